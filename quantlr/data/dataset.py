@@ -1,0 +1,99 @@
+"""Features and labels put together into the rows that a model trains on and forecasts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from quantlr.data.features import Feature
+from quantlr.errors import DataError
+from quantlr.types import NEVER, Array, Columns, Dataset, IntArray, Labels, Note, Prices, day, known_row
+
+
+def feature_columns(prices: Prices, features: Sequence[Feature]) -> Columns:
+    """Return the columns of all features, in their order.
+
+    Raises
+    ------
+    DataError : two features make a column of the same name.
+    """
+    columns: Columns = {}
+    for at, feature in enumerate(features):
+        for name, values in feature.compute(prices).items():
+            if name in columns:
+                raise DataError(f"a second column {name!r}; give it other parameters or remove it", key=f"features.{at}")
+            columns[name] = values
+    return columns
+
+
+def build_dataset(prices: Prices, columns: Columns, labels: Labels, *, horizon: int) -> Dataset:
+    """Return the rows of all tickers, their warm-up dropped and counted.
+
+    A row's label may be unknown, as the newest ones are; its features may not.
+
+    Raises
+    ------
+    DataError : a feature is NaN or infinite after its warm-up; the text names ticker, date and column.
+    """
+    names = tuple(columns)
+    parts: list[tuple[int, int, int]] = []
+    notes: list[Note] = []
+    for ticker, bars in enumerate(prices.bars):
+        warm_up = _warm_up(columns, ticker, int(bars))
+        if warm_up:
+            notes.append(
+                Note("features", "warm-up rows were dropped", ticker=prices.tickers[ticker], count=min(warm_up, bars))
+            )
+        _require_numbers(prices, columns, ticker, warm_up, int(bars))
+        parts.append((ticker, min(warm_up, int(bars)), int(bars)))
+    counts = [last - first for _, first, last in parts]
+    features = np.empty((sum(counts), len(names)))
+    for at, values in enumerate(columns.values()):
+        features[:, at] = _stacked(values, parts)
+    return Dataset(
+        tickers=prices.tickers,
+        sessions=prices.sessions,
+        columns=names,
+        ticker=np.repeat(np.arange(len(parts), dtype=np.int64), counts),
+        session=np.concatenate([prices.session[first:last, ticker] for ticker, first, last in parts]),
+        features=features,
+        up=_stacked(labels.up, parts),
+        span_return=_stacked(labels.span_return, parts),
+        known_at=np.concatenate([_known_at(prices, *part, horizon=horizon) for part in parts]),
+        horizon=horizon,
+        notes=tuple(notes),
+    )
+
+
+def _stacked(values: Array, parts: list[tuple[int, int, int]]) -> Array:
+    return np.concatenate([values[first:last, ticker] for ticker, first, last in parts])
+
+
+def _known_at(prices: Prices, ticker: int, first: int, last: int, *, horizon: int) -> IntArray:
+    """Return the session at whose close the label of each bar from `first` on is known."""
+    known = np.full(last - first, NEVER, dtype=np.int64)
+    sessions = prices.session[known_row(first, horizon=horizon) : last, ticker]
+    known[: len(sessions)] = sessions
+    return known
+
+
+def _warm_up(columns: Columns, ticker: int, bars: int) -> int:
+    """Return how many of a ticker's first bars lack a feature."""
+    first = 0
+    for values in columns.values():
+        there = ~np.isnan(values[:bars, ticker])
+        first = max(first, int(there.argmax()) if there.any() else bars)
+    return first
+
+
+def _require_numbers(prices: Prices, columns: Columns, ticker: int, first: int, bars: int) -> None:
+    for name, values in columns.items():
+        bad = ~np.isfinite(values[first:bars, ticker])
+        if bad.any():
+            at = first + int(bad.argmax())
+            raise DataError(
+                f"{prices.tickers[ticker]} {day(prices.sessions[prices.session[at, ticker]])}: the feature {name} is "
+                f"{values[at, ticker]} ({int(bad.sum())} such rows); mend the prices there or leave the feature out",
+                key="features",
+            )

@@ -1,0 +1,78 @@
+"""What prices must be before anything is computed from them: dated, in order, positive, and finite."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from quantlr.data.tables import Bars
+from quantlr.errors import DataError
+from quantlr.types import Note, Prices, day
+
+STALE_OPENS = 0.10
+"""Share of opens equal to the close before above which opens are not prices that anyone traded at."""
+
+
+def checked(bars: Bars, *, ticker: str) -> tuple[Bars, list[Note]]:
+    """Return one ticker's bars in order, with a note where they had to be sorted.
+
+    Raises
+    ------
+    DataError : naming the date, for a date that comes twice, a price that is missing, not positive or not finite.
+    """
+    notes: list[Note] = []
+    if not bars.index.is_monotonic_increasing:
+        bars = bars.sort_index(kind="stable")
+        notes.append(Note("data", "rows were not in the order of their dates and were sorted", ticker=ticker))
+    twice = bars.index.duplicated()
+    if twice.any():
+        raise DataError(f"{ticker} has {int(twice.sum())} dates twice, the first {day(bars.index[twice][0])}; keep one")
+    prices = bars[["open", "high", "low", "close"]].astype(np.float64)
+    prices["adj_close"] = bars["adj_close"].astype(np.float64)
+    for name, column in prices.items():
+        if column.isna().all() and name != "close":
+            continue  # a source without this column
+        bad = column.isna() | ~np.isfinite(column) | (column <= 0)
+        if bad.any():
+            raise DataError(
+                f"{ticker} {day(bars.index[bad][0])}: {name} needs a positive number, found {column[bad].iloc[0]}"
+                f" ({int(bad.sum())} such rows); mend or remove them"
+            )
+    if np.isinf(bars["volume"]).any() or (bars["volume"] < 0).any():
+        bad = np.isinf(bars["volume"]) | (bars["volume"] < 0)
+        raise DataError(f"{ticker} {day(bars.index[bad][0])}: volume can't be {bars['volume'][bad].iloc[0]}")
+    return bars, notes
+
+
+def stale_opens(prices: Prices) -> list[Note]:
+    """Return a note for each ticker whose opens are so often the close before that nobody can have traded there."""
+    notes = []
+    with np.errstate(invalid="ignore"):
+        same = prices.open[1:] == prices.close[:-1]
+    seen = ~np.isnan(prices.open[1:])
+    for column, ticker in enumerate(prices.tickers):
+        count, of = int(same[:, column].sum()), int(seen[:, column].sum())
+        if of and count > STALE_OPENS * of:
+            share = f"{count / of:.0%}"
+            notes.append(
+                Note("data", f"opens not tradable: {share} of them equal the close before", ticker=ticker, count=count)
+            )
+    return notes
+
+
+def require_history(bars: Bars, *, ticker: str, start: object, end: object) -> None:
+    """Refuse a ticker that has fewer than two bars in the span asked for."""
+    if len(bars) >= 2:
+        return
+    span = f" between {start or 'the first'} and {end or 'the last'}" if start or end else ""
+    raise DataError(f"{ticker} has {len(bars)} bars{span}; at least 2 are needed for one return", key="data.tickers")
+
+
+def inside(bars: Bars, *, start: object, end: object) -> Bars:
+    """Return the bars from `start` to `end`, both included; None leaves that side open."""
+    keep = np.ones(len(bars), dtype=np.bool_)
+    if start is not None:
+        keep &= bars.index >= pd.Timestamp(str(start))
+    if end is not None:
+        keep &= bars.index <= pd.Timestamp(str(end))
+    return bars[keep]

@@ -1,0 +1,179 @@
+"""Gradient descent: theta <- theta - alpha * gradient, and what makes it trustworthy.
+
+The step is derived, not guessed. The loss curves nowhere more than L = lambda_max(X'X) / (4n) + l2 (its features
+standardised), so a rate of 1/L always goes downhill, and one of 2/L or more need not: it is refused. Three ways to
+descend share one loop:
+
+``plain``
+    the lesson's update, with alpha = 1/L.
+``accelerated``
+    Nesterov's momentum on the same step, restarted where it points uphill (O'Donoghue and Candes 2015).
+``preconditioned``
+    the same update with a matrix P for alpha: the inverse curvature, in whose coordinates the valley is round and a
+    step of 1 is right. P belongs to the point where the refits start together; a refit for which that is not good
+    enough descends alone, its P renewed at every step, or, where the loss would rise, taken from the bound on the
+    curvature, which always goes downhill (Boehning and Lindsay 1988).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from quantlr.model.objective import Objective
+from quantlr.types import Array, BoolArray, IntArray
+
+Way = Literal["plain", "accelerated", "preconditioned"]
+Step = Callable[[Array, Array], Array]
+"""From weights (p, refits) and their gradient to the weights one step downhill."""
+
+PASSES_TOGETHER = 8
+"""Updates after which a refit that has not settled among its neighbours goes on alone."""
+NEARLY_ALIKE = 0.1
+"""How far, relatively, curvatures may differ for one inverse to be corrected into the others."""
+NEGLIGIBLE = 1e-12
+"""Curvature, relative to the largest, below which a direction counts as flat: features that repeat one another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Descent:
+    """Where a descent ended.
+
+    Attributes
+    ----------
+    theta : (p, refits) weights, in the objective's units.
+    iterations : (refits,) updates taken until the gradient was small enough.
+    gradient : (refits,) largest component of the last gradient measured, in standardised units.
+    converged : (refits,) whether that was at most the tolerance.
+    """
+
+    theta: Array
+    iterations: IntArray
+    gradient: Array
+    converged: BoolArray
+
+
+def descend(objective: Objective, theta: Array, step: Step, *, tol: float, max_iter: int) -> Descent:
+    """Step until every refit's largest standardised gradient component is at most `tol`, or `max_iter` times.
+
+    The step that follows the last gradient is taken too: it costs nothing, and goes downhill.
+    """
+    iterations = np.zeros(objective.refits, dtype=np.int64)
+    while True:
+        gradient = objective.gradient(theta)
+        size = np.abs(objective.standardised(gradient)).max(axis=0)
+        converged = size <= tol
+        theta = step(theta, gradient)
+        iterations += ~converged
+        if converged.all() or iterations.max() >= max_iter:
+            return Descent(theta, iterations, size, converged)
+
+
+def fixed_step(preconditioner: Array) -> Step:
+    """Return the update theta - P gradient, with one P per refit, (refits, p, p)."""
+
+    def step(theta: Array, gradient: Array) -> Array:
+        return theta - np.matmul(preconditioner, gradient.T[:, :, None])[:, :, 0].T
+
+    return step
+
+
+def momentum_step(preconditioner: Array, start: Array) -> Step:
+    """Return Nesterov's update, which steps from ahead of where it stands; per refit it forgets its speed uphill."""
+    plain = fixed_step(preconditioner)
+    here, pace = start, np.ones(start.shape[1])
+
+    def step(ahead: Array, gradient: Array) -> Array:
+        nonlocal here, pace
+        arrived = plain(ahead, gradient)
+        uphill = np.sum(gradient * (arrived - here), axis=0) > 0
+        pace = np.where(uphill, 1.0, pace)
+        quicker = 0.5 + np.sqrt(0.25 + pace**2)
+        speed = np.where(uphill, 0.0, (pace - 1.0) / quicker)
+        moved = arrived + speed * (arrived - here)
+        here, pace = arrived, quicker
+        return moved
+
+    return step
+
+
+def steepest(objective: Objective) -> Array:
+    """Return L of each refit, (refits,): the largest curvature its standardised loss can have."""
+    A = objective.from_standardised()
+    bound = np.matmul(np.matmul(A.transpose(0, 2, 1), objective.bound()), A)
+    return np.asarray(np.linalg.eigvalsh(bound)[:, -1])
+
+
+def rate_matrix(objective: Objective, rate: Array) -> Array:
+    """Return the P (refits, p, p) that is a learning rate (refits,) for the standardised weights."""
+    A = objective.from_standardised()
+    return np.asarray(rate[:, None, None] * np.matmul(A, A.transpose(0, 2, 1)))
+
+
+def inverse(curvature: Array) -> Array:
+    """Return the inverse of a symmetric matrix (p, p), flat directions left out."""
+    return np.linalg.pinv(curvature, rcond=NEGLIGIBLE, hermitian=True)
+
+
+def inverses(curvatures: Array) -> Array:
+    """Return the inverses of neighbours' curvatures, (refits, p, p).
+
+    One is inverted, and corrected into the others by a step of Newton's iteration for the inverse, 2P - P H P
+    (Schulz 1933), which squares a small relative difference; where they differ too much, each is inverted.
+    """
+    middle = len(curvatures) // 2
+    P = inverse(curvatures[middle])
+    difference = np.matmul(P, curvatures - curvatures[middle])
+    if np.abs(difference).sum(axis=2).max() < NEARLY_ALIKE:
+        return np.asarray(P - np.matmul(difference, P))
+    return np.linalg.pinv(curvatures, rcond=NEGLIGIBLE, hermitian=True)
+
+
+def descend_together(objective: Objective, start: Array, *, tol: float, max_iter: int) -> Descent:
+    """Descend by the inverse curvature at `start` (p,), where all refits begin; some may end unconverged."""
+    gradient, curvature = objective.at(start)
+    step = fixed_step(inverses(curvature))
+    first = step(np.repeat(start[:, None], objective.refits, axis=1), gradient)
+    result = descend(objective, first, step, tol=tol, max_iter=min(max_iter, PASSES_TOGETHER))
+    return Descent(result.theta, result.iterations + 1, result.gradient, result.converged)
+
+
+def descend_alone(objective: Objective, start: Array, *, tol: float, max_iter: int) -> Descent:
+    """Descend with one refit from `start` (p,), by the curvature where it stands, and safely."""
+    theta, loss = start, objective.loss(start)
+    safe = inverse(objective.bound()[0])
+    for iteration in range(max_iter + 1):
+        gradient, curvature = objective.at(theta)
+        size = np.abs(objective.standardised(gradient)).max(axis=0)
+        ahead = theta - inverse(curvature[0]) @ gradient[:, 0]
+        ahead_loss = objective.loss(ahead)
+        if not ahead_loss <= loss * (1 + 1e-15) + 1e-300:
+            ahead = theta - safe @ gradient[:, 0]
+            ahead_loss = objective.loss(ahead)
+        theta, loss = ahead, ahead_loss
+        if size[0] <= tol:
+            break
+    return Descent(theta[:, None], np.array([iteration]), size, size <= tol)
+
+
+def unbounded(objective: Objective, theta: Array) -> str | None:
+    """Return why the best weights of one refit would be infinite, None where they are finite.
+
+    Either a plane separates the classes, min (2y - 1) theta.x >= 0 over the training rows, or along some direction the
+    loss has lost all curvature, which happens where weights grow without bound.
+    """
+    if objective.l2 > 0:
+        return None
+    if float(np.min((2 * objective.y - 1) * (objective.X @ theta))) >= 0:
+        return "a plane through the features separates its ups from its downs"
+    bound = objective.bound()[0]
+    size, directions = np.linalg.eigh(bound)
+    seen = size > NEGLIGIBLE * size[-1]
+    whitened = directions[:, seen] / np.sqrt(size[seen])
+    _, curvature = objective.at(theta)
+    if float(np.linalg.eigvalsh(whitened.T @ curvature[0] @ whitened)[0]) < 1e-6:
+        return "along some direction the features separate its classes, and weights grow without bound"
+    return None

@@ -1,0 +1,51 @@
+"""Which rows train a model and which it forecasts: the only place where a `Fold` is made."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from quantlr.errors import NotEnoughHistory
+from quantlr.types import Folds, Spec, first_forecast, last_trainable
+
+
+class WalkForwardSpec(Spec):
+    """How the model walks forward through time."""
+
+    window: Literal["expanding", "rolling"] = Field(
+        "expanding", description="Train on all rows so far, or on the newest `train` of them."
+    )
+    train: Annotated[int, Field(ge=2)] = Field(1000, description="Rows that train the first fold, after the warm-up.")
+    refit_every: Annotated[int, Field(ge=1)] | Literal["never"] = Field(
+        21, description="Rows forecast between one refit and the next; `never` fits once."
+    )
+    embargo: Annotated[int, Field(ge=0)] = Field(
+        0, description="Rows left out between training and forecast, beyond those whose labels are not known."
+    )
+
+
+def make_folds(rows: int, spec: WalkForwardSpec, *, horizon: int) -> Folds:
+    """Return the folds of one ticker with so many rows.
+
+    The first fold trains on rows 0 to `train` - 1 and forecasts from the first row at which their labels are known,
+    and the embargo is over. Every later one starts `refit_every` rows on and trains on what is known by then.
+
+    Raises
+    ------
+    NotEnoughHistory : no row is left to forecast.
+    """
+    first = first_forecast(spec.train, horizon=horizon, embargo=spec.embargo)
+    if rows <= first:
+        raise NotEnoughHistory(
+            f"the first fold needs {first + 1} rows (train {spec.train} + gap {first - spec.train} + test 1), "
+            f"found {rows}; fetch a longer history or shorten walk_forward.train",
+            key="walk_forward.train",
+        )
+    step = rows if spec.refit_every == "never" else spec.refit_every
+    test_start = np.arange(first, rows, step, dtype=np.int64)
+    test_stop = np.minimum(test_start + step, rows)
+    train_stop = last_trainable(0, horizon=horizon, embargo=spec.embargo) + test_start + 1
+    train_start = train_stop - spec.train if spec.window == "rolling" else np.zeros_like(train_stop)
+    return Folds(train_start, train_stop, test_start, test_stop)

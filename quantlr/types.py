@@ -1,0 +1,398 @@
+"""The values that flow from prices to a report, and the one timing rule. Read this first.
+
+The timing rule
+---------------
+Row t is what is known at the close of session t. Lag 1 is the return of session t itself, the newest that is known;
+lag k is k - 1 sessions older. The label of row t says whether the close of t + h is above the close of t, h being the
+`horizon`, and is known at the close of t + h (`known_row`). A row may train a model that forecasts row t only if its
+own label is known at t's close (`last_trainable`). The purge, the scaling window and the first forecast all follow
+from that one horizon; nobody types a second date.
+
+Rows count a ticker's own bars: where a ticker did not trade, it has no row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal, Protocol, Union
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Discriminator, Tag
+
+Array = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+Columns = dict[str, Array]
+"""Feature columns by name, each (bars, tickers)."""
+
+NEVER = np.iinfo(np.int64).max
+"""Position of a session that has not come yet."""
+
+
+def known_row(row: int, *, horizon: int) -> int:
+    """Return the row at whose close the label of `row` is known."""
+    return row + horizon
+
+
+def last_trainable(row: int, *, horizon: int, embargo: int = 0) -> int:
+    """Return the newest row whose label may train a model that forecasts `row`."""
+    return row - horizon - embargo
+
+
+def first_forecast(train: int, *, horizon: int, embargo: int = 0) -> int:
+    """Return the first row that a model trained on rows 0 to `train` - 1 may forecast."""
+    return train - 1 + horizon + embargo
+
+
+class Spec(BaseModel):
+    """A section of the config: frozen, and refusing what it doesn't know. It lives beside the code that obeys it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Part(Spec):
+    """A section chosen from a catalogue by its `kind`."""
+
+    kind: Any
+
+    @classmethod
+    def examples(cls) -> tuple[Part, ...]:
+        """Return instances that between them use every parameter; the contract tests walk them."""
+        return (cls(),)
+
+
+def one_of(parts: tuple[type[Part], ...], *, default: str | None = None) -> Any:
+    """Return the type of a config value that is one of a catalogue's parts, told apart by `kind`.
+
+    Parameters
+    ----------
+    parts : the catalogue; each part's `kind` has a default that is its name.
+    default : the kind of a mapping that names none; without it, `kind` must be written.
+    """
+    if len(parts) == 1:
+        return parts[0]
+
+    def kind_of(value: Any) -> Any:
+        return value.get("kind", default) if isinstance(value, dict) else getattr(value, "kind", None)
+
+    tagged = tuple(Annotated[part, Tag(part.model_fields["kind"].default)] for part in parts)
+    return Annotated[Union[tagged], Discriminator(kind_of)]  # noqa: UP007 - the members are known at run time only
+
+
+class Progress(Protocol):
+    """A callback that hears how far a stage has come."""
+
+    def __call__(self, stage: str, *, done: int, total: int) -> None:
+        """Hear that `done` of `total` steps of `stage` are over."""
+
+
+def no_progress(stage: str, *, done: int, total: int) -> None:
+    """Hear it and do nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something the reader should know: what was dropped, repaired, left out, or did not converge.
+
+    Attributes
+    ----------
+    stage : the layer that says it: "data", "features", "model" or "backtest".
+    text : one sentence.
+    ticker, date : what it is about, where it is about one.
+    count : how many rows, sessions or fits it stands for.
+    """
+
+    stage: Literal["data", "features", "model", "backtest"]
+    text: str
+    ticker: str | None = None
+    date: str | None = None
+    count: int = 1
+
+
+def day(date: Any) -> str:
+    """Return a date as ``YYYY-MM-DD``."""
+    return pd.Timestamp(date).strftime("%Y-%m-%d")
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Prices of several tickers, each ticker's own bars pushed together from the top.
+
+    Row i of column j is ticker j's i-th bar; below a ticker's last bar every value is NaN. A lag of k is therefore
+    always a shift by k rows, whatever the holes in a ticker's history.
+
+    Attributes
+    ----------
+    tickers : (tickers,) names.
+    sessions : (sessions,) the union of all tickers' dates, ascending, without time zone.
+    session : (bars, tickers) position of each bar in `sessions`; -1 below a ticker's last bar.
+    open, high, low, close : (bars, tickers) adjusted for splits and dividends, in the quote's currency.
+    volume : (bars, tickers) shares as the source gave them.
+    raw_close : (bars, tickers) the close as it was quoted on the day.
+    adjustment : (bars, tickers) close / raw_close.
+    source : where the prices were read, for people.
+    sha256 : digest of what was read.
+    notes : what was dropped or repaired on the way.
+    """
+
+    tickers: tuple[str, ...]
+    sessions: pd.DatetimeIndex
+    session: IntArray
+    open: Array
+    high: Array
+    low: Array
+    close: Array
+    volume: Array
+    raw_close: Array
+    adjustment: Array
+    source: str = ""
+    sha256: str = ""
+    notes: tuple[Note, ...] = ()
+
+    @property
+    def bars(self) -> IntArray:
+        """(tickers,) number of bars of each ticker."""
+        return np.asarray((self.session >= 0).sum(axis=0), dtype=np.int64)
+
+    def on_sessions(self, values: Array) -> Array:
+        """Return (bars, tickers) values as (sessions, tickers), NaN where a ticker has no bar."""
+        grid = np.full((len(self.sessions), len(self.tickers)), np.nan)
+        row, column = np.nonzero(self.session >= 0)
+        grid[self.session[row, column], column] = values[row, column]
+        return grid
+
+    def before(self, cut: int) -> Prices:
+        """Return what was there before session `cut`: nothing of that session or later."""
+        keep = max(int(((self.session >= 0) & (self.session < cut)).sum(axis=0).max(initial=0)), 0)
+        session = np.where(self.session < cut, self.session, -1)[:keep]
+        fields = {
+            name: np.where(session >= 0, getattr(self, name)[:keep], np.nan)
+            for name in ("open", "high", "low", "close", "volume", "raw_close", "adjustment")
+        }
+        return replace(self, sessions=self.sessions[:cut], session=session, **fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What each bar is to be forecast: computed from the future, and used only once it is known.
+
+    Attributes
+    ----------
+    up : (bars, tickers) 1 up, 0 not up, NaN where the label is dropped (a tie) or not known yet.
+    span_return : (bars, tickers) simple return from the bar's close to the close `horizon` bars on; NaN if unknown.
+    """
+
+    up: Array
+    span_return: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Features and label, one row per ticker and bar; a ticker's rows stand together, oldest first, without a hole.
+
+    Attributes
+    ----------
+    tickers, sessions : as in `Prices`.
+    columns : (k,) names of the features.
+    ticker : (rows,) position in `tickers`, ascending.
+    session : (rows,) position in `sessions`.
+    features : (rows, k) known at the row's close, in the units each feature documents; no NaN.
+    up : (rows,) 1 up, 0 not up, NaN where the label is dropped or not known yet.
+    span_return : (rows,) simple return over the label's span, NaN where it is not known yet.
+    known_at : (rows,) position of the session at whose close the label is known; `NEVER` if it has not come.
+    horizon : bars from a row to the end of its label's span.
+    notes : warm-up rows dropped, by ticker.
+    """
+
+    tickers: tuple[str, ...]
+    sessions: pd.DatetimeIndex
+    columns: tuple[str, ...]
+    ticker: IntArray
+    session: IntArray
+    features: Array
+    up: Array
+    span_return: Array
+    known_at: IntArray
+    horizon: int
+    notes: tuple[Note, ...] = ()
+
+    def rows(self, ticker: int) -> slice:
+        """Return the rows of the ticker at that position."""
+        first, last = np.searchsorted(self.ticker, [ticker, ticker + 1])
+        return slice(int(first), int(last))
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """One refit: the rows that train it and the rows it forecasts."""
+
+    train: slice
+    test: slice
+
+
+@dataclass(frozen=True, slots=True)
+class Folds:
+    """All refits of one walk-forward, one entry per refit. Comes only from ``model/folds.py``.
+
+    Attributes
+    ----------
+    train_start, train_stop : (refits,) first row that trains, and the row after the last.
+    test_start, test_stop : (refits,) first row that is forecast, and the row after the last.
+    """
+
+    train_start: IntArray
+    train_stop: IntArray
+    test_start: IntArray
+    test_stop: IntArray
+
+    def __len__(self) -> int:
+        return len(self.train_start)
+
+    def __getitem__(self, at: int) -> Fold:
+        return Fold(
+            slice(int(self.train_start[at]), int(self.train_stop[at])),
+            slice(int(self.test_start[at]), int(self.test_stop[at])),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Refits:
+    """What each refit learnt, and how well its descent ended.
+
+    Attributes
+    ----------
+    columns : (k,) names of the features.
+    ticker : (refits,) position in `Forecasts.tickers`.
+    session : (refits,) position of the first session that the refit forecasts.
+    coefficients : (refits, 1 + k) intercept, then one per feature, in units of the raw features.
+    iterations : (refits,) updates taken.
+    gradient : (refits,) largest component of the last gradient measured, in standardised units.
+    converged : (refits,) whether that was at most the tolerance.
+    """
+
+    columns: tuple[str, ...]
+    ticker: IntArray
+    session: IntArray
+    coefficients: Array
+    iterations: IntArray
+    gradient: Array
+    converged: BoolArray
+
+
+@dataclass(frozen=True, slots=True)
+class Forecasts:
+    """Probabilities of an up move, and what the fold that made them knew; one row per forecast.
+
+    Attributes
+    ----------
+    tickers, sessions : as in `Prices`.
+    ticker : (rows,) position in `tickers`, ascending.
+    session : (rows,) position of the session at whose close the forecast was made.
+    probability : (rows,) of an up move over the label's span.
+    up : (rows,) what came: 1 up, 0 not up, NaN where it was dropped or is not known yet.
+    span_return : (rows,) simple return that came over the label's span; NaN if not known yet.
+    base_rate : (rows,) share of ups among the fold's training rows.
+    mean_gain, mean_loss : (rows,) mean span return of the training rows that went up, and of those that did not.
+    deviation : (rows,) standard deviation (ddof 1) of the training rows' span returns.
+    fold : (rows,) number of the refit, counted within the ticker.
+    horizon : bars from a forecast to the end of its span.
+    refits : the models behind the forecasts.
+    notes : tickers left out, fits that did not converge.
+    """
+
+    tickers: tuple[str, ...]
+    sessions: pd.DatetimeIndex
+    ticker: IntArray
+    session: IntArray
+    probability: Array
+    up: Array
+    span_return: Array
+    base_rate: Array
+    mean_gain: Array
+    mean_loss: Array
+    deviation: Array
+    fold: IntArray
+    horizon: int
+    refits: Refits
+    notes: tuple[Note, ...] = ()
+
+    @property
+    def clustered(self) -> bool:
+        """Whether forecasts overlap: in time (horizon over 1) or across tickers on the same day."""
+        return self.horizon > 1 or len(np.unique(self.ticker)) > 1
+
+
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """Target weights decided at each session's close.
+
+    Attributes
+    ----------
+    tickers, sessions : as in `Prices`.
+    weight : (sessions, tickers) fraction of equity, in [-1, 1] before leverage; NaN where nothing was decided.
+    """
+
+    tickers: tuple[str, ...]
+    sessions: pd.DatetimeIndex
+    weight: Array
+
+
+@dataclass(frozen=True, slots=True)
+class BacktestResult:
+    """What a strategy earned, one row per session, from the first fill to the last price.
+
+    Attributes
+    ----------
+    tickers : (tickers,) names.
+    fills : (sessions + 1,) dates of the prices between which returns are earned; the first is the first fill.
+    price : (sessions + 1, tickers) adjusted price of the kind that is traded; NaN where a ticker has no bar.
+    weight : (sessions, tickers) fraction of equity held from one fill to the next, after trading at the first.
+    ticker_gross : (sessions, tickers) weight times return, as a fraction of equity.
+    ticker_cost : (sessions, tickers) trading cost and borrow, as a fraction of equity (>= 0).
+    gross_return : (sessions,) simple return before costs, interest on cash included (0.01 is one percent).
+    cash_return : (sessions,) the part of `gross_return` that is interest on cash.
+    cost : (sessions,) costs, as a fraction of equity (>= 0).
+    net_return : (sessions,) gross_return - cost.
+    equity : (sessions,) product of 1 + net_return from 1; 0 after ruin.
+    exposure : (sessions,) sum of |weight|.
+    turnover : (sessions,) sum of |weight - drifted weight|, both sides counted.
+    notes : what happened that a reader should know.
+    benchmark : the benchmark over the same sessions, None for a benchmark itself.
+    """
+
+    tickers: tuple[str, ...]
+    fills: pd.DatetimeIndex
+    price: Array
+    weight: Array
+    ticker_gross: Array
+    ticker_cost: Array
+    gross_return: Array
+    cash_return: Array
+    cost: Array
+    net_return: Array
+    equity: Array
+    exposure: Array
+    turnover: Array
+    notes: tuple[Note, ...] = ()
+    benchmark: BacktestResult | None = None
+
+    @property
+    def sessions(self) -> pd.DatetimeIndex:
+        """(sessions,) the session that ends each return."""
+        return self.fills[1:]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The pages, metrics and tables of one run, as the files that a report folder holds.
+
+    Attributes
+    ----------
+    name : name of the folder.
+    files : file name to bytes.
+    """
+
+    name: str
+    files: dict[str, bytes]
