@@ -358,6 +358,7 @@ class BacktestResult:
     equity : (sessions,) product of 1 + net_return from 1; 0 after ruin.
     exposure : (sessions,) sum of |weight|.
     turnover : (sessions,) sum of |weight - drifted weight|, both sides counted.
+    cash : interest on one unit of cash over one session, as a fraction.
     notes : what happened that a reader should know.
     benchmark : the benchmark over the same sessions, None for a benchmark itself.
     """
@@ -375,6 +376,7 @@ class BacktestResult:
     equity: Array
     exposure: Array
     turnover: Array
+    cash: float = 0.0
     notes: tuple[Note, ...] = ()
     benchmark: BacktestResult | None = None
 

@@ -162,8 +162,13 @@ class Objective:
         """Return gradients (p, refits) and curvatures (refits, p, p) of all refits at one common point (p,)."""
         g = sigmoid(self.X @ theta)
         core = self.windows.core
-        pulls = self.X * (g - self.y)[:, None]
-        gradient = self.windows.sums(pulls[core].sum(axis=0), pulls[: core.start], pulls[core.stop :])
+        residual = g - self.y
+        head, tail = slice(0, core.start), slice(core.stop, len(residual))
+        gradient = self.windows.sums(
+            self.X[core].T @ residual[core],
+            self.X[head] * residual[head, None],
+            self.X[tail] * residual[tail, None],
+        )
         slopes = self._second_moments(sigmoid_slope(g))
         columns = np.repeat(theta[:, None], self.refits, axis=1)
         return (gradient / self.windows.rows[:, None]).T + self._penalty_slope(columns), slopes

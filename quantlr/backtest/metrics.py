@@ -1,0 +1,299 @@
+"""The numbers of a report: one short function each; the closing tuples are the catalogues.
+
+A metric's name is its function's name, and its key in ``metrics.json``. What is undefined is None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from quantlr.backtest import inference
+from quantlr.backtest.costs import BASIS_POINT
+from quantlr.backtest.trades import trades as trade_table
+from quantlr.types import Array, BacktestResult, BoolArray, Forecasts, IntArray, Spec
+
+
+class ReportSpec(Spec):
+    """What a result is measured against, and how a year is counted."""
+
+    benchmark: Literal["buy_and_hold"] = Field(
+        "buy_and_hold", description="Buy the tickers with a forecast equally, and keep them."
+    )
+    sessions_per_year: Annotated[int, Field(ge=1, le=366)] = Field(
+        252, description="Sessions in a year, for annual figures, interest and borrow."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Forecasts whose outcome is known.
+
+    Attributes
+    ----------
+    probability, up, base_rate : (n,) as in `Forecasts`, without the rows that have no outcome.
+    session : (n,) position of the session at whose close each was made.
+    clustered : whether forecasts overlap in time or share a session.
+    horizon : sessions a forecast spans.
+    """
+
+    probability: Array
+    up: Array
+    base_rate: Array
+    session: IntArray
+    clustered: bool
+    horizon: int
+
+    @property
+    def calls(self) -> BoolArray:
+        """(n,) whether up is called: the probability is above one half, whatever the policy."""
+        return self.probability > 0.5
+
+    @property
+    def hits(self) -> BoolArray:
+        """(n,) whether the call was right."""
+        return self.calls == (self.up == 1)
+
+    @property
+    def base_hits(self) -> BoolArray:
+        """(n,) whether the training rows' majority was right."""
+        return (self.base_rate > 0.5) == (self.up == 1)
+
+
+def scored(forecasts: Forecasts) -> Scored:
+    """Return the forecasts whose outcome is known."""
+    known = ~np.isnan(forecasts.up)
+    return Scored(
+        probability=forecasts.probability[known],
+        up=forecasts.up[known],
+        base_rate=forecasts.base_rate[known],
+        session=forecasts.session[known],
+        clustered=forecasts.clustered,
+        horizon=forecasts.horizon,
+    )
+
+
+def n(rows: Scored) -> int:
+    """Number of forecasts whose outcome is known."""
+    return len(rows.up)
+
+
+def up_rate(rows: Scored) -> float:
+    """Share of forecasts that an up move followed."""
+    return float(rows.up.mean())
+
+
+def accuracy(rows: Scored) -> float:
+    """Share of calls that were right."""
+    return float(rows.hits.mean())
+
+
+def accuracy_ci95(rows: Scored) -> tuple[float, float] | None:
+    """Wilson's 95 % interval of the accuracy; None where forecasts overlap, which it does not allow for."""
+    return None if rows.clustered else inference.wilson(int(rows.hits.sum()), len(rows.up))
+
+
+def accuracy_always_up(rows: Scored) -> float:
+    """Share of calls that would have been right had up always been called."""
+    return up_rate(rows)
+
+
+def accuracy_base_rate(rows: Scored) -> float:
+    """Share that would have been right had the majority of the training rows been called."""
+    return float(rows.base_hits.mean())
+
+
+def log_loss(rows: Scored) -> float:
+    """Mean cross-entropy of the probabilities, in nats."""
+    return cross_entropy(rows.probability, rows.up)
+
+
+def log_loss_base_rate(rows: Scored) -> float:
+    """Mean cross-entropy had the training rows' base rate been forecast, in nats."""
+    return cross_entropy(rows.base_rate, rows.up)
+
+
+def cross_entropy(probability: Array, up: Array) -> float:
+    """Return the mean of -log of the probability given to what came, in nats."""
+    with np.errstate(divide="ignore"):
+        return float(-np.log(np.where(up == 1, probability, 1.0 - probability)).mean())
+
+
+def brier(rows: Scored) -> float:
+    """Mean squared difference between probability and outcome (Brier 1950)."""
+    return float(np.mean((rows.probability - rows.up) ** 2))
+
+
+def auc(rows: Scored) -> float | None:
+    """Chance that an up move was given a higher probability than a move that was not up; ties count half."""
+    found = inference.delong(rows.probability, rows.up)
+    return found[0] if found else None
+
+
+def auc_ci95(rows: Scored) -> tuple[float, float] | None:
+    """DeLong's 95 % interval of the AUC; None where forecasts overlap, which it does not allow for."""
+    found = None if rows.clustered else inference.delong(rows.probability, rows.up)
+    return (found[1], found[2]) if found else None
+
+
+def pesaran_timmermann(rows: Scored) -> dict[str, float] | None:
+    """One-sided test that calls and outcomes go together, not by chance; in the form that allows for overlap."""
+    if rows.clustered:
+        return inference.pesaran_timmermann_by_session(rows.calls, rows.up, rows.session, horizon=rows.horizon)
+    return inference.pesaran_timmermann(rows.calls, rows.up)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A backtest to be measured, with its trades at hand.
+
+    Attributes
+    ----------
+    result : the strategy's or the benchmark's.
+    trades : its round trips.
+    sessions_per_year : for annual figures.
+    """
+
+    result: BacktestResult
+    trades: pd.DataFrame
+    sessions_per_year: int
+
+    @classmethod
+    def of(cls, result: BacktestResult, *, sessions_per_year: int) -> Measured:
+        """Return a result with its trades."""
+        return cls(result, trade_table(result), sessions_per_year)
+
+    @property
+    def excess(self) -> Array:
+        """(sessions,) net returns in excess of cash."""
+        return self.result.net_return - self.result.cash
+
+
+def final_equity(run: Measured) -> float:
+    """What one unit of capital has become."""
+    return float(run.result.equity[-1])
+
+
+def total_return(run: Measured) -> float:
+    """Gain over the whole span, as a fraction."""
+    return final_equity(run) - 1.0
+
+
+def cagr(run: Measured) -> float:
+    """Compound annual growth rate, as a fraction."""
+    return float(final_equity(run) ** (run.sessions_per_year / len(run.result.equity)) - 1.0)
+
+
+def volatility(run: Measured) -> float | None:
+    """Annual standard deviation of net returns (ddof 1), as a fraction."""
+    if len(run.result.net_return) < 2:
+        return None
+    return float(run.result.net_return.std(ddof=1) * np.sqrt(run.sessions_per_year))
+
+
+def sharpe(run: Measured) -> float | None:
+    """Mean over standard deviation (ddof 1) of net returns in excess of cash, times the root of a year's sessions."""
+    ratio = inference.sharpe_per_session(run.excess)
+    return None if ratio is None else float(ratio * np.sqrt(run.sessions_per_year))
+
+
+def sharpe_ci95(run: Measured) -> None:
+    """95 % interval of the Sharpe ratio; not estimated."""
+    return None
+
+
+def sortino(run: Measured) -> float | None:
+    """As the Sharpe ratio, over the root mean square of the excess returns below 0, all sessions counted."""
+    downside = float(np.sqrt(np.mean(np.minimum(run.excess, 0.0) ** 2)))
+    return float(run.excess.mean() / downside * np.sqrt(run.sessions_per_year)) if downside > 0 else None
+
+
+def drawdown(equity: Array) -> Array:
+    """Return how far equity stands below its highest so far, the starting capital of 1 included; <= 0."""
+    return equity / np.maximum.accumulate(np.maximum(equity, 1.0)) - 1.0
+
+
+def max_drawdown(run: Measured) -> float:
+    """Largest fall from a high, from the starting capital on, as a fraction <= 0."""
+    return float(drawdown(run.result.equity).min())
+
+
+def longest_drawdown_sessions(run: Measured) -> int:
+    """Longest stretch of sessions below a former high."""
+    under = np.concatenate([[False], drawdown(run.result.equity) < 0, [False]])
+    edges = np.flatnonzero(np.diff(under.astype(np.int8)))
+    return int((edges[1::2] - edges[::2]).max(initial=0))
+
+
+def calmar(run: Measured) -> float | None:
+    """Compound annual growth over the largest drawdown."""
+    worst = max_drawdown(run)
+    return cagr(run) / -worst if worst < 0 else None
+
+
+def exposure(run: Measured) -> float:
+    """Mean of the sum of absolute weights."""
+    return float(run.result.exposure.mean())
+
+
+def turnover_per_year(run: Measured) -> float:
+    """What is traded in a year, both sides counted, in units of equity."""
+    return float(run.result.turnover.mean() * run.sessions_per_year)
+
+
+def cost_total(run: Measured) -> float:
+    """Sum of all costs, each as a fraction of the equity of its session."""
+    return float(run.result.cost.sum())
+
+
+def trades(run: Measured) -> int:
+    """Number of round trips, one that is still open included."""
+    return len(run.trades)
+
+
+def win_rate(run: Measured) -> float | None:
+    """Share of round trips that earned more than they cost."""
+    gain = run.trades["return"] - run.trades["cost"]
+    return float((gain > 0).mean()) if len(gain) else None
+
+
+def profit_factor(run: Measured) -> float | None:
+    """What winning round trips gained over what losing ones lost, in units of equity."""
+    gain = (run.trades["return"] - run.trades["cost"]) * run.trades["size"]
+    lost = -float(gain[gain < 0].sum())
+    return float(gain[gain > 0].sum()) / lost if lost > 0 else None
+
+
+def break_even_cost_bps(result: BacktestResult) -> float | None:
+    """Cost per traded side, in basis points, at which the gross returns above cash would be used up."""
+    turnover = float(result.turnover.sum())
+    earned = float((result.gross_return - result.cash).sum())
+    return earned / turnover / BASIS_POINT if turnover > 0 else None
+
+
+def significance(run: Measured, rows: Scored) -> dict[str, float | None]:
+    """Return what the numbers can carry; what needs the trials' ledger is None."""
+    return {
+        "trials": None,
+        "probabilistic_sharpe": inference.probabilistic_sharpe(run.excess),
+        "deflated_sharpe": None,
+        "years_needed": inference.years_needed(
+            accuracy(rows), accuracy_base_rate(rows), sessions_per_year=run.sessions_per_year
+        ),
+    }
+
+
+FORECAST_METRICS: tuple[Callable[[Scored], Any], ...] = (
+    n, up_rate, accuracy, accuracy_ci95, accuracy_always_up, accuracy_base_rate, log_loss, log_loss_base_rate, brier,
+    auc, auc_ci95, pesaran_timmermann,
+)  # fmt: skip
+
+BACKTEST_METRICS: tuple[Callable[[Measured], Any], ...] = (
+    final_equity, total_return, cagr, volatility, sharpe, sharpe_ci95, sortino, max_drawdown,
+    longest_drawdown_sessions, calmar, exposure, turnover_per_year, cost_total, trades, win_rate, profit_factor,
+)  # fmt: skip
