@@ -77,12 +77,26 @@ class Fits:
 
 Describe = Callable[[int], str]
 """From the number of a refit to words for a message."""
+Advance = Callable[[int], None]
 MakeFolds = Callable[..., Folds]
 Scale = Callable[[Array, Folds], Scaling]
 Fit = Callable[..., Fits]
 
 
-def fit_folds(X: Array, y: Array, folds: Folds, scaling: Scaling, model: LogisticRegression, describe: Describe) -> Fits:
+def _ignore(refits: int) -> None:
+    pass
+
+
+def fit_folds(
+    X: Array,
+    y: Array,
+    folds: Folds,
+    scaling: Scaling,
+    model: LogisticRegression,
+    *,
+    describe: Describe = str,
+    advance: Advance = _ignore,
+) -> Fits:
     """Return the weights of every refit, descending chunk by chunk, each chunk from where the last one ended.
 
     Parameters
@@ -92,6 +106,7 @@ def fit_folds(X: Array, y: Array, folds: Folds, scaling: Scaling, model: Logisti
     scaling : mean and deviation of each refit's training rows.
     model : how to descend.
     describe : names a refit for a message.
+    advance : hears how many refits have just ended.
 
     Raises
     ------
@@ -126,6 +141,7 @@ def fit_folds(X: Array, y: Array, folds: Folds, scaling: Scaling, model: Logisti
             parts.append(part)
             coefficients.append(found)
             raw = found[-1]
+            advance(len(found))
     return Fits(
         coefficients=np.concatenate(coefficients),
         iterations=np.concatenate([part.iterations for part in parts]),
@@ -235,20 +251,25 @@ def walk_forward(
     ------
     NotEnoughHistory : no ticker is long enough; the text is that of the longest.
     """
-    walks: list[_Walk] = []
+    plans: list[tuple[slice, Folds]] = []
     short: list[tuple[int, NotEnoughHistory]] = []
     for ticker, name in enumerate(dataset.tickers):
         rows = dataset.rows(ticker)
         try:
-            folds = make_folds(rows.stop - rows.start, spec, horizon=dataset.horizon)
+            plans.append((rows, make_folds(rows.stop - rows.start, spec, horizon=dataset.horizon)))
         except NotEnoughHistory as error:
             short.append((rows.stop - rows.start, NotEnoughHistory(f"{name}: {error.message}", key=error.key)))
-        else:
-            walks.append(_walk(dataset, rows, folds, model, scale=scale, fit=fit))
-        progress("fitting", done=ticker + 1, total=len(dataset.tickers))
-    if not walks:
+    if not plans:
         raise max(short, key=lambda found: found[0])[1]
-    notes = [Note("model", f"left out, too short: {error.message}", count=1) for _, error in short]
+    done, total = 0, sum(len(folds) for _, folds in plans)
+
+    def advance(refits: int) -> None:
+        nonlocal done
+        done += refits
+        progress("fitting", done=done, total=total)
+
+    walks = [_walk(dataset, rows, folds, model, scale=scale, fit=fit, advance=advance) for rows, folds in plans]
+    notes = [Note("model", f"left out, too short: {error.message}") for _, error in short]
     return _joined(dataset, walks, notes)
 
 
@@ -266,7 +287,14 @@ class _Walk:
 
 
 def _walk(
-    dataset: Dataset, rows: slice, folds: Folds, model: LogisticRegression, *, scale: Scale, fit: Fit
+    dataset: Dataset,
+    rows: slice,
+    folds: Folds,
+    model: LogisticRegression,
+    *,
+    scale: Scale,
+    fit: Fit,
+    advance: Advance,
 ) -> _Walk:
     X, up = dataset.features[rows], dataset.up[rows]
     ticker = dataset.tickers[dataset.ticker[rows.start]]
@@ -284,7 +312,8 @@ def _walk(
     )
     _require_rows(labelled, describe)
     trained = X[learnable] if len(learnable) < len(X) else X
-    fits = fit(trained, up[learnable], labelled, scale(trained, labelled), model, describe)
+    scaling = scale(trained, labelled)
+    fits = fit(trained, up[learnable], labelled, scaling, model, describe=describe, advance=advance)
     fold = np.repeat(np.arange(len(folds), dtype=np.int64), folds.test_stop - folds.test_start)
     tested = np.arange(folds.test_start[0], folds.test_stop[-1], dtype=np.int64)
     weights = fits.coefficients[fold]

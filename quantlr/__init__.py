@@ -1,0 +1,23 @@
+"""quantlr: can the direction of tomorrow's close be predicted, and would it pay?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from quantlr.pipeline import Run, run
+
+__all__ = ["Run", "__version__", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for when it is asked for: pandas is not needed to print a help text."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("quantlr")
+    if name in ("Run", "run"):
+        from quantlr import pipeline
+
+        return getattr(pipeline, name)
+    raise AttributeError(f"module 'quantlr' has no attribute {name!r}")

@@ -1,0 +1,39 @@
+"""The command line: one file per verb, imported when the verb is called."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+VERBS = {"run": "Run experiments and write their reports."}
+"""Each verb has a module of its name beside this one, and is described here so that help needs no import."""
+
+
+class Verbs(click.Group):
+    """A group whose verbs are imported on demand."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the verbs in the order of a day's work."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a verb, None where there is none of that name."""
+        if cmd_name not in VERBS:
+            return None
+        command = import_module(f"quantlr.cli.{cmd_name}").command
+        return command if isinstance(command, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of verbs without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="quantlr", message="%(prog)s %(version)s")
+def main() -> None:
+    """Can the direction of tomorrow's close be predicted, and would it pay?
+
+    Logistic regression by gradient descent, walked forward through prices, traded on paper, and judged.
+    """

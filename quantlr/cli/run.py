@@ -1,0 +1,82 @@
+"""``quantlr run CONFIG…``: run experiments and write their reports."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from quantlr.errors import QuantlrError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from quantlr.pipeline import Run
+
+
+@click.command("run")
+@click.argument("configs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a key, like features.0.lags=[1,2].")
+@click.option("--name", help="Name of the report, instead of the config's.")
+@click.option("--output", default="reports", type=click.Path(path_type=Path), show_default=True, help="Folder of reports.")
+@click.option("--json", "as_json", is_flag=True, help="Print the metrics as one JSON object per config on stdout.")
+@click.option("--quiet", is_flag=True, help="Print errors only.")
+@click.option("-v", "--verbose", is_flag=True, help="Print every note.")
+def command(
+    configs: tuple[Path, ...],
+    *,
+    settings: tuple[str, ...],
+    name: str | None,
+    output: Path,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Run experiments and write their reports to OUTPUT/NAME."""
+    from quantlr.cli.terminal import console, failures, progress_bar
+
+    out, errors = console(quiet=quiet), console()
+    worst = 0
+    for path in configs:
+        try:
+            with failures(errors):
+                from quantlr.config import load_config
+                from quantlr.pipeline import run_config
+
+                with progress_bar(out) as progress:
+                    done = run_config(load_config(path, settings=settings, name=name), progress=progress)
+                    progress("drawing", done=0, total=1)
+                    folder = done.save(output)
+                _show(done, folder, out, verbose=verbose)
+                if as_json:
+                    click.echo(json.dumps(done.metrics))
+        except SystemExit as ended:
+            worst = max(worst, int(ended.code or 0))
+            if ended.code == 130:
+                break
+    sys.exit(worst)
+
+
+def _show(done: Run, folder: Path, out: Console, *, verbose: bool) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from quantlr.report.summary import headline_rows, note_line, worth_saying
+
+    table = Table(title=done.config.name, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column("")
+    table.add_column("strategy", justify="right")
+    table.add_column("buy and hold", justify="right")
+    for row in headline_rows(done.metrics):
+        table.add_row(*row)
+    out.print(table)
+    for note in done.notes if verbose else worth_saying(done.notes):
+        out.print(Text.assemble(("note ", "yellow"), note_line(note)))
+    out.print(Text(done.verdict, style="bold"))
+    out.print(Text(f"report in {folder}"))
+
+
+__all__ = ["QuantlrError", "command"]

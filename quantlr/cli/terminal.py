@@ -1,0 +1,54 @@
+"""What verbs share: the console, the progress bar, and how an error ends the program."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from quantlr.errors import QuantlrError
+from quantlr.types import Progress as Heard
+from quantlr.types import no_progress
+
+INTERRUPTED = 130
+
+
+def console(*, quiet: bool = False) -> Console:
+    """Return the console for people, on stderr; rich leaves colour out where NO_COLOR says so."""
+    return Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def progress_bar(out: Console) -> Iterator[Heard]:
+    """Show one bar for the stage that is going on; nothing where the output is not a terminal."""
+    if not out.is_terminal or out.quiet:
+        yield no_progress
+        return
+    columns = (TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=out, transient=True) as bars:
+        shown: dict[str, int] = {}
+
+        def hear(stage: str, *, done: int, total: int) -> None:
+            if stage not in shown:
+                shown[stage] = int(bars.add_task(stage, total=total))
+            bars.update(bars.task_ids[list(shown).index(stage)], completed=done, total=total)
+
+        yield hear
+
+
+@contextmanager
+def failures(out: Console) -> Iterator[None]:
+    """Turn an error that was expected into its text and its exit status; no traceback."""
+    try:
+        yield
+    except QuantlrError as error:
+        for line in error.message.splitlines():
+            out.print(Text.assemble(("error ", "bold red"), line))
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        out.print("interrupted; what was there before is untouched")
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,128 @@
+"""The experiment as one typed value, read from YAML, every error with file:line:column.
+
+`RunConfig` composes the sections; each section's class lives beside the code that obeys it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, ValidationError
+
+from quantlr.backtest.costs import ExecutionSpec
+from quantlr.backtest.metrics import ReportSpec
+from quantlr.backtest.policies import POLICIES, Policy, Threshold
+from quantlr.config.problems import problems_of
+from quantlr.config.resolve import override, parse_setting, read_config
+from quantlr.config.written import Path_, Place, Written, to_yaml
+from quantlr.data.features import FEATURES, Feature
+from quantlr.data.labels import LABELS, Direction, Label
+from quantlr.data.universe import DataSpec
+from quantlr.errors import ConfigError, QuantlrError
+from quantlr.model.folds import WalkForwardSpec
+from quantlr.model.walk_forward import LogisticRegression
+from quantlr.types import Spec, one_of
+
+if TYPE_CHECKING:
+    AnyFeature, AnyLabel, AnyPolicy = Feature, Label, Policy
+else:
+    AnyFeature = one_of(FEATURES)
+    AnyLabel = one_of(LABELS, default="direction")
+    AnyPolicy = one_of(POLICIES, default="threshold")
+
+__all__ = ["Config", "RunConfig", "load_config", "parse_setting"]
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,79}$")]
+
+
+class RunConfig(Spec):
+    """One experiment, complete."""
+
+    name: Name = Field(description="Name of the report's folder: 1 to 80 of A-Z a-z 0-9 . _ -, not beginning with a dot.")
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="Seed of everything random.")
+    data: DataSpec = Field(description="Which prices to use.")
+    features: tuple[AnyFeature, ...] = Field(min_length=1, description="What a forecast looks at.")
+    label: AnyLabel = Field(Direction(), description="What is forecast.")
+    walk_forward: WalkForwardSpec = Field(WalkForwardSpec(), description="How the model walks through time.")
+    model: LogisticRegression = Field(LogisticRegression(), description="The classifier and its descent.")
+    policy: AnyPolicy = Field(Threshold(), description="From probabilities to positions.")
+    execution: ExecutionSpec = Field(ExecutionSpec(), description="How decisions become trades.")
+    report: ReportSpec = Field(ReportSpec(), description="What the result is measured against.")
+
+    def to_yaml(self) -> str:
+        """Return the config with every default written out; running it gives the same bytes."""
+        return to_yaml(_plain(self.model_dump()))
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A config and the places where its keys were written."""
+
+    run: RunConfig
+    places: dict[Path_, Place]
+
+    def locate(self, error: QuantlrError) -> QuantlrError:
+        """Return an error of a layer with the place of its key in front; the section's, where the key is a default."""
+        if error.key is None:
+            return error
+        path: Path_ = tuple(int(part) if part.isdigit() else part for part in error.key.split("."))
+        while path and path not in self.places:
+            path = path[:-1]
+        place = self.places.get(path)
+        return error.at(str(place)) if place else error
+
+
+def load_config(
+    source: str | Path | Mapping[str, Any],
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    settings: Sequence[str] = (),
+    name: str | None = None,
+) -> Config:
+    """Return the config in a YAML file or a mapping.
+
+    Parameters
+    ----------
+    source : path of a YAML file, or the mapping that it would hold.
+    overrides : values by dotted key, set on top.
+    settings : the same as text, ``key=value``, the value in YAML.
+    name : name of the report, instead of the config's.
+
+    Raises
+    ------
+    ConfigError : with every problem, one line each.
+    """
+    if isinstance(source, Mapping):
+        written, stem = Written(_copied(source)), "run"
+    else:
+        written, stem = read_config(Path(source)), Path(source).stem
+    override(written, overrides or {}, source="overrides")
+    override(written, [parse_setting(setting) for setting in settings], source="--set")
+    if name is not None:
+        override(written, {"name": name}, source="--name")
+    written.value.setdefault("name", stem)
+    try:
+        return Config(RunConfig.model_validate(written.value), written.places)
+    except ValidationError as error:
+        problems = problems_of(error, written, RunConfig)
+        raise ConfigError("\n".join(map(str, problems))) from None
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _copied(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_copied(item) for item in value]
+    return value
+
+
+def _plain(value: Any) -> Any:
+    """Return nested values as YAML has them."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value.as_posix() if isinstance(value, Path) else value

@@ -1,0 +1,385 @@
+"""The one file that knows all the layers: from a config to a run, and from a run to its report."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from quantlr.backtest import inference
+from quantlr.backtest.engine import execute
+from quantlr.backtest.metrics import (
+    BACKTEST_METRICS,
+    FORECAST_METRICS,
+    Measured,
+    Scored,
+    break_even_cost_bps,
+    scored,
+    significance,
+)
+from quantlr.backtest.policies import decide_positions, known_at_close
+from quantlr.config import Config, RunConfig, load_config
+from quantlr.data.dataset import build_dataset, feature_columns
+from quantlr.data.labels import Label
+from quantlr.data.universe import load_prices
+from quantlr.errors import NotEnoughHistory, QuantlrError
+from quantlr.model.folds import make_folds
+from quantlr.model.scaling import fold_scaling
+from quantlr.model.walk_forward import fit_folds, walk_forward
+from quantlr.types import (
+    BacktestResult,
+    Dataset,
+    Forecasts,
+    Labels,
+    Note,
+    Positions,
+    Prices,
+    Progress,
+    Report,
+    day,
+    no_progress,
+)
+
+VERSIONS_OF = ("quantlr", "numpy", "pandas", "pyarrow", "matplotlib")
+
+
+def compute_label(prices: Prices, label: Label) -> Labels:
+    """Return the label of every bar."""
+    return label.compute(prices)
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """The functions that a run is made of, in their order; whoever replaces one sees what becomes of a run.
+
+    Attributes
+    ----------
+    features : (prices, features) to columns; `data.dataset.feature_columns`.
+    label : (prices, label) to labels.
+    folds : (rows, walk_forward, horizon) to folds; `model.folds.make_folds`.
+    scale : (X, folds) to each fold's scaling; `model.scaling.fold_scaling`.
+    fit : (X, y, folds, scaling, model) to each fold's weights; `model.walk_forward.fit_folds`.
+    decide : (policy, forecasts, known) to positions; `backtest.policies.decide_positions`.
+    execute : (positions, prices, execution) to a backtest; `backtest.engine.execute`.
+    """
+
+    features: Callable[..., Any] = feature_columns
+    label: Callable[..., Labels] = compute_label
+    folds: Callable[..., Any] = make_folds
+    scale: Callable[..., Any] = fold_scaling
+    fit: Callable[..., Any] = fit_folds
+    decide: Callable[..., Positions] = decide_positions
+    execute: Callable[..., BacktestResult] = execute
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """Every value that a run has passed through, from prices to the backtest."""
+
+    prices: Prices
+    dataset: Dataset
+    forecasts: Forecasts
+    positions: Positions
+    result: BacktestResult
+
+
+def dataset_of(config: RunConfig, prices: Prices, stages: Stages = Stages()) -> Dataset:
+    """Return the rows that a config's features and label make of prices."""
+    columns = stages.features(prices, config.features)
+    labels = stages.label(prices, config.label)
+    return build_dataset(prices, columns, labels, horizon=config.label.horizon)
+
+
+def calculate(
+    config: RunConfig, prices: Prices, stages: Stages = Stages(), *, progress: Progress = no_progress
+) -> Course:
+    """Return what a config makes of prices, stage by stage."""
+    dataset = dataset_of(config, prices, stages)
+    forecasts = walk_forward(
+        dataset,
+        config.walk_forward,
+        config.model,
+        make_folds=stages.folds,
+        scale=stages.scale,
+        fit=stages.fit,
+        progress=progress,
+    )
+    if np.isnan(forecasts.up).all():
+        raise NotEnoughHistory(
+            f"the first forecast is of {day(prices.sessions[forecasts.session[0]])}, and what came is not known yet for "
+            "any; fetch a longer history or shorten walk_forward.train",
+            key="walk_forward.train",
+        )
+    known = known_at_close(prices, forecasts, config.execution)
+    positions = stages.decide(config.policy, forecasts, known)
+    result = stages.execute(
+        positions, prices, config.execution, sessions_per_year=config.report.sessions_per_year
+    )
+    return Course(prices, dataset, forecasts, positions, result)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One experiment, done.
+
+    Attributes
+    ----------
+    config : what was run, every default written out.
+    metrics : the numbers, keyed as in ``metrics.json``; None where one is undefined.
+    notes : what was dropped, left out, or did not converge.
+    course : the values behind the numbers.
+    """
+
+    config: RunConfig
+    metrics: dict[str, Any]
+    notes: tuple[Note, ...]
+    course: Course
+
+    @property
+    def forecasts(self) -> pd.DataFrame:
+        """Every forecast, with the columns of ``forecasts.parquet``."""
+        found = self.course.forecasts
+        table = pd.DataFrame(
+            {
+                "date": found.sessions[found.session],
+                "ticker": np.array(found.tickers, dtype=object)[found.ticker],
+                "probability": found.probability,
+                "up": pd.array(np.where(np.isnan(found.up), None, found.up == 1), dtype="boolean"),
+                "base_rate": found.base_rate,
+                "mean_gain": found.mean_gain,
+                "mean_loss": found.mean_loss,
+                "fold": found.fold,
+            }
+        )
+        order = np.lexsort([found.ticker, found.session])
+        return table.iloc[order].astype({"ticker": "str"}).reset_index(drop=True)
+
+    @property
+    def backtest(self) -> pd.DataFrame:
+        """One row per session, with the columns of ``backtest.parquet``; a row's date ends its return."""
+        result = self.course.result
+        return pd.DataFrame(
+            {
+                "date": result.sessions,
+                "gross_return": result.gross_return,
+                "cost": result.cost,
+                "net_return": result.net_return,
+                "equity": result.equity,
+                "exposure": result.exposure,
+                "turnover": result.turnover,
+                "benchmark_equity": result.benchmark.equity if result.benchmark else np.nan,
+            }
+        )
+
+    @property
+    def positions(self) -> pd.DataFrame:
+        """One row per session and ticker with a forecast, with the columns of ``positions.parquet``."""
+        result = self.course.result
+        held = np.unique(self.course.forecasts.ticker)
+        return pd.DataFrame(
+            {
+                "date": result.sessions.repeat(len(held)),
+                "ticker": np.tile(np.array(result.tickers, dtype=object)[held], len(result.sessions)),
+                "weight": result.weight[:, held].ravel(),
+                "gross_return": result.ticker_gross[:, held].ravel(),
+                "cost": result.ticker_cost[:, held].ravel(),
+            }
+        ).astype({"ticker": "str"})
+
+    @property
+    def trades(self) -> pd.DataFrame:
+        """One row per round trip, with the columns of ``trades.csv``."""
+        return self._measured.trades
+
+    @property
+    def verdict(self) -> str:
+        """Whether there is an edge, in one sentence."""
+        return str(self.metrics["verdict"]["sentence"])
+
+    @property
+    def _measured(self) -> Measured:
+        return Measured.of(self.course.result, sessions_per_year=self.config.report.sessions_per_year)
+
+    def report(self) -> Report:
+        """Return the report's files, drawn and written out."""
+        from quantlr.report.pages import Told, tear_sheet  # matplotlib costs half a second: only who draws pays it
+
+        told = Told(self.config.name, _setting(self.config, self.course), self.metrics)
+        found = self.course.forecasts
+        files = {
+            "tearsheet.png": tear_sheet(told, scored(found), self.course.result, found.sessions),
+            "metrics.json": _json(self.metrics),
+            "forecasts.parquet": _parquet(self.forecasts),
+            "backtest.parquet": _parquet(self.backtest),
+            "positions.parquet": _parquet(self.positions),
+            "trades.csv": self.trades.to_csv(index=False, date_format="%Y-%m-%d", lineterminator="\n").encode(),
+            "config.yaml": self.config.to_yaml().encode(),
+            "provenance.json": _json(self._provenance()),
+        }
+        return Report(self.config.name, files)
+
+    def save(self, output: str | Path = "reports") -> Path:
+        """Write the report to ``output/NAME`` and return that folder; a former report is replaced whole."""
+        from quantlr.report.folder import write_report
+
+        return write_report(self.report(), Path(output))
+
+    def _provenance(self) -> dict[str, Any]:
+        versions = {name: version(name) for name in VERSIONS_OF}
+        return {
+            "versions": {"python": platform.python_version(), **versions},
+            "data": {"source": self.course.prices.source, "sha256": self.course.prices.sha256},
+            "notes": [asdict(note) for note in self.notes],
+        }
+
+
+def run(
+    config: str | Path | Mapping[str, Any],
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    output: str | Path | None = None,
+    progress: Progress = no_progress,
+) -> Run:
+    """Run one experiment.
+
+    Parameters
+    ----------
+    config : path of a YAML file, or the mapping that it would hold.
+    overrides : values by dotted key, set on top: ``{"policy.long_above": 0.52}``.
+    output : folder to write the report into, as ``output/NAME``; None writes nothing.
+    progress : hears how far each stage has come.
+
+    Raises
+    ------
+    UserError : what can be mended in the config or the data; the text says where and how.
+    Fault : the disk or another program is in the way.
+
+    Examples
+    --------
+    >>> import quantlr
+    >>> done = quantlr.run("configs/sp500_daily.yaml")  # doctest: +SKIP
+    >>> done.metrics["forecast"]["accuracy"]  # doctest: +SKIP
+    """
+    done = run_config(load_config(config, overrides=overrides), progress=progress)
+    if output is not None:
+        done.save(output)
+    return done
+
+
+def run_config(config: Config, *, progress: Progress = no_progress) -> Run:
+    """Run a loaded config; an error of a layer comes back with the place of its key."""
+    try:
+        prices = load_prices(config.run.data, progress=progress)
+        course = calculate(config.run, prices, progress=progress)
+    except QuantlrError as error:
+        raise config.locate(error) from error
+    notes = (*prices.notes, *course.dataset.notes, *course.forecasts.notes, *course.result.notes)
+    return Run(config.run, metrics_of(config.run, course), notes, course)
+
+
+def metrics_of(config: RunConfig, course: Course) -> dict[str, Any]:
+    """Return the numbers of a run, keyed as in ``metrics.json``; what is undefined is None."""
+    per_year = config.report.sessions_per_year
+    rows = scored(course.forecasts)
+    own = Measured.of(course.result, sessions_per_year=per_year)
+    held = Measured.of(course.result.benchmark or course.result, sessions_per_year=per_year)
+    prices, refits = course.prices, course.forecasts.refits
+    found = {
+        "data": {
+            "tickers": list(prices.tickers),
+            "first": day(prices.sessions[0]),
+            "last": day(prices.sessions[-1]),
+            "sessions": len(prices.sessions),
+            "sha256": prices.sha256,
+        },
+        "forecast": {metric.__name__: metric(rows) for metric in FORECAST_METRICS},
+        "backtest": {
+            "strategy": {metric.__name__: metric(own) for metric in BACKTEST_METRICS},
+            "benchmark": {metric.__name__: metric(held) for metric in BACKTEST_METRICS},
+            "break_even_cost_bps": break_even_cost_bps(course.result),
+        },
+        "significance": significance(own, rows),
+        "model": {
+            "refits": len(refits.iterations),
+            "iterations_mean": float(refits.iterations.mean()),
+            "unconverged": int((~refits.converged).sum()),
+            "coefficients": _last_coefficients(course.forecasts),
+        },
+    }
+    found["verdict"] = asdict(_verdict(found, own, rows))
+    return dict(_defined(found))
+
+
+def _last_coefficients(forecasts: Forecasts) -> dict[str, dict[str, float]]:
+    """Return the last refit's weights by ticker: intercept, then columns, in units of the raw features."""
+    refits = forecasts.refits
+    names = ("intercept", *refits.columns)
+    last = {int(ticker): np.flatnonzero(refits.ticker == ticker)[-1] for ticker in np.unique(refits.ticker)}
+    return {
+        forecasts.tickers[ticker]: dict(zip(names, refits.coefficients[at].tolist(), strict=True))
+        for ticker, at in last.items()
+    }
+
+
+def _verdict(found: dict[str, Any], own: Measured, rows: Scored) -> inference.Verdict:
+    skill, strategy = found["forecast"], found["backtest"]["strategy"]
+    test = skill["pesaran_timmermann"]
+    gross = own.result.gross_return - own.result.cash
+    ratio = inference.sharpe_per_session(gross)
+    return inference.verdict(
+        inference.Evidence(
+            n=len(rows.up),
+            accuracy=skill["accuracy"],
+            accuracy_base_rate=skill["accuracy_base_rate"],
+            log_loss=skill["log_loss"],
+            log_loss_base_rate=skill["log_loss_base_rate"],
+            p_value=test["p_value"] if test else None,
+            years_needed=found["significance"]["years_needed"],
+            sharpe_gross=None if ratio is None else ratio * math.sqrt(own.sessions_per_year),
+            sharpe_net=strategy["sharpe"],
+            probabilistic_sharpe_gross=inference.probabilistic_sharpe(gross),
+            probabilistic_sharpe_net=found["significance"]["probabilistic_sharpe"],
+            break_even_cost_bps=found["backtest"]["break_even_cost_bps"],
+        )
+    )
+
+
+def _setting(config: RunConfig, course: Course) -> str:
+    """Return one line on what was run, for the page's head."""
+    tickers = config.data.tickers
+    names = ", ".join(tickers) if len(tickers) <= 6 else f"{len(tickers)} tickers"
+    walk, execution, sessions = config.walk_forward, config.execution, course.result.fills
+    refit = "fitted once" if walk.refit_every == "never" else f"refitted every {walk.refit_every} sessions"
+    return (
+        f"{names}, {day(sessions[0])} to {day(sessions[-1])}; {len(course.dataset.columns)} features, {walk.window} "
+        f"window, {refit}, horizon {config.label.horizon}; fill {execution.fill}, "
+        f"{execution.commission_bps + execution.slippage_bps:g} bps a trade"
+    )
+
+
+def _defined(value: Any) -> Any:
+    """Return nested values with None for what is not a finite number."""
+    if isinstance(value, dict):
+        return {key: _defined(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_defined(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _parquet(table: pd.DataFrame) -> bytes:
+    stream = io.BytesIO()
+    table.to_parquet(stream, index=False, compression="zstd")
+    return stream.getvalue()

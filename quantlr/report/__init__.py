@@ -1,0 +1,1 @@
+"""What a person gets: pages, tables, and the folder that holds them."""

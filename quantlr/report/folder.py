@@ -1,0 +1,126 @@
+"""The folder of a report: built beside its place, swapped in whole, under a lock.
+
+Files are written to ``.NAME.new``, and flushed to the disk. Then the old folder becomes ``.NAME.old`` and the new one
+takes its place. Whoever comes next and finds the old one without a new one, because something ended the swap half-way,
+puts it back. Files in the folder that quantlr did not write are carried over.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from quantlr.errors import Fault, OutputError
+from quantlr.types import Report
+
+LOCK_SECONDS = 60.0
+OURS = frozenset(
+    {
+        "tearsheet.png", "forecast.png", "model.png", "positions.png", "report.html", "metrics.json", "config.yaml",
+        "provenance.json", "forecasts.parquet", "backtest.parquet", "positions.parquet", "trades.csv",
+    }
+)  # fmt: skip
+"""Every file that a run may write; all else in the folder belongs to the user."""
+
+
+def write_report(report: Report, output: Path) -> Path:
+    """Write a report to ``output/NAME`` and return that folder; the former one stays whole until the new one is.
+
+    Raises
+    ------
+    OutputError : the place is not a folder, or leads out of `output`.
+    Fault : the disk is full or read-only, or another run holds the lock for a minute.
+    """
+    target = output / report.name
+    if output.exists() and not output.is_dir():
+        raise OutputError(f"{output} is a file; the output must be a folder; choose another --output")
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise OutputError(f"{target} is not a folder of its own; move it away or choose another name")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with locked(target):
+            recover(target)
+            _swap_in(report, target)
+    except OSError as error:
+        raise Fault(f"{target} could not be written: {error.strerror or error}; the former report is untouched") from error
+    return target
+
+
+@contextmanager
+def locked(target: Path) -> Iterator[None]:
+    """Hold the lock of one report's folder."""
+    lock = FileLock(target.with_name(f".{target.name}.lock"), timeout=LOCK_SECONDS)
+    try:
+        with lock:
+            yield
+    except Timeout:
+        raise Fault(f"another run has been writing {target} for {LOCK_SECONDS:.0f} seconds; try again") from None
+
+
+def recover(target: Path) -> None:
+    """Put back what an interrupted swap left aside, and clear away what it left half done."""
+    fresh, old = _aside(target)
+    if old.exists():
+        if target.exists():
+            shutil.rmtree(old)
+        else:
+            old.rename(target)
+    if fresh.exists():
+        shutil.rmtree(fresh)
+
+
+def _aside(target: Path) -> tuple[Path, Path]:
+    return target.with_name(f".{target.name}.new"), target.with_name(f".{target.name}.old")
+
+
+def _swap_in(report: Report, target: Path) -> None:
+    fresh, old = _aside(target)
+    try:
+        fresh.mkdir()
+        for name, content in report.files.items():
+            _write(fresh / name, content)
+        if target.exists():
+            _carry_over(target, fresh)
+        _flush(fresh)
+    except OSError:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+    if target.exists():
+        target.rename(old)
+    fresh.rename(target)
+    _flush(target.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _carry_over(target: Path, fresh: Path) -> None:
+    """Copy what the user put into the folder."""
+    for item in target.iterdir():
+        if item.name in OURS:
+            continue
+        if item.is_dir() and not item.is_symlink():
+            shutil.copytree(item, fresh / item.name, symlinks=True)
+        else:
+            shutil.copy2(item, fresh / item.name, follow_symlinks=False)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _flush(folder: Path) -> None:
+    """Flush a folder's entries to the disk, where the system can."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,181 @@
+"""Pages: figures put together, with the finding as the title; every page is PNG bytes that repeat exactly."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from quantlr.backtest.metrics import Scored, drawdown
+from quantlr.backtest.series import monthly_returns, rolling_hit_rates, yearly_returns
+from quantlr.report.figures import (
+    GREY,
+    INK,
+    NORMAL,
+    Curves,
+    TableRow,
+    bare,
+    dated,
+    drawdowns,
+    equity_curves,
+    heading,
+    hit_rates,
+    month_calendar,
+    number,
+    percent,
+    text_table,
+)
+from quantlr.types import BacktestResult
+
+DPI = 150
+SIZE = (14.0, 9.4)
+TABLE_EDGES = (0.66, 1.0)
+ROW_HEIGHT = 0.0205
+"""Height of a calendar's row, as a fraction of the page, where there is room."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a page says besides its pictures.
+
+    Attributes
+    ----------
+    name : of the run.
+    setting : one line on what was run.
+    metrics : as in ``metrics.json``.
+    """
+
+    name: str
+    setting: str
+    metrics: dict[str, Any]
+
+
+def tear_sheet(told: Told, rows: Scored, result: BacktestResult, sessions: pd.DatetimeIndex) -> bytes:
+    """Return the one page that a professional would hand on.
+
+    Parameters
+    ----------
+    told : the words and numbers.
+    rows : forecasts whose outcome is known; `sessions` are the dates that their positions count.
+    result : the backtest, its benchmark with it.
+    """
+    figure = Figure(figsize=SIZE, dpi=DPI, facecolor="white")
+    _title(figure, told)
+    left = figure.add_gridspec(3, 1, left=0.042, right=0.60, top=0.825, bottom=0.045, height_ratios=(3.1, 1.1, 1.5),
+                               hspace=0.2)  # fmt: skip
+    equity = figure.add_subplot(left[0])
+    below = figure.add_subplot(left[1], sharex=equity)
+    rates = figure.add_subplot(left[2], sharex=equity)
+    curves = _curves(result)
+    for ax in (equity, below, rates):
+        bare(ax)
+    equity_curves(equity, curves)
+    heading(equity, "What one unit of capital became (log scale)")
+    drawdowns(below, curves)
+    heading(below, "Drawdown from the highest so far")
+    _hit_rates(rates, rows, sessions)
+    dated(rates)
+    rates.set_xlim(curves.dates[0], curves.dates[-1])
+    for ax in (equity, below):
+        ax.tick_params(axis="x", labelbottom=False)
+    table = figure.add_axes((0.645, 0.445, 0.335, 0.385))
+    text_table(table, _headline(told.metrics), edges=TABLE_EDGES)
+    _calendar(figure, result)
+    return png(figure)
+
+
+def _title(figure: Figure, told: Told) -> None:
+    finding, _, rest = told.metrics["verdict"]["sentence"].partition(": ")
+    figure.text(0.02, 0.965, finding, fontsize=19, fontweight="bold", color=INK, va="center")
+    wrapped = "\n".join(textwrap.wrap(rest[:1].upper() + rest[1:], width=165))
+    figure.text(0.02, 0.94, wrapped, fontsize=10.5, color=INK, va="top", linespacing=1.35)
+    figure.text(0.02, 0.872, f"{told.name}   {told.setting}", fontsize=NORMAL, color=GREY, va="center")
+
+
+def _curves(result: BacktestResult) -> Curves:
+    held = result.benchmark or result
+    net, benchmark = (np.concatenate([[1.0], curve]) for curve in (result.equity, held.equity))
+    return Curves(
+        dates=result.fills,
+        net=net,
+        gross=np.concatenate([[1.0], np.maximum(np.cumprod(1.0 + result.gross_return), 0.0)]),
+        benchmark=benchmark,
+        net_drawdown=drawdown(net),
+        benchmark_drawdown=drawdown(benchmark),
+    )
+
+
+def _hit_rates(ax: Any, rows: Scored, sessions: pd.DatetimeIndex) -> None:
+    rates = rolling_hit_rates(rows, sessions)
+    hit_rates(ax, rates)
+    heading(ax, f"Share of right calls over the last {rates.window} sessions")
+
+
+def _headline(metrics: dict[str, Any]) -> list[TableRow]:
+    """Return the headline numbers, skill first, then profit beside buy and hold."""
+    skill, significance = metrics["forecast"], metrics["significance"]
+    own, held = metrics["backtest"]["strategy"], metrics["backtest"]["benchmark"]
+    test = skill["pesaran_timmermann"]
+
+    def pair(label: str, key: str, style: Any) -> TableRow:
+        return TableRow(label, (style(own[key]), style(held[key])))
+
+    def whole(value: float | None) -> str:
+        return number(value, decimals=0)
+
+    return [
+        TableRow("DID IT KNOW?", ("", "95 % interval")),
+        TableRow("Right calls", (percent(skill["accuracy"]), _interval(skill["accuracy_ci95"], percent))),
+        TableRow("Right calls of the base rate", (percent(skill["accuracy_base_rate"]), "")),
+        TableRow("Area under the ROC curve", (number(skill["auc"], decimals=3), _interval(skill["auc_ci95"], _three))),
+        TableRow("Log loss; the base rate's", (_four(skill["log_loss"]), _four(skill["log_loss_base_rate"]))),
+        TableRow("Pesaran-Timmermann p value", (number(test["p_value"] if test else None, decimals=3), "")),
+        TableRow(""),
+        TableRow("DID IT PAY?", ("strategy", "buy and hold")),
+        pair("Growth a year, after costs", "cagr", percent),
+        pair("Volatility a year", "volatility", percent),
+        pair("Sharpe ratio", "sharpe", number),
+        TableRow("Chance that it is above 0", (percent(significance["probabilistic_sharpe"], decimals=0), "")),
+        pair("Largest drawdown", "max_drawdown", percent),
+        pair("Longest drawdown, sessions", "longest_drawdown_sessions", whole),
+        pair("Invested, on average", "exposure", lambda value: percent(value, decimals=0)),
+        pair("Traded a year, times equity", "turnover_per_year", number),
+        pair("Costs, total", "cost_total", percent),
+        TableRow("Breaks even at, bps a trade", (number(metrics["backtest"]["break_even_cost_bps"], decimals=1), "")),
+    ]
+
+
+def _interval(bounds: Any, style: Any) -> str:
+    return f"{style(bounds[0])} to {style(bounds[1])}" if bounds else "–"  # noqa: RUF001 - an en dash
+
+
+def _three(value: float) -> str:
+    return number(value, decimals=3)
+
+
+def _four(value: float) -> str:
+    return number(value, decimals=4)
+
+
+def _calendar(figure: Figure, result: BacktestResult) -> None:
+    months = monthly_returns(result)
+    top = 0.385
+    height = min(ROW_HEIGHT * len(months), top - 0.03)
+    ax = figure.add_axes((0.675, top - height, 0.305, height))
+    month_calendar(ax, months, yearly_returns(result))
+    figure.text(0.645, top + 0.03, "Monthly returns after costs, percent", fontsize=NORMAL, fontweight="bold", color=INK,
+                va="center")  # fmt: skip
+
+
+def png(figure: Figure) -> bytes:
+    """Return the figure as PNG bytes that are the same for the same drawing."""
+    FigureCanvasAgg(figure)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", metadata={"Software": None})
+    return stream.getvalue()

@@ -1,0 +1,44 @@
+"""What the terminal shows of a run: a short table, the notes, and one honest sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from quantlr.types import Note
+
+
+def headline_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return label, the strategy's number and the benchmark's, as text for people."""
+    skill = metrics["forecast"]
+    own, held = metrics["backtest"]["strategy"], metrics["backtest"]["benchmark"]
+    rows = [
+        ("right calls / base rate's", f"{skill['accuracy']:.1%}", f"{skill['accuracy_base_rate']:.1%}"),
+        ("log loss / base rate's", f"{skill['log_loss']:.4f}", f"{skill['log_loss_base_rate']:.4f}"),
+    ]
+    for label, key, form in (
+        ("growth a year", "cagr", "{:.1%}"),
+        ("volatility a year", "volatility", "{:.1%}"),
+        ("Sharpe ratio", "sharpe", "{:.2f}"),
+        ("largest drawdown", "max_drawdown", "{:.1%}"),
+        ("traded a year, x equity", "turnover_per_year", "{:.1f}"),
+        ("round trips", "trades", "{:,}"),
+    ):
+        rows.append((label, _form(form, own[key]), _form(form, held[key])))
+    return rows
+
+
+def _form(form: str, value: float | None) -> str:
+    return "-" if value is None else form.format(value)
+
+
+def note_line(note: Note) -> str:
+    """Return a note as one line: what it is about, what happened, how often."""
+    about = " ".join(part for part in (note.ticker, note.date) if part)
+    count = f" ({note.count:,})" if note.count > 1 else ""
+    return f"{about}: {note.text}{count}" if about else f"{note.text}{count}"
+
+
+def worth_saying(notes: Iterable[Note]) -> list[Note]:
+    """Return the notes that a person should see at once; warm-up rows are as expected, and in the report."""
+    return [note for note in notes if note.stage != "features"]
