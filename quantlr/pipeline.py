@@ -35,6 +35,7 @@ from quantlr.errors import NotEnoughHistory, QuantlrError
 from quantlr.model.folds import make_folds
 from quantlr.model.scaling import fold_scaling
 from quantlr.model.walk_forward import fit_folds, walk_forward
+from quantlr.report.summary import note_line, worth_saying
 from quantlr.types import (
     BacktestResult,
     Dataset,
@@ -121,9 +122,7 @@ def calculate(
         )
     known = known_at_close(prices, forecasts, config.execution)
     positions = stages.decide(config.policy, forecasts, known)
-    result = stages.execute(
-        positions, prices, config.execution, sessions_per_year=config.report.sessions_per_year
-    )
+    result = stages.execute(positions, prices, config.execution, sessions_per_year=config.report.sessions_per_year)
     return Course(prices, dataset, forecasts, positions, result)
 
 
@@ -211,9 +210,13 @@ class Run:
 
     def report(self) -> Report:
         """Return the report's files, drawn and written out."""
-        from quantlr.report.pages import Told, tear_sheet  # matplotlib costs half a second: only who draws pays it
+        from quantlr.report.pages import (
+            Told,
+            tear_sheet,
+        )  # matplotlib costs half a second: only who draws pays it
 
-        told = Told(self.config.name, _setting(self.config, self.course), self.metrics)
+        notes = tuple(note_line(note) for note in worth_saying(self.notes))
+        told = Told(self.config.name, _setting(self.config, self.course), notes, self.metrics)
         found = self.course.forecasts
         files = {
             "tearsheet.png": tear_sheet(told, scored(found), self.course.result, found.sessions),
@@ -355,7 +358,7 @@ def _verdict(found: dict[str, Any], own: Measured, rows: Scored) -> inference.Ve
 
 def _setting(config: RunConfig, course: Course) -> str:
     """Return one line on what was run, for the page's head."""
-    tickers = config.data.tickers
+    tickers = [course.forecasts.tickers[at] for at in np.unique(course.forecasts.ticker)]
     names = ", ".join(tickers) if len(tickers) <= 6 else f"{len(tickers)} tickers"
     walk, execution, sessions = config.walk_forward, config.execution, course.result.fills
     refit = "fitted once" if walk.refit_every == "never" else f"refitted every {walk.refit_every} sessions"

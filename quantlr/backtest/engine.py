@@ -26,7 +26,9 @@ from quantlr.errors import DataError
 from quantlr.types import Array, BacktestResult, BoolArray, IntArray, Note, Positions, Prices, day
 
 
-def execute(positions: Positions, prices: Prices, execution: ExecutionSpec, *, sessions_per_year: int) -> BacktestResult:
+def execute(
+    positions: Positions, prices: Prices, execution: ExecutionSpec, *, sessions_per_year: int
+) -> BacktestResult:
     """Return what `positions` would have earned, beside buy and hold of the same tickers.
 
     Raises

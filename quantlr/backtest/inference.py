@@ -172,8 +172,9 @@ def verdict(found: Evidence) -> Verdict:
         f"{found.accuracy:.1%} of {found.n:,} calls were right where the base rate's call scored "
         f"{found.accuracy_base_rate:.1%}"
     )
-    losses = f"log loss {found.log_loss:.4f} against the base rate's {found.log_loss_base_rate:.4f}"
-    if found.p_value is None or found.p_value >= SIGNIFICANT or found.log_loss >= found.log_loss_base_rate:
+    better = found.log_loss < found.log_loss_base_rate
+    losses = f"log loss {found.log_loss:.5f}, {'' if better else 'no '}better than the base rate's {found.log_loss_base_rate:.5f}"
+    if found.p_value is None or found.p_value >= SIGNIFICANT or not better:
         needed = (
             f"; to tell such an accuracy from the base rate's would take about {found.years_needed:,.0f} years"
             if found.years_needed is not None

@@ -9,7 +9,18 @@ import pandas as pd
 
 from quantlr.types import Array, BacktestResult
 
-COLUMNS = ("ticker", "side", "entry", "exit", "entry_price", "exit_price", "sessions", "return", "cost", "size")
+COLUMNS = (
+    "ticker",
+    "side",
+    "entry",
+    "exit",
+    "entry_price",
+    "exit_price",
+    "sessions",
+    "return",
+    "cost",
+    "size",
+)
 
 
 def trades(result: BacktestResult) -> pd.DataFrame:
@@ -36,9 +47,7 @@ def _spells(side: Array) -> list[tuple[int, int, int]]:
     return [(first, last, int(side[first])) for first, last in pairwise(edges) if first < last and side[first] != 0]
 
 
-def _trade(
-    result: BacktestResult, prices: Array, ticker: int, first: int, last: int, side: int
-) -> tuple[object, ...]:
+def _trade(result: BacktestResult, prices: Array, ticker: int, first: int, last: int, side: int) -> tuple[object, ...]:
     weight = np.abs(result.weight[first:last, ticker])
     size = float(weight.mean())
     earned = result.ticker_gross[first:last, ticker] / weight

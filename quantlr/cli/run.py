@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 @click.argument("configs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a key, like features.0.lags=[1,2].")
 @click.option("--name", help="Name of the report, instead of the config's.")
-@click.option("--output", default="reports", type=click.Path(path_type=Path), show_default=True, help="Folder of reports.")
+@click.option(
+    "--output",
+    default="reports",
+    type=click.Path(path_type=Path),
+    show_default=True,
+    help="Folder of reports.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as one JSON object per config on stdout.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @click.option("-v", "--verbose", is_flag=True, help="Print every note.")

@@ -41,7 +41,9 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,79}$")]
 class RunConfig(Spec):
     """One experiment, complete."""
 
-    name: Name = Field(description="Name of the report's folder: 1 to 80 of A-Z a-z 0-9 . _ -, not beginning with a dot.")
+    name: Name = Field(
+        description="Name of the report's folder: 1 to 80 of A-Z a-z 0-9 . _ -, not beginning with a dot."
+    )
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="Seed of everything random.")
     data: DataSpec = Field(description="Which prices to use.")
     features: tuple[AnyFeature, ...] = Field(min_length=1, description="What a forecast looks at.")

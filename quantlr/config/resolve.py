@@ -29,7 +29,11 @@ def _read(path: Path, *, origin: Problem | None, seen: tuple[Path, ...]) -> Writ
     if not problems and not isinstance(written.value, dict):
         found = {type(None): "nothing", list: "a list"}.get(type(written.value), "a single value")
         problems.append(
-            Problem(Place(str(path), 1, 1), "", f"a config is a mapping of keys, like 'name: my_run'; found {found}")
+            Problem(
+                Place(str(path), 1, 1),
+                "",
+                f"a config is a mapping of keys, like 'name: my_run'; found {found}",
+            )
         )
     if problems:
         raise ConfigError("\n".join(map(str, problems)))
@@ -40,7 +44,9 @@ def _read(path: Path, *, origin: Problem | None, seen: tuple[Path, ...]) -> Writ
     if not isinstance(base_name, str):
         raise ConfigError(str(Problem(place, "extends", "needs the path of a config")))
     base = _read(
-        path.parent / base_name, origin=Problem(place, "extends", f"{base_name} can't be read"), seen=(*seen, real)
+        path.parent / base_name,
+        origin=Problem(place, "extends", f"{base_name} can't be read"),
+        seen=(*seen, real),
     )
     base.value.pop("name", None)
     merge(base, written)

@@ -14,7 +14,13 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
-from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, DocumentStartEvent, NodeEvent
+from ruamel.yaml.events import (
+    AliasEvent,
+    CollectionEndEvent,
+    CollectionStartEvent,
+    DocumentStartEvent,
+    NodeEvent,
+)
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
@@ -137,13 +143,14 @@ def _forbidden(text: str, file: str) -> list[Problem]:
         depth += isinstance(event, CollectionStartEvent)
         depth -= isinstance(event, CollectionEndEvent)
         if depth > MAX_DEPTH:
-            return [*problems, Problem(place, "", f"more than {MAX_DEPTH} levels deep; a config has at most six")]
+            return [
+                *problems,
+                Problem(place, "", f"more than {MAX_DEPTH} levels deep; a config has at most six"),
+            ]
     return problems
 
 
-def _value(
-    node: Node, path: Path_, *, file: str, folder: Path, written: Written, problems: list[Problem]
-) -> Any:
+def _value(node: Node, path: Path_, *, file: str, folder: Path, written: Written, problems: list[Problem]) -> Any:
     written.places[path] = Place(file, node.start_mark.line + 1, node.start_mark.column + 1)
     if isinstance(node, ScalarNode):
         return scalar(node.value, folder=folder) if node.style is None else _text(node.value, folder)

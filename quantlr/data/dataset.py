@@ -22,7 +22,9 @@ def feature_columns(prices: Prices, features: Sequence[Feature]) -> Columns:
     for at, feature in enumerate(features):
         for name, values in feature.compute(prices).items():
             if name in columns:
-                raise DataError(f"a second column {name!r}; give it other parameters or remove it", key=f"features.{at}")
+                raise DataError(
+                    f"a second column {name!r}; give it other parameters or remove it", key=f"features.{at}"
+                )
             columns[name] = values
     return columns
 
@@ -43,7 +45,12 @@ def build_dataset(prices: Prices, columns: Columns, labels: Labels, *, horizon: 
         warm_up = _warm_up(columns, ticker, int(bars))
         if warm_up:
             notes.append(
-                Note("features", "warm-up rows were dropped", ticker=prices.tickers[ticker], count=min(warm_up, bars))
+                Note(
+                    "features",
+                    "warm-up rows were dropped",
+                    ticker=prices.tickers[ticker],
+                    count=min(warm_up, bars),
+                )
             )
         _require_numbers(prices, columns, ticker, warm_up, int(bars))
         parts.append((ticker, min(warm_up, int(bars)), int(bars)))

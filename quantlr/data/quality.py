@@ -55,7 +55,12 @@ def stale_opens(prices: Prices) -> list[Note]:
         if of and count > STALE_OPENS * of:
             share = f"{count / of:.0%}"
             notes.append(
-                Note("data", f"opens not tradable: {share} of them equal the close before", ticker=ticker, count=count)
+                Note(
+                    "data",
+                    f"opens not tradable: {share} of them equal the close before",
+                    ticker=ticker,
+                    count=count,
+                )
             )
     return notes
 

@@ -126,7 +126,10 @@ class File(Source):
             notes.extend(said)
             progress("reading", done=done, total=len(set(files.values())))
         return Fetched(
-            {ticker: bars[ticker] for ticker in tickers}, f"file {self.path.name}", _digest(contents), tuple(notes)
+            {ticker: bars[ticker] for ticker in tickers},
+            f"file {self.path.name}",
+            _digest(contents),
+            tuple(notes),
         )
 
     def _file_of(self, ticker: str) -> Path:

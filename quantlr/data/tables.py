@@ -87,7 +87,12 @@ def _table(content: bytes, path: Path) -> tuple[pd.DataFrame, int]:
         return (table if isinstance(table.index, pd.RangeIndex) else table.reset_index()), 1
     try:
         table = pd.read_csv(
-            BytesIO(content), dtype=str, na_filter=False, skip_blank_lines=False, encoding="utf-8-sig", index_col=False
+            BytesIO(content),
+            dtype=str,
+            na_filter=False,
+            skip_blank_lines=False,
+            encoding="utf-8-sig",
+            index_col=False,
         )
     except pd.errors.EmptyDataError as error:
         raise DataError(f"{path} is empty; needed a header line and prices", key="data.source.path") from error

@@ -20,7 +20,8 @@ def fold_scaling(X: Array, folds: Folds) -> Scaling:
     """
     parts = [_scaling(X, folds, refits) for refits in overlapping(folds, at_most=TOGETHER)]
     return Scaling(
-        mean=np.concatenate([part.mean for part in parts]), deviation=np.concatenate([part.deviation for part in parts])
+        mean=np.concatenate([part.mean for part in parts]),
+        deviation=np.concatenate([part.deviation for part in parts]),
     )
 
 

@@ -53,7 +53,8 @@ class LogisticRegression(Part):
         "preconditioned", description="The way downhill; all three reach the same weights."
     )
     learning_rate: Literal["auto"] | Annotated[float, Field(gt=0)] = Field(
-        "auto", description="Step size of the plain and the accelerated descent; auto derives 1/L from the data."
+        "auto",
+        description="Step size of the plain and the accelerated descent; auto derives 1/L from the data.",
     )
     l2: Annotated[float, Field(ge=0)] = Field(
         0.0, description="Penalty on the standardised weights, l2/2 times the sum of their squares."

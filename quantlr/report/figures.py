@@ -5,6 +5,7 @@ Colours are Okabe and Ito's, which the colour-blind can tell apart.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,8 @@ SMALL, NORMAL = 8.5, 9.5
 LOSS_TO_GAIN = LinearSegmentedColormap.from_list("loss_to_gain", ["#E8956A", "#FFFFFF", "#7FB8DA"])
 MONTHS = ("J", "F", "M", "A", "M", "J", "J", "A", "S", "O", "N", "D", "Year")
 MINUS = "−"
+LOWEST_EQUITY = 1e-3
+"""Where the equity axis ends, however much is lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,23 +74,20 @@ def dated(ax: Axes) -> None:
     ax.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))
 
 
-def heading(ax: Axes, text: str) -> None:
-    """Say above the axes what is shown."""
-    ax.set_title(text, loc="left", fontsize=NORMAL, color=INK, fontweight="bold", pad=6)
+def heading(ax: Axes, text: str, *, room: float = 6.0) -> None:
+    """Say above the axes what is shown, `room` points higher."""
+    ax.set_title(text, loc="left", fontsize=NORMAL, color=INK, fontweight="bold", pad=room)
 
 
 def nice_ticks(low: float, high: float) -> list[float]:
-    """Return round values between two positive numbers, some four to eight, evenly spread on a log axis."""
-    for steps in (
-        (1.0, 10.0), (1.0, 3.0, 10.0), (1.0, 2.0, 5.0, 10.0), (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0),
-        tuple(np.arange(10, 101, 2) / 10), tuple(np.arange(20, 201) / 20), tuple(np.arange(100, 1001) / 100),
-    ):  # fmt: skip
-        decades = range(int(np.floor(np.log10(low))), int(np.floor(np.log10(high))) + 1)
-        ticks = sorted({round(step * 10.0**decade, 6) for decade in decades for step in steps})
-        inside = [tick for tick in ticks if low <= tick <= high]
-        if len(inside) >= 4:
-            return inside[:: max(len(inside) // 6, 1)]
-    return inside
+    """Return round values between two positive numbers: evenly spaced if they are near, else by decades."""
+    if high / low < 4:
+        steps = [step * 10.0**power for power in range(-4, 6) for step in (1.0, 2.0, 2.5, 5.0)]
+        step = next(step for step in steps if (high - low) / step <= 7)
+        return [round(step * at, 6) for at in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    per_decade = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if high / low < 12 else (1.0, 2.0, 5.0) if high / low < 1000 else (1.0,)
+    decades = range(math.floor(math.log10(low)), math.floor(math.log10(high)) + 1)
+    return [step * 10.0**decade for decade in decades for step in per_decade if low <= step * 10.0**decade <= high]
 
 
 def equity_curves(ax: Axes, curves: Curves) -> None:
@@ -102,12 +102,15 @@ def equity_curves(ax: Axes, curves: Curves) -> None:
         ax.plot(curves.dates, alive, color=colour, linewidth=width, label=f"{name}: 1 became {values[-1]:.2f}")
     together = np.concatenate([curves.net, curves.gross, curves.benchmark])
     alive = together[together > 0]
-    ax.set_ylim(float(alive.min()) * 0.95, float(alive.max()) * 1.08)
+    ax.set_ylim(max(float(alive.min()), LOWEST_EQUITY) * 0.97, float(alive.max()) * 1.06)
     ax.yaxis.set_major_locator(FixedLocator(nice_ticks(*ax.get_ylim())))
     ax.yaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     handles, labels = ax.get_legend_handles_labels()
-    ax.legend(handles[::-1], labels[::-1], loc="upper left", frameon=False, fontsize=NORMAL, labelcolor=INK)
+    ax.legend(
+        handles[::-1], labels[::-1], loc="lower left", bbox_to_anchor=(0, 0.99), ncols=3, frameon=False,
+        fontsize=SMALL + 0.5, labelcolor=INK, borderaxespad=0.1, borderpad=0, handlelength=1.6, columnspacing=1.6,
+    )  # fmt: skip
 
 
 def drawdowns(ax: Axes, curves: Curves) -> None:
@@ -123,7 +126,13 @@ def drawdowns(ax: Axes, curves: Curves) -> None:
 def hit_rates(ax: Axes, rates: HitRates) -> None:
     """Draw the trailing share of right calls inside the band that luck alone would keep to."""
     ax.fill_between(
-        rates.dates, rates.low, rates.high, color="#BBBBBB", alpha=0.45, linewidth=0, label="95 % of luck (binomial)"
+        rates.dates,
+        rates.low,
+        rates.high,
+        color="#BBBBBB",
+        alpha=0.45,
+        linewidth=0,
+        label="95% of luck (binomial)",
     )
     ax.plot(rates.dates, rates.base_rate, color=ORANGE, linewidth=1.3, label="base rate's call")
     ax.plot(rates.dates, rates.accuracy, color=BLUE, linewidth=1.6, label="the model's calls")
@@ -148,15 +157,23 @@ def month_calendar(ax: Axes, months: pd.DataFrame, years: Array) -> None:
     for row in range(grid.shape[0]):
         for column in range(12):
             if not np.isnan(grid[row, column]):
-                ax.text(
-                    column, row, percent(grid[row, column], unit=""), ha="center", va="center", fontsize=size, color=INK
-                )
+                decimals = 1 if abs(grid[row, column]) < 0.2 else 0
+                text = percent(grid[row, column], decimals=decimals, unit="")
+                ax.text(column, row, text, ha="center", va="center", fontsize=size, color=INK)
         ax.text(
-            12.4, row, percent(years[row], unit=""), ha="right", va="center", fontsize=size, fontweight="bold", color=INK
+            13.1,
+            row,
+            percent(years[row], unit=""),
+            ha="right",
+            va="center",
+            fontsize=size,
+            fontweight="bold",
+            color=INK,
         )
     for side in ax.spines.values():
         side.set_visible(False)
-    ax.set_xticks(range(13), MONTHS)
+    ax.set_xlim(-0.5, 13.1)
+    ax.set_xticks([*range(12), 12.75], MONTHS)
     ax.set_yticks(range(len(months)), [str(year) for year in months.index])
     ax.xaxis.tick_top()
     ax.tick_params(length=0, labelsize=size + 0.4, labelcolor=INK, pad=2)
@@ -174,10 +191,18 @@ def text_table(ax: Axes, rows: list[TableRow], *, edges: tuple[float, ...]) -> N
         ax.text(0, at + 0.5, row.label.capitalize() if bold == "bold" else row.label, va="center", fontsize=NORMAL,
                 color=INK, fontweight=bold)  # fmt: skip
         for edge, cell in zip(edges, row.cells, strict=False):
-            ax.text(edge, at + 0.5, cell, va="center", ha="right", fontsize=NORMAL, color=GREY if bold == "bold" else INK)
+            ax.text(
+                edge,
+                at + 0.5,
+                cell,
+                va="center",
+                ha="right",
+                fontsize=NORMAL,
+                color=GREY if bold == "bold" else INK,
+            )
 
 
-def percent(value: float | None, *, decimals: int = 1, unit: str = " %") -> str:
+def percent(value: float | None, *, decimals: int = 1, unit: str = "%") -> str:
     """Return a fraction as percent with a real minus sign; a dash where it is undefined."""
     if value is None or not np.isfinite(value):
         return "–"  # noqa: RUF001 - an en dash says that nothing is there

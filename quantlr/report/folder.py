@@ -47,7 +47,9 @@ def write_report(report: Report, output: Path) -> Path:
             recover(target)
             _swap_in(report, target)
     except OSError as error:
-        raise Fault(f"{target} could not be written: {error.strerror or error}; the former report is untouched") from error
+        raise Fault(
+            f"{target} could not be written: {error.strerror or error}; the former report is untouched"
+        ) from error
     return target
 
 

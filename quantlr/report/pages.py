@@ -48,11 +48,13 @@ class Told:
     ----------
     name : of the run.
     setting : one line on what was run.
+    notes : what a reader should know, a line each.
     metrics : as in ``metrics.json``.
     """
 
     name: str
     setting: str
+    notes: tuple[str, ...]
     metrics: dict[str, Any]
 
 
@@ -67,7 +69,7 @@ def tear_sheet(told: Told, rows: Scored, result: BacktestResult, sessions: pd.Da
     """
     figure = Figure(figsize=SIZE, dpi=DPI, facecolor="white")
     _title(figure, told)
-    left = figure.add_gridspec(3, 1, left=0.042, right=0.60, top=0.825, bottom=0.045, height_ratios=(3.1, 1.1, 1.5),
+    left = figure.add_gridspec(3, 1, left=0.042, right=0.60, top=0.795, bottom=0.045, height_ratios=(3.1, 1.1, 1.5),
                                hspace=0.2)  # fmt: skip
     equity = figure.add_subplot(left[0])
     below = figure.add_subplot(left[1], sharex=equity)
@@ -76,7 +78,7 @@ def tear_sheet(told: Told, rows: Scored, result: BacktestResult, sessions: pd.Da
     for ax in (equity, below, rates):
         bare(ax)
     equity_curves(equity, curves)
-    heading(equity, "What one unit of capital became (log scale)")
+    heading(equity, "What one unit of capital became (log scale)", room=22.0)
     drawdowns(below, curves)
     heading(below, "Drawdown from the highest so far")
     _hit_rates(rates, rows, sessions)
@@ -84,7 +86,7 @@ def tear_sheet(told: Told, rows: Scored, result: BacktestResult, sessions: pd.Da
     rates.set_xlim(curves.dates[0], curves.dates[-1])
     for ax in (equity, below):
         ax.tick_params(axis="x", labelbottom=False)
-    table = figure.add_axes((0.645, 0.445, 0.335, 0.385))
+    table = figure.add_axes((0.645, 0.43, 0.335, 0.395))
     text_table(table, _headline(told.metrics), edges=TABLE_EDGES)
     _calendar(figure, result)
     return png(figure)
@@ -95,7 +97,14 @@ def _title(figure: Figure, told: Told) -> None:
     figure.text(0.02, 0.965, finding, fontsize=19, fontweight="bold", color=INK, va="center")
     wrapped = "\n".join(textwrap.wrap(rest[:1].upper() + rest[1:], width=165))
     figure.text(0.02, 0.94, wrapped, fontsize=10.5, color=INK, va="top", linespacing=1.35)
-    figure.text(0.02, 0.872, f"{told.name}   {told.setting}", fontsize=NORMAL, color=GREY, va="center")
+    figure.text(0.02, 0.884, f"{told.name}   {told.setting}", fontsize=NORMAL, color=GREY, va="center")
+    figure.text(0.02, 0.872, "\n".join(_shortened(told.notes)), fontsize=8.5, color=GREY, va="top")
+
+
+def _shortened(notes: tuple[str, ...]) -> list[str]:
+    """Return the notes as at most two lines."""
+    lines = [textwrap.shorten(f"Note: {note}", width=200, placeholder=" …") for note in notes]
+    return lines if len(lines) <= 2 else [lines[0], f"and {len(lines) - 1} more notes in provenance.json"]
 
 
 def _curves(result: BacktestResult) -> Curves:
@@ -130,11 +139,15 @@ def _headline(metrics: dict[str, Any]) -> list[TableRow]:
         return number(value, decimals=0)
 
     return [
-        TableRow("DID IT KNOW?", ("", "95 % interval")),
+        TableRow("DID IT KNOW?", ("", "95% interval")),
         TableRow("Right calls", (percent(skill["accuracy"]), _interval(skill["accuracy_ci95"], percent))),
         TableRow("Right calls of the base rate", (percent(skill["accuracy_base_rate"]), "")),
-        TableRow("Area under the ROC curve", (number(skill["auc"], decimals=3), _interval(skill["auc_ci95"], _three))),
-        TableRow("Log loss; the base rate's", (_four(skill["log_loss"]), _four(skill["log_loss_base_rate"]))),
+        TableRow(
+            "Area under the ROC curve",
+            (number(skill["auc"], decimals=3), _interval(skill["auc_ci95"], _three)),
+        ),
+        TableRow("Log loss", (_five(skill["log_loss"]), "")),
+        TableRow("Log loss of the base rate", (_five(skill["log_loss_base_rate"]), "")),
         TableRow("Pesaran-Timmermann p value", (number(test["p_value"] if test else None, decimals=3), "")),
         TableRow(""),
         TableRow("DID IT PAY?", ("strategy", "buy and hold")),
@@ -147,7 +160,10 @@ def _headline(metrics: dict[str, Any]) -> list[TableRow]:
         pair("Invested, on average", "exposure", lambda value: percent(value, decimals=0)),
         pair("Traded a year, times equity", "turnover_per_year", number),
         pair("Costs, total", "cost_total", percent),
-        TableRow("Breaks even at, bps a trade", (number(metrics["backtest"]["break_even_cost_bps"], decimals=1), "")),
+        TableRow(
+            "Breaks even at, bps a trade",
+            (number(metrics["backtest"]["break_even_cost_bps"], decimals=1), ""),
+        ),
     ]
 
 
@@ -159,13 +175,13 @@ def _three(value: float) -> str:
     return number(value, decimals=3)
 
 
-def _four(value: float) -> str:
-    return number(value, decimals=4)
+def _five(value: float | None) -> str:
+    return number(value, decimals=5)
 
 
 def _calendar(figure: Figure, result: BacktestResult) -> None:
     months = monthly_returns(result)
-    top = 0.385
+    top = 0.375
     height = min(ROW_HEIGHT * len(months), top - 0.03)
     ax = figure.add_axes((0.675, top - height, 0.305, height))
     month_calendar(ax, months, yearly_returns(result))

@@ -14,7 +14,7 @@ def headline_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
     own, held = metrics["backtest"]["strategy"], metrics["backtest"]["benchmark"]
     rows = [
         ("right calls / base rate's", f"{skill['accuracy']:.1%}", f"{skill['accuracy_base_rate']:.1%}"),
-        ("log loss / base rate's", f"{skill['log_loss']:.4f}", f"{skill['log_loss_base_rate']:.4f}"),
+        ("log loss / base rate's", f"{skill['log_loss']:.5f}", f"{skill['log_loss_base_rate']:.5f}"),
     ]
     for label, key, form in (
         ("growth a year", "cagr", "{:.1%}"),
