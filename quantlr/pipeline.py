@@ -116,8 +116,8 @@ def calculate(
     )
     if np.isnan(forecasts.up).all():
         raise NotEnoughHistory(
-            f"the first forecast is of {day(prices.sessions[forecasts.session[0]])}, and what came is not known yet for "
-            "any; fetch a longer history or shorten walk_forward.train",
+            f"the first forecast is of {day(prices.sessions[forecasts.session[0]])}, and what came is not known yet "
+            "for any; fetch a longer history or shorten walk_forward.train",
             key="walk_forward.train",
         )
     known = known_at_close(prices, forecasts, config.execution)
@@ -152,7 +152,7 @@ class Run:
                 "date": found.sessions[found.session],
                 "ticker": np.array(found.tickers, dtype=object)[found.ticker],
                 "probability": found.probability,
-                "up": pd.array(np.where(np.isnan(found.up), None, found.up == 1), dtype="boolean"),
+                "up": pd.Series(found.up).astype("boolean"),
                 "base_rate": found.base_rate,
                 "mean_gain": found.mean_gain,
                 "mean_loss": found.mean_loss,

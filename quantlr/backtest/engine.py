@@ -83,7 +83,7 @@ class _Market:
         """Return the weights held: the targets, but what drifted where a ticker has no bar to trade at."""
         held = targets.copy()
         closed = ~self.has_bar[: self.sessions] & (np.arange(self.sessions)[:, None] < self.last_bar)
-        for session in np.flatnonzero(closed.any(axis=1)):
+        for session in np.flatnonzero(closed.any(axis=1)).tolist():
             before = self.drifted(held[session - 1], session - 1) if session else np.zeros(len(self.tickers))
             held[session, closed[session]] = before[closed[session]]
         return held
@@ -110,7 +110,8 @@ def _market(positions: Positions, prices: Prices, execution: ExecutionSpec) -> _
     if len(price) - start < 2:
         raise DataError(
             f"the first decision is made on {day(positions.sessions[first])} and prices end on "
-            f"{day(positions.sessions[-1])}: nothing can be earned; fetch a longer history or shorten walk_forward.train",
+            f"{day(positions.sessions[-1])}: nothing can be earned; fetch a longer history or shorten "
+            "walk_forward.train",
             key="walk_forward.train",
         )
     last_seen = np.where(~np.isnan(price), np.arange(len(price))[:, None], -1)

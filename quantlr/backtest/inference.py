@@ -173,7 +173,8 @@ def verdict(found: Evidence) -> Verdict:
         f"{found.accuracy_base_rate:.1%}"
     )
     better = found.log_loss < found.log_loss_base_rate
-    losses = f"log loss {found.log_loss:.5f}, {'' if better else 'no '}better than the base rate's {found.log_loss_base_rate:.5f}"
+    comparison = "better" if better else "no better"
+    losses = f"log loss {found.log_loss:.5f}, {comparison} than the base rate's {found.log_loss_base_rate:.5f}"
     if found.p_value is None or found.p_value >= SIGNIFICANT or not better:
         needed = (
             f"; to tell such an accuracy from the base rate's would take about {found.years_needed:,.0f} years"
@@ -191,14 +192,14 @@ def verdict(found: Evidence) -> Verdict:
     if not _shown(found.probabilistic_sharpe_net):
         return Verdict(
             "costs_eat_it",
-            f"Costs eat it: {skill}; before costs it pays (Sharpe {found.sharpe_gross:.2f}), after them the chance of a "
-            f"positive Sharpe ratio is {_percent(found.probabilistic_sharpe_net)}; it breaks even at "
+            f"Costs eat it: {skill}; before costs it pays (Sharpe {found.sharpe_gross:.2f}), after them the chance of "
+            f"a positive Sharpe ratio is {_percent(found.probabilistic_sharpe_net)}; it breaks even at "
             f"{found.break_even_cost_bps:.1f} basis points a trade.",
         )
     return Verdict(
         "not_tested_further",
-        f"Skill and profit after costs, not tested further: {skill}, Sharpe {found.sharpe_net:.2f} after costs; whether "
-        "it beats buy and hold by more than luck, and survives the number of configs that were tried, is not tested.",
+        f"Skill and profit after costs, not tested further: {skill}, Sharpe {found.sharpe_net:.2f} after costs; "
+        "whether it beats buy and hold by more than luck, and survives the number of configs tried, is not tested.",
     )
 
 

@@ -52,17 +52,17 @@ class Scored:
     @property
     def calls(self) -> BoolArray:
         """(n,) whether up is called: the probability is above one half, whatever the policy."""
-        return self.probability > 0.5
+        return np.asarray(self.probability > 0.5)
 
     @property
     def hits(self) -> BoolArray:
         """(n,) whether the call was right."""
-        return self.calls == (self.up == 1)
+        return np.asarray(self.calls == (self.up == 1))
 
     @property
     def base_hits(self) -> BoolArray:
         """(n,) whether the training rows' majority was right."""
-        return (self.base_rate > 0.5) == (self.up == 1)
+        return np.asarray((self.base_rate > 0.5) == (self.up == 1))
 
 
 def scored(forecasts: Forecasts) -> Scored:
@@ -204,7 +204,6 @@ def sharpe(run: Measured) -> float | None:
 
 def sharpe_ci95(run: Measured) -> None:
     """95 % interval of the Sharpe ratio; not estimated."""
-    return None
 
 
 def sortino(run: Measured) -> float | None:

@@ -14,15 +14,16 @@ from quantlr.types import Array, BacktestResult
 
 def monthly_returns(result: BacktestResult) -> pd.DataFrame:
     """Return compound net returns by year (rows) and month 1 to 12 (columns), NaN where there was no session."""
-    growth = pd.Series(1.0 + result.net_return, index=result.sessions)
-    months = growth.groupby([growth.index.year, growth.index.month]).prod() - 1.0
-    return months.unstack().reindex(columns=range(1, 13))
+    dates = result.sessions
+    growth = pd.DataFrame({"year": dates.year, "month": dates.month, "growth": 1.0 + result.net_return})
+    months = growth.pivot_table(index="year", columns="month", values="growth", aggfunc="prod") - 1.0
+    return months.reindex(columns=range(1, 13))
 
 
 def yearly_returns(result: BacktestResult) -> Array:
     """Return compound net returns by year, in the order of `monthly_returns`."""
-    growth = pd.Series(1.0 + result.net_return, index=result.sessions)
-    return (growth.groupby(growth.index.year).prod() - 1.0).to_numpy(dtype=np.float64)
+    growth = pd.Series(1.0 + result.net_return).groupby(result.sessions.year).prod()
+    return np.asarray(growth - 1.0, dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)

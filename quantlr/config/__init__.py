@@ -27,7 +27,9 @@ from quantlr.model.walk_forward import LogisticRegression
 from quantlr.types import Spec, one_of
 
 if TYPE_CHECKING:
-    AnyFeature, AnyLabel, AnyPolicy = Feature, Label, Policy
+    AnyFeature = Feature
+    AnyLabel = Label
+    AnyPolicy = Policy
 else:
     AnyFeature = one_of(FEATURES)
     AnyLabel = one_of(LABELS, default="direction")

@@ -81,8 +81,11 @@ def merge(base: Written, over: Written) -> None:
 
 def _merge_at(base: Written, path: Path_, parent: dict[str, Any], key: str, value: Any, over: Written) -> None:
     there = parent.get(key)
-    mergeable = isinstance(there, dict) and isinstance(value, dict)
-    if mergeable and value.get("kind", there.get("kind")) == there.get("kind"):
+    if (
+        isinstance(there, dict)
+        and isinstance(value, dict)
+        and value.get("kind", there.get("kind")) == there.get("kind")
+    ):
         base.places[path], base.keys[path] = over.places[path], over.keys[path]
         for inner, content in value.items():
             _merge_at(base, (*path, inner), there, inner, content, over)

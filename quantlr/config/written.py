@@ -138,8 +138,9 @@ def _forbidden(text: str, file: str) -> list[Problem]:
         elif isinstance(event, NodeEvent):
             if event.anchor:
                 problems.append(Problem(place, "", f"the anchor &{event.anchor} is not allowed; remove it"))
-            if getattr(event, "tag", None):
-                problems.append(Problem(place, "", f"the tag {event.tag} is not allowed; remove it"))
+            tag = getattr(event, "tag", None)
+            if tag:
+                problems.append(Problem(place, "", f"the tag {tag} is not allowed; remove it"))
         depth += isinstance(event, CollectionStartEvent)
         depth -= isinstance(event, CollectionEndEvent)
         if depth > MAX_DEPTH:

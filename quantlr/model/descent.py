@@ -76,7 +76,7 @@ def fixed_step(preconditioner: Array) -> Step:
     """Return the update theta - P gradient, with one P per refit, (refits, p, p)."""
 
     def step(theta: Array, gradient: Array) -> Array:
-        return theta - np.matmul(preconditioner, gradient.T[:, :, None])[:, :, 0].T
+        return np.asarray(theta - np.matmul(preconditioner, gradient.T[:, :, None])[:, :, 0].T)
 
     return step
 
@@ -114,8 +114,8 @@ def rate_matrix(objective: Objective, rate: Array) -> Array:
 
 
 def inverse(curvature: Array) -> Array:
-    """Return the inverse of a symmetric matrix (p, p), flat directions left out."""
-    return np.linalg.pinv(curvature, rcond=NEGLIGIBLE, hermitian=True)
+    """Return the inverse of symmetric matrices (..., p, p), flat directions left out."""
+    return np.asarray(np.linalg.pinv(curvature, rcond=NEGLIGIBLE, hermitian=True), dtype=np.float64)
 
 
 def inverses(curvatures: Array) -> Array:
@@ -129,7 +129,7 @@ def inverses(curvatures: Array) -> Array:
     difference = np.matmul(P, curvatures - curvatures[middle])
     if np.abs(difference).sum(axis=2).max() < NEARLY_ALIKE:
         return np.asarray(P - np.matmul(difference, P))
-    return np.linalg.pinv(curvatures, rcond=NEGLIGIBLE, hermitian=True)
+    return inverse(curvatures)
 
 
 def descend_together(objective: Objective, start: Array, *, tol: float, max_iter: int) -> Descent:
@@ -145,7 +145,7 @@ def descend_alone(objective: Objective, start: Array, *, tol: float, max_iter: i
     """Descend with one refit from `start` (p,), by the curvature where it stands, and safely."""
     theta, loss = start, objective.loss(start)
     safe = inverse(objective.bound()[0])
-    for iteration in range(max_iter + 1):
+    for iterations in range(max_iter + 1):
         gradient, curvature = objective.at(theta)
         size = np.abs(objective.standardised(gradient)).max(axis=0)
         ahead = theta - inverse(curvature[0]) @ gradient[:, 0]
@@ -154,9 +154,9 @@ def descend_alone(objective: Objective, start: Array, *, tol: float, max_iter: i
             ahead = theta - safe @ gradient[:, 0]
             ahead_loss = objective.loss(ahead)
         theta, loss = ahead, ahead_loss
-        if size[0] <= tol:
+        if size[0] <= tol or iterations == max_iter:
             break
-    return Descent(theta[:, None], np.array([iteration]), size, size <= tol)
+    return Descent(theta[:, None], np.array([iterations]), size, size <= tol)
 
 
 def unbounded(objective: Objective, theta: Array) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, Literal
 
 import numpy as np
@@ -134,7 +135,7 @@ def fit_folds(
             if model.descent == "preconditioned":
                 part, found = _preconditioned(objective, start, X, y, folds, scaling, refits, model, describe)
             else:
-                part = _by_rate(objective, start, model, lambda at, first=refits.start: describe(first + at))
+                part = _by_rate(objective, start, model, [describe(at) for at in range(refits.start, refits.stop)])
                 found = objective.to_raw(part.theta)
                 for at in np.flatnonzero(~part.converged):
                     alone = Objective.of(X, y, folds, scaling, refits=_single(refits.start + at), l2=model.l2)
@@ -161,7 +162,7 @@ def _chunks(folds: Folds, scaling: Scaling) -> list[slice]:
         active = scaling.deviation[run] > 0
         breaks = np.flatnonzero((active[1:] != active[:-1]).any(axis=1)) + 1 + run.start
         edges = [max(run.start, 1), *breaks[breaks > 1].tolist(), run.stop]
-        chunks += [slice(first, last) for first, last in zip(edges[:-1], edges[1:], strict=True) if first < last]
+        chunks += [slice(first, last) for first, last in pairwise(edges) if first < last]
     return chunks
 
 
@@ -200,8 +201,8 @@ def _preconditioned(
     return Descent(together.theta, iterations, gradient, converged), raw
 
 
-def _by_rate(objective: Objective, start: Array, model: LogisticRegression, describe: Describe) -> Descent:
-    """Descend by one number per refit, 1/L or the user's."""
+def _by_rate(objective: Objective, start: Array, model: LogisticRegression, names: list[str]) -> Descent:
+    """Descend by one number per refit, 1/L or the user's; `names` are the refits' in messages."""
     limit = steepest(objective)
     rate = 1.0 / limit
     if model.learning_rate != "auto":
@@ -213,7 +214,7 @@ def _by_rate(objective: Objective, start: Array, model: LogisticRegression, desc
             at = int(too_large[0])
             sign, name = ("<=", "1/L") if model.descent == "accelerated" else ("<", "2/L")
             raise LearningRateTooLarge(
-                f"{describe(at)}: {model.learning_rate:g} would not go downhill; the {model.descent} descent needs a "
+                f"{names[at]}: {model.learning_rate:g} would not go downhill; the {model.descent} descent needs a "
                 f"rate {sign} {name} = {largest[at]:.4g} here; lower it or write auto",
                 key="model.learning_rate",
             )

@@ -205,7 +205,7 @@ def text_table(ax: Axes, rows: list[TableRow], *, edges: tuple[float, ...]) -> N
 def percent(value: float | None, *, decimals: int = 1, unit: str = "%") -> str:
     """Return a fraction as percent with a real minus sign; a dash where it is undefined."""
     if value is None or not np.isfinite(value):
-        return "–"  # noqa: RUF001 - an en dash says that nothing is there
+        return "–"
     text = f"{100 * value:.{decimals}f}"
     return (text.replace("-", MINUS) if float(text) else text.lstrip("-")) + unit
 
@@ -213,6 +213,6 @@ def percent(value: float | None, *, decimals: int = 1, unit: str = "%") -> str:
 def number(value: float | None, *, decimals: int = 2) -> str:
     """Return a number with a real minus sign; a dash where it is undefined."""
     if value is None or not np.isfinite(value):
-        return "–"  # noqa: RUF001 - an en dash says that nothing is there
+        return "–"
     text = f"{value:,.{decimals}f}"
     return text.replace("-", MINUS) if float(text.replace(",", "")) else text.lstrip("-")

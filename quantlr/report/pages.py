@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 
 from quantlr.backtest.metrics import Scored, drawdown
@@ -83,7 +84,7 @@ def tear_sheet(told: Told, rows: Scored, result: BacktestResult, sessions: pd.Da
     heading(below, "Drawdown from the highest so far")
     _hit_rates(rates, rows, sessions)
     dated(rates)
-    rates.set_xlim(curves.dates[0], curves.dates[-1])
+    rates.set_xlim(date2num(curves.dates[0]), date2num(curves.dates[-1]))
     for ax in (equity, below):
         ax.tick_params(axis="x", labelbottom=False)
     table = figure.add_axes((0.645, 0.43, 0.335, 0.395))
@@ -168,10 +169,10 @@ def _headline(metrics: dict[str, Any]) -> list[TableRow]:
 
 
 def _interval(bounds: Any, style: Any) -> str:
-    return f"{style(bounds[0])} to {style(bounds[1])}" if bounds else "–"  # noqa: RUF001 - an en dash
+    return f"{style(bounds[0])} to {style(bounds[1])}" if bounds else "–"
 
 
-def _three(value: float) -> str:
+def _three(value: float | None) -> str:
     return number(value, decimals=3)
 
 
@@ -185,8 +186,8 @@ def _calendar(figure: Figure, result: BacktestResult) -> None:
     height = min(ROW_HEIGHT * len(months), top - 0.03)
     ax = figure.add_axes((0.675, top - height, 0.305, height))
     month_calendar(ax, months, yearly_returns(result))
-    figure.text(0.645, top + 0.03, "Monthly returns after costs, percent", fontsize=NORMAL, fontweight="bold", color=INK,
-                va="center")  # fmt: skip
+    title = "Monthly returns after costs, percent"
+    figure.text(0.645, top + 0.03, title, fontsize=NORMAL, fontweight="bold", color=INK, va="center")
 
 
 def png(figure: Figure) -> bytes:
