@@ -78,7 +78,7 @@ def read_bars(content: bytes, *, path: Path, tickers: Sequence[str]) -> tuple[di
 
 
 def _table(content: bytes, path: Path) -> tuple[pd.DataFrame, int]:
-    """Return the file's cells (text for CSV), and the number by which its first row is called in messages."""
+    """Return the file's cells (text for CSV, less empty lines), and the number of its first row in messages."""
     if path.suffix.casefold() == ".parquet":
         try:
             table = pd.read_parquet(BytesIO(content))
@@ -101,7 +101,7 @@ def _table(content: bytes, path: Path) -> tuple[pd.DataFrame, int]:
     except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
         reason = str(error).removeprefix("Error tokenizing data. C error: ").strip()
         raise DataError(f"{path}: {reason}", key="data.source.path") from error
-    return table, 2
+    return table[(table != "").any(axis=1)], 2
 
 
 def _recognised(table: pd.DataFrame, path: Path) -> dict[str, str]:
@@ -139,7 +139,7 @@ def _dates(column: pd.Series, path: Path, first_line: int) -> pd.DatetimeIndex:
         slashes = re.fullmatch(r"\d{1,2}[/.]\d{1,2}[/.]\d{2,4}", found)
         why = " (day and month can't be told apart)" if slashes else ""
         raise DataError(
-            f"{path}:{first_line + bad[0]}: {column.name}: needed a date as YYYY-MM-DD, found {found!r}{why}; "
+            f"{path}:{first_line + column.index[bad[0]]}: {column.name}: needed a date as YYYY-MM-DD, found {found!r}{why}; "
             "rewrite the dates as 2005-12-31",
             key="data.source.path",
         )
@@ -157,7 +157,7 @@ def _numbers(column: pd.Series, path: Path, first_line: int) -> np.ndarray:
         found = text.iloc[bad[0]]
         hint = "write it without separators" if re.search(r"\d,\d", found) else "mend the cell"
         raise DataError(
-            f"{path}:{first_line + bad[0]}: {column.name}: needed a number, found {found!r}; {hint}",
+            f"{path}:{first_line + column.index[bad[0]]}: {column.name}: needed a number, found {found!r}; {hint}",
             key="data.source.path",
         )
     return numbers

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from markets import random_bars
+
+from quantlr.data.sources import SAMPLES, File, Sample
+from quantlr.data.tables import Bars
+from quantlr.data.universe import DataSpec, load_prices
+from quantlr.errors import DataError
+from quantlr.types import Prices
+
+
+def bars(seed: int = 0, sessions: int = 12) -> Bars:
+    return random_bars(np.random.default_rng(seed), pd.bdate_range("2020-01-01", periods=sessions))
+
+
+def load(path: Path, *tickers: str, **keys: object) -> Prices:
+    return load_prices(DataSpec(source=File(path=path), tickers=tickers, **keys))  # type: ignore[arg-type]
+
+
+def csv(path: Path, table: pd.DataFrame, **options: object) -> Path:
+    table.to_csv(path, **options)  # type: ignore[call-overload]
+    return path
+
+
+def test_every_sample_can_be_fetched_and_has_its_notice() -> None:
+    for tickers in SAMPLES.values():
+        prices = load_prices(DataSpec(source=Sample(), tickers=tickers))
+        assert prices.tickers == tickers
+    notice = (Path(__file__).parents[2] / "quantlr/data/samples/NOTICE.md").read_text()
+    for name in SAMPLES:
+        assert name in notice
+
+
+def test_the_samples_are_the_prices_they_say() -> None:
+    index = load_prices(DataSpec(source=Sample(), tickers=("^GSPC",)))
+    assert (len(index.sessions), str(index.sessions[0].date()), str(index.sessions[-1].date())) == (
+        5031, "1999-01-04", "2018-12-31",
+    )  # fmt: skip
+    assert index.close[-1, 0] == 2506.850098
+    stocks = load_prices(DataSpec(source=Sample(), tickers=("AAPL", "FB", "GOOG", "IBM", "MSFT")))
+    np.testing.assert_array_equal(stocks.bars, [3270, 196, 2148, 3270, 3270])
+    apple = pd.Series(stocks.close[:, 0], index=stocks.sessions[stocks.session[:, 0]]).pct_change()
+    assert apple["2000-06-21"] > -0.1, "the 2:1 split is adjusted"
+    assert apple["2000-09-29"] == pytest.approx(-0.519, abs=5e-4), "the crash is real and stays"
+    assert stocks.open[0, 0] == pytest.approx(118.56 * 4.186662803811 / 130.31)
+
+
+def test_an_unknown_ticker_is_met_with_what_there_is() -> None:
+    with pytest.raises(DataError, match=r"no ticker 'APPL', it has \^GSPC, AAPL, FB.*did you mean AAPL\?") as caught:
+        load_prices(DataSpec(source=Sample(), tickers=("APPL",)))
+    assert caught.value.key == "data.tickers"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"open": "Open", "high": "High", "low": "Low", "close": "Close", "adj_close": "Adj Close", "volume": "Volume"},
+        {
+            "open": "OPEN",
+            "high": " high",
+            "low": "low ",
+            "close": "Close*",
+            "adj_close": "adjusted_close",
+            "volume": "Vol.",
+        },
+    ],
+)
+def test_columns_are_known_by_the_names_that_exporters_write(tmp_path: Path, names: dict[str, str]) -> None:
+    table = bars()
+    table["adj_close"] = table["close"] * 0.5
+    table["Dividends"] = 0.0
+    prices = load(csv(tmp_path / "x.csv", table.rename(columns=names), index_label="Date"), "XYZ")
+    np.testing.assert_allclose(prices.close[:, 0], table["close"] * 0.5)
+    np.testing.assert_allclose(prices.open[:, 0], table["open"] * 0.5)
+    np.testing.assert_allclose(prices.raw_close[:, 0], table["close"])
+    np.testing.assert_array_equal(prices.volume[:, 0], table["volume"])
+
+
+def test_long_form_holds_several_tickers_and_text_stays_text(tmp_path: Path) -> None:
+    tables = [bars(seed).assign(Symbol=name) for seed, name in enumerate(("NA", "0700", "TRUE"))]
+    path = csv(tmp_path / "all.csv", pd.concat(tables), index_label="date")
+    prices = load(path, "0700", "NA", "TRUE")
+    assert prices.tickers == ("0700", "NA", "TRUE")
+    np.testing.assert_allclose(prices.close[:, 1], bars(0)["close"])
+    with pytest.raises(DataError, match="has no ticker 'na', it has NA, 0700, TRUE; did you mean NA"):
+        load(path, "na")
+
+
+def test_a_folder_holds_one_file_per_ticker(tmp_path: Path) -> None:
+    csv(tmp_path / "aaa.csv", bars(1), index_label="Date")
+    bars(2, sessions=20).rename_axis("Date").to_parquet(tmp_path / "BBB.parquet")
+    prices = load(tmp_path, "BBB", "AAA")
+    np.testing.assert_array_equal(prices.bars, [20, 12])
+    with pytest.raises(DataError, match="has no ticker 'CCC', it has BBB, aaa"):
+        load(tmp_path, "CCC")
+
+
+def test_parquet_and_csv_of_the_same_prices_are_the_same(tmp_path: Path) -> None:
+    table = bars().rename_axis("Date").reset_index()
+    table.to_parquet(tmp_path / "x.parquet")
+    a = load(csv(tmp_path / "x.csv", table, index=False), "X")
+    b = load(tmp_path / "x.parquet", "X")
+    np.testing.assert_allclose(a.close, b.close)
+    pd.testing.assert_index_equal(a.sessions, b.sessions)
+    assert a.sha256 != b.sha256
+
+
+def test_time_zones_leave_the_date_as_written(tmp_path: Path) -> None:
+    table = bars()
+    table.index = table.index.tz_localize("America/New_York")
+    prices = load(csv(tmp_path / "x.csv", table, index_label="Date"), "X")
+    assert prices.sessions.tz is None
+    assert list(prices.sessions) == list(bars().index)
+
+
+def test_newest_first_is_sorted_and_noted(tmp_path: Path) -> None:
+    prices = load(csv(tmp_path / "x.csv", bars().iloc[::-1], index_label="Date"), "X")
+    np.testing.assert_allclose(prices.close[:, 0], bars()["close"])
+    assert "were sorted" in prices.notes[0].text
+
+
+def test_dates_are_cut_with_both_ends_included(tmp_path: Path) -> None:
+    path = csv(tmp_path / "x.csv", bars(), index_label="Date")
+    prices = load(path, "X", start="2020-01-03", end="2020-01-08")
+    assert [str(date.date()) for date in prices.sessions] == ["2020-01-03", "2020-01-06", "2020-01-07", "2020-01-08"]
+    with pytest.raises(DataError, match="X has 1 bars between 2020-01-03 and 2020-01-05; at least 2"):
+        load(path, "X", start="2020-01-03", end="2020-01-05")
+
+
+def broken(tmp_path: Path, *changes: tuple[int, str, str], header: str | None = None) -> Path:
+    """Return a CSV with some cells replaced, by its line and column."""
+    lines = bars().to_csv(index_label="Date").splitlines()
+    names = lines[0].split(",")
+    for line, column, text in changes:
+        cells = lines[line - 1].split(",")
+        cells[names.index(column)] = text
+        lines[line - 1] = ",".join(cells)
+    if header is not None:
+        lines[0] = header
+    path = tmp_path / "bad.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            [(5, "close", '"1,234.5"')],
+            r"bad\.csv:5: close: needed a number, found '1,234\.5'; write it without separators",
+        ),
+        ([(4, "open", "n.a.")], r"bad\.csv:4: open: needed a number, found 'n\.a\.'; mend the cell"),
+        ([(3, "Date", "03/04/2020")], r"bad\.csv:3: .*found '03/04/2020' \(day and month can't be told apart\)"),
+        ([(3, "Date", "2020-02-31")], r"bad\.csv:3: .*needed a date as YYYY-MM-DD, found '2020-02-31'"),
+        ([(6, "close", "0")], r"X 2020-01-07: close needs a positive number, found 0\.0 \(1 such rows\)"),
+        ([(6, "low", "-3")], r"X 2020-01-07: low needs a positive number, found -3\.0"),
+        ([(6, "close", "inf")], r"X 2020-01-07: close needs a positive number, found inf"),
+        ([(6, "close", "")], r"X 2020-01-07: close needs a positive number, found nan"),
+        ([(7, "volume", "-1")], r"X 2020-01-08: volume can't be -1\.0"),
+        ([(4, "Date", "2020-01-02")], r"X has 1 dates twice, the first 2020-01-02; keep one"),
+        ([(4, "volume", "5,6")], r"Expected 7 fields in line 4, saw 8"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_line_or_date(
+    tmp_path: Path, changes: list[tuple[int, str, str]], said: str
+) -> None:
+    with pytest.raises(DataError, match=said):
+        load(broken(tmp_path, *changes), "X")
+
+
+def test_a_row_without_any_price_is_dropped_and_noted(tmp_path: Path) -> None:
+    names = ("open", "high", "low", "close", "adj_close")
+    prices = load(broken(tmp_path, *((5, name, "") for name in names)), "X")
+    assert len(prices.sessions) == 11
+    assert (prices.notes[0].text, prices.notes[0].count) == ("rows without any price were dropped", 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", r"x\.csv is empty"),
+        ("Date,Close\n", "has a header line and no rows"),
+        ("Date,Close\n2020-01-01,5\n", "X has 1 bars; at least 2 are needed"),
+        ("When,Close\n2020-01-01,5\n", r"has no column of dates \('Date'\), it has: When, Close"),
+        ("Date,Price\n2020-01-01,5\n", r"has no column of closes \('Close'\), it has: Date, Price"),
+        ("Date,Close,close\n2020-01-01,5,5\n", "has the column close twice: Close, close"),
+        (b"Date,Close\n2020-01-01,\xff\n", "is not UTF-8 text"),
+    ],
+)
+def test_files_that_hold_no_prices(tmp_path: Path, content: str | bytes, said: str) -> None:
+    path = tmp_path / "x.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(DataError, match=said):
+        load(path, "X")
+
+
+def test_closes_alone_are_enough_and_a_byte_order_mark_is_no_matter(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_bytes(b"\xef\xbb\xbfDate,Close\n2020-01-01,5\n\n2020-01-02,6\n\n")
+    prices = load(path, "X")
+    np.testing.assert_array_equal(prices.close[:, 0], [5, 6])
+    assert np.isnan(prices.open).all()
+
+
+def test_several_tickers_need_a_ticker_column(tmp_path: Path) -> None:
+    path = csv(tmp_path / "x.csv", bars(), index_label="Date")
+    with pytest.raises(DataError, match=r"no ticker column, so it can hold one ticker, and data\.tickers names 2"):
+        load(path, "X", "Y")
+
+
+def test_a_path_that_does_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nothing\.csv does not exist; a path is relative to its config"):
+        load(tmp_path / "nothing.csv", "X")
+
+
+def test_opens_that_nobody_traded_at_are_noted() -> None:
+    prices = load_prices(DataSpec(source=Sample(), tickers=("^GSPC",)))
+    assert [note.text for note in prices.notes] == ["opens not tradable: 40% of them equal the close before"]
+    assert not load_prices(DataSpec(source=Sample(), tickers=("MSFT",))).notes

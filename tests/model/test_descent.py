@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+
+from quantlr.errors import DegenerateFold, LearningRateTooLarge
+from quantlr.model.descent import inverse, inverses
+from quantlr.model.folds import WalkForwardSpec, make_folds
+from quantlr.model.logistic import curvature_bound, log_loss
+from quantlr.model.scaling import fold_scaling
+from quantlr.model.walk_forward import Fits, LogisticRegression, fit_folds
+from quantlr.types import Array, Folds
+
+WAYS = ("plain", "accelerated", "preconditioned")
+
+
+def one_fold(rows: int) -> Folds:
+    return make_folds(rows + 1, WalkForwardSpec(train=rows, refit_every="never"), horizon=1)
+
+
+def fit_once(X: Array, y: Array, **model: object) -> Fits:
+    folds = one_fold(len(X))
+    return fit_folds(X, y, folds, fold_scaling(X, folds), LogisticRegression.model_validate(model))
+
+
+def made_up(seed: int, *, rows: int = 300, k: int = 3) -> tuple[Array, Array]:
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(rows, k)) @ rng.normal(size=(k, k)) * 10.0 ** rng.uniform(-3, 3, k) + rng.normal(size=k)
+    z = (X - X.mean(axis=0)) / X.std(axis=0) @ rng.normal(size=k) * 0.7 + rng.normal() * 0.5
+    return X, (rng.random(rows) < 1 / (1 + np.exp(-z))).astype(np.float64)
+
+
+def by_scipy(X: Array, y: Array, l2: float) -> Array:
+    """Return raw weights found by Newton-CG on the standardised problem."""
+    mean, deviation = X.mean(axis=0), X.std(axis=0)
+    S = np.column_stack([np.ones(len(X)), (X - mean) / deviation])
+    D = np.diag([0.0] + [l2] * X.shape[1])
+
+    def value(theta: Array) -> float:
+        return float(log_loss(S @ theta, y).mean() + theta @ D @ theta / 2)
+
+    def slope(theta: Array) -> Array:
+        return np.asarray(S.T @ (1 / (1 + np.exp(-S @ theta)) - y) / len(y) + D @ theta)
+
+    def bend(theta: Array) -> Array:
+        g = 1 / (1 + np.exp(-S @ theta))
+        return np.asarray((S.T * (g * (1 - g))) @ S / len(y) + D)
+
+    found = minimize(value, np.zeros(S.shape[1]), jac=slope, hess=bend, method="trust-exact", options={"gtol": 1e-12})
+    weights = found.x[1:] / deviation
+    return np.concatenate([[found.x[0] - weights @ mean], weights])
+
+
+@pytest.mark.parametrize("descent", WAYS)
+@pytest.mark.parametrize("l2", [0.0, 0.1])
+@pytest.mark.parametrize("seed", range(5))
+def test_every_way_reaches_an_independent_optimisers_weights(descent: str, l2: float, seed: int) -> None:
+    X, y = made_up(seed)
+    fits = fit_once(X, y, descent=descent, l2=l2, tol=1e-11, max_iter=100_000)
+    assert fits.converged.all()
+    np.testing.assert_allclose(fits.coefficients[0] * np.r_[1, X.std(axis=0)],
+                               by_scipy(X, y, l2) * np.r_[1, X.std(axis=0)], rtol=1e-6, atol=1e-7)  # fmt: skip
+
+
+def test_the_intercept_is_not_penalised() -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(400, 2)), (rng.random(400) < 0.9).astype(np.float64)
+    heavy = fit_once(X, y, l2=1e6).coefficients[0]
+    share = y.mean()
+    assert heavy[0] == pytest.approx(np.log(share / (1 - share)), abs=1e-5)
+    np.testing.assert_allclose(heavy[1:], 0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("descent", "factor"), [("plain", 2.0), ("accelerated", 1.0)])
+def test_a_rate_that_need_not_go_downhill_is_refused_with_its_limit(descent: str, factor: float) -> None:
+    X, y = made_up(7)
+    S = np.column_stack([np.ones(len(X)), (X - X.mean(axis=0)) / X.std(axis=0)])
+    limit = factor / np.linalg.eigvalsh(curvature_bound(S))[-1]
+    below = fit_once(X, y, descent=descent, learning_rate=limit * 0.999, tol=1e-6, max_iter=10_000)
+    assert below.converged.all()
+    with pytest.raises(
+        LearningRateTooLarge, match=f"would not go downhill.*{factor:g}/L = {limit:.4g}".replace("1/L", "/L")
+    ):
+        fit_once(X, y, descent=descent, learning_rate=limit * 1.001)
+
+
+def test_a_descent_that_runs_out_says_so() -> None:
+    X, y = made_up(2)
+    fits = fit_once(X, y, descent="plain", max_iter=3)
+    assert not fits.converged.any()
+    assert fits.iterations[0] == 3
+    assert fits.gradient[0] > 1e-8
+
+
+@pytest.mark.parametrize("descent", WAYS)
+def test_separable_classes_are_refused_with_a_remedy(descent: str) -> None:
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(60, 2))
+    y = (X[:, 0] > 0).astype(np.float64)
+    with pytest.raises(DegenerateFold, match=r"separates its ups from its downs.*set model\.l2 above 0"):
+        fit_once(X, y, descent=descent)
+    assert fit_once(X, y, descent=descent, l2=0.01, max_iter=10_000).converged.all()
+
+
+def test_a_feature_that_gives_some_ups_away_is_refused() -> None:
+    """Quasi-complete separation: the feature is 1 on ups only, and 0 on ups and downs alike."""
+    rng = np.random.default_rng(2)
+    y = (rng.random(200) < 0.5).astype(np.float64)
+    X = np.column_stack([rng.normal(size=200), y * (rng.random(200) < 0.3)])
+    with pytest.raises(DegenerateFold, match="weights grow without bound"):
+        fit_once(X, y)
+
+
+def test_one_class_is_refused() -> None:
+    with pytest.raises(DegenerateFold, match="all training rows are ups"):
+        fit_once(np.random.default_rng(0).normal(size=(30, 1)), np.ones(30))
+
+
+@pytest.mark.parametrize("descent", WAYS)
+def test_constant_and_repeated_features_change_no_probability(descent: str) -> None:
+    X, y = made_up(4, k=2)
+    wide = np.column_stack([X, np.full(len(X), 5.0), X[:, 0] + X[:, 1]])
+    narrow, full = (
+        fit_once(data, y, descent=descent, tol=1e-10, max_iter=50_000).coefficients[0] for data in (X, wide)
+    )
+    np.testing.assert_allclose(wide @ full[1:] + full[0], X @ narrow[1:] + narrow[0], atol=1e-6)
+    assert full[3] == 0.0
+
+
+@settings(max_examples=50)
+@given(seed=st.integers(0, 10_000), spread=st.floats(0, 2))
+def test_inverses_of_neighbours(seed: int, spread: float) -> None:
+    """However far apart the neighbours are, what is returned is near their inverse."""
+    rng = np.random.default_rng(seed)
+    base = rng.normal(size=(50, 4))
+    moments = np.array([base.T @ base + spread * k * np.outer(base[k], base[k]) for k in range(6)])
+    for P, H in zip(inverses(moments), moments, strict=True):
+        np.testing.assert_allclose(P @ H, np.eye(4), atol=0.02)
+        np.testing.assert_allclose(inverse(H) @ H, np.eye(4), atol=1e-9)

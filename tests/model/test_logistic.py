@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import approx_fprime
+from scipy.special import expit
+from sklearn.metrics import log_loss as sklearn_log_loss
+
+from quantlr.model.logistic import (
+    curvature,
+    curvature_bound,
+    gradient,
+    log_loss,
+    log_odds,
+    sigmoid,
+    sigmoid_slope,
+)
+from quantlr.types import Array
+
+
+def problem(seed: int, *, rows: int = 40, p: int = 4) -> tuple[Array, Array, Array]:
+    rng = np.random.default_rng(seed)
+    X = np.column_stack([np.ones(rows), rng.normal(size=(rows, p - 1))])
+    return X, (rng.random(rows) < 0.5).astype(np.float64), rng.normal(size=p)
+
+
+@given(z=st.floats(-1e300, 1e300))
+def test_sigmoid_is_scipys_and_never_overflows(z: float) -> None:
+    assert sigmoid(np.array([z]))[0] == pytest.approx(expit(z), abs=3e-16)
+
+
+def test_sigmoid_slope_is_its_derivative() -> None:
+    z = np.linspace(-5, 5, 41)
+    numeric = (sigmoid(z + 1e-6) - sigmoid(z - 1e-6)) / 2e-6
+    np.testing.assert_allclose(sigmoid_slope(sigmoid(z)), numeric, atol=1e-9)
+
+
+def test_log_odds_undo_the_sigmoid() -> None:
+    z = np.linspace(-9, 9, 19)
+    np.testing.assert_allclose(log_odds(sigmoid(z)), z, atol=1e-11)
+
+
+def test_log_loss_is_scikit_learns_and_finite_far_out() -> None:
+    X, y, theta = problem(1)
+    z = X @ theta
+    assert log_loss(z, y).mean() == pytest.approx(sklearn_log_loss(y, expit(z)), abs=1e-14)
+    np.testing.assert_array_equal(log_loss(np.array([-1e4, 1e4]), np.array([1.0, 1.0])), [1e4, 0.0])
+
+
+@given(seed=st.integers(0, 10_000))
+def test_gradient_and_curvature_are_the_losses_derivatives(seed: int) -> None:
+    X, y, theta = problem(seed)
+
+    def loss(at: Array) -> float:
+        return float(log_loss(X @ at, y).mean())
+
+    np.testing.assert_allclose(gradient(X, y, theta), approx_fprime(theta, loss, 1e-7), atol=1e-5)
+    numeric = np.array([approx_fprime(theta, lambda at, i=i: gradient(X, y, at)[i], 1e-7) for i in range(len(theta))])
+    np.testing.assert_allclose(curvature(X, theta), numeric, atol=1e-5)
+
+
+def test_gradient_has_the_form_of_linear_regressions() -> None:
+    """Cross-entropy's sum((g(theta.x) - y) x) against squares' sum((theta.x - y) x): only the forecast differs."""
+    X, y, theta = problem(3)
+    by_hand = sum((expit(theta @ x) - label) * x for x, label in zip(X, y, strict=True)) / len(y)
+    np.testing.assert_allclose(gradient(X, y, theta), by_hand, atol=1e-15)
+
+
+@given(seed=st.integers(0, 10_000))
+def test_no_curvature_exceeds_the_bound(seed: int) -> None:
+    X, _, theta = problem(seed)
+    assert np.linalg.eigvalsh(curvature_bound(X) - curvature(X, theta)).min() >= -1e-15

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.preprocessing import StandardScaler
+
+from quantlr.model.folds import WalkForwardSpec, make_folds
+from quantlr.model.scaling import fold_scaling, overlapping
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    window=st.sampled_from(["expanding", "rolling"]),
+    every=st.integers(1, 60),
+    level=st.sampled_from([0.0, 1.0, 1e4]),
+)
+def test_scaling_is_that_of_each_folds_own_rows(seed: int, window: str, every: int, level: float) -> None:
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(200, 2)) * np.array([1.0, 1e-6]) + level
+    jump = int(rng.integers(20, 180))
+    X[jump:] *= 10.0 ** rng.integers(-6, 7)
+    folds = make_folds(
+        len(X), WalkForwardSpec.model_validate({"train": 30, "refit_every": every, "window": window}), horizon=1
+    )
+    scaling = fold_scaling(X, folds)
+    for at, fold in enumerate(folds):
+        oracle = StandardScaler().fit(X[fold.train])
+        np.testing.assert_allclose(scaling.mean[at], oracle.mean_, rtol=1e-9)
+        spread = np.sqrt(oracle.var_)
+        close = np.abs(scaling.deviation[at] - spread) <= 1e-6 * spread + 1e-15 * np.abs(X[fold.train]).max(axis=0) * 30
+        assert close.all()
+
+
+def test_a_constant_has_no_deviation_whatever_its_level() -> None:
+    X = np.column_stack([np.full(60, 0.1), np.full(60, 1e9), np.r_[np.full(40, 3.0), np.arange(20.0)]])
+    folds = make_folds(60, WalkForwardSpec(train=20, refit_every=1), horizon=1)
+    deviation = fold_scaling(X, folds).deviation
+    assert not deviation[:, :2].any()
+    assert not deviation[:21, 2].any()
+    assert deviation[21:, 2].all()
+
+
+@pytest.mark.parametrize("window", ["expanding", "rolling"])
+def test_runs_of_refits_cover_all_once_and_share_rows(window: str) -> None:
+    spec = WalkForwardSpec.model_validate({"train": 25, "refit_every": 3, "window": window})
+    folds = make_folds(500, spec, horizon=1)
+    runs = overlapping(folds, at_most=16)
+    assert [at for run in runs for at in range(run.start, run.stop)] == list(range(len(folds)))
+    for run in runs:
+        assert run.stop - run.start <= 16
+        assert folds.train_start[run].max() < folds.train_stop[run].min()

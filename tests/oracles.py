@@ -1,0 +1,123 @@
+"""Slow and obvious second implementations, written from the rules and not from the code."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from sklearn import config_context
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from quantlr.backtest.costs import ExecutionSpec
+from quantlr.types import Array, Dataset, Positions, Prices
+
+
+def sklearn_probabilities(
+    X: Array, y: Array, *, train: int, refit_every: int, rolling: bool, horizon: int, embargo: int = 0, l2: float = 0.0
+) -> tuple[list[int], list[float]]:
+    """Return rows and probabilities of one ticker walked forward by a loop of scikit-learn pipelines.
+
+    `y` is NaN where a label was dropped or is not known.
+    """
+    rows: list[int] = []
+    probabilities: list[float] = []
+    first = train + horizon - 1 + embargo
+    model: Any = None
+    varied = np.ones(X.shape[1], dtype=np.bool_)
+    for row in range(first, len(X)):
+        if (row - first) % refit_every == 0:
+            known = [past for past in range(len(X)) if past + horizon <= row - embargo]
+            if rolling:
+                known = known[-train:]
+            known = [past for past in known if not math.isnan(y[past])]
+            varied = X[known].std(axis=0) > 0
+            C = np.inf if l2 == 0 else 1.0 / (len(known) * l2)
+            solver = LogisticRegression(C=C, tol=1e-12, max_iter=100_000, solver="newton-cholesky")
+            with config_context(skip_parameter_validation=True):
+                model = make_pipeline(StandardScaler(), solver).fit(X[known][:, varied], y[known])
+        rows.append(row)
+        probabilities.append(float(model.predict_proba(X[row : row + 1, varied])[0, 1]))
+    return rows, probabilities
+
+
+def rows_of(dataset: Dataset, ticker: int = 0) -> tuple[Array, Array]:
+    """Return features and labels of one ticker."""
+    mine = dataset.ticker == ticker
+    return dataset.features[mine], dataset.up[mine]
+
+
+@dataclass
+class Ledger:
+    """What the loop over sessions wrote down, one entry per session."""
+
+    dates: list[Any] = field(default_factory=list)
+    weight: list[list[float]] = field(default_factory=list)
+    gross: list[float] = field(default_factory=list)
+    cost: list[float] = field(default_factory=list)
+    net: list[float] = field(default_factory=list)
+    equity: list[float] = field(default_factory=list)
+    turnover: list[float] = field(default_factory=list)
+
+
+def trade_session_by_session(
+    positions: Positions, prices: Prices, execution: ExecutionSpec, *, sessions_per_year: int
+) -> Ledger:
+    """Return what a trader would write down who goes through the sessions one after the other."""
+    close = prices.on_sessions(prices.close)
+    price = prices.on_sessions(prices.open) if execution.fill == "next_open" else close
+    n_sessions, n_tickers = price.shape
+    delay = 0 if execution.fill == "close" else 1
+    first = min(t for t in range(n_sessions) if any(not math.isnan(w) for w in positions.weight[t]))
+    last_bar = [
+        max((t for t in range(n_sessions) if not math.isnan(price[t, i])), default=-1) for i in range(n_tickers)
+    ]
+    ledger = Ledger()
+    held = [0.0] * n_tickers
+    order: list[float] = [0.0] * n_tickers
+    last_price: list[float] = [math.nan] * n_tickers
+    equity = 1.0
+    for t in range(first + delay):
+        for i in range(n_tickers):
+            if not math.isnan(price[t, i]):
+                last_price[i] = price[t, i]
+    for t in range(first + delay, n_sessions - 1):
+        for i in range(n_tickers):
+            for decided_at in range(t - delay + 1):
+                if not math.isnan(positions.weight[decided_at, i]):
+                    order[i] = positions.weight[decided_at, i]
+        cost = turnover = 0.0
+        for i in range(n_tickers):
+            trades_now = not math.isnan(price[t, i])
+            target = order[i] if trades_now else held[i]
+            if t >= last_bar[i] and last_bar[i] < n_sessions - 1:
+                target = 0.0
+            turnover += abs(target - held[i])
+            held[i] = target
+            cost += max(-target, 0.0) * execution.borrow_bps_per_year / 1e4 / sessions_per_year
+            if trades_now:
+                last_price[i] = price[t, i]
+        cost += turnover * (execution.commission_bps + execution.slippage_bps) / 1e4
+        gross = (1.0 - sum(held)) * execution.cash_rate / sessions_per_year
+        earned = []
+        for i in range(n_tickers):
+            there = not math.isnan(price[t + 1, i]) and not math.isnan(last_price[i])
+            earned.append(price[t + 1, i] / last_price[i] - 1.0 if there else 0.0)
+        growth = sum(w * r for w, r in zip(held, earned, strict=True))
+        gross += growth
+        net = gross - cost
+        equity = max(equity * (1.0 + net), 0.0)
+        ledger.dates.append(positions.sessions[t + 1])
+        ledger.weight.append(list(held))
+        ledger.gross.append(gross)
+        ledger.cost.append(cost)
+        ledger.net.append(net)
+        ledger.equity.append(equity)
+        ledger.turnover.append(turnover)
+        if equity == 0.0:
+            break
+        held = [w * (1.0 + r) / (1.0 + growth) for w, r in zip(held, earned, strict=True)]
+    return ledger
