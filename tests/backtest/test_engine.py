@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markets import random_walk
+from oracles import trade_session_by_session
+
+from quantlr.backtest.costs import ExecutionSpec
+from quantlr.backtest.engine import execute
+from quantlr.data.universe import aligned
+from quantlr.errors import DataError
+from quantlr.types import BacktestResult, Positions, Prices
+
+FREE: dict[str, Any] = {"commission_bps": 0.0, "slippage_bps": 0.0, "borrow_bps_per_year": 0.0}
+FILLS = ("next_close", "next_open", "close")
+
+
+def random_positions(prices: Prices, seed: int, *, short: bool = True, decided: float = 0.9) -> Positions:
+    """Return decisions on some of the sessions on which a ticker has a bar, from some session on."""
+    rng = np.random.default_rng(seed)
+    weight = rng.choice(
+        [-1.0, -0.5, 0.0, 0.5, 1.0] if short else [0.0, 1.0], (len(prices.sessions), len(prices.tickers))
+    )
+    weight /= len(prices.tickers)
+    there = ~np.isnan(prices.on_sessions(prices.close)) & (rng.random(weight.shape) < decided)
+    there[: int(rng.integers(3, 15))] = False
+    return Positions(prices.tickers, prices.sessions, np.where(there, weight, np.nan))
+
+
+def constant(prices: Prices, weight: float, *, first: int = 5) -> Positions:
+    decided = np.full((len(prices.sessions), len(prices.tickers)), weight)
+    decided[np.isnan(prices.on_sessions(prices.close))] = np.nan
+    decided[:first] = np.nan
+    return Positions(prices.tickers, prices.sessions, decided)
+
+
+def done(positions: Positions, prices: Prices, **execution: Any) -> BacktestResult:
+    return execute(positions, prices, ExecutionSpec.model_validate(execution), sessions_per_year=252)
+
+
+def hand_made(close: list[float], opens: list[float] | None = None) -> Prices:
+    dates = pd.bdate_range("2020-01-06", periods=len(close), unit="us")
+    columns = {name: close for name in ("open", "high", "low", "close", "adj_close", "volume")}
+    frame = pd.DataFrame({**columns, "open": opens or close}, index=dates, dtype=float)
+    return aligned({"X": frame}, source="", sha256="", notes=[])
+
+
+@given(
+    seed=st.integers(0, 100_000),
+    fill=st.sampled_from(FILLS),
+    tickers=st.integers(1, 4),
+    holes=st.booleans(),
+    bps=st.sampled_from([0.0, 3.0, 50.0]),
+    cash_rate=st.sampled_from([0.0, 0.05]),
+    short=st.booleans(),
+)
+def test_a_trader_who_goes_session_by_session_agrees(
+    seed: int, fill: str, tickers: int, holes: bool, bps: float, cash_rate: float, short: bool
+) -> None:
+    prices = random_walk(seed, sessions=60, tickers=tickers, holes=holes)
+    positions = random_positions(prices, seed, short=short)
+    execution = ExecutionSpec.model_validate(
+        {
+            "fill": fill,
+            "commission_bps": bps,
+            "slippage_bps": bps / 2,
+            "cash_rate": cash_rate,
+            "borrow_bps_per_year": 80,
+        }
+    )
+    result = execute(positions, prices, execution, sessions_per_year=252)
+    ledger = trade_session_by_session(positions, prices, execution, sessions_per_year=252)
+    assert list(result.sessions) == ledger.dates
+    for mine, theirs in (
+        (result.weight, ledger.weight),
+        (result.gross_return, ledger.gross),
+        (result.cost, ledger.cost),
+        (result.net_return, ledger.net),
+        (result.equity, ledger.equity),
+        (result.turnover, ledger.turnover),
+    ):
+        np.testing.assert_allclose(mine, np.array(theirs), rtol=1e-11, atol=1e-14)
+    np.testing.assert_allclose(result.exposure, np.abs(result.weight).sum(axis=1))
+
+
+@given(seed=st.integers(0, 100_000), fill=st.sampled_from(FILLS))
+def test_net_is_gross_less_cost_and_equity_is_their_product(seed: int, fill: str) -> None:
+    prices = random_walk(seed, sessions=50, tickers=3, holes=True)
+    result = done(random_positions(prices, seed), prices, fill=fill, cash_rate=0.02)
+    np.testing.assert_array_equal(result.net_return, result.gross_return - result.cost)
+    equity = 1.0
+    for net, recorded in zip(result.net_return, result.equity, strict=True):
+        equity *= 1.0 + net
+        assert recorded == pytest.approx(equity, rel=1e-12)
+    np.testing.assert_allclose(result.ticker_gross.sum(axis=1) + result.cash_return, result.gross_return, atol=1e-15)
+    np.testing.assert_allclose(result.ticker_cost.sum(axis=1), result.cost, atol=1e-15)
+
+
+@pytest.mark.parametrize("fill", FILLS)
+def test_no_trades_no_cost(fill: str) -> None:
+    result = done(constant(random_walk(1, sessions=40), 0.0), random_walk(1, sessions=40), fill=fill)
+    assert not result.cost.any()
+    assert (result.equity == 1.0).all()
+
+
+@pytest.mark.parametrize("fill", FILLS)
+def test_always_long_for_free_is_buy_and_hold(fill: str) -> None:
+    prices = random_walk(2, sessions=300)
+    result = done(constant(prices, 1.0), prices, fill=fill, **FREE)
+    assert result.benchmark is not None
+    price = prices.open if fill == "next_open" else prices.close
+    start = 5 if fill == "close" else 6
+    assert result.equity[-1] == pytest.approx(price[-1, 0] / price[start, 0], rel=1e-12)
+    np.testing.assert_allclose(result.equity, result.benchmark.equity, rtol=1e-12)
+
+
+@given(seed=st.integers(0, 100_000), factor=st.sampled_from([1e-4, 7.0, 1e5]))
+def test_the_unit_of_prices_does_not_matter(seed: int, factor: float) -> None:
+    prices = random_walk(seed, sessions=50, tickers=2, holes=True)
+    dearer = replace(prices, open=prices.open * factor, close=prices.close * factor)
+    positions = random_positions(prices, seed)
+    np.testing.assert_allclose(done(positions, dearer).equity, done(positions, prices).equity, rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("fill", "returns", "dates"),
+    [
+        ("close", [110 / 100, 99 / 110, 132 / 99], ["2020-01-07", "2020-01-08", "2020-01-09"]),
+        ("next_close", [99 / 110, 132 / 99], ["2020-01-08", "2020-01-09"]),
+        ("next_open", [104 / 109, 98 / 104], ["2020-01-08", "2020-01-09"]),
+    ],
+)
+def test_each_fill_earns_from_its_price_to_the_same_kind_of_price(
+    fill: str, returns: list[float], dates: list[str]
+) -> None:
+    prices = hand_made([100, 110, 99, 132], opens=[90, 109, 104, 98])
+    result = done(constant(prices, 1.0, first=0), prices, fill=fill, **FREE)
+    np.testing.assert_allclose(1 + result.net_return, returns)
+    assert [str(date.date()) for date in result.sessions] == dates
+
+
+def test_costs_by_arithmetic() -> None:
+    """Buy at 10 bps, hold while the price doubles, turn to short, hold: each trade on what is traded."""
+    prices = hand_made([100, 100, 200, 200, 150])
+    weight = np.array([[1.0], [1.0], [-1.0], [-1.0], [0.0]])
+    result = done(
+        Positions(prices.tickers, prices.sessions, weight), prices,
+        fill="close", commission_bps=4, slippage_bps=6, borrow_bps_per_year=252,
+    )  # fmt: skip
+    np.testing.assert_allclose(result.turnover, [1.0, 0.0, 2.0, 0.0])
+    np.testing.assert_allclose(result.cost, [0.001, 0.0, 0.002 + 0.0001, 0.0001])
+    np.testing.assert_allclose(result.gross_return, [0.0, 1.0, 0.0, 0.25])
+
+
+def test_a_short_position_is_brought_back_to_its_weight() -> None:
+    """Short 1 of a price that falls by half: the position is 1/2, equity 3/2, so 1/3 short; 2/3 are traded."""
+    prices = hand_made([100, 50, 50])
+    positions = constant(prices, -1.0, first=0)
+    result = done(positions, prices, **{**FREE, "fill": "close", "commission_bps": 30})
+    np.testing.assert_allclose(result.turnover, [1.0, 2 / 3])
+    np.testing.assert_allclose(result.gross_return, [0.5, 0.0])
+
+
+def test_idle_cash_earns_and_borrowed_cash_costs() -> None:
+    prices = hand_made([100, 100, 100])
+    half = done(constant(prices, 0.25, first=0), prices, fill="close", cash_rate=0.0252, **FREE)
+    np.testing.assert_allclose(half.gross_return, 0.75 * 1e-4)
+    twice = done(constant(prices, 2.0, first=0), prices, fill="close", cash_rate=0.0252, **FREE)
+    np.testing.assert_allclose(twice.gross_return, -1e-4)
+
+
+def test_ruin_ends_it_at_zero() -> None:
+    prices = hand_made([100, 110, 230, 100, 100])
+    result = done(constant(prices, -1.0, first=0), prices, fill="close", **FREE)
+    np.testing.assert_allclose(result.equity, [0.9, 0.0])
+    assert result.benchmark is not None
+    assert len(result.benchmark.equity) == 2
+    assert "equity fell to 0" in result.notes[0].text
+
+
+def test_a_decision_that_can_not_earn_is_not_charged() -> None:
+    prices = hand_made([100, 101, 102, 103])
+    weight = np.array([[0.0], [0.0], [1.0], [1.0]])
+    result = done(Positions(prices.tickers, prices.sessions, weight), prices, fill="next_close")
+    assert not result.cost.any()
+
+
+def two(first: list[float | None], second: list[float | None]) -> Prices:
+    dates = pd.bdate_range("2020-01-06", periods=len(first), unit="us")
+    bars = {}
+    for name, closes in (("A", first), ("B", second)):
+        there = [at for at, close in enumerate(closes) if close is not None]
+        columns = dict.fromkeys(("open", "high", "low", "close", "adj_close", "volume"), [closes[at] for at in there])
+        bars[name] = pd.DataFrame(columns, index=dates[there], dtype=float)
+    return aligned(bars, source="", sha256="", notes=[])
+
+
+def test_a_delisted_ticker_is_sold_at_its_last_bar_and_is_cash_after() -> None:
+    prices = two([100, 100, 100, 100, 100], [100, 100, 120, None, None])
+    result = done(constant(prices, 0.5, first=0), prices, **{**FREE, "fill": "close", "commission_bps": 10})
+    np.testing.assert_allclose(result.weight[:, 1], [0.5, 0.5, 0.0, 0.0])
+    sold = 0.5 * 1.2 / 1.1
+    np.testing.assert_allclose(result.ticker_cost[:, 1], [0.0005, 0.0, sold * 0.001, 0.0], atol=1e-15)
+    assert (result.notes[0].ticker, result.notes[0].date) == ("B", "2020-01-08")
+
+
+def test_a_ticker_without_a_bar_is_held_and_catches_up_when_it_trades_again() -> None:
+    prices = two([100, 110, 110, 110], [100, None, 130, 130])
+    result = done(constant(prices, 0.5, first=0), prices, fill="close", **FREE)
+    assert result.ticker_gross[0, 1] == 0.0
+    assert result.weight[1, 1] == pytest.approx(0.5 / 1.05)
+    assert result.ticker_gross[1, 1] == pytest.approx(0.5 / 1.05 * 0.3)
+
+
+def test_the_benchmark_buys_equally_drifts_and_is_made_equal_when_the_set_changes() -> None:
+    prices = two([100, 120, 120, 240, 240], [None, None, 50, 50, 100])
+    result = done(constant(prices, 0.0, first=0), prices, fill="close", **{**FREE, "commission_bps": 10})
+    assert result.benchmark is not None
+    np.testing.assert_allclose(result.benchmark.weight, [[1, 0], [1, 0], [0.5, 0.5], [2 / 3, 1 / 3]])
+    np.testing.assert_allclose(result.benchmark.cost, [0.001, 0, 0.001, 0], atol=1e-15)
+    assert result.benchmark.benchmark is None
+
+
+def test_next_open_without_opens_is_refused() -> None:
+    prices = random_walk(3, sessions=30)
+    closed = replace(prices, open=np.full_like(prices.open, np.nan))
+    with pytest.raises(DataError, match="fill next_open needs opens, and T0 has none on 2010-01-04; use next_close"):
+        done(constant(closed, 1.0), closed, fill="next_open")
+
+
+def test_a_first_decision_on_the_last_session_can_earn_nothing() -> None:
+    prices = hand_made([100, 101, 102])
+    with pytest.raises(DataError, match="first decision is made on 2020-01-07 and prices end on 2020-01-08"):
+        done(constant(prices, 1.0, first=1), prices, fill="next_close")

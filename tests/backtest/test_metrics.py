@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markets import random_walk
+from sklearn import metrics as sk
+
+from quantlr.backtest import metrics
+from quantlr.backtest.costs import ExecutionSpec
+from quantlr.backtest.engine import execute
+from quantlr.backtest.metrics import BACKTEST_METRICS, FORECAST_METRICS, Measured, Scored
+from quantlr.backtest.series import monthly_returns, rolling_hit_rates, yearly_returns
+from quantlr.backtest.trades import trades
+from quantlr.types import BacktestResult, Positions
+
+
+def made(net: list[float], *, cost: float = 0.0, weight: float = 1.0, cash: float = 0.0) -> BacktestResult:
+    """Return a result of one ticker with these net returns."""
+    returns = np.array(net)
+    n = len(net)
+    column = np.full((n, 1), weight)
+    return BacktestResult(
+        tickers=("X",),
+        fills=pd.bdate_range("2019-12-31", periods=n + 1, unit="us"),
+        price=np.concatenate([[1.0], np.cumprod(1 + returns + cost)])[:, None],
+        weight=column,
+        ticker_gross=(returns + cost)[:, None],
+        ticker_cost=np.full((n, 1), cost),
+        gross_return=returns + cost,
+        cash_return=np.zeros(n),
+        cost=np.full(n, cost),
+        net_return=returns,
+        equity=np.cumprod(1 + returns),
+        exposure=np.abs(column).sum(axis=1),
+        turnover=np.full(n, 0.5),
+        cash=cash,
+    )
+
+
+def measured(net: list[float], **keys: Any) -> Measured:
+    return Measured.of(made(net, **keys), sessions_per_year=252)
+
+
+def rows(seed: int, n: int = 300) -> Scored:
+    rng = np.random.default_rng(seed)
+    up = (rng.random(n) < 0.55).astype(np.float64)
+    return Scored(
+        probability=np.clip(0.5 + 0.1 * (up - 0.5) + rng.normal(0, 0.1, n), 0.01, 0.99),
+        up=up,
+        base_rate=np.clip(0.55 + rng.normal(0, 0.03, n), 0.1, 0.9),
+        session=np.arange(n),
+        clustered=False,
+        horizon=1,
+    )
+
+
+@given(seed=st.integers(0, 10_000))
+def test_forecast_metrics_are_scikit_learns(seed: int) -> None:
+    made_up = rows(seed)
+    calls = made_up.probability > 0.5
+    assert metrics.accuracy(made_up) == pytest.approx(sk.accuracy_score(made_up.up, calls))
+    assert metrics.accuracy_base_rate(made_up) == pytest.approx(sk.accuracy_score(made_up.up, made_up.base_rate > 0.5))
+    assert metrics.accuracy_always_up(made_up) == metrics.up_rate(made_up) == pytest.approx(made_up.up.mean())
+    assert metrics.log_loss(made_up) == pytest.approx(sk.log_loss(made_up.up, made_up.probability), abs=1e-12)
+    assert metrics.log_loss_base_rate(made_up) == pytest.approx(sk.log_loss(made_up.up, made_up.base_rate), abs=1e-12)
+    assert metrics.brier(made_up) == pytest.approx(sk.brier_score_loss(made_up.up, made_up.probability), abs=1e-12)
+    assert metrics.auc(made_up) == pytest.approx(sk.roc_auc_score(made_up.up, made_up.probability), abs=1e-12)
+
+
+def test_forecasts_that_overlap_have_no_interval_that_takes_them_as_independent() -> None:
+    overlapping = replace(rows(1), clustered=True, horizon=5)
+    assert metrics.accuracy_ci95(overlapping) is None
+    assert metrics.auc_ci95(overlapping) is None
+    alone, together = metrics.pesaran_timmermann(rows(1)), metrics.pesaran_timmermann(overlapping)
+    assert alone is not None
+    assert together is not None
+    assert alone["statistic"] != together["statistic"]
+
+
+def test_growth_by_arithmetic() -> None:
+    run = measured([0.1, -0.2, 0.5])
+    assert metrics.final_equity(run) == pytest.approx(1.32)
+    assert metrics.total_return(run) == pytest.approx(0.32)
+    assert metrics.cagr(run) == pytest.approx(1.32 ** (252 / 3) - 1)
+
+
+def test_risk_by_arithmetic() -> None:
+    net = [0.01, -0.02, 0.03, 0.0]
+    run = measured(net, cash=0.001)
+    excess = np.array(net) - 0.001
+    deviation = np.sqrt(np.sum((excess - excess.mean()) ** 2) / 3)
+    assert metrics.volatility(run) == pytest.approx(deviation * np.sqrt(252))
+    assert metrics.sharpe(run) == pytest.approx(excess.mean() / deviation * np.sqrt(252))
+    downside = np.sqrt((0.021**2 + 0.001**2) / 4)
+    assert metrics.sortino(run) == pytest.approx(excess.mean() / downside * np.sqrt(252))
+
+
+@pytest.mark.parametrize(
+    ("net", "worst", "longest"),
+    [
+        ([-0.5, 1.0], -0.5, 1),
+        ([0.25, -0.2, 0.0, 0.25, 0.1], -0.2, 2),
+        ([0.1, 0.1], 0.0, 0),
+        ([-0.1, -0.1, -0.1], 0.9**3 - 1, 3),
+        ([0.5, -0.5, 0.2, 3.0, -0.75, 0.1], -0.75, 2),
+    ],
+)
+def test_drawdowns_count_from_the_starting_capital(net: list[float], worst: float, longest: int) -> None:
+    run = measured(net)
+    assert metrics.max_drawdown(run) == pytest.approx(worst)
+    assert metrics.longest_drawdown_sessions(run) == longest
+    calmar = metrics.calmar(run)
+    assert calmar is None if worst == 0 else calmar == pytest.approx(metrics.cagr(run) / -worst)
+
+
+def test_break_even_is_the_cost_that_uses_the_gains_up() -> None:
+    prices = random_walk(3, sessions=200)
+    weight = np.random.default_rng(0).choice([0.0, 1.0], (200, 1))
+    positions = Positions(prices.tickers, prices.sessions, weight)
+
+    def net(bps: float) -> float:
+        execution = ExecutionSpec(commission_bps=abs(bps), slippage_bps=0, borrow_bps_per_year=0)
+        result = execute(positions, prices, execution, sessions_per_year=252)
+        return float((result.gross_return - np.sign(bps) * result.cost).sum())
+
+    free = execute(positions, prices, ExecutionSpec(commission_bps=0, slippage_bps=0), sessions_per_year=252)
+    even = metrics.break_even_cost_bps(free)
+    assert even is not None
+    assert net(even) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_what_is_undefined_is_none() -> None:
+    flat = measured([0.0] * 30, weight=0.0)
+    assert metrics.sharpe(flat) is None
+    assert metrics.sortino(flat) is None
+    assert metrics.calmar(flat) is None
+    assert metrics.win_rate(flat) is None
+    assert metrics.profit_factor(flat) is None
+    assert metrics.trades(flat) == 0
+    assert metrics.break_even_cost_bps(replace(flat.result, turnover=np.zeros(30))) is None
+    assert metrics.volatility(measured([0.01])) is None
+    one_class = replace(rows(1), up=np.ones(300))
+    assert metrics.auc(one_class) is None
+    assert metrics.auc_ci95(one_class) is None
+    assert metrics.pesaran_timmermann(one_class) is None
+
+
+def test_every_metric_is_documented_and_named_once() -> None:
+    for catalogue in (FORECAST_METRICS, BACKTEST_METRICS):
+        names = [metric.__name__ for metric in catalogue]
+        assert len(set(names)) == len(names)
+        assert all((metric.__doc__ or "").strip() for metric in catalogue)
+
+
+def test_trades_by_arithmetic() -> None:
+    """Long over two sessions, turned to short over one, flat, then long again and still held."""
+    prices = random_walk(5, sessions=10)
+    weight = np.array([[0.0], [1], [1], [-1], [0], [1], [1], [1], [1], [1]])
+    execution = ExecutionSpec(fill="close", commission_bps=10, slippage_bps=0, borrow_bps_per_year=0)
+    result = execute(Positions(prices.tickers, prices.sessions, weight), prices, execution, sessions_per_year=252)
+    close, dates = prices.close[:, 0], prices.sessions
+    found = trades(result)
+    assert found["side"].tolist() == ["long", "short", "long"]
+    assert found["entry"].tolist() == [dates[1], dates[3], dates[5]]
+    assert found["exit"].iloc[:2].tolist() == [dates[3], dates[4]]
+    assert pd.isna(found["exit"].iloc[2])
+    assert found["sessions"].tolist() == [2, 1, 4]
+    np.testing.assert_allclose(found["entry_price"], close[[1, 3, 5]])
+    np.testing.assert_allclose(found["exit_price"], close[[3, 4, 9]])
+    np.testing.assert_allclose(
+        found["return"], [close[3] / close[1] - 1, 1 - close[4] / close[3], close[9] / close[5] - 1]
+    )
+    np.testing.assert_allclose(found["cost"].iloc[0], 0.002)
+    np.testing.assert_allclose(found["cost"].iloc[2], 0.001)
+
+
+@given(seed=st.integers(0, 10_000))
+def test_trades_bear_all_costs_and_all_sessions(seed: int) -> None:
+    prices = random_walk(seed, sessions=60, tickers=3, holes=True)
+    rng = np.random.default_rng(seed)
+    weight = rng.choice([-1 / 3, 0.0, 1 / 3], (60, 3))
+    weight[np.isnan(prices.on_sessions(prices.close))] = np.nan
+    result = execute(Positions(prices.tickers, prices.sessions, weight), prices, ExecutionSpec(), sessions_per_year=252)
+    found = trades(result)
+    assert (found["cost"] * found["size"]).sum() == pytest.approx(result.cost.sum(), rel=1e-9)
+    assert found["sessions"].sum() == (result.weight != 0).sum()
+    assert (found["cost"] > 0).all()
+
+
+def test_calendar_multiplies_out_to_the_final_equity() -> None:
+    rng = np.random.default_rng(2)
+    result = made(rng.normal(0, 0.01, 600).tolist())
+    months, years = monthly_returns(result), yearly_returns(result)
+    assert np.nanprod(1 + months.to_numpy()) == pytest.approx(result.equity[-1])
+    assert np.prod(1 + years) == pytest.approx(result.equity[-1])
+    np.testing.assert_allclose(np.nanprod(1 + months.to_numpy(), axis=1) - 1, years)
+    january = (result.sessions.year == 2020) & (result.sessions.month == 1)
+    assert months.loc[2020, 1] == pytest.approx(np.prod(1 + result.net_return[january]) - 1)
+
+
+@pytest.mark.parametrize(("n", "window"), [(2000, 252), (400, 100), (3, 1)])
+def test_rolling_hit_rates_are_means_over_trailing_windows(n: int, window: int) -> None:
+    made_up = rows(4, n)
+    sessions = pd.bdate_range("2000-01-03", periods=n)
+    found = rolling_hit_rates(made_up, sessions)
+    assert found.window == window
+    assert found.dates[0] == sessions[window - 1]
+    hits = (made_up.probability > 0.5) == (made_up.up == 1)
+    assert found.accuracy[0] == pytest.approx(hits[:window].mean())
+    assert found.accuracy[-1] == pytest.approx(hits[-window:].mean())
+    base = found.base_rate[-1]
+    assert found.high[-1] == pytest.approx(min(base + 1.959963984540054 * np.sqrt(base * (1 - base) / window), 1))
+    assert (found.low <= found.high).all()
