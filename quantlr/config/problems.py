@@ -101,7 +101,7 @@ def _text(detail: Any, path: Path_, written: Written, model: type[BaseModel]) ->
         known = [tag.strip(" '") for tag in context["expected_tags"].split(",")]
         return f"needs one of {', '.join(known)}, found {context['tag']!r}{_near(context['tag'], known)}"
     if kind == "union_tag_not_found":
-        kinds = _kinds(model, path[:-1], written.value)
+        kinds = _kinds(model, path[:-1] if path[-1] == "kind" else path, written.value)
         if not isinstance(detail["input"], dict):
             return f"needs a mapping with one of {', '.join(kinds)} as its kind, found {found}"
         return f"is needed, and missing: one of {', '.join(kinds)}"
@@ -135,7 +135,7 @@ def _shown(value: Any) -> str:
 
 
 def _near(word: str, known: list[str]) -> str:
-    near = get_close_matches(word, known, n=1, cutoff=0.6)
+    near = get_close_matches(word, known, n=1, cutoff=0.5)
     return f"; did you mean {near[0]}?" if near else ""
 
 
@@ -164,6 +164,7 @@ def _section(model: type[BaseModel], path: Path_, tree: Any) -> type[BaseModel]:
 
 
 def _kinds(model: type[BaseModel], path: Path_, tree: Any) -> list[str]:
+    """Return the kinds that may stand at a path: a key, or an entry of the list under it."""
     parent = _section(model, tuple(part for part in path if not isinstance(part, int))[:-1], tree)
     name = next(str(part) for part in reversed(path) if not isinstance(part, int))
     return [str(member.model_fields["kind"].default) for member in _members(parent.model_fields[name].annotation)]

@@ -20,21 +20,16 @@ def read_config(path: Path) -> Written:
     return _read(path, origin=None, seen=())
 
 
-def _read(path: Path, *, origin: Problem | None, seen: tuple[Path, ...]) -> Written:
+def _read(path: Path, *, origin: Place | None, seen: tuple[Path, ...]) -> Written:
     real = path.resolve()
     if real in seen:
         circle = " -> ".join(file.name for file in (*seen[seen.index(real) :], real))
-        raise ConfigError(str(Problem(origin.place, "extends", f"goes in a circle: {circle}") if origin else circle))
+        raise ConfigError(str(Problem(origin or Place(str(path)), "extends", f"goes in a circle: {circle}")))
     written, problems = read_written(_text_of(path, origin), file=str(path), folder=path.parent)
     if not problems and not isinstance(written.value, dict):
         found = {type(None): "nothing", list: "a list"}.get(type(written.value), "a single value")
-        problems.append(
-            Problem(
-                Place(str(path), 1, 1),
-                "",
-                f"a config is a mapping of keys, like 'name: my_run'; found {found}",
-            )
-        )
+        text = f"a config is a mapping of keys, like 'name: my_run'; found {found}"
+        problems.append(Problem(Place(str(path), 1, 1), "", text))
     if problems:
         raise ConfigError("\n".join(map(str, problems)))
     if "extends" not in written.value:
@@ -43,22 +38,18 @@ def _read(path: Path, *, origin: Problem | None, seen: tuple[Path, ...]) -> Writ
     place = written.places[("extends",)]
     if not isinstance(base_name, str):
         raise ConfigError(str(Problem(place, "extends", "needs the path of a config")))
-    base = _read(
-        path.parent / base_name,
-        origin=Problem(place, "extends", f"{base_name} can't be read"),
-        seen=(*seen, real),
-    )
+    base = _read(path.parent / base_name, origin=place, seen=(*seen, real))
     base.value.pop("name", None)
     merge(base, written)
     return base
 
 
-def _text_of(path: Path, origin: Problem | None) -> str:
+def _text_of(path: Path, origin: Place | None) -> str:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         if origin:
-            raise ConfigError(str(Problem(origin.place, origin.key, f"{path} does not exist"))) from None
+            raise ConfigError(str(Problem(origin, "extends", f"{path} does not exist"))) from None
         raise ConfigError(f"{path}: no such config; name a YAML file") from None
     except IsADirectoryError:
         raise ConfigError(f"{path}: a folder; name a YAML file in it") from None
@@ -124,7 +115,11 @@ def override(written: Written, settings: Mapping[str, Any] | Iterable[tuple[str,
         path = tuple(int(part) if part.isdigit() else part for part in key.split("."))
         target = written.value
         for depth, part in enumerate(path[:-1]):
-            target = _inner(target, part, path[: depth + 1], source)
+            here = path[: depth + 1]
+            if isinstance(target, dict) and part not in target:
+                target[str(part)] = {}
+                written.places[here] = written.keys[here] = Place(source)
+            target = _inner(target, part, here, source)
         last = path[-1]
         if isinstance(target, dict):
             target[str(last)] = value
@@ -140,7 +135,7 @@ def override(written: Written, settings: Mapping[str, Any] | Iterable[tuple[str,
 
 def _inner(target: Any, part: str | int, path: Path_, source: str) -> Any:
     if isinstance(target, dict):
-        return target.setdefault(str(part), {})
+        return target[str(part)]
     if isinstance(target, list) and isinstance(part, int) and part < len(target):
         return target[part]
     raise ConfigError(f"{source}: {dotted(path)}: {_dead_end(target)}")
