@@ -32,9 +32,10 @@ from quantlr.data.dataset import build_dataset, feature_columns
 from quantlr.data.labels import Label
 from quantlr.data.universe import load_prices
 from quantlr.errors import NotEnoughHistory, QuantlrError
+from quantlr.model.fit import fit_folds
 from quantlr.model.folds import make_folds
 from quantlr.model.scaling import fold_scaling
-from quantlr.model.walk_forward import fit_folds, walk_forward
+from quantlr.model.walk_forward import walk_forward
 from quantlr.report.summary import note_line, worth_saying
 from quantlr.types import (
     BacktestResult,
@@ -68,7 +69,7 @@ class Stages:
     label : (prices, label) to labels.
     folds : (rows, walk_forward, horizon) to folds; `model.folds.make_folds`.
     scale : (X, folds) to each fold's scaling; `model.scaling.fold_scaling`.
-    fit : (X, y, folds, scaling, model) to each fold's weights; `model.walk_forward.fit_folds`.
+    fit : (X, y, folds, scaling, model) to each fold's weights; `model.fit.fit_folds`.
     decide : (policy, forecasts, known) to positions; `backtest.policies.decide_positions`.
     execute : (positions, prices, execution) to a backtest; `backtest.engine.execute`.
     """

@@ -13,6 +13,7 @@ Rows count a ticker's own bars: where a ticker did not trade, it has no row.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, Protocol, Union
 
@@ -249,6 +250,9 @@ class Folds:
 
     def __len__(self) -> int:
         return len(self.train_start)
+
+    def __iter__(self) -> Iterator[Fold]:
+        return (self[at] for at in range(len(self)))
 
     def __getitem__(self, at: int) -> Fold:
         return Fold(

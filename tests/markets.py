@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-
 from quantlr.data.tables import Bars
 from quantlr.data.universe import aligned
 from quantlr.types import Array, Prices
@@ -36,7 +35,7 @@ def random_bars(rng: np.random.Generator, dates: pd.DatetimeIndex) -> Bars:
 def random_walk(seed: int, *, sessions: int, tickers: int = 1, holes: bool = False) -> Prices:
     """Return prices of several random walks; with `holes`, tickers start late, end early and skip days."""
     rng = np.random.default_rng(seed)
-    dates = pd.bdate_range("2010-01-04", periods=sessions, unit="us")
+    dates = pd.bdate_range("2010-01-04", periods=sessions).as_unit("us")
     bars: dict[str, Bars] = {}
     for at in range(tickers):
         mine = random_bars(rng, dates)

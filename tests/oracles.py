@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from quantlr.backtest.costs import ExecutionSpec
+from quantlr.types import Array, Dataset, Positions, Prices
 from sklearn import config_context
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-
-from quantlr.backtest.costs import ExecutionSpec
-from quantlr.types import Array, Dataset, Positions, Prices
 
 
 def sklearn_probabilities(

@@ -139,8 +139,8 @@ def _dates(column: pd.Series, path: Path, first_line: int) -> pd.DatetimeIndex:
         slashes = re.fullmatch(r"\d{1,2}[/.]\d{1,2}[/.]\d{2,4}", found)
         why = " (day and month can't be told apart)" if slashes else ""
         raise DataError(
-            f"{path}:{first_line + column.index[bad[0]]}: {column.name}: needed a date as YYYY-MM-DD, found {found!r}{why}; "
-            "rewrite the dates as 2005-12-31",
+            f"{path}:{first_line + column.index[bad[0]]}: {column.name}: needed a date as YYYY-MM-DD, found "
+            f"{found!r}{why}; rewrite the dates as 2005-12-31",
             key="data.source.path",
         )
     return pd.DatetimeIndex(parsed)

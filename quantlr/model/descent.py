@@ -30,8 +30,12 @@ Way = Literal["plain", "accelerated", "preconditioned"]
 Step = Callable[[Array, Array], Array]
 """From weights (p, refits) and their gradient to the weights one step downhill."""
 
-PASSES_TOGETHER = 8
-"""Updates after which a refit that has not settled among its neighbours goes on alone."""
+PASSES = 8
+"""Updates that neighbours take together by one curvature."""
+HOPEFUL = 0.3
+"""Share that a gradient must fall to with each update for that curvature to be worth keeping."""
+RENEWALS = 4
+"""Times that the curvature is renewed before the refits that have not settled go on alone."""
 NEARLY_ALIKE = 0.1
 """How far, relatively, curvatures may differ for one inverse to be corrected into the others."""
 NEGLIGIBLE = 1e-12
@@ -48,28 +52,36 @@ class Descent:
     iterations : (refits,) updates taken until the gradient was small enough.
     gradient : (refits,) largest component of the last gradient measured, in standardised units.
     converged : (refits,) whether that was at most the tolerance.
+    settled_at_once : whether all converged by the curvature that they set out with.
     """
 
     theta: Array
     iterations: IntArray
     gradient: Array
     converged: BoolArray
+    settled_at_once: bool = False
 
 
-def descend(objective: Objective, theta: Array, step: Step, *, tol: float, max_iter: int) -> Descent:
+def descend(
+    objective: Objective, theta: Array, step: Step, *, tol: float, max_iter: int, hopeful: float = np.inf
+) -> Descent:
     """Step until every refit's largest standardised gradient component is at most `tol`, or `max_iter` times.
 
-    The step that follows the last gradient is taken too: it costs nothing, and goes downhill.
+    The step that follows the last gradient is taken too: it costs nothing, and goes downhill. It ends early when no
+    refit that is still open has its gradient fall below the share `hopeful` of what it was.
     """
     iterations = np.zeros(objective.refits, dtype=np.int64)
+    before = np.full(objective.refits, np.inf)
     while True:
         gradient = objective.gradient(theta)
         size = np.abs(objective.standardised(gradient)).max(axis=0)
         converged = size <= tol
         theta = step(theta, gradient)
         iterations += ~converged
-        if converged.all() or iterations.max() >= max_iter:
+        hopeless = size / hopeful > before
+        if (converged | hopeless).all() or iterations.max() >= max_iter:
             return Descent(theta, iterations, size, converged)
+        before = size
 
 
 def fixed_step(preconditioner: Array) -> Step:
@@ -133,12 +145,22 @@ def inverses(curvatures: Array) -> Array:
 
 
 def descend_together(objective: Objective, start: Array, *, tol: float, max_iter: int) -> Descent:
-    """Descend by the inverse curvature at `start` (p,), where all refits begin; some may end unconverged."""
+    """Descend by the inverse curvature at `start` (p,), where all refits begin; some may end unconverged.
+
+    Where that is too far from where a refit is going, each one's curvature is renewed at the place it has come to.
+    """
     gradient, curvature = objective.at(start)
     step = fixed_step(inverses(curvature))
     first = step(np.repeat(start[:, None], objective.refits, axis=1), gradient)
-    result = descend(objective, first, step, tol=tol, max_iter=min(max_iter, PASSES_TOGETHER))
-    return Descent(result.theta, result.iterations + 1, result.gradient, result.converged)
+    result = descend(objective, first, step, tol=tol, max_iter=min(max_iter, PASSES), hopeful=HOPEFUL)
+    iterations, settled_at_once = result.iterations + 1, bool(result.converged.all())
+    for _ in range(RENEWALS):
+        if result.converged.all() or iterations.max() + PASSES > max_iter:
+            break
+        step = fixed_step(inverse(objective.curvatures(result.theta)))
+        result = descend(objective, result.theta, step, tol=tol, max_iter=PASSES, hopeful=HOPEFUL)
+        iterations = iterations + result.iterations
+    return Descent(result.theta, iterations, result.gradient, result.converged, settled_at_once)
 
 
 def descend_alone(objective: Objective, start: Array, *, tol: float, max_iter: int) -> Descent:

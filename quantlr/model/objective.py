@@ -173,6 +173,12 @@ class Objective:
         columns = np.repeat(theta[:, None], self.refits, axis=1)
         return (gradient / self.windows.rows[:, None]).T + self._penalty_slope(columns), slopes
 
+    def curvatures(self, theta: Array) -> Array:
+        """Return each refit's curvature at its own column of `theta` (p, refits), (refits, p, p)."""
+        slopes = sigmoid_slope(sigmoid(self.X @ theta)) * ~self.windows.outside(slice(0, len(self.X)))
+        moments = np.stack([(self.X.T * slope) @ self.X for slope in slopes.T]) / self.windows.rows[:, None, None]
+        return self._with_penalty(moments)
+
     def bound(self) -> Array:
         """Return what no refit's curvature exceeds, (refits, p, p): Boehning and Lindsay's X'X / (4n), and the l2."""
         return self._second_moments(np.full(len(self.X), 0.25))
@@ -219,7 +225,9 @@ class Objective:
             (weight[: core.start, None] * head)[:, :, None] * head[:, None, :],
             (weight[core.stop :, None] * tail)[:, :, None] * tail[:, None, :],
         )
-        moments /= self.windows.rows[:, None, None]
+        return self._with_penalty(moments / self.windows.rows[:, None, None])
+
+    def _with_penalty(self, moments: Array) -> Array:
         diagonal = np.arange(1, self.X.shape[1])
         moments[:, diagonal, diagonal] += self.l2 * self.deviation**2
         return moments

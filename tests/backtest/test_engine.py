@@ -8,14 +8,14 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from markets import random_walk
-from oracles import trade_session_by_session
-
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.engine import execute
 from quantlr.data.universe import aligned
 from quantlr.errors import DataError
-from quantlr.types import BacktestResult, Positions, Prices
+from quantlr.types import Array, BacktestResult, Positions, Prices
+
+from markets import random_walk
+from oracles import trade_session_by_session
 
 FREE: dict[str, Any] = {"commission_bps": 0.0, "slippage_bps": 0.0, "borrow_bps_per_year": 0.0}
 FILLS = ("next_close", "next_open", "close")
@@ -45,8 +45,8 @@ def done(positions: Positions, prices: Prices, **execution: Any) -> BacktestResu
 
 
 def hand_made(close: list[float], opens: list[float] | None = None) -> Prices:
-    dates = pd.bdate_range("2020-01-06", periods=len(close), unit="us")
-    columns = {name: close for name in ("open", "high", "low", "close", "adj_close", "volume")}
+    dates = pd.bdate_range("2020-01-06", periods=len(close)).as_unit("us")
+    columns = dict.fromkeys(("open", "high", "low", "close", "adj_close", "volume"), close)
     frame = pd.DataFrame({**columns, "open": opens or close}, index=dates, dtype=float)
     return aligned({"X": frame}, source="", sha256="", notes=[])
 
@@ -77,14 +77,15 @@ def test_a_trader_who_goes_session_by_session_agrees(
     result = execute(positions, prices, execution, sessions_per_year=252)
     ledger = trade_session_by_session(positions, prices, execution, sessions_per_year=252)
     assert list(result.sessions) == ledger.dates
-    for mine, theirs in (
+    pairs: list[tuple[Array, Any]] = [
         (result.weight, ledger.weight),
         (result.gross_return, ledger.gross),
         (result.cost, ledger.cost),
         (result.net_return, ledger.net),
         (result.equity, ledger.equity),
         (result.turnover, ledger.turnover),
-    ):
+    ]
+    for mine, theirs in pairs:
         np.testing.assert_allclose(mine, np.array(theirs), rtol=1e-11, atol=1e-14)
     np.testing.assert_allclose(result.exposure, np.abs(result.weight).sum(axis=1))
 
@@ -192,11 +193,12 @@ def test_a_decision_that_can_not_earn_is_not_charged() -> None:
 
 
 def two(first: list[float | None], second: list[float | None]) -> Prices:
-    dates = pd.bdate_range("2020-01-06", periods=len(first), unit="us")
+    dates = pd.bdate_range("2020-01-06", periods=len(first)).as_unit("us")
     bars = {}
     for name, closes in (("A", first), ("B", second)):
         there = [at for at, close in enumerate(closes) if close is not None]
-        columns = dict.fromkeys(("open", "high", "low", "close", "adj_close", "volume"), [closes[at] for at in there])
+        names = ("open", "high", "low", "close", "adj_close", "volume")
+        columns = {column: [closes[at] for at in there] for column in names}
         bars[name] = pd.DataFrame(columns, index=dates[there], dtype=float)
     return aligned(bars, source="", sha256="", notes=[])
 
@@ -222,7 +224,7 @@ def test_the_benchmark_buys_equally_drifts_and_is_made_equal_when_the_set_change
     prices = two([100, 120, 120, 240, 240], [None, None, 50, 50, 100])
     result = done(constant(prices, 0.0, first=0), prices, fill="close", **{**FREE, "commission_bps": 10})
     assert result.benchmark is not None
-    np.testing.assert_allclose(result.benchmark.weight, [[1, 0], [1, 0], [0.5, 0.5], [2 / 3, 1 / 3]])
+    np.testing.assert_allclose(result.benchmark.weight, [[1.0, 0.0], [1.0, 0.0], [0.5, 0.5], [2 / 3, 1 / 3]])
     np.testing.assert_allclose(result.benchmark.cost, [0.001, 0, 0.001, 0], atol=1e-15)
     assert result.benchmark.benchmark is None
 

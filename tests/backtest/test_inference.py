@@ -8,10 +8,6 @@ import pytest
 import statsmodels.api as sm
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
-from scipy.optimize import least_squares
-from sklearn.metrics import roc_auc_score
-
 from quantlr.backtest.inference import (
     Evidence,
     delong,
@@ -25,6 +21,9 @@ from quantlr.backtest.inference import (
     years_needed,
 )
 from quantlr.types import Array
+from scipy import stats
+from scipy.optimize import least_squares
+from sklearn.metrics import roc_auc_score
 
 
 def coin(seed: int, n: int, chance: float = 0.5) -> Array:

@@ -8,9 +8,6 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from markets import random_walk
-from sklearn import metrics as sk
-
 from quantlr.backtest import metrics
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.engine import execute
@@ -18,6 +15,9 @@ from quantlr.backtest.metrics import BACKTEST_METRICS, FORECAST_METRICS, Measure
 from quantlr.backtest.series import monthly_returns, rolling_hit_rates, yearly_returns
 from quantlr.backtest.trades import trades
 from quantlr.types import BacktestResult, Positions
+from sklearn import metrics as sk
+
+from markets import random_walk
 
 
 def made(net: list[float], *, cost: float = 0.0, weight: float = 1.0, cash: float = 0.0) -> BacktestResult:
@@ -27,7 +27,7 @@ def made(net: list[float], *, cost: float = 0.0, weight: float = 1.0, cash: floa
     column = np.full((n, 1), weight)
     return BacktestResult(
         tickers=("X",),
-        fills=pd.bdate_range("2019-12-31", periods=n + 1, unit="us"),
+        fills=pd.bdate_range("2019-12-31", periods=n + 1).as_unit("us"),
         price=np.concatenate([[1.0], np.cumprod(1 + returns + cost)])[:, None],
         weight=column,
         ticker_gross=(returns + cost)[:, None],

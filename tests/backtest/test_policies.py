@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from markets import random_walk
 from pydantic import ValidationError
-
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.policies import POLICIES, Known, Policy, Threshold, decide_positions, known_at_close, tranches
 from quantlr.types import Array, Forecasts, IntArray, Refits
+
+from markets import random_walk
 
 EXAMPLES = [example for policy in POLICIES for example in policy.examples() if isinstance(example, Policy)]
 walk = pytest.mark.parametrize("policy", EXAMPLES, ids=lambda policy: policy.kind)

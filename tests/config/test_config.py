@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from quantlr.config import RunConfig, load_config
 from quantlr.config.written import read_written
 from quantlr.data.features import Momentum

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from markets import random_walk
-
 from quantlr.data.dataset import build_dataset, feature_columns
 from quantlr.data.features import LaggedReturns, Volatility, Volume
 from quantlr.data.labels import Direction
 from quantlr.errors import DataError
 from quantlr.types import NEVER
+
+from markets import random_walk
 
 
 def test_rows_stand_by_ticker_and_warm_up_is_dropped_and_counted() -> None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 import statistics
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from markets import FUTURES, random_walk, with_future
-
 from quantlr.data.features import FEATURES, Feature, LaggedReturns, Momentum, Volatility, Volume
 from quantlr.types import Prices
+
+from markets import FUTURES, random_walk, with_future
 
 EXAMPLES = [example for feature in FEATURES for example in feature.examples() if isinstance(example, Feature)]
 IDS = [f"{example.kind}-{at}" for at, example in enumerate(EXAMPLES)]
@@ -96,7 +97,7 @@ def test_momentum_and_volatility_against_plain_python(kind: str) -> None:
     close = closes(prices)
     momentum = Momentum.model_validate({"windows": [7], "returns": kind}).compute(prices)["momentum_7"][:, 0]
     volatility = Volatility.model_validate({"windows": [20], "returns": kind}).compute(prices)["volatility_20"][:, 0]
-    steps = [change(before, after, kind) for before, after in zip(close[:-1], close[1:], strict=True)]
+    steps = [change(before, after, kind) for before, after in pairwise(close)]
     assert np.isnan(momentum[:7]).all()
     assert np.isnan(volatility[:20]).all()
     for t in range(20, 60):

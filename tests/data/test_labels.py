@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from markets import FUTURES, random_walk, with_future
-
 from quantlr.data.labels import LABELS, Direction, Label
 from quantlr.types import NEVER, known_row
+
+from markets import FUTURES, random_walk, with_future
 
 EXAMPLES = [example for label in LABELS for example in label.examples() if isinstance(example, Label)]
 walk = pytest.mark.parametrize("label", EXAMPLES, ids=lambda label: f"{label.kind}-{label.horizon}")

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from markets import random_bars
-
 from quantlr.data.sources import SAMPLES, File, Sample
 from quantlr.data.tables import Bars
 from quantlr.data.universe import DataSpec, load_prices
 from quantlr.errors import DataError
 from quantlr.types import Prices
+
+from markets import random_bars
 
 
 def bars(seed: int = 0, sessions: int = 12) -> Bars:
@@ -19,7 +19,7 @@ def bars(seed: int = 0, sessions: int = 12) -> Bars:
 
 
 def load(path: Path, *tickers: str, **keys: object) -> Prices:
-    return load_prices(DataSpec(source=File(path=path), tickers=tickers, **keys))  # type: ignore[arg-type]
+    return load_prices(DataSpec(source=File(path=path), tickers=tickers, **keys))
 
 
 def csv(path: Path, table: pd.DataFrame, **options: object) -> Path:
@@ -112,7 +112,7 @@ def test_parquet_and_csv_of_the_same_prices_are_the_same(tmp_path: Path) -> None
 
 def test_time_zones_leave_the_date_as_written(tmp_path: Path) -> None:
     table = bars()
-    table.index = table.index.tz_localize("America/New_York")
+    table.index = pd.DatetimeIndex(table.index).tz_localize("America/New_York")
     prices = load(csv(tmp_path / "x.csv", table, index_label="Date"), "X")
     assert prices.sessions.tz is None
     assert list(prices.sessions) == list(bars().index)

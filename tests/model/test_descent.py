@@ -4,15 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import minimize
-
 from quantlr.errors import DegenerateFold, LearningRateTooLarge
 from quantlr.model.descent import inverse, inverses
+from quantlr.model.fit import Fits, LogisticRegression, fit_folds
 from quantlr.model.folds import WalkForwardSpec, make_folds
 from quantlr.model.logistic import curvature_bound, log_loss
 from quantlr.model.scaling import fold_scaling
-from quantlr.model.walk_forward import Fits, LogisticRegression, fit_folds
 from quantlr.types import Array, Folds
+from scipy.optimize import minimize
 
 WAYS = ("plain", "accelerated", "preconditioned")
 
@@ -114,8 +113,22 @@ def test_a_feature_that_gives_some_ups_away_is_refused() -> None:
         fit_once(X, y)
 
 
+@pytest.mark.parametrize("descent", WAYS)
+def test_classes_that_become_separable_on_the_way_are_refused_where_they_do(descent: str) -> None:
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(400, 2))
+    y = (rng.random(400) < 0.5).astype(np.float64)
+    y[200:] = X[200:, 0] > 0
+    folds = make_folds(400, WalkForwardSpec(train=60, refit_every=1, window="rolling"), horizon=1)
+    model = LogisticRegression.model_validate({"descent": descent, "max_iter": 3000})
+    separable = [at for at, fold in enumerate(folds) if fold.train.start >= 200]
+    with pytest.raises(DegenerateFold, match="no best fit exists") as caught:
+        fit_folds(X, y, folds, fold_scaling(X, folds), model)
+    assert separable[0] - 15 < int(caught.value.message.split(":")[0]) <= separable[0]
+
+
 def test_one_class_is_refused() -> None:
-    with pytest.raises(DegenerateFold, match="all training rows are ups"):
+    with pytest.raises(DegenerateFold, match="all 30 training rows are ups; needed both"):
         fit_once(np.random.default_rng(0).normal(size=(30, 1)), np.ones(30))
 
 

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.preprocessing import StandardScaler
-
 from quantlr.model.folds import WalkForwardSpec, make_folds
 from quantlr.model.scaling import fold_scaling, overlapping
+from sklearn.preprocessing import StandardScaler
 
 
 @given(

@@ -6,18 +6,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from markets import random_walk
-from oracles import rows_of, sklearn_probabilities
-
 from quantlr.data.dataset import build_dataset, feature_columns
 from quantlr.data.features import Feature, LaggedReturns, Momentum, Volatility
 from quantlr.data.labels import Direction
 from quantlr.data.universe import DataSpec, load_prices
 from quantlr.errors import NotEnoughHistory
+from quantlr.model.fit import LogisticRegression
 from quantlr.model.folds import WalkForwardSpec, make_folds
 from quantlr.model.scaling import fold_scaling
-from quantlr.model.walk_forward import LogisticRegression, walk_forward
+from quantlr.model.walk_forward import walk_forward
 from quantlr.types import Dataset, Forecasts, Prices
+
+from markets import random_walk
+from oracles import rows_of, sklearn_probabilities
 
 TIGHT = {"tol": 1e-12, "max_iter": 200_000}
 

@@ -1,0 +1,147 @@
+"""A report's folder is whole at every moment, whatever ends the writing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from quantlr.errors import Fault, OutputError
+from quantlr.report import folder
+from quantlr.report.folder import OURS, recover, write_report
+from quantlr.types import Report
+
+
+class Ended(BaseException):
+    """The process is no more."""
+
+
+def report(version: str, *, size: int = 1000) -> Report:
+    return Report("exp", {name: f"{name} {version} ".encode() * size for name in sorted(OURS)})
+
+
+def version_of(target: Path) -> str:
+    """Return the one version that all files of a folder are of."""
+    assert {path.name for path in target.iterdir()} >= OURS
+    versions = {(target / name).read_text().split(" ")[1] for name in OURS}
+    lengths = {len((target / name).read_bytes()) / len(f"{name} a ") for name in OURS}
+    assert len(versions) == 1
+    assert len(lengths) == 1
+    return versions.pop()
+
+
+def test_a_report_replaces_the_former_and_keeps_what_the_user_put_there(tmp_path: Path) -> None:
+    target = write_report(report("a"), tmp_path / "reports")
+    (target / "my notes.txt").write_text("keep")
+    (target / "more").mkdir()
+    (target / "more" / "deep.txt").write_text("keep too")
+    write_report(Report("exp", {"metrics.json": b"{}"}), tmp_path / "reports")
+    assert sorted(path.name for path in target.iterdir()) == ["metrics.json", "more", "my notes.txt"]
+    assert (target / "more" / "deep.txt").read_text() == "keep too"
+    assert sorted(path.name for path in (tmp_path / "reports").iterdir()) == [".exp.lock", "exp"]
+
+
+@pytest.mark.parametrize("end_at", range(40))
+def test_whatever_step_is_the_last_the_report_is_whole_after_the_next_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end_at: int
+) -> None:
+    """The process ends before its end_at-th call to the file system; nothing that it would have done later is done."""
+    write_report(report("a"), tmp_path)
+    (tmp_path / "exp" / "mine.txt").write_text("keep")
+    steps = 0
+
+    def counted(real: Any) -> Any:
+        def call(*arguments: Any, **keys: Any) -> Any:
+            nonlocal steps
+            steps += 1
+            if steps > end_at:
+                raise Ended
+            return real(*arguments, **keys)
+
+        return call
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "mkdir", counted(Path.mkdir))
+        patched.setattr(Path, "rename", counted(Path.rename))
+        patched.setattr(folder, "_write", counted(folder._write))
+        patched.setattr(shutil, "rmtree", counted(shutil.rmtree))
+        patched.setattr(shutil, "copy2", counted(shutil.copy2))
+        try:
+            write_report(report("b"), tmp_path)
+            finished = True
+        except Ended:
+            finished = False
+    recover(tmp_path / "exp")
+    version = version_of(tmp_path / "exp")
+    assert version == "b" if finished else version in ("a", "b")
+    assert (tmp_path / "exp" / "mine.txt").read_text() == "keep"
+    assert not [path for path in tmp_path.iterdir() if path.name in (".exp.new", ".exp.old")]
+    assert finished == (end_at >= steps)
+
+
+def test_a_run_killed_while_writing_leaves_a_whole_report(tmp_path: Path) -> None:
+    """kill -9, for real, at moments spread over the writing."""
+    script = (
+        "import itertools, sys; sys.path.insert(0, sys.argv[2])\n"
+        "from pathlib import Path\n"
+        "from test_folder import report, write_report\n"
+        "for at in itertools.count():\n"
+        "    write_report(report('ab'[at % 2], size=20_000), Path(sys.argv[1]))\n"
+        "    print(at, flush=True)\n"
+    )
+    for trial in range(4):
+        arguments = [sys.executable, "-c", script, str(tmp_path), str(Path(__file__).parent)]
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(0.013 * (trial + 1))
+            os.kill(process.pid, signal.SIGKILL)
+        recover(tmp_path / "exp")
+        assert version_of(tmp_path / "exp") in ("a", "b")
+
+
+def test_a_full_disk_leaves_the_former_report_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_report(report("a"), tmp_path)
+
+    def full(path: Path, content: bytes) -> None:
+        path.write_bytes(content[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(folder, "_write", full)
+    with pytest.raises(
+        Fault, match=r"exp could not be written: No space left on device; the former report is untouched"
+    ):
+        write_report(report("b"), tmp_path)
+    assert version_of(tmp_path / "exp") == "a"
+    assert not (tmp_path / ".exp.new").exists()
+
+
+def test_a_place_that_is_no_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="is a file; the output must be a folder"):
+        write_report(report("a"), tmp_path / "file")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "exp").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OutputError, match="exp is not a folder of its own"):
+        write_report(report("a"), tmp_path)
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_folder_in_which_nothing_can_be_made_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Fault, match=r"could not be written: Not a directory"):
+        write_report(report("a"), tmp_path / "file" / "below")
+
+
+def test_two_runs_into_one_report_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder, "LOCK_SECONDS", 0.05)
+    with folder.locked(tmp_path / "exp"), pytest.raises(Fault, match="another run has been writing"):
+        write_report(report("a"), tmp_path)
+    write_report(report("b"), tmp_path)
+    assert version_of(tmp_path / "exp") == "b"

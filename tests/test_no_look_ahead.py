@@ -1,0 +1,166 @@
+"""Nothing up to a session changes, whatever comes after it: stage by stage, through the whole catalogues.
+
+The future is replaced by noise, by its mirror image, or cut off. Features and labels that are known by then, the
+folds' scaling, their weights, the probabilities and the positions may not move.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from quantlr.backtest.policies import POLICIES, Policy
+from quantlr.config import RunConfig, load_config
+from quantlr.data.features import FEATURES
+from quantlr.data.labels import LABELS, Label
+from quantlr.model.folds import make_folds
+from quantlr.model.scaling import fold_scaling
+from quantlr.pipeline import Course, Stages, calculate
+from quantlr.types import Array, Columns, Dataset, Folds, Labels, Prices
+
+from markets import FUTURES, random_walk, with_future
+
+TICKERS = ["T0", "T1", "T2"]
+ALL_FEATURES = [feature.model_validate({"kind": feature.model_fields["kind"].default}) for feature in FEATURES]
+LABEL_EXAMPLES = [example for label in LABELS for example in label.examples() if isinstance(example, Label)]
+POLICY_EXAMPLES = [example for policy in POLICIES for example in policy.examples() if isinstance(example, Policy)]
+
+
+def config(label: Label, policy: Policy, **walk: Any) -> RunConfig:
+    return load_config(
+        {
+            "data": {"source": {"kind": "sample"}, "tickers": TICKERS},
+            "features": [feature.model_dump() for feature in ALL_FEATURES],
+            "label": label.model_dump(),
+            "policy": policy.model_dump(),
+            "model": {"l2": 0.01, "tol": 1e-12},
+            "walk_forward": {"train": 40, **walk},
+        }
+    ).run
+
+
+def watched(run: RunConfig, prices: Prices, stages: Stages = Stages()) -> tuple[Course, list[tuple[Folds, Any]]]:
+    """Return a run's course, and the folds and scalings that it went through, ticker by ticker."""
+    seen: list[tuple[Folds, Any]] = []
+
+    def scale(X: Array, folds: Folds) -> Any:
+        scaling = stages.scale(X, folds)
+        seen.append((folds, scaling))
+        return scaling
+
+    return calculate(run, prices, replace(stages, scale=scale)), seen
+
+
+def by_row(dataset: Dataset) -> dict[tuple[int, int], int]:
+    rows = zip(dataset.ticker.tolist(), dataset.session.tolist(), strict=True)
+    return {key: at for at, key in enumerate(rows)}
+
+
+def moved(run: RunConfig, prices: Prices, *, cut: int, future: str, stages: Stages = Stages()) -> str | None:
+    """Return the first stage that changed up to session `cut` when what follows it did; None if none did."""
+    (now, scalings), (then, others) = (
+        watched(run, market, stages) for market in (prices, with_future(prices, after=cut, kind=future, seed=cut))
+    )
+    mine, theirs = now.dataset, then.dataset
+    known = np.flatnonzero(mine.session <= cut)
+    where = by_row(theirs)
+    same = np.array([where[int(mine.ticker[at]), int(mine.session[at])] for at in known])
+    if not np.allclose(theirs.features[same], mine.features[known], rtol=1e-9, atol=1e-9):
+        return "features"
+    labelled = mine.known_at[known] <= cut
+    if not np.array_equal(theirs.known_at[same][labelled], mine.known_at[known][labelled]):
+        return "known_at"
+    for name in ("up", "span_return"):
+        a, b = getattr(mine, name)[known][labelled], getattr(theirs, name)[same][labelled]
+        if not np.allclose(b, a, rtol=1e-9, atol=1e-9, equal_nan=True):
+            return "label"
+    a, b = now.forecasts, then.forecasts
+    past, other_past = a.session <= cut, b.session <= cut
+    if not (
+        np.array_equal(a.session[past], b.session[other_past]) and np.array_equal(a.fold[past], b.fold[other_past])
+    ):
+        return "folds"
+    tickers = np.unique(a.ticker).tolist()
+    matching = {ticker: at for at, ticker in enumerate(np.unique(b.ticker).tolist())}
+    for at, ticker in enumerate(tickers):
+        folds, scaling = scalings[at]
+        early = int(np.unique(a.fold[past & (a.ticker == ticker)]).size)
+        if early:
+            other = others[matching[ticker]][1]
+            for name in ("mean", "deviation"):
+                if not np.allclose(getattr(other, name)[:early], getattr(scaling, name)[:early], rtol=1e-9, atol=1e-9):
+                    return "scale"
+            assert len(folds) >= early
+    for name in ("base_rate", "mean_gain", "mean_loss", "deviation"):
+        if not np.allclose(getattr(b, name)[other_past], getattr(a, name)[past], atol=1e-9, equal_nan=True):
+            return name
+    if not np.allclose(b.probability[other_past], a.probability[past], rtol=0, atol=1e-9):
+        return "probability"
+    rows = cut + 1
+    if not np.array_equal(then.positions.weight[:rows], now.positions.weight[:rows], equal_nan=True):
+        return "positions"
+    return None
+
+
+@pytest.mark.parametrize("label", LABEL_EXAMPLES, ids=lambda label: f"{label.kind}-{label.horizon}-{label.ties}")
+@pytest.mark.parametrize("window", ["expanding", "rolling"])
+@settings(max_examples=12)
+@given(
+    seed=st.integers(0, 100_000), cut=st.integers(100, 155), future=st.sampled_from(FUTURES), policy=st.sampled_from(
+        POLICY_EXAMPLES
+    ), every=st.sampled_from([1, 7, 21]), embargo=st.sampled_from([0, 3]),
+)  # fmt: skip
+def test_nothing_moves(
+    label: Label, window: str, seed: int, cut: int, future: str, policy: Policy, every: int, embargo: int
+) -> None:
+    prices = random_walk(seed, sessions=160, tickers=3, holes=True)
+    run = config(label, policy, window=window, refit_every=every, embargo=embargo)
+    assert moved(run, prices, cut=cut, future=future) is None
+
+
+def leak_same_day(prices: Prices, features: Any) -> Columns:
+    ahead = np.full_like(prices.close, 0.0)
+    ahead[:-1] = np.nan_to_num(prices.close[1:] / prices.close[:-1] - 1)
+    return {"tomorrow": np.where(prices.session >= 0, ahead, np.nan)}
+
+
+def leak_unpurged(rows: int, spec: Any, *, horizon: int) -> Folds:
+    return make_folds(rows, spec, horizon=1) if horizon > 1 else make_folds(rows, spec, horizon=horizon)
+
+
+def leak_full_sample(X: Array, folds: Folds) -> Any:
+    scaling = fold_scaling(X, folds)
+    return replace(
+        scaling,
+        mean=np.broadcast_to(X.mean(axis=0), scaling.mean.shape),
+        deviation=np.broadcast_to(X.std(axis=0), scaling.deviation.shape),
+    )
+
+
+def leak_label_early(prices: Prices, label: Label) -> Labels:
+    found = label.compute(prices)
+    return replace(found, up=np.where(np.isnan(found.up), np.nan, np.nan_to_num(np.roll(found.up, -3, axis=0))))
+
+
+@pytest.mark.parametrize(
+    ("stages", "named"),
+    [
+        (Stages(features=leak_same_day), "features"),
+        (Stages(scale=leak_full_sample), "scale"),
+        (Stages(folds=leak_unpurged), "folds|scale|base_rate|mean_gain|mean_loss|deviation|probability"),
+        (Stages(label=leak_label_early), "label"),
+    ],
+    ids=["tomorrow's return", "full-sample scaler", "unpurged labels", "labels too early"],
+)
+def test_a_leak_that_is_planted_is_found(stages: Stages, named: str) -> None:
+    label = LABELS[0].model_validate({"horizon": 5})
+    run = config(label, POLICY_EXAMPLES[0], refit_every=1)
+    found = {
+        moved(run, random_walk(seed, sessions=160, tickers=3, holes=True), cut=cut, future=future, stages=stages)
+        for seed, cut, future in ((1, 110, "noise"), (2, 130, "mirror"))
+    }
+    assert found & set(named.split("|")), found
