@@ -30,7 +30,7 @@ class Verbs(click.Group):
             formatter.write_dl(list(VERBS.items()))
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("quantlr", cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="quantlr", message="%(prog)s %(version)s")
 def main() -> None:
     """Can the direction of tomorrow's close be predicted, and would it pay?

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-
-from quantlr.errors import QuantlrError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,28 +41,41 @@ def command(
     verbose: bool,
 ) -> None:
     """Run experiments and write their reports to OUTPUT/NAME."""
-    from quantlr.cli.terminal import console, failures, progress_bar
+    from quantlr.cli.terminal import INTERRUPTED, console, status_of
 
     out, errors = console(quiet=quiet), console()
     worst = 0
     for path in configs:
-        try:
-            with failures(errors):
-                from quantlr.config import load_config
-                from quantlr.pipeline import run_config
-
-                with progress_bar(out) as progress:
-                    done = run_config(load_config(path, settings=settings, name=name), progress=progress)
-                    progress("drawing", done=0, total=1)
-                    folder = done.save(output)
-                _show(done, folder, out, verbose=verbose)
-                if as_json:
-                    click.echo(json.dumps(done.metrics))
-        except SystemExit as ended:
-            worst = max(worst, int(ended.code or 0))
-            if ended.code == 130:
-                break
+        one = partial(_run, path, settings, name, output, out, as_json=as_json, verbose=verbose)
+        status = status_of(one, errors)
+        worst = max(worst, status)
+        if status == INTERRUPTED:
+            break
     sys.exit(worst)
+
+
+def _run(
+    path: Path,
+    settings: tuple[str, ...],
+    name: str | None,
+    output: Path,
+    out: Console,
+    *,
+    as_json: bool,
+    verbose: bool,
+) -> None:
+    """Run one config, write its report, and say what came of it."""
+    from quantlr.cli.terminal import progress_bar
+    from quantlr.config import load_config
+    from quantlr.pipeline import run_config
+
+    with progress_bar(out) as progress:
+        done = run_config(load_config(path, settings=settings, name=name), progress=progress)
+        progress("drawing", done=0, total=1)
+        folder = done.save(output)
+    _show(done, folder, out, verbose=verbose)
+    if as_json:
+        click.echo(json.dumps(done.metrics))
 
 
 def _show(done: Run, folder: Path, out: Console, *, verbose: bool) -> None:
@@ -83,6 +95,3 @@ def _show(done: Run, folder: Path, out: Console, *, verbose: bool) -> None:
         out.print(Text.assemble(("note ", "yellow"), note_line(note)))
     out.print(Text(done.verdict, style="bold"))
     out.print(Text(f"report in {folder}"))
-
-
-__all__ = ["QuantlrError", "command"]

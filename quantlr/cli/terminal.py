@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from quantlr.errors import QuantlrError
@@ -30,25 +29,25 @@ def progress_bar(out: Console) -> Iterator[Heard]:
         return
     columns = (TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=out, transient=True) as bars:
-        shown: dict[str, int] = {}
+        tasks: dict[str, TaskID] = {}
 
         def hear(stage: str, *, done: int, total: int) -> None:
-            if stage not in shown:
-                shown[stage] = int(bars.add_task(stage, total=total))
-            bars.update(bars.task_ids[list(shown).index(stage)], completed=done, total=total)
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
 
         yield hear
 
 
-@contextmanager
-def failures(out: Console) -> Iterator[None]:
-    """Turn an error that was expected into its text and its exit status; no traceback."""
+def status_of(action: Callable[[], None], out: Console) -> int:
+    """Do something and return the exit status that it ends with; an error that was expected is told in its own words."""
     try:
-        yield
+        action()
     except QuantlrError as error:
         for line in error.message.splitlines():
             out.print(Text.assemble(("error ", "bold red"), line))
-        sys.exit(error.exit_status)
+        return error.exit_status
     except KeyboardInterrupt:
         out.print("interrupted; what was there before is untouched")
-        sys.exit(INTERRUPTED)
+        return INTERRUPTED
+    return 0

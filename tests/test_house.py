@@ -1,0 +1,81 @@
+"""What the house promises: help needs no pandas, a run needs no SciPy and no network, and a cold start is quick."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HEAVY = ("pandas", "numpy", "pydantic", "rich", "matplotlib", "ruamel")
+NOT_NEEDED = ("scipy", "sklearn", "arch", "exchange_calendars", "yfinance", "matplotlib.pyplot")
+
+
+def python(code: str, *arguments: str, cwd: Path = ROOT) -> str:
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True).stdout
+
+
+def test_help_and_import_need_no_heavy_package() -> None:
+    code = (
+        "import sys, quantlr; from quantlr.cli import main\n"
+        "main(['--help'], standalone_mode=False)\n"
+        f"print([name for name in {HEAVY} if name in sys.modules])"
+    )
+    assert python(code).splitlines()[-1] == "[]"
+
+
+def test_a_run_needs_neither_network_nor_the_packages_of_tests(tmp_path: Path) -> None:
+    code = (
+        "import socket, sys\n"
+        "def closed(*_, **__): raise OSError('no network')\n"
+        "socket.socket.connect = socket.create_connection = socket.getaddrinfo = closed\n"
+        "from quantlr.cli import main\n"
+        "try: main(['run', 'configs/sp500_daily.yaml', '--output', sys.argv[1], '--quiet'])\n"
+        "except SystemExit as end: print(end.code)\n"
+        f"print([name for name in {NOT_NEEDED} if name in sys.modules])"
+    )
+    assert python(code, str(tmp_path)).splitlines() == ["0", "[]"]
+    assert (tmp_path / "sp500_daily" / "tearsheet.png").exists()
+
+
+def test_a_cold_run_takes_a_few_imports_time(tmp_path: Path) -> None:
+    """The bar is 4, measured by tests/benchmarks/cold_start.py; the margin is for machines that do other things too."""
+    started = time.perf_counter()
+    python("import pandas, pyarrow, matplotlib.figure")
+    imports = time.perf_counter() - started
+    command = [sys.executable, "-m", "quantlr", "run", "configs/sp500_daily.yaml", "--output", str(tmp_path)]
+    started = time.perf_counter()
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    assert time.perf_counter() - started < 10 * imports
+
+
+def test_nobody_uses_what_the_house_forbids() -> None:
+    """No pyplot, no pickle, nothing evaluated, no YAML loaded."""
+    forbidden = {"pickle", "matplotlib.pyplot", "eval", "exec", "yaml.load"}
+    for path in (ROOT / "quantlr").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names: set[str] = set()
+            if isinstance(node, ast.Import):
+                names = {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names = {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
+            elif isinstance(node, ast.Call):
+                names = {ast.unparse(node.func)}
+            assert not names & forbidden, f"{path}: {names & forbidden}"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the shell of the README's first line is a POSIX shell")
+def test_the_program_runs_as_a_module_and_as_a_script() -> None:
+    script = Path(sys.executable).parent / "quantlr"
+    as_module = subprocess.run(
+        [sys.executable, "-m", "quantlr", "--version"], check=True, capture_output=True, text=True
+    )
+    as_script = subprocess.run([script, "--version"], check=True, capture_output=True, text=True)
+    assert as_module.stdout == as_script.stdout
+    assert as_module.stdout.startswith("quantlr 0.")
