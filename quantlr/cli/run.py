@@ -86,8 +86,9 @@ def _show(done: Run, folder: Path, out: Console, *, verbose: bool) -> None:
 
     table = Table(title=done.config.name, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("")
-    table.add_column("strategy", justify="right")
-    table.add_column("buy and hold", justify="right")
+    table.add_column("this run", justify="right")
+    table.add_column("to beat", justify="right")
+    table.add_column("", style="dim")
     for row in headline_rows(done.metrics):
         table.add_row(*row)
     out.print(table)

@@ -40,7 +40,7 @@ def progress_bar(out: Console) -> Iterator[Heard]:
 
 
 def status_of(action: Callable[[], None], out: Console) -> int:
-    """Do something and return the exit status that it ends with; an error that was expected is told in its own words."""
+    """Do something and return the exit status it ends with; an error that was expected is told in its own words."""
     try:
         action()
     except QuantlrError as error:

@@ -8,14 +8,20 @@ from typing import Any
 from quantlr.types import Note
 
 
-def headline_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Return label, the strategy's number and the benchmark's, as text for people."""
+def headline_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Return label, this run's number, the number to beat, and whose that is, as text for people."""
     skill = metrics["forecast"]
     own, held = metrics["backtest"]["strategy"], metrics["backtest"]["benchmark"]
     rows = [
-        ("right calls / base rate's", f"{skill['accuracy']:.1%}", f"{skill['accuracy_base_rate']:.1%}"),
-        ("log loss / base rate's", f"{skill['log_loss']:.5f}", f"{skill['log_loss_base_rate']:.5f}"),
+        (
+            "right calls",
+            f"{skill['accuracy']:.1%}",
+            f"{skill['accuracy_base_rate']:.1%}",
+            "always the base rate's call",
+        ),
+        ("log loss", f"{skill['log_loss']:.5f}", f"{skill['log_loss_base_rate']:.5f}", "the base rate as forecast"),
     ]
+    whose = "buy and hold"
     for label, key, form in (
         ("growth a year", "cagr", "{:.1%}"),
         ("volatility a year", "volatility", "{:.1%}"),
@@ -24,7 +30,8 @@ def headline_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("traded a year, x equity", "turnover_per_year", "{:.1f}"),
         ("round trips", "trades", "{:,}"),
     ):
-        rows.append((label, _form(form, own[key]), _form(form, held[key])))
+        rows.append((label, _form(form, own[key]), _form(form, held[key]), whose))
+        whose = ""
     return rows
 
 

@@ -1,0 +1,110 @@
+"""What the README says is what the program does: its numbers, its commands, its Python, its picture."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from matplotlib.image import imread
+
+from quantlr.cli import main
+from quantlr.config import load_config
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+EXAMPLE = ROOT / "reports" / "example"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+
+
+COMMANDS = [
+    line for block in blocks("bash") for line in block.splitlines() if line.startswith("quantlr ")
+]  # fmt: skip
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in a folder with the configs, as a user would."""
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_terminal_shows_what_the_readme_shows(home: Path) -> None:
+    shown = next(block for block in blocks("text") if block.startswith("$ quantlr"))
+    command, *expected = shown.rstrip().splitlines()
+    result = CliRunner().invoke(main, shlex.split(command.removeprefix("$ quantlr ")))
+    assert [line.rstrip() for line in result.stderr.rstrip().splitlines()] == [line.rstrip() for line in expected]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_runs(home: Path, command: str) -> None:
+    result = CliRunner().invoke(main, shlex.split(command.removeprefix("quantlr ")))
+    assert result.exit_code == 0, result.stderr
+    assert (home / "reports").is_dir()
+
+
+def test_the_two_first_lines_stand_there_for_ci_to_run() -> None:
+    first, second = (block.strip() for block in blocks("bash")[:2])
+    assert first.endswith("quantlr run configs/sp500_daily.yaml")
+    assert second.endswith('pip install -e ".[dev]" && pytest')
+
+
+def test_the_python_runs_as_it_stands(home: Path) -> None:
+    (code,) = blocks("python")
+    names: dict[str, object] = {}
+    exec(compile(code, "README.md", "exec"), names)  # noqa: S102 - the README's own example
+    assert (home / "reports" / "sp500_daily" / "tearsheet.png").exists()
+
+
+def test_the_config_is_whole_and_its_defaults_are_the_programs(home: Path) -> None:
+    whole = next(block for block in blocks("yaml") if block.startswith("name: my_run"))
+    (home / "my_run.yaml").write_text(whole)
+    config = load_config(home / "my_run.yaml").run
+    bare = {"data": config.data.model_dump(), "features": [{"kind": part.kind} for part in config.features]}
+    assert load_config({"name": "my_run", **bare}).run == config
+    written_out = json.loads(json.dumps(config.model_dump(), default=str))
+    for section, body in written_out.items():
+        assert re.search(rf"^{section}:", whole, flags=re.MULTILINE)
+        for key in body if isinstance(body, dict) else ():
+            assert re.search(rf"\b{key}:", whole), f"{section}.{key} is not in the README's config"
+
+
+def test_the_errors_it_shows_are_real(home: Path) -> None:
+    shown = next(block for block in blocks("text") if block.startswith("my_run.yaml:"))
+    (home / "my_run.yaml").write_text(
+        "name: my_run\ndata:\n  source: {kind: sample}\n  start: 2020-13-45\nfeatures:\n  - {kind: lagged_returns,    lag: [1]}\n"
+        "  \n"
+    )
+    result = CliRunner().invoke(main, ["run", "my_run.yaml"])
+    told = [line.removeprefix("error ") for line in result.stderr.splitlines()]
+    assert set(shown.splitlines()) <= set(told)
+
+
+def test_what_the_conventions_of_a_textbook_are_worth(home: Path) -> None:
+    found = re.search(r"growth\s+of ([0-9.]+%) a year against ([0-9.]+%)", README)
+    assert found
+    runs = CliRunner().invoke(
+        main, ["run", "configs/sp500_textbook.yaml", "configs/sp500_daily.yaml", "--json", "--quiet"]
+    )
+    growth = [json.loads(line)["backtest"]["strategy"]["cagr"] for line in runs.stdout.splitlines()]
+    assert [f"{rate:.1%}" for rate in growth] == list(found.groups())
+
+
+def test_the_picture_is_one_that_the_program_made(home: Path) -> None:
+    CliRunner().invoke(main, ["run", "configs/sp500_daily.yaml", "--name", "example", "--quiet"])
+    made, kept = (imread(folder / "tearsheet.png") for folder in (home / "reports" / "example", EXAMPLE))
+    assert made.shape == kept.shape
+    # Another version of matplotlib may place a letter a fraction of a pixel elsewhere; a changed page differs more.
+    assert np.abs(made - kept).mean() < 0.004
+    mine, theirs = (json.loads((folder / "metrics.json").read_text()) for folder in (home / "reports/example", EXAMPLE))
+    assert mine["verdict"] == theirs["verdict"]
+    assert mine["backtest"]["strategy"] == pytest.approx(theirs["backtest"]["strategy"], rel=1e-6)
