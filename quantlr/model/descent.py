@@ -38,6 +38,12 @@ RENEWALS = 4
 """Times that the curvature is renewed before the refits that have not settled go on alone."""
 NEARLY_ALIKE = 0.1
 """How far, relatively, curvatures may differ for one inverse to be corrected into the others."""
+HALVINGS = 30
+"""Times that a step is halved before the bound's is taken instead."""
+ROUNDING = 1e-15
+"""Relative difference of two losses that is no difference."""
+RESTLESS = 0.1
+"""Log odds that the next step may still move a training row by, once a descent has converged."""
 NEGLIGIBLE = 1e-12
 """Curvature, relative to the largest, below which a direction counts as flat: features that repeat one another."""
 
@@ -163,39 +169,52 @@ def descend_together(objective: Objective, start: Array, *, tol: float, max_iter
     return Descent(result.theta, iterations, result.gradient, result.converged, settled_at_once)
 
 
-def descend_alone(objective: Objective, start: Array, *, tol: float, max_iter: int) -> Descent:
-    """Descend with one refit from `start` (p,), by the curvature where it stands, and safely."""
-    theta, loss = start, objective.loss(start)
+def descend_alone(objective: Objective, starts: list[Array], *, tol: float, max_iter: int) -> Descent:
+    """Descend with one refit by the curvature where it stands, from the best of several starts (p,).
+
+    A step that would raise the loss is halved; where no fraction of it helps, the bound on the curvature gives one
+    that does.
+    """
+    loss, at = min((objective.loss(start), at) for at, start in enumerate(starts))
+    theta = starts[at]
     safe = inverse(objective.bound()[0])
     for iterations in range(max_iter + 1):
         gradient, curvature = objective.at(theta)
         size = np.abs(objective.standardised(gradient)).max(axis=0)
-        ahead = theta - inverse(curvature[0]) @ gradient[:, 0]
-        ahead_loss = objective.loss(ahead)
-        if not ahead_loss <= loss * (1 + 1e-15) + 1e-300:
-            ahead = theta - safe @ gradient[:, 0]
-            ahead_loss = objective.loss(ahead)
-        theta, loss = ahead, ahead_loss
+        theta, loss = _downhill(objective, theta, loss, inverse(curvature[0]) @ gradient[:, 0], safe @ gradient[:, 0])
         if size[0] <= tol or iterations == max_iter:
             break
     return Descent(theta[:, None], np.array([iterations]), size, size <= tol)
 
 
+def _downhill(objective: Objective, theta: Array, loss: float, step: Array, safe_step: Array) -> tuple[Array, float]:
+    """Return where a step leads that does not raise the loss, and the loss there."""
+    for _ in range(HALVINGS):
+        ahead = theta - step
+        ahead_loss = objective.loss(ahead)
+        if ahead_loss <= loss * (1 + ROUNDING):
+            return ahead, ahead_loss
+        step = step / 2
+    ahead = theta - safe_step
+    return ahead, objective.loss(ahead)
+
+
 def unbounded(objective: Objective, theta: Array) -> str | None:
     """Return why the best weights of one refit would be infinite, None where they are finite.
 
-    Either a plane separates the classes, min (2y - 1) theta.x >= 0 over the training rows, or along some direction the
-    loss has lost all curvature, which happens where weights grow without bound.
+    `theta` (p,) is where its descent has converged. Either a plane separates the classes,
+    min (2y - 1) theta.x >= 0 over the training rows; or the gradient has become small though the next step is not,
+    as happens where the loss falls for ever along some direction: its log odds then grow by about 1 a step.
     """
     if objective.l2 > 0:
         return None
     if float(np.min((2 * objective.y - 1) * (objective.X @ theta))) >= 0:
         return "a plane through the features separates its ups from its downs"
-    bound = objective.bound()[0]
-    size, directions = np.linalg.eigh(bound)
+    size, directions = np.linalg.eigh(objective.bound()[0])
     seen = size > NEGLIGIBLE * size[-1]
     whitened = directions[:, seen] / np.sqrt(size[seen])
-    _, curvature = objective.at(theta)
-    if float(np.linalg.eigvalsh(whitened.T @ curvature[0] @ whitened)[0]) < 1e-6:
+    gradient, curvature = objective.at(theta)
+    next_step = whitened @ np.linalg.pinv(whitened.T @ curvature[0] @ whitened, rcond=0) @ whitened.T @ gradient[:, 0]
+    if float(np.abs(objective.X @ next_step).max()) > RESTLESS:
         return "along some direction the features separate its classes, and weights grow without bound"
     return None

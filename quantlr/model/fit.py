@@ -32,6 +32,8 @@ CHUNK = 32
 """Refits that descend at once: enough to make one product of many, few enough to stay in cache."""
 STEEP = 4.0
 """Log odds of a training row from which it is asked whether weights grow without bound."""
+TIGHT = 1e-6
+"""Tolerance at which a descent can't pass for converged while its weights still grow."""
 
 Describe = Callable[[int], str]
 """From the number of a refit to words for a message."""
@@ -106,10 +108,18 @@ class _Problem:
             )
         return np.asarray(share)
 
+    def starts(self, objective: Objective, weights: Array) -> list[Array]:
+        """Return where a lone refit may begin: at raw weights, or at its own base rate."""
+        flat = np.zeros(objective.X.shape[1])
+        flat[0] = log_odds(np.asarray(objective.y.mean()))
+        return [objective.from_raw(weights), flat]
+
     def refuse_unbounded(self, refit: int, weights: Array) -> None:
-        """Refuse a refit whose best weights, near the raw ones given, would be infinite."""
+        """Refuse a refit whose best weights, sought from the raw ones given, would be infinite."""
         objective = self.alone(refit)
-        why = unbounded(objective, objective.from_raw(weights))
+        tol = min(self.model.tol, TIGHT)
+        best = descend_alone(objective, self.starts(objective, weights), tol=tol, max_iter=1000)
+        why = unbounded(objective, best.theta[:, 0]) if best.converged[0] else None
         if why:
             raise DegenerateFold(
                 f"{self.describe(refit)}: {why}, so that no best fit exists; set model.l2 above 0 (0.01, say), train "
@@ -184,14 +194,14 @@ def _descended(problem: _Problem, refits: slice, weights: Array) -> tuple[Descen
     if model.descent != "preconditioned":
         part = _by_rate(problem, objective, start, first=refits.start)
     elif refits.start == 0:
-        part = descend_alone(objective, start, tol=model.tol, max_iter=model.max_iter)
+        part = descend_alone(objective, [start], tol=model.tol, max_iter=model.max_iter)
     else:
         part = descend_together(objective, start, tol=model.tol, max_iter=model.max_iter)
     found = objective.to_raw(part.theta)
-    if part.settled_at_once:
+    if part.settled_at_once and model.tol <= TIGHT:
         # A curvature that never had to be renewed has not been lost: weights that grow without bound lose it.
         return part, found
-    suspect = ~part.converged | (np.abs(objective.X @ part.theta).max(axis=0) > STEEP)
+    suspect = objective.separated(part.theta) | (np.abs(objective.X @ part.theta).max(axis=0) > STEEP)
     if model.descent == "preconditioned":
         part = _stragglers(problem, refits.start, weights, part, found)
     for at in np.flatnonzero(suspect).tolist():
@@ -207,7 +217,7 @@ def _stragglers(problem: _Problem, first: int, weights: Array, part: Descent, fo
         if budget < 1:
             continue
         objective = problem.alone(first + at)
-        single = descend_alone(objective, objective.from_raw(weights), tol=problem.model.tol, max_iter=budget)
+        single = descend_alone(objective, problem.starts(objective, weights), tol=problem.model.tol, max_iter=budget)
         found[at] = objective.to_raw(single.theta)[0]
         iterations[at] += single.iterations[0]
         gradient[at], converged[at] = single.gradient[0], single.converged[0]

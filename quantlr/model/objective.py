@@ -188,6 +188,12 @@ class Objective:
         penalty = 0.5 * self.l2 * float(np.sum((self.deviation[0] * theta[1:]) ** 2))
         return float(log_loss(self.X @ theta, self.y).mean()) + penalty
 
+    def separated(self, theta: Array) -> BoolArray:
+        """Return which refits have all their training rows on the right side at their own column of `theta`."""
+        right = (2.0 * self.y - 1.0)[:, None] * (self.X @ theta)
+        right[self.windows.outside(slice(0, len(right)))] = np.inf
+        return np.asarray(right.min(axis=0) >= 0)
+
     def standardised(self, gradient: Array) -> Array:
         """Return a gradient (p, refits) as that of each refit's own standardised weights."""
         slopes = (gradient[1:] - self.mean.T * gradient[0]) / self.deviation.T
