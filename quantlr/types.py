@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal, Protocol, Union
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Discriminator, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Strict, Tag
 
 Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -45,6 +45,12 @@ def last_trainable(row: int, *, horizon: int, embargo: int = 0) -> int:
 def first_forecast(train: int, *, horizon: int, embargo: int = 0) -> int:
     """Return the first row that a model trained on rows 0 to `train` - 1 may forecast."""
     return train - 1 + horizon + embargo
+
+
+Whole = Annotated[int, Strict()]
+"""A whole number of a config: neither yes or no, nor text that looks like a number."""
+Number = Annotated[float, Strict()]
+"""A number of a config, whole or not."""
 
 
 class Spec(BaseModel):
@@ -294,7 +300,8 @@ class Forecasts:
     tickers, sessions : as in `Prices`.
     ticker : (rows,) position in `tickers`, ascending.
     session : (rows,) position of the session at whose close the forecast was made.
-    probability : (rows,) of an up move over the label's span.
+    log_odds : (rows,) of an up move over the label's span; finite where the probability rounds to 0 or 1.
+    probability : (rows,) the same as a probability.
     up : (rows,) what came: 1 up, 0 not up, NaN where it was dropped or is not known yet.
     span_return : (rows,) simple return that came over the label's span; NaN if not known yet.
     base_rate : (rows,) share of ups among the fold's training rows.
@@ -310,6 +317,7 @@ class Forecasts:
     sessions: pd.DatetimeIndex
     ticker: IntArray
     session: IntArray
+    log_odds: Array
     probability: Array
     up: Array
     span_return: Array

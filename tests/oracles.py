@@ -120,3 +120,51 @@ def trade_session_by_session(
             break
         held = [w * (1.0 + r) / (1.0 + growth) for w, r in zip(held, earned, strict=True)]
     return ledger
+
+
+def buy_and_hold(
+    positions: Positions, prices: Prices, execution: ExecutionSpec
+) -> tuple[list[list[float]], list[float]]:
+    """Return weights and turnover of buying equally what has a forecast, by shares of one unit of capital.
+
+    Costs are not taken out of the capital: weights drift as if trading were free.
+    """
+    close = prices.on_sessions(prices.close)
+    price = prices.on_sessions(prices.open) if execution.fill == "next_open" else close
+    n_sessions, n_tickers = price.shape
+    delay = 0 if execution.fill == "close" else 1
+    decided = [[not math.isnan(w) for w in row] for row in positions.weight]
+    first = next(t for t in range(n_sessions) if any(decided[t]))
+    last_bar = [
+        max((t for t in range(n_sessions) if not math.isnan(price[t, i])), default=-1) for i in range(n_tickers)
+    ]
+    shares, cash, members = [0.0] * n_tickers, 1.0, [False] * n_tickers
+    worth = [0.0] * n_tickers
+    for t in range(first + delay):
+        worth = [float(p) if not math.isnan(p) else w for p, w in zip(price[t], worth, strict=True)]
+    weights: list[list[float]] = []
+    turnover: list[float] = []
+    for t in range(first + delay, n_sessions - 1):
+        here = [not math.isnan(p) for p in price[t]]
+        worth = [float(p) if there else w for p, there, w in zip(price[t], here, worth, strict=True)]
+        now = [
+            any(decided[at][i] for at in range(t - delay + 1))
+            and not (t >= last_bar[i] and last_bar[i] < n_sessions - 1)
+            for i in range(n_tickers)
+        ]
+        value = [s * w for s, w in zip(shares, worth, strict=True)]
+        capital = cash + sum(value)
+        traded = 0.0
+        if now != members:
+            kept = [value[i] if now[i] and not here[i] else 0.0 for i in range(n_tickers)]
+            buying = [i for i in range(n_tickers) if now[i] and here[i]]
+            for i in range(n_tickers):
+                aim = kept[i] if i not in buying else (capital - sum(kept)) / len(buying)
+                traded += abs(aim - value[i]) / capital
+                shares[i] = aim / worth[i] if worth[i] else 0.0
+            members = now
+            value = [s * w for s, w in zip(shares, worth, strict=True)]
+            cash = capital - sum(value)
+        weights.append([v / capital for v in value])
+        turnover.append(traded)
+    return weights, turnover

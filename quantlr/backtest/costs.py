@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from quantlr.types import Spec
+from quantlr.types import Number, Spec
 
 BASIS_POINT = 1e-4
-Rate = Annotated[float, Field(ge=0, le=10_000)]
+Rate = Annotated[Number, Field(ge=0, le=1_000)]
 Fill = Literal["next_close", "next_open", "close"]
 
 
@@ -24,7 +24,7 @@ class ExecutionSpec(Spec):
     commission_bps: Rate = Field(1.0, description="Per traded side, in basis points of what is traded.")
     slippage_bps: Rate = Field(2.0, description="Per traded side, in basis points of what is traded.")
     borrow_bps_per_year: Rate = Field(50.0, description="On what is held short, in basis points per year.")
-    cash_rate: Annotated[float, Field(ge=-0.5, le=1)] = Field(
+    cash_rate: Annotated[Number, Field(ge=-0.5, le=1)] = Field(
         0.0, description="Interest on what is not invested, per year as a fraction (0.03 is 3 percent)."
     )
 

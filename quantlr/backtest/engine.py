@@ -39,8 +39,8 @@ def execute(
     targets = market.targets(positions.weight)
     result = _run(market, market.traded(targets), execution, sessions_per_year)
     benchmark = _run(market, _buy_and_hold(market, positions), execution, sessions_per_year)
-    ended = len(result.equity)
-    return replace(result, benchmark=_first(benchmark, ended))
+    both = min(len(result.equity), len(benchmark.equity))
+    return replace(_first(result, both), benchmark=_first(benchmark, both))
 
 
 @dataclass(frozen=True, slots=True)

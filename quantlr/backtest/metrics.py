@@ -16,7 +16,7 @@ from pydantic import Field
 from quantlr.backtest import inference
 from quantlr.backtest.costs import BASIS_POINT
 from quantlr.backtest.trades import trades as trade_table
-from quantlr.types import Array, BacktestResult, BoolArray, Forecasts, IntArray, Spec
+from quantlr.types import Array, BacktestResult, BoolArray, Forecasts, IntArray, Spec, Whole
 
 
 class ReportSpec(Spec):
@@ -25,7 +25,7 @@ class ReportSpec(Spec):
     benchmark: Literal["buy_and_hold"] = Field(
         "buy_and_hold", description="Buy the tickers with a forecast equally, and keep them."
     )
-    sessions_per_year: Annotated[int, Field(ge=1, le=366)] = Field(
+    sessions_per_year: Annotated[Whole, Field(ge=1, le=366)] = Field(
         252, description="Sessions in a year, for annual figures, interest and borrow."
     )
 
@@ -36,12 +36,13 @@ class Scored:
 
     Attributes
     ----------
-    probability, up, base_rate : (n,) as in `Forecasts`, without the rows that have no outcome.
+    log_odds, probability, up, base_rate : (n,) as in `Forecasts`, without the rows that have no outcome.
     session : (n,) position of the session at whose close each was made.
     clustered : whether forecasts overlap in time or share a session.
     horizon : sessions a forecast spans.
     """
 
+    log_odds: Array
     probability: Array
     up: Array
     base_rate: Array
@@ -69,6 +70,7 @@ def scored(forecasts: Forecasts) -> Scored:
     """Return the forecasts whose outcome is known."""
     known = ~np.isnan(forecasts.up)
     return Scored(
+        log_odds=forecasts.log_odds[known],
         probability=forecasts.probability[known],
         up=forecasts.up[known],
         base_rate=forecasts.base_rate[known],
@@ -110,18 +112,12 @@ def accuracy_base_rate(rows: Scored) -> float:
 
 def log_loss(rows: Scored) -> float:
     """Mean cross-entropy of the probabilities, in nats."""
-    return cross_entropy(rows.probability, rows.up)
+    return float((np.logaddexp(0.0, rows.log_odds) - rows.up * rows.log_odds).mean())
 
 
 def log_loss_base_rate(rows: Scored) -> float:
     """Mean cross-entropy had the training rows' base rate been forecast, in nats."""
-    return cross_entropy(rows.base_rate, rows.up)
-
-
-def cross_entropy(probability: Array, up: Array) -> float:
-    """Return the mean of -log of the probability given to what came, in nats."""
-    with np.errstate(divide="ignore"):
-        return float(-np.log(np.where(up == 1, probability, 1.0 - probability)).mean())
+    return float(-np.log(np.where(rows.up == 1, rows.base_rate, 1.0 - rows.base_rate)).mean())
 
 
 def brier(rows: Scored) -> float:

@@ -10,10 +10,10 @@ import numpy as np
 from pydantic import Field, ValidationInfo, field_validator
 
 from quantlr.backtest.costs import ExecutionSpec
-from quantlr.types import Array, Forecasts, Part, Positions, Prices
+from quantlr.types import Array, Forecasts, Number, Part, Positions, Prices
 
 VOLATILITY_WINDOW = 20
-Probability = Annotated[float, Field(ge=0, le=1)]
+Probability = Annotated[Number, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,14 +15,19 @@ from quantlr.types import Array, BacktestResult
 def monthly_returns(result: BacktestResult) -> pd.DataFrame:
     """Return compound net returns by year (rows) and month 1 to 12 (columns), NaN where there was no session."""
     dates = result.sessions
-    growth = pd.DataFrame({"year": dates.year, "month": dates.month, "growth": 1.0 + result.net_return})
+    growth = pd.DataFrame({"year": dates.year, "month": dates.month, "growth": _growth(result)})
     months = growth.pivot_table(index="year", columns="month", values="growth", aggfunc="prod") - 1.0
     return months.reindex(columns=range(1, 13))
 
 
+def _growth(result: BacktestResult) -> Array:
+    """Return what each session made of one unit; not less than nothing, however much was lost."""
+    return np.maximum(1.0 + result.net_return, 0.0)
+
+
 def yearly_returns(result: BacktestResult) -> Array:
     """Return compound net returns by year, in the order of `monthly_returns`."""
-    growth = pd.Series(1.0 + result.net_return).groupby(result.sessions.year).prod()
+    growth = pd.Series(_growth(result)).groupby(result.sessions.year).prod()
     return np.asarray(growth - 1.0, dtype=np.float64)
 
 

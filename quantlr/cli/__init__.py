@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 import click
 
+INTERRUPTED = 130
 VERBS = {"run": "Run experiments and write their reports."}
 """Each verb has a module of its name beside this one, and is described here so that help needs no import."""
 
@@ -23,6 +25,14 @@ class Verbs(click.Group):
             return None
         command = import_module(f"quantlr.cli.{cmd_name}").command
         return command if isinstance(command, click.Command) else None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a verb; Ctrl-C ends the program with 130, also while a verb is still being imported."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("interrupted; what was there before is untouched", err=True)
+            ctx.exit(INTERRUPTED)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of verbs without importing any."""

@@ -13,8 +13,6 @@ from quantlr.errors import QuantlrError
 from quantlr.types import Progress as Heard
 from quantlr.types import no_progress
 
-INTERRUPTED = 130
-
 
 def console(*, quiet: bool = False) -> Console:
     """Return the console for people, on stderr; rich leaves colour out where NO_COLOR says so."""
@@ -47,7 +45,4 @@ def status_of(action: Callable[[], None], out: Console) -> int:
         for line in error.message.splitlines():
             out.print(Text.assemble(("error ", "bold red"), line))
         return error.exit_status
-    except KeyboardInterrupt:
-        out.print("interrupted; what was there before is untouched")
-        return INTERRUPTED
     return 0

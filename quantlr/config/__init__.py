@@ -15,16 +15,16 @@ from pydantic import Field, ValidationError
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.metrics import ReportSpec
 from quantlr.backtest.policies import POLICIES, Policy, Threshold
-from quantlr.config.problems import problems_of
-from quantlr.config.resolve import override, parse_setting, read_config
-from quantlr.config.written import Path_, Place, Written, to_yaml
+from quantlr.config.problems import in_order, problems_of
+from quantlr.config.resolve import override, parse_key, parse_setting, read_config
+from quantlr.config.written import Path_, Place, Problem, Written, to_yaml
 from quantlr.data.features import FEATURES, Feature
 from quantlr.data.labels import LABELS, Direction, Label
 from quantlr.data.universe import DataSpec
 from quantlr.errors import ConfigError, QuantlrError
 from quantlr.model.fit import LogisticRegression
 from quantlr.model.folds import WalkForwardSpec
-from quantlr.types import Spec, one_of
+from quantlr.types import Part, Spec, Whole, one_of
 
 if TYPE_CHECKING:
     AnyFeature = Feature
@@ -46,7 +46,7 @@ class RunConfig(Spec):
     name: Name = Field(
         description="Name of the report's folder: 1 to 80 of A-Z a-z 0-9 . _ -, not beginning with a dot."
     )
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="Seed of everything random.")
+    seed: Annotated[Whole, Field(ge=0, lt=2**63)] = Field(0, description="Seed of everything random.")
     data: DataSpec = Field(description="Which prices to use.")
     features: tuple[AnyFeature, ...] = Field(min_length=1, description="What a forecast looks at.")
     label: AnyLabel = Field(Direction(), description="What is forecast.")
@@ -72,7 +72,7 @@ class Config:
         """Return an error of a layer with the place of its key in front; the section's, where the key is a default."""
         if error.key is None:
             return error
-        path: Path_ = tuple(int(part) if part.isdigit() else part for part in error.key.split("."))
+        path = parse_key(error.key)
         while path and path not in self.places:
             path = path[:-1]
         place = self.places.get(path)
@@ -99,20 +99,28 @@ def load_config(
     ------
     ConfigError : with every problem, one line each.
     """
+    problems: list[Problem] = []
     if isinstance(source, Mapping):
         written, stem = Written(_copied(source)), "run"
     else:
-        written, stem = read_config(Path(source)), Path(source).stem
+        kinds = {
+            key: field.default.kind for key, field in RunConfig.model_fields.items() if isinstance(field.default, Part)
+        }
+        written, problems = read_config(Path(source), kinds=kinds)
+        stem = Path(source).stem
     override(written, overrides or {}, source="overrides")
     override(written, [parse_setting(setting) for setting in settings], source="--set")
     if name is not None:
         override(written, {"name": name}, source="--name")
     written.value.setdefault("name", stem)
+    written.places.setdefault(("name",), Place("config" if isinstance(source, Mapping) else f"{source} (its own name)"))
     try:
-        return Config(RunConfig.model_validate(written.value), written.places)
+        config = Config(RunConfig.model_validate(written.value), written.places)
     except ValidationError as error:
-        problems = problems_of(error, written, RunConfig)
-        raise ConfigError("\n".join(map(str, problems))) from None
+        problems += problems_of(error, written, RunConfig)
+    if problems:
+        raise ConfigError("\n".join(map(str, in_order(problems))))
+    return config
 
 
 def _copied(value: Any) -> Any:

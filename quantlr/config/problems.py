@@ -11,7 +11,6 @@ from pydantic import BaseModel, ValidationError
 from quantlr.config.written import Path_, Place, Problem, Written, dotted
 
 _TEXTS = {
-    "missing": "is needed, and missing",
     "int_type": "needs a whole number",
     "int_parsing": "needs a whole number",
     "int_from_float": "needs a whole number",
@@ -31,8 +30,12 @@ _TEXTS = {
     "date_from_datetime_inexact": "needs a date as YYYY-MM-DD",
     "path_type": "needs a path",
     "finite_number": "needs a finite number",
+    "too_short": "needs text",
+    "string_too_short": "needs text",
     "string_pattern_mismatch": "needs 1 to 80 of A-Z a-z 0-9 . _ -, not beginning with a dot",
 }
+LONGEST_NAME = 60
+"""Characters of a name that near ones are looked for."""
 _LIMITS = {
     "greater_than": ("a number above", "gt"),
     "greater_than_equal": ("a number of at least", "ge"),
@@ -42,7 +45,7 @@ _LIMITS = {
 
 
 def problems_of(error: ValidationError, written: Written, model: type[BaseModel]) -> list[Problem]:
-    """Return what is wrong with `written`, one problem per key, in the order of its lines."""
+    """Return what is wrong with `written`, one problem per key."""
     found: dict[Path_, list[str]] = {}
     places: dict[Path_, Place] = {}
     for detail in error.errors(include_url=False):
@@ -56,8 +59,12 @@ def problems_of(error: ValidationError, written: Written, model: type[BaseModel]
         if text not in texts:
             texts.append(text)
         places[path] = _place(path, written, unknown_key=detail["type"] == "extra_forbidden")
-    lines = [Problem(places[path], dotted(path), _joined(texts)) for path, texts in found.items()]
-    return sorted(lines, key=lambda problem: (problem.place.file, problem.place.line, problem.place.column))
+    return [Problem(places[path], dotted(path), _joined(texts)) for path, texts in found.items()]
+
+
+def in_order(problems: list[Problem]) -> list[Problem]:
+    """Return problems file by file, in the order of their lines."""
+    return sorted(problems, key=lambda problem: (problem.place.file, problem.place.line, problem.place.column))
 
 
 def _joined(texts: list[str]) -> str:
@@ -72,6 +79,8 @@ def _real(loc: tuple[int | str, ...], tree: Any, kind: str) -> Path_:
     """Return pydantic's location without what names the members of a union and not the config."""
     path: list[int | str] = []
     for at, part in enumerate(loc):
+        if isinstance(tree, dict) and part == tree.get("kind") and at and loc[at - 1] == path[-1]:
+            continue  # the member of a union, not a key of the same name
         if isinstance(tree, dict) and part in tree:
             path.append(part)
             tree = tree[str(part)]
@@ -92,31 +101,38 @@ def _place(path: Path_, written: Written, *, unknown_key: bool) -> Place:
 
 
 def _text(detail: Any, path: Path_, written: Written, model: type[BaseModel]) -> str:
-    kind, context = detail["type"], detail.get("ctx", {})
-    found = _shown(detail["input"])
-    if kind == "extra_forbidden":
+    """Return what one of pydantic's findings says in words of this program."""
+    if detail["type"] == "extra_forbidden":
         known = list(_section(model, path[:-1], written.value).model_fields)
         return f"unknown key{_near(str(path[-1]), known) or '; known here: ' + ', '.join(known)}"
+    if detail["type"] == "union_tag_not_found":
+        kinds = ", ".join(_kinds(model, path[:-1] if path[-1] == "kind" else path, written.value))
+        if isinstance(detail["input"], dict):
+            return f"is needed, and missing: one of {kinds}"
+        return f"needs a mapping with one of {kinds} as its kind, found {_shown(detail['input'])}"
+    if detail["type"] in ("value_error", "assertion_error"):
+        return str(detail["msg"]).removeprefix("Value error, ")
+    if detail["type"] == "missing":
+        return "is needed, and missing"
+    return _needed(detail["type"], detail.get("ctx", {}), detail)
+
+
+def _needed(kind: str, context: dict[str, Any], detail: Any) -> str:
+    """Return what a value needs to be and what it is."""
+    found = _shown(detail["input"])
     if kind == "union_tag_invalid":
         known = [tag.strip(" '") for tag in context["expected_tags"].split(",")]
         return f"needs one of {', '.join(known)}, found {context['tag']!r}{_near(context['tag'], known)}"
-    if kind == "union_tag_not_found":
-        kinds = _kinds(model, path[:-1] if path[-1] == "kind" else path, written.value)
-        if not isinstance(detail["input"], dict):
-            return f"needs a mapping with one of {', '.join(kinds)} as its kind, found {found}"
-        return f"is needed, and missing: one of {', '.join(kinds)}"
     if kind == "literal_error":
         known = context["expected"].replace("'", "").replace(" or ", ", ").split(", ")
         return f"needs {context['expected']}, found {found}{_near(str(detail['input']), known)}"
     if kind in _LIMITS:
         words, name = _LIMITS[kind]
         return f"needs {words} {context[name]:g}, found {found}"
-    if kind == "too_short":
+    if kind in ("string_too_long", "too_long") and isinstance(detail["input"], str):
+        return f"needs at most {context['max_length']} characters, found {len(detail['input'])}"
+    if kind == "too_short" and not isinstance(detail["input"], str):
         return "needs at least one entry, found none"
-    if kind in ("value_error", "assertion_error"):
-        return str(detail["msg"]).removeprefix("Value error, ")
-    if kind == "missing":
-        return _TEXTS[kind]
     needed = _TEXTS.get(kind) or str(detail["msg"]).replace("Input should", "should", 1)
     return f"{needed}, found {found}"
 
@@ -131,10 +147,13 @@ def _shown(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "a list"
     text = str(getattr(value, "text", value))
-    return repr(text if len(text) <= 60 else f"{text[:57]}...") if isinstance(value, str) else text
+    text = text if len(text) <= 60 else f"{text[:57]}..."
+    return repr(text) if isinstance(value, str) else text
 
 
 def _near(word: str, known: list[str]) -> str:
+    if len(word) > LONGEST_NAME:
+        return ""
     near = get_close_matches(word, known, n=1, cutoff=0.5)
     return f"; did you mean {near[0]}?" if near else ""
 

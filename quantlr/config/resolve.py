@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,50 +12,57 @@ from quantlr.config.written import MAX_BYTES, Path_, Place, Problem, Written, do
 from quantlr.errors import ConfigError, Fault
 
 
-def read_config(path: Path) -> Written:
-    """Return the tree of a config file, merged over what it extends.
+def read_config(path: Path, *, kinds: Mapping[str, str]) -> tuple[Written, list[Problem]]:
+    """Return the tree of a config file, merged over what it extends, and what is wrong with it but can be read.
 
     Raises
     ------
-    ConfigError : with every problem of the file at fault.
+    ConfigError : with every problem of a file that can't be read as a mapping.
     """
-    return _read(path, origin=None, seen=())
+    return _read(path, kinds=kinds, origin=None, seen=())
 
 
-def _read(path: Path, *, origin: Place | None, seen: tuple[Path, ...]) -> Written:
+def _read(
+    path: Path, *, kinds: Mapping[str, str], origin: Place | None, seen: tuple[Path, ...]
+) -> tuple[Written, list[Problem]]:
+    text = _text_of(path, origin)
     real = path.resolve()
     if real in seen:
         circle = " -> ".join(file.name for file in (*seen[seen.index(real) :], real))
         raise ConfigError(str(Problem(origin or Place(str(path)), "extends", f"goes in a circle: {circle}")))
-    written, problems = read_written(_text_of(path, origin), file=str(path), folder=path.parent)
-    if not problems and not isinstance(written.value, dict):
+    written, problems = read_written(text, file=str(path), folder=path.parent)
+    if not isinstance(written.value, dict):
         found = {type(None): "nothing", list: "a list"}.get(type(written.value), "a single value")
-        text = f"a config is a mapping of keys, like 'name: my_run'; found {found}"
-        problems.append(Problem(Place(str(path), 1, 1), "", text))
-    if problems:
-        raise ConfigError("\n".join(map(str, problems)))
+        said = f"a config is a mapping of keys, like 'name: my_run'; found {found}"
+        raise ConfigError("\n".join(map(str, problems or [Problem(Place(str(path), 1, 1), "", said)])))
     if "extends" not in written.value:
-        return written
-    base_name = written.value.pop("extends")
-    place = written.places[("extends",)]
+        return written, problems
+    base_name, place = written.value.pop("extends"), written.places[("extends",)]
     if not isinstance(base_name, str):
         raise ConfigError(str(Problem(place, "extends", "needs the path of a config")))
-    base = _read(path.parent / base_name, origin=place, seen=(*seen, real))
+    base, others = _read(path.parent / base_name, kinds=kinds, origin=place, seen=(*seen, real))
     base.value.pop("name", None)
-    merge(base, written)
-    return base
+    merge(base, written, kinds=kinds)
+    return base, [*others, *problems]
 
 
 def _text_of(path: Path, origin: Place | None) -> str:
+    """Return a file's text; `origin` is where it was named, None if on the command line."""
+
+    def refused(text: str) -> ConfigError:
+        return ConfigError(str(Problem(origin, "extends", f"{path} {text}") if origin else f"{path}: {text}"))
+
     try:
         content = path.read_bytes()
-    except FileNotFoundError:
-        if origin:
-            raise ConfigError(str(Problem(origin, "extends", f"{path} does not exist"))) from None
-        raise ConfigError(f"{path}: no such config; name a YAML file") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise refused("does not exist" if origin else "no such config; name a YAML file") from None
     except IsADirectoryError:
-        raise ConfigError(f"{path}: a folder; name a YAML file in it") from None
+        raise refused("is a folder; name a YAML file in it") from None
+    except (ValueError, UnicodeError):
+        raise refused("can't be a path") from None
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise refused("is too long for a path") from None
         raise Fault(f"{path}: can't be read: {error.strerror}") from error
     if len(content) > MAX_BYTES:
         raise ConfigError(f"{path}: {len(content):,} bytes; a config has at most {MAX_BYTES:,}")
@@ -61,26 +70,33 @@ def _text_of(path: Path, origin: Place | None) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{path}:{line}:1: not UTF-8 text (byte {error.start}); save the file as UTF-8") from None
+        column = error.start - content.rfind(b"\n", 0, error.start)
+        raise ConfigError(
+            f"{path}:{line}:{column}: not UTF-8 text (byte {error.start}); save the file as UTF-8"
+        ) from None
 
 
-def merge(base: Written, over: Written) -> None:
-    """Merge `over` into `base`: mappings merge; lists, and a mapping whose kind differs, replace whole."""
+def merge(base: Written, over: Written, *, kinds: Mapping[str, str]) -> None:
+    """Merge `over` into `base`: mappings merge; lists, and a mapping whose kind differs, replace whole.
+
+    `kinds` are the kinds that sections have where none is written.
+    """
     for key, value in over.value.items():
-        _merge_at(base, (key,), base.value, key, value, over)
+        _merge_at(base, (key,), base.value, value, over, kinds)
 
 
-def _merge_at(base: Written, path: Path_, parent: dict[str, Any], key: str, value: Any, over: Written) -> None:
+def _merge_at(
+    base: Written, path: Path_, parent: dict[str, Any], value: Any, over: Written, kinds: Mapping[str, str]
+) -> None:
+    key = str(path[-1])
     there = parent.get(key)
-    if (
-        isinstance(there, dict)
-        and isinstance(value, dict)
-        and value.get("kind", there.get("kind")) == there.get("kind")
-    ):
-        base.places[path], base.keys[path] = over.places[path], over.keys[path]
-        for inner, content in value.items():
-            _merge_at(base, (*path, inner), there, inner, content, over)
-        return
+    if isinstance(there, dict) and isinstance(value, dict):
+        kind = there.get("kind", kinds.get(dotted(path)))
+        if value.get("kind", kind) == kind:
+            base.places[path], base.keys[path] = over.places[path], over.keys[path]
+            for inner, content in value.items():
+                _merge_at(base, (*path, inner), there, content, over, kinds)
+            return
     parent[key] = value
     for places, new in ((base.places, over.places), (base.keys, over.keys)):
         for old in [where for where in places if where[: len(path)] == path]:
@@ -104,6 +120,11 @@ def parse_setting(setting: str) -> tuple[str, Any]:
     return key.strip(), written.value
 
 
+def parse_key(key: str) -> Path_:
+    """Return the path that a dotted key names; whole numbers count entries of a list."""
+    return tuple(int(part) if re.fullmatch(r"[0-9]{1,9}", part) else part for part in key.split("."))
+
+
 def override(written: Written, settings: Mapping[str, Any] | Iterable[tuple[str, Any]], *, source: str) -> None:
     """Set values by dotted key, in place.
 
@@ -112,36 +133,27 @@ def override(written: Written, settings: Mapping[str, Any] | Iterable[tuple[str,
     ConfigError : a key that leads through something that is neither a mapping nor a list, or past a list's end.
     """
     for key, value in dict(settings).items():
-        path = tuple(int(part) if part.isdigit() else part for part in key.split("."))
-        target = written.value
-        for depth, part in enumerate(path[:-1]):
-            here = path[: depth + 1]
+        target: Any = written.value
+        path: Path_ = ()
+        for part in parse_key(str(key))[:-1]:
+            part, path = _step(target, part, path, source)
             if isinstance(target, dict) and part not in target:
-                target[str(part)] = {}
-                written.places[here] = written.keys[here] = Place(source)
-            target = _inner(target, part, here, source)
-        last = path[-1]
-        if isinstance(target, dict):
-            target[str(last)] = value
-        elif isinstance(target, list) and isinstance(last, int) and last < len(target):
-            target[last] = value
-        else:
-            raise ConfigError(f"{source}: {key}: {_dead_end(target)}")
+                target[part] = {}
+                written.places[path] = written.keys[path] = Place(source)
+            target = target[part]
+        last, path = _step(target, parse_key(str(key))[-1], path, source)
+        target[last] = value
         for places in (written.places, written.keys):
             for old in [where for where in places if where[: len(path)] == path]:
                 del places[old]
             places[path] = Place(source)
 
 
-def _inner(target: Any, part: str | int, path: Path_, source: str) -> Any:
+def _step(target: Any, part: str | int, path: Path_, source: str) -> tuple[Any, Path_]:
+    """Return one part of a key as what it leads into is indexed by, and the path so far."""
     if isinstance(target, dict):
-        return target[str(part)]
+        return str(part), (*path, str(part))
     if isinstance(target, list) and isinstance(part, int) and part < len(target):
-        return target[part]
-    raise ConfigError(f"{source}: {dotted(path)}: {_dead_end(target)}")
-
-
-def _dead_end(target: Any) -> str:
-    if isinstance(target, list):
-        return f"the list has {len(target)} entries; they count from 0"
-    return "there is nothing below this key"
+        return part, (*path, part)
+    held = f"the list has {len(target)} entries; they count from 0" if isinstance(target, list) else None
+    raise ConfigError(str(Problem(Place(source), dotted((*path, part)), held or "there is nothing below this key")))

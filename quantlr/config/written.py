@@ -26,6 +26,7 @@ from ruamel.yaml.reader import ReaderError
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 50
+MAX_DIGITS = 400
 
 Path_ = tuple[str | int, ...]
 _INT = re.compile(r"[-+]?[0-9]+")
@@ -183,7 +184,7 @@ def scalar(text: str, *, folder: Path) -> Any:
     """Return what an unquoted scalar means in YAML 1.2's core schema, less its words in capitals, which stay text."""
     if text in _WORDS:
         return _WORDS[text]
-    if _INT.fullmatch(text):
+    if _INT.fullmatch(text) and len(text) <= MAX_DIGITS:
         whole = WrittenInt(text)
         whole.text = text
         return whole

@@ -39,6 +39,13 @@ def build_dataset(prices: Prices, columns: Columns, labels: Labels, *, horizon: 
     DataError : a feature is NaN or infinite after its warm-up; the text names ticker, date and column.
     """
     names = tuple(columns)
+    for name, values in columns.items():
+        if np.isnan(values).all():
+            raise DataError(
+                f"the feature {name} has no value on any of {int(prices.bars.max())} bars: the prices lack what it is "
+                "made of, or the history is shorter than its window",
+                key="features",
+            )
     parts: list[tuple[int, int, int]] = []
     notes: list[Note] = []
     for ticker, bars in enumerate(prices.bars):

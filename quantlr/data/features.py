@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, field_validator
 
-from quantlr.types import Array, Columns, Part, Prices
+from quantlr.types import Array, Columns, Part, Prices, Whole
 
-Lag = Annotated[int, Field(ge=1, le=10_000)]
-Window = Annotated[int, Field(ge=1, le=10_000)]
+Lag = Annotated[Whole, Field(ge=1, le=10_000)]
+Window = Annotated[Whole, Field(ge=1, le=10_000)]
 Returns = Literal["log", "simple"]
 
 
@@ -96,7 +96,7 @@ class Volatility(Feature):
     """Standard deviation of single sessions' returns over a trailing window."""
 
     kind: Literal["volatility"] = "volatility"
-    windows: tuple[Annotated[int, Field(ge=2, le=10_000)], ...] = Field(
+    windows: tuple[Annotated[Whole, Field(ge=2, le=10_000)], ...] = Field(
         (20,), min_length=1, description="Lengths, in sessions; at least 2."
     )
     returns: Returns = Field("log", description="Logarithm of the price ratio, or its simple return.")

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from quantlr.types import Array, Labels, Part, Prices, known_row
+from quantlr.types import Array, Labels, Part, Prices, Whole, known_row
 
-Horizon = Annotated[int, Field(ge=1, le=1_000)]
+Horizon = Annotated[Whole, Field(ge=1, le=1_000)]
 
 
 class Label(Part):

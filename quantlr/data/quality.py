@@ -13,6 +13,10 @@ STALE_OPENS = 0.10
 """Share of opens equal to the close before above which opens are not prices that anyone traded at."""
 
 
+LARGE_MOVE = 0.40
+"""Return of one session beyond which a price is doubted."""
+
+
 def checked(bars: Bars, *, ticker: str) -> tuple[Bars, list[Note]]:
     """Return one ticker's bars in order, with a note where they had to be sorted.
 
@@ -26,7 +30,9 @@ def checked(bars: Bars, *, ticker: str) -> tuple[Bars, list[Note]]:
         notes.append(Note("data", "rows were not in the order of their dates and were sorted", ticker=ticker))
     twice = bars.index.duplicated()
     if twice.any():
-        raise DataError(f"{ticker} has {int(twice.sum())} dates twice, the first {day(bars.index[twice][0])}; keep one")
+        raise DataError(
+            f"{ticker} has two rows of {day(bars.index[twice][0])} ({int(twice.sum())} such dates); keep one of each"
+        )
     prices = bars[["open", "high", "low", "close"]].astype(np.float64)
     prices["adj_close"] = bars["adj_close"].astype(np.float64)
     for name, column in prices.items():
@@ -48,7 +54,8 @@ def stale_opens(prices: Prices) -> list[Note]:
     """Return a note for each ticker whose opens are so often the close before that nobody can have traded there."""
     notes = []
     with np.errstate(invalid="ignore"):
-        same = prices.open[1:] == prices.close[:-1]
+        quoted = prices.open / prices.adjustment
+        same = np.isclose(quoted[1:], prices.raw_close[:-1], rtol=1e-9, atol=0)
     seen = ~np.isnan(prices.open[1:])
     for column, ticker in enumerate(prices.tickers):
         count, of = int(same[:, column].sum()), int(seen[:, column].sum())
@@ -62,6 +69,20 @@ def stale_opens(prices: Prices) -> list[Note]:
                     count=count,
                 )
             )
+    return notes
+
+
+def large_moves(prices: Prices) -> list[Note]:
+    """Return a note for each ticker whose close moved so far in a session that it may not be a price."""
+    with np.errstate(invalid="ignore"):
+        moves = prices.close[1:] / prices.close[:-1] - 1.0
+        large = np.abs(moves) > LARGE_MOVE
+    notes = []
+    for column in np.flatnonzero(large.any(axis=0)).tolist():
+        bar = int(large[:, column].argmax())
+        text = f"moved by {moves[bar, column]:+.0%} in a session: a crash, a split that was not adjusted, or an error"
+        date, count = prices.sessions[prices.session[bar + 1, column]], int(large[:, column].sum())
+        notes.append(Note("data", text, ticker=prices.tickers[column], date=day(date), count=count))
     return notes
 
 

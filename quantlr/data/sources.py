@@ -6,7 +6,6 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,7 +13,7 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 from pydantic import BeforeValidator, Field
 
-from quantlr.data.tables import SUFFIXES, Bars, read_bars
+from quantlr.data.tables import SUFFIXES, Bars, read_bars, unknown
 from quantlr.errors import DataError, Fault
 from quantlr.types import Note, Part, Progress, no_progress
 
@@ -50,12 +49,6 @@ class Source(Part):
         """
 
 
-def _unknown(ticker: str, known: Sequence[str], where: str) -> DataError:
-    near = get_close_matches(ticker.upper(), known, n=1)
-    guess = f"; did you mean {near[0]}?" if near else ""
-    return DataError(f"{where} has no ticker {ticker!r}, it has {', '.join(known)}{guess}", key="data.tickers")
-
-
 SAMPLES = {
     "sp500_1999_2018.parquet": ("^GSPC",),
     "stocks5_2000_2013.parquet": ("AAPL", "FB", "GOOG", "IBM", "MSFT"),
@@ -73,7 +66,7 @@ class Sample(Source):
         home = {ticker: name for name, held in SAMPLES.items() for ticker in held}
         for ticker in tickers:
             if ticker not in home:
-                raise _unknown(ticker, list(home), "the sample")
+                raise unknown(ticker, list(home), "the sample")
         names = sorted({home[ticker] for ticker in tickers})
         contents = {name: (Path(__file__).parent / "samples" / name).read_bytes() for name in names}
         tables = {name: pd.read_parquet(BytesIO(content)) for name, content in contents.items()}
@@ -87,8 +80,9 @@ class Sample(Source):
 
 def _beside_the_config(path: Any) -> Any:
     """Resolve a path against the folder of the file that wrote it; text from a config carries that folder."""
-    folder = getattr(path, "folder", None)
-    return Path(folder or ".", path).expanduser().absolute() if isinstance(path, (str, Path)) else path
+    if not isinstance(path, (str, Path)):
+        return path
+    return Path(getattr(path, "folder", ".")).joinpath(Path(path).expanduser()).absolute()
 
 
 class File(Source):
@@ -119,9 +113,6 @@ class File(Source):
             wanted = [ticker for ticker in tickers if files[ticker] == path]
             contents[path.name] = _read(path)
             found, said = read_bars(contents[path.name], path=path, tickers=wanted)
-            for ticker in wanted:
-                if ticker not in found:
-                    raise _unknown(ticker, list(found), str(path))
             bars.update(found)
             notes.extend(said)
             progress("reading", done=done, total=len(set(files.values())))
@@ -133,12 +124,14 @@ class File(Source):
         )
 
     def _file_of(self, ticker: str) -> Path:
-        by_name = {
-            path.stem.casefold(): path for path in sorted(self.path.iterdir()) if path.suffix.casefold() in SUFFIXES
-        }
-        if ticker.casefold() not in by_name:
-            raise _unknown(ticker, [path.stem for path in by_name.values()], f"the folder {self.path}")
-        return by_name[ticker.casefold()]
+        files = [path for path in sorted(self.path.iterdir()) if path.suffix.casefold() in SUFFIXES and path.is_file()]
+        mine = [path for path in files if path.stem.casefold() == ticker.casefold()]
+        if not mine:
+            raise unknown(ticker, [path.stem for path in files], f"the folder {self.path}")
+        if len(mine) > 1:
+            names = " and ".join(path.name for path in mine)
+            raise DataError(f"{self.path} has both {names} for {ticker!r}; keep one", key="data.source.path")
+        return mine[0]
 
 
 def _read(path: Path) -> bytes:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pandas as pd
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
-from quantlr.data.quality import checked, inside, require_history, stale_opens
+from quantlr.data.quality import checked, inside, large_moves, require_history, stale_opens
 from quantlr.data.sources import SOURCES, Source
 from quantlr.data.tables import Bars
 from quantlr.types import Array, Note, Prices, Progress, Spec, no_progress, one_of
@@ -28,6 +31,19 @@ def _as_written(ticker: Any) -> Any:
     return getattr(ticker, "text", ticker)
 
 
+def _iso_date(value: Any) -> Any:
+    """A date is written YYYY-MM-DD; pydantic would take numbers and moments for dates too."""
+    if value is None or (isinstance(value, dt.date) and not isinstance(value, dt.datetime)):
+        return value
+    try:
+        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", str(value)):
+            return dt.date.fromisoformat(str(value))
+    except ValueError:
+        pass
+    raise PydanticCustomError("date_parsing", "no date")
+
+
+Date = Annotated[dt.date, BeforeValidator(_iso_date)]
 Ticker = Annotated[str, BeforeValidator(_as_written), Field(min_length=1, max_length=40)]
 
 
@@ -36,13 +52,13 @@ class DataSpec(Spec):
 
     source: AnySource = Field(description="Where prices come from.")
     tickers: tuple[Ticker, ...] = Field(min_length=1, description="Symbols, as the source writes them.")
-    start: dt.date | None = Field(None, description="First date used, included; null is the first there is.")
-    end: dt.date | None = Field(None, description="Last date used, included; null is the last there is.")
+    start: Date | None = Field(None, description="First date used, included; null is the first there is.")
+    end: Date | None = Field(None, description="Last date used, included; null is the last there is.")
 
     @field_validator("tickers")
     @classmethod
     def _each_once(cls, tickers: tuple[str, ...]) -> tuple[str, ...]:
-        twice = sorted({ticker for ticker in tickers if tickers.count(ticker) > 1})
+        twice = sorted(ticker for ticker, count in Counter(tickers).items() if count > 1)
         if twice:
             raise ValueError(f"each ticker once; twice here: {', '.join(twice)}")
         return tickers
@@ -67,9 +83,9 @@ def load_prices(spec: DataSpec, *, progress: Progress = no_progress) -> Prices:
     notes = list(fetched.notes)
     bars: dict[str, Bars] = {}
     for ticker, read in fetched.bars.items():
-        mended, said = checked(read, ticker=ticker)
-        bars[ticker] = inside(mended, start=spec.start, end=spec.end)
-        require_history(bars[ticker], ticker=ticker, start=spec.start, end=spec.end)
+        used = inside(read, start=spec.start, end=spec.end)
+        require_history(used, ticker=ticker, start=spec.start, end=spec.end)
+        bars[ticker], said = checked(used, ticker=ticker)
         notes.extend(said)
     return aligned(bars, source=fetched.source, sha256=fetched.sha256, notes=notes)
 
@@ -103,4 +119,4 @@ def aligned(bars: dict[str, Bars], *, source: str, sha256: str, notes: list[Note
         source=source,
         sha256=sha256,
     )
-    return replace(prices, notes=(*notes, *stale_opens(prices)))
+    return replace(prices, notes=(*notes, *stale_opens(prices), *large_moves(prices)))

@@ -26,7 +26,7 @@ from quantlr.model.descent import (
 from quantlr.model.logistic import log_odds
 from quantlr.model.objective import Objective, Scaling
 from quantlr.model.scaling import overlapping
-from quantlr.types import Array, BoolArray, Folds, IntArray, Part
+from quantlr.types import Array, BoolArray, Folds, IntArray, Number, Part, Whole
 
 CHUNK = 32
 """Refits that descend at once: enough to make one product of many, few enough to stay in cache."""
@@ -48,17 +48,17 @@ class LogisticRegression(Part):
     descent: Literal["plain", "accelerated", "preconditioned"] = Field(
         "preconditioned", description="The way downhill; all three reach the same weights."
     )
-    learning_rate: Literal["auto"] | Annotated[float, Field(gt=0)] = Field(
+    learning_rate: Literal["auto"] | Annotated[Number, Field(gt=0)] = Field(
         "auto",
         description="Step size of the plain and the accelerated descent; auto derives 1/L from the data.",
     )
-    l2: Annotated[float, Field(ge=0)] = Field(
+    l2: Annotated[Number, Field(ge=0)] = Field(
         0.0, description="Penalty on the standardised weights, l2/2 times the sum of their squares."
     )
-    tol: Annotated[float, Field(gt=0, le=0.1)] = Field(
+    tol: Annotated[Number, Field(gt=0, le=0.1)] = Field(
         1e-8, description="Largest component of the mean loss's gradient at which the descent stops."
     )
-    max_iter: Annotated[int, Field(ge=1)] = Field(1000, description="Updates after which it stops all the same.")
+    max_iter: Annotated[Whole, Field(ge=1)] = Field(1000, description="Updates after which it stops all the same.")
     scope: Literal["per_ticker"] = Field("per_ticker", description="One model for each ticker.")
 
 

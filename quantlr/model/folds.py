@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from quantlr.errors import NotEnoughHistory
-from quantlr.types import Folds, Spec, first_forecast, last_trainable
+from quantlr.types import Folds, Spec, Whole, first_forecast, last_trainable
 
 
 class WalkForwardSpec(Spec):
@@ -17,11 +17,13 @@ class WalkForwardSpec(Spec):
     window: Literal["expanding", "rolling"] = Field(
         "expanding", description="Train on all rows so far, or on the newest `train` of them."
     )
-    train: Annotated[int, Field(ge=2)] = Field(1000, description="Rows that train the first fold, after the warm-up.")
-    refit_every: Annotated[int, Field(ge=1)] | Literal["never"] = Field(
+    train: Annotated[Whole, Field(ge=2, le=10**9)] = Field(
+        1000, description="Rows that train the first fold, after the warm-up."
+    )
+    refit_every: Annotated[Whole, Field(ge=1, le=10**9)] | Literal["never"] = Field(
         21, description="Rows forecast between one refit and the next; `never` fits once."
     )
-    embargo: Annotated[int, Field(ge=0)] = Field(
+    embargo: Annotated[Whole, Field(ge=0, le=10**9)] = Field(
         0, description="Rows left out between training and forecast, beyond those whose labels are not known."
     )
 

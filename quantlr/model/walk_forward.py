@@ -78,9 +78,10 @@ class _Walk:
     fold: IntArray
     folds: Folds
     first_row: int
-    probability: Array
+    log_odds: Array
     fits: Fits
     knowledge: tuple[Array, Array, Array, Array]
+    notes: list[Note]
 
 
 def _walk(
@@ -114,17 +115,30 @@ def _walk(
     fold = np.repeat(np.arange(len(folds), dtype=np.int64), folds.test_stop - folds.test_start)
     tested = np.arange(folds.test_start[0], folds.test_stop[-1], dtype=np.int64)
     weights = fits.coefficients[fold]
-    log_odds_of_up = weights[:, 0] + np.einsum("ij,ij->i", weights[:, 1:], X[tested])
+    log_odds = weights[:, 0] + np.einsum("ij,ij->i", weights[:, 1:], X[tested])
     knowledge = _knowledge(up[learnable], dataset.span_return[rows][learnable], labelled)
     return _Walk(
         rows=rows.start + tested,
         fold=fold,
         folds=folds,
         first_row=rows.start,
-        probability=sigmoid(log_odds_of_up),
+        log_odds=log_odds,
         fits=fits,
         knowledge=knowledge,
+        notes=_constants(scaling, dataset.columns, ticker),
     )
+
+
+def _constants(scaling: Scaling, columns: tuple[str, ...], ticker: str) -> list[Note]:
+    """Return a note for each feature that was constant over a refit's training rows."""
+    counts = (scaling.deviation == 0).sum(axis=0).tolist()
+    return [
+        Note(
+            "model", f"{name} was constant over a refit's training rows and weighs 0 there", ticker=ticker, count=count
+        )
+        for name, count in zip(columns, counts, strict=True)
+        if count
+    ]
 
 
 def _require_rows(folds: Folds, describe: Describe) -> None:
@@ -159,6 +173,7 @@ def _knowledge(up: Array, span: Array, folds: Folds) -> tuple[Array, Array, Arra
 
 def _joined(dataset: Dataset, walks: list[_Walk], notes: list[Note]) -> Forecasts:
     rows = np.concatenate([walk.rows for walk in walks])
+    log_odds = np.concatenate([walk.log_odds for walk in walks])
     base_rate, gain, loss, deviation = (
         np.concatenate([walk.knowledge[at][walk.fold] for walk in walks]) for at in range(4)
     )
@@ -171,6 +186,7 @@ def _joined(dataset: Dataset, walks: list[_Walk], notes: list[Note]) -> Forecast
         gradient=np.concatenate([walk.fits.gradient for walk in walks]),
         converged=np.concatenate([walk.fits.converged for walk in walks]),
     )
+    notes = [*notes, *(note for walk in walks for note in walk.notes)]
     open_ended = int((~refits.converged).sum())
     if open_ended:
         worst = float(refits.gradient.max())
@@ -181,7 +197,8 @@ def _joined(dataset: Dataset, walks: list[_Walk], notes: list[Note]) -> Forecast
         sessions=dataset.sessions,
         ticker=dataset.ticker[rows],
         session=dataset.session[rows],
-        probability=np.concatenate([walk.probability for walk in walks]),
+        log_odds=log_odds,
+        probability=sigmoid(log_odds),
         up=dataset.up[rows],
         span_return=dataset.span_return[rows],
         base_rate=base_rate,

@@ -7,6 +7,7 @@ puts it back. Files in the folder that quantlr did not write are carried over.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -37,20 +38,27 @@ def write_report(report: Report, output: Path) -> Path:
     Fault : the disk is full or read-only, or another run holds the lock for a minute.
     """
     target = output / report.name
-    if output.exists() and not output.is_dir():
-        raise OutputError(f"{output} is a file; the output must be a folder; choose another --output")
-    if target.is_symlink() or (target.exists() and not target.is_dir()):
-        raise OutputError(f"{target} is not a folder of its own; move it away or choose another name")
     try:
+        _require_folder(output, target)
         output.mkdir(parents=True, exist_ok=True)
         with locked(target):
             recover(target)
             _swap_in(report, target)
+    except ValueError as error:
+        raise OutputError(f"{output!s:.80} can't be a folder: {error}; choose another --output") from error
     except OSError as error:
-        raise Fault(
-            f"{target} could not be written: {error.strerror or error}; the former report is untouched"
-        ) from error
+        what = f"{target!s:.200} could not be written: {error.strerror or error}"
+        if error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG):
+            raise OutputError(f"{what}; choose another --output or --name") from error
+        raise Fault(f"{what}; the former report is untouched") from error
     return target
+
+
+def _require_folder(output: Path, target: Path) -> None:
+    if output.exists() and not output.is_dir():
+        raise OutputError(f"{output} is a file; the output must be a folder; choose another --output")
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise OutputError(f"{target} is not a folder of its own; move it away or choose another name")
 
 
 @contextmanager
@@ -88,26 +96,37 @@ def _swap_in(report: Report, target: Path) -> None:
             _write(fresh / name, content)
         if target.exists():
             _carry_over(target, fresh)
+            shutil.copymode(target, fresh)
         _flush(fresh)
-    except OSError:
+    except (OSError, OutputError):
         shutil.rmtree(fresh, ignore_errors=True)
         raise
     if target.exists():
         target.rename(old)
-    fresh.rename(target)
+    try:
+        fresh.rename(target)
+    except BaseException:
+        recover(target)
+        raise
     _flush(target.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
 def _carry_over(target: Path, fresh: Path) -> None:
-    """Copy what the user put into the folder."""
+    """Copy what the user put into the folder: what has none of our names, and every folder."""
     for item in target.iterdir():
-        if item.name in OURS:
+        folder = item.is_dir() and not item.is_symlink()
+        if item.name in OURS and not folder:
             continue
-        if item.is_dir() and not item.is_symlink():
+        if item.name in OURS:
+            raise OutputError(f"{item} is a folder where a file of the report belongs; move it away")
+        if folder:
             shutil.copytree(item, fresh / item.name, symlinks=True)
         else:
             shutil.copy2(item, fresh / item.name, follow_symlinks=False)
+    for copied in fresh.rglob("*"):
+        if copied.is_file() and not copied.is_symlink():
+            _flush(copied)
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -117,11 +136,11 @@ def _write(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _flush(folder: Path) -> None:
-    """Flush a folder's entries to the disk, where the system can."""
+def _flush(path: Path) -> None:
+    """Flush a file, or a folder's entries, to the disk, where the system can."""
     if os.name != "posix":
         return
-    handle = os.open(folder, os.O_RDONLY)
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

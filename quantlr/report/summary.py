@@ -13,13 +13,11 @@ def headline_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     skill = metrics["forecast"]
     own, held = metrics["backtest"]["strategy"], metrics["backtest"]["benchmark"]
     rows = [
-        (
-            "right calls",
-            f"{skill['accuracy']:.1%}",
-            f"{skill['accuracy_base_rate']:.1%}",
-            "always the base rate's call",
-        ),
-        ("log loss", f"{skill['log_loss']:.5f}", f"{skill['log_loss_base_rate']:.5f}", "the base rate as forecast"),
+        (label, _form(form, skill[key]), _form(form, skill[f"{key}_base_rate"]), whose)
+        for label, key, form, whose in (
+            ("right calls", "accuracy", "{:.1%}", "always the base rate's call"),
+            ("log loss", "log_loss", "{:.5f}", "the base rate as forecast"),
+        )
     ]
     whose = "buy and hold"
     for label, key, form in (

@@ -15,7 +15,7 @@ from quantlr.errors import DataError
 from quantlr.types import Array, BacktestResult, Positions, Prices
 
 from markets import random_walk
-from oracles import trade_session_by_session
+from oracles import buy_and_hold, trade_session_by_session
 
 FREE: dict[str, Any] = {"commission_bps": 0.0, "slippage_bps": 0.0, "borrow_bps_per_year": 0.0}
 FILLS = ("next_close", "next_open", "close")
@@ -227,6 +227,18 @@ def test_the_benchmark_buys_equally_drifts_and_is_made_equal_when_the_set_change
     np.testing.assert_allclose(result.benchmark.weight, [[1.0, 0.0], [1.0, 0.0], [0.5, 0.5], [2 / 3, 1 / 3]])
     np.testing.assert_allclose(result.benchmark.cost, [0.001, 0, 0.001, 0], atol=1e-15)
     assert result.benchmark.benchmark is None
+
+
+@given(seed=st.integers(0, 100_000), fill=st.sampled_from(FILLS), tickers=st.integers(1, 4))
+def test_the_benchmark_is_that_of_an_investor_who_counts_shares(seed: int, fill: str, tickers: int) -> None:
+    prices = random_walk(seed, sessions=60, tickers=tickers, holes=True)
+    positions = random_positions(prices, seed)
+    execution = ExecutionSpec.model_validate({"fill": fill})
+    held = execute(positions, prices, execution, sessions_per_year=252).benchmark
+    assert held is not None
+    weight, turnover = buy_and_hold(positions, prices, execution)
+    np.testing.assert_allclose(held.weight, weight, rtol=1e-11, atol=1e-13)
+    np.testing.assert_allclose(held.turnover, turnover, rtol=1e-9, atol=1e-12)
 
 
 def test_next_open_without_opens_is_refused() -> None:

@@ -50,8 +50,10 @@ def measured(net: list[float], **keys: Any) -> Measured:
 def rows(seed: int, n: int = 300) -> Scored:
     rng = np.random.default_rng(seed)
     up = (rng.random(n) < 0.55).astype(np.float64)
+    log_odds = 0.4 * (up - 0.5) + rng.normal(0, 0.4, n)
     return Scored(
-        probability=np.clip(0.5 + 0.1 * (up - 0.5) + rng.normal(0, 0.1, n), 0.01, 0.99),
+        log_odds=log_odds,
+        probability=1 / (1 + np.exp(-log_odds)),
         up=up,
         base_rate=np.clip(0.55 + rng.normal(0, 0.03, n), 0.1, 0.9),
         session=np.arange(n),
@@ -81,6 +83,13 @@ def test_forecasts_that_overlap_have_no_interval_that_takes_them_as_independent(
     assert alone is not None
     assert together is not None
     assert alone["statistic"] != together["statistic"]
+
+
+def test_log_loss_is_finite_where_a_probability_rounds_to_one() -> None:
+    sure = replace(
+        rows(1, 2), log_odds=np.array([800.0, -800.0]), probability=np.array([1.0, 0.0]), up=np.array([0.0, 0.0])
+    )
+    assert metrics.log_loss(sure) == 400.0
 
 
 def test_growth_by_arithmetic() -> None:

@@ -28,6 +28,7 @@ def forecasts(probability: list[float], *, ticker: list[int], session: list[int]
         sessions=prices.sessions,
         ticker=np.array(ticker, dtype=np.int64),
         session=np.array(session, dtype=np.int64),
+        log_odds=nothing,
         probability=np.array(probability),
         up=nothing,
         span_return=nothing,

@@ -68,7 +68,7 @@ def test_a_setting_goes_on_top(call: Call) -> None:
             "error --set: walk_forward.train: MSFT: the first",
         ),
         (("run", "exp.yaml", "--output", "exp.yaml"), 2, "exp.yaml is a file; the output must be a folder"),
-        (("run", "exp.yaml", "--output", "exp.yaml/below"), 1, "could not be written: Not a directory"),
+        (("run", "exp.yaml", "--output", "exp.yaml/below"), 2, "could not be written: Not a directory"),
         (("run",), 2, "Missing argument 'CONFIGS...'"),
         (("run", "exp.yaml", "--outptu", "x"), 2, "Did you mean '--output'?"),
         (("rnu",), 2, "No such command 'rnu'"),

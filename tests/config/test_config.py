@@ -153,21 +153,101 @@ def test_all_errors_are_told_at_once_in_the_order_of_lines(tmp_path: Path) -> No
         (b"# nothing but this\n", "exp.yaml:1:1: a config is a mapping of keys, like 'name: my_run'; found nothing"),
         (b"- a\n", "exp.yaml:1:1: a config is a mapping of keys, like 'name: my_run'; found a list"),
         (b"42\n", "exp.yaml:1:1: a config is a mapping of keys, like 'name: my_run'; found a single value"),
-        (b"name: x\nseed: \xff\n", "exp.yaml:2:1: not UTF-8 text (byte 14); save the file as UTF-8"),
+        (b"name: x\nseed: \xff\n", "exp.yaml:2:7: not UTF-8 text (byte 14); save the file as UTF-8"),
         (b"name: x\nseed: \x00\n", "exp.yaml:2:1: a character that YAML forbids"),
         (b"a: " + b"[" * 3000 + b"]" * 3000, "exp.yaml:1:53: more than 50 levels deep"),
         (b"a: &a [x]\nb: &b [*a, *a]\nc: [*b, *b]\n", "exp.yaml:1:4: the anchor &a is not allowed; remove it"),
         (b"#" * 1_000_001, "exp.yaml: 1,000,001 bytes; a config has at most 1,000,000"),
-        (b"? [a, b]\n: c\n", "exp.yaml:1:3: a key must be a word"),
     ],
 )
 def test_files_that_are_no_config(tmp_path: Path, content: bytes, expected: str) -> None:
     assert problems(written(tmp_path, content))[0].startswith(expected)
 
 
+def test_a_key_that_is_no_word_and_a_duplicate_are_told_with_all_the_rest(tmp_path: Path) -> None:
+    found = problems(written(tmp_path, SMALL + "? [a, b]\n: c\nseed: 1\nseed: 2\nmodel: {l2: -1}\n"))
+    assert found == [
+        "exp.yaml:4:3: a key must be a word",
+        "exp.yaml:7:1: seed: the key is there already, at exp.yaml:6:1",
+        "exp.yaml:8:13: model.l2: needs a number of at least 0, found -1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("walk_forward: {refit_every: true}", "needs a whole number or 'never', found true"),
+        ("execution: {commission_bps: true}", "needs a number, found true"),
+        ("execution: {commission_bps: '3'}", "needs a number, found '3'"),
+        ("seed: 1.0", "needs a whole number, found 1.0"),
+        ("seed: '7'", "needs a whole number, found '7'"),
+        ("seed: 1_000", "needs a whole number, found '1_000'"),
+        ("seed: " + "9" * 5000, "needs a whole number, found 999"),
+        ("walk_forward: {refit_every: 1" + "0" * 30 + "}", "needs a number of at most 1e+09 or 'never', found 1000"),
+        ("policy: {long_above: .5, short_below: []}", "needs a number, found a list"),
+    ],
+)
+def test_numbers_are_numbers(tmp_path: Path, text: str, expected: str) -> None:
+    (problem,) = problems(written(tmp_path, SMALL + text + "\n"))
+    assert expected in problem
+    assert len(problem) < 250
+
+
+@pytest.mark.parametrize("start", ["0", "2020-01-02T00:00:00", "20200102", "'2020-1-2'", "true"])
+def test_dates_are_dates(tmp_path: Path, start: str) -> None:
+    (problem,) = problems(written(tmp_path, SMALL), settings=[f"data.start={start}"])
+    assert problem.startswith("--set: data.start: needs a date as YYYY-MM-DD, found ")
+
+
+@pytest.mark.parametrize("name", ["\\0", "\\ud800", "x" * 5000, ".", "exp.yaml/below"])
+def test_extends_of_what_can_not_be_a_file(tmp_path: Path, name: str) -> None:
+    (problem,) = problems(written(tmp_path, f'extends: "{name}"\n'))
+    assert problem.startswith("exp.yaml:1:10: extends: ")
+
+
+@pytest.mark.parametrize("key", ["features.²", "seed.x", "", ".", "data..tickers", "features.99999999999999999999"])
+def test_settings_with_keys_that_lead_nowhere(tmp_path: Path, key: str) -> None:
+    assert all(
+        problem.startswith("--set: ")
+        for problem in problems(written(tmp_path, SMALL + "seed: 1\n"), settings=[f"{key}=1"])
+    )
+
+
+def test_overrides_from_python_with_keys_that_are_no_text(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="overrides: 5: unknown key"):
+        load_config(written(tmp_path, SMALL), overrides={5: 1})  # type: ignore[dict-item]
+
+
+def test_naming_the_default_kind_changes_nothing(tmp_path: Path) -> None:
+    written(tmp_path, SMALL + "label: {ties: drop}\npolicy: {long_above: 0.52}\n", "base.yaml")
+    child = "extends: base.yaml\nlabel: {kind: direction, horizon: 3}\npolicy: {kind: threshold, short_below: 0.4}\n"
+    config = load_config(written(tmp_path, child)).run
+    assert config.label.model_dump() == {"kind": "direction", "horizon": 3, "ties": "drop"}
+    assert config.policy.model_dump() == {"kind": "threshold", "long_above": 0.52, "short_below": 0.4}
+
+
+def test_a_key_that_is_named_like_a_kind_is_told_where_it_stands(tmp_path: Path) -> None:
+    text = SMALL.replace("{kind: sample}", "{kind: file, file: a}")
+    assert problems(written(tmp_path, text)) == [
+        "exp.yaml:1:16: data.source.path: is needed, and missing",
+        "exp.yaml:1:29: data.source.file: unknown key; known here: kind, path",
+    ]
+
+
+def test_a_files_name_that_can_not_name_a_report(tmp_path: Path) -> None:
+    (problem,) = problems(written(tmp_path, SMALL, "my run.yaml"))
+    assert problem.startswith("my run.yaml (its own name): name: needs 1 to 80 of A-Z")
+
+
+def test_tickers_that_are_empty_or_too_long(tmp_path: Path) -> None:
+    empty, long = problems(written(tmp_path, SMALL.replace("[AAPL]", f"['', {'x' * 50}]")))
+    assert empty.endswith("data.tickers.0: needs text, found ''")
+    assert long.endswith("data.tickers.1: needs at most 40 characters, found 50")
+
+
 def test_a_file_that_is_not_there_or_is_a_folder(tmp_path: Path) -> None:
     assert problems(tmp_path / "no.yaml") == ["no.yaml: no such config; name a YAML file"]
-    assert problems(tmp_path)[0].endswith(": a folder; name a YAML file in it")
+    assert problems(tmp_path)[0].endswith(": is a folder; name a YAML file in it")
 
 
 def test_extends_merges_mappings_and_replaces_lists_and_other_kinds(tmp_path: Path) -> None:
@@ -220,6 +300,7 @@ def test_settings_go_on_top_and_their_errors_say_so(tmp_path: Path) -> None:
         "--set: features.4: the list has 1 entries; they count from 0"
     ]
     assert problems(path, settings=["features.0.lags.1.x=3"])[0].startswith("--set: features.0.lags: ")
+    assert problems(path, settings=["name.x=3"]) == ["--set: name: needs text, found a mapping"]
     assert problems(path, settings=["l2"]) == ["--set: l2: needs key=value, like features.0.lags=[1,2]"]
     assert problems(path, settings=["model.l2=[1"])[0].startswith("--set: model.l2: ")
     assert problems(path, name="a/b")[0].startswith("--name: name: needs 1 to 80 of")

@@ -47,3 +47,11 @@ def test_a_feature_that_is_missing_later_on_names_ticker_date_and_column() -> No
     date = prices.sessions[12].strftime("%Y-%m-%d")
     with pytest.raises(DataError, match=rf"T1 {date}: the feature volume is nan \(1 such rows\)"):
         build_dataset(broken, feature_columns(broken, [Volume()]), label.compute(broken), horizon=1)
+
+
+def test_a_feature_without_any_value_says_so() -> None:
+    prices = random_walk(4, sessions=30)
+    bare = replace(prices, volume=np.full_like(prices.volume, np.nan))
+    for broken, feature, name in ((bare, Volume(), "volume"), (prices, LaggedReturns(lags=(40,)), "lagged_returns_40")):
+        with pytest.raises(DataError, match=f"the feature {name} has no value on any of 30 bars"):
+            build_dataset(broken, feature_columns(broken, [feature]), Direction().compute(broken), horizon=1)

@@ -162,7 +162,7 @@ def broken(tmp_path: Path, *changes: tuple[int, str, str], header: str | None = 
         ([(6, "close", "inf")], r"X 2020-01-07: close needs a positive number, found inf"),
         ([(6, "close", "")], r"X 2020-01-07: close needs a positive number, found nan"),
         ([(7, "volume", "-1")], r"X 2020-01-08: volume can't be -1\.0"),
-        ([(4, "Date", "2020-01-02")], r"X has 1 dates twice, the first 2020-01-02; keep one"),
+        ([(4, "Date", "2020-01-02")], r"X has two rows of 2020-01-02 \(1 such dates\); keep one of each"),
         ([(4, "volume", "5,6")], r"Expected 7 fields in line 4, saw 8"),
     ],
 )
@@ -189,6 +189,8 @@ def test_a_row_without_any_price_is_dropped_and_noted(tmp_path: Path) -> None:
         ("When,Close\n2020-01-01,5\n", r"has no column of dates \('Date'\), it has: When, Close"),
         ("Date,Price\n2020-01-01,5\n", r"has no column of closes \('Close'\), it has: Date, Price"),
         ("Date,Close,close\n2020-01-01,5,5\n", "has the column close twice: Close, close"),
+        ("Date,Close,Close\n2020-01-01,5,5\n", "has the column close twice: Close, Close"),
+        ("Date,Close\n2020-01-02,1,234.5\n2020-01-03,1,250.0\n", "Expected 2 fields in line 2, saw 3"),
         (b"Date,Close\n2020-01-01,\xff\n", "is not UTF-8 text"),
     ],
 )
@@ -218,7 +220,54 @@ def test_a_path_that_does_not_exist(tmp_path: Path) -> None:
         load(tmp_path / "nothing.csv", "X")
 
 
+def test_parquet_with_cells_that_are_missing(tmp_path: Path) -> None:
+    table = bars().rename_axis("Date").reset_index().astype({"volume": "Int64", "close": "Float64"})
+    table.loc[3, "volume"] = pd.NA
+    table.to_parquet(tmp_path / "x.parquet")
+    assert np.isnan(load(tmp_path / "x.parquet", "X").volume[3, 0])
+    table.loc[4, "close"] = pd.NA
+    table.to_parquet(tmp_path / "x.parquet")
+    with pytest.raises(DataError, match="X 2020-01-07: close needs a positive number, found nan"):
+        load(tmp_path / "x.parquet", "X")
+    table.loc[2, "Date"] = pd.NaT
+    table.to_parquet(tmp_path / "x.parquet")
+    with pytest.raises(DataError, match=r"x\.parquet:3: date: needed a date as YYYY-MM-DD, found ''"):
+        load(tmp_path / "x.parquet", "X")
+    text = bars().rename_axis("Date").reset_index().astype({"close": object})
+    text.loc[1, "close"] = None
+    text["close"] = text["close"].astype("str")
+    text.to_parquet(tmp_path / "y.parquet")
+    with pytest.raises(DataError, match="X 2020-01-02: close needs a positive number, found nan"):
+        load(tmp_path / "y.parquet", "X")
+
+
+def test_what_is_wrong_outside_the_dates_or_with_another_ticker_is_no_matter(tmp_path: Path) -> None:
+    wrong = bars(1).assign(ticker="BAD", close="oops")
+    early = bars(2).assign(ticker="X")
+    early.loc[early.index[0], "low"] = -1.0
+    path = csv(tmp_path / "all.csv", pd.concat([wrong, early]), index_label="date")
+    assert len(load(path, "X", start="2020-01-02").sessions) == 11
+
+
+def test_two_files_of_one_ticker_are_refused(tmp_path: Path) -> None:
+    csv(tmp_path / "A.csv", bars(), index_label="Date")
+    bars().rename_axis("Date").to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"has both A\.csv and a\.parquet for 'A'; keep one"):
+        load(tmp_path, "A")
+
+
+def test_a_path_from_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert File.model_validate({"path": "~/p.csv"}).path == tmp_path / "p.csv"
+
+
 def test_opens_that_nobody_traded_at_are_noted() -> None:
     prices = load_prices(DataSpec(source=Sample(), tickers=("^GSPC",)))
     assert [note.text for note in prices.notes] == ["opens not tradable: 40% of them equal the close before"]
     assert not load_prices(DataSpec(source=Sample(), tickers=("MSFT",))).notes
+
+
+def test_moves_that_may_be_errors_are_noted_and_kept() -> None:
+    (note,) = load_prices(DataSpec(source=Sample(), tickers=("AAPL",))).notes
+    assert (note.ticker, note.date, note.count) == ("AAPL", "2000-09-29", 1)
+    assert note.text.startswith("moved by -52% in a session")

@@ -148,6 +148,9 @@ def test_a_feature_that_wakes_up_late_is_left_out_until_then() -> None:
     weights = forecasts.refits.coefficients[:, 2]
     assert (weights[:2] == 0).all()
     assert weights[2:].all()
+    (note,) = forecasts.notes
+    assert (note.ticker, note.count) == ("T0", 2)
+    assert "lagged_returns_2 was constant" in note.text
 
 
 def test_unconverged_fits_are_counted_in_a_note() -> None:

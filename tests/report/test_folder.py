@@ -133,10 +133,59 @@ def test_a_place_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
-def test_a_folder_in_which_nothing_can_be_made_is_a_fault(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ("file/below", "could not be written: Not a directory; choose another --output"),
+        ("x" * 300, "could not be written: File name too long; choose another --output"),
+        ("a\0b", "can't be a folder: .*null"),
+    ],
+)
+def test_an_output_that_can_not_be_a_folder_is_refused(tmp_path: Path, output: str, said: str) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(Fault, match=r"could not be written: Not a directory"):
-        write_report(report("a"), tmp_path / "file" / "below")
+    with pytest.raises(OutputError, match=said):
+        write_report(report("a"), tmp_path / output)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written_is_a_fault(tmp_path: Path) -> None:
+    write_report(report("a"), tmp_path)
+    tmp_path.chmod(0o500)
+    with pytest.raises(Fault, match="could not be written: Permission denied; the former report is untouched"):
+        write_report(report("b"), tmp_path)
+    tmp_path.chmod(0o700)
+    assert version_of(tmp_path / "exp") == "a"
+
+
+@pytest.mark.parametrize("raised", [OSError(5, "Input/output error"), KeyboardInterrupt()])
+def test_a_swap_that_fails_half_way_puts_the_former_report_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: BaseException
+) -> None:
+    write_report(report("a"), tmp_path)
+    real = Path.rename
+
+    def fail(self: Path, target: Path) -> Path:
+        if self.name == ".exp.new":
+            raise raised
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises((Fault, KeyboardInterrupt)):
+        write_report(report("b"), tmp_path)
+    assert version_of(tmp_path / "exp") == "a"
+
+
+def test_a_private_folder_stays_private(tmp_path: Path) -> None:
+    write_report(report("a"), tmp_path).chmod(0o750)
+    assert write_report(report("b"), tmp_path).stat().st_mode & 0o777 == 0o750
+
+
+def test_a_folder_of_the_users_where_our_file_belongs_is_not_deleted(tmp_path: Path) -> None:
+    (tmp_path / "exp" / "metrics.json").mkdir(parents=True)
+    with pytest.raises(OutputError, match=r"metrics\.json is a folder where a file of the report belongs"):
+        write_report(report("b"), tmp_path)
+    assert (tmp_path / "exp" / "metrics.json").is_dir()
+    assert not (tmp_path / ".exp.new").exists()
 
 
 def test_two_runs_into_one_report_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

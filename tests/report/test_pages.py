@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from quantlr.report.figures import (
     text_table,
 )
 
+from markets import random_bars
+
 BASE: dict[str, Any] = {
     "name": "case",
     "data": {"source": {"kind": "sample"}, "tickers": ["MSFT"], "start": "2000-03-01", "end": "2003-06-30"},
@@ -36,7 +39,7 @@ CASES: dict[str, dict[str, Any]] = {
     "no trades": {"policy.long_above": 1.0},
     "always long": {"policy.long_above": 0.0},
     "long and short": {"policy.short_below": 0.5},
-    "ruin": {"policy.short_below": 0.5, "execution.slippage_bps": 9000},
+    "costs eat nearly all": {"policy.short_below": 0.5, "execution.slippage_bps": 1000},
     "three tickers": {"data.tickers": ["MSFT", "IBM", "AAPL"], "label.horizon": 5},
 }
 
@@ -55,6 +58,22 @@ def test_a_tear_sheet_can_be_drawn_and_is_the_same_twice(case: str) -> None:
     assert picture.shape[:2] == (1410, 2100)
     ink = (picture[..., :3].min(axis=2) < 0.95).mean()
     assert 0.03 < ink < 0.6
+
+
+def test_a_tear_sheet_of_ruin(tmp_path: Path) -> None:
+    """Always short of a price that trebles in a day."""
+    bars = random_bars(np.random.default_rng(1), pd.bdate_range("2020-01-01", periods=300))
+    bars.iloc[200:, :5] *= 3
+    bars.to_csv(tmp_path / "x.csv", index_label="Date")
+    data = {"source": {"kind": "file", "path": str(tmp_path / "x.csv")}, "tickers": ["X"]}
+    walk = {"train": 100}
+    done = quantlr.run({**BASE, "data": data, "walk_forward": walk, "policy": {"long_above": 1.0, "short_below": 1.0}})
+    assert done.metrics["backtest"]["strategy"]["final_equity"] == 0.0
+    assert done.metrics["backtest"]["strategy"]["max_drawdown"] == -1.0
+    assert done.metrics["backtest"]["strategy"]["cagr"] == -1.0
+    assert any("equity fell to 0" in note.text for note in done.notes)
+    picture = imread(io.BytesIO(done.report().files["tearsheet.png"]))
+    assert picture.shape[:2] == (1410, 2100)
 
 
 def axes() -> Any:
