@@ -42,6 +42,7 @@ class HitRates:
     base_rate : (m,) share that the training rows' majority call got right.
     low, high : (m,) where 95 % of windows would lie, were the true chance that of the base rate's call.
     window : sessions in a window.
+    independent : whether forecasts neither overlap nor share sessions, as the band takes them to.
     """
 
     dates: pd.DatetimeIndex
@@ -50,6 +51,7 @@ class HitRates:
     low: Array
     high: Array
     window: int
+    independent: bool
 
 
 def rolling_hit_rates(rows: Scored, sessions: pd.DatetimeIndex) -> HitRates:
@@ -75,4 +77,5 @@ def rolling_hit_rates(rows: Scored, sessions: pd.DatetimeIndex) -> HitRates:
         low=np.maximum(base_rate - half, 0.0),
         high=np.minimum(base_rate + half, 1.0),
         window=window,
+        independent=not rows.clustered,
     )

@@ -125,6 +125,7 @@ def drawdowns(ax: Axes, curves: Curves) -> None:
 
 def hit_rates(ax: Axes, rates: HitRates) -> None:
     """Draw the trailing share of right calls inside the band that luck alone would keep to."""
+    luck = "95% of luck" if rates.independent else "95% of luck, if calls were independent"
     ax.fill_between(
         rates.dates,
         rates.low,
@@ -132,7 +133,7 @@ def hit_rates(ax: Axes, rates: HitRates) -> None:
         color="#BBBBBB",
         alpha=0.45,
         linewidth=0,
-        label="95% of luck (binomial)",
+        label=luck,
     )
     ax.plot(rates.dates, rates.base_rate, color=ORANGE, linewidth=1.3, label="base rate's call")
     ax.plot(rates.dates, rates.accuracy, color=BLUE, linewidth=1.6, label="the model's calls")

@@ -70,7 +70,7 @@ def tear_sheet(told: Told, rows: Scored, result: BacktestResult, sessions: pd.Da
     """
     figure = Figure(figsize=SIZE, dpi=DPI, facecolor="white")
     _title(figure, told)
-    left = figure.add_gridspec(3, 1, left=0.042, right=0.60, top=0.795, bottom=0.045, height_ratios=(3.1, 1.1, 1.5),
+    left = figure.add_gridspec(3, 1, left=0.042, right=0.60, top=0.787, bottom=0.045, height_ratios=(3.1, 1.1, 1.5),
                                hspace=0.2)  # fmt: skip
     equity = figure.add_subplot(left[0])
     below = figure.add_subplot(left[1], sharex=equity)
@@ -98,8 +98,8 @@ def _title(figure: Figure, told: Told) -> None:
     figure.text(0.02, 0.965, finding, fontsize=19, fontweight="bold", color=INK, va="center")
     wrapped = "\n".join(textwrap.wrap(rest[:1].upper() + rest[1:], width=165))
     figure.text(0.02, 0.94, wrapped, fontsize=10.5, color=INK, va="top", linespacing=1.35)
-    figure.text(0.02, 0.884, f"{told.name}   {told.setting}", fontsize=NORMAL, color=GREY, va="center")
-    figure.text(0.02, 0.872, "\n".join(_shortened(told.notes)), fontsize=8.5, color=GREY, va="top")
+    figure.text(0.02, 0.889, f"{told.name}   {told.setting}", fontsize=NORMAL, color=GREY, va="center")
+    figure.text(0.02, 0.877, "\n".join(_shortened(told.notes)), fontsize=8.2, color=GREY, va="top", linespacing=1.2)
 
 
 def _shortened(notes: tuple[str, ...]) -> list[str]:
@@ -155,7 +155,7 @@ def _headline(metrics: dict[str, Any]) -> list[TableRow]:
         pair("Growth a year, after costs", "cagr", percent),
         pair("Volatility a year", "volatility", percent),
         pair("Sharpe ratio", "sharpe", number),
-        TableRow("Chance that it is above 0", (percent(significance["probabilistic_sharpe"], decimals=0), "")),
+        TableRow("Chance that it is above 0", (percent(significance["probabilistic_sharpe"]), "")),
         pair("Largest drawdown", "max_drawdown", percent),
         pair("Longest drawdown, sessions", "longest_drawdown_sessions", whole),
         pair("Invested, on average", "exposure", lambda value: percent(value, decimals=0)),
