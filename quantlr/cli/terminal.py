@@ -43,6 +43,6 @@ def status_of(action: Callable[[], None], out: Console) -> int:
         action()
     except QuantlrError as error:
         for line in error.message.splitlines():
-            out.print(Text.assemble(("error ", "bold red"), line))
+            out.print(Text(line, style="red"))
         return error.exit_status
     return 0

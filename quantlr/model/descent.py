@@ -10,23 +10,22 @@ descend share one loop:
     Nesterov's momentum on the same step, restarted where it points uphill (O'Donoghue and Candes 2015).
 ``preconditioned``
     the same update with a matrix P for alpha: the inverse curvature, in whose coordinates the valley is round and a
-    step of 1 is right. P belongs to the point where the refits start together; a refit for which that is not good
-    enough descends alone, its P renewed at every step, or, where the loss would rise, taken from the bound on the
-    curvature, which always goes downhill (Boehning and Lindsay 1988).
+    step of 1 is right. P belongs to the point where the refits start together, and is renewed where they have come
+    to if that was too far. A refit for which that is not good enough descends alone: P is renewed at every step, and
+    a step that would raise the loss is halved, or taken from the bound on the curvature, which always goes downhill
+    (Boehning and Lindsay 1988).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from quantlr.model.objective import Objective
 from quantlr.types import Array, BoolArray, IntArray
 
-Way = Literal["plain", "accelerated", "preconditioned"]
 Step = Callable[[Array, Array], Array]
 """From weights (p, refits) and their gradient to the weights one step downhill."""
 
@@ -40,7 +39,7 @@ NEARLY_ALIKE = 0.1
 """How far, relatively, curvatures may differ for one inverse to be corrected into the others."""
 HALVINGS = 30
 """Times that a step is halved before the bound's is taken instead."""
-ROUNDING = 1e-15
+ROUNDING = 4e-15
 """Relative difference of two losses that is no difference."""
 RESTLESS = 0.1
 """Log odds that the next step may still move a training row by, once a descent has converged."""

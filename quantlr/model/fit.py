@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from threadpoolctl import threadpool_limits
 
 from quantlr.errors import DegenerateFold, LearningRateTooLarge
@@ -52,6 +52,14 @@ class LogisticRegression(Part):
         "auto",
         description="Step size of the plain and the accelerated descent; auto derives 1/L from the data.",
     )
+
+    @field_validator("learning_rate")
+    @classmethod
+    def _of_use(cls, learning_rate: str | float, info: ValidationInfo) -> str | float:
+        if learning_rate != "auto" and info.data.get("descent") == "preconditioned":
+            raise ValueError("is for the plain and the accelerated descent; write auto, or set model.descent to plain")
+        return learning_rate
+
     l2: Annotated[Number, Field(ge=0)] = Field(
         0.0, description="Penalty on the standardised weights, l2/2 times the sum of their squares."
     )

@@ -59,13 +59,13 @@ def test_a_setting_goes_on_top(call: Call) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        (("run", "exp.yaml", "--set", "modle.l2=1"), 2, "error --set: modle: unknown key; did you mean model?"),
-        (("run", "nothing.yaml"), 2, "error nothing.yaml: no such config; name a YAML file"),
+        (("run", "exp.yaml", "--set", "modle.l2=1"), 2, "--set: modle: unknown key; did you mean model?"),
+        (("run", "nothing.yaml"), 2, "nothing.yaml: no such config; name a YAML file"),
         (("run", "exp.yaml", "--set", "data.tickers=[MSTF]"), 2, "data.tickers: the sample has no ticker 'MSTF'"),
         (
             ("run", "exp.yaml", "--set", "walk_forward.train=5000"),
             2,
-            "error --set: walk_forward.train: MSFT: the first",
+            "--set: walk_forward.train: MSFT: the first",
         ),
         (("run", "exp.yaml", "--output", "exp.yaml"), 2, "exp.yaml is a file; the output must be a folder"),
         (("run", "exp.yaml", "--output", "exp.yaml/below"), 2, "could not be written: Not a directory"),

@@ -102,6 +102,7 @@ def test_numbers_dates_and_nothing_are_read_by_yaml_1_2(tmp_path: Path) -> None:
         ("execution: {commission_bps: -1}\n", "exp.yaml:4:29: execution.commission_bps: needs a number of at least 0, found -1"),
         ("walk_forward: {train: 0}\n", "exp.yaml:4:23: walk_forward.train: needs a number of at least 2, found 0"),
         ("walk_forward: {refit_every: often}\n", "exp.yaml:4:29: walk_forward.refit_every: needs a whole number or 'never', found 'often'"),
+        ("model: {learning_rate: 0.1}\n", "exp.yaml:4:24: model.learning_rate: is for the plain and the accelerated descent; write auto, or"),
         ("model: {learning_rate: fast}\n", "exp.yaml:4:24: model.learning_rate: needs 'auto' or a number, found 'fast'"),
         ("policy: {kind: treshold}\n", "exp.yaml:4:16: policy.kind: needs 'threshold', found 'treshold'; did you mean threshold?"),
         ("policy: {long_above: 0.4, short_below: 0.6}\n", "exp.yaml:4:40: policy.short_below: must not be above policy.long_above, 0.4"),

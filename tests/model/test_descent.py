@@ -143,6 +143,39 @@ def test_constant_and_repeated_features_change_no_probability(descent: str) -> N
     assert full[3] == 0.0
 
 
+@pytest.mark.parametrize("descent", WAYS)
+def test_constants_alone_forecast_the_base_rate(descent: str) -> None:
+    y = np.r_[np.ones(30), np.zeros(20)]
+    fits = fit_once(np.full((50, 2), 3.0), y, descent=descent)
+    assert fits.converged.all()
+    np.testing.assert_allclose(fits.coefficients[0], [np.log(30 / 20), 0, 0], atol=1e-7)
+
+
+@pytest.mark.parametrize("size", [1e2, 1e4, 1e6])
+def test_an_outlier_is_no_separation(size: float) -> None:
+    """One row far out, on its own side: the log odds there are huge, and the best weights finite all the same."""
+    rng = np.random.default_rng(4)
+    X = rng.normal(size=(200, 1))
+    y = (rng.random(200) < 1 / (1 + np.exp(-0.5 * X[:, 0]))).astype(np.float64)
+    X[0], y[0] = size, 1.0
+    fits = fit_once(X, y, tol=1e-10)
+    assert fits.converged.all()
+    rest = by_scipy(X[1:], y[1:], 0.0)
+    np.testing.assert_allclose(fits.coefficients[0], rest, atol=2e-2)
+
+
+def test_an_error_in_the_prices_neither_stalls_nor_stops_a_walk() -> None:
+    """A month of prices a hundred times too large, in the middle of twelve years."""
+    rng = np.random.default_rng(5)
+    X = rng.normal(0, 0.01, size=(3000, 5))
+    X[1500], X[1522] = 99.0, -0.99
+    y = (rng.random(3000) < 0.54).astype(np.float64)
+    folds = make_folds(3000, WalkForwardSpec(train=1000, refit_every=21), horizon=1)
+    fits = fit_folds(X, y, folds, fold_scaling(X, folds), LogisticRegression())
+    assert fits.converged.all()
+    assert fits.iterations.mean() < 60
+
+
 @settings(max_examples=50)
 @given(seed=st.integers(0, 10_000), spread=st.floats(0, 2))
 def test_inverses_of_neighbours(seed: int, spread: float) -> None:
