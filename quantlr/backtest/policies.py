@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
+import pandas as pd
 from pydantic import Field, ValidationInfo, field_validator
 
 from quantlr.backtest.costs import ExecutionSpec
@@ -70,11 +71,8 @@ class Threshold(Policy):
 
 def known_at_close(prices: Prices, forecasts: Forecasts, execution: ExecutionSpec) -> Known:
     """Return what policies may use besides the forecasts themselves."""
-    returns = prices.close[1:] / prices.close[:-1] - 1.0
-    volatility = np.full_like(prices.close, np.nan)
-    if len(returns) >= VOLATILITY_WINDOW:
-        windows = np.lib.stride_tricks.sliding_window_view(returns, VOLATILITY_WINDOW, axis=0)
-        volatility[VOLATILITY_WINDOW:] = windows.std(axis=-1, ddof=1)
+    close = pd.DataFrame(prices.close)
+    volatility = (close / close.shift() - 1.0).rolling(VOLATILITY_WINDOW).std(ddof=1).to_numpy()
     return Known(
         volatility=prices.on_sessions(volatility)[forecasts.session, forecasts.ticker],
         round_trip_cost=2.0 * execution.rate,
@@ -92,7 +90,7 @@ def decide_positions(policy: Policy, forecasts: Forecasts, known: Known) -> Posi
     decision = policy.decide(forecasts, known) / sharing
     weight = np.full((n_sessions, n_tickers), np.nan)
     for ticker in np.unique(forecasts.ticker):
-        rows = forecasts.ticker == ticker
+        rows = slice(*np.searchsorted(forecasts.ticker, [ticker, ticker + 1]))
         weight[forecasts.session[rows], ticker] = tranches(decision[rows], horizon=forecasts.horizon)
     return Positions(forecasts.tickers, forecasts.sessions, weight)
 
