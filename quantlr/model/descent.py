@@ -43,6 +43,8 @@ ROUNDING = 4e-15
 """Relative difference of two losses that is no difference."""
 RESTLESS = 0.1
 """Log odds that the next step may still move a training row by, once a descent has converged."""
+WELL_POISED = 1e-3
+"""Smallest pivot of a Cholesky root, relative to the largest, from which on no direction is flat."""
 NEGLIGIBLE = 1e-12
 """Curvature, relative to the largest, below which a direction counts as flat: features that repeat one another."""
 
@@ -132,6 +134,12 @@ def rate_matrix(objective: Objective, rate: Array) -> Array:
 
 def inverse(curvature: Array) -> Array:
     """Return the inverse of symmetric matrices (..., p, p), flat directions left out."""
+    try:
+        pivots = np.diagonal(np.linalg.cholesky(curvature), axis1=-2, axis2=-1)
+    except np.linalg.LinAlgError:
+        pivots = np.zeros(1)
+    if pivots.min() > WELL_POISED * pivots.max():
+        return np.asarray(np.linalg.inv(curvature), dtype=np.float64)
     return np.asarray(np.linalg.pinv(curvature, rcond=NEGLIGIBLE, hermitian=True), dtype=np.float64)
 
 

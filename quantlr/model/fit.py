@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field, ValidationInfo, field_validator
-from threadpoolctl import threadpool_limits
 
 from quantlr.errors import DegenerateFold, LearningRateTooLarge
 from quantlr.model.descent import (
@@ -166,13 +165,12 @@ def fit_folds(
     weights = np.zeros(1 + X.shape[1])
     weights[0] = log_odds(problem.base_rate()[:1])[0]
     parts, coefficients = [], []
-    with threadpool_limits(1, user_api="blas"):
-        for refits in _chunks(folds, scaling):
-            part, found = _descended(problem, refits, weights)
-            parts.append(part)
-            coefficients.append(found)
-            weights = found[-1]
-            advance(len(found))
+    for refits in _chunks(folds, scaling):
+        part, found = _descended(problem, refits, weights)
+        parts.append(part)
+        coefficients.append(found)
+        weights = found[-1]
+        advance(len(found))
     return Fits(
         coefficients=np.concatenate(coefficients),
         iterations=np.concatenate([part.iterations for part in parts]),

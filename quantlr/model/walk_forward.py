@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from quantlr.errors import DegenerateFold, NotEnoughHistory
 from quantlr.model.fit import Advance, Describe, Fits, LogisticRegression, fit_folds
@@ -65,7 +66,9 @@ def walk_forward(
         done += refits
         progress("fitting", done=done, total=total)
 
-    walks = [_walk(dataset, rows, folds, model, scale=scale, fit=fit, advance=advance) for rows, folds in plans]
+    # The products of a chunk are too small to share out: more threads than one make them slower.
+    with threadpool_limits(1, user_api="blas"):
+        walks = [_walk(dataset, rows, folds, model, scale=scale, fit=fit, advance=advance) for rows, folds in plans]
     notes = [Note("model", f"left out, too short: {error.message}") for _, error in short]
     return _joined(dataset, walks, notes)
 
