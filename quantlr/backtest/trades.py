@@ -2,25 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import pandas as pd
 
-from quantlr.types import Array, BacktestResult
-
-COLUMNS = (
-    "ticker",
-    "side",
-    "entry",
-    "exit",
-    "entry_price",
-    "exit_price",
-    "sessions",
-    "return",
-    "cost",
-    "size",
-)
+from quantlr.types import Array, BacktestResult, IntArray
 
 
 def trades(result: BacktestResult) -> pd.DataFrame:
@@ -32,49 +17,50 @@ def trades(result: BacktestResult) -> pd.DataFrame:
     it was held.
     """
     prices = pd.DataFrame(result.price).ffill().to_numpy()
-    rows = [
-        _trade(result, prices, ticker, first, last, side)
-        for ticker in range(len(result.tickers))
-        for first, last, side in _spells(np.sign(result.weight[:, ticker]))
-    ]
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    spells = [_spells(result, prices[:, ticker], ticker) for ticker in range(len(result.tickers))]
+    table = pd.concat(spells, ignore_index=True)
     return table.sort_values(["entry", "ticker"], kind="stable", ignore_index=True)
 
 
-def _spells(side: Array) -> list[tuple[int, int, int]]:
-    """Return first session, the one after the last, and side, of each stretch of one sign that is not 0."""
-    edges = [0, *(np.flatnonzero(np.diff(side)) + 1).tolist(), len(side)]
-    return [(first, last, int(side[first])) for first, last in pairwise(edges) if first < last and side[first] != 0]
-
-
-def _trade(result: BacktestResult, prices: Array, ticker: int, first: int, last: int, side: int) -> tuple[object, ...]:
-    weight = np.abs(result.weight[first:last, ticker])
-    size = float(weight.mean())
-    earned = result.ticker_gross[first:last, ticker] / weight
-    still_held = last == len(result.weight)
-    cost = result.ticker_cost[first:last, ticker].sum()
-    if not still_held:
-        # A turn-around closes one side and opens the other in one trade; each side pays for its own part.
-        cost += result.ticker_cost[last, ticker] * _closing_share(result, ticker, last)
-    if first > 0:
-        cost -= result.ticker_cost[first, ticker] * _closing_share(result, ticker, first)
-    return (
-        result.tickers[ticker],
-        "long" if side > 0 else "short",
-        result.fills[first],
-        pd.NaT if still_held else result.fills[last],
-        float(prices[first, ticker]),
-        float(prices[last, ticker]),
-        last - first,
-        float(np.prod(1.0 + earned) - 1.0),
-        float(cost / size),
-        size,
+def _spells(result: BacktestResult, price: Array, ticker: int) -> pd.DataFrame:
+    """Return the round trips of one ticker: stretches of one sign of its weight that is not 0."""
+    weight = result.weight[:, ticker]
+    side = np.sign(weight)
+    first = np.concatenate([[0], np.flatnonzero(np.diff(side)) + 1])
+    last = np.append(first[1:], len(side))
+    held = side[first] != 0
+    sessions = last - first
+    size = np.add.reduceat(np.abs(weight), first) / sessions
+    earned = result.ticker_gross[:, ticker] / np.where(weight == 0, 1.0, np.abs(weight))
+    growth = np.multiply.reduceat(1.0 + earned, first)
+    cost = _costs(weight, result.ticker_cost[:, ticker], first)
+    exits = pd.Series(result.fills[last]).where(last < len(side))
+    table = pd.DataFrame(
+        {
+            "ticker": result.tickers[ticker],
+            "side": np.where(side[first] > 0, "long", "short"),
+            "entry": result.fills[first],
+            "exit": exits,
+            "entry_price": price[first],
+            "exit_price": price[last],
+            "sessions": sessions,
+            "return": growth - 1.0,
+            "cost": cost / np.where(held, size, 1.0),
+            "size": size,
+        }
     )
+    return table.loc[held]
 
 
-def _closing_share(result: BacktestResult, ticker: int, session: int) -> float:
-    """Return the share of a session's cost that closes what was held before, the rest opening what is held now."""
-    before, after = result.weight[session - 1, ticker], result.weight[session, ticker]
-    if before == 0 or np.sign(before) == np.sign(after):
-        return 0.0
-    return float(abs(before) / (abs(before) + abs(after)))
+def _costs(weight: Array, cost: Array, first: IntArray) -> Array:
+    """Return what each spell cost: what it cost while it was held, and its own part of the trade that ended it.
+
+    A turn-around closes one side and opens the other in one trade; each side pays for its own part of that session.
+    """
+    own = np.add.reduceat(cost, first)
+    turn = first[1:]
+    before, after = np.abs(weight[turn - 1]), np.abs(weight[turn])
+    closing = cost[turn] * before / (before + after)
+    own[:-1] += closing
+    own[1:] -= closing
+    return own
