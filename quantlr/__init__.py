@@ -10,6 +10,10 @@ if TYPE_CHECKING:
 __all__ = ["Run", "__version__", "run"]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def __getattr__(name: str) -> Any:
     """Import what is asked for when it is asked for: pandas is not needed to print a help text."""
     if name == "__version__":

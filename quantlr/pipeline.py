@@ -51,6 +51,8 @@ from quantlr.types import (
     no_progress,
 )
 
+LONGEST_LIST = 60
+"""Letters of a list of tickers in a page's head."""
 VERSIONS_OF = ("quantlr", "numpy", "pandas", "pyarrow", "matplotlib")
 
 
@@ -127,7 +129,7 @@ def calculate(
     return Course(prices, dataset, forecasts, positions, result)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Run:
     """One experiment, done.
 
@@ -143,6 +145,9 @@ class Run:
     metrics: dict[str, Any]
     notes: tuple[Note, ...]
     course: Course
+
+    def __repr__(self) -> str:
+        return f"<Run {self.config.name}: {self.verdict}>"
 
     @property
     def forecasts(self) -> pd.DataFrame:
@@ -360,11 +365,14 @@ def _verdict(found: dict[str, Any], own: Measured, rows: Scored) -> inference.Ve
 def _setting(config: RunConfig, course: Course) -> str:
     """Return one line on what was run, for the page's head."""
     tickers = [course.forecasts.tickers[at] for at in np.unique(course.forecasts.ticker)]
-    names = ", ".join(tickers) if len(tickers) <= 6 else f"{len(tickers)} tickers"
+    names = ", ".join(tickers)
+    if len(names) > LONGEST_LIST:
+        names = f"{tickers[0]:.{LONGEST_LIST}} and {len(tickers) - 1} more tickers"
+    count = len(course.dataset.columns)
     walk, execution, sessions = config.walk_forward, config.execution, course.result.fills
     refit = "fitted once" if walk.refit_every == "never" else f"refitted every {walk.refit_every} sessions"
     return (
-        f"{names}, {day(sessions[0])} to {day(sessions[-1])}; {len(course.dataset.columns)} features, {walk.window} "
+        f"{names}, {day(sessions[0])} to {day(sessions[-1])}; {count} feature{'s'[: count > 1]}, {walk.window} "
         f"window, {refit}, horizon {config.label.horizon}; fill {execution.fill}, "
         f"{execution.commission_bps + execution.slippage_bps:g} bps a trade"
     )

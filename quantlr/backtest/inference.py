@@ -72,14 +72,15 @@ def pesaran_timmermann(calls: BoolArray, up: Array) -> dict[str, float] | None:
 
 
 def pesaran_timmermann_by_session(
-    calls: BoolArray, up: Array, session: IntArray, *, horizon: int
+    calls: BoolArray, up: Array, *, session: IntArray, ticker: IntArray, horizon: int
 ) -> dict[str, float] | None:
     """Return the same test where forecasts overlap in time or share a session.
 
     The t statistic of the mean of (call - mean call) (up - mean up) summed by session, its variance by Newey and West
-    (1987) with 2 `horizon` lags. None where calls or outcomes never change.
+    (1987) with 2 `horizon` lags. Means are each ticker's own: to know that one ticker rises more often than another is
+    not to know when. None where, within tickers, calls or outcomes never change.
     """
-    products = (calls - calls.mean()) * (up - up.mean())
+    products = _away(calls.astype(np.float64), ticker) * _away(up, ticker)
     _, where = np.unique(session, return_inverse=True)
     by_session = np.bincount(where, weights=products)
     away = by_session - by_session.mean()
@@ -87,10 +88,18 @@ def pesaran_timmermann_by_session(
     lags = min(2 * horizon, len(away) - 1)
     for lag in range(1, lags + 1):
         variance += 2 * (1 - lag / (2 * horizon + 1)) * float(away[lag:] @ away[:-lag])
-    if calls.all() or not calls.any() or variance <= 0:
+    if not products.any() or variance <= 0:
         return None
     statistic = float(by_session.sum() / np.sqrt(variance))
     return {"statistic": statistic, "p_value": 1.0 - NORMAL.cdf(statistic)}
+
+
+def _away(values: Array, group: IntArray) -> Array:
+    """Return values less the mean of their group; exactly 0 in a group that never changes."""
+    _, where = np.unique(group, return_inverse=True)
+    count = np.bincount(where)
+    mean = np.bincount(where, weights=values) / count
+    return np.asarray(values - mean[where])
 
 
 def sharpe_per_session(excess: Array) -> float | None:
@@ -167,13 +176,14 @@ class Evidence:
 
 def verdict(found: Evidence) -> Verdict:
     """Return the first rule that applies: no skill, no profit, or costs that eat it; beyond these it claims nothing."""
-    test = "it never changed its call" if found.p_value is None else f"Pesaran-Timmermann p = {found.p_value:.2g}"
+    test = "it never changed its call" if found.p_value is None else f"Pesaran-Timmermann {_p(found.p_value)}"
     calls = (
         f"{found.accuracy:.1%} of {found.n:,} calls were right where the base rate's call scored "
         f"{found.accuracy_base_rate:.1%}"
     )
     better = found.log_loss < found.log_loss_base_rate
-    comparison = "better" if better else "no better"
+    same = f"{found.log_loss:.5f}" == f"{found.log_loss_base_rate:.5f}"
+    comparison = ("hardly better" if same else "better") if better else "no better"
     losses = f"log loss {found.log_loss:.5f}, {comparison} than the base rate's {found.log_loss_base_rate:.5f}"
     if found.p_value is None or found.p_value >= SIGNIFICANT or not better:
         needed = (
@@ -203,9 +213,13 @@ def verdict(found: Evidence) -> Verdict:
     )
 
 
+def _p(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
 def _shown(probability: float | None) -> bool:
     return probability is not None and probability >= 1 - SIGNIFICANT
 
 
 def _percent(probability: float | None) -> str:
-    return "undefined" if probability is None else f"{probability:.0%}"
+    return "undefined" if probability is None else f"{probability:.1%}"

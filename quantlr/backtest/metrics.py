@@ -37,7 +37,7 @@ class Scored:
     Attributes
     ----------
     log_odds, probability, up, base_rate : (n,) as in `Forecasts`, without the rows that have no outcome.
-    session : (n,) position of the session at whose close each was made.
+    ticker, session : (n,) position of the ticker, and of the session at whose close each was made.
     clustered : whether forecasts overlap in time or share a session.
     horizon : sessions a forecast spans.
     """
@@ -46,6 +46,7 @@ class Scored:
     probability: Array
     up: Array
     base_rate: Array
+    ticker: IntArray
     session: IntArray
     clustered: bool
     horizon: int
@@ -74,6 +75,7 @@ def scored(forecasts: Forecasts) -> Scored:
         probability=forecasts.probability[known],
         up=forecasts.up[known],
         base_rate=forecasts.base_rate[known],
+        ticker=forecasts.ticker[known],
         session=forecasts.session[known],
         clustered=forecasts.clustered,
         horizon=forecasts.horizon,
@@ -140,7 +142,9 @@ def auc_ci95(rows: Scored) -> tuple[float, float] | None:
 def pesaran_timmermann(rows: Scored) -> dict[str, float] | None:
     """One-sided test that calls and outcomes go together, not by chance; in the form that allows for overlap."""
     if rows.clustered:
-        return inference.pesaran_timmermann_by_session(rows.calls, rows.up, rows.session, horizon=rows.horizon)
+        return inference.pesaran_timmermann_by_session(
+            rows.calls, rows.up, session=rows.session, ticker=rows.ticker, horizon=rows.horizon
+        )
     return inference.pesaran_timmermann(rows.calls, rows.up)
 
 

@@ -31,6 +31,10 @@ def yearly_returns(result: BacktestResult) -> Array:
     return np.asarray(growth - 1.0, dtype=np.float64)
 
 
+SHORTEST = 20
+"""Sessions of the shortest window that a share is taken over, where there are so many."""
+
+
 @dataclass(frozen=True, slots=True)
 class HitRates:
     """Share of right calls over a trailing window of sessions.
@@ -61,7 +65,7 @@ def rolling_hit_rates(rows: Scored, sessions: pd.DatetimeIndex) -> HitRates:
     window as independent, which forecasts that overlap are not.
     """
     where, at = np.unique(rows.session, return_inverse=True)
-    window = 252 if len(where) >= 756 else max(len(where) // 4, 1)
+    window = 252 if len(where) >= 756 else max(len(where) // 4, min(SHORTEST, len(where)))
 
     def trailing(values: Array) -> Array:
         total = np.concatenate([[0.0], np.cumsum(np.bincount(at, weights=values))])

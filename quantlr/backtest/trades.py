@@ -49,7 +49,7 @@ def _spells(result: BacktestResult, price: Array, ticker: int) -> pd.DataFrame:
             "size": size,
         }
     )
-    return table.loc[held]
+    return pd.DataFrame(table.loc[held])
 
 
 def _costs(weight: Array, cost: Array, first: IntArray) -> Array:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from quantlr.errors import OutputError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -45,8 +47,9 @@ def command(
 
     out, errors = console(quiet=quiet), console()
     worst = 0
+    written: dict[str, Path] = {}
     for path in configs:
-        one = partial(_run, path, settings, name, output, out, as_json=as_json, verbose=verbose)
+        one = partial(_run, path, settings, name, output, out, written, as_json=as_json, verbose=verbose)
         worst = max(worst, status_of(one, errors))
     sys.exit(worst)
 
@@ -57,17 +60,23 @@ def _run(
     name: str | None,
     output: Path,
     out: Console,
+    written: dict[str, Path],
     *,
     as_json: bool,
     verbose: bool,
 ) -> None:
-    """Run one config, write its report, and say what came of it."""
+    """Run one config, write its report, and say what came of it; `written` are the reports of this call so far."""
     from quantlr.cli.terminal import progress_bar
     from quantlr.config import load_config
     from quantlr.pipeline import run_config
 
+    config = load_config(path, settings=settings, name=name)
+    if config.run.name in written:
+        other = written[config.run.name]
+        raise OutputError(f"{path}: its report would replace that of {other}: both are named {config.run.name!r}")
+    written[config.run.name] = path
     with progress_bar(out) as progress:
-        done = run_config(load_config(path, settings=settings, name=name), progress=progress)
+        done = run_config(config, progress=progress)
         progress("drawing", done=0, total=1)
         folder = done.save(output)
     _show(done, folder, out, verbose=verbose)

@@ -99,6 +99,10 @@ def load_config(
     ------
     ConfigError : with every problem, one line each.
     """
+    if not isinstance(source, (str, Path, Mapping)):
+        raise ConfigError(f"a config is a path or a mapping, found {type(source).__name__}")
+    if overrides is not None and not isinstance(overrides, Mapping):
+        raise ConfigError(f"overrides are a mapping of dotted keys to values, found {type(overrides).__name__}")
     problems: list[Problem] = []
     if isinstance(source, Mapping):
         written, stem = Written(_copied(source)), "run"

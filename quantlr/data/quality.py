@@ -13,6 +13,8 @@ STALE_OPENS = 0.10
 """Share of opens equal to the close before above which opens are not prices that anyone traded at."""
 
 
+LONGEST_PAUSE = 10
+"""Calendar days between two bars beyond which something is missing."""
 LARGE_MOVE = 0.40
 """Return of one session beyond which a price is doubted."""
 
@@ -83,6 +85,20 @@ def large_moves(prices: Prices) -> list[Note]:
         text = f"moved by {moves[bar, column]:+.0%} in a session: a crash, a split that was not adjusted, or an error"
         date, count = prices.sessions[prices.session[bar + 1, column]], int(large[:, column].sum())
         notes.append(Note("data", text, ticker=prices.tickers[column], date=day(date), count=count))
+    return notes
+
+
+def holes(prices: Prices) -> list[Note]:
+    """Return a note for each ticker that has no bar for so long that a return over it is not one session's."""
+    notes = []
+    for column, ticker in enumerate(prices.tickers):
+        dates = prices.sessions[prices.session[: prices.bars[column], column]]
+        days = np.diff(dates.to_numpy()) / np.timedelta64(1, "D")
+        long = np.flatnonzero(days > LONGEST_PAUSE)
+        if len(long):
+            first = long[0]
+            text = f"no bar until {day(dates[first + 1])}, {days[first]:.0f} days on: a hole in the prices, or a halt"
+            notes.append(Note("data", text, ticker=ticker, date=day(dates[first]), count=len(long)))
     return notes
 
 

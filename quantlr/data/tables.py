@@ -132,6 +132,8 @@ def _recognised(table: pd.DataFrame, path: Path) -> dict[str, str]:
                 found[matches[0]] = name
                 break
     here = ", ".join(str(column) for column in table.columns)
+    if len(table.columns) == 1 and ";" in here:
+        here += " (separated by ';'? needed commas)"
     if "date" not in found.values():
         raise DataError(f"{path} has no column of dates ('Date'), it has: {here}", key="data.source.path")
     if not {"close", "adj_close"} & set(found.values()):
@@ -175,7 +177,7 @@ def _numbers(column: pd.Series, path: Path, first_line: int) -> Array:
     bad = np.flatnonzero(np.isnan(numbers) & ~text.str.casefold().isin(_NOTHING).to_numpy())
     if len(bad):
         found = text.iloc[bad[0]]
-        hint = "write it without separators" if re.search(r"\d,\d", found) else "mend the cell"
+        hint = "write it with a decimal point and no separators" if re.search(r"\d,\d", found) else "mend the cell"
         raise DataError(
             f"{path}:{first_line + column.index[bad[0]]}: {column.name}: needed a number, found {found!r}; {hint}",
             key="data.source.path",

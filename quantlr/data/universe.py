@@ -13,7 +13,7 @@ import pandas as pd
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from quantlr.data.quality import checked, inside, large_moves, require_history, stale_opens
+from quantlr.data.quality import checked, holes, inside, large_moves, require_history, stale_opens
 from quantlr.data.sources import SOURCES, Source
 from quantlr.data.tables import Bars
 from quantlr.types import Array, Note, Prices, Progress, Spec, no_progress, one_of
@@ -119,4 +119,4 @@ def aligned(bars: dict[str, Bars], *, source: str, sha256: str, notes: list[Note
         source=source,
         sha256=sha256,
     )
-    return replace(prices, notes=(*notes, *stale_opens(prices), *large_moves(prices)))
+    return replace(prices, notes=(*notes, *stale_opens(prices), *large_moves(prices), *holes(prices)))

@@ -110,7 +110,7 @@ class _Problem:
             at = int(one_class[0])
             raise DegenerateFold(
                 f"{self.describe(at)}: all {rows[at]} training rows are {'ups' if share[at] == 1 else 'downs'}; needed "
-                "both; lengthen walk_forward.train",
+                "both; lengthen walk_forward.train, or see whether the closes ever change",
                 key="walk_forward.train",
             )
         return np.asarray(share)

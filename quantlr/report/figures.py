@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, TwoSlopeNorm
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from quantlr.backtest.series import HitRates
 from quantlr.types import Array
@@ -71,7 +71,7 @@ def dated(ax: Axes) -> None:
     """Label the time axis with as few words as will do."""
     locator = AutoDateLocator(minticks=4, maxticks=11)
     ax.xaxis.set_major_locator(locator)
-    ax.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))
+    ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
 
 
 def heading(ax: Axes, text: str, *, room: float = 6.0) -> None:
@@ -99,7 +99,7 @@ def equity_curves(ax: Axes, curves: Curves) -> None:
         (curves.net, "strategy after costs", BLUE, 1.9),
     ):
         alive = np.where(values > 0, values, np.nan)
-        ax.plot(curves.dates, alive, color=colour, linewidth=width, label=f"{name}: 1 became {values[-1]:.2f}")
+        ax.plot(curves.dates, alive, color=colour, linewidth=width, label=f"{name}: 1 became {multiple(values[-1])}")
     together = np.concatenate([curves.net, curves.gross, curves.benchmark])
     alive = together[together > 0]
     ax.set_ylim(max(float(alive.min()), LOWEST_EQUITY) * 0.97, float(alive.max()) * 1.06)
@@ -119,7 +119,7 @@ def drawdowns(ax: Axes, curves: Curves) -> None:
     ax.plot(curves.dates, curves.net_drawdown, color=BLUE, linewidth=0.9)
     ax.plot(curves.dates, curves.benchmark_drawdown, color=ORANGE, linewidth=0.9)
     ax.set_ylim(min(float(curves.net_drawdown.min()), float(curves.benchmark_drawdown.min()), -0.01) * 1.08, 0.0)
-    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}%".replace("-", MINUS)))
     ax.locator_params(axis="y", nbins=4)
 
 
@@ -137,7 +137,7 @@ def hit_rates(ax: Axes, rates: HitRates) -> None:
     )
     ax.plot(rates.dates, rates.base_rate, color=ORANGE, linewidth=1.3, label="base rate's call")
     ax.plot(rates.dates, rates.accuracy, color=BLUE, linewidth=1.6, label="the model's calls")
-    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}%".replace("-", MINUS)))
     ax.locator_params(axis="y", nbins=5)
     low, high = min(rates.low.min(), rates.accuracy.min()), max(rates.high.max(), rates.accuracy.max())
     ax.set_ylim(float(low - 0.02), float(high + 0.3 * (high - low)))
@@ -203,12 +203,19 @@ def text_table(ax: Axes, rows: list[TableRow], *, edges: tuple[float, ...]) -> N
             )
 
 
+def multiple(value: float) -> str:
+    """Return what one unit became in few letters, however much or little that is."""
+    if 0 < value < 0.01 or value >= 1e6:
+        return f"{value:.1e}"
+    return f"{value:,.2f}" if value < 1000 else f"{value:,.0f}"
+
+
 def percent(value: float | None, *, decimals: int = 1, unit: str = "%") -> str:
     """Return a fraction as percent with a real minus sign; a dash where it is undefined."""
     if value is None or not np.isfinite(value):
         return "–"
-    text = f"{100 * value:.{decimals}f}"
-    return (text.replace("-", MINUS) if float(text) else text.lstrip("-")) + unit
+    text = f"{100 * value:,.{decimals}f}"
+    return (text.replace("-", MINUS) if float(text.replace(",", "")) else text.lstrip("-")) + unit
 
 
 def number(value: float | None, *, decimals: int = 2) -> str:

@@ -95,9 +95,9 @@ def tear_sheet(told: Told, rows: Scored, result: BacktestResult, sessions: pd.Da
 
 def _title(figure: Figure, told: Told) -> None:
     finding, _, rest = told.metrics["verdict"]["sentence"].partition(": ")
-    figure.text(0.02, 0.965, finding, fontsize=19, fontweight="bold", color=INK, va="center")
+    figure.text(0.02, 0.968, finding, fontsize=19, fontweight="bold", color=INK, va="center")
     wrapped = "\n".join(textwrap.wrap(rest[:1].upper() + rest[1:], width=165))
-    figure.text(0.02, 0.94, wrapped, fontsize=10.5, color=INK, va="top", linespacing=1.35)
+    figure.text(0.02, 0.946, wrapped, fontsize=10.5, color=INK, va="top", linespacing=1.35)
     figure.text(0.02, 0.889, f"{told.name}   {told.setting}", fontsize=NORMAL, color=GREY, va="center")
     figure.text(0.02, 0.877, "\n".join(_shortened(told.notes)), fontsize=8.2, color=GREY, va="top", linespacing=1.2)
 

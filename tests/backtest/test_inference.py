@@ -81,7 +81,7 @@ def test_pesaran_timmermann_squared_is_pearsons_chi_square(seed: int, n: int, ch
 def test_a_forecast_that_never_changes_can_not_be_tested(calls: Any) -> None:
     up = coin(1, 50)
     assert pesaran_timmermann(calls, up) is None
-    assert pesaran_timmermann_by_session(calls, up, np.arange(50), horizon=2) is None
+    assert pesaran_timmermann_by_session(calls, up, session=np.arange(50), ticker=np.arange(50) % 2, horizon=2) is None
     assert pesaran_timmermann(up == 1, np.ones(50)) is None
 
 
@@ -91,13 +91,34 @@ def test_the_form_for_overlap_is_statsmodels_newey_west(horizon: int, tickers: i
     rng = np.random.default_rng(horizon * 10 + tickers)
     session = np.repeat(np.arange(150), tickers)
     up, calls = coin(3, len(session), 0.55), rng.random(len(session)) < 0.6
-    products = (calls - calls.mean()) * (up - up.mean())
+    ticker = np.tile(np.arange(tickers), 150)
+    products = np.empty(len(up))
+    for one in range(tickers):
+        mine = ticker == one
+        products[mine] = (calls[mine] - calls[mine].mean()) * (up[mine] - up[mine].mean())
     sums = np.bincount(session, weights=products)
     fitted = sm.OLS(sums, np.ones(len(sums))).fit(cov_type="HAC", cov_kwds={"maxlags": 2 * horizon})
-    found = pesaran_timmermann_by_session(calls, up, session, horizon=horizon)
+    found = pesaran_timmermann_by_session(calls, up, session=session, ticker=ticker, horizon=horizon)
     assert found is not None
     assert found["statistic"] == pytest.approx(fitted.tvalues[0], rel=1e-10)
     assert found["p_value"] == pytest.approx(stats.norm.sf(fitted.tvalues[0]), abs=1e-12)
+
+
+def test_knowing_which_ticker_rises_more_often_is_not_knowing_when() -> None:
+    """One ticker goes up on 70 % of days, the other on 30 %; calls follow each one's own rate, by their own coin."""
+    rng = np.random.default_rng(8)
+    ticker = np.tile([0, 1], 2000)
+    rate = np.where(ticker == 0, 0.7, 0.3)
+    up, calls = (rng.random(4000) < rate).astype(np.float64), rng.random(4000) < rate
+    session = np.repeat(np.arange(2000), 2)
+    pooled = pesaran_timmermann(calls, up)
+    found = pesaran_timmermann_by_session(calls, up, session=session, ticker=ticker, horizon=1)
+    assert pooled is not None
+    assert pooled["p_value"] < 1e-6
+    assert found is not None
+    assert found["p_value"] > 0.05
+    always = pesaran_timmermann_by_session(ticker == 0, up, session=session, ticker=ticker, horizon=1)
+    assert always is None
 
 
 def test_probabilistic_sharpe_by_its_formula() -> None:
@@ -147,9 +168,15 @@ SKILLED = Evidence(
     ("change", "rule", "says"),
     [
         ({"p_value": None}, "no_evidence_of_skill", "it never changed its call"),
-        ({"p_value": 0.05}, "no_evidence_of_skill", "p = 0.05; log loss 0.68500, better than"),
+        ({"p_value": 0.05}, "no_evidence_of_skill", "p = 0.050; log loss 0.68500, better than"),
+        (
+            {"log_loss": 0.691999, "p_value": 0.2},
+            "no_evidence_of_skill",
+            "log loss 0.69200, hardly better than",
+        ),
+        ({"p_value": 1e-9, "log_loss": 0.7}, "no_evidence_of_skill", "p < 0.001"),
         ({"log_loss": 0.692}, "no_evidence_of_skill", "log loss 0.69200, no better than the base rate's 0.69200"),
-        ({"probabilistic_sharpe_gross": 0.9}, "skill_no_profit", "chance of a positive Sharpe ratio is only 90%"),
+        ({"probabilistic_sharpe_gross": 0.9}, "skill_no_profit", "chance of a positive Sharpe ratio is only 90.0%"),
         ({"probabilistic_sharpe_gross": None}, "skill_no_profit", "undefined"),
         ({"probabilistic_sharpe_net": 0.6}, "costs_eat_it", "breaks even at 12.0 basis points a trade"),
         ({}, "not_tested_further", "Sharpe 1.00 after costs; whether it beats buy and hold"),

@@ -56,6 +56,7 @@ def rows(seed: int, n: int = 300) -> Scored:
         probability=1 / (1 + np.exp(-log_odds)),
         up=up,
         base_rate=np.clip(0.55 + rng.normal(0, 0.03, n), 0.1, 0.9),
+        ticker=np.zeros(n, dtype=np.int64),
         session=np.arange(n),
         clustered=False,
         horizon=1,
@@ -213,7 +214,7 @@ def test_calendar_multiplies_out_to_the_final_equity() -> None:
     assert months.loc[2020, 1] == pytest.approx(np.prod(1 + result.net_return[january]) - 1)
 
 
-@pytest.mark.parametrize(("n", "window"), [(2000, 252), (400, 100), (3, 1)])
+@pytest.mark.parametrize(("n", "window"), [(2000, 252), (400, 100), (60, 20), (3, 3)])
 def test_rolling_hit_rates_are_means_over_trailing_windows(n: int, window: int) -> None:
     made_up = rows(4, n)
     sessions = pd.bdate_range("2000-01-03", periods=n)

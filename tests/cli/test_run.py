@@ -39,10 +39,17 @@ def test_a_run_prints_a_table_one_sentence_and_the_place_of_the_report(call: Cal
 
 
 def test_json_is_one_object_per_config_on_stdout_and_nothing_else(call: Call) -> None:
-    result = call("run", "exp.yaml", "exp.yaml", "--json", "--name", "a", "--output", "out")
+    Path("two.yaml").write_text(CONFIG)
+    result = call("run", "exp.yaml", "two.yaml", "--json", "--output", "out")
     objects = [json.loads(line) for line in result.stdout.splitlines()]
-    assert len(objects) == 2
-    assert objects[0] == objects[1] == json.loads(Path("out/a/metrics.json").read_text())
+    assert objects == [json.loads(Path(f"out/{name}/metrics.json").read_text()) for name in ("exp", "two")]
+
+
+def test_a_report_does_not_replace_another_of_the_same_call(call: Call) -> None:
+    Path("two.yaml").write_text(CONFIG)
+    result = call("run", "exp.yaml", "two.yaml", "--name", "both")
+    assert result.exit_code == 2
+    assert "two.yaml: its report would replace that of exp.yaml: both are named 'both'" in result.stderr
 
 
 def test_quiet_prints_nothing_and_verbose_every_note(call: Call) -> None:
@@ -105,7 +112,7 @@ def test_ctrl_c_ends_with_130_and_a_fault_with_1(
         raise raised
 
     monkeypatch.setattr(pipeline, "run_config", fail)
-    result = call("run", "exp.yaml", "exp.yaml")
+    result = call("run", "exp.yaml")
     assert result.exit_code == status
     assert "Traceback" not in result.output
 

@@ -219,6 +219,13 @@ def test_overrides_from_python_with_keys_that_are_no_text(tmp_path: Path) -> Non
         load_config(written(tmp_path, SMALL), overrides={5: 1})  # type: ignore[dict-item]
 
 
+def test_what_is_no_config_from_python() -> None:
+    with pytest.raises(ConfigError, match="a config is a path or a mapping, found NoneType"):
+        load_config(None)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="overrides are a mapping of dotted keys to values, found list"):
+        load_config({}, overrides=["a=1"])  # type: ignore[arg-type]
+
+
 def test_naming_the_default_kind_changes_nothing(tmp_path: Path) -> None:
     written(tmp_path, SMALL + "label: {ties: drop}\npolicy: {long_above: 0.52}\n", "base.yaml")
     child = "extends: base.yaml\nlabel: {kind: direction, horizon: 3}\npolicy: {kind: threshold, short_below: 0.4}\n"

@@ -152,7 +152,7 @@ def broken(tmp_path: Path, *changes: tuple[int, str, str], header: str | None = 
     [
         (
             [(5, "close", '"1,234.5"')],
-            r"bad\.csv:5: close: needed a number, found '1,234\.5'; write it without separators",
+            r"bad\.csv:5: close: needed a number, found '1,234\.5'; write it with a decimal point and no separators",
         ),
         ([(4, "open", "n.a.")], r"bad\.csv:4: open: needed a number, found 'n\.a\.'; mend the cell"),
         ([(3, "Date", "03/04/2020")], r"bad\.csv:3: .*found '03/04/2020' \(day and month can't be told apart\)"),
@@ -271,3 +271,19 @@ def test_moves_that_may_be_errors_are_noted_and_kept() -> None:
     (note,) = load_prices(DataSpec(source=Sample(), tickers=("AAPL",))).notes
     assert (note.ticker, note.date, note.count) == ("AAPL", "2000-09-29", 1)
     assert note.text.startswith("moved by -52% in a session")
+
+
+def test_a_hole_in_the_prices_is_noted(tmp_path: Path) -> None:
+    table = bars(sessions=60)
+    path = csv(tmp_path / "x.csv", table.drop(table.index[20:40]), index_label="Date")
+    (note,) = load(path, "X").notes
+    assert (note.date, note.count) == (str(table.index[19].date()), 1)
+    assert note.text == f"no bar until {table.index[40].date()}, 29 days on: a hole in the prices, or a halt"
+
+
+def test_a_file_separated_by_semicolons_says_so(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"it has: Date;Close \(separated by ';'\? needed commas\)"):
+        load(
+            csv(tmp_path / "x.csv", bars()[["close"]].rename(columns={"close": "Close"}), index_label="Date", sep=";"),
+            "X",
+        )
