@@ -125,7 +125,7 @@ def drawdowns(ax: Axes, curves: Curves) -> None:
 
 def hit_rates(ax: Axes, rates: HitRates) -> None:
     """Draw the trailing share of right calls inside the band that luck alone would keep to."""
-    luck = "95% of luck" if rates.independent else "95% of luck, if calls were independent"
+    luck = "95% of luck (binomial)" if rates.independent else "95% of luck, if calls were independent"
     ax.fill_between(
         rates.dates,
         rates.low,
