@@ -21,7 +21,7 @@ from ruamel.yaml.events import (
     DocumentStartEvent,
     NodeEvent,
 )
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 from ruamel.yaml.reader import ReaderError
 
 MAX_BYTES = 1_000_000
@@ -156,12 +156,17 @@ def _value(node: Node, path: Path_, *, file: str, folder: Path, written: Written
     written.places[path] = Place(file, node.start_mark.line + 1, node.start_mark.column + 1)
     if isinstance(node, ScalarNode):
         return scalar(node.value, folder=folder) if node.style is None else _text(node.value, folder)
-    if isinstance(node, SequenceNode):
-        return [
-            _value(item, (*path, at), file=file, folder=folder, written=written, problems=problems)
-            for at, item in enumerate(node.value)
-        ]
-    assert isinstance(node, MappingNode)  # noqa: S101 - a node is one of three
+    if isinstance(node, MappingNode):
+        return _mapping(node, path, file=file, folder=folder, written=written, problems=problems)
+    return [
+        _value(item, (*path, at), file=file, folder=folder, written=written, problems=problems)
+        for at, item in enumerate(node.value)
+    ]
+
+
+def _mapping(
+    node: MappingNode, path: Path_, *, file: str, folder: Path, written: Written, problems: list[Problem]
+) -> dict[str, Any]:
     mapping: dict[str, Any] = {}
     for key_node, value_node in node.value:
         place = Place(file, key_node.start_mark.line + 1, key_node.start_mark.column + 1)

@@ -18,7 +18,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from quantlr.backtest.series import HitRates
 from quantlr.types import Array
 
-BLUE, SKY, ORANGE, VERMILION, GREEN = "#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#009E73"
+BLUE, SKY, ORANGE = "#0072B2", "#56B4E9", "#E69F00"
 INK, GREY, FAINT = "#222222", "#777777", "#E4E4E4"
 SMALL, NORMAL = 8.5, 9.5
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.dates import date2num
 from matplotlib.figure import Figure
@@ -121,7 +122,7 @@ def _curves(result: BacktestResult) -> Curves:
     )
 
 
-def _hit_rates(ax: Any, rows: Scored, sessions: pd.DatetimeIndex) -> None:
+def _hit_rates(ax: Axes, rows: Scored, sessions: pd.DatetimeIndex) -> None:
     rates = rolling_hit_rates(rows, sessions)
     hit_rates(ax, rates)
     heading(ax, f"Share of right calls over the last {rates.window} sessions")

@@ -8,7 +8,8 @@ from quantlr.errors import DegenerateFold, LearningRateTooLarge
 from quantlr.model.descent import inverse, inverses
 from quantlr.model.fit import Fits, LogisticRegression, fit_folds
 from quantlr.model.folds import WalkForwardSpec, make_folds
-from quantlr.model.logistic import curvature_bound, log_loss
+from quantlr.model.logistic import curvature, curvature_bound, gradient, log_loss
+from quantlr.model.objective import Objective
 from quantlr.model.scaling import fold_scaling
 from quantlr.types import Array, Folds
 from scipy.optimize import minimize
@@ -30,6 +31,29 @@ def made_up(seed: int, *, rows: int = 300, k: int = 3) -> tuple[Array, Array]:
     X = rng.normal(size=(rows, k)) @ rng.normal(size=(k, k)) * 10.0 ** rng.uniform(-3, 3, k) + rng.normal(size=k)
     z = (X - X.mean(axis=0)) / X.std(axis=0) @ rng.normal(size=k) * 0.7 + rng.normal() * 0.5
     return X, (rng.random(rows) < 1 / (1 + np.exp(-z))).astype(np.float64)
+
+
+@pytest.mark.parametrize("window", ["expanding", "rolling"])
+def test_what_many_refits_step_on_at_once_is_the_lessons_page_for_each(window: str) -> None:
+    """Gradient, curvature and bound of every refit are those of ``logistic.py`` on its own rows."""
+    X, y = made_up(6, rows=200)
+    spec = WalkForwardSpec.model_validate({"train": 100, "refit_every": 4, "window": window})
+    folds = make_folds(200, spec, horizon=1)
+    refits = slice(2, 9)
+    objective = Objective.of(X, y, folds, fold_scaling(X, folds), refits=refits, l2=0.0)
+    theta = np.random.default_rng(0).normal(size=(4, 7))
+    together, (common, at_common) = objective.gradient(theta), objective.at(theta[:, 0])
+    own, bound = objective.curvatures(theta), objective.bound()
+    for column, refit in enumerate(range(refits.start, refits.stop)):
+        train = folds[refit].train
+        rows = (X[train] - objective.center) / objective.scale
+        rows = np.column_stack([np.ones(len(rows)), rows])
+        here, labels = theta[:, column], y[train]
+        np.testing.assert_allclose(together[:, column], gradient(rows, labels, here), atol=1e-13)
+        np.testing.assert_allclose(common[:, column], gradient(rows, labels, theta[:, 0]), atol=1e-13)
+        np.testing.assert_allclose(at_common[column], curvature(rows, theta[:, 0]), atol=1e-13)
+        np.testing.assert_allclose(own[column], curvature(rows, here), atol=1e-13)
+        np.testing.assert_allclose(bound[column], curvature_bound(rows), atol=1e-13)
 
 
 def by_scipy(X: Array, y: Array, l2: float) -> Array:
