@@ -32,10 +32,7 @@ from quantlr.data.dataset import build_dataset, feature_columns
 from quantlr.data.labels import Label
 from quantlr.data.universe import load_prices
 from quantlr.errors import NotEnoughHistory, QuantlrError
-from quantlr.model.fit import fit_folds
-from quantlr.model.folds import make_folds
-from quantlr.model.scaling import fold_scaling
-from quantlr.model.walk_forward import walk_forward
+from quantlr.model.walk_forward import STEPS, Steps, walk_forward
 from quantlr.report.summary import note_line, worth_saying
 from quantlr.types import (
     BacktestResult,
@@ -69,18 +66,14 @@ class Stages:
     ----------
     features : (prices, features) to columns; `data.dataset.feature_columns`.
     label : (prices, label) to labels.
-    folds : (rows, walk_forward, horizon) to folds; `model.folds.make_folds`.
-    scale : (X, folds) to each fold's scaling; `model.scaling.fold_scaling`.
-    fit : (X, y, folds, scaling, model) to each fold's weights; `model.fit.fit_folds`.
+    walk : those of the walk-forward: folds, scaling, fit; see `model.walk_forward.Steps`.
     decide : (policy, forecasts, known) to positions; `backtest.policies.decide_positions`.
     execute : (positions, prices, execution) to a backtest; `backtest.engine.execute`.
     """
 
     features: Callable[..., Any] = feature_columns
     label: Callable[..., Labels] = compute_label
-    folds: Callable[..., Any] = make_folds
-    scale: Callable[..., Any] = fold_scaling
-    fit: Callable[..., Any] = fit_folds
+    walk: Steps = STEPS
     decide: Callable[..., Positions] = decide_positions
     execute: Callable[..., BacktestResult] = execute
 
@@ -104,7 +97,12 @@ def dataset_of(config: RunConfig, prices: Prices, stages: Stages = Stages()) -> 
 
 
 def calculate(
-    config: RunConfig, prices: Prices, stages: Stages = Stages(), *, progress: Progress = no_progress
+    config: RunConfig,
+    prices: Prices,
+    stages: Stages = Stages(),
+    *,
+    workers: int = 1,
+    progress: Progress = no_progress,
 ) -> Course:
     """Return what a config makes of prices, stage by stage."""
     dataset = dataset_of(config, prices, stages)
@@ -112,9 +110,8 @@ def calculate(
         dataset,
         config.walk_forward,
         config.model,
-        make_folds=stages.folds,
-        scale=stages.scale,
-        fit=stages.fit,
+        stages.walk,
+        workers=workers,
         progress=progress,
     )
     if np.isnan(forecasts.up).all():
@@ -256,6 +253,7 @@ def run(
     *,
     overrides: Mapping[str, Any] | None = None,
     output: str | Path | None = None,
+    workers: int = 1,
     progress: Progress = no_progress,
 ) -> Run:
     """Run one experiment.
@@ -265,6 +263,8 @@ def run(
     config : path of a YAML file, or the mapping that it would hold.
     overrides : values by dotted key, set on top: ``{"policy.long_above": 0.52}``.
     output : folder to write the report into, as ``output/NAME``; None writes nothing.
+    workers : processes that share many tickers out; results do not depend on it. With more than one, a script must
+        call this under ``if __name__ == "__main__":``, since each process reads the script anew.
     progress : hears how far each stage has come.
 
     Raises
@@ -278,17 +278,17 @@ def run(
     >>> done = quantlr.run("configs/sp500_daily.yaml")  # doctest: +SKIP
     >>> done.metrics["forecast"]["accuracy"]  # doctest: +SKIP
     """
-    done = run_config(load_config(config, overrides=overrides), progress=progress)
+    done = run_config(load_config(config, overrides=overrides), workers=workers, progress=progress)
     if output is not None:
         done.save(output)
     return done
 
 
-def run_config(config: Config, *, progress: Progress = no_progress) -> Run:
+def run_config(config: Config, *, workers: int = 1, progress: Progress = no_progress) -> Run:
     """Run a loaded config; an error of a layer comes back with the place of its key."""
     try:
         prices = load_prices(config.run.data, progress=progress)
-        course = calculate(config.run, prices, progress=progress)
+        course = calculate(config.run, prices, workers=workers, progress=progress)
     except QuantlrError as error:
         raise config.locate(error) from error
     notes = (*prices.notes, *course.dataset.notes, *course.forecasts.notes, *course.result.notes)
@@ -321,6 +321,8 @@ def metrics_of(config: RunConfig, course: Course) -> dict[str, Any]:
             "refits": len(refits.iterations),
             "iterations_mean": float(refits.iterations.mean()),
             "unconverged": int((~refits.converged).sum()),
+            "degenerate": int(refits.degenerate.sum()),
+            "condition_number": float(refits.condition.max()),
             "coefficients": _last_coefficients(course.forecasts),
         },
     }
@@ -334,7 +336,9 @@ def _last_coefficients(forecasts: Forecasts) -> dict[str, dict[str, float]]:
     names = ("intercept", *refits.columns)
     last = {int(ticker): np.flatnonzero(refits.ticker == ticker)[-1] for ticker in np.unique(refits.ticker)}
     return {
-        forecasts.tickers[ticker]: dict(zip(names, refits.coefficients[at].tolist(), strict=True))
+        "pooled" if ticker < 0 else forecasts.tickers[ticker]: dict(
+            zip(names, refits.coefficients[at].tolist(), strict=True)
+        )
         for ticker, at in last.items()
     }
 

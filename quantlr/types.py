@@ -37,9 +37,14 @@ def known_row(row: int, *, horizon: int) -> int:
     return row + horizon
 
 
+def known_in_time(row: int, *, embargo: int = 0) -> int:
+    """Return the newest row at whose close a label may become known that trains a model which forecasts `row`."""
+    return row - embargo
+
+
 def last_trainable(row: int, *, horizon: int, embargo: int = 0) -> int:
     """Return the newest row whose label may train a model that forecasts `row`."""
-    return row - horizon - embargo
+    return known_in_time(row, embargo=embargo) - horizon
 
 
 def first_forecast(train: int, *, horizon: int, embargo: int = 0) -> int:
@@ -266,6 +271,10 @@ class Folds:
             slice(int(self.test_start[at]), int(self.test_stop[at])),
         )
 
+    def part(self, refits: slice) -> Folds:
+        """Return some of the refits."""
+        return Folds(self.train_start[refits], self.train_stop[refits], self.test_start[refits], self.test_stop[refits])
+
 
 @dataclass(frozen=True, slots=True)
 class Refits:
@@ -274,12 +283,16 @@ class Refits:
     Attributes
     ----------
     columns : (k,) names of the features.
-    ticker : (refits,) position in `Forecasts.tickers`.
+    ticker : (refits,) position in `Forecasts.tickers`; -1 for a model of all of them.
     session : (refits,) position of the first session that the refit forecasts.
     coefficients : (refits, 1 + k) intercept, then one per feature, in units of the raw features.
     iterations : (refits,) updates taken.
     gradient : (refits,) largest component of the last gradient measured, in standardised units.
     converged : (refits,) whether that was at most the tolerance.
+    degenerate : (refits,) whether no best fit exists, and the base rate is forecast instead.
+    calibration : (refits, 2) intercept and slope of Platt's sigmoid on the log odds; 0 and 1 where it was not fitted.
+    condition : (models,) ratio of the largest to the smallest singular value of the standardised training rows of
+        each model's last refit; a hundred or more says that features nearly repeat one another.
     """
 
     columns: tuple[str, ...]
@@ -289,6 +302,9 @@ class Refits:
     iterations: IntArray
     gradient: Array
     converged: BoolArray
+    degenerate: BoolArray
+    calibration: Array
+    condition: Array
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,21 +6,24 @@ folds' scaling, their weights, the probabilities and the positions may not move.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from quantlr.backtest.policies import POLICIES, Policy
 from quantlr.config import RunConfig, load_config
 from quantlr.data.features import FEATURES
 from quantlr.data.labels import LABELS, Label
+from quantlr.model import calibration
 from quantlr.model.folds import make_folds
 from quantlr.model.scaling import fold_scaling
+from quantlr.model.walk_forward import Steps
 from quantlr.pipeline import Course, Stages, calculate
-from quantlr.types import Array, Columns, Dataset, Folds, Labels, Prices
+from quantlr.types import Array, BoolArray, Columns, Dataset, Folds, Labels, Prices
 
 from markets import FUTURES, random_walk, with_future
 
@@ -30,14 +33,29 @@ LABEL_EXAMPLES = [example for label in LABELS for example in label.examples() if
 POLICY_EXAMPLES = [example for policy in POLICIES for example in policy.examples() if isinstance(example, Policy)]
 
 
-def config(label: Label, policy: Policy, **walk: Any) -> RunConfig:
+MODELS: list[dict[str, Any]] = [
+    {},
+    {"scope": "pooled"},
+    {"half_life": 20, "class_weight": "balanced"},
+    {"scope": "pooled", "half_life": 20, "class_weight": {"up": 2.0}},
+    {"calibration": "platt"},
+    {"scope": "pooled", "calibration": "platt"},
+]
+
+
+@pytest.fixture(autouse=True)
+def _a_few_forecasts_are_enough_to_calibrate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "ENOUGH", 30)
+
+
+def config(label: Label, policy: Policy, model: dict[str, Any], **walk: Any) -> RunConfig:
     return load_config(
         {
             "data": {"source": {"kind": "sample"}, "tickers": TICKERS},
             "features": [feature.model_dump() for feature in ALL_FEATURES],
             "label": label.model_dump(),
             "policy": policy.model_dump(),
-            "model": {"l2": 0.01, "tol": 1e-12},
+            "model": {"l2": 0.01, "tol": 1e-12, **model},
             "walk_forward": {"train": 40, **walk},
         }
     ).run
@@ -47,12 +65,12 @@ def watched(run: RunConfig, prices: Prices, stages: Stages = Stages()) -> tuple[
     """Return a run's course, and the folds and scalings that it went through, ticker by ticker."""
     seen: list[tuple[Folds, Any]] = []
 
-    def scale(X: Array, folds: Folds) -> Any:
-        scaling = stages.scale(X, folds)
-        seen.append((folds, scaling))
+    def scale(X: Array, folds: Sequence[Folds], *, trained: BoolArray) -> Any:
+        scaling = stages.walk.scale(X, folds, trained=trained)
+        seen.append((folds[0], scaling))
         return scaling
 
-    return calculate(run, prices, replace(stages, scale=scale)), seen
+    return calculate(run, prices, replace(stages, walk=replace(stages.walk, scale=scale))), seen
 
 
 def by_row(dataset: Dataset) -> dict[tuple[int, int], int]:
@@ -84,13 +102,13 @@ def moved(run: RunConfig, prices: Prices, *, cut: int, future: str, stages: Stag
         np.array_equal(a.session[past], b.session[other_past]) and np.array_equal(a.fold[past], b.fold[other_past])
     ):
         return "folds"
-    tickers = np.unique(a.ticker).tolist()
-    matching = {ticker: at for at, ticker in enumerate(np.unique(b.ticker).tolist())}
-    for at, ticker in enumerate(tickers):
+    models = np.unique(a.refits.ticker).tolist()
+    matching = {model: at for at, model in enumerate(np.unique(b.refits.ticker).tolist())}
+    for at, model in enumerate(models):
         folds, scaling = scalings[at]
-        early = int(np.unique(a.fold[past & (a.ticker == ticker)]).size)
+        early = int(np.unique(a.fold[past & ((a.ticker == model) | (model < 0))]).size)
         if early:
-            other = others[matching[ticker]][1]
+            other = others[matching[model]][1]
             for name in ("mean", "deviation"):
                 if not np.allclose(getattr(other, name)[:early], getattr(scaling, name)[:early], rtol=1e-9, atol=1e-9):
                     return "scale"
@@ -108,17 +126,25 @@ def moved(run: RunConfig, prices: Prices, *, cut: int, future: str, stages: Stag
 
 @pytest.mark.parametrize("label", LABEL_EXAMPLES, ids=lambda label: f"{label.kind}-{label.horizon}-{label.ties}")
 @pytest.mark.parametrize("window", ["expanding", "rolling"])
-@settings(max_examples=12)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 100_000), cut=st.integers(100, 155), future=st.sampled_from(FUTURES), policy=st.sampled_from(
         POLICY_EXAMPLES
-    ), every=st.sampled_from([1, 7, 21]), embargo=st.sampled_from([0, 3]),
+    ), every=st.sampled_from([1, 7, 21]), embargo=st.sampled_from([0, 3]), model=st.sampled_from(MODELS),
 )  # fmt: skip
 def test_nothing_moves(
-    label: Label, window: str, seed: int, cut: int, future: str, policy: Policy, every: int, embargo: int
+    label: Label,
+    window: str,
+    seed: int,
+    cut: int,
+    future: str,
+    policy: Policy,
+    every: int,
+    embargo: int,
+    model: dict[str, Any],
 ) -> None:
     prices = random_walk(seed, sessions=160, tickers=3, holes=True)
-    run = config(label, policy, window=window, refit_every=every, embargo=embargo)
+    run = config(label, policy, model, window=window, refit_every=every, embargo=embargo)
     assert moved(run, prices, cut=cut, future=future) is None
 
 
@@ -132,8 +158,8 @@ def leak_unpurged(rows: int, spec: Any, *, horizon: int) -> Folds:
     return make_folds(rows, spec, horizon=1) if horizon > 1 else make_folds(rows, spec, horizon=horizon)
 
 
-def leak_full_sample(X: Array, folds: Folds) -> Any:
-    scaling = fold_scaling(X, folds)
+def leak_full_sample(X: Array, folds: Sequence[Folds], *, trained: BoolArray) -> Any:
+    scaling = fold_scaling(X, folds, trained=trained)
     return replace(
         scaling,
         mean=np.broadcast_to(X.mean(axis=0), scaling.mean.shape),
@@ -150,15 +176,15 @@ def leak_label_early(prices: Prices, label: Label) -> Labels:
     ("stages", "named"),
     [
         (Stages(features=leak_same_day), "features"),
-        (Stages(scale=leak_full_sample), "scale"),
-        (Stages(folds=leak_unpurged), "folds|scale|base_rate|mean_gain|mean_loss|deviation|probability"),
+        (Stages(walk=Steps(scale=leak_full_sample)), "scale"),
+        (Stages(walk=Steps(folds=leak_unpurged)), "folds|scale|base_rate|mean_gain|mean_loss|deviation|probability"),
         (Stages(label=leak_label_early), "label"),
     ],
     ids=["tomorrow's return", "full-sample scaler", "unpurged labels", "labels too early"],
 )
 def test_a_leak_that_is_planted_is_found(stages: Stages, named: str) -> None:
     label = LABELS[0].model_validate({"horizon": 5})
-    run = config(label, POLICY_EXAMPLES[0], refit_every=1)
+    run = config(label, POLICY_EXAMPLES[0], {}, refit_every=1)
     found = {
         moved(run, random_walk(seed, sessions=160, tickers=3, holes=True), cut=cut, future=future, stages=stages)
         for seed, cut, future in ((1, 110, "noise"), (2, 130, "mirror"))

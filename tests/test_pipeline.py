@@ -36,7 +36,7 @@ KEYS: dict[str, list[str]] = {
     ],
     "backtest": ["strategy", "benchmark", "break_even_cost_bps"],
     "significance": ["trials", "probabilistic_sharpe", "deflated_sharpe", "years_needed"],
-    "model": ["refits", "iterations_mean", "unconverged", "coefficients"],
+    "model": ["refits", "iterations_mean", "unconverged", "degenerate", "condition_number", "coefficients"],
     "verdict": ["rule", "sentence"],
 }  # fmt: skip
 

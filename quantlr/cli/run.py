@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     show_default=True,
     help="Folder of reports.",
 )
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Processes that share many tickers out; as many as there are cores unless told. Results are the same.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as one JSON object per config on stdout.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @click.option("-v", "--verbose", is_flag=True, help="Print every note.")
@@ -38,6 +44,7 @@ def command(
     settings: tuple[str, ...],
     name: str | None,
     output: Path,
+    jobs: int | None,
     as_json: bool,
     quiet: bool,
     verbose: bool,
@@ -49,7 +56,7 @@ def command(
     worst = 0
     written: dict[str, Path] = {}
     for path in configs:
-        one = partial(_run, path, settings, name, output, out, written, as_json=as_json, verbose=verbose)
+        one = partial(_run, path, settings, name, output, jobs, out, written, as_json=as_json, verbose=verbose)
         worst = max(worst, status_of(one, errors))
     sys.exit(worst)
 
@@ -59,6 +66,7 @@ def _run(
     settings: tuple[str, ...],
     name: str | None,
     output: Path,
+    jobs: int | None,
     out: Console,
     written: dict[str, Path],
     *,
@@ -68,6 +76,7 @@ def _run(
     """Run one config, write its report, and say what came of it; `written` are the reports of this call so far."""
     from quantlr.cli.terminal import progress_bar
     from quantlr.config import load_config
+    from quantlr.model.workers import available
     from quantlr.pipeline import run_config
 
     config = load_config(path, settings=settings, name=name)
@@ -76,7 +85,7 @@ def _run(
         raise OutputError(f"{path}: its report would replace that of {other}: both are named {config.run.name!r}")
     written[config.run.name] = path
     with progress_bar(out) as progress:
-        done = run_config(config, progress=progress)
+        done = run_config(config, workers=jobs or available(), progress=progress)
         progress("drawing", done=0, total=1)
         folder = done.save(output)
     _show(done, folder, out, verbose=verbose)

@@ -22,8 +22,8 @@ from quantlr.data.features import FEATURES, Feature
 from quantlr.data.labels import LABELS, Direction, Label
 from quantlr.data.universe import DataSpec
 from quantlr.errors import ConfigError, QuantlrError
-from quantlr.model.fit import LogisticRegression
 from quantlr.model.folds import WalkForwardSpec
+from quantlr.model.specs import LogisticRegression
 from quantlr.types import Part, Spec, Whole, one_of
 
 if TYPE_CHECKING:

@@ -10,31 +10,30 @@ descend share one loop:
     Nesterov's momentum on the same step, restarted where it points uphill (O'Donoghue and Candes 2015).
 ``preconditioned``
     the same update with a matrix P for alpha: the inverse curvature, in whose coordinates the valley is round and a
-    step of 1 is right. P belongs to the point where the refits start together, and is renewed where they have come
-    to if that was too far. A refit for which that is not good enough descends alone: P is renewed at every step, and
-    a step that would raise the loss is halved, or taken from the bound on the curvature, which always goes downhill
-    (Boehning and Lindsay 1988).
+    step of 1 is right. P belongs to the point where neighbouring refits start together; those for which that is too
+    far away start again from where a nearer neighbour has come to. A refit that even so does not settle descends
+    alone: P is renewed at every step, and a step that would raise the loss is halved, or taken from the bound on the
+    curvature, which always goes downhill (Boehning and Lindsay 1988).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from quantlr.model.objective import Objective
 from quantlr.types import Array, BoolArray, IntArray
 
-Step = Callable[[Array, Array], Array]
-"""From weights (p, refits) and their gradient to the weights one step downhill."""
+Step = Callable[[Array, Array, IntArray], Array]
+"""From weights (p, n), their gradient, and the numbers (n,) of their refits, to the weights one step downhill."""
 
 PASSES = 8
-"""Updates that neighbours take together by one curvature."""
+"""Updates that neighbours take together at most."""
 HOPEFUL = 0.3
-"""Share that a gradient must fall to with each update for that curvature to be worth keeping."""
-RENEWALS = 4
-"""Times that the curvature is renewed before the refits that have not settled go on alone."""
+"""Share that a gradient must fall to with each of them for the curvature to be good enough."""
 NEARLY_ALIKE = 0.1
 """How far, relatively, curvatures may differ for one inverse to be corrected into the others."""
 HALVINGS = 30
@@ -59,43 +58,47 @@ class Descent:
     iterations : (refits,) updates taken until the gradient was small enough.
     gradient : (refits,) largest component of the last gradient measured, in standardised units.
     converged : (refits,) whether that was at most the tolerance.
-    settled_at_once : whether all converged by the curvature that they set out with.
+    losses : (iterations + 1,) the objective at each point of a lone refit's descent; empty for several.
     """
 
     theta: Array
     iterations: IntArray
     gradient: Array
     converged: BoolArray
-    settled_at_once: bool = False
+    losses: Array = field(default_factory=lambda: np.empty(0))
 
 
 def descend(
-    objective: Objective, theta: Array, step: Step, *, tol: float, max_iter: int, hopeful: float = np.inf
+    objective: Objective, start: Array, step: Step, *, tol: float, max_iter: int, hopeful: float = np.inf
 ) -> Descent:
     """Step until every refit's largest standardised gradient component is at most `tol`, or `max_iter` times.
 
-    The step that follows the last gradient is taken too: it costs nothing, and goes downhill. It ends early when no
-    refit that is still open has its gradient fall below the share `hopeful` of what it was.
+    The step that follows the last gradient is taken too: it costs nothing, and goes downhill. A refit whose gradient
+    does not fall below the share `hopeful` of what it was is given up. Each refit leaves when it is done, so that
+    where it ends is its own affair and not that of its neighbours.
     """
+    theta = start.copy()
     iterations = np.zeros(objective.refits, dtype=np.int64)
-    before = np.full(objective.refits, np.inf)
-    while True:
-        gradient = objective.gradient(theta)
-        size = np.abs(objective.standardised(gradient)).max(axis=0)
-        converged = size <= tol
-        theta = step(theta, gradient)
-        iterations += ~converged
-        hopeless = size / hopeful > before
-        if (converged | hopeless).all() or iterations.max() >= max_iter:
-            return Descent(theta, iterations, size, converged)
-        before = size
+    size = np.full(objective.refits, np.inf)
+    going = np.arange(objective.refits)
+    for taken in range(1, max_iter + 1):
+        gradient = objective.gradient(theta[:, going], going)
+        theta[:, going] = step(theta[:, going], gradient, going)
+        now = np.abs(objective.standardised(gradient, going)).max(axis=0)
+        before, size[going] = size[going], now
+        iterations[going[now > tol]] = taken
+        going = going[(now > tol) & (now <= hopeful * before)]
+        if not len(going):
+            break
+    return Descent(theta, iterations, size, size <= tol)
 
 
 def fixed_step(preconditioner: Array) -> Step:
     """Return the update theta - P gradient, with one P per refit, (refits, p, p)."""
 
-    def step(theta: Array, gradient: Array) -> Array:
-        return np.asarray(theta - np.matmul(preconditioner, gradient.T[:, :, None])[:, :, 0].T)
+    def step(theta: Array, gradient: Array, refits: IntArray) -> Array:
+        P = preconditioner if len(refits) == len(preconditioner) else preconditioner[refits]
+        return np.asarray(theta - np.matmul(P, gradient.T[:, :, None])[:, :, 0].T)
 
     return step
 
@@ -103,27 +106,39 @@ def fixed_step(preconditioner: Array) -> Step:
 def momentum_step(preconditioner: Array, start: Array) -> Step:
     """Return Nesterov's update, which steps from ahead of where it stands; per refit it forgets its speed uphill."""
     plain = fixed_step(preconditioner)
-    here, pace = start, np.ones(start.shape[1])
+    here, pace = start.copy(), np.ones(start.shape[1])
 
-    def step(ahead: Array, gradient: Array) -> Array:
-        nonlocal here, pace
-        arrived = plain(ahead, gradient)
-        uphill = np.sum(gradient * (arrived - here), axis=0) > 0
-        pace = np.where(uphill, 1.0, pace)
-        quicker = 0.5 + np.sqrt(0.25 + pace**2)
-        speed = np.where(uphill, 0.0, (pace - 1.0) / quicker)
-        moved = arrived + speed * (arrived - here)
-        here, pace = arrived, quicker
+    def step(ahead: Array, gradient: Array, refits: IntArray) -> Array:
+        arrived = plain(ahead, gradient, refits)
+        uphill = np.sum(gradient * (arrived - here[:, refits]), axis=0) > 0
+        slow = np.where(uphill, 1.0, pace[refits])
+        quicker = 0.5 + np.sqrt(0.25 + slow**2)
+        speed = np.where(uphill, 0.0, (slow - 1.0) / quicker)
+        moved = arrived + speed * (arrived - here[:, refits])
+        here[:, refits], pace[refits] = arrived, quicker
         return moved
 
     return step
 
 
+def standardised_bound(objective: Objective) -> Array:
+    """Return the bound on each refit's curvature in its own standardised units, (refits, p, p)."""
+    A = objective.from_standardised()
+    return np.asarray(np.matmul(np.matmul(A.transpose(0, 2, 1), objective.bound()), A))
+
+
+def condition_number(objective: Objective) -> float:
+    """Return the ratio of largest to smallest singular value of a single refit's standardised rows.
+
+    Infinity where features repeat one another exactly (Belsley, Kuh and Welsch 1980).
+    """
+    size = np.linalg.eigvalsh(standardised_bound(replace(objective, l2=0.0))[0])
+    return float(np.sqrt(size[-1] / size[0])) if size[0] > NEGLIGIBLE * size[-1] else math.inf
+
+
 def steepest(objective: Objective) -> Array:
     """Return L of each refit, (refits,): the largest curvature its standardised loss can have."""
-    A = objective.from_standardised()
-    bound = np.matmul(np.matmul(A.transpose(0, 2, 1), objective.bound()), A)
-    return np.asarray(np.linalg.eigvalsh(bound)[:, -1])
+    return np.asarray(np.linalg.eigvalsh(standardised_bound(objective))[:, -1])
 
 
 def rate_matrix(objective: Objective, rate: Array) -> Array:
@@ -146,34 +161,29 @@ def inverse(curvature: Array) -> Array:
 def inverses(curvatures: Array) -> Array:
     """Return the inverses of neighbours' curvatures, (refits, p, p).
 
-    One is inverted, and corrected into the others by a step of Newton's iteration for the inverse, 2P - P H P
+    The first is inverted, and corrected into the others by a step of Newton's iteration for the inverse, 2P - P H P
     (Schulz 1933), which squares a small relative difference; where they differ too much, each is inverted.
     """
-    middle = len(curvatures) // 2
-    P = inverse(curvatures[middle])
-    difference = np.matmul(P, curvatures - curvatures[middle])
-    if np.abs(difference).sum(axis=2).max() < NEARLY_ALIKE:
-        return np.asarray(P - np.matmul(difference, P))
-    return inverse(curvatures)
+    refits, p, _ = curvatures.shape
+    P = inverse(curvatures[0])
+    difference = (P @ (curvatures - curvatures[0]).transpose(1, 0, 2).reshape(p, -1)).reshape(p, refits, p)
+    found = P - (difference.reshape(-1, p) @ P).reshape(p, refits, p).transpose(1, 0, 2)
+    far = np.abs(difference).sum(axis=2).max(axis=0) >= NEARLY_ALIKE
+    if far.any():
+        found[far] = inverse(curvatures[far])
+    return np.asarray(found)
 
 
 def descend_together(objective: Objective, start: Array, *, tol: float, max_iter: int) -> Descent:
-    """Descend by the inverse curvature at `start` (p,), where all refits begin; some may end unconverged.
+    """Descend by the inverse curvature at `start` (p,), where all refits begin.
 
-    Where that is too far from where a refit is going, each one's curvature is renewed at the place it has come to.
+    Where that is too far from where a refit is going, it ends unconverged and may try again from nearer by.
     """
     gradient, curvature = objective.at(start)
     step = fixed_step(inverses(curvature))
-    first = step(np.repeat(start[:, None], objective.refits, axis=1), gradient)
+    first = step(np.repeat(start[:, None], objective.refits, axis=1), gradient, np.arange(objective.refits))
     result = descend(objective, first, step, tol=tol, max_iter=min(max_iter, PASSES), hopeful=HOPEFUL)
-    iterations, settled_at_once = result.iterations + 1, bool(result.converged.all())
-    for _ in range(RENEWALS):
-        if result.converged.all() or iterations.max() + PASSES > max_iter:
-            break
-        step = fixed_step(inverse(objective.curvatures(result.theta)))
-        result = descend(objective, result.theta, step, tol=tol, max_iter=PASSES, hopeful=HOPEFUL)
-        iterations = iterations + result.iterations
-    return Descent(result.theta, iterations, result.gradient, result.converged, settled_at_once)
+    return replace(result, iterations=result.iterations + 1)
 
 
 def descend_alone(objective: Objective, starts: list[Array], *, tol: float, max_iter: int) -> Descent:
@@ -183,15 +193,16 @@ def descend_alone(objective: Objective, starts: list[Array], *, tol: float, max_
     that does.
     """
     loss, at = min((objective.loss(start), at) for at, start in enumerate(starts))
-    theta = starts[at]
+    theta, losses = starts[at], [loss]
     safe = inverse(objective.bound()[0])
     for iterations in range(max_iter + 1):
         gradient, curvature = objective.at(theta)
         size = np.abs(objective.standardised(gradient)).max(axis=0)
         theta, loss = _downhill(objective, theta, loss, inverse(curvature[0]) @ gradient[:, 0], safe @ gradient[:, 0])
+        losses.append(loss)
         if size[0] <= tol or iterations == max_iter:
             break
-    return Descent(theta[:, None], np.array([iterations]), size, size <= tol)
+    return Descent(theta[:, None], np.array([iterations]), size, size <= tol, np.array(losses))
 
 
 def _downhill(objective: Objective, theta: Array, loss: float, step: Array, safe_step: Array) -> tuple[Array, float]:
@@ -215,13 +226,13 @@ def unbounded(objective: Objective, theta: Array) -> str | None:
     """
     if objective.l2 > 0:
         return None
-    if float(np.min((2 * objective.y - 1) * (objective.X @ theta))) >= 0:
+    if objective.margin(theta) >= 0:
         return "a plane through the features separates its ups from its downs"
     size, directions = np.linalg.eigh(objective.bound()[0])
     seen = size > NEGLIGIBLE * size[-1]
     whitened = directions[:, seen] / np.sqrt(size[seen])
     gradient, curvature = objective.at(theta)
     next_step = whitened @ np.linalg.pinv(whitened.T @ curvature[0] @ whitened, rcond=0) @ whitened.T @ gradient[:, 0]
-    if float(np.abs(objective.X @ next_step).max()) > RESTLESS:
+    if objective.reach(next_step) > RESTLESS:
         return "along some direction the features separate its classes, and weights grow without bound"
     return None

@@ -1,18 +1,18 @@
-"""All refits of one ticker: chunks of neighbours that descend together, and what can't be fitted refused."""
+"""All refits of a walk-forward: chunks of neighbours that descend together, and what can't be fitted told."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field, ValidationInfo, field_validator
 
 from quantlr.errors import DegenerateFold, LearningRateTooLarge
 from quantlr.model.descent import (
     Descent,
+    Step,
+    condition_number,
     descend,
     descend_alone,
     descend_together,
@@ -23,16 +23,25 @@ from quantlr.model.descent import (
     unbounded,
 )
 from quantlr.model.logistic import log_odds
-from quantlr.model.objective import Objective, Scaling
+from quantlr.model.objective import Each, Objective
 from quantlr.model.scaling import overlapping
-from quantlr.types import Array, BoolArray, Folds, IntArray, Number, Part, Whole
+from quantlr.model.specs import LogisticRegression
+from quantlr.model.training import Material, Training
+from quantlr.types import Array, BoolArray, IntArray
 
-CHUNK = 32
-"""Refits that descend at once: enough to make one product of many, few enough to stay in cache."""
+PAIRS = 2**18
+"""Pairs of a row and a refit that descend at once: enough to make one product of many, few enough for the cache."""
+FEWEST, MOST = 8, 64
+"""Refits of a chunk, whatever their rows."""
+SHARE = 0.65
+"""Rows that refits of a chunk have in common, at least, as a share of the first one's."""
 STEEP = 4.0
 """Log odds of a training row from which it is asked whether weights grow without bound."""
 TIGHT = 1e-6
 """Tolerance at which a descent can't pass for converged while its weights still grow."""
+
+STEPS_ALONE = 1000
+"""Updates in which a refit whose best weights may be infinite is followed."""
 
 Describe = Callable[[int], str]
 """From the number of a refit to words for a message."""
@@ -40,216 +49,223 @@ Advance = Callable[[int], None]
 """Hears how many refits have just ended."""
 
 
-class LogisticRegression(Part):
-    """The classifier: its descent, its penalty, and when to stop."""
-
-    kind: Literal["logistic_regression"] = "logistic_regression"
-    descent: Literal["plain", "accelerated", "preconditioned"] = Field(
-        "preconditioned", description="The way downhill; all three reach the same weights."
-    )
-    learning_rate: Literal["auto"] | Annotated[Number, Field(gt=0)] = Field(
-        "auto",
-        description="Step size of the plain and the accelerated descent; auto derives 1/L from the data.",
-    )
-
-    @field_validator("learning_rate")
-    @classmethod
-    def _of_use(cls, learning_rate: str | float, info: ValidationInfo) -> str | float:
-        if learning_rate != "auto" and info.data.get("descent") == "preconditioned":
-            raise ValueError("is for the plain and the accelerated descent; write auto, or set model.descent to plain")
-        return learning_rate
-
-    l2: Annotated[Number, Field(ge=0)] = Field(
-        0.0, description="Penalty on the standardised weights, l2/2 times the sum of their squares."
-    )
-    tol: Annotated[Number, Field(gt=0, le=0.1)] = Field(
-        1e-8, description="Largest component of the mean loss's gradient at which the descent stops."
-    )
-    max_iter: Annotated[Whole, Field(ge=1)] = Field(1000, description="Updates after which it stops all the same.")
-    scope: Literal["per_ticker"] = Field("per_ticker", description="One model for each ticker.")
-
-
 @dataclass(frozen=True, slots=True)
 class Fits:
-    """What all refits of one ticker learnt; see `Refits` for the fields."""
+    """What all refits learnt; see `Refits` for the fields."""
 
     coefficients: Array
     iterations: IntArray
     gradient: Array
     converged: BoolArray
+    degenerate: BoolArray
+    condition: float
 
 
-def _ignore(refits: int) -> None:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class _Problem:
-    """What is to be fitted: rows and labels of one ticker, its folds, and how."""
-
-    X: Array
-    y: Array
-    folds: Folds
-    scaling: Scaling
-    model: LogisticRegression
-    describe: Describe
-
-    def objective(self, refits: slice) -> Objective:
-        return Objective.of(self.X, self.y, self.folds, self.scaling, refits=refits, l2=self.model.l2)
-
-    def alone(self, refit: int) -> Objective:
-        return self.objective(slice(refit, refit + 1))
-
-    def base_rate(self) -> Array:
-        """Return the share of ups among each refit's training rows; both classes are there."""
-        counts = np.concatenate([[0.0], np.cumsum(self.y)])
-        rows = self.folds.train_stop - self.folds.train_start
-        share = (counts[self.folds.train_stop] - counts[self.folds.train_start]) / rows
-        one_class = np.flatnonzero((share == 0) | (share == 1))
-        if len(one_class):
-            at = int(one_class[0])
-            raise DegenerateFold(
-                f"{self.describe(at)}: all {rows[at]} training rows are {'ups' if share[at] == 1 else 'downs'}; needed "
-                "both; lengthen walk_forward.train, or see whether the closes ever change",
-                key="walk_forward.train",
-            )
-        return np.asarray(share)
-
-    def starts(self, objective: Objective, weights: Array) -> list[Array]:
-        """Return where a lone refit may begin: at raw weights, or at its own base rate."""
-        flat = np.zeros(objective.X.shape[1])
-        flat[0] = log_odds(np.asarray(objective.y.mean()))
-        return [objective.from_raw(weights), flat]
-
-    def refuse_unbounded(self, refit: int, weights: Array) -> None:
-        """Refuse a refit whose best weights, sought from the raw ones given, would be infinite."""
-        objective = self.alone(refit)
-        tol = min(self.model.tol, TIGHT)
-        best = descend_alone(objective, self.starts(objective, weights), tol=tol, max_iter=1000)
-        why = unbounded(objective, best.theta[:, 0]) if best.converged[0] else None
-        if why:
-            raise DegenerateFold(
-                f"{self.describe(refit)}: {why}, so that no best fit exists; set model.l2 above 0 (0.01, say), train "
-                "on more rows, or use fewer features",
-                key="model.l2",
-            )
+def ignore(refits: int) -> None:
+    """Hear that refits have ended, and do nothing."""
 
 
 def fit_folds(
-    X: Array,
-    y: Array,
-    folds: Folds,
-    scaling: Scaling,
+    training: Training,
     model: LogisticRegression,
     *,
     describe: Describe = str,
-    advance: Advance = _ignore,
+    advance: Advance = ignore,
+    each: Each = map,
 ) -> Fits:
     """Return the weights of every refit, descending chunk by chunk, each chunk from where the last one ended.
 
+    What a refit learns comes from its own training rows and from where an earlier refit has come to: nothing that
+    later rows say can reach it.
+
     Parameters
     ----------
-    X, y : (rows, k) and (rows,) features in their own units, and labels 0 or 1, of one ticker.
-    folds : which rows train which refit.
-    scaling : mean and deviation of each refit's training rows.
+    training : rows, labels, and which of them train which refit.
     model : how to descend.
     describe : names a refit for a message.
     advance : hears how many refits have just ended.
+    each : how sums over tickers that train together are taken; `map`, or one that shares the work out in order.
 
     Raises
     ------
-    DegenerateFold : training rows of one class, or classes that a plane separates.
+    DegenerateFold : training rows of one class, or classes that a plane separates, unless `model.degenerate` allows.
     LearningRateTooLarge : `model.learning_rate` would not go downhill.
     """
-    problem = _Problem(X, y, folds, scaling, model, describe)
-    weights = np.zeros(1 + X.shape[1])
-    weights[0] = log_odds(problem.base_rate()[:1])[0]
-    parts, coefficients = [], []
-    for refits in _chunks(folds, scaling):
-        part, found = _descended(problem, refits, weights)
-        parts.append(part)
-        coefficients.append(found)
-        weights = found[-1]
-        advance(len(found))
-    return Fits(
-        coefficients=np.concatenate(coefficients),
-        iterations=np.concatenate([part.iterations for part in parts]),
-        gradient=np.concatenate([part.gradient for part in parts]),
-        converged=np.concatenate([part.converged for part in parts]),
-    )
+    return _Walk(training, model, describe, each).fits(advance)
 
 
-def _chunks(folds: Folds, scaling: Scaling) -> list[slice]:
-    """Return the refits that descend together; the first goes alone, since it starts from nothing.
+class _Walk:
+    """A walk from refit to refit, and what it has found so far."""
 
-    Within a chunk the same features are constant, so that all columns have the same weights to find.
-    """
-    chunks = [slice(0, 1)]
-    for run in overlapping(folds, at_most=CHUNK):
-        active = scaling.deviation[run] > 0
-        breaks = np.flatnonzero((active[1:] != active[:-1]).any(axis=1)) + 1 + run.start
-        edges = [max(run.start, 1), *breaks[breaks > 1].tolist(), run.stop]
-        chunks += [slice(first, last) for first, last in pairwise(edges) if first < last]
-    return chunks
+    def __init__(self, training: Training, model: LogisticRegression, describe: Describe, each: Each) -> None:
+        self.training, self.model, self.describe = training, model, describe
+        self.material = Material(training, model, each=each)
+        rows, ups = training.counts()
+        refits = len(rows)
+        self.rows, self.ups = rows, ups
+        self.one_class = rows < 2 if training.smoothed else (ups == 0) | (ups == rows)
+        self.fallback = _base_rate_log_odds(rows, ups)
+        self.coefficients = np.zeros((refits, 1 + training.X.shape[1]))
+        self.iterations = np.zeros(refits, dtype=np.int64)
+        self.gradient = np.zeros(refits)
+        self.converged = np.ones(refits, dtype=np.bool_)
+        self.degenerate = np.zeros(refits, dtype=np.bool_)
+        self.stride = MOST
+        self.weights: Array | None = None
 
+    def fits(self, advance: Advance) -> Fits:
+        for run in self._runs():
+            at = run.start
+            while at < run.stop:
+                ended = self._next(slice(at, run.stop))
+                advance(ended - at)
+                at = ended
+        last = self.material.objective(slice(len(self.rows) - 1, len(self.rows)))
+        return Fits(
+            self.coefficients,
+            self.iterations,
+            self.gradient,
+            self.converged,
+            self.degenerate,
+            condition_number(last),
+        )
 
-def _descended(problem: _Problem, refits: slice, weights: Array) -> tuple[Descent, Array]:
-    """Return the descent of neighbouring refits from common raw weights, and the raw weights it found for each."""
-    objective, model = problem.objective(refits), problem.model
-    start = objective.from_raw(weights)
-    if model.descent != "preconditioned":
-        part = _by_rate(problem, objective, start, first=refits.start)
-    elif refits.start == 0:
-        part = descend_alone(objective, [start], tol=model.tol, max_iter=model.max_iter)
-    else:
-        part = descend_together(objective, start, tol=model.tol, max_iter=model.max_iter)
-    found = objective.to_raw(part.theta)
-    if part.settled_at_once and model.tol <= TIGHT:
+    def _runs(self) -> Iterator[slice]:
+        """Yield runs of refits that share most of their rows, the features that are constant, and both classes."""
+        span = np.inf if self.model.half_life is None else self.model.half_life * len(self.training.folds)
+        kind = np.column_stack([self.training.scaling.deviation > 0, self.one_class])
+        for run in overlapping(self.training.folds, at_most=MOST, share=SHARE, rows=span):
+            breaks = np.flatnonzero((kind[run][1:] != kind[run][:-1]).any(axis=1)) + 1 + run.start
+            for first, last in pairwise([run.start, *breaks.tolist(), run.stop]):
+                yield slice(first, last)
+
+    def _next(self, refits: slice) -> int:
+        """Fit the first of some neighbouring refits, as many as come out well together; return where they end."""
+        first = refits.start
+        if self.one_class[first]:
+            for at in range(first, refits.stop):
+                self._give_up(at, self._one_class(at))
+            return int(refits.stop)
+        most = min(max(PAIRS // int(self.rows[first]), FEWEST), MOST)
+        if self.model.descent != "preconditioned":
+            chunk = slice(first, min(first + most, refits.stop))
+            return self._by_rate(self.material.objective(chunk), chunk)
+        at_once = 1 if self.weights is None else min(self.stride, most)
+        chunk = slice(first, min(first + at_once, refits.stop))
+        return self._together(self.material.objective(chunk), chunk)
+
+    def _together(self, objective: Objective, chunk: slice) -> int:
+        """Let neighbours descend together, and keep those before the first that did not settle."""
+        start = self._starts(objective)[0]
+        found = descend_together(objective, start, tol=self.model.tol, max_iter=self.model.max_iter)
+        settled = len(found.converged) if found.converged.all() else int(found.converged.argmin())
+        self.stride = min(2 * self.stride, MOST) if settled == len(found.converged) else max(settled, 1)
+        self._keep(slice(chunk.start, chunk.start + settled), found, objective)
+        if self.model.tol > TIGHT:
+            self._look_for_unbounded(objective, chunk.start, settled)
         # A curvature that never had to be renewed has not been lost: weights that grow without bound lose it.
-        return part, found
-    suspect = objective.separated(part.theta) | (np.abs(objective.X @ part.theta).max(axis=0) > STEEP)
-    if model.descent == "preconditioned":
-        part = _stragglers(problem, refits.start, weights, part, found)
-    for at in np.flatnonzero(suspect).tolist():
-        problem.refuse_unbounded(refits.start + at, found[at])
-    return part, found
+        return int(chunk.start) + settled if settled else self._alone(chunk.start, spent=int(found.iterations[0]))
+
+    def _alone(self, refit: int, *, spent: int = 0) -> int:
+        """Let one refit descend from the best of the last weights and its own base rate."""
+        objective = self.material.objective(slice(refit, refit + 1))
+        budget = max(self.model.max_iter - spent, 0)
+        found = descend_alone(objective, self._starts(objective), tol=self.model.tol, max_iter=budget)
+        self._keep(slice(refit, refit + 1), replace(found, iterations=found.iterations + spent), objective)
+        self._look_for_unbounded(objective, refit, 1)
+        return refit + 1
+
+    def _by_rate(self, objective: Objective, chunk: slice) -> int:
+        """Descend by one number per refit, 1/L or the user's."""
+        start = self._starts(objective)[0]
+        columns = np.repeat(start[:, None], objective.refits, axis=1)
+        step = step_by_rate(objective, self.model, columns, lambda at: self.describe(chunk.start + at))
+        found = descend(objective, columns, step, tol=self.model.tol, max_iter=self.model.max_iter)
+        self._keep(chunk, found, objective)
+        self._look_for_unbounded(objective, chunk.start, objective.refits)
+        return int(chunk.stop)
+
+    def _starts(self, objective: Objective) -> list[Array]:
+        """Return where a refit may begin: at the last weights, and at its own base rate."""
+        flat = np.zeros(objective.p)
+        flat[0] = log_odds(objective.labels.said[0, :1])[0]
+        return [flat] if self.weights is None else [objective.units.from_raw(self.weights), flat]
+
+    def _keep(self, refits: slice, found: Descent, objective: Objective) -> None:
+        count = refits.stop - refits.start
+        if count:
+            self.coefficients[refits] = objective.units.to_raw(found.theta[:, :count])
+            self.iterations[refits] = found.iterations[:count]
+            self.gradient[refits] = found.gradient[:count]
+            self.converged[refits] = found.converged[:count]
+            self.weights = self.coefficients[refits.stop - 1]
+
+    def _look_for_unbounded(self, objective: Objective, first: int, count: int) -> None:
+        """Give up those refits whose best weights would be infinite; `objective` starts with refit `first`."""
+        if self.model.l2 > 0 or self.training.smoothed:
+            return
+        for at in range(count):
+            one = objective.alone(at) if objective.refits > 1 else objective
+            theta = one.units.from_raw(self.coefficients[first + at])
+            if one.margin(theta) < 0 and one.reach(theta) <= STEEP:
+                continue
+            best = descend_alone(
+                one, [theta, self._starts(one)[-1]], tol=min(self.model.tol, TIGHT), max_iter=STEPS_ALONE
+            )
+            why = unbounded(one, best.theta[:, 0]) if best.converged[0] else None
+            if why:
+                self._give_up(
+                    first + at,
+                    f"{why}, so that no best fit exists; set model.l2 above 0 (0.01, say), train "
+                    "on more rows, or use fewer features",
+                    key="model.l2",
+                )
+
+    def _one_class(self, refit: int) -> str:
+        rows = self.rows[refit]
+        if rows < 2:
+            return "fewer than 2 training rows have a label; lengthen walk_forward.train or don't drop ties"
+        return (
+            f"all {rows} training rows are {'ups' if self.ups[refit] else 'downs'}; needed both; lengthen "
+            "walk_forward.train, or see whether the closes ever change"
+        )
+
+    def _give_up(self, refit: int, why: str, *, key: str = "walk_forward.train") -> None:
+        if self.model.degenerate == "error":
+            raise DegenerateFold(f"{self.describe(refit)}: {why}; or set model.degenerate to base_rate", key=key)
+        self.coefficients[refit] = 0.0
+        self.coefficients[refit, 0] = self.fallback[refit]
+        self.iterations[refit], self.gradient[refit], self.converged[refit] = 0, 0.0, True
+        self.degenerate[refit] = True
+        self.weights = None
 
 
-def _stragglers(problem: _Problem, first: int, weights: Array, part: Descent, found: Array) -> Descent:
-    """Let the refits that did not settle among their neighbours go on alone, in the units of their own rows."""
-    iterations, gradient, converged = part.iterations.copy(), part.gradient.copy(), part.converged.copy()
-    for at in np.flatnonzero(~converged).tolist():
-        budget = problem.model.max_iter - int(iterations[at])
-        if budget < 1:
-            continue
-        objective = problem.alone(first + at)
-        single = descend_alone(objective, problem.starts(objective, weights), tol=problem.model.tol, max_iter=budget)
-        found[at] = objective.to_raw(single.theta)[0]
-        iterations[at] += single.iterations[0]
-        gradient[at], converged[at] = single.gradient[0], single.converged[0]
-    return replace(part, iterations=iterations, gradient=gradient, converged=converged)
+def _base_rate_log_odds(rows: IntArray, ups: IntArray) -> Array:
+    """Return the log odds of each refit's share of ups; of one class, Laplace's (ups + 1) / (rows + 2) instead."""
+    both = (ups > 0) & (ups < rows)
+    share = np.where(both, ups / np.maximum(rows, 1), (ups + 1.0) / (rows + 2.0))
+    return log_odds(share)
 
 
-def _by_rate(problem: _Problem, objective: Objective, start: Array, *, first: int) -> Descent:
-    """Descend by one number per refit, 1/L or the user's; `first` is the number of the first refit."""
-    model = problem.model
+def step_by_rate(objective: Objective, model: LogisticRegression, start: Array, describe: Describe) -> Step:
+    """Return the plain or the accelerated step of each refit from `start` (p, refits).
+
+    Raises
+    ------
+    LearningRateTooLarge : the model names a rate that would not go downhill for one of the refits.
+    """
     limit = steepest(objective)
     rate = 1.0 / limit
     if model.learning_rate != "auto":
-        largest = rate if model.descent == "accelerated" else 2.0 * rate
-        too_large = np.flatnonzero(
-            model.learning_rate > largest if model.descent == "accelerated" else model.learning_rate >= largest
-        )
-        if len(too_large):
-            at = int(too_large[0])
-            sign, name = ("<=", "1/L") if model.descent == "accelerated" else ("<", "2/L")
+        largest, sign, name = (rate, "<=", "1/L") if model.descent == "accelerated" else (2.0 * rate, "<", "2/L")
+        too_large = model.learning_rate > largest if sign == "<=" else model.learning_rate >= largest
+        if too_large.any():
+            at = int(too_large.argmax())
             raise LearningRateTooLarge(
-                f"{problem.describe(first + at)}: {model.learning_rate:g} would not go downhill; the "
-                f"{model.descent} descent needs a rate {sign} {name} = {largest[at]:.4g} here; lower it or write auto",
+                f"{describe(at)}: {model.learning_rate:g} would not go downhill; the {model.descent} descent needs a "
+                f"rate {sign} {name} = {largest[at]:.4g} here; lower it or write auto",
                 key="model.learning_rate",
             )
         rate = np.full_like(rate, model.learning_rate)
-    columns = np.repeat(start[:, None], objective.refits, axis=1)
     P = rate_matrix(objective, rate)
-    step = momentum_step(P, columns) if model.descent == "accelerated" else fixed_step(P)
-    return descend(objective, columns, step, tol=model.tol, max_iter=model.max_iter)
+    return momentum_step(P, start) if model.descent == "accelerated" else fixed_step(P)

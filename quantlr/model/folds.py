@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from quantlr.errors import NotEnoughHistory
-from quantlr.types import Folds, Spec, Whole, first_forecast, last_trainable
+from quantlr.types import NEVER, Dataset, Folds, Spec, Whole, first_forecast, known_in_time, last_trainable
 
 
 class WalkForwardSpec(Spec):
@@ -51,3 +51,33 @@ def make_folds(rows: int, spec: WalkForwardSpec, *, horizon: int) -> Folds:
     train_stop = last_trainable(0, horizon=horizon, embargo=spec.embargo) + test_start + 1
     train_start = train_stop - spec.train if spec.window == "rolling" else np.zeros_like(train_stop)
     return Folds(train_start, train_stop, test_start, test_stop)
+
+
+def pooled_folds(dataset: Dataset, spec: WalkForwardSpec) -> list[Folds]:
+    """Return the folds of one model for all tickers: for each ticker, its rows in every refit.
+
+    Sessions of the calendar of all tickers are counted instead of a ticker's own rows. A row trains a model that
+    forecasts at a session if its own label is known by then, however long its ticker did not trade.
+
+    Raises
+    ------
+    NotEnoughHistory : no session is left to forecast.
+    """
+    calendar = np.unique(dataset.session)
+    steps = make_folds(len(calendar), spec, horizon=dataset.horizon)
+    in_time = known_in_time(0, embargo=spec.embargo) + steps.test_start
+    found = []
+    for ticker in range(len(dataset.tickers)):
+        rows = dataset.rows(ticker)
+        session = np.searchsorted(calendar, dataset.session[rows])
+        known = np.where(dataset.known_at[rows] == NEVER, NEVER, np.searchsorted(calendar, dataset.known_at[rows]))
+        stop = np.searchsorted(known, in_time, side="right")
+        found.append(
+            Folds(
+                train_start=rows.start + np.minimum(np.searchsorted(session, steps.train_start), stop),
+                train_stop=rows.start + stop,
+                test_start=rows.start + np.searchsorted(session, steps.test_start),
+                test_stop=rows.start + np.searchsorted(session, steps.test_stop),
+            )
+        )
+    return found

@@ -3,243 +3,241 @@
 Neighbouring refits train on nearly the same rows. One matrix holds the union of them; column j of Theta belongs to
 refit j, and one product with the matrix gives the log odds of all rows under all refits. Rows that refit j doesn't
 train on are cleared from its column: only those at the edges, since the core is common to all.
+
+A row counts by its weight, and by the weight of its class, which may differ from refit to refit. What is summed is
+therefore kept apart by class where classes have weights, and each refit takes its own share of either sum.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 
 from quantlr.model.logistic import log_loss, sigmoid, sigmoid_slope
-from quantlr.types import Array, BoolArray, Folds, IntArray
+from quantlr.model.rows import Rows, Scaling, Units
+from quantlr.types import Array, IntArray
+
+Make = Callable[[], Rows]
+"""Gives one ticker's rows."""
+Each = Callable[[Callable[[Make], Any], Sequence[Make]], Iterable[Any]]
+"""How a sum is taken ticker by ticker: `map`, or what shares the work out and keeps the order."""
+ClassWeight = Literal["balanced"] | tuple[float, float] | None
+"""Weights of the classes: such that both weigh the same, or those of downs and ups, or one each."""
 
 
 @dataclass(frozen=True, slots=True)
-class Scaling:
-    """What standardises each refit's features: the mean and deviation of its own training rows.
+class Labels:
+    """What each refit's labels come to.
 
     Attributes
     ----------
-    mean : (refits, k).
-    deviation : (refits, k) with ddof 0; exactly 0 where a feature is constant over the training rows.
+    totals : (2, refits) summed weight of its downs and of its ups.
+    share : (classes, refits) what one unit of weight counts in the mean, by class or in all.
+    target : (2, refits) what stands for a down and for an up; 0 and 1 unless smoothed.
+    mean : (p, refits) weighted mean of the rows.
+    said : (p, refits) weighted mean of the rows times their targets.
     """
 
+    totals: Array
+    share: Array
+    target: Array
     mean: Array
-    deviation: Array
+    said: Array
 
-
-@dataclass(frozen=True, slots=True)
-class Windows:
-    """The training rows of several refits, counted from the first row of their union.
-
-    Attributes
-    ----------
-    start, stop : (refits,) first row of each, and the row after its last; both ascending.
-    """
-
-    start: IntArray
-    stop: IntArray
-
-    @property
-    def core(self) -> slice:
-        """The rows that every refit trains on; empty where there are none."""
-        first = int(self.start.max())
-        return slice(first, max(first, int(self.stop.min())))
-
-    @property
-    def rows(self) -> IntArray:
-        """(refits,) number of training rows."""
-        return self.stop - self.start
-
-    def sums(self, core: Array, before: Array, after: Array) -> Array:
-        """Return the sum over each refit's rows, (refits, ...).
+    @classmethod
+    def of(cls, sums: Array, ups: Array, class_weight: ClassWeight, *, smoothed: bool) -> Labels:
+        """Return the labels of several refits.
 
         Parameters
         ----------
-        core : (...) sum over the core's rows.
-        before, after : (rows, ...) values of the rows before and after the core.
+        sums, ups : (refits, p) sums of the weighted rows, and of those that went up; the first column is a count.
+        class_weight : of downs and ups.
+        smoothed : whether targets are Platt's, 1 / (downs + 2) and (ups + 1) / (ups + 2), instead of 0 and 1.
         """
-        head = np.zeros((len(before) + 1, *core.shape))
-        np.cumsum(before[::-1], axis=0, out=head[1:])
-        tail = np.zeros((len(after) + 1, *core.shape))
-        np.cumsum(after, axis=0, out=tail[1:])
-        return np.asarray(core + head[self.core.start - self.start] + tail[self.stop - self.core.stop])
-
-    def outside(self, rows: slice) -> BoolArray:
-        """Return which of `rows` each refit does not train on, (rows, refits)."""
-        row = np.arange(rows.start, rows.stop)[:, None]
-        return np.asarray((row < self.start) | (row >= self.stop))
+        by_class = np.stack([sums - ups, ups])
+        totals = by_class[:, :, 0]
+        all_of = totals.sum(axis=0)
+        factor = np.ones_like(totals)
+        if class_weight == "balanced":
+            with np.errstate(divide="ignore", invalid="ignore"):
+                factor = np.where(totals > 0, all_of / (2.0 * totals), 1.0)
+        elif class_weight is not None:
+            factor = np.repeat(np.asarray(class_weight)[:, None], totals.shape[1], axis=1)
+        share = factor / (factor * totals).sum(axis=0)
+        target = np.repeat([[0.0], [1.0]], totals.shape[1], axis=1)
+        if smoothed:
+            target = np.stack([1.0 / (totals[0] + 2.0), (totals[1] + 1.0) / (totals[1] + 2.0)])
+        mean = np.einsum("cj,cjp->pj", share, by_class)
+        said = np.einsum("cj,cjp->pj", share * target, by_class)
+        return cls(totals, share if class_weight is not None else share[:1], target, mean, said)
 
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """Mean log loss + l2/2 * sum of squared standardised weights, for several refits; the intercept is free.
-
-    Weights count in the units of the first refit's standardised features ("local" units), so that the numbers are of
-    one size whatever the features' units are.
+    """Mean weighted log loss + l2/2 * sum of squared standardised weights, for several refits; the intercept is free.
 
     Attributes
     ----------
-    X : (rows, p) the union of the training rows in local units, the first column ones.
-    y : (rows,) labels.
-    windows : the rows of each refit; their core is not empty unless there is one refit only.
+    parts : the tickers' rows, in local units; gone through again at every look.
+    labels : what each refit's labels come to.
+    units : the local units.
     mean, deviation : (refits, k) what standardises each refit's features, in local units.
     l2 : penalty.
-    center, scale : (k,) of the local units: x_local = (x - center) / scale.
-    active : (k_all,) the features that are not constant; k counts these.
-    label_pull : (p, refits) mean of (1 - 2y) x over each refit's rows.
+    each : how the sums over `parts` are taken.
     """
 
-    X: Array
-    y: Array
-    windows: Windows
+    parts: Sequence[Make]
+    labels: Labels
+    units: Units
     mean: Array
     deviation: Array
     l2: float
-    center: Array
-    scale: Array
-    active: BoolArray
-    label_pull: Array
+    each: Each = map
 
     @classmethod
-    def of(cls, X: Array, y: Array, folds: Folds, scaling: Scaling, *, refits: slice, l2: float) -> Objective:
-        """Return the objective of neighbouring refits that share their constant features.
+    def of(
+        cls,
+        parts: Sequence[Make],
+        units: Units,
+        scaling: Scaling,
+        *,
+        l2: float,
+        class_weight: ClassWeight = None,
+        smoothed: bool = False,
+        each: Each = map,
+    ) -> Objective:
+        """Return the objective of the refits that `parts` train and `scaling` standardises."""
 
-        Parameters
-        ----------
-        X, y : (rows, k) and (rows,) features in their own units and labels of all rows.
-        folds, scaling : of all refits.
-        refits : which of them.
-        """
-        start, stop = folds.train_start[refits], folds.train_stop[refits]
-        first, last = int(start[0]), int(stop[-1])
-        windows = Windows(start - first, stop - first)
-        active = np.asarray(scaling.deviation[refits.start] > 0)
-        center, scale = scaling.mean[refits.start, active], scaling.deviation[refits.start, active]
-        local = np.empty((last - first, 1 + len(center)))
-        local[:, 0] = 1.0
-        np.subtract(X[first:last][:, active] if not active.all() else X[first:last], center, out=local[:, 1:])
-        local[:, 1:] /= scale
-        labels = y[first:last]
-        core, signs = windows.core, 1.0 - 2.0 * labels
-        pull = windows.sums(
-            local[core].T @ signs[core],
-            local[: core.start] * signs[: core.start, None],
-            local[core.stop :] * signs[core.stop :, None],
-        )
+        def sums(rows: Rows) -> Array:
+            by_class = rows.sums_of(np.stack([np.ones(len(rows.y)), rows.y]))
+            return np.asarray(by_class.sum(axis=2))
+
+        found = _total(each(lambda make: sums(make()), parts))
+        everything, ups = found[:, 0], found[:, 1]
         return cls(
-            X=local,
-            y=labels,
-            windows=windows,
-            mean=(scaling.mean[refits][:, active] - center) / scale,
-            deviation=scaling.deviation[refits][:, active] / scale,
+            parts=parts,
+            labels=Labels.of(everything, ups, class_weight, smoothed=smoothed),
+            units=units,
+            mean=(scaling.mean[:, units.active] - units.center) / units.scale,
+            deviation=scaling.deviation[:, units.active] / units.scale,
             l2=l2,
-            center=center,
-            scale=scale,
-            active=active,
-            label_pull=np.ascontiguousarray((pull / windows.rows[:, None]).T),
+            each=each,
         )
 
     @property
     def refits(self) -> int:
         """Number of refits."""
-        return len(self.windows.start)
+        return int(self.mean.shape[0])
 
-    def gradient(self, theta: Array) -> Array:
-        """Return the gradient of each refit at its own column of `theta`, both (p, refits).
+    @property
+    def p(self) -> int:
+        """Number of weights, the intercept among them."""
+        return 1 + int(self.mean.shape[1])
 
-        g - y is (tanh(z/2) + 1 - 2y) / 2: the labels' part does not depend on theta, and is there already.
+    def gradient(self, theta: Array, columns: IntArray | None = None) -> Array:
+        """Return the gradient of some refits, all unless `columns` says which, at their columns `theta` (p, columns).
+
+        g - y is (tanh(z/2) + 1 - 2y) / 2: all but the tanh does not depend on theta, and is there already.
         """
-        residual = self.X @ (0.5 * theta)
-        np.tanh(residual, out=residual)
-        core = self.windows.core
-        residual[: core.start][self.windows.outside(slice(0, core.start))] = 0.0
-        residual[core.stop :][self.windows.outside(slice(core.stop, len(residual)))] = 0.0
-        return 0.5 * (self.X.T @ residual / self.windows.rows + self.label_pull) + self._penalty_slope(theta)
+        at = np.arange(self.refits) if columns is None else columns
+        half = 0.5 * theta
+        sums = _total(self._over(lambda rows: rows.tanh_sums(half, at)))
+        by_class = sums.reshape(-1, self.p, len(at)) * self.labels.share[:, None, at]
+        fixed = self.labels.mean[:, at] - 2.0 * self.labels.said[:, at]
+        return np.asarray(0.5 * (by_class.sum(axis=0) + fixed)) + self._penalty_slope(theta, at)
 
     def at(self, theta: Array) -> tuple[Array, Array]:
         """Return gradients (p, refits) and curvatures (refits, p, p) of all refits at one common point (p,)."""
-        g = sigmoid(self.X @ theta)
-        core = self.windows.core
-        residual = g - self.y
-        head, tail = slice(0, core.start), slice(core.stop, len(residual))
-        gradient = self.windows.sums(
-            self.X[core].T @ residual[core],
-            self.X[head] * residual[head, None],
-            self.X[tail] * residual[tail, None],
-        )
-        slopes = self._second_moments(sigmoid_slope(g))
-        columns = np.repeat(theta[:, None], self.refits, axis=1)
-        return (gradient / self.windows.rows[:, None]).T + self._penalty_slope(columns), slopes
 
-    def curvatures(self, theta: Array) -> Array:
-        """Return each refit's curvature at its own column of `theta` (p, refits), (refits, p, p)."""
-        slopes = sigmoid_slope(sigmoid(self.X @ theta)) * ~self.windows.outside(slice(0, len(self.X)))
-        moments = np.stack([(self.X.T * slope) @ self.X for slope in slopes.T]) / self.windows.rows[:, None, None]
-        return self._with_penalty(moments)
+        def sums(rows: Rows) -> tuple[Array, Array]:
+            g = sigmoid(rows.X @ theta)
+            return rows.sums_of(g[None])[:, 0], rows.moments_of(sigmoid_slope(g))
+
+        first, second = (_total(found) for found in zip(*self._over(sums), strict=True))
+        share, columns = self.labels.share.T, np.repeat(theta[:, None], self.refits, axis=1)
+        gradient = (share[:, :, None] * first).sum(axis=1).T - self.labels.said
+        moments = (share[:, :, None, None] * second).sum(axis=1)
+        return gradient + self._penalty_slope(columns, np.arange(self.refits)), self._with_penalty(moments)
 
     def bound(self) -> Array:
         """Return what no refit's curvature exceeds, (refits, p, p): Boehning and Lindsay's X'X / (4n), and the l2."""
-        return self._second_moments(np.full(len(self.X), 0.25))
+        second = _total(self._over(lambda rows: rows.moments_of(np.full(len(rows.y), 0.25))))
+        return self._with_penalty((self.labels.share.T[:, :, None, None] * second).sum(axis=1))
+
+    def alone(self, refit: int) -> Objective:
+        """Return the objective of one of the refits."""
+        one = slice(refit, refit + 1)
+        labels = Labels(*(getattr(self.labels, name)[:, one] for name in Labels.__slots__))
+        parts = [partial(_of_refit, make, refit) for make in self.parts]
+        return Objective(parts, labels, self.units, self.mean[one], self.deviation[one], self.l2, self.each)
 
     def loss(self, theta: Array) -> float:
         """Return the objective of a single refit at `theta` (p,)."""
+        share, target = self.labels.share[:, 0], self.labels.target[:, 0]
+
+        def sums(rows: Rows) -> float:
+            said = target[0] + rows.y * (target[1] - target[0])
+            counts = share[0] if rows.weight is None else rows.weight @ share
+            return float(np.sum(counts * log_loss(rows.X @ theta, said)))
+
         penalty = 0.5 * self.l2 * float(np.sum((self.deviation[0] * theta[1:]) ** 2))
-        return float(log_loss(self.X @ theta, self.y).mean()) + penalty
+        return float(sum(self._over(sums))) + penalty
 
-    def separated(self, theta: Array) -> BoolArray:
-        """Return which refits have all their training rows on the right side at their own column of `theta`."""
-        right = (2.0 * self.y - 1.0)[:, None] * (self.X @ theta)
-        right[self.windows.outside(slice(0, len(right)))] = np.inf
-        return np.asarray(right.min(axis=0) >= 0)
+    def margin(self, theta: Array) -> float:
+        """Return the smallest log odds on the right side, (2y - 1) theta.x, of a single refit's rows at `theta`."""
+        return float(min(self._over(lambda rows: _smallest((2.0 * rows.y - 1.0) * (rows.X @ theta), rows))))
 
-    def standardised(self, gradient: Array) -> Array:
+    def reach(self, direction: Array) -> float:
+        """Return by how much a move along `direction` (p,) changes any log odds of a single refit's rows, at most."""
+        return -float(min(self._over(lambda rows: _smallest(-np.abs(rows.X @ direction), rows))))
+
+    def standardised(self, gradient: Array, columns: IntArray | slice = slice(None)) -> Array:
         """Return a gradient (p, refits) as that of each refit's own standardised weights."""
-        slopes = (gradient[1:] - self.mean.T * gradient[0]) / self.deviation.T
+        slopes = (gradient[1:] - self.mean[columns].T * gradient[0]) / self.deviation[columns].T
         return np.concatenate([gradient[:1], slopes])
 
     def from_standardised(self) -> Array:
         """Return A (refits, p, p): theta = A @ theta_standardised, and a standardised gradient is A' @ gradient."""
-        p = len(self.center) + 1
-        A = np.zeros((self.refits, p, p))
+        A = np.zeros((self.refits, self.p, self.p))
         A[:, 0, 0] = 1.0
         A[:, 0, 1:] = -self.mean / self.deviation
-        A[:, np.arange(1, p), np.arange(1, p)] = 1.0 / self.deviation
+        A[:, np.arange(1, self.p), np.arange(1, self.p)] = 1.0 / self.deviation
         return A
 
-    def to_raw(self, theta: Array) -> Array:
-        """Return local weights (p, refits) in units of the raw features, (refits, 1 + k_all); constants weigh 0."""
-        raw = np.zeros((theta.shape[1], 1 + len(self.active)))
-        weights = theta[1:].T / self.scale
-        raw[:, 1:][:, self.active] = weights
-        raw[:, 0] = theta[0] - weights @ self.center
-        return raw
-
-    def from_raw(self, raw: Array) -> Array:
-        """Return raw weights (1 + k_all,) in local units, (p,)."""
-        weights = raw[1:][self.active]
-        return np.concatenate([[raw[0] + weights @ self.center], weights * self.scale])
-
-    def _second_moments(self, weight: Array) -> Array:
-        """Return the weighted mean of x x' over each refit's rows, plus the penalty's curvature, (refits, p, p)."""
-        core = self.windows.core
-        inner = (self.X[core].T * weight[core]) @ self.X[core]
-        head, tail = self.X[: core.start], self.X[core.stop :]
-        moments = self.windows.sums(
-            inner,
-            (weight[: core.start, None] * head)[:, :, None] * head[:, None, :],
-            (weight[core.stop :, None] * tail)[:, :, None] * tail[:, None, :],
-        )
-        return self._with_penalty(moments / self.windows.rows[:, None, None])
+    def _over(self, values_of: Callable[[Rows], Any]) -> Iterable[Any]:
+        return self.each(lambda make: values_of(make()), self.parts)
 
     def _with_penalty(self, moments: Array) -> Array:
-        diagonal = np.arange(1, self.X.shape[1])
+        diagonal = np.arange(1, self.p)
         moments[:, diagonal, diagonal] += self.l2 * self.deviation**2
         return moments
 
-    def _penalty_slope(self, theta: Array) -> Array:
+    def _penalty_slope(self, theta: Array, columns: IntArray) -> Array:
         slope = np.zeros_like(theta)
         if self.l2:
-            slope[1:] = self.l2 * self.deviation.T**2 * theta[1:]
+            slope[1:] = self.l2 * self.deviation[columns].T ** 2 * theta[1:]
         return slope
+
+
+def _of_refit(make: Make, refit: int) -> Rows:
+    return make().of_refit(refit)
+
+
+def _total(parts: Iterable[Array]) -> Array:
+    """Return the sum of arrays, in their order."""
+    found = iter(parts)
+    total = next(found)
+    for part in found:
+        total = total + part
+    return total
+
+
+def _smallest(values: Array, rows: Rows) -> float:
+    """Return the smallest of values (rows,) over the rows that have a weight; infinity where there are none."""
+    if rows.weight is not None:
+        values = values[rows.weight.any(axis=1)]
+    return float(np.min(values, initial=np.inf))

@@ -2,53 +2,85 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from quantlr.model.objective import Scaling, Windows
-from quantlr.types import Array, Folds
+from quantlr.model.rows import Scaling
+from quantlr.model.windows import Windows
+from quantlr.types import Array, BoolArray, Folds, IntArray
 
 TOGETHER = 256
 """Refits whose moments are taken from one pass over the rows that they share."""
 EPSILON = float(np.finfo(np.float64).eps)
 
 
-def fold_scaling(X: Array, folds: Folds) -> Scaling:
-    """Return the mean and ddof-0 deviation of every fold's training rows, (refits, k) each.
+def fold_scaling(X: Array, folds: Sequence[Folds], *, trained: BoolArray) -> Scaling:
+    """Return the mean and ddof-0 deviation of every refit's training rows, (refits, k) each.
 
-    Rows that neighbouring folds share are summed once, about their own mean; what each has besides is added to it
+    Rows that neighbouring refits share are summed once, about their own mean; what each has besides is added to it
     (Chan, Golub and LeVeque 1983), so that nothing cancels where a feature's level or scale jumps.
+
+    Parameters
+    ----------
+    X : (rows, k) features.
+    folds : which rows train which refit, for each ticker whose rows train together.
+    trained : (rows,) whether a row has a label to learn from; the others don't count.
     """
-    parts = [_scaling(X, folds, refits) for refits in overlapping(folds, at_most=TOGETHER)]
+    parts = [_scaling(X, folds, trained, refits) for refits in overlapping(folds, at_most=TOGETHER, share=0.5)]
     return Scaling(
         mean=np.concatenate([part.mean for part in parts]),
         deviation=np.concatenate([part.deviation for part in parts]),
     )
 
 
-def overlapping(folds: Folds, *, at_most: int) -> list[slice]:
-    """Return runs of neighbouring refits, each sharing most of its training rows."""
-    runs, first = [], 0
-    while first < len(folds):
-        room = (folds.train_stop[first] - folds.train_start[first]) // 2
-        newest = int(np.searchsorted(folds.train_stop, folds.train_stop[first] + room, side="right"))
-        oldest = int(np.searchsorted(folds.train_start, folds.train_start[first] + room, side="right"))
-        last = max(first + 1, min(newest, oldest, first + at_most, len(folds)))
+def overlapping(folds: Sequence[Folds], *, at_most: int, share: float, rows: float = np.inf) -> list[slice]:
+    """Return runs of neighbouring refits that have in common at least the `share` of the first one's training rows.
+
+    A run is of `at_most` refits, and at most `rows` rows come or go between its first and its last.
+    """
+    start: IntArray = np.sum([ticker.train_start for ticker in folds], axis=0)
+    stop: IntArray = np.sum([ticker.train_stop for ticker in folds], axis=0)
+    runs: list[slice] = []
+    first = 0
+    while first < len(start):
+        room = int(min((stop[first] - start[first]) * (1 - share), rows))
+        newest = int(np.searchsorted(stop, stop[first] + room, side="right"))
+        oldest = int(np.searchsorted(start, start[first] + room, side="right"))
+        last = max(first + 1, min(newest, oldest, first + at_most, len(start)))
         runs.append(slice(first, last))
         first = last
     return runs
 
 
-def _scaling(X: Array, folds: Folds, refits: slice) -> Scaling:
-    first, last = int(folds.train_start[refits][0]), int(folds.train_stop[refits][-1])
-    windows = Windows(folds.train_start[refits] - first, folds.train_stop[refits] - first)
-    core, rows = windows.core, windows.rows[:, None]
-    center = X[first:last][core].mean(axis=0)
-    away = X[first:last] - center
-    squares = away**2
-    inner = away[core].sum(axis=0)
-    shift = windows.sums(inner, away[: core.start], away[core.stop :]) / rows
-    spread = windows.sums(squares[core].sum(axis=0), squares[: core.start], squares[core.stop :]) / rows
+def windows_of(ticker: Folds, refits: slice) -> tuple[slice, Windows]:
+    """Return the union of some refits' training rows of one ticker, and each one's own, counted from its start."""
+    start, stop = ticker.train_start[refits], ticker.train_stop[refits]
+    there = stop > start
+    if not there.all():
+        # A ticker that has no rows yet: an empty window counts as one at the front.
+        first = int(start[there].min()) if there.any() else 0
+        start, stop = np.where(there, start, first), np.where(there, stop, first)
+    first = int(start.min())
+    return slice(first, int(stop.max())), Windows(start - first, stop - first)
+
+
+def _scaling(X: Array, folds: Sequence[Folds], trained: BoolArray, refits: slice) -> Scaling:
+    parts = [windows_of(ticker, refits) for ticker in folds]
+    inner = [slice(rows.start + windows.core.start, rows.start + windows.core.stop) for rows, windows in parts]
+    shared = [X[core] if trained[core].all() else X[core][trained[core]] for core in inner]
+    center = sum(values.sum(axis=0) for values in shared) / max(sum(map(len, shared)), 1)
+    sums = np.zeros((1, 1 + 2 * len(center)))
+    for rows, windows in parts:
+        terms = np.empty((rows.stop - rows.start, sums.shape[1]))
+        terms[:, 0] = trained[rows]
+        away = np.subtract(X[rows], center, out=terms[:, 1 : 1 + len(center)])
+        away *= terms[:, :1]
+        np.multiply(away, away, out=terms[:, 1 + len(center) :])
+        sums = sums + windows.sums_over(terms)
+    count = np.maximum(sums[:, :1], 1.0)
+    shift, spread = np.split(sums[:, 1:] / count, 2, axis=1)
     mean, variance = center + shift, np.maximum(spread - shift**2, 0.0)
     # What rounding alone would leave of a constant's variance (the bound of scikit-learn's StandardScaler).
-    constant = variance <= rows * EPSILON * variance + (rows * np.abs(mean) * EPSILON) ** 2
+    constant = variance <= count * EPSILON * variance + (count * np.abs(mean) * EPSILON) ** 2
     return Scaling(mean, np.where(constant, 0.0, np.sqrt(variance)))

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from quantlr.errors import DegenerateFold, NotEnoughHistory
-from quantlr.model.fit import Advance, Describe, Fits, LogisticRegression, fit_folds
-from quantlr.model.folds import WalkForwardSpec
+from quantlr.errors import NotEnoughHistory
+from quantlr.model.calibration import Calibration, platt
+from quantlr.model.fit import Advance, Fits, fit_folds, ignore
+from quantlr.model.folds import WalkForwardSpec, make_folds, pooled_folds
 from quantlr.model.logistic import sigmoid
-from quantlr.model.objective import Scaling
+from quantlr.model.objective import Each
+from quantlr.model.rows import Scaling
+from quantlr.model.scaling import fold_scaling
+from quantlr.model.specs import LogisticRegression
+from quantlr.model.training import Training
+from quantlr.model.workers import in_processes, in_threads
 from quantlr.types import (
     Array,
     Dataset,
@@ -26,40 +33,129 @@ from quantlr.types import (
     no_progress,
 )
 
-MakeFolds = Callable[..., Folds]
-Scale = Callable[[Array, Folds], Scaling]
-Fit = Callable[..., Fits]
+PER_PAIR, PER_REFIT = 8e-9, 60e-6
+"""Seconds that a pair of a refit and a row takes, and a refit besides, roughly."""
+WORTH_SHARING = 4.0
+"""Seconds of work from which it pays to start other processes."""
+NEARLY_REPEATED = 100.0
+"""Condition number from which features are told to repeat one another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The functions that a walk goes through, in their order; whoever replaces one sees what becomes of it.
+
+    Attributes
+    ----------
+    folds : (rows, spec, horizon) to one ticker's folds; `model.folds.make_folds`.
+    pooled : (dataset, spec) to the folds of one model for all tickers; `model.folds.pooled_folds`.
+    scale : (X, folds, trained) to each refit's scaling; `model.scaling.fold_scaling`.
+    fit : (training, model) to each refit's weights; `model.fit.fit_folds`.
+    """
+
+    folds: Callable[..., Folds] = make_folds
+    pooled: Callable[..., list[Folds]] = pooled_folds
+    scale: Callable[..., Scaling] = fold_scaling
+    fit: Callable[..., Fits] = fit_folds
+
+
+STEPS = Steps()
+"""The steps of every walk, unless someone replaces one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Journey:
+    """What one model walks through: the rows of one ticker, or of all.
+
+    Attributes
+    ----------
+    name : of the ticker, or "pooled".
+    ticker : position in `Dataset.tickers`; -1 for all.
+    first : position of its first row in the dataset.
+    X, up, span : (rows, k), (rows,) and (rows,) features, labels and span returns.
+    position : (rows,) session of each row, by which weights decay; None counts rows.
+    session : (refits,) position of the first session that each refit forecasts.
+    dates : (refits,) the dates of these sessions.
+    folds : for each ticker, counted from its first row here.
+    columns : (k,) names of the features.
+    model : how to descend.
+    steps : how to scale and fit.
+    """
+
+    name: str
+    ticker: int
+    first: int
+    X: Array
+    up: Array
+    span: Array
+    position: IntArray | None
+    session: IntArray
+    dates: Any
+    folds: tuple[Folds, ...]
+    columns: tuple[str, ...]
+    model: LogisticRegression
+    steps: Steps
+
+    @property
+    def pairs(self) -> int:
+        """Number of pairs of a refit and a row that trains it."""
+        return sum(int((ticker.train_stop - ticker.train_start).sum()) for ticker in self.folds)
+
+
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """The forecasts of one model, by row of its journey.
+
+    Attributes
+    ----------
+    rows, fold : (forecasts,) position of each in the journey, and the refit that made it.
+    log_odds : (forecasts,) of an up move.
+    fits, calibration : what the refits learnt.
+    knowledge : (4, refits) base rate, mean gain, mean loss and deviation of each refit's training rows.
+    notes : what a reader should know.
+    """
+
+    rows: IntArray
+    fold: IntArray
+    log_odds: Array
+    fits: Fits
+    calibration: Calibration | None
+    knowledge: Array
+    notes: tuple[Note, ...]
 
 
 def walk_forward(
     dataset: Dataset,
     spec: WalkForwardSpec,
     model: LogisticRegression,
+    steps: Steps = STEPS,
     *,
-    make_folds: MakeFolds,
-    scale: Scale,
-    fit: Fit = fit_folds,
+    workers: int = 1,
     progress: Progress = no_progress,
 ) -> Forecasts:
-    """Return the forecasts of every ticker that is long enough for one fold, each by a model of its own.
+    """Return the forecasts of every ticker that is long enough for one fold, by a model of its own or one for all.
 
     A row whose label was dropped counts among the training rows, but nothing is learnt from it; it is forecast.
+
+    Parameters
+    ----------
+    dataset : features and labels.
+    spec, model : how to walk and how to descend.
+    steps : the functions that do it.
+    workers : processes that share many tickers out, if there is enough to do for them; results do not depend on it.
+    progress : hears how many refits are done.
 
     Raises
     ------
     NotEnoughHistory : no ticker is long enough; the text is that of the longest.
+    DegenerateFold, LearningRateTooLarge : of the first ticker that can't be fitted as asked.
     """
-    plans: list[tuple[slice, Folds]] = []
-    short: list[tuple[int, NotEnoughHistory]] = []
-    for ticker, name in enumerate(dataset.tickers):
-        rows = dataset.rows(ticker)
-        try:
-            plans.append((rows, make_folds(rows.stop - rows.start, spec, horizon=dataset.horizon)))
-        except NotEnoughHistory as error:
-            short.append((rows.stop - rows.start, NotEnoughHistory(f"{name}: {error.message}", key=error.key)))
-    if not plans:
-        raise max(short, key=lambda found: found[0])[1]
-    done, total = 0, sum(len(folds) for _, folds in plans)
+    if model.scope == "pooled":
+        journeys, notes = [_pooled(dataset, spec, model, steps)], list[Note]()
+    else:
+        journeys, notes = _each_alone(dataset, spec, model, steps)
+    total = sum(len(journey.session) for journey in journeys)
+    done = 0
 
     def advance(refits: int) -> None:
         nonlocal done
@@ -68,126 +164,187 @@ def walk_forward(
 
     # The products of a chunk are too small to share out: more threads than one make them slower.
     with threadpool_limits(1, user_api="blas"):
-        walks = [_walk(dataset, rows, folds, model, scale=scale, fit=fit, advance=advance) for rows, folds in plans]
-    notes = [Note("model", f"left out, too short: {error.message}") for _, error in short]
-    return _joined(dataset, walks, notes)
+        walks = list(_walks(journeys, workers=workers, advance=advance))
+    return _joined(dataset, journeys, walks, notes)
 
 
-@dataclass(frozen=True, slots=True)
-class _Walk:
-    """One ticker's forecasts, by row of the dataset."""
+def _walks(journeys: list[Journey], *, workers: int, advance: Advance) -> Iterator[Walked]:
+    if len(journeys) == 1:
+        with in_threads(workers if journeys[0].ticker < 0 else 1) as each:
+            yield walk(journeys[0], advance, each)
+        return
+    seconds = sum(journey.pairs * PER_PAIR + len(journey.session) * PER_REFIT for journey in journeys)
+    if workers == 1 or seconds < WORTH_SHARING:
+        yield from (walk(journey, advance) for journey in journeys)
+        return
+    for journey, walked in zip(journeys, in_processes(walk, journeys, workers=workers), strict=True):
+        advance(len(journey.session))
+        yield walked
 
-    rows: IntArray
-    fold: IntArray
-    folds: Folds
-    first_row: int
-    log_odds: Array
-    fits: Fits
-    knowledge: tuple[Array, Array, Array, Array]
-    notes: list[Note]
+
+def _each_alone(
+    dataset: Dataset, spec: WalkForwardSpec, model: LogisticRegression, steps: Steps
+) -> tuple[list[Journey], list[Note]]:
+    journeys: list[Journey] = []
+    short: list[tuple[int, NotEnoughHistory]] = []
+    for ticker, name in enumerate(dataset.tickers):
+        rows = dataset.rows(ticker)
+        count = rows.stop - rows.start
+        try:
+            folds = steps.folds(count, spec, horizon=dataset.horizon)
+        except NotEnoughHistory as error:
+            short.append((count, NotEnoughHistory(f"{name}: {error.message}", key=error.key)))
+            continue
+        session = dataset.session[rows.start + folds.test_start]
+        journeys.append(
+            Journey(
+                name=name,
+                ticker=ticker,
+                first=rows.start,
+                X=dataset.features[rows],
+                up=dataset.up[rows],
+                span=dataset.span_return[rows],
+                position=None,
+                session=session,
+                dates=dataset.sessions[session],
+                folds=(folds,),
+                columns=dataset.columns,
+                model=model,
+                steps=steps,
+            )
+        )
+    if not journeys:
+        raise max(short, key=lambda found: found[0])[1]
+    return journeys, [Note("model", f"left out, too short: {error.message}") for _, error in short]
 
 
-def _walk(
-    dataset: Dataset,
-    rows: slice,
-    folds: Folds,
-    model: LogisticRegression,
-    *,
-    scale: Scale,
-    fit: Fit,
-    advance: Advance,
-) -> _Walk:
-    X, up = dataset.features[rows], dataset.up[rows]
-    ticker = dataset.tickers[dataset.ticker[rows.start]]
-
-    def describe(refit: int) -> str:
-        date = day(dataset.sessions[dataset.session[rows.start + folds.test_start[refit]]])
-        return f"{ticker}, the refit before {date}"
-
-    learnable = np.flatnonzero(~np.isnan(up))
-    labelled = Folds(
-        train_start=np.searchsorted(learnable, folds.train_start),
-        train_stop=np.searchsorted(learnable, folds.train_stop),
-        test_start=folds.test_start,
-        test_stop=folds.test_stop,
+def _pooled(dataset: Dataset, spec: WalkForwardSpec, model: LogisticRegression, steps: Steps) -> Journey:
+    folds = steps.pooled(dataset, spec)
+    calendar = np.unique(dataset.session)
+    first = [
+        min(
+            int(dataset.session[ticker.test_start[at]])
+            for ticker in folds
+            if ticker.test_stop[at] > ticker.test_start[at]
+        )
+        for at in range(len(folds[0]))
+    ]
+    session = np.array(first, dtype=np.int64)
+    return Journey(
+        name="pooled",
+        ticker=-1,
+        first=0,
+        X=dataset.features,
+        up=dataset.up,
+        span=dataset.span_return,
+        position=np.searchsorted(calendar, dataset.session),
+        session=session,
+        dates=dataset.sessions[session],
+        folds=tuple(folds),
+        columns=dataset.columns,
+        model=model,
+        steps=steps,
     )
-    _require_rows(labelled, describe)
-    trained = X[learnable] if len(learnable) < len(X) else X
-    scaling = scale(trained, labelled)
-    fits = fit(trained, up[learnable], labelled, scaling, model, describe=describe, advance=advance)
-    fold = np.repeat(np.arange(len(folds), dtype=np.int64), folds.test_stop - folds.test_start)
-    tested = np.arange(folds.test_start[0], folds.test_stop[-1], dtype=np.int64)
+
+
+def walk(journey: Journey, advance: Advance = ignore, each: Each = map) -> Walked:
+    """Return the forecasts of one model: scaled, fitted, and calibrated if it is asked for."""
+    trained = ~np.isnan(journey.up)
+    scaling = journey.steps.scale(journey.X, journey.folds, trained=trained)
+    fits = journey.steps.fit(
+        Training(journey.X, journey.up, journey.folds, scaling, journey.position),
+        journey.model,
+        describe=lambda refit: f"{journey.name}, the refit before {day(journey.dates[refit])}",
+        advance=advance,
+        each=each,
+    )
+    tests = [ticker.test_stop - ticker.test_start for ticker in journey.folds]
+    fold = np.concatenate([np.repeat(np.arange(len(count)), count) for count in tests])
+    rows = np.concatenate([np.arange(ticker.test_start[0], ticker.test_stop[-1]) for ticker in journey.folds])
     weights = fits.coefficients[fold]
-    log_odds = weights[:, 0] + np.einsum("ij,ij->i", weights[:, 1:], X[tested])
-    knowledge = _knowledge(up[learnable], dataset.span_return[rows][learnable], labelled)
-    return _Walk(
-        rows=rows.start + tested,
+    log_odds = weights[:, 0] + np.einsum("ij,ij->i", weights[:, 1:], journey.X[rows])
+    calibration = None
+    if journey.model.calibration == "platt":
+        calibration = platt(log_odds, journey.up[rows], journey.folds, journey.model)
+        log_odds = calibration.apply(log_odds, fold)
+    return Walked(
+        rows=rows,
         fold=fold,
-        folds=folds,
-        first_row=rows.start,
         log_odds=log_odds,
         fits=fits,
-        knowledge=knowledge,
-        notes=_constants(scaling, dataset.columns, ticker),
+        calibration=calibration,
+        knowledge=_knowledge(journey.up, journey.span, journey.folds),
+        notes=tuple(_told(journey, scaling, fits, calibration, fold)),
     )
 
 
-def _constants(scaling: Scaling, columns: tuple[str, ...], ticker: str) -> list[Note]:
-    """Return a note for each feature that was constant over a refit's training rows."""
+def _told(
+    journey: Journey, scaling: Scaling, fits: Fits, calibration: Calibration | None, fold: IntArray
+) -> Iterable[Note]:
+    """Yield what a reader should know of one model."""
     counts = (scaling.deviation == 0).sum(axis=0).tolist()
-    return [
-        Note(
-            "model", f"{name} was constant over a refit's training rows and weighs 0 there", ticker=ticker, count=count
+    for name, count in zip(journey.columns, counts, strict=True):
+        if count:
+            text = f"{name} was constant over a refit's training rows and weighs 0 there"
+            yield Note("model", text, ticker=journey.name, count=count)
+    if fits.degenerate.any():
+        text = "refits had no best fit (one class, or classes that a plane separates) and forecast the base rate"
+        yield Note("model", text, ticker=journey.name, count=int(fits.degenerate.sum()))
+    if fits.condition >= NEARLY_REPEATED:
+        text = (
+            f"features nearly repeat one another (condition number {fits.condition:.3g}): what a single one weighs "
+            "says little, what they say together is not affected"
         )
-        for name, count in zip(columns, counts, strict=True)
-        if count
-    ]
+        yield Note("model", text, ticker=journey.name)
+    if calibration is not None:
+        early = int((~calibration.fitted[fold]).sum())
+        if early:
+            text = "forecasts were left uncalibrated: too few earlier ones were known to fit Platt's sigmoid"
+            yield Note("model", text, ticker=journey.name, count=early)
+        if not calibration.converged.all():
+            text = "of Platt's sigmoids did not converge"
+            yield Note("model", text, ticker=journey.name, count=int((~calibration.converged).sum()))
 
 
-def _require_rows(folds: Folds, describe: Describe) -> None:
-    empty = np.flatnonzero(folds.train_stop - folds.train_start < 2)
-    if len(empty):
-        raise DegenerateFold(
-            f"{describe(int(empty[0]))}: fewer than 2 training rows have a label; lengthen walk_forward.train or "
-            "don't drop ties",
-            key="walk_forward.train",
-        )
+def _knowledge(up: Array, span: Array, folds: Sequence[Folds]) -> Array:
+    """Return base rate, mean gain, mean loss and deviation of each refit's training rows, (4, refits).
 
-
-def _knowledge(up: Array, span: Array, folds: Folds) -> tuple[Array, Array, Array, Array]:
-    """Return base rate, mean gain, mean loss and deviation of each fold's training rows, (refits,) each.
-
-    A mean over nothing is NaN.
+    Only rows with a label count. A mean over nothing is NaN.
     """
-    center = span[folds.train_start[0] : folds.train_stop[0]].mean()
+    there = ~np.isnan(up)
+    first = next((ticker for ticker in folds if ticker.train_stop[0] > ticker.train_start[0]), folds[0])
+    near = slice(first.train_start[0], first.train_stop[0])
+    center = span[near][there[near]].mean() if there[near].any() else 0.0
+    away = np.where(there, span - center, 0.0)
+    ups = np.where(there, up, 0.0)
 
     def total(values: Array) -> Array:
         sums = np.concatenate([[0.0], np.cumsum(values)])
-        return np.asarray(sums[folds.train_stop] - sums[folds.train_start])
+        return np.asarray(sum(sums[ticker.train_stop] - sums[ticker.train_start] for ticker in folds))
 
-    rows = (folds.train_stop - folds.train_start).astype(np.float64)
-    ups = total(up)
-    away = span - center
+    rows, rose = total(there.astype(np.float64)), total(ups)
     with np.errstate(invalid="ignore", divide="ignore"):
-        gain, loss = center + total(up * away) / ups, center + total((1 - up) * away) / (rows - ups)
+        gain, loss = center + total(ups * away) / rose, center + total((there - ups) * away) / (rows - rose)
         variance = (total(away**2) - total(away) ** 2 / rows) / (rows - 1)
-    return ups / rows, gain, loss, np.sqrt(np.maximum(variance, 0.0))
+        return np.stack([rose / rows, gain, loss, np.sqrt(np.maximum(variance, 0.0))])
 
 
-def _joined(dataset: Dataset, walks: list[_Walk], notes: list[Note]) -> Forecasts:
-    rows = np.concatenate([walk.rows for walk in walks])
+def _joined(dataset: Dataset, journeys: list[Journey], walks: list[Walked], notes: list[Note]) -> Forecasts:
+    rows = np.concatenate([journey.first + walk.rows for journey, walk in zip(journeys, walks, strict=True)])
     log_odds = np.concatenate([walk.log_odds for walk in walks])
-    base_rate, gain, loss, deviation = (
-        np.concatenate([walk.knowledge[at][walk.fold] for walk in walks]) for at in range(4)
-    )
+    base_rate, gain, loss, deviation = np.concatenate([walk.knowledge[:, walk.fold] for walk in walks], axis=1)
+    fits = [walk.fits for walk in walks]
     refits = Refits(
         columns=dataset.columns,
-        ticker=np.concatenate([np.full(len(walk.folds), dataset.ticker[walk.first_row]) for walk in walks]),
-        session=np.concatenate([dataset.session[walk.first_row + walk.folds.test_start] for walk in walks]),
-        coefficients=np.concatenate([walk.fits.coefficients for walk in walks]),
-        iterations=np.concatenate([walk.fits.iterations for walk in walks]),
-        gradient=np.concatenate([walk.fits.gradient for walk in walks]),
-        converged=np.concatenate([walk.fits.converged for walk in walks]),
+        ticker=np.concatenate([np.full(len(journey.session), journey.ticker) for journey in journeys]),
+        session=np.concatenate([journey.session for journey in journeys]),
+        coefficients=np.concatenate([fit.coefficients for fit in fits]),
+        iterations=np.concatenate([fit.iterations for fit in fits]),
+        gradient=np.concatenate([fit.gradient for fit in fits]),
+        converged=np.concatenate([fit.converged for fit in fits]),
+        degenerate=np.concatenate([fit.degenerate for fit in fits]),
+        calibration=np.concatenate([_lines(walk) for walk in walks]),
+        condition=np.array([fit.condition for fit in fits]),
     )
     notes = [*notes, *(note for walk in walks for note in walk.notes)]
     open_ended = int((~refits.converged).sum())
@@ -213,3 +370,9 @@ def _joined(dataset: Dataset, walks: list[_Walk], notes: list[Note]) -> Forecast
         refits=refits,
         notes=tuple(notes),
     )
+
+
+def _lines(walked: Walked) -> Array:
+    if walked.calibration is None:
+        return np.tile([0.0, 1.0], (len(walked.fits.iterations), 1))
+    return walked.calibration.line

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.policies import POLICIES, Known, Policy, Threshold, decide_positions, known_at_close, tranches
-from quantlr.types import Array, Forecasts, IntArray, Refits
+from quantlr.types import Array, BoolArray, Forecasts, IntArray, Refits
 
 from markets import random_walk
 
@@ -22,7 +22,8 @@ def forecasts(probability: list[float], *, ticker: list[int], session: list[int]
     prices = random_walk(0, sessions=max(session) + 30, tickers=max(ticker) + 1)
     nothing: Array = np.zeros(n)
     none: IntArray = np.zeros(0, dtype=np.int64)
-    refits = Refits((), none, none, np.zeros((0, 1)), none, np.zeros(0), np.zeros(0, dtype=np.bool_))
+    no: BoolArray = np.zeros(0, dtype=np.bool_)
+    refits = Refits((), none, none, np.zeros((0, 1)), none, np.zeros(0), no, no, np.zeros((0, 2)), np.zeros(0))
     return Forecasts(
         tickers=prices.tickers,
         sessions=prices.sessions,

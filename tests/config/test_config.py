@@ -40,7 +40,8 @@ def test_defaults_are_the_documented_ones(tmp_path: Path) -> None:
     assert config.label.model_dump() == {"kind": "direction", "horizon": 1, "ties": "down"}
     assert config.model.model_dump() == {
         "kind": "logistic_regression", "descent": "preconditioned", "learning_rate": "auto", "l2": 0.0, "tol": 1e-8,
-        "max_iter": 1000, "scope": "per_ticker",
+        "max_iter": 1000, "scope": "per_ticker", "class_weight": None, "half_life": None, "calibration": None,
+        "degenerate": "error",
     }  # fmt: skip
     assert config.policy.model_dump() == {"kind": "threshold", "long_above": 0.5, "short_below": None}
     assert config.execution.model_dump() == {

@@ -13,10 +13,12 @@ import pytest
 import quantlr
 from quantlr.config import load_config
 from quantlr.data.universe import load_prices
-from quantlr.model.fit import LogisticRegression, fit_folds
+from quantlr.model.fit import fit_folds
 from quantlr.model.folds import WalkForwardSpec, make_folds
 from quantlr.model.logistic import sigmoid
 from quantlr.model.scaling import fold_scaling
+from quantlr.model.specs import LogisticRegression
+from quantlr.model.training import Training
 from quantlr.pipeline import dataset_of
 from quantlr.types import Array
 
@@ -49,7 +51,9 @@ def test_one_fit_on_all_1250_days() -> None:
     X, y = dataset.features[known], dataset.up[known]
     assert len(y) == 1250
     folds = make_folds(1251, WalkForwardSpec(train=1250, refit_every="never"), horizon=1)
-    fits = fit_folds(X, y, folds, fold_scaling(X, folds), LogisticRegression(tol=1e-12))
+    fits = fit_folds(
+        Training(X, y, [folds], fold_scaling(X, [folds], trained=~np.isnan(y))), LogisticRegression(tol=1e-12)
+    )
     weights = in_percent(dict(zip(("intercept", *dataset.columns), fits.coefficients[0].tolist(), strict=True)))
     np.testing.assert_allclose(weights[[0, 1, 6]], [-0.125995, -0.073058, 0.135437], atol=1e-6, rtol=0)
     np.testing.assert_allclose(weights[[0, 1, 6]], [-0.126000, -0.073074, 0.135441], atol=2e-5, rtol=0)

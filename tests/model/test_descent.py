@@ -6,11 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from quantlr.errors import DegenerateFold, LearningRateTooLarge
 from quantlr.model.descent import inverse, inverses
-from quantlr.model.fit import Fits, LogisticRegression, fit_folds
+from quantlr.model.fit import Fits, fit_folds
 from quantlr.model.folds import WalkForwardSpec, make_folds
 from quantlr.model.logistic import curvature, curvature_bound, gradient, log_loss
-from quantlr.model.objective import Objective
 from quantlr.model.scaling import fold_scaling
+from quantlr.model.specs import LogisticRegression
+from quantlr.model.training import Material, Training
 from quantlr.types import Array, Folds
 from scipy.optimize import minimize
 
@@ -21,9 +22,13 @@ def one_fold(rows: int) -> Folds:
     return make_folds(rows + 1, WalkForwardSpec(train=rows, refit_every="never"), horizon=1)
 
 
+def training(X: Array, y: Array, folds: Folds) -> Training:
+    return Training(X, y, [folds], fold_scaling(X, [folds], trained=~np.isnan(y)))
+
+
 def fit_once(X: Array, y: Array, **model: object) -> Fits:
     folds = one_fold(len(X))
-    return fit_folds(X, y, folds, fold_scaling(X, folds), LogisticRegression.model_validate(model))
+    return fit_folds(training(X, y, folds), LogisticRegression.model_validate(model))
 
 
 def made_up(seed: int, *, rows: int = 300, k: int = 3) -> tuple[Array, Array]:
@@ -40,19 +45,20 @@ def test_what_many_refits_step_on_at_once_is_the_lessons_page_for_each(window: s
     spec = WalkForwardSpec.model_validate({"train": 100, "refit_every": 4, "window": window})
     folds = make_folds(200, spec, horizon=1)
     refits = slice(2, 9)
-    objective = Objective.of(X, y, folds, fold_scaling(X, folds), refits=refits, l2=0.0)
+    objective = Material(training(X, y, folds), LogisticRegression()).objective(refits)
     theta = np.random.default_rng(0).normal(size=(4, 7))
     together, (common, at_common) = objective.gradient(theta), objective.at(theta[:, 0])
-    own, bound = objective.curvatures(theta), objective.bound()
+    bound = objective.bound()
     for column, refit in enumerate(range(refits.start, refits.stop)):
         train = folds[refit].train
-        rows = (X[train] - objective.center) / objective.scale
-        rows = np.column_stack([np.ones(len(rows)), rows])
+        rows = objective.units.local(X[train])
         here, labels = theta[:, column], y[train]
         np.testing.assert_allclose(together[:, column], gradient(rows, labels, here), atol=1e-13)
         np.testing.assert_allclose(common[:, column], gradient(rows, labels, theta[:, 0]), atol=1e-13)
         np.testing.assert_allclose(at_common[column], curvature(rows, theta[:, 0]), atol=1e-13)
-        np.testing.assert_allclose(own[column], curvature(rows, here), atol=1e-13)
+        alone = objective.alone(column)
+        np.testing.assert_allclose(alone.at(here)[1][0], curvature(rows, here), atol=1e-13)
+        assert alone.loss(here) == pytest.approx(log_loss(rows @ here, labels).mean(), abs=1e-13)
         np.testing.assert_allclose(bound[column], curvature_bound(rows), atol=1e-13)
 
 
@@ -147,7 +153,7 @@ def test_classes_that_become_separable_on_the_way_are_refused_where_they_do(desc
     model = LogisticRegression.model_validate({"descent": descent, "max_iter": 3000})
     separable = [at for at, fold in enumerate(folds) if fold.train.start >= 200]
     with pytest.raises(DegenerateFold, match="no best fit exists") as caught:
-        fit_folds(X, y, folds, fold_scaling(X, folds), model)
+        fit_folds(training(X, y, folds), model)
     assert separable[0] - 15 < int(caught.value.message.split(":")[0]) <= separable[0]
 
 
@@ -195,7 +201,7 @@ def test_an_error_in_the_prices_neither_stalls_nor_stops_a_walk() -> None:
     X[1500], X[1522] = 99.0, -0.99
     y = (rng.random(3000) < 0.54).astype(np.float64)
     folds = make_folds(3000, WalkForwardSpec(train=1000, refit_every=21), horizon=1)
-    fits = fit_folds(X, y, folds, fold_scaling(X, folds), LogisticRegression())
+    fits = fit_folds(training(X, y, folds), LogisticRegression())
     assert fits.converged.all()
     assert fits.iterations.mean() < 60
 

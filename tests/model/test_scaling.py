@@ -23,7 +23,7 @@ def test_scaling_is_that_of_each_folds_own_rows(seed: int, window: str, every: i
     folds = make_folds(
         len(X), WalkForwardSpec.model_validate({"train": 30, "refit_every": every, "window": window}), horizon=1
     )
-    scaling = fold_scaling(X, folds)
+    scaling = fold_scaling(X, [folds], trained=np.ones(len(X), dtype=np.bool_))
     for at, fold in enumerate(folds):
         oracle = StandardScaler().fit(X[fold.train])
         np.testing.assert_allclose(scaling.mean[at], oracle.mean_, rtol=1e-9)
@@ -35,7 +35,7 @@ def test_scaling_is_that_of_each_folds_own_rows(seed: int, window: str, every: i
 def test_a_constant_has_no_deviation_whatever_its_level() -> None:
     X = np.column_stack([np.full(60, 0.1), np.full(60, 1e9), np.r_[np.full(40, 3.0), np.arange(20.0)]])
     folds = make_folds(60, WalkForwardSpec(train=20, refit_every=1), horizon=1)
-    deviation = fold_scaling(X, folds).deviation
+    deviation = fold_scaling(X, [folds], trained=np.ones(len(X), dtype=np.bool_)).deviation
     assert not deviation[:, :2].any()
     assert not deviation[:21, 2].any()
     assert deviation[21:, 2].all()
@@ -45,7 +45,7 @@ def test_a_constant_has_no_deviation_whatever_its_level() -> None:
 def test_runs_of_refits_cover_all_once_and_share_rows(window: str) -> None:
     spec = WalkForwardSpec.model_validate({"train": 25, "refit_every": 3, "window": window})
     folds = make_folds(500, spec, horizon=1)
-    runs = overlapping(folds, at_most=16)
+    runs = overlapping([folds], at_most=16, share=0.5)
     assert [at for run in runs for at in range(run.start, run.stop)] == list(range(len(folds)))
     for run in runs:
         assert run.stop - run.start <= 16

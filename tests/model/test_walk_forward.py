@@ -11,9 +11,8 @@ from quantlr.data.features import Feature, LaggedReturns, Momentum, Volatility
 from quantlr.data.labels import Direction
 from quantlr.data.universe import DataSpec, load_prices
 from quantlr.errors import NotEnoughHistory
-from quantlr.model.fit import LogisticRegression
 from quantlr.model.folds import WalkForwardSpec, make_folds
-from quantlr.model.scaling import fold_scaling
+from quantlr.model.specs import LogisticRegression
 from quantlr.model.walk_forward import walk_forward
 from quantlr.types import Dataset, Forecasts, Prices
 
@@ -33,8 +32,6 @@ def forecasts_from(dataset: Dataset, walk: dict[str, Any], **model: Any) -> Fore
         dataset,
         WalkForwardSpec.model_validate(walk),
         LogisticRegression.model_validate(model),
-        make_folds=make_folds,
-        scale=fold_scaling,
     )
 
 

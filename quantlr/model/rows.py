@@ -1,0 +1,164 @@
+"""Training rows as a descent sees them: in units of one size, weighted, and summed for many refits at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from quantlr.model.windows import Edge, Windows
+from quantlr.types import Array, BoolArray, IntArray
+
+BLOCK = 2**15
+"""Pairs of a row and a refit whose log odds are there at once: few enough to stay in cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """What standardises each refit's features: the mean and deviation of its own training rows.
+
+    Attributes
+    ----------
+    mean : (refits, k).
+    deviation : (refits, k) with ddof 0; exactly 0 where a feature is constant over the training rows.
+    """
+
+    mean: Array
+    deviation: Array
+
+    def __getitem__(self, refits: slice) -> Scaling:
+        return Scaling(self.mean[refits], self.deviation[refits])
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """The units that a descent counts in, so that its numbers are of one size: x_local = (x - center) / scale.
+
+    Attributes
+    ----------
+    center, scale : (k,) of the active features.
+    active : (k_all,) the features that are not constant.
+    """
+
+    center: Array
+    scale: Array
+    active: BoolArray
+
+    @classmethod
+    def of(cls, scaling: Scaling, refit: int) -> Units:
+        """Return the units in which that refit's features are standardised."""
+        active = np.asarray(scaling.deviation[refit] > 0)
+        return cls(scaling.mean[refit, active], scaling.deviation[refit, active], active)
+
+    def suit(self, other: Units, *, within: float) -> bool:
+        """Return whether features in `other`'s units are of one size in these too, up to a factor `within`."""
+        if not np.array_equal(self.active, other.active):
+            return False
+        ratio = other.scale / self.scale
+        near = np.abs(other.center - self.center) <= within * self.scale
+        return bool((near & (ratio <= within) & (ratio >= 1.0 / within)).all())
+
+    def local(self, X: Array) -> Array:
+        """Return rows (n, k_all) in local units, with a first column of ones, (n, p)."""
+        local = np.empty((len(X), 1 + len(self.center)))
+        local[:, 0] = 1.0
+        np.subtract(X if self.active.all() else X[:, self.active], self.center, out=local[:, 1:])
+        local[:, 1:] /= self.scale
+        return local
+
+    def to_raw(self, theta: Array) -> Array:
+        """Return local weights (p, refits) in units of the raw features, (refits, 1 + k_all); constants weigh 0."""
+        raw = np.zeros((theta.shape[1], 1 + len(self.active)))
+        weights = theta[1:].T / self.scale
+        raw[:, 1:][:, self.active] = weights
+        raw[:, 0] = theta[0] - weights @ self.center
+        return raw
+
+    def from_raw(self, raw: Array) -> Array:
+        """Return raw weights (1 + k_all,) in local units, (p,)."""
+        weights = raw[1:][self.active]
+        return np.concatenate([[raw[0] + weights @ self.center], weights * self.scale])
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of one ticker in local units, and which of them each refit trains on.
+
+    Attributes
+    ----------
+    X : (rows, p) the union of the training rows, the first column ones.
+    y : (rows,) labels, 0 or 1.
+    weight : (rows, classes) each row's weight in the sum of its class; with one class, in the only sum. None: all 1.
+    weighted : (rows, classes * p) the weight of each row in each sum, times the row.
+    windows : the rows of each refit.
+    """
+
+    X: Array
+    y: Array
+    weight: Array | None
+    weighted: Array
+    windows: Windows
+
+    @classmethod
+    def of(cls, X: Array, y: Array, weight: Array | None, windows: Windows, *, by_class: bool) -> Rows:
+        """Return rows with weights (rows,), None where each counts once; their sums kept apart by class or not."""
+        if by_class:
+            each = np.ones(len(y)) if weight is None else weight
+            weight = np.stack([each * (1.0 - y), each * y], axis=1)
+        elif weight is not None:
+            weight = weight[:, None]
+        weighted = X if weight is None else (weight[:, :, None] * X[:, None, :]).reshape(len(X), -1)
+        return cls(X, y, weight, weighted, windows)
+
+    @cached_property
+    def _edges(self) -> list[tuple[Edge, Array, Array]]:
+        """The rows beside the core: X (runs, longest, p), and the weighted rows, with their sign."""
+        return [
+            (edge, self.X[edge.rows], self.weighted[edge.rows] * (sign * edge.counts[:, :, None]))
+            for edge, sign in self.windows.edges
+        ]
+
+    def sums_of(self, values: Array) -> Array:
+        """Return the sums of (v, rows) values times each row, by class, (refits, v, classes, p)."""
+        core = self.windows.core
+        total = np.repeat((values[:, core] @ self.weighted[core])[None], len(self.windows.start), axis=0)
+        for edge, _, weighted in self._edges:
+            total += edge.upto(np.matmul(values[:, edge.rows].transpose(1, 0, 2), weighted))
+        return total.reshape(*total.shape[:2], -1, self.X.shape[1])
+
+    def moments_of(self, values: Array) -> Array:
+        """Return the sums of (rows,) values times x x', by class, (refits, classes, p, p)."""
+        core, p = self.windows.core, self.X.shape[1]
+        inner = (values[core, None] * self.weighted[core]).T @ self.X[core]
+        total = np.repeat(inner[None], len(self.windows.start), axis=0)
+        for edge, X, weighted in self._edges:
+            total += edge.upto(np.matmul((values[edge.rows][:, :, None] * weighted).transpose(0, 2, 1), X))
+        return total.reshape(len(total), -1, p, p)
+
+    def tanh_sums(self, half: Array, columns: IntArray) -> Array:
+        """Return sums of tanh(x.half) x over the rows of some refits, (classes * p, columns), at (p, columns)."""
+        core = self.windows.core
+        before, after = self.windows.inside_before, self.windows.inside_after
+        if len(columns) < len(self.windows.start):
+            before, after = before[:, columns], after[:, columns]
+        total = np.zeros((self.weighted.shape[1], half.shape[1]))
+        block = max(BLOCK // len(columns), 1)
+        for first in range(0, len(self.X), block):
+            last = min(first + block, len(self.X))
+            pull = self.X[first:last] @ half
+            np.tanh(pull, out=pull)
+            if first < core.start:
+                pull[: core.start - first] *= before[first:last]
+            if last > core.stop:
+                edge = max(first, core.stop)
+                pull[edge - first :] *= after[edge - core.stop : last - core.stop]
+            total += self.weighted[first:last].T @ pull
+        return total
+
+    def of_refit(self, refit: int) -> Rows:
+        """Return the rows of one refit alone."""
+        start, stop = int(self.windows.start[refit]), int(self.windows.stop[refit])
+        weight = None if self.weight is None else self.weight[start:stop]
+        windows = Windows(np.array([0]), np.array([stop - start]))
+        return Rows(self.X[start:stop], self.y[start:stop], weight, self.weighted[start:stop], windows)

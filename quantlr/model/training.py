@@ -1,0 +1,122 @@
+"""What is to be learnt from: rows and labels, which of them train which refit, and the objectives they make."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from quantlr.model.objective import Each, Make, Objective
+from quantlr.model.rows import Rows, Scaling, Units
+from quantlr.model.scaling import windows_of
+from quantlr.model.specs import LogisticRegression
+from quantlr.model.windows import Windows
+from quantlr.types import Array, Folds, IntArray
+
+APART = 8.0
+"""How far local units may be from those of the refits that use them, before they are taken anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """Rows and labels, and which of them train which refit.
+
+    Attributes
+    ----------
+    X : (rows, k) features in their own units.
+    y : (rows,) labels, 0 or 1; NaN where nothing is to be learnt.
+    folds : which rows train which refit, for each ticker whose rows train together; all with the same refits.
+    scaling : mean and deviation of each refit's training rows.
+    position : (rows,) session of each row, by which its weight decays; None counts the rows.
+    weight : (rows,) weight of each row, at least 0; None lets all count the same.
+    smoothed : whether labels are Platt's smoothed targets.
+    """
+
+    X: Array
+    y: Array
+    folds: Sequence[Folds]
+    scaling: Scaling
+    position: IntArray | None = None
+    weight: Array | None = None
+    smoothed: bool = False
+
+    def counts(self) -> tuple[IntArray, IntArray]:
+        """Return how many rows each refit learns from, and how many of them are ups, (refits,) each."""
+        learnt = ~np.isnan(self.y)
+        if self.weight is not None:
+            learnt &= self.weight > 0
+        rows, ups = (np.concatenate([[0], np.cumsum(there)]) for there in (learnt, learnt & (self.y > 0)))
+
+        def total(sums: IntArray) -> IntArray:
+            return np.asarray(sum(sums[ticker.train_stop] - sums[ticker.train_start] for ticker in self.folds))
+
+        return total(rows), total(ups)
+
+
+class Material:
+    """What the objectives of one training are made from: its rows in local units, weighted.
+
+    Local units are those of the first refit that needs them, and are kept while they suit those that follow. A lone
+    ticker's rows are brought into them once; those of many tickers at every look, ticker by ticker, so that the
+    panel is never there twice.
+    """
+
+    def __init__(self, training: Training, model: LogisticRegression, *, each: Each = map) -> None:
+        self._training, self._model, self._each = training, model, each
+        learnt = ~np.isnan(training.y)
+        self._y = np.where(learnt, training.y, 0.0)
+        self._weight = training.weight
+        if not learnt.all():
+            self._weight = learnt * (1.0 if training.weight is None else training.weight)
+        self._units: Units | None = None
+        self._local: Array | None = None
+
+    def objective(self, refits: slice) -> Objective:
+        """Return the objective of neighbouring refits that share their constant features."""
+        training, model = self._training, self._model
+        found = [windows_of(ticker, refits) for ticker in training.folds]
+        there = [(rows, windows) for rows, windows in found if rows.stop > rows.start]
+        newest = max(self._age(slice(rows.stop - 1, rows.stop))[0] for rows, _ in there)
+        return Objective.of(
+            [self._part(rows, windows, newest, self._units_for(refits.start)) for rows, windows in there],
+            self._units_for(refits.start),
+            training.scaling[refits],
+            l2=model.l2,
+            class_weight=model.class_weights,
+            smoothed=training.smoothed,
+            each=self._each,
+        )
+
+    def _units_for(self, refit: int) -> Units:
+        own = Units.of(self._training.scaling, refit)
+        if self._units is None or not self._units.suit(own, within=APART):
+            self._units = own
+            self._local = own.local(self._training.X) if len(self._training.folds) == 1 else None
+        return self._units
+
+    def _part(self, rows: slice, windows: Windows, newest: int, units: Units) -> Make:
+        by_class = self._model.class_weight is not None
+
+        def made(X: Array) -> Rows:
+            return Rows.of(X, self._y[rows], self._weight_of(rows, newest), windows, by_class=by_class)
+
+        if self._local is None:
+            return lambda: made(units.local(self._training.X[rows]))
+        return partial(_itself, made(self._local[rows]))
+
+    def _age(self, rows: slice) -> IntArray:
+        position = self._training.position
+        return np.arange(rows.start, rows.stop) if position is None else position[rows]
+
+    def _weight_of(self, rows: slice, newest: int) -> Array | None:
+        weight = None if self._weight is None else self._weight[rows]
+        if self._model.half_life is None:
+            return weight
+        decay = np.exp2((self._age(rows) - newest) / self._model.half_life)
+        return decay if weight is None else decay * weight
+
+
+def _itself(rows: Rows) -> Rows:
+    return rows

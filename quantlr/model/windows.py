@@ -1,0 +1,96 @@
+"""The training rows of several refits, and sums over each one's own that share what they have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from quantlr.types import Array, IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """Rows beside the core, in the runs by which one refit's rows go further than another's.
+
+    Attributes
+    ----------
+    rows : (runs, longest) row of the union; padded with the core's first, which counts nothing here.
+    counts : (runs, longest) 1 for a row, 0 for padding.
+    runs : (refits,) how many of the runs, counted from the core, belong to each refit.
+    """
+
+    rows: IntArray
+    counts: Array
+    runs: IntArray
+
+    @classmethod
+    def of(cls, reach: IntArray, *, first: int, step: int) -> Edge:
+        """Return the edge where each refit has `reach` (refits,) more rows: `first`, `first` + `step` and so on."""
+        ends = np.array(sorted({0, *reach.tolist()}), dtype=np.int64)
+        length = np.diff(ends)
+        offset = np.arange(int(length.max(initial=0)))
+        counts = offset < length[:, None]
+        rows = np.where(counts, first + step * (ends[:-1, None] + offset), 0)
+        return cls(rows, counts.astype(np.float64), np.searchsorted(ends, reach))
+
+    def upto(self, sums: Array) -> Array:
+        """Return the sum of the first runs' sums (runs, ...) for each refit, (refits, ...)."""
+        total = np.zeros((len(sums) + 1, *sums.shape[1:]))
+        np.cumsum(sums, axis=0, out=total[1:])
+        return np.asarray(total[self.runs])
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The training rows of several refits, counted from the first row of their union.
+
+    Attributes
+    ----------
+    start, stop : (refits,) first row of each, and the row after its last.
+    """
+
+    start: IntArray
+    stop: IntArray
+
+    @cached_property
+    def core(self) -> slice:
+        """The rows that every refit trains on; none, at the front, where they don't all overlap."""
+        first, last = int(self.start.max()), int(self.stop.min())
+        return slice(first, last) if first <= last else slice(0, 0)
+
+    @cached_property
+    def union(self) -> int:
+        """Number of rows in the union."""
+        return int(self.stop.max())
+
+    @cached_property
+    def edges(self) -> list[tuple[Edge, float]]:
+        """The rows beside the core, and whether a refit's are added to it or taken away."""
+        core, found = self.core, []
+        if core.start:
+            found.append((Edge.of(core.start - self.start, first=core.start - 1, step=-1), 1.0))
+        if self.union > core.stop:
+            found.append((Edge.of(self.stop - core.stop, first=core.stop, step=1), 1.0))
+        if core.stop == 0 and self.start.any():
+            found.append((Edge.of(self.start, first=0, step=1), -1.0))
+        return found
+
+    @cached_property
+    def inside_before(self) -> Array:
+        """(rows before the core, refits) 1 where a refit trains on a row, 0 where it does not."""
+        return np.asarray(np.arange(self.core.start)[:, None] >= self.start, dtype=np.float64)
+
+    @cached_property
+    def inside_after(self) -> Array:
+        """(rows after the core, refits) the same."""
+        row = np.arange(self.core.stop, self.union)[:, None]
+        return np.asarray((row < self.stop) & (row >= self.start), dtype=np.float64)
+
+    def sums_over(self, values: Array) -> Array:
+        """Return the sum of (rows, v) values over each refit's rows, (refits, v)."""
+        total = np.repeat(values[self.core].sum(axis=0)[None], len(self.start), axis=0)
+        for edge, sign in self.edges:
+            total += sign * edge.upto((values[edge.rows] * edge.counts[:, :, None]).sum(axis=1))
+        return total

@@ -1,0 +1,90 @@
+"""Work shared out over processes or threads, with results in the order of the jobs whatever their number."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import get_context, parent_process
+from typing import Any, TypeVar
+
+from threadpoolctl import threadpool_limits
+
+from quantlr.errors import Fault
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+GROUPS = 16
+"""Groups of jobs that each worker is given, one after the other."""
+AHEAD = 2
+"""Groups for each worker that are sent out at once: what waits is in memory twice."""
+
+
+def available() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_processes(work: Callable[[Job], Result], jobs: Sequence[Job], *, workers: int) -> Iterator[Result]:
+    """Yield `work` of each job, in their order, done by other processes.
+
+    Parameters
+    ----------
+    work : a function of a module, which other processes can find; its jobs and results are pickled.
+    jobs : what to do; groups of neighbours go to a process together.
+    workers : number of processes.
+
+    Raises
+    ------
+    Fault : a process was killed.
+    """
+    size = max(len(jobs) // (workers * GROUPS), 1)
+    groups = [jobs[first : first + size] for first in range(0, len(jobs), size)]
+    # A fresh interpreter each: a fork would copy the locks of threads that it does not copy.
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start)
+    waiting: deque[Future[list[Result]]] = deque()
+    try:
+        for at, group in enumerate(groups):
+            waiting.append(pool.submit(_do, work, group))
+            if at >= AHEAD * workers:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise Fault("a worker process was killed, perhaps for want of memory; try again with --jobs 1") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def in_threads(workers: int) -> Iterator[Callable[..., Iterable[Any]]]:
+    """Give a `map` that shares its work out over threads; its results come in order."""
+    if workers == 1:
+        yield map
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        yield pool.map
+
+
+def _do(work: Callable[[Job], Result], jobs: Sequence[Job]) -> list[Result]:
+    return [work(job) for job in jobs]
+
+
+def _start() -> None:
+    """Make a worker leave Ctrl-C to its parent, end when that is gone, and keep to one thread."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threadpool_limits(1, user_api="blas")
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
