@@ -19,11 +19,11 @@ from quantlr.config import RunConfig, load_config
 from quantlr.data.features import FEATURES
 from quantlr.data.labels import LABELS, Label
 from quantlr.model import calibration
-from quantlr.model.folds import make_folds
+from quantlr.model.folds import make_folds, pooled_folds
 from quantlr.model.scaling import fold_scaling
 from quantlr.model.walk_forward import Steps
 from quantlr.pipeline import Course, Stages, calculate
-from quantlr.types import Array, BoolArray, Columns, Dataset, Folds, Labels, Prices
+from quantlr.types import NEVER, Array, BoolArray, Columns, Dataset, Folds, Labels, Prices
 
 from markets import FUTURES, random_walk, with_future
 
@@ -148,6 +148,9 @@ def test_nothing_moves(
     assert moved(run, prices, cut=cut, future=future) is None
 
 
+LEARNT_EARLY = "folds|scale|base_rate|mean_gain|mean_loss|deviation|probability"
+
+
 def leak_same_day(prices: Prices, features: Any) -> Columns:
     ahead = np.full_like(prices.close, 0.0)
     ahead[:-1] = np.nan_to_num(prices.close[1:] / prices.close[:-1] - 1)
@@ -156,6 +159,11 @@ def leak_same_day(prices: Prices, features: Any) -> Columns:
 
 def leak_unpurged(rows: int, spec: Any, *, horizon: int) -> Folds:
     return make_folds(rows, spec, horizon=1) if horizon > 1 else make_folds(rows, spec, horizon=horizon)
+
+
+def leak_unpurged_pool(dataset: Dataset, spec: Any) -> list[Folds]:
+    early = np.where(dataset.known_at == NEVER, NEVER, dataset.session)
+    return pooled_folds(replace(dataset, known_at=early), spec)
 
 
 def leak_full_sample(X: Array, folds: Sequence[Folds], *, trained: BoolArray) -> Any:
@@ -173,18 +181,19 @@ def leak_label_early(prices: Prices, label: Label) -> Labels:
 
 
 @pytest.mark.parametrize(
-    ("stages", "named"),
+    ("stages", "model", "named"),
     [
-        (Stages(features=leak_same_day), "features"),
-        (Stages(walk=Steps(scale=leak_full_sample)), "scale"),
-        (Stages(walk=Steps(folds=leak_unpurged)), "folds|scale|base_rate|mean_gain|mean_loss|deviation|probability"),
-        (Stages(label=leak_label_early), "label"),
+        (Stages(features=leak_same_day), {}, "features"),
+        (Stages(walk=Steps(scale=leak_full_sample)), {}, "scale"),
+        (Stages(walk=Steps(folds=leak_unpurged)), {}, LEARNT_EARLY),
+        (Stages(walk=Steps(pooled=leak_unpurged_pool)), {"scope": "pooled"}, LEARNT_EARLY),
+        (Stages(label=leak_label_early), {}, "label"),
     ],
-    ids=["tomorrow's return", "full-sample scaler", "unpurged labels", "labels too early"],
+    ids=["tomorrow's return", "full-sample scaler", "unpurged labels", "unpurged pool", "labels too early"],
 )
-def test_a_leak_that_is_planted_is_found(stages: Stages, named: str) -> None:
+def test_a_leak_that_is_planted_is_found(stages: Stages, model: dict[str, Any], named: str) -> None:
     label = LABELS[0].model_validate({"horizon": 5})
-    run = config(label, POLICY_EXAMPLES[0], {}, refit_every=1)
+    run = config(label, POLICY_EXAMPLES[0], model, refit_every=1)
     found = {
         moved(run, random_walk(seed, sessions=160, tickers=3, holes=True), cut=cut, future=future, stages=stages)
         for seed, cut, future in ((1, 110, "noise"), (2, 130, "mirror"))

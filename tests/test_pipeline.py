@@ -114,6 +114,29 @@ def test_numbers_agree_with_the_tables(daily: Run) -> None:
     np.testing.assert_array_equal(daily.positions["weight"].to_numpy() == 1, long)
 
 
+def test_fits_that_did_not_converge_are_counted_and_named() -> None:
+    done = quantlr.run(DAILY, overrides={"model.descent": "plain", "model.max_iter": 2, "data.end": "2005-12-31"})
+    refits = done.course.forecasts.refits
+    assert done.metrics["model"]["unconverged"] == int((refits.gradient > 1e-8).sum()) > 0
+    assert done.metrics["model"]["iterations_mean"] == refits.iterations.mean()
+    (note,) = (note for note in done.notes if "did not converge" in note.text)
+    assert (note.count, note.stage) == (done.metrics["model"]["unconverged"], "model")
+
+
+def test_one_model_for_five_stocks_is_reported_once() -> None:
+    stocks = DAILY.parent / "stocks5_long_short.yaml"
+    done = quantlr.run(
+        stocks, overrides={"model.scope": "pooled", "model.calibration": "platt", "model.half_life": 500}
+    )
+    assert list(done.metrics["model"]["coefficients"]) == ["pooled"]
+    assert done.metrics["model"]["refits"] == len(done.forecasts["fold"].unique())
+    lines = done.course.forecasts.refits.calibration
+    early = (lines == [0.0, 1.0]).all(axis=1)
+    assert 0 < early.sum() < len(early)
+    (note,) = (note for note in done.notes if "uncalibrated" in note.text)
+    assert (note.ticker, note.count) == ("pooled", int(early[done.forecasts["fold"]].sum()))
+
+
 def test_the_same_run_writes_the_same_bytes_and_so_does_its_resolved_config(
     files: dict[str, bytes], tmp_path: Path
 ) -> None:

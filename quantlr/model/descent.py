@@ -40,8 +40,11 @@ HALVINGS = 30
 """Times that a step is halved before the bound's is taken instead."""
 ROUNDING = 4e-15
 """Relative difference of two losses that is no difference."""
-RESTLESS = 0.1
-"""Log odds that the next step may still move a training row by, once a descent has converged."""
+PATIENCE = 10
+"""Updates that may pass without the loss or the gradient falling, before a lone descent is given up."""
+RESTLESS, FAR = 0.1, 0.01
+"""Log odds that the next step may still move a training row by, once a descent has converged; and the same as a
+share of the largest log odds there are."""
 WELL_POISED = 1e-3
 """Smallest pivot of a Cholesky root, relative to the largest, from which on no direction is flat."""
 NEGLIGIBLE = 1e-12
@@ -190,19 +193,28 @@ def descend_alone(objective: Objective, starts: list[Array], *, tol: float, max_
     """Descend with one refit by the curvature where it stands, from the best of several starts (p,).
 
     A step that would raise the loss is halved; where no fraction of it helps, the bound on the curvature gives one
-    that does.
+    that does. Where rounding leaves nothing to go down, the descent ends unconverged before its time.
     """
     loss, at = min((objective.loss(start), at) for at, start in enumerate(starts))
-    theta, losses = starts[at], [loss]
+    theta, losses, sizes = starts[at], [loss], list[float]()
     safe = inverse(objective.bound()[0])
     for iterations in range(max_iter + 1):
         gradient, curvature = objective.at(theta)
         size = np.abs(objective.standardised(gradient)).max(axis=0)
         theta, loss = _downhill(objective, theta, loss, inverse(curvature[0]) @ gradient[:, 0], safe @ gradient[:, 0])
         losses.append(loss)
-        if size[0] <= tol or iterations == max_iter:
+        sizes.append(float(size[0]))
+        if size[0] <= tol or iterations == max_iter or _stuck(losses, sizes):
             break
     return Descent(theta[:, None], np.array([iterations]), size, size <= tol, np.array(losses))
+
+
+def _stuck(losses: list[float], sizes: list[float]) -> bool:
+    """Return whether neither the loss nor the gradient has fallen over the last updates."""
+    if len(sizes) <= PATIENCE:
+        return False
+    same_loss = losses[-1] >= losses[-1 - PATIENCE] * (1 - PATIENCE * ROUNDING)
+    return same_loss and min(sizes[-PATIENCE:]) > 0.5 * min(sizes[:-PATIENCE])
 
 
 def _downhill(objective: Objective, theta: Array, loss: float, step: Array, safe_step: Array) -> tuple[Array, float]:
@@ -233,6 +245,6 @@ def unbounded(objective: Objective, theta: Array) -> str | None:
     whitened = directions[:, seen] / np.sqrt(size[seen])
     gradient, curvature = objective.at(theta)
     next_step = whitened @ np.linalg.pinv(whitened.T @ curvature[0] @ whitened, rcond=0) @ whitened.T @ gradient[:, 0]
-    if objective.reach(next_step) > RESTLESS:
+    if objective.reach(next_step) > max(RESTLESS, FAR * objective.reach(theta)):
         return "along some direction the features separate its classes, and weights grow without bound"
     return None

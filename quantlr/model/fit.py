@@ -40,7 +40,7 @@ STEEP = 4.0
 TIGHT = 1e-6
 """Tolerance at which a descent can't pass for converged while its weights still grow."""
 
-STEPS_ALONE = 1000
+STEPS_ALONE = 200
 """Updates in which a refit whose best weights may be infinite is followed."""
 
 Describe = Callable[[int], str]
@@ -209,10 +209,7 @@ class _Walk:
             theta = one.units.from_raw(self.coefficients[first + at])
             if one.margin(theta) < 0 and one.reach(theta) <= STEEP:
                 continue
-            best = descend_alone(
-                one, [theta, self._starts(one)[-1]], tol=min(self.model.tol, TIGHT), max_iter=STEPS_ALONE
-            )
-            why = unbounded(one, best.theta[:, 0]) if best.converged[0] else None
+            why = self._why_unbounded(one, theta)
             if why:
                 self._give_up(
                     first + at,
@@ -220,6 +217,17 @@ class _Walk:
                     "on more rows, or use fewer features",
                     key="model.l2",
                 )
+
+    def _why_unbounded(self, objective: Objective, theta: Array) -> str | None:
+        """Return why the best weights of one refit would be infinite, sought from `theta`; None if they are finite."""
+        starts = [theta, self._starts(objective)[-1]]
+        # Rounding may keep a descent from a tight tolerance; weights that grow are seen on the way there too.
+        for tol in (min(self.model.tol, TIGHT), TIGHT):
+            best = descend_alone(objective, starts, tol=tol, max_iter=STEPS_ALONE)
+            if best.converged[0]:
+                return unbounded(objective, best.theta[:, 0])
+            starts = starts[-1:]
+        return None
 
     def _one_class(self, refit: int) -> str:
         rows = self.rows[refit]

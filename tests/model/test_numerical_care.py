@@ -1,0 +1,196 @@
+"""What goes wrong in silence elsewhere: each case ends right, or is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from quantlr.data.dataset import build_dataset, feature_columns
+from quantlr.data.features import LaggedReturns, Momentum
+from quantlr.data.labels import Direction
+from quantlr.data.universe import DataSpec, load_prices
+from quantlr.errors import DegenerateFold
+from quantlr.model.fit import fit_folds
+from quantlr.model.folds import WalkForwardSpec, make_folds
+from quantlr.model.logistic import gradient, log_loss, log_odds, sigmoid
+from quantlr.model.scaling import fold_scaling
+from quantlr.model.specs import LogisticRegression
+from quantlr.model.training import Training
+from quantlr.model.walk_forward import walk_forward
+from quantlr.types import Array, Dataset, Folds, Forecasts
+from scipy.special import expit
+
+from markets import random_walk
+
+
+def trained(X: Array, y: Array, folds: Folds) -> Training:
+    return Training(X, y, [folds], fold_scaling(X, [folds], trained=~np.isnan(y)))
+
+
+def one_fold(rows: int) -> Folds:
+    return make_folds(rows + 1, WalkForwardSpec(train=rows, refit_every="never"), horizon=1)
+
+
+def sp500(lags: int) -> Dataset:
+    prices = load_prices(DataSpec.model_validate({"source": {"kind": "sample"}, "tickers": ["^GSPC"]}))
+    columns = feature_columns(prices, [LaggedReturns(lags=tuple(range(1, lags + 1)))])
+    return build_dataset(prices, columns, Direction().compute(prices), horizon=1)
+
+
+def forecast(dataset: Dataset, walk: dict[str, Any], **model: Any) -> Forecasts:
+    return walk_forward(dataset, WalkForwardSpec.model_validate(walk), LogisticRegression.model_validate(model))
+
+
+@given(z=st.floats(-1e308, 1e308))
+def test_nothing_overflows(z: float) -> None:
+    at = np.array([z])
+    with np.errstate(all="raise", under="ignore"):
+        g, down, up = sigmoid(at), log_loss(at, np.zeros(1)), log_loss(at, np.ones(1))
+    assert g[0] == pytest.approx(expit(z), abs=2.3e-16)
+    assert down[0] >= max(z, 0.0)
+    assert up[0] >= max(-z, 0.0)
+
+
+def test_a_rate_that_suits_many_rows_is_no_rate_for_their_sum() -> None:
+    """The lesson's sum diverges as the window grows, at a rate that is fine for a shorter one; the mean does not."""
+    dataset = sp500(10)
+    for rows, settles in ((2_500, True), (5_000, False)):
+        X, y = dataset.features[:rows], dataset.up[:rows]
+        S = np.column_stack([np.ones(rows), (X - X.mean(axis=0)) / X.std(axis=0)])
+        summed, averaged = np.zeros(11), np.zeros(11)
+        for _ in range(500):
+            summed = summed - 0.002 * rows * gradient(S, y, summed)
+            averaged = averaged - 3.0 * gradient(S, y, averaged)
+        assert bool(np.abs(gradient(S, y, summed)).max() < 1e-6) is settles
+        assert np.abs(gradient(S, y, averaged)).max() < 1e-6
+
+
+def test_unscaled_returns_do_not_hold_the_plain_descent_back() -> None:
+    """A fixed rate of 0.1 on raw returns gets a few percent of the way in ten thousand steps, and does not say so."""
+    dataset = sp500(3)
+    X, y = dataset.features[:2_000], dataset.up[:2_000]
+    raw = np.column_stack([np.ones(len(X)), X])
+    naive = np.zeros(4)
+    for _ in range(10_000):
+        naive = naive - 0.1 * gradient(raw, y, naive)
+    best, plain = (
+        fit_folds(trained(X, y, one_fold(2_000)), LogisticRegression.model_validate({"descent": way})).coefficients[0]
+        for way in ("preconditioned", "plain")
+    )
+    assert (np.abs(naive[1:] / best[1:]) < 0.05).all()
+    np.testing.assert_allclose(plain, best, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("repeated", "off"), [(False, 4e-7), (True, 4e-5)])
+def test_the_default_tolerance_is_worth_this_much(repeated: bool, off: float) -> None:
+    prices = load_prices(DataSpec.model_validate({"source": {"kind": "sample"}, "tickers": ["^GSPC"]}))
+    more = [Momentum(windows=(5,))] if repeated else []
+    columns = feature_columns(prices, [LaggedReturns(lags=tuple(range(1, 11))), *more])
+    dataset = build_dataset(prices, columns, Direction().compute(prices), horizon=1)
+    for descent in ("preconditioned", "plain"):
+        loose, tight = (
+            forecast(dataset, {"refit_every": 500}, descent=descent, tol=tol, max_iter=100_000) for tol in (1e-8, 1e-12)
+        )
+        assert np.abs(loose.probability - tight.probability).max() < off
+
+
+def test_features_that_repeat_one_another_are_told_with_their_condition_number() -> None:
+    dataset = sp500(4)
+    calm = forecast(dataset, {"refit_every": 1000})
+    last = dataset.features[
+        : int(make_folds(len(dataset.up), WalkForwardSpec(refit_every=1000), horizon=1).train_stop[-1])
+    ]
+    S = np.column_stack([np.ones(len(last)), (last - last.mean(axis=0)) / last.std(axis=0)])
+    assert calm.refits.condition[0] == pytest.approx(np.linalg.cond(S), rel=1e-9)
+    assert not calm.notes
+    rng = np.random.default_rng(0)
+    dataset.features[:, 3] = dataset.features[:, 0] + 1e-5 * rng.normal(size=len(dataset.up))
+    (note,) = forecast(dataset, {"refit_every": 1000}).notes
+    assert "nearly repeat one another (condition number 2" in note.text
+    dataset.features[:, 3] = dataset.features[:, 0]
+    found = forecast(dataset, {"refit_every": 1000})
+    assert found.refits.condition[0] == np.inf
+    assert "condition number inf" in found.notes[0].text
+
+
+def separable_on_the_way() -> Dataset:
+    """Return a ticker whose rolling folds are of one class first, then mixed, then separable, then mixed again."""
+    rng = np.random.default_rng(3)
+    prices = random_walk(0, sessions=420)
+    columns = feature_columns(prices, [LaggedReturns(lags=(1, 2))])
+    dataset = build_dataset(prices, columns, Direction().compute(prices), horizon=1)
+    dataset.up[:-1] = rng.random(len(dataset.up) - 1) < 0.5
+    dataset.up[:70] = 1.0
+    dataset.up[150:260] = dataset.features[150:260, 0] > 0
+    return dataset
+
+
+@pytest.mark.parametrize("descent", ["preconditioned", "plain", "accelerated"])
+def test_folds_without_a_best_fit_forecast_the_base_rate_and_are_counted(descent: str) -> None:
+    dataset = separable_on_the_way()
+    walk = {"window": "rolling", "train": 60, "refit_every": 7}
+    model = {"descent": descent, "max_iter": 5000, "tol": 1e-9}
+    with pytest.raises(DegenerateFold, match=r"all 60 training rows are ups.*or set model\.degenerate to base_rate"):
+        forecast(dataset, walk, **model)
+    found = forecast(dataset, walk, degenerate="base_rate", **model)
+    folds = make_folds(len(dataset.up), WalkForwardSpec.model_validate(walk), horizon=1)
+    expected = 0
+    for at, fold in enumerate(folds):
+        X, ups = dataset.features[fold.train], dataset.up[fold.train]
+        one_class = bool(ups.all())
+        planted = fold.train.start >= 150 and fold.train.stop <= 260
+        if one_class or planted:
+            expected += 1
+            assert found.refits.degenerate[at]
+            share = 61 / 62 if one_class else ups.mean()
+            np.testing.assert_allclose(found.probability[found.fold == at], share, atol=1e-12)
+        elif found.refits.degenerate[at]:
+            # Few rows but the planted ones: a plane may separate those too. It has to be a real one.
+            S = np.column_stack([np.ones(len(X)), X])
+            z = S @ np.linalg.lstsq(S, 2 * ups - 1, rcond=None)[0]
+            assert ((2 * ups - 1) * z > 0).mean() > 0.9
+            expected += 1
+    assert found.refits.degenerate.sum() == expected > 8
+    assert found.refits.converged[found.refits.degenerate].all()
+    (note,) = (note for note in found.notes if "no best fit" in note.text)
+    assert note.count == expected
+    assert not found.refits.degenerate.all()
+
+
+def test_what_comes_after_a_degenerate_fold_is_fitted_as_ever() -> None:
+    dataset = separable_on_the_way()
+    walk = {"window": "rolling", "train": 60, "refit_every": 7}
+    found = forecast(dataset, walk, degenerate="base_rate", tol=1e-12)
+    last = len(found.refits.iterations) - 1
+    assert not found.refits.degenerate[last]
+    fold = make_folds(len(dataset.up), WalkForwardSpec.model_validate(walk), horizon=1)[last]
+    alone = fit_folds(
+        trained(dataset.features[fold.train], dataset.up[fold.train], one_fold(60)), LogisticRegression(tol=1e-12)
+    )
+    np.testing.assert_allclose(found.refits.coefficients[last], alone.coefficients[0], rtol=1e-8)
+
+
+def test_smoothing_keeps_one_class_from_certainty() -> None:
+    """By arithmetic: thirty ups and nothing else are (30 + 1) / (30 + 2) by Laplace's rule."""
+    X, y = np.random.default_rng(0).normal(size=(31, 1)), np.ones(31)
+    fits = fit_folds(trained(X, y, one_fold(30)), LogisticRegression(degenerate="base_rate"))
+    assert fits.coefficients[0].tolist() == [pytest.approx(float(log_odds(np.array(31 / 32)))), 0.0]
+
+
+@pytest.mark.parametrize("max_iter", [1, 3])
+@pytest.mark.parametrize("window", ["expanding", "rolling"])
+def test_what_has_not_converged_owes_nothing_to_later_rows(window: str, max_iter: int) -> None:
+    """Refits descend in chunks; one that is cut short is where its own past has brought it."""
+    dataset = sp500(5)
+    walk = {"window": window, "refit_every": 5}
+    whole = forecast(dataset, walk, max_iter=max_iter, tol=1e-15)
+    assert not whole.refits.converged.all()
+    rows = 2_011
+    early = make_folds(rows, WalkForwardSpec.model_validate(walk), horizon=1)
+    X, y = dataset.features[:rows], dataset.up[:rows]
+    model = LogisticRegression(max_iter=max_iter, tol=1e-15)
+    cut = fit_folds(trained(X, y, early), model)
+    np.testing.assert_allclose(whole.refits.coefficients[: len(early)], cut.coefficients, rtol=1e-9, atol=1e-12)

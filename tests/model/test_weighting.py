@@ -1,0 +1,210 @@
+"""Rows weighted by age and by class, one model for many tickers: each against a loop of scikit-learn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from quantlr.data.dataset import build_dataset, feature_columns
+from quantlr.data.features import LaggedReturns, Momentum
+from quantlr.data.labels import Direction
+from quantlr.errors import NotEnoughHistory
+from quantlr.model.folds import WalkForwardSpec
+from quantlr.model.specs import LogisticRegression
+from quantlr.model.walk_forward import walk_forward
+from quantlr.types import Array, Dataset, Forecasts
+from sklearn import config_context
+from sklearn.linear_model import LogisticRegression as Peer
+from sklearn.preprocessing import StandardScaler
+
+from markets import random_walk
+
+TIGHT = {"tol": 1e-12}
+
+
+def made_up(seed: int, *, tickers: int = 1, holes: bool = False, horizon: int = 1, ties: str = "down") -> Dataset:
+    prices = random_walk(seed, sessions=220, tickers=tickers, holes=holes)
+    label = Direction.model_validate({"horizon": horizon, "ties": ties})
+    columns = feature_columns(prices, [LaggedReturns(lags=(1, 2)), Momentum(windows=(5,))])
+    return build_dataset(prices, columns, label.compute(prices), horizon=horizon)
+
+
+def forecast(dataset: Dataset, walk: dict[str, Any], **model: Any) -> Forecasts:
+    return walk_forward(
+        dataset, WalkForwardSpec.model_validate(walk), LogisticRegression.model_validate({**TIGHT, **model})
+    )
+
+
+def by_scikit_learn(X: Array, y: Array, weight: Array, newest: Array, *, l2: float = 0.0) -> Array:
+    """Return the probabilities of `newest` rows by weighted rows, standardised without weights."""
+    scaler = StandardScaler().fit(X)
+    C = np.inf if l2 == 0 else 1.0 / (weight.sum() * l2)
+    with config_context(skip_parameter_validation=True):
+        peer = Peer(C=C, tol=1e-12, max_iter=100_000, solver="newton-cholesky")
+        peer.fit(scaler.transform(X), y, sample_weight=weight)
+    return np.asarray(peer.predict_proba(scaler.transform(newest))[:, 1])
+
+
+def class_factor(y: Array, weight: Array, class_weight: Any) -> Array:
+    """Return what each row counts by its class."""
+    if class_weight is None:
+        return np.ones(len(y))
+    if class_weight == "balanced":
+        ups = weight[y == 1].sum()
+        downs = weight[y == 0].sum()
+        return np.asarray(np.where(y == 1, (ups + downs) / (2 * ups), (ups + downs) / (2 * downs)))
+    return np.asarray(np.where(y == 1, class_weight.get("up", 1.0), class_weight.get("down", 1.0)))
+
+
+@settings(max_examples=20)
+@given(
+    seed=st.integers(0, 100_000),
+    window=st.sampled_from(["expanding", "rolling"]),
+    every=st.sampled_from([1, 4, 21]),
+    l2=st.sampled_from([0.0, 0.03]),
+    half_life=st.sampled_from([None, 1.5, 10.0, 80.0]),
+    class_weight=st.sampled_from([None, "balanced", {"up": 3.0}, {"up": 0.5, "down": 2.0}]),
+    ties=st.sampled_from(["down", "drop"]),
+)
+def test_weights_are_those_of_a_loop(
+    seed: int, window: str, every: int, l2: float, half_life: float | None, class_weight: Any, ties: str
+) -> None:
+    dataset = made_up(seed, ties=ties)
+    X, y = dataset.features, dataset.up
+    # With hardly any rows that count, classes are soon separable.
+    l2 = 0.1 if half_life is not None and half_life < 20 else l2
+    walk = {"window": window, "train": 100, "refit_every": every}
+    found = forecast(dataset, walk, l2=l2, half_life=half_life, class_weight=class_weight)
+    for row in range(100, len(X)):
+        refit_at = 100 + (row - 100) // every * every
+        known = np.arange(max(refit_at - 100, 0) if window == "rolling" else 0, refit_at)
+        known = known[~np.isnan(y[known])]
+        age = refit_at - 1 - known
+        weight = np.ones(len(known)) if half_life is None else 0.5 ** (age / half_life)
+        weight = weight * class_factor(y[known], weight, class_weight)
+        if row % 7 == 0 or row > len(X) - 3:
+            (expected,) = by_scikit_learn(X[known], y[known], weight, X[row : row + 1], l2=l2)
+            assert found.probability[row - 100] == pytest.approx(expected, abs=1e-8)
+
+
+@pytest.mark.parametrize("descent", ["plain", "accelerated"])
+def test_every_descent_weighs_alike(descent: str) -> None:
+    dataset = made_up(5)
+    model = {"half_life": 40.0, "class_weight": "balanced", "l2": 0.01, "tol": 1e-10, "max_iter": 100_000}
+    best, found = (
+        forecast(dataset, {"train": 100, "refit_every": 5}, **model, descent=way) for way in ("preconditioned", descent)
+    )
+    np.testing.assert_allclose(found.probability, best.probability, atol=1e-8)
+
+
+def test_balanced_classes_centre_the_probabilities() -> None:
+    """By arithmetic: without features that vary, both classes weighing the same make one half."""
+    dataset = made_up(1)
+    dataset.features[:] = 1.0
+    found = forecast(dataset, {"train": 100}, class_weight="balanced")
+    np.testing.assert_allclose(found.probability, 0.5, atol=1e-12)
+
+
+def test_a_half_life_is_counted_in_sessions() -> None:
+    """By arithmetic: a constant feature leaves the weighted share of ups."""
+    dataset = made_up(2)
+    dataset.features[:] = 1.0
+    found = forecast(dataset, {"train": 100, "refit_every": 1}, half_life=25.0)
+    for row in (100, 130, 200):
+        weight = 0.5 ** (np.arange(row - 1, -1, -1) / 25.0)
+        share = weight @ dataset.up[:row] / weight.sum()
+        assert found.probability[row - 100] == pytest.approx(share, abs=1e-9)
+
+
+@settings(max_examples=20)
+@given(
+    seed=st.integers(0, 100_000),
+    window=st.sampled_from(["expanding", "rolling"]),
+    every=st.sampled_from([1, 9]),
+    horizon=st.integers(1, 4),
+    embargo=st.integers(0, 2),
+    half_life=st.sampled_from([None, 30.0]),
+    l2=st.sampled_from([0.0, 0.05]),
+    ties=st.sampled_from(["down", "drop"]),
+    holes=st.booleans(),
+)
+def test_a_pooled_model_is_that_of_a_loop_over_sessions(
+    seed: int,
+    window: str,
+    every: int,
+    horizon: int,
+    embargo: int,
+    half_life: float | None,
+    l2: float,
+    ties: str,
+    holes: bool,
+) -> None:
+    dataset = made_up(seed, tickers=3, holes=holes, horizon=horizon, ties=ties)
+    walk = {"window": window, "train": 60, "refit_every": every, "embargo": embargo}
+    found = forecast(dataset, walk, scope="pooled", half_life=half_life, l2=l2)
+    calendar = sorted(set(dataset.session.tolist()))
+    count = {session: at for at, session in enumerate(calendar)}
+    first = 60 - 1 + horizon + embargo
+    probability = {
+        (t, s): p for t, s, p in zip(found.ticker.tolist(), found.session.tolist(), found.probability, strict=True)
+    }
+    assert len(probability) == sum(count[s] >= first for s in dataset.session.tolist())
+    for at in range(first, len(calendar), every):
+        known = [
+            row
+            for row in range(len(dataset.up))
+            if dataset.known_at[row] in count
+            and count[int(dataset.known_at[row])] <= at - embargo
+            and (window == "expanding" or count[int(dataset.session[row])] > at - horizon - embargo - 60)
+            and not np.isnan(dataset.up[row])
+        ]
+        age = np.array([at - count[int(dataset.session[row])] for row in known])
+        weight = np.ones(len(known)) if half_life is None else 0.5 ** (age / half_life)
+        test = [row for row in range(len(dataset.up)) if at <= count[int(dataset.session[row])] < at + every]
+        if at % 3 and at + every < len(calendar):
+            continue
+        expected = by_scikit_learn(dataset.features[known], dataset.up[known], weight, dataset.features[test], l2=l2)
+        got = [probability[int(dataset.ticker[row]), int(dataset.session[row])] for row in test]
+        np.testing.assert_allclose(got, expected, atol=1e-8)
+
+
+def test_a_pooled_model_of_one_ticker_is_its_own() -> None:
+    dataset = made_up(4)
+    walk = {"train": 80, "refit_every": 10}
+    own, pooled = (forecast(dataset, walk, scope=scope) for scope in ("per_ticker", "pooled"))
+    np.testing.assert_array_equal(pooled.session, own.session)
+    np.testing.assert_allclose(pooled.probability, own.probability, atol=1e-12)
+    assert (pooled.refits.ticker == -1).all()
+
+
+def test_a_pooled_model_needs_sessions_and_says_how_many() -> None:
+    with pytest.raises(NotEnoughHistory, match=r"the first fold needs 501 rows .* found 215"):
+        forecast(made_up(4, tickers=2), {"train": 500}, scope="pooled")
+
+
+@pytest.mark.parametrize("scope", ["per_ticker", "pooled"])
+def test_results_are_the_same_for_any_number_of_workers(scope: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("quantlr.model.walk_forward.WORTH_SHARING", 0.0)
+    dataset = made_up(8, tickers=5, holes=True)
+    spec, model = WalkForwardSpec(train=80, refit_every=5), LogisticRegression.model_validate({"scope": scope})
+    alone, shared = (walk_forward(dataset, spec, model, workers=workers) for workers in (1, 2))
+    for name in ("ticker", "session", "fold", "probability", "base_rate", "mean_gain"):
+        np.testing.assert_array_equal(getattr(shared, name), getattr(alone, name))
+    np.testing.assert_array_equal(shared.refits.coefficients, alone.refits.coefficients)
+    assert shared.notes == alone.notes
+
+
+def test_an_error_in_another_process_is_the_same_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = made_up(9, tickers=4)
+    dataset.up[dataset.rows(2)] = 1.0
+    spec = WalkForwardSpec(train=80, refit_every=5)
+    texts = set()
+    for sharing in (np.inf, 0.0):
+        monkeypatch.setattr("quantlr.model.walk_forward.WORTH_SHARING", sharing)
+        with pytest.raises(Exception, match="all 80 training rows are ups") as caught:
+            walk_forward(dataset, spec, LogisticRegression(), workers=2)
+        texts.add((type(caught.value).__name__, str(caught.value), caught.value.key))  # type: ignore[attr-defined] # of UserError
+    assert len(texts) == 1
