@@ -161,6 +161,16 @@ def inverse(curvature: Array) -> Array:
     return np.asarray(np.linalg.pinv(curvature, rcond=NEGLIGIBLE, hermitian=True), dtype=np.float64)
 
 
+def whitening(bound: Array) -> Array:
+    """Return W (p, r), in whose coordinates u, theta = W u, the bound on a curvature is 1 in every direction.
+
+    Features that nearly repeat one another are apart there; those that repeat one another exactly are one.
+    """
+    size, directions = np.linalg.eigh(bound)
+    seen = size > NEGLIGIBLE * size[-1]
+    return np.asarray(directions[:, seen] / np.sqrt(size[seen]))
+
+
 def inverses(curvatures: Array) -> Array:
     """Return the inverses of neighbours' curvatures, (refits, p, p).
 
@@ -197,11 +207,12 @@ def descend_alone(objective: Objective, starts: list[Array], *, tol: float, max_
     """
     loss, at = min((objective.loss(start), at) for at, start in enumerate(starts))
     theta, losses, sizes = starts[at], [loss], list[float]()
-    safe = inverse(objective.bound()[0])
+    W = whitening(objective.bound()[0])
     for iterations in range(max_iter + 1):
         gradient, curvature = objective.at(theta)
         size = np.abs(objective.standardised(gradient)).max(axis=0)
-        theta, loss = _downhill(objective, theta, loss, inverse(curvature[0]) @ gradient[:, 0], safe @ gradient[:, 0])
+        slope = W.T @ gradient[:, 0]
+        theta, loss = _downhill(objective, theta, loss, W @ inverse(W.T @ curvature[0] @ W) @ slope, W @ slope)
         losses.append(loss)
         sizes.append(float(size[0]))
         if size[0] <= tol or iterations == max_iter or _stuck(losses, sizes):
@@ -240,11 +251,9 @@ def unbounded(objective: Objective, theta: Array) -> str | None:
         return None
     if objective.margin(theta) >= 0:
         return "a plane through the features separates its ups from its downs"
-    size, directions = np.linalg.eigh(objective.bound()[0])
-    seen = size > NEGLIGIBLE * size[-1]
-    whitened = directions[:, seen] / np.sqrt(size[seen])
+    W = whitening(objective.bound()[0])
     gradient, curvature = objective.at(theta)
-    next_step = whitened @ np.linalg.pinv(whitened.T @ curvature[0] @ whitened, rcond=0) @ whitened.T @ gradient[:, 0]
+    next_step = W @ np.linalg.pinv(W.T @ curvature[0] @ W, rcond=0) @ W.T @ gradient[:, 0]
     if objective.reach(next_step) > max(RESTLESS, FAR * objective.reach(theta)):
         return "along some direction the features separate its classes, and weights grow without bound"
     return None

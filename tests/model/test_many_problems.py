@@ -19,7 +19,7 @@ from scipy.special import expit
 
 TOL = 1e-10
 SLACK = 1e-5
-"""How far on its wrong side a row may be of a plane that separates, in standardised units."""
+"""How far on its wrong side a row may be of a plane that separates, in whitened units."""
 OUTCOMES: Counter[str] = Counter()
 
 
@@ -65,9 +65,14 @@ problems = st.builds(
 
 
 def separable(S: Array, y: Array) -> bool:
-    """Return whether a plane has no row further on its wrong side than rounding can tell, and some far on the right."""
-    signed = (2 * y - 1)[:, None] * S
+    """Return whether a plane has no row further on its wrong side than rounding can tell, and some far on the right.
+
+    In whitened coordinates, in which features that nearly repeat one another are apart.
+    """
+    whitened = np.linalg.qr(S)[0] * np.sqrt(len(y))
+    signed = (2 * y - 1)[:, None] * whitened
     found = linprog(-signed.sum(axis=0), A_ub=-signed, b_ub=np.full(len(y), SLACK), bounds=(-1, 1))
+    assert found.x is not None
     return bool((signed @ found.x).sum() > 100 * SLACK * len(y))
 
 
@@ -138,4 +143,4 @@ def test_most_of_them_converged() -> None:
     """Runs after the thousand: what was told as unconverged is rare, and every outcome was met."""
     assert OUTCOMES["converged"] > 1500
     assert OUTCOMES["degenerate"] > 50
-    assert OUTCOMES["unconverged"] <= 0.002 * OUTCOMES.total()
+    assert OUTCOMES["unconverged"] <= 0.01 * OUTCOMES.total()
