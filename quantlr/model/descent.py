@@ -205,6 +205,7 @@ def descend_alone(objective: Objective, starts: list[Array], *, tol: float, max_
     A step that would raise the loss is halved; where no fraction of it helps, the bound on the curvature gives one
     that does. Where rounding leaves nothing to go down, the descent ends unconverged before its time.
     """
+    objective = replace(objective, thin=1)
     loss, at = min((objective.loss(start), at) for at, start in enumerate(starts))
     theta, losses, sizes = starts[at], [loss], list[float]()
     W = whitening(objective.bound()[0])

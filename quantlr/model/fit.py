@@ -40,6 +40,8 @@ STEEP = 4.0
 TIGHT = 1e-6
 """Tolerance at which a descent can't pass for converged while its weights still grow."""
 
+GUESS = 1e-5
+"""Tolerance for the weights of a sample: it knows no better."""
 STEPS_ALONE = 200
 """Updates in which a refit whose best weights may be infinite is followed."""
 
@@ -150,9 +152,21 @@ class _Walk:
         if self.model.descent != "preconditioned":
             chunk = slice(first, min(first + most, refits.stop))
             return self._by_rate(self.material.objective(chunk), chunk)
+        if self.weights is None:
+            self.weights = self._first_guess(first)
         at_once = 1 if self.weights is None else min(self.stride, most)
         chunk = slice(first, min(first + at_once, refits.stop))
         return self._together(self.material.objective(chunk), chunk)
+
+    def _first_guess(self, refit: int) -> Array | None:
+        """Return the weights that a sample of many rows leads to; None where they are few enough to go through."""
+        sample = self.training.sampled(refit)
+        if sample is None:
+            return None
+        objective = Material(sample, self.model).objective(slice(0, 1))
+        flat = self._starts(objective)
+        found = descend_alone(objective, flat, tol=GUESS, max_iter=STEPS_ALONE)
+        return np.asarray(objective.units.to_raw(found.theta)[0])
 
     def _together(self, objective: Objective, chunk: slice) -> int:
         """Let neighbours descend together, and keep those before the first that did not settle."""

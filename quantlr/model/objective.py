@@ -87,6 +87,7 @@ class Objective:
     units : the local units.
     mean, deviation : (refits, k) what standardises each refit's features, in local units.
     l2 : penalty.
+    thin : curvatures are estimated from every so many rows; gradients and losses never are.
     each : how the sums over `parts` are taken.
     """
 
@@ -96,6 +97,7 @@ class Objective:
     mean: Array
     deviation: Array
     l2: float
+    thin: int = 1
     each: Each = map
 
     @classmethod
@@ -108,6 +110,7 @@ class Objective:
         l2: float,
         class_weight: ClassWeight = None,
         smoothed: bool = False,
+        thin: int = 1,
         each: Each = map,
     ) -> Objective:
         """Return the objective of the refits that `parts` train and `scaling` standardises."""
@@ -125,6 +128,7 @@ class Objective:
             mean=(scaling.mean[:, units.active] - units.center) / units.scale,
             deviation=scaling.deviation[:, units.active] / units.scale,
             l2=l2,
+            thin=thin,
             each=each,
         )
 
@@ -155,7 +159,7 @@ class Objective:
 
         def sums(rows: Rows) -> tuple[Array, Array]:
             g = sigmoid(rows.X @ theta)
-            return rows.sums_of(g[None])[:, 0], rows.moments_of(sigmoid_slope(g))
+            return rows.sums_of(g[None])[:, 0], rows.moments_of(sigmoid_slope(g), thin=self.thin)
 
         first, second = (_total(found) for found in zip(*self._over(sums), strict=True))
         share, columns = self.labels.share.T, np.repeat(theta[:, None], self.refits, axis=1)
@@ -173,7 +177,7 @@ class Objective:
         one = slice(refit, refit + 1)
         labels = Labels(*(getattr(self.labels, name)[:, one] for name in Labels.__slots__))
         parts = [partial(_of_refit, make, refit) for make in self.parts]
-        return Objective(parts, labels, self.units, self.mean[one], self.deviation[one], self.l2, self.each)
+        return Objective(parts, labels, self.units, self.mean[one], self.deviation[one], self.l2, self.thin, self.each)
 
     def loss(self, theta: Array) -> float:
         """Return the objective of a single refit at `theta` (p,)."""

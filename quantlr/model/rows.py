@@ -10,6 +10,8 @@ import numpy as np
 from quantlr.model.windows import Edge, Windows
 from quantlr.types import Array, BoolArray, IntArray
 
+TOGETHER = 2**13
+"""Rows that are brought into local units at once, feature by feature."""
 BLOCK = 2**15
 """Pairs of a row and a refit whose log odds are there at once: few enough to stay in cache."""
 
@@ -60,12 +62,17 @@ class Units:
         return bool((near & (ratio <= within) & (ratio >= 1.0 / within)).all())
 
     def local(self, X: Array) -> Array:
-        """Return rows (n, k_all) in local units, with a first column of ones, (n, p)."""
-        local = np.empty((len(X), 1 + len(self.center)))
-        local[:, 0] = 1.0
-        np.subtract(X if self.active.all() else X[:, self.active], self.center, out=local[:, 1:])
-        local[:, 1:] /= self.scale
-        return local
+        """Return rows (n, k_all) in local units, with a first column of ones, (n, p); a feature's values stand together."""
+        local = np.empty((1 + len(self.center), len(X)))
+        local[0] = 1.0
+        scale = 1.0 / self.scale
+        for first in range(0, len(X), TOGETHER):
+            rows = slice(first, first + TOGETHER)
+            for at, column in enumerate(np.flatnonzero(self.active)):
+                into = local[1 + at, rows]
+                np.subtract(X[rows, column], self.center[at], out=into)
+                into *= scale[at]
+        return local.T
 
     def to_raw(self, theta: Array) -> Array:
         """Return local weights (p, refits) in units of the raw features, (refits, 1 + k_all); constants weigh 0."""
@@ -127,10 +134,16 @@ class Rows:
             total += edge.upto(np.matmul(values[:, edge.rows].transpose(1, 0, 2), weighted))
         return total.reshape(*total.shape[:2], -1, self.X.shape[1])
 
-    def moments_of(self, values: Array) -> Array:
-        """Return the sums of (rows,) values times x x', by class, (refits, classes, p, p)."""
+    def moments_of(self, values: Array, *, thin: int = 1) -> Array:
+        """Return the sums of (rows,) values times x x', by class, (refits, classes, p, p).
+
+        With `thin` over 1, what all refits share is estimated from every so many of its rows.
+        """
         core, p = self.windows.core, self.X.shape[1]
-        inner = (values[core, None] * self.weighted[core]).T @ self.X[core]
+        spread = slice(core.start, core.stop, thin)
+        inner = (values[spread, None] * self.weighted[spread]).T @ self.X[spread]
+        if thin > 1 and core.stop > core.start:
+            inner *= (core.stop - core.start) / len(range(core.start, core.stop, thin))
         total = np.repeat(inner[None], len(self.windows.start), axis=0)
         for edge, X, weighted in self._edges:
             total += edge.upto(np.matmul((values[edge.rows][:, :, None] * weighted).transpose(0, 2, 1), X))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from quantlr.types import Array, BoolArray, Folds, IntArray
 
 TOGETHER = 256
 """Refits whose moments are taken from one pass over the rows that they share."""
+BLOCK = 2**12
+"""Rows whose terms are there at once."""
 EPSILON = float(np.finfo(np.float64).eps)
 
 
@@ -72,15 +75,27 @@ def _scaling(X: Array, folds: Sequence[Folds], trained: BoolArray, refits: slice
     center = sum(values.sum(axis=0) for values in shared) / max(sum(map(len, shared)), 1)
     sums = np.zeros((1, 1 + 2 * len(center)))
     for rows, windows in parts:
-        terms = np.empty((rows.stop - rows.start, sums.shape[1]))
-        terms[:, 0] = trained[rows]
-        away = np.subtract(X[rows], center, out=terms[:, 1 : 1 + len(center)])
-        away *= terms[:, :1]
-        np.multiply(away, away, out=terms[:, 1 + len(center) :])
-        sums = sums + windows.sums_over(terms)
+        terms = partial(_terms, X[rows], trained[rows], center)
+        core = windows.core
+        blocks = [slice(at, min(at + BLOCK, core.stop)) for at in range(core.start, core.stop, BLOCK)]
+        inside = sum((terms(block).sum(axis=0) for block in blocks), np.zeros(sums.shape[1]))
+        edges = terms(slice(0, core.start)), terms(slice(core.stop, rows.stop - rows.start))
+        sums = sums + windows.sums(inside, *edges)
     count = np.maximum(sums[:, :1], 1.0)
     shift, spread = np.split(sums[:, 1:] / count, 2, axis=1)
     mean, variance = center + shift, np.maximum(spread - shift**2, 0.0)
     # What rounding alone would leave of a constant's variance (the bound of scikit-learn's StandardScaler).
     constant = variance <= count * EPSILON * variance + (count * np.abs(mean) * EPSILON) ** 2
     return Scaling(mean, np.where(constant, 0.0, np.sqrt(variance)))
+
+
+def _terms(X: Array, trained: BoolArray, center: Array, rows: slice) -> Array:
+    """Return 1, x - center and its square for some rows, (rows, 1 + 2k); zeros where a row doesn't count."""
+    k = len(center)
+    terms = np.empty((rows.stop - rows.start, 1 + 2 * k))
+    terms[:, 0] = trained[rows]
+    away = np.subtract(X[rows], center, out=terms[:, 1 : 1 + k])
+    if not trained[rows].all():
+        away *= terms[:, :1]
+    np.multiply(away, away, out=terms[:, 1 + k :])
+    return terms

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 
@@ -15,6 +16,10 @@ from quantlr.model.specs import LogisticRegression
 from quantlr.model.windows import Windows
 from quantlr.types import Array, Folds, IntArray
 
+PIECE = 2**13
+"""Rows of a long history that are looked at together."""
+SAMPLE = 2**15
+"""Rows that are enough to learn a curvature, or a first guess, from."""
 APART = 8.0
 """How far local units may be from those of the refits that use them, before they are taken anew."""
 
@@ -55,12 +60,31 @@ class Training:
         return total(rows), total(ups)
 
 
+    def sampled(self, refit: int) -> Training | None:
+        """Return evenly spread rows of one refit, as a training of its own; None if there are few enough."""
+        slices = [slice(ticker.train_start[refit], ticker.train_stop[refit]) for ticker in self.folds]
+        step = sum(rows.stop - rows.start for rows in slices) // SAMPLE
+        if step < 2:
+            return None
+        at = np.concatenate([np.arange(rows.start, rows.stop, step) for rows in slices])
+        start, stop = np.zeros(1, dtype=np.int64), np.full(1, len(at))
+        return Training(
+            self.X[at],
+            self.y[at],
+            [Folds(start, stop, stop, stop)],
+            self.scaling[refit : refit + 1],
+            None if self.position is None else self.position[at],
+            None if self.weight is None else self.weight[at],
+            self.smoothed,
+        )
+
+
 class Material:
     """What the objectives of one training are made from: its rows in local units, weighted.
 
     Local units are those of the first refit that needs them, and are kept while they suit those that follow. A lone
-    ticker's rows are brought into them once; those of many tickers at every look, ticker by ticker, so that the
-    panel is never there twice.
+    ticker's rows are brought into them once; those of many tickers at every look, piece by piece, so that a panel is
+    never there twice.
     """
 
     def __init__(self, training: Training, model: LogisticRegression, *, each: Each = map) -> None:
@@ -76,16 +100,18 @@ class Material:
     def objective(self, refits: slice) -> Objective:
         """Return the objective of neighbouring refits that share their constant features."""
         training, model = self._training, self._model
+        units = self._units_for(refits.start)
         found = [windows_of(ticker, refits) for ticker in training.folds]
-        there = [(rows, windows) for rows, windows in found if rows.stop > rows.start]
+        there = [part for rows, windows in found for part in _pieces(rows, windows)]
         newest = max(self._age(slice(rows.stop - 1, rows.stop))[0] for rows, _ in there)
         return Objective.of(
-            [self._part(rows, windows, newest, self._units_for(refits.start)) for rows, windows in there],
-            self._units_for(refits.start),
+            [self._part(rows, windows, newest, units) for rows, windows in there],
+            units,
             training.scaling[refits],
             l2=model.l2,
             class_weight=model.class_weights,
             smoothed=training.smoothed,
+            thin=max(sum(rows.stop - rows.start for rows, _ in there) // SAMPLE, 1),
             each=self._each,
         )
 
@@ -116,6 +142,18 @@ class Material:
             return weight
         decay = np.exp2((self._age(rows) - newest) / self._model.half_life)
         return decay if weight is None else decay * weight
+
+
+def _pieces(rows: slice, windows: Windows) -> list[tuple[slice, Windows]]:
+    """Return a ticker's rows in pieces that suit the cache."""
+    count = rows.stop - rows.start
+    if count <= 2 * PIECE:
+        return [(rows, windows)] if count else []
+    edges = [*range(0, count, PIECE), count]
+    return [
+        (slice(rows.start + first, rows.start + last), windows.within(slice(first, last)))
+        for first, last in pairwise(edges)
+    ]
 
 
 def _itself(rows: Rows) -> Rows:

@@ -16,14 +16,16 @@ class Edge:
 
     Attributes
     ----------
-    rows : (runs, longest) row of the union; padded with the core's first, which counts nothing here.
+    rows : (runs, longest) row of the union; padded with one of them, which counts nothing.
     counts : (runs, longest) 1 for a row, 0 for padding.
     runs : (refits,) how many of the runs, counted from the core, belong to each refit.
+    leads : whether the rows come before the core.
     """
 
     rows: IntArray
     counts: Array
     runs: IntArray
+    leads: bool
 
     @classmethod
     def of(cls, reach: IntArray, *, first: int, step: int) -> Edge:
@@ -32,8 +34,8 @@ class Edge:
         length = np.diff(ends)
         offset = np.arange(int(length.max(initial=0)))
         counts = offset < length[:, None]
-        rows = np.where(counts, first + step * (ends[:-1, None] + offset), 0)
-        return cls(rows, counts.astype(np.float64), np.searchsorted(ends, reach))
+        rows = np.where(counts, first + step * (ends[:-1, None] + offset), first)
+        return cls(rows, counts.astype(np.float64), np.searchsorted(ends, reach), step < 0)
 
     def upto(self, sums: Array) -> Array:
         """Return the sum of the first runs' sums (runs, ...) for each refit, (refits, ...)."""
@@ -88,9 +90,21 @@ class Windows:
         row = np.arange(self.core.stop, self.union)[:, None]
         return np.asarray((row < self.stop) & (row >= self.start), dtype=np.float64)
 
-    def sums_over(self, values: Array) -> Array:
-        """Return the sum of (rows, v) values over each refit's rows, (refits, v)."""
-        total = np.repeat(values[self.core].sum(axis=0)[None], len(self.start), axis=0)
+    def sums(self, core: Array, before: Array, after: Array) -> Array:
+        """Return the sum over each refit's rows, (refits, v).
+
+        Parameters
+        ----------
+        core : (v,) sum over the core's rows.
+        before, after : (rows, v) values of the rows before and after the core.
+        """
+        total = np.repeat(core[None], len(self.start), axis=0)
         for edge, sign in self.edges:
-            total += sign * edge.upto((values[edge.rows] * edge.counts[:, :, None]).sum(axis=1))
+            values, first = (before, 0) if edge.leads else (after, self.core.stop)
+            total += sign * edge.upto((values[edge.rows - first] * edge.counts[:, :, None]).sum(axis=1))
         return total
+
+    def within(self, rows: slice) -> Windows:
+        """Return what of each refit's rows lies in a slice of the union, counted from the slice's start."""
+        start, stop = (np.clip(edge, rows.start, rows.stop) - rows.start for edge in (self.start, self.stop))
+        return Windows(start, stop)

@@ -208,3 +208,20 @@ def test_an_error_in_another_process_is_the_same_error(monkeypatch: pytest.Monke
             walk_forward(dataset, spec, LogisticRegression(), workers=2)
         texts.add((type(caught.value).__name__, str(caught.value), caught.value.key))  # type: ignore[attr-defined] # of UserError
     assert len(texts) == 1
+
+
+@pytest.mark.parametrize("scope", ["per_ticker", "pooled"])
+@pytest.mark.parametrize("window", ["expanding", "rolling"])
+@pytest.mark.parametrize("model", [{}, {"class_weight": "balanced", "half_life": 60.0, "l2": 0.01}])
+def test_long_histories_are_gone_through_piece_by_piece(
+    scope: str, window: str, model: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pieces, and curvatures and first guesses from a sample, lead to the same weights."""
+    dataset = made_up(11, tickers=2, holes=True)
+    walk = {"train": 100, "refit_every": 3, "window": window}
+    whole = forecast(dataset, walk, scope=scope, **model)
+    monkeypatch.setattr("quantlr.model.training.PIECE", 17)
+    monkeypatch.setattr("quantlr.model.training.SAMPLE", 30)
+    pieces = forecast(dataset, walk, scope=scope, **model)
+    assert pieces.refits.converged.all()
+    np.testing.assert_allclose(pieces.probability, whole.probability, atol=1e-10)
