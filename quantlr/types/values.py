@@ -1,131 +1,16 @@
-"""The values that flow from prices to a report, and the one timing rule. Read this first.
-
-The timing rule
----------------
-Row t is what is known at the close of session t. Lag 1 is the return of session t itself, the newest that is known;
-lag k is k - 1 sessions older. The label of row t says whether the close of t + h is above the close of t, h being the
-`horizon`, and is known at the close of t + h (`known_row`). A row may train a model that forecasts row t only if its
-own label is known at t's close (`last_trainable`). The purge, the scaling window and the first forecast all follow
-from that one horizon; nobody types a second date.
-
-Rows count a ticker's own bars: where a ticker did not trade, it has no row.
-"""
+"""The values that flow from prices to a report."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, Protocol, Union
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Discriminator, Strict, Tag
 
-Array = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
-Columns = dict[str, Array]
-"""Feature columns by name, each (bars, tickers)."""
-
-NEVER = np.iinfo(np.int64).max
-"""Position of a session that has not come yet."""
-
-
-def known_row(row: int, *, horizon: int) -> int:
-    """Return the row at whose close the label of `row` is known."""
-    return row + horizon
-
-
-def known_in_time(row: int, *, embargo: int = 0) -> int:
-    """Return the newest row at whose close a label may become known that trains a model which forecasts `row`."""
-    return row - embargo
-
-
-def last_trainable(row: int, *, horizon: int, embargo: int = 0) -> int:
-    """Return the newest row whose label may train a model that forecasts `row`."""
-    return known_in_time(row, embargo=embargo) - horizon
-
-
-def first_forecast(train: int, *, horizon: int, embargo: int = 0) -> int:
-    """Return the first row that a model trained on rows 0 to `train` - 1 may forecast."""
-    return train - 1 + horizon + embargo
-
-
-Whole = Annotated[int, Strict()]
-"""A whole number of a config: neither yes or no, nor text that looks like a number."""
-Number = Annotated[float, Strict()]
-"""A number of a config, whole or not."""
-
-
-class Spec(BaseModel):
-    """A section of the config: frozen, and refusing what it doesn't know. It lives beside the code that obeys it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Part(Spec):
-    """A section chosen from a catalogue by its `kind`."""
-
-    kind: Any
-
-    @classmethod
-    def examples(cls) -> tuple[Part, ...]:
-        """Return instances that between them use every parameter; the contract tests walk them."""
-        return (cls.model_validate({}),)
-
-
-def one_of(parts: tuple[type[Part], ...], *, default: str | None = None) -> Any:
-    """Return the type of a config value that is one of a catalogue's parts, told apart by `kind`.
-
-    Parameters
-    ----------
-    parts : the catalogue; each part's `kind` has a default that is its name.
-    default : the kind of a mapping that names none; without it, `kind` must be written.
-    """
-    if len(parts) == 1:
-        return parts[0]
-
-    def kind_of(value: Any) -> Any:
-        return value.get("kind", default) if isinstance(value, dict) else getattr(value, "kind", None)
-
-    tagged = tuple(Annotated[part, Tag(part.model_fields["kind"].default)] for part in parts)
-    return Annotated[Union[tagged], Discriminator(kind_of)]  # noqa: UP007 - the members are known at run time only
-
-
-class Progress(Protocol):
-    """A callback that hears how far a stage has come."""
-
-    def __call__(self, stage: str, *, done: int, total: int) -> None:
-        """Hear that `done` of `total` steps of `stage` are over."""
-
-
-def no_progress(stage: str, *, done: int, total: int) -> None:
-    """Hear it and do nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """Something the reader should know: what was dropped, repaired, left out, or did not converge.
-
-    Attributes
-    ----------
-    stage : the layer that says it: "data", "features", "model" or "backtest".
-    text : one sentence.
-    ticker, date : what it is about, where it is about one.
-    count : how many rows, sessions or fits it stands for.
-    """
-
-    stage: Literal["data", "features", "model", "backtest"]
-    text: str
-    ticker: str | None = None
-    date: str | None = None
-    count: int = 1
-
-
-def day(date: Any) -> str:
-    """Return a date as ``YYYY-MM-DD``."""
-    return pd.Timestamp(date).strftime("%Y-%m-%d")
+from quantlr.types.arrays import Array, BoolArray, IntArray
+from quantlr.types.messages import Note
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,62 @@
+"""The values that flow from prices to a report, and the one timing rule. Read this first.
+
+The timing rule
+---------------
+Row t is what is known at the close of session t. Lag 1 is the return of session t itself, the newest that is known;
+lag k is k - 1 sessions older. The label of row t says whether the close of t + h is above the close of t, h being the
+`horizon`, and is known at the close of t + h (`known_row`). A row may train a model that forecasts row t only if its
+own label is known at t's close (`last_trainable`). The purge, the scaling window and the first forecast all follow
+from that one horizon; nobody types a second date.
+
+Rows count a ticker's own bars: where a ticker did not trade, it has no row.
+"""
+
+from __future__ import annotations
+
+from quantlr.types.arrays import Array, BoolArray, Columns, IntArray
+from quantlr.types.messages import Note, Progress, day, no_progress
+from quantlr.types.parts import Number, Part, Spec, Whole, one_of
+from quantlr.types.timing import NEVER, first_forecast, known_in_time, known_row, last_trainable
+from quantlr.types.values import (
+    BacktestResult,
+    Dataset,
+    Fold,
+    Folds,
+    Forecasts,
+    Labels,
+    Positions,
+    Prices,
+    Refits,
+    Report,
+)
+
+__all__ = [
+    "NEVER",
+    "Array",
+    "BacktestResult",
+    "BoolArray",
+    "Columns",
+    "Dataset",
+    "Fold",
+    "Folds",
+    "Forecasts",
+    "IntArray",
+    "Labels",
+    "Note",
+    "Number",
+    "Part",
+    "Positions",
+    "Prices",
+    "Progress",
+    "Refits",
+    "Report",
+    "Spec",
+    "Whole",
+    "day",
+    "first_forecast",
+    "known_in_time",
+    "known_row",
+    "last_trainable",
+    "no_progress",
+    "one_of",
+]

@@ -1,0 +1,12 @@
+"""Names for arrays by what they hold."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+Columns = dict[str, Array]
+"""Feature columns by name, each (bars, tickers)."""
