@@ -32,7 +32,8 @@ from quantlr.data.dataset import build_dataset, feature_columns
 from quantlr.data.labels import Label
 from quantlr.data.universe import load_prices
 from quantlr.errors import NotEnoughHistory, QuantlrError
-from quantlr.model.walk_forward import STEPS, Steps, walk_forward
+from quantlr.model.journey import STEPS, Steps
+from quantlr.model.walk_forward import walk_forward
 from quantlr.report.summary import note_line, worth_saying
 from quantlr.types import (
     BacktestResult,
@@ -66,7 +67,7 @@ class Stages:
     ----------
     features : (prices, features) to columns; `data.dataset.feature_columns`.
     label : (prices, label) to labels.
-    walk : those of the walk-forward: folds, scaling, fit; see `model.walk_forward.Steps`.
+    walk : those of the walk-forward: folds, scaling, fit; see `model.journey.Steps`.
     decide : (policy, forecasts, known) to positions; `backtest.policies.decide_positions`.
     execute : (positions, prices, execution) to a backtest; `backtest.engine.execute`.
     """

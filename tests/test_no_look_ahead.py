@@ -20,8 +20,8 @@ from quantlr.data.features import FEATURES
 from quantlr.data.labels import LABELS, Label
 from quantlr.model import calibration
 from quantlr.model.folds import make_folds, pooled_folds
+from quantlr.model.journey import Steps
 from quantlr.model.scaling import fold_scaling
-from quantlr.model.walk_forward import Steps
 from quantlr.pipeline import Course, Stages, calculate
 from quantlr.types import NEVER, Array, BoolArray, Columns, Dataset, Folds, Labels, Prices
 

@@ -62,7 +62,7 @@ class Units:
         return bool((near & (ratio <= within) & (ratio >= 1.0 / within)).all())
 
     def local(self, X: Array) -> Array:
-        """Return rows (n, k_all) in local units, with a first column of ones, (n, p); a feature's values stand together."""
+        """Return rows (n, k_all) in local units, with a first column of ones, (n, p) in column-major order."""
         local = np.empty((1 + len(self.center), len(X)))
         local[0] = 1.0
         scale = 1.0 / self.scale

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from quantlr.errors import NotEnoughHistory
 from quantlr.model.calibration import Calibration, platt
-from quantlr.model.fit import Advance, Fits, fit_folds, ignore
-from quantlr.model.folds import WalkForwardSpec, make_folds, pooled_folds
+from quantlr.model.fit import Advance, Fits, ignore
+from quantlr.model.folds import WalkForwardSpec
+from quantlr.model.journey import STEPS, Journey, Steps, journeys
 from quantlr.model.logistic import sigmoid
 from quantlr.model.objective import Each
 from quantlr.model.rows import Scaling
-from quantlr.model.scaling import fold_scaling
 from quantlr.model.specs import LogisticRegression
-from quantlr.model.training import Training
 from quantlr.model.workers import in_processes, in_threads
 from quantlr.types import (
     Array,
@@ -29,7 +26,6 @@ from quantlr.types import (
     Note,
     Progress,
     Refits,
-    day,
     no_progress,
 )
 
@@ -39,67 +35,6 @@ WORTH_SHARING = 4.0
 """Seconds of work from which it pays to start other processes."""
 NEARLY_REPEATED = 100.0
 """Condition number from which features are told to repeat one another."""
-
-
-@dataclass(frozen=True, slots=True)
-class Steps:
-    """The functions that a walk goes through, in their order; whoever replaces one sees what becomes of it.
-
-    Attributes
-    ----------
-    folds : (rows, spec, horizon) to one ticker's folds; `model.folds.make_folds`.
-    pooled : (dataset, spec) to the folds of one model for all tickers; `model.folds.pooled_folds`.
-    scale : (X, folds, trained) to each refit's scaling; `model.scaling.fold_scaling`.
-    fit : (training, model) to each refit's weights; `model.fit.fit_folds`.
-    """
-
-    folds: Callable[..., Folds] = make_folds
-    pooled: Callable[..., list[Folds]] = pooled_folds
-    scale: Callable[..., Scaling] = fold_scaling
-    fit: Callable[..., Fits] = fit_folds
-
-
-STEPS = Steps()
-"""The steps of every walk, unless someone replaces one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Journey:
-    """What one model walks through: the rows of one ticker, or of all.
-
-    Attributes
-    ----------
-    name : of the ticker, or "pooled".
-    ticker : position in `Dataset.tickers`; -1 for all.
-    first : position of its first row in the dataset.
-    X, up, span : (rows, k), (rows,) and (rows,) features, labels and span returns.
-    position : (rows,) session of each row, by which weights decay; None counts rows.
-    session : (refits,) position of the first session that each refit forecasts.
-    dates : (refits,) the dates of these sessions.
-    folds : for each ticker, counted from its first row here.
-    columns : (k,) names of the features.
-    model : how to descend.
-    steps : how to scale and fit.
-    """
-
-    name: str
-    ticker: int
-    first: int
-    X: Array
-    up: Array
-    span: Array
-    position: IntArray | None
-    session: IntArray
-    dates: Any
-    folds: tuple[Folds, ...]
-    columns: tuple[str, ...]
-    model: LogisticRegression
-    steps: Steps
-
-    @property
-    def pairs(self) -> int:
-        """Number of pairs of a refit and a row that trains it."""
-        return sum(int((ticker.train_stop - ticker.train_start).sum()) for ticker in self.folds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +85,8 @@ def walk_forward(
     NotEnoughHistory : no ticker is long enough; the text is that of the longest.
     DegenerateFold, LearningRateTooLarge : of the first ticker that can't be fitted as asked.
     """
-    if model.scope == "pooled":
-        journeys, notes = [_pooled(dataset, spec, model, steps)], list[Note]()
-    else:
-        journeys, notes = _each_alone(dataset, spec, model, steps)
-    total = sum(len(journey.session) for journey in journeys)
+    walkers, notes = journeys(dataset, spec, model, steps)
+    total = sum(len(journey.session) for journey in walkers)
     done = 0
 
     def advance(refits: int) -> None:
@@ -164,100 +96,28 @@ def walk_forward(
 
     # The products of a chunk are too small to share out: more threads than one make them slower.
     with threadpool_limits(1, user_api="blas"):
-        walks = list(_walks(journeys, workers=workers, advance=advance))
-    return _joined(dataset, journeys, walks, notes)
+        walks = list(_walks(walkers, workers=workers, advance=advance))
+    return _joined(dataset, walkers, walks, notes)
 
 
-def _walks(journeys: list[Journey], *, workers: int, advance: Advance) -> Iterator[Walked]:
-    if len(journeys) == 1:
-        with in_threads(workers if journeys[0].ticker < 0 else 1) as each:
-            yield walk(journeys[0], advance, each)
+def _walks(walkers: list[Journey], *, workers: int, advance: Advance) -> Iterator[Walked]:
+    if len(walkers) == 1:
+        with in_threads(workers if walkers[0].ticker < 0 else 1) as each:
+            yield walk(walkers[0], advance, each)
         return
-    seconds = sum(journey.pairs * PER_PAIR + len(journey.session) * PER_REFIT for journey in journeys)
+    seconds = sum(journey.pairs * PER_PAIR + len(journey.session) * PER_REFIT for journey in walkers)
     if workers == 1 or seconds < WORTH_SHARING:
-        yield from (walk(journey, advance) for journey in journeys)
+        yield from (walk(journey, advance) for journey in walkers)
         return
-    for journey, walked in zip(journeys, in_processes(walk, journeys, workers=workers), strict=True):
+    for journey, walked in zip(walkers, in_processes(walk, walkers, workers=workers), strict=True):
         advance(len(journey.session))
         yield walked
 
 
-def _each_alone(
-    dataset: Dataset, spec: WalkForwardSpec, model: LogisticRegression, steps: Steps
-) -> tuple[list[Journey], list[Note]]:
-    journeys: list[Journey] = []
-    short: list[tuple[int, NotEnoughHistory]] = []
-    for ticker, name in enumerate(dataset.tickers):
-        rows = dataset.rows(ticker)
-        count = rows.stop - rows.start
-        try:
-            folds = steps.folds(count, spec, horizon=dataset.horizon)
-        except NotEnoughHistory as error:
-            short.append((count, NotEnoughHistory(f"{name}: {error.message}", key=error.key)))
-            continue
-        session = dataset.session[rows.start + folds.test_start]
-        journeys.append(
-            Journey(
-                name=name,
-                ticker=ticker,
-                first=rows.start,
-                X=dataset.features[rows],
-                up=dataset.up[rows],
-                span=dataset.span_return[rows],
-                position=None,
-                session=session,
-                dates=dataset.sessions[session],
-                folds=(folds,),
-                columns=dataset.columns,
-                model=model,
-                steps=steps,
-            )
-        )
-    if not journeys:
-        raise max(short, key=lambda found: found[0])[1]
-    return journeys, [Note("model", f"left out, too short: {error.message}") for _, error in short]
-
-
-def _pooled(dataset: Dataset, spec: WalkForwardSpec, model: LogisticRegression, steps: Steps) -> Journey:
-    folds = steps.pooled(dataset, spec)
-    calendar = np.unique(dataset.session)
-    first = [
-        min(
-            int(dataset.session[ticker.test_start[at]])
-            for ticker in folds
-            if ticker.test_stop[at] > ticker.test_start[at]
-        )
-        for at in range(len(folds[0]))
-    ]
-    session = np.array(first, dtype=np.int64)
-    return Journey(
-        name="pooled",
-        ticker=-1,
-        first=0,
-        X=dataset.features,
-        up=dataset.up,
-        span=dataset.span_return,
-        position=np.searchsorted(calendar, dataset.session),
-        session=session,
-        dates=dataset.sessions[session],
-        folds=tuple(folds),
-        columns=dataset.columns,
-        model=model,
-        steps=steps,
-    )
-
-
 def walk(journey: Journey, advance: Advance = ignore, each: Each = map) -> Walked:
     """Return the forecasts of one model: scaled, fitted, and calibrated if it is asked for."""
-    trained = ~np.isnan(journey.up)
-    scaling = journey.steps.scale(journey.X, journey.folds, trained=trained)
-    fits = journey.steps.fit(
-        Training(journey.X, journey.up, journey.folds, scaling, journey.position),
-        journey.model,
-        describe=lambda refit: f"{journey.name}, the refit before {day(journey.dates[refit])}",
-        advance=advance,
-        each=each,
-    )
+    training = journey.training()
+    fits = journey.steps.fit(training, journey.model, describe=journey.describe, advance=advance, each=each)
     tests = [ticker.test_stop - ticker.test_start for ticker in journey.folds]
     fold = np.concatenate([np.repeat(np.arange(len(count)), count) for count in tests])
     rows = np.concatenate([np.arange(ticker.test_start[0], ticker.test_stop[-1]) for ticker in journey.folds])
@@ -274,7 +134,7 @@ def walk(journey: Journey, advance: Advance = ignore, each: Each = map) -> Walke
         fits=fits,
         calibration=calibration,
         knowledge=_knowledge(journey.up, journey.span, journey.folds),
-        notes=tuple(_told(journey, scaling, fits, calibration, fold)),
+        notes=tuple(_told(journey, training.scaling, fits, calibration, fold)),
     )
 
 
@@ -329,15 +189,15 @@ def _knowledge(up: Array, span: Array, folds: Sequence[Folds]) -> Array:
         return np.stack([rose / rows, gain, loss, np.sqrt(np.maximum(variance, 0.0))])
 
 
-def _joined(dataset: Dataset, journeys: list[Journey], walks: list[Walked], notes: list[Note]) -> Forecasts:
-    rows = np.concatenate([journey.first + walk.rows for journey, walk in zip(journeys, walks, strict=True)])
+def _joined(dataset: Dataset, walkers: list[Journey], walks: list[Walked], notes: list[Note]) -> Forecasts:
+    rows = np.concatenate([journey.first + walk.rows for journey, walk in zip(walkers, walks, strict=True)])
     log_odds = np.concatenate([walk.log_odds for walk in walks])
     base_rate, gain, loss, deviation = np.concatenate([walk.knowledge[:, walk.fold] for walk in walks], axis=1)
     fits = [walk.fits for walk in walks]
     refits = Refits(
         columns=dataset.columns,
-        ticker=np.concatenate([np.full(len(journey.session), journey.ticker) for journey in journeys]),
-        session=np.concatenate([journey.session for journey in journeys]),
+        ticker=np.concatenate([np.full(len(journey.session), journey.ticker) for journey in walkers]),
+        session=np.concatenate([journey.session for journey in walkers]),
         coefficients=np.concatenate([fit.coefficients for fit in fits]),
         iterations=np.concatenate([fit.iterations for fit in fits]),
         gradient=np.concatenate([fit.gradient for fit in fits]),
