@@ -376,8 +376,9 @@ def _setting(config: RunConfig, course: Course) -> str:
     count = len(course.dataset.columns)
     walk, execution, sessions = config.walk_forward, config.execution, course.result.fills
     refit = "fitted once" if walk.refit_every == "never" else f"refitted every {walk.refit_every} sessions"
+    pooled = "one model for all, " if config.model.scope == "pooled" else ""
     return (
-        f"{names}, {day(sessions[0])} to {day(sessions[-1])}; {count} feature{'s'[: count > 1]}, {walk.window} "
+        f"{names}, {day(sessions[0])} to {day(sessions[-1])}; {count} feature{'s'[: count > 1]}, {pooled}{walk.window} "
         f"window, {refit}, horizon {config.label.horizon}; fill {execution.fill}, "
         f"{execution.commission_bps + execution.slippage_bps:g} bps a trade"
     )

@@ -126,7 +126,7 @@ def moved(run: RunConfig, prices: Prices, *, cut: int, future: str, stages: Stag
 
 @pytest.mark.parametrize("label", LABEL_EXAMPLES, ids=lambda label: f"{label.kind}-{label.horizon}-{label.ties}")
 @pytest.mark.parametrize("window", ["expanding", "rolling"])
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 100_000), cut=st.integers(100, 155), future=st.sampled_from(FUTURES), policy=st.sampled_from(
         POLICY_EXAMPLES

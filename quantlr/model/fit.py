@@ -33,7 +33,7 @@ PAIRS = 2**18
 """Pairs of a row and a refit that descend at once: enough to make one product of many, few enough for the cache."""
 FEWEST, MOST = 8, 64
 """Refits of a chunk, whatever their rows."""
-SHARE = 0.65
+SHARE = 0.75
 """Rows that refits of a chunk have in common, at least, as a share of the first one's."""
 STEEP = 4.0
 """Log odds of a training row from which it is asked whether weights grow without bound."""

@@ -13,6 +13,8 @@ from quantlr.types import Array, BoolArray, Folds, IntArray
 
 TOGETHER = 256
 """Refits whose moments are taken from one pass over the rows that they share."""
+SHARE = 0.1
+"""Rows that they share, at least: about the mean of these, a variance loses no more than the inverse to rounding."""
 BLOCK = 2**12
 """Rows whose terms are there at once."""
 EPSILON = float(np.finfo(np.float64).eps)
@@ -30,7 +32,7 @@ def fold_scaling(X: Array, folds: Sequence[Folds], *, trained: BoolArray) -> Sca
     folds : which rows train which refit, for each ticker whose rows train together.
     trained : (rows,) whether a row has a label to learn from; the others don't count.
     """
-    parts = [_scaling(X, folds, trained, refits) for refits in overlapping(folds, at_most=TOGETHER, share=0.5)]
+    parts = [_scaling(X, folds, trained, refits) for refits in overlapping(folds, at_most=TOGETHER, share=SHARE)]
     return Scaling(
         mean=np.concatenate([part.mean for part in parts]),
         deviation=np.concatenate([part.deviation for part in parts]),
@@ -38,7 +40,7 @@ def fold_scaling(X: Array, folds: Sequence[Folds], *, trained: BoolArray) -> Sca
 
 
 def overlapping(folds: Sequence[Folds], *, at_most: int, share: float, rows: float = np.inf) -> list[slice]:
-    """Return runs of neighbouring refits that have in common at least the `share` of the first one's training rows.
+    """Return runs of neighbouring refits: what all of a run train on is at least the `share` of what each does.
 
     A run is of `at_most` refits, and at most `rows` rows come or go between its first and its last.
     """
@@ -47,10 +49,14 @@ def overlapping(folds: Sequence[Folds], *, at_most: int, share: float, rows: flo
     runs: list[slice] = []
     first = 0
     while first < len(start):
-        room = int(min((stop[first] - start[first]) * (1 - share), rows))
-        newest = int(np.searchsorted(stop, stop[first] + room, side="right"))
-        oldest = int(np.searchsorted(start, start[first] + room, side="right"))
+        length = int(stop[first] - start[first])
+        gone, come = min(int(length * (1 - share)), rows), min(int(length * (1 / share - 1)), rows)
+        oldest = int(np.searchsorted(start, start[first] + gone, side="right"))
+        newest = int(np.searchsorted(stop, stop[first] + come, side="right"))
         last = max(first + 1, min(newest, oldest, first + at_most, len(start)))
+        # Where rows come and go, what is left of the first is less than that share of the last.
+        while last > first + 1 and stop[first] - start[last - 1] < share * (stop[last - 1] - start[last - 1]):
+            last -= 1
         runs.append(slice(first, last))
         first = last
     return runs

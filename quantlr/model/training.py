@@ -59,7 +59,6 @@ class Training:
 
         return total(rows), total(ups)
 
-
     def sampled(self, refit: int) -> Training | None:
         """Return evenly spread rows of one refit, as a training of its own; None if there are few enough."""
         slices = [slice(ticker.train_start[refit], ticker.train_stop[refit]) for ticker in self.folds]

@@ -119,7 +119,7 @@ def test_a_half_life_is_counted_in_sessions() -> None:
         assert found.probability[row - 100] == pytest.approx(share, abs=1e-9)
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(
     seed=st.integers(0, 100_000),
     window=st.sampled_from(["expanding", "rolling"]),
