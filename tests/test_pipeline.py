@@ -134,7 +134,7 @@ def test_one_model_for_five_stocks_is_reported_once() -> None:
     early = (lines == [0.0, 1.0]).all(axis=1)
     assert 0 < early.sum() < len(early)
     (note,) = (note for note in done.notes if "uncalibrated" in note.text)
-    assert (note.ticker, note.count) == ("pooled", int(early[done.forecasts["fold"]].sum()))
+    assert (note.ticker, note.count) == (None, int(early[done.forecasts["fold"]].sum()))
 
 
 def test_the_same_run_writes_the_same_bytes_and_so_does_its_resolved_config(

@@ -134,13 +134,11 @@ def walk(journey: Journey, advance: Advance = ignore, each: Each = map) -> Walke
         fits=fits,
         calibration=calibration,
         knowledge=_knowledge(journey.up, journey.span, journey.folds),
-        notes=tuple(_told(journey, training.scaling, fits, calibration, fold)),
+        notes=tuple(_told(journey, training.scaling, fits)),
     )
 
 
-def _told(
-    journey: Journey, scaling: Scaling, fits: Fits, calibration: Calibration | None, fold: IntArray
-) -> Iterable[Note]:
+def _told(journey: Journey, scaling: Scaling, fits: Fits) -> Iterable[Note]:
     """Yield what a reader should know of one model."""
     counts = (scaling.deviation == 0).sum(axis=0).tolist()
     for name, count in zip(journey.columns, counts, strict=True):
@@ -156,14 +154,6 @@ def _told(
             "says little, what they say together is not affected"
         )
         yield Note("model", text, ticker=journey.name)
-    if calibration is not None:
-        early = int((~calibration.fitted[fold]).sum())
-        if early:
-            text = "forecasts were left uncalibrated: too few earlier ones were known to fit Platt's sigmoid"
-            yield Note("model", text, ticker=journey.name, count=early)
-        if not calibration.converged.all():
-            text = "of Platt's sigmoids did not converge"
-            yield Note("model", text, ticker=journey.name, count=int((~calibration.converged).sum()))
 
 
 def _knowledge(up: Array, span: Array, folds: Sequence[Folds]) -> Array:
@@ -206,7 +196,7 @@ def _joined(dataset: Dataset, walkers: list[Journey], walks: list[Walked], notes
         calibration=np.concatenate([_lines(walk) for walk in walks]),
         condition=np.array([fit.condition for fit in fits]),
     )
-    notes = [*notes, *(note for walk in walks for note in walk.notes)]
+    notes = [*notes, *(note for walk in walks for note in walk.notes), *_told_of_calibration(walks)]
     open_ended = int((~refits.converged).sum())
     if open_ended:
         worst = float(refits.gradient.max())
@@ -230,6 +220,18 @@ def _joined(dataset: Dataset, walkers: list[Journey], walks: list[Walked], notes
         refits=refits,
         notes=tuple(notes),
     )
+
+
+def _told_of_calibration(walks: list[Walked]) -> Iterable[Note]:
+    """Yield what a reader should know of how the forecasts were calibrated, all models together."""
+    lines = [(walk.calibration, walk.fold) for walk in walks if walk.calibration is not None]
+    early = sum(int((~line.fitted[fold]).sum()) for line, fold in lines)
+    if early:
+        text = "forecasts were left uncalibrated: too few earlier ones were known to fit Platt's sigmoid"
+        yield Note("model", text, count=early)
+    unsettled = sum(int((~line.converged).sum()) for line, _ in lines)
+    if unsettled:
+        yield Note("model", "of Platt's sigmoids did not converge; raise model.max_iter", count=unsettled)
 
 
 def _lines(walked: Walked) -> Array:
