@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from quantlr.model.classifier import GradientDescentClassifier as GradientDescentClassifier
     from quantlr.pipeline import Run, run
 
+# The estimator is no part of it: `from quantlr import *` would then import scikit-learn, and fail without it.
 __all__ = ["Run", "__version__", "run"]
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return [*__all__, "GradientDescentClassifier"]
 
 
 def __getattr__(name: str) -> Any:
@@ -24,4 +26,8 @@ def __getattr__(name: str) -> Any:
         from quantlr import pipeline
 
         return getattr(pipeline, name)
+    if name == "GradientDescentClassifier":
+        from quantlr.model import classifier
+
+        return classifier.GradientDescentClassifier
     raise AttributeError(f"module 'quantlr' has no attribute {name!r}")

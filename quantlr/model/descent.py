@@ -61,7 +61,8 @@ class Descent:
     iterations : (refits,) updates taken until the gradient was small enough.
     gradient : (refits,) largest component of the last gradient measured, in standardised units.
     converged : (refits,) whether that was at most the tolerance.
-    losses : (iterations + 1,) the objective at each point of a lone refit's descent; empty for several.
+    losses : (iterations + 2,) the objective at each point of a lone refit's descent, from its start to the step that
+        follows the last gradient; empty for several.
     """
 
     theta: Array
@@ -248,7 +249,7 @@ def unbounded(objective: Objective, theta: Array) -> str | None:
     min (2y - 1) theta.x >= 0 over the training rows; or the gradient has become small though the next step is not,
     as happens where the loss falls for ever along some direction: its log odds then grow by about 1 a step.
     """
-    if objective.l2 > 0:
+    if objective.l2 > 0 or objective.reach(theta) <= NEGLIGIBLE:
         return None
     if objective.margin(theta) >= 0:
         return "a plane through the features separates its ups from its downs"

@@ -194,3 +194,12 @@ def test_what_has_not_converged_owes_nothing_to_later_rows(window: str, max_iter
     model = LogisticRegression(max_iter=max_iter, tol=1e-15)
     cut = fit_folds(trained(X, y, early), model)
     np.testing.assert_allclose(whole.refits.coefficients[: len(early)], cut.coefficients, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("descent", ["preconditioned", "plain", "accelerated"])
+def test_log_odds_that_are_all_zero_are_no_separation(descent: str) -> None:
+    """Half of either side goes up: the best weights are exactly 0, and no row is on a wrong side or a right one."""
+    X, y = np.tile([[-1.0], [1.0]], (20, 1)), np.repeat([0.0, 1.0], 20)
+    fits = fit_folds(trained(X, y, one_fold(40)), LogisticRegression.model_validate({"descent": descent, "tol": 1e-5}))
+    assert fits.converged.all()
+    np.testing.assert_allclose(fits.coefficients, 0.0, atol=1e-6)
