@@ -45,8 +45,8 @@ PATIENCE = 10
 RESTLESS, FAR = 0.1, 0.01
 """Log odds that the next step may still move a training row by, once a descent has converged; and the same as a
 share of the largest log odds there are."""
-WELL_POISED = 1e-3
-"""Smallest pivot of a Cholesky root, relative to the largest, from which on no direction is flat."""
+WELL_POISED = 1e6
+"""Largest element of an inverse times that of its matrix up to which no direction is flat."""
 NEGLIGIBLE = 1e-12
 """Curvature, relative to the largest, below which a direction counts as flat: features that repeat one another."""
 
@@ -86,9 +86,10 @@ def descend(
     size = np.full(objective.refits, np.inf)
     going = np.arange(objective.refits)
     for taken in range(1, max_iter + 1):
-        gradient = objective.gradient(theta[:, going], going)
-        theta[:, going] = step(theta[:, going], gradient, going)
-        now = np.abs(objective.standardised(gradient, going)).max(axis=0)
+        here = theta if len(going) == objective.refits else theta[:, going]
+        gradient = objective.gradient(here, going)
+        theta[:, going] = step(here, gradient, going)
+        now = objective.size(gradient, going)
         before, size[going] = size[going], now
         iterations[going[now > tol]] = taken
         going = going[(now > tol) & (now <= hopeful * before)]
@@ -125,18 +126,19 @@ def momentum_step(preconditioner: Array, start: Array) -> Step:
     return step
 
 
-def standardised_bound(objective: Objective) -> Array:
+def standardised_bound(objective: Objective, *, thin: int = 1) -> Array:
     """Return the bound on each refit's curvature in its own standardised units, (refits, p, p)."""
     A = objective.from_standardised()
-    return np.asarray(np.matmul(np.matmul(A.transpose(0, 2, 1), objective.bound()), A))
+    return np.asarray(np.matmul(np.matmul(A.transpose(0, 2, 1), objective.bound(thin=thin)), A))
 
 
 def condition_number(objective: Objective) -> float:
     """Return the ratio of largest to smallest singular value of a single refit's standardised rows.
 
-    Infinity where features repeat one another exactly (Belsley, Kuh and Welsch 1980).
+    Infinity where features repeat one another exactly (Belsley, Kuh and Welsch 1980). Of very many rows, a sample is
+    looked at.
     """
-    size = np.linalg.eigvalsh(standardised_bound(replace(objective, l2=0.0))[0])
+    size = np.linalg.eigvalsh(standardised_bound(replace(objective, l2=0.0), thin=objective.thin)[0])
     return float(np.sqrt(size[-1] / size[0])) if size[0] > NEGLIGIBLE * size[-1] else math.inf
 
 
@@ -154,11 +156,11 @@ def rate_matrix(objective: Objective, rate: Array) -> Array:
 def inverse(curvature: Array) -> Array:
     """Return the inverse of symmetric matrices (..., p, p), flat directions left out."""
     try:
-        pivots = np.diagonal(np.linalg.cholesky(curvature), axis1=-2, axis2=-1)
+        P = np.linalg.inv(curvature)
     except np.linalg.LinAlgError:
-        pivots = np.zeros(1)
-    if pivots.min() > WELL_POISED * pivots.max():
-        return np.asarray(np.linalg.inv(curvature), dtype=np.float64)
+        P = np.full_like(curvature, np.inf)
+    if np.abs(P).max() * np.abs(curvature).max() < WELL_POISED:
+        return np.asarray(P)
     return np.asarray(np.linalg.pinv(curvature, rcond=NEGLIGIBLE, hermitian=True), dtype=np.float64)
 
 
@@ -212,7 +214,7 @@ def descend_alone(objective: Objective, starts: list[Array], *, tol: float, max_
     W = whitening(objective.bound()[0])
     for iterations in range(max_iter + 1):
         gradient, curvature = objective.at(theta)
-        size = np.abs(objective.standardised(gradient)).max(axis=0)
+        size = objective.size(gradient)
         slope = W.T @ gradient[:, 0]
         theta, loss = _downhill(objective, theta, loss, W @ inverse(W.T @ curvature[0] @ W) @ slope, W @ slope)
         losses.append(loss)

@@ -60,6 +60,10 @@ class Labels:
         """
         by_class = np.stack([sums - ups, ups])
         totals = by_class[:, :, 0]
+        if class_weight is None and not smoothed:
+            share = 1.0 / sums[:, 0]
+            target = np.broadcast_to([[0.0], [1.0]], totals.shape)
+            return cls(totals, share[None], target, sums.T * share, ups.T * share)
         all_of = totals.sum(axis=0)
         factor = np.ones_like(totals)
         if class_weight == "balanced":
@@ -147,12 +151,14 @@ class Objective:
 
         g - y is (tanh(z/2) + 1 - 2y) / 2: all but the tanh does not depend on theta, and is there already.
         """
-        at = np.arange(self.refits) if columns is None else columns
+        at = slice(None) if columns is None or len(columns) == self.refits else columns
         half = 0.5 * theta
         sums = _total(self._over(lambda rows: rows.tanh_sums(half, at)))
-        by_class = sums.reshape(-1, self.p, len(at)) * self.labels.share[:, None, at]
-        fixed = self.labels.mean[:, at] - 2.0 * self.labels.said[:, at]
-        return np.asarray(0.5 * (by_class.sum(axis=0) + fixed)) + self._penalty_slope(theta, at)
+        by_class = sums.reshape(-1, self.p, half.shape[1]) * self.labels.share[:, None, at]
+        total = by_class.sum(axis=0) if len(by_class) > 1 else by_class[0]
+        total += self.labels.mean[:, at] - 2.0 * self.labels.said[:, at]
+        total *= 0.5
+        return self._with_slope(total, theta, at)
 
     def at(self, theta: Array) -> tuple[Array, Array]:
         """Return gradients (p, refits) and curvatures (refits, p, p) of all refits at one common point (p,)."""
@@ -162,14 +168,17 @@ class Objective:
             return rows.sums_of(g[None])[:, 0], rows.moments_of(sigmoid_slope(g), thin=self.thin)
 
         first, second = (_total(found) for found in zip(*self._over(sums), strict=True))
-        share, columns = self.labels.share.T, np.repeat(theta[:, None], self.refits, axis=1)
+        share = self.labels.share.T
         gradient = (share[:, :, None] * first).sum(axis=1).T - self.labels.said
         moments = (share[:, :, None, None] * second).sum(axis=1)
-        return gradient + self._penalty_slope(columns, np.arange(self.refits)), self._with_penalty(moments)
+        return self._with_slope(gradient, theta[:, None], slice(None)), self._with_penalty(moments)
 
-    def bound(self) -> Array:
-        """Return what no refit's curvature exceeds, (refits, p, p): Boehning and Lindsay's X'X / (4n), and the l2."""
-        second = _total(self._over(lambda rows: rows.moments_of(np.full(len(rows.y), 0.25))))
+    def bound(self, *, thin: int = 1) -> Array:
+        """Return what no refit's curvature exceeds, (refits, p, p): Boehning and Lindsay's X'X / (4n), and the l2.
+
+        With `thin` over 1 it is an estimate, from every so many rows.
+        """
+        second = _total(self._over(lambda rows: rows.moments_of(np.full(len(rows.y), 0.25), thin=thin)))
         return self._with_penalty((self.labels.share.T[:, :, None, None] * second).sum(axis=1))
 
     def alone(self, refit: int) -> Objective:
@@ -204,6 +213,11 @@ class Objective:
         slopes = (gradient[1:] - self.mean[columns].T * gradient[0]) / self.deviation[columns].T
         return np.concatenate([gradient[:1], slopes])
 
+    def size(self, gradient: Array, columns: IntArray | None = None) -> Array:
+        """Return the largest component of each refit's standardised gradient, (columns,)."""
+        at = slice(None) if columns is None or len(columns) == self.refits else columns
+        return np.asarray(np.abs(self.standardised(gradient, at)).max(axis=0))
+
     def from_standardised(self) -> Array:
         """Return A (refits, p, p): theta = A @ theta_standardised, and a standardised gradient is A' @ gradient."""
         A = np.zeros((self.refits, self.p, self.p))
@@ -220,11 +234,10 @@ class Objective:
         moments[:, diagonal, diagonal] += self.l2 * self.deviation**2
         return moments
 
-    def _penalty_slope(self, theta: Array, columns: IntArray) -> Array:
-        slope = np.zeros_like(theta)
+    def _with_slope(self, gradient: Array, theta: Array, columns: IntArray | slice) -> Array:
         if self.l2:
-            slope[1:] = self.l2 * self.deviation[columns].T ** 2 * theta[1:]
-        return slope
+            gradient[1:] += self.l2 * self.deviation[columns].T ** 2 * theta[1:]
+        return gradient
 
 
 def _of_refit(make: Make, refit: int) -> Rows:

@@ -131,7 +131,7 @@ class Rows:
         core = self.windows.core
         total = np.repeat((values[:, core] @ self.weighted[core])[None], len(self.windows.start), axis=0)
         for edge, _, weighted in self._edges:
-            total += edge.upto(np.matmul(values[:, edge.rows].transpose(1, 0, 2), weighted))
+            total += edge.upto(_products(values[:, edge.rows].transpose(1, 0, 2), weighted))
         return total.reshape(*total.shape[:2], -1, self.X.shape[1])
 
     def moments_of(self, values: Array, *, thin: int = 1) -> Array:
@@ -146,17 +146,15 @@ class Rows:
             inner *= (core.stop - core.start) / len(range(core.start, core.stop, thin))
         total = np.repeat(inner[None], len(self.windows.start), axis=0)
         for edge, X, weighted in self._edges:
-            total += edge.upto(np.matmul((values[edge.rows][:, :, None] * weighted).transpose(0, 2, 1), X))
+            total += edge.upto(_products((values[edge.rows][:, :, None] * weighted).transpose(0, 2, 1), X))
         return total.reshape(len(total), -1, p, p)
 
-    def tanh_sums(self, half: Array, columns: IntArray) -> Array:
+    def tanh_sums(self, half: Array, columns: IntArray | slice) -> Array:
         """Return sums of tanh(x.half) x over the rows of some refits, (classes * p, columns), at (p, columns)."""
         core = self.windows.core
-        before, after = self.windows.inside_before, self.windows.inside_after
-        if len(columns) < len(self.windows.start):
-            before, after = before[:, columns], after[:, columns]
+        before, after = self.windows.inside_before[:, columns], self.windows.inside_after[:, columns]
         total = np.zeros((self.weighted.shape[1], half.shape[1]))
-        block = max(BLOCK // len(columns), 1)
+        block = max(BLOCK // half.shape[1], 1)
         for first in range(0, len(self.X), block):
             last = min(first + block, len(self.X))
             pull = self.X[first:last] @ half
@@ -175,3 +173,8 @@ class Rows:
         weight = None if self.weight is None else self.weight[start:stop]
         windows = Windows(np.array([0]), np.array([stop - start]))
         return Rows(self.X[start:stop], self.y[start:stop], weight, self.weighted[start:stop], windows)
+
+
+def _products(A: Array, B: Array) -> Array:
+    """Return the products of many small matrices, (runs, m, rows) by (runs, rows, p)."""
+    return A * B if A.shape[2] == 1 else np.matmul(A, B)

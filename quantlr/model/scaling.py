@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 
@@ -79,13 +78,15 @@ def _scaling(X: Array, folds: Sequence[Folds], trained: BoolArray, refits: slice
     inner = [slice(rows.start + windows.core.start, rows.start + windows.core.stop) for rows, windows in parts]
     shared = [X[core] if trained[core].all() else X[core][trained[core]] for core in inner]
     center = sum(values.sum(axis=0) for values in shared) / max(sum(map(len, shared)), 1)
+    tiled = np.tile(center, (BLOCK, 1))
     sums = np.zeros((1, 1 + 2 * len(center)))
     for rows, windows in parts:
-        terms = partial(_terms, X[rows], trained[rows], center)
-        core = windows.core
-        blocks = [slice(at, min(at + BLOCK, core.stop)) for at in range(core.start, core.stop, BLOCK)]
-        inside = sum((terms(block).sum(axis=0) for block in blocks), np.zeros(sums.shape[1]))
-        edges = terms(slice(0, core.start)), terms(slice(core.stop, rows.stop - rows.start))
+        values, counted, core = X[rows], trained[rows], windows.core
+        inside = np.zeros(sums.shape[1])
+        for first in range(core.start, core.stop, BLOCK):
+            block = slice(first, min(first + BLOCK, core.stop))
+            inside += _sums(values[block], counted[block], tiled)
+        edges = (_terms(values[edge], counted[edge], center) for edge in (slice(0, core.start), slice(core.stop, None)))
         sums = sums + windows.sums(inside, *edges)
     count = np.maximum(sums[:, :1], 1.0)
     shift, spread = np.split(sums[:, 1:] / count, 2, axis=1)
@@ -95,13 +96,17 @@ def _scaling(X: Array, folds: Sequence[Folds], trained: BoolArray, refits: slice
     return Scaling(mean, np.where(constant, 0.0, np.sqrt(variance)))
 
 
-def _terms(X: Array, trained: BoolArray, center: Array, rows: slice) -> Array:
+def _sums(X: Array, trained: BoolArray, tiled: Array) -> Array:
+    """Return the sums of 1, x - center and its square over some rows, (1 + 2k,); `tiled` is the center, row for row."""
+    away = X - tiled[: len(X)]
+    if not trained.all():
+        away[~trained] = 0.0
+    return np.concatenate([[np.count_nonzero(trained)], away.sum(axis=0), np.einsum("ij,ij->j", away, away)])
+
+
+def _terms(X: Array, trained: BoolArray, center: Array) -> Array:
     """Return 1, x - center and its square for some rows, (rows, 1 + 2k); zeros where a row doesn't count."""
-    k = len(center)
-    terms = np.empty((rows.stop - rows.start, 1 + 2 * k))
-    terms[:, 0] = trained[rows]
-    away = np.subtract(X[rows], center, out=terms[:, 1 : 1 + k])
-    if not trained[rows].all():
-        away *= terms[:, :1]
-    np.multiply(away, away, out=terms[:, 1 + k :])
-    return terms
+    away = X - center
+    if not trained.all():
+        away[~trained] = 0.0
+    return np.concatenate([trained[:, None], away, away**2], axis=1)

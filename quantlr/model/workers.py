@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from typing import Any, TypeVar
 
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 from quantlr.errors import Fault
@@ -80,6 +81,8 @@ def _start() -> None:
     """Make a worker leave Ctrl-C to its parent, end when that is gone, and keep to one thread."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    # A library can only be held to one thread once it is loaded.
+    np.dot(np.ones(1), np.ones(1))
     threadpool_limits(1, user_api="blas")
 
 
