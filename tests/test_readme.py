@@ -58,10 +58,10 @@ def test_the_two_first_lines_stand_there_for_ci_to_run() -> None:
 
 
 def test_the_python_runs_as_it_stands(home: Path) -> None:
-    (code,) = blocks("python")
-    names: dict[str, object] = {}
-    exec(compile(code, "README.md", "exec"), names)  # noqa: S102 - the README's own example
+    for code in blocks("python"):
+        exec(compile(code, "README.md", "exec"), {})  # noqa: S102 - the README's own example
     assert (home / "reports" / "sp500_daily" / "tearsheet.png").exists()
+    assert (home / "weights.json").exists()
 
 
 def test_the_config_is_whole_and_its_defaults_are_the_programs(home: Path) -> None:

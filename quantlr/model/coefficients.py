@@ -120,7 +120,7 @@ def _covariance(objective: Objective, theta: Array) -> Array:
         return np.stack([(rows.X.T * (slope * counts)) @ rows.X for counts in (as_it_is, either_way)])
 
     from_standardised = objective.from_standardised()[0]
-    total = sum(objective.each(lambda make: sums(make()), objective.parts))
+    total = sum(sums(make()) for make in objective.parts)
     curvature, variance = from_standardised.T @ total @ from_standardised
     penalised = np.arange(1, objective.p)
     curvature[penalised, penalised] += objective.l2

@@ -23,16 +23,16 @@ from quantlr.model.descent import (
     unbounded,
 )
 from quantlr.model.logistic import log_odds
-from quantlr.model.objective import Each, Objective
+from quantlr.model.objective import Objective
 from quantlr.model.scaling import overlapping
 from quantlr.model.specs import LogisticRegression
-from quantlr.model.training import Material, Training
+from quantlr.model.training import PIECE, Material, Training
 from quantlr.types import Array, BoolArray, IntArray
 
-PAIRS = 2**18
-"""Pairs of a row and a refit that descend at once: enough to make one product of many, few enough for the cache."""
-FEWEST, MOST = 8, 64
-"""Refits of a chunk, whatever their rows."""
+PAIRS = 2**19
+"""Pairs of a row and a refit that descend at once: enough to make one product of many, few enough to be near."""
+MOST = 96
+"""Refits of a chunk, at most."""
 SHARE = 0.75
 """Rows that refits of a chunk have in common, at least, as a share of the first one's."""
 STEEP = 4.0
@@ -73,7 +73,6 @@ def fit_folds(
     *,
     describe: Describe = str,
     advance: Advance = ignore,
-    each: Each = map,
 ) -> Fits:
     """Return the weights of every refit, descending chunk by chunk, each chunk from where the last one ended.
 
@@ -86,22 +85,21 @@ def fit_folds(
     model : how to descend.
     describe : names a refit for a message.
     advance : hears how many refits have just ended.
-    each : how sums over tickers that train together are taken; `map`, or one that shares the work out in order.
 
     Raises
     ------
     DegenerateFold : training rows of one class, or classes that a plane separates, unless `model.degenerate` allows.
     LearningRateTooLarge : `model.learning_rate` would not go downhill.
     """
-    return _Walk(training, model, describe, each).fits(advance)
+    return _Walk(training, model, describe).fits(advance)
 
 
 class _Walk:
     """A walk from refit to refit, and what it has found so far."""
 
-    def __init__(self, training: Training, model: LogisticRegression, describe: Describe, each: Each) -> None:
+    def __init__(self, training: Training, model: LogisticRegression, describe: Describe) -> None:
         self.training, self.model, self.describe = training, model, describe
-        self.material = Material(training, model, each=each)
+        self.material = Material(training, model)
         rows, ups = training.counts()
         refits = len(rows)
         self.rows, self.ups = rows, ups
@@ -148,7 +146,8 @@ class _Walk:
             for at in range(first, refits.stop):
                 self._give_up(at, self._one_class(at))
             return int(refits.stop)
-        most = min(max(PAIRS // int(self.rows[first]), FEWEST), MOST)
+        rows_at_once = min(int(self.rows[first]) // len(self.training.folds) + 1, PIECE)
+        most = min(max(PAIRS // rows_at_once, 1), MOST)
         if self.model.descent != "preconditioned":
             chunk = slice(first, min(first + most, refits.stop))
             return self._by_rate(self.material.objective(chunk), chunk)

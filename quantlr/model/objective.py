@@ -23,8 +23,6 @@ from quantlr.types import Array, IntArray
 
 Make = Callable[[], Rows]
 """Gives one ticker's rows."""
-Each = Callable[[Callable[[Make], Any], Sequence[Make]], Iterable[Any]]
-"""How a sum is taken ticker by ticker: `map`, or what shares the work out and keeps the order."""
 ClassWeight = Literal["balanced"] | tuple[float, float] | None
 """Weights of the classes: such that both weigh the same, or those of downs and ups, or one each."""
 
@@ -92,7 +90,6 @@ class Objective:
     mean, deviation : (refits, k) what standardises each refit's features, in local units.
     l2 : penalty.
     thin : curvatures are estimated from every so many rows; gradients and losses never are.
-    each : how the sums over `parts` are taken.
     """
 
     parts: Sequence[Make]
@@ -102,7 +99,6 @@ class Objective:
     deviation: Array
     l2: float
     thin: int = 1
-    each: Each = map
 
     @classmethod
     def of(
@@ -115,7 +111,6 @@ class Objective:
         class_weight: ClassWeight = None,
         smoothed: bool = False,
         thin: int = 1,
-        each: Each = map,
     ) -> Objective:
         """Return the objective of the refits that `parts` train and `scaling` standardises."""
 
@@ -123,7 +118,7 @@ class Objective:
             by_class = rows.sums_of(np.stack([np.ones(len(rows.y)), rows.y]))
             return np.asarray(by_class.sum(axis=2))
 
-        found = _total(each(lambda make: sums(make()), parts))
+        found = _total(sums(make()) for make in parts)
         everything, ups = found[:, 0], found[:, 1]
         return cls(
             parts=parts,
@@ -133,7 +128,6 @@ class Objective:
             deviation=scaling.deviation[:, units.active] / units.scale,
             l2=l2,
             thin=thin,
-            each=each,
         )
 
     @property
@@ -186,7 +180,7 @@ class Objective:
         one = slice(refit, refit + 1)
         labels = Labels(*(getattr(self.labels, name)[:, one] for name in Labels.__slots__))
         parts = [partial(_of_refit, make, refit) for make in self.parts]
-        return Objective(parts, labels, self.units, self.mean[one], self.deviation[one], self.l2, self.thin, self.each)
+        return Objective(parts, labels, self.units, self.mean[one], self.deviation[one], self.l2, self.thin)
 
     def loss(self, theta: Array) -> float:
         """Return the objective of a single refit at `theta` (p,)."""
@@ -227,7 +221,7 @@ class Objective:
         return A
 
     def _over(self, values_of: Callable[[Rows], Any]) -> Iterable[Any]:
-        return self.each(lambda make: values_of(make()), self.parts)
+        return (values_of(make()) for make in self.parts)
 
     def _with_penalty(self, moments: Array) -> Array:
         diagonal = np.arange(1, self.p)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from quantlr.model.rows import Scaling
-from quantlr.model.windows import Windows
+from quantlr.model.windows import Windows, windows_like
 from quantlr.types import Array, BoolArray, Folds, IntArray
 
 TOGETHER = 256
@@ -70,7 +70,7 @@ def windows_of(ticker: Folds, refits: slice) -> tuple[slice, Windows]:
         first = int(start[there].min()) if there.any() else 0
         start, stop = np.where(there, start, first), np.where(there, stop, first)
     first = int(start.min())
-    return slice(first, int(stop.max())), Windows(start - first, stop - first)
+    return slice(first, int(stop.max())), windows_like((start - first).tobytes(), (stop - first).tobytes())
 
 
 def _scaling(X: Array, folds: Sequence[Folds], trained: BoolArray, refits: slice) -> Scaling:

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from quantlr.model.objective import Each, Make, Objective
+from quantlr.model.objective import Make, Objective
 from quantlr.model.rows import Rows, Scaling, Units
 from quantlr.model.scaling import windows_of
 from quantlr.model.specs import LogisticRegression
@@ -19,7 +19,7 @@ from quantlr.types import Array, Folds, IntArray
 PIECE = 2**13
 """Rows of a long history that are looked at together."""
 SAMPLE = 2**15
-"""Rows that are enough to learn a curvature, or a first guess, from."""
+"""Rows that are enough to learn a first guess from, and for each refit of a chunk a curvature."""
 APART = 8.0
 """How far local units may be from those of the refits that use them, before they are taken anew."""
 
@@ -86,8 +86,8 @@ class Material:
     never there twice.
     """
 
-    def __init__(self, training: Training, model: LogisticRegression, *, each: Each = map) -> None:
-        self._training, self._model, self._each = training, model, each
+    def __init__(self, training: Training, model: LogisticRegression) -> None:
+        self._training, self._model = training, model
         learnt = ~np.isnan(training.y)
         self._y = np.where(learnt, training.y, 0.0)
         self._weight = training.weight
@@ -110,8 +110,7 @@ class Material:
             l2=model.l2,
             class_weight=model.class_weights,
             smoothed=training.smoothed,
-            thin=max(sum(rows.stop - rows.start for rows, _ in there) // SAMPLE, 1),
-            each=self._each,
+            thin=max(sum(rows.stop - rows.start for rows, _ in there) // (SAMPLE * (refits.stop - refits.start)), 1),
         )
 
     def _units_for(self, refit: int) -> Units:

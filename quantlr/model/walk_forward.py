@@ -13,10 +13,9 @@ from quantlr.model.fit import Advance, Fits, ignore
 from quantlr.model.folds import WalkForwardSpec
 from quantlr.model.journey import STEPS, Journey, Steps, journeys
 from quantlr.model.logistic import sigmoid
-from quantlr.model.objective import Each
 from quantlr.model.rows import Scaling
 from quantlr.model.specs import LogisticRegression
-from quantlr.model.workers import in_processes, in_threads
+from quantlr.model.workers import in_processes
 from quantlr.types import (
     Array,
     Dataset,
@@ -101,12 +100,8 @@ def walk_forward(
 
 
 def _walks(walkers: list[Journey], *, workers: int, advance: Advance) -> Iterator[Walked]:
-    if len(walkers) == 1:
-        with in_threads(workers if walkers[0].ticker < 0 else 1) as each:
-            yield walk(walkers[0], advance, each)
-        return
     seconds = sum(journey.pairs * PER_PAIR + len(journey.session) * PER_REFIT for journey in walkers)
-    if workers == 1 or seconds < WORTH_SHARING:
+    if workers == 1 or len(walkers) == 1 or seconds < WORTH_SHARING:
         yield from (walk(journey, advance) for journey in walkers)
         return
     for journey, walked in zip(walkers, in_processes(walk, walkers, workers=workers), strict=True):
@@ -114,10 +109,10 @@ def _walks(walkers: list[Journey], *, workers: int, advance: Advance) -> Iterato
         yield walked
 
 
-def walk(journey: Journey, advance: Advance = ignore, each: Each = map) -> Walked:
+def walk(journey: Journey, advance: Advance = ignore) -> Walked:
     """Return the forecasts of one model: scaled, fitted, and calibrated if it is asked for."""
     training = journey.training()
-    fits = journey.steps.fit(training, journey.model, describe=journey.describe, advance=advance, each=each)
+    fits = journey.steps.fit(training, journey.model, describe=journey.describe, advance=advance)
     tests = [ticker.test_stop - ticker.test_start for ticker in journey.folds]
     fold = np.concatenate([np.repeat(np.arange(len(count)), count) for count in tests])
     rows = np.concatenate([np.arange(ticker.test_start[0], ticker.test_stop[-1]) for ticker in journey.folds])

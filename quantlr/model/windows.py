@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
-from quantlr.types import Array, IntArray
+from quantlr.types import Array, BoolArray, IntArray
+
+KEPT = 64
+"""Windows of tickers with different histories that are remembered for the next ticker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,12 @@ class Edge:
         total = np.zeros((len(sums) + 1, *sums.shape[1:]))
         np.cumsum(sums, axis=0, out=total[1:])
         return np.asarray(total[self.runs])
+
+
+@lru_cache(maxsize=KEPT)
+def windows_like(start: bytes, stop: bytes) -> Windows:
+    """Return the windows whose starts and stops are these bytes: the same for tickers whose folds are alike."""
+    return Windows(np.frombuffer(start, dtype=np.int64), np.frombuffer(stop, dtype=np.int64))
 
 
 @dataclass(frozen=True)
@@ -80,15 +89,15 @@ class Windows:
         return found
 
     @cached_property
-    def inside_before(self) -> Array:
-        """(rows before the core, refits) 1 where a refit trains on a row, 0 where it does not."""
-        return np.asarray(np.arange(self.core.start)[:, None] >= self.start, dtype=np.float64)
+    def inside_before(self) -> BoolArray:
+        """(rows before the core, refits) whether a refit trains on a row."""
+        return np.asarray(np.arange(self.core.start)[:, None] >= self.start)
 
     @cached_property
-    def inside_after(self) -> Array:
+    def inside_after(self) -> BoolArray:
         """(rows after the core, refits) the same."""
         row = np.arange(self.core.stop, self.union)[:, None]
-        return np.asarray((row < self.stop) & (row >= self.start), dtype=np.float64)
+        return np.asarray((row < self.stop) & (row >= self.start))
 
     def sums(self, core: Array, before: Array, after: Array) -> Array:
         """Return the sum over each refit's rows, (refits, v).

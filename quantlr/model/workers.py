@@ -1,4 +1,4 @@
-"""Work shared out over processes or threads, with results in the order of the jobs whatever their number."""
+"""Work shared out over processes, with results in the order of the jobs whatever their number."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -61,16 +60,6 @@ def in_processes(work: Callable[[Job], Result], jobs: Sequence[Job], *, workers:
         raise Fault("a worker process was killed, perhaps for want of memory; try again with --jobs 1") from error
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def in_threads(workers: int) -> Iterator[Callable[..., Iterable[Any]]]:
-    """Give a `map` that shares its work out over threads; its results come in order."""
-    if workers == 1:
-        yield map
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        yield pool.map
 
 
 def _do(work: Callable[[Job], Result], jobs: Sequence[Job]) -> list[Result]:
