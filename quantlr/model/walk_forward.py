@@ -116,8 +116,7 @@ def walk(journey: Journey, advance: Advance = ignore) -> Walked:
     tests = [ticker.test_stop - ticker.test_start for ticker in journey.folds]
     fold = np.concatenate([np.repeat(np.arange(len(count)), count) for count in tests])
     rows = np.concatenate([np.arange(ticker.test_start[0], ticker.test_stop[-1]) for ticker in journey.folds])
-    weights = fits.coefficients[fold]
-    log_odds = weights[:, 0] + np.einsum("ij,ij->i", weights[:, 1:], journey.X[rows])
+    log_odds = np.concatenate([_log_odds(journey.X, ticker, fits.coefficients) for ticker in journey.folds])
     calibration = None
     if journey.model.calibration == "platt":
         calibration = platt(log_odds, journey.up[rows], journey.folds, journey.model)
@@ -131,6 +130,13 @@ def walk(journey: Journey, advance: Advance = ignore) -> Walked:
         knowledge=_knowledge(journey.up, journey.span, journey.folds),
         notes=tuple(_told(journey, training.scaling, fits)),
     )
+
+
+def _log_odds(X: Array, ticker: Folds, coefficients: Array) -> Array:
+    """Return the log odds of one ticker's forecasts, each by the refit that makes it."""
+    weights = np.repeat(coefficients, ticker.test_stop - ticker.test_start, axis=0)
+    tested = X[ticker.test_start[0] : ticker.test_stop[-1]]
+    return np.asarray(weights[:, 0] + np.einsum("ij,ij->i", weights[:, 1:], tested))
 
 
 def _told(journey: Journey, scaling: Scaling, fits: Fits) -> Iterable[Note]:
