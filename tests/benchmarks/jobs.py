@@ -58,7 +58,7 @@ class Job:
     sample : refits at which answers are compared, and that stand for a peer's loop where it is long.
     whole : seconds that a peer's loop may take to be timed from its first fit to its last.
     repeats : times that each contender is timed.
-    cores : that the walk, and a peer's loop over several models, may use.
+    cores : processes that share out the models, quantlr's and a peer's alike; one model is walked on one.
     gradient : what the mean loss's gradient may still be in any component, where that is compared too.
     seconds : bar of the walk.
     peak : bar of the peak memory in bytes, from what the memory is compared with.
@@ -79,11 +79,6 @@ class Job:
     peak: Callable[[Memory], float] | None = None
     curve: int = 0
 
-    @property
-    def processes(self) -> int:
-        """Number of processes that a peer's loop is shared out over: one model's refits are not."""
-        return 1 if self.model.scope == "pooled" else self.cores
-
 
 @dataclass(frozen=True, slots=True)
 class Refit:
@@ -95,7 +90,7 @@ class Refit:
 
 
 def catalogue(*, quick: bool) -> dict[str, Job]:
-    """Return the jobs by name; the quick ones are smaller, and only their ratios have bars."""
+    """Return the jobs by name; the quick ones are smaller, and only those on the S&P 500 keep their bars."""
     cores = 1 if quick else min(2, available())
     panel = partial(made_up_panel, tickers=12, sessions=2020) if quick else partial(made_up_panel, tickers=500)
     million = 100_000 if quick else 1_000_000
@@ -142,7 +137,6 @@ def catalogue(*, quick: bool) -> dict[str, Job]:
             {"scikit-learn lbfgs": 20.0, "scikit-learn newton-cholesky": None},
             model=LogisticRegression(scope="pooled"),
             sample=5,
-            cores=cores,
             # A walk that copied the features beside what it returns would need more.
             peak=lambda memory: memory.before + memory.forecasts + memory.features,
         ),
@@ -268,6 +262,6 @@ def _joined(values: Array, rows: Sequence[slice]) -> Array:
 
 
 def _quick(job: Job) -> Job:
-    return replace(
-        job, sample=min(job.sample, 20), whole=0.0, repeats=1, seconds=None, peak=None, curve=min(job.curve, 1)
-    )
+    bars = job.bars if job.data is sp500 else dict.fromkeys(job.bars)
+    few = min(job.sample, 20)
+    return replace(job, bars=bars, sample=few, whole=0.0, repeats=1, seconds=None, peak=None, curve=min(job.curve, 1))

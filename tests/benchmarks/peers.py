@@ -147,7 +147,7 @@ def at_its_best(peer: str, job: Job, refits: Sequence[Refit], optima: Sequence[A
         warnings.simplefilter("ignore")
         found = _accurate(peer, job, refits, optima)
     # Processes that share out a loop over several models leave no core for threads.
-    if found.tolerance is None or job.processes > 1:
+    if found.tolerance is None or job.cores > 1:
         return found
     return _with_best_threads(found, refits[:: max(len(refits) // 10, 1)])
 

@@ -54,7 +54,7 @@ def run(name: str, job: Job, *, quick: bool, say: Say) -> Result:
     loops: dict[Contender, list[Refit]] = {}
     for one in contenders:
         if one.tolerance is not None:
-            whole = one.loop([sample[len(sample) // 2]]) * fits / job.processes <= job.whole
+            whole = one.loop([sample[len(sample) // 2]]) * fits / job.cores <= job.whole
             loops[one] = _every(dataset, models) if whole else sample
     ours, theirs, costs = _turns(job, dataset, loops, first=first, fits=fits, say=lambda text: say(f"{name}: {text}"))
     seconds, cost = median(ours), median(costs)
@@ -122,13 +122,13 @@ def _turns(
     ours = [first] if first > LONG else []
     theirs: dict[Contender, list[float]] = {one: [] for one in loops}
     costs: list[float] = []
-    with _processes(job.processes) as pool:
+    with _processes(job.cores) as pool:
         for turn in range(job.repeats):
             costs.append(pass_cost(1 + dataset.features.shape[1], refits=fits))
             if first <= LONG or turn:
                 ours.append(seconds_of(lambda: walked(job, dataset)))
             for one, refits in loops.items():
-                theirs[one].append(_loop_seconds(one, refits, pool, job.processes) * fits / len(refits))
+                theirs[one].append(_loop_seconds(one, refits, pool, job.cores) * fits / len(refits))
                 if first <= LONG:
                     ours.append(seconds_of(lambda: walked(job, dataset)))
             say(f"turn {turn + 1} of {job.repeats}: quantlr {ours[-1]:.3g} s")
@@ -170,7 +170,7 @@ def _rival(one: Contender, job: Job, *, timed: int, fits: int, repeats: list[flo
     ratio, bar = seconds / ours if seconds else None, job.bars[one.peer]
     return Rival(
         contender=one,
-        processes=job.processes,
+        processes=job.cores,
         fits_timed=timed,
         estimated=timed < fits,
         repeats=repeats,
