@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from quantlr.cli.options import config_options, jobs_option, output_option, telling_options
 from quantlr.errors import OutputError
 
 if TYPE_CHECKING:
@@ -20,24 +21,10 @@ if TYPE_CHECKING:
 
 @click.command("run")
 @click.argument("configs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a key, like features.0.lags=[1,2].")
-@click.option("--name", help="Name of the report, instead of the config's.")
-@click.option(
-    "--output",
-    default="reports",
-    type=click.Path(path_type=Path),
-    show_default=True,
-    help="Folder of reports.",
-)
-@click.option(
-    "--jobs",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Processes that share many tickers out; as many as there are cores unless told. Results are the same.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the metrics as one JSON object per config on stdout.")
-@click.option("--quiet", is_flag=True, help="Print errors only.")
-@click.option("-v", "--verbose", is_flag=True, help="Print every note.")
+@config_options
+@output_option
+@jobs_option
+@telling_options
 def command(
     configs: tuple[Path, ...],
     *,
