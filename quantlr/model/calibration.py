@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from quantlr.model.fit import fit_folds
+from quantlr.model.folds import training_sums
 from quantlr.model.scaling import fold_scaling
 from quantlr.model.specs import LogisticRegression
 from quantlr.model.training import Training
@@ -61,8 +62,7 @@ def platt(log_odds: Array, up: Array, folds: Sequence[Folds], model: LogisticReg
         for ticker, begins in zip(folds, first.tolist(), strict=False)
     ]
     refits = len(folds[0])
-    learnt = np.concatenate([[0], np.cumsum(~np.isnan(up))])
-    counts = np.sum([learnt[ticker.train_stop] - learnt[ticker.train_start] for ticker in known], axis=0)
+    counts = training_sums((~np.isnan(up)).astype(np.float64)[None], known)[0]
     fitted = np.asarray(counts >= ENOUGH)
     line, converged = np.tile([0.0, 1.0], (refits, 1)), np.ones(refits, dtype=np.bool_)
     if fitted.any():

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from quantlr.model.neighbours import Neighbours
 from quantlr.model.objective import Objective
 from quantlr.types import Array, BoolArray, IntArray
 
@@ -71,9 +72,13 @@ class Descent:
     converged: BoolArray
     losses: Array = field(default_factory=lambda: np.empty(0))
 
+    def part(self, refits: slice) -> Descent:
+        """Return some of the refits."""
+        return Descent(self.theta[:, refits], self.iterations[refits], self.gradient[refits], self.converged[refits])
+
 
 def descend(
-    objective: Objective, start: Array, step: Step, *, tol: float, max_iter: int, hopeful: float = np.inf
+    objective: Objective | Neighbours, start: Array, step: Step, *, tol: float, max_iter: int, hopeful: float = np.inf
 ) -> Descent:
     """Step until every refit's largest standardised gradient component is at most `tol`, or `max_iter` times.
 
@@ -174,31 +179,35 @@ def whitening(bound: Array) -> Array:
     return np.asarray(directions[:, seen] / np.sqrt(size[seen]))
 
 
-def inverses(curvatures: Array) -> Array:
-    """Return the inverses of neighbours' curvatures, (refits, p, p).
+def inverses(curvatures: Array, *, models: int = 1) -> Array:
+    """Return the inverses of neighbours' curvatures, (refits, p, p), where each of the models has as many.
 
-    The first is inverted, and corrected into the others by a step of Newton's iteration for the inverse, 2P - P H P
-    (Schulz 1933), which squares a small relative difference; where they differ too much, each is inverted.
+    The first of a model is inverted, and corrected into its others by a step of Newton's iteration for the inverse,
+    2P - P H P (Schulz 1933), which squares a small relative difference; where they differ too much, each is inverted.
     """
     refits, p, _ = curvatures.shape
-    P = inverse(curvatures[0])
-    difference = (P @ (curvatures - curvatures[0]).transpose(1, 0, 2).reshape(p, -1)).reshape(p, refits, p)
-    found = P - (difference.reshape(-1, p) @ P).reshape(p, refits, p).transpose(1, 0, 2)
-    far = np.abs(difference).sum(axis=2).max(axis=0) >= NEARLY_ALIKE
+    each = refits // models
+    of_model = curvatures.reshape(models, each, p, p)
+    P = np.stack([inverse(first) for first in of_model[:, 0]])
+    apart = (of_model - of_model[:, :1]).transpose(0, 2, 1, 3).reshape(models, p, -1)
+    difference = np.matmul(P, apart).reshape(models, p, each, p)
+    correction = np.matmul(difference.reshape(models, -1, p), P).reshape(models, p, each, p)
+    found = (P[:, None] - correction.transpose(0, 2, 1, 3)).reshape(refits, p, p)
+    far = (np.abs(difference).sum(axis=3).max(axis=1) >= NEARLY_ALIKE).ravel()
     if far.any():
         found[far] = inverse(curvatures[far])
     return np.asarray(found)
 
 
-def descend_together(objective: Objective, start: Array, *, tol: float, max_iter: int) -> Descent:
-    """Descend by the inverse curvature at `start` (p,), where all refits begin.
+def descend_together(neighbours: Neighbours, *, tol: float, max_iter: int) -> Descent:
+    """Descend by the inverse curvatures where the refits of each model start.
 
     Where that is too far from where a refit is going, it ends unconverged and may try again from nearer by.
     """
-    gradient, curvature = objective.at(start)
-    step = fixed_step(inverses(curvature))
-    first = step(np.repeat(start[:, None], objective.refits, axis=1), gradient, np.arange(objective.refits))
-    result = descend(objective, first, step, tol=tol, max_iter=min(max_iter, PASSES), hopeful=HOPEFUL)
+    step = fixed_step(inverses(neighbours.curvature_there, models=neighbours.models))
+    first = step(neighbours.start, neighbours.gradient_there, np.arange(neighbours.refits))
+    near = neighbours.towards(first, tol=tol)
+    result = descend(near, first, step, tol=tol, max_iter=min(max_iter, PASSES), hopeful=HOPEFUL)
     return replace(result, iterations=result.iterations + 1)
 
 

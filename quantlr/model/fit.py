@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -23,6 +23,7 @@ from quantlr.model.descent import (
     unbounded,
 )
 from quantlr.model.logistic import log_odds
+from quantlr.model.neighbours import Neighbours
 from quantlr.model.objective import Objective
 from quantlr.model.scaling import overlapping
 from quantlr.model.specs import LogisticRegression
@@ -91,7 +92,55 @@ def fit_folds(
     DegenerateFold : training rows of one class, or classes that a plane separates, unless `model.degenerate` allows.
     LearningRateTooLarge : `model.learning_rate` would not go downhill.
     """
-    return _Walk(training, model, describe).fits(advance)
+    return fit_abreast([training], model, describe=[describe], advance=advance)[0]
+
+
+def fit_abreast(
+    trainings: Sequence[Training],
+    model: LogisticRegression,
+    *,
+    describe: Sequence[Describe],
+    advance: Advance = ignore,
+) -> list[Fits]:
+    """Return what `fit_folds` returns of each training; where their chunks are alike, they descend side by side.
+
+    What is learnt from one training does not depend on the others: only the time that it takes does.
+    """
+    walks = [_Walk(training, model, words) for training, words in zip(trainings, describe, strict=True)]
+    going = [walk for walk in walks if not walk.over]
+    while going:
+        chunk = min((walk.chunk() for walk in going), key=_start)
+        abreast = [walk for walk in going if walk.chunk() == chunk]
+        before = sum(walk.at for walk in abreast)
+        _descend(abreast, chunk)
+        advance(sum(walk.at for walk in abreast) - before)
+        going = [walk for walk in going if not walk.over]
+    return [walk.fits() for walk in walks]
+
+
+def _start(chunk: slice) -> int:
+    return int(chunk.start)
+
+
+def _descend(walks: list[_Walk], chunk: slice) -> None:
+    """Let the same refits of several models descend side by side, as far as each can."""
+    ready = [walk for walk in walks if not walk.ends_otherwise(chunk)]
+    for alike in _alike(ready):
+        objectives = [walk.material.objective(chunk, start=walk.weights) for walk in alike]
+        starts = [walk.starts(objective)[0] for walk, objective in zip(alike, objectives, strict=True)]
+        model = alike[0].model
+        found = descend_together(Neighbours.of(objectives, starts), tol=model.tol, max_iter=model.max_iter)
+        each = chunk.stop - chunk.start
+        for at, (walk, objective) in enumerate(zip(alike, objectives, strict=True)):
+            walk.take(found.part(slice(at * each, (at + 1) * each)), objective, chunk)
+
+
+def _alike(walks: list[_Walk]) -> list[list[_Walk]]:
+    """Return walks in groups that have as many weights in their next refit."""
+    groups: dict[int, list[_Walk]] = {}
+    for walk in walks:
+        groups.setdefault(walk.active(), []).append(walk)
+    return list(groups.values())
 
 
 class _Walk:
@@ -112,23 +161,60 @@ class _Walk:
         self.degenerate = np.zeros(refits, dtype=np.bool_)
         self.stride = MOST
         self.weights: Array | None = None
+        self.newest: tuple[int, Objective] | None = None
+        self.at = 0
+        self.runs = list(self._runs())
 
-    def fits(self, advance: Advance) -> Fits:
-        for run in self._runs():
-            at = run.start
-            while at < run.stop:
-                ended = self._next(slice(at, run.stop))
-                advance(ended - at)
-                at = ended
-        last = self.material.objective(slice(len(self.rows) - 1, len(self.rows)))
+    @property
+    def over(self) -> bool:
+        """Whether every refit has been fitted."""
+        return self.at == len(self.rows)
+
+    def fits(self) -> Fits:
+        """Return what the refits learnt."""
+        last = len(self.rows) - 1
         return Fits(
             self.coefficients,
             self.iterations,
             self.gradient,
             self.converged,
             self.degenerate,
-            condition_number(last),
+            condition_number(self._seen(last)),
         )
+
+    def _seen(self, refit: int) -> Objective:
+        """Return the objective of one refit, out of that of the last chunk where it is one of them."""
+        if self.newest is not None and self.newest[0] <= refit < self.newest[0] + self.newest[1].refits:
+            first, objective = self.newest
+            return objective.alone(refit - first) if objective.refits > 1 else objective
+        return self.material.objective(slice(refit, refit + 1))
+
+    def chunk(self) -> slice:
+        """Return the next refits that may descend together."""
+        while self.at >= self.runs[0].stop:
+            self.runs.pop(0)
+        stop = self.runs[0].stop
+        if self.one_class[self.at]:
+            return slice(self.at, stop)
+        rows_at_once = min(int(self.rows[self.at]) // len(self.training.folds) + 1, PIECE)
+        most = min(max(PAIRS // rows_at_once, 1), MOST)
+        if self.model.descent == "preconditioned":
+            most = min(self.stride, most) if self._has_start() else 1
+        return slice(self.at, min(self.at + most, stop))
+
+    def active(self) -> int:
+        """Return how many features the next refit has that are not constant."""
+        return int((self.training.scaling.deviation[self.at] > 0).sum())
+
+    def ends_otherwise(self, chunk: slice) -> bool:
+        """Return whether a chunk needs, and has now had, another way than to descend by its curvature at the start."""
+        if self.one_class[chunk.start]:
+            for at in range(chunk.start, chunk.stop):
+                self._give_up(at, self._one_class(at))
+            self.at = chunk.stop
+        elif self.model.descent != "preconditioned":
+            self._by_rate(self.material.objective(chunk), chunk)
+        return bool(self.at == chunk.stop)
 
     def _runs(self) -> Iterator[slice]:
         """Yield runs of refits that share most of their rows, the features that are constant, and both classes."""
@@ -139,23 +225,11 @@ class _Walk:
             for first, last in pairwise([run.start, *breaks.tolist(), run.stop]):
                 yield slice(first, last)
 
-    def _next(self, refits: slice) -> int:
-        """Fit the first of some neighbouring refits, as many as come out well together; return where they end."""
-        first = refits.start
-        if self.one_class[first]:
-            for at in range(first, refits.stop):
-                self._give_up(at, self._one_class(at))
-            return int(refits.stop)
-        rows_at_once = min(int(self.rows[first]) // len(self.training.folds) + 1, PIECE)
-        most = min(max(PAIRS // rows_at_once, 1), MOST)
-        if self.model.descent != "preconditioned":
-            chunk = slice(first, min(first + most, refits.stop))
-            return self._by_rate(self.material.objective(chunk), chunk)
+    def _has_start(self) -> bool:
+        """Return whether there are weights to start from: the last refit's, or those that a sample leads to."""
         if self.weights is None:
-            self.weights = self._first_guess(first)
-        at_once = 1 if self.weights is None else min(self.stride, most)
-        chunk = slice(first, min(first + at_once, refits.stop))
-        return self._together(self.material.objective(chunk), chunk)
+            self.weights = self._first_guess(self.at)
+        return self.weights is not None
 
     def _first_guess(self, refit: int) -> Array | None:
         """Return the weights that a sample of many rows leads to; None where they are few enough to go through."""
@@ -163,42 +237,43 @@ class _Walk:
         if sample is None:
             return None
         objective = Material(sample, self.model).objective(slice(0, 1))
-        flat = self._starts(objective)
+        flat = self.starts(objective)
         found = descend_alone(objective, flat, tol=GUESS, max_iter=STEPS_ALONE)
         return np.asarray(objective.units.to_raw(found.theta)[0])
 
-    def _together(self, objective: Objective, chunk: slice) -> int:
-        """Let neighbours descend together, and keep those before the first that did not settle."""
-        start = self._starts(objective)[0]
-        found = descend_together(objective, start, tol=self.model.tol, max_iter=self.model.max_iter)
+    def take(self, found: Descent, objective: Objective, chunk: slice) -> None:
+        """Keep those neighbours that settled, before the first that did not."""
         settled = len(found.converged) if found.converged.all() else int(found.converged.argmin())
         self.stride = min(2 * self.stride, MOST) if settled == len(found.converged) else max(settled, 1)
         self._keep(slice(chunk.start, chunk.start + settled), found, objective)
         if self.model.tol > TIGHT:
             self._look_for_unbounded(objective, chunk.start, settled)
+        self.at = chunk.start + settled
         # A curvature that never had to be renewed has not been lost: weights that grow without bound lose it.
-        return int(chunk.start) + settled if settled else self._alone(chunk.start, spent=int(found.iterations[0]))
+        if not settled:
+            self._alone(spent=int(found.iterations[0]))
 
-    def _alone(self, refit: int, *, spent: int = 0) -> int:
+    def _alone(self, *, spent: int) -> None:
         """Let one refit descend from the best of the last weights and its own base rate."""
+        refit = self.at
         objective = self.material.objective(slice(refit, refit + 1))
         budget = max(self.model.max_iter - spent, 0)
-        found = descend_alone(objective, self._starts(objective), tol=self.model.tol, max_iter=budget)
+        found = descend_alone(objective, self.starts(objective), tol=self.model.tol, max_iter=budget)
         self._keep(slice(refit, refit + 1), replace(found, iterations=found.iterations + spent), objective)
         self._look_for_unbounded(objective, refit, 1)
-        return refit + 1
+        self.at = refit + 1
 
-    def _by_rate(self, objective: Objective, chunk: slice) -> int:
+    def _by_rate(self, objective: Objective, chunk: slice) -> None:
         """Descend by one number per refit, 1/L or the user's."""
-        start = self._starts(objective)[0]
+        start = self.starts(objective)[0]
         columns = np.repeat(start[:, None], objective.refits, axis=1)
         step = step_by_rate(objective, self.model, columns, lambda at: self.describe(chunk.start + at))
         found = descend(objective, columns, step, tol=self.model.tol, max_iter=self.model.max_iter)
         self._keep(chunk, found, objective)
         self._look_for_unbounded(objective, chunk.start, objective.refits)
-        return int(chunk.stop)
+        self.at = int(chunk.stop)
 
-    def _starts(self, objective: Objective) -> list[Array]:
+    def starts(self, objective: Objective) -> list[Array]:
         """Return where a refit may begin: at the last weights, and at its own base rate."""
         flat = np.zeros(objective.p)
         flat[0] = log_odds(objective.labels.said[0, :1])[0]
@@ -206,6 +281,7 @@ class _Walk:
 
     def _keep(self, refits: slice, found: Descent, objective: Objective) -> None:
         count = refits.stop - refits.start
+        self.newest = refits.start, objective
         if count:
             self.coefficients[refits] = objective.units.to_raw(found.theta[:, :count])
             self.iterations[refits] = found.iterations[:count]
@@ -233,7 +309,7 @@ class _Walk:
 
     def _why_unbounded(self, objective: Objective, theta: Array) -> str | None:
         """Return why the best weights of one refit would be infinite, sought from `theta`; None if they are finite."""
-        starts = [theta, self._starts(objective)[-1]]
+        starts = [theta, self.starts(objective)[-1]]
         # Rounding may keep a descent from a tight tolerance; weights that grow are seen on the way there too.
         for tol in (min(self.model.tol, TIGHT), TIGHT):
             best = descend_alone(objective, starts, tol=tol, max_iter=STEPS_ALONE)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
 from quantlr.errors import NotEnoughHistory
-from quantlr.types import NEVER, Dataset, Folds, Spec, Whole, first_forecast, known_in_time, last_trainable
+from quantlr.types import NEVER, Array, Dataset, Folds, Spec, Whole, first_forecast, known_in_time, last_trainable
 
 
 class WalkForwardSpec(Spec):
@@ -81,3 +82,19 @@ def pooled_folds(dataset: Dataset, spec: WalkForwardSpec) -> list[Folds]:
             )
         )
     return found
+
+
+def training_sums(values: Array, folds: Sequence[Folds]) -> Array:
+    """Return the sums of values (v, rows) over the training rows of each refit, of all tickers together, (v, refits).
+
+    Every row is added once, between the edges where training begins or ends for some refit.
+    """
+    total = np.zeros((len(values), len(folds[0])))
+    for ticker in folds:
+        edges = np.unique(np.concatenate([ticker.train_start, ticker.train_stop]))
+        if len(edges) > 1:
+            upto = np.zeros((len(values), len(edges)))
+            np.cumsum(np.add.reduceat(values[:, : edges[-1]], edges[:-1], axis=1), axis=1, out=upto[:, 1:])
+            stop, start = (np.searchsorted(edges, edge) for edge in (ticker.train_stop, ticker.train_start))
+            total += upto[:, stop] - upto[:, start]
+    return total

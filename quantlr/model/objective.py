@@ -79,26 +79,93 @@ class Labels:
 
 
 @dataclass(frozen=True, slots=True)
-class Objective:
+class Columns:
+    """What each of several refits minimises, apart from its rows: one column of weights per refit.
+
+    Attributes
+    ----------
+    labels : what each refit's labels come to.
+    mean, deviation : (refits, k) what standardises each refit's features, in local units.
+    l2 : penalty.
+    """
+
+    labels: Labels
+    mean: Array
+    deviation: Array
+    l2: float
+
+    @property
+    def refits(self) -> int:
+        """Number of refits."""
+        return int(self.mean.shape[0])
+
+    @property
+    def p(self) -> int:
+        """Number of weights, the intercept among them."""
+        return 1 + int(self.mean.shape[1])
+
+    def standardised(self, gradient: Array, columns: IntArray | slice = slice(None)) -> Array:
+        """Return a gradient (p, refits) as that of each refit's own standardised weights."""
+        slopes = (gradient[1:] - self.mean[columns].T * gradient[0]) / self.deviation[columns].T
+        return np.concatenate([gradient[:1], slopes])
+
+    def size(self, gradient: Array, columns: IntArray | None = None) -> Array:
+        """Return the largest component of each refit's standardised gradient, (columns,)."""
+        at = slice(None) if columns is None or len(columns) == self.refits else columns
+        return np.asarray(np.abs(self.standardised(gradient, at)).max(axis=0))
+
+    def from_standardised(self) -> Array:
+        """Return A (refits, p, p): theta = A @ theta_standardised, and a standardised gradient is A' @ gradient."""
+        A = np.zeros((self.refits, self.p, self.p))
+        A[:, 0, 0] = 1.0
+        A[:, 0, 1:] = -self.mean / self.deviation
+        A[:, np.arange(1, self.p), np.arange(1, self.p)] = 1.0 / self.deviation
+        return A
+
+    def shared(self, sums: Array, columns: IntArray | slice) -> Array:
+        """Return sums kept apart by class (classes * p, columns) as each refit's mean, (p, columns)."""
+        by_class = sums.reshape(-1, self.p, sums.shape[1]) * self.labels.share[:, None, columns]
+        return np.asarray(by_class.sum(axis=0) if len(by_class) > 1 else by_class[0])
+
+    def with_slope(self, gradient: Array, theta: Array, columns: IntArray | slice) -> Array:
+        """Return a gradient (p, columns), to which the penalty's at `theta` is added in place."""
+        if self.l2:
+            gradient[1:] += self.l2 * self.deviation[columns].T ** 2 * theta[1:]
+        return gradient
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look at all rows from one point sees, before the classes are put together.
+
+    Attributes
+    ----------
+    theta : (p,) the point.
+    first : (refits, classes, p) sums of probability times row.
+    second : (refits, classes, p, p) sums of probability's slope times x x'.
+    """
+
+    theta: Array
+    first: Array
+    second: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Objective(Columns):
     """Mean weighted log loss + l2/2 * sum of squared standardised weights, for several refits; the intercept is free.
 
     Attributes
     ----------
     parts : the tickers' rows, in local units; gone through again at every look.
-    labels : what each refit's labels come to.
     units : the local units.
-    mean, deviation : (refits, k) what standardises each refit's features, in local units.
-    l2 : penalty.
     thin : curvatures are estimated from every so many rows; gradients and losses never are.
+    look : what was seen from where a descent is to start; None if that was not known.
     """
 
     parts: Sequence[Make]
-    labels: Labels
     units: Units
-    mean: Array
-    deviation: Array
-    l2: float
     thin: int = 1
+    look: Look | None = None
 
     @classmethod
     def of(
@@ -111,15 +178,22 @@ class Objective:
         class_weight: ClassWeight = None,
         smoothed: bool = False,
         thin: int = 1,
+        start: Array | None = None,
     ) -> Objective:
-        """Return the objective of the refits that `parts` train and `scaling` standardises."""
+        """Return the objective of the refits that `parts` train and `scaling` standardises.
 
-        def sums(rows: Rows) -> Array:
-            by_class = rows.sums_of(np.stack([np.ones(len(rows.y)), rows.y]))
-            return np.asarray(by_class.sum(axis=2))
+        Where it is known at which point (p,) a descent is to `start`, rows are looked at from there on the same way.
+        """
 
-        found = _total(sums(make()) for make in parts)
-        everything, ups = found[:, 0], found[:, 1]
+        def labelled(rows: Rows) -> tuple[Array, ...]:
+            counted = np.ones(len(rows.y)), rows.y
+            if start is None:
+                return (rows.sums_of(np.stack(counted)),)
+            g = sigmoid(rows.X @ start)
+            return rows.sums_of(np.stack([*counted, g])), rows.moments_of(sigmoid_slope(g), thin=thin)
+
+        sums, *second = (_total(found) for found in zip(*(labelled(make()) for make in parts), strict=True))
+        everything, ups = sums[:, :2].sum(axis=2).transpose(1, 0, 2)
         return cls(
             parts=parts,
             labels=Labels.of(everything, ups, class_weight, smoothed=smoothed),
@@ -128,17 +202,8 @@ class Objective:
             deviation=scaling.deviation[:, units.active] / units.scale,
             l2=l2,
             thin=thin,
+            look=None if start is None else Look(start, sums[:, 2], second[0]),
         )
-
-    @property
-    def refits(self) -> int:
-        """Number of refits."""
-        return int(self.mean.shape[0])
-
-    @property
-    def p(self) -> int:
-        """Number of weights, the intercept among them."""
-        return 1 + int(self.mean.shape[1])
 
     def gradient(self, theta: Array, columns: IntArray | None = None) -> Array:
         """Return the gradient of some refits, all unless `columns` says which, at their columns `theta` (p, columns).
@@ -147,25 +212,20 @@ class Objective:
         """
         at = slice(None) if columns is None or len(columns) == self.refits else columns
         half = 0.5 * theta
-        sums = _total(self._over(lambda rows: rows.tanh_sums(half, at)))
-        by_class = sums.reshape(-1, self.p, half.shape[1]) * self.labels.share[:, None, at]
-        total = by_class.sum(axis=0) if len(by_class) > 1 else by_class[0]
+        total = self.shared(_total(self._over(lambda rows: rows.tanh_sums(half, at))), at)
         total += self.labels.mean[:, at] - 2.0 * self.labels.said[:, at]
         total *= 0.5
-        return self._with_slope(total, theta, at)
+        return self.with_slope(total, theta, at)
 
     def at(self, theta: Array) -> tuple[Array, Array]:
         """Return gradients (p, refits) and curvatures (refits, p, p) of all refits at one common point (p,)."""
-
-        def sums(rows: Rows) -> tuple[Array, Array]:
-            g = sigmoid(rows.X @ theta)
-            return rows.sums_of(g[None])[:, 0], rows.moments_of(sigmoid_slope(g), thin=self.thin)
-
-        first, second = (_total(found) for found in zip(*self._over(sums), strict=True))
+        look = self.look
+        if look is None or not np.array_equal(look.theta, theta):
+            look = self._look(theta)
         share = self.labels.share.T
-        gradient = (share[:, :, None] * first).sum(axis=1).T - self.labels.said
-        moments = (share[:, :, None, None] * second).sum(axis=1)
-        return self._with_slope(gradient, theta[:, None], slice(None)), self._with_penalty(moments)
+        gradient = (share[:, :, None] * look.first).sum(axis=1).T - self.labels.said
+        moments = (share[:, :, None, None] * look.second).sum(axis=1)
+        return self.with_slope(gradient, theta[:, None], slice(None)), self._with_penalty(moments)
 
     def bound(self, *, thin: int = 1) -> Array:
         """Return what no refit's curvature exceeds, (refits, p, p): Boehning and Lindsay's X'X / (4n), and the l2.
@@ -180,7 +240,9 @@ class Objective:
         one = slice(refit, refit + 1)
         labels = Labels(*(getattr(self.labels, name)[:, one] for name in Labels.__slots__))
         parts = [partial(_of_refit, make, refit) for make in self.parts]
-        return Objective(parts, labels, self.units, self.mean[one], self.deviation[one], self.l2, self.thin)
+        return Objective(
+            labels, self.mean[one], self.deviation[one], self.l2, parts=parts, units=self.units, thin=self.thin
+        )
 
     def loss(self, theta: Array) -> float:
         """Return the objective of a single refit at `theta` (p,)."""
@@ -202,23 +264,12 @@ class Objective:
         """Return by how much a move along `direction` (p,) changes any log odds of a single refit's rows, at most."""
         return -float(min(self._over(lambda rows: _smallest(-np.abs(rows.X @ direction), rows))))
 
-    def standardised(self, gradient: Array, columns: IntArray | slice = slice(None)) -> Array:
-        """Return a gradient (p, refits) as that of each refit's own standardised weights."""
-        slopes = (gradient[1:] - self.mean[columns].T * gradient[0]) / self.deviation[columns].T
-        return np.concatenate([gradient[:1], slopes])
+    def _look(self, theta: Array) -> Look:
+        def sums(rows: Rows) -> tuple[Array, Array]:
+            g = sigmoid(rows.X @ theta)
+            return rows.sums_of(g[None])[:, 0], rows.moments_of(sigmoid_slope(g), thin=self.thin)
 
-    def size(self, gradient: Array, columns: IntArray | None = None) -> Array:
-        """Return the largest component of each refit's standardised gradient, (columns,)."""
-        at = slice(None) if columns is None or len(columns) == self.refits else columns
-        return np.asarray(np.abs(self.standardised(gradient, at)).max(axis=0))
-
-    def from_standardised(self) -> Array:
-        """Return A (refits, p, p): theta = A @ theta_standardised, and a standardised gradient is A' @ gradient."""
-        A = np.zeros((self.refits, self.p, self.p))
-        A[:, 0, 0] = 1.0
-        A[:, 0, 1:] = -self.mean / self.deviation
-        A[:, np.arange(1, self.p), np.arange(1, self.p)] = 1.0 / self.deviation
-        return A
+        return Look(theta, *(_total(found) for found in zip(*self._over(sums), strict=True)))
 
     def _over(self, values_of: Callable[[Rows], Any]) -> Iterable[Any]:
         return (values_of(make()) for make in self.parts)
@@ -227,11 +278,6 @@ class Objective:
         diagonal = np.arange(1, self.p)
         moments[:, diagonal, diagonal] += self.l2 * self.deviation**2
         return moments
-
-    def _with_slope(self, gradient: Array, theta: Array, columns: IntArray | slice) -> Array:
-        if self.l2:
-            gradient[1:] += self.l2 * self.deviation[columns].T ** 2 * theta[1:]
-        return gradient
 
 
 def _of_refit(make: Make, refit: int) -> Rows:

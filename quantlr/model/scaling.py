@@ -77,19 +77,21 @@ def _scaling(X: Array, folds: Sequence[Folds], trained: BoolArray, refits: slice
     parts = [windows_of(ticker, refits) for ticker in folds]
     inner = [slice(rows.start + windows.core.start, rows.start + windows.core.stop) for rows, windows in parts]
     shared = [X[core] if trained[core].all() else X[core][trained[core]] for core in inner]
-    center = sum(values.sum(axis=0) for values in shared) / max(sum(map(len, shared)), 1)
+    # A product is quicker than a sum down columns.
+    sums = [np.ones(len(values)) @ values for values in shared]
+    center: Array = np.sum(sums, axis=0) / max(sum(map(len, shared)), 1)
     tiled = np.tile(center, (BLOCK, 1))
-    sums = np.zeros((1, 1 + 2 * len(center)))
+    total = np.zeros((1, 1 + 2 * len(center)))
     for rows, windows in parts:
         values, counted, core = X[rows], trained[rows], windows.core
-        inside = np.zeros(sums.shape[1])
+        inside = np.zeros(total.shape[1])
         for first in range(core.start, core.stop, BLOCK):
             block = slice(first, min(first + BLOCK, core.stop))
             inside += _sums(values[block], counted[block], tiled)
         edges = (_terms(values[edge], counted[edge], center) for edge in (slice(0, core.start), slice(core.stop, None)))
-        sums = sums + windows.sums(inside, *edges)
-    count = np.maximum(sums[:, :1], 1.0)
-    shift, spread = np.split(sums[:, 1:] / count, 2, axis=1)
+        total = total + windows.sums(inside, *edges)
+    count = np.maximum(total[:, :1], 1.0)
+    shift, spread = np.split(total[:, 1:] / count, 2, axis=1)
     mean, variance = center + shift, np.maximum(spread - shift**2, 0.0)
     # What rounding alone would leave of a constant's variance (the bound of scikit-learn's StandardScaler).
     constant = variance <= count * EPSILON * variance + (count * np.abs(mean) * EPSILON) ** 2
@@ -101,7 +103,7 @@ def _sums(X: Array, trained: BoolArray, tiled: Array) -> Array:
     away = X - tiled[: len(X)]
     if not trained.all():
         away[~trained] = 0.0
-    return np.concatenate([[np.count_nonzero(trained)], away.sum(axis=0), np.einsum("ij,ij->j", away, away)])
+    return np.concatenate([[np.count_nonzero(trained)], np.ones(len(X)) @ away, np.einsum("ij,ij->j", away, away)])
 
 
 def _terms(X: Array, trained: BoolArray, center: Array) -> Array:

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from quantlr.model.folds import training_sums
 from quantlr.model.objective import Make, Objective
 from quantlr.model.rows import Rows, Scaling, Units
 from quantlr.model.scaling import windows_of
@@ -18,7 +19,7 @@ from quantlr.types import Array, Folds, IntArray
 
 PIECE = 2**13
 """Rows of a long history that are looked at together."""
-SAMPLE = 2**15
+SAMPLE = 2**14
 """Rows that are enough to learn a first guess from, and for each refit of a chunk a curvature."""
 APART = 8.0
 """How far local units may be from those of the refits that use them, before they are taken anew."""
@@ -52,12 +53,9 @@ class Training:
         learnt = ~np.isnan(self.y)
         if self.weight is not None:
             learnt &= self.weight > 0
-        rows, ups = (np.concatenate([[0], np.cumsum(there)]) for there in (learnt, learnt & (self.y > 0)))
-
-        def total(sums: IntArray) -> IntArray:
-            return np.asarray(sum(sums[ticker.train_stop] - sums[ticker.train_start] for ticker in self.folds))
-
-        return total(rows), total(ups)
+        sums = training_sums(np.stack([learnt, learnt & (self.y > 0)]).astype(np.float64), self.folds)
+        rows, ups = sums.astype(np.int64)
+        return rows, ups
 
     def sampled(self, refit: int) -> Training | None:
         """Return evenly spread rows of one refit, as a training of its own; None if there are few enough."""
@@ -91,13 +89,17 @@ class Material:
         learnt = ~np.isnan(training.y)
         self._y = np.where(learnt, training.y, 0.0)
         self._weight = training.weight
-        if not learnt.all():
+        # Rows that need no weights are taken as they are; the newest, not labelled yet, train nothing.
+        if not all(learnt[ticker.train_start.min() : ticker.train_stop.max()].all() for ticker in training.folds):
             self._weight = learnt * (1.0 if training.weight is None else training.weight)
         self._units: Units | None = None
         self._local: Array | None = None
 
-    def objective(self, refits: slice) -> Objective:
-        """Return the objective of neighbouring refits that share their constant features."""
+    def objective(self, refits: slice, *, start: Array | None = None) -> Objective:
+        """Return the objective of neighbouring refits that share their constant features.
+
+        `start` (1 + k,), in raw units, are the weights that a descent is to start from, where there are any yet.
+        """
         training, model = self._training, self._model
         units = self._units_for(refits.start)
         found = [windows_of(ticker, refits) for ticker in training.folds]
@@ -111,6 +113,7 @@ class Material:
             class_weight=model.class_weights,
             smoothed=training.smoothed,
             thin=max(sum(rows.stop - rows.start for rows, _ in there) // (SAMPLE * (refits.stop - refits.start)), 1),
+            start=None if start is None else units.from_raw(start),
         )
 
     def _units_for(self, refit: int) -> Units:

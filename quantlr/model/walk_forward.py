@@ -9,12 +9,13 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from quantlr.model.calibration import Calibration, platt
-from quantlr.model.fit import Advance, Fits, ignore
-from quantlr.model.folds import WalkForwardSpec
+from quantlr.model.fit import Advance, Fits, fit_abreast, fit_folds, ignore
+from quantlr.model.folds import WalkForwardSpec, training_sums
 from quantlr.model.journey import STEPS, Journey, Steps, journeys
 from quantlr.model.logistic import sigmoid
 from quantlr.model.rows import Scaling
 from quantlr.model.specs import LogisticRegression
+from quantlr.model.training import Training
 from quantlr.model.workers import in_processes
 from quantlr.types import (
     Array,
@@ -30,6 +31,8 @@ from quantlr.types import (
 
 PER_PAIR, PER_REFIT = 8e-9, 60e-6
 """Seconds that a pair of a refit and a row takes, and a refit besides, roughly."""
+ABREAST = 8
+"""Models that descend side by side, at most."""
 WORTH_SHARING = 4.0
 """Seconds of work from which it pays to start other processes."""
 NEARLY_REPEATED = 100.0
@@ -101,18 +104,36 @@ def walk_forward(
 
 def _walks(walkers: list[Journey], *, workers: int, advance: Advance) -> Iterator[Walked]:
     seconds = sum(journey.pairs * PER_PAIR + len(journey.session) * PER_REFIT for journey in walkers)
-    if workers == 1 or len(walkers) == 1 or seconds < WORTH_SHARING:
-        yield from (walk(journey, advance) for journey in walkers)
+    groups = [walkers[first : first + ABREAST] for first in range(0, len(walkers), ABREAST)]
+    if workers == 1 or len(groups) == 1 or seconds < WORTH_SHARING:
+        for group in groups:
+            yield from walk(group, advance)
         return
-    for journey, walked in zip(walkers, in_processes(walk, walkers, workers=workers), strict=True):
-        advance(len(journey.session))
-        yield walked
+    for group, walks in zip(groups, in_processes(walk, groups, workers=workers), strict=True):
+        advance(sum(len(journey.session) for journey in group))
+        yield from walks
 
 
-def walk(journey: Journey, advance: Advance = ignore) -> Walked:
-    """Return the forecasts of one model: scaled, fitted, and calibrated if it is asked for."""
-    training = journey.training()
-    fits = journey.steps.fit(training, journey.model, describe=journey.describe, advance=advance)
+def walk(journeys: Sequence[Journey], advance: Advance = ignore) -> list[Walked]:
+    """Return the forecasts of some models: scaled, fitted, and calibrated if it is asked for."""
+    trainings = [journey.training() for journey in journeys]
+    fits = _fitted(journeys, trainings, advance)
+    return [_forecast(*each) for each in zip(journeys, trainings, fits, strict=True)]
+
+
+def _fitted(journeys: Sequence[Journey], trainings: Sequence[Training], advance: Advance) -> list[Fits]:
+    """Return what all refits learnt: side by side, unless someone has replaced the step that fits one model."""
+    if all(journey.steps.fit is fit_folds for journey in journeys):
+        words = [journey.describe for journey in journeys]
+        return fit_abreast(trainings, journeys[0].model, describe=words, advance=advance)
+    return [
+        journey.steps.fit(training, journey.model, describe=journey.describe, advance=advance)
+        for journey, training in zip(journeys, trainings, strict=True)
+    ]
+
+
+def _forecast(journey: Journey, training: Training, fits: Fits) -> Walked:
+    """Return what the refits of one model forecast."""
     tests = [ticker.test_stop - ticker.test_start for ticker in journey.folds]
     fold = np.concatenate([np.repeat(np.arange(len(count)), count) for count in tests])
     rows = np.concatenate([np.arange(ticker.test_start[0], ticker.test_stop[-1]) for ticker in journey.folds])
@@ -166,17 +187,12 @@ def _knowledge(up: Array, span: Array, folds: Sequence[Folds]) -> Array:
     first = next((ticker for ticker in folds if ticker.train_stop[0] > ticker.train_start[0]), folds[0])
     near = slice(first.train_start[0], first.train_stop[0])
     center = span[near][there[near]].mean() if there[near].any() else 0.0
-    away = np.where(there, span - center, 0.0)
-    ups = np.where(there, up, 0.0)
-
-    def total(values: Array) -> Array:
-        sums = np.concatenate([[0.0], np.cumsum(values)])
-        return np.asarray(sum(sums[ticker.train_stop] - sums[ticker.train_start] for ticker in folds))
-
-    rows, rose = total(there.astype(np.float64)), total(ups)
+    away, ups = np.where(there, span - center, 0.0), np.where(there, up, 0.0)
+    values = np.stack([there, ups, ups * away, away, away**2])
+    rows, rose, gained, moved, squared = training_sums(values, folds)
     with np.errstate(invalid="ignore", divide="ignore"):
-        gain, loss = center + total(ups * away) / rose, center + total((there - ups) * away) / (rows - rose)
-        variance = (total(away**2) - total(away) ** 2 / rows) / (rows - 1)
+        gain, loss = center + gained / rose, center + (moved - gained) / (rows - rose)
+        variance = (squared - moved**2 / rows) / (rows - 1)
         return np.stack([rose / rows, gain, loss, np.sqrt(np.maximum(variance, 0.0))])
 
 

@@ -90,14 +90,14 @@ class Windows:
 
     @cached_property
     def inside_before(self) -> BoolArray:
-        """(rows before the core, refits) whether a refit trains on a row."""
-        return np.asarray(np.arange(self.core.start)[:, None] >= self.start)
+        """(refits, rows before the core) whether a refit trains on a row."""
+        return np.asarray(np.arange(self.core.start) >= self.start[:, None])
 
     @cached_property
     def inside_after(self) -> BoolArray:
-        """(rows after the core, refits) the same."""
-        row = np.arange(self.core.stop, self.union)[:, None]
-        return np.asarray((row < self.stop) & (row >= self.start))
+        """(refits, rows after the core) the same."""
+        row = np.arange(self.core.stop, self.union)
+        return np.asarray((row < self.stop[:, None]) & (row >= self.start[:, None]))
 
     def sums(self, core: Array, before: Array, after: Array) -> Array:
         """Return the sum over each refit's rows, (refits, v).

@@ -20,10 +20,8 @@ from quantlr.errors import Fault
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-GROUPS = 16
-"""Groups of jobs that each worker is given, one after the other."""
 AHEAD = 2
-"""Groups for each worker that are sent out at once: what waits is in memory twice."""
+"""Jobs that each other process has before it: what waits is in memory twice."""
 
 
 def available() -> int:
@@ -32,38 +30,43 @@ def available() -> int:
 
 
 def in_processes(work: Callable[[Job], Result], jobs: Sequence[Job], *, workers: int) -> Iterator[Result]:
-    """Yield `work` of each job, in their order, done by other processes.
+    """Yield `work` of each job, in their order, done here and by other processes.
+
+    This process works too, from the first moment on: others take a second to start, and need their jobs sent.
 
     Parameters
     ----------
-    work : a function of a module, which other processes can find; its jobs and results are pickled.
-    jobs : what to do; groups of neighbours go to a process together.
-    workers : number of processes.
+    work : a function of a module, which other processes can find; its jobs and results travel to them and back.
+    jobs : what to do.
+    workers : number of processes, this one included.
 
     Raises
     ------
     Fault : a process was killed.
     """
-    size = max(len(jobs) // (workers * GROUPS), 1)
-    groups = [jobs[first : first + size] for first in range(0, len(jobs), size)]
     # A fresh interpreter each: a fork would copy the locks of threads that it does not copy.
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start)
-    waiting: deque[Future[list[Result]]] = deque()
+    pool = ProcessPoolExecutor(workers - 1, mp_context=get_context("spawn"), initializer=_start)
+    waiting: deque[Future[Result]] = deque()
     try:
-        for at, group in enumerate(groups):
-            waiting.append(pool.submit(_do, work, group))
-            if at >= AHEAD * workers:
-                yield from waiting.popleft().result()
+        for job in jobs:
+            if sum(not result.done() for result in waiting) < AHEAD * (workers - 1):
+                waiting.append(pool.submit(work, job))
+                continue
+            waiting.append(_done(work(job)))
+            while waiting and waiting[0].done():
+                yield waiting.popleft().result()
         while waiting:
-            yield from waiting.popleft().result()
+            yield waiting.popleft().result()
     except BrokenProcessPool as error:
         raise Fault("a worker process was killed, perhaps for want of memory; try again with --jobs 1") from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _do(work: Callable[[Job], Result], jobs: Sequence[Job]) -> list[Result]:
-    return [work(job) for job in jobs]
+def _done(result: Result) -> Future[Result]:
+    future: Future[Result] = Future()
+    future.set_result(result)
+    return future
 
 
 def _start() -> None:

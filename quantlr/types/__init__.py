@@ -13,7 +13,7 @@ Rows count a ticker's own bars: where a ticker did not trade, it has no row.
 
 from __future__ import annotations
 
-from quantlr.types.arrays import Array, BoolArray, Columns, IntArray
+from quantlr.types.arrays import Array, BoolArray, Columns, IntArray, SingleArray
 from quantlr.types.messages import Note, Progress, day, no_progress
 from quantlr.types.parts import Number, Part, Spec, Whole, one_of
 from quantlr.types.timing import NEVER, first_forecast, known_in_time, known_row, last_trainable
@@ -50,6 +50,7 @@ __all__ = [
     "Progress",
     "Refits",
     "Report",
+    "SingleArray",
     "Spec",
     "Whole",
     "day",

@@ -1,0 +1,122 @@
+"""Refits that set out together: what single precision, and company, may not change."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from quantlr.model.descent import descend_together
+from quantlr.model.fit import fit_abreast, fit_folds
+from quantlr.model.folds import WalkForwardSpec, make_folds, training_sums
+from quantlr.model.neighbours import Neighbours
+from quantlr.model.scaling import fold_scaling
+from quantlr.model.specs import LogisticRegression
+from quantlr.model.training import Material, Training
+from quantlr.types import Array, Folds
+
+EVERY_MONTH = WalkForwardSpec(train=200, refit_every=21)
+
+
+def made_up(seed: int, *, rows: int = 900, k: int = 4, edge: float = 0.4) -> tuple[Array, Array]:
+    rng = np.random.default_rng(seed)
+    X = rng.standard_t(4, size=(rows, k)) * 0.01
+    z = X @ rng.normal(size=k) * 100 * edge
+    return X, (rng.random(rows) < 1 / (1 + np.exp(-z))).astype(np.float64)
+
+
+def training(X: Array, y: Array, spec: WalkForwardSpec = EVERY_MONTH) -> Training:
+    folds = make_folds(len(X), spec, horizon=1)
+    return Training(X, y, [folds], fold_scaling(X, [folds], trained=~np.isnan(y)))
+
+
+@pytest.mark.parametrize("class_weight", [None, "balanced"])
+@pytest.mark.parametrize("window", ["expanding", "rolling"])
+def test_gradients_on_the_way_are_those_of_double_precision(window: str, class_weight: str | None) -> None:
+    """Near the start what has changed is summed in single precision; it is off by less than the tolerance asks."""
+    X, y = made_up(0)
+    spec = WalkForwardSpec.model_validate({"train": 200, "refit_every": 10, "window": window})
+    model = LogisticRegression.model_validate({"class_weight": class_weight, "l2": 0.01})
+    objective = Material(training(X, y, spec), model).objective(slice(5, 20))
+    start = np.linspace(-0.1, 0.2, objective.p)
+    setting_out = Neighbours.of([objective], [start])
+    rng = np.random.default_rng(1)
+    theta = setting_out.start + rng.normal(scale=0.01, size=setting_out.start.shape)
+    some = np.array([0, 3, 4, 14])
+    near = setting_out.towards(theta, tol=1e-7)
+    assert near.near[0]
+    exact = objective.gradient(theta[:, some], some)
+    move = theta - setting_out.start
+    length = np.sqrt(np.einsum("pj,jpq,qj->j", move, setting_out.curvature_there, move)).max()
+    assert 0 < np.abs(near.gradient(theta[:, some], some) - exact).max() < 2**-24 * length
+    tight = setting_out.towards(theta, tol=1e-13)
+    assert not tight.near[0]
+    np.testing.assert_allclose(tight.gradient(theta[:, some], some), exact, atol=1e-15)
+
+
+@given(seed=st.integers(0, 10_000), scale=st.sampled_from([1.0, 30.0, 1e3]))
+def test_far_from_the_start_nothing_is_lost(seed: int, scale: float) -> None:
+    """Where the formula for small changes loses its digits, sums are taken anew."""
+    X, y = made_up(1, rows=300)
+    objective = Material(training(X, y), LogisticRegression()).objective(slice(0, 3))
+    rng = np.random.default_rng(seed)
+    setting_out = Neighbours.of([objective], [rng.normal(size=objective.p) * scale])
+    near = setting_out.towards(setting_out.start, tol=1e-8)
+    assert near.near[0]
+    theta = setting_out.start + rng.normal(size=setting_out.start.shape) * scale
+    everyone = np.arange(3)
+    exact = objective.gradient(theta, everyone)
+    np.testing.assert_allclose(near.gradient(theta, everyone), exact, atol=3e-7)
+
+
+@settings(max_examples=15)
+@given(seed=st.integers(0, 10_000))
+def test_company_changes_nothing(seed: int) -> None:
+    """Models that descend side by side, one of them hard to fit, one without a fit, learn what each learns alone."""
+    rng = np.random.default_rng(seed)
+    trainings = [training(*made_up(seed + at, edge=edge)) for at, edge in enumerate([0.3, 0.0, 3.0])]
+    X, y = made_up(seed + 9)
+    y[:250] = 1.0
+    trainings.append(training(X, y))
+    X, y = made_up(seed + 10)
+    X[450:] *= 50.0
+    trainings.append(training(X, y))
+    X, y = made_up(seed + 11)
+    X[:400, 2] = 0.01
+    trainings.append(training(X, np.where(rng.random(len(y)) < 0.02, np.nan, y)))
+    model = LogisticRegression(degenerate="base_rate")
+    together = fit_abreast(trainings, model, describe=[str] * len(trainings))
+    for each, found in zip(trainings, together, strict=True):
+        alone = fit_folds(each, model)
+        for name in ("coefficients", "iterations", "gradient", "converged", "degenerate", "condition"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(alone, name))
+
+
+def test_models_abreast_descend_as_one_loop() -> None:
+    """The gradient that each column ends with is that of its own model."""
+    trainings = [training(*made_up(at)) for at in range(3)]
+    model = LogisticRegression()
+    refits = slice(20, 28)
+    objectives = [Material(each, model).objective(refits) for each in trainings]
+    first = [fit_folds(each, model).coefficients[19] for each in trainings]
+    starts = [objective.units.from_raw(raw) for objective, raw in zip(objectives, first, strict=True)]
+    found = descend_together(Neighbours.of(objectives, starts), tol=1e-8, max_iter=100)
+    assert found.converged.all()
+    for at, objective in enumerate(objectives):
+        mine = found.part(slice(8 * at, 8 * at + 8))
+        assert objective.size(objective.gradient(mine.theta)).max() < 1e-8
+
+
+@given(seed=st.integers(0, 10_000), tickers=st.integers(1, 3), refits=st.integers(1, 6))
+def test_sums_over_training_rows_are_those_of_a_loop(seed: int, tickers: int, refits: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(2, 40))
+    folds = []
+    for _ in range(tickers):
+        start = np.sort(rng.integers(0, 40, refits))
+        stop = np.maximum(np.sort(rng.integers(0, 41, refits)), start)
+        folds.append(Folds(start, stop, stop, stop))
+    found = training_sums(values, folds)
+    for at in range(refits):
+        slow = sum(values[:, each.train_start[at] : each.train_stop[at]].sum(axis=1) for each in folds)
+        np.testing.assert_allclose(found[:, at], slow, atol=1e-12)
