@@ -91,10 +91,9 @@ class Neighbours:
         sums = np.zeros((len(self.columns.labels.share) * self.columns.p, len(columns)))
         far: list[tuple[Objective, slice, IntArray]] = []
         for objective, near, mine, at in self._by_model(columns):
-            smallest = 0.0
-            if near:
-                sums[:, mine], smallest = near[0].changes(half[:, mine], at)
-            if not smallest >= KEPT:
+            if near and near[0].denominator(half[:, mine]) >= KEPT:
+                sums[:, mine] = near[0].changes(half[:, mine], at)
+            else:
                 far.append((objective, mine, at))
         gradient = self.gradient_there[:, columns] + 0.5 * self.columns.shared(sums, columns)
         gradient = self.columns.with_slope(gradient, move, columns)

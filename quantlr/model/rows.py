@@ -14,8 +14,8 @@ from quantlr.types import Array, BoolArray, IntArray, SingleArray
 
 TOGETHER = 2**13
 """Rows that are brought into local units at once, feature by feature."""
-BLOCK = 2**15
-"""Pairs of a row and a refit whose log odds are there at once: few enough to stay in cache."""
+BLOCK = 2**18
+"""Bytes of log odds, of pairs of a row and a refit, that are there at once: few enough to stay in cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,26 +190,26 @@ class Nearby:
     slope: SingleArray
     windows: Windows
 
-    def changes(self, half: SingleArray, columns: IntArray | slice) -> tuple[Array, float]:
-        """Return by how much `Rows.tanh_sums` changes by moves 2 * `half` (p, columns), and the smallest denominator.
+    def denominator(self, half: SingleArray) -> float:
+        """Return what the denominator in `changes` is at least, over all rows, for moves 2 * `half` (p, columns)."""
+        furthest = np.abs(self.X) @ np.abs(half).max(axis=1)
+        return 1.0 - float((np.abs(self.tanh) * np.tanh(furthest)).max(initial=0.0))
+
+    def changes(self, half: SingleArray, columns: IntArray | slice) -> Array:
+        """Return by how much `Rows.tanh_sums` changes by moves 2 * `half` (p, columns) of some refits.
 
         tanh(a + b) - tanh(a) = (1 - tanh(a)^2) tanh(b) / (1 + tanh(a) tanh(b)): where the denominator is small, its
         digits are lost.
         """
-        smallest = 1.0
 
         def changed(pull: Any, rows: slice) -> None:
-            nonlocal smallest
             np.tanh(pull, out=pull)
             below = pull * self.tanh[rows]
             below += 1.0
-            smallest = min(smallest, float(below.min()))
             pull *= self.slope[rows]
             pull /= below
 
-        with np.errstate(divide="ignore", invalid="ignore"):
-            sums = _sums_of_pairs(self.X, self.weighted, self.windows, half, columns, changed)
-        return sums, smallest
+        return _sums_of_pairs(self.X, self.weighted, self.windows, half, columns, changed)
 
 
 def _sums_of_pairs(
@@ -228,7 +228,7 @@ def _sums_of_pairs(
     before, after = windows.inside_before[columns], windows.inside_after[columns]
     total = np.zeros((half.shape[1], weighted.shape[1]))
     across, along = np.ascontiguousarray(half.T), X.T
-    block = max(BLOCK // half.shape[1], 1)
+    block = max(BLOCK // (half.shape[1] * half.itemsize), 1)
     for first in range(0, len(X), block):
         last = min(first + block, len(X))
         pull = across @ along[:, first:last]
