@@ -10,17 +10,20 @@ import datetime as dt
 import json
 import ssl
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 Reply = tuple[int, str, str]
 NOT_FOUND = {"code": "Not Found", "description": "No data found, symbol may be delisted"}
@@ -58,14 +61,21 @@ def days(count: int, *, last: str = "2024-05-03") -> list[dt.date]:
     return [day.date() for day in pd.bdate_range(end=last, periods=count)]
 
 
-def walk(seed: int, when: list[dt.date], *, start: float = 50.0) -> dict[dt.date, float]:
-    """Return closes of a random walk, in cents."""
+def share(seed: int, when: list[dt.date], *, start: float = 50.0, **facts: Any) -> Share:
+    """Return a share whose quotes walk at random, in cents, and fall where it is split."""
     steps = np.random.default_rng(seed).normal(0.0003, 0.01, len(when))
-    return dict(zip(when, np.round(start * np.exp(np.cumsum(steps)), 2).tolist(), strict=True))
+    level = start * np.exp(np.cumsum(steps))
+    for day, ratio in facts.get("splits", {}).items():
+        level = np.where([at >= day for at in when], level / ratio, level)
+    return Share(dict(zip(when, np.round(level, 2).tolist(), strict=True)), **facts)
 
 
 class Yahoo:
-    """The server's state: shares by ticker, the time, what is in trouble, and every chart that was asked for."""
+    """The server's state: shares by ticker, the time, what is in trouble, and what was asked for.
+
+    `trouble` holds replies by ticker, or by "*" for all: each is given once, the last one for ever; a number is a
+    silence of so many seconds. `silent` makes the whole server one that takes connections and says nothing.
+    """
 
     def __init__(self) -> None:
         self.shares: dict[str, Share] = {}
@@ -73,6 +83,8 @@ class Yahoo:
         self.trouble: dict[str, list[Reply | float]] = {}
         self.asked: list[tuple[str, dict[str, str]]] = []
         self.requests = 0
+        self.silent = False
+        self.released = threading.Event()
 
     def histories(self) -> list[tuple[str, dict[str, str]]]:
         """Return ticker and query of each chart asked for, less the questions for a time zone."""
@@ -86,7 +98,7 @@ class Yahoo:
             reply = waiting[0] if len(waiting) == 1 else waiting.pop(0)
             if not isinstance(reply, float):
                 return reply
-            time.sleep(reply)
+            self.released.wait(reply)
         share = self.shares.get(ticker)
         if share is None:
             return 404, json.dumps({"chart": {"result": None, "error": NOT_FOUND}}), "application/json"
@@ -140,7 +152,8 @@ class Yahoo:
         trading = max((day for day in share.close if day <= today), default=today)
         return {
             "meta": {
-                "currency": "USD", "symbol": ticker, "exchangeName": share.exchange, "fullExchangeName": "Some Exchange",
+                "currency": "USD", "symbol": ticker, "exchangeName": share.exchange,
+                "fullExchangeName": "Some Exchange",
                 "instrumentType": share.kind, "exchangeTimezoneName": share.zone, "priceHint": 2,
                 "firstTradeDate": stamp(min(share.close), share.opens), "validRanges": ["1d", "5d", "1mo", "max"],
                 "currentTradingPeriod": {
@@ -164,7 +177,7 @@ class Yahoo:
 
 
 def adjusted_closes(share: Share, told: list[dt.date], today: dt.date) -> dict[dt.date, float]:
-    """Return the adjusted closes by Yahoo's own description: dividends as a share of the split-adjusted close before."""
+    """Return the adjusted closes as Yahoo describes them: a dividend as a share of the split-adjusted close before."""
     split_adjusted: dict[dt.date, float] = {}
     for day in told:
         value = share.close[day]
@@ -210,6 +223,8 @@ class Handler(BaseHTTPRequestHandler):
         """Answer; a GET may have a body, which must be read."""
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.yahoo.requests += 1
+        if self.yahoo.silent:
+            self.yahoo.released.wait(60)
         status, body, form = self._reply(urlsplit(self.path))
         content = body.encode()
         self.send_response(status)
@@ -258,6 +273,7 @@ def serving(yahoo: Yahoo, *, tls: ssl.SSLContext | None = None) -> Iterator[str]
     try:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:
+        yahoo.released.set()
         server.shutdown()
         server.server_close()
         thread.join()
@@ -277,3 +293,31 @@ def session_to(address: str) -> Any:
     session = Loopback(impersonate="chrome")
     session.trust_env = False
     return session
+
+
+def throwaway_authority(folder: Path) -> tuple[ssl.SSLContext, Path]:
+    """Return a TLS context for Yahoo's hosts, and the certificate that vouches for it; both end with the day."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "loopback")])
+    hosts = ("fc.yahoo.com", "query1.finance.yahoo.com", "query2.finance.yahoo.com", "guce.yahoo.com")
+    began = dt.datetime.now(dt.UTC) - dt.timedelta(hours=1)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(began)
+        .not_valid_after(began + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem, secret = folder / "authority.pem", folder / "key.pem"
+    pem.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    secret.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem, secret)
+    return context, pem

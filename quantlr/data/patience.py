@@ -18,7 +18,8 @@ class OutOfPatience(Exception):
 class Work(Generic[T]):
     """An iterator that runs in a thread of its own, ahead of the one who reads it, and can be abandoned.
 
-    The thread is a daemon: a call that hangs holds up neither the reader nor the end of the program.
+    The thread is a daemon: a call that hangs holds up neither the reader nor the end of the program. It is abandoned
+    where its `with` block ends.
     """
 
     def __init__(self, produce: Callable[[threading.Event], Iterator[T]]) -> None:
@@ -37,6 +38,12 @@ class Work(Generic[T]):
         except BaseException as error:
             self._came.put(error)
 
+    def __enter__(self) -> Work[T]:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._abandoned.set()
+
     def results(self, *, patience: float) -> Iterator[T]:
         """Yield what comes, until it is over.
 
@@ -54,5 +61,3 @@ class Work(Generic[T]):
                 yield came[0]  # type: ignore[index]
         except queue.Empty:
             raise OutOfPatience from None
-        finally:
-            self._abandoned.set()

@@ -148,7 +148,8 @@ def merged(old: Quotes, new: Quotes) -> Quotes:
     inside: Quotes = new.copy()
     inside.loc[same] = old.loc[same]
     before, after = old.loc[old.index < new.index[0]], old.loc[old.index > new.index[-1]]
-    return pd.concat([before, inside, after])
+    together: Quotes = pd.concat([before, inside, after])
+    return together
 
 
 def _span(quotes: Quotes, other: Quotes) -> Quotes:

@@ -18,7 +18,7 @@ from quantlr.data.fetched import Fetched, Source, digest
 from quantlr.data.patience import OutOfPatience, Work
 from quantlr.data.quotes import Quotes, adjusted_bars, revision_of
 from quantlr.data.store import Answer, Damaged, Entry, History, Store, home
-from quantlr.data.yahoo_client import Client, Refusal, connected, last_over
+from quantlr.data.yahoo_client import Client, Kind, Refusal, connected, last_over
 from quantlr.data.yahoo_exchanges import CALENDARS
 from quantlr.errors import DataError, Fault
 from quantlr.types import Note, Number, Progress, no_progress
@@ -28,6 +28,8 @@ OVERLAP = 8
 ATTEMPTS = 4
 """Times that a ticker is asked for while Yahoo can't be reached or is in trouble."""
 DOWNLOAD_SECONDS = 30.0
+OUTAGES: tuple[Kind, ...] = ("limited", "network")
+"""Refusals that every other ticker would meet too."""
 _SYMBOL = re.compile(r"[A-Za-z0-9.^=&_-]+")
 
 
@@ -127,22 +129,25 @@ class Yahoo(Source):
         failed: dict[str, Refusal] = {}
         if not due:
             return fresh, failed
+        jobs = [(ticker, held.get(ticker)) for ticker in due]
         timeout = min(self.deadline, DOWNLOAD_SECONDS)
-        with connected(self._world.session, folder=home() / "yfinance", timeout=timeout) as client:
-            work = Work(partial(_answers, client, [(ticker, held.get(ticker)) for ticker in due], self._world, now))
+        with (
+            connected(self._world.session, folder=home() / "yfinance", timeout=timeout) as client,
+            Work(partial(_answers, client, jobs, self._world, now)) as work,
+        ):
             try:
                 for done, (ticker, said) in enumerate(work.results(patience=self.deadline), start=1):
                     if isinstance(said, Answer):
                         fresh[ticker] = store.shelf(self.kind, ticker).keep(self.kind, ticker, said)
-                    elif said.kind in ("limited", "network"):
-                        raise _outage(f"{ticker}: {said}", fresh, due, {**held, **fresh}, tickers, now)
                     else:
                         failed[ticker] = said
                     progress("fetching", done=done, total=len(due))
             except OutOfPatience:
                 waited = next(ticker for ticker in due if ticker not in fresh and ticker not in failed)
-                what = f"{waited}: Yahoo gave no answer for {self.deadline:g} seconds"
-                raise _outage(what, fresh, due, {**held, **fresh}, tickers, now) from None
+                failed[waited] = Refusal("network", f"Yahoo gave no answer for {self.deadline:g} seconds")
+        for ticker, refusal in failed.items():
+            if refusal.kind in OUTAGES:
+                raise _outage(f"{ticker}: {refusal}", {**held, **fresh}, tickers, now, came=len(fresh), due=len(due))
         return fresh, failed
 
     def _let_go(self, failed: Mapping[str, Refusal], held: Mapping[str, History], *, of: int) -> list[Note]:
@@ -207,6 +212,8 @@ def _answers(
             yield ticker, _newest(ask, held)
         except Refusal as refusal:
             yield ticker, refusal
+            if refusal.kind in OUTAGES:
+                return
 
 
 def _newest(ask: Callable[..., Answer], held: History | None) -> Answer:
@@ -237,15 +244,10 @@ def _patiently(
 
 
 def _outage(
-    what: str,
-    fresh: Mapping[str, History],
-    due: Sequence[str],
-    held: Mapping[str, History],
-    tickers: Sequence[str],
-    now: dt.datetime,
+    what: str, held: Mapping[str, History], tickers: Sequence[str], now: dt.datetime, *, came: int, due: int
 ) -> Fault:
     """Return the error for a network that fails, which says what is stored and how old it is."""
-    came = f" ({len(fresh)} of {len(due)} tickers had come, and are stored)" if fresh else ""
+    so_far = f" ({came} of {due} tickers had come, and are stored)" if came else ""
     there = [held[ticker].entry for ticker in tickers if ticker in held]
     if not there:
         advice = "try again later; nothing is stored yet that --offline could use"
@@ -254,7 +256,7 @@ def _outage(
         whose = "its prices are" if len(tickers) == 1 else f"{len(there)} of {len(tickers)} tickers are"
         advice = f"try again later; {whose} stored, fetched {_age(oldest, now)} ago, to {min(e.last for e in there)}"
         advice += ": --offline uses that" if len(there) == len(tickers) else "; --offline needs all of them"
-    return Fault(f"{what}{came}; {advice}")
+    return Fault(f"{what}{so_far}; {advice}")
 
 
 def _age(entry: Entry, now: dt.datetime) -> str:

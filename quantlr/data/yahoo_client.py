@@ -191,8 +191,8 @@ def _plain(table: pd.DataFrame) -> Quotes:
     found["split"] = np.where(found["split"] == 0.0, 1.0, found["split"])
     if not (np.isfinite(found["split"]) & (found["split"] > 0)).all():
         raise Refusal("server", "Yahoo tells of a split that can't be")
-    dates = pd.DatetimeIndex(table.index).tz_localize(None).normalize().as_unit("us")
-    return pd.DataFrame(found, index=dates.rename("date"))[list(COLUMNS)]
+    dates = pd.DatetimeIndex(table.index).tz_localize(None).normalize().to_numpy(dtype="datetime64[us]")
+    return pd.DataFrame(found, index=pd.DatetimeIndex(dates, name="date"))[list(COLUMNS)]
 
 
 def _without(quotes: Quotes, dates: pd.Index[Any]) -> Quotes:
