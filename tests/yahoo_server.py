@@ -216,6 +216,11 @@ class Handler(BaseHTTPRequestHandler):
         self.rfile, self.wfile = self.connection.makefile("rb"), self.connection.makefile("wb")
         self.close_connection = False
 
+    def finish(self) -> None:
+        """Close the TLS connection too, which the server knows nothing of."""
+        super().finish()
+        self.connection.close()
+
     def do_POST(self) -> None:
         self.do_GET()
 

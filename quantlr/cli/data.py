@@ -142,7 +142,7 @@ def _list(telling: Telling) -> None:
             }
             if telling.verbose:
                 out.print(*(Text(f"{entry.ticker}: {revision.text}") for revision in entry.revisions), sep="\n", end="")
-    columns = ("bars", "first", "last", "fetched", "answers", "revisions", "exchange")
+    columns = ("bars", "first", "last", "fetched", "answers", "revisions")
     _table(f"{len(rows)} tickers in {store.folder}", columns, rows, out)
     if telling.as_json:
         click.echo(json.dumps({"folder": str(store.folder), "tickers": rows}))
@@ -169,9 +169,9 @@ def _table(title: str, columns: Sequence[str], rows: dict[str, dict[str, Any]], 
     from rich.text import Text
 
     table = Table(title=Text(title, style="bold"), title_justify="left", box=None, pad_edge=False)
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for column in columns:
-        table.add_column(column, justify="left" if column == "exchange" else "right", no_wrap=True)
+        table.add_column(column, justify="right", no_wrap=True)
     for ticker, row in rows.items():
         cells = (row.get(column, "") for column in columns)
         table.add_row(Text(ticker), *(Text(f"{cell:,}" if isinstance(cell, int) else str(cell)) for cell in cells))

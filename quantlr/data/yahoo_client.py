@@ -121,9 +121,9 @@ def connected(session: Any, *, folder: Path, timeout: float) -> Iterator[Client]
     timeout : seconds for one download.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what yfinance does with pandas
         import yfinance
 
+        warnings.simplefilter("ignore")  # of what it does with pandas; its import sets a filter of its own
         logging.getLogger("yfinance").addHandler(_SILENCE)  # what it logs, it raises as well
         yfinance.set_tz_cache_location(str(folder))
         hiding = yfinance.config.debug.hide_exceptions
