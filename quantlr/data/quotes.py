@@ -112,10 +112,10 @@ def adjusted_bars(quotes: Quotes, *, ticker: str) -> Bars:
             key="data.start",
         )
     factor = np.append(np.cumprod(left[::-1])[::-1], 1.0)
-    bars = quotes[list(PRICES)].copy()
-    bars["adj_close"] = close * factor[: len(close)]
-    bars["volume"] = quotes["volume"] * splits_after(quotes)
-    return bars
+    values = {name: quotes[name].to_numpy() for name in PRICES}
+    values["adj_close"] = close * factor[: len(close)]
+    values["volume"] = quotes["volume"].to_numpy() * splits_after(quotes)
+    return pd.DataFrame(values, index=quotes.index)
 
 
 def revision_of(old: Quotes, new: Quotes) -> Revision | None:

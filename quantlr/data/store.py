@@ -283,12 +283,12 @@ class Shelf:
         found = hashlib.sha256(content).hexdigest()
         if found != sha256:
             raise _set_aside(self._file(sha256), f"has the checksum {found[:12]}… and not that of its name")
-        return pd.read_parquet(BytesIO(content)).set_index("date")[list(COLUMNS)]
+        return pd.read_parquet(BytesIO(content)).set_index("date")
 
     def _write(self, quotes: Quotes) -> str:
         """Write quotes where they are not there already, and return their digest."""
         stream = BytesIO()
-        quotes.rename_axis("date").reset_index().to_parquet(stream, index=False, compression="zstd")
+        quotes[list(COLUMNS)].rename_axis("date").reset_index().to_parquet(stream, index=False, compression="zstd")
         content = stream.getvalue()
         sha256 = hashlib.sha256(content).hexdigest()
         path = self._file(sha256)
