@@ -254,6 +254,7 @@ def run(
     *,
     overrides: Mapping[str, Any] | None = None,
     output: str | Path | None = None,
+    offline: bool = False,
     workers: int = 1,
     progress: Progress = no_progress,
 ) -> Run:
@@ -264,6 +265,7 @@ def run(
     config : path of a YAML file, or the mapping that it would hold.
     overrides : values by dotted key, set on top: ``{"policy.long_above": 0.52}``.
     output : folder to write the report into, as ``output/NAME``; None writes nothing.
+    offline : whether to do without the network, on prices that are stored already.
     workers : processes that share many tickers out; results do not depend on it. With more than one, a script must
         call this under ``if __name__ == "__main__":``, since each process reads the script anew.
     progress : hears how far each stage has come.
@@ -271,7 +273,7 @@ def run(
     Raises
     ------
     UserError : what can be mended in the config or the data; the text says where and how.
-    Fault : the disk or another program is in the way.
+    Fault : the network, the disk or another program is in the way.
 
     Examples
     --------
@@ -279,16 +281,16 @@ def run(
     >>> done = quantlr.run("configs/sp500_daily.yaml")  # doctest: +SKIP
     >>> done.metrics["forecast"]["accuracy"]  # doctest: +SKIP
     """
-    done = run_config(load_config(config, overrides=overrides), workers=workers, progress=progress)
+    done = run_config(load_config(config, overrides=overrides), offline=offline, workers=workers, progress=progress)
     if output is not None:
         done.save(output)
     return done
 
 
-def run_config(config: Config, *, workers: int = 1, progress: Progress = no_progress) -> Run:
+def run_config(config: Config, *, offline: bool = False, workers: int = 1, progress: Progress = no_progress) -> Run:
     """Run a loaded config; an error of a layer comes back with the place of its key."""
     try:
-        prices = load_prices(config.run.data, progress=progress)
+        prices = load_prices(config.run.data, offline=offline, progress=progress)
         course = calculate(config.run, prices, workers=workers, progress=progress)
     except QuantlrError as error:
         raise config.locate(error) from error

@@ -8,7 +8,10 @@ from typing import Any
 import click
 
 INTERRUPTED = 130
-VERBS = {"run": "Run experiments and write their reports."}
+VERBS = {
+    "run": "Run experiments and write their reports.",
+    "data": "Fetch prices into the store, list what it holds, and check it.",
+}
 """Each verb has a module of its name beside this one, and is described here so that help needs no import."""
 
 

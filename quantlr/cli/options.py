@@ -21,6 +21,11 @@ def config_options(command: F) -> F:
     )(command)
 
 
+def offline_option(command: F) -> F:
+    """Give a verb what those that read prices take: ``--offline``."""
+    return click.option("--offline", is_flag=True, help="Use stored prices only; never ask the network.")(command)
+
+
 def output_option(command: F) -> F:
     """Give a verb what those that write take: ``--output``."""
     return click.option(

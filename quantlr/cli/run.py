@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from quantlr.cli.options import config_options, jobs_option, output_option, telling_options
+from quantlr.cli.options import config_options, jobs_option, offline_option, output_option, telling_options
 from quantlr.errors import OutputError
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @click.command("run")
 @click.argument("configs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @config_options
+@offline_option
 @output_option
 @jobs_option
 @telling_options
@@ -30,6 +31,7 @@ def command(
     *,
     settings: tuple[str, ...],
     name: str | None,
+    offline: bool,
     output: Path,
     jobs: int | None,
     as_json: bool,
@@ -43,7 +45,9 @@ def command(
     worst = 0
     written: dict[str, Path] = {}
     for path in configs:
-        one = partial(_run, path, settings, name, output, jobs, out, written, as_json=as_json, verbose=verbose)
+        one = partial(
+            _run, path, settings, name, output, jobs, out, written, offline=offline, as_json=as_json, verbose=verbose
+        )
         worst = max(worst, status_of(one, errors))
     sys.exit(worst)
 
@@ -57,6 +61,7 @@ def _run(
     out: Console,
     written: dict[str, Path],
     *,
+    offline: bool,
     as_json: bool,
     verbose: bool,
 ) -> None:
@@ -72,7 +77,7 @@ def _run(
         raise OutputError(f"{path}: its report would replace that of {other}: both are named {config.run.name!r}")
     written[config.run.name] = path
     with progress_bar(out) as progress:
-        done = run_config(config, workers=jobs or available(), progress=progress)
+        done = run_config(config, offline=offline, workers=jobs or available(), progress=progress)
         progress("drawing", done=0, total=1)
         folder = done.save(output)
     _show(done, folder, out, verbose=verbose)

@@ -1,11 +1,12 @@
-"""Where prices come from: one class per source, each with a `fetch`; the closing tuple is the catalogue."""
+"""Where prices come from: one class per source, each with a `fetch`; the closing tuple is the catalogue.
+
+What a source must be stands in `fetched`.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from abc import abstractmethod
+import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,41 +14,13 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 from pydantic import BeforeValidator, Field
 
+from quantlr.data.fetched import Fetched, Source, digest
 from quantlr.data.tables import SUFFIXES, Bars, read_bars, unknown
+from quantlr.data.yahoo import Yahoo
 from quantlr.errors import DataError, Fault
-from quantlr.types import Note, Part, Progress, no_progress
+from quantlr.types import Note, Progress, no_progress
 
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """What a source gave.
-
-    Attributes
-    ----------
-    bars : by ticker, in the order asked for; see `tables.Bars`.
-    source : where they were read, for people.
-    sha256 : digest of the bytes that were read.
-    notes : what was dropped on the way.
-    """
-
-    bars: dict[str, Bars]
-    source: str
-    sha256: str
-    notes: tuple[Note, ...] = ()
-
-
-class Source(Part):
-    """A place that prices can be had from."""
-
-    @abstractmethod
-    def fetch(self, tickers: Sequence[str], *, progress: Progress = no_progress) -> Fetched:
-        """Return the bars of `tickers`, all there are.
-
-        Raises
-        ------
-        DataError : a ticker is not there, or what is there can't be read as prices.
-        """
-
+__all__ = ["SAMPLES", "SOURCES", "Fetched", "File", "Sample", "Source", "Yahoo"]
 
 SAMPLES = {
     "sp500_1999_2018.parquet": ("^GSPC",),
@@ -61,7 +34,15 @@ class Sample(Source):
 
     kind: Literal["sample"] = "sample"
 
-    def fetch(self, tickers: Sequence[str], *, progress: Progress = no_progress) -> Fetched:
+    def fetch(
+        self,
+        tickers: Sequence[str],
+        *,
+        start: dt.date | None = None,
+        end: dt.date | None = None,
+        offline: bool = False,
+        progress: Progress = no_progress,
+    ) -> Fetched:
         """Return the bars of `tickers` from the package's own files."""
         home = {ticker: name for name, held in SAMPLES.items() for ticker in held}
         for ticker in tickers:
@@ -75,7 +56,7 @@ class Sample(Source):
             table = tables[home[ticker]]
             bars[ticker] = table[table["ticker"] == ticker].drop(columns="ticker").set_index("date")
             progress("reading", done=done, total=len(tickers))
-        return Fetched(bars, f"sample ({', '.join(names)})", _digest(contents))
+        return Fetched(bars, f"sample ({', '.join(names)})", digest(contents))
 
 
 def _beside_the_config(path: Any) -> Any:
@@ -98,7 +79,15 @@ class File(Source):
         """Return one instance; the path need not exist."""
         return (cls(path=Path("prices.csv")),)
 
-    def fetch(self, tickers: Sequence[str], *, progress: Progress = no_progress) -> Fetched:
+    def fetch(
+        self,
+        tickers: Sequence[str],
+        *,
+        start: dt.date | None = None,
+        end: dt.date | None = None,
+        offline: bool = False,
+        progress: Progress = no_progress,
+    ) -> Fetched:
         """Return the bars of `tickers` from the file, or from the file of each in the folder."""
         if self.path.is_dir():
             files = {ticker: self._file_of(ticker) for ticker in tickers}
@@ -119,7 +108,7 @@ class File(Source):
         return Fetched(
             {ticker: bars[ticker] for ticker in tickers},
             f"file {self.path.name}",
-            _digest(contents),
+            digest(contents),
             tuple(notes),
         )
 
@@ -141,9 +130,4 @@ def _read(path: Path) -> bytes:
         raise Fault(f"{path} can't be read: {error.strerror}") from error
 
 
-def _digest(contents: dict[str, bytes]) -> str:
-    digests = [f"{name}:{hashlib.sha256(content).hexdigest()}" for name, content in sorted(contents.items())]
-    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
-
-
-SOURCES: tuple[type[Source], ...] = (Sample, File)
+SOURCES: tuple[type[Source], ...] = (Sample, File, Yahoo)

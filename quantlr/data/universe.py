@@ -72,14 +72,15 @@ class DataSpec(Spec):
         return end
 
 
-def load_prices(spec: DataSpec, *, progress: Progress = no_progress) -> Prices:
-    """Return the prices a config asks for, checked, adjusted, and cut to its dates.
+def load_prices(spec: DataSpec, *, offline: bool = False, progress: Progress = no_progress) -> Prices:
+    """Return the prices a config asks for, checked, adjusted, and cut to its dates; `offline`, without the network.
 
     Raises
     ------
     DataError : a ticker that is not there, or prices that can't be used.
+    Fault : the network or the disk is in the way.
     """
-    fetched = spec.source.fetch(spec.tickers, progress=progress)
+    fetched = spec.source.fetch(spec.tickers, start=spec.start, end=spec.end, offline=offline, progress=progress)
     notes = list(fetched.notes)
     bars: dict[str, Bars] = {}
     for ticker, read in fetched.bars.items():

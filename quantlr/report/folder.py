@@ -8,7 +8,6 @@ puts it back. Files in the folder that quantlr did not write are carried over.
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from quantlr.disk import flush, write_flushed
 from quantlr.errors import Fault, OutputError
 from quantlr.types import Report
 
@@ -93,11 +93,11 @@ def _swap_in(report: Report, target: Path) -> None:
     try:
         fresh.mkdir()
         for name, content in report.files.items():
-            _write(fresh / name, content)
+            write_flushed(fresh / name, content)
         if target.exists():
             _carry_over(target, fresh)
             shutil.copymode(target, fresh)
-        _flush(fresh)
+        flush(fresh)
     except (OSError, OutputError):
         shutil.rmtree(fresh, ignore_errors=True)
         raise
@@ -108,7 +108,7 @@ def _swap_in(report: Report, target: Path) -> None:
     except BaseException:
         recover(target)
         raise
-    _flush(target.parent)
+    flush(target.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -126,22 +126,4 @@ def _carry_over(target: Path, fresh: Path) -> None:
             shutil.copy2(item, fresh / item.name, follow_symlinks=False)
     for copied in fresh.rglob("*"):
         if copied.is_file() and not copied.is_symlink():
-            _flush(copied)
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _flush(path: Path) -> None:
-    """Flush a file, or a folder's entries, to the disk, where the system can."""
-    if os.name != "posix":
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+            flush(copied)

@@ -26,7 +26,7 @@ class Prices:
     sessions : (sessions,) the union of all tickers' dates, ascending, without time zone.
     session : (bars, tickers) position of each bar in `sessions`; -1 below a ticker's last bar.
     open, high, low, close : (bars, tickers) adjusted for splits and dividends, in the quote's currency.
-    volume : (bars, tickers) shares as the source gave them.
+    volume : (bars, tickers) shares, adjusted for splits where the source tells of them.
     raw_close : (bars, tickers) the close as it was quoted on the day.
     adjustment : (bars, tickers) close / raw_close.
     source : where the prices were read, for people.

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from quantlr.disk import write_flushed
 from quantlr.errors import Fault, OutputError
-from quantlr.report import folder
-from quantlr.report.folder import OURS, recover, write_report
+from quantlr.report.folder import OURS, locked, recover, write_report
 from quantlr.types import Report
 
 
@@ -69,7 +69,7 @@ def test_whatever_step_is_the_last_the_report_is_whole_after_the_next_look(
     with monkeypatch.context() as patched:
         patched.setattr(Path, "mkdir", counted(Path.mkdir))
         patched.setattr(Path, "rename", counted(Path.rename))
-        patched.setattr(folder, "_write", counted(folder._write))
+        patched.setattr("quantlr.report.folder.write_flushed", counted(write_flushed))
         patched.setattr(shutil, "rmtree", counted(shutil.rmtree))
         patched.setattr(shutil, "copy2", counted(shutil.copy2))
         try:
@@ -118,7 +118,7 @@ def test_a_disk_that_is_full_or_may_not_be_written_leaves_the_former_report_and_
         path.write_bytes(content[:10])
         raise OSError(number, text)
 
-    monkeypatch.setattr(folder, "_write", fail)
+    monkeypatch.setattr("quantlr.report.folder.write_flushed", fail)
     with pytest.raises(Fault, match=f"exp could not be written: {text}; the former report is untouched"):
         write_report(report("b"), tmp_path)
     assert version_of(tmp_path / "exp") == "a"
@@ -182,8 +182,8 @@ def test_a_folder_of_the_users_where_our_file_belongs_is_not_deleted(tmp_path: P
 
 
 def test_two_runs_into_one_report_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder, "LOCK_SECONDS", 0.05)
-    with folder.locked(tmp_path / "exp"), pytest.raises(Fault, match="another run has been writing"):
+    monkeypatch.setattr("quantlr.report.folder.LOCK_SECONDS", 0.05)
+    with locked(tmp_path / "exp"), pytest.raises(Fault, match="another run has been writing"):
         write_report(report("a"), tmp_path)
     write_report(report("b"), tmp_path)
     assert version_of(tmp_path / "exp") == "b"

@@ -1,0 +1,67 @@
+"""What a source is, and what it gives."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from quantlr.data.tables import Bars
+from quantlr.types import Note, Part, Progress, no_progress
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What a source gave.
+
+    Attributes
+    ----------
+    bars : by ticker, in the order asked for; see `tables.Bars`. A ticker that the config lets go may be missing.
+    source : where they were read, for people.
+    sha256 : digest of what was read.
+    notes : what was dropped on the way.
+    calendars : code of the exchange's calendar, as exchange_calendars has it, by ticker; only where the source tells.
+    """
+
+    bars: dict[str, Bars]
+    source: str
+    sha256: str
+    notes: tuple[Note, ...] = ()
+    calendars: Mapping[str, str] = field(default_factory=dict)
+
+
+class Source(Part):
+    """A place that prices can be had from."""
+
+    @abstractmethod
+    def fetch(
+        self,
+        tickers: Sequence[str],
+        *,
+        start: dt.date | None = None,
+        end: dt.date | None = None,
+        offline: bool = False,
+        progress: Progress = no_progress,
+    ) -> Fetched:
+        """Return the bars of `tickers`.
+
+        Parameters
+        ----------
+        tickers : symbols, as the source writes them.
+        start, end : what will be used, both included; a source may give more. None leaves that side open.
+        offline : whether to do without the network.
+        progress : hears how many tickers are done.
+
+        Raises
+        ------
+        DataError : a ticker is not there, or what is there can't be read as prices.
+        Fault : the network or the disk is in the way.
+        """
+
+
+def digest(contents: Mapping[str, bytes]) -> str:
+    """Return the SHA-256 of several contents and their names."""
+    digests = [f"{name}:{hashlib.sha256(content).hexdigest()}" for name, content in sorted(contents.items())]
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()

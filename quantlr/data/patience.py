@@ -1,0 +1,63 @@
+"""Waiting for work that may never end, without being held by it."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+_OVER = object()
+
+
+class OutOfPatience(Exception):
+    """Nothing came for so long that the rest was abandoned."""
+
+
+class Work(Generic[T]):
+    """An iterator that runs in a thread of its own, ahead of the one who reads it, and can be abandoned.
+
+    The thread is a daemon: a call that hangs holds up neither the reader nor the end of the program. It is abandoned
+    where its `with` block ends.
+    """
+
+    def __init__(self, produce: Callable[[threading.Event], Iterator[T]]) -> None:
+        """Begin; `produce` gets an event that is set once nobody waits any more."""
+        self._abandoned = threading.Event()
+        self._came: queue.SimpleQueue[object] = queue.SimpleQueue()
+        threading.Thread(target=self._run, args=(produce,), daemon=True).start()
+
+    def _run(self, produce: Callable[[threading.Event], Iterator[T]]) -> None:
+        try:
+            for item in produce(self._abandoned):
+                self._came.put((item,))
+                if self._abandoned.is_set():
+                    return
+            self._came.put(_OVER)
+        except BaseException as error:
+            self._came.put(error)
+
+    def __enter__(self) -> Work[T]:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._abandoned.set()
+
+    def results(self, *, patience: float) -> Iterator[T]:
+        """Yield what comes, until it is over.
+
+        Raises
+        ------
+        OutOfPatience : nothing came for `patience` seconds.
+        """
+        try:
+            while True:
+                came = self._came.get(timeout=patience)
+                if came is _OVER:
+                    return
+                if isinstance(came, BaseException):
+                    raise came
+                yield came[0]  # type: ignore[index]
+        except queue.Empty:
+            raise OutOfPatience from None

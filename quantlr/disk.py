@@ -1,0 +1,41 @@
+"""Writing so that a file is there whole or not at all, whatever ends the program or the machine meanwhile."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+
+UNFINISHED = ".new"
+"""How the name of a file that is still being written ends."""
+
+
+def write_flushed(path: Path, content: bytes) -> None:
+    """Write a file and flush it to the disk."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def flush(path: Path) -> None:
+    """Flush a file, or a folder's entries, to the disk, where the system can."""
+    if os.name != "posix":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def put(path: Path, content: bytes) -> None:
+    """Write a file, or replace it, in one step; who reads meanwhile sees the former file or the new one."""
+    fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex}{UNFINISHED}")
+    try:
+        write_flushed(fresh, content)
+        fresh.replace(path)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+    flush(path.parent)
