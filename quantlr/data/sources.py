@@ -1,20 +1,18 @@
-"""Where prices come from: one class per source, each with a `fetch`; the closing tuple is the catalogue."""
+"""Where prices come from: what every source gives, and the prices that ship with the package."""
 
 from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Literal
 
 import pandas as pd
-from pydantic import BeforeValidator, Field
 
-from quantlr.data.tables import SUFFIXES, Bars, read_bars, unknown
-from quantlr.errors import DataError, Fault
+from quantlr.data.tables import Bars, unknown
 from quantlr.types import Note, Part, Progress, no_progress
 
 
@@ -28,12 +26,16 @@ class Fetched:
     source : where they were read, for people.
     sha256 : digest of the bytes that were read.
     notes : what was dropped on the way.
+    calendars : by ticker, the name of its exchange's calendar, where the source knows it.
+    files : by ticker, the file that it was read from, where there is one.
     """
 
     bars: dict[str, Bars]
     source: str
     sha256: str
     notes: tuple[Note, ...] = ()
+    calendars: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 class Source(Part):
@@ -75,75 +77,18 @@ class Sample(Source):
             table = tables[home[ticker]]
             bars[ticker] = table[table["ticker"] == ticker].drop(columns="ticker").set_index("date")
             progress("reading", done=done, total=len(tickers))
-        return Fetched(bars, f"sample ({', '.join(names)})", _digest(contents))
-
-
-def _beside_the_config(path: Any) -> Any:
-    """Resolve a path against the folder of the file that wrote it; text from a config carries that folder."""
-    if not isinstance(path, (str, Path)):
-        return path
-    return Path(getattr(path, "folder", ".")).joinpath(Path(path).expanduser()).absolute()
-
-
-class File(Source):
-    """A CSV or Parquet file, in long form with a ticker column or of one ticker; or a folder of one file per ticker."""
-
-    kind: Literal["file"] = "file"
-    path: Annotated[Path, BeforeValidator(_beside_the_config)] = Field(
-        description="The file or folder, relative to the config that names it."
-    )
-
-    @classmethod
-    def examples(cls) -> tuple[File, ...]:
-        """Return one instance; the path need not exist."""
-        return (cls(path=Path("prices.csv")),)
-
-    def fetch(self, tickers: Sequence[str], *, progress: Progress = no_progress) -> Fetched:
-        """Return the bars of `tickers` from the file, or from the file of each in the folder."""
-        if self.path.is_dir():
-            files = {ticker: self._file_of(ticker) for ticker in tickers}
-        elif self.path.is_file():
-            files = dict.fromkeys(tickers, self.path)
-        else:
-            raise DataError(f"{self.path} does not exist; a path is relative to its config", key="data.source.path")
-        contents: dict[str, bytes] = {}
-        bars: dict[str, Bars] = {}
-        notes: list[Note] = []
-        for done, path in enumerate(dict.fromkeys(files.values()), start=1):
-            wanted = [ticker for ticker in tickers if files[ticker] == path]
-            contents[path.name] = _read(path)
-            found, said = read_bars(contents[path.name], path=path, tickers=wanted)
-            bars.update(found)
-            notes.extend(said)
-            progress("reading", done=done, total=len(set(files.values())))
         return Fetched(
-            {ticker: bars[ticker] for ticker in tickers},
-            f"file {self.path.name}",
-            _digest(contents),
-            tuple(notes),
+            bars,
+            f"sample ({', '.join(names)})",
+            digest_of({name: sha256(content) for name, content in contents.items()}),
         )
 
-    def _file_of(self, ticker: str) -> Path:
-        files = [path for path in sorted(self.path.iterdir()) if path.suffix.casefold() in SUFFIXES and path.is_file()]
-        mine = [path for path in files if path.stem.casefold() == ticker.casefold()]
-        if not mine:
-            raise unknown(ticker, [path.stem for path in files], f"the folder {self.path}")
-        if len(mine) > 1:
-            names = " and ".join(path.name for path in mine)
-            raise DataError(f"{self.path} has both {names} for {ticker!r}; keep one", key="data.source.path")
-        return mine[0]
+
+def sha256(content: bytes) -> str:
+    """Return the digest of one file's bytes."""
+    return hashlib.sha256(content).hexdigest()
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise Fault(f"{path} can't be read: {error.strerror}") from error
-
-
-def _digest(contents: dict[str, bytes]) -> str:
-    digests = [f"{name}:{hashlib.sha256(content).hexdigest()}" for name, content in sorted(contents.items())]
-    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
-
-
-SOURCES: tuple[type[Source], ...] = (Sample, File)
+def digest_of(digests: Mapping[str, str]) -> str:
+    """Return one digest of several files, by name; the order in which they were read doesn't matter."""
+    return sha256("\n".join(f"{name}:{digest}" for name, digest in sorted(digests.items())).encode())

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from quantlr.config import RunConfig, load_config
 from quantlr.config.written import read_written
 from quantlr.data.features import Momentum
-from quantlr.data.sources import File
+from quantlr.data.files import File
 from quantlr.errors import ConfigError, NotEnoughHistory
 
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from quantlr.data.sources import SAMPLES, File, Sample
+from quantlr.data.files import File
+from quantlr.data.sources import SAMPLES, Sample
 from quantlr.data.tables import Bars
 from quantlr.data.universe import DataSpec, load_prices
 from quantlr.errors import DataError
