@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from difflib import get_close_matches
 
 import numpy as np
@@ -14,10 +15,23 @@ from quantlr.errors import DataError
 UNIT = "datetime64[us]"
 
 
-def sessions_of(calendar: str, *, first: np.datetime64, last: np.datetime64) -> Dates:
-    """Return the sessions that an exchange held from `first` to `last`, both included.
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """The days on which an exchange was open.
 
-    Where its holidays are recorded only from some later day on, there are no sessions before that day.
+    Attributes
+    ----------
+    dates : (sessions,) from `first` to `last`.
+    first, last : the days between which its holidays are recorded; of others nothing is known.
+    """
+
+    dates: Dates
+    first: np.datetime64
+    last: np.datetime64
+
+
+def sessions_of(calendar: str, *, first: np.datetime64, last: np.datetime64) -> Sessions:
+    """Return the sessions that an exchange held from `first` to `last`, both included, as far as they are recorded.
 
     Raises
     ------
@@ -39,9 +53,11 @@ def sessions_of(calendar: str, *, first: np.datetime64, last: np.datetime64) -> 
             sessions = _held(calendar, start, end)
         except ValueError:  # the span begins before its holidays are recorded, or ends after
             recorded = exchange_calendars.get_calendar(calendar)
-            sessions = _held(calendar, max(start, recorded.bound_min() or start), min(end, recorded.bound_max() or end))
-    stamps = np.asarray(sessions.to_numpy().astype(UNIT))
-    return stamps[(stamps >= first) & (stamps <= last)]
+            start, end = max(start, recorded.bound_min() or start), min(end, recorded.bound_max() or end)
+            sessions = _held(calendar, start, end)
+    dates = np.asarray(sessions.to_numpy().astype(UNIT))
+    first, last = np.datetime64(start, "us"), np.datetime64(end, "us")
+    return Sessions(dates[(dates >= first) & (dates <= last)], first, last)
 
 
 def _held(calendar: str, start: pd.Timestamp, end: pd.Timestamp) -> pd.DatetimeIndex:

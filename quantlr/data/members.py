@@ -46,7 +46,7 @@ def read_tickers(path: object) -> TickersFile:
     except OSError as error:
         raise ValueError(f"{file} can't be read: {error.strerror}; a path is relative to its config") from None
     listed: dict[str, int] = {}
-    for number, ticker in _cells(text):
+    for number, ticker in _cells(text, file):
         if len(ticker) > LONGEST_TICKER:
             raise ValueError(f"{file}:{number}: needs at most {LONGEST_TICKER} characters, found {len(ticker)}")
         if ticker in listed:
@@ -57,7 +57,7 @@ def read_tickers(path: object) -> TickersFile:
     return TickersFile(file, tuple(listed))
 
 
-def _cells(text: str) -> Iterator[tuple[int, str]]:
+def _cells(text: str, file: Path) -> Iterator[tuple[int, str]]:
     """Yield each line that names a ticker, and the ticker."""
     column: int | None = None
     for number, line in enumerate(text.splitlines(), start=1):
@@ -72,5 +72,5 @@ def _cells(text: str) -> Iterator[tuple[int, str]]:
                 continue
         ticker = cells[max(column, 0)] if max(column, 0) < len(cells) else ""
         if not ticker:
-            raise ValueError(f"line {number} names no ticker: {bare!r}")
+            raise ValueError(f"{file}:{number}: names no ticker: {bare!r}")
         yield number, ticker

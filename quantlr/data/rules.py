@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quantlr.data.calendars import sessions_of
+from quantlr.data.calendars import Sessions, sessions_of
 from quantlr.data.cells import Dates
 from quantlr.data.rows import Rows
 from quantlr.data.tables import PRICES
@@ -185,9 +185,7 @@ def off_calendar(rows: Rows, world: World) -> Found:
     """Bars of days on which the exchange was closed."""
     suspect = np.zeros(len(rows), dtype=np.bool_)
     for mine, sessions in _by_calendar(rows, world):
-        dates = rows.date[mine]
-        recorded = dates >= sessions[0] if len(sessions) else np.zeros(len(dates), dtype=np.bool_)
-        suspect[mine] = recorded & ~np.isin(dates, sessions)
+        suspect[mine] = _recorded(rows.date[mine], sessions) & ~np.isin(rows.date[mine], sessions.dates)
     return Found(suspect, lambda row: f"{world.calendars[rows.name(row)]} held no session on that day")
 
 
@@ -230,10 +228,10 @@ def gaps(rows: Rows, world: World) -> Found:
     suspect = before & (nearest > LONGEST_PAUSE)
     missed = np.zeros(len(rows), dtype=np.int64)
     for mine, sessions in _by_calendar(rows, world):
-        at = np.searchsorted(sessions, rows.date[mine], side="left")
-        there = np.isin(rows.date[mine], sessions)
-        missed[mine] = np.concatenate([at[1:] - (at + there)[:-1], [0]])
-        known = rows.date[mine] >= sessions[0] if len(sessions) else np.zeros(len(there), dtype=np.bool_)
+        at = np.searchsorted(sessions.dates, rows.date[mine], side="left")
+        after = np.searchsorted(sessions.dates, rows.date[mine], side="right")
+        missed[mine] = np.concatenate([at[1:] - after[:-1], [0]])
+        known = _recorded(rows.date[mine], sessions)
         suspect[mine] = np.where(known, before[mine] & (missed[mine] > 0), suspect[mine])
 
     def text(row: int) -> str:
@@ -308,7 +306,13 @@ def _ratio(rows: Rows, column: Array) -> Array:
     return ratio
 
 
-def _by_calendar(rows: Rows, world: World) -> Iterator[tuple[BoolArray, Dates]]:
+def _recorded(dates: Dates, sessions: Sessions) -> BoolArray:
+    """Return of which dates a calendar knows whether there was a session."""
+    known: BoolArray = (dates >= sessions.first) & (dates <= sessions.last)
+    return known
+
+
+def _by_calendar(rows: Rows, world: World) -> Iterator[tuple[BoolArray, Sessions]]:
     """Yield the rows of tickers that share a calendar, with its sessions from their first date to their last."""
     names = [world.calendars.get(ticker, "") for ticker in rows.tickers]
     for name in sorted(set(names) - {""}):
