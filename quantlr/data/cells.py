@@ -26,7 +26,7 @@ _FORMS = (
     rf"(?P<one>\d\d?)[/.-](?P<two>\d\d?)[/.-](?P<year>\d{{4}}){_AFTER}",
 )
 """How a date is written: by year, month and day, or by two numbers whose order the column must tell, and the year."""
-_ZONE = r"(?:(?P<utc>Z|UTC|GMT)|(?P<sign>[+-])(?P<hours>\d\d):?(?P<minutes>\d\d))$"
+_ZONE = r"(?:(?P<utc>Z|UTC|GMT)|(?P<sign>[+-])(?P<hours>\d\d):?(?P<minutes>\d\d))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,16 +132,36 @@ def days(column: Column) -> Days:
         _require_dates(column, np.asarray(written.isna()), pa.array(np.full(len(written), "")))
         return Days(_stamps(written), np.full(len(written), np.nan))
     distinct = compute.dictionary_encode(text_of(column.cells))
-    codes = distinct.indices.to_numpy(zero_copy_only=False)
-    texts = pd.Series(distinct.dictionary.to_pylist(), dtype=object)
-    form = next((form for form in _FORMS if len(texts) and re.fullmatch(form, texts.iloc[codes[0]])), _FORMS[0])
-    parts = texts.str.extract(rf"^{form}$")
+    codes, texts = distinct.indices.to_numpy(zero_copy_only=False), distinct.dictionary
+    first = texts[codes[0]].as_py()
+    form = next((form for form in _FORMS if re.fullmatch(form, first)), _FORMS[0])
+    parts = _parts(texts, form)
     if "one" in parts:
-        parts[["day", "month"]] = _in_order(column, parts, codes)
-    units = parts[["year", "month", "day"]].apply(pd.to_numeric)
-    written = pd.DatetimeIndex(pd.to_datetime(units, errors="coerce"))
-    _require_dates(column, np.asarray(written.isna())[codes], distinct.dictionary.take(distinct.indices))
-    return Days(_stamps(written)[codes], _offsets(parts)[codes])
+        parts |= _in_order(column, _number(parts["one"]), _number(parts["two"]), codes)
+    dates = _dates(*(_number(parts[unit]) for unit in ("year", "month", "day")))
+    _require_dates(column, np.isnat(dates)[codes], texts.take(distinct.indices))
+    return Days(dates[codes], _offsets(parts["time"])[codes] if "time" in parts else np.full(len(codes), np.nan))
+
+
+def _parts(texts: pa.Array, pattern: str) -> dict[str, pa.Array]:
+    """Return the named groups of a pattern in each text, null where it doesn't fit."""
+    found = compute.extract_regex(texts, f"^(?:{pattern})$")
+    valid = found.is_valid()
+    groups = zip(found.type, found.flatten(), strict=True)
+    return {group.name: compute.if_else(valid, cells, None) for group, cells in groups}
+
+
+def _number(cells: pa.Array) -> IntArray:
+    """Return digits as a number; 0 where there are none."""
+    return np.asarray(compute.fill_null(compute.cast(cells, pa.int64()), 0).to_numpy(zero_copy_only=False))
+
+
+def _dates(year: IntArray, month: IntArray, day: IntArray) -> Dates:
+    """Return dates, not a time where there is no such day."""
+    months = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
+    dates = months.astype("datetime64[D]") + (day - 1)
+    real = (month >= 1) & (month <= 12) & (day >= 1) & (dates.astype("datetime64[M]") == months)
+    return np.where(real, dates, np.datetime64("NaT")).astype("datetime64[us]")
 
 
 def _stamps(dates: pd.DatetimeIndex) -> Dates:
@@ -160,9 +180,8 @@ def _require_dates(column: Column, bad: BoolArray, texts: pa.Array) -> None:
     )
 
 
-def _in_order(column: Column, parts: pd.DataFrame, codes: IntArray) -> pd.DataFrame:
-    """Return day and month of dates that are written as two numbers and a year."""
-    one, two = (pd.to_numeric(parts[name]).to_numpy(dtype=np.float64, na_value=np.nan) for name in ("one", "two"))
+def _in_order(column: Column, one: IntArray, two: IntArray, codes: IntArray) -> dict[str, pa.Array]:
+    """Return day and month of dates that are written as two numbers and a year, `codes` saying which row has which."""
     first_is_day, second_is_day = (one > 12)[codes], (two > 12)[codes]
     if first_is_day.any() and second_is_day.any():
         row, other = sorted((int(first_is_day.argmax()), int(second_is_day.argmax())))
@@ -177,19 +196,21 @@ def _in_order(column: Column, parts: pd.DataFrame, codes: IntArray) -> pd.DataFr
             f"found {_cell(column, 0)!r}: day and month can't be told apart, since no number of the column is above "
             "12; rewrite the dates as 2005-12-31",
         )
-    order = ["one", "two"] if first_is_day.any() else ["two", "one"]
-    return parts[order].set_axis(["day", "month"], axis=1)
+    day, month = (one, two) if first_is_day.any() else (two, one)
+    return {"day": pa.array(day), "month": pa.array(month)}
 
 
 def _cell(column: Column, row: int) -> str:
     return str(column.cells[row].as_py()).strip()
 
 
-def _offsets(parts: pd.DataFrame) -> Array:
-    """Return the minutes ahead of UTC that each date's time is written in, NaN where no zone is."""
-    if "time" not in parts or parts["time"].isna().all():
-        return np.full(len(parts), np.nan)
-    zone = parts["time"].str.extract(_ZONE)
-    minutes = 60.0 * pd.to_numeric(zone["hours"]) + pd.to_numeric(zone["minutes"])
-    signed = minutes.where(zone["sign"] != "-", -minutes).mask(zone["utc"].notna(), 0.0)
-    return signed.to_numpy(dtype=np.float64, na_value=np.nan)
+def _offsets(times: pa.Array) -> Array:
+    """Return the minutes ahead of UTC that each time is written in, NaN where no zone is."""
+    if len(compute.unique(times)) == 1 and not times[0].as_py():
+        return np.full(len(times), np.nan)
+    zone = _parts(times, f".*?{_ZONE}")
+    minutes = 60.0 * _number(compute.if_else(compute.equal(zone["hours"], ""), None, zone["hours"]))
+    minutes += _number(compute.if_else(compute.equal(zone["minutes"], ""), None, zone["minutes"]))
+    behind = compute.fill_null(compute.equal(zone["sign"], "-"), fill_value=False).to_numpy(zero_copy_only=False)
+    written = zone["sign"].is_valid().to_numpy(zero_copy_only=False)
+    return np.where(written, np.where(behind, -minutes, minutes), np.nan)

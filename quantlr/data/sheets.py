@@ -100,9 +100,13 @@ def _parquet(content: bytes, path: Path) -> Sheet:
     nested = isinstance(table.columns, pd.MultiIndex)
     names = [name if nested else (name,) for name in table.columns]
     top = tuple(tuple(str(cell) for cell in level) for level in zip(*names, strict=True))
-    columns = tuple(pa.array(table.iloc[:, at], from_pandas=True) for at in range(len(names)))
+    columns = tuple(_whole(pa.array(table.iloc[:, at], from_pandas=True)) for at in range(len(names)))
     lines = np.arange(1, len(table) + 1, dtype=np.int64)
     return Sheet(path, top, lambda _: Cells(columns, lines))
+
+
+def _whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
 def _text(content: bytes, path: Path) -> Sheet:
@@ -168,7 +172,7 @@ def _cells(body: bytes, path: Path, *, width: int, above: int) -> Cells:
             raise _uneven(refused[0], path, body, above) from error
         _decoded(body, path)
         raise DataError(f"{path} can't be read as CSV: {error}", key=KEY) from error
-    columns = tuple(column.combine_chunks() for column in table.columns)
+    columns = tuple(_whole(column) for column in table.columns)
     return Cells(columns, above + _numbered(body, table.num_rows))
 
 

@@ -204,6 +204,17 @@ def test_numbers_are_read_to_their_last_bit(tmp_path: Path) -> None:
     )
 
 
+def test_parquet_holds_several_tickers_in_a_column_or_in_the_index(tmp_path: Path, truth: Prices) -> None:
+    with gzip.open(EXAMPLES / "long.csv.gz") as file:
+        table = pd.read_csv(file, parse_dates=["Date"])
+    table.to_parquet(tmp_path / "column.parquet")
+    table.set_index(["Date", "Ticker"]).sort_index().to_parquet(tmp_path / "index.parquet")
+    table.astype({"Ticker": "category"}).to_parquet(tmp_path / "category.parquet")
+    for name in ("column", "index", "category"):
+        prices = load(tmp_path / f"{name}.parquet", "AAPL", "MSFT")
+        np.testing.assert_allclose(prices.close, truth.close[:12], rtol=1e-12)
+
+
 def test_bars_shorter_than_a_day_are_refused(tmp_path: Path) -> None:
     text = (EXAMPLES / "stooq_database.txt").read_text().replace("US,D,20130109", "US,60,20130109")
     path = written(tmp_path, text, "aapl.us.txt")
