@@ -23,6 +23,7 @@ class Fetched:
     sha256 : digest of what was read.
     notes : what was dropped on the way.
     calendars : code of the exchange's calendar, as exchange_calendars has it, by ticker; only where the source tells.
+    files : the file that a ticker was read from, by ticker, where there is one.
     """
 
     bars: dict[str, Bars]
@@ -30,6 +31,7 @@ class Fetched:
     sha256: str
     notes: tuple[Note, ...] = ()
     calendars: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 class Source(Part):
@@ -61,7 +63,11 @@ class Source(Part):
         """
 
 
-def digest(contents: Mapping[str, bytes]) -> str:
-    """Return the SHA-256 of several contents and their names."""
-    digests = [f"{name}:{hashlib.sha256(content).hexdigest()}" for name, content in sorted(contents.items())]
-    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+def sha256(content: bytes) -> str:
+    """Return the digest of some bytes."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def digest_of(digests: Mapping[str, str]) -> str:
+    """Return one digest of several, by name; the order in which they were read doesn't matter."""
+    return sha256("\n".join(f"{name}:{digest}" for name, digest in sorted(digests.items())).encode())

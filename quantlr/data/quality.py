@@ -1,120 +1,139 @@
-"""What prices must be before anything is computed from them: dated, in order, positive, and finite."""
+"""What prices must be before anything is computed from them, and what is done where they are not."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Literal, get_args
+
 import numpy as np
-import pandas as pd
+from pydantic import Field
 
-from quantlr.data.tables import Bars
+from quantlr.data.rows import Rows
+from quantlr.data.rules import AS_WRITTEN, IN_ORDER, Found, Rule, World
 from quantlr.errors import DataError
-from quantlr.types import Note, Prices, day
+from quantlr.types import Note, Spec
 
-STALE_OPENS = 0.10
-"""Share of opens equal to the close before above which opens are not prices that anyone traded at."""
+FEWEST_BARS = 2
+"""Bars without which there is no return."""
+
+ErrorOrWarn = Literal["error", "warn"]
+ErrorOrDrop = Literal["error", "drop"]
+Any = Literal["error", "warn", "drop"]
+
+_KEEPS = {"warn": "to keep such rows", "drop": "to leave such rows out"}
+_REPAIRED = {"order": "; they were sorted", "time_zones": "; the dates as written are used"}
 
 
-LONGEST_PAUSE = 10
-"""Calendar days between two bars beyond which something is missing."""
-LARGE_MOVE = 0.40
-"""Return of one session beyond which a price is doubted."""
+class QualitySpec(Spec):
+    """What to do with bars that may be wrong: stop, keep them and tell, or drop them and tell."""
+
+    empty_rows: ErrorOrDrop = Field("drop", description="Rows without any price.")
+    time_zones: ErrorOrWarn = Field(
+        "error", description="A ticker's times in several zones; the date as written is used."
+    )
+    order: ErrorOrWarn = Field("warn", description="Rows not in the order of their dates; they are sorted.")
+    repeated_rows: ErrorOrDrop = Field("drop", description="The same row twice; one is kept.")
+    conflicting_rows: ErrorOrDrop = Field(
+        "error", description="Different rows of one date; drop leaves all of them out."
+    )
+    future: ErrorOrWarn = Field("error", description="Bars of days that have not come.")
+    unfinished: ErrorOrDrop = Field("drop", description="A last bar that has no close yet.")
+    positive: ErrorOrDrop = Field("error", description="A price missing beside others, zero, negative or infinite.")
+    volume: ErrorOrDrop = Field("error", description="A volume that is negative or infinite.")
+    off_calendar: Any = Field("warn", description="Bars of days on which the calendar has no session.")
+    ohlc: Any = Field("warn", description="A low above, or a high below, another price of its bar.")
+    scale: Any = Field("error", description="Prices a hundred times as large or small as most of the ticker's.")
+    stale: Any = Field("warn", description="A close that stays the same for ten bars or more.")
+    gaps: ErrorOrWarn = Field("warn", description="Missing sessions of the calendar; without one, over ten days.")
+    large_moves: ErrorOrWarn = Field("warn", description="Moves of over 40 % in a session.")
+    opens: ErrorOrWarn = Field("warn", description="Over a tenth of the opens equal to the close before.")
+    short: ErrorOrDrop = Field("drop", description="Tickers with fewer than two bars; the last one is never dropped.")
 
 
-def checked(bars: Bars, *, ticker: str) -> tuple[Bars, list[Note]]:
-    """Return one ticker's bars in order, with a note where they had to be sorted.
+def passed(rows: Rows, spec: QualitySpec, world: World, *, span: str = "") -> tuple[Rows, list[Note]]:
+    """Return the rows that a run uses, in order, and what was found and done.
+
+    Parameters
+    ----------
+    rows : as they were read, within the dates asked for.
+    spec : what to do with what each rule finds.
+    world : today, and the calendars of exchanges.
+    span : the dates asked for, for messages.
 
     Raises
     ------
-    DataError : naming the date, for a date that comes twice, a price that is missing, not positive or not finite.
+    DataError : naming ticker and date, its file and line where they are known, and the key that would change it.
     """
     notes: list[Note] = []
-    if not bars.index.is_monotonic_increasing:
-        bars = bars.sort_index(kind="stable")
-        notes.append(Note("data", "rows were not in the order of their dates and were sorted", ticker=ticker))
-    twice = bars.index.duplicated()
-    if twice.any():
-        raise DataError(
-            f"{ticker} has two rows of {day(bars.index[twice][0])} ({int(twice.sum())} such dates); keep one of each"
+    for rule in AS_WRITTEN:
+        rows = _obeyed(rows, rule, spec, world, notes)
+    rows = rows.in_order()
+    for rule in IN_ORDER:
+        rows = _obeyed(rows, rule, spec, world, notes)
+    return _long_enough(rows, spec, span, notes), notes
+
+
+def _obeyed(rows: Rows, rule: Rule, spec: QualitySpec, world: World, notes: list[Note]) -> Rows:
+    """Return the rows that a rule leaves, what it found told in `notes`."""
+    if not len(rows):
+        return rows
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = rule(rows, world)
+    if not found.suspect.any():
+        return rows
+    name = rule.__name__
+    action = getattr(spec, name)
+    if action == "error":
+        raise _refusal(rows, found, name)
+    done = "; dropped" if action == "drop" else _REPAIRED.get(name, "")
+    notes.extend(_told(rows, found, f"data.quality.{name}", done=done))
+    return rows.taken(~found.suspect) if action == "drop" else rows
+
+
+def _refusal(rows: Rows, found: Found, name: str) -> DataError:
+    """Return the error for the first suspect row: where it is, what is wrong, how often, and what to change."""
+    suspect = np.flatnonzero(found.suspect)
+    row, tickers = int(suspect[0]), len(np.unique(rows.ticker[suspect]))
+    often = f" ({len(suspect)} such rows" + (f" in {tickers} tickers)" if tickers > 1 else ")")
+    others = [action for action in get_args(QualitySpec.model_fields[name].annotation) if action != "error"]
+    choices = " or ".join(f"write data.quality.{name}: {action} {_KEEPS[action]}" for action in others)
+    return DataError(
+        f"{rows.place(row)}: {found.text(row)}{often if len(suspect) > 1 else ''}; mend the data, or {choices}",
+        key=f"data.quality.{name}",
+    )
+
+
+def _told(rows: Rows, found: Found, key: str, *, done: str) -> Iterator[Note]:
+    """Yield one note per ticker, about its first suspect row."""
+    suspect = np.flatnonzero(found.suspect)
+    for row, count in zip(*np.unique(rows.ticker[suspect], return_index=True, return_counts=True)[1:], strict=True):
+        first = int(suspect[row])
+        yield Note(
+            "data",
+            found.text(first) + done,
+            ticker=rows.name(first),
+            date=rows.day(first) if found.dated else None,
+            count=int(count),
+            key=key,
         )
-    prices = bars[["open", "high", "low", "close"]].astype(np.float64)
-    prices["adj_close"] = bars["adj_close"].astype(np.float64)
-    for name, column in prices.items():
-        if column.isna().all() and name != "close":
-            continue  # a source without this column
-        bad = column.isna() | ~np.isfinite(column) | (column <= 0)
-        if bad.any():
-            raise DataError(
-                f"{ticker} {day(bars.index[bad][0])}: {name} needs a positive number, found {column[bad].iloc[0]}"
-                f" ({int(bad.sum())} such rows); mend or remove them"
-            )
-    if np.isinf(bars["volume"]).any() or (bars["volume"] < 0).any():
-        bad = np.isinf(bars["volume"]) | (bars["volume"] < 0)
-        raise DataError(f"{ticker} {day(bars.index[bad][0])}: volume can't be {bars['volume'][bad].iloc[0]}")
-    return bars, notes
 
 
-def stale_opens(prices: Prices) -> list[Note]:
-    """Return a note for each ticker whose opens are so often the close before that nobody can have traded there."""
-    notes = []
-    with np.errstate(invalid="ignore"):
-        quoted = prices.open / prices.adjustment
-        same = np.isclose(quoted[1:], prices.raw_close[:-1], rtol=1e-9, atol=0)
-    seen = ~np.isnan(prices.open[1:])
-    for column, ticker in enumerate(prices.tickers):
-        count, of = int(same[:, column].sum()), int(seen[:, column].sum())
-        if of and count > STALE_OPENS * of:
-            share = f"{count / of:.0%}"
-            notes.append(
-                Note(
-                    "data",
-                    f"opens not tradable: {share} of them equal the close before",
-                    ticker=ticker,
-                    count=count,
-                )
-            )
-    return notes
-
-
-def large_moves(prices: Prices) -> list[Note]:
-    """Return a note for each ticker whose close moved so far in a session that it may not be a price."""
-    with np.errstate(invalid="ignore"):
-        moves = prices.close[1:] / prices.close[:-1] - 1.0
-        large = np.abs(moves) > LARGE_MOVE
-    notes = []
-    for column in np.flatnonzero(large.any(axis=0)).tolist():
-        bar = int(large[:, column].argmax())
-        text = f"moved by {moves[bar, column]:+.0%} in a session: a crash, a split that was not adjusted, or an error"
-        date, count = prices.sessions[prices.session[bar + 1, column]], int(large[:, column].sum())
-        notes.append(Note("data", text, ticker=prices.tickers[column], date=day(date), count=count))
-    return notes
-
-
-def holes(prices: Prices) -> list[Note]:
-    """Return a note for each ticker that has no bar for so long that a return over it is not one session's."""
-    notes = []
-    for column, ticker in enumerate(prices.tickers):
-        dates = prices.sessions[prices.session[: prices.bars[column], column]]
-        days = np.diff(dates.to_numpy()) / np.timedelta64(1, "D")
-        long = np.flatnonzero(days > LONGEST_PAUSE)
-        if len(long):
-            first = long[0]
-            text = f"no bar until {day(dates[first + 1])}, {days[first]:.0f} days on: a hole in the prices, or a halt"
-            notes.append(Note("data", text, ticker=ticker, date=day(dates[first]), count=len(long)))
-    return notes
-
-
-def require_history(bars: Bars, *, ticker: str, start: object, end: object) -> None:
-    """Refuse a ticker that has fewer than two bars in the span asked for."""
-    if len(bars) >= 2:
-        return
-    span = f" between {start or 'the first'} and {end or 'the last'}" if start or end else ""
-    raise DataError(f"{ticker} has {len(bars)} bars{span}; at least 2 are needed for one return", key="data.tickers")
-
-
-def inside(bars: Bars, *, start: object, end: object) -> Bars:
-    """Return the bars from `start` to `end`, both included; None leaves that side open."""
-    keep = np.ones(len(bars), dtype=np.bool_)
-    if start is not None:
-        keep &= bars.index >= pd.Timestamp(str(start))
-    if end is not None:
-        keep &= bars.index <= pd.Timestamp(str(end))
-    return bars[keep]
+def _long_enough(rows: Rows, spec: QualitySpec, span: str, notes: list[Note]) -> Rows:
+    """Return the rows of the tickers that have a return."""
+    short = rows.counts < FEWEST_BARS
+    if not short.any():
+        return rows
+    first = int(short.argmax())
+    said = f"{rows.counts[first]} bars{span}; at least {FEWEST_BARS} are needed for one return"
+    others = f" ({int(short.sum())} such tickers)" if short.sum() > 1 else ""
+    if short.all():
+        raise DataError(f"{rows.tickers[first]} has {said}{others}", key="data.tickers")
+    if spec.short == "error":
+        raise DataError(
+            f"{rows.tickers[first]} has {said}{others}; leave it out, or write data.quality.short: drop",
+            key="data.quality.short",
+        )
+    for ticker in np.flatnonzero(short).tolist():
+        text = f"left out, too short: {rows.counts[ticker]} bars{span}"
+        notes.append(Note("data", text, ticker=rows.tickers[ticker], key="data.quality.short"))
+    return rows.only(~short)

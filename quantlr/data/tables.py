@@ -1,185 +1,218 @@
-"""Tables as exporters write them, read into bars: column names, dates and numbers, with the line of what is wrong."""
+"""Files as exporters write them, read into bars: whose they are, their dates and their numbers."""
 
 from __future__ import annotations
 
-import re
-import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+from pyarrow import compute
 
+from quantlr.data.cells import Column, Days, days, numbers, text_of
+from quantlr.data.layouts import ALONE, FIELDS, Layout, layout_of
+from quantlr.data.sheets import KEY, Cells, Sheet, read_sheet
 from quantlr.errors import DataError
-from quantlr.types import Array, Note
+from quantlr.types import Array, BoolArray, IntArray, Note
 
 Bars = pd.DataFrame
-"""One ticker's bars: index of dates without time zone, columns open, high, low, close, adj_close, volume."""
+"""One ticker's bars: index of dates without time zone, columns open, high, low, close, adj_close, volume.
 
-SUFFIXES = (".csv", ".parquet")
-FIELDS = ("open", "high", "low", "close", "adj_close", "volume")
-NAMES = {
-    "date": ("date", "datetime", "timestamp", "day", "session", "index"),
-    "ticker": ("ticker", "symbol"),
-    "open": ("open",),
-    "high": ("high",),
-    "low": ("low",),
-    "close": ("close", "closelast"),
-    "adj_close": ("adjclose", "adjustedclose", "closeadj", "closeadjusted"),
-    "volume": ("volume", "vol"),
-}
-"""What a column is called here, and how others write it, without case, spaces and punctuation."""
+Where they were read from a file there are two columns more: `line`, each row's in the file, and `utc_offset`, the
+minutes ahead of UTC that its time is written in (NaN where no zone is written).
+"""
 
-_NOTHING = {"", "nan", "na", "n/a", "null", "none", "-"}
-_ISO_DATE = r"\d{4}-\d{2}-\d{2}(?:[ T].*)?"
+PRICES = ("open", "high", "low", "close", "adj_close")
+MARKET = ".us"
+"""What Stooq writes behind the ticker of an American stock, and a user need not."""
+LONGEST_LIST = 20
 
 
 def read_bars(content: bytes, *, path: Path, tickers: Sequence[str]) -> tuple[dict[str, Bars], list[Note]]:
-    """Return the bars of each ticker that a file holds, and notes on rows without a price, which are dropped.
+    """Return the bars of each ticker that a file holds, and notes on what in it is no bar of theirs.
 
     Parameters
     ----------
     content, path : the file's bytes, and its name for messages.
-    tickers : the tickers wanted; a file without a ticker column holds the one that is named here.
+    tickers : the tickers wanted; a file that names none holds the one that is named here.
 
     Raises
     ------
     DataError : naming the line, where a cell can't be read.
     """
-    table, first_line = _table(content, path)
-    table = table.rename(columns=_recognised(table, path))
-    if "ticker" in table:
-        owner = _text(table["ticker"]).to_numpy()
-    elif len(tickers) == 1:
-        owner = np.full(len(table), tickers[0], dtype=object)
-    else:
-        raise DataError(
-            f"{path} has no ticker column, so it can hold one ticker, and data.tickers names {len(tickers)}; "
-            "add a column 'ticker', or give a folder with one file per ticker",
-            key="data.source.path",
-        )
-    for ticker in tickers:
-        if ticker not in owner:
-            raise unknown(ticker, list(dict.fromkeys(owner)), str(path))
-    bars: dict[str, Bars] = {}
-    notes: list[Note] = []
-    for ticker in tickers:
-        mine = _bars(table[owner == ticker], path, first_line)
-        empty = mine[["open", "high", "low", "close", "adj_close"]].isna().all(axis=1)
-        if empty.any():
-            notes.append(Note("data", "rows without any price were dropped", ticker=ticker, count=int(empty.sum())))
-        bars[ticker] = mine[~empty]
-    return bars, notes
+    sheet = read_sheet(content, path=path)
+    layout = layout_of(sheet)
+    table = _Table(sheet, layout, sheet.below(layout.head))
+    if not len(table.cells.lines):
+        raise DataError(f"{path} has a header line and no rows; needed prices", key=KEY)
+    table, notes = _without_blank_rows(table)
+    _require_days_long(table)
+    if ALONE in layout.fields:
+        return _from_rows(table, tickers), notes
+    bars, outside = _from_columns(table, tickers)
+    return bars, [*notes, *outside]
+
+
+def spelling(ticker: str, known: Mapping[str, object] | Sequence[str]) -> str | None:
+    """Return how a file writes a ticker: as it is, or with the market behind it; None if it has neither."""
+    if ticker in known:
+        return ticker
+    return next((name for name in known if name.casefold() == ticker.casefold() + MARKET), None)
+
+
+def near_name(ticker: str, known: Sequence[str]) -> str | None:
+    """Return the name that a ticker may have been meant for."""
+    return next(iter(get_close_matches(ticker.upper(), known, n=1)), None)
 
 
 def unknown(ticker: str, known: Sequence[str], where: str) -> DataError:
     """Return the error for a ticker that is not `where` it was looked for, with a near name."""
-    near = get_close_matches(ticker.upper(), known, n=1)
-    guess = f"; did you mean {near[0]}?" if near else ""
-    listed = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
+    near = near_name(ticker, known)
+    guess = f"; did you mean {near}?" if near else ""
+    listed = ", ".join(known[:LONGEST_LIST])
+    listed += f" and {len(known) - LONGEST_LIST} more" if len(known) > LONGEST_LIST else ""
     return DataError(f"{where} has no ticker {ticker!r}, it has {listed}{guess}", key="data.tickers")
 
 
-def _bars(rows: pd.DataFrame, path: Path, first_line: int) -> Bars:
-    """Return rows of one ticker as bars; what a table has no column for is NaN."""
-    missing = np.full(len(rows), np.nan)
-    values = {name: _numbers(rows[name], path, first_line) if name in rows else missing for name in FIELDS}
-    if "close" not in rows:
-        values["close"] = values["adj_close"]
-    return pd.DataFrame(values, index=pd.DatetimeIndex(_dates(rows["date"], path, first_line), name="date"))
+def require_known(tickers: Sequence[str], known: Mapping[str, object] | Sequence[str], where: str) -> None:
+    """Refuse tickers that are not `where` they were looked for, all of them at once.
+
+    Raises
+    ------
+    DataError : naming them, with a near name where it is one.
+    """
+    missing = [ticker for ticker in tickers if spelling(ticker, known) is None]
+    if len(missing) == 1:
+        raise unknown(missing[0], list(known), where)
+    if missing:
+        listed = ", ".join(missing[:LONGEST_LIST])
+        listed += f" and {len(missing) - LONGEST_LIST} more" if len(missing) > LONGEST_LIST else ""
+        raise DataError(
+            f"{where} lacks {len(missing)} of {len(tickers)} tickers: {listed}; add their prices, or leave them out",
+            key="data.tickers",
+        )
 
 
-def _table(content: bytes, path: Path) -> tuple[pd.DataFrame, int]:
-    """Return the file's cells (text for CSV, less empty lines), and what to add to an index to count its lines."""
-    if path.suffix.casefold() == ".parquet":
-        try:
-            table = pd.read_parquet(BytesIO(content))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path} can't be read as Parquet: {error}", key="data.source.path") from error
-        return (table if isinstance(table.index, pd.RangeIndex) else table.reset_index()), 1
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            table = pd.read_csv(
-                BytesIO(content), header=None, dtype=str, na_filter=False, skip_blank_lines=False, encoding="utf-8-sig"
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A file and what is understood of it."""
+
+    sheet: Sheet
+    layout: Layout
+    cells: Cells
+
+    def column(self, at: int) -> Column:
+        heading = self.sheet.heading(at, head=self.layout.head)
+        return Column(self.cells.columns[at], self.cells.lines, str(self.sheet.path), heading)
+
+    def rows(self, keep: BoolArray) -> _Table:
+        kept = tuple(column.filter(pa.array(keep)) for column in self.cells.columns)
+        return _Table(self.sheet, self.layout, Cells(kept, self.cells.lines[keep]))
+
+    def read(self, fields: Mapping[str, int]) -> dict[str, Array]:
+        """Return each field as numbers, NaN where there is no column for it; a lone adjusted close is the close."""
+        missing = np.full(len(self.cells.lines), np.nan)
+        found = {
+            name: numbers(self.column(at), sign="" if name == "volume" else self.layout.sign)
+            for name, at in fields.items()
+        }
+        if "close" not in found:
+            found["close"] = found["adj_close"]
+        return {name: found.get(name, missing) for name in FIELDS}
+
+    def bars(self, values: Mapping[str, Array], when: Days, rows: slice | BoolArray | IntArray) -> Bars:
+        """Return some rows as one ticker's bars."""
+        columns = {name: column[rows] for name, column in values.items()}
+        index = pd.DatetimeIndex(when.dates[rows], name="date")
+        return pd.DataFrame(
+            {**columns, "line": self.cells.lines[rows], "utc_offset": when.utc_offset[rows]}, index=index
+        )
+
+
+def _without_blank_rows(table: _Table) -> tuple[_Table, list[Note]]:
+    """Return the table without rows in which nothing stands at all, as spreadsheets leave them behind."""
+    blank = _blank(table.cells.columns[table.layout.date])
+    if not blank.any():
+        return table, []
+    for column in table.cells.columns:
+        blank &= _blank(column)
+    if not blank.any():
+        return table, []
+    note = Note("data", f"{table.sheet.path.name} has rows without anything in them, which hold no bar",
+                count=int(blank.sum()))  # fmt: skip
+    return table.rows(~blank), [note]
+
+
+def _blank(column: pa.Array) -> BoolArray:
+    if pa.types.is_string(column.type):
+        return np.asarray(compute.equal(compute.utf8_trim_whitespace(compute.fill_null(column, "")), "").to_numpy(
+            zero_copy_only=False))  # fmt: skip
+    return np.asarray(column.is_null().to_numpy(zero_copy_only=False))
+
+
+def _require_days_long(table: _Table) -> None:
+    """Refuse bars that are not a day long, where the file says how long they are."""
+    if table.layout.period is None:
+        return
+    column = table.column(table.layout.period)
+    period = text_of(column.cells)
+    other = np.asarray(compute.not_equal(period, "D").to_numpy(zero_copy_only=False))
+    if other.any():
+        row = int(other.argmax())
+        raise column.refused(row, f"needed daily bars ('D'), found {period[row].as_py()!r}; give the daily file")
+
+
+def _from_rows(table: _Table, tickers: Sequence[str]) -> dict[str, Bars]:
+    """Return bars of a file that has one row per bar."""
+    layout, path = table.layout, table.sheet.path
+    if layout.ticker is None:
+        if len(tickers) > 1:
+            raise DataError(
+                f"{path} has no ticker column, so it can hold one ticker, and data.tickers names {len(tickers)}; "
+                "add a column 'ticker', or give a folder with one file per ticker",
+                key=KEY,
             )
-    except pd.errors.EmptyDataError as error:
-        raise DataError(f"{path} is empty; needed a header line and prices", key="data.source.path") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text (byte {error.start})", key="data.source.path") from error
-    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
-        reason = str(error).removeprefix("Error tokenizing data. C error: ").strip()
-        raise DataError(f"{path}: {reason}", key="data.source.path") from error
-    table.columns = pd.Index(table.iloc[0].tolist())
-    body = table.iloc[1:]
-    return body[(body != "").any(axis=1).to_numpy()], 1
+        values, when = table.read(layout.fields[ALONE]), days(table.column(layout.date))
+        return {tickers[0]: table.bars(values, when, slice(None))}
+    owners = compute.dictionary_encode(text_of(table.cells.columns[layout.ticker]))
+    known = {name: code for code, name in enumerate(owners.dictionary.to_pylist())}
+    require_known(tickers, known, str(path))
+    wanted = np.array([known[str(spelling(ticker, known))] for ticker in tickers])
+    codes = owners.indices.to_numpy(zero_copy_only=False)
+    keep = np.isin(codes, wanted)
+    table, codes = table.rows(keep), codes[keep]
+    values, when = table.read(layout.fields[ALONE]), days(table.column(layout.date))
+    order = np.argsort(codes, kind="stable")
+    first, last = (np.searchsorted(codes[order], wanted, side=side) for side in ("left", "right"))
+    return {
+        ticker: table.bars(values, when, order[first[at] : last[at]]) for at, ticker in enumerate(tickers)
+    }  # fmt: skip
 
 
-def _recognised(table: pd.DataFrame, path: Path) -> dict[str, str]:
-    """Return the columns that are known, by their name in the file."""
-    plain = [(str(column), re.sub(r"[^a-z0-9]", "", str(column).casefold())) for column in table.columns]
-    if plain and plain[0][1] == "":
-        plain[0] = (plain[0][0], "index")
-    found: dict[str, str] = {}
-    for name, spellings in NAMES.items():
-        for spelling in spellings:
-            matches = [column for column, text in plain if text == spelling]
-            if len(matches) > 1:
-                raise DataError(f"{path} has the column {name} twice: {', '.join(matches)}", key="data.source.path")
-            if matches:
-                found[matches[0]] = name
-                break
-    here = ", ".join(str(column) for column in table.columns)
-    if len(table.columns) == 1 and ";" in here:
-        here += " (separated by ';'? needed commas)"
-    if "date" not in found.values():
-        raise DataError(f"{path} has no column of dates ('Date'), it has: {here}", key="data.source.path")
-    if not {"close", "adj_close"} & set(found.values()):
-        raise DataError(f"{path} has no column of closes ('Close'), it has: {here}", key="data.source.path")
-    if table.empty:
-        raise DataError(f"{path} has a header line and no rows; needed prices", key="data.source.path")
-    return found
-
-
-def _text(column: pd.Series) -> pd.Series:
-    """Return cells as text without outer blanks, "" where there is nothing."""
-    return column.astype(object).where(column.notna(), "").astype(str).str.strip()
-
-
-def _dates(column: pd.Series, path: Path, first_line: int) -> pd.DatetimeIndex:
-    """Return the session of each row: the date as written, whatever time or zone follows it."""
-    if isinstance(column.dtype, (np.dtype, pd.DatetimeTZDtype)) and column.dtype.kind == "M" and column.notna().all():
-        return pd.DatetimeIndex(column).tz_localize(None).normalize()
-    text = _text(column)
-    iso = text.str.fullmatch(_ISO_DATE)
-    parsed = pd.to_datetime(text.str[:10].where(iso), format="%Y-%m-%d", errors="coerce")
-    bad = np.flatnonzero(parsed.isna().to_numpy())
-    if len(bad):
-        found = text.iloc[bad[0]]
-        slashes = re.fullmatch(r"\d{1,2}[/.]\d{1,2}[/.]\d{2,4}", found)
-        why = " (day and month can't be told apart)" if slashes else ""
+def _from_columns(table: _Table, tickers: Sequence[str]) -> tuple[dict[str, Bars], list[Note]]:
+    """Return bars of a file whose columns belong to tickers, each from its first price to its last."""
+    fields, path = table.layout.fields, table.sheet.path
+    none = not any(spelling(ticker, fields) or near_name(ticker, list(fields)) for ticker in tickers)
+    if none and table.layout.head == 1:
         raise DataError(
-            f"{path}:{first_line + column.index[bad[0]]}: {column.name}: needed a date as YYYY-MM-DD, found "
-            f"{found!r}{why}; rewrite the dates as 2005-12-31",
-            key="data.source.path",
+            f"{path} has no column of closes ('Close'), nor one named {tickers[0]}, it has: "
+            f"{', '.join(table.sheet.top[0])}",
+            key=KEY,
         )
-    return pd.DatetimeIndex(parsed)
-
-
-def _numbers(column: pd.Series, path: Path, first_line: int) -> Array:
-    """Return numbers, NaN for an empty cell."""
-    if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
-        return column.to_numpy(dtype=np.float64, na_value=np.nan)
-    text = _text(column)
-    numbers = pd.to_numeric(text, errors="coerce").to_numpy(dtype=np.float64)
-    bad = np.flatnonzero(np.isnan(numbers) & ~text.str.casefold().isin(_NOTHING).to_numpy())
-    if len(bad):
-        found = text.iloc[bad[0]]
-        hint = "write it with a decimal point and no separators" if re.search(r"\d,\d", found) else "mend the cell"
-        raise DataError(
-            f"{path}:{first_line + column.index[bad[0]]}: {column.name}: needed a number, found {found!r}; {hint}",
-            key="data.source.path",
-        )
-    return numbers
+    require_known(tickers, fields, str(path))
+    when = days(table.column(table.layout.date))
+    bars: dict[str, Bars] = {}
+    outside = 0
+    for ticker in tickers:
+        values = table.read(fields[str(spelling(ticker, fields))])
+        priced = np.flatnonzero(~np.all([np.isnan(values[name]) for name in PRICES], axis=0))
+        mine = slice(priced[0], priced[-1] + 1) if len(priced) else slice(0, 0)
+        outside += len(when.dates) - (mine.stop - mine.start)
+        bars[ticker] = table.bars(values, when, mine)
+    if not outside:
+        return bars, []
+    text = f"{path.name} has rows before a ticker's first price or after its last, which hold no bar of it"
+    return bars, [Note("data", text, count=outside)]

@@ -5,18 +5,23 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 from pydantic_core import PydanticCustomError
 
-from quantlr.data.quality import checked, holes, inside, large_moves, require_history, stale_opens
-from quantlr.data.sources import SOURCES, Source
+from quantlr.data.fetched import Source
+from quantlr.data.layouts import FIELDS
+from quantlr.data.members import LONGEST_TICKER, TickersFile, read_tickers
+from quantlr.data.quality import QualitySpec, passed
+from quantlr.data.rows import Rows
+from quantlr.data.rules import World
+from quantlr.data.sources import SOURCES
 from quantlr.data.tables import Bars
-from quantlr.types import Array, Note, Prices, Progress, Spec, no_progress, one_of
+from quantlr.types import Array, Note, Prices, Progress, Spec, day, no_progress, one_of
 
 if TYPE_CHECKING:
     AnySource = Source
@@ -44,20 +49,68 @@ def _iso_date(value: Any) -> Any:
 
 
 Date = Annotated[dt.date, BeforeValidator(_iso_date)]
-Ticker = Annotated[str, BeforeValidator(_as_written), Field(min_length=1, max_length=40)]
+Ticker = Annotated[str, BeforeValidator(_as_written), Field(min_length=1, max_length=LONGEST_TICKER)]
+
+
+Tickers = Annotated[TickersFile, BeforeValidator(read_tickers), WithJsonSchema({"type": "string", "format": "path"})]
+SURVIVORS = 3
+"""Tickers from which on a list is taken for a universe rather than for a choice of one or two."""
+SURVIVED_YEARS = 2.0
+"""Years over which it matters who has not survived them."""
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+def _is_default(value: object) -> bool:
+    return value == QualitySpec()
 
 
 class DataSpec(Spec):
     """Which prices to use."""
 
     source: AnySource = Field(description="Where prices come from.")
-    tickers: tuple[Ticker, ...] = Field(min_length=1, description="Symbols, as the source writes them.")
+    tickers_file: Tickers | None = Field(
+        None,
+        exclude=True,  # what it lists stands under tickers, so that a config written out needs no other file
+        description="A file with one ticker a line, relative to the config that names it; instead of tickers.",
+    )
+    tickers: tuple[Ticker, ...] = Field((), validate_default=True, description="Symbols, as the source writes them.")
     start: Date | None = Field(None, description="First date used, included; null is the first there is.")
     end: Date | None = Field(None, description="Last date used, included; null is the last there is.")
+    calendar: str | None = Field(
+        None,
+        exclude_if=_is_none,  # as is usual, and so not worth a line of a config that is written out
+        min_length=1,
+        max_length=20,
+        description="Exchange whose sessions are expected, as XNYS; null asks the source.",
+    )
+    quality: QualitySpec = Field(
+        QualitySpec(),
+        exclude_if=_is_default,  # likewise
+        description="What to do with prices that may be wrong.",
+    )
+
+    @field_validator("tickers", mode="before")
+    @classmethod
+    def _one_list(cls, tickers: Any, info: ValidationInfo) -> Any:
+        """Take the tickers of the file where there is one; there must be one list, and only one."""
+        listed = info.data.get("tickers_file")
+        nothing = tickers is None or tickers == ()
+        if listed is not None and not nothing:
+            raise ValueError("is there, and data.tickers_file too; keep one of them, or write null for the other")
+        if listed is not None:
+            return listed.tickers
+        if nothing and "tickers_file" in info.data:
+            raise PydanticCustomError("missing", "missing")
+        return ("unread",) if nothing else tickers
 
     @field_validator("tickers")
     @classmethod
     def _each_once(cls, tickers: tuple[str, ...]) -> tuple[str, ...]:
+        if not tickers:
+            raise PydanticCustomError("too_short", "too short")
         twice = sorted(ticker for ticker, count in Counter(tickers).items() if count > 1)
         if twice:
             raise ValueError(f"each ticker once; twice here: {', '.join(twice)}")
@@ -81,34 +134,48 @@ def load_prices(spec: DataSpec, *, offline: bool = False, progress: Progress = n
     Fault : the network or the disk is in the way.
     """
     fetched = spec.source.fetch(spec.tickers, start=spec.start, end=spec.end, offline=offline, progress=progress)
-    notes = list(fetched.notes)
-    bars: dict[str, Bars] = {}
-    for ticker, read in fetched.bars.items():
-        used = inside(read, start=spec.start, end=spec.end)
-        require_history(used, ticker=ticker, start=spec.start, end=spec.end)
-        bars[ticker], said = checked(used, ticker=ticker)
-        notes.extend(said)
-    return aligned(bars, source=fetched.source, sha256=fetched.sha256, notes=notes)
+    rows = Rows.of(fetched.bars, files=fetched.files).between(spec.start, spec.end)
+    calendars = fetched.calendars if spec.calendar is None else dict.fromkeys(spec.tickers, spec.calendar)
+    span = f" between {spec.start or 'the first'} and {spec.end or 'the last'}" if spec.start or spec.end else ""
+    rows, notes = passed(rows, spec.quality, World(latest_date(), calendars), span=span)
+    return prices_of(
+        rows,
+        source=fetched.source,
+        sha256=fetched.sha256,
+        notes=(*fetched.notes, *notes, *survivorship(rows)),
+    )
 
 
-def aligned(bars: dict[str, Bars], *, source: str, sha256: str, notes: list[Note]) -> Prices:
-    """Return bars of several tickers as one `Prices`, adjusted by adj_close / close where both are there."""
-    dates = np.unique(np.concatenate([frame.index.to_numpy(dtype="datetime64[us]") for frame in bars.values()]))
-    sessions = pd.DatetimeIndex(dates, name="date")
-    shape = (max(len(frame) for frame in bars.values()), len(bars))
+def latest_date() -> dt.date:
+    """Return the latest date that it is anywhere on earth."""
+    return (dt.datetime.now(dt.UTC) + dt.timedelta(hours=14)).date()
+
+
+def aligned(bars: Mapping[str, Bars], *, source: str, sha256: str, notes: Sequence[Note]) -> Prices:
+    """Return bars of several tickers, each in order and without doubt, as one `Prices`."""
+    return prices_of(Rows.of(bars), source=source, sha256=sha256, notes=notes)
+
+
+def prices_of(rows: Rows, *, source: str, sha256: str, notes: Sequence[Note]) -> Prices:
+    """Return rows in order as one `Prices`, adjusted by adj_close / close where both are there.
+
+    Nothing is filled: where a ticker has no row, it has no bar.
+    """
+    dates = np.unique(rows.date)
+    starts = np.cumsum(rows.counts) - rows.counts
+    bar = np.arange(len(rows)) - starts[rows.ticker]
+    shape = (int(rows.counts.max()), len(rows.tickers))
     session = np.full(shape, -1, dtype=np.int64)
-    columns: dict[str, Array] = {
-        name: np.full(shape, np.nan) for name in ("open", "high", "low", "close", "adj_close", "volume")
-    }
-    for column, frame in enumerate(bars.values()):
-        session[: len(frame), column] = sessions.get_indexer(pd.DatetimeIndex(frame.index))
-        for name, values in columns.items():
-            values[: len(frame), column] = frame[name].to_numpy(dtype=np.float64)
+    session[bar, rows.ticker] = np.searchsorted(dates, rows.date)
+    columns: dict[str, Array] = {}
+    for name in FIELDS:
+        columns[name] = np.full(shape, np.nan)
+        columns[name][bar, rows.ticker] = rows.columns[name]
     adjusted = np.where(np.isnan(columns["adj_close"]), columns["close"], columns["adj_close"])
     adjustment = adjusted / columns["close"]
-    prices = Prices(
-        tickers=tuple(bars),
-        sessions=sessions,
+    return Prices(
+        tickers=rows.tickers,
+        sessions=pd.DatetimeIndex(dates, name="date"),
         session=session,
         open=columns["open"] * adjustment,
         high=columns["high"] * adjustment,
@@ -119,5 +186,21 @@ def aligned(bars: dict[str, Bars], *, source: str, sha256: str, notes: list[Note
         adjustment=adjustment,
         source=source,
         sha256=sha256,
+        notes=tuple(notes),
     )
-    return replace(prices, notes=(*notes, *stale_opens(prices), *large_moves(prices), *holes(prices)))
+
+
+def survivorship(rows: Rows) -> list[Note]:
+    """Return a note where every one of several tickers still trades on the last of many sessions.
+
+    That is how a list looks that was drawn up at the end: whoever was delisted before is not on it.
+    """
+    last = rows.date[np.cumsum(rows.counts) - 1]
+    years = (rows.date.max() - rows.date.min()) / np.timedelta64(1, "D") / 365.25
+    if len(rows.tickers) < SURVIVORS or years < SURVIVED_YEARS or (last < rows.date.max()).any():
+        return []
+    text = (
+        f"all {len(rows.tickers)} tickers still trade on the last session, {years:.0f} years after the first: a list "
+        "drawn up with hindsight lacks those that were delisted, which flatters holding it (survivorship bias)"
+    )
+    return [Note("data", text, date=day(pd.Timestamp(rows.date.max())))]

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, PrivateAttr
 
-from quantlr.data.fetched import Fetched, Source, digest
+from quantlr.data.fetched import Fetched, Source, digest_of, sha256
 from quantlr.data.patience import OutOfPatience, Work
 from quantlr.data.quotes import Quotes, adjusted_bars, revision_of
 from quantlr.data.store import Answer, Damaged, Entry, History, Store, home
@@ -282,7 +282,7 @@ def _fetched(held: Mapping[str, History], notes: Sequence[Note], start: dt.date 
     return Fetched(
         {ticker: adjusted_bars(quotes, ticker=ticker) for ticker, quotes in cut.items()},
         "yahoo",
-        digest({ticker: _bytes(quotes) for ticker, quotes in cut.items()}),
+        digest_of({ticker: sha256(_bytes(quotes)) for ticker, quotes in cut.items()}),
         (*notes, *said),
         {ticker: calendar for ticker, calendar in known.items() if calendar},
     )

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
 from typing import Any
 
 from quantlr.types import Note
+
+MOST_ALIKE = 3
+"""Tickers of which one and the same thing is said one by one."""
+LONGEST_LIST = 100
+"""Letters of a list of tickers."""
 
 
 def headline_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str, str]]:
@@ -45,5 +51,21 @@ def note_line(note: Note) -> str:
 
 
 def worth_saying(notes: Iterable[Note]) -> list[Note]:
-    """Return the notes that a person should see at once; warm-up rows are as expected, and in the report."""
-    return [note for note in notes if note.stage != "features"]
+    """Return the notes that a person should see at once.
+
+    Warm-up rows are as expected, and in the report; what one rule says of many tickers is said of the first.
+    """
+    shown: list[Note] = []
+    by_key: dict[str | None, list[Note]] = {}
+    for note in notes:
+        if note.stage != "features":
+            by_key.setdefault(note.key, []).append(note)
+    for key, alike in by_key.items():
+        tickers = list(dict.fromkeys(note.ticker for note in alike if note.ticker))
+        if key is None or len(tickers) <= MOST_ALIKE:
+            shown += alike
+            continue
+        names = textwrap.shorten(", ".join(tickers[1:]), width=LONGEST_LIST, placeholder=" …")
+        text = f"{key}: {len(tickers) - 1} more tickers, all in provenance.json: {names}"
+        shown += [alike[0], Note(alike[0].stage, text, key=key)]
+    return shown

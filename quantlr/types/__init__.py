@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from quantlr.types.arrays import Array, BoolArray, Columns, IntArray, SingleArray
 from quantlr.types.messages import Note, Progress, day, no_progress
-from quantlr.types.parts import Number, Part, Spec, Whole, one_of
+from quantlr.types.parts import ConfigPath, Number, Part, Spec, Whole, beside_the_config, one_of
 from quantlr.types.timing import NEVER, first_forecast, known_in_time, known_row, last_trainable
 from quantlr.types.values import (
     BacktestResult,
@@ -36,6 +36,7 @@ __all__ = [
     "BacktestResult",
     "BoolArray",
     "Columns",
+    "ConfigPath",
     "Dataset",
     "Fold",
     "Folds",
@@ -53,6 +54,7 @@ __all__ = [
     "SingleArray",
     "Spec",
     "Whole",
+    "beside_the_config",
     "day",
     "first_forecast",
     "known_in_time",

@@ -29,6 +29,7 @@ class Note:
     text : one sentence.
     ticker, date : what it is about, where it is about one.
     count : how many rows, sessions or fits it stands for.
+    key : the key of the config that decides on it, where one does.
     """
 
     stage: Literal["data", "features", "model", "backtest"]
@@ -36,6 +37,7 @@ class Note:
     ticker: str | None = None
     date: str | None = None
     count: int = 1
+    key: str | None = None
 
 
 def day(date: Any) -> str:

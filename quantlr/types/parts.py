@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Union
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Strict, Tag
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Strict, Tag
 
 Whole = Annotated[int, Strict()]
 """A whole number of a config: neither yes or no, nor text that looks like a number."""
 Number = Annotated[float, Strict()]
 """A number of a config, whole or not."""
+
+
+def beside_the_config(path: Any) -> Any:
+    """Resolve a path against the folder of the file that wrote it; text from a config carries that folder."""
+    if not isinstance(path, (str, Path)):
+        return path
+    return Path(getattr(path, "folder", ".")).joinpath(Path(path).expanduser()).absolute()
+
+
+ConfigPath = Annotated[Path, BeforeValidator(beside_the_config)]
+"""A path of a config, relative to the file that wrote it; absolute once it is read."""
 
 
 class Spec(BaseModel):

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from quantlr.data.sources import SAMPLES, File, Sample
+from quantlr.data.files import File
+from quantlr.data.sources import SAMPLES, Sample
 from quantlr.data.tables import Bars
 from quantlr.data.universe import DataSpec, load_prices
 from quantlr.errors import DataError
@@ -121,7 +122,9 @@ def test_time_zones_leave_the_date_as_written(tmp_path: Path) -> None:
 def test_newest_first_is_sorted_and_noted(tmp_path: Path) -> None:
     prices = load(csv(tmp_path / "x.csv", bars().iloc[::-1], index_label="Date"), "X")
     np.testing.assert_allclose(prices.close[:, 0], bars()["close"])
-    assert "were sorted" in prices.notes[0].text
+    (note,) = prices.notes
+    assert note.text == "comes after 2020-01-16: rows were not in the order of their dates; they were sorted"
+    assert (note.ticker, note.date, note.count, note.key) == ("X", "2020-01-15", 11, "data.quality.order")
 
 
 def test_dates_are_cut_with_both_ends_included(tmp_path: Path) -> None:
@@ -156,14 +159,23 @@ def broken(tmp_path: Path, *changes: tuple[int, str, str], header: str | None = 
         ),
         ([(4, "open", "n.a.")], r"bad\.csv:4: open: needed a number, found 'n\.a\.'; mend the cell"),
         ([(3, "Date", "03/04/2020")], r"bad\.csv:3: .*found '03/04/2020' \(day and month can't be told apart\)"),
-        ([(3, "Date", "2020-02-31")], r"bad\.csv:3: .*needed a date as YYYY-MM-DD, found '2020-02-31'"),
-        ([(6, "close", "0")], r"X 2020-01-07: close needs a positive number, found 0\.0 \(1 such rows\)"),
+        (
+            [(3, "Date", "2020-02-31")],
+            r"bad\.csv:3: Date: needed a date as YYYY-MM-DD like the first, '2020-01-01', found '2020-02-31'",
+        ),
+        (
+            [(6, "close", "0")],
+            r"bad\.csv:6: X 2020-01-07: close needs a positive number, found 0\.0; mend the data, or write data",
+        ),
         ([(6, "low", "-3")], r"X 2020-01-07: low needs a positive number, found -3\.0"),
         ([(6, "close", "inf")], r"X 2020-01-07: close needs a positive number, found inf"),
         ([(6, "close", "")], r"X 2020-01-07: close needs a positive number, found nan"),
         ([(7, "volume", "-1")], r"X 2020-01-08: volume can't be -1\.0"),
-        ([(4, "Date", "2020-01-02")], r"X has two rows of 2020-01-02 \(1 such dates\); keep one of each"),
-        ([(4, "volume", "5,6")], r"Expected 7 fields in line 4, saw 8"),
+        (
+            [(4, "Date", "2020-01-02")],
+            r"bad\.csv:3: X 2020-01-02: two rows of one date, with open .* in one and .* in the other \(2 such rows\)",
+        ),
+        ([(4, "volume", "5,6")], r"bad\.csv:4: needed 7 columns, as the header has, found 8: '2020-01-03,"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line_or_date(
@@ -177,7 +189,8 @@ def test_a_row_without_any_price_is_dropped_and_noted(tmp_path: Path) -> None:
     names = ("open", "high", "low", "close", "adj_close")
     prices = load(broken(tmp_path, *((5, name, "") for name in names)), "X")
     assert len(prices.sessions) == 11
-    assert (prices.notes[0].text, prices.notes[0].count) == ("rows without any price were dropped", 1)
+    (note,) = prices.notes
+    assert (note.text, note.date, note.count) == ("has no price; dropped", "2020-01-06", 1)
 
 
 @pytest.mark.parametrize(
@@ -187,10 +200,13 @@ def test_a_row_without_any_price_is_dropped_and_noted(tmp_path: Path) -> None:
         ("Date,Close\n", "has a header line and no rows"),
         ("Date,Close\n2020-01-01,5\n", "X has 1 bars; at least 2 are needed"),
         ("When,Close\n2020-01-01,5\n", r"has no column of dates \('Date'\), it has: When, Close"),
-        ("Date,Price\n2020-01-01,5\n", r"has no column of closes \('Close'\), it has: Date, Price"),
+        ("Date,Price\n2020-01-01,5\n", r"has no column of closes \('Close'\), nor one named X, it has: Date, Price"),
         ("Date,Close,close\n2020-01-01,5,5\n", "has the column close twice: Close, close"),
         ("Date,Close,Close\n2020-01-01,5,5\n", "has the column close twice: Close, Close"),
-        ("Date,Close\n2020-01-02,1,234.5\n2020-01-03,1,250.0\n", "Expected 2 fields in line 2, saw 3"),
+        (
+            "Date,Close\n2020-01-02,1,234.5\n2020-01-03,1,250.0\n",
+            r"x\.csv:2: needed 2 columns, as the header has, found 3",
+        ),
         (b"Date,Close\n2020-01-01,\xff\n", "is not UTF-8 text"),
     ],
 )
@@ -231,7 +247,7 @@ def test_parquet_with_cells_that_are_missing(tmp_path: Path) -> None:
         load(tmp_path / "x.parquet", "X")
     table.loc[2, "Date"] = pd.NaT
     table.to_parquet(tmp_path / "x.parquet")
-    with pytest.raises(DataError, match=r"x\.parquet:3: date: needed a date as YYYY-MM-DD, found ''"):
+    with pytest.raises(DataError, match=r"x\.parquet:3: Date: needed a date as YYYY-MM-DD, found ''"):
         load(tmp_path / "x.parquet", "X")
     text = bars().rename_axis("Date").reset_index().astype({"close": object})
     text.loc[1, "close"] = None

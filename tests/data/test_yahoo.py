@@ -96,7 +96,8 @@ def test_prices_are_as_quoted_and_adjusted_here_as_yahoo_adjusts_them(market: Ma
     np.testing.assert_allclose(prices.volume[[0, 99, 100, 199, 200], 0], [2e5, 2e5, 1e5, 1e5, 1e6])
     np.testing.assert_allclose(prices.close[:, 1], list(market.yahoo.shares["^III"].close.values()))
     assert prices.source == "yahoo"
-    assert not prices.notes
+    # The made-up market trades on every weekday, the exchange that it names does not.
+    assert {note.key for note in prices.notes} == {"data.quality.off_calendar"}
 
 
 def test_the_published_example_of_an_adjusted_close(market: Market) -> None:

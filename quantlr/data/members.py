@@ -1,0 +1,76 @@
+"""Lists of tickers in a file: one a line, or a column of a CSV."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from quantlr.data.layouts import NAMES
+from quantlr.types import beside_the_config
+
+LONGEST_TICKER = 40
+
+
+@dataclass(frozen=True, slots=True)
+class TickersFile:
+    """A file of tickers, read.
+
+    Attributes
+    ----------
+    path : the file.
+    tickers : what it lists, in its order.
+    """
+
+    path: Path
+    tickers: tuple[str, ...]
+
+
+def read_tickers(path: object) -> TickersFile:
+    """Return the tickers that a file lists: the first cell of each line, or the column headed Symbol or Ticker.
+
+    What follows a # is a comment, and a ticker is its text: 0700 is not 700.
+
+    Raises
+    ------
+    ValueError : naming the line, where it is no list of tickers, each once.
+    """
+    if not isinstance(path, (str, Path)):
+        raise ValueError(f"needs the path of a file with one ticker a line, found {type(path).__name__}")
+    file = Path(beside_the_config(path))
+    try:
+        text = file.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is not UTF-8 text (byte {error.start})") from None
+    except OSError as error:
+        raise ValueError(f"{file} can't be read: {error.strerror}; a path is relative to its config") from None
+    listed: dict[str, int] = {}
+    for number, ticker in _cells(text, file):
+        if len(ticker) > LONGEST_TICKER:
+            raise ValueError(f"{file}:{number}: needs at most {LONGEST_TICKER} characters, found {len(ticker)}")
+        if ticker in listed:
+            raise ValueError(f"{file}:{number}: {ticker} is there already, in line {listed[ticker]}")
+        listed[ticker] = number
+    if not listed:
+        raise ValueError(f"{file} lists no ticker; write one a line")
+    return TickersFile(file, tuple(listed))
+
+
+def _cells(text: str, file: Path) -> Iterator[tuple[int, str]]:
+    """Yield each line that names a ticker, and the ticker."""
+    column: int | None = None
+    for number, line in enumerate(text.splitlines(), start=1):
+        bare = line.partition("#")[0].strip()
+        if not bare:
+            continue
+        cells = [cell.strip() for cell in next(csv.reader([bare], skipinitialspace=True))]
+        if column is None:
+            headed = [cell.casefold() for cell in cells]
+            column = next((headed.index(name) for name in NAMES["ticker"] if name in headed), -1)
+            if column >= 0:
+                continue
+        ticker = cells[max(column, 0)] if max(column, 0) < len(cells) else ""
+        if not ticker:
+            raise ValueError(f"{file}:{number}: names no ticker: {bare!r}")
+        yield number, ticker

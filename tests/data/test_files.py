@@ -1,0 +1,269 @@
+"""Files as people have them: each exporter's shape, and what in them can't be read."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from quantlr.data.files import File
+from quantlr.data.layouts import LAYOUTS
+from quantlr.data.sources import Sample
+from quantlr.data.universe import DataSpec, load_prices
+from quantlr.errors import DataError, QuantlrError
+from quantlr.types import Prices
+
+EXAMPLES = Path(__file__).parent / "examples"
+JANUARY = {"start": "2013-01-07", "end": "2013-01-23"}
+
+
+def load(path: Path, *tickers: str, **keys: object) -> Prices:
+    return load_prices(DataSpec(source=File(path=path), tickers=tickers, **keys))
+
+
+def refused(path: Path, *tickers: str, **keys: object) -> str:
+    with pytest.raises(QuantlrError) as caught:
+        load(path, *tickers or ("X",), **keys)
+    assert caught.value.exit_status == 2
+    return str(caught.value.message).replace(f"{path.parent}/", "")
+
+
+def written(tmp_path: Path, text: str, name: str = "x.csv") -> Path:
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture(scope="module")
+def truth() -> Prices:
+    """The same days of the sample, which the examples were cut from."""
+    return load_prices(DataSpec(source=Sample(), tickers=("AAPL", "MSFT"), **JANUARY))
+
+
+# Which of the sample's prices each example holds: "adjusted" all of them, "raw" as quoted on the day, "both" closes.
+SHAPES = [
+    ("yfinance_download_one.csv", ("AAPL",), "adjusted"),
+    ("yfinance_download_two.csv", ("AAPL", "MSFT"), "adjusted"),
+    ("yfinance_download_flat.csv", ("MSFT", "AAPL"), "adjusted"),
+    ("yfinance_download.parquet", ("AAPL", "MSFT"), "adjusted"),
+    ("yfinance_download_by_ticker.csv", ("AAPL", "MSFT"), "both"),
+    ("stooq_database.txt", ("AAPL",), "raw"),
+    ("stooq_database.txt", ("AAPL.US",), "raw"),
+    ("stooq_page.csv", ("AAPL",), "raw"),
+    ("nasdaq.csv", ("AAPL",), "raw"),
+    ("kaggle", ("AAPL",), "raw"),
+    ("kaggle/Stocks", ("MSFT", "AAPL.US"), "both"),
+    ("kaggle_five_years.csv", ("AAPL", "MSFT"), "raw"),
+    ("long.csv.gz", ("MSFT", "AAPL"), "both"),
+]
+
+
+@pytest.mark.parametrize(("name", "tickers", "held"), SHAPES)
+def test_each_exporters_shape_is_read_as_the_prices_it_holds(
+    truth: Prices, name: str, tickers: tuple[str, ...], held: str
+) -> None:
+    prices = load(EXAMPLES / name, *tickers)
+    assert prices.tickers == tickers
+    for at, ticker in enumerate(tickers):
+        bars = int(prices.bars[at])
+        assert bars == (11 if (ticker, held) == ("MSFT", "adjusted") else 12), "that MSFT lacks its newest price"
+        true = truth.tickers.index(ticker.removesuffix(".US"))
+        dates = truth.sessions[truth.session[:bars, true]]
+        assert list(prices.sessions[prices.session[:bars, at]]) == list(dates)
+        adjusted = held == "adjusted" or (held == "both" and ticker != "AAPL.US")
+        factor = truth.adjustment if adjusted else np.ones_like(truth.adjustment)
+        rounding = 2e-5 if held == "adjusted" or name == "nasdaq.csv" else 1e-12
+        for field in ("open", "high", "low", "close"):
+            true_column = getattr(truth, field) / truth.adjustment * factor
+            np.testing.assert_allclose(getattr(prices, field)[:bars, at], true_column[:bars, true], rtol=rounding)
+        np.testing.assert_array_equal(prices.volume[:bars, at], truth.volume[:bars, true])
+
+
+@pytest.mark.parametrize("name", ["yfinance_history.csv", "yfinance_history.parquet"])
+def test_a_history_keeps_the_dates_of_its_zone_over_a_change_to_summer_time(name: str) -> None:
+    prices = load(EXAMPLES / name, "AAPL")
+    sample = load_prices(DataSpec(source=Sample(), tickers=("AAPL",), start="2012-03-07", end="2012-03-14"))
+    assert list(prices.sessions) == list(sample.sessions)
+    np.testing.assert_allclose(prices.close, sample.close, rtol=1e-6)
+    assert not prices.notes
+
+
+def test_a_wide_file_holds_each_tickers_own_history(truth: Prices) -> None:
+    prices = load(EXAMPLES / "wide_closes.csv", "GOOG", "AAPL", "FB")
+    np.testing.assert_array_equal(prices.bars, [10, 11, 9])
+    aapl = prices.on_sessions(prices.close)[:, 1]
+    np.testing.assert_array_equal(np.flatnonzero(np.isnan(aapl)), [6])
+    np.testing.assert_allclose(np.delete(aapl, 6), np.delete(truth.raw_close[:12, 0], 6))
+    hole, outside = sorted(prices.notes, key=lambda note: note.ticker is None)
+    assert (hole.ticker, hole.date, hole.text, hole.count) == ("AAPL", "2013-01-15", "has no price; dropped", 1)
+    assert (
+        outside.text
+        == "wide_closes.csv has rows before a ticker's first price or after its last, which hold no bar of it"
+    )
+    assert outside.count == 5
+    assert np.isnan(prices.open).all()
+
+
+def test_every_layout_is_documented_and_has_an_example() -> None:
+    for layout in LAYOUTS:
+        assert (layout.__doc__ or "").strip()
+    assert {path.name for path in EXAMPLES.iterdir()} == {name.partition("/")[0] for name, _, _ in SHAPES} | {
+        "README.md", "wide_closes.csv", "yfinance_history.csv", "yfinance_history.parquet",
+    }  # fmt: skip
+
+
+def test_a_wide_file_may_have_tickers_that_are_named_like_columns(tmp_path: Path) -> None:
+    path = written(tmp_path, "Date,LOW,OPEN\n2020-01-02,5,6\n2020-01-03,5.5,6.5\n")
+    np.testing.assert_array_equal(load(path, "OPEN", "LOW").close, [[6, 5], [6.5, 5.5]])
+
+
+@pytest.mark.parametrize(
+    ("dates", "said"),
+    [
+        (("13/01/2020", "03/02/2020"), ["2020-01-13", "2020-02-03"]),
+        (("01/13/2020", "02/03/2020"), ["2020-01-13", "2020-02-03"]),
+        (("1.2.2020", "25.2.2020"), ["2020-02-01", "2020-02-25"]),
+        (("2020/1/2", "2020/01/03"), ["2020-01-02", "2020-01-03"]),
+        (("20200102", "20200103"), ["2020-01-02", "2020-01-03"]),
+        (("2020-01-02T05:00:00Z", "2020-01-03 09:30"), None),
+        (("2020-01-02 00:00:00", "2020-01-03 00:00:00"), ["2020-01-02", "2020-01-03"]),
+    ],
+)
+def test_dates_are_understood_where_some_value_proves_their_order(
+    tmp_path: Path, dates: tuple[str, str], said: list[str] | None
+) -> None:
+    path = written(tmp_path, f"Date,Close\n{dates[0]},5\n{dates[1]},6\n")
+    if said is None:
+        assert "time zones are mixed, none here and UTC+00:00 in the first row" in refused(path)
+    else:
+        assert [str(date.date()) for date in load(path, "X").sessions] == said
+
+
+@pytest.mark.parametrize(
+    ("dates", "said"),
+    [
+        (("03/04/2020", "05/04/2020"), "x.csv:2: Date: found '03/04/2020': day and month can't be told apart, since no number of the column is above 12; rewrite the dates as 2005-12-31"),
+        (("25/12/2019", "12/26/2019"), "x.csv:3: Date: found '12/26/2019', and '25/12/2019' in line 2: day and month stand in both orders; rewrite"),
+        (("01/02/20", "13/02/20"), "x.csv:2: Date: needed a date as YYYY-MM-DD, found '01/02/20' (day and month can't be told apart)"),
+        (("2020-01-02", "43833"), "x.csv:3: Date: needed a date as YYYY-MM-DD like the first, '2020-01-02', found '43833'; rewrite the dates"),
+        (("2020-01-02", ""), "x.csv:3: Date: needed a date as YYYY-MM-DD, found ''; rewrite the dates"),
+        (("31/02/2020", "01/03/2020"), "x.csv:2: Date: needed a date as YYYY-MM-DD, found '31/02/2020'"),
+    ],
+)  # fmt: skip
+def test_dates_that_can_not_be_told_are_refused_with_their_line(
+    tmp_path: Path, dates: tuple[str, str], said: str
+) -> None:
+    assert refused(written(tmp_path, f"Date,Close\n{dates[0]},5\n{dates[1]},6\n")).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ('"1,234.5"', "x.csv:3: Close: needed a number, found '1,234.5'; write it with a decimal point and no separators"),
+        ('"1234,5"', "x.csv:3: Close: needed a number, found '1234,5'; write it with a decimal point and no separators"),
+        ("$5", "x.csv:3: Close: needed a number, found '$5'; write it without the '$'"),
+        ("five", "x.csv:3: Close: needed a number, found 'five'; mend the cell"),
+        ("0x10", "x.csv:3: Close: needed a number, found '0x10'; mend the cell"),
+        ("TRUE", "x.csv:3: Close: needed a number, found 'TRUE'; mend the cell"),
+        ("5,6", "x.csv:3: needed 2 columns, as the header has, found 3: '2020-01-03,5,6'; a number is written without"),
+    ],
+)  # fmt: skip
+def test_text_for_numbers_is_refused_with_its_line(tmp_path: Path, cell: str, said: str) -> None:
+    path = written(tmp_path, f"Date,Close\n2020-01-02,5\n2020-01-03,{cell}\n2020-01-06,7\n")
+    assert refused(path).startswith(said)
+
+
+def test_a_row_cut_short_is_refused_with_its_line(tmp_path: Path) -> None:
+    path = written(tmp_path, "Date,Open,Close\n2020-01-02,5,6\n\n2020-01-03,5\n2020-01-06,7,7\n")
+    assert refused(path).startswith("x.csv:4: needed 3 columns, as the header has, found 2: '2020-01-03,5'")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_are_counted_as_an_editor_does(tmp_path: Path, end: str) -> None:
+    lines = ["", "Date,Close", "2020-01-02,5", "", "2020-01-03,6", ",", "2020-01-06,-7", ""]
+    path = tmp_path / "x.csv"
+    path.write_bytes(end.join(lines).encode())
+    assert refused(path).startswith("x.csv:7: X 2020-01-06: close needs a positive number, found -7.0; mend the data, ")
+    path.write_bytes(end.join(lines).replace("-7", "7").encode())
+    prices = load(path, "X")
+    np.testing.assert_array_equal(prices.close[:, 0], [5, 6, 7])
+    (note,) = prices.notes
+    assert (note.text, note.count) == ("x.csv has rows without anything in them, which hold no bar", 1)
+
+
+def test_numbers_are_read_to_their_last_bit(tmp_path: Path) -> None:
+    numbers = np.random.default_rng(0).random(500) * 10.0 ** np.random.default_rng(1).integers(-3, 6, 500) + 1e-3
+    dates = pd.bdate_range("2010-01-04", periods=500)
+    path = tmp_path / "x.csv"
+    pd.DataFrame({"Date": dates, "Close": numbers}).to_csv(path, index=False)
+    np.testing.assert_array_equal(
+        load(path, "X", quality={"large_moves": "warn", "scale": "warn"}).close[:, 0], numbers
+    )
+
+
+def test_parquet_holds_several_tickers_in_a_column_or_in_the_index(tmp_path: Path, truth: Prices) -> None:
+    with gzip.open(EXAMPLES / "long.csv.gz") as file:
+        table = pd.read_csv(file, parse_dates=["Date"])
+    table.to_parquet(tmp_path / "column.parquet")
+    table.set_index(["Date", "Ticker"]).sort_index().to_parquet(tmp_path / "index.parquet")
+    table.astype({"Ticker": "category"}).to_parquet(tmp_path / "category.parquet")
+    for name in ("column", "index", "category"):
+        prices = load(tmp_path / f"{name}.parquet", "AAPL", "MSFT")
+        np.testing.assert_allclose(prices.close, truth.close[:12], rtol=1e-12)
+
+
+def test_bars_shorter_than_a_day_are_refused(tmp_path: Path) -> None:
+    text = (EXAMPLES / "stooq_database.txt").read_text().replace("US,D,20130109", "US,60,20130109")
+    path = written(tmp_path, text, "aapl.us.txt")
+    assert refused(path, "AAPL") == ("aapl.us.txt:4: <PER>: needed daily bars ('D'), found '60'; give the daily file")
+
+
+def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
+    whole = gzip.compress(b"Date,Close\n2020-01-02,5\n")
+    for content in (b"not gzip", whole[:-9], whole[:12] + b"\xff\xff\xff" + whole[15:]):
+        (tmp_path / "x.csv.gz").write_bytes(content)
+        assert "x.csv.gz can't be unzipped: " in refused(tmp_path / "x.csv.gz")
+    (tmp_path / "x.parquet").write_bytes(b"PAR1 and no more")
+    assert "x.parquet can't be read as Parquet: " in refused(tmp_path / "x.parquet")
+
+
+def test_all_tickers_that_a_place_lacks_are_named_at_once(tmp_path: Path) -> None:
+    shutil.copytree(EXAMPLES / "kaggle", tmp_path / "kaggle")
+    assert refused(tmp_path / "kaggle", "AAPL", "QQQ", "SPY", "IWM") == (
+        "the folder kaggle lacks 2 of 4 tickers: QQQ, IWM; add their prices, or leave them out"
+    )
+    assert "wide_closes.csv lacks 2 of 3 tickers: X, Y; add" in refused(EXAMPLES / "wide_closes.csv", "FB", "X", "Y")
+    assert "has no ticker 'GOOH', it has AAPL, FB, GOOG; did you mean GOOG?" in refused(
+        EXAMPLES / "wide_closes.csv", "FB", "GOOH"
+    )
+
+
+def test_the_nearest_file_of_a_ticker_is_its_own(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    written(tmp_path, "Date,Close\n2020-01-02,5\n2020-01-03,6\n", "a.csv")
+    written(tmp_path / "old", "Date,Close\n2020-01-02,1\n2020-01-03,2\n", "A.txt")
+    np.testing.assert_array_equal(load(tmp_path, "A").close[:, 0], [5, 6])
+    np.testing.assert_array_equal(load(tmp_path / "old", "A").close[:, 0], [1, 2])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"holds no file that ends with \.csv, \.txt, \.csv\.gz"):
+        load(tmp_path / "empty", "A")
+
+
+def test_a_ticker_of_a_class_is_not_taken_for_another(tmp_path: Path) -> None:
+    written(tmp_path, "Date,Close\n2020-01-02,5\n2020-01-03,6\n", "brk.b.csv")
+    assert "has no ticker 'BRK', it has brk.b" in refused(tmp_path, "BRK")
+    assert load(tmp_path, "BRK.B").tickers == ("BRK.B",)
+
+
+def test_the_digest_follows_every_file_that_was_read(tmp_path: Path) -> None:
+    shutil.copytree(EXAMPLES / "kaggle", tmp_path / "kaggle")
+    before = load(tmp_path / "kaggle", "AAPL", "MSFT").sha256
+    assert load(tmp_path / "kaggle", "MSFT", "AAPL").sha256 == before
+    (tmp_path / "kaggle" / "ETFs" / "spy.us.txt").write_text("Date,Close\n")
+    assert load(tmp_path / "kaggle", "AAPL", "MSFT").sha256 == before
+    with (tmp_path / "kaggle" / "Stocks" / "MSFT.csv").open("a") as file:
+        file.write("\n")
+    assert load(tmp_path / "kaggle", "AAPL", "MSFT").sha256 != before

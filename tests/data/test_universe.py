@@ -1,0 +1,163 @@
+"""Many tickers with histories of their own: lists in files, holes that stay holes, and who is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import quantlr
+from hypothesis import given
+from hypothesis import strategies as st
+from quantlr.config import load_config
+from quantlr.data.files import File
+from quantlr.data.members import read_tickers
+from quantlr.data.universe import DataSpec, aligned, load_prices
+from quantlr.errors import ConfigError
+from quantlr.types import Note
+
+from markets import random_bars
+
+CONFIG = """\
+data: {source: {kind: file, path: prices.csv}, tickers_file: lists/members.txt}
+features:
+  - {kind: lagged_returns, lags: [1]}
+walk_forward: {train: 100}
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A folder with a config, a list of three tickers, and the prices of five."""
+    rng = np.random.default_rng(0)
+    dates = pd.bdate_range("2018-01-01", periods=160)
+    tables = [random_bars(rng, dates).assign(ticker=name) for name in ("A", "B", "C", "0700", "NULL")]
+    pd.concat(tables).to_csv(tmp_path / "prices.csv", index_label="date")
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "members.txt").write_text("# drawn up today\nB\n0700   # stays text\n\nNULL\n")
+    (tmp_path / "exp.yaml").write_text(CONFIG)
+    return tmp_path
+
+
+def test_tickers_come_from_a_file_beside_the_config_and_the_resolved_config_needs_it_no_more(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = quantlr.run(home / "exp.yaml", output=home / "out")
+    assert done.metrics["data"]["tickers"] == ["B", "0700", "NULL"]
+    resolved = (home / "out" / "exp" / "config.yaml").read_text()
+    assert "tickers: [B, '0700', 'NULL']" in resolved
+    assert "tickers_file" not in resolved
+    (home / "lists" / "members.txt").write_text("C\n")
+    elsewhere = home / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    again = quantlr.run(home / "out" / "exp" / "config.yaml")
+    assert again.report().files == done.report().files
+
+
+@pytest.mark.parametrize(
+    ("text", "tickers"),
+    [
+        ("A\nB\n", ("A", "B")),
+        ("\ufeffSymbol\r\nA\r\nB\r\n", ("A", "B")),
+        ('Name,Symbol,Sector\n"Foods, Inc.",A,"x"\nBank,BRK.B,y\n', ("A", "BRK.B")),
+        ("A, Alpha\n^GSPC, an index\n", ("A", "^GSPC")),
+        ("  0700 # text\n#B\nTRUE", ("0700", "TRUE")),
+    ],
+)
+def test_lists_of_tickers_as_people_have_them(tmp_path: Path, text: str, tickers: tuple[str, ...]) -> None:
+    (tmp_path / "m.csv").write_text(text)
+    assert read_tickers(str(tmp_path / "m.csv")).tickers == tickers
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ("tickers_file: none.txt", "exp.yaml:1:62: data.tickers_file: {home}/none.txt can't be read: No such file or directory; a path is relative to its config"),
+        ("tickers_file: empty.txt", "exp.yaml:1:62: data.tickers_file: {home}/empty.txt lists no ticker; write one a line"),
+        ("tickers_file: twice.txt", "exp.yaml:1:62: data.tickers_file: {home}/twice.txt:4: A is there already, in line 1"),
+        ("tickers_file: latin.txt", "exp.yaml:1:62: data.tickers_file: {home}/latin.txt is not UTF-8 text (byte 0)"),
+        ("tickers_file: long.txt", "exp.yaml:1:62: data.tickers_file: {home}/long.txt:2: needs at most 40 characters, found 50"),
+        ("tickers_file: gap.csv", "exp.yaml:1:62: data.tickers_file: {home}/gap.csv:2: names no ticker: ',x'"),
+        ("tickers_file: [A]", "exp.yaml:1:62: data.tickers_file: needs the path of a file with one ticker a line, found list"),
+        ("tickers_file: lists", "exp.yaml:1:62: data.tickers_file: {home}/lists can't be read: Is a directory"),
+        ("tickers: [A], tickers_file: lists/members.txt", "exp.yaml:1:57: data.tickers: is there, and data.tickers_file too; keep one of them, or write null for the other"),
+        ("tickers_file: null", "exp.yaml:1:7: data.tickers: is needed, and missing"),
+        ("tickers: null", "exp.yaml:1:57: data.tickers: is needed, and missing"),
+        ("tickers: []", "exp.yaml:1:57: data.tickers: needs at least one entry, found none"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_list_of_tickers_is_told_at_its_place(home: Path, data: str, said: str) -> None:
+    (home / "empty.txt").write_text("# none\n")
+    (home / "twice.txt").write_text("A\nB\n\nA\n")
+    (home / "latin.txt").write_bytes(b"\xe9\n")
+    (home / "long.txt").write_text("A\n" + 50 * "x")
+    (home / "gap.csv").write_text("Symbol,Name\n,x\n")
+    (home / "exp.yaml").write_text(CONFIG.replace("tickers_file: lists/members.txt", data))
+    with pytest.raises(ConfigError) as caught:
+        load_config(home / "exp.yaml")
+    (problem,) = caught.value.problems
+    assert problem.replace(f"{home}/exp.yaml", "exp.yaml").startswith(said.format(home=home))
+
+
+def test_one_list_may_replace_the_other(home: Path) -> None:
+    config = load_config(home / "exp.yaml", settings=["data.tickers_file=null", "data.tickers=[A]"])
+    assert config.run.data.tickers == ("A",)
+    mapping = {"source": {"kind": "sample"}, "tickers": ["A"], "tickers_file": None}
+    assert DataSpec.model_validate(mapping).tickers == ("A",)
+
+
+def test_rules_of_quality_are_written_out_and_read_again(home: Path) -> None:
+    config = load_config(home / "exp.yaml", settings=["data.quality.gaps=error", "data.calendar=XNYS"]).run
+    text = config.to_yaml()
+    assert "gaps: error" in text
+    assert "scale: error" in text
+    (home / "again.yaml").write_text(text)
+    again = load_config(home / "again.yaml", name="exp").run
+    assert again.to_yaml() == text
+    assert (again.data.calendar, again.data.quality) == ("XNYS", config.data.quality)
+    with pytest.raises(ConfigError, match=r"data\.quality\.gaps: needs 'error' or 'warn', found 'drop'"):
+        load_config(home / "exp.yaml", settings=["data.quality.gaps=drop"])
+    with pytest.raises(ConfigError, match=r"data\.quality\.gpas: unknown key; did you mean gaps\?"):
+        load_config(home / "exp.yaml", settings=["data.quality.gpas=warn"])
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_nothing_is_filled_across_a_hole_forwards_or_backwards(seed: int) -> None:
+    """Where a ticker has no bar it has no price, on no other day and of no other ticker."""
+    rng = np.random.default_rng(seed)
+    dates = pd.bdate_range("2010-01-04", periods=40)
+    frames = {}
+    for at in range(4):
+        there = rng.random(40) > 0.3
+        there[:2] |= at == 0
+        there[[10 * at, 10 * at + 1]] = True
+        frames[f"T{at}"] = random_bars(rng, dates)[there]
+    prices = aligned(frames, source="", sha256="", notes=[])
+    truth = pd.concat({name: frame["close"] for name, frame in frames.items()}, axis=1, sort=True)
+    assert list(prices.sessions) == list(truth.index)
+    np.testing.assert_array_equal(prices.on_sessions(prices.close), truth.to_numpy())
+    np.testing.assert_array_equal(prices.bars, [len(frame) for frame in frames.values()])
+
+
+def survivors(home: Path, *tickers: str, **keys: object) -> list[Note]:
+    notes = load_prices(DataSpec(source=File(path=home / "prices.csv"), tickers=tickers, **keys)).notes
+    return [note for note in notes if "survivorship" in note.text]
+
+
+def test_a_list_of_survivors_is_told_so_and_only_where_that_is_known(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    dates = pd.bdate_range("2000-01-03", periods=1300)
+    tables = [random_bars(rng, dates).assign(ticker=name) for name in "ABC"]
+    gone = random_bars(rng, dates)[:900].assign(ticker="GONE")
+    pd.concat([*tables, gone]).to_csv(tmp_path / "prices.csv", index_label="date")
+    (note,) = survivors(tmp_path, "A", "B", "C")
+    assert note.text == (
+        "all 3 tickers still trade on the last session, 5 years after the first: a list drawn up with hindsight lacks "
+        "those that were delisted, which flatters holding it (survivorship bias)"
+    )
+    assert note.date == "2004-12-24"
+    assert not survivors(tmp_path, "A", "B", "C", "GONE")
+    assert not survivors(tmp_path, "A", "B")
+    assert not survivors(tmp_path, "A", "B", "C", start="2003-06-01")
