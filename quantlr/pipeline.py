@@ -6,7 +6,7 @@ import io
 import json
 import math
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +29,7 @@ from quantlr.backtest.metrics import (
 from quantlr.backtest.policies import decide_positions, known_at_close
 from quantlr.config import Config, RunConfig, load_config
 from quantlr.data.dataset import build_dataset, feature_columns
+from quantlr.data.features import Feature
 from quantlr.data.labels import Label
 from quantlr.data.universe import load_prices
 from quantlr.errors import NotEnoughHistory, QuantlrError
@@ -253,6 +254,7 @@ def run(
     config: str | Path | Mapping[str, Any],
     *,
     overrides: Mapping[str, Any] | None = None,
+    features: Sequence[Feature] = (),
     output: str | Path | None = None,
     workers: int = 1,
     progress: Progress = no_progress,
@@ -263,6 +265,8 @@ def run(
     ----------
     config : path of a YAML file, or the mapping that it would hold.
     overrides : values by dotted key, set on top: ``{"policy.long_above": 0.52}``.
+    features : features of your own, added to the config's. The report's ``config.yaml`` lists them with their parameters;
+        to run that, give the same objects again, or install their class (entry points ``quantlr.features``).
     output : folder to write the report into, as ``output/NAME``; None writes nothing.
     workers : processes that share many tickers out; results do not depend on it. With more than one, a script must
         call this under ``if __name__ == "__main__":``, since each process reads the script anew.
@@ -279,7 +283,7 @@ def run(
     >>> done = quantlr.run("configs/sp500_daily.yaml")  # doctest: +SKIP
     >>> done.metrics["forecast"]["accuracy"]  # doctest: +SKIP
     """
-    done = run_config(load_config(config, overrides=overrides), workers=workers, progress=progress)
+    done = run_config(load_config(config, overrides=overrides, features=features), workers=workers, progress=progress)
     if output is not None:
         done.save(output)
     return done

@@ -16,17 +16,33 @@ def feature_columns(prices: Prices, features: Sequence[Feature]) -> Columns:
 
     Raises
     ------
-    DataError : two features make a column of the same name.
+    DataError : two features make a column of the same name, or one of another shape than prices have.
     """
     columns: Columns = {}
     for at, feature in enumerate(features):
-        for name, values in feature.compute(prices).items():
+        for name, values in _computed(feature, prices, key=f"features.{at}").items():
             if name in columns:
                 raise DataError(
                     f"a second column {name!r}; give it other parameters or remove it", key=f"features.{at}"
                 )
+            if np.shape(values) != prices.close.shape:
+                raise DataError(
+                    f"the column {name!r} has the shape {np.shape(values)}, and needs one value per bar and ticker, "
+                    f"{prices.close.shape}",
+                    key=f"features.{at}",
+                )
             columns[name] = values
     return columns
+
+
+def _computed(feature: Feature, prices: Prices, *, key: str) -> Columns:
+    """Return a feature's columns; an error of its own is given the place of the feature."""
+    try:
+        return feature.compute(prices)
+    except DataError as error:
+        if error.key is not None:
+            raise
+        raise DataError(f"{feature.kind}: {error.message}", key=key) from error
 
 
 def build_dataset(prices: Prices, columns: Columns, labels: Labels, *, horizon: int) -> Dataset:

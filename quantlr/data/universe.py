@@ -52,10 +52,19 @@ class DataSpec(Spec):
 
     source: AnySource = Field(description="Where prices come from.")
     tickers: tuple[Ticker, ...] = Field(min_length=1, description="Symbols, as the source writes them.")
+    context: tuple[Ticker, ...] = Field((), description="Symbols that features may look at and that are not traded.")
     start: Date | None = Field(None, description="First date used, included; null is the first there is.")
     end: Date | None = Field(None, description="Last date used, included; null is the last there is.")
 
-    @field_validator("tickers")
+    @field_validator("context")
+    @classmethod
+    def _not_traded(cls, context: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        traded = sorted({*context} & {*info.data.get("tickers", ())})
+        if traded:
+            raise ValueError(f"traded already, and features may look at what is traded: {', '.join(traded)}")
+        return context
+
+    @field_validator("tickers", "context")
     @classmethod
     def _each_once(cls, tickers: tuple[str, ...]) -> tuple[str, ...]:
         twice = sorted(ticker for ticker, count in Counter(tickers).items() if count > 1)
@@ -79,7 +88,7 @@ def load_prices(spec: DataSpec, *, progress: Progress = no_progress) -> Prices:
     ------
     DataError : a ticker that is not there, or prices that can't be used.
     """
-    fetched = spec.source.fetch(spec.tickers, progress=progress)
+    fetched = spec.source.fetch((*spec.tickers, *spec.context), progress=progress)
     notes = list(fetched.notes)
     bars: dict[str, Bars] = {}
     for ticker, read in fetched.bars.items():
@@ -87,7 +96,12 @@ def load_prices(spec: DataSpec, *, progress: Progress = no_progress) -> Prices:
         require_history(used, ticker=ticker, start=spec.start, end=spec.end)
         bars[ticker], said = checked(used, ticker=ticker)
         notes.extend(said)
-    return aligned(bars, source=fetched.source, sha256=fetched.sha256, notes=notes)
+    beside = {ticker: bars.pop(ticker) for ticker in spec.context}
+    prices = aligned(bars, source=fetched.source, sha256=fetched.sha256, notes=notes)
+    if not beside:
+        return prices
+    context = replace(aligned(beside, source=fetched.source, sha256=fetched.sha256, notes=[]), notes=())
+    return replace(prices, context=context, notes=(*prices.notes, *large_moves(context), *holes(context)))
 
 
 def aligned(bars: dict[str, Bars], *, source: str, sha256: str, notes: list[Note]) -> Prices:
