@@ -265,8 +265,8 @@ def run(
     ----------
     config : path of a YAML file, or the mapping that it would hold.
     overrides : values by dotted key, set on top: ``{"policy.long_above": 0.52}``.
-    features : features of your own, added to the config's. The report's ``config.yaml`` lists them with their parameters;
-        to run that, give the same objects again, or install their class (entry points ``quantlr.features``).
+    features : features of your own, added to the config's. The report's ``config.yaml`` lists them with their
+        parameters; to run that, give the same objects again, or install their class (see `data.features.Feature`).
     output : folder to write the report into, as ``output/NAME``; None writes nothing.
     workers : processes that share many tickers out; results do not depend on it. With more than one, a script must
         call this under ``if __name__ == "__main__":``, since each process reads the script anew.

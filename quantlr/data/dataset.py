@@ -65,18 +65,15 @@ def build_dataset(prices: Prices, columns: Columns, labels: Labels, *, horizon: 
     parts: list[tuple[int, int, int]] = []
     notes: list[Note] = []
     for ticker, bars in enumerate(prices.bars):
-        warm_up = _warm_up(columns, ticker, int(bars))
-        if warm_up:
-            notes.append(
-                Note(
-                    "features",
-                    "warm-up rows were dropped",
-                    ticker=prices.tickers[ticker],
-                    count=min(warm_up, bars),
-                )
-            )
+        warm_up, slowest = _warm_up(columns, ticker, int(bars))
+        if warm_up == bars:
+            text = f"no row has all features: {slowest} has no value on any bar"
+            notes.append(Note("features", text, ticker=prices.tickers[ticker], count=warm_up))
+        elif warm_up:
+            text = "warm-up rows were dropped"
+            notes.append(Note("features", text, ticker=prices.tickers[ticker], count=warm_up))
         _require_numbers(prices, columns, ticker, warm_up, int(bars))
-        parts.append((ticker, min(warm_up, int(bars)), int(bars)))
+        parts.append((ticker, warm_up, int(bars)))
     counts = [last - first for _, first, last in parts]
     features = np.empty((sum(counts), len(names)))
     for at, values in enumerate(columns.values()):
@@ -108,13 +105,15 @@ def _known_at(prices: Prices, ticker: int, first: int, last: int, *, horizon: in
     return known
 
 
-def _warm_up(columns: Columns, ticker: int, bars: int) -> int:
-    """Return how many of a ticker's first bars lack a feature."""
-    first = 0
-    for values in columns.values():
+def _warm_up(columns: Columns, ticker: int, bars: int) -> tuple[int, str]:
+    """Return how many of a ticker's first bars lack a feature, and the column that begins last."""
+    first, slowest = 0, ""
+    for name, values in columns.items():
         there = ~np.isnan(values[:bars, ticker])
-        first = max(first, int(there.argmax()) if there.any() else bars)
-    return first
+        begins = int(there.argmax()) if there.any() else bars
+        if begins > first:
+            first, slowest = begins, name
+    return first, slowest
 
 
 def _require_numbers(prices: Prices, columns: Columns, ticker: int, first: int, bars: int) -> None:

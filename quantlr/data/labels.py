@@ -38,7 +38,7 @@ def span_returns(close: Array, *, horizon: int) -> Array:
 
 
 def above(returns: Array, *, ties: Ties) -> Array:
-    """Return 1 where a return is above 0, 0 where it is below, what `ties` says where it is 0, and NaN where unknown."""
+    """Return 1 where a return is above 0, 0 where it is below, what `ties` says where it is 0, NaN where unknown."""
     up = np.where(np.isnan(returns), np.nan, (returns > 0).astype(np.float64))
     up[returns == 0] = {"down": 0.0, "up": 1.0, "drop": np.nan}[ties]
     return up
@@ -89,8 +89,8 @@ class Outperformance(Label):
     """Whether a ticker returns more than a benchmark over the next `horizon` of its own sessions.
 
     Both returns run between the same two dates, closes adjusted as each one's source does: a benchmark that is a price
-    index earns no dividends. Where the benchmark has no bar on either date the label is dropped, and a benchmark that is
-    traded itself is never above itself: its own label is dropped everywhere.
+    index earns no dividends. Where the benchmark has no bar on one of them the label is dropped, and a benchmark that
+    is traded itself is never above itself: its own label is dropped everywhere.
     """
 
     kind: Literal["outperformance"] = "outperformance"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import entry_points
-from typing import Annotated, Any, ClassVar, Union
+from typing import Annotated, Any, ClassVar, TypeVar, Union
 
 from pydantic import (
     BaseModel,
@@ -47,6 +47,9 @@ class Part(Spec):
         return (cls.model_validate({}),)
 
 
+P = TypeVar("P", bound=Part)
+
+
 def one_of(parts: tuple[type[Part], ...], *, default: str | None = None, base: type[Part] | None = None) -> Any:
     """Return the type of a config value that is one of a catalogue's parts, told apart by `kind`.
 
@@ -64,10 +67,11 @@ def one_of(parts: tuple[type[Part], ...], *, default: str | None = None, base: t
         return value.get("kind", default) if isinstance(value, dict) else getattr(value, "kind", None)
 
     tagged = tuple(Annotated[part, Tag(kind_named(part))] for part in parts)
-    closed = Annotated[Union[tagged], Discriminator(kind_of)]  # noqa: UP007 - the members are known at run time only
+    closed: Any = Annotated[Union[tagged], Discriminator(kind_of)]  # noqa: UP007 - known at run time only
     if base is None:
         return closed
-    return Annotated[closed, SerializeAsAny(), WrapValidator(_Opened(parts, base))]
+    written_as_it_is: Any = SerializeAsAny
+    return Annotated[closed, written_as_it_is(), WrapValidator(_Opened(parts, base))]
 
 
 def kind_named(part: type[Part]) -> str:
@@ -81,7 +85,7 @@ def installed(base: type[Part]) -> tuple[str, ...]:
     return tuple(sorted({point.name for point in entry_points(group=base.group)}))
 
 
-def load_installed(kind: str, base: type[Part]) -> type[Part] | None:
+def load_installed(kind: str, base: type[P]) -> type[P] | None:
     """Return the class that an installed package names for a kind, None where none does.
 
     Raises

@@ -122,5 +122,5 @@ def test_help_names_every_verb_and_each_verb_its_options(call: Call) -> None:
     for verb, words in VERBS.items():
         assert verb in result.stdout
         assert words in result.stdout
-        assert "Usage: quantlr run" in call(verb, "--help").stdout
+        assert f"Usage: quantlr {verb}" in call(verb, "--help").stdout
     assert call("--version").stdout.startswith("quantlr ")

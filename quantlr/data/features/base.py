@@ -23,7 +23,9 @@ class Feature(Part):
     """Columns that are known at the close of each bar.
 
     Whoever writes one of their own derives from this class, gives `kind` a default that is its name, and runs
-    `quantlr.testing.check_feature` on it.
+    `quantlr.testing.check_feature` on it. Its fields are its parameters, which the resolved config writes out: numbers,
+    text, lists and mappings. An object is given to `quantlr.run(config, features=[...])`; a class that an installed
+    package names under the entry points `quantlr.features`, by its kind, may stand in any config.
     """
 
     group: ClassVar[str] = "quantlr.features"

@@ -52,7 +52,7 @@ class DayOfWeek(Feature):
 
     def compute(self, prices: Prices) -> Columns:
         """One column per day: 1 on that day, 0 on others."""
-        found = _on_bars(prices, prices.sessions.weekday.to_numpy())
+        found = _on_bars(prices, prices.sessions.day_of_week.to_numpy())
         return {f"day_of_week_{name}": _is(found, DAYS.index(name)) for name in self.days}
 
     def warm_up(self) -> int:
@@ -74,7 +74,7 @@ class Month(Feature):
         return (cls(), cls(encoding="levels"))
 
     def compute(self, prices: Prices) -> Columns:
-        """Two columns from -1 to 1, the cosine highest in January, the sine in April; or 1 in a month and 0 in others."""
+        """From -1 to 1, the cosine highest in January and the sine in April; or 1 in a month and 0 in others."""
         found = _on_bars(prices, prices.sessions.month.to_numpy())
         if self.encoding == "levels":
             return {f"month_{name}": _is(found, at) for at, name in enumerate(MONTHS[1:], start=2)}

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import ConfigDict, Field, model_validator
 
 from quantlr.data.features.base import Feature
-from quantlr.types import Array, Columns, Prices
+from quantlr.types import Array, BoolArray, Columns, Prices
 
 INPUTS = ("open", "high", "low", "close", "volume")
 POSITIONS = ("MAXINDEX", "MININDEX", "MINMAXINDEX")
@@ -70,7 +70,7 @@ class TALib(Feature):
         return dict(self.model_extra or {})
 
     def compute(self, prices: Prices) -> Columns:
-        """One column per output, as TA-Lib documents it; in fractions of the close where it is in units of the price."""
+        """One column per output, as TA-Lib documents it; as a fraction of the close where it is in units of price."""
         function = _function(self.function, self.parameters)
         relative = _in_price_units(self.function, tuple(self.parameters.items()))
         names = self._names(function.output_names)
@@ -91,9 +91,7 @@ class TALib(Feature):
     def _names(self, outputs: list[str]) -> list[str]:
         parameters = "".join(f"_{value:g}" for value in self.parameters.values())
         several = len(outputs) > 1
-        return [
-            f"talib_{self.function.lower()}{f'_{output}' if several else ''}{parameters}" for output in outputs
-        ]
+        return [f"talib_{self.function.lower()}{f'_{output}' if several else ''}{parameters}" for output in outputs]
 
 
 def _function(name: str, parameters: Mapping[str, float]) -> Any:
@@ -162,9 +160,7 @@ def _in_price_units(name: str, parameters: Parameters) -> tuple[bool, ...]:
 
 def _inputs_of(function: Any) -> list[str]:
     """Return the names of all inputs of a function, which TA-Lib lists one by one or in groups."""
-    return [
-        name for value in function.input_names.values() for name in ([value] if isinstance(value, str) else value)
-    ]
+    return [name for value in function.input_names.values() for name in ([value] if isinstance(value, str) else value)]
 
 
 def _outputs(function: Any, inputs: Mapping[str, Array]) -> list[Array]:
@@ -173,7 +169,7 @@ def _outputs(function: Any, inputs: Mapping[str, Array]) -> list[Array]:
     TA-Lib itself returns 0 in the warm-up of whole numbers, and lets some recursions run past a NaN.
     """
     needed = np.stack([inputs[name] for name in _inputs_of(function)])
-    missing = np.isnan(needed).any(axis=0)
+    missing: BoolArray = np.asarray(np.isnan(needed).any(axis=0))
     bars = len(missing)
     first = int(np.argmin(missing)) if bars and not missing.all() else bars
     gone = np.flatnonzero(missing[first:])

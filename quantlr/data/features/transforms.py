@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from itertools import product
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field, ValidationInfo, field_validator
@@ -57,7 +57,7 @@ class ZScore(Transform):
         return (cls(of=Volatility(windows=(5,)), window=10),)
 
     def transformed(self, name: str, values: Array, prices: Prices) -> Columns:
-        """In standard deviations (ddof 1) from the window's mean; above 0 where high; 0 where all of it is one value."""
+        """In standard deviations (ddof 1) from the window's mean; above 0 where high, 0 where it is all one value."""
         return {f"zscore_{self.window}({name})": rolling_zscore(values, window=self.window)}
 
     def warm_up(self) -> int:

@@ -76,7 +76,9 @@ class MovingAverageConvergence(Feature):
 
     kind: Literal["macd"] = "macd"
     fast: Window = Field(12, description="Length of the fast average, in sessions.")
-    slow: Window = Field(26, validate_default=True, description="Length of the slow average, in sessions; more than fast.")
+    slow: Window = Field(
+        26, validate_default=True, description="Length of the slow average, in sessions; more than fast."
+    )
     signal: Window = Field(9, description="Length of the average of the line, in sessions.")
     lines: tuple[Literal["line", "signal", "histogram"], ...] = Field(
         ("line", "histogram"), min_length=1, max_length=2, description="Which columns to make; at most two."
