@@ -93,8 +93,8 @@ def _real(loc: tuple[int | str, ...], tree: Any, kind: str) -> Path_:
         elif isinstance(tree, (list, tuple)) and isinstance(part, int) and part < len(tree):
             path.append(part)
             tree = tree[part]
-        elif kind == "missing" and at == len(loc) - 1:
-            path.append(part)
+        elif at == len(loc) - 1 and (kind == "missing" or (kind == "value_error" and str(part).isidentifier())):
+            path.append(part)  # what is not written: a key that is needed, or a default that does not fit the others
     return tuple(path)
 
 
@@ -139,7 +139,7 @@ def _needed(kind: str, context: dict[str, Any], detail: Any) -> str:
         return f"needs {words} {context[name]:g}, found {found}"
     if kind in ("string_too_long", "too_long") and isinstance(detail["input"], str):
         return f"needs at most {context['max_length']} characters, found {len(detail['input'])}"
-    if kind in ("too_short", "too_long"):
+    if kind in ("too_short", "too_long") and not isinstance(detail["input"], str):
         return _counted(context, kind)
     needed = _TEXTS.get(kind) or str(detail["msg"]).replace("Input should", "should", 1)
     return f"{needed}, found {found}"

@@ -15,7 +15,6 @@ from quantlr.data.universe import DataSpec, load_prices
 from quantlr.errors import DataError
 from quantlr.types import Part, Prices, installed, kind_named, load_installed
 
-
 BASE: Any = Feature
 """What installed features derive from; abstract itself."""
 
