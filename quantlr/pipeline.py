@@ -6,7 +6,7 @@ import io
 import json
 import math
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +29,7 @@ from quantlr.backtest.metrics import (
 from quantlr.backtest.policies import decide_positions, known_at_close
 from quantlr.config import Config, RunConfig, load_config
 from quantlr.data.dataset import build_dataset, feature_columns
+from quantlr.data.features import Feature
 from quantlr.data.labels import Label
 from quantlr.data.universe import load_prices
 from quantlr.errors import NotEnoughHistory, QuantlrError
@@ -253,6 +254,7 @@ def run(
     config: str | Path | Mapping[str, Any],
     *,
     overrides: Mapping[str, Any] | None = None,
+    features: Sequence[Feature] = (),
     output: str | Path | None = None,
     offline: bool = False,
     workers: int = 1,
@@ -264,6 +266,8 @@ def run(
     ----------
     config : path of a YAML file, or the mapping that it would hold.
     overrides : values by dotted key, set on top: ``{"policy.long_above": 0.52}``.
+    features : features of your own, added to the config's. The report's ``config.yaml`` lists them with their
+        parameters; to run that, give the same objects again, or install their class (see `data.features.Feature`).
     output : folder to write the report into, as ``output/NAME``; None writes nothing.
     offline : whether to do without the network, on prices that are stored already.
     workers : processes that share many tickers out; results do not depend on it. With more than one, a script must
@@ -281,7 +285,8 @@ def run(
     >>> done = quantlr.run("configs/sp500_daily.yaml")  # doctest: +SKIP
     >>> done.metrics["forecast"]["accuracy"]  # doctest: +SKIP
     """
-    done = run_config(load_config(config, overrides=overrides), offline=offline, workers=workers, progress=progress)
+    loaded = load_config(config, overrides=overrides, features=features)
+    done = run_config(loaded, offline=offline, workers=workers, progress=progress)
     if output is not None:
         done.save(output)
     return done

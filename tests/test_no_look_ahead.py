@@ -16,19 +16,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from quantlr.backtest.policies import POLICIES, Policy
 from quantlr.config import RunConfig, load_config
-from quantlr.data.features import FEATURES
+from quantlr.data.features import FEATURES, LaggedReturns, Momentum, Volatility, Volume
 from quantlr.data.labels import LABELS, Label
 from quantlr.model import calibration
 from quantlr.model.folds import make_folds, pooled_folds
 from quantlr.model.journey import Steps
 from quantlr.model.scaling import fold_scaling
 from quantlr.pipeline import Course, Stages, calculate
-from quantlr.types import NEVER, Array, BoolArray, Columns, Dataset, Folds, Labels, Prices
+from quantlr.types import NEVER, Array, BoolArray, Columns, Dataset, Folds, Labels, Part, Prices
 
 from markets import FUTURES, random_walk, with_future
 
 TICKERS = ["T0", "T1", "T2"]
-ALL_FEATURES = [feature.model_validate({"kind": feature.model_fields["kind"].default}) for feature in FEATURES]
+EVERY_FEATURE = [feature.examples()[0] for feature in FEATURES]
+FEW_FEATURES = [LaggedReturns(), Momentum(), Volatility(), Volume()]
 LABEL_EXAMPLES = [example for label in LABELS for example in label.examples() if isinstance(example, Label)]
 POLICY_EXAMPLES = [example for policy in POLICIES for example in policy.examples() if isinstance(example, Policy)]
 
@@ -48,11 +49,13 @@ def _a_few_forecasts_are_enough_to_calibrate(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(calibration, "ENOUGH", 30)
 
 
-def config(label: Label, policy: Policy, model: dict[str, Any], **walk: Any) -> RunConfig:
+def config(
+    label: Label, policy: Policy, model: dict[str, Any], features: Sequence[Part] = FEW_FEATURES, **walk: Any
+) -> RunConfig:
     return load_config(
         {
             "data": {"source": {"kind": "sample"}, "tickers": TICKERS},
-            "features": [feature.model_dump() for feature in ALL_FEATURES],
+            "features": [feature.model_dump() for feature in features],
             "label": label.model_dump(),
             "policy": policy.model_dump(),
             "model": {"l2": 0.01, "tol": 1e-12, **model},
@@ -124,13 +127,14 @@ def moved(run: RunConfig, prices: Prices, *, cut: int, future: str, stages: Stag
     return None
 
 
-@pytest.mark.parametrize("label", LABEL_EXAMPLES, ids=lambda label: f"{label.kind}-{label.horizon}-{label.ties}")
+@pytest.mark.parametrize("label", LABEL_EXAMPLES, ids=lambda label: f"{label.kind}-{label.horizon}")
 @pytest.mark.parametrize("window", ["expanding", "rolling"])
 @settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 100_000), cut=st.integers(100, 155), future=st.sampled_from(FUTURES), policy=st.sampled_from(
         POLICY_EXAMPLES
     ), every=st.sampled_from([1, 7, 21]), embargo=st.sampled_from([0, 3]), model=st.sampled_from(MODELS),
+    features=st.lists(st.sampled_from(EVERY_FEATURE), min_size=1, max_size=4, unique_by=lambda feature: feature.kind),
 )  # fmt: skip
 def test_nothing_moves(
     label: Label,
@@ -142,9 +146,10 @@ def test_nothing_moves(
     every: int,
     embargo: int,
     model: dict[str, Any],
+    features: list[Part],
 ) -> None:
-    prices = random_walk(seed, sessions=160, tickers=3, holes=True)
-    run = config(label, policy, model, window=window, refit_every=every, embargo=embargo)
+    prices = random_walk(seed, sessions=160, tickers=3, holes=True, context=("^GSPC",))
+    run = config(label, policy, model, features, window=window, refit_every=every, embargo=embargo)
     assert moved(run, prices, cut=cut, future=future) is None
 
 

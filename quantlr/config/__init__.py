@@ -18,20 +18,18 @@ from quantlr.backtest.policies import POLICIES, Policy, Threshold
 from quantlr.config.problems import in_order, problems_of
 from quantlr.config.resolve import override, parse_key, parse_setting, read_config
 from quantlr.config.written import Path_, Place, Problem, Written, to_yaml
-from quantlr.data.features import FEATURES, Feature
+from quantlr.data.features import AnyFeature, Feature
 from quantlr.data.labels import LABELS, Direction, Label
 from quantlr.data.universe import DataSpec
 from quantlr.errors import ConfigError, QuantlrError
 from quantlr.model.folds import WalkForwardSpec
 from quantlr.model.specs import LogisticRegression
-from quantlr.types import Part, Spec, Whole, one_of
+from quantlr.types import Part, Spec, Whole, kind_named, one_of
 
 if TYPE_CHECKING:
-    AnyFeature = Feature
     AnyLabel = Label
     AnyPolicy = Policy
 else:
-    AnyFeature = one_of(FEATURES)
     AnyLabel = one_of(LABELS, default="direction")
     AnyPolicy = one_of(POLICIES, default="threshold")
 
@@ -85,6 +83,7 @@ def load_config(
     overrides: Mapping[str, Any] | None = None,
     settings: Sequence[str] = (),
     name: str | None = None,
+    features: Sequence[Feature] = (),
 ) -> Config:
     """Return the config in a YAML file or a mapping.
 
@@ -94,6 +93,8 @@ def load_config(
     overrides : values by dotted key, set on top.
     settings : the same as text, ``key=value``, the value in YAML.
     name : name of the report, instead of the config's.
+    features : objects that are added to the config's features, but for those it lists already; their kinds are known
+        to the config.
 
     Raises
     ------
@@ -119,12 +120,42 @@ def load_config(
     written.value.setdefault("name", stem)
     written.places.setdefault(("name",), Place("config" if isinstance(source, Mapping) else f"{source} (its own name)"))
     try:
-        config = Config(RunConfig.model_validate(written.value), written.places)
+        brought = _bring(written, features)
+        config = Config(RunConfig.model_validate(written.value, context={Feature.group: brought}), written.places)
     except ValidationError as error:
         problems += problems_of(error, written, RunConfig)
     if problems:
         raise ConfigError("\n".join(map(str, in_order(problems))))
     return config
+
+
+def _bring(written: Written, features: Sequence[Feature]) -> dict[str, type[Feature]]:
+    """Add features to those that a config lists, in place, and return their classes by kind.
+
+    A feature that is listed already, as it is in the resolved config of a run that was given the same object, is not
+    added again.
+    """
+    for feature in features:
+        if not isinstance(feature, Feature):
+            raise ConfigError(f"features are objects of a class derived from Feature, found {feature!r}")
+    brought = {kind_named(type(feature)): type(feature) for feature in features}
+    listed = written.value.get("features", []) if isinstance(written.value, dict) else None
+    if not isinstance(listed, list):
+        return brought
+    there = [_as_brought(entry, brought) for entry in listed]
+    added = [feature for feature in features if feature not in there]
+    if added:
+        written.value["features"] = [*listed, *added]
+    return brought
+
+
+def _as_brought(entry: Any, brought: Mapping[str, type[Feature]]) -> Feature | None:
+    """Return the feature that a mapping of one of these kinds describes, None where it describes none."""
+    part = brought.get(str(entry.get("kind"))) if isinstance(entry, dict) else None
+    try:
+        return part.model_validate(entry) if part else None
+    except ValidationError:
+        return None  # told with its place when the whole config is read
 
 
 def _copied(value: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from quantlr.config.written import Path_, Place, Problem, Written, dotted
+from quantlr.types import Part, load_installed
 
 _TEXTS = {
     "int_type": "needs a whole number",
@@ -48,8 +49,9 @@ def problems_of(error: ValidationError, written: Written, model: type[BaseModel]
     """Return what is wrong with `written`, one problem per key."""
     found: dict[Path_, list[str]] = {}
     places: dict[Path_, Place] = {}
-    for detail in error.errors(include_url=False):
-        if detail["type"] == "too_short" and detail["input"]:
+    details = error.errors(include_url=False)
+    for detail in details:
+        if detail["type"] == "too_short" and any(_inside(other["loc"], detail["loc"]) for other in details):
             continue  # pydantic counts only the entries that are right, and has named the others
         path = _real(detail["loc"], written.value, detail["type"])
         if detail["type"].startswith("union_tag") and isinstance(detail["input"], dict):
@@ -60,6 +62,10 @@ def problems_of(error: ValidationError, written: Written, model: type[BaseModel]
             texts.append(text)
         places[path] = _place(path, written, unknown_key=detail["type"] == "extra_forbidden")
     return [Problem(places[path], dotted(path), _joined(texts)) for path, texts in found.items()]
+
+
+def _inside(loc: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
+    return len(loc) > len(outer) and loc[: len(outer)] == outer
 
 
 def in_order(problems: list[Problem]) -> list[Problem]:
@@ -87,8 +93,8 @@ def _real(loc: tuple[int | str, ...], tree: Any, kind: str) -> Path_:
         elif isinstance(tree, (list, tuple)) and isinstance(part, int) and part < len(tree):
             path.append(part)
             tree = tree[part]
-        elif kind == "missing" and at == len(loc) - 1:
-            path.append(part)
+        elif at == len(loc) - 1 and (kind == "missing" or (kind == "value_error" and str(part).isidentifier())):
+            path.append(part)  # what is not written: a key that is needed, or a default that does not fit the others
     return tuple(path)
 
 
@@ -103,8 +109,10 @@ def _place(path: Path_, written: Written, *, unknown_key: bool) -> Place:
 def _text(detail: Any, path: Path_, written: Written, model: type[BaseModel]) -> str:
     """Return what one of pydantic's findings says in words of this program."""
     if detail["type"] == "extra_forbidden":
-        known = list(_section(model, path[:-1], written.value).model_fields)
-        return f"unknown key{_near(str(path[-1]), known) or '; known here: ' + ', '.join(known)}"
+        section = _section(model, path[:-1], written.value)
+        known = list(section.model_fields) if section else []
+        listed = f"; known here: {', '.join(known)}" if known else ""
+        return f"unknown key{_near(str(path[-1]), known) or listed}"
     if detail["type"] == "union_tag_not_found":
         kinds = ", ".join(_kinds(model, path[:-1] if path[-1] == "kind" else path, written.value))
         if isinstance(detail["input"], dict):
@@ -131,10 +139,17 @@ def _needed(kind: str, context: dict[str, Any], detail: Any) -> str:
         return f"needs {words} {context[name]:g}, found {found}"
     if kind in ("string_too_long", "too_long") and isinstance(detail["input"], str):
         return f"needs at most {context['max_length']} characters, found {len(detail['input'])}"
-    if kind == "too_short" and not isinstance(detail["input"], str):
-        return "needs at least one entry, found none"
+    if kind in ("too_short", "too_long") and not isinstance(detail["input"], str):
+        return _counted(context, kind)
     needed = _TEXTS.get(kind) or str(detail["msg"]).replace("Input should", "should", 1)
     return f"{needed}, found {found}"
+
+
+def _counted(context: dict[str, Any], kind: str) -> str:
+    """Return how many entries a list needs, and how many it has."""
+    words, limit = ("at least", "min_length") if kind == "too_short" else ("at most", "max_length")
+    entries = "one entry" if context[limit] == 1 else f"{context[limit]} entries"
+    return f"needs {words} {entries}, found {context['actual_length'] or 'none'}"
 
 
 def _shown(value: Any) -> str:
@@ -166,24 +181,41 @@ def _members(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _members(argument)
 
 
-def _section(model: type[BaseModel], path: Path_, tree: Any) -> type[BaseModel]:
+def _options(section: type[BaseModel] | None, key: str) -> list[type[BaseModel]]:
+    """Return the sections that may stand under a key of a section."""
+    field = section.model_fields.get(key) if section else None
+    if field is None:
+        return []
+    return [member for place in (field.annotation, *field.metadata) for member in _members(place)]
+
+
+def _chosen(options: list[type[BaseModel]], value: Any) -> type[BaseModel] | None:
+    """Return which of the sections a value is, by its kind; None where no one knows the kind."""
+    kind = value.get("kind") if isinstance(value, dict) else None
+    if not options or kind is None:
+        return options[0] if options else None
+    for option in options:
+        if "kind" in option.model_fields and option.model_fields["kind"].default == kind:
+            return option
+    base = next((ancestor for ancestor in options[0].__mro__ if "group" in vars(ancestor)), Part)
+    return load_installed(str(kind), base) if issubclass(base, Part) and base.group else options[0]
+
+
+def _section(model: type[BaseModel], path: Path_, tree: Any) -> type[BaseModel] | None:
     """Return the section that stands at a path, chosen by its kind where there are several."""
+    section: type[BaseModel] | None = model
+    options: list[type[BaseModel]] = []
     for part in path:
         tree = tree[part]
-        if isinstance(part, int):
-            continue
-        members = list(_members(model.model_fields[part].annotation))
-        members += [member for extra in model.model_fields[part].metadata for member in _members(extra)]
-        model = members[0] if members else model
-        options = members
-    if not path:
-        return model
-    kind = tree.get("kind") if isinstance(tree, dict) else None
-    return next((option for option in options if option.model_fields["kind"].default == kind), model) if kind else model
+        if isinstance(part, str):
+            options = _options(section, part)
+        section = _chosen(options, tree)
+    return section
 
 
 def _kinds(model: type[BaseModel], path: Path_, tree: Any) -> list[str]:
     """Return the kinds that may stand at a path: a key, or an entry of the list under it."""
-    parent = _section(model, tuple(part for part in path if not isinstance(part, int))[:-1], tree)
-    name = next(str(part) for part in reversed(path) if not isinstance(part, int))
-    return [str(member.model_fields["kind"].default) for member in _members(parent.model_fields[name].annotation)]
+    while isinstance(path[-1], int):
+        path = path[:-1]
+    options = _options(_section(model, path[:-1], tree), str(path[-1]))
+    return [str(option.model_fields["kind"].default) for option in options]

@@ -16,17 +16,33 @@ def feature_columns(prices: Prices, features: Sequence[Feature]) -> Columns:
 
     Raises
     ------
-    DataError : two features make a column of the same name.
+    DataError : two features make a column of the same name, or one of another shape than prices have.
     """
     columns: Columns = {}
     for at, feature in enumerate(features):
-        for name, values in feature.compute(prices).items():
+        for name, values in _computed(feature, prices, key=f"features.{at}").items():
             if name in columns:
                 raise DataError(
                     f"a second column {name!r}; give it other parameters or remove it", key=f"features.{at}"
                 )
+            if np.shape(values) != prices.close.shape:
+                raise DataError(
+                    f"the column {name!r} has the shape {np.shape(values)}, and needs one value per bar and ticker, "
+                    f"{prices.close.shape}",
+                    key=f"features.{at}",
+                )
             columns[name] = values
     return columns
+
+
+def _computed(feature: Feature, prices: Prices, *, key: str) -> Columns:
+    """Return a feature's columns; an error of its own is given the place of the feature."""
+    try:
+        return feature.compute(prices)
+    except DataError as error:
+        if error.key is not None:
+            raise
+        raise DataError(f"{feature.kind}: {error.message}", key=key) from error
 
 
 def build_dataset(prices: Prices, columns: Columns, labels: Labels, *, horizon: int) -> Dataset:
@@ -49,18 +65,15 @@ def build_dataset(prices: Prices, columns: Columns, labels: Labels, *, horizon: 
     parts: list[tuple[int, int, int]] = []
     notes: list[Note] = []
     for ticker, bars in enumerate(prices.bars):
-        warm_up = _warm_up(columns, ticker, int(bars))
-        if warm_up:
-            notes.append(
-                Note(
-                    "features",
-                    "warm-up rows were dropped",
-                    ticker=prices.tickers[ticker],
-                    count=min(warm_up, bars),
-                )
-            )
+        warm_up, slowest = _warm_up(columns, ticker, int(bars))
+        if warm_up == bars:
+            text = f"no row has all features: {slowest} has no value on any bar"
+            notes.append(Note("features", text, ticker=prices.tickers[ticker], count=warm_up))
+        elif warm_up:
+            text = "warm-up rows were dropped"
+            notes.append(Note("features", text, ticker=prices.tickers[ticker], count=warm_up))
         _require_numbers(prices, columns, ticker, warm_up, int(bars))
-        parts.append((ticker, min(warm_up, int(bars)), int(bars)))
+        parts.append((ticker, warm_up, int(bars)))
     counts = [last - first for _, first, last in parts]
     features = np.empty((sum(counts), len(names)))
     for at, values in enumerate(columns.values()):
@@ -92,13 +105,15 @@ def _known_at(prices: Prices, ticker: int, first: int, last: int, *, horizon: in
     return known
 
 
-def _warm_up(columns: Columns, ticker: int, bars: int) -> int:
-    """Return how many of a ticker's first bars lack a feature."""
-    first = 0
-    for values in columns.values():
+def _warm_up(columns: Columns, ticker: int, bars: int) -> tuple[int, str]:
+    """Return how many of a ticker's first bars lack a feature, and the column that begins last."""
+    first, slowest = 0, ""
+    for name, values in columns.items():
         there = ~np.isnan(values[:bars, ticker])
-        first = max(first, int(there.argmax()) if there.any() else bars)
-    return first
+        begins = int(there.argmax()) if there.any() else bars
+        if begins > first:
+            first, slowest = begins, name
+    return first, slowest
 
 
 def _require_numbers(prices: Prices, columns: Columns, ticker: int, first: int, bars: int) -> None:

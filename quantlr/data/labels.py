@@ -8,8 +8,13 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from quantlr.types import Array, Labels, Part, Prices, Whole, known_row
+from quantlr.data.context import followed
+from quantlr.data.universe import Ticker
+from quantlr.errors import DataError
+from quantlr.types import Array, Labels, Number, Part, Prices, Whole, known_row
 
+Ties = Literal["down", "up", "drop"]
+TIES = "What a return of exactly zero counts as; drop: as neither."
 Horizon = Annotated[Whole, Field(ge=1, le=1_000)]
 
 
@@ -32,11 +37,18 @@ def span_returns(close: Array, *, horizon: int) -> Array:
     return ahead / close - 1.0
 
 
+def above(returns: Array, *, ties: Ties) -> Array:
+    """Return 1 where a return is above 0, 0 where it is below, what `ties` says where it is 0, NaN where unknown."""
+    up = np.where(np.isnan(returns), np.nan, (returns > 0).astype(np.float64))
+    up[returns == 0] = {"down": 0.0, "up": 1.0, "drop": np.nan}[ties]
+    return up
+
+
 class Direction(Label):
     """Whether the close is higher `horizon` sessions on."""
 
     kind: Literal["direction"] = "direction"
-    ties: Literal["down", "up", "drop"] = Field("down", description="What a return of exactly zero counts as.")
+    ties: Ties = Field("down", description=TIES)
 
     @classmethod
     def examples(cls) -> tuple[Direction, ...]:
@@ -46,9 +58,68 @@ class Direction(Label):
     def compute(self, prices: Prices) -> Labels:
         """Up is 1 where the span return is above 0; ties as `ties` says, `drop` making them NaN."""
         span = span_returns(prices.close, horizon=self.horizon)
-        up = np.where(np.isnan(span), np.nan, (span > 0).astype(np.float64))
-        up[span == 0] = {"down": 0.0, "up": 1.0, "drop": np.nan}[self.ties]
+        return Labels(up=above(span, ties=self.ties), span_return=span)
+
+
+class DeadBand(Label):
+    """Whether the close is clearly higher or clearly lower `horizon` sessions on; a move between belongs to neither.
+
+    A row whose move is small trains nothing and is not scored, and is forecast and traded all the same: nobody knows
+    beforehand that a move will be small.
+    """
+
+    kind: Literal["dead_band"] = "dead_band"
+    band: Annotated[Number, Field(gt=0, lt=1)] = Field(
+        0.002, description="Simple return, as a fraction, up to which a move in either direction is small."
+    )
+
+    @classmethod
+    def examples(cls) -> tuple[DeadBand, ...]:
+        """Return the default, and a wide band over a week."""
+        return (cls(), cls(horizon=5, band=0.01))
+
+    def compute(self, prices: Prices) -> Labels:
+        """Up is 1 where the span return is above the band, 0 where it is below minus the band, NaN between."""
+        span = span_returns(prices.close, horizon=self.horizon)
+        up = np.where(span > self.band, 1.0, np.where(span < -self.band, 0.0, np.nan))
         return Labels(up=up, span_return=span)
 
 
-LABELS: tuple[type[Label], ...] = (Direction,)
+class Outperformance(Label):
+    """Whether a ticker returns more than a benchmark over the next `horizon` of its own sessions.
+
+    Both returns run between the same two dates, closes adjusted as each one's source does: a benchmark that is a price
+    index earns no dividends. Where the benchmark has no bar on one of them the label is dropped, and a benchmark that
+    is traded itself is never above itself: its own label is dropped everywhere.
+    """
+
+    kind: Literal["outperformance"] = "outperformance"
+    benchmark: Ticker = Field(description="Ticker to beat: one of data.context, or one that is traded.")
+    ties: Ties = Field("down", description=TIES)
+
+    @classmethod
+    def examples(cls) -> tuple[Outperformance, ...]:
+        """Return an index over a day, and over several with ties dropped."""
+        return (cls(benchmark="^GSPC"), cls(benchmark="^GSPC", horizon=3, ties="drop"))
+
+    def compute(self, prices: Prices) -> Labels:
+        """Up is 1 where the span return is above the benchmark's; the span return is the ticker's own."""
+        held, column = followed(prices, self.benchmark)
+        if held is prices and len(prices.tickers) == 1:
+            raise DataError(
+                f"{self.benchmark} is the only ticker and never above itself; put it into data.context, and what is "
+                "to beat it into data.tickers",
+                key="label.benchmark",
+            )
+        dates = held.sessions[held.session[: held.bars[column], column]]
+        found = dates.get_indexer(prices.sessions)
+        closes = np.where(found >= 0, held.close[np.maximum(found, 0), column], np.nan)
+        beside = np.where(prices.session >= 0, closes[np.maximum(prices.session, 0)], np.nan)
+        span = span_returns(prices.close, horizon=self.horizon)
+        ahead = span - span_returns(beside, horizon=self.horizon)
+        if held is prices:
+            ahead[:, column] = np.nan
+        return Labels(up=above(ahead, ties=self.ties), span_return=span)
+
+
+LABELS: tuple[type[Label], ...] = (Direction, DeadBand, Outperformance)

@@ -6,6 +6,7 @@ import datetime as dt
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -77,6 +78,7 @@ class DataSpec(Spec):
         description="A file with one ticker a line, relative to the config that names it; instead of tickers.",
     )
     tickers: tuple[Ticker, ...] = Field((), validate_default=True, description="Symbols, as the source writes them.")
+    context: tuple[Ticker, ...] = Field((), description="Symbols that features may look at and that are not traded.")
     start: Date | None = Field(None, description="First date used, included; null is the first there is.")
     end: Date | None = Field(None, description="Last date used, included; null is the last there is.")
     calendar: str | None = Field(
@@ -106,11 +108,24 @@ class DataSpec(Spec):
             raise PydanticCustomError("missing", "missing")
         return ("unread",) if nothing else tickers
 
+    @field_validator("context")
+    @classmethod
+    def _not_traded(cls, context: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        traded = sorted({*context} & {*info.data.get("tickers", ())})
+        if traded:
+            raise ValueError(f"traded already, and features may look at what is traded: {', '.join(traded)}")
+        return context
+
     @field_validator("tickers")
     @classmethod
-    def _each_once(cls, tickers: tuple[str, ...]) -> tuple[str, ...]:
+    def _not_empty(cls, tickers: tuple[str, ...]) -> tuple[str, ...]:
         if not tickers:
             raise PydanticCustomError("too_short", "too short")
+        return tickers
+
+    @field_validator("tickers", "context")
+    @classmethod
+    def _each_once(cls, tickers: tuple[str, ...]) -> tuple[str, ...]:
         twice = sorted(ticker for ticker, count in Counter(tickers).items() if count > 1)
         if twice:
             raise ValueError(f"each ticker once; twice here: {', '.join(twice)}")
@@ -133,17 +148,29 @@ def load_prices(spec: DataSpec, *, offline: bool = False, progress: Progress = n
     DataError : a ticker that is not there, or prices that can't be used.
     Fault : the network or the disk is in the way.
     """
-    fetched = spec.source.fetch(spec.tickers, start=spec.start, end=spec.end, offline=offline, progress=progress)
+    wanted = (*spec.tickers, *spec.context)
+    fetched = spec.source.fetch(wanted, start=spec.start, end=spec.end, offline=offline, progress=progress)
     rows = Rows.of(fetched.bars, files=fetched.files).between(spec.start, spec.end)
-    calendars = fetched.calendars if spec.calendar is None else dict.fromkeys(spec.tickers, spec.calendar)
+    calendars = fetched.calendars if spec.calendar is None else dict.fromkeys(wanted, spec.calendar)
     span = f" between {spec.start or 'the first'} and {spec.end or 'the last'}" if spec.start or spec.end else ""
     rows, notes = passed(rows, spec.quality, World(latest_date(), calendars), span=span)
-    return prices_of(
-        rows,
+    beside = np.array([ticker in spec.context for ticker in rows.tickers])
+    traded = rows.only(~beside)
+    prices = prices_of(
+        traded,
         source=fetched.source,
         sha256=fetched.sha256,
-        notes=(*fetched.notes, *notes, *survivorship(rows)),
+        notes=(*fetched.notes, *(note for note in notes if _matters(note, spec)), *survivorship(traded)),
     )
+    if not beside.any():
+        return prices
+    context = prices_of(rows.only(beside), source=fetched.source, sha256=fetched.sha256, notes=())
+    return replace(prices, context=context)
+
+
+def _matters(note: Note, spec: DataSpec) -> bool:
+    """Return whether a note is worth telling: whether opens can be traded is no matter for what is only looked at."""
+    return not (note.key == "data.quality.opens" and note.ticker in spec.context)
 
 
 def latest_date() -> dt.date:

@@ -8,15 +8,27 @@ lag k is k - 1 sessions older. The label of row t says whether the close of t + 
 own label is known at t's close (`last_trainable`). The purge, the scaling window and the first forecast all follow
 from that one horizon; nobody types a second date.
 
-Rows count a ticker's own bars: where a ticker did not trade, it has no row.
+Rows count a ticker's own bars: where a ticker did not trade, it has no row. Of a context ticker, which is fetched but
+not traded, row t knows the bars of its own date and of older ones (`newest_known`).
 """
 
 from __future__ import annotations
 
 from quantlr.types.arrays import Array, BoolArray, Columns, IntArray, SingleArray
 from quantlr.types.messages import Note, Progress, day, no_progress
-from quantlr.types.parts import ConfigPath, Number, Part, Spec, Whole, beside_the_config, one_of
-from quantlr.types.timing import NEVER, first_forecast, known_in_time, known_row, last_trainable
+from quantlr.types.parts import (
+    ConfigPath,
+    Number,
+    Part,
+    Spec,
+    Whole,
+    beside_the_config,
+    installed,
+    kind_named,
+    load_installed,
+    one_of,
+)
+from quantlr.types.timing import NEVER, first_forecast, known_in_time, known_row, last_trainable, newest_known
 from quantlr.types.values import (
     BacktestResult,
     Dataset,
@@ -57,9 +69,13 @@ __all__ = [
     "beside_the_config",
     "day",
     "first_forecast",
+    "installed",
+    "kind_named",
     "known_in_time",
     "known_row",
     "last_trainable",
+    "load_installed",
+    "newest_known",
     "no_progress",
     "one_of",
 ]

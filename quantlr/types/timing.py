@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
+
+from quantlr.types.arrays import IntArray
 
 NEVER = np.iinfo(np.int64).max
 """Position of a session that has not come yet."""
@@ -26,3 +29,12 @@ def last_trainable(row: int, *, horizon: int, embargo: int = 0) -> int:
 def first_forecast(train: int, *, horizon: int, embargo: int = 0) -> int:
     """Return the first row that a model trained on rows 0 to `train` - 1 may forecast."""
     return train - 1 + horizon + embargo
+
+
+def newest_known(bars: pd.DatetimeIndex, at: pd.DatetimeIndex) -> IntArray:
+    """Return the position of the newest of `bars`, ascending, that is known at the close of each date; -1 for none.
+
+    A bar of the same date is known: dates are all that prices say. Of a market that closes later on the same date the
+    newest known bar is the one before it.
+    """
+    return np.asarray(bars.searchsorted(at, side="right") - 1, dtype=np.int64)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from quantlr.types.arrays import Array, BoolArray, IntArray
 from quantlr.types.messages import Note
+from quantlr.types.timing import newest_known
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Prices:
     source : where the prices were read, for people.
     sha256 : digest of what was read.
     notes : what was dropped or repaired on the way.
+    context : prices that are looked at and never traded, on sessions of their own; None where there are none.
     """
 
     tickers: tuple[str, ...]
@@ -47,6 +49,7 @@ class Prices:
     source: str = ""
     sha256: str = ""
     notes: tuple[Note, ...] = ()
+    context: Prices | None = None
 
     @property
     def bars(self) -> IntArray:
@@ -60,15 +63,24 @@ class Prices:
         grid[self.session[row, column], column] = values[row, column]
         return grid
 
+    def on_bars(self, grid: Array) -> Array:
+        """Return (sessions, tickers) values as (bars, tickers), NaN below a ticker's last bar."""
+        values = np.take_along_axis(grid, np.maximum(self.session, 0), axis=0)
+        return np.where(self.session >= 0, values, np.nan)
+
     def before(self, cut: int) -> Prices:
-        """Return what was there before session `cut`: nothing of that session or later."""
+        """Return what was there before session `cut`: nothing of that session or later, nor of the context since."""
         keep = max(int(((self.session >= 0) & (self.session < cut)).sum(axis=0).max(initial=0)), 0)
         session = np.where(self.session < cut, self.session, -1)[:keep]
         fields: dict[str, Any] = {
             name: np.where(session >= 0, getattr(self, name)[:keep], np.nan)
             for name in ("open", "high", "low", "close", "volume", "raw_close", "adjustment")
         }
-        return replace(self, sessions=self.sessions[:cut], session=session, **fields)
+        sessions, context = self.sessions[:cut], self.context
+        if context is not None:
+            newest = newest_known(context.sessions, sessions[-1:])
+            context = context.before(int(newest.max(initial=-1)) + 1)
+        return replace(self, sessions=sessions, session=session, context=context, **fields)
 
 
 @dataclass(frozen=True, slots=True)

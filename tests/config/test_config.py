@@ -132,9 +132,20 @@ def test_an_error_points_at_line_and_column(tmp_path: Path, text: str, expected:
         ("{source: {kind: file}, tickers: [A]}", "[]", "exp.yaml:1:16: data.source.path: is needed, and missing"),
         ("{source: {kind: sample}, tickers: [A]}", "[{kind: lagged_returns, lags: [0]}]", "exp.yaml:2:42: features.0.lags.0: needs a number of at least 1, found 0"),
         ("{source: {kind: sample}, tickers: [A]}", "[{kind: lagged_returns, lag: [1]}]", "exp.yaml:2:35: features.0.lag: unknown key; did you mean lags?"),
-        ("{source: {kind: sample}, tickers: [A]}", "[{kind: momentum, windows: [5, 5]}]", "exp.yaml:2:38: features.0.windows: each number once"),
+        ("{source: {kind: sample}, tickers: [A]}", "[{kind: momentum, windows: [5, 5]}]", "exp.yaml:2:38: features.0.windows: each entry once"),
         ("{source: {kind: sample}, tickers: [A]}", "[{windows: [0]}]", "exp.yaml:2:12: features.0.kind: is needed, and missing: one of lagged_returns, momentum"),
-        ("{source: {kind: sample}, tickers: [A]}", "[{kind: volume}, {kind: volatilty}]", "exp.yaml:2:35: features.1.kind: needs one of lagged_returns, momentum, volatility, volume, found 'volatilty'; did you mean volatility?"),
+        ("{source: {kind: sample}, tickers: [A]}", "[{kind: volume}, {kind: volatilty}]", "exp.yaml:2:35: features.1.kind: needs one of lagged_returns, momentum, "),
+        ("{source: {kind: sample}, tickers: [A]}", "[{kind: zscore, of: {kind: rank, of: {kind: rsi, window: [5]}}}]", "exp.yaml:2:60: features.0.of.of.window: unknown key; did you mean windows?"),
+        ("{source: {kind: sample}, tickers: [A]}", "[{kind: zscore, of: {kind: rsi, windows: [0]}}]", "exp.yaml:2:53: features.0.of.windows.0: needs a number of at least 1, found 0"),
+        ("{source: {kind: sample}, tickers: [A]}", "[{kind: zscore}]", "exp.yaml:2:12: features.0.of: is needed, and missing"),
+        ("{source: {kind: sample}, tickers: [A]}", "[{kind: zscore, of: 3}]", "exp.yaml:2:31: features.0.of: needs a mapping with one of lagged_returns, momentum, "),
+        ("{source: {kind: sample}, tickers: [A]}", "[{kind: product, of: [{kind: rsi}]}]", "exp.yaml:2:32: features.0.of: needs at least 2 entries, found 1"),
+        ("{source: {kind: sample}, tickers: [A]}", "[{kind: product, of: [{kind: rsi}, {kind: rsi, window: 3}]}]", "exp.yaml:2:58: features.0.of.1.window: unknown key; did you mean windows?"),
+        ("{source: {kind: sample}, tickers: [A]}", "[{kind: macd, fast: 30}]", "exp.yaml:2:12: features.0.slow: must be above fast, 30"),
+        ("{source: {kind: sample}, tickers: [A]}", "[{kind: macd, lines: [line, signal, histogram]}]", "exp.yaml:2:32: features.0.lines: needs at most 2 entries, found 3"),
+        ("{source: {kind: sample}, tickers: [A]}", "[{kind: clip, of: {kind: rsi}, low: 70}]", "exp.yaml:2:12: features.0.high: must be above low, 70"),
+        ("{source: {kind: sample}, tickers: [A]}", "[{kind: clip, of: {kind: rsi}, low: null, high: null}]", "exp.yaml:2:59: features.0.high: one of low and high is needed"),
+        ("{source: {kind: sample}, tickers: [A]}", "[{kind: day_of_week, days: [monday, tuesday, wednesday, thursday, friday]}]", "exp.yaml:2:38: features.0.days: leave one day out: "),
     ],
 )  # fmt: skip
 def test_an_error_in_data_or_features_points_at_line_and_column(
@@ -313,6 +324,13 @@ def test_settings_go_on_top_and_their_errors_say_so(tmp_path: Path) -> None:
     assert problems(path, settings=["l2"]) == ["--set: l2: needs key=value, like features.0.lags=[1,2]"]
     assert problems(path, settings=["model.l2=[1"])[0].startswith("--set: model.l2: ")
     assert problems(path, name="a/b")[0].startswith("--name: name: needs 1 to 80 of")
+
+
+def test_a_kind_that_is_misspelt_deep_inside_is_told_with_a_near_name(tmp_path: Path) -> None:
+    text = SMALL.replace("{kind: lagged_returns}", "{kind: zscore, of: {kind: volatilty}}")
+    (problem,) = problems(written(tmp_path, text))
+    assert problem.startswith("exp.yaml:3:31: features.0.of.kind: needs one of lagged_returns, ")
+    assert problem.endswith(", talib, found 'volatilty'; did you mean volatility?")
 
 
 def test_a_mapping_from_python_is_a_config_too() -> None:

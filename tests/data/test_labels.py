@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from quantlr.data.labels import LABELS, Direction, Label
+from quantlr.data.labels import LABELS, DeadBand, Direction, Label, Outperformance
+from quantlr.errors import DataError
 from quantlr.types import NEVER, known_row
 
 from markets import FUTURES, random_walk, with_future
@@ -19,7 +22,7 @@ walk = pytest.mark.parametrize("label", EXAMPLES, ids=lambda label: f"{label.kin
 def test_labels_known_by_then_do_not_change_with_what_comes_after(
     label: Label, seed: int, cut: int, future: str
 ) -> None:
-    prices = random_walk(seed, sessions=90)
+    prices = random_walk(seed, sessions=90, context=("^GSPC",))
     now = label.compute(prices)
     other = label.compute(with_future(prices, after=cut, kind=future, seed=seed))
     known = cut - label.horizon + 1
@@ -29,7 +32,7 @@ def test_labels_known_by_then_do_not_change_with_what_comes_after(
 
 @walk
 def test_labels_of_the_newest_rows_are_not_known(label: Label) -> None:
-    prices = random_walk(1, sessions=50, tickers=3, holes=True)
+    prices = random_walk(1, sessions=50, tickers=3, holes=True, context=("^GSPC",))
     found = label.compute(prices)
     for ticker, bars in enumerate(prices.bars):
         unknown = np.isnan(found.span_return[:bars, ticker])
@@ -53,6 +56,51 @@ def test_the_span_of_a_label_runs_over_the_tickers_own_bars() -> None:
     span = Direction(horizon=4).compute(prices).span_return[:, 1]
     for bar in range(int(prices.bars[1]) - 4):
         assert span[bar] == pytest.approx(prices.close[known_row(bar, horizon=4), 1] / prices.close[bar, 1] - 1)
+
+
+def test_a_small_move_belongs_to_neither_and_has_a_return_all_the_same() -> None:
+    prices = random_walk(4, sessions=200)
+    found = DeadBand(band=0.005, horizon=2).compute(prices)
+    close = prices.close[:, 0]
+    for bar in range(198):
+        move = close[bar + 2] / close[bar] - 1
+        expected = 1.0 if move > 0.005 else 0.0 if move < -0.005 else math.nan
+        np.testing.assert_equal(found.up[bar, 0], expected)
+        assert found.span_return[bar, 0] == pytest.approx(move, abs=1e-15)
+    assert {0.0, 1.0} < {*np.nan_to_num(found.up[:, 0], nan=-1.0)}
+
+
+@pytest.mark.parametrize("traded", [False, True])
+def test_a_ticker_is_measured_against_its_benchmark_between_the_same_dates(traded: bool) -> None:
+    """Dates by dictionary, one bar at a time; the benchmark lacks some of them."""
+    prices = random_walk(5, sessions=80, tickers=3, holes=True, context=("^GSPC",))
+    name = "T2" if traded else "^GSPC"
+    held = prices if traded else prices.context
+    assert held is not None
+    column = held.tickers.index(name)
+    benchmark = {held.sessions[held.session[bar, column]]: held.close[bar, column] for bar in range(held.bars[column])}
+    found = Outperformance(benchmark=name, horizon=3).compute(prices)
+    missing = 0
+    for ticker, bars in enumerate(prices.bars):
+        for bar in range(bars):
+            ends = [prices.sessions[prices.session[at, ticker]] for at in (bar, bar + 3) if at < bars]
+            if len(ends) < 2 or not all(end in benchmark for end in ends) or prices.tickers[ticker] == name:
+                assert np.isnan(found.up[bar, ticker])
+                missing += len(ends) == 2
+                continue
+            own = prices.close[bar + 3, ticker] / prices.close[bar, ticker]
+            assert found.up[bar, ticker] == (own > benchmark[ends[1]] / benchmark[ends[0]])
+    assert missing > 0 if traded else missing == 0
+    np.testing.assert_array_equal(found.span_return, Direction(horizon=3).compute(prices).span_return)
+
+
+def test_a_benchmark_that_was_not_fetched_or_is_all_there_is() -> None:
+    prices = random_walk(6, sessions=30)
+    with pytest.raises(DataError, match=r"'\^VIX' is looked at and was not fetched, T0 were; add it") as caught:
+        Outperformance(benchmark="^VIX").compute(prices)
+    assert caught.value.key == "data.context"
+    with pytest.raises(DataError, match="T0 is the only ticker and never above itself"):
+        Outperformance(benchmark="T0").compute(prices)
 
 
 def test_never_is_later_than_any_session() -> None:

@@ -1,0 +1,98 @@
+"""Features of the date alone: the day of the week, the month.
+
+A number from 0 to 4 would tell a linear model that Friday is four times Tuesday. A day of the week gets a column of its
+own, 0 or 1, less one day that the intercept stands for: what a Monday does says nothing of a Tuesday, and each day has
+two hundred rows in four years. Eleven such columns for months have eighty rows each and little to learn from; a season
+comes and goes, so its sine and cosine say it in two.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from quantlr.data.features.base import Feature, distinct
+from quantlr.types import Array, Columns, Prices
+
+DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+TRADING_DAYS = frozenset(DAYS[:5])
+MONTHS = (
+    "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
+    "december",
+)  # fmt: skip
+Day = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+
+
+class DayOfWeek(Feature):
+    """Whether the session that has just closed was of a day of the week: after a Friday, a forecast spans a weekend."""
+
+    kind: Literal["day_of_week"] = "day_of_week"
+    days: tuple[Day, ...] = Field(
+        ("tuesday", "wednesday", "thursday", "friday"),
+        min_length=1,
+        description="Days with a column each; the intercept stands for those left out.",
+    )
+
+    _each_once = field_validator("days")(distinct)
+
+    @field_validator("days")
+    @classmethod
+    def _one_less(cls, days: tuple[str, ...]) -> tuple[str, ...]:
+        if set(days) >= TRADING_DAYS:
+            raise ValueError("leave one day out: columns of all days add up to 1, which is what the intercept is")
+        return days
+
+    @classmethod
+    def examples(cls) -> tuple[DayOfWeek, ...]:
+        """Return the default, and the ends of the week."""
+        return (cls(), cls(days=("monday", "friday")))
+
+    def compute(self, prices: Prices) -> Columns:
+        """One column per day: 1 on that day, 0 on others."""
+        found = _on_bars(prices, prices.sessions.day_of_week.to_numpy())
+        return {f"day_of_week_{name}": _is(found, DAYS.index(name)) for name in self.days}
+
+    def warm_up(self) -> int:
+        """None."""
+        return 0
+
+
+class Month(Feature):
+    """The month of the session that has just closed, as a wave through the year or as a column per month."""
+
+    kind: Literal["month"] = "month"
+    encoding: Literal["wave", "levels"] = Field(
+        "wave", description="Sine and cosine, or a column each from February to December."
+    )
+
+    @classmethod
+    def examples(cls) -> tuple[Month, ...]:
+        """Return both encodings."""
+        return (cls(), cls(encoding="levels"))
+
+    def compute(self, prices: Prices) -> Columns:
+        """From -1 to 1, the cosine highest in January and the sine in April; or 1 in a month and 0 in others."""
+        found = _on_bars(prices, prices.sessions.month.to_numpy())
+        if self.encoding == "levels":
+            return {f"month_{name}": _is(found, at) for at, name in enumerate(MONTHS[1:], start=2)}
+        angle = (found - 1.0) * (2.0 * math.pi / 12.0)
+        return {"month_sine": np.sin(angle), "month_cosine": np.cos(angle)}
+
+    def warm_up(self) -> int:
+        """None."""
+        return 0
+
+
+def _on_bars(prices: Prices, number: np.ndarray) -> Array:
+    """Return a number of each session as that of each bar, NaN below a ticker's last bar."""
+    return np.where(prices.session >= 0, number[np.maximum(prices.session, 0)].astype(np.float64), np.nan)
+
+
+def _is(found: Array, number: int) -> Array:
+    return np.where(np.isnan(found), np.nan, found == number)
+
+
+FEATURES: tuple[type[Feature], ...] = (DayOfWeek, Month)

@@ -1,0 +1,201 @@
+"""Features of where the close stands: against averages, extremes, and its own rises and falls."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field, ValidationInfo, field_validator
+
+from quantlr.data.features.base import Feature, Window, Window2, at_rest, distinct, shifted
+from quantlr.data.features.smoothing import exponential, wilder
+from quantlr.data.features.windows import rolling_max, rolling_mean, rolling_min, rolling_std
+from quantlr.types import Columns, Number, Prices
+
+
+class MovingAverageGap(Feature):
+    """How far the close is above its own moving average."""
+
+    kind: Literal["moving_average_gap"] = "moving_average_gap"
+    windows: tuple[Window2, ...] = Field((50,), min_length=1, description="Lengths, in sessions; at least 2.")
+
+    _each_once = field_validator("windows")(distinct)
+
+    @classmethod
+    def examples(cls) -> tuple[MovingAverageGap, ...]:
+        """Return two windows."""
+        return (cls(windows=(5, 20)),)
+
+    def compute(self, prices: Prices) -> Columns:
+        """One column per window: close / mean - 1, as a fraction; above 0 where the close is above the mean."""
+        close = prices.close
+        return {f"moving_average_gap_{w}": close / rolling_mean(close, window=w) - 1.0 for w in self.windows}
+
+    def warm_up(self) -> int:
+        """The longest window, less the bar that ends it."""
+        return max(self.windows) - 1
+
+
+class RelativeStrength(Feature):
+    """Wilder's relative strength index (1978): the share of rises in the average move, in percent.
+
+    The averages begin with the mean of their window and never quite forget.
+    """
+
+    kind: Literal["rsi"] = "rsi"
+    windows: tuple[Window, ...] = Field((14,), min_length=1, description="Wilder's lengths, in sessions.")
+
+    _each_once = field_validator("windows")(distinct)
+
+    @classmethod
+    def examples(cls) -> tuple[RelativeStrength, ...]:
+        """Return the default, and two windows."""
+        return (cls(), cls(windows=(2, 20)))
+
+    def compute(self, prices: Prices) -> Columns:
+        """One column per window, from 0 (every move was a fall) to 100 (every move was a rise); 50 without a move."""
+        moves = prices.close - shifted(prices.close, by=1)
+        rises, falls = np.maximum(moves, 0.0), np.maximum(-moves, 0.0)
+        columns: Columns = {}
+        for window in self.windows:
+            rise, fall = wilder(rises, window=window), wilder(falls, window=window)
+            columns[f"rsi_{window}"] = at_rest(100.0 * rise, rise + fall, otherwise=50.0)
+        return columns
+
+    def warm_up(self) -> int:
+        """The longest window: a move needs the close before."""
+        return max(self.windows)
+
+
+class MovingAverageConvergence(Feature):
+    """Appel's MACD: a fast exponential average less a slow one, relative to the close.
+
+    The signal is the line's own exponential average, the histogram the line less the signal: two of the three say all
+    that there is. Both averages begin at the bar that fills the slow one, each with the mean of its window.
+    """
+
+    kind: Literal["macd"] = "macd"
+    fast: Window = Field(12, description="Length of the fast average, in sessions.")
+    slow: Window = Field(
+        26, validate_default=True, description="Length of the slow average, in sessions; more than fast."
+    )
+    signal: Window = Field(9, description="Length of the average of the line, in sessions.")
+    lines: tuple[Literal["line", "signal", "histogram"], ...] = Field(
+        ("line", "histogram"), min_length=1, max_length=2, description="Which columns to make; at most two."
+    )
+
+    _each_once = field_validator("lines")(distinct)
+
+    @field_validator("slow")
+    @classmethod
+    def _above_fast(cls, slow: int, info: ValidationInfo) -> int:
+        if slow <= info.data.get("fast", 0):
+            raise ValueError(f"must be above fast, {info.data['fast']}")
+        return slow
+
+    @classmethod
+    def examples(cls) -> tuple[MovingAverageConvergence, ...]:
+        """Return the default, and short averages with the signal."""
+        return (cls(), cls(fast=3, slow=8, signal=4, lines=("signal",)))
+
+    def compute(self, prices: Prices) -> Columns:
+        """One column per line, as a fraction of the close; the line is above 0 where the fast average is higher."""
+        close, first = prices.close, self.slow - 1
+        fast = exponential(close, window=self.fast, first=first)
+        line = fast - exponential(close, window=self.slow, first=first)
+        signal = exponential(line, window=self.signal, first=first + self.signal - 1)
+        made = {"line": line, "signal": signal, "histogram": line - signal}
+        return {f"macd_{name}_{self.fast}_{self.slow}_{self.signal}": made[name] / close for name in self.lines}
+
+    def warm_up(self) -> int:
+        """The slow average, then the signal where it is used, less the bar that ends each."""
+        return self.slow - 1 + (self.signal - 1) * (self.lines != ("line",))
+
+
+class BollingerPosition(Feature):
+    """Where the close stands between Bollinger's bands: his %b."""
+
+    kind: Literal["bollinger"] = "bollinger"
+    windows: tuple[Window2, ...] = Field((20,), min_length=1, description="Lengths, in sessions; at least 2.")
+    deviations: Annotated[Number, Field(gt=0, le=100)] = Field(
+        2.0, description="Distance of a band from the mean, in standard deviations (ddof 0) of the close."
+    )
+
+    _each_once = field_validator("windows")(distinct)
+
+    @classmethod
+    def examples(cls) -> tuple[BollingerPosition, ...]:
+        """Return the default, and narrow bands over two windows."""
+        return (cls(), cls(windows=(5, 10), deviations=1.5))
+
+    def compute(self, prices: Prices) -> Columns:
+        """One column per window: 0 at the lower band, 1 at the upper, 0.5 at the mean and where nothing has moved."""
+        columns: Columns = {}
+        for window in self.windows:
+            gap = prices.close - rolling_mean(prices.close, window=window)
+            width = 2.0 * self.deviations * rolling_std(prices.close, window=window, ddof=0)
+            columns[f"bollinger_{window}_{self.deviations:g}"] = 0.5 + at_rest(gap, width, otherwise=0.0)
+        return columns
+
+    def warm_up(self) -> int:
+        """The longest window, less the bar that ends it."""
+        return max(self.windows) - 1
+
+
+class Drawdown(Feature):
+    """How far the close is below the highest close of a trailing window."""
+
+    kind: Literal["drawdown"] = "drawdown"
+    windows: tuple[Window2, ...] = Field((252,), min_length=1, description="Lengths, in sessions; at least 2.")
+
+    _each_once = field_validator("windows")(distinct)
+
+    @classmethod
+    def examples(cls) -> tuple[Drawdown, ...]:
+        """Return two windows."""
+        return (cls(windows=(5, 20)),)
+
+    def compute(self, prices: Prices) -> Columns:
+        """One column per window: close / highest close - 1, as a fraction, never above 0; 0 at the high."""
+        close = prices.close
+        return {f"drawdown_{w}": close / rolling_max(close, window=w) - 1.0 for w in self.windows}
+
+    def warm_up(self) -> int:
+        """The longest window, less the bar that ends it."""
+        return max(self.windows) - 1
+
+
+class DistanceFromExtreme(Feature):
+    """How far the close is from the highest high or the lowest low of a trailing window; 252 sessions are 52 weeks."""
+
+    kind: Literal["distance_from_extreme"] = "distance_from_extreme"
+    windows: tuple[Window, ...] = Field((252,), min_length=1, description="Lengths, in sessions.")
+    extreme: Literal["high", "low"] = Field("high", description="The highest high, or the lowest low.")
+
+    _each_once = field_validator("windows")(distinct)
+
+    @classmethod
+    def examples(cls) -> tuple[DistanceFromExtreme, ...]:
+        """Return both extremes."""
+        return (cls(windows=(5, 20)), cls(windows=(10,), extreme="low"))
+
+    def compute(self, prices: Prices) -> Columns:
+        """One column per window: close / extreme - 1, as a fraction; at most 0 from a high, at least 0 from a low."""
+        reached, values = (rolling_max, prices.high) if self.extreme == "high" else (rolling_min, prices.low)
+        return {
+            f"distance_from_{self.extreme}_{w}": prices.close / reached(values, window=w) - 1.0 for w in self.windows
+        }
+
+    def warm_up(self) -> int:
+        """The longest window, less the bar that ends it."""
+        return max(self.windows) - 1
+
+
+FEATURES: tuple[type[Feature], ...] = (
+    MovingAverageGap,
+    RelativeStrength,
+    MovingAverageConvergence,
+    BollingerPosition,
+    Drawdown,
+    DistanceFromExtreme,
+)

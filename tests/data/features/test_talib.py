@@ -1,0 +1,141 @@
+"""TA-Lib's functions as features: all of them, through the contract; what is refused; what is missing."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import talib
+from pydantic import ValidationError
+from quantlr.config import RunConfig, load_config
+from quantlr.data.features.indicators import TALib
+from quantlr.errors import ConfigError
+from quantlr.types import Array
+
+from markets import random_walk
+
+REFUSED = {
+    "MAXINDEX", "MININDEX", "MINMAXINDEX", "MAVP", "ACOS", "ASIN", "ATAN", "CEIL", "COS", "COSH", "EXP", "FLOOR", "LN",
+    "LOG10", "SIN", "SINH", "SQRT", "TAN", "TANH", "MULT", "LINEARREG_ANGLE", "VAR",
+}  # fmt: skip
+
+
+def config(**written: Any) -> RunConfig:
+    return load_config(
+        {"data": {"source": {"kind": "sample"}, "tickers": ["IBM"]}, "features": [{"kind": "talib", **written}]}
+    ).run
+
+
+def refused(**written: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        config(**written)
+    return caught.value.problems[0]
+
+
+def test_every_function_that_is_not_refused_knows_no_future_and_no_currency() -> None:
+    prices = random_walk(5, sessions=220)
+    dearer = replace(prices, **{name: getattr(prices, name) * 128.0 for name in ("open", "high", "low", "close")})
+    used = 0
+    for name in talib.get_functions():
+        try:
+            feature = TALib.model_validate({"function": name})
+        except ValidationError as error:
+            assert "can't be a feature" in str(error)
+            assert name in REFUSED
+            continue
+        used += 1
+        now, then, other = (feature.compute(bars) for bars in (prices, prices.before(150), dearer))
+        begins = feature.warm_up()
+        for column, values in now.items():
+            assert np.isnan(values[:begins]).all()
+            assert np.isfinite(values[begins:]).all(), column
+            np.testing.assert_allclose(then[column][:150], values[:150], rtol=1e-9, atol=1e-9, err_msg=column)
+            np.testing.assert_allclose(other[column], values, rtol=1e-9, atol=1e-9, err_msg=column)
+    assert used > 120
+
+
+def test_a_function_gives_what_talib_gives_a_ticker_by_itself() -> None:
+    prices = random_walk(6, sessions=120, tickers=2, holes=True)
+    bars = int(prices.bars[1])
+    high, low, close = (getattr(prices, name)[:bars, 1].copy() for name in ("high", "low", "close"))
+    found = TALib.model_validate({"function": "adx", "timeperiod": 9}).compute(prices)["talib_adx_9"][:bars, 1]
+    np.testing.assert_allclose(found, talib.ADX(high, low, close, 9), rtol=1e-12)
+    bands = TALib.model_validate({"function": "BBANDS", "timeperiod": 7}).compute(prices)
+    assert list(bands) == [f"talib_bbands_{name}band_7_2_2_0" for name in ("upper", "middle", "lower")]
+    for values, theirs in zip(bands.values(), talib.BBANDS(close, 7, 2.0, 2.0), strict=True):
+        np.testing.assert_allclose(values[:bars, 1], theirs / close, rtol=1e-9)
+
+
+def test_whole_numbers_are_missing_in_the_warm_up_where_talib_says_0() -> None:
+    prices = random_walk(7, sessions=60)
+    feature = TALib.model_validate({"function": "CDLDOJI"})
+    values = feature.compute(prices)["talib_cdldoji"][:, 0]
+    assert np.isnan(values[: feature.warm_up()]).all()
+    assert set(values[feature.warm_up() :]) <= {-100.0, 0.0, 100.0}
+    assert feature.warm_up() == 10
+
+
+@pytest.mark.parametrize("function", ["MFI", "OBV", "SMA"])
+def test_from_a_missing_input_on_the_output_is_missing_too(function: str) -> None:
+    """TA-Lib's recursions run past a NaN in silence."""
+    prices = random_walk(8, sessions=80)
+
+    def holed(values: Array) -> Array:
+        return np.where(np.arange(80)[:, None] == 50, np.nan, values)
+
+    broken = replace(prices, volume=holed(prices.volume), close=holed(prices.close))
+    feature = TALib.model_validate({"function": function})
+    (values,) = feature.compute(broken).values()
+    assert np.isfinite(values[feature.warm_up() : 50]).all()
+    assert np.isnan(values[50:]).all()
+
+
+def test_a_history_shorter_than_the_warm_up_has_no_value() -> None:
+    prices = random_walk(9, sessions=12)
+    (values,) = TALib.model_validate({"function": "ADX"}).compute(prices).values()
+    assert np.isnan(values).all()
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ({"function": "ADXX"}, "TA-Lib has no function 'ADXX'; did you mean ADX?"),
+        ({"function": "ADX", "timeperod": 3}, "timeperod: ADX takes timeperiod; did you mean timeperiod?"),
+        ({"function": "OBV", "timeperiod": 3}, "timeperiod: OBV takes no parameters"),
+        ({"function": "ADX", "timeperiod": 2.5}, "timeperiod: needs a whole number, found 2.5"),
+        ({"function": "ADX", "timeperiod": True}, "timeperiod: needs a whole number, found True"),
+        ({"function": "BBANDS", "nbdevup": "wide"}, "nbdevup: needs a number, found 'wide'"),
+        ({"function": "ADX", "timeperiod": 1}, "ADX does not take timeperiod 1: "),
+        ({"function": "SIN"}, "SIN can't be a feature: of a price, its value depends on the currency's unit"),
+        ({"function": "MAVP"}, "MAVP can't be a feature: it needs periods"),
+        ({"function": "MAXINDEX"}, "MAXINDEX can't be a feature: its outputs are positions in an array"),
+    ],
+)
+def test_what_a_function_does_not_take_is_refused(written: dict[str, Any], said: str) -> None:
+    assert refused(**written).startswith(f"config: features.0: {said}")
+
+
+def test_a_function_is_asked_for() -> None:
+    assert refused() == "config: features.0.function: is needed, and missing"
+    assert refused(function=3) == "config: features.0.function: needs text, found 3"
+
+
+def test_the_resolved_config_writes_the_parameters_out(tmp_path: Any) -> None:
+    run = config(function="bbands", timeperiod=5)
+    text = "{kind: talib, function: BBANDS, timeperiod: 5, nbdevup: 2.0, nbdevdn: 2.0, matype: 0}"
+    assert text in run.to_yaml()
+    path = tmp_path / "again.yaml"
+    path.write_text(run.to_yaml())
+    again = load_config(path, name="run").run
+    assert again == run
+    assert again.to_yaml() == run.to_yaml()
+
+
+def test_without_talib_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "talib", None)
+    assert refused(function="ADX") == (
+        "config: features.0: needs TA-Lib, which is not installed: pip install 'quantlr[ta]'"
+    )
