@@ -9,10 +9,6 @@ from quantlr.data.tables import Bars
 from quantlr.errors import DataError
 from quantlr.types import Note, Prices, day
 
-STALE_OPENS = 0.10
-"""Share of opens equal to the close before above which opens are not prices that anyone traded at."""
-
-
 LONGEST_PAUSE = 10
 """Calendar days between two bars beyond which something is missing."""
 LARGE_MOVE = 0.40
@@ -55,22 +51,10 @@ def checked(bars: Bars, *, ticker: str) -> tuple[Bars, list[Note]]:
 def stale_opens(prices: Prices) -> list[Note]:
     """Return a note for each ticker whose opens are so often the close before that nobody can have traded there."""
     notes = []
-    with np.errstate(invalid="ignore"):
-        quoted = prices.open / prices.adjustment
-        same = np.isclose(quoted[1:], prices.raw_close[:-1], rtol=1e-9, atol=0)
-    seen = ~np.isnan(prices.open[1:])
-    for column, ticker in enumerate(prices.tickers):
-        count, of = int(same[:, column].sum()), int(seen[:, column].sum())
-        if of and count > STALE_OPENS * of:
-            share = f"{count / of:.0%}"
-            notes.append(
-                Note(
-                    "data",
-                    f"opens not tradable: {share} of them equal the close before",
-                    ticker=ticker,
-                    count=count,
-                )
-            )
+    count, of = prices.stale_open.sum(axis=0), (~np.isnan(prices.open[1:])).sum(axis=0)
+    for column in np.flatnonzero(~prices.opens_tradable & (of > 0)).tolist():
+        text = f"opens not tradable: {count[column] / of[column]:.0%} of them equal the close before"
+        notes.append(Note("data", text, ticker=prices.tickers[column], count=int(count[column])))
     return notes
 
 
