@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from quantlr.backtest.policies import POLICIES, Policy
+from quantlr.backtest.known import Known
+from quantlr.backtest.overlays import OVERLAYS, VolatilityTarget, overlaid
+from quantlr.backtest.policies import POLICIES, Policy, decide_positions
 from quantlr.config import RunConfig, load_config
 from quantlr.data.features import FEATURES
 from quantlr.data.labels import LABELS, Label
@@ -23,7 +25,7 @@ from quantlr.model.folds import make_folds, pooled_folds
 from quantlr.model.journey import Steps
 from quantlr.model.scaling import fold_scaling
 from quantlr.pipeline import Course, Stages, calculate
-from quantlr.types import NEVER, Array, BoolArray, Columns, Dataset, Folds, Labels, Prices
+from quantlr.types import NEVER, Array, BoolArray, Columns, Dataset, Folds, Forecasts, Labels, Positions, Prices
 
 from markets import FUTURES, random_walk, with_future
 
@@ -31,7 +33,11 @@ TICKERS = ["T0", "T1", "T2"]
 ALL_FEATURES = [feature.model_validate({"kind": feature.model_fields["kind"].default}) for feature in FEATURES]
 LABEL_EXAMPLES = [example for label in LABELS for example in label.examples() if isinstance(example, Label)]
 POLICY_EXAMPLES = [example for policy in POLICIES for example in policy.examples() if isinstance(example, Policy)]
-
+OVERLAID: list[list[dict[str, Any]]] = [
+    [],
+    [example.model_dump() for overlay in OVERLAYS for example in overlay.examples()],
+]
+EXECUTIONS: list[dict[str, Any]] = [{}, {"spread": "corwin_schultz", "per_share": 0.01, "cash_rate": 0.02}]
 
 MODELS: list[dict[str, Any]] = [
     {},
@@ -48,13 +54,23 @@ def _a_few_forecasts_are_enough_to_calibrate(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(calibration, "ENOUGH", 30)
 
 
-def config(label: Label, policy: Policy, model: dict[str, Any], **walk: Any) -> RunConfig:
+def config(
+    label: Label,
+    policy: Policy,
+    model: dict[str, Any],
+    *,
+    overlays: Sequence[dict[str, Any]] = (),
+    execution: dict[str, Any] | None = None,
+    **walk: Any,
+) -> RunConfig:
     return load_config(
         {
             "data": {"source": {"kind": "sample"}, "tickers": TICKERS},
             "features": [feature.model_dump() for feature in ALL_FEATURES],
             "label": label.model_dump(),
             "policy": policy.model_dump(),
+            "overlays": list(overlays),
+            "execution": execution or {},
             "model": {"l2": 0.01, "tol": 1e-12, **model},
             "walk_forward": {"train": 40, **walk},
         }
@@ -119,7 +135,8 @@ def moved(run: RunConfig, prices: Prices, *, cut: int, future: str, stages: Stag
     if not np.allclose(b.probability[other_past], a.probability[past], rtol=0, atol=1e-9):
         return "probability"
     rows = cut + 1
-    if not np.array_equal(then.positions.weight[:rows], now.positions.weight[:rows], equal_nan=True):
+    # A weight in proportion to a probability moves as little as that may; a leak moves it by orders more.
+    if not np.allclose(then.positions.weight[:rows], now.positions.weight[:rows], rtol=0, atol=1e-6, equal_nan=True):
         return "positions"
     return None
 
@@ -131,6 +148,7 @@ def moved(run: RunConfig, prices: Prices, *, cut: int, future: str, stages: Stag
     seed=st.integers(0, 100_000), cut=st.integers(100, 155), future=st.sampled_from(FUTURES), policy=st.sampled_from(
         POLICY_EXAMPLES
     ), every=st.sampled_from([1, 7, 21]), embargo=st.sampled_from([0, 3]), model=st.sampled_from(MODELS),
+    overlays=st.sampled_from(OVERLAID), execution=st.sampled_from(EXECUTIONS),
 )  # fmt: skip
 def test_nothing_moves(
     label: Label,
@@ -142,9 +160,13 @@ def test_nothing_moves(
     every: int,
     embargo: int,
     model: dict[str, Any],
+    overlays: list[dict[str, Any]],
+    execution: dict[str, Any],
 ) -> None:
     prices = random_walk(seed, sessions=160, tickers=3, holes=True)
-    run = config(label, policy, model, window=window, refit_every=every, embargo=embargo)
+    run = config(
+        label, policy, model, overlays=overlays, execution=execution, window=window, refit_every=every, embargo=embargo
+    )
     assert moved(run, prices, cut=cut, future=future) is None
 
 
@@ -180,6 +202,18 @@ def leak_label_early(prices: Prices, label: Label) -> Labels:
     return replace(found, up=np.where(np.isnan(found.up), np.nan, np.nan_to_num(np.roll(found.up, -3, axis=0))))
 
 
+def decide_by_what_comes(policy: Policy, forecasts: Forecasts, known: Known) -> Positions:
+    ahead = np.append(forecasts.probability[1:], 0.0)
+    return decide_positions(policy, replace(forecasts, probability=ahead), known)
+
+
+def overlay_with_tomorrows_volatility(
+    positions: Positions, overlays: Any, forecasts: Forecasts, known: Known
+) -> Positions:
+    ahead = np.append(known.volatility[1:], np.nan)
+    return overlaid(positions, (VolatilityTarget(),), forecasts, replace(known, volatility=ahead))
+
+
 @pytest.mark.parametrize(
     ("stages", "model", "named"),
     [
@@ -188,8 +222,18 @@ def leak_label_early(prices: Prices, label: Label) -> Labels:
         (Stages(walk=Steps(folds=leak_unpurged)), {}, LEARNT_EARLY),
         (Stages(walk=Steps(pooled=leak_unpurged_pool)), {"scope": "pooled"}, LEARNT_EARLY),
         (Stages(label=leak_label_early), {}, "label"),
+        (Stages(decide=decide_by_what_comes), {}, "positions"),
+        (Stages(overlay=overlay_with_tomorrows_volatility), {}, "positions"),
     ],
-    ids=["tomorrow's return", "full-sample scaler", "unpurged labels", "unpurged pool", "labels too early"],
+    ids=[
+        "tomorrow's return",
+        "full-sample scaler",
+        "unpurged labels",
+        "unpurged pool",
+        "labels too early",
+        "tomorrow's forecast",
+        "tomorrow's volatility",
+    ],
 )
 def test_a_leak_that_is_planted_is_found(stages: Stages, model: dict[str, Any], named: str) -> None:
     label = LABELS[0].model_validate({"horizon": 5})

@@ -261,8 +261,8 @@ class Positions:
     Attributes
     ----------
     tickers, sessions : as in `Prices`.
-    weight : (sessions, tickers) fraction of equity; NaN where nothing was decided. Each session's absolute weights add
-        up to at most 1 by the policy; only an overlay that is told to goes beyond.
+    weight : (sessions, tickers) fraction of equity; NaN where nothing was decided. In [-1, 1], unless an overlay that
+        is told to goes beyond.
     """
 
     tickers: tuple[str, ...]
