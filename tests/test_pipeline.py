@@ -34,7 +34,7 @@ KEYS: dict[str, list[str]] = {
         "n", "up_rate", "accuracy", "accuracy_ci95", "accuracy_always_up", "accuracy_base_rate", "log_loss",
         "log_loss_base_rate", "brier", "auc", "auc_ci95", "pesaran_timmermann",
     ],
-    "backtest": ["strategy", "benchmark", "break_even_cost_bps"],
+    "backtest": ["strategy", "benchmark", "break_even_cost_bps", "fills", "only_at_the_close"],
     "significance": ["trials", "probabilistic_sharpe", "deflated_sharpe", "years_needed"],
     "model": ["refits", "iterations_mean", "unconverged", "degenerate", "condition_number", "coefficients"],
     "verdict": ["rule", "sentence"],

@@ -179,7 +179,8 @@ def _section(model: type[BaseModel], path: Path_, tree: Any) -> type[BaseModel]:
     if not path:
         return model
     kind = tree.get("kind") if isinstance(tree, dict) else None
-    return next((option for option in options if option.model_fields["kind"].default == kind), model) if kind else model
+    named = [option for option in options if "kind" in option.model_fields]
+    return next((option for option in named if option.model_fields["kind"].default == kind), model) if kind else model
 
 
 def _kinds(model: type[BaseModel], path: Path_, tree: Any) -> list[str]:

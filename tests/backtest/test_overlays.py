@@ -33,7 +33,7 @@ def known_of(found: Forecasts, volatility: Array | None = None) -> Known:
 
 def after(overlay: Overlay, weight: list[float], **keys: Any) -> list[float]:
     found = forecasts([0.5] * len(weight), ticker=[0] * len(weight), session=list(range(3, 3 + len(weight))))
-    return overlay.apply(np.array(weight), found, known_of(found, **keys)).tolist()
+    return list(overlay.apply(np.array(weight), found, known_of(found, **keys)))
 
 
 def test_volatility_target_by_arithmetic() -> None:

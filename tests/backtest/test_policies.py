@@ -45,7 +45,7 @@ def in_a_row(probability: list[float], **keys: Any) -> Forecasts:
 
 
 def decided(policy: Policy, found: Forecasts, **known: Any) -> list[float]:
-    return policy.decide(found, known_of(found, **known)).tolist()
+    return list(policy.decide(found, known_of(found, **known)))
 
 
 def test_threshold_by_arithmetic() -> None:
