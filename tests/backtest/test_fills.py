@@ -16,7 +16,7 @@ from quantlr.backtest.fills import FILLS, compare_fills, fill_notes, only_at_the
 from quantlr.data.universe import aligned
 from quantlr.types import Positions, Prices
 
-from markets import random_walk
+from markets import as_quoted, random_walk
 
 YEAR = 252
 
@@ -134,6 +134,19 @@ def test_opens_that_repeat_the_close_before_are_the_same_close_in_disguise() -> 
     assert (found["next_open"]["tradable"], found["next_close"] and found["next_close"]["tradable"]) == (False, True)
     assert only_at_the_close(found) is True
     assert "at the next open (not tradable)" in sharpe_by_fill(found)
+
+
+def test_opens_are_judged_as_they_were_quoted() -> None:
+    """Quoted at the close before on one day in nine, and on one in eleven, which adjusted none is; and no opens."""
+    prices = as_quoted(random_walk(1, sessions=991, tickers=3), 1)
+    opens = prices.open.copy()
+    for ticker, every in enumerate((9, 11)):
+        at = np.arange(every, 991, every)
+        opens[at, ticker] = prices.raw_close[at - 1, ticker] * prices.adjustment[at, ticker]
+    opens[:, 2] = np.nan
+    changed = replace(prices, open=opens)
+    assert changed.stale_open.sum(axis=0).tolist() == [110, 90, 0]
+    assert changed.opens_tradable.tolist() == [False, True, False]
 
 
 def test_where_prices_end_no_fill_is_compared() -> None:
