@@ -17,6 +17,8 @@ import pandas as pd
 
 from quantlr.backtest import inference
 from quantlr.backtest.engine import execute
+from quantlr.backtest.fills import compare_fills, fill_notes, only_at_the_close
+from quantlr.backtest.known import known_at_close
 from quantlr.backtest.metrics import (
     BACKTEST_METRICS,
     FORECAST_METRICS,
@@ -26,7 +28,8 @@ from quantlr.backtest.metrics import (
     scored,
     significance,
 )
-from quantlr.backtest.policies import decide_positions, known_at_close
+from quantlr.backtest.overlays import overlaid
+from quantlr.backtest.policies import decide_positions
 from quantlr.config import Config, RunConfig, load_config
 from quantlr.data.dataset import build_dataset, feature_columns
 from quantlr.data.features import Feature
@@ -70,6 +73,7 @@ class Stages:
     label : (prices, label) to labels.
     walk : those of the walk-forward: folds, scaling, fit; see `model.journey.Steps`.
     decide : (policy, forecasts, known) to positions; `backtest.policies.decide_positions`.
+    overlay : (positions, overlays, forecasts, known) to positions; `backtest.overlays.overlaid`.
     execute : (positions, prices, execution) to a backtest; `backtest.engine.execute`.
     """
 
@@ -77,6 +81,7 @@ class Stages:
     label: Callable[..., Labels] = compute_label
     walk: Steps = STEPS
     decide: Callable[..., Positions] = decide_positions
+    overlay: Callable[..., Positions] = overlaid
     execute: Callable[..., BacktestResult] = execute
 
 
@@ -122,9 +127,11 @@ def calculate(
             "for any; fetch a longer history or shorten walk_forward.train",
             key="walk_forward.train",
         )
-    known = known_at_close(prices, forecasts, config.execution)
-    positions = stages.decide(config.policy, forecasts, known)
-    result = stages.execute(positions, prices, config.execution, sessions_per_year=config.report.sessions_per_year)
+    per_year = config.report.sessions_per_year
+    known = known_at_close(prices, forecasts, config.execution, sessions_per_year=per_year)
+    decided = stages.decide(config.policy, forecasts, known)
+    positions = stages.overlay(decided, config.overlays, forecasts, known)
+    result = stages.execute(positions, prices, config.execution, sessions_per_year=per_year)
     return Course(prices, dataset, forecasts, positions, result)
 
 
@@ -299,8 +306,10 @@ def run_config(config: Config, *, offline: bool = False, workers: int = 1, progr
         course = calculate(config.run, prices, workers=workers, progress=progress)
     except QuantlrError as error:
         raise config.locate(error) from error
-    notes = (*prices.notes, *course.dataset.notes, *course.forecasts.notes, *course.result.notes)
-    return Run(config.run, metrics_of(config.run, course), notes, course)
+    metrics = metrics_of(config.run, course)
+    told = (*course.result.notes, *fill_notes(metrics["backtest"]["fills"]))
+    notes = (*prices.notes, *course.dataset.notes, *course.forecasts.notes, *told)
+    return Run(config.run, metrics, notes, course)
 
 
 def metrics_of(config: RunConfig, course: Course) -> dict[str, Any]:
@@ -310,6 +319,7 @@ def metrics_of(config: RunConfig, course: Course) -> dict[str, Any]:
     own = Measured.of(course.result, sessions_per_year=per_year)
     held = Measured.of(course.result.benchmark or course.result, sessions_per_year=per_year)
     prices, refits = course.prices, course.forecasts.refits
+    fills = compare_fills(course.positions, prices, config.execution, sessions_per_year=per_year)
     found = {
         "data": {
             "tickers": list(prices.tickers),
@@ -323,6 +333,8 @@ def metrics_of(config: RunConfig, course: Course) -> dict[str, Any]:
             "strategy": {metric.__name__: metric(own) for metric in BACKTEST_METRICS},
             "benchmark": {metric.__name__: metric(held) for metric in BACKTEST_METRICS},
             "break_even_cost_bps": break_even_cost_bps(course.result),
+            "fills": fills,
+            "only_at_the_close": only_at_the_close(fills),
         },
         "significance": significance(own, rows),
         "model": {
@@ -386,8 +398,7 @@ def _setting(config: RunConfig, course: Course) -> str:
     pooled = "one model for all, " if config.model.scope == "pooled" else ""
     return (
         f"{names}, {day(sessions[0])} to {day(sessions[-1])}; {count} feature{'s'[: count > 1]}, {pooled}{walk.window} "
-        f"window, {refit}, horizon {config.label.horizon}; fill {execution.fill}, "
-        f"{execution.commission_bps + execution.slippage_bps:g} bps a trade"
+        f"window, {refit}, horizon {config.label.horizon}; fill {execution.fill}, {execution.in_words()}"
     )
 
 

@@ -2,6 +2,83 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
 from quantlr.testing import ADVERSARIES, FUTURES, random_bars, random_walk, with_future
+from quantlr.types import Array, BoolArray, Forecasts, IntArray, Prices, Refits
 
 __all__ = ["ADVERSARIES", "FUTURES", "random_bars", "random_walk", "with_future"]
+
+
+def as_quoted(prices: Prices, seed: int) -> Prices:
+    """Return the same adjusted prices with quotes of the day that differ from them, as after splits and dividends."""
+    rng = np.random.default_rng(seed)
+    adjustment = rng.uniform(0.2, 1.0, prices.close.shape)
+    return replace(prices, adjustment=adjustment, raw_close=prices.close / adjustment)
+
+
+def forecasts(
+    probability: list[float] | Array,
+    *,
+    ticker: list[int] | IntArray,
+    session: list[int] | IntArray,
+    horizon: int = 1,
+    gain: float = 0.01,
+    loss: float = -0.01,
+) -> Forecasts:
+    """Return forecasts with these probabilities, of folds that all knew the same."""
+    n = len(probability)
+    nothing: Array = np.zeros(n)
+    none: IntArray = np.zeros(0, dtype=np.int64)
+    no: BoolArray = np.zeros(0, dtype=np.bool_)
+    refits = Refits((), none, none, np.zeros((0, 1)), none, np.zeros(0), no, no, np.zeros((0, 2)), np.zeros(0))
+    return Forecasts(
+        tickers=tuple(f"T{at}" for at in range(int(max(ticker)) + 1)),
+        sessions=pd.date_range("2010-01-04", periods=int(max(session)) + 30).as_unit("us"),
+        ticker=np.array(ticker, dtype=np.int64),
+        session=np.array(session, dtype=np.int64),
+        log_odds=nothing,
+        probability=np.array(probability, dtype=np.float64),
+        up=nothing,
+        span_return=nothing,
+        base_rate=nothing + 0.5,
+        mean_gain=nothing + gain,
+        mean_loss=nothing + loss,
+        deviation=nothing + 0.01,
+        fold=np.zeros(n, dtype=np.int64),
+        horizon=horizon,
+        refits=refits,
+    )
+
+
+def random_forecasts(seed: int, *, sessions: int = 40, tickers: int = 3, horizon: int = 1) -> Forecasts:
+    """Return random forecasts of tickers that start late and skip sessions, each row's fold with numbers of its own."""
+    rng = np.random.default_rng(seed)
+    there = rng.random((tickers, sessions)) < 0.8
+    there[:, : int(rng.integers(1, 6))] = False
+    there[0, sessions // 2] = True
+    ticker, session = np.nonzero(there)
+    n = len(ticker)
+    found = forecasts(
+        0.5 + rng.normal(0, 0.05, n).round(2).clip(-0.5, 0.5), ticker=ticker, session=session, horizon=horizon
+    )
+    return replace(
+        found,
+        base_rate=rng.uniform(0.45, 0.6, n),
+        mean_gain=rng.uniform(0.005, 0.015, n),
+        mean_loss=-rng.uniform(0.005, 0.015, n),
+        deviation=rng.uniform(0.005, 0.02, n),
+    )
+
+
+def mirrored(found: Forecasts) -> Forecasts:
+    """Return the forecasts of a market in which every price moves the other way."""
+    return replace(
+        found,
+        probability=1.0 - found.probability,
+        base_rate=1.0 - found.base_rate,
+        mean_gain=-found.mean_loss,
+        mean_loss=-found.mean_gain,
+    )

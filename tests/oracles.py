@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,7 @@ def trade_session_by_session(
     """Return what a trader would write down who goes through the sessions one after the other."""
     close = prices.on_sessions(prices.close)
     price = prices.on_sessions(prices.open) if execution.fill == "next_open" else close
+    quoted = price / prices.on_sessions(prices.adjustment)
     n_sessions, n_tickers = price.shape
     delay = 0 if execution.fill == "close" else 1
     first = min(t for t in range(n_sessions) if any(not math.isnan(w) for w in positions.weight[t]))
@@ -94,12 +96,19 @@ def trade_session_by_session(
             target = order[i] if trades_now else held[i]
             if t >= last_bar[i] and last_bar[i] < n_sessions - 1:
                 target = 0.0
-            turnover += abs(target - held[i])
+            traded = abs(target - held[i])
+            if traded > 1e-9:
+                money = traded * equity * execution.capital
+                paid = money * (execution.commission_bps + execution.slippage_bps) / 1e4
+                if execution.spread is not None:
+                    paid += money * spread_seen_by(prices, i, session=t - delay) / 2.0
+                paid += max(money / quoted[t, i] * execution.per_share, execution.min_per_order)
+                cost += paid / (equity * execution.capital)
+            turnover += traded
             held[i] = target
             cost += max(-target, 0.0) * execution.borrow_bps_per_year / 1e4 / sessions_per_year
             if trades_now:
                 last_price[i] = price[t, i]
-        cost += turnover * (execution.commission_bps + execution.slippage_bps) / 1e4
         gross = (1.0 - sum(held)) * execution.cash_rate / sessions_per_year
         earned = []
         for i in range(n_tickers):
@@ -168,3 +177,47 @@ def buy_and_hold(
         weights.append([v / capital for v in value])
         turnover.append(traded)
     return weights, turnover
+
+
+def spread_seen_by(prices: Prices, ticker: int, *, session: int) -> float:
+    """Return the mean of the newest 20 spreads of Corwin and Schultz that are known at a session's close, 0 for none.
+
+    Bars as they lie in the ticker's own history, two by two, in prices and not in their logarithms.
+    """
+    bars = [bar for bar in range(len(prices.session)) if 0 <= prices.session[bar, ticker] <= session]
+    found: list[float] = []
+    for before, now in pairwise(bars):
+        high0, low0 = prices.high[before, ticker], prices.low[before, ticker]
+        high1, low1 = prices.high[now, ticker], prices.low[now, ticker]
+        close0 = prices.close[before, ticker]
+        moved = 1.0
+        if close0 > high1:
+            moved = close0 / high1
+        elif close0 < low1:
+            moved = close0 / low1
+        beta = math.log(high0 / low0) ** 2 + math.log(high1 / low1) ** 2
+        gamma = math.log(max(high0, high1 * moved) / min(low0, low1 * moved)) ** 2
+        k = 3 - 2 * math.sqrt(2)
+        alpha = (math.sqrt(2 * beta) - math.sqrt(beta)) / k - math.sqrt(gamma / k)
+        found.append(max(2 * (math.exp(alpha) - 1) / (1 + math.exp(alpha)), 0.0))
+    return float(np.mean(found[-20:])) if found else 0.0
+
+
+def walked(
+    ticker: list[int], enter: list[int], stays_long: list[bool], stays_short: list[bool], *, horizon: int
+) -> list[float]:
+    """Return the side held after each decision by going through them one by one, a memory for each tranche."""
+    memory: dict[tuple[int, int], int] = {}
+    seen: dict[int, int] = {}
+    held: list[float] = []
+    for row, name in enumerate(ticker):
+        tranche = (name, seen.get(name, 0) % horizon)
+        seen[name] = seen.get(name, 0) + 1
+        side = memory.get(tranche, 0)
+        if enter[row]:
+            side = enter[row]
+        elif (side == 1 and not stays_long[row]) or (side == -1 and not stays_short[row]):
+            side = 0
+        memory[tranche] = side
+        held.append(float(side))
+    return held

@@ -34,7 +34,7 @@ KEYS: dict[str, list[str]] = {
         "n", "up_rate", "accuracy", "accuracy_ci95", "accuracy_always_up", "accuracy_base_rate", "log_loss",
         "log_loss_base_rate", "brier", "auc", "auc_ci95", "pesaran_timmermann",
     ],
-    "backtest": ["strategy", "benchmark", "break_even_cost_bps"],
+    "backtest": ["strategy", "benchmark", "break_even_cost_bps", "fills", "only_at_the_close"],
     "significance": ["trials", "probabilistic_sharpe", "deflated_sharpe", "years_needed"],
     "model": ["refits", "iterations_mean", "unconverged", "degenerate", "condition_number", "coefficients"],
     "verdict": ["rule", "sentence"],
@@ -112,6 +112,22 @@ def test_numbers_agree_with_the_tables(daily: Run) -> None:
     np.testing.assert_allclose(positions["gross_return"].sum(), backtest["gross_return"], atol=1e-15)
     long = daily.forecasts["probability"].to_numpy()[:-2] > 0.5
     np.testing.assert_array_equal(daily.positions["weight"].to_numpy() == 1, long)
+
+
+def test_a_choice_by_expected_value_can_be_checked_from_the_files() -> None:
+    """Six basis points get in and out: in where the gamble is worth more, out where it is worth nothing."""
+    done = quantlr.run(DAILY.parent / "expected_value.yaml", overrides={"overlays": []})
+    held, weights = False, []
+    for p, gain, loss in done.forecasts[["probability", "mean_gain", "mean_loss"]].to_numpy().tolist():
+        worth = p * gain + (1 - p) * loss
+        held = worth > (0.0 if held else 0.0006)
+        weights.append(float(held))
+    assert done.positions["weight"].tolist() == weights[:-2]
+    assert 0 < sum(weights) < len(weights)
+    calmer = quantlr.run(DAILY.parent / "expected_value.yaml")
+    ratio = calmer.positions["weight"].to_numpy() / np.where(weights[:-2], 1.0, np.nan)
+    assert 0.1 < np.nanmin(ratio) < 0.5 < np.nanmax(ratio) <= 1.0
+    assert (calmer.positions["weight"][np.array(weights[:-2]) == 0] == 0).all()
 
 
 def test_fits_that_did_not_converge_are_counted_and_named() -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import Field
 
-from quantlr.types import Number, Spec
+from quantlr.backtest.spreads import half_spread
+from quantlr.types import Array, BoolArray, Number, Prices, Spec
 
 BASIS_POINT = 1e-4
+SMALLEST_ORDER = 1e-9
+"""Fraction of equity below which a difference of weights is rounding, and no order."""
 Rate = Annotated[Number, Field(ge=0, le=1_000)]
+Fee = Annotated[Number, Field(ge=0, le=1e6)]
 Fill = Literal["next_close", "next_open", "close"]
 
 
@@ -23,6 +29,18 @@ class ExecutionSpec(Spec):
     )
     commission_bps: Rate = Field(1.0, description="Per traded side, in basis points of what is traded.")
     slippage_bps: Rate = Field(2.0, description="Per traded side, in basis points of what is traded.")
+    per_share: Fee = Field(
+        0.0, description="Commission per share, in the quote's currency, on the price as it was quoted on the day."
+    )
+    min_per_order: Fee = Field(0.0, description="The least that an order pays for its shares, in the quote's currency.")
+    capital: Annotated[Number, Field(gt=0, le=1e15)] = Field(
+        100_000.0, description="What the strategy starts with, in the quote's currency: what a fee is a fraction of."
+    )
+    spread: Literal["corwin_schultz"] | None = Field(
+        None,
+        description="Half of the spread estimated from highs and lows up to the decision's close is paid per traded "
+        "side, on top of the rest; null pays none.",
+    )
     borrow_bps_per_year: Rate = Field(50.0, description="On what is held short, in basis points per year.")
     cash_rate: Annotated[Number, Field(ge=-0.5, le=1)] = Field(
         0.0, description="Interest on what is not invested, per year as a fraction (0.03 is 3 percent)."
@@ -30,10 +48,83 @@ class ExecutionSpec(Spec):
 
     @property
     def rate(self) -> float:
-        """Cost of a trade, as a fraction of what is traded, one side."""
+        """Commission and slippage of a trade, as a fraction of what is traded, one side."""
         return (self.commission_bps + self.slippage_bps) * BASIS_POINT
 
     @property
     def delay(self) -> int:
         """Sessions from a decision to its fill."""
         return 0 if self.fill == "close" else 1
+
+    def in_words(self) -> str:
+        """Return what trading costs, for a page's head."""
+        parts = [f"{self.commission_bps + self.slippage_bps:g} bps a trade"]
+        if self.per_share:
+            parts.append(f"{self.per_share:g} a share")
+        if self.min_per_order:
+            parts.append(f"at least {self.min_per_order:g} an order")
+        if self.spread:
+            parts.append("half the spread")
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Tolls:
+    """What orders cost, fill by fill, as fractions of what is traded.
+
+    Attributes
+    ----------
+    rate : commission, slippage and half the spread; a number, or (sessions, tickers).
+    fee : the commission on shares; a number, or (sessions, tickers).
+    least_fee : the least that an order pays for its shares, as a fraction of the starting capital.
+    """
+
+    rate: Array | float
+    fee: Array | float
+    least_fee: float
+
+    def cost(self, traded: Array, gross_return: Array, *, other: Array) -> Array:
+        """Return what each session's trades cost, (sessions, tickers), as a fraction of equity before them.
+
+        Everything is in proportion to what is traded but the least fee, which weighs the more the less equity is
+        left; it alone needs the equity, session by session.
+
+        Parameters
+        ----------
+        traded : (sessions, tickers) |weight - drifted weight|, a fraction of equity.
+        gross_return : (sessions,) before costs.
+        other : (sessions, tickers) costs besides these, which reduce equity too.
+        """
+        cost = np.asarray(self.rate * traded + self.fee * traded)
+        if not self.least_fee:
+            return cost
+        fee = self.fee * traded
+        order = traded > SMALLEST_ORDER
+        growth = 1.0 + gross_return - (cost + other).sum(axis=1)
+        equity = 1.0
+        for session in range(len(growth)):
+            least = self.least_fee / equity
+            added = np.where(order[session], np.maximum(least - fee[session], 0.0), 0.0)
+            cost[session] += added
+            equity *= growth[session] - added.sum()
+            if equity <= 0:
+                break
+        return cost
+
+
+def tolls(prices: Prices, execution: ExecutionSpec, *, traded: BoolArray, decided: slice, filled: slice) -> Tolls:
+    """Return what orders cost that are decided at some sessions and filled at others.
+
+    Parameters
+    ----------
+    traded : (tickers,) which are traded.
+    decided, filled : the sessions of the decisions, and as many of their fills.
+    """
+    rate: Array | float = execution.rate
+    if execution.spread is not None:
+        rate = rate + half_spread(prices, traded=traded)[decided]
+    fee: Array | float = 0.0
+    if execution.per_share:
+        price = prices.open / prices.adjustment if execution.fill == "next_open" else prices.raw_close
+        fee = np.nan_to_num(execution.per_share / prices.on_sessions(price)[filled])
+    return Tolls(rate, fee, execution.min_per_order / execution.capital)

@@ -8,6 +8,10 @@ price to the same kind of price one session on. With w the weights held after tr
     cost         = rate * sum |w - drifted| + sum max(-w, 0) borrow / sessions_per_year
     net return   = gross return - cost
 
+The rate of a trade is commission and slippage; where a spread is asked for, half of it as it was known at the close of
+the decision; and for a commission per share, that over the price as it was quoted: |w - drifted| * equity * capital /
+price shares change hands. An order that pays less than the least fee pays that (`costs.Tolls`).
+
 Costs, borrow and interest stay out of the drift's denominator. The first trade is paid for, the last position stays
 open, and a decision that can't earn any more is not charged. Where a ticker has no bar it doesn't trade: its weight
 drifts at a return of 0. After its last bar it is cash: what is left of it is sold there.
@@ -21,7 +25,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from quantlr.backtest.costs import BASIS_POINT, ExecutionSpec
+from quantlr.backtest.costs import BASIS_POINT, ExecutionSpec, Tolls, tolls
 from quantlr.errors import DataError
 from quantlr.types import Array, BacktestResult, BoolArray, IntArray, Note, Positions, Prices, day
 
@@ -36,11 +40,18 @@ def execute(
     DataError : no decision is early enough to earn, or the fill wants opens and there are none.
     """
     market = _market(positions, prices, execution)
-    targets = market.targets(positions.weight)
-    result = _run(market, market.traded(targets), execution, sessions_per_year)
+    result = _run(market, market.traded(market.targets(positions.weight)), execution, sessions_per_year)
     benchmark = _run(market, _buy_and_hold(market, positions), execution, sessions_per_year)
     both = min(len(result.equity), len(benchmark.equity))
-    return replace(_first(result, both), benchmark=_first(benchmark, both))
+    return replace(first_sessions(result, both), benchmark=first_sessions(benchmark, both))
+
+
+def execute_alone(
+    positions: Positions, prices: Prices, execution: ExecutionSpec, *, sessions_per_year: int
+) -> BacktestResult:
+    """Return the same without a benchmark beside it."""
+    market = _market(positions, prices, execution)
+    return _run(market, market.traded(market.targets(positions.weight)), execution, sessions_per_year)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +65,7 @@ class _Market:
     last_bar : (tickers,) the last fill at which it does; negative where it is before the first.
     returns : (sessions, tickers) from one fill to the next, 0 where the ticker has no bar to end it.
     first_decision : position of the session whose decision is filled first.
+    tolls : what orders cost, fill by fill.
     """
 
     tickers: tuple[str, ...]
@@ -63,6 +75,7 @@ class _Market:
     last_bar: IntArray
     returns: Array
     first_decision: int
+    tolls: Tolls
 
     @property
     def sessions(self) -> int:
@@ -96,7 +109,7 @@ class _Market:
 
 def _market(positions: Positions, prices: Prices, execution: ExecutionSpec) -> _Market:
     price = prices.on_sessions(prices.open if execution.fill == "next_open" else prices.close)
-    traded = ~np.isnan(positions.weight).all(axis=0)
+    traded = np.asarray(~np.isnan(positions.weight).all(axis=0))
     missing = np.isnan(price[:, traded]) & ~np.isnan(prices.on_sessions(prices.close)[:, traded])
     if missing.any():
         session, ticker = np.argwhere(missing)[0]
@@ -127,6 +140,13 @@ def _market(positions: Positions, prices: Prices, execution: ExecutionSpec) -> _
         last_bar=last_bar,
         returns=np.where(np.isnan(moved), 0.0, moved),
         first_decision=first,
+        tolls=tolls(
+            prices,
+            execution,
+            traded=traded,
+            decided=slice(first, first + len(moved)),
+            filled=slice(start, start + len(moved)),
+        ),
     )
 
 
@@ -136,14 +156,13 @@ def _run(market: _Market, weight: Array, execution: ExecutionSpec, sessions_per_
     earned = weight * returns
     growth = 1.0 + earned.sum(axis=1, keepdims=True)
     drifted = np.zeros_like(weight)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        drifted[1:] = ((weight + earned) / growth)[:-1]
+    np.divide((weight + earned)[:-1], growth[:-1], out=drifted[1:], where=growth[:-1] > 0)
     traded = np.abs(weight - drifted)
     borrow = np.maximum(-weight, 0.0) * execution.borrow_bps_per_year * BASIS_POINT / sessions_per_year
-    ticker_cost = execution.rate * traded + borrow
     cash = execution.cash_rate / sessions_per_year
     cash_return = (1.0 - weight.sum(axis=1)) * cash
     gross_return = earned.sum(axis=1) + cash_return
+    ticker_cost = market.tolls.cost(traded, gross_return, other=borrow) + borrow
     cost = ticker_cost.sum(axis=1)
     net_return = gross_return - cost
     equity = np.cumprod(1.0 + net_return)
@@ -180,14 +199,15 @@ def _sold_out(market: _Market, drifted: Array) -> tuple[Note, ...]:
 
 def _ruined(result: BacktestResult, at: int) -> BacktestResult:
     """Return the result up to the session that lost everything, its equity 0."""
-    ended = _first(result, at + 1)
+    ended = first_sessions(result, at + 1)
     equity = ended.equity.copy()
     equity[-1] = 0.0
     note = Note("backtest", "equity fell to 0 and the backtest ends there", date=day(ended.fills[-1]))
     return replace(ended, equity=equity, notes=(*ended.notes, note))
 
 
-def _first(result: BacktestResult, sessions: int) -> BacktestResult:
+def first_sessions(result: BacktestResult, sessions: int) -> BacktestResult:
+    """Return a result up to some number of sessions."""
     if sessions >= len(result.equity):
         return result
     return replace(

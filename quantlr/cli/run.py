@@ -89,6 +89,7 @@ def _show(done: Run, folder: Path, out: Console, *, verbose: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from quantlr.backtest.fills import sharpe_by_fill
     from quantlr.report.summary import headline_rows, note_line, worth_saying
 
     table = Table(title=done.config.name, title_justify="left", title_style="bold", box=None, pad_edge=False)
@@ -99,6 +100,8 @@ def _show(done: Run, folder: Path, out: Console, *, verbose: bool) -> None:
     for row in headline_rows(done.metrics):
         table.add_row(*row)
     out.print(table)
+    if verbose:
+        out.print(Text(f"filled otherwise: {sharpe_by_fill(done.metrics['backtest']['fills'])}"))
     for note in done.notes if verbose else worth_saying(done.notes):
         out.print(Text.assemble(("note ", "yellow"), note_line(note)))
     out.print(Text(done.verdict, style="bold"))

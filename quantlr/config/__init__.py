@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.metrics import ReportSpec
+from quantlr.backtest.overlays import OVERLAYS, Overlay
 from quantlr.backtest.policies import POLICIES, Policy, Threshold
 from quantlr.config.problems import in_order, problems_of
 from quantlr.config.resolve import override, parse_key, parse_setting, read_config
@@ -29,9 +30,11 @@ from quantlr.types import Part, Spec, Whole, kind_named, one_of
 if TYPE_CHECKING:
     AnyLabel = Label
     AnyPolicy = Policy
+    AnyOverlay = Overlay
 else:
     AnyLabel = one_of(LABELS, default="direction")
     AnyPolicy = one_of(POLICIES, default="threshold")
+    AnyOverlay = one_of(OVERLAYS)
 
 __all__ = ["Config", "RunConfig", "load_config", "parse_setting"]
 
@@ -51,6 +54,7 @@ class RunConfig(Spec):
     walk_forward: WalkForwardSpec = Field(WalkForwardSpec(), description="How the model walks through time.")
     model: LogisticRegression = Field(LogisticRegression(), description="The classifier and its descent.")
     policy: AnyPolicy = Field(Threshold(), description="From probabilities to positions.")
+    overlays: tuple[AnyOverlay, ...] = Field((), description="What is done to the positions, in this order.")
     execution: ExecutionSpec = Field(ExecutionSpec(), description="How decisions become trades.")
     report: ReportSpec = Field(ReportSpec(), description="What the result is measured against.")
 

@@ -16,10 +16,8 @@ from quantlr.data.calendars import Sessions, sessions_of
 from quantlr.data.cells import Dates
 from quantlr.data.rows import Rows
 from quantlr.data.tables import PRICES
-from quantlr.types import Array, BoolArray, IntArray
+from quantlr.types import STALE_OPENS, Array, BoolArray, IntArray
 
-STALE_OPENS = 0.10
-"""Share of opens equal to the close before above which opens are not prices that anyone traded at."""
 LONGEST_PAUSE = 10
 """Calendar days between two bars beyond which something is missing, where no calendar says better."""
 LARGE_MOVE = 0.40

@@ -30,6 +30,7 @@ from quantlr.types.parts import (
 )
 from quantlr.types.timing import NEVER, first_forecast, known_in_time, known_row, last_trainable, newest_known
 from quantlr.types.values import (
+    STALE_OPENS,
     BacktestResult,
     Dataset,
     Fold,
@@ -44,6 +45,7 @@ from quantlr.types.values import (
 
 __all__ = [
     "NEVER",
+    "STALE_OPENS",
     "Array",
     "BacktestResult",
     "BoolArray",

@@ -13,6 +13,9 @@ from quantlr.types.arrays import Array, BoolArray, IntArray
 from quantlr.types.messages import Note
 from quantlr.types.timing import newest_known
 
+STALE_OPENS = 0.10
+"""Share of opens equal to the close before above which opens are not prices that anyone traded at."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prices:
@@ -55,6 +58,20 @@ class Prices:
     def bars(self) -> IntArray:
         """(tickers,) number of bars of each ticker."""
         return np.asarray((self.session >= 0).sum(axis=0), dtype=np.int64)
+
+    @property
+    def stale_open(self) -> BoolArray:
+        """(bars, tickers) whether the open repeats the close before, as quoted on the day."""
+        stale = np.zeros(self.open.shape, dtype=np.bool_)
+        quoted = self.open[1:] / self.adjustment[1:]
+        stale[1:] = np.isclose(quoted, self.raw_close[:-1], rtol=1e-9, atol=0)
+        return stale
+
+    @property
+    def opens_tradable(self) -> BoolArray:
+        """(tickers,) whether at most a tenth of the opens repeat the close before; where there are none, no."""
+        seen = (~np.isnan(self.open[1:])).sum(axis=0)
+        return np.asarray((seen > 0) & (self.stale_open.sum(axis=0) <= STALE_OPENS * seen))
 
     def on_sessions(self, values: Array) -> Array:
         """Return (bars, tickers) values as (sessions, tickers), NaN where a ticker has no bar."""
@@ -256,7 +273,8 @@ class Positions:
     Attributes
     ----------
     tickers, sessions : as in `Prices`.
-    weight : (sessions, tickers) fraction of equity, in [-1, 1] before leverage; NaN where nothing was decided.
+    weight : (sessions, tickers) fraction of equity; NaN where nothing was decided. In [-1, 1], unless an overlay that
+        is told to goes beyond.
     """
 
     tickers: tuple[str, ...]

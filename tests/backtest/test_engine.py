@@ -14,10 +14,18 @@ from quantlr.data.universe import aligned
 from quantlr.errors import DataError
 from quantlr.types import Array, BacktestResult, Positions, Prices
 
-from markets import random_walk
+from markets import as_quoted, random_walk
 from oracles import buy_and_hold, trade_session_by_session
 
 FREE: dict[str, Any] = {"commission_bps": 0.0, "slippage_bps": 0.0, "borrow_bps_per_year": 0.0}
+CHARGES: list[dict[str, Any]] = [
+    {},
+    {"per_share": 0.05},
+    {"min_per_order": 20.0, "capital": 10_000.0},
+    {"per_share": 0.1, "min_per_order": 7.0, "capital": 5_000.0},
+    {"spread": "corwin_schultz"},
+    {"spread": "corwin_schultz", "per_share": 0.1, "min_per_order": 40.0, "capital": 20_000.0},
+]
 FILLS = ("next_close", "next_open", "close")
 
 
@@ -59,11 +67,19 @@ def hand_made(close: list[float], opens: list[float] | None = None) -> Prices:
     bps=st.sampled_from([0.0, 3.0, 50.0]),
     cash_rate=st.sampled_from([0.0, 0.05]),
     short=st.booleans(),
+    charges=st.sampled_from(CHARGES),
 )
 def test_a_trader_who_goes_session_by_session_agrees(
-    seed: int, fill: str, tickers: int, holes: bool, bps: float, cash_rate: float, short: bool
+    seed: int,
+    fill: str,
+    tickers: int,
+    holes: bool,
+    bps: float,
+    cash_rate: float,
+    short: bool,
+    charges: dict[str, Any],
 ) -> None:
-    prices = random_walk(seed, sessions=60, tickers=tickers, holes=holes)
+    prices = as_quoted(random_walk(seed, sessions=60, tickers=tickers, holes=holes), seed)
     positions = random_positions(prices, seed, short=short)
     execution = ExecutionSpec.model_validate(
         {
@@ -72,6 +88,7 @@ def test_a_trader_who_goes_session_by_session_agrees(
             "slippage_bps": bps / 2,
             "cash_rate": cash_rate,
             "borrow_bps_per_year": 80,
+            **charges,
         }
     )
     result = execute(positions, prices, execution, sessions_per_year=252)

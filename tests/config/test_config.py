@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from quantlr.backtest.overlays import LeverageCap, VolatilityTarget
+from quantlr.backtest.policies import Threshold
 from quantlr.config import RunConfig, load_config
 from quantlr.config.written import read_written
 from quantlr.data.features import Momentum
@@ -43,9 +45,10 @@ def test_defaults_are_the_documented_ones(tmp_path: Path) -> None:
         "max_iter": 1000, "scope": "per_ticker", "class_weight": None, "half_life": None, "calibration": None,
         "degenerate": "error",
     }  # fmt: skip
-    assert config.policy.model_dump() == {"kind": "threshold", "long_above": 0.5, "short_below": None}
+    assert config.policy == Threshold(long_above=0.5, short_below=None)
     assert config.execution.model_dump() == {
         "fill": "next_close", "commission_bps": 1.0, "slippage_bps": 2.0, "borrow_bps_per_year": 50.0, "cash_rate": 0.0,
+        "per_share": 0.0, "min_per_order": 0.0, "capital": 100_000.0, "spread": None,
     }  # fmt: skip
     assert config.report.model_dump() == {"benchmark": "buy_and_hold", "sessions_per_year": 252}
 
@@ -105,7 +108,17 @@ def test_numbers_dates_and_nothing_are_read_by_yaml_1_2(tmp_path: Path) -> None:
         ("walk_forward: {refit_every: often}\n", "exp.yaml:4:29: walk_forward.refit_every: needs a whole number or 'never', found 'often'"),
         ("model: {learning_rate: 0.1}\n", "exp.yaml:4:24: model.learning_rate: is for the plain and the accelerated descent; write auto, or"),
         ("model: {learning_rate: fast}\n", "exp.yaml:4:24: model.learning_rate: needs 'auto' or a number, found 'fast'"),
-        ("policy: {kind: treshold}\n", "exp.yaml:4:16: policy.kind: needs 'threshold', found 'treshold'; did you mean threshold?"),
+        ("policy: {kind: treshold}\n", "exp.yaml:4:16: policy.kind: needs one of threshold, proportional, expected_value, kelly, top_k, found 'treshold'; did you mean threshold?"),
+        ("policy: {exit_short_above: 0.6}\n", "exp.yaml:4:28: policy.exit_short_above: needs policy.short_below, which is null: nothing is ever short"),
+        ("policy: {kind: top_k, k: 0}\n", "exp.yaml:4:26: policy.k: needs a number of at least 1, found 0"),
+        ("policy: {kind: kelly, long_above: 0.5}\n", "exp.yaml:4:23: policy.long_above: unknown key; known here: kind, fraction, sides"),
+        ("overlays: [{kind: leverage_cap, max: 2}]\n", "exp.yaml:4:33: overlays.0.max: unknown key; known here: kind, cap"),
+        ("overlays: [{kind: volatility_targt}]\n", "exp.yaml:4:19: overlays.0.kind: needs one of volatility_target, leverage_cap, no_trade_band, minimum_holding, found 'volatility_targt'; did you mean volatility_target?"),
+        ("overlays: [{band: 0.1}]\n", "exp.yaml:4:12: overlays.0.kind: is needed, and missing: one of volatility_target, leverage_cap, no_trade_band, minimum_holding"),
+        ("overlays: {kind: leverage_cap}\n", "exp.yaml:4:11: overlays: needs a list, like [a, b], found a mapping"),
+        ("execution: {kind: next}\n", "exp.yaml:4:13: execution.kind: unknown key; known here: fill, commission_bps, "),
+        ("execution: {spread: roll}\n", "exp.yaml:4:21: execution.spread: needs 'corwin_schultz', found 'roll'"),
+        ("execution: {capital: 0}\n", "exp.yaml:4:22: execution.capital: needs a number above 0, found 0"),
         ("policy: {long_above: 0.4, short_below: 0.6}\n", "exp.yaml:4:40: policy.short_below: must not be above policy.long_above, 0.4"),
         ("label: {horizon: 1.5}\n", "exp.yaml:4:18: label.horizon: needs a whole number, found 1.5"),
         ("label: {ties: sideways}\n", "exp.yaml:4:15: label.ties: needs 'down', 'up' or 'drop', found 'sideways'"),
@@ -243,7 +256,7 @@ def test_naming_the_default_kind_changes_nothing(tmp_path: Path) -> None:
     child = "extends: base.yaml\nlabel: {kind: direction, horizon: 3}\npolicy: {kind: threshold, short_below: 0.4}\n"
     config = load_config(written(tmp_path, child)).run
     assert config.label.model_dump() == {"kind": "direction", "horizon": 3, "ties": "drop"}
-    assert config.policy.model_dump() == {"kind": "threshold", "long_above": 0.52, "short_below": 0.4}
+    assert config.policy == Threshold(long_above=0.52, short_below=0.4)
 
 
 def test_a_key_that_is_named_like_a_kind_is_told_where_it_stands(tmp_path: Path) -> None:
@@ -287,6 +300,19 @@ def test_extends_merges_mappings_and_replaces_lists_and_other_kinds(tmp_path: Pa
     assert config.data.source == File(path=tmp_path / "base" / "p.csv")
     sample = load_config(written(tmp_path, child.replace("{tickers: [C]}", "{source: {kind: sample}, tickers: [C]}")))
     assert sample.run.data.source.kind == "sample"
+
+
+def test_overlays_are_a_list_in_their_order_and_replace_whole(tmp_path: Path) -> None:
+    assert load_config(written(tmp_path, SMALL, "base.yaml")).run.overlays == ()
+    both = "overlays: [{kind: volatility_target, target: 0.2, max_leverage: 2}, {kind: leverage_cap}]\n"
+    config = load_config(written(tmp_path, SMALL + both, "base.yaml")).run
+    assert config.overlays == (VolatilityTarget(target=0.2, max_leverage=2), LeverageCap())
+    again = load_config(written(tmp_path, config.to_yaml())).run
+    assert again == config
+    child = load_config(written(tmp_path, "extends: base.yaml\noverlays: [{kind: leverage_cap, cap: 0.5}]\n")).run
+    assert child.overlays == (LeverageCap(cap=0.5),)
+    changed = load_config(tmp_path / "base.yaml", settings=["overlays.0.target=0.3"]).run
+    assert changed.overlays[0] == VolatilityTarget(target=0.3, max_leverage=2)
 
 
 def test_an_error_in_what_is_extended_points_into_that_file(tmp_path: Path) -> None:

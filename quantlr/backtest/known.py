@@ -1,0 +1,75 @@
+"""What policies and overlays may use besides the forecasts: what each close knows of risk, costs and interest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from quantlr.backtest.costs import BASIS_POINT, ExecutionSpec
+from quantlr.backtest.spreads import half_spread
+from quantlr.types import Array, Forecasts, IntArray, Prices
+
+VOLATILITY_WINDOW = 20
+"""Returns that a trailing volatility is of: a month."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known at each forecast's close, and what the config says of costs and interest.
+
+    Attributes
+    ----------
+    volatility : (rows,) standard deviation (ddof 1) of the ticker's last 20 simple returns; NaN until there are 20.
+    round_trip_cost : (rows,) cost of entering and leaving, as a fraction of what is traded, at the close's own price
+        and spread; the least fee of an order is that of a tranche's equal share of the starting capital.
+    interest : what one unit of cash earns over a forecast's span, as a fraction.
+    borrow : what one unit held short costs over a forecast's span, as a fraction.
+    sessions_per_year : for annual figures.
+    """
+
+    volatility: Array
+    round_trip_cost: Array
+    interest: float
+    borrow: float
+    sessions_per_year: int
+
+
+def sharers(forecasts: Forecasts) -> IntArray:
+    """Return how many tickers have a forecast in the session of each row, (rows,)."""
+    count = np.bincount(forecasts.session, minlength=len(forecasts.sessions))
+    return np.asarray(count[forecasts.session], dtype=np.int64)
+
+
+def known_at_close(prices: Prices, forecasts: Forecasts, execution: ExecutionSpec, *, sessions_per_year: int) -> Known:
+    """Return what policies and overlays may use besides the forecasts themselves."""
+    span = forecasts.horizon / sessions_per_year
+    return Known(
+        volatility=_at(forecasts, prices, _trailing_volatility(prices.close)),
+        round_trip_cost=2.0 * _one_way_cost(prices, forecasts, execution),
+        interest=execution.cash_rate * span,
+        borrow=execution.borrow_bps_per_year * BASIS_POINT * span,
+        sessions_per_year=sessions_per_year,
+    )
+
+
+def _at(forecasts: Forecasts, prices: Prices, values: Array) -> Array:
+    """Return (bars, tickers) values at each forecast, (rows,)."""
+    return np.asarray(prices.on_sessions(values)[forecasts.session, forecasts.ticker])
+
+
+def _trailing_volatility(close: Array) -> Array:
+    table = pd.DataFrame(close)
+    return (table / table.shift() - 1.0).rolling(VOLATILITY_WINDOW).std(ddof=1).to_numpy()
+
+
+def _one_way_cost(prices: Prices, forecasts: Forecasts, execution: ExecutionSpec) -> Array:
+    """Return what a trade would cost at each forecast's close, (rows,), as a fraction of what is traded."""
+    cost = np.full(len(forecasts.ticker), execution.rate)
+    if execution.spread is not None:
+        traded = np.isin(np.arange(len(prices.tickers)), forecasts.ticker)
+        cost += half_spread(prices, traded=traded)[forecasts.session, forecasts.ticker]
+    order = execution.capital / (sharers(forecasts) * forecasts.horizon)
+    fee = execution.per_share / _at(forecasts, prices, prices.raw_close)
+    return np.asarray(cost + np.maximum(fee, execution.min_per_order / order))

@@ -1,0 +1,166 @@
+"""The same signals through two backtesters that were written by others.
+
+Without costs, equity is equal to 1e-9. With costs it is not, and cannot be: both peers take a commission out of the
+money that buys, so that what is held is smaller by the commission, where the design here keeps costs out of the weights
+and takes them from the session's return. Per trade the two differ by the commission times the return that follows, and
+by its square; the tests hold the difference to that. backtesting.py holds whole units and does not go back to a weight
+while a position stays; bt goes back to its weights at every session, as the engine here does.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import bt
+import numpy as np
+import pandas as pd
+import pytest
+from backtesting import Backtest, Strategy
+from quantlr.backtest.costs import ExecutionSpec
+from quantlr.backtest.engine import execute
+from quantlr.backtest.trades import trades
+from quantlr.types import Array, BacktestResult, Positions, Prices
+
+from markets import random_walk
+
+SESSIONS = 250
+FREE: dict[str, Any] = {"commission_bps": 0.0, "slippage_bps": 0.0, "borrow_bps_per_year": 0.0}
+
+
+class Follow(Strategy):  # type: ignore[misc]
+    """Do what the signal of the bar says: be in, be out, or be short and go back to minus one every day."""
+
+    signal: Array = np.zeros(0)
+
+    def init(self) -> None:
+        """Nothing is computed beforehand."""
+
+    def next(self) -> None:
+        """Order at the close of the newest bar."""
+        wanted = self.signal[len(self.data) - 1]
+        if wanted == 0 or np.isnan(wanted):
+            self.position.close()
+        elif wanted < 0:
+            self.sell()
+        elif not self.position.is_long:
+            self.buy()
+
+
+def backtesting_py(prices: Prices, signal: Array, *, at_close: bool, commission: float = 0.0) -> Any:
+    """Return the statistics of backtesting.py, with so much money that whole units are no restriction."""
+    table = pd.DataFrame(
+        {name.title(): getattr(prices, name)[:, 0] for name in ("open", "high", "low", "close")}, index=prices.sessions
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of orders at prices above the cash, of which there are none here
+        test = Backtest(table, Follow, cash=1e15, commission=commission, trade_on_close=at_close, exclusive_orders=True)
+        return test.run(signal=signal)
+
+
+def signals(seed: int, *, short: bool) -> Array:
+    rng = np.random.default_rng(seed)
+    signal = rng.choice([-1.0, 0.0, 1.0] if short else [0.0, 1.0], SESSIONS).repeat(3)[:SESSIONS]
+    signal[:5] = np.nan
+    return signal
+
+
+def ours(prices: Prices, weight: Array, **execution: Any) -> BacktestResult:
+    positions = Positions(prices.tickers, prices.sessions, weight.reshape(SESSIONS, -1))
+    return execute(positions, prices, ExecutionSpec(**{**FREE, **execution}), sessions_per_year=252)
+
+
+def equity_on(result: BacktestResult, dates: Any) -> Array:
+    known = pd.Series(result.equity, result.sessions)
+    return np.asarray(known.reindex(dates, fill_value=1.0), dtype=np.float64)
+
+
+@pytest.mark.parametrize("short", [False, True])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_backtesting_py_holds_the_same_equity_at_the_close(seed: int, short: bool) -> None:
+    prices, signal = random_walk(seed, sessions=SESSIONS), signals(seed, short=short)
+    peer = backtesting_py(prices, signal, at_close=True)._equity_curve["Equity"] / 1e15
+    # Its last bar closes nothing any more: the decision of the last session can't be seen by either.
+    result = ours(prices, signal, fill="close")
+    np.testing.assert_allclose(equity_on(result, peer.index), np.asarray(peer), rtol=1e-9)
+    delayed = np.append(np.nan, signal[:-1])
+    peer = backtesting_py(prices, delayed, at_close=True)._equity_curve["Equity"] / 1e15
+    result = ours(prices, signal, fill="next_close")
+    np.testing.assert_allclose(equity_on(result, peer.index), np.asarray(peer), rtol=1e-9)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_backtesting_py_makes_the_same_trades_at_the_next_open(seed: int) -> None:
+    """It values what is held at the close, and here at the open: trades are the same, and so is what is made of 1."""
+    prices, signal = random_walk(seed, sessions=SESSIONS), signals(seed, short=False)
+    signal[-3:] = 0.0
+    theirs = backtesting_py(prices, signal, at_close=False)._trades
+    result = ours(prices, signal, fill="next_open")
+    mine = trades(result)
+    assert mine["entry"].tolist() == theirs["EntryTime"].tolist()
+    assert mine["exit"].tolist() == theirs["ExitTime"].tolist()
+    np.testing.assert_allclose(mine["entry_price"], theirs["EntryPrice"], rtol=1e-12)
+    np.testing.assert_allclose(mine["return"], theirs["ReturnPct"], rtol=1e-9)
+    assert result.equity[-1] == pytest.approx(float((1 + theirs["ReturnPct"]).prod()), rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_backtesting_py_differs_by_what_its_commission_does_not_buy(seed: int) -> None:
+    """It buys for 1 / (1 + c) of the money and sells for 1 - c of what that became; here c is taken off two returns."""
+    prices, signal = random_walk(seed, sessions=SESSIONS), signals(seed, short=False)
+    c = 0.001
+    peer = backtesting_py(prices, signal, at_close=True, commission=c)._equity_curve["Equity"] / 1e15
+    result = ours(prices, signal, fill="close", commission_bps=c * 1e4)
+    turns = np.flatnonzero(result.turnover > 0.5)
+    moved = np.abs(result.gross_return[turns]).sum()
+    away = np.abs(np.log(equity_on(result, peer.index)) - np.log(peer.to_numpy()))
+    assert away.max() <= c * moved + len(turns) * c**2
+    assert away.max() > 1e-9
+
+
+def bts(prices: Prices, weight: Array, *, commission: float = 0.0) -> pd.Series:
+    """Return the equity of bt, which goes back to the weights at every close."""
+    names = list(prices.tickers)
+    close = pd.DataFrame(prices.close, index=prices.sessions, columns=names)
+    decided = pd.DataFrame(weight, index=prices.sessions, columns=names).dropna()
+    strategy = bt.Strategy("peer", [bt.algos.WeighTarget(decided), bt.algos.Rebalance()])
+    test = bt.Backtest(
+        strategy,
+        close,
+        initial_capital=1e6,
+        integer_positions=False,
+        commissions=(lambda quantity, price: abs(quantity) * price * commission) if commission else None,
+        progress_bar=False,
+    )
+    test.run()
+    return pd.Series(test.strategy.prices / 100).iloc[1:]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_bt_holds_the_same_equity_of_weights_that_change_daily(seed: int) -> None:
+    prices = random_walk(seed, sessions=SESSIONS, tickers=3)
+    weight = np.random.default_rng(seed).uniform(-0.5, 0.5, (SESSIONS, 3))
+    weight[:5] = np.nan
+    peer = bts(prices, weight)
+    np.testing.assert_allclose(equity_on(ours(prices, weight, fill="close"), peer.index), np.asarray(peer), rtol=1e-9)
+    delayed = np.concatenate([np.full((1, 3), np.nan), weight[:-1]])
+    peer = bts(prices, delayed)
+    np.testing.assert_allclose(
+        equity_on(ours(prices, weight, fill="next_close"), peer.index), np.asarray(peer), rtol=1e-9
+    )
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_bt_differs_by_what_its_commission_does_not_buy(seed: int) -> None:
+    """Its commission is cash that is gone before the return is earned: a session differs by cost times gross return."""
+    prices = random_walk(seed, sessions=SESSIONS, tickers=3)
+    weight = np.random.default_rng(seed).uniform(0, 1 / 3, (SESSIONS, 3))
+    weight[:5] = np.nan
+    c = 0.0005
+    peer = bts(prices, weight, commission=c)
+    result = ours(prices, weight, fill="close", commission_bps=c * 1e4)
+    # It pays at the close that it trades at, where here the session that follows pays.
+    settled = equity_on(result, result.fills[:-1]) * (1 - result.cost)
+    away = np.abs(np.log(settled) - np.log(peer.reindex(result.fills[:-1]).to_numpy()))
+    assert away.max() <= (result.cost * np.abs(result.gross_return)).sum() + (result.cost**2).sum()
+    assert away.max() > 1e-9
