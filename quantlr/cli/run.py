@@ -72,7 +72,7 @@ def _run(
         raise OutputError(f"{path}: its report would replace that of {other}: both are named {config.run.name!r}")
     written[config.run.name] = path
     with progress_bar(out) as progress:
-        done = run_config(config, workers=jobs or available(), progress=progress)
+        done = run_config(config, output=output, workers=jobs or available(), progress=progress)
         progress("drawing", done=0, total=1)
         folder = done.save(output)
     _show(done, folder, out, verbose=verbose)
