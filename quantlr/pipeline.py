@@ -33,7 +33,7 @@ from quantlr.model.journey import STEPS, Steps
 from quantlr.model.walk_forward import walk_forward
 from quantlr.report.encoding import defined, json_bytes, parquet_bytes
 from quantlr.report.folder import make_output, require_place, write_report
-from quantlr.report.summary import note_line, worth_saying
+from quantlr.report.summary import names, note_line, worth_saying
 from quantlr.trials import Ledger, Trial, Tried
 from quantlr.types import (
     BacktestResult,
@@ -382,15 +382,13 @@ def _last_coefficients(forecasts: Forecasts) -> dict[str, dict[str, float]]:
 def _setting(config: RunConfig, course: Course) -> str:
     """Return one line on what was run, for the page's head."""
     tickers = [course.forecasts.tickers[at] for at in np.unique(course.forecasts.ticker)]
-    names = ", ".join(tickers)
-    if len(names) > LONGEST_LIST:
-        names = f"{tickers[0]:.{LONGEST_LIST}} and {len(tickers) - 1} more tickers"
-    count = len(course.dataset.columns)
+    traded, columns = names(tickers, longest=LONGEST_LIST), len(course.dataset.columns)
+    features = f"{columns} feature{'s'[: columns > 1]}"
     walk, execution, sessions = config.walk_forward, config.execution, course.result.fills
     refit = "fitted once" if walk.refit_every == "never" else f"refitted every {walk.refit_every} sessions"
     pooled = "one model for all, " if config.model.scope == "pooled" else ""
     return (
-        f"{names}, {day(sessions[0])} to {day(sessions[-1])}; {count} feature{'s'[: count > 1]}, {pooled}{walk.window} "
+        f"{traded}, {day(sessions[0])} to {day(sessions[-1])}; {features}, {pooled}{walk.window} "
         f"window, {refit}, horizon {config.label.horizon}; fill {execution.fill}, "
         f"{execution.commission_bps + execution.slippage_bps:g} bps a trade"
     )

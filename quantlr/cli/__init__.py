@@ -8,7 +8,10 @@ from typing import Any
 import click
 
 INTERRUPTED = 130
-VERBS = {"run": "Run experiments and write their reports."}
+VERBS = {
+    "run": "Run experiments and write their reports.",
+    "trials": "Show what was tried so far.",
+}
 """Each verb has a module of its name beside this one, and is described here so that help needs no import."""
 
 

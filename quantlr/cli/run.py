@@ -84,7 +84,7 @@ def _show(done: Run, folder: Path, out: Console, *, verbose: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from quantlr.report.summary import headline_rows, note_line, worth_saying
+    from quantlr.report.summary import headline_rows, interval_rows, note_line, worth_saying
 
     table = Table(title=done.config.name, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("")
@@ -94,6 +94,8 @@ def _show(done: Run, folder: Path, out: Console, *, verbose: bool) -> None:
     for row in headline_rows(done.metrics):
         table.add_row(*row)
     out.print(table)
+    for label, bounds in interval_rows(done.metrics) if verbose else ():
+        out.print(Text.assemble(("95% interval ", "cyan"), f"{label}: {bounds}"))
     for note in done.notes if verbose else worth_saying(done.notes):
         out.print(Text.assemble(("note ", "yellow"), note_line(note)))
     out.print(Text(done.verdict, style="bold"))
