@@ -48,6 +48,25 @@ def random_walk(seed: int, *, sessions: int, tickers: int = 1, holes: bool = Fal
     return aligned(bars, source="made up", sha256="", notes=[])
 
 
+def from_log_returns(returns: Array) -> Prices:
+    """Return prices that begin at 100 and move by these log returns, (sessions - 1, tickers); opens equal closes."""
+    sessions, tickers = returns.shape[0] + 1, returns.shape[1]
+    close = 100.0 * np.exp(np.concatenate([np.zeros((1, tickers)), np.cumsum(returns, axis=0)]))
+    ones = np.ones_like(close)
+    return Prices(
+        tickers=tuple(f"T{at}" for at in range(tickers)),
+        sessions=pd.date_range("1900-01-01", periods=sessions, unit="us"),
+        session=np.repeat(np.arange(sessions)[:, None], tickers, axis=1),
+        open=close,
+        high=close,
+        low=close,
+        close=close,
+        volume=ones,
+        raw_close=close,
+        adjustment=ones,
+    )
+
+
 def with_future(prices: Prices, *, after: int, kind: str, seed: int = 0) -> Prices:
     """Return the same prices up to session `after`, and something else from the next session on."""
     if kind == "cut":

@@ -80,7 +80,7 @@ def _cells(entry: Entry) -> tuple[str, ...]:
         _sharpe(trial),
         f"{entry.together:,}",
         names(trial.tickers, longest=LONGEST_LIST),
-        ", ".join((kind, *(f"{key} {value}" for key, value in label.items()))),
+        " ".join((kind, *map(str, label.values()))),
     )
 
 

@@ -75,14 +75,22 @@ def _block_sums(running: Array, first: IntArray, length: IntArray) -> Array:
 def _walks(sessions: int, block: float, draws: int, rng: np.random.Generator) -> Iterator[tuple[IntArray, IntArray]]:
     """Yield blocks as their first sessions and lengths, (some walks, blocks) each; spare blocks have length 0."""
     chance = 1.0 / block
-    most = int(np.ceil(sessions * chance + BEYOND * np.sqrt(sessions * chance * (1 - chance)))) + 1
-    most = min(most, sessions)
+    spread = np.sqrt(sessions * chance * (1 - chance))
+    most = min(int(np.ceil(sessions * chance + BEYOND * spread)) + 1, sessions)
     at_once = max(1, HELD // most)
     for done in range(0, draws, at_once):
         shape = (min(at_once, draws - done), most)
-        stop = np.minimum(np.cumsum(rng.geometric(chance, shape), axis=1), sessions)
-        stop[:, -1] = sessions
-        yield rng.integers(0, sessions, shape), np.diff(stop, axis=1, prepend=0)
+        first = rng.integers(0, sessions, shape)
+        yield first, np.ones((1, 1), dtype=np.int64) if block == 1 else _lengths(chance, sessions, shape, rng)
+
+
+def _lengths(chance: float, sessions: int, shape: tuple[int, int], rng: np.random.Generator) -> IntArray:
+    """Return geometric lengths that add up to the number of sessions in each walk."""
+    stop = np.cumsum(rng.geometric(chance, shape), axis=1)
+    np.minimum(stop, sessions, out=stop)
+    stop[:, -1] = sessions
+    stop[:, 1:] -= stop[:, :-1].copy()
+    return stop
 
 
 def by_session(session: IntArray, *columns: Array) -> Array:
