@@ -17,6 +17,8 @@ from quantlr.types import Array, IntArray
 DRAWS = 1000
 HELD = 1_000_000
 """Blocks drawn at a time, so that memory stays bounded."""
+FLAT = 1e-12
+"""How far apart values of a series that never changes may lie by rounding, relative to the largest."""
 BEYOND = 8.0
 """Standard deviations by which more blocks are drawn than are needed on average: enough in all but 1 of 10^14 draws."""
 
@@ -32,9 +34,9 @@ def block_length(values: Array) -> float:
     values : (sessions,) in their order.
     """
     n = len(values)
-    away = values - values.mean()
-    if n < 3 or not away.any():
+    if n < 3 or np.ptp(values) <= FLAT * np.abs(values).max():
         return 1.0
+    away = values - values.mean()
     run = max(5, int(np.log10(n)))
     lags = min(int(np.ceil(np.sqrt(n))) + run, n - 2)
     covariance = np.array([away[lag:] @ away[: n - lag] for lag in range(lags + 1)]) / n

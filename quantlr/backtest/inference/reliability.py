@@ -136,5 +136,8 @@ def calibration_band(
     surprise = np.bincount(cluster * groups + group, weights=up - probability, minlength=clusters * groups)
     signs = rng.choice([-1.0, 1.0], size=(BAND_DRAWS, clusters))
     drawn = centre + signs @ surprise.reshape(clusters, groups) / count
-    low, high = np.quantile([isotonic(one, count) for one in drawn], TAILS95, axis=0)
+    # Each draw is lifted above the one before, so that none pools with another, and all are regressed at once.
+    lift = (np.ptp(drawn) + 1.0) * np.arange(BAND_DRAWS)[:, None]
+    curves = isotonic((drawn + lift).ravel(), np.tile(count, BAND_DRAWS)).reshape(drawn.shape) - lift
+    low, high = np.quantile(curves, TAILS95, axis=0)
     return Band(centre, np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0))
