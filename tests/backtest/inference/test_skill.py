@@ -150,9 +150,9 @@ def panel(seed: int, *, sessions: int = 60, tickers: int = 3) -> tuple[Array, Ar
     """Return scores, outcomes and sessions that share a cause within each session, some rows missing."""
     rng = np.random.default_rng(seed)
     session = np.repeat(np.arange(sessions), tickers)
-    common = np.repeat(rng.normal(size=sessions), tickers)
-    score = common + rng.normal(size=len(session))
-    up = (0.5 * score + 0.7 * np.repeat(rng.normal(size=sessions), tickers) + rng.normal(size=len(session)) > 0) * 1.0
+    score: Array = np.repeat(rng.normal(size=sessions), tickers) + rng.normal(size=len(session))
+    lean = 0.5 * score + 0.7 * np.repeat(rng.normal(size=sessions), tickers) + rng.normal(size=len(session))
+    up = (lean > 0).astype(np.float64)
     there = rng.random(len(session)) < 0.8
     return score[there], up[there], session[there]
 

@@ -78,7 +78,7 @@ def test_the_rules_stand_in_their_order() -> None:
     [{"p_value": 0.0499}, {"probabilistic_sharpe_gross": 0.95}, {"probabilistic_sharpe_net": 0.95},
      {"above_benchmark_low95": 1e-9}, {"deflated_sharpe": 0.95}],
 )  # fmt: skip
-def test_what_just_reaches_the_level_passes(at_the_edge: dict[str, float]) -> None:
+def test_what_just_reaches_the_level_passes(at_the_edge: dict[str, Any]) -> None:
     assert verdict(replace(SKILLED, **at_the_edge)).rule == "evidence"
 
 
