@@ -235,6 +235,23 @@ def test_a_ledger_that_is_held_or_may_not_be_written_is_a_fault(
     assert ids(tmp_path) == {"a"}
 
 
+def test_who_records_holds_the_ledger_from_the_start(tmp_path: Path) -> None:
+    """A lock that is taken only when something is written lets two writers wait for each other, and one fails."""
+    ledger = Ledger.of(tmp_path)
+    ledger.record([made("a")])
+
+    def meanwhile() -> Any:
+        with (
+            closing(sqlite3.connect(ledger.path, isolation_level=None, timeout=0)) as other,
+            pytest.raises(sqlite3.OperationalError, match="locked"),
+        ):
+            other.execute("BEGIN IMMEDIATE")
+        yield made("b")
+
+    ledger.record(meanwhile())
+    assert ids(tmp_path) == {"a", "b"}
+
+
 def test_all_or_none_are_recorded(tmp_path: Path) -> None:
     def broken() -> Any:
         yield made("a")

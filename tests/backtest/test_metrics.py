@@ -121,7 +121,8 @@ def test_sharpe_ratios_are_annual_in_all_their_forms() -> None:
 def test_significance_counts_trials_and_compares_with_the_benchmark() -> None:
     net = np.random.default_rng(3).normal(0.001, 0.01, 900)
     held = net - np.random.default_rng(4).normal(0.0004, 0.002, 900)
-    run = replace(measured(net.tolist()), result=replace(made(net.tolist()), benchmark=made(held.tolist())))
+    benchmark = made(held.tolist(), cost=0.002)
+    run = replace(measured(net.tolist()), result=replace(made(net.tolist(), cost=0.001), benchmark=benchmark))
     alone, several = metrics.significance(run, rows(1)), metrics.significance(run, rows(1), trials=9, variance=0.01**2)
     assert alone["trials"] == 1
     assert alone["deflated_sharpe"] == alone["probabilistic_sharpe"]
