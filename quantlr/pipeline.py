@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import io
-import json
-import math
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,15 +12,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from quantlr.backtest import inference
 from quantlr.backtest.engine import execute
 from quantlr.backtest.fills import compare_fills, fill_notes, only_at_the_close
+from quantlr.backtest.inference.sharpe import sharpe_per_session
+from quantlr.backtest.inference.verdict import Evidence, verdict
 from quantlr.backtest.known import known_at_close
 from quantlr.backtest.metrics import (
     BACKTEST_METRICS,
     FORECAST_METRICS,
     Measured,
-    Scored,
     break_even_cost_bps,
     scored,
     significance,
@@ -38,7 +35,10 @@ from quantlr.data.universe import load_prices
 from quantlr.errors import NotEnoughHistory, QuantlrError
 from quantlr.model.journey import STEPS, Steps
 from quantlr.model.walk_forward import walk_forward
-from quantlr.report.summary import note_line, worth_saying
+from quantlr.report.encoding import defined, json_bytes, parquet_bytes
+from quantlr.report.folder import make_output, require_place, write_report
+from quantlr.report.summary import names, note_line, worth_saying
+from quantlr.trials import Ledger, Trial, Tried
 from quantlr.types import (
     BacktestResult,
     Dataset,
@@ -145,12 +145,14 @@ class Run:
     metrics : the numbers, keyed as in ``metrics.json``; None where one is undefined.
     notes : what was dropped, left out, or did not converge.
     course : the values behind the numbers.
+    ledger : where the trials that its numbers count are recorded; None where it counts itself alone.
     """
 
     config: RunConfig
     metrics: dict[str, Any]
     notes: tuple[Note, ...]
     course: Course
+    ledger: Ledger | None = None
 
     def __repr__(self) -> str:
         return f"<Run {self.config.name}: {self.verdict}>"
@@ -232,21 +234,30 @@ class Run:
         found = self.course.forecasts
         files = {
             "tearsheet.png": tear_sheet(told, scored(found), self.course.result, found.sessions),
-            "metrics.json": _json(self.metrics),
-            "forecasts.parquet": _parquet(self.forecasts),
-            "backtest.parquet": _parquet(self.backtest),
-            "positions.parquet": _parquet(self.positions),
+            "metrics.json": json_bytes(self.metrics),
+            "forecasts.parquet": parquet_bytes(self.forecasts),
+            "backtest.parquet": parquet_bytes(self.backtest),
+            "positions.parquet": parquet_bytes(self.positions),
             "trades.csv": self.trades.to_csv(index=False, date_format="%Y-%m-%d", lineterminator="\n").encode(),
             "config.yaml": self.config.to_yaml().encode(),
-            "provenance.json": _json(self._provenance()),
+            "provenance.json": json_bytes(self._provenance()),
         }
         return Report(self.config.name, files)
 
-    def save(self, output: str | Path = "reports") -> Path:
-        """Write the report to ``output/NAME`` and return that folder; a former report is replaced whole."""
-        from quantlr.report.folder import write_report
+    def recorded(self, output: str | Path) -> Run:
+        """Return the same run, written down in the ledger of `output`, with its numbers counting the trials there."""
+        ledger = Ledger.of(Path(output))
+        tried = _tried(self.config, self.course, ledger)
+        return replace(self, metrics=metrics_of(self.config, self.course, tried), ledger=ledger)
 
-        return write_report(self.report(), Path(output))
+    def save(self, output: str | Path = "reports") -> Path:
+        """Write the report to ``output/NAME`` and return that folder; a former report is replaced whole.
+
+        The run is a trial, and is recorded in the ledger of `output` if it is not yet. The report then counts the
+        trials there; the numbers of a run that knew of no ledger are left as they are.
+        """
+        counted = self if self.ledger == Ledger.of(Path(output)) else self.recorded(output)
+        return write_report(counted.report(), Path(output))
 
     def _provenance(self) -> dict[str, Any]:
         versions = {name: version(name) for name in VERSIONS_OF}
@@ -275,7 +286,8 @@ def run(
     overrides : values by dotted key, set on top: ``{"policy.long_above": 0.52}``.
     features : features of your own, added to the config's. The report's ``config.yaml`` lists them with their
         parameters; to run that, give the same objects again, or install their class (see `data.features.Feature`).
-    output : folder to write the report into, as ``output/NAME``; None writes nothing.
+    output : folder to write the report into, as ``output/NAME``; the run is recorded in its ledger of trials, and the
+        deflated Sharpe ratio counts those. None writes nothing: no ledger, and the run counts itself alone.
     offline : whether to do without the network, on prices that are stored already.
     workers : processes that share many tickers out; results do not depend on it. With more than one, a script must
         call this under ``if __name__ == "__main__":``, since each process reads the script anew.
@@ -293,31 +305,57 @@ def run(
     >>> done.metrics["forecast"]["accuracy"]  # doctest: +SKIP
     """
     loaded = load_config(config, overrides=overrides, features=features)
-    done = run_config(loaded, offline=offline, workers=workers, progress=progress)
+    done = run_config(loaded, output=output, offline=offline, workers=workers, progress=progress)
     if output is not None:
         done.save(output)
     return done
 
 
-def run_config(config: Config, *, offline: bool = False, workers: int = 1, progress: Progress = no_progress) -> Run:
-    """Run a loaded config; an error of a layer comes back with the place of its key."""
+def run_config(
+    config: Config,
+    *,
+    output: str | Path | None = None,
+    offline: bool = False,
+    workers: int = 1,
+    progress: Progress = no_progress,
+) -> Run:
+    """Run a loaded config; an error of a layer comes back with the place of its key.
+
+    With an `output`, the run is recorded in its ledger of trials as soon as it is evaluated, whatever comes after.
+    """
+    ledger = None if output is None else Ledger.of(Path(output))
+    if ledger:
+        require_place(ledger.path.parent, config.run.name)
+        ledger.check()
     try:
         prices = load_prices(config.run.data, offline=offline, progress=progress)
         course = calculate(config.run, prices, workers=workers, progress=progress)
     except QuantlrError as error:
         raise config.locate(error) from error
-    metrics = metrics_of(config.run, course)
+    tried = _tried(config.run, course, ledger) if ledger else None
+    metrics = metrics_of(config.run, course, tried)
     told = (*course.result.notes, *fill_notes(metrics["backtest"]["fills"]))
     notes = (*prices.notes, *course.dataset.notes, *course.forecasts.notes, *told)
-    return Run(config.run, metrics, notes, course)
+    return Run(config.run, metrics, notes, course, ledger)
 
 
-def metrics_of(config: RunConfig, course: Course) -> dict[str, Any]:
-    """Return the numbers of a run, keyed as in ``metrics.json``; what is undefined is None."""
+def _tried(config: RunConfig, course: Course, ledger: Ledger) -> Tried:
+    """Write a run down as a trial, and return what its ledger then knows."""
+    excess = course.result.net_return - course.result.cash
+    trial = Trial.of(config, data_sha256=course.prices.sha256, sharpe=sharpe_per_session(excess), sessions=len(excess))
+    make_output(ledger.path.parent, config.name)
+    return ledger.counting(trial)
+
+
+def metrics_of(config: RunConfig, course: Course, tried: Tried | None = None) -> dict[str, Any]:
+    """Return the numbers of a run, keyed as in ``metrics.json``; what is undefined is None.
+
+    `tried` are the trials that the deflated Sharpe ratio counts; None where no ledger knows, and this one counts alone.
+    """
     per_year = config.report.sessions_per_year
-    rows = scored(course.forecasts)
-    own = Measured.of(course.result, sessions_per_year=per_year)
-    held = Measured.of(course.result.benchmark or course.result, sessions_per_year=per_year)
+    rows = scored(course.forecasts, seed=config.seed)
+    own = Measured.of(course.result, sessions_per_year=per_year, seed=config.seed)
+    held = Measured.of(course.result.benchmark or course.result, sessions_per_year=per_year, seed=config.seed)
     prices, refits = course.prices, course.forecasts.refits
     fills = compare_fills(course.positions, prices, config.execution, sessions_per_year=per_year)
     found = {
@@ -336,7 +374,7 @@ def metrics_of(config: RunConfig, course: Course) -> dict[str, Any]:
             "fills": fills,
             "only_at_the_close": only_at_the_close(fills),
         },
-        "significance": significance(own, rows),
+        "significance": significance(own, rows, **asdict(tried or Tried(1, None))),
         "model": {
             "refits": len(refits.iterations),
             "iterations_mean": float(refits.iterations.mean()),
@@ -346,8 +384,10 @@ def metrics_of(config: RunConfig, course: Course) -> dict[str, Any]:
             "coefficients": _last_coefficients(course.forecasts),
         },
     }
-    found["verdict"] = asdict(_verdict(found, own, rows))
-    return dict(_defined(found))
+    found["verdict"] = asdict(
+        verdict(Evidence.of(found, own.gross_excess, per_year=per_year, counted=tried is not None))
+    )
+    return dict(defined(found))
 
 
 def _last_coefficients(forecasts: Forecasts) -> dict[str, dict[str, float]]:
@@ -363,59 +403,15 @@ def _last_coefficients(forecasts: Forecasts) -> dict[str, dict[str, float]]:
     }
 
 
-def _verdict(found: dict[str, Any], own: Measured, rows: Scored) -> inference.Verdict:
-    skill, strategy = found["forecast"], found["backtest"]["strategy"]
-    test = skill["pesaran_timmermann"]
-    gross = own.result.gross_return - own.result.cash
-    ratio = inference.sharpe_per_session(gross)
-    return inference.verdict(
-        inference.Evidence(
-            n=len(rows.up),
-            accuracy=skill["accuracy"],
-            accuracy_base_rate=skill["accuracy_base_rate"],
-            log_loss=skill["log_loss"],
-            log_loss_base_rate=skill["log_loss_base_rate"],
-            p_value=test["p_value"] if test else None,
-            years_needed=found["significance"]["years_needed"],
-            sharpe_gross=None if ratio is None else ratio * math.sqrt(own.sessions_per_year),
-            sharpe_net=strategy["sharpe"],
-            probabilistic_sharpe_gross=inference.probabilistic_sharpe(gross),
-            probabilistic_sharpe_net=found["significance"]["probabilistic_sharpe"],
-            break_even_cost_bps=found["backtest"]["break_even_cost_bps"],
-        )
-    )
-
-
 def _setting(config: RunConfig, course: Course) -> str:
     """Return one line on what was run, for the page's head."""
     tickers = [course.forecasts.tickers[at] for at in np.unique(course.forecasts.ticker)]
-    names = ", ".join(tickers)
-    if len(names) > LONGEST_LIST:
-        names = f"{tickers[0]:.{LONGEST_LIST}} and {len(tickers) - 1} more tickers"
-    count = len(course.dataset.columns)
+    traded, columns = names(tickers, longest=LONGEST_LIST), len(course.dataset.columns)
+    features = f"{columns} feature{'s'[: columns > 1]}"
     walk, execution, sessions = config.walk_forward, config.execution, course.result.fills
     refit = "fitted once" if walk.refit_every == "never" else f"refitted every {walk.refit_every} sessions"
     pooled = "one model for all, " if config.model.scope == "pooled" else ""
     return (
-        f"{names}, {day(sessions[0])} to {day(sessions[-1])}; {count} feature{'s'[: count > 1]}, {pooled}{walk.window} "
+        f"{traded}, {day(sessions[0])} to {day(sessions[-1])}; {features}, {pooled}{walk.window} "
         f"window, {refit}, horizon {config.label.horizon}; fill {execution.fill}, {execution.in_words()}"
     )
-
-
-def _defined(value: Any) -> Any:
-    """Return nested values with None for what is not a finite number."""
-    if isinstance(value, dict):
-        return {key: _defined(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_defined(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
-
-
-def _parquet(table: pd.DataFrame) -> bytes:
-    stream = io.BytesIO()
-    table.to_parquet(stream, index=False, compression="zstd")
-    return stream.getvalue()

@@ -82,3 +82,22 @@ def mirrored(found: Forecasts) -> Forecasts:
         mean_gain=-found.mean_loss,
         mean_loss=-found.mean_gain,
     )
+
+
+def from_log_returns(returns: Array) -> Prices:
+    """Return prices that begin at 100 and move by these log returns, (sessions - 1, tickers); opens equal closes."""
+    sessions, tickers = returns.shape[0] + 1, returns.shape[1]
+    close = 100.0 * np.exp(np.concatenate([np.zeros((1, tickers)), np.cumsum(returns, axis=0)]))
+    ones = np.ones_like(close)
+    return Prices(
+        tickers=tuple(f"T{at}" for at in range(tickers)),
+        sessions=pd.date_range("1900-01-01", periods=sessions, unit="us"),
+        session=np.repeat(np.arange(sessions)[:, None], tickers, axis=1),
+        open=close,
+        high=close,
+        low=close,
+        close=close,
+        volume=ones,
+        raw_close=close,
+        adjustment=ones,
+    )

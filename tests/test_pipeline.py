@@ -24,18 +24,21 @@ FILES = {
     "config.yaml", "provenance.json",
 }  # fmt: skip
 STRATEGY = [
-    "final_equity", "total_return", "cagr", "volatility", "sharpe", "sharpe_ci95", "sortino", "max_drawdown",
-    "longest_drawdown_sessions", "calmar", "exposure", "turnover_per_year", "cost_total", "trades", "win_rate",
-    "profit_factor",
+    "final_equity", "total_return", "cagr", "volatility", "sharpe", "sharpe_ci95", "sharpe_standard_error",
+    "sharpe_lo", "sortino", "max_drawdown", "longest_drawdown_sessions", "calmar", "exposure", "turnover_per_year",
+    "cost_total", "trades", "win_rate", "profit_factor",
 ]  # fmt: skip
 KEYS: dict[str, list[str]] = {
     "data": ["tickers", "first", "last", "sessions", "sha256"],
     "forecast": [
         "n", "up_rate", "accuracy", "accuracy_ci95", "accuracy_always_up", "accuracy_base_rate", "log_loss",
         "log_loss_base_rate", "brier", "auc", "auc_ci95", "pesaran_timmermann",
+        "reliability",
     ],
     "backtest": ["strategy", "benchmark", "break_even_cost_bps", "fills", "only_at_the_close"],
-    "significance": ["trials", "probabilistic_sharpe", "deflated_sharpe", "years_needed"],
+    "significance": [
+        "trials", "probabilistic_sharpe", "deflated_sharpe", "best_of_luck", "above_benchmark", "years_needed",
+    ],
     "model": ["refits", "iterations_mean", "unconverged", "degenerate", "condition_number", "coefficients"],
     "verdict": ["rule", "sentence"],
 }  # fmt: skip
@@ -156,7 +159,7 @@ def test_one_model_for_five_stocks_is_reported_once() -> None:
 def test_the_same_run_writes_the_same_bytes_and_so_does_its_resolved_config(
     files: dict[str, bytes], tmp_path: Path
 ) -> None:
-    target = quantlr.run(DAILY).save(tmp_path)
+    target = quantlr.run(DAILY, output=tmp_path).save(tmp_path)
     assert {path.name: path.read_bytes() for path in target.iterdir()} == files
     again = quantlr.run(target / "config.yaml")
     assert again.report().files == files
@@ -214,7 +217,8 @@ def test_a_stock_too_short_to_forecast_is_named_and_left_out() -> None:
     assert set(done.forecasts["ticker"]) == {"AAPL", "GOOG", "IBM", "MSFT"}
     assert set(done.positions["ticker"]) == {"AAPL", "GOOG", "IBM", "MSFT"}
     assert any("left out, too short: FB: the first fold needs 755 rows" in note.text for note in done.notes)
-    assert done.metrics["forecast"]["accuracy_ci95"] is None
+    low, high = done.metrics["forecast"]["accuracy_ci95"]
+    assert high - low > 4 * 0.5 / done.metrics["forecast"]["n"] ** 0.5, "wider than if a week's calls were independent"
     assert {"long", "short"} == set(done.trades["side"])
 
 

@@ -12,9 +12,10 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 
-from quantlr.backtest import inference
 from quantlr.backtest.costs import ExecutionSpec, Fill
 from quantlr.backtest.engine import execute_alone, first_sessions
+from quantlr.backtest.inference.levels import SIGNIFICANT
+from quantlr.backtest.inference.sharpe import probabilistic_sharpe
 from quantlr.backtest.metrics import Measured, cagr, cost_total, sharpe, total_return
 from quantlr.errors import DataError
 from quantlr.types import BacktestResult, Note, Positions, Prices
@@ -86,7 +87,7 @@ def sharpe_by_fill(compared: Compared) -> str:
 
 def _shown(numbers: dict[str, Any]) -> bool:
     probability = numbers["probabilistic_sharpe"]
-    return probability is not None and bool(probability >= 1 - inference.SIGNIFICANT)
+    return probability is not None and bool(probability >= 1 - SIGNIFICANT)
 
 
 def _tradable(fill: Fill, positions: Positions, prices: Prices) -> bool:
@@ -103,7 +104,7 @@ def _headline(result: BacktestResult, sessions_per_year: int, *, tradable: bool)
         "tradable": tradable,
         "sessions": len(result.equity),
         **numbers,
-        "probabilistic_sharpe": inference.probabilistic_sharpe(run.excess),
+        "probabilistic_sharpe": probabilistic_sharpe(run.excess),
     }
 
 

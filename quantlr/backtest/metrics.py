@@ -6,15 +6,18 @@ A metric's name is its function's name, and its key in ``metrics.json``. What is
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from quantlr.backtest import inference
 from quantlr.backtest.costs import BASIS_POINT
+from quantlr.backtest.inference import reliability as corp
+from quantlr.backtest.inference import sharpe as ratios
+from quantlr.backtest.inference import skill
+from quantlr.backtest.inference.bootstrap import mean_low95
 from quantlr.backtest.trades import trades as trade_table
 from quantlr.types import Array, BacktestResult, BoolArray, Forecasts, IntArray, Spec, Whole
 
@@ -40,6 +43,7 @@ class Scored:
     ticker, session : (n,) position of the ticker, and of the session at whose close each was made.
     clustered : whether forecasts overlap in time or share a session.
     horizon : sessions a forecast spans.
+    seed : of everything random; each number has a generator of its own, whatever else is asked for.
     """
 
     log_odds: Array
@@ -50,6 +54,7 @@ class Scored:
     session: IntArray
     clustered: bool
     horizon: int
+    seed: int = 0
 
     @property
     def calls(self) -> BoolArray:
@@ -67,7 +72,7 @@ class Scored:
         return np.asarray((self.base_rate > 0.5) == (self.up == 1))
 
 
-def scored(forecasts: Forecasts) -> Scored:
+def scored(forecasts: Forecasts, *, seed: int = 0) -> Scored:
     """Return the forecasts whose outcome is known."""
     known = ~np.isnan(forecasts.up)
     return Scored(
@@ -79,6 +84,7 @@ def scored(forecasts: Forecasts) -> Scored:
         session=forecasts.session[known],
         clustered=forecasts.clustered,
         horizon=forecasts.horizon,
+        seed=seed,
     )
 
 
@@ -97,9 +103,12 @@ def accuracy(rows: Scored) -> float:
     return float(rows.hits.mean())
 
 
-def accuracy_ci95(rows: Scored) -> tuple[float, float] | None:
-    """Wilson's 95 % interval of the accuracy; None where forecasts overlap, which it does not allow for."""
-    return None if rows.clustered else inference.wilson(int(rows.hits.sum()), len(rows.up))
+def accuracy_ci95(rows: Scored) -> tuple[float, float]:
+    """95 % interval of the accuracy: Wilson's, or of sessions drawn whole where forecasts overlap."""
+    if not rows.clustered:
+        return skill.wilson(int(rows.hits.sum()), len(rows.up))
+    rng = np.random.default_rng(rows.seed)
+    return skill.accuracy_interval_by_session(rows.hits, session=rows.session, horizon=rows.horizon, rng=rng)
 
 
 def accuracy_always_up(rows: Scored) -> float:
@@ -127,25 +136,39 @@ def brier(rows: Scored) -> float:
     return float(np.mean((rows.probability - rows.up) ** 2))
 
 
+def reliability(rows: Scored) -> dict[str, dict[str, float]]:
+    """Parts of the log loss and of the Brier score by isotonic recalibration (Dimitriadis and others 2021).
+
+    Each score is miscalibration - discrimination + uncertainty.
+    """
+    return {
+        "log_loss": asdict(corp.log_loss_parts(rows.probability, rows.up, log_loss=log_loss(rows))),
+        "brier": asdict(corp.brier_parts(rows.probability, rows.up, brier=brier(rows))),
+    }
+
+
 def auc(rows: Scored) -> float | None:
     """Chance that an up move was given a higher probability than a move that was not up; ties count half."""
-    found = inference.delong(rows.probability, rows.up)
-    return found[0] if found else None
+    return skill.area(rows.probability, rows.up)
 
 
 def auc_ci95(rows: Scored) -> tuple[float, float] | None:
-    """DeLong's 95 % interval of the AUC; None where forecasts overlap, which it does not allow for."""
-    found = None if rows.clustered else inference.delong(rows.probability, rows.up)
-    return (found[1], found[2]) if found else None
+    """95 % interval of the AUC: DeLong's, or of sessions drawn whole where forecasts overlap. It tests nothing."""
+    if not rows.clustered:
+        return skill.area_interval(rows.probability, rows.up)
+    rng = np.random.default_rng(rows.seed)
+    return skill.area_interval_by_session(
+        rows.probability, rows.up, session=rows.session, horizon=rows.horizon, rng=rng
+    )
 
 
 def pesaran_timmermann(rows: Scored) -> dict[str, float] | None:
     """One-sided test that calls and outcomes go together, not by chance; in the form that allows for overlap."""
     if rows.clustered:
-        return inference.pesaran_timmermann_by_session(
+        return skill.pesaran_timmermann_by_session(
             rows.calls, rows.up, session=rows.session, ticker=rows.ticker, horizon=rows.horizon
         )
-    return inference.pesaran_timmermann(rows.calls, rows.up)
+    return skill.pesaran_timmermann(rows.calls, rows.up)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,21 +180,28 @@ class Measured:
     result : the strategy's or the benchmark's.
     trades : its round trips.
     sessions_per_year : for annual figures.
+    seed : of everything random; each number has a generator of its own, whatever else is asked for.
     """
 
     result: BacktestResult
     trades: pd.DataFrame
     sessions_per_year: int
+    seed: int = 0
 
     @classmethod
-    def of(cls, result: BacktestResult, *, sessions_per_year: int) -> Measured:
+    def of(cls, result: BacktestResult, *, sessions_per_year: int, seed: int = 0) -> Measured:
         """Return a result with its trades."""
-        return cls(result, trade_table(result), sessions_per_year)
+        return cls(result, trade_table(result), sessions_per_year, seed)
 
     @property
     def excess(self) -> Array:
         """(sessions,) net returns in excess of cash."""
         return self.result.net_return - self.result.cash
+
+    @property
+    def gross_excess(self) -> Array:
+        """(sessions,) gross returns in excess of cash."""
+        return self.result.gross_return - self.result.cash
 
 
 def final_equity(run: Measured) -> float:
@@ -198,12 +228,29 @@ def volatility(run: Measured) -> float | None:
 
 def sharpe(run: Measured) -> float | None:
     """Mean over standard deviation (ddof 1) of net returns in excess of cash, times the root of a year's sessions."""
-    ratio = inference.sharpe_per_session(run.excess)
+    return annual(ratios.sharpe_per_session(run.excess), run)
+
+
+def annual(ratio: float | None, run: Measured) -> float | None:
+    """Return a Sharpe ratio per session as one per year, by the root of a year's sessions."""
     return None if ratio is None else float(ratio * np.sqrt(run.sessions_per_year))
 
 
-def sharpe_ci95(run: Measured) -> None:
-    """95 % interval of the Sharpe ratio; not estimated."""
+def sharpe_ci95(run: Measured) -> tuple[float, float] | None:
+    """95 % interval of the Sharpe ratio, of sessions drawn in blocks."""
+    found = ratios.sharpe_interval(run.excess, np.random.default_rng(run.seed))
+    root = float(np.sqrt(run.sessions_per_year))
+    return (found[0] * root, found[1] * root) if found else None
+
+
+def sharpe_standard_error(run: Measured) -> float | None:
+    """Standard error of the Sharpe ratio were returns independent (Lo 2002), per year."""
+    return annual(ratios.sharpe_standard_error(run.excess), run)
+
+
+def sharpe_lo(run: Measured) -> float | None:
+    """Sharpe ratio of a year with the autocorrelation of returns allowed for (Lo 2002)."""
+    return ratios.lo_sharpe(run.excess, periods=run.sessions_per_year)
 
 
 def sortino(run: Measured) -> float | None:
@@ -275,13 +322,32 @@ def break_even_cost_bps(result: BacktestResult) -> float | None:
     return earned / turnover / BASIS_POINT if turnover > 0 else None
 
 
-def significance(run: Measured, rows: Scored) -> dict[str, float | None]:
-    """Return what the numbers can carry; what needs the trials' ledger is None."""
+def above_benchmark(run: Measured) -> dict[str, float] | None:
+    """Return the mean net return less the benchmark's, per year, and its lower 95 % bound by the paired bootstrap."""
+    held = run.result.benchmark
+    if held is None:
+        return None
+    ahead = run.result.net_return - held.net_return
+    low = mean_low95(ahead, np.random.default_rng(run.seed))
+    return {"mean": float(ahead.mean()) * run.sessions_per_year, "low95": low * run.sessions_per_year}
+
+
+def significance(run: Measured, rows: Scored, *, trials: int = 1, variance: float | None = None) -> dict[str, Any]:
+    """Return what the numbers can carry.
+
+    Parameters
+    ----------
+    run, rows : the strategy and its forecasts.
+    trials : configs tried, this one included.
+    variance : of their Sharpe ratios per session; None where there are not two to take it from.
+    """
     return {
-        "trials": None,
-        "probabilistic_sharpe": inference.probabilistic_sharpe(run.excess),
-        "deflated_sharpe": None,
-        "years_needed": inference.years_needed(
+        "trials": trials,
+        "probabilistic_sharpe": ratios.probabilistic_sharpe(run.excess),
+        "deflated_sharpe": ratios.deflated_sharpe(run.excess, trials=trials, variance=variance),
+        "best_of_luck": annual(ratios.best_of_luck(trials, variance=variance), run),
+        "above_benchmark": above_benchmark(run),
+        "years_needed": skill.years_needed(
             accuracy(rows), accuracy_base_rate(rows), sessions_per_year=run.sessions_per_year
         ),
     }
@@ -289,10 +355,11 @@ def significance(run: Measured, rows: Scored) -> dict[str, float | None]:
 
 FORECAST_METRICS: tuple[Callable[[Scored], Any], ...] = (
     n, up_rate, accuracy, accuracy_ci95, accuracy_always_up, accuracy_base_rate, log_loss, log_loss_base_rate, brier,
-    auc, auc_ci95, pesaran_timmermann,
+    auc, auc_ci95, pesaran_timmermann, reliability,
 )  # fmt: skip
 
 BACKTEST_METRICS: tuple[Callable[[Measured], Any], ...] = (
-    final_equity, total_return, cagr, volatility, sharpe, sharpe_ci95, sortino, max_drawdown,
-    longest_drawdown_sessions, calmar, exposure, turnover_per_year, cost_total, trades, win_rate, profit_factor,
+    final_equity, total_return, cagr, volatility, sharpe, sharpe_ci95, sharpe_standard_error, sharpe_lo, sortino,
+    max_drawdown, longest_drawdown_sessions, calmar, exposure, turnover_per_year, cost_total, trades, win_rate,
+    profit_factor,
 )  # fmt: skip

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from quantlr.backtest.inference import Z95
+from quantlr.backtest.inference.levels import Z95
 from quantlr.backtest.metrics import Scored
 from quantlr.types import Array, BacktestResult
 

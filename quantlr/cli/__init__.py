@@ -12,6 +12,7 @@ VERBS = {
     "run": "Run experiments and write their reports.",
     "data": "Fetch prices into the store, list what it holds, and check it.",
     "features": "List the features and labels that a config may use.",
+    "trials": "Show what was tried so far.",
 }
 """Each verb has a module of its name beside this one, and is described here so that help needs no import."""
 

@@ -52,7 +52,7 @@ def telling_options(command: F) -> F:
     return _all(
         click.option("--json", "as_json", is_flag=True, help="Print one JSON object per config on stdout."),
         click.option("--quiet", is_flag=True, help="Print errors only."),
-        click.option("-v", "--verbose", is_flag=True, help="Print every note."),
+        click.option("-v", "--verbose", is_flag=True, help="Print every note, interval and error."),
     )(command)
 
 

@@ -77,7 +77,7 @@ def _run(
         raise OutputError(f"{path}: its report would replace that of {other}: both are named {config.run.name!r}")
     written[config.run.name] = path
     with progress_bar(out) as progress:
-        done = run_config(config, offline=offline, workers=jobs or available(), progress=progress)
+        done = run_config(config, output=output, offline=offline, workers=jobs or available(), progress=progress)
         progress("drawing", done=0, total=1)
         folder = done.save(output)
     _show(done, folder, out, verbose=verbose)
@@ -90,7 +90,7 @@ def _show(done: Run, folder: Path, out: Console, *, verbose: bool) -> None:
     from rich.text import Text
 
     from quantlr.backtest.fills import sharpe_by_fill
-    from quantlr.report.summary import headline_rows, note_line, worth_saying
+    from quantlr.report.summary import headline_rows, interval_rows, note_line, worth_saying
 
     table = Table(title=done.config.name, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("")
@@ -100,6 +100,8 @@ def _show(done: Run, folder: Path, out: Console, *, verbose: bool) -> None:
     for row in headline_rows(done.metrics):
         table.add_row(*row)
     out.print(table)
+    for label, bounds in interval_rows(done.metrics) if verbose else ():
+        out.print(Text.assemble(("95% interval ", "cyan"), f"{label}: {bounds}"))
     if verbose:
         out.print(Text(f"filled otherwise: {sharpe_by_fill(done.metrics['backtest']['fills'])}"))
     for note in done.notes if verbose else worth_saying(done.notes):

@@ -38,27 +38,51 @@ def write_report(report: Report, output: Path) -> Path:
     Fault : the disk is full or read-only, or another run holds the lock for a minute.
     """
     target = output / report.name
-    try:
-        _require_folder(output, target)
+    make_output(output, report.name)
+    with _told(target), locked(target):
+        recover(target)
+        _swap_in(report, target)
+    return target
+
+
+def require_place(output: Path, name: str) -> None:
+    """Refuse a place that no report can be written to, as far as can be told without writing.
+
+    Raises
+    ------
+    OutputError : the place is not a folder, or leads out of `output`.
+    """
+    target = output / name
+    if output.exists() and not output.is_dir():
+        raise OutputError(f"{output} is a file; the output must be a folder; choose another --output")
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise OutputError(f"{target} is not a folder of its own; move it away or choose another name")
+
+
+def make_output(output: Path, name: str) -> None:
+    """Make the folder that reports go into, if it is not there.
+
+    Raises
+    ------
+    OutputError, Fault : as `write_report` does.
+    """
+    with _told(output / name):
+        require_place(output, name)
         output.mkdir(parents=True, exist_ok=True)
-        with locked(target):
-            recover(target)
-            _swap_in(report, target)
+
+
+@contextmanager
+def _told(target: Path) -> Iterator[None]:
+    """Tell what is wrong with a place in words that help."""
+    try:
+        yield
     except ValueError as error:
-        raise OutputError(f"{output!s:.80} can't be a folder: {error}; choose another --output") from error
+        raise OutputError(f"{target.parent!s:.80} can't be a folder: {error}; choose another --output") from error
     except OSError as error:
         what = f"{target!s:.200} could not be written: {error.strerror or error}"
         if error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG):
             raise OutputError(f"{what}; choose another --output or --name") from error
         raise Fault(f"{what}; the former report is untouched") from error
-    return target
-
-
-def _require_folder(output: Path, target: Path) -> None:
-    if output.exists() and not output.is_dir():
-        raise OutputError(f"{output} is a file; the output must be a folder; choose another --output")
-    if target.is_symlink() or (target.exists() and not target.is_dir()):
-        raise OutputError(f"{target} is not a folder of its own; move it away or choose another name")
 
 
 @contextmanager

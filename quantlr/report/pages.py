@@ -156,7 +156,12 @@ def _headline(metrics: dict[str, Any]) -> list[TableRow]:
         pair("Growth a year, after costs", "cagr", percent),
         pair("Volatility a year", "volatility", percent),
         pair("Sharpe ratio", "sharpe", number),
-        TableRow("Chance that it is above 0", (percent(significance["probabilistic_sharpe"]), "")),
+        pair("95% interval", "sharpe_ci95", lambda bounds: _interval(bounds, number)),
+        TableRow("Probabilistic Sharpe ratio", (percent(significance["probabilistic_sharpe"]), "")),
+        TableRow(
+            f"Deflated, {significance['trials']:,} trial{'s'[: significance['trials'] > 1]}",
+            (percent(significance["deflated_sharpe"]), ""),
+        ),
         pair("Largest drawdown", "max_drawdown", percent),
         pair("Longest drawdown, sessions", "longest_drawdown_sessions", whole),
         pair("Invested, on average", "exposure", lambda value: percent(value, decimals=0)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from quantlr.types import Note
@@ -41,6 +41,25 @@ def headline_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str, str]]:
 
 def _form(form: str, value: float | None) -> str:
     return "-" if value is None else form.format(value)
+
+
+def interval_rows(metrics: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return label and 95 % interval, as text for people; a dash where it is undefined."""
+    skill, own = metrics["forecast"], metrics["backtest"]["strategy"]
+    return [
+        (label, " to ".join(form.format(bound) for bound in bounds) if bounds else "-")
+        for label, bounds, form in (
+            ("right calls", skill["accuracy_ci95"], "{:.1%}"),
+            ("area under the ROC curve", skill["auc_ci95"], "{:.3f}"),
+            ("Sharpe ratio", own["sharpe_ci95"], "{:.2f}"),
+        )
+    ]
+
+
+def names(tickers: Sequence[str], *, longest: int) -> str:
+    """Return tickers as one text; the first and how many more, where that would be longer than so many letters."""
+    text = ", ".join(tickers)
+    return text if len(text) <= longest else f"{tickers[0]:.{longest}} and {len(tickers) - 1} more tickers"
 
 
 def note_line(note: Note) -> str:

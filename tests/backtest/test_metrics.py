@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from quantlr.backtest import metrics
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.engine import execute
+from quantlr.backtest.inference import sharpe as ratios
 from quantlr.backtest.metrics import BACKTEST_METRICS, FORECAST_METRICS, Measured, Scored
 from quantlr.backtest.series import monthly_returns, rolling_hit_rates, yearly_returns
 from quantlr.backtest.trades import trades
@@ -78,8 +79,10 @@ def test_forecast_metrics_are_scikit_learns(seed: int) -> None:
 
 def test_forecasts_that_overlap_have_no_interval_that_takes_them_as_independent() -> None:
     overlapping = replace(rows(1), clustered=True, horizon=5)
-    assert metrics.accuracy_ci95(overlapping) is None
-    assert metrics.auc_ci95(overlapping) is None
+    for interval in (metrics.accuracy_ci95, metrics.auc_ci95):
+        assert interval(overlapping) != interval(rows(1))
+        assert interval(overlapping) == interval(overlapping)
+        assert interval(overlapping) != interval(replace(overlapping, seed=1))
     alone, together = metrics.pesaran_timmermann(rows(1)), metrics.pesaran_timmermann(overlapping)
     assert alone is not None
     assert together is not None
@@ -91,6 +94,48 @@ def test_log_loss_is_finite_where_a_probability_rounds_to_one() -> None:
         rows(1, 2), log_odds=np.array([800.0, -800.0]), probability=np.array([1.0, 0.0]), up=np.array([0.0, 0.0])
     )
     assert metrics.log_loss(sure) == 400.0
+
+
+def test_the_parts_of_the_scores_add_up_to_them() -> None:
+    parts = metrics.reliability(rows(1))
+    for name, score in (("log_loss", metrics.log_loss(rows(1))), ("brier", metrics.brier(rows(1)))):
+        found = parts[name]
+        assert found["miscalibration"] - found["discrimination"] + found["uncertainty"] == pytest.approx(
+            score, abs=1e-14
+        )
+
+
+def test_sharpe_ratios_are_annual_in_all_their_forms() -> None:
+    run = measured(np.random.default_rng(3).normal(0.001, 0.01, 900).tolist(), cash=0.0001)
+    excess, root = run.excess, np.sqrt(252)
+    interval, error = metrics.sharpe_ci95(run), metrics.sharpe_standard_error(run)
+    per_session = ratios.sharpe_interval(excess, np.random.default_rng(0))
+    assert interval is not None
+    assert per_session is not None
+    assert interval == pytest.approx((per_session[0] * root, per_session[1] * root))
+    assert metrics.sharpe_ci95(replace(run, seed=1)) != interval
+    assert error == pytest.approx((ratios.sharpe_standard_error(excess) or 0) * root)
+    assert metrics.sharpe_lo(run) == ratios.lo_sharpe(excess, periods=252)
+
+
+def test_significance_counts_trials_and_compares_with_the_benchmark() -> None:
+    net = np.random.default_rng(3).normal(0.001, 0.01, 900)
+    held = net - np.random.default_rng(4).normal(0.0004, 0.002, 900)
+    benchmark = made(held.tolist(), cost=0.002)
+    run = replace(measured(net.tolist()), result=replace(made(net.tolist(), cost=0.001), benchmark=benchmark))
+    alone, several = metrics.significance(run, rows(1)), metrics.significance(run, rows(1), trials=9, variance=0.01**2)
+    assert alone["trials"] == 1
+    assert alone["deflated_sharpe"] == alone["probabilistic_sharpe"]
+    assert alone["best_of_luck"] == 0.0
+    assert several["best_of_luck"] == pytest.approx((ratios.best_of_luck(9, variance=0.01**2) or 0) * np.sqrt(252))
+    assert several["deflated_sharpe"] < several["probabilistic_sharpe"]
+    ahead = net - held
+    error = ahead.std() / np.sqrt(900)
+    assert alone["above_benchmark"]["mean"] == pytest.approx(ahead.mean() * 252)
+    assert alone["above_benchmark"]["low95"] == pytest.approx(
+        (ahead.mean() - 1.645 * error) * 252, abs=0.2 * error * 252
+    )
+    assert metrics.significance(measured(net.tolist()), rows(1))["above_benchmark"] is None
 
 
 def test_growth_by_arithmetic() -> None:
@@ -147,7 +192,8 @@ def test_break_even_is_the_cost_that_uses_the_gains_up() -> None:
 
 def test_what_is_undefined_is_none() -> None:
     flat = measured([0.0] * 30, weight=0.0)
-    assert metrics.sharpe(flat) is None
+    for ratio in (metrics.sharpe, metrics.sharpe_ci95, metrics.sharpe_standard_error, metrics.sharpe_lo):
+        assert ratio(flat) is None
     assert metrics.sortino(flat) is None
     assert metrics.calmar(flat) is None
     assert metrics.win_rate(flat) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,7 +56,10 @@ def test_a_report_does_not_replace_another_of_the_same_call(call: Call) -> None:
 def test_quiet_prints_nothing_and_verbose_every_note(call: Call) -> None:
     quiet = call("run", "exp.yaml", "--quiet")
     assert (quiet.exit_code, quiet.output) == (0, "")
-    assert "note MSFT: warm-up rows were dropped (2)" in call("run", "exp.yaml", "-v").stderr
+    verbose = call("run", "exp.yaml", "-v").stderr
+    assert "note MSFT: warm-up rows were dropped (2)" in verbose
+    assert re.search(r"95% interval right calls: \d+\.\d% to \d+\.\d%", verbose)
+    assert re.search(r"95% interval Sharpe ratio: -?\d\.\d\d to -?\d\.\d\d", verbose)
 
 
 def test_a_setting_goes_on_top(call: Call) -> None:
@@ -89,6 +93,13 @@ def test_what_goes_wrong_ends_with_its_status_and_without_a_traceback(
     assert said in result.stderr
     assert "Traceback" not in result.output
     assert not Path("reports").exists() or not list(Path("reports").iterdir())
+
+
+def test_every_run_is_counted_whatever_its_name(call: Call) -> None:
+    for arguments in (("--name", "a"), ("--name", "b"), ("--name", "c", "--set", "features.0.lags=[1]")):
+        assert call("run", "exp.yaml", "--quiet", *arguments).exit_code == 0
+    trials = [json.loads(Path(f"reports/{name}/metrics.json").read_text())["significance"]["trials"] for name in "abc"]
+    assert trials == [1, 1, 2]
 
 
 def test_an_error_leaves_the_former_report_as_it_was(call: Call) -> None:

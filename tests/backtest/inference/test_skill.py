@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -8,21 +8,19 @@ import pytest
 import statsmodels.api as sm
 from hypothesis import given
 from hypothesis import strategies as st
-from quantlr.backtest.inference import (
-    Evidence,
-    delong,
+from quantlr.backtest.inference.skill import (
+    accuracy_interval_by_session,
+    area,
+    area_interval,
+    area_interval_by_session,
     midranks,
     pesaran_timmermann,
     pesaran_timmermann_by_session,
-    probabilistic_sharpe,
-    sharpe_per_session,
-    verdict,
     wilson,
     years_needed,
 )
-from quantlr.types import Array
+from quantlr.types import Array, IntArray
 from scipy import stats
-from scipy.optimize import least_squares
 from sklearn.metrics import roc_auc_score
 
 
@@ -50,18 +48,24 @@ def test_area_is_scikit_learns_and_its_variance_that_of_the_placements(seed: int
     up = coin(seed, n)
     up[:4] = [0, 1, 0, 1]
     score = np.round(rng.normal(size=n) + up, digits)
-    found = delong(score, up)
-    assert found is not None
-    area, low, high = found
-    assert area == pytest.approx(roc_auc_score(up, score), abs=1e-12)
+    middle, interval = area(score, up), area_interval(score, up)
+    assert middle is not None
+    assert interval is not None
+    low, high = interval
+    assert middle == pytest.approx(roc_auc_score(up, score), abs=1e-12)
     wins = np.array([[(a > b) + 0.5 * (a == b) for b in score[up == 0]] for a in score[up == 1]])
     variance = wins.mean(axis=1).var(ddof=1) / len(wins) + wins.mean(axis=0).var(ddof=1) / wins.shape[1]
     half = 1.959963984540054 * np.sqrt(variance)
-    assert (low, high) == pytest.approx((max(area - half, 0), min(area + half, 1)), abs=1e-9)
+    assert (low, high) == pytest.approx((max(middle - half, 0), min(middle + half, 1)), abs=1e-9)
 
 
-def test_area_needs_both_outcomes() -> None:
-    assert delong(np.array([0.1, 0.2]), np.ones(2)) is None
+def test_area_needs_both_outcomes_and_its_interval_two_of_each() -> None:
+    score = np.array([0.1, 0.2, 0.3])
+    assert area(score, np.ones(3)) is None
+    one = np.array([0.0, 1.0, 1.0])
+    assert area(score, one) == 1.0
+    assert area_interval(score, one) is None
+    assert area_interval_by_session(score, one, session=np.arange(3), horizon=1, rng=np.random.default_rng(0)) is None
 
 
 @given(seed=st.integers(0, 10_000), n=st.integers(20, 600), chance=st.floats(0.2, 0.8))
@@ -121,35 +125,6 @@ def test_knowing_which_ticker_rises_more_often_is_not_knowing_when() -> None:
     assert always is None
 
 
-def test_probabilistic_sharpe_by_its_formula() -> None:
-    returns = np.random.default_rng(5).standard_t(4, 900) * 0.01 + 0.0005
-    ratio = returns.mean() / returns.std(ddof=1)
-    g3, g4 = stats.skew(returns), stats.kurtosis(returns, fisher=False)
-    expected = stats.norm.cdf((ratio - 0.01) * np.sqrt(899) / np.sqrt(1 - g3 * ratio + (g4 - 1) / 4 * ratio**2))
-    assert probabilistic_sharpe(returns, above=0.01) == pytest.approx(expected, abs=1e-12)
-    assert sharpe_per_session(returns) == pytest.approx(ratio)
-
-
-@pytest.mark.parametrize(("skewness", "kurtosis", "published"), [(0.0, 3.0, 0.982), (-2.448, 10.164, 0.913)])
-def test_probabilistic_sharpe_of_the_authors_example(skewness: float, kurtosis: float, published: float) -> None:
-    """Bailey and Lopez de Prado 2012: 24 monthly returns with a Sharpe of .458 a month exceed 0 with a probability of
-    .982 were they normal, and of .913 with the skewness and kurtosis of a hedge fund."""
-    wanted = [0.458, skewness, kurtosis]
-
-    def missed(x: Array) -> Array:
-        return np.array([x.mean() / x.std(ddof=1), stats.skew(x), stats.kurtosis(x, fisher=False)]) - wanted
-
-    sample = least_squares(missed, np.random.default_rng(0).normal(size=24) - 0.2, xtol=1e-15).x
-    assert missed(sample) == pytest.approx(0, abs=1e-6)
-    assert probabilistic_sharpe(sample) == pytest.approx(published, abs=5e-4)
-
-
-@pytest.mark.parametrize("returns", [np.zeros(50), np.full(50, 0.001), np.array([0.01])])
-def test_returns_that_do_not_vary_have_no_sharpe(returns: Array) -> None:
-    assert sharpe_per_session(returns) is None
-    assert probabilistic_sharpe(returns) is None
-
-
 def test_52_percent_against_50_takes_3862_sessions() -> None:
     needed = years_needed(0.52, 0.50, sessions_per_year=252)
     assert needed is not None
@@ -157,39 +132,73 @@ def test_52_percent_against_50_takes_3862_sessions() -> None:
     assert years_needed(0.50, 0.50, sessions_per_year=252) is None
 
 
-SKILLED = Evidence(
-    n=2500, accuracy=0.55, accuracy_base_rate=0.52, log_loss=0.685, log_loss_base_rate=0.692, p_value=0.001,
-    years_needed=6.0, sharpe_gross=1.2, sharpe_net=1.0, probabilistic_sharpe_gross=0.99,
-    probabilistic_sharpe_net=0.97, break_even_cost_bps=12.0,
-)  # fmt: skip
+def drawn_slowly(session: IntArray, *, block: float, draws: int, seed: int) -> Iterator[IntArray]:
+    """Yield the rows of resamples: sessions one after the other, each followed by the next or by any."""
+    rng = np.random.default_rng(seed)
+    names = np.unique(session)
+    rows = [np.flatnonzero(session == name) for name in names]
+    for _ in range(draws):
+        at = int(rng.integers(len(names)))
+        chosen = []
+        for _ in names:
+            chosen.append(rows[at])
+            at = int(rng.integers(len(names))) if rng.random() < 1 / block else (at + 1) % len(names)
+        yield np.concatenate(chosen)
 
 
-@pytest.mark.parametrize(
-    ("change", "rule", "says"),
-    [
-        ({"p_value": None}, "no_evidence_of_skill", "it never changed its call"),
-        ({"p_value": 0.05}, "no_evidence_of_skill", "p = 0.050; log loss 0.68500, better than"),
-        (
-            {"log_loss": 0.691999, "p_value": 0.2},
-            "no_evidence_of_skill",
-            "log loss 0.69200, hardly better than",
-        ),
-        ({"p_value": 1e-9, "log_loss": 0.7}, "no_evidence_of_skill", "p < 0.001"),
-        ({"log_loss": 0.692}, "no_evidence_of_skill", "log loss 0.69200, no better than the base rate's 0.69200"),
-        ({"probabilistic_sharpe_gross": 0.9}, "skill_no_profit", "chance of a positive Sharpe ratio is only 90.0%"),
-        ({"probabilistic_sharpe_gross": None}, "skill_no_profit", "undefined"),
-        ({"probabilistic_sharpe_net": 0.6}, "costs_eat_it", "breaks even at 12.0 basis points a trade"),
-        ({}, "not_tested_further", "Sharpe 1.00 after costs; whether it beats buy and hold"),
-    ],
-)
-def test_the_first_rule_that_applies_gives_the_verdict(change: dict[str, Any], rule: str, says: str) -> None:
-    found = verdict(replace(SKILLED, **change))
-    assert found.rule == rule
-    assert says in found.sentence
-    assert found.sentence.endswith(".")
+def panel(seed: int, *, sessions: int = 60, tickers: int = 3) -> tuple[Array, Array, IntArray]:
+    """Return scores, outcomes and sessions that share a cause within each session, some rows missing."""
+    rng = np.random.default_rng(seed)
+    session = np.repeat(np.arange(sessions), tickers)
+    score: Array = np.repeat(rng.normal(size=sessions), tickers) + rng.normal(size=len(session))
+    lean = 0.5 * score + 0.7 * np.repeat(rng.normal(size=sessions), tickers) + rng.normal(size=len(session))
+    up = (lean > 0).astype(np.float64)
+    there = rng.random(len(session)) < 0.8
+    return score[there], up[there], session[there]
 
 
-def test_no_evidence_says_how_long_it_would_take_where_it_can() -> None:
-    doubtful = replace(SKILLED, p_value=0.3)
-    assert "would take about 6 years" in verdict(doubtful).sentence
-    assert "years" not in verdict(replace(doubtful, years_needed=None)).sentence
+@pytest.mark.parametrize("horizon", [1, 10])
+def test_intervals_by_session_are_those_of_sessions_drawn_one_by_one(horizon: int) -> None:
+    """Both are random: percentiles of 400 and of 1,000 resamples, and the area to first order only."""
+    score, up, session = panel(horizon)
+    hits = (score > 0) == (up == 1)
+    block = float(max(horizon, 1))
+    slow = np.array(
+        [
+            (hits[rows].mean(), area(score[rows], up[rows]) or np.nan)
+            for rows in drawn_slowly(session, block=block, draws=400, seed=1)
+        ]
+    )
+    right = accuracy_interval_by_session(hits, session=session, horizon=horizon, rng=np.random.default_rng(2))
+    ranked = area_interval_by_session(score, up, session=session, horizon=horizon, rng=np.random.default_rng(2))
+    for found, column in ((right, 0), (ranked, 1)):
+        spread = slow[:, column].std()
+        assert found is not None
+        assert found == pytest.approx(tuple(np.quantile(slow[:, column], [0.025, 0.975])), abs=0.4 * spread)
+
+
+def test_intervals_of_what_shares_a_session_are_wider_than_those_that_take_it_as_independent() -> None:
+    up = np.repeat(coin(1, 400), 5)
+    score = np.repeat(np.random.default_rng(2).normal(size=400), 5) + up * 0.2
+    hits, session = (score > 0) == (up == 1), np.repeat(np.arange(400), 5)
+    rng = np.random.default_rng(3)
+    low, high = accuracy_interval_by_session(hits, session=session, horizon=1, rng=rng)
+    alone = wilson(int(hits.sum()), len(hits))
+    assert (high - low) / (alone[1] - alone[0]) == pytest.approx(np.sqrt(5), rel=0.15)
+    together, apart = area_interval_by_session(score, up, session=session, horizon=1, rng=rng), area_interval(score, up)
+    assert together is not None
+    assert apart is not None
+    assert (together[1] - together[0]) / (apart[1] - apart[0]) == pytest.approx(np.sqrt(5), rel=0.15)
+
+
+def test_intervals_by_session_agree_with_the_others_where_forecasts_are_independent() -> None:
+    up = coin(4, 3000)
+    score = np.random.default_rng(5).normal(size=3000) + 0.3 * up
+    hits, session = (score > 0.15) == (up == 1), np.arange(3000)
+    found = accuracy_interval_by_session(hits, session=session, horizon=1, rng=np.random.default_rng(0))
+    assert found == pytest.approx(wilson(int(hits.sum()), 3000), abs=0.003)
+    ranked = area_interval_by_session(score, up, session=session, horizon=1, rng=np.random.default_rng(0))
+    expected = area_interval(score, up)
+    assert ranked is not None
+    assert expected is not None
+    assert ranked == pytest.approx(expected, abs=0.003)

@@ -1,0 +1,143 @@
+"""What a Sharpe ratio can carry: its error, its interval, and what is left of it after many trials.
+
+Ratios are per session unless said otherwise, of returns in excess of cash.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from quantlr.backtest.inference.bootstrap import block_length, percentile_interval, resampled_sums
+from quantlr.backtest.inference.levels import NORMAL
+from quantlr.types import Array
+
+
+def sharpe_per_session(excess: Array) -> float | None:
+    """Return mean over standard deviation (ddof 1), None where nothing varies."""
+    if len(excess) < 2:
+        return None
+    deviation = float(excess.std(ddof=1))
+    return float(excess.mean()) / deviation if deviation > _nothing(excess) else None
+
+
+def _nothing(excess: Array) -> float:
+    """Return the deviation up to which returns are taken not to vary: what rounding may leave."""
+    return 1e-15 * float(np.abs(excess).max())
+
+
+def sharpe_standard_error(excess: Array) -> float | None:
+    """Return the standard error of the Sharpe ratio of independent returns (Lo 2002): sqrt((1 + SR^2 / 2) / T)."""
+    ratio = sharpe_per_session(excess)
+    return None if ratio is None else float(np.sqrt((1 + ratio**2 / 2) / len(excess)))
+
+
+def sharpe_interval(excess: Array, rng: np.random.Generator) -> tuple[float, float] | None:
+    """Return the 95 % interval of the Sharpe ratio by the stationary bootstrap's percentiles.
+
+    A resample in which nothing varies, of a strategy that hardly ever trades, counts as a ratio of 0. None where the
+    ratio itself is undefined.
+    """
+    if sharpe_per_session(excess) is None:
+        return None
+    n, mean = len(excess), excess.mean()
+    away = excess - mean
+    moved, squares = resampled_sums(np.stack([away, away**2], axis=1), block=block_length(excess), rng=rng).T
+    deviation = np.sqrt(np.maximum(squares - moved**2 / n, 0.0) / (n - 1))
+    varies = deviation > 1e-7 * np.sqrt(np.mean(away**2))
+    return percentile_interval(np.where(varies, (mean + moved / n) / np.where(varies, deviation, 1.0), 0.0))
+
+
+def autocorrelations(values: Array, *, lags: int) -> Array:
+    """Return the autocorrelations at lags 1 to `lags`."""
+    away = values - values.mean()
+    products = np.array([away[lag:] @ away[:-lag] for lag in range(1, lags + 1)])
+    return products / float(away @ away)
+
+
+def eta(correlation: Array, *, periods: int) -> float | None:
+    """Return the factor from the Sharpe ratio of one period to that of `periods` (Lo 2002).
+
+    q / sqrt(q + 2 sum (q - k) rho_k); the root of q where returns are independent. None where the lags given leave no
+    variance.
+
+    Parameters
+    ----------
+    correlation : (lags,) autocorrelations at lags 1, 2, …; those beyond are taken as 0.
+    periods : q.
+    """
+    rho = correlation[: periods - 1]
+    variance = periods + 2 * float((periods - np.arange(1, len(rho) + 1)) @ rho)
+    return periods / float(np.sqrt(variance)) if variance > 0 else None
+
+
+def lo_sharpe(excess: Array, *, periods: int) -> float | None:
+    """Return the Sharpe ratio of `periods` sessions with their autocorrelation allowed for (Lo 2002).
+
+    Lags are truncated at 4 (T / 100)^(2/9), as is usual for Newey and West's estimator: 9 for sixteen years.
+    """
+    ratio = sharpe_per_session(excess)
+    if ratio is None:
+        return None
+    lags = min(int(4 * (len(excess) / 100) ** (2 / 9)), len(excess) - 1)
+    factor = eta(autocorrelations(excess, lags=lags), periods=periods)
+    return None if factor is None else ratio * factor
+
+
+def probabilistic_sharpe(excess: Array, *, above: float = 0.0) -> float | None:
+    """Return the confidence that the true Sharpe ratio exceeds `above` (Bailey and Lopez de Prado 2012).
+
+    Parameters
+    ----------
+    excess : (sessions,) returns in excess of cash.
+    above : Sharpe ratio per session.
+    """
+    ratio = sharpe_per_session(excess)
+    if ratio is None:
+        return None
+    away = excess - excess.mean()
+    spread = np.mean(away**2)
+    skewness, kurtosis = float(np.mean(away**3) / spread**1.5), float(np.mean(away**4) / spread**2)
+    return confidence_above(above, ratio=ratio, sessions=len(excess), skewness=skewness, kurtosis=kurtosis)
+
+
+def confidence_above(
+    threshold: float, *, ratio: float, sessions: int, skewness: float, kurtosis: float
+) -> float | None:
+    """Return Phi((SR - SR*) sqrt(T - 1) / sqrt(1 - g3 SR + (g4 - 1) / 4 SR^2)), None where the root is of nothing.
+
+    Parameters
+    ----------
+    threshold, ratio : SR* and SR, per session.
+    sessions : T.
+    skewness, kurtosis : g3 and g4 of the returns; 0 and 3 for normal ones.
+    """
+    scale = 1 - skewness * ratio + (kurtosis - 1) / 4 * ratio**2
+    return NORMAL.cdf((ratio - threshold) * np.sqrt(sessions - 1) / np.sqrt(scale)) if scale > 0 else None
+
+
+def best_of_luck(trials: int, *, variance: float | None) -> float | None:
+    """Return the Sharpe ratio that the best of so many trials without skill is expected to show.
+
+    Bailey and Lopez de Prado (2014): sqrt(V) ((1 - c) Phi^-1(1 - 1/N) + c Phi^-1(1 - 1/(N e))), c Euler's constant. 0
+    for one trial; None for several whose variance is not known.
+
+    Parameters
+    ----------
+    trials : N, abandoned ones included.
+    variance : V, of the trials' ratios, in the same unit squared.
+    """
+    if trials == 1:
+        return 0.0
+    if variance is None:
+        return None
+    first, second = NORMAL.inv_cdf(1 - 1 / trials), NORMAL.inv_cdf(1 - 1 / (trials * np.e))
+    return float(np.sqrt(variance) * ((1 - np.euler_gamma) * first + np.euler_gamma * second))
+
+
+def deflated_sharpe(excess: Array, *, trials: int, variance: float | None) -> float | None:
+    """Return the confidence that the true Sharpe ratio exceeds what the best of the trials owes to luck.
+
+    Bailey and Lopez de Prado (2014): the probabilistic Sharpe ratio above `best_of_luck`.
+    """
+    luck = best_of_luck(trials, variance=variance)
+    return None if luck is None else probabilistic_sharpe(excess, above=luck)

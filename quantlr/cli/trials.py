@@ -1,0 +1,106 @@
+"""``quantlr trials``: what was tried so far, and how many trials each result has to answer for."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from quantlr.cli.options import output_option, telling_options
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from quantlr.trials import Entry, Trial
+
+LONGEST_LIST = 30
+"""Letters of a list of tickers in the table."""
+
+
+@click.command("trials")
+@output_option
+@telling_options
+def command(*, output: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
+    """Show the trials that the deflated Sharpe ratio counts, from OUTPUT/trials.db; -v shows failed ones' errors."""
+    from quantlr.cli.terminal import console, status_of
+
+    show = partial(_show, output, console(quiet=quiet), as_json=as_json, verbose=verbose)
+    sys.exit(status_of(show, console()))
+
+
+def _show(output: Path, out: Console, *, as_json: bool, verbose: bool) -> None:
+    from rich.text import Text
+
+    from quantlr.trials import Ledger
+
+    ledger = Ledger.of(output)
+    entries = ledger.entries()
+    out.print(_table(entries, title=str(ledger.path)))
+    for entry in entries if verbose else ():
+        if entry.trial.error is not None:
+            out.print(Text.assemble((f"{entry.trial.name} failed ", "yellow"), entry.trial.error))
+    out.print(Text("trials: those of the same label that share a ticker, which its deflated Sharpe ratio counts"))
+    if as_json:
+        click.echo(json.dumps({"ledger": str(ledger.path), "trials": [_object(entry) for entry in entries]}))
+
+
+def _table(entries: list[Entry], *, title: str) -> Table:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for name in ("name", "last run, UTC"):
+        table.add_column(name, no_wrap=True)
+    for name in ("runs", "Sharpe", "trials"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("tickers", "label"):
+        table.add_column(name, style="dim")
+    for entry in entries:
+        table.add_row(*_cells(entry))
+    return table
+
+
+def _cells(entry: Entry) -> tuple[str, ...]:
+    """Return a trial as text for people, its Sharpe ratio per year."""
+    from quantlr.report.summary import names
+
+    trial = entry.trial
+    label = json.loads(trial.label)
+    kind = label.pop("kind")
+    return (
+        trial.name,
+        f"{entry.last_run:.16}".replace("T", " "),
+        f"{entry.runs:,}",
+        _sharpe(trial),
+        f"{entry.together:,}",
+        names(trial.tickers, longest=LONGEST_LIST),
+        " ".join((kind, *map(str, label.values()))),
+    )
+
+
+def _sharpe(trial: Trial) -> str:
+    if trial.error is not None:
+        return "failed"
+    if trial.sharpe is None:
+        return "-"
+    per_year = json.loads(trial.config)["report"]["sessions_per_year"]
+    return f"{trial.sharpe * math.sqrt(per_year):.2f}"
+
+
+def _object(entry: Entry) -> dict[str, Any]:
+    """Return a trial as JSON has it, its Sharpe ratio per session."""
+    trial = asdict(entry.trial)
+    return trial | {
+        "label": json.loads(entry.trial.label),
+        "config": json.loads(entry.trial.config),
+        "runs": entry.runs,
+        "first_run": entry.first_run,
+        "last_run": entry.last_run,
+        "together": entry.together,
+    }

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from quantlr.backtest.inference.sharpe import (
+    autocorrelations,
+    best_of_luck,
+    confidence_above,
+    deflated_sharpe,
+    eta,
+    lo_sharpe,
+    probabilistic_sharpe,
+    sharpe_interval,
+    sharpe_per_session,
+    sharpe_standard_error,
+)
+from quantlr.types import Array
+from scipy import stats
+from scipy.optimize import least_squares
+from statsmodels.tsa.stattools import acf
+
+
+def test_probabilistic_sharpe_by_its_formula() -> None:
+    returns = np.random.default_rng(5).standard_t(4, 900) * 0.01 + 0.0005
+    ratio = returns.mean() / returns.std(ddof=1)
+    g3, g4 = stats.skew(returns), stats.kurtosis(returns, fisher=False)
+    expected = stats.norm.cdf((ratio - 0.01) * np.sqrt(899) / np.sqrt(1 - g3 * ratio + (g4 - 1) / 4 * ratio**2))
+    assert probabilistic_sharpe(returns, above=0.01) == pytest.approx(expected, abs=1e-12)
+    assert sharpe_per_session(returns) == pytest.approx(ratio)
+
+
+@pytest.mark.parametrize(("skewness", "kurtosis", "published"), [(0.0, 3.0, 0.982), (-2.448, 10.164, 0.913)])
+def test_probabilistic_sharpe_of_the_authors_example(skewness: float, kurtosis: float, published: float) -> None:
+    """Bailey and Lopez de Prado 2012: 24 monthly returns with a Sharpe of .458 a month exceed 0 with a probability of
+    .982 were they normal, and of .913 with the skewness and kurtosis of a hedge fund."""
+    wanted = [0.458, skewness, kurtosis]
+
+    def missed(x: Array) -> Array:
+        return np.array([x.mean() / x.std(ddof=1), stats.skew(x), stats.kurtosis(x, fisher=False)]) - wanted
+
+    sample = least_squares(missed, np.random.default_rng(0).normal(size=24) - 0.2, xtol=1e-15).x
+    assert missed(sample) == pytest.approx(0, abs=1e-6)
+    assert probabilistic_sharpe(sample) == pytest.approx(published, abs=5e-4)
+
+
+@pytest.mark.parametrize("returns", [np.zeros(50), np.full(50, 0.001), np.array([0.01])])
+def test_returns_that_do_not_vary_have_no_sharpe(returns: Array) -> None:
+    assert sharpe_per_session(returns) is None
+    assert probabilistic_sharpe(returns) is None
+
+
+def test_deflated_sharpe_of_the_authors_example() -> None:
+    """Bailey and Lopez de Prado 2014: the best of 100 trials, whose annual ratios have a variance of 1/2, shows 2.5
+    over 1,250 sessions, 250 a year, with a skewness of -3 and a kurtosis of 10: SR* = .1132, DSR = .9004."""
+    threshold = best_of_luck(100, variance=0.5 / 250)
+    assert threshold == pytest.approx(0.1132, abs=5e-5)
+    assert threshold is not None
+    found = confidence_above(threshold, ratio=2.5 / np.sqrt(250), sessions=1250, skewness=-3.0, kurtosis=10.0)
+    assert found == pytest.approx(0.9004, abs=5e-5)
+
+
+def test_one_trial_deflates_nothing_and_several_of_unknown_variance_leave_it_undefined() -> None:
+    returns = np.random.default_rng(0).normal(0.05, 1, 500)
+    assert deflated_sharpe(returns, trials=1, variance=None) == probabilistic_sharpe(returns)
+    assert deflated_sharpe(returns, trials=2, variance=None) is None
+    assert deflated_sharpe(returns, trials=30, variance=0.01**2) == pytest.approx(
+        probabilistic_sharpe(returns, above=best_of_luck(30, variance=0.01**2) or np.nan)
+    )
+
+
+@given(trials=st.integers(2, 5000))
+def test_the_best_of_luck_is_the_mean_of_the_largest_normal(trials: int) -> None:
+    """By quadrature of the largest's density; the formula is good to 3 % from five trials on."""
+    x = np.linspace(-8, 8, 4001)
+    density = trials * stats.norm.pdf(x) * stats.norm.cdf(x) ** (trials - 1)
+    expected = float(np.trapezoid(x * density, x))
+    assert best_of_luck(trials, variance=4.0) == pytest.approx(2 * expected, rel=0.03 if trials >= 5 else 0.1)
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.1, 0.8])
+def test_los_error_is_the_spread_of_ratios_of_normal_returns(ratio: float) -> None:
+    returns = np.random.default_rng(1).normal(ratio, 1, (4000, 250))
+    ratios = returns.mean(axis=1) / returns.std(axis=1, ddof=1)
+    errors = [sharpe_standard_error(row) for row in returns[:200]]
+    assert np.mean([error for error in errors if error is not None]) == pytest.approx(ratios.std(), rel=0.04)
+
+
+@pytest.mark.parametrize("rho", [-0.3, 0.0, 0.2, 0.7])
+@pytest.mark.parametrize("periods", [3, 12, 252])
+def test_eta_of_an_autoregression_in_closed_form(rho: float, periods: int) -> None:
+    """Lo 2002, equation 21."""
+    tail = 2 * rho / (1 - rho) * (1 - (1 - rho**periods) / (periods * (1 - rho)))
+    assert eta(rho ** np.arange(1.0, 400), periods=periods) == pytest.approx(np.sqrt(periods / (1 + tail)), rel=1e-12)
+
+
+def test_eta_is_undefined_where_the_lags_leave_no_variance() -> None:
+    assert eta(np.array([-0.9]), periods=12) is None
+
+
+def test_los_ratio_of_a_year_allows_for_autocorrelation() -> None:
+    noise = np.random.default_rng(3).normal(size=20_001)
+    returns = 0.05 + noise[1:] + 0.5 * noise[:-1]
+    plain, found = sharpe_per_session(returns), lo_sharpe(returns, periods=252)
+    assert plain is not None
+    assert found == pytest.approx(plain * 252 / np.sqrt(252 + 2 * 251 * 0.4), rel=0.05)
+    np.testing.assert_allclose(autocorrelations(returns, lags=9), acf(returns, nlags=9)[1:], atol=1e-12)
+
+
+def test_the_interval_of_independent_returns_is_los() -> None:
+    returns = np.random.default_rng(7).normal(0.05, 1, 4000)
+    ratio, error = sharpe_per_session(returns), sharpe_standard_error(returns)
+    assert ratio is not None
+    assert error is not None
+    found = sharpe_interval(returns, np.random.default_rng(0))
+    assert found == pytest.approx((ratio - 1.96 * error, ratio + 1.96 * error), abs=0.15 * error)
+
+
+def test_the_interval_is_that_of_resampled_returns() -> None:
+    """The ratio of each resample, from its returns themselves; large means and small ones."""
+    for mean in (0.1, 50.0):
+        returns = np.random.default_rng(8).standard_t(5, 300) + mean
+        rng = np.random.default_rng(9)
+        drawn = returns[rng.integers(0, 300, (4000, 300))]
+        ratios = drawn.mean(axis=1) / drawn.std(axis=1, ddof=1)
+        found = sharpe_interval(returns, np.random.default_rng(0))
+        assert found == pytest.approx(tuple(np.quantile(ratios, [0.025, 0.975])), abs=0.2 * ratios.std())
+
+
+def test_resamples_of_a_strategy_that_hardly_trades_count_as_zero() -> None:
+    returns = np.zeros(300)
+    returns[[50, 200]] = 0.01, 0.02
+    found = sharpe_interval(returns, np.random.default_rng(0))
+    assert found is not None
+    assert found[0] == 0.0
+    assert 0.05 < found[1] < 0.3
+    assert sharpe_interval(np.zeros(300), np.random.default_rng(0)) is None
