@@ -26,12 +26,12 @@ from quantlr.backtest.metrics import (
     scored,
     significance,
 )
-from quantlr.backtest.policies import decide_positions, known_at_close
+from quantlr.backtest.policies import Known, decide_positions, known_at_close
 from quantlr.config import Config, RunConfig, load_config
 from quantlr.data.dataset import build_dataset, feature_columns
 from quantlr.data.labels import Label
 from quantlr.data.universe import load_prices
-from quantlr.errors import NotEnoughHistory, QuantlrError
+from quantlr.errors import NotEnoughHistory
 from quantlr.model.journey import STEPS, Steps
 from quantlr.model.walk_forward import walk_forward
 from quantlr.report.summary import note_line, worth_saying
@@ -68,6 +68,7 @@ class Stages:
     features : (prices, features) to columns; `data.dataset.feature_columns`.
     label : (prices, label) to labels.
     walk : those of the walk-forward: folds, scaling, fit; see `model.journey.Steps`.
+    known : (prices, forecasts, execution) to what policies may use besides; `backtest.policies.known_at_close`.
     decide : (policy, forecasts, known) to positions; `backtest.policies.decide_positions`.
     execute : (positions, prices, execution) to a backtest; `backtest.engine.execute`.
     """
@@ -75,6 +76,7 @@ class Stages:
     features: Callable[..., Any] = feature_columns
     label: Callable[..., Labels] = compute_label
     walk: Steps = STEPS
+    known: Callable[..., Known] = known_at_close
     decide: Callable[..., Positions] = decide_positions
     execute: Callable[..., BacktestResult] = execute
 
@@ -97,15 +99,29 @@ def dataset_of(config: RunConfig, prices: Prices, stages: Stages = Stages()) -> 
     return build_dataset(prices, columns, labels, horizon=config.label.horizon)
 
 
-def calculate(
+def positions_of(config: RunConfig, forecasts: Forecasts, known: Known, stages: Stages = Stages()) -> Positions:
+    """Return the weights that a config's policy decides on."""
+    return stages.decide(config.policy, forecasts, known)
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What a config expects and decides, before any of it has earned or lost."""
+
+    dataset: Dataset
+    forecasts: Forecasts
+    positions: Positions
+
+
+def foresee(
     config: RunConfig,
     prices: Prices,
     stages: Stages = Stages(),
     *,
     workers: int = 1,
     progress: Progress = no_progress,
-) -> Course:
-    """Return what a config makes of prices, stage by stage."""
+) -> Outlook:
+    """Return what a config makes of prices up to its decisions, the one of the newest close included."""
     dataset = dataset_of(config, prices, stages)
     forecasts = walk_forward(
         dataset,
@@ -115,16 +131,31 @@ def calculate(
         workers=workers,
         progress=progress,
     )
+    known = stages.known(prices, forecasts, config.execution)
+    return Outlook(dataset, forecasts, positions_of(config, forecasts, known, stages))
+
+
+def calculate(
+    config: RunConfig,
+    prices: Prices,
+    stages: Stages = Stages(),
+    *,
+    workers: int = 1,
+    progress: Progress = no_progress,
+) -> Course:
+    """Return what a config makes of prices, stage by stage."""
+    found = foresee(config, prices, stages, workers=workers, progress=progress)
+    forecasts = found.forecasts
     if np.isnan(forecasts.up).all():
         raise NotEnoughHistory(
             f"the first forecast is of {day(prices.sessions[forecasts.session[0]])}, and what came is not known yet "
             "for any; fetch a longer history or shorten walk_forward.train",
             key="walk_forward.train",
         )
-    known = known_at_close(prices, forecasts, config.execution)
-    positions = stages.decide(config.policy, forecasts, known)
-    result = stages.execute(positions, prices, config.execution, sessions_per_year=config.report.sessions_per_year)
-    return Course(prices, dataset, forecasts, positions, result)
+    result = stages.execute(
+        found.positions, prices, config.execution, sessions_per_year=config.report.sessions_per_year
+    )
+    return Course(prices, found.dataset, forecasts, found.positions, result)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -287,11 +318,9 @@ def run(
 
 def run_config(config: Config, *, workers: int = 1, progress: Progress = no_progress) -> Run:
     """Run a loaded config; an error of a layer comes back with the place of its key."""
-    try:
+    with config.locating():
         prices = load_prices(config.run.data, progress=progress)
         course = calculate(config.run, prices, workers=workers, progress=progress)
-    except QuantlrError as error:
-        raise config.locate(error) from error
     notes = (*prices.notes, *course.dataset.notes, *course.forecasts.notes, *course.result.notes)
     return Run(config.run, metrics_of(config.run, course), notes, course)
 

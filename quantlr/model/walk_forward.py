@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from quantlr.model.calibration import Calibration, platt
+from quantlr.model.calibration import Calibration
 from quantlr.model.fit import Advance, Fits, ignore
 from quantlr.model.folds import WalkForwardSpec
 from quantlr.model.journey import STEPS, Journey, Steps, journeys
@@ -119,7 +119,7 @@ def walk(journey: Journey, advance: Advance = ignore) -> Walked:
     log_odds = np.concatenate([_log_odds(journey.X, ticker, fits.coefficients) for ticker in journey.folds])
     calibration = None
     if journey.model.calibration == "platt":
-        calibration = platt(log_odds, journey.up[rows], journey.folds, journey.model)
+        calibration = journey.steps.calibrate(log_odds, journey.up[rows], journey.folds, journey.model)
         log_odds = calibration.apply(log_odds, fold)
     return Walked(
         rows=rows,
@@ -127,7 +127,7 @@ def walk(journey: Journey, advance: Advance = ignore) -> Walked:
         log_odds=log_odds,
         fits=fits,
         calibration=calibration,
-        knowledge=_knowledge(journey.up, journey.span, journey.folds),
+        knowledge=journey.steps.knowledge(journey.up, journey.span, journey.folds),
         notes=tuple(_told(journey, training.scaling, fits)),
     )
 
@@ -155,29 +155,6 @@ def _told(journey: Journey, scaling: Scaling, fits: Fits) -> Iterable[Note]:
             "says little, what they say together is not affected"
         )
         yield Note("model", text, ticker=journey.name)
-
-
-def _knowledge(up: Array, span: Array, folds: Sequence[Folds]) -> Array:
-    """Return base rate, mean gain, mean loss and deviation of each refit's training rows, (4, refits).
-
-    Only rows with a label count. A mean over nothing is NaN.
-    """
-    there = ~np.isnan(up)
-    first = next((ticker for ticker in folds if ticker.train_stop[0] > ticker.train_start[0]), folds[0])
-    near = slice(first.train_start[0], first.train_stop[0])
-    center = span[near][there[near]].mean() if there[near].any() else 0.0
-    away = np.where(there, span - center, 0.0)
-    ups = np.where(there, up, 0.0)
-
-    def total(values: Array) -> Array:
-        sums = np.concatenate([[0.0], np.cumsum(values)])
-        return np.asarray(sum(sums[ticker.train_stop] - sums[ticker.train_start] for ticker in folds))
-
-    rows, rose = total(there.astype(np.float64)), total(ups)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        gain, loss = center + total(ups * away) / rose, center + total((there - ups) * away) / (rows - rose)
-        variance = (total(away**2) - total(away) ** 2 / rows) / (rows - 1)
-        return np.stack([rose / rows, gain, loss, np.sqrt(np.maximum(variance, 0.0))])
 
 
 def _joined(dataset: Dataset, walkers: list[Journey], walks: list[Walked], notes: list[Note]) -> Forecasts:
