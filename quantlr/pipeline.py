@@ -81,6 +81,10 @@ class Stages:
     execute: Callable[..., BacktestResult] = execute
 
 
+STAGES = Stages()
+"""The stages of every run, unless someone replaces one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Course:
     """Every value that a run has passed through, from prices to the backtest."""
@@ -92,14 +96,14 @@ class Course:
     result: BacktestResult
 
 
-def dataset_of(config: RunConfig, prices: Prices, stages: Stages = Stages()) -> Dataset:
+def dataset_of(config: RunConfig, prices: Prices, stages: Stages = STAGES) -> Dataset:
     """Return the rows that a config's features and label make of prices."""
     columns = stages.features(prices, config.features)
     labels = stages.label(prices, config.label)
     return build_dataset(prices, columns, labels, horizon=config.label.horizon)
 
 
-def positions_of(config: RunConfig, forecasts: Forecasts, known: Known, stages: Stages = Stages()) -> Positions:
+def positions_of(config: RunConfig, forecasts: Forecasts, known: Known, stages: Stages = STAGES) -> Positions:
     """Return the weights that a config's policy decides on."""
     return stages.decide(config.policy, forecasts, known)
 
@@ -116,7 +120,7 @@ class Outlook:
 def foresee(
     config: RunConfig,
     prices: Prices,
-    stages: Stages = Stages(),
+    stages: Stages = STAGES,
     *,
     workers: int = 1,
     progress: Progress = no_progress,
@@ -138,7 +142,7 @@ def foresee(
 def calculate(
     config: RunConfig,
     prices: Prices,
-    stages: Stages = Stages(),
+    stages: Stages = STAGES,
     *,
     workers: int = 1,
     progress: Progress = no_progress,

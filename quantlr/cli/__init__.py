@@ -8,7 +8,11 @@ from typing import Any
 import click
 
 INTERRUPTED = 130
-VERBS = {"run": "Run experiments and write their reports."}
+VERBS = {
+    "run": "Run experiments and write their reports.",
+    "predict": "Say what the newest close tells, why, and what to hold.",
+    "audit": "Prove on your own config and data that nothing looks ahead.",
+}
 """Each verb has a module of its name beside this one, and is described here so that help needs no import."""
 
 
