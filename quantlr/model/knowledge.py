@@ -22,11 +22,20 @@ def fold_knowledge(up: Array, span: Array, folds: Sequence[Folds]) -> Array:
     ups = np.where(there, up, 0.0)
 
     def total(values: Array) -> Array:
-        sums = np.concatenate([[0.0], np.cumsum(values)])
-        return np.asarray(sum(sums[ticker.train_stop] - sums[ticker.train_start] for ticker in folds))
+        return np.asarray(sum(_sums(values, ticker) for ticker in folds))
 
     rows, rose = total(there.astype(np.float64)), total(ups)
     with np.errstate(invalid="ignore", divide="ignore"):
         gain, loss = center + total(ups * away) / rose, center + total((there - ups) * away) / (rows - rose)
         variance = (total(away**2) - total(away) ** 2 / rows) / (rows - 1)
         return np.stack([rose / rows, gain, loss, np.sqrt(np.maximum(variance, 0.0))])
+
+
+def _sums(values: Array, ticker: Folds) -> Array:
+    """Return the sum of (rows,) values over each refit's training rows of one ticker, (refits,).
+
+    The running sum goes over these rows alone: a huge number elsewhere would cost every later sum its last digits.
+    """
+    first = int(ticker.train_start.min())
+    sums = np.concatenate([[0.0], np.cumsum(values[first : int(ticker.train_stop.max())])])
+    return np.asarray(sums[ticker.train_stop - first] - sums[ticker.train_start - first])
