@@ -48,7 +48,7 @@ REPLAYED = [
 @pytest.mark.parametrize("sections", REPLAYED, ids=["alone-1", "alone-5", "pooled-1", "pooled-5"])
 def test_what_was_said_on_each_of_250_days_is_what_the_backtest_used(sections: dict[str, Any]) -> None:
     prices = random_walk(7, sessions=400, tickers=2, holes=True)
-    walk = {"refit_every": 42, **sections.get("walk_forward", {})}
+    walk = {"refit_every": 63, **sections.get("walk_forward", {})}
     setting = config(2, **{**sections, "walk_forward": walk})
     used = foresee(setting, prices)
     forecasts, weight = used.forecasts, used.positions.weight

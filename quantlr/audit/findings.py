@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -96,6 +96,11 @@ class Audit:
         """Whether nothing leaked."""
         return not self.leaks
 
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages that leak, in the order of a run."""
+        return tuple(dict.fromkeys(leak.stage for leak in self.leaks))
+
     def to_dict(self) -> dict[str, Any]:
         """Return the audit as ``audit.json`` has it; what is undefined is None."""
         found = {"clean": self.clean, **asdict(self)}
@@ -181,8 +186,3 @@ def sized(values: Array) -> Array:
     there = values[np.isfinite(values)]
     typical = float(np.sqrt(np.mean(there**2))) if len(there) else 1.0
     return np.maximum(np.abs(values), typical or 1.0)
-
-
-def first_words(leaks: Sequence[Leak]) -> str:
-    """Return in which stages there are leaks, for people."""
-    return ", ".join(dict.fromkeys(leak.stage for leak in leaks))

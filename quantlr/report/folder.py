@@ -23,10 +23,13 @@ LOCK_SECONDS = 60.0
 OURS = frozenset(
     {
         "tearsheet.png", "forecast.png", "model.png", "positions.png", "report.html", "metrics.json", "config.yaml",
-        "provenance.json", "forecasts.parquet", "backtest.parquet", "positions.parquet", "trades.csv",
+        "provenance.json", "forecasts.parquet", "backtest.parquet", "positions.parquet", "trades.csv", "audit.json",
     }
 )  # fmt: skip
-"""Every file that a run may write; all else in the folder belongs to the user."""
+"""Every file that quantlr may write; all else in the folder belongs to the user.
+
+An audit is written beside a run's files and goes with them: of another run it would say nothing.
+"""
 
 
 def write_report(report: Report, output: Path) -> Path:
@@ -38,12 +41,40 @@ def write_report(report: Report, output: Path) -> Path:
     Fault : the disk is full or read-only, or another run holds the lock for a minute.
     """
     target = output / report.name
+    with _writing(output, target):
+        _swap_in(report, target)
+    return target
+
+
+def write_beside(content: bytes, file: str, name: str, output: Path) -> Path:
+    """Write one of our files into ``output/NAME``, whole or not at all, whatever else is there; return its path.
+
+    Raises
+    ------
+    OutputError, Fault : as for a report.
+    """
+    target = output / name
+    with _writing(output, target):
+        target.mkdir(exist_ok=True)
+        fresh = target.with_name(f".{name}.{file}.new")
+        try:
+            _write(fresh, content)
+            fresh.replace(target / file)
+        finally:
+            fresh.unlink(missing_ok=True)
+        _flush(target)
+    return target / file
+
+
+@contextmanager
+def _writing(output: Path, target: Path) -> Iterator[None]:
+    """Hold a report's folder, mended if need be, for someone who writes; what goes wrong is told in our own words."""
     try:
         _require_folder(output, target)
         output.mkdir(parents=True, exist_ok=True)
         with locked(target):
             recover(target)
-            _swap_in(report, target)
+            yield
     except ValueError as error:
         raise OutputError(f"{output!s:.80} can't be a folder: {error}; choose another --output") from error
     except OSError as error:
@@ -51,7 +82,6 @@ def write_report(report: Report, output: Path) -> Path:
         if error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG):
             raise OutputError(f"{what}; choose another --output or --name") from error
         raise Fault(f"{what}; the former report is untouched") from error
-    return target
 
 
 def _require_folder(output: Path, target: Path) -> None:

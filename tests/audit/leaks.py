@@ -164,11 +164,15 @@ def _full_class_weights(training: Training, model: LogisticRegression, **told: A
     return fit_folds(replace(training, weight=weight), model, **told)
 
 
-def _fit_sees_more(training: Training, model: LogisticRegression, **told: Any) -> Fits:
-    """Learn from one row more than the folds say."""
-    (folds,) = training.folds
-    longer = replace(folds, train_stop=np.minimum(folds.train_stop + 1, len(training.X) - 5))
-    return fit_folds(replace(training, folds=(longer,)), model, **told)
+def _fit_sees_more(by: int) -> Callable[..., Fits]:
+    """Learn from some rows more than the folds say."""
+
+    def fit(training: Training, model: LogisticRegression, **told: Any) -> Fits:
+        (folds,) = training.folds
+        longer = replace(folds, train_stop=np.minimum(folds.train_stop + by, len(training.X)))
+        return fit_folds(replace(training, folds=(longer,)), model, **told)
+
+    return fit
 
 
 def _full_base_rate(up: Array, span: Array, folds: Sequence[Folds]) -> Array:
@@ -259,7 +263,11 @@ OTHERS: dict[str, Planted] = {
     "scaler sees the test rows": Planted(Stages(walk=Steps(scale=_scaler_sees_the_test)), "scale", "deviation of"),
     "early stopping on the test rows": Planted(Stages(walk=Steps(fit=_early_stopping)), "fit", "weights"),
     "class weights of the full sample": Planted(Stages(walk=Steps(fit=_full_class_weights)), "fit", "weights"),
-    "fit on one row more": Planted(Stages(walk=Steps(fit=_fit_sees_more)), "fit", "weights"),
+    "fit on one row more": Planted(Stages(walk=Steps(fit=_fit_sees_more(1))), "fit", "weights"),
+    "fit on the one label that is not known yet": Planted(
+        Stages(walk=Steps(fit=_fit_sees_more(1))), "fit", "weights", H5
+    ),
+    "fit without a purge": Planted(Stages(walk=Steps(fit=_fit_sees_more(4))), "fit", "weights", H5),
     "base rate of the full sample": Planted(Stages(walk=Steps(knowledge=_full_base_rate)), "knowledge", "base_rate"),
     "mean gain of the full sample": Planted(Stages(walk=Steps(knowledge=_full_mean_gain)), "knowledge", "mean_gain"),
     "calibration on all forecasts": Planted(
