@@ -48,8 +48,8 @@ def look_at_inputs(
     """Compare features and labels that were known at a cut; return whether nothing moved."""
     bars = min(len(now.prices.session), len(other.prices.session))
     session, known = now.prices.session[:bars], known_sessions(now.prices, horizon=horizon)[:bars]
-    past = Known(now.prices, *np.nonzero((session >= 0) & (session <= cut.session)))
-    settled = Known(now.prices, *np.nonzero((known >= 0) & (known <= cut.session)))
+    past = KnownBars(now.prices, *np.nonzero((session >= 0) & (session <= cut.session)))
+    settled = KnownBars(now.prices, *np.nonzero((known >= 0) & (known <= cut.session)))
     still = True
     for name, values in now.columns.items():
         if name in other.columns:
@@ -64,7 +64,7 @@ def look_at_inputs(
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownBars:
     """The bars of which something is known at a cut: their row and their ticker, (n,) each."""
 
     prices: Prices

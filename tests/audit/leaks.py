@@ -175,6 +175,13 @@ def _fit_sees_more(by: int) -> Callable[..., Fits]:
     return fit
 
 
+def _smoothed_ahead(training: Training, model: LogisticRegression, **told: Any) -> Fits:
+    """Take the mean of each refit's weights and the next one's."""
+    fits = fit_folds(training, model, **told)
+    later = np.vstack([fits.coefficients[1:], fits.coefficients[-1:]])
+    return replace(fits, coefficients=0.5 * (fits.coefficients + later))
+
+
 def _full_base_rate(up: Array, span: Array, folds: Sequence[Folds]) -> Array:
     found = fold_knowledge(up, span, folds)
     found[0] = np.nanmean(up)
@@ -263,6 +270,7 @@ OTHERS: dict[str, Planted] = {
     "scaler sees the test rows": Planted(Stages(walk=Steps(scale=_scaler_sees_the_test)), "scale", "deviation of"),
     "early stopping on the test rows": Planted(Stages(walk=Steps(fit=_early_stopping)), "fit", "weights"),
     "class weights of the full sample": Planted(Stages(walk=Steps(fit=_full_class_weights)), "fit", "weights"),
+    "weights smoothed over the next refit": Planted(Stages(walk=Steps(fit=_smoothed_ahead)), "fit", "weights"),
     "fit on one row more": Planted(Stages(walk=Steps(fit=_fit_sees_more(1))), "fit", "weights"),
     "fit on the one label that is not known yet": Planted(
         Stages(walk=Steps(fit=_fit_sees_more(1))), "fit", "weights", H5

@@ -198,7 +198,7 @@ def test_a_file_is_written_beside_a_report_whole_or_not_at_all(tmp_path: Path, m
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(folder.os, "fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(Fault, match="could not be written: No space left on device"):
         write_beside(b"half", "audit.json", "exp", tmp_path)
     assert (tmp_path / "exp" / "audit.json").read_bytes() == b"new"
