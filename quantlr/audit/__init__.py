@@ -226,6 +226,7 @@ class _Auditor:
                 cuts=len({boundary.session for boundary in self.cuts.whole}),
                 input_cuts=len(self.cuts.inputs),
                 futures=FUTURES,
+                input_futures=len(FUTURES) // EACH_OF,
                 checks=self.findings.checks,
                 largest=self.findings.largest,
             ),

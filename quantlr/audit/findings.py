@@ -58,6 +58,7 @@ class Coverage:
     cuts : sessions after which everything was looked at: walked, decided and executed.
     input_cuts : sessions after which features and label were looked at, those included.
     futures : what was put after each cut.
+    input_futures : how many of them, in turn, where only features and label were looked at.
     checks : numbers that were compared, by stage.
     largest : how far the most moved of them moved, by stage, in units of what is allowed.
     """
@@ -69,6 +70,7 @@ class Coverage:
     cuts: int
     input_cuts: int
     futures: tuple[str, ...]
+    input_futures: int
     checks: dict[str, int]
     largest: dict[str, float]
 
