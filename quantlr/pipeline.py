@@ -16,7 +16,7 @@ from quantlr.backtest.engine import execute
 from quantlr.backtest.fills import compare_fills, fill_notes, only_at_the_close
 from quantlr.backtest.inference.sharpe import sharpe_per_session
 from quantlr.backtest.inference.verdict import Evidence, verdict
-from quantlr.backtest.known import known_at_close
+from quantlr.backtest.known import Known, known_at_close
 from quantlr.backtest.metrics import (
     BACKTEST_METRICS,
     FORECAST_METRICS,
@@ -32,7 +32,7 @@ from quantlr.data.dataset import build_dataset, feature_columns
 from quantlr.data.features import Feature
 from quantlr.data.labels import Label
 from quantlr.data.universe import load_prices
-from quantlr.errors import NotEnoughHistory, QuantlrError
+from quantlr.errors import NotEnoughHistory
 from quantlr.model.journey import STEPS, Steps
 from quantlr.model.walk_forward import walk_forward
 from quantlr.report.encoding import defined, json_bytes, parquet_bytes
@@ -72,6 +72,7 @@ class Stages:
     features : (prices, features) to columns; `data.dataset.feature_columns`.
     label : (prices, label) to labels.
     walk : those of the walk-forward: folds, scaling, fit; see `model.journey.Steps`.
+    known : (prices, forecasts, execution) to what policies may use besides; `backtest.policies.known_at_close`.
     decide : (policy, forecasts, known) to positions; `backtest.policies.decide_positions`.
     overlay : (positions, overlays, forecasts, known) to positions; `backtest.overlays.overlaid`.
     execute : (positions, prices, execution) to a backtest; `backtest.engine.execute`.
@@ -80,9 +81,14 @@ class Stages:
     features: Callable[..., Any] = feature_columns
     label: Callable[..., Labels] = compute_label
     walk: Steps = STEPS
+    known: Callable[..., Known] = known_at_close
     decide: Callable[..., Positions] = decide_positions
     overlay: Callable[..., Positions] = overlaid
     execute: Callable[..., BacktestResult] = execute
+
+
+STAGES = Stages()
+"""The stages of every run, unless someone replaces one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,22 +102,41 @@ class Course:
     result: BacktestResult
 
 
-def dataset_of(config: RunConfig, prices: Prices, stages: Stages = Stages()) -> Dataset:
+def dataset_of(config: RunConfig, prices: Prices, stages: Stages = STAGES) -> Dataset:
     """Return the rows that a config's features and label make of prices."""
     columns = stages.features(prices, config.features)
     labels = stages.label(prices, config.label)
     return build_dataset(prices, columns, labels, horizon=config.label.horizon)
 
 
-def calculate(
+def known_to(config: RunConfig, prices: Prices, forecasts: Forecasts, stages: Stages = STAGES) -> Known:
+    """Return what a config's policy and overlays may use besides the forecasts."""
+    return stages.known(prices, forecasts, config.execution, sessions_per_year=config.report.sessions_per_year)
+
+
+def positions_of(config: RunConfig, forecasts: Forecasts, known: Known, stages: Stages = STAGES) -> Positions:
+    """Return the weights that a config's policy decides on, with its overlays upon them."""
+    return stages.overlay(stages.decide(config.policy, forecasts, known), config.overlays, forecasts, known)
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What a config expects and decides, before any of it has earned or lost."""
+
+    dataset: Dataset
+    forecasts: Forecasts
+    positions: Positions
+
+
+def foresee(
     config: RunConfig,
     prices: Prices,
-    stages: Stages = Stages(),
+    stages: Stages = STAGES,
     *,
     workers: int = 1,
     progress: Progress = no_progress,
-) -> Course:
-    """Return what a config makes of prices, stage by stage."""
+) -> Outlook:
+    """Return what a config makes of prices up to its decisions, the one of the newest close included."""
     dataset = dataset_of(config, prices, stages)
     forecasts = walk_forward(
         dataset,
@@ -121,6 +146,21 @@ def calculate(
         workers=workers,
         progress=progress,
     )
+    known = known_to(config, prices, forecasts, stages)
+    return Outlook(dataset, forecasts, positions_of(config, forecasts, known, stages))
+
+
+def calculate(
+    config: RunConfig,
+    prices: Prices,
+    stages: Stages = STAGES,
+    *,
+    workers: int = 1,
+    progress: Progress = no_progress,
+) -> Course:
+    """Return what a config makes of prices, stage by stage."""
+    found = foresee(config, prices, stages, workers=workers, progress=progress)
+    forecasts = found.forecasts
     if np.isnan(forecasts.up).all():
         raise NotEnoughHistory(
             f"the first forecast is of {day(prices.sessions[forecasts.session[0]])}, and what came is not known yet "
@@ -128,11 +168,8 @@ def calculate(
             key="walk_forward.train",
         )
     per_year = config.report.sessions_per_year
-    known = known_at_close(prices, forecasts, config.execution, sessions_per_year=per_year)
-    decided = stages.decide(config.policy, forecasts, known)
-    positions = stages.overlay(decided, config.overlays, forecasts, known)
-    result = stages.execute(positions, prices, config.execution, sessions_per_year=per_year)
-    return Course(prices, dataset, forecasts, positions, result)
+    result = stages.execute(found.positions, prices, config.execution, sessions_per_year=per_year)
+    return Course(prices, found.dataset, forecasts, found.positions, result)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -327,11 +364,9 @@ def run_config(
     if ledger:
         require_place(ledger.path.parent, config.run.name)
         ledger.check()
-    try:
+    with config.locating():
         prices = load_prices(config.run.data, offline=offline, progress=progress)
         course = calculate(config.run, prices, workers=workers, progress=progress)
-    except QuantlrError as error:
-        raise config.locate(error) from error
     tried = _tried(config.run, course, ledger) if ledger else None
     metrics = metrics_of(config.run, course, tried)
     told = (*course.result.notes, *fill_notes(metrics["backtest"]["fills"]))

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -79,6 +80,14 @@ class Config:
             path = path[:-1]
         place = self.places.get(path)
         return error.at(str(place)) if place else error
+
+    @contextmanager
+    def locating(self) -> Iterator[None]:
+        """Give errors that layers raise meanwhile the place of their key."""
+        try:
+            yield
+        except QuantlrError as error:
+            raise self.locate(error) from error
 
 
 def load_config(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from quantlr.errors import NotEnoughHistory
+from quantlr.model.calibration import Calibration, platt
 from quantlr.model.fit import Fits, fit_folds
 from quantlr.model.folds import WalkForwardSpec, make_folds, pooled_folds
+from quantlr.model.knowledge import fold_knowledge
 from quantlr.model.rows import Scaling
 from quantlr.model.scaling import fold_scaling
 from quantlr.model.specs import LogisticRegression
@@ -28,12 +30,16 @@ class Steps:
     pooled : (dataset, spec) to the folds of one model for all tickers; `model.folds.pooled_folds`.
     scale : (X, folds, trained) to each refit's scaling; `model.scaling.fold_scaling`.
     fit : (training, model) to each refit's weights; `model.fit.fit_folds`.
+    knowledge : (up, span, folds) to what each refit's training rows say besides; `model.knowledge.fold_knowledge`.
+    calibrate : (log_odds, up, folds, model) to what corrects the forecasts; `model.calibration.platt`.
     """
 
     folds: Callable[..., Folds] = make_folds
     pooled: Callable[..., list[Folds]] = pooled_folds
     scale: Callable[..., Scaling] = fold_scaling
     fit: Callable[..., Fits] = fit_folds
+    knowledge: Callable[..., Array] = fold_knowledge
+    calibrate: Callable[..., Calibration] = platt
 
 
 STEPS = Steps()
@@ -77,6 +83,11 @@ class Journey:
         """Return what there is to learn from, scaled."""
         scaling = self.steps.scale(self.X, self.folds, trained=~np.isnan(self.up))
         return Training(self.X, self.up, self.folds, scaling, self.position)
+
+    def part(self, refits: slice) -> Journey:
+        """Return the same journey with some of its refits."""
+        folds = tuple(ticker.part(refits) for ticker in self.folds)
+        return replace(self, session=self.session[refits], dates=self.dates[refits], folds=folds)
 
     def describe(self, refit: int) -> str:
         """Return words for one of the refits."""

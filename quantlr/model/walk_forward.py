@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from quantlr.model.calibration import Calibration, platt
+from quantlr.model.calibration import Calibration
 from quantlr.model.fit import Advance, Fits, fit_abreast, fit_folds, ignore
-from quantlr.model.folds import WalkForwardSpec, training_sums
+from quantlr.model.folds import WalkForwardSpec
 from quantlr.model.journey import STEPS, Journey, Steps, journeys
 from quantlr.model.logistic import sigmoid
 from quantlr.model.rows import Scaling
@@ -140,7 +140,7 @@ def _forecast(journey: Journey, training: Training, fits: Fits) -> Walked:
     log_odds = np.concatenate([_log_odds(journey.X, ticker, fits.coefficients) for ticker in journey.folds])
     calibration = None
     if journey.model.calibration == "platt":
-        calibration = platt(log_odds, journey.up[rows], journey.folds, journey.model)
+        calibration = journey.steps.calibrate(log_odds, journey.up[rows], journey.folds, journey.model)
         log_odds = calibration.apply(log_odds, fold)
     return Walked(
         rows=rows,
@@ -148,7 +148,7 @@ def _forecast(journey: Journey, training: Training, fits: Fits) -> Walked:
         log_odds=log_odds,
         fits=fits,
         calibration=calibration,
-        knowledge=_knowledge(journey.up, journey.span, journey.folds),
+        knowledge=journey.steps.knowledge(journey.up, journey.span, journey.folds),
         notes=tuple(_told(journey, training.scaling, fits)),
     )
 
@@ -176,24 +176,6 @@ def _told(journey: Journey, scaling: Scaling, fits: Fits) -> Iterable[Note]:
             "says little, what they say together is not affected"
         )
         yield Note("model", text, ticker=journey.name)
-
-
-def _knowledge(up: Array, span: Array, folds: Sequence[Folds]) -> Array:
-    """Return base rate, mean gain, mean loss and deviation of each refit's training rows, (4, refits).
-
-    Only rows with a label count. A mean over nothing is NaN.
-    """
-    there = ~np.isnan(up)
-    first = next((ticker for ticker in folds if ticker.train_stop[0] > ticker.train_start[0]), folds[0])
-    near = slice(first.train_start[0], first.train_stop[0])
-    center = span[near][there[near]].mean() if there[near].any() else 0.0
-    away, ups = np.where(there, span - center, 0.0), np.where(there, up, 0.0)
-    values = np.stack([there, ups, ups * away, away, away**2])
-    rows, rose, gained, moved, squared = training_sums(values, folds)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        gain, loss = center + gained / rose, center + (moved - gained) / (rows - rose)
-        variance = (squared - moved**2 / rows) / (rows - 1)
-        return np.stack([rose / rows, gain, loss, np.sqrt(np.maximum(variance, 0.0))])
 
 
 def _joined(dataset: Dataset, walkers: list[Journey], walks: list[Walked], notes: list[Note]) -> Forecasts:

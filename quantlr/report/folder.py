@@ -23,10 +23,13 @@ LOCK_SECONDS = 60.0
 OURS = frozenset(
     {
         "tearsheet.png", "forecast.png", "model.png", "positions.png", "report.html", "metrics.json", "config.yaml",
-        "provenance.json", "forecasts.parquet", "backtest.parquet", "positions.parquet", "trades.csv",
+        "provenance.json", "forecasts.parquet", "backtest.parquet", "positions.parquet", "trades.csv", "audit.json",
     }
 )  # fmt: skip
-"""Every file that a run may write; all else in the folder belongs to the user."""
+"""Every file that quantlr may write; all else in the folder belongs to the user.
+
+An audit is written beside a run's files and goes with them: of another run it would say nothing.
+"""
 
 
 def write_report(report: Report, output: Path) -> Path:
@@ -38,11 +41,38 @@ def write_report(report: Report, output: Path) -> Path:
     Fault : the disk is full or read-only, or another run holds the lock for a minute.
     """
     target = output / report.name
-    make_output(output, report.name)
-    with _told(target), locked(target):
-        recover(target)
+    with _writing(target):
         _swap_in(report, target)
     return target
+
+
+def write_beside(content: bytes, file: str, name: str, output: Path) -> Path:
+    """Write one of our files into ``output/NAME``, whole or not at all, whatever else is there; return its path.
+
+    Raises
+    ------
+    OutputError, Fault : as for a report.
+    """
+    target = output / name
+    with _writing(target):
+        target.mkdir(exist_ok=True)
+        fresh = target.with_name(f".{name}.{file}.new")
+        try:
+            write_flushed(fresh, content)
+            fresh.replace(target / file)
+        finally:
+            fresh.unlink(missing_ok=True)
+        flush(target)
+    return target / file
+
+
+@contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    """Hold a report's folder, mended if need be, for someone who writes."""
+    make_output(target.parent, target.name)
+    with _told(target), locked(target):
+        recover(target)
+        yield
 
 
 def require_place(output: Path, name: str) -> None:

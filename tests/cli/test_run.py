@@ -4,30 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from quantlr import pipeline
-from quantlr.cli import VERBS, main
+from quantlr.cli import VERBS
 from quantlr.errors import Fault
 
-CONFIG = """\
-data: {source: {kind: sample}, tickers: [MSFT], end: 2003-06-30}
-features:
-  - {kind: lagged_returns, lags: [1, 2]}
-walk_forward: {train: 250}
-"""
 Call = Callable[..., Result]
-
-
-@pytest.fixture
-def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Return a function that runs the program in a folder with exp.yaml."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "exp.yaml").write_text(CONFIG)
-    return lambda *arguments: CliRunner().invoke(main, arguments)
 
 
 def test_a_run_prints_a_table_one_sentence_and_the_place_of_the_report(call: Call, tmp_path: Path) -> None:
@@ -40,14 +27,14 @@ def test_a_run_prints_a_table_one_sentence_and_the_place_of_the_report(call: Cal
 
 
 def test_json_is_one_object_per_config_on_stdout_and_nothing_else(call: Call) -> None:
-    Path("two.yaml").write_text(CONFIG)
+    shutil.copy("exp.yaml", "two.yaml")
     result = call("run", "exp.yaml", "two.yaml", "--json", "--output", "out")
     objects = [json.loads(line) for line in result.stdout.splitlines()]
     assert objects == [json.loads(Path(f"out/{name}/metrics.json").read_text()) for name in ("exp", "two")]
 
 
 def test_a_report_does_not_replace_another_of_the_same_call(call: Call) -> None:
-    Path("two.yaml").write_text(CONFIG)
+    shutil.copy("exp.yaml", "two.yaml")
     result = call("run", "exp.yaml", "two.yaml", "--name", "both")
     assert result.exit_code == 2
     assert "two.yaml: its report would replace that of exp.yaml: both are named 'both'" in result.stderr

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from quantlr.disk import write_flushed
 from quantlr.errors import Fault, OutputError
-from quantlr.report.folder import OURS, locked, recover, write_report
+from quantlr.report.folder import OURS, locked, recover, write_beside, write_report
 from quantlr.types import Report
 
 
@@ -187,3 +187,34 @@ def test_two_runs_into_one_report_wait_for_each_other(tmp_path: Path, monkeypatc
         write_report(report("a"), tmp_path)
     write_report(report("b"), tmp_path)
     assert version_of(tmp_path / "exp") == "b"
+
+
+def test_a_file_is_written_beside_a_report_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert write_beside(b"old", "audit.json", "exp", tmp_path) == tmp_path / "exp" / "audit.json"
+    write_report(report("a"), tmp_path)
+    write_beside(b"new", "audit.json", "exp", tmp_path)
+    (tmp_path / "exp" / "mine.txt").write_text("keep")
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(Fault, match="could not be written: No space left on device"):
+        write_beside(b"half", "audit.json", "exp", tmp_path)
+    assert (tmp_path / "exp" / "audit.json").read_bytes() == b"new"
+    assert (tmp_path / "exp" / "mine.txt").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".exp.lock", "exp"]
+
+
+def test_a_file_is_not_written_where_no_folder_can_be(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="is a file; the output must be a folder"):
+        write_beside(b"", "audit.json", "exp", tmp_path / "file")
+
+
+def test_an_interrupted_swap_is_mended_before_a_file_is_written_beside(tmp_path: Path) -> None:
+    write_report(report("a"), tmp_path)
+    (tmp_path / "exp").rename(tmp_path / ".exp.old")
+    write_beside(b"new", "audit.json", "exp", tmp_path)
+    assert {path.name for path in (tmp_path / "exp").iterdir()} == OURS
+    assert (tmp_path / "exp" / "audit.json").read_bytes() == b"new"

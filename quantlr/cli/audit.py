@@ -1,0 +1,128 @@
+"""``quantlr audit CONFIG``: prove that nothing in a run knows the future."""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from quantlr.cli.options import config_options, jobs_option, output_option, telling_options
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from quantlr.audit import Audit
+
+LEAKED = 3
+"""Exit status of an audit that has found a leak."""
+
+
+def _count(ctx: click.Context, param: click.Parameter, value: str) -> int | Literal["all"]:
+    """Return a number of at least 1, or "all"."""
+    if value == "all":
+        return "all"
+    if value.isdecimal() and int(value) >= 1:
+        return int(value)
+    raise click.BadParameter(f"needed a number of at least 1, or all; found {value!r}", ctx=ctx, param=param)
+
+
+@click.command("audit")
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option(
+    "--cuts",
+    callback=_count,
+    metavar="N|all",
+    default="16",
+    show_default=True,
+    help="Boundaries of folds to look at; of more, the first, the last, and others drawn by the config's seed.",
+)
+@config_options
+@output_option
+@jobs_option
+@telling_options
+def command(
+    config: Path,
+    *,
+    cuts: int | Literal["all"],
+    settings: tuple[str, ...],
+    name: str | None,
+    output: Path,
+    jobs: int | None,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Prove on CONFIG's own data that nothing looks ahead; write audit.json to OUTPUT/NAME.
+
+    Other futures are put behind the boundaries of folds. Features, labels known by then, scaling, weights,
+    probabilities, positions and booked returns up to there may not move. Exit status 3 if one does.
+    """
+    from quantlr.cli.terminal import console, status_of
+
+    found: list[Audit] = []
+    one = partial(_audit, config, settings, name, cuts, output, jobs, console(quiet=quiet), found)
+    status = status_of(partial(one, as_json=as_json, verbose=verbose), console())
+    sys.exit(status or (LEAKED if found and not found[0].clean else 0))
+
+
+def _audit(
+    path: Path,
+    settings: tuple[str, ...],
+    name: str | None,
+    cuts: int | Literal["all"],
+    output: Path,
+    jobs: int | None,
+    out: Console,
+    found: list[Audit],
+    *,
+    as_json: bool,
+    verbose: bool,
+) -> None:
+    """Audit one config, write what was found, and say it; `found` hears of it too."""
+    from rich.text import Text
+
+    from quantlr.audit import audit_config
+    from quantlr.cli.terminal import progress_bar
+    from quantlr.config import load_config
+    from quantlr.model.workers import available
+    from quantlr.report.folder import write_beside
+
+    config = load_config(path, settings=settings, name=name)
+    with progress_bar(out) as progress:
+        audit = audit_config(config, cuts=cuts, workers=jobs or available(), progress=progress)
+    found.append(audit)
+    written = json.dumps(audit.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    place = write_beside(written.encode(), "audit.json", config.run.name, output)
+    _show(audit, out, verbose=verbose)
+    out.print(Text(f"audit in {place}"))
+    if as_json:
+        click.echo(json.dumps(audit.to_dict(), ensure_ascii=False, allow_nan=False))
+
+
+def _show(audit: Audit, out: Console, *, verbose: bool) -> None:
+    from rich.text import Text
+
+    for leak in audit.leaks:
+        times = f" ({leak.times:,} times)" if leak.times > 1 else ""
+        out.print(Text.assemble(("leak ", "bold red"), f"{leak.text}{times}"))
+    covered = audit.coverage
+    if verbose:
+        for stage, count in covered.checks.items():
+            largest = covered.largest.get(stage, 0.0)
+            out.print(Text(f"{stage}: {count:,} compared, the most moved by {largest:.1g} of what rounding may"))
+    verdict = "no leak found" if audit.clean else f"leaks in {', '.join(audit.stages)}"
+    out.print(Text(f"{audit.name}: {verdict}", style="bold"))
+    more = "; --cuts all looks at every one" if covered.refits_walked < covered.refits else ""
+    inputs, compared = covered.input_cuts - covered.cuts, sum(covered.checks.values())
+    out.print(
+        f"looked at {covered.refits_walked:,} of {covered.refits:,} refits: {len(covered.futures)} other futures after "
+        f"each of {covered.cuts:,} sessions{more}"
+    )
+    out.print(
+        f"features and labels also after {inputs:,} more, {covered.input_futures} futures each, from {covered.first} "
+        f"to {covered.last}; {compared:,} numbers compared in all"
+    )

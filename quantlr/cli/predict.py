@@ -1,0 +1,154 @@
+"""``quantlr predict CONFIG``: what the newest close says, and what the strategy would hold."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from quantlr.cli.options import config_options, jobs_option, telling_options
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from quantlr.predict import Prediction, Predictions
+
+EXPLAINED = 5
+"""Tickers whose features are all shown without being asked for."""
+
+
+@click.command("predict")
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option(
+    "--stale-after",
+    default=5,
+    show_default=True,
+    type=click.IntRange(min=0),
+    metavar="DAYS",
+    help="Warn where the newest session is older than this.",
+)
+@config_options
+@jobs_option
+@telling_options
+def command(
+    config: Path,
+    *,
+    stale_after: int,
+    settings: tuple[str, ...],
+    name: str | None,
+    jobs: int | None,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Say what CONFIG's model expects after the newest close, why, and what the strategy would hold.
+
+    The model is the one that the walk-forward's schedule of refits has for the newest session, and the computation is
+    that of the backtest. Nothing is written.
+    """
+    from quantlr.cli.terminal import console, status_of
+
+    one = partial(_predict, config, settings, name, stale_after, jobs, console(quiet=quiet))
+    sys.exit(status_of(partial(one, as_json=as_json, verbose=verbose), console()))
+
+
+def _predict(
+    path: Path,
+    settings: tuple[str, ...],
+    name: str | None,
+    stale_after: int,
+    jobs: int | None,
+    out: Console,
+    *,
+    as_json: bool,
+    verbose: bool,
+) -> None:
+    from dataclasses import asdict
+
+    from quantlr.cli.terminal import progress_bar
+    from quantlr.config import load_config
+    from quantlr.model.workers import available
+    from quantlr.predict import predict_config
+
+    config = load_config(path, settings=settings, name=name)
+    today = dt.datetime.now().astimezone().date()
+    with progress_bar(out) as progress:
+        found = predict_config(
+            config, today=today, stale_after=stale_after, workers=jobs or available(), progress=progress
+        )
+    _show(found, out, verbose=verbose)
+    if as_json:
+        click.echo(json.dumps(asdict(found), ensure_ascii=False, allow_nan=False))
+
+
+def _show(found: Predictions, out: Console, *, verbose: bool) -> None:
+    from rich.text import Text
+
+    out.print(_overview(found))
+    explained = verbose or len(found.tickers) <= EXPLAINED
+    for one in found.tickers if explained else ():
+        out.print(_reasons(one))
+    if not explained:
+        out.print(Text("why: -v shows it for every ticker, and so does --json", style="dim"))
+    for filled in dict.fromkeys(one.filled for one in found.tickers):
+        out.print(Text(f"filled {filled}"))
+    if found.horizon > 1:
+        out.print(Text(f"what is held is the mean of the last {found.horizon} decisions"))
+    _show_notes(found, out, verbose=verbose)
+
+
+def _show_notes(found: Predictions, out: Console, *, verbose: bool) -> None:
+    from rich.text import Text
+
+    from quantlr.report.summary import note_line, worth_saying
+
+    for note in found.notes if verbose else worth_saying(found.notes):
+        out.print(Text.assemble(("note ", "yellow"), note_line(note)))
+    said: dict[str, list[str]] = {}
+    for one in found.tickers:
+        for warning in one.warnings:
+            said.setdefault(warning, []).append(one.ticker)
+    for warning, tickers in said.items():
+        out.print(Text.assemble(("warning ", "bold yellow"), f"{', '.join(tickers)}: {warning}"))
+
+
+def _overview(found: Predictions) -> Table:
+    """Return a table with a line for each ticker."""
+    from rich.table import Table
+
+    ahead = "the next close" if found.horizon == 1 else f"the close {found.horizon} sessions on"
+    title = f"{found.name}: is {ahead} higher?"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column("")
+    table.add_column("as of")
+    table.add_column("up", justify="right")
+    table.add_column("base rate", justify="right")
+    table.add_column("hold")
+    for one in found.tickers:
+        table.add_row(one.ticker, one.as_of, f"{one.probability:.1%}", f"{one.trained.base_rate:.1%}", one.position)
+    return table
+
+
+def _reasons(one: Prediction) -> Table:
+    """Return a table of what adds up to the log odds of one ticker."""
+    from rich.table import Table
+
+    trained = one.trained
+    title = f"why {one.ticker}: refit of {trained.refit} on {trained.rows:,} rows, {trained.first} to {trained.last}"
+    table = Table(title=title, title_justify="left", title_style="", box=None, pad_edge=False)
+    table.add_column("")
+    for heading in ("value", "training mean", "coefficient", "adds to the log odds"):
+        table.add_column(heading, justify="right")
+    table.add_row("all at their means", "", "", "", f"{one.at_the_mean:+.4f}")
+    for part in one.contributions:
+        table.add_row(
+            part.feature, f"{part.value:.4g}", f"{part.mean:.4g}", f"{part.coefficient:.4g}", f"{part.log_odds:+.4f}"
+        )
+    table.add_row("log odds", "", "", "", f"{one.log_odds:+.4f}", style="bold")
+    return table

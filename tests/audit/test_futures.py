@@ -1,0 +1,97 @@
+"""Another future leaves the past alone, stays a market, and is as extreme as its name says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from quantlr.audit.futures import CUT, DIVIDEND, FUTURES, HOLIDAYS, PATHS, with_future
+from quantlr.data.features import LaggedReturns
+from quantlr.types import Array, Prices
+
+from markets import random_walk
+
+FIELDS = ("open", "high", "low", "close", "volume", "raw_close", "adjustment")
+AFTER = 60
+
+
+@pytest.fixture(scope="module")
+def prices() -> Prices:
+    return random_walk(2, sessions=100, tickers=3, holes=True)
+
+
+def known(prices: Prices, values: Array) -> Array:
+    return values[(prices.session >= 0) & (prices.session <= AFTER)]
+
+
+@pytest.mark.parametrize("future", [*PATHS, CUT, HOLIDAYS])
+def test_nothing_up_to_the_cut_changes(prices: Prices, future: str) -> None:
+    other = with_future(prices, future, after=AFTER, seed=1)
+    for name in FIELDS:
+        np.testing.assert_array_equal(known(other, getattr(other, name)), known(prices, getattr(prices, name)))
+    assert list(other.sessions[: AFTER + 1]) == list(prices.sessions[: AFTER + 1])
+
+
+@pytest.mark.parametrize("future", FUTURES)
+def test_it_is_still_a_market(prices: Prices, future: str) -> None:
+    other = with_future(prices, future, after=AFTER, seed=1)
+    there = other.session >= 0
+    for name in FIELDS:
+        values = getattr(other, name)
+        assert np.isnan(values[~there]).all()
+        assert (values[there] > 0).all()
+        assert np.isfinite(values[there]).all()
+    np.testing.assert_allclose(other.raw_close * other.adjustment, other.close, rtol=1e-12)
+    rounding = 1.0 + 1e-12
+    assert (other.high * rounding >= np.maximum(other.open, other.close))[there].all()
+    assert (other.low <= np.minimum(other.open, other.close) * rounding)[there].all()
+    assert other.sessions.is_monotonic_increasing
+    if future != CUT:
+        np.testing.assert_array_equal(other.session, prices.session)
+
+
+@pytest.mark.parametrize("future", list(PATHS))
+def test_every_price_and_volume_after_the_cut_changes(prices: Prices, future: str) -> None:
+    other = with_future(prices, future, after=AFTER, seed=1)
+    later = prices.session > AFTER
+    for name in ("open", "high", "low", "close", "raw_close", "volume"):
+        assert (getattr(other, name)[later] != getattr(prices, name)[later]).all()
+
+
+def test_each_is_what_its_name_says(prices: Prices) -> None:
+    later = prices.session > AFTER
+    closes = {future: with_future(prices, future, after=AFTER, seed=1).close for future in PATHS}
+    np.testing.assert_allclose(closes["a hundredfold"][later], 100 * prices.close[later])
+    np.testing.assert_allclose(closes["a hundredth"][later], prices.close[later] / 100)
+    steps = {future: np.diff(close, axis=0)[later[1:]] for future, close in closes.items()}
+    assert (steps["all up"] > 0).all()
+    assert (steps["all down"] < 0).all()
+    product = closes["mirror image"] * prices.close
+    for ticker in range(3):
+        column = product[later[:, ticker], ticker]
+        last = prices.close[~later[:, ticker] & (prices.session[:, ticker] >= 0), ticker][-1:]
+        np.testing.assert_allclose(column, np.full(len(column), last[0] ** 2 if len(last) else column[0]))
+    assert len(with_future(prices, CUT, after=AFTER, seed=1).sessions) == AFTER + 1
+    dates = with_future(prices, HOLIDAYS, after=AFTER, seed=1).sessions
+    assert (dates[AFTER + 1] - prices.sessions[AFTER + 1]).days == 4
+
+
+def test_a_dividend_scales_the_past_and_leaves_every_return_up_to_the_cut_as_it_was(prices: Prices) -> None:
+    other = with_future(prices, DIVIDEND, after=AFTER, seed=1)
+    np.testing.assert_array_equal(known(other, other.close), known(prices, prices.close) / 2)
+    np.testing.assert_array_equal(other.raw_close, prices.raw_close)
+    for name, was in LaggedReturns().compute(prices).items():
+        np.testing.assert_array_equal(known(prices, LaggedReturns().compute(other)[name]), known(prices, was))
+
+
+def test_the_same_seed_makes_the_same_noise_and_another_one_another(prices: Prices) -> None:
+    first, again, other = (with_future(prices, "noise", after=AFTER, seed=seed).close for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert np.nanmax(np.abs(first - other)) > 0.01
+
+
+def test_a_long_rise_is_still_a_number() -> None:
+    prices = random_walk(3, sessions=9_000)
+    for future in ("all up", "all down"):
+        close = with_future(prices, future, after=1, seed=0).close
+        assert np.isfinite(close).all()
+        assert (close > 0).all()
