@@ -123,6 +123,6 @@ def _show(audit: Audit, out: Console, *, verbose: bool) -> None:
         f"each of {covered.cuts:,} sessions{more}"
     )
     out.print(
-        f"features and labels also after {inputs:,} more, {covered.input_futures} futures each, from {covered.first} to "
-        f"{covered.last}; {compared:,} numbers compared in all"
+        f"features and labels also after {inputs:,} more, {covered.input_futures} futures each, from {covered.first} "
+        f"to {covered.last}; {compared:,} numbers compared in all"
     )
