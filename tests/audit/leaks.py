@@ -266,7 +266,7 @@ OTHERS: dict[str, Planted] = {
     "embargo ignored": Planted(
         Stages(walk=Steps(folds=_no_embargo)), "folds", "embargo of 4", {"walk_forward": {"embargo": 4}}
     ),
-    "schedule counted from the end": Planted(Stages(walk=Steps(folds=_from_the_end)), "folds", "refit"),
+    "schedule counted from the end": Planted(Stages(walk=Steps(folds=_from_the_end)), "folds", "folds"),
     "full-sample scaler": Planted(Stages(walk=Steps(scale=_full_scaler)), "scale", "mean of lagged_returns_1"),
     "scaler sees the test rows": Planted(Stages(walk=Steps(scale=_scaler_sees_the_test)), "scale", "deviation of"),
     "early stopping on the test rows": Planted(Stages(walk=Steps(fit=_early_stopping)), "fit", "weights"),
