@@ -126,7 +126,7 @@ def _no_profit(found: Evidence) -> Verdict | None:
         return None
     return Verdict(
         "skill_no_profit",
-        f"Skill, no profit: {_skill(found)}, but what that earned before costs may be luck ("
+        f"Skill, no profit: {_skill(found)}, but what trading on them earned before costs may be luck ("
         f"{_sharpe(found.sharpe_gross, found.probabilistic_sharpe_gross)}).",
     )
 
@@ -136,8 +136,8 @@ def _costs_eat_it(found: Evidence) -> Verdict | None:
         return None
     return Verdict(
         "costs_eat_it",
-        f"Costs eat it: {_skill(found)}; before costs that pays "
-        f"({_sharpe(found.sharpe_gross, found.probabilistic_sharpe_gross)}), after them what is left may be luck "
+        f"Costs eat it: {_skill(found)}; trading on them pays before costs "
+        f"({_sharpe(found.sharpe_gross, found.probabilistic_sharpe_gross)}), but what is left after them may be luck "
         f"({_sharpe(found.sharpe_net, found.probabilistic_sharpe_net)}); it breaks even at "
         f"{_number(found.break_even_cost_bps, '.1f')} basis points a trade.",
     )
@@ -148,7 +148,7 @@ def _not_above_benchmark(found: Evidence) -> Verdict | None:
         return None
     return Verdict(
         "not_shown_to_beat_buy_and_hold",
-        f"Not shown to beat buy and hold: {_skill(found)}, and that pays after costs "
+        f"Not shown to beat buy and hold: {_skill(found)}; trading on them pays after costs "
         f"({_sharpe(found.sharpe_net, found.probabilistic_sharpe_net)}), but {_above(found)}.",
     )
 
@@ -158,8 +158,8 @@ def _not_after_trials(found: Evidence) -> Verdict | None:
         return None
     return Verdict(
         "not_after_trials",
-        f"Not shown after {_trials(found)}: {_skill(found)}, that pays after costs (Sharpe ratio "
-        f"{_number(found.sharpe_net, '.2f')}) and {_above(found)}; but the best of so many without skill is expected "
+        f"Not shown after {_trials(found)}: {_skill(found)}; trading on them pays after costs (Sharpe ratio "
+        f"{_number(found.sharpe_net, '.2f')}), and {_above(found)}; but the best of so many without skill is expected "
         f"to show a Sharpe ratio of {_number(found.best_of_luck, '.2f')}, and {_deflated(found)}.",
     )
 
@@ -168,8 +168,8 @@ def _evidence(found: Evidence) -> Verdict:
     counted = _trials(found) if found.counted else "this trial alone, since no ledger was there to count others"
     return Verdict(
         "evidence",
-        f"Evidence of an edge: {_skill(found)}, that pays after costs "
-        f"({_sharpe(found.sharpe_net, found.probabilistic_sharpe_net)}) and {_above(found)}; {_deflated(found)}, "
+        f"Evidence of an edge: {_skill(found)}; trading on them pays after costs "
+        f"({_sharpe(found.sharpe_net, found.probabilistic_sharpe_net)}), and {_above(found)}; {_deflated(found)}, "
         f"counting {counted}.",
     )
 
@@ -191,7 +191,7 @@ def _above(found: Evidence) -> str:
         return "there is no buy and hold to compare it with"
     side = "above" if found.above_benchmark >= 0 else "below"
     return (
-        f"its mean return is {abs(found.above_benchmark):.1%} a year {side} buy and hold's (lower 95% bound "
+        f"the mean return is {abs(found.above_benchmark):.1%} a year {side} buy and hold's (lower 95% bound "
         f"{found.above_benchmark_low95:+.1%})"
     )
 
@@ -217,9 +217,11 @@ def _shown(confidence: float | None) -> bool:
 
 
 def _percent(confidence: float | None) -> str:
-    """Return a confidence as percent that never rounds up to the level it missed."""
+    """Return a confidence as percent that is never rounded up, to certainty or to the level it missed."""
     if confidence is None:
         return "undefined"
+    if confidence >= 0.9995:
+        return "over 99.9%"
     return f"{confidence:.1%}" if confidence >= ENOUGH or confidence < 0.9495 else f"{confidence:.3%}"
 
 
