@@ -168,8 +168,9 @@ class Product(Feature):
 
     @classmethod
     def examples(cls) -> tuple[Product, ...]:
-        """Return returns that count more in rough markets."""
-        return (cls(of=(LaggedReturns(lags=(1, 2)), Volatility(windows=(5,)))),)
+        """Return returns that count more in rough markets, and more for the roughest tickers."""
+        volatility = Volatility(windows=(5,))
+        return (cls(of=(LaggedReturns(lags=(1, 2)), volatility)), cls(of=(LaggedReturns(), Rank(of=volatility))))
 
     @property
     def cross_sectional(self) -> bool:

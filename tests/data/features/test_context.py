@@ -80,6 +80,17 @@ def test_a_value_too_old_stops_the_run_and_names_its_date() -> None:
     assert np.isfinite(found[1:]).all()
 
 
+def test_an_age_is_counted_in_calendar_days_and_may_be_as_large_as_allowed() -> None:
+    prices = random_walk(1, sessions=40)
+    friday, monday = prices.sessions[4], prices.sessions[5]
+    assert (monday - friday).days == 3
+    context = random_bars(np.random.default_rng(1), prices.sessions.delete(5))
+    beside = replace(prices, context=aligned({"IX": context}, source="", sha256="", notes=[]))
+    ContextReturns(ticker="IX", max_age=3).compute(beside)
+    with pytest.raises(DataError, match="3 days older, and max_age allows 2"):
+        ContextReturns(ticker="IX", max_age=2).compute(beside)
+
+
 def test_a_context_that_begins_later_is_warm_up() -> None:
     prices = random_walk(2, sessions=40)
     context = random_bars(np.random.default_rng(2), prices.sessions[10:])
