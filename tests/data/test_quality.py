@@ -196,8 +196,14 @@ def test_cents_among_dollars_are_found_whichever_stands_more_often() -> None:
     assert "a hundred times as large as most" in error.message
     rows, (note, *_) = judged(table, scale="drop")
     assert (len(rows), note.count) == (50, 10)
-    table.iloc[5:8, :5] *= 0.01
-    assert "(7 such rows)" in refusal(table).message
+    table.iloc[50:53, :5] *= 0.01
+    error = refusal(table)
+    assert "(13 such rows)" in error.message
+    few = bars()
+    few.iloc[:5, :5] *= 0.01
+    assert (
+        " is a hundred times as small as most of the ticker's: other units, or a split (5 such" in refusal(few).message
+    )
 
 
 @pytest.mark.parametrize(
