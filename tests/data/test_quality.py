@@ -129,15 +129,14 @@ SAID_LATER = {
 def test_each_rule_finds_its_fault_and_nothing_else_and_does_as_told(rule: str) -> None:
     """An error names ticker, date, key and what to write; warn keeps every row; drop leaves out what it counts."""
     table, world = spoilt(rule)
-    quiet: dict[str, str] = {}
     actions = get_args(QualitySpec.model_fields[rule].annotation)
-    error = refusal(table, world, **quiet, **{rule: "error"})
+    error = refusal(table, world, **{rule: "error"})
     assert error.message.startswith(SAID[rule])
     assert SAID_LATER.get(rule, "") in error.message
     assert (error.key, error.exit_status) == (f"data.quality.{rule}", 2)
     for action in set(actions) - {"error"}:
         assert f"write data.quality.{rule}: {action} to " in error.message
-        rows, notes = judged(table, world, **quiet, **{rule: action})
+        rows, notes = judged(table, world, **{rule: action})
         mine = [note for note in notes if note.key == f"data.quality.{rule}"]
         assert len(mine) == 1
         assert mine[0].ticker == "X"
