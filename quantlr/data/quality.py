@@ -18,7 +18,7 @@ FEWEST_BARS = 2
 
 ErrorOrWarn = Literal["error", "warn"]
 ErrorOrDrop = Literal["error", "drop"]
-Any = Literal["error", "warn", "drop"]
+ErrorWarnOrDrop = Literal["error", "warn", "drop"]
 
 _KEEPS = {"warn": "to keep such rows", "drop": "to leave such rows out"}
 _REPAIRED = {"order": "; they were sorted", "time_zones": "; the dates as written are used"}
@@ -40,10 +40,12 @@ class QualitySpec(Spec):
     unfinished: ErrorOrDrop = Field("drop", description="A last bar that has no close yet.")
     positive: ErrorOrDrop = Field("error", description="A price missing beside others, zero, negative or infinite.")
     volume: ErrorOrDrop = Field("error", description="A volume that is negative or infinite.")
-    off_calendar: Any = Field("warn", description="Bars of days on which the calendar has no session.")
-    ohlc: Any = Field("warn", description="A low above, or a high below, another price of its bar.")
-    scale: Any = Field("error", description="Prices a hundred times as large or small as most of the ticker's.")
-    stale: Any = Field("warn", description="A close that stays the same for ten bars or more.")
+    off_calendar: ErrorWarnOrDrop = Field("warn", description="Bars of days on which the calendar has no session.")
+    ohlc: ErrorWarnOrDrop = Field("warn", description="A low above, or a high below, another price of its bar.")
+    scale: ErrorWarnOrDrop = Field(
+        "error", description="Prices a hundred times as large or small as most of the ticker's."
+    )
+    stale: ErrorWarnOrDrop = Field("warn", description="A close that stays the same for ten bars or more.")
     gaps: ErrorOrWarn = Field("warn", description="Missing sessions of the calendar; without one, over ten days.")
     large_moves: ErrorOrWarn = Field("warn", description="Moves of over 40 % in a session.")
     opens: ErrorOrWarn = Field("warn", description="Over a tenth of the opens equal to the close before.")

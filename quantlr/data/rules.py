@@ -203,7 +203,7 @@ def scale(rows: Rows, world: World) -> Found:
     off = level - usual[rows.ticker]
 
     def text(row: int) -> str:
-        how = "a hundred times as large" if off[row] > 0 else "a hundredth"
+        how = "a hundred times as large" if off[row] > 0 else "a hundred times as small"
         return f"close {rows.columns['close'][row]:g} is {how} as most of the ticker's: other units, or a split"
 
     return Found(off != 0, text)

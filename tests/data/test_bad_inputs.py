@@ -66,7 +66,7 @@ REFUSED: list[tuple[str, Callable[[Lines], Lines], str]] = [
     ("27 a header alone", lambda lines: lines[:1], "{x} has a header line and no rows; needed prices"),
     ("28 one row", lambda lines: lines[:2], "data.tickers: X has 1 bars; at least 2 are needed for one return"),
     ("29 a date twice", lambda lines: [*lines[:51], scaled(lines[50], 1.01), *lines[51:]], "data.quality.conflicting_rows: {x}:51: X 2020-03-10: two rows of one date, with open "),
-    ("31 mixed time zones", lambda lines: [lines[0], *(f"{line[:10]} 00:00:00{'+09:00' if at == 50 else '-05:00'}{line[10:]}" for at, line in enumerate(lines[1:]))], "data.quality.time_zones: {x}:52: X 2020-03-11: time zones are mixed, UTC+09:00 here"),
+    ("31 mixed time zones", lambda lines: [lines[0], *(f"{line[:10]} 00:00:00{'+09:00' if at == 50 else '-05:00'}{line[10:]}" for at, line in enumerate(lines[1:]))], "data.quality.time_zones: {x}:52: X 2020-03-11: time zones are mixed, UTC+09:00 here and UTC-05:00 in the first row"),
     ("33 zero", middle(lambda line: cell(line, 4, "0")), "data.quality.positive: {x}:51: X 2020-03-10: close needs a positive number, found 0.0; mend the data, or write data.quality.positive: drop to leave such rows out"),
     ("33 negative", middle(lambda line: cell(line, 1, "-4.5")), "{x}:51: X 2020-03-10: open needs a positive number, found -4.5"),
     ("35 cents for dollars", middle(lambda line: scaled(line, 100), 50, 60), "data.quality.scale: {x}:51: X 2020-03-10: close "),

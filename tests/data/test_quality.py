@@ -130,15 +130,14 @@ SAID_LATER = {
 def test_each_rule_finds_its_fault_and_nothing_else_and_does_as_told(rule: str) -> None:
     """An error names ticker, date, key and what to write; warn keeps every row; drop leaves out what it counts."""
     table, world = spoilt(rule)
-    quiet: dict[str, str] = {}
     actions = get_args(QualitySpec.model_fields[rule].annotation)
-    error = refusal(table, world, **quiet, **{rule: "error"})
+    error = refusal(table, world, **{rule: "error"})
     assert error.message.startswith(SAID[rule])
     assert SAID_LATER.get(rule, "") in error.message
     assert (error.key, error.exit_status) == (f"data.quality.{rule}", 2)
     for action in set(actions) - {"error"}:
         assert f"write data.quality.{rule}: {action} to " in error.message
-        rows, notes = judged(table, world, **quiet, **{rule: action})
+        rows, notes = judged(table, world, **{rule: action})
         mine = [note for note in notes if note.key == f"data.quality.{rule}"]
         assert len(mine) == 1
         assert mine[0].ticker == "X"
@@ -197,8 +196,14 @@ def test_cents_among_dollars_are_found_whichever_stands_more_often() -> None:
     assert "a hundred times as large as most" in error.message
     rows, (note, *_) = judged(table, scale="drop")
     assert (len(rows), note.count) == (50, 10)
-    table.iloc[5:8, :5] *= 0.01
-    assert "(7 such rows)" in refusal(table).message
+    table.iloc[50:53, :5] *= 0.01
+    error = refusal(table)
+    assert "(13 such rows)" in error.message
+    few = bars()
+    few.iloc[:5, :5] *= 0.01
+    assert (
+        " is a hundred times as small as most of the ticker's: other units, or a split (5 such" in refusal(few).message
+    )
 
 
 @pytest.mark.parametrize(
