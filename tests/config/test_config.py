@@ -119,9 +119,9 @@ def test_an_error_points_at_line_and_column(tmp_path: Path, text: str, expected:
     ("data", "features", "expected"),
     [
         ("{tickers: [A]}", "[]", "exp.yaml:1:7: data.source: is needed, and missing"),
-        ("{source: {kind: smaple}, tickers: [A]}", "[]", "exp.yaml:1:23: data.source.kind: needs one of sample, file, found 'smaple'; did you mean sample?"),
+        ("{source: {kind: smaple}, tickers: [A]}", "[]", "exp.yaml:1:23: data.source.kind: needs one of sample, file, yahoo, found 'smaple'; did you mean sample?"),
         ("{source: {}, tickers: [A]}", "[]", "exp.yaml:1:16: data.source.kind: is needed, and missing: one of sample, file"),
-        ("{source: sample, tickers: [A]}", "[]", "exp.yaml:1:16: data.source: needs a mapping with one of sample, file as its kind, found 'sample'"),
+        ("{source: sample, tickers: [A]}", "[]", "exp.yaml:1:16: data.source: needs a mapping with one of sample, file, yahoo as its kind, found 'sample'"),
         ("{source: {kind: sample}, tickers: [null]}", "[]", "exp.yaml:1:42: data.tickers.0: a ticker is text, and this reads as a YAML word; quote it"),
         ("{source: {kind: sample}, tickers: [true]}", "[]", "exp.yaml:1:42: data.tickers.0: a ticker is text, and this reads as a YAML word; quote it"),
         ("{source: {kind: sample}, tickers: []}", "[]", "exp.yaml:1:41: data.tickers: needs at least one entry, found none"),
