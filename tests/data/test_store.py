@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from quantlr.data.quotes import COLUMNS, Quotes, adjusted_bars, as_quoted, merged, revision_of, splits_after
 from quantlr.data.store import Answer, Damaged, Shelf, Store
@@ -83,6 +83,7 @@ def test_an_extension_that_says_otherwise_leaves_the_former_history_there(tmp_pa
     assert got.quotes["close"].to_numpy()[17] == other["close"].to_numpy()[2]
 
 
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10_000), cut=st.integers(1, 38))
 def test_undoing_splits_is_the_inverse_of_adjusting_for_them(seed: int, cut: int) -> None:
     told = quotes(seed, 40)
@@ -97,6 +98,7 @@ def test_undoing_splits_is_the_inverse_of_adjusting_for_them(seed: int, cut: int
     assert splits_after(told[:0]).size == 0
 
 
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10_000))
 def test_an_adjusted_close_earns_what_a_holder_earns_who_buys_more_for_every_dividend(seed: int) -> None:
     told = quotes(seed, 40)
