@@ -109,9 +109,11 @@ class Yahoo(Source):
         else:
             fresh, failed = self._asked(store, tickers, held, end=end, progress=progress)
             held |= fresh
-        notes = [Note("data", f"{why}; it was fetched again", ticker=ticker) for ticker, why in damaged.items()]
-        notes += self._let_go(failed, held, of=len(tickers))
-        return _fetched({ticker: held[ticker] for ticker in tickers if ticker not in failed}, notes, start, end)
+        notes = self._let_go(failed, held, of=len(tickers))
+        used = {ticker: held[ticker] for ticker in tickers if ticker not in failed}
+        mended = [ticker for ticker in damaged if ticker in used]
+        notes += [Note("data", f"{damaged[ticker]}; it was fetched again", ticker=ticker) for ticker in mended]
+        return _fetched(used, notes, start, end)
 
     def _asked(
         self,

@@ -183,7 +183,7 @@ def test_only_new_sessions_are_asked_for_with_an_overlap(market: Market) -> None
 def test_what_lies_before_an_end_never_changes_and_needs_no_network(market: Market) -> None:
     all_days = LONG_AGO + later_days(4)
     market.yahoo.shares["AAA"] = share(
-        1, all_days, splits={all_days[-2]: 4.0}, dividends={all_days[-3]: 2.0, LONG_AGO[9]: 1.0}
+        1, all_days, splits={all_days[-2]: 7.0}, dividends={all_days[-3]: 2.0, LONG_AGO[9]: 1.0}
     )
     first = market.fetch("AAA", end=LAST)
     asked = market.yahoo.requests
