@@ -132,6 +132,7 @@ def predict(
     today: dt.date,
     overrides: Mapping[str, Any] | None = None,
     stale_after: int = STALE_AFTER,
+    offline: bool = False,
     workers: int = 1,
     progress: Progress = no_progress,
 ) -> Predictions:
@@ -139,7 +140,7 @@ def predict(
 
     Parameters
     ----------
-    config, overrides, workers, progress : as in `quantlr.run`.
+    config, overrides, offline, workers, progress : as in `quantlr.run`.
     today : the date that prices' age is counted to.
     stale_after : days after which they are called stale.
 
@@ -148,7 +149,9 @@ def predict(
     UserError : what can be mended in the config or the data; the text says where and how.
     """
     loaded = load_config(config, overrides=overrides)
-    return predict_config(loaded, today=today, stale_after=stale_after, workers=workers, progress=progress)
+    return predict_config(
+        loaded, today=today, stale_after=stale_after, offline=offline, workers=workers, progress=progress
+    )
 
 
 def predict_config(
@@ -156,12 +159,13 @@ def predict_config(
     *,
     today: dt.date,
     stale_after: int = STALE_AFTER,
+    offline: bool = False,
     workers: int = 1,
     progress: Progress = no_progress,
 ) -> Predictions:
     """Return what a loaded config says; an error of a layer comes back with the place of its key."""
     with config.locating():
-        prices = load_prices(config.run.data, progress=progress)
+        prices = load_prices(config.run.data, offline=offline, progress=progress)
         return newest(config.run, prices, today=today, stale_after=stale_after, workers=workers, progress=progress)
 
 

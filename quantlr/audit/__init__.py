@@ -59,13 +59,14 @@ def audit(
     overrides: Mapping[str, Any] | None = None,
     stages: Stages = STAGES,
     cuts: HowMany = CUTS,
+    offline: bool = False,
     progress: Progress = no_progress,
 ) -> Audit:
     """Return what an audit of a config finds, on its own data.
 
     Parameters
     ----------
-    config, overrides, progress : as in `quantlr.run`.
+    config, overrides, offline, progress : as in `quantlr.run`.
     stages : the functions of the run; replace one to see what it knows.
     cuts : boundaries of folds to look at, or "all".
 
@@ -78,7 +79,8 @@ def audit(
     >>> from quantlr.audit import audit
     >>> audit("configs/sp500_daily.yaml").clean  # doctest: +SKIP
     """
-    return audit_config(load_config(config, overrides=overrides), stages=stages, cuts=cuts, progress=progress)
+    loaded = load_config(config, overrides=overrides)
+    return audit_config(loaded, stages=stages, cuts=cuts, offline=offline, progress=progress)
 
 
 def audit_config(
@@ -86,12 +88,13 @@ def audit_config(
     *,
     stages: Stages = STAGES,
     cuts: HowMany = CUTS,
+    offline: bool = False,
     workers: int = 1,
     progress: Progress = no_progress,
 ) -> Audit:
     """Audit a loaded config; an error of a layer comes back with the place of its key."""
     with config.locating():
-        prices = load_prices(config.run.data, progress=progress)
+        prices = load_prices(config.run.data, offline=offline, progress=progress)
         return audit_prices(config.run, prices, stages, cuts=cuts, workers=workers, progress=progress)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from quantlr.cli.options import config_options, jobs_option, output_option, telling_options
+from quantlr.cli.options import config_options, jobs_option, offline_option, output_option, telling_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,6 +41,7 @@ def _count(ctx: click.Context, param: click.Parameter, value: str) -> int | Lite
     help="Boundaries of folds to look at; of more, the first, the last, and others drawn by the config's seed.",
 )
 @config_options
+@offline_option
 @output_option
 @jobs_option
 @telling_options
@@ -50,6 +51,7 @@ def command(
     cuts: int | Literal["all"],
     settings: tuple[str, ...],
     name: str | None,
+    offline: bool,
     output: Path,
     jobs: int | None,
     as_json: bool,
@@ -64,7 +66,7 @@ def command(
     from quantlr.cli.terminal import console, status_of
 
     found: list[Audit] = []
-    one = partial(_audit, config, settings, name, cuts, output, jobs, console(quiet=quiet), found)
+    one = partial(_audit, config, settings, name, offline, cuts, output, jobs, console(quiet=quiet), found)
     status = status_of(partial(one, as_json=as_json, verbose=verbose), console())
     sys.exit(status or (LEAKED if found and not found[0].clean else 0))
 
@@ -73,6 +75,7 @@ def _audit(
     path: Path,
     settings: tuple[str, ...],
     name: str | None,
+    offline: bool,
     cuts: int | Literal["all"],
     output: Path,
     jobs: int | None,
@@ -93,7 +96,7 @@ def _audit(
 
     config = load_config(path, settings=settings, name=name)
     with progress_bar(out) as progress:
-        audit = audit_config(config, cuts=cuts, workers=jobs or available(), progress=progress)
+        audit = audit_config(config, cuts=cuts, offline=offline, workers=jobs or available(), progress=progress)
     found.append(audit)
     written = json.dumps(audit.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     place = write_beside(written.encode(), "audit.json", config.run.name, output)

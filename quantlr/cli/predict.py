@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from quantlr.cli.options import config_options, jobs_option, telling_options
+from quantlr.cli.options import config_options, jobs_option, offline_option, telling_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,6 +34,7 @@ EXPLAINED = 5
     help="Warn where the newest session is older than this.",
 )
 @config_options
+@offline_option
 @jobs_option
 @telling_options
 def command(
@@ -42,6 +43,7 @@ def command(
     stale_after: int,
     settings: tuple[str, ...],
     name: str | None,
+    offline: bool,
     jobs: int | None,
     as_json: bool,
     quiet: bool,
@@ -54,7 +56,7 @@ def command(
     """
     from quantlr.cli.terminal import console, status_of
 
-    one = partial(_predict, config, settings, name, stale_after, jobs, console(quiet=quiet))
+    one = partial(_predict, config, settings, name, offline, stale_after, jobs, console(quiet=quiet))
     sys.exit(status_of(partial(one, as_json=as_json, verbose=verbose), console()))
 
 
@@ -62,6 +64,7 @@ def _predict(
     path: Path,
     settings: tuple[str, ...],
     name: str | None,
+    offline: bool,
     stale_after: int,
     jobs: int | None,
     out: Console,
@@ -80,7 +83,12 @@ def _predict(
     today = dt.datetime.now().astimezone().date()
     with progress_bar(out) as progress:
         found = predict_config(
-            config, today=today, stale_after=stale_after, workers=jobs or available(), progress=progress
+            config,
+            today=today,
+            stale_after=stale_after,
+            offline=offline,
+            workers=jobs or available(),
+            progress=progress,
         )
     _show(found, out, verbose=verbose)
     if as_json:

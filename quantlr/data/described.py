@@ -117,8 +117,18 @@ def _choices(annotation: Any) -> tuple[str, ...]:
 
 
 def _written(part: Part) -> dict[str, Any]:
-    """Return a part as a config would write it: what differs from the defaults."""
-    return {"kind": part.kind, **part.model_dump(mode="json", exclude_defaults=True)}
+    """Return a part as a config would write it: what differs from the defaults, and the kind of every part in it."""
+    plain = part.model_dump(mode="json", exclude_defaults=True)
+    inner = {name: _inner(getattr(part, name), value) for name, value in plain.items() if name != "kind"}
+    return {"kind": part.kind, **inner}
+
+
+def _inner(value: Any, plain: Any) -> Any:
+    if isinstance(value, Part):
+        return _written(value)
+    if isinstance(value, tuple) and value and isinstance(value[0], Part):
+        return [_written(part) for part in value]
+    return plain
 
 
 def _summary(part: type[Part]) -> str:

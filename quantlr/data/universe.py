@@ -60,14 +60,6 @@ SURVIVED_YEARS = 2.0
 """Years over which it matters who has not survived them."""
 
 
-def _is_none(value: object) -> bool:
-    return value is None
-
-
-def _is_default(value: object) -> bool:
-    return value == QualitySpec()
-
-
 class DataSpec(Spec):
     """Which prices to use."""
 
@@ -83,16 +75,11 @@ class DataSpec(Spec):
     end: Date | None = Field(None, description="Last date used, included; null is the last there is.")
     calendar: str | None = Field(
         None,
-        exclude_if=_is_none,  # as is usual, and so not worth a line of a config that is written out
         min_length=1,
         max_length=20,
         description="Exchange whose sessions are expected, as XNYS; null asks the source.",
     )
-    quality: QualitySpec = Field(
-        QualitySpec(),
-        exclude_if=_is_default,  # likewise
-        description="What to do with prices that may be wrong.",
-    )
+    quality: QualitySpec = Field(QualitySpec(), description="What to do with prices that may be wrong.")
 
     @field_validator("tickers", mode="before")
     @classmethod

@@ -19,7 +19,7 @@ UNITS = {"shares": 1.0, "millions": 1e6, "billions": 1e9}
 
 
 class Volume(Feature):
-    """The session's volume, as the source gives it: not adjusted for splits, so at home with an index."""
+    """The session's volume, adjusted for splits where the source knows of them; at home with an index."""
 
     kind: Literal["volume"] = "volume"
     unit: Literal["shares", "millions", "billions"] = Field("billions", description="What one unit counts.")
@@ -39,7 +39,7 @@ class Volume(Feature):
 
 
 class VolumeChange(Feature):
-    """Logarithm of the session's volume over that of the session before; a split shows, as shares are counted."""
+    """Logarithm of the session's volume over that of the session before; a split shows in files."""
 
     kind: Literal["volume_change"] = "volume_change"
     lags: tuple[Lag, ...] = Field((1,), min_length=1, description="Lags, in sessions; 1 is the newest.")
