@@ -116,19 +116,13 @@ def _choices(annotation: Any) -> tuple[str, ...]:
     return _choices(arguments[0]) if len(arguments) == 1 else ()
 
 
-def _written(part: Part) -> dict[str, Any]:
-    """Return a part as a config would write it: what differs from the defaults, and the kind of every part in it."""
-    plain = part.model_dump(mode="json", exclude_defaults=True)
-    inner = {name: _inner(getattr(part, name), value) for name, value in plain.items() if name != "kind"}
-    return {"kind": part.kind, **inner}
-
-
-def _inner(value: Any, plain: Any) -> Any:
+def _written(value: Any) -> Any:
+    """Return a value as a config would write it; of a part its kind and what differs from its defaults."""
     if isinstance(value, Part):
-        return _written(value)
-    if isinstance(value, tuple) and value and isinstance(value[0], Part):
-        return [_written(part) for part in value]
-    return plain
+        fields = type(value).model_fields
+        differs = {name: item for name, item in value if name not in fields or item != fields[name].default}
+        return {"kind": value.kind, **{name: _written(item) for name, item in differs.items()}}
+    return [_written(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _summary(part: type[Part]) -> str:

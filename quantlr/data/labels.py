@@ -90,7 +90,7 @@ class Outperformance(Label):
 
     Both returns run between the same two dates, closes adjusted as each one's source does: a benchmark that is a price
     index earns no dividends. Where the benchmark has no bar on one of them the label is dropped, and a benchmark that
-    is traded itself is never above itself: its own label is dropped everywhere.
+    is traded itself is never above itself: its own label is dropped everywhere, and only a pooled model forecasts it.
     """
 
     kind: Literal["outperformance"] = "outperformance"

@@ -7,6 +7,7 @@ import json
 import pytest
 from click.testing import CliRunner, Result
 from quantlr.cli import main
+from quantlr.config import load_config
 from quantlr.data.features import FEATURES
 from quantlr.data.labels import LABELS
 from quantlr.types import kind_named
@@ -60,6 +61,17 @@ def test_as_json() -> None:
         assert entry["summary"]
         assert entry["values"]
         assert not entry["problem"]
+
+
+def test_every_example_may_be_pasted_into_a_config() -> None:
+    found = json.loads(features("--json").stdout)
+    data = {"source": {"kind": "sample"}, "tickers": ["IBM"], "context": ["^GSPC"]}
+    config = load_config({"data": data, "features": [entry["example"] for entry in found["features"]]}).run
+    assert [feature.kind for feature in config.features] == [entry["kind"] for entry in found["features"]]
+    for feature, entry in zip(config.features, found["features"], strict=True):
+        assert feature.warm_up() == entry["warm_up"]
+    for entry in found["labels"]:
+        load_config({"data": data, "features": [{"kind": "rsi"}], "label": entry["example"]})
 
 
 def test_a_kind_that_is_not_there() -> None:
