@@ -204,6 +204,9 @@ def test_threads_that_read_and_write_at_once_see_whole_histories(tmp_path: Path)
         seen = [pool.submit(read, at) for at in range(20)]
         assert max(future.result() for future in written) == 59
         assert all(10 <= future.result() <= 59 for future in seen)
+    entry = shelf(tmp_path).entry()
+    assert entry
+    assert len(entry.answers) == 1 + len(written), "no writer undid what another had written"
     assert shelf(tmp_path).damaged() == []
 
 
