@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 import quantlr
-from quantlr import pipeline, trials
+from quantlr import trials
 from quantlr.config import RunConfig, load_config
 from quantlr.errors import Fault, OutputError
-from quantlr.pipeline import Run
+from quantlr.pipeline import Run, runs
 from quantlr.trials import Entry, Ledger, Trial, Tried
 
 BASE: dict[str, Any] = {
@@ -164,7 +164,7 @@ def test_what_is_wrong_with_the_ledger_is_told_before_anything_is_calculated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "trials.db").write_text("not a ledger, but long enough to be taken for a header " * 40)
-    monkeypatch.setattr(pipeline, "calculate", lambda *_, **__: pytest.fail("calculated in vain"))
+    monkeypatch.setattr(runs, "calculate", lambda *_, **__: pytest.fail("calculated in vain"))
     with pytest.raises(OutputError, match=r"trials\.db is damaged or no ledger of trials \(file is not a database\)"):
         quantlr.run(BASE, output=tmp_path)
     assert not (tmp_path / "one").exists()

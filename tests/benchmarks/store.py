@@ -70,7 +70,7 @@ def main() -> None:
             clock, busy = seconds(names[:count])
             print(f"{count:4} tickers {clock:6.2f} s, {busy:6.2f} s of a core   {1000 * busy / count:5.1f} ms a ticker")
         code = (
-            "import sys, quantlr.pipeline as pipeline\n"
+            "import sys, quantlr.pipeline.runs as pipeline\n"
             "from quantlr.data.universe import DataSpec\n"
             "from quantlr.data.yahoo import Yahoo\n"
             "pipeline.load_prices(DataSpec(source=Yahoo(), tickers=tuple(sys.argv[1:])), offline=True)"

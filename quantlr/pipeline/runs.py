@@ -1,9 +1,9 @@
-"""The one file that knows all the layers: from a config to a run, and from a run to its report."""
+"""One experiment: run from its config, and written out as tables and a report."""
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -12,41 +12,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from quantlr.backtest.engine import execute
-from quantlr.backtest.fills import compare_fills, fill_notes, only_at_the_close
+from quantlr.backtest.fills import fill_notes
 from quantlr.backtest.inference.sharpe import sharpe_per_session
-from quantlr.backtest.inference.verdict import Evidence, verdict
-from quantlr.backtest.known import Known, known_at_close
 from quantlr.backtest.metrics import (
-    BACKTEST_METRICS,
-    FORECAST_METRICS,
     Measured,
-    break_even_cost_bps,
     scored,
-    significance,
 )
-from quantlr.backtest.overlays import overlaid
-from quantlr.backtest.policies import decide_positions
 from quantlr.config import Config, RunConfig, load_config
-from quantlr.data.dataset import build_dataset, feature_columns
 from quantlr.data.features import Feature
-from quantlr.data.labels import Label
 from quantlr.data.universe import load_prices
-from quantlr.errors import NotEnoughHistory
-from quantlr.model.journey import STEPS, Steps
-from quantlr.model.walk_forward import walk_forward
-from quantlr.report.encoding import defined, json_bytes, parquet_bytes
+from quantlr.pipeline.numbers import metrics_of
+from quantlr.pipeline.stages import Course, calculate
+from quantlr.report.encoding import json_bytes, parquet_bytes
 from quantlr.report.folder import make_output, require_place, write_report
 from quantlr.report.summary import names, note_line, worth_saying
 from quantlr.trials import Ledger, Trial, Tried
 from quantlr.types import (
-    BacktestResult,
-    Dataset,
-    Forecasts,
-    Labels,
     Note,
-    Positions,
-    Prices,
     Progress,
     Report,
     day,
@@ -56,120 +38,6 @@ from quantlr.types import (
 LONGEST_LIST = 60
 """Letters of a list of tickers in a page's head."""
 VERSIONS_OF = ("quantlr", "numpy", "pandas", "pyarrow", "matplotlib")
-
-
-def compute_label(prices: Prices, label: Label) -> Labels:
-    """Return the label of every bar."""
-    return label.compute(prices)
-
-
-@dataclass(frozen=True, slots=True)
-class Stages:
-    """The functions that a run is made of, in their order; whoever replaces one sees what becomes of a run.
-
-    Attributes
-    ----------
-    features : (prices, features) to columns; `data.dataset.feature_columns`.
-    label : (prices, label) to labels.
-    walk : those of the walk-forward: folds, scaling, fit; see `model.journey.Steps`.
-    known : (prices, forecasts, execution) to what policies may use besides; `backtest.policies.known_at_close`.
-    decide : (policy, forecasts, known) to positions; `backtest.policies.decide_positions`.
-    overlay : (positions, overlays, forecasts, known) to positions; `backtest.overlays.overlaid`.
-    execute : (positions, prices, execution) to a backtest; `backtest.engine.execute`.
-    """
-
-    features: Callable[..., Any] = feature_columns
-    label: Callable[..., Labels] = compute_label
-    walk: Steps = STEPS
-    known: Callable[..., Known] = known_at_close
-    decide: Callable[..., Positions] = decide_positions
-    overlay: Callable[..., Positions] = overlaid
-    execute: Callable[..., BacktestResult] = execute
-
-
-STAGES = Stages()
-"""The stages of every run, unless someone replaces one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Course:
-    """Every value that a run has passed through, from prices to the backtest."""
-
-    prices: Prices
-    dataset: Dataset
-    forecasts: Forecasts
-    positions: Positions
-    result: BacktestResult
-
-
-def dataset_of(config: RunConfig, prices: Prices, stages: Stages = STAGES) -> Dataset:
-    """Return the rows that a config's features and label make of prices."""
-    columns = stages.features(prices, config.features)
-    labels = stages.label(prices, config.label)
-    return build_dataset(prices, columns, labels, horizon=config.label.horizon)
-
-
-def known_to(config: RunConfig, prices: Prices, forecasts: Forecasts, stages: Stages = STAGES) -> Known:
-    """Return what a config's policy and overlays may use besides the forecasts."""
-    return stages.known(prices, forecasts, config.execution, sessions_per_year=config.report.sessions_per_year)
-
-
-def positions_of(config: RunConfig, forecasts: Forecasts, known: Known, stages: Stages = STAGES) -> Positions:
-    """Return the weights that a config's policy decides on, with its overlays upon them."""
-    return stages.overlay(stages.decide(config.policy, forecasts, known), config.overlays, forecasts, known)
-
-
-@dataclass(frozen=True, slots=True)
-class Outlook:
-    """What a config expects and decides, before any of it has earned or lost."""
-
-    dataset: Dataset
-    forecasts: Forecasts
-    positions: Positions
-
-
-def foresee(
-    config: RunConfig,
-    prices: Prices,
-    stages: Stages = STAGES,
-    *,
-    workers: int = 1,
-    progress: Progress = no_progress,
-) -> Outlook:
-    """Return what a config makes of prices up to its decisions, the one of the newest close included."""
-    dataset = dataset_of(config, prices, stages)
-    forecasts = walk_forward(
-        dataset,
-        config.walk_forward,
-        config.model,
-        stages.walk,
-        workers=workers,
-        progress=progress,
-    )
-    known = known_to(config, prices, forecasts, stages)
-    return Outlook(dataset, forecasts, positions_of(config, forecasts, known, stages))
-
-
-def calculate(
-    config: RunConfig,
-    prices: Prices,
-    stages: Stages = STAGES,
-    *,
-    workers: int = 1,
-    progress: Progress = no_progress,
-) -> Course:
-    """Return what a config makes of prices, stage by stage."""
-    found = foresee(config, prices, stages, workers=workers, progress=progress)
-    forecasts = found.forecasts
-    if np.isnan(forecasts.up).all():
-        raise NotEnoughHistory(
-            f"the first forecast is of {day(prices.sessions[forecasts.session[0]])}, and what came is not known yet "
-            "for any; fetch a longer history or shorten walk_forward.train",
-            key="walk_forward.train",
-        )
-    per_year = config.report.sessions_per_year
-    result = stages.execute(found.positions, prices, config.execution, sessions_per_year=per_year)
-    return Course(prices, found.dataset, forecasts, found.positions, result)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -380,62 +248,6 @@ def _tried(config: RunConfig, course: Course, ledger: Ledger) -> Tried:
     trial = Trial.of(config, data_sha256=course.prices.sha256, sharpe=sharpe_per_session(excess), sessions=len(excess))
     make_output(ledger.path.parent, config.name)
     return ledger.counting(trial)
-
-
-def metrics_of(config: RunConfig, course: Course, tried: Tried | None = None) -> dict[str, Any]:
-    """Return the numbers of a run, keyed as in ``metrics.json``; what is undefined is None.
-
-    `tried` are the trials that the deflated Sharpe ratio counts; None where no ledger knows, and this one counts alone.
-    """
-    per_year = config.report.sessions_per_year
-    rows = scored(course.forecasts, seed=config.seed)
-    own = Measured.of(course.result, sessions_per_year=per_year, seed=config.seed)
-    held = Measured.of(course.result.benchmark or course.result, sessions_per_year=per_year, seed=config.seed)
-    prices, refits = course.prices, course.forecasts.refits
-    fills = compare_fills(course.positions, prices, config.execution, sessions_per_year=per_year)
-    found = {
-        "data": {
-            "tickers": list(prices.tickers),
-            "first": day(prices.sessions[0]),
-            "last": day(prices.sessions[-1]),
-            "sessions": len(prices.sessions),
-            "sha256": prices.sha256,
-        },
-        "forecast": {metric.__name__: metric(rows) for metric in FORECAST_METRICS},
-        "backtest": {
-            "strategy": {metric.__name__: metric(own) for metric in BACKTEST_METRICS},
-            "benchmark": {metric.__name__: metric(held) for metric in BACKTEST_METRICS},
-            "break_even_cost_bps": break_even_cost_bps(course.result),
-            "fills": fills,
-            "only_at_the_close": only_at_the_close(fills),
-        },
-        "significance": significance(own, rows, **asdict(tried or Tried(1, None))),
-        "model": {
-            "refits": len(refits.iterations),
-            "iterations_mean": float(refits.iterations.mean()),
-            "unconverged": int((~refits.converged).sum()),
-            "degenerate": int(refits.degenerate.sum()),
-            "condition_number": float(refits.condition.max()),
-            "coefficients": _last_coefficients(course.forecasts),
-        },
-    }
-    found["verdict"] = asdict(
-        verdict(Evidence.of(found, own.gross_excess, per_year=per_year, counted=tried is not None))
-    )
-    return dict(defined(found))
-
-
-def _last_coefficients(forecasts: Forecasts) -> dict[str, dict[str, float]]:
-    """Return the last refit's weights by ticker: intercept, then columns, in units of the raw features."""
-    refits = forecasts.refits
-    names = ("intercept", *refits.columns)
-    last = {int(ticker): np.flatnonzero(refits.ticker == ticker)[-1] for ticker in np.unique(refits.ticker)}
-    return {
-        "pooled" if ticker < 0 else forecasts.tickers[ticker]: dict(
-            zip(names, refits.coefficients[at].tolist(), strict=True)
-        )
-        for ticker, at in last.items()
-    }
 
 
 def _setting(config: RunConfig, course: Course) -> str:
