@@ -106,7 +106,7 @@ class Trial:
 
 
 COLUMNS = tuple(field.name for field in fields(Trial))
-ALL = f"SELECT {', '.join(COLUMNS)}, runs, first_run, last_run FROM trials ORDER BY last_run, first_run, id"  # noqa: S608 - of our own names
+ALL = f"SELECT {', '.join(COLUMNS)}, runs, first_run, last_run FROM trials ORDER BY last_run, first_run, rowid"  # noqa: S608 - of our own names
 
 
 @dataclass(frozen=True, slots=True)

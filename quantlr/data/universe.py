@@ -107,7 +107,7 @@ class DataSpec(Spec):
     @classmethod
     def _not_empty(cls, tickers: tuple[str, ...]) -> tuple[str, ...]:
         if not tickers:
-            raise PydanticCustomError("too_short", "too short")
+            raise PydanticCustomError("too_short", "too short", {"min_length": 1, "actual_length": 0})
         return tickers
 
     @field_validator("tickers", "context")

@@ -23,6 +23,9 @@ INK, GREY, FAINT = "#222222", "#777777", "#E4E4E4"
 SMALL, NORMAL = 8.5, 9.5
 
 LOSS_TO_GAIN = LinearSegmentedColormap.from_list("loss_to_gain", ["#E8956A", "#FFFFFF", "#7FB8DA"])
+SIZES = ((17, 7.6), (22, 6.4), (34, 5.2))
+"""Size of a calendar's letters by how many years it has at most."""
+SMALLEST = 3.6
 MONTHS = ("J", "F", "M", "A", "M", "J", "J", "A", "S", "O", "N", "D", "Year")
 MINUS = "−"
 LOWEST_EQUITY = 1e-3
@@ -154,7 +157,7 @@ def month_calendar(ax: Axes, months: pd.DataFrame, years: Array) -> None:
     seen = np.abs(grid[~np.isnan(grid)])
     reach = max(float(np.quantile(seen, 0.95)) if len(seen) else 0.0, 0.01)
     ax.imshow(grid, cmap=LOSS_TO_GAIN, norm=TwoSlopeNorm(0.0, -reach, reach), aspect="auto")
-    size = 7.6 if len(months) <= 22 else 6.4 if len(months) <= 32 else 5.2
+    size = next((size for years_at_most, size in SIZES if len(months) <= years_at_most), SMALLEST)
     for row in range(grid.shape[0]):
         for column in range(12):
             if not np.isnan(grid[row, column]):

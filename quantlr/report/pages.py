@@ -35,6 +35,7 @@ from quantlr.report.figures import (
 )
 from quantlr.types import BacktestResult
 
+FILLED = {"next_close": "the next close", "next_open": "the next open", "close": "the same close"}
 DPI = 150
 SIZE = (14.0, 9.4)
 TABLE_EDGES = (0.66, 1.0)
@@ -88,7 +89,7 @@ def tear_sheet(told: Told, rows: Scored, result: BacktestResult, sessions: pd.Da
     rates.set_xlim(date2num(curves.dates[0]), date2num(curves.dates[-1]))
     for ax in (equity, below):
         ax.tick_params(axis="x", labelbottom=False)
-    table = figure.add_axes((0.645, 0.43, 0.335, 0.395))
+    table = figure.add_axes((0.645, 0.345, 0.335, 0.48))
     text_table(table, _headline(told.metrics), edges=TABLE_EDGES)
     _calendar(figure, result)
     return png(figure)
@@ -171,7 +172,18 @@ def _headline(metrics: dict[str, Any]) -> list[TableRow]:
             "Breaks even at, bps a trade",
             (number(metrics["backtest"]["break_even_cost_bps"], decimals=1), ""),
         ),
+        TableRow(""),
+        TableRow("IF FILLED AT", ("Sharpe ratio", "growth a year")),
+        *(_filled(place, metrics["backtest"]["fills"][fill]) for fill, place in FILLED.items()),
     ]
+
+
+def _filled(place: str, numbers: dict[str, Any] | None) -> TableRow:
+    """Return what the same decisions earn at another price; nothing where there is no such price."""
+    if numbers is None:
+        return TableRow(place, ("–", "–"))
+    label = place if numbers["tradable"] else f"{place}, not tradable"
+    return TableRow(label, (number(numbers["sharpe"]), percent(numbers["cagr"])))
 
 
 def _interval(bounds: Any, style: Any) -> str:
@@ -188,7 +200,7 @@ def _five(value: float | None) -> str:
 
 def _calendar(figure: Figure, result: BacktestResult) -> None:
     months = monthly_returns(result)
-    top = 0.375
+    top = 0.29
     height = min(ROW_HEIGHT * len(months), top - 0.03)
     ax = figure.add_axes((0.675, top - height, 0.305, height))
     month_calendar(ax, months, yearly_returns(result))

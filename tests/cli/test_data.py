@@ -152,5 +152,7 @@ def test_the_program_itself_through_a_proxy(tmp_path: Path) -> None:
     assert "Warning" not in done.stderr
     online, offline, listed = (json.loads(line) for line in done.stdout.splitlines())
     assert online["data"]["tickers"] == offline["data"]["tickers"] == ["AAA", "BBB"]
+    # Each is a trial of its own: the first names a ticker more.
+    assert (online.pop("significance")["trials"], offline.pop("significance")["trials"]) == (1, 2)
     assert online == offline
     assert set(listed["tickers"]) == {"AAA", "BBB"}
