@@ -15,6 +15,10 @@ class OutOfPatience(Exception):
     """Nothing came for so long that the rest was abandoned."""
 
 
+THREAD = "quantlr: waiting for an answer"
+"""Name of the threads that may be abandoned."""
+
+
 class Work(Generic[T]):
     """An iterator that runs in a thread of its own, ahead of the one who reads it, and can be abandoned.
 
@@ -26,7 +30,7 @@ class Work(Generic[T]):
         """Begin; `produce` gets an event that is set once nobody waits any more."""
         self._abandoned = threading.Event()
         self._came: queue.SimpleQueue[object] = queue.SimpleQueue()
-        threading.Thread(target=self._run, args=(produce,), daemon=True).start()
+        threading.Thread(target=self._run, args=(produce,), name=THREAD, daemon=True).start()
 
     def _run(self, produce: Callable[[threading.Event], Iterator[T]]) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from quantlr.data.fetched import Fetched
+from quantlr.data.patience import THREAD
 from quantlr.data.store import Store
 from quantlr.data.universe import DataSpec, load_prices
 from quantlr.data.yahoo import OVERLAP, World
@@ -61,6 +63,11 @@ def market(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Market]:
     yahoo = Yahoo()
     with serving(yahoo) as address:
         yield Market(yahoo, session_to(address))
+        # The client keeps one session a process: what this test has abandoned would ask the next one's server.
+        yahoo.released.set()
+        for thread in threading.enumerate():
+            if thread.name == THREAD:
+                thread.join(timeout=30)
 
 
 def later_days(count: int) -> list[dt.date]:
