@@ -120,3 +120,29 @@ def test_sums_over_training_rows_are_those_of_a_loop(seed: int, tickers: int, re
     for at in range(refits):
         slow = sum(values[:, each.train_start[at] : each.train_stop[at]].sum(axis=1) for each in folds)
         np.testing.assert_allclose(found[:, at], slow, atol=1e-12)
+
+
+def test_what_was_seen_from_the_start_is_not_taken_for_another_point() -> None:
+    X, y = made_up(3)
+    material = Material(training(X, y), LogisticRegression(l2=0.01))
+    raw = np.array([0.1, 5.0, -3.0, 0.0, 2.0])
+    looked, plain = material.objective(slice(2, 9), start=raw), material.objective(slice(2, 9))
+    for theta in (plain.units.from_raw(raw), np.full(plain.p, 0.3)):
+        for seen, anew in zip(looked.at(theta), plain.at(theta), strict=True):
+            np.testing.assert_allclose(seen, anew, atol=1e-14)
+
+
+@pytest.mark.parametrize("window", ["expanding", "rolling"])
+def test_rows_without_a_label_teach_nothing(window: str) -> None:
+    """Wherever they stand among the training rows: the weights are those without them."""
+    X, y = made_up(4, rows=400)
+    unlabelled = np.arange(400) % 7 == 3
+    unlabelled[:150] = False
+    spec = WalkForwardSpec.model_validate({"train": 300, "refit_every": "never", "window": window})
+    there = training(X, np.where(unlabelled, np.nan, y), spec)
+    kept = ~unlabelled[:300]
+    fewer = WalkForwardSpec.model_validate({"train": int(kept.sum()), "refit_every": "never", "window": window})
+    without = training(X[:301][np.append(kept, True)], y[:301][np.append(kept, True)], fewer)
+    model = LogisticRegression(tol=1e-12)
+    found, expected = (fit_folds(each, model).coefficients[0] for each in (there, without))
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
