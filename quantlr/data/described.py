@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from pydantic_core import PydanticUndefined
 
@@ -84,8 +84,7 @@ def labels() -> list[Entry]:
 def _feature(part: type[Feature], prices: Prices) -> Entry:
     kind, values = kind_named(part), _sentence(getattr(part, "transformed", part.compute))
     try:
-        example = part.examples()[0]
-        assert isinstance(example, Feature)  # noqa: S101 - a part's examples are of its class
+        example = cast("Feature", part.examples()[0])
         columns = tuple(example.compute(prices))
     except (ValueError, DataError) as error:
         return Entry(kind, _summary(part), _parameters(part), values, {"kind": kind}, problem=_first_problem(error))

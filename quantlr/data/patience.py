@@ -5,10 +5,10 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
-_OVER = object()
 
 
 class OutOfPatience(Exception):
@@ -17,6 +17,13 @@ class OutOfPatience(Exception):
 
 THREAD = "quantlr: waiting for an answer"
 """Name of the threads that may be abandoned."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Came(Generic[T]):
+    """A result, which may itself be None or an error."""
+
+    value: T
 
 
 class Work(Generic[T]):
@@ -29,16 +36,16 @@ class Work(Generic[T]):
     def __init__(self, produce: Callable[[threading.Event], Iterator[T]]) -> None:
         """Begin; `produce` gets an event that is set once nobody waits any more."""
         self._abandoned = threading.Event()
-        self._came: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._came: queue.SimpleQueue[_Came[T] | BaseException | None] = queue.SimpleQueue()
         threading.Thread(target=self._run, args=(produce,), name=THREAD, daemon=True).start()
 
     def _run(self, produce: Callable[[threading.Event], Iterator[T]]) -> None:
         try:
             for item in produce(self._abandoned):
-                self._came.put((item,))
+                self._came.put(_Came(item))
                 if self._abandoned.is_set():
                     return
-            self._came.put(_OVER)
+            self._came.put(None)
         except BaseException as error:
             self._came.put(error)
 
@@ -58,10 +65,10 @@ class Work(Generic[T]):
         try:
             while True:
                 came = self._came.get(timeout=patience)
-                if came is _OVER:
+                if came is None:
                     return
                 if isinstance(came, BaseException):
                     raise came
-                yield came[0]  # type: ignore[index]
+                yield came.value
         except queue.Empty:
             raise OutOfPatience from None

@@ -85,7 +85,7 @@ def walk_forward(
     Raises
     ------
     NotEnoughHistory : no ticker is long enough; the text is that of the longest.
-    DegenerateFold, LearningRateTooLarge : of the first ticker that can't be fitted as asked.
+    DegenerateFold, LearningRateTooLarge : of a ticker that can't be fitted as asked, the same one for any `workers`.
     """
     walkers, notes = journeys(dataset, spec, model, steps)
     total = sum(len(journey.session) for journey in walkers)

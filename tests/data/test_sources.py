@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,8 +24,8 @@ def load(path: Path, *tickers: str, **keys: object) -> Prices:
     return load_prices(DataSpec(source=File(path=path), tickers=tickers, **keys))
 
 
-def csv(path: Path, table: pd.DataFrame, **options: object) -> Path:
-    table.to_csv(path, **options)  # type: ignore[call-overload]
+def csv(path: Path, table: pd.DataFrame, **options: Any) -> Path:
+    table.to_csv(path, **options)
     return path
 
 

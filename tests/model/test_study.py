@@ -89,7 +89,7 @@ def test_on_the_sp500_each_rate_does_what_it_is_called(sp500: Dataset) -> None:
     too_small, derived, near, beyond = found.excess
     assert 0.1 * start[0] < too_small[-1] < 0.3 * start[0]
     assert derived[20] < 1e-15
-    assert 1e-10 < near[50] < 1e-6
+    assert near[50] > 1e5 * derived[20]
     assert near[-1] < 1e-10
     assert 0.1 < beyond[30:].min() <= beyond.max() < 1
 
@@ -161,7 +161,9 @@ def test_a_curve_that_runs_away_ends() -> None:
     found = learning_rate_study(one_refit(X, y), LogisticRegression(l2=1000.0), refit=0, steps=1000)
     ended = np.isnan(found.loss)
     assert not ended[:3].any()
-    assert 10 < (~ended[3]).sum() < 100
+    curve = found.excess[3][~ended[3]]
+    # Each leap is half as large again: the loss, a square, grows by 2.25, the little that the data bend it aside.
+    np.testing.assert_allclose(curve[-4:] / curve[-5:-1], 2.25, rtol=2e-3)
     assert (np.diff(ended[3].astype(int)) >= 0).all()
     assert np.nanmax(found.loss) <= 1e6 * found.loss[0, 0]
     assert np.nanmax(found.loss) > 1e5 * found.loss[0, 0]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from quantlr.data.dataset import build_dataset, feature_columns
 from quantlr.data.features import LaggedReturns, Momentum
 from quantlr.data.labels import Direction
-from quantlr.errors import NotEnoughHistory
+from quantlr.errors import NotEnoughHistory, UserError
 from quantlr.model.folds import WalkForwardSpec
 from quantlr.model.specs import LogisticRegression
 from quantlr.model.walk_forward import walk_forward
@@ -204,9 +204,9 @@ def test_an_error_in_another_process_is_the_same_error(monkeypatch: pytest.Monke
     texts = set()
     for sharing in (np.inf, 0.0):
         monkeypatch.setattr("quantlr.model.walk_forward.WORTH_SHARING", sharing)
-        with pytest.raises(Exception, match="all 80 training rows are ups") as caught:
+        with pytest.raises(UserError, match="all 80 training rows are ups") as caught:
             walk_forward(dataset, spec, LogisticRegression(), workers=2)
-        texts.add((type(caught.value).__name__, str(caught.value), caught.value.key))  # type: ignore[attr-defined] # of UserError
+        texts.add((type(caught.value).__name__, str(caught.value), caught.value.key))
     assert len(texts) == 1
 
 
