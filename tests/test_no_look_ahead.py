@@ -24,12 +24,13 @@ from quantlr.model import calibration
 from quantlr.model.folds import make_folds, pooled_folds
 from quantlr.model.journey import Steps
 from quantlr.model.scaling import fold_scaling
-from quantlr.pipeline import Course, Stages, calculate
+from quantlr.pipeline import Stages, calculate
 from quantlr.types import (
     NEVER,
     Array,
     BoolArray,
     Columns,
+    Course,
     Dataset,
     Folds,
     Forecasts,

@@ -9,7 +9,6 @@ from quantlr.pipeline.numbers import metrics_of
 from quantlr.pipeline.runs import Run, run, run_config
 from quantlr.pipeline.stages import (
     STAGES,
-    Course,
     Outlook,
     Stages,
     calculate,
@@ -22,7 +21,6 @@ from quantlr.pipeline.stages import (
 
 __all__ = [
     "STAGES",
-    "Course",
     "Outlook",
     "Run",
     "Stages",

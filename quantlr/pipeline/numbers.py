@@ -18,10 +18,10 @@ from quantlr.backtest.metrics import (
     significance,
 )
 from quantlr.config import RunConfig
-from quantlr.pipeline.stages import Course
 from quantlr.report.encoding import defined
 from quantlr.trials import Tried
 from quantlr.types import (
+    Course,
     Forecasts,
     day,
 )

@@ -16,27 +16,24 @@ from quantlr.backtest.fills import fill_notes
 from quantlr.backtest.inference.sharpe import sharpe_per_session
 from quantlr.backtest.metrics import (
     Measured,
-    scored,
 )
 from quantlr.config import Config, RunConfig, load_config
 from quantlr.data.features import Feature
 from quantlr.data.universe import load_prices
 from quantlr.pipeline.numbers import metrics_of
-from quantlr.pipeline.stages import Course, calculate
+from quantlr.pipeline.stages import calculate
 from quantlr.report.encoding import json_bytes, parquet_bytes
 from quantlr.report.folder import make_output, require_place, write_report
-from quantlr.report.summary import names, note_line, worth_saying
+from quantlr.report.shown import Shown
 from quantlr.trials import Ledger, Trial, Tried
 from quantlr.types import (
+    Course,
     Note,
     Progress,
     Report,
-    day,
     no_progress,
 )
 
-LONGEST_LIST = 60
-"""Letters of a list of tickers in a page's head."""
 VERSIONS_OF = ("quantlr", "numpy", "pandas", "pyarrow", "matplotlib")
 
 
@@ -129,16 +126,11 @@ class Run:
 
     def report(self) -> Report:
         """Return the report's files, drawn and written out."""
-        from quantlr.report.pages import (
-            Told,
-            tear_sheet,
-        )  # matplotlib costs half a second: only who draws pays it
+        from quantlr.report.pages import PAGES  # matplotlib costs half a second: only who draws pays it
 
-        notes = tuple(note_line(note) for note in worth_saying(self.notes))
-        told = Told(self.config.name, _setting(self.config, self.course), notes, self.metrics)
-        found = self.course.forecasts
+        shown = Shown.of(self.config, self.course, self.metrics, self.notes)
         files = {
-            "tearsheet.png": tear_sheet(told, scored(found), self.course.result, found.sessions),
+            **{page.file: page.draw(shown) for page in PAGES},
             "metrics.json": json_bytes(self.metrics),
             "forecasts.parquet": parquet_bytes(self.forecasts),
             "backtest.parquet": parquet_bytes(self.backtest),
@@ -248,17 +240,3 @@ def _tried(config: RunConfig, course: Course, ledger: Ledger) -> Tried:
     trial = Trial.of(config, data_sha256=course.prices.sha256, sharpe=sharpe_per_session(excess), sessions=len(excess))
     make_output(ledger.path.parent, config.name)
     return ledger.counting(trial)
-
-
-def _setting(config: RunConfig, course: Course) -> str:
-    """Return one line on what was run, for the page's head."""
-    tickers = [course.forecasts.tickers[at] for at in np.unique(course.forecasts.ticker)]
-    traded, columns = names(tickers, longest=LONGEST_LIST), len(course.dataset.columns)
-    features = f"{columns} feature{'s'[: columns > 1]}"
-    walk, execution, sessions = config.walk_forward, config.execution, course.result.fills
-    refit = "fitted once" if walk.refit_every == "never" else f"refitted every {walk.refit_every} sessions"
-    pooled = "one model for all, " if config.model.scope == "pooled" else ""
-    return (
-        f"{traded}, {day(sessions[0])} to {day(sessions[-1])}; {features}, {pooled}{walk.window} "
-        f"window, {refit}, horizon {config.label.horizon}; fill {execution.fill}, {execution.in_words()}"
-    )

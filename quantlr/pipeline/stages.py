@@ -20,6 +20,7 @@ from quantlr.model.journey import STEPS, Steps
 from quantlr.model.walk_forward import walk_forward
 from quantlr.types import (
     BacktestResult,
+    Course,
     Dataset,
     Forecasts,
     Labels,
@@ -62,17 +63,6 @@ class Stages:
 
 STAGES = Stages()
 """The stages of every run, unless someone replaces one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Course:
-    """Every value that a run has passed through, from prices to the backtest."""
-
-    prices: Prices
-    dataset: Dataset
-    forecasts: Forecasts
-    positions: Positions
-    result: BacktestResult
 
 
 def dataset_of(config: RunConfig, prices: Prices, stages: Stages = STAGES) -> Dataset:

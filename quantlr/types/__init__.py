@@ -32,6 +32,7 @@ from quantlr.types.timing import NEVER, first_forecast, known_in_time, known_row
 from quantlr.types.values import (
     STALE_OPENS,
     BacktestResult,
+    Course,
     Dataset,
     Fold,
     Folds,
@@ -51,6 +52,7 @@ __all__ = [
     "BoolArray",
     "Columns",
     "ConfigPath",
+    "Course",
     "Dataset",
     "Fold",
     "Folds",

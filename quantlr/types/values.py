@@ -330,6 +330,17 @@ class BacktestResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Course:
+    """Every value that a run has passed through, from prices to the backtest."""
+
+    prices: Prices
+    dataset: Dataset
+    forecasts: Forecasts
+    positions: Positions
+    result: BacktestResult
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """The pages, metrics and tables of one run, as the files that a report folder holds.
 

@@ -13,16 +13,9 @@ import quantlr
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from quantlr.pipeline import Run
-from quantlr.report.figures import (
-    Curves,
-    TableRow,
-    equity_curves,
-    month_calendar,
-    nice_ticks,
-    number,
-    percent,
-    text_table,
-)
+from quantlr.report.figures.curves import Curves, equity_curves
+from quantlr.report.figures.style import nice_ticks, number, percent
+from quantlr.report.figures.tables import TableRow, month_calendar, text_table
 
 from markets import random_bars
 

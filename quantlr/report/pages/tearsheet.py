@@ -1,77 +1,34 @@
-"""Pages: figures put together, with the finding as the title; every page is PNG bytes that repeat exactly."""
+"""The tear sheet: the finding, what capital became, and the numbers that a professional asks for first."""
 
 from __future__ import annotations
 
-import io
-import textwrap
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 
 from quantlr.backtest.metrics import Scored, drawdown
 from quantlr.backtest.series import monthly_returns, rolling_hit_rates, yearly_returns
-from quantlr.report.figures import (
-    GREY,
-    INK,
-    NORMAL,
-    Curves,
-    TableRow,
-    bare,
-    dated,
-    drawdowns,
-    equity_curves,
-    heading,
-    hit_rates,
-    month_calendar,
-    number,
-    percent,
-    text_table,
-)
+from quantlr.report.figures.curves import Curves, drawdowns, equity_curves, hit_rates
+from quantlr.report.figures.style import INK, NORMAL, bare, dated, heading, number, percent
+from quantlr.report.figures.tables import TableRow, month_calendar, text_table
+from quantlr.report.pages.frame import framed, png
+from quantlr.report.shown import Shown
 from quantlr.types import BacktestResult
 
 FILLED = {"next_close": "the next close", "next_open": "the next open", "close": "the same close"}
-DPI = 150
-SIZE = (14.0, 9.4)
 TABLE_EDGES = (0.66, 1.0)
 ROW_HEIGHT = 0.0205
 """Height of a calendar's row, as a fraction of the page, where there is room."""
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What a page says besides its pictures.
-
-    Attributes
-    ----------
-    name : of the run.
-    setting : one line on what was run.
-    notes : what a reader should know, a line each.
-    metrics : as in ``metrics.json``.
-    """
-
-    name: str
-    setting: str
-    notes: tuple[str, ...]
-    metrics: dict[str, Any]
-
-
-def tear_sheet(told: Told, rows: Scored, result: BacktestResult, sessions: pd.DatetimeIndex) -> bytes:
-    """Return the one page that a professional would hand on.
-
-    Parameters
-    ----------
-    told : the words and numbers.
-    rows : forecasts whose outcome is known; `sessions` are the dates that their positions count.
-    result : the backtest, its benchmark with it.
-    """
-    figure = Figure(figsize=SIZE, dpi=DPI, facecolor="white")
-    _title(figure, told)
+def tear_sheet(shown: Shown) -> bytes:
+    """Return the one page that a professional would hand on."""
+    result, rows, sessions = shown.course.result, shown.rows, shown.course.forecasts.sessions
+    figure = framed(shown, *_finding(shown))
     left = figure.add_gridspec(3, 1, left=0.042, right=0.60, top=0.787, bottom=0.045, height_ratios=(3.1, 1.1, 1.5),
                                hspace=0.2)  # fmt: skip
     equity = figure.add_subplot(left[0])
@@ -90,24 +47,15 @@ def tear_sheet(told: Told, rows: Scored, result: BacktestResult, sessions: pd.Da
     for ax in (equity, below):
         ax.tick_params(axis="x", labelbottom=False)
     table = figure.add_axes((0.645, 0.345, 0.335, 0.48))
-    text_table(table, _headline(told.metrics), edges=TABLE_EDGES)
+    text_table(table, _headline(shown.metrics), edges=TABLE_EDGES)
     _calendar(figure, result)
     return png(figure)
 
 
-def _title(figure: Figure, told: Told) -> None:
-    finding, _, rest = told.metrics["verdict"]["sentence"].partition(": ")
-    figure.text(0.02, 0.968, finding, fontsize=19, fontweight="bold", color=INK, va="center")
-    wrapped = "\n".join(textwrap.wrap(rest[:1].upper() + rest[1:], width=165))
-    figure.text(0.02, 0.946, wrapped, fontsize=10.5, color=INK, va="top", linespacing=1.35)
-    figure.text(0.02, 0.889, f"{told.name}   {told.setting}", fontsize=NORMAL, color=GREY, va="center")
-    figure.text(0.02, 0.877, "\n".join(_shortened(told.notes)), fontsize=8.2, color=GREY, va="top", linespacing=1.2)
-
-
-def _shortened(notes: tuple[str, ...]) -> list[str]:
-    """Return the notes as at most two lines."""
-    lines = [textwrap.shorten(f"Note: {note}", width=200, placeholder=" …") for note in notes]
-    return lines if len(lines) <= 2 else [lines[0], f"and {len(lines) - 1} more notes in provenance.json"]
+def _finding(shown: Shown) -> tuple[str, str]:
+    """Return the verdict as a title and what it rests on."""
+    title, _, rest = shown.metrics["verdict"]["sentence"].partition(": ")
+    return title, rest[:1].upper() + rest[1:]
 
 
 def _curves(result: BacktestResult) -> Curves:
@@ -206,11 +154,3 @@ def _calendar(figure: Figure, result: BacktestResult) -> None:
     month_calendar(ax, months, yearly_returns(result))
     title = "Monthly returns after costs, percent"
     figure.text(0.645, top + 0.03, title, fontsize=NORMAL, fontweight="bold", color=INK, va="center")
-
-
-def png(figure: Figure) -> bytes:
-    """Return the figure as PNG bytes that are the same for the same drawing."""
-    FigureCanvasAgg(figure)
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", metadata={"Software": None})
-    return stream.getvalue()
