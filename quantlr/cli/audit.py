@@ -91,7 +91,7 @@ def _audit(
     from quantlr.audit import audit_config
     from quantlr.cli.terminal import progress_bar
     from quantlr.config import load_config
-    from quantlr.model.workers import available
+    from quantlr.processes import available
     from quantlr.report.folder import write_beside
 
     config = load_config(path, settings=settings, name=name)

@@ -76,7 +76,7 @@ def _predict(
 
     from quantlr.cli.terminal import progress_bar
     from quantlr.config import load_config
-    from quantlr.model.workers import available
+    from quantlr.processes import available
     from quantlr.predict import predict_config
 
     config = load_config(path, settings=settings, name=name)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from quantlr.pipeline import Run
+    from quantlr.report.drawing import Draw
 
 
 @click.command("run")
@@ -39,17 +40,24 @@ def command(
     verbose: bool,
 ) -> None:
     """Run experiments and write their reports to OUTPUT/NAME."""
-    from quantlr.cli.terminal import console, status_of
+    from quantlr.processes import available
+    from quantlr.report.drawing import drawing
 
-    out, errors = console(quiet=quiet), console()
-    worst = 0
-    written: dict[str, Path] = {}
-    for path in configs:
-        one = partial(
-            _run, path, settings, name, output, jobs, out, written, offline=offline, as_json=as_json, verbose=verbose
-        )
-        worst = max(worst, status_of(one, errors))
-    sys.exit(worst)
+    workers = jobs or available()
+    # Before all else, so that the processes that draw get ready while this one calculates.
+    with drawing(workers) as draw:
+        from quantlr.cli.terminal import console, status_of
+
+        out, errors = console(quiet=quiet), console()
+        worst = 0
+        written: dict[str, Path] = {}
+        for path in configs:
+            one = partial(
+                _run, path, settings, name, output, workers, draw, out, written,
+                offline=offline, as_json=as_json, verbose=verbose,
+            )  # fmt: skip
+            worst = max(worst, status_of(one, errors))
+        sys.exit(worst)
 
 
 def _run(
@@ -57,7 +65,8 @@ def _run(
     settings: tuple[str, ...],
     name: str | None,
     output: Path,
-    jobs: int | None,
+    workers: int,
+    draw: Draw,
     out: Console,
     written: dict[str, Path],
     *,
@@ -68,7 +77,6 @@ def _run(
     """Run one config, write its report, and say what came of it; `written` are the reports of this call so far."""
     from quantlr.cli.terminal import progress_bar
     from quantlr.config import load_config
-    from quantlr.model.workers import available
     from quantlr.pipeline import run_config
 
     config = load_config(path, settings=settings, name=name)
@@ -77,9 +85,9 @@ def _run(
         raise OutputError(f"{path}: its report would replace that of {other}: both are named {config.run.name!r}")
     written[config.run.name] = path
     with progress_bar(out) as progress:
-        done = run_config(config, output=output, offline=offline, workers=jobs or available(), progress=progress)
+        done = run_config(config, output=output, offline=offline, workers=workers, progress=progress)
         progress("drawing", done=0, total=1)
-        folder = done.save(output)
+        folder = done.save(output, draw=draw)
     _show(done, folder, out, verbose=verbose)
     if as_json:
         click.echo(json.dumps(done.metrics))

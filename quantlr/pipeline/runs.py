@@ -22,6 +22,7 @@ from quantlr.data.features import Feature
 from quantlr.data.universe import load_prices
 from quantlr.pipeline.numbers import metrics_of
 from quantlr.pipeline.stages import calculate
+from quantlr.report.drawing import Draw, draw_here, drawing
 from quantlr.report.encoding import json_bytes, parquet_bytes
 from quantlr.report.folder import make_output, require_place, write_report
 from quantlr.report.shown import Shown
@@ -124,13 +125,12 @@ class Run:
     def _measured(self) -> Measured:
         return Measured.of(self.course.result, sessions_per_year=self.config.report.sessions_per_year)
 
-    def report(self) -> Report:
-        """Return the report's files, drawn and written out."""
-        from quantlr.report.pages import PAGES  # matplotlib costs half a second: only who draws pays it
-
+    def report(self, *, draw: Draw = draw_here) -> Report:
+        """Return the report's files, drawn and written out; `draw` makes the pictures."""
         shown = Shown.of(self.config, self.course, self.metrics, self.notes)
+        pictures = draw(shown)
         files = {
-            **{page.file: page.draw(shown) for page in PAGES},
+            **{file: picture.png for file, picture in pictures.items()},
             "metrics.json": json_bytes(self.metrics),
             "forecasts.parquet": parquet_bytes(self.forecasts),
             "backtest.parquet": parquet_bytes(self.backtest),
@@ -147,14 +147,14 @@ class Run:
         tried = _tried(self.config, self.course, ledger)
         return replace(self, metrics=metrics_of(self.config, self.course, tried), ledger=ledger)
 
-    def save(self, output: str | Path = "reports") -> Path:
+    def save(self, output: str | Path = "reports", *, draw: Draw = draw_here) -> Path:
         """Write the report to ``output/NAME`` and return that folder; a former report is replaced whole.
 
         The run is a trial, and is recorded in the ledger of `output` if it is not yet. The report then counts the
         trials there; the numbers of a run that knew of no ledger are left as they are.
         """
         counted = self if self.ledger == Ledger.of(Path(output)) else self.recorded(output)
-        return write_report(counted.report(), Path(output))
+        return write_report(counted.report(draw=draw), Path(output))
 
     def _provenance(self) -> dict[str, Any]:
         versions = {name: version(name) for name in VERSIONS_OF}
@@ -186,7 +186,7 @@ def run(
     output : folder to write the report into, as ``output/NAME``; the run is recorded in its ledger of trials, and the
         deflated Sharpe ratio counts those. None writes nothing: no ledger, and the run counts itself alone.
     offline : whether to do without the network, on prices that are stored already.
-    workers : processes that share many tickers out; results do not depend on it. With more than one, a script must
+    workers : processes that share many tickers and the pages out; results do not depend on it. With more than one, a script must
         call this under ``if __name__ == "__main__":``, since each process reads the script anew.
     progress : hears how far each stage has come.
 
@@ -202,9 +202,10 @@ def run(
     >>> done.metrics["forecast"]["accuracy"]  # doctest: +SKIP
     """
     loaded = load_config(config, overrides=overrides, features=features)
-    done = run_config(loaded, output=output, offline=offline, workers=workers, progress=progress)
-    if output is not None:
-        done.save(output)
+    with drawing(1 if output is None else workers) as draw:
+        done = run_config(loaded, output=output, offline=offline, workers=workers, progress=progress)
+        if output is not None:
+            done.save(output, draw=draw)
     return done
 
 

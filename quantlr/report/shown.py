@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,11 @@ class Shown:
         return cls(config, course, scored(course.forecasts), metrics, lines)
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays that it holds."""
+        return _nbytes(self)
+
+    @property
     def setting(self) -> str:
         """What was run, in one line."""
         config, course = self.config, self.course
@@ -56,3 +61,10 @@ class Shown:
             f"{traded}, {day(sessions[0])} to {day(sessions[-1])}; {features}, {pooled}{walk.window} "
             f"window, {refit}, horizon {config.label.horizon}; fill {execution.fill}, {execution.in_words()}"
         )
+
+
+def _nbytes(value: Any) -> int:
+    """Return the bytes of the arrays in a value and in the values that it is made of."""
+    if is_dataclass(value):
+        return sum(_nbytes(getattr(value, field.name)) for field in fields(value))
+    return int(getattr(value, "nbytes", 0))

@@ -27,7 +27,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from quantlr.model.workers import available
+from quantlr.processes import available
 from threadpoolctl import threadpool_info
 
 from benchmarks.jobs import MEGABYTE, catalogue

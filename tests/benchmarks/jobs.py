@@ -17,7 +17,7 @@ from quantlr.model.folds import WalkForwardSpec, make_folds, pooled_folds
 from quantlr.model.logistic import sigmoid
 from quantlr.model.specs import LogisticRegression
 from quantlr.model.walk_forward import walk_forward
-from quantlr.model.workers import available
+from quantlr.processes import available
 from quantlr.types import NEVER, Array, Dataset, Folds, Forecasts, IntArray
 
 LAGS = 10

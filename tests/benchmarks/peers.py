@@ -11,7 +11,7 @@ from statistics import median
 
 import numpy as np
 from quantlr.model.logistic import sigmoid
-from quantlr.model.workers import available
+from quantlr.processes import available
 from quantlr.types import Array
 from threadpoolctl import threadpool_limits
 
