@@ -64,3 +64,28 @@ def _costs(weight: Array, cost: Array, first: IntArray) -> Array:
     own[:-1] += closing
     own[1:] -= closing
     return own
+
+
+def by_side(trades: pd.DataFrame) -> pd.DataFrame:
+    """Return what round trips came to: a row for each side that was taken, and one for all where both were.
+
+    The index is the side, "long", "short" or "all". Columns: trades, how many; won, share that earned more than they
+    cost; mean, best and worst, of return less cost, as fractions of the position; sessions, the median held.
+    """
+    sides = [(side, trades[trades["side"] == side]) for side in ("long", "short")]
+    taken = [(side, table) for side, table in sides if len(table)]
+    if len(taken) > 1:
+        taken.append(("all", trades))
+    return pd.DataFrame([_summed_up(table) for _, table in taken], index=[side for side, _ in taken])
+
+
+def _summed_up(trades: pd.DataFrame) -> dict[str, float]:
+    gain = trades["return"] - trades["cost"]
+    return {
+        "trades": len(gain),
+        "won": float((gain > 0).mean()),
+        "mean": float(gain.mean()),
+        "best": float(gain.max()),
+        "worst": float(gain.min()),
+        "sessions": float(trades["sessions"].median()),
+    }

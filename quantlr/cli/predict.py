@@ -76,8 +76,8 @@ def _predict(
 
     from quantlr.cli.terminal import progress_bar
     from quantlr.config import load_config
-    from quantlr.processes import available
     from quantlr.predict import predict_config
+    from quantlr.processes import available
 
     config = load_config(path, settings=settings, name=name)
     today = dt.datetime.now().astimezone().date()

@@ -14,9 +14,8 @@ import pandas as pd
 
 from quantlr.backtest.fills import fill_notes
 from quantlr.backtest.inference.sharpe import sharpe_per_session
-from quantlr.backtest.metrics import (
-    Measured,
-)
+from quantlr.backtest.metrics import Measured
+from quantlr.backtest.trades import by_side
 from quantlr.config import Config, RunConfig, load_config
 from quantlr.data.features import Feature
 from quantlr.data.universe import load_prices
@@ -127,17 +126,21 @@ class Run:
 
     def report(self, *, draw: Draw = draw_here) -> Report:
         """Return the report's files, drawn and written out; `draw` makes the pictures."""
+        from quantlr.report.html import Written, html  # matplotlib costs half a second: only who draws pays it
+
         shown = Shown.of(self.config, self.course, self.metrics, self.notes)
         pictures = draw(shown)
+        trades, config, provenance = self.trades, self.config.to_yaml(), self._provenance()
         files = {
             **{file: picture.png for file, picture in pictures.items()},
+            "report.html": html(shown, pictures, Written(config, provenance, by_side(trades))),
             "metrics.json": json_bytes(self.metrics),
             "forecasts.parquet": parquet_bytes(self.forecasts),
             "backtest.parquet": parquet_bytes(self.backtest),
             "positions.parquet": parquet_bytes(self.positions),
-            "trades.csv": self.trades.to_csv(index=False, date_format="%Y-%m-%d", lineterminator="\n").encode(),
-            "config.yaml": self.config.to_yaml().encode(),
-            "provenance.json": json_bytes(self._provenance()),
+            "trades.csv": trades.to_csv(index=False, date_format="%Y-%m-%d", lineterminator="\n").encode(),
+            "config.yaml": config.encode(),
+            "provenance.json": json_bytes(provenance),
         }
         return Report(self.config.name, files)
 

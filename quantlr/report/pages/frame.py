@@ -33,12 +33,15 @@ class Picture:
     finding : the answer, the page's title.
     text : what is seen, for who can't see it: the finding, what it rests on, and the headings of the figures.
     png : its bytes.
+    width, height : in pixels.
     """
 
     question: str
     finding: str
     text: str
     png: bytes
+    width: int
+    height: int
 
 
 def framed(shown: Shown, title: str, text: str) -> Figure:
@@ -68,12 +71,15 @@ def _shortened(notes: tuple[str, ...]) -> list[str]:
 def pictured(figure: Figure, *, question: str) -> Picture:
     """Return a page as it is written and shown, with the question that it answers."""
     said = {text.get_gid(): " ".join(text.get_text().split()) for text in figure.texts}
+    width, height = figure.canvas.get_width_height()
     headings = [heading for ax in figure.axes if (heading := ax.get_title(loc="left"))]
     return Picture(
         question=question,
         finding=said[FINDING],
         text=" ".join(f"{part.rstrip('.')}." for part in (said[FINDING], said[BASIS], *headings) if part),
         png=png(figure),
+        width=width,
+        height=height,
     )
 
 

@@ -13,13 +13,13 @@ from matplotlib.figure import Figure
 from quantlr.backtest.metrics import Scored, drawdown
 from quantlr.backtest.series import monthly_returns, rolling_hit_rates, yearly_returns
 from quantlr.report.figures.curves import Curves, drawdowns, equity_curves, hit_rates
-from quantlr.report.figures.style import INK, NORMAL, bare, dated, heading, number, percent
+from quantlr.report.figures.style import INK, NORMAL, bare, dated, heading
 from quantlr.report.figures.tables import TableRow, month_calendar, text_table
+from quantlr.report.headline import headline_tables
 from quantlr.report.pages.frame import framed
 from quantlr.report.shown import Shown
 from quantlr.types import BacktestResult
 
-FILLED = {"next_close": "the next close", "next_open": "the next open", "close": "the same close"}
 TABLE_EDGES = (0.66, 1.0)
 ROW_HEIGHT = 0.0205
 """Height of a calendar's row, as a fraction of the page, where there is room."""
@@ -78,72 +78,12 @@ def _hit_rates(ax: Axes, rows: Scored, sessions: pd.DatetimeIndex) -> None:
 
 
 def _headline(metrics: dict[str, Any]) -> list[TableRow]:
-    """Return the headline numbers, skill first, then profit beside buy and hold."""
-    skill, significance = metrics["forecast"], metrics["significance"]
-    own, held = metrics["backtest"]["strategy"], metrics["backtest"]["benchmark"]
-    test = skill["pesaran_timmermann"]
-
-    def pair(label: str, key: str, style: Any) -> TableRow:
-        return TableRow(label, (style(own[key]), style(held[key])))
-
-    def whole(value: float | None) -> str:
-        return number(value, decimals=0)
-
-    return [
-        TableRow("DID IT KNOW?", ("", "95% interval")),
-        TableRow("Right calls", (percent(skill["accuracy"]), _interval(skill["accuracy_ci95"], percent))),
-        TableRow("Right calls of the base rate", (percent(skill["accuracy_base_rate"]), "")),
-        TableRow(
-            "Area under the ROC curve",
-            (number(skill["auc"], decimals=3), _interval(skill["auc_ci95"], _three)),
-        ),
-        TableRow("Log loss", (_five(skill["log_loss"]), "")),
-        TableRow("Log loss of the base rate", (_five(skill["log_loss_base_rate"]), "")),
-        TableRow("Pesaran-Timmermann p value", (number(test["p_value"] if test else None, decimals=3), "")),
-        TableRow(""),
-        TableRow("DID IT PAY?", ("strategy", "buy and hold")),
-        pair("Growth a year, after costs", "cagr", percent),
-        pair("Volatility a year", "volatility", percent),
-        pair("Sharpe ratio", "sharpe", number),
-        pair("95% interval", "sharpe_ci95", lambda bounds: _interval(bounds, number)),
-        TableRow("Probabilistic Sharpe ratio", (percent(significance["probabilistic_sharpe"]), "")),
-        TableRow(
-            f"Deflated, {significance['trials']:,} trial{'s'[: significance['trials'] > 1]}",
-            (percent(significance["deflated_sharpe"]), ""),
-        ),
-        pair("Largest drawdown", "max_drawdown", percent),
-        pair("Longest drawdown, sessions", "longest_drawdown_sessions", whole),
-        pair("Invested, on average", "exposure", lambda value: percent(value, decimals=0)),
-        pair("Traded a year, times equity", "turnover_per_year", number),
-        pair("Costs, total", "cost_total", percent),
-        TableRow(
-            "Breaks even at, bps a trade",
-            (number(metrics["backtest"]["break_even_cost_bps"], decimals=1), ""),
-        ),
-        TableRow(""),
-        TableRow("IF FILLED AT", ("Sharpe ratio", "growth a year")),
-        *(_filled(place, metrics["backtest"]["fills"][fill]) for fill, place in FILLED.items()),
-    ]
-
-
-def _filled(place: str, numbers: dict[str, Any] | None) -> TableRow:
-    """Return what the same decisions earn at another price; nothing where there is no such price."""
-    if numbers is None:
-        return TableRow(place, ("–", "–"))
-    label = place if numbers["tradable"] else f"{place}, not tradable"
-    return TableRow(label, (number(numbers["sharpe"]), percent(numbers["cagr"])))
-
-
-def _interval(bounds: Any, style: Any) -> str:
-    return f"{style(bounds[0])} to {style(bounds[1])}" if bounds else "–"
-
-
-def _three(value: float | None) -> str:
-    return number(value, decimals=3)
-
-
-def _five(value: float | None) -> str:
-    return number(value, decimals=5)
+    """Return the headline tables as one, a heading and an empty line between them."""
+    rows: list[TableRow] = []
+    for table in headline_tables(metrics):
+        rows += [TableRow(""), TableRow(table.title.upper(), table.columns)]
+        rows += [TableRow(label, cells) for label, cells in table.rows]
+    return rows[1:]
 
 
 def _calendar(figure: Figure, result: BacktestResult) -> None:
