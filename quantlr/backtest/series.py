@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from quantlr.backtest.inference.levels import Z95
-from quantlr.backtest.metrics import Scored
+from quantlr.backtest.inference.sharpe import VARIES
+from quantlr.backtest.metrics import Scored, drawdown
 from quantlr.types import Array, BacktestResult
 
 
@@ -32,7 +33,86 @@ def yearly_returns(result: BacktestResult) -> Array:
 
 
 SHORTEST = 20
-"""Sessions of the shortest window that a share is taken over, where there are so many."""
+"""Sessions of the shortest trailing window, where there are so many."""
+
+
+def trailing_window(sessions: int) -> int:
+    """Return the sessions of a trailing window: a year where there are three, else a quarter of what there is."""
+    return 252 if sessions >= 756 else max(sessions // 4, min(SHORTEST, sessions))
+
+
+@dataclass(frozen=True, slots=True)
+class Drawdown:
+    """A fall from a high until that is regained.
+
+    Attributes
+    ----------
+    high, low : dates of the high and of the lowest point after it.
+    regained : date at which it stood as high again, None where it has not.
+    depth : fall from the high to the lowest point, as a fraction < 0.
+    """
+
+    high: pd.Timestamp
+    low: pd.Timestamp
+    regained: pd.Timestamp | None
+    depth: float
+
+
+def deepest_drawdowns(result: BacktestResult, *, most: int) -> tuple[Drawdown, ...]:
+    """Return the deepest falls, the deepest first, of equal ones the earlier first; at most so many.
+
+    The first high is the starting capital of 1 at the first fill.
+    """
+    below = drawdown(np.concatenate([[1.0], result.equity]))
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], below < 0, [False]]).astype(np.int8)))
+    found = []
+    for first, after in edges.reshape(-1, 2).tolist():
+        low = first + int(below[first:after].argmin())
+        regained = result.fills[after] if after < len(below) else None
+        found.append(Drawdown(result.fills[first - 1], result.fills[low], regained, float(below[low])))
+    return tuple(sorted(found, key=lambda fall: fall.depth)[:most])
+
+
+@dataclass(frozen=True, slots=True)
+class RollingSharpe:
+    """Sharpe ratios over a trailing window of sessions.
+
+    Attributes
+    ----------
+    dates : (m,) the session that ends each window.
+    strategy, benchmark : (m,) annual ratios of net returns in excess of cash; NaN where nothing varies.
+    luck : half the width of the band about 0 that 95 % of windows would lie in, were the true ratio 0.
+    window : sessions in a window.
+    """
+
+    dates: pd.DatetimeIndex
+    strategy: Array
+    benchmark: Array
+    luck: float
+    window: int
+
+
+def rolling_sharpe(result: BacktestResult, *, sessions_per_year: int) -> RollingSharpe:
+    """Return trailing Sharpe ratios of a strategy and of its benchmark.
+
+    The band is that of independent returns (Lo 2002): a ratio of 0 per session has a standard error of 1 / sqrt(T).
+    """
+    window, held = trailing_window(len(result.net_return)), result.benchmark or result
+    return RollingSharpe(
+        dates=result.sessions[window - 1 :],
+        strategy=_trailing_sharpe(result, window) * np.sqrt(sessions_per_year),
+        benchmark=_trailing_sharpe(held, window) * np.sqrt(sessions_per_year),
+        luck=float(Z95 * np.sqrt(sessions_per_year / window)),
+        window=window,
+    )
+
+
+def _trailing_sharpe(result: BacktestResult, window: int) -> Array:
+    """Return the ratio per session of each window, from the window's own values: running sums carry rounding."""
+    windows = np.lib.stride_tricks.sliding_window_view(result.net_return - result.cash, window)
+    mean, deviation = windows.mean(axis=1), windows.std(axis=1) * np.sqrt(window / max(window - 1, 1))
+    varies = deviation > VARIES * np.abs(windows).max(axis=1)
+    return np.asarray(np.where(varies, mean, np.nan) / np.where(varies, deviation, 1.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +139,13 @@ class HitRates:
 
 
 def rolling_hit_rates(rows: Scored, sessions: pd.DatetimeIndex) -> HitRates:
-    """Return trailing hit rates: over a year where there are three, else over a quarter of what there is.
+    """Return trailing hit rates.
 
     The band is the binomial's normal approximation at the window's base-rate accuracy. It takes the forecasts of a
     window as independent, which forecasts that overlap are not.
     """
     where, at = np.unique(rows.session, return_inverse=True)
-    window = 252 if len(where) >= 756 else max(len(where) // 4, min(SHORTEST, len(where)))
+    window = trailing_window(len(where))
 
     def trailing(values: Array) -> Array:
         total = np.concatenate([[0.0], np.cumsum(np.bincount(at, weights=values))])

@@ -189,8 +189,8 @@ def run(
     output : folder to write the report into, as ``output/NAME``; the run is recorded in its ledger of trials, and the
         deflated Sharpe ratio counts those. None writes nothing: no ledger, and the run counts itself alone.
     offline : whether to do without the network, on prices that are stored already.
-    workers : processes that share many tickers and the pages out; results do not depend on it. With more than one, a script must
-        call this under ``if __name__ == "__main__":``, since each process reads the script anew.
+    workers : processes that share many tickers and the pages out; results do not depend on it. With more than one, a
+        script must call this under ``if __name__ == "__main__":``, since each process reads the script anew.
     progress : hears how far each stage has come.
 
     Raises

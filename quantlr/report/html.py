@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from quantlr.backtest.series import deepest_drawdowns
 from quantlr.report.figures.style import number, percent
 from quantlr.report.headline import Headline, headline_tables
 from quantlr.report.shown import Shown
+from quantlr.types import BacktestResult, day
 
 if TYPE_CHECKING:
     from quantlr.report.pages import Picture
 
 TEMPLATE = "report.html.j2"
+FALLS = 5
+"""Drawdowns that are listed, the deepest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,12 @@ def html(shown: Shown, pictures: Mapping[str, Picture], written: Written) -> byt
         basis=basis[:1].upper() + basis[1:],
         setting=shown.setting,
         pictures=[(_anchor(file), file, picture, _data_uri(picture.png)) for file, picture in pictures.items()],
-        tables=[*headline_tables(shown.metrics), *_trades(written.round_trips), _model(shown.metrics["model"])],
+        tables=[
+            *headline_tables(shown.metrics),
+            *_falls(shown.course.result),
+            *_trades(written.round_trips),
+            _model(shown.metrics["model"]),
+        ],
         notes=shown.notes,
         config=written.config,
         source=written.provenance["data"]["source"],
@@ -65,6 +74,15 @@ def _anchor(file: str) -> str:
 
 def _data_uri(png: bytes) -> str:
     return f"data:image/png;base64,{b64encode(png).decode('ascii')}"
+
+
+def _falls(result: BacktestResult) -> list[Headline]:
+    """Return the table of the deepest drawdowns; none where there was no fall."""
+    rows = [
+        (percent(fall.depth), (day(fall.high), day(fall.low), day(fall.regained) if fall.regained else "not yet"))
+        for fall in deepest_drawdowns(result, most=FALLS)
+    ]
+    return [Headline("Deepest falls from a high", ("high", "low", "regained"), tuple(rows))] if rows else []
 
 
 def _trades(trips: pd.DataFrame) -> list[Headline]:

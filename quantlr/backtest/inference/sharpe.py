@@ -11,18 +11,16 @@ from quantlr.backtest.inference.bootstrap import block_length, percentile_interv
 from quantlr.backtest.inference.levels import NORMAL
 from quantlr.types import Array
 
+VARIES = 1e-15
+"""Deviation, as a part of the largest return, up to which returns are taken not to vary: what rounding may leave."""
+
 
 def sharpe_per_session(excess: Array) -> float | None:
     """Return mean over standard deviation (ddof 1), None where nothing varies."""
     if len(excess) < 2:
         return None
     deviation = float(excess.std(ddof=1))
-    return float(excess.mean()) / deviation if deviation > _nothing(excess) else None
-
-
-def _nothing(excess: Array) -> float:
-    """Return the deviation up to which returns are taken not to vary: what rounding may leave."""
-    return 1e-15 * float(np.abs(excess).max())
+    return float(excess.mean()) / deviation if deviation > VARIES * float(np.abs(excess).max()) else None
 
 
 def sharpe_standard_error(excess: Array) -> float | None:

@@ -50,13 +50,13 @@ def month_calendar(ax: Axes, months: pd.DataFrame, years: Array) -> None:
             fontweight="bold",
             color=INK,
         )
-    for side in ax.spines.values():
-        side.set_visible(False)
+    # Written, not ticks: each tick is two lines and two texts.
+    for column, month in zip((*range(12), 12.75), MONTHS, strict=True):
+        ax.text(column, -0.62, month, ha="center", va="bottom", fontsize=size + 0.4, color=INK)
+    for row, year in enumerate(months.index):
+        ax.text(-0.65, row, str(year), ha="right", va="center", fontsize=size + 0.4, color=INK)
+    ax.set_axis_off()
     ax.set_xlim(-0.5, 13.1)
-    ax.set_xticks([*range(12), 12.75], MONTHS)
-    ax.set_yticks(range(len(months)), [str(year) for year in months.index])
-    ax.xaxis.tick_top()
-    ax.tick_params(length=0, labelsize=size + 0.4, labelcolor=INK, pad=2)
 
 
 def text_table(ax: Axes, rows: list[TableRow], *, edges: tuple[float, ...]) -> None:
@@ -68,15 +68,11 @@ def text_table(ax: Axes, rows: list[TableRow], *, edges: tuple[float, ...]) -> N
         if row.label.isupper() or (row.cells and not row.label):
             ax.axhline(at + 0.95, color=GREY, linewidth=0.8)
         bold = "bold" if row.label.isupper() else "normal"
+        if not row.label:
+            continue
         ax.text(0, at + 0.5, row.label.capitalize() if bold == "bold" else row.label, va="center", fontsize=NORMAL,
                 color=INK, fontweight=bold)  # fmt: skip
+        colour = GREY if bold == "bold" else INK
         for edge, cell in zip(edges, row.cells, strict=False):
-            ax.text(
-                edge,
-                at + 0.5,
-                cell,
-                va="center",
-                ha="right",
-                fontsize=NORMAL,
-                color=GREY if bold == "bold" else INK,
-            )
+            if cell:
+                ax.text(edge, at + 0.5, cell, va="center", ha="right", fontsize=NORMAL, color=colour)

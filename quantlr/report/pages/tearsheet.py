@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 
-from quantlr.backtest.metrics import Scored, drawdown
-from quantlr.backtest.series import monthly_returns, rolling_hit_rates, yearly_returns
-from quantlr.report.figures.curves import Curves, drawdowns, equity_curves, hit_rates
+from quantlr.backtest.metrics import drawdown
+from quantlr.backtest.series import deepest_drawdowns, monthly_returns, rolling_sharpe, yearly_returns
+from quantlr.report.figures.curves import Curves, drawdowns, equity_curves, numbered, shaded, sharpe_ratios
 from quantlr.report.figures.style import INK, NORMAL, bare, dated, heading
 from quantlr.report.figures.tables import TableRow, month_calendar, text_table
 from quantlr.report.headline import headline_tables
@@ -20,6 +18,8 @@ from quantlr.report.pages.frame import framed
 from quantlr.report.shown import Shown
 from quantlr.types import BacktestResult
 
+MARKED = 3
+"""Drawdowns that are shaded and numbered, the deepest."""
 TABLE_EDGES = (0.66, 1.0)
 ROW_HEIGHT = 0.0205
 """Height of a calendar's row, as a fraction of the page, where there is room."""
@@ -27,23 +27,28 @@ ROW_HEIGHT = 0.0205
 
 def tear_sheet(shown: Shown) -> Figure:
     """Return the one page that a professional would hand on."""
-    result, rows, sessions = shown.course.result, shown.rows, shown.course.forecasts.sessions
+    result, per_year = shown.course.result, shown.config.report.sessions_per_year
     figure = framed(shown, *_finding(shown))
     left = figure.add_gridspec(3, 1, left=0.042, right=0.60, top=0.787, bottom=0.045, height_ratios=(3.1, 1.1, 1.5),
                                hspace=0.2)  # fmt: skip
     equity = figure.add_subplot(left[0])
     below = figure.add_subplot(left[1], sharex=equity)
-    rates = figure.add_subplot(left[2], sharex=equity)
-    curves = _curves(result)
-    for ax in (equity, below, rates):
+    ratios = figure.add_subplot(left[2], sharex=equity)
+    curves, falls, end = _curves(result), deepest_drawdowns(result, most=MARKED), result.fills[-1]
+    for ax in (equity, below, ratios):
         bare(ax)
     equity_curves(equity, curves)
     heading(equity, "What one unit of capital became (log scale)", room=22.0)
     drawdowns(below, curves)
-    heading(below, "Drawdown from the highest so far")
-    _hit_rates(rates, rows, sessions)
-    dated(rates)
-    rates.set_xlim(date2num(curves.dates[0]), date2num(curves.dates[-1]))
+    for ax in (equity, below):
+        shaded(ax, falls, end=end)
+    numbered(below, falls, end=end)
+    heading(below, "Drawdown")
+    rolling = rolling_sharpe(result, sessions_per_year=per_year)
+    sharpe_ratios(ratios, rolling)
+    heading(ratios, f"Sharpe ratio of the last {rolling.window} sessions, per year")
+    dated(ratios)
+    ratios.set_xlim(date2num(curves.dates[0]), date2num(end))
     for ax in (equity, below):
         ax.tick_params(axis="x", labelbottom=False)
     table = figure.add_axes((0.645, 0.345, 0.335, 0.48))
@@ -69,12 +74,6 @@ def _curves(result: BacktestResult) -> Curves:
         net_drawdown=drawdown(net),
         benchmark_drawdown=drawdown(benchmark),
     )
-
-
-def _hit_rates(ax: Axes, rows: Scored, sessions: pd.DatetimeIndex) -> None:
-    rates = rolling_hit_rates(rows, sessions)
-    hit_rates(ax, rates)
-    heading(ax, f"Share of right calls over the last {rates.window} sessions")
 
 
 def _headline(metrics: dict[str, Any]) -> list[TableRow]:
