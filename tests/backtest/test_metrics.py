@@ -13,8 +13,15 @@ from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.engine import execute
 from quantlr.backtest.inference import sharpe as ratios
 from quantlr.backtest.metrics import BACKTEST_METRICS, FORECAST_METRICS, Measured, Scored
-from quantlr.backtest.series import monthly_returns, rolling_hit_rates, yearly_returns
-from quantlr.backtest.trades import trades
+from quantlr.backtest.series import (
+    deepest_drawdowns,
+    monthly_returns,
+    rolling_hit_rates,
+    rolling_sharpe,
+    trailing_window,
+    yearly_returns,
+)
+from quantlr.backtest.trades import by_side, trades
 from quantlr.types import BacktestResult, Positions
 from sklearn import metrics as sk
 
@@ -273,3 +280,84 @@ def test_rolling_hit_rates_are_means_over_trailing_windows(n: int, window: int) 
     base = found.base_rate[-1]
     assert found.high[-1] == pytest.approx(min(base + 1.959963984540054 * np.sqrt(base * (1 - base) / window), 1))
     assert (found.low <= found.high).all()
+
+
+@given(seed=st.integers(0, 10_000), sessions=st.integers(1, 60), most=st.integers(1, 5))
+def test_the_deepest_drawdowns_are_what_a_walk_through_the_days_finds(seed: int, sessions: int, most: int) -> None:
+    result = made(list(np.random.default_rng(seed).choice([-0.02, -0.01, 0.0, 0.01, 0.015], sessions)))
+    equity, falls = [1.0, *result.equity.tolist()], []
+    high, low = 0, 0
+    for at, value in enumerate(equity):
+        if value >= equity[high]:
+            if equity[low] < equity[high]:
+                falls.append((equity[low] / equity[high] - 1, high, low, at))
+            high = low = at
+        elif value < equity[low]:
+            low = at
+    if equity[low] < equity[high]:
+        falls.append((equity[low] / equity[high] - 1, high, low, len(equity)))
+    falls = sorted(falls)[:most]
+    found = deepest_drawdowns(result, most=most)
+    assert [fall.depth for fall in found] == pytest.approx([depth for depth, *_ in falls])
+    for fall, (_, first, lowest, after) in zip(found, falls, strict=True):
+        if [depth for depth, *_ in falls].count(fall.depth) == 1:
+            assert (fall.high, fall.low) == (result.fills[first], result.fills[lowest])
+            assert fall.regained == (result.fills[after] if after < len(equity) else None)
+
+
+def test_a_run_that_only_rises_has_no_drawdown_and_ruin_is_one() -> None:
+    assert deepest_drawdowns(made([0.01, 0.0, 0.02]), most=3) == ()
+    (fall,) = deepest_drawdowns(replace(made([0.5, -1.0, 0.0]), equity=np.array([1.5, 0.0, 0.0])), most=3)
+    assert (fall.depth, fall.regained) == (-1.0, None)
+
+
+@pytest.mark.parametrize("sessions", [1, 2, 4, 90, 800])
+@pytest.mark.parametrize("cash", [0.0, 0.0002])
+def test_rolling_sharpe_is_pandas(sessions: int, cash: float) -> None:
+    rng = np.random.default_rng(sessions)
+    own, held = made(list(rng.normal(0, 0.01, sessions)), cash=cash), made(list(rng.normal(0, 0.02, sessions)))
+    found = rolling_sharpe(replace(own, benchmark=held), sessions_per_year=250)
+    assert found.window == trailing_window(sessions) == {1: 1, 2: 2, 4: 4, 90: 22, 800: 252}[sessions]
+    for values, result in ((found.strategy, own), (found.benchmark, held)):
+        excess = pd.Series(result.net_return - result.cash, index=result.sessions)
+        windows = excess.rolling(found.window)
+        expected = (windows.mean() / windows.std() * 250**0.5).iloc[found.window - 1 :]
+        np.testing.assert_allclose(values, expected, rtol=1e-8)
+        np.testing.assert_array_equal(found.dates, expected.index)
+
+
+def test_where_nothing_varies_there_is_no_rolling_sharpe_ratio() -> None:
+    found = rolling_sharpe(made([0.0] * 30 + [0.01, -0.01] * 30), sessions_per_year=252)
+    assert found.window == 22
+    assert np.isnan(found.strategy[:9]).all()
+    assert np.isfinite(found.strategy[9:]).all()
+
+
+def test_the_band_holds_95_percent_of_windows_of_luck() -> None:
+    rng = np.random.default_rng(0)
+    found = [rolling_sharpe(made(list(rng.normal(0, 0.01, 252 * 3))), sessions_per_year=252) for _ in range(400)]
+    inside = np.mean([abs(each.strategy[-1]) <= each.luck for each in found])
+    assert inside == pytest.approx(0.95, abs=0.03)
+
+
+def test_round_trips_by_side_are_what_pandas_groups() -> None:
+    rng = np.random.default_rng(3)
+    table = pd.DataFrame(
+        {
+            "side": rng.choice(["long", "short"], 50),
+            "return": rng.normal(0, 0.02, 50),
+            "cost": 0.001,
+            "sessions": rng.integers(1, 9, 50),
+        }
+    )
+    found, gain = by_side(table), table["return"] - table["cost"]
+    assert list(found.index) == ["long", "short", "all"]
+    grouped = gain.groupby(table["side"])
+    for column, expected in (("mean", grouped.mean()), ("best", grouped.max()), ("worst", grouped.min())):
+        np.testing.assert_allclose(found[column].iloc[:2], expected)
+    np.testing.assert_allclose(found["won"].iloc[:2], (gain > 0).groupby(table["side"]).mean())
+    np.testing.assert_allclose(found["sessions"].iloc[:2], table.groupby("side")["sessions"].median())
+    assert found.loc["all", "trades"] == 50
+    assert found.loc["all", "mean"] == pytest.approx(gain.mean())
+    assert list(by_side(table[table["side"] == "short"]).index) == ["short"]
+    assert by_side(table.iloc[:0]).empty

@@ -1,0 +1,83 @@
+"""Runs that are easy and hard to draw, each quick to calculate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+from quantlr.config import load_config
+from quantlr.pipeline import Run, calculate, metrics_of
+from quantlr.report.shown import Shown
+from quantlr.types import Prices
+
+from markets import random_walk
+
+CONFIG: dict[str, Any] = {
+    "name": "case",
+    "data": {"source": {"kind": "sample"}, "tickers": ["T0"]},
+    "features": [{"kind": "lagged_returns", "lags": [1, 2]}],
+    "walk_forward": {"train": 250},
+}
+
+
+def walk(**keys: Any) -> Callable[[], Prices]:
+    return lambda: random_walk(1, **keys)
+
+
+def ruinous() -> Prices:
+    """Return prices that treble in a day."""
+    prices = random_walk(1, sessions=400)
+    later = np.where(np.arange(400)[:, None] >= 300, 3.0, 1.0)
+    fields = ("open", "high", "low", "close", "raw_close")
+    return replace(prices, **{name: getattr(prices, name) * later for name in fields})
+
+
+def with_holes() -> Prices:
+    """Return prices of one ticker that did not trade from May to July, nor in the next February."""
+    prices = random_walk(1, sessions=900)
+    months = prices.sessions.to_period("M")
+    keep = ~np.isin(months.astype(str), ["2011-05", "2011-06", "2011-07", "2012-02"])
+    fields = ("open", "high", "low", "close", "volume", "raw_close", "adjustment")
+    return replace(
+        prices,
+        sessions=prices.sessions[keep],
+        session=np.arange(int(keep.sum()), dtype=np.int64)[:, None],
+        **{name: getattr(prices, name)[keep] for name in fields},
+    )
+
+
+def long_names() -> Prices:
+    prices = random_walk(1, sessions=600, tickers=12, holes=True)
+    return replace(prices, tickers=tuple(f"LONGNAME{at:02d}" for at in range(12)))
+
+
+SHORT = {"policy.long_above": 1.0, "policy.short_below": 1.0}
+EVERY = {"walk_forward.refit_every": "never"}
+CASES: dict[str, tuple[Callable[[], Prices], dict[str, Any]]] = {
+    "three years": (walk(sessions=1000), {"policy.short_below": 0.5}),
+    "one year": (walk(sessions=505), {}),
+    "four sessions": (walk(sessions=258), {}),
+    "no trades": (walk(sessions=600), {"policy.long_above": 1.0}),
+    "all long": (walk(sessions=600), {"policy.long_above": 0.0}),
+    "three tickers, five sessions ahead": (walk(sessions=700, tickers=3), {"label.horizon": 5}),
+    "ten-letter names": (long_names, {"policy.short_below": 0.5}),
+    "missing months": (with_holes, {}),
+    "ruin": (ruinous, SHORT),
+    "500 tickers": (walk(sessions=160, tickers=500), {"walk_forward.train": 100, "model.scope": "pooled", **EVERY}),
+}
+
+
+@cache
+def shown(case: str) -> Shown:
+    """Return a case as its pages see it."""
+    made, overrides = CASES[case]
+    prices = made()
+    keys = {"data.tickers": list(prices.tickers), **overrides}
+    config = load_config(CONFIG, overrides=keys).run
+    course = calculate(config, prices)
+    notes = (*course.dataset.notes, *course.forecasts.notes, *course.result.notes)
+    done = Run(config, metrics_of(config, course), notes, course)
+    return Shown.of(config, course, done.metrics, done.notes)

@@ -1,0 +1,71 @@
+"""report.html in a real browser: its pictures load, it complains of nothing, it fits a phone, and it prints whole."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from quantlr.backtest.trades import by_side, trades
+from quantlr.report.html import Written, html
+from quantlr.report.pages import PAGES
+
+from report.cases import shown
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+PHONE = 390
+"""Width of a phone, in pixels."""
+LOOK = f"""<!DOCTYPE html><title>look</title><body><iframe src="report.html" width="{PHONE}" height="800"></iframe>
+<script>addEventListener("load", () => {{
+  const page = document.querySelector("iframe").contentDocument;
+  document.body.textContent = JSON.stringify({{
+    pictures: [...page.images].map(image => image.naturalWidth), width: page.documentElement.scrollWidth
+  }});
+}})</script>"""
+
+pytestmark = pytest.mark.skipif(
+    BROWSER is None, reason="no Chromium on PATH; install it with: apt-get install chromium (or your system's package)"
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a report and a page that looks at it."""
+    folder, seen = tmp_path_factory.mktemp("browser"), shown("three years")
+    provenance = {"data": {"source": "made up", "sha256": "ab12"}, "versions": {"python": "3.11"}}
+    written = Written("name: case\n", provenance, by_side(trades(seen.course.result)))
+    (folder / "report.html").write_bytes(html(seen, {page.file: page.picture(seen) for page in PAGES}, written))
+    (folder / "look.html").write_text(LOOK)
+    return folder
+
+
+def browse(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the browser to the end, without a network."""
+    options = (
+        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+        "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
+        "--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr", f"--user-data-dir={folder / 'profile'}",
+    )  # fmt: skip
+    return subprocess.run(
+        [str(BROWSER), *options, *arguments], check=True, capture_output=True, text=True, timeout=300, cwd=folder
+    )
+
+
+def test_every_picture_loads_and_the_page_fits_a_phone(folder: Path) -> None:
+    address = (folder / "look.html").as_uri()
+    shown_page = browse(folder, "--allow-file-access-from-files", "--dump-dom", address).stdout
+    found = json.loads(re.findall(r"\{.*\}", shown_page)[0])
+    assert found["pictures"] == [2100] * len(PAGES)
+    assert found["width"] <= PHONE
+
+
+def test_it_prints_a_sheet_for_each_page_and_complains_of_nothing(folder: Path) -> None:
+    said = browse(
+        folder, "--no-pdf-header-footer", f"--print-to-pdf={folder / 'out.pdf'}", (folder / "report.html").as_uri()
+    ).stderr
+    assert "CONSOLE" not in said
+    printed = (folder / "out.pdf").read_bytes()
+    assert len(re.findall(rb"/Type\s*/Page\b", printed)) >= 2 + len(PAGES)

@@ -1,0 +1,101 @@
+"""Work shared out over processes: in order, with its errors, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import active_children
+from pathlib import Path
+
+import pytest
+from quantlr.pipeline import Run
+from quantlr.processes import shared_out, spawned
+from quantlr.report.drawing import LARGEST, draw_here, drawing
+from quantlr.report.pages import PAGES
+
+from report.cases import shown
+
+ROOT = Path(__file__).parents[1]
+
+
+def square(number: int) -> int:
+    if number == 13:
+        raise ValueError("thirteen")
+    if number == 99:
+        os._exit(1)
+    return number**2
+
+
+def test_results_come_in_order_errors_come_back_and_a_killed_process_is_told() -> None:
+    with spawned(1) as pool:
+        for ahead in (1, 2):
+            assert list(shared_out(square, range(12), pool, others=1, ahead=ahead)) == [n**2 for n in range(12)]
+        assert list(shared_out(square, (), pool, others=1, ahead=1)) == []
+        with pytest.raises(ValueError, match="thirteen"):
+            list(shared_out(square, (13, 1, 2, 3), pool, others=1, ahead=1))
+        with pytest.raises(BrokenProcessPool):
+            list(shared_out(square, (99, 1, 2), pool, others=1, ahead=1))
+    assert not active_children()
+
+
+def test_pages_are_the_same_whoever_draws_and_are_drawn_even_if_the_helper_is_killed() -> None:
+    seen = shown("three years")
+    here = draw_here(seen)
+    assert list(here) == [page.file for page in PAGES]
+    with drawing(2) as draw:
+        assert draw(seen) == here
+        (helper,) = active_children()
+        helper.kill()
+        helper.join()
+        assert draw(seen) == here
+    assert not active_children()
+
+
+def test_what_is_too_large_to_travel_is_drawn_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = shown("three years")
+    course = seen.course
+    of_arrays = course.prices.close.nbytes * 8 + course.dataset.features.nbytes
+    assert of_arrays < seen.nbytes < LARGEST
+    asked = []
+    monkeypatch.setattr("quantlr.report.drawing.LARGEST", seen.nbytes - 1)
+    monkeypatch.setattr("quantlr.report.drawing.draw_here", lambda _: asked.append("here"))
+    monkeypatch.setattr("quantlr.report.drawing.shared_out", lambda *_, **__: asked.append("sent"))
+    with drawing(2) as draw:
+        draw(seen)
+    assert asked == ["here"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="whose child is whose is read from /proc")
+def test_ctrl_c_while_the_helper_starts_leaves_no_process_and_says_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "quantlr", "run", "configs/sp500_daily.yaml", "--jobs", "2", "--output"]
+    with subprocess.Popen(
+        [*command, str(tmp_path)], cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        while len(children.read_text().split()) < 2:  # the helper, and what tracks its resources
+            time.sleep(0.005)
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate()
+    assert process.returncode == 130
+    assert said == "interrupted; what was there before is untouched\n"
+    while _lives(process.pid):  # what tracks resources leaves a moment later
+        time.sleep(0.005)
+
+
+def _lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_run_is_drawn_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = shown("three years")
+    done = Run(seen.config, seen.metrics, (), seen.course)
+    pictures = {"tearsheet.png": draw_here(seen)["tearsheet.png"]}
+    assert done.report(draw=lambda _: pictures).files["tearsheet.png"] == pictures["tearsheet.png"].png
