@@ -125,7 +125,9 @@ def sharpe_ratios(ax: Axes, ratios: RollingSharpe) -> None:
         (ratios.benchmark, "buy and hold", ORANGE, 1.3),
         (ratios.strategy, "strategy after costs", BLUE, 1.6),
     ):
-        ax.plot(ratios.dates, values, color=colour, linewidth=width, marker=dots, markersize=3, label=name)
+        ax.plot(
+            ratios.dates, values, color=colour, linewidth=width, marker=dots, markersize=3, clip_on=not dots, label=name
+        )  # fmt: skip
     ax.axhline(0.0, color=GREY, linewidth=0.8)
     ax.locator_params(axis="y", nbins=6)
     seen = np.concatenate([ratios.strategy, ratios.benchmark, [-ratios.luck, ratios.luck]])
