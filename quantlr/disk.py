@@ -1,4 +1,4 @@
-"""Writing so that a file is there whole or not at all, whatever ends the program or the machine meanwhile."""
+"""Where things are kept, and how they are written: whole or not at all, whatever ends the program meanwhile."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import uuid
 from pathlib import Path
 
+HOME = "QUANTLR_HOME"
+"""Environment variable that names the folder of what is kept between runs."""
 UNFINISHED = ".new"
 """How the name of a file that is still being written ends."""
 
@@ -39,3 +41,13 @@ def put(path: Path, content: bytes) -> None:
         fresh.unlink(missing_ok=True)
         raise
     flush(path.parent)
+
+
+def home() -> Path:
+    """Return the folder of what quantlr keeps between runs: that in QUANTLR_HOME, else the user's data folder."""
+    named = os.environ.get(HOME)
+    if named:
+        return Path(named).expanduser().absolute()
+    from platformdirs import user_data_path
+
+    return user_data_path("quantlr", appauthor=False)

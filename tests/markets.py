@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from quantlr.testing import ADVERSARIES, FUTURES, random_bars, random_walk, with_future
+from quantlr.testing import ADVERSARIES, random_bars, random_walk, with_future
 from quantlr.types import Array, BoolArray, Forecasts, IntArray, Prices, Refits
 
-__all__ = ["ADVERSARIES", "FUTURES", "random_bars", "random_walk", "with_future"]
+__all__ = ["ADVERSARIES", "random_bars", "random_walk", "with_future"]
 
 
 def as_quoted(prices: Prices, seed: int) -> Prices:

@@ -40,7 +40,7 @@ from quantlr.types import (
     Prices,
 )
 
-from markets import FUTURES, random_walk, with_future
+from markets import ADVERSARIES, random_walk, with_future
 
 TICKERS = ["T0", "T1", "T2"]
 EVERY_FEATURE = [feature.examples()[0] for feature in FEATURES]
@@ -112,7 +112,7 @@ def by_row(dataset: Dataset) -> dict[tuple[int, int], int]:
 def moved(run: RunConfig, prices: Prices, *, cut: int, future: str, stages: Stages = Stages()) -> str | None:
     """Return the first stage that changed up to session `cut` when what follows it did; None if none did."""
     (now, scalings), (then, others) = (
-        watched(run, market, stages) for market in (prices, with_future(prices, after=cut, kind=future, seed=cut))
+        watched(run, market, stages) for market in (prices, with_future(prices, future, after=cut, seed=cut))
     )
     mine, theirs = now.dataset, then.dataset
     known = np.flatnonzero(mine.session <= cut)
@@ -160,9 +160,9 @@ def moved(run: RunConfig, prices: Prices, *, cut: int, future: str, stages: Stag
 @pytest.mark.parametrize("window", ["expanding", "rolling"])
 @settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    seed=st.integers(0, 100_000), cut=st.integers(100, 155), future=st.sampled_from(FUTURES), policy=st.sampled_from(
-        POLICY_EXAMPLES
-    ), every=st.sampled_from([1, 7, 21]), embargo=st.sampled_from([0, 3]), model=st.sampled_from(MODELS),
+    seed=st.integers(0, 100_000), cut=st.integers(100, 155), future=st.sampled_from(ADVERSARIES),
+    policy=st.sampled_from(POLICY_EXAMPLES), every=st.sampled_from([1, 7, 21]), embargo=st.sampled_from([0, 3]),
+    model=st.sampled_from(MODELS),
     features=st.lists(st.sampled_from(EVERY_FEATURE), min_size=1, max_size=4, unique_by=lambda feature: feature.kind),
     overlays=st.sampled_from(OVERLAID), execution=st.sampled_from(EXECUTIONS),
 )  # fmt: skip
@@ -256,6 +256,6 @@ def test_a_leak_that_is_planted_is_found(stages: Stages, model: dict[str, Any], 
     run = config(label, POLICY_EXAMPLES[0], model, refit_every=1)
     found = {
         moved(run, random_walk(seed, sessions=160, tickers=3, holes=True), cut=cut, future=future, stages=stages)
-        for seed, cut, future in ((1, 110, "noise"), (2, 130, "mirror"))
+        for seed, cut, future in ((1, 110, "noise"), (2, 130, "mirror image"))
     }
     assert found & set(named.split("|")), found

@@ -20,7 +20,7 @@ What really is a function of the future, and may be:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,6 @@ from threadpoolctl import threadpool_limits
 
 from quantlr.audit.cuts import Boundary, Cuts, HowMany, choose
 from quantlr.audit.findings import Audit, Coverage, Cut, Findings, Leak
-from quantlr.audit.futures import CUT, DIVIDEND, FUTURES, HOLIDAYS, with_future
 from quantlr.audit.inputs import Inputs, OpenLabels, look_at_inputs, look_at_open_labels
 from quantlr.audit.trading import Calibrated, Executed, Recorder, look_at_decisions
 from quantlr.audit.walks import Reference, Walkers, audited, look_at_folds
@@ -39,14 +38,13 @@ from quantlr.data.dataset import build_dataset
 from quantlr.data.universe import load_prices
 from quantlr.errors import DataError
 from quantlr.pipeline import STAGES, Stages, foresee
+from quantlr.testing.futures import CUT, DIVIDEND, FUTURES, HOLIDAYS, MIRROR, with_future
 from quantlr.types import Prices, Progress, day, no_progress
 
-__all__ = ["CUTS", "Audit", "Coverage", "Leak", "audit", "audit_config", "audit_prices"]
+__all__ = ["Audit", "Coverage", "Leak", "audit", "audit_config", "audit_prices"]
 
-CUTS = 16
-"""Boundaries that are looked at unless told, of however many."""
-NOT_WALKED = (DIVIDEND, HOLIDAYS)
-"""Futures that can move nothing but what is computed from prices and dates."""
+WALKED = tuple(future for future in FUTURES if future not in (DIVIDEND, HOLIDAYS))
+"""Futures that can move more than what is computed from prices and dates."""
 EACH_OF = 3
 """One of so many futures is put after a session where only features and label are looked at, another one each time."""
 TRADED = ("noise", "a hundredth")
@@ -58,7 +56,7 @@ def audit(
     *,
     overrides: Mapping[str, Any] | None = None,
     stages: Stages = STAGES,
-    cuts: HowMany = CUTS,
+    cuts: HowMany = "auto",
     offline: bool = False,
     progress: Progress = no_progress,
 ) -> Audit:
@@ -68,7 +66,8 @@ def audit(
     ----------
     config, overrides, offline, progress : as in `quantlr.run`.
     stages : the functions of the run; replace one to see what it knows.
-    cuts : boundaries of folds to look at, or "all".
+    cuts : boundaries of folds to look at with every future, or "all"; "auto" takes a few, and looks at the others with
+        the mirror image of what came, which turns every label over, unless they are more than 400.
 
     Raises
     ------
@@ -87,7 +86,7 @@ def audit_config(
     config: Config,
     *,
     stages: Stages = STAGES,
-    cuts: HowMany = CUTS,
+    cuts: HowMany = "auto",
     offline: bool = False,
     workers: int = 1,
     progress: Progress = no_progress,
@@ -103,7 +102,7 @@ def audit_prices(
     prices: Prices,
     stages: Stages = STAGES,
     *,
-    cuts: HowMany = CUTS,
+    cuts: HowMany = "auto",
     workers: int = 1,
     progress: Progress = no_progress,
 ) -> Audit:
@@ -111,6 +110,13 @@ def audit_prices(
     with threadpool_limits(1, user_api="blas"):
         auditor = _Auditor(config, prices, stages, cuts=cuts, workers=workers, progress=progress)
         return auditor.audit(progress)
+
+
+def _by_session(boundaries: Iterable[Boundary]) -> dict[int, list[Boundary]]:
+    found: dict[int, list[Boundary]] = {}
+    for boundary in boundaries:
+        found.setdefault(boundary.session, []).append(boundary)
+    return found
 
 
 class _Auditor:
@@ -156,18 +162,19 @@ class _Auditor:
     def audit(self, progress: Progress) -> Audit:
         """Look everywhere and return what was found."""
         folds_in_time = look_at_folds(self.walkers, self.config.walk_forward, self.findings)
-        whole: dict[int, list[Boundary]] = {}
-        for boundary in self.cuts.whole:
-            whole.setdefault(boundary.session, []).append(boundary)
+        whole, once = _by_session(self.cuts.whole), _by_session(self.cuts.once)
         for done, session in enumerate(self.cuts.inputs):
             progress("auditing", done=done, total=len(self.cuts.inputs))
             references = [
                 Reference(self.walkers, boundary.journey, boundary.session)
-                for boundary in whole.get(session, ())
+                for boundary in (*whole.get(session, ()), *once.get(session, ()))
                 if folds_in_time
             ]
-            for future in FUTURES if session in whole else FUTURES[done % EACH_OF :: EACH_OF]:
-                self._look(session, future, references)
+            walked = WALKED if session in whole else (MIRROR,) if references else ()
+            inputs = FUTURES if session in whole else FUTURES[done % EACH_OF :: EACH_OF]
+            for future in FUTURES:
+                if future in inputs or future in walked:
+                    self._look(session, future, references if future in walked else [])
             if session in whole:
                 self._look_at_trading(session, whole[session])
             self.walked |= {reference.newest for reference in references}
@@ -190,7 +197,7 @@ class _Auditor:
         prices = with_future(self.prices, future, after=session, seed=self.config.seed)
         other = self._inputs(prices)
         still = look_at_inputs(self.now, other, cut, self.findings, self.open_labels, horizon=self.horizon)
-        if not still or not references or future in NOT_WALKED:
+        if not still or not references:
             return
         walkers = self._walkers(other)
         if walkers is not None:
@@ -227,6 +234,7 @@ class _Auditor:
                 refits=len(self.run.forecasts.refits.session),
                 refits_walked=len(self.walked),
                 cuts=len({boundary.session for boundary in self.cuts.whole}),
+                cuts_once=len({boundary.session for boundary in self.cuts.once}),
                 input_cuts=len(self.cuts.inputs),
                 futures=FUTURES,
                 input_futures=len(FUTURES) // EACH_OF,

@@ -10,7 +10,11 @@ import numpy as np
 
 from quantlr.model.journey import Journey
 
-HowMany = int | Literal["all"]
+HowMany = int | Literal["auto", "all"]
+AUTO = 16
+"""Boundaries that are looked at with every future unless told, of however many."""
+ONCE = 400
+"""Boundaries up to which the others are looked at too, with one future, unless told."""
 NEAR = 6
 """Sessions after a boundary at which features and label are looked at, at most; spread over one horizon."""
 
@@ -36,10 +40,12 @@ class Cuts:
     Attributes
     ----------
     whole : those after which everything is looked at.
+    once : further boundaries, that are walked to from the mirror image of what came.
     inputs : (n,) positions of those after which features and label are, ascending; the whole ones included.
     """
 
     whole: tuple[Boundary, ...]
+    once: tuple[Boundary, ...]
     inputs: tuple[int, ...]
 
 
@@ -51,7 +57,8 @@ def choose(
     A cut is made where a refit forecasts first: what trains it must be known by then, and nothing else may be. Another
     is made one to `horizon` sessions on, where the labels that the purge kept back come to be known. Of more
     boundaries than `how_many` the first and the last are kept, and others drawn; with fewer, sessions between the
-    first forecast and the last are drawn besides.
+    first forecast and the last are drawn besides. "auto" keeps a few, and of the others, where they are not
+    thousands, looks at each once.
 
     Features and label are cheap: they are also looked at in between, and from the first sessions on, where windows
     have not filled yet.
@@ -62,19 +69,25 @@ def choose(
         for session in journey.session.tolist()
         if session < sessions - 1
     ]
-    there.sort(key=lambda boundary: (boundary.session, boundary.journey))
-    chosen = there if how_many == "all" else _drawn(there, how_many, rng)
-    missing = 0 if how_many == "all" else how_many - len(chosen)
+    there.sort(key=_place)
+    wanted = len(there) if how_many == "all" else AUTO if how_many == "auto" else how_many
+    chosen = _drawn(there, wanted, rng)
+    once = sorted(set(there) - set(chosen), key=_place) if how_many == "auto" and len(there) <= ONCE else []
     whole = {cut for boundary in chosen for cut in (boundary, _after(boundary, sessions, horizon, rng))}
-    whole |= _between(journeys, sessions, missing, rng)
+    whole |= _between(journeys, sessions, wanted - len(chosen), rng)
     near = np.unique(np.linspace(0, horizon, min(NEAR, horizon + 1)).round().astype(np.int64))
-    inputs = {boundary.session + int(step) for boundary in chosen for step in near}
+    inputs = {boundary.session + int(step) for boundary in (*chosen, *once) for step in near}
     inputs |= {2**power for power in range(sessions.bit_length())} | {0, sessions - 2}
     inputs |= {boundary.session for boundary in whole}
     return Cuts(
-        tuple(sorted(whole, key=lambda cut: (cut.session, cut.journey))),
+        tuple(sorted(whole, key=_place)),
+        tuple(once),
         tuple(sorted(session for session in inputs if 0 <= session < sessions - 1)),
     )
+
+
+def _place(boundary: Boundary) -> tuple[int, int]:
+    return boundary.session, boundary.journey
 
 
 def _drawn(there: list[Boundary], how_many: int, rng: np.random.Generator) -> list[Boundary]:

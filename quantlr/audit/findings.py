@@ -56,7 +56,8 @@ class Coverage:
     first, last : sessions of the first and of the last cut.
     refits, refits_walked : how many there are, all models together; how many of them were walked to from other futures.
     cuts : sessions after which everything was looked at: walked, decided and executed.
-    input_cuts : sessions after which features and label were looked at, those included.
+    cuts_once : further sessions, after which models were walked with the mirror image of what came.
+    input_cuts : sessions after which features and label were looked at, those all included.
     futures : what was put after each cut.
     input_futures : how many of them, in turn, where only features and label were looked at.
     checks : numbers that were compared, by stage.
@@ -68,6 +69,7 @@ class Coverage:
     refits: int
     refits_walked: int
     cuts: int
+    cuts_once: int
     input_cuts: int
     futures: tuple[str, ...]
     input_futures: int

@@ -6,7 +6,7 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,18 +16,19 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from quantlr.audit import Audit
+    from quantlr.audit.cuts import HowMany
 
 LEAKED = 3
 """Exit status of an audit that has found a leak."""
 
 
-def _count(ctx: click.Context, param: click.Parameter, value: str) -> int | Literal["all"]:
-    """Return a number of at least 1, or "all"."""
-    if value == "all":
-        return "all"
+def _count(ctx: click.Context, param: click.Parameter, value: str) -> HowMany:
+    """Return a number of at least 1, "auto" or "all"."""
+    if value in ("auto", "all"):
+        return "auto" if value == "auto" else "all"
     if value.isdecimal() and int(value) >= 1:
         return int(value)
-    raise click.BadParameter(f"needed a number of at least 1, or all; found {value!r}", ctx=ctx, param=param)
+    raise click.BadParameter(f"needed a number of at least 1, auto or all; found {value!r}", ctx=ctx, param=param)
 
 
 @click.command("audit")
@@ -35,10 +36,11 @@ def _count(ctx: click.Context, param: click.Parameter, value: str) -> int | Lite
 @click.option(
     "--cuts",
     callback=_count,
-    metavar="N|all",
-    default="16",
+    metavar="N|auto|all",
+    default="auto",
     show_default=True,
-    help="Boundaries of folds to look at; of more, the first, the last, and others drawn by the config's seed.",
+    help="Boundaries of folds to look at with every future: the first, the last, and others drawn by the seed. "
+    "auto: 16, and each other one, up to 400, with the mirror image.",
 )
 @config_options
 @offline_option
@@ -48,7 +50,7 @@ def _count(ctx: click.Context, param: click.Parameter, value: str) -> int | Lite
 def command(
     config: Path,
     *,
-    cuts: int | Literal["all"],
+    cuts: HowMany,
     settings: tuple[str, ...],
     name: str | None,
     offline: bool,
@@ -76,7 +78,7 @@ def _audit(
     settings: tuple[str, ...],
     name: str | None,
     offline: bool,
-    cuts: int | Literal["all"],
+    cuts: HowMany,
     output: Path,
     jobs: int | None,
     out: Console,
@@ -119,11 +121,12 @@ def _show(audit: Audit, out: Console, *, verbose: bool) -> None:
             out.print(Text(f"{stage}: {count:,} compared, the most moved by {largest:.1g} of what rounding may"))
     verdict = "no leak found" if audit.clean else f"leaks in {', '.join(audit.stages)}"
     out.print(Text(f"{audit.name}: {verdict}", style="bold"))
-    more = "; --cuts all looks at every one" if covered.refits_walked < covered.refits else ""
-    inputs, compared = covered.input_cuts - covered.cuts, sum(covered.checks.values())
+    inputs, compared = covered.input_cuts - covered.cuts - covered.cuts_once, sum(covered.checks.values())
+    once = f", the mirror image after {covered.cuts_once:,} more" if covered.cuts_once else ""
+    short = covered.cuts_once or covered.refits_walked < covered.refits
     out.print(
         f"looked at {covered.refits_walked:,} of {covered.refits:,} refits: {len(covered.futures)} other futures after "
-        f"each of {covered.cuts:,} sessions{more}"
+        f"each of {covered.cuts:,} sessions{once}{'; --cuts all puts each after every one' if short else ''}"
     )
     out.print(
         f"features and labels also after {inputs:,} more, {covered.input_futures} futures each, from {covered.first} "

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -29,12 +28,10 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from quantlr.data.quotes import COLUMNS, Quotes, Revision, merged, revision_of
-from quantlr.disk import UNFINISHED, put
+from quantlr.disk import HOME, UNFINISHED, home, put
 from quantlr.errors import Fault
 from quantlr.types import Spec
 
-HOME = "QUANTLR_HOME"
-"""Environment variable that names the folder in place of the user's data folder."""
 LOCK_SECONDS = 60.0
 READS = 5
 """Times that an index is read again because the history it named has just been succeeded."""
@@ -325,16 +322,6 @@ class Store:
     def shelves(self) -> list[Shelf]:
         """Return the places of all tickers, by name."""
         return [Shelf(path.parent) for path in sorted(self.folder.glob(f"*/{INDEX}"))]
-
-
-def home() -> Path:
-    """Return the folder of what quantlr keeps between runs: that in QUANTLR_HOME, else the user's data folder."""
-    named = os.environ.get(HOME)
-    if named:
-        return Path(named).expanduser().absolute()
-    from platformdirs import user_data_path
-
-    return user_data_path("quantlr", appauthor=False)
 
 
 def _incomplete(former: Entry | None, answer: Answer) -> tuple[dt.date, ...]:

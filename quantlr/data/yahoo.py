@@ -17,9 +17,10 @@ from pydantic import Field, PrivateAttr
 from quantlr.data.fetched import Fetched, Source, digest_of, sha256
 from quantlr.data.patience import OutOfPatience, Work
 from quantlr.data.quotes import Quotes, adjusted_bars, revision_of
-from quantlr.data.store import Answer, Damaged, Entry, History, Store, home
+from quantlr.data.store import Answer, Damaged, Entry, History, Store
 from quantlr.data.yahoo_client import Client, Kind, Refusal, connected, last_over
 from quantlr.data.yahoo_exchanges import CALENDARS
+from quantlr.disk import home
 from quantlr.errors import DataError, Fault
 from quantlr.types import Note, Number, Progress, no_progress
 

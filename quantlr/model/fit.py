@@ -172,14 +172,14 @@ class _Walk:
 
     def fits(self) -> Fits:
         """Return what the refits learnt."""
-        last = len(self.rows) - 1
+        trained = np.flatnonzero(self.rows)
         return Fits(
             self.coefficients,
             self.iterations,
             self.gradient,
             self.converged,
             self.degenerate,
-            condition_number(self._seen(last)),
+            condition_number(self._seen(int(trained[-1]))) if len(trained) else np.nan,
         )
 
     def _seen(self, refit: int) -> Objective:

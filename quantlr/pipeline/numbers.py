@@ -60,7 +60,7 @@ def metrics_of(config: RunConfig, course: Course, tried: Tried | None = None) ->
             "iterations_mean": float(refits.iterations.mean()),
             "unconverged": int((~refits.converged).sum()),
             "degenerate": int(refits.degenerate.sum()),
-            "condition_number": float(refits.condition.max()),
+            "condition_number": float(np.fmax.reduce(refits.condition)),
             "coefficients": _last_coefficients(course.forecasts),
         },
     }

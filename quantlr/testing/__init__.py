@@ -8,13 +8,15 @@
 from __future__ import annotations
 
 from quantlr.testing.contract import CHECKS, check_feature
-from quantlr.testing.markets import ADVERSARIES, FUTURES, alone, halted, random_bars, random_walk, with_future
+from quantlr.testing.futures import ADVERSARIES, FUTURES, bars_between, halted, with_future
+from quantlr.testing.markets import alone, random_bars, random_walk
 
 __all__ = [
     "ADVERSARIES",
     "CHECKS",
     "FUTURES",
     "alone",
+    "bars_between",
     "check_feature",
     "halted",
     "random_bars",

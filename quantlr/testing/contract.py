@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from quantlr.data.features import Feature
-from quantlr.testing.markets import ADVERSARIES, alone, halted, random_walk, with_future
+from quantlr.testing.futures import ADVERSARIES, bars_between, halted, with_future
+from quantlr.testing.markets import alone, random_walk
 from quantlr.types import Array, BoolArray, Columns, Prices, day, kind_named
 
 SPARE = 60
@@ -79,7 +80,8 @@ def warms_up_as_it_says(feature: Feature, prices: Prices) -> None:
 def does_not_mind_a_halt(feature: Feature, prices: Prices) -> None:
     """Sessions of one price and no volume give a finite number."""
     needed = feature.warm_up()
-    for still in (halted(prices, first=needed + 2, last=needed + 25), halted(prices, first=5, last=10)):
+    for first, last in ((needed + 2, needed + 25), (5, 10)):
+        still = halted(prices, bars_between(prices, first, last))
         _require_numbers(feature, feature.compute(still), still, from_bar=needed)
 
 
@@ -100,8 +102,8 @@ def never_looks_ahead(feature: Feature, prices: Prices) -> None:
     rng = np.random.default_rng(len(prices.sessions))
     first = min(feature.warm_up() + 1, len(prices.sessions) - 3)
     for cut in rng.integers(first, len(prices.sessions) - 1, size=10).tolist():
-        for kind in ADVERSARIES:
-            then = feature.compute(with_future(prices, after=cut, kind=kind, seed=cut))
+        for future in ADVERSARIES:
+            then = feature.compute(with_future(prices, future, after=cut, seed=cut))
             past = (prices.session >= 0) & (prices.session <= cut)
             for name, values in now.items():
                 _require_same(

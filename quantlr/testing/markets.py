@@ -1,4 +1,4 @@
-"""Made-up markets: random prices, other futures for the same past, halts, a ticker alone."""
+"""Made-up markets: random prices, and one ticker of them alone."""
 
 from __future__ import annotations
 
@@ -11,12 +11,8 @@ import pandas as pd
 
 from quantlr.data.tables import Bars
 from quantlr.data.universe import aligned
-from quantlr.types import Array, Prices, newest_known
+from quantlr.types import Prices
 
-FUTURES = ("noise", "mirror", "cut")
-"""What may come after a session instead: other moves, the opposite moves, nothing."""
-ADVERSARIES = (*FUTURES, "spike", "halt")
-"""And what would show in a past that looks at it: prices a thousand times as high, and no trading at all."""
 FIELDS = ("open", "high", "low", "close", "volume", "raw_close", "adjustment")
 
 
@@ -64,61 +60,6 @@ def random_walk(
     days = pd.date_range(dates[0], dates[-1], freq="D").as_unit("us")
     beside = {name: random_bars(rng, days[days.day_of_week != 6]) for name in context}
     return replace(prices, context=aligned(beside, source="made up", sha256="", notes=[]))
-
-
-def with_future(prices: Prices, *, after: int, kind: str, seed: int = 0) -> Prices:
-    """Return the same prices up to session `after`, and something else from the next session on, the context's too."""
-    if kind == "cut":
-        return prices.before(after + 1)
-    rng = np.random.default_rng(seed)
-    later = prices.session > after
-    other = {"spike": _spiked, "halt": _still}.get(kind)
-    fields = other(prices, later) if other else _moved(prices, later, mirrored=kind == "mirror", rng=rng)
-    context = prices.context
-    if context is not None:
-        newest = int(newest_known(context.sessions, prices.sessions[after : after + 1])[0])
-        context = with_future(context, after=newest, kind=kind, seed=seed + 1)
-    return replace(prices, context=context, **fields)
-
-
-def _moved(prices: Prices, later: Any, *, mirrored: bool, rng: np.random.Generator) -> dict[str, Any]:
-    past_close = _last_before(prices.close, later)
-
-    def other(values: Array) -> Array:
-        moved = past_close**2 / values if mirrored else values * np.exp(rng.normal(0, 0.2, values.shape))
-        return np.where(later, np.where(np.isnan(moved), values, moved), values)
-
-    high, low = other(prices.high), other(prices.low)
-    return {
-        "open": other(prices.open),
-        "high": np.fmax(high, low),
-        "low": np.fmin(high, low),
-        "close": other(prices.close),
-        "volume": np.where(later, prices.volume * rng.integers(2, 50, prices.volume.shape), prices.volume),
-    }
-
-
-def _spiked(prices: Prices, later: Any) -> dict[str, Any]:
-    return {name: np.where(later, getattr(prices, name) * 1e3, getattr(prices, name)) for name in FIELDS[:6]}
-
-
-def _still(prices: Prices, still: Any) -> dict[str, Any]:
-    """Return bars that repeat the close before them, and trade nothing."""
-    last = _last_before(prices.close, still)
-    price = np.where(np.isnan(last), prices.close, last)
-    fields = {name: np.where(still, price, getattr(prices, name)) for name in FIELDS[:4]}
-    return {**fields, "volume": np.where(still, 0.0, prices.volume)}
-
-
-def _last_before(close: Array, later: Any) -> Array:
-    return pd.DataFrame(np.where(later, np.nan, close)).ffill().to_numpy()
-
-
-def halted(prices: Prices, *, first: int, last: int) -> Prices:
-    """Return the same prices, but for a halt of every ticker from bar `first` to `last`: one price, volume 0."""
-    row = np.arange(len(prices.close))[:, None]
-    still = (row >= first) & (row <= last) & (prices.session >= 0)
-    return replace(prices, **_still(prices, still))
 
 
 def alone(prices: Prices, ticker: int) -> Prices:

@@ -206,7 +206,8 @@ class Refits:
     degenerate : (refits,) whether no best fit exists, and the base rate is forecast instead.
     calibration : (refits, 2) intercept and slope of Platt's sigmoid on the log odds; 0 and 1 where it was not fitted.
     condition : (models,) ratio of the largest to the smallest singular value of the standardised training rows of
-        each model's last refit; a hundred or more says that features nearly repeat one another.
+        each model's last refit that had any, NaN if none had; a hundred or more says that features nearly repeat one
+        another.
     """
 
     columns: tuple[str, ...]

@@ -165,12 +165,13 @@ def _full_class_weights(training: Training, model: LogisticRegression, **told: A
     return fit_folds(replace(training, weight=weight), model, **told)
 
 
-def _fit_sees_more(by: int) -> Callable[..., Fits]:
-    """Learn from some rows more than the folds say."""
+def fit_sees_more(by: int, *, rows: int | None = None) -> Callable[..., Fits]:
+    """Learn from some rows more than the folds say: every refit, or the one that has so many rows to train on."""
 
     def fit(training: Training, model: LogisticRegression, **told: Any) -> Fits:
         (folds,) = training.folds
-        longer = replace(folds, train_stop=np.minimum(folds.train_stop + by, len(training.X)))
+        wrong = np.ones(len(folds), dtype=np.bool_) if rows is None else folds.train_stop - folds.train_start == rows
+        longer = replace(folds, train_stop=np.minimum(folds.train_stop + by * wrong, len(training.X)))
         return fit_folds(replace(training, folds=(longer,)), model, **told)
 
     return fit
@@ -272,11 +273,11 @@ OTHERS: dict[str, Planted] = {
     "early stopping on the test rows": Planted(Stages(walk=Steps(fit=_early_stopping)), "fit", "weights"),
     "class weights of the full sample": Planted(Stages(walk=Steps(fit=_full_class_weights)), "fit", "weights"),
     "weights smoothed over the next refit": Planted(Stages(walk=Steps(fit=_smoothed_ahead)), "fit", "weights"),
-    "fit on one row more": Planted(Stages(walk=Steps(fit=_fit_sees_more(1))), "fit", "weights"),
+    "fit on one row more": Planted(Stages(walk=Steps(fit=fit_sees_more(1))), "fit", "weights"),
     "fit on the one label that is not known yet": Planted(
-        Stages(walk=Steps(fit=_fit_sees_more(1))), "fit", "weights", H5
+        Stages(walk=Steps(fit=fit_sees_more(1))), "fit", "weights", H5
     ),
-    "fit without a purge": Planted(Stages(walk=Steps(fit=_fit_sees_more(4))), "fit", "weights", H5),
+    "fit without a purge": Planted(Stages(walk=Steps(fit=fit_sees_more(4))), "fit", "weights", H5),
     "base rate of the full sample": Planted(Stages(walk=Steps(knowledge=_full_base_rate)), "knowledge", "base_rate"),
     "mean gain of the full sample": Planted(Stages(walk=Steps(knowledge=_full_mean_gain)), "knowledge", "mean_gain"),
     "calibration on all forecasts": Planted(

@@ -6,15 +6,20 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from quantlr.audit import Audit, audit, audit_prices
+from quantlr.audit import cuts as choosing
 from quantlr.audit.cuts import HowMany
-from quantlr.audit.futures import FUTURES
 from quantlr.config import RunConfig, load_config
+from quantlr.data.dataset import feature_columns
 from quantlr.model import calibration
+from quantlr.model.journey import Steps
 from quantlr.pipeline import Stages
+from quantlr.testing import FUTURES
+from quantlr.types import Columns, Prices, newest_known
 
-from audit.leaks import LEAKS, OTHERS
+from audit.leaks import LEAKS, OTHERS, fit_sees_more
 from markets import random_walk
 
 
@@ -50,23 +55,22 @@ def test_a_leak_is_found_and_its_stage_is_named(planted: Any) -> None:
     assert any(planted.what in leak.text for leak in found.leaks)
 
 
-@pytest.mark.parametrize(
-    ("tickers", "scope", "window", "horizon"),
-    [
-        (1, "per_ticker", "expanding", 1),
-        (1, "per_ticker", "expanding", 5),
-        (1, "per_ticker", "expanding", 21),
-        (1, "per_ticker", "rolling", 1),
-        (1, "per_ticker", "rolling", 5),
-        (1, "per_ticker", "rolling", 21),
-        (5, "per_ticker", "expanding", 1),
-        (5, "per_ticker", "rolling", 5),
-        (5, "per_ticker", "expanding", 21),
-        (5, "pooled", "rolling", 1),
-        (5, "pooled", "expanding", 5),
-        (5, "pooled", "rolling", 21),
-    ],
-)
+def test_a_look_at_the_contexts_future_is_found() -> None:
+    def features(prices: Prices, specs: Any) -> Columns:
+        context = prices.context
+        assert context is not None
+        then = np.minimum(newest_known(context.sessions, prices.sessions) + 1, len(context.close) - 1)
+        change = context.close[then, 0] / context.close[then - 1, 0]
+        return {**feature_columns(prices, specs), "planted": prices.on_bars(change[:, None])}
+
+    market = random_walk(11, sessions=180, context=["CTX"])
+    (leak,) = audit_prices(config(), market, Stages(features=features), cuts=1).leaks
+    assert (leak.stage, leak.what, leak.future) == ("features", "planted", "noise")
+
+
+@pytest.mark.parametrize("horizon", [1, 5, 21])
+@pytest.mark.parametrize("window", ["expanding", "rolling"])
+@pytest.mark.parametrize(("tickers", "scope"), [(1, "per_ticker"), (5, "per_ticker"), (5, "pooled")])
 def test_no_alarm_is_raised_where_nothing_leaks(tickers: int, scope: str, window: str, horizon: int) -> None:
     model = {"scope": scope, "calibration": "platt" if horizon == 5 else None}
     walk = {"window": window, "embargo": 3 if horizon == 21 else 0}
@@ -109,8 +113,22 @@ def test_it_says_how_far_it_looked_and_the_same_again() -> None:
     }  # fmt: skip
     assert all(0 <= largest < 0.01 for largest in covered.largest.values())
     assert audited(config(2), cuts=3) == found
-    everything = audited(config(), cuts="all").coverage
+    everything = audited(config(), sessions=120, cuts="all").coverage
     assert everything.refits_walked == everything.refits
+    assert everything.cuts_once == 0
+
+
+def test_unless_told_it_looks_at_every_boundary_and_with_every_future_at_a_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choosing, "AUTO", 2)
+    found = audited(config(), cuts="auto")
+    covered = found.coverage
+    assert found.clean
+    assert covered.refits_walked == covered.refits == 11
+    assert covered.cuts_once == 11 - 2
+    caught = [
+        audited(config(), Stages(walk=Steps(fit=fit_sees_more(1, rows=rows))), cuts="auto").stages for rows in (90, 100)
+    ]
+    assert caught == [("fit",)] * 2
 
 
 def test_leaks_in_two_stages_are_both_named() -> None:

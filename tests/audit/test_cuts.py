@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+from quantlr.audit import cuts as cuts_module
 from quantlr.audit.cuts import Boundary, Cuts, HowMany, choose
 from quantlr.data.dataset import build_dataset, feature_columns
 from quantlr.data.features import LaggedReturns
@@ -24,6 +26,15 @@ def walked(**walk: int | str) -> list[Journey]:
     return journeys(dataset, spec, LogisticRegression())[0]
 
 
+def _boundaries(models: list[Journey]) -> set[Boundary]:
+    return {
+        Boundary(session, at)
+        for at, model in enumerate(models)
+        for session in model.session.tolist()
+        if session < SESSIONS - 1
+    }
+
+
 def chosen(journeys: list[Journey], how_many: HowMany, seed: int = 0) -> Cuts:
     rng = np.random.default_rng(seed)
     return choose(journeys, sessions=SESSIONS, horizon=HORIZON, how_many=how_many, rng=rng)
@@ -32,12 +43,7 @@ def chosen(journeys: list[Journey], how_many: HowMany, seed: int = 0) -> Cuts:
 def test_all_boundaries_of_every_model_are_looked_at_and_a_session_within_the_horizon_after_each() -> None:
     models = walked()
     cuts = chosen(models, "all")
-    boundaries = {
-        Boundary(session, at)
-        for at, model in enumerate(models)
-        for session in model.session.tolist()
-        if session < SESSIONS - 1
-    }
+    boundaries = _boundaries(models)
     assert boundaries <= set(cuts.whole)
     for cut in set(cuts.whole) - boundaries:
         starts = models[cut.journey].session
@@ -45,6 +51,18 @@ def test_all_boundaries_of_every_model_are_looked_at_and_a_session_within_the_ho
     for boundary in boundaries:
         near = range(boundary.session, min(boundary.session + HORIZON, SESSIONS - 2) + 1)
         assert set(near) <= set(cuts.inputs)
+
+
+def test_unless_told_every_boundary_is_looked_at_once_and_a_few_wholly(monkeypatch: pytest.MonkeyPatch) -> None:
+    models = walked()
+    monkeypatch.setattr(cuts_module, "AUTO", 4)
+    cuts, few = chosen(models, "auto"), chosen(models, 4)
+    assert cuts.whole == few.whole
+    assert set(cuts.once) == set(chosen(models, "all").whole) & _boundaries(models) - set(few.whole)
+    assert {boundary.session for boundary in cuts.once} <= set(cuts.inputs)
+    assert few.once == chosen(models, "all").once == ()
+    monkeypatch.setattr(cuts_module, "ONCE", len(_boundaries(models)) - 1)
+    assert chosen(models, "auto") == few
 
 
 def test_features_are_looked_at_from_the_first_sessions_to_the_last() -> None:

@@ -68,7 +68,7 @@ def test_an_audit_leaves_the_report_alone_and_a_new_run_takes_it_away(call: Call
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--cuts", "0"), "needed a number of at least 1, or all; found '0'"),
+        (("--cuts", "0"), "needed a number of at least 1, auto or all; found '0'"),
         (("--cuts", "some"), "found 'some'"),
         (("--set", "walk_forward.train=5000"), "--set: walk_forward.train: MSFT: the first fold needs 5001 rows"),
         (("--output", "exp.yaml"), "exp.yaml is a file; the output must be a folder"),

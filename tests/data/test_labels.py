@@ -10,7 +10,7 @@ from quantlr.data.labels import LABELS, DeadBand, Direction, Label, Outperforman
 from quantlr.errors import DataError
 from quantlr.types import NEVER, known_row
 
-from markets import FUTURES, random_walk, with_future
+from markets import ADVERSARIES, random_walk, with_future
 
 EXAMPLES = [example for label in LABELS for example in label.examples() if isinstance(example, Label)]
 walk = pytest.mark.parametrize("label", EXAMPLES, ids=lambda label: f"{label.kind}-{label.horizon}")
@@ -18,13 +18,13 @@ walk = pytest.mark.parametrize("label", EXAMPLES, ids=lambda label: f"{label.kin
 
 @walk
 @settings(max_examples=15)
-@given(seed=st.integers(0, 2**32 - 1), cut=st.integers(30, 88), future=st.sampled_from(FUTURES))
+@given(seed=st.integers(0, 2**32 - 1), cut=st.integers(30, 88), future=st.sampled_from(ADVERSARIES))
 def test_labels_known_by_then_do_not_change_with_what_comes_after(
     label: Label, seed: int, cut: int, future: str
 ) -> None:
     prices = random_walk(seed, sessions=90, context=("^GSPC",))
     now = label.compute(prices)
-    other = label.compute(with_future(prices, after=cut, kind=future, seed=seed))
+    other = label.compute(with_future(prices, future, after=cut, seed=seed))
     known = cut - label.horizon + 1
     np.testing.assert_array_equal(other.up[:known], now.up[:known])
     np.testing.assert_allclose(other.span_return[:known], now.span_return[:known], rtol=1e-9)

@@ -289,7 +289,8 @@ def test_a_source_may_name_its_calendar_and_the_config_another() -> None:
         load_prices(spec.model_copy(update={"calendar": "XNYC"}))
 
 
-def test_without_a_calendar_none_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_calendar_none_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUANTLR_HOME", str(tmp_path))
     monkeypatch.setitem(sys.modules, "exchange_calendars", None)
     assert not judged(bars())[1]
     with pytest.raises(ImportError):

@@ -20,6 +20,7 @@ from quantlr.model.scaling import fold_scaling
 from quantlr.model.specs import LogisticRegression
 from quantlr.model.training import Training
 from quantlr.model.walk_forward import walk_forward
+from quantlr.testing.futures import HALT, with_future
 from quantlr.types import Array, Dataset, Folds, Forecasts
 from scipy.special import expit
 
@@ -158,6 +159,23 @@ def test_folds_without_a_best_fit_forecast_the_base_rate_and_are_counted(descent
     (note,) = (note for note in found.notes if "no best fit" in note.text)
     assert note.count == expected
     assert not found.refits.degenerate.all()
+
+
+def test_refits_whose_window_has_no_label_left_forecast_a_half_and_say_nothing_of_their_rows() -> None:
+    """A halt longer than a rolling window, its ties dropped."""
+    prices = random_walk(6, sessions=200)
+    halted = with_future(prices, HALT, after=120)
+    features = [LaggedReturns(lags=(1, 2))]
+    dataset = build_dataset(
+        halted, feature_columns(halted, features), Direction(ties="drop").compute(halted), horizon=1
+    )
+    found = forecast(dataset, {"window": "rolling", "train": 40, "refit_every": 21}, degenerate="base_rate")
+    np.testing.assert_array_equal(found.probability[-20:], 0.5)
+    folds = make_folds(len(dataset.up), WalkForwardSpec(window="rolling", train=40, refit_every=21), horizon=1)
+    windows = [dataset.features[fold.train][~np.isnan(dataset.up[fold.train])] for fold in folds]
+    last = [rows for rows in windows if len(rows)][-1]
+    z = (last - last.mean(axis=0)) / last.std(axis=0)
+    np.testing.assert_allclose(found.refits.condition, np.linalg.cond(np.column_stack([np.ones(len(z)), z])), rtol=1e-9)
 
 
 def test_what_comes_after_a_degenerate_fold_is_fitted_as_ever() -> None:

@@ -32,7 +32,7 @@ def test_the_past_is_the_same_to_the_last_bit_whatever_comes(
     feature: Feature, seed: int, cut: int, future: str
 ) -> None:
     prices = random_walk(seed, sessions=90, tickers=3, holes=True, context=("^GSPC",))
-    then = feature.compute(with_future(prices, after=cut, kind=future, seed=seed))
+    then = feature.compute(with_future(prices, future, after=cut, seed=seed))
     past = (prices.session >= 0) & (prices.session <= cut)
     for name, values in feature.compute(prices).items():
         rows = min(len(values), len(then[name]))

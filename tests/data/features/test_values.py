@@ -19,7 +19,7 @@ from quantlr.data.features.dates import DayOfWeek, Month
 from quantlr.data.features.transforms import Rank, percent_ranks
 from quantlr.data.labels import Direction
 from quantlr.errors import DataError
-from quantlr.testing import halted
+from quantlr.testing import bars_between, halted
 from quantlr.types import Array, Prices, kind_named
 
 from markets import random_walk
@@ -230,7 +230,8 @@ STILL = {
 
 
 def test_a_halt_gives_the_values_that_are_stated() -> None:
-    prices = halted(random_walk(16, sessions=80), first=30, last=60)
+    prices = random_walk(16, sessions=80)
+    prices = halted(prices, bars_between(prices, 30, 60))
     volatility = {"kind": "volatility", "windows": [5]}
     columns: dict[str, Array] = {}
     for written in (
@@ -247,7 +248,8 @@ def test_a_halt_gives_the_values_that_are_stated() -> None:
 
 
 def test_a_ticker_that_never_moved() -> None:
-    prices = halted(random_walk(17, sessions=60), first=1, last=59)
+    prices = random_walk(17, sessions=60)
+    prices = halted(prices, bars_between(prices, 1, 59))
     for name, written, value in (
         ("rsi_14", {"kind": "rsi"}, 50.0),
         ("bollinger_20_2", {"kind": "bollinger"}, 0.5),

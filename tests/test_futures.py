@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from quantlr.audit.futures import CUT, DIVIDEND, FUTURES, HOLIDAYS, PATHS, with_future
 from quantlr.data.features import LaggedReturns
+from quantlr.testing.futures import CUT, DIVIDEND, FUTURES, HALT, HOLIDAYS, PATHS, with_future
 from quantlr.types import Array, Prices
 
 from markets import random_walk
@@ -23,7 +23,7 @@ def known(prices: Prices, values: Array) -> Array:
     return values[(prices.session >= 0) & (prices.session <= AFTER)]
 
 
-@pytest.mark.parametrize("future", [*PATHS, CUT, HOLIDAYS])
+@pytest.mark.parametrize("future", [*PATHS, CUT, HOLIDAYS, HALT])
 def test_nothing_up_to_the_cut_changes(prices: Prices, future: str) -> None:
     other = with_future(prices, future, after=AFTER, seed=1)
     for name in FIELDS:
@@ -73,6 +73,30 @@ def test_each_is_what_its_name_says(prices: Prices) -> None:
     assert len(with_future(prices, CUT, after=AFTER, seed=1).sessions) == AFTER + 1
     dates = with_future(prices, HOLIDAYS, after=AFTER, seed=1).sessions
     assert (dates[AFTER + 1] - prices.sessions[AFTER + 1]).days == 4
+
+
+def test_a_halt_repeats_the_last_close_before_it_and_trades_nothing(prices: Prices) -> None:
+    other = with_future(prices, HALT, after=AFTER)
+    later = prices.session > AFTER
+    assert (other.volume[later] == 0).all()
+    for ticker in range(3):
+        before = (prices.session[:, ticker] >= 0) & ~later[:, ticker]
+        column = other.close[later[:, ticker], ticker]
+        np.testing.assert_array_equal(column, np.full(len(column), prices.close[before, ticker][-1]))
+
+
+@pytest.mark.parametrize("future", [*PATHS, HALT, CUT])
+def test_the_context_has_another_future_too(future: str) -> None:
+    prices = random_walk(4, sessions=100, context=["CTX"])
+    other = with_future(prices, future, after=AFTER)
+    assert prices.context is not None
+    assert other.context is not None
+    before = prices.context.sessions <= prices.sessions[AFTER]
+    known = int(before.sum())
+    np.testing.assert_array_equal(other.context.close[:known], prices.context.close[:known])
+    later = other.context.close[known:]
+    assert len(later) == (0 if future == CUT else len(before) - known)
+    assert (later != prices.context.close[known : known + len(later)]).all()
 
 
 def test_a_dividend_scales_the_past_and_leaves_every_return_up_to_the_cut_as_it_was(prices: Prices) -> None:

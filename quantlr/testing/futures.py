@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from quantlr.types import Array, BoolArray, Prices
+from quantlr.types import Array, BoolArray, Prices, newest_known
 
+NOISE, MIRROR, HUNDREDFOLD, HALT = "noise", "mirror image", "a hundredfold", "a halt"
+CUT, DIVIDEND, HOLIDAYS = "cut off", "a dividend", "holidays"
 STEP = 0.01
 """Return of each session where all go up, or all go down."""
 FURTHEST = 300.0
@@ -79,19 +82,14 @@ def _trend(later: Later) -> Array:
 
 
 PATHS: dict[str, Callable[[Later], Array]] = {
-    "noise": noise,
-    "mirror image": mirror,
-    "a hundredfold": hundredfold,
+    NOISE: noise,
+    MIRROR: mirror,
+    HUNDREDFOLD: hundredfold,
     "a hundredth": hundredth,
     "all up": all_up,
     "all down": all_down,
 }
 """Futures with as many bars as the one that came; each gives the closes after the cut."""
-
-
-def cut_off(prices: Prices, *, after: int) -> Prices:
-    """Return prices that end with session `after`."""
-    return prices.before(after + 1)
 
 
 def with_path(prices: Prices, path: str, *, after: int, rng: np.random.Generator) -> Prices:
@@ -136,21 +134,50 @@ def with_holidays(prices: Prices, *, after: int) -> Prices:
     return replace(prices, sessions=pd.DatetimeIndex(dates, name=prices.sessions.name))
 
 
-CUT, DIVIDEND, HOLIDAYS = "cut off", "a dividend", "holidays"
-OTHERS = (CUT, DIVIDEND, HOLIDAYS)
-FUTURES = (*PATHS, *OTHERS)
-"""Every future that is tried, by name."""
+FUTURES = (*PATHS, CUT, DIVIDEND, HOLIDAYS)
+"""Every future that a run is audited with, by name."""
+ADVERSARIES = (NOISE, MIRROR, HUNDREDFOLD, HALT, CUT)
+"""Futures that would show in the past of a feature that looks at them; no trading at all is one."""
 
 
-def with_future(prices: Prices, future: str, *, after: int, seed: int) -> Prices:
-    """Return the same prices up to session `after`, and another future."""
+def with_future(prices: Prices, future: str, *, after: int, seed: int = 0) -> Prices:
+    """Return the same prices up to session `after`, and another future: of these tickers, and of the context's.
+
+    Parameters
+    ----------
+    future : a name out of `FUTURES` or `ADVERSARIES`.
+    after : position of the last session that stays as it was.
+    seed : for what is random; each session has a noise of its own.
+    """
     if future == CUT:
-        return cut_off(prices, after=after)
-    if future == DIVIDEND:
-        return with_dividend(prices, after=after)
+        return prices.before(after + 1)
     if future == HOLIDAYS:
         return with_holidays(prices, after=after)
-    return with_path(prices, future, after=after, rng=np.random.default_rng([seed, after]))
+    if prices.context is not None:
+        newest = int(newest_known(prices.context.sessions, prices.sessions[after : after + 1])[0])
+        prices = replace(prices, context=with_future(prices.context, future, after=newest, seed=seed + 1))
+    if future == DIVIDEND:
+        return with_dividend(prices, after=after)
+    if future == HALT:
+        return halted(prices, prices.session > after)
+    return with_path(prices, future, after=after, rng=np.random.default_rng([seed, after + 1]))
+
+
+def bars_between(prices: Prices, first: int, last: int) -> BoolArray:
+    """Return (bars, tickers) whether a bar is one of each ticker's own from number `first` to `last`, from 0 on."""
+    row = np.arange(len(prices.close))[:, None]
+    return (row >= first) & (row <= last) & (prices.session >= 0)
+
+
+def halted(prices: Prices, still: BoolArray) -> Prices:
+    """Return prices whose bars in `still`, (bars, tickers) or (bars, 1), repeat the close before, and trade nothing."""
+    still = still & (prices.session >= 0)
+    last = pd.DataFrame(np.where(still, np.nan, prices.close)).ffill().to_numpy()
+    price = np.where(np.isnan(last), prices.close, last)
+    prices_of_a_bar = ("open", "high", "low", "close")
+    fields: dict[str, Any] = {name: np.where(still, price, getattr(prices, name)) for name in prices_of_a_bar}
+    raw_close = np.where(still, price / prices.adjustment, prices.raw_close)
+    return replace(prices, volume=np.where(still, 0.0, prices.volume), raw_close=raw_close, **fields)
 
 
 def _later(prices: Prices, later: BoolArray, rng: np.random.Generator) -> Later:
