@@ -1,0 +1,170 @@
+"""What forecasts look like beside what came: the ROC curve with its band, and the probabilities by outcome."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from quantlr.backtest.inference.bootstrap import grouped_sums, spans
+from quantlr.backtest.inference.levels import TAILS95
+from quantlr.backtest.inference.reliability import neighbours
+from quantlr.types import Array, BoolArray, IntArray
+
+CORNERS = 1000
+"""Points of a ROC curve at most; those left out lie between two that are kept."""
+BAND_GROUPS = 200
+BAND_DRAWS = 400
+FEWEST = 10
+"""Ups, others and spans of time that a ROC curve's band needs, each."""
+AXIS: Array = np.linspace(0.0, 1.0, 101)
+TAIL = 0.005
+"""Share of the forecasts at either end that a picture may leave out to show the rest."""
+ROOMIER = 1.5
+"""Times as wide as the rest that a picture may be, to leave nothing out."""
+NARROWEST = 0.02
+"""Width of a picture of probabilities that never change."""
+
+
+@dataclass(frozen=True, slots=True)
+class RocCurve:
+    """Shares called up by every threshold, from the highest, which calls none, to the lowest, which calls all.
+
+    Attributes
+    ----------
+    false_up : (m,) of those that were not up, from 0 to 1.
+    true_up : (m,) of those that were, from 0 to 1.
+    """
+
+    false_up: Array
+    true_up: Array
+
+
+@dataclass(frozen=True, slots=True)
+class RocBand:
+    """Where 95 % of resampled ROC curves pass, at each of some shares of what was not up.
+
+    Attributes
+    ----------
+    false_up, low, high : (g,) in [0, 1].
+    """
+
+    false_up: Array
+    low: Array
+    high: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How often each probability was forecast, by what came.
+
+    Attributes
+    ----------
+    edges : (bins + 1,) ascending.
+    up, other : (bins,) number of forecasts that an up move followed, and of those that none did.
+    outside : number of forecasts beyond the edges.
+    mean_up, mean_other : mean probability of all that were up, and of all that were not; None where there were none.
+    """
+
+    edges: Array
+    up: IntArray
+    other: IntArray
+    outside: int
+    mean_up: float | None
+    mean_other: float | None
+
+
+def roc_curve(probability: Array, up: Array) -> RocCurve | None:
+    """Return the ROC curve, None without both outcomes."""
+    if not 0 < up.sum() < len(up):
+        return None
+    group = neighbours(probability, most=CORNERS)
+    one = np.zeros(len(up), dtype=np.int64)
+    return RocCurve(*(_above(grouped_sums(one, group, side))[0] for side in (1.0 - up, up)))
+
+
+def _above(count: Array) -> Array:
+    """Return what share lies in the highest 0, 1, 2 … groups: (curves, groups) to (curves, groups + 1)."""
+    total = np.cumsum(count[:, ::-1], axis=1)
+    return np.concatenate([np.zeros((len(count), 1)), total / total[:, -1:]], axis=1)
+
+
+def roc_band(
+    probability: Array, up: Array, *, session: IntArray, horizon: int, rng: np.random.Generator
+) -> RocBand | None:
+    """Return where resampled ROC curves pass.
+
+    What hangs together is drawn together: all tickers over `horizon` sessions at a time (blocks that do not overlap,
+    Carlstein 1986). It is pointwise, and no test of the diagonal. None where an outcome or spans of time are too few.
+
+    Parameters
+    ----------
+    probability, up, session : (n,) as in `Scored`.
+    horizon : sessions that a forecast spans.
+    """
+    span = spans(session, horizon=horizon)
+    drawn_from = int(span.max()) + 1
+    if min(up.sum(), (1.0 - up).sum(), drawn_from) < FEWEST:
+        return None
+    group = neighbours(probability, most=BAND_GROUPS)
+    drawn = rng.integers(0, drawn_from, (BAND_DRAWS, drawn_from)) + drawn_from * np.arange(BAND_DRAWS)[:, None]
+    times = np.bincount(drawn.ravel(), minlength=BAND_DRAWS * drawn_from).reshape(BAND_DRAWS, -1).astype(np.float64)
+    counts = [times @ grouped_sums(span, group, side) for side in (1.0 - up, up)]
+    both = np.all([count.any(axis=1) for count in counts], axis=0)
+    false_up, true_up = (_above(count[both]) for count in counts)
+    curves = [np.interp(AXIS, *curve) for curve in zip(false_up, true_up, strict=True)]
+    low, high = np.quantile(curves, TAILS95, axis=0)
+    return RocBand(AXIS, low, high)
+
+
+def probability_spread(probability: Array, up: Array, *, beside: float) -> Spread:
+    """Return how often each probability was forecast, by what came, on a scale that suits nearly all of them.
+
+    Parameters
+    ----------
+    probability, up : (n,) as in `Scored`.
+    beside : a probability that the scale shows as well.
+    """
+    low, high = _scale(probability, beside)
+    bins = int(np.clip(2 * np.cbrt(len(up)), 8, 40))
+    edges = np.linspace(low, high, bins + 1)
+    was_up: BoolArray = up == 1
+    ups, others = (np.histogram(probability[side], edges)[0] for side in (was_up, ~was_up))
+    return Spread(
+        edges,
+        ups,
+        others,
+        outside=len(up) - int(ups.sum() + others.sum()),
+        mean_up=_mean(probability[was_up]),
+        mean_other=_mean(probability[~was_up]),
+    )
+
+
+def _mean(values: Array) -> float | None:
+    return float(values.mean()) if len(values) else None
+
+
+def _scale(probability: Array, beside: float) -> tuple[float, float]:
+    """Return bounds of all probabilities, or of nearly all where a few lie far away; `beside` is between them."""
+    inner = np.quantile(probability, [TAIL, 1.0 - TAIL])
+    outer = np.array([probability.min(), probability.max()])
+    low, high = outer if np.ptp(outer) <= ROOMIER * np.ptp(inner) else inner
+    low, high = min(float(low), beside), max(float(high), beside)
+    if high - low > 0:
+        return low, high
+    return max(low - NARROWEST / 2, 0.0), min(high + NARROWEST / 2, 1.0)
+
+
+def discrimination_of_noise(distinct: int, n: int) -> float:
+    """Return the discrimination that the log loss of forecasts shows on average which know nothing, in nats.
+
+    An isotonic fit to noise has as many levels, on average, as the sum of 1, 1/2, … 1/`distinct`; each beyond the first
+    explains half of 1/`n` (Bartholomew's chi-bar-square; Robertson, Wright and Dykstra 1988). For forecasts that
+    neither overlap nor share sessions.
+
+    Parameters
+    ----------
+    distinct : different probabilities among the forecasts.
+    n : forecasts.
+    """
+    return float((1.0 / np.arange(2, distinct + 1)).sum()) / (2 * n)
