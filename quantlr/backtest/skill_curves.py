@@ -9,7 +9,7 @@ import numpy as np
 from quantlr.backtest.inference.bootstrap import grouped_sums, spans
 from quantlr.backtest.inference.levels import TAILS95
 from quantlr.backtest.inference.reliability import neighbours
-from quantlr.types import Array, BoolArray, IntArray
+from quantlr.types import Array, IntArray
 
 CORNERS = 1000
 """Points of a ROC curve at most; those left out lie between two that are kept."""
@@ -22,6 +22,8 @@ TAIL = 0.005
 """Share of the forecasts at either end that a picture may leave out to show the rest."""
 ROOMIER = 1.5
 """Times as wide as the rest that a picture may be, to leave nothing out."""
+MARGIN = 0.04
+"""Room beyond what is shown, relative to its width."""
 NARROWEST = 0.02
 """Width of a picture of probabilities that never change."""
 
@@ -61,14 +63,16 @@ class Spread:
     Attributes
     ----------
     edges : (bins + 1,) ascending.
-    up, other : (bins,) number of forecasts that an up move followed, and of those that none did.
+    count : (bins,) number of forecasts.
+    share_up, share_other : (bins,) shares of those that were up, and of the others; None where there were none.
     outside : number of forecasts beyond the edges.
     mean_up, mean_other : mean probability of all that were up, and of all that were not; None where there were none.
     """
 
     edges: Array
-    up: IntArray
-    other: IntArray
+    count: IntArray
+    share_up: Array | None
+    share_other: Array | None
     outside: int
     mean_up: float | None
     mean_other: float | None
@@ -128,31 +132,26 @@ def probability_spread(probability: Array, up: Array, *, beside: float) -> Sprea
     low, high = _scale(probability, beside)
     bins = int(np.clip(2 * np.cbrt(len(up)), 8, 40))
     edges = np.linspace(low, high, bins + 1)
-    was_up: BoolArray = up == 1
-    ups, others = (np.histogram(probability[side], edges)[0] for side in (was_up, ~was_up))
-    return Spread(
-        edges,
-        ups,
-        others,
-        outside=len(up) - int(ups.sum() + others.sum()),
-        mean_up=_mean(probability[was_up]),
-        mean_other=_mean(probability[~was_up]),
-    )
+    count = np.histogram(probability, edges)[0]
+    (share_up, mean_up), (share_other, mean_other) = (_part(probability[up == came], edges) for came in (1, 0))
+    return Spread(edges, count, share_up, share_other, len(up) - int(count.sum()), mean_up, mean_other)
 
 
-def _mean(values: Array) -> float | None:
-    return float(values.mean()) if len(values) else None
+def _part(probability: Array, edges: Array) -> tuple[Array | None, float | None]:
+    """Return the shares of some forecasts between the edges, and their mean; None where there are none."""
+    if not len(probability):
+        return None, None
+    return np.histogram(probability, edges)[0] / len(probability), float(probability.mean())
 
 
 def _scale(probability: Array, beside: float) -> tuple[float, float]:
-    """Return bounds of all probabilities, or of nearly all where a few lie far away; `beside` is between them."""
+    """Return bounds around all probabilities, or nearly all where a few lie far away, and around `beside`."""
     inner = np.quantile(probability, [TAIL, 1.0 - TAIL])
     outer = np.array([probability.min(), probability.max()])
     low, high = outer if np.ptp(outer) <= ROOMIER * np.ptp(inner) else inner
     low, high = min(float(low), beside), max(float(high), beside)
-    if high - low > 0:
-        return low, high
-    return max(low - NARROWEST / 2, 0.0), min(high + NARROWEST / 2, 1.0)
+    room = MARGIN * (high - low) or NARROWEST / 2
+    return low - room, high + room
 
 
 def discrimination_of_noise(distinct: int, n: int) -> float:

@@ -31,7 +31,7 @@ class ReturnGroups:
 
     Attributes
     ----------
-    low, high : (g,) lowest and highest probability of a group.
+    probability : (g,) mean probability.
     count : (g,) forecasts.
     mean : (g,) mean return over the forecast's span, as a fraction.
     error : (g,) standard error of that.
@@ -39,8 +39,7 @@ class ReturnGroups:
     ahead, ahead_error : mean of the highest group less that of the lowest, and its standard error.
     """
 
-    low: Array
-    high: Array
+    probability: Array
     count: IntArray
     mean: Array
     error: Array
@@ -96,11 +95,8 @@ def returns_by_probability(forecasts: Forecasts) -> ReturnGroups | None:
     sums = grouped_sums(spans(session, horizon=1), group, away)
     both = np.column_stack([sums, sums[:, -1] - sums[:, 0]])
     error = np.sqrt(newey_west(both, horizon=forecasts.horizon if forecasts.clustered else 0))
-    sorted_by_group = probability[np.lexsort([probability, group])]
-    last = np.cumsum(count)
     return ReturnGroups(
-        low=sorted_by_group[last - count],
-        high=sorted_by_group[last - 1],
+        probability=np.bincount(group, weights=probability) / count,
         count=count,
         mean=mean,
         error=error[:-1],
