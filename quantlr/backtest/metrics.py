@@ -127,7 +127,7 @@ def log_loss(rows: Scored) -> float:
 
 
 def log_loss_base_rate(rows: Scored) -> float:
-    """Mean cross-entropy had the training rows' base rate been forecast, in nats; infinite where it was sure, and wrong."""
+    """Mean cross-entropy had the training rows' base rate been forecast, in nats; infinite if it was sure and wrong."""
     with np.errstate(divide="ignore"):
         return float(-np.log(np.where(rows.up == 1, rows.base_rate, 1.0 - rows.base_rate)).mean())
 

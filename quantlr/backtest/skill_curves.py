@@ -8,7 +8,7 @@ import numpy as np
 
 from quantlr.backtest.inference.bootstrap import grouped_sums, spans
 from quantlr.backtest.inference.levels import TAILS95
-from quantlr.backtest.inference.reliability import neighbours
+from quantlr.backtest.inference.reliability import log_loss_parts, neighbours
 from quantlr.types import Array, IntArray
 
 CORNERS = 1000
@@ -18,6 +18,7 @@ BAND_DRAWS = 400
 FEWEST = 10
 """Ups, others and spans of time that a ROC curve's band needs, each."""
 AXIS: Array = np.linspace(0.0, 1.0, 101)
+SHUFFLES = 50
 TAIL = 0.005
 """Share of the forecasts at either end that a picture may leave out to show the rest."""
 ROOMIER = 1.5
@@ -154,16 +155,10 @@ def _scale(probability: Array, beside: float) -> tuple[float, float]:
     return low - room, high + room
 
 
-def discrimination_of_noise(distinct: int, n: int) -> float:
-    """Return the discrimination that the log loss of forecasts shows on average which know nothing, in nats.
+def discrimination_of_noise(probability: Array, up: Array, *, rng: np.random.Generator) -> float:
+    """Return the discrimination that the log loss shows on average, in nats, where what came is shuffled.
 
-    An isotonic fit to noise has as many levels, on average, as the sum of 1, 1/2, … 1/`distinct`; each beyond the first
-    explains half of 1/`n` (Bartholomew's chi-bar-square; Robertson, Wright and Dykstra 1988). For forecasts that
-    neither overlap nor share sessions.
-
-    Parameters
-    ----------
-    distinct : different probabilities among the forecasts.
-    n : forecasts.
+    For forecasts that neither overlap nor share sessions.
     """
-    return float((1.0 / np.arange(2, distinct + 1)).sum()) / (2 * n)
+    shuffled = (log_loss_parts(probability, rng.permutation(up), log_loss=0.0) for _ in range(SHUFFLES))
+    return float(np.mean([parts.discrimination for parts in shuffled]))

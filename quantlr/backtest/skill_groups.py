@@ -107,13 +107,20 @@ def returns_by_probability(forecasts: Forecasts) -> ReturnGroups | None:
 
 
 def _by_quantiles(probability: Array) -> IntArray:
-    """Return each forecast's group, lowest first and none empty; a group ends at a quantile, which belongs to it."""
-    groups = min(GROUPS, len(probability) // SMALLEST)
-    if groups < 2:
-        return np.zeros(len(probability), dtype=np.int64)
-    ends = np.quantile(probability, np.arange(1, groups) / groups)
-    _, group = np.unique(np.searchsorted(ends, probability, side="left"), return_inverse=True)
-    return np.asarray(group, dtype=np.int64)
+    """Return each forecast's group, lowest first; a group ends at a quantile, which belongs to it.
+
+    Where equal probabilities leave a group less than half of the smallest size, it joins the next, the last the one
+    before.
+    """
+    groups = max(min(GROUPS, len(probability) // SMALLEST), 1)
+    ends = np.quantile(probability, np.arange(1, groups) / groups) if len(probability) else np.zeros(0)
+    part = np.searchsorted(ends, probability, side="left")
+    joined, held = [0], 0
+    for count in np.bincount(part, minlength=groups):
+        held += count
+        joined.append(joined[-1] + (2 * held >= SMALLEST))
+        held = 0 if joined[-1] > joined[-2] else held
+    return np.minimum(np.array(joined, dtype=np.int64)[part], max(joined[-1] - 1, 0))
 
 
 def accuracy_by(group: IntArray, rows: Scored) -> GroupRates:

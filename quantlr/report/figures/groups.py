@@ -90,18 +90,18 @@ def ranked_tickers(ax: Axes, rates: GroupRates, *, luck: Array) -> None:
     ahead = np.sort(rates.ahead)
     rank = np.arange(1, len(ahead) + 1)
     ax.axhline(0, color=ORANGE, linewidth=1.3, label="base rate's call")
-    ax.plot(rank, luck, color=GREY, linewidth=1.6, label="luck alone, were tickers independent")
-    ax.plot(rank, ahead, ".", color=BLUE, markersize=5, label="a ticker each")
+    ax.plot(rank, luck, color=GREY, linewidth=1.6, label="luck alone, if tickers were independent")
+    ax.plot(rank, ahead, ".", color=BLUE, markersize=5)
     lowest, highest = min(float(ahead[0]), float(luck[0])), max(float(ahead[-1]), float(luck[-1]))
     room = max(highest - lowest, 0.01)
-    ax.set_ylim(lowest - 0.08 * room, highest + 0.25 * room)
+    ax.set_ylim(lowest - 0.08 * room, highest + HEADROOM * room)
     ax.set_xlim(1 - 0.02 * len(rank), 1.02 * len(rank))
     ax.yaxis.set_major_formatter(in_percent())
     ax.yaxis.set_major_locator(MaxNLocator(4))
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    ax.set_xlabel("rank of a ticker, worst first", fontsize=SMALL, color=INK)
+    ax.set_xlabel("tickers, worst first", fontsize=SMALL, color=INK)
     ax.set_ylabel("ahead by", fontsize=SMALL, color=INK)
-    legend(ax, loc="upper left")
+    legend(ax, loc="upper left", columns=2)
 
 
 def short(name: str) -> str:

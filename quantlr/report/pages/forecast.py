@@ -32,37 +32,48 @@ from quantlr.report.pages.frame import framed, png
 from quantlr.report.shown import Shown
 from quantlr.types import Forecasts
 
-MOST_ROWS = 10
+MOST_ROWS = 8
 """Tickers up to which each has a row of its own."""
+BESIDE = 0.04
+"""How far left of its axes a label stands, as a fraction of the page."""
 LEFT, MIDDLE, RIGHT, WIDE = (0.052, 0.263), (0.388, 0.263), (0.724, 0.263), (0.388, 0.599)
 """Left edge and width of a column, as fractions of the page."""
+NAMED = (0.082, 0.233)
+"""The same of a column with names on its left."""
 
 
 def forecast_page(shown: Shown) -> bytes:
     """Return the page on skill."""
-    figure = framed(shown, *_finding(shown.metrics["forecast"]))
+    return png(drawn(shown))
+
+
+def drawn(shown: Shown) -> Figure:
+    """Return the page as a figure."""
+    figure = framed(shown, *finding(shown.metrics["forecast"]))
     rows, forecasts, seed = shown.rows, shown.course.forecasts, shown.config.seed
     spread = probability_spread(rows.probability, rows.up, beside=float(rows.base_rate.mean()))
-    _reliability(_axes(figure, LEFT, 0.575, 0.195), rows, spread, shown.metrics["forecast"], seed)
-    _counts(_axes(figure, LEFT, 0.507, 0.055), rows, spread)
+    _reliability(_axes(figure, LEFT, 0.579, 0.191), rows, spread, shown.metrics["forecast"], seed)
+    _counts(_axes(figure, LEFT, 0.507, 0.045), rows, spread)
     _roc(_axes(figure, MIDDLE, 0.507, 0.263), rows, shown.metrics["forecast"], seed)
     _by_outcome(_axes(figure, RIGHT, 0.507, 0.263), rows, spread)
-    several = len(np.unique(rows.ticker)) > 1
+    tickers = len(np.unique(rows.ticker))
+    several = tickers > 1
     _returns(_axes(figure, LEFT, *((0.297, 0.108) if several else (0.063, 0.342))), forecasts)
     _rolling(_axes(figure, WIDE, 0.268, 0.137), rows, forecasts)
     if several:
-        _by_ticker(_axes(figure, LEFT, 0.063, 0.112), rows, forecasts)
+        _by_ticker(_axes(figure, NAMED if tickers <= MOST_ROWS else LEFT, 0.063, 0.112), rows, forecasts)
     _by_year(_axes(figure, WIDE, 0.043, 0.145), rows, forecasts)
-    return png(figure)
+    return figure
 
 
 def _axes(figure: Figure, column: tuple[float, float], bottom: float, height: float) -> Axes:
     ax = figure.add_axes((column[0], bottom, column[1], height))
     bare(ax)
+    ax.yaxis.set_label_coords(-BESIDE / column[1], 0.5)
     return ax
 
 
-def _finding(skill: dict[str, Any]) -> tuple[str, str]:
+def finding(skill: dict[str, Any]) -> tuple[str, str]:
     """Return in words whether it knew, and what that rests on."""
     right, to_beat, test = skill["accuracy"], skill["accuracy_base_rate"], skill["pesaran_timmermann"]
     p_value = test["p_value"] if test else None
@@ -108,8 +119,8 @@ def _reliability(ax: Axes, rows: Scored, spread: Spread, skill: dict[str, Any], 
     if rows.clustered:
         words += "\nnoise shows some of both: the grey band is what luck can do"
     else:
-        noise = discrimination_of_noise(len(curve.probability), len(rows.up))
-        words += f"\nnoise alone would show a discrimination of about {number(noise, decimals=5)}"
+        noise = discrimination_of_noise(rows.probability, rows.up, rng=rng)
+        words += f"\nshuffled outcomes show a discrimination of {number(noise, decimals=5)}"
     described(ax, "Do the probabilities mean what they say?", words, lines=2)
 
 
@@ -129,10 +140,13 @@ def _roc(ax: Axes, rows: Scored, skill: dict[str, Any], seed: int) -> None:
     figures.roc(ax, curve, band)
     interval = skill["auc_ci95"]
     bounds = f"95% interval {_three(interval[0])} to {_three(interval[1])}" if interval else "too few for an interval"
-    words = f"area under the curve {_three(skill['auc'])}, {bounds}\n"
-    words += (
-        "0.5 knows nothing; noise walked forward comes to somewhat less" if band else "too few forecasts for a band"
-    )
+    words = f"area under the curve {_three(skill['auc'])}, {bounds}"
+    if np.ptp(rows.probability) == 0:
+        words += "\nthe probabilities never differ"
+    elif band is None:
+        words += "\ntoo few forecasts for a band"
+    else:
+        words += "\n0.5 knows nothing, and noise walked forward comes to less"
     described(ax, "Are ups given higher probabilities? (ROC)", words, lines=2)
 
 
