@@ -104,6 +104,7 @@ def _test_in_words(p_value: float | None) -> str:
     if p_value is None:
         return f"No test: {tested(None)}"
     often = f"{100 * p_value:.0f} times in 100" if p_value >= 0.015 else "once in 100 times or less"
+    often = "less than once in 1,000 times" if p_value < 0.001 else often
     return f"{tested(p_value)}: calls that know nothing agree as well with what came {often}"
 
 
