@@ -127,8 +127,9 @@ def log_loss(rows: Scored) -> float:
 
 
 def log_loss_base_rate(rows: Scored) -> float:
-    """Mean cross-entropy had the training rows' base rate been forecast, in nats."""
-    return float(-np.log(np.where(rows.up == 1, rows.base_rate, 1.0 - rows.base_rate)).mean())
+    """Mean cross-entropy had the training rows' base rate been forecast, in nats; infinite if it was sure and wrong."""
+    with np.errstate(divide="ignore"):
+        return float(-np.log(np.where(rows.up == 1, rows.base_rate, 1.0 - rows.base_rate)).mean())
 
 
 def brier(rows: Scored) -> float:

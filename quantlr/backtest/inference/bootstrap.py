@@ -101,6 +101,19 @@ def by_session(session: IntArray, *columns: Array) -> Array:
     return np.stack([np.bincount(where, weights=column) for column in columns], axis=1)
 
 
+def spans(session: IntArray, *, horizon: int) -> IntArray:
+    """Return which span of `horizon` sessions each row belongs to, counted from 0 over the sessions that occur."""
+    _, place = np.unique(session, return_inverse=True)
+    return np.asarray(place // horizon, dtype=np.int64)
+
+
+def grouped_sums(row: IntArray, column: IntArray, values: Array) -> Array:
+    """Return the sums of values that share a row and a column, both counted from 0: (rows, columns)."""
+    columns = int(column.max()) + 1
+    sums = np.bincount(row * columns + column, weights=values, minlength=(int(row.max()) + 1) * columns)
+    return np.asarray(sums.reshape(-1, columns), dtype=np.float64)
+
+
 def percentile_interval(statistic: Array) -> tuple[float, float]:
     """Return the 95 % interval between the percentiles of a statistic's resamples."""
     low, high = np.quantile(statistic, TAILS95)

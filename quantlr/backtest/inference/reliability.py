@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from quantlr.backtest.inference.bootstrap import grouped_sums, spans
 from quantlr.backtest.inference.levels import TAILS95
 from quantlr.types import Array, IntArray
 
@@ -111,6 +112,12 @@ def _entropy(share: Array) -> Array:
     return np.asarray(-share * np.log(inside) - (1 - share) * np.log1p(-inside))
 
 
+def neighbours(probability: Array, *, most: int) -> IntArray:
+    """Return the number of each forecast's group, ascending with the probability: equal ones share one, of `most`."""
+    distinct, where = np.unique(probability, return_inverse=True)
+    return np.asarray((where * min(len(distinct), most)) // len(distinct), dtype=np.int64)
+
+
 def calibration_band(
     probability: Array, up: Array, *, session: IntArray, horizon: int, rng: np.random.Generator
 ) -> Band:
@@ -125,17 +132,12 @@ def calibration_band(
     probability, up, session : (n,) as in `Scored`.
     horizon : sessions that a forecast spans.
     """
-    distinct, where = np.unique(probability, return_inverse=True)
-    groups = min(len(distinct), GROUPS)
-    group = (where * groups) // len(distinct)
+    group = neighbours(probability, most=GROUPS)
     count = np.bincount(group).astype(np.float64)
     centre = np.bincount(group, weights=probability) / count
-    _, place = np.unique(session, return_inverse=True)
-    cluster = place // horizon
-    clusters = int(cluster.max()) + 1
-    surprise = np.bincount(cluster * groups + group, weights=up - probability, minlength=clusters * groups)
-    signs = rng.choice([-1.0, 1.0], size=(BAND_DRAWS, clusters))
-    drawn = centre + signs @ surprise.reshape(clusters, groups) / count
+    cluster = spans(session, horizon=horizon)
+    signs = rng.choice([-1.0, 1.0], size=(BAND_DRAWS, int(cluster.max()) + 1))
+    drawn = centre + signs @ grouped_sums(cluster, group, up - probability) / count
     # Each draw is lifted above the one before, so that none pools with another, and all are regressed at once.
     lift = (np.ptp(drawn) + 1.0) * np.arange(BAND_DRAWS)[:, None]
     curves = isotonic((drawn + lift).ravel(), np.tile(count, BAND_DRAWS)).reshape(drawn.shape) - lift

@@ -6,11 +6,12 @@ import numpy as np
 
 from quantlr.backtest.inference.bootstrap import block_length, by_session, percentile_interval, resampled_sums
 from quantlr.backtest.inference.levels import NORMAL, POWER, SIGNIFICANT, Z95
+from quantlr.backtest.inference.long_run import newey_west
 from quantlr.types import Array, BoolArray, IntArray
 
 
-def wilson(hits: int, n: int) -> tuple[float, float]:
-    """Return the 95 % score interval of a share (Wilson 1927)."""
+def wilson(hits: float, n: float) -> tuple[float, float]:
+    """Return the 95 % score interval of a share (Wilson 1927); `n` may be a number that counts for fewer."""
     share, z2 = hits / n, Z95**2
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = Z95 / (1 + z2 / n) * np.sqrt(share * (1 - share) / n + z2 / (4 * n**2))
@@ -129,16 +130,11 @@ def pesaran_timmermann_by_session(
     not to know when. None where, within tickers, calls or outcomes never change.
     """
     products = _away(calls.astype(np.float64), ticker) * _away(up, ticker)
-    _, where = np.unique(session, return_inverse=True)
-    by_session = np.bincount(where, weights=products)
-    away = by_session - by_session.mean()
-    variance = float(away @ away)
-    lags = min(2 * horizon, len(away) - 1)
-    for lag in range(1, lags + 1):
-        variance += 2 * (1 - lag / (2 * horizon + 1)) * float(away[lag:] @ away[:-lag])
+    sums = by_session(session, products)
+    variance = float(newey_west(sums - sums.mean(axis=0), horizon=horizon)[0])
     if not products.any() or variance <= 0:
         return None
-    statistic = float(by_session.sum() / np.sqrt(variance))
+    statistic = float(sums.sum() / np.sqrt(variance))
     return {"statistic": statistic, "p_value": 1.0 - NORMAL.cdf(statistic)}
 
 

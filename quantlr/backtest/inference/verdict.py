@@ -108,9 +108,20 @@ def verdict(found: Evidence) -> Verdict:
     return _evidence(found)
 
 
+def significant(p_value: float | None) -> bool:
+    """Return whether a test rejects its null hypothesis; one that is undefined does not."""
+    return p_value is not None and p_value < SIGNIFICANT
+
+
+def compared(log_loss: float, log_loss_base_rate: float) -> str:
+    """Return in words how a log loss compares with the base rate's."""
+    same = f"{log_loss:.5f}" == f"{log_loss_base_rate:.5f}"
+    better = log_loss < log_loss_base_rate
+    return ("hardly better" if same else "better") if better else "no better"
+
+
 def _no_skill(found: Evidence) -> Verdict | None:
-    tested = found.p_value is not None and found.p_value < SIGNIFICANT
-    if tested and found.log_loss < found.log_loss_base_rate:
+    if significant(found.p_value) and found.log_loss < found.log_loss_base_rate:
         return None
     years = found.years_needed
     needed = (
@@ -175,14 +186,11 @@ def _evidence(found: Evidence) -> Verdict:
 
 
 def _skill(found: Evidence) -> str:
-    test = "calls or outcomes never changed" if found.p_value is None else f"Pesaran-Timmermann {_p(found.p_value)}"
-    better = found.log_loss < found.log_loss_base_rate
-    same = f"{found.log_loss:.5f}" == f"{found.log_loss_base_rate:.5f}"
-    comparison = ("hardly better" if same else "better") if better else "no better"
+    comparison = compared(found.log_loss, found.log_loss_base_rate)
     return (
         f"{found.accuracy:.1%} of {found.n:,} calls were right where the base rate's call scored "
-        f"{found.accuracy_base_rate:.1%} ({test}; log loss {found.log_loss:.5f}, {comparison} than the base rate's "
-        f"{found.log_loss_base_rate:.5f})"
+        f"{found.accuracy_base_rate:.1%} ({tested(found.p_value)}; log loss {found.log_loss:.5f}, {comparison} than "
+        f"the base rate's {found.log_loss_base_rate:.5f})"
     )
 
 
@@ -208,8 +216,11 @@ def _sharpe(ratio: float | None, confidence: float | None) -> str:
     return f"Sharpe ratio {_number(ratio, '.2f')}, probabilistic Sharpe ratio {_percent(confidence)}"
 
 
-def _p(value: float) -> str:
-    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+def tested(p_value: float | None) -> str:
+    """Return in words what Pesaran and Timmermann's test found."""
+    if p_value is None:
+        return "calls or outcomes never changed"
+    return "Pesaran-Timmermann " + ("p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}")
 
 
 def _shown(confidence: float | None) -> bool:

@@ -154,7 +154,7 @@ def hit_rates(ax: Axes, rates: HitRates) -> None:
     ax.yaxis.set_major_formatter(in_percent())
     ax.locator_params(axis="y", nbins=5)
     low, high = min(rates.low.min(), rates.accuracy.min()), max(rates.high.max(), rates.accuracy.max())
-    ax.set_ylim(float(low - 0.02), float(high + 0.3 * (high - low)))
+    ax.set_ylim(float(low - 0.02), float(high + 0.3 * max(high - low, 0.02)))
     _legend_inside(ax)
 
 

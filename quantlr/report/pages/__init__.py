@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
+from quantlr.report.pages.forecast import forecast_page
 from quantlr.report.pages.frame import Picture, pictured, warm_up
 from quantlr.report.pages.tearsheet import tear_sheet
 from quantlr.report.shown import Shown
@@ -34,4 +35,7 @@ class Page:
         return pictured(self.draw(shown), question=self.question)
 
 
-PAGES = (Page("tearsheet.png", "Is there an edge?", tear_sheet),)
+PAGES = (
+    Page("tearsheet.png", "Is there an edge?", tear_sheet),
+    Page("forecast.png", "Did it know?", forecast_page),
+)

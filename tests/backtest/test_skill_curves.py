@@ -1,0 +1,124 @@
+"""ROC curves, their band and the probabilities by outcome, against scikit-learn and slow, obvious loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from quantlr.backtest.skill_curves import (
+    CORNERS,
+    discrimination_of_noise,
+    probability_spread,
+    roc_band,
+    roc_curve,
+)
+from quantlr.types import Array
+from sklearn.metrics import auc as area_below
+from sklearn.metrics import roc_auc_score
+from sklearn.metrics import roc_curve as sklearn_roc_curve
+
+
+def forecasts(seed: int, n: int, *, digits: int = 12, slope: float = 1.0) -> tuple[Array, Array]:
+    rng = np.random.default_rng(seed)
+    z = rng.normal(0.1, 0.5, n)
+    up = (rng.random(n) < 1 / (1 + np.exp(-slope * z))).astype(np.float64)
+    up[:2] = [0, 1]
+    return np.round(1 / (1 + np.exp(-z)), digits), up
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 10_000), n=st.integers(2, 300), digits=st.integers(0, 12))
+def test_a_roc_curve_is_scikit_learns(seed: int, n: int, digits: int) -> None:
+    probability, up = forecasts(seed, n, digits=digits)
+    curve = roc_curve(probability, up)
+    false_up, true_up, _ = sklearn_roc_curve(up, probability, drop_intermediate=False)
+    assert curve is not None
+    np.testing.assert_allclose(curve.false_up, false_up, atol=1e-12)
+    np.testing.assert_allclose(curve.true_up, true_up, atol=1e-12)
+
+
+def test_a_curve_of_many_forecasts_keeps_to_points_of_the_whole_one() -> None:
+    probability, up = forecasts(1, 20_000)
+    curve = roc_curve(probability, up)
+    assert curve is not None
+    assert len(curve.true_up) == CORNERS + 1
+    whole = set(zip(*sklearn_roc_curve(up, probability, drop_intermediate=False)[:2], strict=True))
+    assert {(round(a, 9), round(b, 9)) for a, b in zip(curve.false_up, curve.true_up, strict=True)} <= {
+        (round(a, 9), round(b, 9)) for a, b in whole
+    }
+    assert area_below(curve.false_up, curve.true_up) == pytest.approx(roc_auc_score(up, probability), abs=1e-5)
+
+
+@pytest.mark.parametrize("up", [np.ones(5), np.zeros(5)])
+def test_one_outcome_has_no_curve_and_no_band(up: Array) -> None:
+    probability = np.linspace(0.4, 0.6, 5)
+    assert roc_curve(probability, up) is None
+    assert roc_band(probability, up, session=np.arange(5), horizon=1, rng=np.random.default_rng(0)) is None
+
+
+@pytest.mark.parametrize(("tickers", "horizon"), [(1, 1), (2, 5)])
+def test_the_band_is_that_of_curves_of_resampled_spans(tickers: int, horizon: int) -> None:
+    probability, up = forecasts(2, 300, digits=2)
+    probability, up, session = probability.repeat(tickers), up.repeat(tickers), np.arange(300).repeat(tickers)
+    band = roc_band(probability, up, session=session, horizon=horizon, rng=np.random.default_rng(0))
+    assert band is not None
+    rng = np.random.default_rng(7)
+    at = np.array([0.2, 0.5, 0.8])
+    thresholds = np.append(np.inf, np.unique(probability)[::-1])
+    curves = []
+    spans = [np.flatnonzero(session // horizon == span) for span in range(300 // horizon)]
+    for _ in range(400):
+        drawn = np.concatenate([spans[span] for span in rng.integers(0, len(spans), len(spans))])
+        called = probability[drawn] >= thresholds[:, None]
+        true_up, false_up = (called[:, up[drawn] == came].mean(axis=1) for came in (1, 0))
+        curves.append(np.interp(at, false_up, true_up))
+    low, high = np.quantile(curves, (0.025, 0.975), axis=0)
+    np.testing.assert_allclose(np.interp(at, band.false_up, band.low), low, atol=0.035)
+    np.testing.assert_allclose(np.interp(at, band.false_up, band.high), high, atol=0.035)
+
+
+def test_what_is_said_four_times_does_not_narrow_the_band() -> None:
+    probability, up = forecasts(2, 300)
+    once = roc_band(probability, up, session=np.arange(300), horizon=1, rng=np.random.default_rng(0))
+    again = roc_band(
+        probability.repeat(4), up.repeat(4), session=np.arange(300).repeat(4), horizon=1, rng=np.random.default_rng(0)
+    )
+    assert once is not None
+    assert again is not None
+    np.testing.assert_allclose([again.low, again.high], [once.low, once.high], atol=1e-12)
+
+
+def test_the_spread_counts_each_forecast_once_and_shows_nearly_all() -> None:
+    rng = np.random.default_rng(0)
+    probability = np.concatenate([0.53 + 0.01 * rng.normal(size=2000), [0.001, 0.999]])
+    up = (rng.random(2002) < 0.5).astype(np.float64)
+    spread = probability_spread(probability, up, beside=0.5)
+    assert spread.edges[0] < 0.5 < 0.57 > spread.edges[-1]
+    inside = (probability >= spread.edges[0]) & (probability <= spread.edges[-1])
+    assert spread.outside == (~inside).sum() <= 21
+    assert spread.count.sum() == inside.sum()
+    for share, mean, came in ((spread.share_up, spread.mean_up, 1), (spread.share_other, spread.mean_other, 0)):
+        assert share is not None
+        expected = [
+            np.mean((probability[up == came] >= low) & (probability[up == came] < high))
+            for low, high in zip(spread.edges[:-1], spread.edges[1:], strict=True)
+        ]
+        np.testing.assert_allclose(share, expected, atol=1e-12)
+        assert mean == pytest.approx(probability[up == came].mean())
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_probabilities_that_never_change_have_a_scale(value: float) -> None:
+    spread = probability_spread(np.full(7, value), np.ones(7), beside=value)
+    assert spread.edges[0] < value < spread.edges[-1]
+    assert (spread.outside, spread.share_other, spread.mean_other) == (0, None, None)
+    assert spread.count.sum() == 7
+
+
+def test_noise_shows_the_discrimination_that_is_known() -> None:
+    """About .0017 at n = 2,500; none where the forecast never changes."""
+    rng = np.random.default_rng(0)
+    up = (rng.random(2500) < 0.5).astype(np.float64)
+    assert discrimination_of_noise(rng.random(2500), up, rng=rng) == pytest.approx(0.0017, abs=0.0003)
+    assert discrimination_of_noise(np.full(2500, 0.5), up, rng=rng) == pytest.approx(0.0, abs=1e-12)
