@@ -17,10 +17,11 @@ from quantlr.model.coefficients import CoefficientPaths, coefficient_paths, spre
 from quantlr.model.fit import fit_folds
 from quantlr.model.folds import WalkForwardSpec, make_folds
 from quantlr.model.journey import Steps
+from quantlr.model.learning_rate import RATES, learning_rate_study
 from quantlr.model.rows import Scaling
 from quantlr.model.scaling import fold_scaling
 from quantlr.model.specs import LogisticRegression
-from quantlr.model.study import RATES, learning_rate_study, loss_curves, study
+from quantlr.model.study import loss_curves, study
 from quantlr.model.training import Training
 from quantlr.model.walk_forward import walk_forward
 from quantlr.types import Array, BoolArray, Dataset, Forecasts, Prices

@@ -9,7 +9,7 @@ from quantlr.backtest.inference.levels import NORMAL, POWER, SIGNIFICANT, Z95
 from quantlr.types import Array, BoolArray, IntArray
 
 
-def wilson(hits: int, n: int) -> tuple[float, float]:
+def wilson(hits: float, n: float) -> tuple[float, float]:
     """Return the 95 % score interval of a share (Wilson 1927)."""
     share, z2 = hits / n, Z95**2
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)

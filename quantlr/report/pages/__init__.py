@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from quantlr.report.pages.model import model_page
 from quantlr.report.pages.tearsheet import tear_sheet
 from quantlr.report.shown import Shown
 
@@ -25,4 +26,7 @@ class Page:
     draw: Callable[[Shown], bytes]
 
 
-PAGES = (Page("tearsheet.png", "Is there an edge?", tear_sheet),)
+PAGES = (
+    Page("tearsheet.png", "Is there an edge?", tear_sheet),
+    Page("model.png", "What did it learn, and how?", model_page),
+)
