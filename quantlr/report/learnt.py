@@ -118,6 +118,9 @@ def finding(learnt: Learnt, shown: Shown) -> tuple[str, str]:
 def _title(learnt: Learnt, shown: Shown) -> str:
     if learnt.found.paths.newest is None:
         return "Nothing was learnt: no refit had a best fit, every forecast is a base rate"
+    numbers = shown.metrics["model"]
+    if 2 * numbers["unconverged"] > numbers["refits"]:
+        return f"{numbers['unconverged']:,} of {numbers['refits']:,} refits did not converge: weights are under way"
     k, told = len(learnt.told), int(learnt.told.sum())
     whose = "" if len(_tickers(shown)) == 1 or learnt.found.name == "pooled" else f"{learnt.found.name}: "
     if not told:
@@ -164,7 +167,7 @@ def _sentences(learnt: Learnt, shown: Shown) -> Iterator[str]:
     if found.paths.newest is None:
         return
     k = len(learnt.told)
-    if k > 1 and round(SIGNIFICANT * k) == 0:
+    if k > 1 and (not learnt.told.any() or round(SIGNIFICANT * k) == 0):
         yield f"By luck alone {number(SIGNIFICANT * k)} of {k} would be told from zero, on average."
     if found.lags is None:
         yield "Errors take sessions as independent."
@@ -173,6 +176,8 @@ def _sentences(learnt: Learnt, shown: Shown) -> Iterator[str]:
         yield f"Errors are by session, over {found.lags} lags, since {why}."
     if learnt.refits > 1:
         yield "Sign held: share of refits with the newest sign."
+    if shown.config.model.class_weight is not None:
+        yield "Class weights move forecasts away from frequencies."
     if shown.config.model.l2 > 0:
         yield "The penalty pulls all weights towards zero; intervals leave that out."
 

@@ -35,6 +35,12 @@ PANELS, LINES = 8, 12
 """Features that are drawn, at most: as paths over the refits, and of a single refit."""
 GRIDS = {1: (1, 1), 2: (1, 2), 3: (1, 3), 4: (2, 2), 5: (2, 3), 6: (2, 3), 7: (2, 4), 8: (2, 4)}
 """Rows and columns of panels, by their number."""
+UPDATE = {
+    "plain": r"updates of plain descent, $\theta\leftarrow\theta-\alpha\,\nabla J$",
+    "accelerated": r"updates, $\theta\leftarrow\theta-\alpha\,\nabla J$ and Nesterov's momentum",
+    "preconditioned": r"updates, $\theta\leftarrow\theta-P\,\nabla J$ with $P$ the inverse curvature",
+}
+"""What an axis of updates says of each descent."""
 BARS = 7
 """Bars of how many updates refits took, at most."""
 SURE = 1e-12
@@ -132,7 +138,7 @@ def _sigmoid(figure: Figure, shown: Shown) -> None:
     taught(
         ax,
         "The sigmoid squeezes log odds into a probability",
-        rf"$p=g(z)=1/(1+e^{{-z}})$;  99% of forecasts: {low} to {high}, {part}",
+        f"{_squeezed(shown.config.model)};  99% of forecasts: {low} to {high}, {part}",
     )
     key_above(ax, columns=3)
     ax.set_xlabel(_odds_label(shown), fontsize=SMALL, color=INK, labelpad=2)
@@ -143,13 +149,19 @@ def _sigmoid(figure: Figure, shown: Shown) -> None:
     whole_sigmoid(curve, slope, view)
 
 
+def _squeezed(model: LogisticRegression) -> str:
+    """Return the sigmoid as a formula: of the log odds, or of those that calibration makes of them."""
+    return r"$p=g(z)=1/(1+e^{-z})$" if model.calibration is None else r"$p=g(a+bz)$"
+
+
 def _odds_label(shown: Shown) -> str:
     """Return what the axis of log odds shows: those of the model, or calibrated ones."""
     if shown.config.model.calibration is None:
         return "log odds z of the forecasts"
-    intercept, slope = shown.course.forecasts.refits.calibration[-1]
-    line = f"a + b z, newest a {number(intercept)}, b {number(slope)}"
-    return f"log odds of the forecasts after Platt's calibration: {line}"
+    refits = shown.course.forecasts.refits
+    intercept, slope = refits.calibration[-1]
+    newest = f", newest a {number(intercept)}, b {number(slope)}" if len(np.unique(refits.ticker)) == 1 else ""
+    return f"log odds a + b z after Platt's calibration{newest}"
 
 
 def _view(shown: Shown) -> SigmoidView:
@@ -174,14 +186,13 @@ def _losses(figure: Figure, learnt: Learnt, shown: Shown) -> None:
     ax = figure.add_axes((0.045, 0.062, 0.215, 0.235))
     bare(ax)
     model, losses = shown.config.model, learnt.found.losses
-    how = {"plain": "plain", "accelerated": "accelerated", "preconditioned": "preconditioned"}[model.descent]
-    taught(ax, f"The loss falls, nats above its best: {how} descent", _cost(model))
+    taught(ax, "The loss falls from the base rate's: nats above the best", _cost(model))
     if len(losses.refit):
         falling_losses(ax, losses.excess, [f"{learnt.dates[refit]:%b %Y}" for refit in losses.refit])
         key_above(ax, columns=5)
     else:
         said(ax, "no refit has a best fit:\nthere is no loss to fall")
-    ax.set_xlabel("updates, from the base rate", fontsize=SMALL, color=INK, labelpad=2)
+    ax.set_xlabel(UPDATE[model.descent], fontsize=SMALL, color=INK, labelpad=2)
     beside = figure.add_axes((0.305, 0.062, 0.07, 0.185))
     bare(beside)
     beside.set_title("updates in the\nwalk, by refits", loc="left", fontsize=SMALL - 0.5, color=INK, pad=3)
@@ -252,14 +263,15 @@ def _rates(figure: Figure, rates: LearningRateStudy | None, model: LogisticRegre
     for ax, columns in ((by_update, 4), (by_rate, 3)):
         key_above(ax, columns=columns)
     by_update.set_xlabel("updates (nats above the best loss)", fontsize=SMALL, color=INK, labelpad=2)
-    by_rate.set_xlabel(r"learning rate $\alpha$ (log scale)", fontsize=SMALL, color=INK, labelpad=2)
+    told = r"learning rate $\alpha$, log scale (▲: the four on the left)"
+    by_rate.set_xlabel(told, fontsize=SMALL, color=INK, labelpad=2)
 
 
 def _limit(rates: LearningRateStudy | None, model: LogisticRegression) -> str:
     """Return what L is, as a formula and as a number."""
     inner = r"X^{\top}WX/4" if model.class_weight is not None or model.half_life is not None else r"X^{\top}X/4n"
     penalty = r"+l_2D" if model.l2 > 0 else ""
-    here = "" if rates is None else f" = {number(rates.steepest)}, 2/L = {number(rates.limit)}; ▲ as on the left"
+    here = "" if rates is None else f" = {number(rates.steepest)}, 2/L = {number(rates.limit)}"
     return rf"$L=\lambda_{{\max}}({inner}{penalty})${here}"
 
 
