@@ -195,14 +195,17 @@ def _elsewhere(learnt: Learnt, shown: Shown) -> str:
 
 def _descents(forecasts: Forecasts, numbers: dict[str, float]) -> str:
     """Return how the descents of all refits ended."""
-    count, taken = int(numbers["refits"]), forecasts.refits.iterations
-    refits = f"{count:,} refits" if count > 1 else "The one refit"
-    mean = number(numbers["iterations_mean"], decimals=1)
-    took = f"{mean} updates on average, {taken.max():,} at most" if count > 1 else f"{taken.max():,} updates"
-    failed, without = int(numbers["unconverged"]), int(numbers["degenerate"])
-    ended = f"{failed:,} did not converge" if failed else "all converged" if count > 1 else "it converged"
-    no_fit = f", {without:,} had no best fit" if without else ""
-    return f"{refits} took {took}; {ended}{no_fit}."
+    count, failed, without = (int(numbers[name]) for name in ("refits", "unconverged", "degenerate"))
+    taken = forecasts.refits.iterations[~forecasts.refits.degenerate]
+    no_fit = f"{without:,} of {count:,} refits had no best fit. " if without else ""
+    if not len(taken):
+        return no_fit.rstrip()
+    refits = "The others" if without else f"{count:,} refits" if count > 1 else "The only refit"
+    took = f"{number(float(taken.mean()), decimals=1)} updates on average, {taken.max():,} at most"
+    ended = f"{failed:,} did not converge" if failed else "all converged"
+    if len(taken) == 1:
+        took, ended = f"{taken[0]:,} updates", "it did not converge" if failed else "it converged"
+    return f"{no_fit}{refits} took {took}; {ended}."
 
 
 def _tickers(shown: Shown) -> list[str]:

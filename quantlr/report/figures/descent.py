@@ -72,7 +72,7 @@ def losses_after(
         ax.plot(at, bottom, color=colour, marker="^", markersize=8, clip_on=False, zorder=5)
     if own is not None:
         ax.axvline(own, color=GREEN, linewidth=1.2)
-        ax.annotate("yours", (own, bottom), (4, 14), textcoords="offset points", fontsize=SMALL, color=GREEN)
+        ax.annotate("yours", (own, bottom), (4, 26), textcoords="offset points", fontsize=SMALL, color=GREEN)
     ax.set_xlim(rate[0] if own is None else min(rate[0], own / 1.5), right)
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_locator(FixedLocator([step * 10.0**power for power in range(-8, 7) for step in (1.0, 3.0)]))

@@ -12,7 +12,7 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from quantlr.report.figures.style import BLUE, FAINT, GREY, INK, MINUS, ORANGE, SKY, SMALL, heading, in_percent
-from quantlr.types import Array
+from quantlr.types import Array, BoolArray
 
 FAR = 6.0
 """Log odds to which the whole sigmoid is drawn: a probability of 1/400."""
@@ -95,13 +95,15 @@ def weight_path(ax: Axes, path: WeightPath) -> None:
     """Draw one feature's weight over the refits with its interval: blue where it can be told from zero by now."""
     colour = BLUE if path.told else GREY
     ax.axhline(0.0, color=INK, linewidth=0.8)
-    measured = ~np.isnan(path.low)
-    ax.fill_between(path.dates[measured], path.low[measured], path.high[measured], color=SKY if path.told else FAINT,
-                    alpha=0.45 if path.told else 1.0, linewidth=0)  # fmt: skip
-    lone = (~np.isnan(path.weight)).sum() <= 3
-    ax.plot(path.dates, path.weight, color=colour, linewidth=1.5, marker="o" if lone else "", markersize=4)
-    if measured.sum() <= 3:
-        ax.vlines(path.dates[measured], path.low[measured], path.high[measured], color=colour, linewidth=1.0)
+    # The band passes over refits whose error was not measured, and breaks where there was no best fit.
+    kept = np.isnan(path.weight) | ~np.isnan(path.low)
+    dates, low, high = path.dates[kept], path.low[kept], path.high[kept]
+    ax.fill_between(dates, low, high, color=SKY if path.told else FAINT, alpha=0.45 if path.told else 1.0, linewidth=0)
+    ax.plot(path.dates, path.weight, color=colour, linewidth=1.5)
+    lone = _alone(path.weight)
+    ax.plot(path.dates[lone], path.weight[lone], color=colour, linestyle="", marker="o", markersize=2.5)
+    lone = _alone(low)
+    ax.vlines(dates[lone], low[lone], high[lone], color=colour, linewidth=0.6)
     locator = AutoDateLocator(minticks=2, maxticks=5)
     ax.xaxis.set_major_locator(locator)
     ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
@@ -163,6 +165,12 @@ def whole_sigmoid(curve: Axes, slope: Axes, view: SigmoidView) -> None:
     curve.tick_params(axis="x", labelbottom=False)
     slope.set_yticks([0.0, 0.25], ["0", "¼"])
     curve.set_yticks([0.0, 0.5, 1.0], ["0", "½", "1"])
+
+
+def _alone(values: Array) -> BoolArray:
+    """Return which values have no neighbour that they could be joined to."""
+    there = np.concatenate([[False], ~np.isnan(values), [False]])
+    return np.asarray(there[1:-1] & ~there[:-2] & ~there[2:])
 
 
 def _signed() -> FuncFormatter:

@@ -52,13 +52,18 @@ SLIVER = 3.0
 
 def model_page(shown: Shown) -> bytes:
     """Return the page that shows what was learnt, and how."""
+    return png(drawn_model(shown))
+
+
+def drawn_model(shown: Shown) -> Figure:
+    """Return the same page before it becomes bytes."""
     learnt = Learnt.of(shown)
     figure = framed(shown, *finding(learnt, shown))
     _weights(figure, learnt)
     _sigmoid(figure, shown)
     _losses(figure, learnt, shown)
     _rates(figure, learnt.found.rates, shown.config.model)
-    return png(figure)
+    return figure
 
 
 def _weights(figure: Figure, learnt: Learnt) -> None:
@@ -69,6 +74,9 @@ def _weights(figure: Figure, learnt: Learnt) -> None:
     _text(figure, 39.0, f"What each feature weighs {when}: log odds per standard deviation", bold=True)
     _text(figure, 22.0, f"{_log_odds(k)};  {_drawn(learnt, len(drawn))}")
     paths = [_path(learnt, int(feature)) for feature in drawn]
+    if learnt.found.paths.newest is None:
+        said(figure.add_axes((0.045, 0.43, 0.545, UPPER - 0.43)), "no refit has a best fit: there is no weight to draw")
+        return
     if once:
         ax = figure.add_axes((0.165, 0.43, 0.345, UPPER - 0.43))
         bare(ax)
@@ -134,7 +142,7 @@ def _sigmoid(figure: Figure, shown: Shown) -> None:
     sigmoid_at_work(ax, view)
     low, high = (percent(float(sigmoid(np.array(z))), decimals=0) for z in view.span)
     narrow = view.span[1] - view.span[0] < SLIVER
-    part = "nearly a straight line" if narrow else "much of the S"
+    part = "nearly straight" if narrow else "much of the S"
     taught(
         ax,
         "The sigmoid squeezes log odds into a probability",
@@ -151,7 +159,7 @@ def _sigmoid(figure: Figure, shown: Shown) -> None:
 
 def _squeezed(model: LogisticRegression) -> str:
     """Return the sigmoid as a formula: of the log odds, or of those that calibration makes of them."""
-    return r"$p=g(z)=1/(1+e^{-z})$" if model.calibration is None else r"$p=g(a+bz)$"
+    return r"$p=g(z)=1/(1+e^{-z})$" if model.calibration is None else r"$p=g(a+bz)=1/(1+e^{-a-bz})$"
 
 
 def _odds_label(shown: Shown) -> str:
@@ -190,9 +198,9 @@ def _losses(figure: Figure, learnt: Learnt, shown: Shown) -> None:
     if len(losses.refit):
         falling_losses(ax, losses.excess, [f"{learnt.dates[refit]:%b %Y}" for refit in losses.refit])
         key_above(ax, columns=5)
+        ax.set_xlabel(UPDATE[model.descent], fontsize=SMALL, color=INK, labelpad=2)
     else:
         said(ax, "no refit has a best fit:\nthere is no loss to fall")
-    ax.set_xlabel(UPDATE[model.descent], fontsize=SMALL, color=INK, labelpad=2)
     beside = figure.add_axes((0.305, 0.062, 0.07, 0.185))
     bare(beside)
     beside.set_title("updates in the\nwalk, by refits", loc="left", fontsize=SMALL - 0.5, color=INK, pad=3)
@@ -202,10 +210,10 @@ def _losses(figure: Figure, learnt: Learnt, shown: Shown) -> None:
 def _cost(model: LogisticRegression) -> str:
     """Return the loss and its gradient as a formula, with the weights of rows and the penalty that this model has."""
     weighted = model.class_weight is not None or model.half_life is not None
-    mean = r"\sum_i w_i" if weighted else r"\frac{1}{n}\sum_i"
+    mean = r"\sum w\," if weighted else r"\frac{1}{n}\sum"
     penalty, its_slope = (r"+\frac{l_2}{2}\Vert\theta\Vert^2", r"+l_2\theta") if model.l2 > 0 else ("", "")
-    loss = rf"J={mean}[\log(1+e^{{z_i}})-y_iz_i]{penalty}"
-    gradient = rf"\nabla J={mean}(g(z_i)-y_i)x_i{its_slope}"
+    loss = rf"J={mean}[\log(1+e^z)-yz]{penalty}"
+    gradient = rf"\nabla J={mean}(g(z)-y)\,x{its_slope}"
     return rf"${loss},\quad {gradient}$: linear regression's form"
 
 
@@ -223,8 +231,8 @@ def _bars(refits: Refits) -> tuple[list[str], list[int], list[str]]:
             counts.append(count)
             colours.append(BLUE)
     for which, name, colour in (
-        (~refits.converged, "not there", VERMILION),
-        (refits.degenerate, "no best fit", GREY),
+        (~refits.converged, "not done", VERMILION),
+        (refits.degenerate, "no fit", GREY),
     ):
         if which.any():
             names.append(name)
