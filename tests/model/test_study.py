@@ -313,7 +313,7 @@ def errors_row_by_row(dataset: Dataset, train: BoolArray, raw: Array, model: Log
         if clustered:
             away = by_session - by_session.mean(axis=0)
             pairs = [(s, t) for s in range(len(away)) for t in range(len(away)) if abs(s - t) <= lags]
-            B = sum((1 - abs(s - t) / (lags + 1)) * np.outer(away[s], away[t]) for s, t in pairs)
+            B = np.sum([(1 - abs(s - t) / (lags + 1)) * np.outer(away[s], away[t]) for s, t in pairs], axis=0)
         P = np.linalg.inv(A)
         found.append(np.sqrt(np.diag(P @ B @ P)))
     return found[0], found[1]
@@ -424,7 +424,7 @@ def test_of_very_many_rows_errors_are_measured_at_the_ends() -> None:
     folds = make_folds(300, WalkForwardSpec(train=60, refit_every=20), horizon=1)
     training, model = Training(X, y, [folds], fold_scaling(X, [folds], trained=~np.isnan(y))), LogisticRegression()
     fits = fit_folds(training, model)
-    kept = {"coefficients": fits.coefficients, "degenerate": fits.degenerate}
+    kept: dict[str, Any] = {"coefficients": fits.coefficients, "degenerate": fits.degenerate}
     every, some = coefficient_paths(training, model, **kept), coefficient_paths(training, model, errors=3, **kept)
     np.testing.assert_array_equal(some.standardised, every.standardised)
     measured = ~np.isnan(some.standardised_error).any(axis=1)

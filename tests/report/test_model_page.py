@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 import quantlr
 import statsmodels.api as sm
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.dates import date2num
@@ -78,16 +77,16 @@ def page(run: Run) -> Figure:
     return drawn_model(shown_of(run))
 
 
-def titled(page: Figure, start: str) -> Axes:
+def titled(page: Figure, start: str) -> Any:
     return next(ax for ax in page.axes if ax.get_title(loc="left").startswith(start))
 
 
-def named(page: Figure, name: str) -> Axes:
+def named(page: Figure, name: str) -> Any:
     """The panel of one feature."""
     return next(ax for ax in page.axes if ax.texts and ax.texts[0].get_text() == name)
 
 
-def curves(ax: Axes) -> dict[str, tuple[Array, Array]]:
+def curves(ax: Any) -> dict[str, tuple[Array, Array]]:
     return {
         str(line.get_label()): (np.asarray(line.get_xdata(), dtype=float), np.asarray(line.get_ydata(), dtype=float))
         for line in ax.lines
@@ -132,7 +131,7 @@ def test_panels_are_in_order_and_blue_where_zero_lies_outside(run: Run, page: Fi
     refits, newest = run.course.forecasts.refits, len(run.course.forecasts.refits.iterations) - 1
     found = by_statsmodels(run, newest)
     order = np.argsort(-np.abs(found.tvalues[1:]))
-    panels = [ax for ax in page.axes if ax.texts and ax.texts[0].get_text() in refits.columns]
+    panels: list[Any] = [ax for ax in page.axes if ax.texts and ax.texts[0].get_text() in refits.columns]
     assert [ax.texts[0].get_text() for ax in panels] == [refits.columns[at] for at in order]
     told = (found.pvalues < 0.05)[1:]
     assert 0 < told.sum() < len(told)
@@ -247,8 +246,9 @@ def test_a_hard_case_is_drawn_with_every_word_on_the_page_and_none_on_another(ca
 
 def words(page: Figure) -> list[Any]:
     """Every text that is seen."""
-    found = list(page.texts)
-    for ax in page.axes:
+    found: list[Any] = list(page.texts)
+    axes: list[Any] = page.axes
+    for ax in axes:
         found += [*ax.texts, ax._left_title, ax.xaxis.label]
         found += ax.get_legend().get_texts() if ax.get_legend() else []
         for axis in (ax.xaxis, ax.yaxis) if ax.axison else ():
