@@ -107,6 +107,11 @@ def _drawn(learnt: Learnt, features: int) -> str:
     k, points = len(learnt.order), len(learnt.found.paths.refit)
     which = f"the {features} of {k} furthest from 0; " if features < k else ""
     of = f"{points} of {learnt.refits:,} refits; " if points < learnt.refits else ""
+    sound, measured = (
+        int((~np.isnan(values[:, 0])).sum())
+        for values in (learnt.found.paths.standardised, learnt.found.paths.standardised_error)
+    )
+    of += f"errors of {measured}; " if measured < sound else ""
     return f"{which}{of}newest ± standard error; band 95%, blue if without 0"
 
 
@@ -247,11 +252,10 @@ def _rates(figure: Figure, rates: LearningRateStudy | None, model: LogisticRegre
     by_rate = figure.add_axes((0.735, 0.062, 0.245, 0.235))
     for ax in (by_update, by_rate):
         bare(ax)
-    which = "" if rates is None or rates.every == 1 else f", every {_ordinal(rates.every)} row"
     taught(
         by_update,
         "A learning rate neither too small nor too large",
-        rf"$\theta\leftarrow\theta-\alpha\,\nabla J$ from $\theta=0$: newest refit, standardised{which}",
+        r"$\theta\leftarrow\theta-\alpha\,\nabla J$ from $\theta=0$: newest refit, standardised",
     )
     taught(
         by_rate,
@@ -281,12 +285,6 @@ def _limit(rates: LearningRateStudy | None, model: LogisticRegression) -> str:
     penalty = r"+l_2D" if model.l2 > 0 else ""
     here = "" if rates is None else f" = {number(rates.steepest)}, 2/L = {number(rates.limit)}"
     return rf"$L=\lambda_{{\max}}({inner}{penalty})${here}"
-
-
-def _ordinal(number: int) -> str:
-    """Return 2nd, 3rd, 4th and so on."""
-    ending = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number:,}{ending}"
 
 
 def _text(figure: Figure, above: float, text: str, *, bold: bool = False) -> None:
