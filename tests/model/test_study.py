@@ -435,9 +435,9 @@ def test_of_very_many_rows_errors_are_measured_at_the_ends() -> None:
 
 
 def test_signs_are_counted_over_refits_that_have_a_best_fit() -> None:
-    coefficients = np.array([[1.0, -2.0, 0.0], [9.0, 9.0, 9.0], [-1.0, -3.0, 1.0], [2.0, -1.0, 0.0], [1.0, 1.0, 1.0]])
+    coefficients = np.array([[1.0, 2.0, 0.0], [9.0, 9.0, 9.0], [-1.0, -3.0, 1.0], [2.0, -1.0, 0.0], [1.0, 1.0, 1.0]])
     degenerate = np.array([False, True, False, False, True])
-    np.testing.assert_array_equal(same_side(coefficients, degenerate), [2 / 3, 1.0, np.nan])
+    np.testing.assert_array_equal(same_side(coefficients, degenerate), [2 / 3, 2 / 3, np.nan])
     assert np.isnan(same_side(coefficients, np.ones(5, dtype=np.bool_))).all()
 
 
