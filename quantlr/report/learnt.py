@@ -175,7 +175,7 @@ def _sentences(learnt: Learnt, shown: Shown) -> Iterator[str]:
         why = "labels overlap" if shown.course.dataset.horizon > 1 else "tickers share sessions"
         yield f"Errors are by session, over {found.lags} lags, since {why}."
     if found.rates and found.rates.every > 1:
-        yield f"The newest refit's losses are of every {_ordinal(found.rates.every)} training row."
+        yield f"The newest refit's losses are of every {ordinal(found.rates.every)} training row."
     if learnt.refits > 1:
         yield "Sign held: share of refits with the newest sign."
     if shown.config.model.class_weight is not None:
@@ -210,7 +210,7 @@ def _descents(forecasts: Forecasts, numbers: dict[str, float]) -> str:
     return f"{no_fit}{refits} took {took}; {ended}."
 
 
-def _ordinal(number: int) -> str:
+def ordinal(number: int) -> str:
     """Return 2nd, 3rd, 4th and so on."""
     ending = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
     return f"{number:,}{ending}"

@@ -19,7 +19,7 @@ from matplotlib.image import imread
 from quantlr.pipeline import Run
 from quantlr.report.figures.descent import LOWEST
 from quantlr.report.figures.style import BLUE, GREY
-from quantlr.report.learnt import Learnt, finding, short
+from quantlr.report.learnt import Learnt, finding, ordinal, short
 from quantlr.report.pages.model import drawn_model, model_page
 from quantlr.report.shown import Shown
 from quantlr.types import Array
@@ -288,6 +288,13 @@ def test_a_page_is_the_same_twice(run: Run) -> None:
     page = model_page(shown_of(run))
     assert page == run.report().files["model.png"]
     assert imread(io.BytesIO(page)).shape[:2] == (1410, 2100)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(2, "2nd"), (3, "3rd"), (11, "11th"), (12, "12th"), (21, "21st"), (29, "29th"), (113, "113th")]
+)
+def test_ordinals(number: int, text: str) -> None:
+    assert ordinal(number) == text
 
 
 @pytest.mark.parametrize(
