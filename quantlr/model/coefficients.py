@@ -9,7 +9,6 @@ import numpy as np
 from quantlr.model.descent import inverse
 from quantlr.model.logistic import sigmoid, sigmoid_slope
 from quantlr.model.objective import Objective
-from quantlr.model.rows import Rows
 from quantlr.model.specs import LogisticRegression
 from quantlr.model.training import Material, Training
 from quantlr.types import Array, BoolArray, IntArray
@@ -27,7 +26,7 @@ class CoefficientPaths:
     refit : (refits,) their numbers, ascending.
     standardised : (refits, 1 + k) log odds per deviation of the feature over the refit's training rows; the intercept
         is the log odds where every feature is at its mean.
-    standardised_error : (refits, 1 + k) their standard errors.
+    standardised_error : (refits, 1 + k) their standard errors, NaN for refits whose errors were not asked for.
     raw, raw_error : (refits, 1 + k) the same per unit of the feature, the intercept where every feature is 0.
     """
 
@@ -36,6 +35,33 @@ class CoefficientPaths:
     standardised_error: Array
     raw: Array
     raw_error: Array
+
+    @property
+    def newest(self) -> int | None:
+        """Position of the newest refit that has errors, None where none has."""
+        known = np.flatnonzero(~np.isnan(self.standardised_error[:, 0]))
+        return int(known[-1]) if len(known) else None
+
+    @property
+    def ratio(self) -> Array:
+        """(refits, 1 + k) weight over standard error, in units of either sort; NaN for a constant."""
+        return np.asarray(self.standardised / self.standardised_error)
+
+
+def same_side(coefficients: Array, degenerate: BoolArray) -> Array:
+    """Return in what share of a walk's refits each weight (1 + k,) has the sign that it has at the newest.
+
+    Refits without a best fit don't count; NaN where none is left, and for a feature that weighs nothing at the newest.
+
+    Parameters
+    ----------
+    coefficients : (refits, 1 + k) intercept and weights, oldest first.
+    degenerate : (refits,) whether a refit has no best fit.
+    """
+    sign = np.sign(coefficients[~degenerate])
+    if not len(sign):
+        return np.full(coefficients.shape[1], np.nan)
+    return np.where(sign[-1] != 0, (sign == sign[-1]).mean(axis=0), np.nan)
 
 
 def spread(count: int, *, at_most: int) -> IntArray:
@@ -49,7 +75,9 @@ def coefficient_paths(
     *,
     coefficients: Array,
     degenerate: BoolArray,
+    lags: int | None = None,
     at_most: int = 250,
+    errors: int | None = None,
 ) -> CoefficientPaths:
     """Return weights and standard errors of refits spread evenly over the walk, the first and the last among them.
 
@@ -66,8 +94,11 @@ def coefficient_paths(
     (Manski and Lerman 1977), its variance taken from the model: under the probability p that the weighted g stands
     for, p w_up^2 (1-g)^2 + (1-p) w_down^2 g^2 comes to w_up w_down s.
 
-    They take the rows as independent, which labels of a horizon over 1 and tickers of one session are not: there they
-    are too small as a rule. They say nothing of a ridge's bias. They take scaling and weights as given: `balanced`
+    They take the rows as independent, which labels of a horizon over 1 and tickers of one session are not. For these,
+    with `lags`, B is what the rows show instead of what the model says: the gradient's terms w (g - y) x are summed by
+    session, and their long-run variance over sessions is Newey and West's (1987; for panels Driscoll and Kraay 1998).
+
+    They say nothing of a ridge's bias. They take scaling and weights as given: `balanced`
     weights follow the sample, and leave the intercept surer than this says. They belong to the point where the
     descent stopped, converged or not. Neighbouring refits share most of their rows, so that a band of errors about a
     path is no band for its shape.
@@ -82,47 +113,94 @@ def coefficient_paths(
     model : whose penalty and weights of rows hold.
     coefficients : (refits, 1 + k) intercept and weights of every refit, in units of the raw features.
     degenerate : (refits,) whether a refit has no best fit.
-    at_most : refits to show, 2 or more; each costs two passes over its training rows.
+    lags : sessions after which rows are taken as independent; None takes all of them so.
+    at_most : refits to show, 2 or more.
+    errors : how many of them to measure errors of, 2 or more, the newest among them; each costs two passes over its
+        training rows. None measures all.
     """
     refit = spread(len(coefficients), at_most=at_most)
     raw = np.where(degenerate[refit, None], np.nan, coefficients[refit])
-    standardised, standardised_error, raw_error = (np.full_like(raw, np.nan) for _ in range(3))
-    material = Material(training, model)
-    for at, number in enumerate(refit.tolist()):
-        if not degenerate[number]:
-            objective = material.objective(slice(number, number + 1))
-            standardised[at], standardised_error[at], raw_error[at] = _measured(objective, coefficients[number])
+    mean, deviation = training.scaling.mean[refit], training.scaling.deviation[refit]
+    standardised = np.column_stack([raw[:, 0] + (raw[:, 1:] * mean).sum(axis=1), raw[:, 1:] * deviation])
+    standardised_error, raw_error = (np.full_like(raw, np.nan) for _ in range(2))
+    material, sound = Material(training, model), np.flatnonzero(~degenerate[refit])
+    for at in sound[spread(len(sound), at_most=errors or at_most)].tolist():
+        number = int(refit[at])
+        look = _Look(
+            material.objective(slice(number, number + 1)),
+            None if lags is None else _Sessions.of(material.positions(number), lags),
+        )
+        standardised_error[at], raw_error[at] = look.errors(coefficients[number])
     return CoefficientPaths(refit, standardised, standardised_error, raw, raw_error)
 
 
-def _measured(objective: Objective, raw: Array) -> tuple[Array, Array, Array]:
-    """Return a single refit's standardised weights, their errors and those of `raw`, (1 + k,) each."""
-    units, from_standardised = objective.units, objective.from_standardised()[0]
-    theta = units.from_raw(raw)
-    covariance = _covariance(objective, theta)
-    present = np.concatenate([[True], units.active])
-    weights, error, raw_error = np.zeros(len(raw)), np.full(len(raw), np.nan), np.full(len(raw), np.nan)
-    weights[present] = np.linalg.solve(from_standardised, theta)
-    error[present] = np.sqrt(np.diagonal(covariance))
-    to_raw = units.to_raw(from_standardised).T[present]
-    raw_error[present] = np.sqrt(np.diagonal(to_raw @ covariance @ to_raw.T))
-    return weights, error, raw_error
+@dataclass(frozen=True, slots=True)
+class _Sessions:
+    """The sessions of a refit's rows, part by part, counted from the first; and after how many they are forgotten."""
+
+    of_part: list[IntArray]
+    count: int
+    lags: int
+
+    @classmethod
+    def of(cls, positions: list[IntArray], lags: int) -> _Sessions:
+        first = min(int(part.min()) for part in positions)
+        last = max(int(part.max()) for part in positions)
+        return cls([part - first for part in positions], last + 1 - first, lags)
 
 
-def _covariance(objective: Objective, theta: Array) -> Array:
-    """Return the covariance (p, p) of a single refit's standardised weights, where its local ones are `theta` (p,)."""
-    share = objective.labels.share[:, 0]
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What the rows of a single refit say of its errors; `sessions` None where rows are taken as independent."""
 
-    def sums(rows: Rows) -> Array:
-        weight = np.ones((len(rows.y), 1)) if rows.weight is None else rows.weight
-        slope = sigmoid_slope(sigmoid(rows.X @ theta))
-        as_it_is, either_way = weight @ share, weight.sum(axis=1) ** 2 * share[0] * share[-1]
-        return np.stack([(rows.X.T * (slope * counts)) @ rows.X for counts in (as_it_is, either_way)])
+    objective: Objective
+    sessions: _Sessions | None
 
-    from_standardised = objective.from_standardised()[0]
-    total = sum(sums(make()) for make in objective.parts)
-    curvature, variance = from_standardised.T @ total @ from_standardised
-    penalised = np.arange(1, objective.p)
-    curvature[penalised, penalised] += objective.l2
-    P = inverse(curvature)
-    return np.asarray(P @ variance @ P)
+    def errors(self, raw: Array) -> tuple[Array, Array]:
+        """Return the errors of standardised and of `raw` weights, (1 + k,) each."""
+        units = self.objective.units
+        covariance = self._covariance(units.from_raw(raw))
+        present = np.concatenate([[True], units.active])
+        error, raw_error = np.full(len(raw), np.nan), np.full(len(raw), np.nan)
+        error[present] = np.sqrt(np.diagonal(covariance))
+        to_raw = units.to_raw(self.objective.from_standardised()[0]).T[present]
+        raw_error[present] = np.sqrt(np.diagonal(to_raw @ covariance @ to_raw.T))
+        return error, raw_error
+
+    def _covariance(self, theta: Array) -> Array:
+        """Return the covariance (p, p) of standardised weights, where the local ones are `theta` (p,)."""
+        objective, share = self.objective, self.objective.labels.share[:, 0]
+        curvature, variance = np.zeros((objective.p, objective.p)), np.zeros((objective.p, objective.p))
+        by_session = np.zeros((self.sessions.count if self.sessions else 0, objective.p))
+        for part, make in enumerate(objective.parts):
+            rows = make()
+            weight = np.ones((len(rows.y), 1)) if rows.weight is None else rows.weight
+            g, counts = sigmoid(rows.X @ theta), weight @ share
+            curvature += _moments(rows.X, sigmoid_slope(g) * counts)
+            if self.sessions is None:
+                variance += _moments(rows.X, sigmoid_slope(g) * weight.sum(axis=1) ** 2 * share[0] * share[-1])
+            else:  # Within a part, no two rows are of one session.
+                by_session[self.sessions.of_part[part]] += rows.X * (counts * (g - rows.y))[:, None]
+        if self.sessions is not None:
+            variance = _long_run(by_session, self.sessions.lags)
+        A = objective.from_standardised()[0]
+        curvature, variance = A.T @ curvature @ A, A.T @ variance @ A
+        penalised = np.arange(1, objective.p)
+        curvature[penalised, penalised] += objective.l2
+        P = inverse(curvature)
+        return np.asarray(P @ variance @ P)
+
+
+def _moments(X: Array, weight: Array) -> Array:
+    """Return the sum of weight x x', (p, p)."""
+    return np.asarray((X.T * weight) @ X)
+
+
+def _long_run(sums: Array, lags: int) -> Array:
+    """Return the variance (p, p) of the total of (sessions, p) sums, with Bartlett's weights (Newey and West 1987)."""
+    away = sums - sums.mean(axis=0)
+    variance = away.T @ away
+    for lag in range(1, min(lags, len(away) - 1) + 1):
+        together = away[lag:].T @ away[:-lag]
+        variance += (1 - lag / (lags + 1)) * (together + together.T)
+    return np.asarray(variance)

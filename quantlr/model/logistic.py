@@ -41,7 +41,8 @@ def log_odds(probability: Array) -> Array:
 
 def log_loss(z: Array, y: Array) -> Array:
     """Return each row's cross-entropy in nats, from log odds z and labels y; no probability is clipped."""
-    return np.logaddexp(0.0, z) - y * z
+    # log(1 + exp(z)) without overflow; `np.logaddexp` says the same, several times slower.
+    return np.maximum(z, 0.0) + np.log1p(np.exp(-np.abs(z))) - y * z
 
 
 def gradient(X: Array, y: Array, theta: Array) -> Array:

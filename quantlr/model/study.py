@@ -14,58 +14,26 @@ from threadpoolctl import threadpool_limits
 
 from quantlr.errors import DegenerateFold
 from quantlr.model.coefficients import CoefficientPaths, coefficient_paths, spread
-from quantlr.model.descent import descend, descend_alone, steepest, unbounded
+from quantlr.model.descent import descend, descend_alone, steepest
 from quantlr.model.fit import step_by_rate
 from quantlr.model.folds import WalkForwardSpec
 from quantlr.model.journey import STEPS, Steps, journeys
+from quantlr.model.learning_rate import (
+    ENOUGH,
+    EXACT,
+    NEAR,
+    LearningRateStudy,
+    learning_rate_study,
+    studied,
+)
 from quantlr.model.logistic import log_odds
 from quantlr.model.objective import Objective
 from quantlr.model.specs import LogisticRegression
-from quantlr.model.training import Material, Training
+from quantlr.model.training import Training
 from quantlr.types import Array, Dataset, Forecasts, IntArray
 
-RATES = ("too small", "derived", "near the limit", "beyond the limit")
-"""What the study calls its four learning rates."""
-TOO_SMALL, NEAR, BEYOND = 0.01, 1.95, 2.5
-"""The first and the third as a share of 1/L, and the last as one of 1/(the largest curvature at the optimum)."""
-RUNAWAY = 1e6
-"""Times the loss at the start above which a curve has run away and ends."""
-EXACT, ENOUGH = 1e-12, 200
-"""Gradient and updates at which the best weights are looked for: an excess loss is then right to about 1e-16."""
-
-
-@dataclass(frozen=True, slots=True)
-class LearningRateStudy:
-    """What plain descent with several learning rates does to the loss of one refit.
-
-    Attributes
-    ----------
-    refit : number of the refit.
-    steepest : L, the largest curvature that the standardised loss can have anywhere.
-    curvature : the largest that it has at the best weights, at most L.
-    name : (rates,) what each rate stands for.
-    rate : (rates,) learning rates, ascending.
-    loss : (rates, steps + 1) mean log loss and penalty, in nats, from zero weights on; NaN once it has run away.
-    optimum : the loss of the best weights.
-    """
-
-    refit: int
-    steepest: float
-    curvature: float
-    name: tuple[str, ...]
-    rate: Array
-    loss: Array
-    optimum: float
-
-    @property
-    def limit(self) -> float:
-        """2/L, below which a rate always goes downhill."""
-        return 2.0 / self.steepest
-
-    @property
-    def excess(self) -> Array:
-        """(rates, steps + 1) how far the loss is above the optimum's; under about 1e-15 it is rounding."""
-        return np.maximum(self.loss - self.optimum, 0.0)
+MOST_ENTRIES = 4_000_000
+"""Rows times weights that are looked at for the errors of several refits, beyond two of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +43,14 @@ class LossCurves:
     Attributes
     ----------
     refit : (refits,) their numbers.
+    every : (refits,) which of its training rows were looked at: 1 all of them, 2 every second.
     loss : (refits, longest + 1) mean log loss and penalty, in nats, before each update and after the last; NaN after
         the end of a descent that was shorter.
     optimum : (refits,) the loss of the best weights.
     """
 
     refit: IntArray
+    every: IntArray
     loss: Array
     optimum: Array
 
@@ -101,6 +71,7 @@ class ModelStudy:
     session : (refits of the walk,) position of the first session that each refit forecasts: `session[paths.refit]`.
     rates : of the newest refit for which the walk found a best fit; None without one.
     losses, paths : of refits spread evenly over the walk; `losses` only of those that have a best fit.
+    lags : sessions after which the errors take rows as independent; None takes all of them so.
     """
 
     name: str
@@ -109,6 +80,7 @@ class ModelStudy:
     rates: LearningRateStudy | None
     losses: LossCurves
     paths: CoefficientPaths
+    lags: int | None
 
 
 def study(
@@ -120,12 +92,14 @@ def study(
     *,
     ticker: str | None = None,
     curves: int = 8,
+    updates: int = 1000,
     points: int = 250,
 ) -> ModelStudy:
     """Return what there is to draw of one model of a walk that is over.
 
     Folds and scaling are made again by the functions that made them for the walk, from the same rows; the weights are
-    the walk's own.
+    the walk's own. Where labels overlap, or one model learns from several tickers, rows are not independent, and errors
+    are taken by session with 2 lags for each session of the horizon, as the test of skill is.
 
     Parameters
     ----------
@@ -133,7 +107,8 @@ def study(
     forecasts : what it returned.
     ticker : whose model; None for the pooled one, and for that of the first ticker that was walked.
     curves : refits whose loss is followed, at most.
-    points : refits whose weights are shown, at most; each costs two passes over its training rows.
+    updates : after which a curve of the loss is cut.
+    points : refits whose weights are shown, at most. Where training rows are very many, errors are measured of fewer.
 
     Raises
     ------
@@ -147,6 +122,8 @@ def study(
     training = journey.training()
     degenerate = forecasts.refits.degenerate[mine]
     sound = np.flatnonzero(~degenerate)
+    lags = 2 * dataset.horizon if dataset.horizon > 1 or number < 0 else None
+    entries = journey.pairs / len(journey.session) * (1 + len(journey.columns))
     # As in the walk: the products are too small for more threads than one.
     with threadpool_limits(1, user_api="blas"):
         return ModelStudy(
@@ -154,65 +131,18 @@ def study(
             columns=forecasts.refits.columns,
             session=forecasts.refits.session[mine],
             rates=_rates(training, model, sound),
-            losses=loss_curves(training, model, refits=sound[spread(len(sound), at_most=curves)]),
+            losses=loss_curves(training, model, refits=sound[spread(len(sound), at_most=curves)], updates=updates),
             paths=coefficient_paths(
-                training, model, coefficients=forecasts.refits.coefficients[mine], degenerate=degenerate, at_most=points
+                training,
+                model,
+                coefficients=forecasts.refits.coefficients[mine],
+                degenerate=degenerate,
+                lags=lags,
+                at_most=points,
+                errors=max(min(points, int(MOST_ENTRIES / entries)), 2),
             ),
+            lags=lags,
         )
-
-
-def learning_rate_study(
-    training: Training, model: LogisticRegression, *, refit: int, steps: int = 100
-) -> LearningRateStudy:
-    """Return what theta <- theta - alpha * gradient does with a rate that is too small, right, near the limit, beyond.
-
-    The weights are those of the standardised features, and all start at zero, the intercept's too. There every
-    probability is 1/2 and the loss curves as much as it ever does: its largest curvature is L, the largest eigenvalue
-    of X'SX / (4n) + l2 D (S the weights of the rows, D the identity but for a 0 at the intercept; Boehning and
-    Lindsay 1988). Any rate below 2/L goes downhill at every step, and 1/L is the one that promises the largest fall
-    (Nesterov 2004, section 1.2.3).
-
-    From 2/L on that is no longer promised, but it may still happen: where the classes are told apart well, the loss
-    is flatter about its optimum than at the start. From 2 over the curvature *at the optimum* on it can't: however
-    near the weights come, the next steps take them away again. The last rate is therefore 2.5 over that curvature,
-    which is at least 2.5/L, and on returns, where all probabilities stay near 1/2, hardly more. Such a descent need
-    not run off to infinity: a log loss is never steeper than its features are large, and flattens on the way out, so
-    that without a penalty the weights end up leaping to and fro across the valley, at a loss that does not fall. A
-    penalty keeps its curvature, and where it is large the leaps grow without end. A curve ends, NaN from there on,
-    where its loss exceeds a million times that of the start.
-
-    Only this study goes beyond the limit; a config's rate there is refused.
-
-    Parameters
-    ----------
-    training : rows, labels, and which of them train which refit.
-    model : whose penalty and weights of rows hold; its own way downhill does not matter.
-    refit : number of the refit whose training rows to use.
-    steps : updates with each rate; one costs two passes over the training rows.
-
-    Raises
-    ------
-    DegenerateFold : the refit's best weights are infinite, so that there is no optimum to be above.
-    """
-    objective = Material(training, model).objective(slice(refit, refit + 1))
-    best = descend_alone(objective, [np.zeros(objective.p)], tol=EXACT, max_iter=ENOUGH)
-    one_class = not 0.0 < objective.labels.said[0, 0] < 1.0
-    why = "its training rows are of one class" if one_class else unbounded(objective, best.theta[:, 0])
-    if why:
-        raise DegenerateFold(f"refit {refit}: {why}, so that no best loss exists; study another", key="model.l2")
-    A = objective.from_standardised()[0]
-    L = float(steepest(objective)[0])
-    curvature = float(np.linalg.eigvalsh(A.T @ objective.at(best.theta[:, 0])[1][0] @ A)[-1])
-    rate = np.array([TOO_SMALL / L, 1.0 / L, NEAR / L, BEYOND / curvature])
-    return LearningRateStudy(
-        refit=refit,
-        steepest=L,
-        curvature=curvature,
-        name=RATES,
-        rate=rate,
-        loss=np.stack([_losses_at(objective, alpha, steps) for alpha in rate.tolist()]),
-        optimum=float(best.losses.min()),
-    )
 
 
 def _rates(training: Training, model: LogisticRegression, sound: IntArray) -> LearningRateStudy | None:
@@ -221,19 +151,6 @@ def _rates(training: Training, model: LogisticRegression, sound: IntArray) -> Le
         return learning_rate_study(training, model, refit=int(sound[-1])) if len(sound) else None
     except DegenerateFold:  # A large `model.tol` stops a walk before it sees that weights grow without bound.
         return None
-
-
-def _losses_at(objective: Objective, alpha: float, steps: int) -> Array:
-    """Return the losses (steps + 1,) of a single refit that descends from zero with the rate alpha."""
-    A = objective.from_standardised()[0]
-    theta, losses = np.zeros(objective.p), np.full(steps + 1, np.nan)
-    for step in range(steps + 1):
-        loss = objective.loss(A @ theta)
-        if step and loss > RUNAWAY * losses[0]:
-            break
-        losses[step] = loss
-        theta = theta - alpha * objective.standardised(objective.gradient((A @ theta)[:, None]))[:, 0]
-    return losses
 
 
 def loss_curves(
@@ -245,7 +162,8 @@ def loss_curves(
     walk starts most refits where the one before came to, a step or two from the end, and preconditions neighbours by
     one matrix; here the preconditioned descent renews the curvature at every step. The step that follows the last
     gradient is taken here as there. For the accelerated descent, which looks ahead, a loss is that of the point where
-    the gradient is measured: with momentum it need not fall every time.
+    the gradient is measured: with momentum it need not fall every time. Of 16,384 training rows or more, evenly spread
+    ones are looked at.
 
     Parameters
     ----------
@@ -258,18 +176,27 @@ def loss_curves(
     ------
     LearningRateTooLarge : `model.learning_rate` would not go downhill.
     """
-    material = Material(training, model)
-    curves, optimum = [], []
-    for refit in refits:
-        objective = material.objective(slice(int(refit), int(refit) + 1))
+    curves, optimum, every = [], [], []
+    for refit in map(int, refits):
+        objective, step = studied(training, model, refit)
         base_rate = np.zeros(objective.p)
         base_rate[0] = log_odds(objective.labels.said[0, :1])[0]
-        curves.append(_losses_by(objective, model, base_rate, int(refit), min(updates, model.max_iter)))
+        asked = model if step == 1 else _within_limit(model, objective)
+        curves.append(_losses_by(objective, asked, base_rate, refit, min(updates, model.max_iter)))
         optimum.append(descend_alone(objective, [base_rate], tol=EXACT, max_iter=ENOUGH).losses.min())
+        every.append(step)
     loss = np.full((len(curves), max(map(len, curves), default=0)), np.nan)
     for at, curve in enumerate(curves):
         loss[at, : len(curve)] = curve
-    return LossCurves(np.array(refits, dtype=np.int64), loss, np.array(optimum))
+    return LossCurves(np.array(refits, dtype=np.int64), np.array(every, dtype=np.int64), loss, np.array(optimum))
+
+
+def _within_limit(model: LogisticRegression, objective: Objective) -> LogisticRegression:
+    """Return the model with a learning rate that a sample of the rows allows, whose limit differs a little."""
+    if model.learning_rate == "auto":
+        return model
+    most = (1.0 if model.descent == "accelerated" else NEAR) / float(steepest(objective)[0])
+    return model.model_copy(update={"learning_rate": min(model.learning_rate, most)})
 
 
 def _losses_by(objective: Objective, model: LogisticRegression, start: Array, refit: int, updates: int) -> Array:

@@ -57,10 +57,13 @@ class Training:
         rows, ups = sums.astype(np.int64)
         return rows, ups
 
-    def sampled(self, refit: int) -> Training | None:
-        """Return evenly spread rows of one refit, as a training of its own; None if there are few enough."""
+    def sampled(self, refit: int, *, enough: int = SAMPLE) -> Training | None:
+        """Return every so many of one refit's rows, as a training of its own: `enough`, and less than twice as many.
+
+        None if there are less than twice as many at all.
+        """
         slices = [slice(ticker.train_start[refit], ticker.train_stop[refit]) for ticker in self.folds]
-        step = sum(rows.stop - rows.start for rows in slices) // SAMPLE
+        step = sum(rows.stop - rows.start for rows in slices) // enough
         if step < 2:
             return None
         at = np.concatenate([np.arange(rows.start, rows.stop, step) for rows in slices])
@@ -115,6 +118,11 @@ class Material:
             thin=max(sum(rows.stop - rows.start for rows, _ in there) // (SAMPLE * (refits.stop - refits.start)), 1),
             start=None if start is None else units.from_raw(start),
         )
+
+    def positions(self, refit: int) -> list[IntArray]:
+        """Return the session of each row of a refit's objective, part by part as they stand there, (rows,) each."""
+        found = [windows_of(ticker, slice(refit, refit + 1)) for ticker in self._training.folds]
+        return [self._age(part) for rows, windows in found for part, _ in _pieces(rows, windows)]
 
     def _units_for(self, refit: int) -> Units:
         own = Units.of(self._training.scaling, refit)

@@ -48,6 +48,13 @@ def test_log_loss_is_scikit_learns_and_finite_far_out() -> None:
     np.testing.assert_array_equal(log_loss(np.array([-1e4, 1e4]), np.array([1.0, 1.0])), [1e4, 0.0])
 
 
+@given(z=st.floats(-1e300, 1e300), y=st.sampled_from([0.0, 0.25, 1.0]))
+def test_log_loss_is_numpys_logaddexp(z: float, y: float) -> None:
+    assert log_loss(np.array([z]), np.array([y]))[0] == pytest.approx(
+        np.logaddexp(0.0, z) - y * z, rel=1e-14, abs=1e-300
+    )
+
+
 @given(seed=st.integers(0, 10_000))
 def test_gradient_and_curvature_are_the_losses_derivatives(seed: int) -> None:
     X, y, theta = problem(seed)

@@ -13,14 +13,15 @@ from quantlr.data.features import Feature, LaggedReturns, Volatility
 from quantlr.data.labels import Direction
 from quantlr.data.universe import DataSpec, load_prices
 from quantlr.errors import DegenerateFold, LearningRateTooLarge
-from quantlr.model.coefficients import CoefficientPaths, coefficient_paths, spread
+from quantlr.model.coefficients import CoefficientPaths, coefficient_paths, same_side, spread
 from quantlr.model.fit import fit_folds
 from quantlr.model.folds import WalkForwardSpec, make_folds
 from quantlr.model.journey import Steps
+from quantlr.model.learning_rate import RATES, ROWS, learning_rate_study
 from quantlr.model.rows import Scaling
 from quantlr.model.scaling import fold_scaling
 from quantlr.model.specs import LogisticRegression
-from quantlr.model.study import RATES, learning_rate_study, loss_curves, study
+from quantlr.model.study import loss_curves, study
 from quantlr.model.training import Training
 from quantlr.model.walk_forward import walk_forward
 from quantlr.types import Array, BoolArray, Dataset, Forecasts, Prices
@@ -112,6 +113,37 @@ def test_curves_are_those_of_the_formula_step_by_step(sp500: Dataset, l2: float)
         # Beyond the limit, rounding grows from step to step as everything does.
         compared, rtol = (101, 1e-12) if settles else (25, 1e-8)
         np.testing.assert_allclose(found.loss[at, :compared], expected[:compared], rtol=rtol)
+
+
+def test_every_rate_that_is_swept_is_the_formula_step_by_step() -> None:
+    X, y = made_up(2)
+    found = learning_rate_study(one_refit(X, y), LogisticRegression(l2=0.1), refit=0)
+    assert found.every == 1
+    assert found.swept[0] == found.rate[0]
+    assert np.isclose(found.swept, found.limit, rtol=1e-12).sum() == 1
+    assert found.loss_after.shape == (len(found.after), len(found.swept)) == (3, 23)
+    for at, rate in enumerate(found.swept.tolist()):
+        losses = losses_step_by_step(X, y, rate, 50, 0.1)
+        # Beyond the limit, rounding grows from step to step as everything does.
+        compared = 3 if rate < found.limit else 1
+        expected = [losses[updates] for updates in found.after]
+        np.testing.assert_allclose(found.loss_after[:compared, at], expected[:compared], rtol=1e-8)
+    np.testing.assert_array_equal(found.excess_after, np.maximum(found.loss_after - found.optimum, 0))
+
+
+def test_of_very_many_rows_evenly_spread_ones_are_studied() -> None:
+    X, y = made_up(16, rows=3 * ROWS, k=2)
+    training, model = one_refit(X, y), LogisticRegression(descent="plain", learning_rate=1.9)
+    found, scaling = learning_rate_study(training, model, refit=0), training.scaling
+    S = np.column_stack([np.ones(ROWS), (X[::3] - scaling.mean) / scaling.deviation])
+    assert found.every == 3
+    assert found.steepest == pytest.approx(np.linalg.eigvalsh(S.T @ S / (4 * ROWS))[-1], rel=1e-12)
+    assert found.optimum == pytest.approx(-by_statsmodels(S, y[::3]).llf / ROWS, rel=1e-12)
+    curves = loss_curves(training, model, refits=[0])
+    assert curves.every.tolist() == [3]
+    assert curves.optimum[0] == pytest.approx(found.optimum, rel=1e-13)
+    near = LogisticRegression(descent="plain", learning_rate=found.limit)
+    assert (np.diff(loss_curves(training, near, refits=[0], updates=30).loss[0]) <= 1e-15).all()
 
 
 def test_best_loss_and_the_curvature_there_are_statsmodels() -> None:
@@ -266,16 +298,22 @@ def errors_row_by_row(dataset: Dataset, train: BoolArray, raw: Array, model: Log
     elif model.class_weight is not None:
         by_class = {0.0: model.class_weight.down, 1.0: model.class_weight.up}
     whole = sum(d * by_class[came] for d, came in zip(decay, y.tolist(), strict=True))
+    clustered, lags = dataset.horizon > 1 or model.scope == "pooled", 2 * dataset.horizon
     found = []
     for standardised in (True, False):
         k = X.shape[1]
         A = np.diag(np.r_[0.0, model.l2 * (np.ones(k) if standardised else deviation**2)])
-        B = np.zeros((k + 1, k + 1))
-        for values, came, d in zip(X, y.tolist(), decay, strict=True):
+        B, by_session = np.zeros((k + 1, k + 1)), np.zeros((int(age.max() - age.min()) + 1, k + 1))
+        for values, came, d, a in zip(X, y.tolist(), decay, age.tolist(), strict=True):
             g = 1 / (1 + np.exp(-(raw[0] + raw[1:] @ values)))
             x = np.r_[1.0, (values - mean) / deviation if standardised else values]
             A += d * by_class[came] / whole * g * (1 - g) * np.outer(x, x)
             B += d**2 * by_class[0.0] * by_class[1.0] / whole**2 * g * (1 - g) * np.outer(x, x)
+            by_session[a - age.min()] += d * by_class[came] / whole * (g - came) * x
+        if clustered:
+            away = by_session - by_session.mean(axis=0)
+            pairs = [(s, t) for s in range(len(away)) for t in range(len(away)) if abs(s - t) <= lags]
+            B = np.sum([(1 - abs(s - t) / (lags + 1)) * np.outer(away[s], away[t]) for s, t in pairs], axis=0)
         P = np.linalg.inv(A)
         found.append(np.sqrt(np.diag(P @ B @ P)))
     return found[0], found[1]
@@ -296,7 +334,7 @@ def test_on_the_sp500_weights_and_errors_are_statsmodels(sp500: Dataset, window:
         np.testing.assert_allclose(found.raw_error[at], raw.bse, rtol=1e-6)
 
 
-@pytest.mark.parametrize("scope", ["per_ticker", "pooled"])
+@pytest.mark.parametrize(("scope", "horizon"), [("per_ticker", 1), ("per_ticker", 2), ("pooled", 2)])
 @pytest.mark.parametrize(
     "model",
     [
@@ -308,12 +346,13 @@ def test_on_the_sp500_weights_and_errors_are_statsmodels(sp500: Dataset, window:
     ],
     ids=str,
 )
-def test_weights_of_all_kinds_row_by_row(scope: str, model: dict[str, Any]) -> None:
+def test_weights_of_all_kinds_row_by_row(scope: str, horizon: int, model: dict[str, Any]) -> None:
     # So many sessions that a first forecast one session earlier would make one more refit.
     prices = random_walk(11, sessions=213, tickers=3, holes=True)
-    dataset = dataset_from(prices, [LAGS], horizon=2, ties="drop")
+    dataset = dataset_from(prices, [LAGS], horizon=horizon, ties="drop")
     forecasts, spec, kind = walk_of(dataset, {"train": 90, "refit_every": 40}, scope=scope, **model)
     found = study(dataset, forecasts, spec, kind)
+    assert found.lags == (None if scope == "per_ticker" and horizon == 1 else 2 * horizon)
     number = -1 if scope == "pooled" else 0
     assert found.name == ("pooled" if scope == "pooled" else "T0")
     assert len(found.paths.refit) == (forecasts.refits.ticker == number).sum() > 2
@@ -322,6 +361,28 @@ def test_weights_of_all_kinds_row_by_row(scope: str, model: dict[str, Any]) -> N
         standardised, raw = errors_row_by_row(dataset, train, found.paths.raw[at], kind)
         np.testing.assert_allclose(found.paths.standardised_error[at], standardised, rtol=1e-9)
         np.testing.assert_allclose(found.paths.raw_error[at], raw, rtol=1e-9)
+
+
+@pytest.mark.parametrize("horizon", [1, 5])
+def test_where_rows_hang_together_errors_are_statsmodels_by_session(horizon: int) -> None:
+    dataset = dataset_from(random_walk(31, sessions=400, tickers=3), [LAGS], horizon=horizon)
+    forecasts, spec, model = walk_of(dataset, {"train": 200, "refit_every": 60}, scope="pooled", tol=1e-12)
+    found = study(dataset, forecasts, spec, model)
+    for at in range(len(found.paths.refit)):
+        train = trained_by(dataset, int(found.session[at]), -1)
+        order = np.flatnonzero(train)[np.argsort(dataset.session[train], kind="stable")]
+        S, y = with_ones(dataset.features[order]), dataset.up[order]
+        kinds = {
+            "time": dataset.session[order],
+            "maxlags": 2 * horizon,
+            "use_correction": False,
+            "df_correction": False,
+        }
+        fit = sm.Logit(y, S).fit(
+            method="newton", tol=1e-13, maxiter=100, disp=0, cov_type="hac-groupsum", cov_kwds=kinds
+        )
+        np.testing.assert_allclose(found.paths.standardised[at], fit.params, rtol=1e-6)
+        np.testing.assert_allclose(found.paths.standardised_error[at], fit.bse, rtol=1e-6)
 
 
 @pytest.mark.parametrize("weights", [{"up": 4.0}, {"down": 4.0}, {"up": 6.0, "down": 0.5}], ids=str)
@@ -356,6 +417,28 @@ def test_of_a_feature_told_twice_each_half_has_half_the_error() -> None:
     np.testing.assert_allclose(found.raw_error[0, :3], half * alone.raw_error[0], rtol=1e-6)
     np.testing.assert_allclose(found.standardised_error[0, 3], found.standardised_error[0, 1], rtol=1e-6)
     np.testing.assert_allclose(found.standardised[0, 1] + found.standardised[0, 3], alone.standardised[0, 1])
+
+
+def test_of_very_many_rows_errors_are_measured_at_the_ends() -> None:
+    X, y = made_up(15, rows=300, k=2)
+    folds = make_folds(300, WalkForwardSpec(train=60, refit_every=20), horizon=1)
+    training, model = Training(X, y, [folds], fold_scaling(X, [folds], trained=~np.isnan(y))), LogisticRegression()
+    fits = fit_folds(training, model)
+    kept: dict[str, Any] = {"coefficients": fits.coefficients, "degenerate": fits.degenerate}
+    every, some = coefficient_paths(training, model, **kept), coefficient_paths(training, model, errors=3, **kept)
+    np.testing.assert_array_equal(some.standardised, every.standardised)
+    measured = ~np.isnan(some.standardised_error).any(axis=1)
+    assert np.flatnonzero(measured).tolist() == [0, 6, 11]
+    np.testing.assert_array_equal(some.raw_error[measured], every.raw_error[measured])
+    assert some.newest == 11
+    np.testing.assert_array_equal(some.ratio[11], every.standardised[11] / every.standardised_error[11])
+
+
+def test_signs_are_counted_over_refits_that_have_a_best_fit() -> None:
+    coefficients = np.array([[1.0, 2.0, 0.0], [9.0, 9.0, 9.0], [-1.0, -3.0, 1.0], [2.0, -1.0, 0.0], [1.0, 1.0, 1.0]])
+    degenerate = np.array([False, True, False, False, True])
+    np.testing.assert_array_equal(same_side(coefficients, degenerate), [2 / 3, 2 / 3, np.nan])
+    assert np.isnan(same_side(coefficients, np.ones(5, dtype=np.bool_))).all()
 
 
 @given(count=st.integers(0, 2000), at_most=st.integers(2, 300))

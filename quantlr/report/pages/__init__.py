@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from quantlr.report.pages.forecast import forecast_page
 from quantlr.report.pages.frame import Picture, pictured, warm_up
+from quantlr.report.pages.model import model_page
 from quantlr.report.pages.tearsheet import tear_sheet
 from quantlr.report.shown import Shown
 
@@ -38,4 +39,5 @@ class Page:
 PAGES = (
     Page("tearsheet.png", "Is there an edge?", tear_sheet),
     Page("forecast.png", "Did it know?", forecast_page),
+    Page("model.png", "What did it learn, and how?", model_page),
 )

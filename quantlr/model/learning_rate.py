@@ -1,0 +1,201 @@
+"""What a learning rate does: too small, right, near the limit, beyond it, on rows that a walk has learnt from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from quantlr.errors import DegenerateFold
+from quantlr.model.descent import descend_alone, steepest, unbounded
+from quantlr.model.logistic import log_loss, sigmoid
+from quantlr.model.objective import Objective
+from quantlr.model.rows import Rows
+from quantlr.model.specs import LogisticRegression
+from quantlr.model.training import Material, Training
+from quantlr.types import Array
+
+RATES = ("too small", "derived", "near the limit", "beyond the limit")
+"""What the study calls its four learning rates."""
+TOO_SMALL, NEAR, BEYOND = 0.01, 1.95, 2.5
+"""The first and the third as a share of 1/L, and the last as one of 1/(the largest curvature at the optimum)."""
+SWEPT = (
+    0.01, 0.018, 0.032, 0.056, 0.1, 0.18, 0.32, 0.56, 0.8, 1.0, 1.2, 1.4, 1.6, 1.75, 1.88, 1.96, 2.0, 2.04, 2.12, 2.25,
+    2.5, 3.0, 4.0,
+)  # fmt: skip
+"""Learning rates from far too small to far too large, as shares of 1/L: closest together about the limit."""
+AFTER = (5, 20, 50)
+"""Updates after which all of these are compared."""
+RUNAWAY = 1e6
+"""Times the loss at the start above which a curve has run away and ends."""
+EXACT, ENOUGH = 1e-12, 200
+"""Gradient and updates at which the best weights are looked for: an excess loss is then right to about 1e-16."""
+ROWS = 2**13
+"""Rows that are enough to see a descent by: of twice as many or more, every so many are looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class LearningRateStudy:
+    """What plain descent with several learning rates does to the loss of one refit.
+
+    Attributes
+    ----------
+    refit : number of the refit.
+    every : which of its training rows were looked at: 1 all of them, 2 every second.
+    steepest : L, the largest curvature that the standardised loss can have anywhere.
+    curvature : the largest that it has at the best weights, at most L.
+    name : (rates,) what each rate stands for.
+    rate : (rates,) learning rates, ascending.
+    loss : (rates, steps + 1) mean log loss and penalty, in nats, from zero weights on; NaN once it has run away.
+    swept : (m,) more learning rates, ascending.
+    after : (a,) numbers of updates.
+    loss_after : (a, m) loss after so many updates with each of these; NaN once it has run away.
+    optimum : the loss of the best weights.
+    """
+
+    refit: int
+    every: int
+    steepest: float
+    curvature: float
+    name: tuple[str, ...]
+    rate: Array
+    loss: Array
+    swept: Array
+    after: tuple[int, ...]
+    loss_after: Array
+    optimum: float
+
+    @property
+    def limit(self) -> float:
+        """2/L, below which a rate always goes downhill."""
+        return 2.0 / self.steepest
+
+    @property
+    def excess(self) -> Array:
+        """(rates, steps + 1) how far the loss is above the optimum's; under about 1e-15 it is rounding."""
+        return np.maximum(self.loss - self.optimum, 0.0)
+
+    @property
+    def excess_after(self) -> Array:
+        """(a, m) the same after so many updates with each of the rates that were swept."""
+        return np.maximum(self.loss_after - self.optimum, 0.0)
+
+
+def learning_rate_study(
+    training: Training, model: LogisticRegression, *, refit: int, steps: int = 100
+) -> LearningRateStudy:
+    """Return what theta <- theta - alpha * gradient does with a rate that is too small, right, near the limit, beyond.
+
+    The weights are those of the standardised features, and all start at zero, the intercept's too. There every
+    probability is 1/2 and the loss curves as much as it ever does: its largest curvature is L, the largest eigenvalue
+    of X'SX / (4n) + l2 D (S the weights of the rows, D the identity but for a 0 at the intercept; Boehning and
+    Lindsay 1988). Any rate below 2/L goes downhill at every step, and 1/L is the one that promises the largest fall
+    (Nesterov 2004, section 1.2.3).
+
+    From 2/L on that is no longer promised, but it may still happen: where the classes are told apart well, the loss
+    is flatter about its optimum than at the start. From 2 over the curvature *at the optimum* on it can't: however
+    near the weights come, the next steps take them away again. The last rate is therefore 2.5 over that curvature,
+    which is at least 2.5/L, and on returns, where all probabilities stay near 1/2, hardly more. Such a descent need
+    not run off to infinity: a log loss is never steeper than its features are large, and flattens on the way out, so
+    that without a penalty the weights end up leaping to and fro across the valley, at a loss that does not fall. A
+    penalty keeps its curvature, and where it is large the leaps grow without end. A curve ends, NaN from there on,
+    where its loss exceeds a million times that of the start.
+
+    Only this study goes beyond the limit; a config's rate there is refused.
+
+    Parameters
+    ----------
+    training : rows, labels, and which of them train which refit.
+    model : whose penalty and weights of rows hold; its own way downhill does not matter.
+    refit : number of the refit whose training rows to use; of 16,384 or more, evenly spread ones.
+    steps : updates with each of the four rates.
+
+    Raises
+    ------
+    DegenerateFold : the refit's best weights are infinite, so that there is no optimum to be above.
+    """
+    objective, every = studied(training, model, refit)
+    best = descend_alone(objective, [np.zeros(objective.p)], tol=EXACT, max_iter=ENOUGH)
+    one_class = not 0.0 < objective.labels.said[0, 0] < 1.0
+    why = "its training rows are of one class" if one_class else unbounded(objective, best.theta[:, 0])
+    if why:
+        raise DegenerateFold(f"refit {refit}: {why}, so that no best loss exists; study another", key="model.l2")
+    lesson = _Lesson.of(objective)
+    A = objective.from_standardised()[0]
+    L = float(steepest(objective)[0])
+    curvature = float(np.linalg.eigvalsh(A.T @ objective.at(best.theta[:, 0])[1][0] @ A)[-1])
+    rate = np.array([TOO_SMALL / L, 1.0 / L, NEAR / L, BEYOND / curvature])
+    swept = np.array(SWEPT) / L
+    return LearningRateStudy(
+        refit=refit,
+        every=every,
+        steepest=L,
+        curvature=curvature,
+        name=RATES,
+        rate=rate,
+        loss=lesson.losses(rate, at=range(steps + 1)),
+        swept=swept,
+        after=AFTER,
+        loss_after=lesson.losses(swept, at=AFTER).T,
+        optimum=float(best.losses.min()),
+    )
+
+
+def studied(training: Training, model: LogisticRegression, refit: int) -> tuple[Objective, int]:
+    """Return the objective of one refit, and which of its rows make it up: 1 all, 2 every second, and so on."""
+    sample = training.sampled(refit, enough=ROWS)
+    if sample:
+        rows = sum(int(ticker.train_stop[refit] - ticker.train_start[refit]) for ticker in training.folds)
+        return Material(sample, model).objective(slice(0, 1)), rows // ROWS
+    objective = Material(training, model).objective(slice(refit, refit + 1))
+    # So few rows are brought into local units once, however often they are looked at.
+    return replace(objective, parts=[partial(_itself, make()) for make in objective.parts]), 1
+
+
+def _itself(rows: Rows) -> Rows:
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Lesson:
+    """The problem of the lesson: rows, labels, and what each row counts in the mean.
+
+    Attributes
+    ----------
+    X : (p, n) standardised rows, transposed, the first feature one.
+    y, weight : (n,) labels, and shares of the mean.
+    penalty : (p, 1) l2, but 0 for the intercept.
+    """
+
+    X: Array
+    y: Array
+    weight: Array
+    penalty: Array
+
+    @classmethod
+    def of(cls, objective: Objective) -> _Lesson:
+        """Return the problem of a single refit, in its own standardised units."""
+        A, share = objective.from_standardised()[0], objective.labels.share[:, 0]
+        parts = [make() for make in objective.parts]
+        weights = [np.full(len(rows.y), share[0]) if rows.weight is None else rows.weight @ share for rows in parts]
+        return cls(
+            X=A.T @ np.concatenate([rows.X for rows in parts]).T,
+            y=np.concatenate([rows.y for rows in parts]),
+            weight=np.concatenate(weights),
+            penalty=np.where(np.arange(objective.p) > 0, objective.l2, 0.0)[:, None],
+        )
+
+    def losses(self, rates: Array, *, at: Sequence[int]) -> Array:
+        """Return the losses (rates, len(at)) after so many updates, ascending, from zero weights with each rate."""
+        theta, found = np.zeros((len(self.X), len(rates))), np.full((len(rates), len(at)), np.nan)
+        for step in range(max(at) + 1):
+            z = theta.T @ self.X
+            if step in at:
+                loss = log_loss(z, self.y) @ self.weight + 0.5 * (self.penalty * theta**2).sum(axis=0)
+                found[:, list(at).index(step)] = loss
+                theta[:, loss > RUNAWAY * np.log(2.0)] = np.nan
+            gradient = self.X @ ((sigmoid(z) - self.y) * self.weight).T + self.penalty * theta
+            theta = theta - rates * gradient
+        return np.where(found > RUNAWAY * np.log(2.0), np.nan, found)
