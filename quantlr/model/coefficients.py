@@ -12,7 +12,7 @@ from quantlr.model.objective import Objective
 from quantlr.model.rows import Rows
 from quantlr.model.specs import LogisticRegression
 from quantlr.model.training import Material, Training
-from quantlr.types import Array, BoolArray, IntArray
+from quantlr.types import Array, BoolArray, Dataset, IntArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,3 +126,8 @@ def _covariance(objective: Objective, theta: Array) -> Array:
     curvature[penalised, penalised] += objective.l2
     P = inverse(curvature)
     return np.asarray(P @ variance @ P)
+
+
+def per_deviation(dataset: Dataset, raw: Array, *, rows: slice) -> Array:
+    """Return weights (k,) per unit of each feature as log odds per deviation of it over some rows of the dataset."""
+    return np.asarray(raw * dataset.features[rows].std(axis=0))

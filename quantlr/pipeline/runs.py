@@ -124,13 +124,13 @@ class Run:
     def _measured(self) -> Measured:
         return Measured.of(self.course.result, sessions_per_year=self.config.report.sessions_per_year)
 
-    def report(self) -> Report:
-        """Return the report's files, drawn and written out."""
-        from quantlr.report.pages import PAGES  # matplotlib costs half a second: only who draws pays it
+    def report(self, *, progress: Progress = no_progress) -> Report:
+        """Return the report's files, drawn and written out; `progress` hears of each page."""
+        from quantlr.report.drawing import drawn  # matplotlib costs half a second: only who draws pays it
 
         shown = Shown.of(self.config, self.course, self.metrics, self.notes)
         files = {
-            **{page.file: page.draw(shown) for page in PAGES},
+            **drawn(shown, progress=progress),
             "metrics.json": json_bytes(self.metrics),
             "forecasts.parquet": parquet_bytes(self.forecasts),
             "backtest.parquet": parquet_bytes(self.backtest),
@@ -147,14 +147,14 @@ class Run:
         tried = _tried(self.config, self.course, ledger)
         return replace(self, metrics=metrics_of(self.config, self.course, tried), ledger=ledger)
 
-    def save(self, output: str | Path = "reports") -> Path:
+    def save(self, output: str | Path = "reports", *, progress: Progress = no_progress) -> Path:
         """Write the report to ``output/NAME`` and return that folder; a former report is replaced whole.
 
         The run is a trial, and is recorded in the ledger of `output` if it is not yet. The report then counts the
         trials there; the numbers of a run that knew of no ledger are left as they are.
         """
         counted = self if self.ledger == Ledger.of(Path(output)) else self.recorded(output)
-        return write_report(counted.report(), Path(output))
+        return write_report(counted.report(progress=progress), Path(output))
 
     def _provenance(self) -> dict[str, Any]:
         versions = {name: version(name) for name in VERSIONS_OF}
@@ -204,7 +204,7 @@ def run(
     loaded = load_config(config, overrides=overrides, features=features)
     done = run_config(loaded, output=output, offline=offline, workers=workers, progress=progress)
     if output is not None:
-        done.save(output)
+        done.save(output, progress=progress)
     return done
 
 

@@ -15,7 +15,7 @@ from quantlr.backtest.series import monthly_returns, rolling_hit_rates, yearly_r
 from quantlr.report.figures.curves import Curves, drawdowns, equity_curves, hit_rates
 from quantlr.report.figures.style import INK, NORMAL, bare, dated, heading, number, percent
 from quantlr.report.figures.tables import TableRow, month_calendar, text_table
-from quantlr.report.pages.frame import framed, png
+from quantlr.report.pages.frame import framed
 from quantlr.report.shown import Shown
 from quantlr.types import BacktestResult
 
@@ -25,7 +25,7 @@ ROW_HEIGHT = 0.0205
 """Height of a calendar's row, as a fraction of the page, where there is room."""
 
 
-def tear_sheet(shown: Shown) -> bytes:
+def tear_sheet(shown: Shown) -> Figure:
     """Return the one page that a professional would hand on."""
     result, rows, sessions = shown.course.result, shown.rows, shown.course.forecasts.sessions
     figure = framed(shown, *_finding(shown))
@@ -49,7 +49,7 @@ def tear_sheet(shown: Shown) -> bytes:
     table = figure.add_axes((0.645, 0.345, 0.335, 0.48))
     text_table(table, _headline(shown.metrics), edges=TABLE_EDGES)
     _calendar(figure, result)
-    return png(figure)
+    return figure
 
 
 def _finding(shown: Shown) -> tuple[str, str]:
