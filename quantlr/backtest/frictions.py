@@ -66,7 +66,8 @@ def sharpe_at_cost(result: BacktestResult, bps: Array, execution: ExecutionSpec,
     """
     before = result.gross_return - _borrow(result, execution, sessions_per_year)
     ratios = (_sharpe(before - cost * BASIS_POINT * result.turnover, result.cash) for cost in bps.tolist())
-    return np.array([np.nan if ratio is None else ratio for ratio in ratios]) * np.sqrt(sessions_per_year)
+    root = float(np.sqrt(sessions_per_year))
+    return np.array([np.nan if ratio is None else ratio * root for ratio in ratios])
 
 
 def _sharpe(net_return: Array, cash: float) -> float | None:
@@ -77,4 +78,4 @@ def _sharpe(net_return: Array, cash: float) -> float | None:
 
 def _borrow(result: BacktestResult, execution: ExecutionSpec, sessions_per_year: int) -> Array:
     """Return what borrowing cost each session, (sessions,)."""
-    return borrowed(result.weight, execution, sessions_per_year=sessions_per_year).sum(axis=1)
+    return np.asarray(borrowed(result.weight, execution, sessions_per_year=sessions_per_year).sum(axis=1))

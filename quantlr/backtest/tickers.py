@@ -72,7 +72,7 @@ def part_of(result: BacktestResult, ticker: int, span: slice) -> BacktestResult:
         cash_return=-weight * result.cash,
         cost=cost,
         net_return=gross_return - cost,
-        equity=np.cumprod(np.maximum(1.0 + gross_return - cost, 0.0)),
+        equity=np.asarray(np.cumprod(np.maximum(1.0 + gross_return - cost, 0.0)), dtype=np.float64),
         exposure=np.abs(weight),
         turnover=np.abs(weight - drifted),
     )
@@ -144,7 +144,7 @@ def of_ticker(rows: Scored, ticker: int) -> Scored:
 
 
 def lived(result: BacktestResult, forecasts: Forecasts, ticker: int) -> slice:
-    """Return the sessions from the one after a ticker's first forecast to its last bar."""
+    """Return the sessions from the close of a ticker's first forecast to its last bar, of those that were traded in."""
     first = forecasts.sessions[forecasts.session[forecasts.ticker == ticker].min()]
     start = int(result.sessions.searchsorted(first, side="right"))
     priced = np.flatnonzero(~np.isnan(result.price[:, ticker]))
@@ -160,5 +160,5 @@ def _held(weight: Array, excess: Array, sessions_per_year: int) -> tuple[float, 
         float(np.abs(weight).mean()),
         float(weight.mean()),
         np.nan if ratio is None else float(ratio * root),
-        float(Z95 * root / np.sqrt(len(excess))),
+        np.nan if ratio is None else float(Z95 * root / np.sqrt(len(excess))),
     )

@@ -141,7 +141,7 @@ def about_zero(values: Array, *, at_most: int = 40) -> Histogram:
     below, above = int(np.ceil(-low / step - 1e-9)), max(int(np.ceil(high / step - 1e-9)), 0)
     if below + above == 0:
         above = 1
-    edges = step * np.arange(-below, above + 1)
+    edges = np.asarray(step * np.arange(-below, above + 1), dtype=np.float64)
     where = np.clip(np.ceil(values / step - 1e-9).astype(np.int64) - 1 + below, 0, below + above - 1)
     outside = int(((values < edges[0] - 1e-12) | (values > edges[-1] + 1e-12)).sum())
     return Histogram(edges, np.bincount(where, minlength=below + above).astype(np.float64), outside)

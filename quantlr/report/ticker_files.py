@@ -35,7 +35,7 @@ def ticker_files(tickers: Iterable[str]) -> dict[str, str]:
 def _stem(ticker: str) -> str:
     """Return a ticker in letters that are safe, cut where it is too long."""
     stem = quote(ticker, safe="^=&").replace("~", "%7E")  # that sign is the digest's
-    if stem.startswith(".") or stem.partition(".")[0].casefold() in RESERVED:
+    if not stem or stem.startswith(".") or stem.partition(".")[0].casefold() in RESERVED:
         stem = f"_{stem}"
     return stem if len(stem) <= LONGEST else _told_apart(stem, ticker)
 

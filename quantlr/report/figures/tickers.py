@@ -23,6 +23,7 @@ from quantlr.report.figures.style import (
     SMALL,
     VERMILION,
     in_percent,
+    in_words,
     legend_above,
     multiple,
     percent,
@@ -132,6 +133,9 @@ def added_lines(ax: Axes, dates: pd.DatetimeIndex, lines: dict[str, Array], othe
     others : (sessions, tickers).
     columns : names beside one another above the axes.
     """
+    if not others.any() and not any(values.any() for values in lines.values()):
+        in_words(ax, "Nothing was held.")
+        return
     marker = "." if len(dates) < 40 else None
     if others.shape[1]:
         some = slice(None, None, max(len(dates) // FINE, 1))

@@ -40,7 +40,7 @@ def positions(shown: Shown) -> Figure:
     result, per_year = shown.course.result, shown.config.report.sessions_per_year
     table = trades(result)
     sides = by_side(result, table, sessions_per_year=per_year)
-    figure = framed(shown, *_finding(shown.metrics, sides, sessions=len(result.equity), per_year=per_year))
+    figure = framed(shown, *finding(shown.metrics, sides, sessions=len(result.equity), per_year=per_year))
     _over_time(figure, shown, table)
     right = {"left": 0.665, "width": 0.315}
     _at_cost(_below(figure, top=0.764, height=0.132, **right), shown)
@@ -56,9 +56,7 @@ def _below(figure: Figure, *, left: float, width: float, top: float, height: flo
     return figure.add_axes((left, top - height, width, height))
 
 
-def _finding(
-    metrics: dict[str, Any], sides: dict[str, SideNumbers], *, sessions: int, per_year: int
-) -> tuple[str, str]:
+def finding(metrics: dict[str, Any], sides: dict[str, SideNumbers], *, sessions: int, per_year: int) -> tuple[str, str]:
     """Return what it did and whether costs eat it, and the numbers behind that."""
     own, break_even = metrics["backtest"]["strategy"], metrics["backtest"]["break_even_cost_bps"]
     if break_even is None:
@@ -110,7 +108,7 @@ def _over_time(figure: Figure, shown: Shown, table: pd.DataFrame) -> None:
     done = activity(result, sessions_per_year=shown.config.report.sessions_per_year)
     rows = figure.add_gridspec(4, 1, left=0.055, right=0.615, top=0.78, bottom=0.045, hspace=0.42,
                                height_ratios=(2.6, 0.9, 0.75, 1.5))  # fmt: skip
-    axes = [figure.add_subplot(row) for row in rows]
+    axes = [figure.add_subplot(rows[at]) for at in range(4)]
     for ax in axes:
         bare(ax)
     _holdings(axes[0], shown, table)

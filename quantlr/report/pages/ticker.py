@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.dates import date2num
@@ -44,7 +46,8 @@ def ticker_page(shown: Shown, *, ticker: int) -> Figure:
     _over_time(figure, shown, measured, rows)
     _reliability(figure.add_axes((0.675, 0.585, 0.305, 0.175)), shown, rows)
     _coefficients(figure, shown, ticker)
-    text_table(figure.add_axes((0.665, 0.035, 0.315, 0.265)), _table(own, measured), edges=EDGES)
+    costs = float(part.cost.sum()) / len(course.result.cost) * per_year
+    text_table(figure.add_axes((0.665, 0.035, 0.315, 0.265)), _table(own, measured, costs), edges=EDGES)
     return figure
 
 
@@ -73,13 +76,15 @@ def _over_time(figure: Figure, shown: Shown, measured: Measured, rows: Scored) -
     part = measured.result
     grid = figure.add_gridspec(3, 1, left=0.055, right=0.615, top=0.78, bottom=0.045, height_ratios=(2.2, 1.5, 1.3),
                                hspace=0.3)  # fmt: skip
-    axes = [figure.add_subplot(cell) for cell in grid]
+    axes = [figure.add_subplot(grid[at]) for at in range(3)]
     for ax in axes:
         bare(ax)
     held_price(axes[0], price_held(part, 0, measured.trades))
     kind = shown.config.execution.fill.removeprefix("next_")
     heading(axes[0], f"Adjusted {kind}, and when it was held", room=ROW)
-    part_growth(axes[1], part.fills, _growth(part.equity), _growth(np.cumprod(1.0 + part.gross_return)))
+    part_growth(
+        axes[1], part.fills, _growth(part.equity), _growth(np.cumprod(np.maximum(1.0 + part.gross_return, 0.0)))
+    )
     heading(axes[1], "What its part alone made of one unit of the whole capital, above cash", room=ROW)
     _hit_rates(axes[2], shown, rows)
     for ax in axes:
@@ -90,7 +95,8 @@ def _over_time(figure: Figure, shown: Shown, measured: Measured, rows: Scored) -
         ax.xaxis.get_offset_text().set_visible(False)
 
 
-def _growth(equity: Array) -> Array:
+def _growth(equity: Any) -> Array:
+    """Return equity with its start of 1."""
     return np.concatenate([[1.0], equity])
 
 
@@ -100,8 +106,11 @@ def _hit_rates(ax: Axes, shown: Shown, rows: Scored) -> None:
         in_words(ax, "No outcome is known yet.")
         return
     rates = rolling_hit_rates(rows, shown.course.forecasts.sessions)
-    hit_rates(ax, rates)
     heading(ax, f"Share of right calls over the last {rates.window} forecasts")
+    if len(rates.dates) < 2:
+        in_words(ax, "Too few forecasts for a share that moves.")
+        return
+    hit_rates(ax, rates)
 
 
 def _reliability(ax: Axes, shown: Shown, rows: Scored) -> None:
@@ -135,10 +144,8 @@ def _coefficients(figure: Figure, shown: Shown, ticker: int) -> None:
     coefficient_bars(ax, [dataset.columns[at] for at in order], effect[order])
 
 
-def _table(own: TickerNumbers, measured: Measured) -> list[TableRow]:
-    """Return the ticker's numbers."""
-    part = measured.result
-    years = len(part.equity) / measured.sessions_per_year
+def _table(own: TickerNumbers, measured: Measured, costs: float) -> list[TableRow]:
+    """Return the ticker's numbers; what it added and cost a year is over the whole run, all else over its own part."""
 
     def one(values: Array) -> float:
         return float(values[0])
@@ -146,12 +153,12 @@ def _table(own: TickerNumbers, measured: Measured) -> list[TableRow]:
     edge = one(own.accuracy - own.base_rate)
     return [
         TableRow("WHAT IT CAME TO", ("", "luck, 95%")),
-        TableRow("Sessions", (f"{len(part.equity):,}", "")),
+        TableRow("Sessions", (f"{len(measured.result.equity):,}", "")),
         TableRow("Right calls", (percent(one(own.accuracy)), "")),
         TableRow("Above the base rate's, points", (percent(edge), f"± {percent(one(own.accuracy_luck))}")),
         TableRow("Sharpe ratio of its part", (number(one(own.sharpe)), f"± {number(one(own.sharpe_luck))}")),
         TableRow("Added a year, of equity", (percent(one(own.contribution), decimals=2), "")),
-        TableRow("Costs a year, of equity", (percent(float(part.cost.sum()) / years, decimals=2), "")),
+        TableRow("Costs a year, of equity", (percent(costs, decimals=2), "")),
         TableRow("Mean |weight|", (percent(one(own.weight)), "")),
         TableRow("Mean weight, long less short", (percent(one(own.net_weight)), "")),
         TableRow("Traded a year, times equity", (number(turnover_per_year(measured)), "")),

@@ -59,6 +59,8 @@ def _finding(found: TickerNumbers, names: list[str], order: IntArray) -> tuple[s
     expected = ONE_TAIL * count
     by_luck = f"{expected:.0f}" if expected >= 1 else "fewer than one"
     best, worst = int(order[0]), int(order[-1])
+    if not found.weight.any():
+        return "No ticker was ever held", f"Of {count} tickers {better} were called better than luck allows."
     title = f"{gained} of {count} tickers added to the return; {better} called better than luck allows"
     text = (
         f"{names[best]} added most ({percent(found.contribution[best], decimals=2)} of equity a year, after costs and "
@@ -76,7 +78,7 @@ def _by_row(figure: Figure, shown: Shown, found: TickerNumbers, names: list[str]
     top, left = 0.78, min(0.03 + 0.0055 * max(len(name[:14]) for name in names), 0.11)
     grid = figure.add_gridspec(1, 4, left=left, right=0.98 if few else 0.66, top=top, bottom=top - height,
                                width_ratios=(1.2, 1.0, 0.8, 1.0), wspace=0.1)  # fmt: skip
-    axes = [figure.add_subplot(cell) for cell in grid]
+    axes = [figure.add_subplot(grid[at]) for at in range(4)]
     for ax in axes:
         bare(ax)
     nothing = np.zeros(len(names))
@@ -109,7 +111,7 @@ def _by_row(figure: Figure, shown: Shown, found: TickerNumbers, names: list[str]
 def _by_rank(figure: Figure, shown: Shown, found: TickerNumbers, names: list[str], order: IntArray) -> None:
     """Rank very many tickers, beside what luck would make of their order."""
     grid = figure.add_gridspec(2, 3, left=0.05, right=0.98, top=0.755, bottom=0.065, wspace=0.2, hspace=0.48)
-    axes = [figure.add_subplot(cell) for cell in grid]
+    axes = [figure.add_subplot(grid[at]) for at in range(6)]
     for ax in axes:
         bare(ax)
     edge = found.accuracy - found.base_rate
