@@ -69,43 +69,41 @@ def _costs(weight: Array, cost: Array, first: IntArray, entry: IntArray) -> Arra
     return own
 
 
-@dataclass(frozen=True, slots=True)
-class SideNumbers:
-    """What the round trips of one side came to; None where there were none.
+def by_side(trades: pd.DataFrame) -> pd.DataFrame:
+    """Return what round trips came to: a row for each side that was taken, and one for all where both were.
 
-    Attributes
-    ----------
-    trips : how many, one that is still open included.
-    win_rate : share that earned more than they cost.
-    sessions : median of how long they were held.
-    mean_return : mean return after costs, as a fraction of the position.
-    earned : what the side's positions earned a year before costs, in excess of cash, as a fraction of equity.
+    The index is the side, "long", "short" or "all". Columns: trades, how many; won, share that earned more than they
+    cost; mean, best and worst, of return less cost, as fractions of the position; sessions, the median held.
     """
+    sides = [(side, trades[trades["side"] == side]) for side in ("long", "short")]
+    taken = [(side, table) for side, table in sides if len(table)]
+    if len(taken) > 1:
+        taken.append(("all", trades))
+    return pd.DataFrame([_summed_up(table) for _, table in taken], index=[side for side, _ in taken])
 
-    trips: int
-    win_rate: float | None
-    sessions: float | None
-    mean_return: float | None
-    earned: float
+
+def _summed_up(trades: pd.DataFrame) -> dict[str, float]:
+    gain = trades["return"] - trades["cost"]
+    return {
+        "trades": len(gain),
+        "won": float((gain > 0).mean()),
+        "mean": float(gain.mean()),
+        "best": float(gain.max()),
+        "worst": float(gain.min()),
+        "sessions": float(trades["sessions"].median()),
+    }
 
 
-def by_side(result: BacktestResult, table: pd.DataFrame, *, sessions_per_year: int) -> dict[str, SideNumbers]:
-    """Return numbers for "long" and "short" from a result and its `trades`; both sides' earnings add up to it all."""
+def earned_by_side(result: BacktestResult, *, sessions_per_year: int) -> dict[str, float]:
+    """Return what "long" and "short" positions earned a year before costs, in excess of cash, as fractions of equity.
+
+    Together they earned what all of it did.
+    """
     excess = result.ticker_gross - result.weight * result.cash
-    found = {}
-    for side, sign in (("long", 1.0), ("short", -1.0)):
-        own = table[table["side"] == side]
-        net = (own["return"] - own["cost"]).to_numpy(dtype=np.float64)
-        earned = float(excess[np.sign(result.weight) == sign].sum()) / len(excess) * sessions_per_year
-        some = len(own) > 0
-        found[side] = SideNumbers(
-            trips=len(own),
-            win_rate=float((net > 0).mean()) if some else None,
-            sessions=float(own["sessions"].median()) if some else None,
-            mean_return=float(net.mean()) if some else None,
-            earned=earned,
-        )
-    return found
+    return {
+        side: float(excess[np.sign(result.weight) == sign].sum()) / len(excess) * sessions_per_year
+        for side, sign in (("long", 1.0), ("short", -1.0))
+    }
 
 
 MANY = 200

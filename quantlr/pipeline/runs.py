@@ -126,7 +126,7 @@ class Run:
 
     def report(self, *, progress: Progress = no_progress) -> Report:
         """Return the report's files, drawn and written out; `progress` hears of each page."""
-        from quantlr.report.drawing import drawn  # matplotlib costs half a second: only who draws pays it
+        from quantlr.report.drawn import drawn  # matplotlib costs half a second: only who draws pays it
 
         shown = Shown.of(self.config, self.course, self.metrics, self.notes)
         files = {

@@ -14,9 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.dates import date2num
 from matplotlib.figure import Figure
-from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.held import weight_map
-from quantlr.backtest.trades import about_zero, by_side, trades
+from quantlr.backtest.trades import about_zero, earned_by_side, trades
 from quantlr.pipeline import Run
 from quantlr.report.figures.trips import trip_returns
 from quantlr.report.pages.positions import MOST_ROWS, finding, positions
@@ -71,14 +70,18 @@ def lines_of(ax: Axes) -> dict[str, Any]:
     return {str(line.get_label()): line for line in ax.lines}
 
 
+def areas_of(ax: Axes) -> list[Any]:
+    return list(ax.collections)
+
+
 def title_of(done: Run) -> str:
     result = done.course.result
-    sides = by_side(result, trades(result), sessions_per_year=252)
-    return finding(done.metrics, sides, sessions=len(result.equity), per_year=252)[0]
+    return finding(done.metrics, trades(result), sessions=len(result.equity), per_year=252)[0]
 
 
 def texts_of(figure: Figure) -> list[str]:
-    return [text.get_text() for ax in [figure, *figure.axes] for text in ax.texts]
+    holders: list[Any] = [figure, *figure.axes]
+    return [text.get_text() for holder in holders for text in holder.texts]
 
 
 @pytest.mark.parametrize("case", ["long and short", "four sessions", "costs eat nearly all", "per share"])
@@ -87,8 +90,8 @@ def test_nothing_leaves_the_page_or_lies_over_something_else(case: str) -> None:
     renderer = FigureCanvasAgg(figure).get_renderer()
     width, height = figure.get_size_inches() * figure.dpi
     titles = [title for ax in figure.axes for title in (ax._left_title,) if title.get_text()]  # type: ignore[attr-defined]
-    legends = [legend for ax in figure.axes if (legend := ax.get_legend())]
-    boxes = [artist.get_window_extent(renderer) for artist in (*figure.texts, *titles, *legends)]
+    legends: list[Any] = [legend for ax in figure.axes if (legend := ax.get_legend())]
+    boxes: list[Any] = [artist.get_window_extent(renderer) for artist in (*figure.texts, *titles, *legends)]
     for box in boxes:
         assert box.x0 >= 0
         assert box.x1 <= width
@@ -127,9 +130,9 @@ def test_what_is_earned_and_paid_ends_at_the_numbers_of_the_metrics(case: str) -
     ax = axes_of(page(case), "Earned above cash")
     earned = next(line for label, line in lines_of(ax).items() if label.startswith("earned"))
     assert earned.get_ydata()[-1] == pytest.approx(found["break_even_cost_bps"] * 1e-4 * result.turnover.sum())
-    top = max(path.vertices[:, 1].max() for area in ax.collections for path in area.get_paths())
+    top = max(path.vertices[:, 1].max() for area in areas_of(ax) for path in area.get_paths())
     assert top == pytest.approx(found["strategy"]["cost_total"])
-    named = {str(area.get_label()).rpartition(" ")[0] for area in ax.collections}
+    named = {str(area.get_label()).rpartition(" ")[0] for area in areas_of(ax)}
     assert ("spread and fees" in named) == (case == "per share")
     assert ("borrow" in named) == bool((result.weight < 0).any())
 
@@ -153,7 +156,7 @@ def test_the_price_is_shaded_where_it_was_held_and_on_which_side() -> None:
     """Every session's middle lies in a shade of the side that the engine held then, and of no other."""
     result = ran("long and short").course.result
     ax = axes_of(page("long and short"), "MSFT, adjusted close")
-    shaded = {str(area.get_label()): area.get_paths() for area in ax.collections}
+    shaded = {str(area.get_label()): area.get_paths() for area in areas_of(ax)}
     middle = (date2num(result.fills[:-1]) + date2num(result.fills[1:])) / 2
     for side, held in (("held long", result.weight[:, 0] > 0), ("held short", result.weight[:, 0] < 0)):
         spans = [(path.vertices[:, 0].min(), path.vertices[:, 0].max()) for path in shaded[side]]
@@ -214,7 +217,7 @@ def test_a_universe_that_shrinks_and_is_too_many_for_rows(tmp_path: Path) -> Non
     walk = {"train": 30, "refit_every": 30}
     done = quantlr.run({**BASE, "data": data, "walk_forward": walk, "policy": {"short_below": 0.5}})
     ax = axes_of(positions(shown(done)), f"Share of the {len(names)} tickers")
-    long, short = (area.get_paths()[0].vertices[:, 1] for area in ax.collections)
+    long, short = (area.get_paths()[0].vertices[:, 1] for area in areas_of(ax))
     held = weight_map(done.course.result, np.arange(len(names)))
     assert set(np.round(held.long, 9)) <= set(np.round(long, 9))
     assert set(np.round(-held.short, 9)) <= set(np.round(short, 9))
@@ -254,18 +257,24 @@ def test_a_histogram_of_nothing_gained_and_nothing_lost_has_one_bar() -> None:
     assert found.beyond == 0
 
 
-def test_both_sides_earn_what_all_of_it_earned() -> None:
+def test_both_sides_earn_what_all_of_it_earned_and_the_page_tells_each() -> None:
     done = ran("long and short")
     result = done.course.result
-    table = trades(result)
-    sides = by_side(result, table, sessions_per_year=252)
-    earned = sum(side.earned for side in sides.values())
-    assert earned == pytest.approx((result.gross_return - result.cash).mean() * 252)
-    for name, side in sides.items():
-        own = table[table["side"] == name]
-        assert side.trips == len(own)
-        assert side.win_rate == pytest.approx(float((own["return"] > own["cost"]).mean()))
-        assert side.mean_return == pytest.approx(float((own["return"] - own["cost"]).mean()))
-        assert side.sessions == own["sessions"].median()
-    assert ExecutionSpec().borrow_bps_per_year > 0
-    assert by_side(result, table.iloc[:0], sessions_per_year=252)["long"].win_rate is None
+    earned = earned_by_side(result, sessions_per_year=252)
+    assert sum(earned.values()) == pytest.approx((result.gross_return - result.cash).mean() * 252)
+    cells = [text.get_text() for text in page("long and short").axes[-1].texts]
+    for at, side in enumerate(("long", "short"), start=1):
+        own = done.trades[done.trades["side"] == side]
+        net = own["return"] - own["cost"]
+        assert cells[cells.index("How many") + at] == f"{len(own)}"
+        assert cells[cells.index("Won, after costs") + at] == f"{(net > 0).mean():.1%}"
+        assert cells[cells.index("Mean return, after costs") + at] == f"{net.mean():.2%}".replace("-", "−")
+        assert cells[cells.index("Earned a year before costs, of equity") + at] == f"{earned[side]:.2%}".replace(
+            "-", "−"
+        )
+
+
+def test_a_side_that_was_never_taken_has_dashes() -> None:
+    cells = [text.get_text() for text in page("leverage").axes[-1].texts]
+    assert cells[cells.index("Won, after costs") + 2] == "–"
+    assert cells[cells.index("How many") + 2] == "–"

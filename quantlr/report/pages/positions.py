@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from quantlr.backtest.costs import BASIS_POINT
 from quantlr.backtest.fills import fill_results
 from quantlr.backtest.frictions import cost_parts, cost_per_trade_bps, sharpe_at_cost
 from quantlr.backtest.held import Activity, activity, weight_map
-from quantlr.backtest.trades import SideNumbers, about_zero, by_side, trades
+from quantlr.backtest.trades import about_zero, by_side, earned_by_side, trades
 from quantlr.report.figures.costs import AtCost, FillCurve, Piled, cost_curve, fill_curves, piled_costs
 from quantlr.report.figures.positions import HeldPrice, breadth, exposures, held_price, turnovers, weights
 from quantlr.report.figures.style import bare, dated, heading, in_words, number, percent
@@ -39,15 +40,18 @@ def positions(shown: Shown) -> Figure:
     """Return the page of what was held and what it cost."""
     result, per_year = shown.course.result, shown.config.report.sessions_per_year
     table = trades(result)
-    sides = by_side(result, table, sessions_per_year=per_year)
-    figure = framed(shown, *finding(shown.metrics, sides, sessions=len(result.equity), per_year=per_year))
+    figure = framed(shown, *finding(shown.metrics, table, sessions=len(result.equity), per_year=per_year))
     _over_time(figure, shown, table)
     right = {"left": 0.665, "width": 0.315}
     _at_cost(_below(figure, top=0.764, height=0.132, **right), shown)
     _fills(_below(figure, top=0.512, height=0.128, **right), shown)
     _trips(_below(figure, top=0.3, height=0.098, **right), table)
     if len(table):
-        text_table(_below(figure, top=0.168, height=0.132, **right), _side_rows(sides), edges=EDGES)
+        text_table(
+            _below(figure, top=0.168, height=0.132, **right),
+            _side_rows(table, earned_by_side(result, sessions_per_year=per_year)),
+            edges=EDGES,
+        )
     return figure
 
 
@@ -56,7 +60,7 @@ def _below(figure: Figure, *, left: float, width: float, top: float, height: flo
     return figure.add_axes((left, top - height, width, height))
 
 
-def finding(metrics: dict[str, Any], sides: dict[str, SideNumbers], *, sessions: int, per_year: int) -> tuple[str, str]:
+def finding(metrics: dict[str, Any], table: pd.DataFrame, *, sessions: int, per_year: int) -> tuple[str, str]:
     """Return what it did and whether costs eat it, and the numbers behind that."""
     own, break_even = metrics["backtest"]["strategy"], metrics["backtest"]["break_even_cost_bps"]
     if break_even is None:
@@ -66,9 +70,10 @@ def finding(metrics: dict[str, Any], sides: dict[str, SideNumbers], *, sessions:
     earned = break_even * BASIS_POINT * traded
     trips = own["trades"] * per_year / sessions
     done = f"{percent(own['exposure'], decimals=0)} invested, {_count(trips)} round trips a year"
-    longs, shorts = sides["long"].trips, sides["short"].trips
+    longs = int((table["side"] == "long").sum())
     text = (
-        f"{longs:,} long and {shorts:,} short round trips traded {number(traded, decimals=1)} times equity a year. "
+        f"{longs:,} long and {len(table) - longs:,} short round trips traded {number(traded, decimals=1)} times equity "
+        "a year. "
         f"Before costs and above cash that earned {percent(earned)} of equity a year, costs took {percent(costs)}"
         f"{_per_trade(break_even, own, traded, costs)}."
     )
@@ -248,20 +253,24 @@ def _trips(ax: Axes, table: pd.DataFrame) -> None:
     heading(ax, f"{len(table):,} round trip{'s'[: len(table) > 1]} by return after costs", room=ROW)
 
 
-def _side_rows(sides: dict[str, SideNumbers]) -> list[TableRow]:
-    """Return where round trips earned their place, long and short."""
-    long, short = sides["long"], sides["short"]
+def _side_rows(table: pd.DataFrame, earned: dict[str, float]) -> list[TableRow]:
+    """Return where round trips earned their place, long and short; a dash where a side was never taken."""
+    found = by_side(table).reindex(["long", "short"])
+
+    def row(label: str, values: Iterable[float], style: Callable[[float], str]) -> TableRow:
+        return TableRow(label, tuple(style(value) for value in values))
+
+    def whole(value: float) -> str:
+        return number(value, decimals=0)
+
+    def fine(value: float) -> str:
+        return percent(value, decimals=2)
+
     return [
         TableRow("ROUND TRIPS", ("long", "short")),
-        TableRow("How many", (f"{long.trips:,}", f"{short.trips:,}")),
-        TableRow("Won, after costs", (percent(long.win_rate), percent(short.win_rate))),
-        TableRow(
-            "Mean return, after costs", (percent(long.mean_return, decimals=2), percent(short.mean_return, decimals=2))
-        ),
-        TableRow("Sessions held, median", (number(long.sessions, decimals=0), number(short.sessions, decimals=0))),
-        TableRow("Earned a year before costs, of equity", (_earned(long), _earned(short))),
+        row("How many", found["trades"], whole),
+        row("Won, after costs", found["won"], percent),
+        row("Mean return, after costs", found["mean"], fine),
+        row("Sessions held, median", found["sessions"], whole),
+        row("Earned a year before costs, of equity", earned.values(), fine),
     ]
-
-
-def _earned(side: SideNumbers) -> str:
-    return percent(side.earned, decimals=2) if side.trips else "–"
