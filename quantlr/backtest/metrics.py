@@ -23,7 +23,7 @@ from quantlr.types import Array, BacktestResult, BoolArray, Forecasts, IntArray,
 
 
 class ReportSpec(Spec):
-    """What a result is measured against, and how a year is counted."""
+    """What a result is measured against, how a year is counted, and what is drawn of it."""
 
     benchmark: Literal["buy_and_hold"] = Field(
         "buy_and_hold", description="Buy the tickers with a forecast equally, and keep them."
