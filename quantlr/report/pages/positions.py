@@ -104,7 +104,8 @@ def _per_trade(break_even: float, own: dict[str, Any], traded: float, costs: flo
     if traded < RARE:
         return ""
     paid = costs / traded / BASIS_POINT
-    return f": {number(break_even, decimals=1)} basis points of what was traded, against {number(paid, decimals=1)}"
+    earned = f"it earned {number(break_even, decimals=1)} basis points of what it traded"
+    return f": {earned} and paid {number(paid, decimals=1)}"
 
 
 def _over_time(figure: Figure, shown: Shown, table: pd.DataFrame) -> None:
