@@ -15,7 +15,8 @@ import pytest
 from quantlr.pipeline import Run
 from quantlr.processes import shared_out, spawned
 from quantlr.report.drawing import LARGEST, draw_here, drawing
-from quantlr.report.pages import PAGES
+from quantlr.report.pages import pages_of
+from quantlr.types import no_progress
 
 from report.cases import shown
 
@@ -45,13 +46,13 @@ def test_results_come_in_order_errors_come_back_and_a_killed_process_is_told() -
 def test_pages_are_the_same_whoever_draws_and_are_drawn_even_if_the_helper_is_killed() -> None:
     seen = shown("three years")
     here = draw_here(seen)
-    assert list(here) == [page.file for page in PAGES]
+    assert list(here) == [page.file for page in pages_of(seen)]
     with drawing(2) as draw:
-        assert draw(seen) == here
+        assert draw(seen, no_progress) == here
         (helper,) = active_children()
         helper.kill()
         helper.join()
-        assert draw(seen) == here
+        assert draw(seen, no_progress) == here
     assert not active_children()
 
 
@@ -62,10 +63,10 @@ def test_what_is_too_large_to_travel_is_drawn_here(monkeypatch: pytest.MonkeyPat
     assert of_arrays < seen.nbytes < LARGEST
     asked = []
     monkeypatch.setattr("quantlr.report.drawing.LARGEST", seen.nbytes - 1)
-    monkeypatch.setattr("quantlr.report.drawing.draw_here", lambda _: asked.append("here"))
+    monkeypatch.setattr("quantlr.report.drawing.draw_here", lambda *_: asked.append("here"))
     monkeypatch.setattr("quantlr.report.drawing.shared_out", lambda *_, **__: asked.append("sent"))
     with drawing(2) as draw:
-        draw(seen)
+        draw(seen, no_progress)
     assert asked == ["here"]
 
 
@@ -98,4 +99,4 @@ def test_a_run_is_drawn_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = shown("three years")
     done = Run(seen.config, seen.metrics, (), seen.course)
     pictures = {"tearsheet.png": draw_here(seen)["tearsheet.png"]}
-    assert done.report(draw=lambda _: pictures).files["tearsheet.png"] == pictures["tearsheet.png"].png
+    assert done.report(draw=lambda *_: pictures).files["tearsheet.png"] == pictures["tearsheet.png"].png

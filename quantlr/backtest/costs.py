@@ -68,6 +68,11 @@ class ExecutionSpec(Spec):
         return ", ".join(parts)
 
 
+def borrowed(weight: Array, execution: ExecutionSpec, *, sessions_per_year: int) -> Array:
+    """Return what borrowing the shares held short costs over a session, in the shape and unit of `weight`."""
+    return np.maximum(-weight, 0.0) * execution.borrow_bps_per_year * BASIS_POINT / sessions_per_year
+
+
 @dataclass(frozen=True, slots=True)
 class Tolls:
     """What orders cost, fill by fill, as fractions of what is traded.

@@ -25,7 +25,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from quantlr.backtest.costs import BASIS_POINT, ExecutionSpec, Tolls, tolls
+from quantlr.backtest.costs import ExecutionSpec, Tolls, borrowed, tolls
 from quantlr.errors import DataError
 from quantlr.types import Array, BacktestResult, BoolArray, IntArray, Note, Positions, Prices, day
 
@@ -154,11 +154,9 @@ def _run(market: _Market, weight: Array, execution: ExecutionSpec, sessions_per_
     """Return what weights earn; ruin ends it."""
     returns = market.returns
     earned = weight * returns
-    growth = 1.0 + earned.sum(axis=1, keepdims=True)
-    drifted = np.zeros_like(weight)
-    np.divide((weight + earned)[:-1], growth[:-1], out=drifted[1:], where=growth[:-1] > 0)
+    drifted = drifted_weights(weight, earned)
     traded = np.abs(weight - drifted)
-    borrow = np.maximum(-weight, 0.0) * execution.borrow_bps_per_year * BASIS_POINT / sessions_per_year
+    borrow = borrowed(weight, execution, sessions_per_year=sessions_per_year)
     cash = execution.cash_rate / sessions_per_year
     cash_return = (1.0 - weight.sum(axis=1)) * cash
     gross_return = earned.sum(axis=1) + cash_return
@@ -185,6 +183,19 @@ def _run(market: _Market, weight: Array, execution: ExecutionSpec, sessions_per_
     )
     ruin = np.flatnonzero(1.0 + net_return <= 0)
     return _ruined(result, int(ruin[0])) if len(ruin) else result
+
+
+def drifted_weights(weight: Array, earned: Array) -> Array:
+    """Return what the weights of each session before have become when it begins, (sessions, tickers); 0 at the first.
+
+    Parameters
+    ----------
+    weight, earned : (sessions, tickers) what was held, and weight times return.
+    """
+    growth = 1.0 + earned.sum(axis=1, keepdims=True)
+    drifted = np.zeros_like(weight)
+    np.divide((weight + earned)[:-1], growth[:-1], out=drifted[1:], where=growth[:-1] > 0)
+    return drifted
 
 
 def _sold_out(market: _Market, drifted: Array) -> tuple[Note, ...]:

@@ -25,13 +25,11 @@ Compared = dict[str, dict[str, Any] | None]
 """Headline numbers by fill; None for a fill that can't be had."""
 
 
-def compare_fills(
+def fill_results(
     positions: Positions, prices: Prices, execution: ExecutionSpec, *, sessions_per_year: int
-) -> Compared:
-    """Return what decisions earn at each fill, over the sessions that all of them share.
+) -> dict[Fill, BacktestResult | None]:
+    """Return the backtest of the same decisions at each fill, over the sessions that all of them share.
 
-    For each fill: sessions; sharpe, cagr, total_return and cost_total as in `metrics`; probabilistic_sharpe against 0;
-    and whether one can trade there: never at the close of the decision, and not at opens that repeat the close before.
     None where opens are missing, or prices end before anything is earned.
 
     The first decision is the same close's too early: made with the others' next one, it is filled when theirs is, so
@@ -46,10 +44,21 @@ def compare_fills(
         except DataError:
             found[fill] = None
     common = min((len(result.equity) for result in found.values() if result), default=0)
+    return {fill: first_sessions(result, common) if result else None for fill, result in found.items()}
+
+
+def compare_fills(
+    positions: Positions, prices: Prices, execution: ExecutionSpec, *, sessions_per_year: int
+) -> Compared:
+    """Return what decisions earn at each fill; see `fill_results`.
+
+    For each fill: sessions; sharpe, cagr, total_return and cost_total as in `metrics`; probabilistic_sharpe against 0;
+    and whether one can trade there: never at the close of the decision, and not at opens that repeat the close before.
+    None for a fill that can't be had.
+    """
+    found = fill_results(positions, prices, execution, sessions_per_year=sessions_per_year)
     return {
-        fill: _headline(first_sessions(result, common), sessions_per_year, tradable=_tradable(fill, positions, prices))
-        if result
-        else None
+        fill: _headline(result, sessions_per_year, tradable=_tradable(fill, positions, prices)) if result else None
         for fill, result in found.items()
     }
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, Strict
 
 from quantlr.backtest.costs import BASIS_POINT
 from quantlr.backtest.inference import reliability as corp
@@ -23,13 +23,16 @@ from quantlr.types import Array, BacktestResult, BoolArray, Forecasts, IntArray,
 
 
 class ReportSpec(Spec):
-    """What a result is measured against, and how a year is counted."""
+    """What a result is measured against, how a year is counted, and what is drawn of it."""
 
     benchmark: Literal["buy_and_hold"] = Field(
         "buy_and_hold", description="Buy the tickers with a forecast equally, and keep them."
     )
     sessions_per_year: Annotated[Whole, Field(ge=1, le=366)] = Field(
         252, description="Sessions in a year, for annual figures, interest and borrow."
+    )
+    per_ticker: Annotated[bool, Strict()] = Field(
+        False, description="Whether to draw a page for each ticker as well, in the report's folder tickers/."
     )
 
 

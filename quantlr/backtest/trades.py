@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
@@ -16,53 +18,54 @@ def trades(result: BacktestResult) -> pd.DataFrame:
     position earned, as a fraction of the position, before costs; cost, in the same unit; size, the mean |weight| while
     it was held.
     """
+    sessions = len(result.weight)
+    weight, earned, cost = (
+        np.ravel(values, order="F") for values in (result.weight, result.ticker_gross, result.ticker_cost)
+    )
+    first = _spells(np.sign(result.weight))
+    length = np.diff(np.append(first, len(weight)))
+    ticker, entry = np.divmod(first, sessions)
+    end = entry + length
+    size = np.add.reduceat(np.abs(weight), first) / length
+    of_position = earned / np.where(weight == 0, 1.0, np.abs(weight))
+    held = np.flatnonzero(weight[first] != 0)
     prices = pd.DataFrame(result.price).ffill().to_numpy()
-    spells = [_spells(result, prices[:, ticker], ticker) for ticker in range(len(result.tickers))]
-    table = pd.concat(spells, ignore_index=True)
-    return table.sort_values(["entry", "ticker"], kind="stable", ignore_index=True)
-
-
-def _spells(result: BacktestResult, price: Array, ticker: int) -> pd.DataFrame:
-    """Return the round trips of one ticker: stretches of one sign of its weight that is not 0."""
-    weight = result.weight[:, ticker]
-    side = np.sign(weight)
-    first = np.concatenate([[0], np.flatnonzero(np.diff(side)) + 1])
-    last = np.append(first[1:], len(side))
-    held = side[first] != 0
-    sessions = last - first
-    size = np.add.reduceat(np.abs(weight), first) / sessions
-    earned = result.ticker_gross[:, ticker] / np.where(weight == 0, 1.0, np.abs(weight))
-    growth = np.multiply.reduceat(1.0 + earned, first)
-    cost = _costs(weight, result.ticker_cost[:, ticker], first)
-    exits = pd.Series(result.fills[last]).where(last < len(side))
     table = pd.DataFrame(
         {
-            "ticker": result.tickers[ticker],
-            "side": np.where(side[first] > 0, "long", "short"),
-            "entry": result.fills[first],
-            "exit": exits,
-            "entry_price": price[first],
-            "exit_price": price[last],
-            "sessions": sessions,
-            "return": growth - 1.0,
-            "cost": cost / np.where(held, size, 1.0),
+            "ticker": np.array(result.tickers, dtype=object)[ticker],
+            "side": np.where(weight[first] > 0, "long", "short"),
+            "entry": result.fills[entry],
+            "exit": pd.Series(result.fills[end]).where(end < sessions),
+            "entry_price": prices[entry, ticker],
+            "exit_price": prices[end, ticker],
+            "sessions": length,
+            "return": np.multiply.reduceat(1.0 + of_position, first) - 1.0,
+            "cost": _costs(weight, cost, first, entry) / np.where(weight[first] == 0, 1.0, size),
             "size": size,
         }
-    )
-    return pd.DataFrame(table.loc[held])
+    ).astype({"ticker": "str"})
+    return table.iloc[held].sort_values(["entry", "ticker"], kind="stable", ignore_index=True)
 
 
-def _costs(weight: Array, cost: Array, first: IntArray) -> Array:
+def _spells(side: Array) -> IntArray:
+    """Return where each stretch of one side begins in (sessions, tickers) sides laid end to end, ticker by ticker."""
+    begins = np.ones(side.shape, dtype=np.bool_)
+    begins[1:] = side[1:] != side[:-1]
+    return np.flatnonzero(begins.ravel(order="F"))
+
+
+def _costs(weight: Array, cost: Array, first: IntArray, entry: IntArray) -> Array:
     """Return what each spell cost: what it cost while it was held, and its own part of the trade that ended it.
 
     A turn-around closes one side and opens the other in one trade; each side pays for its own part of that session.
     """
     own = np.add.reduceat(cost, first)
-    turn = first[1:]
+    later = np.flatnonzero(entry > 0)
+    turn = first[later]
     before, after = np.abs(weight[turn - 1]), np.abs(weight[turn])
     closing = cost[turn] * before / (before + after)
-    own[:-1] += closing
-    own[1:] -= closing
+    own[later - 1] += closing
+    own[later] -= closing
     return own
 
 
@@ -89,3 +92,54 @@ def _summed_up(trades: pd.DataFrame) -> dict[str, float]:
         "worst": float(gain.min()),
         "sessions": float(trades["sessions"].median()),
     }
+
+
+def earned_by_side(result: BacktestResult, *, sessions_per_year: int) -> dict[str, float]:
+    """Return what "long" and "short" positions earned a year before costs, in excess of cash, as fractions of equity.
+
+    Together they earned what all of it did.
+    """
+    excess = result.ticker_gross - result.weight * result.cash
+    return {
+        side: float(excess[np.sign(result.weight) == sign].sum()) / len(excess) * sessions_per_year
+        for side, sign in (("long", 1.0), ("short", -1.0))
+    }
+
+
+MANY = 200
+"""Values from which a histogram need not reach to the last one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """How many values fall between neighbouring edges; what lies beyond the ends counts to the outermost stretches.
+
+    Attributes
+    ----------
+    edges : (b + 1,) ascending, evenly spaced, 0 among them.
+    count : (b,) how many values.
+    beyond : how many lie outside of the edges.
+    """
+
+    edges: Array
+    count: Array
+    beyond: int
+
+
+def about_zero(values: Array, *, at_most: int = 40) -> Histogram:
+    """Return a histogram with an edge at 0, so that gains and losses never share a stretch.
+
+    Of many values it leaves out the lowest and the highest hundredth; there are at most `at_most` stretches, give or
+    take one.
+    """
+    tail = 0.01 if len(values) >= MANY else 0.0
+    low, high = (float(edge) for edge in np.quantile(values, [tail, 1 - tail]))
+    low, high = min(low, 0.0), max(high, 0.0)
+    step = max(high - low, 1e-4) / min(at_most, max(2 * int(np.sqrt(len(values))), 4))
+    below, above = int(np.ceil(-low / step - 1e-9)), max(int(np.ceil(high / step - 1e-9)), 0)
+    if below + above == 0:
+        above = 1
+    edges = np.asarray(step * np.arange(-below, above + 1), dtype=np.float64)
+    where = np.clip(np.ceil(values / step - 1e-9).astype(np.int64) - 1 + below, 0, below + above - 1)
+    outside = int(((values < edges[0] - 1e-12) | (values > edges[-1] + 1e-12)).sum())
+    return Histogram(edges, np.bincount(where, minlength=below + above).astype(np.float64), outside)

@@ -86,8 +86,7 @@ def _run(
     written[config.run.name] = path
     with progress_bar(out) as progress:
         done = run_config(config, output=output, offline=offline, workers=workers, progress=progress)
-        progress("drawing", done=0, total=1)
-        folder = done.save(output, draw=draw)
+        folder = done.save(output, draw=draw, progress=progress)
     _show(done, folder, out, verbose=verbose)
     if as_json:
         click.echo(json.dumps(done.metrics))

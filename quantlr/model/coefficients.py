@@ -11,7 +11,7 @@ from quantlr.model.logistic import sigmoid, sigmoid_slope
 from quantlr.model.objective import Objective
 from quantlr.model.specs import LogisticRegression
 from quantlr.model.training import Material, Training
-from quantlr.types import Array, BoolArray, IntArray
+from quantlr.types import Array, BoolArray, Dataset, IntArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,3 +204,8 @@ def _long_run(sums: Array, lags: int) -> Array:
         together = away[lag:].T @ away[:-lag]
         variance += (1 - lag / (lags + 1)) * (together + together.T)
     return np.asarray(variance)
+
+
+def per_deviation(dataset: Dataset, raw: Array, *, rows: slice) -> Array:
+    """Return weights (k,) per unit of each feature as log odds per deviation of it over some rows of the dataset."""
+    return np.asarray(raw * dataset.features[rows].std(axis=0))

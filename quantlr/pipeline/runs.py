@@ -25,6 +25,7 @@ from quantlr.report.drawing import Draw, draw_here, drawing
 from quantlr.report.encoding import json_bytes, parquet_bytes
 from quantlr.report.folder import make_output, require_place, write_report
 from quantlr.report.shown import Shown
+from quantlr.report.ticker_files import index_of
 from quantlr.trials import Ledger, Trial, Tried
 from quantlr.types import (
     Course,
@@ -124,15 +125,16 @@ class Run:
     def _measured(self) -> Measured:
         return Measured.of(self.course.result, sessions_per_year=self.config.report.sessions_per_year)
 
-    def report(self, *, draw: Draw = draw_here) -> Report:
-        """Return the report's files, drawn and written out; `draw` makes the pictures."""
+    def report(self, *, draw: Draw = draw_here, progress: Progress = no_progress) -> Report:
+        """Return the report's files, drawn and written out; `draw` makes the pictures, `progress` hears of each."""
         from quantlr.report.html import Written, html  # matplotlib costs half a second: only who draws pays it
 
         shown = Shown.of(self.config, self.course, self.metrics, self.notes)
-        pictures = draw(shown)
+        pictures = draw(shown, progress)
         trades, config, provenance = self.trades, self.config.to_yaml(), self._provenance()
         files = {
             **{file: picture.png for file, picture in pictures.items()},
+            **index_of(shown.traded, pictures),
             "report.html": html(shown, pictures, Written(config, provenance, by_side(trades))),
             "metrics.json": json_bytes(self.metrics),
             "forecasts.parquet": parquet_bytes(self.forecasts),
@@ -150,14 +152,14 @@ class Run:
         tried = _tried(self.config, self.course, ledger)
         return replace(self, metrics=metrics_of(self.config, self.course, tried), ledger=ledger)
 
-    def save(self, output: str | Path = "reports", *, draw: Draw = draw_here) -> Path:
+    def save(self, output: str | Path = "reports", *, draw: Draw = draw_here, progress: Progress = no_progress) -> Path:
         """Write the report to ``output/NAME`` and return that folder; a former report is replaced whole.
 
         The run is a trial, and is recorded in the ledger of `output` if it is not yet. The report then counts the
         trials there; the numbers of a run that knew of no ledger are left as they are.
         """
         counted = self if self.ledger == Ledger.of(Path(output)) else self.recorded(output)
-        return write_report(counted.report(draw=draw), Path(output))
+        return write_report(counted.report(draw=draw, progress=progress), Path(output))
 
     def _provenance(self) -> dict[str, Any]:
         versions = {name: version(name) for name in VERSIONS_OF}
@@ -208,7 +210,7 @@ def run(
     with drawing(1 if output is None else workers) as draw:
         done = run_config(loaded, output=output, offline=offline, workers=workers, progress=progress)
         if output is not None:
-            done.save(output, draw=draw)
+            done.save(output, draw=draw, progress=progress)
     return done
 
 

@@ -6,7 +6,7 @@ calculation. Bytes are the same whoever draws.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -14,13 +14,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from quantlr.processes import shared_out, spawned
+from quantlr.types import Progress, no_progress
 
 if TYPE_CHECKING:
-    from quantlr.report.pages import Picture
+    from quantlr.report.pages import Page, Picture
     from quantlr.report.shown import Shown
 
-Draw = Callable[["Shown"], "dict[str, Picture]"]
-"""What makes a run's pictures, by the names of their files."""
+Draw = Callable[["Shown", Progress], "dict[str, Picture]"]
+"""What makes a run's pictures, by the names of their files, and tells how far it has come."""
 MOST = 4
 """Processes that draw, this one included: one for each page."""
 LARGEST = 64 * 2**20
@@ -43,30 +44,42 @@ def drawing(workers: int) -> Iterator[Draw]:
         yield partial(_draw_together, pool, others)
 
 
-def draw_here(shown: Shown) -> dict[str, Picture]:
+def draw_here(shown: Shown, progress: Progress = no_progress) -> dict[str, Picture]:
     """Return a run's pictures, drawn one after the other by this process."""
-    from quantlr.report.pages import PAGES  # matplotlib costs half a second: only who draws pays it
+    from quantlr.report.pages import pages_of  # matplotlib costs half a second: only who draws pays it
 
-    return {page.file: page.picture(shown) for page in PAGES}
+    pages = pages_of(shown)
+    return _heard(pages, (page.picture(shown) for page in pages), progress)
 
 
-def _draw_together(pool: ProcessPoolExecutor, others: int, shown: Shown) -> dict[str, Picture]:
+def _draw_together(pool: ProcessPoolExecutor, others: int, shown: Shown, progress: Progress) -> dict[str, Picture]:
     """Return a run's pictures; one that is too large to travel is drawn here, and all are if a process was killed."""
     if shown.nbytes > LARGEST:
-        return draw_here(shown)
-    from quantlr.report.pages import PAGES
+        return draw_here(shown, progress)
+    from quantlr.report.pages import pages_of
 
+    pages = pages_of(shown)
     try:
-        pictures = list(shared_out(partial(_picture, shown), range(len(PAGES)), pool, others=others, ahead=1))
+        pictures = shared_out(partial(_picture, shown), range(len(pages)), pool, others=others, ahead=1)
+        return _heard(pages, pictures, progress)
     except BrokenProcessPool:
-        return draw_here(shown)
-    return dict(zip((page.file for page in PAGES), pictures, strict=True))
+        return draw_here(shown, progress)
+
+
+def _heard(pages: Sequence[Page], pictures: Iterable[Picture], progress: Progress) -> dict[str, Picture]:
+    """Return pictures by file, and tell of each as it comes."""
+    found = {}
+    progress("drawing", done=0, total=len(pages))
+    for page, picture in zip(pages, pictures, strict=True):
+        found[page.file] = picture
+        progress("drawing", done=len(found), total=len(pages))
+    return found
 
 
 def _picture(shown: Shown, at: int) -> Picture:
-    from quantlr.report.pages import PAGES
+    from quantlr.report.pages import pages_of
 
-    return PAGES[at].picture(shown)
+    return pages_of(shown)[at].picture(shown)
 
 
 def _ready() -> None:

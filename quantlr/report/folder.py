@@ -2,12 +2,14 @@
 
 Files are written to ``.NAME.new``, and flushed to the disk. Then the old folder becomes ``.NAME.old`` and the new one
 takes its place. Whoever comes next and finds the old one without a new one, because something ended the swap half-way,
-puts it back. Files in the folder that quantlr did not write are carried over.
+puts it back. Files in the folder that quantlr did not write are carried over: at its top, all whose names are not ours;
+in the folder of the tickers' pages, all that its index does not list.
 """
 
 from __future__ import annotations
 
 import errno
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,16 +19,18 @@ from filelock import FileLock, Timeout
 
 from quantlr.disk import flush, write_flushed
 from quantlr.errors import Fault, OutputError
+from quantlr.report.ticker_files import FOLDER, INDEX
 from quantlr.types import Report
 
 LOCK_SECONDS = 60.0
 OURS = frozenset(
     {
-        "tearsheet.png", "forecast.png", "model.png", "positions.png", "report.html", "metrics.json", "config.yaml",
-        "provenance.json", "forecasts.parquet", "backtest.parquet", "positions.parquet", "trades.csv", "audit.json",
+        "tearsheet.png", "forecast.png", "model.png", "positions.png", "tickers.png", "report.html", "metrics.json",
+        "config.yaml", "provenance.json", "forecasts.parquet", "backtest.parquet", "positions.parquet", "trades.csv",
+        "audit.json",
     }
 )  # fmt: skip
-"""Every file that quantlr may write; all else in the folder belongs to the user.
+"""Every file that quantlr may write at the top of the folder; all else there belongs to the user.
 
 An audit is written beside a run's files and goes with them: of another run it would say nothing.
 """
@@ -147,11 +151,13 @@ def _swap_in(report: Report, target: Path) -> None:
     try:
         fresh.mkdir()
         for name, content in report.files.items():
+            (fresh / name).parent.mkdir(exist_ok=True)
             write_flushed(fresh / name, content)
         if target.exists():
             _carry_over(target, fresh)
             shutil.copymode(target, fresh)
-        flush(fresh)
+        for folder in {fresh, *((fresh / name).parent for name in report.files)}:
+            flush(folder)
     except (OSError, OutputError):
         shutil.rmtree(fresh, ignore_errors=True)
         raise
@@ -168,16 +174,42 @@ def _swap_in(report: Report, target: Path) -> None:
 
 def _carry_over(target: Path, fresh: Path) -> None:
     """Copy what the user put into the folder: what has none of our names, and every folder."""
+    former = _listed(target)
     for item in target.iterdir():
         folder = item.is_dir() and not item.is_symlink()
         if item.name in OURS and not folder:
             continue
         if item.name in OURS:
             raise OutputError(f"{item} is a folder where a file of the report belongs; move it away")
-        if folder:
-            shutil.copytree(item, fresh / item.name, symlinks=True)
+        place = fresh / item.name
+        if place.exists() and not folder:
+            raise OutputError(f"{item} is no folder, where a folder of the report belongs; move it away")
+        if folder and item.name == FOLDER:
+            _copy_new(item, place, but=former)
+        elif folder:
+            shutil.copytree(item, place, symlinks=True)
         else:
-            shutil.copy2(item, fresh / item.name, follow_symlinks=False)
+            shutil.copy2(item, place, follow_symlinks=False)
     for copied in fresh.rglob("*"):
         if copied.is_file() and not copied.is_symlink():
             flush(copied)
+
+
+def _copy_new(item: Path, place: Path, *, but: frozenset[str]) -> None:
+    """Copy what is in a folder, but for some files and for what is at the place already; make no empty folder."""
+    kept = [inner for inner in item.iterdir() if inner.name not in but and not (place / inner.name).exists()]
+    for inner in kept:
+        place.mkdir(exist_ok=True)
+        if inner.is_dir() and not inner.is_symlink():
+            shutil.copytree(inner, place / inner.name, symlinks=True)
+        else:
+            shutil.copy2(inner, place / inner.name, follow_symlinks=False)
+
+
+def _listed(target: Path) -> frozenset[str]:
+    """Return the names of the tickers' pages that a former report wrote, and of their index; none without an index."""
+    try:
+        listed = json.loads((target / INDEX).read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return frozenset()
+    return frozenset({*map(str, listed), Path(INDEX).name})

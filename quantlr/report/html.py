@@ -52,7 +52,11 @@ def html(shown: Shown, pictures: Mapping[str, Picture], written: Written) -> byt
         finding=finding,
         basis=basis[:1].upper() + basis[1:],
         setting=shown.setting,
-        pictures=[(_anchor(file), file, picture, _data_uri(picture.png)) for file, picture in pictures.items()],
+        pictures=[
+            (_anchor(file), file, picture, _data_uri(picture.png))
+            for file, picture in pictures.items()
+            if "/" not in file  # hundreds of tickers' pages would be more than a browser opens
+        ],
         tables=[
             *headline_tables(shown.metrics),
             *_falls(shown.course.result),

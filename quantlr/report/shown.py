@@ -48,11 +48,15 @@ class Shown:
         return _nbytes(self)
 
     @property
+    def traded(self) -> list[str]:
+        """The tickers that have forecasts, in the config's order."""
+        return [self.course.forecasts.tickers[at] for at in np.unique(self.course.forecasts.ticker)]
+
+    @property
     def setting(self) -> str:
         """What was run, in one line."""
         config, course = self.config, self.course
-        tickers = [course.forecasts.tickers[at] for at in np.unique(course.forecasts.ticker)]
-        traded, columns = names(tickers, longest=LONGEST_LIST), len(course.dataset.columns)
+        traded, columns = names(self.traded, longest=LONGEST_LIST), len(course.dataset.columns)
         features = f"{columns} feature{'s'[: columns > 1]}"
         walk, execution, sessions = config.walk_forward, config.execution, course.result.fills
         refit = "fitted once" if walk.refit_every == "never" else f"refitted every {walk.refit_every} sessions"

@@ -43,6 +43,21 @@ def heading(ax: Axes, text: str, *, room: float = 6.0) -> None:
     ax.set_title(text, loc="left", fontsize=NORMAL, color=INK, fontweight="bold", pad=room, y=1.0)
 
 
+def in_words(ax: Axes, text: str) -> None:
+    """Say in the middle of the axes why there is nothing to draw; what stands below them stays."""
+    ax.set_yticks([])
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize=NORMAL, color=GREY)
+
+
+def legend_above(ax: Axes, *, columns: int) -> None:
+    """Name what is drawn in a row between the heading and the axes; `heading` needs 16 points of room for each row."""
+    handles, labels = ax.get_legend_handles_labels()
+    ax.legend(
+        handles, labels, loc="lower left", bbox_to_anchor=(0, 0.99), ncols=columns, frameon=False, fontsize=SMALL,
+        labelcolor=INK, borderaxespad=0.1, borderpad=0, handlelength=1.6, columnspacing=1.4, labelspacing=0.35,
+    )  # fmt: skip
+
+
 def in_percent() -> FuncFormatter:
     """Return what labels an axis of fractions in percent, with a real minus sign."""
     return FuncFormatter(lambda share, _: f"{100 * share:g}%".replace("-", MINUS))
