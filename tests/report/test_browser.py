@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from quantlr.backtest.trades import by_side, trades
 from quantlr.report.html import Written, html
-from quantlr.report.pages import PAGES
+from quantlr.report.pages import pages_of
 
 from report.cases import shown
 
@@ -26,6 +26,9 @@ LOOK = f"""<!DOCTYPE html><title>look</title><body><iframe src="report.html" wid
   }});
 }})</script>"""
 
+SHOWN = 4
+"""Pages of one ticker."""
+
 pytestmark = pytest.mark.skipif(
     BROWSER is None, reason="no Chromium on PATH; install it with: apt-get install chromium (or your system's package)"
 )
@@ -37,7 +40,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, seen = tmp_path_factory.mktemp("browser"), shown("three years")
     provenance = {"data": {"source": "made up", "sha256": "ab12"}, "versions": {"python": "3.11"}}
     written = Written("name: case\n", provenance, by_side(trades(seen.course.result)))
-    (folder / "report.html").write_bytes(html(seen, {page.file: page.picture(seen) for page in PAGES}, written))
+    (folder / "report.html").write_bytes(
+        html(seen, {page.file: page.picture(seen) for page in pages_of(seen)}, written)
+    )
     (folder / "look.html").write_text(LOOK)
     return folder
 
@@ -58,7 +63,7 @@ def test_every_picture_loads_and_the_page_fits_a_phone(folder: Path) -> None:
     address = (folder / "look.html").as_uri()
     shown_page = browse(folder, "--allow-file-access-from-files", "--dump-dom", address).stdout
     found = json.loads(re.findall(r"\{.*\}", shown_page)[0])
-    assert found["pictures"] == [2100] * len(PAGES)
+    assert found["pictures"] == [2100] * SHOWN
     assert found["width"] <= PHONE
 
 
@@ -68,4 +73,4 @@ def test_it_prints_a_sheet_for_each_page_and_complains_of_nothing(folder: Path) 
     ).stderr
     assert "CONSOLE" not in said
     printed = (folder / "out.pdf").read_bytes()
-    assert len(re.findall(rb"/Type\s*/Page\b", printed)) >= 2 + len(PAGES)
+    assert len(re.findall(rb"/Type\s*/Page\b", printed)) >= 2 + SHOWN
