@@ -27,6 +27,8 @@ from quantlr.report.folder import make_output, require_place, write_report
 from quantlr.report.shown import Shown
 from quantlr.trials import Ledger, Trial, Tried
 from quantlr.types import (
+    Array,
+    BacktestResult,
     Course,
     Note,
     Progress,
@@ -111,6 +113,18 @@ class Run:
         ).astype({"ticker": "str"})
 
     @property
+    def returns(self) -> pd.Series[float]:
+        """Net returns by the session that ends each, under the run's name: what other programs take as they are."""
+        result = self.course.result
+        return _dated(result.net_return, result, name=self.config.name)
+
+    @property
+    def benchmark_returns(self) -> pd.Series[float]:
+        """Net returns of the benchmark over the same sessions."""
+        result = self.course.result
+        return _dated((result.benchmark or result).net_return, result, name=self.config.report.benchmark)
+
+    @property
     def trades(self) -> pd.DataFrame:
         """One row per round trip, with the columns of ``trades.csv``."""
         return self._measured.trades
@@ -126,11 +140,17 @@ class Run:
 
     def report(self) -> Report:
         """Return the report's files, drawn and written out."""
-        from quantlr.report.pages import PAGES  # matplotlib costs half a second: only who draws pays it
+        from quantlr.report.gallery import (
+            THUMBNAIL,
+            thumbnail,
+        )  # matplotlib costs half a second: only who draws pays it
+        from quantlr.report.pages import PAGES
 
         shown = Shown.of(self.config, self.course, self.metrics, self.notes)
+        pages = {page.file: page.draw(shown) for page in PAGES}
         files = {
-            **{page.file: page.draw(shown) for page in PAGES},
+            **pages,
+            THUMBNAIL: thumbnail(pages["tearsheet.png"]),
             "metrics.json": json_bytes(self.metrics),
             "forecasts.parquet": parquet_bytes(self.forecasts),
             "backtest.parquet": parquet_bytes(self.backtest),
@@ -151,10 +171,21 @@ class Run:
         """Write the report to ``output/NAME`` and return that folder; a former report is replaced whole.
 
         The run is a trial, and is recorded in the ledger of `output` if it is not yet. The report then counts the
-        trials there; the numbers of a run that knew of no ledger are left as they are.
+        trials there; the numbers of a run that knew of no ledger are left as they are. The gallery of `output`,
+        ``index.html``, then shows the report.
+
+        Raises
+        ------
+        OutputError : the place is not a folder, or leads out of `output`.
+        Fault : the disk is full or read-only, or another run holds a lock for a minute. Where it is the gallery that
+            can't be written, the report is there.
         """
+        from quantlr.report.gallery import write_gallery
+
         counted = self if self.ledger == Ledger.of(Path(output)) else self.recorded(output)
-        return write_report(counted.report(), Path(output))
+        folder = write_report(counted.report(), Path(output))
+        write_gallery(Path(output))
+        return folder
 
     def _provenance(self) -> dict[str, Any]:
         versions = {name: version(name) for name in VERSIONS_OF}
@@ -163,6 +194,11 @@ class Run:
             "data": {"source": self.course.prices.source, "sha256": self.course.prices.sha256},
             "notes": [asdict(note) for note in self.notes],
         }
+
+
+def _dated(values: Array, result: BacktestResult, *, name: str) -> pd.Series[float]:
+    """Return values of a backtest's sessions with their dates."""
+    return pd.Series(values, index=result.sessions.rename("date"), name=name)
 
 
 def run(

@@ -24,6 +24,7 @@ OURS = frozenset(
     {
         "tearsheet.png", "forecast.png", "model.png", "positions.png", "report.html", "metrics.json", "config.yaml",
         "provenance.json", "forecasts.parquet", "backtest.parquet", "positions.parquet", "trades.csv", "audit.json",
+        "thumbnail.png", "compare.png", "compare.json",
     }
 )  # fmt: skip
 """Every file that quantlr may write; all else in the folder belongs to the user.
