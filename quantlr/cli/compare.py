@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from quantlr.report.compare import Comparison
 
+ON_THE_PAGE_ONLY = ("volatility", "traded")
+"""Columns that leave a terminal of 80 letters no room for names."""
 MOST_SETTINGS = 10
 """Keys that differ that are shown without being asked for."""
 
@@ -89,10 +91,11 @@ def _numbers(found: Comparison) -> Table:
     title = f"{len(found.dates):,} common sessions, {day(found.dates[0])} to {day(found.dates[-1])}"
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("", overflow="fold")
-    for heading in HEADINGS:
-        table.add_column(heading, justify="right")
-    for name, numbers in zip(found.names, found.numbers, strict=True):
-        table.add_row(name, *headline_cells(numbers))
-    if any(value is not None for value in found.to_beat.values()):
-        table.add_row("to beat", *headline_cells(found.to_beat), style="dim")
+    shown = [at for at, heading in enumerate(HEADINGS) if heading not in ON_THE_PAGE_ONLY]
+    for at in shown:
+        table.add_column(HEADINGS[at], justify="right", no_wrap=True)
+    rows = [*zip(found.names, found.numbers, strict=True), ("to beat", found.to_beat)]
+    for name, numbers in rows if any(value is not None for value in found.to_beat.values()) else rows[:-1]:
+        cells = headline_cells(numbers)
+        table.add_row(name, *(cells[at] for at in shown))
     return table

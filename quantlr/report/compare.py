@@ -14,7 +14,7 @@ import pandas as pd
 
 from quantlr.backtest.inference.differences import (
     Difference,
-    Differences,
+    Pairs,
     draws_for,
     forecast_differences,
     return_differences,
@@ -65,7 +65,6 @@ class Comparison:
     forecasts : common forecasts with a known outcome; 0 where the runs answer different questions.
     pairs : of any two runs.
     tests : how many p values were adjusted together.
-    blocks : mean lengths of the blocks drawn, in sessions, of returns and of forecasts.
     draws : how many.
     settings : keys of the config that are not the same for all.
     cautions : what else keeps the runs apart.
@@ -81,7 +80,6 @@ class Comparison:
     forecasts: int
     pairs: tuple[Pair, ...]
     tests: int
-    blocks: tuple[float | None, float | None]
     draws: int
     settings: tuple[Setting, ...]
     cautions: tuple[str, ...]
@@ -101,8 +99,6 @@ class Comparison:
                     "method": {
                         "bootstrap": "stationary, paired",
                         "draws": self.draws,
-                        "block_of_returns": self.blocks[0],
-                        "block_of_forecasts": self.blocks[1],
                         "adjustment": "Holm",
                         "tests": self.tests,
                     },
@@ -207,7 +203,8 @@ def compare(runs: Sequence[Stored]) -> Comparison:
     rows = common_forecasts(runs) if same_question(runs) else []
     benchmarks = [benchmark_over(run, dates).equity for run in runs]
     alike = all(np.allclose(benchmarks[0], one, rtol=HELD_ALIKE, atol=0) for one in benchmarks)
-    tested = _tested(results, rows, per_year=per_year)
+    draws = draws_for(len(runs) * (len(runs) - 1))
+    pairs = _pairs(results, rows, per_year=per_year, draws=draws)
     return Comparison(
         names=tuple(run.name for run in runs),
         folders=tuple(run.folder for run in runs),
@@ -219,10 +216,9 @@ def compare(runs: Sequence[Stored]) -> Comparison:
         ),
         to_beat=to_beat(benchmark_over(runs[0], dates) if alike else None, rows, per_year=per_year),
         forecasts=len(rows[0].up) if rows else 0,
-        pairs=tested.pairs,
-        tests=sum((pair.sharpe is not None) + (pair.log_loss is not None) for pair in tested.pairs),
-        blocks=tested.blocks,
-        draws=tested.draws,
+        pairs=pairs,
+        tests=sum((pair.sharpe is not None) + (pair.log_loss is not None) for pair in pairs),
+        draws=draws,
         settings=differing_settings([run.config for run in runs]),
         cautions=_cautions(runs, dates, rows),
     )
@@ -237,45 +233,38 @@ def _counted_alike(runs: Sequence[Stored]) -> int:
     return runs[0].sessions_per_year
 
 
-@dataclass(frozen=True, slots=True)
-class _Tested:
-    """What was drawn, and what came of it."""
-
-    pairs: tuple[Pair, ...]
-    blocks: tuple[float | None, float | None]
-    draws: int
-
-
-def _tested(results: Sequence[BacktestResult], rows: Sequence[Scored], *, per_year: int) -> _Tested:
+def _pairs(results: Sequence[BacktestResult], rows: Sequence[Scored], *, per_year: int, draws: int) -> tuple[Pair, ...]:
     """Return all pairs with their differences, per year where they are of returns."""
-    pairs = list(combinations(range(len(results)), 2))
-    draws = draws_for(2 * len(pairs))
     excess = np.stack([found.net_return - found.cash for found in results], axis=1)
-    means = ratios = loss = hits = None
+    means: Pairs = {}
+    ratios, loss, hits = means, means, means
     if len(excess) >= ENOUGH:
-        means, ratios = return_differences(excess, draws=draws, rng=np.random.default_rng(SEED))
+        means, ratios = return_differences(excess, draws=draws, seed=SEED)
     lost = losses(rows) if rows else np.zeros((0, len(results)))
-    calls = np.stack([one.hits for one in rows], axis=1) if rows else np.zeros((0, len(results)), dtype=np.bool_)
     if _enough(rows, lost):
+        calls = np.stack([one.hits for one in rows], axis=1)
         loss, hits = forecast_differences(
-            lost, calls, session=rows[0].session, horizon=rows[0].horizon, draws=draws, rng=np.random.default_rng(SEED)
+            lost, calls, session=rows[0].session, horizon=rows[0].horizon, draws=draws, seed=SEED
         )
-    found = adjusted(
+    return adjusted(
         [
             Pair(
-                first,
-                second,
-                sharpe=_of(ratios, (first, second), times=float(np.sqrt(per_year))),
-                mean_return=_of(means, (first, second), times=per_year),
-                log_loss=_of(loss, (first, second)),
-                accuracy=_of(hits, (first, second)),
-                same_returns=bool((excess[:, first] == excess[:, second]).all()),
-                same_forecasts=bool(len(lost) and (lost[:, first] == lost[:, second]).all()),
+                *pair,
+                sharpe=_of(ratios, pair, times=float(np.sqrt(per_year))),
+                mean_return=_of(means, pair, times=per_year),
+                log_loss=_of(loss, pair),
+                accuracy=_of(hits, pair),
+                same_returns=_same(excess, pair),
+                same_forecasts=_same(lost, pair),
             )
-            for first, second in pairs
+            for pair in combinations(range(len(results)), 2)
         ]
     )
-    return _Tested(found, (ratios.block if ratios else None, loss.block if loss else None), draws)
+
+
+def _same(columns: Array, pair: tuple[int, int]) -> bool:
+    """Whether two columns are one and the same, and not empty."""
+    return len(columns) > 0 and bool((columns[:, pair[0]] == columns[:, pair[1]]).all())
 
 
 def _enough(rows: Sequence[Scored], lost: Array) -> bool:
@@ -283,10 +272,10 @@ def _enough(rows: Sequence[Scored], lost: Array) -> bool:
     return bool(rows) and len(np.unique(rows[0].session)) >= ENOUGH and bool(np.isfinite(lost).all())
 
 
-def _of(found: Differences | None, pair: tuple[int, int], *, times: float = 1.0) -> Difference | None:
-    """Return a pair's difference in other units; None where there is none."""
-    one = found.pairs[pair] if found else None
-    return one and Difference(one.value * times, one.low95 * times, one.high95 * times, one.p_value)
+def _of(found: Pairs, pair: tuple[int, int], *, times: float = 1.0) -> Difference | None:
+    """Return a pair's difference in another unit; None where there is none."""
+    one = found.get(pair)
+    return one and one.times(times)
 
 
 def _cautions(runs: Sequence[Stored], dates: pd.DatetimeIndex, rows: Sequence[Scored]) -> tuple[str, ...]:

@@ -70,16 +70,25 @@ def sentence(pair: Pair, names: Sequence[str]) -> str:
 
 def profit_words(pair: Pair) -> str:
     """Return whether the second earned more for its risk."""
-    if pair.same_returns:
-        return "the same returns in every session"
-    return f"Sharpe ratio {_judged(pair.sharpe, pair.sharpe_p, decimals=2)}"
+    words = profit_judged(pair)
+    return words if pair.same_returns else f"Sharpe ratio {words}"
 
 
 def skill_words(pair: Pair) -> str:
     """Return whether the second knew more; a lower log loss is a better forecast."""
-    if pair.same_forecasts:
-        return "the same forecasts"
-    return f"log loss {_judged(pair.log_loss, pair.log_loss_p, decimals=5)}"
+    words = skill_judged(pair)
+    return words if pair.same_forecasts else f"log loss {words}"
+
+
+def profit_judged(pair: Pair) -> str:
+    """Return the difference of Sharpe ratios and what it is worth."""
+    return "the same returns in every session" if pair.same_returns else _judged(pair.sharpe, pair.sharpe_p, decimals=2)
+
+
+def skill_judged(pair: Pair, *, unit: float = 1.0, decimals: int = 5) -> str:
+    """Return the difference of log losses, in `unit` nats, and what it is worth."""
+    scaled = pair.log_loss and pair.log_loss.times(1.0 / unit)
+    return "the same forecasts" if pair.same_forecasts else _judged(scaled, pair.log_loss_p, decimals=decimals)
 
 
 def _judged(found: Difference | None, p_value: float | None, *, decimals: int) -> str:

@@ -17,6 +17,8 @@ from quantlr.types import Array, IntArray
 DRAWS = 1000
 HELD = 1_000_000
 """Blocks drawn at a time, so that memory stays bounded."""
+COUNTED = 50_000
+"""Sessions counted at a time, so that they stay near the processor."""
 FLAT = 1e-12
 """How far apart values of a series that never changes may lie by rounding, relative to the largest."""
 BEYOND = 8.0
@@ -77,8 +79,11 @@ def _block_sums(running: Array, first: IntArray, length: IntArray) -> Array:
 def jointly_resampled_sums(values: Array, *, block: float, rng: np.random.Generator, draws: int = DRAWS) -> Array:
     """Return what `resampled_sums` does, fast where many columns are drawn together.
 
-    How often each session is drawn is counted once; one product with the columns then gives all their sums.
+    How often each session is drawn is counted once; one product with the columns then gives all their sums. That pays
+    where there are more columns than a block has sessions.
     """
+    if values.shape[1] <= block:
+        return resampled_sums(values, block=block, rng=rng, draws=draws)
     counts = _counted(len(values), block, draws, rng)
     return np.concatenate([times @ values for times in counts])
 
@@ -86,7 +91,7 @@ def jointly_resampled_sums(values: Array, *, block: float, rng: np.random.Genera
 def _counted(sessions: int, block: float, draws: int, rng: np.random.Generator) -> Iterator[Array]:
     """Yield how often each session is drawn, (some walks, sessions) each: blocks begin, and end, and are added up."""
     width = 2 * sessions + 1
-    at_once = max(1, HELD // width)
+    at_once = max(1, COUNTED // width)
     for first, length in _walks(sessions, block, draws, rng):
         stop = first + length
         for at in range(0, len(first), at_once):
@@ -94,8 +99,8 @@ def _counted(sessions: int, block: float, draws: int, rng: np.random.Generator) 
             row = np.arange(len(begins))[:, None] * width
             edges = np.bincount((row + begins).ravel(), minlength=row.size * width)
             edges -= np.bincount((row + ends).ravel(), minlength=row.size * width)
-            running = np.cumsum(edges.reshape(-1, width), axis=1)
-            yield (running[:, :sessions] + running[:, sessions : 2 * sessions]).astype(np.float64)
+            running = np.cumsum(edges.reshape(-1, width), axis=1, dtype=np.float64)
+            yield running[:, :sessions] + running[:, sessions : 2 * sessions]
 
 
 def _walks(sessions: int, block: float, draws: int, rng: np.random.Generator) -> Iterator[tuple[IntArray, IntArray]]:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
+from matplotlib.dates import date2num
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from quantlr.report.figures.curves import LOWEST_EQUITY
@@ -69,10 +70,23 @@ def equity_of_several(ax: Axes, dates: pd.DatetimeIndex, equity: Array, benchmar
         ax.plot(dates, np.where(benchmark > 0, benchmark, np.nan), color=GREY, linewidth=1.0, label="buy and hold")
     for run in range(equity.shape[1]):
         alive = np.where(equity[:, run] > 0, equity[:, run], np.nan)
-        ax.plot(dates, alive, linewidth=1.4, label=LETTERS[run], **look(run))
+        ax.plot(dates, alive, linewidth=1.2, label=LETTERS[run], **look(run))
     everything = equity if benchmark is None else np.column_stack([equity, benchmark])
-    alive = everything[everything > 0]
-    low, high = (float(alive.min()), float(alive.max())) if len(alive) else (1.0, 1.0)
+    _log_axis(ax, everything[everything > 0])
+
+
+def multiples_of_first(ax: Axes, dates: pd.DatetimeIndex, multiples: Array) -> None:
+    """Draw what each run had become, (sessions, runs) as a multiple of the first: where a difference came from."""
+    ax.set_yscale("log")
+    for run in range(multiples.shape[1]):
+        ax.plot(dates, multiples[:, run], linewidth=1.2, **look(run))
+    ax.set_xlim(date2num(dates[0]), date2num(dates[-1]))
+    _log_axis(ax, multiples.ravel())
+
+
+def _log_axis(ax: Axes, drawn: Array) -> None:
+    """Give an axis of multiples its range and round ticks."""
+    low, high = (float(drawn.min()), float(drawn.max())) if len(drawn) else (1.0, 1.0)
     ax.set_ylim(max(low, LOWEST_EQUITY) * 0.97, max(high, LOWEST_EQUITY) * 1.06)
     ax.yaxis.set_major_locator(FixedLocator(nice_ticks(*ax.get_ylim())))
     ax.yaxis.set_minor_locator(NullLocator())
@@ -123,8 +137,11 @@ def forest(ax: Axes, rows: Sequence[Interval]) -> None:
             ax.plot([row.low, row.high], [at, at], color=colour, linewidth=2.2, solid_capstyle="butt")
             ax.plot([row.value], [at], color=colour, marker="o", markersize=5)
     ax.set_yticks(range(len(rows)), [row.label for row in rows])
+    if all(row.value is None for row in rows):
+        ax.set_xticks([])
+        return
     bounds = [abs(bound) for row in rows if row.value is not None for bound in (row.low, row.high)]
-    reach = 1.08 * max(bounds, default=1.0) or 1.0
+    reach = 1.08 * max(bounds) or 1.0
     ax.set_xlim(-reach, reach)
     ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", MINUS)))

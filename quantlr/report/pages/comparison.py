@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from matplotlib.dates import date2num
@@ -18,19 +18,24 @@ from quantlr.report.figures.several import (
     drawdowns_of_several,
     equity_of_several,
     forest,
+    multiples_of_first,
     pair_matrix,
     run_table,
 )
 from quantlr.report.figures.style import GREY, INK, NORMAL, SMALL, bare, dated, heading
 from quantlr.report.pages.frame import headed, png
-from quantlr.report.pairs import Pair, profit_words, signed, skill_words
+from quantlr.report.pairs import Pair, profit_judged, signed, skill_judged
 from quantlr.report.shared import HEADINGS, headline_cells
 from quantlr.types import day
 
 MOST_ROWS = 10
 """Pairs that are drawn a row each; more are a matrix."""
-LONGEST_NAME = 23
-EDGES = (0.475, 0.565, 0.64, 0.735, 0.81, 0.905, 1.0)
+LONGEST_NAME = 21
+THOUSANDTH = 1e-3
+"""Of a nat: what a difference of log losses is counted in."""
+EDGES = (0.42, 0.53, 0.605, 0.725, 0.805, 0.91, 1.0)
+FEW_SETTINGS, LEAST_HEIGHT = 7, 0.24
+"""Lines of settings that leave room for a picture below them, and what that needs, with its heading."""
 LINE = 0.0215
 """Height of a line of text on the page, as a fraction of its height."""
 
@@ -78,17 +83,22 @@ def _claims(pair: Pair) -> list[str]:
 
 
 def _method(found: Comparison) -> str:
-    returns, forecasts = found.blocks
-    span = f"{len(found.dates):,} common sessions ({day(found.dates[0])} to {day(found.dates[-1])})"
+    span = f"{len(found.dates):,} common sessions, {day(found.dates[0])} to {day(found.dates[-1])}"
     if not found.tests:
         return f"Over {span}."
-    parts = [f"over {span} in blocks of {returns:.1f} sessions on average"] if returns else []
-    parts += [f"over {found.forecasts:,} common forecasts in blocks of {forecasts:.1f}"] if forecasts else []
+    returns, forecasts = _blocks(pair.sharpe for pair in found.pairs), _blocks(pair.log_loss for pair in found.pairs)
+    parts = [f"over {span}, in blocks of {returns}"] if returns else []
+    parts += [f"over {found.forecasts:,} common forecasts, in blocks of {forecasts}"] if forecasts else []
     return (
-        f"Drawn anew {found.draws:,} times by the paired stationary bootstrap, {', and '.join(parts)}. Intervals are "
-        f"95%, each by itself; the p values of all {found.tests} tests are adjusted by Holm's method: the chance of any "
-        "false claim here is about 5%."
+        f"Paired stationary bootstrap, {found.draws:,} draws: {'; '.join(parts)} on average. Each interval is 95%; p "
+        f"values are adjusted by Holm's method for all {found.tests} tests: the chance of any false claim is about 5%."
     )
+
+
+def _blocks(differences: Iterable[Difference | None]) -> str:
+    """Return the lengths of blocks, in sessions, from the shortest to the longest."""
+    lengths = sorted({found.block for found in differences if found is not None})
+    return " to ".join(f"{length:g}" for length in dict.fromkeys([lengths[0], lengths[-1]])) if lengths else ""
 
 
 def _draw_curves(figure: Figure, found: Comparison, *, bottom: float) -> None:
@@ -121,7 +131,7 @@ def _write_numbers(figure: Figure, found: Comparison) -> None:
     height = LINE * (len(rows) + 1)
     ax = figure.add_axes((0.535, 0.81 - height, 0.445, height))
     run_table(ax, HEADINGS, rows, edges=EDGES)
-    text = "Over what all runs share; growth, volatility and what is traded (times equity) are per year"
+    text = "What all runs share, in numbers; growth, volatility, traded (x equity): a year"
     figure.text(0.535, 0.826, text, fontsize=NORMAL, fontweight="bold", color=INK, va="center")
 
 
@@ -134,15 +144,31 @@ def _shortened(text: str, longest: int) -> str:
 
 
 def _write_settings(figure: Figure, found: Comparison, *, bottom: float) -> None:
-    """Write which settings differ, as many as there is room for, and who has which."""
-    top = 0.81 - LINE * (len(found.names) + 2) - 0.025
+    """Write which settings differ, and who has which; below them draw, where there is room, what came of it when."""
+    top = 0.81 - LINE * (len(found.names) + 2) - 0.03
     figure.text(0.535, top, "Settings that differ", fontsize=NORMAL, fontweight="bold", color=INK, va="center")
     lines = [_setting(key.key, key.values) for key in found.settings] or ["none: the configs are the same"]
     room = max(int((top - bottom) / LINE) - 1, 1)
+    if len(lines) > FEW_SETTINGS and top - bottom - LINE * FEW_SETTINGS >= LEAST_HEIGHT:
+        room = FEW_SETTINGS
     if len(lines) > room:
         lines = [*lines[: room - 1], f"and {len(lines) - room + 1} more, in compare.json"]
     for at, line in enumerate(lines):
         figure.text(0.535, top - LINE * (at + 1), line, fontsize=SMALL, color=INK, va="center")
+    left = top - LINE * (len(lines) + 1) - 0.045
+    if left - bottom >= LEAST_HEIGHT - 0.07:
+        _draw_multiples(figure, found, top=left, bottom=bottom + 0.03)
+
+
+def _draw_multiples(figure: Figure, found: Comparison, *, top: float, bottom: float) -> None:
+    """Draw what each run had become as a multiple of the first, where none of them was ruined."""
+    if not (found.equity > 0).all():
+        return
+    ax = figure.add_axes((0.565, bottom, 0.415, top - bottom))
+    bare(ax)
+    multiples_of_first(ax, found.dates, found.equity / found.equity[:, :1])
+    dated(ax)
+    heading(ax, "Equity as a multiple of A's (log scale)")
 
 
 def _setting(key: str, values: Sequence[str | None]) -> str:
@@ -158,7 +184,12 @@ def _setting(key: str, values: Sequence[str | None]) -> str:
 def _draw_rows(figure: Figure, found: Comparison, floor: float) -> None:
     panels = (
         (0.065, 0.2, "Did it pay more? Difference of Sharpe ratios a year", [_profit(pair) for pair in found.pairs]),
-        (0.55, 0.2, "Did it know more? Difference of log losses", [_skill(pair) for pair in found.pairs]),
+        (
+            0.555,
+            0.2,
+            "Did it know more? Difference of log losses, in thousandths",
+            [_skill(pair) for pair in found.pairs],
+        ),
     )
     for left, width, text, rows in panels:
         ax = figure.add_axes((left, 0.04, width, floor - 0.085))
@@ -169,11 +200,13 @@ def _draw_rows(figure: Figure, found: Comparison, floor: float) -> None:
 
 
 def _profit(pair: Pair) -> Interval:
-    return _interval(pair, pair.sharpe, profit_words(pair).removeprefix("Sharpe ratio "), strong=pair.pays)
+    shown = None if pair.same_returns else pair.sharpe
+    return _interval(pair, shown, profit_judged(pair), strong=pair.pays)
 
 
 def _skill(pair: Pair) -> Interval:
-    return _interval(pair, pair.log_loss, skill_words(pair).removeprefix("log loss "), strong=pair.knows)
+    shown = None if pair.same_forecasts or pair.log_loss is None else pair.log_loss.times(1.0 / THOUSANDTH)
+    return _interval(pair, shown, skill_judged(pair, unit=THOUSANDTH, decimals=2), strong=pair.knows)
 
 
 def _interval(pair: Pair, found: Difference | None, words: str, *, strong: bool) -> Interval:
@@ -187,7 +220,7 @@ def _draw_matrices(figure: Figure, found: Comparison, floor: float) -> None:
     runs = len(found.names)
     panels = (
         (0.042, "sharpe", "pays", 1, 1.0, "Did it pay more? Sharpe ratio a year, row less column"),
-        (0.55, "log_loss", "knows", -1, 1e3, "Did it know more? Log loss in thousandths, row less column"),
+        (0.55, "log_loss", "knows", -1, 1.0 / THOUSANDTH, "Did it know more? Log loss in thousandths, row less column"),
     )
     for left, measure, claim, better, scale, text in panels:
         values, strong = np.full((runs, runs), np.nan), np.zeros((runs, runs), dtype=np.bool_)
