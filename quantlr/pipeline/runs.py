@@ -61,6 +61,12 @@ class Run:
     def __repr__(self) -> str:
         return f"<Run {self.config.name}: {self.verdict}>"
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows of the run: its numbers and its tear sheet, drawn when they are asked for."""
+        from quantlr.report.notebook import notebook_html
+
+        return notebook_html(Shown.of(self.config, self.course, self.metrics, self.notes))
+
     @property
     def forecasts(self) -> pd.DataFrame:
         """Every forecast, with the columns of ``forecasts.parquet``."""

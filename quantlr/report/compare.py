@@ -217,7 +217,7 @@ def compare(runs: Sequence[Stored]) -> Comparison:
         to_beat=to_beat(benchmark_over(runs[0], dates) if alike else None, rows, per_year=per_year),
         forecasts=len(rows[0].up) if rows else 0,
         pairs=pairs,
-        tests=sum((pair.sharpe is not None) + (pair.log_loss is not None) for pair in pairs),
+        tests=sum((pair.sharpe_p is not None) + (pair.log_loss_p is not None) for pair in pairs),
         draws=draws,
         settings=differing_settings([run.config for run in runs]),
         cautions=_cautions(runs, dates, rows),

@@ -47,12 +47,18 @@ class Pair:
 
 
 def adjusted(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
-    """Return pairs with the p values of their Sharpe ratios and log losses adjusted together, by Holm's method."""
+    """Return pairs with the p values of their Sharpe ratios and log losses adjusted together, by Holm's method.
+
+    What is one and the same is not tested, and makes no other test harder.
+    """
     tested = [
         (at, name, found.p_value)
         for at, pair in enumerate(pairs)
-        for name, found in (("sharpe_p", pair.sharpe), ("log_loss_p", pair.log_loss))
-        if found is not None
+        for name, found, same in (
+            ("sharpe_p", pair.sharpe, pair.same_returns),
+            ("log_loss_p", pair.log_loss, pair.same_forecasts),
+        )
+        if found is not None and not same
     ]
     found: list[dict[str, float]] = [{} for _ in pairs]
     for (at, name, _), p_value in zip(tested, holm([p_value for *_, p_value in tested]), strict=True):

@@ -15,6 +15,7 @@ from quantlr.errors import Fault, UserError
 
 BACKTEST = ("gross_return", "cost", "net_return", "exposure", "turnover", "benchmark_equity")
 FORECASTS = ("date", "ticker", "probability", "up", "base_rate")
+FILES = ("config.yaml", "backtest.parquet", "forecasts.parquet")
 LONGEST_LIST = 20
 """Reports that are named to someone who has named none of them."""
 
@@ -89,6 +90,9 @@ def read_run(folder: Path, *, name: str) -> Stored:
     UserError : the folder is not whole, or laid out as another version does.
     Fault : the disk is in the way.
     """
+    lacking = [name for name in FILES if not (folder / name).is_file()]
+    if lacking:
+        raise UserError(f"{folder} is no whole report: it lacks {', '.join(lacking)}; run its config again")
     try:
         provenance = json.loads((folder / "provenance.json").read_bytes())
         version = str(provenance["versions"]["quantlr"])
@@ -108,10 +112,6 @@ def read_run(folder: Path, *, name: str) -> Stored:
             forecasts=_forecasts(folder / "forecasts.parquet"),
         )
         _ = found.cash, found.fill, found.horizon
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{folder} is no whole report: it lacks {Path(str(error.filename)).name}; run its config again"
-        ) from error
     except OSError as error:
         raise Fault(f"{folder} can't be read: {error.strerror or error}") from error
     except (ValueError, LookupError, TypeError, AttributeError, UserError) as error:

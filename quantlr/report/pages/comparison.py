@@ -59,10 +59,10 @@ def comparison_page(found: Comparison) -> bytes:
 def finding(found: Comparison) -> str:
     """Return what the comparison shows, in few words."""
     claims = [claim for pair in found.pairs for claim in _claims(pair)]
-    if not found.tests:
-        return "Nothing here could be tested"
     if all(pair.same_returns and pair.same_forecasts for pair in found.pairs):
         return "The runs are the same"
+    if not found.tests:
+        return "Nothing here could be tested"
     if not claims:
         return "No difference here is larger than luck"
     if len(claims) <= 2:
@@ -148,7 +148,7 @@ def _write_settings(figure: Figure, found: Comparison, *, bottom: float) -> None
     top = 0.81 - LINE * (len(found.names) + 2) - 0.03
     figure.text(0.535, top, "Settings that differ", fontsize=NORMAL, fontweight="bold", color=INK, va="center")
     lines = [_setting(key.key, key.values) for key in found.settings] or ["none: the configs are the same"]
-    room = max(int((top - bottom) / LINE) - 1, 1)
+    room = max(int((top - bottom) / LINE), 1)
     if len(lines) > FEW_SETTINGS and top - bottom - LINE * FEW_SETTINGS >= LEAST_HEIGHT:
         room = FEW_SETTINGS
     if len(lines) > room:
@@ -233,6 +233,9 @@ def _draw_matrices(figure: Figure, found: Comparison, floor: float) -> None:
                 texts[pair.second][pair.first] = signed(difference.value * scale, decimals=2)
         ax = figure.add_axes((left, 0.05, 0.43, floor - 0.1))
         pair_matrix(ax, values, strong, texts, better=better)
-        figure.text(left, floor - 0.03, f"{text}; framed: larger than luck, all else may be luck", fontsize=NORMAL,
-                    fontweight="bold", color=INK, va="center")  # fmt: skip
-    figure.text(0.98, 0.015, "Every interval and p value is in compare.json", fontsize=SMALL, color=GREY, ha="right")
+        figure.text(left, floor - 0.03, text, fontsize=NORMAL, fontweight="bold", color=INK, va="center")
+    text = (
+        "Framed: larger than luck; all else may be luck. Blue: the row's run is better. Intervals, p values and a "
+        "sentence for each pair are in compare.json."
+    )
+    figure.text(0.042, 0.015, text, fontsize=SMALL, color=GREY)
