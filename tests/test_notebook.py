@@ -13,6 +13,7 @@ import pytest
 import quantlr
 from matplotlib.image import imread
 from quantlr.pipeline import Run
+from quantlr.report.shown import Shown
 from quantlr.report.summary import headline_rows
 from quantlr.types import Note
 
@@ -83,7 +84,12 @@ def test_what_a_note_contains_is_shown_and_never_obeyed(done: Run) -> None:
 
 def test_nothing_is_drawn_before_a_notebook_asks(done: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[str] = []
-    monkeypatch.setattr("quantlr.report.notebook.tear_sheet", lambda shown: drawn.append(shown.config.name) or b"")
+
+    def draw(shown: Shown) -> bytes:
+        drawn.append(shown.config.name)
+        return b""
+
+    monkeypatch.setattr("quantlr.report.notebook.tear_sheet", draw)
     assert "No evidence" in repr(done)
     assert drawn == []
     done._repr_html_()
@@ -101,14 +107,14 @@ def test_returns_are_plain_dated_series(done: Run) -> None:
 
 @pytest.mark.parametrize("whose", ["strategy", "benchmark"])
 def test_quantstats_takes_them_as_they_are_and_finds_the_same(done: Run, whose: str) -> None:
-    """Its growth does not know of the cash rate, its Sharpe ratio compounds the rate a year into one a session."""
+    """Of a rate a year it takes the root to get one a session, where an account here earns a 252nd part."""
     from quantstats import stats
 
     returns = done.returns if whose == "strategy" else done.benchmark_returns
     expected = done.metrics["backtest"][whose]
     excess = returns - 0.02 / 252
     assert stats.sharpe(excess) == pytest.approx(expected["sharpe"], abs=1e-9)
-    assert stats.sharpe(returns, rf=1.0 * (1 + 0.02 / 252) ** 252 - 1) == pytest.approx(expected["sharpe"], abs=1e-9)
+    assert stats.sharpe(returns, rf=(1 + 0.02 / 252) ** 252 - 1) == pytest.approx(expected["sharpe"], abs=1e-9)
     assert stats.cagr(returns) == pytest.approx(expected["cagr"], abs=1e-9)
     assert stats.max_drawdown(returns) == pytest.approx(expected["max_drawdown"], abs=1e-9)
     assert stats.volatility(returns) == pytest.approx(expected["volatility"], abs=1e-9)
