@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import quantlr
 from click.testing import Result
 
 Call = Callable[..., Result]
 
 
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs with their reports, made once."""
+    output = tmp_path_factory.mktemp("stored")
+    for name, lags in (("one", [1]), ("two", [1, 2])):
+        config = {
+            "name": name,
+            "data": {"source": {"kind": "sample"}, "tickers": ["MSFT"], "end": "2002-06-30"},
+            "features": [{"kind": "lagged_returns", "lags": lags}],
+            "walk_forward": {"train": 250},
+        }
+        quantlr.run(config, output=output)
+    return output
+
+
 @pytest.fixture
-def runs(call: Call) -> Call:
-    for name, lags in (("one", "[1]"), ("two", "[1,2]")):
-        assert call("run", "exp.yaml", "--quiet", "--name", name, "--set", f"features.0.lags={lags}").exit_code == 0
+def runs(call: Call, stored: Path) -> Call:
+    shutil.copytree(stored, "reports")
     return call
 
 

@@ -239,15 +239,15 @@ def test_a_full_disk_is_told_and_the_former_page_stays(tmp_path: Path, monkeypat
     assert not list(tmp_path.glob(".index.html.*.new"))
 
 
-def test_five_hundred_runs_cost_little_and_those_known_already_nothing_but_a_look(tmp_path: Path) -> None:
-    """The bar is a second on a quiet machine; the margin is for machines that do other things too."""
-    for run in range(500):
+def test_hundreds_of_runs_cost_little_and_those_known_already_nothing_but_a_look(tmp_path: Path) -> None:
+    """The bar is half a second on a quiet machine; the margin is for machines that do other things too."""
+    for run in range(300):
         stored(tmp_path, f"run_{run}")
     started = time.process_time()
     write_gallery(tmp_path)
-    assert time.process_time() - started < 4
+    assert time.process_time() - started < 3
     reads = gallery._card.cache_info().misses
     stored(tmp_path, "another")
     write_gallery(tmp_path)
     assert gallery._card.cache_info().misses == reads + 1
-    assert len(Page(tmp_path).cards) == 501
+    assert len(Page(tmp_path).cards) == 301

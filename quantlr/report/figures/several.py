@@ -118,7 +118,7 @@ def run_table(ax: Axes, headings: Sequence[str], rows: Sequence[tuple[str, ...]]
         drawn = look(at) if letter else {"color": GREY}
         ax.plot([0.0, 0.035], [middle, middle], linewidth=1.8, **drawn)
         ax.text(0.05, middle, letter, va="center", fontsize=SMALL + 0.3, color=INK, fontweight="bold")
-        ax.text(0.08, middle, name, va="center", fontsize=SMALL + 0.3, color=INK)
+        ax.text(0.08, middle, name, va="center", fontsize=SMALL + 0.3, color=INK, parse_math=False)
         for edge, cell in zip(edges, cells, strict=True):
             ax.text(edge, middle, cell, ha="right", va="center", fontsize=SMALL + 0.3, color=INK)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -30,7 +29,8 @@ from quantlr.types import day
 
 MOST_ROWS = 10
 """Pairs that are drawn a row each; more are a matrix."""
-LONGEST_NAME = 21
+LONGEST_NAME, LONGEST_LINE = 21, 96
+"""Letters for which there is room: of a name, and of a setting with its values."""
 THOUSANDTH = 1e-3
 """Of a nat: what a difference of log losses is counted in."""
 EDGES = (0.42, 0.53, 0.605, 0.725, 0.805, 0.91, 1.0)
@@ -154,7 +154,7 @@ def _write_settings(figure: Figure, found: Comparison, *, bottom: float) -> None
     if len(lines) > room:
         lines = [*lines[: room - 1], f"and {len(lines) - room + 1} more, in compare.json"]
     for at, line in enumerate(lines):
-        figure.text(0.535, top - LINE * (at + 1), line, fontsize=SMALL, color=INK, va="center")
+        figure.text(0.535, top - LINE * (at + 1), line, fontsize=SMALL, color=INK, va="center", parse_math=False)
     left = top - LINE * (len(lines) + 1) - 0.045
     if left - bottom >= LEAST_HEIGHT - 0.07:
         _draw_multiples(figure, found, top=left, bottom=bottom + 0.03)
@@ -162,7 +162,7 @@ def _write_settings(figure: Figure, found: Comparison, *, bottom: float) -> None
 
 def _draw_multiples(figure: Figure, found: Comparison, *, top: float, bottom: float) -> None:
     """Draw what each run had become as a multiple of the first, where none of them was ruined."""
-    if not (found.equity > 0).all():
+    if len(found.dates) < 2 or not (found.equity > 0).all():
         return
     ax = figure.add_axes((0.565, bottom, 0.415, top - bottom))
     bare(ax)
@@ -177,22 +177,18 @@ def _setting(key: str, values: Sequence[str | None]) -> str:
     for letter, value in zip(LETTERS, values, strict=False):
         text = "none" if value is None else _shortened(value, 28)
         owners[text] = owners.get(text, "") + letter
-    told = "   ".join(f"{letters}: {text}" for text, letters in owners.items())
-    return textwrap.shorten(f"{key}   {told}", width=118, placeholder=" …") if len(told) > 90 else f"{key}   {told}"
+    line = "   ".join([key, *(f"{letters}: {text}" for text, letters in owners.items())])
+    return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 1]}…"
 
 
 def _draw_rows(figure: Figure, found: Comparison, floor: float) -> None:
     panels = (
-        (0.065, 0.2, "Did it pay more? Difference of Sharpe ratios a year", [_profit(pair) for pair in found.pairs]),
-        (
-            0.555,
-            0.2,
-            "Did it know more? Difference of log losses, in thousandths",
-            [_skill(pair) for pair in found.pairs],
-        ),
+        (0.065, "Did it pay more? Difference of Sharpe ratios a year", _profit),
+        (0.555, "Did it know more? Difference of log losses, in thousandths", _skill),
     )
-    for left, width, text, rows in panels:
-        ax = figure.add_axes((left, 0.04, width, floor - 0.085))
+    for left, text, interval in panels:
+        rows = [interval(pair) for pair in found.pairs]
+        ax = figure.add_axes((left, 0.04, 0.2, floor - 0.085))
         bare(ax)
         ax.grid(visible=False)
         forest(ax, rows)

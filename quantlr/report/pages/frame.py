@@ -44,7 +44,8 @@ def headed(title: str, text: str, *, under: str, notes: tuple[str, ...]) -> Figu
     wrapped = "\n".join(textwrap.wrap(text, width=165))
     figure.text(0.02, 0.946, wrapped, fontsize=10.5, color=INK, va="top", linespacing=1.35)
     figure.text(0.02, 0.889, under, fontsize=NORMAL, color=GREY, va="center")
-    figure.text(0.02, 0.877, "\n".join(_shortened(notes)), fontsize=8.2, color=GREY, va="top", linespacing=1.2)
+    lines = "\n".join(_shortened(notes))
+    figure.text(0.02, 0.877, lines, fontsize=8.2, color=GREY, va="top", linespacing=1.2, parse_math=False)
     return figure
 
 
