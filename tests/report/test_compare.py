@@ -135,7 +135,7 @@ def test_different_fills_are_told(output: Path) -> None:
 
 
 def test_too_few_sessions_test_nothing(output: Path) -> None:
-    found = compared(output, "free", "brief")
+    found = compared(output, "lags", "brief")
     assert len(found.dates) < 60
     assert found.tests == 0
     assert any("too few to tell a difference from luck" in text for text in found.cautions)

@@ -65,8 +65,8 @@ def finding(found: Comparison) -> str:
         return "Nothing here could be tested"
     if not claims:
         return "No difference here is larger than luck"
-    if len(claims) <= 2:
-        return f"{' and '.join(claims)}, by more than luck"
+    if len(claims) == 1:
+        return f"{claims[0]}, by more than luck"
     return f"{len(claims)} of {found.tests} differences are larger than luck"
 
 
@@ -184,11 +184,11 @@ def _setting(key: str, values: Sequence[str | None]) -> str:
 def _draw_rows(figure: Figure, found: Comparison, floor: float) -> None:
     panels = (
         (0.065, "Did it pay more? Difference of Sharpe ratios a year", _profit),
-        (0.555, "Did it know more? Difference of log losses, in thousandths", _skill),
+        (0.56, "Did it know more? Difference of log losses, in thousandths", _skill),
     )
     for left, text, interval in panels:
         rows = [interval(pair) for pair in found.pairs]
-        ax = figure.add_axes((left, 0.04, 0.2, floor - 0.085))
+        ax = figure.add_axes((left, 0.04, 0.17, floor - 0.085))
         bare(ax)
         ax.grid(visible=False)
         forest(ax, rows)
