@@ -20,7 +20,8 @@ ROOT = Path(__file__).parents[1]
 DAILY = ROOT / "configs" / "sp500_daily.yaml"
 
 FILES = {
-    "tearsheet.png", "report.html", "metrics.json", "forecasts.parquet", "backtest.parquet", "positions.parquet",
+    "tearsheet.png", "forecast.png", "model.png", "positions.png", "thumbnail.png", "report.html", "metrics.json",
+    "forecasts.parquet", "backtest.parquet", "positions.parquet",
     "trades.csv", "config.yaml", "provenance.json",
 }  # fmt: skip
 STRATEGY = [

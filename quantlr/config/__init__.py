@@ -37,9 +37,11 @@ else:
     AnyPolicy = one_of(POLICIES, default="threshold")
     AnyOverlay = one_of(OVERLAYS)
 
-__all__ = ["Config", "RunConfig", "load_config", "parse_setting"]
+__all__ = ["NAME", "Config", "RunConfig", "load_config", "parse_setting"]
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,79}$")]
+NAME = r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,79}$"
+"""What a report's folder may be called."""
+Name = Annotated[str, Field(pattern=NAME)]
 
 
 class RunConfig(Spec):

@@ -28,6 +28,8 @@ from quantlr.report.shown import Shown
 from quantlr.report.ticker_files import index_of
 from quantlr.trials import Ledger, Trial, Tried
 from quantlr.types import (
+    Array,
+    BacktestResult,
     Course,
     Note,
     Progress,
@@ -59,6 +61,12 @@ class Run:
 
     def __repr__(self) -> str:
         return f"<Run {self.config.name}: {self.verdict}>"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows of the run: its numbers and its tear sheet, drawn when they are asked for."""
+        from quantlr.report.notebook import notebook_html
+
+        return notebook_html(Shown.of(self.config, self.course, self.metrics, self.notes))
 
     @property
     def forecasts(self) -> pd.DataFrame:
@@ -112,6 +120,18 @@ class Run:
         ).astype({"ticker": "str"})
 
     @property
+    def returns(self) -> pd.Series[float]:
+        """Net returns by the session that ends each, under the run's name: what other programs take as they are."""
+        result = self.course.result
+        return _dated(result.net_return, result, name=self.config.name)
+
+    @property
+    def benchmark_returns(self) -> pd.Series[float]:
+        """Net returns of the benchmark over the same sessions."""
+        result = self.course.result
+        return _dated((result.benchmark or result).net_return, result, name=self.config.report.benchmark)
+
+    @property
     def trades(self) -> pd.DataFrame:
         """One row per round trip, with the columns of ``trades.csv``."""
         return self._measured.trades
@@ -127,6 +147,7 @@ class Run:
 
     def report(self, *, draw: Draw = draw_here, progress: Progress = no_progress) -> Report:
         """Return the report's files, drawn and written out; `draw` makes the pictures, `progress` hears of each."""
+        from quantlr.report.gallery import THUMBNAIL, thumbnail
         from quantlr.report.html import Written, html  # matplotlib costs half a second: only who draws pays it
 
         shown = Shown.of(self.config, self.course, self.metrics, self.notes)
@@ -135,6 +156,7 @@ class Run:
         files = {
             **{file: picture.png for file, picture in pictures.items()},
             **index_of(shown.traded, pictures),
+            THUMBNAIL: thumbnail(pictures["tearsheet.png"].png),
             "report.html": html(shown, pictures, Written(config, provenance, by_side(trades))),
             "metrics.json": json_bytes(self.metrics),
             "forecasts.parquet": parquet_bytes(self.forecasts),
@@ -156,10 +178,21 @@ class Run:
         """Write the report to ``output/NAME`` and return that folder; a former report is replaced whole.
 
         The run is a trial, and is recorded in the ledger of `output` if it is not yet. The report then counts the
-        trials there; the numbers of a run that knew of no ledger are left as they are.
+        trials there; the numbers of a run that knew of no ledger are left as they are. The gallery of `output`,
+        ``index.html``, then shows the report.
+
+        Raises
+        ------
+        OutputError : the place is not a folder, or leads out of `output`.
+        Fault : the disk is full or read-only, or another run holds a lock for a minute. Where it is the gallery that
+            can't be written, the report is there.
         """
+        from quantlr.report.gallery import write_gallery
+
         counted = self if self.ledger == Ledger.of(Path(output)) else self.recorded(output)
-        return write_report(counted.report(draw=draw, progress=progress), Path(output))
+        folder = write_report(counted.report(draw=draw, progress=progress), Path(output))
+        write_gallery(Path(output))
+        return folder
 
     def _provenance(self) -> dict[str, Any]:
         versions = {name: version(name) for name in VERSIONS_OF}
@@ -168,6 +201,11 @@ class Run:
             "data": {"source": self.course.prices.source, "sha256": self.course.prices.sha256},
             "notes": [asdict(note) for note in self.notes],
         }
+
+
+def _dated(values: Array, result: BacktestResult, *, name: str) -> pd.Series[float]:
+    """Return values of a backtest's sessions with their dates."""
+    return pd.Series(values, index=result.sessions.rename("date"), name=name)
 
 
 def run(

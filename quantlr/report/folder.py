@@ -27,7 +27,7 @@ OURS = frozenset(
     {
         "tearsheet.png", "forecast.png", "model.png", "positions.png", "tickers.png", "report.html", "metrics.json",
         "config.yaml", "provenance.json", "forecasts.parquet", "backtest.parquet", "positions.parquet", "trades.csv",
-        "audit.json",
+        "audit.json", "thumbnail.png", "compare.png", "compare.json",
     }
 )  # fmt: skip
 """Every file that quantlr may write at the top of the folder; all else there belongs to the user.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -14,12 +13,12 @@ from quantlr.backtest.series import deepest_drawdowns
 from quantlr.report.figures.style import number, percent
 from quantlr.report.headline import Headline, headline_tables
 from quantlr.report.shown import Shown
+from quantlr.report.templating import rendered
 from quantlr.types import BacktestResult, day
 
 if TYPE_CHECKING:
     from quantlr.report.pages import Picture
 
-TEMPLATE = "report.html.j2"
 FALLS = 5
 """Drawdowns that are listed, the deepest."""
 
@@ -42,12 +41,9 @@ class Written:
 
 def html(shown: Shown, pictures: Mapping[str, Picture], written: Written) -> bytes:
     """Return the report as HTML, every picture inside it; text of the config or the data is never taken as markup."""
-    from jinja2 import Environment, StrictUndefined  # only who writes a report pays for it
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string((files("quantlr.report") / TEMPLATE).read_text(encoding="utf-8"))
     finding, _, basis = shown.metrics["verdict"]["sentence"].partition(": ")
-    text = template.render(
+    text = rendered(
+        "report.html",
         name=shown.config.name,
         finding=finding,
         basis=basis[:1].upper() + basis[1:],

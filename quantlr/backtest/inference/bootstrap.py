@@ -17,6 +17,8 @@ from quantlr.types import Array, IntArray
 DRAWS = 1000
 HELD = 1_000_000
 """Blocks drawn at a time, so that memory stays bounded."""
+COUNTED = 50_000
+"""Sessions counted at a time, so that they stay near the processor."""
 FLAT = 1e-12
 """How far apart values of a series that never changes may lie by rounding, relative to the largest."""
 BEYOND = 8.0
@@ -72,6 +74,33 @@ def _block_sums(running: Array, first: IntArray, length: IntArray) -> Array:
     """Return each walk's sums, a column at a time: `first` and `length` are (walks, blocks)."""
     stop = first + length
     return np.stack([(column[stop] - column[first]).sum(axis=1) for column in running.T], axis=1)
+
+
+def jointly_resampled_sums(values: Array, *, block: float, rng: np.random.Generator, draws: int = DRAWS) -> Array:
+    """Return what `resampled_sums` does, fast where many columns are drawn together.
+
+    How often each session is drawn is counted once; one product with the columns then gives all their sums. That pays
+    where there are more columns than a block has sessions.
+    """
+    if values.shape[1] <= block:
+        return resampled_sums(values, block=block, rng=rng, draws=draws)
+    counts = _counted(len(values), block, draws, rng)
+    return np.concatenate([times @ values for times in counts])
+
+
+def _counted(sessions: int, block: float, draws: int, rng: np.random.Generator) -> Iterator[Array]:
+    """Yield how often each session is drawn, (some walks, sessions) each: blocks begin, and end, and are added up."""
+    width = 2 * sessions + 1
+    at_once = max(1, COUNTED // width)
+    for first, length in _walks(sessions, block, draws, rng):
+        stop = first + length
+        for at in range(0, len(first), at_once):
+            begins, ends = first[at : at + at_once], stop[at : at + at_once]
+            row = np.arange(len(begins))[:, None] * width
+            edges = np.bincount((row + begins).ravel(), minlength=row.size * width)
+            edges -= np.bincount((row + ends).ravel(), minlength=row.size * width)
+            running = np.cumsum(edges.reshape(-1, width), axis=1, dtype=np.float64)
+            yield running[:, :sessions] + running[:, sessions : 2 * sessions]
 
 
 def _walks(sessions: int, block: float, draws: int, rng: np.random.Generator) -> Iterator[tuple[IntArray, IntArray]]:

@@ -37,12 +37,23 @@ def sharpe_interval(excess: Array, rng: np.random.Generator) -> tuple[float, flo
     """
     if sharpe_per_session(excess) is None:
         return None
-    n, mean = len(excess), excess.mean()
-    away = excess - mean
+    away = excess - excess.mean()
     moved, squares = resampled_sums(np.stack([away, away**2], axis=1), block=block_length(excess), rng=rng).T
+    return percentile_interval(resampled_sharpe(excess, moved, squares))
+
+
+def resampled_sharpe(excess: Array, moved: Array, squares: Array) -> Array:
+    """Return the Sharpe ratio of each resample; 0 for one in which nothing varies.
+
+    Parameters
+    ----------
+    excess : (sessions,) returns that vary.
+    moved, squares : (draws,) sums over resamples of their distance from the mean, and of its square.
+    """
+    n, mean = len(excess), excess.mean()
     deviation = np.sqrt(np.maximum(squares - moved**2 / n, 0.0) / (n - 1))
-    varies = deviation > 1e-7 * np.sqrt(np.mean(away**2))
-    return percentile_interval(np.where(varies, (mean + moved / n) / np.where(varies, deviation, 1.0), 0.0))
+    varies = deviation > 1e-7 * excess.std()
+    return np.where(varies, (mean + moved / n) / np.where(varies, deviation, 1.0), 0.0)
 
 
 def autocorrelations(values: Array, *, lags: int) -> Array:

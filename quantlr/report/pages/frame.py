@@ -53,12 +53,25 @@ def framed(shown: Shown, title: str, text: str) -> Figure:
     title : the page's finding, in few words.
     text : what it rests on; up to about 330 letters.
     """
+    return headed(title, text, under=f"{shown.config.name}   {shown.setting}", notes=shown.notes)
+
+
+def headed(title: str, text: str, *, under: str, notes: tuple[str, ...]) -> Figure:
+    """Return an empty page with a head of these words.
+
+    Parameters
+    ----------
+    title, text : as of a run's page.
+    under : one line of up to about 200 letters, in grey.
+    notes : what a reader should know; more than two are counted.
+    """
     figure = Figure(figsize=SIZE, dpi=DPI, facecolor="white")
     figure.text(0.02, 0.968, title, fontsize=19, fontweight="bold", color=INK, va="center", gid=FINDING)
     wrapped = "\n".join(textwrap.wrap(text, width=165))
     figure.text(0.02, 0.946, wrapped, fontsize=10.5, color=INK, va="top", linespacing=1.35, gid=BASIS)
-    figure.text(0.02, 0.889, f"{shown.config.name}   {shown.setting}", fontsize=NORMAL, color=GREY, va="center")
-    figure.text(0.02, 0.877, "\n".join(_shortened(shown.notes)), fontsize=8.2, color=GREY, va="top", linespacing=1.2)
+    figure.text(0.02, 0.889, under, fontsize=NORMAL, color=GREY, va="center")
+    lines = "\n".join(_shortened(notes))
+    figure.text(0.02, 0.877, lines, fontsize=8.2, color=GREY, va="top", linespacing=1.2, parse_math=False)
     return figure
 
 

@@ -1,0 +1,78 @@
+"""``quantlr compare``, in process."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import quantlr
+from click.testing import Result
+
+Call = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs with their reports, made once."""
+    output = tmp_path_factory.mktemp("stored")
+    for name, lags in (("one", [1]), ("two", [1, 2])):
+        config = {
+            "name": name,
+            "data": {"source": {"kind": "sample"}, "tickers": ["MSFT"], "end": "2002-06-30"},
+            "features": [{"kind": "lagged_returns", "lags": lags}],
+            "walk_forward": {"train": 250},
+        }
+        quantlr.run(config, output=output)
+    return output
+
+
+@pytest.fixture
+def runs(call: Call, stored: Path) -> Call:
+    shutil.copytree(stored, "reports")
+    return call
+
+
+def test_runs_are_compared_by_name_or_by_folder(runs: Call) -> None:
+    result = runs("compare", "one", "reports/two", "--json")
+    assert result.exit_code == 0, result.stderr
+    said = " ".join(result.stderr.split())
+    for text in ("common sessions, 2001-0", "differs features.0.lags: [1] | [1, 2]", "two against one: Sharpe ratio ",
+                 "log loss ", "p values are adjusted for 2 tests by Holm's method",
+                 "comparison in reports/compare"):  # fmt: skip
+        assert text in said
+    assert ("may be luck" in said) or ("larger than luck" in said)
+    found = json.loads(result.stdout)
+    assert found == json.loads(Path("reports/compare/compare.json").read_text())
+    assert found["pairs"][0]["sentence"] in result.stderr
+    assert Path("reports/compare/compare.png").exists()
+    assert "compare/compare.png" in Path("reports/index.html").read_text()
+
+
+def test_what_goes_wrong_ends_with_2_and_without_a_traceback(runs: Call) -> None:
+    for arguments, said in (
+        (("one",), "a comparison needs two runs or more, found 1; name another"),
+        ((), "Missing argument 'RUN...'"),
+        (
+            ("one", "nothing"),
+            "nothing: no report of a run, neither as a folder nor by that name in reports; there are ",
+        ),
+        (("one", "one"), "one and one are the same report, reports/one; name each once"),
+        (("one", "two", "--name", "one"), "reports/one is the report of a run"),
+        (("one", "two", "--output", "exp.yaml"), "exp.yaml"),
+        (("a\0b", "two"), "no report of a run"),
+    ):
+        result = runs("compare", *arguments)
+        assert result.exit_code == 2, arguments
+        assert said in result.stderr, arguments
+        assert "Traceback" not in result.output
+    assert not Path("reports/compare").exists()
+    assert Path("reports/one/metrics.json").exists()
+
+
+def test_quiet_prints_nothing(runs: Call) -> None:
+    result = runs("compare", "one", "two", "--quiet", "--name", "mine", "--output", "reports")
+    assert (result.exit_code, result.output) == (0, "")
+    assert Path("reports/mine/compare.png").exists()
