@@ -104,7 +104,12 @@ def running(command: list[str], root: Path) -> Iterator[Server]:
         process.communicate()
 
 
-CAPABILITIES = {"textDocument": {"hover": {"contentFormat": ["markdown"]}, "completion": {"completionItem": {"snippetSupport": True, "documentationFormat": ["markdown"]}}}}
+CAPABILITIES = {
+    "textDocument": {
+        "hover": {"contentFormat": ["markdown"]},
+        "completion": {"completionItem": {"snippetSupport": True, "documentationFormat": ["markdown"]}},
+    }
+}
 
 
 def _at(path: Path, line: int, column: int) -> dict[str, Any]:
