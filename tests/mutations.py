@@ -46,7 +46,7 @@ SCRAPS = (
 @st.composite
 def mistaken_trees(draw: st.DrawFn) -> dict[str, Any]:
     """Draw what a shipped config says after one to three mistakes."""
-    tree = copy.deepcopy(draw(st.sampled_from(TREES)))
+    tree: dict[str, Any] = copy.deepcopy(draw(st.sampled_from(TREES)))
     for _ in range(draw(st.integers(1, 3))):
         places = list(_places(tree))
         if places:
@@ -127,7 +127,7 @@ def _scrap(draw: st.DrawFn, text: str) -> str:
 
 
 def _cut(draw: st.DrawFn, text: str) -> str:
-    return text[: draw(st.integers(0, len(text)))]
+    return text[: draw(st.integers(len(text) // 4, len(text)))]
 
 
 def _line(draw: st.DrawFn, text: str) -> str:

@@ -132,10 +132,7 @@ def _needed(kind: str, context: dict[str, Any], detail: Any) -> str:
     """Return what a value needs to be and what it is."""
     found = _shown(detail["input"])
     if kind == "union_tag_invalid":
-        known = [tag.strip(" '") for tag in context["expected_tags"].split(",")]
-        return (
-            f"unknown kind {_shown(context['tag'])}{_near(context['tag'], known) or f'; known here: {_listed(known)}'}"
-        )
+        return _unknown_kind(detail["input"], [tag.strip(" '") for tag in context["expected_tags"].split(",")])
     if kind == "literal_error":
         known = context["expected"].replace("'", "").replace(" or ", ", ").split(", ")
         return f"needs {context['expected']}, found {found}{_near(str(detail['input']), known)}"
@@ -148,6 +145,13 @@ def _needed(kind: str, context: dict[str, Any], detail: Any) -> str:
         return _counted(context, kind)
     needed = _TEXTS.get(kind) or str(detail["msg"]).replace("Input should", "should", 1)
     return f"{needed}, found {found}"
+
+
+def _unknown_kind(section: Any, known: list[str]) -> str:
+    kind = section.get("kind") if isinstance(section, dict) else getattr(section, "kind", None)
+    if not isinstance(kind, str):
+        return f"needs the name of a kind, found {_shown(kind)}; one of {_listed(known)}"
+    return f"unknown kind {_shown(kind)}{_near(kind, known) or f'; known here: {_listed(known)}'}"
 
 
 def _counted(context: dict[str, Any], kind: str) -> str:
