@@ -121,7 +121,7 @@ def test_a_catalogue_has_every_kind_and_takes_its_examples(name: str) -> None:
         for example in part.examples():
             written = json.loads(example.model_dump_json())
             assert list(validator.iter_errors(written)) == []
-            assert not validator.is_valid(written | {"no such key": 1})
+            assert not validator.is_valid(written | {"no such key": "x"})
             assert not validator.is_valid(written | {"kind": "no such kind"})
 
 
@@ -241,13 +241,13 @@ def test_installed_features_are_in_what_the_verb_prints_and_one_that_is_broken_d
     assert not is_valid(SMALL + "  - {kind: mine}\n")
 
 
-@settings(max_examples=150)
+@settings(max_examples=120)
 @given(tree=mistaken_trees())
 def test_the_editor_and_the_reader_are_of_one_mind(folder: Path, tree: dict[str, Any]) -> None:
     """A config that an editor flags is refused; one that is refused is flagged, wherever a schema can know."""
     text = json.dumps(tree, ensure_ascii=False)
     said = refusal(text, folder)
-    if not is_valid(text):
-        assert said, list(VALID.iter_errors(yaml_core.read(text)))
+    if not VALID.is_valid(tree):
+        assert said, list(VALID.iter_errors(tree))
     elif said and "extends" not in tree:
         assert all(BEYOND.search(line) for line in said.splitlines()), said
