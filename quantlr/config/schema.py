@@ -42,8 +42,8 @@ OPEN_KINDS = (
 NEEDLESS = "name"
 """The key without a default that may be left out all the same: a config is named by its file."""
 LIMITS = (
-    "type", "enum", MEANINGS, "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength",
-    "pattern", "format", "minItems", "maxItems",
+    "type", "const", "enum", MEANINGS, "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength",
+    "maxLength", "pattern", "format", "minItems", "maxItems",
 )  # fmt: skip
 """What is said of a value by itself."""
 CLAUSES = ("required", "if", "then", "else")
@@ -133,7 +133,7 @@ class _Writer:
 
     def _properties(self, raw: Schema, path: str) -> dict[str, Schema]:
         return {
-            key: {"title": f"{path}.kind", "description": _first_paragraph(raw["description"]), "const": body["const"]}
+            key: {"title": f"{path}.kind", "description": _summary(raw), "const": body["const"]}
             if key == "kind"
             else self._property(key, body, f"{path}.{key}" if path else key)
             for key, body in raw["properties"].items()
@@ -143,9 +143,9 @@ class _Writer:
         """Return what an editor is told of a key: title, description, unit, default, examples, and its values."""
         value = self._value(key, raw, path)
         if "$ref" in value:  # beside which draft 07 reads nothing; pydantic leaves out what the section itself says
-            told = raw.get("description") or self.raw[_name(raw["$ref"])]["description"]
+            told = raw.get("description") or _summary(self.raw[_name(raw["$ref"])])
             return {"title": path, "description": told, "type": "object", "allOf": [value]}
-        told = with_unit(raw["description"], list(dict.fromkeys(_units(raw))))
+        told = with_unit(raw.get("description", ""), list(dict.fromkeys(_units(raw))))
         found = {"title": path, "description": told, **value}
         if "default" in raw:
             found["description"] += f" Default: {flow(raw['default'])}."
@@ -156,10 +156,13 @@ class _Writer:
 
     def _value(self, key: str, raw: Schema, path: str) -> Schema:
         """Return which values there may be."""
-        if "oneOf" in raw:
-            return {"$ref": self._catalogue(key, raw["oneOf"])}
-        if "$ref" in raw:
+        options = raw.get("oneOf", [])
+        if options and all("kind" in self._properties_of(option) for option in options):
+            return {"$ref": self._catalogue(key, options)}
+        if self._properties_of(raw):
             return {"$ref": self._section(raw["$ref"], path)}
+        if "$ref" in raw:
+            return self._value(key, self.raw[_name(raw["$ref"])], path)
         if "anyOf" in raw:
             return _alternatives([self._value(key, option, path) for option in raw["anyOf"]], path)
         value = {limit: raw[limit] for limit in LIMITS if limit in raw}
@@ -168,6 +171,11 @@ class _Writer:
             if "enum" in value["items"] or value["items"].get("type") == "integer":
                 value["uniqueItems"] = True  # each makes a column
         return value
+
+    def _properties_of(self, raw: Schema) -> Schema:
+        """Return the keys of the section that is referred to; none where there is no section."""
+        found: Schema = self.raw[_name(raw["$ref"])].get("properties", {}) if "$ref" in raw else {}
+        return found
 
     def _section(self, ref: str, path: str) -> str:
         """Write the definition of a section or a part, and return its reference."""
@@ -195,7 +203,7 @@ class _Writer:
         written: Schema = {"type": "object"}
         self.definitions[_name(ref)] = written
         branches = [{"if": _of_kind(kind), "then": {"$ref": self._section(part, kind)}} for kind, part in parts.items()]
-        meanings = [_first_paragraph(self.raw[_name(part)]["description"]) for part in parts.values()]
+        meanings = [_summary(self.raw[_name(part)]) for part in parts.values()]
         written["properties"] = {
             "kind": {
                 "title": f"{key}: kind",
@@ -264,8 +272,9 @@ def _of_kind(kind: str) -> Schema:
     return {"type": "object", "properties": {"kind": {"const": kind}}, **HAS_KIND}
 
 
-def _first_paragraph(text: str) -> str:
-    return " ".join(text.partition("\n\n")[0].split())
+def _summary(raw: Schema) -> str:
+    """Return the first paragraph of what a section says of itself."""
+    return " ".join(raw.get("description", "").partition("\n\n")[0].split())
 
 
 def _units(raw: Any) -> Iterator[str]:
@@ -281,7 +290,8 @@ def _alternatives(options: list[Schema], path: str) -> Schema:
     others = [option for option in options if option != {"type": "null"}]
     if len(others) == 1 < len(options) and "enum" in others[0]:
         (words,) = others
-        return {"enum": [*words["enum"], None], MEANINGS: [*words[MEANINGS], "as the description says"]}
+        meanings = words.get(MEANINGS, [""] * len(words["enum"]))
+        return {"enum": [*words["enum"], None], MEANINGS: [*meanings, "as the description says"]}
     if len(others) == 1 < len(options) and isinstance(others[0].get("type"), str):
         return {**others[0], "type": [others[0]["type"], "null"]}
     return {
@@ -291,4 +301,4 @@ def _alternatives(options: list[Schema], path: str) -> Schema:
 
 def _sort(option: Schema) -> str:
     """Return what tells one of several alternatives from the others, in an editor's words."""
-    return " or ".join(map(str, option["enum"])) if "enum" in option else str(option["type"])
+    return " or ".join(map(str, option["enum"])) if "enum" in option else str(option.get("type", "other"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,11 +17,11 @@ from quantlr.backtest.policies import POLICIES
 from quantlr.cli import main
 from quantlr.config import load_config
 from quantlr.config.schema import config_schema, schema_text
-from quantlr.data.features import FEATURES, Momentum
+from quantlr.data.features import FEATURES, Feature, Momentum
 from quantlr.data.labels import LABELS
 from quantlr.data.sources import SOURCES
 from quantlr.errors import ConfigError
-from quantlr.types import Part, kind_named
+from quantlr.types import Columns, Part, Prices, kind_named
 
 import yaml_core
 from mutations import mistaken_trees
@@ -216,23 +217,45 @@ def test_where_a_config_extends_another_the_rest_may_stand_there(text: str, vali
     assert is_valid(f"extends: other.yaml\n{text}\n") == valid
 
 
+class Size(StrEnum):
+    small = "small"
+
+
+class Mine(Feature):
+    """One of someone's own, who says nothing of its parameters."""
+
+    kind: Literal["mine"] = "mine"
+    way: Literal["a", "b"] = "a"
+    ways: Literal["a", "b"] | None = None
+    either: dict[str, int] | bool = True
+    size: Size = Size.small
+    of: Momentum = Momentum()
+
+    def compute(self, prices: Prices) -> Columns:
+        """Nothing."""
+        return {}
+
+    def warm_up(self) -> int:
+        """None."""
+        return 0
+
+
 def test_installed_features_are_in_what_the_verb_prints_and_one_that_is_broken_does_no_harm(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    mine = type(
-        "Mine", (Momentum,), {"__doc__": "One of my own.", "__annotations__": {"kind": Literal["mine"]}, "kind": "mine"}
-    )
-
     def load(kind: str, base: type[Part]) -> type[Part]:
         if kind == "broken":
             raise ValueError("can't be loaded")
-        return mine
+        return Mine
 
     monkeypatch.setattr("quantlr.config.schema.installed", lambda _: ("broken", "mine"))
     monkeypatch.setattr("quantlr.config.schema.load_installed", load)
     valid = Draft7Validator(config_schema())
     for feature, good in (
-        ("{kind: mine, windows: [3]}", True),
+        ("{kind: mine, way: a, ways: null, either: {a: 1}, size: small}", True),
+        ("{kind: mine, way: c}", False),
+        ("{kind: mine, ways: 3}", False),
+        ("{kind: mine, size: huge}", False),
         ("{kind: mine, lags: [3]}", False),
         ("{kind: broken}", True),
     ):
