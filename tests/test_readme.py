@@ -16,7 +16,7 @@ from quantlr.cli import main
 from quantlr.config import load_config
 
 ROOT = Path(__file__).parents[1]
-WRITES_NOTHING = ("quantlr predict",)
+WRITES_NOTHING = ("quantlr predict", "quantlr schema")
 README = (ROOT / "README.md").read_text()
 EXAMPLE = ROOT / "reports" / "example"
 

@@ -9,41 +9,53 @@ import numpy as np
 from pydantic import Field
 
 from quantlr.backtest.spreads import half_spread
-from quantlr.types import Array, BoolArray, Number, Prices, Spec
+from quantlr.types import Array, BoolArray, Meanings, Number, Prices, Spec, Unit
 
 BASIS_POINT = 1e-4
 SMALLEST_ORDER = 1e-9
 """Fraction of equity below which a difference of weights is rounding, and no order."""
-Rate = Annotated[Number, Field(ge=0, le=1_000)]
-Fee = Annotated[Number, Field(ge=0, le=1e6)]
+Rate = Annotated[Number, Unit("basis points of what is traded, per side"), Field(ge=0, le=1_000)]
+Fee = Annotated[Number, Unit("the quote's currency"), Field(ge=0, le=1e6)]
 Fill = Literal["next_close", "next_open", "close"]
 
 
 class ExecutionSpec(Spec):
     """How decisions become trades."""
 
-    fill: Fill = Field(
-        "next_close",
-        description="Price at which a decision made at a close is filled: the next close, the next open, or that very "
-        "close (the textbook's convention, which nobody can trade).",
-    )
-    commission_bps: Rate = Field(1.0, description="Per traded side, in basis points of what is traded.")
-    slippage_bps: Rate = Field(2.0, description="Per traded side, in basis points of what is traded.")
+    fill: Annotated[
+        Fill,
+        Meanings(
+            {
+                "next_close": "the next session's close",
+                "next_open": "the next session's open; of an index it is often no price that anyone traded at",
+                "close": "that very close: the textbook's convention, which nobody can trade",
+            }
+        ),
+    ] = Field("next_close", description="Price at which a decision made at a close is filled.")
+    commission_bps: Rate = Field(1.0, description="What the broker takes of a trade.")
+    slippage_bps: Rate = Field(2.0, description="How much worse than the fill's price a trade is done.")
     per_share: Fee = Field(
-        0.0, description="Commission per share, in the quote's currency, on the price as it was quoted on the day."
+        0.0, description="Commission per share, of which there are as many as the price quoted on the day says."
     )
-    min_per_order: Fee = Field(0.0, description="The least that an order pays for its shares, in the quote's currency.")
-    capital: Annotated[Number, Field(gt=0, le=1e15)] = Field(
-        100_000.0, description="What the strategy starts with, in the quote's currency: what a fee is a fraction of."
+    min_per_order: Fee = Field(0.0, description="The least that an order pays for its shares.")
+    capital: Annotated[Number, Unit("the quote's currency"), Field(gt=0, le=1e15)] = Field(
+        100_000.0, description="What the strategy starts with: what a fee is a fraction of."
     )
-    spread: Literal["corwin_schultz"] | None = Field(
+    spread: (
+        Annotated[
+            Literal["corwin_schultz"], Meanings({"corwin_schultz": "from highs and lows up to the decision's close"})
+        ]
+        | None
+    ) = Field(
         None,
-        description="Half of the spread estimated from highs and lows up to the decision's close is paid per traded "
-        "side, on top of the rest; null pays none.",
+        description="How the spread is estimated, half of which is paid per traded side on top of the rest; null pays "
+        "none.",
     )
-    borrow_bps_per_year: Rate = Field(50.0, description="On what is held short, in basis points per year.")
-    cash_rate: Annotated[Number, Field(ge=-0.5, le=1)] = Field(
-        0.0, description="Interest on what is not invested, per year as a fraction (0.03 is 3 percent)."
+    borrow_bps_per_year: Annotated[Number, Unit("basis points per year"), Field(ge=0, le=1_000)] = Field(
+        50.0, description="What is paid on what is held short."
+    )
+    cash_rate: Annotated[Number, Unit("fraction per year (0.03 is 3 percent)"), Field(ge=-0.5, le=1)] = Field(
+        0.0, description="Interest on what is not invested."
     )
 
     @property

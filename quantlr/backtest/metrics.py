@@ -19,17 +19,17 @@ from quantlr.backtest.inference import sharpe as ratios
 from quantlr.backtest.inference import skill
 from quantlr.backtest.inference.bootstrap import mean_low95
 from quantlr.backtest.trades import trades as trade_table
-from quantlr.types import Array, BacktestResult, BoolArray, Forecasts, IntArray, Spec, Whole
+from quantlr.types import Array, BacktestResult, BoolArray, Forecasts, IntArray, Meanings, Spec, Unit, Whole
 
 
 class ReportSpec(Spec):
     """What a result is measured against, how a year is counted, and what is drawn of it."""
 
-    benchmark: Literal["buy_and_hold"] = Field(
-        "buy_and_hold", description="Buy the tickers with a forecast equally, and keep them."
-    )
-    sessions_per_year: Annotated[Whole, Field(ge=1, le=366)] = Field(
-        252, description="Sessions in a year, for annual figures, interest and borrow."
+    benchmark: Annotated[
+        Literal["buy_and_hold"], Meanings({"buy_and_hold": "buy the tickers with a forecast equally, and keep them"})
+    ] = Field("buy_and_hold", description="What the strategy is set beside.")
+    sessions_per_year: Annotated[Whole, Unit("sessions per year"), Field(ge=1, le=366)] = Field(
+        252, description="How a year is counted, for annual figures, interest and borrow."
     )
     per_ticker: Annotated[bool, Strict()] = Field(
         False, description="Whether to draw a page for each ticker as well, in the report's folder tickers/."

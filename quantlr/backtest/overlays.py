@@ -17,9 +17,9 @@ from pydantic import Field
 
 from quantlr.backtest.known import Known
 from quantlr.backtest.tranches import first_rows
-from quantlr.types import Array, Forecasts, IntArray, Number, Part, Positions, Whole
+from quantlr.types import Array, Forecasts, IntArray, Number, Part, Positions, Unit, Whole
 
-Leverage = Annotated[Number, Field(gt=0, le=100)]
+Leverage = Annotated[Number, Unit("multiples of equity"), Field(gt=0, le=100)]
 
 
 class Overlay(Part):
@@ -38,11 +38,11 @@ class VolatilityTarget(Overlay):
     """
 
     kind: Literal["volatility_target"] = "volatility_target"
-    target: Annotated[Number, Field(gt=0, le=10)] = Field(
-        0.1, description="Annual standard deviation of a whole position, as a fraction (0.1 is ten percent)."
+    target: Annotated[Number, Unit("fraction per year (0.1 is ten percent)"), Field(gt=0, le=10)] = Field(
+        0.1, description="Annual standard deviation of a whole position."
     )
     max_leverage: Leverage = Field(
-        1.0, description="Largest factor; above 1, calm markets are held with borrowed cash, at cash_rate."
+        1.0, description="Largest factor on a weight; above 1, calm markets are held with borrowed cash, at cash_rate."
     )
 
     @classmethod
@@ -65,7 +65,7 @@ class LeverageCap(Overlay):
     """
 
     kind: Literal["leverage_cap"] = "leverage_cap"
-    cap: Leverage = Field(1.0, description="Largest sum of absolute weights, as a fraction of equity.")
+    cap: Leverage = Field(1.0, description="Largest sum of absolute weights.")
 
     @classmethod
     def examples(cls) -> tuple[LeverageCap, ...]:
@@ -87,8 +87,8 @@ class NoTradeBand(Overlay):
     """
 
     kind: Literal["no_trade_band"] = "no_trade_band"
-    band: Annotated[Number, Field(gt=0, le=2)] = Field(
-        0.1, description="Largest change that is not made, as a fraction of equity (of one ticker's weight)."
+    band: Annotated[Number, Unit("fraction of equity"), Field(gt=0, le=2)] = Field(
+        0.1, description="Largest change of a ticker's weight that is not made."
     )
 
     @classmethod
@@ -114,8 +114,8 @@ class MinimumHolding(Overlay):
     """
 
     kind: Literal["minimum_holding"] = "minimum_holding"
-    sessions: Annotated[Whole, Field(ge=2, le=10_000)] = Field(
-        5, description="Sessions from the decision that takes a side to the first that may leave it."
+    sessions: Annotated[Whole, Unit("sessions of the ticker"), Field(ge=2, le=10_000)] = Field(
+        5, description="How long from the decision that takes a side to the first that may leave it."
     )
 
     @classmethod

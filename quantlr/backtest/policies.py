@@ -14,12 +14,15 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from quantlr.backtest.known import Known, sharers
 from quantlr.backtest.tranches import sides_held, tranches
-from quantlr.types import Array, Forecasts, IntArray, Number, Part, Positions, Whole
+from quantlr.types import Array, Forecasts, IntArray, Meanings, Number, Part, Positions, Unit, Whole
 
-Probability = Annotated[Number, Field(ge=0, le=1)]
-Share = Annotated[Number, Field(gt=0, le=1)]
-Sides = Literal["long", "long_short"]
-SIDES = "Which sides are held: long, or long_short for both."
+Probability = Annotated[Number, Unit("probability"), Field(ge=0, le=1)]
+Distance = Annotated[Number, Unit("probability"), Field(gt=0, le=1)]
+Share = Annotated[Number, Unit("fraction of a whole position"), Field(gt=0, le=1)]
+Sides = Annotated[
+    Literal["long", "long_short"], Meanings({"long": "long or flat", "long_short": "long, short or flat"})
+]
+SIDES = "Which sides are held."
 
 
 class Policy(Part):
@@ -40,11 +43,17 @@ class Threshold(Policy):
     kind: Literal["threshold"] = "threshold"
     long_above: Probability = Field(0.5, description="Go long when the probability of up is above this.")
     exit_long_below: Probability | None = Field(
-        None, description="Stay long until it is below this; null leaves as soon as it is not above long_above."
+        None,
+        description="Stay long until it is below this; null leaves as soon as it is not above long_above.",
+        examples=[0.5],
     )
-    short_below: Probability | None = Field(None, description="Go short when it is below this; null never goes short.")
+    short_below: Probability | None = Field(
+        None, description="Go short when it is below this; null never goes short.", examples=[0.5]
+    )
     exit_short_above: Probability | None = Field(
-        None, description="Stay short until it is above this; null leaves as soon as it is not below short_below."
+        None,
+        description="Stay short until it is above this; null leaves as soon as it is not below short_below.",
+        examples=[0.5],
     )
 
     @field_validator("exit_long_below", "short_below", "exit_short_above")
@@ -101,11 +110,12 @@ class Proportional(Policy):
     """
 
     kind: Literal["proportional"] = "proportional"
-    around: Literal["half", "base_rate"] = Field(
-        "half", description="The probability at which nothing is held: one half, or the training rows' base rate."
-    )
-    full_at: Share = Field(0.05, description="Distance from there at which the position is a whole one.")
-    cap: Share = Field(1.0, description="Largest position, as a share of a whole one.")
+    around: Annotated[
+        Literal["half", "base_rate"],
+        Meanings({"half": "one half", "base_rate": "the training rows' share of ups"}),
+    ] = Field("half", description="The probability at which nothing is held.")
+    full_at: Distance = Field(0.05, description="Distance from there at which the position is a whole one.")
+    cap: Share = Field(1.0, description="Largest position.")
     sides: Sides = Field("long", description=SIDES)
 
     @classmethod
@@ -191,7 +201,9 @@ class TopK(Policy):
     """
 
     kind: Literal["top_k"] = "top_k"
-    k: Annotated[Whole, Field(ge=1, le=100_000)] = Field(3, description="How many tickers are held on each side.")
+    k: Annotated[Whole, Unit("tickers"), Field(ge=1, le=100_000)] = Field(
+        3, description="How many tickers are held on each side."
+    )
     sides: Sides = Field("long", description="long holds the highest; long_short is also short as many of the lowest.")
 
     @classmethod

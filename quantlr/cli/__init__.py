@@ -15,6 +15,7 @@ VERBS = {
     "data": "Fetch prices into the store, list what it holds, and check it.",
     "features": "List the features and labels that a config may use.",
     "compare": "Set runs side by side, and say which differences are larger than luck.",
+    "schema": "Print the JSON Schema of a config, for editors.",
     "trials": "Show what was tried so far.",
 }
 """Each verb has a module of its name beside this one, and is described here so that help needs no import."""

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -74,6 +74,8 @@ def _require_all(kinds: Sequence[str], found: dict[str, list[Entry]]) -> None:
 
 def _lines(entry: Entry, *, verbose: bool) -> Iterator[str]:
     """Yield an entry's lines, none longer than the page is wide."""
+    from quantlr.types import flow
+
     yield from _paragraph(entry.summary)
     for parameter in entry.parameters:
         yield from _paragraph(_told(parameter), hanging=4)
@@ -83,25 +85,19 @@ def _lines(entry: Entry, *, verbose: bool) -> Iterator[str]:
         columns = ", ".join(entry.columns if verbose else entry.columns[:3])
         more = "" if verbose or len(entry.columns) <= 3 else f" and {len(entry.columns) - 3} more"
         bars = f"{entry.warm_up} bar{'s'[: entry.warm_up != 1]}"
-        yield from _paragraph(f"{_flow(entry.example)} makes {columns}{more}; warm-up {bars}", hanging=4)
+        yield from _paragraph(f"{flow(entry.example)} makes {columns}{more}; warm-up {bars}", hanging=4)
     if entry.values and (verbose or not entry.problem):
         yield from _paragraph(entry.values)
     yield ""
 
 
 def _told(parameter: Parameter) -> str:
-    default = "" if parameter.needed else f" = {_flow(parameter.default)}"
-    choices = f" ({', '.join(parameter.choices)})" if parameter.choices else ""
+    from quantlr.types import flow
+
+    default = "" if parameter.needed else f" = {flow(parameter.default)}"
+    choices = "; ".join(f"{word}: {meaning}" if meaning else word for word, meaning in parameter.choices.items())
+    choices = f" ({choices})" if choices else ""
     return f"{parameter.name}{default}: {parameter.description}{choices}"
-
-
-def _flow(value: Any) -> str:
-    """Return a value as YAML writes it in one line."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(_flow, value))}]"
-    return "null" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _paragraph(text: str, *, hanging: int = 0) -> list[str]:

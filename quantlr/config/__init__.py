@@ -26,7 +26,7 @@ from quantlr.data.universe import DataSpec
 from quantlr.errors import ConfigError, QuantlrError
 from quantlr.model.folds import WalkForwardSpec
 from quantlr.model.specs import LogisticRegression
-from quantlr.types import Part, Spec, Whole, kind_named, one_of
+from quantlr.types import Part, Spec, Unit, Whole, kind_named, one_of
 
 if TYPE_CHECKING:
     AnyLabel = Label
@@ -48,9 +48,13 @@ class RunConfig(Spec):
     """One experiment, complete."""
 
     name: Name = Field(
-        description="Name of the report's folder: 1 to 80 of A-Z a-z 0-9 . _ -, not beginning with a dot."
+        description="Name of the report's folder: 1 to 80 of A-Z a-z 0-9 . _ -, not beginning with a dot; the "
+        "file's own name where it is left out.",
+        examples=["my_run"],
     )
-    seed: Annotated[Whole, Field(ge=0, lt=2**63)] = Field(0, description="Seed of everything random.")
+    seed: Annotated[Whole, Unit("none (any number will do)"), Field(ge=0, lt=2**63)] = Field(
+        0, description="Seed of everything random; the same seed gives the same report."
+    )
     data: DataSpec = Field(description="Which prices to use.")
     features: tuple[AnyFeature, ...] = Field(min_length=1, description="What a forecast looks at.")
     label: AnyLabel = Field(Direction(), description="What is forecast.")

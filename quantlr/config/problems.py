@@ -37,6 +37,9 @@ _TEXTS = {
 }
 LONGEST_NAME = 60
 """Characters of a name that near ones are looked for."""
+LONGEST_LIST = 20
+SHORTENED = 6
+"""Names that are shown of a longer list."""
 _LIMITS = {
     "greater_than": ("a number above", "gt"),
     "greater_than_equal": ("a number of at least", "ge"),
@@ -111,13 +114,13 @@ def _text(detail: Any, path: Path_, written: Written, model: type[BaseModel]) ->
     if detail["type"] == "extra_forbidden":
         section = _section(model, path[:-1], written.value)
         known = list(section.model_fields) if section else []
-        listed = f"; known here: {', '.join(known)}" if known else ""
+        listed = f"; known here: {_listed(known)}" if known else ""
         return f"unknown key{_near(str(path[-1]), known) or listed}"
     if detail["type"] == "union_tag_not_found":
-        kinds = ", ".join(_kinds(model, path[:-1] if path[-1] == "kind" else path, written.value))
+        kinds = _listed(_kinds(model, path[:-1] if path[-1] == "kind" else path, written.value))
         if isinstance(detail["input"], dict):
             return f"is needed, and missing: one of {kinds}"
-        return f"needs a mapping with one of {kinds} as its kind, found {_shown(detail['input'])}"
+        return f"needs a mapping with a kind, found {_shown(detail['input'])}; the kind is one of {kinds}"
     if detail["type"] in ("value_error", "assertion_error"):
         return str(detail["msg"]).removeprefix("Value error, ")
     if detail["type"] == "missing":
@@ -129,8 +132,7 @@ def _needed(kind: str, context: dict[str, Any], detail: Any) -> str:
     """Return what a value needs to be and what it is."""
     found = _shown(detail["input"])
     if kind == "union_tag_invalid":
-        known = [tag.strip(" '") for tag in context["expected_tags"].split(",")]
-        return f"needs one of {', '.join(known)}, found {context['tag']!r}{_near(context['tag'], known)}"
+        return _unknown_kind(detail["input"], [tag.strip(" '") for tag in context["expected_tags"].split(",")])
     if kind == "literal_error":
         known = context["expected"].replace("'", "").replace(" or ", ", ").split(", ")
         return f"needs {context['expected']}, found {found}{_near(str(detail['input']), known)}"
@@ -143,6 +145,13 @@ def _needed(kind: str, context: dict[str, Any], detail: Any) -> str:
         return _counted(context, kind)
     needed = _TEXTS.get(kind) or str(detail["msg"]).replace("Input should", "should", 1)
     return f"{needed}, found {found}"
+
+
+def _unknown_kind(section: Any, known: list[str]) -> str:
+    kind = section.get("kind") if isinstance(section, dict) else getattr(section, "kind", None)
+    if not isinstance(kind, str):
+        return f"needs the name of a kind, found {_shown(kind)}; one of {_listed(known)}"
+    return f"unknown kind {_shown(kind)}{_near(kind, known) or f'; known here: {_listed(known)}'}"
 
 
 def _counted(context: dict[str, Any], kind: str) -> str:
@@ -164,6 +173,13 @@ def _shown(value: Any) -> str:
     text = str(getattr(value, "text", value))
     text = text if len(text) <= 60 else f"{text[:57]}..."
     return repr(text) if isinstance(value, str) else text
+
+
+def _listed(names: list[str]) -> str:
+    """Return names as a list that can be read; only the catalogue of features is longer than that."""
+    if len(names) <= LONGEST_LIST:
+        return ", ".join(names)
+    return f"{', '.join(names[:SHORTENED])} and {len(names) - SHORTENED} more, which `quantlr features` lists"
 
 
 def _near(word: str, known: list[str]) -> str:

@@ -24,6 +24,8 @@ from ruamel.yaml.events import (
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 from ruamel.yaml.reader import ReaderError
 
+from quantlr.config.syntax import in_words
+
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 50
 MAX_DIGITS = 400
@@ -116,12 +118,7 @@ def read_written(text: str, *, file: str, folder: Path) -> tuple[Written, list[P
 
 def _syntax_problem(error: MarkedYAMLError, file: str) -> Problem:
     mark = error.problem_mark or error.context_mark
-    what = " ".join(str(part) for part in (error.problem, error.context) if part)
-    if "'\\t'" in what:
-        what = "a tab can't indent YAML; use spaces"
-    elif "single document" in what:
-        what = "a second document (---); a config is one document"
-    return Problem(Place(file, mark.line + 1, mark.column + 1) if mark else Place(file), "", what)
+    return Problem(Place(file, mark.line + 1, mark.column + 1) if mark else Place(file), "", in_words(error))
 
 
 def _forbidden(text: str, file: str) -> list[Problem]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
-from typing import Any, cast, get_args
+from typing import Any, cast
 
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from quantlr.data.features import FEATURES, Feature
@@ -13,7 +14,7 @@ from quantlr.data.labels import LABELS
 from quantlr.data.sources import Sample
 from quantlr.data.universe import DataSpec, load_prices
 from quantlr.errors import DataError
-from quantlr.types import Part, Prices, installed, kind_named, load_installed
+from quantlr.types import Part, Prices, installed, kind_named, load_installed, with_unit, words_of
 
 BASE: Any = Feature
 """What installed features derive from; abstract itself."""
@@ -21,12 +22,20 @@ BASE: Any = Feature
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A key of a part: its name, its default (None where it must be written), what it is and in which unit."""
+    """A key of a part.
+
+    Attributes
+    ----------
+    name : the key.
+    default : its value where it is left out; None where it is `needed`.
+    choices : the words that it allows, and what they mean; empty where it allows more than words.
+    description : what it is, and in which unit.
+    """
 
     name: str
     default: Any
     needed: bool
-    choices: tuple[str, ...]
+    choices: dict[str, str]
     description: str
 
 
@@ -94,25 +103,14 @@ def _feature(part: type[Feature], prices: Prices) -> Entry:
 
 
 def _parameters(part: type[Part]) -> tuple[Parameter, ...]:
-    return tuple(
-        Parameter(
-            name,
-            None if field.default is PydanticUndefined else field.default,
-            field.default is PydanticUndefined,
-            _choices(field.annotation),
-            field.description or "",
-        )
-        for name, field in part.model_fields.items()
-        if name != "kind"
-    )
+    return tuple(_parameter(name, field) for name, field in part.model_fields.items() if name != "kind")
 
 
-def _choices(annotation: Any) -> tuple[str, ...]:
-    """Return the words that an annotation allows, () where it allows more than words."""
-    arguments = tuple(argument for argument in get_args(annotation) if argument is not Ellipsis)
-    if arguments and all(isinstance(argument, str) for argument in arguments):
-        return arguments
-    return _choices(arguments[0]) if len(arguments) == 1 else ()
+def _parameter(name: str, field: FieldInfo) -> Parameter:
+    needed = field.default is PydanticUndefined
+    units, choices = words_of(field)
+    described = with_unit(field.description or "", units)
+    return Parameter(name, None if needed else field.default, needed, choices, described)
 
 
 def _written(value: Any) -> Any:

@@ -20,7 +20,9 @@ class File(Source):
     """CSV or Parquet as exporters write them: a file of one ticker or several, or a folder of one file per ticker."""
 
     kind: Literal["file"] = "file"
-    path: ConfigPath = Field(description="The file or folder, relative to the config that names it.")
+    path: ConfigPath = Field(
+        description="The file or folder, relative to the config that names it.", examples=["prices.csv"]
+    )
 
     @classmethod
     def examples(cls) -> tuple[File, ...]:

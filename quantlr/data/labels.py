@@ -11,17 +11,20 @@ from pydantic import Field
 from quantlr.data.context import followed
 from quantlr.data.universe import Ticker
 from quantlr.errors import DataError
-from quantlr.types import Array, Labels, Number, Part, Prices, Whole, known_row
+from quantlr.types import Array, Labels, Meanings, Number, Part, Prices, Unit, Whole, known_row
 
-Ties = Literal["down", "up", "drop"]
-TIES = "What a return of exactly zero counts as; drop: as neither."
-Horizon = Annotated[Whole, Field(ge=1, le=1_000)]
+Ties = Annotated[
+    Literal["down", "up", "drop"],
+    Meanings({"down": "not up", "up": "up", "drop": "neither: such a row trains nothing and is not scored"}),
+]
+TIES = "What a return of exactly zero counts as."
+Horizon = Annotated[Whole, Unit("sessions of the ticker"), Field(ge=1, le=1_000)]
 
 
 class Label(Part):
     """A question about each bar that the future answers."""
 
-    horizon: Horizon = Field(1, description="Sessions from a forecast to the end of what it forecasts.")
+    horizon: Horizon = Field(1, description="From a forecast to the end of what it forecasts.")
 
     @abstractmethod
     def compute(self, prices: Prices) -> Labels:
@@ -69,8 +72,8 @@ class DeadBand(Label):
     """
 
     kind: Literal["dead_band"] = "dead_band"
-    band: Annotated[Number, Field(gt=0, lt=1)] = Field(
-        0.002, description="Simple return, as a fraction, up to which a move in either direction is small."
+    band: Annotated[Number, Unit("fraction (0.01 is one percent)"), Field(gt=0, lt=1)] = Field(
+        0.002, description="Simple return up to which a move in either direction is small."
     )
 
     @classmethod
@@ -94,7 +97,9 @@ class Outperformance(Label):
     """
 
     kind: Literal["outperformance"] = "outperformance"
-    benchmark: Ticker = Field(description="Ticker to beat: one of data.context, or one that is traded.")
+    benchmark: Ticker = Field(
+        description="Ticker to beat: one of data.context, or one that is traded.", examples=["^GSPC"]
+    )
     ties: Ties = Field("down", description=TIES)
 
     @classmethod

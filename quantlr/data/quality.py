@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 from pydantic import Field
@@ -11,14 +11,19 @@ from pydantic import Field
 from quantlr.data.rows import Rows
 from quantlr.data.rules import AS_WRITTEN, IN_ORDER, Found, Rule, World
 from quantlr.errors import DataError
-from quantlr.types import Note, Spec
+from quantlr.types import Meanings, Note, Spec
 
 FEWEST_BARS = 2
 """Bars without which there is no return."""
 
-ErrorOrWarn = Literal["error", "warn"]
-ErrorOrDrop = Literal["error", "drop"]
-ErrorWarnOrDrop = Literal["error", "warn", "drop"]
+ACTIONS = Meanings({
+    "error": "stop, and name the first of them",
+    "warn": "keep them, and say so",
+    "drop": "leave them out, and say so",
+})  # fmt: skip
+ErrorOrWarn = Annotated[Literal["error", "warn"], ACTIONS]
+ErrorOrDrop = Annotated[Literal["error", "drop"], ACTIONS]
+ErrorWarnOrDrop = Annotated[Literal["error", "warn", "drop"], ACTIONS]
 
 _KEEPS = {"warn": "to keep such rows", "drop": "to leave such rows out"}
 _REPAIRED = {"order": "; they were sorted", "time_zones": "; the dates as written are used"}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema, field_validator
 from pydantic_core import PydanticCustomError
 
 from quantlr.data.fetched import Source
@@ -49,8 +49,18 @@ def _iso_date(value: Any) -> Any:
     raise PydanticCustomError("date_parsing", "no date")
 
 
-Date = Annotated[dt.date, BeforeValidator(_iso_date)]
-Ticker = Annotated[str, BeforeValidator(_as_written), Field(min_length=1, max_length=LONGEST_TICKER)]
+Date = Annotated[
+    dt.date,
+    BeforeValidator(_iso_date),
+    WithJsonSchema({"type": "string", "format": "date", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"}),
+]
+Ticker = Annotated[
+    str,
+    BeforeValidator(_as_written),
+    Field(min_length=1, max_length=LONGEST_TICKER),
+    WithJsonSchema({"type": ["string", "number"], "minLength": 1, "maxLength": LONGEST_TICKER}),
+]
+"""A symbol; what an editor takes for a number, like 0700, is read as the text that it is."""
 
 
 Tickers = Annotated[TickersFile, BeforeValidator(read_tickers), WithJsonSchema({"type": "string", "format": "path"})]
@@ -60,24 +70,56 @@ SURVIVED_YEARS = 2.0
 """Years over which it matters who has not survived them."""
 
 
+def _listed(schema: dict[str, Any]) -> None:
+    """Tell an editor that tickers have no default: only a file of them lets them be left out, or be null."""
+    del schema["default"]
+    schema.update(type=["array", "null"], minItems=1)
+
+
+ONE_LIST: dict[str, Any] = {
+    "if": {"required": ["tickers_file"], "properties": {"tickers_file": {"type": "string"}}},
+    "then": {"properties": {"tickers": {"type": "null"}}},
+    "else": {"required": ["tickers"], "properties": {"tickers": {"type": "array"}}},
+}
+"""Tickers are listed in the config or in a file, as a JSON Schema says it."""
+
+
 class DataSpec(Spec):
     """Which prices to use."""
+
+    model_config = ConfigDict(json_schema_extra=ONE_LIST)
 
     source: AnySource = Field(description="Where prices come from.")
     tickers_file: Tickers | None = Field(
         None,
         exclude=True,  # what it lists stands under tickers, so that a config written out needs no other file
         description="A file with one ticker a line, relative to the config that names it; instead of tickers.",
+        examples=["sp500.txt"],
     )
-    tickers: tuple[Ticker, ...] = Field((), validate_default=True, description="Symbols, as the source writes them.")
-    context: tuple[Ticker, ...] = Field((), description="Symbols that features may look at and that are not traded.")
-    start: Date | None = Field(None, description="First date used, included; null is the first there is.")
-    end: Date | None = Field(None, description="Last date used, included; null is the last there is.")
+    tickers: tuple[Ticker, ...] = Field(
+        (),
+        validate_default=True,
+        description="Symbols, as the source writes them, each once. null, true and false need quotes.",
+        examples=[["^GSPC"], ["AAPL", "MSFT"]],
+        json_schema_extra=_listed,
+    )
+    context: tuple[Ticker, ...] = Field(
+        (), description="Symbols that features may look at and that are not traded.", examples=[["^GSPC"]]
+    )
+    start: Date | None = Field(
+        None,
+        description="First date used, included, as YYYY-MM-DD; null is the first there is.",
+        examples=["1999-01-04"],
+    )
+    end: Date | None = Field(
+        None, description="Last date used, included, as YYYY-MM-DD; null is the last there is.", examples=["2018-12-31"]
+    )
     calendar: str | None = Field(
         None,
         min_length=1,
         max_length=20,
-        description="Exchange whose sessions are expected, as XNYS; null asks the source.",
+        description="Exchange whose sessions are expected, by its code in exchange_calendars; null asks the source.",
+        examples=["XNYS"],
     )
     quality: QualitySpec = Field(QualitySpec(), description="What to do with prices that may be wrong.")
 

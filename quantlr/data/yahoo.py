@@ -22,7 +22,7 @@ from quantlr.data.yahoo_client import Client, Kind, Refusal, connected, last_ove
 from quantlr.data.yahoo_exchanges import CALENDARS
 from quantlr.disk import home
 from quantlr.errors import DataError, Fault
-from quantlr.types import Note, Number, Progress, no_progress
+from quantlr.types import Meanings, Note, Number, Progress, Unit, no_progress
 
 OVERLAP = 8
 """Stored sessions that are asked for again with the new ones, to see whether history was revised."""
@@ -61,11 +61,12 @@ class Yahoo(Source):
     """Daily prices from Yahoo Finance, stored on this machine as they come; splits and dividends are adjusted here."""
 
     kind: Literal["yahoo"] = "yahoo"
-    on_failure: Literal["error", "drop"] = Field(
-        "error", description="What becomes of a run if Yahoo has no prices of some of its tickers: it ends, or they do."
-    )
-    deadline: Annotated[Number, Field(gt=0, le=3600)] = Field(
-        60.0, description="Seconds without an answer after which the network is given up."
+    on_failure: Annotated[
+        Literal["error", "drop"],
+        Meanings({"error": "the run ends and names them", "drop": "the run goes on without them, and says so"}),
+    ] = Field("error", description="What becomes of a run if Yahoo has no prices of some of its tickers.")
+    deadline: Annotated[Number, Unit("seconds"), Field(gt=0, le=3600)] = Field(
+        60.0, description="How long without an answer until the network is given up."
     )
     _world: World = PrivateAttr(default_factory=World)
 

@@ -9,22 +9,38 @@ import numpy as np
 from pydantic import Field
 
 from quantlr.errors import NotEnoughHistory
-from quantlr.types import NEVER, Array, Dataset, Folds, Spec, Whole, first_forecast, known_in_time, last_trainable
+from quantlr.types import (
+    NEVER,
+    Array,
+    Dataset,
+    Folds,
+    Meanings,
+    Spec,
+    Unit,
+    Whole,
+    first_forecast,
+    known_in_time,
+    last_trainable,
+)
+
+ROWS = Unit("rows, a ticker's own sessions")
 
 
 class WalkForwardSpec(Spec):
     """How the model walks forward through time."""
 
-    window: Literal["expanding", "rolling"] = Field(
-        "expanding", description="Train on all rows so far, or on the newest `train` of them."
-    )
-    train: Annotated[Whole, Field(ge=2, le=10**9)] = Field(
+    window: Annotated[
+        Literal["expanding", "rolling"],
+        Meanings({"expanding": "all rows so far", "rolling": "the newest `train` of them"}),
+    ] = Field("expanding", description="Which rows a refit trains on.")
+    train: Annotated[Whole, ROWS, Field(ge=2, le=10**9)] = Field(
         1000, description="Rows that train the first fold, after the warm-up."
     )
-    refit_every: Annotated[Whole, Field(ge=1, le=10**9)] | Literal["never"] = Field(
-        21, description="Rows forecast between one refit and the next; `never` fits once."
-    )
-    embargo: Annotated[Whole, Field(ge=0, le=10**9)] = Field(
+    refit_every: (
+        Annotated[Whole, ROWS, Field(ge=1, le=10**9)]
+        | Annotated[Literal["never"], Meanings({"never": "fit once, before the first forecast"})]
+    ) = Field(21, description="Rows forecast between one refit and the next.")
+    embargo: Annotated[Whole, ROWS, Field(ge=0, le=10**9)] = Field(
         0, description="Rows left out between training and forecast, beyond those whose labels are not known."
     )
 

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from quantlr.types import Number, Part, Spec, Whole
+from quantlr.types import Meanings, Number, Part, Spec, Unit, Whole
 
-Positive = Annotated[Number, Field(gt=0, le=1e6)]
+Positive = Annotated[Number, Unit("none (rows count in this proportion)"), Field(gt=0, le=1e6)]
 
 
 class ClassWeights(Spec):
@@ -22,13 +22,20 @@ class LogisticRegression(Part):
     """The classifier: its descent, its penalty, and when to stop."""
 
     kind: Literal["logistic_regression"] = "logistic_regression"
-    descent: Literal["plain", "accelerated", "preconditioned"] = Field(
-        "preconditioned", description="The way downhill; all three reach the same weights."
-    )
-    learning_rate: Literal["auto"] | Annotated[Number, Field(gt=0)] = Field(
-        "auto",
-        description="Step size of the plain and the accelerated descent; auto derives 1/L from the data.",
-    )
+    descent: Annotated[
+        Literal["plain", "accelerated", "preconditioned"],
+        Meanings(
+            {
+                "plain": "gradient descent as in a textbook: thousands of steps",
+                "accelerated": "Nesterov's momentum with restarts: hundreds",
+                "preconditioned": "the same step in coordinates in which the valley is round: a few",
+            }
+        ),
+    ] = Field("preconditioned", description="The way downhill; all three reach the same weights.")
+    learning_rate: (
+        Annotated[Literal["auto"], Meanings({"auto": "1/L, the step that the data's curvature allows"})]
+        | Annotated[Number, Unit("weight per gradient, of standardised features"), Field(gt=0)]
+    ) = Field("auto", description="Step size of the plain and the accelerated descent.")
 
     @field_validator("learning_rate")
     @classmethod
@@ -37,34 +44,46 @@ class LogisticRegression(Part):
             raise ValueError("is for the plain and the accelerated descent; write auto, or set model.descent to plain")
         return learning_rate
 
-    l2: Annotated[Number, Field(ge=0)] = Field(
-        0.0, description="Penalty on the standardised weights, l2/2 times the sum of their squares."
+    l2: Annotated[Number, Unit("nats per squared standardised weight"), Field(ge=0)] = Field(
+        0.0, description="Penalty on the standardised weights, l2/2 times the sum of their squares; 0 is none."
     )
-    tol: Annotated[Number, Field(gt=0, le=0.1)] = Field(
+    tol: Annotated[Number, Unit("nats per standardised weight"), Field(gt=0, le=0.1)] = Field(
         1e-8, description="Largest component of the mean loss's gradient at which the descent stops."
     )
-    max_iter: Annotated[Whole, Field(ge=1)] = Field(1000, description="Updates after which it stops all the same.")
-    scope: Literal["per_ticker", "pooled"] = Field(
-        "per_ticker", description="A model for each ticker, or one for all that learns from all their rows."
+    max_iter: Annotated[Whole, Unit("updates"), Field(ge=1)] = Field(
+        1000, description="How many there may be until it stops all the same, and says so."
     )
-    class_weight: Literal["balanced"] | ClassWeights | None = Field(
+    scope: Annotated[
+        Literal["per_ticker", "pooled"],
+        Meanings({"per_ticker": "a model for each ticker", "pooled": "one for all, which learns from all their rows"}),
+    ] = Field("per_ticker", description="Whose rows a model learns from.")
+    class_weight: (
+        Annotated[Literal["balanced"], Meanings({"balanced": "ups and downs weigh the same"})] | ClassWeights | None
+    ) = Field(
         None,
-        description="How much a row counts by what came; balanced lets ups and downs weigh the same. It moves the "
-        "probabilities away from the frequencies.",
+        description="How much a row counts by what came; null: all the same. Anything else moves the probabilities "
+        "away from the frequencies.",
+        examples=["balanced", {"up": 1.0, "down": 2.0}],
     )
-    half_life: Annotated[Number, Field(ge=1, le=1e9)] | None = Field(
-        None, description="Sessions after which a training row counts half; null lets all count the same."
+    half_life: Annotated[Number, Unit("sessions"), Field(ge=1, le=1e9)] | None = Field(
+        None, description="Age at which a training row counts half; null lets all count the same.", examples=[500]
     )
-    calibration: Literal["platt"] | None = Field(
-        None,
-        description="Platt's sigmoid, fitted at each refit on the earlier refits' forecasts whose outcome is known; "
-        "below 250 of them forecasts stay as they are.",
-    )
-    degenerate: Literal["error", "base_rate"] = Field(
-        "error",
-        description="What to do where no best fit exists (one class, or classes that a plane separates): stop, or "
-        "forecast the share of ups among the training rows.",
-    )
+    calibration: (
+        Annotated[
+            Literal["platt"],
+            Meanings(
+                {
+                    "platt": "Platt's sigmoid, fitted at each refit on the earlier refits' forecasts whose outcome is "
+                    "known; below 250 of them forecasts stay as they are"
+                }
+            ),
+        ]
+        | None
+    ) = Field(None, description="How forecasts are corrected by what came of the earlier ones; null leaves them.")
+    degenerate: Annotated[
+        Literal["error", "base_rate"],
+        Meanings({"error": "stop", "base_rate": "forecast the share of ups among the training rows"}),
+    ] = Field("error", description="What to do where no best fit exists: one class, or classes that a plane separates.")
 
     @property
     def class_weights(self) -> Literal["balanced"] | tuple[float, float] | None:

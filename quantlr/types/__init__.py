@@ -43,10 +43,13 @@ from quantlr.types.values import (
     Refits,
     Report,
 )
+from quantlr.types.wording import MEANINGS, UNIT, Meanings, Unit, flow, with_unit, words_of
 
 __all__ = [
+    "MEANINGS",
     "NEVER",
     "STALE_OPENS",
+    "UNIT",
     "Array",
     "BacktestResult",
     "BoolArray",
@@ -59,6 +62,7 @@ __all__ = [
     "Forecasts",
     "IntArray",
     "Labels",
+    "Meanings",
     "Note",
     "Number",
     "Part",
@@ -69,10 +73,12 @@ __all__ = [
     "Report",
     "SingleArray",
     "Spec",
+    "Unit",
     "Whole",
     "beside_the_config",
     "day",
     "first_forecast",
+    "flow",
     "installed",
     "kind_named",
     "known_in_time",
@@ -82,4 +88,6 @@ __all__ = [
     "newest_known",
     "no_progress",
     "one_of",
+    "with_unit",
+    "words_of",
 ]

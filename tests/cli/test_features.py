@@ -32,7 +32,7 @@ def test_one_kind_as_it_stands() -> None:
         "rsi (feature)",
         "  Wilder's relative strength index (1978): the share of rises in the average",
         "  move, in percent.",
-        "  windows = [14]: Wilder's lengths, in sessions.",
+        "  windows = [14]: Wilder's lengths. Unit: sessions.",
         "  {kind: rsi} makes rsi_14; warm-up 14 bars",
         "  One column per window, from 0 (every move was a fall) to 100 (every move was a",
         "  rise); 50 without a move.",
@@ -52,7 +52,12 @@ def test_as_json() -> None:
     assert volatility["columns"] == ["volatility_20"]
     assert volatility["warm_up"] == 20
     assert volatility["parameters"][2] == {
-        "name": "estimator", "default": "close", "needed": False, "choices": ["close", "parkinson", "garman_klass"],
+        "name": "estimator", "default": "close", "needed": False,
+        "choices": {
+            "close": "returns from close to close, which alone see the gaps overnight",
+            "parkinson": "the session's high and low",
+            "garman_klass": "the session's open, high, low and close",
+        },
         "description": "What a move is read off.",
     }  # fmt: skip
     assert by_kind["zscore"]["columns"] == ["zscore_10(volatility_5)"]

@@ -8,15 +8,23 @@ from typing import Annotated, ClassVar, Literal, TypeVar
 import numpy as np
 from pydantic import Field
 
-from quantlr.types import Array, Columns, Part, Prices, Whole
+from quantlr.types import Array, Columns, Meanings, Part, Prices, Unit, Whole
 
 T = TypeVar("T")
-Lag = Annotated[Whole, Field(ge=1, le=10_000)]
-Window = Annotated[Whole, Field(ge=1, le=10_000)]
-Window2 = Annotated[Whole, Field(ge=2, le=10_000)]
+Lag = Annotated[Whole, Unit("sessions"), Field(ge=1, le=10_000)]
+Window = Annotated[Whole, Unit("sessions"), Field(ge=1, le=10_000)]
+Window2 = Annotated[Whole, Unit("sessions"), Field(ge=2, le=10_000)]
 """A window over which something varies, which one value does not."""
-Returns = Literal["log", "simple"]
-RETURNS = "Logarithm of the price ratio, or its simple return."
+Returns = Annotated[
+    Literal["log", "simple"],
+    Meanings(
+        {
+            "log": "logarithm of the price ratio, which adds up over time",
+            "simple": "price ratio less 1, as money sees it",
+        }
+    ),
+]
+RETURNS = "How a change of the price is measured."
 
 
 class Feature(Part):

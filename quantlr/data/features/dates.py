@@ -9,13 +9,13 @@ comes and goes, so its sine and cosine say it in two.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
 
 from quantlr.data.features.base import Feature, distinct
-from quantlr.types import Array, Columns, Prices
+from quantlr.types import Array, Columns, Meanings, Prices
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 TRADING_DAYS = frozenset(DAYS[:5])
@@ -23,7 +23,14 @@ MONTHS = (
     "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
     "december",
 )  # fmt: skip
-Day = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+Day = Annotated[
+    Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"],
+    Meanings({day: f"a column that is 1 on a {day.title()}" for day in DAYS}),
+]
+Encoding = Annotated[
+    Literal["wave", "levels"],
+    Meanings({"wave": "a sine and a cosine through the year", "levels": "a column each from February to December"}),
+]
 
 
 class DayOfWeek(Feature):
@@ -64,9 +71,7 @@ class Month(Feature):
     """The month of the session that has just closed, as a wave through the year or as a column per month."""
 
     kind: Literal["month"] = "month"
-    encoding: Literal["wave", "levels"] = Field(
-        "wave", description="Sine and cosine, or a column each from February to December."
-    )
+    encoding: Encoding = Field("wave", description="How a month is told to the model.")
 
     @classmethod
     def examples(cls) -> tuple[Month, ...]:

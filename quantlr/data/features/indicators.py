@@ -32,11 +32,22 @@ class TALib(Feature):
     refused. From a missing input on, the output is missing too.
     """
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "additionalProperties": {
+                "type": "number",
+                "description": "A parameter of the function, like timeperiod. Unit: TA-Lib's; of periods, sessions.",
+            }
+        },
+    )
 
     kind: Literal["talib"] = "talib"
     function: str = Field(
-        min_length=1, max_length=40, description="Its name, like ADX; its parameters are keys beside it."
+        min_length=1,
+        max_length=40,
+        description="Its name; its parameters are keys beside it.",
+        examples=["ADX", "BBANDS"],
     )
 
     @model_validator(mode="before")

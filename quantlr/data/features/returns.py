@@ -21,14 +21,14 @@ from quantlr.data.features.base import (
 )
 from quantlr.data.universe import Ticker
 from quantlr.errors import DataError
-from quantlr.types import Columns, IntArray, Prices, Whole, day, newest_known
+from quantlr.types import Columns, IntArray, Prices, Unit, Whole, day, newest_known
 
 
 class LaggedReturns(Feature):
     """Returns of single sessions: lag 1 is the session that has just closed, lag 2 the one before."""
 
     kind: Literal["lagged_returns"] = "lagged_returns"
-    lags: tuple[Lag, ...] = Field((1, 2, 3, 4, 5), min_length=1, description="Lags, in sessions; 1 is the newest.")
+    lags: tuple[Lag, ...] = Field((1, 2, 3, 4, 5), min_length=1, description="Lags; 1 is the newest.")
     returns: Returns = Field("log", description=RETURNS)
 
     _each_once = field_validator("lags")(distinct)
@@ -52,7 +52,7 @@ class Momentum(Feature):
     """Return over the last so many sessions, the one that has just closed included."""
 
     kind: Literal["momentum"] = "momentum"
-    windows: tuple[Window, ...] = Field((10,), min_length=1, description="Lengths, in sessions.")
+    windows: tuple[Window, ...] = Field((10,), min_length=1, description="Lengths of the window.")
     returns: Returns = Field("log", description=RETURNS)
 
     _each_once = field_validator("windows")(distinct)
@@ -79,7 +79,7 @@ class OvernightGap(Feature):
 
     kind: Literal["overnight_gap"] = "overnight_gap"
     lags: tuple[Lag, ...] = Field(
-        (1,), min_length=1, description="Lags, in sessions; 1 is the gap before the session that has just closed."
+        (1,), min_length=1, description="Lags; 1 is the gap before the session that has just closed."
     )
     returns: Returns = Field("log", description=RETURNS)
 
@@ -110,13 +110,15 @@ class ContextReturns(Feature):
     """
 
     kind: Literal["context_returns"] = "context_returns"
-    ticker: Ticker = Field(description="The other ticker: one of data.context, or one that is traded.")
+    ticker: Ticker = Field(
+        description="The other ticker: one of data.context, or one that is traded.", examples=["^GSPC"]
+    )
     lags: tuple[Lag, ...] = Field(
-        (1,), min_length=1, description="Lags, in bars of the other ticker; 1 is its newest bar that is known."
+        (1,), min_length=1, description="Lags in the other ticker's own bars; 1 is its newest bar that is known."
     )
     returns: Returns = Field("log", description=RETURNS)
-    max_age: Annotated[Whole, Field(ge=0, le=366)] = Field(
-        0, description="Calendar days that the newest known bar may be older than the session; 0: of the same date."
+    max_age: Annotated[Whole, Unit("calendar days"), Field(ge=0, le=366)] = Field(
+        0, description="How much older than the session the newest known bar may be; 0: of the same date."
     )
 
     _each_once = field_validator("lags")(distinct)

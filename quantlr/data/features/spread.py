@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -11,7 +11,16 @@ from pydantic import Field, field_validator
 from quantlr.data.features.base import RETURNS, Feature, Returns, Window, Window2, distinct, returns_over, shifted
 from quantlr.data.features.smoothing import wilder
 from quantlr.data.features.windows import rolling_mean, rolling_std
-from quantlr.types import Array, Columns, Prices
+from quantlr.types import Array, Columns, Meanings, Prices
+
+Estimator = Annotated[
+    Literal["close", "parkinson", "garman_klass"],
+    Meanings({
+        "close": "returns from close to close, which alone see the gaps overnight",
+        "parkinson": "the session's high and low",
+        "garman_klass": "the session's open, high, low and close",
+    }),
+]  # fmt: skip
 
 
 class Volatility(Feature):
@@ -25,9 +34,9 @@ class Volatility(Feature):
     """
 
     kind: Literal["volatility"] = "volatility"
-    windows: tuple[Window2, ...] = Field((20,), min_length=1, description="Lengths, in sessions; at least 2.")
+    windows: tuple[Window2, ...] = Field((20,), min_length=1, description="Lengths of the window; at least 2.")
     returns: Returns = Field("log", description=f"{RETURNS[:-1]}; for the estimator close.")
-    estimator: Literal["close", "parkinson", "garman_klass"] = Field("close", description="What a move is read off.")
+    estimator: Estimator = Field("close", description="What a move is read off.")
 
     _each_once = field_validator("windows")(distinct)
 
@@ -73,7 +82,7 @@ class HighLowRange(Feature):
     """How far apart the session's high and low were, averaged over a trailing window."""
 
     kind: Literal["high_low_range"] = "high_low_range"
-    windows: tuple[Window, ...] = Field((1,), min_length=1, description="Lengths, in sessions; 1 is the newest alone.")
+    windows: tuple[Window, ...] = Field((1,), min_length=1, description="Lengths of the window; 1 is the newest alone.")
 
     _each_once = field_validator("windows")(distinct)
 
@@ -100,7 +109,7 @@ class AverageTrueRange(Feature):
     """
 
     kind: Literal["atr"] = "atr"
-    windows: tuple[Window, ...] = Field((14,), min_length=1, description="Wilder's lengths, in sessions.")
+    windows: tuple[Window, ...] = Field((14,), min_length=1, description="Wilder's lengths.")
 
     _each_once = field_validator("windows")(distinct)
 

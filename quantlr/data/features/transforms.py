@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from itertools import product
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from pydantic import Field, ValidationInfo, field_validator
@@ -13,10 +13,13 @@ from quantlr.data.features.base import Feature, Lag, Window2, distinct, shifted
 from quantlr.data.features.returns import LaggedReturns
 from quantlr.data.features.spread import Volatility
 from quantlr.data.features.windows import CACHED, rolling_zscore
-from quantlr.types import Array, Columns, Number, Prices
+from quantlr.types import Array, Columns, Number, Prices, Unit
 
 if TYPE_CHECKING:
     AnyFeature = Feature  # at run time the catalogue's union, which the package builds once it is complete
+
+
+Bound = Annotated[Number, Unit("that of the inner feature")]
 
 
 class Transform(Feature):
@@ -49,7 +52,7 @@ class ZScore(Transform):
     """How unusual a feature's value is, standardised by the trailing window that it ends."""
 
     kind: Literal["zscore"] = "zscore"
-    window: Window2 = Field(252, description="Length, in sessions; at least 2.")
+    window: Window2 = Field(252, description="Length of the window; at least 2.")
 
     @classmethod
     def examples(cls) -> tuple[ZScore, ...]:
@@ -91,10 +94,8 @@ class Clipped(Transform):
     """A feature held between two bounds, so that single values far out don't rule the fit."""
 
     kind: Literal["clip"] = "clip"
-    low: Number | None = Field(-3.0, description="Lower bound, in the inner feature's units; null is none.")
-    high: Number | None = Field(
-        3.0, validate_default=True, description="Upper bound, in the inner feature's units; null is none."
-    )
+    low: Bound | None = Field(-3.0, description="Lower bound; null is none.")
+    high: Bound | None = Field(3.0, validate_default=True, description="Upper bound, above low; null is none.")
 
     @field_validator("high")
     @classmethod

@@ -10,14 +10,24 @@ from pydantic import Field, ValidationInfo, field_validator
 from quantlr.data.features.base import Feature, Window, Window2, at_rest, distinct, shifted
 from quantlr.data.features.smoothing import exponential, wilder
 from quantlr.data.features.windows import rolling_max, rolling_mean, rolling_min, rolling_std
-from quantlr.types import Columns, Number, Prices
+from quantlr.types import Columns, Meanings, Number, Prices, Unit
+
+Line = Annotated[
+    Literal["line", "signal", "histogram"],
+    Meanings({
+        "line": "the fast average less the slow one",
+        "signal": "the line's own exponential average",
+        "histogram": "the line less the signal",
+    }),
+]  # fmt: skip
+Extreme = Annotated[Literal["high", "low"], Meanings({"high": "the highest high", "low": "the lowest low"})]
 
 
 class MovingAverageGap(Feature):
     """How far the close is above its own moving average."""
 
     kind: Literal["moving_average_gap"] = "moving_average_gap"
-    windows: tuple[Window2, ...] = Field((50,), min_length=1, description="Lengths, in sessions; at least 2.")
+    windows: tuple[Window2, ...] = Field((50,), min_length=1, description="Lengths of the window; at least 2.")
 
     _each_once = field_validator("windows")(distinct)
 
@@ -43,7 +53,7 @@ class RelativeStrength(Feature):
     """
 
     kind: Literal["rsi"] = "rsi"
-    windows: tuple[Window, ...] = Field((14,), min_length=1, description="Wilder's lengths, in sessions.")
+    windows: tuple[Window, ...] = Field((14,), min_length=1, description="Wilder's lengths.")
 
     _each_once = field_validator("windows")(distinct)
 
@@ -75,12 +85,10 @@ class MovingAverageConvergence(Feature):
     """
 
     kind: Literal["macd"] = "macd"
-    fast: Window = Field(12, description="Length of the fast average, in sessions.")
-    slow: Window = Field(
-        26, validate_default=True, description="Length of the slow average, in sessions; more than fast."
-    )
-    signal: Window = Field(9, description="Length of the average of the line, in sessions.")
-    lines: tuple[Literal["line", "signal", "histogram"], ...] = Field(
+    fast: Window = Field(12, description="Length of the fast average.")
+    slow: Window = Field(26, validate_default=True, description="Length of the slow average; more than fast.")
+    signal: Window = Field(9, description="Length of the average of the line.")
+    lines: tuple[Line, ...] = Field(
         ("line", "histogram"), min_length=1, max_length=2, description="Which columns to make; at most two."
     )
 
@@ -116,9 +124,9 @@ class BollingerPosition(Feature):
     """Where the close stands between Bollinger's bands: his %b."""
 
     kind: Literal["bollinger"] = "bollinger"
-    windows: tuple[Window2, ...] = Field((20,), min_length=1, description="Lengths, in sessions; at least 2.")
-    deviations: Annotated[Number, Field(gt=0, le=100)] = Field(
-        2.0, description="Distance of a band from the mean, in standard deviations (ddof 0) of the close."
+    windows: tuple[Window2, ...] = Field((20,), min_length=1, description="Lengths of the window; at least 2.")
+    deviations: Annotated[Number, Unit("standard deviations (ddof 0) of the close"), Field(gt=0, le=100)] = Field(
+        2.0, description="Distance of a band from the mean."
     )
 
     _each_once = field_validator("windows")(distinct)
@@ -146,7 +154,7 @@ class Drawdown(Feature):
     """How far the close is below the highest close of a trailing window."""
 
     kind: Literal["drawdown"] = "drawdown"
-    windows: tuple[Window2, ...] = Field((252,), min_length=1, description="Lengths, in sessions; at least 2.")
+    windows: tuple[Window2, ...] = Field((252,), min_length=1, description="Lengths of the window; at least 2.")
 
     _each_once = field_validator("windows")(distinct)
 
@@ -169,8 +177,8 @@ class DistanceFromExtreme(Feature):
     """How far the close is from the highest high or the lowest low of a trailing window; 252 sessions are 52 weeks."""
 
     kind: Literal["distance_from_extreme"] = "distance_from_extreme"
-    windows: tuple[Window, ...] = Field((252,), min_length=1, description="Lengths, in sessions.")
-    extreme: Literal["high", "low"] = Field("high", description="The highest high, or the lowest low.")
+    windows: tuple[Window, ...] = Field((252,), min_length=1, description="Lengths of the window.")
+    extreme: Extreme = Field("high", description="What the distance is measured from.")
 
     _each_once = field_validator("windows")(distinct)
 

@@ -6,23 +6,27 @@ no halt, and an error that names its date.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
 
 from quantlr.data.features.base import Feature, Lag, Window2, distinct, shifted
 from quantlr.data.features.windows import rolling_zscore
-from quantlr.types import Array, Columns, Prices
+from quantlr.types import Array, Columns, Meanings, Prices
 
 UNITS = {"shares": 1.0, "millions": 1e6, "billions": 1e9}
+Quantity = Annotated[
+    Literal["shares", "millions", "billions"],
+    Meanings({"shares": "single shares", "millions": "a million shares", "billions": "a billion shares"}),
+]
 
 
 class Volume(Feature):
     """The session's volume, adjusted for splits where the source knows of them; at home with an index."""
 
     kind: Literal["volume"] = "volume"
-    unit: Literal["shares", "millions", "billions"] = Field("billions", description="What one unit counts.")
+    unit: Quantity = Field("billions", description="What one unit counts.")
 
     @classmethod
     def examples(cls) -> tuple[Volume, ...]:
@@ -42,7 +46,7 @@ class VolumeChange(Feature):
     """Logarithm of the session's volume over that of the session before; a split shows in files."""
 
     kind: Literal["volume_change"] = "volume_change"
-    lags: tuple[Lag, ...] = Field((1,), min_length=1, description="Lags, in sessions; 1 is the newest.")
+    lags: tuple[Lag, ...] = Field((1,), min_length=1, description="Lags; 1 is the newest.")
 
     _each_once = field_validator("lags")(distinct)
 
@@ -66,7 +70,7 @@ class VolumeZScore(Feature):
     """How unusual the session's volume is: its logarithm, standardised by the trailing window that it ends."""
 
     kind: Literal["volume_zscore"] = "volume_zscore"
-    windows: tuple[Window2, ...] = Field((20,), min_length=1, description="Lengths, in sessions; at least 2.")
+    windows: tuple[Window2, ...] = Field((20,), min_length=1, description="Lengths of the window; at least 2.")
 
     _each_once = field_validator("windows")(distinct)
 

@@ -1,0 +1,71 @@
+"""Every sort of bad config from the command line: its own words at its own place, status 2, nothing changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+Call = Callable[..., Result]
+DATA = "data: {source: {kind: sample}, tickers: [MSFT]}\n"
+SMALL = DATA + "features: [{kind: rsi}]\n"
+BAD: list[tuple[str, str | bytes, str]] = [
+    ("1 misspelt key", SMALL + "modle: {}\n", "3:1: modle: unknown key; did you mean model?"),
+    ("1 misspelt kind", DATA + "features: [{kind: rsii}]\n", "2:19: features.0.kind: unknown kind 'rsii'; did you mean rsi?"),
+    ("2 wrong type", SMALL + "seed: many\n", "3:7: seed: needs a whole number, found 'many'"),
+    ("3 duplicate key", SMALL + "seed: 1\nseed: 2\n", "4:1: seed: the key is there already, at exp.yaml:3:1"),
+    ("4 number", SMALL + "model: {tol: 1e-3x}\n", "3:14: model.tol: needs a number, found '1e-3x'"),
+    ("6 null as a ticker", SMALL.replace("MSFT", "null"), "1:42: data.tickers.0: a ticker is text, and this reads as a "),
+    ("7 true as a ticker", SMALL.replace("MSFT", "true"), "1:42: data.tickers.0: a ticker is text, and this reads as a "),
+    ("9 a time", SMALL + "label: {horizon: 12:30:00}\n", "3:18: label.horizon: needs a whole number, found '12:30:00'"),
+    ("10 date", SMALL.replace("]}", "], start: 2020-13-45}", 1), "1:56: data.start: needs a date as YYYY-MM-DD, found "),
+    ("11 alias bomb", b"a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\n", "1:4: the anchor &a is not allowed; remove it"),
+    ("12 depth", b"a: " + b"[" * 3000 + b"]" * 3000, "1:53: more than 50 levels deep; a config has at most six"),
+    ("13 tab", SMALL + "label:\n\thorizon: 1\n", "4:1: a tab can't indent YAML; use spaces"),
+    ("14 not UTF-8", SMALL.encode() + b"name: \xff\n", "3:7: not UTF-8 text (byte 78); save the file as UTF-8"),
+    ("15 empty", "", "1:1: a config is a mapping of keys, like 'name: my_run'; found nothing"),
+    ("16 scalar", "42\n", "1:1: a config is a mapping of keys, like 'name: my_run'; found a single value"),
+    ("16 list", "- a\n", "1:1: a config is a mapping of keys, like 'name: my_run'; found a list"),
+    ("17 documents", SMALL + "---\n" + SMALL, "3:1: a second document (---); a config is one document"),
+    ("18 tag", SMALL + "seed: !!python/object/apply:os.system [ls]\n", "3:7: the tag tag:yaml.org,2002:python/object/apply"),
+    ("19 nan", SMALL + "model: {tol: .nan}\n", "3:14: model.tol: needs a finite number, found .nan"),
+    ("19 inf", SMALL + "model: {l2: .inf}\n", "3:13: model.l2: needs a finite number, found .inf"),
+    ("21 ../ in name", SMALL + "name: ../up\n", "3:7: name: needs 1 to 80 of A-Z a-z 0-9 . _ -, not beginning with a dot"),
+    ("23 start after end", SMALL.replace("]}", "], start: 2020-01-02, end: 2020-01-01}", 1), "1:73: data.end: must not be "),
+    ("24 negative cost", SMALL + "execution: {slippage_bps: -1}\n", "3:27: execution.slippage_bps: needs a number of at least 0"),
+    ("24 zero window", SMALL.replace("rsi", "rsi, windows: [0]"), "2:34: features.0.windows.0: needs a number of at least 1"),
+    ("24 lag 0", SMALL.replace("rsi", "lagged_returns, lags: [0]"), "2:42: features.0.lags.0: needs a number of at least 1, "),
+    ("26 circle", "extends: exp.yaml\n", "1:10: extends: goes in a circle: exp.yaml -> exp.yaml"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("content", "said"), [row[1:] for row in BAD], ids=[row[0] for row in BAD])
+def test_a_bad_config_is_refused_at_its_place(call: Call, content: str | bytes, said: str) -> None:
+    Path("exp.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
+    result = call("run", "exp.yaml")
+    assert result.exit_code == 2
+    assert isinstance(result.exception, SystemExit)
+    assert result.stderr.splitlines()[0].startswith(f"exp.yaml:{said}")
+    assert result.stdout == ""
+    assert not Path("reports").exists()
+
+
+def test_20_a_file_that_is_too_large_to_be_a_config(call: Call) -> None:
+    Path("exp.yaml").write_text(SMALL + "#" * 1_000_000)
+    result = call("run", "exp.yaml")
+    assert (result.exit_code, result.stderr) == (2, "exp.yaml: 1,000,072 bytes; a config has at most 1,000,000\n")
+
+
+def test_22_a_report_that_would_leave_the_output_folder(call: Call, tmp_path: Path) -> None:
+    Path("elsewhere").mkdir()
+    Path("reports").mkdir()
+    Path("reports/exp").symlink_to(tmp_path / "elsewhere")
+    result = call("run", "exp.yaml")
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+    assert list(Path("elsewhere").iterdir()) == []
+    absolute = call("run", "exp.yaml", "--name", "/etc/exp")
+    assert absolute.exit_code == 2
+    assert absolute.stderr.startswith("--name: name: needs 1 to 80 of A-Z a-z 0-9 . _ -")
