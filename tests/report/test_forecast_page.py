@@ -89,6 +89,7 @@ CASES: dict[str, Forecasts] = {
     "constant at one": made(np.ones(300), coins(300)),
     "only ups": made(np.linspace(0.5, 0.6, 200), np.ones(200)),
     "no ups": made(np.linspace(0.5, 0.6, 200), np.zeros(200)),
+    "sure and right": made(1.0 - 1e-6 * np.linspace(0, 1, 200), np.ones(200)),
     "one": made(np.array([0.6]), np.ones(1)),
     "four": made(np.array([0.5, 0.51, 0.52, 0.53]), np.array([0.0, 1, 0, 1])),
     "ties": noise(400, digits=2),

@@ -19,6 +19,8 @@ FEW_POINTS = 12
 """Distinct forecasts up to which each is marked."""
 EDGE = 0.01
 """Share of the forecasts at either end whose curve may leave the picture."""
+FLATTEST = 0.25
+"""Height of a reliability curve's picture, relative to its width, at least."""
 LINE = 12.5
 """Height of a line of words, in points."""
 
@@ -86,6 +88,7 @@ def _heights(curve: ReliabilityCurve, band: Band, bounds: tuple[float, float]) -
     among = (band.probability >= ends[0]) & (band.probability <= ends[1])
     drawn = np.concatenate([ends, curve.share[most], band.low[among], band.high[among]])
     low, high = float(drawn.min()), float(drawn.max())
+    low = min(low, high - FLATTEST * (bounds[1] - bounds[0]))
     return low - 0.06 * (high - low), high + 0.34 * (high - low)
 
 
