@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -31,6 +31,8 @@ from quantlr.types import (
     Note,
     Progress,
     Report,
+    Tally,
+    Told,
     no_progress,
 )
 
@@ -124,22 +126,14 @@ class Run:
     def _measured(self) -> Measured:
         return Measured.of(self.course.result, sessions_per_year=self.config.report.sessions_per_year)
 
-    def report(self) -> Report:
-        """Return the report's files, drawn and written out."""
+    def report(self, *, progress: Progress = no_progress) -> Report:
+        """Return the report's files, drawn and written out; `progress` hears how many pages and files are done."""
         from quantlr.report.pages import PAGES  # matplotlib costs half a second: only who draws pays it
 
         shown = Shown.of(self.config, self.course, self.metrics, self.notes)
-        files = {
-            **{page.file: page.draw(shown) for page in PAGES},
-            "metrics.json": json_bytes(self.metrics),
-            "forecasts.parquet": parquet_bytes(self.forecasts),
-            "backtest.parquet": parquet_bytes(self.backtest),
-            "positions.parquet": parquet_bytes(self.positions),
-            "trades.csv": self.trades.to_csv(index=False, date_format="%Y-%m-%d", lineterminator="\n").encode(),
-            "config.yaml": self.config.to_yaml().encode(),
-            "provenance.json": json_bytes(self._provenance()),
-        }
-        return Report(self.config.name, files)
+        pages = {page.file: page.draw(shown) for page in Told(PAGES, "drawing", progress)}
+        tables = Tally("writing", len(WRITTEN), progress).each(WRITTEN.items())
+        return Report(self.config.name, pages | {file: written(self) for file, written in tables})
 
     def recorded(self, output: str | Path) -> Run:
         """Return the same run, written down in the ledger of `output`, with its numbers counting the trials there."""
@@ -147,14 +141,14 @@ class Run:
         tried = _tried(self.config, self.course, ledger)
         return replace(self, metrics=metrics_of(self.config, self.course, tried), ledger=ledger)
 
-    def save(self, output: str | Path = "reports") -> Path:
+    def save(self, output: str | Path = "reports", *, progress: Progress = no_progress) -> Path:
         """Write the report to ``output/NAME`` and return that folder; a former report is replaced whole.
 
         The run is a trial, and is recorded in the ledger of `output` if it is not yet. The report then counts the
         trials there; the numbers of a run that knew of no ledger are left as they are.
         """
         counted = self if self.ledger == Ledger.of(Path(output)) else self.recorded(output)
-        return write_report(counted.report(), Path(output))
+        return write_report(counted.report(progress=progress), Path(output))
 
     def _provenance(self) -> dict[str, Any]:
         versions = {name: version(name) for name in VERSIONS_OF}
@@ -163,6 +157,22 @@ class Run:
             "data": {"source": self.course.prices.source, "sha256": self.course.prices.sha256},
             "notes": [asdict(note) for note in self.notes],
         }
+
+
+def _trades_csv(run: Run) -> bytes:
+    return run.trades.to_csv(index=False, date_format="%Y-%m-%d", lineterminator="\n").encode()
+
+
+WRITTEN: dict[str, Callable[[Run], bytes]] = {
+    "metrics.json": lambda run: json_bytes(run.metrics),
+    "forecasts.parquet": lambda run: parquet_bytes(run.forecasts),
+    "backtest.parquet": lambda run: parquet_bytes(run.backtest),
+    "positions.parquet": lambda run: parquet_bytes(run.positions),
+    "trades.csv": _trades_csv,
+    "config.yaml": lambda run: run.config.to_yaml().encode(),
+    "provenance.json": lambda run: json_bytes(run._provenance()),
+}
+"""The files of a report beside its pages."""
 
 
 def run(
@@ -204,7 +214,7 @@ def run(
     loaded = load_config(config, overrides=overrides, features=features)
     done = run_config(loaded, output=output, offline=offline, workers=workers, progress=progress)
     if output is not None:
-        done.save(output)
+        done.save(output, progress=progress)
     return done
 
 
@@ -228,7 +238,7 @@ def run_config(
         prices = load_prices(config.run.data, offline=offline, progress=progress)
         course = calculate(config.run, prices, workers=workers, progress=progress)
     tried = _tried(config.run, course, ledger) if ledger else None
-    metrics = metrics_of(config.run, course, tried)
+    metrics = metrics_of(config.run, course, tried, progress=progress)
     told = (*course.result.notes, *fill_notes(metrics["backtest"]["fills"]))
     notes = (*prices.notes, *course.dataset.notes, *course.forecasts.notes, *told)
     return Run(config.run, metrics, notes, course, ledger)
