@@ -41,8 +41,9 @@ def settings(ctx: Context, param: Parameter, incomplete: str) -> list[Completion
     """Complete a key of ``--set``: those of the config that stands before it, or of any where none does."""
     if "=" in incomplete:
         return []
-    given = ctx.params.get("configs") or ctx.params.get("config")
-    path = given[0] if isinstance(given, tuple) else given
+    # What stands before an option without a value is left over where a line is not finished.
+    given = ctx.params.get("configs") or ctx.params.get("config") or tuple(ctx.args)
+    path = Path(given[0]) if isinstance(given, tuple) and given else given or None
     return [CompletionItem(f"{key}=") for key in dict.fromkeys(_keys(path)) if key.startswith(incomplete)]
 
 

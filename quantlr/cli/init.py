@@ -13,6 +13,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from quantlr.cli.options import telling_options
+from quantlr.disk import put
 from quantlr.errors import ConfigError, Fault, OutputError
 
 if TYPE_CHECKING:
@@ -129,16 +130,18 @@ def _write_new(path: Path, text: str) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        path.touch(exist_ok=False)
+        try:
+            put(path, text.encode())
+        except BaseException:
+            path.unlink()
+            raise
     except FileExistsError:
         if path.parent.is_file():
             raise OutputError(f"{path.parent} is a file; choose another --output") from None
         raise OutputError(f"{path} is there already and stays as it is; choose another NAME or --output") from None
     except NotADirectoryError:
         raise OutputError(f"{path.parent} is not a folder; choose another --output") from None
-    except ValueError as error:
-        raise OutputError(f"{str(path.parent)[:80]!r} can't be a folder: {error}; choose another --output") from None
     except OSError as error:
         raise Fault(f"{path} could not be written: {error.strerror or error}") from error
 
