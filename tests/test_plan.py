@@ -26,7 +26,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "ties dropped": {"label.ties": "drop", "data.tickers": ["IBM"]},
     "a dead band": {"label": {"kind": "dead_band", "band": 0.01}, "walk_forward.refit_every": 100},
     "several tickers, one too short": {
-        "data.tickers": ["AAPL", "FB", "GOOG"], "data.end": "2013-03-01", "walk_forward.train": 1000, "label.horizon": 5,
+        "data.tickers": ["AAPL", "FB", "GOOG"], "data.end": "2013-03-01", "walk_forward.train": 1000,
+        "label.horizon": 5,
     },
     "pooled": {
         "data.tickers": ["AAPL", "FB", "GOOG"], "data.start": "2003-01-01", "data.end": "2013-03-01",

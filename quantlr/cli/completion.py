@@ -43,8 +43,9 @@ def settings(ctx: Context, param: Parameter, incomplete: str) -> list[Completion
         return []
     # What stands before an option without a value is left over where a line is not finished.
     given = ctx.params.get("configs") or ctx.params.get("config") or tuple(ctx.args)
-    path = Path(given[0]) if isinstance(given, tuple) and given else given or None
-    return [CompletionItem(f"{key}=") for key in dict.fromkeys(_keys(path)) if key.startswith(incomplete)]
+    first: Any = given[0] if isinstance(given, tuple) and given else given
+    keys = _keys(Path(first) if first else None)
+    return [CompletionItem(f"{key}=") for key in dict.fromkeys(keys) if key.startswith(incomplete)]
 
 
 def _keys(path: Path | None) -> Iterator[str]:

@@ -149,12 +149,15 @@ def _list(telling: Telling) -> None:
 
 
 def _verify(telling: Telling) -> None:
+    from quantlr.cli.progress import progress_bar
     from quantlr.data.store import Store
     from quantlr.errors import Fault
+    from quantlr.types import Told
 
     store = Store.at_home()
     shelves = store.shelves()
-    damaged = [line for shelf in shelves for line in shelf.damaged()]
+    with progress_bar(telling.console()) as progress:
+        damaged = [line for shelf in Told(shelves, "verifying", progress) for line in shelf.damaged()]
     for shelf in shelves:
         shelf.clear_leftovers()
     if telling.as_json:

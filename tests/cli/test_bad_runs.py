@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 from click.testing import Result
-from quantlr.errors import Fault
 from quantlr.report.folder import locked
 
 Call = Callable[..., Result]
@@ -87,12 +88,23 @@ def test_two_runs_into_one_report_wait_for_each_other_and_not_for_ever(
 
 
 def test_a_worker_that_dies_ends_with_1_and_says_what_may_help(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    def killed(*_: Any, **__: Any) -> None:
-        raise Fault("a worker process was killed, perhaps for want of memory; try again with --jobs 1")
+    class Pool:
+        """Processes of which the first one has just died."""
 
-    monkeypatch.setattr("quantlr.pipeline.stages.walk_forward", killed)
-    for verb in (("run",), ("predict",), ("audit",)):
-        result = call(*verb, "exp.yaml")
+        def __init__(self, *_: Any, **__: Any) -> None: ...
+
+        def submit(self, *_: Any) -> Future[None]:
+            broken: Future[None] = Future()
+            broken.set_exception(BrokenProcessPool("terminated abruptly"))
+            return broken
+
+        def shutdown(self, **_: Any) -> None: ...
+
+    monkeypatch.setattr("quantlr.model.workers.ProcessPoolExecutor", Pool)
+    monkeypatch.setattr("quantlr.model.walk_forward.WORTH_SHARING", 0.0)
+    monkeypatch.setattr("quantlr.model.walk_forward.ABREAST", 1)
+    for verb in ("run", "predict", "audit"):
+        result = call(verb, "exp.yaml", "--jobs", "2", "--set", "data.tickers=[AAPL,MSFT]")
         assert result.exit_code == 1
         assert "a worker process was killed, perhaps for want of memory; try again with --jobs 1" in result.stderr
     assert not Path("reports").exists()
@@ -106,8 +118,8 @@ def test_too_few_rows_for_a_fold_end_with_2_and_the_place_of_the_key(call: Call)
         result = call(*verb, "exp.yaml", "--json")
         assert (result.exit_code, result.stdout) == (2, "")
         assert result.stderr == (
-            "exp.yaml:4:23: walk_forward.train: MSFT: the first fold needs 901 rows (train 900 + gap 0 + test 1), found "
-            "834; fetch a longer history or shorten walk_forward.train\n"
+            "exp.yaml:4:23: walk_forward.train: MSFT: the first fold needs 901 rows (train 900 + gap 0 + test 1), "
+            "found 834; fetch a longer history or shorten walk_forward.train\n"
         )
     assert not Path("reports").exists()
 
@@ -131,7 +143,7 @@ def test_a_fold_with_one_class_ends_with_2_and_says_how_to_go_on(rising: Call) -
         result = rising(verb)
         assert (result.exit_code, result.stdout) == (2, "")
         assert result.stderr.startswith(
-            "up.yaml:4:23: walk_forward.train: UP, the refit before 2015-12-18: all 250 training rows are ups; needed both"
+            "up.yaml:4:23: walk_forward.train: UP, the refit before 2015-12-18: all 250 training rows are ups; needed"
         )
         assert result.stderr.endswith("or set model.degenerate to base_rate\n")
     assert rising("plan").exit_code == 0

@@ -22,7 +22,8 @@ from rich.text import Text
 
 Call = Callable[..., Result]
 STRATEGY = {
-    "cagr": 0.0598, "volatility": 0.1449, "sharpe": 0.47, "max_drawdown": -0.243, "turnover_per_year": 40.1, "trades": 1319,
+    "cagr": 0.0598, "volatility": 0.1449, "sharpe": 0.47, "max_drawdown": -0.243, "turnover_per_year": 40.1,
+    "trades": 1319,
 }  # fmt: skip
 METRICS: dict[str, Any] = {
     "data": {"sha256": "abc", "sessions": 5031, "first": "1999-01-04", "last": "2018-12-31"},
@@ -128,8 +129,9 @@ def test_what_else_should_be_known_of_the_run_before() -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        b"", b"{", b"[]", b"null", b"\xff\xfe", b"{}", b"[" * 100_000, b'{"forecast": 1}', b'{"forecast": {"accuracy": {}}}',
-        json.dumps(before(sharpe="high")).encode(), json.dumps(before(accuracy=[1])).encode(),
+        b"", b"{", b"[]", b"null", b"\xff\xfe", b"{}", b"[" * 100_000, b'{"forecast": 1}',
+        b'{"forecast": {"accuracy": {}}}', json.dumps(before(sharpe="high")).encode(),
+        json.dumps(before(accuracy=[1])).encode(),
         json.dumps(before(trades=True)).replace("volatility", "vol").encode(),
     ],
 )  # fmt: skip

@@ -155,7 +155,7 @@ def test_what_a_copy_extends_is_written_beside_it_unless_it_is_there(call: Call)
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("a/b",), "name: needs 1 to 80 of A-Z a-z 0-9 . _ -, not beginning with a dot, found 'a/b'; a folder goes into"),
+        (("a/b",), "name: needs 1 to 80 of A-Z a-z 0-9 . _ -, not beginning with a dot, found 'a/b'; a folder"),
         (("../up",), "found '../up'"),
         ((".hidden",), "found '.hidden'"),
         (("x" * 81,), "needs 1 to 80"),

@@ -43,10 +43,12 @@ def test_people_are_told_dates_rows_columns_and_costs(call: Call) -> None:
         "1    250  2000-03-03 to 2001-02-28    21  2001-03-07 to 2001-04-04",
         "…",
         "28   817  2000-03-03 to 2003-06-05    13  2003-06-12 to 2003-06-30",
-        "28 refits; 580 forecasts, of which 575 can be scored; 4 rows between training and forecast, since labels take "
-        "time; first fill 2001-03-08",
-    ):  # fmt: skip
+    ):
         assert line in lines, line
+    assert lines[-1] == (
+        "28 refits; 580 forecasts, of which 575 can be scored; 4 rows between training and forecast, since labels take "
+        "time; first fill 2001-03-08"
+    )
     assert "\n15  " not in result.stderr
     assert "\n15  " in call("plan", "exp.yaml", "--set", "label.horizon=5", "-v").stderr
     assert not Path("reports").exists()

@@ -15,6 +15,9 @@ from rich.console import Console
 from cli.conftest import CONFIG
 
 
+Look = Callable[..., tuple[Stages, Callable[[], str]]]
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
@@ -35,7 +38,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def look(clock: Clock) -> Callable[..., tuple[Stages, Callable[[], str]]]:
+def look(clock: Clock) -> Look:
     """Return a function that makes what hears of stages, and what looks at what is shown of them."""
 
     def made(width: int = 80) -> tuple[Stages, Callable[[], str]]:
@@ -52,7 +55,7 @@ def look(clock: Clock) -> Callable[..., tuple[Stages, Callable[[], str]]]:
     return made
 
 
-def test_a_stage_is_shown_once_it_has_lasted_a_second(look: Callable, clock: Clock) -> None:
+def test_a_stage_is_shown_once_it_has_lasted_a_second(look: Look, clock: Clock) -> None:
     stages, shown = look()
     stages("fitting", done=0, total=1000)
     clock.now += 0.9
@@ -62,7 +65,7 @@ def test_a_stage_is_shown_once_it_has_lasted_a_second(look: Callable, clock: Clo
     assert shown().startswith("fitting")
 
 
-def test_a_bar_tells_the_count_the_rate_and_the_time_left(look: Callable, clock: Clock) -> None:
+def test_a_bar_tells_the_count_the_rate_and_the_time_left(look: Look, clock: Clock) -> None:
     stages, shown = look()
     stages("fitting", done=0, total=4000)
     clock.now += 10
@@ -78,7 +81,7 @@ def test_a_bar_tells_the_count_the_rate_and_the_time_left(look: Callable, clock:
     assert shown().endswith("4,000/4,000  1:00:15")
 
 
-def test_short_stages_between_long_ones_do_not_flicker(look: Callable, clock: Clock) -> None:
+def test_short_stages_between_long_ones_do_not_flicker(look: Look, clock: Clock) -> None:
     stages, shown = look()
     stages("reading", done=0, total=1)
     clock.now += 2
@@ -93,7 +96,7 @@ def test_short_stages_between_long_ones_do_not_flicker(look: Callable, clock: Cl
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 200])
-def test_a_bar_is_one_line_at_any_width(look: Callable, clock: Clock, width: int) -> None:
+def test_a_bar_is_one_line_at_any_width(look: Look, clock: Clock, width: int) -> None:
     stages, shown = look(width)
     stages("measuring", done=0, total=96_000)
     clock.now += 7200
