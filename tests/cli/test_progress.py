@@ -14,7 +14,6 @@ from rich.console import Console
 
 from cli.conftest import CONFIG
 
-
 Look = Callable[..., tuple[Stages, Callable[[], str]]]
 
 
