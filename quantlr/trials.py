@@ -185,19 +185,31 @@ class Ledger:
     def counting(self, trial: Trial) -> Tried:
         """Write one trial down, and return what is known of those that share a ticker and the label with it."""
         self.record([trial])
+        ratios = self._alike(trial).values()
+        known = [ratio for ratio in ratios if ratio is not None]
+        return Tried(len(ratios), statistics.variance(known) if len(known) > 1 else None)
+
+    def so_far(self, trial: Trial) -> tuple[int, bool]:
+        """Return how many trials share a ticker and the label with one, and whether it is among them; write nothing."""
+        alike = self._alike(trial) if self.path.exists() else {}
+        return len(alike), trial.id in alike
+
+    def _alike(self, trial: Trial) -> dict[str, float | None]:
+        """Return the Sharpe ratios of the trials that share a ticker and the label with one, by their id, in order."""
         wanted = frozenset(trial.tickers)
         shares: dict[str, bool] = {}
-        ratios: list[float | None] = []
+        ratios: dict[str, float | None] = {}
         with self._transaction("BEGIN", mode="rw") as ledger:
-            for tickers, ratio in ledger.execute(
-                "SELECT tickers, sharpe FROM trials WHERE label = ? ORDER BY id", (trial.label,)
+            if self._is_new(ledger):
+                return {}
+            for key, tickers, ratio in ledger.execute(
+                "SELECT id, tickers, sharpe FROM trials WHERE label = ? ORDER BY id", (trial.label,)
             ):
                 if tickers not in shares:
                     shares[tickers] = not wanted.isdisjoint(json.loads(tickers))
                 if shares[tickers]:
-                    ratios.append(ratio)
-        known = [ratio for ratio in ratios if ratio is not None]
-        return Tried(len(ratios), statistics.variance(known) if len(known) > 1 else None)
+                    ratios[key] = ratio
+        return ratios
 
     def entries(self) -> list[Entry]:
         """Return every trial, the one that ran last at the end.

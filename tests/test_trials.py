@@ -150,7 +150,7 @@ def test_without_an_output_there_is_no_ledger_until_the_run_is_saved(tmp_path: P
 
 
 def test_a_run_that_fails_after_its_evaluation_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise Fault("no picture")
 
     monkeypatch.setattr(Run, "report", fail)

@@ -6,13 +6,18 @@ from importlib import import_module
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
+
+from quantlr.cli.completion import HOW_TO
 
 INTERRUPTED = 130
 VERBS = {
     "run": "Run experiments and write their reports.",
+    "plan": "Say what a run would do, down to the dates of its folds.",
     "predict": "Say what the newest close tells, why, and what to hold.",
     "audit": "Prove on your own config and data that nothing looks ahead.",
     "data": "Fetch prices into the store, list what it holds, and check it.",
+    "init": "Write a config to start from, with every key explained.",
     "features": "List the features and labels that a config may use.",
     "compare": "Set runs side by side, and say which differences are larger than luck.",
     "schema": "Print the JSON Schema of a config, for editors.",
@@ -42,6 +47,16 @@ class Verbs(click.Group):
         except KeyboardInterrupt:
             click.echo("interrupted; what was there before is untouched", err=True)
             ctx.exit(INTERRUPTED)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Complete verbs and options without importing any verb."""
+        verbs = [CompletionItem(verb, help=words) for verb, words in VERBS.items() if verb.startswith(incomplete)]
+        return verbs + click.Command.shell_complete(self, ctx, incomplete)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what makes the shell complete what is typed."""
+        with formatter.section("Completion with Tab, of verbs, options, configs and --set keys; a line in"):
+            formatter.write_dl(list(HOW_TO.items()))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of verbs without importing any."""

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from quantlr.cli.options import config_options, jobs_option, offline_option, output_option, telling_options
+from quantlr.cli.options import (
+    config_argument,
+    config_options,
+    jobs_option,
+    offline_option,
+    output_option,
+    telling_options,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,7 +39,7 @@ def _count(ctx: click.Context, param: click.Parameter, value: str) -> HowMany:
 
 
 @click.command("audit")
-@click.argument("config", type=click.Path(path_type=Path))
+@config_argument
 @click.option(
     "--cuts",
     callback=_count,
@@ -91,7 +98,7 @@ def _audit(
     from rich.text import Text
 
     from quantlr.audit import audit_config
-    from quantlr.cli.terminal import progress_bar
+    from quantlr.cli.progress import progress_bar
     from quantlr.config import load_config
     from quantlr.processes import available
     from quantlr.report.folder import write_beside

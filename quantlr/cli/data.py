@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from quantlr.cli.options import config_options, offline_option, telling_options
+from quantlr.cli.options import config_options, configs_argument, offline_option, telling_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +42,7 @@ def command() -> None:
 
 
 @command.command("fetch")
-@click.argument("configs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@configs_argument
 @config_options
 @offline_option
 @telling_options
@@ -83,7 +83,7 @@ def verify(*, as_json: bool, quiet: bool, verbose: bool) -> None:
 
 
 def _fetch(path: Path, settings: tuple[str, ...], name: str | None, telling: Telling, *, offline: bool) -> None:
-    from quantlr.cli.terminal import progress_bar
+    from quantlr.cli.progress import progress_bar
     from quantlr.config import load_config
     from quantlr.errors import QuantlrError
 
@@ -149,12 +149,15 @@ def _list(telling: Telling) -> None:
 
 
 def _verify(telling: Telling) -> None:
+    from quantlr.cli.progress import progress_bar
     from quantlr.data.store import Store
     from quantlr.errors import Fault
+    from quantlr.types import Told
 
     store = Store.at_home()
     shelves = store.shelves()
-    damaged = [line for shelf in shelves for line in shelf.damaged()]
+    with progress_bar(telling.console()) as progress:
+        damaged = [line for shelf in Told(shelves, "verifying", progress) for line in shelf.damaged()]
     for shelf in shelves:
         shelf.clear_leftovers()
     if telling.as_json:
@@ -168,6 +171,8 @@ def _table(title: str, columns: Sequence[str], rows: dict[str, dict[str, Any]], 
     from rich.table import Table
     from rich.text import Text
 
+    from quantlr.cli.terminal import show_table
+
     table = Table(title=Text(title, style="bold"), title_justify="left", box=None, pad_edge=False)
     table.add_column("", no_wrap=True)
     for column in columns:
@@ -175,4 +180,4 @@ def _table(title: str, columns: Sequence[str], rows: dict[str, dict[str, Any]], 
     for ticker, row in rows.items():
         cells = (row.get(column, "") for column in columns)
         table.add_row(Text(ticker), *(Text(f"{cell:,}" if isinstance(cell, int) else str(cell)) for cell in cells))
-    out.print(table)
+    show_table(table, out)

@@ -8,16 +8,34 @@ from typing import Any, TypeVar
 
 import click
 
+from quantlr.cli.completion import configs, runs, settings
+
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def config_argument(command: F) -> F:
+    """Give a verb the config that it reads."""
+    return click.argument("config", type=click.Path(path_type=Path), shell_complete=configs)(command)
+
+
+def configs_argument(command: F) -> F:
+    """Give a verb the configs that it reads, one or more."""
+    path = click.Path(path_type=Path)
+    return click.argument("configs", nargs=-1, required=True, type=path, shell_complete=configs)(command)
 
 
 def config_options(command: F) -> F:
     """Give a verb what those that read a config take: ``--set`` and ``--name``."""
     return _all(
         click.option(
-            "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a key, like features.0.lags=[1,2]."
+            "--set",
+            "settings",
+            multiple=True,
+            metavar="KEY=VALUE",
+            shell_complete=settings,
+            help="Set a key, like features.0.lags=[1,2].",
         ),
-        click.option("--name", help="Name of the report, instead of the config's."),
+        click.option("--name", shell_complete=runs, help="Name of the report, instead of the config's."),
     )(command)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from quantlr.cli.options import config_options, jobs_option, offline_option, telling_options
+from quantlr.cli.options import config_argument, config_options, jobs_option, offline_option, telling_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,7 +24,7 @@ EXPLAINED = 5
 
 
 @click.command("predict")
-@click.argument("config", type=click.Path(path_type=Path))
+@config_argument
 @click.option(
     "--stale-after",
     default=5,
@@ -74,7 +74,7 @@ def _predict(
 ) -> None:
     from dataclasses import asdict
 
-    from quantlr.cli.terminal import progress_bar
+    from quantlr.cli.progress import progress_bar
     from quantlr.config import load_config
     from quantlr.predict import predict_config
     from quantlr.processes import available
@@ -98,10 +98,12 @@ def _predict(
 def _show(found: Predictions, out: Console, *, verbose: bool) -> None:
     from rich.text import Text
 
-    out.print(_overview(found))
+    from quantlr.cli.terminal import show_table
+
+    show_table(_overview(found), out)
     explained = verbose or len(found.tickers) <= EXPLAINED
     for one in found.tickers if explained else ():
-        out.print(_reasons(one))
+        show_table(_reasons(one), out)
     if not explained:
         out.print(Text("why: -v shows it for every ticker, and so does --json", style="dim"))
     for filled in dict.fromkeys(one.filled for one in found.tickers):

@@ -6,11 +6,18 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from quantlr.cli.options import config_options, jobs_option, offline_option, output_option, telling_options
+from quantlr.cli.options import (
+    config_options,
+    configs_argument,
+    jobs_option,
+    offline_option,
+    output_option,
+    telling_options,
+)
 from quantlr.errors import OutputError
 
 if TYPE_CHECKING:
@@ -21,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @click.command("run")
-@click.argument("configs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@configs_argument
 @config_options
 @offline_option
 @output_option
@@ -75,9 +82,10 @@ def _run(
     verbose: bool,
 ) -> None:
     """Run one config, write its report, and say what came of it; `written` are the reports of this call so far."""
-    from quantlr.cli.terminal import progress_bar
+    from quantlr.cli.progress import progress_bar
     from quantlr.config import load_config
     from quantlr.pipeline import run_config
+    from quantlr.report.former import former_metrics
 
     config = load_config(path, settings=settings, name=name)
     if config.run.name in written:
@@ -86,27 +94,21 @@ def _run(
     written[config.run.name] = path
     with progress_bar(out) as progress:
         done = run_config(config, output=output, offline=offline, workers=workers, progress=progress)
+        former = former_metrics(output / config.run.name)
         folder = done.save(output, draw=draw, progress=progress)
-    _show(done, folder, out, verbose=verbose)
+    _show(done, former, folder, out, verbose=verbose)
     if as_json:
         click.echo(json.dumps(done.metrics))
 
 
-def _show(done: Run, folder: Path, out: Console, *, verbose: bool) -> None:
-    from rich.table import Table
+def _show(done: Run, former: dict[str, Any] | None, folder: Path, out: Console, *, verbose: bool) -> None:
     from rich.text import Text
 
     from quantlr.backtest.fills import sharpe_by_fill
-    from quantlr.report.summary import headline_rows, interval_rows, note_line, worth_saying
+    from quantlr.cli.headline import show_headline
+    from quantlr.report.summary import interval_rows, note_line, worth_saying
 
-    table = Table(title=done.config.name, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.add_column("")
-    table.add_column("this run", justify="right")
-    table.add_column("to beat", justify="right")
-    table.add_column("", style="dim")
-    for row in headline_rows(done.metrics):
-        table.add_row(*row)
-    out.print(table)
+    show_headline(done.config.name, done.metrics, former, out)
     for label, bounds in interval_rows(done.metrics) if verbose else ():
         out.print(Text.assemble(("95% interval ", "cyan"), f"{label}: {bounds}"))
     if verbose:
@@ -114,4 +116,17 @@ def _show(done: Run, folder: Path, out: Console, *, verbose: bool) -> None:
     for note in done.notes if verbose else worth_saying(done.notes):
         out.print(Text.assemble(("note ", "yellow"), note_line(note)))
     out.print(Text(done.verdict, style="bold"))
-    out.print(Text(f"report in {folder}"))
+    _show_place(folder, out)
+
+
+def _show_place(folder: Path, out: Console) -> None:
+    """Say where the report is; on a terminal, what its pages answer as well."""
+    from rich.text import Text
+
+    from quantlr.cli.terminal import link
+    from quantlr.report.pages import PAGES
+
+    out.print(Text.assemble("report in ", link(folder)), soft_wrap=True)
+    for page in PAGES if out.is_terminal else ():
+        file = link(folder / page.file, text=page.file, style="cyan")
+        out.print(Text.assemble("  ", file, (f"  {page.question}", "dim")))

@@ -1,40 +1,66 @@
-"""What verbs share: the console, the progress bar, and how an error ends the program."""
+"""What verbs share: the console for people, links in it, and how an error ends the program.
+
+A terminal gets colour, links, and text wrapped between words; what is piped or logged gets the same words without,
+one line for each, however long, and no progress.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import os
+from collections.abc import Callable
+from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.measure import Measurement
+from rich.style import Style
+from rich.table import Table
 from rich.text import Text
 
 from quantlr.errors import QuantlrError
-from quantlr.types import Progress as Heard
-from quantlr.types import no_progress
+
+WIDEST = 120
+"""Columns beyond which lines are no longer read with ease."""
+UNBROKEN = 100_000
+"""Columns of what is not a terminal: nothing is wrapped there."""
+NO_LINKS = ("linux", "dumb", "unknown", "")
+"""Values of TERM that say of a terminal that links are beyond it."""
 
 
 def console(*, quiet: bool = False) -> Console:
     """Return the console for people, on stderr; rich leaves colour out where NO_COLOR says so."""
-    return Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+    out = Console(stderr=True, quiet=quiet, highlight=False)
+    if not out.is_terminal:
+        out.width = UNBROKEN
+    elif out.width > WIDEST:
+        out.width = WIDEST
+    return out
 
 
-@contextmanager
-def progress_bar(out: Console) -> Iterator[Heard]:
-    """Show one bar for the stage that is going on; nothing where the output is not a terminal."""
-    if not out.is_terminal or out.quiet:
-        yield no_progress
+def link(path: Path, *, text: str | None = None, style: str = "") -> Text:
+    """Return a path, or another text for it, as text that a terminal may open."""
+    plain = os.environ.get("TERM", "") in NO_LINKS and os.name == "posix"
+    target = None if plain else path.absolute().as_uri()
+    return Text(str(path) if text is None else text, style=Style.parse(style) + Style(link=target))
+
+
+def fits(table: Table, out: Console) -> bool:
+    """Return whether there is room for a table without a word of it broken."""
+    wanted = Measurement.get(out, out.options.update(max_width=UNBROKEN), table).maximum
+    return wanted <= out.width
+
+
+def show_table(table: Table, out: Console) -> None:
+    """Print a table; where there is no room for it, each of its lines as a sentence of headings and cells."""
+    if fits(table, out):
+        out.print(table)
         return
-    columns = (TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=out, transient=True) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def hear(stage: str, *, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total)
-            bars.update(tasks[stage], completed=done, total=total)
-
-        yield hear
+    if table.title:
+        out.print(Text(str(table.title), style="bold"))
+    for cells in zip(*(column.cells for column in table.columns), strict=True):
+        name, *rest = (cell.plain if isinstance(cell, Text) else str(cell) for cell in cells)
+        headings = (str(column.header) for column in table.columns[1:])
+        said = ", ".join(f"{heading} {cell}".strip() for heading, cell in zip(headings, rest, strict=True) if cell)
+        out.print(Text.assemble((name, "bold"), f"  {said}"))
 
 
 def status_of(action: Callable[[], None], out: Console) -> int:
@@ -43,6 +69,6 @@ def status_of(action: Callable[[], None], out: Console) -> int:
         action()
     except QuantlrError as error:
         for line in error.message.splitlines():
-            out.print(Text(line, style="red"))
+            out.print(Text(line, style="red"), soft_wrap=True)
         return error.exit_status
     return 0

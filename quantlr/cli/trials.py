@@ -38,11 +38,12 @@ def command(*, output: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
 def _show(output: Path, out: Console, *, as_json: bool, verbose: bool) -> None:
     from rich.text import Text
 
+    from quantlr.cli.terminal import show_table
     from quantlr.trials import Ledger
 
     ledger = Ledger.of(output)
     entries = ledger.entries()
-    out.print(_table(entries, title=str(ledger.path)))
+    show_table(_table(entries, title=str(ledger.path)), out)
     for entry in entries if verbose else ():
         if entry.trial.error is not None:
             out.print(Text.assemble((f"{entry.trial.name} failed ", "yellow"), entry.trial.error))

@@ -62,6 +62,13 @@ class Source(Part):
         Fault : the network or the disk is in the way.
         """
 
+    def to_ask(self, tickers: Sequence[str], *, end: dt.date | None = None) -> dict[str, dt.date | None]:
+        """Return the tickers that `fetch` would ask the network for, each with the last session that is stored.
+
+        None stands for a ticker of which nothing is stored. A source that has no network asks for none.
+        """
+        return {}
+
 
 def sha256(content: bytes) -> str:
     """Return the digest of some bytes."""

@@ -13,7 +13,7 @@ from quantlr.data.fetched import Fetched, Source, digest_of, sha256
 from quantlr.data.sheets import KEY, SUFFIXES, known_suffix
 from quantlr.data.tables import MARKET, Bars, read_bars, require_known
 from quantlr.errors import DataError, Fault
-from quantlr.types import ConfigPath, Note, Progress, no_progress
+from quantlr.types import ConfigPath, Note, Progress, Tally, no_progress
 
 
 class File(Source):
@@ -51,14 +51,13 @@ class File(Source):
         bars: dict[str, Bars] = {}
         notes: list[Note] = []
         digests: dict[str, str] = {}
-        for done, (path, wanted) in enumerate(held.items(), start=1):
+        for path, wanted in Tally("reading", len(held), progress).each(held.items()):
             content = _read(path)
             name = path.name if path == self.path else path.relative_to(self.path).as_posix()
             digests[name] = sha256(content)
             found, said = read_bars(content, path=path, tickers=wanted)
             bars.update(found)
             notes.extend(said)
-            progress("reading", done=done, total=len(held))
         return Fetched(
             {ticker: bars[ticker] for ticker in tickers},
             f"file {self.path.name}",

@@ -17,7 +17,7 @@ from quantlr.data.fetched import Fetched, Source, digest_of, sha256
 from quantlr.data.files import File
 from quantlr.data.tables import Bars, require_known
 from quantlr.data.yahoo import Yahoo
-from quantlr.types import Progress, no_progress
+from quantlr.types import Progress, Told, no_progress
 
 SAMPLES = {
     "sp500_1999_2018.parquet": ("^GSPC",),
@@ -47,10 +47,9 @@ class Sample(Source):
         contents = {name: (Path(__file__).parent / "samples" / name).read_bytes() for name in names}
         tables = {name: pd.read_parquet(BytesIO(content)) for name, content in contents.items()}
         bars: dict[str, Bars] = {}
-        for done, ticker in enumerate(tickers, start=1):
+        for ticker in Told(tickers, "reading", progress):
             table = tables[home[ticker]]
             bars[ticker] = table[table["ticker"] == ticker].drop(columns="ticker").set_index("date")
-            progress("reading", done=done, total=len(tickers))
         return Fetched(
             bars,
             f"sample ({', '.join(names)})",

@@ -22,7 +22,7 @@ from quantlr.data.rows import Rows
 from quantlr.data.rules import World
 from quantlr.data.sources import SOURCES
 from quantlr.data.tables import Bars
-from quantlr.types import Array, Note, Prices, Progress, Spec, day, no_progress, one_of
+from quantlr.types import Array, Note, Prices, Progress, Spec, Tally, day, no_progress, one_of
 
 if TYPE_CHECKING:
     AnySource = Source
@@ -179,10 +179,13 @@ def load_prices(spec: DataSpec, *, offline: bool = False, progress: Progress = n
     """
     wanted = (*spec.tickers, *spec.context)
     fetched = spec.source.fetch(wanted, start=spec.start, end=spec.end, offline=offline, progress=progress)
+    steps = Tally("checking", 3, progress)
     rows = Rows.of(fetched.bars, files=fetched.files).between(spec.start, spec.end)
+    steps.step()
     calendars = fetched.calendars if spec.calendar is None else dict.fromkeys(wanted, spec.calendar)
     span = f" between {spec.start or 'the first'} and {spec.end or 'the last'}" if spec.start or spec.end else ""
     rows, notes = passed(rows, spec.quality, World(latest_date(), calendars), span=span)
+    steps.step()
     beside = np.array([ticker in spec.context for ticker in rows.tickers])
     traded = rows.only(~beside)
     prices = prices_of(
@@ -191,10 +194,11 @@ def load_prices(spec: DataSpec, *, offline: bool = False, progress: Progress = n
         sha256=fetched.sha256,
         notes=(*fetched.notes, *(note for note in notes if _matters(note, spec)), *survivorship(traded)),
     )
-    if not beside.any():
-        return prices
-    context = prices_of(rows.only(beside), source=fetched.source, sha256=fetched.sha256, notes=())
-    return replace(prices, context=context)
+    if beside.any():
+        context = prices_of(rows.only(beside), source=fetched.source, sha256=fetched.sha256, notes=())
+        prices = replace(prices, context=context)
+    steps.step()
+    return prices
 
 
 def _matters(note: Note, spec: DataSpec) -> bool:

@@ -22,7 +22,7 @@ from quantlr.data.yahoo_client import Client, Kind, Refusal, connected, last_ove
 from quantlr.data.yahoo_exchanges import CALENDARS
 from quantlr.disk import home
 from quantlr.errors import DataError, Fault
-from quantlr.types import Meanings, Note, Number, Progress, Unit, no_progress
+from quantlr.types import Meanings, Note, Number, Progress, Tally, Unit, no_progress
 
 OVERLAP = 8
 """Stored sessions that are asked for again with the new ones, to see whether history was revised."""
@@ -117,6 +117,19 @@ class Yahoo(Source):
         notes += [Note("data", f"{damaged[ticker]}; it was fetched again", ticker=ticker) for ticker in mended]
         return _fetched(used, notes, start, end)
 
+    def to_ask(self, tickers: Sequence[str], *, end: dt.date | None = None) -> dict[str, dt.date | None]:
+        """Return the tickers whose newest sessions, or all of them, are not stored; as `Source.to_ask` says."""
+        now, store = self._world.clock(), Store.at_home()
+        found: dict[str, dt.date | None] = {}
+        for ticker in tickers:
+            try:
+                entry = store.shelf(self.kind, ticker).entry()
+            except Damaged:
+                entry = None
+            if not _covered(entry, end=end, now=now):
+                found[ticker] = entry.last if entry else None
+        return found
+
     def _asked(
         self,
         store: Store,
@@ -128,7 +141,8 @@ class Yahoo(Source):
     ) -> tuple[dict[str, History], dict[str, Refusal]]:
         """Ask for what is missing; return the histories that came of it, and what failed, by ticker."""
         now = self._world.clock()
-        due = [ticker for ticker in tickers if not _covered(held.get(ticker), end=end, now=now)]
+        entries = {ticker: history.entry for ticker, history in held.items()}
+        due = [ticker for ticker in tickers if not _covered(entries.get(ticker), end=end, now=now)]
         fresh: dict[str, History] = {}
         failed: dict[str, Refusal] = {}
         if not due:
@@ -139,13 +153,13 @@ class Yahoo(Source):
             connected(self._world.session, folder=home() / "yfinance", timeout=timeout) as client,
             Work(partial(_answers, client, jobs, self._world, now)) as work,
         ):
+            answers = Tally("fetching", len(due), progress)
             try:
-                for done, (ticker, said) in enumerate(work.results(patience=self.deadline), start=1):
+                for ticker, said in answers.each(work.results(patience=self.deadline)):
                     if isinstance(said, Answer):
                         fresh[ticker] = store.shelf(self.kind, ticker).keep(self.kind, ticker, said)
                     else:
                         failed[ticker] = said
-                    progress("fetching", done=done, total=len(due))
             except OutOfPatience:
                 waited = next(ticker for ticker in due if ticker not in fresh and ticker not in failed)
                 failed[waited] = Refusal("network", f"Yahoo gave no answer for {self.deadline:g} seconds")
@@ -192,12 +206,11 @@ def _not_stored(store: Store, damaged: str | None) -> Refusal:
     return Refusal("unstored", f"{damaged or f'not stored in {store.folder}'}, and --offline asks nobody")
 
 
-def _covered(held: History | None, *, end: dt.date | None, now: dt.datetime) -> bool:
+def _covered(held: Entry | None, *, end: dt.date | None, now: dt.datetime) -> bool:
     """Whether Yahoo has nothing to add: the sessions up to `end`, or all that are over, have been asked for."""
     if held is None:
         return False
-    through = held.entry.through
-    return (end is not None and end <= through) or through >= last_over(held.entry.about, now=now)
+    return (end is not None and end <= held.through) or held.through >= last_over(held.about, now=now)
 
 
 def _answers(

@@ -96,6 +96,7 @@ def walk_forward(
         done += refits
         progress("fitting", done=done, total=total)
 
+    advance(0)
     # The products of a chunk are too small to share out: more threads than one make them slower.
     with threadpool_limits(1, user_api="blas"):
         walks = list(_walks(walkers, workers=workers, advance=advance))

@@ -23,21 +23,30 @@ from quantlr.trials import Tried
 from quantlr.types import (
     Course,
     Forecasts,
+    Progress,
+    Tally,
     day,
+    no_progress,
 )
 
 
-def metrics_of(config: RunConfig, course: Course, tried: Tried | None = None) -> dict[str, Any]:
+def metrics_of(
+    config: RunConfig, course: Course, tried: Tried | None = None, *, progress: Progress = no_progress
+) -> dict[str, Any]:
     """Return the numbers of a run, keyed as in ``metrics.json``; what is undefined is None.
 
     `tried` are the trials that the deflated Sharpe ratio counts; None where no ledger knows, and this one counts alone.
     """
     per_year = config.report.sessions_per_year
+    steps = Tally("measuring", 3 + len(FORECAST_METRICS) + 2 * len(BACKTEST_METRICS), progress)
     rows = scored(course.forecasts, seed=config.seed)
     own = Measured.of(course.result, sessions_per_year=per_year, seed=config.seed)
+    steps.step()
     held = Measured.of(course.result.benchmark or course.result, sessions_per_year=per_year, seed=config.seed)
+    steps.step()
     prices, refits = course.prices, course.forecasts.refits
     fills = compare_fills(course.positions, prices, config.execution, sessions_per_year=per_year)
+    steps.step()
     found = {
         "data": {
             "tickers": list(prices.tickers),
@@ -46,10 +55,10 @@ def metrics_of(config: RunConfig, course: Course, tried: Tried | None = None) ->
             "sessions": len(prices.sessions),
             "sha256": prices.sha256,
         },
-        "forecast": {metric.__name__: metric(rows) for metric in FORECAST_METRICS},
+        "forecast": {metric.__name__: metric(rows) for metric in steps.each(FORECAST_METRICS)},
         "backtest": {
-            "strategy": {metric.__name__: metric(own) for metric in BACKTEST_METRICS},
-            "benchmark": {metric.__name__: metric(held) for metric in BACKTEST_METRICS},
+            "strategy": {metric.__name__: metric(own) for metric in steps.each(BACKTEST_METRICS)},
+            "benchmark": {metric.__name__: metric(held) for metric in steps.each(BACKTEST_METRICS)},
             "break_even_cost_bps": break_even_cost_bps(course.result),
             "fills": fills,
             "only_at_the_close": only_at_the_close(fills),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -34,6 +34,7 @@ from quantlr.types import (
     Note,
     Progress,
     Report,
+    Tally,
     no_progress,
 )
 
@@ -146,27 +147,22 @@ class Run:
         return Measured.of(self.course.result, sessions_per_year=self.config.report.sessions_per_year)
 
     def report(self, *, draw: Draw = draw_here, progress: Progress = no_progress) -> Report:
-        """Return the report's files, drawn and written out; `draw` makes the pictures, `progress` hears of each."""
+        """Return the report's files; `draw` makes the pictures, `progress` hears how many pages and files are done."""
         from quantlr.report.gallery import THUMBNAIL, thumbnail
         from quantlr.report.html import Written, html  # matplotlib costs half a second: only who draws pays it
 
         shown = Shown.of(self.config, self.course, self.metrics, self.notes)
         pictures = draw(shown, progress)
-        trades, config, provenance = self.trades, self.config.to_yaml(), self._provenance()
-        files = {
+        drawn = {
             **{file: picture.png for file, picture in pictures.items()},
             **index_of(shown.traded, pictures),
             THUMBNAIL: thumbnail(pictures["tearsheet.png"].png),
-            "report.html": html(shown, pictures, Written(config, provenance, by_side(trades))),
-            "metrics.json": json_bytes(self.metrics),
-            "forecasts.parquet": parquet_bytes(self.forecasts),
-            "backtest.parquet": parquet_bytes(self.backtest),
-            "positions.parquet": parquet_bytes(self.positions),
-            "trades.csv": trades.to_csv(index=False, date_format="%Y-%m-%d", lineterminator="\n").encode(),
-            "config.yaml": config.encode(),
-            "provenance.json": json_bytes(provenance),
+            "report.html": html(
+                shown, pictures, Written(self.config.to_yaml(), self._provenance(), by_side(self.trades))
+            ),
         }
-        return Report(self.config.name, files)
+        tables = Tally("writing", len(WRITTEN), progress).each(WRITTEN.items())
+        return Report(self.config.name, drawn | {file: written(self) for file, written in tables})
 
     def recorded(self, output: str | Path) -> Run:
         """Return the same run, written down in the ledger of `output`, with its numbers counting the trials there."""
@@ -206,6 +202,22 @@ class Run:
 def _dated(values: Array, result: BacktestResult, *, name: str) -> pd.Series[float]:
     """Return values of a backtest's sessions with their dates."""
     return pd.Series(values, index=result.sessions.rename("date"), name=name)
+
+
+def _trades_csv(run: Run) -> bytes:
+    return run.trades.to_csv(index=False, date_format="%Y-%m-%d", lineterminator="\n").encode()
+
+
+WRITTEN: dict[str, Callable[[Run], bytes]] = {
+    "metrics.json": lambda run: json_bytes(run.metrics),
+    "forecasts.parquet": lambda run: parquet_bytes(run.forecasts),
+    "backtest.parquet": lambda run: parquet_bytes(run.backtest),
+    "positions.parquet": lambda run: parquet_bytes(run.positions),
+    "trades.csv": _trades_csv,
+    "config.yaml": lambda run: run.config.to_yaml().encode(),
+    "provenance.json": lambda run: json_bytes(run._provenance()),
+}
+"""The files of a report beside its pages."""
 
 
 def run(
@@ -272,7 +284,7 @@ def run_config(
         prices = load_prices(config.run.data, offline=offline, progress=progress)
         course = calculate(config.run, prices, workers=workers, progress=progress)
     tried = _tried(config.run, course, ledger) if ledger else None
-    metrics = metrics_of(config.run, course, tried)
+    metrics = metrics_of(config.run, course, tried, progress=progress)
     told = (*course.result.notes, *fill_notes(metrics["backtest"]["fills"]))
     notes = (*prices.notes, *course.dataset.notes, *course.forecasts.notes, *told)
     return Run(config.run, metrics, notes, course, ledger)

@@ -19,6 +19,7 @@ from quantlr.errors import NotEnoughHistory
 from quantlr.model.journey import STEPS, Steps
 from quantlr.model.walk_forward import walk_forward
 from quantlr.types import (
+    Array,
     BacktestResult,
     Course,
     Dataset,
@@ -27,6 +28,8 @@ from quantlr.types import (
     Positions,
     Prices,
     Progress,
+    Tally,
+    Told,
     day,
     no_progress,
 )
@@ -65,11 +68,17 @@ STAGES = Stages()
 """The stages of every run, unless someone replaces one."""
 
 
-def dataset_of(config: RunConfig, prices: Prices, stages: Stages = STAGES) -> Dataset:
+def dataset_of(
+    config: RunConfig, prices: Prices, stages: Stages = STAGES, *, progress: Progress = no_progress
+) -> Dataset:
     """Return the rows that a config's features and label make of prices."""
-    columns = stages.features(prices, config.features)
+    columns = stages.features(prices, Told(config.features, "features", progress))
+    steps = Tally("rows", 2, progress)
     labels = stages.label(prices, config.label)
-    return build_dataset(prices, columns, labels, horizon=config.label.horizon)
+    steps.step()
+    dataset = build_dataset(prices, columns, labels, horizon=config.label.horizon)
+    steps.step()
+    return dataset
 
 
 def known_to(config: RunConfig, prices: Prices, forecasts: Forecasts, stages: Stages = STAGES) -> Known:
@@ -100,7 +109,7 @@ def foresee(
     progress: Progress = no_progress,
 ) -> Outlook:
     """Return what a config makes of prices up to its decisions, the one of the newest close included."""
-    dataset = dataset_of(config, prices, stages)
+    dataset = dataset_of(config, prices, stages, progress=progress)
     forecasts = walk_forward(
         dataset,
         config.walk_forward,
@@ -109,8 +118,27 @@ def foresee(
         workers=workers,
         progress=progress,
     )
+    steps = Tally("deciding", 2, progress)
     known = known_to(config, prices, forecasts, stages)
-    return Outlook(dataset, forecasts, positions_of(config, forecasts, known, stages))
+    steps.step()
+    positions = positions_of(config, forecasts, known, stages)
+    steps.step()
+    return Outlook(dataset, forecasts, positions)
+
+
+def require_outcome(up: Array, *, first: str) -> None:
+    """Refuse forecasts of which none has an outcome yet, (forecasts,); `first` is the date of the first.
+
+    Raises
+    ------
+    NotEnoughHistory : there is nothing to score.
+    """
+    if np.isnan(up).all():
+        raise NotEnoughHistory(
+            f"the first forecast is of {first}, and what came is not known yet for any; fetch a longer history or "
+            "shorten walk_forward.train",
+            key="walk_forward.train",
+        )
 
 
 def calculate(
@@ -124,12 +152,9 @@ def calculate(
     """Return what a config makes of prices, stage by stage."""
     found = foresee(config, prices, stages, workers=workers, progress=progress)
     forecasts = found.forecasts
-    if np.isnan(forecasts.up).all():
-        raise NotEnoughHistory(
-            f"the first forecast is of {day(prices.sessions[forecasts.session[0]])}, and what came is not known yet "
-            "for any; fetch a longer history or shorten walk_forward.train",
-            key="walk_forward.train",
-        )
+    require_outcome(forecasts.up, first=day(prices.sessions[forecasts.session[0]]))
     per_year = config.report.sessions_per_year
+    steps = Tally("trading", 1, progress)
     result = stages.execute(found.positions, prices, config.execution, sessions_per_year=per_year)
+    steps.step()
     return Course(prices, found.dataset, forecasts, found.positions, result)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Literal
 
 from quantlr.types import Note
 
@@ -14,29 +16,102 @@ LONGEST_LIST = 100
 """Letters of a list of tickers."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A line of the short table.
+
+    Attributes
+    ----------
+    label : what it is, for people.
+    form : how its numbers are written.
+    own, to_beat : where they stand in the metrics.
+    better : 1 where more is better, -1 where less is, 0 where it is neither.
+    whose : whose number is to be beaten; empty where it is that of the line above.
+    """
+
+    label: str
+    form: str
+    own: tuple[str, ...]
+    to_beat: tuple[str, ...]
+    better: Literal[-1, 0, 1]
+    whose: str = ""
+
+
+def _of_forecast(label: str, key: str, form: str, better: Literal[-1, 0, 1], whose: str) -> _Row:
+    return _Row(label, form, ("forecast", key), ("forecast", f"{key}_base_rate"), better, whose)
+
+
+def _of_backtest(label: str, key: str, form: str, better: Literal[-1, 0, 1], whose: str = "") -> _Row:
+    return _Row(label, form, ("backtest", "strategy", key), ("backtest", "benchmark", key), better, whose)
+
+
+HEADLINES = (
+    _of_forecast("right calls", "accuracy", "{:.1%}", 1, "always the base rate's call"),
+    _of_forecast("log loss", "log_loss", "{:.5f}", -1, "the base rate as forecast"),
+    _of_backtest("growth a year", "cagr", "{:.1%}", 1, "buy and hold"),
+    _of_backtest("volatility a year", "volatility", "{:.1%}", 0),
+    _of_backtest("Sharpe ratio", "sharpe", "{:.2f}", 1),
+    _of_backtest("largest drawdown", "max_drawdown", "{:.1%}", 1),
+    _of_backtest("traded a year, x equity", "turnover_per_year", "{:.1f}", 0),
+    _of_backtest("round trips", "trades", "{:,}", 0),
+)
+
+
 def headline_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     """Return label, this run's number, the number to beat, and whose that is, as text for people."""
-    skill = metrics["forecast"]
-    own, held = metrics["backtest"]["strategy"], metrics["backtest"]["benchmark"]
-    rows = [
-        (label, _form(form, skill[key]), _form(form, skill[f"{key}_base_rate"]), whose)
-        for label, key, form, whose in (
-            ("right calls", "accuracy", "{:.1%}", "always the base rate's call"),
-            ("log loss", "log_loss", "{:.5f}", "the base rate as forecast"),
-        )
+    return [
+        (row.label, _form(row.form, _at(metrics, row.own)), _form(row.form, _at(metrics, row.to_beat)), row.whose)
+        for row in HEADLINES
     ]
-    whose = "buy and hold"
-    for label, key, form in (
-        ("growth a year", "cagr", "{:.1%}"),
-        ("volatility a year", "volatility", "{:.1%}"),
-        ("Sharpe ratio", "sharpe", "{:.2f}"),
-        ("largest drawdown", "max_drawdown", "{:.1%}"),
-        ("traded a year, x equity", "turnover_per_year", "{:.1f}"),
-        ("round trips", "trades", "{:,}"),
-    ):
-        rows.append((label, _form(form, own[key]), _form(form, held[key]), whose))
-        whose = ""
-    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What became of one of the headline's numbers since the run before.
+
+    Attributes
+    ----------
+    before : the former number, as text for people.
+    by : the difference between the two as they are shown, with its sign; empty where there is none to speak of.
+    verdict : "better", "worse" or "same"; empty where more is neither.
+    """
+
+    before: str
+    by: str
+    verdict: Literal["better", "worse", "same", ""]
+
+
+def headline_changes(metrics: dict[str, Any], former: dict[str, Any]) -> list[Change]:
+    """Return what became of the numbers of `headline_rows`, in their order.
+
+    Raises
+    ------
+    LookupError, TypeError, ValueError, ArithmeticError : `former` is not laid out as metrics are.
+    """
+    return [_change(row, _at(metrics, row.own), _at(former, row.own)) for row in HEADLINES]
+
+
+def _change(row: _Row, now: float | None, then: float | None) -> Change:
+    here, before = _form(row.form, now), _form(row.form, then)
+    if here == before:
+        return Change(before, "", "same")
+    if now is None or then is None:
+        return Change(before, "", "")
+    difference = _shown(here) - _shown(before)
+    unit = " pp" if here.endswith("%") else ""
+    better = row.better * difference
+    return Change(before, f"{difference:+,}{unit}", "better" if better > 0 else "worse" if better < 0 else "")
+
+
+def _shown(text: str) -> Decimal:
+    return Decimal(text.rstrip("%").replace(",", ""))
+
+
+def _at(metrics: dict[str, Any], path: Sequence[str]) -> Any:
+    found: Any = metrics
+    for key in path:
+        found = found[key]
+    return found
 
 
 def _form(form: str, value: float | None) -> str:

@@ -15,7 +15,7 @@ not traded, row t knows the bars of its own date and of older ones (`newest_know
 from __future__ import annotations
 
 from quantlr.types.arrays import Array, BoolArray, Columns, IntArray, SingleArray
-from quantlr.types.messages import Note, Progress, day, no_progress
+from quantlr.types.messages import Note, Progress, Tally, Told, day, no_progress
 from quantlr.types.parts import (
     ConfigPath,
     Number,
@@ -73,6 +73,8 @@ __all__ = [
     "Report",
     "SingleArray",
     "Spec",
+    "Tally",
+    "Told",
     "Unit",
     "Whole",
     "beside_the_config",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar, overload
 
 import pandas as pd
+
+T = TypeVar("T")
 
 
 class Progress(Protocol):
@@ -17,6 +20,48 @@ class Progress(Protocol):
 
 def no_progress(stage: str, *, done: int, total: int) -> None:
     """Hear it and do nothing."""
+
+
+class Tally:
+    """The steps of a stage, counted aloud: whoever listens hears of the start, and of each step when it is over."""
+
+    def __init__(self, stage: str, total: int, progress: Progress) -> None:
+        self._stage, self._total, self._progress = stage, total, progress
+        self._done = 0
+        progress(stage, done=0, total=total)
+
+    def step(self) -> None:
+        """Tell that one more step is over."""
+        self._done += 1
+        self._progress(self._stage, done=self._done, total=self._total)
+
+    def each(self, items: Iterable[T]) -> Iterator[T]:
+        """Yield items; what is done with one is a step."""
+        for item in items:
+            yield item
+            self.step()
+
+
+class Told(Sequence[T]):
+    """A sequence that tells how far a loop over it has come, whoever loops."""
+
+    def __init__(self, items: Sequence[T], stage: str, progress: Progress) -> None:
+        self._items, self._stage, self._progress = items, stage, progress
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @overload
+    def __getitem__(self, at: int) -> T: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[T]: ...
+
+    def __getitem__(self, at: int | slice) -> T | Sequence[T]:
+        return self._items[at]
+
+    def __iter__(self) -> Iterator[T]:
+        yield from Tally(self._stage, len(self), self._progress).each(self._items)
 
 
 @dataclass(frozen=True, slots=True)

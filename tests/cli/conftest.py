@@ -22,3 +22,9 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "exp.yaml").write_text(CONFIG)
     return lambda *arguments: CliRunner().invoke(main, arguments)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the pages of reports out, where a test is about something else."""
+    monkeypatch.setattr("quantlr.report.pages.PAGES", ())

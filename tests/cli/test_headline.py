@@ -1,0 +1,193 @@
+"""The short table: this run beside the run before and the numbers to beat, at any width, with and without colour."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from quantlr.cli.headline import show_headline
+from quantlr.cli.terminal import console, link, show_table
+from quantlr.report.former import former_metrics
+from quantlr.report.summary import headline_changes, headline_rows
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+Call = Callable[..., Result]
+STRATEGY = {
+    "cagr": 0.0598, "volatility": 0.1449, "sharpe": 0.47, "max_drawdown": -0.243, "turnover_per_year": 40.1,
+    "trades": 1319,
+}  # fmt: skip
+METRICS: dict[str, Any] = {
+    "data": {"sha256": "abc", "sessions": 5031, "first": "1999-01-04", "last": "2018-12-31"},
+    "forecast": {
+        "accuracy": 0.5334, "accuracy_base_rate": 0.532, "log_loss": 0.69115, "log_loss_base_rate": 0.69118,
+    },
+    "backtest": {"strategy": STRATEGY, "benchmark": {**STRATEGY, "trades": 1}},
+}  # fmt: skip
+
+
+def before(**changed: Any) -> dict[str, Any]:
+    """Return metrics with some of the strategy's or the forecast's numbers changed."""
+    former = copy.deepcopy(METRICS)
+    for key, value in changed.items():
+        (former["forecast"] if key in former["forecast"] else former["backtest"]["strategy"])[key] = value
+    return former
+
+
+def shown(former: dict[str, Any] | None, *, width: int = 80, **how: Any) -> str:
+    out = Console(file=io.StringIO(), width=width, **how)
+    show_headline("exp", METRICS, former, out)
+    assert isinstance(out.file, io.StringIO)
+    return out.file.getvalue()
+
+
+def lines(former: dict[str, Any] | None, width: int) -> list[str]:
+    return [line.rstrip() for line in shown(former, width=width).splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("label", "former", "by", "verdict"),
+    [
+        ("right calls", {"accuracy": 0.531}, "+0.2 pp", "better"),
+        ("right calls", {"accuracy": 0.534}, "-0.1 pp", "worse"),
+        ("log loss", {"log_loss": 0.69215}, "-0.00100", "better"),
+        ("log loss", {"log_loss": 0.69015}, "+0.00100", "worse"),
+        ("growth a year", {"cagr": -0.05}, "+11.0 pp", "better"),
+        ("volatility a year", {"volatility": 0.2}, "-5.5 pp", ""),
+        ("Sharpe ratio", {"sharpe": -0.13}, "+0.60", "better"),
+        ("largest drawdown", {"max_drawdown": -0.2}, "-4.3 pp", "worse"),
+        ("traded a year, x equity", {"turnover_per_year": 20}, "+20.1", ""),
+        ("round trips", {"trades": 3000}, "-1,681", ""),
+        ("Sharpe ratio", {"sharpe": 0.4701}, "", "same"),
+        ("Sharpe ratio", {"sharpe": None}, "", ""),
+    ],
+)
+def test_what_became_of_a_number_is_said_in_its_own_unit(label: str, former: Any, by: str, verdict: str) -> None:
+    rows = [row[0] for row in headline_rows(METRICS)]
+    changes = headline_changes(METRICS, before(**former))
+    found = changes[rows.index(label)]
+    assert (found.by, found.verdict) == (by, verdict)
+    assert {change.verdict for change in changes if change is not found} == {"same"}
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+@pytest.mark.parametrize("former", [None, before(sharpe=0.4, cagr=0.07, trades=12)], ids=["alone", "with a former run"])
+def test_no_number_is_cut_off_at_any_width(former: dict[str, Any] | None, width: int) -> None:
+    text = lines(former, width)
+    assert max(map(len, text)) <= width
+    said = "\n".join(text)
+    assert "…" not in said
+    for row in headline_rows(METRICS):
+        assert re.search(rf"^{row[0][:10]}.*{re.escape(row[1])} .*{re.escape(row[2])}", said, re.MULTILINE), row
+    if former:
+        assert len(re.findall("better", said)) == 1
+        assert len(re.findall("worse", said)) == 1
+
+
+def test_the_table_as_a_person_sees_it_on_80_columns() -> None:
+    assert lines(before(sharpe=0.4, cagr=0.07, trades=12), 80) == [
+        "exp",
+        "                         this run   before  change         to beat",
+        "right calls                 53.3%    53.3%  same             53.2%",
+        "log loss                  0.69115  0.69115  same           0.69118",
+        "growth a year                6.0%     7.0%  -1.0 pp worse     6.0%",
+        "volatility a year           14.5%    14.5%  same             14.5%",
+        "Sharpe ratio                 0.47     0.40  +0.07 better      0.47",
+        "largest drawdown           -24.3%   -24.3%  same            -24.3%",
+        "traded a year, x equity      40.1     40.1  same              40.1",
+        "round trips                 1,319       12  +1,307               1",
+        "to beat: the base rate, in calls and log loss; else buy and hold",
+    ]
+
+
+def test_colour_goes_with_the_meaning_and_the_meaning_stays_without_it() -> None:
+    former = before(sharpe=0.4, cagr=0.07, trades=12)
+    coloured = shown(former, force_terminal=True, color_system="standard")
+    assert "\x1b[32m+0.07 better" in coloured
+    assert "\x1b[31m-1.0 pp worse" in coloured
+    plain = shown(former, force_terminal=True, color_system="standard", no_color=True)
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", plain)
+    assert "+0.07 better" in plain
+
+
+def test_what_else_should_be_known_of_the_run_before() -> None:
+    assert "no number differs from the run before" in shown(before())
+    assert "before" not in shown(None)
+    other = {**before(sharpe=0.4), "data": {"sha256": "else", "first": "2001-01-02", "last": "2002-01-03"}}
+    assert "the run before was on other prices, 2001-01-02 to 2002-01-03" in shown(other)
+    assert shown({**other, "data": None}).rstrip().endswith("the run before was on other prices")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"{", b"[]", b"null", b"\xff\xfe", b"{}", b"[" * 100_000, b'{"forecast": 1}',
+        b'{"forecast": {"accuracy": {}}}', json.dumps(before(sharpe="high")).encode(),
+        json.dumps(before(accuracy=[1])).encode(),
+        json.dumps(before(trades=True)).replace("volatility", "vol").encode(),
+    ],
+)  # fmt: skip
+def test_a_former_report_that_can_not_be_compared_is_left_out(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "metrics.json").write_bytes(content)
+    assert former_metrics(tmp_path) is None
+
+
+def test_a_former_report_is_read_and_what_is_no_number_is_undefined(tmp_path: Path) -> None:
+    assert former_metrics(tmp_path) is None
+    path = tmp_path / "metrics.json"
+    path.write_text(json.dumps(METRICS))
+    assert former_metrics(tmp_path) == METRICS
+    path.write_text(json.dumps(before(sharpe=float("inf"), cagr=float("nan"))))
+    former = former_metrics(tmp_path)
+    assert former is not None
+    assert former["backtest"]["strategy"]["sharpe"] is None
+    assert "Sharpe ratio                 0.47        -" in shown(former)
+    path.unlink()
+    path.mkdir()
+    assert former_metrics(tmp_path) is None
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_second_run_stands_beside_the_first_and_a_broken_first_is_no_matter(call: Call) -> None:
+    assert "before" not in call("run", "exp.yaml").stderr
+    second = call("run", "exp.yaml", "--set", "features.0.lags=[1]").stderr
+    assert re.search(r"this run +before +change +to beat", second)
+    assert re.search(r"right calls +\d\d\.\d% +\d\d\.\d% +([+-]\d\.\d pp (better|worse)|same)", second)
+    Path("reports/exp/metrics.json").write_text("{")
+    third = call("run", "exp.yaml", "--set", "features.0.lags=[1]")
+    assert (third.exit_code, "before" in third.stderr) == (0, False)
+    assert "no number differs from the run before" in call("run", "exp.yaml", "--set", "features.0.lags=[1]").stderr
+
+
+def test_a_table_without_room_becomes_sentences() -> None:
+    table = Table(title="many")
+    for heading in ("", "bars", "first"):
+        table.add_column(heading, no_wrap=True)
+    table.add_row(Text("AAPL"), "3,270", "2000-03-01")
+    table.add_row("IBM", "", "2000-03-02")
+    out = Console(file=io.StringIO(), width=25, color_system=None)
+    show_table(table, out)
+    assert isinstance(out.file, io.StringIO)
+    assert [line.rstrip() for line in out.file.getvalue().splitlines()] == [
+        "many", "AAPL  bars 3,270, first", "2000-03-01", "IBM  first 2000-03-02",
+    ]  # fmt: skip
+
+
+def test_a_path_is_a_link_where_terminals_can(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert link(tmp_path).style.link == tmp_path.as_uri()  # type: ignore[union-attr]
+    assert link(tmp_path).plain == str(tmp_path)
+    monkeypatch.setenv("TERM", "linux")
+    assert link(tmp_path).style.link is None  # type: ignore[union-attr]
+
+
+def test_what_is_piped_is_not_wrapped() -> None:
+    assert console().width >= 10_000

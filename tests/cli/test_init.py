@@ -1,0 +1,184 @@
+"""What `quantlr init` writes: a config that names every key, says the truth about it, and runs as it is."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from quantlr.cli.init import WHOLE, shipped
+from quantlr.config import RunConfig, load_config
+from quantlr.pipeline.plan import plan
+from quantlr.types import Spec
+
+Call = Callable[..., Result]
+COMMENTED = {"data.tickers_file"}
+"""Keys that can't be written together with another, and stand in a comment."""
+
+
+def written(path: Path) -> dict[str, str]:
+    """Return the comment behind each key that stands on a line of its own, by dotted key."""
+    found: dict[str, str] = {}
+    above: list[tuple[int, str]] = []
+    for line in path.read_text().splitlines():
+        match = re.match(r"( *)(?:# )?(\w+):(?: .*?)?\s# (.+)$", line)
+        if match:
+            depth = len(match[1])
+            above = [(indent, key) for indent, key in above if indent < depth]
+            above.append((depth, match[2]))
+            found[".".join(key for _, key in above)] = match[3]
+    return found
+
+
+def keys(section: Spec, prefix: str = "") -> set[str]:
+    """Return the dotted keys of a section and of those in it, but for the parts of a list."""
+    found: set[str] = set()
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        found |= keys(value, f"{prefix}{name}.") if isinstance(value, Spec) else {f"{prefix}{name}"}
+    return found
+
+
+def test_every_key_of_the_whole_config_stands_there_and_is_explained(tmp_path: Path) -> None:
+    config = load_config(WHOLE).run
+    explained = written(WHOLE)
+    needed = {key for key in keys(config) if not key.endswith("kind")} - {"data.source"}
+    assert needed <= {*explained}
+    assert set(RunConfig.model_fields) <= {*explained}
+    assert set(explained) <= needed | set(RunConfig.model_fields) | {
+        "data.source", "data.quality", "label.kind", "policy.kind",
+    }  # fmt: skip
+    assert all(len(words) > 8 for words in explained.values())
+
+
+def test_what_stands_there_is_the_default() -> None:
+    config = load_config(WHOLE).run
+    bare: dict[str, Any] = {
+        "name": "my_run",
+        "data": {"source": {"kind": "sample"}, "tickers": ["^GSPC"]},
+        "features": [{"kind": feature.kind} for feature in config.features],
+    }
+    assert load_config(bare).run == config
+
+
+def test_choices_in_the_comments_are_choices_of_the_program() -> None:
+    """What a comment says may stand there instead may stand there."""
+    explained = written(WHOLE)
+    quality = {key: words for key, words in explained.items() if key.startswith("data.quality.")}
+    others = {key: re.search(r"or ([a-z, ]+?)(, which.*)?$", words) for key, words in quality.items()}
+    settings = [f"{key}={word.strip()}" for key, found in others.items() if found for word in found[1].split(",")]
+    assert len(settings) == len(quality) + 4
+    rounds: list[dict[str, str]] = []
+    for setting in (
+        *settings, "walk_forward.window=rolling", "walk_forward.refit_every=never", "model.descent=plain",
+        "model.descent=accelerated", "model.scope=pooled", "model.class_weight=balanced",
+        "model.class_weight={up: 1.0, down: 2.0}", "model.calibration=platt", "model.degenerate=base_rate",
+        "label.ties=drop", "label={kind: dead_band, band: 0.01}", "label={kind: outperformance, benchmark: IBM}",
+        "execution.fill=next_open", "execution.fill=close", "execution.spread=corwin_schultz",
+        "overlays=[{kind: leverage_cap}, {kind: volatility_target}, {kind: no_trade_band}, {kind: minimum_holding}]",
+        "data.source={kind: yahoo, on_failure: drop, deadline: 60.0}", "data.source={kind: file, path: prices.csv}",
+        *(f"policy={{kind: {kind}}}" for kind in ("proportional", "kelly", "top_k", "expected_value")),
+    ):  # fmt: skip
+        key = setting.partition("=")[0]
+        free = next((chosen for chosen in rounds if key not in chosen and not _nested(key, chosen)), None)
+        if free is None:
+            rounds.append(free := {})
+        free[key] = setting
+    for chosen in rounds:
+        load_config(WHOLE, settings=list(chosen.values()))
+
+
+def _nested(key: str, chosen: dict[str, str]) -> bool:
+    """Whether one of the keys is a section that another lies in."""
+    return any(other.startswith(f"{key}.") or key.startswith(f"{other}.") for other in chosen)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_written_config_runs_as_it_is_and_what_to_do_next_is_said(call: Call) -> None:
+    result = call("init", "mine")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr.splitlines() == [
+        "config in mine.yaml",
+        "  quantlr run mine.yaml  runs it",
+        "  quantlr plan mine.yaml  says what that would do",
+        "  quantlr features  lists what to look at",
+    ]
+    ran = call("run", "mine.yaml", "--quiet", "--json")
+    assert ran.exit_code == 0, ran.stderr
+    assert Path("reports/mine/metrics.json").exists()
+    assert json.loads(ran.stdout)["data"]["tickers"] == ["^GSPC"]
+
+
+def test_a_file_that_is_there_stays_as_it_is(call: Call) -> None:
+    Path("my_run.yaml").write_text("mine")
+    result = call("init")
+    assert result.exit_code == 2
+    assert result.stderr == "my_run.yaml is there already and stays as it is; choose another NAME or --output\n"
+    assert Path("my_run.yaml").read_text() == "mine"
+
+
+def test_json_says_what_was_written_and_verbose_shows_it(call: Call) -> None:
+    result = call("init", "a.yaml", "--output", "new/folder", "--json", "--quiet")
+    assert result.stderr == ""
+    assert json.loads(result.stdout) == {"name": "a", "config": "new/folder/a.yaml", "written": ["new/folder/a.yaml"]}
+    assert load_config("new/folder/a.yaml").run.name == "a"
+    assert "walk_forward:" in call("init", "b", "-v").stderr
+
+
+@pytest.mark.parametrize("name", ["2024", "null", "true", "1e5", "007"])
+def test_a_name_that_yaml_takes_for_something_else_is_quoted(call: Call, name: str) -> None:
+    assert call("init", name).exit_code == 0
+    assert load_config(f"{name}.yaml").run.name == name
+
+
+@pytest.mark.parametrize("template", list(shipped()))
+def test_every_shipped_config_may_be_copied_and_read(call: Call, template: str) -> None:
+    assert call("init", "mine", "--from", template, "--quiet").exit_code == 0
+    mine, theirs = (load_config(path).run for path in ("mine.yaml", shipped()[template]))
+    assert mine.name == "mine"
+    assert mine.model_copy(update={"name": theirs.name}) == theirs
+
+
+def test_what_a_copy_extends_is_written_beside_it_unless_it_is_there(call: Call) -> None:
+    first = call("init", "one", "--from", "sp500_textbook")
+    assert "it extends sp500_daily.yaml, written too" in first.stderr
+    Path("sp500_daily.yaml").write_text(Path("sp500_daily.yaml").read_text().replace("train: 1000", "train: 500"))
+    second = call("init", "two", "--from", "sp500_textbook.yaml", "--json")
+    assert json.loads(second.stdout)["written"] == ["two.yaml"]
+    assert plan("two.yaml").config["walk_forward"]["train"] == 500
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("a/b",), "name: needs 1 to 80 of A-Z a-z 0-9 . _ -, not beginning with a dot, found 'a/b'; a folder"),
+        (("../up",), "found '../up'"),
+        ((".hidden",), "found '.hidden'"),
+        (("x" * 81,), "needs 1 to 80"),
+        (("",), "needs 1 to 80"),
+        (("x", "--from", "sp500_dayly"), "no config 'sp500_dayly' ships with quantlr; did you mean sp500_daily?"),
+        (("x", "--from", "???"), "there are expected_value, feature_zoo"),
+        (("x", "--output", "exp.yaml"), "exp.yaml is a file; choose another --output"),
+        (("x", "--output", "exp.yaml/below"), "exp.yaml/below is not a folder; choose another --output"),
+    ],
+)  # fmt: skip
+def test_what_goes_wrong_ends_with_2(call: Call, arguments: tuple[str, ...], said: str) -> None:
+    result = call("init", *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said in result.stderr
+    assert [path.name for path in Path().iterdir()] == ["exp.yaml"]
+
+
+def test_a_disk_that_is_full_ends_with_1(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    result = call("init", "x")
+    assert result.exit_code == 1
+    assert result.stderr == "x.yaml could not be written: No space left on device\n"
+    assert [path.name for path in Path().iterdir()] == ["exp.yaml"]

@@ -1,0 +1,137 @@
+"""What `quantlr plan` prints: every date for people, plain values for programs, and no network for either."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from quantlr.data.fetched import Source
+from quantlr.data.yahoo import Yahoo
+
+from cli.test_data import CONFIG as YAHOO
+from cli.test_data import stored
+
+Call = Callable[..., Result]
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(*_: Any, **__: Any) -> None:
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr("quantlr.data.yahoo.connected", asked)
+
+
+def test_people_are_told_dates_rows_columns_and_costs(call: Call) -> None:
+    result = call("plan", "exp.yaml", "--set", "label.horizon=5")
+    assert (result.exit_code, result.stdout) == (0, "")
+    lines = [line.rstrip() for line in result.stderr.splitlines()]
+    for line in (
+        "exp",
+        "prices        sample (stocks5_2000_2013.parquet): 836 sessions, 2000-03-01 to 2003-06-30",
+        "features      2 columns: lagged_returns_1, lagged_returns_2",
+        "label         direction: horizon 5, ties down",
+        "policy        threshold: long_above 0.5",
+        "report        reports/exp",
+        "trials        0 so far with this label and a ticker of these; this would be one more (reports/trials.db)",
+        "MSFT   836        2   834      28        580  2001-03-07  2003-06-30",
+        "1    250  2000-03-03 to 2001-02-28    21  2001-03-07 to 2001-04-04",
+        "…",
+        "28   817  2000-03-03 to 2003-06-05    13  2003-06-12 to 2003-06-30",
+    ):
+        assert line in lines, line
+    assert lines[-1] == (
+        "28 refits; 580 forecasts, of which 575 can be scored; 4 rows between training and forecast, since labels take "
+        "time; first fill 2001-03-08"
+    )
+    assert "\n15  " not in result.stderr
+    assert "\n15  " in call("plan", "exp.yaml", "--set", "label.horizon=5", "-v").stderr
+    assert not Path("reports").exists()
+
+
+def test_json_is_one_object_per_config_with_the_resolved_config(call: Call) -> None:
+    Path("two.yaml").write_text(Path("exp.yaml").read_text())
+    result = call("plan", "exp.yaml", "two.yaml", "--json", "--quiet")
+    assert result.stderr == ""
+    first, second = (json.loads(line) for line in result.stdout.splitlines())
+    assert (first["name"], second["name"]) == ("exp", "two")
+    assert first["config"]["walk_forward"] == {"window": "expanding", "train": 250, "refit_every": 21, "embargo": 0}
+    fold = first["walk"]["models"][0]["folds"][0]
+    assert fold["train"] == {"first": "2000-03-03", "last": "2001-02-28", "rows": 250}
+    assert first["walk"]["refits"] == len(first["walk"]["models"][0]["folds"]) == 28
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_report_that_is_there_and_a_trial_that_was_made_are_told(call: Call) -> None:
+    call("run", "exp.yaml", "--quiet")
+    said = call("plan", "exp.yaml").stderr
+    assert "reports/exp, in place of the one that is there" in said
+    assert "1 so far with this label and a ticker of these; this one is among them" in said
+
+
+@pytest.fixture
+def yahoo(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
+    monkeypatch.setenv("QUANTLR_HOME", str(tmp_path / "home"))
+    (tmp_path / "exp.yaml").write_text(YAHOO)
+    return call
+
+
+def test_prices_that_are_not_stored_are_not_fetched_but_told_of(yahoo: Call) -> None:
+    stored(0, "AAA")
+    result = yahoo("plan", "exp.yaml", "--json")
+    assert result.exit_code == 0
+    assert "not stored yet: BBB; `quantlr data fetch exp.yaml` fetches all there is of it" in result.stderr
+    said = json.loads(result.stdout)
+    assert (said["walk"], said["to_ask"]) == (None, {"BBB": None})
+    offline = yahoo("plan", "exp.yaml", "--offline")
+    assert offline.exit_code == 2
+    assert offline.stderr.startswith("exp.yaml:1:56: data.tickers: BBB: not stored in ")
+
+
+def test_stored_prices_are_planned_with_and_a_run_may_ask_for_newer_ones(yahoo: Call) -> None:
+    for seed, ticker in enumerate(("AAA", "BBB")):
+        stored(seed, ticker)
+    up_to_date = yahoo("plan", "exp.yaml")
+    assert "prices        yahoo: 400 sessions, 2022-10-24 to 2024-05-03" in up_to_date.stderr
+    assert "a run would first ask" not in up_to_date.stderr
+    open_ended = yahoo("plan", "exp.yaml", "--set", "data.end=null")
+    assert open_ended.exit_code == 0
+    newer = "a run would first ask for newer sessions of AAA (stored to 2024-05-03), BBB (stored to 2024-05-03)"
+    assert newer in open_ended.stderr
+    assert "a run would first ask" not in yahoo("plan", "exp.yaml", "--set", "data.end=null", "--offline").stderr
+
+
+def test_a_store_that_lost_its_index_counts_as_empty(yahoo: Call, tmp_path: Path) -> None:
+    stored(0, "AAA")
+    (tmp_path / "home/prices/yahoo-AAA/index.json").write_text("[]")
+    assert Yahoo().to_ask(["AAA"], end=dt.date(2024, 5, 3)) == {"AAA": None}
+    assert Source.to_ask(Yahoo(), ["AAA"]) == {}
+
+
+def test_many_models_have_a_line_each_on_demand(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("quantlr.cli.plan.FEW_MODELS", 1)
+    several = ("plan", "exp.yaml", "--set", "data.tickers=[AAPL,MSFT]")
+    short = call(*several).stderr
+    assert "and 1 more; -v shows them all" in short
+    assert "refits of AAPL" in short
+    assert "refits of MSFT" not in short
+    assert "refits of MSFT" in call(*several, "-v").stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--set", "walk_forward.train=5000"), "--set: walk_forward.train: MSFT: the first fold needs 5001 rows"),
+        (("--set", "data.tickers=[MSTF]"), "the sample has no ticker 'MSTF'"),
+        (("--output", "exp.yaml"), "exp.yaml is a file; the output must be a folder"),
+    ],
+)
+def test_what_goes_wrong_ends_with_2(call: Call, arguments: tuple[str, ...], said: str) -> None:
+    result = call("plan", "exp.yaml", *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said in result.stderr

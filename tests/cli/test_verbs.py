@@ -1,0 +1,75 @@
+"""What all verbs have in common: how much they tell, and to whom."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import Result
+from quantlr.cli import VERBS, main
+
+Call = Callable[..., Result]
+CALLS = {
+    "run": ("exp.yaml",),
+    "plan": ("exp.yaml",),
+    "predict": ("exp.yaml",),
+    "audit": ("exp.yaml", "--cuts", "1", "--set", "data.end=2001-06-29"),
+    "data fetch": ("exp.yaml",),
+    "data list": (),
+    "data verify": (),
+    "init": ("fresh",),
+    "features": ("rsi",),
+    "trials": (),
+}
+
+
+def commands(group: click.Group, above: str = "") -> Iterator[tuple[str, click.Command]]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{above}{name} ")
+        else:
+            yield f"{above}{name}", command
+
+
+COMMANDS = dict(commands(main))
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_every_verb_takes_json_quiet_and_verbose(command: click.Command) -> None:
+    options = {name for parameter in command.params for name in parameter.opts}
+    assert {"--json", "--quiet", "-v", "--verbose"} <= options
+    assert command.help
+    assert {"config", "configs"}.isdisjoint(parameter.name or "" for parameter in command.params) or (
+        {"--set", "--name", "--offline"} <= options
+    )
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("verb", CALLS)
+def test_a_verb_tells_people_on_stderr_and_programs_on_stdout(
+    call: Call, verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUANTLR_HOME", str(tmp_path / "home"))
+    if verb == "trials":
+        call("run", "exp.yaml", "--quiet")
+    arguments = (*verb.split(), *CALLS[verb])
+    told = call(*arguments, "--json", "--quiet")
+    assert (told.exit_code, told.stderr) == (0, "")
+    (line,) = told.stdout.splitlines()
+    assert isinstance(json.loads(line), dict)
+    Path("fresh.yaml").unlink(missing_ok=True)
+    spoken = call(*arguments, "-v")
+    assert (spoken.exit_code, spoken.stdout) == (0, "")
+    assert spoken.stderr.strip()
+    assert "\x1b" not in spoken.stderr
+
+
+def test_the_calls_here_are_those_of_every_verb() -> None:
+    assert list(CALLS) == list(COMMANDS)
+    assert {verb.split()[0] for verb in CALLS} == set(VERBS)
