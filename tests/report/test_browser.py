@@ -73,4 +73,4 @@ def test_it_prints_a_sheet_for_each_page_and_complains_of_nothing(folder: Path) 
     ).stderr
     assert "CONSOLE" not in said
     printed = (folder / "out.pdf").read_bytes()
-    assert len(re.findall(rb"/Type\s*/Page\b", printed)) >= 2 + SHOWN
+    assert len(re.findall(rb"/Type\s*/Page\b", printed)) >= 1 + SHOWN
