@@ -14,7 +14,7 @@ VERBS = {
     "audit": "Prove on your own config and data that nothing looks ahead.",
     "data": "Fetch prices into the store, list what it holds, and check it.",
     "features": "List the features and labels that a config may use.",
-    "compare": "Set runs side by side, and say which differences are larger than luck.",
+    "compare": "Set runs side by side: what is larger than luck?",
     "trials": "Show what was tried so far.",
 }
 """Each verb has a module of its name beside this one, and is described here so that help needs no import."""
