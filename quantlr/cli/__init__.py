@@ -19,7 +19,7 @@ VERBS = {
     "data": "Fetch prices into the store, list what it holds, and check it.",
     "init": "Write a config to start from, with every key explained.",
     "features": "List the features and labels that a config may use.",
-    "compare": "Set runs side by side, and say which differences are larger than luck.",
+    "compare": "Set runs side by side: what is larger than luck?",
     "schema": "Print the JSON Schema of a config, for editors.",
     "trials": "Show what was tried so far.",
 }
