@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 DAILY = ROOT / "configs" / "sp500_daily.yaml"
 
 FILES = {
-    "tearsheet.png", "metrics.json", "forecasts.parquet", "backtest.parquet", "positions.parquet", "trades.csv",
+    "tearsheet.png", "model.png", "metrics.json", "forecasts.parquet", "backtest.parquet", "positions.parquet", "trades.csv",
     "config.yaml", "provenance.json",
 }  # fmt: skip
 STRATEGY = [
