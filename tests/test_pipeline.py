@@ -20,8 +20,8 @@ ROOT = Path(__file__).parents[1]
 DAILY = ROOT / "configs" / "sp500_daily.yaml"
 
 FILES = {
-    "tearsheet.png", "model.png", "metrics.json", "forecasts.parquet", "backtest.parquet", "positions.parquet", "trades.csv",
-    "config.yaml", "provenance.json",
+    "tearsheet.png", "metrics.json", "forecasts.parquet", "backtest.parquet", "positions.parquet", "trades.csv",
+    "config.yaml", "model.png", "provenance.json",
 }  # fmt: skip
 STRATEGY = [
     "final_equity", "total_return", "cagr", "volatility", "sharpe", "sharpe_ci95", "sharpe_standard_error",
