@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from quantlr.model.classifier import GradientDescentClassifier as GradientDescentClassifier
     from quantlr.pipeline import Run, run
+    from quantlr.sweep import Swept
+    from quantlr.sweep import sweep as sweep
 
 # The estimator is no part of it: `from quantlr import *` would then import scikit-learn, and fail without it.
 __all__ = ["Run", "__version__", "run"]

@@ -11,6 +11,7 @@ INTERRUPTED = 130
 VERBS = {
     "run": "Run experiments and write their reports.",
     "predict": "Say what the newest close tells, why, and what to hold.",
+    "sweep": "Try every setting of a grid, and judge the best with all of them counted.",
     "audit": "Prove on your own config and data that nothing looks ahead.",
     "data": "Fetch prices into the store, list what it holds, and check it.",
     "features": "List the features and labels that a config may use.",

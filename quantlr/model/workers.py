@@ -45,7 +45,7 @@ def in_processes(work: Callable[[Job], Result], jobs: Sequence[Job], *, workers:
     Fault : a process was killed.
     """
     # A fresh interpreter each: a fork would copy the locks of threads that it does not copy.
-    pool = ProcessPoolExecutor(workers - 1, mp_context=get_context("spawn"), initializer=_start)
+    pool = ProcessPoolExecutor(workers - 1, mp_context=get_context("spawn"), initializer=leave_to_parent)
     waiting: deque[Future[Result]] = deque()
     try:
         for job in jobs:
@@ -69,7 +69,7 @@ def _done(result: Result) -> Future[Result]:
     return future
 
 
-def _start() -> None:
+def leave_to_parent() -> None:
     """Make a worker leave Ctrl-C to its parent, end when that is gone, and keep to one thread."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

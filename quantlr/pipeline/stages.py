@@ -91,6 +91,18 @@ class Outlook:
     positions: Positions
 
 
+def forecasts_of(
+    config: RunConfig,
+    dataset: Dataset,
+    stages: Stages = STAGES,
+    *,
+    workers: int = 1,
+    progress: Progress = no_progress,
+) -> Forecasts:
+    """Return what a config's model, walking forward, forecasts of each row."""
+    return walk_forward(dataset, config.walk_forward, config.model, stages.walk, workers=workers, progress=progress)
+
+
 def foresee(
     config: RunConfig,
     prices: Prices,
@@ -101,16 +113,28 @@ def foresee(
 ) -> Outlook:
     """Return what a config makes of prices up to its decisions, the one of the newest close included."""
     dataset = dataset_of(config, prices, stages)
-    forecasts = walk_forward(
-        dataset,
-        config.walk_forward,
-        config.model,
-        stages.walk,
-        workers=workers,
-        progress=progress,
-    )
+    forecasts = forecasts_of(config, dataset, stages, workers=workers, progress=progress)
     known = known_to(config, prices, forecasts, stages)
     return Outlook(dataset, forecasts, positions_of(config, forecasts, known, stages))
+
+
+def earn(config: RunConfig, prices: Prices, outlook: Outlook, stages: Stages = STAGES) -> Course:
+    """Return what a config's decisions came to.
+
+    Raises
+    ------
+    NotEnoughHistory : of no forecast is it known yet what came.
+    """
+    forecasts = outlook.forecasts
+    if np.isnan(forecasts.up).all():
+        raise NotEnoughHistory(
+            f"the first forecast is of {day(prices.sessions[forecasts.session[0]])}, and what came is not known yet "
+            "for any; fetch a longer history or shorten walk_forward.train",
+            key="walk_forward.train",
+        )
+    per_year = config.report.sessions_per_year
+    result = stages.execute(outlook.positions, prices, config.execution, sessions_per_year=per_year)
+    return Course(prices, outlook.dataset, forecasts, outlook.positions, result)
 
 
 def calculate(
@@ -122,14 +146,4 @@ def calculate(
     progress: Progress = no_progress,
 ) -> Course:
     """Return what a config makes of prices, stage by stage."""
-    found = foresee(config, prices, stages, workers=workers, progress=progress)
-    forecasts = found.forecasts
-    if np.isnan(forecasts.up).all():
-        raise NotEnoughHistory(
-            f"the first forecast is of {day(prices.sessions[forecasts.session[0]])}, and what came is not known yet "
-            "for any; fetch a longer history or shorten walk_forward.train",
-            key="walk_forward.train",
-        )
-    per_year = config.report.sessions_per_year
-    result = stages.execute(found.positions, prices, config.execution, sessions_per_year=per_year)
-    return Course(prices, found.dataset, forecasts, found.positions, result)
+    return earn(config, prices, foresee(config, prices, stages, workers=workers, progress=progress), stages)

@@ -23,6 +23,7 @@ LOCK_SECONDS = 60.0
 OURS = frozenset(
     {
         "tearsheet.png", "forecast.png", "model.png", "positions.png", "report.html", "metrics.json", "config.yaml",
+        "sweep.json", "trials.csv", "sweep.png", "winner.yaml",
         "provenance.json", "forecasts.parquet", "backtest.parquet", "positions.parquet", "trades.csv", "audit.json",
     }
 )  # fmt: skip

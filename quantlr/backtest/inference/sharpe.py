@@ -94,10 +94,15 @@ def probabilistic_sharpe(excess: Array, *, above: float = 0.0) -> float | None:
     ratio = sharpe_per_session(excess)
     if ratio is None:
         return None
+    skewness, kurtosis = shape(excess)
+    return confidence_above(above, ratio=ratio, sessions=len(excess), skewness=skewness, kurtosis=kurtosis)
+
+
+def shape(excess: Array) -> tuple[float, float]:
+    """Return skewness g3 and non-excess kurtosis g4 of returns that vary."""
     away = excess - excess.mean()
     spread = np.mean(away**2)
-    skewness, kurtosis = float(np.mean(away**3) / spread**1.5), float(np.mean(away**4) / spread**2)
-    return confidence_above(above, ratio=ratio, sessions=len(excess), skewness=skewness, kurtosis=kurtosis)
+    return float(np.mean(away**3) / spread**1.5), float(np.mean(away**4) / spread**2)
 
 
 def confidence_above(
