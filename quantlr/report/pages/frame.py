@@ -27,12 +27,24 @@ def framed(shown: Shown, title: str, text: str) -> Figure:
     title : the page's finding, in few words.
     text : what it rests on; up to about 330 letters.
     """
+    return headed(title, text, f"{shown.config.name}   {shown.setting}", shown.notes)
+
+
+def headed(title: str, text: str, setting: str, notes: tuple[str, ...]) -> Figure:
+    """Return an empty page with such a head, of what is no single run.
+
+    Parameters
+    ----------
+    title, text : as of `framed`.
+    setting : what was done, in one line.
+    notes : what a reader should know, a line each.
+    """
     figure = Figure(figsize=SIZE, dpi=DPI, facecolor="white")
     figure.text(0.02, 0.968, title, fontsize=19, fontweight="bold", color=INK, va="center")
     wrapped = "\n".join(textwrap.wrap(text, width=165))
     figure.text(0.02, 0.946, wrapped, fontsize=10.5, color=INK, va="top", linespacing=1.35)
-    figure.text(0.02, 0.889, f"{shown.config.name}   {shown.setting}", fontsize=NORMAL, color=GREY, va="center")
-    figure.text(0.02, 0.877, "\n".join(_shortened(shown.notes)), fontsize=8.2, color=GREY, va="top", linespacing=1.2)
+    figure.text(0.02, 0.889, setting, fontsize=NORMAL, color=GREY, va="center")
+    figure.text(0.02, 0.877, "\n".join(_shortened(notes)), fontsize=8.2, color=GREY, va="top", linespacing=1.2)
     return figure
 
 
