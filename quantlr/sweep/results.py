@@ -18,7 +18,7 @@ from quantlr.sweep.summary import Judged, Results, Untouched
 from quantlr.types import Array, BacktestResult
 
 OF_STRATEGY = (
-    "cagr", "volatility", "sortino", "max_drawdown", "exposure", "turnover_per_year", "cost_total", "trades",
+    "cagr", "volatility", "sortino", "max_drawdown", "exposure", "turnover_per_year", "cost_total",
 )  # fmt: skip
 OF_FORECAST = ("accuracy", "accuracy_base_rate", "log_loss", "log_loss_base_rate")
 

@@ -255,13 +255,10 @@ class _Desk:
             return wanted
         if wanted == 0:
             return None
-        found: IntArray = np.zeros(0, dtype=np.int64)
         answers = self.surveyed(data)
-        for answer in answers.values():
-            found = np.union1d(found, answer.sessions)
-        if not len(found):
-            raise DataError(next(str(answer.error) for answer in answers.values()), key="data")
-        first = int(found[min(math.ceil((1 - wanted) * len(found)), len(found) - 1)])
+        first = first_untouched([answer.sessions for answer in answers.values() if len(answer.sessions)], wanted)
+        if first is None:
+            raise DataError(next(str(answer.error) for answer in answers.values()))
         return dt.date(1970, 1, 1) + dt.timedelta(days=first)
 
     def configs(self, cut: dt.date | None) -> Iterator[tuple[int, Config]]:
@@ -347,6 +344,21 @@ class _Desk:
         configs = (self.loaded.config(job.number).run for job in jobs)
         plain = tuple((until(one, last) if last else one).model_dump(mode="json") for one in configs)
         return Task(tuple(job.key for job in jobs), plain, self.setting.offline, self.versions)
+
+
+def first_untouched(found: Sequence[IntArray], share: float) -> int | None:
+    """Return the first session that no trial sees, None where there are no sessions at all.
+
+    The sessions of all prices together count, up to the end of the median of them: where some tickers go on for years
+    after the others have ended, the share is not of years that only those have.
+    """
+    if not found:
+        return None
+    last = sorted(int(sessions[-1]) for sessions in found)[(len(found) - 1) // 2]
+    together: IntArray = np.zeros(0, dtype=np.int64)
+    for sessions in found:
+        together = np.union1d(together, sessions[sessions <= last])
+    return int(together[min(math.ceil((1 - share) * len(together)), len(together) - 1)])
 
 
 def _judge(loaded: Sweep, setting: Setting, ledger: Ledger, plan: Plan, results: Results) -> Finding:

@@ -20,8 +20,10 @@ BEST = 8
 """Trials that the page lists."""
 RUN = 4
 """Numbers that follow one another from which on only the ends are told."""
-LONGEST = 52
+LONGEST = 50
 """Letters of a listed trial's values."""
+LONGEST_ERROR = 112
+"""Letters of a listed trial's error."""
 
 
 def shown_of(finding: Finding) -> SweepShown:
@@ -37,6 +39,7 @@ def shown_of(finding: Finding) -> SweepShown:
         landscape=landscape,
         marginals=tuple(marginals),
         course=_course(finding),
+        failures=_failures(finding),
         numbers=_numbers(finding),
         best=_best(finding),
     )
@@ -141,6 +144,12 @@ def _course(finding: Finding) -> Course | None:
     )
 
 
+def _failures(finding: Finding) -> tuple[TableRow, ...]:
+    failed = np.flatnonzero(~finding.results.good)[:BEST].tolist()
+    lines = [f"no. {finding.numbers[at]}: {finding.results.about[at]['error']}" for at in failed]
+    return (TableRow("FAILED"), *(TableRow(short(line, longest=LONGEST_ERROR)) for line in lines)) if lines else ()
+
+
 def _numbers(finding: Finding) -> tuple[TableRow, ...]:
     results, judgement, untouched = finding.results, finding.judgement, finding.untouched
     winner = results.winner
@@ -180,6 +189,8 @@ def _best(finding: Finding) -> tuple[TableRow, ...]:
     """Return the best trials as rows: what they set, the ratio, and how far its interval reaches."""
     results = finding.results
     several: IntArray = np.array([len(axis.values) > 1 for axis in finding.sweep.axes]).nonzero()[0]
+    if finding.results.winner is None:
+        return ()
     rows = [TableRow("THE BEST TRIALS", ("Sharpe", "±95%"))]
     for at in results.ranked[:BEST].tolist():
         if np.isnan(results.ratio[at]):
@@ -187,5 +198,5 @@ def _best(finding: Finding) -> tuple[TableRow, ...]:
         values = tuple(map(brief, finding.sweep.values(finding.numbers[at]).values()))
         text = "; ".join(values[key] for key in several.tolist()) or values[0]
         cells = (number(results.ratio[at] * finding.root), number((results.high[at] - results.ratio[at]) * finding.root))
-        rows.append(TableRow(short(f"{finding.numbers[at]}  {text}", longest=LONGEST), cells))
+        rows.append(TableRow(short(f"no. {finding.numbers[at]}  {text}", longest=LONGEST), cells))
     return tuple(rows)

@@ -282,9 +282,11 @@ def verdict_of(results: Results, judgement: Judged, untouched: Untouched | None,
     winner = results.winner
     if winner is None:
         failed = int((~results.good).sum())
-        return Verdict("nothing", f"Nothing to judge: of {len(results.about):,} trials {failed:,} failed, none traded.")
+        rest = "" if failed == len(results.about) else ", and no other one ever traded"
+        return Verdict("nothing", f"Nothing to judge: {failed:,} of {len(results.about):,} trials failed{rest}.")
     root = math.sqrt(per_year)
-    best = f"the best of {len(results.about):,} settings has a Sharpe ratio of {results.ratio[winner] * root:.2f}"
+    of = f"the best of {len(results.about):,} settings" if len(results.about) > 1 else "the only setting"
+    best = f"{of} has a Sharpe ratio of {results.ratio[winner] * root:.2f}"
     after = _afterwards(untouched)
     deflated = judgement.deflated[winner]
     if not deflated >= ENOUGH:
@@ -306,7 +308,7 @@ def verdict_of(results: Results, judgement: Judged, untouched: Untouched | None,
 
 def _afterwards(untouched: Untouched | None) -> str:
     if untouched is None:
-        return "; no sessions were kept untouched"
+        return "; in no sessions kept untouched it could be shown"
     own, held = (_number(value) for value in (untouched.sharpe, untouched.benchmark_sharpe))
     return f"; in the {untouched.sessions:,} sessions kept untouched it had {own}, buy and hold {held}"
 

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
+import pandas as pd
 
 from quantlr.backtest.inference.sharpe import sharpe_per_session
 from quantlr.backtest.metrics import (
@@ -18,9 +19,15 @@ from quantlr.backtest.metrics import (
     Measured,
     accuracy_ci95,
     auc_ci95,
+    cagr,
+    max_drawdown,
+    profit_factor,
     reliability,
     scored,
+    sharpe,
     sharpe_ci95,
+    trades,
+    win_rate,
 )
 from quantlr.config import RunConfig
 from quantlr.data.universe import DataSpec, load_prices
@@ -31,10 +38,13 @@ from quantlr.sweep.jobs import Keys, Task, versions
 from quantlr.types import Course, Dataset, Forecasts, IntArray, Prices
 
 T = TypeVar("T")
-SLOW = (accuracy_ci95, auc_ci95, reliability, sharpe_ci95)
+SLOW = (accuracy_ci95, auc_ci95, reliability, sharpe_ci95, trades, win_rate, profit_factor)
 """Numbers that take longer than a trial: the winner's are in the report of its own run."""
 OF_FORECASTS = tuple(metric for metric in FORECAST_METRICS if metric not in SLOW)
 OF_BACKTESTS = tuple(metric for metric in BACKTEST_METRICS if metric not in SLOW)
+OF_BENCHMARKS = (cagr, sharpe, max_drawdown)
+NO_TRADES = pd.DataFrame()
+"""Round trips are not told apart: that would take longer than all else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,13 +210,13 @@ def _skill(forecasts: Forecasts) -> dict[str, Any]:
 def numbers_of(config: RunConfig, course: Course, skill: dict[str, Any]) -> dict[str, Any]:
     """Return the numbers of a trial, keyed as in ``metrics.json``, with what statistics over trials need."""
     per_year = config.report.sessions_per_year
-    own = Measured.of(course.result, sessions_per_year=per_year)
-    held = Measured.of(course.result.benchmark or course.result, sessions_per_year=per_year)
+    own = Measured(course.result, NO_TRADES, per_year)
+    held = Measured(course.result.benchmark or course.result, NO_TRADES, per_year)
     refits = course.forecasts.refits
     found = {
         "forecast": skill,
         "strategy": {metric.__name__: metric(own) for metric in OF_BACKTESTS},
-        "benchmark": {metric.__name__: metric(held) for metric in OF_BACKTESTS},
+        "benchmark": {metric.__name__: metric(held) for metric in OF_BENCHMARKS},
         "unconverged": int((~refits.converged).sum()),
         "sharpe_per_session": sharpe_per_session(own.excess),
         "sessions": len(own.excess),

@@ -75,6 +75,8 @@ def one_key(ax: Axes, shown: Landscape) -> None:
     ax.vlines(place[there], shown.low[there], shown.high[there], color=BLUE, alpha=0.35, linewidth=_width(shown, 5.0))
     ax.plot(place[there], shown.sharpe[there], "o", color=BLUE, markersize=_width(shown, 6.0), label="95% interval")
     _mark_failed(ax, place[shown.failed])
+    if not there.any():
+        ax.set_yticks([])
     if shown.winner is not None:
         ax.plot(place[shown.winner], shown.sharpe[shown.winner], "o", color=INK, markersize=11, fillstyle="none",
                 markeredgewidth=1.8, label="winner")  # fmt: skip
@@ -181,13 +183,19 @@ def marginal(ax: Axes, found: Marginal, shown: Landscape, *, letters: int) -> No
     if found.winner is not None:
         ax.plot(found.winner, found.best[found.winner], "o", color=INK, markersize=10, fillstyle="none",
                 markeredgewidth=1.6)  # fmt: skip
-    _named(ax, found.labels, along="x", most=max(2, letters // 5), longest=max(4, letters // max(len(place), 1)))
+    widest = min(max(map(len, found.labels)), 10) + 2
+    most = max(2, letters // widest)
+    _named(ax, found.labels, along="x", most=most, longest=max(4, letters // min(most, len(place)) - 1))
     ax.set_xlim(-0.6, len(place) - 0.4)
 
 
 def ranking(ax: Axes, shown: Landscape) -> None:
     """Draw the ratios of all trials, the highest first, with their intervals and what luck alone would reach."""
     bare(ax)
+    if np.isnan(shown.sharpe).all():
+        ax.set_yticks([])
+        ax.set_xticks([])
+        return
     order = np.argsort(-shown.sharpe[~np.isnan(shown.sharpe)], kind="stable")
     values, low, high = (each[~np.isnan(shown.sharpe)][order] for each in (shown.sharpe, shown.low, shown.high))
     rank = np.arange(1, len(values) + 1)

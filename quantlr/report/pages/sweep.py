@@ -66,7 +66,8 @@ class SweepShown:
     landscape : the trials.
     marginals : of each key.
     course : the winner's; None where there is none.
-    numbers : the findings, as rows of a table.
+    failures : why trials failed, as rows of a table, shown where there is no winner.
+    numbers : the findings, likewise.
     best : the best trials: values by key, and the Sharpe ratio with its interval.
     """
 
@@ -77,6 +78,7 @@ class SweepShown:
     landscape: Landscape
     marginals: tuple[Marginal, ...]
     course: Course | None
+    failures: tuple[TableRow, ...]
     numbers: tuple[TableRow, ...]
     best: tuple[TableRow, ...]
 
@@ -87,6 +89,9 @@ def sweep_page(shown: SweepShown) -> bytes:
     _grid(figure, shown)
     if shown.course is not None:
         _course(figure.add_axes((0.055, 0.06, 0.525, 0.22)), shown.course)
+    elif shown.failures:
+        text_table(figure.add_axes((0.045, 0.31 - 0.0215 * len(shown.failures), 0.55, 0.0215 * len(shown.failures))),
+                   list(shown.failures), edges=())  # fmt: skip
     ax = figure.add_axes((0.655, 0.605, 0.325, 0.195))
     ranking(ax, shown.landscape)
     heading(ax, "All trials, ranked by Sharpe ratio a year", room=21.0)
@@ -184,7 +189,8 @@ def _tables(figure: Figure, shown: SweepShown) -> None:
     text_table(ax, list(shown.numbers), edges=(1.0,))
     room = top - height - 0.02 - 0.035
     best = list(shown.best)[: max(2, int(room / row))]
-    ax = figure.add_axes((0.655, 0.035 + room - row * len(best), 0.325, row * len(best)))
-    text_table(ax, best, edges=(0.88, 1.0))
+    if best:
+        ax = figure.add_axes((0.655, 0.035 + room - row * len(best), 0.325, row * len(best)))
+        text_table(ax, best, edges=(0.88, 1.0))
     figure.text(0.655, 0.014, "Sharpe ratios are of net returns in excess of cash; intervals by Lo (2002).",
                 fontsize=7.5, color=GREY, va="center")  # fmt: skip
