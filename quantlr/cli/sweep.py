@@ -50,7 +50,11 @@ TOLD = 5
 @click.option("--fresh", is_flag=True, help="Evaluate anew what is kept of an earlier sweep.")
 @click.option("--yes", is_flag=True, help="Do not ask before a huge sweep.")
 @click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a key of the base config, like data.end=2015-12-31."
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set a key of the base config, like data.end=2015-12-31.",
 )
 @offline_option
 @output_option
@@ -102,7 +106,9 @@ def _stated(loaded: Sweep) -> str:
     """Return how many trials there will be, in words."""
     keys = " x ".join(f"{len(axis.values):,} {axis.key}" for axis in loaded.axes)
     every = loaded.combinations
-    drawn = "" if len(loaded.chosen) == every else f", of which {len(loaded.chosen):,} are drawn by seed {loaded.spec.seed}"
+    drawn = (
+        "" if len(loaded.chosen) == every else f", of which {len(loaded.chosen):,} are drawn by seed {loaded.spec.seed}"
+    )
     return f"{every:,} combination{'s'[: every > 1]} ({keys}){drawn}"
 
 
@@ -170,7 +176,9 @@ def _show(done: Swept, out: Console, *, verbose: bool) -> None:
     for _, row in (failures if verbose else failures.head(TOLD)).iterrows():
         out.print(Text.assemble((f"trial {row['trial']} failed ", "yellow"), row["error"]))
     if not verbose and len(failures) > TOLD:
-        out.print(Text(f"and {len(failures) - TOLD:,} more failed; trials.csv says why, and so does -v", style="yellow"))
+        out.print(
+            Text(f"and {len(failures) - TOLD:,} more failed; trials.csv says why, and so does -v", style="yellow")
+        )
     out.print(Text(done.verdict, style="bold"))
     out.print(Text(f"report in {done.folder}"))
 
@@ -195,7 +203,7 @@ def _cells(row: Any) -> tuple[str, ...]:
     """Return a trial's numbers as text for people."""
 
     def form(form: str, value: Any) -> str:
-        return "-" if value is None or value != value else form.format(value)  # noqa: PLR0124 - NaN
+        return "-" if value is None or value != value else form.format(value)
 
     return (
         form("{:.2f}", row["sharpe"]),

@@ -137,7 +137,9 @@ def written_config(source: str | Path | Mapping[str, Any]) -> tuple[Written, lis
         raise ConfigError(f"a config is a path or a mapping, found {type(source).__name__}")
     if isinstance(source, Mapping):
         return Written(copied(source)), []
-    kinds = {key: field.default.kind for key, field in RunConfig.model_fields.items() if isinstance(field.default, Part)}
+    kinds = {
+        key: field.default.kind for key, field in RunConfig.model_fields.items() if isinstance(field.default, Part)
+    }
     return read_config(Path(source), kinds=kinds)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from quantlr.errors import Fault, UserError
+from quantlr.sweep import jobs
 from quantlr.sweep.executors import Engine
 from quantlr.sweep.jobs import versions
 
@@ -101,7 +102,7 @@ class Cluster(Engine):
         """Refuse workers whose numbers could differ."""
         here = versions()
         try:
-            there = self._client.run(versions)
+            there = self._client.run(jobs.versions)
         except ModuleNotFoundError as error:
             raise UserError(f"the Dask workers lack quantlr ({error}); install it in their environment") from error
         wrong = [

@@ -387,9 +387,7 @@ def _shown(config: Config, setting: Setting) -> Shown:
         return Shown(None, error.message)
 
 
-def _tried(
-    loaded: Sweep, setting: Setting, ledger: Ledger, plan: Plan, results: Results, winner: int
-) -> Tried:
+def _tried(loaded: Sweep, setting: Setting, ledger: Ledger, plan: Plan, results: Results, winner: int) -> Tried:
     """Return what is known of all trials of the sweep, and of those of the ledger that are like the winner.
 
     The winner's own run over all dates is no further trial.

@@ -197,6 +197,9 @@ def _best(finding: Finding) -> tuple[TableRow, ...]:
             continue
         values = tuple(map(brief, finding.sweep.values(finding.numbers[at]).values()))
         text = "; ".join(values[key] for key in several.tolist()) or values[0]
-        cells = (number(results.ratio[at] * finding.root), number((results.high[at] - results.ratio[at]) * finding.root))
+        cells = (
+            number(results.ratio[at] * finding.root),
+            number((results.high[at] - results.ratio[at]) * finding.root),
+        )
         rows.append(TableRow(short(f"no. {finding.numbers[at]}  {text}", longest=LONGEST), cells))
     return tuple(rows)

@@ -290,9 +290,13 @@ def verdict_of(results: Results, judgement: Judged, untouched: Untouched | None,
     after = _afterwards(untouched)
     deflated = judgement.deflated[winner]
     if not deflated >= ENOUGH:
-        luck = "" if judgement.luck is None else (
-            f", where the best of {judgement.trials:,} without skill would show {judgement.luck * root:.2f}: the "
-            f"deflated Sharpe ratio is {_percent(deflated)}, and {ENOUGH:.0%} would be needed"
+        luck = (
+            ""
+            if judgement.luck is None
+            else (
+                f", where the best of {judgement.trials:,} without skill would show {judgement.luck * root:.2f}: the "
+                f"deflated Sharpe ratio is {_percent(deflated)}, and {ENOUGH:.0%} would be needed"
+            )
         )
         return Verdict("luck", f"Not told from luck: {best}{luck}{after}.")
     if judgement.overfitting is not None and judgement.overfitting >= 0.5:

@@ -77,7 +77,10 @@ def test_a_sample_is_uniform_over_the_grid() -> None:
         ("base: nowhere.yaml\ngrid: {model.l2: [0]}\n", "s.yaml:1:7: base:"),
         ("base: [1]\ngrid: {model.l2: [0]}\n", "s.yaml:1:7: base: needs the path of a config, or a mapping"),
         ("grid: {model.l2: [0]}\n", "base: is needed, and missing"),
-        (BASE.replace("MSFT", "MSFT, MSFT") + "grid: {model.l2: [0, 1]}\n", "s.yaml:2:43: data.tickers: each ticker once"),
+        (
+            BASE.replace("MSFT", "MSFT, MSFT") + "grid: {model.l2: [0, 1]}\n",
+            "s.yaml:2:43: data.tickers: each ticker once",
+        ),
     ],
 )
 def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, text: str, said: str) -> None:

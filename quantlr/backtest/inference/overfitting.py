@@ -42,14 +42,14 @@ def overfitting_ranks(excess: Array, *, blocks: int = BLOCKS) -> Array:
     """
     sessions, settings = excess.shape
     if blocks % 2 or blocks < 2 or sessions < blocks or settings < 2:
-        raise ValueError(f"needed an even number of blocks, as many sessions, and 2 settings; found {blocks}, {excess.shape}")
+        raise ValueError(
+            f"needed an even number of blocks, as many sessions, and 2 settings; found {blocks}, {excess.shape}"
+        )
     length = sessions // blocks
     parts = excess[sessions - length * blocks :].reshape(blocks, length, settings)
     sums, squares = parts.sum(axis=1), (parts**2).sum(axis=1)
     half = length * blocks // 2
-    ranks = [
-        _ranks(inside, sums, squares, half) for inside in _halves(blocks, at_once=max(1, AT_ONCE // settings))
-    ]
+    ranks = [_ranks(inside, sums, squares, half) for inside in _halves(blocks, at_once=max(1, AT_ONCE // settings))]
     return np.concatenate(ranks)
 
 
