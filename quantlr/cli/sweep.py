@@ -104,7 +104,7 @@ def command(
 
 def _stated(loaded: Sweep) -> str:
     """Return how many trials there will be, in words."""
-    keys = " x ".join(f"{len(axis.values):,} {axis.key}" for axis in loaded.axes)
+    keys = " x ".join(f"{len(axis.choices):,} {axis.key}" for axis in loaded.axes)
     every = loaded.combinations
     drawn = (
         "" if len(loaded.chosen) == every else f", of which {len(loaded.chosen):,} are drawn by seed {loaded.spec.seed}"

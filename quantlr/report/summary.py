@@ -106,7 +106,7 @@ def sweep_lines(summary: dict[str, Any]) -> list[str]:
     if summary["superior"] is not None:
         found = summary["superior"]
         lines.append(
-            f"none beats buy and hold: p = {found['p_value']:.2f} (Hansen); named by StepM: {len(found['better']):,} of "
-            f"{found['compared']:,}"
+            f"none beats buy and hold: p = {found['p_value']:.2f} (Hansen); named by StepM: "
+            f"{len(found['better']):,} of {found['compared']:,}"
         )
     return lines

@@ -21,7 +21,7 @@ from quantlr.sweep.jobs import versions
 Result = TypeVar("Result")
 LOOPBACK = "127.0.0.1"
 MEMORY = {"MALLOC_MMAP_THRESHOLD_": 4_194_304, "MALLOC_TRIM_THRESHOLD_": 16_777_216}
-"""What the C library keeps: Dask's own setting gives every array back to the system, which makes loops 10 times slower."""
+"""What the C library keeps: Dask's own setting gives each array back to the system, and loops take 10 times longer."""
 RETRIES = 2
 COME = 30.0
 """Seconds within which a scheduler answers and has a worker."""

@@ -74,7 +74,7 @@ class _AtOnce(Executor):
 
 
 class Here(Engine):
-    """This process."""
+    """The process that asks."""
 
     workers = 1
 

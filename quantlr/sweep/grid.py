@@ -54,13 +54,13 @@ class Axis:
     Attributes
     ----------
     key : dotted, as in ``--set``.
-    values : as they are written.
+    choices : its values, as they are written.
     places : of each value, by the path below the key, where it was written.
     written : where the key was.
     """
 
     key: str
-    values: tuple[Any, ...]
+    choices: tuple[Any, ...]
     places: tuple[tuple[tuple[Path_, Place], ...], ...]
     written: Place
 
@@ -85,19 +85,19 @@ class Sweep:
     @property
     def combinations(self) -> int:
         """How many the grid has."""
-        return math.prod(len(axis.values) for axis in self.axes)
+        return math.prod(len(axis.choices) for axis in self.axes)
 
     def indices(self, number: int) -> tuple[int, ...]:
         """Return which value of each key a combination has."""
         found = []
         for axis in reversed(self.axes):
-            number, at = divmod(number, len(axis.values))
+            number, at = divmod(number, len(axis.choices))
             found.append(at)
         return tuple(reversed(found))
 
-    def values(self, number: int) -> dict[str, Any]:
+    def values_of(self, number: int) -> dict[str, Any]:
         """Return a combination's values by key."""
-        return {axis.key: axis.values[at] for axis, at in zip(self.axes, self.indices(number), strict=True)}
+        return {axis.key: axis.choices[at] for axis, at in zip(self.axes, self.indices(number), strict=True)}
 
     def config(self, number: int) -> Config:
         """Return a combination as a config.
@@ -108,7 +108,7 @@ class Sweep:
         """
         written = Written(copied(self.base.value), dict(self.base.places), dict(self.base.keys))
         for axis, at in zip(self.axes, self.indices(number), strict=True):
-            override(written, {axis.key: axis.values[at]}, source=str(axis.written))
+            override(written, {axis.key: axis.choices[at]}, source=str(axis.written))
             path = parse_key(axis.key)
             written.keys[path] = axis.written
             written.places.update((path + below, place) for below, place in axis.places[at])
@@ -165,7 +165,7 @@ def load_sweep(
         _refuse_swept(key, axes)
         override(base, {key: value}, source="--set")
     base.value.pop("name", None)
-    return Sweep(spec, base, axes, _chosen(spec, math.prod(len(axis.values) for axis in axes), written))
+    return Sweep(spec, base, axes, _chosen(spec, math.prod(len(axis.choices) for axis in axes), written))
 
 
 def _axis(key: str, written: Written) -> Axis:

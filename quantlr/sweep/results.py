@@ -15,7 +15,7 @@ from quantlr.backtest.inference.verdict import Verdict
 from quantlr.report.encoding import defined, json_bytes
 from quantlr.sweep.grid import Sweep, label
 from quantlr.sweep.summary import Judged, Results, Untouched
-from quantlr.types import Array, BacktestResult
+from quantlr.types import BacktestResult
 
 OF_STRATEGY = (
     "cagr", "volatility", "sortino", "max_drawdown", "exposure", "turnover_per_year", "cost_total",
@@ -69,9 +69,9 @@ class Finding:
         """What a Sharpe ratio per session is multiplied by to be one per year."""
         return math.sqrt(self.per_year)
 
-    def labels(self, at: int) -> tuple[str, ...]:
-        """Return a trial's values as text, in the order of the grid's keys."""
-        return tuple(map(label, self.sweep.values(self.numbers[at]).values()))
+    def named(self, at: int) -> dict[str, str]:
+        """Return a trial's values as text, by key."""
+        return {key: label(value) for key, value in self.sweep.values_of(self.numbers[at]).items()}
 
 
 def files_of(finding: Finding) -> tuple[dict[str, bytes], dict[str, Any], pd.DataFrame]:
@@ -103,7 +103,7 @@ def table_of(finding: Finding) -> pd.DataFrame:
             {
                 "rank": rank,
                 "trial": finding.numbers[at],
-                **dict(zip((axis.key for axis in finding.sweep.axes), finding.labels(at), strict=True)),
+                **finding.named(at),
                 "sharpe": results.ratio[at] * finding.root,
                 "sharpe_low95": results.low[at] * finding.root,
                 "sharpe_high95": results.high[at] * finding.root,
@@ -124,7 +124,7 @@ def summary_of(finding: Finding) -> dict[str, Any]:
     results, judgement, root = finding.results, finding.judgement, finding.root
     found = {
         "name": finding.sweep.spec.name,
-        "grid": {axis.key: [label(value) for value in axis.values] for axis in finding.sweep.axes},
+        "grid": {axis.key: [label(value) for value in axis.choices] for axis in finding.sweep.axes},
         "combinations": finding.sweep.combinations,
         "trials": {
             "tried": len(results.about),
@@ -172,21 +172,11 @@ def _winner(finding: Finding, at: int) -> dict[str, Any]:
     about = results.about[at]
     return {
         "trial": finding.numbers[at],
-        "values": dict(zip((axis.key for axis in finding.sweep.axes), finding.labels(at), strict=True)),
+        "values": finding.named(at),
         "sharpe": results.ratio[at] * finding.root,
         "sharpe_ci95": [float(bound[at]) * finding.root for bound in (results.low, results.high)],
         "deflated_sharpe": float(finding.judgement.deflated[at]),
-        "benchmark_sharpe": _benchmark(finding, at),
+        "benchmark_sharpe": about["benchmark"]["sharpe"],
         **{name: about["strategy"][name] for name in OF_STRATEGY},
         **{name: about["forecast"][name] for name in OF_FORECAST},
     }
-
-
-def _benchmark(finding: Finding, at: int) -> float | None:
-    found: float | None = finding.results.about[at]["benchmark"]["sharpe"]
-    return found
-
-
-def annual(values: Array, finding: Finding) -> Array:
-    """Return Sharpe ratios per session as ones per year."""
-    return np.asarray(values * finding.root)

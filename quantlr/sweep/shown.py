@@ -48,13 +48,13 @@ def shown_of(finding: Finding) -> SweepShown:
 def landscape_of(finding: Finding) -> Landscape:
     """Return the trials' Sharpe ratios per year over the grid; keys of a single value are left out."""
     axes = finding.sweep.axes
-    several = [at for at, axis in enumerate(axes) if len(axis.values) > 1] or [0]
+    several = [at for at, axis in enumerate(axes) if len(axis.choices) > 1] or [0]
     at = np.array([finding.sweep.indices(number) for number in finding.numbers], dtype=np.int64)
     results, root, winner = finding.results, finding.root, finding.results.winner
     return Landscape(
         keys=tuple(axes[each].key for each in several),
-        labels=tuple(tuple(map(brief, axes[each].values)) for each in several),
-        at=at[:, several],
+        labels=tuple(tuple(map(brief, axes[each].choices)) for each in several),
+        place=at[:, several],
         sharpe=results.ratio * root,
         low=results.low * root,
         high=results.high * root,
@@ -66,7 +66,7 @@ def landscape_of(finding: Finding) -> Landscape:
 
 
 def brief(value: Any) -> str:
-    """Return a value of the grid in fewer letters than `label`: a run of numbers by its ends, a part without its keys."""
+    """Return a value of the grid in fewer letters than `label`: a run of numbers by its ends, parts without keys."""
     if isinstance(value, dict):
         rest = "/".join(brief(item) for key, item in value.items() if key != "kind")
         return " ".join(part for part in (str(value.get("kind", "")), rest) if part)
@@ -91,13 +91,13 @@ def _marginals(found: Landscape) -> list[Marginal]:
 def _marginal(found: Landscape, key: int) -> Marginal:
     values = [_of_value(found, key, value) for value in range(len(found.labels[key]))]
     low, middle, high, best = np.array(values).T
-    winner = None if found.winner is None else int(found.at[found.winner, key])
+    winner = None if found.winner is None else int(found.place[found.winner, key])
     return Marginal(found.keys[key], found.labels[key], low, middle, high, best, winner)
 
 
 def _of_value(found: Landscape, key: int, value: int) -> Array:
     """Return quantiles and the highest of the ratios of trials with a value; NaN where there are none."""
-    ratios = found.sharpe[(found.at[:, key] == value) & ~np.isnan(found.sharpe)]
+    ratios = found.sharpe[(found.place[:, key] == value) & ~np.isnan(found.sharpe)]
     return np.append(np.quantile(ratios, [0.05, 0.5, 0.95]), ratios.max()) if len(ratios) else np.full(4, np.nan)
 
 
@@ -108,7 +108,7 @@ def _matters(found: Marginal) -> float:
 
 
 def _setting(finding: Finding) -> str:
-    keys = " x ".join(f"{len(axis.values)} {axis.key}" for axis in finding.sweep.axes)
+    keys = " x ".join(f"{len(axis.choices)} {axis.key}" for axis in finding.sweep.axes)
     tried = len(finding.numbers)
     drawn = "" if tried == finding.sweep.combinations else f", {tried:,} drawn by seed {finding.sweep.spec.seed}"
     return short(f"{finding.sweep.spec.name}   {finding.sweep.combinations:,} combinations: {keys}{drawn}", longest=190)
@@ -120,8 +120,8 @@ def _notes(finding: Finding) -> tuple[str, ...]:
     notes = []
     if len(failed):
         first = finding.numbers[int(failed[0])]
-        why = f"{len(failed):,} of {len(results.good):,} trials failed; trial {first}: {results.about[failed[0]]['error']}"
-        notes.append(why)
+        of = f"{len(failed):,} of {len(results.good):,} trials failed"
+        notes.append(f"{of}; trial {first}: {results.about[int(failed[0])]['error']}")
     if finding.shown.error is not None:
         notes.append(f"the winner can't be run over all dates: {finding.shown.error}")
     if results.good.any() and not len(results.common):
@@ -159,6 +159,7 @@ def _numbers(finding: Finding) -> tuple[TableRow, ...]:
     def annual(values: Array) -> float | None:
         return None if winner is None else float(values[at] * finding.root)
 
+    named = f"{len(found.better):,} of {len(results.compared):,}" if found else "–"
     rows = [
         TableRow("ALL TRIALS TOGETHER", ("",)),
         TableRow("Tried, and failed", (f"{len(results.good):,}, {int((~results.good).sum()):,}",)),
@@ -171,7 +172,7 @@ def _numbers(finding: Finding) -> tuple[TableRow, ...]:
         TableRow("Deflated Sharpe ratio", (percent(None if winner is None else judgement.deflated[at]),)),
         TableRow("Probability of backtest overfitting", (percent(judgement.overfitting, decimals=0),)),
         TableRow("None beats buy and hold: p, Hansen", (number(found.p_value if found else None, decimals=3),)),
-        TableRow("Named as better by StepM", (f"{len(found.better):,} of {len(results.compared):,}" if found else "–",)),
+        TableRow("Named as better by StepM", (named,)),
     ]  # fmt: skip
     if untouched is not None:
         interval = "–" if untouched.low95 is None else f"{number(untouched.low95)} to {number(untouched.high95)}"
@@ -188,14 +189,14 @@ def _numbers(finding: Finding) -> tuple[TableRow, ...]:
 def _best(finding: Finding) -> tuple[TableRow, ...]:
     """Return the best trials as rows: what they set, the ratio, and how far its interval reaches."""
     results = finding.results
-    several: IntArray = np.array([len(axis.values) > 1 for axis in finding.sweep.axes]).nonzero()[0]
+    several: IntArray = np.array([len(axis.choices) > 1 for axis in finding.sweep.axes]).nonzero()[0]
     if finding.results.winner is None:
         return ()
     rows = [TableRow("THE BEST TRIALS", ("Sharpe", "±95%"))]
     for at in results.ranked[:BEST].tolist():
         if np.isnan(results.ratio[at]):
             continue
-        values = tuple(map(brief, finding.sweep.values(finding.numbers[at]).values()))
+        values = tuple(map(brief, finding.sweep.values_of(finding.numbers[at]).values()))
         text = "; ".join(values[key] for key in several.tolist()) or values[0]
         cells = (
             number(results.ratio[at] * finding.root),

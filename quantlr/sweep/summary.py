@@ -161,7 +161,7 @@ def _on_common(
 
 
 def _cut(kept: Kept, common: IntArray) -> tuple[Array, Array]:
-    """Return a trial's excess returns, and what it is ahead by, on the common sessions; on its own if there are none."""
+    """Return a trial's excess returns and what it is ahead by on the common sessions; on its own without those."""
     ahead = kept.net_return - kept.benchmark_return
     if not len(common):
         return kept.excess, ahead

@@ -26,7 +26,7 @@ def changed(**keys: Any) -> dict[str, Any]:
 def test_combinations_are_those_of_the_product_in_its_order() -> None:
     sweep = load_sweep(SMALL)
     assert sweep.combinations == 12
-    found = [tuple(sweep.values(number).values()) for number in sweep.chosen]
+    found = [tuple(sweep.values_of(number).values()) for number in sweep.chosen]
     assert found == list(itertools.product(*SMALL["grid"].values()))
     config = sweep.config(7).run
     assert (config.features[0].lags, config.walk_forward.train, config.policy.long_above) == ((1, 2), 250, 0.51)  # type: ignore[attr-defined]

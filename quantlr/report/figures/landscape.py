@@ -31,7 +31,7 @@ class Landscape:
     ----------
     keys : of the grid.
     labels : (keys,) names of each key's values, in the grid's order.
-    at : (trials, keys) which value of each key a trial has.
+    place : (trials, keys) which value of each key a trial has.
     sharpe, low, high : (trials,) the ratio and its 95 % interval; NaN where undefined.
     failed : (trials,) whether it failed.
     winner : position of the highest ratio; None where there is none.
@@ -41,7 +41,7 @@ class Landscape:
 
     keys: tuple[str, ...]
     labels: tuple[tuple[str, ...], ...]
-    at: IntArray
+    place: IntArray
     sharpe: Array
     low: Array
     high: Array
@@ -70,7 +70,7 @@ def thresholds(ax: Axes, shown: Landscape, *, named: bool = True) -> None:
 def one_key(ax: Axes, shown: Landscape) -> None:
     """Draw the ratio of each value of the only key, with its interval."""
     bare(ax)
-    place = shown.at[:, 0].astype(float)
+    place = shown.place[:, 0].astype(float)
     there = ~np.isnan(shown.sharpe)
     ax.vlines(place[there], shown.low[there], shown.high[there], color=BLUE, alpha=0.35, linewidth=_width(shown, 5.0))
     ax.plot(place[there], shown.sharpe[there], "o", color=BLUE, markersize=_width(shown, 6.0), label="95% interval")
@@ -101,7 +101,7 @@ def two_keys(ax: Axes, shown: Landscape) -> None:
     """Draw the ratio of each pair of values as a cell: white where it is what luck alone would reach, blue above."""
     rows, columns = len(shown.labels[0]), len(shown.labels[1])
     grid = np.full((rows, columns), np.nan)
-    grid[shown.at[:, 0], shown.at[:, 1]] = shown.sharpe
+    grid[shown.place[:, 0], shown.place[:, 1]] = shown.sharpe
     middle = shown.luck or 0.0
     reach = max(float(np.nanmax(np.abs(grid - middle), initial=0.0)), 0.1)
     ax.imshow(grid, cmap=LOSS_TO_GAIN, norm=TwoSlopeNorm(middle, middle - reach, middle + reach), aspect="auto")
@@ -109,9 +109,9 @@ def two_keys(ax: Axes, shown: Landscape) -> None:
     if rows * columns <= MOST_CELLS:
         _numbers(ax, shown, rows=rows)
     for trial in np.flatnonzero(shown.failed).tolist():
-        ax.plot(shown.at[trial, 1], shown.at[trial, 0], "x", color=VERMILION, markersize=7)
+        ax.plot(shown.place[trial, 1], shown.place[trial, 0], "x", color=VERMILION, markersize=7)
     if shown.winner is not None:
-        row, column = shown.at[shown.winner].tolist()
+        row, column = shown.place[shown.winner].tolist()
         corner = (column - 0.5 + INSET, row - 0.5 + INSET)
         ax.add_patch(Rectangle(corner, 1 - 2 * INSET, 1 - 2 * INSET, fill=False, edgecolor=INK, linewidth=2.4))
     _named(ax, shown.labels[0], along="y")
@@ -124,7 +124,7 @@ def two_keys(ax: Axes, shown: Landscape) -> None:
 
 
 def _numbers(ax: Axes, shown: Landscape, *, rows: int) -> None:
-    for (row, column), value, high in zip(shown.at.tolist(), shown.sharpe, shown.high, strict=True):
+    for (row, column), value, high in zip(shown.place.tolist(), shown.sharpe, shown.high, strict=True):
         if not np.isnan(value):
             around = f"\n±{number(high - value)}" if rows <= 9 else ""
             ax.text(column, row, number(value) + around, ha="center", va="center", fontsize=SMALL, color=INK,

@@ -1,4 +1,4 @@
-"""The page of a sweep: which setting won, whether winning means anything, and what it did in a span that none had seen."""
+"""The page of a sweep: which setting won, whether that means anything, and what it did where none had looked."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def _marginals(figure: Figure, shown: SweepShown) -> None:
     rows = -(-len(some) // columns)
     grid = figure.add_gridspec(rows, columns, left=0.045, right=0.58, top=0.795, bottom=0.395,
                                hspace=0.2 + 0.25 * rows, wspace=0.14)  # fmt: skip
-    figure.text(0.045, 0.838, "Sharpe ratio a year by key: middle, 5% to 95%, best (triangle) of its trials; the winner "
+    figure.text(0.045, 0.838, "Sharpe ratio a year by key: middle, 5% to 95%, best (triangle) of its trials; winner "
                 "(ring)", fontsize=NORMAL, fontweight="bold", color=INK, va="center")  # fmt: skip
     low = min(float(np.nanmin(found.low, initial=0.0)) for found in some)
     high = max(float(np.nanmax(found.best, initial=0.0)) for found in some)
