@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from quantlr.disk import put
+from quantlr.disk import put_unflushed
 from quantlr.errors import Fault
 from quantlr.types import Array, IntArray
 
@@ -81,7 +81,7 @@ class Store:
         path = self.path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            put(path, content)
+            put_unflushed(path, content)  # thousands of them: what a power cut damages is done again
         except OSError as error:
             raise Fault(
                 f"{path} could not be written: {error.strerror or error}; what is done so far is kept"

@@ -295,7 +295,7 @@ def verdict_of(results: Results, judgement: Judged, untouched: Untouched | None,
             if judgement.luck is None
             else (
                 f", where the best of {judgement.trials:,} without skill would show {judgement.luck * root:.2f}: the "
-                f"deflated Sharpe ratio is {_percent(deflated)}, and {ENOUGH:.0%} would be needed"
+                f"deflated Sharpe ratio is {_percent(deflated, decimals=1)}, and {ENOUGH:.0%} would be needed"
             )
         )
         return Verdict("luck", f"Not told from luck: {best}{luck}{after}.")
@@ -321,5 +321,5 @@ def _number(value: float | None) -> str:
     return "none" if value is None else f"{value:.2f}"
 
 
-def _percent(share: float) -> str:
-    return "undefined" if math.isnan(share) else f"{share:.0%}"
+def _percent(share: float, *, decimals: int = 0) -> str:
+    return "undefined" if math.isnan(share) else f"{share:.{decimals}%}"
