@@ -155,8 +155,8 @@ def _watching(out: Console) -> Iterator[Watch]:
             if self.task is None:
                 return
             speed = next((task.speed for task in bars.tasks), None)
-            told = {"rate": f"{speed:.1f}/s" if speed else "", "failed": f"{failed:,} failed" if failed else ""}
-            bars.update(self.task, completed=done, total=total, **told)
+            rate, lost = f"{speed:.1f}/s" if speed else "", f"{failed:,} failed" if failed else ""
+            bars.update(self.task, completed=done, total=total, rate=rate, failed=lost)
 
     try:
         yield Bar()

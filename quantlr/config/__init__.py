@@ -120,9 +120,9 @@ def load_config(
     override(written, [parse_setting(setting) for setting in settings], source="--set")
     if name is not None:
         override(written, {"name": name}, source="--name")
-    named = isinstance(source, Mapping)
-    written.value.setdefault("name", "run" if named else Path(source).stem)
-    written.places.setdefault(("name",), Place("config" if named else f"{source} (its own name)"))
+    stem, place = ("run", "config") if isinstance(source, Mapping) else (Path(source).stem, f"{source} (its own name)")
+    written.value.setdefault("name", stem)
+    written.places.setdefault(("name",), Place(place))
     return checked(written, problems, features=features)
 
 

@@ -202,13 +202,17 @@ def judged(results: Results, tried: Tried, *, seed: int) -> Judged:
     """Return what can be said of trials together."""
     luck = best_of_luck(tried.trials, variance=tried.variance)
     deflated = np.full(len(results.about), np.nan)
-    for at in [] if luck is None else np.flatnonzero(~np.isnan(results.ratio)).tolist():
-        confidence = confidence_above(
-            luck,
-            ratio=float(results.ratio[at]),
-            sessions=int(results.sessions[at]),
-            skewness=float(results.skewness[at]),
-            kurtosis=float(results.kurtosis[at]),
+    for at in np.flatnonzero(~np.isnan(results.ratio)).tolist():
+        confidence = (
+            None
+            if luck is None
+            else confidence_above(
+                luck,
+                ratio=float(results.ratio[at]),
+                sessions=int(results.sessions[at]),
+                skewness=float(results.skewness[at]),
+                kurtosis=float(results.kurtosis[at]),
+            )
         )
         deflated[at] = math.nan if confidence is None else confidence
     several = len(results.compared) > 1

@@ -134,7 +134,7 @@ def by_backtesting(levels: list[float]) -> float:
             index=prices.sessions,
         ).assign(Probability=probability)
 
-        class Threshold(Strategy):
+        class Threshold(Strategy):  # type: ignore[misc] - it has no types
             level = 0.5
 
             def init(self) -> None:

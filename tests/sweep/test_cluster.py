@@ -46,7 +46,18 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, li
     folder = tmp_path_factory.mktemp("dask")
     file = folder / "scheduler.json"
     started = [dask("scheduler", *LOOPBACK, "--port", "0", "--no-dashboard", "--scheduler-file", file, folder=folder)]
-    worker = ("worker", *LOOPBACK, "--nthreads", "1", "--no-nanny", "--no-dashboard", "--scheduler-file", file)
+    worker = (
+        "worker",
+        *LOOPBACK,
+        "--death-timeout",
+        "60",
+        "--nthreads",
+        "1",
+        "--no-nanny",
+        "--no-dashboard",
+        "--scheduler-file",
+        file,
+    )
     try:
         while not file.exists():
             assert started[0].poll() is None, (folder / "dask.log").read_text()
