@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from quantlr.model.classifier import GradientDescentClassifier as GradientDescentClassifier
     from quantlr.pipeline import Run, run
+    from quantlr.sweep import Swept
+    from quantlr.sweep import sweep as sweep
 
 # The estimator is no part of it: `from quantlr import *` would then import scikit-learn, and fail without it.
-__all__ = ["Run", "__version__", "run"]
+__all__ = ["Run", "Swept", "__version__", "run", "sweep"]
 
 
 def __dir__() -> list[str]:
@@ -26,6 +29,9 @@ def __getattr__(name: str) -> Any:
         from quantlr import pipeline
 
         return getattr(pipeline, name)
+    if name in ("Swept", "sweep"):
+        sweeps = import_module("quantlr.sweep")
+        return sweeps if name == "sweep" else sweeps.Swept
     if name == "GradientDescentClassifier":
         from quantlr.model import classifier
 

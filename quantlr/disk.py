@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 HOME = "QUANTLR_HOME"
@@ -33,14 +34,23 @@ def flush(path: Path) -> None:
 
 def put(path: Path, content: bytes) -> None:
     """Write a file, or replace it, in one step; who reads meanwhile sees the former file or the new one."""
+    _in_one_step(path, content, write_flushed)
+    flush(path.parent)
+
+
+def put_unflushed(path: Path, content: bytes) -> None:
+    """Do the same without waiting for the disk: a machine that loses its power may leave a file that is damaged."""
+    _in_one_step(path, content, Path.write_bytes)
+
+
+def _in_one_step(path: Path, content: bytes, write: Callable[[Path, bytes], object]) -> None:
     fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex}{UNFINISHED}")
     try:
-        write_flushed(fresh, content)
+        write(fresh, content)
         fresh.replace(path)
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
-    flush(path.parent)
 
 
 def home() -> Path:

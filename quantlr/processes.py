@@ -35,7 +35,7 @@ def spawned(others: int, *, ready: Callable[[], None] = nothing) -> Iterator[Pro
     ready : what each does before its first job, such as importing what it will need; a function of a module.
     """
     # A fresh interpreter each: a fork would copy the locks of threads that it does not copy.
-    pool = ProcessPoolExecutor(others, mp_context=get_context("spawn"), initializer=_start, initargs=(ready,))
+    pool = ProcessPoolExecutor(others, mp_context=get_context("spawn"), initializer=leave_to_parent, initargs=(ready,))
     before = set(active_children())
     try:
         with _interrupts_later():
@@ -118,7 +118,7 @@ def _interrupts_later() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
 
-def _start(ready: Callable[[], None]) -> None:
+def leave_to_parent(ready: Callable[[], None] = nothing) -> None:
     """Make a process leave Ctrl-C to its parent, end when that is gone, keep to one thread, and be ready."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

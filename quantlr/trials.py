@@ -17,7 +17,7 @@ import sqlite3
 import statistics
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,11 +46,18 @@ INSERT INTO trials (id, name, label, tickers, config, data_sha256, sharpe, sessi
 VALUES (:id, :name, :label, :tickers, :config, :data_sha256, :sharpe, :sessions, :error, 1, :now, :now)
 ON CONFLICT (id) DO UPDATE SET name = :name, config = :config, runs = runs + 1, last_run = :now
 """
+MISSED = """
+INSERT INTO trials (id, name, label, tickers, config, data_sha256, sharpe, sessions, error, runs, first_run, last_run)
+VALUES (:id, :name, :label, :tickers, :config, :data_sha256, :sharpe, :sessions, :error, 1, :now, :now)
+ON CONFLICT (id) DO NOTHING
+"""
 EVALUATED = """
 UPDATE trials SET sharpe = :sharpe, sessions = :sessions, error = :error
 WHERE id = :id AND (:error IS NULL OR error IS NOT NULL)
 """
 """A trial that was evaluated once stays so, if it fails another time."""
+BEGUN = "begun, and not evaluated"
+"""What is said of a trial until it is known what came of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +129,13 @@ class Tried:
     trials: int
     variance: float | None
 
+    @classmethod
+    def of(cls, ratios: Iterable[float | None]) -> Tried:
+        """Return what there is to know of trials with these Sharpe ratios per session, None where undefined."""
+        every = list(ratios)
+        known = [ratio for ratio in every if ratio is not None]
+        return cls(len(every), statistics.variance(known) if len(known) > 1 else None)
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -172,6 +186,17 @@ class Ledger:
         OutputError : the file is damaged, or not a ledger of this version.
         Fault : the disk is full or read-only, or others hold the lock for a minute.
         """
+        self._write(many, (SEEN, EVALUATED), now=now)
+
+    def begin(self, many: Iterable[Trial], *, now: datetime | None = None) -> None:
+        """Write trials down before they are evaluated, so that what is abandoned is counted too; as `record`."""
+        self._write((replace(trial, error=BEGUN) for trial in many), (SEEN,), now=now)
+
+    def finish(self, many: Iterable[Trial], *, now: datetime | None = None) -> None:
+        """Write down what came of trials that were begun; they have not run once more for it. As `record`."""
+        self._write(many, (MISSED, EVALUATED), now=now)
+
+    def _write(self, many: Iterable[Trial], statements: tuple[str, ...], *, now: datetime | None) -> None:
         stamp = (now or datetime.now(UTC)).isoformat(timespec="seconds")
         with self._transaction("BEGIN IMMEDIATE", mode="rwc") as ledger:
             if self._is_new(ledger):
@@ -179,23 +204,21 @@ class Ledger:
             for trial in many:
                 values = {name: getattr(trial, name) for name in COLUMNS}
                 row = values | {"tickers": _text(list(trial.tickers)), "now": stamp}
-                ledger.execute(SEEN, row)
-                ledger.execute(EVALUATED, row)
+                for statement in statements:
+                    ledger.execute(statement, row)
 
     def counting(self, trial: Trial) -> Tried:
         """Write one trial down, and return what is known of those that share a ticker and the label with it."""
         self.record([trial])
-        ratios = self._alike(trial).values()
-        known = [ratio for ratio in ratios if ratio is not None]
-        return Tried(len(ratios), statistics.variance(known) if len(known) > 1 else None)
+        return Tried.of(self.together(trial).values())
 
     def so_far(self, trial: Trial) -> tuple[int, bool]:
         """Return how many trials share a ticker and the label with one, and whether it is among them; write nothing."""
-        alike = self._alike(trial) if self.path.exists() else {}
+        alike = self.together(trial) if self.path.exists() else {}
         return len(alike), trial.id in alike
 
-    def _alike(self, trial: Trial) -> dict[str, float | None]:
-        """Return the Sharpe ratios of the trials that share a ticker and the label with one, by their id, in order."""
+    def together(self, trial: Trial) -> dict[str, float | None]:
+        """Return the Sharpe ratio of each trial that shares a ticker and the label with this one, by id, in order."""
         wanted = frozenset(trial.tickers)
         shares: dict[str, bool] = {}
         ratios: dict[str, float | None] = {}

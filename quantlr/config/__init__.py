@@ -37,7 +37,16 @@ else:
     AnyPolicy = one_of(POLICIES, default="threshold")
     AnyOverlay = one_of(OVERLAYS)
 
-__all__ = ["NAME", "Config", "RunConfig", "load_config", "parse_setting"]
+__all__ = [
+    "NAME",
+    "Config",
+    "RunConfig",
+    "checked",
+    "copied",
+    "load_config",
+    "parse_setting",
+    "written_config",
+]
 
 NAME = r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,79}$"
 """What a report's folder may be called."""
@@ -119,32 +128,51 @@ def load_config(
     ------
     ConfigError : with every problem, one line each.
     """
-    if not isinstance(source, (str, Path, Mapping)):
-        raise ConfigError(f"a config is a path or a mapping, found {type(source).__name__}")
     if overrides is not None and not isinstance(overrides, Mapping):
         raise ConfigError(f"overrides are a mapping of dotted keys to values, found {type(overrides).__name__}")
-    problems: list[Problem] = []
-    if isinstance(source, Mapping):
-        written, stem = Written(_copied(source)), "run"
-    else:
-        kinds = {
-            key: field.default.kind for key, field in RunConfig.model_fields.items() if isinstance(field.default, Part)
-        }
-        written, problems = read_config(Path(source), kinds=kinds)
-        stem = Path(source).stem
+    written, problems = written_config(source)
     override(written, overrides or {}, source="overrides")
     override(written, [parse_setting(setting) for setting in settings], source="--set")
     if name is not None:
         override(written, {"name": name}, source="--name")
+    stem, place = ("run", "config") if isinstance(source, Mapping) else (Path(source).stem, f"{source} (its own name)")
     written.value.setdefault("name", stem)
-    written.places.setdefault(("name",), Place("config" if isinstance(source, Mapping) else f"{source} (its own name)"))
+    written.places.setdefault(("name",), Place(place))
+    return checked(written, problems, features=features)
+
+
+def written_config(source: str | Path | Mapping[str, Any]) -> tuple[Written, list[Problem]]:
+    """Return the config in a YAML file or a mapping as it is written, and what is wrong with it but can be read.
+
+    Raises
+    ------
+    ConfigError : it can't be read as a mapping.
+    """
+    if not isinstance(source, (str, Path, Mapping)):
+        raise ConfigError(f"a config is a path or a mapping, found {type(source).__name__}")
+    if isinstance(source, Mapping):
+        return Written(copied(source)), []
+    kinds = {
+        key: field.default.kind for key, field in RunConfig.model_fields.items() if isinstance(field.default, Part)
+    }
+    return read_config(Path(source), kinds=kinds)
+
+
+def checked(written: Written, problems: Sequence[Problem] = (), *, features: Sequence[Feature] = ()) -> Config:
+    """Return what is written as a config.
+
+    Raises
+    ------
+    ConfigError : with every problem, those that are known already included.
+    """
+    found = list(problems)
     try:
         brought = _bring(written, features)
         config = Config(RunConfig.model_validate(written.value, context={Feature.group: brought}), written.places)
     except ValidationError as error:
-        problems += problems_of(error, written, RunConfig)
-    if problems:
-        raise ConfigError("\n".join(map(str, in_order(problems))))
+        found += problems_of(error, written, RunConfig)
+    if found:
+        raise ConfigError("\n".join(map(str, in_order(found))))
     return config
 
 
@@ -177,11 +205,12 @@ def _as_brought(entry: Any, brought: Mapping[str, type[Feature]]) -> Feature | N
         return None  # told with its place when the whole config is read
 
 
-def _copied(value: Any) -> Any:
+def copied(value: Any) -> Any:
+    """Return nested values in mappings and lists of their own."""
     if isinstance(value, Mapping):
-        return {str(key): _copied(item) for key, item in value.items()}
+        return {str(key): copied(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_copied(item) for item in value]
+        return [copied(item) for item in value]
     return value
 
 

@@ -100,6 +100,18 @@ class Outlook:
     positions: Positions
 
 
+def forecasts_of(
+    config: RunConfig,
+    dataset: Dataset,
+    stages: Stages = STAGES,
+    *,
+    workers: int = 1,
+    progress: Progress = no_progress,
+) -> Forecasts:
+    """Return what a config's model, walking forward, forecasts of each row."""
+    return walk_forward(dataset, config.walk_forward, config.model, stages.walk, workers=workers, progress=progress)
+
+
 def foresee(
     config: RunConfig,
     prices: Prices,
@@ -110,14 +122,7 @@ def foresee(
 ) -> Outlook:
     """Return what a config makes of prices up to its decisions, the one of the newest close included."""
     dataset = dataset_of(config, prices, stages, progress=progress)
-    forecasts = walk_forward(
-        dataset,
-        config.walk_forward,
-        config.model,
-        stages.walk,
-        workers=workers,
-        progress=progress,
-    )
+    forecasts = forecasts_of(config, dataset, stages, workers=workers, progress=progress)
     steps = Tally("deciding", 2, progress)
     known = known_to(config, prices, forecasts, stages)
     steps.step()
@@ -141,6 +146,29 @@ def require_outcome(up: Array, *, first: str) -> None:
         )
 
 
+def earn(
+    config: RunConfig,
+    prices: Prices,
+    outlook: Outlook,
+    stages: Stages = STAGES,
+    *,
+    progress: Progress = no_progress,
+) -> Course:
+    """Return what a config's decisions came to.
+
+    Raises
+    ------
+    NotEnoughHistory : of no forecast is it known yet what came.
+    """
+    forecasts = outlook.forecasts
+    require_outcome(forecasts.up, first=day(prices.sessions[forecasts.session[0]]))
+    per_year = config.report.sessions_per_year
+    steps = Tally("trading", 1, progress)
+    result = stages.execute(outlook.positions, prices, config.execution, sessions_per_year=per_year)
+    steps.step()
+    return Course(prices, outlook.dataset, forecasts, outlook.positions, result)
+
+
 def calculate(
     config: RunConfig,
     prices: Prices,
@@ -151,10 +179,4 @@ def calculate(
 ) -> Course:
     """Return what a config makes of prices, stage by stage."""
     found = foresee(config, prices, stages, workers=workers, progress=progress)
-    forecasts = found.forecasts
-    require_outcome(forecasts.up, first=day(prices.sessions[forecasts.session[0]]))
-    per_year = config.report.sessions_per_year
-    steps = Tally("trading", 1, progress)
-    result = stages.execute(found.positions, prices, config.execution, sessions_per_year=per_year)
-    steps.step()
-    return Course(prices, found.dataset, forecasts, found.positions, result)
+    return earn(config, prices, found, stages, progress=progress)

@@ -27,7 +27,8 @@ OURS = frozenset(
     {
         "tearsheet.png", "forecast.png", "model.png", "positions.png", "tickers.png", "report.html", "metrics.json",
         "config.yaml", "provenance.json", "forecasts.parquet", "backtest.parquet", "positions.parquet", "trades.csv",
-        "audit.json", "thumbnail.png", "compare.png", "compare.json",
+        "audit.json", "thumbnail.png", "compare.png", "compare.json", "sweep.json",
+        "trials.csv", "sweep.png", "winner.yaml",
     }
 )  # fmt: skip
 """Every file that quantlr may write at the top of the folder; all else there belongs to the user.

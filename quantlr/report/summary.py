@@ -163,3 +163,25 @@ def worth_saying(notes: Iterable[Note]) -> list[Note]:
         text = f"{key}: {len(tickers) - 1} more tickers, all in provenance.json: {names}"
         shown += [alike[0], Note(alike[0].stage, text, key=key)]
     return shown
+
+
+def sweep_lines(summary: dict[str, Any]) -> list[str]:
+    """Return what all trials of a sweep show together, a line each, as text for people."""
+    trials, luck, common = summary["trials"], summary["luck"], summary["common"]
+    lines = [f"{trials['evaluated']:,} of {trials['tried']:,} trials evaluated"]
+    if trials["failed"]:
+        lines[0] += f", {trials['failed']:,} failed"
+    if common["sessions"]:
+        lines.append(f"compared on {common['sessions']:,} sessions, {common['first']} to {common['last']}")
+    if luck["best_of_luck"] is not None:
+        text = f"the best of {luck['trials']:,} without skill would show a Sharpe ratio of {luck['best_of_luck']:.2f}"
+        lines.append(text)
+    if summary["overfitting"]["probability"] is not None:
+        lines.append(f"probability of backtest overfitting: {summary['overfitting']['probability']:.0%}")
+    if summary["superior"] is not None:
+        found = summary["superior"]
+        lines.append(
+            f"none beats buy and hold: p = {found['p_value']:.2f} (Hansen); named by StepM: "
+            f"{len(found['better']):,} of {found['compared']:,}"
+        )
+    return lines

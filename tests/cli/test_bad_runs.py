@@ -100,7 +100,7 @@ def test_a_worker_that_dies_ends_with_1_and_says_what_may_help(call: Call, monke
 
         def shutdown(self, **_: Any) -> None: ...
 
-    monkeypatch.setattr("quantlr.model.workers.ProcessPoolExecutor", Pool)
+    monkeypatch.setattr("quantlr.processes.ProcessPoolExecutor", Pool)
     monkeypatch.setattr("quantlr.model.walk_forward.WORTH_SHARING", 0.0)
     monkeypatch.setattr("quantlr.model.walk_forward.ABREAST", 1)
     for verb in ("run", "predict", "audit"):

@@ -70,6 +70,26 @@ def resampled_sums(values: Array, *, block: float, rng: np.random.Generator, dra
     return np.concatenate(sums)
 
 
+def resampled_counts(sessions: int, *, block: float, rng: np.random.Generator, draws: int = DRAWS) -> Array:
+    """Return how often each session is drawn: (draws, sessions); a sum over a walk is a product with it.
+
+    Where there are many columns, that costs less than to add up the blocks of each.
+    """
+    counts = [_block_counts(sessions, *walk) for walk in _walks(sessions, block, draws, rng)]
+    return np.concatenate(counts)
+
+
+def _block_counts(sessions: int, first: IntArray, length: IntArray) -> Array:
+    """Return how often walks visit each session: `first` and `length` are (walks, blocks)."""
+    walks = len(first)
+    width = 2 * sessions + 1
+    row = np.arange(walks)[:, None] * width
+    starts = np.bincount((row + first).ravel(), minlength=walks * width)
+    stops = np.bincount((row + first + length).ravel(), minlength=walks * width)
+    visits = np.cumsum((starts - stops).reshape(walks, width), axis=1)
+    return np.asarray(visits[:, :sessions] + visits[:, sessions:-1], dtype=np.float64)
+
+
 def _block_sums(running: Array, first: IntArray, length: IntArray) -> Array:
     """Return each walk's sums, a column at a time: `first` and `length` are (walks, blocks)."""
     stop = first + length

@@ -5,6 +5,8 @@ Ratios are per session unless said otherwise, of returns in excess of cash.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from quantlr.backtest.inference.bootstrap import block_length, percentile_interval, resampled_sums
@@ -103,10 +105,15 @@ def probabilistic_sharpe(excess: Array, *, above: float = 0.0) -> float | None:
     ratio = sharpe_per_session(excess)
     if ratio is None:
         return None
+    skewness, kurtosis = shape(excess)
+    return confidence_above(above, ratio=ratio, sessions=len(excess), skewness=skewness, kurtosis=kurtosis)
+
+
+def shape(excess: Array) -> tuple[float, float]:
+    """Return skewness g3 and non-excess kurtosis g4 of returns that vary."""
     away = excess - excess.mean()
     spread = np.mean(away**2)
-    skewness, kurtosis = float(np.mean(away**3) / spread**1.5), float(np.mean(away**4) / spread**2)
-    return confidence_above(above, ratio=ratio, sessions=len(excess), skewness=skewness, kurtosis=kurtosis)
+    return float(np.mean(away**3) / spread**1.5), float(np.mean(away**4) / spread**2)
 
 
 def confidence_above(
@@ -139,7 +146,7 @@ def best_of_luck(trials: int, *, variance: float | None) -> float | None:
         return 0.0
     if variance is None:
         return None
-    first, second = NORMAL.inv_cdf(1 - 1 / trials), NORMAL.inv_cdf(1 - 1 / (trials * np.e))
+    first, second = NORMAL.inv_cdf(1 - 1 / trials), NORMAL.inv_cdf(1 - 1 / (trials * math.e))
     return float(np.sqrt(variance) * ((1 - np.euler_gamma) * first + np.euler_gamma * second))
 
 
