@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+from PIL import Image
+from quantlr.report.pages import Page, Picture
+from quantlr.report.shown import Shown
 
 # Machines differ in speed, and a test that is slow is not wrong; the same examples on every run.
 settings.register_profile(
@@ -16,6 +20,18 @@ settings.load_profile("house")
 def _one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let runs inside tests start no process unless they are told how many: the suite keeps all cores busy itself."""
     monkeypatch.setattr("quantlr.processes.available", lambda: 1)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write a dot for each page of a report, where a test is about something else: to draw them takes seconds."""
+    stream = io.BytesIO()
+    Image.new("RGB", (30, 20), "white").save(stream, format="png")
+
+    def dot(page: Page, shown: Shown) -> Picture:
+        return Picture(page.question, page.file, "a dot", stream.getvalue(), 30, 20)
+
+    monkeypatch.setattr(Page, "picture", dot)
 
 
 @pytest.fixture(autouse=True, scope="session")

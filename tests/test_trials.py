@@ -33,6 +33,8 @@ WRITER = """
 import sys
 from pathlib import Path
 from quantlr.trials import Ledger, Trial
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 ledger = Ledger.of(Path(sys.argv[1]))
 for at in range(int(sys.argv[3])):
     ledger.record([Trial(f"{sys.argv[2]} {at} {part}", "n", "{}", ("X",), "{}", "") for part in "ab"])

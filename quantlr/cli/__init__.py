@@ -15,7 +15,7 @@ VERBS = {
     "run": "Run experiments and write their reports.",
     "plan": "Say what a run would do, down to the dates of its folds.",
     "predict": "Say what the newest close tells, why, and what to hold.",
-    "sweep": "Try every setting of a grid, and judge the best with all of them counted.",
+    "sweep": "Try every setting of a grid, and judge the best one.",
     "audit": "Prove on your own config and data that nothing looks ahead.",
     "data": "Fetch prices into the store, list what it holds, and check it.",
     "init": "Write a config to start from, with every key explained.",

@@ -24,7 +24,6 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
     return lambda *arguments: CliRunner().invoke(main, arguments)
 
 
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the pages of reports out, where a test is about something else."""
-    monkeypatch.setattr("quantlr.report.pages.PAGES", ())
+@pytest.fixture(autouse=True)
+def _undrawn(undrawn: None) -> None:
+    """Draw nothing: here it is about what the program says and writes."""

@@ -15,7 +15,6 @@ from click.testing import Result
 from quantlr.report.folder import locked
 
 Call = Callable[..., Result]
-pytestmark = pytest.mark.usefixtures("undrawn")
 WRITING = (("run", "exp.yaml"), ("audit", "exp.yaml", "--cuts", "1", "--set", "data.end=2001-06-29"))
 READING = (("run",), ("plan",), ("predict",), ("audit",))
 

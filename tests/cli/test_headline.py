@@ -155,7 +155,6 @@ def test_a_former_report_is_read_and_what_is_no_number_is_undefined(tmp_path: Pa
     assert former_metrics(tmp_path) is None
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_the_second_run_stands_beside_the_first_and_a_broken_first_is_no_matter(call: Call) -> None:
     assert "before" not in call("run", "exp.yaml").stderr
     second = call("run", "exp.yaml", "--set", "features.0.lags=[1]").stderr

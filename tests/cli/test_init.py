@@ -97,7 +97,6 @@ def _nested(key: str, chosen: dict[str, str]) -> bool:
     return any(other.startswith(f"{key}.") or key.startswith(f"{other}.") for other in chosen)
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_the_written_config_runs_as_it_is_and_what_to_do_next_is_said(call: Call) -> None:
     result = call("init", "mine")
     assert (result.exit_code, result.stdout) == (0, "")

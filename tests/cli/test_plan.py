@@ -66,7 +66,6 @@ def test_json_is_one_object_per_config_with_the_resolved_config(call: Call) -> N
     assert first["walk"]["refits"] == len(first["walk"]["models"][0]["folds"]) == 28
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_a_report_that_is_there_and_a_trial_that_was_made_are_told(call: Call) -> None:
     call("run", "exp.yaml", "--quiet")
     said = call("plan", "exp.yaml").stderr

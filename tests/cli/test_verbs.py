@@ -50,7 +50,6 @@ def test_every_verb_takes_json_quiet_and_verbose(command: click.Command) -> None
     )
 
 
-@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("verb", CALLS)
 def test_a_verb_tells_people_on_stderr_and_programs_on_stdout(
     call: Call, verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -14,6 +14,8 @@ from quantlr.cli import main
 
 from markets import random_bars
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 CONFIG = """\
 data: {source: {kind: file, path: x.csv}, tickers: [X]}
 features:

@@ -19,6 +19,8 @@ from quantlr.types import Note
 
 from markets import random_bars
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 CONFIG = """\
 data: {source: {kind: file, path: prices.csv}, tickers_file: lists/members.txt}
 features:

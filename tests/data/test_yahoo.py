@@ -26,6 +26,8 @@ from yfinance.data import YfData
 
 from yahoo_server import Share, Yahoo, adjusted_closes, days, serving, session_to, share
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 LAST = dt.date(2024, 5, 3)  # a Friday
 LONG_AGO = days(300)
 PAGE = (500, "<html>oops</html>", "text/html")

@@ -21,6 +21,8 @@ from quantlr.report.pages.comparison import comparison_page, finding
 from quantlr.report.pairs import sentence, signed
 from quantlr.report.settings import differing_settings
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 CONFIG: dict[str, Any] = {
     "data": {"source": {"kind": "sample"}, "tickers": ["MSFT"], "start": "2000-03-01", "end": "2003-06-30"},
     "features": [{"kind": "lagged_returns", "lags": [1, 2]}],

@@ -18,6 +18,8 @@ from quantlr.errors import Fault
 from quantlr.report import gallery
 from quantlr.report.gallery import BY_STRENGTH, SIGNATURE, thumbnail, write_gallery
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 EXAMPLE = Path(__file__).parents[2] / "reports" / "example"
 EVIL = 'a<script>alert(1)</script>&"q" onload=x'
 

@@ -27,7 +27,7 @@ BASELINE = Path(__file__).parent / "baseline"
 )
 def test_the_look_of(page: Page) -> Figure:
     alone = shown("three years")
-    return page.draw(alone if page.applies(alone) else shown("three tickers"))
+    return page.draw(alone if page.applies(alone) else shown("three tickers, five sessions ahead"))
 
 
 def test_every_baseline_is_of_a_page_and_small() -> None:

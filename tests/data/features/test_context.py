@@ -22,6 +22,8 @@ from quantlr.types import Prices, newest_known
 
 from markets import random_walk
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def market(seed: int, *, missing: float = 0.3) -> Prices:
     """Return two tickers with holes, beside an index that keeps other holidays."""

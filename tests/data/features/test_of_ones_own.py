@@ -27,6 +27,8 @@ from pydantic import Field
 from quantlr.data.features import Feature
 from quantlr.types import Columns, Prices, Whole
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 class Above(Feature):
     """Whether the close is above the one so many sessions ago."""
