@@ -23,6 +23,8 @@ from quantlr.errors import Fault, OutputError
 from quantlr.pipeline import Run, runs
 from quantlr.trials import Entry, Ledger, Trial, Tried
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 BASE: dict[str, Any] = {
     "name": "one",
     "data": {"source": {"kind": "sample"}, "tickers": ["MSFT"], "start": "2000-03-01", "end": "2002-06-30"},
@@ -33,8 +35,6 @@ WRITER = """
 import sys
 from pathlib import Path
 from quantlr.trials import Ledger, Trial
-
-pytestmark = pytest.mark.usefixtures("undrawn")
 ledger = Ledger.of(Path(sys.argv[1]))
 for at in range(int(sys.argv[3])):
     ledger.record([Trial(f"{sys.argv[2]} {at} {part}", "n", "{}", ("X",), "{}", "") for part in "ab"])

@@ -128,9 +128,14 @@ def gallery_html(output: Path) -> str:
     """Return the page of all runs in a folder: by what their verdicts show, then by Sharpe ratio, then by name."""
     folders = sorted(folder for folder in output.iterdir() if not folder.name.startswith(".") and folder.is_dir())
     cards = sorted(_cards(folders), key=_place)
-    compared = [folder.name for folder in folders if (folder / "compare.png").is_file()]
-    comparisons = [Link(name, _href(name, "compare.png"), "") for name in compared if name.isprintable()]
-    return rendered("gallery.html", signature=SIGNATURE, cards=cards, comparisons=comparisons)
+    beside = {said: _with(folders, file) for said, file in (("Compared", "compare.png"), ("Swept", "sweep.png"))}
+    return rendered("gallery.html", signature=SIGNATURE, cards=cards, beside=beside)
+
+
+def _with(folders: list[Path], file: str) -> list[Link]:
+    """Return links to a picture in those folders that have it."""
+    names = [folder.name for folder in folders if (folder / file).is_file()]
+    return [Link(name, _href(name, file), "") for name in names if name.isprintable()]
 
 
 def _place(card: Card) -> tuple[int, float, str]:

@@ -186,6 +186,9 @@ def run_sweep(loaded: Sweep, setting: Setting) -> Swept:
     finding = _judge(loaded, setting, ledger, plan, results)
     files, summary, table = files_of(finding)
     folder = write_report(Report(loaded.spec.name, files), setting.output)
+    from quantlr.report.gallery import write_gallery  # matplotlib: no worker needs it
+
+    write_gallery(setting.output)
     return Swept(loaded.spec.name, summary, table, folder)
 
 

@@ -166,4 +166,6 @@ def test_ctrl_c_while_writing_ends_with_130_and_leaves_the_former_report(
     assert {name: content for name, content in files().items() if name != "audit.json"} == former
     assert call("run", "exp.yaml", "--quiet").exit_code == 0
     assert files() == former
-    assert sorted(path.name for path in Path("reports").iterdir()) == [".exp.lock", "exp", "trials.db"]
+    assert sorted(path.name for path in Path("reports").iterdir()) == [
+        ".exp.lock", ".index.html.lock", "exp", "index.html", "trials.db",
+    ]  # fmt: skip

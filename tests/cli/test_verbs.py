@@ -16,12 +16,15 @@ CALLS = {
     "run": ("exp.yaml",),
     "plan": ("exp.yaml",),
     "predict": ("exp.yaml",),
+    "sweep": ("grid.yaml", "--jobs", "1"),
     "audit": ("exp.yaml", "--cuts", "1", "--set", "data.end=2001-06-29"),
     "data fetch": ("exp.yaml",),
     "data list": (),
     "data verify": (),
     "init": ("fresh",),
     "features": ("rsi",),
+    "compare": ("one", "other"),
+    "schema": (),
     "trials": (),
 }
 
@@ -50,13 +53,16 @@ def test_every_verb_takes_json_quiet_and_verbose(command: click.Command) -> None
     )
 
 
-@pytest.mark.parametrize("verb", CALLS)
+@pytest.mark.parametrize("verb", [verb for verb in CALLS if verb != "schema"])  # which is for programs alone
 def test_a_verb_tells_people_on_stderr_and_programs_on_stdout(
     call: Call, verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QUANTLR_HOME", str(tmp_path / "home"))
+    Path("grid.yaml").write_text("base: exp.yaml\ngrid: {model.l2: [0.0, 0.1]}\n")
     if verb == "trials":
         call("run", "exp.yaml", "--quiet")
+    for name in CALLS[verb] if verb == "compare" else ():
+        call("run", "exp.yaml", "--quiet", "--name", name)
     arguments = (*verb.split(), *CALLS[verb])
     told = call(*arguments, "--json", "--quiet")
     assert (told.exit_code, told.stderr) == (0, "")

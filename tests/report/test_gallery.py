@@ -164,10 +164,13 @@ def test_what_lies_beside_the_reports_does_no_harm(tmp_path: Path) -> None:
     (tmp_path / "file" / "metrics.json").mkdir(parents=True)
     (tmp_path / "sworn").mkdir()
     (tmp_path / "sworn" / "compare.png").write_bytes(b"")
+    (tmp_path / "swept").mkdir()
+    (tmp_path / "swept" / "sweep.png").write_bytes(b"")
     write_gallery(tmp_path)
     page = Page(tmp_path)
     assert page.names == ["good"]
     assert "sworn/compare.png" in page.links
+    assert "swept/sweep.png" in page.links
 
 
 def test_names_are_shown_and_never_obeyed(tmp_path: Path) -> None:

@@ -265,12 +265,10 @@ def said_of(overrides: dict[str, Any]) -> tuple[str, str]:
 def test_what_went_wrong_is_the_title() -> None:
     unconverged, _ = said_of(CASES["a constant, a rate of its own, unconverged"])
     assert unconverged.endswith("refits did not converge: weights are under way")
-    with pytest.warns(RuntimeWarning, match="divide by zero"):
-        nothing, text = said_of(CASES["no refit with a best fit"])
+    nothing, text = said_of(CASES["no refit with a best fit"])
     assert nothing == "Nothing was learnt: no refit had a best fit, every forecast is a base rate"
     assert "refits had no best fit." in text
-    with pytest.warns(RuntimeWarning, match="divide by zero"):
-        _, text = said_of(CASES["some refits without a best fit"])
+    _, text = said_of(CASES["some refits without a best fit"])
     assert "refits had no best fit. The others took" in text
 
 

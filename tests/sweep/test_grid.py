@@ -61,7 +61,10 @@ def test_a_sample_is_uniform_over_the_grid() -> None:
     [
         (BASE + "grid: {modle.l2: [0]}\n", "s.yaml:5:8: modle: unknown key; did you mean model?"),
         (BASE + "grid:\n  model.l2: [0, -1]\n", "s.yaml:6:17: model.l2: needs a number of at least 0, found -1"),
-        (BASE + "grid:\n  policy: [{kind: treshold}]\n", "s.yaml:6:19: policy.kind: needs one of threshold"),
+        (
+            BASE + "grid:\n  policy: [{kind: treshold}]\n",
+            "s.yaml:6:19: policy.kind: unknown kind 'treshold'; did you mean threshold?",
+        ),
         (BASE + "grid: {model.l2: [0, 0]}\n", "s.yaml:5:22: grid.model.l2.1: the value is there already"),
         (BASE + "grid: {model.l2: 0}\n", "s.yaml:5:18: grid.model.l2: needs a list, like [a, b], found 0"),
         (BASE + "grid: {model.l2: []}\n", "grid.model.l2: needs at least one entry, found none"),

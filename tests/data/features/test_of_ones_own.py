@@ -18,6 +18,8 @@ from quantlr.types import installed
 
 from markets import random_walk
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 MODULE = '''
 """A package of someone else's."""
 from typing import Literal
@@ -26,8 +28,6 @@ import numpy as np
 from pydantic import Field
 from quantlr.data.features import Feature
 from quantlr.types import Columns, Prices, Whole
-
-pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 class Above(Feature):
