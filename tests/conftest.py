@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -11,9 +12,12 @@ from quantlr.report.shown import Shown
 
 # Machines differ in speed, and a test that is slow is not wrong; the same examples on every run.
 settings.register_profile(
-    "house", deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
+    "house", deadline=None, derandomize=True, max_examples=40, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("house")
+
+SIZE = (2100, 1410)
+"""Of a page, in pixels."""
 
 
 @pytest.fixture(autouse=True)
@@ -24,14 +28,19 @@ def _one_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write a dot for each page of a report, where a test is about something else: to draw them takes seconds."""
+    """Leave the pages of a report white, where a test is about something else: to draw them takes seconds."""
+
+    def white(page: Page, shown: Shown) -> Picture:
+        return Picture(page.question, page.file, "white", _white(), *SIZE)
+
+    monkeypatch.setattr(Page, "picture", white)
+
+
+@cache
+def _white() -> bytes:
     stream = io.BytesIO()
-    Image.new("RGB", (30, 20), "white").save(stream, format="png")
-
-    def dot(page: Page, shown: Shown) -> Picture:
-        return Picture(page.question, page.file, "a dot", stream.getvalue(), 30, 20)
-
-    monkeypatch.setattr(Page, "picture", dot)
+    Image.new("RGB", SIZE, "white").save(stream, format="png")
+    return stream.getvalue()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -44,7 +44,7 @@ def test_results_come_in_order_errors_come_back_and_a_killed_process_is_told() -
 
 
 def test_pages_are_the_same_whoever_draws_and_are_drawn_even_if_the_helper_is_killed() -> None:
-    seen = shown("three years")
+    seen = shown("four sessions")
     here = draw_here(seen)
     assert list(here) == [page.file for page in pages_of(seen)]
     with drawing(2) as draw:

@@ -60,6 +60,7 @@ def test_the_two_first_lines_stand_there_for_ci_to_run() -> None:
     assert second.endswith('pip install -e ".[dev]" && pytest')
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_python_runs_as_it_stands(home: Path) -> None:
     for code in blocks("python"):
         exec(compile(code, "README.md", "exec"), {})  # noqa: S102 - the README's own example
