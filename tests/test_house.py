@@ -79,3 +79,8 @@ def test_the_program_runs_as_a_module_and_as_a_script() -> None:
     as_script = subprocess.run([script, "--version"], check=True, capture_output=True, text=True)
     assert as_module.stdout == as_script.stdout
     assert as_module.stdout.startswith("quantlr 0.")
+
+
+def test_what_starts_the_drawing_imports_nothing_that_takes_time_or_starts_threads() -> None:
+    """The helpers' imports are to overlap with ours; and Ctrl-C reaches a thread that does not let it wait."""
+    python("import sys, quantlr.report.drawing; assert not {'numpy', 'pandas', 'matplotlib'} & set(sys.modules)")

@@ -45,7 +45,7 @@ def test_results_come_in_order_errors_come_back_and_a_killed_process_is_told() -
 
 def test_pages_are_the_same_whoever_draws_and_are_drawn_even_if_the_helper_is_killed() -> None:
     seen = shown("four sessions")
-    here = draw_here(seen)
+    here = draw_here(seen, no_progress)
     assert list(here) == [page.file for page in pages_of(seen)]
     with drawing(2) as draw:
         assert draw(seen, no_progress) == here
@@ -98,5 +98,5 @@ def _lives(group: int) -> bool:
 def test_a_run_is_drawn_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = shown("three years")
     done = Run(seen.config, seen.metrics, (), seen.course)
-    pictures = {"tearsheet.png": draw_here(seen)["tearsheet.png"]}
+    pictures = {"tearsheet.png": draw_here(seen, no_progress)["tearsheet.png"]}
     assert done.report(draw=lambda *_: pictures).files["tearsheet.png"] == pictures["tearsheet.png"].png

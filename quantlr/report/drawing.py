@@ -14,13 +14,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from quantlr.processes import shared_out, spawned
-from quantlr.types import Progress, no_progress
 
 if TYPE_CHECKING:
     from quantlr.report.pages import Page, Picture
     from quantlr.report.shown import Shown
+    from quantlr.types import Progress
 
-Draw = Callable[["Shown", Progress], "dict[str, Picture]"]
+Draw = Callable[["Shown", "Progress"], "dict[str, Picture]"]
 """What makes a run's pictures, by the names of their files, and tells how far it has come."""
 MOST = 4
 """Processes that draw, this one included: one for each page."""
@@ -44,7 +44,7 @@ def drawing(workers: int) -> Iterator[Draw]:
         yield partial(_draw_together, pool, others)
 
 
-def draw_here(shown: Shown, progress: Progress = no_progress) -> dict[str, Picture]:
+def draw_here(shown: Shown, progress: Progress) -> dict[str, Picture]:
     """Return a run's pictures, drawn one after the other by this process."""
     from quantlr.report.pages import pages_of  # matplotlib costs half a second: only who draws pays it
 

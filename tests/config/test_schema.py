@@ -264,7 +264,7 @@ def test_installed_features_are_in_what_the_verb_prints_and_one_that_is_broken_d
     assert not is_valid(SMALL + "  - {kind: mine}\n")
 
 
-@settings(max_examples=120)
+@settings(max_examples=60)
 @given(tree=mistaken_trees())
 def test_the_editor_and_the_reader_are_of_one_mind(folder: Path, tree: dict[str, Any]) -> None:
     """A config that an editor flags is refused; one that is refused is flagged, wherever a schema can know."""

@@ -150,7 +150,7 @@ def test_the_intercept_of_no_intercept_is_no_leftover_of_an_earlier_one() -> Non
     assert_alike(weights_of(model), by_scikit_learn(X, y, l2=0.0, intercept=False), X, atol=1e-6)
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32 - 1), l2=st.sampled_from([0.0, 0.1]), descent=st.sampled_from(WAYS))
 def test_a_whole_weight_repeats_a_row_and_none_leaves_it_out(seed: int, l2: float, descent: Any) -> None:
     X, y = made_up(seed, rows=200, k=2)

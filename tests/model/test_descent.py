@@ -206,7 +206,7 @@ def test_an_error_in_the_prices_neither_stalls_nor_stops_a_walk() -> None:
     assert fits.iterations.mean() < 60
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000), spread=st.floats(0, 2))
 def test_inverses_of_neighbours(seed: int, spread: float) -> None:
     """However far apart the neighbours are, what is returned is near their inverse."""

@@ -66,7 +66,7 @@ def test_sp500_probabilities_are_scikit_learns(sp500: Dataset, window: str, ever
     assert forecasts.refits.converged.all()
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(
     seed=st.integers(0, 100_000),
     window=st.sampled_from(["expanding", "rolling"]),

@@ -236,7 +236,7 @@ def test_hard_tickers_have_files_of_their_own_that_every_system_takes(tmp_path: 
 
 
 @given(st.lists(st.text(st.characters(categories=("L", "N", "P", "S", "Z")), max_size=100), unique=True, max_size=12))
-@settings(max_examples=60)
+@settings(max_examples=25)
 def test_no_two_tickers_share_a_file_whatever_their_order(tickers: list[str]) -> None:
     files = ticker_files(tickers)
     assert len({file.casefold() for file in files.values()}) == len(tickers)
