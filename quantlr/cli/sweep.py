@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from quantlr.sweep import Sweep, Swept
-    from quantlr.sweep.runs import Watch
+    from quantlr.sweep.desk import Watch
 
 PART_FAILED = 4
 """Exit status of a sweep of which some trials failed."""

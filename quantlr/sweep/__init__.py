@@ -10,8 +10,9 @@ from __future__ import annotations
 import sys
 from types import ModuleType
 
+from quantlr.sweep.desk import Setting
 from quantlr.sweep.grid import Sweep, load_sweep
-from quantlr.sweep.runs import ASK, Setting, Swept, engine_of, run_sweep, sweep
+from quantlr.sweep.runs import ASK, Swept, engine_of, run_sweep, sweep
 
 __all__ = ["ASK", "Setting", "Sweep", "Swept", "engine_of", "load_sweep", "run_sweep", "sweep"]
 

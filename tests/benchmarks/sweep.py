@@ -23,9 +23,10 @@ import numpy as np
 import pandas as pd
 import quantlr
 from quantlr.config import load_config
+from quantlr.sweep.desk import Setting
 from quantlr.sweep.executors import Engine, Processes
 from quantlr.sweep.grid import load_sweep
-from quantlr.sweep.runs import Setting, run_sweep
+from quantlr.sweep.runs import run_sweep
 from quantlr.testing import random_bars
 
 from benchmarks.measures import _resident

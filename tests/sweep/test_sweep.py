@@ -24,9 +24,9 @@ from quantlr.backtest.inference.sharpe import deflated_sharpe, sharpe_per_sessio
 from quantlr.errors import UserError
 from quantlr.pipeline import STAGES
 from quantlr.sweep import Setting, load_sweep, run_sweep, work
+from quantlr.sweep.desk import first_untouched
 from quantlr.sweep.executors import Here, Processes, done
 from quantlr.sweep.jobs import versions
-from quantlr.sweep.runs import first_untouched
 from quantlr.sweep.store import Store, decoded
 from quantlr.sweep.work import Inquiry, survey
 from quantlr.trials import BEGUN, Ledger
@@ -173,7 +173,7 @@ def test_what_is_there_is_not_done_again_and_what_is_damaged_is(
         evaluated.extend(task.keys)
         return work.evaluate(task)
 
-    monkeypatch.setattr("quantlr.sweep.runs.evaluate", watched)
+    monkeypatch.setattr("quantlr.sweep.desk.evaluate", watched)
     quantlr.sweep(SMALL, output=tmp_path, jobs=1)
     assert sorted(evaluated) == sorted(path.stem for path in some[:3])
     assert files(tmp_path) == before
