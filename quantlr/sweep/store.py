@@ -103,6 +103,7 @@ class Store:
 
 def decoded(content: bytes) -> Kept:
     """Return what a trial's file says; the checksums within are compared on the way."""
+    # Plain numbers, each with a checksum; an object in their place is refused and never loaded.
     with np.load(io.BytesIO(content), allow_pickle=False) as file:
         about = json.loads(file["about"].tobytes())
         if "error" in about:

@@ -182,10 +182,10 @@ def test_a_table_without_room_becomes_sentences() -> None:
 
 def test_a_path_is_a_link_where_terminals_can(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
-    assert link(tmp_path).style.link == tmp_path.as_uri()  # type: ignore[union-attr]
+    assert link(tmp_path).style.link == tmp_path.as_uri()  # type: ignore[union-attr]  # no name of a style
     assert link(tmp_path).plain == str(tmp_path)
     monkeypatch.setenv("TERM", "linux")
-    assert link(tmp_path).style.link is None  # type: ignore[union-attr]
+    assert link(tmp_path).style.link is None  # type: ignore[union-attr]  # no name of a style
 
 
 def test_what_is_piped_is_not_wrapped() -> None:

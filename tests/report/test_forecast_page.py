@@ -122,7 +122,8 @@ def texts(figure: Figure) -> list[Text]:
     """Return what is written outside the axes: heads, titles, words below them, labels of axes and ticks."""
     found: list[Text] = list(figure.texts)
     for ax in figure.axes:
-        found += [ax._left_title, *(text for text in ax.texts if isinstance(text, Annotation))]  # type: ignore[attr-defined]
+        left = ax._left_title  # type: ignore[attr-defined]  # its public getter gives the words without their place
+        found += [left, *(text for text in ax.texts if isinstance(text, Annotation))]
         if ax.axison:
             across = [text for text in ax.get_xticklabels() if ax.viewLim.x0 <= text.get_position()[0] <= ax.viewLim.x1]
             up = [text for text in ax.get_yticklabels() if ax.viewLim.y0 <= text.get_position()[1] <= ax.viewLim.y1]
@@ -213,7 +214,7 @@ def test_the_reliability_curve_is_scikit_learns_and_the_base_rate_is_marked() ->
     assert set(line(ax, "base rate").get_xdata()) == {0.52}
     below = figure.axes[figure.axes.index(ax) + 1]
     assert below.get_xlim() == ax.get_xlim()
-    counts, edges, _ = below.patches[0].get_data()  # type: ignore[attr-defined]
+    counts, edges, _ = below.patches[0].get_data()  # type: ignore[attr-defined]  # of a StepPatch
     np.testing.assert_array_equal(counts, np.histogram(found.probability, edges)[0])
 
 
@@ -231,7 +232,7 @@ def test_probabilities_by_outcome_are_shares_of_each() -> None:
     found = CASES["noise"]
     ax = panel(page("noise"), SPREAD)
     for patch, came in zip((ax.patches[0], ax.patches[2]), (0, 1), strict=True):
-        values, edges, _ = patch.get_data()  # type: ignore[attr-defined]
+        values, edges, _ = patch.get_data()  # type: ignore[attr-defined]  # of a StepPatch
         mine = found.probability[found.up == came]
         np.testing.assert_allclose(values, np.histogram(mine, edges)[0] / len(mine))
 
