@@ -28,7 +28,7 @@ NO_LINKS = ("linux", "dumb", "unknown", "")
 
 def console(*, quiet: bool = False) -> Console:
     """Return the console for people, on stderr; rich leaves colour out where NO_COLOR says so."""
-    out = Console(stderr=True, quiet=quiet, highlight=False)
+    out = Console(stderr=True, quiet=quiet, highlight=False, emoji=False)
     if not out.is_terminal:
         out.width = UNBROKEN
     elif out.width > WIDEST:

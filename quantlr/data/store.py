@@ -24,7 +24,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pandas as pd
-from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from quantlr.data.quotes import COLUMNS, Quotes, Revision, merged, revision_of
@@ -267,6 +266,8 @@ class Shelf:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
+        from filelock import FileLock, Timeout
+
         try:
             with FileLock(self.folder / ".lock", timeout=LOCK_SECONDS):
                 yield

@@ -15,8 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from quantlr.disk import flush, write_flushed
 from quantlr.errors import Fault, OutputError
 from quantlr.report.ticker_files import FOLDER, INDEX
@@ -123,6 +121,8 @@ def _told(target: Path) -> Iterator[None]:
 @contextmanager
 def locked(target: Path) -> Iterator[None]:
     """Hold the lock of one report's folder."""
+    from filelock import FileLock, Timeout
+
     lock = FileLock(target.with_name(f".{target.name}.lock"), timeout=LOCK_SECONDS)
     try:
         with lock:

@@ -38,9 +38,12 @@ ConfigPath = Annotated[Path, BeforeValidator(beside_the_config)]
 
 
 class Spec(BaseModel):
-    """A section of the config: frozen, and refusing what it doesn't know. It lives beside the code that obeys it."""
+    """A section of the config: frozen, and refusing what it doesn't know. It lives beside the code that obeys it.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    What checks a section is built when it is first needed: nearly all of them are built as parts of the whole config.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
 
 class Part(Spec):

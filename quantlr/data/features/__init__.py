@@ -36,5 +36,4 @@ if TYPE_CHECKING:
     AnyFeature = Feature
 else:
     AnyFeature = one_of(FEATURES, base=Feature)
-    for _part in transforms.TRANSFORMS:
-        _part.model_rebuild(_types_namespace={"AnyFeature": AnyFeature})
+    transforms.AnyFeature = AnyFeature

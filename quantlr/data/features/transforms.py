@@ -16,7 +16,7 @@ from quantlr.data.features.windows import CACHED, rolling_zscore
 from quantlr.types import Array, Columns, Number, Prices, Unit
 
 if TYPE_CHECKING:
-    AnyFeature = Feature  # at run time the catalogue's union, which the package builds once it is complete
+    AnyFeature = Feature  # at run time the catalogue's union, which the package sets once it is complete
 
 
 Bound = Annotated[Number, Unit("that of the inner feature")]
@@ -215,5 +215,3 @@ def _percent_ranks(rows: Array) -> Array:
 
 
 FEATURES: tuple[type[Feature], ...] = (ZScore, Lagged, Clipped, Rank, Square, Product)
-TRANSFORMS = FEATURES
-"""Those whose `of` is any feature, which only the whole catalogue says."""
