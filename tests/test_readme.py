@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
 import shlex
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from matplotlib.image import imread
 from quantlr.cli import main
 from quantlr.config import load_config
+
+from yahoo_server import Yahoo, days, serving, share, throwaway_authority
 
 ROOT = Path(__file__).parents[1]
 WRITES_NO_REPORT = tuple(f"quantlr {verb}" for verb in ("predict", "schema", "init", "plan", "features"))
@@ -45,13 +50,44 @@ def test_the_terminal_shows_what_the_readme_shows(home: Path) -> None:
     assert [line.rstrip() for line in result.stderr.rstrip().splitlines()] == [line.rstrip() for line in expected]
 
 
+@pytest.fixture
+def yahoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yahoo]:
+    """Answer for Yahoo behind the proxy that the environment names; nothing in the program knows of it."""
+    now = dt.datetime.now(dt.UTC)
+    server = Yahoo()
+    server.now, server.shares["SPY"] = now, share(1, days(1500, last=str(now.date())), exchange="PCX", kind="ETF")
+    tls, authority = throwaway_authority(tmp_path)
+    with serving(server, tls=tls) as address:
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        for name in ("HTTPS_PROXY", "https_proxy"):
+            monkeypatch.setenv(name, address)
+        for name in ("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
+            monkeypatch.setenv(name, str(authority))
+        monkeypatch.setenv("QUANTLR_HOME", str(tmp_path / "home"))
+        yield server
+
+
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("commands", COMMANDS, ids=lambda commands: commands[0].removeprefix("quantlr "))
-def test_every_command_runs(home: Path, commands: list[str]) -> None:
+def test_every_command_runs(home: Path, commands: list[str], request: pytest.FixtureRequest) -> None:
+    fetching = any("yahoo" in command for command in commands)
+    yahoo = request.getfixturevalue("yahoo") if fetching else Yahoo()
     for command in commands:
         result = CliRunner().invoke(main, shlex.split(command.removeprefix("quantlr ")))
         assert result.exit_code == 0, result.stderr
+    assert bool(yahoo.histories()) == fetching
     assert (home / "reports").is_dir() != all(command.startswith(WRITES_NO_REPORT) for command in commands)
+
+
+def test_verbs_and_options_that_it_speaks_of_exist() -> None:
+    context = click.Context(main)
+    commands = [main.get_command(context, verb) for verb in main.list_commands(context)]
+    options = {name for command in commands if command for option in command.params for name in option.opts}
+    assert set(re.findall(r"`quantlr ([a-z]+)", README)) <= set(main.list_commands(context))
+    spoken_of = set(re.findall(r"`(--[a-z]+)", README))
+    assert spoken_of
+    assert spoken_of <= options
 
 
 def test_the_two_first_lines_stand_there_for_ci_to_run() -> None:
