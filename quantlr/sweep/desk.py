@@ -141,8 +141,7 @@ class Desk:
     def configs(self, cut: dt.date | None) -> Iterator[tuple[int, Config]]:
         """Yield the trials' configs, which end before the cut."""
         for number, config in self.loaded.configs():
-            last = None if cut is None else cut - dt.timedelta(days=1)
-            yield number, config if last is None else replace(config, run=until(config.run, last))
+            yield number, replace(config, run=until(config.run, _before(cut)))
 
     def planned(self, cut: dt.date | None) -> Plan:
         """Return the trials as jobs, each under the digest of all that it depends on."""
@@ -217,10 +216,13 @@ class Desk:
             yield from outcomes
 
     def _task(self, jobs: Sequence[Job], cut: dt.date | None) -> Task:
-        last = None if cut is None else cut - dt.timedelta(days=1)
-        configs = (self.loaded.config(job.number).run for job in jobs)
-        plain = tuple((until(one, last) if last else one).model_dump(mode="json") for one in configs)
-        return Task(tuple(job.key for job in jobs), plain, self.setting.offline, self.versions)
+        keys, values = (job.key for job in jobs), (self.loaded.values_of(job.number) for job in jobs)
+        base = self.loaded.base.value
+        return Task(tuple(keys), base, tuple(values), _before(cut), self.setting.offline, self.versions)
+
+
+def _before(cut: dt.date | None) -> dt.date | None:
+    return None if cut is None else cut - dt.timedelta(days=1)
 
 
 def first_untouched(found: Sequence[IntArray], share: float) -> int | None:

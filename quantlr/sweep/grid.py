@@ -6,6 +6,7 @@ needed, so that a grid of a thousand million can be stated, and sampled, at once
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -239,10 +240,17 @@ def _chosen(spec: SweepSpec, combinations: int, written: Written) -> Sequence[in
     return tuple(sorted(drawn.tolist()))
 
 
-def until(config: RunConfig, last: Any) -> RunConfig:
-    """Return a config whose data end at `last` at the latest."""
+def varied(base: Mapping[str, Any], values: Mapping[str, Any], last: dt.date | None) -> RunConfig:
+    """Return a config that is known to be right, with values by dotted key put in, up to a last date."""
+    written = Written({**copied(base), "name": "trial"})
+    override(written, values, source="grid")
+    return until(checked(written).run, last)
+
+
+def until(config: RunConfig, last: dt.date | None) -> RunConfig:
+    """Return a config whose data end at `last` at the latest; as it is where that is None."""
     end = config.data.end
-    if end is not None and end <= last:
+    if last is None or (end is not None and end <= last):
         return config
     return config.model_copy(update={"data": config.data.model_copy(update={"end": last})})
 

@@ -7,11 +7,12 @@ which loads the prices and fits the model once.
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import json
 import platform
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -47,12 +48,14 @@ class Keys:
     data : which prices.
     dataset : prices, features and label.
     model : dataset, folds and model.
+    known : model and execution, and how many sessions a year has.
     whole : all of it but the name.
     """
 
     data: str
     dataset: str
     model: str
+    known: str
     whole: str
 
     @classmethod
@@ -61,8 +64,10 @@ class Keys:
         plain = config.model_dump(mode="json")
         data = digest(plain["data"])
         dataset = digest(data, plain["features"], plain["label"])
+        model = digest(dataset, plain["walk_forward"], plain["model"])
+        known = digest(model, plain["execution"], plain["report"]["sessions_per_year"])
         plain.pop("name")
-        return cls(data, dataset, digest(dataset, plain["walk_forward"], plain["model"]), digest(plain))
+        return cls(data, dataset, model, known, digest(plain))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,21 +93,25 @@ class Task:
 
     Attributes
     ----------
-    keys : of the jobs.
-    configs : the same, each as JSON has it; those of one model stand together.
+    keys : of the jobs; those of one model stand together.
+    base : the config that is varied, as it is written.
+    values : of each job, its own by dotted key.
+    last : date that no trial sees beyond; None where all see everything.
     offline : whether to do without the network.
     versions : that the worker must have.
     """
 
     keys: tuple[str, ...]
-    configs: tuple[dict[str, Any], ...]
+    base: dict[str, Any]
+    values: tuple[dict[str, Any], ...]
+    last: dt.date | None
     offline: bool
     versions: dict[str, str]
 
     def apart(self) -> Iterator[Task]:
         """Yield each job as a task of its own."""
-        for key, config in zip(self.keys, self.configs, strict=True):
-            yield Task((key,), (config,), self.offline, self.versions)
+        for key, values in zip(self.keys, self.values, strict=True):
+            yield replace(self, keys=(key,), values=(values,))
 
 
 def grouped(jobs: Iterable[Job], *, workers: int) -> list[tuple[Job, ...]]:

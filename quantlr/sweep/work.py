@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from quantlr.backtest.inference.sharpe import sharpe_per_session
+from quantlr.backtest.known import Known
 from quantlr.backtest.metrics import (
     BACKTEST_METRICS,
     FORECAST_METRICS,
@@ -34,6 +35,7 @@ from quantlr.data.universe import DataSpec, load_prices
 from quantlr.errors import QuantlrError, UserError
 from quantlr.pipeline.stages import STAGES, Outlook, Stages, dataset_of, earn, forecasts_of, known_to, positions_of
 from quantlr.report.encoding import defined
+from quantlr.sweep.grid import varied
 from quantlr.sweep.jobs import Keys, Task, versions
 from quantlr.types import Course, Dataset, Forecasts, IntArray, Prices
 
@@ -107,6 +109,10 @@ class Bench:
         """Return forecasts, likewise."""
         return self._once("forecasts", key, lambda: forecasts_of(config, dataset, self.stages))
 
+    def known(self, config: RunConfig, key: str, prices: Prices, forecasts: Forecasts) -> Known:
+        """Return what policies may use besides forecasts, likewise."""
+        return self._once("known", key, lambda: known_to(config, prices, forecasts, self.stages))
+
     def skill(self, key: str, forecasts: Forecasts) -> dict[str, Any]:
         """Return the numbers of forecasts, likewise."""
         return self._once("skill", key, lambda: _skill(forecasts))
@@ -155,7 +161,7 @@ def survey(inquiry: Inquiry) -> Surveyed:
 def evaluate(task: Task) -> list[Outcome]:
     """Return what comes of a task's jobs; one that fails does not keep the others from it."""
     require_versions(task.versions)
-    return [_outcome(key, plain, BENCH, task) for key, plain in zip(task.keys, task.configs, strict=True)]
+    return [_outcome(key, values, BENCH, task) for key, values in zip(task.keys, task.values, strict=True)]
 
 
 def require_versions(needed: dict[str, str]) -> None:
@@ -174,9 +180,9 @@ def require_versions(needed: dict[str, str]) -> None:
         )
 
 
-def _outcome(key: str, plain: dict[str, Any], bench: Bench, task: Task) -> Outcome:
+def _outcome(key: str, values: dict[str, Any], bench: Bench, task: Task) -> Outcome:
     try:
-        config = RunConfig.model_validate(plain)
+        config = varied(task.base, values, task.last)
         course, skill = course_of(config, bench, offline=task.offline)
         return Outcome(key, encoded(numbers_of(config, course, skill), course))
     except UserError as error:
@@ -196,7 +202,7 @@ def course_of(config: RunConfig, bench: Bench, *, offline: bool) -> tuple[Course
     prices = bench.prices(config.data, keys.data, offline=offline)
     dataset = bench.dataset(config, keys.dataset, prices)
     forecasts = bench.forecasts(config, keys.model, dataset)
-    known = known_to(config, prices, forecasts, bench.stages)
+    known = bench.known(config, keys.known, prices, forecasts)
     positions = positions_of(config, forecasts, known, bench.stages)
     course = earn(config, prices, Outlook(dataset, forecasts, positions), bench.stages)
     return course, bench.skill(keys.model, forecasts)
@@ -240,8 +246,11 @@ def encoded(numbers: dict[str, Any], course: Course) -> bytes:
 
 
 def written_out(about: dict[str, Any], **arrays: Any) -> bytes:
-    """Return the bytes of a file, the same for the same values; ``numpy.load`` reads it."""
+    """Return the bytes of a file, the same for the same values; ``numpy.load`` reads it.
+
+    Nothing is compressed: of returns that would save a third, and take longer than the trial.
+    """
     stream = io.BytesIO()
     text = np.frombuffer(json.dumps(about, sort_keys=True, allow_nan=False).encode(), dtype=np.uint8)
-    np.savez_compressed(stream, about=text, **arrays)
+    np.savez(stream, about=text, **arrays)
     return stream.getvalue()
