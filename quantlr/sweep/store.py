@@ -80,8 +80,11 @@ class Store:
         """
         path = self.path(key)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            put_unflushed(path, content)  # thousands of them: what a power cut damages is done again
+            try:
+                put_unflushed(path, content)  # thousands of them: what a power cut damages is done again
+            except FileNotFoundError:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                put_unflushed(path, content)
         except OSError as error:
             raise Fault(
                 f"{path} could not be written: {error.strerror or error}; what is done so far is kept"
@@ -109,4 +112,5 @@ def decoded(content: bytes) -> Kept:
         if "error" in about:
             nothing: Array = np.zeros(0)
             return Kept(about, np.zeros(0, dtype=np.int64), nothing, nothing)
-        return Kept(about, file["session"].astype(np.int64), file["net_return"], file["benchmark_return"])
+        net, benchmark = file["returns"]
+        return Kept(about, file["session"].astype(np.int64), net, benchmark)

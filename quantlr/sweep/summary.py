@@ -27,6 +27,8 @@ from quantlr.sweep.store import Kept, Store
 from quantlr.trials import Tried
 from quantlr.types import Array, BacktestResult, BoolArray, IntArray, day
 
+HELD = 1000
+"""Results held in memory, so that most sweeps read each file once."""
 MOST_COMPARED = 4000
 """Trials that the statistics of all of them compare at once; of more, some are drawn, the winner among them."""
 FEWEST_SESSIONS = 40
@@ -106,12 +108,13 @@ def gathered(
     seed : of the draw, where there are more trials than can be compared at once.
     """
     found: list[dict[str, Any]] = []
+    held: dict[str, Kept] = {}
     common: IntArray | None = None
     for at, (number, key) in enumerate(zip(numbers, keys, strict=True)):
         if at in failures or key is None:
             found.append({"error": failures[at]})
             continue
-        kept = _there(store, key)
+        kept = _there(store, key, held)
         if kept.error is not None:
             found.append({"error": told(number, kept.error, kept.about["key"])})
             continue
@@ -120,13 +123,16 @@ def gathered(
     good = np.array(["error" not in about for about in found], dtype=np.bool_)
     if common is None or len(common) < FEWEST_SESSIONS:
         common = np.zeros(0, dtype=np.int64)
-    return _on_common(store, keys, tuple(found), good, common, seed)
+    return _on_common(lambda at: _there(store, str(keys[at]), held), tuple(found), good, common, seed)
 
 
-def _there(store: Store, key: str) -> Kept:
-    kept = store.read(key)
+def _there(store: Store, key: str, held: dict[str, Kept]) -> Kept:
+    """Return what is kept of a trial, and hold some for the second time that they are asked for."""
+    kept = held.get(key) or store.read(key)
     if kept is None:
         raise Fault(f"{store.path(key)} is gone; leave it alone while a sweep runs, and start it again")
+    if len(held) < HELD:
+        held[key] = kept
     return kept
 
 
@@ -135,8 +141,7 @@ def _both(one: IntArray, other: IntArray) -> IntArray:
 
 
 def _on_common(
-    store: Store,
-    keys: Sequence[str | None],
+    kept_of: Callable[[int], Kept],
     about: tuple[dict[str, Any], ...],
     good: BoolArray,
     common: IntArray,
@@ -148,8 +153,7 @@ def _on_common(
     place = dict(zip(compared.tolist(), range(len(compared)), strict=True))
     excess, ahead = np.empty((2, len(common), len(compared)))
     for at in np.flatnonzero(good).tolist():
-        kept = _there(store, str(keys[at]))
-        own, before = _cut(kept, common)
+        own, before = _cut(kept_of(at), common)
         sessions[at] = len(own)
         found = sharpe_per_session(own)
         if found is not None:

@@ -240,8 +240,7 @@ def encoded(numbers: dict[str, Any], course: Course) -> bytes:
     return written_out(
         numbers,
         session=result.sessions.to_numpy().astype("datetime64[D]").astype(np.int32),
-        net_return=result.net_return,
-        benchmark_return=held.net_return,
+        returns=np.stack([result.net_return, held.net_return]),
     )
 
 

@@ -18,8 +18,8 @@ BLOCKS = 16
 """S: 12,870 ways to choose half of them."""
 SHORTEST = 10
 """Sessions that a block needs at least."""
-AT_ONCE = 2_000_000
-"""Sharpe ratios held at a time, so that memory stays bounded."""
+AT_ONCE = 100_000
+"""Sharpe ratios held at a time, so that they stay in the cache."""
 ALIKE = 1e-12
 """How far apart Sharpe ratios of one and the same setting may lie by rounding."""
 
@@ -49,28 +49,38 @@ def overfitting_ranks(excess: Array, *, blocks: int = BLOCKS) -> Array:
     parts = excess[sessions - length * blocks :].reshape(blocks, length, settings)
     sums, squares = parts.sum(axis=1), (parts**2).sum(axis=1)
     half = length * blocks // 2
-    ranks = [_ranks(inside, sums, squares, half) for inside in _halves(blocks, at_once=max(1, AT_ONCE // settings))]
-    return np.concatenate(ranks)
+    some = max(1, AT_ONCE // settings)
+    ranks = [_ranks(inside, sums, squares, half) for inside in _halves(blocks, at_once=some)]
+    there, back = (np.concatenate(one) for one in zip(*ranks, strict=True))
+    return np.concatenate([there, back[::-1]])
 
 
 def _halves(blocks: int, *, at_once: int) -> Iterator[Array]:
-    """Yield all choices of half of the blocks, (some, blocks) of ones and zeros."""
-    choices = combinations(range(blocks), blocks // 2)
+    """Yield the choices of half of the blocks that take the first one, (some, blocks) of ones and zeros.
+
+    In the order of all choices they are the first half, and what each leaves is the second half backwards.
+    """
+    choices = ((0, *others) for others in combinations(range(1, blocks), blocks // 2 - 1))
     while some := list(islice(choices, at_once)):
         inside = np.zeros((len(some), blocks))
         np.put_along_axis(inside, np.array(some), 1.0, axis=1)
         yield inside
 
 
-def _ranks(inside: Array, sums: Array, squares: Array, sessions: int) -> Array:
-    """Return omega of some splits."""
-    best = _sharpe(inside @ sums, inside @ squares, sessions).argmax(axis=1)[:, None]
+def _ranks(inside: Array, sums: Array, squares: Array, sessions: int) -> tuple[Array, Array]:
+    """Return omega of some splits, and of the same with the halves exchanged."""
     outside = 1.0 - inside
-    ratios = _sharpe(outside @ sums, outside @ squares, sessions)
-    chosen = np.take_along_axis(ratios, best, axis=1)
-    below = (ratios < chosen - ALIKE).sum(axis=1)
-    alike = (np.abs(ratios - chosen) <= ALIKE).sum(axis=1)
-    return np.asarray((below + (alike + 1) / 2) / (ratios.shape[1] + 1))
+    one = _sharpe(inside @ sums, inside @ squares, sessions)
+    other = _sharpe(outside @ sums, outside @ squares, sessions)
+    return _omega(one, other), _omega(other, one)
+
+
+def _omega(chosen_by: Array, ranked_by: Array) -> Array:
+    """Return the rank by one half's ratios, (splits, N), of what is best by the other's."""
+    chosen = np.take_along_axis(ranked_by, chosen_by.argmax(axis=1)[:, None], axis=1)
+    below = (ranked_by < chosen - ALIKE).sum(axis=1)
+    alike = (np.abs(ranked_by - chosen) <= ALIKE).sum(axis=1)
+    return np.asarray((below + (alike + 1) / 2) / (ranked_by.shape[1] + 1))
 
 
 def _sharpe(sums: Array, squares: Array, sessions: int) -> Array:

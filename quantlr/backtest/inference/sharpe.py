@@ -112,8 +112,10 @@ def probabilistic_sharpe(excess: Array, *, above: float = 0.0) -> float | None:
 def shape(excess: Array) -> tuple[float, float]:
     """Return skewness g3 and non-excess kurtosis g4 of returns that vary."""
     away = excess - excess.mean()
-    spread = np.mean(away**2)
-    return float(np.mean(away**3) / spread**1.5), float(np.mean(away**4) / spread**2)
+    squares = away**2
+    spread = squares.mean()
+    # Products: NumPy raises to higher powers by logarithms, forty times slower.
+    return float((squares * away).mean() / spread**1.5), float((squares**2).mean() / spread**2)
 
 
 def confidence_above(
