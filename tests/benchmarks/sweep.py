@@ -1,85 +1,131 @@
-"""What a sweep costs: trials a minute, what two workers gain on one, memory, and the same grid done by others.
+"""What a sweep costs: seconds a trial, what two workers gain on one, memory, and the same grid done by others.
 
 python tests/benchmarks/sweep.py [--quick]
 
-A thousand settings on the sample (50 policies over 20 models) by one and by two workers; a panel of made-up stocks by
-20 settings, with the memory of this process and of its workers; the models' part beside scikit-learn's GridSearchCV
-over TimeSeriesSplit, which fits each model 5 times where a walk-forward refits it every 21 sessions; and the policies'
-part beside backtesting.py's optimiser on the same probabilities. From the seconds of a trial follows what a cluster
-takes.
+A thousand settings on the sample, once as many policies over few models and once as few policies over many models, by
+one and by two workers: from a cold start to the report, and with workers that have started, from the first task that is
+sent to the last result that is kept. A panel of made-up stocks by 10 and by 40 settings, with the memory of this
+process and of its workers. The models' part beside scikit-learn's GridSearchCV over TimeSeriesSplit, which fits each
+model 5 times where a walk-forward refits it every 21 sessions; and the policies' part beside backtesting.py's optimiser
+on the same probabilities. From the seconds of a trial, and from what the process that hands them out spends on each,
+follows what a cluster takes.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 import pandas as pd
 import quantlr
 from quantlr.config import load_config
-from quantlr.sweep.desk import Setting
-from quantlr.sweep.executors import Engine, Processes
-from quantlr.sweep.grid import load_sweep
+from quantlr.sweep.desk import Setting, Unwatched
+from quantlr.sweep.executors import Processes
+from quantlr.sweep.grid import Sweep, load_sweep
 from quantlr.sweep.runs import run_sweep
+from quantlr.sweep.work import require_versions
 from quantlr.testing import random_bars
 
-from benchmarks.measures import _resident
+from benchmarks.measures import _resident, seconds_of
 
 BASE: dict[str, Any] = {
     "data": {"source": {"kind": "sample"}, "tickers": ["^GSPC"]},
     "features": [{"kind": "lagged_returns"}, {"kind": "volatility", "windows": [20]}],
 }
 LAGS = [[1], [1, 2], [1, 2, 3], [1, 2, 3, 4, 5], [1, 5, 10]]
-PENALTIES = [0.0, 0.001, 0.01, 0.1]
 SETTINGS, ALL_TICKERS, CLUSTER = 1000, 8000, 100
 
 
-class Measured:
-    """Hears how a sweep goes on, and notes when its first trials are there and how much memory it takes."""
+class Stopwatch(Unwatched):
+    """Hears how a sweep goes on, and notes when its work begins and ends and what of it this process does itself."""
 
     def __init__(self) -> None:
-        self.first: float | None = None
-        self.last = 0.0
-        self.peak = 0
+        self.began, self.ended = (0.0, 0.0), (0.0, 0.0)
         self.trials = 0
 
-    def begun(self, sweep: Any, *, waiting: int, dashboard: str | None) -> None:
-        """Begin to count."""
+    def begun(self, sweep: Sweep, *, waiting: int, dashboard: str | None) -> None:
+        """Note the time."""
+        self.began = time.perf_counter(), time.process_time()
 
     def done(self, *, done: int, total: int, failed: int) -> None:
-        """Note the time and the memory of this process with all its workers."""
-        import os
+        """Note the time again, once all are over."""
+        if done == total:  # to ask for the time of a process takes a third of a millisecond itself
+            self.ended, self.trials = (time.perf_counter(), time.process_time()), done
 
-        self.last, self.trials = time.perf_counter(), done
-        if done and self.first is None:
-            self.first = self.last
-        if done % 20 == 0:
-            self.peak = max(self.peak, _resident(os.getpid()))
+    @property
+    def working(self) -> float:
+        """Milliseconds a trial, from the first task to the last result."""
+        return (self.ended[0] - self.began[0]) / self.trials * 1000
+
+    @property
+    def handing(self) -> float:
+        """Milliseconds a trial that this process spends on handing it out and keeping what comes back."""
+        return (self.ended[1] - self.began[1]) / self.trials * 1000
 
 
-def swept(sweep: dict[str, Any], *, workers: int) -> tuple[float, Measured]:
-    """Return the seconds that a sweep takes, its interpreters' start included, and what was noted meanwhile."""
-    measured = Measured()
+class Peak:
+    """The most memory that this process and those it started take meanwhile, in bytes."""
 
-    def engine() -> Engine:
-        return Processes(workers)
+    def __init__(self) -> None:
+        self.bytes = 0
 
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Look every 50 ms."""
+        over = Event()
+
+        def look() -> None:
+            while not over.wait(0.05):
+                self.bytes = max(self.bytes, _resident(os.getpid()))
+
+        thread = Thread(target=look)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+
+def started(workers: int) -> Processes:
+    """Return workers that have imported what they need."""
+    engine = Processes(workers)
+    while len({future.result() for future in [engine.submit(_who) for _ in range(4 * workers)]}) < workers:
+        pass
+    return engine
+
+
+def _who() -> int:
+    require_versions({})
+    time.sleep(0.02)
+    return os.getpid()
+
+
+def swept(sweep: dict[str, Any], engine: Callable[[], Processes]) -> tuple[float, Stopwatch]:
+    """Return the seconds that a sweep takes, and what was noted meanwhile."""
+    watch = Stopwatch()
     with tempfile.TemporaryDirectory() as folder:
-        started = time.perf_counter()
-        run_sweep(load_sweep(sweep), Setting(Path(folder), engine, watch=measured))
-        return time.perf_counter() - started, measured
+        setting = Setting(Path(folder), engine, watch=watch)
+        return seconds_of(lambda: run_sweep(load_sweep(sweep), setting)), watch
 
 
-def grid(policies: int) -> dict[str, Any]:
-    """Return a sweep of so many policies over twenty models."""
+def grid(*, models: int, policies: int) -> dict[str, Any]:
+    """Return a sweep of so many policies over so many models."""
+    penalties = np.logspace(-4, 0, models // len(LAGS)).tolist()
     levels = np.linspace(0.47, 0.56, policies).round(4).tolist()
-    axes = {"features.0.lags": LAGS, "model.l2": PENALTIES, "policy.long_above": levels}
+    axes = {"features.0.lags": LAGS, "model.l2": penalties, "policy.long_above": levels}
     return {"name": "benchmark", "base": BASE, "grid": axes}
 
 
@@ -95,13 +141,6 @@ def panel(folder: Path, *, tickers: int, settings: int) -> dict[str, Any]:
     }
     levels = np.linspace(0.48, 0.52, settings // 2).round(4).tolist()
     return {"name": "panel", "base": base, "grid": {"model.l2": [0.001, 0.01], "policy.long_above": levels}}
-
-
-def seconds_of(work: Callable[[], object]) -> float:
-    """Return the seconds that some work takes."""
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 def by_scikit_learn() -> float:
@@ -123,66 +162,72 @@ def by_scikit_learn() -> float:
 
 def by_backtesting(levels: list[float]) -> float:
     """Return the seconds that backtesting.py's optimiser takes for some policies on given probabilities."""
+    os.environ["TQDM_DISABLE"] = "1"
+    from benchmarks.threshold import Threshold
+
+    run = quantlr.run(BASE)
+    prices = run.course.prices
+    bars = pd.DataFrame(
+        {name.title(): getattr(prices, name)[:, 0] for name in ("open", "high", "low", "close", "volume")},
+        index=prices.sessions,
+    ).assign(Probability=run.forecasts.set_index("date")["probability"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from backtesting import Backtest, Strategy
-
-        run = quantlr.run(BASE)
-        probability = run.forecasts.set_index("date")["probability"]
-        prices = run.course.prices
-        bars = pd.DataFrame(
-            {name.title(): getattr(prices, name)[:, 0] for name in ("open", "high", "low", "close", "volume")},
-            index=prices.sessions,
-        ).assign(Probability=probability)
-
-        class Threshold(Strategy):  # type: ignore[misc]  # it has no types
-            level = 0.5
-
-            def init(self) -> None:
-                """Have nothing to prepare."""
-
-            def next(self) -> None:
-                up = self.data.Probability[-1] > self.level
-                if up and not self.position:
-                    self.buy()
-                elif not up and self.position:
-                    self.position.close()
+        from backtesting import Backtest
 
         test = Backtest(bars, Threshold, cash=1e7, commission=3e-4, finalize_trades=True)
         return seconds_of(lambda: test.optimize(level=levels))
 
 
+def by_one_and_by_two(name: str, sweep: dict[str, Any]) -> Stopwatch:
+    """Print what a sweep takes by one and by two workers; return what two did once they had started."""
+    found = {}
+    for workers in (1, 2):
+        cold, _ = swept(sweep, lambda: Processes(workers))  # noqa: B023 - called before the next turn
+        engine = started(workers)
+        _, found[workers] = swept(sweep, lambda: engine)  # noqa: B023 - likewise
+        watch = found[workers]
+        print(
+            f"{watch.trials:,} settings, {name}, {workers} workers: {cold:.1f} s from a cold start to the report; once "
+            f"they have started {watch.working:.2f} ms a trial, {watch.handing:.2f} of it this process's own",
+            flush=True,
+        )
+    print(f"  two workers are {found[1].working / found[2].working:.2f} times one", flush=True)
+    return found[2]
+
+
+def told_of_a_cluster(watch: Stopwatch) -> None:
+    """Print what follows for many tickers and settings on many workers."""
+    each, total = 2 * watch.working, ALL_TICKERS * SETTINGS
+    apart, own = total * each / CLUSTER / 60_000, total * watch.handing / 60_000
+    print(
+        f"{ALL_TICKERS:,} tickers x {SETTINGS:,} settings: {total * each / 3.6e6:,.0f} core hours, {apart:,.0f} "
+        f"minutes on {CLUSTER} workers; handing them out and keeping them is {own:,.0f} minutes of one process"
+    )
+
+
 def main() -> None:
     """Measure all of it, and print a line each."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a fifth of the policies and of the tickers")
+    parser.add_argument("--quick", action="store_true", help="a fifth of the settings and a tenth of the tickers")
     quick = parser.parse_args().quick
-    policies, tickers = (10, 50) if quick else (50, 500)
+    share, tickers = (5, 50) if quick else (1, 500)
     load_config(BASE)
-    taken: dict[int, float] = {}
-    rate = 0.0
-    for workers in (1, 2):
-        seconds, seen = swept(grid(policies), workers=workers)
-        working = seen.last - (seen.first or seen.last)
-        taken[workers] = working
-        rate = max(rate, seen.trials / working)
-        print(
-            f"{20 * policies:,} settings, {workers} workers: {seconds:.1f} s in all, {working:.1f} s from the first "
-            f"trial to the last, {seen.peak / 2**20:,.0f} MB"
-        )
-    print(f"two workers are {taken[1] / taken[2]:.2f} times one")
-    each = 2 / rate
-    total = each * ALL_TICKERS * SETTINGS
-    print(f"a trial takes {each * 1000:.1f} ms of a core; {ALL_TICKERS:,} tickers x {SETTINGS:,} settings: "
-          f"{total / 3600:,.0f} core hours, {total / CLUSTER / 60:,.0f} minutes on {CLUSTER} workers")  # fmt: skip
+    told_of_a_cluster(by_one_and_by_two("many policies", grid(models=20, policies=50 // share)))
+    told_of_a_cluster(by_one_and_by_two("many models", grid(models=200 // share, policies=5)))
     with tempfile.TemporaryDirectory() as folder:
-        sweep = panel(Path(folder), tickers=tickers, settings=20)
-        for workers in (1, 2):
-            seconds, seen = swept(sweep, workers=workers)
-            print(f"{tickers} tickers x 20 settings, {workers} workers: {seconds:.1f} s, {seen.peak / 2**20:,.0f} MB")
-    print(f"scikit-learn's GridSearchCV, 20 models x 5 folds: {by_scikit_learn():.1f} s")
-    levels = np.linspace(0.47, 0.56, policies).round(4).tolist()
-    print(f"backtesting.py's optimiser, {policies} policies on one model: {by_backtesting(levels):.1f} s")
+        for workers, settings in ((1, 10), (2, 10), (2, 40)):
+            sweep, peak = panel(Path(folder), tickers=tickers, settings=settings), Peak()
+            with peak.watched():
+                seconds, _ = swept(sweep, lambda: Processes(workers))  # noqa: B023 - called before the next turn
+            print(
+                f"{tickers} tickers x {settings} settings, {workers} workers: {seconds:.1f} s, "
+                f"{peak.bytes / 2**20:,.0f} MB",
+                flush=True,
+            )
+    print(f"scikit-learn's GridSearchCV, 20 models x 5 folds: {by_scikit_learn():.1f} s", flush=True)
+    levels = np.linspace(0.47, 0.56, 50 // share).round(4).tolist()
+    print(f"backtesting.py's optimiser, {len(levels)} policies on one model: {by_backtesting(levels):.1f} s")
 
 
 if __name__ == "__main__":
