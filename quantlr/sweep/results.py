@@ -69,6 +69,20 @@ class Finding:
         """What a Sharpe ratio per session is multiplied by to be one per year."""
         return math.sqrt(self.per_year)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know."""
+        results, notes = self.results, []
+        failed = np.flatnonzero(~results.good)
+        if len(failed):
+            first, error = self.numbers[int(failed[0])], results.about[int(failed[0])]["error"]
+            notes.append(f"{len(failed):,} of {len(results.good):,} trials failed; trial {first}: {error}")
+        if self.shown.error is not None:
+            notes.append(f"the winner can't be run over all dates: {self.shown.error}")
+        if results.good.any() and not len(results.common):
+            notes.append("the trials have too few sessions in common, and are judged each on its own")
+        return tuple(notes)
+
     def named(self, at: int) -> dict[str, str]:
         """Return a trial's values as text, by key."""
         return {key: label(value) for key, value in self.sweep.values_of(self.numbers[at]).items()}
@@ -142,6 +156,7 @@ def summary_of(finding: Finding) -> dict[str, Any]:
         "untouched": {"from": None if finding.cut is None else str(finding.cut)}
         | (asdict(finding.untouched) if finding.untouched else {"error": finding.shown.error}),
         "verdict": asdict(finding.verdict),
+        "notes": list(finding.notes),
     }
     return dict(defined(found))
 

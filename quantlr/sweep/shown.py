@@ -35,7 +35,7 @@ def shown_of(finding: Finding) -> SweepShown:
         title=title,
         text=text[:1].upper() + text[1:],
         setting=_setting(finding),
-        notes=_notes(finding),
+        notes=finding.notes,
         landscape=landscape,
         marginals=tuple(marginals),
         course=_course(finding),
@@ -112,21 +112,6 @@ def _setting(finding: Finding) -> str:
     tried = len(finding.numbers)
     drawn = "" if tried == finding.sweep.combinations else f", {tried:,} drawn by seed {finding.sweep.spec.seed}"
     return short(f"{finding.sweep.spec.name}   {finding.sweep.combinations:,} combinations: {keys}{drawn}", longest=190)
-
-
-def _notes(finding: Finding) -> tuple[str, ...]:
-    results = finding.results
-    failed = np.flatnonzero(~results.good)
-    notes = []
-    if len(failed):
-        first = finding.numbers[int(failed[0])]
-        of = f"{len(failed):,} of {len(results.good):,} trials failed"
-        notes.append(f"{of}; trial {first}: {results.about[int(failed[0])]['error']}")
-    if finding.shown.error is not None:
-        notes.append(f"the winner can't be run over all dates: {finding.shown.error}")
-    if results.good.any() and not len(results.common):
-        notes.append("the trials have too few sessions in common, and are judged each on its own")
-    return tuple(notes)
 
 
 def _course(finding: Finding) -> Course | None:

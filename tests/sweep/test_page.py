@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import quantlr
 from matplotlib.axes import Axes
 from matplotlib.dates import date2num
 from matplotlib.figure import Figure
-from quantlr.report.pages.frame import png
+from quantlr.report.pages.frame import headed, png
 
 BASE: dict[str, Any] = {
     "data": {"source": {"kind": "sample"}, "tickers": ["MSFT"], "start": "2004-01-01"},
@@ -90,3 +91,13 @@ def test_the_winners_capital_is_that_of_its_own_run(drawn: tuple[quantlr.Swept, 
     (shaded,) = ax.patches
     left = ax.transData.inverted().transform(shaded.get_window_extent())[0, 0]
     assert left == pytest.approx(date2num(pd.Timestamp(swept.summary["untouched"]["from"])))
+
+
+def test_notes_that_have_no_room_are_in_the_file_that_the_page_names(tmp_path: Path) -> None:
+    figure = headed("What was found", "On what it rests", under="", notes=("one", "two", "three"), file="sweep.json")
+    assert "Note: one\nand 2 more notes in sweep.json" in [text.get_text() for text in figure.texts]
+    base = {**BASE, "data": {**BASE["data"], "end": "2008-12-31"}}
+    sweep = {"name": "noted", "base": base, "grid": {"walk_forward.train": [500, 5000]}, "untouched": 0}
+    quantlr.sweep(sweep, output=tmp_path, jobs=1)
+    (note,) = json.loads((tmp_path / "noted" / "sweep.json").read_text())["notes"]
+    assert note.startswith("1 of 2 trials failed; trial 1: ")

@@ -46,7 +46,7 @@ def comparison_page(found: Comparison) -> bytes:
         "Differences are the second run's number less the first's, and larger than luck where the adjusted p is below "
         "0.05; a lower log loss is a better forecast."
     )
-    figure = headed(finding(found), _method(found), under=under, notes=found.cautions)
+    figure = headed(finding(found), _method(found), under=under, notes=found.cautions, file="compare.json")
     many = len(found.pairs) > MOST_ROWS
     floor = 0.4 if many else 0.115 + 0.026 * len(found.pairs)
     _draw_curves(figure, found, bottom=floor + 0.03)

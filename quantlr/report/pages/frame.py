@@ -53,10 +53,12 @@ def framed(shown: Shown, title: str, text: str) -> Figure:
     title : the page's finding, in few words.
     text : what it rests on; up to about 330 letters.
     """
-    return headed(title, text, under=f"{shown.config.name}   {shown.setting}", notes=shown.notes)
+    return headed(
+        title, text, under=f"{shown.config.name}   {shown.setting}", notes=shown.notes, file="provenance.json"
+    )
 
 
-def headed(title: str, text: str, *, under: str, notes: tuple[str, ...]) -> Figure:
+def headed(title: str, text: str, *, under: str, notes: tuple[str, ...], file: str) -> Figure:
     """Return an empty page with a head of these words.
 
     Parameters
@@ -64,21 +66,22 @@ def headed(title: str, text: str, *, under: str, notes: tuple[str, ...]) -> Figu
     title, text : as of a run's page.
     under : one line of up to about 200 letters, in grey.
     notes : what a reader should know; more than two are counted.
+    file : of the report, that has them all.
     """
     figure = Figure(figsize=SIZE, dpi=DPI, facecolor="white")
     figure.text(0.02, 0.968, title, fontsize=19, fontweight="bold", color=INK, va="center", gid=FINDING)
     wrapped = "\n".join(textwrap.wrap(text, width=165))
     figure.text(0.02, 0.946, wrapped, fontsize=10.5, color=INK, va="top", linespacing=1.35, gid=BASIS)
     figure.text(0.02, 0.889, under, fontsize=NORMAL, color=GREY, va="center")
-    lines = "\n".join(_shortened(notes))
+    lines = "\n".join(_shortened(notes, file))
     figure.text(0.02, 0.877, lines, fontsize=8.2, color=GREY, va="top", linespacing=1.2, parse_math=False)
     return figure
 
 
-def _shortened(notes: tuple[str, ...]) -> list[str]:
+def _shortened(notes: tuple[str, ...], file: str) -> list[str]:
     """Return the notes as at most two lines."""
     lines = [textwrap.shorten(f"Note: {note}", width=200, placeholder=" …") for note in notes]
-    return lines if len(lines) <= 2 else [lines[0], f"and {len(lines) - 1} more notes in provenance.json"]
+    return lines if len(lines) <= 2 else [lines[0], f"and {len(lines) - 1} more notes in {file}"]
 
 
 def pictured(figure: Figure, *, question: str) -> Picture:

@@ -85,7 +85,7 @@ class SweepShown:
 
 def sweep_page(shown: SweepShown) -> bytes:
     """Return the page of a sweep as PNG bytes, the same for the same sweep."""
-    figure = headed(shown.title, shown.text, under=shown.setting, notes=shown.notes)
+    figure = headed(shown.title, shown.text, under=shown.setting, notes=shown.notes, file="sweep.json")
     _grid(figure, shown)
     if shown.course is not None:
         _course(figure.add_axes((0.055, 0.06, 0.525, 0.22)), shown.course)
