@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from quantlr.errors import DataError, NotEnoughHistory, OutputError
+from quantlr.errors import DataError, DegenerateFold, NotEnoughHistory, OutputError
 from quantlr.model import fit
 from quantlr.pipeline import Run, run
 from quantlr.pipeline.plan import Plan, PlannedModel, Walk, plan
@@ -167,3 +167,13 @@ def test_a_place_that_no_report_can_go_to_is_refused(tmp_path: Path) -> None:
     (tmp_path / "trials.db").write_bytes(b"broken" * 1000)
     with pytest.raises(OutputError, match="is damaged or no ledger of trials"):
         plan(CONFIG, output=tmp_path)
+
+
+def test_a_ticker_without_any_label_is_refused_unless_it_may_go_unfitted() -> None:
+    beaten = {"data.tickers": ["MSFT", "IBM"], "label": {"kind": "outperformance", "benchmark": "MSFT"}}
+    for verb in (plan, run):
+        with pytest.raises(DegenerateFold, match="MSFT: none of its rows has a label"):
+            verb(CONFIG, overrides=beaten)
+    assert walk_of(plan(CONFIG, overrides={**beaten, "model.scope": "pooled"})).models[0].name == "pooled"
+    allowed = walk_of(plan(CONFIG, overrides={**beaten, "model.degenerate": "base_rate"}))
+    assert [model.folds[0].learnt for model in allowed.models] == [0, 250]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from quantlr.errors import NotEnoughHistory
+from quantlr.errors import DegenerateFold, NotEnoughHistory
 from quantlr.model.calibration import Calibration, platt
 from quantlr.model.fit import Fits, fit_folds
 from quantlr.model.folds import WalkForwardSpec, make_folds, pooled_folds
@@ -107,6 +107,7 @@ def journeys(
     Raises
     ------
     NotEnoughHistory : no ticker is long enough; the text is that of the longest.
+    DegenerateFold : a ticker that would have a model of its own has no label at all, unless `model.degenerate` allows.
     """
     if model.scope == "pooled":
         return [_pooled(dataset, spec, model, steps)], []
@@ -126,6 +127,7 @@ def _each_alone(
         except NotEnoughHistory as error:
             short.append((count, NotEnoughHistory(f"{name}: {error.message}", key=error.key)))
             continue
+        _require_labels(dataset.up[rows], name, model)
         session = dataset.session[rows.start + folds.test_start]
         journeys.append(
             Journey(
@@ -147,6 +149,15 @@ def _each_alone(
     if not journeys:
         raise max(short, key=lambda found: found[0])[1]
     return journeys, [Note("model", f"left out, too short: {error.message}") for _, error in short]
+
+
+def _require_labels(up: Array, name: str, model: LogisticRegression) -> None:
+    if model.degenerate == "error" and np.isnan(up).all():
+        raise DegenerateFold(
+            f"{name}: none of its rows has a label: a band drops small moves, and a benchmark is never above itself. "
+            "Leave it out of data.tickers (data.context may still name it), or set model.scope to pooled",
+            key="data.tickers",
+        )
 
 
 def _pooled(dataset: Dataset, spec: WalkForwardSpec, model: LogisticRegression, steps: Steps) -> Journey:
