@@ -4,11 +4,11 @@ python tests/benchmarks/sweep.py [--quick]
 
 A thousand settings on the sample, once as many policies over few models and once as few policies over many models, by
 one and by two workers: from a cold start to the report, and with workers that have started, from the first task that is
-sent to the last result that is kept. A panel of made-up stocks by 10 and by 40 settings, with the memory of this
-process and of its workers. The models' part beside scikit-learn's GridSearchCV over TimeSeriesSplit, which fits each
-model 5 times where a walk-forward refits it every 21 sessions; and the policies' part beside backtesting.py's optimiser
-on the same probabilities. From the seconds of a trial, and from what the process that hands them out spends on each,
-follows what a cluster takes.
+sent to the last result that is kept; likewise by Dask. A panel of made-up stocks by 10 and by 40 settings, with the
+memory of this process and of its workers. The models' part beside scikit-learn's GridSearchCV over TimeSeriesSplit,
+which fits each model 5 times where a walk-forward refits it every 21 sessions; and the policies' part beside
+backtesting.py's optimiser on the same probabilities. From the seconds of a trial, and from what the process that hands
+them out spends on each, follows what a cluster takes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ import pandas as pd
 import quantlr
 from quantlr.config import load_config
 from quantlr.sweep.desk import Setting, Unwatched
-from quantlr.sweep.executors import Processes
+from quantlr.sweep.executors import Engine, Processes
 from quantlr.sweep.grid import Sweep, load_sweep
 from quantlr.sweep.runs import run_sweep
 from quantlr.sweep.work import require_versions
@@ -99,10 +99,11 @@ class Peak:
             thread.join()
 
 
-def started(workers: int) -> Processes:
-    """Return workers that have imported what they need."""
-    engine = Processes(workers)
-    while len({future.result() for future in [engine.submit(_who) for _ in range(4 * workers)]}) < workers:
+def started(engine: Engine) -> Engine:
+    """Return an engine whose workers have imported what they need."""
+    while (
+        len({future.result() for future in [engine.submit(_who) for _ in range(4 * engine.workers)]}) < engine.workers
+    ):
         pass
     return engine
 
@@ -113,7 +114,7 @@ def _who() -> int:
     return os.getpid()
 
 
-def swept(sweep: dict[str, Any], engine: Callable[[], Processes]) -> tuple[float, Stopwatch]:
+def swept(sweep: dict[str, Any], engine: Callable[[], Engine]) -> tuple[float, Stopwatch]:
     """Return the seconds that a sweep takes, and what was noted meanwhile."""
     watch = Stopwatch()
     with tempfile.TemporaryDirectory() as folder:
@@ -184,7 +185,7 @@ def by_one_and_by_two(name: str, sweep: dict[str, Any]) -> Stopwatch:
     found = {}
     for workers in (1, 2):
         cold, _ = swept(sweep, lambda: Processes(workers))  # noqa: B023 - called before the next turn
-        engine = started(workers)
+        engine = started(Processes(workers))
         _, found[workers] = swept(sweep, lambda: engine)  # noqa: B023 - likewise
         watch = found[workers]
         print(
@@ -194,6 +195,15 @@ def by_one_and_by_two(name: str, sweep: dict[str, Any]) -> Stopwatch:
         )
     print(f"  two workers are {found[1].working / found[2].working:.2f} times one", flush=True)
     return found[2]
+
+
+def by_dask(sweep: dict[str, Any]) -> Stopwatch:
+    """Return what two workers of a Dask cluster on this machine did once they had started."""
+    from quantlr.sweep.cluster import Cluster
+
+    engine = started(Cluster(2))
+    _, watch = swept(sweep, lambda: engine)
+    return watch
 
 
 def told_of_a_cluster(watch: Stopwatch) -> None:
@@ -213,8 +223,13 @@ def main() -> None:
     quick = parser.parse_args().quick
     share, tickers = (5, 50) if quick else (1, 500)
     load_config(BASE)
-    told_of_a_cluster(by_one_and_by_two("many policies", grid(models=20, policies=50 // share)))
-    told_of_a_cluster(by_one_and_by_two("many models", grid(models=200 // share, policies=5)))
+    few, many = grid(models=20, policies=50 // share), grid(models=200 // share, policies=5)
+    told_of_a_cluster(by_one_and_by_two("many policies", few))
+    told_of_a_cluster(by_one_and_by_two("many models", many))
+    for name, sweep in (("many policies", few), ("many models", many)):
+        watch = by_dask(sweep)
+        print(f"the same by Dask, {name}, 2 workers: {watch.working:.2f} ms a trial, {watch.handing:.2f} of it this "
+              "process's own, its scheduler included", flush=True)  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         for workers, settings in ((1, 10), (2, 10), (2, 40)):
             sweep, peak = panel(Path(folder), tickers=tickers, settings=settings), Peak()
