@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -30,6 +32,13 @@ VERBS = {
 """Each verb has a module of its name beside this one, and is described here so that help needs no import."""
 
 
+@cache
+def leave_cycles_alone() -> None:
+    """Look for cycles of objects seldom, and not once more at the end: that alone takes a third of a second."""
+    gc.set_threshold(COLLECTED_AFTER)
+    atexit.register(gc.freeze)
+
+
 class Verbs(click.Group):
     """A group whose verbs are imported on demand."""
 
@@ -46,7 +55,7 @@ class Verbs(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a verb; Ctrl-C ends the program with 130, also while a verb is still being imported."""
-        gc.set_threshold(COLLECTED_AFTER)
+        leave_cycles_alone()
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
