@@ -163,10 +163,14 @@ def inverse(curvature: Array) -> Array:
     try:
         P = np.linalg.inv(curvature)
     except np.linalg.LinAlgError:
+        if curvature.ndim > 2:
+            return np.stack([inverse(one) for one in curvature])
         P = np.full_like(curvature, np.inf)
-    if np.abs(P).max() * np.abs(curvature).max() < WELL_POISED:
-        return np.asarray(P)
-    return np.asarray(np.linalg.pinv(curvature, rcond=NEGLIGIBLE, hermitian=True), dtype=np.float64)
+    poise = np.abs(P).max(axis=(-2, -1)) * np.abs(curvature).max(axis=(-2, -1))
+    flat = np.asarray(~(poise < WELL_POISED))
+    if flat.any():
+        P[flat] = np.linalg.pinv(curvature[flat], rcond=NEGLIGIBLE, hermitian=True)
+    return np.asarray(P)
 
 
 def whitening(bound: Array) -> Array:
@@ -188,7 +192,7 @@ def inverses(curvatures: Array, *, models: int = 1) -> Array:
     refits, p, _ = curvatures.shape
     each = refits // models
     of_model = curvatures.reshape(models, each, p, p)
-    P = np.stack([inverse(first) for first in of_model[:, 0]])
+    P = inverse(of_model[:, 0])
     apart = (of_model - of_model[:, :1]).transpose(0, 2, 1, 3).reshape(models, p, -1)
     difference = np.matmul(P, apart).reshape(models, p, each, p)
     correction = np.matmul(difference.reshape(models, -1, p), P).reshape(models, p, each, p)
