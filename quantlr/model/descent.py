@@ -48,6 +48,10 @@ RESTLESS, FAR = 0.1, 0.01
 share of the largest log odds there are."""
 WELL_POISED = 1e6
 """Largest element of an inverse times that of its matrix up to which no direction is flat."""
+MOST = 0.5
+"""Share of the way before the last that an update may be corrected by."""
+TINY = float(np.finfo(np.float64).tiny)
+"""The smallest number that has all its digits: what nothing is divided by."""
 NEGLIGIBLE = 1e-12
 """Curvature, relative to the largest, below which a direction counts as flat: features that repeat one another."""
 
@@ -109,6 +113,28 @@ def fixed_step(preconditioner: Array) -> Step:
     def step(theta: Array, gradient: Array, refits: IntArray) -> Array:
         P = preconditioner if len(refits) == len(preconditioner) else preconditioner[refits]
         return np.asarray(theta - np.matmul(P, gradient.T[:, :, None])[:, :, 0].T)
+
+    return step
+
+
+def secant_step(preconditioner: Array, start: Array, first: Array) -> Step:
+    """Return the update theta - P gradient less what the one before shows it to miss, after one from start to `first`.
+
+    Where P is nearly the inverse curvature, an update leaves a small share of the way that it found, and mostly along
+    one direction: two in a row tell that share (Anderson 1965, with a memory of one).
+    """
+    plain = fixed_step(preconditioner)
+    arrived, way = first.copy(), start - first
+
+    def step(theta: Array, gradient: Array, refits: IntArray) -> Array:
+        at = slice(None) if len(refits) == len(preconditioner) else refits
+        there = plain(theta, gradient, refits)
+        found = theta - there
+        change = found - way[:, at]
+        share = np.sum(found * change, axis=0) / np.maximum(np.sum(change * change, axis=0), TINY)
+        moved = there - np.clip(share, -MOST, MOST) * (there - arrived[:, at])
+        arrived[:, at], way[:, at] = there, found
+        return np.asarray(moved)
 
     return step
 
@@ -208,8 +234,9 @@ def descend_together(neighbours: Neighbours, *, tol: float, max_iter: int) -> De
 
     Where that is too far from where a refit is going, it ends unconverged and may try again from nearer by.
     """
-    step = fixed_step(inverses(neighbours.curvature_there, models=neighbours.models))
-    first = step(neighbours.start, neighbours.gradient_there, np.arange(neighbours.refits))
+    P = inverses(neighbours.curvature_there, models=neighbours.models)
+    first = fixed_step(P)(neighbours.start, neighbours.gradient_there, np.arange(neighbours.refits))
+    step = secant_step(P, neighbours.start, first)
     near = neighbours.towards(first, tol=tol)
     result = descend(near, first, step, tol=tol, max_iter=min(max_iter, PASSES), hopeful=HOPEFUL)
     return replace(result, iterations=result.iterations + 1)

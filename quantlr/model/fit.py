@@ -34,14 +34,14 @@ PAIRS = 2**19
 """Pairs of a row and a refit that descend at once: enough to make one product of many, few enough to be near."""
 MOST = 96
 """Refits of a chunk, at most."""
-SHARE = 0.75
+SHARE = 0.5
 """Rows that refits of a chunk have in common, at least, as a share of the first one's."""
 STEEP = 4.0
 """Log odds of a training row from which it is asked whether weights grow without bound."""
 TIGHT = 1e-6
 """Tolerance at which a descent can't pass for converged while its weights still grow."""
 
-SAMPLES = (SAMPLE, 4 * SAMPLE)
+SAMPLES = (SAMPLE, 8 * SAMPLE)
 """Rows of the samples that a first guess is learnt from, each starting from where the one before has led to."""
 GUESS = 0.05
 """Tolerance for the weights of a sample, times the root of its rows: it knows no better."""
@@ -237,12 +237,15 @@ class _Walk:
         """Return the weights that a sample of many rows leads to; None where they are few enough to go through."""
         guess: Array | None = None
         for rows in SAMPLES:
-            sample = self.training.sampled(refit, enough=rows)
+            sample, tol = self.training.sampled(refit, enough=rows), GUESS / np.sqrt(rows)
             if sample is None:
                 break
-            objective = Material(sample, self.model).objective(slice(0, 1))
-            starts = self.starts(objective) if guess is None else [objective.units.from_raw(guess)]
-            found = descend_alone(objective, starts, tol=GUESS / np.sqrt(rows), max_iter=STEPS_ALONE)
+            objective = Material(sample, self.model).objective(slice(0, 1), start=guess)
+            if guess is None:
+                found = descend_alone(objective, self.starts(objective), tol=tol, max_iter=STEPS_ALONE)
+            else:
+                there = Neighbours.of([objective], [objective.units.from_raw(guess)])
+                found = descend_together(there, tol=tol, max_iter=STEPS_ALONE)
             guess = np.asarray(objective.units.to_raw(found.theta)[0])
         return guess
 
