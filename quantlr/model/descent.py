@@ -10,10 +10,11 @@ descend share one loop:
     Nesterov's momentum on the same step, restarted where it points uphill (O'Donoghue and Candes 2015).
 ``preconditioned``
     the same update with a matrix P for alpha: the inverse curvature, in whose coordinates the valley is round and a
-    step of 1 is right. P belongs to the point where neighbouring refits start together; those for which that is too
-    far away start again from where a nearer neighbour has come to. A refit that even so does not settle descends
-    alone: P is renewed at every step, and a step that would raise the loss is halved, or taken from the bound on the
-    curvature, which always goes downhill (Boehning and Lindsay 1988).
+    step of 1 is right. P belongs to the point where neighbouring refits start together, and what a step shows it to
+    miss corrects the next; those for which that is too far away start again from where a nearer neighbour has come
+    to. A refit that even so does not settle descends alone: P is renewed at every step, and a step that would raise
+    the loss is halved, or taken from the bound on the curvature, which always goes downhill (Boehning and Lindsay
+    1988).
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ RESTLESS, FAR = 0.1, 0.01
 share of the largest log odds there are."""
 WELL_POISED = 1e6
 """Largest element of an inverse times that of its matrix up to which no direction is flat."""
-MOST = 0.5
-"""Share of the way before the last that an update may be corrected by."""
+TOLD = 0.5
+"""Share of the way from one arrival to the next by which an update is corrected at most."""
 TINY = float(np.finfo(np.float64).tiny)
 """The smallest number that has all its digits: what nothing is divided by."""
 NEGLIGIBLE = 1e-12
@@ -118,10 +119,11 @@ def fixed_step(preconditioner: Array) -> Step:
 
 
 def secant_step(preconditioner: Array, start: Array, first: Array) -> Step:
-    """Return the update theta - P gradient less what the one before shows it to miss, after one from start to `first`.
+    """Return the update theta - P gradient, less what the one before shows it to miss.
 
-    Where P is nearly the inverse curvature, an update leaves a small share of the way that it found, and mostly along
-    one direction: two in a row tell that share (Anderson 1965, with a memory of one).
+    The one before the first has led from `start` to `first`, (p, refits). Where P is nearly the inverse curvature, an
+    update leaves a small share of the way that it found, and mostly along one direction: two in a row tell that share
+    (Anderson 1965, with a memory of one).
     """
     plain = fixed_step(preconditioner)
     arrived, way = first.copy(), start - first
@@ -132,7 +134,7 @@ def secant_step(preconditioner: Array, start: Array, first: Array) -> Step:
         found = theta - there
         change = found - way[:, at]
         share = np.sum(found * change, axis=0) / np.maximum(np.sum(change * change, axis=0), TINY)
-        moved = there - np.clip(share, -MOST, MOST) * (there - arrived[:, at])
+        moved = there - np.clip(share, -TOLD, TOLD) * (there - arrived[:, at])
         arrived[:, at], way[:, at] = there, found
         return np.asarray(moved)
 

@@ -190,7 +190,7 @@ class Rows:
 class RowsInPlace:
     """Rows of one refit alone that stay where they are, in units of the raw features.
 
-    A history so long is gone through a few times only, and a copy in local units would take as long as several of
+    A long history is gone through a few times only, and a copy of it in local units would take as long as several of
     these. What is asked for and told is in local units all the same, as by `Rows`: sums of raw rows become those of
     local ones by (sum(v x) - center sum(v)) / scale, which loses few digits while no center is far from 0 against its
     scale.
