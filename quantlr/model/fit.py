@@ -43,7 +43,7 @@ TIGHT = 1e-6
 
 SAMPLES = (SAMPLE, 8 * SAMPLE)
 """Rows of the samples that a first guess is learnt from, each starting from where the one before has led to."""
-GUESS = 0.05
+GUESS = 0.1
 """Tolerance for the weights of a sample, times the root of its rows: it knows no better."""
 STEPS_ALONE = 200
 """Updates in which a refit whose best weights may be infinite is followed."""
