@@ -10,10 +10,11 @@ descend share one loop:
     Nesterov's momentum on the same step, restarted where it points uphill (O'Donoghue and Candes 2015).
 ``preconditioned``
     the same update with a matrix P for alpha: the inverse curvature, in whose coordinates the valley is round and a
-    step of 1 is right. P belongs to the point where neighbouring refits start together; those for which that is too
-    far away start again from where a nearer neighbour has come to. A refit that even so does not settle descends
-    alone: P is renewed at every step, and a step that would raise the loss is halved, or taken from the bound on the
-    curvature, which always goes downhill (Boehning and Lindsay 1988).
+    step of 1 is right. P belongs to the point where neighbouring refits start together, and what a step shows it to
+    miss corrects the next; those for which that is too far away start again from where a nearer neighbour has come
+    to. A refit that even so does not settle descends alone: P is renewed at every step, and a step that would raise
+    the loss is halved, or taken from the bound on the curvature, which always goes downhill (Boehning and Lindsay
+    1988).
 """
 
 from __future__ import annotations
@@ -48,6 +49,10 @@ RESTLESS, FAR = 0.1, 0.01
 share of the largest log odds there are."""
 WELL_POISED = 1e6
 """Largest element of an inverse times that of its matrix up to which no direction is flat."""
+TOLD = 0.5
+"""Share of the way from one arrival to the next by which an update is corrected at most."""
+TINY = float(np.finfo(np.float64).tiny)
+"""The smallest number that has all its digits: what nothing is divided by."""
 NEGLIGIBLE = 1e-12
 """Curvature, relative to the largest, below which a direction counts as flat: features that repeat one another."""
 
@@ -113,6 +118,29 @@ def fixed_step(preconditioner: Array) -> Step:
     return step
 
 
+def secant_step(preconditioner: Array, start: Array, first: Array) -> Step:
+    """Return the update theta - P gradient, less what the one before shows it to miss.
+
+    The one before the first has led from `start` to `first`, (p, refits). Where P is nearly the inverse curvature, an
+    update leaves a small share of the way that it found, and mostly along one direction: two in a row tell that share
+    (Anderson 1965, with a memory of one).
+    """
+    plain = fixed_step(preconditioner)
+    arrived, way = first.copy(), start - first
+
+    def step(theta: Array, gradient: Array, refits: IntArray) -> Array:
+        at = slice(None) if len(refits) == len(preconditioner) else refits
+        there = plain(theta, gradient, refits)
+        found = theta - there
+        change = found - way[:, at]
+        share = np.sum(found * change, axis=0) / np.maximum(np.sum(change * change, axis=0), TINY)
+        moved = there - np.clip(share, -TOLD, TOLD) * (there - arrived[:, at])
+        arrived[:, at], way[:, at] = there, found
+        return np.asarray(moved)
+
+    return step
+
+
 def momentum_step(preconditioner: Array, start: Array) -> Step:
     """Return Nesterov's update, which steps from ahead of where it stands; per refit it forgets its speed uphill."""
     plain = fixed_step(preconditioner)
@@ -163,10 +191,14 @@ def inverse(curvature: Array) -> Array:
     try:
         P = np.linalg.inv(curvature)
     except np.linalg.LinAlgError:
+        if curvature.ndim > 2:
+            return np.stack([inverse(one) for one in curvature])
         P = np.full_like(curvature, np.inf)
-    if np.abs(P).max() * np.abs(curvature).max() < WELL_POISED:
-        return np.asarray(P)
-    return np.asarray(np.linalg.pinv(curvature, rcond=NEGLIGIBLE, hermitian=True), dtype=np.float64)
+    poise = np.abs(P).max(axis=(-2, -1)) * np.abs(curvature).max(axis=(-2, -1))
+    flat = np.asarray(~(poise < WELL_POISED))
+    if flat.any():
+        P[flat] = np.linalg.pinv(curvature[flat], rcond=NEGLIGIBLE, hermitian=True)
+    return np.asarray(P)
 
 
 def whitening(bound: Array) -> Array:
@@ -188,7 +220,7 @@ def inverses(curvatures: Array, *, models: int = 1) -> Array:
     refits, p, _ = curvatures.shape
     each = refits // models
     of_model = curvatures.reshape(models, each, p, p)
-    P = np.stack([inverse(first) for first in of_model[:, 0]])
+    P = inverse(of_model[:, 0])
     apart = (of_model - of_model[:, :1]).transpose(0, 2, 1, 3).reshape(models, p, -1)
     difference = np.matmul(P, apart).reshape(models, p, each, p)
     correction = np.matmul(difference.reshape(models, -1, p), P).reshape(models, p, each, p)
@@ -204,8 +236,9 @@ def descend_together(neighbours: Neighbours, *, tol: float, max_iter: int) -> De
 
     Where that is too far from where a refit is going, it ends unconverged and may try again from nearer by.
     """
-    step = fixed_step(inverses(neighbours.curvature_there, models=neighbours.models))
-    first = step(neighbours.start, neighbours.gradient_there, np.arange(neighbours.refits))
+    P = inverses(neighbours.curvature_there, models=neighbours.models)
+    first = fixed_step(P)(neighbours.start, neighbours.gradient_there, np.arange(neighbours.refits))
+    step = secant_step(P, neighbours.start, first)
     near = neighbours.towards(first, tol=tol)
     result = descend(near, first, step, tol=tol, max_iter=min(max_iter, PASSES), hopeful=HOPEFUL)
     return replace(result, iterations=result.iterations + 1)

@@ -27,22 +27,24 @@ from quantlr.model.neighbours import Neighbours
 from quantlr.model.objective import Objective
 from quantlr.model.scaling import overlapping
 from quantlr.model.specs import LogisticRegression
-from quantlr.model.training import PIECE, Material, Training
+from quantlr.model.training import PIECE, SAMPLE, Material, Training
 from quantlr.types import Array, BoolArray, IntArray
 
 PAIRS = 2**19
 """Pairs of a row and a refit that descend at once: enough to make one product of many, few enough to be near."""
 MOST = 96
 """Refits of a chunk, at most."""
-SHARE = 0.75
+SHARE = 0.5
 """Rows that refits of a chunk have in common, at least, as a share of the first one's."""
 STEEP = 4.0
 """Log odds of a training row from which it is asked whether weights grow without bound."""
 TIGHT = 1e-6
 """Tolerance at which a descent can't pass for converged while its weights still grow."""
 
-GUESS = 1e-5
-"""Tolerance for the weights of a sample: it knows no better."""
+SAMPLES = (SAMPLE, 8 * SAMPLE)
+"""Rows of the samples that a first guess is learnt from, each starting from where the one before has led to."""
+GUESS = 0.1
+"""Tolerance for the weights of a sample, times the root of its rows: it knows no better."""
 STEPS_ALONE = 200
 """Updates in which a refit whose best weights may be infinite is followed."""
 
@@ -233,13 +235,19 @@ class _Walk:
 
     def _first_guess(self, refit: int) -> Array | None:
         """Return the weights that a sample of many rows leads to; None where they are few enough to go through."""
-        sample = self.training.sampled(refit)
-        if sample is None:
-            return None
-        objective = Material(sample, self.model).objective(slice(0, 1))
-        flat = self.starts(objective)
-        found = descend_alone(objective, flat, tol=GUESS, max_iter=STEPS_ALONE)
-        return np.asarray(objective.units.to_raw(found.theta)[0])
+        guess: Array | None = None
+        for rows in SAMPLES:
+            sample, tol = self.training.sampled(refit, enough=rows), GUESS / np.sqrt(rows)
+            if sample is None:
+                break
+            objective = Material(sample, self.model).objective(slice(0, 1), start=guess)
+            if guess is None:
+                found = descend_alone(objective, self.starts(objective), tol=tol, max_iter=STEPS_ALONE)
+            else:
+                there = Neighbours.of([objective], [objective.units.from_raw(guess)])
+                found = descend_together(there, tol=tol, max_iter=STEPS_ALONE)
+            guess = np.asarray(objective.units.to_raw(found.theta)[0])
+        return guess
 
     def take(self, found: Descent, objective: Objective, chunk: slice) -> None:
         """Keep those neighbours that settled, before the first that did not."""

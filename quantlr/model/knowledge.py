@@ -19,8 +19,13 @@ def fold_knowledge(up: Array, span: Array, folds: Sequence[Folds]) -> Array:
     first = next((ticker for ticker in folds if ticker.train_stop[0] > ticker.train_start[0]), folds[0])
     near = slice(first.train_start[0], first.train_stop[0])
     center = span[near][there[near]].mean() if there[near].any() else 0.0
-    away, ups = np.where(there, span - center, 0.0), np.where(there, up, 0.0)
-    rows, rose, gained, moved, squared = training_sums(np.stack([there, ups, ups * away, away, away**2]), folds)
+    counted, ups, gains, away, squares = values = np.zeros((5, len(up)))
+    counted[:] = there
+    np.copyto(ups, up, where=there)
+    np.subtract(span, center, out=away, where=there)
+    np.multiply(ups, away, out=gains)
+    np.square(away, out=squares)
+    rows, rose, gained, moved, squared = training_sums(values, folds)
     with np.errstate(invalid="ignore", divide="ignore"):
         gain, loss = center + gained / rose, center + (moved - gained) / (rows - rose)
         variance = (squared - moved**2 / rows) / (rows - 1)

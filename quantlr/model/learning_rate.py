@@ -11,8 +11,7 @@ import numpy as np
 from quantlr.errors import DegenerateFold
 from quantlr.model.descent import descend_alone, steepest, unbounded
 from quantlr.model.logistic import log_loss, sigmoid
-from quantlr.model.objective import Objective
-from quantlr.model.rows import Rows
+from quantlr.model.objective import Objective, SomeRows
 from quantlr.model.specs import LogisticRegression
 from quantlr.model.training import Material, Training
 from quantlr.types import Array
@@ -154,7 +153,7 @@ def studied(training: Training, model: LogisticRegression, refit: int) -> tuple[
     return replace(objective, parts=[partial(_itself, make()) for make in objective.parts]), 1
 
 
-def _itself(rows: Rows) -> Rows:
+def _itself(rows: SomeRows) -> SomeRows:
     return rows
 
 

@@ -21,8 +21,6 @@ SINGLE = 2.0**-24
 """Relative rounding of single precision."""
 EXACT = 1.0
 """Rounding of a gradient that would be allowed, as a share of the tolerance, if all of it went one way."""
-KEPT = 0.25
-"""Smallest denominator with which the formula for changes keeps its digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +89,7 @@ class Neighbours:
         sums = np.zeros((len(self.columns.labels.share) * self.columns.p, len(columns)))
         far: list[tuple[Objective, slice, IntArray]] = []
         for objective, near, mine, at in self._by_model(columns):
-            if near and near[0].denominator(half[:, mine]) >= KEPT:
+            if near and near[0].exact(half[:, mine]):
                 sums[:, mine] = near[0].changes(half[:, mine], at)
             else:
                 far.append((objective, mine, at))

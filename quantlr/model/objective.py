@@ -18,10 +18,12 @@ from typing import Any, Literal
 import numpy as np
 
 from quantlr.model.logistic import log_loss, sigmoid, sigmoid_slope
-from quantlr.model.rows import Rows, Scaling, Units
+from quantlr.model.rows import Rows, RowsInPlace, Scaling, Units
 from quantlr.types import Array, IntArray
 
-Make = Callable[[], Rows]
+SomeRows = Rows | RowsInPlace
+"""Rows that are asked the same questions."""
+Make = Callable[[], SomeRows]
 """Gives one ticker's rows."""
 ClassWeight = Literal["balanced"] | tuple[float, float] | None
 """Weights of the classes: such that both weigh the same, or those of downs and ups, or one each."""
@@ -185,11 +187,11 @@ class Objective(Columns):
         Where it is known at which point (p,) a descent is to `start`, rows are looked at from there on the same way.
         """
 
-        def labelled(rows: Rows) -> tuple[Array, ...]:
+        def labelled(rows: SomeRows) -> tuple[Array, ...]:
             counted = np.ones(len(rows.y)), rows.y
             if start is None:
                 return (rows.sums_of(np.stack(counted)),)
-            g = sigmoid(rows.X @ start)
+            g = sigmoid(rows.log_odds(start))
             return rows.sums_of(np.stack([*counted, g])), rows.moments_of(sigmoid_slope(g), thin=thin)
 
         sums, *second = (_total(found) for found in zip(*(labelled(make()) for make in parts), strict=True))
@@ -248,30 +250,30 @@ class Objective(Columns):
         """Return the objective of a single refit at `theta` (p,)."""
         share, target = self.labels.share[:, 0], self.labels.target[:, 0]
 
-        def sums(rows: Rows) -> float:
+        def sums(rows: SomeRows) -> float:
             said = target[0] + rows.y * (target[1] - target[0])
             counts = share[0] if rows.weight is None else rows.weight @ share
-            return float(np.sum(counts * log_loss(rows.X @ theta, said)))
+            return float(np.sum(counts * log_loss(rows.log_odds(theta), said)))
 
         penalty = 0.5 * self.l2 * float(np.sum((self.deviation[0] * theta[1:]) ** 2))
         return float(sum(self._over(sums))) + penalty
 
     def margin(self, theta: Array) -> float:
         """Return the smallest log odds on the right side, (2y - 1) theta.x, of a single refit's rows at `theta`."""
-        return float(min(self._over(lambda rows: _smallest((2.0 * rows.y - 1.0) * (rows.X @ theta), rows))))
+        return float(min(self._over(lambda rows: _smallest((2.0 * rows.y - 1.0) * rows.log_odds(theta), rows))))
 
     def reach(self, direction: Array) -> float:
         """Return by how much a move along `direction` (p,) changes any log odds of a single refit's rows, at most."""
-        return -float(min(self._over(lambda rows: _smallest(-np.abs(rows.X @ direction), rows))))
+        return -float(min(self._over(lambda rows: _smallest(-np.abs(rows.log_odds(direction)), rows))))
 
     def _look(self, theta: Array) -> Look:
-        def sums(rows: Rows) -> tuple[Array, Array]:
-            g = sigmoid(rows.X @ theta)
+        def sums(rows: SomeRows) -> tuple[Array, Array]:
+            g = sigmoid(rows.log_odds(theta))
             return rows.sums_of(g[None])[:, 0], rows.moments_of(sigmoid_slope(g), thin=self.thin)
 
         return Look(theta, *(_total(found) for found in zip(*self._over(sums), strict=True)))
 
-    def _over(self, values_of: Callable[[Rows], Any]) -> Iterable[Any]:
+    def _over(self, values_of: Callable[[SomeRows], Any]) -> Iterable[Any]:
         return (values_of(make()) for make in self.parts)
 
     def _with_penalty(self, moments: Array) -> Array:
@@ -280,7 +282,7 @@ class Objective(Columns):
         return moments
 
 
-def _of_refit(make: Make, refit: int) -> Rows:
+def _of_refit(make: Make, refit: int) -> SomeRows:
     return make().of_refit(refit)
 
 
@@ -293,7 +295,7 @@ def _total(parts: Iterable[Array]) -> Array:
     return total
 
 
-def _smallest(values: Array, rows: Rows) -> float:
+def _smallest(values: Array, rows: SomeRows) -> float:
     """Return the smallest of values (rows,) over the rows that have a weight; infinity where there are none."""
     if rows.weight is not None:
         values = values[rows.weight.any(axis=1)]

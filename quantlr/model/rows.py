@@ -17,6 +17,9 @@ TOGETHER = 2**13
 BLOCK = 2**18
 """Bytes of log odds, of pairs of a row and a refit, that are there at once: few enough to stay in cache."""
 
+KEPT = 0.25
+"""Smallest denominator with which the formula for changes keeps its digits."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
@@ -62,6 +65,19 @@ class Units:
         ratio = other.scale / self.scale
         near = np.abs(other.center - self.center) <= within * self.scale
         return bool((near & (ratio <= within) & (ratio >= 1.0 / within)).all())
+
+    def from_ones(self) -> Array:
+        """Return A (p, p), where local rows are raw ones with a first column of ones, times A; no feature constant.
+
+        Raw weights are then A times local ones.
+        """
+        A = np.diag(np.concatenate([[1.0], 1.0 / self.scale]))
+        A[0, 1:] = -self.center / self.scale
+        return np.asarray(A)
+
+    def near_raw(self, *, within: float) -> bool:
+        """Return whether no feature is constant, and none further from 0 than `within` times its scale."""
+        return bool(self.active.all() and (np.abs(self.center) <= within * self.scale).all())
 
     def local(self, X: Array) -> Array:
         """Return rows (n, k_all) in local units, with a first column of ones, (n, p) in column-major order."""
@@ -112,13 +128,8 @@ class Rows:
     @classmethod
     def of(cls, X: Array, y: Array, weight: Array | None, windows: Windows, *, by_class: bool) -> Rows:
         """Return rows with weights (rows,), None where each counts once; their sums kept apart by class or not."""
-        if by_class:
-            each = np.ones(len(y)) if weight is None else weight
-            weight = np.stack([each * (1.0 - y), each * y], axis=1)
-        elif weight is not None:
-            weight = weight[:, None]
-        weighted = X if weight is None else (weight[:, :, None] * X[:, None, :]).reshape(len(X), -1)
-        return cls(X, y, weight, weighted, windows)
+        weight = in_classes(y, weight, by_class=by_class)
+        return cls(X, y, weight, _weighted(X, weight), windows)
 
     @cached_property
     def _edges(self) -> list[tuple[Edge, Array, Array]]:
@@ -127,6 +138,10 @@ class Rows:
             (edge, self.X[edge.rows], self.weighted[edge.rows] * (sign * edge.counts[:, :, None]))
             for edge, sign in self.windows.edges
         ]
+
+    def log_odds(self, theta: Array) -> Array:
+        """Return theta.x of all rows, (rows,), at `theta` (p,)."""
+        return np.asarray(self.X @ theta)
 
     def sums_of(self, values: Array) -> Array:
         """Return the sums of (v, rows) values times each row, by class, (refits, v, classes, p)."""
@@ -158,10 +173,10 @@ class Rows:
     def near(self, theta: Array) -> Nearby:
         """Return what these rows say near `theta` (p,), in single precision."""
         there = np.tanh(0.5 * (self.X @ theta))
-        X = np.asfortranarray(self.X, dtype=np.float32)
-        weighted = X if self.weighted is self.X else np.asfortranarray(self.weighted, dtype=np.float32)
+        X = self.X.astype(np.float32, order="F")
+        weighted = X if self.weighted is self.X else self.weighted.astype(np.float32, order="F")
         tanh, slope = (values.astype(np.float32) for values in (there, 1.0 - there**2))
-        return Nearby(X, weighted, tanh, slope, self.windows)
+        return Nearby(X, weighted * slope[:, None], tanh, float(np.abs(there).max(initial=0.0)), self.windows)
 
     def of_refit(self, refit: int) -> Rows:
         """Return the rows of one refit alone."""
@@ -169,6 +184,74 @@ class Rows:
         weight = None if self.weight is None else self.weight[start:stop]
         windows = Windows(np.array([0]), np.array([stop - start]))
         return Rows(self.X[start:stop], self.y[start:stop], weight, self.weighted[start:stop], windows)
+
+
+@dataclass(frozen=True, slots=True)
+class RowsInPlace:
+    """Rows of one refit alone that stay where they are, in units of the raw features.
+
+    A long history is gone through a few times only, and a copy of it in local units would take as long as several of
+    these. What is asked for and told is in local units all the same, as by `Rows`: sums of raw rows become those of
+    local ones by (sum(v x) - center sum(v)) / scale, which loses few digits while no center is far from 0 against its
+    scale.
+
+    Attributes
+    ----------
+    raw : (rows, k) the training rows.
+    units : the local units; no feature is constant.
+    A : (p, p) `Units.from_ones` of these.
+    y, weight : as in `Rows`.
+    """
+
+    raw: Array
+    units: Units
+    A: Array
+    y: Array
+    weight: Array | None
+
+    @property
+    def X(self) -> Array:  # noqa: N802 - the matrix of `Rows`
+        """The rows in local units, (rows, p), the first column ones; made anew at every look."""
+        return self.units.local(self.raw)
+
+    def log_odds(self, theta: Array) -> Array:
+        """Return theta.x of all rows, (rows,), at `theta` (p,)."""
+        weights = self.A @ theta
+        z = self.raw @ weights[1:]
+        z += weights[0]
+        return np.asarray(z)
+
+    def sums_of(self, values: Array) -> Array:
+        """Return the sums of (v, rows) values times each row, by class, (1, v, classes, p)."""
+        counted = values if self.weight is None else (values[:, None] * self.weight.T).reshape(-1, len(self.raw))
+        sums = np.empty((len(counted), len(self.A)))
+        counted.sum(axis=1, out=sums[:, 0])
+        np.matmul(counted, self.raw, out=sums[:, 1:])
+        return np.asarray((sums @ self.A).reshape(1, len(values), -1, len(self.A)))
+
+    def moments_of(self, values: Array, *, thin: int = 1) -> Array:
+        """Return the sums of (rows,) values times x x', by class, (1, classes, p, p), from every so many rows."""
+        few = slice(None, None, thin)
+        X = np.ones((len(values[few]), len(self.A)))
+        X[:, 1:] = self.raw[few]
+        moments = self.A.T @ self._as_rows(X, few).moments_of(values[few]) @ self.A
+        return np.asarray(moments * (len(values) / len(X)))
+
+    def tanh_sums(self, half: Array, _: IntArray | slice) -> Array:
+        """Return sums of tanh(x.half) x, (classes * p, 1), at (p, 1)."""
+        return self.sums_of(np.tanh(self.log_odds(half[:, 0]))[None]).reshape(-1, 1)
+
+    def near(self, theta: Array) -> Nearby:
+        """Return what these rows say near `theta` (p,), in single precision."""
+        return self._as_rows(self.X, slice(None)).near(theta)
+
+    def of_refit(self, _: int) -> RowsInPlace:
+        """Return the rows of the only refit there is."""
+        return self
+
+    def _as_rows(self, X: Array, few: slice) -> Rows:
+        weight = None if self.weight is None else self.weight[few]
+        return Rows(X, self.y[few], weight, _weighted(X, weight), Windows(np.array([0]), np.array([len(X)])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,20 +263,24 @@ class Nearby:
 
     Attributes
     ----------
-    X, weighted, windows : as in `Rows`.
-    tanh, slope : (rows,) tanh(x.theta / 2) and 1 - tanh^2 at the point.
+    X, windows : as in `Rows`.
+    sloped : (rows, classes * p) the weighted rows times 1 - tanh^2 at the point.
+    tanh : (rows,) tanh(x.theta / 2) at the point.
+    largest : |tanh| of the row where it is largest.
     """
 
     X: SingleArray
-    weighted: SingleArray
+    sloped: SingleArray
     tanh: SingleArray
-    slope: SingleArray
+    largest: float
     windows: Windows
 
-    def denominator(self, half: SingleArray) -> float:
-        """Return what the denominator in `changes` is at least, over all rows, for moves 2 * `half` (p, columns)."""
+    def exact(self, half: SingleArray) -> bool:
+        """Return whether the denominators in `changes` keep their digits, for moves 2 * `half` (p, columns)."""
+        if self.largest <= 1.0 - KEPT:
+            return True
         furthest = np.abs(self.X) @ np.abs(half).max(axis=1)
-        return 1.0 - float((np.abs(self.tanh) * np.tanh(furthest)).max(initial=0.0))
+        return bool((np.abs(self.tanh) * np.tanh(furthest)).max() <= 1.0 - KEPT)
 
     def changes(self, half: SingleArray, columns: IntArray | slice) -> Array:
         """Return by how much `Rows.tanh_sums` changes by moves 2 * `half` (p, columns) of some refits.
@@ -206,10 +293,22 @@ class Nearby:
             np.tanh(pull, out=pull)
             below = pull * self.tanh[rows]
             below += 1.0
-            pull *= self.slope[rows]
             pull /= below
 
-        return _sums_of_pairs(self.X, self.weighted, self.windows, half, columns, changed)
+        return _sums_of_pairs(self.X, self.sloped, self.windows, half, columns, changed)
+
+
+def in_classes(y: Array, weight: Array | None, *, by_class: bool) -> Array | None:
+    """Return weights (rows,) as those in the sum of each class, (rows, classes); None for all 1 in the only sum."""
+    if by_class:
+        each = np.ones(len(y)) if weight is None else weight
+        return np.stack([each * (1.0 - y), each * y], axis=1)
+    return None if weight is None else weight[:, None]
+
+
+def _weighted(X: Array, weight: Array | None) -> Array:
+    """Return rows (rows, p) times their weight in the sum of each class, (rows, classes * p)."""
+    return X if weight is None else (weight[:, :, None] * X[:, None, :]).reshape(len(X), -1)
 
 
 def _sums_of_pairs(

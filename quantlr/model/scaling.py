@@ -14,6 +14,8 @@ TOGETHER = 256
 """Refits whose moments are taken from one pass over the rows that they share."""
 SHARE = 0.1
 """Rows that they share, at least: about the mean of these, a variance loses no more than the inverse to rounding."""
+ENOUGH, THINNEST = 2**14, 64
+"""Rows that tell about where a mean is, and out of how many at most each of them is one."""
 BLOCK = 2**12
 """Rows whose terms are there at once."""
 EPSILON = float(np.finfo(np.float64).eps)
@@ -75,11 +77,7 @@ def windows_of(ticker: Folds, refits: slice) -> tuple[slice, Windows]:
 
 def _scaling(X: Array, folds: Sequence[Folds], trained: BoolArray, refits: slice) -> Scaling:
     parts = [windows_of(ticker, refits) for ticker in folds]
-    inner = [slice(rows.start + windows.core.start, rows.start + windows.core.stop) for rows, windows in parts]
-    shared = [X[core] if trained[core].all() else X[core][trained[core]] for core in inner]
-    # A product is quicker than a sum down columns.
-    sums = [np.ones(len(values)) @ values for values in shared]
-    center: Array = np.sum(sums, axis=0) / max(sum(map(len, shared)), 1)
+    center = _center(X, [slice(at.start + own.core.start, at.start + own.core.stop) for at, own in parts], trained)
     tiled = np.tile(center, (BLOCK, 1))
     total = np.zeros((1, 1 + 2 * len(center)))
     for rows, windows in parts:
@@ -98,17 +96,39 @@ def _scaling(X: Array, folds: Sequence[Folds], trained: BoolArray, refits: slice
     return Scaling(mean, np.where(constant, 0.0, np.sqrt(variance)))
 
 
+def _center(X: Array, shared: Sequence[slice], trained: BoolArray) -> Array:
+    """Return about the mean of the shared rows, (k,): of every so many, where there are very many.
+
+    The mean of every m-th row is at most the root of m deviations from that of all, so that a variance about it loses
+    log2(m) bits at most.
+    """
+    rows = sum(core.stop - core.start for core in shared)
+    thin = min(max(rows // ENOUGH, 1), THINNEST)
+    few = [slice(core.start, core.stop, thin) for core in shared]
+    values = [X[some] if trained[some].all() else X[some][trained[some]] for some in few]
+    # A product is quicker than a sum down columns.
+    sums = [np.ones(len(part)) @ part for part in values]
+    return np.asarray(np.sum(sums, axis=0) / max(sum(map(len, values)), 1))
+
+
 def _sums(X: Array, trained: BoolArray, tiled: Array) -> Array:
     """Return the sums of 1, x - center and its square over some rows, (1 + 2k,); `tiled` is the center, row for row."""
     away = X - tiled[: len(X)]
     if not trained.all():
         away[~trained] = 0.0
-    return np.concatenate([[np.count_nonzero(trained)], np.ones(len(X)) @ away, np.einsum("ij,ij->j", away, away)])
+    each = np.ones(len(X))
+    first = each @ away
+    np.square(away, out=away)
+    return np.concatenate([[np.count_nonzero(trained)], first, each @ away])
 
 
 def _terms(X: Array, trained: BoolArray, center: Array) -> Array:
-    """Return 1, x - center and its square for some rows, (rows, 1 + 2k); zeros where a row doesn't count."""
-    away = X - center
+    """Return 1, x - center and its square for some rows, (1 + 2k, rows); zeros where a row doesn't count."""
+    k = len(center)
+    terms = np.empty((1 + 2 * k, len(X)))
+    terms[0] = trained
+    away = np.subtract(X.T, center[:, None], out=terms[1 : 1 + k])
     if not trained.all():
-        away[~trained] = 0.0
-    return np.concatenate([trained[:, None], away, away**2], axis=1)
+        away[:, ~trained] = 0.0
+    np.square(away, out=terms[1 + k :])
+    return terms

@@ -10,8 +10,8 @@ from itertools import pairwise
 import numpy as np
 
 from quantlr.model.folds import training_sums
-from quantlr.model.objective import Make, Objective
-from quantlr.model.rows import Rows, Scaling, Units
+from quantlr.model.objective import Make, Objective, SomeRows
+from quantlr.model.rows import Rows, RowsInPlace, Scaling, Units, in_classes
 from quantlr.model.scaling import windows_of
 from quantlr.model.specs import LogisticRegression
 from quantlr.model.windows import Windows
@@ -21,6 +21,10 @@ PIECE = 2**13
 """Rows of a long history that are looked at together."""
 SAMPLE = 2**14
 """Rows that are enough to learn a first guess from, and for each refit of a chunk a curvature."""
+CURVED = 2**17
+"""Rows that a curvature is estimated from, at least, where there are as many."""
+LONG = 2**15
+"""Rows from which a history with one refit is left in raw units."""
 APART = 8.0
 """How far local units may be from those of the refits that use them, before they are taken anew."""
 
@@ -84,7 +88,7 @@ class Material:
 
     Local units are those of the first refit that needs them, and are kept while they suit those that follow. A lone
     ticker's rows are brought into them once; those of many tickers at every look, piece by piece, so that a panel is
-    never there twice.
+    never there twice. A long history with one refit stays as it is.
     """
 
     def __init__(self, training: Training, model: LogisticRegression) -> None:
@@ -108,6 +112,7 @@ class Material:
         found = [windows_of(ticker, refits) for ticker in training.folds]
         there = [part for rows, windows in found for part in _pieces(rows, windows)]
         newest = max(self._age(slice(rows.stop - 1, rows.stop))[0] for rows, _ in there)
+        count = sum(rows.stop - rows.start for rows, _ in there)
         return Objective.of(
             [self._part(rows, windows, newest, units) for rows, windows in there],
             units,
@@ -115,7 +120,7 @@ class Material:
             l2=model.l2,
             class_weight=model.class_weights,
             smoothed=training.smoothed,
-            thin=max(sum(rows.stop - rows.start for rows, _ in there) // (SAMPLE * (refits.stop - refits.start)), 1),
+            thin=max(count // max(SAMPLE * (refits.stop - refits.start), CURVED), 1),
             start=None if start is None else units.from_raw(start),
         )
 
@@ -128,11 +133,22 @@ class Material:
         own = Units.of(self._training.scaling, refit)
         if self._units is None or not self._units.suit(own, within=APART):
             self._units = own
-            self._local = own.local(self._training.X) if len(self._training.folds) == 1 else None
+            alone = len(self._training.folds) == 1 and not self._in_place(own)
+            self._local = own.local(self._training.X) if alone else None
         return self._units
+
+    def _in_place(self, units: Units) -> bool:
+        """Return whether rows stay in raw units: a long history that is learnt from once, and has no level."""
+        folds = self._training.folds
+        rows = sum(int(ticker.train_stop[0] - ticker.train_start[0]) for ticker in folds)
+        return len(folds[0]) == 1 and rows > LONG and units.near_raw(within=APART)
 
     def _part(self, rows: slice, windows: Windows, newest: int, units: Units) -> Make:
         by_class = self._model.class_weight is not None
+        if self._in_place(units):
+            weight = in_classes(self._y[rows], self._weight_of(rows, newest), by_class=by_class)
+            raw = self._training.X[rows]
+            return partial(_itself, RowsInPlace(raw, units, units.from_ones(), self._y[rows], weight))
 
         def made(X: Array) -> Rows:
             return Rows.of(X, self._y[rows], self._weight_of(rows, newest), windows, by_class=by_class)
@@ -165,5 +181,5 @@ def _pieces(rows: slice, windows: Windows) -> list[tuple[slice, Windows]]:
     ]
 
 
-def _itself(rows: Rows) -> Rows:
+def _itself(rows: SomeRows) -> SomeRows:
     return rows

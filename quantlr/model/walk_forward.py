@@ -31,7 +31,7 @@ from quantlr.types import (
 
 PER_PAIR, PER_REFIT = 8e-9, 60e-6
 """Seconds that a pair of a refit and a row takes, and a refit besides, roughly."""
-ABREAST = 8
+ABREAST = 12
 """Models that descend side by side, at most."""
 WORTH_SHARING = 4.0
 """Seconds of work from which it pays to start other processes."""

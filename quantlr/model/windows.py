@@ -21,12 +21,14 @@ class Edge:
     ----------
     rows : (runs, longest) row of the union; padded with one of them, which counts nothing.
     counts : (runs, longest) 1 for a row, 0 for padding.
+    ends : (runs + 1,) 0, and how many rows the first run has, the first two, and so on.
     runs : (refits,) how many of the runs, counted from the core, belong to each refit.
     leads : whether the rows come before the core.
     """
 
     rows: IntArray
     counts: Array
+    ends: IntArray
     runs: IntArray
     leads: bool
 
@@ -38,7 +40,7 @@ class Edge:
         offset = np.arange(int(length.max(initial=0)))
         counts = offset < length[:, None]
         rows = np.where(counts, first + step * (ends[:-1, None] + offset), first)
-        return cls(rows, counts.astype(np.float64), np.searchsorted(ends, reach), step < 0)
+        return cls(rows, counts.astype(np.float64), ends, np.searchsorted(ends, reach), step < 0)
 
     def upto(self, sums: Array) -> Array:
         """Return the sum of the first runs' sums (runs, ...) for each refit, (refits, ...)."""
@@ -105,12 +107,13 @@ class Windows:
         Parameters
         ----------
         core : (v,) sum over the core's rows.
-        before, after : (rows, v) values of the rows before and after the core.
+        before, after : (v, rows) values of the rows before and after the core.
         """
         total = np.repeat(core[None], len(self.start), axis=0)
         for edge, sign in self.edges:
-            values, first = (before, 0) if edge.leads else (after, self.core.stop)
-            total += sign * edge.upto((values[edge.rows - first] * edge.counts[:, :, None]).sum(axis=1))
+            outwards = before[:, ::-1] if edge.leads else after
+            by_run = np.add.reduceat(outwards[:, : edge.ends[-1]], edge.ends[:-1], axis=1)
+            total += sign * edge.upto(by_run.T)
         return total
 
     def within(self, rows: slice) -> Windows:

@@ -23,23 +23,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from quantlr.processes import available
-from threadpoolctl import threadpool_info
+if TYPE_CHECKING:
+    from benchmarks.results import Result, Rival
 
-from benchmarks.jobs import MEGABYTE, catalogue
-from benchmarks.race import Disagreement, run
-from benchmarks.results import Result, Rival
-
-# The processes that a walk starts read this file again: nothing above may be slow to import.
+# The processes that a walk starts read this file again: what is slow to import is imported where it is used.
 
 LIBRARIES = ("quantlr", "numpy", "scipy", "scikit-learn", "statsmodels", "glum", "skglm")
 
 
 def main() -> int:
+    from benchmarks.jobs import catalogue
+    from benchmarks.race import Disagreement, run
+
     options = _options()
     folder = Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
@@ -62,6 +61,8 @@ def main() -> int:
 
 def tables(results: Sequence[Result]) -> Iterator[str]:
     """Yield the lines of three tables: the walks, the peers, and the bars that are no ratios."""
+    from benchmarks.jobs import MEGABYTE
+
     yield f"{'job':15}{'fits':>10}{'cores':>6}{'quantlr':>11}{'passes':>8}{'floor':>11}{'over it':>9}{'error':>10}"
     for one in results:
         yield (
@@ -113,6 +114,9 @@ def _write(results: Sequence[Result], folder: Path, *, quick: bool) -> None:
 
 
 def _machine() -> dict[str, Any]:
+    from quantlr.processes import available
+    from threadpoolctl import threadpool_info
+
     return {
         "python": platform.python_version(),
         "system": platform.system(),
@@ -137,6 +141,8 @@ def _version(name: str) -> str | None:
 
 
 def _options() -> argparse.Namespace:
+    from benchmarks.jobs import catalogue
+
     parser = argparse.ArgumentParser(description="How long the descent takes, against its peers.")
     parser.add_argument(
         "--job", action="append", choices=list(catalogue(quick=True)), help="only this; may be repeated"

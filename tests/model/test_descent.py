@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from quantlr.errors import DegenerateFold, LearningRateTooLarge
-from quantlr.model.descent import inverse, inverses
+from quantlr.model.descent import inverse, inverses, secant_step
 from quantlr.model.fit import Fits, fit_folds
 from quantlr.model.folds import WalkForwardSpec, make_folds
 from quantlr.model.logistic import curvature, curvature_bound, gradient, log_loss
@@ -216,3 +216,14 @@ def test_inverses_of_neighbours(seed: int, spread: float) -> None:
     for P, H in zip(inverses(moments), moments, strict=True):
         np.testing.assert_allclose(P @ H, np.eye(4), atol=0.02)
         np.testing.assert_allclose(inverse(H) @ H, np.eye(4), atol=1e-9)
+
+
+def test_an_update_is_corrected_by_what_the_one_before_missed() -> None:
+    """On a parabola whose curvature P has 10 or 25 % wrong, the second update arrives; a refit that is there stays."""
+    curvature, P = np.array([2.0, 0.5, 1.0]), np.array([0.45, 2.5, 1.0])
+    start = np.array([[3.0, -1.0, 0.0]])
+    first = start - P * curvature * start
+    step = secant_step(P[:, None, None], start, first)
+    second = step(first, curvature * first, np.arange(3))
+    np.testing.assert_allclose(second, 0.0, atol=1e-15)
+    np.testing.assert_allclose(step(second[:, :1], curvature[:1] * second[:, :1], np.array([0])), 0.0, atol=1e-15)

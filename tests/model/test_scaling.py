@@ -51,3 +51,17 @@ def test_runs_of_refits_cover_all_once_and_share_rows(window: str) -> None:
         assert run.stop - run.start <= 16
         common = folds.train_stop[run].min() - folds.train_start[run].max()
         assert common >= 0.5 * (folds.train_stop[run] - folds.train_start[run]).max()
+
+
+@given(seed=st.integers(0, 10_000), level=st.sampled_from([0.0, 1e6]), outlier=st.sampled_from([0.0, 1e9]))
+def test_a_sample_of_many_rows_tells_where_the_mean_is(seed: int, level: float, outlier: float) -> None:
+    """Whatever rows it hits or misses, a variance loses no more than a few bits."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(20_000, 2)) + level
+    X[rng.integers(0, 2000) * (10 if seed % 2 else 9), 0] += outlier
+    folds = make_folds(len(X) + 1, WalkForwardSpec(train=len(X), refit_every="never"), horizon=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("quantlr.model.scaling.ENOUGH", 300)
+        scaling = fold_scaling(X, [folds], trained=np.ones(len(X), dtype=np.bool_))
+    np.testing.assert_allclose(scaling.mean[0], X.mean(axis=0), rtol=1e-9, atol=1e-12 + 1e-15 * outlier)
+    np.testing.assert_allclose(scaling.deviation[0], X.std(axis=0), rtol=1e-9)

@@ -19,7 +19,7 @@ def test_sums_are_those_of_each_refits_own_rows(seed: int, refits: int, span: in
     sums, moments = rows.sums_of(values), rows.moments_of(values[0])
     tanh = rows.tanh_sums(np.ones((2, refits)), slice(None))
     core, own = windows.core, X[windows.core]
-    plain = windows.sums(own.sum(axis=0), X[: core.start], X[core.stop :])
+    plain = windows.sums(own.sum(axis=0), X[: core.start].T, X[core.stop :].T)
     for at, mine in enumerate(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True)):
         np.testing.assert_allclose(sums[at, :, 0], values[:, mine] @ X[mine], atol=1e-12)
         np.testing.assert_allclose(moments[at, 0], (X[mine].T * values[0, mine]) @ X[mine], atol=1e-12)

@@ -1,0 +1,89 @@
+"""A long history that is fitted once: its rows stay where they are, and a sample tells where to start."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from quantlr.model.fit import fit_folds
+from quantlr.model.folds import WalkForwardSpec, make_folds
+from quantlr.model.rows import Rows, RowsInPlace, Scaling, Units, in_classes
+from quantlr.model.scaling import fold_scaling
+from quantlr.model.specs import LogisticRegression
+from quantlr.model.training import Material, Training
+from quantlr.model.windows import Windows
+from quantlr.types import Array
+from scipy.special import expit
+from sklearn.linear_model import LogisticRegression as Peer
+
+ROWS = 40_000
+
+
+def planted(level: float) -> tuple[Array, Array]:
+    """Return rows of features with levels and scales of their own, one row more than a fold trains on, and labels."""
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(ROWS + 1, 3)) @ rng.normal(size=(3, 3))
+    y = (rng.random(ROWS + 1) < expit(0.3 + X @ [0.4, -0.2, 0.1])).astype(np.float64)
+    return (X + level) * [1.0, 1e-3, 1e3], y
+
+
+def training(X: Array, y: Array) -> Training:
+    folds = make_folds(len(X), WalkForwardSpec(train=len(X) - 1, refit_every="never"), horizon=1)
+    return Training(X, y, [folds], fold_scaling(X, [folds], trained=np.ones(len(X), dtype=np.bool_)))
+
+
+@settings(max_examples=20)
+@given(
+    seed=st.integers(0, 1000), by_class=st.booleans(), weighted=st.booleans(), center=st.floats(-8, 8), thin=st.just(3)
+)
+def test_rows_in_place_answer_as_rows_in_local_units_do(
+    seed: int, by_class: bool, weighted: bool, center: float, thin: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    raw, y = (rng.normal(size=(60, 2)) + center) * [1e-3, 50.0], (rng.random(60) < 0.5).astype(np.float64)
+    units = Units.of(Scaling(raw.mean(axis=0)[None], raw.std(axis=0)[None]), 0)
+    each = rng.random(60) if weighted else None
+    there = RowsInPlace(raw, units, units.from_ones(), y, in_classes(y, each, by_class=by_class))
+    windows = Windows(np.array([0]), np.array([60]))
+    local = Rows.of(units.local(raw), y, each, windows, by_class=by_class)
+    theta, values = rng.normal(size=3), rng.normal(size=(2, 60))
+    np.testing.assert_allclose(there.X, local.X, atol=1e-12)
+    np.testing.assert_allclose(there.log_odds(theta), local.log_odds(theta), atol=1e-12)
+    np.testing.assert_allclose(there.sums_of(values), local.sums_of(values), atol=1e-11)
+    np.testing.assert_allclose(there.moments_of(values[0]), local.moments_of(values[0]), atol=1e-10)
+    np.testing.assert_allclose(
+        there.moments_of(values[0], thin=thin), local.moments_of(values[0], thin=thin), atol=1e-10
+    )
+    half, only = theta[:, None] / 2, np.array([0])
+    np.testing.assert_allclose(there.tanh_sums(half, only), local.tanh_sums(half, only), atol=1e-11)
+    move = np.full((3, 1), 1e-3, dtype=np.float32)
+    np.testing.assert_allclose(
+        there.near(theta).changes(move, only), local.near(theta).changes(move, only), rtol=1e-4, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(("level", "in_place"), [(0.5, True), (1e5, False)])
+def test_a_long_history_is_copied_only_where_its_level_would_cost_digits(level: float, in_place: bool) -> None:
+    X, y = planted(level)
+    learnt, model = training(X, y), LogisticRegression(tol=1e-11)
+    made = Material(learnt, model).objective(slice(0, 1)).parts[0]()
+    assert isinstance(made, RowsInPlace) == in_place
+    fits = fit_folds(learnt, model)
+    S = (X[:-1] - X[:-1].mean(axis=0)) / X[:-1].std(axis=0)
+    peer = Peer(C=np.inf, solver="newton-cholesky", tol=1e-12).fit(S, y[:-1])
+    mine = fits.coefficients[0, 0] + X[:-1] @ fits.coefficients[0, 1:]
+    assert fits.converged.all()
+    np.testing.assert_allclose(expit(mine), peer.predict_proba(S)[:, 1], atol=1e-10 * max(level, 1.0))
+
+
+def test_larger_samples_only_bring_the_start_nearer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The weights are those of all rows, and fewer passes over them lead there."""
+    X, y = planted(0.0)
+    found = {}
+    for samples in ((), (500,), (500, 8000)):
+        monkeypatch.setattr("quantlr.model.fit.SAMPLES", samples)
+        found[samples] = fit_folds(training(X, y), LogisticRegression(tol=1e-11))
+    one, two = found[500,], found[500, 8000]
+    assert two.iterations[0] <= one.iterations[0] <= found[()].iterations[0]
+    np.testing.assert_allclose(two.coefficients, found[()].coefficients, rtol=1e-8)
