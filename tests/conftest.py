@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 
 import pytest
@@ -26,14 +27,27 @@ def _one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("quantlr.processes.available", lambda: 1)
 
 
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the pages of a report white, where a test is about something else: to draw them takes seconds."""
+@pytest.fixture(scope="session")
+def leaving_white() -> Callable[[], AbstractContextManager[None]]:
+    """Return what leaves the pages of reports white in a block: for fixtures that several tests share."""
+    return _leaving_white
 
+
+@pytest.fixture
+def undrawn() -> Iterator[None]:
+    """Leave the pages of a report white, where a test is about something else: to draw them takes seconds."""
+    with _leaving_white():
+        yield
+
+
+@contextmanager
+def _leaving_white() -> Iterator[None]:
     def white(page: Page, shown: Shown) -> Picture:
         return Picture(page.question, page.file, "white", _white(), *SIZE)
 
-    monkeypatch.setattr(Page, "picture", white)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Page, "picture", white)
+        yield
 
 
 @cache
