@@ -53,7 +53,8 @@ def _leaving_white() -> Iterator[None]:
 @cache
 def _white() -> bytes:
     stream = io.BytesIO()
-    Image.new("RGB", SIZE, "white").save(stream, format="png")
+    # As wide as its thumbnail: to make a whole page small takes longer than all else that is written of a run.
+    Image.new("RGB", (560, 376), "white").save(stream, format="png")
     return stream.getvalue()
 
 
