@@ -8,6 +8,7 @@ from functools import cache
 import pytest
 from hypothesis import HealthCheck, settings
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from quantlr.report.pages import Page, Picture
 from quantlr.report.shown import Shown
 
@@ -29,13 +30,13 @@ def _one_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def leaving_white() -> Callable[[], AbstractContextManager[None]]:
-    """Return what leaves the pages of reports white in a block: for fixtures that several tests share."""
+    """Return what leaves all pages white in a block: for fixtures that several tests share."""
     return _leaving_white
 
 
 @pytest.fixture
 def undrawn() -> Iterator[None]:
-    """Leave the pages of a report white, where a test is about something else: to draw them takes seconds."""
+    """Leave pages of reports, comparisons and sweeps white, where a test is about something else: they take seconds."""
     with _leaving_white():
         yield
 
@@ -43,18 +44,22 @@ def undrawn() -> Iterator[None]:
 @contextmanager
 def _leaving_white() -> Iterator[None]:
     def white(page: Page, shown: Shown) -> Picture:
-        return Picture(page.question, page.file, "white", _white(), *SIZE)
+        return Picture(page.question, page.file, "white", _white(page.file), *SIZE)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Page, "picture", white)
+        patch.setattr("quantlr.report.pages.sweep.sweep_page", lambda _: _white("sweep"))
+        patch.setattr("quantlr.report.pages.comparison.comparison_page", lambda _: _white("comparison"))
         yield
 
 
 @cache
-def _white() -> bytes:
-    stream = io.BytesIO()
+def _white(name: str) -> bytes:
+    """Return a white picture that says in its bytes, and nowhere else, which page it stands for."""
+    stream, said = io.BytesIO(), PngInfo()
+    said.add_text("page", name)
     # As wide as its thumbnail: to make a whole page small takes longer than all else that is written of a run.
-    Image.new("RGB", (560, 376), "white").save(stream, format="png")
+    Image.new("RGB", (560, 376), "white").save(stream, format="png", pnginfo=said)
     return stream.getvalue()
 
 

@@ -51,11 +51,16 @@ def writer(name, times):
         os._exit(1)
 """
 """The beginning of a program whose forks write into the ledger; each tells of what it has written."""
-MANY = WRITERS + """
+MANY = (
+    WRITERS
+    + """
 children = [writer(f"w{at}", 15) for at in range(5)]
 print(*(os.waitpid(child, 0)[1] for child, _ in children))
 """
-KILLED = WRITERS + """
+)
+KILLED = (
+    WRITERS
+    + """
 import signal
 for trial in range(4):
     if trial:
@@ -65,6 +70,7 @@ for trial in range(4):
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
 """
+)
 
 
 def config(**overrides: Any) -> RunConfig:

@@ -187,6 +187,7 @@ def test_a_ticker_of_four_sessions_has_a_page(ticker: int) -> None:
     assert ticker_page(shown(done), ticker=ticker).texts
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_report_has_the_pages_that_apply_and_those_of_tickers_where_asked() -> None:
     alone = shown(quantlr.run(BASE, overrides={"data.end": ENDS["four sessions"], "data.tickers": ["MSFT"]}))
     assert "tickers.png" not in [page.file for page in pages_of(alone)]
