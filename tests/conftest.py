@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
@@ -11,6 +12,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from quantlr.report.pages import Page, Picture
 from quantlr.report.shown import Shown
+
+# The suite keeps all cores busy itself: threads of BLAS would only wait for one another. Processes that tests start, and
+# the workers of this session, inherit it.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # Machines differ in speed, and a test that is slow is not wrong; the same examples on every run.
 settings.register_profile(
