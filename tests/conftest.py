@@ -5,16 +5,17 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
-from quantlr.report.pages import Page, Picture
-from quantlr.report.shown import Shown
 
-# The suite keeps all cores busy itself: threads of BLAS would only wait for one another. Processes that tests start, and
-# the workers of this session, inherit it.
+if TYPE_CHECKING:
+    from quantlr.report.pages import Page, Picture
+    from quantlr.report.shown import Shown
+
+# The suite keeps all cores busy itself: threads of BLAS would only wait for one another. The workers of this session
+# inherit it, and so do processes that tests start.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # Machines differ in speed, and a test that is slow is not wrong; the same examples on every run.
@@ -48,6 +49,9 @@ def undrawn() -> Iterator[None]:
 
 @contextmanager
 def _leaving_white() -> Iterator[None]:
+    # The process that hands tests out loads this file too, before all others can start: it draws nothing.
+    from quantlr.report.pages import Page, Picture
+
     def white(page: Page, shown: Shown) -> Picture:
         return Picture(page.question, page.file, "white", _white(page.file), *SIZE)
 
@@ -61,6 +65,9 @@ def _leaving_white() -> Iterator[None]:
 @cache
 def _white(name: str) -> bytes:
     """Return a white picture that says in its bytes, and nowhere else, which page it stands for."""
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
     stream, said = io.BytesIO(), PngInfo()
     said.add_text("page", name)
     # As wide as its thumbnail: to make a whole page small takes longer than all else that is written of a run.

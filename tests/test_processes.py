@@ -16,10 +16,10 @@ import pytest
 from quantlr.pipeline import Run
 from quantlr.processes import shared_out, spawned
 from quantlr.report.drawing import LARGEST, draw_here, drawing
-from quantlr.report.pages import PAGES, pages_of
+from quantlr.report.pages import pages_of
 from quantlr.types import no_progress
 
-from report.cases import shown
+from report.cases import shown, tear_sheet_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -110,5 +110,5 @@ def _lives(group: int) -> bool:
 def test_a_run_is_drawn_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = shown("three years")
     done = Run(seen.config, seen.metrics, (), seen.course)
-    pictures = {"tearsheet.png": PAGES[0].picture(seen)}
+    pictures = {"tearsheet.png": tear_sheet_of("three years")}
     assert done.report(draw=lambda *_: pictures).files["tearsheet.png"] == pictures["tearsheet.png"].png

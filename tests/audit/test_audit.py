@@ -50,7 +50,7 @@ def audited(run: RunConfig, stages: Stages = Stages(), *, sessions: int = 180, c
 @pytest.mark.parametrize("planted", LEAKS.values(), ids=LEAKS)
 def test_a_leak_is_found_and_its_stage_is_named(planted: Any) -> None:
     tickers = 3 if planted.sections.get("model", {}).get("scope") == "pooled" else 1
-    found = audited(config(tickers, **planted.sections), planted.stages, sessions=150, cuts=1)
+    found = audited(config(tickers, **planted.sections), planted.stages, sessions=120, cuts=1)
     assert {leak.stage for leak in found.leaks} == {planted.stage}
     assert any(planted.what in leak.text for leak in found.leaks)
 

@@ -94,7 +94,7 @@ def test_ctrl_c_in_a_terminal_ends_with_130_at_once(tmp_path: Path) -> None:
         "from quantlr.cli import main\n"
         "def waits(*_, **__):\n"
         "    print('ready', flush=True)\n"
-        "    time.sleep(60)\n"
+        "    time.sleep(300)\n"
         "pipeline.run_config = waits\n"
         "main(['run', 'exp.yaml', '--json', '--jobs', '1'], prog_name='quantlr')\n"
     )
@@ -105,5 +105,5 @@ def test_ctrl_c_in_a_terminal_ends_with_130_at_once(tmp_path: Path) -> None:
     assert "interrupted; what was there before is untouched" in said
     assert "Traceback" not in said
     assert "\x1b[?25h" in said, "the cursor is back"
-    assert time.monotonic() - started < 59
+    assert time.monotonic() - started < 299
     assert not (tmp_path / "reports").exists()

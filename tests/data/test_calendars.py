@@ -25,7 +25,10 @@ def known(calendar: str) -> pd.DatetimeIndex:
     """Return the library's own sessions over all years that are asked about; they take it most of a second."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return exchange_calendars.get_calendar(calendar, start="1990-01-01", end="2027-06-30").sessions
+        sessions: pd.DatetimeIndex = exchange_calendars.get_calendar(
+            calendar, start="1990-01-01", end="2027-06-30"
+        ).sessions
+    return sessions
 
 
 def held(calendar: str, first: str, last: str) -> list[np.datetime64]:

@@ -202,6 +202,9 @@ def test_a_report_has_the_pages_that_apply_and_those_of_tickers_where_asked() ->
     drawing = [(done, total) for stage, done, total in heard if stage == "drawing"]
     assert drawing == [(at, len(PAGES) + 3) for at in range(len(PAGES) + 4)]
     assert len({files[page] for page in pages}) == 3
+    of_tickers = pages_of(shown(done))[len(PAGES) :]
+    for page, ticker in zip(of_tickers, ("MSFT", "IBM", "AAPL"), strict=True):
+        assert page.draw(shown(done)).texts[0].get_text().startswith(ticker), "of that ticker, though left white here"
     assert all(files[page].startswith(b"\x89PNG") for page in pages)
 
 
