@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import quantlr
+from markupsafe import escape
 from quantlr.errors import DataError, UserError
 from quantlr.pipeline import Run
 
@@ -170,6 +171,10 @@ def test_the_same_run_writes_the_same_bytes_and_so_does_its_resolved_config(
     assert written == files  # what is drawn is compared page by page, beside each page's other tests
     again = quantlr.run(target / "config.yaml")
     assert again.report().files == written
+
+
+def test_the_page_for_a_browser_holds_the_config_as_it_is_written(files: dict[str, bytes]) -> None:
+    assert escape(files["config.yaml"].decode()) in files["report.html"].decode()
 
 
 def test_provenance_says_versions_data_and_notes(files: dict[str, bytes]) -> None:
