@@ -28,6 +28,15 @@ SIZE = (2100, 1410)
 """Of a page, in pixels."""
 
 
+LONGEST = ("test_readme.py", "test_house.py", "test_processes.py")
+"""Files with tests of many seconds, which would come last."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest: at the end no core is to wait for it."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 @pytest.fixture(autouse=True)
 def _one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let runs inside tests start no process unless they are told how many: the suite keeps all cores busy itself."""
