@@ -1,14 +1,22 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
-from PIL import Image
-from quantlr.report.pages import Page, Picture
-from quantlr.report.shown import Shown
+
+if TYPE_CHECKING:
+    from quantlr.report.pages import Page, Picture
+    from quantlr.report.shown import Shown
+
+# The suite keeps all cores busy itself: threads of BLAS would only wait for one another. The workers of this session
+# inherit it, and so do processes that tests start.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # Machines differ in speed, and a test that is slow is not wrong; the same examples on every run.
 settings.register_profile(
@@ -20,26 +28,59 @@ SIZE = (2100, 1410)
 """Of a page, in pixels."""
 
 
+LONGEST = ("test_readme.py", "test_house.py", "test_processes.py")
+"""Files with tests of many seconds, which would come last."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest: at the end no core is to wait for it."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 @pytest.fixture(autouse=True)
 def _one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let runs inside tests start no process unless they are told how many: the suite keeps all cores busy itself."""
     monkeypatch.setattr("quantlr.processes.available", lambda: 1)
 
 
+@pytest.fixture(scope="session")
+def leaving_white() -> Callable[[], AbstractContextManager[None]]:
+    """Return what leaves all pages white in a block: for fixtures that several tests share."""
+    return _leaving_white
+
+
 @pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the pages of a report white, where a test is about something else: to draw them takes seconds."""
+def undrawn() -> Iterator[None]:
+    """Leave pages of reports, comparisons and sweeps white, where a test is about something else: they take seconds."""
+    with _leaving_white():
+        yield
+
+
+@contextmanager
+def _leaving_white() -> Iterator[None]:
+    # The process that hands tests out loads this file too, before all others can start: it draws nothing.
+    from quantlr.report.pages import Page, Picture
 
     def white(page: Page, shown: Shown) -> Picture:
-        return Picture(page.question, page.file, "white", _white(), *SIZE)
+        return Picture(page.question, page.file, "white", _white(page.file), *SIZE)
 
-    monkeypatch.setattr(Page, "picture", white)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Page, "picture", white)
+        patch.setattr("quantlr.report.pages.sweep.sweep_page", lambda _: _white("sweep"))
+        patch.setattr("quantlr.report.pages.comparison.comparison_page", lambda _: _white("comparison"))
+        yield
 
 
 @cache
-def _white() -> bytes:
-    stream = io.BytesIO()
-    Image.new("RGB", SIZE, "white").save(stream, format="png")
+def _white(name: str) -> bytes:
+    """Return a white picture that says in its bytes, and nowhere else, which page it stands for."""
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    stream, said = io.BytesIO(), PngInfo()
+    said.add_text("page", name)
+    # As wide as its thumbnail: to make a whole page small takes longer than all else that is written of a run.
+    Image.new("RGB", (560, 376), "white").save(stream, format="png", pnginfo=said)
     return stream.getvalue()
 
 

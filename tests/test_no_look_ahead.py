@@ -161,7 +161,7 @@ def moved(run: RunConfig, prices: Prices, *, cut: int, future: str, stages: Stag
 @settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 100_000), cut=st.integers(100, 155), future=st.sampled_from(ADVERSARIES),
-    policy=st.sampled_from(POLICY_EXAMPLES), every=st.sampled_from([1, 7, 21]), embargo=st.sampled_from([0, 3]),
+    policy=st.sampled_from(POLICY_EXAMPLES), every=st.sampled_from([7, 1, 21]), embargo=st.sampled_from([0, 3]),
     model=st.sampled_from(MODELS),
     features=st.lists(st.sampled_from(EVERY_FEATURE), min_size=1, max_size=4, unique_by=lambda feature: feature.kind),
     overlays=st.sampled_from(OVERLAID), execution=st.sampled_from(EXECUTIONS),
@@ -254,8 +254,10 @@ def overlay_with_tomorrows_volatility(
 def test_a_leak_that_is_planted_is_found(stages: Stages, model: dict[str, Any], named: str) -> None:
     label = LABELS[0].model_validate({"horizon": 5})
     run = config(label, POLICY_EXAMPLES[0], model, refit_every=1)
-    found = {
-        moved(run, random_walk(seed, sessions=160, tickers=3, holes=True), cut=cut, future=future, stages=stages)
-        for seed, cut, future in ((1, 110, "noise"), (2, 130, "mirror image"))
-    }
-    assert found & set(named.split("|")), found
+    found = []
+    for seed, cut, future in ((1, 110, "noise"), (2, 120, "mirror image")):
+        prices = random_walk(seed, sessions=130, tickers=3, holes=True)
+        found.append(moved(run, prices, cut=cut, future=future, stages=stages))
+        if found[-1] in named.split("|"):
+            return
+    pytest.fail(f"taken for {found}")

@@ -8,6 +8,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
+import matplotlib
 import pandas as pd
 import pytest
 import quantlr
@@ -113,7 +114,8 @@ def test_returns_are_plain_dated_series(done: Run) -> None:
 @pytest.mark.parametrize("whose", ["strategy", "benchmark"])
 def test_quantstats_takes_them_as_they_are_and_finds_the_same(done: Run, whose: str) -> None:
     """Of a rate a year it takes the root to get one a session, where an account here earns a 252nd part."""
-    from quantstats import stats
+    with matplotlib.rc_context():  # its import changes how everything is drawn from then on
+        from quantstats import stats
 
     returns = done.returns if whose == "strategy" else done.benchmark_returns
     expected = done.metrics["backtest"][whose]

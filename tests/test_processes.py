@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from multiprocessing import active_children
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from quantlr.report.drawing import LARGEST, draw_here, drawing
 from quantlr.report.pages import pages_of
 from quantlr.types import no_progress
 
-from report.cases import shown
+from report.cases import shown, tear_sheet_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -43,10 +44,20 @@ def test_results_come_in_order_errors_come_back_and_a_killed_process_is_told() -
     assert not active_children()
 
 
-def test_pages_are_the_same_whoever_draws_and_are_drawn_even_if_the_helper_is_killed() -> None:
+@pytest.mark.usefixtures("undrawn")
+def test_every_page_of_a_run_is_drawn() -> None:
     seen = shown("four sessions")
+    assert list(draw_here(seen, no_progress)) == [page.file for page in pages_of(seen)]
+
+
+def test_pages_are_the_same_whoever_draws_and_are_drawn_even_if_the_helper_is_killed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two pages: the first is the helper's, the second is drawn here while the helper gets ready."""
+    seen = shown("four sessions")
+    monkeypatch.setattr("quantlr.report.pages.pages_of", lambda shown: pages_of(shown)[:2])
     here = draw_here(seen, no_progress)
-    assert list(here) == [page.file for page in pages_of(seen)]
+    assert len(here) == 2
     with drawing(2) as draw:
         assert draw(seen, no_progress) == here
         (helper,) = active_children()
@@ -65,6 +76,7 @@ def test_what_is_too_large_to_travel_is_drawn_here(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("quantlr.report.drawing.LARGEST", seen.nbytes - 1)
     monkeypatch.setattr("quantlr.report.drawing.draw_here", lambda *_: asked.append("here"))
     monkeypatch.setattr("quantlr.report.drawing.shared_out", lambda *_, **__: asked.append("sent"))
+    monkeypatch.setattr("quantlr.report.drawing.spawned", lambda *_, **__: nullcontext())
     with drawing(2) as draw:
         draw(seen, no_progress)
     assert asked == ["here"]
@@ -98,5 +110,5 @@ def _lives(group: int) -> bool:
 def test_a_run_is_drawn_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = shown("three years")
     done = Run(seen.config, seen.metrics, (), seen.course)
-    pictures = {"tearsheet.png": draw_here(seen, no_progress)["tearsheet.png"]}
+    pictures = {"tearsheet.png": tear_sheet_of("three years")}
     assert done.report(draw=lambda *_: pictures).files["tearsheet.png"] == pictures["tearsheet.png"].png

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import signal
 import sqlite3
 import statistics
 import subprocess
@@ -31,15 +30,48 @@ BASE: dict[str, Any] = {
     "features": [{"kind": "lagged_returns", "lags": [1, 2]}],
     "walk_forward": {"train": 250},
 }
-WRITER = """
-import sys
+WRITERS = """
+import os, sys
 from pathlib import Path
 from quantlr.trials import Ledger, Trial
-ledger = Ledger.of(Path(sys.argv[1]))
-for at in range(int(sys.argv[3])):
-    ledger.record([Trial(f"{sys.argv[2]} {at} {part}", "n", "{}", ("X",), "{}", "") for part in "ab"])
-    print(at, flush=True)
+
+def writer(name, times):
+    read, write = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(write)
+        return child, os.fdopen(read)
+    try:
+        ledger = Ledger.of(Path(sys.argv[1]))
+        for at in range(times):
+            ledger.record([Trial(f"{name} {at} {part}", "n", "{}", ("X",), "{}", "") for part in "ab"])
+            os.write(write, f"{at}\\n".encode())
+        os._exit(0)
+    finally:
+        os._exit(1)
 """
+"""The beginning of a program whose forks write into the ledger; each tells of what it has written."""
+MANY = (
+    WRITERS
+    + """
+children = [writer(f"w{at}", 15) for at in range(5)]
+print(*(os.waitpid(child, 0)[1] for child, _ in children))
+"""
+)
+KILLED = (
+    WRITERS
+    + """
+import signal, time
+for trial in range(12):
+    if trial:
+        Ledger.of(Path(sys.argv[1])).record([Trial(f"before {trial}", "n", "{}", ("X",), "{}", "")])
+    child, said = writer(f"w{trial}", 100_000)
+    print(*(int(said.readline()) for _ in range(2 + trial)))
+    time.sleep(0.0004 * trial)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+"""
+)
 
 
 def config(**overrides: Any) -> RunConfig:
@@ -270,30 +302,30 @@ def test_a_report_may_not_have_the_ledgers_name(tmp_path: Path) -> None:
         quantlr.run(BASE, overrides={"name": "trials.db"}, output=tmp_path)
 
 
-def writer(output: Path, name: str, times: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", WRITER, str(output), name, str(times)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def written(program: str, output: Path) -> list[list[int]]:
+    """Return the numbers that a program of writers prints, line by line."""
+    command = [sys.executable, "-c", program, str(output)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return [[int(number) for number in line.split()] for line in done.stdout.splitlines()]
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="fork is POSIX's")
 def test_many_processes_record_at_once_and_nothing_is_lost(tmp_path: Path) -> None:
     """From the first moment on: they make the file together, too."""
-    writers = [writer(tmp_path, f"w{at}", 15) for at in range(5)]
-    for process in writers:
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
+    assert written(MANY, tmp_path) == [[0] * 5]
     assert ids(tmp_path) == {f"w{at} {time} {part}" for at in range(5) for time in range(15) for part in "ab"}
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kill -9 and fork are POSIX's")
 def test_a_writer_that_is_killed_leaves_whole_transactions(tmp_path: Path) -> None:
-    """kill -9 at moments of its own; what it said it had written is there, and both of a pair or neither."""
-    for trial in range(4):
-        with writer(tmp_path, f"w{trial}", 100_000) as process:
-            assert process.stdout is not None
-            said = [int(process.stdout.readline()) for _ in range(2 + 3 * trial)]
-            os.kill(process.pid, signal.SIGKILL)
-        found = ids(tmp_path)
+    """kill -9 at moments spread over the writing; what it said it wrote is there, and both of a pair or neither."""
+    told = written(KILLED, tmp_path)
+    found = ids(tmp_path)
+    assert [len(said) for said in told] == list(range(2, 14))
+    assert {f"before {trial}" for trial in range(1, 12)} <= found, "and nobody who comes after is kept waiting"
+    for trial, said in enumerate(told):
         mine = {name for name in found if name.startswith(f"w{trial} ")}
         assert {f"w{trial} {at} {part}" for at in said for part in "ab"} <= mine
         assert {name[:-1] + "a" for name in mine} == {name for name in mine if name.endswith("a")}
         assert len(mine) % 2 == 0
-        Ledger.of(tmp_path).record([made(f"after {trial}")])

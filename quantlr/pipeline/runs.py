@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -153,16 +154,17 @@ class Run:
 
         shown = Shown.of(self.config, self.course, self.metrics, self.notes)
         pictures = draw(shown, progress)
+        tables = Tally("writing", len(WRITTEN), progress).each(WRITTEN.items())
+        files = {file: written(self) for file, written in tables}
         drawn = {
             **{file: picture.png for file, picture in pictures.items()},
             **index_of(shown.traded, pictures),
             THUMBNAIL: thumbnail(pictures["tearsheet.png"].png),
             "report.html": html(
-                shown, pictures, Written(self.config.to_yaml(), self._provenance(), by_side(self.trades))
+                shown, pictures, Written(files["config.yaml"].decode(), self._provenance(), by_side(self.trades))
             ),
         }
-        tables = Tally("writing", len(WRITTEN), progress).each(WRITTEN.items())
-        return Report(self.config.name, drawn | {file: written(self) for file, written in tables})
+        return Report(self.config.name, drawn | files)
 
     def recorded(self, output: str | Path) -> Run:
         """Return the same run, written down in the ledger of `output`, with its numbers counting the trials there."""
@@ -191,9 +193,8 @@ class Run:
         return folder
 
     def _provenance(self) -> dict[str, Any]:
-        versions = {name: version(name) for name in VERSIONS_OF}
         return {
-            "versions": {"python": platform.python_version(), **versions},
+            "versions": {"python": platform.python_version(), **_versions()},
             "data": {"source": self.course.prices.source, "sha256": self.course.prices.sha256},
             "notes": [asdict(note) for note in self.notes],
         }
@@ -202,6 +203,12 @@ class Run:
 def _dated(values: Array, result: BacktestResult, *, name: str) -> pd.Series[float]:
     """Return values of a backtest's sessions with their dates."""
     return pd.Series(values, index=result.sessions.rename("date"), name=name)
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Return the versions of what a run's bytes depend on: to look one up reads a file of its package."""
+    return {name: version(name) for name in VERSIONS_OF}
 
 
 def _trades_csv(run: Run) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,11 @@ import quantlr
 from click.testing import Result
 
 Call = Callable[..., Result]
+LeavingWhite = Callable[[], AbstractContextManager[None]]
 
 
 @pytest.fixture(scope="module")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def stored(tmp_path_factory: pytest.TempPathFactory, leaving_white: LeavingWhite) -> Path:
     """Two runs with their reports, made once."""
     output = tmp_path_factory.mktemp("stored")
     for name, lags in (("one", [1]), ("two", [1, 2])):
@@ -25,7 +27,8 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "features": [{"kind": "lagged_returns", "lags": lags}],
             "walk_forward": {"train": 250},
         }
-        quantlr.run(config, output=output)
+        with leaving_white():
+            quantlr.run(config, output=output)
     return output
 
 

@@ -69,7 +69,7 @@ def test_a_person_sees_a_bar_a_table_and_links(tmp_path: Path) -> None:
         "pipeline.run_config = slow\n"
         "from quantlr.report import pages\n"
         "pages.PAGES = pages.PAGES[:1]\n"
-        "main(['run', 'exp.yaml'], prog_name='quantlr')\n"
+        "main(['run', 'exp.yaml', '--jobs', '1'], prog_name='quantlr')\n"
     )
     status, said = in_a_terminal(code, folder=tmp_path)
     assert status == 0
@@ -94,9 +94,9 @@ def test_ctrl_c_in_a_terminal_ends_with_130_at_once(tmp_path: Path) -> None:
         "from quantlr.cli import main\n"
         "def waits(*_, **__):\n"
         "    print('ready', flush=True)\n"
-        "    time.sleep(60)\n"
+        "    time.sleep(300)\n"
         "pipeline.run_config = waits\n"
-        "main(['run', 'exp.yaml', '--json'], prog_name='quantlr')\n"
+        "main(['run', 'exp.yaml', '--json', '--jobs', '1'], prog_name='quantlr')\n"
     )
     started = time.monotonic()
     status, said = in_a_terminal(code, folder=tmp_path, until="ready", then=b"\x03", NO_COLOR="1")
@@ -105,5 +105,5 @@ def test_ctrl_c_in_a_terminal_ends_with_130_at_once(tmp_path: Path) -> None:
     assert "interrupted; what was there before is untouched" in said
     assert "Traceback" not in said
     assert "\x1b[?25h" in said, "the cursor is back"
-    assert time.monotonic() - started < 59
+    assert time.monotonic() - started < 299
     assert not (tmp_path / "reports").exists()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import sys
 import warnings
+from functools import cache
 from pathlib import Path
 
 import exchange_calendars
 import numpy as np
+import pandas as pd
 import pytest
 from quantlr.data.calendars import sessions_of
 from quantlr.errors import DataError
@@ -18,11 +20,20 @@ def at(date: str) -> np.datetime64:
     return np.datetime64(date, "us")
 
 
-def held(calendar: str, first: str, last: str) -> list[np.datetime64]:
+@cache
+def known(calendar: str) -> pd.DatetimeIndex:
+    """Return the library's own sessions over all years that are asked about; they take it most of a second."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        known = exchange_calendars.get_calendar(calendar, start="1990-01-01", end="2027-06-30")
-    return list(known.sessions[known.sessions.slice_indexer(first, last)].to_numpy().astype("datetime64[us]"))
+        sessions: pd.DatetimeIndex = exchange_calendars.get_calendar(
+            calendar, start="1990-01-01", end="2027-06-30"
+        ).sessions
+    return sessions
+
+
+def held(calendar: str, first: str, last: str) -> list[np.datetime64]:
+    sessions = known(calendar)
+    return list(sessions[sessions.slice_indexer(first, last)].to_numpy().astype("datetime64[us]"))
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from quantlr.config import load_config
 from quantlr.pipeline import Run, calculate, metrics_of
+from quantlr.report.pages import PAGES, Picture
 from quantlr.report.shown import Shown
 from quantlr.types import Prices
 
@@ -68,6 +69,12 @@ CASES: dict[str, tuple[Callable[[], Prices], dict[str, Any]]] = {
     "ruin": (ruinous, SHORT),
     "500 tickers": (walk(sessions=160, tickers=500), {"walk_forward.train": 100, "model.scope": "pooled", **EVERY}),
 }
+
+
+@cache
+def tear_sheet_of(case: str) -> Picture:
+    """Return the first page of a case, drawn."""
+    return PAGES[0].picture(shown(case))
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
@@ -9,9 +10,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
+from PIL import Image
 from quantlr.backtest.trades import by_side, trades
 from quantlr.report.html import Written, html
-from quantlr.report.pages import pages_of
+from quantlr.report.pages import frame, pages_of
 
 from report.cases import shown
 
@@ -34,15 +37,23 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+def white(figure: Figure) -> bytes:
+    """Return a picture of a figure's size: a browser sees no more of it."""
+    stream = io.BytesIO()
+    Image.new("RGB", figure.canvas.get_width_height(), "white").save(stream, format="png")
+    return stream.getvalue()
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a report and a page that looks at it."""
+    """Return a folder with a report, its words as they are and its pictures white, and a page that looks at it."""
     folder, seen = tmp_path_factory.mktemp("browser"), shown("three years")
     provenance = {"data": {"source": "made up", "sha256": "ab12"}, "versions": {"python": "3.11"}}
     written = Written("name: case\n", provenance, by_side(trades(seen.course.result)))
-    (folder / "report.html").write_bytes(
-        html(seen, {page.file: page.picture(seen) for page in pages_of(seen)}, written)
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(frame, "png", white)
+        pictures = {page.file: page.picture(seen) for page in pages_of(seen)}
+    (folder / "report.html").write_bytes(html(seen, pictures, written))
     (folder / "look.html").write_text(LOOK)
     return folder
 

@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 from quantlr.backtest.trades import by_side, trades
 from quantlr.report.html import Written, html
-from quantlr.report.pages import PAGES, Picture
+from quantlr.report.pages import Picture
 
-from report.cases import shown
+from report.cases import shown, tear_sheet_of
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 HOSTILE = "</title><script>alert('x')</script>\"><img src=x onerror=alert(1)>{{ 7 * 7 }}"
@@ -137,7 +137,7 @@ def test_a_run_without_trades_or_notes_has_no_empty_parts() -> None:
 
 def test_a_page_says_in_words_what_it_shows() -> None:
     seen = shown("three years")
-    picture = PAGES[0].picture(seen)
+    picture = tear_sheet_of("three years")
     assert picture.finding == seen.metrics["verdict"]["sentence"].partition(": ")[0]
     assert picture.text.startswith(picture.finding)
     assert "What one unit of capital became (log scale)." in picture.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import cache
 from itertools import combinations
 from typing import Any
 
@@ -66,6 +67,11 @@ CASES: dict[str, dict[str, Any]] = {
 
 def shown_of(run: Run) -> Shown:
     return Shown.of(run.config, run.course, run.metrics, run.notes)
+
+
+@cache
+def hard(case: str) -> Shown:
+    return shown_of(quantlr.run(SMALL, overrides=CASES[case]))
 
 
 @pytest.fixture(scope="module")
@@ -230,8 +236,7 @@ def test_rates_do_what_the_formula_does_step_by_step(run: Run, page: Figure) -> 
 @pytest.mark.filterwarnings("ignore:divide by zero encountered in log:RuntimeWarning")
 @pytest.mark.parametrize("case", CASES)
 def test_a_hard_case_is_drawn_with_every_word_on_the_page_and_none_on_another(case: str) -> None:
-    done = quantlr.run(SMALL, overrides=CASES[case])
-    page = model_page(shown_of(done))
+    page = model_page(hard(case))
     renderer = FigureCanvasAgg(page).get_renderer()
     page.draw(renderer)
     boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in words(page)]
@@ -257,36 +262,35 @@ def words(page: Figure) -> list[Any]:
     return [text for text in found if text.get_visible() and text.get_text().strip()]
 
 
-def said_of(overrides: dict[str, Any]) -> tuple[str, str]:
-    done = shown_of(quantlr.run(SMALL, overrides=overrides))
-    return finding(Learnt.of(done), done)
+def said_of(case: str) -> tuple[str, str]:
+    return finding(Learnt.of(hard(case)), hard(case))
 
 
 def test_what_went_wrong_is_the_title() -> None:
-    unconverged, _ = said_of(CASES["a constant, a rate of its own, unconverged"])
+    unconverged, _ = said_of("a constant, a rate of its own, unconverged")
     assert unconverged.endswith("refits did not converge: weights are under way")
-    nothing, text = said_of(CASES["no refit with a best fit"])
+    nothing, text = said_of("no refit with a best fit")
     assert nothing == "Nothing was learnt: no refit had a best fit, every forecast is a base rate"
     assert "refits had no best fit." in text
-    _, text = said_of(CASES["some refits without a best fit"])
+    _, text = said_of("some refits without a best fit")
     assert "refits had no best fit. The others took" in text
 
 
 def test_of_several_tickers_the_one_that_is_drawn_is_named() -> None:
-    title, text = said_of(CASES["three tickers, weekly, calibrated"])
+    title, text = said_of("three tickers, weekly, calibrated")
     assert title.startswith("MSFT: ")
     assert "Drawn: MSFT, of 3 tickers the first with most refits; lagged_returns_" in text
     assert "Errors are by session, over 10 lags, since labels overlap." in text
-    title, text = said_of(CASES["three tickers, one model"])
+    title, text = said_of("three tickers, one model")
     assert not title.startswith("MSFT")
     assert "One model for all 3 tickers." in text
     assert "Errors are by session, over 2 lags, since tickers share sessions." in text
 
 
-def test_a_page_is_the_same_twice(run: Run) -> None:
-    page = png(model_page(shown_of(run)))
-    assert page == png(model_page(shown_of(run)))
-    assert imread(io.BytesIO(page)).shape[:2] == (1410, 2100)
+def test_a_page_is_the_same_twice(run: Run, page: Figure) -> None:
+    once = png(page)
+    assert once == png(model_page(shown_of(run)))
+    assert imread(io.BytesIO(once)).shape[:2] == (1410, 2100)
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,12 @@ from quantlr.report.figures.tables import MONTHS, TableRow, month_calendar, text
 from quantlr.report.pages import PAGES
 from quantlr.report.pages.tearsheet import tear_sheet
 
-from report.cases import shown
+from report.cases import shown, tear_sheet_of
 
 
 @pytest.mark.parametrize("case", ["three years", "three tickers, five sessions ahead"])
 def test_a_tear_sheet_is_the_same_twice(case: str) -> None:
-    page = PAGES[0].picture(shown(case)).png
+    page = tear_sheet_of(case).png
     assert page == PAGES[0].picture(shown(case)).png
     assert b"Software" not in page[:200]
     picture = imread(io.BytesIO(page))

@@ -187,6 +187,7 @@ def test_a_ticker_of_four_sessions_has_a_page(ticker: int) -> None:
     assert ticker_page(shown(done), ticker=ticker).texts
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_report_has_the_pages_that_apply_and_those_of_tickers_where_asked() -> None:
     alone = shown(quantlr.run(BASE, overrides={"data.end": ENDS["four sessions"], "data.tickers": ["MSFT"]}))
     assert "tickers.png" not in [page.file for page in pages_of(alone)]
@@ -201,6 +202,9 @@ def test_a_report_has_the_pages_that_apply_and_those_of_tickers_where_asked() ->
     drawing = [(done, total) for stage, done, total in heard if stage == "drawing"]
     assert drawing == [(at, len(PAGES) + 3) for at in range(len(PAGES) + 4)]
     assert len({files[page] for page in pages}) == 3
+    of_tickers = pages_of(shown(done))[len(PAGES) :]
+    for page, ticker in zip(of_tickers, ("MSFT", "IBM", "AAPL"), strict=True):
+        assert page.draw(shown(done)).texts[0].get_text().startswith(ticker), "of that ticker, though left white here"
     assert all(files[page].startswith(b"\x89PNG") for page in pages)
 
 

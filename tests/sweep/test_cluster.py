@@ -20,6 +20,8 @@ from quantlr.sweep.jobs import versions
 from sweep.killers import SMALL
 
 pytest.importorskip("distributed")
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 Files = Callable[[Path], dict[str, bytes]]
 LOOPBACK = ("--host", "127.0.0.1")
 MANY = {
@@ -27,7 +29,7 @@ MANY = {
     "name": "many",
     "grid": {
         "features.0.lags": [[1], [1, 2], [2], [1, 3], [3], [2, 3]],
-        "walk_forward.refit_every": [2, 3],
+        "walk_forward.refit_every": [10, 15],
         "policy.long_above": [0.5, 0.51],
     },
 }

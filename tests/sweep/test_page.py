@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,10 @@ import quantlr
 from matplotlib.axes import Axes
 from matplotlib.dates import date2num
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 from quantlr.report.pages.frame import headed, png
+
+from sweep.killers import SMALL
 
 BASE: dict[str, Any] = {
     "data": {"source": {"kind": "sample"}, "tickers": ["MSFT"], "start": "2004-01-01"},
@@ -101,3 +105,14 @@ def test_notes_that_have_no_room_are_in_the_file_that_the_page_names(tmp_path: P
     quantlr.sweep(sweep, output=tmp_path, jobs=1)
     (note,) = json.loads((tmp_path / "noted" / "sweep.json").read_text())["notes"]
     assert note.startswith("1 of 2 trials failed; trial 1: ")
+
+
+def test_the_page_is_the_same_for_the_same_sweep(tmp_path: Path) -> None:
+    pages = []
+    for _ in range(2):  # the second finds all trials done
+        folder = quantlr.sweep(SMALL, output=tmp_path, jobs=1).folder
+        pages.append((folder / "sweep.png").read_bytes())
+    picture = imread(io.BytesIO(pages[0]))
+    assert picture.shape[:2] == (1410, 2100)
+    assert 0.02 < (picture[..., :3].min(axis=2) < 0.95).mean() < 0.6
+    assert pages[0] == pages[1]

@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,13 +34,17 @@ from quantlr.trials import BEGUN, Ledger
 
 from sweep.killers import SMALL, apart, doze, halve
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 Files = Callable[[Path], dict[str, bytes]]
+LeavingWhite = Callable[[], AbstractContextManager[None]]
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> quantlr.Swept:
+def small(tmp_path_factory: pytest.TempPathFactory, leaving_white: LeavingWhite) -> quantlr.Swept:
     """Return the small sweep, done in this process."""
-    return quantlr.sweep(SMALL, output=tmp_path_factory.mktemp("small"), jobs=1)
+    with leaving_white():
+        return quantlr.sweep(SMALL, output=tmp_path_factory.mktemp("small"), jobs=1)
 
 
 def kept(swept: quantlr.Swept) -> list[Any]:
@@ -186,10 +191,10 @@ def test_what_is_there_is_not_done_again_and_what_is_damaged_is(
 def test_a_sweep_that_is_killed_goes_on_where_it_was(small: quantlr.Swept, tmp_path: Path, files: Files) -> None:
     """kill -9 as soon as a few trials are there; then Ctrl-C; then to the end."""
     (tmp_path / "small.yaml").write_text(json.dumps(SMALL))
-    command = [sys.executable, "-m", "quantlr", "sweep", "small.yaml", "--jobs", "2", "--output", "out"]
+    command = [sys.executable, "-m", "quantlr", "sweep", "small.yaml", "--output", "out", "--jobs"]
     store = tmp_path / "out" / ".trials"
-    for number, ends in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)):
-        child = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, start_new_session=True)
+    for number, ends, jobs in ((signal.SIGKILL, -signal.SIGKILL, "1"), (signal.SIGINT, 130, "2")):
+        child = subprocess.Popen([*command, jobs], cwd=tmp_path, stderr=subprocess.PIPE, start_new_session=True)
         before = len(list(store.rglob("*.npz")))
         while child.poll() is None and len(list(store.rglob("*.npz"))) < before + 1:
             time.sleep(0.005)

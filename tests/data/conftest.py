@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from quantlr.data.patience import THREAD
+
+from data.yahoo_market import Market
+from yahoo_server import Yahoo, serving, session_to
+
+
+@pytest.fixture
+def market(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Market]:
+    """Give a server of one's own, and a store of one's own."""
+    monkeypatch.setenv("QUANTLR_HOME", str(tmp_path))
+    yahoo = Yahoo()
+    with serving(yahoo) as address:
+        yield Market(yahoo, session_to(address))
+        # The client keeps one session a process: what this test has abandoned would ask the next one's server.
+        yahoo.released.set()
+        for thread in threading.enumerate():
+            if thread.name == THREAD:
+                thread.join(timeout=30)

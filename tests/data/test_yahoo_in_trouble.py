@@ -1,0 +1,141 @@
+"""What Yahoo does not know, does not say or does not answer: whose fault it is, and what is stored all the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from quantlr.errors import DataError, Fault
+
+from data.yahoo_market import LAST, LIMIT, LONG_AGO, PAGE, Market
+from yahoo_server import Share, Yahoo, serving, session_to, share
+
+
+def test_an_unknown_ticker_is_the_users_to_mend(market: Market) -> None:
+    with pytest.raises(
+        DataError,
+        match=r"NOPE: Yahoo says 'No data found, symbol may be delisted' \(status 404\); correct data\.tickers",
+    ) as caught:
+        market.load("NOPE")
+    assert (caught.value.key, caught.value.exit_status) == ("data.tickers", 2)
+    with pytest.raises(DataError, match=r"'A/\.\./B' is no symbol of Yahoo's"):
+        market.load("A/../B")
+
+
+def test_a_ticker_without_bars_is_the_users_to_mend(market: Market) -> None:
+    market.yahoo.shares["VOID"] = Share({LAST: 1.0}, lacking={LAST})
+    with pytest.raises(DataError, match="VOID: Yahoo knows the ticker and has no bars of it"):
+        market.fetch("VOID")
+
+
+def test_one_failed_ticker_of_many_is_named_or_let_go(market: Market) -> None:
+    market.yahoo.shares = {name: share(1, LONG_AGO) for name in ("AAA", "BBB", "CCC")}
+    market.yahoo.trouble["BBB"] = [PAGE]
+    with pytest.raises(
+        Fault, match=r"^BBB: Yahoo answers with status 500, and with no prices; try again later, or go on"
+    ):
+        market.fetch("AAA", "BBB", "CCC")
+    with pytest.raises(Fault, match=r"^NOPE: Yahoo says .*; BBB: Yahoo answers with status 500"):
+        market.fetch("NOPE", "BBB", "CCC", on_failure="error")
+    got = market.fetch("AAA", "BBB", "NOPE", on_failure="drop")
+    assert list(got.bars) == ["AAA"]
+    assert [(note.ticker, note.text[:9]) for note in got.notes] == [("BBB", "left out:"), ("NOPE", "left out:")]
+    assert market.load("AAA", "BBB", on_failure="drop").tickers == ("AAA",)
+    with pytest.raises(DataError, match="NOPE: Yahoo says"):
+        market.fetch("NOPE", on_failure="drop")
+    offline = market.fetch("AAA", "NOPE", on_failure="drop", offline=True)
+    assert list(offline.bars) == ["AAA"]
+
+
+@pytest.mark.parametrize("trouble", [LIMIT, PAGE])
+def test_trouble_that_passes_is_waited_for(market: Market, trouble: Any) -> None:
+    market.yahoo.shares["AAA"] = share(1, LONG_AGO)
+    market.yahoo.trouble["AAA"] = [trouble] * 5 + [0.0]
+    assert len(market.fetch("AAA").bars["AAA"]) == 300
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (LIMIT, r"AAA: Yahoo limits the rate of requests \(status 429\)"),
+        (PAGE, "AAA: Yahoo answers with status 500, and with no prices"),
+        ((404, "<html>not here</html>", "text/html"), "AAA: Yahoo answers with status 404, and with no prices"),
+        (
+            (503, '{"chart": {"result": null, "error": {"description": "Unavailable"}}}', "application/json"),
+            "AAA: Yahoo answers with status 503: Unavailable",
+        ),
+        (
+            (401, '{"finance": {"result": null, "error": {"code": "Unauthorized"}}}', "application/json"),
+            "AAA: Yahoo answers with status 401",
+        ),
+        ((200, "Will be right back", "text/html"), "AAA: Yahoo answers with status 200, and with no prices"),
+    ],
+)  # fmt: skip
+def test_trouble_that_stays_is_no_delisting(market: Market, reply: Any, said: str) -> None:
+    market.yahoo.shares["AAA"] = share(1, LONG_AGO)
+    market.yahoo.trouble["AAA"] = [reply]
+    with pytest.raises(Fault, match=said) as caught:
+        market.fetch("AAA")
+    assert caught.value.exit_status == 1
+    assert "delisted" not in caught.value.message
+
+
+def test_a_ticker_that_yahoo_gives_no_more_can_be_had_offline(market: Market) -> None:
+    market.yahoo.shares["AAA"] = share(1, LONG_AGO)
+    market.fetch("AAA")
+    market.at("2024-05-08 20:00")
+    market.yahoo.trouble["AAA"] = [PAGE]
+    with pytest.raises(Fault, match=r"status 500.* \(stored up to 2024-05-03: --offline uses that, or data\.end"):
+        market.fetch("AAA")
+    market.yahoo.trouble.clear()
+    market.yahoo.shares.clear()
+    with pytest.raises(DataError, match=r"symbol may be delisted.* \(stored up to 2024-05-03: --offline uses that"):
+        market.fetch("AAA")
+    assert len(market.fetch("AAA", end=LAST).bars["AAA"]) == 300
+
+
+def test_an_outage_tells_the_age_of_what_is_stored(market: Market) -> None:
+    market.yahoo.shares = {name: share(1, LONG_AGO) for name in ("AAA", "BBB", "CCC")}
+    market.fetch("AAA")
+    market.at("2024-05-07 08:00")
+    market.yahoo.trouble["CCC"] = [LIMIT]
+    with pytest.raises(Fault) as caught:
+        market.fetch("AAA", "BBB", "CCC")
+    assert caught.value.message == (
+        "CCC: Yahoo limits the rate of requests (status 429) (2 of 3 tickers had come, and are stored); try again "
+        "later; 2 of 3 tickers are stored, fetched less than a minute ago, to 2024-05-03; --offline needs all of them"
+    )
+    market.yahoo.trouble["AAA"] = [LIMIT]
+    market.at("2024-05-09 20:00")
+    with pytest.raises(Fault, match="its prices are stored, fetched 2 days ago, to 2024-05-03: --offline uses that"):
+        market.fetch("AAA")
+    asked = market.yahoo.requests
+    assert len(market.fetch("AAA", offline=True).bars["AAA"]) == 300
+    assert market.yahoo.requests == asked
+
+
+def test_a_limit_ends_the_asking(market: Market) -> None:
+    market.yahoo.shares = {name: share(1, LONG_AGO) for name in ("AAA", "BBB")}
+    market.yahoo.trouble["AAA"] = [LIMIT]
+    with pytest.raises(Fault, match="nothing is stored yet that --offline could use"):
+        market.fetch("AAA", "BBB", on_failure="drop")
+    assert "BBB" not in {ticker for ticker, _ in market.yahoo.asked}
+
+
+def test_a_port_that_nobody_listens_on_is_no_delisting(market: Market) -> None:
+    with serving(Yahoo()) as address:
+        pass
+    dead = Market(market.yahoo, session_to(address))
+    with pytest.raises(Fault, match=r"GONE: Yahoo can't be reached: .*[Cc]onnect") as caught:
+        dead.fetch("GONE")
+    assert "delisted" not in caught.value.message
+
+
+def test_a_network_that_swallows_everything_is_given_up_at_the_deadline(market: Market) -> None:
+    market.yahoo.silent = True
+    with pytest.raises(Fault, match=r"HOLE: Yahoo gave no answer for 0\.3 seconds; try again later; nothing is stored"):
+        market.fetch("HOLE", "AAA", deadline=0.3)
+    market.yahoo.silent = False
+    market.yahoo.released.set()
+    market.yahoo.shares["AAA"] = share(1, LONG_AGO)
+    assert len(market.fetch("AAA").bars["AAA"]) == 300, "and what was abandoned is in nobody's way"

@@ -1,0 +1,66 @@
+"""Prices asked for by the real client over real HTTP, of a server on the loopback."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from quantlr.data.fetched import Fetched
+from quantlr.data.universe import DataSpec, load_prices
+from quantlr.data.yahoo import World
+from quantlr.data.yahoo import Yahoo as Source
+from quantlr.types import Array, Prices
+from yfinance.data import YfData
+
+from yahoo_server import Share, Yahoo, adjusted_closes, days
+
+LAST = dt.date(2024, 5, 3)  # a Friday
+LONG_AGO = days(300)
+PAGE = (500, "<html>oops</html>", "text/html")
+LIMIT = (429, "Too Many Requests", "text/plain")
+
+
+@dataclass
+class Market:
+    """A server, the client's session to it, and a folder of its own."""
+
+    yahoo: Yahoo
+    session: Any
+
+    def source(self, **keys: Any) -> Source:
+        world = World(session=self.session, clock=lambda: self.yahoo.now, pause=0.0, backoff=0.001)
+        return Source(**{"deadline": 20.0, **keys}).within(world)
+
+    def fetch(self, *tickers: str, offline: bool = False, **keys: Any) -> Fetched:
+        YfData.cache_get.cache_clear()
+        dates = {key: keys.pop(key) for key in ("start", "end") if key in keys}
+        return self.source(**keys).fetch(tickers, offline=offline, **dates)
+
+    def load(self, *tickers: str, offline: bool = False, **keys: Any) -> Prices:
+        dates = {key: keys.pop(key) for key in ("start", "end") if key in keys}
+        return load_prices(DataSpec(source=self.source(**keys), tickers=tickers, **dates), offline=offline)
+
+    def at(self, when: str) -> None:
+        """Set the clock, of the server and of the source: New York's."""
+        self.yahoo.now = pd.Timestamp(when, tz="America/New_York").to_pydatetime().astimezone(dt.UTC)
+
+
+def later_days(count: int) -> list[dt.date]:
+    return [day.date() for day in pd.bdate_range(start=LAST + dt.timedelta(days=1), periods=count)]
+
+
+def reference(told: Share, today: dt.date) -> Array:
+    opened = [day for day in told.close if day <= today]
+    found = adjusted_closes(told, opened, today)
+    return np.array([found[day] for day in opened])
+
+
+def closes(got: Fetched, ticker: str) -> Array:
+    return got.bars[ticker]["adj_close"].to_numpy(dtype=np.float64)
+
+
+def sessions(got: Fetched, ticker: str) -> list[dt.date]:
+    return [date.date() for date in pd.DatetimeIndex(got.bars[ticker].index)]

@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+import pytest
+from quantlr.data.features import LaggedReturns, Volatility
+from quantlr.data.universe import DataSpec, load_prices
+from quantlr.types import Dataset
+
+from model.studied import dataset_from
+
+
+@pytest.fixture(scope="session")
+def sp500() -> Dataset:
+    """Return the index with five lags and its volatility; nobody may change it."""
+    prices = load_prices(DataSpec.model_validate({"source": {"kind": "sample"}, "tickers": ["^GSPC"]}))
+    return dataset_from(prices, [LaggedReturns(lags=(1, 2, 3, 4, 5)), Volatility(windows=(20,))])

@@ -1,0 +1,119 @@
+"""What the classifier warns of, and what it refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from quantlr import GradientDescentClassifier
+from quantlr.errors import LearningRateTooLarge
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+
+from model.classified import WAYS, WEIGHT, made_up, weights_of
+
+
+@pytest.mark.parametrize(("descent", "factor", "name"), [("plain", 2.0, "2/L"), ("accelerated", 1.0, "1/L")])
+def test_a_learning_rate_that_need_not_go_downhill_is_refused(descent: Any, factor: float, name: str) -> None:
+    X, y = made_up()
+    limit = factor * GradientDescentClassifier().fit(X, y).learning_rate_
+    model = GradientDescentClassifier(descent=descent, learning_rate=limit * 1.001)
+    with pytest.raises(LearningRateTooLarge, match=f"^learning_rate: .* would not go downhill.* {name} = {limit:.4g}"):
+        model.fit(X, y)
+
+
+@pytest.mark.parametrize("descent", WAYS)
+@pytest.mark.parametrize("tol", [1e-8, 1e-3])
+def test_classes_that_a_plane_separates_are_warned_of(descent: Any, tol: float) -> None:
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(60, 2))
+    y = X[:, 0] > 0
+    with pytest.warns(ConvergenceWarning, match=r"no best weights exist.*set l2 above 0 \(0\.01, say\)") as caught:
+        model = GradientDescentClassifier(descent=descent, tol=tol).fit(X, y)
+    assert caught[0].filename == __file__
+    assert len(caught) == 1
+    assert np.isfinite(weights_of(model)).all()
+    assert model.score(X, y) == 1.0
+    GradientDescentClassifier(descent=descent, tol=tol, l2=0.01, max_iter=10_000).fit(X, y)
+
+
+def test_a_feature_that_gives_some_of_a_class_away_is_warned_of() -> None:
+    rng = np.random.default_rng(2)
+    y = rng.random(200) < 0.5
+    X = np.column_stack([rng.normal(size=200), y & (rng.random(200) < 0.3)])
+    with pytest.warns(ConvergenceWarning, match="along some direction at least: no best weights exist"):
+        GradientDescentClassifier().fit(X, y)
+
+
+@pytest.mark.parametrize("descent", WAYS)
+@pytest.mark.parametrize("tol", [1e-8, 1e-3])
+def test_features_that_say_nothing_at_all_are_no_separation(descent: Any, tol: float) -> None:
+    """The best log odds are exactly 0: on the edge of either side, and the best all the same."""
+    y = np.repeat([0, 1], 20)
+    for X in (np.tile([[-1.0], [1.0]], (20, 1)), np.full((40, 1), 3.0)):
+        model = GradientDescentClassifier(descent=descent, tol=tol).fit(X, y)
+        np.testing.assert_allclose(weights_of(model), 0, atol=1e-12)
+
+
+@pytest.mark.parametrize("descent", WAYS)
+def test_a_row_far_out_and_a_loose_tolerance_are_no_separation(descent: Any) -> None:
+    rng = np.random.default_rng(4)
+    X = rng.normal(size=(200, 1))
+    y = rng.random(200) < 1 / (1 + np.exp(-0.5 * X[:, 0]))
+    X[0], y[0] = 100.0, True
+    GradientDescentClassifier(descent=descent, tol=0.01).fit(X, y)
+
+
+@pytest.mark.parametrize("descent", WAYS)
+def test_a_descent_that_runs_out_is_warned_of(descent: Any) -> None:
+    X, y = made_up()
+    with pytest.warns(
+        ConvergenceWarning, match=rf"the {descent} descent stopped after 2 .*above tol=1e-08; raise max_iter"
+    ):
+        GradientDescentClassifier(descent=descent, max_iter=2).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("l2", -1.0, "l2=-1.0 is no value for l2: .*greater than or equal to 0"),
+        ("l2", "much", "l2='much' is no value for l2: .*number"),
+        ("l2", np.inf, "l2=inf is no value for l2"),
+        ("tol", 0.0, "tol=0.0 is no value for tol: .*greater than 0"),
+        ("max_iter", 0, "max_iter=0 is no value for max_iter"),
+        ("max_iter", 2.5, "max_iter=2.5 is no value for max_iter"),
+        ("descent", "newton", "descent='newton' is no value for descent: .*'plain', 'accelerated'"),
+        ("learning_rate", 0.1, "takes no learning rate, found learning_rate=0.1; write 'auto', or set descent"),
+        ("fit_intercept", "yes", "fit_intercept needs to be True or False, found 'yes'"),
+        ("warm_start", None, "warm_start needs to be True or False"),
+        ("class_weight", "heavy", "class_weight"),
+        ("class_weight", {0: 1.0, 1: 0.0}, "class_weight needs a number above 0 for both classes"),
+        ("class_weight", {0: 1.0, 2: 1.0}, "The classes, .*1.*, are not in class_weight"),
+    ],
+)
+def test_parameters_of_no_use_are_value_errors(name: str, value: Any, message: str) -> None:
+    X, y = made_up()
+    with pytest.raises(ValueError, match=message):
+        GradientDescentClassifier(**{name: value}).fit(X, y)
+    if value == "much":
+        with pytest.raises(
+            ValueError, match=r"learning_rate='much' is no value for learning_rate: .*'auto' or .*number"
+        ):
+            GradientDescentClassifier(descent="plain", learning_rate=value).fit(X, y)
+
+
+def test_data_of_no_use_are_value_errors() -> None:
+    X, y = made_up()
+    model = GradientDescentClassifier()
+    with pytest.raises(
+        ValueError, match=r"needed rows of 2 classes, found 1 class among the 400 rows .*: 1; give rows"
+    ):
+        model.fit(X, np.ones(400, dtype=int))
+    with pytest.raises(ValueError, match="Only binary classification is supported"):
+        model.fit(X, np.arange(400) % 3)
+    with pytest.raises(ValueError, match=r"[Nn]egative"):
+        model.fit(X, y, sample_weight=-WEIGHT)
+    with pytest.raises(ValueError, match="needed a feature that is not 0, found none"):
+        GradientDescentClassifier(fit_intercept=False).fit(np.zeros((400, 2)), y)
+    with pytest.raises(NotFittedError):
+        GradientDescentClassifier().save("nowhere")
