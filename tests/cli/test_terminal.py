@@ -94,7 +94,8 @@ def test_ctrl_c_in_a_terminal_ends_with_130_at_once(tmp_path: Path) -> None:
         "from quantlr.cli import main\n"
         "def waits(*_, **__):\n"
         "    print('ready', flush=True)\n"
-        "    time.sleep(300)\n"
+        "    for _ in range(6000):  # one long sleep would miss a signal that comes just before it\n"
+        "        time.sleep(0.05)\n"
         "pipeline.run_config = waits\n"
         "main(['run', 'exp.yaml', '--json', '--jobs', '1'], prog_name='quantlr')\n"
     )
