@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar, overload
 
-import pandas as pd
+import numpy as np
 
 T = TypeVar("T")
 
@@ -87,4 +87,4 @@ class Note:
 
 def day(date: Any) -> str:
     """Return a date as ``YYYY-MM-DD``."""
-    return pd.Timestamp(date).strftime("%Y-%m-%d")
+    return str(np.datetime64(date).astype("datetime64[D]"))

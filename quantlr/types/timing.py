@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import pandas as pd
 
 from quantlr.types.arrays import IntArray
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NEVER = np.iinfo(np.int64).max
 """Position of a session that has not come yet."""

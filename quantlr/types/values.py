@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from quantlr.types.arrays import Array, BoolArray, IntArray
 from quantlr.types.messages import Note
 from quantlr.types.timing import newest_known
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 STALE_OPENS = 0.10
 """Share of opens equal to the close before above which opens are not prices that anyone traded at."""
