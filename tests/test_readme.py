@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,6 +91,25 @@ def test_verbs_and_options_that_it_speaks_of_exist() -> None:
     spoken_of = set(re.findall(r"`(--[a-z]+)", README))
     assert spoken_of
     assert spoken_of <= options
+
+
+def test_the_benchmarks_it_names_start_as_it_says(tmp_path: Path) -> None:
+    """One of them is run, on its smallest job; the others say what they would do."""
+    named = sorted(set(re.findall(r"python (tests/benchmarks/\w+\.py)", README)))
+    assert len(named) == 3
+    quick = {"tests/benchmarks/descent.py": ["--quick", "--job", "one_fit", "--output", str(tmp_path)]}
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    started = [
+        subprocess.Popen(
+            [sys.executable, ROOT / script, *quick.get(script, ["--help"])],
+            cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for script in named
+    ]  # fmt: skip
+    said = [process.communicate()[0] for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0]
+    assert all("usage: " in text for text, script in zip(said, named, strict=True) if script not in quick)
+    assert (tmp_path / "descent.json").exists()
 
 
 def test_the_two_first_lines_stand_there_for_ci_to_run() -> None:
