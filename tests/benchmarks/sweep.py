@@ -3,7 +3,7 @@
 python tests/benchmarks/sweep.py [--quick]
 
 A thousand settings on the sample, once as many policies over few models and once as few policies over many models, by
-one and by two workers: from a cold start to the report, and with workers that have started, from the first task that is
+one and by two workers: from their start to the report, and with workers that have started, from the first task that is
 sent to the last result that is kept; likewise by Dask. A panel of made-up stocks by 10 and by 40 settings, with the
 memory of this process and of its workers. The models' part beside scikit-learn's GridSearchCV over TimeSeriesSplit,
 which fits each model 5 times where a walk-forward refits it every 21 sessions; and the policies' part beside
@@ -189,7 +189,7 @@ def by_one_and_by_two(name: str, sweep: dict[str, Any]) -> Stopwatch:
         _, found[workers] = swept(sweep, lambda: engine)  # noqa: B023 - likewise
         watch = found[workers]
         print(
-            f"{watch.trials:,} settings, {name}, {workers} workers: {cold:.1f} s from a cold start to the report; once "
+            f"{watch.trials:,} settings, {name}, {workers} workers: {cold:.1f} s from their start to the report; once "
             f"they have started {watch.working:.2f} ms a trial, {watch.handing:.2f} of it this process's own",
             flush=True,
         )
