@@ -28,7 +28,7 @@ SESSIONS = 250
 FREE: dict[str, Any] = {"commission_bps": 0.0, "slippage_bps": 0.0, "borrow_bps_per_year": 0.0}
 
 
-class Follow(Strategy):  # type: ignore[misc]
+class Follow(Strategy):  # type: ignore[misc]  # it has no types
     """Do what the signal of the bar says: be in, be out, or be short and go back to minus one every day."""
 
     signal: Array = np.zeros(0)

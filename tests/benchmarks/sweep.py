@@ -21,6 +21,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -31,6 +32,7 @@ import numpy as np
 import pandas as pd
 import quantlr
 from quantlr.config import load_config
+from quantlr.sweep.cluster import Cluster
 from quantlr.sweep.desk import Setting, Unwatched
 from quantlr.sweep.executors import Engine, Processes
 from quantlr.sweep.grid import Sweep, load_sweep
@@ -99,15 +101,6 @@ class Peak:
             thread.join()
 
 
-def started(engine: Engine) -> Engine:
-    """Return an engine whose workers have imported what they need."""
-    while (
-        len({future.result() for future in [engine.submit(_who) for _ in range(4 * engine.workers)]}) < engine.workers
-    ):
-        pass
-    return engine
-
-
 def _who() -> int:
     require_versions({})
     time.sleep(0.02)
@@ -120,6 +113,15 @@ def swept(sweep: dict[str, Any], engine: Callable[[], Engine]) -> tuple[float, S
     with tempfile.TemporaryDirectory() as folder:
         setting = Setting(Path(folder), engine, watch=watch)
         return seconds_of(lambda: run_sweep(load_sweep(sweep), setting)), watch
+
+
+def once_started(sweep: dict[str, Any], engine: Engine) -> Stopwatch:
+    """Return what is noted of a sweep whose workers have imported what they need before it begins."""
+    while (
+        len({future.result() for future in [engine.submit(_who) for _ in range(4 * engine.workers)]}) < engine.workers
+    ):
+        pass
+    return swept(sweep, lambda: engine)[1]
 
 
 def grid(*, models: int, policies: int) -> dict[str, Any]:
@@ -184,10 +186,8 @@ def by_one_and_by_two(name: str, sweep: dict[str, Any]) -> Stopwatch:
     """Print what a sweep takes by one and by two workers; return what two did once they had started."""
     found = {}
     for workers in (1, 2):
-        cold, _ = swept(sweep, lambda: Processes(workers))  # noqa: B023 - called before the next turn
-        engine = started(Processes(workers))
-        _, found[workers] = swept(sweep, lambda: engine)  # noqa: B023 - likewise
-        watch = found[workers]
+        cold, _ = swept(sweep, partial(Processes, workers))
+        watch = found[workers] = once_started(sweep, Processes(workers))
         print(
             f"{watch.trials:,} settings, {name}, {workers} workers: {cold:.1f} s from their start to the report; once "
             f"they have started {watch.working:.2f} ms a trial, {watch.handing:.2f} of it this process's own",
@@ -195,15 +195,6 @@ def by_one_and_by_two(name: str, sweep: dict[str, Any]) -> Stopwatch:
         )
     print(f"  two workers are {found[1].working / found[2].working:.2f} times one", flush=True)
     return found[2]
-
-
-def by_dask(sweep: dict[str, Any]) -> Stopwatch:
-    """Return what two workers of a Dask cluster on this machine did once they had started."""
-    from quantlr.sweep.cluster import Cluster
-
-    engine = started(Cluster(2))
-    _, watch = swept(sweep, lambda: engine)
-    return watch
 
 
 def told_of_a_cluster(watch: Stopwatch) -> None:
@@ -227,14 +218,14 @@ def main() -> None:
     told_of_a_cluster(by_one_and_by_two("many policies", few))
     told_of_a_cluster(by_one_and_by_two("many models", many))
     for name, sweep in (("many policies", few), ("many models", many)):
-        watch = by_dask(sweep)
+        watch = once_started(sweep, Cluster(2))
         print(f"the same by Dask, {name}, 2 workers: {watch.working:.2f} ms a trial, {watch.handing:.2f} of it this "
               "process's own, its scheduler included", flush=True)  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         for workers, settings in ((1, 10), (2, 10), (2, 40)):
             sweep, peak = panel(Path(folder), tickers=tickers, settings=settings), Peak()
             with peak.watched():
-                seconds, _ = swept(sweep, lambda: Processes(workers))  # noqa: B023 - called before the next turn
+                seconds, _ = swept(sweep, partial(Processes, workers))
             print(
                 f"{tickers} tickers x {settings} settings, {workers} workers: {seconds:.1f} s, "
                 f"{peak.bytes / 2**20:,.0f} MB",

@@ -180,14 +180,14 @@ def test_settings_with_keys_that_lead_nowhere(tmp_path: Path, key: str) -> None:
 
 def test_overrides_from_python_with_keys_that_are_no_text(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="overrides: 5: unknown key"):
-        load_config(written(tmp_path, SMALL), overrides={5: 1})  # type: ignore[dict-item]
+        load_config(written(tmp_path, SMALL), overrides={5: 1})  # type: ignore[dict-item]  # wrong on purpose
 
 
 def test_what_is_no_config_from_python() -> None:
     with pytest.raises(ConfigError, match="a config is a path or a mapping, found NoneType"):
-        load_config(None)  # type: ignore[arg-type]
+        load_config(None)  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(ConfigError, match="overrides are a mapping of dotted keys to values, found list"):
-        load_config({}, overrides=["a=1"])  # type: ignore[arg-type]
+        load_config({}, overrides=["a=1"])  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_a_key_that_is_named_like_a_kind_is_told_where_it_stands(tmp_path: Path) -> None:
