@@ -62,7 +62,7 @@ def platt(log_odds: Array, up: Array, folds: Sequence[Folds], model: LogisticReg
         for ticker, begins in zip(folds, first.tolist(), strict=False)
     ]
     refits = len(folds[0])
-    counts = training_sums((~np.isnan(up)).astype(np.float64)[None], known)[0]
+    counts = training_sums(lambda rows: ~np.isnan(up[None, rows]), known)[0]
     fitted = np.asarray(counts >= ENOUGH)
     line, converged = np.tile([0.0, 1.0], (refits, 1)), np.ones(refits, dtype=np.bool_)
     if fitted.any():

@@ -159,19 +159,18 @@ def momentum_step(preconditioner: Array, start: Array) -> Step:
     return step
 
 
-def standardised_bound(objective: Objective, *, thin: int = 1) -> Array:
+def standardised_bound(objective: Objective) -> Array:
     """Return the bound on each refit's curvature in its own standardised units, (refits, p, p)."""
     A = objective.from_standardised()
-    return np.asarray(np.matmul(np.matmul(A.transpose(0, 2, 1), objective.bound(thin=thin)), A))
+    return np.asarray(np.matmul(np.matmul(A.transpose(0, 2, 1), objective.bound()), A))
 
 
 def condition_number(objective: Objective) -> float:
     """Return the ratio of largest to smallest singular value of a single refit's standardised rows.
 
-    Infinity where features repeat one another exactly (Belsley, Kuh and Welsch 1980). Of very many rows, a sample is
-    looked at.
+    Infinity where features repeat one another exactly (Belsley, Kuh and Welsch 1980).
     """
-    size = np.linalg.eigvalsh(standardised_bound(replace(objective, l2=0.0), thin=objective.thin)[0])
+    size = np.linalg.eigvalsh(standardised_bound(replace(objective, l2=0.0))[0])
     return float(np.sqrt(size[-1] / size[0])) if size[0] > NEGLIGIBLE * size[-1] else math.inf
 
 

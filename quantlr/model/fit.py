@@ -41,8 +41,10 @@ STEEP = 4.0
 TIGHT = 1e-6
 """Tolerance at which a descent can't pass for converged while its weights still grow."""
 
-SAMPLES = (SAMPLE, 8 * SAMPLE)
+SAMPLES = (SAMPLE // 8, SAMPLE, 8 * SAMPLE)
 """Rows of the samples that a first guess is learnt from, each starting from where the one before has led to."""
+APIECE = 64
+"""Rows of a sample for each weight, at least: fewer would lead astray."""
 GUESS = 0.1
 """Tolerance for the weights of a sample, times the root of its rows: it knows no better."""
 STEPS_ALONE = 200
@@ -174,15 +176,24 @@ class _Walk:
 
     def fits(self) -> Fits:
         """Return what the refits learnt."""
-        trained = np.flatnonzero(self.rows)
         return Fits(
             self.coefficients,
             self.iterations,
             self.gradient,
             self.converged,
             self.degenerate,
-            condition_number(self._seen(int(trained[-1]))) if len(trained) else np.nan,
+            self._condition(),
         )
+
+    def _condition(self) -> float:
+        """Return the condition number of the newest refit's features; of very many rows, a sample is looked at."""
+        trained = np.flatnonzero(self.rows)
+        if not len(trained):
+            return np.nan
+        sample = self.training.sampled(int(trained[-1]))
+        if sample is not None:
+            return condition_number(Material(sample, self.model).objective(slice(0, 1)))
+        return condition_number(self._seen(int(trained[-1])))
 
     def _seen(self, refit: int) -> Objective:
         """Return the objective of one refit, out of that of the last chunk where it is one of them."""
@@ -237,10 +248,12 @@ class _Walk:
         """Return the weights that a sample of many rows leads to; None where they are few enough to go through."""
         guess: Array | None = None
         for rows in SAMPLES:
+            if rows < APIECE * (1 + self.active()):
+                continue
             sample, tol = self.training.sampled(refit, enough=rows), GUESS / np.sqrt(rows)
             if sample is None:
                 break
-            objective = Material(sample, self.model).objective(slice(0, 1), start=guess)
+            objective = Material(sample, self.model).objective(slice(0, 1), start=guess, curved=SAMPLE)
             if guess is None:
                 found = descend_alone(objective, self.starts(objective), tol=tol, max_iter=STEPS_ALONE)
             else:

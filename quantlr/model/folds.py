@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
 import numpy as np
@@ -12,8 +12,10 @@ from quantlr.errors import NotEnoughHistory
 from quantlr.types import (
     NEVER,
     Array,
+    BoolArray,
     Dataset,
     Folds,
+    IntArray,
     Meanings,
     Spec,
     Unit,
@@ -22,6 +24,11 @@ from quantlr.types import (
     known_in_time,
     last_trainable,
 )
+
+BLOCK = 2**14
+"""Rows whose values are there at once, where they are summed."""
+ValuesOf = Callable[[slice], Array | BoolArray]
+"""From some rows to what is to be summed of them, (v, rows)."""
 
 ROWS = Unit("rows, a ticker's own sessions")
 
@@ -100,17 +107,28 @@ def pooled_folds(dataset: Dataset, spec: WalkForwardSpec) -> list[Folds]:
     return found
 
 
-def training_sums(values: Array, folds: Sequence[Folds]) -> Array:
-    """Return the sums of values (v, rows) over the training rows of each refit, of all tickers together, (v, refits).
+def training_sums(values: ValuesOf, folds: Sequence[Folds]) -> Array:
+    """Return the sums of what `values` gives for some rows, (v, rows), over each refit's training rows, (v, refits).
 
-    Every row is added once, between the edges where training begins or ends for some refit.
+    Every row is added once, between the edges where training begins or ends for some refit, of all tickers together.
     """
-    total = np.zeros((len(values), len(folds[0])))
+    total = np.zeros((len(values(slice(0))), len(folds[0])))
     for ticker in folds:
         edges = np.unique(np.concatenate([ticker.train_start, ticker.train_stop]))
         if len(edges) > 1:
-            upto = np.zeros((len(values), len(edges)))
-            np.cumsum(np.add.reduceat(values[:, : edges[-1]], edges[:-1], axis=1), axis=1, out=upto[:, 1:])
+            upto = np.zeros((len(total), len(edges)))
+            np.cumsum(_between(values, edges, len(total)), axis=1, out=upto[:, 1:])
             stop, start = (np.searchsorted(edges, edge) for edge in (ticker.train_stop, ticker.train_start))
             total += upto[:, stop] - upto[:, start]
     return total
+
+
+def _between(values: ValuesOf, edges: IntArray, count: int) -> Array:
+    """Return the sums of `count` values between each edge and the next, (count, edges - 1)."""
+    sums = np.zeros((count, len(edges) - 1))
+    for first in range(int(edges[0]), int(edges[-1]), BLOCK):
+        rows = slice(first, min(first + BLOCK, int(edges[-1])))
+        at, upto = int(np.searchsorted(edges, rows.start, side="right")) - 1, int(np.searchsorted(edges, rows.stop))
+        begins = np.maximum(edges[at:upto], rows.start) - rows.start
+        sums[:, at:upto] += np.add.reduceat(values(rows).astype(np.float64, copy=False), begins, axis=1)
+    return sums

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from quantlr.model.objective import Columns, Labels, Objective
-from quantlr.model.rows import Nearby
+from quantlr.model.rows import Nearby, Rows
 from quantlr.types import Array, IntArray
 
 SINGLE = 2.0**-24
@@ -77,7 +77,7 @@ class Neighbours:
         exact = (length.reshape(self.models, -1).max(axis=1) * SINGLE <= EXACT * tol).tolist()
         starts = self.start[:, :: self.refits // self.models].T
         near = tuple(
-            tuple(make().near(start) for make in objective.parts) if enough and len(objective.parts) == 1 else ()
+            _nearby(objective, start) if enough else ()
             for objective, start, enough in zip(self.objectives, starts, exact, strict=True)
         )
         return replace(self, near=near)
@@ -111,6 +111,12 @@ class Neighbours:
             mine = slice(edges[model], edges[model + 1])
             if mine.start < mine.stop:
                 yield objective, near, mine, columns[mine] - model * each
+
+
+def _nearby(objective: Objective, start: Array) -> tuple[Nearby, ...]:
+    """Return what a lone ticker's rows say near the start; () where they are too many for copies to pay."""
+    rows = objective.parts[0]() if len(objective.parts) == 1 else None
+    return (rows.near(start),) if isinstance(rows, Rows) else ()
 
 
 def _side_by_side(objectives: Sequence[Objective]) -> Columns:

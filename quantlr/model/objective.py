@@ -229,12 +229,9 @@ class Objective(Columns):
         moments = (share[:, :, None, None] * look.second).sum(axis=1)
         return self.with_slope(gradient, theta[:, None], slice(None)), self._with_penalty(moments)
 
-    def bound(self, *, thin: int = 1) -> Array:
-        """Return what no refit's curvature exceeds, (refits, p, p): Boehning and Lindsay's X'X / (4n), and the l2.
-
-        With `thin` over 1 it is an estimate, from every so many rows.
-        """
-        second = _total(self._over(lambda rows: rows.moments_of(np.full(len(rows.y), 0.25), thin=thin)))
+    def bound(self) -> Array:
+        """Return what no refit's curvature exceeds, (refits, p, p): Boehning and Lindsay's X'X / (4n), and the l2."""
+        second = _total(self._over(lambda rows: rows.moments_of(np.full(len(rows.y), 0.25))))
         return self._with_penalty((self.labels.share.T[:, :, None, None] * second).sum(axis=1))
 
     def alone(self, refit: int) -> Objective:

@@ -232,26 +232,19 @@ class RowsInPlace:
     def moments_of(self, values: Array, *, thin: int = 1) -> Array:
         """Return the sums of (rows,) values times x x', by class, (1, classes, p, p), from every so many rows."""
         few = slice(None, None, thin)
-        X = np.ones((len(values[few]), len(self.A)))
-        X[:, 1:] = self.raw[few]
-        moments = self.A.T @ self._as_rows(X, few).moments_of(values[few]) @ self.A
-        return np.asarray(moments * (len(values) / len(X)))
+        counted = values[few, None] if self.weight is None else values[few, None] * self.weight[few]
+        X = np.empty((len(counted), len(self.A)))
+        X[:, 0], X[:, 1:] = 1.0, self.raw[few]
+        moments = (_weighted(X, counted).T @ X).reshape(1, -1, *self.A.shape)
+        return np.asarray(self.A.T @ moments @ self.A * (len(values) / len(X)))
 
     def tanh_sums(self, half: Array, _: IntArray | slice) -> Array:
         """Return sums of tanh(x.half) x, (classes * p, 1), at (p, 1)."""
         return self.sums_of(np.tanh(self.log_odds(half[:, 0]))[None]).reshape(-1, 1)
 
-    def near(self, theta: Array) -> Nearby:
-        """Return what these rows say near `theta` (p,), in single precision."""
-        return self._as_rows(self.X, slice(None)).near(theta)
-
     def of_refit(self, _: int) -> RowsInPlace:
         """Return the rows of the only refit there is."""
         return self
-
-    def _as_rows(self, X: Array, few: slice) -> Rows:
-        weight = None if self.weight is None else self.weight[few]
-        return Rows(X, self.y[few], weight, _weighted(X, weight), Windows(np.array([0]), np.array([len(X)])))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,12 @@ from quantlr.model.rows import Rows, RowsInPlace, Scaling, Units, in_classes
 from quantlr.model.scaling import windows_of
 from quantlr.model.specs import LogisticRegression
 from quantlr.model.windows import Windows
-from quantlr.types import Array, Folds, IntArray
+from quantlr.types import Array, BoolArray, Folds, IntArray
 
 PIECE = 2**13
 """Rows of a long history that are looked at together."""
+PIECE_IN_PLACE = 2**12
+"""The same of one that is learnt from once, a few columns of numbers at a time beside the rows."""
 SAMPLE = 2**14
 """Rows that are enough to learn a first guess from, and for each refit of a chunk a curvature."""
 CURVED = 2**17
@@ -54,11 +56,13 @@ class Training:
 
     def counts(self) -> tuple[IntArray, IntArray]:
         """Return how many rows each refit learns from, and how many of them are ups, (refits,) each."""
-        learnt = ~np.isnan(self.y)
-        if self.weight is not None:
-            learnt &= self.weight > 0
-        sums = training_sums(np.stack([learnt, learnt & (self.y > 0)]).astype(np.float64), self.folds)
-        rows, ups = sums.astype(np.int64)
+
+        def counted(rows: slice) -> BoolArray:
+            y = self.y[rows]
+            both = np.stack([y == y, y > 0])
+            return both if self.weight is None else both & (self.weight[rows] > 0)
+
+        rows, ups = training_sums(counted, self.folds).astype(np.int64)
         return rows, ups
 
     def sampled(self, refit: int, *, enough: int = SAMPLE) -> Training | None:
@@ -101,61 +105,71 @@ class Material:
             self._weight = learnt * (1.0 if training.weight is None else training.weight)
         self._units: Units | None = None
         self._local: Array | None = None
+        self._stays = False
 
-    def objective(self, refits: slice, *, start: Array | None = None) -> Objective:
+    def objective(self, refits: slice, *, start: Array | None = None, curved: int = CURVED) -> Objective:
         """Return the objective of neighbouring refits that share their constant features.
 
-        `start` (1 + k,), in raw units, are the weights that a descent is to start from, where there are any yet.
+        `start` (1 + k,), in raw units, are the weights that a descent is to start from, where there are any yet;
+        `curved` the rows that curvatures are estimated from, at least.
         """
         training, model = self._training, self._model
-        units = self._units_for(refits.start)
-        found = [windows_of(ticker, refits) for ticker in training.folds]
-        there = [part for rows, windows in found for part in _pieces(rows, windows)]
-        newest = max(self._age(slice(rows.stop - 1, rows.stop))[0] for rows, _ in there)
-        count = sum(rows.stop - rows.start for rows, _ in there)
+        units, pieces = self._units_for(refits.start), self._pieces(refits)
+        newest = max(self._age(slice(rows.stop - 1, rows.stop))[0] for rows, _ in pieces)
+        count = sum(rows.stop - rows.start for rows, _ in pieces)
         return Objective.of(
-            [self._part(rows, windows, newest, units) for rows, windows in there],
+            self._in_place(pieces, newest, units) if self._stays else self._copies(pieces, newest, units),
             units,
             training.scaling[refits],
             l2=model.l2,
             class_weight=model.class_weights,
             smoothed=training.smoothed,
-            thin=max(count // max(SAMPLE * (refits.stop - refits.start), CURVED), 1),
+            thin=max(count // max(SAMPLE * (refits.stop - refits.start), curved), 1),
             start=None if start is None else units.from_raw(start),
         )
 
     def positions(self, refit: int) -> list[IntArray]:
         """Return the session of each row of a refit's objective, part by part as they stand there, (rows,) each."""
-        found = [windows_of(ticker, slice(refit, refit + 1)) for ticker in self._training.folds]
-        return [self._age(part) for rows, windows in found for part, _ in _pieces(rows, windows)]
+        self._units_for(refit)
+        return [self._age(rows) for rows, _ in self._pieces(slice(refit, refit + 1))]
 
     def _units_for(self, refit: int) -> Units:
         own = Units.of(self._training.scaling, refit)
         if self._units is None or not self._units.suit(own, within=APART):
+            folds = self._training.folds
+            rows = sum(int(ticker.train_stop[0] - ticker.train_start[0]) for ticker in folds)
             self._units = own
-            alone = len(self._training.folds) == 1 and not self._in_place(own)
+            self._stays = len(folds[0]) == 1 and rows > LONG and own.near_raw(within=APART)
+            alone = len(folds) == 1 and not self._stays
             self._local = own.local(self._training.X) if alone else None
         return self._units
 
-    def _in_place(self, units: Units) -> bool:
-        """Return whether rows stay in raw units: a long history that is learnt from once, and has no level."""
-        folds = self._training.folds
-        rows = sum(int(ticker.train_stop[0] - ticker.train_start[0]) for ticker in folds)
-        return len(folds[0]) == 1 and rows > LONG and units.near_raw(within=APART)
+    def _pieces(self, refits: slice) -> list[tuple[slice, Windows]]:
+        size = PIECE_IN_PLACE if self._stays else PIECE
+        found = [windows_of(ticker, refits) for ticker in self._training.folds]
+        return [piece for rows, windows in found for piece in _pieces(rows, windows, size)]
 
-    def _part(self, rows: slice, windows: Windows, newest: int, units: Units) -> Make:
+    def _in_place(self, pieces: Sequence[tuple[slice, Windows]], newest: int, units: Units) -> list[Make]:
+        A, by_class = units.from_ones(), self._model.class_weight is not None
+        found: list[Make] = []
+        for rows, _ in pieces:
+            raw, y = self._training.X[rows], self._y[rows]
+            weight = in_classes(y, self._weight_of(rows, newest), by_class=by_class)
+            found.append(partial(_itself, RowsInPlace(raw, units, A, y, weight)))
+        return found
+
+    def _copies(self, pieces: Sequence[tuple[slice, Windows]], newest: int, units: Units) -> list[Make]:
         by_class = self._model.class_weight is not None
-        if self._in_place(units):
-            weight = in_classes(self._y[rows], self._weight_of(rows, newest), by_class=by_class)
-            raw = self._training.X[rows]
-            return partial(_itself, RowsInPlace(raw, units, units.from_ones(), self._y[rows], weight))
 
-        def made(X: Array) -> Rows:
+        def made(rows: slice, windows: Windows, X: Array) -> Rows:
             return Rows.of(X, self._y[rows], self._weight_of(rows, newest), windows, by_class=by_class)
 
+        def anew(rows: slice, windows: Windows) -> Rows:
+            return made(rows, windows, units.local(self._training.X[rows]))
+
         if self._local is None:
-            return lambda: made(units.local(self._training.X[rows]))
-        return partial(_itself, made(self._local[rows]))
+            return [partial(anew, rows, windows) for rows, windows in pieces]
+        return [partial(_itself, made(rows, windows, self._local[rows])) for rows, windows in pieces]
 
     def _age(self, rows: slice) -> IntArray:
         position = self._training.position
@@ -169,12 +183,12 @@ class Material:
         return decay if weight is None else decay * weight
 
 
-def _pieces(rows: slice, windows: Windows) -> list[tuple[slice, Windows]]:
+def _pieces(rows: slice, windows: Windows, size: int) -> list[tuple[slice, Windows]]:
     """Return a ticker's rows in pieces that suit the cache."""
     count = rows.stop - rows.start
-    if count <= 2 * PIECE:
+    if count <= 2 * size:
         return [(rows, windows)] if count else []
-    edges = [*range(0, count, PIECE), count]
+    edges = [*range(0, count, size), count]
     return [
         (slice(rows.start + first, rows.start + last), windows.within(slice(first, last)))
         for first, last in pairwise(edges)

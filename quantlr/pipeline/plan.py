@@ -225,7 +225,7 @@ def _forecast_rows(journey: Journey) -> IntArray:
 def _model(journey: Journey, dataset: Dataset, dates: Sequence[str]) -> PlannedModel:
     train = [(journey.first + folds.train_start, journey.first + folds.train_stop) for folds in journey.folds]
     test = [(journey.first + folds.test_start, journey.first + folds.test_stop) for folds in journey.folds]
-    learnt = training_sums((~np.isnan(journey.up)).astype(np.float64)[None], journey.folds)[0]
+    learnt = training_sums(lambda rows: ~np.isnan(journey.up[None, rows]), journey.folds)[0]
     folds = zip(_spans(train, dataset, dates), _spans(test, dataset, dates), learnt.astype(int).tolist(), strict=True)
     return PlannedModel(journey.name, tuple(PlannedFold(*each) for each in folds))
 
