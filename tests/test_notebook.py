@@ -19,6 +19,8 @@ from quantlr.report.shown import Shown
 from quantlr.report.summary import headline_rows
 from quantlr.types import Note
 
+from report.cases import OF_THEIR_OWN
+
 CONFIG: dict[str, Any] = {
     "name": "case",
     "data": {"source": {"kind": "sample"}, "tickers": ["MSFT"], "start": "2000-03-01", "end": "2003-06-30"},
@@ -72,6 +74,8 @@ def test_a_notebook_shows_the_numbers_the_verdict_and_the_tear_sheet(done: Run, 
     kind, _, content = str(source).partition(",")
     assert kind == "data:image/png;base64"
     assert imread(io.BytesIO(base64.b64decode(content))).shape[:2] == (1410, 2100)
+    with matplotlib.rc_context(OF_THEIR_OWN):
+        assert done._repr_html_() == shown
 
 
 def test_what_a_notebook_shows_needs_nothing_but_itself(shown: str) -> None:

@@ -24,6 +24,22 @@ CONFIG: dict[str, Any] = {
 }
 
 
+OF_THEIR_OWN: dict[Any, Any] = {
+    "figure.facecolor": "black",
+    "axes.facecolor": "black",
+    "axes.prop_cycle": "cycler('color', ['red'])",
+    "axes.grid": True,
+    "font.size": 20,
+    "lines.linewidth": 5,
+    "savefig.bbox": "tight",
+    "savefig.dpi": 40,
+    "text.color": "red",
+    "timezone": "Asia/Tokyo",
+    "xtick.labelsize": 20,
+}
+"""How a user may have told matplotlib to draw."""
+
+
 def walk(**keys: Any) -> Callable[[], Prices]:
     return lambda: random_walk(1, **keys)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,13 +19,15 @@ from quantlr.report.figures.tables import MONTHS, TableRow, month_calendar, text
 from quantlr.report.pages import PAGES
 from quantlr.report.pages.tearsheet import tear_sheet
 
-from report.cases import shown, tear_sheet_of
+from report.cases import OF_THEIR_OWN, shown, tear_sheet_of
 
 
 @pytest.mark.parametrize("case", ["three years", "three tickers, five sessions ahead"])
-def test_a_tear_sheet_is_the_same_twice(case: str) -> None:
+def test_a_tear_sheet_is_the_same_twice_whatever_a_users_own_figures_look_like(case: str) -> None:
     page = tear_sheet_of(case).png
-    assert page == PAGES[0].picture(shown(case)).png
+    with matplotlib.rc_context(OF_THEIR_OWN):
+        assert page == PAGES[0].picture(shown(case)).png
+        assert matplotlib.rcParams["font.size"] == 20, "what a user has set stays"
     assert b"Software" not in page[:200]
     picture = imread(io.BytesIO(page))
     assert picture.shape[:2] == (1410, 2100)

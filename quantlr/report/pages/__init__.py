@@ -12,7 +12,7 @@ from functools import partial
 from matplotlib.figure import Figure
 
 from quantlr.report.pages.forecast import forecast_page
-from quantlr.report.pages.frame import Picture, pictured, warm_up
+from quantlr.report.pages.frame import Picture, own_looks, pictured, warm_up
 from quantlr.report.pages.model import model_page
 from quantlr.report.pages.positions import positions
 from quantlr.report.pages.tearsheet import tear_sheet
@@ -46,6 +46,7 @@ class Page:
     draw: Callable[[Shown], Figure]
     applies: Callable[[Shown], bool] = always
 
+    @own_looks()
     def picture(self, shown: Shown) -> Picture:
         """Return the page of a run as it is written."""
         return pictured(self.draw(shown), question=self.question)

@@ -22,7 +22,7 @@ from quantlr.report.figures.several import (
     run_table,
 )
 from quantlr.report.figures.style import GREY, INK, NORMAL, SMALL, bare, dated, heading
-from quantlr.report.pages.frame import headed, png
+from quantlr.report.pages.frame import headed, own_looks, png
 from quantlr.report.pairs import Pair, profit_judged, signed, skill_judged
 from quantlr.report.shared import HEADINGS, headline_cells
 from quantlr.types import day
@@ -40,6 +40,7 @@ LINE = 0.0215
 """Height of a line of text on the page, as a fraction of its height."""
 
 
+@own_looks()
 def comparison_page(found: Comparison) -> bytes:
     """Return the page as PNG bytes, the same for the same runs."""
     under = (

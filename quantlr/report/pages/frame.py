@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -19,6 +22,8 @@ COMPRESSION = 2
 """Of 1 to 9: a tenth more bytes than the default, in two thirds of its time."""
 TOP = 0.80
 """Where the head of a page ends, as a fraction of its height: pictures and their headings stand below."""
+NOT_LOOKS = ("backend", "backend_fallback", "date.epoch", "interactive")
+"""Of matplotlib's settings those that say where it draws, and not how."""
 FINDING, BASIS = "finding", "basis"
 """What marks the two texts of a head that say what is seen."""
 
@@ -42,6 +47,15 @@ class Picture:
     png: bytes
     width: int
     height: int
+
+
+@contextmanager
+def own_looks() -> Iterator[None]:
+    """Draw by matplotlib's defaults, however a user's own figures are to look."""
+    default = matplotlib.rcParamsDefault
+    changed = {key: default[key] for key in default.keys() - NOT_LOOKS if matplotlib.rcParams[key] != default[key]}
+    with matplotlib.rc_context(changed):
+        yield
 
 
 def framed(shown: Shown, title: str, text: str) -> Figure:

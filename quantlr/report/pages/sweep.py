@@ -28,7 +28,7 @@ from quantlr.report.figures.style import (
     number,
 )
 from quantlr.report.figures.tables import TableRow, text_table
-from quantlr.report.pages.frame import headed, png
+from quantlr.report.pages.frame import headed, own_looks, png
 from quantlr.types import Array
 
 MOST_MARGINALS = 6
@@ -83,6 +83,7 @@ class SweepShown:
     best: tuple[TableRow, ...]
 
 
+@own_looks()
 def sweep_page(shown: SweepShown) -> bytes:
     """Return the page of a sweep as PNG bytes, the same for the same sweep."""
     figure = headed(shown.title, shown.text, under=shown.setting, notes=shown.notes, file="sweep.json")
