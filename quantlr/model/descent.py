@@ -36,8 +36,8 @@ PASSES = 8
 """Updates that neighbours take together at most."""
 HOPEFUL = 0.3
 """Share that a gradient must fall to with each of them for the curvature to be good enough."""
-NEARLY_ALIKE = 0.1
-"""How far, relatively, curvatures may differ for one inverse to be corrected into the others."""
+NEARLY_ALIKE, ALIKE = 0.1, 0.3
+"""How far, relatively, curvatures may differ for one inverse to be corrected into the others by one step, or by two."""
 HALVINGS = 30
 """Times that a step is halved before the bound's is taken instead."""
 ROUNDING = 4e-15
@@ -214,7 +214,8 @@ def inverses(curvatures: Array, *, models: int = 1) -> Array:
     """Return the inverses of neighbours' curvatures, (refits, p, p), where each of the models has as many.
 
     The first of a model is inverted, and corrected into its others by a step of Newton's iteration for the inverse,
-    2P - P H P (Schulz 1933), which squares a small relative difference; where they differ too much, each is inverted.
+    2P - P H P (Schulz 1933), which squares a small relative difference; by two steps where one is not enough. Where
+    they differ too much for that, each is inverted.
     """
     refits, p, _ = curvatures.shape
     each = refits // models
@@ -224,7 +225,11 @@ def inverses(curvatures: Array, *, models: int = 1) -> Array:
     difference = np.matmul(P, apart).reshape(models, p, each, p)
     correction = np.matmul(difference.reshape(models, -1, p), P).reshape(models, p, each, p)
     found = (P[:, None] - correction.transpose(0, 2, 1, 3)).reshape(refits, p, p)
-    far = (np.abs(difference).sum(axis=3).max(axis=1) >= NEARLY_ALIKE).ravel()
+    size = np.abs(difference).sum(axis=3).max(axis=1).ravel()
+    again, far = (size >= NEARLY_ALIKE) & (size < ALIKE), size >= ALIKE
+    if again.any():
+        once = found[again]
+        found[again] = 2.0 * once - np.matmul(np.matmul(once, curvatures[again]), once)
     if far.any():
         found[far] = inverse(curvatures[far])
     return np.asarray(found)
