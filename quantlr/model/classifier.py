@@ -17,16 +17,11 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from threadpoolctl import ThreadpoolController
 
-from quantlr.model.descent import (
-    NEGLIGIBLE,
-    Descent,
-    descend_alone,
-    unbounded,
-)
-from quantlr.model.fit import STEEP, STEPS_ALONE, TIGHT
+from quantlr.model.descent import NEGLIGIBLE, Descent, descend_alone
 from quantlr.model.logistic import sigmoid
-from quantlr.model.lone import descended, lone_objective, standard_errors, starts_of
+from quantlr.model.lone import descended, lone_objective, slopes_at, standard_errors, starts_of
 from quantlr.model.objective import Objective
+from quantlr.model.separation import STEPS_ALONE, TIGHT, unbounded
 from quantlr.model.specs import LogisticRegression
 from quantlr.model.weights import Weights
 from quantlr.types import Array, BoolArray
@@ -77,7 +72,8 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         Updates taken.
     loss_curve_ : ndarray
         What is minimised, in nats, from the first point of the descent to the last: at each the lowest so far,
-        which is its own, but for rounding and for the momentum of the accelerated descent, which may overshoot.
+        which is its own, but for rounding and for the momentum of the accelerated descent, which may overshoot. Of
+        more than 32,768 rows the preconditioned descent begins where samples of them have led.
     learning_rate_ : float
         The step size: 1/L, or the one asked for. With the preconditioned descent, the 1/L that the plain one would
         use.
@@ -163,18 +159,18 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         up = y == self.classes_[1]
         weight = counts * self._weight_of_classes(up, counts)[up.astype(np.intp)]
         with _threads().limit(limits=1, user_api="blas"):
-            objective = lone_objective(X, up, weight, counts, l2=model.l2, fit_intercept=self.fit_intercept)
+            objective = lone_objective(X, up, weight, counts, model, fit_intercept=self.fit_intercept, before=before)
             starts = starts_of(objective, before, fit_intercept=self.fit_intercept)
             found, rate = descended(objective, model, starts)
-            theta = found.theta[:, 0]
+            slopes = slopes_at(objective, found.theta[:, 0])
             raw = objective.units.to_raw(found.theta)[0]
             self.coef_, self.intercept_ = raw[None, 1:], raw[:1]
             self.n_iter_ = found.iterations
             self.loss_curve_ = np.minimum.accumulate(found.losses)
             self.learning_rate_ = rate
-            self.standard_errors_ = standard_errors(objective, theta, weight.sum())
+            self.standard_errors_ = standard_errors(objective, slopes[1][0], weight.sum())
             self.n_samples_fit_ = int(np.count_nonzero(weight))
-            _warn(objective, found, model, starts[-1])
+            _warn(objective, found, slopes, model, starts[-1])
         return self
 
     def decision_function(self, X: Any) -> Array:
@@ -303,10 +299,12 @@ def _two_classes(y: np.ndarray[Any, Any], counts: Array) -> np.ndarray[Any, Any]
     return classes
 
 
-def _warn(objective: Objective, found: Descent, model: LogisticRegression, flat: Array) -> None:
+def _warn(
+    objective: Objective, found: Descent, slopes: tuple[Array, Array], model: LogisticRegression, flat: Array
+) -> None:
     """Say that no best weights exist, or that the descent has not come to them."""
     text = None
-    if _is_boundless(objective, found, model, flat):
+    if _is_boundless(objective, found, slopes, model, flat):
         text = (
             "the features tell the classes apart without fail, along some direction at least: no best weights exist, "
             "and those found are where the descent stopped; set l2 above 0 (0.01, say)"
@@ -320,19 +318,17 @@ def _warn(objective: Objective, found: Descent, model: LogisticRegression, flat:
         warnings.warn(text, ConvergenceWarning, stacklevel=3)
 
 
-def _is_boundless(objective: Objective, found: Descent, model: LogisticRegression, flat: Array) -> bool:
+def _is_boundless(
+    objective: Objective, found: Descent, slopes: tuple[Array, Array], model: LogisticRegression, flat: Array
+) -> bool:
     """Return whether the best weights are infinite, as far as the descent has come to show it."""
     theta = found.theta[:, 0]
     if objective.l2 > 0:
         return False
-    margin = objective.margin(theta)
-    if margin < 0 and objective.reach(theta) <= STEEP:
-        return False
     if not found.converged[0]:
-        return margin >= 0 and objective.reach(theta) > NEGLIGIBLE
-    if model.tol > TIGHT:
-        best = descend_alone(objective, [theta, flat], tol=TIGHT, max_iter=STEPS_ALONE)
-        if not best.converged[0]:
-            return False
-        theta = best.theta[:, 0]
-    return unbounded(objective, theta) is not None
+        margin, reach = objective.sides(theta)
+        return margin >= 0 and reach > NEGLIGIBLE
+    if model.tol <= TIGHT:
+        return unbounded(objective, theta, slopes) is not None
+    best = descend_alone(objective, [theta, flat], tol=TIGHT, max_iter=STEPS_ALONE)
+    return bool(best.converged[0]) and unbounded(objective, best.theta[:, 0]) is not None

@@ -44,9 +44,6 @@ ROUNDING = 4e-15
 """Relative difference of two losses that is no difference."""
 PATIENCE = 10
 """Updates that may pass without the loss or the gradient falling, before a lone descent is given up."""
-RESTLESS, FAR = 0.1, 0.01
-"""Log odds that the next step may still move a training row by, once a descent has converged; and the same as a
-share of the largest log odds there are."""
 WELL_POISED = 1e6
 """Largest element of an inverse times that of its matrix up to which no direction is flat."""
 TOLD = 0.5
@@ -106,6 +103,11 @@ def descend(
         if not len(going):
             break
     return Descent(theta, iterations, size, size <= tol)
+
+
+def unheard(step: Step) -> Step:
+    """Return a step as it is."""
+    return step
 
 
 def fixed_step(preconditioner: Array) -> Step:
@@ -188,16 +190,20 @@ def rate_matrix(objective: Objective, rate: Array) -> Array:
 def inverse(curvature: Array) -> Array:
     """Return the inverse of symmetric matrices (..., p, p), flat directions left out."""
     try:
-        P = np.linalg.inv(curvature)
+        P = np.asarray(np.linalg.inv(curvature), dtype=np.float64)
+        flat = np.asarray(~(poise(P, curvature) < WELL_POISED))
     except np.linalg.LinAlgError:
         if curvature.ndim > 2:
             return np.stack([inverse(one) for one in curvature])
-        P = np.full_like(curvature, np.inf)
-    poise = np.abs(P).max(axis=(-2, -1)) * np.abs(curvature).max(axis=(-2, -1))
-    flat = np.asarray(~(poise < WELL_POISED))
+        P, flat = np.empty_like(curvature), np.array(True)
     if flat.any():
         P[flat] = np.linalg.pinv(curvature[flat], rcond=NEGLIGIBLE, hermitian=True)
     return np.asarray(P)
+
+
+def poise(P: Array, curvature: Array) -> Array:
+    """Return how near matrices (..., p, p) are to having no inverse, of which `P` is what was found."""
+    return np.asarray(np.abs(P).max(axis=(-2, -1)) * np.abs(curvature).max(axis=(-2, -1)))
 
 
 def whitening(bound: Array) -> Array:
@@ -235,16 +241,19 @@ def inverses(curvatures: Array, *, models: int = 1) -> Array:
     return np.asarray(found)
 
 
-def descend_together(neighbours: Neighbours, *, tol: float, max_iter: int) -> Descent:
+def descend_together(
+    neighbours: Neighbours, *, tol: float, max_iter: int, heard: Callable[[Step], Step] = unheard
+) -> Descent:
     """Descend by the inverse curvatures where the refits of each model start.
 
-    Where that is too far from where a refit is going, it ends unconverged and may try again from nearer by.
+    Where that is too far from where a refit is going, it ends unconverged and may try again from nearer by. Every
+    step after the first is taken as `heard` makes it, which may look at where it is taken from.
     """
     P = inverses(neighbours.curvature_there, models=neighbours.models)
     first = fixed_step(P)(neighbours.start, neighbours.gradient_there, np.arange(neighbours.refits))
     step = secant_step(P, neighbours.start, first)
     near = neighbours.towards(first, tol=tol)
-    result = descend(near, first, step, tol=tol, max_iter=min(max_iter, PASSES), hopeful=HOPEFUL)
+    result = descend(near, first, heard(step), tol=tol, max_iter=min(max_iter, PASSES), hopeful=HOPEFUL)
     return replace(result, iterations=result.iterations + 1)
 
 
@@ -288,22 +297,3 @@ def _downhill(objective: Objective, theta: Array, loss: float, step: Array, safe
         step = step / 2
     ahead = theta - safe_step
     return ahead, objective.loss(ahead)
-
-
-def unbounded(objective: Objective, theta: Array) -> str | None:
-    """Return why the best weights of one refit would be infinite, None where they are finite.
-
-    `theta` (p,) is where its descent has converged. Either a plane separates the classes,
-    min (2y - 1) theta.x >= 0 over the training rows; or the gradient has become small though the next step is not,
-    as happens where the loss falls for ever along some direction: its log odds then grow by about 1 a step.
-    """
-    if objective.l2 > 0 or objective.reach(theta) <= NEGLIGIBLE:
-        return None
-    if objective.margin(theta) >= 0:
-        return "a plane through the features separates its ups from its downs"
-    W = whitening(objective.bound()[0])
-    gradient, curvature = objective.at(theta)
-    next_step = W @ np.linalg.pinv(W.T @ curvature[0] @ W, rcond=0) @ W.T @ gradient[:, 0]
-    if objective.reach(next_step) > max(RESTLESS, FAR * objective.reach(theta)):
-        return "along some direction the features separate its classes, and weights grow without bound"
-    return None

@@ -20,14 +20,15 @@ from quantlr.model.descent import (
     momentum_step,
     rate_matrix,
     steepest,
-    unbounded,
 )
 from quantlr.model.logistic import log_odds
 from quantlr.model.neighbours import Neighbours
 from quantlr.model.objective import Objective
 from quantlr.model.scaling import overlapping
+from quantlr.model.separation import TIGHT, why_unbounded
 from quantlr.model.specs import LogisticRegression
-from quantlr.model.training import PIECE, SAMPLE, Material, Training
+from quantlr.model.start import base_rate, first_guess
+from quantlr.model.training import PIECE, Material, Training
 from quantlr.types import Array, BoolArray, IntArray
 
 PAIRS = 2**19
@@ -36,19 +37,6 @@ MOST = 96
 """Refits of a chunk, at most."""
 SHARE = 0.5
 """Rows that refits of a chunk have in common, at least, as a share of the first one's."""
-STEEP = 4.0
-"""Log odds of a training row from which it is asked whether weights grow without bound."""
-TIGHT = 1e-6
-"""Tolerance at which a descent can't pass for converged while its weights still grow."""
-
-SAMPLES = (SAMPLE // 8, SAMPLE, 8 * SAMPLE)
-"""Rows of the samples that a first guess is learnt from, each starting from where the one before has led to."""
-APIECE = 64
-"""Rows of a sample for each weight, at least: fewer would lead astray."""
-GUESS = 0.1
-"""Tolerance for the weights of a sample, times the root of its rows: it knows no better."""
-STEPS_ALONE = 200
-"""Updates in which a refit whose best weights may be infinite is followed."""
 
 Describe = Callable[[int], str]
 """From the number of a refit to words for a message."""
@@ -241,26 +229,8 @@ class _Walk:
     def _has_start(self) -> bool:
         """Return whether there are weights to start from: the last refit's, or those that a sample leads to."""
         if self.weights is None:
-            self.weights = self._first_guess(self.at)
+            self.weights = first_guess(self.training, self.model, self.at)
         return self.weights is not None
-
-    def _first_guess(self, refit: int) -> Array | None:
-        """Return the weights that a sample of many rows leads to; None where they are few enough to go through."""
-        guess: Array | None = None
-        for rows in SAMPLES:
-            if rows < APIECE * (1 + self.active()):
-                continue
-            sample, tol = self.training.sampled(refit, enough=rows), GUESS / np.sqrt(rows)
-            if sample is None:
-                break
-            objective = Material(sample, self.model).objective(slice(0, 1), start=guess, curved=SAMPLE)
-            if guess is None:
-                found = descend_alone(objective, self.starts(objective), tol=tol, max_iter=STEPS_ALONE)
-            else:
-                there = Neighbours.of([objective], [objective.units.from_raw(guess)])
-                found = descend_together(there, tol=tol, max_iter=STEPS_ALONE)
-            guess = np.asarray(objective.units.to_raw(found.theta)[0])
-        return guess
 
     def take(self, found: Descent, objective: Objective, chunk: slice) -> None:
         """Keep those neighbours that settled, before the first that did not."""
@@ -296,8 +266,7 @@ class _Walk:
 
     def starts(self, objective: Objective) -> list[Array]:
         """Return where a refit may begin: at the last weights, and at its own base rate."""
-        flat = np.zeros(objective.p)
-        flat[0] = log_odds(objective.labels.said[0, :1])[0]
+        flat = base_rate(objective)
         return [flat] if self.weights is None else [objective.units.from_raw(self.weights), flat]
 
     def _keep(self, refits: slice, found: Descent, objective: Objective) -> None:
@@ -317,9 +286,7 @@ class _Walk:
         for at in range(count):
             one = objective.alone(at) if objective.refits > 1 else objective
             theta = one.units.from_raw(self.coefficients[first + at])
-            if one.margin(theta) < 0 and one.reach(theta) <= STEEP:
-                continue
-            why = self._why_unbounded(one, theta)
+            why = why_unbounded(one, theta, base_rate(one), tol=self.model.tol)
             if why:
                 self._give_up(
                     first + at,
@@ -327,17 +294,6 @@ class _Walk:
                     "on more rows, or use fewer features",
                     key="model.l2",
                 )
-
-    def _why_unbounded(self, objective: Objective, theta: Array) -> str | None:
-        """Return why the best weights of one refit would be infinite, sought from `theta`; None if they are finite."""
-        starts = [theta, self.starts(objective)[-1]]
-        # Rounding may keep a descent from a tight tolerance; weights that grow are seen on the way there too.
-        for tol in (min(self.model.tol, TIGHT), TIGHT):
-            best = descend_alone(objective, starts, tol=tol, max_iter=STEPS_ALONE)
-            if best.converged[0]:
-                return unbounded(objective, best.theta[:, 0])
-            starts = starts[-1:]
-        return None
 
     def _one_class(self, refit: int) -> str:
         rows = self.rows[refit]

@@ -9,9 +9,10 @@ from functools import partial
 import numpy as np
 
 from quantlr.errors import DegenerateFold
-from quantlr.model.descent import descend_alone, steepest, unbounded
+from quantlr.model.descent import descend_alone, steepest
 from quantlr.model.logistic import log_loss, sigmoid
 from quantlr.model.objective import Objective, SomeRows
+from quantlr.model.separation import unbounded
 from quantlr.model.specs import LogisticRegression
 from quantlr.model.training import Material, Training
 from quantlr.types import Array

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from quantlr.model.descent import NEGLIGIBLE, Descent, Step, descend, descend_alone, inverse, steepest
+from quantlr.model.descent import (
+    NEGLIGIBLE,
+    Descent,
+    Step,
+    descend,
+    descend_alone,
+    descend_together,
+    inverse,
+    steepest,
+)
 from quantlr.model.fit import step_by_rate
-from quantlr.model.logistic import log_odds
+from quantlr.model.neighbours import Neighbours
 from quantlr.model.objective import Make, Objective
 from quantlr.model.rows import Rows, Scaling, Units
 from quantlr.model.scaling import EPSILON
 from quantlr.model.specs import LogisticRegression
+from quantlr.model.start import base_rate, first_guess
+from quantlr.model.training import LONG, Material, Training
 from quantlr.model.windows import Windows
-from quantlr.types import Array, BoolArray, IntArray
+from quantlr.types import Array, BoolArray, Folds, IntArray
 
 ROWS = 2048
 """Rows that are gone through at once: few enough for what is computed of them to stay in cache."""
@@ -25,9 +37,20 @@ IN_SIGHT = 1e-6
 
 
 def lone_objective(
-    X: np.ndarray[Any, Any], up: BoolArray, weight: Array, counts: Array, *, l2: float, fit_intercept: bool
+    X: np.ndarray[Any, Any],
+    up: BoolArray,
+    weight: Array,
+    counts: Array,
+    model: LogisticRegression,
+    *,
+    fit_intercept: bool,
+    before: Array | None,
 ) -> Objective:
-    """Return what is minimised; of X it holds one standardised copy, in blocks of rows."""
+    """Return what is minimised; of X it holds one standardised copy, in blocks of rows.
+
+    Very many rows stay as they are where they can, and are looked at from weights that the preconditioned descent is
+    to start from: those `before` (1 + k,), or where samples of the rows have led.
+    """
     blocks = [slice(first, first + ROWS) for first in range(0, len(X), ROWS)]
     mean, deviation = _moments(X, counts, blocks)
     scaling = Scaling(mean[None], deviation[None])
@@ -36,18 +59,35 @@ def lone_objective(
         scaling = Scaling(np.zeros_like(scaling.mean), np.where(deviation > 0, deviation, mean != 0)[None])
         if not scaling.deviation.any():
             raise ValueError("needed a feature that is not 0, found none; give one, or set fit_intercept to True")
-    units, y = Units.of(scaling, 0), up.astype(np.float64)
-    local = [units.local(X[block]) for block in blocks]
     # Rows that all count the same need no weights: the objective is a mean.
-    alike = bool(weight.min() == weight.max())
+    y, each = up.astype(np.float64), None if weight.min() == weight.max() else weight
+    if fit_intercept and model.descent == "preconditioned" and len(X) > LONG:
+        return _of_many_rows(X, y, each, scaling, model, before)
+    units = Units.of(scaling, 0)
+    local = [units.local(X[block]) for block in blocks]
 
     def part(rows: Array, block: slice) -> Make:
         windows = Windows(np.array([0]), np.array([len(rows)]))
-        return partial(Rows.of, rows, y[block], None if alike else weight[block], windows, by_class=False)
+        return partial(Rows.of, rows, y[block], None if each is None else each[block], windows, by_class=False)
 
     parts = [part(rows, block) for rows, block in zip(local, blocks, strict=True)]
-    objective = Objective.of(parts, units, scaling, l2=l2)
+    objective = Objective.of(parts, units, scaling, l2=model.l2)
     return objective if fit_intercept else _through_origin(objective, local)
+
+
+def _of_many_rows(
+    X: np.ndarray[Any, Any],
+    y: Array,
+    weight: Array | None,
+    scaling: Scaling,
+    model: LogisticRegression,
+    before: Array | None,
+) -> Objective:
+    first, last = np.zeros(1, dtype=np.int64), np.full(1, len(X))
+    training = Training(X, y, [Folds(first, last, last, last)], scaling, weight=weight)
+    known = before is not None and len(before) == 1 + X.shape[1]
+    start = before if known else first_guess(training, model, 0)
+    return Material(training, model).objective(slice(0, 1), start=start)
 
 
 def _through_origin(objective: Objective, local: list[Array]) -> Objective:
@@ -85,9 +125,7 @@ def _moments(X: np.ndarray[Any, Any], counts: Array, blocks: list[slice]) -> tup
 
 def starts_of(objective: Objective, before: Array | None, *, fit_intercept: bool) -> list[Array]:
     """Return where the descent may begin, in local units: at the last weights, and at the base rate."""
-    flat = np.zeros(objective.p)
-    if fit_intercept:
-        flat[:1] = log_odds(objective.labels.said[0])
+    flat = base_rate(objective) if fit_intercept else np.zeros(objective.p)
     if before is None or len(before) != 1 + len(objective.units.active):
         return [flat]
     last = objective.units.from_raw(before)
@@ -98,30 +136,58 @@ def starts_of(objective: Objective, before: Array | None, *, fit_intercept: bool
 def descended(objective: Objective, model: LogisticRegression, starts: list[Array]) -> tuple[Descent, float]:
     """Return where the descent ended, with the loss along the way, and its learning rate."""
     if model.descent == "preconditioned":
-        found = descend_alone(objective, starts, tol=model.tol, max_iter=model.max_iter)
+        descend_by_curvature = descend_alone if objective.look is None else _descend_on
+        found = descend_by_curvature(objective, starts, tol=model.tol, max_iter=model.max_iter)
         return found, float(1.0 / steepest(objective)[0])
     start = min(starts, key=objective.loss)[:, None]
     step = step_by_rate(objective, model, start, lambda _: "learning_rate")
     losses: list[float] = []
-    found = descend(objective, start, _noting(objective, step, losses), tol=model.tol, max_iter=model.max_iter)
+    found = descend(objective, start, _noting(objective, losses)(step), tol=model.tol, max_iter=model.max_iter)
     losses.append(objective.loss(found.theta[:, 0]))
     rate = 1.0 / steepest(objective)[0] if model.learning_rate == "auto" else model.learning_rate
     return replace(found, losses=np.array(losses)), float(rate)
 
 
-def _noting(objective: Objective, step: Step, losses: list[float]) -> Step:
-    """Return a step that first notes the loss where it stands."""
+def _descend_on(objective: Objective, starts: list[Array], *, tol: float, max_iter: int) -> Descent:
+    """Descend from where all rows have been looked at, and alone from the best of all starts if that leads nowhere."""
+    look = objective.look
+    if look is None:
+        raise ValueError("nothing was looked at")
+    losses = [objective.loss(look.theta)]
+    there = Neighbours.of([objective], [look.theta])
+    found = descend_together(there, tol=tol, max_iter=max_iter - 1, heard=_noting(objective, losses))
+    losses.append(objective.loss(found.theta[:, 0]))
+    if not found.converged[0]:
+        spent = found.iterations
+        found = descend_alone(objective, [found.theta[:, 0], *starts], tol=tol, max_iter=max_iter - int(spent[0]))
+        losses += found.losses.tolist()
+        found = replace(found, iterations=found.iterations + spent)
+    return replace(found, losses=np.array(losses))
 
-    def noted(theta: Array, gradient: Array, refits: IntArray) -> Array:
-        losses.append(objective.loss(theta[:, 0]))
-        return step(theta, gradient, refits)
 
-    return noted
+def _noting(objective: Objective, losses: list[float]) -> Callable[[Step], Step]:
+    """Return what makes a step note the loss where it stands before it is taken."""
+
+    def heard(step: Step) -> Step:
+        def noted(theta: Array, gradient: Array, refits: IntArray) -> Array:
+            losses.append(objective.loss(theta[:, 0]))
+            return step(theta, gradient, refits)
+
+        return noted
+
+    return heard
 
 
-def standard_errors(objective: Objective, theta: Array, total: float) -> Array:
-    """Return the standard errors (1 + k,) in raw units at the best weights (p,), of rows that weigh `total`."""
-    curvature = objective.at(theta)[1][0]
+def slopes_at(objective: Objective, theta: Array) -> tuple[Array, Array]:
+    """Return gradient and curvature of all rows at `theta` (p,), as `Objective.at`; no curvature is estimated."""
+    return replace(objective, thin=1, look=None).at(theta)
+
+
+def standard_errors(objective: Objective, curvature: Array, total: float) -> Array:
+    """Return the standard errors (1 + k,) in raw units from the curvature (p, p) at the best weights of one refit.
+
+    The rows weigh `total`.
+    """
     information = curvature.copy()
     penalised = np.arange(1, objective.p)
     information[penalised, penalised] -= objective.l2 * objective.deviation[0] ** 2

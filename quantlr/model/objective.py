@@ -255,9 +255,18 @@ class Objective(Columns):
         penalty = 0.5 * self.l2 * float(np.sum((self.deviation[0] * theta[1:]) ** 2))
         return float(sum(self._over(sums))) + penalty
 
-    def margin(self, theta: Array) -> float:
-        """Return the smallest log odds on the right side, (2y - 1) theta.x, of a single refit's rows at `theta`."""
-        return float(min(self._over(lambda rows: _smallest((2.0 * rows.y - 1.0) * rows.log_odds(theta), rows))))
+    def sides(self, theta: Array) -> tuple[float, float]:
+        """Return the smallest log odds on the right side, (2y - 1) theta.x, and the largest on either side.
+
+        Of a single refit's rows, at `theta` (p,).
+        """
+
+        def both(rows: SomeRows) -> tuple[float, float]:
+            z = rows.log_odds(theta)
+            return _smallest((2.0 * rows.y - 1.0) * z, rows), _smallest(-np.abs(z), rows)
+
+        margins, reaches = zip(*self._over(both), strict=True)
+        return min(margins), -min(reaches)
 
     def reach(self, direction: Array) -> float:
         """Return by how much a move along `direction` (p,) changes any log odds of a single refit's rows, at most."""

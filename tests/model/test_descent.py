@@ -134,6 +134,14 @@ def test_separable_classes_are_refused_with_a_remedy(descent: str) -> None:
     assert fit_once(X, y, descent=descent, l2=0.01, max_iter=10_000).converged.all()
 
 
+@pytest.mark.parametrize("descent", WAYS)
+def test_a_loose_tolerance_hides_no_separation(descent: str) -> None:
+    """The descent ends early, where log odds are still small."""
+    X = np.repeat([[-1.0], [1.0]], 30, axis=0)
+    with pytest.raises(DegenerateFold, match="separates its ups from its downs"):
+        fit_once(X, (X[:, 0] > 0).astype(np.float64), descent=descent, tol=0.1)
+
+
 def test_a_feature_that_gives_some_ups_away_is_refused() -> None:
     """Quasi-complete separation: the feature is 1 on ups only, and 0 on ups and downs alike."""
     rng = np.random.default_rng(2)
@@ -227,3 +235,7 @@ def test_an_update_is_corrected_by_what_the_one_before_missed() -> None:
     second = step(first, curvature * first, np.arange(3))
     np.testing.assert_allclose(second, 0.0, atol=1e-15)
     np.testing.assert_allclose(step(second[:, :1], curvature[:1] * second[:, :1], np.array([0])), 0.0, atol=1e-15)
+
+
+def test_a_curvature_that_is_nowhere_leads_nowhere() -> None:
+    np.testing.assert_array_equal(inverse(np.zeros((2, 3, 3))), 0.0)

@@ -78,7 +78,7 @@ def test_larger_samples_only_bring_the_start_nearer(monkeypatch: pytest.MonkeyPa
     X, y = planted(0.0)
     found = {}
     for samples in ((), (500,), (500, 8000)):
-        monkeypatch.setattr("quantlr.model.fit.SAMPLES", samples)
+        monkeypatch.setattr("quantlr.model.start.SAMPLES", samples)
         found[samples] = fit_folds(training(X, y), LogisticRegression(tol=1e-11))
     one, two = found[500,], found[500, 8000]
     assert two.iterations[0] <= one.iterations[0] <= found[()].iterations[0]

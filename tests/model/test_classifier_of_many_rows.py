@@ -1,0 +1,108 @@
+"""Very many rows behind scikit-learn's interface: begun on samples, descended by an estimated curvature."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from quantlr import GradientDescentClassifier
+from quantlr.model.lone import lone_objective
+from quantlr.model.rows import Rows, RowsInPlace
+from quantlr.model.specs import LogisticRegression
+from quantlr.model.training import CURVED, LONG
+from quantlr.types import Array
+from sklearn.exceptions import ConvergenceWarning
+
+from model.classified import assert_alike, by_scikit_learn, made_up, weights_of
+
+ROWS = 270_000
+"""Enough for a curvature that is estimated from every other row."""
+WEIGHT = np.random.default_rng(3).exponential(size=ROWS)
+
+
+@pytest.fixture(scope="module")
+def rows() -> tuple[Array, Any]:
+    assert ROWS >= max(LONG, 2 * CURVED)
+    return made_up(2, rows=ROWS)
+
+
+@pytest.mark.parametrize("l2", [0.0, 0.05])
+@pytest.mark.parametrize("weight", [None, WEIGHT], ids=["alike", "weighted"])
+@pytest.mark.parametrize("class_weight", [None, "balanced"])
+def test_weights_and_standard_errors_are_those_of_few_rows(
+    rows: tuple[Array, Any], l2: float, weight: Any, class_weight: Any
+) -> None:
+    """Independently by scikit-learn; and what goes through all rows from the base rate tells the same of them."""
+    X, y = rows
+    model = GradientDescentClassifier(l2=l2, class_weight=class_weight).fit(X, y, sample_weight=weight)
+    assert_alike(weights_of(model), by_scikit_learn(X, y, l2=l2, weight=weight, class_weight=class_weight), X)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("quantlr.model.lone.LONG", 10**9)
+        whole = GradientDescentClassifier(l2=l2, class_weight=class_weight).fit(X, y, sample_weight=weight)
+    np.testing.assert_allclose(model.standard_errors_, whole.standard_errors_, rtol=1e-6)
+    assert model.learning_rate_ == pytest.approx(whole.learning_rate_, rel=1e-9)
+    assert model.loss_curve_[-1] == pytest.approx(whole.loss_curve_[-1], abs=1e-12)
+    assert model.loss_curve_[0] < whole.loss_curve_[0], "begun where samples have led"
+    assert len(model.loss_curve_) == model.n_iter_[0] + 2
+    assert (np.diff(model.loss_curve_) <= 0).all()
+
+
+@pytest.mark.parametrize(("level", "kind"), [(0.5, RowsInPlace), (1e6, Rows)])
+def test_rows_stay_where_they_are_unless_that_costs_digits(level: float, kind: type) -> None:
+    X, y = made_up(4, rows=ROWS)
+    X = (X - X.mean(axis=0)) / X.std(axis=0) + level
+    each = np.ones(ROWS)
+    made = lone_objective(X, y == 1, each, each, LogisticRegression(), fit_intercept=True, before=None)
+    assert {type(make()) for make in made.parts} == {kind}
+    model = GradientDescentClassifier(tol=1e-9).fit(X, y)
+    assert model.n_iter_[0] < 10
+    assert_alike(weights_of(model), by_scikit_learn(X, y, l2=0.0), X, atol=1e-6)
+
+
+def test_a_warm_start_begins_at_the_last_weights_if_they_lead_anywhere(rows: tuple[Array, Any]) -> None:
+    X, y = rows
+    model = GradientDescentClassifier(warm_start=True).fit(X, y)
+    cold, best = model.n_iter_[0], weights_of(model)
+    assert model.fit(X, y).n_iter_[0] < cold
+    model.coef_ *= -50.0
+    assert_alike(weights_of(model.fit(X, y)), best, X)
+    assert_alike(weights_of(model.fit(X[:, :2], y)), weights_of(GradientDescentClassifier().fit(X[:, :2], y)), X[:, :2])
+
+
+@pytest.mark.parametrize("max_iter", [1, 2])
+def test_few_updates_are_told_and_not_exceeded(rows: tuple[Array, Any], max_iter: int) -> None:
+    with pytest.warns(ConvergenceWarning, match=f"stopped after {max_iter} updates"):
+        model = GradientDescentClassifier(max_iter=max_iter).fit(*rows)
+    assert model.n_iter_[0] == max_iter
+    assert np.isfinite(weights_of(model)).all()
+
+
+def test_three_ups_among_many_rows_are_learnt_from(rows: tuple[Array, Any]) -> None:
+    """No sample has any of them."""
+    X, _ = rows
+    y = np.zeros(ROWS, dtype=np.int64)
+    y[[5, 20_001, ROWS - 2]] = 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = GradientDescentClassifier().fit(X[:, :1], y)
+    assert_alike(weights_of(model), by_scikit_learn(X[:, :1], y, l2=0.0), X[:, :1], atol=1e-4)
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-9])
+def test_classes_that_a_plane_separates_are_told(rows: tuple[Array, Any], noise: float) -> None:
+    X, _ = rows
+    y = X[:, 0] + noise * X[:, 1] > np.median(X[:, 0])
+    with pytest.warns(ConvergenceWarning, match="no best weights exist"):
+        GradientDescentClassifier().fit(X, y)
+
+
+def test_a_constant_and_single_precision(rows: tuple[Array, Any]) -> None:
+    X, y = rows
+    X = np.column_stack([(X - X.mean(axis=0)) / X.std(axis=0), np.full(ROWS, 3.0)]).astype(np.float32)
+    model = GradientDescentClassifier().fit(X, y)
+    assert model.coef_[0, -1] == 0.0
+    assert np.isnan(model.standard_errors_[-1])
+    narrow = X[:, :-1].astype(np.float64)
+    assert_alike(weights_of(model)[:-1], by_scikit_learn(narrow, y, l2=0.0), narrow, atol=1e-6)
