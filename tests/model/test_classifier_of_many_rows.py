@@ -24,7 +24,7 @@ WEIGHT = np.random.default_rng(3).exponential(size=ROWS)
 
 @pytest.fixture(scope="module")
 def rows() -> tuple[Array, Any]:
-    assert ROWS >= max(LONG, 2 * CURVED)
+    assert max(LONG, 2 * CURVED) <= ROWS
     return made_up(2, rows=ROWS)
 
 
