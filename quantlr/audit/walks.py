@@ -112,10 +112,9 @@ class Piece:
     def of(cls, walkers: Walkers, journey: Journey, refits: slice) -> Piece:
         """Return some refits of a journey, walked."""
         part = journey.part(refits)
-        walked = walk([part])[0]
-        rows = part.first + walked.rows
-        key = walkers.dataset.ticker[rows] * 2**32 + walkers.dataset.session[rows]
-        return cls(part, part.training().scaling, walked, key)
+        ticker, session = walkers.dataset.ticker[part.first :], walkers.dataset.session[part.first :]
+        key = part.forecast(ticker) * 2**32 + part.forecast(session)
+        return cls(part, part.training().scaling, walk([part])[0], key)
 
 
 class Reference:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quantlr.errors import DegenerateFold, NotEnoughHistory
 from quantlr.model.calibration import Calibration, platt
@@ -18,6 +19,8 @@ from quantlr.model.scaling import fold_scaling
 from quantlr.model.specs import LogisticRegression
 from quantlr.model.training import Training
 from quantlr.types import Array, Dataset, Folds, IntArray, Note, day
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,15 @@ class Journey:
         """Return what there is to learn from, scaled."""
         scaling = self.steps.scale(self.X, self.folds, trained=~np.isnan(self.up))
         return Training(self.X, self.up, self.folds, scaling, self.position)
+
+    def forecast(self, values: NDArray[Scalar]) -> NDArray[Scalar]:
+        """Return what (rows, ...) values of the journey's rows are at those that are forecast, ticker by ticker."""
+        return np.concatenate([values[ticker.test_start[0] : ticker.test_stop[-1]] for ticker in self.folds])
+
+    def forecast_by(self) -> IntArray:
+        """Return the number of the refit that makes each forecast, (forecasts,), in the same order."""
+        counts = [ticker.test_stop - ticker.test_start for ticker in self.folds]
+        return np.concatenate([np.repeat(np.arange(len(count)), count) for count in counts])
 
     def part(self, refits: slice) -> Journey:
         """Return the same journey with some of its refits."""

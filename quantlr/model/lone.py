@@ -83,6 +83,7 @@ def _of_many_rows(
     model: LogisticRegression,
     before: Array | None,
 ) -> Objective:
+    """Return the objective of very many rows as a walk with a single refit has it, looked at from where to start."""
     first, last = np.zeros(1, dtype=np.int64), np.full(1, len(X))
     training = Training(X, y, [Folds(first, last, last, last)], scaling, weight=weight)
     known = before is not None and len(before) == 1 + X.shape[1]

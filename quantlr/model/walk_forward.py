@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from quantlr.model.calibration import Calibration
 from quantlr.model.fit import Advance, Fits, fit_abreast, fit_folds, ignore
 from quantlr.model.folds import WalkForwardSpec
-from quantlr.model.journey import STEPS, Journey, Steps, journeys
+from quantlr.model.journey import STEPS, Journey, Scalar, Steps, journeys
 from quantlr.model.logistic import sigmoid
 from quantlr.model.rows import Scaling
 from quantlr.model.specs import LogisticRegression
@@ -41,19 +42,16 @@ NEARLY_REPEATED = 100.0
 
 @dataclass(frozen=True, slots=True)
 class Walked:
-    """The forecasts of one model, by row of its journey.
+    """What one model has learnt and forecast.
 
     Attributes
     ----------
-    rows, fold : (forecasts,) position of each in the journey, and the refit that made it.
-    log_odds : (forecasts,) of an up move.
+    log_odds : (forecasts,) of an up move, in the order of `Journey.forecast`.
     fits, calibration : what the refits learnt.
     knowledge : (4, refits) base rate, mean gain, mean loss and deviation of each refit's training rows.
     notes : what a reader should know.
     """
 
-    rows: IntArray
-    fold: IntArray
     log_odds: Array
     fits: Fits
     calibration: Calibration | None
@@ -135,17 +133,13 @@ def _fitted(journeys: Sequence[Journey], trainings: Sequence[Training], advance:
 
 def _forecast(journey: Journey, training: Training, fits: Fits) -> Walked:
     """Return what the refits of one model forecast."""
-    tests = [ticker.test_stop - ticker.test_start for ticker in journey.folds]
-    fold = np.concatenate([np.repeat(np.arange(len(count)), count) for count in tests])
-    rows = np.concatenate([np.arange(ticker.test_start[0], ticker.test_stop[-1]) for ticker in journey.folds])
     log_odds = np.concatenate([_log_odds(journey.X, ticker, fits.coefficients) for ticker in journey.folds])
     calibration = None
     if journey.model.calibration == "platt":
-        calibration = journey.steps.calibrate(log_odds, journey.up[rows], journey.folds, journey.model)
-        log_odds = calibration.apply(log_odds, fold)
+        up = journey.forecast(journey.up)
+        calibration = journey.steps.calibrate(log_odds, up, journey.folds, journey.model)
+        log_odds = calibration.apply(log_odds, journey.forecast_by())
     return Walked(
-        rows=rows,
-        fold=fold,
         log_odds=log_odds,
         fits=fits,
         calibration=calibration,
@@ -180,9 +174,13 @@ def _told(journey: Journey, scaling: Scaling, fits: Fits) -> Iterable[Note]:
 
 
 def _joined(dataset: Dataset, walkers: list[Journey], walks: list[Walked], notes: list[Note]) -> Forecasts:
-    rows = np.concatenate([journey.first + walk.rows for journey, walk in zip(walkers, walks, strict=True)])
-    log_odds = np.concatenate([walk.log_odds for walk in walks])
-    base_rate, gain, loss, deviation = np.concatenate([walk.knowledge[:, walk.fold] for walk in walks], axis=1)
+    def forecast(values: NDArray[Scalar]) -> NDArray[Scalar]:
+        return np.concatenate([journey.forecast(values[journey.first :]) for journey in walkers])
+
+    made_by = [journey.forecast_by() for journey in walkers]
+    base_rate, gain, loss, deviation = (
+        np.concatenate([walk.knowledge[at, fold] for walk, fold in zip(walks, made_by, strict=True)]) for at in range(4)
+    )
     fits = [walk.fits for walk in walks]
     refits = Refits(
         columns=dataset.columns,
@@ -196,7 +194,7 @@ def _joined(dataset: Dataset, walkers: list[Journey], walks: list[Walked], notes
         calibration=np.concatenate([_lines(walk) for walk in walks]),
         condition=np.array([fit.condition for fit in fits]),
     )
-    notes = [*notes, *(note for walk in walks for note in walk.notes), *_told_of_calibration(walks)]
+    notes = [*notes, *(note for walk in walks for note in walk.notes), *_told_of_calibration(walks, made_by)]
     open_ended = int((~refits.converged).sum())
     if open_ended:
         worst = float(refits.gradient.max())
@@ -205,26 +203,27 @@ def _joined(dataset: Dataset, walkers: list[Journey], walks: list[Walked], notes
     return Forecasts(
         tickers=dataset.tickers,
         sessions=dataset.sessions,
-        ticker=dataset.ticker[rows],
-        session=dataset.session[rows],
-        log_odds=log_odds,
-        probability=sigmoid(log_odds),
-        up=dataset.up[rows],
-        span_return=dataset.span_return[rows],
+        ticker=forecast(dataset.ticker),
+        session=forecast(dataset.session),
+        log_odds=np.concatenate([walk.log_odds for walk in walks]),
+        probability=np.concatenate([sigmoid(walk.log_odds) for walk in walks]),
+        up=forecast(dataset.up),
+        span_return=forecast(dataset.span_return),
         base_rate=base_rate,
         mean_gain=gain,
         mean_loss=loss,
         deviation=deviation,
-        fold=np.concatenate([walk.fold for walk in walks]),
+        fold=np.concatenate(made_by),
         horizon=dataset.horizon,
         refits=refits,
         notes=tuple(notes),
     )
 
 
-def _told_of_calibration(walks: list[Walked]) -> Iterable[Note]:
+def _told_of_calibration(walks: list[Walked], made_by: list[IntArray]) -> Iterable[Note]:
     """Yield what a reader should know of how the forecasts were calibrated, all models together."""
-    lines = [(walk.calibration, walk.fold) for walk in walks if walk.calibration is not None]
+    both = zip(walks, made_by, strict=True)
+    lines = [(walk.calibration, fold) for walk, fold in both if walk.calibration is not None]
     early = sum(int((~line.fitted[fold]).sum()) for line, fold in lines)
     if early:
         text = "forecasts were left uncalibrated: too few earlier ones were known to fit Platt's sigmoid"

@@ -31,7 +31,7 @@ def rows() -> tuple[Array, Any]:
 @pytest.mark.parametrize("l2", [0.0, 0.05])
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["alike", "weighted"])
 @pytest.mark.parametrize("class_weight", [None, "balanced"])
-def test_weights_and_standard_errors_are_those_of_few_rows(
+def test_what_is_learnt_is_what_all_rows_say_from_the_base_rate_on(
     rows: tuple[Array, Any], l2: float, weight: Any, class_weight: Any
 ) -> None:
     """Independently by scikit-learn; and what goes through all rows from the base rate tells the same of them."""
