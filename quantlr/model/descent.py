@@ -227,11 +227,9 @@ def inverses(curvatures: Array, *, models: int = 1) -> Array:
     each = refits // models
     of_model = curvatures.reshape(models, each, p, p)
     P = inverse(of_model[:, 0])
-    apart = (of_model - of_model[:, :1]).transpose(0, 2, 1, 3).reshape(models, p, -1)
-    difference = np.matmul(P, apart).reshape(models, p, each, p)
-    correction = np.matmul(difference.reshape(models, -1, p), P).reshape(models, p, each, p)
-    found = (P[:, None] - correction.transpose(0, 2, 1, 3)).reshape(refits, p, p)
-    size = np.abs(difference).sum(axis=3).max(axis=1).ravel()
+    difference = np.matmul(P[:, None], of_model - of_model[:, :1])
+    found = (P[:, None] - np.matmul(difference, P[:, None])).reshape(refits, p, p)
+    size = np.abs(difference).sum(axis=3).max(axis=2).ravel()
     again, far = (size >= NEARLY_ALIKE) & (size < ALIKE), size >= ALIKE
     if again.any():
         once = found[again]
