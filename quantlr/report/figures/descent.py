@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -50,7 +51,8 @@ def losses_by_rate(ax: Axes, excess: Array, names: Sequence[str]) -> None:
     """Draw how far above the best the loss is, (rates, updates + 1), update by update with each learning rate."""
     for curve, name, colour in zip(excess, names, RATE_COLOURS, strict=True):
         ax.plot(_seen(curve), color=colour, linewidth=1.8, label=name)
-    _excess_axis(ax, excess)
+    # The derived rate comes down on the left.
+    _excess_axis(ax, excess, word="right")
     ax.set_xlim(0, excess.shape[1] - 1)
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
@@ -84,15 +86,15 @@ def _seen(curve: Array) -> Array:
     return np.maximum(curve, LOWEST)
 
 
-def _excess_axis(ax: Axes, excess: Array) -> None:
-    """Give the axes a log scale from what is rounding to the largest loss."""
+def _excess_axis(ax: Axes, excess: Array, *, word: Literal["left", "right"] = "left") -> None:
+    """Give the axes a log scale from what is rounding, with that word at one end of it, to the largest loss."""
     ax.set_yscale("log")
     largest = float(np.nanmax(excess)) if np.isfinite(excess).any() else 1.0
     top = 10.0 ** np.ceil(np.log10(max(largest, 1e-8)))
     ax.set_ylim(LOWEST, top)
     ax.axhspan(LOWEST, ROUNDING, color=BAND, alpha=0.3, linewidth=0)
-    ax.text(0.01, ROUNDING, "rounding", transform=ax.get_yaxis_transform(), ha="left", va="top",
-            fontsize=SMALL - 1, color=GREY)  # fmt: skip
+    ax.text({"left": 0.01, "right": 0.99}[word], ROUNDING, "rounding", transform=ax.get_yaxis_transform(), ha=word,
+            va="top", fontsize=SMALL - 1, color=GREY)  # fmt: skip
     ax.yaxis.set_minor_locator(NullLocator())
     powers = range(-16, int(np.log10(top)) + 1, 4)
     ax.yaxis.set_major_locator(FixedLocator([10.0**power for power in powers]))
