@@ -8,7 +8,7 @@ import numpy as np
 
 from quantlr.audit.findings import SAME_PROBABILITY, Cut, Findings, Leak, sized
 from quantlr.model.folds import WalkForwardSpec
-from quantlr.model.journey import Journey, Steps, journeys
+from quantlr.model.journey import Journey, Steps, forecast_of, journeys
 from quantlr.model.logistic import sigmoid
 from quantlr.model.rows import Scaling
 from quantlr.model.specs import LogisticRegression
@@ -112,8 +112,8 @@ class Piece:
     def of(cls, walkers: Walkers, journey: Journey, refits: slice) -> Piece:
         """Return some refits of a journey, walked."""
         part = journey.part(refits)
-        ticker, session = walkers.dataset.ticker[part.first :], walkers.dataset.session[part.first :]
-        key = part.forecast(ticker) * 2**32 + part.forecast(session)
+        ticker, session = (forecast_of([part], each) for each in (walkers.dataset.ticker, walkers.dataset.session))
+        key = ticker * 2**32 + session
         return cls(part, part.training().scaling, walk([part])[0], key)
 
 

@@ -17,11 +17,11 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from threadpoolctl import ThreadpoolController
 
-from quantlr.model.descent import NEGLIGIBLE, Descent, descend_alone
+from quantlr.model.descent import NEGLIGIBLE, Descent
 from quantlr.model.logistic import sigmoid
 from quantlr.model.lone import descended, lone_objective, slopes_at, standard_errors, starts_of
 from quantlr.model.objective import Objective
-from quantlr.model.separation import STEPS_ALONE, TIGHT, unbounded
+from quantlr.model.separation import TIGHT, unbounded, why_unbounded
 from quantlr.model.specs import LogisticRegression
 from quantlr.model.weights import Weights
 from quantlr.types import Array, BoolArray
@@ -330,5 +330,4 @@ def _is_boundless(
         return margin >= 0 and reach > NEGLIGIBLE
     if model.tol <= TIGHT:
         return unbounded(objective, theta, slopes) is not None
-    best = descend_alone(objective, [theta, flat], tol=TIGHT, max_iter=STEPS_ALONE)
-    return bool(best.converged[0]) and unbounded(objective, best.theta[:, 0]) is not None
+    return why_unbounded(objective, theta, flat, tol=model.tol) is not None

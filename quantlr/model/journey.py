@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -109,6 +109,11 @@ class Journey:
     def pairs(self) -> int:
         """Number of pairs of a refit and a row that trains it."""
         return sum(int((ticker.train_stop - ticker.train_start).sum()) for ticker in self.folds)
+
+
+def forecast_of(walkers: Sequence[Journey], values: NDArray[Scalar]) -> NDArray[Scalar]:
+    """Return what (rows, ...) values of the whole dataset are at the rows that are forecast, model by model."""
+    return np.concatenate([journey.forecast(values[journey.first :]) for journey in walkers])
 
 
 def journeys(

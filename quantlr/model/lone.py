@@ -137,9 +137,7 @@ def starts_of(objective: Objective, before: Array | None, *, fit_intercept: bool
 def descended(objective: Objective, model: LogisticRegression, starts: list[Array]) -> tuple[Descent, float]:
     """Return where the descent ended, with the loss along the way, and its learning rate."""
     if model.descent == "preconditioned":
-        descend_by_curvature = descend_alone if objective.look is None else _descend_on
-        found = descend_by_curvature(objective, starts, tol=model.tol, max_iter=model.max_iter)
-        return found, float(1.0 / steepest(objective)[0])
+        return _by_curvature(objective, starts, model), float(1.0 / steepest(objective)[0])
     start = min(starts, key=objective.loss)[:, None]
     step = step_by_rate(objective, model, start, lambda _: "learning_rate")
     losses: list[float] = []
@@ -149,18 +147,18 @@ def descended(objective: Objective, model: LogisticRegression, starts: list[Arra
     return replace(found, losses=np.array(losses)), float(rate)
 
 
-def _descend_on(objective: Objective, starts: list[Array], *, tol: float, max_iter: int) -> Descent:
-    """Descend from where all rows have been looked at, and alone from the best of all starts if that leads nowhere."""
-    look = objective.look
-    if look is None:
-        raise ValueError("nothing was looked at")
-    losses = [objective.loss(look.theta)]
-    there = Neighbours.of([objective], [look.theta])
-    found = descend_together(there, tol=tol, max_iter=max_iter - 1, heard=_noting(objective, losses))
+def _by_curvature(objective: Objective, starts: list[Array], model: LogisticRegression) -> Descent:
+    """Descend from where all rows have been looked at; alone, from the best of all starts, if that leads nowhere."""
+    if objective.look is None:
+        return descend_alone(objective, starts, tol=model.tol, max_iter=model.max_iter)
+    start = objective.look.theta
+    losses = [objective.loss(start)]
+    there, heard = Neighbours.of([objective], [start]), _noting(objective, losses)
+    found = descend_together(there, tol=model.tol, max_iter=model.max_iter - 1, heard=heard)
     losses.append(objective.loss(found.theta[:, 0]))
     if not found.converged[0]:
-        spent = found.iterations
-        found = descend_alone(objective, [found.theta[:, 0], *starts], tol=tol, max_iter=max_iter - int(spent[0]))
+        spent, starts = found.iterations, [found.theta[:, 0], *starts]
+        found = descend_alone(objective, starts, tol=model.tol, max_iter=model.max_iter - int(spent[0]))
         losses += found.losses.tolist()
         found = replace(found, iterations=found.iterations + spent)
     return replace(found, losses=np.array(losses))

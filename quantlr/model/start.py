@@ -15,7 +15,7 @@ from quantlr.types import Array
 SAMPLES = (SAMPLE // 8, SAMPLE, 8 * SAMPLE)
 """Rows of the samples that a first guess is learnt from, each starting from where the one before has led to."""
 APIECE = 64
-"""Rows of a sample for each weight, at least: fewer would lead astray."""
+"""Rows to learn from that a sample has for each weight, at least: fewer would lead astray."""
 NEAR_ENOUGH = 0.1
 """Tolerance for the weights of a sample, times the root of its rows: it knows no better."""
 STEPS = 200
@@ -36,15 +36,14 @@ def first_guess(training: Training, model: LogisticRegression, refit: int) -> Ar
     """
     guess: Array | None = None
     weights = 1 + int((training.scaling.deviation[refit] > 0).sum())
-    for rows in SAMPLES:
-        if rows < APIECE * weights:
-            continue
-        sample, tol = training.sampled(refit, enough=rows), NEAR_ENOUGH / np.sqrt(rows)
+    for enough in SAMPLES:
+        sample, tol = training.sampled(refit, enough=enough), NEAR_ENOUGH / np.sqrt(enough)
         if sample is None:
             break
-        objective = Material(sample, model).objective(slice(0, 1), start=guess, curved=SAMPLE)
-        if not 0.0 < objective.labels.said[0, 0] < 1.0:
+        (rows,), (ups,) = sample.counts()
+        if rows < APIECE * weights or ups in (0, rows):
             continue
+        objective = Material(sample, model).objective(slice(0, 1), start=guess, curved=SAMPLE)
         if guess is None:
             found = descend_alone(objective, [base_rate(objective)], tol=tol, max_iter=STEPS)
         else:

@@ -59,7 +59,7 @@ class Training:
 
         def counted(rows: slice) -> BoolArray:
             y = self.y[rows]
-            both = np.stack([y == y, y > 0])
+            both = np.stack([~np.isnan(y), y > 0])
             return both if self.weight is None else both & (self.weight[rows] > 0)
 
         rows, ups = training_sums(counted, self.folds).astype(np.int64)
@@ -105,7 +105,6 @@ class Material:
             self._weight = learnt * (1.0 if training.weight is None else training.weight)
         self._units: Units | None = None
         self._local: Array | None = None
-        self._stays = False
 
     def objective(self, refits: slice, *, start: Array | None = None, curved: int = CURVED) -> Objective:
         """Return the objective of neighbouring refits that share their constant features.
@@ -114,11 +113,12 @@ class Material:
         `curved` the rows that curvatures are estimated from, at least.
         """
         training, model = self._training, self._model
-        units, pieces = self._units_for(refits.start), self._pieces(refits)
+        units = self._units_for(refits.start)
+        pieces = self._pieces(refits, units)
         newest = max(self._age(slice(rows.stop - 1, rows.stop))[0] for rows, _ in pieces)
         count = sum(rows.stop - rows.start for rows, _ in pieces)
         return Objective.of(
-            self._in_place(pieces, newest, units) if self._stays else self._copies(pieces, newest, units),
+            (self._in_place if self._stays(units) else self._copies)(pieces, newest, units),
             units,
             training.scaling[refits],
             l2=model.l2,
@@ -130,22 +130,26 @@ class Material:
 
     def positions(self, refit: int) -> list[IntArray]:
         """Return the session of each row of a refit's objective, part by part as they stand there, (rows,) each."""
-        self._units_for(refit)
-        return [self._age(rows) for rows, _ in self._pieces(slice(refit, refit + 1))]
+        pieces = self._pieces(slice(refit, refit + 1), self._units_for(refit))
+        return [self._age(rows) for rows, _ in pieces]
 
     def _units_for(self, refit: int) -> Units:
         own = Units.of(self._training.scaling, refit)
         if self._units is None or not self._units.suit(own, within=APART):
-            folds = self._training.folds
-            rows = sum(int(ticker.train_stop[0] - ticker.train_start[0]) for ticker in folds)
             self._units = own
-            self._stays = len(folds[0]) == 1 and rows > LONG and own.near_raw(within=APART)
-            alone = len(folds) == 1 and not self._stays
+            alone = len(self._training.folds) == 1 and not self._stays(own)
             self._local = own.local(self._training.X) if alone else None
         return self._units
 
-    def _pieces(self, refits: slice) -> list[tuple[slice, Windows]]:
-        size = PIECE_IN_PLACE if self._stays else PIECE
+    def _stays(self, units: Units) -> bool:
+        """Return whether rows stay in raw units: a long history that is learnt from once, and has no level."""
+        folds = self._training.folds
+        if len(folds[0]) > 1 or not units.near_raw(within=APART):
+            return False
+        return sum(int(ticker.train_stop[0] - ticker.train_start[0]) for ticker in folds) > LONG
+
+    def _pieces(self, refits: slice, units: Units) -> list[tuple[slice, Windows]]:
+        size = PIECE_IN_PLACE if self._stays(units) else PIECE
         found = [windows_of(ticker, refits) for ticker in self._training.folds]
         return [piece for rows, windows in found for piece in _pieces(rows, windows, size)]
 

@@ -6,13 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from quantlr.model.calibration import Calibration
 from quantlr.model.fit import Advance, Fits, fit_abreast, fit_folds, ignore
 from quantlr.model.folds import WalkForwardSpec
-from quantlr.model.journey import STEPS, Journey, Scalar, Steps, journeys
+from quantlr.model.journey import STEPS, Journey, Steps, forecast_of, journeys
 from quantlr.model.logistic import sigmoid
 from quantlr.model.rows import Scaling
 from quantlr.model.specs import LogisticRegression
@@ -174,9 +173,6 @@ def _told(journey: Journey, scaling: Scaling, fits: Fits) -> Iterable[Note]:
 
 
 def _joined(dataset: Dataset, walkers: list[Journey], walks: list[Walked], notes: list[Note]) -> Forecasts:
-    def forecast(values: NDArray[Scalar]) -> NDArray[Scalar]:
-        return np.concatenate([journey.forecast(values[journey.first :]) for journey in walkers])
-
     made_by = [journey.forecast_by() for journey in walkers]
     base_rate, gain, loss, deviation = (
         np.concatenate([walk.knowledge[at, fold] for walk, fold in zip(walks, made_by, strict=True)]) for at in range(4)
@@ -203,12 +199,12 @@ def _joined(dataset: Dataset, walkers: list[Journey], walks: list[Walked], notes
     return Forecasts(
         tickers=dataset.tickers,
         sessions=dataset.sessions,
-        ticker=forecast(dataset.ticker),
-        session=forecast(dataset.session),
+        ticker=forecast_of(walkers, dataset.ticker),
+        session=forecast_of(walkers, dataset.session),
         log_odds=np.concatenate([walk.log_odds for walk in walks]),
         probability=np.concatenate([sigmoid(walk.log_odds) for walk in walks]),
-        up=forecast(dataset.up),
-        span_return=forecast(dataset.span_return),
+        up=forecast_of(walkers, dataset.up),
+        span_return=forecast_of(walkers, dataset.span_return),
         base_rate=base_rate,
         mean_gain=gain,
         mean_loss=loss,

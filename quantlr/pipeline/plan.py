@@ -17,7 +17,7 @@ import numpy as np
 from quantlr.config import Config, RunConfig, load_config
 from quantlr.data.universe import load_prices
 from quantlr.model.folds import training_sums
-from quantlr.model.journey import Journey, journeys
+from quantlr.model.journey import Journey, forecast_of, journeys
 from quantlr.pipeline.stages import STAGES, dataset_of, require_outcome
 from quantlr.report.folder import require_place
 from quantlr.trials import Ledger, Trial
@@ -181,9 +181,8 @@ def _walk(config: RunConfig, prices: Prices, ledger: Ledger) -> Walk:
     walkers, notes = journeys(dataset, config.walk_forward, config.model, STAGES.walk)
     dates = prices.sessions.strftime("%Y-%m-%d").tolist()
     models = tuple(_model(journey, dataset, dates) for journey in walkers)
-    forecast = np.concatenate([_forecast_rows(journey) for journey in walkers])
-    first = int(dataset.session[forecast].min())
-    require_outcome(dataset.up[forecast], first=dates[first])
+    up, first = forecast_of(walkers, dataset.up), int(forecast_of(walkers, dataset.session).min())
+    require_outcome(up, first=dates[first])
     filled = first + config.execution.delay
     trials, tried = ledger.so_far(Trial.of(config, data_sha256=prices.sha256))
     rows = [dataset.rows(ticker) for ticker in range(len(prices.tickers))]
@@ -195,8 +194,8 @@ def _walk(config: RunConfig, prices: Prices, ledger: Ledger) -> Walk:
         columns=dataset.columns,
         models=models,
         refits=sum(len(model.folds) for model in models),
-        forecasts=len(forecast),
-        scored=int((~np.isnan(dataset.up[forecast])).sum()),
+        forecasts=len(up),
+        scored=int((~np.isnan(up)).sum()),
         gap=_gap(config),
         first_fill=dates[filled] if filled < len(dates) else None,
         trials=trials,
@@ -214,12 +213,6 @@ def _ticker(prices: Prices, at: int, dates: Sequence[str], *, rows: int) -> Plan
     bars = int(prices.bars[at])
     session = prices.session[:bars, at]
     return PlannedTicker(prices.tickers[at], Span(dates[session[0]], dates[session[-1]], bars), bars - rows, rows)
-
-
-def _forecast_rows(journey: Journey) -> IntArray:
-    """Return the position in the dataset of every row that is forecast."""
-    spans = [np.arange(folds.test_start[0], folds.test_stop[-1]) for folds in journey.folds]
-    return journey.first + np.concatenate(spans)
 
 
 def _model(journey: Journey, dataset: Dataset, dates: Sequence[str]) -> PlannedModel:

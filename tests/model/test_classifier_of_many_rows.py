@@ -90,6 +90,17 @@ def test_three_ups_among_many_rows_are_learnt_from(rows: tuple[Array, Any]) -> N
     assert_alike(weights_of(model), by_scikit_learn(X[:, :1], y, l2=0.0), X[:, :1], atol=1e-4)
 
 
+def test_rows_that_do_not_count_are_no_rows_of_a_sample(rows: tuple[Array, Any]) -> None:
+    X, y = rows
+    counts = np.zeros(ROWS)
+    counts[np.random.default_rng(5).choice(ROWS, 60, replace=False)] = 1.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = GradientDescentClassifier(l2=0.01).fit(X, y, sample_weight=counts)
+    few = GradientDescentClassifier(l2=0.01).fit(X[counts > 0], y[counts > 0])
+    assert_alike(weights_of(model), weights_of(few), X[counts > 0])
+
+
 @pytest.mark.parametrize("noise", [0.0, 1e-9])
 def test_classes_that_a_plane_separates_are_told(rows: tuple[Array, Any], noise: float) -> None:
     X, _ = rows
