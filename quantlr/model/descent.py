@@ -115,7 +115,7 @@ def fixed_step(preconditioner: Array) -> Step:
 
     def step(theta: Array, gradient: Array, refits: IntArray) -> Array:
         P = preconditioner if len(refits) == len(preconditioner) else preconditioner[refits]
-        return np.asarray(theta - np.matmul(P, gradient.T[:, :, None])[:, :, 0].T)
+        return np.asarray(theta - np.matvec(P, gradient.T).T)
 
     return step
 

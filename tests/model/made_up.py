@@ -1,0 +1,23 @@
+"""Made-up rows, and the refits that learn from them month by month."""
+
+from __future__ import annotations
+
+import numpy as np
+from quantlr.model.folds import WalkForwardSpec, make_folds
+from quantlr.model.scaling import fold_scaling
+from quantlr.model.training import Training
+from quantlr.types import Array
+
+EVERY_MONTH = WalkForwardSpec(train=200, refit_every=21)
+
+
+def made_up(seed: int, *, rows: int = 900, k: int = 4, edge: float = 0.4) -> tuple[Array, Array]:
+    rng = np.random.default_rng(seed)
+    X = rng.standard_t(4, size=(rows, k)) * 0.01
+    z = X @ rng.normal(size=k) * 100 * edge
+    return X, (rng.random(rows) < 1 / (1 + np.exp(-z))).astype(np.float64)
+
+
+def training(X: Array, y: Array, spec: WalkForwardSpec = EVERY_MONTH) -> Training:
+    folds = make_folds(len(X), spec, horizon=1)
+    return Training(X, y, [folds], fold_scaling(X, [folds], trained=~np.isnan(y)))
