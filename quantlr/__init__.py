@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from quantlr.model.classifier import GradientDescentClassifier as GradientDescentClassifier
     from quantlr.pipeline import Run, run
-    from quantlr.sweep import Swept
+    from quantlr.sweep import SweepResult
     from quantlr.sweep import sweep as sweep
 
 # The estimator is no part of it: `from quantlr import *` would then import scikit-learn, and fail without it.
-__all__ = ["Run", "Swept", "__version__", "run", "sweep"]
+__all__ = ["Run", "SweepResult", "__version__", "run", "sweep"]
 
 
 def __dir__() -> list[str]:

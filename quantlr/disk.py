@@ -7,13 +7,13 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-HOME = "QUANTLR_HOME"
+CACHE_DIR_VARIABLE = "QUANTLR_HOME"
 """Environment variable that names the folder of what is kept between runs."""
-UNFINISHED = ".new"
+TEMP_FILE_SUFFIX = ".new"
 """How the name of a file that is still being written ends."""
 
 
-def write_flushed(path: Path, content: bytes) -> None:
+def write_and_fsync(path: Path, content: bytes) -> None:
     """Write a file and flush it to the disk."""
     with path.open("wb") as file:
         file.write(content)
@@ -21,7 +21,7 @@ def write_flushed(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def flush(path: Path) -> None:
+def fsync_path(path: Path) -> None:
     """Flush a file, or a folder's entries, to the disk, where the system can."""
     if os.name != "posix":
         return
@@ -32,30 +32,30 @@ def flush(path: Path) -> None:
         os.close(handle)
 
 
-def put(path: Path, content: bytes) -> None:
+def atomic_write(path: Path, content: bytes) -> None:
     """Write a file, or replace it, in one step; who reads meanwhile sees the former file or the new one."""
-    _in_one_step(path, content, write_flushed)
-    flush(path.parent)
+    _write_temp_and_replace(path, content, write_and_fsync)
+    fsync_path(path.parent)
 
 
-def put_unflushed(path: Path, content: bytes) -> None:
+def atomic_write_without_fsync(path: Path, content: bytes) -> None:
     """Do the same without waiting for the disk: a machine that loses its power may leave a file that is damaged."""
-    _in_one_step(path, content, Path.write_bytes)
+    _write_temp_and_replace(path, content, Path.write_bytes)
 
 
-def _in_one_step(path: Path, content: bytes, write: Callable[[Path, bytes], object]) -> None:
-    fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex}{UNFINISHED}")
+def _write_temp_and_replace(path: Path, content: bytes, write_file: Callable[[Path, bytes], object]) -> None:
+    fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex}{TEMP_FILE_SUFFIX}")
     try:
-        write(fresh, content)
+        write_file(fresh, content)
         fresh.replace(path)
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
 
 
-def home() -> Path:
+def cache_dir() -> Path:
     """Return the folder of what quantlr keeps between runs: that in QUANTLR_HOME, else the user's data folder."""
-    named = os.environ.get(HOME)
+    named = os.environ.get(CACHE_DIR_VARIABLE)
     if named:
         return Path(named).expanduser().absolute()
     from platformdirs import user_data_path

@@ -30,7 +30,7 @@ class QuantlrError(Exception):
         self.message = message
         self.key = key
 
-    def at(self, place: str) -> QuantlrError:
+    def with_location(self, place: str) -> QuantlrError:
         """Return the same error with the place of its key in front."""
         return type(self)(f"{place}: {self.key}: {self.message}")
 

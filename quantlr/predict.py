@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 
 from quantlr.backtest.costs import Fill
-from quantlr.config import Config, RunConfig, load_config
+from quantlr.config import LoadedConfig, RunConfig, load_config
 from quantlr.data.universe import load_prices
-from quantlr.model.journey import Journey, journeys
-from quantlr.pipeline import STAGES, Outlook, Stages, foresee
-from quantlr.types import Note, Prices, Progress, day, no_progress
+from quantlr.model.journey import ModelSplit, make_model_splits
+from quantlr.pipeline import DEFAULT_STAGES, Decisions, PipelineStages, forecast_and_decide
+from quantlr.types import Note, Prices, Progress, iso_date, ignore_progress
 
-STALE_AFTER = 5
+STALE_AFTER_DAYS = 5
 """Days after which prices are stale, unless told: the longest weekend, from Thursday to Tuesday, is no longer."""
-FILLED: dict[Fill, str] = {
+FILL_TIME_TEXTS: dict[Fill, str] = {
     "next_close": "at the close of the session after {date}",
     "next_open": "at the open of the session after {date}",
     "close": "at the close of {date} itself, which nobody who waits for this forecast can trade at",
@@ -31,7 +31,7 @@ FILLED: dict[Fill, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Contribution:
+class LogOddsContribution:
     """What one feature adds to the log odds.
 
     Attributes
@@ -51,7 +51,7 @@ class Contribution:
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class TrainingSummary:
     """What a model has learnt from.
 
     Attributes
@@ -96,8 +96,8 @@ class Prediction:
     probability: float
     log_odds: float
     at_the_mean: float
-    contributions: tuple[Contribution, ...]
-    trained: Trained
+    contributions: tuple[LogOddsContribution, ...]
+    trained: TrainingSummary
     weight: float
     position: str
     filled: str
@@ -131,10 +131,10 @@ def predict(
     *,
     today: dt.date,
     overrides: Mapping[str, Any] | None = None,
-    stale_after: int = STALE_AFTER,
+    stale_after: int = STALE_AFTER_DAYS,
     offline: bool = False,
     workers: int = 1,
-    progress: Progress = no_progress,
+    progress: Progress = ignore_progress,
 ) -> Predictions:
     """Return what a config, a path or the mapping it would hold, says after the newest close.
 
@@ -155,44 +155,46 @@ def predict(
 
 
 def predict_config(
-    config: Config,
+    config: LoadedConfig,
     *,
     today: dt.date,
-    stale_after: int = STALE_AFTER,
+    stale_after: int = STALE_AFTER_DAYS,
     offline: bool = False,
     workers: int = 1,
-    progress: Progress = no_progress,
+    progress: Progress = ignore_progress,
 ) -> Predictions:
     """Return what a loaded config says; an error of a layer comes back with the place of its key."""
-    with config.locating():
+    with config.add_location_to_errors():
         prices = load_prices(config.run.data, offline=offline, progress=progress)
-        return newest(config.run, prices, today=today, stale_after=stale_after, workers=workers, progress=progress)
+        return predict_newest_rows(
+            config.run, prices, today=today, stale_after=stale_after, workers=workers, progress=progress
+        )
 
 
-def newest(
+def predict_newest_rows(
     config: RunConfig,
     prices: Prices,
-    stages: Stages = STAGES,
+    stages: PipelineStages = DEFAULT_STAGES,
     *,
     today: dt.date,
-    stale_after: int = STALE_AFTER,
+    stale_after: int = STALE_AFTER_DAYS,
     workers: int = 1,
-    progress: Progress = no_progress,
+    progress: Progress = ignore_progress,
 ) -> Predictions:
     """Return what a config says of each ticker's newest row, by the computation that a run would do."""
-    found = foresee(config, prices, stages, workers=workers, progress=progress)
+    found = forecast_and_decide(config, prices, stages, workers=workers, progress=progress)
     forecasts = found.forecasts
-    walkers, _ = journeys(found.dataset, config.walk_forward, config.model, stages.walk)
-    by_ticker = {journey.ticker: journey for journey in walkers}
+    walkers, _ = make_model_splits(found.dataset, config.walk_forward, config.model, stages.walk_forward_steps)
+    by_ticker = {journey.ticker_index: journey for journey in walkers}
     each = []
     for ticker in np.unique(forecasts.ticker).tolist():
         row = int(np.searchsorted(forecasts.ticker, ticker, side="right")) - 1
         journey = by_ticker.get(ticker) or by_ticker[-1]
-        late = _late(found, row, today=today, stale_after=stale_after)
-        each.append(_prediction(found, row, journey, config.execution.fill, today, late))
+        late = _staleness_warnings(found, row, today=today, stale_after=stale_after)
+        each.append(_ticker_prediction(found, row, journey, config.execution.fill, today, late))
     return Predictions(
         name=config.name,
-        today=day(today),
+        today=iso_date(today),
         horizon=forecasts.horizon,
         sha256=prices.sha256,
         tickers=tuple(each),
@@ -200,84 +202,93 @@ def newest(
     )
 
 
-def _prediction(
-    found: Outlook, row: int, journey: Journey, fill: Fill, today: dt.date, late: tuple[str, ...]
+def _ticker_prediction(
+    decisions: Decisions,
+    forecast_row: int,
+    model_split: ModelSplit,
+    fill: Fill,
+    today: dt.date,
+    warning_texts: tuple[str, ...],
 ) -> Prediction:
-    forecasts = found.forecasts
-    ticker, session = int(forecasts.ticker[row]), int(forecasts.session[row])
-    at_the_mean, contributions = _explained(found, row, journey)
+    forecasts = decisions.forecasts
+    ticker, session = int(forecasts.ticker[forecast_row]), int(forecasts.session[forecast_row])
+    at_the_mean, contributions = _explain_log_odds(decisions, forecast_row, model_split)
     as_of = forecasts.sessions[session]
-    weight = float(found.positions.weight[session, ticker])
+    weight = float(decisions.positions.weight[session, ticker])
     return Prediction(
         ticker=forecasts.tickers[ticker],
-        as_of=day(as_of),
+        as_of=iso_date(as_of),
         age=(today - as_of.date()).days,
-        probability=float(forecasts.probability[row]),
-        log_odds=float(forecasts.log_odds[row]),
+        probability=float(forecasts.probability[forecast_row]),
+        log_odds=float(forecasts.log_odds[forecast_row]),
         at_the_mean=at_the_mean,
         contributions=contributions,
-        trained=_trained(found, row, journey),
+        trained=_training_summary(decisions, forecast_row, model_split),
         weight=weight,
-        position=in_words(weight),
-        filled=FILLED[fill].format(date=day(as_of)),
-        warnings=late,
+        position=position_text(weight),
+        filled=FILL_TIME_TEXTS[fill].format(date=iso_date(as_of)),
+        warnings=warning_texts,
     )
 
 
-def in_words(weight: float) -> str:
+def position_text(weight: float) -> str:
     """Return a weight as a person would say it."""
     if weight == 0:
         return "flat"
     return f"{'long' if weight > 0 else 'short'} {100 * abs(weight):.4g}% of equity"
 
 
-def _explained(found: Outlook, row: int, journey: Journey) -> tuple[float, tuple[Contribution, ...]]:
+def _explain_log_odds(
+    decisions: Decisions, forecast_row: int, model_split: ModelSplit
+) -> tuple[float, tuple[LogOddsContribution, ...]]:
     """Return the log odds of a row whose features are at their training means, and what each feature adds to them."""
-    forecasts, dataset = found.forecasts, found.dataset
-    refit = int(forecasts.fold[row])
-    mine = np.flatnonzero(forecasts.refits.ticker == journey.ticker)[refit]
-    intercept, slope = forecasts.refits.calibration[mine]
+    forecasts, dataset = decisions.forecasts, decisions.dataset
+    refit = int(forecasts.fold[forecast_row])
+    mine = np.flatnonzero(forecasts.refits.ticker == model_split.ticker_index)[refit]
+    intercept, slope = forecasts.refits.platt_coefficients[mine]
     weights = slope * forecasts.refits.coefficients[mine]
-    mean = journey.part(slice(refit, refit + 1)).training().scaling.mean[0]
-    value = dataset.features[dataset.rows(int(forecasts.ticker[row])).stop - 1]
+    mean = model_split.slice_refits(slice(refit, refit + 1)).make_training_data().scaling.mean[0]
+    value = dataset.features[dataset.ticker_slice(int(forecasts.ticker[forecast_row])).stop - 1]
     added = weights[1:] * (value - mean)
     table = np.column_stack([value, mean, weights[1:], added]).tolist()
     contributions = tuple(
-        Contribution(name, *numbers) for name, numbers in zip(dataset.columns, table, strict=True)
+        LogOddsContribution(name, *numbers) for name, numbers in zip(dataset.columns, table, strict=True)
     )  # fmt: skip
     return float(intercept + weights[0] + weights[1:] @ mean), contributions
 
 
-def _trained(found: Outlook, row: int, journey: Journey) -> Trained:
-    forecasts, dataset = found.forecasts, found.dataset
-    refit = int(forecasts.fold[row])
-    rows = np.concatenate([np.arange(len(journey.X))[ticker[refit].train] for ticker in journey.folds])
-    session = dataset.session[journey.first + rows]
-    return Trained(
-        refit=day(journey.dates[refit]),
-        first=day(dataset.sessions[session.min()]),
-        last=day(dataset.sessions[session.max()]),
-        rows=int((~np.isnan(journey.up[rows])).sum()),
-        base_rate=float(forecasts.base_rate[row]),
+def _training_summary(decisions: Decisions, forecast_row: int, model_split: ModelSplit) -> TrainingSummary:
+    forecasts, dataset = decisions.forecasts, decisions.dataset
+    refit = int(forecasts.fold[forecast_row])
+    rows = np.concatenate([np.arange(len(model_split.X))[ticker[refit].train] for ticker in model_split.folds])
+    session = dataset.session[model_split.first_row + rows]
+    return TrainingSummary(
+        refit=iso_date(model_split.refit_dates[refit]),
+        first=iso_date(dataset.sessions[session.min()]),
+        last=iso_date(dataset.sessions[session.max()]),
+        rows=int((~np.isnan(model_split.up[rows])).sum()),
+        base_rate=float(forecasts.base_rate[forecast_row]),
     )
 
 
-def _late(found: Outlook, row: int, *, today: dt.date, stale_after: int) -> tuple[str, ...]:
+def _staleness_warnings(
+    decisions: Decisions, forecast_row: int, *, today: dt.date, stale_after: int
+) -> tuple[str, ...]:
     """Return why a forecast may not be news: old prices, prices older than other tickers', prices of the future."""
-    forecasts = found.forecasts
-    sessions, session = forecasts.sessions, int(forecasts.session[row])
-    as_of, behind = day(sessions[session]), len(sessions) - 1 - session
+    forecasts = decisions.forecasts
+    sessions, session = forecasts.sessions, int(forecasts.session[forecast_row])
+    as_of, behind = iso_date(sessions[session]), len(sessions) - 1 - session
     age = (today - sessions[session].date()).days
     warnings = []
     if behind:
         warnings.append(
-            f"no bar after {as_of}, while others go on to {day(sessions[-1])} ({behind} session{'s'[: behind > 1]} "
+            f"no bar after {as_of}, while others go on to {iso_date(sessions[-1])} ({behind} session{'s'[: behind > 1]} "
             "later); a backtest takes it to be sold at its last bar"
         )
     if age > stale_after:
         warnings.append(
-            f"stale: {as_of} is {age:,} days before today, {day(today)}; fetch newer prices, or move data.end"
+            f"stale: {as_of} is {age:,} days before today, {iso_date(today)}; fetch newer prices, or move data.end"
         )
     if age < 0:
-        warnings.append(f"{as_of} is after today, {day(today)}: the clock or the prices' dates are wrong")
+        warnings.append(f"{as_of} is after today, {iso_date(today)}: the clock or the prices' dates are wrong")
     return tuple(warnings)

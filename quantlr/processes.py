@@ -16,17 +16,17 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 
-def available() -> int:
+def available_cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def nothing() -> None:
+def do_nothing() -> None:
     """Do nothing."""
 
 
 @contextmanager
-def spawned(others: int, *, ready: Callable[[], None] = nothing) -> Iterator[ProcessPoolExecutor]:
+def process_pool(pool_size: int, *, initializer: Callable[[], None] = do_nothing) -> Iterator[ProcessPoolExecutor]:
     """Start so many other processes at once; they end with the block, whatever ends it.
 
     Parameters
@@ -35,12 +35,14 @@ def spawned(others: int, *, ready: Callable[[], None] = nothing) -> Iterator[Pro
     ready : what each does before its first job, such as importing what it will need; a function of a module.
     """
     # A fresh interpreter each: a fork would copy the locks of threads that it does not copy.
-    pool = ProcessPoolExecutor(others, mp_context=get_context("spawn"), initializer=leave_to_parent, initargs=(ready,))
+    pool = ProcessPoolExecutor(
+        pool_size, mp_context=get_context("spawn"), initializer=init_worker, initargs=(initializer,)
+    )
     before = set(active_children())
     try:
-        with _interrupts_later():
-            for _ in range(others):
-                pool.submit(nothing)
+        with _defer_interrupts():
+            for _ in range(pool_size):
+                pool.submit(do_nothing)
         yield pool
     finally:
         # They hold nothing that could be lost, and to leave by themselves takes them half a second.
@@ -49,8 +51,13 @@ def spawned(others: int, *, ready: Callable[[], None] = nothing) -> Iterator[Pro
         pool.shutdown(cancel_futures=True)
 
 
-def shared_out(
-    work: Callable[[Job], Result], jobs: Sequence[Job], pool: ProcessPoolExecutor, *, others: int, ahead: int
+def parallel_map(
+    function: Callable[[Job], Result],
+    jobs: Sequence[Job],
+    pool: ProcessPoolExecutor,
+    *,
+    pool_size: int,
+    queued_per_process: int,
 ) -> Iterator[Result]:
     """Yield `work` of each job, in their order, done here and by a pool.
 
@@ -71,27 +78,27 @@ def shared_out(
     left, sent, next_up = deque(range(len(jobs))), dict[int, Future[Result]](), 0
     lock = threading.Lock()
 
-    def take() -> int | None:
+    def next_job_index() -> int | None:
         return left.popleft() if left else None
 
-    def send(former: Future[Result] | None = None) -> None:
-        if former is not None and (former.cancelled() or former.exception() is not None):
+    def submit_next_job(finished: Future[Result] | None = None) -> None:
+        if finished is not None and (finished.cancelled() or finished.exception() is not None):
             return
         with lock:
-            at = take()
+            at = next_job_index()
             if at is None:
                 return
-            sent[at] = result = pool.submit(work, jobs[at])
-        result.add_done_callback(send)
+            sent[at] = result = pool.submit(function, jobs[at])
+        result.add_done_callback(submit_next_job)
 
-    for _ in range(ahead * others):
-        send()
+    for _ in range(queued_per_process * pool_size):
+        submit_next_job()
     while True:
         with lock:
-            at = take()
+            at = next_job_index()
         if at is None:
             break
-        sent[at] = _done(work(jobs[at]))
+        sent[at] = _completed_future(function(jobs[at]))
         while next_up in sent and sent[next_up].done():
             yield sent.pop(next_up).result()
             next_up += 1
@@ -99,14 +106,14 @@ def shared_out(
         yield sent.pop(at).result()
 
 
-def _done(result: Result) -> Future[Result]:
+def _completed_future(result: Result) -> Future[Result]:
     future: Future[Result] = Future()
     future.set_result(result)
     return future
 
 
 @contextmanager
-def _interrupts_later() -> Iterator[None]:
+def _defer_interrupts() -> Iterator[None]:
     """Let Ctrl-C wait; a process started meanwhile does not hear of it, not even while it is still starting."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -118,20 +125,20 @@ def _interrupts_later() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
 
-def leave_to_parent(ready: Callable[[], None] = nothing) -> None:
+def init_worker(initializer: Callable[[], None] = do_nothing) -> None:
     """Make a process leave Ctrl-C to its parent, end when that is gone, keep to one thread, and be ready."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     import numpy as np
     from threadpoolctl import threadpool_limits
 
     # A library can only be held to one thread once it is loaded.
     np.dot(np.ones(1), np.ones(1))
     threadpool_limits(1, user_api="blas")
-    ready()
+    initializer()
 
 
-def _end_with_parent() -> None:
+def _exit_with_parent() -> None:
     parent = parent_process()
     if parent is not None:
         parent.join()

@@ -27,13 +27,13 @@ from quantlr.errors import Fault, OutputError, QuantlrError
 if TYPE_CHECKING:
     from quantlr.config import RunConfig
 
-FILE = "trials.db"
-NOT_OF_A_TRIAL = ("name", "report", "output")
+LEDGER_FILE_NAME = "trials.db"
+NON_TRIAL_KEYS = ("name", "report", "output")
 """Keys of a config that change nothing of what is tried."""
-LOCK_SECONDS = 60.0
-OURS, VERSION = 0x716C7472, 1
+LOCK_TIMEOUT_SECONDS = 60.0
+APPLICATION_ID, LAYOUT_VERSION = 0x716C7472, 1
 """What SQLite's header says of a ledger: whose file it is, and how it is laid out."""
-LAYOUT = """
+CREATE_TABLES_SQL = """
 CREATE TABLE trials (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, label TEXT NOT NULL, tickers TEXT NOT NULL, config TEXT NOT NULL,
     data_sha256 TEXT NOT NULL, sharpe REAL, sessions INTEGER, error TEXT,
@@ -41,22 +41,22 @@ CREATE TABLE trials (
 );
 CREATE INDEX trials_by_label ON trials (label);
 """
-SEEN = """
+INSERT_OR_COUNT_RUN_SQL = """
 INSERT INTO trials (id, name, label, tickers, config, data_sha256, sharpe, sessions, error, runs, first_run, last_run)
 VALUES (:id, :name, :label, :tickers, :config, :data_sha256, :sharpe, :sessions, :error, 1, :now, :now)
 ON CONFLICT (id) DO UPDATE SET name = :name, config = :config, runs = runs + 1, last_run = :now
 """
-MISSED = """
+INSERT_IF_MISSING_SQL = """
 INSERT INTO trials (id, name, label, tickers, config, data_sha256, sharpe, sessions, error, runs, first_run, last_run)
 VALUES (:id, :name, :label, :tickers, :config, :data_sha256, :sharpe, :sessions, :error, 1, :now, :now)
 ON CONFLICT (id) DO NOTHING
 """
-EVALUATED = """
+UPDATE_RESULT_SQL = """
 UPDATE trials SET sharpe = :sharpe, sessions = :sessions, error = :error
 WHERE id = :id AND (:error IS NULL OR error IS NOT NULL)
 """
 """A trial that was evaluated once stays so, if it fails another time."""
-BEGUN = "begun, and not evaluated"
+UNEVALUATED_ERROR_TEXT = "begun, and not evaluated"
 """What is said of a trial until it is known what came of it."""
 
 
@@ -87,7 +87,7 @@ class Trial:
     error: str | None = None
 
     @classmethod
-    def of(
+    def from_config(
         cls,
         config: RunConfig,
         *,
@@ -98,13 +98,13 @@ class Trial:
     ) -> Trial:
         """Return a config as a trial, with what came of it."""
         whole = config.model_dump(mode="json")
-        tried = {key: value for key, value in whole.items() if key not in NOT_OF_A_TRIAL}
+        tried = {key: value for key, value in whole.items() if key not in NON_TRIAL_KEYS}
         return cls(
-            id=hashlib.sha256(_text([tried, data_sha256]).encode()).hexdigest(),
+            id=hashlib.sha256(_canonical_json([tried, data_sha256]).encode()).hexdigest(),
             name=config.name,
-            label=_text(whole["label"]),
+            label=_canonical_json(whole["label"]),
             tickers=tuple(config.data.tickers),
-            config=_text(whole),
+            config=_canonical_json(whole),
             data_sha256=data_sha256,
             sharpe=sharpe,
             sessions=sessions,
@@ -112,12 +112,14 @@ class Trial:
         )
 
 
-COLUMNS = tuple(field.name for field in fields(Trial))
-ALL = f"SELECT {', '.join(COLUMNS)}, runs, first_run, last_run FROM trials ORDER BY last_run, first_run, rowid"  # noqa: S608 - of our own names
+TRIAL_COLUMNS = tuple(field.name for field in fields(Trial))
+SELECT_TRIALS_SQL = (
+    f"SELECT {', '.join(TRIAL_COLUMNS)}, runs, first_run, last_run FROM trials ORDER BY last_run, first_run, rowid"  # noqa: S608 - of our own names
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class TrialStatistics:
     """What a deflated Sharpe ratio needs to know of the trials.
 
     Attributes
@@ -130,15 +132,15 @@ class Tried:
     variance: float | None
 
     @classmethod
-    def of(cls, ratios: Iterable[float | None]) -> Tried:
+    def from_sharpe_ratios(cls, sharpe_ratios: Iterable[float | None]) -> TrialStatistics:
         """Return what there is to know of trials with these Sharpe ratios per session, None where undefined."""
-        every = list(ratios)
+        every = list(sharpe_ratios)
         known = [ratio for ratio in every if ratio is not None]
         return cls(len(every), statistics.variance(known) if len(known) > 1 else None)
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LedgerEntry:
     """A line of the ledger.
 
     Attributes
@@ -153,7 +155,7 @@ class Entry:
     runs: int
     first_run: str
     last_run: str
-    together: int
+    n_related_trials: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,17 +170,17 @@ class Ledger:
     path: Path
 
     @classmethod
-    def of(cls, output: Path) -> Ledger:
+    def from_output_folder(cls, output: Path) -> Ledger:
         """Return the ledger of a folder of reports."""
-        return cls(output / FILE)
+        return cls(output / LEDGER_FILE_NAME)
 
-    def check(self) -> None:
+    def require_usable(self) -> None:
         """Raise what `record` would, where a ledger is there that can't be used; before work is done for nothing."""
         if self.path.exists():
             with self._transaction("BEGIN", mode="rw"):
                 pass
 
-    def record(self, many: Iterable[Trial], *, now: datetime | None = None) -> None:
+    def record_trials(self, trials: Iterable[Trial], *, now: datetime | None = None) -> None:
         """Write trials down, all of them or none; the folder must exist.
 
         Raises
@@ -186,44 +188,46 @@ class Ledger:
         OutputError : the file is damaged, or not a ledger of this version.
         Fault : the disk is full or read-only, or others hold the lock for a minute.
         """
-        self._write(many, (SEEN, EVALUATED), now=now)
+        self._write_trials(trials, (INSERT_OR_COUNT_RUN_SQL, UPDATE_RESULT_SQL), now=now)
 
-    def begin(self, many: Iterable[Trial], *, now: datetime | None = None) -> None:
+    def record_pending_trials(self, trials: Iterable[Trial], *, now: datetime | None = None) -> None:
         """Write trials down before they are evaluated, so that what is abandoned is counted too; as `record`."""
-        self._write((replace(trial, error=BEGUN) for trial in many), (SEEN,), now=now)
+        self._write_trials(
+            (replace(trial, error=UNEVALUATED_ERROR_TEXT) for trial in trials), (INSERT_OR_COUNT_RUN_SQL,), now=now
+        )
 
-    def finish(self, many: Iterable[Trial], *, now: datetime | None = None) -> None:
+    def record_trial_results(self, trials: Iterable[Trial], *, now: datetime | None = None) -> None:
         """Write down what came of trials that were begun; they have not run once more for it. As `record`."""
-        self._write(many, (MISSED, EVALUATED), now=now)
+        self._write_trials(trials, (INSERT_IF_MISSING_SQL, UPDATE_RESULT_SQL), now=now)
 
-    def _write(self, many: Iterable[Trial], statements: tuple[str, ...], *, now: datetime | None) -> None:
+    def _write_trials(self, trials: Iterable[Trial], sql_statements: tuple[str, ...], *, now: datetime | None) -> None:
         stamp = (now or datetime.now(UTC)).isoformat(timespec="seconds")
         with self._transaction("BEGIN IMMEDIATE", mode="rwc") as ledger:
-            if self._is_new(ledger):
-                _lay_out(ledger)
-            for trial in many:
-                values = {name: getattr(trial, name) for name in COLUMNS}
-                row = values | {"tickers": _text(list(trial.tickers)), "now": stamp}
-                for statement in statements:
+            if self._is_new_database(ledger):
+                _create_tables(ledger)
+            for trial in trials:
+                values = {name: getattr(trial, name) for name in TRIAL_COLUMNS}
+                row = values | {"tickers": _canonical_json(list(trial.tickers)), "now": stamp}
+                for statement in sql_statements:
                     ledger.execute(statement, row)
 
-    def counting(self, trial: Trial) -> Tried:
+    def record_and_get_statistics(self, trial: Trial) -> TrialStatistics:
         """Write one trial down, and return what is known of those that share a ticker and the label with it."""
-        self.record([trial])
-        return Tried.of(self.together(trial).values())
+        self.record_trials([trial])
+        return TrialStatistics.from_sharpe_ratios(self.related_sharpe_ratios(trial).values())
 
-    def so_far(self, trial: Trial) -> tuple[int, bool]:
+    def count_related_trials(self, trial: Trial) -> tuple[int, bool]:
         """Return how many trials share a ticker and the label with one, and whether it is among them; write nothing."""
-        alike = self.together(trial) if self.path.exists() else {}
+        alike = self.related_sharpe_ratios(trial) if self.path.exists() else {}
         return len(alike), trial.id in alike
 
-    def together(self, trial: Trial) -> dict[str, float | None]:
+    def related_sharpe_ratios(self, trial: Trial) -> dict[str, float | None]:
         """Return the Sharpe ratio of each trial that shares a ticker and the label with this one, by id, in order."""
         wanted = frozenset(trial.tickers)
         shares: dict[str, bool] = {}
         ratios: dict[str, float | None] = {}
         with self._transaction("BEGIN", mode="rw") as ledger:
-            if self._is_new(ledger):
+            if self._is_new_database(ledger):
                 return {}
             for key, tickers, ratio in ledger.execute(
                 "SELECT id, tickers, sharpe FROM trials WHERE label = ? ORDER BY id", (trial.label,)
@@ -234,7 +238,7 @@ class Ledger:
                     ratios[key] = ratio
         return ratios
 
-    def entries(self) -> list[Entry]:
+    def read_entries(self) -> list[LedgerEntry]:
         """Return every trial, the one that ran last at the end.
 
         Raises
@@ -247,45 +251,47 @@ class Ledger:
                 f"{self.path}: no trials are recorded there; `quantlr run` records its own; name its --output"
             )
         with self._transaction("BEGIN", mode="rw") as ledger:
-            found = [] if self._is_new(ledger) else ledger.execute(ALL).fetchall()
-        trials = [_trial(row[: len(COLUMNS)]) for row in found]
-        together = _together(trials)
+            found = [] if self._is_new_database(ledger) else ledger.execute(SELECT_TRIALS_SQL).fetchall()
+        trials = [_trial_from_row(row[: len(TRIAL_COLUMNS)]) for row in found]
+        together = _count_related_trials(trials)
         return [
-            Entry(trial, runs, first_run, last_run, together[trial.label, trial.tickers])
+            LedgerEntry(trial, runs, first_run, last_run, together[trial.label, trial.tickers])
             for trial, (*_, runs, first_run, last_run) in zip(trials, found, strict=True)
         ]
 
     @contextmanager
-    def _transaction(self, begin: str, *, mode: str) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, begin_sql: str, *, mode: str) -> Iterator[sqlite3.Connection]:
         """Do all of something or nothing, and tell what is wrong with the file in words that help."""
         where = f"{self.path.absolute().as_uri()}?mode={mode}"
         try:
-            with closing(sqlite3.connect(where, uri=True, timeout=LOCK_SECONDS, isolation_level=None)) as ledger:
-                ledger.execute(begin)
-                self._is_new(ledger)
+            with closing(
+                sqlite3.connect(where, uri=True, timeout=LOCK_TIMEOUT_SECONDS, isolation_level=None)
+            ) as ledger:
+                ledger.execute(begin_sql)
+                self._is_new_database(ledger)
                 yield ledger
                 ledger.execute("COMMIT")
         except sqlite3.Error as error:
-            raise self._refusal(error) from error
+            raise self._error_from_sqlite(error) from error
 
-    def _is_new(self, ledger: sqlite3.Connection) -> bool:
+    def _is_new_database(self, connection: sqlite3.Connection) -> bool:
         """Return whether nothing was ever written; refuse what another program or version wrote."""
         owner, version, tables = (
-            ledger.execute(question).fetchone()[0]
+            connection.execute(question).fetchone()[0]
             for question in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
         )
         if owner == 0 and not tables:
             return True
-        if owner != OURS:
+        if owner != APPLICATION_ID:
             raise OutputError(f"{self.path} is another program's database; move it away or choose another --output")
-        if version != VERSION:
+        if version != LAYOUT_VERSION:
             raise OutputError(
-                f"{self.path} is laid out as version {version}, and this quantlr reads {VERSION}; use the quantlr that "
+                f"{self.path} is laid out as version {version}, and this quantlr reads {LAYOUT_VERSION}; use the quantlr that "
                 "wrote it, or choose another --output"
             )
         return False
 
-    def _refusal(self, error: sqlite3.Error) -> QuantlrError:
+    def _error_from_sqlite(self, error: sqlite3.Error) -> QuantlrError:
         name = getattr(error, "sqlite_errorname", None) or ""
         if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
             return OutputError(
@@ -293,7 +299,9 @@ class Ledger:
                 "count of trials begins anew"
             )
         if name.startswith("SQLITE_BUSY"):
-            held = f"another run has been holding the ledger of trials for {LOCK_SECONDS:.0f} seconds; try again"
+            held = (
+                f"another run has been holding the ledger of trials for {LOCK_TIMEOUT_SECONDS:.0f} seconds; try again"
+            )
             return Fault(f"{self.path}: {held}")
         if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")):
             return Fault(
@@ -303,17 +311,21 @@ class Ledger:
         return Fault(f"{self.path}: the ledger of trials can't be used: {error}")
 
 
-def _lay_out(ledger: sqlite3.Connection) -> None:
-    for statement in (*LAYOUT.split(";")[:-1], f"PRAGMA application_id = {OURS}", f"PRAGMA user_version = {VERSION}"):
-        ledger.execute(statement)
+def _create_tables(connection: sqlite3.Connection) -> None:
+    for statement in (
+        *CREATE_TABLES_SQL.split(";")[:-1],
+        f"PRAGMA application_id = {APPLICATION_ID}",
+        f"PRAGMA user_version = {LAYOUT_VERSION}",
+    ):
+        connection.execute(statement)
 
 
-def _trial(row: tuple[Any, ...]) -> Trial:
-    values = dict(zip(COLUMNS, row, strict=True))
+def _trial_from_row(table_row: tuple[Any, ...]) -> Trial:
+    values = dict(zip(TRIAL_COLUMNS, table_row, strict=True))
     return Trial(**values | {"tickers": tuple(json.loads(values["tickers"]))})
 
 
-def _together(trials: list[Trial]) -> dict[tuple[str, tuple[str, ...]], int]:
+def _count_related_trials(trials: list[Trial]) -> dict[tuple[str, tuple[str, ...]], int]:
     """Return for each label and tickers how many trials share the label and one of the tickers."""
     counts: dict[tuple[str, tuple[str, ...]], int] = {}
     for trial in trials:
@@ -327,6 +339,6 @@ def _together(trials: list[Trial]) -> dict[tuple[str, tuple[str, ...]], int]:
     }
 
 
-def _text(value: Any) -> str:
+def _canonical_json(value: Any) -> str:
     """Return JSON that is the same for the same value."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"))

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from quantlr.report.pages import Page, Picture
-    from quantlr.report.shown import Shown
+    from quantlr.report.shown import PageContext
 
 # The suite keeps all cores busy itself: threads of BLAS would only wait for one another. The workers of this session
 # inherit it, and so do processes that tests start.
@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let runs inside tests start no process unless they are told how many: the suite keeps all cores busy itself."""
-    monkeypatch.setattr("quantlr.processes.available", lambda: 1)
+    monkeypatch.setattr("quantlr.processes.available_cores", lambda: 1)
 
 
 @pytest.fixture(scope="session")
@@ -61,8 +61,8 @@ def _leaving_white() -> Iterator[None]:
     # The process that hands tests out loads this file too, before all others can start: it draws nothing.
     from quantlr.report.pages import Page, Picture
 
-    def white(page: Page, shown: Shown) -> Picture:
-        return Picture(page.question, page.file, "white", _white(page.file), *SIZE)
+    def white(page: Page, shown: PageContext) -> Picture:
+        return Picture(page.question, page.file_name, "white", _white(page.file_name), *SIZE)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Page, "picture", white)

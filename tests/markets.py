@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from quantlr.testing import ADVERSARIES, random_bars, random_walk, with_future
+from quantlr.testing import FEATURE_SCENARIOS, random_walk_bars, random_walk_prices, apply_scenario
 from quantlr.types import Array, BoolArray, Forecasts, IntArray, Prices, Refits
 
-__all__ = ["ADVERSARIES", "random_bars", "random_walk", "with_future"]
+__all__ = ["FEATURE_SCENARIOS", "random_walk_bars", "random_walk_prices", "apply_scenario"]
 
 
 def as_quoted(prices: Prices, seed: int) -> Prices:
@@ -42,11 +42,11 @@ def forecasts(
         log_odds=nothing,
         probability=np.array(probability, dtype=np.float64),
         up=nothing,
-        span_return=nothing,
+        horizon_return=nothing,
         base_rate=nothing + 0.5,
         mean_gain=nothing + gain,
         mean_loss=nothing + loss,
-        deviation=nothing + 0.01,
+        std=nothing + 0.01,
         fold=np.zeros(n, dtype=np.int64),
         horizon=horizon,
         refits=refits,
@@ -69,7 +69,7 @@ def random_forecasts(seed: int, *, sessions: int = 40, tickers: int = 3, horizon
         base_rate=rng.uniform(0.45, 0.6, n),
         mean_gain=rng.uniform(0.005, 0.015, n),
         mean_loss=-rng.uniform(0.005, 0.015, n),
-        deviation=rng.uniform(0.005, 0.02, n),
+        std=rng.uniform(0.005, 0.02, n),
     )
 
 

@@ -67,9 +67,9 @@ def trade_session_by_session(
     positions: Positions, prices: Prices, execution: ExecutionSpec, *, sessions_per_year: int
 ) -> Ledger:
     """Return what a trader would write down who goes through the sessions one after the other."""
-    close = prices.on_sessions(prices.close)
-    price = prices.on_sessions(prices.open) if execution.fill == "next_open" else close
-    quoted = price / prices.on_sessions(prices.adjustment)
+    close = prices.bars_to_sessions(prices.close)
+    price = prices.bars_to_sessions(prices.open) if execution.fill == "next_open" else close
+    quoted = price / prices.bars_to_sessions(prices.adjustment)
     n_sessions, n_tickers = price.shape
     delay = 0 if execution.fill == "close" else 1
     first = min(t for t in range(n_sessions) if any(not math.isnan(w) for w in positions.weight[t]))
@@ -138,8 +138,8 @@ def buy_and_hold(
 
     Costs are not taken out of the capital: weights drift as if trading were free.
     """
-    close = prices.on_sessions(prices.close)
-    price = prices.on_sessions(prices.open) if execution.fill == "next_open" else close
+    close = prices.bars_to_sessions(prices.close)
+    price = prices.bars_to_sessions(prices.open) if execution.fill == "next_open" else close
     n_sessions, n_tickers = price.shape
     delay = 0 if execution.fill == "close" else 1
     decided = [[not math.isnan(w) for w in row] for row in positions.weight]

@@ -14,33 +14,33 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from quantlr.backtest.known import Known
-from quantlr.backtest.overlays import OVERLAYS, VolatilityTarget, overlaid
+from quantlr.backtest.known import DecisionContext
+from quantlr.backtest.overlays import OVERLAYS, VolatilityTarget, apply_overlays
 from quantlr.backtest.policies import POLICIES, Policy, decide_positions
 from quantlr.config import RunConfig, load_config
 from quantlr.data.features import FEATURES, LaggedReturns, Momentum, Volatility, Volume
 from quantlr.data.labels import LABELS, Label
 from quantlr.model import calibration
-from quantlr.model.folds import make_folds, pooled_folds
-from quantlr.model.journey import Steps
+from quantlr.model.folds import make_folds, make_pooled_folds
+from quantlr.model.journey import WalkForwardFunctions
 from quantlr.model.scaling import fold_scaling
-from quantlr.pipeline import Stages, calculate
+from quantlr.pipeline import PipelineStages, run_stages
 from quantlr.types import (
-    NEVER,
+    NOT_YET_KNOWN,
     Array,
     BoolArray,
-    Columns,
-    Course,
+    FeatureColumns,
+    RunData,
     Dataset,
     Folds,
     Forecasts,
     Labels,
-    Part,
+    Component,
     Positions,
     Prices,
 )
 
-from markets import ADVERSARIES, random_walk, with_future
+from markets import FEATURE_SCENARIOS, random_walk_prices, apply_scenario
 
 TICKERS = ["T0", "T1", "T2"]
 EVERY_FEATURE = [feature.examples()[0] for feature in FEATURES]
@@ -72,7 +72,7 @@ def config(
     label: Label,
     policy: Policy,
     model: dict[str, Any],
-    features: Sequence[Part] = FEW_FEATURES,
+    features: Sequence[Component] = FEW_FEATURES,
     *,
     overlays: Sequence[dict[str, Any]] = (),
     execution: dict[str, Any] | None = None,
@@ -92,16 +92,20 @@ def config(
     ).run
 
 
-def watched(run: RunConfig, prices: Prices, stages: Stages = Stages()) -> tuple[Course, list[tuple[Folds, Any]]]:
+def watched(
+    run: RunConfig, prices: Prices, stages: PipelineStages = PipelineStages()
+) -> tuple[RunData, list[tuple[Folds, Any]]]:
     """Return a run's course, and the folds and scalings that it went through, ticker by ticker."""
     seen: list[tuple[Folds, Any]] = []
 
     def scale(X: Array, folds: Sequence[Folds], *, trained: BoolArray) -> Any:
-        scaling = stages.walk.scale(X, folds, trained=trained)
+        scaling = stages.walk_forward_steps.compute_scaling(X, folds, trained=trained)
         seen.append((folds[0], scaling))
         return scaling
 
-    return calculate(run, prices, replace(stages, walk=replace(stages.walk, scale=scale))), seen
+    return run_stages(
+        run, prices, replace(stages, walk_forward_steps=replace(stages.walk_forward_steps, compute_scaling=scale))
+    ), seen
 
 
 def by_row(dataset: Dataset) -> dict[tuple[int, int], int]:
@@ -109,10 +113,12 @@ def by_row(dataset: Dataset) -> dict[tuple[int, int], int]:
     return {key: at for at, key in enumerate(rows)}
 
 
-def moved(run: RunConfig, prices: Prices, *, cut: int, future: str, stages: Stages = Stages()) -> str | None:
+def moved(
+    run: RunConfig, prices: Prices, *, cut: int, future: str, stages: PipelineStages = PipelineStages()
+) -> str | None:
     """Return the first stage that changed up to session `cut` when what follows it did; None if none did."""
     (now, scalings), (then, others) = (
-        watched(run, market, stages) for market in (prices, with_future(prices, future, after=cut, seed=cut))
+        watched(run, market, stages) for market in (prices, apply_scenario(prices, future, after_session=cut, seed=cut))
     )
     mine, theirs = now.dataset, then.dataset
     known = np.flatnonzero(mine.session <= cut)
@@ -120,8 +126,8 @@ def moved(run: RunConfig, prices: Prices, *, cut: int, future: str, stages: Stag
     same = np.array([where[int(mine.ticker[at]), int(mine.session[at])] for at in known])
     if not np.allclose(theirs.features[same], mine.features[known], rtol=1e-9, atol=1e-9):
         return "features"
-    labelled = mine.known_at[known] <= cut
-    if not np.array_equal(theirs.known_at[same][labelled], mine.known_at[known][labelled]):
+    labelled = mine.label_known_at[known] <= cut
+    if not np.array_equal(theirs.label_known_at[same][labelled], mine.label_known_at[known][labelled]):
         return "known_at"
     for name in ("up", "span_return"):
         a, b = getattr(mine, name)[known][labelled], getattr(theirs, name)[same][labelled]
@@ -160,7 +166,7 @@ def moved(run: RunConfig, prices: Prices, *, cut: int, future: str, stages: Stag
 @pytest.mark.parametrize("window", ["expanding", "rolling"])
 @settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    seed=st.integers(0, 100_000), cut=st.integers(100, 155), future=st.sampled_from(ADVERSARIES),
+    seed=st.integers(0, 100_000), cut=st.integers(100, 155), future=st.sampled_from(FEATURE_SCENARIOS),
     policy=st.sampled_from(POLICY_EXAMPLES), every=st.sampled_from([7, 1, 21]), embargo=st.sampled_from([0, 3]),
     model=st.sampled_from(MODELS),
     features=st.lists(st.sampled_from(EVERY_FEATURE), min_size=1, max_size=4, unique_by=lambda feature: feature.kind),
@@ -176,11 +182,11 @@ def test_nothing_moves(
     every: int,
     embargo: int,
     model: dict[str, Any],
-    features: list[Part],
+    features: list[Component],
     overlays: list[dict[str, Any]],
     execution: dict[str, Any],
 ) -> None:
-    prices = random_walk(seed, sessions=160, tickers=3, holes=True, context=("^GSPC",))
+    prices = random_walk_prices(seed, n_sessions=160, n_tickers=3, with_gaps=True, context_tickers=("^GSPC",))
     walk = {"window": window, "refit_every": every, "embargo": embargo}
     run = config(label, policy, model, features, overlays=overlays, execution=execution, **walk)
     assert moved(run, prices, cut=cut, future=future) is None
@@ -189,7 +195,7 @@ def test_nothing_moves(
 LEARNT_EARLY = "folds|scale|base_rate|mean_gain|mean_loss|deviation|probability"
 
 
-def leak_same_day(prices: Prices, features: Any) -> Columns:
+def leak_same_day(prices: Prices, features: Any) -> FeatureColumns:
     ahead = np.full_like(prices.close, 0.0)
     ahead[:-1] = np.nan_to_num(prices.close[1:] / prices.close[:-1] - 1)
     return {"tomorrow": np.where(prices.session >= 0, ahead, np.nan)}
@@ -200,16 +206,16 @@ def leak_unpurged(rows: int, spec: Any, *, horizon: int) -> Folds:
 
 
 def leak_unpurged_pool(dataset: Dataset, spec: Any) -> list[Folds]:
-    early = np.where(dataset.known_at == NEVER, NEVER, dataset.session)
-    return pooled_folds(replace(dataset, known_at=early), spec)
+    early = np.where(dataset.label_known_at == NOT_YET_KNOWN, NOT_YET_KNOWN, dataset.session)
+    return make_pooled_folds(replace(dataset, label_known_at=early), spec)
 
 
 def leak_full_sample(X: Array, folds: Sequence[Folds], *, trained: BoolArray) -> Any:
-    scaling = fold_scaling(X, folds, trained=trained)
+    scaling = fold_scaling(X, folds, has_label=trained)
     return replace(
         scaling,
         mean=np.broadcast_to(X.mean(axis=0), scaling.mean.shape),
-        deviation=np.broadcast_to(X.std(axis=0), scaling.deviation.shape),
+        std=np.broadcast_to(X.std(axis=0), scaling.std.shape),
     )
 
 
@@ -218,28 +224,32 @@ def leak_label_early(prices: Prices, label: Label) -> Labels:
     return replace(found, up=np.where(np.isnan(found.up), np.nan, np.nan_to_num(np.roll(found.up, -3, axis=0))))
 
 
-def decide_by_what_comes(policy: Policy, forecasts: Forecasts, known: Known) -> Positions:
+def decide_by_what_comes(policy: Policy, forecasts: Forecasts, known: DecisionContext) -> Positions:
     ahead = np.append(forecasts.probability[1:], 0.0)
     return decide_positions(policy, replace(forecasts, probability=ahead), known)
 
 
 def overlay_with_tomorrows_volatility(
-    positions: Positions, overlays: Any, forecasts: Forecasts, known: Known
+    positions: Positions, overlays: Any, forecasts: Forecasts, known: DecisionContext
 ) -> Positions:
     ahead = np.append(known.volatility[1:], np.nan)
-    return overlaid(positions, (VolatilityTarget(),), forecasts, replace(known, volatility=ahead))
+    return apply_overlays(positions, (VolatilityTarget(),), forecasts, replace(known, volatility=ahead))
 
 
 @pytest.mark.parametrize(
     ("stages", "model", "named"),
     [
-        (Stages(features=leak_same_day), {}, "features"),
-        (Stages(walk=Steps(scale=leak_full_sample)), {}, "scale"),
-        (Stages(walk=Steps(folds=leak_unpurged)), {}, LEARNT_EARLY),
-        (Stages(walk=Steps(pooled=leak_unpurged_pool)), {"scope": "pooled"}, LEARNT_EARLY),
-        (Stages(label=leak_label_early), {}, "label"),
-        (Stages(decide=decide_by_what_comes), {}, "positions"),
-        (Stages(overlay=overlay_with_tomorrows_volatility), {}, "positions"),
+        (PipelineStages(compute_features=leak_same_day), {}, "features"),
+        (PipelineStages(walk_forward_steps=WalkForwardFunctions(compute_scaling=leak_full_sample)), {}, "scale"),
+        (PipelineStages(walk_forward_steps=WalkForwardFunctions(make_ticker_folds=leak_unpurged)), {}, LEARNT_EARLY),
+        (
+            PipelineStages(walk_forward_steps=WalkForwardFunctions(make_folds_for_all_tickers=leak_unpurged_pool)),
+            {"scope": "pooled"},
+            LEARNT_EARLY,
+        ),
+        (PipelineStages(compute_label=leak_label_early), {}, "label"),
+        (PipelineStages(decide_positions=decide_by_what_comes), {}, "positions"),
+        (PipelineStages(apply_overlays=overlay_with_tomorrows_volatility), {}, "positions"),
     ],
     ids=[
         "tomorrow's return",
@@ -251,12 +261,12 @@ def overlay_with_tomorrows_volatility(
         "tomorrow's volatility",
     ],
 )
-def test_a_leak_that_is_planted_is_found(stages: Stages, model: dict[str, Any], named: str) -> None:
+def test_a_leak_that_is_planted_is_found(stages: PipelineStages, model: dict[str, Any], named: str) -> None:
     label = LABELS[0].model_validate({"horizon": 5})
     run = config(label, POLICY_EXAMPLES[0], model, refit_every=1)
     found = []
     for seed, cut, future in ((1, 110, "noise"), (2, 120, "mirror image")):
-        prices = random_walk(seed, sessions=130, tickers=3, holes=True)
+        prices = random_walk_prices(seed, n_sessions=130, n_tickers=3, with_gaps=True)
         found.append(moved(run, prices, cut=cut, future=future, stages=stages))
         if found[-1] in named.split("|"):
             return

@@ -15,8 +15,8 @@ import quantlr
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from quantlr.pipeline import Run
-from quantlr.report.shown import Shown
-from quantlr.report.summary import headline_rows
+from quantlr.report.shown import PageContext
+from quantlr.report.summary import headline_text_rows
 from quantlr.types import Note
 
 from report.cases import OF_THEIR_OWN
@@ -67,7 +67,7 @@ def shown(done: Run) -> str:
 def test_a_notebook_shows_the_numbers_the_verdict_and_the_tear_sheet(done: Run, shown: str) -> None:
     page = Seen(shown)
     assert not page.open
-    for row in headline_rows(done.metrics):
+    for row in headline_text_rows(done.metrics):
         assert [text for text in row if text] == [text for text in row if text and text in page.texts]
     assert done.verdict in page.texts
     (source,) = [attributes["src"] for tag, attributes in page.tags if tag == "img"]
@@ -84,7 +84,7 @@ def test_what_a_notebook_shows_needs_nothing_but_itself(shown: str) -> None:
 
 
 def test_what_a_note_contains_is_shown_and_never_obeyed(done: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("quantlr.report.notebook.tear_sheet", lambda _: Figure())
+    monkeypatch.setattr("quantlr.report.notebook.tearsheet_page", lambda _: Figure())
     evil = "<script>alert(1)</script> & <img src=x onerror=alert(2)>"
     page = Seen(replace(done, notes=(Note("data", evil, ticker='"X"'),))._repr_html_())
     assert any(evil in text for text in page.texts)
@@ -95,11 +95,11 @@ def test_what_a_note_contains_is_shown_and_never_obeyed(done: Run, monkeypatch: 
 def test_nothing_is_drawn_before_a_notebook_asks(done: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[str] = []
 
-    def draw(shown: Shown) -> Figure:
+    def draw(shown: PageContext) -> Figure:
         drawn.append(shown.config.name)
         return Figure()
 
-    monkeypatch.setattr("quantlr.report.notebook.tear_sheet", draw)
+    monkeypatch.setattr("quantlr.report.notebook.tearsheet_page", draw)
     assert "No evidence" in repr(done)
     assert drawn == []
     done._repr_html_()

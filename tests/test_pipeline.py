@@ -17,7 +17,7 @@ from markupsafe import escape
 from quantlr.errors import DataError, UserError
 from quantlr.pipeline import Run
 
-from markets import random_bars
+from markets import random_walk_bars
 
 LeavingWhite = Callable[[], AbstractContextManager[None]]
 ROOT = Path(__file__).parents[1]
@@ -98,7 +98,7 @@ def test_the_tables_have_their_columns(daily: Run, files: dict[str, bytes]) -> N
 def test_dates_are_those_of_the_timing_rule(daily: Run) -> None:
     """20 bars of warm-up and 1,000 of training: row 1,020 is forecast first, filled a session on, and earns to the
     next."""
-    sessions = daily.course.prices.sessions
+    sessions = daily.run_data.prices.sessions
     assert daily.forecasts["date"].iloc[0] == sessions[1020]
     assert daily.forecasts["date"].iloc[-1] == sessions[-1]
     assert daily.backtest["date"].iloc[0] == sessions[1022]
@@ -141,8 +141,8 @@ def test_a_choice_by_expected_value_can_be_checked_from_the_files() -> None:
 
 def test_fits_that_did_not_converge_are_counted_and_named() -> None:
     done = quantlr.run(DAILY, overrides={"model.descent": "plain", "model.max_iter": 2, "data.end": "2005-12-31"})
-    refits = done.course.forecasts.refits
-    assert done.metrics["model"]["unconverged"] == int((refits.gradient > 1e-8).sum()) > 0
+    refits = done.run_data.forecasts.refits
+    assert done.metrics["model"]["unconverged"] == int((refits.max_abs_gradient > 1e-8).sum()) > 0
     assert done.metrics["model"]["iterations_mean"] == refits.iterations.mean()
     (note,) = (note for note in done.notes if "did not converge" in note.text)
     assert (note.count, note.stage) == (done.metrics["model"]["unconverged"], "model")
@@ -155,7 +155,7 @@ def test_one_model_for_five_stocks_is_reported_once() -> None:
     )
     assert list(done.metrics["model"]["coefficients"]) == ["pooled"]
     assert done.metrics["model"]["refits"] == len(done.forecasts["fold"].unique())
-    lines = done.course.forecasts.refits.calibration
+    lines = done.run_data.forecasts.refits.platt_coefficients
     early = (lines == [0.0, 1.0]).all(axis=1)
     assert 0 < early.sum() < len(early)
     (note,) = (note for note in done.notes if "uncalibrated" in note.text)
@@ -210,7 +210,7 @@ def test_a_config_can_be_copied_and_changed(daily: Run, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("undrawn")
 def test_a_csv_of_ones_own(tmp_path: Path) -> None:
     dates = pd.bdate_range("2015-01-01", periods=400)
-    table = random_bars(np.random.default_rng(0), dates).rename(columns={"adj_close": "Adj Close"})
+    table = random_walk_bars(np.random.default_rng(0), dates).rename(columns={"adj_close": "Adj Close"})
     (tmp_path / "prices").mkdir()
     table.to_csv(tmp_path / "prices" / "mine.csv", index_label="Date")
     config = tmp_path / "mine.yaml"

@@ -11,7 +11,7 @@ import pytest
 from quantlr.errors import DataError, DegenerateFold, NotEnoughHistory, OutputError
 from quantlr.model import fit
 from quantlr.pipeline import Run, run
-from quantlr.pipeline.plan import Plan, PlannedModel, Walk, plan
+from quantlr.pipeline.plan import RunPlan, PlannedModel, WalkForwardPlan, plan
 
 CONFIG: dict[str, Any] = {
     "data": {"source": {"kind": "sample"}, "tickers": ["MSFT"], "end": "2003-06-30"},
@@ -37,7 +37,7 @@ WAYS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def walk_of(found: Plan) -> Walk:
+def walk_of(found: RunPlan) -> WalkForwardPlan:
     assert found.walk is not None
     return found.walk
 
@@ -49,20 +49,20 @@ def forecasts_of(done: Run, name: str) -> Any:
 @pytest.mark.parametrize("changed", WAYS.values(), ids=WAYS)
 def test_a_plan_says_what_the_run_then_does(changed: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    honest = fit.fit_abreast
+    honest = fit.fit_many
 
     def watched(trainings: Any, *arguments: Any, **keys: Any) -> Any:
         seen.extend(trainings)
         return honest(trainings, *arguments, **keys)
 
-    monkeypatch.setattr("quantlr.model.walk_forward.fit_abreast", watched)
+    monkeypatch.setattr("quantlr.model.walk_forward.fit_many", watched)
     planned, done = walk_of(plan(CONFIG, overrides=changed)), run(CONFIG, overrides=changed)
-    course = done.course
+    course = done.run_data
     assert planned.columns == course.dataset.columns
     assert planned.sha256 == course.prices.sha256
     assert (planned.refits, planned.forecasts) == (done.metrics["model"]["refits"], len(done.forecasts))
     assert planned.scored == done.metrics["forecast"]["n"]
-    assert planned.first_fill == str(course.result.fills[0].date())
+    assert planned.first_fill == str(course.result.fill_dates[0].date())
     assert planned.sessions.rows == done.metrics["data"]["sessions"]
     assert planned.notes == done.notes[: len(planned.notes)]
     assert {ticker.name: ticker.warm_up for ticker in planned.tickers if ticker.warm_up} == {
@@ -79,7 +79,7 @@ def require_forecasts(model: PlannedModel, done: Run) -> None:
     found = forecasts_of(done, model.name).groupby("fold")["date"].agg(["min", "max", "size"])
     told = [(fold.test.first, fold.test.last, fold.test.rows) for fold in model.folds]
     assert told == [(str(low.date()), str(high.date()), size) for low, high, size in found.to_numpy()]
-    refits, prices = done.course.forecasts.refits, done.course.prices
+    refits, prices = done.run_data.forecasts.refits, done.run_data.prices
     ticker = -1 if model.name == "pooled" else prices.tickers.index(model.name)
     starts = prices.sessions[refits.session[refits.ticker == ticker]]
     assert [fold.test.first for fold in model.folds] == [str(start.date()) for start in starts]
@@ -87,8 +87,8 @@ def require_forecasts(model: PlannedModel, done: Run) -> None:
 
 def require_training(model: PlannedModel, done: Run, training: Any, *, gap: int) -> None:
     """Compare with the rows that reached the step that fits."""
-    dataset = done.course.dataset
-    first = 0 if model.name == "pooled" else dataset.rows(dataset.tickers.index(model.name)).start
+    dataset = done.run_data.dataset
+    first = 0 if model.name == "pooled" else dataset.ticker_slice(dataset.tickers.index(model.name)).start
     learnt, _ = training.counts()
     for at, fold in enumerate(model.folds):
         rows = np.concatenate([np.arange(each.train_start[at], each.train_stop[at]) for each in training.folds])
@@ -104,7 +104,7 @@ def require_training(model: PlannedModel, done: Run, training: Any, *, gap: int)
 def test_dates_of_a_plan_by_hand() -> None:
     """20 bars of warm-up, 250 rows of training, and two more rows until the last of their labels is known."""
     planned = walk_of(plan(CONFIG, overrides={"label.horizon": 3}))
-    sessions = run(CONFIG).course.prices.sessions.strftime("%Y-%m-%d")
+    sessions = run(CONFIG).run_data.prices.sessions.strftime("%Y-%m-%d")
     fold = planned.models[0].folds[0]
     assert (fold.train.first, fold.train.last) == (sessions[20], sessions[269])
     assert (fold.test.first, fold.test.last, planned.gap) == (sessions[272], sessions[292], 2)
@@ -116,7 +116,7 @@ def test_nothing_is_fitted_or_written(tmp_path: Path, monkeypatch: pytest.Monkey
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("fitted")
 
-    monkeypatch.setattr("quantlr.model.walk_forward.fit_abreast", never)
+    monkeypatch.setattr("quantlr.model.walk_forward.fit_many", never)
     monkeypatch.setattr("quantlr.model.fit.fit_folds", never)
     found = plan(CONFIG, output=tmp_path / "reports")
     assert found.folder == str(tmp_path / "reports" / "run")
@@ -125,8 +125,8 @@ def test_nothing_is_fitted_or_written(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_trials_are_counted_and_not_made(tmp_path: Path) -> None:
-    run(CONFIG, overrides={"name": "one"}).recorded(tmp_path)
-    run(CONFIG, overrides={"name": "two", "policy.long_above": 0.6}).recorded(tmp_path)
+    run(CONFIG, overrides={"name": "one"}).record_in_ledger(tmp_path)
+    run(CONFIG, overrides={"name": "two", "policy.long_above": 0.6}).record_in_ledger(tmp_path)
     (tmp_path / "one").mkdir()
     before = (tmp_path / "trials.db").read_bytes()
     again, new, other = (

@@ -14,11 +14,11 @@ from quantlr.backtest.policies import Threshold
 from quantlr.config import RunConfig, load_config
 from quantlr.data.universe import load_prices
 from quantlr.errors import UserError
-from quantlr.pipeline import foresee
-from quantlr.predict import in_words, newest, predict
+from quantlr.pipeline import forecast_and_decide
+from quantlr.predict import position_text, predict_newest_rows, predict
 from quantlr.types import Prices
 
-from markets import random_walk
+from markets import random_walk_prices
 
 TODAY = dt.date(2030, 1, 1)
 
@@ -48,15 +48,15 @@ REPLAYED = [
 @pytest.mark.parametrize("sections", REPLAYED, ids=["alone-1", "alone-5", "pooled-1", "pooled-5"])
 def test_what_was_said_on_250_days_or_every_fifth_of_them_is_what_the_backtest_used(sections: dict[str, Any]) -> None:
     tickers = 1 if sections == REPLAYED[0] else 2
-    prices = random_walk(7, sessions=400, tickers=tickers, holes=True)
+    prices = random_walk_prices(7, n_sessions=400, n_tickers=tickers, with_gaps=True)
     walk = {"refit_every": 84, **sections.get("walk_forward", {})}
     setting = config(tickers, **{**sections, "walk_forward": walk})
-    used = foresee(setting, prices)
+    used = forecast_and_decide(setting, prices)
     forecasts, weight = used.forecasts, used.positions.weight
     at = {key: row for row, key in enumerate(zip(forecasts.ticker, forecasts.session, strict=True))}
     compared, near = 0, 0
     for session in range(150, 400, 1 if sections == REPLAYED[0] else 5):
-        for said in newest(setting, prices.before(session + 1), today=TODAY).tickers:
+        for said in predict_newest_rows(setting, prices.before_session(session + 1), today=TODAY).tickers:
             ticker, then = prices.tickers.index(said.ticker), prices.sessions.get_loc(said.as_of)
             row = at[ticker, then]
             assert said.probability == pytest.approx(forecasts.probability[row], abs=1e-7, rel=0)
@@ -74,14 +74,14 @@ def test_what_was_said_on_250_days_or_every_fifth_of_them_is_what_the_backtest_u
 @pytest.mark.parametrize("calibration", [None, "platt"])
 @pytest.mark.parametrize("scope", ["per_ticker", "pooled"])
 def test_contributions_and_the_rest_add_up_to_the_log_odds(scope: str, calibration: str | None) -> None:
-    prices = random_walk(3, sessions=700, tickers=2)
+    prices = random_walk_prices(3, n_sessions=700, n_tickers=2)
     setting = config(2, model={"scope": scope, "calibration": calibration, "l2": 0.01})
-    found = foresee(setting, prices)
-    for said in newest(setting, prices, today=TODAY).tickers:
+    found = forecast_and_decide(setting, prices)
+    for said in predict_newest_rows(setting, prices, today=TODAY).tickers:
         total = said.at_the_mean + sum(part.log_odds for part in said.contributions)
         assert total == pytest.approx(said.log_odds, abs=1e-12, rel=0)
         assert said.probability == pytest.approx(1 / (1 + math.exp(-total)), abs=1e-12, rel=0)
-        mine = slice(None) if scope == "pooled" else found.dataset.rows(prices.tickers.index(said.ticker))
+        mine = slice(None) if scope == "pooled" else found.dataset.ticker_slice(prices.tickers.index(said.ticker))
         dates = found.dataset.sessions[found.dataset.session[mine]]
         first, last = pd.Timestamp(said.trained.first), pd.Timestamp(said.trained.last)
         trains = np.asarray((dates >= first) & (dates <= last))
@@ -93,8 +93,10 @@ def test_contributions_and_the_rest_add_up_to_the_log_odds(scope: str, calibrati
 
 
 def test_the_newest_value_and_the_newest_label_that_is_known_are_the_ones_of_the_timing_rule() -> None:
-    prices = random_walk(5, sessions=300)
-    said = newest(config(1, label={"horizon": 5}, walk_forward={"refit_every": 1}), prices, today=TODAY).tickers[0]
+    prices = random_walk_prices(5, n_sessions=300)
+    said = predict_newest_rows(
+        config(1, label={"horizon": 5}, walk_forward={"refit_every": 1}), prices, today=TODAY
+    ).tickers[0]
     lag = said.contributions[0]
     assert lag.feature == "lagged_returns_1"
     assert lag.value == pytest.approx(math.log(prices.close[-1, 0] / prices.close[-2, 0]))
@@ -107,7 +109,7 @@ def test_the_newest_value_and_the_newest_label_that_is_known_are_the_ones_of_the
     [(0.0, "flat"), (1.0, "long 100% of equity"), (0.2, "long 20% of equity"), (-1 / 3, "short 33.33% of equity")],
 )
 def test_a_position_is_said_in_words(weight: float, words: str) -> None:
-    assert in_words(weight) == words
+    assert position_text(weight) == words
 
 
 @pytest.mark.parametrize(
@@ -119,8 +121,8 @@ def test_a_position_is_said_in_words(weight: float, words: str) -> None:
     ],
 )
 def test_it_says_when_the_position_would_be_traded(fill: str, words: str) -> None:
-    prices = random_walk(5, sessions=300)
-    said = newest(config(1, execution={"fill": fill}), prices, today=TODAY).tickers[0]
+    prices = random_walk_prices(5, n_sessions=300)
+    said = predict_newest_rows(config(1, execution={"fill": fill}), prices, today=TODAY).tickers[0]
     assert said.filled.startswith(words)
 
 
@@ -134,8 +136,8 @@ def test_it_says_when_the_position_would_be_traded(fill: str, words: str) -> Non
     ],
 )
 def test_prices_older_than_some_days_are_called_stale(today: str, warned: str | None) -> None:
-    prices = random_walk(5, sessions=300)
-    (said,) = newest(config(1), prices, today=dt.date.fromisoformat(today)).tickers
+    prices = random_walk_prices(5, n_sessions=300)
+    (said,) = predict_newest_rows(config(1), prices, today=dt.date.fromisoformat(today)).tickers
     assert said.age == (dt.date.fromisoformat(today) - dt.date(2011, 2, 25)).days
     assert said.warnings == ((warned,) if warned else ())
 
@@ -153,8 +155,8 @@ def ends_early(prices: Prices, *, ticker: int, by: int) -> Prices:
 
 @pytest.mark.parametrize("scope", ["per_ticker", "pooled"])
 def test_a_ticker_that_lacks_the_newest_session_is_said_to_be_behind(scope: str) -> None:
-    prices = ends_early(random_walk(5, sessions=300, tickers=2), ticker=1, by=2)
-    fresh, behind = newest(config(2, model={"scope": scope}), prices, today=dt.date(2011, 2, 26)).tickers
+    prices = ends_early(random_walk_prices(5, n_sessions=300, n_tickers=2), ticker=1, by=2)
+    fresh, behind = predict_newest_rows(config(2, model={"scope": scope}), prices, today=dt.date(2011, 2, 26)).tickers
     assert (fresh.as_of, fresh.warnings) == ("2011-02-25", ())
     assert behind.as_of == "2011-02-23"
     (warned,) = behind.warnings
@@ -166,11 +168,11 @@ def test_a_ticker_that_lacks_the_newest_session_is_said_to_be_behind(scope: str)
 
 def test_the_first_forecast_there_is_can_be_asked_for_though_nothing_is_known_of_it() -> None:
     setting = config(1).model_copy(update={"policy": Threshold()})
-    prices = random_walk(5, sessions=300)
-    (first,) = newest(setting, prices.before(10 + 120 + 1), today=TODAY).tickers
+    prices = random_walk_prices(5, n_sessions=300)
+    (first,) = predict_newest_rows(setting, prices.before_session(10 + 120 + 1), today=TODAY).tickers
     assert first.as_of == first.trained.refit
     with pytest.raises(UserError, match="the first fold needs 121 rows"):
-        newest(setting, prices.before(10 + 120), today=TODAY)
+        predict_newest_rows(setting, prices.before_session(10 + 120), today=TODAY)
 
 
 def test_a_mapping_will_do_for_a_config() -> None:

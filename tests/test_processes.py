@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 from quantlr.pipeline import Run
-from quantlr.processes import shared_out, spawned
-from quantlr.report.drawing import LARGEST, draw_here, drawing
-from quantlr.report.pages import pages_of
-from quantlr.types import no_progress
+from quantlr.processes import parallel_map, process_pool
+from quantlr.report.drawing import MAX_TRANSFER_BYTES, render_pages_serially, open_page_renderer
+from quantlr.report.pages import applicable_pages
+from quantlr.types import ignore_progress
 
 from report.cases import shown, tear_sheet_of
 
@@ -33,21 +33,23 @@ def square(number: int) -> int:
 
 
 def test_results_come_in_order_errors_come_back_and_a_killed_process_is_told() -> None:
-    with spawned(1) as pool:
+    with process_pool(1) as pool:
         for ahead in (1, 2):
-            assert list(shared_out(square, range(12), pool, others=1, ahead=ahead)) == [n**2 for n in range(12)]
-        assert list(shared_out(square, (), pool, others=1, ahead=1)) == []
+            assert list(parallel_map(square, range(12), pool, pool_size=1, queued_per_process=ahead)) == [
+                n**2 for n in range(12)
+            ]
+        assert list(parallel_map(square, (), pool, pool_size=1, queued_per_process=1)) == []
         with pytest.raises(ValueError, match="thirteen"):
-            list(shared_out(square, (13, 1, 2, 3), pool, others=1, ahead=1))
+            list(parallel_map(square, (13, 1, 2, 3), pool, pool_size=1, queued_per_process=1))
         with pytest.raises(BrokenProcessPool):
-            list(shared_out(square, (99, 1, 2), pool, others=1, ahead=1))
+            list(parallel_map(square, (99, 1, 2), pool, pool_size=1, queued_per_process=1))
     assert not active_children()
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_every_page_of_a_run_is_drawn() -> None:
     seen = shown("four sessions")
-    assert list(draw_here(seen, no_progress)) == [page.file for page in pages_of(seen)]
+    assert list(render_pages_serially(seen, ignore_progress)) == [page.file_name for page in applicable_pages(seen)]
 
 
 def test_pages_are_the_same_whoever_draws_and_are_drawn_even_if_the_helper_is_killed(
@@ -55,30 +57,30 @@ def test_pages_are_the_same_whoever_draws_and_are_drawn_even_if_the_helper_is_ki
 ) -> None:
     """Two pages: the first is the helper's, the second is drawn here while the helper gets ready."""
     seen = shown("four sessions")
-    monkeypatch.setattr("quantlr.report.pages.pages_of", lambda shown: pages_of(shown)[:2])
-    here = draw_here(seen, no_progress)
+    monkeypatch.setattr("quantlr.report.pages.applicable_pages", lambda shown: applicable_pages(shown)[:2])
+    here = render_pages_serially(seen, ignore_progress)
     assert len(here) == 2
-    with drawing(2) as draw:
-        assert draw(seen, no_progress) == here
+    with open_page_renderer(2) as draw:
+        assert draw(seen, ignore_progress) == here
         (helper,) = active_children()
         helper.kill()
         helper.join()
-        assert draw(seen, no_progress) == here
+        assert draw(seen, ignore_progress) == here
     assert not active_children()
 
 
 def test_what_is_too_large_to_travel_is_drawn_here(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = shown("three years")
-    course = seen.course
+    course = seen.run_data
     of_arrays = course.prices.close.nbytes * 8 + course.dataset.features.nbytes
-    assert of_arrays < seen.nbytes < LARGEST
+    assert of_arrays < seen.nbytes < MAX_TRANSFER_BYTES
     asked = []
-    monkeypatch.setattr("quantlr.report.drawing.LARGEST", seen.nbytes - 1)
-    monkeypatch.setattr("quantlr.report.drawing.draw_here", lambda *_: asked.append("here"))
-    monkeypatch.setattr("quantlr.report.drawing.shared_out", lambda *_, **__: asked.append("sent"))
-    monkeypatch.setattr("quantlr.report.drawing.spawned", lambda *_, **__: nullcontext())
-    with drawing(2) as draw:
-        draw(seen, no_progress)
+    monkeypatch.setattr("quantlr.report.drawing.MAX_TRANSFER_BYTES", seen.nbytes - 1)
+    monkeypatch.setattr("quantlr.report.drawing.render_pages_serially", lambda *_: asked.append("here"))
+    monkeypatch.setattr("quantlr.report.drawing.parallel_map", lambda *_, **__: asked.append("sent"))
+    monkeypatch.setattr("quantlr.report.drawing.process_pool", lambda *_, **__: nullcontext())
+    with open_page_renderer(2) as draw:
+        draw(seen, ignore_progress)
     assert asked == ["here"]
 
 
@@ -109,6 +111,6 @@ def _lives(group: int) -> bool:
 
 def test_a_run_is_drawn_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = shown("three years")
-    done = Run(seen.config, seen.metrics, (), seen.course)
+    done = Run(seen.config, seen.metrics, (), seen.run_data)
     pictures = {"tearsheet.png": tear_sheet_of("three years")}
-    assert done.report(draw=lambda *_: pictures).files["tearsheet.png"] == pictures["tearsheet.png"].png
+    assert done.report(draw=lambda *_: pictures).files["tearsheet.png"] == pictures["tearsheet.png"].png_bytes

@@ -20,7 +20,7 @@ from quantlr import trials
 from quantlr.config import RunConfig, load_config
 from quantlr.errors import Fault, OutputError
 from quantlr.pipeline import Run, runs
-from quantlr.trials import Entry, Ledger, Trial, Tried
+from quantlr.trials import LedgerEntry, Ledger, Trial, TrialStatistics
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -84,28 +84,28 @@ def made(name: str, *, ratio: float | None = 0.01, tickers: tuple[str, ...] = ("
 
 
 def ids(output: Path) -> set[str]:
-    return {entry.trial.id for entry in Ledger.of(output).entries()}
+    return {entry.trial.id for entry in Ledger.from_output_folder(output).read_entries()}
 
 
-def only(output: Path) -> Entry:
-    (entry,) = Ledger.of(output).entries()
+def only(output: Path) -> LedgerEntry:
+    (entry,) = Ledger.from_output_folder(output).read_entries()
     return entry
 
 
 def test_a_trial_is_what_is_tried_and_on_which_prices() -> None:
-    first = Trial.of(config(), data_sha256="a")
+    first = Trial.from_config(config(), data_sha256="a")
     for same in (config(name="two"), config(report__sessions_per_year=365), config(policy={"kind": "threshold"})):
-        assert Trial.of(same, data_sha256="a").id == first.id
+        assert Trial.from_config(same, data_sha256="a").id == first.id
     others = [config(features__0__lags=[1]), config(seed=1), config(execution__fill="close"), config(label__horizon=2)]
-    assert len({first.id, *(Trial.of(other, data_sha256="a").id for other in others)}) == 5
-    assert Trial.of(config(), data_sha256="b").id != first.id
+    assert len({first.id, *(Trial.from_config(other, data_sha256="a").id for other in others)}) == 5
+    assert Trial.from_config(config(), data_sha256="b").id != first.id
     assert (first.name, first.tickers) == ("one", ("MSFT",))
 
 
 def test_one_row_however_often_it_runs_and_the_clock_goes_in(tmp_path: Path) -> None:
-    ledger = Ledger.of(tmp_path)
-    ledger.record([made("a", ratio=0.1)], now=datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC))
-    ledger.record([replace(made("a", ratio=0.2), name="renamed")], now=datetime(2025, 1, 1, tzinfo=UTC))
+    ledger = Ledger.from_output_folder(tmp_path)
+    ledger.record_trials([made("a", ratio=0.1)], now=datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC))
+    ledger.record_trials([replace(made("a", ratio=0.2), name="renamed")], now=datetime(2025, 1, 1, tzinfo=UTC))
     entry = only(tmp_path)
     assert (entry.runs, entry.first_run, entry.last_run) == (
         2,
@@ -116,19 +116,19 @@ def test_one_row_however_often_it_runs_and_the_clock_goes_in(tmp_path: Path) -> 
 
 
 def test_what_was_evaluated_once_stays_so_and_what_failed_may_succeed_later(tmp_path: Path) -> None:
-    ledger = Ledger.of(tmp_path)
+    ledger = Ledger.from_output_folder(tmp_path)
     failed = made("a", ratio=None, error="the disk is full")
-    ledger.record([failed])
+    ledger.record_trials([failed])
     assert only(tmp_path).trial == failed
-    ledger.record([made("a", ratio=0.3)])
-    ledger.record([failed])
+    ledger.record_trials([made("a", ratio=0.3)])
+    ledger.record_trials([failed])
     entry = only(tmp_path)
     assert (entry.trial.sharpe, entry.trial.error, entry.runs) == (0.3, None, 3)
 
 
 def test_trials_count_that_share_a_ticker_and_the_label_failed_ones_too(tmp_path: Path) -> None:
-    ledger = Ledger.of(tmp_path)
-    ledger.record(
+    ledger = Ledger.from_output_folder(tmp_path)
+    ledger.record_trials(
         [
             made("same", ratio=0.02),
             made("shares one", ratio=0.05, tickers=("Y", "X")),
@@ -138,19 +138,19 @@ def test_trials_count_that_share_a_ticker_and_the_label_failed_ones_too(tmp_path
             made("other label", ratio=9.0, label='{"horizon":5}'),
         ]
     )
-    found = ledger.counting(made("mine", ratio=-0.01))
+    found = ledger.record_and_get_statistics(made("mine", ratio=-0.01))
     assert found.trials == 5
     assert found.variance == pytest.approx(statistics.variance([0.02, 0.05, -0.01]))
-    assert {entry.trial.id: entry.together for entry in ledger.entries()} == {
+    assert {entry.trial.id: entry.n_related_trials for entry in ledger.read_entries()} == {
         "mine": 5, "same": 5, "failed": 5, "never traded": 5, "shares one": 6, "other ticker": 2, "other label": 1,
     }  # fmt: skip
 
 
 def test_the_variance_is_unknown_until_there_are_two(tmp_path: Path) -> None:
-    ledger = Ledger.of(tmp_path)
-    assert ledger.counting(made("a")) == Tried(1, None)
-    ledger.record([made("b", ratio=None, error="no")])
-    assert ledger.counting(made("a")) == Tried(2, None)
+    ledger = Ledger.from_output_folder(tmp_path)
+    assert ledger.record_and_get_statistics(made("a")) == TrialStatistics(1, None)
+    ledger.record_trials([made("b", ratio=None, error="no")])
+    assert ledger.record_and_get_statistics(made("a")) == TrialStatistics(2, None)
 
 
 def test_a_run_is_counted_without_being_asked_and_the_same_run_writes_the_same_bytes(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_a_run_is_counted_without_being_asked_and_the_same_run_writes_the_same_b
     again = quantlr.run(BASE, overrides={"features.0.lags": [1, 2, 3, 4], "name": "two"}, output=tmp_path)
     assert {path.name: path.read_bytes() for path in (tmp_path / "two").iterdir()} == files
     assert again.metrics == second.metrics
-    assert {entry.runs for entry in Ledger.of(tmp_path).entries()} == {1, 2}
+    assert {entry.runs for entry in Ledger.from_output_folder(tmp_path).read_entries()} == {1, 2}
 
 
 def test_without_an_output_there_is_no_ledger_until_the_run_is_saved(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_without_an_output_there_is_no_ledger_until_the_run_is_saved(tmp_path: P
     alone.save(tmp_path)
     assert b'"trials": 2' in (tmp_path / "one" / "metrics.json").read_bytes()
     assert alone.metrics["significance"]["trials"] == 1
-    assert alone.recorded(tmp_path).metrics["significance"]["trials"] == 2
+    assert alone.record_in_ledger(tmp_path).metrics["significance"]["trials"] == 2
     assert len(ids(tmp_path)) == 2
 
 
@@ -210,13 +210,13 @@ def with_another_programs_table(path: Path) -> None:
 
 
 def of_the_next_version(path: Path) -> None:
-    Ledger(path).record([made("a")])
+    Ledger(path).record_trials([made("a")])
     with closing(sqlite3.connect(path)) as newer:
         newer.execute("PRAGMA user_version = 2")
 
 
 def with_pages_overwritten(path: Path) -> None:
-    Ledger(path).record([made(f"{at}" * 50) for at in range(300)])
+    Ledger(path).record_trials([made(f"{at}" * 50) for at in range(300)])
     content = bytearray(path.read_bytes())
     content[4096:] = b"\x5a" * (len(content) - 4096)
     path.write_bytes(content)
@@ -237,7 +237,7 @@ def test_a_file_that_is_no_ledger_of_ours_is_left_alone(tmp_path: Path, spoil: A
     path = tmp_path / "trials.db"
     spoil(path)
     before = path.read_bytes()
-    for action in (lambda: Ledger(path).record([made("b")]), Ledger(path).entries):
+    for action in (lambda: Ledger(path).record_trials([made("b")]), Ledger(path).read_entries):
         with pytest.raises(OutputError, match=said):
             action()
     assert path.read_bytes() == before
@@ -246,33 +246,33 @@ def test_a_file_that_is_no_ledger_of_ours_is_left_alone(tmp_path: Path, spoil: A
 def test_an_empty_file_is_a_new_ledger(tmp_path: Path) -> None:
     path = tmp_path / "trials.db"
     path.touch()
-    assert Ledger(path).entries() == []
-    assert Ledger(path).counting(made("a")) == Tried(1, None)
+    assert Ledger(path).read_entries() == []
+    assert Ledger(path).record_and_get_statistics(made("a")) == TrialStatistics(1, None)
 
 
 def test_a_ledger_that_is_held_or_may_not_be_written_is_a_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ledger = Ledger.of(tmp_path)
-    ledger.record([made("a")])
+    ledger = Ledger.from_output_folder(tmp_path)
+    ledger.record_trials([made("a")])
     monkeypatch.setattr(trials, "LOCK_SECONDS", 0.05)
     with closing(sqlite3.connect(ledger.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(Fault, match="another run has been holding the ledger of trials for 0 seconds; try again"):
-            ledger.record([made("b")])
+            ledger.record_trials([made("b")])
     with pytest.raises(Fault, match=r"can't be opened for writing \(unable to open database file\); let it and its"):
-        Ledger.of(tmp_path / "nowhere").record([made("b")])
+        Ledger.from_output_folder(tmp_path / "nowhere").record_trials([made("b")])
     real = sqlite3.connect
     monkeypatch.setattr(sqlite3, "connect", lambda where, **keys: real(where.replace("rwc", "ro"), **keys))
     with pytest.raises(Fault, match=r"can't be opened for writing \(attempt to write a readonly database\)"):
-        ledger.record([made("b")])
+        ledger.record_trials([made("b")])
     assert ids(tmp_path) == {"a"}
 
 
 def test_who_records_holds_the_ledger_from_the_start(tmp_path: Path) -> None:
     """A lock that is taken only when something is written lets two writers wait for each other, and one fails."""
-    ledger = Ledger.of(tmp_path)
-    ledger.record([made("a")])
+    ledger = Ledger.from_output_folder(tmp_path)
+    ledger.record_trials([made("a")])
 
     def meanwhile() -> Any:
         with (
@@ -282,7 +282,7 @@ def test_who_records_holds_the_ledger_from_the_start(tmp_path: Path) -> None:
             other.execute("BEGIN IMMEDIATE")
         yield made("b")
 
-    ledger.record(meanwhile())
+    ledger.record_trials(meanwhile())
     assert ids(tmp_path) == {"a", "b"}
 
 
@@ -291,9 +291,9 @@ def test_all_or_none_are_recorded(tmp_path: Path) -> None:
         yield made("a")
         raise KeyboardInterrupt
 
-    Ledger.of(tmp_path).record([made("before")])
+    Ledger.from_output_folder(tmp_path).record_trials([made("before")])
     with pytest.raises(KeyboardInterrupt):
-        Ledger.of(tmp_path).record(broken())
+        Ledger.from_output_folder(tmp_path).record_trials(broken())
     assert ids(tmp_path) == {"before"}
 
 

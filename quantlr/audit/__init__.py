@@ -28,26 +28,33 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from quantlr.audit.cuts import Boundary, Cuts, HowMany, choose
-from quantlr.audit.findings import Audit, Coverage, Cut, Findings, Leak
-from quantlr.audit.inputs import Inputs, OpenLabels, look_at_inputs, look_at_open_labels
-from quantlr.audit.trading import Calibrated, Executed, Recorder, look_at_decisions
-from quantlr.audit.walks import Reference, Walkers, audited, look_at_folds
-from quantlr.config import Config, RunConfig, load_config
+from quantlr.audit.cuts import FoldBoundary, AuditSchedule, CutoffCount, make_audit_schedule
+from quantlr.audit.findings import Audit, AuditCoverage, Cutoff, LeakCollector, Leak
+from quantlr.audit.inputs import AuditInputs, PendingLabelCounts, check_inputs, check_pending_labels
+from quantlr.audit.trading import CalibrationChecker, ExecutionChecker, CalibrationRecorder, check_decisions
+from quantlr.audit.walks import RefitChecker, DatasetSplits, make_audit_model, check_folds
+from quantlr.config import LoadedConfig, RunConfig, load_config
 from quantlr.data.dataset import build_dataset
 from quantlr.data.universe import load_prices
 from quantlr.errors import DataError
-from quantlr.pipeline import STAGES, Stages, foresee
-from quantlr.testing.futures import CUT, DIVIDEND, FUTURES, HOLIDAYS, MIRROR, with_future
-from quantlr.types import Prices, Progress, day, no_progress
+from quantlr.pipeline import DEFAULT_STAGES, PipelineStages, forecast_and_decide
+from quantlr.testing.futures import (
+    TRUNCATION,
+    LATER_DIVIDEND,
+    AUDIT_SCENARIOS,
+    EXTRA_HOLIDAYS,
+    MIRRORED_RETURNS,
+    apply_scenario,
+)
+from quantlr.types import Prices, Progress, iso_date, ignore_progress
 
-__all__ = ["Audit", "Coverage", "Leak", "audit", "audit_config", "audit_prices"]
+__all__ = ["Audit", "AuditCoverage", "Leak", "audit", "audit_config", "audit_prices"]
 
-WALKED = tuple(future for future in FUTURES if future not in (DIVIDEND, HOLIDAYS))
+MODEL_SCENARIOS = tuple(future for future in AUDIT_SCENARIOS if future not in (LATER_DIVIDEND, EXTRA_HOLIDAYS))
 """Futures that can move more than what is computed from prices and dates."""
-EACH_OF = 3
+FEATURE_SCENARIO_STRIDE = 3
 """One of so many futures is put after a session where only features and label are looked at, another one each time."""
-TRADED = ("noise", "a hundredth")
+TRADING_SCENARIOS = ("noise", "a hundredth")
 """Futures that decisions and returns are held against."""
 
 
@@ -55,10 +62,10 @@ def audit(
     config: str | Path | Mapping[str, Any],
     *,
     overrides: Mapping[str, Any] | None = None,
-    stages: Stages = STAGES,
-    cuts: HowMany = "auto",
+    stages: PipelineStages = DEFAULT_STAGES,
+    n_cutoffs: CutoffCount = "auto",
     offline: bool = False,
-    progress: Progress = no_progress,
+    progress: Progress = ignore_progress,
 ) -> Audit:
     """Return what an audit of a config finds, on its own data.
 
@@ -79,41 +86,41 @@ def audit(
     >>> audit("configs/sp500_daily.yaml").clean  # doctest: +SKIP
     """
     loaded = load_config(config, overrides=overrides)
-    return audit_config(loaded, stages=stages, cuts=cuts, offline=offline, progress=progress)
+    return audit_config(loaded, stages=stages, n_cutoffs=n_cutoffs, offline=offline, progress=progress)
 
 
 def audit_config(
-    config: Config,
+    config: LoadedConfig,
     *,
-    stages: Stages = STAGES,
-    cuts: HowMany = "auto",
+    stages: PipelineStages = DEFAULT_STAGES,
+    n_cutoffs: CutoffCount = "auto",
     offline: bool = False,
     workers: int = 1,
-    progress: Progress = no_progress,
+    progress: Progress = ignore_progress,
 ) -> Audit:
     """Audit a loaded config; an error of a layer comes back with the place of its key."""
-    with config.locating():
+    with config.add_location_to_errors():
         prices = load_prices(config.run.data, offline=offline, progress=progress)
-        return audit_prices(config.run, prices, stages, cuts=cuts, workers=workers, progress=progress)
+        return audit_prices(config.run, prices, stages, n_cutoffs=n_cutoffs, workers=workers, progress=progress)
 
 
 def audit_prices(
     config: RunConfig,
     prices: Prices,
-    stages: Stages = STAGES,
+    stages: PipelineStages = DEFAULT_STAGES,
     *,
-    cuts: HowMany = "auto",
+    n_cutoffs: CutoffCount = "auto",
     workers: int = 1,
-    progress: Progress = no_progress,
+    progress: Progress = ignore_progress,
 ) -> Audit:
     """Return what an audit of a config finds on prices."""
     with threadpool_limits(1, user_api="blas"):
-        auditor = _Auditor(config, prices, stages, cuts=cuts, workers=workers, progress=progress)
-        return auditor.audit(progress)
+        auditor = _Auditor(config, prices, stages, n_cutoffs=n_cutoffs, workers=workers, progress=progress)
+        return auditor.check_all(progress)
 
 
-def _by_session(boundaries: Iterable[Boundary]) -> dict[int, list[Boundary]]:
-    found: dict[int, list[Boundary]] = {}
+def _group_by_session(boundaries: Iterable[FoldBoundary]) -> dict[int, list[FoldBoundary]]:
+    found: dict[int, list[FoldBoundary]] = {}
     for boundary in boundaries:
         found.setdefault(boundary.session, []).append(boundary)
     return found
@@ -126,119 +133,150 @@ class _Auditor:
         self,
         config: RunConfig,
         prices: Prices,
-        stages: Stages,
+        stages: PipelineStages,
         *,
-        cuts: HowMany,
+        n_cutoffs: CutoffCount,
         workers: int,
         progress: Progress,
     ) -> None:
         self.config, self.prices, self.stages = config, prices, stages
-        self.model, self.horizon = audited(config.model), config.label.horizon
-        self.findings, self.open_labels = Findings(), OpenLabels()
-        recorder = Recorder(stages.walk)
+        self.model, self.horizon = make_audit_model(config.model), config.label.horizon
+        self.leak_collector, self.pending_labels = LeakCollector(), PendingLabelCounts()
+        recorder = CalibrationRecorder(stages.walk_forward_steps)
         calibrated = config.model.calibration is not None
-        recorded = replace(stages, walk=replace(stages.walk, calibrate=recorder)) if calibrated else stages
+        recorded = (
+            replace(stages, walk_forward_steps=replace(stages.walk_forward_steps, fit_calibration=recorder))
+            if calibrated
+            else stages
+        )
         # A feature that tells the future often separates the classes: a run stops there, and here the reason is wanted.
         lenient = config.model.model_copy(update={"degenerate": "base_rate"})
         config = config.model_copy(update={"model": lenient})
-        self.run = foresee(config, prices, recorded, workers=1 if calibrated else workers, progress=progress)
-        self.executed = Executed(config, self.run, prices, stages)
-        self.now = self._inputs(prices)
-        self.walkers = Walkers.of(self.run.dataset, config.walk_forward, self.model, stages.walk)
-        self.calibrated = [
-            Calibrated(self.run, made, journey, stages)
-            for made, journey in zip(recorder.seen, self.walkers.journeys, strict=False)
+        self.decisions = forecast_and_decide(
+            config, prices, recorded, workers=1 if calibrated else workers, progress=progress
+        )
+        self.execution_checker = ExecutionChecker(config, self.decisions, prices, stages)
+        self.original_inputs = self._make_inputs(prices)
+        self.splits = DatasetSplits.from_dataset(
+            self.decisions.dataset, config.walk_forward, self.model, stages.walk_forward_steps
+        )
+        self.calibration_checkers = [
+            CalibrationChecker(self.decisions, made, journey, stages)
+            for made, journey in zip(recorder.calibration_inputs, self.splits.splits, strict=False)
         ]
         self.rng = np.random.default_rng(config.seed)
-        self.cuts: Cuts = choose(
-            self.walkers.journeys,
-            sessions=len(prices.sessions),
+        self.schedule: AuditSchedule = make_audit_schedule(
+            self.splits.splits,
+            n_sessions=len(prices.sessions),
             horizon=self.horizon,
-            how_many=cuts,
+            n_cutoffs=n_cutoffs,
             rng=self.rng,
         )
-        self.walked: set[tuple[int, int]] = set()
+        self.checked_refits: set[tuple[int, int]] = set()
 
-    def audit(self, progress: Progress) -> Audit:
+    def check_all(self, progress: Progress) -> Audit:
         """Look everywhere and return what was found."""
-        folds_in_time = look_at_folds(self.walkers, self.config.walk_forward, self.findings)
-        whole, once = _by_session(self.cuts.whole), _by_session(self.cuts.once)
-        for done, session in enumerate(self.cuts.inputs):
-            progress("auditing", done=done, total=len(self.cuts.inputs))
+        folds_in_time = check_folds(self.splits, self.config.walk_forward, self.leak_collector)
+        whole, once = (
+            _group_by_session(self.schedule.full_check_boundaries),
+            _group_by_session(self.schedule.mirror_check_boundaries),
+        )
+        for done, session in enumerate(self.schedule.input_check_sessions):
+            progress("auditing", done=done, total=len(self.schedule.input_check_sessions))
             references = [
-                Reference(self.walkers, boundary.journey, boundary.session)
+                RefitChecker(self.splits, boundary.journey, boundary.session)
                 for boundary in (*whole.get(session, ()), *once.get(session, ()))
                 if folds_in_time
             ]
-            walked = WALKED if session in whole else (MIRROR,) if references else ()
-            inputs = FUTURES if session in whole else FUTURES[done % EACH_OF :: EACH_OF]
-            for future in FUTURES:
+            walked = MODEL_SCENARIOS if session in whole else (MIRRORED_RETURNS,) if references else ()
+            inputs = (
+                AUDIT_SCENARIOS
+                if session in whole
+                else AUDIT_SCENARIOS[done % FEATURE_SCENARIO_STRIDE :: FEATURE_SCENARIO_STRIDE]
+            )
+            for future in AUDIT_SCENARIOS:
                 if future in inputs or future in walked:
-                    self._look(session, future, references if future in walked else [])
+                    self._check_scenario(session, future, references if future in walked else [])
             if session in whole:
-                self._look_at_trading(session, whole[session])
-            self.walked |= {reference.newest for reference in references}
-        progress("auditing", done=len(self.cuts.inputs), total=len(self.cuts.inputs))
-        look_at_open_labels(self.open_labels, self._cut(self.cuts.inputs[-1], ""), self.findings, horizon=self.horizon)
-        return self._audit()
+                self._check_trading(session, whole[session])
+            self.checked_refits |= {reference.newest_refit_key for reference in references}
+        progress(
+            "auditing", done=len(self.schedule.input_check_sessions), total=len(self.schedule.input_check_sessions)
+        )
+        check_pending_labels(
+            self.pending_labels,
+            self._make_cutoff(self.schedule.input_check_sessions[-1], ""),
+            self.leak_collector,
+            horizon=self.horizon,
+        )
+        return self._make_audit()
 
-    def _cut(self, session: int, future: str) -> Cut:
-        return Cut(session, day(self.prices.sessions[session]), future)
+    def _make_cutoff(self, session: int, scenario: str) -> Cutoff:
+        return Cutoff(session, iso_date(self.prices.sessions[session]), scenario)
 
-    def _inputs(self, prices: Prices) -> Inputs:
-        columns = self.stages.features(prices, self.config.features)
-        return Inputs(prices, columns, self.stages.label(prices, self.config.label))
+    def _make_inputs(self, prices: Prices) -> AuditInputs:
+        columns = self.stages.compute_features(prices, self.config.features)
+        return AuditInputs(prices, columns, self.stages.compute_label(prices, self.config.label))
 
-    def _look(self, session: int, future: str, references: list[Reference]) -> None:
+    def _check_scenario(self, session: int, scenario: str, refit_checkers: list[RefitChecker]) -> None:
         """Put another future after a session; walk through it only where features and labels have not moved."""
-        cut = self._cut(session, future)
-        if future == CUT and session < self.run.forecasts.session.min():
+        cut = self._make_cutoff(session, scenario)
+        if scenario == TRUNCATION and session < self.decisions.forecasts.session.min():
             return  # so few bars are no history for anyone
-        prices = with_future(self.prices, future, after=session, seed=self.config.seed)
-        other = self._inputs(prices)
-        still = look_at_inputs(self.now, other, cut, self.findings, self.open_labels, horizon=self.horizon)
-        if not still or not references:
+        prices = apply_scenario(self.prices, scenario, after_session=session, seed=self.config.seed)
+        other = self._make_inputs(prices)
+        still = check_inputs(
+            self.original_inputs, other, cut, self.leak_collector, self.pending_labels, horizon=self.horizon
+        )
+        if not still or not refit_checkers:
             return
-        walkers = self._walkers(other)
+        walkers = self._make_splits_or_none(other)
         if walkers is not None:
-            for reference in references:
-                reference.look_at(walkers, cut, self.findings)
+            for reference in refit_checkers:
+                reference.check(walkers, cut, self.leak_collector)
 
-    def _walkers(self, inputs: Inputs) -> Walkers | None:
+    def _make_splits_or_none(self, inputs: AuditInputs) -> DatasetSplits | None:
         """Return what models walk through in another future; None where a feature is no number then, or none can."""
         try:
-            dataset = build_dataset(inputs.prices, inputs.columns, inputs.labels, horizon=self.horizon)
-            return Walkers.of(dataset, self.config.walk_forward, self.model, self.stages.walk)
+            dataset = build_dataset(inputs.prices, inputs.features, inputs.labels, horizon=self.horizon)
+            return DatasetSplits.from_dataset(
+                dataset, self.config.walk_forward, self.model, self.stages.walk_forward_steps
+            )
         except DataError:
             return None
 
-    def _look_at_trading(self, session: int, boundaries: list[Boundary]) -> None:
-        cut = self._cut(session, "")
-        others = {future: with_future(self.prices, future, after=session, seed=self.config.seed) for future in TRADED}
-        if self.calibrated:
+    def _check_trading(self, session: int, boundaries: list[FoldBoundary]) -> None:
+        cut = self._make_cutoff(session, "")
+        others = {
+            future: apply_scenario(self.prices, future, after_session=session, seed=self.config.seed)
+            for future in TRADING_SCENARIOS
+        }
+        if self.calibration_checkers:
             for boundary in boundaries:
-                self.calibrated[boundary.journey].look_at(cut, self.findings, self.rng)
-        look_at_decisions(self.config, self.run, self.prices, others, self.stages, cut, self.findings, self.rng)
-        self.executed.look_at(others, cut, self.findings, self.rng)
+                self.calibration_checkers[boundary.split_index].check(cut, self.leak_collector, self.rng)
+        check_decisions(
+            self.config, self.decisions, self.prices, others, self.stages, cut, self.leak_collector, self.rng
+        )
+        self.execution_checker.check(others, cut, self.leak_collector, self.rng)
 
-    def _audit(self) -> Audit:
+    def _make_audit(self) -> Audit:
         sessions = self.prices.sessions
         return Audit(
             name=self.config.name,
             config_sha256=hashlib.sha256(self.config.to_yaml().encode()).hexdigest(),
             data_sha256=self.prices.sha256,
-            leaks=self.findings.leaks,
-            coverage=Coverage(
-                first=day(sessions[self.cuts.inputs[0]]),
-                last=day(sessions[self.cuts.inputs[-1]]),
-                refits=len(self.run.forecasts.refits.session),
-                refits_walked=len(self.walked),
-                cuts=len({boundary.session for boundary in self.cuts.whole}),
-                cuts_once=len({boundary.session for boundary in self.cuts.once}),
-                input_cuts=len(self.cuts.inputs),
-                futures=FUTURES,
-                input_futures=len(FUTURES) // EACH_OF,
-                checks=self.findings.checks,
-                largest=self.findings.largest,
+            leaks=self.leak_collector.leaks,
+            coverage=AuditCoverage(
+                first=iso_date(sessions[self.schedule.input_check_sessions[0]]),
+                last=iso_date(sessions[self.schedule.input_check_sessions[-1]]),
+                refits=len(self.decisions.forecasts.refits.session),
+                refits_walked=len(self.checked_refits),
+                cuts=len({boundary.session for boundary in self.schedule.full_check_boundaries}),
+                cuts_once=len({boundary.session for boundary in self.schedule.mirror_check_boundaries}),
+                input_cuts=len(self.schedule.input_check_sessions),
+                futures=AUDIT_SCENARIOS,
+                input_futures=len(AUDIT_SCENARIOS) // FEATURE_SCENARIO_STRIDE,
+                checks=self.leak_collector.n_compared_by_stage,
+                largest=self.leak_collector.max_deviation_by_stage,
             ),
         )

@@ -8,19 +8,19 @@ from typing import Literal
 
 import numpy as np
 
-from quantlr.model.journey import Journey
+from quantlr.model.journey import ModelSplit
 
-HowMany = int | Literal["auto", "all"]
-AUTO = 16
+CutoffCount = int | Literal["auto", "all"]
+DEFAULT_FULL_CHECK_BOUNDARIES = 16
 """Boundaries that are looked at with every future unless told, of however many."""
-ONCE = 400
+MAX_MIRROR_CHECK_BOUNDARIES = 400
 """Boundaries up to which the others are looked at too, with one future, unless told."""
-NEAR = 6
+MAX_INPUT_CHECKS_PER_BOUNDARY = 6
 """Sessions after a boundary at which features and label are looked at, at most; spread over one horizon."""
 
 
 @dataclass(frozen=True, slots=True)
-class Boundary:
+class FoldBoundary:
     """A session after which everything is looked at.
 
     Attributes
@@ -30,11 +30,11 @@ class Boundary:
     """
 
     session: int
-    journey: int
+    split_index: int
 
 
 @dataclass(frozen=True, slots=True)
-class Cuts:
+class AuditSchedule:
     """The sessions after which the future is replaced.
 
     Attributes
@@ -44,14 +44,14 @@ class Cuts:
     inputs : (n,) positions of those after which features and label are, ascending; the whole ones included.
     """
 
-    whole: tuple[Boundary, ...]
-    once: tuple[Boundary, ...]
-    inputs: tuple[int, ...]
+    full_check_boundaries: tuple[FoldBoundary, ...]
+    mirror_check_boundaries: tuple[FoldBoundary, ...]
+    input_check_sessions: tuple[int, ...]
 
 
-def choose(
-    journeys: Sequence[Journey], *, sessions: int, horizon: int, how_many: HowMany, rng: np.random.Generator
-) -> Cuts:
+def make_audit_schedule(
+    splits: Sequence[ModelSplit], *, n_sessions: int, horizon: int, n_cutoffs: CutoffCount, rng: np.random.Generator
+) -> AuditSchedule:
     """Return the cuts of an audit.
 
     A cut is made where a refit forecasts first: what trains it must be known by then, and nothing else may be. Another
@@ -64,50 +64,62 @@ def choose(
     have not filled yet.
     """
     there = [
-        Boundary(int(session), number)
-        for number, journey in enumerate(journeys)
-        for session in journey.session.tolist()
-        if session < sessions - 1
+        FoldBoundary(int(session), number)
+        for number, journey in enumerate(splits)
+        for session in journey.first_session.tolist()
+        if session < n_sessions - 1
     ]
-    there.sort(key=_place)
-    wanted = len(there) if how_many == "all" else AUTO if how_many == "auto" else how_many
-    chosen = _drawn(there, wanted, rng)
-    once = sorted(set(there) - set(chosen), key=_place) if how_many == "auto" and len(there) <= ONCE else []
-    whole = {cut for boundary in chosen for cut in (boundary, _after(boundary, sessions, horizon, rng))}
-    whole |= _between(journeys, sessions, wanted - len(chosen), rng)
-    near = np.unique(np.linspace(0, horizon, min(NEAR, horizon + 1)).round().astype(np.int64))
+    there.sort(key=_boundary_sort_key)
+    wanted = len(there) if n_cutoffs == "all" else DEFAULT_FULL_CHECK_BOUNDARIES if n_cutoffs == "auto" else n_cutoffs
+    chosen = _sample_boundaries(there, wanted, rng)
+    once = (
+        sorted(set(there) - set(chosen), key=_boundary_sort_key)
+        if n_cutoffs == "auto" and len(there) <= MAX_MIRROR_CHECK_BOUNDARIES
+        else []
+    )
+    whole = {
+        cut for boundary in chosen for cut in (boundary, _random_boundary_after(boundary, n_sessions, horizon, rng))
+    }
+    whole |= _random_boundaries(splits, n_sessions, wanted - len(chosen), rng)
+    near = np.unique(np.linspace(0, horizon, min(MAX_INPUT_CHECKS_PER_BOUNDARY, horizon + 1)).round().astype(np.int64))
     inputs = {boundary.session + int(step) for boundary in (*chosen, *once) for step in near}
-    inputs |= {2**power for power in range(sessions.bit_length())} | {0, sessions - 2}
+    inputs |= {2**power for power in range(n_sessions.bit_length())} | {0, n_sessions - 2}
     inputs |= {boundary.session for boundary in whole}
-    return Cuts(
-        tuple(sorted(whole, key=_place)),
+    return AuditSchedule(
+        tuple(sorted(whole, key=_boundary_sort_key)),
         tuple(once),
-        tuple(sorted(session for session in inputs if 0 <= session < sessions - 1)),
+        tuple(sorted(session for session in inputs if 0 <= session < n_sessions - 1)),
     )
 
 
-def _place(boundary: Boundary) -> tuple[int, int]:
-    return boundary.session, boundary.journey
+def _boundary_sort_key(boundary: FoldBoundary) -> tuple[int, int]:
+    return boundary.session, boundary.split_index
 
 
-def _drawn(there: list[Boundary], how_many: int, rng: np.random.Generator) -> list[Boundary]:
-    if len(there) <= how_many:
-        return there
-    inner = 1 + np.sort(rng.choice(len(there) - 2, size=max(how_many - 2, 0), replace=False))
-    return [there[at] for at in [0, *inner.tolist(), len(there) - 1][:how_many]]
+def _sample_boundaries(
+    boundaries: list[FoldBoundary], n_boundaries: int, rng: np.random.Generator
+) -> list[FoldBoundary]:
+    if len(boundaries) <= n_boundaries:
+        return boundaries
+    inner = 1 + np.sort(rng.choice(len(boundaries) - 2, size=max(n_boundaries - 2, 0), replace=False))
+    return [boundaries[at] for at in [0, *inner.tolist(), len(boundaries) - 1][:n_boundaries]]
 
 
-def _after(boundary: Boundary, sessions: int, horizon: int, rng: np.random.Generator) -> Boundary:
+def _random_boundary_after(
+    boundary: FoldBoundary, n_sessions: int, horizon: int, rng: np.random.Generator
+) -> FoldBoundary:
     """Return a cut one to `horizon` sessions after a boundary."""
-    return Boundary(min(boundary.session + int(rng.integers(1, horizon + 1)), sessions - 2), boundary.journey)
+    return FoldBoundary(min(boundary.session + int(rng.integers(1, horizon + 1)), n_sessions - 2), boundary.split_index)
 
 
-def _between(journeys: Sequence[Journey], sessions: int, how_many: int, rng: np.random.Generator) -> set[Boundary]:
+def _random_boundaries(
+    splits: Sequence[ModelSplit], n_sessions: int, n_boundaries: int, rng: np.random.Generator
+) -> set[FoldBoundary]:
     """Return cuts anywhere between a model's first forecast and the end."""
-    found: set[Boundary] = set()
-    for _ in range(how_many):
-        number = int(rng.integers(len(journeys)))
-        first = int(journeys[number].session[0])
-        if first < sessions - 1:
-            found.add(Boundary(int(rng.integers(first, sessions - 1)), number))
+    found: set[FoldBoundary] = set()
+    for _ in range(n_boundaries):
+        number = int(rng.integers(len(splits)))
+        first = int(splits[number].first_session[0])
+        if first < n_sessions - 1:
+            found.add(FoldBoundary(int(rng.integers(first, n_sessions - 1)), number))
     return found

@@ -10,11 +10,11 @@ import numpy as np
 
 from quantlr.types import Array
 
-STAGES = (
+AUDITED_STAGES = (
     "features", "label", "folds", "scale", "fit", "knowledge", "forecast", "calibrate", "known", "decide", "execute",
 )  # fmt: skip
 """What is looked at, in the order of a run; all but `forecast` are fields of `pipeline.Stages` or of its `walk`."""
-SAME, SAME_PROBABILITY = 1e-9, 1e-7
+RELATIVE_TOLERANCE, PROBABILITY_TOLERANCE = 1e-9, 1e-7
 """How far a number may move by rounding: relative to its size; and a probability, which a descent only approaches."""
 
 
@@ -48,7 +48,7 @@ class Leak:
 
 
 @dataclass(frozen=True, slots=True)
-class Coverage:
+class AuditCoverage:
     """How far an audit looked.
 
     Attributes
@@ -93,78 +93,82 @@ class Audit:
     config_sha256: str
     data_sha256: str
     leaks: tuple[Leak, ...]
-    coverage: Coverage
+    coverage: AuditCoverage
 
     @property
-    def clean(self) -> bool:
+    def is_clean(self) -> bool:
         """Whether nothing leaked."""
         return not self.leaks
 
     @property
-    def stages(self) -> tuple[str, ...]:
+    def leaking_stages(self) -> tuple[str, ...]:
         """The stages that leak, in the order of a run."""
         return tuple(dict.fromkeys(leak.stage for leak in self.leaks))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the audit as ``audit.json`` has it; what is undefined is None."""
-        found = {"clean": self.clean, **asdict(self)}
+        found = {"clean": self.is_clean, **asdict(self)}
         for leak in found["leaks"]:
             leak.update({key: None for key in ("was", "became") if not np.isfinite(leak[key])})
         return found
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class Cutoff:
     """A session after which the future was replaced, and by what."""
 
     session: int
     date: str
-    future: str
+    scenario: str
 
 
-Where = Callable[[int], tuple[str, str]]
+LocateValue = Callable[[int], tuple[str, str]]
 """From the position of a number to its ticker and its date."""
 
 
-class Findings:
+class LeakCollector:
     """What has been compared so far, and what moved."""
 
     def __init__(self) -> None:
         self._leaks: dict[tuple[str, str], Leak] = {}
-        self.checks: dict[str, int] = {}
-        self.largest: dict[str, float] = {}
+        self.n_compared_by_stage: dict[str, int] = {}
+        self.max_deviation_by_stage: dict[str, float] = {}
 
     @property
     def leaks(self) -> tuple[Leak, ...]:
         """The leaks found, in the order of the stages."""
-        return tuple(sorted(self._leaks.values(), key=lambda leak: STAGES.index(leak.stage)))
+        return tuple(sorted(self._leaks.values(), key=lambda leak: AUDITED_STAGES.index(leak.stage)))
 
-    def same(
+    def check_unchanged(
         self,
         stage: str,
-        what: str,
-        was: Array,
-        became: Array,
+        value_name: str,
+        original: Array,
+        altered: Array,
         *,
-        cut: Cut,
-        where: Where,
-        size: Array | float = 1.0,
-        allowed: float = SAME,
+        cutoff: Cutoff,
+        locate: LocateValue,
+        scale: Array | float = 1.0,
+        tolerance: float = RELATIVE_TOLERANCE,
     ) -> bool:
         """Compare numbers (n,) that may not move by more than `allowed` of `size`; return whether none did."""
         with np.errstate(invalid="ignore"):
-            gap = np.abs(became - was) / size
-        gap = np.where(np.isnan(was) & np.isnan(became), 0.0, np.where(np.isnan(gap), np.inf, gap))
-        gap = np.where(was == became, 0.0, gap) / allowed
-        self.checks[stage] = self.checks.get(stage, 0) + len(gap)
+            gap = np.abs(altered - original) / scale
+        gap = np.where(np.isnan(original) & np.isnan(altered), 0.0, np.where(np.isnan(gap), np.inf, gap))
+        gap = np.where(original == altered, 0.0, gap) / tolerance
+        self.n_compared_by_stage[stage] = self.n_compared_by_stage.get(stage, 0) + len(gap)
         if not len(gap):
             return True
-        self.largest[stage] = max(self.largest.get(stage, 0.0), min(float(gap.max()), 1e300))
+        self.max_deviation_by_stage[stage] = max(
+            self.max_deviation_by_stage.get(stage, 0.0), min(float(gap.max()), 1e300)
+        )
         moved = np.flatnonzero(gap > 1.0)
         if len(moved):
             at = int(moved[0])
-            ticker, date = where(at)
-            self.add(moved_leak(stage, what, ticker, date, cut, float(was[at]), float(became[at])))
+            ticker, date = locate(at)
+            self.add(
+                changed_value_leak(stage, value_name, ticker, date, cutoff, float(original[at]), float(altered[at]))
+            )
         return not len(moved)
 
     def add(self, leak: Leak) -> None:
@@ -175,17 +179,19 @@ class Findings:
         self._leaks[key] = replace(former or leak, times=times)
 
 
-def moved_leak(stage: str, what: str, ticker: str, date: str, cut: Cut, was: float, became: float) -> Leak:
+def changed_value_leak(
+    stage: str, value_name: str, ticker: str, date: str, cutoff: Cutoff, original: float, altered: float
+) -> Leak:
     """Return the leak of a number that moved."""
     about = f"{ticker} {date}".strip()
     text = (
-        f"{stage}: {what} of {about} was {was:.6g} and became {became:.6g} when all after {cut.date} was replaced "
-        f"({cut.future})"
+        f"{stage}: {value_name} of {about} was {original:.6g} and became {altered:.6g} when all after {cutoff.date} was replaced "
+        f"({cutoff.scenario})"
     )
-    return Leak(stage, what, ticker, date, cut.date, cut.future, was, became, 1, text)
+    return Leak(stage, value_name, ticker, date, cutoff.date, cutoff.scenario, original, altered, 1, text)
 
 
-def sized(values: Array) -> Array:
+def comparison_scale(values: Array) -> Array:
     """Return the size that a column's numbers (n,) are compared by: their own, or their root mean square if larger."""
     there = values[np.isfinite(values)]
     typical = float(np.sqrt(np.mean(there**2))) if len(there) else 1.0

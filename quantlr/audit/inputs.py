@@ -6,60 +6,68 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from quantlr.audit.findings import Cut, Findings, Leak, sized
-from quantlr.types import Array, Columns, IntArray, Labels, Prices, day, known_row
+from quantlr.audit.findings import Cutoff, LeakCollector, Leak, comparison_scale
+from quantlr.types import Array, FeatureColumns, IntArray, Labels, Prices, iso_date, label_known_row
 
-ENOUGH = 5
+MIN_CHECKED_PENDING_LABELS = 5
 """Labels that must have been open at a cut before it says anything that none of them was."""
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
+class AuditInputs:
     """What a config makes of prices before anything is learnt: columns and labels, (bars, tickers) each."""
 
     prices: Prices
-    columns: Columns
+    features: FeatureColumns
     labels: Labels
 
 
-def known_sessions(prices: Prices, *, horizon: int) -> IntArray:
+def label_known_sessions(prices: Prices, *, horizon: int) -> IntArray:
     """Return the session at whose close the label of each bar is known, (bars, tickers); -1 where it has not come."""
     known = np.full_like(prices.session, -1)
-    ends = known_row(0, horizon=horizon)
+    ends = label_known_row(0, horizon=horizon)
     if ends < len(known):
         known[: len(known) - ends] = prices.session[ends:]
     return known
 
 
 @dataclass
-class OpenLabels:
+class PendingLabelCounts:
     """How many labels were still open at a cut, one session before the end of their span.
 
     A label that never is asks what is known already: whatever forecasts it is right for nothing.
     """
 
-    looked_at: int = 0
-    open: dict[str, int] = field(default_factory=lambda: {"up": 0, "span_return": 0})
+    n_checked: int = 0
+    n_pending_by_field: dict[str, int] = field(default_factory=lambda: {"up": 0, "span_return": 0})
 
 
-def look_at_inputs(
-    now: Inputs, other: Inputs, cut: Cut, findings: Findings, open_labels: OpenLabels, *, horizon: int
+def check_inputs(
+    original: AuditInputs,
+    altered: AuditInputs,
+    cutoff: Cutoff,
+    leak_collector: LeakCollector,
+    pending_labels: PendingLabelCounts,
+    *,
+    horizon: int,
 ) -> bool:
     """Compare features and labels that were known at a cut; return whether nothing moved."""
-    bars = min(len(now.prices.session), len(other.prices.session))
-    session, known = now.prices.session[:bars], known_sessions(now.prices, horizon=horizon)[:bars]
-    past = KnownBars(now.prices, *np.nonzero((session >= 0) & (session <= cut.session)))
-    settled = KnownBars(now.prices, *np.nonzero((known >= 0) & (known <= cut.session)))
+    bars = min(len(original.prices.session), len(altered.prices.session))
+    session, known = original.prices.session[:bars], label_known_sessions(original.prices, horizon=horizon)[:bars]
+    past = KnownBars(original.prices, *np.nonzero((session >= 0) & (session <= cutoff.session)))
+    settled = KnownBars(original.prices, *np.nonzero((known >= 0) & (known <= cutoff.session)))
     still = True
-    for name, values in now.columns.items():
-        if name in other.columns:
-            still &= past.same("features", name, values, other.columns[name], cut, findings)
+    for name, values in original.features.items():
+        if name in altered.features:
+            still &= past.check_unchanged("features", name, values, altered.features[name], cutoff, leak_collector)
         else:
-            findings.add(_missing_column(name, cut))
+            leak_collector.add(_missing_feature_leak(name, cutoff))
             still = False
     for name in ("up", "span_return"):
-        still &= settled.same("label", name, getattr(now.labels, name), getattr(other.labels, name), cut, findings)
-    _count_open(now, other, cut, open_labels, horizon=horizon)
+        still &= settled.check_unchanged(
+            "label", name, getattr(original.labels, name), getattr(altered.labels, name), cutoff, leak_collector
+        )
+    _count_pending_labels(original, altered, cutoff, pending_labels, horizon=horizon)
     return still
 
 
@@ -68,48 +76,64 @@ class KnownBars:
     """The bars of which something is known at a cut: their row and their ticker, (n,) each."""
 
     prices: Prices
-    bar: IntArray
-    ticker: IntArray
+    bar_index: IntArray
+    ticker_index: IntArray
 
-    def same(self, stage: str, what: str, was: Array, became: Array, cut: Cut, findings: Findings) -> bool:
+    def check_unchanged(
+        self,
+        stage: str,
+        value_name: str,
+        original: Array,
+        altered: Array,
+        cutoff: Cutoff,
+        leak_collector: LeakCollector,
+    ) -> bool:
         """Compare two columns (bars, tickers) there; return whether nothing moved."""
-        values = was[self.bar, self.ticker]
+        values = original[self.bar_index, self.ticker_index]
 
-        def where(at: int) -> tuple[str, str]:
-            session = self.prices.session[self.bar[at], self.ticker[at]]
-            return self.prices.tickers[self.ticker[at]], day(self.prices.sessions[session])
+        def locate(index: int) -> tuple[str, str]:
+            session = self.prices.session[self.bar_index[index], self.ticker_index[index]]
+            return self.prices.tickers[self.ticker_index[index]], iso_date(self.prices.sessions[session])
 
-        others = became[self.bar, self.ticker]
-        return findings.same(stage, what, values, others, cut=cut, where=where, size=sized(values))
-
-
-def _missing_column(name: str, cut: Cut) -> Leak:
-    text = f"features: {name} is not there when all after {cut.date} is replaced ({cut.future})"
-    return Leak("features", name, "", cut.date, cut.date, cut.future, np.nan, np.nan, 1, text)
+        others = altered[self.bar_index, self.ticker_index]
+        return leak_collector.check_unchanged(
+            stage, value_name, values, others, cutoff=cutoff, locate=locate, scale=comparison_scale(values)
+        )
 
 
-def _count_open(now: Inputs, other: Inputs, cut: Cut, open_labels: OpenLabels, *, horizon: int) -> None:
+def _missing_feature_leak(feature_name: str, cutoff: Cutoff) -> Leak:
+    text = f"features: {feature_name} is not there when all after {cutoff.date} is replaced ({cutoff.scenario})"
+    return Leak("features", feature_name, "", cutoff.date, cutoff.date, cutoff.scenario, np.nan, np.nan, 1, text)
+
+
+def _count_pending_labels(
+    original: AuditInputs, altered: AuditInputs, cutoff: Cutoff, pending_labels: PendingLabelCounts, *, horizon: int
+) -> None:
     """Count the labels whose span ends one bar after the cut, and how many of them the future decides."""
-    session = now.prices.session
-    if len(other.prices.session) < len(session):
+    session = original.prices.session
+    if len(altered.prices.session) < len(session):
         return
-    first = ((session >= 0) & (session <= cut.session)).sum(axis=0)
-    row = first - known_row(0, horizon=horizon)
-    ticker = np.flatnonzero((row >= 0) & (first < now.prices.bars))
+    first = ((session >= 0) & (session <= cutoff.session)).sum(axis=0)
+    row = first - label_known_row(0, horizon=horizon)
+    ticker = np.flatnonzero((row >= 0) & (first < original.prices.n_bars))
     row = row[ticker]
-    open_labels.looked_at += len(ticker)
-    for name in open_labels.open:
-        was, became = getattr(now.labels, name)[row, ticker], getattr(other.labels, name)[row, ticker]
+    pending_labels.n_checked += len(ticker)
+    for name in pending_labels.n_pending_by_field:
+        was, became = getattr(original.labels, name)[row, ticker], getattr(altered.labels, name)[row, ticker]
         moved = ~((was == became) | (np.isnan(was) & np.isnan(became)))
-        open_labels.open[name] += int(moved.sum())
+        pending_labels.n_pending_by_field[name] += int(moved.sum())
 
 
-def look_at_open_labels(open_labels: OpenLabels, cut: Cut, findings: Findings, *, horizon: int) -> None:
+def check_pending_labels(
+    pending_labels: PendingLabelCounts, cutoff: Cutoff, leak_collector: LeakCollector, *, horizon: int
+) -> None:
     """Say so if no label was ever open: it is known sooner than its horizon says."""
-    for name, count in open_labels.open.items():
-        if open_labels.looked_at >= ENOUGH and not count:
+    for name, count in pending_labels.n_pending_by_field.items():
+        if pending_labels.n_checked >= MIN_CHECKED_PENDING_LABELS and not count:
             text = (
                 f"label: {name} was never open one session before the end of its {horizon} sessions: what is forecast "
-                f"is known by then ({open_labels.looked_at} looked at, up to {cut.date})"
+                f"is known by then ({pending_labels.n_checked} looked at, up to {cutoff.date})"
             )
-            findings.add(Leak("label", name, "", cut.date, cut.date, "", np.nan, np.nan, open_labels.looked_at, text))
+            leak_collector.add(
+                Leak("label", name, "", cutoff.date, cutoff.date, "", np.nan, np.nan, pending_labels.n_checked, text)
+            )

@@ -9,22 +9,22 @@ import numpy as np
 from pydantic import Field
 
 from quantlr.backtest.spreads import half_spread
-from quantlr.types import Array, BoolArray, Meanings, Number, Prices, Spec, Unit
+from quantlr.types import Array, BoolArray, ChoiceDescriptions, StrictFloat, Prices, ConfigSection, Unit
 
 BASIS_POINT = 1e-4
-SMALLEST_ORDER = 1e-9
+MIN_ORDER_WEIGHT = 1e-9
 """Fraction of equity below which a difference of weights is rounding, and no order."""
-Rate = Annotated[Number, Unit("basis points of what is traded, per side"), Field(ge=0, le=1_000)]
-Fee = Annotated[Number, Unit("the quote's currency"), Field(ge=0, le=1e6)]
+CostRateBps = Annotated[StrictFloat, Unit("basis points of what is traded, per side"), Field(ge=0, le=1_000)]
+FeeAmount = Annotated[StrictFloat, Unit("the quote's currency"), Field(ge=0, le=1e6)]
 Fill = Literal["next_close", "next_open", "close"]
 
 
-class ExecutionSpec(Spec):
+class ExecutionSpec(ConfigSection):
     """How decisions become trades."""
 
     fill: Annotated[
         Fill,
-        Meanings(
+        ChoiceDescriptions(
             {
                 "next_close": "the next session's close",
                 "next_open": "the next session's open; of an index it is often no price that anyone traded at",
@@ -32,18 +32,19 @@ class ExecutionSpec(Spec):
             }
         ),
     ] = Field("next_close", description="Price at which a decision made at a close is filled.")
-    commission_bps: Rate = Field(1.0, description="What the broker takes of a trade.")
-    slippage_bps: Rate = Field(2.0, description="How much worse than the fill's price a trade is done.")
-    per_share: Fee = Field(
+    commission_bps: CostRateBps = Field(1.0, description="What the broker takes of a trade.")
+    slippage_bps: CostRateBps = Field(2.0, description="How much worse than the fill's price a trade is done.")
+    per_share: FeeAmount = Field(
         0.0, description="Commission per share, of which there are as many as the price quoted on the day says."
     )
-    min_per_order: Fee = Field(0.0, description="The least that an order pays for its shares.")
-    capital: Annotated[Number, Unit("the quote's currency"), Field(gt=0, le=1e15)] = Field(
+    min_per_order: FeeAmount = Field(0.0, description="The least that an order pays for its shares.")
+    capital: Annotated[StrictFloat, Unit("the quote's currency"), Field(gt=0, le=1e15)] = Field(
         100_000.0, description="What the strategy starts with: what a fee is a fraction of."
     )
     spread: (
         Annotated[
-            Literal["corwin_schultz"], Meanings({"corwin_schultz": "from highs and lows up to the decision's close"})
+            Literal["corwin_schultz"],
+            ChoiceDescriptions({"corwin_schultz": "from highs and lows up to the decision's close"}),
         ]
         | None
     ) = Field(
@@ -51,24 +52,24 @@ class ExecutionSpec(Spec):
         description="How the spread is estimated, half of which is paid per traded side on top of the rest; null pays "
         "none.",
     )
-    borrow_bps_per_year: Annotated[Number, Unit("basis points per year"), Field(ge=0, le=1_000)] = Field(
+    borrow_bps_per_year: Annotated[StrictFloat, Unit("basis points per year"), Field(ge=0, le=1_000)] = Field(
         50.0, description="What is paid on what is held short."
     )
-    cash_rate: Annotated[Number, Unit("fraction per year (0.03 is 3 percent)"), Field(ge=-0.5, le=1)] = Field(
+    cash_rate: Annotated[StrictFloat, Unit("fraction per year (0.03 is 3 percent)"), Field(ge=-0.5, le=1)] = Field(
         0.0, description="Interest on what is not invested."
     )
 
     @property
-    def rate(self) -> float:
+    def cost_rate(self) -> float:
         """Commission and slippage of a trade, as a fraction of what is traded, one side."""
         return (self.commission_bps + self.slippage_bps) * BASIS_POINT
 
     @property
-    def delay(self) -> int:
+    def fill_delay_sessions(self) -> int:
         """Sessions from a decision to its fill."""
         return 0 if self.fill == "close" else 1
 
-    def in_words(self) -> str:
+    def trading_costs_text(self) -> str:
         """Return what trading costs, for a page's head."""
         parts = [f"{self.commission_bps + self.slippage_bps:g} bps a trade"]
         if self.per_share:
@@ -80,13 +81,13 @@ class ExecutionSpec(Spec):
         return ", ".join(parts)
 
 
-def borrowed(weight: Array, execution: ExecutionSpec, *, sessions_per_year: int) -> Array:
+def borrow_cost(weight: Array, execution: ExecutionSpec, *, sessions_per_year: int) -> Array:
     """Return what borrowing the shares held short costs over a session, in the shape and unit of `weight`."""
     return np.maximum(-weight, 0.0) * execution.borrow_bps_per_year * BASIS_POINT / sessions_per_year
 
 
 @dataclass(frozen=True, slots=True)
-class Tolls:
+class TradingCosts:
     """What orders cost, fill by fill, as fractions of what is traded.
 
     Attributes
@@ -96,11 +97,11 @@ class Tolls:
     least_fee : the least that an order pays for its shares, as a fraction of the starting capital.
     """
 
-    rate: Array | float
-    fee: Array | float
-    least_fee: float
+    cost_rate: Array | float
+    share_fee_rate: Array | float
+    min_order_fee: float
 
-    def cost(self, traded: Array, gross_return: Array, *, other: Array) -> Array:
+    def order_costs(self, traded_weight: Array, gross_return: Array, *, other_costs: Array) -> Array:
         """Return what each session's trades cost, (sessions, tickers), as a fraction of equity before them.
 
         Everything is in proportion to what is traded but the least fee, which weighs the more the less equity is
@@ -112,15 +113,15 @@ class Tolls:
         gross_return : (sessions,) before costs.
         other : (sessions, tickers) costs besides these, which reduce equity too.
         """
-        cost = np.asarray(self.rate * traded + self.fee * traded)
-        if not self.least_fee:
+        cost = np.asarray(self.cost_rate * traded_weight + self.share_fee_rate * traded_weight)
+        if not self.min_order_fee:
             return cost
-        fee = self.fee * traded
-        order = traded > SMALLEST_ORDER
-        growth = 1.0 + gross_return - (cost + other).sum(axis=1)
+        fee = self.share_fee_rate * traded_weight
+        order = traded_weight > MIN_ORDER_WEIGHT
+        growth = 1.0 + gross_return - (cost + other_costs).sum(axis=1)
         equity = 1.0
         for session in range(len(growth)):
-            least = self.least_fee / equity
+            least = self.min_order_fee / equity
             added = np.where(order[session], np.maximum(least - fee[session], 0.0), 0.0)
             cost[session] += added
             equity *= growth[session] - added.sum()
@@ -129,7 +130,9 @@ class Tolls:
         return cost
 
 
-def tolls(prices: Prices, execution: ExecutionSpec, *, traded: BoolArray, decided: slice, filled: slice) -> Tolls:
+def make_trading_costs(
+    prices: Prices, execution: ExecutionSpec, *, traded_mask: BoolArray, decision_sessions: slice, fill_sessions: slice
+) -> TradingCosts:
     """Return what orders cost that are decided at some sessions and filled at others.
 
     Parameters
@@ -137,11 +140,11 @@ def tolls(prices: Prices, execution: ExecutionSpec, *, traded: BoolArray, decide
     traded : (tickers,) which are traded.
     decided, filled : the sessions of the decisions, and as many of their fills.
     """
-    rate: Array | float = execution.rate
+    rate: Array | float = execution.cost_rate
     if execution.spread is not None:
-        rate = rate + half_spread(prices, traded=traded)[decided]
+        rate = rate + half_spread(prices, traded_mask=traded_mask)[decision_sessions]
     fee: Array | float = 0.0
     if execution.per_share:
         price = prices.open / prices.adjustment if execution.fill == "next_open" else prices.raw_close
-        fee = np.nan_to_num(execution.per_share / prices.on_sessions(price)[filled])
-    return Tolls(rate, fee, execution.min_per_order / execution.capital)
+        fee = np.nan_to_num(execution.per_share / prices.bars_to_sessions(price)[fill_sessions])
+    return TradingCosts(rate, fee, execution.min_per_order / execution.capital)

@@ -25,12 +25,12 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from quantlr.backtest.costs import ExecutionSpec, Tolls, borrowed, tolls
+from quantlr.backtest.costs import ExecutionSpec, TradingCosts, borrow_cost, make_trading_costs
 from quantlr.errors import DataError
-from quantlr.types import Array, BacktestResult, BoolArray, IntArray, Note, Positions, Prices, day
+from quantlr.types import Array, BacktestResult, BoolArray, IntArray, Note, Positions, Prices, iso_date
 
 
-def execute(
+def backtest_with_benchmark(
     positions: Positions, prices: Prices, execution: ExecutionSpec, *, sessions_per_year: int
 ) -> BacktestResult:
     """Return what `positions` would have earned, beside buy and hold of the same tickers.
@@ -39,23 +39,27 @@ def execute(
     ------
     DataError : no decision is early enough to earn, or the fill wants opens and there are none.
     """
-    market = _market(positions, prices, execution)
-    result = _run(market, market.traded(market.targets(positions.weight)), execution, sessions_per_year)
-    benchmark = _run(market, _buy_and_hold(market, positions), execution, sessions_per_year)
+    market = _prepare_market_data(positions, prices, execution)
+    result = _backtest_weights(
+        market, market.weights_after_trading(market.target_weights(positions.weight)), execution, sessions_per_year
+    )
+    benchmark = _backtest_weights(market, _buy_and_hold_weights(market, positions), execution, sessions_per_year)
     both = min(len(result.equity), len(benchmark.equity))
-    return replace(first_sessions(result, both), benchmark=first_sessions(benchmark, both))
+    return replace(truncate_backtest(result, both), benchmark=truncate_backtest(benchmark, both))
 
 
-def execute_alone(
+def backtest_positions(
     positions: Positions, prices: Prices, execution: ExecutionSpec, *, sessions_per_year: int
 ) -> BacktestResult:
     """Return the same without a benchmark beside it."""
-    market = _market(positions, prices, execution)
-    return _run(market, market.traded(market.targets(positions.weight)), execution, sessions_per_year)
+    market = _prepare_market_data(positions, prices, execution)
+    return _backtest_weights(
+        market, market.weights_after_trading(market.target_weights(positions.weight)), execution, sessions_per_year
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class _Market:
+class _MarketData:
     """What can be traded when: fill prices and returns from the first fill to the last price.
 
     Attributes
@@ -69,61 +73,61 @@ class _Market:
     """
 
     tickers: tuple[str, ...]
-    fills: pd.DatetimeIndex
-    price: Array
+    fill_dates: pd.DatetimeIndex
+    fill_price: Array
     has_bar: BoolArray
-    last_bar: IntArray
+    last_bar_index: IntArray
     returns: Array
-    first_decision: int
-    tolls: Tolls
+    first_decision_index: int
+    trading_costs: TradingCosts
 
     @property
-    def sessions(self) -> int:
+    def n_sessions(self) -> int:
         """Number of returns."""
         return len(self.returns)
 
-    def targets(self, weight: Array) -> Array:
+    def target_weights(self, decided_weight: Array) -> Array:
         """Return the newest decision that can be filled at each fill, (sessions, tickers); 0 before the first."""
-        decided = weight[self.first_decision : self.first_decision + self.sessions]
-        at = np.where(~np.isnan(decided), np.arange(self.sessions)[:, None], -1)
+        decided = decided_weight[self.first_decision_index : self.first_decision_index + self.n_sessions]
+        at = np.where(~np.isnan(decided), np.arange(self.n_sessions)[:, None], -1)
         np.maximum.accumulate(at, axis=0, out=at)
         newest = np.take_along_axis(decided, np.maximum(at, 0), axis=0)
         targets = np.where(at >= 0, newest, 0.0)
-        gone = np.arange(self.sessions)[:, None] >= self.last_bar
-        return np.where(gone & (self.last_bar < self.sessions), 0.0, targets)
+        gone = np.arange(self.n_sessions)[:, None] >= self.last_bar_index
+        return np.where(gone & (self.last_bar_index < self.n_sessions), 0.0, targets)
 
-    def traded(self, targets: Array) -> Array:
+    def weights_after_trading(self, target_weight: Array) -> Array:
         """Return the weights held: the targets, but what drifted where a ticker has no bar to trade at."""
-        held = targets.copy()
-        closed = ~self.has_bar[: self.sessions] & (np.arange(self.sessions)[:, None] < self.last_bar)
+        held = target_weight.copy()
+        closed = ~self.has_bar[: self.n_sessions] & (np.arange(self.n_sessions)[:, None] < self.last_bar_index)
         for session in np.flatnonzero(closed.any(axis=1)).tolist():
-            before = self.drifted(held[session - 1], session - 1) if session else np.zeros(len(self.tickers))
+            before = self.drift_one_session(held[session - 1], session - 1) if session else np.zeros(len(self.tickers))
             held[session, closed[session]] = before[closed[session]]
         return held
 
-    def drifted(self, weight: Array, session: int) -> Array:
+    def drift_one_session(self, weight: Array, session_index: int) -> Array:
         """Return what weights held over `session` have become at its end."""
-        earned = weight * self.returns[session]
+        earned = weight * self.returns[session_index]
         return np.asarray((weight + earned) / (1.0 + earned.sum()))
 
 
-def _market(positions: Positions, prices: Prices, execution: ExecutionSpec) -> _Market:
-    price = prices.on_sessions(prices.open if execution.fill == "next_open" else prices.close)
+def _prepare_market_data(positions: Positions, prices: Prices, execution: ExecutionSpec) -> _MarketData:
+    price = prices.bars_to_sessions(prices.open if execution.fill == "next_open" else prices.close)
     traded = np.asarray(~np.isnan(positions.weight).all(axis=0))
-    missing = np.isnan(price[:, traded]) & ~np.isnan(prices.on_sessions(prices.close)[:, traded])
+    missing = np.isnan(price[:, traded]) & ~np.isnan(prices.bars_to_sessions(prices.close)[:, traded])
     if missing.any():
         session, ticker = np.argwhere(missing)[0]
         name = np.array(positions.tickers)[traded][ticker]
         raise DataError(
-            f"fill next_open needs opens, and {name} has none on {day(positions.sessions[session])}; use next_close",
+            f"fill next_open needs opens, and {name} has none on {iso_date(positions.sessions[session])}; use next_close",
             key="execution.fill",
         )
     first = int(np.flatnonzero(~np.isnan(positions.weight).all(axis=1))[0])
-    start = first + execution.delay
+    start = first + execution.fill_delay_sessions
     if len(price) - start < 2:
         raise DataError(
-            f"the first decision is made on {day(positions.sessions[first])} and prices end on "
-            f"{day(positions.sessions[-1])}: nothing can be earned; fetch a longer history or shorten "
+            f"the first decision is made on {iso_date(positions.sessions[first])} and prices end on "
+            f"{iso_date(positions.sessions[-1])}: nothing can be earned; fetch a longer history or shorten "
             "walk_forward.train",
             key="walk_forward.train",
         )
@@ -132,44 +136,46 @@ def _market(positions: Positions, prices: Prices, execution: ExecutionSpec) -> _
     np.maximum.accumulate(last_seen, axis=0, out=last_seen)
     carried = np.take_along_axis(price, np.maximum(last_seen, 0), axis=0)[start:]
     moved = carried[1:] / carried[:-1] - 1.0
-    return _Market(
+    return _MarketData(
         tickers=positions.tickers,
-        fills=positions.sessions[start:],
-        price=price[start:],
+        fill_dates=positions.sessions[start:],
+        fill_price=price[start:],
         has_bar=~np.isnan(price[start:]),
-        last_bar=last_bar,
+        last_bar_index=last_bar,
         returns=np.where(np.isnan(moved), 0.0, moved),
-        first_decision=first,
-        tolls=tolls(
+        first_decision_index=first,
+        trading_costs=make_trading_costs(
             prices,
             execution,
-            traded=traded,
-            decided=slice(first, first + len(moved)),
-            filled=slice(start, start + len(moved)),
+            traded_mask=traded,
+            decision_sessions=slice(first, first + len(moved)),
+            fill_sessions=slice(start, start + len(moved)),
         ),
     )
 
 
-def _run(market: _Market, weight: Array, execution: ExecutionSpec, sessions_per_year: int) -> BacktestResult:
+def _backtest_weights(
+    market: _MarketData, weight: Array, execution: ExecutionSpec, sessions_per_year: int
+) -> BacktestResult:
     """Return what weights earn; ruin ends it."""
     returns = market.returns
     earned = weight * returns
     drifted = drifted_weights(weight, earned)
     traded = np.abs(weight - drifted)
-    borrow = borrowed(weight, execution, sessions_per_year=sessions_per_year)
+    borrow = borrow_cost(weight, execution, sessions_per_year=sessions_per_year)
     cash = execution.cash_rate / sessions_per_year
     cash_return = (1.0 - weight.sum(axis=1)) * cash
     gross_return = earned.sum(axis=1) + cash_return
-    ticker_cost = market.tolls.cost(traded, gross_return, other=borrow) + borrow
+    ticker_cost = market.trading_costs.order_costs(traded, gross_return, other_costs=borrow) + borrow
     cost = ticker_cost.sum(axis=1)
     net_return = gross_return - cost
     equity = np.cumprod(1.0 + net_return)
     result = BacktestResult(
         tickers=market.tickers,
-        fills=market.fills,
-        price=market.price,
+        fill_dates=market.fill_dates,
+        price=market.fill_price,
         weight=weight,
-        ticker_gross=earned,
+        ticker_gross_return=earned,
         ticker_cost=ticker_cost,
         gross_return=gross_return,
         cash_return=cash_return,
@@ -178,55 +184,55 @@ def _run(market: _Market, weight: Array, execution: ExecutionSpec, sessions_per_
         equity=equity,
         exposure=np.abs(weight).sum(axis=1),
         turnover=traded.sum(axis=1),
-        cash=cash,
-        notes=_sold_out(market, drifted),
+        session_cash_rate=cash,
+        notes=_forced_sale_notes(market, drifted),
     )
     ruin = np.flatnonzero(1.0 + net_return <= 0)
-    return _ruined(result, int(ruin[0])) if len(ruin) else result
+    return _truncate_at_ruin(result, int(ruin[0])) if len(ruin) else result
 
 
-def drifted_weights(weight: Array, earned: Array) -> Array:
+def drifted_weights(weight: Array, weighted_returns: Array) -> Array:
     """Return what the weights of each session before have become when it begins, (sessions, tickers); 0 at the first.
 
     Parameters
     ----------
     weight, earned : (sessions, tickers) what was held, and weight times return.
     """
-    growth = 1.0 + earned.sum(axis=1, keepdims=True)
+    growth = 1.0 + weighted_returns.sum(axis=1, keepdims=True)
     drifted = np.zeros_like(weight)
-    np.divide((weight + earned)[:-1], growth[:-1], out=drifted[1:], where=growth[:-1] > 0)
+    np.divide((weight + weighted_returns)[:-1], growth[:-1], out=drifted[1:], where=growth[:-1] > 0)
     return drifted
 
 
-def _sold_out(market: _Market, drifted: Array) -> tuple[Note, ...]:
+def _forced_sale_notes(market: _MarketData, drifted_weight: Array) -> tuple[Note, ...]:
     """Return a note for each holding that was sold because its ticker has no later bar."""
     notes = []
-    for ticker, last in enumerate(market.last_bar):
-        if 0 <= last < market.sessions and drifted[last, ticker] != 0:
+    for ticker, last in enumerate(market.last_bar_index):
+        if 0 <= last < market.n_sessions and drifted_weight[last, ticker] != 0:
             text = "sold at its last bar, with cost: no prices follow"
-            notes.append(Note("backtest", text, ticker=market.tickers[ticker], date=day(market.fills[last])))
+            notes.append(Note("backtest", text, ticker=market.tickers[ticker], date=iso_date(market.fill_dates[last])))
     return tuple(notes)
 
 
-def _ruined(result: BacktestResult, at: int) -> BacktestResult:
+def _truncate_at_ruin(result: BacktestResult, session_index: int) -> BacktestResult:
     """Return the result up to the session that lost everything, its equity 0."""
-    ended = first_sessions(result, at + 1)
+    ended = truncate_backtest(result, session_index + 1)
     equity = ended.equity.copy()
     equity[-1] = 0.0
-    note = Note("backtest", "equity fell to 0 and the backtest ends there", date=day(ended.fills[-1]))
+    note = Note("backtest", "equity fell to 0 and the backtest ends there", date=iso_date(ended.fill_dates[-1]))
     return replace(ended, equity=equity, notes=(*ended.notes, note))
 
 
-def first_sessions(result: BacktestResult, sessions: int) -> BacktestResult:
+def truncate_backtest(result: BacktestResult, n_sessions: int) -> BacktestResult:
     """Return a result up to some number of sessions."""
-    if sessions >= len(result.equity):
+    if n_sessions >= len(result.equity):
         return result
     return replace(
         result,
-        fills=result.fills[: sessions + 1],
-        price=result.price[: sessions + 1],
+        fill_dates=result.fill_dates[: n_sessions + 1],
+        price=result.price[: n_sessions + 1],
         **{
-            name: getattr(result, name)[:sessions]
+            name: getattr(result, name)[:n_sessions]
             for name in (
                 "weight", "ticker_gross", "ticker_cost", "gross_return", "cash_return", "cost", "net_return", "equity",
                 "exposure", "turnover",
@@ -235,17 +241,17 @@ def first_sessions(result: BacktestResult, sessions: int) -> BacktestResult:
     )  # fmt: skip
 
 
-def _buy_and_hold(market: _Market, positions: Positions) -> Array:
+def _buy_and_hold_weights(market: _MarketData, positions: Positions) -> Array:
     """Return the weights of buying equally the tickers with a forecast, drifting until that set changes.
 
     A ticker belongs to the set from its first forecast to its last bar. When the set changes, all are made equal
     again; one without a bar at that moment keeps what it has, and the others share the rest.
     """
-    members = market.targets(np.where(np.isnan(positions.weight), np.nan, 1.0)) > 0
+    members = market.target_weights(np.where(np.isnan(positions.weight), np.nan, 1.0)) > 0
     changes = np.flatnonzero((members[1:] != members[:-1]).any(axis=1)) + 1
-    weight = np.zeros((market.sessions, len(market.tickers)))
-    for first, last in pairwise([0, *changes.tolist(), market.sessions]):
-        before = market.drifted(weight[first - 1], first - 1) if first else np.zeros(len(market.tickers))
+    weight = np.zeros((market.n_sessions, len(market.tickers)))
+    for first, last in pairwise([0, *changes.tolist(), market.n_sessions]):
+        before = market.drift_one_session(weight[first - 1], first - 1) if first else np.zeros(len(market.tickers))
         trading = members[first] & market.has_bar[first]
         bought = np.where(members[first] & ~trading, before, 0.0)
         bought[trading] = (1.0 - bought.sum()) / max(int(trading.sum()), 1)

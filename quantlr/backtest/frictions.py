@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quantlr.backtest.costs import BASIS_POINT, ExecutionSpec, borrowed
+from quantlr.backtest.costs import BASIS_POINT, ExecutionSpec, borrow_cost
 from quantlr.backtest.inference.sharpe import sharpe_per_session
 from quantlr.types import Array, BacktestResult
 
 
 @dataclass(frozen=True, slots=True)
-class CostParts:
+class CostBreakdown:
     """What costs were made of, each (sessions,), as fractions of the session's equity, >= 0; their sum is the cost.
 
     Attributes
@@ -24,32 +24,34 @@ class CostParts:
 
     commission: Array
     slippage: Array
-    fees: Array
+    fees_and_spread: Array
     borrow: Array
 
 
-def cost_parts(result: BacktestResult, execution: ExecutionSpec, *, sessions_per_year: int) -> CostParts:
+def cost_breakdown(result: BacktestResult, execution: ExecutionSpec, *, sessions_per_year: int) -> CostBreakdown:
     """Return what the costs of a backtest with `execution` were made of."""
     commission = execution.commission_bps * BASIS_POINT * result.turnover
     slippage = execution.slippage_bps * BASIS_POINT * result.turnover
-    borrow = _borrow(result, execution, sessions_per_year)
+    borrow = _borrow_cost_by_session(result, execution, sessions_per_year)
     fees = np.zeros_like(borrow)
     if execution.per_share or execution.min_per_order or execution.spread:
         fees = np.maximum(result.cost - commission - slippage - borrow, 0.0)
-    return CostParts(commission, slippage, fees, borrow)
+    return CostBreakdown(commission, slippage, fees, borrow)
 
 
-def cost_per_trade_bps(result: BacktestResult, execution: ExecutionSpec, *, sessions_per_year: int) -> float | None:
+def average_trade_cost_bps(result: BacktestResult, execution: ExecutionSpec, *, sessions_per_year: int) -> float | None:
     """Return what a trade cost on average, in basis points of what was traded, one side; borrow is no part of it.
 
     Commission and slippage, unless there are fees per share or spreads. None where nothing was traded.
     """
     turnover = float(result.turnover.sum())
-    borrow = _borrow(result, execution, sessions_per_year)
+    borrow = _borrow_cost_by_session(result, execution, sessions_per_year)
     return float((result.cost - borrow).sum()) / turnover / BASIS_POINT if turnover > 0 else None
 
 
-def sharpe_at_cost(result: BacktestResult, bps: Array, execution: ExecutionSpec, *, sessions_per_year: int) -> Array:
+def sharpe_at_cost(
+    result: BacktestResult, cost_bps: Array, execution: ExecutionSpec, *, sessions_per_year: int
+) -> Array:
     """Return the Sharpe ratio after costs, per year, had each trade cost so much; NaN where it is undefined.
 
     The weights stay as they are, so that gross returns and turnover do: at c basis points the net return is
@@ -64,18 +66,21 @@ def sharpe_at_cost(result: BacktestResult, bps: Array, execution: ExecutionSpec,
     ----------
     bps : (m,) costs per traded side, in basis points of what is traded.
     """
-    before = result.gross_return - _borrow(result, execution, sessions_per_year)
-    ratios = (_sharpe(before - cost * BASIS_POINT * result.turnover, result.cash) for cost in bps.tolist())
+    before = result.gross_return - _borrow_cost_by_session(result, execution, sessions_per_year)
+    ratios = (
+        _sharpe_until_ruin(before - cost * BASIS_POINT * result.turnover, result.session_cash_rate)
+        for cost in cost_bps.tolist()
+    )
     root = float(np.sqrt(sessions_per_year))
     return np.array([np.nan if ratio is None else ratio * root for ratio in ratios])
 
 
-def _sharpe(net_return: Array, cash: float) -> float | None:
+def _sharpe_until_ruin(net_return: Array, cash_return: float) -> float | None:
     ruin = np.flatnonzero(1.0 + net_return <= 0)
     lived = net_return[: ruin[0] + 1] if len(ruin) else net_return
-    return sharpe_per_session(lived - cash)
+    return sharpe_per_session(lived - cash_return)
 
 
-def _borrow(result: BacktestResult, execution: ExecutionSpec, sessions_per_year: int) -> Array:
+def _borrow_cost_by_session(result: BacktestResult, execution: ExecutionSpec, sessions_per_year: int) -> Array:
     """Return what borrowing cost each session, (sessions,)."""
-    return np.asarray(borrowed(result.weight, execution, sessions_per_year=sessions_per_year).sum(axis=1))
+    return np.asarray(borrow_cost(result.weight, execution, sessions_per_year=sessions_per_year).sum(axis=1))

@@ -9,14 +9,14 @@ import pandas as pd
 
 from quantlr.types import Array, BacktestResult, IntArray
 
-QUARTER = 63
+MAX_EXPOSURE_WINDOW_SESSIONS = 63
 """Sessions that exposure and turnover are averaged over, where there is a year of them."""
-BINS = 320
+MAX_WEIGHT_BINS = 320
 """Stretches of time that many tickers' weights are averaged over, at most."""
 
 
 @dataclass(frozen=True, slots=True)
-class Activity:
+class RollingExposure:
     """How much was held and traded, averaged over a trailing window.
 
     Attributes
@@ -28,32 +28,32 @@ class Activity:
     """
 
     dates: pd.DatetimeIndex
-    gross: Array
-    net: Array
-    turnover: Array
+    gross_exposure: Array
+    net_exposure: Array
+    annual_turnover: Array
     window: int
 
 
-def activity(result: BacktestResult, *, sessions_per_year: int) -> Activity:
+def rolling_exposure(result: BacktestResult, *, sessions_per_year: int) -> RollingExposure:
     """Return trailing exposure and turnover: over a quarter where there is a year, else over a quarter of it all."""
     count = len(result.exposure)
-    window = min(QUARTER, max(count // 4, 1))
+    window = min(MAX_EXPOSURE_WINDOW_SESSIONS, max(count // 4, 1))
 
-    def trailing(values: Array) -> Array:
+    def trailing_mean(values: Array) -> Array:
         total = np.concatenate([[0.0], np.cumsum(values)])
         return np.asarray((total[window:] - total[:-window]) / window)
 
-    return Activity(
+    return RollingExposure(
         dates=result.sessions[window - 1 :],
-        gross=trailing(result.exposure),
-        net=trailing(result.weight.sum(axis=1)),
-        turnover=trailing(result.turnover) * sessions_per_year,
+        gross_exposure=trailing_mean(result.exposure),
+        net_exposure=trailing_mean(result.weight.sum(axis=1)),
+        annual_turnover=trailing_mean(result.turnover) * sessions_per_year,
         window=window,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class WeightMap:
+class BinnedWeights:
     """What many tickers were held at, by stretches of time.
 
     Attributes
@@ -63,25 +63,25 @@ class WeightMap:
     long, short : (b,) mean share of the tickers that were held long, and short; likewise.
     """
 
-    edges: pd.DatetimeIndex
-    weight: Array
-    long: Array
-    short: Array
+    bin_edges: pd.DatetimeIndex
+    mean_weight: Array
+    long_fraction: Array
+    short_fraction: Array
 
 
-def weight_map(result: BacktestResult, tickers: IntArray) -> WeightMap:
+def binned_weights(result: BacktestResult, ticker_indices: IntArray) -> BinnedWeights:
     """Return the weights of some tickers, averaged over at most `BINS` stretches of time."""
-    begun, weight = result.fills[:-1], result.weight[:, tickers]
-    bins = min(BINS, len(begun))
-    edges = pd.DatetimeIndex(pd.date_range(result.fills[0], result.fills[-1], periods=bins + 1))
+    begun, weight = result.fill_dates[:-1], result.weight[:, ticker_indices]
+    bins = min(MAX_WEIGHT_BINS, len(begun))
+    edges = pd.DatetimeIndex(pd.date_range(result.fill_dates[0], result.fill_dates[-1], periods=bins + 1))
     where = np.minimum(edges.searchsorted(begun, side="right") - 1, bins - 1)
     count = np.bincount(where, minlength=bins)[:, None]
 
-    def mean(values: Array) -> Array:
+    def bin_mean(values: Array) -> Array:
         summed = np.zeros((bins, values.shape[1]))
         np.add.at(summed, where, values)
         return pd.DataFrame(summed / np.where(count, count, np.nan)).ffill().to_numpy()
 
     sides = np.column_stack([(weight > 0).mean(axis=1), (weight < 0).mean(axis=1)])
-    long, short = mean(sides).T
-    return WeightMap(edges, mean(weight), long, short)
+    long, short = bin_mean(sides).T
+    return BinnedWeights(edges, bin_mean(weight), long, short)

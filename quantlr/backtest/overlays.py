@@ -15,18 +15,18 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from quantlr.backtest.known import Known
-from quantlr.backtest.tranches import first_rows
-from quantlr.types import Array, Forecasts, IntArray, Number, Part, Positions, Unit, Whole
+from quantlr.backtest.known import DecisionContext
+from quantlr.backtest.tranches import first_row_of_ticker
+from quantlr.types import Array, Forecasts, IntArray, StrictFloat, Component, Positions, Unit, StrictInt
 
-Leverage = Annotated[Number, Unit("multiples of equity"), Field(gt=0, le=100)]
+Leverage = Annotated[StrictFloat, Unit("multiples of equity"), Field(gt=0, le=100)]
 
 
-class Overlay(Part):
+class Overlay(Component):
     """A change to the weights that a policy asks for."""
 
     @abstractmethod
-    def apply(self, weight: Array, forecasts: Forecasts, known: Known) -> Array:
+    def apply(self, weight: Array, forecasts: Forecasts, context: DecisionContext) -> Array:
         """Return other weights for the rows of `forecasts`, (rows,), as fractions of equity."""
 
 
@@ -38,7 +38,7 @@ class VolatilityTarget(Overlay):
     """
 
     kind: Literal["volatility_target"] = "volatility_target"
-    target: Annotated[Number, Unit("fraction per year (0.1 is ten percent)"), Field(gt=0, le=10)] = Field(
+    target: Annotated[StrictFloat, Unit("fraction per year (0.1 is ten percent)"), Field(gt=0, le=10)] = Field(
         0.1, description="Annual standard deviation of a whole position."
     )
     max_leverage: Leverage = Field(
@@ -50,9 +50,9 @@ class VolatilityTarget(Overlay):
         """Return one that only makes positions smaller, and one that may double them."""
         return (cls(), cls(target=0.2, max_leverage=2.0))
 
-    def apply(self, weight: Array, forecasts: Forecasts, known: Known) -> Array:
+    def apply(self, weight: Array, forecasts: Forecasts, context: DecisionContext) -> Array:
         """Times target over the annual trailing volatility, at most `max_leverage`."""
-        annual = known.volatility * np.sqrt(known.sessions_per_year)
+        annual = context.volatility * np.sqrt(context.sessions_per_year)
         with np.errstate(divide="ignore"):
             factor = np.minimum(self.target / annual, self.max_leverage)
         return np.asarray(weight * np.nan_to_num(factor, nan=0.0))
@@ -72,7 +72,7 @@ class LeverageCap(Overlay):
         """Return no leverage, and half of the capital."""
         return (cls(), cls(cap=0.5))
 
-    def apply(self, weight: Array, forecasts: Forecasts, known: Known) -> Array:
+    def apply(self, weight: Array, forecasts: Forecasts, context: DecisionContext) -> Array:
         """All weights of a session times cap over the sum of their absolute values, where that is below 1."""
         total = np.bincount(forecasts.session, weights=np.abs(weight), minlength=len(forecasts.sessions))
         factor = self.cap / np.maximum(total, self.cap)
@@ -87,7 +87,7 @@ class NoTradeBand(Overlay):
     """
 
     kind: Literal["no_trade_band"] = "no_trade_band"
-    band: Annotated[Number, Unit("fraction of equity"), Field(gt=0, le=2)] = Field(
+    band: Annotated[StrictFloat, Unit("fraction of equity"), Field(gt=0, le=2)] = Field(
         0.1, description="Largest change of a ticker's weight that is not made."
     )
 
@@ -96,9 +96,9 @@ class NoTradeBand(Overlay):
         """Return a tenth and a third of equity."""
         return (cls(), cls(band=0.33))
 
-    def apply(self, weight: Array, forecasts: Forecasts, known: Known) -> Array:
+    def apply(self, weight: Array, forecasts: Forecasts, context: DecisionContext) -> Array:
         """The weight before, while the new one is within the band and on the same side."""
-        wanted, rows = by_ticker(weight, forecasts.ticker)
+        wanted, rows = pivot_by_ticker(weight, forecasts.ticker)
         held = np.zeros(wanted.shape[1])
         for now in wanted:
             near = np.abs(now - held) <= self.band
@@ -114,7 +114,7 @@ class MinimumHolding(Overlay):
     """
 
     kind: Literal["minimum_holding"] = "minimum_holding"
-    sessions: Annotated[Whole, Unit("sessions of the ticker"), Field(ge=2, le=10_000)] = Field(
+    sessions: Annotated[StrictInt, Unit("sessions of the ticker"), Field(ge=2, le=10_000)] = Field(
         5, description="How long from the decision that takes a side to the first that may leave it."
     )
 
@@ -123,9 +123,9 @@ class MinimumHolding(Overlay):
         """Return a week, and three sessions."""
         return (cls(), cls(sessions=3))
 
-    def apply(self, weight: Array, forecasts: Forecasts, known: Known) -> Array:
+    def apply(self, weight: Array, forecasts: Forecasts, context: DecisionContext) -> Array:
         """The weight before, while its side has been held for fewer than `sessions` and another one is asked for."""
-        wanted, rows = by_ticker(weight, forecasts.ticker)
+        wanted, rows = pivot_by_ticker(weight, forecasts.ticker)
         held = np.zeros(wanted.shape[1])
         age = np.zeros(wanted.shape[1], dtype=np.int64)
         for now in wanted:
@@ -136,24 +136,26 @@ class MinimumHolding(Overlay):
         return wanted[rows]
 
 
-def by_ticker(weight: Array, ticker: IntArray) -> tuple[Array, tuple[IntArray, IntArray]]:
+def pivot_by_ticker(weight: Array, ticker_index: IntArray) -> tuple[Array, tuple[IntArray, IntArray]]:
     """Return rows laid side by side, (steps, tickers), 0 below a ticker's last, and where each row lies there."""
-    first = first_rows(ticker)
-    _, column = np.unique(ticker, return_inverse=True)
-    step = np.arange(len(ticker)) - first
+    first = first_row_of_ticker(ticker_index)
+    _, column = np.unique(ticker_index, return_inverse=True)
+    step = np.arange(len(ticker_index)) - first
     laid = np.zeros((int(step.max(initial=-1)) + 1, int(column.max(initial=-1)) + 1))
     laid[step, column] = weight
     return laid, (step, column)
 
 
-def overlaid(positions: Positions, overlays: Sequence[Overlay], forecasts: Forecasts, known: Known) -> Positions:
+def apply_overlays(
+    positions: Positions, overlays: Sequence[Overlay], forecasts: Forecasts, context: DecisionContext
+) -> Positions:
     """Return positions after the overlays, one after the other."""
     if not overlays:
         return positions
     weight = positions.weight.copy()
     held = weight[forecasts.session, forecasts.ticker]
     for overlay in overlays:
-        held = overlay.apply(held, forecasts, known)
+        held = overlay.apply(held, forecasts, context)
     weight[forecasts.session, forecasts.ticker] = held
     return replace(positions, weight=weight)
 

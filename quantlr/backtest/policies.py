@@ -12,29 +12,39 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, ValidationInfo, field_validator
 
-from quantlr.backtest.known import Known, sharers
-from quantlr.backtest.tranches import sides_held, tranches
-from quantlr.types import Array, Forecasts, IntArray, Meanings, Number, Part, Positions, Unit, Whole
+from quantlr.backtest.known import DecisionContext, n_active
+from quantlr.backtest.tranches import hysteresis_positions, average_over_tranches
+from quantlr.types import (
+    Array,
+    Forecasts,
+    IntArray,
+    ChoiceDescriptions,
+    StrictFloat,
+    Component,
+    Positions,
+    Unit,
+    StrictInt,
+)
 
-Probability = Annotated[Number, Unit("probability"), Field(ge=0, le=1)]
-Distance = Annotated[Number, Unit("probability"), Field(gt=0, le=1)]
-Share = Annotated[Number, Unit("fraction of a whole position"), Field(gt=0, le=1)]
+Probability = Annotated[StrictFloat, Unit("probability"), Field(ge=0, le=1)]
+ProbabilityDistance = Annotated[StrictFloat, Unit("probability"), Field(gt=0, le=1)]
+PositionFraction = Annotated[StrictFloat, Unit("fraction of a whole position"), Field(gt=0, le=1)]
 Sides = Annotated[
-    Literal["long", "long_short"], Meanings({"long": "long or flat", "long_short": "long, short or flat"})
+    Literal["long", "long_short"], ChoiceDescriptions({"long": "long or flat", "long_short": "long, short or flat"})
 ]
-SIDES = "Which sides are held."
+SIDES_DESCRIPTION = "Which sides are held."
 
 
-class Policy(Part):
+class Policy(Component):
     """A rule that turns forecasts into decisions."""
 
     @abstractmethod
-    def decide(self, forecasts: Forecasts, known: Known) -> Array:
+    def decide(self, forecasts: Forecasts, context: DecisionContext) -> Array:
         """Return the weight each forecast asks for, (rows,), in [-1, 1]: the share of what the ticker may hold."""
 
-    def sharers(self, forecasts: Forecasts) -> IntArray:
+    def capital_divisor(self, forecasts: Forecasts) -> IntArray:
         """Return among how many tickers a session's capital is shared, (rows,): those with a forecast."""
-        return sharers(forecasts)
+        return n_active(forecasts)
 
 
 class Threshold(Policy):
@@ -58,7 +68,7 @@ class Threshold(Policy):
 
     @field_validator("exit_long_below", "short_below", "exit_short_above")
     @classmethod
-    def _in_order(cls, probability: float | None, info: ValidationInfo) -> float | None:
+    def _check_threshold_order(cls, probability: float | None, info: ValidationInfo) -> float | None:
         if probability is None:
             return None
         if info.field_name == "exit_short_above":
@@ -84,7 +94,7 @@ class Threshold(Policy):
             cls(long_above=0.55, exit_long_below=0.5, short_below=0.45, exit_short_above=0.5),
         )
 
-    def decide(self, forecasts: Forecasts, known: Known) -> Array:
+    def decide(self, forecasts: Forecasts, context: DecisionContext) -> Array:
         """1 above `long_above`, -1 below `short_below`; else what it was while that may stay, or 0."""
         p = forecasts.probability
         enter = (p > self.long_above).astype(np.int64)
@@ -92,11 +102,11 @@ class Threshold(Policy):
             enter -= p < self.short_below
         if self.exit_long_below is None and self.exit_short_above is None:
             return enter.astype(np.float64)
-        return sides_held(
+        return hysteresis_positions(
             enter,
-            stays_long=enter > 0 if self.exit_long_below is None else p >= self.exit_long_below,
-            stays_short=enter < 0 if self.exit_short_above is None else p <= self.exit_short_above,
-            ticker=forecasts.ticker,
+            may_stay_long=enter > 0 if self.exit_long_below is None else p >= self.exit_long_below,
+            may_stay_short=enter < 0 if self.exit_short_above is None else p <= self.exit_short_above,
+            ticker_index=forecasts.ticker,
             horizon=forecasts.horizon,
         )
 
@@ -112,18 +122,18 @@ class Proportional(Policy):
     kind: Literal["proportional"] = "proportional"
     around: Annotated[
         Literal["half", "base_rate"],
-        Meanings({"half": "one half", "base_rate": "the training rows' share of ups"}),
+        ChoiceDescriptions({"half": "one half", "base_rate": "the training rows' share of ups"}),
     ] = Field("half", description="The probability at which nothing is held.")
-    full_at: Distance = Field(0.05, description="Distance from there at which the position is a whole one.")
-    cap: Share = Field(1.0, description="Largest position.")
-    sides: Sides = Field("long", description=SIDES)
+    full_at: ProbabilityDistance = Field(0.05, description="Distance from there at which the position is a whole one.")
+    cap: PositionFraction = Field(1.0, description="Largest position.")
+    sides: Sides = Field("long", description=SIDES_DESCRIPTION)
 
     @classmethod
     def examples(cls) -> tuple[Proportional, ...]:
         """Return the default, and half-sized positions on both sides of the base rate."""
         return (cls(), cls(around="base_rate", full_at=0.2, cap=0.5, sides="long_short"))
 
-    def decide(self, forecasts: Forecasts, known: Known) -> Array:
+    def decide(self, forecasts: Forecasts, context: DecisionContext) -> Array:
         """(p - 1/2) / full_at, or (p - base rate) / full_at, within the cap."""
         centre = 0.5 if self.around == "half" else forecasts.base_rate
         weight = (forecasts.probability - centre) / self.full_at
@@ -139,25 +149,25 @@ class ExpectedValue(Policy):
     """
 
     kind: Literal["expected_value"] = "expected_value"
-    sides: Sides = Field("long", description=SIDES)
+    sides: Sides = Field("long", description=SIDES_DESCRIPTION)
 
     @classmethod
     def examples(cls) -> tuple[ExpectedValue, ...]:
         """Return long or flat, and both sides."""
         return (cls(), cls(sides="long_short"))
 
-    def decide(self, forecasts: Forecasts, known: Known) -> Array:
+    def decide(self, forecasts: Forecasts, context: DecisionContext) -> Array:
         """1 from where p gain + (1 - p) loss - interest is above the round trip's cost until it is not above 0."""
-        value = expected_return(forecasts) - known.interest
-        short_value = -value - known.borrow
-        enter = (value > known.round_trip_cost).astype(np.int64)
+        value = expected_return(forecasts) - context.horizon_interest
+        short_value = -value - context.horizon_borrow_cost
+        enter = (value > context.round_trip_cost).astype(np.int64)
         if self.sides == "long_short":
-            enter -= short_value > known.round_trip_cost
-        return sides_held(
+            enter -= short_value > context.round_trip_cost
+        return hysteresis_positions(
             enter,
-            stays_long=value > 0,
-            stays_short=short_value > 0,
-            ticker=forecasts.ticker,
+            may_stay_long=value > 0,
+            may_stay_short=short_value > 0,
+            ticker_index=forecasts.ticker,
             horizon=forecasts.horizon,
         )
 
@@ -173,21 +183,21 @@ class Kelly(Policy):
     """
 
     kind: Literal["kelly"] = "kelly"
-    fraction: Share = Field(0.5, description="Share of the growth-optimal position that is taken.")
-    sides: Sides = Field("long", description=SIDES)
+    fraction: PositionFraction = Field(0.5, description="Share of the growth-optimal position that is taken.")
+    sides: Sides = Field("long", description=SIDES_DESCRIPTION)
 
     @classmethod
     def examples(cls) -> tuple[Kelly, ...]:
         """Return half Kelly, and a quarter of it on both sides."""
         return (cls(), cls(fraction=0.25, sides="long_short"))
 
-    def decide(self, forecasts: Forecasts, known: Known) -> Array:
+    def decide(self, forecasts: Forecasts, context: DecisionContext) -> Array:
         """Fraction times (m - r) / s^2 within [-1, 1], a short's edge less borrow; 0 where s is 0 or unknown."""
-        value = expected_return(forecasts) - known.interest
+        value = expected_return(forecasts) - context.horizon_interest
         edge = np.maximum(value, 0.0)
         if self.sides == "long_short":
-            edge = edge - np.maximum(-value - known.borrow, 0.0)
-        variance = forecasts.deviation**2
+            edge = edge - np.maximum(-value - context.horizon_borrow_cost, 0.0)
+        variance = forecasts.std**2
         weight = np.zeros_like(edge)
         np.divide(self.fraction * edge, variance, out=weight, where=(variance > 0) & np.isfinite(edge))
         return np.clip(weight, -1.0, 1.0)
@@ -201,7 +211,7 @@ class TopK(Policy):
     """
 
     kind: Literal["top_k"] = "top_k"
-    k: Annotated[Whole, Unit("tickers"), Field(ge=1, le=100_000)] = Field(
+    k: Annotated[StrictInt, Unit("tickers"), Field(ge=1, le=100_000)] = Field(
         3, description="How many tickers are held on each side."
     )
     sides: Sides = Field("long", description="long holds the highest; long_short is also short as many of the lowest.")
@@ -211,26 +221,26 @@ class TopK(Policy):
         """Return the three highest, and one on each side."""
         return (cls(), cls(k=1, sides="long_short"))
 
-    def decide(self, forecasts: Forecasts, known: Known) -> Array:
+    def decide(self, forecasts: Forecasts, context: DecisionContext) -> Array:
         """1 for the k highest of a session, -1 for the k lowest where both sides are held, else 0."""
         score = np.full((len(forecasts.sessions), len(forecasts.tickers)), np.inf)
         score[forecasts.session, forecasts.ticker] = -forecasts.probability
         order = np.argsort(score, axis=1, kind="stable")
         ranks = np.empty(order.shape, dtype=np.int64)
         np.put_along_axis(ranks, order, np.arange(order.shape[1])[None, :], axis=1)
-        rank, chosen = ranks[forecasts.session, forecasts.ticker], self._chosen(forecasts)
+        rank, chosen = ranks[forecasts.session, forecasts.ticker], self._n_held_per_side(forecasts)
         decision = (rank < chosen).astype(np.float64)
         if self.sides == "long_short":
-            decision -= rank >= sharers(forecasts) - chosen
+            decision -= rank >= n_active(forecasts) - chosen
         return decision
 
-    def sharers(self, forecasts: Forecasts) -> IntArray:
+    def capital_divisor(self, forecasts: Forecasts) -> IntArray:
         """Return how many tickers are held in each row's session, at least 1."""
-        held = self._chosen(forecasts) * (2 if self.sides == "long_short" else 1)
+        held = self._n_held_per_side(forecasts) * (2 if self.sides == "long_short" else 1)
         return np.maximum(held, 1)
 
-    def _chosen(self, forecasts: Forecasts) -> IntArray:
-        there = sharers(forecasts)
+    def _n_held_per_side(self, forecasts: Forecasts) -> IntArray:
+        there = n_active(forecasts)
         return np.minimum(self.k, there // 2 if self.sides == "long_short" else there)
 
 
@@ -244,18 +254,18 @@ def expected_return(forecasts: Forecasts) -> Array:
     return np.asarray(gain + np.where(p < 1, (1.0 - p) * forecasts.mean_loss, 0.0))
 
 
-def decide_positions(policy: Policy, forecasts: Forecasts, known: Known) -> Positions:
+def decide_positions(policy: Policy, forecasts: Forecasts, context: DecisionContext) -> Positions:
     """Return the weights decided at each close.
 
     A session's decisions share the capital equally: each is divided by the number of tickers with a forecast, or of
     those that the policy chooses to hold. At a horizon of h, h tranches are held: the weight is the mean of the
     ticker's last h decisions, missing ones 0.
     """
-    decision = policy.decide(forecasts, known) / policy.sharers(forecasts)
+    decision = policy.decide(forecasts, context) / policy.capital_divisor(forecasts)
     weight = np.full((len(forecasts.sessions), len(forecasts.tickers)), np.nan)
     for ticker in np.unique(forecasts.ticker):
         rows = slice(*np.searchsorted(forecasts.ticker, [ticker, ticker + 1]))
-        weight[forecasts.session[rows], ticker] = tranches(decision[rows], horizon=forecasts.horizon)
+        weight[forecasts.session[rows], ticker] = average_over_tranches(decision[rows], horizon=forecasts.horizon)
     return Positions(forecasts.tickers, forecasts.sessions, weight)
 
 

@@ -8,41 +8,41 @@ import numpy as np
 import pandas as pd
 
 from quantlr.backtest.inference.levels import Z95
-from quantlr.backtest.inference.sharpe import VARIES
-from quantlr.backtest.metrics import Scored, drawdown
+from quantlr.backtest.inference.sharpe import MIN_RELATIVE_STD
+from quantlr.backtest.metrics import EvaluatedForecasts, drawdown
 from quantlr.types import Array, BacktestResult
 
 
 def monthly_returns(result: BacktestResult) -> pd.DataFrame:
     """Return compound net returns by year (rows) and month 1 to 12 (columns), NaN where there was no session."""
     dates = result.sessions
-    growth = pd.DataFrame({"year": dates.year, "month": dates.month, "growth": _growth(result)})
+    growth = pd.DataFrame({"year": dates.year, "month": dates.month, "growth": _session_growth_factors(result)})
     months = growth.pivot_table(index="year", columns="month", values="growth", aggfunc="prod") - 1.0
     return months.reindex(columns=range(1, 13))
 
 
-def _growth(result: BacktestResult) -> Array:
+def _session_growth_factors(result: BacktestResult) -> Array:
     """Return what each session made of one unit; not less than nothing, however much was lost."""
     return np.maximum(1.0 + result.net_return, 0.0)
 
 
 def yearly_returns(result: BacktestResult) -> Array:
     """Return compound net returns by year, in the order of `monthly_returns`."""
-    growth = pd.Series(_growth(result)).groupby(result.sessions.year).prod()
+    growth = pd.Series(_session_growth_factors(result)).groupby(result.sessions.year).prod()
     return np.asarray(growth - 1.0, dtype=np.float64)
 
 
-SHORTEST = 20
+MIN_TRAILING_SESSIONS = 20
 """Sessions of the shortest trailing window, where there are so many."""
 
 
-def trailing_window(sessions: int) -> int:
+def trailing_window_sessions(n_sessions: int) -> int:
     """Return the sessions of a trailing window: a year where there are three, else a quarter of what there is."""
-    return 252 if sessions >= 756 else max(sessions // 4, min(SHORTEST, sessions))
+    return 252 if n_sessions >= 756 else max(n_sessions // 4, min(MIN_TRAILING_SESSIONS, n_sessions))
 
 
 @dataclass(frozen=True, slots=True)
-class Drawdown:
+class DrawdownPeriod:
     """A fall from a high until that is regained.
 
     Attributes
@@ -52,13 +52,13 @@ class Drawdown:
     depth : fall from the high to the lowest point, as a fraction < 0.
     """
 
-    high: pd.Timestamp
-    low: pd.Timestamp
-    regained: pd.Timestamp | None
+    peak_date: pd.Timestamp
+    trough_date: pd.Timestamp
+    recovery_date: pd.Timestamp | None
     depth: float
 
 
-def deepest_drawdowns(result: BacktestResult, *, most: int) -> tuple[Drawdown, ...]:
+def deepest_drawdowns(result: BacktestResult, *, max_count: int) -> tuple[DrawdownPeriod, ...]:
     """Return the deepest falls, the deepest first, of equal ones the earlier first; at most so many.
 
     The first high is the starting capital of 1 at the first fill.
@@ -68,9 +68,9 @@ def deepest_drawdowns(result: BacktestResult, *, most: int) -> tuple[Drawdown, .
     found = []
     for first, after in edges.reshape(-1, 2).tolist():
         low = first + int(below[first:after].argmin())
-        regained = result.fills[after] if after < len(below) else None
-        found.append(Drawdown(result.fills[first - 1], result.fills[low], regained, float(below[low])))
-    return tuple(sorted(found, key=lambda fall: fall.depth)[:most])
+        regained = result.fill_dates[after] if after < len(below) else None
+        found.append(DrawdownPeriod(result.fill_dates[first - 1], result.fill_dates[low], regained, float(below[low])))
+    return tuple(sorted(found, key=lambda fall: fall.depth)[:max_count])
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +86,9 @@ class RollingSharpe:
     """
 
     dates: pd.DatetimeIndex
-    strategy: Array
-    benchmark: Array
-    luck: float
+    strategy_sharpe: Array
+    benchmark_sharpe: Array
+    band_half_width: float
     window: int
 
 
@@ -97,26 +97,26 @@ def rolling_sharpe(result: BacktestResult, *, sessions_per_year: int) -> Rolling
 
     The band is that of independent returns (Lo 2002): a ratio of 0 per session has a standard error of 1 / sqrt(T).
     """
-    window, held = trailing_window(len(result.net_return)), result.benchmark or result
+    window, held = trailing_window_sessions(len(result.net_return)), result.benchmark or result
     return RollingSharpe(
         dates=result.sessions[window - 1 :],
-        strategy=_trailing_sharpe(result, window) * np.sqrt(sessions_per_year),
-        benchmark=_trailing_sharpe(held, window) * np.sqrt(sessions_per_year),
-        luck=float(Z95 * np.sqrt(sessions_per_year / window)),
+        strategy_sharpe=_trailing_sharpe_per_session(result, window) * np.sqrt(sessions_per_year),
+        benchmark_sharpe=_trailing_sharpe_per_session(held, window) * np.sqrt(sessions_per_year),
+        band_half_width=float(Z95 * np.sqrt(sessions_per_year / window)),
         window=window,
     )
 
 
-def _trailing_sharpe(result: BacktestResult, window: int) -> Array:
+def _trailing_sharpe_per_session(result: BacktestResult, window: int) -> Array:
     """Return the ratio per session of each window, from the window's own values: running sums carry rounding."""
-    windows = np.lib.stride_tricks.sliding_window_view(result.net_return - result.cash, window)
+    windows = np.lib.stride_tricks.sliding_window_view(result.net_return - result.session_cash_rate, window)
     mean, deviation = windows.mean(axis=1), windows.std(axis=1) * np.sqrt(window / max(window - 1, 1))
-    varies = deviation > VARIES * np.abs(windows).max(axis=1)
+    varies = deviation > MIN_RELATIVE_STD * np.abs(windows).max(axis=1)
     return np.asarray(np.where(varies, mean, np.nan) / np.where(varies, deviation, 1.0))
 
 
 @dataclass(frozen=True, slots=True)
-class HitRates:
+class RollingAccuracy:
     """Share of right calls over a trailing window of sessions.
 
     Attributes
@@ -131,35 +131,35 @@ class HitRates:
 
     dates: pd.DatetimeIndex
     accuracy: Array
-    base_rate: Array
-    low: Array
-    high: Array
+    baseline_accuracy: Array
+    band_low: Array
+    band_high: Array
     window: int
-    independent: bool
+    is_independent: bool
 
 
-def rolling_hit_rates(rows: Scored, sessions: pd.DatetimeIndex) -> HitRates:
+def rolling_accuracy(forecasts: EvaluatedForecasts, session_dates: pd.DatetimeIndex) -> RollingAccuracy:
     """Return trailing hit rates.
 
     The band is the binomial's normal approximation at the window's base-rate accuracy. It takes the forecasts of a
     window as independent, which forecasts that overlap are not.
     """
-    where, at = np.unique(rows.session, return_inverse=True)
-    window = trailing_window(len(where))
+    where, at = np.unique(forecasts.session, return_inverse=True)
+    window = trailing_window_sessions(len(where))
 
-    def trailing(values: Array) -> Array:
+    def trailing_sum(values: Array) -> Array:
         total = np.concatenate([[0.0], np.cumsum(np.bincount(at, weights=values))])
         return np.asarray(total[window:] - total[:-window])
 
-    count = trailing(np.ones(len(at)))
-    base_rate = trailing(rows.base_hits.astype(np.float64)) / count
+    count = trailing_sum(np.ones(len(at)))
+    base_rate = trailing_sum(forecasts.baseline_hits.astype(np.float64)) / count
     half = Z95 * np.sqrt(base_rate * (1.0 - base_rate) / count)
-    return HitRates(
-        dates=sessions[where[window - 1 :]],
-        accuracy=trailing(rows.hits.astype(np.float64)) / count,
-        base_rate=base_rate,
-        low=np.maximum(base_rate - half, 0.0),
-        high=np.minimum(base_rate + half, 1.0),
+    return RollingAccuracy(
+        dates=session_dates[where[window - 1 :]],
+        accuracy=trailing_sum(forecasts.hits.astype(np.float64)) / count,
+        baseline_accuracy=base_rate,
+        band_low=np.maximum(base_rate - half, 0.0),
+        band_high=np.minimum(base_rate + half, 1.0),
         window=window,
-        independent=not rows.clustered,
+        is_independent=not forecasts.is_clustered,
     )

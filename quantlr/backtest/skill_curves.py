@@ -6,26 +6,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quantlr.backtest.inference.bootstrap import grouped_sums, spans
-from quantlr.backtest.inference.levels import TAILS95
-from quantlr.backtest.inference.reliability import log_loss_parts, neighbours
+from quantlr.backtest.inference.bootstrap import pivot_sums, horizon_block_index
+from quantlr.backtest.inference.levels import INTERVAL_95_QUANTILES
+from quantlr.backtest.inference.reliability import log_loss_decomposition, probability_group_index
 from quantlr.types import Array, IntArray
 
-CORNERS = 1000
+MAX_ROC_POINTS = 1000
 """Points of a ROC curve at most; those left out lie between two that are kept."""
-BAND_GROUPS = 200
-BAND_DRAWS = 400
-FEWEST = 10
+MAX_ROC_BAND_GROUPS = 200
+ROC_BAND_DRAWS = 400
+MIN_ROC_BAND_OBSERVATIONS = 10
 """Ups, others and spans of time that a ROC curve's band needs, each."""
-AXIS: Array = np.linspace(0.0, 1.0, 101)
-SHUFFLES = 50
-TAIL = 0.005
+ROC_BAND_FALSE_POSITIVE_RATES: Array = np.linspace(0.0, 1.0, 101)
+N_OUTCOME_SHUFFLES = 50
+MAX_TRIMMED_TAIL_FRACTION = 0.005
 """Share of the forecasts at either end that a picture may leave out to show the rest."""
-ROOMIER = 1.5
+MAX_UNTRIMMED_WIDTH_RATIO = 1.5
 """Times as wide as the rest that a picture may be, to leave nothing out."""
-MARGIN = 0.04
+AXIS_MARGIN_FRACTION = 0.04
 """Room beyond what is shown, relative to its width."""
-NARROWEST = 0.02
+MIN_AXIS_WIDTH = 0.02
 """Width of a picture of probabilities that never change."""
 
 
@@ -39,8 +39,8 @@ class RocCurve:
     true_up : (m,) of those that were, from 0 to 1.
     """
 
-    false_up: Array
-    true_up: Array
+    false_positive_rate: Array
+    true_positive_rate: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +52,13 @@ class RocBand:
     false_up, low, high : (g,) in [0, 1].
     """
 
-    false_up: Array
-    low: Array
-    high: Array
+    false_positive_rate: Array
+    true_positive_rate_low: Array
+    true_positive_rate_high: Array
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class ProbabilityHistogram:
     """How often each probability was forecast, by what came.
 
     Attributes
@@ -70,28 +70,28 @@ class Spread:
     mean_up, mean_other : mean probability of all that were up, and of all that were not; None where there were none.
     """
 
-    edges: Array
+    bin_edges: Array
     count: IntArray
-    share_up: Array | None
-    share_other: Array | None
-    outside: int
-    mean_up: float | None
-    mean_other: float | None
+    fraction_given_up: Array | None
+    fraction_given_not_up: Array | None
+    n_outside: int
+    mean_given_up: float | None
+    mean_given_not_up: float | None
 
 
 def roc_curve(probability: Array, up: Array) -> RocCurve | None:
     """Return the ROC curve, None without both outcomes."""
     if not 0 < up.sum() < len(up):
         return None
-    group = neighbours(probability, most=CORNERS)
+    group = probability_group_index(probability, max_groups=MAX_ROC_POINTS)
     one = np.zeros(len(up), dtype=np.int64)
-    return RocCurve(*(_above(grouped_sums(one, group, side))[0] for side in (1.0 - up, up)))
+    return RocCurve(*(_cumulative_fraction_from_top(pivot_sums(one, group, side))[0] for side in (1.0 - up, up)))
 
 
-def _above(count: Array) -> Array:
+def _cumulative_fraction_from_top(count_by_group: Array) -> Array:
     """Return what share lies in the highest 0, 1, 2 … groups: (curves, groups) to (curves, groups + 1)."""
-    total = np.cumsum(count[:, ::-1], axis=1)
-    return np.concatenate([np.zeros((len(count), 1)), total / total[:, -1:]], axis=1)
+    total = np.cumsum(count_by_group[:, ::-1], axis=1)
+    return np.concatenate([np.zeros((len(count_by_group), 1)), total / total[:, -1:]], axis=1)
 
 
 def roc_band(
@@ -107,22 +107,24 @@ def roc_band(
     probability, up, session : (n,) as in `Scored`.
     horizon : sessions that a forecast spans.
     """
-    span = spans(session, horizon=horizon)
+    span = horizon_block_index(session, horizon=horizon)
     drawn_from = int(span.max()) + 1
-    if min(up.sum(), (1.0 - up).sum(), drawn_from) < FEWEST:
+    if min(up.sum(), (1.0 - up).sum(), drawn_from) < MIN_ROC_BAND_OBSERVATIONS:
         return None
-    group = neighbours(probability, most=BAND_GROUPS)
-    drawn = rng.integers(0, drawn_from, (BAND_DRAWS, drawn_from)) + drawn_from * np.arange(BAND_DRAWS)[:, None]
-    times = np.bincount(drawn.ravel(), minlength=BAND_DRAWS * drawn_from).reshape(BAND_DRAWS, -1).astype(np.float64)
-    counts = [times @ grouped_sums(span, group, side) for side in (1.0 - up, up)]
+    group = probability_group_index(probability, max_groups=MAX_ROC_BAND_GROUPS)
+    drawn = rng.integers(0, drawn_from, (ROC_BAND_DRAWS, drawn_from)) + drawn_from * np.arange(ROC_BAND_DRAWS)[:, None]
+    times = (
+        np.bincount(drawn.ravel(), minlength=ROC_BAND_DRAWS * drawn_from).reshape(ROC_BAND_DRAWS, -1).astype(np.float64)
+    )
+    counts = [times @ pivot_sums(span, group, side) for side in (1.0 - up, up)]
     both = np.all([count.any(axis=1) for count in counts], axis=0)
-    false_up, true_up = (_above(count[both]) for count in counts)
-    curves = [np.interp(AXIS, *curve) for curve in zip(false_up, true_up, strict=True)]
-    low, high = np.quantile(curves, TAILS95, axis=0)
-    return RocBand(AXIS, low, high)
+    false_up, true_up = (_cumulative_fraction_from_top(count[both]) for count in counts)
+    curves = [np.interp(ROC_BAND_FALSE_POSITIVE_RATES, *curve) for curve in zip(false_up, true_up, strict=True)]
+    low, high = np.quantile(curves, INTERVAL_95_QUANTILES, axis=0)
+    return RocBand(ROC_BAND_FALSE_POSITIVE_RATES, low, high)
 
 
-def probability_spread(probability: Array, up: Array, *, beside: float) -> Spread:
+def probability_histogram(probability: Array, up: Array, *, reference_probability: float) -> ProbabilityHistogram:
     """Return how often each probability was forecast, by what came, on a scale that suits nearly all of them.
 
     Parameters
@@ -130,35 +132,39 @@ def probability_spread(probability: Array, up: Array, *, beside: float) -> Sprea
     probability, up : (n,) as in `Scored`.
     beside : a probability that the scale shows as well.
     """
-    low, high = _scale(probability, beside)
+    low, high = _axis_limits(probability, reference_probability)
     bins = int(np.clip(2 * np.cbrt(len(up)), 8, 40))
     edges = np.linspace(low, high, bins + 1)
     count = np.histogram(probability, edges)[0]
-    (share_up, mean_up), (share_other, mean_other) = (_part(probability[up == came], edges) for came in (1, 0))
-    return Spread(edges, count, share_up, share_other, len(up) - int(count.sum()), mean_up, mean_other)
+    (share_up, mean_up), (share_other, mean_other) = (
+        _bin_fractions_and_mean(probability[up == came], edges) for came in (1, 0)
+    )
+    return ProbabilityHistogram(edges, count, share_up, share_other, len(up) - int(count.sum()), mean_up, mean_other)
 
 
-def _part(probability: Array, edges: Array) -> tuple[Array | None, float | None]:
+def _bin_fractions_and_mean(probability: Array, bin_edges: Array) -> tuple[Array | None, float | None]:
     """Return the shares of some forecasts between the edges, and their mean; None where there are none."""
     if not len(probability):
         return None, None
-    return np.histogram(probability, edges)[0] / len(probability), float(probability.mean())
+    return np.histogram(probability, bin_edges)[0] / len(probability), float(probability.mean())
 
 
-def _scale(probability: Array, beside: float) -> tuple[float, float]:
+def _axis_limits(probability: Array, reference_probability: float) -> tuple[float, float]:
     """Return bounds around all probabilities, or nearly all where a few lie far away, and around `beside`."""
-    inner = np.quantile(probability, [TAIL, 1.0 - TAIL])
+    inner = np.quantile(probability, [MAX_TRIMMED_TAIL_FRACTION, 1.0 - MAX_TRIMMED_TAIL_FRACTION])
     outer = np.array([probability.min(), probability.max()])
-    low, high = outer if np.ptp(outer) <= ROOMIER * np.ptp(inner) else inner
-    low, high = min(float(low), beside), max(float(high), beside)
-    room = MARGIN * (high - low) or NARROWEST / 2
+    low, high = outer if np.ptp(outer) <= MAX_UNTRIMMED_WIDTH_RATIO * np.ptp(inner) else inner
+    low, high = min(float(low), reference_probability), max(float(high), reference_probability)
+    room = AXIS_MARGIN_FRACTION * (high - low) or MIN_AXIS_WIDTH / 2
     return low - room, high + room
 
 
-def discrimination_of_noise(probability: Array, up: Array, *, rng: np.random.Generator) -> float:
+def discrimination_under_no_skill(probability: Array, up: Array, *, rng: np.random.Generator) -> float:
     """Return the discrimination that the log loss shows on average, in nats, where what came is shuffled.
 
     For forecasts that neither overlap nor share sessions.
     """
-    shuffled = (log_loss_parts(probability, rng.permutation(up), log_loss=0.0) for _ in range(SHUFFLES))
+    shuffled = (
+        log_loss_decomposition(probability, rng.permutation(up), log_loss=0.0) for _ in range(N_OUTCOME_SHUFFLES)
+    )
     return float(np.mean([parts.discrimination for parts in shuffled]))

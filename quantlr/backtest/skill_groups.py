@@ -10,23 +10,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quantlr.backtest.inference.bootstrap import by_session, grouped_sums, spans
-from quantlr.backtest.inference.levels import NORMAL
-from quantlr.backtest.inference.long_run import newey_west
-from quantlr.backtest.inference.skill import wilson
-from quantlr.backtest.metrics import Scored
+from quantlr.backtest.inference.bootstrap import sum_by_session, pivot_sums, horizon_block_index
+from quantlr.backtest.inference.levels import STANDARD_NORMAL
+from quantlr.backtest.inference.long_run import newey_west_variance
+from quantlr.backtest.inference.skill import wilson_interval
+from quantlr.backtest.metrics import EvaluatedForecasts
 from quantlr.types import Array, BoolArray, Forecasts, IntArray
 
-GROUPS = 10
-SMALLEST = 20
+MAX_RETURN_GROUPS = 10
+MIN_GROUP_FORECASTS = 20
 """Forecasts of the smallest group that a mean return is taken over."""
-FEW = 10
+MIN_SPANS_FOR_VARIANCE = 10
 """Spans of time under which a group's own spread says too little of its error."""
-LEVELS: Array = (np.arange(200) + 0.5) / 200
+NORMAL_QUANTILE_LEVELS: Array = (np.arange(200) + 0.5) / 200
 
 
 @dataclass(frozen=True, slots=True)
-class ReturnGroups:
+class ProbabilityGroupReturns:
     """What came after forecasts, grouped by the probability of up, lowest first.
 
     Attributes
@@ -39,17 +39,17 @@ class ReturnGroups:
     ahead, ahead_error : mean of the highest group less that of the lowest, and its standard error.
     """
 
-    probability: Array
+    mean_probability: Array
     count: IntArray
-    mean: Array
-    error: Array
-    mean_all: float
-    ahead: float
-    ahead_error: float
+    mean_return: Array
+    standard_error: Array
+    overall_mean_return: float
+    top_minus_bottom: float
+    top_minus_bottom_standard_error: float
 
 
 @dataclass(frozen=True, slots=True)
-class GroupRates:
+class GroupAccuracy:
     """How often calls were right, by group.
 
     Attributes
@@ -62,68 +62,68 @@ class GroupRates:
     error : (g,) standard error of the difference between the two; 0 where both always called the same.
     """
 
-    group: IntArray
+    group_ids: IntArray
     count: IntArray
     accuracy: Array
-    low: Array
-    high: Array
-    base_rate: Array
-    error: Array
+    accuracy_low: Array
+    accuracy_high: Array
+    baseline_accuracy: Array
+    difference_standard_error: Array
 
     @property
-    def ahead(self) -> Array:
+    def accuracy_difference(self) -> Array:
         """(g,) share of right calls less that of the base rate's call."""
-        return self.accuracy - self.base_rate
+        return self.accuracy - self.baseline_accuracy
 
 
-def returns_by_probability(forecasts: Forecasts) -> ReturnGroups | None:
+def mean_returns_by_probability_group(forecasts: Forecasts) -> ProbabilityGroupReturns | None:
     """Return mean returns by tenths of the forecasts, or fewer and larger groups where there are few.
 
     Every forecast counts whose return is known, those that the label drops too: they are traded. Equal probabilities
     share a group. None where there are not two groups.
     """
-    known = ~np.isnan(forecasts.span_return)
+    known = ~np.isnan(forecasts.horizon_return)
     probability, returns, session = (
-        forecasts.probability[known], forecasts.span_return[known], forecasts.session[known],
+        forecasts.probability[known], forecasts.horizon_return[known], forecasts.session[known],
     )  # fmt: skip
-    group = _by_quantiles(probability)
+    group = _quantile_group_index(probability)
     count = np.bincount(group)
     if len(count) < 2:
         return None
     mean = np.bincount(group, weights=returns) / count
     away = (returns - mean[group]) / np.sqrt(count * (count - 1.0))[group]
-    sums = grouped_sums(spans(session, horizon=1), group, away)
+    sums = pivot_sums(horizon_block_index(session, horizon=1), group, away)
     both = np.column_stack([sums, sums[:, -1] - sums[:, 0]])
-    error = np.sqrt(newey_west(both, horizon=forecasts.horizon if forecasts.clustered else 0))
-    return ReturnGroups(
-        probability=np.bincount(group, weights=probability) / count,
+    error = np.sqrt(newey_west_variance(both, horizon=forecasts.horizon if forecasts.is_clustered else 0))
+    return ProbabilityGroupReturns(
+        mean_probability=np.bincount(group, weights=probability) / count,
         count=count,
-        mean=mean,
-        error=error[:-1],
-        mean_all=float(returns.mean()),
-        ahead=float(mean[-1] - mean[0]),
-        ahead_error=float(error[-1]),
+        mean_return=mean,
+        standard_error=error[:-1],
+        overall_mean_return=float(returns.mean()),
+        top_minus_bottom=float(mean[-1] - mean[0]),
+        top_minus_bottom_standard_error=float(error[-1]),
     )
 
 
-def _by_quantiles(probability: Array) -> IntArray:
+def _quantile_group_index(probability: Array) -> IntArray:
     """Return each forecast's group, lowest first; a group ends at a quantile, which belongs to it.
 
     Where equal probabilities leave a group less than half of the smallest size, it joins the next, the last the one
     before.
     """
-    groups = max(min(GROUPS, len(probability) // SMALLEST), 1)
+    groups = max(min(MAX_RETURN_GROUPS, len(probability) // MIN_GROUP_FORECASTS), 1)
     ends = np.quantile(probability, np.arange(1, groups) / groups) if len(probability) else np.zeros(0)
     part = np.searchsorted(ends, probability, side="left")
     joined, held = [0], 0
     for count in np.bincount(part, minlength=groups):
         held += count
-        joined.append(joined[-1] + (2 * held >= SMALLEST))
+        joined.append(joined[-1] + (2 * held >= MIN_GROUP_FORECASTS))
         held = 0 if joined[-1] > joined[-2] else held
     return np.minimum(np.array(joined, dtype=np.int64)[part], max(joined[-1] - 1, 0))
 
 
-def accuracy_by(group: IntArray, rows: Scored) -> GroupRates:
+def accuracy_by_group(group_ids: IntArray, forecasts: EvaluatedForecasts) -> GroupAccuracy:
     """Return shares of right calls by group, beside the base rate's call.
 
     Intervals are Wilson's; where calls of a group overlap in time or share a session, of the number of independent
@@ -134,49 +134,51 @@ def accuracy_by(group: IntArray, rows: Scored) -> GroupRates:
     ----------
     group : (n,) what each forecast's group is called.
     """
-    order = np.argsort(group, kind="stable")
-    names, first = np.unique(group[order], return_index=True)
-    hits, base_hits, session = rows.hits[order], rows.base_hits[order], rows.session[order]
+    order = np.argsort(group_ids, kind="stable")
+    names, first = np.unique(group_ids[order], return_index=True)
+    hits, base_hits, session = forecasts.hits[order], forecasts.baseline_hits[order], forecasts.session[order]
     parts = [slice(int(a), int(b)) for a, b in zip(first, [*first[1:], len(order)], strict=True)]
-    found = [_rates(hits[part], base_hits[part], session[part], rows.horizon) for part in parts]
+    found = [_accuracy_statistics(hits[part], base_hits[part], session[part], forecasts.horizon) for part in parts]
     count, accuracy, low, high, base_rate, error = np.array(found).T
-    return GroupRates(names, count.astype(np.int64), accuracy, low, high, base_rate, error)
+    return GroupAccuracy(names, count.astype(np.int64), accuracy, low, high, base_rate, error)
 
 
-def _rates(hits: BoolArray, base_hits: BoolArray, session: IntArray, horizon: int) -> tuple[float, ...]:
+def _accuracy_statistics(
+    hits: BoolArray, baseline_hits: BoolArray, session: IntArray, horizon: int
+) -> tuple[float, ...]:
     """Return count, accuracy, its bounds, the base rate's, and the error of their difference."""
     n, share = len(hits), float(hits.mean())
     sessions = len(np.unique(session))
     alone = horizon == 1 and sessions == n
-    worth = n if alone else _worth(hits, session, spans=sessions / horizon, horizon=horizon)
-    low, high = wilson(share * worth, worth)
-    ahead = hits.astype(np.float64) - base_hits
-    variance = _mean_variance(ahead, session, horizon=0 if alone else horizon)
-    return n, share, low, high, float(base_hits.mean()), float(np.sqrt(variance))
+    worth = n if alone else _effective_sample_size(hits, session, n_spans=sessions / horizon, horizon=horizon)
+    low, high = wilson_interval(share * worth, worth)
+    ahead = hits.astype(np.float64) - baseline_hits
+    variance = _variance_of_mean(ahead, session, horizon=0 if alone else horizon)
+    return n, share, low, high, float(baseline_hits.mean()), float(np.sqrt(variance))
 
 
-def _worth(hits: BoolArray, session: IntArray, *, spans: float, horizon: int) -> float:
+def _effective_sample_size(hits: BoolArray, session: IntArray, *, n_spans: float, horizon: int) -> float:
     """Return how many independent calls would leave as much to luck."""
     share = float(hits.mean())
-    variance = _mean_variance(hits.astype(np.float64), session, horizon=horizon)
-    if spans < FEW or variance <= 0:
-        return max(spans, 1.0)
+    variance = _variance_of_mean(hits.astype(np.float64), session, horizon=horizon)
+    if n_spans < MIN_SPANS_FOR_VARIANCE or variance <= 0:
+        return max(n_spans, 1.0)
     return float(np.clip(share * (1.0 - share) / variance, 1.0, len(hits)))
 
 
-def _mean_variance(values: Array, session: IntArray, *, horizon: int) -> float:
+def _variance_of_mean(values: Array, session: IntArray, *, horizon: int) -> float:
     """Return the variance of a mean."""
-    sums = by_session(session, values - values.mean())
-    return float(newey_west(sums, horizon=horizon)[0]) / len(values) ** 2
+    sums = sum_by_session(session, values - values.mean())
+    return float(newey_west_variance(sums, horizon=horizon)[0]) / len(values) ** 2
 
 
-def luck_by_rank(error: Array) -> Array:
+def expected_order_statistics(standard_error: Array) -> Array:
     """Return what luck alone puts at each rank of as many independent differences, lowest first.
 
     Parameters
     ----------
     error : (g,) standard error of each difference, in any order; the true differences are 0.
     """
-    normal = np.array([NORMAL.inv_cdf(level) for level in LEVELS])
-    mixed = (error[:, None] * normal).ravel()
-    return np.asarray(np.quantile(mixed, (np.arange(len(error)) + 0.5) / len(error)))
+    normal = np.array([STANDARD_NORMAL.inv_cdf(level) for level in NORMAL_QUANTILE_LEVELS])
+    mixed = (standard_error[:, None] * normal).ravel()
+    return np.asarray(np.quantile(mixed, (np.arange(len(standard_error)) + 0.5) / len(standard_error)))

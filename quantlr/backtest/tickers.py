@@ -11,17 +11,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from quantlr.backtest.engine import drifted_weights
-from quantlr.backtest.inference.levels import NORMAL, Z95
+from quantlr.backtest.inference.levels import STANDARD_NORMAL, Z95
 from quantlr.backtest.inference.sharpe import sharpe_per_session
-from quantlr.backtest.metrics import Scored
+from quantlr.backtest.metrics import EvaluatedForecasts
 from quantlr.types import Array, BacktestResult, Forecasts, IntArray
 
-DRAWS = 999
+N_NORMAL_QUANTILES = 999
 """Quantiles that stand for a normal distribution."""
 
 
 @dataclass(frozen=True, slots=True)
-class TickerNumbers:
+class TickerAttribution:
     """Numbers by ticker, (k,) each, of the tickers that have forecasts; NaN where one is undefined.
 
     Attributes
@@ -38,38 +38,41 @@ class TickerNumbers:
     sharpe_luck : how far from 0 that would be in 95 % of cases, were the true one 0 and returns independent.
     """
 
-    ticker: IntArray
-    contribution: Array
-    calls: Array
+    ticker_index: IntArray
+    annual_contribution: Array
+    n_forecasts: Array
     accuracy: Array
-    base_rate: Array
-    accuracy_luck: Array
-    weight: Array
-    net_weight: Array
+    baseline_accuracy: Array
+    accuracy_band_half_width: Array
+    mean_absolute_weight: Array
+    mean_weight: Array
     sharpe: Array
-    sharpe_luck: Array
+    sharpe_band_half_width: Array
 
 
-def part_of(result: BacktestResult, ticker: int, span: slice) -> BacktestResult:
+def ticker_backtest(result: BacktestResult, ticker_index: int, session_slice: slice) -> BacktestResult:
     """Return one ticker's part as a backtest of its own, in excess of cash: the others flat, and no interest earned.
 
     Parameters
     ----------
     span : sessions to keep; see `lived`.
     """
-    drifted = drifted_weights(result.weight, result.ticker_gross)[span, ticker]
-    weight, earned, cost = (values[span, ticker] for values in (result.weight, result.ticker_gross, result.ticker_cost))
-    fills = slice(span.start, span.stop + 1)
-    gross_return = earned - weight * result.cash
+    drifted = drifted_weights(result.weight, result.ticker_gross_return)[session_slice, ticker_index]
+    weight, earned, cost = (
+        values[session_slice, ticker_index]
+        for values in (result.weight, result.ticker_gross_return, result.ticker_cost)
+    )
+    fills = slice(session_slice.start, session_slice.stop + 1)
+    gross_return = earned - weight * result.session_cash_rate
     return BacktestResult(
-        tickers=(result.tickers[ticker],),
-        fills=result.fills[fills],
-        price=result.price[fills, [ticker]],
+        tickers=(result.tickers[ticker_index],),
+        fill_dates=result.fill_dates[fills],
+        price=result.price[fills, [ticker_index]],
         weight=weight[:, None],
-        ticker_gross=earned[:, None],
+        ticker_gross_return=earned[:, None],
         ticker_cost=cost[:, None],
         gross_return=gross_return,
-        cash_return=-weight * result.cash,
+        cash_return=-weight * result.session_cash_rate,
         cost=cost,
         net_return=gross_return - cost,
         equity=np.asarray(np.cumprod(np.maximum(1.0 + gross_return - cost, 0.0)), dtype=np.float64),
@@ -78,14 +81,14 @@ def part_of(result: BacktestResult, ticker: int, span: slice) -> BacktestResult:
     )
 
 
-def ticker_numbers(
+def ticker_attribution(
     result: BacktestResult,
     forecasts: Forecasts,
-    rows: Scored,
+    evaluated_forecasts: EvaluatedForecasts,
     *,
     sessions_per_year: int,
-    tickers: IntArray | None = None,
-) -> TickerNumbers:
+    ticker_indices: IntArray | None = None,
+) -> TickerAttribution:
     """Return what tickers added to the whole, and how well each was called.
 
     Parameters
@@ -93,28 +96,42 @@ def ticker_numbers(
     rows : the forecasts whose outcome is known, of these tickers or of all.
     tickers : positions, ascending; None for all that have forecasts.
     """
-    tickers = np.unique(forecasts.ticker) if tickers is None else tickers
-    weight = result.weight[:, tickers]
-    excess = result.ticker_gross[:, tickers] - result.ticker_cost[:, tickers] - weight * result.cash
-    spans = [lived(result, forecasts, int(ticker)) for ticker in tickers]
-    held = np.array([_held(weight[span, at], excess[span, at], sessions_per_year) for at, span in enumerate(spans)])
+    ticker_indices = np.unique(forecasts.ticker) if ticker_indices is None else ticker_indices
+    weight = result.weight[:, ticker_indices]
+    excess = (
+        result.ticker_gross_return[:, ticker_indices]
+        - result.ticker_cost[:, ticker_indices]
+        - weight * result.session_cash_rate
+    )
+    spans = [active_sessions(result, forecasts, int(ticker)) for ticker in ticker_indices]
+    held = np.array(
+        [
+            _weight_and_sharpe_statistics(weight[span, at], excess[span, at], sessions_per_year)
+            for at, span in enumerate(spans)
+        ]
+    )
     calls, right, base, differ = (
-        np.bincount(rows.ticker, weights=counted, minlength=len(result.tickers))[tickers]
-        for counted in (None, rows.hits, rows.base_hits, rows.hits != rows.base_hits)
+        np.bincount(evaluated_forecasts.ticker, weights=counted, minlength=len(result.tickers))[ticker_indices]
+        for counted in (
+            None,
+            evaluated_forecasts.hits,
+            evaluated_forecasts.baseline_hits,
+            evaluated_forecasts.hits != evaluated_forecasts.baseline_hits,
+        )
     )
     with np.errstate(invalid="ignore"):
-        return TickerNumbers(
-            ticker=tickers,
-            contribution=excess.mean(axis=0) * sessions_per_year,
-            calls=calls.astype(np.float64),
+        return TickerAttribution(
+            ticker_index=ticker_indices,
+            annual_contribution=excess.mean(axis=0) * sessions_per_year,
+            n_forecasts=calls.astype(np.float64),
             accuracy=right / calls,
-            base_rate=base / calls,
-            accuracy_luck=Z95 * np.sqrt(differ * rows.horizon) / calls,
+            baseline_accuracy=base / calls,
+            accuracy_band_half_width=Z95 * np.sqrt(differ * evaluated_forecasts.horizon) / calls,
             **{name: held[:, at] for at, name in enumerate(("weight", "net_weight", "sharpe", "sharpe_luck"))},
         )
 
 
-def ranked_luck(half: Array) -> Array:
+def expected_order_statistics(band_half_width: Array) -> Array:
     """Return what the values of so many tickers would be in their order if all were luck, (k,), highest first.
 
     The quantiles of the mixture of normal distributions around 0, one for each ticker, at the median ranks (Benard and
@@ -124,41 +141,45 @@ def ranked_luck(half: Array) -> Array:
     ----------
     half : (k,) how far 95 % of each ticker's values would reach, as `accuracy_luck` and `sharpe_luck`.
     """
-    normal = np.array([NORMAL.inv_cdf((at + 0.5) / DRAWS) for at in range(DRAWS)])
-    mixture = np.outer(half / Z95, normal).ravel()
-    rank = (np.arange(1, len(half) + 1) - 0.3) / (len(half) + 0.4)
+    normal = np.array([STANDARD_NORMAL.inv_cdf((at + 0.5) / N_NORMAL_QUANTILES) for at in range(N_NORMAL_QUANTILES)])
+    mixture = np.outer(band_half_width / Z95, normal).ravel()
+    rank = (np.arange(1, len(band_half_width) + 1) - 0.3) / (len(band_half_width) + 0.4)
     return np.asarray(np.quantile(mixture, 1.0 - rank))
 
 
-def added(result: BacktestResult, tickers: IntArray) -> Array:
+def cumulative_contribution(result: BacktestResult, ticker_indices: IntArray) -> Array:
     """Return what some tickers' parts have added so far, (sessions, tickers): sums of fractions of equity."""
-    excess = result.ticker_gross - result.ticker_cost - result.weight * result.cash
-    return np.asarray(np.cumsum(excess[:, tickers], axis=0))
+    excess = result.ticker_gross_return - result.ticker_cost - result.weight * result.session_cash_rate
+    return np.asarray(np.cumsum(excess[:, ticker_indices], axis=0))
 
 
-def of_ticker(rows: Scored, ticker: int) -> Scored:
+def forecasts_of_ticker(forecasts: EvaluatedForecasts, ticker_index: int) -> EvaluatedForecasts:
     """Return the forecasts of one ticker."""
-    own = rows.ticker == ticker
+    own = forecasts.ticker == ticker_index
     fields = ("log_odds", "probability", "up", "base_rate", "ticker", "session")
-    return replace(rows, clustered=rows.horizon > 1, **{name: getattr(rows, name)[own] for name in fields})
+    return replace(
+        forecasts, is_clustered=forecasts.horizon > 1, **{name: getattr(forecasts, name)[own] for name in fields}
+    )
 
 
-def lived(result: BacktestResult, forecasts: Forecasts, ticker: int) -> slice:
+def active_sessions(result: BacktestResult, forecasts: Forecasts, ticker_index: int) -> slice:
     """Return the sessions from the close of a ticker's first forecast to its last bar, of those that were traded in."""
-    first = forecasts.sessions[forecasts.session[forecasts.ticker == ticker].min()]
+    first = forecasts.sessions[forecasts.session[forecasts.ticker == ticker_index].min()]
     start = int(result.sessions.searchsorted(first, side="right"))
-    priced = np.flatnonzero(~np.isnan(result.price[:, ticker]))
+    priced = np.flatnonzero(~np.isnan(result.price[:, ticker_index]))
     return slice(start, int(priced.max(initial=0)))
 
 
-def _held(weight: Array, excess: Array, sessions_per_year: int) -> tuple[float, float, float, float]:
+def _weight_and_sharpe_statistics(
+    weight: Array, excess_returns: Array, sessions_per_year: int
+) -> tuple[float, float, float, float]:
     """Return weight, net weight, Sharpe ratio and its luck from what one ticker was held at and earned."""
     if not len(weight):
         return 0.0, 0.0, np.nan, np.nan
-    ratio, root = sharpe_per_session(excess), np.sqrt(sessions_per_year)
+    ratio, root = sharpe_per_session(excess_returns), np.sqrt(sessions_per_year)
     return (
         float(np.abs(weight).mean()),
         float(weight.mean()),
         np.nan if ratio is None else float(ratio * root),
-        np.nan if ratio is None else float(Z95 * root / np.sqrt(len(excess))),
+        np.nan if ratio is None else float(Z95 * root / np.sqrt(len(excess_returns))),
     )

@@ -10,7 +10,7 @@ import pandas as pd
 from quantlr.types import Array, BacktestResult, IntArray
 
 
-def trades(result: BacktestResult) -> pd.DataFrame:
+def trade_table(result: BacktestResult) -> pd.DataFrame:
     """Return one row per spell in which a ticker was held on one side, by date of entry.
 
     Columns: ticker; side, "long" or "short"; entry and exit, dates of the fills, exit missing for what is still held;
@@ -20,9 +20,9 @@ def trades(result: BacktestResult) -> pd.DataFrame:
     """
     sessions = len(result.weight)
     weight, earned, cost = (
-        np.ravel(values, order="F") for values in (result.weight, result.ticker_gross, result.ticker_cost)
+        np.ravel(values, order="F") for values in (result.weight, result.ticker_gross_return, result.ticker_cost)
     )
-    first = _spells(np.sign(result.weight))
+    first = _trade_start_indices(np.sign(result.weight))
     length = np.diff(np.append(first, len(weight)))
     ticker, entry = np.divmod(first, sessions)
     end = entry + length
@@ -34,34 +34,34 @@ def trades(result: BacktestResult) -> pd.DataFrame:
         {
             "ticker": np.array(result.tickers, dtype=object)[ticker],
             "side": np.where(weight[first] > 0, "long", "short"),
-            "entry": result.fills[entry],
-            "exit": pd.Series(result.fills[end]).where(end < sessions),
+            "entry": result.fill_dates[entry],
+            "exit": pd.Series(result.fill_dates[end]).where(end < sessions),
             "entry_price": prices[entry, ticker],
             "exit_price": prices[end, ticker],
             "sessions": length,
             "return": np.multiply.reduceat(1.0 + of_position, first) - 1.0,
-            "cost": _costs(weight, cost, first, entry) / np.where(weight[first] == 0, 1.0, size),
+            "cost": _cost_by_trade(weight, cost, first, entry) / np.where(weight[first] == 0, 1.0, size),
             "size": size,
         }
     ).astype({"ticker": "str"})
     return table.iloc[held].sort_values(["entry", "ticker"], kind="stable", ignore_index=True)
 
 
-def _spells(side: Array) -> IntArray:
+def _trade_start_indices(position_sign: Array) -> IntArray:
     """Return where each stretch of one side begins in (sessions, tickers) sides laid end to end, ticker by ticker."""
-    begins = np.ones(side.shape, dtype=np.bool_)
-    begins[1:] = side[1:] != side[:-1]
+    begins = np.ones(position_sign.shape, dtype=np.bool_)
+    begins[1:] = position_sign[1:] != position_sign[:-1]
     return np.flatnonzero(begins.ravel(order="F"))
 
 
-def _costs(weight: Array, cost: Array, first: IntArray, entry: IntArray) -> Array:
+def _cost_by_trade(weight: Array, cost: Array, trade_start: IntArray, entry_session: IntArray) -> Array:
     """Return what each spell cost: what it cost while it was held, and its own part of the trade that ended it.
 
     A turn-around closes one side and opens the other in one trade; each side pays for its own part of that session.
     """
-    own = np.add.reduceat(cost, first)
-    later = np.flatnonzero(entry > 0)
-    turn = first[later]
+    own = np.add.reduceat(cost, trade_start)
+    later = np.flatnonzero(entry_session > 0)
+    turn = trade_start[later]
     before, after = np.abs(weight[turn - 1]), np.abs(weight[turn])
     closing = cost[turn] * before / (before + after)
     own[later - 1] += closing
@@ -69,7 +69,7 @@ def _costs(weight: Array, cost: Array, first: IntArray, entry: IntArray) -> Arra
     return own
 
 
-def by_side(trades: pd.DataFrame) -> pd.DataFrame:
+def trade_summary_by_side(trades: pd.DataFrame) -> pd.DataFrame:
     """Return what round trips came to: a row for each side that was taken, and one for all where both were.
 
     The index is the side, "long", "short" or "all". Columns: trades, how many; won, share that earned more than they
@@ -79,10 +79,10 @@ def by_side(trades: pd.DataFrame) -> pd.DataFrame:
     taken = [(side, table) for side, table in sides if len(table)]
     if len(taken) > 1:
         taken.append(("all", trades))
-    return pd.DataFrame([_summed_up(table) for _, table in taken], index=[side for side, _ in taken])
+    return pd.DataFrame([_trade_summary(table) for _, table in taken], index=[side for side, _ in taken])
 
 
-def _summed_up(trades: pd.DataFrame) -> dict[str, float]:
+def _trade_summary(trades: pd.DataFrame) -> dict[str, float]:
     gain = trades["return"] - trades["cost"]
     return {
         "trades": len(gain),
@@ -94,19 +94,19 @@ def _summed_up(trades: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def earned_by_side(result: BacktestResult, *, sessions_per_year: int) -> dict[str, float]:
+def annual_excess_return_by_side(result: BacktestResult, *, sessions_per_year: int) -> dict[str, float]:
     """Return what "long" and "short" positions earned a year before costs, in excess of cash, as fractions of equity.
 
     Together they earned what all of it did.
     """
-    excess = result.ticker_gross - result.weight * result.cash
+    excess = result.ticker_gross_return - result.weight * result.session_cash_rate
     return {
         side: float(excess[np.sign(result.weight) == sign].sum()) / len(excess) * sessions_per_year
         for side, sign in (("long", 1.0), ("short", -1.0))
     }
 
 
-MANY = 200
+MIN_VALUES_TO_TRIM_TAILS = 200
 """Values from which a histogram need not reach to the last one."""
 
 
@@ -121,21 +121,21 @@ class Histogram:
     beyond : how many lie outside of the edges.
     """
 
-    edges: Array
+    bin_edges: Array
     count: Array
-    beyond: int
+    n_outside: int
 
 
-def about_zero(values: Array, *, at_most: int = 40) -> Histogram:
+def histogram_around_zero(values: Array, *, max_bins: int = 40) -> Histogram:
     """Return a histogram with an edge at 0, so that gains and losses never share a stretch.
 
     Of many values it leaves out the lowest and the highest hundredth; there are at most `at_most` stretches, give or
     take one.
     """
-    tail = 0.01 if len(values) >= MANY else 0.0
+    tail = 0.01 if len(values) >= MIN_VALUES_TO_TRIM_TAILS else 0.0
     low, high = (float(edge) for edge in np.quantile(values, [tail, 1 - tail]))
     low, high = min(low, 0.0), max(high, 0.0)
-    step = max(high - low, 1e-4) / min(at_most, max(2 * int(np.sqrt(len(values))), 4))
+    step = max(high - low, 1e-4) / min(max_bins, max(2 * int(np.sqrt(len(values))), 4))
     below, above = int(np.ceil(-low / step - 1e-9)), max(int(np.ceil(high / step - 1e-9)), 0)
     if below + above == 0:
         above = 1

@@ -16,20 +16,20 @@ from quantlr.cli.options import (
     jobs_option,
     offline_option,
     output_option,
-    telling_options,
+    display_options,
 )
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from quantlr.audit import Audit
-    from quantlr.audit.cuts import HowMany
+    from quantlr.audit.cuts import CutoffCount
 
-LEAKED = 3
+LEAK_EXIT_STATUS = 3
 """Exit status of an audit that has found a leak."""
 
 
-def _count(ctx: click.Context, param: click.Parameter, value: str) -> HowMany:
+def _parse_cuts_option(ctx: click.Context, param: click.Parameter, value: str) -> CutoffCount:
     """Return a number of at least 1, "auto" or "all"."""
     if value in ("auto", "all"):
         return "auto" if value == "auto" else "all"
@@ -42,7 +42,7 @@ def _count(ctx: click.Context, param: click.Parameter, value: str) -> HowMany:
 @config_argument
 @click.option(
     "--cuts",
-    callback=_count,
+    callback=_parse_cuts_option,
     metavar="N|auto|all",
     default="auto",
     show_default=True,
@@ -53,11 +53,11 @@ def _count(ctx: click.Context, param: click.Parameter, value: str) -> HowMany:
 @offline_option
 @output_option
 @jobs_option
-@telling_options
+@display_options
 def command(
     config: Path,
     *,
-    cuts: HowMany,
+    cuts: CutoffCount,
     settings: tuple[str, ...],
     name: str | None,
     offline: bool,
@@ -72,24 +72,26 @@ def command(
     Other futures are put behind the boundaries of folds. Features, labels known by then, scaling, weights,
     probabilities, positions and booked returns up to there may not move. Exit status 3 if one does.
     """
-    from quantlr.cli.terminal import console, status_of
+    from quantlr.cli.terminal import make_console, run_for_exit_status
 
     found: list[Audit] = []
-    one = partial(_audit, config, settings, name, offline, cuts, output, jobs, console(quiet=quiet), found)
-    status = status_of(partial(one, as_json=as_json, verbose=verbose), console())
-    sys.exit(status or (LEAKED if found and not found[0].clean else 0))
+    one = partial(
+        _audit_and_print, config, settings, name, offline, cuts, output, jobs, make_console(quiet=quiet), found
+    )
+    status = run_for_exit_status(partial(one, as_json=as_json, verbose=verbose), make_console())
+    sys.exit(status or (LEAK_EXIT_STATUS if found and not found[0].is_clean else 0))
 
 
-def _audit(
-    path: Path,
+def _audit_and_print(
+    config_path: Path,
     settings: tuple[str, ...],
     name: str | None,
     offline: bool,
-    cuts: HowMany,
+    cuts: CutoffCount,
     output: Path,
     jobs: int | None,
-    out: Console,
-    found: list[Audit],
+    console: Console,
+    completed_audits: list[Audit],
     *,
     as_json: bool,
     verbose: bool,
@@ -100,42 +102,44 @@ def _audit(
     from quantlr.audit import audit_config
     from quantlr.cli.progress import progress_bar
     from quantlr.config import load_config
-    from quantlr.processes import available
-    from quantlr.report.folder import write_beside
+    from quantlr.processes import available_cores
+    from quantlr.report.folder import write_report_file
 
-    config = load_config(path, settings=settings, name=name)
-    with progress_bar(out) as progress:
-        audit = audit_config(config, cuts=cuts, offline=offline, workers=jobs or available(), progress=progress)
-    found.append(audit)
+    config = load_config(config_path, settings=settings, name=name)
+    with progress_bar(console) as progress:
+        audit = audit_config(
+            config, n_cutoffs=cuts, offline=offline, workers=jobs or available_cores(), progress=progress
+        )
+    completed_audits.append(audit)
     written = json.dumps(audit.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    place = write_beside(written.encode(), "audit.json", config.run.name, output)
-    _show(audit, out, verbose=verbose)
-    out.print(Text(f"audit in {place}"))
+    place = write_report_file(written.encode(), "audit.json", config.run.name, output)
+    _print_audit(audit, console, verbose=verbose)
+    console.print(Text(f"audit in {place}"))
     if as_json:
         click.echo(json.dumps(audit.to_dict(), ensure_ascii=False, allow_nan=False))
 
 
-def _show(audit: Audit, out: Console, *, verbose: bool) -> None:
+def _print_audit(audit: Audit, console: Console, *, verbose: bool) -> None:
     from rich.text import Text
 
     for leak in audit.leaks:
         times = f" ({leak.times:,} times)" if leak.times > 1 else ""
-        out.print(Text.assemble(("leak ", "bold red"), f"{leak.text}{times}"))
+        console.print(Text.assemble(("leak ", "bold red"), f"{leak.text}{times}"))
     covered = audit.coverage
     if verbose:
         for stage, count in covered.checks.items():
             largest = covered.largest.get(stage, 0.0)
-            out.print(Text(f"{stage}: {count:,} compared, the most moved by {largest:.1g} of what rounding may"))
-    verdict = "no leak found" if audit.clean else f"leaks in {', '.join(audit.stages)}"
-    out.print(Text(f"{audit.name}: {verdict}", style="bold"))
+            console.print(Text(f"{stage}: {count:,} compared, the most moved by {largest:.1g} of what rounding may"))
+    verdict = "no leak found" if audit.is_clean else f"leaks in {', '.join(audit.leaking_stages)}"
+    console.print(Text(f"{audit.name}: {verdict}", style="bold"))
     inputs, compared = covered.input_cuts - covered.cuts - covered.cuts_once, sum(covered.checks.values())
     once = f", the mirror image after {covered.cuts_once:,} more" if covered.cuts_once else ""
     short = covered.cuts_once or covered.refits_walked < covered.refits
-    out.print(
+    console.print(
         f"looked at {covered.refits_walked:,} of {covered.refits:,} refits: {len(covered.futures)} other futures after "
         f"each of {covered.cuts:,} sessions{once}{'; --cuts all puts each after every one' if short else ''}"
     )
-    out.print(
+    console.print(
         f"features and labels also after {inputs:,} more, {covered.input_futures} futures each, from {covered.first} "
         f"to {covered.last}; {compared:,} numbers compared in all"
     )

@@ -11,29 +11,29 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from quantlr.cli.options import config_options, configs_argument, offline_option, telling_options
+from quantlr.cli.options import config_options, configs_argument, offline_option, display_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import Console
 
-    from quantlr.data.fetched import Fetched
+    from quantlr.data.fetched import FetchedPrices
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
+class DisplayOptions:
     """How results are told: as JSON on stdout, not at all, or with every note."""
 
     as_json: bool
     quiet: bool
     verbose: bool
 
-    def console(self) -> Console:
+    def make_console(self) -> Console:
         """Return the console for what is not an error."""
-        from quantlr.cli.terminal import console
+        from quantlr.cli.terminal import make_console
 
-        return console(quiet=self.quiet)
+        return make_console(quiet=self.quiet)
 
 
 @click.group("data")
@@ -45,8 +45,8 @@ def command() -> None:
 @configs_argument
 @config_options
 @offline_option
-@telling_options
-def fetch(
+@display_options
+def fetch_command(
     configs: tuple[Path, ...],
     *,
     settings: tuple[str, ...],
@@ -57,77 +57,81 @@ def fetch(
     verbose: bool,
 ) -> None:
     """Fetch what CONFIGS need and is not stored yet, so that they run with --offline."""
-    from quantlr.cli.terminal import console, status_of
+    from quantlr.cli.terminal import make_console, run_for_exit_status
 
-    telling = Telling(as_json, quiet, verbose)
-    jobs = [partial(_fetch, path, settings, name, telling, offline=offline) for path in configs]
-    sys.exit(max(status_of(job, console()) for job in jobs))
+    telling = DisplayOptions(as_json, quiet, verbose)
+    jobs = [partial(_fetch_and_print, path, settings, name, telling, offline=offline) for path in configs]
+    sys.exit(max(run_for_exit_status(job, make_console()) for job in jobs))
 
 
 @command.command("list")
-@telling_options
-def list_(*, as_json: bool, quiet: bool, verbose: bool) -> None:
+@display_options
+def list_command(*, as_json: bool, quiet: bool, verbose: bool) -> None:
     """List the stored prices."""
-    from quantlr.cli.terminal import console, status_of
+    from quantlr.cli.terminal import make_console, run_for_exit_status
 
-    sys.exit(status_of(partial(_list, Telling(as_json, quiet, verbose)), console()))
+    sys.exit(
+        run_for_exit_status(partial(_print_cached_tickers, DisplayOptions(as_json, quiet, verbose)), make_console())
+    )
 
 
 @command.command("verify")
-@telling_options
-def verify(*, as_json: bool, quiet: bool, verbose: bool) -> None:
+@display_options
+def verify_command(*, as_json: bool, quiet: bool, verbose: bool) -> None:
     """Check every stored file against its checksum; what fails is set aside, and fetched again when it is needed."""
-    from quantlr.cli.terminal import console, status_of
+    from quantlr.cli.terminal import make_console, run_for_exit_status
 
-    sys.exit(status_of(partial(_verify, Telling(as_json, quiet, verbose)), console()))
+    sys.exit(run_for_exit_status(partial(_verify_price_cache, DisplayOptions(as_json, quiet, verbose)), make_console()))
 
 
-def _fetch(path: Path, settings: tuple[str, ...], name: str | None, telling: Telling, *, offline: bool) -> None:
+def _fetch_and_print(
+    config_path: Path, settings: tuple[str, ...], name: str | None, display: DisplayOptions, *, offline: bool
+) -> None:
     from quantlr.cli.progress import progress_bar
     from quantlr.config import load_config
     from quantlr.errors import QuantlrError
 
-    config = load_config(path, settings=settings, name=name)
+    config = load_config(config_path, settings=settings, name=name)
     data = config.run.data
-    out = telling.console()
+    out = display.make_console()
     try:
         with progress_bar(out) as progress:
             got = data.source.fetch(data.tickers, start=data.start, end=data.end, offline=offline, progress=progress)
     except QuantlrError as error:
-        raise config.locate(error) from error
-    _show_fetched(config.run.name, got, telling, out)
+        raise config.with_location(error) from error
+    _print_fetched_prices(config.run.name, got, display, out)
 
 
-def _show_fetched(name: str, got: Fetched, telling: Telling, out: Console) -> None:
+def _print_fetched_prices(run_name: str, fetched: FetchedPrices, display: DisplayOptions, console: Console) -> None:
     from rich.text import Text
 
-    from quantlr.report.summary import note_line
-    from quantlr.types import day
+    from quantlr.report.summary import note_text
+    from quantlr.types import iso_date
 
     rows: dict[str, dict[str, Any]] = {}
-    for ticker, bars in got.bars.items():
-        ends = {"first": day(bars.index[0]), "last": day(bars.index[-1])} if len(bars) else {}
+    for ticker, bars in fetched.bars.items():
+        ends = {"first": iso_date(bars.index[0]), "last": iso_date(bars.index[-1])} if len(bars) else {}
         rows[ticker] = {"bars": len(bars), **ends}
-    _table(f"{name}: {got.source}", ("bars", "first", "last"), rows, out)
-    for note in got.notes:
-        out.print(Text.assemble(("note ", "yellow"), note_line(note)))
-    if telling.as_json:
-        told: dict[str, Any] = {"name": name, "source": got.source, "sha256": got.sha256, "tickers": rows}
-        click.echo(json.dumps(told | {"notes": [note_line(note) for note in got.notes]}))
+    _print_ticker_table(f"{run_name}: {fetched.source}", ("bars", "first", "last"), rows, console)
+    for note in fetched.notes:
+        console.print(Text.assemble(("note ", "yellow"), note_text(note)))
+    if display.as_json:
+        told: dict[str, Any] = {"name": run_name, "source": fetched.source, "sha256": fetched.sha256, "tickers": rows}
+        click.echo(json.dumps(told | {"notes": [note_text(note) for note in fetched.notes]}))
 
 
-def _list(telling: Telling) -> None:
+def _print_cached_tickers(display: DisplayOptions) -> None:
     from rich.text import Text
 
-    from quantlr.data.store import Damaged, Store
+    from quantlr.data.store import DamagedFileError, PriceCache
 
-    out = telling.console()
-    store = Store.at_home()
+    out = display.make_console()
+    store = PriceCache.in_user_cache_dir()
     rows: dict[str, dict[str, Any]] = {}
-    for shelf in store.shelves():
+    for shelf in store.list_ticker_caches():
         try:
-            entry = shelf.entry()
-        except Damaged as error:
+            entry = shelf.read_index_entry()
+        except DamagedFileError as error:
             out.print(Text(str(error), style="yellow"))
             continue
         if entry is not None:
@@ -140,44 +144,46 @@ def _list(telling: Telling) -> None:
                 "revisions": len(entry.revisions),
                 "exchange": entry.about.get("exchange", ""),
             }
-            if telling.verbose:
+            if display.verbose:
                 out.print(*(Text(f"{entry.ticker}: {revision.text}") for revision in entry.revisions), sep="\n", end="")
     columns = ("bars", "first", "last", "fetched", "answers", "revisions")
-    _table(f"{len(rows)} tickers in {store.folder}", columns, rows, out)
-    if telling.as_json:
+    _print_ticker_table(f"{len(rows)} tickers in {store.folder}", columns, rows, out)
+    if display.as_json:
         click.echo(json.dumps({"folder": str(store.folder), "tickers": rows}))
 
 
-def _verify(telling: Telling) -> None:
+def _verify_price_cache(display: DisplayOptions) -> None:
     from quantlr.cli.progress import progress_bar
-    from quantlr.data.store import Store
+    from quantlr.data.store import PriceCache
     from quantlr.errors import Fault
     from quantlr.types import Told
 
-    store = Store.at_home()
-    shelves = store.shelves()
-    with progress_bar(telling.console()) as progress:
-        damaged = [line for shelf in Told(shelves, "verifying", progress) for line in shelf.damaged()]
+    store = PriceCache.in_user_cache_dir()
+    shelves = store.list_ticker_caches()
+    with progress_bar(display.make_console()) as progress:
+        damaged = [line for shelf in Told(shelves, "verifying", progress) for line in shelf.set_aside_damaged_files()]
     for shelf in shelves:
-        shelf.clear_leftovers()
-    if telling.as_json:
+        shelf.remove_abandoned_files()
+    if display.as_json:
         click.echo(json.dumps({"folder": str(store.folder), "tickers": len(shelves), "damaged": damaged}))
     if damaged:
         raise Fault("\n".join((*damaged, "the next run that needs them fetches them again")))
-    telling.console().print(f"{len(shelves)} tickers in {store.folder}: every checksum is right", markup=False)
+    display.make_console().print(f"{len(shelves)} tickers in {store.folder}: every checksum is right", markup=False)
 
 
-def _table(title: str, columns: Sequence[str], rows: dict[str, dict[str, Any]], out: Console) -> None:
+def _print_ticker_table(
+    title: str, columns: Sequence[str], rows_by_ticker: dict[str, dict[str, Any]], console: Console
+) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from quantlr.cli.terminal import show_table
+    from quantlr.cli.terminal import print_table
 
     table = Table(title=Text(title, style="bold"), title_justify="left", box=None, pad_edge=False)
     table.add_column("", no_wrap=True)
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
-    for ticker, row in rows.items():
+    for ticker, row in rows_by_ticker.items():
         cells = (row.get(column, "") for column in columns)
         table.add_row(Text(ticker), *(Text(f"{cell:,}" if isinstance(cell, int) else str(cell)) for cell in cells))
-    show_table(table, out)
+    print_table(table, console)

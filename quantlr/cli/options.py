@@ -8,34 +8,36 @@ from typing import Any, TypeVar
 
 import click
 
-from quantlr.cli.completion import configs, runs, settings
+from quantlr.cli.completion import complete_config_path, complete_report_name, complete_setting_key
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def config_argument(command: F) -> F:
     """Give a verb the config that it reads."""
-    return click.argument("config", type=click.Path(path_type=Path), shell_complete=configs)(command)
+    return click.argument("config", type=click.Path(path_type=Path), shell_complete=complete_config_path)(command)
 
 
 def configs_argument(command: F) -> F:
     """Give a verb the configs that it reads, one or more."""
     path = click.Path(path_type=Path)
-    return click.argument("configs", nargs=-1, required=True, type=path, shell_complete=configs)(command)
+    return click.argument("configs", nargs=-1, required=True, type=path, shell_complete=complete_config_path)(command)
 
 
 def config_options(command: F) -> F:
     """Give a verb what those that read a config take: ``--set`` and ``--name``."""
-    return _all(
+    return _combine_options(
         click.option(
             "--set",
             "settings",
             multiple=True,
             metavar="KEY=VALUE",
-            shell_complete=settings,
+            shell_complete=complete_setting_key,
             help="Set a key, like features.0.lags=[1,2].",
         ),
-        click.option("--name", shell_complete=runs, help="Name of the report, instead of the config's."),
+        click.option(
+            "--name", shell_complete=complete_report_name, help="Name of the report, instead of the config's."
+        ),
     )(command)
 
 
@@ -65,21 +67,21 @@ def jobs_option(command: F) -> F:
     )(command)
 
 
-def telling_options(command: F) -> F:
+def display_options(command: F) -> F:
     """Give a verb what all take: ``--json``, ``--quiet`` and ``-v``."""
-    return _all(
+    return _combine_options(
         click.option("--json", "as_json", is_flag=True, help="Print one JSON object per config on stdout."),
         click.option("--quiet", is_flag=True, help="Print errors only."),
         click.option("-v", "--verbose", is_flag=True, help="Print every note, interval and error."),
     )(command)
 
 
-def _all(*options: Callable[[F], F]) -> Callable[[F], F]:
+def _combine_options(*options: Callable[[F], F]) -> Callable[[F], F]:
     """Return one decorator that declares options in the order of their names here."""
 
-    def declare(command: F) -> F:
+    def apply_options(command: F) -> F:
         for option in reversed(options):
             command = option(command)
         return command
 
-    return declare
+    return apply_options

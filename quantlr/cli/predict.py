@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from quantlr.cli.options import config_argument, config_options, jobs_option, offline_option, telling_options
+from quantlr.cli.options import config_argument, config_options, jobs_option, offline_option, display_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from quantlr.predict import Prediction, Predictions
 
-EXPLAINED = 5
+MAX_TICKERS_EXPLAINED = 5
 """Tickers whose features are all shown without being asked for."""
 
 
@@ -36,7 +36,7 @@ EXPLAINED = 5
 @config_options
 @offline_option
 @jobs_option
-@telling_options
+@display_options
 def command(
     config: Path,
     *,
@@ -54,20 +54,20 @@ def command(
     The model is the one that the walk-forward's schedule of refits has for the newest session, and the computation is
     that of the backtest. Nothing is written.
     """
-    from quantlr.cli.terminal import console, status_of
+    from quantlr.cli.terminal import make_console, run_for_exit_status
 
-    one = partial(_predict, config, settings, name, offline, stale_after, jobs, console(quiet=quiet))
-    sys.exit(status_of(partial(one, as_json=as_json, verbose=verbose), console()))
+    one = partial(_predict_and_print, config, settings, name, offline, stale_after, jobs, make_console(quiet=quiet))
+    sys.exit(run_for_exit_status(partial(one, as_json=as_json, verbose=verbose), make_console()))
 
 
-def _predict(
-    path: Path,
+def _predict_and_print(
+    config_path: Path,
     settings: tuple[str, ...],
     name: str | None,
     offline: bool,
     stale_after: int,
     jobs: int | None,
-    out: Console,
+    console: Console,
     *,
     as_json: bool,
     verbose: bool,
@@ -77,88 +77,90 @@ def _predict(
     from quantlr.cli.progress import progress_bar
     from quantlr.config import load_config
     from quantlr.predict import predict_config
-    from quantlr.processes import available
+    from quantlr.processes import available_cores
 
-    config = load_config(path, settings=settings, name=name)
+    config = load_config(config_path, settings=settings, name=name)
     today = dt.datetime.now().astimezone().date()
-    with progress_bar(out) as progress:
+    with progress_bar(console) as progress:
         found = predict_config(
             config,
             today=today,
             stale_after=stale_after,
             offline=offline,
-            workers=jobs or available(),
+            workers=jobs or available_cores(),
             progress=progress,
         )
-    _show(found, out, verbose=verbose)
+    _print_predictions(found, console, verbose=verbose)
     if as_json:
         click.echo(json.dumps(asdict(found), ensure_ascii=False, allow_nan=False))
 
 
-def _show(found: Predictions, out: Console, *, verbose: bool) -> None:
+def _print_predictions(predictions: Predictions, console: Console, *, verbose: bool) -> None:
     from rich.text import Text
 
-    from quantlr.cli.terminal import show_table
+    from quantlr.cli.terminal import print_table
 
-    show_table(_overview(found), out)
-    explained = verbose or len(found.tickers) <= EXPLAINED
-    for one in found.tickers if explained else ():
-        show_table(_reasons(one), out)
+    print_table(_predictions_table(predictions), console)
+    explained = verbose or len(predictions.tickers) <= MAX_TICKERS_EXPLAINED
+    for one in predictions.tickers if explained else ():
+        print_table(_contributions_table(one), console)
     if not explained:
-        out.print(Text("why: -v shows it for every ticker, and so does --json", style="dim"))
-    for filled in dict.fromkeys(one.filled for one in found.tickers):
-        out.print(Text(f"filled {filled}"))
-    if found.horizon > 1:
-        out.print(Text(f"what is held is the mean of the last {found.horizon} decisions"))
-    _show_notes(found, out, verbose=verbose)
+        console.print(Text("why: -v shows it for every ticker, and so does --json", style="dim"))
+    for filled in dict.fromkeys(one.filled for one in predictions.tickers):
+        console.print(Text(f"filled {filled}"))
+    if predictions.horizon > 1:
+        console.print(Text(f"what is held is the mean of the last {predictions.horizon} decisions"))
+    _print_notes_and_warnings(predictions, console, verbose=verbose)
 
 
-def _show_notes(found: Predictions, out: Console, *, verbose: bool) -> None:
+def _print_notes_and_warnings(predictions: Predictions, console: Console, *, verbose: bool) -> None:
     from rich.text import Text
 
-    from quantlr.report.summary import note_line, worth_saying
+    from quantlr.report.summary import note_text, condense_notes
 
-    for note in found.notes if verbose else worth_saying(found.notes):
-        out.print(Text.assemble(("note ", "yellow"), note_line(note)))
+    for note in predictions.notes if verbose else condense_notes(predictions.notes):
+        console.print(Text.assemble(("note ", "yellow"), note_text(note)))
     said: dict[str, list[str]] = {}
-    for one in found.tickers:
+    for one in predictions.tickers:
         for warning in one.warnings:
             said.setdefault(warning, []).append(one.ticker)
     for warning, tickers in said.items():
-        out.print(Text.assemble(("warning ", "bold yellow"), f"{', '.join(tickers)}: {warning}"))
+        console.print(Text.assemble(("warning ", "bold yellow"), f"{', '.join(tickers)}: {warning}"))
 
 
-def _overview(found: Predictions) -> Table:
+def _predictions_table(predictions: Predictions) -> Table:
     """Return a table with a line for each ticker."""
     from rich.table import Table
 
-    ahead = "the next close" if found.horizon == 1 else f"the close {found.horizon} sessions on"
-    title = f"{found.name}: is {ahead} higher?"
+    ahead = "the next close" if predictions.horizon == 1 else f"the close {predictions.horizon} sessions on"
+    title = f"{predictions.name}: is {ahead} higher?"
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("")
     table.add_column("as of")
     table.add_column("up", justify="right")
     table.add_column("base rate", justify="right")
     table.add_column("hold")
-    for one in found.tickers:
+    for one in predictions.tickers:
         table.add_row(one.ticker, one.as_of, f"{one.probability:.1%}", f"{one.trained.base_rate:.1%}", one.position)
     return table
 
 
-def _reasons(one: Prediction) -> Table:
+def _contributions_table(prediction: Prediction) -> Table:
     """Return a table of what adds up to the log odds of one ticker."""
     from rich.table import Table
 
-    trained = one.trained
-    title = f"why {one.ticker}: refit of {trained.refit} on {trained.rows:,} rows, {trained.first} to {trained.last}"
+    trained = prediction.trained
+    title = (
+        f"why {prediction.ticker}: refit of {trained.refit} on {trained.rows:,} rows, {trained.first} to {trained.last}"
+    )
     table = Table(title=title, title_justify="left", title_style="", box=None, pad_edge=False)
     table.add_column("")
     for heading in ("value", "training mean", "coefficient", "adds to the log odds"):
         table.add_column(heading, justify="right")
-    table.add_row("all at their means", "", "", "", f"{one.at_the_mean:+.4f}")
-    for part in one.contributions:
+    table.add_row("all at their means", "", "", "", f"{prediction.at_the_mean:+.4f}")
+    for part in prediction.contributions:
         table.add_row(
             part.feature, f"{part.value:.4g}", f"{part.mean:.4g}", f"{part.coefficient:.4g}", f"{part.log_odds:+.4f}"
         )
-    table.add_row("log odds", "", "", "", f"{one.log_odds:+.4f}", style="bold")
+    table.add_row("log odds", "", "", "", f"{prediction.log_odds:+.4f}", style="bold")
     return table

@@ -11,80 +11,92 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.text import Text
 
 from quantlr.types import Progress as Heard
-from quantlr.types import no_progress
+from quantlr.types import ignore_progress
 
-SHOWN_AFTER = 1.0
+MIN_STAGE_SECONDS = 1.0
 """Seconds that a stage has to last before anything is said of it: what comes and goes at once only flickers."""
-NARROW = 60
+MIN_WIDTH_FOR_COUNTS = 60
 """Columns below which a bar tells no counts."""
 
 
 @contextmanager
-def progress_bar(out: Console) -> Iterator[Heard]:
+def progress_bar(console: Console) -> Iterator[Heard]:
     """Show one bar for the stage that is going on; nothing where the output is not a terminal."""
-    if out.quiet or not (out.is_interactive and out.file.isatty()):
-        yield no_progress
+    if console.quiet or not (console.is_interactive and console.file.isatty()):
+        yield ignore_progress
         return
-    with Bars(out) as bars:
-        yield Stages(bars)
+    with StageProgressBar(console) as bars:
+        yield StageProgressCallback(bars)
 
 
-class Stages:
+class StageProgressCallback:
     """Hears how far the stages have come, and has the one that is going on shown."""
 
-    def __init__(self, bars: Bars) -> None:
-        self._bars = bars
+    def __init__(self, bar: StageProgressBar) -> None:
+        self._bar = bar
         self._stage: str | None = None
         self._task = TaskID(0)
 
     def __call__(self, stage: str, *, done: int, total: int) -> None:
         """Hear that `done` of `total` steps of `stage` are over; a stage begins where another is told of before."""
         if stage != self._stage:
-            self._end()
-            self._stage, self._task = stage, self._bars.add_task(stage, total=None, since=0.0)
+            self._finish_stage()
+            self._stage, self._task = stage, self._bar.add_task(stage, total=None, since=0.0)
         # Without a step, nothing can be foretold: the bar then moves to and fro.
-        elapsed = self._bars.tasks[-1].elapsed or 0.0
-        self._bars.update(self._task, completed=done, total=total if done else None, since=elapsed)
+        elapsed = self._bar.tasks[-1].elapsed or 0.0
+        self._bar.update(self._task, completed=done, total=total if done else None, since=elapsed)
         if done >= total:
-            self._end()
+            self._finish_stage()
 
-    def _end(self) -> None:
+    def _finish_stage(self) -> None:
         if self._stage is not None:
-            self._bars.stop_task(self._task)
+            self._bar.stop_task(self._task)
             self._stage = None
 
 
-class Bars(Progress):
+class StageProgressBar(Progress):
     """The bar of the newest stage that has lasted long enough; that of a stage before stays until then."""
 
-    def __init__(self, out: Console, *, clock: Callable[[], float] = monotonic) -> None:
-        count, rate = (_Count(), _Rate()) if out.width >= NARROW else (_Nothing(), _Nothing())
-        bar = BarColumn(bar_width=max(min(out.width - 50, 40), 10))
+    def __init__(self, console: Console, *, clock: Callable[[], float] = monotonic) -> None:
+        count, rate = (
+            (_StepCountColumn(), _StepRateColumn())
+            if console.width >= MIN_WIDTH_FOR_COUNTS
+            else (_EmptyColumn(), _EmptyColumn())
+        )
+        bar = BarColumn(bar_width=max(min(console.width - 50, 40), 10))
         name = TextColumn("{task.description:<9}")
         super().__init__(
-            name, bar, count, rate, _Left(), console=out, transient=True, get_time=clock, refresh_per_second=5
+            name,
+            bar,
+            count,
+            rate,
+            _TimeLeftColumn(),
+            console=console,
+            transient=True,
+            get_time=clock,
+            refresh_per_second=5,
         )
 
     def get_renderables(self) -> Iterable[RenderableType]:
         """Yield the one bar that there is, if there is one."""
-        shown = [task for task in self.tasks if (task.elapsed or 0.0) >= SHOWN_AFTER]
+        shown = [task for task in self.tasks if (task.elapsed or 0.0) >= MIN_STAGE_SECONDS]
         if shown:
             yield self.make_tasks_table(shown[-1:])
 
 
-class _Nothing(ProgressColumn):
+class _EmptyColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         return Text()
 
 
-class _Count(ProgressColumn):
+class _StepCountColumn(ProgressColumn):
     """Steps done, of how many."""
 
     def render(self, task: Task) -> Text:
         return Text(f"{task.completed:,.0f}/{task.total:,.0f}" if task.total else "")
 
 
-class _Rate(ProgressColumn):
+class _StepRateColumn(ProgressColumn):
     """Steps a second, or seconds a step."""
 
     def render(self, task: Task) -> Text:
@@ -95,19 +107,19 @@ class _Rate(ProgressColumn):
         return Text(said, style="dim")
 
 
-class _Left(ProgressColumn):
+class _TimeLeftColumn(ProgressColumn):
     """Time left, at the rate so far; where there is no rate yet, the time that has gone."""
 
     def render(self, task: Task) -> Text:
         elapsed = task.elapsed or 0.0
         if not task.completed or task.total is None or task.finished:
-            return Text(_clock(elapsed), style="dim")
+            return Text(_format_duration(elapsed), style="dim")
         since = task.fields["since"]
         left = since * (task.total - task.completed) / task.completed - (elapsed - since)
-        return Text(f"{_clock(max(left, 0.0))} left", style="cyan")
+        return Text(f"{_format_duration(max(left, 0.0))} left", style="cyan")
 
 
-def _clock(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     """Return a time as minutes and seconds, with hours where there are any."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)

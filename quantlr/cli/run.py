@@ -16,7 +16,7 @@ from quantlr.cli.options import (
     jobs_option,
     offline_option,
     output_option,
-    telling_options,
+    display_options,
 )
 from quantlr.errors import OutputError
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from quantlr.pipeline import Run
-    from quantlr.report.drawing import Draw
+    from quantlr.report.drawing import PageRenderer
 
 
 @click.command("run")
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @offline_option
 @output_option
 @jobs_option
-@telling_options
+@display_options
 def command(
     configs: tuple[Path, ...],
     *,
@@ -47,35 +47,35 @@ def command(
     verbose: bool,
 ) -> None:
     """Run experiments and write their reports to OUTPUT/NAME."""
-    from quantlr.processes import available
-    from quantlr.report.drawing import drawing
+    from quantlr.processes import available_cores
+    from quantlr.report.drawing import open_page_renderer
 
-    workers = jobs or available()
+    workers = jobs or available_cores()
     # Before all else, so that the processes that draw get ready while this one calculates.
-    with drawing(workers) as draw:
-        from quantlr.cli.terminal import console, status_of
+    with open_page_renderer(workers) as draw:
+        from quantlr.cli.terminal import make_console, run_for_exit_status
 
-        out, errors = console(quiet=quiet), console()
+        out, errors = make_console(quiet=quiet), make_console()
         worst = 0
         written: dict[str, Path] = {}
         for path in configs:
             one = partial(
-                _run, path, settings, name, output, workers, draw, out, written,
+                _run_and_print, path, settings, name, output, workers, draw, out, written,
                 offline=offline, as_json=as_json, verbose=verbose,
             )  # fmt: skip
-            worst = max(worst, status_of(one, errors))
+            worst = max(worst, run_for_exit_status(one, errors))
         sys.exit(worst)
 
 
-def _run(
-    path: Path,
+def _run_and_print(
+    config_path: Path,
     settings: tuple[str, ...],
     name: str | None,
     output: Path,
     workers: int,
-    draw: Draw,
-    out: Console,
-    written: dict[str, Path],
+    draw: PageRenderer,
+    console: Console,
+    config_paths_by_name: dict[str, Path],
     *,
     offline: bool,
     as_json: bool,
@@ -85,48 +85,52 @@ def _run(
     from quantlr.cli.progress import progress_bar
     from quantlr.config import load_config
     from quantlr.pipeline import run_config
-    from quantlr.report.former import former_metrics
+    from quantlr.report.former import read_previous_metrics
 
-    config = load_config(path, settings=settings, name=name)
-    if config.run.name in written:
-        other = written[config.run.name]
-        raise OutputError(f"{path}: its report would replace that of {other}: both are named {config.run.name!r}")
-    written[config.run.name] = path
-    with progress_bar(out) as progress:
+    config = load_config(config_path, settings=settings, name=name)
+    if config.run.name in config_paths_by_name:
+        other = config_paths_by_name[config.run.name]
+        raise OutputError(
+            f"{config_path}: its report would replace that of {other}: both are named {config.run.name!r}"
+        )
+    config_paths_by_name[config.run.name] = config_path
+    with progress_bar(console) as progress:
         done = run_config(config, output=output, offline=offline, workers=workers, progress=progress)
-        former = former_metrics(output / config.run.name)
+        former = read_previous_metrics(output / config.run.name)
         folder = done.save(output, draw=draw, progress=progress)
-    _show(done, former, folder, out, verbose=verbose)
+    _print_run(done, former, folder, console, verbose=verbose)
     if as_json:
         click.echo(json.dumps(done.metrics))
 
 
-def _show(done: Run, former: dict[str, Any] | None, folder: Path, out: Console, *, verbose: bool) -> None:
+def _print_run(
+    run: Run, previous_metrics: dict[str, Any] | None, report_folder: Path, console: Console, *, verbose: bool
+) -> None:
     from rich.text import Text
 
-    from quantlr.backtest.fills import sharpe_by_fill
-    from quantlr.cli.headline import show_headline
-    from quantlr.report.summary import interval_rows, note_line, worth_saying
+    from quantlr.backtest.fills import sharpe_by_fill_text
+    from quantlr.cli.headline import print_headline_table
+    from quantlr.report.summary import confidence_interval_rows, note_text, condense_notes
 
-    show_headline(done.config.name, done.metrics, former, out)
-    for label, bounds in interval_rows(done.metrics) if verbose else ():
-        out.print(Text.assemble(("95% interval ", "cyan"), f"{label}: {bounds}"))
+    print_headline_table(run.config.name, run.metrics, previous_metrics, console)
+    for label, bounds in confidence_interval_rows(run.metrics) if verbose else ():
+        console.print(Text.assemble(("95% interval ", "cyan"), f"{label}: {bounds}"))
     if verbose:
-        out.print(Text(f"filled otherwise: {sharpe_by_fill(done.metrics['backtest']['fills'])}"))
-    for note in done.notes if verbose else worth_saying(done.notes):
-        out.print(Text.assemble(("note ", "yellow"), note_line(note)))
-    out.print(Text(done.verdict, style="bold"))
-    _show_place(folder, out)
+        console.print(Text(f"filled otherwise: {sharpe_by_fill_text(run.metrics['backtest']['fills'])}"))
+    for note in run.notes if verbose else condense_notes(run.notes):
+        console.print(Text.assemble(("note ", "yellow"), note_text(note)))
+    console.print(Text(run.verdict, style="bold"))
+    _print_report_links(report_folder, console)
 
 
-def _show_place(folder: Path, out: Console) -> None:
+def _print_report_links(report_folder: Path, console: Console) -> None:
     """Say where the report is; on a terminal, what its pages answer as well."""
     from rich.text import Text
 
-    from quantlr.cli.terminal import link
+    from quantlr.cli.terminal import path_link
     from quantlr.report.pages import PAGES
 
-    out.print(Text.assemble("report in ", link(folder)), soft_wrap=True)
-    for page in PAGES if out.is_terminal else ():
-        file = link(folder / page.file, text=page.file, style="cyan")
-        out.print(Text.assemble("  ", file, (f"  {page.question}", "dim")))
+    console.print(Text.assemble("report in ", path_link(report_folder)), soft_wrap=True)
+    for page in PAGES if console.is_terminal else ():
+        file = path_link(report_folder / page.file_name, text=page.file_name, style="cyan")
+        console.print(Text.assemble("  ", file, (f"  {page.question}", "dim")))

@@ -7,11 +7,11 @@ import sys
 
 import click
 
-from quantlr.cli.options import telling_options
+from quantlr.cli.options import display_options
 
 
 @click.command("schema")
-@telling_options
+@display_options
 def command(*, as_json: bool, quiet: bool, verbose: bool) -> None:
     """Print the JSON Schema of a config, for editors.
 
@@ -20,11 +20,11 @@ def command(*, as_json: bool, quiet: bool, verbose: bool) -> None:
 
       # yaml-language-server: $schema=schema.json
     """
-    from quantlr.cli.terminal import console, status_of
+    from quantlr.cli.terminal import make_console, run_for_exit_status
 
-    def show() -> None:
+    def print_schema() -> None:
         from quantlr.config.schema import config_schema, schema_text
 
         click.echo(json.dumps(config_schema()) if as_json else schema_text(), nl=as_json)
 
-    sys.exit(status_of(show, console()))
+    sys.exit(run_for_exit_status(print_schema, make_console()))

@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from quantlr.cli.options import offline_option, output_option, telling_options
+from quantlr.cli.options import offline_option, output_option, display_options
 from quantlr.errors import UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from quantlr.sweep import Sweep, Swept
-    from quantlr.sweep.desk import Watch
+    from quantlr.sweep import Sweep, SweepResult
+    from quantlr.sweep.desk import SweepObserver
 
-PART_FAILED = 4
+FAILED_TRIALS_EXIT_STATUS = 4
 """Exit status of a sweep of which some trials failed."""
-BEST = 10
+MAX_TRIALS_SHOWN = 10
 """Trials that the terminal shows."""
-TOLD = 5
+MAX_FAILURES_SHOWN = 5
 """Failures that the terminal tells of."""
 
 
@@ -58,7 +58,7 @@ TOLD = 5
 )
 @offline_option
 @output_option
-@telling_options
+@display_options
 def command(
     sweep: Path,
     *,
@@ -80,52 +80,56 @@ def command(
     Every trial is written to the ledger before the first is run. What is done is kept: a sweep that was interrupted
     goes on where it was. Exit status 4 if some trials failed.
     """
-    from quantlr.cli.terminal import console, status_of
+    from quantlr.cli.terminal import make_console, run_for_exit_status
 
-    out, failed = console(quiet=quiet), []
+    out, failed = make_console(quiet=quiet), []
 
-    def run() -> None:
-        from quantlr.sweep import Setting, engine_of, load_sweep, run_sweep
+    def run_and_print_sweep() -> None:
+        from quantlr.sweep import SweepOptions, make_engine_factory, load_sweep, run_sweep
 
         loaded = load_sweep(sweep, settings=settings)
-        out.print(_stated(loaded))
-        _ask(loaded, yes=yes)
-        opened = engine_of(engine, jobs=jobs, scheduler=scheduler, scheduler_file=scheduler_file)
-        with _watching(out) as watch:
-            done = run_sweep(loaded, Setting(output, opened, offline=offline, fresh=fresh, watch=watch))
-        _show(done, out, verbose=verbose)
+        out.print(_trial_count_text(loaded))
+        _confirm_large_sweep(loaded, skip_confirmation=yes)
+        opened = make_engine_factory(engine, workers=jobs, scheduler=scheduler, scheduler_file=scheduler_file)
+        with _sweep_progress_bar(out) as watch:
+            done = run_sweep(loaded, SweepOptions(output, opened, offline=offline, fresh=fresh, observer=watch))
+        _print_sweep(done, out, verbose=verbose)
         failed.append(done.summary["trials"]["failed"])
         if as_json:
             click.echo(json.dumps(done.summary))
 
-    status = status_of(partial(run), console())
-    sys.exit(PART_FAILED if not status and any(failed) else status)
+    status = run_for_exit_status(partial(run_and_print_sweep), make_console())
+    sys.exit(FAILED_TRIALS_EXIT_STATUS if not status and any(failed) else status)
 
 
-def _stated(loaded: Sweep) -> str:
+def _trial_count_text(sweep: Sweep) -> str:
     """Return how many trials there will be, in words."""
-    keys = " x ".join(f"{len(axis.choices):,} {axis.key}" for axis in loaded.axes)
-    every = loaded.combinations
+    keys = " x ".join(f"{len(axis.values):,} {axis.key}" for axis in sweep.axes)
+    every = sweep.n_combinations
     drawn = (
-        "" if len(loaded.chosen) == every else f", of which {len(loaded.chosen):,} are drawn by seed {loaded.spec.seed}"
+        ""
+        if len(sweep.trial_numbers) == every
+        else f", of which {len(sweep.trial_numbers):,} are drawn by seed {sweep.spec.seed}"
     )
     return f"{every:,} combination{'s'[: every > 1]} ({keys}){drawn}"
 
 
-def _ask(loaded: Sweep, *, yes: bool) -> None:
+def _confirm_large_sweep(sweep: Sweep, *, skip_confirmation: bool) -> None:
     """Ask before a huge sweep, where there is someone to ask."""
-    from quantlr.sweep import ASK
+    from quantlr.sweep import MAX_UNCONFIRMED_TRIALS
 
-    trials = len(loaded.chosen)
-    if yes or trials <= ASK:
+    trials = len(sweep.trial_numbers)
+    if skip_confirmation or trials <= MAX_UNCONFIRMED_TRIALS:
         return
     if sys.stdin.isatty() and sys.stderr.isatty() and click.confirm(f"Try {trials:,} of them?", err=True):
         return
-    raise UserError(f"{trials:,} trials, and over {ASK:,} it asks first: add --yes, or draw some with sample")
+    raise UserError(
+        f"{trials:,} trials, and over {MAX_UNCONFIRMED_TRIALS:,} it asks first: add --yes, or draw some with sample"
+    )
 
 
 @contextmanager
-def _watching(out: Console) -> Iterator[Watch]:
+def _sweep_progress_bar(console: Console) -> Iterator[SweepObserver]:
     """Show a bar with rate, time left and failures; where the output is no terminal, only how it begins."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
@@ -137,19 +141,19 @@ def _watching(out: Console) -> Iterator[Watch]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[failed]}", style="red"),
     )
-    bars = Progress(*columns, console=out, transient=True, disable=not out.is_terminal or out.quiet)
+    bars = Progress(*columns, console=console, transient=True, disable=not console.is_terminal or console.quiet)
 
     class Bar:
         task: TaskID | None = None
 
         def begun(self, sweep: Sweep, *, waiting: int, dashboard: str | None) -> None:
-            kept = len(sweep.chosen) - waiting
+            kept = len(sweep.trial_numbers) - waiting
             if kept:
-                out.print(f"{kept:,} are done already, {waiting:,} to go; --fresh does all anew")
+                console.print(f"{kept:,} are done already, {waiting:,} to go; --fresh does all anew")
             if dashboard:
-                out.print(f"dashboard at {dashboard}")
+                console.print(f"dashboard at {dashboard}")
             bars.start()
-            self.task = bars.add_task("", total=len(sweep.chosen), completed=kept, rate="", failed="")
+            self.task = bars.add_task("", total=len(sweep.trial_numbers), completed=kept, rate="", failed="")
 
         def done(self, *, done: int, total: int, failed: int) -> None:
             if self.task is None:
@@ -164,52 +168,55 @@ def _watching(out: Console) -> Iterator[Watch]:
         bars.stop()
 
 
-def _show(done: Swept, out: Console, *, verbose: bool) -> None:
+def _print_sweep(sweep_result: SweepResult, console: Console, *, verbose: bool) -> None:
     from rich.text import Text
 
-    from quantlr.report.summary import sweep_lines
+    from quantlr.report.summary import sweep_summary_lines
 
-    out.print(_table(done))
-    for line in sweep_lines(done.summary):
-        out.print(Text(line))
-    failures = done.trials[done.trials["error"].notna()]
-    for _, row in (failures if verbose else failures.head(TOLD)).iterrows():
-        out.print(Text.assemble((f"trial {row['trial']} failed ", "yellow"), row["error"]))
-    if not verbose and len(failures) > TOLD:
-        out.print(
-            Text(f"and {len(failures) - TOLD:,} more failed; trials.csv says why, and so does -v", style="yellow")
+    console.print(_best_trials_table(sweep_result))
+    for line in sweep_summary_lines(sweep_result.summary):
+        console.print(Text(line))
+    failures = sweep_result.trials[sweep_result.trials["error"].notna()]
+    for _, row in (failures if verbose else failures.head(MAX_FAILURES_SHOWN)).iterrows():
+        console.print(Text.assemble((f"trial {row['trial']} failed ", "yellow"), row["error"]))
+    if not verbose and len(failures) > MAX_FAILURES_SHOWN:
+        console.print(
+            Text(
+                f"and {len(failures) - MAX_FAILURES_SHOWN:,} more failed; trials.csv says why, and so does -v",
+                style="yellow",
+            )
         )
-    out.print(Text(done.verdict, style="bold"))
-    out.print(Text(f"report in {done.folder}"))
+    console.print(Text(sweep_result.verdict, style="bold"))
+    console.print(Text(f"report in {sweep_result.folder}"))
 
 
-def _table(done: Swept) -> Table:
+def _best_trials_table(sweep_result: SweepResult) -> Table:
     from rich.table import Table
 
-    table = Table(title=done.name, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    keys = list(done.summary["grid"])
+    table = Table(title=sweep_result.name, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    keys = list(sweep_result.summary["grid"])
     for name in ("rank", "trial"):
         table.add_column(name, justify="right")
     for key in keys:
         table.add_column(key)
     for name in ("Sharpe", "95%", "deflated", "growth", "drawdown", "traded"):
         table.add_column(name, justify="right", no_wrap=True)
-    for _, row in done.trials[done.trials["error"].isna()].head(BEST).iterrows():
-        table.add_row(f"{row['rank']}", f"{row['trial']}", *(str(row[key]) for key in keys), *_cells(row))
+    for _, row in sweep_result.trials[sweep_result.trials["error"].isna()].head(MAX_TRIALS_SHOWN).iterrows():
+        table.add_row(f"{row['rank']}", f"{row['trial']}", *(str(row[key]) for key in keys), *_trial_cells(row))
     return table
 
 
-def _cells(row: Any) -> tuple[str, ...]:
+def _trial_cells(trial_row: Any) -> tuple[str, ...]:
     """Return a trial's numbers as text for people."""
 
-    def form(form: str, value: Any) -> str:
-        return "-" if value is None or value != value else form.format(value)
+    def format_or_dash(template: str, value: Any) -> str:
+        return "-" if value is None or value != value else template.format(value)
 
     return (
-        form("{:.2f}", row["sharpe"]),
-        form("±{:.2f}", (row["sharpe_high95"] - row["sharpe_low95"]) / 2),
-        form("{:.0%}", row["deflated_sharpe"]),
-        form("{:.1%}", row["cagr"]),
-        form("{:.1%}", row["max_drawdown"]),
-        form("{:.1f}", row["turnover_per_year"]),
+        format_or_dash("{:.2f}", trial_row["sharpe"]),
+        format_or_dash("±{:.2f}", (trial_row["sharpe_high95"] - trial_row["sharpe_low95"]) / 2),
+        format_or_dash("{:.0%}", trial_row["deflated_sharpe"]),
+        format_or_dash("{:.1%}", trial_row["cagr"]),
+        format_or_dash("{:.1%}", trial_row["max_drawdown"]),
+        format_or_dash("{:.1f}", trial_row["turnover_per_year"]),
     )

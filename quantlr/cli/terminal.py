@@ -18,57 +18,57 @@ from rich.text import Text
 
 from quantlr.errors import QuantlrError
 
-WIDEST = 120
+MAX_WIDTH = 120
 """Columns beyond which lines are no longer read with ease."""
-UNBROKEN = 100_000
+UNWRAPPED_WIDTH = 100_000
 """Columns of what is not a terminal: nothing is wrapped there."""
-NO_LINKS = ("linux", "dumb", "unknown", "")
+TERMS_WITHOUT_LINKS = ("linux", "dumb", "unknown", "")
 """Values of TERM that say of a terminal that links are beyond it."""
 
 
-def console(*, quiet: bool = False) -> Console:
+def make_console(*, quiet: bool = False) -> Console:
     """Return the console for people, on stderr; rich leaves colour out where NO_COLOR says so."""
     out = Console(stderr=True, quiet=quiet, highlight=False, emoji=False)
     if not out.is_terminal:
-        out.width = UNBROKEN
-    elif out.width > WIDEST:
-        out.width = WIDEST
+        out.width = UNWRAPPED_WIDTH
+    elif out.width > MAX_WIDTH:
+        out.width = MAX_WIDTH
     return out
 
 
-def link(path: Path, *, text: str | None = None, style: str = "") -> Text:
+def path_link(path: Path, *, text: str | None = None, style: str = "") -> Text:
     """Return a path, or another text for it, as text that a terminal may open."""
-    plain = os.environ.get("TERM", "") in NO_LINKS and os.name == "posix"
+    plain = os.environ.get("TERM", "") in TERMS_WITHOUT_LINKS and os.name == "posix"
     target = None if plain else path.absolute().as_uri()
     return Text(str(path) if text is None else text, style=Style.parse(style) + Style(link=target))
 
 
-def fits(table: Table, out: Console) -> bool:
+def has_room_for_table(table: Table, console: Console) -> bool:
     """Return whether there is room for a table without a word of it broken."""
-    wanted = Measurement.get(out, out.options.update(max_width=UNBROKEN), table).maximum
-    return wanted <= out.width
+    wanted = Measurement.get(console, console.options.update(max_width=UNWRAPPED_WIDTH), table).maximum
+    return wanted <= console.width
 
 
-def show_table(table: Table, out: Console) -> None:
+def print_table(table: Table, console: Console) -> None:
     """Print a table; where there is no room for it, each of its lines as a sentence of headings and cells."""
-    if fits(table, out):
-        out.print(table)
+    if has_room_for_table(table, console):
+        console.print(table)
         return
     if table.title:
-        out.print(Text(str(table.title), style="bold"))
+        console.print(Text(str(table.title), style="bold"))
     for cells in zip(*(column.cells for column in table.columns), strict=True):
         name, *rest = (cell.plain if isinstance(cell, Text) else str(cell) for cell in cells)
         headings = (str(column.header) for column in table.columns[1:])
         said = ", ".join(f"{heading} {cell}".strip() for heading, cell in zip(headings, rest, strict=True) if cell)
-        out.print(Text.assemble((name, "bold"), f"  {said}"))
+        console.print(Text.assemble((name, "bold"), f"  {said}"))
 
 
-def status_of(action: Callable[[], None], out: Console) -> int:
+def run_for_exit_status(action: Callable[[], None], console: Console) -> int:
     """Do something and return the exit status it ends with; an error that was expected is told in its own words."""
     try:
         action()
     except QuantlrError as error:
         for line in error.message.splitlines():
-            out.print(Text(line, style="red"), soft_wrap=True)
+            console.print(Text(line, style="red"), soft_wrap=True)
         return error.exit_status
     return 0

@@ -12,47 +12,47 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from quantlr.cli.options import output_option, telling_options
+from quantlr.cli.options import output_option, display_options
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from quantlr.trials import Entry, Trial
+    from quantlr.trials import LedgerEntry, Trial
 
-LONGEST_LIST = 30
+MAX_TICKER_LIST_CHARS = 30
 """Letters of a list of tickers in the table."""
 
 
 @click.command("trials")
 @output_option
-@telling_options
+@display_options
 def command(*, output: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
     """Show the trials that the deflated Sharpe ratio counts, from OUTPUT/trials.db; -v shows failed ones' errors."""
-    from quantlr.cli.terminal import console, status_of
+    from quantlr.cli.terminal import make_console, run_for_exit_status
 
-    show = partial(_show, output, console(quiet=quiet), as_json=as_json, verbose=verbose)
-    sys.exit(status_of(show, console()))
+    show = partial(_print_trials, output, make_console(quiet=quiet), as_json=as_json, verbose=verbose)
+    sys.exit(run_for_exit_status(show, make_console()))
 
 
-def _show(output: Path, out: Console, *, as_json: bool, verbose: bool) -> None:
+def _print_trials(output: Path, console: Console, *, as_json: bool, verbose: bool) -> None:
     from rich.text import Text
 
-    from quantlr.cli.terminal import show_table
+    from quantlr.cli.terminal import print_table
     from quantlr.trials import Ledger
 
-    ledger = Ledger.of(output)
-    entries = ledger.entries()
-    show_table(_table(entries, title=str(ledger.path)), out)
+    ledger = Ledger.from_output_folder(output)
+    entries = ledger.read_entries()
+    print_table(_trials_table(entries, title=str(ledger.path)), console)
     for entry in entries if verbose else ():
         if entry.trial.error is not None:
-            out.print(Text.assemble((f"{entry.trial.name} failed ", "yellow"), entry.trial.error))
-    out.print(Text("trials: those of the same label that share a ticker, which its deflated Sharpe ratio counts"))
+            console.print(Text.assemble((f"{entry.trial.name} failed ", "yellow"), entry.trial.error))
+    console.print(Text("trials: those of the same label that share a ticker, which its deflated Sharpe ratio counts"))
     if as_json:
-        click.echo(json.dumps({"ledger": str(ledger.path), "trials": [_object(entry) for entry in entries]}))
+        click.echo(json.dumps({"ledger": str(ledger.path), "trials": [_entry_json_dict(entry) for entry in entries]}))
 
 
-def _table(entries: list[Entry], *, title: str) -> Table:
+def _trials_table(entries: list[LedgerEntry], *, title: str) -> Table:
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
@@ -63,13 +63,13 @@ def _table(entries: list[Entry], *, title: str) -> Table:
     for name in ("tickers", "label"):
         table.add_column(name, style="dim")
     for entry in entries:
-        table.add_row(*_cells(entry))
+        table.add_row(*_entry_cells(entry))
     return table
 
 
-def _cells(entry: Entry) -> tuple[str, ...]:
+def _entry_cells(entry: LedgerEntry) -> tuple[str, ...]:
     """Return a trial as text for people, its Sharpe ratio per year."""
-    from quantlr.report.summary import names
+    from quantlr.report.summary import ticker_list_text
 
     trial = entry.trial
     label = json.loads(trial.label)
@@ -78,14 +78,14 @@ def _cells(entry: Entry) -> tuple[str, ...]:
         trial.name,
         f"{entry.last_run:.16}".replace("T", " "),
         f"{entry.runs:,}",
-        _sharpe(trial),
-        f"{entry.together:,}",
-        names(trial.tickers, longest=LONGEST_LIST),
+        _annual_sharpe_text(trial),
+        f"{entry.n_related_trials:,}",
+        ticker_list_text(trial.tickers, max_chars=MAX_TICKER_LIST_CHARS),
         " ".join((kind, *map(str, label.values()))),
     )
 
 
-def _sharpe(trial: Trial) -> str:
+def _annual_sharpe_text(trial: Trial) -> str:
     if trial.error is not None:
         return "failed"
     if trial.sharpe is None:
@@ -94,7 +94,7 @@ def _sharpe(trial: Trial) -> str:
     return f"{trial.sharpe * math.sqrt(per_year):.2f}"
 
 
-def _object(entry: Entry) -> dict[str, Any]:
+def _entry_json_dict(entry: LedgerEntry) -> dict[str, Any]:
     """Return a trial as JSON has it, its Sharpe ratio per session."""
     trial = asdict(entry.trial)
     return trial | {
@@ -103,5 +103,5 @@ def _object(entry: Entry) -> dict[str, Any]:
         "runs": entry.runs,
         "first_run": entry.first_run,
         "last_run": entry.last_run,
-        "together": entry.together,
+        "together": entry.n_related_trials,
     }

@@ -17,16 +17,16 @@ from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.metrics import ReportSpec
 from quantlr.backtest.overlays import OVERLAYS, Overlay
 from quantlr.backtest.policies import POLICIES, Policy, Threshold
-from quantlr.config.problems import in_order, problems_of
-from quantlr.config.resolve import override, parse_key, parse_setting, read_config
-from quantlr.config.written import Path_, Place, Problem, Written, to_yaml
+from quantlr.config.problems import sort_problems, problems_from_validation_error
+from quantlr.config.resolve import apply_overrides, parse_key_path, parse_setting, read_config_file
+from quantlr.config.written import KeyPath, SourceLocation, ConfigProblem, ParsedYaml, dump_yaml
 from quantlr.data.features import AnyFeature, Feature
 from quantlr.data.labels import LABELS, Direction, Label
 from quantlr.data.universe import DataSpec
 from quantlr.errors import ConfigError, QuantlrError
 from quantlr.model.folds import WalkForwardSpec
 from quantlr.model.specs import LogisticRegression
-from quantlr.types import Part, Spec, Unit, Whole, kind_named, one_of
+from quantlr.types import Component, ConfigSection, Unit, StrictInt, component_kind, component_union
 
 if TYPE_CHECKING:
     AnyLabel = Label
@@ -38,30 +38,30 @@ else:
     AnyOverlay = one_of(OVERLAYS)
 
 __all__ = [
-    "NAME",
-    "Config",
+    "REPORT_NAME_PATTERN",
+    "LoadedConfig",
     "RunConfig",
-    "checked",
-    "copied",
+    "validate_config",
+    "copy_nested",
     "load_config",
     "parse_setting",
-    "written_config",
+    "parse_config_source",
 ]
 
-NAME = r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,79}$"
+REPORT_NAME_PATTERN = r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,79}$"
 """What a report's folder may be called."""
-Name = Annotated[str, Field(pattern=NAME)]
+ReportName = Annotated[str, Field(pattern=REPORT_NAME_PATTERN)]
 
 
-class RunConfig(Spec):
+class RunConfig(ConfigSection):
     """One experiment, complete."""
 
-    name: Name = Field(
+    name: ReportName = Field(
         description="Name of the report's folder: 1 to 80 of A-Z a-z 0-9 . _ -, not beginning with a dot; the "
         "file's own name where it is left out.",
         examples=["my_run"],
     )
-    seed: Annotated[Whole, Unit("none (any number will do)"), Field(ge=0, lt=2**63)] = Field(
+    seed: Annotated[StrictInt, Unit("none (any number will do)"), Field(ge=0, lt=2**63)] = Field(
         0, description="Seed of everything random; the same seed gives the same report."
     )
     data: DataSpec = Field(description="Which prices to use.")
@@ -76,33 +76,33 @@ class RunConfig(Spec):
 
     def to_yaml(self) -> str:
         """Return the config with every default written out; running it gives the same bytes."""
-        return to_yaml(_plain(self.model_dump()))
+        return dump_yaml(_to_yaml_types(self.model_dump()))
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
+class LoadedConfig:
     """A config and the places where its keys were written."""
 
     run: RunConfig
-    places: dict[Path_, Place]
+    locations: dict[KeyPath, SourceLocation]
 
-    def locate(self, error: QuantlrError) -> QuantlrError:
+    def with_location(self, error: QuantlrError) -> QuantlrError:
         """Return an error of a layer with the place of its key in front; the section's, where the key is a default."""
         if error.key is None:
             return error
-        path = parse_key(error.key)
-        while path and path not in self.places:
+        path = parse_key_path(error.key)
+        while path and path not in self.locations:
             path = path[:-1]
-        place = self.places.get(path)
-        return error.at(str(place)) if place else error
+        place = self.locations.get(path)
+        return error.with_location(str(place)) if place else error
 
     @contextmanager
-    def locating(self) -> Iterator[None]:
+    def add_location_to_errors(self) -> Iterator[None]:
         """Give errors that layers raise meanwhile the place of their key."""
         try:
             yield
         except QuantlrError as error:
-            raise self.locate(error) from error
+            raise self.with_location(error) from error
 
 
 def load_config(
@@ -112,7 +112,7 @@ def load_config(
     settings: Sequence[str] = (),
     name: str | None = None,
     features: Sequence[Feature] = (),
-) -> Config:
+) -> LoadedConfig:
     """Return the config in a YAML file or a mapping.
 
     Parameters
@@ -130,18 +130,18 @@ def load_config(
     """
     if overrides is not None and not isinstance(overrides, Mapping):
         raise ConfigError(f"overrides are a mapping of dotted keys to values, found {type(overrides).__name__}")
-    written, problems = written_config(source)
-    override(written, overrides or {}, source="overrides")
-    override(written, [parse_setting(setting) for setting in settings], source="--set")
+    written, problems = parse_config_source(source)
+    apply_overrides(written, overrides or {}, source_name="overrides")
+    apply_overrides(written, [parse_setting(setting) for setting in settings], source_name="--set")
     if name is not None:
-        override(written, {"name": name}, source="--name")
+        apply_overrides(written, {"name": name}, source_name="--name")
     stem, place = ("run", "config") if isinstance(source, Mapping) else (Path(source).stem, f"{source} (its own name)")
     written.value.setdefault("name", stem)
-    written.places.setdefault(("name",), Place(place))
-    return checked(written, problems, features=features)
+    written.value_locations.setdefault(("name",), SourceLocation(place))
+    return validate_config(written, problems, features=features)
 
 
-def written_config(source: str | Path | Mapping[str, Any]) -> tuple[Written, list[Problem]]:
+def parse_config_source(source: str | Path | Mapping[str, Any]) -> tuple[ParsedYaml, list[ConfigProblem]]:
     """Return the config in a YAML file or a mapping as it is written, and what is wrong with it but can be read.
 
     Raises
@@ -151,14 +151,16 @@ def written_config(source: str | Path | Mapping[str, Any]) -> tuple[Written, lis
     if not isinstance(source, (str, Path, Mapping)):
         raise ConfigError(f"a config is a path or a mapping, found {type(source).__name__}")
     if isinstance(source, Mapping):
-        return Written(copied(source)), []
+        return ParsedYaml(copy_nested(source)), []
     kinds = {
-        key: field.default.kind for key, field in RunConfig.model_fields.items() if isinstance(field.default, Part)
+        key: field.default.kind for key, field in RunConfig.model_fields.items() if isinstance(field.default, Component)
     }
-    return read_config(Path(source), kinds=kinds)
+    return read_config_file(Path(source), default_kinds=kinds)
 
 
-def checked(written: Written, problems: Sequence[Problem] = (), *, features: Sequence[Feature] = ()) -> Config:
+def validate_config(
+    parsed_yaml: ParsedYaml, problems: Sequence[ConfigProblem] = (), *, features: Sequence[Feature] = ()
+) -> LoadedConfig:
     """Return what is written as a config.
 
     Raises
@@ -167,16 +169,18 @@ def checked(written: Written, problems: Sequence[Problem] = (), *, features: Seq
     """
     found = list(problems)
     try:
-        brought = _bring(written, features)
-        config = Config(RunConfig.model_validate(written.value, context={Feature.group: brought}), written.places)
+        brought = _add_feature_objects(parsed_yaml, features)
+        config = LoadedConfig(
+            RunConfig.model_validate(parsed_yaml.value, context={Feature.group: brought}), parsed_yaml.value_locations
+        )
     except ValidationError as error:
-        found += problems_of(error, written, RunConfig)
+        found += problems_from_validation_error(error, parsed_yaml, RunConfig)
     if found:
-        raise ConfigError("\n".join(map(str, in_order(found))))
+        raise ConfigError("\n".join(map(str, sort_problems(found))))
     return config
 
 
-def _bring(written: Written, features: Sequence[Feature]) -> dict[str, type[Feature]]:
+def _add_feature_objects(parsed_yaml: ParsedYaml, features: Sequence[Feature]) -> dict[str, type[Feature]]:
     """Add features to those that a config lists, in place, and return their classes by kind.
 
     A feature that is listed already, as it is in the resolved config of a run that was given the same object, is not
@@ -185,39 +189,39 @@ def _bring(written: Written, features: Sequence[Feature]) -> dict[str, type[Feat
     for feature in features:
         if not isinstance(feature, Feature):
             raise ConfigError(f"features are objects of a class derived from Feature, found {feature!r}")
-    brought = {kind_named(type(feature)): type(feature) for feature in features}
-    listed = written.value.get("features", []) if isinstance(written.value, dict) else None
+    brought = {component_kind(type(feature)): type(feature) for feature in features}
+    listed = parsed_yaml.value.get("features", []) if isinstance(parsed_yaml.value, dict) else None
     if not isinstance(listed, list):
         return brought
-    there = [_as_brought(entry, brought) for entry in listed]
+    there = [_feature_from_entry(entry, brought) for entry in listed]
     added = [feature for feature in features if feature not in there]
     if added:
-        written.value["features"] = [*listed, *added]
+        parsed_yaml.value["features"] = [*listed, *added]
     return brought
 
 
-def _as_brought(entry: Any, brought: Mapping[str, type[Feature]]) -> Feature | None:
+def _feature_from_entry(entry: Any, feature_classes: Mapping[str, type[Feature]]) -> Feature | None:
     """Return the feature that a mapping of one of these kinds describes, None where it describes none."""
-    part = brought.get(str(entry.get("kind"))) if isinstance(entry, dict) else None
+    part = feature_classes.get(str(entry.get("kind"))) if isinstance(entry, dict) else None
     try:
         return part.model_validate(entry) if part else None
     except ValidationError:
         return None  # told with its place when the whole config is read
 
 
-def copied(value: Any) -> Any:
+def copy_nested(value: Any) -> Any:
     """Return nested values in mappings and lists of their own."""
     if isinstance(value, Mapping):
-        return {str(key): copied(item) for key, item in value.items()}
+        return {str(key): copy_nested(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [copied(item) for item in value]
+        return [copy_nested(item) for item in value]
     return value
 
 
-def _plain(value: Any) -> Any:
+def _to_yaml_types(value: Any) -> Any:
     """Return nested values as YAML has them."""
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _to_yaml_types(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_to_yaml_types(item) for item in value]
     return value.as_posix() if isinstance(value, Path) else value

@@ -8,64 +8,89 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from quantlr.config.written import MAX_BYTES, Path_, Place, Problem, Written, dotted, read_written
+from quantlr.config.written import (
+    MAX_CONFIG_BYTES,
+    KeyPath,
+    SourceLocation,
+    ConfigProblem,
+    ParsedYaml,
+    format_key_path,
+    parse_yaml,
+)
 from quantlr.errors import ConfigError, Fault
 
 
-def read_config(path: Path, *, kinds: Mapping[str, str]) -> tuple[Written, list[Problem]]:
+def read_config_file(path: Path, *, default_kinds: Mapping[str, str]) -> tuple[ParsedYaml, list[ConfigProblem]]:
     """Return the tree of a config file, merged over what it extends, and what is wrong with it but can be read.
 
     Raises
     ------
     ConfigError : with every problem of a file that can't be read as a mapping.
     """
-    return _read(path, kinds=kinds, origin=None, seen=())
+    return _read_with_extends(path, default_kinds=default_kinds, extends_location=None, visited_paths=())
 
 
-def _read(
-    path: Path, *, kinds: Mapping[str, str], origin: Place | None, seen: tuple[Path, ...]
-) -> tuple[Written, list[Problem]]:
-    text = _text_of(path, origin)
+def _read_with_extends(
+    path: Path,
+    *,
+    default_kinds: Mapping[str, str],
+    extends_location: SourceLocation | None,
+    visited_paths: tuple[Path, ...],
+) -> tuple[ParsedYaml, list[ConfigProblem]]:
+    text = _read_config_text(path, extends_location)
     real = path.resolve()
-    if real in seen:
-        circle = " -> ".join(file.name for file in (*seen[seen.index(real) :], real))
-        raise ConfigError(str(Problem(origin or Place(str(path)), "extends", f"goes in a circle: {circle}")))
-    written, problems = read_written(text, file=str(path), folder=path.parent)
+    if real in visited_paths:
+        circle = " -> ".join(file.name for file in (*visited_paths[visited_paths.index(real) :], real))
+        raise ConfigError(
+            str(ConfigProblem(extends_location or SourceLocation(str(path)), "extends", f"goes in a circle: {circle}"))
+        )
+    written, problems = parse_yaml(text, file_name=str(path), base_folder=path.parent)
     if not isinstance(written.value, dict):
         found = {type(None): "nothing", list: "a list"}.get(type(written.value), "a single value")
         said = f"a config is a mapping of keys, like 'name: my_run'; found {found}"
-        raise ConfigError("\n".join(map(str, problems or [Problem(Place(str(path), 1, 1), "", said)])))
+        raise ConfigError("\n".join(map(str, problems or [ConfigProblem(SourceLocation(str(path), 1, 1), "", said)])))
     if "extends" not in written.value:
         return written, problems
-    base_name, place = written.value.pop("extends"), written.places[("extends",)]
+    base_name, place = written.value.pop("extends"), written.value_locations[("extends",)]
     if not isinstance(base_name, str):
-        raise ConfigError(str(Problem(place, "extends", "needs the path of a config")))
-    base, others = _read(path.parent / base_name, kinds=kinds, origin=place, seen=(*seen, real))
+        raise ConfigError(str(ConfigProblem(place, "extends", "needs the path of a config")))
+    base, others = _read_with_extends(
+        path.parent / base_name,
+        default_kinds=default_kinds,
+        extends_location=place,
+        visited_paths=(*visited_paths, real),
+    )
     base.value.pop("name", None)
-    merge(base, written, kinds=kinds)
+    merge_parsed_yaml(base, written, default_kinds=default_kinds)
     return base, [*others, *problems]
 
 
-def _text_of(path: Path, origin: Place | None) -> str:
+def _read_config_text(path: Path, extends_location: SourceLocation | None) -> str:
     """Return a file's text; `origin` is where it was named, None if on the command line."""
 
-    def refused(text: str) -> ConfigError:
-        return ConfigError(str(Problem(origin, "extends", f"{path} {text}") if origin else f"{path}: {text}"))
+    def make_config_error(message: str) -> ConfigError:
+        return ConfigError(
+            str(
+                ConfigProblem(extends_location, "extends", f"{path} {message}")
+                if extends_location
+                else f"{path}: {message}"
+            )
+        )
 
     try:
         content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        raise refused("does not exist" if origin else "no such config; name a YAML file") from None
+        raise make_config_error("does not exist" if extends_location else "no such config; name a YAML file") from None
     except IsADirectoryError:
-        raise refused("is a folder; name a YAML file in it") from None
+        raise make_config_error("is a folder; name a YAML file in it") from None
     except (ValueError, UnicodeError):
-        raise refused("can't be a path") from None
+        raise make_config_error("can't be a path") from None
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            raise refused("is too long for a path") from None
+            raise make_config_error("is too long for a path") from None
         raise Fault(f"{path}: can't be read: {error.strerror}") from error
-    if len(content) > MAX_BYTES:
-        raise ConfigError(f"{path}: {len(content):,} bytes; a config has at most {MAX_BYTES:,}")
+    if len(content) > MAX_CONFIG_BYTES:
+        raise ConfigError(f"{path}: {len(content):,} bytes; a config has at most {MAX_CONFIG_BYTES:,}")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -76,32 +101,40 @@ def _text_of(path: Path, origin: Place | None) -> str:
         ) from None
 
 
-def merge(base: Written, over: Written, *, kinds: Mapping[str, str]) -> None:
+def merge_parsed_yaml(base: ParsedYaml, child: ParsedYaml, *, default_kinds: Mapping[str, str]) -> None:
     """Merge `over` into `base`: mappings merge; lists, and a mapping whose kind differs, replace whole.
 
     `kinds` are the kinds that sections have where none is written.
     """
-    for key, value in over.value.items():
-        _merge_at(base, (key,), base.value, value, over, kinds)
+    for key, value in child.value.items():
+        _merge_value(base, (key,), base.value, value, child, default_kinds)
 
 
-def _merge_at(
-    base: Written, path: Path_, parent: dict[str, Any], value: Any, over: Written, kinds: Mapping[str, str]
+def _merge_value(
+    base: ParsedYaml,
+    key_path: KeyPath,
+    base_mapping: dict[str, Any],
+    value: Any,
+    child: ParsedYaml,
+    default_kinds: Mapping[str, str],
 ) -> None:
-    key = str(path[-1])
-    there = parent.get(key)
+    key = str(key_path[-1])
+    there = base_mapping.get(key)
     if isinstance(there, dict) and isinstance(value, dict):
-        kind = there.get("kind", kinds.get(dotted(path)))
+        kind = there.get("kind", default_kinds.get(format_key_path(key_path)))
         if value.get("kind", kind) == kind:
-            base.places[path], base.keys[path] = over.places[path], over.keys[path]
+            base.value_locations[key_path], base.key_locations[key_path] = (
+                child.value_locations[key_path],
+                child.key_locations[key_path],
+            )
             for inner, content in value.items():
-                _merge_at(base, (*path, inner), there, content, over, kinds)
+                _merge_value(base, (*key_path, inner), there, content, child, default_kinds)
             return
-    parent[key] = value
-    for places, new in ((base.places, over.places), (base.keys, over.keys)):
-        for old in [where for where in places if where[: len(path)] == path]:
+    base_mapping[key] = value
+    for places, new in ((base.value_locations, child.value_locations), (base.key_locations, child.key_locations)):
+        for old in [where for where in places if where[: len(key_path)] == key_path]:
             del places[old]
-        places.update({where: place for where, place in new.items() if where[: len(path)] == path})
+        places.update({where: place for where, place in new.items() if where[: len(key_path)] == key_path})
 
 
 def parse_setting(setting: str) -> tuple[str, Any]:
@@ -114,46 +147,56 @@ def parse_setting(setting: str) -> tuple[str, Any]:
     key, equals, text = setting.partition("=")
     if not equals or not key.strip():
         raise ConfigError(f"--set: {setting}: needs key=value, like features.0.lags=[1,2]")
-    written, problems = read_written(text, file="--set", folder=Path())
+    written, problems = parse_yaml(text, file_name="--set", base_folder=Path())
     if problems:
         raise ConfigError("\n".join(f"--set: {key}: {problem.text}" for problem in problems))
     return key.strip(), written.value
 
 
-def parse_key(key: str) -> Path_:
+def parse_key_path(dotted_key: str) -> KeyPath:
     """Return the path that a dotted key names; whole numbers count entries of a list."""
-    return tuple(int(part) if re.fullmatch(r"[0-9]{1,9}", part) else part for part in key.split("."))
+    return tuple(int(part) if re.fullmatch(r"[0-9]{1,9}", part) else part for part in dotted_key.split("."))
 
 
-def override(written: Written, settings: Mapping[str, Any] | Iterable[tuple[str, Any]], *, source: str) -> None:
+def apply_overrides(
+    parsed_yaml: ParsedYaml, overrides: Mapping[str, Any] | Iterable[tuple[str, Any]], *, source_name: str
+) -> None:
     """Set values by dotted key, in place.
 
     Raises
     ------
     ConfigError : a key that leads through something that is neither a mapping nor a list, or past a list's end.
     """
-    for key, value in dict(settings).items():
-        target: Any = written.value
-        path: Path_ = ()
-        for part in parse_key(str(key))[:-1]:
-            part, path = _step(target, part, path, source)
+    for key, value in dict(overrides).items():
+        target: Any = parsed_yaml.value
+        path: KeyPath = ()
+        for part in parse_key_path(str(key))[:-1]:
+            part, path = _resolve_key_part(target, part, path, source_name)
             if isinstance(target, dict) and part not in target:
                 target[part] = {}
-                written.places[path] = written.keys[path] = Place(source)
+                parsed_yaml.value_locations[path] = parsed_yaml.key_locations[path] = SourceLocation(source_name)
             target = target[part]
-        last, path = _step(target, parse_key(str(key))[-1], path, source)
+        last, path = _resolve_key_part(target, parse_key_path(str(key))[-1], path, source_name)
         target[last] = value
-        for places in (written.places, written.keys):
+        for places in (parsed_yaml.value_locations, parsed_yaml.key_locations):
             for old in [where for where in places if where[: len(path)] == path]:
                 del places[old]
-            places[path] = Place(source)
+            places[path] = SourceLocation(source_name)
 
 
-def _step(target: Any, part: str | int, path: Path_, source: str) -> tuple[Any, Path_]:
+def _resolve_key_part(container: Any, key_part: str | int, key_path: KeyPath, source_name: str) -> tuple[Any, KeyPath]:
     """Return one part of a key as what it leads into is indexed by, and the path so far."""
-    if isinstance(target, dict):
-        return str(part), (*path, str(part))
-    if isinstance(target, list) and isinstance(part, int) and part < len(target):
-        return part, (*path, part)
-    held = f"the list has {len(target)} entries; they count from 0" if isinstance(target, list) else None
-    raise ConfigError(str(Problem(Place(source), dotted((*path, part)), held or "there is nothing below this key")))
+    if isinstance(container, dict):
+        return str(key_part), (*key_path, str(key_part))
+    if isinstance(container, list) and isinstance(key_part, int) and key_part < len(container):
+        return key_part, (*key_path, key_part)
+    held = f"the list has {len(container)} entries; they count from 0" if isinstance(container, list) else None
+    raise ConfigError(
+        str(
+            ConfigProblem(
+                SourceLocation(source_name),
+                format_key_path((*key_path, key_part)),
+                held or "there is nothing below this key",
+            )
+        )
+    )

@@ -6,7 +6,7 @@ import re
 
 from ruamel.yaml.error import MarkedYAMLError
 
-_WORDS = tuple(
+_SYNTAX_ERROR_TEXTS = tuple(
     (re.compile(found), words)
     for found, words in (
         (r"'\\t'", "a tab can't indent YAML; use spaces"),
@@ -36,11 +36,11 @@ _WORDS = tuple(
 )
 
 
-def in_words(error: MarkedYAMLError) -> str:
+def yaml_syntax_error_text(error: MarkedYAMLError) -> str:
     """Return what a parser's error says to someone who writes a config."""
     what = " ".join(str(part) for part in (error.problem, error.context) if part)
     opened = f"{error.context_mark.line + 1}:{error.context_mark.column + 1}" if error.context_mark else ""
-    for pattern, words in _WORDS:
+    for pattern, words in _SYNTAX_ERROR_TEXTS:
         if found := pattern.search(what):
             return words.format(*found.groups(), opened=opened)
     return what

@@ -24,20 +24,20 @@ from ruamel.yaml.events import (
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 from ruamel.yaml.reader import ReaderError
 
-from quantlr.config.syntax import in_words
+from quantlr.config.syntax import yaml_syntax_error_text
 
-MAX_BYTES = 1_000_000
-MAX_DEPTH = 50
-MAX_DIGITS = 400
+MAX_CONFIG_BYTES = 1_000_000
+MAX_NESTING_LEVELS = 50
+MAX_INT_DIGITS = 400
 
-Path_ = tuple[str | int, ...]
-_INT = re.compile(r"[-+]?[0-9]+")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-_WORDS = {"": None, "null": None, "~": None, "true": True, "false": False}
+KeyPath = tuple[str | int, ...]
+_INT_PATTERN = re.compile(r"[-+]?[0-9]+")
+_FLOAT_PATTERN = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_SCALAR_CONSTANTS = {"": None, "null": None, "~": None, "true": True, "false": False}
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SourceLocation:
     """Where something was written; line and column count from 1, and are 0 where there are none."""
 
     file: str
@@ -49,30 +49,30 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class ConfigProblem:
     """One thing that is wrong: where, under which key, and what."""
 
-    place: Place
+    location: SourceLocation
     key: str
     text: str
 
     def __str__(self) -> str:
-        return ": ".join(part for part in (str(self.place), self.key, self.text) if part)
+        return ": ".join(part for part in (str(self.location), self.key, self.text) if part)
 
 
-class WrittenInt(int):
+class IntWithText(int):
     """A whole number and its text."""
 
     text: str
 
 
-class WrittenFloat(float):
+class FloatWithText(float):
     """A number and its text."""
 
     text: str
 
 
-class WrittenText(str):
+class TextWithFolder(str):
     """Text, and the folder of the file that it was written in."""
 
     __slots__ = ("folder",)
@@ -80,20 +80,20 @@ class WrittenText(str):
 
 
 @dataclass(slots=True)
-class Written:
+class ParsedYaml:
     """A tree of values, and the places of its values and keys, by path."""
 
     value: Any
-    places: dict[Path_, Place] = field(default_factory=dict)
-    keys: dict[Path_, Place] = field(default_factory=dict)
+    value_locations: dict[KeyPath, SourceLocation] = field(default_factory=dict)
+    key_locations: dict[KeyPath, SourceLocation] = field(default_factory=dict)
 
 
-def dotted(path: Path_) -> str:
+def format_key_path(key_path: KeyPath) -> str:
     """Return a path as it is written in messages and after --set: features.0.lags."""
-    return ".".join(str(part) for part in path)
+    return ".".join(str(part) for part in key_path)
 
 
-def read_written(text: str, *, file: str, folder: Path) -> tuple[Written, list[Problem]]:
+def parse_yaml(text: str, *, file_name: str, base_folder: Path) -> tuple[ParsedYaml, list[ConfigProblem]]:
     """Return what a YAML document says, and everything in it that a config may not contain.
 
     Parameters
@@ -103,107 +103,150 @@ def read_written(text: str, *, file: str, folder: Path) -> tuple[Written, list[P
     folder : what relative paths in it are relative to.
     """
     try:
-        problems = _forbidden(text, file)
+        problems = _find_forbidden_yaml(text, file_name)
         node = None if problems else YAML(typ="rt", pure=True).compose(text)
     except MarkedYAMLError as error:
-        return Written(None), [_syntax_problem(error, file)]
+        return ParsedYaml(None), [_syntax_problem(error, file_name)]
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        return Written(None), [Problem(Place(file, line, 1), "", f"a character that YAML forbids: {error.character!r}")]
-    written = Written(None)
+        return ParsedYaml(None), [
+            ConfigProblem(SourceLocation(file_name, line, 1), "", f"a character that YAML forbids: {error.character!r}")
+        ]
+    written = ParsedYaml(None)
     if node is not None:
-        written.value = _value(node, (), file=file, folder=folder, written=written, problems=problems)
+        written.value = _value_from_node(
+            node, (), file_name=file_name, base_folder=base_folder, parsed_yaml=written, problems=problems
+        )
     return written, problems
 
 
-def _syntax_problem(error: MarkedYAMLError, file: str) -> Problem:
+def _syntax_problem(error: MarkedYAMLError, file_name: str) -> ConfigProblem:
     mark = error.problem_mark or error.context_mark
-    return Problem(Place(file, mark.line + 1, mark.column + 1) if mark else Place(file), "", in_words(error))
+    return ConfigProblem(
+        SourceLocation(file_name, mark.line + 1, mark.column + 1) if mark else SourceLocation(file_name),
+        "",
+        yaml_syntax_error_text(error),
+    )
 
 
-def _forbidden(text: str, file: str) -> list[Problem]:
+def _find_forbidden_yaml(text: str, file_name: str) -> list[ConfigProblem]:
     """Return what is refused before anything is built from it, so that an alias bomb never goes off."""
     problems, depth, documents = [], 0, 0
     for event in YAML(typ="rt", pure=True).parse(text):
-        place = Place(file, event.start_mark.line + 1, event.start_mark.column + 1)
+        place = SourceLocation(file_name, event.start_mark.line + 1, event.start_mark.column + 1)
         if isinstance(event, DocumentStartEvent):
             documents += 1
             if documents > 1:
-                problems.append(Problem(place, "", "a second document (---); a config is one document"))
+                problems.append(ConfigProblem(place, "", "a second document (---); a config is one document"))
                 break
         elif isinstance(event, AliasEvent):
-            problems.append(Problem(place, "", f"the alias *{event.anchor} is not allowed; write the value out"))
+            problems.append(ConfigProblem(place, "", f"the alias *{event.anchor} is not allowed; write the value out"))
         elif isinstance(event, NodeEvent):
             if event.anchor:
-                problems.append(Problem(place, "", f"the anchor &{event.anchor} is not allowed; remove it"))
+                problems.append(ConfigProblem(place, "", f"the anchor &{event.anchor} is not allowed; remove it"))
             tag = getattr(event, "tag", None)
             if tag:
-                problems.append(Problem(place, "", f"the tag {tag} is not allowed; remove it"))
+                problems.append(ConfigProblem(place, "", f"the tag {tag} is not allowed; remove it"))
         depth += isinstance(event, CollectionStartEvent)
         depth -= isinstance(event, CollectionEndEvent)
-        if depth > MAX_DEPTH:
+        if depth > MAX_NESTING_LEVELS:
             return [
                 *problems,
-                Problem(place, "", f"more than {MAX_DEPTH} levels deep; a config has at most six"),
+                ConfigProblem(place, "", f"more than {MAX_NESTING_LEVELS} levels deep; a config has at most six"),
             ]
     return problems
 
 
-def _value(node: Node, path: Path_, *, file: str, folder: Path, written: Written, problems: list[Problem]) -> Any:
-    written.places[path] = Place(file, node.start_mark.line + 1, node.start_mark.column + 1)
+def _value_from_node(
+    node: Node,
+    key_path: KeyPath,
+    *,
+    file_name: str,
+    base_folder: Path,
+    parsed_yaml: ParsedYaml,
+    problems: list[ConfigProblem],
+) -> Any:
+    parsed_yaml.value_locations[key_path] = SourceLocation(
+        file_name, node.start_mark.line + 1, node.start_mark.column + 1
+    )
     if isinstance(node, ScalarNode):
-        return scalar(node.value, folder=folder) if node.style is None else _text(node.value, folder)
+        return (
+            parse_scalar(node.value, base_folder=base_folder)
+            if node.style is None
+            else _text_with_folder(node.value, base_folder)
+        )
     if isinstance(node, MappingNode):
-        return _mapping(node, path, file=file, folder=folder, written=written, problems=problems)
+        return _mapping_from_node(
+            node, key_path, file_name=file_name, base_folder=base_folder, parsed_yaml=parsed_yaml, problems=problems
+        )
     return [
-        _value(item, (*path, at), file=file, folder=folder, written=written, problems=problems)
+        _value_from_node(
+            item,
+            (*key_path, at),
+            file_name=file_name,
+            base_folder=base_folder,
+            parsed_yaml=parsed_yaml,
+            problems=problems,
+        )
         for at, item in enumerate(node.value)
     ]
 
 
-def _mapping(
-    node: MappingNode, path: Path_, *, file: str, folder: Path, written: Written, problems: list[Problem]
+def _mapping_from_node(
+    node: MappingNode,
+    key_path: KeyPath,
+    *,
+    file_name: str,
+    base_folder: Path,
+    parsed_yaml: ParsedYaml,
+    problems: list[ConfigProblem],
 ) -> dict[str, Any]:
     mapping: dict[str, Any] = {}
     for key_node, value_node in node.value:
-        place = Place(file, key_node.start_mark.line + 1, key_node.start_mark.column + 1)
+        place = SourceLocation(file_name, key_node.start_mark.line + 1, key_node.start_mark.column + 1)
         if not isinstance(key_node, ScalarNode):
-            problems.append(Problem(place, dotted(path), "a key must be a word"))
+            problems.append(ConfigProblem(place, format_key_path(key_path), "a key must be a word"))
             continue
         key = key_node.value
-        here = (*path, key)
+        here = (*key_path, key)
         if key in mapping:
-            problems.append(Problem(place, dotted(here), f"the key is there already, at {written.keys[here]}"))
+            problems.append(
+                ConfigProblem(
+                    place, format_key_path(here), f"the key is there already, at {parsed_yaml.key_locations[here]}"
+                )
+            )
             continue
-        written.keys[here] = place
-        mapping[key] = _value(value_node, here, file=file, folder=folder, written=written, problems=problems)
+        parsed_yaml.key_locations[here] = place
+        mapping[key] = _value_from_node(
+            value_node, here, file_name=file_name, base_folder=base_folder, parsed_yaml=parsed_yaml, problems=problems
+        )
         if isinstance(value_node, ScalarNode) and value_node.value == "" and value_node.style is None:
-            written.places[here] = place
+            parsed_yaml.value_locations[here] = place
     return mapping
 
 
-def scalar(text: str, *, folder: Path) -> Any:
+def parse_scalar(text: str, *, base_folder: Path) -> Any:
     """Return what an unquoted scalar means in YAML 1.2's core schema, less its words in capitals, which stay text."""
-    if text in _WORDS:
-        return _WORDS[text]
-    if _INT.fullmatch(text) and len(text) <= MAX_DIGITS:
-        whole = WrittenInt(text)
+    if text in _SCALAR_CONSTANTS:
+        return _SCALAR_CONSTANTS[text]
+    if _INT_PATTERN.fullmatch(text) and len(text) <= MAX_INT_DIGITS:
+        whole = IntWithText(text)
         whole.text = text
         return whole
-    if _FLOAT.fullmatch(text):
-        number = WrittenFloat(text.replace(".i", "i").replace(".I", "I").replace(".n", "n").replace(".N", "N"))
+    if _FLOAT_PATTERN.fullmatch(text):
+        number = FloatWithText(text.replace(".i", "i").replace(".I", "I").replace(".n", "n").replace(".N", "N"))
         number.text = text
         return number
-    return _text(text, folder)
+    return _text_with_folder(text, base_folder)
 
 
-def _text(text: str, folder: Path) -> WrittenText:
-    kept = WrittenText(text)
-    kept.folder = folder
+def _text_with_folder(text: str, base_folder: Path) -> TextWithFolder:
+    kept = TextWithFolder(text)
+    kept.folder = base_folder
     return kept
 
 
-def to_yaml(mapping: dict[str, Any]) -> str:
+def dump_yaml(mapping: dict[str, Any]) -> str:
     """Return a mapping as YAML, its inner lists and mappings on one line each where they are short."""
     yaml = YAML(typ="rt", pure=True)
     yaml.width = 4096
@@ -211,33 +254,33 @@ def to_yaml(mapping: dict[str, Any]) -> str:
         type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
     )
     stream = io.StringIO()
-    yaml.dump(_laid_out(yaml, mapping), stream)
+    yaml.dump(_to_block_style(yaml, mapping), stream)
     return stream.getvalue()
 
 
-def _laid_out(yaml: YAML, mapping: dict[str, Any]) -> Any:
+def _to_block_style(yaml: YAML, mapping: dict[str, Any]) -> Any:
     """Return the mapping with block style outside and flow style inside, as the shipped configs are laid out."""
     outer = yaml.map()
     for key, value in mapping.items():
         if key == "data":
             outer[key] = yaml.map()
             for inner, content in value.items():
-                outer[key][inner] = _flow(yaml, content)
+                outer[key][inner] = _to_flow_style(yaml, content)
         elif isinstance(value, list):
-            outer[key] = yaml.seq(_flow(yaml, item) for item in value)
+            outer[key] = yaml.seq(_to_flow_style(yaml, item) for item in value)
         else:
-            outer[key] = _flow(yaml, value)
+            outer[key] = _to_flow_style(yaml, value)
     return outer
 
 
-def _flow(yaml: YAML, value: Any) -> Any:
+def _to_flow_style(yaml: YAML, value: Any) -> Any:
     if isinstance(value, dict):
         laid = yaml.map()
-        laid.update({key: _flow(yaml, item) for key, item in value.items()})
+        laid.update({key: _to_flow_style(yaml, item) for key, item in value.items()})
         laid.fa.set_flow_style()
         return laid
     if isinstance(value, list):
-        listed = yaml.seq(_flow(yaml, item) for item in value)
+        listed = yaml.seq(_to_flow_style(yaml, item) for item in value)
         listed.fa.set_flow_style()
         return listed
     return value

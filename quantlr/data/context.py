@@ -6,7 +6,7 @@ from quantlr.errors import DataError
 from quantlr.types import Prices
 
 
-def followed(prices: Prices, ticker: str) -> tuple[Prices, int]:
+def find_ticker(prices: Prices, ticker: str) -> tuple[Prices, int]:
     """Return the prices in which a ticker is, traded or context, and its column there.
 
     Raises

@@ -11,17 +11,25 @@ from pydantic_core import PydanticUndefined
 
 from quantlr.data.features import FEATURES, Feature
 from quantlr.data.labels import LABELS
-from quantlr.data.sources import Sample
+from quantlr.data.sources import SampleSource
 from quantlr.data.universe import DataSpec, load_prices
 from quantlr.errors import DataError
-from quantlr.types import Part, Prices, installed, kind_named, load_installed, with_unit, words_of
+from quantlr.types import (
+    Component,
+    Prices,
+    installed_kinds,
+    component_kind,
+    load_installed_component,
+    append_units,
+    units_and_choice_descriptions,
+)
 
-BASE: Any = Feature
+FEATURE_BASE: Any = Feature
 """What installed features derive from; abstract itself."""
 
 
 @dataclass(frozen=True, slots=True)
-class Parameter:
+class ComponentParameter:
     """A key of a part.
 
     Attributes
@@ -34,13 +42,13 @@ class Parameter:
 
     name: str
     default: Any
-    needed: bool
+    is_required: bool
     choices: dict[str, str]
     description: str
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CatalogEntry:
     """A part of a catalogue.
 
     Attributes
@@ -57,78 +65,100 @@ class Entry:
 
     kind: str
     summary: str
-    parameters: tuple[Parameter, ...]
-    values: str
+    parameters: tuple[ComponentParameter, ...]
+    values_description: str
     example: dict[str, Any]
     columns: tuple[str, ...] = ()
     warm_up: int | None = None
-    problem: str = ""
+    unavailable_reason: str = ""
 
 
-def features() -> list[Entry]:
+def feature_catalog_entries() -> list[CatalogEntry]:
     """Return the features, those of installed packages last; columns are what an example makes of the sample."""
-    spec = DataSpec(source=Sample(), tickers=("AAPL", "IBM"), context=("^GSPC",))
+    spec = DataSpec(source=SampleSource(), tickers=("AAPL", "IBM"), context=("^GSPC",))
     prices = load_prices(spec)
-    found = [_feature(part, prices) for part in FEATURES]
-    for kind in installed(Feature):
+    found = [_feature_catalog_entry(part, prices) for part in FEATURES]
+    for kind in installed_kinds(Feature):
         try:
-            part = load_installed(kind, BASE)
+            part = load_installed_component(kind, FEATURE_BASE)
         except ValueError as error:
-            found.append(Entry(kind, "", (), "", {"kind": kind}, problem=str(error)))
+            found.append(CatalogEntry(kind, "", (), "", {"kind": kind}, unavailable_reason=str(error)))
         else:
-            found += [_feature(part, prices)] if part else []
+            found += [_feature_catalog_entry(part, prices)] if part else []
     return found
 
 
-def labels() -> list[Entry]:
+def label_catalog_entries() -> list[CatalogEntry]:
     """Return the labels."""
     return [
-        Entry(
-            kind_named(part), _summary(part), _parameters(part), _sentence(part.compute), _written(part.examples()[0])
+        CatalogEntry(
+            component_kind(part),
+            _docstring_summary(part),
+            _describe_parameters(part),
+            _docstring_first_paragraph(part.compute),
+            _to_config_value(part.examples()[0]),
         )
         for part in LABELS
     ]
 
 
-def _feature(part: type[Feature], prices: Prices) -> Entry:
-    kind, values = kind_named(part), _sentence(getattr(part, "transformed", part.compute))
+def _feature_catalog_entry(feature_class: type[Feature], prices: Prices) -> CatalogEntry:
+    kind, values = (
+        component_kind(feature_class),
+        _docstring_first_paragraph(getattr(feature_class, "transformed", feature_class.compute)),
+    )
     try:
-        example = cast("Feature", part.examples()[0])
+        example = cast("Feature", feature_class.examples()[0])
         columns = tuple(example.compute(prices))
     except (ValueError, DataError) as error:
-        return Entry(kind, _summary(part), _parameters(part), values, {"kind": kind}, problem=_first_problem(error))
-    return Entry(
-        kind, _summary(part), _parameters(part), values, _written(example), columns=columns, warm_up=example.warm_up()
+        return CatalogEntry(
+            kind,
+            _docstring_summary(feature_class),
+            _describe_parameters(feature_class),
+            values,
+            {"kind": kind},
+            unavailable_reason=_first_error_message(error),
+        )
+    return CatalogEntry(
+        kind,
+        _docstring_summary(feature_class),
+        _describe_parameters(feature_class),
+        values,
+        _to_config_value(example),
+        columns=columns,
+        warm_up=example.warm_up(),
     )
 
 
-def _parameters(part: type[Part]) -> tuple[Parameter, ...]:
-    return tuple(_parameter(name, field) for name, field in part.model_fields.items() if name != "kind")
+def _describe_parameters(component_class: type[Component]) -> tuple[ComponentParameter, ...]:
+    return tuple(
+        _describe_parameter(name, field) for name, field in component_class.model_fields.items() if name != "kind"
+    )
 
 
-def _parameter(name: str, field: FieldInfo) -> Parameter:
+def _describe_parameter(name: str, field: FieldInfo) -> ComponentParameter:
     needed = field.default is PydanticUndefined
-    units, choices = words_of(field)
-    described = with_unit(field.description or "", units)
-    return Parameter(name, None if needed else field.default, needed, choices, described)
+    units, choices = units_and_choice_descriptions(field)
+    described = append_units(field.description or "", units)
+    return ComponentParameter(name, None if needed else field.default, needed, choices, described)
 
 
-def _written(value: Any) -> Any:
+def _to_config_value(value: Any) -> Any:
     """Return a value as a config would write it; of a part its kind and what differs from its defaults."""
-    if isinstance(value, Part):
+    if isinstance(value, Component):
         fields = type(value).model_fields
         differs = {name: item for name, item in value if name not in fields or item != fields[name].default}
-        return {"kind": value.kind, **{name: _written(item) for name, item in differs.items()}}
-    return [_written(item) for item in value] if isinstance(value, tuple) else value
+        return {"kind": value.kind, **{name: _to_config_value(item) for name, item in differs.items()}}
+    return [_to_config_value(item) for item in value] if isinstance(value, tuple) else value
 
 
-def _summary(part: type[Part]) -> str:
-    return " ".join(inspect.cleandoc(part.__doc__ or "").split("\n\n")[0].split())
+def _docstring_summary(component_class: type[Component]) -> str:
+    return " ".join(inspect.cleandoc(component_class.__doc__ or "").split("\n\n")[0].split())
 
 
-def _sentence(function: Any) -> str:
+def _docstring_first_paragraph(function: Any) -> str:
     return " ".join((inspect.getdoc(function) or "").split("\n\n")[0].split())
 
 
-def _first_problem(error: Exception) -> str:
+def _first_error_message(error: Exception) -> str:
     return str(error.errors()[0]["msg"] if hasattr(error, "errors") else error).removeprefix("Value error, ")

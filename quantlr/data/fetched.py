@@ -8,12 +8,12 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from quantlr.data.tables import Bars
-from quantlr.types import Note, Part, Progress, no_progress
+from quantlr.data.tables import BarFrame
+from quantlr.types import Note, Component, Progress, ignore_progress
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class FetchedPrices:
     """What a source gave.
 
     Attributes
@@ -26,15 +26,15 @@ class Fetched:
     files : the file that a ticker was read from, by ticker, where there is one.
     """
 
-    bars: dict[str, Bars]
+    bars: dict[str, BarFrame]
     source: str
     sha256: str
     notes: tuple[Note, ...] = ()
     calendars: Mapping[str, str] = field(default_factory=dict)
-    files: Mapping[str, str] = field(default_factory=dict)
+    file_paths: Mapping[str, str] = field(default_factory=dict)
 
 
-class Source(Part):
+class Source(Component):
     """A place that prices can be had from."""
 
     @abstractmethod
@@ -45,8 +45,8 @@ class Source(Part):
         start: dt.date | None = None,
         end: dt.date | None = None,
         offline: bool = False,
-        progress: Progress = no_progress,
-    ) -> Fetched:
+        progress: Progress = ignore_progress,
+    ) -> FetchedPrices:
         """Return the bars of `tickers`.
 
         Parameters
@@ -62,7 +62,7 @@ class Source(Part):
         Fault : the network or the disk is in the way.
         """
 
-    def to_ask(self, tickers: Sequence[str], *, end: dt.date | None = None) -> dict[str, dt.date | None]:
+    def tickers_to_download(self, tickers: Sequence[str], *, end: dt.date | None = None) -> dict[str, dt.date | None]:
         """Return the tickers that `fetch` would ask the network for, each with the last session that is stored.
 
         None stands for a ticker of which nothing is stored. A source that has no network asks for none.
@@ -70,11 +70,11 @@ class Source(Part):
         return {}
 
 
-def sha256(content: bytes) -> str:
+def sha256_hex(content: bytes) -> str:
     """Return the digest of some bytes."""
     return hashlib.sha256(content).hexdigest()
 
 
-def digest_of(digests: Mapping[str, str]) -> str:
+def combine_digests(digests_by_name: Mapping[str, str]) -> str:
     """Return one digest of several, by name; the order in which they were read doesn't matter."""
-    return sha256("\n".join(f"{name}:{digest}" for name, digest in sorted(digests.items())).encode())
+    return sha256_hex("\n".join(f"{name}:{digest}" for name, digest in sorted(digests_by_name.items())).encode())

@@ -8,20 +8,30 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from quantlr.data.context import followed
+from quantlr.data.context import find_ticker
 from quantlr.data.universe import Ticker
 from quantlr.errors import DataError
-from quantlr.types import Array, Labels, Meanings, Number, Part, Prices, Unit, Whole, known_row
+from quantlr.types import (
+    Array,
+    Labels,
+    ChoiceDescriptions,
+    StrictFloat,
+    Component,
+    Prices,
+    Unit,
+    StrictInt,
+    label_known_row,
+)
 
-Ties = Annotated[
+TieHandling = Annotated[
     Literal["down", "up", "drop"],
-    Meanings({"down": "not up", "up": "up", "drop": "neither: such a row trains nothing and is not scored"}),
+    ChoiceDescriptions({"down": "not up", "up": "up", "drop": "neither: such a row trains nothing and is not scored"}),
 ]
-TIES = "What a return of exactly zero counts as."
-Horizon = Annotated[Whole, Unit("sessions of the ticker"), Field(ge=1, le=1_000)]
+TIES_DESCRIPTION = "What a return of exactly zero counts as."
+Horizon = Annotated[StrictInt, Unit("sessions of the ticker"), Field(ge=1, le=1_000)]
 
 
-class Label(Part):
+class Label(Component):
     """A question about each bar that the future answers."""
 
     horizon: Horizon = Field(1, description="From a forecast to the end of what it forecasts.")
@@ -31,16 +41,16 @@ class Label(Part):
         """Return the answer of every bar, NaN where it is dropped or not known yet."""
 
 
-def span_returns(close: Array, *, horizon: int) -> Array:
+def horizon_returns(close: Array, *, horizon: int) -> Array:
     """Return the simple return from each bar's close to the close at which its label is known, NaN if unknown."""
-    ends = known_row(0, horizon=horizon)
+    ends = label_known_row(0, horizon=horizon)
     ahead = np.full_like(close, np.nan)
     if ends < len(close):
         ahead[: len(close) - ends] = close[ends:]
     return ahead / close - 1.0
 
 
-def above(returns: Array, *, ties: Ties) -> Array:
+def up_labels(returns: Array, *, ties: TieHandling) -> Array:
     """Return 1 where a return is above 0, 0 where it is below, what `ties` says where it is 0, NaN where unknown."""
     up = np.where(np.isnan(returns), np.nan, (returns > 0).astype(np.float64))
     up[returns == 0] = {"down": 0.0, "up": 1.0, "drop": np.nan}[ties]
@@ -51,7 +61,7 @@ class Direction(Label):
     """Whether the close is higher `horizon` sessions on."""
 
     kind: Literal["direction"] = "direction"
-    ties: Ties = Field("down", description=TIES)
+    ties: TieHandling = Field("down", description=TIES_DESCRIPTION)
 
     @classmethod
     def examples(cls) -> tuple[Direction, ...]:
@@ -60,8 +70,8 @@ class Direction(Label):
 
     def compute(self, prices: Prices) -> Labels:
         """Up is 1 where the span return is above 0; ties as `ties` says, `drop` making them NaN."""
-        span = span_returns(prices.close, horizon=self.horizon)
-        return Labels(up=above(span, ties=self.ties), span_return=span)
+        span = horizon_returns(prices.close, horizon=self.horizon)
+        return Labels(up=up_labels(span, ties=self.ties), horizon_return=span)
 
 
 class DeadBand(Label):
@@ -72,7 +82,7 @@ class DeadBand(Label):
     """
 
     kind: Literal["dead_band"] = "dead_band"
-    band: Annotated[Number, Unit("fraction (0.01 is one percent)"), Field(gt=0, lt=1)] = Field(
+    band: Annotated[StrictFloat, Unit("fraction (0.01 is one percent)"), Field(gt=0, lt=1)] = Field(
         0.002, description="Simple return up to which a move in either direction is small."
     )
 
@@ -83,9 +93,9 @@ class DeadBand(Label):
 
     def compute(self, prices: Prices) -> Labels:
         """Up is 1 where the span return is above the band, 0 where it is below minus the band, NaN between."""
-        span = span_returns(prices.close, horizon=self.horizon)
+        span = horizon_returns(prices.close, horizon=self.horizon)
         up = np.where(span > self.band, 1.0, np.where(span < -self.band, 0.0, np.nan))
-        return Labels(up=up, span_return=span)
+        return Labels(up=up, horizon_return=span)
 
 
 class Outperformance(Label):
@@ -100,7 +110,7 @@ class Outperformance(Label):
     benchmark: Ticker = Field(
         description="Ticker to beat: one of data.context, or one that is traded.", examples=["^GSPC"]
     )
-    ties: Ties = Field("down", description=TIES)
+    ties: TieHandling = Field("down", description=TIES_DESCRIPTION)
 
     @classmethod
     def examples(cls) -> tuple[Outperformance, ...]:
@@ -109,22 +119,22 @@ class Outperformance(Label):
 
     def compute(self, prices: Prices) -> Labels:
         """Up is 1 where the span return is above the benchmark's; the span return is the ticker's own."""
-        held, column = followed(prices, self.benchmark)
+        held, column = find_ticker(prices, self.benchmark)
         if held is prices and len(prices.tickers) == 1:
             raise DataError(
                 f"{self.benchmark} is the only ticker and never above itself; put it into data.context, and what is "
                 "to beat it into data.tickers",
                 key="label.benchmark",
             )
-        dates = held.sessions[held.session[: held.bars[column], column]]
+        dates = held.sessions[held.session[: held.n_bars[column], column]]
         found = dates.get_indexer(prices.sessions)
         closes = np.where(found >= 0, held.close[np.maximum(found, 0), column], np.nan)
         beside = np.where(prices.session >= 0, closes[np.maximum(prices.session, 0)], np.nan)
-        span = span_returns(prices.close, horizon=self.horizon)
-        ahead = span - span_returns(beside, horizon=self.horizon)
+        span = horizon_returns(prices.close, horizon=self.horizon)
+        ahead = span - horizon_returns(beside, horizon=self.horizon)
         if held is prices:
             ahead[:, column] = np.nan
-        return Labels(up=above(ahead, ties=self.ties), span_return=span)
+        return Labels(up=up_labels(ahead, ties=self.ties), horizon_return=span)
 
 
 LABELS: tuple[type[Label], ...] = (Direction, DeadBand, Outperformance)

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from quantlr.data.layouts import NAMES
-from quantlr.types import beside_the_config
+from quantlr.data.layouts import COLUMN_SPELLINGS
+from quantlr.types import resolve_config_path
 
-LONGEST_TICKER = 40
+MAX_TICKER_CHARACTERS = 40
 
 
 @dataclass(frozen=True, slots=True)
-class TickersFile:
+class TickerList:
     """A file of tickers, read.
 
     Attributes
@@ -27,7 +27,7 @@ class TickersFile:
     tickers: tuple[str, ...]
 
 
-def read_tickers(path: object) -> TickersFile:
+def read_ticker_list(path: object) -> TickerList:
     """Return the tickers that a file lists: the first cell of each line, or the column headed Symbol or Ticker.
 
     What follows a # is a comment, and a ticker is its text: 0700 is not 700.
@@ -38,7 +38,7 @@ def read_tickers(path: object) -> TickersFile:
     """
     if not isinstance(path, (str, Path)):
         raise ValueError(f"needs the path of a file with one ticker a line, found {type(path).__name__}")
-    file = Path(beside_the_config(path))
+    file = Path(resolve_config_path(path))
     try:
         text = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -46,18 +46,18 @@ def read_tickers(path: object) -> TickersFile:
     except OSError as error:
         raise ValueError(f"{file} can't be read: {error.strerror}; a path is relative to its config") from None
     listed: dict[str, int] = {}
-    for number, ticker in _cells(text, file):
-        if len(ticker) > LONGEST_TICKER:
-            raise ValueError(f"{file}:{number}: needs at most {LONGEST_TICKER} characters, found {len(ticker)}")
+    for number, ticker in _iter_line_numbers_and_tickers(text, file):
+        if len(ticker) > MAX_TICKER_CHARACTERS:
+            raise ValueError(f"{file}:{number}: needs at most {MAX_TICKER_CHARACTERS} characters, found {len(ticker)}")
         if ticker in listed:
             raise ValueError(f"{file}:{number}: {ticker} is there already, in line {listed[ticker]}")
         listed[ticker] = number
     if not listed:
         raise ValueError(f"{file} lists no ticker; write one a line")
-    return TickersFile(file, tuple(listed))
+    return TickerList(file, tuple(listed))
 
 
-def _cells(text: str, file: Path) -> Iterator[tuple[int, str]]:
+def _iter_line_numbers_and_tickers(text: str, path: Path) -> Iterator[tuple[int, str]]:
     """Yield each line that names a ticker, and the ticker."""
     column: int | None = None
     for number, line in enumerate(text.splitlines(), start=1):
@@ -67,10 +67,10 @@ def _cells(text: str, file: Path) -> Iterator[tuple[int, str]]:
         cells = [cell.strip() for cell in next(csv.reader([bare], skipinitialspace=True))]
         if column is None:
             headed = [cell.casefold() for cell in cells]
-            column = next((headed.index(name) for name in NAMES["ticker"] if name in headed), -1)
+            column = next((headed.index(name) for name in COLUMN_SPELLINGS["ticker"] if name in headed), -1)
             if column >= 0:
                 continue
         ticker = cells[max(column, 0)] if max(column, 0) < len(cells) else ""
         if not ticker:
-            raise ValueError(f"{file}:{number}: names no ticker: {bare!r}")
+            raise ValueError(f"{path}:{number}: names no ticker: {bare!r}")
         yield number, ticker

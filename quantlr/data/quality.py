@@ -8,28 +8,28 @@ from typing import Annotated, Literal, get_args
 import numpy as np
 from pydantic import Field
 
-from quantlr.data.rows import Rows
-from quantlr.data.rules import AS_WRITTEN, IN_ORDER, Found, Rule, World
+from quantlr.data.rows import PriceRows
+from quantlr.data.rules import RULES_IN_FILE_ORDER, RULES_IN_DATE_ORDER, RuleResult, ValidationRule, ValidationContext
 from quantlr.errors import DataError
-from quantlr.types import Meanings, Note, Spec
+from quantlr.types import ChoiceDescriptions, Note, ConfigSection
 
-FEWEST_BARS = 2
+MIN_BARS_PER_TICKER = 2
 """Bars without which there is no return."""
 
-ACTIONS = Meanings({
+ACTION_DESCRIPTIONS = ChoiceDescriptions({
     "error": "stop, and name the first of them",
     "warn": "keep them, and say so",
     "drop": "leave them out, and say so",
 })  # fmt: skip
-ErrorOrWarn = Annotated[Literal["error", "warn"], ACTIONS]
-ErrorOrDrop = Annotated[Literal["error", "drop"], ACTIONS]
-ErrorWarnOrDrop = Annotated[Literal["error", "warn", "drop"], ACTIONS]
+ErrorOrWarn = Annotated[Literal["error", "warn"], ACTION_DESCRIPTIONS]
+ErrorOrDrop = Annotated[Literal["error", "drop"], ACTION_DESCRIPTIONS]
+ErrorWarnOrDrop = Annotated[Literal["error", "warn", "drop"], ACTION_DESCRIPTIONS]
 
-_KEEPS = {"warn": "to keep such rows", "drop": "to leave such rows out"}
-_REPAIRED = {"order": "; they were sorted", "time_zones": "; the dates as written are used"}
+_ACTION_PURPOSES = {"warn": "to keep such rows", "drop": "to leave such rows out"}
+_REPAIR_TEXT_BY_RULE = {"order": "; they were sorted", "time_zones": "; the dates as written are used"}
 
 
-class QualitySpec(Spec):
+class QualitySpec(ConfigSection):
     """What to do with bars that may be wrong: stop, keep them and tell, or drop them and tell."""
 
     empty_rows: ErrorOrDrop = Field("drop", description="Rows without any price.")
@@ -57,7 +57,9 @@ class QualitySpec(Spec):
     short: ErrorOrDrop = Field("drop", description="Tickers with fewer than two bars; the last one is never dropped.")
 
 
-def passed(rows: Rows, spec: QualitySpec, world: World, *, span: str = "") -> tuple[Rows, list[Note]]:
+def validate(
+    rows: PriceRows, spec: QualitySpec, context: ValidationContext, *, date_range_text: str = ""
+) -> tuple[PriceRows, list[Note]]:
     """Return the rows that a run uses, in order, and what was found and done.
 
     Parameters
@@ -72,66 +74,68 @@ def passed(rows: Rows, spec: QualitySpec, world: World, *, span: str = "") -> tu
     DataError : naming ticker and date, its file and line where they are known, and the key that would change it.
     """
     notes: list[Note] = []
-    for rule in AS_WRITTEN:
-        rows = _obeyed(rows, rule, spec, world, notes)
-    rows = rows.in_order()
-    for rule in IN_ORDER:
-        rows = _obeyed(rows, rule, spec, world, notes)
-    return _long_enough(rows, spec, span, notes), notes
+    for rule in RULES_IN_FILE_ORDER:
+        rows = _apply_rule(rows, rule, spec, context, notes)
+    rows = rows.sort()
+    for rule in RULES_IN_DATE_ORDER:
+        rows = _apply_rule(rows, rule, spec, context, notes)
+    return _drop_short_tickers(rows, spec, date_range_text, notes), notes
 
 
-def _obeyed(rows: Rows, rule: Rule, spec: QualitySpec, world: World, notes: list[Note]) -> Rows:
+def _apply_rule(
+    rows: PriceRows, rule: ValidationRule, spec: QualitySpec, context: ValidationContext, notes: list[Note]
+) -> PriceRows:
     """Return the rows that a rule leaves, what it found told in `notes`."""
     if not len(rows):
         return rows
     with np.errstate(invalid="ignore", divide="ignore"):
-        found = rule(rows, world)
-    if not found.suspect.any():
+        found = rule(rows, context)
+    if not found.suspect_mask.any():
         return rows
     name = rule.__name__
     action = getattr(spec, name)
     if action == "error":
-        raise _refusal(rows, found, name)
-    done = "; dropped" if action == "drop" else _REPAIRED.get(name, "")
-    notes.extend(_told(rows, found, f"data.quality.{name}", done=done))
-    return rows.taken(~found.suspect) if action == "drop" else rows
+        raise _rule_violation_error(rows, found, name)
+    done = "; dropped" if action == "drop" else _REPAIR_TEXT_BY_RULE.get(name, "")
+    notes.extend(_iter_rule_notes(rows, found, f"data.quality.{name}", action_text=done))
+    return rows.take(~found.suspect_mask) if action == "drop" else rows
 
 
-def _refusal(rows: Rows, found: Found, name: str) -> DataError:
+def _rule_violation_error(rows: PriceRows, result: RuleResult, rule_name: str) -> DataError:
     """Return the error for the first suspect row: where it is, what is wrong, how often, and what to change."""
-    suspect = np.flatnonzero(found.suspect)
+    suspect = np.flatnonzero(result.suspect_mask)
     row, tickers = int(suspect[0]), len(np.unique(rows.ticker[suspect]))
     often = f" ({len(suspect)} such rows" + (f" in {tickers} tickers)" if tickers > 1 else ")")
-    others = [action for action in get_args(QualitySpec.model_fields[name].annotation) if action != "error"]
-    choices = " or ".join(f"write data.quality.{name}: {action} {_KEEPS[action]}" for action in others)
+    others = [action for action in get_args(QualitySpec.model_fields[rule_name].annotation) if action != "error"]
+    choices = " or ".join(f"write data.quality.{rule_name}: {action} {_ACTION_PURPOSES[action]}" for action in others)
     return DataError(
-        f"{rows.place(row)}: {found.text(row)}{often if len(suspect) > 1 else ''}; mend the data, or {choices}",
-        key=f"data.quality.{name}",
+        f"{rows.row_location_text(row)}: {result.describe_row(row)}{often if len(suspect) > 1 else ''}; mend the data, or {choices}",
+        key=f"data.quality.{rule_name}",
     )
 
 
-def _told(rows: Rows, found: Found, key: str, *, done: str) -> Iterator[Note]:
+def _iter_rule_notes(rows: PriceRows, result: RuleResult, config_key: str, *, action_text: str) -> Iterator[Note]:
     """Yield one note per ticker, about its first suspect row."""
-    suspect = np.flatnonzero(found.suspect)
+    suspect = np.flatnonzero(result.suspect_mask)
     for row, count in zip(*np.unique(rows.ticker[suspect], return_index=True, return_counts=True)[1:], strict=True):
         first = int(suspect[row])
         yield Note(
             "data",
-            found.text(first) + done,
-            ticker=rows.name(first),
-            date=rows.day(first) if found.dated else None,
+            result.describe_row(first) + action_text,
+            ticker=rows.row_ticker(first),
+            date=rows.row_date_text(first) if result.is_row_specific else None,
             count=int(count),
-            key=key,
+            key=config_key,
         )
 
 
-def _long_enough(rows: Rows, spec: QualitySpec, span: str, notes: list[Note]) -> Rows:
+def _drop_short_tickers(rows: PriceRows, spec: QualitySpec, date_range_text: str, notes: list[Note]) -> PriceRows:
     """Return the rows of the tickers that have a return."""
-    short = rows.counts < FEWEST_BARS
+    short = rows.n_rows_by_ticker < MIN_BARS_PER_TICKER
     if not short.any():
         return rows
     first = int(short.argmax())
-    said = f"{rows.counts[first]} bars{span}; at least {FEWEST_BARS} are needed for one return"
+    said = f"{rows.n_rows_by_ticker[first]} bars{date_range_text}; at least {MIN_BARS_PER_TICKER} are needed for one return"
     others = f" ({int(short.sum())} such tickers)" if short.sum() > 1 else ""
     if short.all():
         raise DataError(f"{rows.tickers[first]} has {said}{others}", key="data.tickers")
@@ -141,6 +145,6 @@ def _long_enough(rows: Rows, spec: QualitySpec, span: str, notes: list[Note]) ->
             key="data.quality.short",
         )
     for ticker in np.flatnonzero(short).tolist():
-        text = f"left out, too short: {rows.counts[ticker]} bars{span}"
+        text = f"left out, too short: {rows.n_rows_by_ticker[ticker]} bars{date_range_text}"
         notes.append(Note("data", text, ticker=rows.tickers[ticker], key="data.quality.short"))
-    return rows.only(~short)
+    return rows.for_tickers(~short)

@@ -9,15 +9,15 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
-from quantlr.data.calendars import UNIT
-from quantlr.data.cells import Dates
-from quantlr.data.layouts import FIELDS
-from quantlr.data.tables import Bars
-from quantlr.types import Array, BoolArray, IntArray, day
+from quantlr.data.calendars import DATE_DTYPE
+from quantlr.data.cells import DateArray
+from quantlr.data.layouts import BAR_FIELDS
+from quantlr.data.tables import BarFrame
+from quantlr.types import Array, BoolArray, IntArray, iso_date
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class PriceRows:
     """Bars of several tickers, a ticker's rows together, in the order of `tickers`.
 
     Attributes
@@ -33,57 +33,57 @@ class Rows:
 
     tickers: tuple[str, ...]
     ticker: IntArray
-    date: Dates
+    date: DateArray
     columns: Mapping[str, Array]
-    line: IntArray
-    utc_offset: Array
-    files: Mapping[str, str] = field(default_factory=dict)
+    line_number: IntArray
+    utc_offset_minutes: Array
+    file_paths: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, bars: Mapping[str, Bars], *, files: Mapping[str, str] | None = None) -> Rows:
+    def from_bars(cls, bars: Mapping[str, BarFrame], *, file_paths: Mapping[str, str] | None = None) -> PriceRows:
         """Return the rows of bars by ticker."""
         frames = list(bars.values())
         counts = [len(frame) for frame in frames]
         return cls(
             tickers=tuple(bars),
             ticker=np.repeat(np.arange(len(frames), dtype=np.int64), counts),
-            date=np.concatenate([frame.index.to_numpy().astype(UNIT) for frame in frames]),
-            columns={name: _stacked(frames, name, np.nan) for name in FIELDS},
-            line=_stacked(frames, "line", 0).astype(np.int64),
-            utc_offset=_stacked(frames, "utc_offset", np.nan),
-            files=files or {},
+            date=np.concatenate([frame.index.to_numpy().astype(DATE_DTYPE) for frame in frames]),
+            columns={name: _concatenate_column(frames, name, np.nan) for name in BAR_FIELDS},
+            line_number=_concatenate_column(frames, "line", 0).astype(np.int64),
+            utc_offset_minutes=_concatenate_column(frames, "utc_offset", np.nan),
+            file_paths=file_paths or {},
         )
 
     def __len__(self) -> int:
         return len(self.ticker)
 
     @property
-    def counts(self) -> IntArray:
+    def n_rows_by_ticker(self) -> IntArray:
         """(tickers,) number of rows of each ticker."""
         return np.bincount(self.ticker, minlength=len(self.tickers)).astype(np.int64)
 
     @property
-    def follows(self) -> BoolArray:
+    def same_ticker_as_previous_row(self) -> BoolArray:
         """(rows,) whether the row before is of the same ticker; there must be a row."""
         return np.concatenate([[False], self.ticker[1:] == self.ticker[:-1]])
 
     @property
-    def adjusted(self) -> Array:
+    def adjusted_close(self) -> Array:
         """(rows,) closes adjusted for splits and dividends, where the source has them; else as they are."""
         return np.where(np.isnan(self.columns["adj_close"]), self.columns["close"], self.columns["adj_close"])
 
-    def taken(self, rows: BoolArray | IntArray) -> Rows:
+    def take(self, row_selection: BoolArray | IntArray) -> PriceRows:
         """Return some of the rows, in the order given."""
         return replace(
             self,
-            ticker=self.ticker[rows],
-            date=self.date[rows],
-            columns={name: column[rows] for name, column in self.columns.items()},
-            line=self.line[rows],
-            utc_offset=self.utc_offset[rows],
+            ticker=self.ticker[row_selection],
+            date=self.date[row_selection],
+            columns={name: column[row_selection] for name, column in self.columns.items()},
+            line_number=self.line_number[row_selection],
+            utc_offset_minutes=self.utc_offset_minutes[row_selection],
         )
 
-    def between(self, start: dt.date | None, end: dt.date | None) -> Rows:
+    def slice_dates(self, start: dt.date | None, end: dt.date | None) -> PriceRows:
         """Return the rows from `start` to `end`, both included; None leaves that side open."""
         if start is None and end is None:
             return self
@@ -92,37 +92,39 @@ class Rows:
             keep &= self.date >= np.datetime64(start)
         if end is not None:
             keep &= self.date <= np.datetime64(end)
-        return self.taken(keep)
+        return self.take(keep)
 
-    def in_order(self) -> Rows:
+    def sort(self) -> PriceRows:
         """Return the rows by date within each ticker; rows of one date stay in their order."""
-        return self.taken(np.lexsort([self.date, self.ticker]))
+        return self.take(np.lexsort([self.date, self.ticker]))
 
-    def only(self, tickers: Sequence[bool] | BoolArray) -> Rows:
+    def for_tickers(self, ticker_mask: Sequence[bool] | BoolArray) -> PriceRows:
         """Return the rows of some of the tickers, and forget the others."""
-        keep = np.asarray(tickers, dtype=np.bool_)
-        kept = self.taken(keep[self.ticker])
+        keep = np.asarray(ticker_mask, dtype=np.bool_)
+        kept = self.take(keep[self.ticker])
         names = tuple(name for name, stays in zip(self.tickers, keep, strict=True) if stays)
         return replace(kept, tickers=names, ticker=(np.cumsum(keep) - 1)[kept.ticker])
 
-    def name(self, row: int) -> str:
+    def row_ticker(self, row: int) -> str:
         """Return the ticker of a row."""
         return self.tickers[int(self.ticker[row])]
 
-    def day(self, row: int) -> str:
+    def row_date_text(self, row: int) -> str:
         """Return the date of a row as ``YYYY-MM-DD``."""
-        return day(pd.Timestamp(self.date[row]))
+        return iso_date(pd.Timestamp(self.date[row]))
 
-    def place(self, row: int) -> str:
+    def row_location_text(self, row: int) -> str:
         """Return what names a row in an error: file and line where they are known, ticker and date."""
-        file, line = self.files.get(self.name(row)), int(self.line[row])
+        file, line = self.file_paths.get(self.row_ticker(row)), int(self.line_number[row])
         where = f"{file}:{line}: " if file and line else f"{file}: " if file else ""
-        return f"{where}{self.name(row)} {self.day(row)}"
+        return f"{where}{self.row_ticker(row)} {self.row_date_text(row)}"
 
 
-def _stacked(frames: Sequence[Bars], name: str, missing: float) -> Array:
+def _concatenate_column(frames: Sequence[BarFrame], column: str, fill_value: float) -> Array:
     parts = [
-        frame[name].to_numpy(dtype=np.float64, na_value=np.nan) if name in frame else np.full(len(frame), missing)
+        frame[column].to_numpy(dtype=np.float64, na_value=np.nan)
+        if column in frame
+        else np.full(len(frame), fill_value)
         for frame in frames
     ]
     return np.concatenate(parts)

@@ -12,35 +12,35 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quantlr.data.calendars import Sessions, sessions_of
-from quantlr.data.cells import Dates
-from quantlr.data.rows import Rows
-from quantlr.data.tables import PRICES
-from quantlr.types import STALE_OPENS, Array, BoolArray, IntArray
+from quantlr.data.calendars import CalendarSessions, load_sessions
+from quantlr.data.cells import DateArray
+from quantlr.data.rows import PriceRows
+from quantlr.data.tables import PRICE_FIELDS
+from quantlr.types import MAX_STALE_OPEN_FRACTION, Array, BoolArray, IntArray
 
-LONGEST_PAUSE = 10
+MAX_GAP_DAYS = 10
 """Calendar days between two bars beyond which something is missing, where no calendar says better."""
-LARGE_MOVE = 0.40
+LARGE_RETURN = 0.40
 """Return of one session beyond which a price is doubted."""
-STALE = 10
+MIN_STALE_BARS = 10
 """Bars with one and the same close at which it is no longer taken for a price."""
-HUNDREDFOLD = (75.0, 133.0)
+HUNDREDFOLD_RATIO_RANGE = (75.0, 133.0)
 """Ratio of two closes at which one of them is taken for a hundred times the price, as cents are of dollars."""
-SPLITS = tuple((f"{new}:{old}", new / old) for new, old in (
+SPLIT_RATIOS = tuple((f"{new}:{old}", new / old) for new, old in (
     (2, 1), (3, 1), (4, 1), (5, 1), (6, 1), (7, 1), (8, 1), (10, 1), (15, 1), (20, 1), (25, 1), (50, 1), (5, 2), (7, 2),
     (1, 2), (1, 3), (1, 4), (1, 5), (1, 6), (1, 7), (1, 8), (1, 10), (1, 15), (1, 20), (1, 25), (1, 50),
 ))  # fmt: skip
 """How many shares become of how many in a split that moves the price by more than `LARGE_MOVE`."""
-NEAR_SPLIT = 0.03
+SPLIT_RATIO_TOLERANCE = 0.03
 """How far, as a fraction, a ratio of prices may lie from a split's to look like it."""
-ROUNDING = 1e-6
+OHLC_RELATIVE_TOLERANCE = 1e-6
 """How far, as a fraction, a low may lie above another price of its bar and be a matter of rounding."""
-LONGEST_DST = 60
+MAX_DST_SHIFT_MINUTES = 60
 """Minutes that summer time moves a zone's distance from UTC by."""
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class ValidationContext:
     """What bars are judged by beside themselves.
 
     Attributes
@@ -49,12 +49,12 @@ class World:
     calendars : by ticker the name of its exchange's calendar, where one is known.
     """
 
-    today: dt.date
-    calendars: Mapping[str, str]
+    latest_date: dt.date
+    calendar_by_ticker: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class RuleResult:
     """What a rule found.
 
     Attributes
@@ -64,266 +64,280 @@ class Found:
     dated : whether it is about that row rather than about the ticker.
     """
 
-    suspect: BoolArray
-    text: Callable[[int], str]
-    dated: bool = True
+    suspect_mask: BoolArray
+    describe_row: Callable[[int], str]
+    is_row_specific: bool = True
 
 
-Rule = Callable[[Rows, World], Found]
+ValidationRule = Callable[[PriceRows, ValidationContext], RuleResult]
 
 
-def empty_rows(rows: Rows, world: World) -> Found:
+def flag_empty_rows(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """Rows without any price: holidays, and a last bar that has not come yet."""
-    return Found(~np.any([~np.isnan(rows.columns[name]) for name in PRICES], axis=0), lambda row: "has no price")
+    return RuleResult(
+        ~np.any([~np.isnan(rows.columns[name]) for name in PRICE_FIELDS], axis=0), lambda row: "has no price"
+    )
 
 
-def time_zones(rows: Rows, world: World) -> Found:
+def flag_mixed_time_zones(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """Times written in several zones, more than summer time explains, or only now and then with a zone."""
-    if np.isnan(rows.utc_offset).all():
-        return Found(np.zeros(len(rows), dtype=np.bool_), lambda row: "")
-    first = rows.utc_offset[_firsts(rows)][rows.ticker]
-    apart = np.abs(rows.utc_offset - first)
-    suspect = (apart > LONGEST_DST) | (np.isnan(rows.utc_offset) != np.isnan(first))
+    if np.isnan(rows.utc_offset_minutes).all():
+        return RuleResult(np.zeros(len(rows), dtype=np.bool_), lambda row: "")
+    first = rows.utc_offset_minutes[_first_row_by_ticker(rows)][rows.ticker]
+    apart = np.abs(rows.utc_offset_minutes - first)
+    suspect = (apart > MAX_DST_SHIFT_MINUTES) | (np.isnan(rows.utc_offset_minutes) != np.isnan(first))
 
-    def text(row: int) -> str:
-        here, there = (_zone(float(offset)) for offset in (rows.utc_offset[row], first[row]))
+    def describe_row(row: int) -> str:
+        here, there = (_utc_offset_text(float(offset)) for offset in (rows.utc_offset_minutes[row], first[row]))
         return f"time zones are mixed, {here} here and {there} in the first row: which session a bar is of isn't sure"
 
-    return Found(suspect, text)
+    return RuleResult(suspect, describe_row)
 
 
-def _zone(minutes: float) -> str:
+def _utc_offset_text(minutes: float) -> str:
     if np.isnan(minutes):
         return "none"
     return f"UTC{'-' if minutes < 0 else '+'}{abs(int(minutes)) // 60:02d}:{abs(int(minutes)) % 60:02d}"
 
 
-def order(rows: Rows, world: World) -> Found:
+def flag_unsorted_rows(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """Rows that come after a later one, as where the newest comes first."""
-    earlier = rows.follows & _after(rows.date[1:] < rows.date[:-1])
-    return Found(earlier, lambda row: f"comes after {rows.day(row - 1)}: rows were not in the order of their dates")
+    earlier = rows.same_ticker_as_previous_row & _prepend_false(rows.date[1:] < rows.date[:-1])
+    return RuleResult(
+        earlier, lambda row: f"comes after {rows.row_date_text(row - 1)}: rows were not in the order of their dates"
+    )
 
 
-def repeated_rows(rows: Rows, world: World) -> Found:
+def flag_duplicate_rows(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """The same row twice."""
-    same = _same_date(rows)
+    same = _same_date_as_previous_row_mask(rows)
     for column in rows.columns.values():
-        same &= _after((column[1:] == column[:-1]) | (np.isnan(column[1:]) & np.isnan(column[:-1])))
-    return Found(same, lambda row: "stands there twice, the same both times")
+        same &= _prepend_false((column[1:] == column[:-1]) | (np.isnan(column[1:]) & np.isnan(column[:-1])))
+    return RuleResult(same, lambda row: "stands there twice, the same both times")
 
 
-def conflicting_rows(rows: Rows, world: World) -> Found:
+def flag_conflicting_rows(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """Several rows of one date that differ."""
-    second = _same_date(rows)
+    second = _same_date_as_previous_row_mask(rows)
     suspect = second | np.concatenate([second[1:], [False]])
 
-    def text(row: int) -> str:
+    def describe_row(row: int) -> str:
         pairs = ((name, column[row], column[row + 1]) for name, column in rows.columns.items())
         name, one, other = next(pair for pair in pairs if not np.array_equal(pair[1], pair[2], equal_nan=True))
         return f"two rows of one date, with {name} {one:g} in one and {other:g} in the other"
 
-    return Found(suspect, text)
+    return RuleResult(suspect, describe_row)
 
 
-def future(rows: Rows, world: World) -> Found:
+def flag_future_dates(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """Bars of days that have not come."""
-    today = np.datetime64(world.today)
-    return Found(rows.date > today, lambda row: f"lies in the future, it is {world.today}")
+    today = np.datetime64(context.latest_date)
+    return RuleResult(rows.date > today, lambda row: f"lies in the future, it is {context.latest_date}")
 
 
-def unfinished(rows: Rows, world: World) -> Found:
+def flag_unfinished_last_bars(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """A last bar that has prices but no close yet."""
-    last = np.concatenate([~rows.follows[1:], [True]])
-    return Found(last & np.isnan(rows.columns["close"]), lambda row: "the last bar has no close: it isn't finished")
+    last = np.concatenate([~rows.same_ticker_as_previous_row[1:], [True]])
+    return RuleResult(
+        last & np.isnan(rows.columns["close"]), lambda row: "the last bar has no close: it isn't finished"
+    )
 
 
-def positive(rows: Rows, world: World) -> Found:
+def flag_invalid_prices(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """A price that is missing beside others, zero, negative or infinite."""
-    bad = {name: _not_positive(rows, name) for name in PRICES}
+    bad = {name: _invalid_price_mask(rows, name) for name in PRICE_FIELDS}
 
-    def text(row: int) -> str:
-        name = next(name for name in PRICES if bad[name][row])
+    def describe_row(row: int) -> str:
+        name = next(name for name in PRICE_FIELDS if bad[name][row])
         return f"{name} needs a positive number, found {rows.columns[name][row]}"
 
-    return Found(np.any(list(bad.values()), axis=0), text)
+    return RuleResult(np.any(list(bad.values()), axis=0), describe_row)
 
 
-def _not_positive(rows: Rows, name: str) -> BoolArray:
+def _invalid_price_mask(rows: PriceRows, field_name: str) -> BoolArray:
     """Return where a price is none; a ticker that has no such column lacks nothing, unless it is the close."""
-    column = rows.columns[name]
+    column = rows.columns[field_name]
     bad: BoolArray = ~((column > 0) & np.isfinite(column))
-    if name == "close":
+    if field_name == "close":
         return bad
     has = np.bincount(rows.ticker, weights=~np.isnan(column), minlength=len(rows.tickers)) > 0
     return bad & has[rows.ticker]
 
 
-def volume(rows: Rows, world: World) -> Found:
+def flag_invalid_volumes(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """A volume that is negative or infinite."""
     column = rows.columns["volume"]
-    return Found((column < 0) | np.isinf(column), lambda row: f"volume can't be {column[row]}")
+    return RuleResult((column < 0) | np.isinf(column), lambda row: f"volume can't be {column[row]}")
 
 
-def ohlc(rows: Rows, world: World) -> Found:
+def flag_inconsistent_ohlc(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """A low above another price of the bar, or a high below one."""
     opens, high, low, close = (rows.columns[name] for name in ("open", "high", "low", "close"))
     over = np.fmax(np.fmax(opens, close), low)
     under = np.fmin(np.fmin(opens, close), high)
-    too_low, too_high = high < over * (1 - ROUNDING), low > under * (1 + ROUNDING)
+    too_low, too_high = high < over * (1 - OHLC_RELATIVE_TOLERANCE), low > under * (1 + OHLC_RELATIVE_TOLERANCE)
 
-    def text(row: int) -> str:
+    def describe_row(row: int) -> str:
         name, value, than = ("high", high, over) if too_low[row] else ("low", low, under)
-        other = next(other for other in PRICES if rows.columns[other][row] == than[row])
+        other = next(other for other in PRICE_FIELDS if rows.columns[other][row] == than[row])
         return f"{name} {value[row]:g} is {'below' if too_low[row] else 'above'} {other} {than[row]:g}"
 
-    return Found(too_low | too_high, text)
+    return RuleResult(too_low | too_high, describe_row)
 
 
-def off_calendar(rows: Rows, world: World) -> Found:
+def flag_off_calendar_dates(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """Bars of days on which the exchange was closed."""
     suspect = np.zeros(len(rows), dtype=np.bool_)
-    for mine, sessions in _by_calendar(rows, world):
-        suspect[mine] = _recorded(rows.date[mine], sessions) & ~np.isin(rows.date[mine], sessions.dates)
-    return Found(suspect, lambda row: f"{world.calendars[rows.name(row)]} held no session on that day")
+    for mine, sessions in _iter_row_masks_by_calendar(rows, context):
+        suspect[mine] = _within_recorded_dates_mask(rows.date[mine], sessions) & ~np.isin(
+            rows.date[mine], sessions.dates
+        )
+    return RuleResult(
+        suspect, lambda row: f"{context.calendar_by_ticker[rows.row_ticker(row)]} held no session on that day"
+    )
 
 
-def scale(rows: Rows, world: World) -> Found:
+def flag_hundredfold_prices(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """Prices a hundred times as large or as small as the ticker's others, as when cents stand among dollars."""
-    ratio = _ratio(rows, rows.columns["close"])
-    jump = ((ratio > HUNDREDFOLD[0]) & (ratio < HUNDREDFOLD[1])).astype(np.int64)
-    jump -= (ratio > 1 / HUNDREDFOLD[1]) & (ratio < 1 / HUNDREDFOLD[0])
+    ratio = _ratio_to_previous_row(rows, rows.columns["close"])
+    jump = ((ratio > HUNDREDFOLD_RATIO_RANGE[0]) & (ratio < HUNDREDFOLD_RATIO_RANGE[1])).astype(np.int64)
+    jump -= (ratio > 1 / HUNDREDFOLD_RATIO_RANGE[1]) & (ratio < 1 / HUNDREDFOLD_RATIO_RANGE[0])
     if not jump.any():
-        return Found(jump != 0, lambda row: "")
+        return RuleResult(jump != 0, lambda row: "")
     level = np.cumsum(jump)
     usual = np.zeros(len(rows.tickers), dtype=np.int64)
-    for at, mine in enumerate(np.split(level, np.cumsum(rows.counts)[:-1])):
+    for at, mine in enumerate(np.split(level, np.cumsum(rows.n_rows_by_ticker)[:-1])):
         if len(mine):
             levels, counts = np.unique(mine, return_counts=True)
             usual[at] = levels[counts.argmax()]
     off = level - usual[rows.ticker]
 
-    def text(row: int) -> str:
+    def describe_row(row: int) -> str:
         how = "a hundred times as large" if off[row] > 0 else "a hundred times as small"
         return f"close {rows.columns['close'][row]:g} is {how} as most of the ticker's: other units, or a split"
 
-    return Found(off != 0, text)
+    return RuleResult(off != 0, describe_row)
 
 
-def stale(rows: Rows, world: World) -> Found:
+def flag_stale_closes(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """A close that does not move for so long that nobody can have traded."""
     close = rows.columns["close"]
-    begins = ~(rows.follows & _after(close[1:] == close[:-1]))
+    begins = ~(rows.same_ticker_as_previous_row & _prepend_false(close[1:] == close[:-1]))
     run = np.cumsum(begins) - 1
     length = np.bincount(run) if len(run) else run
-    suspect = ~begins & (length[run] >= STALE)
-    return Found(suspect, lambda row: f"the close stays {close[row]:g} for {length[run[row]]} bars")
+    suspect = ~begins & (length[run] >= MIN_STALE_BARS)
+    return RuleResult(suspect, lambda row: f"the close stays {close[row]:g} for {length[run[row]]} bars")
 
 
-def gaps(rows: Rows, world: World) -> Found:
+def flag_missing_sessions(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """Bars after which some are missing: sessions of the exchange's calendar or, where none is known, many days."""
     nearest = np.concatenate([np.diff(rows.date).astype("timedelta64[D]").astype(np.int64), [0]])
-    before = np.concatenate([rows.follows[1:], [False]])
-    suspect = before & (nearest > LONGEST_PAUSE)
+    before = np.concatenate([rows.same_ticker_as_previous_row[1:], [False]])
+    suspect = before & (nearest > MAX_GAP_DAYS)
     missed = np.zeros(len(rows), dtype=np.int64)
-    for mine, sessions in _by_calendar(rows, world):
+    for mine, sessions in _iter_row_masks_by_calendar(rows, context):
         at = np.searchsorted(sessions.dates, rows.date[mine], side="left")
         after = np.searchsorted(sessions.dates, rows.date[mine], side="right")
         missed[mine] = np.concatenate([at[1:] - after[:-1], [0]])
-        known = _recorded(rows.date[mine], sessions)
+        known = _within_recorded_dates_mask(rows.date[mine], sessions)
         suspect[mine] = np.where(known, before[mine] & (missed[mine] > 0), suspect[mine])
 
-    def text(row: int) -> str:
+    def describe_row(row: int) -> str:
         if missed[row]:
-            held = f"{missed[row]} session{'s' if missed[row] > 1 else ''} of {world.calendars[rows.name(row)]} later"
+            held = f"{missed[row]} session{'s' if missed[row] > 1 else ''} of {context.calendar_by_ticker[rows.row_ticker(row)]} later"
         else:
             held = f"{nearest[row]} days on"
-        return f"no bar until {rows.day(row + 1)}, {held}: a hole in the prices, or a halt"
+        return f"no bar until {rows.row_date_text(row + 1)}, {held}: a hole in the prices, or a halt"
 
-    return Found(suspect, text)
+    return RuleResult(suspect, describe_row)
 
 
-def large_moves(rows: Rows, world: World) -> Found:
+def flag_large_moves(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """Moves of a session so large that they may be splits that were not adjusted, or errors."""
-    move = _ratio(rows, rows.adjusted) - 1.0
+    move = _ratio_to_previous_row(rows, rows.adjusted_close) - 1.0
     raw = np.isnan(rows.columns["adj_close"]) | (rows.columns["adj_close"] == rows.columns["close"])
     former = np.concatenate([[np.nan], rows.columns["close"][:-1]])
 
-    def text(row: int) -> str:
+    def describe_row(row: int) -> str:
         moved = f"moved by {move[row]:+.0%} in a session"
         today = (rows.columns["open"][row], rows.columns["close"][row])
-        split = _split_like(former[row] / np.array(today)) if raw[row] else None
+        split = _matching_split_name(former[row] / np.array(today)) if raw[row] else None
         if split:
             return f"{moved}: looks like a {split} split that was not adjusted"
         return f"{moved}: a crash, a split that was not adjusted, or an error"
 
-    return Found(np.abs(move) > LARGE_MOVE, text)
+    return RuleResult(np.abs(move) > LARGE_RETURN, describe_row)
 
 
-def _split_like(ratios: Array) -> str | None:
+def _matching_split_name(price_ratios: Array) -> str | None:
     """Return the split that a close over the next open, or over the next close, is nearly the ratio of."""
-    for ratio in ratios[np.isfinite(ratios)]:
-        for name, of in SPLITS:
-            if abs(ratio / of - 1.0) < NEAR_SPLIT:
+    for ratio in price_ratios[np.isfinite(price_ratios)]:
+        for name, of in SPLIT_RATIOS:
+            if abs(ratio / of - 1.0) < SPLIT_RATIO_TOLERANCE:
                 return name
     return None
 
 
-def opens(rows: Rows, world: World) -> Found:
+def flag_stale_opens(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """Opens of a ticker that are so often the close before that nobody can have traded there."""
     column, close = rows.columns["open"], rows.columns["close"]
-    same = rows.follows & _after(np.isclose(column[1:], close[:-1], rtol=1e-9, atol=0))
-    seen = np.bincount(rows.ticker, weights=rows.follows & ~np.isnan(column), minlength=len(rows.tickers))
+    same = rows.same_ticker_as_previous_row & _prepend_false(np.isclose(column[1:], close[:-1], rtol=1e-9, atol=0))
+    seen = np.bincount(
+        rows.ticker, weights=rows.same_ticker_as_previous_row & ~np.isnan(column), minlength=len(rows.tickers)
+    )
     share = np.bincount(rows.ticker, weights=same, minlength=len(rows.tickers)) / np.maximum(seen, 1)
-    suspect = same & (share > STALE_OPENS)[rows.ticker]
+    suspect = same & (share > MAX_STALE_OPEN_FRACTION)[rows.ticker]
 
-    def text(row: int) -> str:
+    def describe_row(row: int) -> str:
         return f"opens not tradable: {share[rows.ticker[row]]:.0%} of them equal the close before"
 
-    return Found(suspect, text, dated=False)
+    return RuleResult(suspect, describe_row, is_row_specific=False)
 
 
-def _after(pairs: BoolArray) -> BoolArray:
+def _prepend_false(pair_mask: BoolArray) -> BoolArray:
     """Return what holds of each row and the one before, for all rows; of the first there is nothing to say."""
-    return np.concatenate([[False], pairs])
+    return np.concatenate([[False], pair_mask])
 
 
-def _same_date(rows: Rows) -> BoolArray:
-    return rows.follows & _after(rows.date[1:] == rows.date[:-1])
+def _same_date_as_previous_row_mask(rows: PriceRows) -> BoolArray:
+    return rows.same_ticker_as_previous_row & _prepend_false(rows.date[1:] == rows.date[:-1])
 
 
-def _firsts(rows: Rows) -> IntArray:
+def _first_row_by_ticker(rows: PriceRows) -> IntArray:
     """Return the first row of each ticker."""
     return np.minimum(np.searchsorted(rows.ticker, np.arange(len(rows.tickers))), len(rows) - 1)
 
 
-def _ratio(rows: Rows, column: Array) -> Array:
+def _ratio_to_previous_row(rows: PriceRows, values: Array) -> Array:
     """Return each row's value over that of the ticker's row before; 1 for its first."""
     ratio = np.ones(len(rows))
     if len(rows):
-        ratio[1:] = np.where(rows.follows[1:], column[1:] / column[:-1], 1.0)
+        ratio[1:] = np.where(rows.same_ticker_as_previous_row[1:], values[1:] / values[:-1], 1.0)
     return ratio
 
 
-def _recorded(dates: Dates, sessions: Sessions) -> BoolArray:
+def _within_recorded_dates_mask(dates: DateArray, sessions: CalendarSessions) -> BoolArray:
     """Return of which dates a calendar knows whether there was a session."""
-    known: BoolArray = (dates >= sessions.first) & (dates <= sessions.last)
+    known: BoolArray = (dates >= sessions.first_recorded_date) & (dates <= sessions.last_recorded_date)
     return known
 
 
-def _by_calendar(rows: Rows, world: World) -> Iterator[tuple[BoolArray, Sessions]]:
+def _iter_row_masks_by_calendar(
+    rows: PriceRows, context: ValidationContext
+) -> Iterator[tuple[BoolArray, CalendarSessions]]:
     """Yield the rows of tickers that share a calendar, with its sessions from their first date to their last."""
-    names = [world.calendars.get(ticker, "") for ticker in rows.tickers]
+    names = [context.calendar_by_ticker.get(ticker, "") for ticker in rows.tickers]
     for name in sorted(set(names) - {""}):
         mine = np.array([other == name for other in names])[rows.ticker]
         if mine.any():
             dates = rows.date[mine]
-            yield mine, sessions_of(name, first=dates.min(), last=dates.max())
+            yield mine, load_sessions(name, first_date=dates.min(), last_date=dates.max())
 
 
-AS_WRITTEN: tuple[Rule, ...] = (empty_rows, time_zones, order)
+RULES_IN_FILE_ORDER: tuple[ValidationRule, ...] = (flag_empty_rows, flag_mixed_time_zones, flag_unsorted_rows)
 """Rules of rows in the order of their file."""
-IN_ORDER: tuple[Rule, ...] = (
-    repeated_rows, conflicting_rows, future, unfinished, positive, volume, off_calendar, ohlc, scale, stale, gaps,
-    large_moves, opens,
+RULES_IN_DATE_ORDER: tuple[ValidationRule, ...] = (
+    flag_duplicate_rows, flag_conflicting_rows, flag_future_dates, flag_unfinished_last_bars, flag_invalid_prices, flag_invalid_volumes, flag_off_calendar_dates, flag_inconsistent_ohlc, flag_hundredfold_prices, flag_stale_closes, flag_missing_sessions,
+    flag_large_moves, flag_stale_opens,
 )  # fmt: skip
 """Rules of rows in the order of their dates, each seeing what those before it have left."""

@@ -26,26 +26,26 @@ from urllib.parse import quote
 import pandas as pd
 from pydantic import ValidationError
 
-from quantlr.data.quotes import COLUMNS, Quotes, Revision, merged, revision_of
-from quantlr.disk import HOME, UNFINISHED, home, put
+from quantlr.data.quotes import RAW_BAR_COLUMNS, RawBarFrame, HistoryRevision, merge_raw_bars, find_history_revision
+from quantlr.disk import CACHE_DIR_VARIABLE, TEMP_FILE_SUFFIX, cache_dir, atomic_write
 from quantlr.errors import Fault
-from quantlr.types import Spec
+from quantlr.types import ConfigSection
 
-LOCK_SECONDS = 60.0
-READS = 5
+LOCK_TIMEOUT_SECONDS = 60.0
+MAX_READ_ATTEMPTS = 5
 """Times that an index is read again because the history it named has just been succeeded."""
-ABANDONED_SECONDS = 3600.0
+ABANDONED_FILE_AGE_SECONDS = 3600.0
 """Age at which an unfinished file belongs to no program any more."""
-INDEX = "index.json"
-DAMAGED = ".damaged"
+INDEX_FILE_NAME = "index.json"
+DAMAGED_FILE_SUFFIX = ".damaged"
 
 
-class Damaged(Exception):
+class DamagedFileError(Exception):
     """A file of the store is not what its name says; it was set aside."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class FetchResponse:
     """What a source said of one ticker at one time.
 
     Attributes
@@ -59,16 +59,16 @@ class Answer:
     incomplete : sessions that were left out because they lacked a price.
     """
 
-    quotes: Quotes
-    whole: bool
-    fetched: dt.datetime
-    through: dt.date
-    about: Mapping[str, str]
-    unfinished: dt.date | None = None
-    incomplete: tuple[dt.date, ...] = ()
+    raw_bars: RawBarFrame
+    is_full_history: bool
+    fetched_at: dt.datetime
+    complete_through: dt.date
+    exchange_info: Mapping[str, str]
+    unfinished_session: dt.date | None = None
+    incomplete_sessions: tuple[dt.date, ...] = ()
 
 
-class Kept(Spec):
+class CachedResponse(ConfigSection):
     """An answer that was kept, and the sessions it begins and ends with."""
 
     sha256: str
@@ -77,13 +77,13 @@ class Kept(Spec):
     last: dt.date
 
     @classmethod
-    def of(cls, answer: Answer, sha256: str) -> Kept:
+    def from_response(cls, response: FetchResponse, sha256: str) -> CachedResponse:
         """Return what the index says of an answer."""
-        first, last = answer.quotes.index[[0, -1]]
-        return cls(sha256=sha256, fetched=answer.fetched, first=first.date(), last=last.date())
+        first, last = response.raw_bars.index[[0, -1]]
+        return cls(sha256=sha256, fetched=response.fetched_at, first=first.date(), last=last.date())
 
 
-class Revised(Spec):
+class RevisionRecord(ConfigSection):
     """A revision, and the histories before and after it."""
 
     fetched: dt.datetime
@@ -95,20 +95,22 @@ class Revised(Spec):
     text: str
 
     @classmethod
-    def of(cls, revision: Revision, answer: Answer, *, before: str, after: str) -> Revised:
+    def from_revision(
+        cls, revision: HistoryRevision, response: FetchResponse, *, sha256_before: str, sha256_after: str
+    ) -> RevisionRecord:
         """Return what the index says of a revision that an answer brought."""
         return cls(
-            fetched=answer.fetched,
-            before=before,
-            after=after,
-            first=dt.date.fromisoformat(revision.first),
-            last=dt.date.fromisoformat(revision.last),
-            sessions=revision.sessions,
+            fetched=response.fetched_at,
+            before=sha256_before,
+            after=sha256_after,
+            first=dt.date.fromisoformat(revision.first_session),
+            last=dt.date.fromisoformat(revision.last_session),
+            sessions=revision.n_sessions,
             text=str(revision),
         )
 
 
-class Entry(Spec):
+class CacheIndexEntry(ConfigSection):
     """What the index knows of one ticker.
 
     `sha256` names the history in use, from session `first` to `last`; the other words are those of `Answer`.
@@ -125,31 +127,31 @@ class Entry(Spec):
     about: dict[str, str]
     unfinished: dt.date | None
     incomplete: tuple[dt.date, ...]
-    answers: tuple[Kept, ...]
-    revisions: tuple[Revised, ...] = ()
+    answers: tuple[CachedResponse, ...]
+    revisions: tuple[RevisionRecord, ...] = ()
 
     @property
-    def files(self) -> set[str]:
+    def file_digests(self) -> set[str]:
         """Digests of all files that belong to the ticker."""
         revised = {digest for revision in self.revisions for digest in (revision.before, revision.after)}
         return {self.sha256, *(answer.sha256 for answer in self.answers), *revised}
 
 
 @dataclass(frozen=True, slots=True)
-class History:
+class CachedHistory:
     """An entry and the quotes that it names."""
 
-    entry: Entry
-    quotes: Quotes
+    index_entry: CacheIndexEntry
+    raw_bars: RawBarFrame
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class TickerCache:
     """The folder in which one ticker's prices are kept; it need not exist yet."""
 
     folder: Path
 
-    def entry(self) -> Entry | None:
+    def read_index_entry(self) -> CacheIndexEntry | None:
         """Return what the index says, None where there is none.
 
         Raises
@@ -158,23 +160,23 @@ class Shelf:
         Fault : the disk.
         """
         try:
-            return Entry.model_validate_json(_content(self._index))
+            return CacheIndexEntry.model_validate_json(_read_bytes(self._index_path))
         except FileNotFoundError:
             return None
         except ValidationError as error:
-            raise _set_aside(self._index, "is no index of prices") from error
+            raise _set_aside_damaged_file(self._index_path, "is no index of prices") from error
 
-    def history(self) -> History | None:
+    def read_history(self) -> CachedHistory | None:
         """Return what is kept, None if nothing; raises as `entry` does, and `Damaged` where a checksum fails."""
-        for _ in range(READS):
-            entry = self.entry()
+        for _ in range(MAX_READ_ATTEMPTS):
+            entry = self.read_index_entry()
             if entry is None:
                 return None
             with suppress(FileNotFoundError):
-                return History(entry, self._read(entry.sha256))
-        raise Damaged(f"the history that {self._index} names is missing")
+                return CachedHistory(entry, self._read_raw_bars(entry.sha256))
+        raise DamagedFileError(f"the history that {self._index_path} names is missing")
 
-    def keep(self, source: str, ticker: str, answer: Answer) -> History:
+    def add_response(self, source: str, ticker: str, response: FetchResponse) -> CachedHistory:
         """Keep an answer, and make it part of the history.
 
         Raises
@@ -183,119 +185,129 @@ class Shelf:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with self._locked():
-                return self._extend(source, ticker, answer)
+            with self._lock_folder():
+                return self._merge_response_into_history(source, ticker, response)
         except OSError as error:
             raise Fault(
                 f"the stored prices {self.folder} could not be written: {error.strerror or error}; what was there is "
-                f"untouched; free the disk, or name another folder in the environment variable {HOME}"
+                f"untouched; free the disk, or name another folder in the environment variable {CACHE_DIR_VARIABLE}"
             ) from error
 
-    def damaged(self) -> list[str]:
+    def set_aside_damaged_files(self) -> list[str]:
         """Check every file against its name, set aside what fails, and return a line on each."""
         found: list[str] = []
         for path in sorted(self.folder.glob("*.parquet")):
             try:
-                self._read(path.stem)
-            except Damaged as error:
+                self._read_raw_bars(path.stem)
+            except DamagedFileError as error:
                 found.append(str(error))
         try:
-            entry = self.entry()
-        except Damaged as error:
+            entry = self.read_index_entry()
+        except DamagedFileError as error:
             return [*found, str(error)]
-        named = [self._file(sha256) for sha256 in sorted(entry.files)] if entry else []
-        asides = [path for path in named if path.with_suffix(DAMAGED).exists()]
+        named = [self._parquet_path(sha256) for sha256 in sorted(entry.file_digests)] if entry else []
+        asides = [path for path in named if path.with_suffix(DAMAGED_FILE_SUFFIX).exists()]
         return found + [f"{path} is missing" for path in named if not path.exists() and path not in asides]
 
-    def clear_leftovers(self) -> None:
+    def remove_abandoned_files(self) -> None:
         """Remove what programs that were ended left half written, once it is an hour old."""
-        for path in self.folder.glob(f".*{UNFINISHED}"):
-            if time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
+        for path in self.folder.glob(f".*{TEMP_FILE_SUFFIX}"):
+            if time.time() - path.stat().st_mtime > ABANDONED_FILE_AGE_SECONDS:
                 path.unlink(missing_ok=True)
 
-    def _extend(self, source: str, ticker: str, answer: Answer) -> History:
-        former, held = self._former()
-        if held is None and not answer.whole:
+    def _merge_response_into_history(self, source: str, ticker: str, response: FetchResponse) -> CachedHistory:
+        former, held = self._read_undamaged_entry_and_bars()
+        if held is None and not response.is_full_history:
             raise Fault(f"the stored prices of {ticker} were lost while new ones were fetched; run again")
-        quotes, revision = answer.quotes, None
+        quotes, revision = response.raw_bars, None
         if held is not None:
-            quotes, revision = merged(held, answer.quotes), revision_of(held, answer.quotes)
-        kept, sha256 = Kept.of(answer, self._write(answer.quotes)), self._write(quotes)
+            quotes, revision = merge_raw_bars(held, response.raw_bars), find_history_revision(held, response.raw_bars)
+        kept, sha256 = (
+            CachedResponse.from_response(response, self._write_raw_bars(response.raw_bars)),
+            self._write_raw_bars(quotes),
+        )
         revisions = former.revisions if former else ()
         if former and revision:
-            revisions = (*revisions, Revised.of(revision, answer, before=former.sha256, after=sha256))
-        entry = Entry(
+            revisions = (
+                *revisions,
+                RevisionRecord.from_revision(revision, response, sha256_before=former.sha256, sha256_after=sha256),
+            )
+        entry = CacheIndexEntry(
             source=source,
             ticker=ticker,
             sha256=sha256,
             first=quotes.index[0].date(),
             last=quotes.index[-1].date(),
             bars=len(quotes),
-            fetched=answer.fetched,
-            through=answer.through,
-            about=dict(answer.about),
-            unfinished=answer.unfinished,
-            incomplete=_incomplete(former, answer),
+            fetched=response.fetched_at,
+            through=response.complete_through,
+            about=dict(response.exchange_info),
+            unfinished=response.unfinished_session,
+            incomplete=_merge_incomplete_sessions(former, response),
             answers=(*(former.answers if former else ()), kept),
             revisions=revisions,
         )
-        put(self._index, entry.model_dump_json(indent=1).encode())
-        if former and former.sha256 not in entry.files:
-            self._file(former.sha256).unlink(missing_ok=True)
-        return History(entry, quotes)
+        atomic_write(self._index_path, entry.model_dump_json(indent=1).encode())
+        if former and former.sha256 not in entry.file_digests:
+            self._parquet_path(former.sha256).unlink(missing_ok=True)
+        return CachedHistory(entry, quotes)
 
-    def _former(self) -> tuple[Entry | None, Quotes | None]:
+    def _read_undamaged_entry_and_bars(self) -> tuple[CacheIndexEntry | None, RawBarFrame | None]:
         """Return the entry and the quotes that are there, as far as they are sound."""
         try:
-            entry = self.entry()
-        except Damaged:
+            entry = self.read_index_entry()
+        except DamagedFileError:
             return None, None
         if entry is None:
             return None, None
         try:
-            return entry, self._read(entry.sha256)
-        except (Damaged, FileNotFoundError):
+            return entry, self._read_raw_bars(entry.sha256)
+        except (DamagedFileError, FileNotFoundError):
             return entry, None
 
     @property
-    def _index(self) -> Path:
-        return self.folder / INDEX
+    def _index_path(self) -> Path:
+        return self.folder / INDEX_FILE_NAME
 
-    def _file(self, sha256: str) -> Path:
+    def _parquet_path(self, sha256: str) -> Path:
         return self.folder / f"{sha256}.parquet"
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _lock_folder(self) -> Iterator[None]:
         from filelock import FileLock, Timeout
 
         try:
-            with FileLock(self.folder / ".lock", timeout=LOCK_SECONDS):
+            with FileLock(self.folder / ".lock", timeout=LOCK_TIMEOUT_SECONDS):
                 yield
         except Timeout:
             raise Fault(
-                f"another run has been writing {self.folder} for {LOCK_SECONDS:.0f} seconds; try again"
+                f"another run has been writing {self.folder} for {LOCK_TIMEOUT_SECONDS:.0f} seconds; try again"
             ) from None
 
-    def _read(self, sha256: str) -> Quotes:
-        content = _content(self._file(sha256))
+    def _read_raw_bars(self, sha256: str) -> RawBarFrame:
+        content = _read_bytes(self._parquet_path(sha256))
         found = hashlib.sha256(content).hexdigest()
         if found != sha256:
-            raise _set_aside(self._file(sha256), f"has the checksum {found[:12]}… and not that of its name")
-        return _quotes_in(content)
+            raise _set_aside_damaged_file(
+                self._parquet_path(sha256), f"has the checksum {found[:12]}… and not that of its name"
+            )
+        return _parquet_to_raw_bars(content)
 
-    def _write(self, quotes: Quotes) -> str:
+    def _write_raw_bars(self, raw_bars: RawBarFrame) -> str:
         """Write quotes where they are not there already, and return their digest."""
         stream = BytesIO()
-        quotes[list(COLUMNS)].rename_axis("date").reset_index().to_parquet(stream, index=False, compression="zstd")
+        raw_bars[list(RAW_BAR_COLUMNS)].rename_axis("date").reset_index().to_parquet(
+            stream, index=False, compression="zstd"
+        )
         content = stream.getvalue()
         sha256 = hashlib.sha256(content).hexdigest()
-        path = self._file(sha256)
+        path = self._parquet_path(sha256)
         if not path.exists() or path.read_bytes() != content:
-            put(path, content)
+            atomic_write(path, content)
         return sha256
 
 
-def _quotes_in(content: bytes) -> Quotes:
+def _parquet_to_raw_bars(content: bytes) -> RawBarFrame:
     """Return the quotes of a Parquet file; column by column takes half of the time that pandas' own reader does."""
     from pyarrow import BufferReader
     from pyarrow.parquet import ParquetFile
@@ -306,33 +318,33 @@ def _quotes_in(content: bytes) -> Quotes:
 
 
 @dataclass(frozen=True, slots=True)
-class Store:
+class PriceCache:
     """All prices that are kept in one folder, which need not exist yet."""
 
     folder: Path
 
     @classmethod
-    def at_home(cls) -> Store:
+    def in_user_cache_dir(cls) -> PriceCache:
         """Return the user's own store."""
-        return cls(home() / "prices")
+        return cls(cache_dir() / "prices")
 
-    def shelf(self, source: str, ticker: str) -> Shelf:
+    def ticker_cache(self, source: str, ticker: str) -> TickerCache:
         """Return the place of one ticker; upper and lower case are the same."""
-        return Shelf(self.folder / f"{source}-{quote(ticker.upper(), safe='^=&')}")
+        return TickerCache(self.folder / f"{source}-{quote(ticker.upper(), safe='^=&')}")
 
-    def shelves(self) -> list[Shelf]:
+    def list_ticker_caches(self) -> list[TickerCache]:
         """Return the places of all tickers, by name."""
-        return [Shelf(path.parent) for path in sorted(self.folder.glob(f"*/{INDEX}"))]
+        return [TickerCache(path.parent) for path in sorted(self.folder.glob(f"*/{INDEX_FILE_NAME}"))]
 
 
-def _incomplete(former: Entry | None, answer: Answer) -> tuple[dt.date, ...]:
+def _merge_incomplete_sessions(previous_entry: CacheIndexEntry | None, response: FetchResponse) -> tuple[dt.date, ...]:
     """Return the sessions that lack a price: those of the answer, and the former ones that it does not tell of."""
-    first = answer.quotes.index[0].date()
-    earlier = [date for date in former.incomplete if date < first] if former else []
-    return (*earlier, *answer.incomplete)
+    first = response.raw_bars.index[0].date()
+    earlier = [date for date in previous_entry.incomplete if date < first] if previous_entry else []
+    return (*earlier, *response.incomplete_sessions)
 
 
-def _content(path: Path) -> bytes:
+def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -341,9 +353,9 @@ def _content(path: Path) -> bytes:
         raise Fault(f"{path} can't be read: {error.strerror or error}") from error
 
 
-def _set_aside(path: Path, why: str) -> Damaged:
+def _set_aside_damaged_file(path: Path, reason: str) -> DamagedFileError:
     """Rename a file so that nobody reads it again, and return the error that tells of it."""
-    aside = path.with_suffix(DAMAGED)
+    aside = path.with_suffix(DAMAGED_FILE_SUFFIX)
     with suppress(OSError):
         path.replace(aside)
-    return Damaged(f"{path} {why}; it was set aside as {aside.name}")
+    return DamagedFileError(f"{path} {reason}; it was set aside as {aside.name}")

@@ -12,26 +12,26 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import compute
 
-from quantlr.data.cells import Column, Days, days, numbers, text_of
-from quantlr.data.layouts import ALONE, FIELDS, Layout, layout_of
-from quantlr.data.sheets import KEY, Cells, Sheet, read_sheet
+from quantlr.data.cells import CellColumn, ParsedDates, parse_dates, parse_numbers, cells_to_text
+from quantlr.data.layouts import NO_TICKER, BAR_FIELDS, TableLayout, detect_layout
+from quantlr.data.sheets import SOURCE_PATH_KEY, BodyCells, RawTable, read_raw_table
 from quantlr.errors import DataError
 from quantlr.types import Array, BoolArray, IntArray, Note
 
-Bars = pd.DataFrame
+BarFrame = pd.DataFrame
 """One ticker's bars: index of dates without time zone, columns open, high, low, close, adj_close, volume.
 
 Where they were read from a file there are two columns more: `line`, each row's in the file, and `utc_offset`, the
 minutes ahead of UTC that its time is written in (NaN where no zone is written).
 """
 
-PRICES = ("open", "high", "low", "close", "adj_close")
-MARKET = ".us"
+PRICE_FIELDS = ("open", "high", "low", "close", "adj_close")
+STOOQ_US_SUFFIX = ".us"
 """What Stooq writes behind the ticker of an American stock, and a user need not."""
-LONGEST_LIST = 20
+MAX_LISTED_TICKERS = 20
 
 
-def read_bars(content: bytes, *, path: Path, tickers: Sequence[str]) -> tuple[dict[str, Bars], list[Note]]:
+def read_bars(content: bytes, *, path: Path, tickers: Sequence[str]) -> tuple[dict[str, BarFrame], list[Note]]:
     """Return the bars of each ticker that a file holds, and notes on what in it is no bar of theirs.
 
     Parameters
@@ -43,175 +43,190 @@ def read_bars(content: bytes, *, path: Path, tickers: Sequence[str]) -> tuple[di
     ------
     DataError : naming the line, where a cell can't be read.
     """
-    sheet = read_sheet(content, path=path)
-    layout = layout_of(sheet)
-    table = _Table(sheet, layout, sheet.below(layout.head))
-    if not len(table.cells.lines):
-        raise DataError(f"{path} has a header line and no rows; needed prices", key=KEY)
-    table, notes = _without_blank_rows(table)
-    _require_days_long(table)
-    if ALONE in layout.fields:
-        return _from_rows(table, tickers), notes
-    bars, outside = _from_columns(table, tickers)
+    sheet = read_raw_table(content, path=path)
+    layout = detect_layout(sheet)
+    table = _PriceTable(sheet, layout, sheet.read_body(layout.n_header_lines))
+    if not len(table.cells.line_numbers):
+        raise DataError(f"{path} has a header line and no rows; needed prices", key=SOURCE_PATH_KEY)
+    table, notes = _drop_blank_rows(table)
+    _require_daily_bars(table)
+    if NO_TICKER in layout.field_columns_by_ticker:
+        return _long_table_to_bars(table, tickers), notes
+    bars, outside = _wide_table_to_bars(table, tickers)
     return bars, [*notes, *outside]
 
 
-def spelling(ticker: str, known: Mapping[str, object] | Sequence[str]) -> str | None:
+def match_ticker(ticker: str, known_tickers: Mapping[str, object] | Sequence[str]) -> str | None:
     """Return how a file writes a ticker: as it is, or with the market behind it; None if it has neither."""
-    if ticker in known:
+    if ticker in known_tickers:
         return ticker
-    return next((name for name in known if name.casefold() == ticker.casefold() + MARKET), None)
+    return next((name for name in known_tickers if name.casefold() == ticker.casefold() + STOOQ_US_SUFFIX), None)
 
 
-def near_name(ticker: str, known: Sequence[str]) -> str | None:
+def closest_ticker(ticker: str, known_tickers: Sequence[str]) -> str | None:
     """Return the name that a ticker may have been meant for."""
-    return next(iter(get_close_matches(ticker.upper(), known, n=1)), None)
+    return next(iter(get_close_matches(ticker.upper(), known_tickers, n=1)), None)
 
 
-def unknown(ticker: str, known: Sequence[str], where: str) -> DataError:
+def unknown_ticker_error(ticker: str, known_tickers: Sequence[str], location: str) -> DataError:
     """Return the error for a ticker that is not `where` it was looked for, with a near name."""
-    near = near_name(ticker, known)
+    near = closest_ticker(ticker, known_tickers)
     guess = f"; did you mean {near}?" if near else ""
-    listed = ", ".join(known[:LONGEST_LIST])
-    listed += f" and {len(known) - LONGEST_LIST} more" if len(known) > LONGEST_LIST else ""
-    return DataError(f"{where} has no ticker {ticker!r}, it has {listed}{guess}", key="data.tickers")
+    listed = ", ".join(known_tickers[:MAX_LISTED_TICKERS])
+    listed += f" and {len(known_tickers) - MAX_LISTED_TICKERS} more" if len(known_tickers) > MAX_LISTED_TICKERS else ""
+    return DataError(f"{location} has no ticker {ticker!r}, it has {listed}{guess}", key="data.tickers")
 
 
-def require_known(tickers: Sequence[str], known: Mapping[str, object] | Sequence[str], where: str) -> None:
+def require_known_tickers(
+    tickers: Sequence[str], known_tickers: Mapping[str, object] | Sequence[str], location: str
+) -> None:
     """Refuse tickers that are not `where` they were looked for, all of them at once.
 
     Raises
     ------
     DataError : naming them, with a near name where it is one.
     """
-    missing = [ticker for ticker in tickers if spelling(ticker, known) is None]
+    missing = [ticker for ticker in tickers if match_ticker(ticker, known_tickers) is None]
     if len(missing) == 1:
-        raise unknown(missing[0], list(known), where)
+        raise unknown_ticker_error(missing[0], list(known_tickers), location)
     if missing:
-        listed = ", ".join(missing[:LONGEST_LIST])
-        listed += f" and {len(missing) - LONGEST_LIST} more" if len(missing) > LONGEST_LIST else ""
+        listed = ", ".join(missing[:MAX_LISTED_TICKERS])
+        listed += f" and {len(missing) - MAX_LISTED_TICKERS} more" if len(missing) > MAX_LISTED_TICKERS else ""
         raise DataError(
-            f"{where} lacks {len(missing)} of {len(tickers)} tickers: {listed}; add their prices, or leave them out",
+            f"{location} lacks {len(missing)} of {len(tickers)} tickers: {listed}; add their prices, or leave them out",
             key="data.tickers",
         )
 
 
 @dataclass(frozen=True, slots=True)
-class _Table:
+class _PriceTable:
     """A file and what is understood of it."""
 
-    sheet: Sheet
-    layout: Layout
-    cells: Cells
+    raw_table: RawTable
+    layout: TableLayout
+    cells: BodyCells
 
-    def column(self, at: int) -> Column:
-        heading = self.sheet.heading(at, head=self.layout.head)
-        return Column(self.cells.columns[at], self.cells.lines, str(self.sheet.path), heading)
+    def cell_column(self, column_index: int) -> CellColumn:
+        heading = self.raw_table.column_heading(column_index, n_header_lines=self.layout.n_header_lines)
+        return CellColumn(self.cells.columns[column_index], self.cells.line_numbers, str(self.raw_table.path), heading)
 
-    def rows(self, keep: BoolArray) -> _Table:
-        kept = tuple(column.filter(pa.array(keep)) for column in self.cells.columns)
-        return _Table(self.sheet, self.layout, Cells(kept, self.cells.lines[keep]))
+    def filter_rows(self, row_mask: BoolArray) -> _PriceTable:
+        kept = tuple(column.filter(pa.array(row_mask)) for column in self.cells.columns)
+        return _PriceTable(self.raw_table, self.layout, BodyCells(kept, self.cells.line_numbers[row_mask]))
 
-    def read(self, fields: Mapping[str, int]) -> dict[str, Array]:
+    def parse_fields(self, column_by_field: Mapping[str, int]) -> dict[str, Array]:
         """Return each field as numbers, NaN where there is no column for it; a lone adjusted close is the close."""
-        missing = np.full(len(self.cells.lines), np.nan)
+        missing = np.full(len(self.cells.line_numbers), np.nan)
         found = {
-            name: numbers(self.column(at), sign="" if name == "volume" else self.layout.sign)
-            for name, at in fields.items()
+            name: parse_numbers(self.cell_column(at), prefix="" if name == "volume" else self.layout.price_prefix)
+            for name, at in column_by_field.items()
         }
         if "close" not in found:
             found["close"] = found["adj_close"]
-        return {name: found.get(name, missing) for name in FIELDS}
+        return {name: found.get(name, missing) for name in BAR_FIELDS}
 
-    def bars(self, values: Mapping[str, Array], when: Days, rows: slice | BoolArray | IntArray) -> Bars:
+    def to_bar_frame(
+        self, values_by_field: Mapping[str, Array], dates: ParsedDates, row_selection: slice | BoolArray | IntArray
+    ) -> BarFrame:
         """Return some rows as one ticker's bars."""
-        columns = {name: column[rows] for name, column in values.items()}
-        index = pd.DatetimeIndex(when.dates[rows], name="date")
+        columns = {name: column[row_selection] for name, column in values_by_field.items()}
+        index = pd.DatetimeIndex(dates.dates[row_selection], name="date")
         return pd.DataFrame(
-            {**columns, "line": self.cells.lines[rows], "utc_offset": when.utc_offset[rows]}, index=index
+            {
+                **columns,
+                "line": self.cells.line_numbers[row_selection],
+                "utc_offset": dates.utc_offset_minutes[row_selection],
+            },
+            index=index,
         )
 
 
-def _without_blank_rows(table: _Table) -> tuple[_Table, list[Note]]:
+def _drop_blank_rows(table: _PriceTable) -> tuple[_PriceTable, list[Note]]:
     """Return the table without rows in which nothing stands at all, as spreadsheets leave them behind."""
-    blank = _blank(table.cells.columns[table.layout.date])
+    blank = _blank_cell_mask(table.cells.columns[table.layout.date_column])
     if not blank.any():
         return table, []
     for column in table.cells.columns:
-        blank &= _blank(column)
+        blank &= _blank_cell_mask(column)
     if not blank.any():
         return table, []
-    note = Note("data", f"{table.sheet.path.name} has rows without anything in them, which hold no bar",
+    note = Note("data", f"{table.raw_table.path.name} has rows without anything in them, which hold no bar",
                 count=int(blank.sum()))  # fmt: skip
-    return table.rows(~blank), [note]
+    return table.filter_rows(~blank), [note]
 
 
-def _blank(column: pa.Array) -> BoolArray:
+def _blank_cell_mask(column: pa.Array) -> BoolArray:
     if pa.types.is_string(column.type):
         return np.asarray(compute.equal(compute.utf8_trim_whitespace(compute.fill_null(column, "")), "").to_numpy(
             zero_copy_only=False))  # fmt: skip
     return np.asarray(column.is_null().to_numpy(zero_copy_only=False))
 
 
-def _require_days_long(table: _Table) -> None:
+def _require_daily_bars(table: _PriceTable) -> None:
     """Refuse bars that are not a day long, where the file says how long they are."""
-    if table.layout.period is None:
+    if table.layout.period_column is None:
         return
-    column = table.column(table.layout.period)
-    period = text_of(column.cells)
+    column = table.cell_column(table.layout.period_column)
+    period = cells_to_text(column.cells)
     other = np.asarray(compute.not_equal(period, "D").to_numpy(zero_copy_only=False))
     if other.any():
         row = int(other.argmax())
-        raise column.refused(row, f"needed daily bars ('D'), found {period[row].as_py()!r}; give the daily file")
+        raise column.cell_error(row, f"needed daily bars ('D'), found {period[row].as_py()!r}; give the daily file")
 
 
-def _from_rows(table: _Table, tickers: Sequence[str]) -> dict[str, Bars]:
+def _long_table_to_bars(table: _PriceTable, tickers: Sequence[str]) -> dict[str, BarFrame]:
     """Return bars of a file that has one row per bar."""
-    layout, path = table.layout, table.sheet.path
-    if layout.ticker is None:
+    layout, path = table.layout, table.raw_table.path
+    if layout.ticker_column is None:
         if len(tickers) > 1:
             raise DataError(
                 f"{path} has no ticker column, so it can hold one ticker, and data.tickers names {len(tickers)}; "
                 "add a column 'ticker', or give a folder with one file per ticker",
-                key=KEY,
+                key=SOURCE_PATH_KEY,
             )
-        values, when = table.read(layout.fields[ALONE]), days(table.column(layout.date))
-        return {tickers[0]: table.bars(values, when, slice(None))}
-    owners = compute.dictionary_encode(text_of(table.cells.columns[layout.ticker]))
+        values, when = (
+            table.parse_fields(layout.field_columns_by_ticker[NO_TICKER]),
+            parse_dates(table.cell_column(layout.date_column)),
+        )
+        return {tickers[0]: table.to_bar_frame(values, when, slice(None))}
+    owners = compute.dictionary_encode(cells_to_text(table.cells.columns[layout.ticker_column]))
     known = {name: code for code, name in enumerate(owners.dictionary.to_pylist())}
-    require_known(tickers, known, str(path))
-    wanted = np.array([known[str(spelling(ticker, known))] for ticker in tickers])
+    require_known_tickers(tickers, known, str(path))
+    wanted = np.array([known[str(match_ticker(ticker, known))] for ticker in tickers])
     codes = owners.indices.to_numpy(zero_copy_only=False)
     keep = np.isin(codes, wanted)
-    table, codes = table.rows(keep), codes[keep]
-    values, when = table.read(layout.fields[ALONE]), days(table.column(layout.date))
+    table, codes = table.filter_rows(keep), codes[keep]
+    values, when = (
+        table.parse_fields(layout.field_columns_by_ticker[NO_TICKER]),
+        parse_dates(table.cell_column(layout.date_column)),
+    )
     order = np.argsort(codes, kind="stable")
     first, last = (np.searchsorted(codes[order], wanted, side=side) for side in ("left", "right"))
     return {
-        ticker: table.bars(values, when, order[first[at] : last[at]]) for at, ticker in enumerate(tickers)
+        ticker: table.to_bar_frame(values, when, order[first[at] : last[at]]) for at, ticker in enumerate(tickers)
     }  # fmt: skip
 
 
-def _from_columns(table: _Table, tickers: Sequence[str]) -> tuple[dict[str, Bars], list[Note]]:
+def _wide_table_to_bars(table: _PriceTable, tickers: Sequence[str]) -> tuple[dict[str, BarFrame], list[Note]]:
     """Return bars of a file whose columns belong to tickers, each from its first price to its last."""
-    fields, path = table.layout.fields, table.sheet.path
-    none = not any(spelling(ticker, fields) or near_name(ticker, list(fields)) for ticker in tickers)
-    if none and table.layout.head == 1:
+    fields, path = table.layout.field_columns_by_ticker, table.raw_table.path
+    none = not any(match_ticker(ticker, fields) or closest_ticker(ticker, list(fields)) for ticker in tickers)
+    if none and table.layout.n_header_lines == 1:
         raise DataError(
             f"{path} has no column of closes ('Close'), nor one named {tickers[0]}, it has: "
-            f"{', '.join(table.sheet.top[0])}",
-            key=KEY,
+            f"{', '.join(table.raw_table.first_lines[0])}",
+            key=SOURCE_PATH_KEY,
         )
-    require_known(tickers, fields, str(path))
-    when = days(table.column(table.layout.date))
-    bars: dict[str, Bars] = {}
+    require_known_tickers(tickers, fields, str(path))
+    when = parse_dates(table.cell_column(table.layout.date_column))
+    bars: dict[str, BarFrame] = {}
     outside = 0
     for ticker in tickers:
-        values = table.read(fields[str(spelling(ticker, fields))])
-        priced = np.flatnonzero(~np.all([np.isnan(values[name]) for name in PRICES], axis=0))
+        values = table.parse_fields(fields[str(match_ticker(ticker, fields))])
+        priced = np.flatnonzero(~np.all([np.isnan(values[name]) for name in PRICE_FIELDS], axis=0))
         mine = slice(priced[0], priced[-1] + 1) if len(priced) else slice(0, 0)
         outside += len(when.dates) - (mine.stop - mine.start)
-        bars[ticker] = table.bars(values, when, mine)
+        bars[ticker] = table.to_bar_frame(values, when, mine)
     if not outside:
         return bars, []
     text = f"{path.name} has rows before a ticker's first price or after its last, which hold no bar of it"

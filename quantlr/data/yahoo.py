@@ -14,24 +14,24 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, PrivateAttr
 
-from quantlr.data.fetched import Fetched, Source, digest_of, sha256
-from quantlr.data.patience import OutOfPatience, Work
-from quantlr.data.quotes import Quotes, adjusted_bars, revision_of
-from quantlr.data.store import Answer, Damaged, Entry, History, Store
-from quantlr.data.yahoo_client import Client, Kind, Refusal, connected, last_over
-from quantlr.data.yahoo_exchanges import CALENDARS
-from quantlr.disk import home
+from quantlr.data.fetched import FetchedPrices, Source, combine_digests, sha256_hex
+from quantlr.data.patience import ResultTimeoutError, BackgroundIterator
+from quantlr.data.quotes import RawBarFrame, adjust_for_splits_and_dividends, find_history_revision
+from quantlr.data.store import FetchResponse, DamagedFileError, CacheIndexEntry, CachedHistory, PriceCache
+from quantlr.data.yahoo_client import YahooClient, FetchErrorKind, FetchError, open_yahoo_client, last_finished_date
+from quantlr.data.yahoo_exchanges import CALENDAR_BY_EXCHANGE_CODE
+from quantlr.disk import cache_dir
 from quantlr.errors import DataError, Fault
-from quantlr.types import Meanings, Note, Number, Progress, Tally, Unit, no_progress
+from quantlr.types import ChoiceDescriptions, Note, StrictFloat, Progress, ProgressCounter, Unit, ignore_progress
 
-OVERLAP = 8
+OVERLAP_SESSIONS = 8
 """Stored sessions that are asked for again with the new ones, to see whether history was revised."""
-ATTEMPTS = 4
+MAX_ATTEMPTS = 4
 """Times that a ticker is asked for while Yahoo can't be reached or is in trouble."""
-DOWNLOAD_SECONDS = 30.0
-OUTAGES: tuple[Kind, ...] = ("limited", "network")
+DOWNLOAD_TIMEOUT_SECONDS = 30.0
+OUTAGE_KINDS: tuple[FetchErrorKind, ...] = ("limited", "network")
 """Refusals that every other ticker would meet too."""
-_SYMBOL = re.compile(r"[A-Za-z0-9.^=&_-]+")
+_SYMBOL_PATTERN = re.compile(r"[A-Za-z0-9.^=&_-]+")
 
 
 def utc_now() -> dt.datetime:
@@ -40,7 +40,7 @@ def utc_now() -> dt.datetime:
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class HttpEnvironment:
     """What the source needs from outside; tests bring their own.
 
     Attributes
@@ -51,34 +51,36 @@ class World:
     backoff : seconds before the second attempt; doubled before each further one.
     """
 
-    session: Any = None
+    http_session: Any = None
     clock: Callable[[], dt.datetime] = utc_now
-    pause: float = 0.2
-    backoff: float = 1.0
+    pause_seconds: float = 0.2
+    backoff_seconds: float = 1.0
 
 
-class Yahoo(Source):
+class YahooSource(Source):
     """Daily prices from Yahoo Finance, stored on this machine as they come; splits and dividends are adjusted here."""
 
     kind: Literal["yahoo"] = "yahoo"
     on_failure: Annotated[
         Literal["error", "drop"],
-        Meanings({"error": "the run ends and names them", "drop": "the run goes on without them, and says so"}),
+        ChoiceDescriptions(
+            {"error": "the run ends and names them", "drop": "the run goes on without them, and says so"}
+        ),
     ] = Field("error", description="What becomes of a run if Yahoo has no prices of some of its tickers.")
-    deadline: Annotated[Number, Unit("seconds"), Field(gt=0, le=3600)] = Field(
+    deadline: Annotated[StrictFloat, Unit("seconds"), Field(gt=0, le=3600)] = Field(
         60.0, description="How long without an answer until the network is given up."
     )
-    _world: World = PrivateAttr(default_factory=World)
+    _environment: HttpEnvironment = PrivateAttr(default_factory=HttpEnvironment)
 
     @classmethod
-    def examples(cls) -> tuple[Yahoo, ...]:
+    def examples(cls) -> tuple[YahooSource, ...]:
         """Return the default, and one that lets go of what is not there."""
         return (cls(), cls(on_failure="drop", deadline=20.0))
 
-    def within(self, world: World) -> Yahoo:
+    def with_environment(self, environment: HttpEnvironment) -> YahooSource:
         """Return the same source in another world."""
         other = self.model_copy()
-        other._world = world
+        other._environment = environment
         return other
 
     def fetch(
@@ -88,8 +90,8 @@ class Yahoo(Source):
         start: dt.date | None = None,
         end: dt.date | None = None,
         offline: bool = False,
-        progress: Progress = no_progress,
-    ) -> Fetched:
+        progress: Progress = ignore_progress,
+    ) -> FetchedPrices:
         """Return the bars of `tickers` between two dates, adjusted by the splits and dividends between them.
 
         So what a config with an `end` sees never changes with a later split or dividend. The network is asked only for
@@ -101,83 +103,95 @@ class Yahoo(Source):
         Fault : the network, Yahoo itself or the disk is in the way.
         """
         for ticker in tickers:
-            if not _SYMBOL.fullmatch(ticker):
+            if not _SYMBOL_PATTERN.fullmatch(ticker):
                 raise DataError(f"{ticker!r} is no symbol of Yahoo's, like SPY or ^GSPC or BRK-B", key="data.tickers")
-        store = Store.at_home()
-        held, damaged = _stored(store, tickers)
-        failed: dict[str, Refusal] = {}
+        store = PriceCache.in_user_cache_dir()
+        held, damaged = _read_cached_histories(store, tickers)
+        failed: dict[str, FetchError] = {}
         if offline:
-            failed = {ticker: _not_stored(store, damaged.get(ticker)) for ticker in tickers if ticker not in held}
+            failed = {ticker: _not_cached_error(store, damaged.get(ticker)) for ticker in tickers if ticker not in held}
         else:
-            fresh, failed = self._asked(store, tickers, held, end=end, progress=progress)
+            fresh, failed = self._download_missing_histories(store, tickers, held, end=end, progress=progress)
             held |= fresh
-        notes = self._let_go(failed, held, of=len(tickers))
+        notes = self._dropped_ticker_notes(failed, held, n_tickers=len(tickers))
         used = {ticker: held[ticker] for ticker in tickers if ticker not in failed}
         mended = [ticker for ticker in damaged if ticker in used]
         notes += [Note("data", f"{damaged[ticker]}; it was fetched again", ticker=ticker) for ticker in mended]
-        return _fetched(used, notes, start, end)
+        return _histories_to_fetched_prices(used, notes, start, end)
 
-    def to_ask(self, tickers: Sequence[str], *, end: dt.date | None = None) -> dict[str, dt.date | None]:
+    def tickers_to_download(self, tickers: Sequence[str], *, end: dt.date | None = None) -> dict[str, dt.date | None]:
         """Return the tickers whose newest sessions, or all of them, are not stored; as `Source.to_ask` says."""
-        now, store = self._world.clock(), Store.at_home()
+        now, store = self._environment.clock(), PriceCache.in_user_cache_dir()
         found: dict[str, dt.date | None] = {}
         for ticker in tickers:
             try:
-                entry = store.shelf(self.kind, ticker).entry()
-            except Damaged:
+                entry = store.ticker_cache(self.kind, ticker).read_index_entry()
+            except DamagedFileError:
                 entry = None
-            if not _covered(entry, end=end, now=now):
+            if not _is_up_to_date(entry, end=end, now=now):
                 found[ticker] = entry.last if entry else None
         return found
 
-    def _asked(
+    def _download_missing_histories(
         self,
-        store: Store,
+        cache: PriceCache,
         tickers: Sequence[str],
-        held: Mapping[str, History],
+        cached_histories: Mapping[str, CachedHistory],
         *,
         end: dt.date | None,
         progress: Progress,
-    ) -> tuple[dict[str, History], dict[str, Refusal]]:
+    ) -> tuple[dict[str, CachedHistory], dict[str, FetchError]]:
         """Ask for what is missing; return the histories that came of it, and what failed, by ticker."""
-        now = self._world.clock()
-        entries = {ticker: history.entry for ticker, history in held.items()}
-        due = [ticker for ticker in tickers if not _covered(entries.get(ticker), end=end, now=now)]
-        fresh: dict[str, History] = {}
-        failed: dict[str, Refusal] = {}
+        now = self._environment.clock()
+        entries = {ticker: history.index_entry for ticker, history in cached_histories.items()}
+        due = [ticker for ticker in tickers if not _is_up_to_date(entries.get(ticker), end=end, now=now)]
+        fresh: dict[str, CachedHistory] = {}
+        failed: dict[str, FetchError] = {}
         if not due:
             return fresh, failed
-        jobs = [(ticker, held.get(ticker)) for ticker in due]
-        timeout = min(self.deadline, DOWNLOAD_SECONDS)
+        jobs = [(ticker, cached_histories.get(ticker)) for ticker in due]
+        timeout = min(self.deadline, DOWNLOAD_TIMEOUT_SECONDS)
         with (
-            connected(self._world.session, folder=home() / "yfinance", timeout=timeout) as client,
-            Work(partial(_answers, client, jobs, self._world, now)) as work,
+            open_yahoo_client(
+                self._environment.http_session, yfinance_cache_folder=cache_dir() / "yfinance", timeout_seconds=timeout
+            ) as client,
+            BackgroundIterator(partial(_iter_responses, client, jobs, self._environment, now)) as work,
         ):
-            answers = Tally("fetching", len(due), progress)
+            answers = ProgressCounter("fetching", len(due), progress)
             try:
-                for ticker, said in answers.each(work.results(patience=self.deadline)):
-                    if isinstance(said, Answer):
-                        fresh[ticker] = store.shelf(self.kind, ticker).keep(self.kind, ticker, said)
+                for ticker, said in answers.iter_items(work.iter_results(timeout_seconds=self.deadline)):
+                    if isinstance(said, FetchResponse):
+                        fresh[ticker] = cache.ticker_cache(self.kind, ticker).add_response(self.kind, ticker, said)
                     else:
                         failed[ticker] = said
-            except OutOfPatience:
+            except ResultTimeoutError:
                 waited = next(ticker for ticker in due if ticker not in fresh and ticker not in failed)
-                failed[waited] = Refusal("network", f"Yahoo gave no answer for {self.deadline:g} seconds")
+                failed[waited] = FetchError("network", f"Yahoo gave no answer for {self.deadline:g} seconds")
         for ticker, refusal in failed.items():
-            if refusal.kind in OUTAGES:
-                raise _outage(f"{ticker}: {refusal}", {**held, **fresh}, tickers, now, came=len(fresh), due=len(due))
+            if refusal.kind in OUTAGE_KINDS:
+                raise _network_outage_error(
+                    f"{ticker}: {refusal}",
+                    {**cached_histories, **fresh},
+                    tickers,
+                    now,
+                    n_received=len(fresh),
+                    n_requested=len(due),
+                )
         return fresh, failed
 
-    def _let_go(self, failed: Mapping[str, Refusal], held: Mapping[str, History], *, of: int) -> list[Note]:
+    def _dropped_ticker_notes(
+        self, failures: Mapping[str, FetchError], cached_histories: Mapping[str, CachedHistory], *, n_tickers: int
+    ) -> list[Note]:
         """Return a note on each ticker that is left out; refuse where the config or what is left does not allow it."""
-        if not failed:
+        if not failures:
             return []
-        if self.on_failure == "drop" and len(failed) < of:
-            return [Note("data", f"left out: {refusal}", ticker=ticker) for ticker, refusal in failed.items()]
+        if self.on_failure == "drop" and len(failures) < n_tickers:
+            return [Note("data", f"left out: {refusal}", ticker=ticker) for ticker, refusal in failures.items()]
         said = "; ".join(
-            f"{ticker}: {refusal}{_to_fall_back_on(held.get(ticker))}" for ticker, refusal in failed.items()
+            f"{ticker}: {refusal}{_offline_alternative_text(cached_histories.get(ticker))}"
+            for ticker, refusal in failures.items()
         )
-        kinds = {refusal.kind for refusal in failed.values()}
+        kinds = {refusal.kind for refusal in failures.values()}
         if "unstored" in kinds:
             raise DataError(f"{said}; run once without --offline", key="data.tickers")
         if "server" in kinds:
@@ -187,14 +201,16 @@ class Yahoo(Source):
         )
 
 
-def _stored(store: Store, tickers: Sequence[str]) -> tuple[dict[str, History], dict[str, str]]:
+def _read_cached_histories(
+    cache: PriceCache, tickers: Sequence[str]
+) -> tuple[dict[str, CachedHistory], dict[str, str]]:
     """Return what is stored, and what was found damaged and set aside, by ticker."""
-    held: dict[str, History] = {}
+    held: dict[str, CachedHistory] = {}
     damaged: dict[str, str] = {}
     for ticker in tickers:
         try:
-            history = store.shelf("yahoo", ticker).history()
-        except Damaged as error:
+            history = cache.ticker_cache("yahoo", ticker).read_history()
+        except DamagedFileError as error:
             damaged[ticker] = str(error)
         else:
             if history is not None:
@@ -202,82 +218,94 @@ def _stored(store: Store, tickers: Sequence[str]) -> tuple[dict[str, History], d
     return held, damaged
 
 
-def _not_stored(store: Store, damaged: str | None) -> Refusal:
-    return Refusal("unstored", f"{damaged or f'not stored in {store.folder}'}, and --offline asks nobody")
+def _not_cached_error(cache: PriceCache, damage_text: str | None) -> FetchError:
+    return FetchError("unstored", f"{damage_text or f'not stored in {cache.folder}'}, and --offline asks nobody")
 
 
-def _covered(held: Entry | None, *, end: dt.date | None, now: dt.datetime) -> bool:
+def _is_up_to_date(index_entry: CacheIndexEntry | None, *, end: dt.date | None, now: dt.datetime) -> bool:
     """Whether Yahoo has nothing to add: the sessions up to `end`, or all that are over, have been asked for."""
-    if held is None:
+    if index_entry is None:
         return False
-    return (end is not None and end <= held.through) or held.through >= last_over(held.about, now=now)
+    return (end is not None and end <= index_entry.through) or index_entry.through >= last_finished_date(
+        index_entry.about, now=now
+    )
 
 
-def _answers(
-    client: Client,
-    jobs: Sequence[tuple[str, History | None]],
-    world: World,
+def _iter_responses(
+    client: YahooClient,
+    tickers_and_histories: Sequence[tuple[str, CachedHistory | None]],
+    environment: HttpEnvironment,
     now: dt.datetime,
-    abandoned: threading.Event,
-) -> Iterator[tuple[str, Answer | Refusal]]:
+    stop_event: threading.Event,
+) -> Iterator[tuple[str, FetchResponse | FetchError]]:
     """Yield what Yahoo says of each ticker, one after the other."""
-    for at, (ticker, held) in enumerate(jobs):
-        if at and abandoned.wait(world.pause):
+    for at, (ticker, held) in enumerate(tickers_and_histories):
+        if at and stop_event.wait(environment.pause_seconds):
             return
-        ask = partial(_patiently, client, ticker, world=world, now=now, abandoned=abandoned)
+        ask = partial(_fetch_with_retries, client, ticker, environment=environment, now=now, stop_event=stop_event)
         try:
-            yield ticker, _newest(ask, held)
-        except Refusal as refusal:
+            yield ticker, _fetch_new_sessions(ask, held)
+        except FetchError as refusal:
             yield ticker, refusal
-            if refusal.kind in OUTAGES:
+            if refusal.kind in OUTAGE_KINDS:
                 return
 
 
-def _newest(ask: Callable[..., Answer], held: History | None) -> Answer:
+def _fetch_new_sessions(
+    fetch_since: Callable[..., FetchResponse], cached_history: CachedHistory | None
+) -> FetchResponse:
     """Return the sessions after those that are held, or all of them where none are held or history was revised."""
-    if held is None or len(held.quotes) <= OVERLAP:
-        return ask(since=None)
-    answer = ask(since=held.quotes.index[-OVERLAP].date())
-    return ask(since=None) if revision_of(held.quotes, answer.quotes) else answer
+    if cached_history is None or len(cached_history.raw_bars) <= OVERLAP_SESSIONS:
+        return fetch_since(since=None)
+    answer = fetch_since(since=cached_history.raw_bars.index[-OVERLAP_SESSIONS].date())
+    return fetch_since(since=None) if find_history_revision(cached_history.raw_bars, answer.raw_bars) else answer
 
 
-def _patiently(
-    client: Client,
+def _fetch_with_retries(
+    client: YahooClient,
     ticker: str,
     *,
     since: dt.date | None,
-    world: World,
+    environment: HttpEnvironment,
     now: dt.datetime,
-    abandoned: threading.Event,
-) -> Answer:
+    stop_event: threading.Event,
+) -> FetchResponse:
     """Ask until there is an answer, or a refusal that another attempt can't change, or no attempt is left."""
-    for attempt in range(1, ATTEMPTS):
+    for attempt in range(1, MAX_ATTEMPTS):
         try:
-            return client.ask(ticker, since=since, now=now)
-        except Refusal as refusal:
-            if refusal.kind in ("unknown", "empty") or abandoned.wait(world.backoff * 2 ** (attempt - 1)):
+            return client.fetch_ticker(ticker, since=since, now=now)
+        except FetchError as refusal:
+            if refusal.kind in ("unknown", "empty") or stop_event.wait(
+                environment.backoff_seconds * 2 ** (attempt - 1)
+            ):
                 raise
-    return client.ask(ticker, since=since, now=now)
+    return client.fetch_ticker(ticker, since=since, now=now)
 
 
-def _outage(
-    what: str, held: Mapping[str, History], tickers: Sequence[str], now: dt.datetime, *, came: int, due: int
+def _network_outage_error(
+    reason: str,
+    cached_histories: Mapping[str, CachedHistory],
+    tickers: Sequence[str],
+    now: dt.datetime,
+    *,
+    n_received: int,
+    n_requested: int,
 ) -> Fault:
     """Return the error for a network that fails, which says what is stored and how old it is."""
-    so_far = f" ({came} of {due} tickers had come, and are stored)" if came else ""
-    there = [held[ticker].entry for ticker in tickers if ticker in held]
+    so_far = f" ({n_received} of {n_requested} tickers had come, and are stored)" if n_received else ""
+    there = [cached_histories[ticker].index_entry for ticker in tickers if ticker in cached_histories]
     if not there:
         advice = "try again later; nothing is stored yet that --offline could use"
     else:
         oldest = min(there, key=lambda entry: entry.fetched)
         whose = "its prices are" if len(tickers) == 1 else f"{len(there)} of {len(tickers)} tickers are"
-        advice = f"try again later; {whose} stored, fetched {_age(oldest, now)} ago, to {min(e.last for e in there)}"
+        advice = f"try again later; {whose} stored, fetched {_index_entry_age_text(oldest, now)} ago, to {min(e.last for e in there)}"
         advice += ": --offline uses that" if len(there) == len(tickers) else "; --offline needs all of them"
-    return Fault(f"{what}{so_far}; {advice}")
+    return Fault(f"{reason}{so_far}; {advice}")
 
 
-def _age(entry: Entry, now: dt.datetime) -> str:
-    seconds = max((now - entry.fetched).total_seconds(), 0.0)
+def _index_entry_age_text(index_entry: CacheIndexEntry, now: dt.datetime) -> str:
+    seconds = max((now - index_entry.fetched).total_seconds(), 0.0)
     for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
         count = int(seconds // length)
         if count:
@@ -285,46 +313,60 @@ def _age(entry: Entry, now: dt.datetime) -> str:
     return "less than a minute"
 
 
-def _to_fall_back_on(held: History | None) -> str:
-    if held is None:
+def _offline_alternative_text(cached_history: CachedHistory | None) -> str:
+    if cached_history is None:
         return ""
-    return f" (stored up to {held.entry.last}: --offline uses that, or data.end: {held.entry.last})"
+    return f" (stored up to {cached_history.index_entry.last}: --offline uses that, or data.end: {cached_history.index_entry.last})"
 
 
-def _fetched(held: Mapping[str, History], notes: Sequence[Note], start: dt.date | None, end: dt.date | None) -> Fetched:
+def _histories_to_fetched_prices(
+    histories: Mapping[str, CachedHistory], notes: Sequence[Note], start: dt.date | None, end: dt.date | None
+) -> FetchedPrices:
     """Return histories cut to the dates, and adjusted by what lies between them."""
-    cut = {ticker: history.quotes.loc[_stamp(start) : _stamp(end)] for ticker, history in held.items()}
-    known = {ticker: CALENDARS.get(history.entry.about["exchange"]) for ticker, history in held.items()}
-    said = [note for ticker, history in held.items() for note in _notes_on(ticker, history.entry, start, end)]
-    return Fetched(
-        {ticker: adjusted_bars(quotes, ticker=ticker) for ticker, quotes in cut.items()},
+    cut = {
+        ticker: history.raw_bars.loc[_date_to_timestamp(start) : _date_to_timestamp(end)]
+        for ticker, history in histories.items()
+    }
+    known = {
+        ticker: CALENDAR_BY_EXCHANGE_CODE.get(history.index_entry.about["exchange"])
+        for ticker, history in histories.items()
+    }
+    said = [
+        note
+        for ticker, history in histories.items()
+        for note in _iter_history_notes(ticker, history.index_entry, start, end)
+    ]
+    return FetchedPrices(
+        {ticker: adjust_for_splits_and_dividends(quotes, ticker=ticker) for ticker, quotes in cut.items()},
         "yahoo",
-        digest_of({ticker: sha256(_bytes(quotes)) for ticker, quotes in cut.items()}),
+        combine_digests({ticker: sha256_hex(_raw_bars_to_bytes(quotes)) for ticker, quotes in cut.items()}),
         (*notes, *said),
         {ticker: calendar for ticker, calendar in known.items() if calendar},
     )
 
 
-def _stamp(date: dt.date | None) -> pd.Timestamp | None:
+def _date_to_timestamp(date: dt.date | None) -> pd.Timestamp | None:
     return None if date is None else pd.Timestamp(date)
 
 
-def _bytes(quotes: Quotes) -> bytes:
+def _raw_bars_to_bytes(raw_bars: RawBarFrame) -> bytes:
     """Return quotes as bytes that depend on their dates and values alone."""
-    dates = quotes.index.to_numpy(dtype="datetime64[s]").astype("<i8")
-    return dates.tobytes() + np.ascontiguousarray(quotes.to_numpy(dtype="<f8")).tobytes()
+    dates = raw_bars.index.to_numpy(dtype="datetime64[s]").astype("<i8")
+    return dates.tobytes() + np.ascontiguousarray(raw_bars.to_numpy(dtype="<f8")).tobytes()
 
 
-def _notes_on(ticker: str, entry: Entry, start: dt.date | None, end: dt.date | None) -> Iterator[Note]:
+def _iter_history_notes(
+    ticker: str, index_entry: CacheIndexEntry, start: dt.date | None, end: dt.date | None
+) -> Iterator[Note]:
     """Yield what a reader of the sessions between two dates should know; it depends on what is stored alone."""
     first, last = start or dt.date.min, end or dt.date.max
-    if entry.unfinished and first <= entry.unfinished <= last:
-        yield Note("data", "the session was not over and was left out", ticker=ticker, date=str(entry.unfinished))
-    lacking = [date for date in entry.incomplete if first <= date <= last]
+    if index_entry.unfinished and first <= index_entry.unfinished <= last:
+        yield Note("data", "the session was not over and was left out", ticker=ticker, date=str(index_entry.unfinished))
+    lacking = [date for date in index_entry.incomplete if first <= date <= last]
     if lacking:
         text = "sessions that lack a price were left out"
         yield Note("data", text, ticker=ticker, date=str(lacking[-1]), count=len(lacking))
-    for revision in entry.revisions[-1:]:
+    for revision in index_entry.revisions[-1:]:
         if revision.first <= last and revision.last >= first:
             text = f"{revision.text}; the former version is kept in the store"
             yield Note("data", text, ticker=ticker, date=str(revision.first), count=revision.sessions)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-_AMERICAN = "NMS NGM NCM NAS NYQ NYS PCX ASE BTS PNK OQX OQB OEM OID SNP DJI NIM NASDAQ"
+_US_EXCHANGE_CODES = "NMS NGM NCM NAS NYQ NYS PCX ASE BTS PNK OQX OQB OEM OID SNP DJI NIM NASDAQ"
 """Nasdaq, New York with Arca and American, Cboe's, over the counter, and the indices of S&P, Dow Jones and Nasdaq."""
 
-CALENDARS: dict[str, str] = {
-    **dict.fromkeys(_AMERICAN.split(), "XNYS"),
+CALENDAR_BY_EXCHANGE_CODE: dict[str, str] = {
+    **dict.fromkeys(_US_EXCHANGE_CODES.split(), "XNYS"),
     "TOR": "XTSE", "VAN": "XTSE",
     "MEX": "XMEX", "SAO": "BVMF", "BUE": "XBUE", "SGO": "XSGO",
     "LSE": "XLON", "IOB": "XLON", "FGI": "XLON", "ISE": "XDUB",

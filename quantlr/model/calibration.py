@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from quantlr.model.fit import fit_folds
-from quantlr.model.folds import training_sums
+from quantlr.model.folds import fold_sums
 from quantlr.model.scaling import fold_scaling
 from quantlr.model.specs import LogisticRegression
-from quantlr.model.training import Training
+from quantlr.model.training import TrainingData
 from quantlr.types import Array, BoolArray, Folds, IntArray
 
-ENOUGH = 250
+MIN_CALIBRATION_FORECASTS = 250
 """Known forecasts from which a sigmoid is fitted to them."""
 
 
@@ -29,16 +29,16 @@ class Calibration:
     converged : (refits,) whether the descent that fitted it did.
     """
 
-    line: Array
-    fitted: BoolArray
+    platt_coefficients: Array
+    is_fitted: BoolArray
     converged: BoolArray
 
-    def apply(self, log_odds: Array, fold: IntArray) -> Array:
+    def apply(self, log_odds: Array, refit_index: IntArray) -> Array:
         """Return the corrected log odds (rows,) of forecasts by the refits `fold` (rows,)."""
-        return np.asarray(self.line[fold, 0] + self.line[fold, 1] * log_odds)
+        return np.asarray(self.platt_coefficients[refit_index, 0] + self.platt_coefficients[refit_index, 1] * log_odds)
 
 
-def platt(log_odds: Array, up: Array, folds: Sequence[Folds], model: LogisticRegression) -> Calibration:
+def fit_platt_calibration(log_odds: Array, up: Array, folds: Sequence[Folds], model: LogisticRegression) -> Calibration:
     """Return Platt's sigmoid for every refit, learnt from the forecasts of the refits before it.
 
     A logistic regression of what came on the log odds that were forecast, with the smoothed targets
@@ -62,14 +62,14 @@ def platt(log_odds: Array, up: Array, folds: Sequence[Folds], model: LogisticReg
         for ticker, begins in zip(folds, first.tolist(), strict=False)
     ]
     refits = len(folds[0])
-    counts = training_sums(lambda rows: ~np.isnan(up[None, rows]), known)[0]
-    fitted = np.asarray(counts >= ENOUGH)
+    counts = fold_sums(lambda rows: ~np.isnan(up[None, rows]), known)[0]
+    fitted = np.asarray(counts >= MIN_CALIBRATION_FORECASTS)
     line, converged = np.tile([0.0, 1.0], (refits, 1)), np.ones(refits, dtype=np.bool_)
     if fitted.any():
         late = slice(int(fitted.argmax()), refits)
-        X, later = log_odds[:, None], [ticker.part(late) for ticker in known]
-        scaling = fold_scaling(X, later, trained=~np.isnan(up))
+        X, later = log_odds[:, None], [ticker.slice_refits(late) for ticker in known]
+        scaling = fold_scaling(X, later, has_label=~np.isnan(up))
         plain = LogisticRegression(tol=model.tol, max_iter=model.max_iter)
-        fits = fit_folds(Training(X, up, later, scaling, smoothed=True), plain)
+        fits = fit_folds(TrainingData(X, up, later, scaling, use_platt_targets=True), plain)
         line[late], converged[late] = fits.coefficients, fits.converged
     return Calibration(line, fitted, converged)

@@ -17,13 +17,19 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from threadpoolctl import ThreadpoolController
 
-from quantlr.model.descent import NEGLIGIBLE, Descent
+from quantlr.model.descent import MIN_EIGENVALUE_RATIO, SolverResult
 from quantlr.model.logistic import sigmoid
-from quantlr.model.lone import descended, lone_objective, slopes_at, standard_errors, starts_of
+from quantlr.model.lone import (
+    run_solver,
+    make_single_fit_objective,
+    full_gradient_and_hessian,
+    weight_standard_errors,
+    estimator_start_candidates,
+)
 from quantlr.model.objective import Objective
-from quantlr.model.separation import TIGHT, unbounded, why_unbounded
+from quantlr.model.separation import SEPARATION_TOL, separation_reason, find_separation
 from quantlr.model.specs import LogisticRegression
-from quantlr.model.weights import Weights
+from quantlr.model.weights import SavedWeights
 from quantlr.types import Array, BoolArray
 
 
@@ -112,7 +118,7 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         self,
         *,
         learning_rate: Literal["auto"] | float = "auto",
-        descent: Literal["preconditioned", "plain", "accelerated"] = "preconditioned",
+        solver: Literal["preconditioned", "plain", "accelerated"] = "preconditioned",
         l2: float = 0.0,
         tol: float = 1e-8,
         max_iter: int = 1000,
@@ -121,7 +127,7 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         warm_start: bool = False,
     ) -> None:
         self.learning_rate = learning_rate
-        self.descent = descent
+        self.solver = solver
         self.l2 = l2
         self.tol = tol
         self.max_iter = max_iter
@@ -151,26 +157,28 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         ValueError : a parameter, the data or the number of classes is not what is asked for above.
         quantlr.errors.LearningRateTooLarge : `learning_rate` is one at which the descent need not go downhill.
         """
-        model = self._model()
-        before = self._raw() if self.warm_start and hasattr(self, "coef_") else None
+        model = self._validated_model_config()
+        before = self._raw_weights() if self.warm_start and hasattr(self, "coef_") else None
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
         counts = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        self.classes_ = _two_classes(y, counts)
+        self.classes_ = _binary_class_labels(y, counts)
         up = y == self.classes_[1]
-        weight = counts * self._weight_of_classes(up, counts)[up.astype(np.intp)]
-        with _threads().limit(limits=1, user_api="blas"):
-            objective = lone_objective(X, up, weight, counts, model, fit_intercept=self.fit_intercept, before=before)
-            starts = starts_of(objective, before, fit_intercept=self.fit_intercept)
-            found, rate = descended(objective, model, starts)
-            slopes = slopes_at(objective, found.theta[:, 0])
-            raw = objective.units.to_raw(found.theta)[0]
+        weight = counts * self._class_weight_pair(up, counts)[up.astype(np.intp)]
+        with _threadpool_controller().limit(limits=1, user_api="blas"):
+            objective = make_single_fit_objective(
+                X, up, weight, counts, model, fit_intercept=self.fit_intercept, previous_weights=before
+            )
+            starts = estimator_start_candidates(objective, before, fit_intercept=self.fit_intercept)
+            found, rate = run_solver(objective, model, starts)
+            slopes = full_gradient_and_hessian(objective, found.theta[:, 0])
+            raw = objective.local_scaling.to_raw_weights(found.theta)[0]
             self.coef_, self.intercept_ = raw[None, 1:], raw[:1]
             self.n_iter_ = found.iterations
             self.loss_curve_ = np.minimum.accumulate(found.losses)
             self.learning_rate_ = rate
-            self.standard_errors_ = standard_errors(objective, slopes[1][0], weight.sum())
+            self.standard_errors_ = weight_standard_errors(objective, slopes[1][0], weight.sum())
             self.n_samples_fit_ = int(np.count_nonzero(weight))
-            _warn(objective, found, slopes, model, starts[-1])
+            _warn_if_not_converged(objective, found, slopes, model, starts[-1])
         return self
 
     def decision_function(self, X: Any) -> Array:
@@ -201,7 +209,7 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         check_is_fitted(self)
         names = getattr(self, "feature_names_in_", None)
         low, high = self.classes_.tolist()
-        Weights(
+        SavedWeights(
             intercept=float(self.intercept_[0]),
             coefficients=tuple(self.coef_[0].tolist()),
             rows=self.n_samples_fit_,
@@ -220,7 +228,7 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         ------
         quantlr.errors.DataError : the file is missing, damaged or of another format.
         """
-        weights = Weights.load(path)
+        weights = SavedWeights.load(path)
         model = cls(l2=weights.l2)
         model.coef_ = np.array([weights.coefficients])
         model.intercept_ = np.array([weights.intercept])
@@ -236,15 +244,15 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         tags.classifier_tags.multi_class = False
         return tags
 
-    def _raw(self) -> Array:
+    def _raw_weights(self) -> Array:
         return np.concatenate([self.intercept_, self.coef_[0]])
 
-    def _model(self) -> LogisticRegression:
+    def _validated_model_config(self) -> LogisticRegression:
         """Return the parameters as the walk-forward knows them, which checks them."""
         for name in ("fit_intercept", "warm_start"):
             if not isinstance(getattr(self, name), bool | np.bool_):
                 raise ValueError(f"{name} needs to be True or False, found {getattr(self, name)!r}")
-        if self.descent == "preconditioned" and not _is_auto(self.learning_rate):
+        if self.solver == "preconditioned" and not _is_auto(self.learning_rate):
             raise ValueError(
                 "the preconditioned descent derives its steps and takes no learning rate, found learning_rate="
                 f"{self.learning_rate!r}; write 'auto', or set descent to 'plain' or 'accelerated'"
@@ -259,12 +267,12 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
             needed = " or ".join(dict.fromkeys(one["msg"] for one in error.errors() if one["loc"][0] == name))
             raise ValueError(f"{name}={asked[name]!r} is no value for {name}: {needed}") from error
 
-    def _weight_of_classes(self, up: BoolArray, counts: Array) -> Array:
+    def _class_weight_pair(self, up: BoolArray, sample_weight: Array) -> Array:
         """Return the weight of either class, (2,)."""
         if self.class_weight is None:
             return np.ones(2)
         if isinstance(self.class_weight, str) and self.class_weight == "balanced":
-            totals = np.bincount(up, weights=counts, minlength=2)
+            totals = np.bincount(up, weights=sample_weight, minlength=2)
             return np.asarray(totals.sum() / (2.0 * totals))
         weight = np.asarray(compute_class_weight(self.class_weight, classes=self.classes_, y=self.classes_))
         if not (np.isfinite(weight) & (weight > 0)).all():
@@ -273,7 +281,7 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
 
 
 @cache
-def _threads() -> ThreadpoolController:
+def _threadpool_controller() -> ThreadpoolController:
     """Return what holds BLAS to one thread; to find its library takes as long as a small fit."""
     return ThreadpoolController()
 
@@ -282,9 +290,9 @@ def _is_auto(learning_rate: object) -> bool:
     return isinstance(learning_rate, str) and learning_rate == "auto"
 
 
-def _two_classes(y: np.ndarray[Any, Any], counts: Array) -> np.ndarray[Any, Any]:
+def _binary_class_labels(y: np.ndarray[Any, Any], sample_weight: Array) -> np.ndarray[Any, Any]:
     """Return the two labels (2,) of the rows that count."""
-    there = y[counts > 0]
+    there = y[sample_weight > 0]
     kind = type_of_target(there, input_name="y", raise_unknown=True)
     if kind != "binary":
         check_classification_targets(there)
@@ -299,35 +307,43 @@ def _two_classes(y: np.ndarray[Any, Any], counts: Array) -> np.ndarray[Any, Any]
     return classes
 
 
-def _warn(
-    objective: Objective, found: Descent, slopes: tuple[Array, Array], model: LogisticRegression, flat: Array
+def _warn_if_not_converged(
+    objective: Objective,
+    result: SolverResult,
+    gradient_and_hessian: tuple[Array, Array],
+    model: LogisticRegression,
+    base_rate_start: Array,
 ) -> None:
     """Say that no best weights exist, or that the descent has not come to them."""
     text = None
-    if _is_boundless(objective, found, slopes, model, flat):
+    if _is_separated(objective, result, gradient_and_hessian, model, base_rate_start):
         text = (
             "the features tell the classes apart without fail, along some direction at least: no best weights exist, "
             "and those found are where the descent stopped; set l2 above 0 (0.01, say)"
         )
-    elif not found.converged[0]:
+    elif not result.converged[0]:
         text = (
-            f"the {model.descent} descent stopped after {found.iterations[0]} updates at a gradient of "
-            f"{found.gradient[0]:.2g}, above tol={model.tol:g}; raise max_iter above {model.max_iter}"
-        ) + ("" if model.descent == "preconditioned" else ", or set descent to 'preconditioned'")
+            f"the {model.solver} descent stopped after {result.iterations[0]} updates at a gradient of "
+            f"{result.max_abs_gradient[0]:.2g}, above tol={model.tol:g}; raise max_iter above {model.max_iter}"
+        ) + ("" if model.solver == "preconditioned" else ", or set descent to 'preconditioned'")
     if text:
         warnings.warn(text, ConvergenceWarning, stacklevel=3)
 
 
-def _is_boundless(
-    objective: Objective, found: Descent, slopes: tuple[Array, Array], model: LogisticRegression, flat: Array
+def _is_separated(
+    objective: Objective,
+    result: SolverResult,
+    gradient_and_hessian: tuple[Array, Array],
+    model: LogisticRegression,
+    base_rate_start: Array,
 ) -> bool:
     """Return whether the best weights are infinite, as far as the descent has come to show it."""
-    theta = found.theta[:, 0]
+    theta = result.theta[:, 0]
     if objective.l2 > 0:
         return False
-    if not found.converged[0]:
-        margin, reach = objective.sides(theta)
-        return margin >= 0 and reach > NEGLIGIBLE
-    if model.tol <= TIGHT:
-        return unbounded(objective, theta, slopes) is not None
-    return why_unbounded(objective, theta, flat, tol=model.tol) is not None
+    if not result.converged[0]:
+        margin, reach = objective.min_margin_and_max_abs_log_odds(theta)
+        return margin >= 0 and reach > MIN_EIGENVALUE_RATIO
+    if model.tol <= SEPARATION_TOL:
+        return separation_reason(objective, theta, gradient_and_hessian) is not None
+    return find_separation(objective, theta, base_rate_start, tol=model.tol) is not None

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quantlr.model.descent import inverse
-from quantlr.model.logistic import sigmoid, sigmoid_slope
+from quantlr.model.descent import pseudo_inverse
+from quantlr.model.logistic import sigmoid, sigmoid_derivative
 from quantlr.model.objective import Objective
 from quantlr.model.specs import LogisticRegression
-from quantlr.model.training import Material, Training
+from quantlr.model.training import ObjectiveBuilder, TrainingData
 from quantlr.types import Array, BoolArray, Dataset, IntArray
 
 
@@ -30,25 +30,25 @@ class CoefficientPaths:
     raw, raw_error : (refits, 1 + k) the same per unit of the feature, the intercept where every feature is 0.
     """
 
-    refit: IntArray
-    standardised: Array
-    standardised_error: Array
-    raw: Array
-    raw_error: Array
+    refit_index: IntArray
+    standardized_coefficients: Array
+    standardized_standard_errors: Array
+    raw_coefficients: Array
+    raw_standard_errors: Array
 
     @property
-    def newest(self) -> int | None:
+    def last_index_with_standard_errors(self) -> int | None:
         """Position of the newest refit that has errors, None where none has."""
-        known = np.flatnonzero(~np.isnan(self.standardised_error[:, 0]))
+        known = np.flatnonzero(~np.isnan(self.standardized_standard_errors[:, 0]))
         return int(known[-1]) if len(known) else None
 
     @property
-    def ratio(self) -> Array:
+    def z_statistic(self) -> Array:
         """(refits, 1 + k) weight over standard error, in units of either sort; NaN for a constant."""
-        return np.asarray(self.standardised / self.standardised_error)
+        return np.asarray(self.standardized_coefficients / self.standardized_standard_errors)
 
 
-def same_side(coefficients: Array, degenerate: BoolArray) -> Array:
+def sign_stability(coefficients: Array, degenerate: BoolArray) -> Array:
     """Return in what share of a walk's refits each weight (1 + k,) has the sign that it has at the newest.
 
     Refits without a best fit don't count; NaN where none is left, and for a feature that weighs nothing at the newest.
@@ -64,20 +64,20 @@ def same_side(coefficients: Array, degenerate: BoolArray) -> Array:
     return np.where(sign[-1] != 0, (sign == sign[-1]).mean(axis=0), np.nan)
 
 
-def spread(count: int, *, at_most: int) -> IntArray:
+def evenly_spaced(n: int, *, max_points: int) -> IntArray:
     """Return numbers below `count`, spread evenly, the first and the last among them; `at_most` is 2 or more."""
-    return np.linspace(0, count - 1, min(count, at_most)).round().astype(np.int64)
+    return np.linspace(0, n - 1, min(n, max_points)).round().astype(np.int64)
 
 
 def coefficient_paths(
-    training: Training,
+    training_data: TrainingData,
     model: LogisticRegression,
     *,
     coefficients: Array,
     degenerate: BoolArray,
-    lags: int | None = None,
-    at_most: int = 250,
-    errors: int | None = None,
+    hac_lags: int | None = None,
+    max_refits: int = 250,
+    max_refits_with_standard_errors: int | None = None,
 ) -> CoefficientPaths:
     """Return weights and standard errors of refits spread evenly over the walk, the first and the last among them.
 
@@ -118,94 +118,101 @@ def coefficient_paths(
     errors : how many of them to measure errors of, 2 or more, the newest among them; each costs two passes over its
         training rows. None measures all.
     """
-    refit = spread(len(coefficients), at_most=at_most)
+    refit = evenly_spaced(len(coefficients), max_points=max_refits)
     raw = np.where(degenerate[refit, None], np.nan, coefficients[refit])
-    mean, deviation = training.scaling.mean[refit], training.scaling.deviation[refit]
+    mean, deviation = training_data.scaling.mean[refit], training_data.scaling.std[refit]
     standardised = np.column_stack([raw[:, 0] + (raw[:, 1:] * mean).sum(axis=1), raw[:, 1:] * deviation])
     standardised_error, raw_error = (np.full_like(raw, np.nan) for _ in range(2))
-    material, sound = Material(training, model), np.flatnonzero(~degenerate[refit])
-    for at in sound[spread(len(sound), at_most=errors or at_most)].tolist():
+    material, sound = ObjectiveBuilder(training_data, model), np.flatnonzero(~degenerate[refit])
+    for at in sound[evenly_spaced(len(sound), max_points=max_refits_with_standard_errors or max_refits)].tolist():
         number = int(refit[at])
-        look = _Look(
-            material.objective(slice(number, number + 1)),
-            None if lags is None else _Sessions.of(material.positions(number), lags),
+        look = _StandardErrorEstimator(
+            material.build_objective(slice(number, number + 1)),
+            None
+            if hac_lags is None
+            else _SessionIndices.from_session_indices(material.session_indices_by_block(number), hac_lags),
         )
-        standardised_error[at], raw_error[at] = look.errors(coefficients[number])
+        standardised_error[at], raw_error[at] = look.standard_errors(coefficients[number])
     return CoefficientPaths(refit, standardised, standardised_error, raw, raw_error)
 
 
 @dataclass(frozen=True, slots=True)
-class _Sessions:
+class _SessionIndices:
     """The sessions of a refit's rows, part by part, counted from the first; and after how many they are forgotten."""
 
-    of_part: list[IntArray]
-    count: int
-    lags: int
+    indices_by_block: list[IntArray]
+    n_sessions: int
+    hac_lags: int
 
     @classmethod
-    def of(cls, positions: list[IntArray], lags: int) -> _Sessions:
-        first = min(int(part.min()) for part in positions)
-        last = max(int(part.max()) for part in positions)
-        return cls([part - first for part in positions], last + 1 - first, lags)
+    def from_session_indices(cls, session_indices: list[IntArray], hac_lags: int) -> _SessionIndices:
+        first = min(int(part.min()) for part in session_indices)
+        last = max(int(part.max()) for part in session_indices)
+        return cls([part - first for part in session_indices], last + 1 - first, hac_lags)
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _StandardErrorEstimator:
     """What the rows of a single refit say of its errors; `sessions` None where rows are taken as independent."""
 
     objective: Objective
-    sessions: _Sessions | None
+    session_indices: _SessionIndices | None
 
-    def errors(self, raw: Array) -> tuple[Array, Array]:
+    def standard_errors(self, raw_weights: Array) -> tuple[Array, Array]:
         """Return the errors of standardised and of `raw` weights, (1 + k,) each."""
-        units = self.objective.units
-        covariance = self._covariance(units.from_raw(raw))
-        present = np.concatenate([[True], units.active])
-        error, raw_error = np.full(len(raw), np.nan), np.full(len(raw), np.nan)
+        units = self.objective.local_scaling
+        covariance = self._standardized_weights_covariance(units.to_local_weights(raw_weights))
+        present = np.concatenate([[True], units.nonconstant_mask])
+        error, raw_error = np.full(len(raw_weights), np.nan), np.full(len(raw_weights), np.nan)
         error[present] = np.sqrt(np.diagonal(covariance))
-        to_raw = units.to_raw(self.objective.from_standardised()[0]).T[present]
+        to_raw = units.to_raw_weights(self.objective.standardized_to_local_matrix()[0]).T[present]
         raw_error[present] = np.sqrt(np.diagonal(to_raw @ covariance @ to_raw.T))
         return error, raw_error
 
-    def _covariance(self, theta: Array) -> Array:
+    def _standardized_weights_covariance(self, theta: Array) -> Array:
         """Return the covariance (p, p) of standardised weights, where the local ones are `theta` (p,)."""
-        objective, share = self.objective, self.objective.labels.share[:, 0]
-        curvature, variance = np.zeros((objective.p, objective.p)), np.zeros((objective.p, objective.p))
-        by_session = np.zeros((self.sessions.count if self.sessions else 0, objective.p))
-        for part, make in enumerate(objective.parts):
+        objective, share = self.objective, self.objective.labels.mean_factor_by_class[:, 0]
+        curvature, variance = (
+            np.zeros((objective.n_weights, objective.n_weights)),
+            np.zeros((objective.n_weights, objective.n_weights)),
+        )
+        by_session = np.zeros((self.session_indices.n_sessions if self.session_indices else 0, objective.n_weights))
+        for part, make in enumerate(objective.row_factories):
             rows = make()
-            weight = np.ones((len(rows.y), 1)) if rows.weight is None else rows.weight
+            weight = np.ones((len(rows.y), 1)) if rows.weight_by_class is None else rows.weight_by_class
             g, counts = sigmoid(rows.X @ theta), weight @ share
-            curvature += _moments(rows.X, sigmoid_slope(g) * counts)
-            if self.sessions is None:
-                variance += _moments(rows.X, sigmoid_slope(g) * weight.sum(axis=1) ** 2 * share[0] * share[-1])
+            curvature += _weighted_cross_product(rows.X, sigmoid_derivative(g) * counts)
+            if self.session_indices is None:
+                variance += _weighted_cross_product(
+                    rows.X, sigmoid_derivative(g) * weight.sum(axis=1) ** 2 * share[0] * share[-1]
+                )
             else:  # Within a part, no two rows are of one session.
-                by_session[self.sessions.of_part[part]] += rows.X * (counts * (g - rows.y))[:, None]
-        if self.sessions is not None:
-            variance = _long_run(by_session, self.sessions.lags)
-        A = objective.from_standardised()[0]
+                by_session[self.session_indices.indices_by_block[part]] += rows.X * (counts * (g - rows.y))[:, None]
+        if self.session_indices is not None:
+            variance = _newey_west_variance(by_session, self.session_indices.hac_lags)
+        A = objective.standardized_to_local_matrix()[0]
         curvature, variance = A.T @ curvature @ A, A.T @ variance @ A
-        penalised = np.arange(1, objective.p)
+        penalised = np.arange(1, objective.n_weights)
         curvature[penalised, penalised] += objective.l2
-        P = inverse(curvature)
+        P = pseudo_inverse(curvature)
         return np.asarray(P @ variance @ P)
 
 
-def _moments(X: Array, weight: Array) -> Array:
+def _weighted_cross_product(X: Array, weight: Array) -> Array:
     """Return the sum of weight x x', (p, p)."""
     return np.asarray((X.T * weight) @ X)
 
 
-def _long_run(sums: Array, lags: int) -> Array:
+def _newey_west_variance(session_sums: Array, hac_lags: int) -> Array:
     """Return the variance (p, p) of the total of (sessions, p) sums, with Bartlett's weights (Newey and West 1987)."""
-    away = sums - sums.mean(axis=0)
+    away = session_sums - session_sums.mean(axis=0)
     variance = away.T @ away
-    for lag in range(1, min(lags, len(away) - 1) + 1):
+    for lag in range(1, min(hac_lags, len(away) - 1) + 1):
         together = away[lag:].T @ away[:-lag]
-        variance += (1 - lag / (lags + 1)) * (together + together.T)
+        variance += (1 - lag / (hac_lags + 1)) * (together + together.T)
     return np.asarray(variance)
 
 
-def per_deviation(dataset: Dataset, raw: Array, *, rows: slice) -> Array:
+def standardized(dataset: Dataset, raw_weights: Array, *, row_slice: slice) -> Array:
     """Return weights (k,) per unit of each feature as log odds per deviation of it over some rows of the dataset."""
-    return np.asarray(raw * dataset.features[rows].std(axis=0))
+    return np.asarray(raw_weights * dataset.features[row_slice].std(axis=0))

@@ -10,21 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantlr.errors import DegenerateFold, NotEnoughHistory
-from quantlr.model.calibration import Calibration, platt
-from quantlr.model.fit import Fits, fit_folds
-from quantlr.model.folds import WalkForwardSpec, make_folds, pooled_folds
-from quantlr.model.knowledge import fold_knowledge
+from quantlr.model.calibration import Calibration, fit_platt_calibration
+from quantlr.model.fit import FitResults, fit_folds
+from quantlr.model.folds import WalkForwardSpec, make_folds, make_pooled_folds
+from quantlr.model.knowledge import fold_target_stats
 from quantlr.model.rows import Scaling
 from quantlr.model.scaling import fold_scaling
 from quantlr.model.specs import LogisticRegression
-from quantlr.model.training import Training
-from quantlr.types import Array, Dataset, Folds, IntArray, Note, day
+from quantlr.model.training import TrainingData
+from quantlr.types import Array, Dataset, Folds, IntArray, Note, iso_date
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
-class Steps:
+class WalkForwardFunctions:
     """The functions that a walk goes through, in their order; whoever replaces one sees what becomes of it.
 
     Attributes
@@ -37,20 +37,20 @@ class Steps:
     calibrate : (log_odds, up, folds, model) to what corrects the forecasts; `model.calibration.platt`.
     """
 
-    folds: Callable[..., Folds] = make_folds
-    pooled: Callable[..., list[Folds]] = pooled_folds
-    scale: Callable[..., Scaling] = fold_scaling
-    fit: Callable[..., Fits] = fit_folds
-    knowledge: Callable[..., Array] = fold_knowledge
-    calibrate: Callable[..., Calibration] = platt
+    make_ticker_folds: Callable[..., Folds] = make_folds
+    make_folds_for_all_tickers: Callable[..., list[Folds]] = make_pooled_folds
+    compute_scaling: Callable[..., Scaling] = fold_scaling
+    fit_refits: Callable[..., FitResults] = fit_folds
+    compute_target_stats: Callable[..., Array] = fold_target_stats
+    fit_calibration: Callable[..., Calibration] = fit_platt_calibration
 
 
-STEPS = Steps()
+DEFAULT_FUNCTIONS = WalkForwardFunctions()
 """The steps of every walk, unless someone replaces one."""
 
 
 @dataclass(frozen=True, slots=True)
-class Journey:
+class ModelSplit:
     """What one model walks through: the rows of one ticker, or of all.
 
     Attributes
@@ -69,56 +69,63 @@ class Journey:
     """
 
     name: str
-    ticker: int
-    first: int
+    ticker_index: int
+    first_row: int
     X: Array
     up: Array
-    span: Array
-    position: IntArray | None
-    session: IntArray
-    dates: Any
+    horizon_return: Array
+    row_session_index: IntArray | None
+    first_session: IntArray
+    refit_dates: Any
     folds: tuple[Folds, ...]
-    columns: tuple[str, ...]
+    feature_names: tuple[str, ...]
     model: LogisticRegression
-    steps: Steps
+    functions: WalkForwardFunctions
 
-    def training(self) -> Training:
+    def make_training_data(self) -> TrainingData:
         """Return what there is to learn from, scaled."""
-        scaling = self.steps.scale(self.X, self.folds, trained=~np.isnan(self.up))
-        return Training(self.X, self.up, self.folds, scaling, self.position)
+        scaling = self.functions.compute_scaling(self.X, self.folds, trained=~np.isnan(self.up))
+        return TrainingData(self.X, self.up, self.folds, scaling, self.row_session_index)
 
-    def forecast(self, values: NDArray[Scalar]) -> NDArray[Scalar]:
+    def take_forecast_rows(self, row_values: NDArray[Scalar]) -> NDArray[Scalar]:
         """Return what (rows, ...) values of the journey's rows are at those that are forecast, ticker by ticker."""
-        return np.concatenate([values[ticker.test_start[0] : ticker.test_stop[-1]] for ticker in self.folds])
+        return np.concatenate([row_values[ticker.test_start[0] : ticker.test_stop[-1]] for ticker in self.folds])
 
-    def forecast_by(self) -> IntArray:
+    def forecast_refit_indices(self) -> IntArray:
         """Return the number of the refit that makes each forecast, (forecasts,), in the same order."""
         counts = [ticker.test_stop - ticker.test_start for ticker in self.folds]
         return np.concatenate([np.repeat(np.arange(len(count)), count) for count in counts])
 
-    def part(self, refits: slice) -> Journey:
+    def slice_refits(self, refit_slice: slice) -> ModelSplit:
         """Return the same journey with some of its refits."""
-        folds = tuple(ticker.part(refits) for ticker in self.folds)
-        return replace(self, session=self.session[refits], dates=self.dates[refits], folds=folds)
+        folds = tuple(ticker.slice_refits(refit_slice) for ticker in self.folds)
+        return replace(
+            self, first_session=self.first_session[refit_slice], refit_dates=self.refit_dates[refit_slice], folds=folds
+        )
 
-    def describe(self, refit: int) -> str:
+    def describe_refit(self, refit_index: int) -> str:
         """Return words for one of the refits."""
-        return f"{self.name}, the refit before {day(self.dates[refit])}"
+        return f"{self.name}, the refit before {iso_date(self.refit_dates[refit_index])}"
 
     @property
-    def pairs(self) -> int:
+    def n_training_pairs(self) -> int:
         """Number of pairs of a refit and a row that trains it."""
         return sum(int((ticker.train_stop - ticker.train_start).sum()) for ticker in self.folds)
 
 
-def forecast_of(walkers: Sequence[Journey], values: NDArray[Scalar]) -> NDArray[Scalar]:
+def gather_forecast_rows(model_splits: Sequence[ModelSplit], dataset_row_values: NDArray[Scalar]) -> NDArray[Scalar]:
     """Return what (rows, ...) values of the whole dataset are at the rows that are forecast, model by model."""
-    return np.concatenate([journey.forecast(values[journey.first :]) for journey in walkers])
+    return np.concatenate(
+        [journey.take_forecast_rows(dataset_row_values[journey.first_row :]) for journey in model_splits]
+    )
 
 
-def journeys(
-    dataset: Dataset, spec: WalkForwardSpec, model: LogisticRegression, steps: Steps = STEPS
-) -> tuple[list[Journey], list[Note]]:
+def make_model_splits(
+    dataset: Dataset,
+    split_spec: WalkForwardSpec,
+    model: LogisticRegression,
+    functions: WalkForwardFunctions = DEFAULT_FUNCTIONS,
+) -> tuple[list[ModelSplit], list[Note]]:
     """Return what each model walks through, and a note for every ticker that is too short for one fold.
 
     Raises
@@ -127,40 +134,40 @@ def journeys(
     DegenerateFold : a ticker that would have a model of its own has no label at all, unless `model.degenerate` allows.
     """
     if model.scope == "pooled":
-        return [_pooled(dataset, spec, model, steps)], []
-    return _each_alone(dataset, spec, model, steps)
+        return [_make_pooled_split(dataset, split_spec, model, functions)], []
+    return _make_per_ticker_splits(dataset, split_spec, model, functions)
 
 
-def _each_alone(
-    dataset: Dataset, spec: WalkForwardSpec, model: LogisticRegression, steps: Steps
-) -> tuple[list[Journey], list[Note]]:
-    journeys: list[Journey] = []
+def _make_per_ticker_splits(
+    dataset: Dataset, split_spec: WalkForwardSpec, model: LogisticRegression, functions: WalkForwardFunctions
+) -> tuple[list[ModelSplit], list[Note]]:
+    journeys: list[ModelSplit] = []
     short: list[tuple[int, NotEnoughHistory]] = []
     for ticker, name in enumerate(dataset.tickers):
-        rows = dataset.rows(ticker)
+        rows = dataset.ticker_slice(ticker)
         count = rows.stop - rows.start
         try:
-            folds = steps.folds(count, spec, horizon=dataset.horizon)
+            folds = functions.make_ticker_folds(count, split_spec, horizon=dataset.horizon)
         except NotEnoughHistory as error:
             short.append((count, NotEnoughHistory(f"{name}: {error.message}", key=error.key)))
             continue
         _require_labels(dataset.up[rows], name, model)
         session = dataset.session[rows.start + folds.test_start]
         journeys.append(
-            Journey(
+            ModelSplit(
                 name=name,
-                ticker=ticker,
-                first=rows.start,
+                ticker_index=ticker,
+                first_row=rows.start,
                 X=dataset.features[rows],
                 up=dataset.up[rows],
-                span=dataset.span_return[rows],
-                position=None,
-                session=session,
-                dates=dataset.sessions[session],
+                horizon_return=dataset.horizon_return[rows],
+                row_session_index=None,
+                first_session=session,
+                refit_dates=dataset.sessions[session],
                 folds=(folds,),
-                columns=dataset.columns,
+                feature_names=dataset.columns,
                 model=model,
-                steps=steps,
+                functions=functions,
             )
         )
     if not journeys:
@@ -168,17 +175,19 @@ def _each_alone(
     return journeys, [Note("model", f"left out, too short: {error.message}") for _, error in short]
 
 
-def _require_labels(up: Array, name: str, model: LogisticRegression) -> None:
+def _require_labels(up: Array, ticker: str, model: LogisticRegression) -> None:
     if model.degenerate == "error" and np.isnan(up).all():
         raise DegenerateFold(
-            f"{name}: none of its rows has a label: a band drops small moves, and a benchmark is never above itself. "
+            f"{ticker}: none of its rows has a label: a band drops small moves, and a benchmark is never above itself. "
             "Leave it out of data.tickers (data.context may still name it), or set model.scope to pooled",
             key="data.tickers",
         )
 
 
-def _pooled(dataset: Dataset, spec: WalkForwardSpec, model: LogisticRegression, steps: Steps) -> Journey:
-    folds = steps.pooled(dataset, spec)
+def _make_pooled_split(
+    dataset: Dataset, split_spec: WalkForwardSpec, model: LogisticRegression, functions: WalkForwardFunctions
+) -> ModelSplit:
+    folds = functions.make_folds_for_all_tickers(dataset, split_spec)
     calendar = np.unique(dataset.session)
     first = [
         min(
@@ -189,18 +198,18 @@ def _pooled(dataset: Dataset, spec: WalkForwardSpec, model: LogisticRegression, 
         for at in range(len(folds[0]))
     ]
     session = np.array(first, dtype=np.int64)
-    return Journey(
+    return ModelSplit(
         name="pooled",
-        ticker=-1,
-        first=0,
+        ticker_index=-1,
+        first_row=0,
         X=dataset.features,
         up=dataset.up,
-        span=dataset.span_return,
-        position=np.searchsorted(calendar, dataset.session),
-        session=session,
-        dates=dataset.sessions[session],
+        horizon_return=dataset.horizon_return,
+        row_session_index=np.searchsorted(calendar, dataset.session),
+        first_session=session,
+        refit_dates=dataset.sessions[session],
         folds=tuple(folds),
-        columns=dataset.columns,
+        feature_names=dataset.columns,
         model=model,
-        steps=steps,
+        functions=functions,
     )

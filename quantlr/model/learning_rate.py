@@ -9,30 +9,30 @@ from functools import partial
 import numpy as np
 
 from quantlr.errors import DegenerateFold
-from quantlr.model.descent import descend_alone, steepest
-from quantlr.model.logistic import log_loss, sigmoid
-from quantlr.model.objective import Objective, SomeRows
-from quantlr.model.separation import unbounded
+from quantlr.model.descent import newton_single, lipschitz
+from quantlr.model.logistic import pointwise_log_loss, sigmoid
+from quantlr.model.objective import Objective, TrainingRows
+from quantlr.model.separation import separation_reason
 from quantlr.model.specs import LogisticRegression
-from quantlr.model.training import Material, Training
+from quantlr.model.training import ObjectiveBuilder, TrainingData
 from quantlr.types import Array
 
-RATES = ("too small", "derived", "near the limit", "beyond the limit")
+LEARNING_RATE_NAMES = ("too small", "derived", "near the limit", "beyond the limit")
 """What the study calls its four learning rates."""
-TOO_SMALL, NEAR, BEYOND = 0.01, 1.95, 2.5
+TOO_SMALL_FACTOR, NEAR_LIMIT_FACTOR, BEYOND_LIMIT_FACTOR = 0.01, 1.95, 2.5
 """The first and the third as a share of 1/L, and the last as one of 1/(the largest curvature at the optimum)."""
-SWEPT = (
+LEARNING_RATE_GRID_FACTORS = (
     0.01, 0.018, 0.032, 0.056, 0.1, 0.18, 0.32, 0.56, 0.8, 1.0, 1.2, 1.4, 1.6, 1.75, 1.88, 1.96, 2.0, 2.04, 2.12, 2.25,
     2.5, 3.0, 4.0,
 )  # fmt: skip
 """Learning rates from far too small to far too large, as shares of 1/L: closest together about the limit."""
-AFTER = (5, 20, 50)
+COMPARED_ITERATIONS = (5, 20, 50)
 """Updates after which all of these are compared."""
-RUNAWAY = 1e6
+MAX_LOSS_RATIO = 1e6
 """Times the loss at the start above which a curve has run away and ends."""
-EXACT, ENOUGH = 1e-12, 200
+OPTIMUM_TOL, OPTIMUM_MAX_ITER = 1e-12, 200
 """Gradient and updates at which the best weights are looked for: an excess loss is then right to about 1e-16."""
-ROWS = 2**13
+STUDY_SAMPLE_ROWS = 2**13
 """Rows that are enough to see a descent by: of twice as many or more, every so many are looked at."""
 
 
@@ -55,36 +55,36 @@ class LearningRateStudy:
     optimum : the loss of the best weights.
     """
 
-    refit: int
-    every: int
-    steepest: float
-    curvature: float
-    name: tuple[str, ...]
-    rate: Array
+    refit_index: int
+    row_stride: int
+    lipschitz: float
+    max_curvature_at_optimum: float
+    learning_rate_names: tuple[str, ...]
+    learning_rates: Array
     loss: Array
-    swept: Array
-    after: tuple[int, ...]
-    loss_after: Array
-    optimum: float
+    learning_rate_grid: Array
+    compared_iterations: tuple[int, ...]
+    grid_loss_after_iterations: Array
+    min_loss: float
 
     @property
-    def limit(self) -> float:
+    def max_stable_learning_rate(self) -> float:
         """2/L, below which a rate always goes downhill."""
-        return 2.0 / self.steepest
+        return 2.0 / self.lipschitz
 
     @property
-    def excess(self) -> Array:
+    def excess_loss(self) -> Array:
         """(rates, steps + 1) how far the loss is above the optimum's; under about 1e-15 it is rounding."""
-        return np.maximum(self.loss - self.optimum, 0.0)
+        return np.maximum(self.loss - self.min_loss, 0.0)
 
     @property
-    def excess_after(self) -> Array:
+    def grid_excess_loss_after_iterations(self) -> Array:
         """(a, m) the same after so many updates with each of the rates that were swept."""
-        return np.maximum(self.loss_after - self.optimum, 0.0)
+        return np.maximum(self.grid_loss_after_iterations - self.min_loss, 0.0)
 
 
-def learning_rate_study(
-    training: Training, model: LogisticRegression, *, refit: int, steps: int = 100
+def compute_learning_rate_study(
+    training_data: TrainingData, model: LogisticRegression, *, refit_index: int, n_iterations: int = 100
 ) -> LearningRateStudy:
     """Return what theta <- theta - alpha * gradient does with a rate that is too small, right, near the limit, beyond.
 
@@ -116,50 +116,54 @@ def learning_rate_study(
     ------
     DegenerateFold : the refit's best weights are infinite, so that there is no optimum to be above.
     """
-    objective, every = studied(training, model, refit)
-    best = descend_alone(objective, [np.zeros(objective.p)], tol=EXACT, max_iter=ENOUGH)
-    one_class = not 0.0 < objective.labels.said[0, 0] < 1.0
-    why = "its training rows are of one class" if one_class else unbounded(objective, best.theta[:, 0])
+    objective, every = make_study_objective(training_data, model, refit_index)
+    best = newton_single(objective, [np.zeros(objective.n_weights)], tol=OPTIMUM_TOL, max_iter=OPTIMUM_MAX_ITER)
+    one_class = not 0.0 < objective.labels.mean_x_times_target[0, 0] < 1.0
+    why = "its training rows are of one class" if one_class else separation_reason(objective, best.theta[:, 0])
     if why:
-        raise DegenerateFold(f"refit {refit}: {why}, so that no best loss exists; study another", key="model.l2")
-    lesson = _Lesson.of(objective)
-    A = objective.from_standardised()[0]
-    L = float(steepest(objective)[0])
-    curvature = float(np.linalg.eigvalsh(A.T @ objective.at(best.theta[:, 0])[1][0] @ A)[-1])
-    rate = np.array([TOO_SMALL / L, 1.0 / L, NEAR / L, BEYOND / curvature])
-    swept = np.array(SWEPT) / L
+        raise DegenerateFold(f"refit {refit_index}: {why}, so that no best loss exists; study another", key="model.l2")
+    lesson = _StandardizedLoss.from_objective(objective)
+    A = objective.standardized_to_local_matrix()[0]
+    L = float(lipschitz(objective)[0])
+    curvature = float(np.linalg.eigvalsh(A.T @ objective.gradient_and_hessian(best.theta[:, 0])[1][0] @ A)[-1])
+    rate = np.array([TOO_SMALL_FACTOR / L, 1.0 / L, NEAR_LIMIT_FACTOR / L, BEYOND_LIMIT_FACTOR / curvature])
+    swept = np.array(LEARNING_RATE_GRID_FACTORS) / L
     return LearningRateStudy(
-        refit=refit,
-        every=every,
-        steepest=L,
-        curvature=curvature,
-        name=RATES,
-        rate=rate,
-        loss=lesson.losses(rate, at=range(steps + 1)),
-        swept=swept,
-        after=AFTER,
-        loss_after=lesson.losses(swept, at=AFTER).T,
-        optimum=float(best.losses.min()),
+        refit_index=refit_index,
+        row_stride=every,
+        lipschitz=L,
+        max_curvature_at_optimum=curvature,
+        learning_rate_names=LEARNING_RATE_NAMES,
+        learning_rates=rate,
+        loss=lesson.losses_at_iterations(rate, iterations=range(n_iterations + 1)),
+        learning_rate_grid=swept,
+        compared_iterations=COMPARED_ITERATIONS,
+        grid_loss_after_iterations=lesson.losses_at_iterations(swept, iterations=COMPARED_ITERATIONS).T,
+        min_loss=float(best.losses.min()),
     )
 
 
-def studied(training: Training, model: LogisticRegression, refit: int) -> tuple[Objective, int]:
+def make_study_objective(
+    training_data: TrainingData, model: LogisticRegression, refit_index: int
+) -> tuple[Objective, int]:
     """Return the objective of one refit, and which of its rows make it up: 1 all, 2 every second, and so on."""
-    sample = training.sampled(refit, enough=ROWS)
+    sample = training_data.subsample_refit(refit_index, min_rows=STUDY_SAMPLE_ROWS)
     if sample:
-        rows = sum(int(ticker.train_stop[refit] - ticker.train_start[refit]) for ticker in training.folds)
-        return Material(sample, model).objective(slice(0, 1)), rows // ROWS
-    objective = Material(training, model).objective(slice(refit, refit + 1))
+        rows = sum(
+            int(ticker.train_stop[refit_index] - ticker.train_start[refit_index]) for ticker in training_data.folds
+        )
+        return ObjectiveBuilder(sample, model).build_objective(slice(0, 1)), rows // STUDY_SAMPLE_ROWS
+    objective = ObjectiveBuilder(training_data, model).build_objective(slice(refit_index, refit_index + 1))
     # So few rows are brought into local units once, however often they are looked at.
-    return replace(objective, parts=[partial(_itself, make()) for make in objective.parts]), 1
+    return replace(objective, row_factories=[partial(_identity, make()) for make in objective.row_factories]), 1
 
 
-def _itself(rows: SomeRows) -> SomeRows:
+def _identity(rows: TrainingRows) -> TrainingRows:
     return rows
 
 
 @dataclass(frozen=True, slots=True)
-class _Lesson:
+class _StandardizedLoss:
     """The problem of the lesson: rows, labels, and what each row counts in the mean.
 
     Attributes
@@ -171,31 +175,39 @@ class _Lesson:
 
     X: Array
     y: Array
-    weight: Array
-    penalty: Array
+    normalized_weight: Array
+    l2_by_coefficient: Array
 
     @classmethod
-    def of(cls, objective: Objective) -> _Lesson:
+    def from_objective(cls, objective: Objective) -> _StandardizedLoss:
         """Return the problem of a single refit, in its own standardised units."""
-        A, share = objective.from_standardised()[0], objective.labels.share[:, 0]
-        parts = [make() for make in objective.parts]
-        weights = [np.full(len(rows.y), share[0]) if rows.weight is None else rows.weight @ share for rows in parts]
+        A, share = objective.standardized_to_local_matrix()[0], objective.labels.mean_factor_by_class[:, 0]
+        parts = [make() for make in objective.row_factories]
+        weights = [
+            np.full(len(rows.y), share[0]) if rows.weight_by_class is None else rows.weight_by_class @ share
+            for rows in parts
+        ]
         return cls(
             X=A.T @ np.concatenate([rows.X for rows in parts]).T,
             y=np.concatenate([rows.y for rows in parts]),
-            weight=np.concatenate(weights),
-            penalty=np.where(np.arange(objective.p) > 0, objective.l2, 0.0)[:, None],
+            normalized_weight=np.concatenate(weights),
+            l2_by_coefficient=np.where(np.arange(objective.n_weights) > 0, objective.l2, 0.0)[:, None],
         )
 
-    def losses(self, rates: Array, *, at: Sequence[int]) -> Array:
+    def losses_at_iterations(self, learning_rates: Array, *, iterations: Sequence[int]) -> Array:
         """Return the losses (rates, len(at)) after so many updates, ascending, from zero weights with each rate."""
-        theta, found = np.zeros((len(self.X), len(rates))), np.full((len(rates), len(at)), np.nan)
-        for step in range(max(at) + 1):
+        theta, found = (
+            np.zeros((len(self.X), len(learning_rates))),
+            np.full((len(learning_rates), len(iterations)), np.nan),
+        )
+        for step in range(max(iterations) + 1):
             z = theta.T @ self.X
-            if step in at:
-                loss = log_loss(z, self.y) @ self.weight + 0.5 * (self.penalty * theta**2).sum(axis=0)
-                found[:, list(at).index(step)] = loss
-                theta[:, loss > RUNAWAY * np.log(2.0)] = np.nan
-            gradient = self.X @ ((sigmoid(z) - self.y) * self.weight).T + self.penalty * theta
-            theta = theta - rates * gradient
-        return np.where(found > RUNAWAY * np.log(2.0), np.nan, found)
+            if step in iterations:
+                loss = pointwise_log_loss(z, self.y) @ self.normalized_weight + 0.5 * (
+                    self.l2_by_coefficient * theta**2
+                ).sum(axis=0)
+                found[:, list(iterations).index(step)] = loss
+                theta[:, loss > MAX_LOSS_RATIO * np.log(2.0)] = np.nan
+            gradient = self.X @ ((sigmoid(z) - self.y) * self.normalized_weight).T + self.l2_by_coefficient * theta
+            theta = theta - learning_rates * gradient
+        return np.where(found > MAX_LOSS_RATIO * np.log(2.0), np.nan, found)

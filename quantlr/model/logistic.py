@@ -29,23 +29,23 @@ def sigmoid(z: Array) -> Array:
     return 0.5 + 0.5 * np.tanh(0.5 * z)
 
 
-def sigmoid_slope(g: Array) -> Array:
+def sigmoid_derivative(sigmoid_value: Array) -> Array:
     """Return the sigmoid's derivative where its value is `g`: g (1 - g), at most 1/4."""
-    return g * (1.0 - g)
+    return sigmoid_value * (1.0 - sigmoid_value)
 
 
-def log_odds(probability: Array) -> Array:
+def logit(probability: Array) -> Array:
     """Return the z whose sigmoid is `probability`."""
     return np.log(probability) - np.log1p(-probability)
 
 
-def log_loss(z: Array, y: Array) -> Array:
+def pointwise_log_loss(z: Array, y: Array) -> Array:
     """Return each row's cross-entropy in nats, from log odds z and labels y; no probability is clipped."""
     # log(1 + exp(z)) without overflow; `np.logaddexp` says the same, several times slower.
     return np.maximum(z, 0.0) + np.log1p(np.exp(-np.abs(z))) - y * z
 
 
-def gradient(X: Array, y: Array, theta: Array) -> Array:
+def log_loss_gradient(X: Array, y: Array, theta: Array) -> Array:
     """Return the gradient of the mean log loss, X'(g(X theta) - y) / n.
 
     Parameters
@@ -57,12 +57,12 @@ def gradient(X: Array, y: Array, theta: Array) -> Array:
     return X.T @ (sigmoid(X @ theta) - y) / len(y)
 
 
-def curvature(X: Array, theta: Array) -> Array:
+def log_loss_hessian(X: Array, theta: Array) -> Array:
     """Return the second derivative of the mean log loss, X' diag(g (1 - g)) X / n, (p, p)."""
-    slope = sigmoid_slope(sigmoid(X @ theta))
+    slope = sigmoid_derivative(sigmoid(X @ theta))
     return (X.T * slope) @ X / len(X)
 
 
-def curvature_bound(X: Array) -> Array:
+def log_loss_hessian_bound(X: Array) -> Array:
     """Return X'X / (4n), which no curvature exceeds, since g (1 - g) <= 1/4 (Boehning and Lindsay 1988)."""
     return X.T @ X / (4.0 * len(X))

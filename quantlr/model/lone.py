@@ -10,191 +10,211 @@ from typing import Any
 import numpy as np
 
 from quantlr.model.descent import (
-    NEGLIGIBLE,
-    Descent,
-    Step,
-    descend,
-    descend_alone,
-    descend_together,
-    inverse,
-    steepest,
+    MIN_EIGENVALUE_RATIO,
+    SolverResult,
+    StepFunction,
+    iterate_steps,
+    newton_single,
+    newton_batch,
+    pseudo_inverse,
+    lipschitz,
 )
-from quantlr.model.fit import step_by_rate
-from quantlr.model.neighbours import Neighbours
-from quantlr.model.objective import Make, Objective
-from quantlr.model.rows import Rows, Scaling, Units
-from quantlr.model.scaling import EPSILON
+from quantlr.model.fit import make_learning_rate_step
+from quantlr.model.neighbours import RefitBatch
+from quantlr.model.objective import TrainingRowsFactory, Objective
+from quantlr.model.rows import LocalRows, Scaling, LocalScaling
+from quantlr.model.scaling import FLOAT64_EPSILON
 from quantlr.model.specs import LogisticRegression
-from quantlr.model.start import base_rate, first_guess
-from quantlr.model.training import LONG, Material, Training
-from quantlr.model.windows import Windows
+from quantlr.model.start import base_rate_weights, warm_start
+from quantlr.model.training import MIN_ROWS_KEPT_RAW, ObjectiveBuilder, TrainingData
+from quantlr.model.windows import TrainingWindows
 from quantlr.types import Array, BoolArray, Folds, IntArray
 
-ROWS = 2048
+ESTIMATOR_BLOCK_ROWS = 2048
 """Rows that are gone through at once: few enough for what is computed of them to stay in cache."""
-IN_SIGHT = 1e-6
+MAX_UNIDENTIFIED_SHARE = 1e-6
 """Share of a weight that may lie along a direction of which the rows say nothing, before it counts as unknown."""
 
 
-def lone_objective(
+def make_single_fit_objective(
     X: np.ndarray[Any, Any],
     up: BoolArray,
-    weight: Array,
-    counts: Array,
+    effective_weight: Array,
+    sample_weight: Array,
     model: LogisticRegression,
     *,
     fit_intercept: bool,
-    before: Array | None,
+    previous_weights: Array | None,
 ) -> Objective:
     """Return what is minimised; of X it holds one standardised copy, in blocks of rows.
 
     Very many rows stay as they are where they can, and are looked at from weights that the preconditioned descent is
     to start from: those `before` (1 + k,), or where samples of the rows have led.
     """
-    blocks = [slice(first, first + ROWS) for first in range(0, len(X), ROWS)]
-    mean, deviation = _moments(X, counts, blocks)
+    blocks = [slice(first, first + ESTIMATOR_BLOCK_ROWS) for first in range(0, len(X), ESTIMATOR_BLOCK_ROWS)]
+    mean, deviation = _weighted_mean_and_std(X, sample_weight, blocks)
     scaling = Scaling(mean[None], deviation[None])
     if not fit_intercept:
         # What is not centred has its say even where it is constant, in units of its own, as in StandardScaler.
         scaling = Scaling(np.zeros_like(scaling.mean), np.where(deviation > 0, deviation, mean != 0)[None])
-        if not scaling.deviation.any():
+        if not scaling.std.any():
             raise ValueError("needed a feature that is not 0, found none; give one, or set fit_intercept to True")
     # Rows that all count the same need no weights: the objective is a mean.
-    y, each = up.astype(np.float64), None if weight.min() == weight.max() else weight
-    if fit_intercept and model.descent == "preconditioned" and len(X) > LONG:
-        return _of_many_rows(X, y, each, scaling, model, before)
-    units = Units.of(scaling, 0)
-    local = [units.local(X[block]) for block in blocks]
+    y, each = up.astype(np.float64), None if effective_weight.min() == effective_weight.max() else effective_weight
+    if fit_intercept and model.solver == "preconditioned" and len(X) > MIN_ROWS_KEPT_RAW:
+        return _make_large_sample_objective(X, y, each, scaling, model, previous_weights)
+    units = LocalScaling.from_refit_scaling(scaling, 0)
+    local = [units.to_local_rows(X[block]) for block in blocks]
 
-    def part(rows: Array, block: slice) -> Make:
-        windows = Windows(np.array([0]), np.array([len(rows)]))
-        return partial(Rows.of, rows, y[block], None if each is None else each[block], windows, by_class=False)
+    def make_rows_factory(local_X: Array, row_slice: slice) -> TrainingRowsFactory:
+        windows = TrainingWindows(np.array([0]), np.array([len(local_X)]))
+        return partial(
+            LocalRows.from_arrays,
+            local_X,
+            y[row_slice],
+            None if each is None else each[row_slice],
+            windows,
+            by_class=False,
+        )
 
-    parts = [part(rows, block) for rows, block in zip(local, blocks, strict=True)]
-    objective = Objective.of(parts, units, scaling, l2=model.l2)
-    return objective if fit_intercept else _through_origin(objective, local)
+    parts = [make_rows_factory(rows, block) for rows, block in zip(local, blocks, strict=True)]
+    objective = Objective.from_row_factories(parts, units, scaling, l2=model.l2)
+    return objective if fit_intercept else _remove_intercept(objective, local)
 
 
-def _of_many_rows(
+def _make_large_sample_objective(
     X: np.ndarray[Any, Any],
     y: Array,
-    weight: Array | None,
+    sample_weight: Array | None,
     scaling: Scaling,
     model: LogisticRegression,
-    before: Array | None,
+    previous_weights: Array | None,
 ) -> Objective:
     """Return the objective of very many rows as a walk with a single refit has it, looked at from where to start."""
     first, last = np.zeros(1, dtype=np.int64), np.full(1, len(X))
-    training = Training(X, y, [Folds(first, last, last, last)], scaling, weight=weight)
-    known = before is not None and len(before) == 1 + X.shape[1]
-    start = before if known else first_guess(training, model, 0)
-    return Material(training, model).objective(slice(0, 1), start=start)
+    training = TrainingData(X, y, [Folds(first, last, last, last)], scaling, sample_weight=sample_weight)
+    known = previous_weights is not None and len(previous_weights) == 1 + X.shape[1]
+    start = previous_weights if known else warm_start(training, model, 0)
+    return ObjectiveBuilder(training, model).build_objective(slice(0, 1), start_weights=start)
 
 
-def _through_origin(objective: Objective, local: list[Array]) -> Objective:
+def _remove_intercept(objective: Objective, local_X_blocks: list[Array]) -> Objective:
     """Return the objective without its intercept, whose column in the `local` rows it clears.
 
     The loss is then flat in the intercept: no gradient moves it, and its inverse curvature is left out as that of
     any flat direction.
     """
-    for rows in local:
+    for rows in local_X_blocks:
         rows[:, 0] = 0.0
-    cleared = np.arange(objective.p)[:, None] > 0
+    cleared = np.arange(objective.n_weights)[:, None] > 0
     labels = objective.labels
-    return replace(objective, labels=replace(labels, mean=labels.mean * cleared, said=labels.said * cleared))
+    return replace(
+        objective,
+        labels=replace(
+            labels, mean_x=labels.mean_x * cleared, mean_x_times_target=labels.mean_x_times_target * cleared
+        ),
+    )
 
 
-def _moments(X: np.ndarray[Any, Any], counts: Array, blocks: list[slice]) -> tuple[Array, Array]:
+def _weighted_mean_and_std(
+    X: np.ndarray[Any, Any], sample_weight: Array, row_slices: list[slice]
+) -> tuple[Array, Array]:
     """Return the weighted mean and ddof-0 deviation of each feature, (k,); exactly 0 where it is constant.
 
     The mean is taken first and the squares about it, block by block, with what rounding left in it taken out again
     (Chan, Golub and LeVeque 1983).
     """
-    total, rows = counts.sum(), np.count_nonzero(counts)
-    mean = sum(counts[block] @ X[block] for block in blocks) / total
+    total, rows = sample_weight.sum(), np.count_nonzero(sample_weight)
+    mean = sum(sample_weight[block] @ X[block] for block in row_slices) / total
     shift, spread = np.zeros_like(mean), np.zeros_like(mean)
-    for block in blocks:
+    for block in row_slices:
         away = X[block] - mean
-        shift += counts[block] @ away
-        spread += counts[block] @ (away * away)
+        shift += sample_weight[block] @ away
+        spread += sample_weight[block] @ (away * away)
     shift /= total
     mean, variance = mean + shift, np.maximum(spread / total - shift**2, 0.0)
     # What rounding alone would leave of a constant's variance, as in `fold_scaling`.
-    constant = variance <= rows * EPSILON * variance + (rows * np.abs(mean) * EPSILON) ** 2
+    constant = variance <= rows * FLOAT64_EPSILON * variance + (rows * np.abs(mean) * FLOAT64_EPSILON) ** 2
     return mean, np.where(constant, 0.0, np.sqrt(variance))
 
 
-def starts_of(objective: Objective, before: Array | None, *, fit_intercept: bool) -> list[Array]:
+def estimator_start_candidates(
+    objective: Objective, previous_weights: Array | None, *, fit_intercept: bool
+) -> list[Array]:
     """Return where the descent may begin, in local units: at the last weights, and at the base rate."""
-    flat = base_rate(objective) if fit_intercept else np.zeros(objective.p)
-    if before is None or len(before) != 1 + len(objective.units.active):
+    flat = base_rate_weights(objective) if fit_intercept else np.zeros(objective.n_weights)
+    if previous_weights is None or len(previous_weights) != 1 + len(objective.local_scaling.nonconstant_mask):
         return [flat]
-    last = objective.units.from_raw(before)
+    last = objective.local_scaling.to_local_weights(previous_weights)
     last[0] *= fit_intercept
     return [last, flat]
 
 
-def descended(objective: Objective, model: LogisticRegression, starts: list[Array]) -> tuple[Descent, float]:
+def run_solver(
+    objective: Objective, model: LogisticRegression, start_candidates: list[Array]
+) -> tuple[SolverResult, float]:
     """Return where the descent ended, with the loss along the way, and its learning rate."""
-    if model.descent == "preconditioned":
-        return _by_curvature(objective, starts, model), float(1.0 / steepest(objective)[0])
-    start = min(starts, key=objective.loss)[:, None]
-    step = step_by_rate(objective, model, start, lambda _: "learning_rate")
+    if model.solver == "preconditioned":
+        return _run_newton_solver(objective, start_candidates, model), float(1.0 / lipschitz(objective)[0])
+    start = min(start_candidates, key=objective.loss)[:, None]
+    step = make_learning_rate_step(objective, model, start, lambda _: "learning_rate")
     losses: list[float] = []
-    found = descend(objective, start, _noting(objective, losses)(step), tol=model.tol, max_iter=model.max_iter)
+    found = iterate_steps(
+        objective, start, _make_loss_recorder(objective, losses)(step), tol=model.tol, max_iter=model.max_iter
+    )
     losses.append(objective.loss(found.theta[:, 0]))
-    rate = 1.0 / steepest(objective)[0] if model.learning_rate == "auto" else model.learning_rate
+    rate = 1.0 / lipschitz(objective)[0] if model.learning_rate == "auto" else model.learning_rate
     return replace(found, losses=np.array(losses)), float(rate)
 
 
-def _by_curvature(objective: Objective, starts: list[Array], model: LogisticRegression) -> Descent:
+def _run_newton_solver(objective: Objective, start_candidates: list[Array], model: LogisticRegression) -> SolverResult:
     """Descend from where all rows have been looked at; alone, from the best of all starts, if that leads nowhere."""
-    if objective.look is None:
-        return descend_alone(objective, starts, tol=model.tol, max_iter=model.max_iter)
-    start = objective.look.theta
+    if objective.start_evaluation is None:
+        return newton_single(objective, start_candidates, tol=model.tol, max_iter=model.max_iter)
+    start = objective.start_evaluation.theta
     losses = [objective.loss(start)]
-    there, heard = Neighbours.of([objective], [start]), _noting(objective, losses)
-    found = descend_together(there, tol=model.tol, max_iter=model.max_iter - 1, heard=heard)
+    there, heard = RefitBatch.from_objectives([objective], [start]), _make_loss_recorder(objective, losses)
+    found = newton_batch(there, tol=model.tol, max_iter=model.max_iter - 1, wrap_step=heard)
     losses.append(objective.loss(found.theta[:, 0]))
     if not found.converged[0]:
-        spent, starts = found.iterations, [found.theta[:, 0], *starts]
-        found = descend_alone(objective, starts, tol=model.tol, max_iter=model.max_iter - int(spent[0]))
+        spent, start_candidates = found.iterations, [found.theta[:, 0], *start_candidates]
+        found = newton_single(objective, start_candidates, tol=model.tol, max_iter=model.max_iter - int(spent[0]))
         losses += found.losses.tolist()
         found = replace(found, iterations=found.iterations + spent)
     return replace(found, losses=np.array(losses))
 
 
-def _noting(objective: Objective, losses: list[float]) -> Callable[[Step], Step]:
+def _make_loss_recorder(objective: Objective, losses: list[float]) -> Callable[[StepFunction], StepFunction]:
     """Return what makes a step note the loss where it stands before it is taken."""
 
-    def heard(step: Step) -> Step:
-        def noted(theta: Array, gradient: Array, refits: IntArray) -> Array:
+    def record_loss_before_step(step_function: StepFunction) -> StepFunction:
+        def recorded_step(theta: Array, gradient: Array, refit_indices: IntArray) -> Array:
             losses.append(objective.loss(theta[:, 0]))
-            return step(theta, gradient, refits)
+            return step_function(theta, gradient, refit_indices)
 
-        return noted
+        return recorded_step
 
-    return heard
+    return record_loss_before_step
 
 
-def slopes_at(objective: Objective, theta: Array) -> tuple[Array, Array]:
+def full_gradient_and_hessian(objective: Objective, theta: Array) -> tuple[Array, Array]:
     """Return gradient and curvature of all rows at `theta` (p,), as `Objective.at`; no curvature is estimated."""
-    return replace(objective, thin=1, look=None).at(theta)
+    return replace(objective, hessian_row_stride=1, start_evaluation=None).gradient_and_hessian(theta)
 
 
-def standard_errors(objective: Objective, curvature: Array, total: float) -> Array:
+def weight_standard_errors(objective: Objective, hessian: Array, total_weight: float) -> Array:
     """Return the standard errors (1 + k,) in raw units from the curvature (p, p) at the best weights of one refit.
 
     The rows weigh `total`.
     """
-    information = curvature.copy()
-    penalised = np.arange(1, objective.p)
+    information = hessian.copy()
+    penalised = np.arange(1, objective.n_weights)
     information[penalised, penalised] -= objective.l2 * objective.deviation[0] ** 2
-    P = inverse(curvature)
-    to_raw = objective.units.to_raw(np.eye(objective.p)).T
-    variance = np.einsum("ij,ij->i", to_raw @ (P @ information @ P), to_raw) / total
-    size, directions = np.linalg.eigh(curvature)
-    blind = np.abs(to_raw @ directions[:, size <= NEGLIGIBLE * size[-1]]).max(axis=1, initial=0.0)
+    P = pseudo_inverse(hessian)
+    to_raw = objective.local_scaling.to_raw_weights(np.eye(objective.n_weights)).T
+    variance = np.einsum("ij,ij->i", to_raw @ (P @ information @ P), to_raw) / total_weight
+    size, directions = np.linalg.eigh(hessian)
+    blind = np.abs(to_raw @ directions[:, size <= MIN_EIGENVALUE_RATIO * size[-1]]).max(axis=1, initial=0.0)
     length = np.linalg.norm(to_raw, axis=1)
-    known = (length > 0) & (blind <= IN_SIGHT * length)
+    known = (length > 0) & (blind <= MAX_UNIDENTIFIED_SHARE * length)
     return np.sqrt(np.where(known, np.maximum(variance, 0.0), np.nan))

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from quantlr.model.objective import Columns, Labels, Objective
-from quantlr.model.rows import Nearby, Rows
+from quantlr.model.objective import RefitBlock, LabelSums, Objective
+from quantlr.model.rows import Float32Rows, LocalRows
 from quantlr.types import Array, IntArray
 
 FLOAT32_UNIT_ROUNDOFF = 2.0**-24
@@ -63,7 +63,7 @@ def float32_gradient_error(length: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbours:
+class RefitBatch:
     """Refits that set out together: as many of each model.
 
     Attributes
@@ -77,106 +77,118 @@ class Neighbours:
     """
 
     objectives: tuple[Objective, ...]
-    columns: Columns
-    start: Array
-    gradient_there: Array
-    curvature_there: Array
-    near: tuple[tuple[Nearby, ...], ...]
+    refit_block: RefitBlock
+    start_theta: Array
+    start_gradient: Array
+    start_hessian: Array
+    float32_rows_by_model: tuple[tuple[Float32Rows, ...], ...]
     tol: float = 0.0
 
     @classmethod
-    def of(cls, objectives: Sequence[Objective], starts: Sequence[Array]) -> Neighbours:
+    def from_objectives(cls, objectives: Sequence[Objective], start_thetas: Sequence[Array]) -> RefitBatch:
         """Return the refits of each objective where they start, one point (p,) for each model."""
-        found = [objective.at(start) for objective, start in zip(objectives, starts, strict=True)]
+        found = [
+            objective.gradient_and_hessian(start) for objective, start in zip(objectives, start_thetas, strict=True)
+        ]
         return cls(
             objectives=tuple(objectives),
-            columns=_side_by_side(objectives),
-            start=np.repeat(np.stack(starts, axis=1), objectives[0].refits, axis=1),
-            gradient_there=np.concatenate([gradient for gradient, _ in found], axis=1),
-            curvature_there=np.concatenate([curvature for _, curvature in found]),
-            near=((),) * len(objectives),
+            refit_block=_concatenate_refit_blocks(objectives),
+            start_theta=np.repeat(np.stack(start_thetas, axis=1), objectives[0].n_refits, axis=1),
+            start_gradient=np.concatenate([gradient for gradient, _ in found], axis=1),
+            start_hessian=np.concatenate([curvature for _, curvature in found]),
+            float32_rows_by_model=((),) * len(objectives),
         )
 
     @property
-    def models(self) -> int:
+    def n_models(self) -> int:
         """Number of models that go abreast."""
         return len(self.objectives)
 
     @property
-    def refits(self) -> int:
+    def n_refits(self) -> int:
         """Number of refits of all models."""
-        return self.columns.refits
+        return self.refit_block.n_refits
 
-    def towards(self, theta: Array, *, tol: float) -> Neighbours:
+    def with_float32_rows(self, expected_theta: Array, *, tol: float) -> RefitBatch:
         """Return the same refits on their way to about `theta` (p, refits), in single precision if that will do.
 
         Copies of the rows are made only where the whole way is short enough; `gradient` decides again at each point.
         Near a minimum the length of the way in the curvature is about sqrt(-way' gradient).
         """
-        length = np.sqrt(np.maximum(np.sum((self.start - theta) * self.gradient_there, axis=0), 0.0))
-        longest = length.reshape(self.models, -1).max(axis=1)
+        length = np.sqrt(np.maximum(np.sum((self.start_theta - expected_theta) * self.start_gradient, axis=0), 0.0))
+        longest = length.reshape(self.n_models, -1).max(axis=1)
         exact = [float32_gradient_error(each) <= tol for each in longest.tolist()]
-        starts = self.start[:, :: self.refits // self.models].T
+        starts = self.start_theta[:, :: self.n_refits // self.n_models].T
         near = tuple(
-            _nearby(objective, start) if enough else ()
+            _make_float32_rows(objective, start) if enough else ()
             for objective, start, enough in zip(self.objectives, starts, exact, strict=True)
         )
-        return replace(self, near=near, tol=tol)
+        return replace(self, float32_rows_by_model=near, tol=tol)
 
-    def gradient(self, theta: Array, columns: IntArray) -> Array:
+    def gradient(self, theta: Array, refit_indices: IntArray) -> Array:
         """Return the gradient of some refits at their columns `theta` (p, columns), (p, columns).
 
         It is off by at most `tol`: by `float32_gradient_error` where rows are summed in single precision.
         """
-        some = slice(None) if len(columns) == self.refits else columns
-        move = theta - self.start[:, some]
-        linear = np.matvec(self.curvature_there[some], move.T).T
+        some = slice(None) if len(refit_indices) == self.n_refits else refit_indices
+        move = theta - self.start_theta[:, some]
+        linear = np.matvec(self.start_hessian[some], move.T).T
         squared_length = np.einsum("pj,pj->j", move, linear)
         half = (0.5 * move).astype(np.float32)
-        sums = np.zeros((len(self.columns.labels.share) * self.columns.p, len(columns)))
+        sums = np.zeros(
+            (len(self.refit_block.label_sums.mean_factor_by_class) * self.refit_block.n_weights, len(refit_indices))
+        )
         far: list[tuple[Objective, slice, IntArray]] = []
-        for objective, near, mine, at in self._by_model(columns):
+        for objective, near, mine, at in self._iter_models(refit_indices):
             length = math.sqrt(max(float(squared_length[mine].max()), 0.0))
-            if near and float32_gradient_error(length) <= self.tol and near[0].exact(half[:, mine]):
+            if near and float32_gradient_error(length) <= self.tol and near[0].is_accurate_for_step(half[:, mine]):
                 sums[:, mine] = near[0].remainders(half[:, mine], at)
             else:
                 far.append((objective, mine, at))
-        gradient = self.gradient_there[:, some] + linear
-        gradient += 0.5 * self.columns.shared(sums, some)
+        gradient = self.start_gradient[:, some] + linear
+        gradient += 0.5 * self.refit_block.combine_class_sums(sums, some)
         for objective, mine, at in far:
             gradient[:, mine] = objective.gradient(theta[:, mine], at)
         return gradient
 
-    def size(self, gradient: Array, columns: IntArray) -> Array:
+    def max_abs_standardized_gradient(self, gradient: Array, refit_indices: IntArray) -> Array:
         """Return the largest component of each refit's standardised gradient, (columns,)."""
-        return self.columns.size(gradient, columns)
+        return self.refit_block.max_abs_standardized_gradient(gradient, refit_indices)
 
-    def _by_model(self, columns: IntArray) -> Iterator[tuple[Objective, tuple[Nearby, ...], slice, IntArray]]:
+    def _iter_models(
+        self, refit_indices: IntArray
+    ) -> Iterator[tuple[Objective, tuple[Float32Rows, ...], slice, IntArray]]:
         """Yield for each model where its refits stand among `columns`, and which of its own they are."""
-        each = self.refits // self.models
-        edges = np.searchsorted(columns, np.arange(self.models + 1) * each).tolist()
-        for model, (objective, near) in enumerate(zip(self.objectives, self.near, strict=True)):
+        each = self.n_refits // self.n_models
+        edges = np.searchsorted(refit_indices, np.arange(self.n_models + 1) * each).tolist()
+        for model, (objective, near) in enumerate(zip(self.objectives, self.float32_rows_by_model, strict=True)):
             mine = slice(edges[model], edges[model + 1])
             if mine.start < mine.stop:
-                yield objective, near, mine, columns[mine] - model * each
+                yield objective, near, mine, refit_indices[mine] - model * each
 
 
-def _nearby(objective: Objective, start: Array) -> tuple[Nearby, ...]:
+def _make_float32_rows(objective: Objective, start_theta: Array) -> tuple[Float32Rows, ...]:
     """Return what a lone ticker's rows say near the start; () where they are too many for copies to pay.
 
     `Neighbours.gradient` takes the linear term from the curvature, which must not be an estimate.
     """
-    rows = objective.parts[0]() if len(objective.parts) == 1 and objective.thin == 1 else None
-    return (rows.near(start),) if isinstance(rows, Rows) else ()
+    rows = (
+        objective.row_factories[0]()
+        if len(objective.row_factories) == 1 and objective.hessian_row_stride == 1
+        else None
+    )
+    return (rows.float32_rows_around(start_theta),) if isinstance(rows, LocalRows) else ()
 
 
-def _side_by_side(objectives: Sequence[Objective]) -> Columns:
+def _concatenate_refit_blocks(objectives: Sequence[Objective]) -> RefitBlock:
     if len(objectives) == 1:
         return objectives[0]
     labels = [objective.labels for objective in objectives]
-    return Columns(
-        labels=Labels(*(np.concatenate([getattr(each, name) for each in labels], axis=1) for name in Labels.__slots__)),
-        mean=np.concatenate([objective.mean for objective in objectives]),
-        deviation=np.concatenate([objective.deviation for objective in objectives]),
+    return RefitBlock(
+        label_sums=LabelSums(
+            *(np.concatenate([getattr(each, name) for each in labels], axis=1) for name in LabelSums.__slots__)
+        ),
+        feature_mean=np.concatenate([objective.mean for objective in objectives]),
+        feature_std=np.concatenate([objective.deviation for objective in objectives]),
         l2=objectives[0].l2,
     )

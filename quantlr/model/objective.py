@@ -17,20 +17,20 @@ from typing import Any, Literal
 
 import numpy as np
 
-from quantlr.model.logistic import log_loss, sigmoid, sigmoid_slope
-from quantlr.model.rows import Rows, RowsInPlace, Scaling, Units
+from quantlr.model.logistic import pointwise_log_loss, sigmoid, sigmoid_derivative
+from quantlr.model.rows import LocalRows, RawRows, Scaling, LocalScaling
 from quantlr.types import Array, IntArray
 
-SomeRows = Rows | RowsInPlace
+TrainingRows = LocalRows | RawRows
 """Rows that are asked the same questions."""
-Make = Callable[[], SomeRows]
+TrainingRowsFactory = Callable[[], TrainingRows]
 """Gives one ticker's rows."""
-ClassWeight = Literal["balanced"] | tuple[float, float] | None
+ClassWeightOption = Literal["balanced"] | tuple[float, float] | None
 """Weights of the classes: such that both weigh the same, or those of downs and ups, or one each."""
 
 
 @dataclass(frozen=True, slots=True)
-class Labels:
+class LabelSums:
     """What each refit's labels come to.
 
     Attributes
@@ -42,14 +42,16 @@ class Labels:
     said : (p, refits) weighted mean of the rows times their targets.
     """
 
-    totals: Array
-    share: Array
-    target: Array
-    mean: Array
-    said: Array
+    total_weight_by_class: Array
+    mean_factor_by_class: Array
+    target_by_class: Array
+    mean_x: Array
+    mean_x_times_target: Array
 
     @classmethod
-    def of(cls, sums: Array, ups: Array, class_weight: ClassWeight, *, smoothed: bool) -> Labels:
+    def from_row_sums(
+        cls, row_sums: Array, up_row_sums: Array, class_weight: ClassWeightOption, *, use_platt_targets: bool
+    ) -> LabelSums:
         """Return the labels of several refits.
 
         Parameters
@@ -58,12 +60,12 @@ class Labels:
         class_weight : of downs and ups.
         smoothed : whether targets are Platt's, 1 / (downs + 2) and (ups + 1) / (ups + 2), instead of 0 and 1.
         """
-        by_class = np.stack([sums - ups, ups])
+        by_class = np.stack([row_sums - up_row_sums, up_row_sums])
         totals = by_class[:, :, 0]
-        if class_weight is None and not smoothed:
-            share = 1.0 / sums[:, 0]
+        if class_weight is None and not use_platt_targets:
+            share = 1.0 / row_sums[:, 0]
             target = np.broadcast_to([[0.0], [1.0]], totals.shape)
-            return cls(totals, share[None], target, sums.T * share, ups.T * share)
+            return cls(totals, share[None], target, row_sums.T * share, up_row_sums.T * share)
         all_of = totals.sum(axis=0)
         factor = np.ones_like(totals)
         if class_weight == "balanced":
@@ -73,7 +75,7 @@ class Labels:
             factor = np.repeat(np.asarray(class_weight)[:, None], totals.shape[1], axis=1)
         share = factor / (factor * totals).sum(axis=0)
         target = np.repeat([[0.0], [1.0]], totals.shape[1], axis=1)
-        if smoothed:
+        if use_platt_targets:
             target = np.stack([1.0 / (totals[0] + 2.0), (totals[1] + 1.0) / (totals[1] + 2.0)])
         mean = np.einsum("cj,cjp->pj", share, by_class)
         said = np.einsum("cj,cjp->pj", share * target, by_class)
@@ -81,7 +83,7 @@ class Labels:
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class RefitBlock:
     """What each of several refits minimises, apart from its rows: one column of weights per refit.
 
     Attributes
@@ -91,53 +93,56 @@ class Columns:
     l2 : penalty.
     """
 
-    labels: Labels
-    mean: Array
-    deviation: Array
+    label_sums: LabelSums
+    feature_mean: Array
+    feature_std: Array
     l2: float
 
     @property
-    def refits(self) -> int:
+    def n_refits(self) -> int:
         """Number of refits."""
-        return int(self.mean.shape[0])
+        return int(self.feature_mean.shape[0])
 
     @property
-    def p(self) -> int:
+    def n_weights(self) -> int:
         """Number of weights, the intercept among them."""
-        return 1 + int(self.mean.shape[1])
+        return 1 + int(self.feature_mean.shape[1])
 
-    def standardised(self, gradient: Array, columns: IntArray | slice = slice(None)) -> Array:
+    def standardize_gradient(self, gradient: Array, refit_indices: IntArray | slice = slice(None)) -> Array:
         """Return a gradient (p, refits) as that of each refit's own standardised weights."""
-        slopes = (gradient[1:] - self.mean[columns].T * gradient[0]) / self.deviation[columns].T
+        slopes = (gradient[1:] - self.feature_mean[refit_indices].T * gradient[0]) / self.feature_std[refit_indices].T
         return np.concatenate([gradient[:1], slopes])
 
-    def size(self, gradient: Array, columns: IntArray | None = None) -> Array:
+    def max_abs_standardized_gradient(self, gradient: Array, refit_indices: IntArray | None = None) -> Array:
         """Return the largest component of each refit's standardised gradient, (columns,)."""
-        at = slice(None) if columns is None or len(columns) == self.refits else columns
-        return np.asarray(np.abs(self.standardised(gradient, at)).max(axis=0))
+        at = slice(None) if refit_indices is None or len(refit_indices) == self.n_refits else refit_indices
+        return np.asarray(np.abs(self.standardize_gradient(gradient, at)).max(axis=0))
 
-    def from_standardised(self) -> Array:
+    def standardized_to_local_matrix(self) -> Array:
         """Return A (refits, p, p): theta = A @ theta_standardised, and a standardised gradient is A' @ gradient."""
-        A = np.zeros((self.refits, self.p, self.p))
+        A = np.zeros((self.n_refits, self.n_weights, self.n_weights))
         A[:, 0, 0] = 1.0
-        A[:, 0, 1:] = -self.mean / self.deviation
-        A[:, np.arange(1, self.p), np.arange(1, self.p)] = 1.0 / self.deviation
+        A[:, 0, 1:] = -self.feature_mean / self.feature_std
+        A[:, np.arange(1, self.n_weights), np.arange(1, self.n_weights)] = 1.0 / self.feature_std
         return A
 
-    def shared(self, sums: Array, columns: IntArray | slice) -> Array:
+    def combine_class_sums(self, class_sums: Array, refit_indices: IntArray | slice) -> Array:
         """Return sums kept apart by class (classes * p, columns) as each refit's mean, (p, columns)."""
-        by_class = sums.reshape(-1, self.p, sums.shape[1]) * self.labels.share[:, None, columns]
+        by_class = (
+            class_sums.reshape(-1, self.n_weights, class_sums.shape[1])
+            * self.label_sums.mean_factor_by_class[:, None, refit_indices]
+        )
         return np.asarray(by_class.sum(axis=0) if len(by_class) > 1 else by_class[0])
 
-    def with_slope(self, gradient: Array, theta: Array, columns: IntArray | slice) -> Array:
+    def add_penalty_gradient(self, gradient: Array, theta: Array, refit_indices: IntArray | slice) -> Array:
         """Return a gradient (p, columns), to which the penalty's at `theta` is added in place."""
         if self.l2:
-            gradient[1:] += self.l2 * self.deviation[columns].T ** 2 * theta[1:]
+            gradient[1:] += self.l2 * self.feature_std[refit_indices].T ** 2 * theta[1:]
         return gradient
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Evaluation:
     """What one look at all rows from one point sees, before the classes are put together.
 
     Attributes
@@ -148,12 +153,12 @@ class Look:
     """
 
     theta: Array
-    first: Array
-    second: Array
+    probability_row_sums: Array
+    hessian_sums: Array
 
 
 @dataclass(frozen=True, slots=True)
-class Objective(Columns):
+class Objective(RefitBlock):
     """Mean weighted log loss + l2/2 * sum of squared standardised weights, for several refits; the intercept is free.
 
     Attributes
@@ -164,145 +169,165 @@ class Objective(Columns):
     look : what was seen from where a descent is to start; None if that was not known.
     """
 
-    parts: Sequence[Make]
-    units: Units
-    thin: int = 1
-    look: Look | None = None
+    row_factories: Sequence[TrainingRowsFactory]
+    local_scaling: LocalScaling
+    hessian_row_stride: int = 1
+    start_evaluation: Evaluation | None = None
 
     @classmethod
-    def of(
+    def from_row_factories(
         cls,
-        parts: Sequence[Make],
-        units: Units,
+        row_factories: Sequence[TrainingRowsFactory],
+        local_scaling: LocalScaling,
         scaling: Scaling,
         *,
         l2: float,
-        class_weight: ClassWeight = None,
-        smoothed: bool = False,
-        thin: int = 1,
-        start: Array | None = None,
+        class_weight: ClassWeightOption = None,
+        use_platt_targets: bool = False,
+        hessian_row_stride: int = 1,
+        start_theta: Array | None = None,
     ) -> Objective:
         """Return the objective of the refits that `parts` train and `scaling` standardises.
 
         Where it is known at which point (p,) a descent is to `start`, rows are looked at from there on the same way.
         """
 
-        def labelled(rows: SomeRows) -> tuple[Array, ...]:
+        def label_and_start_sums(rows: TrainingRows) -> tuple[Array, ...]:
             counted = np.ones(len(rows.y)), rows.y
-            if start is None:
-                return (rows.sums_of(np.stack(counted)),)
-            g = sigmoid(rows.log_odds(start))
-            return rows.sums_of(np.stack([*counted, g])), rows.moments_of(sigmoid_slope(g), thin=thin)
+            if start_theta is None:
+                return (rows.row_sums_by_class(np.stack(counted)),)
+            g = sigmoid(rows.log_odds(start_theta))
+            return rows.row_sums_by_class(np.stack([*counted, g])), rows.second_moments_by_class(
+                sigmoid_derivative(g), row_stride=hessian_row_stride
+            )
 
-        sums, *second = (_total(found) for found in zip(*(labelled(make()) for make in parts), strict=True))
+        sums, *second = (
+            _sum_arrays(found) for found in zip(*(label_and_start_sums(make()) for make in row_factories), strict=True)
+        )
         everything, ups = sums[:, :2].sum(axis=2).transpose(1, 0, 2)
         return cls(
-            parts=parts,
-            labels=Labels.of(everything, ups, class_weight, smoothed=smoothed),
-            units=units,
-            mean=(scaling.mean[:, units.active] - units.center) / units.scale,
-            deviation=scaling.deviation[:, units.active] / units.scale,
+            row_factories=row_factories,
+            labels=LabelSums.from_row_sums(everything, ups, class_weight, use_platt_targets=use_platt_targets),
+            local_scaling=local_scaling,
+            mean=(scaling.mean[:, local_scaling.nonconstant_mask] - local_scaling.center) / local_scaling.scale,
+            deviation=scaling.std[:, local_scaling.nonconstant_mask] / local_scaling.scale,
             l2=l2,
-            thin=thin,
-            look=None if start is None else Look(start, sums[:, 2], second[0]),
+            hessian_row_stride=hessian_row_stride,
+            start_evaluation=None if start_theta is None else Evaluation(start_theta, sums[:, 2], second[0]),
         )
 
-    def gradient(self, theta: Array, columns: IntArray | None = None) -> Array:
+    def gradient(self, theta: Array, refit_indices: IntArray | None = None) -> Array:
         """Return the gradient of some refits, all unless `columns` says which, at their columns `theta` (p, columns).
 
         g - y is (tanh(z/2) + 1 - 2y) / 2: all but the tanh does not depend on theta, and is there already.
         """
-        at = slice(None) if columns is None or len(columns) == self.refits else columns
+        at = slice(None) if refit_indices is None or len(refit_indices) == self.n_refits else refit_indices
         half = 0.5 * theta
-        total = self.shared(_total(self._over(lambda rows: rows.tanh_sums(half, at))), at)
-        total += self.labels.mean[:, at] - 2.0 * self.labels.said[:, at]
+        total = self.combine_class_sums(
+            _sum_arrays(self._iter_over_rows(lambda rows: rows.tanh_row_sums(half, at))), at
+        )
+        total += self.labels.mean_x[:, at] - 2.0 * self.labels.mean_x_times_target[:, at]
         total *= 0.5
-        return self.with_slope(total, theta, at)
+        return self.add_penalty_gradient(total, theta, at)
 
-    def at(self, theta: Array) -> tuple[Array, Array]:
+    def gradient_and_hessian(self, theta: Array) -> tuple[Array, Array]:
         """Return gradients (p, refits) and curvatures (refits, p, p) of all refits at one common point (p,)."""
-        look = self.look
+        look = self.start_evaluation
         if look is None or not np.array_equal(look.theta, theta):
-            look = self._look(theta)
-        share = self.labels.share.T
-        gradient = (share[:, :, None] * look.first).sum(axis=1).T - self.labels.said
-        moments = (share[:, :, None, None] * look.second).sum(axis=1)
-        return self.with_slope(gradient, theta[:, None], slice(None)), self._with_penalty(moments)
+            look = self._evaluate(theta)
+        share = self.labels.mean_factor_by_class.T
+        gradient = (share[:, :, None] * look.probability_row_sums).sum(axis=1).T - self.labels.mean_x_times_target
+        moments = (share[:, :, None, None] * look.hessian_sums).sum(axis=1)
+        return self.add_penalty_gradient(gradient, theta[:, None], slice(None)), self._add_penalty_hessian(moments)
 
-    def bound(self) -> Array:
+    def hessian_bound(self) -> Array:
         """Return what no refit's curvature exceeds, (refits, p, p): Boehning and Lindsay's X'X / (4n), and the l2."""
-        second = _total(self._over(lambda rows: rows.moments_of(np.full(len(rows.y), 0.25))))
-        return self._with_penalty((self.labels.share.T[:, :, None, None] * second).sum(axis=1))
+        second = _sum_arrays(
+            self._iter_over_rows(lambda rows: rows.second_moments_by_class(np.full(len(rows.y), 0.25)))
+        )
+        return self._add_penalty_hessian((self.labels.mean_factor_by_class.T[:, :, None, None] * second).sum(axis=1))
 
-    def alone(self, refit: int) -> Objective:
+    def select_refit(self, refit_index: int) -> Objective:
         """Return the objective of one of the refits."""
-        one = slice(refit, refit + 1)
-        labels = Labels(*(getattr(self.labels, name)[:, one] for name in Labels.__slots__))
-        parts = [partial(_of_refit, make, refit) for make in self.parts]
+        one = slice(refit_index, refit_index + 1)
+        labels = LabelSums(*(getattr(self.labels, name)[:, one] for name in LabelSums.__slots__))
+        parts = [partial(_make_rows_of_refit, make, refit_index) for make in self.row_factories]
         return Objective(
-            labels, self.mean[one], self.deviation[one], self.l2, parts=parts, units=self.units, thin=self.thin
+            labels,
+            self.mean[one],
+            self.deviation[one],
+            self.l2,
+            row_factories=parts,
+            local_scaling=self.local_scaling,
+            hessian_row_stride=self.hessian_row_stride,
         )
 
     def loss(self, theta: Array) -> float:
         """Return the objective of a single refit at `theta` (p,)."""
-        share, target = self.labels.share[:, 0], self.labels.target[:, 0]
+        share, target = self.labels.mean_factor_by_class[:, 0], self.labels.target_by_class[:, 0]
 
-        def sums(rows: SomeRows) -> float:
+        def row_loss_sum(rows: TrainingRows) -> float:
             said = target[0] + rows.y * (target[1] - target[0])
-            counts = share[0] if rows.weight is None else rows.weight @ share
-            return float(np.sum(counts * log_loss(rows.log_odds(theta), said)))
+            counts = share[0] if rows.weight_by_class is None else rows.weight_by_class @ share
+            return float(np.sum(counts * pointwise_log_loss(rows.log_odds(theta), said)))
 
         penalty = 0.5 * self.l2 * float(np.sum((self.deviation[0] * theta[1:]) ** 2))
-        return float(sum(self._over(sums))) + penalty
+        return float(sum(self._iter_over_rows(row_loss_sum))) + penalty
 
-    def sides(self, theta: Array) -> tuple[float, float]:
+    def min_margin_and_max_abs_log_odds(self, theta: Array) -> tuple[float, float]:
         """Return the smallest log odds on the right side, (2y - 1) theta.x, and the largest on either side.
 
         Of a single refit's rows, at `theta` (p,).
         """
 
-        def both(rows: SomeRows) -> tuple[float, float]:
+        def min_margin_and_negated_max(rows: TrainingRows) -> tuple[float, float]:
             z = rows.log_odds(theta)
-            return _smallest((2.0 * rows.y - 1.0) * z, rows), _smallest(-np.abs(z), rows)
+            return _min_over_weighted_rows((2.0 * rows.y - 1.0) * z, rows), _min_over_weighted_rows(-np.abs(z), rows)
 
-        margins, reaches = zip(*self._over(both), strict=True)
+        margins, reaches = zip(*self._iter_over_rows(min_margin_and_negated_max), strict=True)
         return min(margins), -min(reaches)
 
-    def reach(self, direction: Array) -> float:
+    def max_abs_log_odds_change(self, direction: Array) -> float:
         """Return by how much a move along `direction` (p,) changes any log odds of a single refit's rows, at most."""
-        return -float(min(self._over(lambda rows: _smallest(-np.abs(rows.log_odds(direction)), rows))))
+        return -float(
+            min(self._iter_over_rows(lambda rows: _min_over_weighted_rows(-np.abs(rows.log_odds(direction)), rows)))
+        )
 
-    def _look(self, theta: Array) -> Look:
-        def sums(rows: SomeRows) -> tuple[Array, Array]:
+    def _evaluate(self, theta: Array) -> Evaluation:
+        def evaluation_sums(rows: TrainingRows) -> tuple[Array, Array]:
             g = sigmoid(rows.log_odds(theta))
-            return rows.sums_of(g[None])[:, 0], rows.moments_of(sigmoid_slope(g), thin=self.thin)
+            return rows.row_sums_by_class(g[None])[:, 0], rows.second_moments_by_class(
+                sigmoid_derivative(g), row_stride=self.hessian_row_stride
+            )
 
-        return Look(theta, *(_total(found) for found in zip(*self._over(sums), strict=True)))
+        return Evaluation(
+            theta, *(_sum_arrays(found) for found in zip(*self._iter_over_rows(evaluation_sums), strict=True))
+        )
 
-    def _over(self, values_of: Callable[[SomeRows], Any]) -> Iterable[Any]:
-        return (values_of(make()) for make in self.parts)
+    def _iter_over_rows(self, compute_values: Callable[[TrainingRows], Any]) -> Iterable[Any]:
+        return (compute_values(make()) for make in self.row_factories)
 
-    def _with_penalty(self, moments: Array) -> Array:
-        diagonal = np.arange(1, self.p)
-        moments[:, diagonal, diagonal] += self.l2 * self.deviation**2
-        return moments
-
-
-def _of_refit(make: Make, refit: int) -> SomeRows:
-    return make().of_refit(refit)
+    def _add_penalty_hessian(self, hessian: Array) -> Array:
+        diagonal = np.arange(1, self.n_weights)
+        hessian[:, diagonal, diagonal] += self.l2 * self.deviation**2
+        return hessian
 
 
-def _total(parts: Iterable[Array]) -> Array:
+def _make_rows_of_refit(make_rows: TrainingRowsFactory, refit_index: int) -> TrainingRows:
+    return make_rows().select_refit(refit_index)
+
+
+def _sum_arrays(arrays: Iterable[Array]) -> Array:
     """Return the sum of arrays, in their order."""
-    found = iter(parts)
+    found = iter(arrays)
     total = next(found)
     for part in found:
         total = total + part
     return total
 
 
-def _smallest(values: Array, rows: SomeRows) -> float:
+def _min_over_weighted_rows(values: Array, rows: TrainingRows) -> float:
     """Return the smallest of values (rows,) over the rows that have a weight; infinity where there are none."""
-    if rows.weight is not None:
-        values = values[rows.weight.any(axis=1)]
+    if rows.weight_by_class is not None:
+        values = values[rows.weight_by_class.any(axis=1)]
     return float(np.min(values, initial=np.inf))

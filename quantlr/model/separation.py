@@ -4,44 +4,52 @@ from __future__ import annotations
 
 import numpy as np
 
-from quantlr.model.descent import NEGLIGIBLE, WELL_POISED, descend_alone, poise, whitening
+from quantlr.model.descent import (
+    MIN_EIGENVALUE_RATIO,
+    MAX_CONDITION_ESTIMATE,
+    newton_single,
+    condition_estimate,
+    whitening_matrix,
+)
 from quantlr.model.objective import Objective
 from quantlr.types import Array
 
-STEEP = 4.0
+MIN_SUSPICIOUS_LOG_ODDS = 4.0
 """Log odds of a training row from which it is asked whether weights grow without bound."""
-TIGHT = 1e-6
+SEPARATION_TOL = 1e-6
 """Tolerance at which a descent can't pass for converged while its weights still grow."""
-STEPS_ALONE = 200
+MAX_SEPARATION_ITERATIONS = 200
 """Updates in which a refit whose best weights may be infinite is followed."""
-RESTLESS, FAR = 0.1, 0.01
+MAX_CONVERGED_LOG_ODDS_STEP, MAX_CONVERGED_LOG_ODDS_STEP_RATIO = 0.1, 0.01
 """Log odds that the next step may still move a training row by, once a descent has converged; and the same as a
 share of the largest log odds there are."""
 
 
-def why_unbounded(objective: Objective, theta: Array, flat: Array, *, tol: float) -> str | None:
+def find_separation(objective: Objective, theta: Array, base_rate_start: Array, *, tol: float) -> str | None:
     """Return why the best weights of one refit would be infinite, None where they are finite or it can't be told.
 
     They are sought from where a descent of tolerance `tol` has ended, `theta`, and from the base rate, `flat`.
     """
-    if _clearly_finite(*objective.sides(theta)):
+    if _is_clearly_not_separated(*objective.min_margin_and_max_abs_log_odds(theta)):
         return None
-    starts = [theta, flat]
+    starts = [theta, base_rate_start]
     # Rounding may keep a descent from a tight tolerance; weights that grow are seen on the way there too.
-    for limit in (min(tol, TIGHT), TIGHT):
-        best = descend_alone(objective, starts, tol=limit, max_iter=STEPS_ALONE)
+    for limit in (min(tol, SEPARATION_TOL), SEPARATION_TOL):
+        best = newton_single(objective, starts, tol=limit, max_iter=MAX_SEPARATION_ITERATIONS)
         if best.converged[0]:
-            return unbounded(objective, best.theta[:, 0])
-        starts = [flat]
+            return separation_reason(objective, best.theta[:, 0])
+        starts = [base_rate_start]
     return None
 
 
-def _clearly_finite(margin: float, reach: float) -> bool:
+def _is_clearly_not_separated(min_margin: float, max_abs_log_odds: float) -> bool:
     """Return whether log odds are on the wrong side of some row, and none of them large; see `Objective.sides`."""
-    return margin < 0 and reach <= STEEP
+    return min_margin < 0 and max_abs_log_odds <= MIN_SUSPICIOUS_LOG_ODDS
 
 
-def unbounded(objective: Objective, theta: Array, slopes: tuple[Array, Array] | None = None) -> str | None:
+def separation_reason(
+    objective: Objective, theta: Array, gradient_and_hessian: tuple[Array, Array] | None = None
+) -> str | None:
     """Return why the best weights of one refit would be infinite, None where they are finite.
 
     `theta` (p,) is where its descent has converged, and `slopes` its gradient and curvature there, `Objective.at`, if
@@ -51,24 +59,28 @@ def unbounded(objective: Objective, theta: Array, slopes: tuple[Array, Array] | 
     """
     if objective.l2 > 0:
         return None
-    margin, reach = objective.sides(theta)
-    if reach <= NEGLIGIBLE or _clearly_finite(margin, reach):
+    margin, reach = objective.min_margin_and_max_abs_log_odds(theta)
+    if reach <= MIN_EIGENVALUE_RATIO or _is_clearly_not_separated(margin, reach):
         return None
     if margin >= 0:
         return "a plane through the features separates its ups from its downs"
-    gradient, curvature = objective.at(theta) if slopes is None else slopes
-    if objective.reach(_next_step(objective, gradient[:, 0], curvature[0])) > max(RESTLESS, FAR * reach):
+    gradient, curvature = (
+        objective.gradient_and_hessian(theta) if gradient_and_hessian is None else gradient_and_hessian
+    )
+    if objective.max_abs_log_odds_change(_newton_step(objective, gradient[:, 0], curvature[0])) > max(
+        MAX_CONVERGED_LOG_ODDS_STEP, MAX_CONVERGED_LOG_ODDS_STEP_RATIO * reach
+    ):
         return "along some direction the features separate its classes, and weights grow without bound"
     return None
 
 
-def _next_step(objective: Objective, gradient: Array, curvature: Array) -> Array:
+def _newton_step(objective: Objective, gradient: Array, hessian: Array) -> Array:
     """Return where the curvature leads next, (p,), however little of it there is in some direction."""
     try:
-        P = np.asarray(np.linalg.inv(curvature), dtype=np.float64)
-        if poise(P, curvature) < WELL_POISED:
+        P = np.asarray(np.linalg.inv(hessian), dtype=np.float64)
+        if condition_estimate(P, hessian) < MAX_CONDITION_ESTIMATE:
             return np.asarray(P @ gradient)
     except np.linalg.LinAlgError:
         pass
-    W = whitening(objective.bound()[0])
-    return np.asarray(W @ np.linalg.pinv(W.T @ curvature @ W, rcond=0) @ W.T @ gradient)
+    W = whitening_matrix(objective.hessian_bound()[0])
+    return np.asarray(W @ np.linalg.pinv(W.T @ hessian @ W, rcond=0) @ W.T @ gradient)

@@ -13,26 +13,26 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from quantlr.errors import DegenerateFold
-from quantlr.model.coefficients import CoefficientPaths, coefficient_paths, spread
-from quantlr.model.descent import descend, descend_alone, steepest
-from quantlr.model.fit import step_by_rate
+from quantlr.model.coefficients import CoefficientPaths, coefficient_paths, evenly_spaced
+from quantlr.model.descent import iterate_steps, newton_single, lipschitz
+from quantlr.model.fit import make_learning_rate_step
 from quantlr.model.folds import WalkForwardSpec
-from quantlr.model.journey import STEPS, Steps, journeys
+from quantlr.model.journey import DEFAULT_FUNCTIONS, WalkForwardFunctions, make_model_splits
 from quantlr.model.learning_rate import (
-    ENOUGH,
-    EXACT,
-    NEAR,
+    OPTIMUM_MAX_ITER,
+    OPTIMUM_TOL,
+    NEAR_LIMIT_FACTOR,
     LearningRateStudy,
-    learning_rate_study,
-    studied,
+    compute_learning_rate_study,
+    make_study_objective,
 )
-from quantlr.model.logistic import log_odds
+from quantlr.model.logistic import logit
 from quantlr.model.objective import Objective
 from quantlr.model.specs import LogisticRegression
-from quantlr.model.training import Training
+from quantlr.model.training import TrainingData
 from quantlr.types import Array, Dataset, Forecasts, IntArray
 
-MOST_ENTRIES = 4_000_000
+MAX_STANDARD_ERROR_ENTRIES = 4_000_000
 """Rows times weights that are looked at for the errors of several refits, beyond two of them."""
 
 
@@ -49,19 +49,19 @@ class LossCurves:
     optimum : (refits,) the loss of the best weights.
     """
 
-    refit: IntArray
-    every: IntArray
+    refit_index: IntArray
+    row_stride: IntArray
     loss: Array
-    optimum: Array
+    min_loss: Array
 
     @property
-    def excess(self) -> Array:
+    def excess_loss(self) -> Array:
         """(refits, longest + 1) how far each loss is above its optimum; under about 1e-15 it is rounding."""
-        return np.maximum(self.loss - self.optimum[:, None], 0.0)
+        return np.maximum(self.loss - self.min_loss[:, None], 0.0)
 
 
 @dataclass(frozen=True, slots=True)
-class ModelStudy:
+class ModelDiagnostics:
     """What there is to draw of one model.
 
     Attributes
@@ -75,26 +75,26 @@ class ModelStudy:
     """
 
     name: str
-    columns: tuple[str, ...]
-    session: IntArray
-    rates: LearningRateStudy | None
-    losses: LossCurves
-    paths: CoefficientPaths
-    lags: int | None
+    feature_names: tuple[str, ...]
+    first_session: IntArray
+    learning_rate_study: LearningRateStudy | None
+    loss_curves: LossCurves
+    coefficient_paths: CoefficientPaths
+    hac_lags: int | None
 
 
-def study(
+def diagnose_model(
     dataset: Dataset,
     forecasts: Forecasts,
-    spec: WalkForwardSpec,
+    split_spec: WalkForwardSpec,
     model: LogisticRegression,
-    steps: Steps = STEPS,
+    functions: WalkForwardFunctions = DEFAULT_FUNCTIONS,
     *,
     ticker: str | None = None,
-    curves: int = 8,
-    updates: int = 1000,
-    points: int = 250,
-) -> ModelStudy:
+    max_loss_curves: int = 8,
+    max_iterations: int = 1000,
+    max_coefficient_refits: int = 250,
+) -> ModelDiagnostics:
     """Return what there is to draw of one model of a walk that is over.
 
     Folds and scaling are made again by the functions that made them for the walk, from the same rows; the weights are
@@ -114,47 +114,68 @@ def study(
     ------
     ValueError : the ticker has no model of its own, or `spec` is not the one that the forecasts were made by.
     """
-    number = _number(forecasts, ticker)
+    number = _model_ticker_index(forecasts, ticker)
     mine = forecasts.refits.ticker == number
-    journey = next(journey for journey in journeys(dataset, spec, model, steps)[0] if journey.ticker == number)
-    if not np.array_equal(journey.session, forecasts.refits.session[mine]):
+    journey = next(
+        journey
+        for journey in make_model_splits(dataset, split_spec, model, functions)[0]
+        if journey.ticker_index == number
+    )
+    if not np.array_equal(journey.first_session, forecasts.refits.session[mine]):
         raise ValueError("the forecasts are of other sessions than these folds'; pass the walk's own spec")
-    training = journey.training()
+    training = journey.make_training_data()
     degenerate = forecasts.refits.degenerate[mine]
     sound = np.flatnonzero(~degenerate)
     lags = 2 * dataset.horizon if dataset.horizon > 1 or number < 0 else None
-    entries = journey.pairs / len(journey.session) * (1 + len(journey.columns))
+    entries = journey.n_training_pairs / len(journey.first_session) * (1 + len(journey.feature_names))
     # As in the walk: the products are too small for more threads than one.
     with threadpool_limits(1, user_api="blas"):
-        return ModelStudy(
+        return ModelDiagnostics(
             name="pooled" if number < 0 else forecasts.tickers[number],
-            columns=forecasts.refits.columns,
-            session=forecasts.refits.session[mine],
-            rates=_rates(training, model, sound),
-            losses=loss_curves(training, model, refits=sound[spread(len(sound), at_most=curves)], updates=updates),
-            paths=coefficient_paths(
+            feature_names=forecasts.refits.columns,
+            first_session=forecasts.refits.session[mine],
+            learning_rate_study=_study_learning_rate_of_last_refit(training, model, sound),
+            loss_curves=compute_loss_curves(
+                training,
+                model,
+                refit_indices=sound[evenly_spaced(len(sound), max_points=max_loss_curves)],
+                max_iterations=max_iterations,
+            ),
+            coefficient_paths=coefficient_paths(
                 training,
                 model,
                 coefficients=forecasts.refits.coefficients[mine],
                 degenerate=degenerate,
-                lags=lags,
-                at_most=points,
-                errors=max(min(points, int(MOST_ENTRIES / entries)), 2),
+                hac_lags=lags,
+                max_refits=max_coefficient_refits,
+                max_refits_with_standard_errors=max(
+                    min(max_coefficient_refits, int(MAX_STANDARD_ERROR_ENTRIES / entries)), 2
+                ),
             ),
-            lags=lags,
+            hac_lags=lags,
         )
 
 
-def _rates(training: Training, model: LogisticRegression, sound: IntArray) -> LearningRateStudy | None:
+def _study_learning_rate_of_last_refit(
+    training_data: TrainingData, model: LogisticRegression, refit_indices: IntArray
+) -> LearningRateStudy | None:
     """Return the study of the last of some refits, None where even that one has no best fit."""
     try:
-        return learning_rate_study(training, model, refit=int(sound[-1])) if len(sound) else None
+        return (
+            compute_learning_rate_study(training_data, model, refit_index=int(refit_indices[-1]))
+            if len(refit_indices)
+            else None
+        )
     except DegenerateFold:  # A large `model.tol` stops a walk before it sees that weights grow without bound.
         return None
 
 
-def loss_curves(
-    training: Training, model: LogisticRegression, *, refits: Sequence[int] | IntArray, updates: int = 1000
+def compute_loss_curves(
+    training_data: TrainingData,
+    model: LogisticRegression,
+    *,
+    refit_indices: Sequence[int] | IntArray,
+    max_iterations: int = 1000,
 ) -> LossCurves:
     """Return how the loss of some refits falls, update by update of the descent that the config asks for.
 
@@ -177,44 +198,48 @@ def loss_curves(
     LearningRateTooLarge : `model.learning_rate` would not go downhill.
     """
     curves, optimum, every = [], [], []
-    for refit in map(int, refits):
-        objective, step = studied(training, model, refit)
-        base_rate = np.zeros(objective.p)
-        base_rate[0] = log_odds(objective.labels.said[0, :1])[0]
-        asked = model if step == 1 else _within_limit(model, objective)
-        curves.append(_losses_by(objective, asked, base_rate, refit, min(updates, model.max_iter)))
-        optimum.append(descend_alone(objective, [base_rate], tol=EXACT, max_iter=ENOUGH).losses.min())
+    for refit in map(int, refit_indices):
+        objective, step = make_study_objective(training_data, model, refit)
+        base_rate = np.zeros(objective.n_weights)
+        base_rate[0] = logit(objective.labels.mean_x_times_target[0, :1])[0]
+        asked = model if step == 1 else _with_stable_learning_rate(model, objective)
+        curves.append(_losses_by_iteration(objective, asked, base_rate, refit, min(max_iterations, model.max_iter)))
+        optimum.append(newton_single(objective, [base_rate], tol=OPTIMUM_TOL, max_iter=OPTIMUM_MAX_ITER).losses.min())
         every.append(step)
     loss = np.full((len(curves), max(map(len, curves), default=0)), np.nan)
     for at, curve in enumerate(curves):
         loss[at, : len(curve)] = curve
-    return LossCurves(np.array(refits, dtype=np.int64), np.array(every, dtype=np.int64), loss, np.array(optimum))
+    return LossCurves(np.array(refit_indices, dtype=np.int64), np.array(every, dtype=np.int64), loss, np.array(optimum))
 
 
-def _within_limit(model: LogisticRegression, objective: Objective) -> LogisticRegression:
+def _with_stable_learning_rate(model: LogisticRegression, objective: Objective) -> LogisticRegression:
     """Return the model with a learning rate that a sample of the rows allows, whose limit differs a little."""
     if model.learning_rate == "auto":
         return model
-    most = (1.0 if model.descent == "accelerated" else NEAR) / float(steepest(objective)[0])
+    most = (1.0 if model.solver == "accelerated" else NEAR_LIMIT_FACTOR) / float(lipschitz(objective)[0])
     return model.model_copy(update={"learning_rate": min(model.learning_rate, most)})
 
 
-def _losses_by(objective: Objective, model: LogisticRegression, start: Array, refit: int, updates: int) -> Array:
+def _losses_by_iteration(
+    objective: Objective, model: LogisticRegression, start_theta: Array, refit_index: int, max_iterations: int
+) -> Array:
     """Return the losses of a single refit that descends from `start` (p,) the way that the model says."""
-    if model.descent == "preconditioned":
-        return descend_alone(objective, [start], tol=model.tol, max_iter=updates).losses
+    if model.solver == "preconditioned":
+        return newton_single(objective, [start_theta], tol=model.tol, max_iter=max_iterations).losses
     losses: list[float] = []
-    downhill = step_by_rate(objective, model, start[:, None], lambda _: f"refit {refit}")
+    downhill = make_learning_rate_step(objective, model, start_theta[:, None], lambda _: f"refit {refit_index}")
 
-    def step(theta: Array, gradient: Array, columns: IntArray) -> Array:
+    def recorded_step(theta: Array, gradient: Array, refit_indices: IntArray) -> Array:
         losses.append(objective.loss(theta[:, 0]))
-        return downhill(theta, gradient, columns)
+        return downhill(theta, gradient, refit_indices)
 
-    end = descend(objective, start[:, None], step, tol=model.tol, max_iter=updates).theta[:, 0]
+    end = iterate_steps(objective, start_theta[:, None], recorded_step, tol=model.tol, max_iter=max_iterations).theta[
+        :, 0
+    ]
     return np.array([*losses, objective.loss(end)])
 
 
-def _number(forecasts: Forecasts, ticker: str | None) -> int:
+def _model_ticker_index(forecasts: Forecasts, ticker: str | None) -> int:
     """Return the position of the ticker whose model is meant, -1 for the pooled one."""
     walked = np.unique(forecasts.refits.ticker).tolist()
     if ticker is None:

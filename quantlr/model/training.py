@@ -9,30 +9,30 @@ from itertools import pairwise
 
 import numpy as np
 
-from quantlr.model.folds import training_sums
-from quantlr.model.objective import Make, Objective, SomeRows
-from quantlr.model.rows import Rows, RowsInPlace, Scaling, Units, in_classes
-from quantlr.model.scaling import windows_of
+from quantlr.model.folds import fold_sums
+from quantlr.model.objective import TrainingRowsFactory, Objective, TrainingRows
+from quantlr.model.rows import LocalRows, RawRows, Scaling, LocalScaling, sample_weights_by_class
+from quantlr.model.scaling import union_slice_and_windows
 from quantlr.model.specs import LogisticRegression
-from quantlr.model.windows import Windows
+from quantlr.model.windows import TrainingWindows
 from quantlr.types import Array, BoolArray, Folds, IntArray
 
-PIECE = 2**13
+BLOCK_ROWS = 2**13
 """Rows of a long history that are looked at together."""
-PIECE_IN_PLACE = 2**12
+RAW_BLOCK_ROWS = 2**12
 """The same of one that is learnt from once, a few columns of numbers at a time beside the rows."""
-SAMPLE = 2**14
+SAMPLE_ROWS = 2**14
 """Rows that are enough to learn a first guess from, and for each refit of a chunk a curvature."""
-CURVED = 2**17
+MIN_HESSIAN_ROWS = 2**17
 """Rows that a curvature is estimated from, at least, where there are as many."""
-LONG = 2**15
+MIN_ROWS_KEPT_RAW = 2**15
 """Rows from which a history with one refit is left in raw units."""
-APART = 8.0
+MAX_LOCAL_SCALING_RATIO = 8.0
 """How far local units may be from those of the refits that use them, before they are taken anew."""
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
+class TrainingData:
     """Rows and labels, and which of them train which refit.
 
     Attributes
@@ -50,44 +50,44 @@ class Training:
     y: Array
     folds: Sequence[Folds]
     scaling: Scaling
-    position: IntArray | None = None
-    weight: Array | None = None
-    smoothed: bool = False
+    session_index: IntArray | None = None
+    sample_weight: Array | None = None
+    use_platt_targets: bool = False
 
-    def counts(self) -> tuple[IntArray, IntArray]:
+    def row_and_up_counts(self) -> tuple[IntArray, IntArray]:
         """Return how many rows each refit learns from, and how many of them are ups, (refits,) each."""
 
-        def counted(rows: slice) -> BoolArray:
-            y = self.y[rows]
+        def label_and_up_masks(row_slice: slice) -> BoolArray:
+            y = self.y[row_slice]
             both = np.stack([~np.isnan(y), y > 0])
-            return both if self.weight is None else both & (self.weight[rows] > 0)
+            return both if self.sample_weight is None else both & (self.sample_weight[row_slice] > 0)
 
-        rows, ups = training_sums(counted, self.folds).astype(np.int64)
+        rows, ups = fold_sums(label_and_up_masks, self.folds).astype(np.int64)
         return rows, ups
 
-    def sampled(self, refit: int, *, enough: int = SAMPLE) -> Training | None:
+    def subsample_refit(self, refit_index: int, *, min_rows: int = SAMPLE_ROWS) -> TrainingData | None:
         """Return every so many of one refit's rows, as a training of its own: `enough`, and less than twice as many.
 
         None if there are less than twice as many at all.
         """
-        slices = [slice(ticker.train_start[refit], ticker.train_stop[refit]) for ticker in self.folds]
-        step = sum(rows.stop - rows.start for rows in slices) // enough
+        slices = [slice(ticker.train_start[refit_index], ticker.train_stop[refit_index]) for ticker in self.folds]
+        step = sum(rows.stop - rows.start for rows in slices) // min_rows
         if step < 2:
             return None
         at = np.concatenate([np.arange(rows.start, rows.stop, step) for rows in slices])
         start, stop = np.zeros(1, dtype=np.int64), np.full(1, len(at))
-        return Training(
+        return TrainingData(
             self.X[at],
             self.y[at],
             [Folds(start, stop, stop, stop)],
-            self.scaling[refit : refit + 1],
-            None if self.position is None else self.position[at],
-            None if self.weight is None else self.weight[at],
-            self.smoothed,
+            self.scaling[refit_index : refit_index + 1],
+            None if self.session_index is None else self.session_index[at],
+            None if self.sample_weight is None else self.sample_weight[at],
+            self.use_platt_targets,
         )
 
 
-class Material:
+class ObjectiveBuilder:
     """What the objectives of one training are made from: its rows in local units, weighted.
 
     Local units are those of the first refit that needs them, and are kept while they suit those that follow. A lone
@@ -95,109 +95,127 @@ class Material:
     never there twice. A long history with one refit stays as it is.
     """
 
-    def __init__(self, training: Training, model: LogisticRegression) -> None:
-        self._training, self._model = training, model
-        learnt = ~np.isnan(training.y)
-        self._y = np.where(learnt, training.y, 0.0)
-        self._weight = training.weight
+    def __init__(self, training_data: TrainingData, model: LogisticRegression) -> None:
+        self._training_data, self._model = training_data, model
+        learnt = ~np.isnan(training_data.y)
+        self._y = np.where(learnt, training_data.y, 0.0)
+        self._sample_weight = training_data.sample_weight
         # Rows that need no weights are taken as they are; the newest, not labelled yet, train nothing.
-        if not all(learnt[ticker.train_start.min() : ticker.train_stop.max()].all() for ticker in training.folds):
-            self._weight = learnt * (1.0 if training.weight is None else training.weight)
-        self._units: Units | None = None
-        self._local: Array | None = None
+        if not all(learnt[ticker.train_start.min() : ticker.train_stop.max()].all() for ticker in training_data.folds):
+            self._sample_weight = learnt * (1.0 if training_data.sample_weight is None else training_data.sample_weight)
+        self._local_scaling: LocalScaling | None = None
+        self._local_X: Array | None = None
 
-    def objective(self, refits: slice, *, start: Array | None = None, curved: int = CURVED) -> Objective:
+    def build_objective(
+        self, refit_slice: slice, *, start_weights: Array | None = None, min_hessian_rows: int = MIN_HESSIAN_ROWS
+    ) -> Objective:
         """Return the objective of neighbouring refits that share their constant features.
 
         `start` (1 + k,), in raw units, are the weights that a descent is to start from, where there are any yet;
         `curved` the rows that curvatures are estimated from, at least.
         """
-        training, model = self._training, self._model
-        units = self._units_for(refits.start)
-        pieces = self._pieces(refits, units)
-        newest = max(self._age(slice(rows.stop - 1, rows.stop))[0] for rows, _ in pieces)
+        training, model = self._training_data, self._model
+        units = self._local_scaling_for(refit_slice.start)
+        pieces = self._row_blocks(refit_slice, units)
+        newest = max(self._session_indices(slice(rows.stop - 1, rows.stop))[0] for rows, _ in pieces)
         count = sum(rows.stop - rows.start for rows, _ in pieces)
-        return Objective.of(
-            (self._in_place if self._stays(units) else self._copies)(pieces, newest, units),
+        return Objective.from_row_factories(
+            (self._make_raw_row_factories if self._can_stay_raw(units) else self._make_local_row_factories)(
+                pieces, newest, units
+            ),
             units,
-            training.scaling[refits],
+            training.scaling[refit_slice],
             l2=model.l2,
-            class_weight=model.class_weights,
-            smoothed=training.smoothed,
-            thin=max(count // max(SAMPLE * (refits.stop - refits.start), curved), 1),
-            start=None if start is None else units.from_raw(start),
+            class_weight=model.resolved_class_weight,
+            use_platt_targets=training.use_platt_targets,
+            hessian_row_stride=max(
+                count // max(SAMPLE_ROWS * (refit_slice.stop - refit_slice.start), min_hessian_rows), 1
+            ),
+            start_theta=None if start_weights is None else units.to_local_weights(start_weights),
         )
 
-    def positions(self, refit: int) -> list[IntArray]:
+    def session_indices_by_block(self, refit_index: int) -> list[IntArray]:
         """Return the session of each row of a refit's objective, part by part as they stand there, (rows,) each."""
-        pieces = self._pieces(slice(refit, refit + 1), self._units_for(refit))
-        return [self._age(rows) for rows, _ in pieces]
+        pieces = self._row_blocks(slice(refit_index, refit_index + 1), self._local_scaling_for(refit_index))
+        return [self._session_indices(rows) for rows, _ in pieces]
 
-    def _units_for(self, refit: int) -> Units:
-        own = Units.of(self._training.scaling, refit)
-        if self._units is None or not self._units.suit(own, within=APART):
-            self._units = own
-            alone = len(self._training.folds) == 1 and not self._stays(own)
-            self._local = own.local(self._training.X) if alone else None
-        return self._units
+    def _local_scaling_for(self, refit_index: int) -> LocalScaling:
+        own = LocalScaling.from_refit_scaling(self._training_data.scaling, refit_index)
+        if self._local_scaling is None or not self._local_scaling.is_close_to(own, max_factor=MAX_LOCAL_SCALING_RATIO):
+            self._local_scaling = own
+            alone = len(self._training_data.folds) == 1 and not self._can_stay_raw(own)
+            self._local_X = own.to_local_rows(self._training_data.X) if alone else None
+        return self._local_scaling
 
-    def _stays(self, units: Units) -> bool:
+    def _can_stay_raw(self, local_scaling: LocalScaling) -> bool:
         """Return whether rows stay in raw units: a long history that is learnt from once, and has no level."""
-        folds = self._training.folds
-        if len(folds[0]) > 1 or not units.near_raw(within=APART):
+        folds = self._training_data.folds
+        if len(folds[0]) > 1 or not local_scaling.is_raw_well_scaled(max_center_to_scale=MAX_LOCAL_SCALING_RATIO):
             return False
-        return sum(int(ticker.train_stop[0] - ticker.train_start[0]) for ticker in folds) > LONG
+        return sum(int(ticker.train_stop[0] - ticker.train_start[0]) for ticker in folds) > MIN_ROWS_KEPT_RAW
 
-    def _pieces(self, refits: slice, units: Units) -> list[tuple[slice, Windows]]:
-        size = PIECE_IN_PLACE if self._stays(units) else PIECE
-        found = [windows_of(ticker, refits) for ticker in self._training.folds]
-        return [piece for rows, windows in found for piece in _pieces(rows, windows, size)]
+    def _row_blocks(self, refit_slice: slice, local_scaling: LocalScaling) -> list[tuple[slice, TrainingWindows]]:
+        size = RAW_BLOCK_ROWS if self._can_stay_raw(local_scaling) else BLOCK_ROWS
+        found = [union_slice_and_windows(ticker, refit_slice) for ticker in self._training_data.folds]
+        return [piece for rows, windows in found for piece in _split_into_row_blocks(rows, windows, size)]
 
-    def _in_place(self, pieces: Sequence[tuple[slice, Windows]], newest: int, units: Units) -> list[Make]:
-        A, by_class = units.from_ones(), self._model.class_weight is not None
-        found: list[Make] = []
-        for rows, _ in pieces:
-            raw, y = self._training.X[rows], self._y[rows]
-            weight = in_classes(y, self._weight_of(rows, newest), by_class=by_class)
-            found.append(partial(_itself, RowsInPlace(raw, units, A, y, weight)))
+    def _make_raw_row_factories(
+        self, row_blocks: Sequence[tuple[slice, TrainingWindows]], last_session: int, local_scaling: LocalScaling
+    ) -> list[TrainingRowsFactory]:
+        A, by_class = local_scaling.raw_to_local_matrix(), self._model.class_weight is not None
+        found: list[TrainingRowsFactory] = []
+        for rows, _ in row_blocks:
+            raw, y = self._training_data.X[rows], self._y[rows]
+            weight = sample_weights_by_class(y, self._decayed_sample_weight(rows, last_session), by_class=by_class)
+            found.append(partial(_identity, RawRows(raw, local_scaling, A, y, weight)))
         return found
 
-    def _copies(self, pieces: Sequence[tuple[slice, Windows]], newest: int, units: Units) -> list[Make]:
+    def _make_local_row_factories(
+        self, row_blocks: Sequence[tuple[slice, TrainingWindows]], last_session: int, local_scaling: LocalScaling
+    ) -> list[TrainingRowsFactory]:
         by_class = self._model.class_weight is not None
 
-        def made(rows: slice, windows: Windows, X: Array) -> Rows:
-            return Rows.of(X, self._y[rows], self._weight_of(rows, newest), windows, by_class=by_class)
+        def make_local_rows(row_slice: slice, windows: TrainingWindows, local_X: Array) -> LocalRows:
+            return LocalRows.from_arrays(
+                local_X,
+                self._y[row_slice],
+                self._decayed_sample_weight(row_slice, last_session),
+                windows,
+                by_class=by_class,
+            )
 
-        def anew(rows: slice, windows: Windows) -> Rows:
-            return made(rows, windows, units.local(self._training.X[rows]))
+        def scale_and_make_local_rows(row_slice: slice, windows: TrainingWindows) -> LocalRows:
+            return make_local_rows(row_slice, windows, local_scaling.to_local_rows(self._training_data.X[row_slice]))
 
-        if self._local is None:
-            return [partial(anew, rows, windows) for rows, windows in pieces]
-        return [partial(_itself, made(rows, windows, self._local[rows])) for rows, windows in pieces]
+        if self._local_X is None:
+            return [partial(scale_and_make_local_rows, rows, windows) for rows, windows in row_blocks]
+        return [partial(_identity, make_local_rows(rows, windows, self._local_X[rows])) for rows, windows in row_blocks]
 
-    def _age(self, rows: slice) -> IntArray:
-        position = self._training.position
-        return np.arange(rows.start, rows.stop) if position is None else position[rows]
+    def _session_indices(self, row_slice: slice) -> IntArray:
+        position = self._training_data.session_index
+        return np.arange(row_slice.start, row_slice.stop) if position is None else position[row_slice]
 
-    def _weight_of(self, rows: slice, newest: int) -> Array | None:
-        weight = None if self._weight is None else self._weight[rows]
+    def _decayed_sample_weight(self, row_slice: slice, last_session: int) -> Array | None:
+        weight = None if self._sample_weight is None else self._sample_weight[row_slice]
         if self._model.half_life is None:
             return weight
-        decay = np.exp2((self._age(rows) - newest) / self._model.half_life)
+        decay = np.exp2((self._session_indices(row_slice) - last_session) / self._model.half_life)
         return decay if weight is None else decay * weight
 
 
-def _pieces(rows: slice, windows: Windows, size: int) -> list[tuple[slice, Windows]]:
+def _split_into_row_blocks(
+    row_slice: slice, windows: TrainingWindows, block_rows: int
+) -> list[tuple[slice, TrainingWindows]]:
     """Return a ticker's rows in pieces that suit the cache."""
-    count = rows.stop - rows.start
-    if count <= 2 * size:
-        return [(rows, windows)] if count else []
-    edges = [*range(0, count, size), count]
+    count = row_slice.stop - row_slice.start
+    if count <= 2 * block_rows:
+        return [(row_slice, windows)] if count else []
+    edges = [*range(0, count, block_rows), count]
     return [
-        (slice(rows.start + first, rows.start + last), windows.within(slice(first, last)))
+        (slice(row_slice.start + first, row_slice.start + last), windows.clip_to_slice(slice(first, last)))
         for first, last in pairwise(edges)
     ]
 
 
-def _itself(rows: SomeRows) -> SomeRows:
+def _identity(rows: TrainingRows) -> TrainingRows:
     return rows

@@ -9,12 +9,12 @@ import numpy as np
 
 from quantlr.types import Array, BoolArray, IntArray
 
-KEPT = 64
+MAX_CACHED_WINDOWS = 64
 """Windows of tickers with different histories that are remembered for the next ticker."""
 
 
 @dataclass(frozen=True, slots=True)
-class Edge:
+class RowDelta:
     """Rows beside the core, in the runs by which one refit's rows go further than another's.
 
     Attributes
@@ -26,37 +26,37 @@ class Edge:
     leads : whether the rows come before the core.
     """
 
-    rows: IntArray
-    counts: Array
-    ends: IntArray
-    runs: IntArray
-    leads: bool
+    padded_row_indices: IntArray
+    nonpadding_weights: Array
+    run_boundaries: IntArray
+    n_runs_by_refit: IntArray
+    is_before_common_rows: bool
 
     @classmethod
-    def of(cls, reach: IntArray, *, first: int, step: int) -> Edge:
+    def from_extra_row_counts(cls, n_extra_rows: IntArray, *, first_row: int, row_step: int) -> RowDelta:
         """Return the edge where each refit has `reach` (refits,) more rows: `first`, `first` + `step` and so on."""
-        ends = np.array(sorted({0, *reach.tolist()}), dtype=np.int64)
+        ends = np.array(sorted({0, *n_extra_rows.tolist()}), dtype=np.int64)
         length = np.diff(ends)
         offset = np.arange(int(length.max(initial=0)))
         counts = offset < length[:, None]
-        rows = np.where(counts, first + step * (ends[:-1, None] + offset), first)
-        return cls(rows, counts.astype(np.float64), ends, np.searchsorted(ends, reach), step < 0)
+        rows = np.where(counts, first_row + row_step * (ends[:-1, None] + offset), first_row)
+        return cls(rows, counts.astype(np.float64), ends, np.searchsorted(ends, n_extra_rows), row_step < 0)
 
-    def upto(self, sums: Array) -> Array:
+    def sum_runs_by_refit(self, run_sums: Array) -> Array:
         """Return the sum of the first runs' sums (runs, ...) for each refit, (refits, ...)."""
-        total = np.zeros((len(sums) + 1, *sums.shape[1:]))
-        np.cumsum(sums, axis=0, out=total[1:])
-        return np.asarray(total[self.runs])
+        total = np.zeros((len(run_sums) + 1, *run_sums.shape[1:]))
+        np.cumsum(run_sums, axis=0, out=total[1:])
+        return np.asarray(total[self.n_runs_by_refit])
 
 
-@lru_cache(maxsize=KEPT)
-def windows_like(start: bytes, stop: bytes) -> Windows:
+@lru_cache(maxsize=MAX_CACHED_WINDOWS)
+def cached_training_windows(start_bytes: bytes, stop_bytes: bytes) -> TrainingWindows:
     """Return the windows whose starts and stops are these bytes: the same for tickers whose folds are alike."""
-    return Windows(np.frombuffer(start, dtype=np.int64), np.frombuffer(stop, dtype=np.int64))
+    return TrainingWindows(np.frombuffer(start_bytes, dtype=np.int64), np.frombuffer(stop_bytes, dtype=np.int64))
 
 
 @dataclass(frozen=True)
-class Windows:
+class TrainingWindows:
     """The training rows of several refits, counted from the first row of their union.
 
     Attributes
@@ -68,40 +68,42 @@ class Windows:
     stop: IntArray
 
     @cached_property
-    def core(self) -> slice:
+    def common_rows(self) -> slice:
         """The rows that every refit trains on; none, at the front, where they don't all overlap."""
         first, last = int(self.start.max()), int(self.stop.min())
         return slice(first, last) if first <= last else slice(0, 0)
 
     @cached_property
-    def union(self) -> int:
+    def n_union_rows(self) -> int:
         """Number of rows in the union."""
         return int(self.stop.max())
 
     @cached_property
-    def edges(self) -> list[tuple[Edge, float]]:
+    def signed_row_deltas(self) -> list[tuple[RowDelta, float]]:
         """The rows beside the core, and whether a refit's are added to it or taken away."""
-        core, found = self.core, []
+        core, found = self.common_rows, []
         if core.start:
-            found.append((Edge.of(core.start - self.start, first=core.start - 1, step=-1), 1.0))
-        if self.union > core.stop:
-            found.append((Edge.of(self.stop - core.stop, first=core.stop, step=1), 1.0))
+            found.append(
+                (RowDelta.from_extra_row_counts(core.start - self.start, first_row=core.start - 1, row_step=-1), 1.0)
+            )
+        if self.n_union_rows > core.stop:
+            found.append((RowDelta.from_extra_row_counts(self.stop - core.stop, first_row=core.stop, row_step=1), 1.0))
         if core.stop == 0 and self.start.any():
-            found.append((Edge.of(self.start, first=0, step=1), -1.0))
+            found.append((RowDelta.from_extra_row_counts(self.start, first_row=0, row_step=1), -1.0))
         return found
 
     @cached_property
-    def inside_before(self) -> BoolArray:
+    def trained_mask_before_common(self) -> BoolArray:
         """(refits, rows before the core) whether a refit trains on a row."""
-        return np.asarray(np.arange(self.core.start) >= self.start[:, None])
+        return np.asarray(np.arange(self.common_rows.start) >= self.start[:, None])
 
     @cached_property
-    def inside_after(self) -> BoolArray:
+    def trained_mask_after_common(self) -> BoolArray:
         """(refits, rows after the core) the same."""
-        row = np.arange(self.core.stop, self.union)
+        row = np.arange(self.common_rows.stop, self.n_union_rows)
         return np.asarray((row < self.stop[:, None]) & (row >= self.start[:, None]))
 
-    def sums(self, core: Array, before: Array, after: Array) -> Array:
+    def sum_by_refit(self, common_sum: Array, values_before: Array, values_after: Array) -> Array:
         """Return the sum over each refit's rows, (refits, v).
 
         Parameters
@@ -109,14 +111,16 @@ class Windows:
         core : (v,) sum over the core's rows.
         before, after : (v, rows) values of the rows before and after the core.
         """
-        total = np.repeat(core[None], len(self.start), axis=0)
-        for edge, sign in self.edges:
-            outwards = before[:, ::-1] if edge.leads else after
-            by_run = np.add.reduceat(outwards[:, : edge.ends[-1]], edge.ends[:-1], axis=1)
-            total += sign * edge.upto(by_run.T)
+        total = np.repeat(common_sum[None], len(self.start), axis=0)
+        for edge, sign in self.signed_row_deltas:
+            outwards = values_before[:, ::-1] if edge.is_before_common_rows else values_after
+            by_run = np.add.reduceat(outwards[:, : edge.run_boundaries[-1]], edge.run_boundaries[:-1], axis=1)
+            total += sign * edge.sum_runs_by_refit(by_run.T)
         return total
 
-    def within(self, rows: slice) -> Windows:
+    def clip_to_slice(self, row_slice: slice) -> TrainingWindows:
         """Return what of each refit's rows lies in a slice of the union, counted from the slice's start."""
-        start, stop = (np.clip(edge, rows.start, rows.stop) - rows.start for edge in (self.start, self.stop))
-        return Windows(start, stop)
+        start, stop = (
+            np.clip(edge, row_slice.start, row_slice.stop) - row_slice.start for edge in (self.start, self.stop)
+        )
+        return TrainingWindows(start, stop)

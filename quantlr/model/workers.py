@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 
 from quantlr.errors import Fault
-from quantlr.processes import Job, Result, shared_out, spawned
+from quantlr.processes import Job, Result, parallel_map, process_pool
 
-AHEAD = 2
+QUEUED_JOBS_PER_WORKER = 2
 """Jobs that each other process has before it: what waits is in memory twice."""
 
 
-def in_processes(work: Callable[[Job], Result], jobs: Sequence[Job], *, workers: int) -> Iterator[Result]:
+def map_in_processes(function: Callable[[Job], Result], jobs: Sequence[Job], *, workers: int) -> Iterator[Result]:
     """Yield `work` of each job, in their order, done here and by other processes.
 
     Parameters
@@ -26,7 +26,9 @@ def in_processes(work: Callable[[Job], Result], jobs: Sequence[Job], *, workers:
     Fault : a process was killed.
     """
     try:
-        with spawned(workers - 1) as pool:
-            yield from shared_out(work, jobs, pool, others=workers - 1, ahead=AHEAD)
+        with process_pool(workers - 1) as pool:
+            yield from parallel_map(
+                function, jobs, pool, pool_size=workers - 1, queued_per_process=QUEUED_JOBS_PER_WORKER
+            )
     except BrokenProcessPool as error:
         raise Fault("a worker process was killed, perhaps for want of memory; try again with --jobs 1") from error

@@ -5,36 +5,36 @@
 
 from __future__ import annotations
 
-from quantlr.pipeline.numbers import metrics_of
+from quantlr.pipeline.numbers import compute_metrics
 from quantlr.pipeline.runs import Run, run, run_config
 from quantlr.pipeline.stages import (
-    STAGES,
-    Outlook,
-    Stages,
-    calculate,
+    DEFAULT_STAGES,
+    Decisions,
+    PipelineStages,
+    run_stages,
     compute_label,
-    dataset_of,
-    earn,
-    forecasts_of,
-    foresee,
-    known_to,
-    positions_of,
+    dataset_from_config,
+    run_backtest,
+    walk_forward_forecasts,
+    forecast_and_decide,
+    decision_context,
+    positions_from_forecasts,
 )
 
 __all__ = [
-    "STAGES",
-    "Outlook",
+    "DEFAULT_STAGES",
+    "Decisions",
     "Run",
-    "Stages",
-    "calculate",
+    "PipelineStages",
+    "run_stages",
     "compute_label",
-    "dataset_of",
-    "earn",
-    "forecasts_of",
-    "foresee",
-    "known_to",
-    "metrics_of",
-    "positions_of",
+    "dataset_from_config",
+    "run_backtest",
+    "walk_forward_forecasts",
+    "forecast_and_decide",
+    "decision_context",
+    "compute_metrics",
+    "positions_from_forecasts",
     "run",
     "run_config",
 ]

@@ -7,76 +7,89 @@ from typing import Any
 
 import numpy as np
 
-from quantlr.backtest.fills import compare_fills, only_at_the_close
-from quantlr.backtest.inference.verdict import Evidence, verdict
+from quantlr.backtest.fills import compare_fills, is_significant_only_at_same_close
+from quantlr.backtest.inference.verdict import Evidence, decide_verdict
 from quantlr.backtest.metrics import (
     BACKTEST_METRICS,
     FORECAST_METRICS,
-    Measured,
+    BacktestView,
     break_even_cost_bps,
-    scored,
-    significance,
+    evaluate_forecasts,
+    significance_metrics,
 )
 from quantlr.config import RunConfig
-from quantlr.report.encoding import defined
-from quantlr.trials import Tried
+from quantlr.report.encoding import nonfinite_to_none
+from quantlr.trials import TrialStatistics
 from quantlr.types import (
-    Course,
+    RunData,
     Forecasts,
     Progress,
-    Tally,
-    day,
-    no_progress,
+    ProgressCounter,
+    iso_date,
+    ignore_progress,
 )
 
 
-def metrics_of(
-    config: RunConfig, course: Course, tried: Tried | None = None, *, progress: Progress = no_progress
+def compute_metrics(
+    config: RunConfig,
+    run_data: RunData,
+    trial_statistics: TrialStatistics | None = None,
+    *,
+    progress: Progress = ignore_progress,
 ) -> dict[str, Any]:
     """Return the numbers of a run, keyed as in ``metrics.json``; what is undefined is None.
 
     `tried` are the trials that the deflated Sharpe ratio counts; None where no ledger knows, and this one counts alone.
     """
     per_year = config.report.sessions_per_year
-    steps = Tally("measuring", 3 + len(FORECAST_METRICS) + 2 * len(BACKTEST_METRICS), progress)
-    rows = scored(course.forecasts, seed=config.seed)
-    own = Measured.of(course.result, sessions_per_year=per_year, seed=config.seed)
+    steps = ProgressCounter("measuring", 3 + len(FORECAST_METRICS) + 2 * len(BACKTEST_METRICS), progress)
+    rows = evaluate_forecasts(run_data.forecasts, seed=config.seed)
+    own = BacktestView.from_result(run_data.result, sessions_per_year=per_year, seed=config.seed)
     steps.step()
-    held = Measured.of(course.result.benchmark or course.result, sessions_per_year=per_year, seed=config.seed)
+    held = BacktestView.from_result(
+        run_data.result.benchmark or run_data.result, sessions_per_year=per_year, seed=config.seed
+    )
     steps.step()
-    prices, refits = course.prices, course.forecasts.refits
-    fills = compare_fills(course.positions, prices, config.execution, sessions_per_year=per_year)
+    prices, refits = run_data.prices, run_data.forecasts.refits
+    fills = compare_fills(run_data.positions, prices, config.execution, sessions_per_year=per_year)
     steps.step()
     found = {
         "data": {
             "tickers": list(prices.tickers),
-            "first": day(prices.sessions[0]),
-            "last": day(prices.sessions[-1]),
+            "first": iso_date(prices.sessions[0]),
+            "last": iso_date(prices.sessions[-1]),
             "sessions": len(prices.sessions),
             "sha256": prices.sha256,
         },
-        "forecast": {metric.__name__: metric(rows) for metric in steps.each(FORECAST_METRICS)},
+        "forecast": {metric.__name__: metric(rows) for metric in steps.iter_items(FORECAST_METRICS)},
         "backtest": {
-            "strategy": {metric.__name__: metric(own) for metric in steps.each(BACKTEST_METRICS)},
-            "benchmark": {metric.__name__: metric(held) for metric in steps.each(BACKTEST_METRICS)},
-            "break_even_cost_bps": break_even_cost_bps(course.result),
+            "strategy": {metric.__name__: metric(own) for metric in steps.iter_items(BACKTEST_METRICS)},
+            "benchmark": {metric.__name__: metric(held) for metric in steps.iter_items(BACKTEST_METRICS)},
+            "break_even_cost_bps": break_even_cost_bps(run_data.result),
             "fills": fills,
-            "only_at_the_close": only_at_the_close(fills),
+            "only_at_the_close": is_significant_only_at_same_close(fills),
         },
-        "significance": significance(own, rows, **asdict(tried or Tried(1, None))),
+        "significance": significance_metrics(own, rows, **asdict(trial_statistics or TrialStatistics(1, None))),
         "model": {
             "refits": len(refits.iterations),
             "iterations_mean": float(refits.iterations.mean()),
             "unconverged": int((~refits.converged).sum()),
             "degenerate": int(refits.degenerate.sum()),
-            "condition_number": float(np.fmax.reduce(refits.condition)),
-            "coefficients": _last_coefficients(course.forecasts),
+            "condition_number": float(np.fmax.reduce(refits.condition_number)),
+            "coefficients": _last_coefficients(run_data.forecasts),
         },
     }
     found["verdict"] = asdict(
-        verdict(Evidence.of(found, own.gross_excess, per_year=per_year, counted=tried is not None))
+        decide_verdict(
+            Evidence.from_metrics(
+                found,
+                own.gross_excess_returns,
+                sessions_per_year=per_year,
+                has_trial_ledger=trial_statistics is not None,
+            )
+        )
     )
-    return dict(defined(found))
+    return dict(nonfinite_to_none(found))
 
 
 def _last_coefficients(forecasts: Forecasts) -> dict[str, dict[str, float]]:

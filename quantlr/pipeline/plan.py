@@ -14,18 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from quantlr.config import Config, RunConfig, load_config
+from quantlr.config import LoadedConfig, RunConfig, load_config
 from quantlr.data.universe import load_prices
-from quantlr.model.folds import training_sums
-from quantlr.model.journey import Journey, forecast_of, journeys
-from quantlr.pipeline.stages import STAGES, dataset_of, require_outcome
-from quantlr.report.folder import require_place
+from quantlr.model.folds import fold_sums
+from quantlr.model.journey import ModelSplit, gather_forecast_rows, make_model_splits
+from quantlr.pipeline.stages import DEFAULT_STAGES, dataset_from_config, require_known_outcome
+from quantlr.report.folder import check_report_target
 from quantlr.trials import Ledger, Trial
-from quantlr.types import Dataset, IntArray, Note, Prices, Progress, first_forecast, no_progress
+from quantlr.types import Dataset, IntArray, Note, Prices, Progress, first_forecast_row, ignore_progress
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class SessionRange:
     """Rows, and the sessions of the first and the last of them."""
 
     first: str
@@ -43,8 +43,8 @@ class PlannedFold:
     learnt : how many of the training rows have a label; the others are dropped ones.
     """
 
-    train: Span
-    test: Span
+    train: SessionRange
+    test: SessionRange
     learnt: int
 
 
@@ -56,7 +56,7 @@ class PlannedModel:
     folds: tuple[PlannedFold, ...]
 
     @property
-    def forecasts(self) -> int:
+    def n_forecasts(self) -> int:
         """Number of forecasts."""
         return sum(fold.test.rows for fold in self.folds)
 
@@ -66,13 +66,13 @@ class PlannedTicker:
     """A ticker's bars, how many of the first ones some feature lacks, and the rows that are left."""
 
     name: str
-    bars: Span
+    bars: SessionRange
     warm_up: int
     rows: int
 
 
 @dataclass(frozen=True, slots=True)
-class Walk:
+class WalkForwardPlan:
     """What is known of a run once its prices are there.
 
     Attributes
@@ -93,7 +93,7 @@ class Walk:
 
     source: str
     sha256: str
-    sessions: Span
+    sessions: SessionRange
     tickers: tuple[PlannedTicker, ...]
     columns: tuple[str, ...]
     models: tuple[PlannedModel, ...]
@@ -108,7 +108,7 @@ class Walk:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RunPlan:
     """What a run would do.
 
     Attributes
@@ -125,7 +125,7 @@ class Plan:
     name: str
     config: dict[str, Any]
     to_ask: dict[str, str | None]
-    walk: Walk | None
+    walk: WalkForwardPlan | None
     folder: str
     replaces: bool
     ledger: str
@@ -137,8 +137,8 @@ def plan(
     overrides: Mapping[str, Any] | None = None,
     output: str | Path = "reports",
     offline: bool = False,
-    progress: Progress = no_progress,
-) -> Plan:
+    progress: Progress = ignore_progress,
+) -> RunPlan:
     """Return what `quantlr.run` would do with the same arguments.
 
     Raises
@@ -150,21 +150,29 @@ def plan(
 
 
 def plan_config(
-    config: Config, *, output: str | Path = "reports", offline: bool = False, progress: Progress = no_progress
-) -> Plan:
+    config: LoadedConfig, *, output: str | Path = "reports", offline: bool = False, progress: Progress = ignore_progress
+) -> RunPlan:
     """Return the plan of a loaded config; an error of a layer comes back with the place of its key."""
     run, output = config.run, Path(output)
-    ledger = Ledger.of(output)
-    require_place(output, run.name)
-    ledger.check()
-    with config.locating():
-        asked = {} if offline else run.data.source.to_ask((*run.data.tickers, *run.data.context), end=run.data.end)
+    ledger = Ledger.from_output_folder(output)
+    check_report_target(output, run.name)
+    ledger.require_usable()
+    with config.add_location_to_errors():
+        asked = (
+            {}
+            if offline
+            else run.data.source.tickers_to_download((*run.data.tickers, *run.data.context), end=run.data.end)
+        )
         unstored = any(last is None for last in asked.values())
-        walk = None if unstored else _walk(run, load_prices(run.data, offline=True, progress=progress), ledger)
-    return Plan(
+        walk = (
+            None
+            if unstored
+            else _plan_walk_forward(run, load_prices(run.data, offline=True, progress=progress), ledger)
+        )
+    return RunPlan(
         name=run.name,
         config=run.model_dump(mode="json"),
-        to_ask={ticker: _iso(last) for ticker, last in asked.items()},
+        to_ask={ticker: _iso_date_text(last) for ticker, last in asked.items()},
         walk=walk,
         folder=str(output / run.name),
         replaces=(output / run.name).exists(),
@@ -172,31 +180,31 @@ def plan_config(
     )
 
 
-def _iso(date: dt.date | None) -> str | None:
+def _iso_date_text(date: dt.date | None) -> str | None:
     return None if date is None else date.isoformat()
 
 
-def _walk(config: RunConfig, prices: Prices, ledger: Ledger) -> Walk:
-    dataset = dataset_of(config, prices)
-    walkers, notes = journeys(dataset, config.walk_forward, config.model, STAGES.walk)
+def _plan_walk_forward(config: RunConfig, prices: Prices, ledger: Ledger) -> WalkForwardPlan:
+    dataset = dataset_from_config(config, prices)
+    walkers, notes = make_model_splits(dataset, config.walk_forward, config.model, DEFAULT_STAGES.walk_forward_steps)
     dates = prices.sessions.strftime("%Y-%m-%d").tolist()
-    models = tuple(_model(journey, dataset, dates) for journey in walkers)
-    up, first = forecast_of(walkers, dataset.up), int(forecast_of(walkers, dataset.session).min())
-    require_outcome(up, first=dates[first])
-    filled = first + config.execution.delay
-    trials, tried = ledger.so_far(Trial.of(config, data_sha256=prices.sha256))
-    rows = [dataset.rows(ticker) for ticker in range(len(prices.tickers))]
-    return Walk(
+    models = tuple(_planned_model(journey, dataset, dates) for journey in walkers)
+    up, first = gather_forecast_rows(walkers, dataset.up), int(gather_forecast_rows(walkers, dataset.session).min())
+    require_known_outcome(up, first_date=dates[first])
+    filled = first + config.execution.fill_delay_sessions
+    trials, tried = ledger.count_related_trials(Trial.from_config(config, data_sha256=prices.sha256))
+    rows = [dataset.ticker_slice(ticker) for ticker in range(len(prices.tickers))]
+    return WalkForwardPlan(
         source=prices.source,
         sha256=prices.sha256,
-        sessions=Span(dates[0], dates[-1], len(dates)),
-        tickers=tuple(_ticker(prices, at, dates, rows=own.stop - own.start) for at, own in enumerate(rows)),
+        sessions=SessionRange(dates[0], dates[-1], len(dates)),
+        tickers=tuple(_planned_ticker(prices, at, dates, n_rows=own.stop - own.start) for at, own in enumerate(rows)),
         columns=dataset.columns,
         models=models,
         refits=sum(len(model.folds) for model in models),
         forecasts=len(up),
         scored=int((~np.isnan(up)).sum()),
-        gap=_gap(config),
+        gap=_training_gap_rows(config),
         first_fill=dates[filled] if filled < len(dates) else None,
         trials=trials,
         tried=tried,
@@ -204,33 +212,54 @@ def _walk(config: RunConfig, prices: Prices, ledger: Ledger) -> Walk:
     )
 
 
-def _gap(config: RunConfig) -> int:
+def _training_gap_rows(config: RunConfig) -> int:
     spec = config.walk_forward
-    return first_forecast(spec.train, horizon=config.label.horizon, embargo=spec.embargo) - spec.train
+    return first_forecast_row(spec.train, horizon=config.label.horizon, embargo=spec.embargo) - spec.train
 
 
-def _ticker(prices: Prices, at: int, dates: Sequence[str], *, rows: int) -> PlannedTicker:
-    bars = int(prices.bars[at])
-    session = prices.session[:bars, at]
-    return PlannedTicker(prices.tickers[at], Span(dates[session[0]], dates[session[-1]], bars), bars - rows, rows)
+def _planned_ticker(prices: Prices, ticker_index: int, session_dates: Sequence[str], *, n_rows: int) -> PlannedTicker:
+    bars = int(prices.n_bars[ticker_index])
+    session = prices.session[:bars, ticker_index]
+    return PlannedTicker(
+        prices.tickers[ticker_index],
+        SessionRange(session_dates[session[0]], session_dates[session[-1]], bars),
+        bars - n_rows,
+        n_rows,
+    )
 
 
-def _model(journey: Journey, dataset: Dataset, dates: Sequence[str]) -> PlannedModel:
-    train = [(journey.first + folds.train_start, journey.first + folds.train_stop) for folds in journey.folds]
-    test = [(journey.first + folds.test_start, journey.first + folds.test_stop) for folds in journey.folds]
-    learnt = training_sums(lambda rows: ~np.isnan(journey.up[None, rows]), journey.folds)[0]
-    folds = zip(_spans(train, dataset, dates), _spans(test, dataset, dates), learnt.astype(int).tolist(), strict=True)
-    return PlannedModel(journey.name, tuple(PlannedFold(*each) for each in folds))
+def _planned_model(model_split: ModelSplit, dataset: Dataset, session_dates: Sequence[str]) -> PlannedModel:
+    train = [
+        (model_split.first_row + folds.train_start, model_split.first_row + folds.train_stop)
+        for folds in model_split.folds
+    ]
+    test = [
+        (model_split.first_row + folds.test_start, model_split.first_row + folds.test_stop)
+        for folds in model_split.folds
+    ]
+    learnt = fold_sums(lambda rows: ~np.isnan(model_split.up[None, rows]), model_split.folds)[0]
+    folds = zip(
+        _session_ranges(train, dataset, session_dates),
+        _session_ranges(test, dataset, session_dates),
+        learnt.astype(int).tolist(),
+        strict=True,
+    )
+    return PlannedModel(model_split.name, tuple(PlannedFold(*each) for each in folds))
 
 
-def _spans(ranges: Sequence[tuple[IntArray, IntArray]], dataset: Dataset, dates: Sequence[str]) -> list[Span]:
+def _session_ranges(
+    row_ranges: Sequence[tuple[IntArray, IntArray]], dataset: Dataset, session_dates: Sequence[str]
+) -> list[SessionRange]:
     """Return the sessions and the number of rows from starts to stops, (refits,) each for every ticker."""
-    first = np.full(len(ranges[0][0]), len(dates), dtype=np.int64)
+    first = np.full(len(row_ranges[0][0]), len(session_dates), dtype=np.int64)
     last = np.full_like(first, -1)
     rows = np.zeros_like(first)
-    for start, stop in ranges:
+    for start, stop in row_ranges:
         some = stop > start
         first[some] = np.minimum(first[some], dataset.session[start[some]])
         last[some] = np.maximum(last[some], dataset.session[stop[some] - 1])
         rows += stop - start
-    return [Span(dates[a], dates[b], n) for a, b, n in zip(first.tolist(), last.tolist(), rows.tolist(), strict=True)]
+    return [
+        SessionRange(session_dates[a], session_dates[b], n)
+        for a, b, n in zip(first.tolist(), last.tolist(), rows.tolist(), strict=True)
+    ]

@@ -13,33 +13,33 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from quantlr.backtest.fills import fill_notes
+from quantlr.backtest.fills import same_close_edge_notes
 from quantlr.backtest.inference.sharpe import sharpe_per_session
-from quantlr.backtest.metrics import Measured
-from quantlr.backtest.trades import by_side
-from quantlr.config import Config, RunConfig, load_config
+from quantlr.backtest.metrics import BacktestView
+from quantlr.backtest.trades import trade_summary_by_side
+from quantlr.config import LoadedConfig, RunConfig, load_config
 from quantlr.data.features import Feature
 from quantlr.data.universe import load_prices
-from quantlr.pipeline.numbers import metrics_of
-from quantlr.pipeline.stages import calculate
-from quantlr.report.drawing import Draw, draw_here, drawing
+from quantlr.pipeline.numbers import compute_metrics
+from quantlr.pipeline.stages import run_stages
+from quantlr.report.drawing import PageRenderer, render_pages_serially, open_page_renderer
 from quantlr.report.encoding import json_bytes, parquet_bytes
-from quantlr.report.folder import make_output, require_place, write_report
-from quantlr.report.shown import Shown
-from quantlr.report.ticker_files import index_of
-from quantlr.trials import Ledger, Trial, Tried
+from quantlr.report.folder import make_reports_dir, check_report_target, write_report
+from quantlr.report.shown import PageContext
+from quantlr.report.ticker_files import make_ticker_index_file
+from quantlr.trials import Ledger, Trial, TrialStatistics
 from quantlr.types import (
     Array,
     BacktestResult,
-    Course,
+    RunData,
     Note,
     Progress,
     Report,
-    Tally,
-    no_progress,
+    ProgressCounter,
+    ignore_progress,
 )
 
-VERSIONS_OF = ("quantlr", "numpy", "pandas", "pyarrow", "matplotlib")
+VERSIONED_PACKAGES = ("quantlr", "numpy", "pandas", "pyarrow", "matplotlib")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -58,7 +58,7 @@ class Run:
     config: RunConfig
     metrics: dict[str, Any]
     notes: tuple[Note, ...]
-    course: Course
+    run_data: RunData
     ledger: Ledger | None = None
 
     def __repr__(self) -> str:
@@ -68,12 +68,12 @@ class Run:
         """Return what a notebook shows of the run: its numbers and its tear sheet, drawn when they are asked for."""
         from quantlr.report.notebook import notebook_html
 
-        return notebook_html(Shown.of(self.config, self.course, self.metrics, self.notes))
+        return notebook_html(PageContext.from_run(self.config, self.run_data, self.metrics, self.notes))
 
     @property
     def forecasts(self) -> pd.DataFrame:
         """Every forecast, with the columns of ``forecasts.parquet``."""
-        found = self.course.forecasts
+        found = self.run_data.forecasts
         table = pd.DataFrame(
             {
                 "date": found.sessions[found.session],
@@ -92,7 +92,7 @@ class Run:
     @property
     def backtest(self) -> pd.DataFrame:
         """One row per session, with the columns of ``backtest.parquet``; a row's date ends its return."""
-        result = self.course.result
+        result = self.run_data.result
         return pd.DataFrame(
             {
                 "date": result.sessions,
@@ -109,14 +109,14 @@ class Run:
     @property
     def positions(self) -> pd.DataFrame:
         """One row per session and ticker with a forecast, with the columns of ``positions.parquet``."""
-        result = self.course.result
-        held = np.unique(self.course.forecasts.ticker)
+        result = self.run_data.result
+        held = np.unique(self.run_data.forecasts.ticker)
         return pd.DataFrame(
             {
                 "date": result.sessions.repeat(len(held)),
                 "ticker": np.tile(np.array(result.tickers, dtype=object)[held], len(result.sessions)),
                 "weight": result.weight[:, held].ravel(),
-                "gross_return": result.ticker_gross[:, held].ravel(),
+                "gross_return": result.ticker_gross_return[:, held].ravel(),
                 "cost": result.ticker_cost[:, held].ravel(),
             }
         ).astype({"ticker": "str"})
@@ -124,19 +124,19 @@ class Run:
     @property
     def returns(self) -> pd.Series[float]:
         """Net returns by the session that ends each, under the run's name: what other programs take as they are."""
-        result = self.course.result
-        return _dated(result.net_return, result, name=self.config.name)
+        result = self.run_data.result
+        return _session_series(result.net_return, result, name=self.config.name)
 
     @property
     def benchmark_returns(self) -> pd.Series[float]:
         """Net returns of the benchmark over the same sessions."""
-        result = self.course.result
-        return _dated((result.benchmark or result).net_return, result, name=self.config.report.benchmark)
+        result = self.run_data.result
+        return _session_series((result.benchmark or result).net_return, result, name=self.config.report.benchmark)
 
     @property
     def trades(self) -> pd.DataFrame:
         """One row per round trip, with the columns of ``trades.csv``."""
-        return self._measured.trades
+        return self._backtest_view.trades
 
     @property
     def verdict(self) -> str:
@@ -144,35 +144,48 @@ class Run:
         return str(self.metrics["verdict"]["sentence"])
 
     @property
-    def _measured(self) -> Measured:
-        return Measured.of(self.course.result, sessions_per_year=self.config.report.sessions_per_year)
+    def _backtest_view(self) -> BacktestView:
+        return BacktestView.from_result(self.run_data.result, sessions_per_year=self.config.report.sessions_per_year)
 
-    def report(self, *, draw: Draw = draw_here, progress: Progress = no_progress) -> Report:
+    def report(self, *, draw: PageRenderer = render_pages_serially, progress: Progress = ignore_progress) -> Report:
         """Return the report's files; `draw` makes the pictures, `progress` hears how many pages and files are done."""
-        from quantlr.report.gallery import THUMBNAIL, thumbnail
-        from quantlr.report.html import Written, html  # matplotlib costs half a second: only who draws pays it
+        from quantlr.report.gallery import THUMBNAIL_FILE, make_thumbnail
+        from quantlr.report.html import (
+            RenderedPage,
+            report_html,
+        )  # matplotlib costs half a second: only who draws pays it
 
-        shown = Shown.of(self.config, self.course, self.metrics, self.notes)
+        shown = PageContext.from_run(self.config, self.run_data, self.metrics, self.notes)
         pictures = draw(shown, progress)
-        tables = Tally("writing", len(WRITTEN), progress).each(WRITTEN.items())
+        tables = ProgressCounter("writing", len(REPORT_FILE_WRITERS), progress).iter_items(REPORT_FILE_WRITERS.items())
         files = {file: written(self) for file, written in tables}
         drawn = {
-            **{file: picture.png for file, picture in pictures.items()},
-            **index_of(shown.traded, pictures),
-            THUMBNAIL: thumbnail(pictures["tearsheet.png"].png),
-            "report.html": html(
-                shown, pictures, Written(files["config.yaml"].decode(), self._provenance(), by_side(self.trades))
+            **{file: picture.png_bytes for file, picture in pictures.items()},
+            **make_ticker_index_file(shown.forecast_tickers, pictures),
+            THUMBNAIL_FILE: make_thumbnail(pictures["tearsheet.png"].png_bytes),
+            "report.html": report_html(
+                shown,
+                pictures,
+                RenderedPage(
+                    files["config.yaml"].decode(), self._provenance_dict(), trade_summary_by_side(self.trades)
+                ),
             ),
         }
         return Report(self.config.name, drawn | files)
 
-    def recorded(self, output: str | Path) -> Run:
+    def record_in_ledger(self, output: str | Path) -> Run:
         """Return the same run, written down in the ledger of `output`, with its numbers counting the trials there."""
-        ledger = Ledger.of(Path(output))
-        tried = _tried(self.config, self.course, ledger)
-        return replace(self, metrics=metrics_of(self.config, self.course, tried), ledger=ledger)
+        ledger = Ledger.from_output_folder(Path(output))
+        tried = _record_trial(self.config, self.run_data, ledger)
+        return replace(self, metrics=compute_metrics(self.config, self.run_data, tried), ledger=ledger)
 
-    def save(self, output: str | Path = "reports", *, draw: Draw = draw_here, progress: Progress = no_progress) -> Path:
+    def save(
+        self,
+        output: str | Path = "reports",
+        *,
+        draw: PageRenderer = render_pages_serially,
+        progress: Progress = ignore_progress,
+    ) -> Path:
         """Write the report to ``output/NAME`` and return that folder; a former report is replaced whole.
 
         The run is a trial, and is recorded in the ledger of `output` if it is not yet. The report then counts the
@@ -187,42 +200,42 @@ class Run:
         """
         from quantlr.report.gallery import write_gallery
 
-        counted = self if self.ledger == Ledger.of(Path(output)) else self.recorded(output)
+        counted = self if self.ledger == Ledger.from_output_folder(Path(output)) else self.record_in_ledger(output)
         folder = write_report(counted.report(draw=draw, progress=progress), Path(output))
         write_gallery(Path(output))
         return folder
 
-    def _provenance(self) -> dict[str, Any]:
+    def _provenance_dict(self) -> dict[str, Any]:
         return {
-            "versions": {"python": platform.python_version(), **_versions()},
-            "data": {"source": self.course.prices.source, "sha256": self.course.prices.sha256},
+            "versions": {"python": platform.python_version(), **_package_versions()},
+            "data": {"source": self.run_data.prices.source, "sha256": self.run_data.prices.sha256},
             "notes": [asdict(note) for note in self.notes],
         }
 
 
-def _dated(values: Array, result: BacktestResult, *, name: str) -> pd.Series[float]:
+def _session_series(values: Array, result: BacktestResult, *, name: str) -> pd.Series[float]:
     """Return values of a backtest's sessions with their dates."""
     return pd.Series(values, index=result.sessions.rename("date"), name=name)
 
 
 @cache
-def _versions() -> dict[str, str]:
+def _package_versions() -> dict[str, str]:
     """Return the versions of what a run's bytes depend on: to look one up reads a file of its package."""
-    return {name: version(name) for name in VERSIONS_OF}
+    return {name: version(name) for name in VERSIONED_PACKAGES}
 
 
-def _trades_csv(run: Run) -> bytes:
+def _trades_csv_bytes(run: Run) -> bytes:
     return run.trades.to_csv(index=False, date_format="%Y-%m-%d", lineterminator="\n").encode()
 
 
-WRITTEN: dict[str, Callable[[Run], bytes]] = {
+REPORT_FILE_WRITERS: dict[str, Callable[[Run], bytes]] = {
     "metrics.json": lambda run: json_bytes(run.metrics),
     "forecasts.parquet": lambda run: parquet_bytes(run.forecasts),
     "backtest.parquet": lambda run: parquet_bytes(run.backtest),
     "positions.parquet": lambda run: parquet_bytes(run.positions),
-    "trades.csv": _trades_csv,
+    "trades.csv": _trades_csv_bytes,
     "config.yaml": lambda run: run.config.to_yaml().encode(),
-    "provenance.json": lambda run: json_bytes(run._provenance()),
+    "provenance.json": lambda run: json_bytes(run._provenance_dict()),
 }
 """The files of a report beside its pages."""
 
@@ -235,7 +248,7 @@ def run(
     output: str | Path | None = None,
     offline: bool = False,
     workers: int = 1,
-    progress: Progress = no_progress,
+    progress: Progress = ignore_progress,
 ) -> Run:
     """Run one experiment.
 
@@ -264,7 +277,7 @@ def run(
     >>> done.metrics["forecast"]["accuracy"]  # doctest: +SKIP
     """
     loaded = load_config(config, overrides=overrides, features=features)
-    with drawing(1 if output is None else workers) as draw:
+    with open_page_renderer(1 if output is None else workers) as draw:
         done = run_config(loaded, output=output, offline=offline, workers=workers, progress=progress)
         if output is not None:
             done.save(output, draw=draw, progress=progress)
@@ -272,34 +285,36 @@ def run(
 
 
 def run_config(
-    config: Config,
+    config: LoadedConfig,
     *,
     output: str | Path | None = None,
     offline: bool = False,
     workers: int = 1,
-    progress: Progress = no_progress,
+    progress: Progress = ignore_progress,
 ) -> Run:
     """Run a loaded config; an error of a layer comes back with the place of its key.
 
     With an `output`, the run is recorded in its ledger of trials as soon as it is evaluated, whatever comes after.
     """
-    ledger = None if output is None else Ledger.of(Path(output))
+    ledger = None if output is None else Ledger.from_output_folder(Path(output))
     if ledger:
-        require_place(ledger.path.parent, config.run.name)
-        ledger.check()
-    with config.locating():
+        check_report_target(ledger.path.parent, config.run.name)
+        ledger.require_usable()
+    with config.add_location_to_errors():
         prices = load_prices(config.run.data, offline=offline, progress=progress)
-        course = calculate(config.run, prices, workers=workers, progress=progress)
-    tried = _tried(config.run, course, ledger) if ledger else None
-    metrics = metrics_of(config.run, course, tried, progress=progress)
-    told = (*course.result.notes, *fill_notes(metrics["backtest"]["fills"]))
+        course = run_stages(config.run, prices, workers=workers, progress=progress)
+    tried = _record_trial(config.run, course, ledger) if ledger else None
+    metrics = compute_metrics(config.run, course, tried, progress=progress)
+    told = (*course.result.notes, *same_close_edge_notes(metrics["backtest"]["fills"]))
     notes = (*prices.notes, *course.dataset.notes, *course.forecasts.notes, *told)
     return Run(config.run, metrics, notes, course, ledger)
 
 
-def _tried(config: RunConfig, course: Course, ledger: Ledger) -> Tried:
+def _record_trial(config: RunConfig, run_data: RunData, ledger: Ledger) -> TrialStatistics:
     """Write a run down as a trial, and return what its ledger then knows."""
-    excess = course.result.net_return - course.result.cash
-    trial = Trial.of(config, data_sha256=course.prices.sha256, sharpe=sharpe_per_session(excess), sessions=len(excess))
-    make_output(ledger.path.parent, config.name)
-    return ledger.counting(trial)
+    excess = run_data.result.net_return - run_data.result.session_cash_rate
+    trial = Trial.from_config(
+        config, data_sha256=run_data.prices.sha256, sharpe=sharpe_per_session(excess), sessions=len(excess)
+    )
+    make_reports_dir(ledger.path.parent, config.name)
+    return ledger.record_and_get_statistics(trial)

@@ -8,30 +8,30 @@ from typing import Any
 
 import numpy as np
 
-from quantlr.backtest.engine import execute
-from quantlr.backtest.known import Known, known_at_close
-from quantlr.backtest.overlays import overlaid
+from quantlr.backtest.engine import backtest_with_benchmark
+from quantlr.backtest.known import DecisionContext, make_decision_context
+from quantlr.backtest.overlays import apply_overlays
 from quantlr.backtest.policies import decide_positions
 from quantlr.config import RunConfig
-from quantlr.data.dataset import build_dataset, feature_columns
+from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.labels import Label
 from quantlr.errors import NotEnoughHistory
-from quantlr.model.journey import STEPS, Steps
+from quantlr.model.journey import DEFAULT_FUNCTIONS, WalkForwardFunctions
 from quantlr.model.walk_forward import walk_forward
 from quantlr.types import (
     Array,
     BacktestResult,
-    Course,
+    RunData,
     Dataset,
     Forecasts,
     Labels,
     Positions,
     Prices,
     Progress,
-    Tally,
+    ProgressCounter,
     Told,
-    day,
-    no_progress,
+    iso_date,
+    ignore_progress,
 )
 
 
@@ -41,7 +41,7 @@ def compute_label(prices: Prices, label: Label) -> Labels:
 
 
 @dataclass(frozen=True, slots=True)
-class Stages:
+class PipelineStages:
     """The functions that a run is made of, in their order; whoever replaces one sees what becomes of a run.
 
     Attributes
@@ -55,44 +55,52 @@ class Stages:
     execute : (positions, prices, execution) to a backtest; `backtest.engine.execute`.
     """
 
-    features: Callable[..., Any] = feature_columns
-    label: Callable[..., Labels] = compute_label
-    walk: Steps = STEPS
-    known: Callable[..., Known] = known_at_close
-    decide: Callable[..., Positions] = decide_positions
-    overlay: Callable[..., Positions] = overlaid
-    execute: Callable[..., BacktestResult] = execute
+    compute_features: Callable[..., Any] = compute_feature_columns
+    compute_label: Callable[..., Labels] = compute_label
+    walk_forward_steps: WalkForwardFunctions = DEFAULT_FUNCTIONS
+    decision_context: Callable[..., DecisionContext] = make_decision_context
+    decide_positions: Callable[..., Positions] = decide_positions
+    apply_overlays: Callable[..., Positions] = apply_overlays
+    execute: Callable[..., BacktestResult] = backtest_with_benchmark
 
 
-STAGES = Stages()
+DEFAULT_STAGES = PipelineStages()
 """The stages of every run, unless someone replaces one."""
 
 
-def dataset_of(
-    config: RunConfig, prices: Prices, stages: Stages = STAGES, *, progress: Progress = no_progress
+def dataset_from_config(
+    config: RunConfig, prices: Prices, stages: PipelineStages = DEFAULT_STAGES, *, progress: Progress = ignore_progress
 ) -> Dataset:
     """Return the rows that a config's features and label make of prices."""
-    columns = stages.features(prices, Told(config.features, "features", progress))
-    steps = Tally("rows", 2, progress)
-    labels = stages.label(prices, config.label)
+    columns = stages.compute_features(prices, Told(config.features, "features", progress))
+    steps = ProgressCounter("rows", 2, progress)
+    labels = stages.compute_label(prices, config.label)
     steps.step()
     dataset = build_dataset(prices, columns, labels, horizon=config.label.horizon)
     steps.step()
     return dataset
 
 
-def known_to(config: RunConfig, prices: Prices, forecasts: Forecasts, stages: Stages = STAGES) -> Known:
+def decision_context(
+    config: RunConfig, prices: Prices, forecasts: Forecasts, stages: PipelineStages = DEFAULT_STAGES
+) -> DecisionContext:
     """Return what a config's policy and overlays may use besides the forecasts."""
-    return stages.known(prices, forecasts, config.execution, sessions_per_year=config.report.sessions_per_year)
+    return stages.decision_context(
+        prices, forecasts, config.execution, sessions_per_year=config.report.sessions_per_year
+    )
 
 
-def positions_of(config: RunConfig, forecasts: Forecasts, known: Known, stages: Stages = STAGES) -> Positions:
+def positions_from_forecasts(
+    config: RunConfig, forecasts: Forecasts, context: DecisionContext, stages: PipelineStages = DEFAULT_STAGES
+) -> Positions:
     """Return the weights that a config's policy decides on, with its overlays upon them."""
-    return stages.overlay(stages.decide(config.policy, forecasts, known), config.overlays, forecasts, known)
+    return stages.apply_overlays(
+        stages.decide_positions(config.policy, forecasts, context), config.overlays, forecasts, context
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class Decisions:
     """What a config expects and decides, before any of it has earned or lost."""
 
     dataset: Dataset
@@ -100,38 +108,40 @@ class Outlook:
     positions: Positions
 
 
-def forecasts_of(
+def walk_forward_forecasts(
     config: RunConfig,
     dataset: Dataset,
-    stages: Stages = STAGES,
+    stages: PipelineStages = DEFAULT_STAGES,
     *,
     workers: int = 1,
-    progress: Progress = no_progress,
+    progress: Progress = ignore_progress,
 ) -> Forecasts:
     """Return what a config's model, walking forward, forecasts of each row."""
-    return walk_forward(dataset, config.walk_forward, config.model, stages.walk, workers=workers, progress=progress)
+    return walk_forward(
+        dataset, config.walk_forward, config.model, stages.walk_forward_steps, workers=workers, progress=progress
+    )
 
 
-def foresee(
+def forecast_and_decide(
     config: RunConfig,
     prices: Prices,
-    stages: Stages = STAGES,
+    stages: PipelineStages = DEFAULT_STAGES,
     *,
     workers: int = 1,
-    progress: Progress = no_progress,
-) -> Outlook:
+    progress: Progress = ignore_progress,
+) -> Decisions:
     """Return what a config makes of prices up to its decisions, the one of the newest close included."""
-    dataset = dataset_of(config, prices, stages, progress=progress)
-    forecasts = forecasts_of(config, dataset, stages, workers=workers, progress=progress)
-    steps = Tally("deciding", 2, progress)
-    known = known_to(config, prices, forecasts, stages)
+    dataset = dataset_from_config(config, prices, stages, progress=progress)
+    forecasts = walk_forward_forecasts(config, dataset, stages, workers=workers, progress=progress)
+    steps = ProgressCounter("deciding", 2, progress)
+    known = decision_context(config, prices, forecasts, stages)
     steps.step()
-    positions = positions_of(config, forecasts, known, stages)
+    positions = positions_from_forecasts(config, forecasts, known, stages)
     steps.step()
-    return Outlook(dataset, forecasts, positions)
+    return Decisions(dataset, forecasts, positions)
 
 
-def require_outcome(up: Array, *, first: str) -> None:
+def require_known_outcome(up: Array, *, first_date: str) -> None:
     """Refuse forecasts of which none has an outcome yet, (forecasts,); `first` is the date of the first.
 
     Raises
@@ -140,43 +150,43 @@ def require_outcome(up: Array, *, first: str) -> None:
     """
     if np.isnan(up).all():
         raise NotEnoughHistory(
-            f"the first forecast is of {first}, and what came is not known yet for any; fetch a longer history or "
+            f"the first forecast is of {first_date}, and what came is not known yet for any; fetch a longer history or "
             "shorten walk_forward.train",
             key="walk_forward.train",
         )
 
 
-def earn(
+def run_backtest(
     config: RunConfig,
     prices: Prices,
-    outlook: Outlook,
-    stages: Stages = STAGES,
+    decisions: Decisions,
+    stages: PipelineStages = DEFAULT_STAGES,
     *,
-    progress: Progress = no_progress,
-) -> Course:
+    progress: Progress = ignore_progress,
+) -> RunData:
     """Return what a config's decisions came to.
 
     Raises
     ------
     NotEnoughHistory : of no forecast is it known yet what came.
     """
-    forecasts = outlook.forecasts
-    require_outcome(forecasts.up, first=day(prices.sessions[forecasts.session[0]]))
+    forecasts = decisions.forecasts
+    require_known_outcome(forecasts.up, first_date=iso_date(prices.sessions[forecasts.session[0]]))
     per_year = config.report.sessions_per_year
-    steps = Tally("trading", 1, progress)
-    result = stages.execute(outlook.positions, prices, config.execution, sessions_per_year=per_year)
+    steps = ProgressCounter("trading", 1, progress)
+    result = stages.execute(decisions.positions, prices, config.execution, sessions_per_year=per_year)
     steps.step()
-    return Course(prices, outlook.dataset, forecasts, outlook.positions, result)
+    return RunData(prices, decisions.dataset, forecasts, decisions.positions, result)
 
 
-def calculate(
+def run_stages(
     config: RunConfig,
     prices: Prices,
-    stages: Stages = STAGES,
+    stages: PipelineStages = DEFAULT_STAGES,
     *,
     workers: int = 1,
-    progress: Progress = no_progress,
-) -> Course:
+    progress: Progress = ignore_progress,
+) -> RunData:
     """Return what a config makes of prices, stage by stage."""
-    found = foresee(config, prices, stages, workers=workers, progress=progress)
-    return earn(config, prices, found, stages, progress=progress)
+    found = forecast_and_decide(config, prices, stages, workers=workers, progress=progress)
+    return run_backtest(config, prices, found, stages, progress=progress)

@@ -13,40 +13,40 @@ import numpy as np
 import pandas as pd
 
 from quantlr.backtest.inference.differences import (
-    Difference,
-    Pairs,
-    draws_for,
-    forecast_differences,
-    return_differences,
+    PairedDifference,
+    PairDifferences,
+    n_draws_for_tests,
+    paired_forecast_differences,
+    paired_return_differences,
 )
-from quantlr.backtest.metrics import Scored
-from quantlr.config import NAME
+from quantlr.backtest.metrics import EvaluatedForecasts
+from quantlr.config import REPORT_NAME_PATTERN
 from quantlr.errors import OutputError, UserError
-from quantlr.report.encoding import defined, json_bytes
-from quantlr.report.folder import require_place, write_report
-from quantlr.report.pairs import Pair, adjusted, sentence
-from quantlr.report.settings import Setting, differing_settings
+from quantlr.report.encoding import nonfinite_to_none, json_bytes
+from quantlr.report.folder import check_report_target, write_report
+from quantlr.report.pairs import RunPair, with_adjusted_p_values, pair_sentence
+from quantlr.report.settings import ConfigDifference, config_differences
 from quantlr.report.shared import (
-    Numbers,
-    benchmark_over,
+    MetricValues,
+    benchmark_on_dates,
     common_dates,
-    common_forecasts,
-    losses,
-    numbers,
-    result_over,
-    same_question,
-    to_beat,
+    common_evaluated_forecasts,
+    forecast_log_losses,
+    headline_metrics,
+    result_on_dates,
+    has_same_label,
+    baseline_metric_values,
 )
-from quantlr.report.stored import Stored, find_run, read_run
-from quantlr.types import Array, BacktestResult, Report, day
+from quantlr.report.stored import SavedRun, find_run_dir, read_saved_run
+from quantlr.types import Array, BacktestResult, Report, iso_date
 
-FEWEST, MOST = 2, 12
+MIN_RUNS, MAX_RUNS = 2, 12
 """Runs that a page can show."""
-ENOUGH = 60
+MIN_COMMON_SESSIONS = 60
 """Common sessions below which nothing is tested: a quarter of a year says nothing of luck."""
-HELD_ALIKE = 0.01
+BENCHMARK_RTOL = 0.01
 """How far buying and holding may come apart, by costs and the first fill, and still be shown as one."""
-SEED = 0
+BOOTSTRAP_SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,58 +70,64 @@ class Comparison:
     cautions : what else keeps the runs apart.
     """
 
-    names: tuple[str, ...]
-    folders: tuple[Path, ...]
+    run_names: tuple[str, ...]
+    run_dirs: tuple[Path, ...]
     dates: pd.DatetimeIndex
     equity: Array
     benchmark: Array | None
-    numbers: tuple[Numbers, ...]
-    to_beat: Numbers
-    forecasts: int
-    pairs: tuple[Pair, ...]
-    tests: int
-    draws: int
-    settings: tuple[Setting, ...]
-    cautions: tuple[str, ...]
+    metrics_by_run: tuple[MetricValues, ...]
+    baseline_metrics: MetricValues
+    n_common_forecasts: int
+    pairs: tuple[RunPair, ...]
+    n_tests: int
+    n_bootstrap_draws: int
+    config_differences: tuple[ConfigDifference, ...]
+    caveats: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison as ``compare.json`` has it; what is undefined is None."""
         return dict(
-            defined(
+            nonfinite_to_none(
                 {
                     "runs": [
                         {"name": name, "folder": folder.as_posix(), **numbers}
-                        for name, folder, numbers in zip(self.names, self.folders, self.numbers, strict=True)
+                        for name, folder, numbers in zip(
+                            self.run_names, self.run_dirs, self.metrics_by_run, strict=True
+                        )
                     ],
-                    "to_beat": self.to_beat,
-                    "sessions": {"first": day(self.dates[0]), "last": day(self.dates[-1]), "common": len(self.dates)},
-                    "forecasts": self.forecasts,
+                    "to_beat": self.baseline_metrics,
+                    "sessions": {
+                        "first": iso_date(self.dates[0]),
+                        "last": iso_date(self.dates[-1]),
+                        "common": len(self.dates),
+                    },
+                    "forecasts": self.n_common_forecasts,
                     "method": {
                         "bootstrap": "stationary, paired",
-                        "draws": self.draws,
+                        "draws": self.n_bootstrap_draws,
                         "adjustment": "Holm",
-                        "tests": self.tests,
+                        "tests": self.n_tests,
                     },
-                    "pairs": [self._pair(pair) for pair in self.pairs],
-                    "settings": {found.key: list(found.values) for found in self.settings},
-                    "cautions": list(self.cautions),
+                    "pairs": [self._pair_dict(pair) for pair in self.pairs],
+                    "settings": {found.key: list(found.values_by_run) for found in self.config_differences},
+                    "cautions": list(self.caveats),
                 }
             )
         )
 
-    def _pair(self, pair: Pair) -> dict[str, Any]:
-        found: dict[str, Any] = {"first": self.names[pair.first], "second": self.names[pair.second]}
+    def _pair_dict(self, pair: RunPair) -> dict[str, Any]:
+        found: dict[str, Any] = {"first": self.run_names[pair.first_index], "second": self.run_names[pair.second_index]}
         for name, difference, p_value in (
-            ("sharpe", pair.sharpe, pair.sharpe_p),
-            ("log_loss", pair.log_loss, pair.log_loss_p),
+            ("sharpe", pair.sharpe_difference, pair.sharpe_adjusted_p),
+            ("log_loss", pair.log_loss_difference, pair.log_loss_adjusted_p),
         ):
             found[name] = None if difference is None else {**asdict(difference), "adjusted_p_value": p_value}
-        for name, difference in (("mean_return", pair.mean_return), ("accuracy", pair.accuracy)):
+        for name, difference in (("mean_return", pair.mean_return_difference), ("accuracy", pair.accuracy_difference)):
             found[name] = None if difference is None else asdict(difference)
-        return found | {"sentence": sentence(pair, self.names)}
+        return found | {"sentence": pair_sentence(pair, self.run_names)}
 
 
-def compare_runs(runs: Sequence[str], *, output: Path) -> Comparison:
+def compare_runs(run_names_or_paths: Sequence[str], *, reports_dir: Path) -> Comparison:
     """Return a comparison of runs that are named by their reports' folders, or by their names in a folder of reports.
 
     Raises
@@ -130,40 +136,42 @@ def compare_runs(runs: Sequence[str], *, output: Path) -> Comparison:
         compared.
     Fault : the disk is in the way.
     """
-    if len(runs) < FEWEST:
-        raise UserError(f"a comparison needs two runs or more, found {len(runs)}; name another")
-    if len(runs) > MOST:
+    if len(run_names_or_paths) < MIN_RUNS:
+        raise UserError(f"a comparison needs two runs or more, found {len(run_names_or_paths)}; name another")
+    if len(run_names_or_paths) > MAX_RUNS:
         raise UserError(
-            f"a page of {len(runs)} runs can't be read; compare up to {MOST}; the gallery, index.html in {output}, "
+            f"a page of {len(run_names_or_paths)} runs can't be read; compare up to {MAX_RUNS}; the gallery, index.html in {reports_dir}, "
             "sorts any number of them"
         )
-    folders = [find_run(run, output) for run in runs]
+    folders = [find_run_dir(run, reports_dir) for run in run_names_or_paths]
     seen: dict[Path, str] = {}
-    for run, folder in zip(runs, folders, strict=True):
+    for run, folder in zip(run_names_or_paths, folders, strict=True):
         place = folder.resolve()
         if place in seen:
             raise UserError(f"{run} and {seen[place]} are the same report, {folder}; name each once")
         seen[place] = run
-    return compare([read_run(folder, name=name) for folder, name in zip(folders, _told_apart(folders), strict=True)])
+    return compare_saved_runs(
+        [read_saved_run(folder, name=name) for folder, name in zip(folders, _unique_run_names(folders), strict=True)]
+    )
 
 
-def require_comparison(name: str, output: Path) -> None:
+def check_comparison_target(name: str, reports_dir: Path) -> None:
     """Refuse a place that no comparison can be written to: a name that is none, or that of a run's report.
 
     Raises
     ------
     OutputError : with what to choose instead.
     """
-    if not re.fullmatch(NAME, name):
+    if not re.fullmatch(REPORT_NAME_PATTERN, name):
         raise OutputError(f"--name {name!r}: needed 1 to 80 of A-Z a-z 0-9 . _ -, not beginning with a dot")
-    require_place(output, name)
-    if (output / name / "metrics.json").exists():
+    check_report_target(reports_dir, name)
+    if (reports_dir / name / "metrics.json").exists():
         raise OutputError(
-            f"{output / name} is the report of a run, which a comparison would replace; choose another --name"
+            f"{reports_dir / name} is the report of a run, which a comparison would replace; choose another --name"
         )
 
 
-def write_comparison(found: Comparison, name: str, output: Path) -> Path:
+def write_comparison(comparison: Comparison, name: str, reports_dir: Path) -> Path:
     """Write ``compare.png`` and ``compare.json`` to ``output/NAME`` and return that folder; the gallery names it.
 
     Raises
@@ -173,16 +181,16 @@ def write_comparison(found: Comparison, name: str, output: Path) -> Path:
     from quantlr.report.gallery import write_gallery
     from quantlr.report.pages.comparison import comparison_page
 
-    require_comparison(name, output)
-    files = {"compare.png": comparison_page(found), "compare.json": json_bytes(found.to_dict())}
-    folder = write_report(Report(name, files), output)
-    write_gallery(output)
+    check_comparison_target(name, reports_dir)
+    files = {"compare.png": comparison_page(comparison), "compare.json": json_bytes(comparison.to_dict())}
+    folder = write_report(Report(name, files), reports_dir)
+    write_gallery(reports_dir)
     return folder
 
 
-def _told_apart(folders: list[Path]) -> list[str]:
+def _unique_run_names(run_dirs: list[Path]) -> list[str]:
     """Return the names of folders, with that of the folder around where two are named alike, or the whole path."""
-    whole = [folder.resolve() for folder in folders]
+    whole = [folder.resolve() for folder in run_dirs]
     for parts in (1, 2):
         names = [Path(*folder.parts[-parts:]).as_posix() for folder in whole]
         if len(set(names)) == len(names):
@@ -190,41 +198,44 @@ def _told_apart(folders: list[Path]) -> list[str]:
     return [folder.as_posix() for folder in whole]
 
 
-def compare(runs: Sequence[Stored]) -> Comparison:
+def compare_saved_runs(runs: Sequence[SavedRun]) -> Comparison:
     """Set runs side by side over what they share.
 
     Raises
     ------
     UserError : no session is common to all, or years are counted differently.
     """
-    per_year = _counted_alike(runs)
+    per_year = _common_sessions_per_year(runs)
     dates = common_dates(runs)
-    results = [result_over(run, dates) for run in runs]
-    rows = common_forecasts(runs) if same_question(runs) else []
-    benchmarks = [benchmark_over(run, dates).equity for run in runs]
-    alike = all(np.allclose(benchmarks[0], one, rtol=HELD_ALIKE, atol=0) for one in benchmarks)
-    draws = draws_for(len(runs) * (len(runs) - 1))
-    pairs = _pairs(results, rows, per_year=per_year, draws=draws)
+    results = [result_on_dates(run, dates) for run in runs]
+    rows = common_evaluated_forecasts(runs) if has_same_label(runs) else []
+    benchmarks = [benchmark_on_dates(run, dates).equity for run in runs]
+    alike = all(np.allclose(benchmarks[0], one, rtol=BENCHMARK_RTOL, atol=0) for one in benchmarks)
+    draws = n_draws_for_tests(len(runs) * (len(runs) - 1))
+    pairs = _compare_all_pairs(results, rows, sessions_per_year=per_year, n_draws=draws)
     return Comparison(
-        names=tuple(run.name for run in runs),
-        folders=tuple(run.folder for run in runs),
+        run_names=tuple(run.name for run in runs),
+        run_dirs=tuple(run.report_dir for run in runs),
         dates=dates,
         equity=np.stack([result.equity for result in results], axis=1),
         benchmark=benchmarks[0] if alike else None,
-        numbers=tuple(
-            numbers(result, rows[at] if rows else None, per_year=per_year) for at, result in enumerate(results)
+        metrics_by_run=tuple(
+            headline_metrics(result, rows[at] if rows else None, sessions_per_year=per_year)
+            for at, result in enumerate(results)
         ),
-        to_beat=to_beat(benchmark_over(runs[0], dates) if alike else None, rows, per_year=per_year),
-        forecasts=len(rows[0].up) if rows else 0,
+        baseline_metrics=baseline_metric_values(
+            benchmark_on_dates(runs[0], dates) if alike else None, rows, sessions_per_year=per_year
+        ),
+        n_common_forecasts=len(rows[0].up) if rows else 0,
         pairs=pairs,
-        tests=sum((pair.sharpe_p is not None) + (pair.log_loss_p is not None) for pair in pairs),
-        draws=draws,
-        settings=differing_settings([run.config for run in runs]),
-        cautions=_cautions(runs, dates, rows),
+        n_tests=sum((pair.sharpe_adjusted_p is not None) + (pair.log_loss_adjusted_p is not None) for pair in pairs),
+        n_bootstrap_draws=draws,
+        config_differences=config_differences([run.config for run in runs]),
+        caveats=_caveat_texts(runs, dates, rows),
     )
 
 
-def _counted_alike(runs: Sequence[Stored]) -> int:
+def _common_sessions_per_year(runs: Sequence[SavedRun]) -> int:
     """Return the sessions of a year; refuse runs that do not agree on it."""
     counted = {run.name: run.sessions_per_year for run in runs}
     if len(set(counted.values())) > 1:
@@ -233,69 +244,88 @@ def _counted_alike(runs: Sequence[Stored]) -> int:
     return runs[0].sessions_per_year
 
 
-def _pairs(results: Sequence[BacktestResult], rows: Sequence[Scored], *, per_year: int, draws: int) -> tuple[Pair, ...]:
+def _compare_all_pairs(
+    results: Sequence[BacktestResult],
+    evaluated_by_run: Sequence[EvaluatedForecasts],
+    *,
+    sessions_per_year: int,
+    n_draws: int,
+) -> tuple[RunPair, ...]:
     """Return all pairs with their differences, per year where they are of returns."""
-    excess = np.stack([found.net_return - found.cash for found in results], axis=1)
-    means: Pairs = {}
+    excess = np.stack([found.net_return - found.session_cash_rate for found in results], axis=1)
+    means: PairDifferences = {}
     ratios, loss, hits = means, means, means
-    if len(excess) >= ENOUGH:
-        means, ratios = return_differences(excess, draws=draws, seed=SEED)
-    lost = losses(rows) if rows else np.zeros((0, len(results)))
-    if _enough(rows, lost):
-        calls = np.stack([one.hits for one in rows], axis=1)
-        loss, hits = forecast_differences(
-            lost, calls, session=rows[0].session, horizon=rows[0].horizon, draws=draws, seed=SEED
+    if len(excess) >= MIN_COMMON_SESSIONS:
+        means, ratios = paired_return_differences(excess, n_draws=n_draws, seed=BOOTSTRAP_SEED)
+    lost = forecast_log_losses(evaluated_by_run) if evaluated_by_run else np.zeros((0, len(results)))
+    if _can_test_forecasts(evaluated_by_run, lost):
+        calls = np.stack([one.hits for one in evaluated_by_run], axis=1)
+        loss, hits = paired_forecast_differences(
+            lost,
+            calls,
+            session=evaluated_by_run[0].session,
+            horizon=evaluated_by_run[0].horizon,
+            n_draws=n_draws,
+            seed=BOOTSTRAP_SEED,
         )
-    return adjusted(
+    return with_adjusted_p_values(
         [
-            Pair(
+            RunPair(
                 *pair,
-                sharpe=_of(ratios, pair, times=float(np.sqrt(per_year))),
-                mean_return=_of(means, pair, times=per_year),
-                log_loss=_of(loss, pair),
-                accuracy=_of(hits, pair),
-                same_returns=_same(excess, pair),
-                same_forecasts=_same(lost, pair),
+                sharpe_difference=_scaled_difference(ratios, pair, factor=float(np.sqrt(sessions_per_year))),
+                mean_return_difference=_scaled_difference(means, pair, factor=sessions_per_year),
+                log_loss_difference=_scaled_difference(loss, pair),
+                accuracy_difference=_scaled_difference(hits, pair),
+                has_same_returns=_are_columns_equal(excess, pair),
+                has_same_forecasts=_are_columns_equal(lost, pair),
             )
             for pair in combinations(range(len(results)), 2)
         ]
     )
 
 
-def _same(columns: Array, pair: tuple[int, int]) -> bool:
+def _are_columns_equal(values: Array, column_pair: tuple[int, int]) -> bool:
     """Whether two columns are one and the same, and not empty."""
-    return len(columns) > 0 and bool((columns[:, pair[0]] == columns[:, pair[1]]).all())
+    return len(values) > 0 and bool((values[:, column_pair[0]] == values[:, column_pair[1]]).all())
 
 
-def _enough(rows: Sequence[Scored], lost: Array) -> bool:
+def _can_test_forecasts(evaluated_by_run: Sequence[EvaluatedForecasts], log_losses: Array) -> bool:
     """Whether there are forecasts of enough sessions, and none that was sure and wrong, whose loss has no end."""
-    return bool(rows) and len(np.unique(rows[0].session)) >= ENOUGH and bool(np.isfinite(lost).all())
+    return (
+        bool(evaluated_by_run)
+        and len(np.unique(evaluated_by_run[0].session)) >= MIN_COMMON_SESSIONS
+        and bool(np.isfinite(log_losses).all())
+    )
 
 
-def _of(found: Pairs, pair: tuple[int, int], *, times: float = 1.0) -> Difference | None:
+def _scaled_difference(
+    differences: PairDifferences, pair: tuple[int, int], *, factor: float = 1.0
+) -> PairedDifference | None:
     """Return a pair's difference in another unit; None where there is none."""
-    one = found.get(pair)
-    return one and one.times(times)
+    one = differences.get(pair)
+    return one and one.scaled(factor)
 
 
-def _cautions(runs: Sequence[Stored], dates: pd.DatetimeIndex, rows: Sequence[Scored]) -> tuple[str, ...]:
+def _caveat_texts(
+    runs: Sequence[SavedRun], dates: pd.DatetimeIndex, evaluated_by_run: Sequence[EvaluatedForecasts]
+) -> tuple[str, ...]:
     """Return what keeps the runs apart beside their settings, a sentence each."""
-    longest = max(runs, key=lambda run: len(run.backtest))
+    longest = max(runs, key=lambda run: len(run.backtest_frame))
     said = {
-        f"{len(dates):,} of the {len(longest.backtest):,} sessions of {longest.name} are common to all; all else is "
-        "left out": len(dates) < len(longest.backtest),
-        f"{len(dates)} common sessions are too few to tell a difference from luck; {ENOUGH} are needed":
-            len(dates) < ENOUGH,
+        f"{len(dates):,} of the {len(longest.backtest_frame):,} sessions of {longest.name} are common to all; all else is "
+        "left out": len(dates) < len(longest.backtest_frame),
+        f"{len(dates)} common sessions are too few to tell a difference from luck; {MIN_COMMON_SESSIONS} are needed":
+            len(dates) < MIN_COMMON_SESSIONS,
         "runs are filled at different prices (execution.fill): a difference may be that of a price nobody could trade "
         "at": len({run.fill for run in runs}) > 1,
-        "runs forecast different things (label): their forecasts are not compared": not rows,
+        "runs forecast different things (label): their forecasts are not compared": not evaluated_by_run,
         "no forecast is common to all, or too few are: forecasts are not compared":
-            bool(rows) and len(np.unique(rows[0].session)) < ENOUGH,
+            bool(evaluated_by_run) and len(np.unique(evaluated_by_run[0].session)) < MIN_COMMON_SESSIONS,
         "a forecast was sure and wrong: its log loss has no end, and forecasts are not compared":
-            bool(rows) and not bool(np.isfinite(losses(rows)).all()),
+            bool(evaluated_by_run) and not bool(np.isfinite(forecast_log_losses(evaluated_by_run)).all()),
         "the prices have changed from one run to another, though their data are configured alike":
-            len({run.prices for run in runs}) > 1 and all(run.config["data"] == runs[0].config["data"] for run in runs),
-        f"written by different versions: {', '.join(f'{run.name} {run.version}' for run in runs)}":
-            len({run.version for run in runs}) > 1,
+            len({run.price_digest for run in runs}) > 1 and all(run.config["data"] == runs[0].config["data"] for run in runs),
+        f"written by different versions: {', '.join(f'{run.name} {run.quantlr_version}' for run in runs)}":
+            len({run.quantlr_version for run in runs}) > 1,
     }  # fmt: skip
     return tuple(text for text, applies in said.items() if applies)

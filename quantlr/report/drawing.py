@@ -13,77 +13,81 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from quantlr.processes import shared_out, spawned
+from quantlr.processes import parallel_map, process_pool
 
 if TYPE_CHECKING:
     from quantlr.report.pages import Page, Picture
-    from quantlr.report.shown import Shown
+    from quantlr.report.shown import PageContext
     from quantlr.types import Progress
 
-Draw = Callable[["Shown", "Progress"], "dict[str, Picture]"]
+PageRenderer = Callable[["Shown", "Progress"], "dict[str, Picture]"]
 """What makes a run's pictures, by the names of their files, and tells how far it has come."""
-MOST = 4
+MAX_RENDERING_PROCESSES = 4
 """Processes that draw, this one included: one for each page."""
-LARGEST = 64 * 2**20
+MAX_TRANSFER_BYTES = 64 * 2**20
 """Bytes of a run up to which it is sent to another process for each page: a tenth of what the page takes to draw."""
 
 
 @contextmanager
-def drawing(workers: int) -> Iterator[Draw]:
+def open_page_renderer(max_processes: int) -> Iterator[PageRenderer]:
     """Give what draws a run's pages, with the help of other processes that get ready meanwhile.
 
     Parameters
     ----------
     workers : processes at most, this one included; with one, all is drawn here.
     """
-    others = min(workers, MOST) - 1
+    others = min(max_processes, MAX_RENDERING_PROCESSES) - 1
     if others < 1:
-        yield draw_here
+        yield render_pages_serially
         return
-    with spawned(others, ready=_ready) as pool:
-        yield partial(_draw_together, pool, others)
+    with process_pool(others, initializer=_warm_up_worker) as pool:
+        yield partial(_render_pages_in_parallel, pool, others)
 
 
-def draw_here(shown: Shown, progress: Progress) -> dict[str, Picture]:
+def render_pages_serially(context: PageContext, progress: Progress) -> dict[str, Picture]:
     """Return a run's pictures, drawn one after the other by this process."""
-    from quantlr.report.pages import pages_of  # matplotlib costs half a second: only who draws pays it
+    from quantlr.report.pages import applicable_pages  # matplotlib costs half a second: only who draws pays it
 
-    pages = pages_of(shown)
-    return _heard(pages, (page.picture(shown) for page in pages), progress)
+    pages = applicable_pages(context)
+    return _collect_pictures(pages, (page.render_picture(context) for page in pages), progress)
 
 
-def _draw_together(pool: ProcessPoolExecutor, others: int, shown: Shown, progress: Progress) -> dict[str, Picture]:
+def _render_pages_in_parallel(
+    pool: ProcessPoolExecutor, n_helpers: int, context: PageContext, progress: Progress
+) -> dict[str, Picture]:
     """Return a run's pictures; one that is too large to travel is drawn here, and all are if a process was killed."""
-    if shown.nbytes > LARGEST:
-        return draw_here(shown, progress)
-    from quantlr.report.pages import pages_of
+    if context.nbytes > MAX_TRANSFER_BYTES:
+        return render_pages_serially(context, progress)
+    from quantlr.report.pages import applicable_pages
 
-    pages = pages_of(shown)
+    pages = applicable_pages(context)
     try:
-        pictures = shared_out(partial(_picture, shown), range(len(pages)), pool, others=others, ahead=1)
-        return _heard(pages, pictures, progress)
+        pictures = parallel_map(
+            partial(_render_page, context), range(len(pages)), pool, pool_size=n_helpers, queued_per_process=1
+        )
+        return _collect_pictures(pages, pictures, progress)
     except BrokenProcessPool:
-        return draw_here(shown, progress)
+        return render_pages_serially(context, progress)
 
 
-def _heard(pages: Sequence[Page], pictures: Iterable[Picture], progress: Progress) -> dict[str, Picture]:
+def _collect_pictures(pages: Sequence[Page], pictures: Iterable[Picture], progress: Progress) -> dict[str, Picture]:
     """Return pictures by file, and tell of each as it comes."""
     found = {}
     progress("drawing", done=0, total=len(pages))
     for page, picture in zip(pages, pictures, strict=True):
-        found[page.file] = picture
+        found[page.file_name] = picture
         progress("drawing", done=len(found), total=len(pages))
     return found
 
 
-def _picture(shown: Shown, at: int) -> Picture:
-    from quantlr.report.pages import pages_of
+def _render_page(context: PageContext, page_index: int) -> Picture:
+    from quantlr.report.pages import applicable_pages
 
-    return pages_of(shown)[at].picture(shown)
+    return applicable_pages(context)[page_index].render_picture(context)
 
 
-def _ready() -> None:
+def _warm_up_worker() -> None:
     """Import what draws, and have it find its letters."""
-    from quantlr.report.pages import warm_up
+    from quantlr.report.pages import warm_up_fonts
 
-    warm_up()
+    warm_up_fonts()

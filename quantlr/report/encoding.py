@@ -10,12 +10,12 @@ from typing import Any
 import pandas as pd
 
 
-def defined(value: Any) -> Any:
+def nonfinite_to_none(value: Any) -> Any:
     """Return nested values with None for what is not a finite number."""
     if isinstance(value, dict):
-        return {key: defined(item) for key, item in value.items()}
+        return {key: nonfinite_to_none(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [defined(item) for item in value]
+        return [nonfinite_to_none(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from quantlr.report.figures.style import number, percent
+from quantlr.report.figures.style import number_text, percent_text
 
-FILLED = {"next_close": "the next close", "next_open": "the next open", "close": "the same close"}
+FILL_LABELS = {"next_close": "the next close", "next_open": "the next open", "close": "the same close"}
 
 
 @dataclass(frozen=True, slots=True)
-class Headline:
+class TextTable:
     """A table of numbers as text.
 
     Attributes
@@ -27,70 +27,97 @@ class Headline:
     rows: tuple[tuple[str, tuple[str, ...]], ...]
 
 
-def headline_tables(metrics: dict[str, Any]) -> tuple[Headline, ...]:
+def headline_tables(metrics: dict[str, Any]) -> tuple[TextTable, ...]:
     """Return the tables that a run is judged by, from the numbers of ``metrics.json``."""
-    return _knew(metrics["forecast"]), _paid(metrics), _filled(metrics["backtest"]["fills"])
-
-
-def _knew(skill: dict[str, Any]) -> Headline:
-    test = skill["pesaran_timmermann"]
-    rows = (
-        ("Right calls", (percent(skill["accuracy"]), _interval(skill["accuracy_ci95"], percent))),
-        ("Right calls of the base rate", (percent(skill["accuracy_base_rate"]), "")),
-        ("Area under the ROC curve", (_three(skill["auc"]), _interval(skill["auc_ci95"], _three))),
-        ("Log loss", (_five(skill["log_loss"]), "")),
-        ("Log loss of the base rate", (_five(skill["log_loss_base_rate"]), "")),
-        ("Pesaran-Timmermann p value", (_three(test["p_value"] if test else None), "")),
+    return (
+        _forecast_skill_table(metrics["forecast"]),
+        _performance_table(metrics),
+        _fills_table(metrics["backtest"]["fills"]),
     )
-    return Headline("Did it know?", ("", "95% interval"), rows)
 
 
-def _paid(metrics: dict[str, Any]) -> Headline:
+def _forecast_skill_table(forecast_metrics: dict[str, Any]) -> TextTable:
+    test = forecast_metrics["pesaran_timmermann"]
+    rows = (
+        (
+            "Right calls",
+            (
+                percent_text(forecast_metrics["accuracy"]),
+                _interval_text(forecast_metrics["accuracy_ci95"], percent_text),
+            ),
+        ),
+        ("Right calls of the base rate", (percent_text(forecast_metrics["accuracy_base_rate"]), "")),
+        (
+            "Area under the ROC curve",
+            (
+                _format_3_decimals(forecast_metrics["auc"]),
+                _interval_text(forecast_metrics["auc_ci95"], _format_3_decimals),
+            ),
+        ),
+        ("Log loss", (_format_5_decimals(forecast_metrics["log_loss"]), "")),
+        ("Log loss of the base rate", (_format_5_decimals(forecast_metrics["log_loss_base_rate"]), "")),
+        ("Pesaran-Timmermann p value", (_format_3_decimals(test["p_value"] if test else None), "")),
+    )
+    return TextTable("Did it know?", ("", "95% interval"), rows)
+
+
+def _performance_table(metrics: dict[str, Any]) -> TextTable:
     significance, found = metrics["significance"], metrics["backtest"]
     own, held = found["strategy"], found["benchmark"]
 
-    def pair(label: str, key: str, style: Callable[[Any], str]) -> tuple[str, tuple[str, str]]:
-        return label, (style(own[key]), style(held[key]))
+    def strategy_and_benchmark_row(
+        label: str, metric_key: str, formatter: Callable[[Any], str]
+    ) -> tuple[str, tuple[str, str]]:
+        return label, (formatter(own[metric_key]), formatter(held[metric_key]))
 
     trials = significance["trials"]
     rows = (
-        pair("Growth a year, after costs", "cagr", percent),
-        pair("Volatility a year", "volatility", percent),
-        pair("Sharpe ratio", "sharpe", number),
-        pair("95% interval", "sharpe_ci95", lambda bounds: _interval(bounds, number)),
-        ("Probabilistic Sharpe ratio", (percent(significance["probabilistic_sharpe"]), "")),
-        (f"Deflated, {trials:,} trial{'s'[: trials > 1]}", (percent(significance["deflated_sharpe"]), "")),
-        pair("Largest drawdown", "max_drawdown", percent),
-        pair("Longest drawdown, sessions", "longest_drawdown_sessions", lambda value: number(value, decimals=0)),
-        pair("Invested, on average", "exposure", lambda value: percent(value, decimals=0)),
-        pair("Traded a year, times equity", "turnover_per_year", number),
-        pair("Costs, total", "cost_total", percent),
-        ("Breaks even at, bps a trade", (number(found["break_even_cost_bps"], decimals=1), "")),
+        strategy_and_benchmark_row("Growth a year, after costs", "cagr", percent_text),
+        strategy_and_benchmark_row("Volatility a year", "volatility", percent_text),
+        strategy_and_benchmark_row("Sharpe ratio", "sharpe", number_text),
+        strategy_and_benchmark_row("95% interval", "sharpe_ci95", lambda bounds: _interval_text(bounds, number_text)),
+        ("Probabilistic Sharpe ratio", (percent_text(significance["probabilistic_sharpe"]), "")),
+        (f"Deflated, {trials:,} trial{'s'[: trials > 1]}", (percent_text(significance["deflated_sharpe"]), "")),
+        strategy_and_benchmark_row("Largest drawdown", "max_drawdown", percent_text),
+        strategy_and_benchmark_row(
+            "Longest drawdown, sessions", "longest_drawdown_sessions", lambda value: number_text(value, decimals=0)
+        ),
+        strategy_and_benchmark_row("Invested, on average", "exposure", lambda value: percent_text(value, decimals=0)),
+        strategy_and_benchmark_row("Traded a year, times equity", "turnover_per_year", number_text),
+        strategy_and_benchmark_row("Costs, total", "cost_total", percent_text),
+        ("Breaks even at, bps a trade", (number_text(found["break_even_cost_bps"], decimals=1), "")),
     )
-    return Headline("Did it pay?", ("strategy", "buy and hold"), rows)
+    return TextTable("Did it pay?", ("strategy", "buy and hold"), rows)
 
 
-def _filled(fills: dict[str, Any]) -> Headline:
-    rows = tuple((_place(place, fills[fill]), _earned(fills[fill])) for fill, place in FILLED.items())
-    return Headline("If filled at", ("Sharpe ratio", "growth a year"), rows)
+def _fills_table(metrics_by_fill: dict[str, Any]) -> TextTable:
+    rows = tuple(
+        (_fill_label(place, metrics_by_fill[fill]), _fill_cells(metrics_by_fill[fill]))
+        for fill, place in FILL_LABELS.items()
+    )
+    return TextTable("If filled at", ("Sharpe ratio", "growth a year"), rows)
 
 
-def _place(place: str, numbers: dict[str, Any] | None) -> str:
-    return place if numbers is None or numbers["tradable"] else f"{place}, not tradable"
+def _fill_label(label: str, fill_metrics: dict[str, Any] | None) -> str:
+    return label if fill_metrics is None or fill_metrics["tradable"] else f"{label}, not tradable"
 
 
-def _earned(numbers: dict[str, Any] | None) -> tuple[str, str]:
+def _fill_cells(fill_metrics: dict[str, Any] | None) -> tuple[str, str]:
     """Return what the same decisions earn at another price; nothing where there is no such price."""
-    return ("–", "–") if numbers is None else (number(numbers["sharpe"]), percent(numbers["cagr"]))
+    return (
+        ("–", "–")
+        if fill_metrics is None
+        else (number_text(fill_metrics["sharpe"]), percent_text(fill_metrics["cagr"]))
+    )
 
 
-def _interval(bounds: Any, style: Callable[[Any], str]) -> str:
-    return f"{style(bounds[0])} to {style(bounds[1])}" if bounds else "–"
+def _interval_text(bounds: Any, formatter: Callable[[Any], str]) -> str:
+    return f"{formatter(bounds[0])} to {formatter(bounds[1])}" if bounds else "–"
 
 
-def _three(value: float | None) -> str:
-    return number(value, decimals=3)
+def _format_3_decimals(value: float | None) -> str:
+    return number_text(value, decimals=3)
 
 
-def _five(value: float | None) -> str:
-    return number(value, decimals=5)
+def _format_5_decimals(value: float | None) -> str:
+    return number_text(value, decimals=5)

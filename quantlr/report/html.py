@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from quantlr.backtest.series import deepest_drawdowns
-from quantlr.report.figures.style import number, percent
-from quantlr.report.headline import Headline, headline_tables
-from quantlr.report.shown import Shown
-from quantlr.report.templating import rendered
-from quantlr.types import BacktestResult, day
+from quantlr.report.figures.style import number_text, percent_text
+from quantlr.report.headline import TextTable, headline_tables
+from quantlr.report.shown import PageContext
+from quantlr.report.templating import render_template
+from quantlr.types import BacktestResult, iso_date
 
 if TYPE_CHECKING:
     from quantlr.report.pages import Picture
 
-FALLS = 5
+MAX_LISTED_DRAWDOWNS = 5
 """Drawdowns that are listed, the deepest."""
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class RenderedPage:
     """What a report says besides its pages.
 
     Attributes
@@ -34,74 +34,81 @@ class Written:
     round_trips : by side, as `backtest.trades.by_side` returns them.
     """
 
-    config: str
+    config_yaml: str
     provenance: dict[str, Any]
-    round_trips: pd.DataFrame
+    trades_by_side: pd.DataFrame
 
 
-def html(shown: Shown, pictures: Mapping[str, Picture], written: Written) -> bytes:
+def report_html(context: PageContext, pictures: Mapping[str, Picture], rendered_page: RenderedPage) -> bytes:
     """Return the report as HTML, every picture inside it; text of the config or the data is never taken as markup."""
-    finding, _, basis = shown.metrics["verdict"]["sentence"].partition(": ")
-    text = rendered(
+    finding, _, basis = context.metrics["verdict"]["sentence"].partition(": ")
+    text = render_template(
         "report.html",
-        name=shown.config.name,
+        name=context.config.name,
         finding=finding,
         basis=basis[:1].upper() + basis[1:],
-        setting=shown.setting,
+        setting=context.setup_text,
         pictures=[
-            (_anchor(file), file, picture, _data_uri(picture.png))
+            (_html_anchor(file), file, picture, _png_data_uri(picture.png_bytes))
             for file, picture in pictures.items()
             if "/" not in file  # hundreds of tickers' pages would be more than a browser opens
         ],
         tables=[
-            *headline_tables(shown.metrics),
-            *_falls(shown.course.result),
-            *_trades(written.round_trips),
-            _model(shown.metrics["model"]),
+            *headline_tables(context.metrics),
+            *_drawdown_tables(context.run_data.result),
+            *_trade_tables(rendered_page.trades_by_side),
+            _fit_table(context.metrics["model"]),
         ],
-        notes=shown.notes,
-        config=written.config,
-        source=written.provenance["data"]["source"],
-        sha256=written.provenance["data"]["sha256"],
-        versions=written.provenance["versions"],
+        notes=context.notes,
+        config=rendered_page.config_yaml,
+        source=rendered_page.provenance["data"]["source"],
+        sha256=rendered_page.provenance["data"]["sha256"],
+        versions=rendered_page.provenance["versions"],
     )
     return text.encode()
 
 
-def _anchor(file: str) -> str:
-    return file.partition(".")[0]
+def _html_anchor(file_name: str) -> str:
+    return file_name.partition(".")[0]
 
 
-def _data_uri(png: bytes) -> str:
+def _png_data_uri(png: bytes) -> str:
     return f"data:image/png;base64,{b64encode(png).decode('ascii')}"
 
 
-def _falls(result: BacktestResult) -> list[Headline]:
+def _drawdown_tables(result: BacktestResult) -> list[TextTable]:
     """Return the table of the deepest drawdowns; none where there was no fall."""
     rows = [
-        (percent(fall.depth), (day(fall.high), day(fall.low), day(fall.regained) if fall.regained else "not yet"))
-        for fall in deepest_drawdowns(result, most=FALLS)
+        (
+            percent_text(fall.depth),
+            (
+                iso_date(fall.peak_date),
+                iso_date(fall.trough_date),
+                iso_date(fall.recovery_date) if fall.recovery_date else "not yet",
+            ),
+        )
+        for fall in deepest_drawdowns(result, max_count=MAX_LISTED_DRAWDOWNS)
     ]
-    return [Headline("Deepest falls from a high", ("high", "low", "regained"), tuple(rows))] if rows else []
+    return [TextTable("Deepest falls from a high", ("high", "low", "regained"), tuple(rows))] if rows else []
 
 
-def _trades(trips: pd.DataFrame) -> list[Headline]:
+def _trade_tables(trades_by_side: pd.DataFrame) -> list[TextTable]:
     """Return the table of round trips; none where nothing was traded."""
-    if not len(trips):
+    if not len(trades_by_side):
         return []
     whole = {"trades": "Round trips", "sessions": "Sessions held, median"}
     shares = {"won": "Earned more than they cost", "mean": "Mean", "best": "Best", "worst": "Worst"}
-    rows = [(label, tuple(f"{value:,.0f}" for value in trips[key])) for key, label in whole.items()]
-    rows += [(label, tuple(percent(value) for value in trips[key])) for key, label in shares.items()]
-    return [Headline("Round trips, after costs, of the position", tuple(map(str, trips.index)), tuple(rows))]
+    rows = [(label, tuple(f"{value:,.0f}" for value in trades_by_side[key])) for key, label in whole.items()]
+    rows += [(label, tuple(percent_text(value) for value in trades_by_side[key])) for key, label in shares.items()]
+    return [TextTable("Round trips, after costs, of the position", tuple(map(str, trades_by_side.index)), tuple(rows))]
 
 
-def _model(model: dict[str, Any]) -> Headline:
+def _fit_table(model_metrics: dict[str, Any]) -> TextTable:
     rows = (
-        ("Refits", (f"{model['refits']:,}",)),
-        ("Steps of the descent, mean", (number(model["iterations_mean"], decimals=1),)),
-        ("Did not converge", (f"{model['unconverged']:,}",)),
-        ("Without a best fit", (f"{model['degenerate']:,}",)),
-        ("Condition number of the features", (number(model["condition_number"], decimals=1),)),
+        ("Refits", (f"{model_metrics['refits']:,}",)),
+        ("Steps of the descent, mean", (number_text(model_metrics["iterations_mean"], decimals=1),)),
+        ("Did not converge", (f"{model_metrics['unconverged']:,}",)),
+        ("Without a best fit", (f"{model_metrics['degenerate']:,}",)),
+        ("Condition number of the features", (number_text(model_metrics["condition_number"], decimals=1),)),
     )
-    return Headline("How was it fitted?", ("",), rows)
+    return TextTable("How was it fitted?", ("",), rows)

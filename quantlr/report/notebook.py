@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import base64
 
-from quantlr.report.pages.frame import own_looks, png
-from quantlr.report.pages.tearsheet import tear_sheet
-from quantlr.report.shown import Shown
-from quantlr.report.summary import headline_rows
-from quantlr.report.templating import rendered
+from quantlr.report.pages.frame import default_style, figure_png
+from quantlr.report.pages.tearsheet import tearsheet_page
+from quantlr.report.shown import PageContext
+from quantlr.report.summary import headline_text_rows
+from quantlr.report.templating import render_template
 
 
-@own_looks()
-def notebook_html(shown: Shown) -> str:
+@default_style()
+def notebook_html(context: PageContext) -> str:
     """Return HTML that needs nothing but itself; the tear sheet is drawn for it."""
-    return rendered(
+    return render_template(
         "notebook.html",
-        name=shown.config.name,
-        setting=shown.setting,
-        rows=headline_rows(shown.metrics),
-        verdict=shown.metrics["verdict"]["sentence"],
-        notes=shown.notes,
-        picture=base64.b64encode(png(tear_sheet(shown))).decode(),
+        name=context.config.name,
+        setting=context.setup_text,
+        rows=headline_text_rows(context.metrics),
+        verdict=context.metrics["verdict"]["sentence"],
+        notes=context.notes,
+        picture=base64.b64encode(figure_png(tearsheet_page(context))).decode(),
     )

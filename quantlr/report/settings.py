@@ -7,34 +7,34 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-NO_SETTING = "name"
+RUN_NAME_KEY = "name"
 """The key that says what a run is called, not what it does."""
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class ConfigDifference:
     """A key of the config and what each run has there, as text; None where a run has no such key."""
 
     key: str
-    values: tuple[str | None, ...]
+    values_by_run: tuple[str | None, ...]
 
 
-def differing_settings(configs: Sequence[Mapping[str, Any]]) -> tuple[Setting, ...]:
+def config_differences(configs: Sequence[Mapping[str, Any]]) -> tuple[ConfigDifference, ...]:
     """Return the keys whose values are not the same in all configs, in the order in which configs have them."""
-    flat = [dict(_flat(config)) for config in configs]
-    keys = dict.fromkeys(key for settings in flat for key in settings if key != NO_SETTING)
-    found = (Setting(key, tuple(settings.get(key) for settings in flat)) for key in keys)
-    return tuple(setting for setting in found if len(set(setting.values)) > 1)
+    flat = [dict(_iter_flat_items(config)) for config in configs]
+    keys = dict.fromkeys(key for settings in flat for key in settings if key != RUN_NAME_KEY)
+    found = (ConfigDifference(key, tuple(settings.get(key) for settings in flat)) for key in keys)
+    return tuple(setting for setting in found if len(set(setting.values_by_run)) > 1)
 
 
-def _flat(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+def _iter_flat_items(value: Any, key_prefix: str = "") -> Iterator[tuple[str, str]]:
     """Yield dotted keys and their values as text; a list of plain values is one value."""
-    below = f"{key}." if key else ""
+    below = f"{key_prefix}." if key_prefix else ""
     if isinstance(value, Mapping):
         for name, item in value.items():
-            yield from _flat(item, f"{below}{name}")
+            yield from _iter_flat_items(item, f"{below}{name}")
     elif isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
         for at, item in enumerate(value):
-            yield from _flat(item, f"{below}{at}")
+            yield from _iter_flat_items(item, f"{below}{at}")
     else:
-        yield key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        yield key_prefix, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

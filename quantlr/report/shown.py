@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from quantlr.backtest.metrics import Scored, scored
+from quantlr.backtest.metrics import EvaluatedForecasts, evaluate_forecasts
 from quantlr.config import RunConfig
-from quantlr.report.summary import names, note_line, worth_saying
-from quantlr.types import Course, Note, day
+from quantlr.report.summary import ticker_list_text, note_text, condense_notes
+from quantlr.types import RunData, Note, iso_date
 
-LONGEST_LIST = 60
+MAX_TICKER_LIST_CHARS = 60
 """Letters of a list of tickers in a page's head."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class PageContext:
     """A run as its pages see it.
 
     Attributes
@@ -31,44 +31,49 @@ class Shown:
     """
 
     config: RunConfig
-    course: Course
-    rows: Scored
+    run_data: RunData
+    evaluated: EvaluatedForecasts
     metrics: dict[str, Any]
     notes: tuple[str, ...]
 
     @classmethod
-    def of(cls, config: RunConfig, course: Course, metrics: dict[str, Any], notes: Iterable[Note]) -> Shown:
+    def from_run(
+        cls, config: RunConfig, run_data: RunData, metrics: dict[str, Any], notes: Iterable[Note]
+    ) -> PageContext:
         """Return what there is to show of a run."""
-        lines = tuple(note_line(note) for note in worth_saying(notes))
-        return cls(config, course, scored(course.forecasts), metrics, lines)
+        lines = tuple(note_text(note) for note in condense_notes(notes))
+        return cls(config, run_data, evaluate_forecasts(run_data.forecasts), metrics, lines)
 
     @property
     def nbytes(self) -> int:
         """Bytes of the arrays that it holds."""
-        return _nbytes(self)
+        return _array_nbytes(self)
 
     @property
-    def traded(self) -> list[str]:
+    def forecast_tickers(self) -> list[str]:
         """The tickers that have forecasts, in the config's order."""
-        return [self.course.forecasts.tickers[at] for at in np.unique(self.course.forecasts.ticker)]
+        return [self.run_data.forecasts.tickers[at] for at in np.unique(self.run_data.forecasts.ticker)]
 
     @property
-    def setting(self) -> str:
+    def setup_text(self) -> str:
         """What was run, in one line."""
-        config, course = self.config, self.course
-        traded, columns = names(self.traded, longest=LONGEST_LIST), len(course.dataset.columns)
+        config, course = self.config, self.run_data
+        traded, columns = (
+            ticker_list_text(self.forecast_tickers, max_chars=MAX_TICKER_LIST_CHARS),
+            len(course.dataset.columns),
+        )
         features = f"{columns} feature{'s'[: columns > 1]}"
-        walk, execution, sessions = config.walk_forward, config.execution, course.result.fills
+        walk, execution, sessions = config.walk_forward, config.execution, course.result.fill_dates
         refit = "fitted once" if walk.refit_every == "never" else f"refitted every {walk.refit_every} sessions"
         pooled = "one model for all, " if config.model.scope == "pooled" else ""
         return (
-            f"{traded}, {day(sessions[0])} to {day(sessions[-1])}; {features}, {pooled}{walk.window} "
-            f"window, {refit}, horizon {config.label.horizon}; fill {execution.fill}, {execution.in_words()}"
+            f"{traded}, {iso_date(sessions[0])} to {iso_date(sessions[-1])}; {features}, {pooled}{walk.window} "
+            f"window, {refit}, horizon {config.label.horizon}; fill {execution.fill}, {execution.trading_costs_text()}"
         )
 
 
-def _nbytes(value: Any) -> int:
+def _array_nbytes(value: Any) -> int:
     """Return the bytes of the arrays in a value and in the values that it is made of."""
     if is_dataclass(value):
-        return sum(_nbytes(getattr(value, field.name)) for field in fields(value))
+        return sum(_array_nbytes(getattr(value, field.name)) for field in fields(value))
     return int(getattr(value, "nbytes", 0))

@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from quantlr.config.resolve import read_config
+from quantlr.config.resolve import read_config_file
 from quantlr.errors import Fault, UserError
 
-BACKTEST = ("gross_return", "cost", "net_return", "exposure", "turnover", "benchmark_equity")
-FORECASTS = ("date", "ticker", "probability", "up", "base_rate")
-FILES = ("config.yaml", "backtest.parquet", "forecasts.parquet")
-LONGEST_LIST = 20
+BACKTEST_COLUMNS = ("gross_return", "cost", "net_return", "exposure", "turnover", "benchmark_equity")
+FORECAST_COLUMNS = ("date", "ticker", "probability", "up", "base_rate")
+REQUIRED_FILES = ("config.yaml", "backtest.parquet", "forecasts.parquet")
+MAX_LISTED_REPORTS = 20
 """Reports that are named to someone who has named none of them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class SavedRun:
     """A run as its files tell of it.
 
     Attributes
@@ -36,12 +36,12 @@ class Stored:
     """
 
     name: str
-    folder: Path
+    report_dir: Path
     config: dict[str, Any]
-    version: str
-    prices: str
-    backtest: pd.DataFrame
-    forecasts: pd.DataFrame
+    quantlr_version: str
+    price_digest: str
+    backtest_frame: pd.DataFrame
+    forecast_frame: pd.DataFrame
 
     @property
     def sessions_per_year(self) -> int:
@@ -49,7 +49,7 @@ class Stored:
         return int(self.config["report"]["sessions_per_year"])
 
     @property
-    def cash(self) -> float:
+    def cash_return_per_session(self) -> float:
         """Interest on one unit of cash over one session, as a fraction."""
         return float(self.config["execution"]["cash_rate"]) / self.sessions_per_year
 
@@ -64,25 +64,25 @@ class Stored:
         return int(self.config["label"]["horizon"])
 
 
-def find_run(run: str, output: Path) -> Path:
+def find_run_dir(name_or_path: str, reports_dir: Path) -> Path:
     """Return the folder of a run that is named by its report's folder, or by its name in a folder of reports.
 
     Raises
     ------
     UserError : there is no report of that name; those that there are, are told.
     """
-    for folder in (Path(run), output / run):
+    for folder in (Path(name_or_path), reports_dir / name_or_path):
         if (folder / "metrics.json").is_file():
             return folder
     there = sorted(
-        found.parent.name for found in output.glob("*/metrics.json") if not found.parent.name.startswith(".")
+        found.parent.name for found in reports_dir.glob("*/metrics.json") if not found.parent.name.startswith(".")
     )
-    more = f" and {len(there) - LONGEST_LIST} more" if len(there) > LONGEST_LIST else ""
-    known = f"; there are {', '.join(there[:LONGEST_LIST])}{more}" if there else ""
-    raise UserError(f"{run}: no report of a run, neither as a folder nor by that name in {output}{known}")
+    more = f" and {len(there) - MAX_LISTED_REPORTS} more" if len(there) > MAX_LISTED_REPORTS else ""
+    known = f"; there are {', '.join(there[:MAX_LISTED_REPORTS])}{more}" if there else ""
+    raise UserError(f"{name_or_path}: no report of a run, neither as a folder nor by that name in {reports_dir}{known}")
 
 
-def read_run(folder: Path, *, name: str) -> Stored:
+def read_saved_run(report_dir: Path, *, name: str) -> SavedRun:
     """Return a run from its report's folder.
 
     Raises
@@ -90,40 +90,40 @@ def read_run(folder: Path, *, name: str) -> Stored:
     UserError : the folder is not whole, or laid out as another version does.
     Fault : the disk is in the way.
     """
-    lacking = [name for name in FILES if not (folder / name).is_file()]
+    lacking = [name for name in REQUIRED_FILES if not (report_dir / name).is_file()]
     if lacking:
-        raise UserError(f"{folder} is no whole report: it lacks {', '.join(lacking)}; run its config again")
+        raise UserError(f"{report_dir} is no whole report: it lacks {', '.join(lacking)}; run its config again")
     try:
-        provenance = json.loads((folder / "provenance.json").read_bytes())
+        provenance = json.loads((report_dir / "provenance.json").read_bytes())
         version = str(provenance["versions"]["quantlr"])
     except (OSError, ValueError, LookupError, TypeError):
         provenance, version = {}, "unknown"
     try:
-        config, problems = read_config(folder / "config.yaml", kinds={})
+        config, problems = read_config_file(report_dir / "config.yaml", default_kinds={})
         if problems:
             raise ValueError("\n".join(map(str, problems)))
-        found = Stored(
+        found = SavedRun(
             name=name,
-            folder=folder,
+            report_dir=report_dir,
             config=config.value,
-            version=version,
-            prices=str(provenance.get("data", {}).get("sha256", "")),
-            backtest=_backtest(folder / "backtest.parquet"),
-            forecasts=_forecasts(folder / "forecasts.parquet"),
+            quantlr_version=version,
+            price_digest=str(provenance.get("data", {}).get("sha256", "")),
+            backtest_frame=_read_backtest(report_dir / "backtest.parquet"),
+            forecast_frame=_read_forecasts(report_dir / "forecasts.parquet"),
         )
-        _ = found.cash, found.fill, found.horizon
+        _ = found.cash_return_per_session, found.fill, found.horizon
     except OSError as error:
-        raise Fault(f"{folder} can't be read: {error.strerror or error}") from error
+        raise Fault(f"{report_dir} can't be read: {error.strerror or error}") from error
     except (ValueError, LookupError, TypeError, AttributeError, UserError) as error:
         raise UserError(
-            f"{folder}, written by quantlr {version}, can't be read as this version writes it: {error}; run its config "
+            f"{report_dir}, written by quantlr {version}, can't be read as this version writes it: {error}; run its config "
             "again"
         ) from error
     return found
 
 
-def _backtest(path: Path) -> pd.DataFrame:
-    table = pd.read_parquet(path, columns=["date", *BACKTEST]).set_index("date")
+def _read_backtest(path: Path) -> pd.DataFrame:
+    table = pd.read_parquet(path, columns=["date", *BACKTEST_COLUMNS]).set_index("date")
     if not isinstance(table.index, pd.DatetimeIndex):
         raise ValueError(f"{path.name}: its dates are no dates")
     if not table.index.is_monotonic_increasing or not table.index.is_unique or table.empty:
@@ -133,8 +133,8 @@ def _backtest(path: Path) -> pd.DataFrame:
     return table
 
 
-def _forecasts(path: Path) -> pd.DataFrame:
-    table = pd.read_parquet(path, columns=list(FORECASTS))
+def _read_forecasts(path: Path) -> pd.DataFrame:
+    table = pd.read_parquet(path, columns=list(FORECAST_COLUMNS))
     if table.duplicated(["date", "ticker"]).any():
         raise ValueError(f"{path.name}: a ticker is forecast twice on one date")
     return table

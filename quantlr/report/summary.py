@@ -10,14 +10,14 @@ from typing import Any, Literal
 
 from quantlr.types import Note
 
-MOST_ALIKE = 3
+MAX_TICKERS_PER_NOTE_KEY = 3
 """Tickers of which one and the same thing is said one by one."""
-LONGEST_LIST = 100
+MAX_TICKER_LIST_CHARS = 100
 """Letters of a list of tickers."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class _HeadlineMetric:
     """A line of the short table.
 
     Attributes
@@ -30,43 +30,66 @@ class _Row:
     """
 
     label: str
-    form: str
-    own: tuple[str, ...]
-    to_beat: tuple[str, ...]
-    better: Literal[-1, 0, 1]
-    whose: str = ""
+    number_format: str
+    metrics_path: tuple[str, ...]
+    baseline_path: tuple[str, ...]
+    better_sign: Literal[-1, 0, 1]
+    baseline_label: str = ""
 
 
-def _of_forecast(label: str, key: str, form: str, better: Literal[-1, 0, 1], whose: str) -> _Row:
-    return _Row(label, form, ("forecast", key), ("forecast", f"{key}_base_rate"), better, whose)
+def _forecast_headline_metric(
+    label: str, metric_key: str, number_format: str, better_sign: Literal[-1, 0, 1], baseline_label: str
+) -> _HeadlineMetric:
+    return _HeadlineMetric(
+        label,
+        number_format,
+        ("forecast", metric_key),
+        ("forecast", f"{metric_key}_base_rate"),
+        better_sign,
+        baseline_label,
+    )
 
 
-def _of_backtest(label: str, key: str, form: str, better: Literal[-1, 0, 1], whose: str = "") -> _Row:
-    return _Row(label, form, ("backtest", "strategy", key), ("backtest", "benchmark", key), better, whose)
+def _backtest_headline_metric(
+    label: str, metric_key: str, number_format: str, better_sign: Literal[-1, 0, 1], baseline_label: str = ""
+) -> _HeadlineMetric:
+    return _HeadlineMetric(
+        label,
+        number_format,
+        ("backtest", "strategy", metric_key),
+        ("backtest", "benchmark", metric_key),
+        better_sign,
+        baseline_label,
+    )
 
 
-HEADLINES = (
-    _of_forecast("right calls", "accuracy", "{:.1%}", 1, "always the base rate's call"),
-    _of_forecast("log loss", "log_loss", "{:.5f}", -1, "the base rate as forecast"),
-    _of_backtest("growth a year", "cagr", "{:.1%}", 1, "buy and hold"),
-    _of_backtest("volatility a year", "volatility", "{:.1%}", 0),
-    _of_backtest("Sharpe ratio", "sharpe", "{:.2f}", 1),
-    _of_backtest("largest drawdown", "max_drawdown", "{:.1%}", 1),
-    _of_backtest("traded a year, x equity", "turnover_per_year", "{:.1f}", 0),
-    _of_backtest("round trips", "trades", "{:,}", 0),
+HEADLINE_METRICS = (
+    _forecast_headline_metric("right calls", "accuracy", "{:.1%}", 1, "always the base rate's call"),
+    _forecast_headline_metric("log loss", "log_loss", "{:.5f}", -1, "the base rate as forecast"),
+    _backtest_headline_metric("growth a year", "cagr", "{:.1%}", 1, "buy and hold"),
+    _backtest_headline_metric("volatility a year", "volatility", "{:.1%}", 0),
+    _backtest_headline_metric("Sharpe ratio", "sharpe", "{:.2f}", 1),
+    _backtest_headline_metric("largest drawdown", "max_drawdown", "{:.1%}", 1),
+    _backtest_headline_metric("traded a year, x equity", "turnover_per_year", "{:.1f}", 0),
+    _backtest_headline_metric("round trips", "trades", "{:,}", 0),
 )
 
 
-def headline_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+def headline_text_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     """Return label, this run's number, the number to beat, and whose that is, as text for people."""
     return [
-        (row.label, _form(row.form, _at(metrics, row.own)), _form(row.form, _at(metrics, row.to_beat)), row.whose)
-        for row in HEADLINES
+        (
+            row.label,
+            _format_value(row.number_format, _value_at_path(metrics, row.metrics_path)),
+            _format_value(row.number_format, _value_at_path(metrics, row.baseline_path)),
+            row.baseline_label,
+        )
+        for row in HEADLINE_METRICS
     ]
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class HeadlineChange:
     """What became of one of the headline's numbers since the run before.
 
     Attributes
@@ -76,49 +99,54 @@ class Change:
     verdict : "better", "worse" or "same"; empty where more is neither.
     """
 
-    before: str
-    by: str
-    verdict: Literal["better", "worse", "same", ""]
+    previous_text: str
+    difference_text: str
+    assessment: Literal["better", "worse", "same", ""]
 
 
-def headline_changes(metrics: dict[str, Any], former: dict[str, Any]) -> list[Change]:
+def headline_changes(metrics: dict[str, Any], previous_metrics: dict[str, Any]) -> list[HeadlineChange]:
     """Return what became of the numbers of `headline_rows`, in their order.
 
     Raises
     ------
     LookupError, TypeError, ValueError, ArithmeticError : `former` is not laid out as metrics are.
     """
-    return [_change(row, _at(metrics, row.own), _at(former, row.own)) for row in HEADLINES]
+    return [
+        _headline_change(
+            row, _value_at_path(metrics, row.metrics_path), _value_at_path(previous_metrics, row.metrics_path)
+        )
+        for row in HEADLINE_METRICS
+    ]
 
 
-def _change(row: _Row, now: float | None, then: float | None) -> Change:
-    here, before = _form(row.form, now), _form(row.form, then)
+def _headline_change(metric: _HeadlineMetric, value: float | None, previous_value: float | None) -> HeadlineChange:
+    here, before = _format_value(metric.number_format, value), _format_value(metric.number_format, previous_value)
     if here == before:
-        return Change(before, "", "same")
-    if now is None or then is None:
-        return Change(before, "", "")
-    difference = _shown(here) - _shown(before)
+        return HeadlineChange(before, "", "same")
+    if value is None or previous_value is None:
+        return HeadlineChange(before, "", "")
+    difference = _parse_formatted_number(here) - _parse_formatted_number(before)
     unit = " pp" if here.endswith("%") else ""
-    better = row.better * difference
-    return Change(before, f"{difference:+,}{unit}", "better" if better > 0 else "worse" if better < 0 else "")
+    better = metric.better_sign * difference
+    return HeadlineChange(before, f"{difference:+,}{unit}", "better" if better > 0 else "worse" if better < 0 else "")
 
 
-def _shown(text: str) -> Decimal:
+def _parse_formatted_number(text: str) -> Decimal:
     return Decimal(text.rstrip("%").replace(",", ""))
 
 
-def _at(metrics: dict[str, Any], path: Sequence[str]) -> Any:
+def _value_at_path(metrics: dict[str, Any], key_path: Sequence[str]) -> Any:
     found: Any = metrics
-    for key in path:
+    for key in key_path:
         found = found[key]
     return found
 
 
-def _form(form: str, value: float | None) -> str:
-    return "-" if value is None else form.format(value)
+def _format_value(number_format: str, value: float | None) -> str:
+    return "-" if value is None else number_format.format(value)
 
 
-def interval_rows(metrics: dict[str, Any]) -> list[tuple[str, str]]:
+def confidence_interval_rows(metrics: dict[str, Any]) -> list[tuple[str, str]]:
     """Return label and 95 % interval, as text for people; a dash where it is undefined."""
     skill, own = metrics["forecast"], metrics["backtest"]["strategy"]
     return [
@@ -131,20 +159,20 @@ def interval_rows(metrics: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def names(tickers: Sequence[str], *, longest: int) -> str:
+def ticker_list_text(tickers: Sequence[str], *, max_chars: int) -> str:
     """Return tickers as one text; the first and how many more, where that would be longer than so many letters."""
     text = ", ".join(tickers)
-    return text if len(text) <= longest else f"{tickers[0]:.{longest}} and {len(tickers) - 1} more tickers"
+    return text if len(text) <= max_chars else f"{tickers[0]:.{max_chars}} and {len(tickers) - 1} more tickers"
 
 
-def note_line(note: Note) -> str:
+def note_text(note: Note) -> str:
     """Return a note as one line: what it is about, what happened, how often."""
     about = " ".join(part for part in (note.ticker, note.date) if part)
     count = f" ({note.count:,})" if note.count > 1 else ""
     return f"{about}: {note.text}{count}" if about else f"{note.text}{count}"
 
 
-def worth_saying(notes: Iterable[Note]) -> list[Note]:
+def condense_notes(notes: Iterable[Note]) -> list[Note]:
     """Return the notes that a person should see at once.
 
     Warm-up rows are as expected, and in the report; what one rule says of many tickers is said of the first.
@@ -156,16 +184,16 @@ def worth_saying(notes: Iterable[Note]) -> list[Note]:
             by_key.setdefault(note.key, []).append(note)
     for key, alike in by_key.items():
         tickers = list(dict.fromkeys(note.ticker for note in alike if note.ticker))
-        if key is None or len(tickers) <= MOST_ALIKE:
+        if key is None or len(tickers) <= MAX_TICKERS_PER_NOTE_KEY:
             shown += alike
             continue
-        names = textwrap.shorten(", ".join(tickers[1:]), width=LONGEST_LIST, placeholder=" …")
+        names = textwrap.shorten(", ".join(tickers[1:]), width=MAX_TICKER_LIST_CHARS, placeholder=" …")
         text = f"{key}: {len(tickers) - 1} more tickers, all in provenance.json: {names}"
         shown += [alike[0], Note(alike[0].stage, text, key=key)]
     return shown
 
 
-def sweep_lines(summary: dict[str, Any]) -> list[str]:
+def sweep_summary_lines(summary: dict[str, Any]) -> list[str]:
     """Return what all trials of a sweep show together, a line each, as text for people."""
     trials, luck, common = summary["trials"], summary["luck"], summary["common"]
     lines = [f"{trials['evaluated']:,} of {trials['tried']:,} trials evaluated"]

@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-TEMPLATES = Path(__file__).with_name("templates")
+TEMPLATES_DIR = Path(__file__).with_name("templates")
 
 
-def rendered(template: str, **values: Any) -> str:
+def render_template(template_name: str, **values: Any) -> str:
     """Return a template filled in: values are escaped, and one that is missing is an error."""
-    return _environment().get_template(template).render(**values)
+    return _jinja_environment().get_template(template_name).render(**values)
 
 
 @cache
-def _environment() -> Environment:
+def _jinja_environment() -> Environment:
     """Return what compiles templates, and keeps them compiled for the next report of this process."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined  # only who writes HTML pays for the import
 
     return Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=FileSystemLoader(TEMPLATES_DIR),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -9,46 +9,52 @@ from urllib.parse import quote
 
 from quantlr.report.encoding import json_bytes
 
-FOLDER = "tickers"
+TICKER_PAGES_DIR = "tickers"
 """Folder of these pages, in that of the report."""
-INDEX = f"{FOLDER}/index.json"
+TICKER_INDEX_FILE = f"{TICKER_PAGES_DIR}/index.json"
 """Which ticker is on which page: file names there to tickers."""
-LONGEST = 80
+MAX_FILE_STEM_CHARS = 80
 """Letters of a name without its ending."""
-RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"{port}{at}" for port in ("com", "lpt") for at in range(10))})
+WINDOWS_DEVICE_NAMES = frozenset(
+    {"con", "prn", "aux", "nul", *(f"{port}{at}" for port in ("com", "lpt") for at in range(10))}
+)
 """Names that Windows keeps for devices, whatever stands after a dot."""
 
 
-def ticker_files(tickers: Iterable[str]) -> dict[str, str]:
+def ticker_page_paths(tickers: Iterable[str]) -> dict[str, str]:
     """Return the path of each ticker's page within the report, by ticker, in their order.
 
     Letters that some system refuses are written as in a URL, BRK/B as BRK%2FB. A digest tells apart what is too long,
     and what differs in upper and lower case only; it depends on the ticker alone where it is long, and else on whether
     such a pair is there, never on their order.
     """
-    stems = {ticker: _stem(ticker) for ticker in tickers}
+    stems = {ticker: _safe_file_stem(ticker) for ticker in tickers}
     alike = Counter(stem.casefold() for stem in stems.values())
     return {
-        ticker: f"{FOLDER}/{stem if alike[stem.casefold()] == 1 else _told_apart(stem, ticker)}.png"
+        ticker: f"{TICKER_PAGES_DIR}/{stem if alike[stem.casefold()] == 1 else _stem_with_digest(stem, ticker)}.png"
         for ticker, stem in stems.items()
     }
 
 
-def index_of(tickers: Iterable[str], files: Iterable[str]) -> dict[str, bytes]:
+def make_ticker_index_file(tickers: Iterable[str], report_files: Iterable[str]) -> dict[str, bytes]:
     """Return the index of those tickers' pages that are among the files of a report; nothing where there are none."""
-    there = frozenset(files)
-    pages = {path.removeprefix(f"{FOLDER}/"): ticker for ticker, path in ticker_files(tickers).items() if path in there}
-    return {INDEX: json_bytes(pages)} if pages else {}
+    there = frozenset(report_files)
+    pages = {
+        path.removeprefix(f"{TICKER_PAGES_DIR}/"): ticker
+        for ticker, path in ticker_page_paths(tickers).items()
+        if path in there
+    }
+    return {TICKER_INDEX_FILE: json_bytes(pages)} if pages else {}
 
 
-def _stem(ticker: str) -> str:
+def _safe_file_stem(ticker: str) -> str:
     """Return a ticker in letters that are safe, cut where it is too long."""
     stem = quote(ticker, safe="^=&").replace("~", "%7E")  # that sign is the digest's
-    if not stem or stem.startswith(".") or stem.partition(".")[0].casefold() in RESERVED:
+    if not stem or stem.startswith(".") or stem.partition(".")[0].casefold() in WINDOWS_DEVICE_NAMES:
         stem = f"_{stem}"
-    return stem if len(stem) <= LONGEST else _told_apart(stem, ticker)
+    return stem if len(stem) <= MAX_FILE_STEM_CHARS else _stem_with_digest(stem, ticker)
 
 
-def _told_apart(stem: str, ticker: str) -> str:
+def _stem_with_digest(stem: str, ticker: str) -> str:
     digest = hashlib.sha256(ticker.encode()).hexdigest()[:8]
-    return f"{stem[: LONGEST - len(digest) - 1]}~{digest}"
+    return f"{stem[: MAX_FILE_STEM_CHARS - len(digest) - 1]}~{digest}"

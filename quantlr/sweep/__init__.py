@@ -10,17 +10,26 @@ from __future__ import annotations
 import sys
 from types import ModuleType
 
-from quantlr.sweep.desk import Setting
+from quantlr.sweep.desk import SweepOptions
 from quantlr.sweep.grid import Sweep, load_sweep
-from quantlr.sweep.runs import ASK, Swept, engine_of, run_sweep, sweep
+from quantlr.sweep.runs import MAX_UNCONFIRMED_TRIALS, SweepResult, make_engine_factory, run_sweep, sweep
 
-__all__ = ["ASK", "Setting", "Sweep", "Swept", "engine_of", "load_sweep", "run_sweep", "sweep"]
+__all__ = [
+    "MAX_UNCONFIRMED_TRIALS",
+    "SweepOptions",
+    "Sweep",
+    "SweepResult",
+    "make_engine_factory",
+    "load_sweep",
+    "run_sweep",
+    "sweep",
+]
 
 
-class _Verb(ModuleType):
+class _CallableModule(ModuleType):
     """A module that is called by its name, as `quantlr.run` is: importing it puts it in the function's place."""
 
     __call__ = staticmethod(sweep)
 
 
-sys.modules[__name__].__class__ = _Verb
+sys.modules[__name__].__class__ = _CallableModule

@@ -16,18 +16,18 @@ from typing import Any, TypeVar
 from quantlr.errors import Fault, UserError
 from quantlr.sweep import jobs
 from quantlr.sweep.executors import Engine
-from quantlr.sweep.jobs import versions
+from quantlr.sweep.jobs import environment_versions
 
-Result = TypeVar("Result")
-LOOPBACK = "127.0.0.1"
-MEMORY = {"MALLOC_MMAP_THRESHOLD_": 4_194_304, "MALLOC_TRIM_THRESHOLD_": 16_777_216}
+ResultT = TypeVar("Result")
+LOOPBACK_HOST = "127.0.0.1"
+MALLOC_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": 4_194_304, "MALLOC_TRIM_THRESHOLD_": 16_777_216}
 """What the C library keeps: Dask's own setting gives each array back to the system, and loops take 10 times longer."""
-RETRIES = 2
-COME = 30.0
+MAX_TASK_RETRIES = 2
+CONNECT_TIMEOUT_SECONDS = 30.0
 """Seconds within which a scheduler answers and has a worker."""
 
 
-class Cluster(Engine):
+class DaskEngine(Engine):
     """Dask workers: a cluster on this machine, or that of a running scheduler.
 
     Parameters
@@ -52,42 +52,42 @@ class Cluster(Engine):
             ) from error
         self._cluster: Any = None
         self._client: Any = None
-        self.lost = (distributed.KilledWorker,)
-        _require_place(scheduler, scheduler_file)
+        self.worker_lost_errors = (distributed.KilledWorker,)
+        _validate_scheduler_location(scheduler, scheduler_file)
         # Worker processes inherit neither; they are told when they are started.
         spawned = dask.config.get("distributed.nanny.pre-spawn-environ", default={})
-        dask.config.set({"distributed.nanny.pre-spawn-environ": {**spawned, **MEMORY}})
-        dask.config.set({"distributed.comm.timeouts.connect": f"{COME:.0f}s"})
+        dask.config.set({"distributed.nanny.pre-spawn-environ": {**spawned, **MALLOC_ENVIRONMENT}})
+        dask.config.set({"distributed.comm.timeouts.connect": f"{CONNECT_TIMEOUT_SECONDS:.0f}s"})
         try:
             if scheduler is None and scheduler_file is None:
-                self._cluster = _local(workers)
+                self._cluster = _start_local_cluster(workers)
             self._client = distributed.Client(
                 address=self._cluster or scheduler,
                 scheduler_file=None if scheduler_file is None else str(scheduler_file),
-                timeout=COME,
+                timeout=CONNECT_TIMEOUT_SECONDS,
                 set_as_default=False,
             )
-            self._client.wait_for_workers(1, timeout=COME)
-            self._require_versions()
+            self._client.wait_for_workers(1, timeout=CONNECT_TIMEOUT_SECONDS)
+            self._require_same_versions()
         except (OSError, TimeoutError, ValueError) as error:
             self.stop()
             where = scheduler or scheduler_file or "this machine"
             raise Fault(
-                f"no Dask workers could be reached at {where} within {COME:.0f} seconds ({type(error).__name__}: "
+                f"no Dask workers could be reached at {where} within {CONNECT_TIMEOUT_SECONDS:.0f} seconds ({type(error).__name__}: "
                 f"{error}); see that its scheduler runs and has workers"
             ) from error
         except BaseException:
             self.stop()
             raise
         self.workers = max(1, sum(self._client.nthreads().values()))
-        self.dashboard = self._client.dashboard_link or None
-        self._pool: Executor = self._client.get_executor(retries=RETRIES, pure=False)
+        self.dashboard_url = self._client.dashboard_link or None
+        self._executor: Executor = self._client.get_executor(retries=MAX_TASK_RETRIES, pure=False)
 
-    def submit(self, function: Callable[..., Result], *arguments: Any) -> Future[Result]:
+    def submit(self, function: Callable[..., ResultT], *arguments: Any) -> Future[ResultT]:
         """Send it to the scheduler; a job whose worker is lost is sent to others."""
-        return self._pool.submit(function, *arguments)
+        return self._executor.submit(function, *arguments)
 
-    def renew(self) -> None:
+    def restart_workers(self) -> None:
         """Do nothing: the scheduler replaces workers by itself."""
 
     def stop(self) -> None:
@@ -98,11 +98,11 @@ class Cluster(Engine):
                     part.close(timeout=1)
         self._client = self._cluster = None
 
-    def _require_versions(self) -> None:
+    def _require_same_versions(self) -> None:
         """Refuse workers whose numbers could differ."""
-        here = versions()
+        here = environment_versions()
         try:
-            there = self._client.run(jobs.versions)
+            there = self._client.run(jobs.environment_versions)
         except ModuleNotFoundError as error:
             raise UserError(f"the Dask workers lack quantlr ({error}); install it in their environment") from error
         wrong = [
@@ -118,7 +118,7 @@ class Cluster(Engine):
             )
 
 
-def _local(workers: int) -> Any:
+def _start_local_cluster(workers: int) -> Any:
     """Start a scheduler and workers that only this machine can reach."""
     import logging
 
@@ -127,13 +127,13 @@ def _local(workers: int) -> Any:
     return LocalCluster(
         n_workers=workers,
         threads_per_worker=1,
-        host=LOOPBACK,
-        dashboard_address=f"{LOOPBACK}:0",
+        host=LOOPBACK_HOST,
+        dashboard_address=f"{LOOPBACK_HOST}:0",
         silence_logs=logging.CRITICAL,
     )
 
 
-def _require_place(scheduler: str | None, scheduler_file: Path | None) -> None:
+def _validate_scheduler_location(scheduler: str | None, scheduler_file: Path | None) -> None:
     if scheduler is not None and scheduler_file is not None:
         raise UserError("--scheduler and --scheduler-file name two schedulers; keep one of them")
     if scheduler is not None and not re.fullmatch(r"([a-z]+://)?[^\s/]+:\d{1,5}", scheduler):

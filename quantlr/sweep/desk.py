@@ -11,43 +11,43 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from quantlr.config import Config
+from quantlr.config import LoadedConfig
 from quantlr.errors import DataError, QuantlrError
-from quantlr.sweep.executors import Engine, Here, done
-from quantlr.sweep.grid import Sweep, until
-from quantlr.sweep.jobs import Job, Keys, Task, digest, grouped, versions
-from quantlr.sweep.store import Store
-from quantlr.sweep.summary import Results
-from quantlr.sweep.work import Inquiry, Outcome, Surveyed, evaluate, survey
+from quantlr.sweep.executors import Engine, SerialEngine, iter_task_results
+from quantlr.sweep.grid import Sweep, with_last_data_date
+from quantlr.sweep.jobs import TrialJob, StageDigests, TrialTask, json_digest, group_jobs, environment_versions
+from quantlr.sweep.store import TrialStore
+from quantlr.sweep.summary import TrialResults
+from quantlr.sweep.work import PriceRequest, TrialOutcome, PriceSummary, evaluate_task, summarize_prices
 from quantlr.trials import Ledger, Trial
 from quantlr.types import IntArray
 
-FEW = 2
+MAX_LOCAL_PRICE_REQUESTS = 2
 """Sets of prices that this process looks at itself: others take a second to start."""
 
 
-class Watch(Protocol):
+class SweepObserver(Protocol):
     """Hears how far a sweep has come."""
 
-    def begun(self, sweep: Sweep, *, waiting: int, dashboard: str | None) -> None:
+    def on_start(self, sweep: Sweep, *, n_waiting: int, dashboard_url: str | None) -> None:
         """Hear that `waiting` of the sweep's trials are to be evaluated, and where that can be watched."""
 
-    def done(self, *, done: int, total: int, failed: int) -> None:
+    def on_progress(self, *, n_done: int, n_total: int, n_failed: int) -> None:
         """Hear that `done` of `total` trials are over, `failed` of them without a result."""
 
 
-class Unwatched:
+class SilentSweepObserver:
     """Hears it and does nothing."""
 
-    def begun(self, sweep: Sweep, *, waiting: int, dashboard: str | None) -> None:
+    def on_start(self, sweep: Sweep, *, n_waiting: int, dashboard_url: str | None) -> None:
         """Do nothing."""
 
-    def done(self, *, done: int, total: int, failed: int) -> None:
+    def on_progress(self, *, n_done: int, n_total: int, n_failed: int) -> None:
         """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class SweepOptions:
     """How a sweep is done; its results depend on nothing of it.
 
     Attributes
@@ -59,15 +59,15 @@ class Setting:
     watch : hears how far it has come.
     """
 
-    output: Path
-    engine: Callable[[], Engine]
+    output_folder: Path
+    make_engine: Callable[[], Engine]
     offline: bool = False
     fresh: bool = False
-    watch: Watch = field(default_factory=Unwatched)
+    observer: SweepObserver = field(default_factory=SilentSweepObserver)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SweepPlan:
     """The trials of a sweep, ready to be evaluated.
 
     Attributes
@@ -79,28 +79,28 @@ class Plan:
     failures : why a trial has no job, by position.
     """
 
-    cut: dt.date | None
-    numbers: Sequence[int]
-    jobs: tuple[Job | None, ...]
-    sha256: tuple[str, ...]
-    failures: dict[int, str]
+    holdout_start: dt.date | None
+    trial_numbers: Sequence[int]
+    jobs: tuple[TrialJob | None, ...]
+    data_sha256: tuple[str, ...]
+    errors_by_index: dict[int, str]
 
     @property
-    def keys(self) -> list[str | None]:
+    def result_keys(self) -> list[str | None]:
         """(trials,) what each one's result is kept under; None where there is no job."""
-        return [None if job is None else job.key for job in self.jobs]
+        return [None if job is None else job.result_key for job in self.jobs]
 
 
-class Desk:
+class SweepScheduler:
     """Where a sweep's work is handed out: one engine, opened when it is first needed."""
 
-    def __init__(self, loaded: Sweep, setting: Setting, ledger: Ledger) -> None:
-        self.loaded, self.setting, self.ledger = loaded, setting, ledger
-        self.versions = versions()
-        self.store = Store.of(setting.output)
+    def __init__(self, sweep: Sweep, options: SweepOptions, ledger: Ledger) -> None:
+        self.sweep, self.options, self.ledger = sweep, options, ledger
+        self.required_versions = environment_versions()
+        self.store = TrialStore.from_output_folder(options.output_folder)
         self._engine: Engine | None = None
 
-    def __enter__(self) -> Desk:
+    def __enter__(self) -> SweepScheduler:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -111,130 +111,149 @@ class Desk:
     def engine(self) -> Engine:
         """The workers."""
         if self._engine is None:
-            self._engine = self.setting.engine()
+            self._engine = self.options.make_engine()
         return self._engine
 
-    def surveyed(self, data: Mapping[str, dict[str, Any]]) -> dict[str, Surveyed]:
+    def price_summaries(self, data_configs: Mapping[str, dict[str, Any]]) -> dict[str, PriceSummary]:
         """Return what there is of some prices, by their key."""
-        inquiries = [Inquiry(key, plain, self.setting.offline, self.versions) for key, plain in data.items()]
-        engine: Engine = Here() if len(inquiries) <= FEW else self.engine
+        inquiries = [
+            PriceRequest(key, plain, self.options.offline, self.required_versions)
+            for key, plain in data_configs.items()
+        ]
+        engine: Engine = SerialEngine() if len(inquiries) <= MAX_LOCAL_PRICE_REQUESTS else self.engine
 
-        def lost(_: Inquiry, why: str) -> Surveyed:
-            return Surveyed("", np.zeros(0, dtype=np.int64), why)
+        def make_failed_summary(_: PriceRequest, reason: str) -> PriceSummary:
+            return PriceSummary("", np.zeros(0, dtype=np.int64), reason)
 
-        answers = done(engine, survey, inquiries, apart=lambda inquiry: [inquiry], failed=lost)
-        return {inquiry.key: answer for inquiry, answer in answers}
+        answers = iter_task_results(
+            engine,
+            summarize_prices,
+            inquiries,
+            split_task=lambda inquiry: [inquiry],
+            make_failed_result=make_failed_summary,
+        )
+        return {inquiry.data_digest: answer for inquiry, answer in answers}
 
-    def cut(self, data: Mapping[str, dict[str, Any]]) -> dt.date | None:
+    def find_holdout_start(self, data_configs: Mapping[str, dict[str, Any]]) -> dt.date | None:
         """Return the first date that no trial sees; None where none is kept back."""
-        wanted = self.loaded.spec.untouched
+        wanted = self.sweep.spec.holdout
         if isinstance(wanted, dt.date):
             return wanted
         if wanted == 0:
             return None
-        answers = self.surveyed(data)
-        first = first_untouched([answer.sessions for answer in answers.values() if len(answer.sessions)], wanted)
+        answers = self.price_summaries(data_configs)
+        first = first_holdout_session(
+            [answer.session_days for answer in answers.values() if len(answer.session_days)], wanted
+        )
         if first is None:
             raise DataError(next(str(answer.error) for answer in answers.values()))
         return dt.date(1970, 1, 1) + dt.timedelta(days=first)
 
-    def configs(self, cut: dt.date | None) -> Iterator[tuple[int, Config]]:
+    def iter_configs_before_holdout(self, holdout_start: dt.date | None) -> Iterator[tuple[int, LoadedConfig]]:
         """Yield the trials' configs, which end before the cut."""
-        for number, config in self.loaded.configs():
-            yield number, replace(config, run=until(config.run, _before(cut)))
+        for number, config in self.sweep.iter_trial_configs():
+            yield number, replace(config, run=with_last_data_date(config.run, _day_before(holdout_start)))
 
-    def planned(self, cut: dt.date | None) -> Plan:
+    def make_plan(self, holdout_start: dt.date | None) -> SweepPlan:
         """Return the trials as jobs, each under the digest of all that it depends on."""
         specs: dict[str, dict[str, Any]] = {}
-        keys: list[Keys] = []
-        for _, config in self.configs(cut):
-            found = Keys.of(config.run)
+        keys: list[StageDigests] = []
+        for _, config in self.iter_configs_before_holdout(holdout_start):
+            found = StageDigests.from_config(config.run)
             specs.setdefault(found.data, config.run.model_dump(mode="json")["data"])
             keys.append(found)
-        seen = self.surveyed(specs)
-        jobs: list[Job | None] = []
+        seen = self.price_summaries(specs)
+        jobs: list[TrialJob | None] = []
         failures: dict[int, str] = {}
-        for at, (number, key) in enumerate(zip(self.loaded.chosen, keys, strict=True)):
+        for at, (number, key) in enumerate(zip(self.sweep.trial_numbers, keys, strict=True)):
             answer = seen[key.data]
             if answer.error is not None:
-                failures[at] = self.told(number, answer.error, answer.mends)
+                failures[at] = self.trial_error_text(number, answer.error, answer.config_key)
                 jobs.append(None)
                 continue
-            whole = digest(key.whole, answer.sha256, self.versions)
-            jobs.append(Job(number, whole, key.data, digest(key.model, answer.sha256)))
-        sha256 = tuple(seen[key.data].sha256 for key in keys)
-        return Plan(cut, self.loaded.chosen, tuple(jobs), sha256, failures)
+            whole = json_digest(key.config, answer.data_sha256, self.required_versions)
+            jobs.append(TrialJob(number, whole, key.data, json_digest(key.model, answer.data_sha256)))
+        sha256 = tuple(seen[key.data].data_sha256 for key in keys)
+        return SweepPlan(holdout_start, self.sweep.trial_numbers, tuple(jobs), sha256, failures)
 
-    def told(self, number: int, error: str, mends: str | None) -> str:
+    def trial_error_text(self, trial_number: int, error: str, config_key: str | None) -> str:
         """Return why a trial failed, with the place of the key that would mend it."""
-        return self.loaded.config(number).locate(QuantlrError(error, key=mends)).message
+        return self.sweep.trial_config(trial_number).with_location(QuantlrError(error, key=config_key)).message
 
-    def trials(self, plan: Plan, results: Results | None = None) -> Iterator[Trial]:
+    def iter_ledger_trials(self, plan: SweepPlan, results: TrialResults | None = None) -> Iterator[Trial]:
         """Yield the trials as the ledger has them, with what came of them once there are results."""
-        for at, (_, config) in enumerate(self.configs(plan.cut)):
-            about = results.about[at] if results else {}
-            yield Trial.of(
+        for at, (_, config) in enumerate(self.iter_configs_before_holdout(plan.holdout_start)):
+            about = results.metrics[at] if results else {}
+            yield Trial.from_config(
                 config.run,
-                data_sha256=plan.sha256[at],
+                data_sha256=plan.data_sha256[at],
                 sharpe=about.get("sharpe_per_session"),
                 sessions=about.get("sessions"),
                 error=about.get("error"),
             )
 
-    def evaluated(self, plan: Plan) -> dict[int, str]:
+    def evaluate_trials(self, plan: SweepPlan) -> dict[int, str]:
         """Evaluate every trial whose result is not kept yet; return why nothing is kept of some, by position."""
-        positions = {job.key: at for at, job in enumerate(plan.jobs) if job is not None}
-        failures, total = dict(plan.failures), len(plan.jobs)
+        positions = {job.result_key: at for at, job in enumerate(plan.jobs) if job is not None}
+        failures, total = dict(plan.errors_by_index), len(plan.jobs)
         waiting, failed = [], len(failures)
         for job in plan.jobs:
-            kept = None if job is None or self.setting.fresh else self.store.read(job.key)
+            kept = None if job is None or self.options.fresh else self.store.read(job.result_key)
             if job is not None and kept is None:
                 waiting.append(job)
             failed += kept is not None and kept.error is not None
-        over, watch = total - len(waiting), self.setting.watch
-        watch.begun(self.loaded, waiting=len(waiting), dashboard=self.engine.dashboard if waiting else None)
-        watch.done(done=over, total=total, failed=failed)
-        for outcome in self._outcomes(waiting, plan.cut) if waiting else ():
-            at = positions[outcome.key]
-            if outcome.content is not None:
-                self.store.keep(outcome.key, outcome.content)
+        over, watch = total - len(waiting), self.options.observer
+        watch.on_start(self.sweep, n_waiting=len(waiting), dashboard_url=self.engine.dashboard_url if waiting else None)
+        watch.on_progress(n_done=over, n_total=total, n_failed=failed)
+        for outcome in self._iter_outcomes(waiting, plan.holdout_start) if waiting else ():
+            at = positions[outcome.result_key]
+            if outcome.file_bytes is not None:
+                self.store.write(outcome.result_key, outcome.file_bytes)
             elif outcome.error is not None:
-                failures[at] = self.told(plan.numbers[at], outcome.error, outcome.mends)
+                failures[at] = self.trial_error_text(plan.trial_numbers[at], outcome.error, outcome.config_key)
             over += 1
             failed += outcome.error is not None
-            watch.done(done=over, total=total, failed=failed)
+            watch.on_progress(n_done=over, n_total=total, n_failed=failed)
         return failures
 
-    def _outcomes(self, waiting: Sequence[Job], cut: dt.date | None) -> Iterator[Outcome]:
+    def _iter_outcomes(self, pending_jobs: Sequence[TrialJob], holdout_start: dt.date | None) -> Iterator[TrialOutcome]:
         """Yield what comes of jobs, in the order in which they are done."""
 
-        def lost(task: Task, why: str) -> list[Outcome]:
-            return [Outcome(key, None, why) for key in task.keys]
+        def make_failed_outcomes(task: TrialTask, reason: str) -> list[TrialOutcome]:
+            return [TrialOutcome(key, None, reason) for key in task.result_keys]
 
-        tasks = (self._task(jobs, cut) for jobs in grouped(waiting, workers=self.engine.workers))
-        for _, outcomes in done(self.engine, evaluate, tasks, apart=Task.apart, failed=lost):
+        tasks = (self._make_task(jobs, holdout_start) for jobs in group_jobs(pending_jobs, workers=self.engine.workers))
+        for _, outcomes in iter_task_results(
+            self.engine,
+            evaluate_task,
+            tasks,
+            split_task=TrialTask.iter_single_trial_tasks,
+            make_failed_result=make_failed_outcomes,
+        ):
             yield from outcomes
 
-    def _task(self, jobs: Sequence[Job], cut: dt.date | None) -> Task:
-        keys, values = (job.key for job in jobs), (self.loaded.values_of(job.number) for job in jobs)
-        base = self.loaded.base.value
-        return Task(tuple(keys), base, tuple(values), _before(cut), self.setting.offline, self.versions)
+    def _make_task(self, jobs: Sequence[TrialJob], holdout_start: dt.date | None) -> TrialTask:
+        keys, values = (job.result_key for job in jobs), (self.sweep.trial_values(job.trial_number) for job in jobs)
+        base = self.sweep.base_config.value
+        return TrialTask(
+            tuple(keys), base, tuple(values), _day_before(holdout_start), self.options.offline, self.required_versions
+        )
 
 
-def _before(cut: dt.date | None) -> dt.date | None:
-    return None if cut is None else cut - dt.timedelta(days=1)
+def _day_before(date: dt.date | None) -> dt.date | None:
+    return None if date is None else date - dt.timedelta(days=1)
 
 
-def first_untouched(found: Sequence[IntArray], share: float) -> int | None:
+def first_holdout_session(session_arrays: Sequence[IntArray], holdout_fraction: float) -> int | None:
     """Return the first session that no trial sees, None where there are no sessions at all.
 
     The sessions of all prices together count, up to the end of the median of them: where some tickers go on for years
     after the others have ended, the share is not of years that only those have.
     """
-    if not found:
+    if not session_arrays:
         return None
-    last = sorted(int(sessions[-1]) for sessions in found)[(len(found) - 1) // 2]
+    last = sorted(int(sessions[-1]) for sessions in session_arrays)[(len(session_arrays) - 1) // 2]
     together: IntArray = np.zeros(0, dtype=np.int64)
-    for sessions in found:
+    for sessions in session_arrays:
         together = np.union1d(together, sessions[sessions <= last])
-    return int(together[min(math.ceil((1 - share) * len(together)), len(together) - 1)])
+    return int(together[min(math.ceil((1 - holdout_fraction) * len(together)), len(together) - 1)])

@@ -17,14 +17,14 @@ from threading import Thread
 from types import TracebackType
 from typing import Any, TypeVar
 
-from quantlr.processes import leave_to_parent
+from quantlr.processes import init_worker
 
-Work = TypeVar("Work")
-Result = TypeVar("Result")
+TaskT = TypeVar("Work")
+ResultT = TypeVar("Result")
 
-AHEAD = 2
+SUBMITTED_TASKS_PER_WORKER = 2
 """Tasks that each worker has before it, so that none waits for the next."""
-PATIENCE = 0.5
+WAIT_POLL_SECONDS = 0.5
 """Seconds after which a wait is begun again, so that Ctrl-C is heard on every system."""
 
 
@@ -39,15 +39,15 @@ class Engine(AbstractContextManager["Engine"], ABC):
     """
 
     workers: int
-    dashboard: str | None = None
-    lost: tuple[type[BaseException], ...] = (BrokenExecutor,)
+    dashboard_url: str | None = None
+    worker_lost_errors: tuple[type[BaseException], ...] = (BrokenExecutor,)
 
     @abstractmethod
-    def submit(self, function: Callable[..., Result], *arguments: Any) -> Future[Result]:
+    def submit(self, function: Callable[..., ResultT], *arguments: Any) -> Future[ResultT]:
         """Send a function of a module to a worker."""
 
     @abstractmethod
-    def renew(self) -> None:
+    def restart_workers(self) -> None:
         """Replace workers that were lost."""
 
     @abstractmethod
@@ -55,17 +55,21 @@ class Engine(AbstractContextManager["Engine"], ABC):
         """End all workers at once, whatever they are at."""
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        exception_traceback: TracebackType | None,
+        /,
     ) -> None:
         """End the workers."""
         self.stop()
 
 
-class _AtOnce(Executor):
+class _SynchronousExecutor(Executor):
     """Does everything where it is asked to, before it returns."""
 
-    def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
-        future: Future[Result] = Future()
+    def submit(self, fn: Callable[..., ResultT], /, *args: Any, **kwargs: Any) -> Future[ResultT]:
+        future: Future[ResultT] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
         except Exception as error:
@@ -73,81 +77,83 @@ class _AtOnce(Executor):
         return future
 
 
-class Here(Engine):
+class SerialEngine(Engine):
     """The process that asks."""
 
     workers = 1
 
-    def submit(self, function: Callable[..., Result], *arguments: Any) -> Future[Result]:
+    def submit(self, function: Callable[..., ResultT], *arguments: Any) -> Future[ResultT]:
         """Do it now."""
-        return _AtOnce().submit(function, *arguments)
+        return _SynchronousExecutor().submit(function, *arguments)
 
-    def renew(self) -> None:
+    def restart_workers(self) -> None:
         """Do nothing: this process is here."""
 
     def stop(self) -> None:
         """Do nothing."""
 
 
-class Processes(Engine):
+class ProcessEngine(Engine):
     """Other processes on this machine, each a fresh interpreter; they end with this one."""
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
-        self._pool: Executor | None = None
-        self._held: Connection | None = None
+        self._executor: Executor | None = None
+        self._lifeline_pipe: Connection | None = None
 
-    def submit(self, function: Callable[..., Result], *arguments: Any) -> Future[Result]:
+    def submit(self, function: Callable[..., ResultT], *arguments: Any) -> Future[ResultT]:
         """Send it to whichever process is free."""
         try:
-            return self._opened().submit(function, *arguments)
+            return self._get_executor().submit(function, *arguments)
         except BrokenExecutor as error:
-            broken: Future[Result] = Future()
+            broken: Future[ResultT] = Future()
             broken.set_exception(error)
             return broken
 
-    def renew(self) -> None:
+    def restart_workers(self) -> None:
         """Start other processes."""
         self.stop()
 
     def stop(self) -> None:
         """End the processes at once: each ends when this end of a pipe is closed."""
-        if self._held is not None:
-            self._held.close()
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-        self._pool = self._held = None
+        if self._lifeline_pipe is not None:
+            self._lifeline_pipe.close()
+        if self._executor is not None:
+            self._executor.shutdown(wait=True, cancel_futures=True)
+        self._executor = self._lifeline_pipe = None
 
-    def _opened(self) -> Executor:
-        if self._pool is None:
+    def _get_executor(self) -> Executor:
+        if self._executor is None:
             spawn = get_context("spawn")  # a fork would copy the locks of threads that it does not copy
-            theirs, self._held = spawn.Pipe(duplex=False)
-            self._pool = ProcessPoolExecutor(self.workers, mp_context=spawn, initializer=_begin, initargs=(theirs,))
-        return self._pool
+            theirs, self._lifeline_pipe = spawn.Pipe(duplex=False)
+            self._executor = ProcessPoolExecutor(
+                self.workers, mp_context=spawn, initializer=_init_engine_worker, initargs=(theirs,)
+            )
+        return self._executor
 
 
-def _begin(theirs: Connection) -> None:
-    leave_to_parent()
-    Thread(target=_end_with_pipe, args=(theirs,), daemon=True).start()
+def _init_engine_worker(lifeline_pipe: Connection) -> None:
+    init_worker()
+    Thread(target=_exit_when_pipe_closes, args=(lifeline_pipe,), daemon=True).start()
 
 
-def _end_with_pipe(theirs: Connection) -> None:
+def _exit_when_pipe_closes(lifeline_pipe: Connection) -> None:
     import os
 
     try:
-        theirs.recv_bytes()
+        lifeline_pipe.recv_bytes()
     except (EOFError, OSError):
         os._exit(1)
 
 
-def done(
+def iter_task_results(
     engine: Engine,
-    function: Callable[[Work], Result],
-    tasks: Iterable[Work],
+    function: Callable[[TaskT], ResultT],
+    tasks: Iterable[TaskT],
     *,
-    apart: Callable[[Work], Iterable[Work]],
-    failed: Callable[[Work, str], Result],
-) -> Iterator[tuple[Work, Result]]:
+    split_task: Callable[[TaskT], Iterable[TaskT]],
+    make_failed_result: Callable[[TaskT, str], ResultT],
+) -> Iterator[tuple[TaskT, ResultT]]:
     """Yield tasks and what came of them, as they are done.
 
     Parameters
@@ -159,51 +165,53 @@ def done(
     failed : returns what came of a task, whole or in parts, whose worker was lost every time.
     """
     coming = iter(tasks)
-    waiting: dict[Future[Result], Work] = {}
-    suspects: deque[Work] = deque()
+    waiting: dict[Future[ResultT], TaskT] = {}
+    suspects: deque[TaskT] = deque()
     while True:
-        while len(waiting) < AHEAD * engine.workers and (task := next(coming, None)) is not None:
+        while len(waiting) < SUBMITTED_TASKS_PER_WORKER * engine.workers and (task := next(coming, None)) is not None:
             waiting[engine.submit(function, task)] = task
         if not waiting:
             break
-        finished, _ = wait(waiting, timeout=PATIENCE, return_when=FIRST_COMPLETED)
-        lost = [waiting.pop(future) for future in finished if isinstance(future.exception(), engine.lost)]
+        finished, _ = wait(waiting, timeout=WAIT_POLL_SECONDS, return_when=FIRST_COMPLETED)
+        lost = [waiting.pop(future) for future in finished if isinstance(future.exception(), engine.worker_lost_errors)]
         if lost:  # the pool is gone with all that was in it; what had ended by then has a result
             over, _ = wait(waiting)
-            lost += [waiting.pop(future) for future in over if isinstance(future.exception(), engine.lost)]
+            lost += [
+                waiting.pop(future) for future in over if isinstance(future.exception(), engine.worker_lost_errors)
+            ]
             suspects += lost
-            engine.renew()
+            engine.restart_workers()
         for future in [*finished, *waiting]:
             if future in waiting and future.done():
                 yield waiting.pop(future), future.result()
     for task in suspects:
-        yield from _one_by_one(engine, function, task, apart, failed)
+        yield from _iter_isolated_results(engine, function, task, split_task, make_failed_result)
 
 
-def _one_by_one(
+def _iter_isolated_results(
     engine: Engine,
-    function: Callable[[Work], Result],
-    task: Work,
-    apart: Callable[[Work], Iterable[Work]],
-    failed: Callable[[Work, str], Result],
-) -> Iterator[tuple[Work, Result]]:
+    function: Callable[[TaskT], ResultT],
+    task: TaskT,
+    split_task: Callable[[TaskT], Iterable[TaskT]],
+    make_failed_result: Callable[[TaskT, str], ResultT],
+) -> Iterator[tuple[TaskT, ResultT]]:
     """Yield a task with no other beside it, and its parts if it loses its worker again."""
-    for once in (task, *apart(task)):
+    for once in (task, *split_task(task)):
         try:
-            yield once, _awaited(engine.submit(function, once))
-        except engine.lost:
-            engine.renew()
+            yield once, _wait_for_result(engine.submit(function, once))
+        except engine.worker_lost_errors:
+            engine.restart_workers()
             if once is not task:
-                yield once, failed(once, LOST)
+                yield once, make_failed_result(once, WORKER_LOST_MESSAGE)
         else:
             if once is task:
                 return
 
 
-LOST = "its worker process was killed each time, perhaps for want of memory; try fewer --jobs"
+WORKER_LOST_MESSAGE = "its worker process was killed each time, perhaps for want of memory; try fewer --jobs"
 
 
-def _awaited(future: Future[Result]) -> Result:
-    while not wait([future], timeout=PATIENCE).done:
+def _wait_for_result(future: Future[ResultT]) -> ResultT:
+    while not wait([future], timeout=WAIT_POLL_SECONDS).done:
         pass
     return future.result()

@@ -16,40 +16,50 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field, ValidationError
 
-from quantlr.config import Config, Name, RunConfig, checked, copied, parse_setting, written_config
-from quantlr.config.problems import in_order, problems_of
-from quantlr.config.resolve import override, parse_key
-from quantlr.config.written import Path_, Place, Problem, Written
-from quantlr.data.universe import Date
+from quantlr.config import (
+    LoadedConfig,
+    ReportName,
+    RunConfig,
+    validate_config,
+    copy_nested,
+    parse_setting,
+    parse_config_source,
+)
+from quantlr.config.problems import sort_problems, problems_from_validation_error
+from quantlr.config.resolve import apply_overrides, parse_key_path
+from quantlr.config.written import KeyPath, SourceLocation, ConfigProblem, ParsedYaml
+from quantlr.data.universe import IsoDate
 from quantlr.errors import ConfigError
-from quantlr.types import Number, Spec, Whole, beside_the_config
+from quantlr.types import StrictFloat, ConfigSection, StrictInt, resolve_config_path
 
-MOST = 1_000_000
+MAX_TRIALS = 1_000_000
 """Trials of one sweep: what every one of them leaves behind has to be held at once in the end."""
-MOST_PROBLEMS = 20
+MAX_REPORTED_PROBLEMS = 20
 """Problems of combinations that are told at a time."""
-Share = Annotated[Number, Field(ge=0.0, lt=1.0)]
+HoldoutFraction = Annotated[StrictFloat, Field(ge=0.0, lt=1.0)]
 
 
-class SweepSpec(Spec):
+class SweepSpec(ConfigSection):
     """One sweep, as its file has it."""
 
-    name: Name = Field(description="Name of the report's folder.")
+    name: ReportName = Field(description="Name of the report's folder.")
     base: Any = Field(description="The config that is varied: a path relative to the sweep's file, or a mapping.")
     grid: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = Field(
         min_length=1, description="Values to try, by dotted key of the config."
     )
-    sample: Annotated[Whole, Field(ge=1)] | None = Field(
+    sample: Annotated[StrictInt, Field(ge=1)] | None = Field(
         None, description="Combinations to draw from the grid; null tries them all."
     )
-    seed: Annotated[Whole, Field(ge=0, lt=2**63)] = Field(0, description="Seed of the sample and of the statistics.")
-    untouched: Share | Date = Field(
+    seed: Annotated[StrictInt, Field(ge=0, lt=2**63)] = Field(
+        0, description="Seed of the sample and of the statistics."
+    )
+    holdout: HoldoutFraction | IsoDate = Field(
         0.2, description="Newest sessions that no trial sees: a share of them, or their first date; 0 for none."
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Axis:
+class GridAxis:
     """One key of a grid.
 
     Attributes
@@ -61,9 +71,9 @@ class Axis:
     """
 
     key: str
-    choices: tuple[Any, ...]
-    places: tuple[tuple[tuple[Path_, Place], ...], ...]
-    written: Place
+    values: tuple[Any, ...]
+    value_places: tuple[tuple[tuple[KeyPath, SourceLocation], ...], ...]
+    key_place: SourceLocation
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,44 +89,48 @@ class Sweep:
     """
 
     spec: SweepSpec
-    base: Written
-    axes: tuple[Axis, ...]
-    chosen: Sequence[int]
+    base_config: ParsedYaml
+    axes: tuple[GridAxis, ...]
+    trial_numbers: Sequence[int]
 
     @property
-    def combinations(self) -> int:
+    def n_combinations(self) -> int:
         """How many the grid has."""
-        return math.prod(len(axis.choices) for axis in self.axes)
+        return math.prod(len(axis.values) for axis in self.axes)
 
-    def indices(self, number: int) -> tuple[int, ...]:
+    def value_indices(self, trial_number: int) -> tuple[int, ...]:
         """Return which value of each key a combination has."""
         found = []
         for axis in reversed(self.axes):
-            number, at = divmod(number, len(axis.choices))
+            trial_number, at = divmod(trial_number, len(axis.values))
             found.append(at)
         return tuple(reversed(found))
 
-    def values_of(self, number: int) -> dict[str, Any]:
+    def trial_values(self, trial_number: int) -> dict[str, Any]:
         """Return a combination's values by key."""
-        return {axis.key: axis.choices[at] for axis, at in zip(self.axes, self.indices(number), strict=True)}
+        return {axis.key: axis.values[at] for axis, at in zip(self.axes, self.value_indices(trial_number), strict=True)}
 
-    def config(self, number: int) -> Config:
+    def trial_config(self, trial_number: int) -> LoadedConfig:
         """Return a combination as a config.
 
         Raises
         ------
         ConfigError : with every problem.
         """
-        written = Written(copied(self.base.value), dict(self.base.places), dict(self.base.keys))
-        for axis, at in zip(self.axes, self.indices(number), strict=True):
-            override(written, {axis.key: axis.choices[at]}, source=str(axis.written))
-            path = parse_key(axis.key)
-            written.keys[path] = axis.written
-            written.places.update((path + below, place) for below, place in axis.places[at])
-        written.value["name"] = f"{self.spec.name:.60}.{number}"
-        return checked(written)
+        written = ParsedYaml(
+            copy_nested(self.base_config.value),
+            dict(self.base_config.value_locations),
+            dict(self.base_config.key_locations),
+        )
+        for axis, at in zip(self.axes, self.value_indices(trial_number), strict=True):
+            apply_overrides(written, {axis.key: axis.values[at]}, source_name=str(axis.key_place))
+            path = parse_key_path(axis.key)
+            written.key_locations[path] = axis.key_place
+            written.value_locations.update((path + below, place) for below, place in axis.value_places[at])
+        written.value["name"] = f"{self.spec.name:.60}.{trial_number}"
+        return validate_config(written)
 
-    def configs(self) -> Iterator[tuple[int, Config]]:
+    def iter_trial_configs(self) -> Iterator[tuple[int, LoadedConfig]]:
         """Yield every combination that is tried, with its number.
 
         Raises
@@ -124,12 +138,12 @@ class Sweep:
         ConfigError : at the end, with the problems of all combinations, each told once.
         """
         problems: dict[str, None] = {}
-        for number in self.chosen:
+        for number in self.trial_numbers:
             try:
-                yield number, self.config(number)
+                yield number, self.trial_config(number)
             except ConfigError as error:
                 problems.update(dict.fromkeys(error.problems))
-            if len(problems) >= MOST_PROBLEMS:
+            if len(problems) >= MAX_REPORTED_PROBLEMS:
                 break
         if problems:
             raise ConfigError("\n".join(problems))
@@ -150,118 +164,130 @@ def load_sweep(
     ------
     ConfigError : with every problem, one line each, but for those of combinations.
     """
-    written, problems = written_config(source)
+    written, problems = parse_config_source(source)
     written.value.setdefault("name", "sweep" if isinstance(source, Mapping) else Path(source).stem)
     try:
         spec = SweepSpec.model_validate(written.value)
     except ValidationError as error:
-        problems += problems_of(error, written, SweepSpec)
+        problems += problems_from_validation_error(error, written, SweepSpec)
     if problems:
-        raise ConfigError("\n".join(map(str, in_order(problems))))
-    axes = tuple(_axis(key, written) for key in spec.grid)
-    _refuse_overlaps(axes)
-    base = _base(written)
+        raise ConfigError("\n".join(map(str, sort_problems(problems))))
+    axes = tuple(_make_grid_axis(key, written) for key in spec.grid)
+    _validate_grid_keys(axes)
+    base = _read_base_config(written)
     on_top = [*(overrides or {}).items(), *map(parse_setting, settings)]
     for key, value in on_top:
-        _refuse_swept(key, axes)
-        override(base, {key: value}, source="--set")
+        _require_key_outside_grid(key, axes)
+        apply_overrides(base, {key: value}, source_name="--set")
     base.value.pop("name", None)
-    return Sweep(spec, base, axes, _chosen(spec, math.prod(len(axis.choices) for axis in axes), written))
+    return Sweep(spec, base, axes, _sample_trial_numbers(spec, math.prod(len(axis.values) for axis in axes), written))
 
 
-def _axis(key: str, written: Written) -> Axis:
+def _make_grid_axis(key: str, parsed_yaml: ParsedYaml) -> GridAxis:
     """Return one key of the grid with what it may be; each value once."""
-    values = written.value["grid"][key]
+    values = parsed_yaml.value["grid"][key]
     path = ("grid", key)
-    here = written.keys.get(path, Place("grid"))
+    here = parsed_yaml.key_locations.get(path, SourceLocation("grid"))
     for at, value in enumerate(values):
         if value in values[:at]:
-            place = written.places.get((*path, at), here)
-            raise ConfigError(str(Problem(place, f"grid.{key}.{at}", "the value is there already; write each once")))
-    places: list[list[tuple[Path_, Place]]] = [[] for _ in values]
-    for where, place in written.places.items():
+            place = parsed_yaml.value_locations.get((*path, at), here)
+            raise ConfigError(
+                str(ConfigProblem(place, f"grid.{key}.{at}", "the value is there already; write each once"))
+            )
+    places: list[list[tuple[KeyPath, SourceLocation]]] = [[] for _ in values]
+    for where, place in parsed_yaml.value_locations.items():
         if where[:2] == path and len(where) > 2 and isinstance(where[2], int):
             places[where[2]].append((where[3:], place))
-    return Axis(key, tuple(values), tuple(map(tuple, places)), here)
+    return GridAxis(key, tuple(values), tuple(map(tuple, places)), here)
 
 
-def _refuse_overlaps(axes: Sequence[Axis]) -> None:
+def _validate_grid_keys(axes: Sequence[GridAxis]) -> None:
     """Refuse a key that lies within another one: which of them would have the last word?"""
     for axis in axes:
-        path = parse_key(axis.key)
+        path = parse_key_path(axis.key)
         for other in axes:
-            if other is not axis and path[: len(parse_key(other.key))] == parse_key(other.key):
+            if other is not axis and path[: len(parse_key_path(other.key))] == parse_key_path(other.key):
                 text = f"lies within {other.key}, which the grid varies too; keep one of them"
-                raise ConfigError(str(Problem(axis.written, f"grid.{axis.key}", text)))
+                raise ConfigError(str(ConfigProblem(axis.key_place, f"grid.{axis.key}", text)))
         if axis.key in ("name", "extends"):
-            raise ConfigError(str(Problem(axis.written, f"grid.{axis.key}", "is nothing that can be tried")))
+            raise ConfigError(str(ConfigProblem(axis.key_place, f"grid.{axis.key}", "is nothing that can be tried")))
 
 
-def _refuse_swept(key: str, axes: Sequence[Axis]) -> None:
-    path = parse_key(key)
+def _require_key_outside_grid(key: str, axes: Sequence[GridAxis]) -> None:
+    path = parse_key_path(key)
     for axis in axes:
-        other = parse_key(axis.key)
+        other = parse_key_path(axis.key)
         if path[: len(other)] == other or other[: len(path)] == path:
             raise ConfigError(f"--set: {key}: the grid varies {axis.key}; change the sweep's file")
 
 
-def _base(written: Written) -> Written:
+def _read_base_config(parsed_yaml: ParsedYaml) -> ParsedYaml:
     """Return the config that a sweep varies, read from its file or as it stands in the sweep's own."""
-    base, place = written.value["base"], written.places.get(("base",), Place("sweep"))
+    base, place = parsed_yaml.value["base"], parsed_yaml.value_locations.get(("base",), SourceLocation("sweep"))
     if isinstance(base, dict):
-        return Written(
+        return ParsedYaml(
             base,
-            {path[1:]: at for path, at in written.places.items() if path[:1] == ("base",)},
-            {path[1:]: at for path, at in written.keys.items() if path[:1] == ("base",)},
+            {path[1:]: at for path, at in parsed_yaml.value_locations.items() if path[:1] == ("base",)},
+            {path[1:]: at for path, at in parsed_yaml.key_locations.items() if path[:1] == ("base",)},
         )
     if not isinstance(base, (str, Path)):
-        raise ConfigError(str(Problem(place, "base", "needs the path of a config, or a mapping")))
-    path = beside_the_config(base)
+        raise ConfigError(str(ConfigProblem(place, "base", "needs the path of a config, or a mapping")))
+    path = resolve_config_path(base)
     if not path.is_file():
-        raise ConfigError(str(Problem(place, "base", f"{path} is no config; name a YAML file, relative to this one")))
-    found, problems = written_config(path)
+        raise ConfigError(
+            str(ConfigProblem(place, "base", f"{path} is no config; name a YAML file, relative to this one"))
+        )
+    found, problems = parse_config_source(path)
     if problems:
-        raise ConfigError("\n".join(map(str, in_order(problems))))
+        raise ConfigError("\n".join(map(str, sort_problems(problems))))
     return found
 
 
-def _chosen(spec: SweepSpec, combinations: int, written: Written) -> Sequence[int]:
+def _sample_trial_numbers(spec: SweepSpec, n_combinations: int, parsed_yaml: ParsedYaml) -> Sequence[int]:
     """Return the numbers of the combinations that are tried, ascending."""
-    place = written.places.get(("sample",), written.keys.get(("grid",), Place("sweep")))
-    wanted = combinations if spec.sample is None else min(spec.sample, combinations)
-    if wanted > MOST:
-        text = f"{wanted:,} combinations; a sweep tries at most {MOST:,}: shorten the grid, or draw some with sample"
-        raise ConfigError(str(Problem(place, "sample" if spec.sample else "grid", text)))
-    if wanted == combinations:
-        return range(combinations)
-    if combinations >= 2**63:
-        raise ConfigError(str(Problem(place, "grid", f"{combinations:.1e} combinations; 9.2e+18 can be drawn from")))
-    drawn = np.random.default_rng(spec.seed).choice(combinations, size=wanted, replace=False, shuffle=False)
+    place = parsed_yaml.value_locations.get(
+        ("sample",), parsed_yaml.key_locations.get(("grid",), SourceLocation("sweep"))
+    )
+    wanted = n_combinations if spec.sample is None else min(spec.sample, n_combinations)
+    if wanted > MAX_TRIALS:
+        text = (
+            f"{wanted:,} combinations; a sweep tries at most {MAX_TRIALS:,}: shorten the grid, or draw some with sample"
+        )
+        raise ConfigError(str(ConfigProblem(place, "sample" if spec.sample else "grid", text)))
+    if wanted == n_combinations:
+        return range(n_combinations)
+    if n_combinations >= 2**63:
+        raise ConfigError(
+            str(ConfigProblem(place, "grid", f"{n_combinations:.1e} combinations; 9.2e+18 can be drawn from"))
+        )
+    drawn = np.random.default_rng(spec.seed).choice(n_combinations, size=wanted, replace=False, shuffle=False)
     return tuple(sorted(drawn.tolist()))
 
 
-def varied(base: Mapping[str, Any], values: Mapping[str, Any], last: dt.date | None) -> RunConfig:
+def make_trial_run_config(
+    base_config: Mapping[str, Any], trial_values: Mapping[str, Any], last_date: dt.date | None
+) -> RunConfig:
     """Return a config that is known to be right, with values by dotted key put in, up to a last date."""
-    written = Written({**copied(base), "name": "trial"})
-    override(written, values, source="grid")
-    return until(checked(written).run, last)
+    written = ParsedYaml({**copy_nested(base_config), "name": "trial"})
+    apply_overrides(written, trial_values, source_name="grid")
+    return with_last_data_date(validate_config(written).run, last_date)
 
 
-def until(config: RunConfig, last: dt.date | None) -> RunConfig:
+def with_last_data_date(config: RunConfig, last_date: dt.date | None) -> RunConfig:
     """Return a config whose data end at `last` at the latest; as it is where that is None."""
     end = config.data.end
-    if last is None or (end is not None and end <= last):
+    if last_date is None or (end is not None and end <= last_date):
         return config
-    return config.model_copy(update={"data": config.data.model_copy(update={"end": last})})
+    return config.model_copy(update={"data": config.data.model_copy(update={"end": last_date})})
 
 
-def label(value: Any) -> str:
+def grid_value_text(value: Any) -> str:
     """Return a value of the grid in few letters: as it is written, a part by its kind and parameters."""
     if isinstance(value, dict):
-        rest = [f"{key}={label(item)}" for key, item in value.items() if key != "kind"]
+        rest = [f"{key}={grid_value_text(item)}" for key, item in value.items() if key != "kind"]
         return " ".join([*([str(value["kind"])] if "kind" in value else []), *rest])
     if isinstance(value, (list, tuple)):
-        inner = ", ".join(map(label, value))
+        inner = ", ".join(map(grid_value_text, value))
         return inner if len(value) == 1 and isinstance(value[0], (str, dict)) else f"[{inner}]"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]

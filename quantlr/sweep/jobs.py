@@ -18,29 +18,32 @@ from typing import Any
 
 from quantlr.config import RunConfig
 
-MOST_JOBS = 500
+MAX_JOBS_PER_TASK = 500
 """Jobs of one task: with more trials of one model than that, fitting it once more is no matter."""
-MOST_MODELS = 8
+MAX_MODELS_PER_TASK = 8
 """Models of one task: they take seconds in all, and are done again if a worker is lost."""
-SHARES = 4
+MIN_TASKS_PER_WORKER = 4
 """Tasks that each worker gets at least, where there are so many, so that all end at about the same time."""
-VERSIONS_OF = ("quantlr", "numpy", "pandas")
+TRIAL_VERSIONED_PACKAGES = ("quantlr", "numpy", "pandas")
 """Packages on whose versions a trial's numbers depend."""
 
 
-def versions() -> dict[str, str]:
+def environment_versions() -> dict[str, str]:
     """Return the versions of what a trial's numbers depend on, in this process."""
-    return {"python": ".".join(platform.python_version_tuple()[:2]), **{name: version(name) for name in VERSIONS_OF}}
+    return {
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        **{name: version(name) for name in TRIAL_VERSIONED_PACKAGES},
+    }
 
 
-def digest(*parts: Any) -> str:
+def json_digest(*values: Any) -> str:
     """Return the digest of values as JSON has them."""
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
+class StageDigests:
     """What the stages of a config depend on, as digests.
 
     Attributes
@@ -55,23 +58,23 @@ class Keys:
     data: str
     dataset: str
     model: str
-    known: str
-    whole: str
+    decision_context: str
+    config: str
 
     @classmethod
-    def of(cls, config: RunConfig) -> Keys:
+    def from_config(cls, config: RunConfig) -> StageDigests:
         """Return the keys of a config."""
         plain = config.model_dump(mode="json")
-        data = digest(plain["data"])
-        dataset = digest(data, plain["features"], plain["label"])
-        model = digest(dataset, plain["walk_forward"], plain["model"])
-        known = digest(model, plain["execution"], plain["report"]["sessions_per_year"])
+        data = json_digest(plain["data"])
+        dataset = json_digest(data, plain["features"], plain["label"])
+        model = json_digest(dataset, plain["walk_forward"], plain["model"])
+        known = json_digest(model, plain["execution"], plain["report"]["sessions_per_year"])
         plain.pop("name")
-        return cls(data, dataset, model, known, digest(plain))
+        return cls(data, dataset, model, known, json_digest(plain))
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class TrialJob:
     """One trial to be evaluated.
 
     Attributes
@@ -81,14 +84,14 @@ class Job:
     data, model : what it shares with other trials, as in `Keys`.
     """
 
-    number: int
-    key: str
-    data: str
-    model: str
+    trial_number: int
+    result_key: str
+    data_digest: str
+    model_digest: str
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class TrialTask:
     """Jobs that a worker does one after the other, as they travel to it.
 
     Attributes
@@ -101,42 +104,42 @@ class Task:
     versions : that the worker must have.
     """
 
-    keys: tuple[str, ...]
-    base: dict[str, Any]
-    values: tuple[dict[str, Any], ...]
-    last: dt.date | None
+    result_keys: tuple[str, ...]
+    base_config: dict[str, Any]
+    trial_values: tuple[dict[str, Any], ...]
+    last_date: dt.date | None
     offline: bool
-    versions: dict[str, str]
+    required_versions: dict[str, str]
 
-    def apart(self) -> Iterator[Task]:
+    def iter_single_trial_tasks(self) -> Iterator[TrialTask]:
         """Yield each job as a task of its own."""
-        for key, values in zip(self.keys, self.values, strict=True):
-            yield replace(self, keys=(key,), values=(values,))
+        for key, values in zip(self.result_keys, self.trial_values, strict=True):
+            yield replace(self, result_keys=(key,), trial_values=(values,))
 
 
-def grouped(jobs: Iterable[Job], *, workers: int) -> list[tuple[Job, ...]]:
+def group_jobs(jobs: Iterable[TrialJob], *, workers: int) -> list[tuple[TrialJob, ...]]:
     """Return jobs as they are best done together: those of one model, and neighbouring models of the same prices.
 
     A task takes several models only where every worker gets some tasks, so that it lasts longer than its way there.
     """
-    by_model: dict[tuple[str, str], list[Job]] = {}
+    by_model: dict[tuple[str, str], list[TrialJob]] = {}
     for job in jobs:
-        by_model.setdefault((job.data, job.model), []).append(job)
-    together = max(1, min(MOST_MODELS, len(by_model) // (workers * SHARES)))
-    by_data: dict[str, list[list[Job]]] = {}
+        by_model.setdefault((job.data_digest, job.model_digest), []).append(job)
+    together = max(1, min(MAX_MODELS_PER_TASK, len(by_model) // (workers * MIN_TASKS_PER_WORKER)))
+    by_data: dict[str, list[list[TrialJob]]] = {}
     for (data, _), alike in by_model.items():
         by_data.setdefault(data, []).append(alike)
-    return [task for models in by_data.values() for task in _tasks(models, together)]
+    return [task for models in by_data.values() for task in _iter_task_jobs(models, together)]
 
 
-def _tasks(models: Sequence[list[Job]], together: int) -> Iterator[tuple[Job, ...]]:
+def _iter_task_jobs(jobs_by_model: Sequence[list[TrialJob]], max_models: int) -> Iterator[tuple[TrialJob, ...]]:
     """Yield the tasks of some models of the same prices."""
-    waiting: list[Job] = []
+    waiting: list[TrialJob] = []
     fitted = 0
-    for alike in models:
-        for first in range(0, len(alike), MOST_JOBS):
-            part = alike[first : first + MOST_JOBS]
-            if waiting and (fitted == together or len(waiting) + len(part) > MOST_JOBS):
+    for alike in jobs_by_model:
+        for first in range(0, len(alike), MAX_JOBS_PER_TASK):
+            part = alike[first : first + MAX_JOBS_PER_TASK]
+            if waiting and (fitted == max_models or len(waiting) + len(part) > MAX_JOBS_PER_TASK):
                 yield tuple(waiting)
                 waiting, fitted = [], 0
             waiting += part

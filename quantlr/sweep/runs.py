@@ -10,27 +10,33 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from quantlr.config import Config
+from quantlr.config import LoadedConfig
 from quantlr.data.universe import load_prices
 from quantlr.errors import UserError
-from quantlr.pipeline import calculate
-from quantlr.processes import available
-from quantlr.report.folder import make_output, require_place, write_report
-from quantlr.sweep.desk import Desk, Plan, Setting
-from quantlr.sweep.executors import Engine, Here, Processes
+from quantlr.pipeline import run_stages
+from quantlr.processes import available_cores
+from quantlr.report.folder import make_reports_dir, check_report_target, write_report
+from quantlr.sweep.desk import SweepScheduler, SweepPlan, SweepOptions
+from quantlr.sweep.executors import Engine, SerialEngine, ProcessEngine
 from quantlr.sweep.grid import Sweep, load_sweep
-from quantlr.sweep.jobs import Keys
-from quantlr.sweep.results import Finding, Shown, files_of
-from quantlr.sweep.summary import Results, gathered, judged, untouched_of, verdict_of
-from quantlr.trials import Ledger, Trial, Tried
+from quantlr.sweep.jobs import StageDigests
+from quantlr.sweep.results import SweepReport, WinnerBacktest, make_sweep_files
+from quantlr.sweep.summary import (
+    TrialResults,
+    collect_trial_results,
+    compute_sweep_statistics,
+    evaluate_holdout,
+    sweep_verdict,
+)
+from quantlr.trials import Ledger, Trial, TrialStatistics
 from quantlr.types import Report
 
-ASK = 10_000
+MAX_UNCONFIRMED_TRIALS = 10_000
 """Trials from which on a sweep asks before it begins."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Swept:
+class SweepResult:
     """A sweep, done.
 
     Attributes
@@ -63,11 +69,11 @@ def sweep(
     engine: Literal["process", "dask"] = "process",
     scheduler: str | None = None,
     scheduler_file: str | Path | None = None,
-    jobs: int | None = None,
+    workers: int | None = None,
     fresh: bool = False,
     offline: bool = False,
-    limit: int | None = ASK,
-) -> Swept:
+    max_trials: int | None = MAX_UNCONFIRMED_TRIALS,
+) -> SweepResult:
     """Try every combination of a grid, and judge the best with all of them counted.
 
     Parameters
@@ -96,16 +102,18 @@ def sweep(
     >>> found.trials.head()  # doctest: +SKIP
     """
     loaded = load_sweep(source, overrides=overrides)
-    trials = len(loaded.chosen)
-    if limit is not None and trials > limit:
-        raise UserError(f"{trials:,} trials, over the limit of {limit:,}; raise the limit, or draw some with sample")
+    trials = len(loaded.trial_numbers)
+    if max_trials is not None and trials > max_trials:
+        raise UserError(
+            f"{trials:,} trials, over the limit of {max_trials:,}; raise the limit, or draw some with sample"
+        )
     file = None if scheduler_file is None else Path(scheduler_file)
-    opened = engine_of(engine, jobs=jobs, scheduler=scheduler, scheduler_file=file)
-    return run_sweep(loaded, Setting(Path(output), opened, offline=offline, fresh=fresh))
+    opened = make_engine_factory(engine, workers=workers, scheduler=scheduler, scheduler_file=file)
+    return run_sweep(loaded, SweepOptions(Path(output), opened, offline=offline, fresh=fresh))
 
 
-def engine_of(
-    name: Literal["process", "dask"], *, jobs: int | None, scheduler: str | None, scheduler_file: Path | None
+def make_engine_factory(
+    engine_name: Literal["process", "dask"], *, workers: int | None, scheduler: str | None, scheduler_file: Path | None
 ) -> Callable[[], Engine]:
     """Return what opens the workers.
 
@@ -113,77 +121,97 @@ def engine_of(
     ------
     UserError : a scheduler is named for processes of this machine.
     """
-    workers = jobs or available()
-    if name == "process":
+    workers = workers or available_cores()
+    if engine_name == "process":
         if scheduler or scheduler_file:
             raise UserError("--scheduler and --scheduler-file are for --engine dask; add it")
-        return Here if workers == 1 else partial(Processes, workers)
-    from quantlr.sweep.cluster import Cluster
+        return SerialEngine if workers == 1 else partial(ProcessEngine, workers)
+    from quantlr.sweep.cluster import DaskEngine
 
-    return partial(Cluster, workers, scheduler=scheduler, scheduler_file=scheduler_file)
+    return partial(DaskEngine, workers, scheduler=scheduler, scheduler_file=scheduler_file)
 
 
-def run_sweep(loaded: Sweep, setting: Setting) -> Swept:
+def run_sweep(sweep: Sweep, options: SweepOptions) -> SweepResult:
     """Do a loaded sweep, and write its report."""
-    ledger = Ledger.of(setting.output)
-    require_place(setting.output, loaded.spec.name)
-    ledger.check()
-    data = {Keys.of(config.run).data: config.run.model_dump(mode="json")["data"] for _, config in loaded.configs()}
-    make_output(setting.output, loaded.spec.name)
-    with Desk(loaded, setting, ledger) as desk:
-        cut = desk.cut(data)
-        plan = desk.planned(cut)
-        ledger.begin(desk.trials(plan))
-        failures = desk.evaluated(plan)
-        results = gathered(desk.store, plan.numbers, plan.keys, failures, told=desk.told, seed=loaded.spec.seed)
-        ledger.finish(desk.trials(plan, results))
-    finding = _judge(loaded, setting, ledger, plan, results)
-    files, summary, table = files_of(finding)
-    folder = write_report(Report(loaded.spec.name, files), setting.output)
+    ledger = Ledger.from_output_folder(options.output_folder)
+    check_report_target(options.output_folder, sweep.spec.name)
+    ledger.require_usable()
+    data = {
+        StageDigests.from_config(config.run).data: config.run.model_dump(mode="json")["data"]
+        for _, config in sweep.iter_trial_configs()
+    }
+    make_reports_dir(options.output_folder, sweep.spec.name)
+    with SweepScheduler(sweep, options, ledger) as desk:
+        cut = desk.find_holdout_start(data)
+        plan = desk.make_plan(cut)
+        ledger.record_pending_trials(desk.iter_ledger_trials(plan))
+        failures = desk.evaluate_trials(plan)
+        results = collect_trial_results(
+            desk.store,
+            plan.trial_numbers,
+            plan.result_keys,
+            failures,
+            make_error_text=desk.trial_error_text,
+            seed=sweep.spec.seed,
+        )
+        ledger.record_trial_results(desk.iter_ledger_trials(plan, results))
+    finding = _make_sweep_report(sweep, options, ledger, plan, results)
+    files, summary, table = make_sweep_files(finding)
+    folder = write_report(Report(sweep.spec.name, files), options.output_folder)
     from quantlr.report.gallery import write_gallery  # matplotlib: no worker needs it
 
-    write_gallery(setting.output)
-    return Swept(loaded.spec.name, summary, table, folder)
+    write_gallery(options.output_folder)
+    return SweepResult(sweep.spec.name, summary, table, folder)
 
 
-def _judge(loaded: Sweep, setting: Setting, ledger: Ledger, plan: Plan, results: Results) -> Finding:
+def _make_sweep_report(
+    sweep: Sweep, options: SweepOptions, ledger: Ledger, plan: SweepPlan, results: TrialResults
+) -> SweepReport:
     """Name the winner, show it the span that no trial has seen, and count luck out."""
-    winner = results.winner
-    tried, shown = Tried(len(results.about), None), Shown(None, None)
+    winner = results.winner_index
+    tried, shown = TrialStatistics(len(results.metrics), None), WinnerBacktest(None, None)
     per_year = 252.0
     if winner is not None:
-        config = loaded.config(plan.numbers[winner])
+        config = sweep.trial_config(plan.trial_numbers[winner])
         per_year = float(config.run.report.sessions_per_year)
-        tried = _tried(loaded, setting, ledger, plan, results, winner)
-        shown = _shown(config, setting)
-    judgement = judged(results, tried, seed=loaded.spec.seed)
-    untouched = None if plan.cut is None or shown.result is None else untouched_of(shown.result, plan.cut, per_year)
-    verdict = verdict_of(results, judgement, untouched, per_year)
-    return Finding(loaded, plan.cut, plan.numbers, results, judgement, shown, untouched, verdict, per_year)
+        tried = _collect_trial_statistics(sweep, options, ledger, plan, results, winner)
+        shown = _backtest_winner(config, options)
+    judgement = compute_sweep_statistics(results, tried, seed=sweep.spec.seed)
+    untouched = (
+        None
+        if plan.holdout_start is None or shown.result is None
+        else evaluate_holdout(shown.result, plan.holdout_start, per_year)
+    )
+    verdict = sweep_verdict(results, judgement, untouched, per_year)
+    return SweepReport(
+        sweep, plan.holdout_start, plan.trial_numbers, results, judgement, shown, untouched, verdict, per_year
+    )
 
 
-def _shown(config: Config, setting: Setting) -> Shown:
+def _backtest_winner(winner_config: LoadedConfig, options: SweepOptions) -> WinnerBacktest:
     """Return what the winner comes to over all dates, those that no trial has seen included."""
     try:
-        with config.locating():
-            prices = load_prices(config.run.data, offline=setting.offline)
-            return Shown(calculate(config.run, prices).result, None)
+        with winner_config.add_location_to_errors():
+            prices = load_prices(winner_config.run.data, offline=options.offline)
+            return WinnerBacktest(run_stages(winner_config.run, prices).result, None)
     except UserError as error:
-        return Shown(None, error.message)
+        return WinnerBacktest(None, error.message)
 
 
-def _tried(loaded: Sweep, setting: Setting, ledger: Ledger, plan: Plan, results: Results, winner: int) -> Tried:
+def _collect_trial_statistics(
+    sweep: Sweep, options: SweepOptions, ledger: Ledger, plan: SweepPlan, results: TrialResults, winner_index: int
+) -> TrialStatistics:
     """Return what is known of all trials of the sweep, and of those of the ledger that are like the winner.
 
     The winner's own run over all dates is no further trial.
     """
     ratios: dict[str, float | None] = {}
     others: dict[str, float | None] = {}
-    desk = Desk(loaded, setting, ledger)
-    for at, trial in enumerate(desk.trials(plan, results)):
+    desk = SweepScheduler(sweep, options, ledger)
+    for at, trial in enumerate(desk.iter_ledger_trials(plan, results)):
         ratios[trial.id] = trial.sharpe
-        if at == winner:
-            own = Trial.of(loaded.config(plan.numbers[at]).run, data_sha256=trial.data_sha256)
-            others = {key: ratio for key, ratio in ledger.together(trial).items() if key != own.id}
+        if at == winner_index:
+            own = Trial.from_config(sweep.trial_config(plan.trial_numbers[at]).run, data_sha256=trial.data_sha256)
+            others = {key: ratio for key, ratio in ledger.related_sharpe_ratios(trial).items() if key != own.id}
     every = others | ratios
-    return Tried.of(every[key] for key in sorted(every))
+    return TrialStatistics.from_sharpe_ratios(every[key] for key in sorted(every))

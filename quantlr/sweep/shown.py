@@ -8,184 +8,202 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from quantlr.report.figures.landscape import Landscape, Marginal, short
-from quantlr.report.figures.style import number, percent
+from quantlr.report.figures.landscape import ParameterSurface, ParameterMarginal, shorten_end
+from quantlr.report.figures.style import number_text, percent_text
 from quantlr.report.figures.tables import TableRow
-from quantlr.report.pages.sweep import Course, SweepShown
-from quantlr.sweep.grid import label
-from quantlr.sweep.results import Finding
+from quantlr.report.pages.sweep import TrialCurve, SweepPageContext
+from quantlr.sweep.grid import grid_value_text
+from quantlr.sweep.results import SweepReport
 from quantlr.types import Array, IntArray
 
-BEST = 8
+MAX_LISTED_TRIALS = 8
 """Trials that the page lists."""
-RUN = 4
+MIN_ABBREVIATED_INTEGERS = 4
 """Numbers that follow one another from which on only the ends are told."""
-LONGEST = 50
+MAX_TRIAL_TEXT_LENGTH = 50
 """Letters of a listed trial's values."""
-LONGEST_ERROR = 112
+MAX_ERROR_TEXT_LENGTH = 112
 """Letters of a listed trial's error."""
 
 
-def shown_of(finding: Finding) -> SweepShown:
+def sweep_page_context(report: SweepReport) -> SweepPageContext:
     """Return a sweep as its page shows it."""
-    title, _, text = finding.verdict.sentence.partition(": ")
-    landscape = landscape_of(finding)
-    marginals = sorted(_marginals(landscape), key=lambda found: -_matters(found))
-    return SweepShown(
+    title, _, text = report.verdict.sentence.partition(": ")
+    landscape = parameter_surface(report)
+    marginals = sorted(_marginals_by_key(landscape), key=lambda found: -_range_of_medians(found))
+    return SweepPageContext(
         title=title,
-        text=text[:1].upper() + text[1:],
-        setting=_setting(finding),
-        notes=finding.notes,
-        landscape=landscape,
+        subtitle=text[:1].upper() + text[1:],
+        setup_text=_grid_text(report),
+        notes=report.notes,
+        surface=landscape,
         marginals=tuple(marginals),
-        course=_course(finding),
-        failures=_failures(finding),
-        numbers=_numbers(finding),
-        best=_best(finding),
+        winner_curve=_winner_curve(report),
+        failure_rows=_failure_rows(report),
+        statistics_rows=_statistics_rows(report),
+        best_trial_rows=_best_trial_rows(report),
     )
 
 
-def landscape_of(finding: Finding) -> Landscape:
+def parameter_surface(report: SweepReport) -> ParameterSurface:
     """Return the trials' Sharpe ratios per year over the grid; keys of a single value are left out."""
-    axes = finding.sweep.axes
-    several = [at for at, axis in enumerate(axes) if len(axis.choices) > 1] or [0]
-    at = np.array([finding.sweep.indices(number) for number in finding.numbers], dtype=np.int64)
-    results, root, winner = finding.results, finding.root, finding.results.winner
-    return Landscape(
-        keys=tuple(axes[each].key for each in several),
-        labels=tuple(tuple(map(brief, axes[each].choices)) for each in several),
-        place=at[:, several],
-        sharpe=results.ratio * root,
-        low=results.low * root,
-        high=results.high * root,
-        failed=~results.good,
-        winner=winner,
-        luck=None if finding.judgement.luck is None else finding.judgement.luck * root,
-        benchmark=None if winner is None else results.about[winner]["benchmark"]["sharpe"],
+    axes = report.sweep.axes
+    several = [at for at, axis in enumerate(axes) if len(axis.values) > 1] or [0]
+    at = np.array([report.sweep.value_indices(number) for number in report.trial_numbers], dtype=np.int64)
+    results, root, winner = report.results, report.annualization_factor, report.results.winner_index
+    return ParameterSurface(
+        grid_keys=tuple(axes[each].key for each in several),
+        value_labels=tuple(tuple(map(short_grid_value_text, axes[each].values)) for each in several),
+        value_index=at[:, several],
+        sharpe=results.sharpe_per_session * root,
+        sharpe_low=results.sharpe_low95 * root,
+        sharpe_high=results.sharpe_high95 * root,
+        failed_mask=~results.evaluated_mask,
+        winner_index=winner,
+        expected_max_sharpe=None
+        if report.sweep_statistics.expected_max_sharpe is None
+        else report.sweep_statistics.expected_max_sharpe * root,
+        benchmark_sharpe=None if winner is None else results.metrics[winner]["benchmark"]["sharpe"],
     )
 
 
-def brief(value: Any) -> str:
+def short_grid_value_text(value: Any) -> str:
     """Return a value of the grid in fewer letters than `label`: a run of numbers by its ends, parts without keys."""
     if isinstance(value, dict):
-        rest = "/".join(brief(item) for key, item in value.items() if key != "kind")
+        rest = "/".join(short_grid_value_text(item) for key, item in value.items() if key != "kind")
         return " ".join(part for part in (str(value.get("kind", "")), rest) if part)
-    if isinstance(value, (list, tuple)) and len(value) >= RUN and list(value) == list(_run(value)):
+    if (
+        isinstance(value, (list, tuple))
+        and len(value) >= MIN_ABBREVIATED_INTEGERS
+        and list(value) == list(_consecutive_integers(value))
+    ):
         return f"[{value[0]} … {value[-1]}]"
     if isinstance(value, (list, tuple)) and len(value) == 1 and not isinstance(value[0], (int, float)):
-        return brief(value[0])
+        return short_grid_value_text(value[0])
     if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(brief, value))}]"
-    return label(value)
+        return f"[{', '.join(map(short_grid_value_text, value))}]"
+    return grid_value_text(value)
 
 
-def _run(value: Sequence[Any]) -> Sequence[Any]:
+def _consecutive_integers(values: Sequence[Any]) -> Sequence[Any]:
     """Return the whole numbers that follow one another from the first entry on; nothing if it is no whole number."""
-    return range(value[0], value[0] + len(value)) if isinstance(value[0], int) else ()
+    return range(values[0], values[0] + len(values)) if isinstance(values[0], int) else ()
 
 
-def _marginals(found: Landscape) -> list[Marginal]:
-    return [_marginal(found, at) for at in range(len(found.keys))]
+def _marginals_by_key(surface: ParameterSurface) -> list[ParameterMarginal]:
+    return [_marginal_of_key(surface, at) for at in range(len(surface.grid_keys))]
 
 
-def _marginal(found: Landscape, key: int) -> Marginal:
-    values = [_of_value(found, key, value) for value in range(len(found.labels[key]))]
+def _marginal_of_key(surface: ParameterSurface, key_index: int) -> ParameterMarginal:
+    values = [_sharpe_quantiles(surface, key_index, value) for value in range(len(surface.value_labels[key_index]))]
     low, middle, high, best = np.array(values).T
-    winner = None if found.winner is None else int(found.place[found.winner, key])
-    return Marginal(found.keys[key], found.labels[key], low, middle, high, best, winner)
+    winner = None if surface.winner_index is None else int(surface.value_index[surface.winner_index, key_index])
+    return ParameterMarginal(
+        surface.grid_keys[key_index], surface.value_labels[key_index], low, middle, high, best, winner
+    )
 
 
-def _of_value(found: Landscape, key: int, value: int) -> Array:
+def _sharpe_quantiles(surface: ParameterSurface, key_index: int, value_index: int) -> Array:
     """Return quantiles and the highest of the ratios of trials with a value; NaN where there are none."""
-    ratios = found.sharpe[(found.place[:, key] == value) & ~np.isnan(found.sharpe)]
+    ratios = surface.sharpe[(surface.value_index[:, key_index] == value_index) & ~np.isnan(surface.sharpe)]
     return np.append(np.quantile(ratios, [0.05, 0.5, 0.95]), ratios.max()) if len(ratios) else np.full(4, np.nan)
 
 
-def _matters(found: Marginal) -> float:
+def _range_of_medians(marginal: ParameterMarginal) -> float:
     """Return by how much the middle changes from value to value."""
-    there = found.middle[~np.isnan(found.middle)]
+    there = marginal.sharpe_median[~np.isnan(marginal.sharpe_median)]
     return float(np.ptp(there)) if len(there) else 0.0
 
 
-def _setting(finding: Finding) -> str:
-    keys = " x ".join(f"{len(axis.choices)} {axis.key}" for axis in finding.sweep.axes)
-    tried = len(finding.numbers)
-    drawn = "" if tried == finding.sweep.combinations else f", {tried:,} drawn by seed {finding.sweep.spec.seed}"
-    return short(f"{finding.sweep.spec.name}   {finding.sweep.combinations:,} combinations: {keys}{drawn}", longest=190)
-
-
-def _course(finding: Finding) -> Course | None:
-    result, untouched, winner = finding.shown.result, finding.untouched, finding.results.winner
-    if result is None or winner is None:
-        return None
-    held = result.benchmark or result
-    then = "" if untouched is None else f", then {number(untouched.sharpe)}"
-    return Course(
-        dates=result.fills,
-        winner=np.concatenate([[1.0], result.equity]),
-        benchmark=np.concatenate([[1.0], held.equity]),
-        cut=None if untouched is None or finding.cut is None else pd.Timestamp(finding.cut),
-        said=f"chosen for {number(finding.results.ratio[winner] * finding.root)}{then}",
+def _grid_text(report: SweepReport) -> str:
+    keys = " x ".join(f"{len(axis.values)} {axis.key}" for axis in report.sweep.axes)
+    tried = len(report.trial_numbers)
+    drawn = "" if tried == report.sweep.n_combinations else f", {tried:,} drawn by seed {report.sweep.spec.seed}"
+    return shorten_end(
+        f"{report.sweep.spec.name}   {report.sweep.n_combinations:,} combinations: {keys}{drawn}", max_chars=190
     )
 
 
-def _failures(finding: Finding) -> tuple[TableRow, ...]:
-    failed = np.flatnonzero(~finding.results.good)[:BEST].tolist()
-    lines = [f"no. {finding.numbers[at]}: {finding.results.about[at]['error']}" for at in failed]
-    return (TableRow("FAILED"), *(TableRow(short(line, longest=LONGEST_ERROR)) for line in lines)) if lines else ()
+def _winner_curve(report: SweepReport) -> TrialCurve | None:
+    result, untouched, winner = report.winner_backtest.result, report.holdout, report.results.winner_index
+    if result is None or winner is None:
+        return None
+    held = result.benchmark or result
+    then = "" if untouched is None else f", then {number_text(untouched.sharpe)}"
+    return TrialCurve(
+        dates=result.fill_dates,
+        winner_equity=np.concatenate([[1.0], result.equity]),
+        benchmark_equity=np.concatenate([[1.0], held.equity]),
+        holdout_start=None if untouched is None or report.holdout_start is None else pd.Timestamp(report.holdout_start),
+        summary_text=f"chosen for {number_text(report.results.sharpe_per_session[winner] * report.annualization_factor)}{then}",
+    )
 
 
-def _numbers(finding: Finding) -> tuple[TableRow, ...]:
-    results, judgement, untouched = finding.results, finding.judgement, finding.untouched
-    winner = results.winner
-    found = judgement.superior
+def _failure_rows(report: SweepReport) -> tuple[TableRow, ...]:
+    failed = np.flatnonzero(~report.results.evaluated_mask)[:MAX_LISTED_TRIALS].tolist()
+    lines = [f"no. {report.trial_numbers[at]}: {report.results.metrics[at]['error']}" for at in failed]
+    return (
+        (TableRow("FAILED"), *(TableRow(shorten_end(line, max_chars=MAX_ERROR_TEXT_LENGTH)) for line in lines))
+        if lines
+        else ()
+    )
+
+
+def _statistics_rows(report: SweepReport) -> tuple[TableRow, ...]:
+    results, judgement, untouched = report.results, report.sweep_statistics, report.holdout
+    winner = results.winner_index
+    found = judgement.spa_result
     at = -1 if winner is None else winner
 
-    def annual(values: Array) -> float | None:
-        return None if winner is None else float(values[at] * finding.root)
+    def annualized_winner_value(values_per_session: Array) -> float | None:
+        return None if winner is None else float(values_per_session[at] * report.annualization_factor)
 
-    named = f"{len(found.better):,} of {len(results.compared):,}" if found else "–"
+    named = f"{len(found.superior_indices):,} of {len(results.compared_indices):,}" if found else "–"
     rows = [
         TableRow("ALL TRIALS TOGETHER", ("",)),
-        TableRow("Tried, and failed", (f"{len(results.good):,}, {int((~results.good).sum()):,}",)),
-        TableRow("Sessions in common", (f"{len(results.common):,}",)),
-        TableRow("Highest Sharpe ratio", (number(annual(results.ratio)),)),
+        TableRow("Tried, and failed", (f"{len(results.evaluated_mask):,}, {int((~results.evaluated_mask).sum()):,}",)),
+        TableRow("Sessions in common", (f"{len(results.common_session_days):,}",)),
+        TableRow("Highest Sharpe ratio", (number_text(annualized_winner_value(results.sharpe_per_session)),)),
         TableRow("95% interval, as if it were the only one", (
-            "–" if winner is None else f"{number(annual(results.low))} to {number(annual(results.high))}",)),
-        TableRow(f"Best of luck in {judgement.trials:,} trials", (
-            number(None if judgement.luck is None else judgement.luck * finding.root),)),
-        TableRow("Deflated Sharpe ratio", (percent(None if winner is None else judgement.deflated[at]),)),
-        TableRow("Probability of backtest overfitting", (percent(judgement.overfitting, decimals=0),)),
-        TableRow("None beats buy and hold: p, Hansen", (number(found.p_value if found else None, decimals=3),)),
+            "–" if winner is None else f"{number_text(annualized_winner_value(results.sharpe_low95))} to {number_text(annualized_winner_value(results.sharpe_high95))}",)),
+        TableRow(f"Best of luck in {judgement.n_trials:,} trials", (
+            number_text(None if judgement.expected_max_sharpe is None else judgement.expected_max_sharpe * report.annualization_factor),)),
+        TableRow("Deflated Sharpe ratio", (percent_text(None if winner is None else judgement.deflated_sharpe[at]),)),
+        TableRow("Probability of backtest overfitting", (percent_text(judgement.overfitting_probability, decimals=0),)),
+        TableRow("None beats buy and hold: p, Hansen", (number_text(found.p_value if found else None, decimals=3),)),
         TableRow("Named as better by StepM", (named,)),
     ]  # fmt: skip
     if untouched is not None:
-        interval = "–" if untouched.low95 is None else f"{number(untouched.low95)} to {number(untouched.high95)}"
+        interval = (
+            "–" if untouched.low95 is None else f"{number_text(untouched.low95)} to {number_text(untouched.high95)}"
+        )
         rows += [
             TableRow(f"UNTOUCHED, {untouched.sessions:,} SESSIONS FROM {untouched.first}", ("",)),
-            TableRow("Sharpe ratio of the winner", (number(untouched.sharpe),)),
+            TableRow("Sharpe ratio of the winner", (number_text(untouched.sharpe),)),
             TableRow("95% interval", (interval,)),
             TableRow("Gain, and that of buy and hold", (
-                f"{percent(untouched.growth)}, {percent(untouched.benchmark_growth)}",)),
+                f"{percent_text(untouched.growth)}, {percent_text(untouched.benchmark_growth)}",)),
         ]  # fmt: skip
     return tuple(rows)
 
 
-def _best(finding: Finding) -> tuple[TableRow, ...]:
+def _best_trial_rows(report: SweepReport) -> tuple[TableRow, ...]:
     """Return the best trials as rows: what they set, the ratio, and how far its interval reaches."""
-    results = finding.results
-    several: IntArray = np.array([len(axis.choices) > 1 for axis in finding.sweep.axes]).nonzero()[0]
-    if finding.results.winner is None:
+    results = report.results
+    several: IntArray = np.array([len(axis.values) > 1 for axis in report.sweep.axes]).nonzero()[0]
+    if report.results.winner_index is None:
         return ()
     rows = [TableRow("THE BEST TRIALS", ("Sharpe", "±95%"))]
-    for at in results.ranked[:BEST].tolist():
-        if np.isnan(results.ratio[at]):
+    for at in results.ranked_indices[:MAX_LISTED_TRIALS].tolist():
+        if np.isnan(results.sharpe_per_session[at]):
             continue
-        values = tuple(map(brief, finding.sweep.values_of(finding.numbers[at]).values()))
+        values = tuple(map(short_grid_value_text, report.sweep.trial_values(report.trial_numbers[at]).values()))
         text = "; ".join(values[key] for key in several.tolist()) or values[0]
         cells = (
-            number(results.ratio[at] * finding.root),
-            number((results.high[at] - results.ratio[at]) * finding.root),
+            number_text(results.sharpe_per_session[at] * report.annualization_factor),
+            number_text((results.sharpe_high95[at] - results.sharpe_per_session[at]) * report.annualization_factor),
         )
-        rows.append(TableRow(short(f"no. {finding.numbers[at]}  {text}", longest=LONGEST), cells))
+        rows.append(
+            TableRow(shorten_end(f"no. {report.trial_numbers[at]}  {text}", max_chars=MAX_TRIAL_TEXT_LENGTH), cells)
+        )
     return tuple(rows)

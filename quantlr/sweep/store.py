@@ -16,15 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from quantlr.disk import put_unflushed
+from quantlr.disk import atomic_write_without_fsync
 from quantlr.errors import Fault
 from quantlr.types import Array, IntArray
 
-FOLDER = ".trials"
+TRIALS_FOLDER_NAME = ".trials"
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class TrialRecord:
     """What is kept of a trial.
 
     Attributes
@@ -34,25 +34,25 @@ class Kept:
     net_return, benchmark_return : (sessions,) as fractions.
     """
 
-    about: dict[str, Any]
-    session: IntArray
+    metrics: dict[str, Any]
+    session_days: IntArray
     net_return: Array
     benchmark_return: Array
 
     @property
     def error(self) -> str | None:
         """Why it failed, None where it did not."""
-        found = self.about.get("error")
+        found = self.metrics.get("error")
         return None if found is None else str(found)
 
     @property
-    def excess(self) -> Array:
+    def excess_return(self) -> Array:
         """(sessions,) net returns in excess of cash."""
-        return np.asarray(self.net_return - self.about["cash"])
+        return np.asarray(self.net_return - self.metrics["cash"])
 
 
 @dataclass(frozen=True, slots=True)
-class Store:
+class TrialStore:
     """The results of one folder of reports.
 
     Attributes
@@ -63,54 +63,56 @@ class Store:
     folder: Path
 
     @classmethod
-    def of(cls, output: Path) -> Store:
+    def from_output_folder(cls, output_folder: Path) -> TrialStore:
         """Return the store of a folder of reports."""
-        return cls(output / FOLDER)
+        return cls(output_folder / TRIALS_FOLDER_NAME)
 
-    def path(self, key: str) -> Path:
+    def record_path(self, result_key: str) -> Path:
         """Return where a trial's file is, or would be."""
-        return self.folder / key[:2] / f"{key}.npz"
+        return self.folder / result_key[:2] / f"{result_key}.npz"
 
-    def keep(self, key: str, content: bytes) -> None:
+    def write(self, result_key: str, file_bytes: bytes) -> None:
         """Write a trial's file.
 
         Raises
         ------
         Fault : the disk is full or read-only.
         """
-        path = self.path(key)
+        path = self.record_path(result_key)
         try:
             try:
-                put_unflushed(path, content)  # thousands of them: what a power cut damages is done again
+                atomic_write_without_fsync(
+                    path, file_bytes
+                )  # thousands of them: what a power cut damages is done again
             except FileNotFoundError:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                put_unflushed(path, content)
+                atomic_write_without_fsync(path, file_bytes)
         except OSError as error:
             raise Fault(
                 f"{path} could not be written: {error.strerror or error}; what is done so far is kept"
             ) from error
 
-    def read(self, key: str) -> Kept | None:
+    def read(self, result_key: str) -> TrialRecord | None:
         """Return what is kept of a trial, None where there is nothing whole."""
         try:
-            content = self.path(key).read_bytes()
+            content = self.record_path(result_key).read_bytes()
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise Fault(f"{self.path(key)} can't be read: {error.strerror or error}") from error
+            raise Fault(f"{self.record_path(result_key)} can't be read: {error.strerror or error}") from error
         try:
-            return decoded(content)
+            return decode_trial_record(content)
         except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
             return None
 
 
-def decoded(content: bytes) -> Kept:
+def decode_trial_record(file_bytes: bytes) -> TrialRecord:
     """Return what a trial's file says; the checksums within are compared on the way."""
     # Plain numbers, each with a checksum; an object in their place is refused and never loaded.
-    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+    with np.load(io.BytesIO(file_bytes), allow_pickle=False) as file:
         about = json.loads(file["about"].tobytes())
         if "error" in about:
             nothing: Array = np.zeros(0)
-            return Kept(about, np.zeros(0, dtype=np.int64), nothing, nothing)
+            return TrialRecord(about, np.zeros(0, dtype=np.int64), nothing, nothing)
         net, benchmark = file["returns"]
-        return Kept(about, file["session"].astype(np.int64), net, benchmark)
+        return TrialRecord(about, file["session"].astype(np.int64), net, benchmark)

@@ -13,18 +13,18 @@ import numpy as np
 import pandas as pd
 
 from quantlr.backtest.inference.sharpe import sharpe_per_session
-from quantlr.backtest.known import Known
+from quantlr.backtest.known import DecisionContext
 from quantlr.backtest.metrics import (
     BACKTEST_METRICS,
     FORECAST_METRICS,
-    Measured,
+    BacktestView,
     accuracy_ci95,
     auc_ci95,
     cagr,
     max_drawdown,
     profit_factor,
     reliability,
-    scored,
+    evaluate_forecasts,
     sharpe,
     sharpe_ci95,
     trades,
@@ -33,24 +33,33 @@ from quantlr.backtest.metrics import (
 from quantlr.config import RunConfig
 from quantlr.data.universe import DataSpec, load_prices
 from quantlr.errors import QuantlrError, UserError
-from quantlr.pipeline.stages import STAGES, Outlook, Stages, dataset_of, earn, forecasts_of, known_to, positions_of
-from quantlr.report.encoding import defined
-from quantlr.sweep.grid import varied
-from quantlr.sweep.jobs import Keys, Task, versions
-from quantlr.types import Course, Dataset, Forecasts, IntArray, Prices
+from quantlr.pipeline.stages import (
+    DEFAULT_STAGES,
+    Decisions,
+    PipelineStages,
+    dataset_from_config,
+    run_backtest,
+    walk_forward_forecasts,
+    decision_context,
+    positions_from_forecasts,
+)
+from quantlr.report.encoding import nonfinite_to_none
+from quantlr.sweep.grid import make_trial_run_config
+from quantlr.sweep.jobs import StageDigests, TrialTask, environment_versions
+from quantlr.types import RunData, Dataset, Forecasts, IntArray, Prices
 
 T = TypeVar("T")
-SLOW = (accuracy_ci95, auc_ci95, reliability, sharpe_ci95, trades, win_rate, profit_factor)
+SLOW_METRICS = (accuracy_ci95, auc_ci95, reliability, sharpe_ci95, trades, win_rate, profit_factor)
 """Numbers that take longer than a trial: the winner's are in the report of its own run."""
-OF_FORECASTS = tuple(metric for metric in FORECAST_METRICS if metric not in SLOW)
-OF_BACKTESTS = tuple(metric for metric in BACKTEST_METRICS if metric not in SLOW)
-OF_BENCHMARKS = (cagr, sharpe, max_drawdown)
-NO_TRADES = pd.DataFrame()
+TRIAL_FORECAST_METRICS = tuple(metric for metric in FORECAST_METRICS if metric not in SLOW_METRICS)
+TRIAL_BACKTEST_METRICS = tuple(metric for metric in BACKTEST_METRICS if metric not in SLOW_METRICS)
+TRIAL_BENCHMARK_METRICS = (cagr, sharpe, max_drawdown)
+EMPTY_TRADES = pd.DataFrame()
 """Round trips are not told apart: that would take longer than all else."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TrialOutcome:
     """What came of a job.
 
     Attributes
@@ -61,14 +70,14 @@ class Outcome:
     mends : the key of the config that would mend it, None where it is not known.
     """
 
-    key: str
-    content: bytes | None
+    result_key: str
+    file_bytes: bytes | None
     error: str | None = None
-    mends: str | None = None
+    config_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Surveyed:
+class PriceSummary:
     """What there is of some prices.
 
     Attributes
@@ -78,14 +87,14 @@ class Surveyed:
     error, mends : as in `Outcome`.
     """
 
-    sha256: str
-    sessions: IntArray
+    data_sha256: str
+    session_days: IntArray
     error: str | None = None
-    mends: str | None = None
+    config_key: str | None = None
 
 
 @dataclass(slots=True)
-class Bench:
+class StageCache:
     """What a worker has at hand: the newest of each stage, and no more, so that memory does not grow.
 
     Attributes
@@ -94,45 +103,45 @@ class Bench:
     held : by stage, its key and what came of it.
     """
 
-    stages: Stages = STAGES
-    held: dict[str, tuple[str, Any]] = field(default_factory=dict)
+    stages: PipelineStages = DEFAULT_STAGES
+    results_by_stage: dict[str, tuple[str, Any]] = field(default_factory=dict)
 
-    def prices(self, spec: DataSpec, key: str, *, offline: bool) -> Prices:
+    def prices(self, spec: DataSpec, digest: str, *, offline: bool) -> Prices:
         """Return prices, read again only if others were asked for meanwhile."""
-        return self._once("prices", key, partial(load_prices, spec, offline=offline))
+        return self._get_or_compute("prices", digest, partial(load_prices, spec, offline=offline))
 
-    def dataset(self, config: RunConfig, key: str, prices: Prices) -> Dataset:
+    def dataset(self, config: RunConfig, digest: str, prices: Prices) -> Dataset:
         """Return rows, likewise."""
-        return self._once("dataset", key, lambda: dataset_of(config, prices, self.stages))
+        return self._get_or_compute("dataset", digest, lambda: dataset_from_config(config, prices, self.stages))
 
-    def forecasts(self, config: RunConfig, key: str, dataset: Dataset) -> Forecasts:
+    def forecasts(self, config: RunConfig, digest: str, dataset: Dataset) -> Forecasts:
         """Return forecasts, likewise."""
-        return self._once("forecasts", key, lambda: forecasts_of(config, dataset, self.stages))
+        return self._get_or_compute("forecasts", digest, lambda: walk_forward_forecasts(config, dataset, self.stages))
 
-    def known(self, config: RunConfig, key: str, prices: Prices, forecasts: Forecasts) -> Known:
+    def decision_context(self, config: RunConfig, digest: str, prices: Prices, forecasts: Forecasts) -> DecisionContext:
         """Return what policies may use besides forecasts, likewise."""
-        return self._once("known", key, lambda: known_to(config, prices, forecasts, self.stages))
+        return self._get_or_compute("known", digest, lambda: decision_context(config, prices, forecasts, self.stages))
 
-    def skill(self, key: str, forecasts: Forecasts) -> dict[str, Any]:
+    def forecast_metrics(self, digest: str, forecasts: Forecasts) -> dict[str, Any]:
         """Return the numbers of forecasts, likewise."""
-        return self._once("skill", key, lambda: _skill(forecasts))
+        return self._get_or_compute("skill", digest, lambda: _compute_forecast_metrics(forecasts))
 
-    def _once(self, stage: str, key: str, make: Callable[[], T]) -> T:
-        if stage in self.held and self.held[stage][0] == key:
-            kept: T = self.held[stage][1]
+    def _get_or_compute(self, stage: str, digest: str, compute: Callable[[], T]) -> T:
+        if stage in self.results_by_stage and self.results_by_stage[stage][0] == digest:
+            kept: T = self.results_by_stage[stage][1]
             return kept
-        self.held.pop(stage, None)  # before the next is made, so that there are never two
-        made = make()
-        self.held[stage] = key, made
+        self.results_by_stage.pop(stage, None)  # before the next is made, so that there are never two
+        made = compute()
+        self.results_by_stage[stage] = digest, made
         return made
 
 
-BENCH = Bench()
+WORKER_CACHE = StageCache()
 """What this process has at hand."""
 
 
 @dataclass(frozen=True, slots=True)
-class Inquiry:
+class PriceRequest:
     """A question for what there is of some prices, as it travels to a worker.
 
     Attributes
@@ -142,37 +151,44 @@ class Inquiry:
     offline, versions : as in `Task`.
     """
 
-    key: str
-    data: dict[str, Any]
+    data_digest: str
+    data_config: dict[str, Any]
     offline: bool
-    versions: dict[str, str]
+    required_versions: dict[str, str]
 
 
-def survey(inquiry: Inquiry) -> Surveyed:
+def summarize_prices(request: PriceRequest) -> PriceSummary:
     """Return what there is of some prices."""
-    require_versions(inquiry.versions)
+    require_versions(request.required_versions)
     try:
-        prices = BENCH.prices(DataSpec.model_validate(inquiry.data), inquiry.key, offline=inquiry.offline)
+        prices = WORKER_CACHE.prices(
+            DataSpec.model_validate(request.data_config), request.data_digest, offline=request.offline
+        )
     except QuantlrError as error:
-        return Surveyed("", np.zeros(0, dtype=np.int64), error.message, error.key)
-    return Surveyed(prices.sha256, prices.sessions.to_numpy().astype("datetime64[D]").astype(np.int64))
+        return PriceSummary("", np.zeros(0, dtype=np.int64), error.message, error.key)
+    return PriceSummary(prices.sha256, prices.sessions.to_numpy().astype("datetime64[D]").astype(np.int64))
 
 
-def evaluate(task: Task) -> list[Outcome]:
+def evaluate_task(task: TrialTask) -> list[TrialOutcome]:
     """Return what comes of a task's jobs; one that fails does not keep the others from it."""
-    require_versions(task.versions)
-    return [_outcome(key, values, BENCH, task) for key, values in zip(task.keys, task.values, strict=True)]
+    require_versions(task.required_versions)
+    return [
+        _evaluate_trial(key, values, WORKER_CACHE, task)
+        for key, values in zip(task.result_keys, task.trial_values, strict=True)
+    ]
 
 
-def require_versions(needed: dict[str, str]) -> None:
+def require_versions(required_versions: dict[str, str]) -> None:
     """Refuse to work where a package on which numbers depend has another version.
 
     Raises
     ------
     UserError : naming what is there and what is needed.
     """
-    here = versions()
-    wrong = [f"{name} {here[name]} (needed {wanted})" for name, wanted in needed.items() if here[name] != wanted]
+    here = environment_versions()
+    wrong = [
+        f"{name} {here[name]} (needed {wanted})" for name, wanted in required_versions.items() if here[name] != wanted
+    ]
     if wrong:
         raise UserError(
             f"a worker has other versions than this program: {', '.join(wrong)}; its numbers could differ. Give all "
@@ -180,76 +196,76 @@ def require_versions(needed: dict[str, str]) -> None:
         )
 
 
-def _outcome(key: str, values: dict[str, Any], bench: Bench, task: Task) -> Outcome:
+def _evaluate_trial(result_key: str, trial_values: dict[str, Any], cache: StageCache, task: TrialTask) -> TrialOutcome:
     try:
-        config = varied(task.base, values, task.last)
-        course, skill = course_of(config, bench, offline=task.offline)
-        return Outcome(key, encoded(numbers_of(config, course, skill), course))
+        config = make_trial_run_config(task.base_config, trial_values, task.last_date)
+        course, skill = run_trial(config, cache, offline=task.offline)
+        return TrialOutcome(result_key, encode_trial_record(trial_metrics(config, course, skill), course))
     except UserError as error:
-        content = written_out({"error": error.message, "key": error.key})
-        return Outcome(key, content, error.message, error.key)
+        content = to_npz_bytes({"error": error.message, "key": error.key})
+        return TrialOutcome(result_key, content, error.message, error.key)
     except QuantlrError as error:
-        return Outcome(key, None, error.message, error.key)
+        return TrialOutcome(result_key, None, error.message, error.key)
     except MemoryError:
-        return Outcome(key, None, "there was not enough memory for it; try fewer --jobs")
+        return TrialOutcome(result_key, None, "there was not enough memory for it; try fewer --jobs")
     except Exception as error:  # a bug in one combination must not lose the others
-        return Outcome(key, None, f"{type(error).__name__}: {error}")
+        return TrialOutcome(result_key, None, f"{type(error).__name__}: {error}")
 
 
-def course_of(config: RunConfig, bench: Bench, *, offline: bool) -> tuple[Course, dict[str, Any]]:
+def run_trial(config: RunConfig, cache: StageCache, *, offline: bool) -> tuple[RunData, dict[str, Any]]:
     """Return what a config makes of its prices, stage by stage, and the numbers of its forecasts."""
-    keys = Keys.of(config)
-    prices = bench.prices(config.data, keys.data, offline=offline)
-    dataset = bench.dataset(config, keys.dataset, prices)
-    forecasts = bench.forecasts(config, keys.model, dataset)
-    known = bench.known(config, keys.known, prices, forecasts)
-    positions = positions_of(config, forecasts, known, bench.stages)
-    course = earn(config, prices, Outlook(dataset, forecasts, positions), bench.stages)
-    return course, bench.skill(keys.model, forecasts)
+    keys = StageDigests.from_config(config)
+    prices = cache.prices(config.data, keys.data, offline=offline)
+    dataset = cache.dataset(config, keys.dataset, prices)
+    forecasts = cache.forecasts(config, keys.model, dataset)
+    known = cache.decision_context(config, keys.decision_context, prices, forecasts)
+    positions = positions_from_forecasts(config, forecasts, known, cache.stages)
+    course = run_backtest(config, prices, Decisions(dataset, forecasts, positions), cache.stages)
+    return course, cache.forecast_metrics(keys.model, forecasts)
 
 
-def _skill(forecasts: Forecasts) -> dict[str, Any]:
-    rows = scored(forecasts)
-    return {metric.__name__: metric(rows) for metric in OF_FORECASTS}
+def _compute_forecast_metrics(forecasts: Forecasts) -> dict[str, Any]:
+    rows = evaluate_forecasts(forecasts)
+    return {metric.__name__: metric(rows) for metric in TRIAL_FORECAST_METRICS}
 
 
-def numbers_of(config: RunConfig, course: Course, skill: dict[str, Any]) -> dict[str, Any]:
+def trial_metrics(config: RunConfig, run_data: RunData, forecast_metrics: dict[str, Any]) -> dict[str, Any]:
     """Return the numbers of a trial, keyed as in ``metrics.json``, with what statistics over trials need."""
     per_year = config.report.sessions_per_year
-    own = Measured(course.result, NO_TRADES, per_year)
-    held = Measured(course.result.benchmark or course.result, NO_TRADES, per_year)
-    refits = course.forecasts.refits
+    own = BacktestView(run_data.result, EMPTY_TRADES, per_year)
+    held = BacktestView(run_data.result.benchmark or run_data.result, EMPTY_TRADES, per_year)
+    refits = run_data.forecasts.refits
     found = {
-        "forecast": skill,
-        "strategy": {metric.__name__: metric(own) for metric in OF_BACKTESTS},
-        "benchmark": {metric.__name__: metric(held) for metric in OF_BENCHMARKS},
+        "forecast": forecast_metrics,
+        "strategy": {metric.__name__: metric(own) for metric in TRIAL_BACKTEST_METRICS},
+        "benchmark": {metric.__name__: metric(held) for metric in TRIAL_BENCHMARK_METRICS},
         "unconverged": int((~refits.converged).sum()),
-        "sharpe_per_session": sharpe_per_session(own.excess),
-        "sessions": len(own.excess),
+        "sharpe_per_session": sharpe_per_session(own.excess_returns),
+        "sessions": len(own.excess_returns),
         "sessions_per_year": per_year,
-        "cash": course.result.cash,
-        "data_sha256": course.prices.sha256,
+        "cash": run_data.result.session_cash_rate,
+        "data_sha256": run_data.prices.sha256,
     }
-    return dict(defined(found))
+    return dict(nonfinite_to_none(found))
 
 
-def encoded(numbers: dict[str, Any], course: Course) -> bytes:
+def encode_trial_record(metrics: dict[str, Any], run_data: RunData) -> bytes:
     """Return a trial's file: its numbers, and its net returns beside buy and hold's by session."""
-    result = course.result
+    result = run_data.result
     held = result.benchmark or result
-    return written_out(
-        numbers,
+    return to_npz_bytes(
+        metrics,
         session=result.sessions.to_numpy().astype("datetime64[D]").astype(np.int32),
         returns=np.stack([result.net_return, held.net_return]),
     )
 
 
-def written_out(about: dict[str, Any], **arrays: Any) -> bytes:
+def to_npz_bytes(metadata: dict[str, Any], **arrays: Any) -> bytes:
     """Return the bytes of a file, the same for the same values; ``numpy.load`` reads it.
 
     Nothing is compressed: of returns that would save a third, and take longer than the trial.
     """
     stream = io.BytesIO()
-    text = np.frombuffer(json.dumps(about, sort_keys=True, allow_nan=False).encode(), dtype=np.uint8)
+    text = np.frombuffer(json.dumps(metadata, sort_keys=True, allow_nan=False).encode(), dtype=np.uint8)
     np.savez(stream, about=text, **arrays)
     return stream.getvalue()

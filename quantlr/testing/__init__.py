@@ -7,19 +7,19 @@
 
 from __future__ import annotations
 
-from quantlr.testing.contract import CHECKS, check_feature
-from quantlr.testing.futures import ADVERSARIES, FUTURES, bars_between, halted, with_future
-from quantlr.testing.markets import alone, random_bars, random_walk
+from quantlr.testing.contract import FEATURE_CHECKS, check_feature
+from quantlr.testing.futures import FEATURE_SCENARIOS, AUDIT_SCENARIOS, bar_range_mask, with_halted_bars, apply_scenario
+from quantlr.testing.markets import single_ticker_prices, random_walk_bars, random_walk_prices
 
 __all__ = [
-    "ADVERSARIES",
-    "CHECKS",
-    "FUTURES",
-    "alone",
-    "bars_between",
+    "FEATURE_SCENARIOS",
+    "FEATURE_CHECKS",
+    "AUDIT_SCENARIOS",
+    "single_ticker_prices",
+    "bar_range_mask",
     "check_feature",
-    "halted",
-    "random_bars",
-    "random_walk",
-    "with_future",
+    "with_halted_bars",
+    "random_walk_bars",
+    "random_walk_prices",
+    "apply_scenario",
 ]

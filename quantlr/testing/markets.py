@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from quantlr.data.tables import Bars
-from quantlr.data.universe import aligned
+from quantlr.data.tables import BarFrame
+from quantlr.data.universe import prices_from_bars
 from quantlr.types import Prices
 
-FIELDS = ("open", "high", "low", "close", "volume", "raw_close", "adjustment")
+PRICE_FIELDS = ("open", "high", "low", "close", "volume", "raw_close", "adjustment")
 
 
-def random_bars(rng: np.random.Generator, dates: pd.DatetimeIndex) -> Bars:
+def random_walk_bars(rng: np.random.Generator, dates: pd.DatetimeIndex) -> BarFrame:
     """Return bars of a geometric random walk with some days of no change."""
     steps = rng.normal(0, 0.01, len(dates)) * (rng.random(len(dates)) > 0.05)
     close = 50.0 * np.exp(np.cumsum(steps))
@@ -35,8 +35,8 @@ def random_bars(rng: np.random.Generator, dates: pd.DatetimeIndex) -> Bars:
     )
 
 
-def random_walk(
-    seed: int, *, sessions: int, tickers: int = 1, holes: bool = False, context: Sequence[str] = ()
+def random_walk_prices(
+    seed: int, *, n_sessions: int, n_tickers: int = 1, with_gaps: bool = False, context_tickers: Sequence[str] = ()
 ) -> Prices:
     """Return prices of several random walks, T0, T1 and so on.
 
@@ -44,32 +44,34 @@ def random_walk(
     on Saturdays.
     """
     rng = np.random.default_rng(seed)
-    dates = pd.bdate_range("2010-01-04", periods=sessions).as_unit("us")
-    bars: dict[str, Bars] = {}
-    for at in range(tickers):
-        mine = random_bars(rng, dates)
-        if holes and at:
-            there = rng.random(sessions) > 0.1
-            there[: rng.integers(0, sessions // 4)] = False
-            there[sessions - int(rng.integers(0, sessions // 5)) :] = False
+    dates = pd.bdate_range("2010-01-04", periods=n_sessions).as_unit("us")
+    bars: dict[str, BarFrame] = {}
+    for at in range(n_tickers):
+        mine = random_walk_bars(rng, dates)
+        if with_gaps and at:
+            there = rng.random(n_sessions) > 0.1
+            there[: rng.integers(0, n_sessions // 4)] = False
+            there[n_sessions - int(rng.integers(0, n_sessions // 5)) :] = False
             mine = mine[there]
         bars[f"T{at}"] = mine
-    prices = aligned(bars, source="made up", sha256="", notes=[])
-    if not context:
+    prices = prices_from_bars(bars, source="made up", sha256="", notes=[])
+    if not context_tickers:
         return prices
     days = pd.date_range(dates[0], dates[-1], freq="D").as_unit("us")
-    beside = {name: random_bars(rng, days[days.day_of_week != 6]) for name in context}
-    return replace(prices, context=aligned(beside, source="made up", sha256="", notes=[]))
+    beside = {name: random_walk_bars(rng, days[days.day_of_week != 6]) for name in context_tickers}
+    return replace(prices, context=prices_from_bars(beside, source="made up", sha256="", notes=[]))
 
 
-def alone(prices: Prices, ticker: int) -> Prices:
+def single_ticker_prices(prices: Prices, ticker_index: int) -> Prices:
     """Return the ticker at that position, on its own sessions, beside the same context."""
-    bars = int(prices.bars[ticker])
-    own = prices.session[:bars, ticker]
-    fields: dict[str, Any] = {name: getattr(prices, name)[:bars, ticker : ticker + 1] for name in FIELDS}
+    bars = int(prices.n_bars[ticker_index])
+    own = prices.session[:bars, ticker_index]
+    fields: dict[str, Any] = {
+        name: getattr(prices, name)[:bars, ticker_index : ticker_index + 1] for name in PRICE_FIELDS
+    }
     return replace(
         prices,
-        tickers=(prices.tickers[ticker],),
+        tickers=(prices.tickers[ticker_index],),
         sessions=prices.sessions[own],
         session=np.arange(bars, dtype=np.int64)[:, None],
         **fields,

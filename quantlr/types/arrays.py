@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
-SingleArray = npt.NDArray[np.float32]
+Float32Array = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
-Columns = dict[str, Array]
+FeatureColumns = dict[str, Array]
 """Feature columns by name, each (bars, tickers)."""

@@ -18,24 +18,24 @@ class Progress(Protocol):
         """Hear that `done` of `total` steps of `stage` are over."""
 
 
-def no_progress(stage: str, *, done: int, total: int) -> None:
+def ignore_progress(stage: str, *, done: int, total: int) -> None:
     """Hear it and do nothing."""
 
 
-class Tally:
+class ProgressCounter:
     """The steps of a stage, counted aloud: whoever listens hears of the start, and of each step when it is over."""
 
     def __init__(self, stage: str, total: int, progress: Progress) -> None:
-        self._stage, self._total, self._progress = stage, total, progress
-        self._done = 0
+        self._stage, self._total, self._callback = stage, total, progress
+        self._n_done = 0
         progress(stage, done=0, total=total)
 
     def step(self) -> None:
         """Tell that one more step is over."""
-        self._done += 1
-        self._progress(self._stage, done=self._done, total=self._total)
+        self._n_done += 1
+        self._callback(self._stage, done=self._n_done, total=self._total)
 
-    def each(self, items: Iterable[T]) -> Iterator[T]:
+    def iter_items(self, items: Iterable[T]) -> Iterator[T]:
         """Yield items; what is done with one is a step."""
         for item in items:
             yield item
@@ -61,7 +61,7 @@ class Told(Sequence[T]):
         return self._items[at]
 
     def __iter__(self) -> Iterator[T]:
-        yield from Tally(self._stage, len(self), self._progress).each(self._items)
+        yield from ProgressCounter(self._stage, len(self), self._progress).iter_items(self._items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,6 @@ class Note:
     key: str | None = None
 
 
-def day(date: Any) -> str:
+def iso_date(date: Any) -> str:
     """Return a date as ``YYYY-MM-DD``."""
     return str(np.datetime64(date).astype("datetime64[D]"))

@@ -20,24 +20,24 @@ from pydantic import (
 )
 from pydantic_core import PydanticKnownError
 
-Whole = Annotated[int, Strict()]
+StrictInt = Annotated[int, Strict()]
 """A whole number of a config: neither yes or no, nor text that looks like a number."""
-Number = Annotated[float, Strict()]
+StrictFloat = Annotated[float, Strict()]
 """A number of a config, whole or not."""
 
 
-def beside_the_config(path: Any) -> Any:
+def resolve_config_path(path: Any) -> Any:
     """Resolve a path against the folder of the file that wrote it; text from a config carries that folder."""
     if not isinstance(path, (str, Path)):
         return path
     return Path(getattr(path, "folder", ".")).joinpath(Path(path).expanduser()).absolute()
 
 
-ConfigPath = Annotated[Path, BeforeValidator(beside_the_config)]
+ConfigRelativePath = Annotated[Path, BeforeValidator(resolve_config_path)]
 """A path of a config, relative to the file that wrote it; absolute once it is read."""
 
 
-class Spec(BaseModel):
+class ConfigSection(BaseModel):
     """A section of the config: frozen, and refusing what it doesn't know. It lives beside the code that obeys it.
 
     What checks a section is built when it is first needed: nearly all of them are built as parts of the whole config.
@@ -46,7 +46,7 @@ class Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
 
-class Part(Spec):
+class Component(ConfigSection):
     """A section chosen from a catalogue by its `kind`.
 
     Attributes
@@ -54,19 +54,24 @@ class Part(Spec):
     group : the entry points under which installed packages add parts of their own; "" where they can't.
     """
 
-    group: ClassVar[str] = ""
+    entry_point_group: ClassVar[str] = ""
     kind: Any
 
     @classmethod
-    def examples(cls) -> tuple[Part, ...]:
+    def examples(cls) -> tuple[Component, ...]:
         """Return instances that between them use every parameter; the contract tests walk them."""
         return (cls.model_validate({}),)
 
 
-P = TypeVar("P", bound=Part)
+P = TypeVar("P", bound=Component)
 
 
-def one_of(parts: tuple[type[Part], ...], *, default: str | None = None, base: type[Part] | None = None) -> Any:
+def component_union(
+    component_classes: tuple[type[Component], ...],
+    *,
+    default_kind: str | None = None,
+    base_class: type[Component] | None = None,
+) -> Any:
     """Return the type of a config value that is one of a catalogue's parts, told apart by `kind`.
 
     Parameters
@@ -76,76 +81,80 @@ def one_of(parts: tuple[type[Part], ...], *, default: str | None = None, base: t
     base : what parts of others derive from. With it, a kind that the catalogue lacks is looked for among the objects
         that came with the config and then among the installed packages, under the entry points of ``base.group``.
     """
-    if len(parts) == 1 and base is None:
-        return parts[0]
+    if len(component_classes) == 1 and base_class is None:
+        return component_classes[0]
 
-    def kind_of(value: Any) -> Any:
-        return value.get("kind", default) if isinstance(value, dict) else getattr(value, "kind", None)
+    def get_kind(value: Any) -> Any:
+        return value.get("kind", default_kind) if isinstance(value, dict) else getattr(value, "kind", None)
 
-    tagged = tuple(Annotated[part, Tag(kind_named(part))] for part in parts)
-    closed: Any = Annotated[Union[tagged], Discriminator(kind_of)]  # noqa: UP007 - known at run time only
-    if base is None:
+    tagged = tuple(Annotated[part, Tag(component_kind(part))] for part in component_classes)
+    closed: Any = Annotated[Union[tagged], Discriminator(get_kind)]  # noqa: UP007 - known at run time only
+    if base_class is None:
         return closed
     written_as_it_is: Any = SerializeAsAny
-    return Annotated[closed, written_as_it_is(), WrapValidator(_Opened(parts, base))]
+    return Annotated[
+        closed, written_as_it_is(), WrapValidator(_ExtensibleUnionValidator(component_classes, base_class))
+    ]
 
 
-def kind_named(part: type[Part]) -> str:
+def component_kind(component_class: type[Component]) -> str:
     """Return the kind that a part's class is called by."""
-    field = part.model_fields.get("kind")
+    field = component_class.model_fields.get("kind")
     return str(field.default) if field else ""
 
 
-def installed(base: type[Part]) -> tuple[str, ...]:
+def installed_kinds(base_class: type[Component]) -> tuple[str, ...]:
     """Return the kinds that installed packages add to a catalogue; nothing of them is imported."""
-    return tuple(sorted({point.name for point in entry_points(group=base.group)}))
+    return tuple(sorted({point.name for point in entry_points(group=base_class.entry_point_group)}))
 
 
-def load_installed(kind: str, base: type[P]) -> type[P] | None:
+def load_installed_component(kind: str, base_class: type[P]) -> type[P] | None:
     """Return the class that an installed package names for a kind, None where none does.
 
     Raises
     ------
     ValueError : it can't be imported, or is not what the catalogue is made of; the text names the package.
     """
-    for point in entry_points(group=base.group, name=kind):
+    for point in entry_points(group=base_class.entry_point_group, name=kind):
         origin = f"{point.value}{f' of the package {point.dist.name}' if point.dist else ''}"
         try:
             part = point.load()
         except Exception as error:
             raise ValueError(f"{kind!r} can't be loaded from {origin}: {type(error).__name__}: {error}") from error
-        if not (isinstance(part, type) and issubclass(part, base)):
-            raise ValueError(f"{origin} is no {base.__name__}; an entry point of {base.group} names such a class")
-        if kind_named(part) != kind:
-            raise ValueError(f"{origin} is of kind {kind_named(part)!r}; name its entry point so")
+        if not (isinstance(part, type) and issubclass(part, base_class)):
+            raise ValueError(
+                f"{origin} is no {base_class.__name__}; an entry point of {base_class.entry_point_group} names such a class"
+            )
+        if component_kind(part) != kind:
+            raise ValueError(f"{origin} is of kind {component_kind(part)!r}; name its entry point so")
         return part
     return None
 
 
-class _Opened:
+class _ExtensibleUnionValidator:
     """What lets parts of others into a catalogue: objects as they are, and mappings whose kind is found elsewhere."""
 
-    def __init__(self, parts: tuple[type[Part], ...], base: type[Part]) -> None:
-        self.known = {kind_named(part): part for part in parts}
-        self.base = base
+    def __init__(self, component_classes: tuple[type[Component], ...], base_class: type[Component]) -> None:
+        self.builtin_classes = {component_kind(part): part for part in component_classes}
+        self.base_class = base_class
 
-    def __call__(self, value: Any, inner: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
-        if isinstance(value, self.base):
-            taken = self.known.get(str(value.kind), type(value))
+    def __call__(self, value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        if isinstance(value, self.base_class):
+            taken = self.builtin_classes.get(str(value.kind), type(value))
             if taken is not type(value):
                 raise ValueError(f"the kind {value.kind!r} is the catalogue's own; call yours otherwise")
             return value
         kind = value.get("kind") if isinstance(value, dict) else None
-        if not isinstance(kind, str) or kind in self.known:
-            return inner(value)
-        brought = (info.context or {}).get(self.base.group, {})
-        part = brought.get(kind) or load_installed(kind, self.base)
+        if not isinstance(kind, str) or kind in self.builtin_classes:
+            return handler(value)
+        brought = (info.context or {}).get(self.base_class.entry_point_group, {})
+        part = brought.get(kind) or load_installed_component(kind, self.base_class)
         if part is not None:
             return part.model_validate(value, context=info.context)
-        others = sorted({*brought, *installed(self.base)})
+        others = sorted({*brought, *installed_kinds(self.base_class)})
         if not others:
-            return inner(value)
-        tags = ", ".join(repr(name) for name in (*self.known, *others))
+            return handler(value)
+        tags = ", ".join(repr(name) for name in (*self.builtin_classes, *others))
         raise PydanticKnownError(
             "union_tag_invalid", {"discriminator": "kind", "tag": str(kind), "expected_tags": tags}
         )

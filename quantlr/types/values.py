@@ -10,12 +10,12 @@ import numpy as np
 
 from quantlr.types.arrays import Array, BoolArray, IntArray
 from quantlr.types.messages import Note
-from quantlr.types.timing import newest_known
+from quantlr.types.timing import latest_known_bar_index
 
 if TYPE_CHECKING:
     import pandas as pd
 
-STALE_OPENS = 0.10
+MAX_STALE_OPEN_FRACTION = 0.10
 """Share of opens equal to the close before above which opens are not prices that anyone traded at."""
 
 
@@ -57,12 +57,12 @@ class Prices:
     context: Prices | None = None
 
     @property
-    def bars(self) -> IntArray:
+    def n_bars(self) -> IntArray:
         """(tickers,) number of bars of each ticker."""
         return np.asarray((self.session >= 0).sum(axis=0), dtype=np.int64)
 
     @property
-    def stale_open(self) -> BoolArray:
+    def stale_open_mask(self) -> BoolArray:
         """(bars, tickers) whether the open repeats the close before, as quoted on the day."""
         stale = np.zeros(self.open.shape, dtype=np.bool_)
         quoted = self.open[1:] / self.adjustment[1:]
@@ -70,35 +70,35 @@ class Prices:
         return stale
 
     @property
-    def opens_tradable(self) -> BoolArray:
+    def has_tradable_opens(self) -> BoolArray:
         """(tickers,) whether at most a tenth of the opens repeat the close before; where there are none, no."""
         seen = (~np.isnan(self.open[1:])).sum(axis=0)
-        return np.asarray((seen > 0) & (self.stale_open.sum(axis=0) <= STALE_OPENS * seen))
+        return np.asarray((seen > 0) & (self.stale_open_mask.sum(axis=0) <= MAX_STALE_OPEN_FRACTION * seen))
 
-    def on_sessions(self, values: Array) -> Array:
+    def bars_to_sessions(self, bar_values: Array) -> Array:
         """Return (bars, tickers) values as (sessions, tickers), NaN where a ticker has no bar."""
         grid = np.full((len(self.sessions), len(self.tickers)), np.nan)
         row, column = np.nonzero(self.session >= 0)
-        grid[self.session[row, column], column] = values[row, column]
+        grid[self.session[row, column], column] = bar_values[row, column]
         return grid
 
-    def on_bars(self, grid: Array) -> Array:
+    def sessions_to_bars(self, session_values: Array) -> Array:
         """Return (sessions, tickers) values as (bars, tickers), NaN below a ticker's last bar."""
-        values = np.take_along_axis(grid, np.maximum(self.session, 0), axis=0)
+        values = np.take_along_axis(session_values, np.maximum(self.session, 0), axis=0)
         return np.where(self.session >= 0, values, np.nan)
 
-    def before(self, cut: int) -> Prices:
+    def before_session(self, stop: int) -> Prices:
         """Return what was there before session `cut`: nothing of that session or later, nor of the context since."""
-        keep = max(int(((self.session >= 0) & (self.session < cut)).sum(axis=0).max(initial=0)), 0)
-        session = np.where(self.session < cut, self.session, -1)[:keep]
+        keep = max(int(((self.session >= 0) & (self.session < stop)).sum(axis=0).max(initial=0)), 0)
+        session = np.where(self.session < stop, self.session, -1)[:keep]
         fields: dict[str, Any] = {
             name: np.where(session >= 0, getattr(self, name)[:keep], np.nan)
             for name in ("open", "high", "low", "close", "volume", "raw_close", "adjustment")
         }
-        sessions, context = self.sessions[:cut], self.context
+        sessions, context = self.sessions[:stop], self.context
         if context is not None:
-            newest = newest_known(context.sessions, sessions[-1:])
-            context = context.before(int(newest.max(initial=-1)) + 1)
+            newest = latest_known_bar_index(context.sessions, sessions[-1:])
+            context = context.before_session(int(newest.max(initial=-1)) + 1)
         return replace(self, sessions=sessions, session=session, context=context, **fields)
 
 
@@ -113,7 +113,7 @@ class Labels:
     """
 
     up: Array
-    span_return: Array
+    horizon_return: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +141,14 @@ class Dataset:
     session: IntArray
     features: Array
     up: Array
-    span_return: Array
-    known_at: IntArray
+    horizon_return: Array
+    label_known_at: IntArray
     horizon: int
     notes: tuple[Note, ...] = ()
 
-    def rows(self, ticker: int) -> slice:
+    def ticker_slice(self, ticker_index: int) -> slice:
         """Return the rows of the ticker at that position."""
-        first, last = np.searchsorted(self.ticker, [ticker, ticker + 1])
+        first, last = np.searchsorted(self.ticker, [ticker_index, ticker_index + 1])
         return slice(int(first), int(last))
 
 
@@ -181,13 +181,13 @@ class Folds:
     def __iter__(self) -> Iterator[Fold]:
         return (self[at] for at in range(len(self)))
 
-    def __getitem__(self, at: int) -> Fold:
+    def __getitem__(self, index: int) -> Fold:
         return Fold(
-            slice(int(self.train_start[at]), int(self.train_stop[at])),
-            slice(int(self.test_start[at]), int(self.test_stop[at])),
+            slice(int(self.train_start[index]), int(self.train_stop[index])),
+            slice(int(self.test_start[index]), int(self.test_stop[index])),
         )
 
-    def part(self, refits: slice) -> Folds:
+    def slice_refits(self, refits: slice) -> Folds:
         """Return some of the refits."""
         return Folds(self.train_start[refits], self.train_stop[refits], self.test_start[refits], self.test_stop[refits])
 
@@ -217,11 +217,11 @@ class Refits:
     session: IntArray
     coefficients: Array
     iterations: IntArray
-    gradient: Array
+    max_abs_gradient: Array
     converged: BoolArray
     degenerate: BoolArray
-    calibration: Array
-    condition: Array
+    platt_coefficients: Array
+    condition_number: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,18 +253,18 @@ class Forecasts:
     log_odds: Array
     probability: Array
     up: Array
-    span_return: Array
+    horizon_return: Array
     base_rate: Array
     mean_gain: Array
     mean_loss: Array
-    deviation: Array
+    std: Array
     fold: IntArray
     horizon: int
     refits: Refits
     notes: tuple[Note, ...] = ()
 
     @property
-    def clustered(self) -> bool:
+    def is_clustered(self) -> bool:
         """Whether forecasts overlap: in time (horizon over 1) or across tickers on the same day."""
         return self.horizon > 1 or len(np.unique(self.ticker)) > 1
 
@@ -310,10 +310,10 @@ class BacktestResult:
     """
 
     tickers: tuple[str, ...]
-    fills: pd.DatetimeIndex
+    fill_dates: pd.DatetimeIndex
     price: Array
     weight: Array
-    ticker_gross: Array
+    ticker_gross_return: Array
     ticker_cost: Array
     gross_return: Array
     cash_return: Array
@@ -322,18 +322,18 @@ class BacktestResult:
     equity: Array
     exposure: Array
     turnover: Array
-    cash: float = 0.0
+    session_cash_rate: float = 0.0
     notes: tuple[Note, ...] = ()
     benchmark: BacktestResult | None = None
 
     @property
     def sessions(self) -> pd.DatetimeIndex:
         """(sessions,) the session that ends each return."""
-        return self.fills[1:]
+        return self.fill_dates[1:]
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class RunData:
     """Every value that a run has passed through, from prices to the backtest."""
 
     prices: Prices

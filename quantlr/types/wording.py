@@ -11,9 +11,9 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-UNIT = "unit"
+UNIT_KEY = "unit"
 """Where a JSON Schema says what a number counts."""
-MEANINGS = "enumDescriptions"
+ENUM_DESCRIPTIONS_KEY = "enumDescriptions"
 """Where a JSON Schema says what its words mean: an editor's own keyword, which validators pass over."""
 
 
@@ -23,46 +23,46 @@ class Unit:
 
     name: str
 
-    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """Write the unit into the number's schema."""
-        return {**handler(core), UNIT: self.name}
+        return {**handler(core_schema), UNIT_KEY: self.name}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Meanings:
+class ChoiceDescriptions:
     """What each word that a key allows stands for; a word without a meaning is an error."""
 
-    of: Mapping[str, str]
+    descriptions: Mapping[str, str]
 
-    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """Write the meanings into the schema of the words, in their order."""
-        schema = handler(core)
+        schema = handler(core_schema)
         words = schema.get("enum") or [schema.pop("const")]
-        return {**schema, "enum": words, MEANINGS: [self.of[word] for word in words]}
+        return {**schema, "enum": words, ENUM_DESCRIPTIONS_KEY: [self.descriptions[word] for word in words]}
 
 
-def words_of(field: FieldInfo) -> tuple[tuple[str, ...], dict[str, str]]:
+def units_and_choice_descriptions(field: FieldInfo) -> tuple[tuple[str, ...], dict[str, str]]:
     """Return the units of a key's numbers, and the meanings of its words, as its annotation says them."""
     found = [field.annotation, *field.metadata]
     for annotation in found:  # which grows while what is inside of it is found
         found += get_args(annotation)
     units = dict.fromkeys(word.name for word in found if isinstance(word, Unit))
     words = [word for word in found if isinstance(word, str)]
-    meanings = {word: one.of[word] for one in found if isinstance(one, Meanings) for word in words}
+    meanings = {word: one.descriptions[word] for one in found if isinstance(one, ChoiceDescriptions) for word in words}
     return tuple(units), meanings
 
 
-def with_unit(description: str, units: Sequence[str]) -> str:
+def append_units(description: str, units: Sequence[str]) -> str:
     """Return a key's description and in which unit its numbers are."""
     return f"{description} Unit: {' or '.join(units)}." if units else description
 
 
-def flow(value: Any) -> str:
+def to_inline_yaml(value: Any) -> str:
     """Return a value as YAML writes it in one line."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {flow(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {to_inline_yaml(item)}" for key, item in value.items()) + "}"
     if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(flow, value))}]"
+        return f"[{', '.join(map(to_inline_yaml, value))}]"
     if isinstance(value, bool):
         return str(value).lower()
     return "null" if value is None else f"{value:.12g}" if isinstance(value, float) else str(value)

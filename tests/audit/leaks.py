@@ -8,29 +8,29 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from quantlr.backtest.engine import execute
-from quantlr.backtest.known import Known, known_at_close
+from quantlr.backtest.engine import backtest_with_benchmark
+from quantlr.backtest.known import DecisionContext, make_decision_context
 from quantlr.backtest.policies import decide_positions
-from quantlr.data.dataset import feature_columns
+from quantlr.data.dataset import compute_feature_columns
 from quantlr.data.labels import Label
-from quantlr.model.calibration import Calibration, platt
-from quantlr.model.fit import Fits, fit_folds
-from quantlr.model.folds import WalkForwardSpec, make_folds, pooled_folds
-from quantlr.model.journey import Steps
-from quantlr.model.knowledge import fold_knowledge
+from quantlr.model.calibration import Calibration, fit_platt_calibration
+from quantlr.model.fit import FitResults, fit_folds
+from quantlr.model.folds import WalkForwardSpec, make_folds, make_pooled_folds
+from quantlr.model.journey import WalkForwardFunctions
+from quantlr.model.knowledge import fold_target_stats
 from quantlr.model.rows import Scaling
 from quantlr.model.scaling import fold_scaling
 from quantlr.model.specs import LogisticRegression
-from quantlr.model.training import Training
-from quantlr.pipeline import Stages, compute_label
-from quantlr.types import NEVER, Array, Columns, Dataset, Folds, Forecasts, Labels, Positions, Prices
+from quantlr.model.training import TrainingData
+from quantlr.pipeline import PipelineStages, compute_label
+from quantlr.types import NOT_YET_KNOWN, Array, FeatureColumns, Dataset, Folds, Forecasts, Labels, Positions, Prices
 
 
 @dataclass(frozen=True)
 class Planted:
     """A leak: the stages that have it, which of them and which words an audit must name, and the config to show it."""
 
-    stages: Stages
+    stages: PipelineStages
     stage: str
     what: str
     sections: dict[str, Any] = field(default_factory=dict)
@@ -39,13 +39,13 @@ class Planted:
 def _feature(compute: Callable[[Prices, pd.DataFrame], Any], **sections: Any) -> Planted:
     """Plant one more column, made of prices and the simple returns of their closes."""
 
-    def features(prices: Prices, specs: Any) -> Columns:
+    def features(prices: Prices, specs: Any) -> FeatureColumns:
         close = pd.DataFrame(prices.close)
         values = np.asarray(compute(prices, close / close.shift() - 1.0), dtype=np.float64)
         values = np.where(prices.session >= 0, values, np.nan)
-        return {**feature_columns(prices, specs), "planted": values}
+        return {**compute_feature_columns(prices, specs), "planted": values}
 
-    return Planted(Stages(features=features), "features", "planted", sections)
+    return Planted(PipelineStages(compute_features=features), "features", "planted", sections)
 
 
 def _gaps(returns: pd.DataFrame) -> pd.DataFrame:
@@ -87,7 +87,7 @@ FEATURES: dict[str, Planted] = {
     "adjusted by a future maximum": _feature(lambda prices, returns: prices.close / np.nanmax(prices.close, axis=0)),
     "full-sample quantile": _feature(lambda prices, returns: (returns > returns.quantile(0.9)).astype(float)),
     "detrended over the full sample": _feature(lambda prices, returns: _trend(returns)),
-    "bars to come": _feature(lambda prices, returns: prices.bars - np.arange(len(returns))[:, None]),
+    "bars to come": _feature(lambda prices, returns: prices.n_bars - np.arange(len(returns))[:, None]),
     "level of an adjusted price": _feature(lambda prices, returns: prices.close),
     "tomorrow's open": _feature(
         lambda prices, returns: (pd.DataFrame(prices.open).shift(-1) / pd.DataFrame(prices.close)).fillna(1.0)
@@ -105,7 +105,7 @@ def _early_label(prices: Prices, label: Label) -> Labels:
 
 def _median_label(prices: Prices, label: Label) -> Labels:
     """Ask whether the return is above the median of all that there will ever be."""
-    span = compute_label(prices, label).span_return
+    span = compute_label(prices, label).horizon_return
     return Labels(np.where(np.isnan(span), np.nan, span > np.nanmedian(span)), span)
 
 
@@ -114,7 +114,12 @@ def _unpurged(rows: int, spec: WalkForwardSpec, *, horizon: int) -> Folds:
 
 
 def _unpurged_pool(dataset: Dataset, spec: WalkForwardSpec) -> list[Folds]:
-    return pooled_folds(replace(dataset, known_at=np.where(dataset.known_at == NEVER, NEVER, dataset.session)), spec)
+    return make_pooled_folds(
+        replace(
+            dataset, label_known_at=np.where(dataset.label_known_at == NOT_YET_KNOWN, NOT_YET_KNOWN, dataset.session)
+        ),
+        spec,
+    )
 
 
 def _longer(by: Callable[[Folds], Any]) -> Callable[..., Folds]:
@@ -138,15 +143,15 @@ def _from_the_end(rows: int, spec: WalkForwardSpec, *, horizon: int) -> Folds:
 
 
 def _full_scaler(X: Array, folds: Sequence[Folds], *, trained: Any) -> Scaling:
-    shape = fold_scaling(X, folds, trained=trained).mean.shape
+    shape = fold_scaling(X, folds, has_label=trained).mean.shape
     return Scaling(np.broadcast_to(X.mean(axis=0), shape), np.broadcast_to(X.std(axis=0), shape))
 
 
 def _scaler_sees_the_test(X: Array, folds: Sequence[Folds], *, trained: Any) -> Scaling:
-    return fold_scaling(X, [replace(ticker, train_stop=ticker.test_stop) for ticker in folds], trained=trained)
+    return fold_scaling(X, [replace(ticker, train_stop=ticker.test_stop) for ticker in folds], has_label=trained)
 
 
-def _early_stopping(training: Training, model: LogisticRegression, **told: Any) -> Fits:
+def _early_stopping(training: TrainingData, model: LogisticRegression, **told: Any) -> FitResults:
     """Shrink each refit's weights by the factor that scores best on the rows that it is tested on."""
     fits = fit_folds(training, model, **told)
     coefficients = fits.coefficients.copy()
@@ -159,16 +164,16 @@ def _early_stopping(training: Training, model: LogisticRegression, **told: Any) 
     return replace(fits, coefficients=coefficients)
 
 
-def _full_class_weights(training: Training, model: LogisticRegression, **told: Any) -> Fits:
+def _full_class_weights(training: TrainingData, model: LogisticRegression, **told: Any) -> FitResults:
     ups = np.nanmean(training.y)
     weight = np.where(training.y > 0, 0.5 / ups, 0.5 / (1.0 - ups))
-    return fit_folds(replace(training, weight=weight), model, **told)
+    return fit_folds(replace(training, sample_weight=weight), model, **told)
 
 
-def fit_sees_more(by: int, *, rows: int | None = None) -> Callable[..., Fits]:
+def fit_sees_more(by: int, *, rows: int | None = None) -> Callable[..., FitResults]:
     """Learn from some rows more than the folds say: every refit, or the one that has so many rows to train on."""
 
-    def fit(training: Training, model: LogisticRegression, **told: Any) -> Fits:
+    def fit(training: TrainingData, model: LogisticRegression, **told: Any) -> FitResults:
         (folds,) = training.folds
         wrong = np.ones(len(folds), dtype=np.bool_) if rows is None else folds.train_stop - folds.train_start == rows
         longer = replace(folds, train_stop=np.minimum(folds.train_stop + by * wrong, len(training.X)))
@@ -177,7 +182,7 @@ def fit_sees_more(by: int, *, rows: int | None = None) -> Callable[..., Fits]:
     return fit
 
 
-def _smoothed_ahead(training: Training, model: LogisticRegression, **told: Any) -> Fits:
+def _smoothed_ahead(training: TrainingData, model: LogisticRegression, **told: Any) -> FitResults:
     """Take the mean of each refit's weights and the next one's."""
     fits = fit_folds(training, model, **told)
     later = np.vstack([fits.coefficients[1:], fits.coefficients[-1:]])
@@ -185,111 +190,160 @@ def _smoothed_ahead(training: Training, model: LogisticRegression, **told: Any) 
 
 
 def _full_base_rate(up: Array, span: Array, folds: Sequence[Folds]) -> Array:
-    found = fold_knowledge(up, span, folds)
+    found = fold_target_stats(up, span, folds)
     found[0] = np.nanmean(up)
     return found
 
 
 def _full_mean_gain(up: Array, span: Array, folds: Sequence[Folds]) -> Array:
-    found = fold_knowledge(up, span, folds)
+    found = fold_target_stats(up, span, folds)
     found[1] = np.nanmean(span[up == 1])
     return found
 
 
 def _platt_on_all(log_odds: Array, up: Array, folds: Sequence[Folds], model: LogisticRegression) -> Calibration:
-    found = platt(log_odds, up, folds, model)
+    found = fit_platt_calibration(log_odds, up, folds, model)
     slope, intercept = np.polyfit(log_odds, np.nan_to_num(up), 1)
-    return replace(found, line=np.tile([intercept, slope], (len(found.line), 1)))
+    return replace(found, platt_coefficients=np.tile([intercept, slope], (len(found.platt_coefficients), 1)))
 
 
-def _centred_known(prices: Prices, forecasts: Forecasts, execution: Any, *, sessions_per_year: int) -> Known:
+def _centred_known(prices: Prices, forecasts: Forecasts, execution: Any, *, sessions_per_year: int) -> DecisionContext:
     close = pd.DataFrame(prices.close)
     centred = (close / close.shift() - 1.0).rolling(20, center=True, min_periods=2).std().to_numpy()
-    found = known_at_close(prices, forecasts, execution, sessions_per_year=sessions_per_year)
-    return replace(found, volatility=prices.on_sessions(centred)[forecasts.session, forecasts.ticker])
+    found = make_decision_context(prices, forecasts, execution, sessions_per_year=sessions_per_year)
+    return replace(found, volatility=prices.bars_to_sessions(centred)[forecasts.session, forecasts.ticker])
 
 
-def _tomorrows_probability(policy: Any, forecasts: Forecasts, known: Known) -> Positions:
+def _tomorrows_probability(policy: Any, forecasts: Forecasts, known: DecisionContext) -> Positions:
     weight = decide_positions(policy, forecasts, known).weight
     return replace(decide_positions(policy, forecasts, known), weight=np.vstack([weight[1:], weight[-1:]]))
 
 
-def _full_threshold(policy: Any, forecasts: Forecasts, known: Known) -> Positions:
+def _full_threshold(policy: Any, forecasts: Forecasts, known: DecisionContext) -> Positions:
     median = float(np.median(forecasts.probability))
     return decide_positions(policy.model_copy(update={"long_above": median}), forecasts, known)
 
 
-def _by_outcome(policy: Any, forecasts: Forecasts, known: Known) -> Positions:
+def _by_outcome(policy: Any, forecasts: Forecasts, known: DecisionContext) -> Positions:
     knows = np.where(np.isnan(forecasts.up), forecasts.probability, forecasts.up)
     return decide_positions(policy, replace(forecasts, probability=knows), known)
 
 
-def _best_size(policy: Any, forecasts: Forecasts, known: Known) -> Positions:
+def _best_size(policy: Any, forecasts: Forecasts, known: DecisionContext) -> Positions:
     """Hold more, the more all decisions together have earned."""
     found = decide_positions(policy, forecasts, known)
-    earned = np.nansum(found.weight[forecasts.session, forecasts.ticker] * forecasts.span_return)
+    earned = np.nansum(found.weight[forecasts.session, forecasts.ticker] * forecasts.horizon_return)
     return replace(found, weight=found.weight * (0.5 if earned < 0 else 0.9))
 
 
 def _same_bar(positions: Positions, prices: Prices, execution: Any, **told: Any) -> Any:
-    return execute(positions, prices, execution.model_copy(update={"fill": "close"}), **told)
+    return backtest_with_benchmark(positions, prices, execution.model_copy(update={"fill": "close"}), **told)
 
 
 def _backdated(positions: Positions, prices: Prices, execution: Any, **told: Any) -> Any:
     """Book each decision as if it had been made the session before."""
     weight = np.vstack([positions.weight[1:], positions.weight[-1:]])
-    return execute(replace(positions, weight=weight), prices, execution, **told)
+    return backtest_with_benchmark(replace(positions, weight=weight), prices, execution, **told)
 
 
 def _leaves_losses_out(positions: Positions, prices: Prices, execution: Any, **told: Any) -> Any:
     """Book nothing on sessions that lost."""
-    found = execute(positions, prices, execution, **told)
-    won = found.ticker_gross >= 0
-    return replace(found, weight=found.weight * won, gross_return=(found.ticker_gross * won).sum(axis=1))
+    found = backtest_with_benchmark(positions, prices, execution, **told)
+    won = found.ticker_gross_return >= 0
+    return replace(found, weight=found.weight * won, gross_return=(found.ticker_gross_return * won).sum(axis=1))
 
 
 H5 = {"label": {"horizon": 5}}
 OTHERS: dict[str, Planted] = {
-    "label known a session late": Planted(Stages(label=_late_label), "label", "span_return"),
-    "label known a session early": Planted(Stages(label=_early_label), "label", "never open", H5),
-    "label from the full sample's median": Planted(Stages(label=_median_label), "label", "up"),
-    "unpurged labels": Planted(Stages(walk=Steps(folds=_unpurged)), "folds", "whose label is known on", H5),
+    "label known a session late": Planted(PipelineStages(compute_label=_late_label), "label", "span_return"),
+    "label known a session early": Planted(PipelineStages(compute_label=_early_label), "label", "never open", H5),
+    "label from the full sample's median": Planted(PipelineStages(compute_label=_median_label), "label", "up"),
+    "unpurged labels": Planted(
+        PipelineStages(walk_forward_steps=WalkForwardFunctions(make_ticker_folds=_unpurged)),
+        "folds",
+        "whose label is known on",
+        H5,
+    ),
     "unpurged pool": Planted(
-        Stages(walk=Steps(pooled=_unpurged_pool)),
+        PipelineStages(walk_forward_steps=WalkForwardFunctions(make_folds_for_all_tickers=_unpurged_pool)),
         "folds",
         "whose label is known on",
         {**H5, "model": {"scope": "pooled"}},
     ),
-    "one training row too many": Planted(Stages(walk=Steps(folds=_longer(lambda folds: 1))), "folds", "trains on"),
+    "one training row too many": Planted(
+        PipelineStages(walk_forward_steps=WalkForwardFunctions(make_ticker_folds=_longer(lambda folds: 1))),
+        "folds",
+        "trains on",
+    ),
     "test rows in training": Planted(
-        Stages(walk=Steps(folds=_longer(lambda folds: folds.test_stop - folds.train_stop))), "folds", "trains on"
+        PipelineStages(
+            walk_forward_steps=WalkForwardFunctions(
+                make_ticker_folds=_longer(lambda folds: folds.test_stop - folds.train_stop)
+            )
+        ),
+        "folds",
+        "trains on",
     ),
     "embargo ignored": Planted(
-        Stages(walk=Steps(folds=_no_embargo)), "folds", "embargo of 4", {"walk_forward": {"embargo": 4}}
+        PipelineStages(walk_forward_steps=WalkForwardFunctions(make_ticker_folds=_no_embargo)),
+        "folds",
+        "embargo of 4",
+        {"walk_forward": {"embargo": 4}},
     ),
-    "schedule counted from the end": Planted(Stages(walk=Steps(folds=_from_the_end)), "folds", "folds"),
-    "full-sample scaler": Planted(Stages(walk=Steps(scale=_full_scaler)), "scale", "mean of lagged_returns_1"),
-    "scaler sees the test rows": Planted(Stages(walk=Steps(scale=_scaler_sees_the_test)), "scale", "deviation of"),
-    "early stopping on the test rows": Planted(Stages(walk=Steps(fit=_early_stopping)), "fit", "weights"),
-    "class weights of the full sample": Planted(Stages(walk=Steps(fit=_full_class_weights)), "fit", "weights"),
-    "weights smoothed over the next refit": Planted(Stages(walk=Steps(fit=_smoothed_ahead)), "fit", "weights"),
-    "fit on one row more": Planted(Stages(walk=Steps(fit=fit_sees_more(1))), "fit", "weights"),
+    "schedule counted from the end": Planted(
+        PipelineStages(walk_forward_steps=WalkForwardFunctions(make_ticker_folds=_from_the_end)), "folds", "folds"
+    ),
+    "full-sample scaler": Planted(
+        PipelineStages(walk_forward_steps=WalkForwardFunctions(compute_scaling=_full_scaler)),
+        "scale",
+        "mean of lagged_returns_1",
+    ),
+    "scaler sees the test rows": Planted(
+        PipelineStages(walk_forward_steps=WalkForwardFunctions(compute_scaling=_scaler_sees_the_test)),
+        "scale",
+        "deviation of",
+    ),
+    "early stopping on the test rows": Planted(
+        PipelineStages(walk_forward_steps=WalkForwardFunctions(fit_refits=_early_stopping)), "fit", "weights"
+    ),
+    "class weights of the full sample": Planted(
+        PipelineStages(walk_forward_steps=WalkForwardFunctions(fit_refits=_full_class_weights)), "fit", "weights"
+    ),
+    "weights smoothed over the next refit": Planted(
+        PipelineStages(walk_forward_steps=WalkForwardFunctions(fit_refits=_smoothed_ahead)), "fit", "weights"
+    ),
+    "fit on one row more": Planted(
+        PipelineStages(walk_forward_steps=WalkForwardFunctions(fit_refits=fit_sees_more(1))), "fit", "weights"
+    ),
     "fit on the one label that is not known yet": Planted(
-        Stages(walk=Steps(fit=fit_sees_more(1))), "fit", "weights", H5
+        PipelineStages(walk_forward_steps=WalkForwardFunctions(fit_refits=fit_sees_more(1))), "fit", "weights", H5
     ),
-    "fit without a purge": Planted(Stages(walk=Steps(fit=fit_sees_more(4))), "fit", "weights", H5),
-    "base rate of the full sample": Planted(Stages(walk=Steps(knowledge=_full_base_rate)), "knowledge", "base_rate"),
-    "mean gain of the full sample": Planted(Stages(walk=Steps(knowledge=_full_mean_gain)), "knowledge", "mean_gain"),
+    "fit without a purge": Planted(
+        PipelineStages(walk_forward_steps=WalkForwardFunctions(fit_refits=fit_sees_more(4))), "fit", "weights", H5
+    ),
+    "base rate of the full sample": Planted(
+        PipelineStages(walk_forward_steps=WalkForwardFunctions(compute_target_stats=_full_base_rate)),
+        "knowledge",
+        "base_rate",
+    ),
+    "mean gain of the full sample": Planted(
+        PipelineStages(walk_forward_steps=WalkForwardFunctions(compute_target_stats=_full_mean_gain)),
+        "knowledge",
+        "mean_gain",
+    ),
     "calibration on all forecasts": Planted(
-        Stages(walk=Steps(calibrate=_platt_on_all)), "calibrate", "sigmoid", {"model": {"calibration": "platt"}}
+        PipelineStages(walk_forward_steps=WalkForwardFunctions(fit_calibration=_platt_on_all)),
+        "calibrate",
+        "sigmoid",
+        {"model": {"calibration": "platt"}},
     ),
-    "volatility with a centred window": Planted(Stages(known=_centred_known), "known", "volatility"),
-    "tomorrow's probability": Planted(Stages(decide=_tomorrows_probability), "decide", "weight"),
-    "threshold of the full sample": Planted(Stages(decide=_full_threshold), "decide", "weight"),
-    "decided by what came": Planted(Stages(decide=_by_outcome), "decide", "weight"),
-    "sized by what all of it earned": Planted(Stages(decide=_best_size), "decide", "weight"),
-    "same-bar fill": Planted(Stages(execute=_same_bar), "execute", "other decisions"),
-    "backdated fill": Planted(Stages(execute=_backdated), "execute", "other decisions"),
-    "losses left out": Planted(Stages(execute=_leaves_losses_out), "execute", "weight"),
+    "volatility with a centred window": Planted(PipelineStages(decision_context=_centred_known), "known", "volatility"),
+    "tomorrow's probability": Planted(PipelineStages(decide_positions=_tomorrows_probability), "decide", "weight"),
+    "threshold of the full sample": Planted(PipelineStages(decide_positions=_full_threshold), "decide", "weight"),
+    "decided by what came": Planted(PipelineStages(decide_positions=_by_outcome), "decide", "weight"),
+    "sized by what all of it earned": Planted(PipelineStages(decide_positions=_best_size), "decide", "weight"),
+    "same-bar fill": Planted(PipelineStages(execute=_same_bar), "execute", "other decisions"),
+    "backdated fill": Planted(PipelineStages(execute=_backdated), "execute", "other decisions"),
+    "losses left out": Planted(PipelineStages(execute=_leaves_losses_out), "execute", "weight"),
 }
 LEAKS = {**FEATURES, **OTHERS}

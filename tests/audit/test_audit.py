@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from quantlr.audit import Audit, audit, audit_prices
 from quantlr.audit import cuts as choosing
-from quantlr.audit.cuts import HowMany
+from quantlr.audit.cuts import CutoffCount
 from quantlr.config import RunConfig, load_config
-from quantlr.data.dataset import feature_columns
+from quantlr.data.dataset import compute_feature_columns
 from quantlr.model import calibration
-from quantlr.model.journey import Steps
-from quantlr.pipeline import Stages
-from quantlr.testing import FUTURES
-from quantlr.types import Columns, Prices, newest_known
+from quantlr.model.journey import WalkForwardFunctions
+from quantlr.pipeline import PipelineStages
+from quantlr.testing import AUDIT_SCENARIOS
+from quantlr.types import FeatureColumns, Prices, latest_known_bar_index
 
 from audit.leaks import LEAKS, OTHERS, fit_sees_more
-from markets import random_walk
+from markets import random_walk_prices
 
 
 @pytest.fixture(autouse=True)
@@ -42,9 +42,13 @@ def config(tickers: int = 1, **sections: dict[str, Any]) -> RunConfig:
     ).run
 
 
-def audited(run: RunConfig, stages: Stages = Stages(), *, sessions: int = 180, cuts: HowMany = 2) -> Audit:
+def audited(
+    run: RunConfig, stages: PipelineStages = PipelineStages(), *, sessions: int = 180, cuts: CutoffCount = 2
+) -> Audit:
     tickers = len(run.data.tickers)
-    return audit_prices(run, random_walk(11, sessions=sessions, tickers=tickers, holes=True), stages, cuts=cuts)
+    return audit_prices(
+        run, random_walk_prices(11, n_sessions=sessions, n_tickers=tickers, with_gaps=True), stages, n_cutoffs=cuts
+    )
 
 
 @pytest.mark.parametrize("planted", LEAKS.values(), ids=LEAKS)
@@ -56,15 +60,15 @@ def test_a_leak_is_found_and_its_stage_is_named(planted: Any) -> None:
 
 
 def test_a_look_at_the_contexts_future_is_found() -> None:
-    def features(prices: Prices, specs: Any) -> Columns:
+    def features(prices: Prices, specs: Any) -> FeatureColumns:
         context = prices.context
         assert context is not None
-        then = np.minimum(newest_known(context.sessions, prices.sessions) + 1, len(context.close) - 1)
+        then = np.minimum(latest_known_bar_index(context.sessions, prices.sessions) + 1, len(context.close) - 1)
         change = context.close[then, 0] / context.close[then - 1, 0]
-        return {**feature_columns(prices, specs), "planted": prices.on_bars(change[:, None])}
+        return {**compute_feature_columns(prices, specs), "planted": prices.sessions_to_bars(change[:, None])}
 
-    market = random_walk(11, sessions=180, context=["CTX"])
-    (leak,) = audit_prices(config(), market, Stages(features=features), cuts=1).leaks
+    market = random_walk_prices(11, n_sessions=180, context_tickers=["CTX"])
+    (leak,) = audit_prices(config(), market, PipelineStages(compute_features=features), n_cutoffs=1).leaks
     assert (leak.stage, leak.what, leak.future) == ("features", "planted", "noise")
 
 
@@ -80,8 +84,8 @@ def test_no_alarm_is_raised_where_nothing_leaks(tickers: int, scope: str, window
 
 def test_a_leak_says_which_value_moved_when_and_by_how_much() -> None:
     planted = LEAKS["tomorrow's return"]
-    prices = random_walk(11, sessions=180)
-    (leak,) = audit_prices(config(), prices, planted.stages, cuts=2).leaks
+    prices = random_walk_prices(11, n_sessions=180)
+    (leak,) = audit_prices(config(), prices, planted.stages, n_cutoffs=2).leaks
     assert (leak.stage, leak.what, leak.ticker, leak.future) == ("features", "planted", "T0", "noise")
     assert leak.date == leak.cut == str(prices.sessions[0].date())
     assert leak.was == prices.close[1, 0] / prices.close[0, 0] - 1.0
@@ -92,8 +96,8 @@ def test_a_leak_says_which_value_moved_when_and_by_how_much() -> None:
 
 def test_a_leak_that_needs_no_other_future_names_refit_row_and_label() -> None:
     run = config(label={"horizon": 5})
-    prices = random_walk(11, sessions=180)
-    (leak,) = audit_prices(run, prices, OTHERS["unpurged labels"].stages, cuts=2).leaks
+    prices = random_walk_prices(11, n_sessions=180)
+    (leak,) = audit_prices(run, prices, OTHERS["unpurged labels"].stages, n_cutoffs=2).leaks
     first = 9 + 1 + 60
     forecast, newest, known = (str(prices.sessions[at].date()) for at in (first, first - 1, first - 1 + 5))
     assert leak.text == (
@@ -105,8 +109,8 @@ def test_a_leak_that_needs_no_other_future_names_refit_row_and_label() -> None:
 def test_it_says_how_far_it_looked_and_the_same_again() -> None:
     found = audited(config(2), cuts=3)
     covered = found.coverage
-    assert covered.futures == FUTURES
-    assert len(FUTURES) == 9
+    assert covered.futures == AUDIT_SCENARIOS
+    assert len(AUDIT_SCENARIOS) == 9
     assert 3 <= covered.refits_walked <= 6 < covered.refits
     assert covered.cuts <= 6 < covered.input_cuts
     assert set(covered.checks) == {
@@ -123,27 +127,32 @@ def test_unless_told_it_looks_at_every_boundary_and_with_every_future_at_a_few(m
     monkeypatch.setattr(choosing, "AUTO", 2)
     found = audited(config(), cuts="auto")
     covered = found.coverage
-    assert found.clean
+    assert found.is_clean
     assert covered.refits_walked == covered.refits == 11
     assert covered.cuts_once == 11 - 2
     caught = [
-        audited(config(), Stages(walk=Steps(fit=fit_sees_more(1, rows=rows))), cuts="auto").stages for rows in (90, 100)
+        audited(
+            config(),
+            PipelineStages(walk_forward_steps=WalkForwardFunctions(fit_refits=fit_sees_more(1, rows=rows))),
+            cuts="auto",
+        ).leaking_stages
+        for rows in (90, 100)
     ]
     assert caught == [("fit",)] * 2
 
 
 def test_leaks_in_two_stages_are_both_named() -> None:
-    both = Stages(
-        features=LEAKS["future volume"].stages.features,
-        decide=LEAKS["tomorrow's probability"].stages.decide,
+    both = PipelineStages(
+        compute_features=LEAKS["future volume"].stages.compute_features,
+        decide_positions=LEAKS["tomorrow's probability"].stages.decide_positions,
         execute=LEAKS["same-bar fill"].stages.execute,
     )
-    assert audited(config(), both).stages == ("features", "decide", "execute")
+    assert audited(config(), both).leaking_stages == ("features", "decide", "execute")
 
 
 def test_a_feature_that_tells_all_is_named_though_a_run_stops_at_it() -> None:
     run = config(model={"l2": 0.0})
-    assert audited(run, LEAKS["tomorrow's return"].stages).stages == ("features",)
+    assert audited(run, LEAKS["tomorrow's return"].stages).leaking_stages == ("features",)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +176,7 @@ def test_no_alarm_is_raised_for_a_fill_that_the_config_asks_for(fill: str) -> No
 
 def test_a_shipped_config_is_clean_on_its_own_data() -> None:
     path = Path(__file__).parents[2] / "configs" / "stocks5_long_short.yaml"
-    found = audit(path, overrides={"data.start": "2008-01-01"}, cuts=1)
-    assert found.clean
+    found = audit(path, overrides={"data.start": "2008-01-01"}, n_cutoffs=1)
+    assert found.is_clean
     assert found.name == "stocks5_long_short"
     assert found.to_dict()["coverage"]["checks"]["execute"] > 100

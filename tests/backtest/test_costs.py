@@ -12,16 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from quantlr.backtest.costs import ExecutionSpec
-from quantlr.backtest.engine import execute
+from quantlr.backtest.engine import backtest_with_benchmark
 from quantlr.backtest.metrics import break_even_cost_bps
-from quantlr.backtest.spreads import corwin_schultz, half_spread
-from quantlr.backtest.trades import trades
-from quantlr.data.tables import Bars
-from quantlr.data.universe import aligned
+from quantlr.backtest.spreads import corwin_schultz_spread, half_spread
+from quantlr.backtest.trades import trade_table
+from quantlr.data.tables import BarFrame
+from quantlr.data.universe import prices_from_bars
 from quantlr.errors import DataError
 from quantlr.types import Array, BacktestResult, Positions, Prices
 
-from markets import as_quoted, random_walk
+from markets import as_quoted, random_walk_prices
 from oracles import spread_seen_by
 
 NOTHING: dict[str, Any] = {"commission_bps": 0.0, "slippage_bps": 0.0, "borrow_bps_per_year": 0.0, "fill": "close"}
@@ -30,19 +30,19 @@ NOTHING: dict[str, Any] = {"commission_bps": 0.0, "slippage_bps": 0.0, "borrow_b
 def one(close: list[float], adj_close: list[float] | None = None) -> Prices:
     dates = pd.bdate_range("2020-01-06", periods=len(close)).as_unit("us")
     columns = dict.fromkeys(("open", "high", "low", "close", "volume"), close)
-    frame: Bars = pd.DataFrame({**columns, "adj_close": adj_close or close}, index=dates, dtype=float)
-    return aligned({"X": frame}, source="", sha256="", notes=[])
+    frame: BarFrame = pd.DataFrame({**columns, "adj_close": adj_close or close}, index=dates, dtype=float)
+    return prices_from_bars({"X": frame}, source="", sha256="", notes=[])
 
 
 def held(prices: Prices, weight: list[float], **execution: Any) -> BacktestResult:
     positions = Positions(prices.tickers, prices.sessions, np.array(weight)[:, None])
-    return execute(positions, prices, ExecutionSpec(**{**NOTHING, **execution}), sessions_per_year=252)
+    return backtest_with_benchmark(positions, prices, ExecutionSpec(**{**NOTHING, **execution}), sessions_per_year=252)
 
 
 def random_positions(prices: Prices, seed: int) -> Positions:
     rng = np.random.default_rng(seed)
     weight = rng.choice([-1.0, 0.0, 1.0], (len(prices.sessions), len(prices.tickers))) / len(prices.tickers)
-    weight[np.isnan(prices.on_sessions(prices.close))] = np.nan
+    weight[np.isnan(prices.bars_to_sessions(prices.close))] = np.nan
     return Positions(prices.tickers, prices.sessions, weight)
 
 
@@ -80,10 +80,12 @@ def test_fees_can_ruin() -> None:
 
 def test_drift_that_is_rounding_is_no_order() -> None:
     """Buy and hold of three tickers orders three times, whatever the arithmetic of its weights leaves behind."""
-    prices = random_walk(3, sessions=300, tickers=3)
+    prices = random_walk_prices(3, n_sessions=300, n_tickers=3)
     weight = np.full((300, 3), 1 / 3)
     execution = ExecutionSpec(**{**NOTHING, "min_per_order": 1.0, "capital": 1_000.0})
-    result = execute(Positions(prices.tickers, prices.sessions, weight), prices, execution, sessions_per_year=252)
+    result = backtest_with_benchmark(
+        Positions(prices.tickers, prices.sessions, weight), prices, execution, sessions_per_year=252
+    )
     assert result.benchmark is not None
     np.testing.assert_allclose(result.benchmark.cost, [3 / 1_000, *[0.0] * 298], atol=1e-15)
     assert (result.cost > 0).all(), "the strategy goes back to a third each session, and pays for it"
@@ -91,12 +93,14 @@ def test_drift_that_is_rounding_is_no_order() -> None:
 
 @given(seed=st.integers(0, 10_000), capital=st.sampled_from([3_000.0, 1e6]))
 def test_trades_bear_all_costs_and_what_would_break_even_does_not_depend_on_them(seed: int, capital: float) -> None:
-    prices = as_quoted(random_walk(seed, sessions=60, tickers=3, holes=True), seed)
+    prices = as_quoted(random_walk_prices(seed, n_sessions=60, n_tickers=3, with_gaps=True), seed)
     positions = random_positions(prices, seed)
     execution = ExecutionSpec(per_share=0.01, min_per_order=1.0, capital=capital, spread="corwin_schultz")
-    dear = execute(positions, prices, execution, sessions_per_year=252)
-    free = execute(positions, prices, ExecutionSpec(**{**NOTHING, "fill": "next_close"}), sessions_per_year=252)
-    found = trades(dear)
+    dear = backtest_with_benchmark(positions, prices, execution, sessions_per_year=252)
+    free = backtest_with_benchmark(
+        positions, prices, ExecutionSpec(**{**NOTHING, "fill": "next_close"}), sessions_per_year=252
+    )
+    found = trade_table(dear)
     assert (found["cost"] * found["size"]).sum() == pytest.approx(dear.cost.sum(), rel=1e-9)
     assert break_even_cost_bps(dear) == pytest.approx(break_even_cost_bps(free), rel=1e-9)
     np.testing.assert_array_equal(dear.weight, free.weight)
@@ -105,10 +109,12 @@ def test_trades_bear_all_costs_and_what_would_break_even_does_not_depend_on_them
 @given(seed=st.integers(0, 10_000))
 def test_a_least_fee_that_no_order_falls_below_changes_nothing(seed: int) -> None:
     """The session by session way, and the one without it, are one arithmetic."""
-    prices = as_quoted(random_walk(seed, sessions=60, tickers=3, holes=True), seed)
+    prices = as_quoted(random_walk_prices(seed, n_sessions=60, n_tickers=3, with_gaps=True), seed)
     positions = random_positions(prices, seed)
     plain, walked = (
-        execute(positions, prices, ExecutionSpec(per_share=0.02, min_per_order=least), sessions_per_year=252)
+        backtest_with_benchmark(
+            positions, prices, ExecutionSpec(per_share=0.02, min_per_order=least), sessions_per_year=252
+        )
         for least in (0.0, 1e-9)
     )
     np.testing.assert_allclose(walked.equity, plain.equity, rtol=1e-12)
@@ -116,8 +122,8 @@ def test_a_least_fee_that_no_order_falls_below_changes_nothing(seed: int) -> Non
 
 @given(seed=st.integers(0, 10_000))
 def test_the_spread_is_that_of_a_loop_over_pairs_of_bars(seed: int) -> None:
-    prices = random_walk(seed, sessions=60, tickers=2, holes=True)
-    half = half_spread(prices, traded=np.ones(2, dtype=np.bool_))
+    prices = random_walk_prices(seed, n_sessions=60, n_tickers=2, with_gaps=True)
+    half = half_spread(prices, traded_mask=np.ones(2, dtype=np.bool_))
     for session in (0, 1, 7, 30, 59):
         for ticker in range(2):
             expected = spread_seen_by(prices, ticker, session=session) / 2
@@ -138,20 +144,22 @@ def test_a_spread_that_was_planted_is_found(spread: float) -> None:
 
     Estimates below 0 count as 0, which lifts the mean of a small spread.
     """
-    estimated = corwin_schultz(*bars_with_a_spread(spread, sessions=2_000, seed=1))
+    estimated = corwin_schultz_spread(*bars_with_a_spread(spread, sessions=2_000, seed=1))
     assert np.nanmean(estimated) == pytest.approx(spread, rel=0.15)
 
 
 def test_the_spread_uses_nothing_later() -> None:
-    prices = random_walk(1, sessions=80)
-    cut = prices.before(50)
-    early = corwin_schultz(cut.high, cut.low, cut.close)
-    np.testing.assert_allclose(corwin_schultz(prices.high, prices.low, prices.close)[:50], early, atol=1e-12)
+    prices = random_walk_prices(1, n_sessions=80)
+    cut = prices.before_session(50)
+    early = corwin_schultz_spread(cut.high, cut.low, cut.close)
+    np.testing.assert_allclose(corwin_schultz_spread(prices.high, prices.low, prices.close)[:50], early, atol=1e-12)
     later = replace(prices, high=prices.high * np.where(np.arange(80) > 50, 1.5, 1.0)[:, None])
     weight = np.where(np.arange(80) < 10, np.nan, np.arange(80) % 2)[:, None]
     execution = ExecutionSpec(spread="corwin_schultz", fill="next_close")
     now, then = (
-        execute(Positions(prices.tickers, prices.sessions, weight), market, execution, sessions_per_year=252).cost
+        backtest_with_benchmark(
+            Positions(prices.tickers, prices.sessions, weight), market, execution, sessions_per_year=252
+        ).cost
         for market in (prices, later)
     )
     first_seen = 51 + 1 - 11
@@ -160,11 +168,11 @@ def test_the_spread_uses_nothing_later() -> None:
 
 
 def test_a_spread_without_highs_is_refused() -> None:
-    prices = random_walk(1, sessions=30, tickers=2)
+    prices = random_walk_prices(1, n_sessions=30, n_tickers=2)
     blind = replace(prices, high=np.where(np.arange(2) == 1, np.nan, prices.high))
     execution = ExecutionSpec(spread="corwin_schultz")
     with pytest.raises(DataError, match="spread corwin_schultz needs highs and lows, and T1 has none") as caught:
-        execute(random_positions(prices, 1), blind, execution, sessions_per_year=252)
+        backtest_with_benchmark(random_positions(prices, 1), blind, execution, sessions_per_year=252)
     assert caught.value.key == "execution.spread"
 
 
@@ -175,6 +183,6 @@ def test_costs_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_what_trading_costs_in_words() -> None:
-    assert ExecutionSpec().in_words() == "3 bps a trade"
+    assert ExecutionSpec().trading_costs_text() == "3 bps a trade"
     dear = ExecutionSpec(per_share=0.005, min_per_order=1.0, spread="corwin_schultz")
-    assert dear.in_words() == "3 bps a trade, 0.005 a share, at least 1 an order, half the spread"
+    assert dear.trading_costs_text() == "3 bps a trade, 0.005 a share, at least 1 an order, half the spread"

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from quantlr.backtest.costs import ExecutionSpec
-from quantlr.backtest.engine import execute
-from quantlr.data.universe import aligned
+from quantlr.backtest.engine import backtest_with_benchmark
+from quantlr.data.universe import prices_from_bars
 from quantlr.errors import DataError
 from quantlr.types import Array, BacktestResult, Positions, Prices
 
-from markets import as_quoted, random_walk
+from markets import as_quoted, random_walk_prices
 from oracles import buy_and_hold, trade_session_by_session
 
 FREE: dict[str, Any] = {"commission_bps": 0.0, "slippage_bps": 0.0, "borrow_bps_per_year": 0.0}
@@ -36,27 +36,27 @@ def random_positions(prices: Prices, seed: int, *, short: bool = True, decided: 
         [-1.0, -0.5, 0.0, 0.5, 1.0] if short else [0.0, 1.0], (len(prices.sessions), len(prices.tickers))
     )
     weight /= len(prices.tickers)
-    there = ~np.isnan(prices.on_sessions(prices.close)) & (rng.random(weight.shape) < decided)
+    there = ~np.isnan(prices.bars_to_sessions(prices.close)) & (rng.random(weight.shape) < decided)
     there[: int(rng.integers(3, 15))] = False
     return Positions(prices.tickers, prices.sessions, np.where(there, weight, np.nan))
 
 
 def constant(prices: Prices, weight: float, *, first: int = 5) -> Positions:
     decided = np.full((len(prices.sessions), len(prices.tickers)), weight)
-    decided[np.isnan(prices.on_sessions(prices.close))] = np.nan
+    decided[np.isnan(prices.bars_to_sessions(prices.close))] = np.nan
     decided[:first] = np.nan
     return Positions(prices.tickers, prices.sessions, decided)
 
 
 def done(positions: Positions, prices: Prices, **execution: Any) -> BacktestResult:
-    return execute(positions, prices, ExecutionSpec.model_validate(execution), sessions_per_year=252)
+    return backtest_with_benchmark(positions, prices, ExecutionSpec.model_validate(execution), sessions_per_year=252)
 
 
 def hand_made(close: list[float], opens: list[float] | None = None) -> Prices:
     dates = pd.bdate_range("2020-01-06", periods=len(close)).as_unit("us")
     columns = dict.fromkeys(("open", "high", "low", "close", "adj_close", "volume"), close)
     frame = pd.DataFrame({**columns, "open": opens or close}, index=dates, dtype=float)
-    return aligned({"X": frame}, source="", sha256="", notes=[])
+    return prices_from_bars({"X": frame}, source="", sha256="", notes=[])
 
 
 @given(
@@ -79,7 +79,7 @@ def test_a_trader_who_goes_session_by_session_agrees(
     short: bool,
     charges: dict[str, Any],
 ) -> None:
-    prices = as_quoted(random_walk(seed, sessions=60, tickers=tickers, holes=holes), seed)
+    prices = as_quoted(random_walk_prices(seed, n_sessions=60, n_tickers=tickers, with_gaps=holes), seed)
     positions = random_positions(prices, seed, short=short)
     execution = ExecutionSpec.model_validate(
         {
@@ -91,7 +91,7 @@ def test_a_trader_who_goes_session_by_session_agrees(
             **charges,
         }
     )
-    result = execute(positions, prices, execution, sessions_per_year=252)
+    result = backtest_with_benchmark(positions, prices, execution, sessions_per_year=252)
     ledger = trade_session_by_session(positions, prices, execution, sessions_per_year=252)
     assert list(result.sessions) == ledger.dates
     pairs: list[tuple[Array, Any]] = [
@@ -109,27 +109,29 @@ def test_a_trader_who_goes_session_by_session_agrees(
 
 @given(seed=st.integers(0, 100_000), fill=st.sampled_from(FILLS))
 def test_net_is_gross_less_cost_and_equity_is_their_product(seed: int, fill: str) -> None:
-    prices = random_walk(seed, sessions=50, tickers=3, holes=True)
+    prices = random_walk_prices(seed, n_sessions=50, n_tickers=3, with_gaps=True)
     result = done(random_positions(prices, seed), prices, fill=fill, cash_rate=0.02)
     np.testing.assert_array_equal(result.net_return, result.gross_return - result.cost)
     equity = 1.0
     for net, recorded in zip(result.net_return, result.equity, strict=True):
         equity *= 1.0 + net
         assert recorded == pytest.approx(equity, rel=1e-12)
-    np.testing.assert_allclose(result.ticker_gross.sum(axis=1) + result.cash_return, result.gross_return, atol=1e-15)
+    np.testing.assert_allclose(
+        result.ticker_gross_return.sum(axis=1) + result.cash_return, result.gross_return, atol=1e-15
+    )
     np.testing.assert_allclose(result.ticker_cost.sum(axis=1), result.cost, atol=1e-15)
 
 
 @pytest.mark.parametrize("fill", FILLS)
 def test_no_trades_no_cost(fill: str) -> None:
-    result = done(constant(random_walk(1, sessions=40), 0.0), random_walk(1, sessions=40), fill=fill)
+    result = done(constant(random_walk_prices(1, n_sessions=40), 0.0), random_walk_prices(1, n_sessions=40), fill=fill)
     assert not result.cost.any()
     assert (result.equity == 1.0).all()
 
 
 @pytest.mark.parametrize("fill", FILLS)
 def test_always_long_for_free_is_buy_and_hold(fill: str) -> None:
-    prices = random_walk(2, sessions=300)
+    prices = random_walk_prices(2, n_sessions=300)
     result = done(constant(prices, 1.0), prices, fill=fill, **FREE)
     assert result.benchmark is not None
     price = prices.open if fill == "next_open" else prices.close
@@ -140,7 +142,7 @@ def test_always_long_for_free_is_buy_and_hold(fill: str) -> None:
 
 @given(seed=st.integers(0, 100_000), factor=st.sampled_from([1e-4, 7.0, 1e5]))
 def test_the_unit_of_prices_does_not_matter(seed: int, factor: float) -> None:
-    prices = random_walk(seed, sessions=50, tickers=2, holes=True)
+    prices = random_walk_prices(seed, n_sessions=50, n_tickers=2, with_gaps=True)
     dearer = replace(prices, open=prices.open * factor, close=prices.close * factor)
     positions = random_positions(prices, seed)
     np.testing.assert_allclose(done(positions, dearer).equity, done(positions, prices).equity, rtol=1e-10)
@@ -217,7 +219,7 @@ def two(first: list[float | None], second: list[float | None]) -> Prices:
         names = ("open", "high", "low", "close", "adj_close", "volume")
         columns = {column: [closes[at] for at in there] for column in names}
         bars[name] = pd.DataFrame(columns, index=dates[there], dtype=float)
-    return aligned(bars, source="", sha256="", notes=[])
+    return prices_from_bars(bars, source="", sha256="", notes=[])
 
 
 def test_a_delisted_ticker_is_sold_at_its_last_bar_and_is_cash_after() -> None:
@@ -232,9 +234,9 @@ def test_a_delisted_ticker_is_sold_at_its_last_bar_and_is_cash_after() -> None:
 def test_a_ticker_without_a_bar_is_held_and_catches_up_when_it_trades_again() -> None:
     prices = two([100, 110, 110, 110], [100, None, 130, 130])
     result = done(constant(prices, 0.5, first=0), prices, fill="close", **FREE)
-    assert result.ticker_gross[0, 1] == 0.0
+    assert result.ticker_gross_return[0, 1] == 0.0
     assert result.weight[1, 1] == pytest.approx(0.5 / 1.05)
-    assert result.ticker_gross[1, 1] == pytest.approx(0.5 / 1.05 * 0.3)
+    assert result.ticker_gross_return[1, 1] == pytest.approx(0.5 / 1.05 * 0.3)
 
 
 def test_the_benchmark_buys_equally_drifts_and_is_made_equal_when_the_set_changes() -> None:
@@ -248,10 +250,10 @@ def test_the_benchmark_buys_equally_drifts_and_is_made_equal_when_the_set_change
 
 @given(seed=st.integers(0, 100_000), fill=st.sampled_from(FILLS), tickers=st.integers(1, 4))
 def test_the_benchmark_is_that_of_an_investor_who_counts_shares(seed: int, fill: str, tickers: int) -> None:
-    prices = random_walk(seed, sessions=60, tickers=tickers, holes=True)
+    prices = random_walk_prices(seed, n_sessions=60, n_tickers=tickers, with_gaps=True)
     positions = random_positions(prices, seed)
     execution = ExecutionSpec.model_validate({"fill": fill})
-    held = execute(positions, prices, execution, sessions_per_year=252).benchmark
+    held = backtest_with_benchmark(positions, prices, execution, sessions_per_year=252).benchmark
     assert held is not None
     weight, turnover = buy_and_hold(positions, prices, execution)
     np.testing.assert_allclose(held.weight, weight, rtol=1e-11, atol=1e-13)
@@ -259,7 +261,7 @@ def test_the_benchmark_is_that_of_an_investor_who_counts_shares(seed: int, fill:
 
 
 def test_next_open_without_opens_is_refused() -> None:
-    prices = random_walk(3, sessions=30)
+    prices = random_walk_prices(3, n_sessions=30)
     closed = replace(prices, open=np.full_like(prices.open, np.nan))
     with pytest.raises(DataError, match="fill next_open needs opens, and T0 has none on 2010-01-04; use next_close"):
         done(constant(closed, 1.0), closed, fill="next_open")

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from quantlr.backtest.costs import ExecutionSpec
-from quantlr.backtest.engine import execute_alone
-from quantlr.backtest.frictions import cost_parts, cost_per_trade_bps, sharpe_at_cost
+from quantlr.backtest.engine import backtest_positions
+from quantlr.backtest.frictions import cost_breakdown, average_trade_cost_bps, sharpe_at_cost
 from quantlr.backtest.metrics import break_even_cost_bps
 from quantlr.types import BacktestResult, Positions, Prices
 
-from markets import as_quoted, random_walk
+from markets import as_quoted, random_walk_prices
 
 YEAR = 252
 COSTS = np.array([0.0, 3.0, 250.0])
@@ -23,20 +23,20 @@ COSTS = np.array([0.0, 3.0, 250.0])
 
 def decided(prices: Prices, seed: int, *, leverage: float = 1.0) -> Positions:
     rng = np.random.default_rng(seed)
-    shape = prices.on_sessions(prices.close).shape
+    shape = prices.bars_to_sessions(prices.close).shape
     weight = leverage * rng.choice([-1.0, 0.0, 0.4, 1.0], shape) / shape[1]
-    weight[np.isnan(prices.on_sessions(prices.close))] = np.nan
+    weight[np.isnan(prices.bars_to_sessions(prices.close))] = np.nan
     weight[:4] = np.nan
     return Positions(prices.tickers, prices.sessions, weight)
 
 
 def ran(seed: int, execution: ExecutionSpec, *, tickers: int = 1, leverage: float = 1.0) -> BacktestResult:
-    prices = as_quoted(random_walk(seed, sessions=80, tickers=tickers, holes=True), seed)
-    return execute_alone(decided(prices, seed, leverage=leverage), prices, execution, sessions_per_year=YEAR)
+    prices = as_quoted(random_walk_prices(seed, n_sessions=80, n_tickers=tickers, with_gaps=True), seed)
+    return backtest_positions(decided(prices, seed, leverage=leverage), prices, execution, sessions_per_year=YEAR)
 
 
 def sharpe(result: BacktestResult) -> float:
-    excess = result.net_return - result.cash
+    excess = result.net_return - result.session_cash_rate
     return float(excess.mean() / excess.std(ddof=1) * math.sqrt(YEAR))
 
 
@@ -79,7 +79,7 @@ def test_a_cost_that_ruins_ends_there_as_the_engine_does() -> None:
 def test_the_curve_meets_zero_where_it_breaks_even_and_the_run_at_its_own_cost() -> None:
     execution = ExecutionSpec(commission_bps=4.0, slippage_bps=1.0, borrow_bps_per_year=0.0, cash_rate=0.02)
     result = ran(3, execution, tickers=2)
-    own, even = cost_per_trade_bps(result, execution, sessions_per_year=YEAR), break_even_cost_bps(result)
+    own, even = average_trade_cost_bps(result, execution, sessions_per_year=YEAR), break_even_cost_bps(result)
     assert own == pytest.approx(5.0)
     assert even is not None
     found = sharpe_at_cost(result, np.array([even, 5.0]), execution, sessions_per_year=YEAR)
@@ -90,7 +90,7 @@ def test_the_curve_meets_zero_where_it_breaks_even_and_the_run_at_its_own_cost()
 def test_the_parts_are_what_each_alone_would_cost() -> None:
     execution = ExecutionSpec(commission_bps=3.0, slippage_bps=2.0, borrow_bps_per_year=400.0, **PER_SHARE)
     result = ran(5, execution, tickers=2)
-    parts = cost_parts(result, execution, sessions_per_year=YEAR)
+    parts = cost_breakdown(result, execution, sessions_per_year=YEAR)
     nothing = {"commission_bps": 0.0, "slippage_bps": 0.0, "borrow_bps_per_year": 0.0}
     for values, alone in (
         (parts.commission, {"commission_bps": 3.0}),
@@ -99,19 +99,21 @@ def test_the_parts_are_what_each_alone_would_cost() -> None:
     ):
         again = ran(5, ExecutionSpec(**{**nothing, **alone}), tickers=2)
         np.testing.assert_allclose(values, again.cost, rtol=1e-9, atol=1e-15)
-    np.testing.assert_allclose(parts.commission + parts.slippage + parts.fees + parts.borrow, result.cost, rtol=1e-12)
-    assert (parts.fees > 0).any()
-    paid = cost_per_trade_bps(result, execution, sessions_per_year=YEAR)
+    np.testing.assert_allclose(
+        parts.commission + parts.slippage + parts.fees_and_spread + parts.borrow, result.cost, rtol=1e-12
+    )
+    assert (parts.fees_and_spread > 0).any()
+    paid = average_trade_cost_bps(result, execution, sessions_per_year=YEAR)
     assert paid == pytest.approx((result.cost - parts.borrow).sum() / result.turnover.sum() * 1e4)
     plain = ExecutionSpec()
-    assert not cost_parts(ran(5, plain), plain, sessions_per_year=YEAR).fees.any()
+    assert not cost_breakdown(ran(5, plain), plain, sessions_per_year=YEAR).fees_and_spread.any()
 
 
 def test_who_never_trades_pays_nothing_for_it() -> None:
-    prices = random_walk(1, sessions=30)
+    prices = random_walk_prices(1, n_sessions=30)
     weight = np.where(np.arange(30) < 4, np.nan, 0.0)[:, None]
     execution = ExecutionSpec()
     flat = Positions(prices.tickers, prices.sessions, weight)
-    result = execute_alone(flat, prices, execution, sessions_per_year=YEAR)
-    assert cost_per_trade_bps(result, execution, sessions_per_year=YEAR) is None
+    result = backtest_positions(flat, prices, execution, sessions_per_year=YEAR)
+    assert average_trade_cost_bps(result, execution, sessions_per_year=YEAR) is None
     assert np.isnan(sharpe_at_cost(result, COSTS, execution, sessions_per_year=YEAR)).all()

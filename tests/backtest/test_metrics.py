@@ -10,22 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from quantlr.backtest import metrics
 from quantlr.backtest.costs import ExecutionSpec
-from quantlr.backtest.engine import execute
+from quantlr.backtest.engine import backtest_with_benchmark
 from quantlr.backtest.inference import sharpe as ratios
-from quantlr.backtest.metrics import BACKTEST_METRICS, FORECAST_METRICS, Measured, Scored
+from quantlr.backtest.metrics import BACKTEST_METRICS, FORECAST_METRICS, BacktestView, EvaluatedForecasts
 from quantlr.backtest.series import (
     deepest_drawdowns,
     monthly_returns,
-    rolling_hit_rates,
+    rolling_accuracy,
     rolling_sharpe,
-    trailing_window,
+    trailing_window_sessions,
     yearly_returns,
 )
-from quantlr.backtest.trades import by_side, trades
+from quantlr.backtest.trades import trade_summary_by_side, trade_table
 from quantlr.types import BacktestResult, Positions
 from sklearn import metrics as sk
 
-from markets import random_walk
+from markets import random_walk_prices
 
 
 def made(net: list[float], *, cost: float = 0.0, weight: float = 1.0, cash: float = 0.0) -> BacktestResult:
@@ -35,10 +35,10 @@ def made(net: list[float], *, cost: float = 0.0, weight: float = 1.0, cash: floa
     column = np.full((n, 1), weight)
     return BacktestResult(
         tickers=("X",),
-        fills=pd.bdate_range("2019-12-31", periods=n + 1).as_unit("us"),
+        fill_dates=pd.bdate_range("2019-12-31", periods=n + 1).as_unit("us"),
         price=np.concatenate([[1.0], np.cumprod(1 + returns + cost)])[:, None],
         weight=column,
-        ticker_gross=(returns + cost)[:, None],
+        ticker_gross_return=(returns + cost)[:, None],
         ticker_cost=np.full((n, 1), cost),
         gross_return=returns + cost,
         cash_return=np.zeros(n),
@@ -47,26 +47,26 @@ def made(net: list[float], *, cost: float = 0.0, weight: float = 1.0, cash: floa
         equity=np.cumprod(1 + returns),
         exposure=np.abs(column).sum(axis=1),
         turnover=np.full(n, 0.5),
-        cash=cash,
+        session_cash_rate=cash,
     )
 
 
-def measured(net: list[float], **keys: Any) -> Measured:
-    return Measured.of(made(net, **keys), sessions_per_year=252)
+def measured(net: list[float], **keys: Any) -> BacktestView:
+    return BacktestView.from_result(made(net, **keys), sessions_per_year=252)
 
 
-def rows(seed: int, n: int = 300) -> Scored:
+def rows(seed: int, n: int = 300) -> EvaluatedForecasts:
     rng = np.random.default_rng(seed)
     up = (rng.random(n) < 0.55).astype(np.float64)
     log_odds = 0.4 * (up - 0.5) + rng.normal(0, 0.4, n)
-    return Scored(
+    return EvaluatedForecasts(
         log_odds=log_odds,
         probability=1 / (1 + np.exp(-log_odds)),
         up=up,
         base_rate=np.clip(0.55 + rng.normal(0, 0.03, n), 0.1, 0.9),
         ticker=np.zeros(n, dtype=np.int64),
         session=np.arange(n),
-        clustered=False,
+        is_clustered=False,
         horizon=1,
     )
 
@@ -85,7 +85,7 @@ def test_forecast_metrics_are_scikit_learns(seed: int) -> None:
 
 
 def test_forecasts_that_overlap_have_no_interval_that_takes_them_as_independent() -> None:
-    overlapping = replace(rows(1), clustered=True, horizon=5)
+    overlapping = replace(rows(1), is_clustered=True, horizon=5)
     for interval in (metrics.accuracy_ci95, metrics.auc_ci95):
         assert interval(overlapping) != interval(rows(1))
         assert interval(overlapping) == interval(overlapping)
@@ -114,15 +114,15 @@ def test_the_parts_of_the_scores_add_up_to_them() -> None:
 
 def test_sharpe_ratios_are_annual_in_all_their_forms() -> None:
     run = measured(np.random.default_rng(3).normal(0.001, 0.01, 900).tolist(), cash=0.0001)
-    excess, root = run.excess, np.sqrt(252)
+    excess, root = run.excess_returns, np.sqrt(252)
     interval, error = metrics.sharpe_ci95(run), metrics.sharpe_standard_error(run)
-    per_session = ratios.sharpe_interval(excess, np.random.default_rng(0))
+    per_session = ratios.bootstrap_sharpe_interval(excess, np.random.default_rng(0))
     assert interval is not None
     assert per_session is not None
     assert interval == pytest.approx((per_session[0] * root, per_session[1] * root))
     assert metrics.sharpe_ci95(replace(run, seed=1)) != interval
-    assert error == pytest.approx((ratios.sharpe_standard_error(excess) or 0) * root)
-    assert metrics.sharpe_lo(run) == ratios.lo_sharpe(excess, periods=252)
+    assert error == pytest.approx((ratios.sharpe_standard_error_per_session(excess) or 0) * root)
+    assert metrics.sharpe_lo(run) == ratios.lo_sharpe(excess, n_periods=252)
 
 
 def test_significance_counts_trials_and_compares_with_the_benchmark() -> None:
@@ -130,11 +130,16 @@ def test_significance_counts_trials_and_compares_with_the_benchmark() -> None:
     held = net - np.random.default_rng(4).normal(0.0004, 0.002, 900)
     benchmark = made(held.tolist(), cost=0.002)
     run = replace(measured(net.tolist()), result=replace(made(net.tolist(), cost=0.001), benchmark=benchmark))
-    alone, several = metrics.significance(run, rows(1)), metrics.significance(run, rows(1), trials=9, variance=0.01**2)
+    alone, several = (
+        metrics.significance_metrics(run, rows(1)),
+        metrics.significance_metrics(run, rows(1), n_trials=9, sharpe_variance=0.01**2),
+    )
     assert alone["trials"] == 1
     assert alone["deflated_sharpe"] == alone["probabilistic_sharpe"]
     assert alone["best_of_luck"] == 0.0
-    assert several["best_of_luck"] == pytest.approx((ratios.best_of_luck(9, variance=0.01**2) or 0) * np.sqrt(252))
+    assert several["best_of_luck"] == pytest.approx(
+        (ratios.expected_max_sharpe(9, sharpe_variance=0.01**2) or 0) * np.sqrt(252)
+    )
     assert several["deflated_sharpe"] < several["probabilistic_sharpe"]
     ahead = net - held
     error = ahead.std() / np.sqrt(900)
@@ -142,7 +147,7 @@ def test_significance_counts_trials_and_compares_with_the_benchmark() -> None:
     assert alone["above_benchmark"]["low95"] == pytest.approx(
         (ahead.mean() - 1.645 * error) * 252, abs=0.2 * error * 252
     )
-    assert metrics.significance(measured(net.tolist()), rows(1))["above_benchmark"] is None
+    assert metrics.significance_metrics(measured(net.tolist()), rows(1))["above_benchmark"] is None
 
 
 def test_growth_by_arithmetic() -> None:
@@ -182,16 +187,18 @@ def test_drawdowns_count_from_the_starting_capital(net: list[float], worst: floa
 
 
 def test_break_even_is_the_cost_that_uses_the_gains_up() -> None:
-    prices = random_walk(3, sessions=200)
+    prices = random_walk_prices(3, n_sessions=200)
     weight = np.random.default_rng(0).choice([0.0, 1.0], (200, 1))
     positions = Positions(prices.tickers, prices.sessions, weight)
 
     def net(bps: float) -> float:
         execution = ExecutionSpec(commission_bps=abs(bps), slippage_bps=0, borrow_bps_per_year=0)
-        result = execute(positions, prices, execution, sessions_per_year=252)
+        result = backtest_with_benchmark(positions, prices, execution, sessions_per_year=252)
         return float((result.gross_return - np.sign(bps) * result.cost).sum())
 
-    free = execute(positions, prices, ExecutionSpec(commission_bps=0, slippage_bps=0), sessions_per_year=252)
+    free = backtest_with_benchmark(
+        positions, prices, ExecutionSpec(commission_bps=0, slippage_bps=0), sessions_per_year=252
+    )
     even = metrics.break_even_cost_bps(free)
     assert even is not None
     assert net(even) == pytest.approx(0.0, abs=1e-12)
@@ -223,12 +230,14 @@ def test_every_metric_is_documented_and_named_once() -> None:
 
 def test_trades_by_arithmetic() -> None:
     """Long over two sessions, turned to short over one, flat, then long again and still held."""
-    prices = random_walk(5, sessions=10)
+    prices = random_walk_prices(5, n_sessions=10)
     weight = np.array([[0.0], [1], [1], [-1], [0], [1], [1], [1], [1], [1]])
     execution = ExecutionSpec(fill="close", commission_bps=10, slippage_bps=0, borrow_bps_per_year=0)
-    result = execute(Positions(prices.tickers, prices.sessions, weight), prices, execution, sessions_per_year=252)
+    result = backtest_with_benchmark(
+        Positions(prices.tickers, prices.sessions, weight), prices, execution, sessions_per_year=252
+    )
     close, dates = prices.close[:, 0], prices.sessions
-    found = trades(result)
+    found = trade_table(result)
     assert found["side"].tolist() == ["long", "short", "long"]
     assert found["entry"].tolist() == [dates[1], dates[3], dates[5]]
     assert found["exit"].iloc[:2].tolist() == [dates[3], dates[4]]
@@ -245,12 +254,14 @@ def test_trades_by_arithmetic() -> None:
 
 @given(seed=st.integers(0, 10_000))
 def test_trades_bear_all_costs_and_all_sessions(seed: int) -> None:
-    prices = random_walk(seed, sessions=60, tickers=3, holes=True)
+    prices = random_walk_prices(seed, n_sessions=60, n_tickers=3, with_gaps=True)
     rng = np.random.default_rng(seed)
     weight = rng.choice([-1 / 3, 0.0, 1 / 3], (60, 3))
-    weight[np.isnan(prices.on_sessions(prices.close))] = np.nan
-    result = execute(Positions(prices.tickers, prices.sessions, weight), prices, ExecutionSpec(), sessions_per_year=252)
-    found = trades(result)
+    weight[np.isnan(prices.bars_to_sessions(prices.close))] = np.nan
+    result = backtest_with_benchmark(
+        Positions(prices.tickers, prices.sessions, weight), prices, ExecutionSpec(), sessions_per_year=252
+    )
+    found = trade_table(result)
     assert (found["cost"] * found["size"]).sum() == pytest.approx(result.cost.sum(), rel=1e-9)
     assert found["sessions"].sum() == (result.weight != 0).sum()
     assert (found["cost"] > 0).all()
@@ -271,15 +282,15 @@ def test_calendar_multiplies_out_to_the_final_equity() -> None:
 def test_rolling_hit_rates_are_means_over_trailing_windows(n: int, window: int) -> None:
     made_up = rows(4, n)
     sessions = pd.bdate_range("2000-01-03", periods=n)
-    found = rolling_hit_rates(made_up, sessions)
+    found = rolling_accuracy(made_up, sessions)
     assert found.window == window
     assert found.dates[0] == sessions[window - 1]
     hits = (made_up.probability > 0.5) == (made_up.up == 1)
     assert found.accuracy[0] == pytest.approx(hits[:window].mean())
     assert found.accuracy[-1] == pytest.approx(hits[-window:].mean())
-    base = found.base_rate[-1]
-    assert found.high[-1] == pytest.approx(min(base + 1.959963984540054 * np.sqrt(base * (1 - base) / window), 1))
-    assert (found.low <= found.high).all()
+    base = found.baseline_accuracy[-1]
+    assert found.band_high[-1] == pytest.approx(min(base + 1.959963984540054 * np.sqrt(base * (1 - base) / window), 1))
+    assert (found.band_low <= found.band_high).all()
 
 
 @given(seed=st.integers(0, 10_000), sessions=st.integers(1, 60), most=st.integers(1, 5))
@@ -297,18 +308,18 @@ def test_the_deepest_drawdowns_are_what_a_walk_through_the_days_finds(seed: int,
     if equity[low] < equity[high]:
         falls.append((equity[low] / equity[high] - 1, high, low, len(equity)))
     falls = sorted(falls)[:most]
-    found = deepest_drawdowns(result, most=most)
+    found = deepest_drawdowns(result, max_count=most)
     assert [fall.depth for fall in found] == pytest.approx([depth for depth, *_ in falls])
     for fall, (_, first, lowest, after) in zip(found, falls, strict=True):
         if [depth for depth, *_ in falls].count(fall.depth) == 1:
-            assert (fall.high, fall.low) == (result.fills[first], result.fills[lowest])
-            assert fall.regained == (result.fills[after] if after < len(equity) else None)
+            assert (fall.peak_date, fall.trough_date) == (result.fill_dates[first], result.fill_dates[lowest])
+            assert fall.recovery_date == (result.fill_dates[after] if after < len(equity) else None)
 
 
 def test_a_run_that_only_rises_has_no_drawdown_and_ruin_is_one() -> None:
-    assert deepest_drawdowns(made([0.01, 0.0, 0.02]), most=3) == ()
-    (fall,) = deepest_drawdowns(replace(made([0.5, -1.0, 0.0]), equity=np.array([1.5, 0.0, 0.0])), most=3)
-    assert (fall.depth, fall.regained) == (-1.0, None)
+    assert deepest_drawdowns(made([0.01, 0.0, 0.02]), max_count=3) == ()
+    (fall,) = deepest_drawdowns(replace(made([0.5, -1.0, 0.0]), equity=np.array([1.5, 0.0, 0.0])), max_count=3)
+    assert (fall.depth, fall.recovery_date) == (-1.0, None)
 
 
 @pytest.mark.parametrize("sessions", [1, 2, 4, 90, 800])
@@ -317,9 +328,9 @@ def test_rolling_sharpe_is_pandas(sessions: int, cash: float) -> None:
     rng = np.random.default_rng(sessions)
     own, held = made(list(rng.normal(0, 0.01, sessions)), cash=cash), made(list(rng.normal(0, 0.02, sessions)))
     found = rolling_sharpe(replace(own, benchmark=held), sessions_per_year=250)
-    assert found.window == trailing_window(sessions) == {1: 1, 2: 2, 4: 4, 90: 22, 800: 252}[sessions]
-    for values, result in ((found.strategy, own), (found.benchmark, held)):
-        excess = pd.Series(result.net_return - result.cash, index=result.sessions)
+    assert found.window == trailing_window_sessions(sessions) == {1: 1, 2: 2, 4: 4, 90: 22, 800: 252}[sessions]
+    for values, result in ((found.strategy_sharpe, own), (found.benchmark_sharpe, held)):
+        excess = pd.Series(result.net_return - result.session_cash_rate, index=result.sessions)
         windows = excess.rolling(found.window)
         expected = (windows.mean() / windows.std() * 250**0.5).iloc[found.window - 1 :]
         np.testing.assert_allclose(values, expected, rtol=1e-8)
@@ -329,14 +340,14 @@ def test_rolling_sharpe_is_pandas(sessions: int, cash: float) -> None:
 def test_where_nothing_varies_there_is_no_rolling_sharpe_ratio() -> None:
     found = rolling_sharpe(made([0.0] * 30 + [0.01, -0.01] * 30), sessions_per_year=252)
     assert found.window == 22
-    assert np.isnan(found.strategy[:9]).all()
-    assert np.isfinite(found.strategy[9:]).all()
+    assert np.isnan(found.strategy_sharpe[:9]).all()
+    assert np.isfinite(found.strategy_sharpe[9:]).all()
 
 
 def test_the_band_holds_95_percent_of_windows_of_luck() -> None:
     rng = np.random.default_rng(0)
     found = [rolling_sharpe(made(list(rng.normal(0, 0.01, 252 * 3))), sessions_per_year=252) for _ in range(400)]
-    inside = np.mean([abs(each.strategy[-1]) <= each.luck for each in found])
+    inside = np.mean([abs(each.strategy_sharpe[-1]) <= each.band_half_width for each in found])
     assert inside == pytest.approx(0.95, abs=0.03)
 
 
@@ -350,7 +361,7 @@ def test_round_trips_by_side_are_what_pandas_groups() -> None:
             "sessions": rng.integers(1, 9, 50),
         }
     )
-    found, gain = by_side(table), table["return"] - table["cost"]
+    found, gain = trade_summary_by_side(table), table["return"] - table["cost"]
     assert list(found.index) == ["long", "short", "all"]
     grouped = gain.groupby(table["side"])
     for column, expected in (("mean", grouped.mean()), ("best", grouped.max()), ("worst", grouped.min())):
@@ -359,5 +370,5 @@ def test_round_trips_by_side_are_what_pandas_groups() -> None:
     np.testing.assert_allclose(found["sessions"].iloc[:2], table.groupby("side")["sessions"].median())
     assert found.loc["all", "trades"] == 50
     assert found.loc["all", "mean"] == pytest.approx(gain.mean())
-    assert list(by_side(table[table["side"] == "short"]).index) == ["short"]
-    assert by_side(table.iloc[:0]).empty
+    assert list(trade_summary_by_side(table[table["side"] == "short"]).index) == ["short"]
+    assert trade_summary_by_side(table.iloc[:0]).empty

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from quantlr.backtest.known import Known
+from quantlr.backtest.known import DecisionContext
 from quantlr.backtest.overlays import (
     OVERLAYS,
     LeverageCap,
@@ -14,7 +14,7 @@ from quantlr.backtest.overlays import (
     NoTradeBand,
     Overlay,
     VolatilityTarget,
-    overlaid,
+    apply_overlays,
 )
 from quantlr.backtest.policies import Proportional, decide_positions
 from quantlr.types import Array, Forecasts
@@ -25,10 +25,12 @@ EXAMPLES = [example for overlay in OVERLAYS for example in overlay.examples() if
 walk = pytest.mark.parametrize("overlay", EXAMPLES, ids=lambda overlay: overlay.kind)
 
 
-def known_of(found: Forecasts, volatility: Array | None = None) -> Known:
+def known_of(found: Forecasts, volatility: Array | None = None) -> DecisionContext:
     n = len(found.ticker)
     moved = np.full(n, 0.01) if volatility is None else volatility
-    return Known(moved, np.full(n, 0.002), interest=0.0, borrow=0.0, sessions_per_year=252)
+    return DecisionContext(
+        moved, np.full(n, 0.002), horizon_interest=0.0, horizon_borrow_cost=0.0, sessions_per_year=252
+    )
 
 
 def after(overlay: Overlay, weight: list[float], **keys: Any) -> list[float]:
@@ -132,10 +134,10 @@ def test_overlays_are_laid_in_their_order_and_only_where_something_was_decided()
     found = random_forecasts(3)
     known = known_of(found, np.full(len(found.ticker), 0.002))
     positions = decide_positions(Proportional(full_at=0.02), found, known)
-    assert overlaid(positions, (), found, known) is positions
+    assert apply_overlays(positions, (), found, known) is positions
     lever, cap = VolatilityTarget(max_leverage=3.0), LeverageCap(cap=0.5)
-    capped = overlaid(positions, (lever, cap), found, known).weight
-    levered = overlaid(positions, (cap, lever), found, known).weight
+    capped = apply_overlays(positions, (lever, cap), found, known).weight
+    levered = apply_overlays(positions, (cap, lever), found, known).weight
     assert np.nansum(np.abs(capped), axis=1).max() == pytest.approx(0.5)
     assert np.nansum(np.abs(levered), axis=1).max() == pytest.approx(1.5)
     np.testing.assert_array_equal(np.isnan(capped), np.isnan(positions.weight))

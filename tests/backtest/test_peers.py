@@ -18,11 +18,11 @@ import pandas as pd
 import pytest
 from backtesting import Backtest, Strategy
 from quantlr.backtest.costs import ExecutionSpec
-from quantlr.backtest.engine import execute
-from quantlr.backtest.trades import trades
+from quantlr.backtest.engine import backtest_with_benchmark
+from quantlr.backtest.trades import trade_table
 from quantlr.types import Array, BacktestResult, Positions, Prices
 
-from markets import random_walk
+from markets import random_walk_prices
 
 SESSIONS = 250
 FREE: dict[str, Any] = {"commission_bps": 0.0, "slippage_bps": 0.0, "borrow_bps_per_year": 0.0}
@@ -67,7 +67,7 @@ def signals(seed: int, *, short: bool) -> Array:
 
 def ours(prices: Prices, weight: Array, **execution: Any) -> BacktestResult:
     positions = Positions(prices.tickers, prices.sessions, weight.reshape(SESSIONS, -1))
-    return execute(positions, prices, ExecutionSpec(**{**FREE, **execution}), sessions_per_year=252)
+    return backtest_with_benchmark(positions, prices, ExecutionSpec(**{**FREE, **execution}), sessions_per_year=252)
 
 
 def equity_on(result: BacktestResult, dates: Any) -> Array:
@@ -78,7 +78,7 @@ def equity_on(result: BacktestResult, dates: Any) -> Array:
 @pytest.mark.parametrize("short", [False, True])
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_backtesting_py_holds_the_same_equity_at_the_close(seed: int, short: bool) -> None:
-    prices, signal = random_walk(seed, sessions=SESSIONS), signals(seed, short=short)
+    prices, signal = random_walk_prices(seed, n_sessions=SESSIONS), signals(seed, short=short)
     peer = backtesting_py(prices, signal, at_close=True)._equity_curve["Equity"] / 1e15
     # Its last bar closes nothing any more: the decision of the last session can't be seen by either.
     result = ours(prices, signal, fill="close")
@@ -92,11 +92,11 @@ def test_backtesting_py_holds_the_same_equity_at_the_close(seed: int, short: boo
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_backtesting_py_makes_the_same_trades_at_the_next_open(seed: int) -> None:
     """It values what is held at the close, and here at the open: trades are the same, and so is what is made of 1."""
-    prices, signal = random_walk(seed, sessions=SESSIONS), signals(seed, short=False)
+    prices, signal = random_walk_prices(seed, n_sessions=SESSIONS), signals(seed, short=False)
     signal[-3:] = 0.0
     theirs = backtesting_py(prices, signal, at_close=False)._trades
     result = ours(prices, signal, fill="next_open")
-    mine = trades(result)
+    mine = trade_table(result)
     assert mine["entry"].tolist() == theirs["EntryTime"].tolist()
     assert mine["exit"].tolist() == theirs["ExitTime"].tolist()
     np.testing.assert_allclose(mine["entry_price"], theirs["EntryPrice"], rtol=1e-12)
@@ -107,7 +107,7 @@ def test_backtesting_py_makes_the_same_trades_at_the_next_open(seed: int) -> Non
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_backtesting_py_differs_by_what_its_commission_does_not_buy(seed: int) -> None:
     """It buys for 1 / (1 + c) of the money and sells for 1 - c of what that became; here c is taken off two returns."""
-    prices, signal = random_walk(seed, sessions=SESSIONS), signals(seed, short=False)
+    prices, signal = random_walk_prices(seed, n_sessions=SESSIONS), signals(seed, short=False)
     c = 0.001
     peer = backtesting_py(prices, signal, at_close=True, commission=c)._equity_curve["Equity"] / 1e15
     result = ours(prices, signal, fill="close", commission_bps=c * 1e4)
@@ -138,7 +138,7 @@ def bts(prices: Prices, weight: Array, *, commission: float = 0.0) -> pd.Series:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_bt_holds_the_same_equity_of_weights_that_change_daily(seed: int) -> None:
-    prices = random_walk(seed, sessions=SESSIONS, tickers=3)
+    prices = random_walk_prices(seed, n_sessions=SESSIONS, n_tickers=3)
     weight = np.random.default_rng(seed).uniform(-0.5, 0.5, (SESSIONS, 3))
     weight[:5] = np.nan
     peer = bts(prices, weight)
@@ -153,14 +153,14 @@ def test_bt_holds_the_same_equity_of_weights_that_change_daily(seed: int) -> Non
 @pytest.mark.parametrize("seed", [1, 2])
 def test_bt_differs_by_what_its_commission_does_not_buy(seed: int) -> None:
     """Its commission is cash that is gone before the return is earned: a session differs by cost times gross return."""
-    prices = random_walk(seed, sessions=SESSIONS, tickers=3)
+    prices = random_walk_prices(seed, n_sessions=SESSIONS, n_tickers=3)
     weight = np.random.default_rng(seed).uniform(0, 1 / 3, (SESSIONS, 3))
     weight[:5] = np.nan
     c = 0.0005
     peer = bts(prices, weight, commission=c)
     result = ours(prices, weight, fill="close", commission_bps=c * 1e4)
     # It pays at the close that it trades at, where here the session that follows pays.
-    settled = equity_on(result, result.fills[:-1]) * (1 - result.cost)
-    away = np.abs(np.log(settled) - np.log(peer.reindex(result.fills[:-1]).to_numpy()))
+    settled = equity_on(result, result.fill_dates[:-1]) * (1 - result.cost)
+    away = np.abs(np.log(settled) - np.log(peer.reindex(result.fill_dates[:-1]).to_numpy()))
     assert away.max() <= (result.cost * np.abs(result.gross_return)).sum() + (result.cost**2).sum()
     assert away.max() > 1e-9

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from quantlr.backtest.costs import ExecutionSpec
-from quantlr.backtest.known import Known, known_at_close
+from quantlr.backtest.known import DecisionContext, make_decision_context
 from quantlr.backtest.policies import (
     POLICIES,
     ExpectedValue,
@@ -22,20 +22,22 @@ from quantlr.backtest.policies import (
     expected_return,
 )
 from quantlr.backtest.spreads import half_spread
-from quantlr.backtest.tranches import sides_held, tranches
+from quantlr.backtest.tranches import hysteresis_positions, average_over_tranches
 from quantlr.types import Forecasts
 
-from markets import as_quoted, forecasts, mirrored, random_forecasts, random_walk
+from markets import as_quoted, forecasts, mirrored, random_forecasts, random_walk_prices
 from oracles import walked
 
 EXAMPLES = [example for policy in POLICIES for example in policy.examples() if isinstance(example, Policy)]
 walk = pytest.mark.parametrize("policy", EXAMPLES, ids=lambda policy: policy.kind)
 
 
-def known_of(found: Forecasts, **changed: Any) -> Known:
+def known_of(found: Forecasts, **changed: Any) -> DecisionContext:
     """Return what is known at as many closes: 1 % volatility, a round trip of 20 basis points, no interest."""
     n = len(found.ticker)
-    known = Known(np.full(n, 0.01), np.full(n, 0.002), interest=0.0, borrow=0.0, sessions_per_year=252)
+    known = DecisionContext(
+        np.full(n, 0.01), np.full(n, 0.002), horizon_interest=0.0, horizon_borrow_cost=0.0, sessions_per_year=252
+    )
     return replace(known, **changed)
 
 
@@ -133,12 +135,12 @@ def test_expected_value_where_nothing_went_down() -> None:
 
 def test_kelly_by_arithmetic() -> None:
     """Worth .0002 with a deviation of .02: half of .0002 / .0004 is a quarter; with interest of .0001, an eighth."""
-    found = replace(in_a_row([0.51, 0.49, 0.9], gain=0.01, loss=-0.01), deviation=np.full(3, 0.02))
+    found = replace(in_a_row([0.51, 0.49, 0.9], gain=0.01, loss=-0.01), std=np.full(3, 0.02))
     assert decided(Kelly(), found) == pytest.approx([0.25, 0.0, 1.0])
     assert decided(Kelly(sides="long_short"), found) == pytest.approx([0.25, -0.25, 1.0])
     assert decided(Kelly(sides="long_short"), found, interest=0.0001) == pytest.approx([0.125, -0.375, 1.0])
     assert decided(Kelly(sides="long_short"), found, borrow=0.0001) == pytest.approx([0.25, -0.125, 1.0])
-    certain = replace(found, deviation=np.array([0.0, np.nan, 0.02]))
+    certain = replace(found, std=np.array([0.0, np.nan, 0.02]))
     assert decided(Kelly(), certain) == [0, 0, 1]
 
 
@@ -150,7 +152,7 @@ def test_kelly_makes_wealth_grow_fastest() -> None:
     fractions = np.linspace(0, 4, 401)
     growth = [float(weights @ np.log1p(fraction * returns)) for fraction in fractions]
     p = (mean + 0.01) / 0.02
-    found = replace(in_a_row([p], gain=0.01, loss=-0.01), deviation=np.array([deviation]))
+    found = replace(in_a_row([p], gain=0.01, loss=-0.01), std=np.array([deviation]))
     (quarter,) = decided(Kelly(fraction=0.25), found)
     assert quarter / 0.25 == pytest.approx(fractions[int(np.argmax(growth))], rel=0.01)
 
@@ -201,7 +203,7 @@ def test_each_tranche_stays_by_what_it_held_itself() -> None:
 
 @given(decision=st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=1, max_size=30), horizon=st.integers(1, 40))
 def test_tranches_are_the_mean_of_the_newest_decisions(decision: list[float], horizon: int) -> None:
-    held = tranches(np.array(decision), horizon=horizon)
+    held = average_over_tranches(np.array(decision), horizon=horizon)
     for t in range(len(decision)):
         assert held[t] == pytest.approx(sum(decision[max(t - horizon + 1, 0) : t + 1]) / horizon, abs=1e-12)
 
@@ -213,7 +215,9 @@ def test_sides_are_those_of_a_walk_through_the_decisions(seed: int, horizon: int
     n = len(ticker)
     enter = rng.choice([-1, 1], n) * (rng.random(n) > quiet)
     stays_long, stays_short = rng.random(n) < 0.8, rng.random(n) < 0.8
-    held = sides_held(enter, stays_long=stays_long, stays_short=stays_short, ticker=ticker, horizon=horizon)
+    held = hysteresis_positions(
+        enter, may_stay_long=stays_long, may_stay_short=stays_short, ticker_index=ticker, horizon=horizon
+    )
     assert held.tolist() == walked(
         ticker.tolist(), enter.tolist(), stays_long.tolist(), stays_short.tolist(), horizon=horizon
     )
@@ -287,30 +291,30 @@ def test_the_policy_is_documented(policy: Policy) -> None:
 
 
 def test_what_is_known_at_the_close() -> None:
-    prices = as_quoted(random_walk(4, sessions=60, tickers=2), 4)
+    prices = as_quoted(random_walk_prices(4, n_sessions=60, n_tickers=2), 4)
     found = replace(
         forecasts([0.5] * 4, ticker=[0, 0, 0, 1], session=[10, 20, 45, 45], horizon=5), sessions=prices.sessions
     )
     execution = ExecutionSpec(
         commission_bps=1.0, slippage_bps=2.0, per_share=0.01, spread="corwin_schultz", cash_rate=0.0252
     )
-    known = known_at_close(prices, found, execution, sessions_per_year=252)
+    known = make_decision_context(prices, found, execution, sessions_per_year=252)
     returns = prices.close[1:, 0] / prices.close[:-1, 0] - 1
     assert np.isnan(known.volatility[0])
     assert known.volatility[1] == pytest.approx(returns[:20].std(ddof=1), rel=1e-9)
     assert known.volatility[2] == pytest.approx(returns[25:45].std(ddof=1), rel=1e-9)
-    half = half_spread(prices, traded=np.ones(2, dtype=np.bool_))
+    half = half_spread(prices, traded_mask=np.ones(2, dtype=np.bool_))
     for row, (session, ticker) in enumerate([(10, 0), (20, 0), (45, 0), (45, 1)]):
         once = 0.0003 + half[session, ticker] + 0.01 / prices.raw_close[session, ticker]
         assert known.round_trip_cost[row] == pytest.approx(2 * once, rel=1e-12)
-    assert known.interest == pytest.approx(5 * 1e-4)
-    assert known.borrow == pytest.approx(5 * 0.005 / 252)
+    assert known.horizon_interest == pytest.approx(5 * 1e-4)
+    assert known.horizon_borrow_cost == pytest.approx(5 * 0.005 / 252)
 
 
 def test_the_least_fee_is_that_of_a_tranches_share_of_the_capital() -> None:
     """100,000 over two tickers and five tranches are orders of 10,000: at least 5 is 5 basis points, there and back."""
-    prices = random_walk(4, sessions=60, tickers=2)
+    prices = random_walk_prices(4, n_sessions=60, n_tickers=2)
     found = replace(forecasts([0.5] * 3, ticker=[0, 0, 1], session=[44, 45, 45], horizon=5), sessions=prices.sessions)
     execution = ExecutionSpec(commission_bps=0.0, slippage_bps=0.0, min_per_order=5.0)
-    known = known_at_close(prices, found, execution, sessions_per_year=252)
+    known = make_decision_context(prices, found, execution, sessions_per_year=252)
     np.testing.assert_allclose(known.round_trip_cost, [0.0005, 0.001, 0.001])

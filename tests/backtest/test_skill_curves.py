@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from quantlr.backtest.skill_curves import (
-    CORNERS,
-    discrimination_of_noise,
-    probability_spread,
+    MAX_ROC_POINTS,
+    discrimination_under_no_skill,
+    probability_histogram,
     roc_band,
     roc_curve,
 )
@@ -34,20 +34,22 @@ def test_a_roc_curve_is_scikit_learns(seed: int, n: int, digits: int) -> None:
     curve = roc_curve(probability, up)
     false_up, true_up, _ = sklearn_roc_curve(up, probability, drop_intermediate=False)
     assert curve is not None
-    np.testing.assert_allclose(curve.false_up, false_up, atol=1e-12)
-    np.testing.assert_allclose(curve.true_up, true_up, atol=1e-12)
+    np.testing.assert_allclose(curve.false_positive_rate, false_up, atol=1e-12)
+    np.testing.assert_allclose(curve.true_positive_rate, true_up, atol=1e-12)
 
 
 def test_a_curve_of_many_forecasts_keeps_to_points_of_the_whole_one() -> None:
     probability, up = forecasts(1, 20_000)
     curve = roc_curve(probability, up)
     assert curve is not None
-    assert len(curve.true_up) == CORNERS + 1
+    assert len(curve.true_positive_rate) == MAX_ROC_POINTS + 1
     whole = set(zip(*sklearn_roc_curve(up, probability, drop_intermediate=False)[:2], strict=True))
-    assert {(round(a, 9), round(b, 9)) for a, b in zip(curve.false_up, curve.true_up, strict=True)} <= {
-        (round(a, 9), round(b, 9)) for a, b in whole
-    }
-    assert area_below(curve.false_up, curve.true_up) == pytest.approx(roc_auc_score(up, probability), abs=1e-5)
+    assert {
+        (round(a, 9), round(b, 9)) for a, b in zip(curve.false_positive_rate, curve.true_positive_rate, strict=True)
+    } <= {(round(a, 9), round(b, 9)) for a, b in whole}
+    assert area_below(curve.false_positive_rate, curve.true_positive_rate) == pytest.approx(
+        roc_auc_score(up, probability), abs=1e-5
+    )
 
 
 @pytest.mark.parametrize("up", [np.ones(5), np.zeros(5)])
@@ -74,8 +76,8 @@ def test_the_band_is_that_of_curves_of_resampled_spans(tickers: int, horizon: in
         true_up, false_up = (called[:, up[drawn] == came].mean(axis=1) for came in (1, 0))
         curves.append(np.interp(at, false_up, true_up))
     low, high = np.quantile(curves, (0.025, 0.975), axis=0)
-    np.testing.assert_allclose(np.interp(at, band.false_up, band.low), low, atol=0.035)
-    np.testing.assert_allclose(np.interp(at, band.false_up, band.high), high, atol=0.035)
+    np.testing.assert_allclose(np.interp(at, band.false_positive_rate, band.true_positive_rate_low), low, atol=0.035)
+    np.testing.assert_allclose(np.interp(at, band.false_positive_rate, band.true_positive_rate_high), high, atol=0.035)
 
 
 def test_what_is_said_four_times_does_not_narrow_the_band() -> None:
@@ -86,23 +88,30 @@ def test_what_is_said_four_times_does_not_narrow_the_band() -> None:
     )
     assert once is not None
     assert again is not None
-    np.testing.assert_allclose([again.low, again.high], [once.low, once.high], atol=1e-12)
+    np.testing.assert_allclose(
+        [again.true_positive_rate_low, again.true_positive_rate_high],
+        [once.true_positive_rate_low, once.true_positive_rate_high],
+        atol=1e-12,
+    )
 
 
 def test_the_spread_counts_each_forecast_once_and_shows_nearly_all() -> None:
     rng = np.random.default_rng(0)
     probability = np.concatenate([0.53 + 0.01 * rng.normal(size=2000), [0.001, 0.999]])
     up = (rng.random(2002) < 0.5).astype(np.float64)
-    spread = probability_spread(probability, up, beside=0.5)
-    assert spread.edges[0] < 0.5 < 0.57 > spread.edges[-1]
-    inside = (probability >= spread.edges[0]) & (probability <= spread.edges[-1])
-    assert spread.outside == (~inside).sum() <= 21
+    spread = probability_histogram(probability, up, reference_probability=0.5)
+    assert spread.bin_edges[0] < 0.5 < 0.57 > spread.bin_edges[-1]
+    inside = (probability >= spread.bin_edges[0]) & (probability <= spread.bin_edges[-1])
+    assert spread.n_outside == (~inside).sum() <= 21
     assert spread.count.sum() == inside.sum()
-    for share, mean, came in ((spread.share_up, spread.mean_up, 1), (spread.share_other, spread.mean_other, 0)):
+    for share, mean, came in (
+        (spread.fraction_given_up, spread.mean_given_up, 1),
+        (spread.fraction_given_not_up, spread.mean_given_not_up, 0),
+    ):
         assert share is not None
         expected = [
             np.mean((probability[up == came] >= low) & (probability[up == came] < high))
-            for low, high in zip(spread.edges[:-1], spread.edges[1:], strict=True)
+            for low, high in zip(spread.bin_edges[:-1], spread.bin_edges[1:], strict=True)
         ]
         np.testing.assert_allclose(share, expected, atol=1e-12)
         assert mean == pytest.approx(probability[up == came].mean())
@@ -110,9 +119,9 @@ def test_the_spread_counts_each_forecast_once_and_shows_nearly_all() -> None:
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
 def test_probabilities_that_never_change_have_a_scale(value: float) -> None:
-    spread = probability_spread(np.full(7, value), np.ones(7), beside=value)
-    assert spread.edges[0] < value < spread.edges[-1]
-    assert (spread.outside, spread.share_other, spread.mean_other) == (0, None, None)
+    spread = probability_histogram(np.full(7, value), np.ones(7), reference_probability=value)
+    assert spread.bin_edges[0] < value < spread.bin_edges[-1]
+    assert (spread.n_outside, spread.fraction_given_not_up, spread.mean_given_not_up) == (0, None, None)
     assert spread.count.sum() == 7
 
 
@@ -120,5 +129,5 @@ def test_noise_shows_the_discrimination_that_is_known() -> None:
     """About .0017 at n = 2,500; none where the forecast never changes."""
     rng = np.random.default_rng(0)
     up = (rng.random(2500) < 0.5).astype(np.float64)
-    assert discrimination_of_noise(rng.random(2500), up, rng=rng) == pytest.approx(0.0017, abs=0.0003)
-    assert discrimination_of_noise(np.full(2500, 0.5), up, rng=rng) == pytest.approx(0.0, abs=1e-12)
+    assert discrimination_under_no_skill(rng.random(2500), up, rng=rng) == pytest.approx(0.0017, abs=0.0003)
+    assert discrimination_under_no_skill(np.full(2500, 0.5), up, rng=rng) == pytest.approx(0.0, abs=1e-12)

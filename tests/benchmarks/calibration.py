@@ -25,11 +25,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 from quantlr.backtest import metrics
-from quantlr.backtest.inference.sharpe import deflated_sharpe, sharpe_interval, sharpe_per_session
-from quantlr.backtest.inference.skill import pesaran_timmermann
-from quantlr.backtest.metrics import Scored
+from quantlr.backtest.inference.sharpe import deflated_sharpe, bootstrap_sharpe_interval, sharpe_per_session
+from quantlr.backtest.inference.skill import pesaran_timmermann_test
+from quantlr.backtest.metrics import EvaluatedForecasts
 from quantlr.config import RunConfig, load_config
-from quantlr.pipeline import calculate, dataset_of, metrics_of
+from quantlr.pipeline import run_stages, dataset_from_config, compute_metrics
 from quantlr.types import Array, Prices
 from scipy import stats
 
@@ -104,7 +104,7 @@ def independent_calls(series: int, seed: int) -> Iterator[Figure]:
     rejected = 0
     for at in range(10 * series):
         rng = np.random.default_rng([seed, at])
-        test = pesaran_timmermann(rng.random(500) < 0.8, (rng.random(500) < 0.54).astype(np.float64))
+        test = pesaran_timmermann_test(rng.random(500) < 0.8, (rng.random(500) < 0.54).astype(np.float64))
         rejected += test is not None and test["p_value"] < 0.05
     yield share("calls by a coin: Pesaran-Timmermann rejects", rejected, 10 * series, least=0.05, most=0.05)
 
@@ -130,11 +130,11 @@ def claims(
     rejected = claimed = 0
     for at in range(series):
         rng = np.random.default_rng([seed, tickers, horizon, at])
-        course = calculate(config, noise(rng, tickers, sessions=sessions, drift=drift))
-        test = metrics.pesaran_timmermann(metrics.scored(course.forecasts))
+        course = run_stages(config, noise(rng, tickers, sessions=sessions, drift=drift))
+        test = metrics.pesaran_timmermann(metrics.evaluate_forecasts(course.forecasts))
         if test and test["p_value"] < 0.05:
             rejected += 1
-            claimed += metrics_of(config, course)["verdict"]["rule"] != "no_evidence_of_skill"
+            claimed += compute_metrics(config, course)["verdict"]["rule"] != "no_evidence_of_skill"
     where = f"{'drifting ' * (drift > 0)}noise of {sessions:,}, h = {horizon}, {tickers} ticker{'s'[: tickers > 1]}"
     yield share(f"{where}: Pesaran-Timmermann rejects", rejected, series, least=least, most=0.05)
     yield share(f"{where}: the verdict claims skill", claimed, series, most=0.05)
@@ -162,8 +162,8 @@ def planted_autoregression(series: int, seed: int) -> Iterator[Figure]:
     hits, returns = [], []
     for at in range(series):
         rng = np.random.default_rng([seed, at])
-        course = calculate(config, from_log_returns(1e-4 * autoregression(rng, 10_000)[:, None]))
-        hits.append(metrics.scored(course.forecasts).hits)
+        course = run_stages(config, from_log_returns(1e-4 * autoregression(rng, 10_000)[:, None]))
+        hits.append(metrics.evaluate_forecasts(course.forecasts).hits)
         returns.append(course.result.gross_return)
     right, earned = np.concatenate(hits), np.concatenate(returns)
     chance, mean = 0.5 + np.arcsin(PHI) / np.pi, PHI * np.sqrt(2 / np.pi)
@@ -192,9 +192,9 @@ def planted_weight(series: int, seed: int) -> Iterator[Figure]:
             up = draw[session] < 1 / (1 + np.exp(-intercept - weight * last))
             last = returns[session] = size[session] if up else -size[session]
         prices = from_log_returns(returns[:, None])
-        course = calculate(config, prices)
+        course = run_stages(config, prices)
         fitted = course.forecasts.refits.coefficients[-1]
-        X = np.column_stack([np.ones(train), dataset_of(config, prices).features[:train]])
+        X = np.column_stack([np.ones(train), dataset_from_config(config, prices).features[:train]])
         chance = 1 / (1 + np.exp(-X @ fitted))
         error = np.sqrt(np.linalg.inv(X.T @ (X * (chance * (1 - chance))[:, None]))[1, 1])
         scores.append((fitted[1] - weight) / error)
@@ -204,7 +204,9 @@ def planted_weight(series: int, seed: int) -> Iterator[Figure]:
                series=series)  # fmt: skip
 
 
-def ideal(rng: np.random.Generator, *, tickers: int, horizon: int, sessions: int = SESSIONS) -> tuple[Scored, float]:
+def ideal(
+    rng: np.random.Generator, *, tickers: int, horizon: int, sessions: int = SESSIONS
+) -> tuple[EvaluatedForecasts, float]:
     """Return forecasts by the last return of Gaussian AR(1) markets, and its correlation with what is forecast.
 
     Tickers move together: their correlation is .4.
@@ -222,14 +224,14 @@ def ideal(rng: np.random.Generator, *, tickers: int, horizon: int, sessions: int
     variance = horizon + 2 * float((horizon - lags) @ PHI**lags)
     correlation = PHI * (1 - PHI**horizon) / (1 - PHI) / np.sqrt(variance)
     log_odds = last.ravel() * 0.1
-    forecasts = Scored(
+    forecasts = EvaluatedForecasts(
         log_odds=log_odds,
         probability=1 / (1 + np.exp(-log_odds)),
         up=(ahead.ravel() > 0).astype(np.float64),
         base_rate=np.full(log_odds.size, 0.5),
         ticker=np.repeat(np.arange(tickers), sessions),
         session=np.tile(np.arange(sessions), tickers),
-        clustered=tickers > 1 or horizon > 1,
+        is_clustered=tickers > 1 or horizon > 1,
         horizon=horizon,
     )
     return forecasts, correlation
@@ -257,7 +259,7 @@ def covered_sharpe(series: int, seed: int, *, what: str, draw: Callable[[np.rand
     held = 0
     for at in range(series):
         rng = np.random.default_rng([seed, at])
-        held += _holds(sharpe_interval(draw(rng), rng), truth)
+        held += _holds(bootstrap_sharpe_interval(draw(rng), rng), truth)
     yield share(f"{what}: Sharpe ratio's interval holds the truth", held, series, least=least)
 
 
@@ -294,7 +296,7 @@ def luck(series: int, seed: int) -> Iterator[Figure]:
         ratios = returns.mean(axis=1) / returns.std(axis=1, ddof=1)
         best = int(ratios.argmax())
         shown.append(ratios[best] * np.sqrt(252))
-        deflated = deflated_sharpe(returns[best], trials=trials, variance=float(ratios.var(ddof=1)))
+        deflated = deflated_sharpe(returns[best], n_trials=trials, sharpe_variance=float(ratios.var(ddof=1)))
         passed += deflated is not None and deflated >= 0.95
     yield near("best of 100 without skill: annual Sharpe ratio", float(np.mean(shown)), 2.508 / np.sqrt(5),
                0.43 / np.sqrt(5 * series), series=series)  # fmt: skip

@@ -114,14 +114,14 @@ def _write(results: Sequence[Result], folder: Path, *, quick: bool) -> None:
 
 
 def _machine() -> dict[str, Any]:
-    from quantlr.processes import available
+    from quantlr.processes import available_cores
     from threadpoolctl import threadpool_info
 
     return {
         "python": platform.python_version(),
         "system": platform.system(),
         "processor": _processor(),
-        "cores": available(),
+        "cores": available_cores(),
         "blas": [f"{pool['internal_api']} {pool['version']}" for pool in threadpool_info()],
         "versions": {name: _version(name) for name in LIBRARIES},
     }

@@ -20,11 +20,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from quantlr.data.dataset import build_dataset, feature_columns
+from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.features import Feature, LaggedReturns, Momentum, Volatility
 from quantlr.data.features.spread import AverageTrueRange
-from quantlr.data.features.transforms import Rank, ZScore
-from quantlr.data.features.trend import BollingerPosition, Drawdown, MovingAverageGap, RelativeStrength
+from quantlr.data.features.transforms import CrossSectionalRank, RollingZScore
+from quantlr.data.features.trend import BollingerPercentB, TrailingDrawdown, MovingAverageGap, RelativeStrengthIndex
 from quantlr.data.features.volumes import VolumeZScore
 from quantlr.data.labels import Direction
 from quantlr.types import Array, Dataset, Prices
@@ -147,13 +147,13 @@ JOBS = (
     Job(Momentum(windows=WINDOWS), momentum, WINDOWS),
     Job(Volatility(windows=WINDOWS), volatility, WINDOWS),
     Job(MovingAverageGap(windows=WINDOWS), gap, WINDOWS),
-    Job(BollingerPosition(windows=WINDOWS), bollinger, WINDOWS),
-    Job(Drawdown(windows=WINDOWS), drawdown, WINDOWS),
-    Job(RelativeStrength(windows=WINDOWS), strength, WINDOWS),
+    Job(BollingerPercentB(windows=WINDOWS), bollinger, WINDOWS),
+    Job(TrailingDrawdown(windows=WINDOWS), drawdown, WINDOWS),
+    Job(RelativeStrengthIndex(windows=WINDOWS), strength, WINDOWS),
     Job(AverageTrueRange(windows=WINDOWS), true_range, WINDOWS),
     Job(VolumeZScore(windows=WINDOWS), volume, WINDOWS),
-    Job(ZScore(of=LaggedReturns(lags=LAGS), window=LONG), score, LAGS),
-    Job(Rank(of=LaggedReturns(lags=LAGS)), rank, LAGS),
+    Job(RollingZScore(of=LaggedReturns(lags=LAGS), window=LONG), score, LAGS),
+    Job(CrossSectionalRank(of=LaggedReturns(lags=LAGS)), rank, LAGS),
 )
 
 
@@ -179,7 +179,9 @@ def panel(sessions: int, tickers: int) -> Prices:
 def ours(prices: Prices, job: Job) -> Dataset:
     """Return the dataset of a job's feature, as a run makes it."""
     label = Direction()
-    return build_dataset(prices, feature_columns(prices, [job.feature]), label.compute(prices), horizon=label.horizon)
+    return build_dataset(
+        prices, compute_feature_columns(prices, [job.feature]), label.compute(prices), horizon=label.horizon
+    )
 
 
 def theirs(prices: Prices, job: Job) -> Array:

@@ -8,17 +8,17 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-from quantlr.data.dataset import build_dataset, feature_columns
+from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.features import LaggedReturns
 from quantlr.data.labels import Direction
-from quantlr.data.sources import Sample
+from quantlr.data.sources import SampleSource
 from quantlr.data.universe import DataSpec, load_prices
-from quantlr.model.folds import WalkForwardSpec, make_folds, pooled_folds
+from quantlr.model.folds import WalkForwardSpec, make_folds, make_pooled_folds
 from quantlr.model.logistic import sigmoid
 from quantlr.model.specs import LogisticRegression
 from quantlr.model.walk_forward import walk_forward
-from quantlr.processes import available
-from quantlr.types import NEVER, Array, Dataset, Folds, Forecasts, IntArray
+from quantlr.processes import available_cores
+from quantlr.types import NOT_YET_KNOWN, Array, Dataset, Folds, Forecasts, IntArray
 
 LAGS = 10
 DAILY, MONTHLY = 1, 21
@@ -91,7 +91,7 @@ class Refit:
 
 def catalogue(*, quick: bool) -> dict[str, Job]:
     """Return the jobs by name; the quick ones are smaller, and only those on the S&P 500 keep their bars."""
-    cores = 1 if quick else min(2, available())
+    cores = 1 if quick else min(2, available_cores())
     panel = partial(made_up_panel, tickers=12, sessions=2020) if quick else partial(made_up_panel, tickers=500)
     million = 100_000 if quick else 1_000_000
     daily = WalkForwardSpec(refit_every=DAILY)
@@ -161,10 +161,10 @@ def walked(job: Job, dataset: Dataset) -> Forecasts:
 def models_of(job: Job, dataset: Dataset) -> list[list[Folds]]:
     """Return for each model of a job the rows that train and test it, one entry per ticker that trains with it."""
     if job.model.scope == "pooled":
-        return [pooled_folds(dataset, job.walk)]
+        return [make_pooled_folds(dataset, job.walk)]
     found = []
     for ticker in range(len(dataset.tickers)):
-        rows = dataset.rows(ticker)
+        rows = dataset.ticker_slice(ticker)
         folds = make_folds(rows.stop - rows.start, job.walk, horizon=dataset.horizon)
         found.append([Folds(*(rows.start + getattr(folds, name) for name in Folds.__slots__))])
     return found
@@ -199,15 +199,15 @@ def bytes_of(dataset: Dataset) -> int:
 
 def first_tickers(dataset: Dataset, count: int) -> Dataset:
     """Return the dataset of the first tickers alone."""
-    rows = slice(0, dataset.rows(count - 1).stop)
+    rows = slice(0, dataset.ticker_slice(count - 1).stop)
     arrays = {name: getattr(dataset, name)[rows] for name in ARRAYS}
     return replace(dataset, tickers=dataset.tickers[:count], **arrays)
 
 
 def sp500() -> Dataset:
     """Return ten lagged returns of the S&P 500 sample."""
-    prices = load_prices(DataSpec(source=Sample(), tickers=("^GSPC",)))
-    columns = feature_columns(prices, [LaggedReturns(lags=tuple(range(1, LAGS + 1)))])
+    prices = load_prices(DataSpec(source=SampleSource(), tickers=("^GSPC",)))
+    columns = compute_feature_columns(prices, [LaggedReturns(lags=tuple(range(1, LAGS + 1)))])
     return build_dataset(prices, columns, Direction().compute(prices), horizon=1)
 
 
@@ -240,7 +240,7 @@ def _dataset(features: Array, span: Array, *, columns: tuple[str, ...], freq: st
     """Return a dataset from features (rows, k) and what came after each row, (tickers, sessions)."""
     tickers, sessions = span.shape
     session: IntArray = np.arange(sessions)
-    known = np.where(session + 1 < sessions, session + 1, NEVER)
+    known = np.where(session + 1 < sessions, session + 1, NOT_YET_KNOWN)
     span = span.copy()
     span[:, -1] = np.nan
     return Dataset(
@@ -251,8 +251,8 @@ def _dataset(features: Array, span: Array, *, columns: tuple[str, ...], freq: st
         session=np.tile(session, tickers),
         features=features,
         up=np.where(np.isnan(span), np.nan, span > 0).ravel(),
-        span_return=span.ravel(),
-        known_at=np.tile(known, tickers),
+        horizon_return=span.ravel(),
+        label_known_at=np.tile(known, tickers),
         horizon=1,
     )
 

@@ -20,9 +20,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from quantlr.data.store import Answer, Store
+from quantlr.data.store import FetchResponse, PriceCache
 from quantlr.data.universe import DataSpec, load_prices
-from quantlr.data.yahoo import Yahoo
+from quantlr.data.yahoo import YahooSource
 
 ROOT = Path(__file__).parents[2]
 SESSIONS = 5_000
@@ -31,7 +31,7 @@ REPEATS = 5
 ABOUT = {"exchange": "NYQ", "timezone": "America/New_York", "closes": "16:00"}
 
 
-def put(store: Store, ticker: str, seed: int) -> None:
+def put(store: PriceCache, ticker: str, seed: int) -> None:
     """Store a random walk with a split every four years and a dividend every quarter."""
     dates = pd.bdate_range(end="2024-05-03", periods=SESSIONS)
     rng = np.random.default_rng(seed)
@@ -43,12 +43,14 @@ def put(store: Store, ticker: str, seed: int) -> None:
     table["split"] = np.where(np.arange(SESSIONS) % 1_000 == 999, 2.0, 1.0)
     table.index = pd.DatetimeIndex(dates.to_numpy("datetime64[us]"), name="date")
     fetched = dt.datetime(2024, 5, 4, 12, tzinfo=dt.UTC)
-    store.shelf("yahoo", ticker).keep("yahoo", ticker, Answer(table, True, fetched, dt.date(2024, 5, 3), ABOUT))
+    store.ticker_cache("yahoo", ticker).add_response(
+        "yahoo", ticker, FetchResponse(table, True, fetched, dt.date(2024, 5, 3), ABOUT)
+    )
 
 
 def seconds(tickers: tuple[str, ...]) -> tuple[float, float]:
     """Return the time to load so many tickers, by the clock and by the processor: medians of several."""
-    spec = DataSpec(source=Yahoo(), tickers=tickers)
+    spec = DataSpec(source=YahooSource(), tickers=tickers)
     taken = []
     for _ in range(REPEATS):
         started, busy = time.perf_counter(), time.process_time()
@@ -63,7 +65,7 @@ def main() -> None:
         names = tuple(f"T{at:03}" for at in range(max(TICKERS)))
         started = time.perf_counter()
         for seed, name in enumerate(names):
-            put(Store.at_home(), name, seed)
+            put(PriceCache.in_user_cache_dir(), name, seed)
         each = (time.perf_counter() - started) / len(names)
         print(f"kept {len(names)} answers of {SESSIONS:,} sessions: {1000 * each:.0f} ms each")
         for count in TICKERS:

@@ -32,13 +32,13 @@ import numpy as np
 import pandas as pd
 import quantlr
 from quantlr.config import load_config
-from quantlr.sweep.cluster import Cluster
-from quantlr.sweep.desk import Setting, Unwatched
-from quantlr.sweep.executors import Engine, Processes
+from quantlr.sweep.cluster import DaskEngine
+from quantlr.sweep.desk import SweepOptions, SilentSweepObserver
+from quantlr.sweep.executors import Engine, ProcessEngine
 from quantlr.sweep.grid import Sweep, load_sweep
 from quantlr.sweep.runs import run_sweep
 from quantlr.sweep.work import require_versions
-from quantlr.testing import random_bars
+from quantlr.testing import random_walk_bars
 
 from benchmarks.measures import _resident, seconds_of
 
@@ -50,7 +50,7 @@ LAGS = [[1], [1, 2], [1, 2, 3], [1, 2, 3, 4, 5], [1, 5, 10]]
 SETTINGS, ALL_TICKERS, CLUSTER = 1000, 8000, 100
 
 
-class Stopwatch(Unwatched):
+class Stopwatch(SilentSweepObserver):
     """Hears how a sweep goes on, and notes when its work begins and ends and what of it this process does itself."""
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ def swept(sweep: dict[str, Any], engine: Callable[[], Engine]) -> tuple[float, S
     """Return the seconds that a sweep takes, and what was noted meanwhile."""
     watch = Stopwatch()
     with tempfile.TemporaryDirectory() as folder:
-        setting = Setting(Path(folder), engine, watch=watch)
+        setting = SweepOptions(Path(folder), engine, observer=watch)
         return seconds_of(lambda: run_sweep(load_sweep(sweep), setting)), watch
 
 
@@ -136,7 +136,7 @@ def panel(folder: Path, *, tickers: int, settings: int) -> dict[str, Any]:
     """Return a sweep over a file of made-up stocks of ten years each."""
     dates = pd.bdate_range("2005-01-03", periods=2520)
     names = [f"T{at:03d}" for at in range(tickers)]
-    tables = [random_bars(np.random.default_rng(at), dates).assign(ticker=name) for at, name in enumerate(names)]
+    tables = [random_walk_bars(np.random.default_rng(at), dates).assign(ticker=name) for at, name in enumerate(names)]
     pd.concat(tables).rename_axis("date").reset_index().to_parquet(folder / "panel.parquet", index=False)
     base = {
         "data": {"source": {"kind": "file", "path": str(folder / "panel.parquet")}, "tickers": names},
@@ -154,7 +154,7 @@ def by_scikit_learn() -> float:
     from sklearn.preprocessing import StandardScaler
 
     run = quantlr.run(BASE)
-    X, up = run.course.dataset.features, run.course.dataset.up
+    X, up = run.run_data.dataset.features, run.run_data.dataset.up
     known = ~np.isnan(up)
     model = make_pipeline(StandardScaler(), LogisticRegression())
     search = GridSearchCV(
@@ -169,7 +169,7 @@ def by_backtesting(levels: list[float]) -> float:
     from benchmarks.threshold import Threshold
 
     run = quantlr.run(BASE)
-    prices = run.course.prices
+    prices = run.run_data.prices
     bars = pd.DataFrame(
         {name.title(): getattr(prices, name)[:, 0] for name in ("open", "high", "low", "close", "volume")},
         index=prices.sessions,
@@ -186,8 +186,8 @@ def by_one_and_by_two(name: str, sweep: dict[str, Any]) -> Stopwatch:
     """Print what a sweep takes by one and by two workers; return what two did once they had started."""
     found = {}
     for workers in (1, 2):
-        cold, _ = swept(sweep, partial(Processes, workers))
-        watch = found[workers] = once_started(sweep, Processes(workers))
+        cold, _ = swept(sweep, partial(ProcessEngine, workers))
+        watch = found[workers] = once_started(sweep, ProcessEngine(workers))
         print(
             f"{watch.trials:,} settings, {name}, {workers} workers: {cold:.1f} s from their start to the report; once "
             f"they have started {watch.working:.2f} ms a trial, {watch.handing:.2f} of it this process's own",
@@ -218,14 +218,14 @@ def main() -> None:
     told_of_a_cluster(by_one_and_by_two("many policies", few))
     told_of_a_cluster(by_one_and_by_two("many models", many))
     for name, sweep in (("many policies", few), ("many models", many)):
-        watch = once_started(sweep, Cluster(2))
+        watch = once_started(sweep, DaskEngine(2))
         print(f"the same by Dask, {name}, 2 workers: {watch.working:.2f} ms a trial, {watch.handing:.2f} of it this "
               "process's own, its scheduler included", flush=True)  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         for workers, settings in ((1, 10), (2, 10), (2, 40)):
             sweep, peak = panel(Path(folder), tickers=tickers, settings=settings), Peak()
             with peak.watched():
-                seconds, _ = swept(sweep, partial(Processes, workers))
+                seconds, _ = swept(sweep, partial(ProcessEngine, workers))
             print(
                 f"{tickers} tickers x {settings} settings, {workers} workers: {seconds:.1f} s, "
                 f"{peak.bytes / 2**20:,.0f} MB",

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from click.testing import Result
-from quantlr.report.folder import locked
+from quantlr.report.folder import hold_file_lock
 
 Call = Callable[..., Result]
 WRITING = (("run", "exp.yaml"), ("audit", "exp.yaml", "--cuts", "1", "--set", "data.end=2001-06-29"))
@@ -39,7 +39,7 @@ def test_a_disk_that_takes_nothing_ends_with_1_and_leaves_the_former_report(
     def fail(*_: Any) -> None:
         raise OSError(number, text)
 
-    monkeypatch.setattr("quantlr.report.folder.write_flushed", fail)
+    monkeypatch.setattr("quantlr.report.folder.write_and_fsync", fail)
     for arguments in WRITING:
         result = call(*arguments)
         assert result.exit_code == 1
@@ -64,8 +64,8 @@ def test_a_folder_that_may_not_be_made_ends_with_1_before_anything_is_computed(
 def test_two_runs_into_one_report_wait_for_each_other_and_not_for_ever(
     call: Call, former: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patched, locked(Path("reports/exp")):
-        patched.setattr("quantlr.report.folder.LOCK_SECONDS", 0.05)
+    with monkeypatch.context() as patched, hold_file_lock(Path("reports/exp")):
+        patched.setattr("quantlr.report.folder.LOCK_TIMEOUT_SECONDS", 0.05)
         for arguments in WRITING:
             result = call(*arguments)
             assert result.exit_code == 1
@@ -74,7 +74,7 @@ def test_two_runs_into_one_report_wait_for_each_other_and_not_for_ever(
     taken, let_go = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with locked(Path("reports/exp")):
+        with hold_file_lock(Path("reports/exp")):
             taken.set()
             let_go.wait(0.3)
 
@@ -100,8 +100,8 @@ def test_a_worker_that_dies_ends_with_1_and_says_what_may_help(call: Call, monke
         def shutdown(self, **_: Any) -> None: ...
 
     monkeypatch.setattr("quantlr.processes.ProcessPoolExecutor", Pool)
-    monkeypatch.setattr("quantlr.model.walk_forward.WORTH_SHARING", 0.0)
-    monkeypatch.setattr("quantlr.model.walk_forward.ABREAST", 1)
+    monkeypatch.setattr("quantlr.model.walk_forward.MIN_PARALLEL_SECONDS", 0.0)
+    monkeypatch.setattr("quantlr.model.walk_forward.MAX_MODELS_PER_BATCH", 1)
     for verb in ("run", "predict", "audit"):
         result = call(verb, "exp.yaml", "--jobs", "2", "--set", "data.tickers=[AAPL,MSFT]")
         assert result.exit_code == 1
@@ -158,7 +158,7 @@ def test_ctrl_c_while_writing_ends_with_130_and_leaves_the_former_report(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("quantlr.report.folder.flush", interrupted)
+        patched.setattr("quantlr.report.folder.fsync_path", interrupted)
         for arguments in WRITING:
             result = call(*arguments, "--json")
             assert (result.exit_code, result.stdout) == (130, "")

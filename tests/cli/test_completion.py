@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.shell_completion import BashComplete, FishComplete, ShellComplete, ZshComplete
 from click.testing import Result
-from quantlr.cli import VERBS, main
+from quantlr.cli import COMMAND_HELP, main
 from quantlr.config import load_config, parse_setting
 
 Call = Callable[..., Result]
@@ -26,7 +26,7 @@ def offered(*words: str) -> list[str]:
 
 def test_verbs_are_offered_with_what_they_do() -> None:
     shell = ZshComplete(main, {}, "quantlr", "_QUANTLR_COMPLETE")
-    assert {item.value: item.help for item in shell.get_completions([], "")} == VERBS
+    assert {item.value: item.help for item in shell.get_completions([], "")} == COMMAND_HELP
     assert offered("pr") == ["predict"]
     assert "--version" in offered("--")
 

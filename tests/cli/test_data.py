@@ -15,8 +15,8 @@ import pytest
 import quantlr
 from click.testing import CliRunner, Result
 from quantlr.cli import main
-from quantlr.data.quotes import Quotes
-from quantlr.data.store import Answer, Store
+from quantlr.data.quotes import RawBarFrame
+from quantlr.data.store import FetchResponse, PriceCache
 from quantlr.errors import DataError
 
 from yahoo_server import Yahoo, days, serving, share, throwaway_authority
@@ -41,15 +41,15 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
     return lambda *arguments: CliRunner().invoke(main, arguments)
 
 
-def stored(seed: int, ticker: str) -> Quotes:
+def stored(seed: int, ticker: str) -> RawBarFrame:
     """Put 400 sessions into the store, and return them."""
     close = pd.Series(share(seed, days(400)).close)
     table = pd.DataFrame({"open": close - 0.1, "high": close + 0.2, "low": close - 0.2, "close": close})
     table = table.assign(volume=1e6, dividend=0.0, capital_gain=0.0, split=1.0)
     table.index = pd.DatetimeIndex(pd.to_datetime(close.index), name="date").as_unit("us")
     fetched = dt.datetime(2024, 5, 4, 12, tzinfo=dt.UTC)
-    answer = Answer(table, True, fetched, dt.date(2024, 5, 3), ABOUT)
-    Store.at_home().shelf("yahoo", ticker).keep("yahoo", ticker, answer)
+    answer = FetchResponse(table, True, fetched, dt.date(2024, 5, 3), ABOUT)
+    PriceCache.in_user_cache_dir().ticker_cache("yahoo", ticker).add_response("yahoo", ticker, answer)
     return table
 
 
@@ -105,7 +105,7 @@ def test_the_store_is_listed(call: Call) -> None:
 def test_the_store_is_verified(call: Call) -> None:
     stored(0, "AAA")
     assert "1 tickers in" in call("data", "verify").stderr
-    (path,) = (Store.at_home().folder / "yahoo-AAA").glob("*.parquet")
+    (path,) = (PriceCache.in_user_cache_dir().folder / "yahoo-AAA").glob("*.parquet")
     path.write_bytes(b"not what it was")
     result = call("data", "verify", "--json")
     assert result.exit_code == 1

@@ -10,7 +10,7 @@ from quantlr.cli import main
 from quantlr.config import load_config
 from quantlr.data.features import FEATURES
 from quantlr.data.labels import LABELS
-from quantlr.types import kind_named
+from quantlr.types import component_kind
 
 
 def features(*arguments: str) -> Result:
@@ -23,7 +23,9 @@ def test_every_kind_is_listed_on_80_columns() -> None:
     lines = result.stderr.splitlines()
     assert max(map(len, lines)) <= 80
     assert result.stdout == ""
-    kinds = [f"{kind_named(part)} (feature)" for part in FEATURES] + [f"{kind_named(part)} (label)" for part in LABELS]
+    kinds = [f"{component_kind(part)} (feature)" for part in FEATURES] + [
+        f"{component_kind(part)} (label)" for part in LABELS
+    ]
     assert [line for line in lines if line in kinds] == kinds
 
 
@@ -44,8 +46,8 @@ def test_as_json() -> None:
     found = json.loads(features("--json").stdout)
     kinds = {part: [entry["kind"] for entry in entries] for part, entries in found.items()}
     assert kinds == {
-        "features": [kind_named(part) for part in FEATURES],
-        "labels": [kind_named(part) for part in LABELS],
+        "features": [component_kind(part) for part in FEATURES],
+        "labels": [component_kind(part) for part in LABELS],
     }
     by_kind = {entry["kind"]: entry for entry in found["features"]}
     volatility = by_kind["volatility"]

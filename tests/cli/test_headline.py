@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 from click.testing import Result
-from quantlr.cli.headline import show_headline
-from quantlr.cli.terminal import console, link, show_table
-from quantlr.report.former import former_metrics
-from quantlr.report.summary import headline_changes, headline_rows
+from quantlr.cli.headline import print_headline_table
+from quantlr.cli.terminal import make_console, path_link, print_table
+from quantlr.report.former import read_previous_metrics
+from quantlr.report.summary import headline_changes, headline_text_rows
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -44,7 +44,7 @@ def before(**changed: Any) -> dict[str, Any]:
 
 def shown(former: dict[str, Any] | None, *, width: int = 80, **how: Any) -> str:
     out = Console(file=io.StringIO(), width=width, **how)
-    show_headline("exp", METRICS, former, out)
+    print_headline_table("exp", METRICS, former, out)
     assert isinstance(out.file, io.StringIO)
     return out.file.getvalue()
 
@@ -71,11 +71,11 @@ def lines(former: dict[str, Any] | None, width: int) -> list[str]:
     ],
 )
 def test_what_became_of_a_number_is_said_in_its_own_unit(label: str, former: Any, by: str, verdict: str) -> None:
-    rows = [row[0] for row in headline_rows(METRICS)]
+    rows = [row[0] for row in headline_text_rows(METRICS)]
     changes = headline_changes(METRICS, before(**former))
     found = changes[rows.index(label)]
-    assert (found.by, found.verdict) == (by, verdict)
-    assert {change.verdict for change in changes if change is not found} == {"same"}
+    assert (found.difference_text, found.assessment) == (by, verdict)
+    assert {change.assessment for change in changes if change is not found} == {"same"}
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
@@ -85,7 +85,7 @@ def test_no_number_is_cut_off_at_any_width(former: dict[str, Any] | None, width:
     assert max(map(len, text)) <= width
     said = "\n".join(text)
     assert "…" not in said
-    for row in headline_rows(METRICS):
+    for row in headline_text_rows(METRICS):
         assert re.search(rf"^{row[0][:10]}.*{re.escape(row[1])} .*{re.escape(row[2])}", said, re.MULTILINE), row
     if former:
         assert len(re.findall("better", said)) == 1
@@ -137,22 +137,22 @@ def test_what_else_should_be_known_of_the_run_before() -> None:
 )  # fmt: skip
 def test_a_former_report_that_can_not_be_compared_is_left_out(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "metrics.json").write_bytes(content)
-    assert former_metrics(tmp_path) is None
+    assert read_previous_metrics(tmp_path) is None
 
 
 def test_a_former_report_is_read_and_what_is_no_number_is_undefined(tmp_path: Path) -> None:
-    assert former_metrics(tmp_path) is None
+    assert read_previous_metrics(tmp_path) is None
     path = tmp_path / "metrics.json"
     path.write_text(json.dumps(METRICS))
-    assert former_metrics(tmp_path) == METRICS
+    assert read_previous_metrics(tmp_path) == METRICS
     path.write_text(json.dumps(before(sharpe=float("inf"), cagr=float("nan"))))
-    former = former_metrics(tmp_path)
+    former = read_previous_metrics(tmp_path)
     assert former is not None
     assert former["backtest"]["strategy"]["sharpe"] is None
     assert "Sharpe ratio                 0.47        -" in shown(former)
     path.unlink()
     path.mkdir()
-    assert former_metrics(tmp_path) is None
+    assert read_previous_metrics(tmp_path) is None
 
 
 def test_the_second_run_stands_beside_the_first_and_a_broken_first_is_no_matter(call: Call) -> None:
@@ -173,7 +173,7 @@ def test_a_table_without_room_becomes_sentences() -> None:
     table.add_row(Text("AAPL"), "3,270", "2000-03-01")
     table.add_row("IBM", "", "2000-03-02")
     out = Console(file=io.StringIO(), width=25, color_system=None)
-    show_table(table, out)
+    print_table(table, out)
     assert isinstance(out.file, io.StringIO)
     assert [line.rstrip() for line in out.file.getvalue().splitlines()] == [
         "many", "AAPL  bars 3,270, first", "2000-03-01", "IBM  first 2000-03-02",
@@ -182,11 +182,11 @@ def test_a_table_without_room_becomes_sentences() -> None:
 
 def test_a_path_is_a_link_where_terminals_can(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
-    assert link(tmp_path).style.link == tmp_path.as_uri()  # type: ignore[union-attr]  # no name of a style
-    assert link(tmp_path).plain == str(tmp_path)
+    assert path_link(tmp_path).style.link == tmp_path.as_uri()  # type: ignore[union-attr]  # no name of a style
+    assert path_link(tmp_path).plain == str(tmp_path)
     monkeypatch.setenv("TERM", "linux")
-    assert link(tmp_path).style.link is None  # type: ignore[union-attr]  # no name of a style
+    assert path_link(tmp_path).style.link is None  # type: ignore[union-attr]  # no name of a style
 
 
 def test_what_is_piped_is_not_wrapped() -> None:
-    assert console().width >= 10_000
+    assert make_console().width >= 10_000

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from click.testing import Result
-from quantlr.cli.init import WHOLE, shipped
+from quantlr.cli.init import TEMPLATE_PATH, shipped_config_paths
 from quantlr.config import RunConfig, load_config
 from quantlr.pipeline.plan import plan
-from quantlr.types import Spec
+from quantlr.types import ConfigSection
 
 Call = Callable[..., Result]
 COMMENTED = {"data.tickers_file"}
@@ -34,18 +34,18 @@ def written(path: Path) -> dict[str, str]:
     return found
 
 
-def keys(section: Spec, prefix: str = "") -> set[str]:
+def keys(section: ConfigSection, prefix: str = "") -> set[str]:
     """Return the dotted keys of a section and of those in it, but for the parts of a list."""
     found: set[str] = set()
     for name in type(section).model_fields:
         value = getattr(section, name)
-        found |= keys(value, f"{prefix}{name}.") if isinstance(value, Spec) else {f"{prefix}{name}"}
+        found |= keys(value, f"{prefix}{name}.") if isinstance(value, ConfigSection) else {f"{prefix}{name}"}
     return found
 
 
 def test_every_key_of_the_whole_config_stands_there_and_is_explained(tmp_path: Path) -> None:
-    config = load_config(WHOLE).run
-    explained = written(WHOLE)
+    config = load_config(TEMPLATE_PATH).run
+    explained = written(TEMPLATE_PATH)
     needed = {key for key in keys(config) if not key.endswith("kind")} - {"data.source"}
     assert needed <= {*explained}
     assert set(RunConfig.model_fields) <= {*explained}
@@ -56,7 +56,7 @@ def test_every_key_of_the_whole_config_stands_there_and_is_explained(tmp_path: P
 
 
 def test_what_stands_there_is_the_default() -> None:
-    config = load_config(WHOLE).run
+    config = load_config(TEMPLATE_PATH).run
     bare: dict[str, Any] = {
         "name": "my_run",
         "data": {"source": {"kind": "sample"}, "tickers": ["^GSPC"]},
@@ -67,7 +67,7 @@ def test_what_stands_there_is_the_default() -> None:
 
 def test_choices_in_the_comments_are_choices_of_the_program() -> None:
     """What a comment says may stand there instead may stand there."""
-    explained = written(WHOLE)
+    explained = written(TEMPLATE_PATH)
     quality = {key: words for key, words in explained.items() if key.startswith("data.quality.")}
     others = {key: re.search(r"or ([a-z, ]+?)(, which.*)?$", words) for key, words in quality.items()}
     settings = [f"{key}={word.strip()}" for key, found in others.items() if found for word in found[1].split(",")]
@@ -89,7 +89,7 @@ def test_choices_in_the_comments_are_choices_of_the_program() -> None:
             rounds.append(free := {})
         free[key] = setting
     for chosen in rounds:
-        load_config(WHOLE, settings=list(chosen.values()))
+        load_config(TEMPLATE_PATH, settings=list(chosen.values()))
 
 
 def _nested(key: str, chosen: dict[str, str]) -> bool:
@@ -134,10 +134,10 @@ def test_a_name_that_yaml_takes_for_something_else_is_quoted(call: Call, name: s
     assert load_config(f"{name}.yaml").run.name == name
 
 
-@pytest.mark.parametrize("template", list(shipped()))
+@pytest.mark.parametrize("template", list(shipped_config_paths()))
 def test_every_shipped_config_may_be_copied_and_read(call: Call, template: str) -> None:
     assert call("init", "mine", "--from", template, "--quiet").exit_code == 0
-    mine, theirs = (load_config(path).run for path in ("mine.yaml", shipped()[template]))
+    mine, theirs = (load_config(path).run for path in ("mine.yaml", shipped_config_paths()[template]))
     assert mine.name == "mine"
     assert mine.model_copy(update={"name": theirs.name}) == theirs
 

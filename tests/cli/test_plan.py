@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 from quantlr.data.fetched import Source
-from quantlr.data.yahoo import Yahoo
+from quantlr.data.yahoo import YahooSource
 
 from cli.test_data import CONFIG as YAHOO
 from cli.test_data import stored
@@ -24,7 +24,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def asked(*_: Any, **__: Any) -> None:
         raise AssertionError("the network was asked")
 
-    monkeypatch.setattr("quantlr.data.yahoo.connected", asked)
+    monkeypatch.setattr("quantlr.data.yahoo.open_yahoo_client", asked)
 
 
 def test_people_are_told_dates_rows_columns_and_costs(call: Call) -> None:
@@ -108,12 +108,12 @@ def test_stored_prices_are_planned_with_and_a_run_may_ask_for_newer_ones(yahoo: 
 def test_a_store_that_lost_its_index_counts_as_empty(yahoo: Call, tmp_path: Path) -> None:
     stored(0, "AAA")
     (tmp_path / "home/prices/yahoo-AAA/index.json").write_text("[]")
-    assert Yahoo().to_ask(["AAA"], end=dt.date(2024, 5, 3)) == {"AAA": None}
-    assert Source.to_ask(Yahoo(), ["AAA"]) == {}
+    assert YahooSource().tickers_to_download(["AAA"], end=dt.date(2024, 5, 3)) == {"AAA": None}
+    assert Source.tickers_to_download(YahooSource(), ["AAA"]) == {}
 
 
 def test_many_models_have_a_line_each_on_demand(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("quantlr.cli.plan.FEW_MODELS", 1)
+    monkeypatch.setattr("quantlr.cli.plan.MAX_MODELS_SHOWN", 1)
     several = ("plan", "exp.yaml", "--set", "data.tickers=[AAPL,MSFT]")
     short = call(*several).stderr
     assert "and 1 more; -v shows them all" in short

@@ -37,7 +37,7 @@ def test_json_says_what_a_run_of_the_same_config_ends_with(call: Call) -> None:
 
 
 def test_many_tickers_have_a_line_each_and_their_reasons_on_demand(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("quantlr.cli.predict.EXPLAINED", 1)
+    monkeypatch.setattr("quantlr.cli.predict.MAX_TICKERS_EXPLAINED", 1)
     several = ("predict", "exp.yaml", "--set", "data.tickers=[AAPL,MSFT]", "--set", "label.horizon=5")
     short = call(*several).stderr
     assert "why: -v shows it for every ticker" in short

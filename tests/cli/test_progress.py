@@ -6,15 +6,15 @@ import io
 from collections.abc import Callable
 
 import pytest
-from quantlr.cli.progress import Bars, Stages, progress_bar
+from quantlr.cli.progress import StageProgressBar, StageProgressCallback, progress_bar
 from quantlr.pipeline import run
-from quantlr.types import no_progress
-from quantlr.types.messages import Tally, Told
+from quantlr.types import ignore_progress
+from quantlr.types.messages import ProgressCounter, Told
 from rich.console import Console
 
 from cli.conftest import CONFIG
 
-Look = Callable[..., tuple[Stages, Callable[[], str]]]
+Look = Callable[..., tuple[StageProgressCallback, Callable[[], str]]]
 
 
 class Terminal(io.StringIO):
@@ -40,8 +40,8 @@ def clock() -> Clock:
 def look(clock: Clock) -> Look:
     """Return a function that makes what hears of stages, and what looks at what is shown of them."""
 
-    def made(width: int = 80) -> tuple[Stages, Callable[[], str]]:
-        bars = Bars(Console(file=io.StringIO(), width=width), clock=clock)
+    def made(width: int = 80) -> tuple[StageProgressCallback, Callable[[], str]]:
+        bars = StageProgressBar(Console(file=io.StringIO(), width=width), clock=clock)
 
         def shown() -> str:
             screen = Console(file=io.StringIO(), width=width, color_system=None)
@@ -49,7 +49,7 @@ def look(clock: Clock) -> Look:
             assert isinstance(screen.file, io.StringIO)
             return screen.file.getvalue().strip()
 
-        return Stages(bars), shown
+        return StageProgressCallback(bars), shown
 
     return made
 
@@ -117,7 +117,7 @@ def test_a_bar_is_one_line_at_any_width(look: Look, clock: Clock, width: int) ->
 )
 def test_where_nobody_looks_nothing_is_shown(out: Console) -> None:
     with progress_bar(out) as progress:
-        assert progress is no_progress
+        assert progress is ignore_progress
 
 
 def test_every_stage_of_a_run_is_told_from_its_start_to_its_end(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -147,6 +147,6 @@ def test_a_sequence_tells_how_far_a_loop_over_it_has_come() -> None:
     assert heard == []
     assert [(item, len(heard)) for item in told] == [(5, 1), (6, 2)]
     assert heard == [("counting", 0, 2), ("counting", 1, 2), ("counting", 2, 2)]
-    tally = Tally("x", 1, lambda stage, *, done, total: heard.append((stage, done, total)))
+    tally = ProgressCounter("x", 1, lambda stage, *, done, total: heard.append((stage, done, total)))
     tally.step()
     assert heard[-2:] == [("x", 0, 1), ("x", 1, 1)]

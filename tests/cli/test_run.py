@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 from quantlr import pipeline
-from quantlr.cli import VERBS
+from quantlr.cli import COMMAND_HELP
 from quantlr.errors import Fault
 
 Call = Callable[..., Result]
@@ -117,7 +117,7 @@ def test_ctrl_c_ends_with_130_and_a_fault_with_1(
 
 def test_help_names_every_verb_and_each_verb_its_options(call: Call) -> None:
     result = call("--help")
-    for verb, words in VERBS.items():
+    for verb, words in COMMAND_HELP.items():
         assert verb in result.stdout
         assert words in result.stdout
         assert f"Usage: quantlr {verb}" in call(verb, "--help").stdout

@@ -21,7 +21,7 @@ def trial(name: str, *, tickers: list[str], sharpe: float | None = None, error: 
         "features": [{"kind": "lagged_returns"}],
         "report": {"sessions_per_year": 256},
     }
-    return Trial.of(load_config(config).run, data_sha256="abc", sharpe=sharpe, sessions=500, error=error)
+    return Trial.from_config(load_config(config).run, data_sha256="abc", sharpe=sharpe, sessions=500, error=error)
 
 
 @pytest.fixture
@@ -29,10 +29,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Stand in a folder with three trials, one of which failed."""
     monkeypatch.chdir(tmp_path)
     Path("reports").mkdir()
-    ledger = Ledger.of(Path("reports"))
+    ledger = Ledger.from_output_folder(Path("reports"))
     many = [trial("alone", tickers=["IBM"], sharpe=0.05), trial("two", tickers=["MSFT", "AAPL"], sharpe=-0.1)]
-    ledger.record(many, now=datetime(2024, 5, 6, 7, 8, tzinfo=UTC))
-    ledger.record([trial("fails", tickers=["AAPL"], error="no room")], now=datetime(2024, 5, 7, tzinfo=UTC))
+    ledger.record_trials(many, now=datetime(2024, 5, 6, 7, 8, tzinfo=UTC))
+    ledger.record_trials([trial("fails", tickers=["AAPL"], error="no room")], now=datetime(2024, 5, 7, tzinfo=UTC))
     return tmp_path
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import Result
-from quantlr.cli import VERBS, main
+from quantlr.cli import COMMAND_HELP, main
 
 Call = Callable[..., Result]
 CALLS = {
@@ -77,4 +77,4 @@ def test_a_verb_tells_people_on_stderr_and_programs_on_stdout(
 
 def test_the_calls_here_are_those_of_every_verb() -> None:
     assert list(CALLS) == list(COMMANDS)
-    assert {verb.split()[0] for verb in CALLS} == set(VERBS)
+    assert {verb.split()[0] for verb in CALLS} == set(COMMAND_HELP)

@@ -11,7 +11,7 @@ from quantlr.backtest.overlays import LeverageCap, VolatilityTarget
 from quantlr.backtest.policies import Threshold
 from quantlr.config import load_config
 from quantlr.data.features import Momentum
-from quantlr.data.files import File
+from quantlr.data.files import FileSource
 from quantlr.errors import ConfigError, NotEnoughHistory
 
 from refusals import CONFIGS, SMALL, problems, written
@@ -86,7 +86,7 @@ def test_extends_merges_mappings_and_replaces_lists_and_other_kinds(tmp_path: Pa
     assert (config.model.l2, config.model.max_iter) == (0.1, 9)
     assert config.data.tickers == ("C",)
     assert config.data.start == dt.date(2001, 1, 1)
-    assert config.data.source == File(path=tmp_path / "base" / "p.csv")
+    assert config.data.source == FileSource(path=tmp_path / "base" / "p.csv")
     sample = load_config(written(tmp_path, child.replace("{tickers: [C]}", "{source: {kind: sample}, tickers: [C]}")))
     assert sample.run.data.source.kind == "sample"
 
@@ -138,10 +138,10 @@ def test_a_mapping_from_python_is_a_config_too() -> None:
 def test_an_error_of_a_layer_is_placed_at_its_key_or_its_section(tmp_path: Path) -> None:
     path = written(tmp_path, SMALL + "walk_forward:\n  train: 1000\n  embargo: 2\n")
     config = load_config(path)
-    assert config.locate(NotEnoughHistory("short", key="walk_forward.train")).message == (
+    assert config.with_location(NotEnoughHistory("short", key="walk_forward.train")).message == (
         f"{path}:5:10: walk_forward.train: short"
     )
-    assert config.locate(NotEnoughHistory("x", key="walk_forward.refit_every")).message == (
+    assert config.with_location(NotEnoughHistory("x", key="walk_forward.refit_every")).message == (
         f"{path}:5:3: walk_forward.refit_every: x"
     )
-    assert config.locate(NotEnoughHistory("no key")).message == "no key"
+    assert config.with_location(NotEnoughHistory("no key")).message == "no key"

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from quantlr import pipeline
 from quantlr.cli import main
-from quantlr.config import Config
+from quantlr.config import LoadedConfig
 from quantlr.data.universe import load_prices
 from quantlr.errors import Fault
 
@@ -22,9 +22,9 @@ READ = "this one can be run"
 PLACED = re.compile(r"(?P<file>[^:]+\.yaml):[1-9][0-9]*:[1-9][0-9]*: .")
 
 
-def _read_only(config: Config, **_: object) -> Never:
+def _read_only(config: LoadedConfig, **_: object) -> Never:
     """Take a config that was read as far as its prices, which need no network, and no further."""
-    with config.locating():
+    with config.add_location_to_errors():
         load_prices(config.run.data, offline=True)
     raise Fault(READ)
 

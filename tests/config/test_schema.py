@@ -21,13 +21,13 @@ from quantlr.data.features import FEATURES, Feature, Momentum
 from quantlr.data.labels import LABELS
 from quantlr.data.sources import SOURCES
 from quantlr.errors import ConfigError
-from quantlr.types import Columns, Part, Prices, kind_named
+from quantlr.types import FeatureColumns, Component, Prices, component_kind
 
 import yaml_core
 from mutations import mistaken_trees
 from refusals import CONFIGS, ROOT, SMALL
 
-SCHEMA = config_schema(others=False)
+SCHEMA = config_schema(include_installed=False)
 VALID = Draft7Validator(SCHEMA, format_checker=Draft7Validator.FORMAT_CHECKER)
 CATALOGUES = {
     "source": SOURCES, "features": FEATURES, "label": LABELS, "policy": POLICIES, "overlays": OVERLAYS,
@@ -75,7 +75,7 @@ def numbers(body: dict[str, Any]) -> bool:
 
 def test_the_committed_schema_is_that_of_the_code() -> None:
     committed = (ROOT / "configs" / "schema.json").read_text(encoding="utf-8")
-    assert committed == schema_text(others=False), "write it anew: quantlr schema > configs/schema.json"
+    assert committed == schema_text(include_installed=False), "write it anew: quantlr schema > configs/schema.json"
     Draft7Validator.check_schema(SCHEMA)
 
 
@@ -115,10 +115,10 @@ def test_every_key_says_what_it_is_in_which_unit_and_what_it_looks_like(path: st
 @pytest.mark.parametrize("name", CATALOGUES)
 def test_a_catalogue_has_every_kind_and_takes_its_examples(name: str) -> None:
     kinds = SCHEMA["definitions"][name]["properties"]["kind"]["enum"]
-    assert kinds == [kind_named(part) for part in CATALOGUES[name]]
+    assert kinds == [component_kind(part) for part in CATALOGUES[name]]
     validator = Draft7Validator({"definitions": SCHEMA["definitions"], "$ref": f"#/definitions/{name}"})
     for part in CATALOGUES[name]:
-        example: Part
+        example: Component
         for example in part.examples():
             written = json.loads(example.model_dump_json())
             assert list(validator.iter_errors(written)) == []
@@ -231,7 +231,7 @@ class Mine(Feature):
     size: Size = Size.small
     of: Momentum = Momentum()
 
-    def compute(self, prices: Prices) -> Columns:
+    def compute(self, prices: Prices) -> FeatureColumns:
         """Nothing."""
         return {}
 
@@ -243,13 +243,13 @@ class Mine(Feature):
 def test_installed_features_are_in_what_the_verb_prints_and_one_that_is_broken_does_no_harm(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def load(kind: str, base: type[Part]) -> type[Part]:
+    def load(kind: str, base: type[Component]) -> type[Component]:
         if kind == "broken":
             raise ValueError("can't be loaded")
         return Mine
 
-    monkeypatch.setattr("quantlr.config.schema.installed", lambda _: ("broken", "mine"))
-    monkeypatch.setattr("quantlr.config.schema.load_installed", load)
+    monkeypatch.setattr("quantlr.config.schema.installed_kinds", lambda _: ("broken", "mine"))
+    monkeypatch.setattr("quantlr.config.schema.load_installed_component", load)
     valid = Draft7Validator(config_schema())
     for feature, good in (
         ("{kind: mine, way: a, ways: null, either: {a: 1}, size: small}", True),

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from quantlr.data.patience import THREAD
+from quantlr.data.patience import BACKGROUND_THREAD_NAME
 
 from data.yahoo_market import Market
 from yahoo_server import Yahoo, serving, session_to
@@ -21,5 +21,5 @@ def market(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Market]:
         # The client keeps one session a process: what this test has abandoned would ask the next one's server.
         yahoo.released.set()
         for thread in threading.enumerate():
-            if thread.name == THREAD:
+            if thread.name == BACKGROUND_THREAD_NAME:
                 thread.join(timeout=30)

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 from quantlr.cli import main
 
-from markets import random_bars
+from markets import random_walk_bars
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -30,7 +30,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Resul
     """Return a function that runs the program on a file of 120 bars, its lines changed."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "exp.yaml").write_text(CONFIG)
-    table = random_bars(np.random.default_rng(0), pd.bdate_range("2020-01-01", periods=120)).round(6)
+    table = random_walk_bars(np.random.default_rng(0), pd.bdate_range("2020-01-01", periods=120)).round(6)
     lines = table.to_csv(index_label="date").splitlines()
 
     def run(change: Callable[[Lines], Lines], *arguments: str) -> Result:

@@ -12,7 +12,7 @@ import exchange_calendars
 import numpy as np
 import pandas as pd
 import pytest
-from quantlr.data.calendars import sessions_of
+from quantlr.data.calendars import load_sessions
 from quantlr.errors import DataError
 
 
@@ -48,18 +48,18 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_is_kept_is_what_the_library_says(
     kept: Path, monkeypatch: pytest.MonkeyPatch, first: str, last: str
 ) -> None:
-    sessions_of("XNYS", first=at("2015-01-02"), last=at("2020-06-30"))
+    load_sessions("XNYS", first_date=at("2015-01-02"), last_date=at("2020-06-30"))
     expected = held("XNYS", first, last)
     monkeypatch.setitem(sys.modules, "exchange_calendars", None)
-    found = sessions_of("XNYS", first=at(first), last=at(last))
+    found = load_sessions("XNYS", first_date=at(first), last_date=at(last))
     assert list(found.dates) == expected
-    assert (found.first, found.last) == (at(first), at(last))
+    assert (found.first_recorded_date, found.last_recorded_date) == (at(first), at(last))
 
 
 def test_what_is_not_kept_is_asked_for_and_kept_then(kept: Path) -> None:
-    sessions_of("XNYS", first=at("2015-01-02"), last=at("2016-06-30"))
+    load_sessions("XNYS", first_date=at("2015-01-02"), last_date=at("2016-06-30"))
     for first, last in (("2010-01-04", "2015-06-30"), ("2010-01-04", "2024-12-31")):
-        assert list(sessions_of("XNYS", first=at(first), last=at(last)).dates) == held("XNYS", first, last)
+        assert list(load_sessions("XNYS", first_date=at(first), last_date=at(last)).dates) == held("XNYS", first, last)
     assert json.loads(kept.read_text())["asked"] == ["2010-01-04", "2026-01-01"]
 
 
@@ -69,7 +69,7 @@ def test_what_is_not_kept_is_asked_for_and_kept_then(kept: Path) -> None:
 def test_what_is_damaged_is_worked_out_again(kept: Path, content: str) -> None:
     kept.parent.mkdir()
     kept.write_text(content)
-    found = sessions_of("XNYS", first=at("2015-01-02"), last=at("2015-12-31"))
+    found = load_sessions("XNYS", first_date=at("2015-01-02"), last_date=at("2015-12-31"))
     assert list(found.dates) == held("XNYS", "2015-01-02", "2015-12-31")
     assert json.loads(kept.read_text())["dates"][0] == "2015-01-02"
 
@@ -81,15 +81,15 @@ def test_days_before_the_records_stay_unknown_when_kept() -> None:
         bound = exchange_calendars.get_calendar("XTKS").bound_min()
     assert bound is not None
     early = bound.to_datetime64().astype("datetime64[us]") - np.timedelta64(400, "D")
-    once, again = (sessions_of("XTKS", first=early, last=at("2000-12-29")) for _ in range(2))
-    assert once.first == again.first == bound.to_datetime64()
+    once, again = (load_sessions("XTKS", first_date=early, last_date=at("2000-12-29")) for _ in range(2))
+    assert once.first_recorded_date == again.first_recorded_date == bound.to_datetime64()
     np.testing.assert_array_equal(once.dates, again.dates)
 
 
 def test_a_folder_that_cant_be_written_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("QUANTLR_HOME", str(tmp_path / "file"))
-    found = sessions_of("XNYS", first=at("2015-01-02"), last=at("2015-12-31"))
+    found = load_sessions("XNYS", first_date=at("2015-01-02"), last_date=at("2015-12-31"))
     assert list(found.dates) == held("XNYS", "2015-01-02", "2015-12-31")
     with pytest.raises(DataError, match="did you mean XNYS"):
-        sessions_of("XNYC", first=at("2015-01-02"), last=at("2015-12-31"))
+        load_sessions("XNYC", first_date=at("2015-01-02"), last_date=at("2015-12-31"))

@@ -4,54 +4,54 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from quantlr.data.dataset import build_dataset, feature_columns
+from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.features import LaggedReturns, Volatility, Volume
 from quantlr.data.labels import Direction
 from quantlr.errors import DataError
-from quantlr.types import NEVER
+from quantlr.types import NOT_YET_KNOWN
 
-from markets import random_walk
+from markets import random_walk_prices
 
 
 def test_rows_stand_by_ticker_and_warm_up_is_dropped_and_counted() -> None:
-    prices = random_walk(1, sessions=100, tickers=3, holes=True)
+    prices = random_walk_prices(1, n_sessions=100, n_tickers=3, with_gaps=True)
     label = Direction(horizon=3)
     dataset = build_dataset(
-        prices, feature_columns(prices, [LaggedReturns(lags=(1, 2)), Volatility(windows=(20,))]),
+        prices, compute_feature_columns(prices, [LaggedReturns(lags=(1, 2)), Volatility(windows=(20,))]),
         label.compute(prices), horizon=3,
     )  # fmt: skip
     assert dataset.columns == ("lagged_returns_1", "lagged_returns_2", "volatility_20")
     assert [note.count for note in dataset.notes] == [20, 20, 20]
     for ticker in range(3):
-        rows = dataset.rows(ticker)
-        own = prices.session[20 : prices.bars[ticker], ticker]
+        rows = dataset.ticker_slice(ticker)
+        own = prices.session[20 : prices.n_bars[ticker], ticker]
         np.testing.assert_array_equal(dataset.session[rows], own)
-        np.testing.assert_array_equal(dataset.known_at[rows][:-3], own[3:])
-        assert (dataset.known_at[rows][-3:] == NEVER).all()
+        np.testing.assert_array_equal(dataset.label_known_at[rows][:-3], own[3:])
+        assert (dataset.label_known_at[rows][-3:] == NOT_YET_KNOWN).all()
         assert not np.isnan(dataset.features[rows]).any()
 
 
 def test_two_columns_of_one_name_are_an_error() -> None:
-    prices = random_walk(2, sessions=30)
+    prices = random_walk_prices(2, n_sessions=30)
     with pytest.raises(DataError, match="a second column 'lagged_returns_1'") as caught:
-        feature_columns(prices, [LaggedReturns(lags=(1,)), Volume(), LaggedReturns(lags=(1,))])
+        compute_feature_columns(prices, [LaggedReturns(lags=(1,)), Volume(), LaggedReturns(lags=(1,))])
     assert caught.value.key == "features.2"
 
 
 def test_a_feature_that_is_missing_later_on_names_ticker_date_and_column() -> None:
-    prices = random_walk(3, sessions=30, tickers=2)
+    prices = random_walk_prices(3, n_sessions=30, n_tickers=2)
     volume = prices.volume.copy()
     volume[12, 1] = np.nan
     broken = replace(prices, volume=volume)
     label = Direction()
     date = prices.sessions[12].strftime("%Y-%m-%d")
     with pytest.raises(DataError, match=rf"T1 {date}: the feature volume is nan \(1 such rows\)"):
-        build_dataset(broken, feature_columns(broken, [Volume()]), label.compute(broken), horizon=1)
+        build_dataset(broken, compute_feature_columns(broken, [Volume()]), label.compute(broken), horizon=1)
 
 
 def test_a_feature_without_any_value_says_so() -> None:
-    prices = random_walk(4, sessions=30)
+    prices = random_walk_prices(4, n_sessions=30)
     bare = replace(prices, volume=np.full_like(prices.volume, np.nan))
     for broken, feature, name in ((bare, Volume(), "volume"), (prices, LaggedReturns(lags=(40,)), "lagged_returns_40")):
         with pytest.raises(DataError, match=f"the feature {name} has no value on any of 30 bars"):
-            build_dataset(broken, feature_columns(broken, [feature]), Direction().compute(broken), horizon=1)
+            build_dataset(broken, compute_feature_columns(broken, [feature]), Direction().compute(broken), horizon=1)

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from quantlr.data.files import File
-from quantlr.data.layouts import LAYOUTS
-from quantlr.data.sources import Sample
+from quantlr.data.files import FileSource
+from quantlr.data.layouts import LAYOUT_DETECTORS
+from quantlr.data.sources import SampleSource
 from quantlr.data.universe import DataSpec, load_prices
 from quantlr.errors import DataError, QuantlrError
 from quantlr.types import Prices
@@ -21,7 +21,7 @@ JANUARY = {"start": "2013-01-07", "end": "2013-01-23"}
 
 
 def load(path: Path, *tickers: str, **keys: object) -> Prices:
-    return load_prices(DataSpec(source=File(path=path), tickers=tickers, **keys))
+    return load_prices(DataSpec(source=FileSource(path=path), tickers=tickers, **keys))
 
 
 def refused(path: Path, *tickers: str, **keys: object) -> str:
@@ -40,7 +40,7 @@ def written(tmp_path: Path, text: str, name: str = "x.csv") -> Path:
 @pytest.fixture(scope="module")
 def truth() -> Prices:
     """The same days of the sample, which the examples were cut from."""
-    return load_prices(DataSpec(source=Sample(), tickers=("AAPL", "MSFT"), **JANUARY))
+    return load_prices(DataSpec(source=SampleSource(), tickers=("AAPL", "MSFT"), **JANUARY))
 
 
 # Which of the sample's prices each example holds: "adjusted" all of them, "raw" as quoted on the day, "both" closes.
@@ -68,7 +68,7 @@ def test_each_exporters_shape_is_read_as_the_prices_it_holds(
     prices = load(EXAMPLES / name, *tickers)
     assert prices.tickers == tickers
     for at, ticker in enumerate(tickers):
-        bars = int(prices.bars[at])
+        bars = int(prices.n_bars[at])
         assert bars == (11 if (ticker, held) == ("MSFT", "adjusted") else 12), "that MSFT lacks its newest price"
         true = truth.tickers.index(ticker.removesuffix(".US"))
         dates = truth.sessions[truth.session[:bars, true]]
@@ -85,7 +85,7 @@ def test_each_exporters_shape_is_read_as_the_prices_it_holds(
 @pytest.mark.parametrize("name", ["yfinance_history.csv", "yfinance_history.parquet"])
 def test_a_history_keeps_the_dates_of_its_zone_over_a_change_to_summer_time(name: str) -> None:
     prices = load(EXAMPLES / name, "AAPL")
-    sample = load_prices(DataSpec(source=Sample(), tickers=("AAPL",), start="2012-03-07", end="2012-03-14"))
+    sample = load_prices(DataSpec(source=SampleSource(), tickers=("AAPL",), start="2012-03-07", end="2012-03-14"))
     assert list(prices.sessions) == list(sample.sessions)
     np.testing.assert_allclose(prices.close, sample.close, rtol=1e-6)
     assert not prices.notes
@@ -93,8 +93,8 @@ def test_a_history_keeps_the_dates_of_its_zone_over_a_change_to_summer_time(name
 
 def test_a_wide_file_holds_each_tickers_own_history(truth: Prices) -> None:
     prices = load(EXAMPLES / "wide_closes.csv", "GOOG", "AAPL", "FB")
-    np.testing.assert_array_equal(prices.bars, [10, 11, 9])
-    aapl = prices.on_sessions(prices.close)[:, 1]
+    np.testing.assert_array_equal(prices.n_bars, [10, 11, 9])
+    aapl = prices.bars_to_sessions(prices.close)[:, 1]
     np.testing.assert_array_equal(np.flatnonzero(np.isnan(aapl)), [6])
     np.testing.assert_allclose(np.delete(aapl, 6), np.delete(truth.raw_close[:12, 0], 6))
     hole, outside = sorted(prices.notes, key=lambda note: note.ticker is None)
@@ -108,7 +108,7 @@ def test_a_wide_file_holds_each_tickers_own_history(truth: Prices) -> None:
 
 
 def test_every_layout_is_documented_and_has_an_example() -> None:
-    for layout in LAYOUTS:
+    for layout in LAYOUT_DETECTORS:
         assert (layout.__doc__ or "").strip()
     assert {path.name for path in EXAMPLES.iterdir()} == {name.partition("/")[0] for name, _, _ in SHAPES} | {
         "README.md", "wide_closes.csv", "yfinance_history.csv", "yfinance_history.parquet",

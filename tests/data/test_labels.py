@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from quantlr.data.labels import LABELS, DeadBand, Direction, Label, Outperformance
 from quantlr.errors import DataError
-from quantlr.types import NEVER, known_row
+from quantlr.types import NOT_YET_KNOWN, label_known_row
 
-from markets import ADVERSARIES, random_walk, with_future
+from markets import FEATURE_SCENARIOS, random_walk_prices, apply_scenario
 
 EXAMPLES = [example for label in LABELS for example in label.examples() if isinstance(example, Label)]
 walk = pytest.mark.parametrize("label", EXAMPLES, ids=lambda label: f"{label.kind}-{label.horizon}")
@@ -18,70 +18,72 @@ walk = pytest.mark.parametrize("label", EXAMPLES, ids=lambda label: f"{label.kin
 
 @walk
 @settings(max_examples=15)
-@given(seed=st.integers(0, 2**32 - 1), cut=st.integers(30, 88), future=st.sampled_from(ADVERSARIES))
+@given(seed=st.integers(0, 2**32 - 1), cut=st.integers(30, 88), future=st.sampled_from(FEATURE_SCENARIOS))
 def test_labels_known_by_then_do_not_change_with_what_comes_after(
     label: Label, seed: int, cut: int, future: str
 ) -> None:
-    prices = random_walk(seed, sessions=90, context=("^GSPC",))
+    prices = random_walk_prices(seed, n_sessions=90, context_tickers=("^GSPC",))
     now = label.compute(prices)
-    other = label.compute(with_future(prices, future, after=cut, seed=seed))
+    other = label.compute(apply_scenario(prices, future, after_session=cut, seed=seed))
     known = cut - label.horizon + 1
     np.testing.assert_array_equal(other.up[:known], now.up[:known])
-    np.testing.assert_allclose(other.span_return[:known], now.span_return[:known], rtol=1e-9)
+    np.testing.assert_allclose(other.horizon_return[:known], now.horizon_return[:known], rtol=1e-9)
 
 
 @walk
 def test_labels_of_the_newest_rows_are_not_known(label: Label) -> None:
-    prices = random_walk(1, sessions=50, tickers=3, holes=True, context=("^GSPC",))
+    prices = random_walk_prices(1, n_sessions=50, n_tickers=3, with_gaps=True, context_tickers=("^GSPC",))
     found = label.compute(prices)
-    for ticker, bars in enumerate(prices.bars):
-        unknown = np.isnan(found.span_return[:bars, ticker])
+    for ticker, bars in enumerate(prices.n_bars):
+        unknown = np.isnan(found.horizon_return[:bars, ticker])
         assert unknown.sum() == label.horizon
         assert unknown[-label.horizon :].all()
 
 
 @pytest.mark.parametrize(("ties", "expected"), [("down", 0.0), ("up", 1.0), ("drop", np.nan)])
 def test_an_unchanged_close_counts_as_the_config_says(ties: str, expected: float) -> None:
-    prices = random_walk(2, sessions=200)
+    prices = random_walk_prices(2, n_sessions=200)
     found = Direction.model_validate({"ties": ties}).compute(prices)
-    tie = found.span_return[:, 0] == 0
+    tie = found.horizon_return[:, 0] == 0
     assert tie.sum() > 3
     np.testing.assert_array_equal(found.up[tie, 0], expected)
-    rest = ~tie & ~np.isnan(found.span_return[:, 0])
+    rest = ~tie & ~np.isnan(found.horizon_return[:, 0])
     np.testing.assert_array_equal(found.up[rest, 0], (prices.close[1:, 0] > prices.close[:-1, 0])[rest[:-1]])
 
 
 def test_the_span_of_a_label_runs_over_the_tickers_own_bars() -> None:
-    prices = random_walk(3, sessions=80, tickers=2, holes=True)
-    span = Direction(horizon=4).compute(prices).span_return[:, 1]
-    for bar in range(int(prices.bars[1]) - 4):
-        assert span[bar] == pytest.approx(prices.close[known_row(bar, horizon=4), 1] / prices.close[bar, 1] - 1)
+    prices = random_walk_prices(3, n_sessions=80, n_tickers=2, with_gaps=True)
+    span = Direction(horizon=4).compute(prices).horizon_return[:, 1]
+    for bar in range(int(prices.n_bars[1]) - 4):
+        assert span[bar] == pytest.approx(prices.close[label_known_row(bar, horizon=4), 1] / prices.close[bar, 1] - 1)
 
 
 def test_a_small_move_belongs_to_neither_and_has_a_return_all_the_same() -> None:
-    prices = random_walk(4, sessions=200)
+    prices = random_walk_prices(4, n_sessions=200)
     found = DeadBand(band=0.005, horizon=2).compute(prices)
     close = prices.close[:, 0]
     for bar in range(198):
         move = close[bar + 2] / close[bar] - 1
         expected = 1.0 if move > 0.005 else 0.0 if move < -0.005 else math.nan
         np.testing.assert_equal(found.up[bar, 0], expected)
-        assert found.span_return[bar, 0] == pytest.approx(move, abs=1e-15)
+        assert found.horizon_return[bar, 0] == pytest.approx(move, abs=1e-15)
     assert {0.0, 1.0} < {*np.nan_to_num(found.up[:, 0], nan=-1.0)}
 
 
 @pytest.mark.parametrize("traded", [False, True])
 def test_a_ticker_is_measured_against_its_benchmark_between_the_same_dates(traded: bool) -> None:
     """Dates by dictionary, one bar at a time; the benchmark lacks some of them."""
-    prices = random_walk(5, sessions=80, tickers=3, holes=True, context=("^GSPC",))
+    prices = random_walk_prices(5, n_sessions=80, n_tickers=3, with_gaps=True, context_tickers=("^GSPC",))
     name = "T2" if traded else "^GSPC"
     held = prices if traded else prices.context
     assert held is not None
     column = held.tickers.index(name)
-    benchmark = {held.sessions[held.session[bar, column]]: held.close[bar, column] for bar in range(held.bars[column])}
+    benchmark = {
+        held.sessions[held.session[bar, column]]: held.close[bar, column] for bar in range(held.n_bars[column])
+    }
     found = Outperformance(benchmark=name, horizon=3).compute(prices)
     missing = 0
-    for ticker, bars in enumerate(prices.bars):
+    for ticker, bars in enumerate(prices.n_bars):
         for bar in range(bars):
             ends = [prices.sessions[prices.session[at, ticker]] for at in (bar, bar + 3) if at < bars]
             if len(ends) < 2 or not all(end in benchmark for end in ends) or prices.tickers[ticker] == name:
@@ -91,11 +93,11 @@ def test_a_ticker_is_measured_against_its_benchmark_between_the_same_dates(trade
             own = prices.close[bar + 3, ticker] / prices.close[bar, ticker]
             assert found.up[bar, ticker] == (own > benchmark[ends[1]] / benchmark[ends[0]])
     assert missing > 0 if traded else missing == 0
-    np.testing.assert_array_equal(found.span_return, Direction(horizon=3).compute(prices).span_return)
+    np.testing.assert_array_equal(found.horizon_return, Direction(horizon=3).compute(prices).horizon_return)
 
 
 def test_a_benchmark_that_was_not_fetched_or_is_all_there_is() -> None:
-    prices = random_walk(6, sessions=30)
+    prices = random_walk_prices(6, n_sessions=30)
     with pytest.raises(DataError, match=r"'\^VIX' is looked at and was not fetched, T0 were; add it") as caught:
         Outperformance(benchmark="^VIX").compute(prices)
     assert caught.value.key == "data.context"
@@ -104,4 +106,4 @@ def test_a_benchmark_that_was_not_fetched_or_is_all_there_is() -> None:
 
 
 def test_never_is_later_than_any_session() -> None:
-    assert NEVER > 10**12
+    assert NOT_YET_KNOWN > 10**12

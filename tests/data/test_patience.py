@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from quantlr.data.patience import OutOfPatience, Work
+from quantlr.data.patience import ResultTimeoutError, BackgroundIterator
 
 
 def test_what_is_made_elsewhere_comes_in_order_and_ends() -> None:
@@ -13,8 +13,8 @@ def test_what_is_made_elsewhere_comes_in_order_and_ends() -> None:
         assert threading.current_thread().daemon
         yield from range(5)
 
-    with Work(produce) as work:
-        assert list(work.results(patience=10.0)) == [0, 1, 2, 3, 4]
+    with BackgroundIterator(produce) as work:
+        assert list(work.iter_results(timeout_seconds=10.0)) == [0, 1, 2, 3, 4]
 
 
 def test_an_error_is_raised_where_it_can_be_seen() -> None:
@@ -22,8 +22,8 @@ def test_an_error_is_raised_where_it_can_be_seen() -> None:
         yield 1
         raise ValueError("as it happened")
 
-    with Work(produce) as work, pytest.raises(ValueError, match="as it happened"):
-        list(work.results(patience=10.0))
+    with BackgroundIterator(produce) as work, pytest.raises(ValueError, match="as it happened"):
+        list(work.iter_results(timeout_seconds=10.0))
 
 
 def test_what_hangs_is_abandoned_and_told_so() -> None:
@@ -38,8 +38,8 @@ def test_what_hangs_is_abandoned_and_told_so() -> None:
 
     came: list[int] = []
     started = time.monotonic()
-    with Work(produce) as work, pytest.raises(OutOfPatience):
-        came.extend(work.results(patience=0.05))
+    with BackgroundIterator(produce) as work, pytest.raises(ResultTimeoutError):
+        came.extend(work.iter_results(timeout_seconds=0.05))
     assert time.monotonic() - started < 20
     assert told.wait(20)
     assert came == [1]

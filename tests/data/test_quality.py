@@ -12,33 +12,33 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from quantlr.data.fetched import Fetched, Source
-from quantlr.data.files import File
-from quantlr.data.quality import QualitySpec, passed
-from quantlr.data.rows import Rows
-from quantlr.data.rules import AS_WRITTEN, IN_ORDER, World, large_moves
-from quantlr.data.sources import Sample
-from quantlr.data.tables import Bars
+from quantlr.data.fetched import FetchedPrices, Source
+from quantlr.data.files import FileSource
+from quantlr.data.quality import QualitySpec, validate
+from quantlr.data.rows import PriceRows
+from quantlr.data.rules import RULES_IN_FILE_ORDER, RULES_IN_DATE_ORDER, ValidationContext, flag_large_moves
+from quantlr.data.sources import SampleSource
+from quantlr.data.tables import BarFrame
 from quantlr.data.universe import DataSpec, load_prices
 from quantlr.errors import DataError
 from quantlr.types import Note, Prices
 
-from markets import random_bars
+from markets import random_walk_bars
 
-WORLD = World(dt.date(2030, 1, 1), {})
-RULES = (*AS_WRITTEN, *IN_ORDER)
+WORLD = ValidationContext(dt.date(2030, 1, 1), {})
+RULES = (*RULES_IN_FILE_ORDER, *RULES_IN_DATE_ORDER)
 FIELDS = ["open", "high", "low", "close", "adj_close"]
 
 
-def bars(seed: int = 0, sessions: int = 60) -> Bars:
-    return random_bars(np.random.default_rng(seed), pd.bdate_range("2020-01-01", periods=sessions))
+def bars(seed: int = 0, sessions: int = 60) -> BarFrame:
+    return random_walk_bars(np.random.default_rng(seed), pd.bdate_range("2020-01-01", periods=sessions))
 
 
-def judged(table: Bars, world: World = WORLD, **actions: str) -> tuple[Rows, list[Note]]:
-    return passed(Rows.of({"X": table}), QualitySpec.model_validate(actions), world)
+def judged(table: BarFrame, world: ValidationContext = WORLD, **actions: str) -> tuple[PriceRows, list[Note]]:
+    return validate(PriceRows.from_bars({"X": table}), QualitySpec.model_validate(actions), world)
 
 
-def refusal(table: Bars, world: World = WORLD, **actions: str) -> DataError:
+def refusal(table: BarFrame, world: ValidationContext = WORLD, **actions: str) -> DataError:
     with pytest.raises(DataError) as caught:
         judged(table, world, **actions)
     return caught.value
@@ -58,7 +58,7 @@ def test_clean_bars_pass_as_they_are() -> None:
     np.testing.assert_array_equal(rows.columns["close"], bars()["close"])
 
 
-def spoilt(rule: str) -> tuple[Bars, World]:
+def spoilt(rule: str) -> tuple[BarFrame, ValidationContext]:
     """Return bars that break one rule, at bar 30 where it can, and what they are judged by."""
     table, world = bars(), WORLD
     day = table.index[30]
@@ -74,7 +74,7 @@ def spoilt(rule: str) -> tuple[Bars, World]:
     elif rule == "conflicting_rows":
         table = pd.concat([table, table.loc[[day]] * 1.01]).sort_index()
     elif rule == "future":
-        world = World(day.date(), {})
+        world = ValidationContext(day.date(), {})
     elif rule == "unfinished":
         table.loc[table.index[-1], ["close", "adj_close"]] = np.nan
     elif rule == "positive":
@@ -82,7 +82,9 @@ def spoilt(rule: str) -> tuple[Bars, World]:
     elif rule == "volume":
         table.loc[day, "volume"] = -1.0
     elif rule == "off_calendar":
-        world = World(WORLD.today, {"X": "XNYS"})  # closed on New Year's Day, and on three Mondays and a Friday
+        world = ValidationContext(
+            WORLD.latest_date, {"X": "XNYS"}
+        )  # closed on New Year's Day, and on three Mondays and a Friday
     elif rule == "ohlc":
         table.loc[day, "low"] = table.loc[day, "close"] * 1.2
     elif rule == "scale":
@@ -176,8 +178,8 @@ def test_a_price_may_be_missing_in_a_column_that_a_ticker_lacks_but_not_here_and
     assert not judged(table)[1]
     table.loc[table.index[3], "open"] = 50.0
     assert "open needs a positive number, found nan (59 such rows)" in refusal(table).message
-    both = Rows.of({"X": bars(), "Y": bars(1).assign(open=np.nan)})
-    assert not passed(both, QualitySpec(), WORLD)[1]
+    both = PriceRows.from_bars({"X": bars(), "Y": bars(1).assign(open=np.nan)})
+    assert not validate(both, QualitySpec(), WORLD)[1]
 
 
 def test_summer_time_is_no_mixture_of_zones() -> None:
@@ -224,13 +226,16 @@ def test_a_split_is_told_by_the_ratio_of_raw_prices(ratio: float, said: str) -> 
 
 def test_splits_of_real_stocks_are_found_where_only_raw_prices_are_known() -> None:
     """AAPL split 2:1 on 2000-06-21 and 2005-02-28, MSFT on 2003-02-18; 2000-09-29 is a crash."""
-    fetched = Sample().fetch(["AAPL", "MSFT"])
+    fetched = SampleSource().fetch(["AAPL", "MSFT"])
     raw = {ticker: table.assign(adj_close=np.nan) for ticker, table in fetched.bars.items()}
     found: dict[tuple[str, str], str] = {}
     for ticker, table in raw.items():
-        rows = Rows.of({ticker: table})
-        moves = large_moves(rows, WORLD)
-        found |= {(ticker, rows.day(at)): moves.text(at) for at in np.flatnonzero(moves.suspect).tolist()}
+        rows = PriceRows.from_bars({ticker: table})
+        moves = flag_large_moves(rows, WORLD)
+        found |= {
+            (ticker, rows.row_date_text(at)): moves.describe_row(at)
+            for at in np.flatnonzero(moves.suspect_mask).tolist()
+        }
     assert {where for where, text in found.items() if "looks like a 2:1 split" in text} == {
         ("AAPL", "2000-06-21"), ("AAPL", "2005-02-28"), ("MSFT", "2003-02-18"),
     }  # fmt: skip
@@ -240,12 +245,12 @@ def test_splits_of_real_stocks_are_found_where_only_raw_prices_are_known() -> No
 def test_the_calendar_says_which_sessions_are_missing() -> None:
     """Around Thanksgiving 2019: Thursday 28 November has no session, Friday 29 has."""
     dates = pd.DatetimeIndex(["2019-11-26", "2019-11-27", "2019-11-29", "2019-12-02", "2019-12-03", "2019-12-06"])
-    table = random_bars(np.random.default_rng(0), dates)
-    rows, (note,) = judged(table, World(WORLD.today, {"X": "XNYS"}))
+    table = random_walk_bars(np.random.default_rng(0), dates)
+    rows, (note,) = judged(table, ValidationContext(WORLD.latest_date, {"X": "XNYS"}))
     assert note.text == "no bar until 2019-12-06, 2 sessions of XNYS later: a hole in the prices, or a halt"
     assert (note.date, note.count, len(rows)) == ("2019-12-03", 1, 6)
     table.index = pd.DatetimeIndex(["2019-11-26", "2019-11-28", "2019-11-29", "2019-12-02", "2019-12-03", "2019-12-04"])
-    _, notes = judged(table, World(WORLD.today, {"X": "XNYS"}), off_calendar="drop")
+    _, notes = judged(table, ValidationContext(WORLD.latest_date, {"X": "XNYS"}), off_calendar="drop")
     assert [note.text for note in notes] == [
         "XNYS held no session on that day; dropped",
         "no bar until 2019-11-29, 1 session of XNYS later: a hole in the prices, or a halt",
@@ -256,9 +261,13 @@ def test_tickers_may_have_calendars_of_their_own_and_days_before_their_records_a
     """London was open on Thanksgiving; Tokyo's holidays are recorded from 1997 on."""
     dates = pd.DatetimeIndex(["2019-11-26", "2019-11-27", "2019-11-29", "2019-12-02"])
     early = pd.DatetimeIndex(["1996-11-26", "1996-12-30", "1997-01-06", "1997-01-08"])
-    frames = {name: random_bars(np.random.default_rng(0), dates) for name in ("L", "N", "none")}
-    frames["T"] = random_bars(np.random.default_rng(0), early)
-    _, notes = passed(Rows.of(frames), QualitySpec(), World(WORLD.today, {"L": "XLON", "N": "XNYS", "T": "XTKS"}))
+    frames = {name: random_walk_bars(np.random.default_rng(0), dates) for name in ("L", "N", "none")}
+    frames["T"] = random_walk_bars(np.random.default_rng(0), early)
+    _, notes = validate(
+        PriceRows.from_bars(frames),
+        QualitySpec(),
+        ValidationContext(WORLD.latest_date, {"L": "XLON", "N": "XNYS", "T": "XTKS"}),
+    )
     assert [(note.ticker, note.text, note.count) for note in notes] == [
         ("L", "no bar until 2019-11-29, 1 session of XLON later: a hole in the prices, or a halt", 1),
         ("T", "no bar until 1996-12-30, 34 days on: a hole in the prices, or a halt", 2),
@@ -270,10 +279,10 @@ class Exchange(Source):
 
     kind: Any = "exchange"
 
-    def fetch(self, tickers: Any, **_: Any) -> Fetched:
+    def fetch(self, tickers: Any, **_: Any) -> FetchedPrices:
         dates = pd.DatetimeIndex(["2019-11-26", "2019-11-27", "2019-12-02"])
-        frames = {ticker: random_bars(np.random.default_rng(0), dates) for ticker in tickers}
-        return Fetched(frames, "an exchange", "", calendars=dict.fromkeys(tickers, "XNYS"))
+        frames = {ticker: random_walk_bars(np.random.default_rng(0), dates) for ticker in tickers}
+        return FetchedPrices(frames, "an exchange", "", calendars=dict.fromkeys(tickers, "XNYS"))
 
 
 def test_a_source_may_name_its_calendar_and_the_config_another() -> None:
@@ -294,40 +303,40 @@ def test_without_a_calendar_none_is_imported(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "exchange_calendars", None)
     assert not judged(bars())[1]
     with pytest.raises(ImportError):
-        judged(bars(), World(WORLD.today, {"X": "XNYS"}))
+        judged(bars(), ValidationContext(WORLD.latest_date, {"X": "XNYS"}))
 
 
 def test_the_future_begins_when_today_is_over_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bars().to_csv(tmp_path / "x.csv", index_label="Date")
-    monkeypatch.setattr("quantlr.data.universe.latest_date", lambda: bars().index[-1].date())
+    monkeypatch.setattr("quantlr.data.universe.latest_date_worldwide", lambda: bars().index[-1].date())
     assert len(load_file(tmp_path).sessions) == 60
-    monkeypatch.setattr("quantlr.data.universe.latest_date", lambda: bars().index[-2].date())
+    monkeypatch.setattr("quantlr.data.universe.latest_date_worldwide", lambda: bars().index[-2].date())
     with pytest.raises(DataError, match=r"x\.csv:61: X 2020-03-24: lies in the future, it is 2020-03-23"):
         load_file(tmp_path)
 
 
 def load_file(folder: Path, **keys: object) -> Prices:
-    return load_prices(DataSpec(source=File(path=folder / "x.csv"), tickers=("X",), **keys))
+    return load_prices(DataSpec(source=FileSource(path=folder / "x.csv"), tickers=("X",), **keys))
 
 
 def test_a_ticker_that_is_too_short_is_left_out_and_named_but_never_the_last() -> None:
-    rows = Rows.of({"A": bars(0)[:1], "X": bars(), "Z": bars(1)[:0]})
-    left, notes = passed(rows, QualitySpec(), WORLD, span=" between here and there")
+    rows = PriceRows.from_bars({"A": bars(0)[:1], "X": bars(), "Z": bars(1)[:0]})
+    left, notes = validate(rows, QualitySpec(), WORLD, date_range_text=" between here and there")
     assert (left.tickers, set(left.ticker)) == (("X",), {0})
     assert [(note.ticker, note.text) for note in notes] == [
         ("A", "left out, too short: 1 bars between here and there"),
         ("Z", "left out, too short: 0 bars between here and there"),
     ]
     with pytest.raises(DataError, match=r"A has 1 bars; at least 2 .* \(2 such tickers\); leave it out, or write data"):
-        passed(rows, QualitySpec(short="error"), WORLD)
+        validate(rows, QualitySpec(short="error"), WORLD)
     with pytest.raises(DataError, match=r"A has 1 bars; at least 2 are needed for one return \(2 such tickers\)"):
-        passed(rows.only([True, False, True]), QualitySpec(), WORLD)
+        validate(rows.for_tickers([True, False, True]), QualitySpec(), WORLD)
 
 
 @given(data=st.data())
 def test_every_row_that_goes_in_comes_out_or_is_counted(data: st.DataObject) -> None:
     """Bars spoilt in several ways at once, with all that can be dropped dropped: rows in = rows out + rows noted."""
-    frames: dict[str, Bars] = {}
+    frames: dict[str, BarFrame] = {}
     for at in range(data.draw(st.integers(1, 3))):
         table = bars(at, sessions=30)
         picks = st.lists(st.integers(0, 29), max_size=4, unique=True)
@@ -340,9 +349,9 @@ def test_every_row_that_goes_in_comes_out_or_is_counted(data: st.DataObject) -> 
         name: "drop" if "drop" in get_args(field.annotation) else "warn"
         for name, field in QualitySpec.model_fields.items()
     }
-    rows = Rows.of(frames)
+    rows = PriceRows.from_bars(frames)
     try:
-        left, notes = passed(rows, QualitySpec.model_validate(droppable), WORLD)
+        left, notes = validate(rows, QualitySpec.model_validate(droppable), WORLD)
     except DataError as error:
         assert error.key == "data.tickers"
         return

@@ -6,22 +6,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from quantlr.data.files import File
-from quantlr.data.sources import SAMPLES, Sample
-from quantlr.data.tables import Bars
+from quantlr.data.files import FileSource
+from quantlr.data.sources import SAMPLE_FILE_TICKERS, SampleSource
+from quantlr.data.tables import BarFrame
 from quantlr.data.universe import DataSpec, load_prices
 from quantlr.errors import DataError
 from quantlr.types import Prices
 
-from markets import random_bars
+from markets import random_walk_bars
 
 
-def bars(seed: int = 0, sessions: int = 12) -> Bars:
-    return random_bars(np.random.default_rng(seed), pd.bdate_range("2020-01-01", periods=sessions))
+def bars(seed: int = 0, sessions: int = 12) -> BarFrame:
+    return random_walk_bars(np.random.default_rng(seed), pd.bdate_range("2020-01-01", periods=sessions))
 
 
 def load(path: Path, *tickers: str, **keys: object) -> Prices:
-    return load_prices(DataSpec(source=File(path=path), tickers=tickers, **keys))
+    return load_prices(DataSpec(source=FileSource(path=path), tickers=tickers, **keys))
 
 
 def csv(path: Path, table: pd.DataFrame, **options: Any) -> Path:
@@ -30,22 +30,22 @@ def csv(path: Path, table: pd.DataFrame, **options: Any) -> Path:
 
 
 def test_every_sample_can_be_fetched_and_has_its_notice() -> None:
-    for tickers in SAMPLES.values():
-        prices = load_prices(DataSpec(source=Sample(), tickers=tickers))
+    for tickers in SAMPLE_FILE_TICKERS.values():
+        prices = load_prices(DataSpec(source=SampleSource(), tickers=tickers))
         assert prices.tickers == tickers
     notice = (Path(__file__).parents[2] / "quantlr/data/samples/NOTICE.md").read_text()
-    for name in SAMPLES:
+    for name in SAMPLE_FILE_TICKERS:
         assert name in notice
 
 
 def test_the_samples_are_the_prices_they_say() -> None:
-    index = load_prices(DataSpec(source=Sample(), tickers=("^GSPC",)))
+    index = load_prices(DataSpec(source=SampleSource(), tickers=("^GSPC",)))
     assert (len(index.sessions), str(index.sessions[0].date()), str(index.sessions[-1].date())) == (
         5031, "1999-01-04", "2018-12-31",
     )  # fmt: skip
     assert index.close[-1, 0] == 2506.850098
-    stocks = load_prices(DataSpec(source=Sample(), tickers=("AAPL", "FB", "GOOG", "IBM", "MSFT")))
-    np.testing.assert_array_equal(stocks.bars, [3270, 196, 2148, 3270, 3270])
+    stocks = load_prices(DataSpec(source=SampleSource(), tickers=("AAPL", "FB", "GOOG", "IBM", "MSFT")))
+    np.testing.assert_array_equal(stocks.n_bars, [3270, 196, 2148, 3270, 3270])
     apple = pd.Series(stocks.close[:, 0], index=stocks.sessions[stocks.session[:, 0]]).pct_change()
     assert apple["2000-06-21"] > -0.1, "the 2:1 split is adjusted"
     assert apple["2000-09-29"] == pytest.approx(-0.519, abs=5e-4), "the crash is real and stays"
@@ -54,7 +54,7 @@ def test_the_samples_are_the_prices_they_say() -> None:
 
 def test_an_unknown_ticker_is_met_with_what_there_is() -> None:
     with pytest.raises(DataError, match=r"no ticker 'APPL', it has \^GSPC, AAPL, FB.*did you mean AAPL\?") as caught:
-        load_prices(DataSpec(source=Sample(), tickers=("APPL",)))
+        load_prices(DataSpec(source=SampleSource(), tickers=("APPL",)))
     assert caught.value.key == "data.tickers"
 
 
@@ -97,7 +97,7 @@ def test_a_folder_holds_one_file_per_ticker(tmp_path: Path) -> None:
     csv(tmp_path / "aaa.csv", bars(1), index_label="Date")
     bars(2, sessions=20).rename_axis("Date").to_parquet(tmp_path / "BBB.parquet")
     prices = load(tmp_path, "BBB", "AAA")
-    np.testing.assert_array_equal(prices.bars, [20, 12])
+    np.testing.assert_array_equal(prices.n_bars, [20, 12])
     with pytest.raises(DataError, match="has no ticker 'CCC', it has BBB, aaa"):
         load(tmp_path, "CCC")
 
@@ -275,17 +275,17 @@ def test_two_files_of_one_ticker_are_refused(tmp_path: Path) -> None:
 
 def test_a_path_from_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert File.model_validate({"path": "~/p.csv"}).path == tmp_path / "p.csv"
+    assert FileSource.model_validate({"path": "~/p.csv"}).path == tmp_path / "p.csv"
 
 
 def test_opens_that_nobody_traded_at_are_noted() -> None:
-    prices = load_prices(DataSpec(source=Sample(), tickers=("^GSPC",)))
+    prices = load_prices(DataSpec(source=SampleSource(), tickers=("^GSPC",)))
     assert [note.text for note in prices.notes] == ["opens not tradable: 40% of them equal the close before"]
-    assert not load_prices(DataSpec(source=Sample(), tickers=("MSFT",))).notes
+    assert not load_prices(DataSpec(source=SampleSource(), tickers=("MSFT",))).notes
 
 
 def test_moves_that_may_be_errors_are_noted_and_kept() -> None:
-    (note,) = load_prices(DataSpec(source=Sample(), tickers=("AAPL",))).notes
+    (note,) = load_prices(DataSpec(source=SampleSource(), tickers=("AAPL",))).notes
     assert (note.ticker, note.date, note.count) == ("AAPL", "2000-09-29", 1)
     assert note.text.startswith("moved by -52% in a session")
 

@@ -16,18 +16,26 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from quantlr.data.quotes import COLUMNS, Quotes, adjusted_bars, as_quoted, merged, revision_of, splits_after
-from quantlr.data.store import Answer, Damaged, Shelf, Store
-from quantlr.disk import UNFINISHED
+from quantlr.data.quotes import (
+    RAW_BAR_COLUMNS,
+    RawBarFrame,
+    adjust_for_splits_and_dividends,
+    undo_split_adjustment,
+    merge_raw_bars,
+    find_history_revision,
+    subsequent_split_factors,
+)
+from quantlr.data.store import FetchResponse, DamagedFileError, TickerCache, PriceCache
+from quantlr.disk import TEMP_FILE_SUFFIX
 from quantlr.errors import Fault
 
 ROOT = Path(__file__).parents[2]
 ABOUT = {"exchange": "NYQ", "timezone": "America/New_York", "closes": "16:00"}
 
 
-def quotes(seed: int, sessions: int, *, first: str = "2020-01-01") -> Quotes:
+def quotes(seed: int, sessions: int, *, first: str = "2020-01-01") -> RawBarFrame:
     rng = np.random.default_rng(seed)
-    table = pd.DataFrame(50 + rng.random((sessions, len(COLUMNS))), columns=list(COLUMNS))
+    table = pd.DataFrame(50 + rng.random((sessions, len(RAW_BAR_COLUMNS))), columns=list(RAW_BAR_COLUMNS))
     table["volume"] = rng.integers(1_000, 9_000, sessions).astype(float)
     table["split"] = np.where(rng.random(sessions) < 0.1, rng.choice([0.5, 2.0, 3.0], sessions), 1.0)
     table["dividend"] = np.where(rng.random(sessions) < 0.1, 0.5, 0.0)
@@ -36,51 +44,51 @@ def quotes(seed: int, sessions: int, *, first: str = "2020-01-01") -> Quotes:
     return table
 
 
-def answer(table: Quotes, *, whole: bool = True, day: int = 1) -> Answer:
+def answer(table: RawBarFrame, *, whole: bool = True, day: int = 1) -> FetchResponse:
     last = table.index[-1].date()
-    return Answer(table, whole, dt.datetime(2024, 5, day, tzinfo=dt.UTC), last, ABOUT)
+    return FetchResponse(table, whole, dt.datetime(2024, 5, day, tzinfo=dt.UTC), last, ABOUT)
 
 
-def shelf(folder: Path) -> Shelf:
-    return Store(folder).shelf("yahoo", "AAA")
+def shelf(folder: Path) -> TickerCache:
+    return PriceCache(folder).ticker_cache("yahoo", "AAA")
 
 
 def test_what_is_kept_is_found_as_it_was(tmp_path: Path) -> None:
     table = quotes(0, 30)
-    assert shelf(tmp_path).history() is None
-    kept = shelf(tmp_path).keep("yahoo", "AAA", answer(table))
-    found = shelf(tmp_path).history()
+    assert shelf(tmp_path).read_history() is None
+    kept = shelf(tmp_path).add_response("yahoo", "AAA", answer(table))
+    found = shelf(tmp_path).read_history()
     assert found
-    assert found.entry == kept.entry
-    pd.testing.assert_frame_equal(found.quotes, table)
-    assert not list(tmp_path.glob(f"**/*{UNFINISHED}"))
+    assert found.index_entry == kept.index_entry
+    pd.testing.assert_frame_equal(found.raw_bars, table)
+    assert not list(tmp_path.glob(f"**/*{TEMP_FILE_SUFFIX}"))
 
 
 def test_an_extension_keeps_every_answer_and_one_history(tmp_path: Path) -> None:
     table = quotes(0, 30)
     for day, (first, last) in enumerate(((0, 20), (15, 24), (19, 30)), start=1):
-        got = shelf(tmp_path).keep("yahoo", "AAA", answer(table[first:last], whole=day == 1, day=day))
-    pd.testing.assert_frame_equal(got.quotes, table)
-    assert [str(kept.first) for kept in got.entry.answers] == ["2020-01-01", "2020-01-22", "2020-01-28"]
-    assert {path.stem for path in shelf(tmp_path).folder.glob("*.parquet")} == got.entry.files
-    assert len(got.entry.files) == 4, "three answers and the history of all"
-    assert not got.entry.revisions
-    same = shelf(tmp_path).keep("yahoo", "AAA", answer(table[19:], whole=False, day=4))
-    assert same.entry.files == got.entry.files
+        got = shelf(tmp_path).add_response("yahoo", "AAA", answer(table[first:last], whole=day == 1, day=day))
+    pd.testing.assert_frame_equal(got.raw_bars, table)
+    assert [str(kept.first) for kept in got.index_entry.answers] == ["2020-01-01", "2020-01-22", "2020-01-28"]
+    assert {path.stem for path in shelf(tmp_path).folder.glob("*.parquet")} == got.index_entry.file_digests
+    assert len(got.index_entry.file_digests) == 4, "three answers and the history of all"
+    assert not got.index_entry.revisions
+    same = shelf(tmp_path).add_response("yahoo", "AAA", answer(table[19:], whole=False, day=4))
+    assert same.index_entry.file_digests == got.index_entry.file_digests
 
 
 def test_an_extension_that_says_otherwise_leaves_the_former_history_there(tmp_path: Path) -> None:
     table = quotes(0, 30)
-    before = shelf(tmp_path).keep("yahoo", "AAA", answer(table[:20]))
+    before = shelf(tmp_path).add_response("yahoo", "AAA", answer(table[:20]))
     other = table[15:].copy()
     other["close"] *= np.where(np.arange(15) == 2, 1.5, 1.0)
-    got = shelf(tmp_path).keep("yahoo", "AAA", answer(other, whole=False))
-    assert got.entry.revisions[0].before == before.entry.sha256
-    assert got.entry.revisions[0].text == (
+    got = shelf(tmp_path).add_response("yahoo", "AAA", answer(other, whole=False))
+    assert got.index_entry.revisions[0].before == before.index_entry.sha256
+    assert got.index_entry.revisions[0].text == (
         "sessions from 2020-01-24 to 2020-01-24 were revised: close of 1 changed, closes by up to 50.00%"
     )
-    assert (shelf(tmp_path).folder / f"{before.entry.sha256}.parquet").exists()
-    assert got.quotes["close"].to_numpy()[17] == other["close"].to_numpy()[2]
+    assert (shelf(tmp_path).folder / f"{before.index_entry.sha256}.parquet").exists()
+    assert got.raw_bars["close"].to_numpy()[17] == other["close"].to_numpy()[2]
 
 
 @settings(max_examples=20)
@@ -92,17 +100,17 @@ def test_undoing_splits_is_the_inverse_of_adjusting_for_them(seed: int, cut: int
     for name in ("open", "high", "low", "close", "dividend", "capital_gain"):
         adjusted[name] = told[name] / later
     adjusted["volume"] = told["volume"] * later
-    pd.testing.assert_frame_equal(as_quoted(adjusted), told)
-    assert revision_of(told[:cut], as_quoted(adjusted.round(6))) is None
-    pd.testing.assert_frame_equal(merged(told[:cut], told[max(cut - 5, 0) :]), told)
-    assert splits_after(told[:0]).size == 0
+    pd.testing.assert_frame_equal(undo_split_adjustment(adjusted), told)
+    assert find_history_revision(told[:cut], undo_split_adjustment(adjusted.round(6))) is None
+    pd.testing.assert_frame_equal(merge_raw_bars(told[:cut], told[max(cut - 5, 0) :]), told)
+    assert subsequent_split_factors(told[:0]).size == 0
 
 
 @settings(max_examples=20)
 @given(seed=st.integers(0, 10_000))
 def test_an_adjusted_close_earns_what_a_holder_earns_who_buys_more_for_every_dividend(seed: int) -> None:
     told = quotes(seed, 40)
-    bars = adjusted_bars(told, ticker="X")
+    bars = adjust_for_splits_and_dividends(told, ticker="X")
     close, split, dividend = (told[name].to_numpy() for name in ("close", "split", "dividend"))
     shares, worth = 1.0, [close[0]]
     for at in range(1, len(told)):
@@ -116,45 +124,47 @@ def test_an_adjusted_close_earns_what_a_holder_earns_who_buys_more_for_every_div
 
 
 def test_damage_is_found_set_aside_and_told(tmp_path: Path) -> None:
-    kept = shelf(tmp_path).keep("yahoo", "AAA", answer(quotes(0, 30)))
+    kept = shelf(tmp_path).add_response("yahoo", "AAA", answer(quotes(0, 30)))
     folder = shelf(tmp_path).folder
-    path = folder / f"{kept.entry.sha256}.parquet"
+    path = folder / f"{kept.index_entry.sha256}.parquet"
     path.write_bytes(path.read_bytes()[:-1])
-    (said,) = shelf(tmp_path).damaged()
+    (said,) = shelf(tmp_path).set_aside_damaged_files()
     found = hashlib.sha256(path.with_suffix(".damaged").read_bytes()).hexdigest()
     assert said == (
         f"{path} has the checksum {found[:12]}… and not that of its name; it was set aside as {path.stem}.damaged"
     )
     assert not path.exists()
-    with pytest.raises(Damaged, match="is missing"):
-        shelf(tmp_path).history()
-    assert shelf(tmp_path).damaged() == []
-    again = shelf(tmp_path).keep("yahoo", "AAA", answer(quotes(0, 30), day=2))
-    assert again.entry.answers[0] == kept.entry.answers[0]
+    with pytest.raises(DamagedFileError, match="is missing"):
+        shelf(tmp_path).read_history()
+    assert shelf(tmp_path).set_aside_damaged_files() == []
+    again = shelf(tmp_path).add_response("yahoo", "AAA", answer(quotes(0, 30), day=2))
+    assert again.index_entry.answers[0] == kept.index_entry.answers[0]
     (folder / "index.json").write_text("{}")
-    with pytest.raises(Damaged, match=r"index\.json is no index of prices; it was set aside as index\.damaged"):
-        shelf(tmp_path).history()
-    assert shelf(tmp_path).history() is None
+    with pytest.raises(
+        DamagedFileError, match=r"index\.json is no index of prices; it was set aside as index\.damaged"
+    ):
+        shelf(tmp_path).read_history()
+    assert shelf(tmp_path).read_history() is None
     path.unlink()
     (folder / "index.damaged").replace(folder / "index.json")
-    (folder / "index.json").write_text(again.entry.model_dump_json())
+    (folder / "index.json").write_text(again.index_entry.model_dump_json())
     path.with_suffix(".damaged").unlink()
-    assert shelf(tmp_path).damaged() == [f"{path} is missing"]
+    assert shelf(tmp_path).set_aside_damaged_files() == [f"{path} is missing"]
 
 
 def test_what_a_program_left_half_written_is_cleared_away_in_time(tmp_path: Path) -> None:
-    shelf(tmp_path).keep("yahoo", "AAA", answer(quotes(0, 30)))
+    shelf(tmp_path).add_response("yahoo", "AAA", answer(quotes(0, 30)))
     for name, age in (("old", 7_200), ("new", 0)):
-        left = shelf(tmp_path).folder / f".{name}{UNFINISHED}"
+        left = shelf(tmp_path).folder / f".{name}{TEMP_FILE_SUFFIX}"
         left.write_bytes(b"half")
         os.utime(left, (left.stat().st_mtime - age,) * 2)
-    shelf(tmp_path).clear_leftovers()
+    shelf(tmp_path).remove_abandoned_files()
     assert [path.name for path in shelf(tmp_path).folder.glob(".*.new")] == [".new.new"]
 
 
 @pytest.mark.parametrize("ticker", ["^GSPC", "BRK-B", "0700.HK", "M&M.NS", "CON", "EURUSD=X", "..", "a/b"])
 def test_every_ticker_has_a_folder_of_its_own(tmp_path: Path, ticker: str) -> None:
-    place = Store(tmp_path).shelf("yahoo", ticker).folder
+    place = PriceCache(tmp_path).ticker_cache("yahoo", ticker).folder
     assert place.resolve().parent == tmp_path.resolve()
     assert place.name.startswith("yahoo-")
 
@@ -162,7 +172,7 @@ def test_every_ticker_has_a_folder_of_its_own(tmp_path: Path, ticker: str) -> No
 def test_a_disk_that_can_not_be_written_is_a_fault_that_names_the_way_out(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(Fault, match=r"could not be written: Not a directory.*environment variable QUANTLR_HOME"):
-        shelf(tmp_path / "file").keep("yahoo", "AAA", answer(quotes(0, 30)))
+        shelf(tmp_path / "file").add_response("yahoo", "AAA", answer(quotes(0, 30)))
 
 
 @pytest.mark.parametrize(("number", "said"), [(28, "No space left on device"), (30, "Read-only file system")])
@@ -170,7 +180,7 @@ def test_a_disk_that_fills_up_leaves_what_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, said: str
 ) -> None:
     table = quotes(0, 30)
-    before = shelf(tmp_path).keep("yahoo", "AAA", answer(table[:20]))
+    before = shelf(tmp_path).add_response("yahoo", "AAA", answer(table[:20]))
     files = sorted(shelf(tmp_path).folder.iterdir())
     with monkeypatch.context() as patched:
 
@@ -179,35 +189,35 @@ def test_a_disk_that_fills_up_leaves_what_was_there(
 
         patched.setattr(os, "fsync", fail)
         with pytest.raises(Fault, match=said):
-            shelf(tmp_path).keep("yahoo", "AAA", answer(table))
+            shelf(tmp_path).add_response("yahoo", "AAA", answer(table))
     assert sorted(shelf(tmp_path).folder.iterdir()) == files
-    found = shelf(tmp_path).history()
+    found = shelf(tmp_path).read_history()
     assert found
-    assert found.entry == before.entry
+    assert found.index_entry == before.index_entry
 
 
 def test_threads_that_read_and_write_at_once_see_whole_histories(tmp_path: Path) -> None:
     table = quotes(0, 60)
-    shelf(tmp_path).keep("yahoo", "AAA", answer(table[:10]))
+    shelf(tmp_path).add_response("yahoo", "AAA", answer(table[:10]))
 
     def write(last: int) -> int:
-        return len(shelf(tmp_path).keep("yahoo", "AAA", answer(table[5:last], whole=False)).quotes)
+        return len(shelf(tmp_path).add_response("yahoo", "AAA", answer(table[5:last], whole=False)).raw_bars)
 
     def read(_: int) -> int:
-        found = shelf(tmp_path).history()
+        found = shelf(tmp_path).read_history()
         assert found
-        pd.testing.assert_frame_equal(found.quotes, table[: len(found.quotes)])
-        return found.entry.bars
+        pd.testing.assert_frame_equal(found.raw_bars, table[: len(found.raw_bars)])
+        return found.index_entry.bars
 
     with ThreadPoolExecutor(8) as pool:
         written = [pool.submit(write, last) for last in range(11, 61, 3)]
         seen = [pool.submit(read, at) for at in range(20)]
         assert max(future.result() for future in written) == 59
         assert all(10 <= future.result() <= 59 for future in seen)
-    entry = shelf(tmp_path).entry()
+    entry = shelf(tmp_path).read_index_entry()
     assert entry
     assert len(entry.answers) == 1 + len(written), "no writer undid what another had written"
-    assert shelf(tmp_path).damaged() == []
+    assert shelf(tmp_path).set_aside_damaged_files() == []
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kill -9 and fork are POSIX's")
@@ -275,4 +285,8 @@ def test_four_processes_that_fetch_at_once_agree(tmp_path: Path) -> None:
     rounds = [json.loads(line) for line in done.stdout.splitlines()]
     assert [len(set(digests)) for digests in rounds] == [1, 1], done.stderr
     assert all(digests[0] for digests in rounds), done.stderr
-    assert [line for place in Store(tmp_path / "prices").shelves() for line in place.damaged()] == []
+    assert [
+        line
+        for place in PriceCache(tmp_path / "prices").list_ticker_caches()
+        for line in place.set_aside_damaged_files()
+    ] == []

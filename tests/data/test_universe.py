@@ -11,13 +11,13 @@ import quantlr
 from hypothesis import given
 from hypothesis import strategies as st
 from quantlr.config import load_config
-from quantlr.data.files import File
-from quantlr.data.members import read_tickers
-from quantlr.data.universe import DataSpec, aligned, load_prices
+from quantlr.data.files import FileSource
+from quantlr.data.members import read_ticker_list
+from quantlr.data.universe import DataSpec, prices_from_bars, load_prices
 from quantlr.errors import ConfigError
 from quantlr.types import Note
 
-from markets import random_bars
+from markets import random_walk_bars
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -34,7 +34,7 @@ def home(tmp_path: Path) -> Path:
     """A folder with a config, a list of three tickers, and the prices of five."""
     rng = np.random.default_rng(0)
     dates = pd.bdate_range("2018-01-01", periods=160)
-    tables = [random_bars(rng, dates).assign(ticker=name) for name in ("A", "B", "C", "0700", "NULL")]
+    tables = [random_walk_bars(rng, dates).assign(ticker=name) for name in ("A", "B", "C", "0700", "NULL")]
     pd.concat(tables).to_csv(tmp_path / "prices.csv", index_label="date")
     (tmp_path / "lists").mkdir()
     (tmp_path / "lists" / "members.txt").write_text("# drawn up today\nB\n0700   # stays text\n\nNULL\n")
@@ -70,7 +70,7 @@ def test_tickers_come_from_a_file_beside_the_config_and_the_resolved_config_need
 )
 def test_lists_of_tickers_as_people_have_them(tmp_path: Path, text: str, tickers: tuple[str, ...]) -> None:
     (tmp_path / "m.csv").write_text(text)
-    assert read_tickers(str(tmp_path / "m.csv")).tickers == tickers
+    assert read_ticker_list(str(tmp_path / "m.csv")).tickers == tickers
 
 
 @pytest.mark.parametrize(
@@ -135,24 +135,24 @@ def test_nothing_is_filled_across_a_hole_forwards_or_backwards(seed: int) -> Non
         there = rng.random(40) > 0.3
         there[:2] |= at == 0
         there[[10 * at, 10 * at + 1]] = True
-        frames[f"T{at}"] = random_bars(rng, dates)[there]
-    prices = aligned(frames, source="", sha256="", notes=[])
+        frames[f"T{at}"] = random_walk_bars(rng, dates)[there]
+    prices = prices_from_bars(frames, source="", sha256="", notes=[])
     truth = pd.concat({name: frame["close"] for name, frame in frames.items()}, axis=1, sort=True)
     assert list(prices.sessions) == list(truth.index)
-    np.testing.assert_array_equal(prices.on_sessions(prices.close), truth.to_numpy())
-    np.testing.assert_array_equal(prices.bars, [len(frame) for frame in frames.values()])
+    np.testing.assert_array_equal(prices.bars_to_sessions(prices.close), truth.to_numpy())
+    np.testing.assert_array_equal(prices.n_bars, [len(frame) for frame in frames.values()])
 
 
 def survivors(home: Path, *tickers: str, **keys: object) -> list[Note]:
-    notes = load_prices(DataSpec(source=File(path=home / "prices.csv"), tickers=tickers, **keys)).notes
+    notes = load_prices(DataSpec(source=FileSource(path=home / "prices.csv"), tickers=tickers, **keys)).notes
     return [note for note in notes if "survivorship" in note.text]
 
 
 def test_a_list_of_survivors_is_told_so_and_only_where_that_is_known(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     dates = pd.bdate_range("2000-01-03", periods=1300)
-    tables = [random_bars(rng, dates).assign(ticker=name) for name in "ABC"]
-    gone = random_bars(rng, dates)[:900].assign(ticker="GONE")
+    tables = [random_walk_bars(rng, dates).assign(ticker=name) for name in "ABC"]
+    gone = random_walk_bars(rng, dates)[:900].assign(ticker="GONE")
     pd.concat([*tables, gone]).to_csv(tmp_path / "prices.csv", index_label="date")
     (note,) = survivors(tmp_path, "A", "B", "C")
     assert note.text == (

@@ -7,7 +7,7 @@ import datetime as dt
 import exchange_calendars
 import numpy as np
 import pytest
-from quantlr.data.yahoo_exchanges import CALENDARS
+from quantlr.data.yahoo_exchanges import CALENDAR_BY_EXCHANGE_CODE
 from quantlr.errors import DataError
 
 from data.yahoo_market import LAST, LONG_AGO, Market, closes, reference, sessions
@@ -77,7 +77,7 @@ def test_the_exchange_names_its_calendar(market: Market) -> None:
         "ODD": share(3, LONG_AGO, exchange="???"),
     }
     assert market.fetch("AAA", "TYO", "ODD").calendars == {"AAA": "XNYS", "TYO": "XTKS"}
-    assert set(CALENDARS.values()) <= set(exchange_calendars.get_calendar_names(include_aliases=False))
+    assert set(CALENDAR_BY_EXCHANGE_CODE.values()) <= set(exchange_calendars.get_calendar_names(include_aliases=False))
 
 
 def test_each_ticker_is_heard_of_as_it_comes(market: Market) -> None:

@@ -7,8 +7,8 @@ import datetime as dt
 import numpy as np
 import pandas as pd
 import pytest
-from quantlr.data.store import Store
-from quantlr.data.yahoo import OVERLAP
+from quantlr.data.store import PriceCache
+from quantlr.data.yahoo import OVERLAP_SESSIONS
 from quantlr.errors import DataError
 
 from data.yahoo_market import LAST, LONG_AGO, Market, closes, later_days, reference, sessions
@@ -35,7 +35,7 @@ def test_only_new_sessions_are_asked_for_with_an_overlap(market: Market) -> None
     got = market.fetch("AAA")
     whole, newest = (query for _, query in market.yahoo.histories())
     assert int(whole["period1"]) < 0
-    assert dt.datetime.fromtimestamp(int(newest["period1"]), dt.UTC).date() == LONG_AGO[-OVERLAP]
+    assert dt.datetime.fromtimestamp(int(newest["period1"]), dt.UTC).date() == LONG_AGO[-OVERLAP_SESSIONS]
     assert sessions(got, "AAA") == all_days
     np.testing.assert_allclose(closes(got, "AAA"), reference(market.yahoo.shares["AAA"], all_days[-1]), rtol=1e-6)
     assert not got.notes
@@ -77,8 +77,8 @@ def test_a_revision_is_reported_and_both_versions_are_kept(market: Market) -> No
     all_days = LONG_AGO + later_days(1)
     market.yahoo.shares["AAA"] = share(1, all_days)
     before = market.fetch("AAA", end=LAST)
-    store = Store.at_home()
-    held = store.shelf("yahoo", "AAA").history()
+    store = PriceCache.in_user_cache_dir()
+    held = store.ticker_cache("yahoo", "AAA").read_history()
     assert held
     for day, factor in ((LONG_AGO[40], 1.05), (LONG_AGO[-3], 1.02)):  # one of them outside of the overlap
         market.yahoo.shares["AAA"].close[day] *= factor
@@ -92,10 +92,10 @@ def test_a_revision_is_reported_and_both_versions_are_kept(market: Market) -> No
     assert (note.ticker, note.date, note.count) == ("AAA", str(LONG_AGO[40]), 2)
     np.testing.assert_allclose(closes(got, "AAA"), list(market.yahoo.shares["AAA"].close.values()), rtol=1e-6)
     assert len(market.yahoo.histories()) == 3, "whole, the overlap, whole again"
-    entry = store.shelf("yahoo", "aaa").entry()
+    entry = store.ticker_cache("yahoo", "aaa").read_index_entry()
     assert entry
-    assert entry.revisions[0].before == held.entry.sha256 != entry.revisions[0].after == entry.sha256
-    kept = pd.read_parquet(store.shelf("yahoo", "AAA").folder / f"{held.entry.sha256}.parquet")
+    assert entry.revisions[0].before == held.index_entry.sha256 != entry.revisions[0].after == entry.sha256
+    kept = pd.read_parquet(store.ticker_cache("yahoo", "AAA").folder / f"{held.index_entry.sha256}.parquet")
     np.testing.assert_array_equal(kept["close"], before.bars["AAA"]["close"])
     assert not market.fetch("AAA", end=LONG_AGO[30]).notes, "what was revised is of no matter there"
 
@@ -178,9 +178,9 @@ def test_offline_never_asks(market: Market) -> None:
 def test_a_damaged_file_is_set_aside_and_fetched_again(market: Market) -> None:
     market.yahoo.shares["AAA"] = share(1, LONG_AGO)
     whole = market.fetch("AAA")
-    entry = Store.at_home().shelf("yahoo", "AAA").entry()
+    entry = PriceCache.in_user_cache_dir().ticker_cache("yahoo", "AAA").read_index_entry()
     assert entry
-    path = Store.at_home().shelf("yahoo", "AAA").folder / f"{entry.sha256}.parquet"
+    path = PriceCache.in_user_cache_dir().ticker_cache("yahoo", "AAA").folder / f"{entry.sha256}.parquet"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)

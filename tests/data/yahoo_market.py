@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from quantlr.data.fetched import Fetched
+from quantlr.data.fetched import FetchedPrices
 from quantlr.data.universe import DataSpec, load_prices
-from quantlr.data.yahoo import World
-from quantlr.data.yahoo import Yahoo as Source
+from quantlr.data.yahoo import HttpEnvironment
+from quantlr.data.yahoo import YahooSource as Source
 from quantlr.types import Array, Prices
 from yfinance.data import YfData
 
@@ -31,10 +31,12 @@ class Market:
     session: Any
 
     def source(self, **keys: Any) -> Source:
-        world = World(session=self.session, clock=lambda: self.yahoo.now, pause=0.0, backoff=0.001)
-        return Source(**{"deadline": 20.0, **keys}).within(world)
+        world = HttpEnvironment(
+            http_session=self.session, clock=lambda: self.yahoo.now, pause_seconds=0.0, backoff_seconds=0.001
+        )
+        return Source(**{"deadline": 20.0, **keys}).with_environment(world)
 
-    def fetch(self, *tickers: str, offline: bool = False, **keys: Any) -> Fetched:
+    def fetch(self, *tickers: str, offline: bool = False, **keys: Any) -> FetchedPrices:
         YfData.cache_get.cache_clear()
         dates = {key: keys.pop(key) for key in ("start", "end") if key in keys}
         return self.source(**keys).fetch(tickers, offline=offline, **dates)
@@ -58,9 +60,9 @@ def reference(told: Share, today: dt.date) -> Array:
     return np.array([found[day] for day in opened])
 
 
-def closes(got: Fetched, ticker: str) -> Array:
+def closes(got: FetchedPrices, ticker: str) -> Array:
     return got.bars[ticker]["adj_close"].to_numpy(dtype=np.float64)
 
 
-def sessions(got: Fetched, ticker: str) -> list[dt.date]:
+def sessions(got: FetchedPrices, ticker: str) -> list[dt.date]:
     return [date.date() for date in pd.DatetimeIndex(got.bars[ticker].index)]

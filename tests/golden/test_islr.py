@@ -18,8 +18,8 @@ from quantlr.model.folds import WalkForwardSpec, make_folds
 from quantlr.model.logistic import sigmoid
 from quantlr.model.scaling import fold_scaling
 from quantlr.model.specs import LogisticRegression
-from quantlr.model.training import Training
-from quantlr.pipeline import dataset_of
+from quantlr.model.training import TrainingData
+from quantlr.pipeline import dataset_from_config
 from quantlr.types import Array
 
 SIX: list[dict[str, Any]] = [
@@ -46,13 +46,13 @@ def in_percent(coefficients: dict[str, float]) -> Array:
 
 def test_one_fit_on_all_1250_days() -> None:
     config = load_config(smarket(SIX, "2001-01-02")).run
-    dataset = dataset_of(config, load_prices(config.data))
+    dataset = dataset_from_config(config, load_prices(config.data))
     known = ~np.isnan(dataset.up)
     X, y = dataset.features[known], dataset.up[known]
     assert len(y) == 1250
     folds = make_folds(1251, WalkForwardSpec(train=1250, refit_every="never"), horizon=1)
     fits = fit_folds(
-        Training(X, y, [folds], fold_scaling(X, [folds], trained=~np.isnan(y))), LogisticRegression(tol=1e-12)
+        TrainingData(X, y, [folds], fold_scaling(X, [folds], has_label=~np.isnan(y))), LogisticRegression(tol=1e-12)
     )
     weights = in_percent(dict(zip(("intercept", *dataset.columns), fits.coefficients[0].tolist(), strict=True)))
     np.testing.assert_allclose(weights[[0, 1, 6]], [-0.125995, -0.073058, 0.135437], atol=1e-6, rtol=0)

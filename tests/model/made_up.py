@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from quantlr.model.folds import WalkForwardSpec, make_folds
 from quantlr.model.scaling import fold_scaling
-from quantlr.model.training import Training
+from quantlr.model.training import TrainingData
 from quantlr.types import Array
 
 EVERY_MONTH = WalkForwardSpec(train=200, refit_every=21)
@@ -18,6 +18,6 @@ def made_up(seed: int, *, rows: int = 900, k: int = 4, edge: float = 0.4) -> tup
     return X, (rng.random(rows) < 1 / (1 + np.exp(-z))).astype(np.float64)
 
 
-def training(X: Array, y: Array, spec: WalkForwardSpec = EVERY_MONTH) -> Training:
+def training(X: Array, y: Array, spec: WalkForwardSpec = EVERY_MONTH) -> TrainingData:
     folds = make_folds(len(X), spec, horizon=1)
-    return Training(X, y, [folds], fold_scaling(X, [folds], trained=~np.isnan(y)))
+    return TrainingData(X, y, [folds], fold_scaling(X, [folds], has_label=~np.isnan(y)))

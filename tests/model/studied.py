@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import statsmodels.api as sm
-from quantlr.data.dataset import build_dataset, feature_columns
+from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.features import Feature, LaggedReturns
 from quantlr.data.labels import Direction
 from quantlr.model.folds import WalkForwardSpec, make_folds
 from quantlr.model.scaling import fold_scaling
 from quantlr.model.specs import LogisticRegression
-from quantlr.model.training import Training
+from quantlr.model.training import TrainingData
 from quantlr.model.walk_forward import walk_forward
 from quantlr.types import Array, Dataset, Forecasts, Prices
 
@@ -21,7 +21,7 @@ LAGS = LaggedReturns(lags=(1, 2))
 
 def dataset_from(prices: Prices, features: list[Feature], **label: Any) -> Dataset:
     kind = Direction.model_validate(label)
-    return build_dataset(prices, feature_columns(prices, features), kind.compute(prices), horizon=kind.horizon)
+    return build_dataset(prices, compute_feature_columns(prices, features), kind.compute(prices), horizon=kind.horizon)
 
 
 def walk_of(dataset: Dataset, walk: dict[str, Any], **model: Any) -> tuple[Forecasts, WalkForwardSpec, Any]:
@@ -29,9 +29,9 @@ def walk_of(dataset: Dataset, walk: dict[str, Any], **model: Any) -> tuple[Forec
     return walk_forward(dataset, spec, kind), spec, kind
 
 
-def one_refit(X: Array, y: Array) -> Training:
+def one_refit(X: Array, y: Array) -> TrainingData:
     folds = make_folds(len(X) + 1, WalkForwardSpec(train=len(X), refit_every="never"), horizon=1)
-    return Training(X, y, [folds], fold_scaling(X, [folds], trained=~np.isnan(y)))
+    return TrainingData(X, y, [folds], fold_scaling(X, [folds], has_label=~np.isnan(y)))
 
 
 def made_up(seed: int, *, rows: int = 300, k: int = 3, strength: float = 0.7) -> tuple[Array, Array]:

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from quantlr.data.dataset import build_dataset, feature_columns
+from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.features import LaggedReturns, Volatility
 from quantlr.data.labels import Direction
-from quantlr.model.calibration import platt
+from quantlr.model.calibration import fit_platt_calibration
 from quantlr.model.folds import WalkForwardSpec
 from quantlr.model.specs import LogisticRegression
 from quantlr.model.walk_forward import walk_forward
@@ -17,12 +17,12 @@ from quantlr.types import Array, Dataset, Folds, Forecasts
 from scipy.special import expit
 from sklearn.calibration import _SigmoidCalibration
 
-from markets import random_walk
+from markets import random_walk_prices
 
 
 def made_up(*, tickers: int = 1, horizon: int = 1, sessions: int = 600) -> Dataset:
-    prices = random_walk(3, sessions=sessions, tickers=tickers, holes=tickers > 1)
-    features = feature_columns(prices, [LaggedReturns(lags=(1, 2, 3)), Volatility(windows=(10,))])
+    prices = random_walk_prices(3, n_sessions=sessions, n_tickers=tickers, with_gaps=tickers > 1)
+    features = compute_feature_columns(prices, [LaggedReturns(lags=(1, 2, 3)), Volatility(windows=(10,))])
     label = Direction.model_validate({"horizon": horizon, "ties": "drop"})
     return build_dataset(prices, features, label.compute(prices), horizon=horizon)
 
@@ -53,7 +53,7 @@ def test_each_refit_learns_from_the_forecasts_that_are_known(window: str, horizo
         known = known[~np.isnan(raw.up[known])]
         if len(known) < 250:
             np.testing.assert_array_equal(found.probability[mine], raw.probability[mine])
-            np.testing.assert_array_equal(found.refits.calibration[refit], [0.0, 1.0])
+            np.testing.assert_array_equal(found.refits.platt_coefficients[refit], [0.0, 1.0])
             continue
         calibrated += len(mine)
         expected = by_scikit_learn(raw.log_odds[known], raw.up[known], raw.log_odds[mine])
@@ -70,7 +70,7 @@ def test_a_pooled_models_forecasts_are_calibrated_together() -> None:
     known_at = {
         (t, s): known
         for t, s, known in zip(
-            dataset.ticker.tolist(), dataset.session.tolist(), dataset.known_at.tolist(), strict=True
+            dataset.ticker.tolist(), dataset.session.tolist(), dataset.label_known_at.tolist(), strict=True
         )
     }
     knew = np.array([known_at[key] for key in zip(raw.ticker.tolist(), raw.session.tolist(), strict=True)])
@@ -94,5 +94,5 @@ def test_overconfident_forecasts_are_brought_back() -> None:
     up = (rng.random(4000) < expit(truth)).astype(np.float64)
     begins = np.arange(0, 4000, 500)
     folds = Folds(train_start=np.zeros_like(begins), train_stop=begins, test_start=begins, test_stop=begins + 500)
-    line = platt(3.0 * truth + 0.5, up, [folds], LogisticRegression()).line
+    line = fit_platt_calibration(3.0 * truth + 0.5, up, [folds], LogisticRegression()).platt_coefficients
     np.testing.assert_allclose(line[-1], [-0.5 / 3.0, 1.0 / 3.0], atol=0.05)

@@ -31,7 +31,7 @@ def test_every_way_reaches_scikit_learns_weights(
     if not intercept:
         X = X - X.mean(axis=0) + 0.5 * X.std(axis=0)
     model = GradientDescentClassifier(
-        descent=descent, l2=l2, tol=1e-11, max_iter=100_000, fit_intercept=intercept, class_weight=class_weight
+        solver=descent, l2=l2, tol=1e-11, max_iter=100_000, fit_intercept=intercept, class_weight=class_weight
     )
     model.fit(X, y, sample_weight=weight)
     expected = by_scikit_learn(X, y, l2=l2, weight=weight, class_weight=class_weight, intercept=intercept)
@@ -65,7 +65,7 @@ def test_the_intercept_of_no_intercept_is_no_leftover_of_an_earlier_one() -> Non
 def test_a_whole_weight_repeats_a_row_and_none_leaves_it_out(seed: int, l2: float, descent: Any) -> None:
     X, y = made_up(seed, rows=200, k=2)
     counts = np.random.default_rng(seed).integers(0, 4, len(y))
-    one, other = (GradientDescentClassifier(l2=l2, descent=descent, max_iter=20_000) for _ in range(2))
+    one, other = (GradientDescentClassifier(l2=l2, solver=descent, max_iter=20_000) for _ in range(2))
     one.fit(X, y, sample_weight=counts)
     other.fit(X.repeat(counts, axis=0), y.repeat(counts))
     assert_alike(weights_of(one), weights_of(other), X)
@@ -145,7 +145,7 @@ def test_what_rounding_makes_of_a_constant_is_no_feature() -> None:
 @pytest.mark.parametrize("l2", [0.0, 0.1])
 def test_the_loss_falls_to_what_the_weights_lose(descent: Any, l2: float) -> None:
     X, y = made_up(3)
-    model = GradientDescentClassifier(descent=descent, l2=l2, max_iter=20_000).fit(X, y, sample_weight=WEIGHT)
+    model = GradientDescentClassifier(solver=descent, l2=l2, max_iter=20_000).fit(X, y, sample_weight=WEIGHT)
     deviation = np.sqrt(np.cov(X.T, aweights=WEIGHT, ddof=0).diagonal())
     share = np.average(y, weights=WEIGHT)
     first = -share * np.log(share) - (1 - share) * np.log(1 - share)
@@ -165,16 +165,16 @@ def test_the_learning_rate_is_one_over_the_largest_curvature() -> None:
     S = np.column_stack([np.ones(len(X)), StandardScaler().fit_transform(X)])
     L = np.linalg.eigvalsh(S.T @ S / (4 * len(X)))[-1]
     for descent in WAYS:
-        assert GradientDescentClassifier(descent=descent).fit(X, y).learning_rate_ == pytest.approx(1 / L, rel=1e-12)
+        assert GradientDescentClassifier(solver=descent).fit(X, y).learning_rate_ == pytest.approx(1 / L, rel=1e-12)
     penalised = GradientDescentClassifier(l2=2.0).fit(X, y)
     D = np.diag([0.0] + 4 * [2.0])
     assert penalised.learning_rate_ == pytest.approx(1 / np.linalg.eigvalsh(S.T @ S / (4 * len(X)) + D)[-1], rel=1e-12)
-    asked = GradientDescentClassifier(descent="plain", learning_rate=1.5 / L, max_iter=10_000).fit(X, y)
+    asked = GradientDescentClassifier(solver="plain", learning_rate=1.5 / L, max_iter=10_000).fit(X, y)
     assert asked.learning_rate_ == 1.5 / L
     by_hand = np.zeros(5)
     by_hand[0] = np.log(y.mean() / (1 - y.mean()))
     with pytest.warns(ConvergenceWarning):
-        once = GradientDescentClassifier(descent="plain", learning_rate=0.3, max_iter=1).fit(X, y)
+        once = GradientDescentClassifier(solver="plain", learning_rate=0.3, max_iter=1).fit(X, y)
     by_hand -= 0.3 * S.T @ (1 / (1 + np.exp(-S @ by_hand)) - y) / len(y)
     np.testing.assert_allclose(once.coef_[0] * X.std(axis=0), by_hand[1:], rtol=1e-10)
 
@@ -182,7 +182,7 @@ def test_the_learning_rate_is_one_over_the_largest_curvature() -> None:
 @pytest.mark.parametrize("descent", WAYS)
 def test_a_warm_start_saves_steps(descent: Any) -> None:
     X, y = made_up()
-    model = GradientDescentClassifier(descent=descent, max_iter=20_000).fit(X[:350], y[:350])
+    model = GradientDescentClassifier(solver=descent, max_iter=20_000).fit(X[:350], y[:350])
     cold = clone(model).fit(X, y)
     first = weights_of(model)
     warm = model.set_params(warm_start=True).fit(X, y)

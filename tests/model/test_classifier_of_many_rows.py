@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 from quantlr import GradientDescentClassifier
-from quantlr.model.lone import lone_objective
-from quantlr.model.rows import Rows, RowsInPlace
+from quantlr.model.lone import make_single_fit_objective
+from quantlr.model.rows import LocalRows, RawRows
 from quantlr.model.specs import LogisticRegression
-from quantlr.model.training import CURVED, LONG
+from quantlr.model.training import MIN_HESSIAN_ROWS, MIN_ROWS_KEPT_RAW
 from quantlr.types import Array
 from sklearn.exceptions import ConvergenceWarning
 
@@ -24,7 +24,7 @@ WEIGHT = np.random.default_rng(3).exponential(size=ROWS)
 
 @pytest.fixture(scope="module")
 def rows() -> tuple[Array, Any]:
-    assert max(LONG, 2 * CURVED) <= ROWS
+    assert max(MIN_ROWS_KEPT_RAW, 2 * MIN_HESSIAN_ROWS) <= ROWS
     return made_up(2, rows=ROWS)
 
 
@@ -39,7 +39,7 @@ def test_what_is_learnt_is_what_all_rows_say_from_the_base_rate_on(
     model = GradientDescentClassifier(l2=l2, class_weight=class_weight).fit(X, y, sample_weight=weight)
     assert_alike(weights_of(model), by_scikit_learn(X, y, l2=l2, weight=weight, class_weight=class_weight), X)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("quantlr.model.lone.LONG", 10**9)
+        patch.setattr("quantlr.model.lone.MIN_ROWS_KEPT_RAW", 10**9)
         whole = GradientDescentClassifier(l2=l2, class_weight=class_weight).fit(X, y, sample_weight=weight)
     np.testing.assert_allclose(model.standard_errors_, whole.standard_errors_, rtol=1e-6)
     assert model.learning_rate_ == pytest.approx(whole.learning_rate_, rel=1e-9)
@@ -49,13 +49,15 @@ def test_what_is_learnt_is_what_all_rows_say_from_the_base_rate_on(
     assert (np.diff(model.loss_curve_) <= 0).all()
 
 
-@pytest.mark.parametrize(("level", "kind"), [(0.5, RowsInPlace), (1e6, Rows)])
+@pytest.mark.parametrize(("level", "kind"), [(0.5, RawRows), (1e6, LocalRows)])
 def test_rows_stay_where_they_are_unless_that_costs_digits(level: float, kind: type) -> None:
     X, y = made_up(4, rows=ROWS)
     X = (X - X.mean(axis=0)) / X.std(axis=0) + level
     each = np.ones(ROWS)
-    made = lone_objective(X, y == 1, each, each, LogisticRegression(), fit_intercept=True, before=None)
-    assert {type(make()) for make in made.parts} == {kind}
+    made = make_single_fit_objective(
+        X, y == 1, each, each, LogisticRegression(), fit_intercept=True, previous_weights=None
+    )
+    assert {type(make()) for make in made.row_factories} == {kind}
     model = GradientDescentClassifier(tol=1e-9).fit(X, y)
     assert model.n_iter_[0] < 10
     assert_alike(weights_of(model), by_scikit_learn(X, y, l2=0.0), X, atol=1e-6)

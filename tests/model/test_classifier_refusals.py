@@ -17,7 +17,7 @@ from model.classified import WAYS, WEIGHT, made_up, weights_of
 def test_a_learning_rate_that_need_not_go_downhill_is_refused(descent: Any, factor: float, name: str) -> None:
     X, y = made_up()
     limit = factor * GradientDescentClassifier().fit(X, y).learning_rate_
-    model = GradientDescentClassifier(descent=descent, learning_rate=limit * 1.001)
+    model = GradientDescentClassifier(solver=descent, learning_rate=limit * 1.001)
     with pytest.raises(LearningRateTooLarge, match=f"^learning_rate: .* would not go downhill.* {name} = {limit:.4g}"):
         model.fit(X, y)
 
@@ -29,12 +29,12 @@ def test_classes_that_a_plane_separates_are_warned_of(descent: Any, tol: float) 
     X = rng.normal(size=(60, 2))
     y = X[:, 0] > 0
     with pytest.warns(ConvergenceWarning, match=r"no best weights exist.*set l2 above 0 \(0\.01, say\)") as caught:
-        model = GradientDescentClassifier(descent=descent, tol=tol).fit(X, y)
+        model = GradientDescentClassifier(solver=descent, tol=tol).fit(X, y)
     assert caught[0].filename == __file__
     assert len(caught) == 1
     assert np.isfinite(weights_of(model)).all()
     assert model.score(X, y) == 1.0
-    GradientDescentClassifier(descent=descent, tol=tol, l2=0.01, max_iter=10_000).fit(X, y)
+    GradientDescentClassifier(solver=descent, tol=tol, l2=0.01, max_iter=10_000).fit(X, y)
 
 
 def test_a_feature_that_gives_some_of_a_class_away_is_warned_of() -> None:
@@ -51,7 +51,7 @@ def test_features_that_say_nothing_at_all_are_no_separation(descent: Any, tol: f
     """The best log odds are exactly 0: on the edge of either side, and the best all the same."""
     y = np.repeat([0, 1], 20)
     for X in (np.tile([[-1.0], [1.0]], (20, 1)), np.full((40, 1), 3.0)):
-        model = GradientDescentClassifier(descent=descent, tol=tol).fit(X, y)
+        model = GradientDescentClassifier(solver=descent, tol=tol).fit(X, y)
         np.testing.assert_allclose(weights_of(model), 0, atol=1e-12)
 
 
@@ -61,7 +61,7 @@ def test_a_row_far_out_and_a_loose_tolerance_are_no_separation(descent: Any) -> 
     X = rng.normal(size=(200, 1))
     y = rng.random(200) < 1 / (1 + np.exp(-0.5 * X[:, 0]))
     X[0], y[0] = 100.0, True
-    GradientDescentClassifier(descent=descent, tol=0.01).fit(X, y)
+    GradientDescentClassifier(solver=descent, tol=0.01).fit(X, y)
 
 
 @pytest.mark.parametrize("descent", WAYS)
@@ -70,7 +70,7 @@ def test_a_descent_that_runs_out_is_warned_of(descent: Any) -> None:
     with pytest.warns(
         ConvergenceWarning, match=rf"the {descent} descent stopped after 2 .*above tol=1e-08; raise max_iter"
     ):
-        GradientDescentClassifier(descent=descent, max_iter=2).fit(X, y)
+        GradientDescentClassifier(solver=descent, max_iter=2).fit(X, y)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_parameters_of_no_use_are_value_errors(name: str, value: Any, message: s
         with pytest.raises(
             ValueError, match=r"learning_rate='much' is no value for learning_rate: .*'auto' or .*number"
         ):
-            GradientDescentClassifier(descent="plain", learning_rate=value).fit(X, y)
+            GradientDescentClassifier(solver="plain", learning_rate=value).fit(X, y)
 
 
 def test_data_of_no_use_are_value_errors() -> None:

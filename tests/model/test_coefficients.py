@@ -9,16 +9,16 @@ import pytest
 import statsmodels.api as sm
 from hypothesis import given
 from hypothesis import strategies as st
-from quantlr.model.coefficients import CoefficientPaths, coefficient_paths, same_side, spread
+from quantlr.model.coefficients import CoefficientPaths, coefficient_paths, sign_stability, evenly_spaced
 from quantlr.model.fit import fit_folds
 from quantlr.model.folds import WalkForwardSpec, make_folds
 from quantlr.model.scaling import fold_scaling
 from quantlr.model.specs import LogisticRegression
-from quantlr.model.study import study
-from quantlr.model.training import Training
+from quantlr.model.study import diagnose_model
+from quantlr.model.training import TrainingData
 from quantlr.types import Array, BoolArray, Dataset
 
-from markets import random_walk
+from markets import random_walk_prices
 from model.studied import (
     LAGS,
     by_statsmodels,
@@ -40,7 +40,7 @@ def paths_of(X: Array, y: Array, **model: Any) -> CoefficientPaths:
 def trained_by(dataset: Dataset, session: int, number: int) -> BoolArray:
     """Whether a row trains the refit that first forecasts at that session, said by when labels are known."""
     mine = np.ones(len(dataset.up), dtype=np.bool_) if number < 0 else dataset.ticker == number
-    return np.asarray(mine & (dataset.known_at <= session) & ~np.isnan(dataset.up))
+    return np.asarray(mine & (dataset.label_known_at <= session) & ~np.isnan(dataset.up))
 
 
 def errors_row_by_row(dataset: Dataset, train: BoolArray, raw: Array, model: LogisticRegression) -> tuple[Array, Array]:
@@ -49,7 +49,7 @@ def errors_row_by_row(dataset: Dataset, train: BoolArray, raw: Array, model: Log
     mean, deviation = X.mean(axis=0), X.std(axis=0)
     age = np.searchsorted(np.unique(dataset.session), dataset.session)[train]
     if model.scope == "per_ticker":
-        first = dataset.rows(int(dataset.ticker[train][0])).start
+        first = dataset.ticker_slice(int(dataset.ticker[train][0])).start
         age = np.flatnonzero(train) - first
     by_class = {0.0: 1.0, 1.0: 1.0}
     decay = [0.5 ** ((age.max() - a) / model.half_life) if model.half_life else 1.0 for a in age.tolist()]
@@ -83,16 +83,16 @@ def errors_row_by_row(dataset: Dataset, train: BoolArray, raw: Array, model: Log
 @pytest.mark.parametrize("window", ["expanding", "rolling"])
 def test_on_the_sp500_weights_and_errors_are_statsmodels(sp500: Dataset, window: str) -> None:
     forecasts, spec, model = walk_of(sp500, {"refit_every": 50, "window": window}, tol=1e-12)
-    found = study(sp500, forecasts, spec, model, points=5).paths
-    assert found.refit.tolist() == [0, 20, 40, 60, 80]
+    found = diagnose_model(sp500, forecasts, spec, model, max_coefficient_refits=5).coefficient_paths
+    assert found.refit_index.tolist() == [0, 20, 40, 60, 80]
     folds = make_folds(len(sp500.up), spec, horizon=1)
-    for at, refit in enumerate(found.refit.tolist()):
+    for at, refit in enumerate(found.refit_index.tolist()):
         X, y = sp500.features[folds[refit].train], sp500.up[folds[refit].train]
         standardised, raw = by_statsmodels(with_ones(X), y), by_statsmodels(sm.add_constant(X), y)
-        np.testing.assert_allclose(found.standardised[at], standardised.params, rtol=1e-6)
-        np.testing.assert_allclose(found.standardised_error[at], standardised.bse, rtol=1e-6)
-        np.testing.assert_allclose(found.raw[at], raw.params, rtol=1e-6)
-        np.testing.assert_allclose(found.raw_error[at], raw.bse, rtol=1e-6)
+        np.testing.assert_allclose(found.standardized_coefficients[at], standardised.params, rtol=1e-6)
+        np.testing.assert_allclose(found.standardized_standard_errors[at], standardised.bse, rtol=1e-6)
+        np.testing.assert_allclose(found.raw_coefficients[at], raw.params, rtol=1e-6)
+        np.testing.assert_allclose(found.raw_standard_errors[at], raw.bse, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("scope", "horizon"), [("per_ticker", 1), ("per_ticker", 2), ("pooled", 2)])
@@ -109,28 +109,28 @@ def test_on_the_sp500_weights_and_errors_are_statsmodels(sp500: Dataset, window:
 )
 def test_weights_of_all_kinds_row_by_row(scope: str, horizon: int, model: dict[str, Any]) -> None:
     # So many sessions that a first forecast one session earlier would make one more refit.
-    prices = random_walk(11, sessions=213, tickers=3, holes=True)
+    prices = random_walk_prices(11, n_sessions=213, n_tickers=3, with_gaps=True)
     dataset = dataset_from(prices, [LAGS], horizon=horizon, ties="drop")
     forecasts, spec, kind = walk_of(dataset, {"train": 90, "refit_every": 40}, scope=scope, **model)
-    found = study(dataset, forecasts, spec, kind)
-    assert found.lags == (None if scope == "per_ticker" and horizon == 1 else 2 * horizon)
+    found = diagnose_model(dataset, forecasts, spec, kind)
+    assert found.hac_lags == (None if scope == "per_ticker" and horizon == 1 else 2 * horizon)
     number = -1 if scope == "pooled" else 0
     assert found.name == ("pooled" if scope == "pooled" else "T0")
-    assert len(found.paths.refit) == (forecasts.refits.ticker == number).sum() > 2
-    for at in range(len(found.paths.refit)):
-        train = trained_by(dataset, int(found.session[at]), number)
-        standardised, raw = errors_row_by_row(dataset, train, found.paths.raw[at], kind)
-        np.testing.assert_allclose(found.paths.standardised_error[at], standardised, rtol=1e-9)
-        np.testing.assert_allclose(found.paths.raw_error[at], raw, rtol=1e-9)
+    assert len(found.coefficient_paths.refit_index) == (forecasts.refits.ticker == number).sum() > 2
+    for at in range(len(found.coefficient_paths.refit_index)):
+        train = trained_by(dataset, int(found.first_session[at]), number)
+        standardised, raw = errors_row_by_row(dataset, train, found.coefficient_paths.raw_coefficients[at], kind)
+        np.testing.assert_allclose(found.coefficient_paths.standardized_standard_errors[at], standardised, rtol=1e-9)
+        np.testing.assert_allclose(found.coefficient_paths.raw_standard_errors[at], raw, rtol=1e-9)
 
 
 @pytest.mark.parametrize("horizon", [1, 5])
 def test_where_rows_hang_together_errors_are_statsmodels_by_session(horizon: int) -> None:
-    dataset = dataset_from(random_walk(31, sessions=400, tickers=3), [LAGS], horizon=horizon)
+    dataset = dataset_from(random_walk_prices(31, n_sessions=400, n_tickers=3), [LAGS], horizon=horizon)
     forecasts, spec, model = walk_of(dataset, {"train": 200, "refit_every": 60}, scope="pooled", tol=1e-12)
-    found = study(dataset, forecasts, spec, model)
-    for at in range(len(found.paths.refit)):
-        train = trained_by(dataset, int(found.session[at]), -1)
+    found = diagnose_model(dataset, forecasts, spec, model)
+    for at in range(len(found.coefficient_paths.refit_index)):
+        train = trained_by(dataset, int(found.first_session[at]), -1)
         order = np.flatnonzero(train)[np.argsort(dataset.session[train], kind="stable")]
         S, y = with_ones(dataset.features[order]), dataset.up[order]
         kinds = {
@@ -142,8 +142,8 @@ def test_where_rows_hang_together_errors_are_statsmodels_by_session(horizon: int
         fit = sm.Logit(y, S).fit(
             method="newton", tol=1e-13, maxiter=100, disp=0, cov_type="hac-groupsum", cov_kwds=kinds
         )
-        np.testing.assert_allclose(found.paths.standardised[at], fit.params, rtol=1e-6)
-        np.testing.assert_allclose(found.paths.standardised_error[at], fit.bse, rtol=1e-6)
+        np.testing.assert_allclose(found.coefficient_paths.standardized_coefficients[at], fit.params, rtol=1e-6)
+        np.testing.assert_allclose(found.coefficient_paths.standardized_standard_errors[at], fit.bse, rtol=1e-6)
 
 
 @pytest.mark.parametrize("weights", [{"up": 4.0}, {"down": 4.0}, {"up": 6.0, "down": 0.5}], ids=str)
@@ -153,10 +153,10 @@ def test_with_class_weights_errors_are_whites_where_rows_are_many(weights: dict[
     found = paths_of(X, y, class_weight=weights)
     S = with_ones(X)
     weight = np.where(y > 0, weights.get("up", 1.0), weights.get("down", 1.0))
-    g = 1 / (1 + np.exp(-S @ found.standardised[0]))
+    g = 1 / (1 + np.exp(-S @ found.standardized_coefficients[0]))
     P = np.linalg.inv((S.T * (weight * g * (1 - g))) @ S)
     white = np.sqrt(np.diag(P @ (S.T * (weight * (y - g)) ** 2) @ S @ P))
-    np.testing.assert_allclose(found.standardised_error[0], white, rtol=0.03)
+    np.testing.assert_allclose(found.standardized_standard_errors[0], white, rtol=0.03)
 
 
 def test_a_constant_weighs_nothing_and_has_no_error() -> None:
@@ -174,37 +174,52 @@ def test_of_a_feature_told_twice_each_half_has_half_the_error() -> None:
     X, y = made_up(14, k=2)
     found, alone = paths_of(X[:, [0, 1, 0]], y), paths_of(X, y)
     half = np.r_[1.0, 0.5, 1.0]
-    np.testing.assert_allclose(found.standardised_error[0, :3], half * alone.standardised_error[0], rtol=1e-6)
-    np.testing.assert_allclose(found.raw_error[0, :3], half * alone.raw_error[0], rtol=1e-6)
-    np.testing.assert_allclose(found.standardised_error[0, 3], found.standardised_error[0, 1], rtol=1e-6)
-    np.testing.assert_allclose(found.standardised[0, 1] + found.standardised[0, 3], alone.standardised[0, 1])
+    np.testing.assert_allclose(
+        found.standardized_standard_errors[0, :3], half * alone.standardized_standard_errors[0], rtol=1e-6
+    )
+    np.testing.assert_allclose(found.raw_standard_errors[0, :3], half * alone.raw_standard_errors[0], rtol=1e-6)
+    np.testing.assert_allclose(
+        found.standardized_standard_errors[0, 3], found.standardized_standard_errors[0, 1], rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        found.standardized_coefficients[0, 1] + found.standardized_coefficients[0, 3],
+        alone.standardized_coefficients[0, 1],
+    )
 
 
 def test_of_very_many_rows_errors_are_measured_at_the_ends() -> None:
     X, y = made_up(15, rows=300, k=2)
     folds = make_folds(300, WalkForwardSpec(train=60, refit_every=20), horizon=1)
-    training, model = Training(X, y, [folds], fold_scaling(X, [folds], trained=~np.isnan(y))), LogisticRegression()
+    training, model = (
+        TrainingData(X, y, [folds], fold_scaling(X, [folds], has_label=~np.isnan(y))),
+        LogisticRegression(),
+    )
     fits = fit_folds(training, model)
     kept: dict[str, Any] = {"coefficients": fits.coefficients, "degenerate": fits.degenerate}
-    every, some = coefficient_paths(training, model, **kept), coefficient_paths(training, model, errors=3, **kept)
-    np.testing.assert_array_equal(some.standardised, every.standardised)
-    measured = ~np.isnan(some.standardised_error).any(axis=1)
+    every, some = (
+        coefficient_paths(training, model, **kept),
+        coefficient_paths(training, model, max_refits_with_standard_errors=3, **kept),
+    )
+    np.testing.assert_array_equal(some.standardized_coefficients, every.standardized_coefficients)
+    measured = ~np.isnan(some.standardized_standard_errors).any(axis=1)
     assert np.flatnonzero(measured).tolist() == [0, 6, 11]
-    np.testing.assert_array_equal(some.raw_error[measured], every.raw_error[measured])
-    assert some.newest == 11
-    np.testing.assert_array_equal(some.ratio[11], every.standardised[11] / every.standardised_error[11])
+    np.testing.assert_array_equal(some.raw_standard_errors[measured], every.raw_standard_errors[measured])
+    assert some.last_index_with_standard_errors == 11
+    np.testing.assert_array_equal(
+        some.z_statistic[11], every.standardized_coefficients[11] / every.standardized_standard_errors[11]
+    )
 
 
 def test_signs_are_counted_over_refits_that_have_a_best_fit() -> None:
     coefficients = np.array([[1.0, 2.0, 0.0], [9.0, 9.0, 9.0], [-1.0, -3.0, 1.0], [2.0, -1.0, 0.0], [1.0, 1.0, 1.0]])
     degenerate = np.array([False, True, False, False, True])
-    np.testing.assert_array_equal(same_side(coefficients, degenerate), [2 / 3, 2 / 3, np.nan])
-    assert np.isnan(same_side(coefficients, np.ones(5, dtype=np.bool_))).all()
+    np.testing.assert_array_equal(sign_stability(coefficients, degenerate), [2 / 3, 2 / 3, np.nan])
+    assert np.isnan(sign_stability(coefficients, np.ones(5, dtype=np.bool_))).all()
 
 
 @given(count=st.integers(0, 2000), at_most=st.integers(2, 300))
 def test_refits_are_spread_evenly_with_both_ends(count: int, at_most: int) -> None:
-    found = spread(count, at_most=at_most)
+    found = evenly_spaced(count, max_points=at_most)
     assert len(found) == min(count, at_most)
     if count:
         assert (found[0], found[-1]) == (0, count - 1)

@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from quantlr.errors import DegenerateFold, LearningRateTooLarge
-from quantlr.model.descent import inverse, inverses, secant_step
-from quantlr.model.fit import Fits, fit_folds
+from quantlr.model.descent import pseudo_inverse, newton_schulz_inverses, make_anderson_step
+from quantlr.model.fit import FitResults, fit_folds
 from quantlr.model.folds import WalkForwardSpec, make_folds
-from quantlr.model.logistic import curvature, curvature_bound, gradient, log_loss
+from quantlr.model.logistic import log_loss_hessian, log_loss_hessian_bound, log_loss_gradient, pointwise_log_loss
 from quantlr.model.scaling import fold_scaling
 from quantlr.model.specs import LogisticRegression
-from quantlr.model.training import Material, Training
+from quantlr.model.training import ObjectiveBuilder, TrainingData
 from quantlr.types import Array, Folds
 from scipy.optimize import minimize
 
@@ -22,11 +22,11 @@ def one_fold(rows: int) -> Folds:
     return make_folds(rows + 1, WalkForwardSpec(train=rows, refit_every="never"), horizon=1)
 
 
-def training(X: Array, y: Array, folds: Folds) -> Training:
-    return Training(X, y, [folds], fold_scaling(X, [folds], trained=~np.isnan(y)))
+def training(X: Array, y: Array, folds: Folds) -> TrainingData:
+    return TrainingData(X, y, [folds], fold_scaling(X, [folds], has_label=~np.isnan(y)))
 
 
-def fit_once(X: Array, y: Array, **model: object) -> Fits:
+def fit_once(X: Array, y: Array, **model: object) -> FitResults:
     folds = one_fold(len(X))
     return fit_folds(training(X, y, folds), LogisticRegression.model_validate(model))
 
@@ -45,21 +45,21 @@ def test_what_many_refits_step_on_at_once_is_the_lessons_page_for_each(window: s
     spec = WalkForwardSpec.model_validate({"train": 100, "refit_every": 4, "window": window})
     folds = make_folds(200, spec, horizon=1)
     refits = slice(2, 9)
-    objective = Material(training(X, y, folds), LogisticRegression()).objective(refits)
+    objective = ObjectiveBuilder(training(X, y, folds), LogisticRegression()).build_objective(refits)
     theta = np.random.default_rng(0).normal(size=(4, 7))
-    together, (common, at_common) = objective.gradient(theta), objective.at(theta[:, 0])
-    bound = objective.bound()
+    together, (common, at_common) = objective.gradient(theta), objective.gradient_and_hessian(theta[:, 0])
+    bound = objective.hessian_bound()
     for column, refit in enumerate(range(refits.start, refits.stop)):
         train = folds[refit].train
-        rows = objective.units.local(X[train])
+        rows = objective.local_scaling.to_local_rows(X[train])
         here, labels = theta[:, column], y[train]
-        np.testing.assert_allclose(together[:, column], gradient(rows, labels, here), atol=1e-13)
-        np.testing.assert_allclose(common[:, column], gradient(rows, labels, theta[:, 0]), atol=1e-13)
-        np.testing.assert_allclose(at_common[column], curvature(rows, theta[:, 0]), atol=1e-13)
-        alone = objective.alone(column)
-        np.testing.assert_allclose(alone.at(here)[1][0], curvature(rows, here), atol=1e-13)
-        assert alone.loss(here) == pytest.approx(log_loss(rows @ here, labels).mean(), abs=1e-13)
-        np.testing.assert_allclose(bound[column], curvature_bound(rows), atol=1e-13)
+        np.testing.assert_allclose(together[:, column], log_loss_gradient(rows, labels, here), atol=1e-13)
+        np.testing.assert_allclose(common[:, column], log_loss_gradient(rows, labels, theta[:, 0]), atol=1e-13)
+        np.testing.assert_allclose(at_common[column], log_loss_hessian(rows, theta[:, 0]), atol=1e-13)
+        alone = objective.select_refit(column)
+        np.testing.assert_allclose(alone.gradient_and_hessian(here)[1][0], log_loss_hessian(rows, here), atol=1e-13)
+        assert alone.loss(here) == pytest.approx(pointwise_log_loss(rows @ here, labels).mean(), abs=1e-13)
+        np.testing.assert_allclose(bound[column], log_loss_hessian_bound(rows), atol=1e-13)
 
 
 def by_scipy(X: Array, y: Array, l2: float) -> Array:
@@ -69,7 +69,7 @@ def by_scipy(X: Array, y: Array, l2: float) -> Array:
     D = np.diag([0.0] + [l2] * X.shape[1])
 
     def value(theta: Array) -> float:
-        return float(log_loss(S @ theta, y).mean() + theta @ D @ theta / 2)
+        return float(pointwise_log_loss(S @ theta, y).mean() + theta @ D @ theta / 2)
 
     def slope(theta: Array) -> Array:
         return np.asarray(S.T @ (1 / (1 + np.exp(-S @ theta)) - y) / len(y) + D @ theta)
@@ -107,7 +107,7 @@ def test_the_intercept_is_not_penalised() -> None:
 def test_a_rate_that_need_not_go_downhill_is_refused_with_its_limit(descent: str, factor: float) -> None:
     X, y = made_up(7)
     S = np.column_stack([np.ones(len(X)), (X - X.mean(axis=0)) / X.std(axis=0)])
-    limit = factor / np.linalg.eigvalsh(curvature_bound(S))[-1]
+    limit = factor / np.linalg.eigvalsh(log_loss_hessian_bound(S))[-1]
     below = fit_once(X, y, descent=descent, learning_rate=limit * 0.999, tol=1e-6, max_iter=10_000)
     assert below.converged.all()
     with pytest.raises(
@@ -121,7 +121,7 @@ def test_a_descent_that_runs_out_says_so() -> None:
     fits = fit_once(X, y, descent="plain", max_iter=3)
     assert not fits.converged.any()
     assert fits.iterations[0] == 3
-    assert fits.gradient[0] > 1e-8
+    assert fits.max_abs_gradient[0] > 1e-8
 
 
 @pytest.mark.parametrize("descent", WAYS)
@@ -221,9 +221,9 @@ def test_inverses_of_neighbours(seed: int, spread: float) -> None:
     rng = np.random.default_rng(seed)
     base = rng.normal(size=(50, 4))
     moments = np.array([base.T @ base + spread * k * np.outer(base[k], base[k]) for k in range(6)])
-    for P, H in zip(inverses(moments), moments, strict=True):
+    for P, H in zip(newton_schulz_inverses(moments), moments, strict=True):
         np.testing.assert_allclose(P @ H, np.eye(4), atol=0.02)
-        np.testing.assert_allclose(inverse(H) @ H, np.eye(4), atol=1e-9)
+        np.testing.assert_allclose(pseudo_inverse(H) @ H, np.eye(4), atol=1e-9)
 
 
 def test_an_update_is_corrected_by_what_the_one_before_missed() -> None:
@@ -231,11 +231,11 @@ def test_an_update_is_corrected_by_what_the_one_before_missed() -> None:
     curvature, P = np.array([2.0, 0.5, 1.0]), np.array([0.45, 2.5, 1.0])
     start = np.array([[3.0, -1.0, 0.0]])
     first = start - P * curvature * start
-    step = secant_step(P[:, None, None], start, first)
+    step = make_anderson_step(P[:, None, None], start, first)
     second = step(first, curvature * first, np.arange(3))
     np.testing.assert_allclose(second, 0.0, atol=1e-15)
     np.testing.assert_allclose(step(second[:, :1], curvature[:1] * second[:, :1], np.array([0])), 0.0, atol=1e-15)
 
 
 def test_a_curvature_that_is_nowhere_leads_nowhere() -> None:
-    np.testing.assert_array_equal(inverse(np.zeros((2, 3, 3))), 0.0)
+    np.testing.assert_array_equal(pseudo_inverse(np.zeros((2, 3, 3))), 0.0)

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from quantlr.errors import DegenerateFold
 from quantlr.model.folds import make_folds
-from quantlr.model.learning_rate import RATES, ROWS, learning_rate_study
+from quantlr.model.learning_rate import LEARNING_RATE_NAMES, STUDY_SAMPLE_ROWS, compute_learning_rate_study
 from quantlr.model.specs import LogisticRegression
-from quantlr.model.study import loss_curves, study
+from quantlr.model.study import compute_loss_curves, diagnose_model
 from quantlr.types import Dataset
 
 from model.studied import (
@@ -26,13 +26,13 @@ from model.studied import (
 def test_on_the_sp500_each_rate_does_what_it_is_called(sp500: Dataset) -> None:
     """Too small: hardly underway. Derived: there. Near the limit: there later. Beyond: away, and it stays away."""
     forecasts, spec, model = walk_of(sp500, {"refit_every": 500})
-    found = study(sp500, forecasts, spec, model).rates
+    found = diagnose_model(sp500, forecasts, spec, model).learning_rate_study
     assert found is not None
-    start = found.excess[:, 0]
-    assert found.name == RATES
+    start = found.excess_loss[:, 0]
+    assert found.learning_rate_names == LEARNING_RATE_NAMES
     assert (start == start[0]).all()
     assert start[0] == pytest.approx(0.0041, abs=2e-4)
-    too_small, derived, near, beyond = found.excess
+    too_small, derived, near, beyond = found.excess_loss
     assert 0.1 * start[0] < too_small[-1] < 0.3 * start[0]
     assert derived[20] < 1e-15
     assert near[50] > 1e5 * derived[20]
@@ -43,18 +43,18 @@ def test_on_the_sp500_each_rate_does_what_it_is_called(sp500: Dataset) -> None:
 @pytest.mark.parametrize("l2", [0.0, 0.3])
 def test_curves_are_those_of_the_formula_step_by_step(sp500: Dataset, l2: float) -> None:
     forecasts, spec, model = walk_of(sp500, {"refit_every": 900, "window": "rolling"}, l2=l2)
-    found = study(sp500, forecasts, spec, model).rates
+    found = diagnose_model(sp500, forecasts, spec, model).learning_rate_study
     assert found is not None
-    fold = make_folds(len(sp500.up), spec, horizon=1)[found.refit]
+    fold = make_folds(len(sp500.up), spec, horizon=1)[found.refit_index]
     X, y = sp500.features[fold.train], sp500.up[fold.train]
     S, D = with_ones(X), np.diag([0.0] + [l2] * 6)
     L = float(np.linalg.eigvalsh(S.T @ S / (4 * len(y)) + D)[-1])
-    assert found.refit == len(forecasts.refits.iterations) - 1
-    assert found.steepest == pytest.approx(L, rel=1e-12)
-    assert found.limit == pytest.approx(2 / L, rel=1e-12)
-    np.testing.assert_allclose(found.rate[:3], [0.01 / L, 1 / L, 1.95 / L], rtol=1e-12)
+    assert found.refit_index == len(forecasts.refits.iterations) - 1
+    assert found.lipschitz == pytest.approx(L, rel=1e-12)
+    assert found.max_stable_learning_rate == pytest.approx(2 / L, rel=1e-12)
+    np.testing.assert_allclose(found.learning_rates[:3], [0.01 / L, 1 / L, 1.95 / L], rtol=1e-12)
     for at, settles in enumerate([True, True, True, False]):
-        expected = losses_step_by_step(X, y, float(found.rate[at]), 100, l2)
+        expected = losses_step_by_step(X, y, float(found.learning_rates[at]), 100, l2)
         # Beyond the limit, rounding grows from step to step as everything does.
         compared, rtol = (101, 1e-12) if settles else (25, 1e-8)
         np.testing.assert_allclose(found.loss[at, :compared], expected[:compared], rtol=rtol)
@@ -62,44 +62,50 @@ def test_curves_are_those_of_the_formula_step_by_step(sp500: Dataset, l2: float)
 
 def test_every_rate_that_is_swept_is_the_formula_step_by_step() -> None:
     X, y = made_up(2)
-    found = learning_rate_study(one_refit(X, y), LogisticRegression(l2=0.1), refit=0)
-    assert found.every == 1
-    assert found.swept[0] == found.rate[0]
-    assert np.isclose(found.swept, found.limit, rtol=1e-12).sum() == 1
-    assert found.loss_after.shape == (len(found.after), len(found.swept)) == (3, 23)
-    for at, rate in enumerate(found.swept.tolist()):
+    found = compute_learning_rate_study(one_refit(X, y), LogisticRegression(l2=0.1), refit_index=0)
+    assert found.row_stride == 1
+    assert found.learning_rate_grid[0] == found.learning_rates[0]
+    assert np.isclose(found.learning_rate_grid, found.max_stable_learning_rate, rtol=1e-12).sum() == 1
+    assert (
+        found.grid_loss_after_iterations.shape
+        == (len(found.compared_iterations), len(found.learning_rate_grid))
+        == (3, 23)
+    )
+    for at, rate in enumerate(found.learning_rate_grid.tolist()):
         losses = losses_step_by_step(X, y, rate, 50, 0.1)
         # Beyond the limit, rounding grows from step to step as everything does.
-        compared = 3 if rate < found.limit else 1
-        expected = [losses[updates] for updates in found.after]
-        np.testing.assert_allclose(found.loss_after[:compared, at], expected[:compared], rtol=1e-8)
-    np.testing.assert_array_equal(found.excess_after, np.maximum(found.loss_after - found.optimum, 0))
+        compared = 3 if rate < found.max_stable_learning_rate else 1
+        expected = [losses[updates] for updates in found.compared_iterations]
+        np.testing.assert_allclose(found.grid_loss_after_iterations[:compared, at], expected[:compared], rtol=1e-8)
+    np.testing.assert_array_equal(
+        found.grid_excess_loss_after_iterations, np.maximum(found.grid_loss_after_iterations - found.min_loss, 0)
+    )
 
 
 def test_of_very_many_rows_evenly_spread_ones_are_studied() -> None:
-    X, y = made_up(16, rows=3 * ROWS, k=2)
-    training, model = one_refit(X, y), LogisticRegression(descent="plain", learning_rate=1.9)
-    found, scaling = learning_rate_study(training, model, refit=0), training.scaling
-    S = np.column_stack([np.ones(ROWS), (X[::3] - scaling.mean) / scaling.deviation])
-    assert found.every == 3
-    assert found.steepest == pytest.approx(np.linalg.eigvalsh(S.T @ S / (4 * ROWS))[-1], rel=1e-12)
-    assert found.optimum == pytest.approx(-by_statsmodels(S, y[::3]).llf / ROWS, rel=1e-12)
-    curves = loss_curves(training, model, refits=[0])
-    assert curves.every.tolist() == [3]
-    assert curves.optimum[0] == pytest.approx(found.optimum, rel=1e-13)
-    near = LogisticRegression(descent="plain", learning_rate=found.limit)
-    assert (np.diff(loss_curves(training, near, refits=[0], updates=30).loss[0]) <= 1e-15).all()
+    X, y = made_up(16, rows=3 * STUDY_SAMPLE_ROWS, k=2)
+    training, model = one_refit(X, y), LogisticRegression(solver="plain", learning_rate=1.9)
+    found, scaling = compute_learning_rate_study(training, model, refit_index=0), training.scaling
+    S = np.column_stack([np.ones(STUDY_SAMPLE_ROWS), (X[::3] - scaling.mean) / scaling.std])
+    assert found.row_stride == 3
+    assert found.lipschitz == pytest.approx(np.linalg.eigvalsh(S.T @ S / (4 * STUDY_SAMPLE_ROWS))[-1], rel=1e-12)
+    assert found.min_loss == pytest.approx(-by_statsmodels(S, y[::3]).llf / STUDY_SAMPLE_ROWS, rel=1e-12)
+    curves = compute_loss_curves(training, model, refit_indices=[0])
+    assert curves.row_stride.tolist() == [3]
+    assert curves.min_loss[0] == pytest.approx(found.min_loss, rel=1e-13)
+    near = LogisticRegression(solver="plain", learning_rate=found.max_stable_learning_rate)
+    assert (np.diff(compute_loss_curves(training, near, refit_indices=[0], max_iterations=30).loss[0]) <= 1e-15).all()
 
 
 def test_best_loss_and_the_curvature_there_are_statsmodels() -> None:
     X, y = made_up(1)
-    found = learning_rate_study(one_refit(X, y), LogisticRegression(), refit=0)
+    found = compute_learning_rate_study(one_refit(X, y), LogisticRegression(), refit_index=0)
     S = with_ones(X)
     fit = by_statsmodels(S, y)
-    assert found.optimum == pytest.approx(-fit.llf / len(y), rel=1e-13)
+    assert found.min_loss == pytest.approx(-fit.llf / len(y), rel=1e-13)
     curvature = np.linalg.eigvalsh(-fit.model.hessian(fit.params) / len(y))[-1]
-    assert found.curvature == pytest.approx(curvature, rel=1e-9)
-    assert found.rate[3] == pytest.approx(2.5 / curvature, rel=1e-9)
+    assert found.max_curvature_at_optimum == pytest.approx(curvature, rel=1e-9)
+    assert found.learning_rates[3] == pytest.approx(2.5 / curvature, rel=1e-9)
 
 
 @settings(max_examples=20)
@@ -113,43 +119,45 @@ def test_up_to_the_limit_no_step_raises_the_loss_and_beyond_it_none_settles(
     seed: int, k: int, strength: float, l2: float
 ) -> None:
     X, y = made_up(seed, k=k, strength=strength)
-    found = learning_rate_study(one_refit(X, y), LogisticRegression(l2=l2), refit=0, steps=120)
-    assert found.curvature <= found.steepest * (1 + 1e-12)
-    assert np.nanmin(found.excess) >= 0
-    assert (np.diff(found.rate) > 0).all()
+    found = compute_learning_rate_study(one_refit(X, y), LogisticRegression(l2=l2), refit_index=0, n_iterations=120)
+    assert found.max_curvature_at_optimum <= found.lipschitz * (1 + 1e-12)
+    assert np.nanmin(found.excess_loss) >= 0
+    assert (np.diff(found.learning_rates) > 0).all()
     assert (np.diff(found.loss[:3], axis=1) <= 1e-15).all()
-    assert (found.excess[1] <= found.excess[0]).all()
-    last = found.excess[3, -20:]
+    assert (found.excess_loss[1] <= found.excess_loss[0]).all()
+    last = found.excess_loss[3, -20:]
     assert not last.max() < 1e-3
 
 
 def test_between_the_limit_and_the_study_a_descent_may_still_settle() -> None:
     """Why the last rate is taken from the curvature at the optimum: 2.5/L does no harm to classes far apart."""
     X, y = made_up(3, rows=1000, k=1, strength=4.0)
-    found = learning_rate_study(one_refit(X, y), LogisticRegression(), refit=0)
-    over_the_limit = losses_step_by_step(X, y, 1.25 * found.limit, 400)
-    assert over_the_limit[-1] == pytest.approx(found.optimum, abs=1e-12)
-    assert found.excess[3, -10:].max() > 0.01
+    found = compute_learning_rate_study(one_refit(X, y), LogisticRegression(), refit_index=0)
+    over_the_limit = losses_step_by_step(X, y, 1.25 * found.max_stable_learning_rate, 400)
+    assert over_the_limit[-1] == pytest.approx(found.min_loss, abs=1e-12)
+    assert found.excess_loss[3, -10:].max() > 0.01
 
 
 def test_a_curve_that_runs_away_ends() -> None:
     """With a heavy penalty every leap is half as large again as the last: 1.5^1000 would overflow when squared."""
     X, y = made_up(4)
-    found = learning_rate_study(one_refit(X, y), LogisticRegression(l2=1000.0), refit=0, steps=1000)
+    found = compute_learning_rate_study(
+        one_refit(X, y), LogisticRegression(l2=1000.0), refit_index=0, n_iterations=1000
+    )
     ended = np.isnan(found.loss)
     assert not ended[:3].any()
-    curve = found.excess[3][~ended[3]]
+    curve = found.excess_loss[3][~ended[3]]
     # Each leap is half as large again: the loss, a square, grows by 2.25, the little that the data bend it aside.
     np.testing.assert_allclose(curve[-4:] / curve[-5:-1], 2.25, rtol=2e-3)
     assert (np.diff(ended[3].astype(int)) >= 0).all()
     assert np.nanmax(found.loss) <= 1e6 * found.loss[0, 0]
     assert np.nanmax(found.loss) > 1e5 * found.loss[0, 0]
-    np.testing.assert_array_equal(np.isnan(found.excess), ended)
+    np.testing.assert_array_equal(np.isnan(found.excess_loss), ended)
 
 
 def test_without_a_best_fit_there_is_nothing_to_study() -> None:
     X, _ = made_up(5)
     with pytest.raises(DegenerateFold, match=r"refit 0: a plane .* so that no best loss exists; study another"):
-        learning_rate_study(one_refit(X, (X[:, 0] > 0).astype(np.float64)), LogisticRegression(), refit=0)
+        compute_learning_rate_study(one_refit(X, (X[:, 0] > 0).astype(np.float64)), LogisticRegression(), refit_index=0)
     with pytest.raises(DegenerateFold, match="refit 0: its training rows are of one class"):
-        learning_rate_study(one_refit(X, np.ones(len(X))), LogisticRegression(l2=0.1), refit=0)
+        compute_learning_rate_study(one_refit(X, np.ones(len(X))), LogisticRegression(l2=0.1), refit_index=0)

@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from quantlr.model.logistic import (
-    curvature,
-    curvature_bound,
-    gradient,
-    log_loss,
-    log_odds,
+    log_loss_hessian,
+    log_loss_hessian_bound,
+    log_loss_gradient,
+    pointwise_log_loss,
+    logit,
     sigmoid,
-    sigmoid_slope,
+    sigmoid_derivative,
 )
 from quantlr.types import Array
 from scipy.optimize import approx_fprime
@@ -33,24 +33,24 @@ def test_sigmoid_is_scipys_and_never_overflows(z: float) -> None:
 def test_sigmoid_slope_is_its_derivative() -> None:
     z = np.linspace(-5, 5, 41)
     numeric = (sigmoid(z + 1e-6) - sigmoid(z - 1e-6)) / 2e-6
-    np.testing.assert_allclose(sigmoid_slope(sigmoid(z)), numeric, atol=1e-9)
+    np.testing.assert_allclose(sigmoid_derivative(sigmoid(z)), numeric, atol=1e-9)
 
 
 def test_log_odds_undo_the_sigmoid() -> None:
     z = np.linspace(-9, 9, 19)
-    np.testing.assert_allclose(log_odds(sigmoid(z)), z, atol=1e-11)
+    np.testing.assert_allclose(logit(sigmoid(z)), z, atol=1e-11)
 
 
 def test_log_loss_is_scikit_learns_and_finite_far_out() -> None:
     X, y, theta = problem(1)
     z = X @ theta
-    assert log_loss(z, y).mean() == pytest.approx(sklearn_log_loss(y, expit(z)), abs=1e-14)
-    np.testing.assert_array_equal(log_loss(np.array([-1e4, 1e4]), np.array([1.0, 1.0])), [1e4, 0.0])
+    assert pointwise_log_loss(z, y).mean() == pytest.approx(sklearn_log_loss(y, expit(z)), abs=1e-14)
+    np.testing.assert_array_equal(pointwise_log_loss(np.array([-1e4, 1e4]), np.array([1.0, 1.0])), [1e4, 0.0])
 
 
 @given(z=st.floats(-1e300, 1e300), y=st.sampled_from([0.0, 0.25, 1.0]))
 def test_log_loss_is_numpys_logaddexp(z: float, y: float) -> None:
-    assert log_loss(np.array([z]), np.array([y]))[0] == pytest.approx(
+    assert pointwise_log_loss(np.array([z]), np.array([y]))[0] == pytest.approx(
         np.logaddexp(0.0, z) - y * z, rel=1e-14, abs=1e-300
     )
 
@@ -60,22 +60,22 @@ def test_gradient_and_curvature_are_the_losses_derivatives(seed: int) -> None:
     X, y, theta = problem(seed)
 
     def loss(at: Array) -> float:
-        return float(log_loss(X @ at, y).mean())
+        return float(pointwise_log_loss(X @ at, y).mean())
 
-    np.testing.assert_allclose(gradient(X, y, theta), approx_fprime(theta, loss, 1e-7), atol=1e-5)
+    np.testing.assert_allclose(log_loss_gradient(X, y, theta), approx_fprime(theta, loss, 1e-7), atol=1e-5)
     steps = 1e-6 * np.eye(len(theta))
-    numeric = [(gradient(X, y, theta + step) - gradient(X, y, theta - step)) / 2e-6 for step in steps]
-    np.testing.assert_allclose(curvature(X, theta), numeric, atol=1e-8)
+    numeric = [(log_loss_gradient(X, y, theta + step) - log_loss_gradient(X, y, theta - step)) / 2e-6 for step in steps]
+    np.testing.assert_allclose(log_loss_hessian(X, theta), numeric, atol=1e-8)
 
 
 def test_gradient_has_the_form_of_linear_regressions() -> None:
     """Cross-entropy's sum((g(theta.x) - y) x) against squares' sum((theta.x - y) x): only the forecast differs."""
     X, y, theta = problem(3)
     by_hand = sum((expit(theta @ x) - label) * x for x, label in zip(X, y, strict=True)) / len(y)
-    np.testing.assert_allclose(gradient(X, y, theta), by_hand, atol=1e-15)
+    np.testing.assert_allclose(log_loss_gradient(X, y, theta), by_hand, atol=1e-15)
 
 
 @given(seed=st.integers(0, 10_000))
 def test_no_curvature_exceeds_the_bound(seed: int) -> None:
     X, _, theta = problem(seed)
-    assert np.linalg.eigvalsh(curvature_bound(X) - curvature(X, theta)).min() >= -1e-15
+    assert np.linalg.eigvalsh(log_loss_hessian_bound(X) - log_loss_hessian(X, theta)).min() >= -1e-15

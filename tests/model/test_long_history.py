@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from quantlr.model.fit import fit_folds
 from quantlr.model.folds import WalkForwardSpec, make_folds
-from quantlr.model.rows import Rows, RowsInPlace, Scaling, Units, in_classes
+from quantlr.model.rows import LocalRows, RawRows, Scaling, LocalScaling, sample_weights_by_class
 from quantlr.model.scaling import fold_scaling
 from quantlr.model.specs import LogisticRegression
-from quantlr.model.training import Material, Training
-from quantlr.model.windows import Windows
+from quantlr.model.training import ObjectiveBuilder, TrainingData
+from quantlr.model.windows import TrainingWindows
 from quantlr.types import Array
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression as Peer
@@ -28,9 +28,9 @@ def planted(level: float) -> tuple[Array, Array]:
     return (X + level) * [1.0, 1e-3, 1e3], y
 
 
-def training(X: Array, y: Array) -> Training:
+def training(X: Array, y: Array) -> TrainingData:
     folds = make_folds(len(X), WalkForwardSpec(train=len(X) - 1, refit_every="never"), horizon=1)
-    return Training(X, y, [folds], fold_scaling(X, [folds], trained=np.ones(len(X), dtype=np.bool_)))
+    return TrainingData(X, y, [folds], fold_scaling(X, [folds], has_label=np.ones(len(X), dtype=np.bool_)))
 
 
 @settings(max_examples=20)
@@ -42,29 +42,33 @@ def test_rows_in_place_answer_as_rows_in_local_units_do(
 ) -> None:
     rng = np.random.default_rng(seed)
     raw, y = (rng.normal(size=(60, 2)) + center) * [1e-3, 50.0], (rng.random(60) < 0.5).astype(np.float64)
-    units = Units.of(Scaling(raw.mean(axis=0)[None], raw.std(axis=0)[None]), 0)
+    units = LocalScaling.from_refit_scaling(Scaling(raw.mean(axis=0)[None], raw.std(axis=0)[None]), 0)
     each = rng.random(60) if weighted else None
-    there = RowsInPlace(raw, units, units.from_ones(), y, in_classes(y, each, by_class=by_class))
-    windows = Windows(np.array([0]), np.array([60]))
-    local = Rows.of(units.local(raw), y, each, windows, by_class=by_class)
+    there = RawRows(raw, units, units.raw_to_local_matrix(), y, sample_weights_by_class(y, each, by_class=by_class))
+    windows = TrainingWindows(np.array([0]), np.array([60]))
+    local = LocalRows.from_arrays(units.to_local_rows(raw), y, each, windows, by_class=by_class)
     theta, values = rng.normal(size=3), rng.normal(size=(2, 60))
     np.testing.assert_allclose(there.X, local.X, atol=1e-12)
     np.testing.assert_allclose(there.log_odds(theta), local.log_odds(theta), atol=1e-12)
-    np.testing.assert_allclose(there.sums_of(values), local.sums_of(values), atol=1e-11)
-    np.testing.assert_allclose(there.moments_of(values[0]), local.moments_of(values[0]), atol=1e-10)
+    np.testing.assert_allclose(there.row_sums_by_class(values), local.row_sums_by_class(values), atol=1e-11)
     np.testing.assert_allclose(
-        there.moments_of(values[0], thin=thin), local.moments_of(values[0], thin=thin), atol=1e-10
+        there.second_moments_by_class(values[0]), local.second_moments_by_class(values[0]), atol=1e-10
+    )
+    np.testing.assert_allclose(
+        there.second_moments_by_class(values[0], row_stride=thin),
+        local.second_moments_by_class(values[0], row_stride=thin),
+        atol=1e-10,
     )
     half, only = theta[:, None] / 2, np.array([0])
-    np.testing.assert_allclose(there.tanh_sums(half, only), local.tanh_sums(half, only), atol=1e-11)
+    np.testing.assert_allclose(there.tanh_row_sums(half, only), local.tanh_row_sums(half, only), atol=1e-11)
 
 
 @pytest.mark.parametrize(("level", "in_place"), [(0.5, True), (1e5, False)])
 def test_a_long_history_is_copied_only_where_its_level_would_cost_digits(level: float, in_place: bool) -> None:
     X, y = planted(level)
     learnt, model = training(X, y), LogisticRegression(tol=1e-11)
-    made = Material(learnt, model).objective(slice(0, 1)).parts[0]()
-    assert isinstance(made, RowsInPlace) == in_place
+    made = ObjectiveBuilder(learnt, model).build_objective(slice(0, 1)).row_factories[0]()
+    assert isinstance(made, RawRows) == in_place
     fits = fit_folds(learnt, model)
     S = (X[:-1] - X[:-1].mean(axis=0)) / X[:-1].std(axis=0)
     peer = Peer(C=np.inf, solver="newton-cholesky", tol=1e-12).fit(S, y[:-1])
@@ -78,7 +82,7 @@ def test_larger_samples_only_bring_the_start_nearer(monkeypatch: pytest.MonkeyPa
     X, y = planted(0.0)
     found = {}
     for samples in ((), (500,), (500, 8000)):
-        monkeypatch.setattr("quantlr.model.start.SAMPLES", samples)
+        monkeypatch.setattr("quantlr.model.start.WARM_START_SAMPLE_ROWS", samples)
         found[samples] = fit_folds(training(X, y), LogisticRegression(tol=1e-11))
     one, two = found[500,], found[500, 8000]
     assert two.iterations[0] <= one.iterations[0] <= found[()].iterations[0]

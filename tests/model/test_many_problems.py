@@ -12,7 +12,7 @@ from quantlr.model.fit import fit_folds
 from quantlr.model.folds import WalkForwardSpec, make_folds
 from quantlr.model.scaling import fold_scaling
 from quantlr.model.specs import LogisticRegression
-from quantlr.model.training import Training
+from quantlr.model.training import TrainingData
 from quantlr.types import Array
 from scipy.optimize import linprog, minimize
 from scipy.special import expit
@@ -106,9 +106,9 @@ def _weights_are_the_best_or_the_fit_says_why_not(problem: Problem) -> None:
         "rolling": {"train": half, "refit_every": max(half // 2, 1), "window": "rolling"},
     }[problem.window]
     folds = make_folds(problem.rows, WalkForwardSpec.model_validate(walk), horizon=1)
-    scaling = fold_scaling(X, [folds], trained=np.ones(problem.rows, dtype=np.bool_))
+    scaling = fold_scaling(X, [folds], has_label=np.ones(problem.rows, dtype=np.bool_))
     model = LogisticRegression(l2=problem.l2, tol=TOL, degenerate="base_rate")
-    fits = fit_folds(Training(X, y, [folds], scaling), model)
+    fits = fit_folds(TrainingData(X, y, [folds], scaling), model)
     for at, fold in enumerate(folds):
         mine, ups = X[fold.train], y[fold.train]
         spread = mine.std(axis=0)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from quantlr.model.descent import descend_together
-from quantlr.model.fit import fit_abreast, fit_folds
-from quantlr.model.folds import WalkForwardSpec, training_sums
-from quantlr.model.neighbours import Neighbours
+from quantlr.model.descent import newton_batch
+from quantlr.model.fit import fit_many, fit_folds
+from quantlr.model.folds import WalkForwardSpec, fold_sums
+from quantlr.model.neighbours import RefitBatch
 from quantlr.model.specs import LogisticRegression
-from quantlr.model.training import Material
+from quantlr.model.training import ObjectiveBuilder
 from quantlr.types import Folds
 
 from model.made_up import made_up, training
@@ -23,12 +23,12 @@ from model.made_up import made_up, training
 def test_far_from_the_start_nothing_is_lost(seed: int, scale: float) -> None:
     """Where the formula for small changes loses its digits, sums are taken anew."""
     X, y = made_up(1, rows=300)
-    objective = Material(training(X, y), LogisticRegression()).objective(slice(0, 3))
+    objective = ObjectiveBuilder(training(X, y), LogisticRegression()).build_objective(slice(0, 3))
     rng = np.random.default_rng(seed)
-    setting_out = Neighbours.of([objective], [rng.normal(size=objective.p) * scale])
-    near = setting_out.towards(setting_out.start, tol=1e9)
-    assert near.near[0]
-    theta = setting_out.start + rng.normal(size=setting_out.start.shape) * scale
+    setting_out = RefitBatch.from_objectives([objective], [rng.normal(size=objective.n_weights) * scale])
+    near = setting_out.with_float32_rows(setting_out.start_theta, tol=1e9)
+    assert near.float32_rows_by_model[0]
+    theta = setting_out.start_theta + rng.normal(size=setting_out.start_theta.shape) * scale
     everyone = np.arange(3)
     exact = objective.gradient(theta, everyone)
     np.testing.assert_allclose(near.gradient(theta, everyone), exact, atol=3e-7)
@@ -50,7 +50,7 @@ def test_company_changes_nothing(seed: int) -> None:
     X[:400, 2] = 0.01
     trainings.append(training(X, np.where(rng.random(len(y)) < 0.02, np.nan, y)))
     model = LogisticRegression(degenerate="base_rate")
-    together = fit_abreast(trainings, model, describe=[str] * len(trainings))
+    together = fit_many(trainings, model, describe_refits=[str] * len(trainings))
     for each, found in zip(trainings, together, strict=True):
         alone = fit_folds(each, model)
         for name in ("coefficients", "iterations", "gradient", "converged", "degenerate", "condition"):
@@ -62,14 +62,14 @@ def test_models_abreast_descend_as_one_loop() -> None:
     trainings = [training(*made_up(at)) for at in range(3)]
     model = LogisticRegression()
     refits = slice(20, 28)
-    objectives = [Material(each, model).objective(refits) for each in trainings]
+    objectives = [ObjectiveBuilder(each, model).build_objective(refits) for each in trainings]
     first = [fit_folds(each, model).coefficients[19] for each in trainings]
-    starts = [objective.units.from_raw(raw) for objective, raw in zip(objectives, first, strict=True)]
-    found = descend_together(Neighbours.of(objectives, starts), tol=1e-8, max_iter=100)
+    starts = [objective.local_scaling.to_local_weights(raw) for objective, raw in zip(objectives, first, strict=True)]
+    found = newton_batch(RefitBatch.from_objectives(objectives, starts), tol=1e-8, max_iter=100)
     assert found.converged.all()
     for at, objective in enumerate(objectives):
-        mine = found.part(slice(8 * at, 8 * at + 8))
-        assert objective.size(objective.gradient(mine.theta)).max() < 1e-8
+        mine = found.slice_refits(slice(8 * at, 8 * at + 8))
+        assert objective.max_abs_standardized_gradient(objective.gradient(mine.theta)).max() < 1e-8
 
 
 @given(
@@ -86,8 +86,8 @@ def test_sums_over_training_rows_are_those_of_a_loop(seed: int, tickers: int, re
         start = np.sort(rng.integers(0, 40, refits))
         stop = np.maximum(np.sort(rng.integers(0, 41, refits)), start)
         folds.append(Folds(start, stop, stop, stop))
-    with patch("quantlr.model.folds.BLOCK", block):
-        found = training_sums(lambda rows: values[:, rows], folds)
+    with patch("quantlr.model.folds.SUM_BLOCK_ROWS", block):
+        found = fold_sums(lambda rows: values[:, rows], folds)
     for at in range(refits):
         slow = sum(values[:, each.train_start[at] : each.train_stop[at]].sum(axis=1) for each in folds)
         np.testing.assert_allclose(found[:, at], slow, atol=1e-12)
@@ -95,11 +95,11 @@ def test_sums_over_training_rows_are_those_of_a_loop(seed: int, tickers: int, re
 
 def test_what_was_seen_from_the_start_is_not_taken_for_another_point() -> None:
     X, y = made_up(3)
-    material = Material(training(X, y), LogisticRegression(l2=0.01))
+    material = ObjectiveBuilder(training(X, y), LogisticRegression(l2=0.01))
     raw = np.array([0.1, 5.0, -3.0, 0.0, 2.0])
-    looked, plain = material.objective(slice(2, 9), start=raw), material.objective(slice(2, 9))
-    for theta in (plain.units.from_raw(raw), np.full(plain.p, 0.3)):
-        for seen, anew in zip(looked.at(theta), plain.at(theta), strict=True):
+    looked, plain = material.build_objective(slice(2, 9), start_weights=raw), material.build_objective(slice(2, 9))
+    for theta in (plain.local_scaling.to_local_weights(raw), np.full(plain.n_weights, 0.3)):
+        for seen, anew in zip(looked.gradient_and_hessian(theta), plain.gradient_and_hessian(theta), strict=True):
             np.testing.assert_allclose(seen, anew, atol=1e-14)
 
 

@@ -8,27 +8,27 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from quantlr.data.dataset import build_dataset, feature_columns
+from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.features import LaggedReturns, Momentum
 from quantlr.data.labels import Direction
 from quantlr.data.universe import DataSpec, load_prices
 from quantlr.errors import DegenerateFold
 from quantlr.model.fit import fit_folds
 from quantlr.model.folds import WalkForwardSpec, make_folds
-from quantlr.model.logistic import gradient, log_loss, log_odds, sigmoid
+from quantlr.model.logistic import log_loss_gradient, pointwise_log_loss, logit, sigmoid
 from quantlr.model.scaling import fold_scaling
 from quantlr.model.specs import LogisticRegression
-from quantlr.model.training import Training
+from quantlr.model.training import TrainingData
 from quantlr.model.walk_forward import walk_forward
-from quantlr.testing.futures import HALT, with_future
+from quantlr.testing.futures import TRADING_HALT, apply_scenario
 from quantlr.types import Array, Dataset, Folds, Forecasts
 from scipy.special import expit
 
-from markets import random_walk
+from markets import random_walk_prices
 
 
-def trained(X: Array, y: Array, folds: Folds) -> Training:
-    return Training(X, y, [folds], fold_scaling(X, [folds], trained=~np.isnan(y)))
+def trained(X: Array, y: Array, folds: Folds) -> TrainingData:
+    return TrainingData(X, y, [folds], fold_scaling(X, [folds], has_label=~np.isnan(y)))
 
 
 def one_fold(rows: int) -> Folds:
@@ -37,7 +37,7 @@ def one_fold(rows: int) -> Folds:
 
 def sp500(lags: int) -> Dataset:
     prices = load_prices(DataSpec.model_validate({"source": {"kind": "sample"}, "tickers": ["^GSPC"]}))
-    columns = feature_columns(prices, [LaggedReturns(lags=tuple(range(1, lags + 1)))])
+    columns = compute_feature_columns(prices, [LaggedReturns(lags=tuple(range(1, lags + 1)))])
     return build_dataset(prices, columns, Direction().compute(prices), horizon=1)
 
 
@@ -49,7 +49,7 @@ def forecast(dataset: Dataset, walk: dict[str, Any], **model: Any) -> Forecasts:
 def test_nothing_overflows(z: float) -> None:
     at = np.array([z])
     with np.errstate(all="raise", under="ignore"):
-        g, down, up = sigmoid(at), log_loss(at, np.zeros(1)), log_loss(at, np.ones(1))
+        g, down, up = sigmoid(at), pointwise_log_loss(at, np.zeros(1)), pointwise_log_loss(at, np.ones(1))
     assert g[0] == pytest.approx(expit(z), abs=2.3e-16)
     assert down[0] >= max(z, 0.0)
     assert up[0] >= max(-z, 0.0)
@@ -63,10 +63,10 @@ def test_a_rate_that_suits_many_rows_is_no_rate_for_their_sum() -> None:
         S = np.column_stack([np.ones(rows), (X - X.mean(axis=0)) / X.std(axis=0)])
         summed, averaged = np.zeros(11), np.zeros(11)
         for _ in range(500):
-            summed = summed - 0.002 * rows * gradient(S, y, summed)
-            averaged = averaged - 3.0 * gradient(S, y, averaged)
-        assert bool(np.abs(gradient(S, y, summed)).max() < 1e-6) is settles
-        assert np.abs(gradient(S, y, averaged)).max() < 1e-6
+            summed = summed - 0.002 * rows * log_loss_gradient(S, y, summed)
+            averaged = averaged - 3.0 * log_loss_gradient(S, y, averaged)
+        assert bool(np.abs(log_loss_gradient(S, y, summed)).max() < 1e-6) is settles
+        assert np.abs(log_loss_gradient(S, y, averaged)).max() < 1e-6
 
 
 def test_unscaled_returns_do_not_hold_the_plain_descent_back() -> None:
@@ -76,7 +76,7 @@ def test_unscaled_returns_do_not_hold_the_plain_descent_back() -> None:
     raw = np.column_stack([np.ones(len(X)), X])
     naive = np.zeros(4)
     for _ in range(10_000):
-        naive = naive - 0.1 * gradient(raw, y, naive)
+        naive = naive - 0.1 * log_loss_gradient(raw, y, naive)
     best, plain = (
         fit_folds(trained(X, y, one_fold(2_000)), LogisticRegression.model_validate({"descent": way})).coefficients[0]
         for way in ("preconditioned", "plain")
@@ -89,7 +89,7 @@ def test_unscaled_returns_do_not_hold_the_plain_descent_back() -> None:
 def test_the_default_tolerance_is_worth_this_much(repeated: bool, off: float) -> None:
     prices = load_prices(DataSpec.model_validate({"source": {"kind": "sample"}, "tickers": ["^GSPC"]}))
     more = [Momentum(windows=(5,))] if repeated else []
-    columns = feature_columns(prices, [LaggedReturns(lags=tuple(range(1, 11))), *more])
+    columns = compute_feature_columns(prices, [LaggedReturns(lags=tuple(range(1, 11))), *more])
     dataset = build_dataset(prices, columns, Direction().compute(prices), horizon=1)
     for descent in ("preconditioned", "plain"):
         loose, tight = (
@@ -105,7 +105,7 @@ def test_features_that_repeat_one_another_are_told_with_their_condition_number()
         : int(make_folds(len(dataset.up), WalkForwardSpec(refit_every=1000), horizon=1).train_stop[-1])
     ]
     S = np.column_stack([np.ones(len(last)), (last - last.mean(axis=0)) / last.std(axis=0)])
-    assert calm.refits.condition[0] == pytest.approx(np.linalg.cond(S), rel=1e-9)
+    assert calm.refits.condition_number[0] == pytest.approx(np.linalg.cond(S), rel=1e-9)
     assert not calm.notes
     rng = np.random.default_rng(0)
     dataset.features[:, 3] = dataset.features[:, 0] + 1e-5 * rng.normal(size=len(dataset.up))
@@ -113,15 +113,15 @@ def test_features_that_repeat_one_another_are_told_with_their_condition_number()
     assert "nearly repeat one another (condition number 2" in note.text
     dataset.features[:, 3] = dataset.features[:, 0]
     found = forecast(dataset, {"refit_every": 1000})
-    assert found.refits.condition[0] == np.inf
+    assert found.refits.condition_number[0] == np.inf
     assert "condition number inf" in found.notes[0].text
 
 
 def separable_on_the_way() -> Dataset:
     """Return a ticker whose rolling folds are of one class first, then mixed, then separable, then mixed again."""
     rng = np.random.default_rng(3)
-    prices = random_walk(0, sessions=420)
-    columns = feature_columns(prices, [LaggedReturns(lags=(1, 2))])
+    prices = random_walk_prices(0, n_sessions=420)
+    columns = compute_feature_columns(prices, [LaggedReturns(lags=(1, 2))])
     dataset = build_dataset(prices, columns, Direction().compute(prices), horizon=1)
     dataset.up[:-1] = rng.random(len(dataset.up) - 1) < 0.5
     dataset.up[:70] = 1.0
@@ -163,11 +163,11 @@ def test_folds_without_a_best_fit_forecast_the_base_rate_and_are_counted(descent
 
 def test_refits_whose_window_has_no_label_left_forecast_a_half_and_say_nothing_of_their_rows() -> None:
     """A halt longer than a rolling window, its ties dropped."""
-    prices = random_walk(6, sessions=200)
-    halted = with_future(prices, HALT, after=120)
+    prices = random_walk_prices(6, n_sessions=200)
+    halted = apply_scenario(prices, TRADING_HALT, after_session=120)
     features = [LaggedReturns(lags=(1, 2))]
     dataset = build_dataset(
-        halted, feature_columns(halted, features), Direction(ties="drop").compute(halted), horizon=1
+        halted, compute_feature_columns(halted, features), Direction(ties="drop").compute(halted), horizon=1
     )
     found = forecast(dataset, {"window": "rolling", "train": 40, "refit_every": 21}, degenerate="base_rate")
     np.testing.assert_array_equal(found.probability[-20:], 0.5)
@@ -175,7 +175,9 @@ def test_refits_whose_window_has_no_label_left_forecast_a_half_and_say_nothing_o
     windows = [dataset.features[fold.train][~np.isnan(dataset.up[fold.train])] for fold in folds]
     last = [rows for rows in windows if len(rows)][-1]
     z = (last - last.mean(axis=0)) / last.std(axis=0)
-    np.testing.assert_allclose(found.refits.condition, np.linalg.cond(np.column_stack([np.ones(len(z)), z])), rtol=1e-9)
+    np.testing.assert_allclose(
+        found.refits.condition_number, np.linalg.cond(np.column_stack([np.ones(len(z)), z])), rtol=1e-9
+    )
 
 
 def test_what_comes_after_a_degenerate_fold_is_fitted_as_ever() -> None:
@@ -195,7 +197,7 @@ def test_smoothing_keeps_one_class_from_certainty() -> None:
     """By arithmetic: thirty ups and nothing else are (30 + 1) / (30 + 2) by Laplace's rule."""
     X, y = np.random.default_rng(0).normal(size=(31, 1)), np.ones(31)
     fits = fit_folds(trained(X, y, one_fold(30)), LogisticRegression(degenerate="base_rate"))
-    assert fits.coefficients[0].tolist() == [pytest.approx(float(log_odds(np.array(31 / 32)))), 0.0]
+    assert fits.coefficients[0].tolist() == [pytest.approx(float(logit(np.array(31 / 32)))), 0.0]
 
 
 @pytest.mark.parametrize("max_iter", [1, 3])

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from quantlr.model.folds import WalkForwardSpec, make_folds
-from quantlr.model.scaling import fold_scaling, overlapping
+from quantlr.model.scaling import fold_scaling, overlapping_refit_slices
 from sklearn.preprocessing import StandardScaler
 
 
@@ -23,19 +23,19 @@ def test_scaling_is_that_of_each_folds_own_rows(seed: int, window: str, every: i
     folds = make_folds(
         len(X), WalkForwardSpec.model_validate({"train": 30, "refit_every": every, "window": window}), horizon=1
     )
-    scaling = fold_scaling(X, [folds], trained=np.ones(len(X), dtype=np.bool_))
+    scaling = fold_scaling(X, [folds], has_label=np.ones(len(X), dtype=np.bool_))
     for at, fold in enumerate(folds):
         oracle = StandardScaler().fit(X[fold.train])
         np.testing.assert_allclose(scaling.mean[at], oracle.mean_, rtol=1e-9)
         spread = np.sqrt(oracle.var_)
-        close = np.abs(scaling.deviation[at] - spread) <= 1e-6 * spread + 1e-15 * np.abs(X[fold.train]).max(axis=0) * 30
+        close = np.abs(scaling.std[at] - spread) <= 1e-6 * spread + 1e-15 * np.abs(X[fold.train]).max(axis=0) * 30
         assert close.all()
 
 
 def test_a_constant_has_no_deviation_whatever_its_level() -> None:
     X = np.column_stack([np.full(60, 0.1), np.full(60, 1e9), np.r_[np.full(40, 3.0), np.arange(20.0)]])
     folds = make_folds(60, WalkForwardSpec(train=20, refit_every=1), horizon=1)
-    deviation = fold_scaling(X, [folds], trained=np.ones(len(X), dtype=np.bool_)).deviation
+    deviation = fold_scaling(X, [folds], has_label=np.ones(len(X), dtype=np.bool_)).std
     assert not deviation[:, :2].any()
     assert not deviation[:21, 2].any()
     assert deviation[21:, 2].all()
@@ -45,7 +45,7 @@ def test_a_constant_has_no_deviation_whatever_its_level() -> None:
 def test_runs_of_refits_cover_all_once_and_share_rows(window: str) -> None:
     spec = WalkForwardSpec.model_validate({"train": 25, "refit_every": 3, "window": window})
     folds = make_folds(500, spec, horizon=1)
-    runs = overlapping([folds], at_most=16, share=0.5)
+    runs = overlapping_refit_slices([folds], max_refits=16, min_overlap=0.5)
     assert [at for run in runs for at in range(run.start, run.stop)] == list(range(len(folds)))
     for run in runs:
         assert run.stop - run.start <= 16
@@ -61,7 +61,7 @@ def test_a_sample_of_many_rows_tells_where_the_mean_is(seed: int, level: float, 
     X[rng.integers(0, 2000) * (10 if seed % 2 else 9), 0] += outlier
     folds = make_folds(len(X) + 1, WalkForwardSpec(train=len(X), refit_every="never"), horizon=1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("quantlr.model.scaling.ENOUGH", 300)
-        scaling = fold_scaling(X, [folds], trained=np.ones(len(X), dtype=np.bool_))
+        patch.setattr("quantlr.model.scaling.CENTER_SAMPLE_ROWS", 300)
+        scaling = fold_scaling(X, [folds], has_label=np.ones(len(X), dtype=np.bool_))
     np.testing.assert_allclose(scaling.mean[0], X.mean(axis=0), rtol=1e-9, atol=1e-12 + 1e-15 * outlier)
-    np.testing.assert_allclose(scaling.deviation[0], X.std(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(scaling.std[0], X.std(axis=0), rtol=1e-9)

@@ -10,10 +10,10 @@ import os
 import numpy as np
 import pytest
 from quantlr.model.folds import WalkForwardSpec
-from quantlr.model.neighbours import FLOAT32_TANH_ERROR, Neighbours, float32_gradient_error
+from quantlr.model.neighbours import FLOAT32_TANH_ERROR, RefitBatch, float32_gradient_error
 from quantlr.model.objective import Objective
 from quantlr.model.specs import LogisticRegression
-from quantlr.model.training import Material
+from quantlr.model.training import ObjectiveBuilder
 
 from model.made_up import made_up, training
 
@@ -26,7 +26,7 @@ def objective_of(seed: int, *, k: int, window: str, class_weight: str | None, la
     X, y = made_up(seed, rows=5000 if late else 900, k=k)
     spec = WalkForwardSpec.model_validate({"train": 200, "refit_every": 10, "window": window})
     model = LogisticRegression.model_validate({"class_weight": class_weight, "l2": 0.01})
-    return Material(training(X, y, spec), model).objective(slice(400, 420) if late else slice(5, 20))
+    return ObjectiveBuilder(training(X, y, spec), model).build_objective(slice(400, 420) if late else slice(5, 20))
 
 
 def test_features_to_be_disabled_are_off() -> None:
@@ -54,13 +54,13 @@ def test_gradients_on_the_way_are_within_the_bound(window: str, class_weight: st
     """Of single and of many columns, after moves of a length of 1e-4 to 8."""
     for seed in range(6):
         objective = objective_of(seed, k=k, window=window, class_weight=class_weight, late=seed % 2 == 0)
-        setting_out = Neighbours.of([objective], [np.linspace(-0.1, 0.2, objective.p)])
+        setting_out = RefitBatch.from_objectives([objective], [np.linspace(-0.1, 0.2, objective.n_weights)])
         rng = np.random.default_rng(seed)
-        theta = setting_out.start + rng.normal(scale=scale, size=setting_out.start.shape)
-        move = theta - setting_out.start
-        length = np.sqrt(np.einsum("pj,jpq,qj->j", move, setting_out.curvature_there, move))
-        near = setting_out.towards(theta, tol=ANY_ERROR)
-        for some in (np.arange(objective.refits), np.array([3])):
+        theta = setting_out.start_theta + rng.normal(scale=scale, size=setting_out.start_theta.shape)
+        move = theta - setting_out.start_theta
+        length = np.sqrt(np.einsum("pj,jpq,qj->j", move, setting_out.start_hessian, move))
+        near = setting_out.with_float32_rows(theta, tol=ANY_ERROR)
+        for some in (np.arange(objective.n_refits), np.array([3])):
             error = np.abs(near.gradient(theta[:, some], some) - objective.gradient(theta[:, some], some)).max(axis=0)
             assert error.max() > 0
             assert (error <= [float32_gradient_error(each) for each in length[some].tolist()]).all()
@@ -68,18 +68,18 @@ def test_gradients_on_the_way_are_within_the_bound(window: str, class_weight: st
 
 def test_gradients_are_summed_in_single_precision_where_the_bound_is_within_the_tolerance() -> None:
     objective = objective_of(0, k=4, window="expanding", class_weight=None, late=False)
-    setting_out = Neighbours.of([objective], [np.linspace(-0.1, 0.2, objective.p)])
-    theta = setting_out.start + np.random.default_rng(1).normal(scale=0.01, size=setting_out.start.shape)
-    move = theta - setting_out.start
-    lengths = np.sqrt(np.einsum("pj,jpq,qj->j", move, setting_out.curvature_there, move))
+    setting_out = RefitBatch.from_objectives([objective], [np.linspace(-0.1, 0.2, objective.n_weights)])
+    theta = setting_out.start_theta + np.random.default_rng(1).normal(scale=0.01, size=setting_out.start_theta.shape)
+    move = theta - setting_out.start_theta
+    lengths = np.sqrt(np.einsum("pj,jpq,qj->j", move, setting_out.start_hessian, move))
     bound = float32_gradient_error(float(lengths.max()))
-    some = np.arange(objective.refits)
+    some = np.arange(objective.n_refits)
     exact = objective.gradient(theta, some)
-    near = setting_out.towards(setting_out.start, tol=1.001 * bound)
-    assert near.near[0]
+    near = setting_out.with_float32_rows(setting_out.start_theta, tol=1.001 * bound)
+    assert near.float32_rows_by_model[0]
     assert np.abs(near.gradient(theta, some) - exact).max() > 1e-14
-    too_near = setting_out.towards(setting_out.start, tol=0.999 * bound)
-    assert too_near.near[0], "the start is near enough"
+    too_near = setting_out.with_float32_rows(setting_out.start_theta, tol=0.999 * bound)
+    assert too_near.float32_rows_by_model[0], "the start is near enough"
     np.testing.assert_array_equal(too_near.gradient(theta, some), exact)
-    far = setting_out.towards(setting_out.start + 1e3 * move, tol=1e-13)
+    far = setting_out.with_float32_rows(setting_out.start_theta + 1e3 * move, tol=1e-13)
     np.testing.assert_array_equal(far.gradient(theta, some), exact)

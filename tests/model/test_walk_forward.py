@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from quantlr.data.dataset import build_dataset, feature_columns
+from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.features import Feature, LaggedReturns, Momentum, Volatility
 from quantlr.data.labels import Direction
 from quantlr.data.universe import DataSpec, load_prices
@@ -16,7 +16,7 @@ from quantlr.model.specs import LogisticRegression
 from quantlr.model.walk_forward import walk_forward
 from quantlr.types import Dataset, Forecasts, Prices
 
-from markets import random_walk
+from markets import random_walk_prices
 from oracles import rows_of, sklearn_probabilities
 
 TIGHT = {"tol": 1e-12, "max_iter": 200_000}
@@ -24,7 +24,7 @@ TIGHT = {"tol": 1e-12, "max_iter": 200_000}
 
 def dataset_from(prices: Prices, features: list[Feature], **label: Any) -> Dataset:
     kind = Direction.model_validate(label)
-    return build_dataset(prices, feature_columns(prices, features), kind.compute(prices), horizon=kind.horizon)
+    return build_dataset(prices, compute_feature_columns(prices, features), kind.compute(prices), horizon=kind.horizon)
 
 
 def forecasts_from(dataset: Dataset, walk: dict[str, Any], **model: Any) -> Forecasts:
@@ -80,7 +80,7 @@ def test_sp500_probabilities_are_scikit_learns(sp500: Dataset, window: str, ever
 def test_made_up_probabilities_are_scikit_learns(
     seed: int, window: str, every: int, horizon: int, embargo: int, l2: float, ties: str, scale: float
 ) -> None:
-    prices = random_walk(seed, sessions=260)
+    prices = random_walk_prices(seed, n_sessions=260)
     dataset = dataset_from(prices, [LaggedReturns(lags=(1, 3)), Momentum(windows=(7,))], horizon=horizon, ties=ties)
     dataset.features[:, 0] *= scale
     walk = {"window": window, "train": 120, "refit_every": every, "embargo": embargo}
@@ -94,21 +94,21 @@ def test_made_up_probabilities_are_scikit_learns(
 
 
 def test_what_a_fold_knew_comes_from_its_training_rows() -> None:
-    dataset = dataset_from(random_walk(5, sessions=200), [LaggedReturns(lags=(1,))], horizon=3, ties="drop")
+    dataset = dataset_from(random_walk_prices(5, n_sessions=200), [LaggedReturns(lags=(1,))], horizon=3, ties="drop")
     forecasts = forecasts_from(dataset, {"window": "rolling", "train": 80, "refit_every": 9}, l2=0.1)
     folds = make_folds(len(dataset.up), WalkForwardSpec(window="rolling", train=80, refit_every=9), horizon=3)
     for at in range(len(forecasts.fold)):
         train = folds[int(forecasts.fold[at])].train
-        up, span = dataset.up[train], dataset.span_return[train]
+        up, span = dataset.up[train], dataset.horizon_return[train]
         kept = ~np.isnan(up)
         assert forecasts.base_rate[at] == pytest.approx(up[kept].mean(), abs=1e-12)
         assert forecasts.mean_gain[at] == pytest.approx(span[up == 1].mean(), abs=1e-12)
         assert forecasts.mean_loss[at] == pytest.approx(span[up == 0].mean(), abs=1e-12)
-        assert forecasts.deviation[at] == pytest.approx(span[kept].std(ddof=1), abs=1e-12)
+        assert forecasts.std[at] == pytest.approx(span[kept].std(ddof=1), abs=1e-12)
 
 
 def test_the_newest_rows_are_forecast_though_their_labels_are_not_known() -> None:
-    prices = random_walk(6, sessions=150)
+    prices = random_walk_prices(6, n_sessions=150)
     forecasts = forecasts_from(dataset_from(prices, [LaggedReturns(lags=(1,))], horizon=4), {"train": 50})
     assert forecasts.session[-1] == 149
     assert np.isnan(forecasts.up[-4:]).all()
@@ -116,9 +116,9 @@ def test_the_newest_rows_are_forecast_though_their_labels_are_not_known() -> Non
 
 
 def test_each_ticker_is_walked_on_its_own_and_the_short_are_named() -> None:
-    prices = random_walk(7, sessions=160, tickers=4, holes=True)
+    prices = random_walk_prices(7, n_sessions=160, n_tickers=4, with_gaps=True)
     dataset = dataset_from(prices, [LaggedReturns(lags=(1, 2))])
-    shortest = int(prices.bars.min())
+    shortest = int(prices.n_bars.min())
     forecasts = forecasts_from(dataset, {"train": shortest}, **TIGHT)
     assert len(forecasts.notes) >= 1
     assert "left out, too short: T" in forecasts.notes[0].text
@@ -129,14 +129,16 @@ def test_each_ticker_is_walked_on_its_own_and_the_short_are_named() -> None:
 
 
 def test_no_ticker_long_enough_is_an_error_about_the_longest() -> None:
-    dataset = dataset_from(random_walk(8, sessions=60, tickers=2, holes=True), [LaggedReturns(lags=(1,))])
+    dataset = dataset_from(
+        random_walk_prices(8, n_sessions=60, n_tickers=2, with_gaps=True), [LaggedReturns(lags=(1,))]
+    )
     with pytest.raises(NotEnoughHistory, match=r"T0: the first fold needs 501 rows .* found 59"):
         forecasts_from(dataset, {"train": 500})
 
 
 def test_a_feature_that_wakes_up_late_is_left_out_until_then() -> None:
     """A column that is constant over the first folds' training rows takes part as soon as it varies."""
-    dataset = dataset_from(random_walk(9, sessions=300), [LaggedReturns(lags=(1, 2))])
+    dataset = dataset_from(random_walk_prices(9, n_sessions=300), [LaggedReturns(lags=(1, 2))])
     dataset.features[:130, 1] = 0.25
     forecasts = forecasts_from(dataset, {"train": 110, "refit_every": 20}, **TIGHT)
     X, y = rows_of(dataset)
@@ -151,7 +153,7 @@ def test_a_feature_that_wakes_up_late_is_left_out_until_then() -> None:
 
 
 def test_unconverged_fits_are_counted_in_a_note() -> None:
-    dataset = dataset_from(random_walk(3, sessions=200), [LaggedReturns(lags=(1, 2))])
+    dataset = dataset_from(random_walk_prices(3, n_sessions=200), [LaggedReturns(lags=(1, 2))])
     forecasts = forecasts_from(dataset, {"train": 150, "refit_every": 10}, descent="plain", max_iter=1, tol=1e-12)
     assert (~forecasts.refits.converged).sum() == forecasts.notes[0].count > 0
     assert "did not converge" in forecasts.notes[0].text

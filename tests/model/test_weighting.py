@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from quantlr.data.dataset import build_dataset, feature_columns
+from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.features import LaggedReturns, Momentum
 from quantlr.data.labels import Direction
 from quantlr.errors import NotEnoughHistory, UserError
@@ -20,15 +20,15 @@ from sklearn import config_context
 from sklearn.linear_model import LogisticRegression as Peer
 from sklearn.preprocessing import StandardScaler
 
-from markets import random_walk
+from markets import random_walk_prices
 
 TIGHT = {"tol": 1e-12}
 
 
 def made_up(seed: int, *, tickers: int = 1, holes: bool = False, horizon: int = 1, ties: str = "down") -> Dataset:
-    prices = random_walk(seed, sessions=220, tickers=tickers, holes=holes)
+    prices = random_walk_prices(seed, n_sessions=220, n_tickers=tickers, with_gaps=holes)
     label = Direction.model_validate({"horizon": horizon, "ties": ties})
-    columns = feature_columns(prices, [LaggedReturns(lags=(1, 2)), Momentum(windows=(5,))])
+    columns = compute_feature_columns(prices, [LaggedReturns(lags=(1, 2)), Momentum(windows=(5,))])
     return build_dataset(prices, columns, label.compute(prices), horizon=horizon)
 
 
@@ -156,8 +156,8 @@ def test_a_pooled_model_is_that_of_a_loop_over_sessions(
         known = [
             row
             for row in range(len(dataset.up))
-            if dataset.known_at[row] in count
-            and count[int(dataset.known_at[row])] <= at - embargo
+            if dataset.label_known_at[row] in count
+            and count[int(dataset.label_known_at[row])] <= at - embargo
             and (window == "expanding" or count[int(dataset.session[row])] > at - horizon - embargo - 60)
             and not np.isnan(dataset.up[row])
         ]
@@ -187,7 +187,7 @@ def test_a_pooled_model_needs_sessions_and_says_how_many() -> None:
 
 @pytest.mark.parametrize("scope", ["per_ticker", "pooled"])
 def test_results_are_the_same_for_any_number_of_workers(scope: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("quantlr.model.walk_forward.WORTH_SHARING", 0.0)
+    monkeypatch.setattr("quantlr.model.walk_forward.MIN_PARALLEL_SECONDS", 0.0)
     dataset = made_up(8, tickers=5, holes=True)
     spec, model = WalkForwardSpec(train=80, refit_every=5), LogisticRegression.model_validate({"scope": scope})
     alone, shared = (walk_forward(dataset, spec, model, workers=workers) for workers in (1, 2))
@@ -199,11 +199,11 @@ def test_results_are_the_same_for_any_number_of_workers(scope: str, monkeypatch:
 
 def test_an_error_in_another_process_is_the_same_error(monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = made_up(9, tickers=4)
-    dataset.up[dataset.rows(2)] = 1.0
+    dataset.up[dataset.ticker_slice(2)] = 1.0
     spec = WalkForwardSpec(train=80, refit_every=5)
     texts = set()
     for sharing in (np.inf, 0.0):
-        monkeypatch.setattr("quantlr.model.walk_forward.WORTH_SHARING", sharing)
+        monkeypatch.setattr("quantlr.model.walk_forward.MIN_PARALLEL_SECONDS", sharing)
         with pytest.raises(UserError, match="all 80 training rows are ups") as caught:
             walk_forward(dataset, spec, LogisticRegression(), workers=2)
         texts.add((type(caught.value).__name__, str(caught.value), caught.value.key))
@@ -220,8 +220,8 @@ def test_long_histories_are_gone_through_piece_by_piece(
     dataset = made_up(11, tickers=2, holes=True)
     walk = {"train": 100, "refit_every": 3, "window": window}
     whole = forecast(dataset, walk, scope=scope, **model)
-    monkeypatch.setattr("quantlr.model.training.PIECE", 17)
-    monkeypatch.setattr("quantlr.model.training.SAMPLE", 30)
+    monkeypatch.setattr("quantlr.model.training.BLOCK_ROWS", 17)
+    monkeypatch.setattr("quantlr.model.training.SAMPLE_ROWS", 30)
     pieces = forecast(dataset, walk, scope=scope, **model)
     assert pieces.refits.converged.all()
     np.testing.assert_allclose(pieces.probability, whole.probability, atol=1e-10)

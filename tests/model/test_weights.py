@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from quantlr.errors import DataError, OutputError
-from quantlr.model.weights import Weights
+from quantlr.model.weights import SavedWeights
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 LABEL = st.booleans() | st.integers(-(2**70), 2**70) | FINITE | st.text()
@@ -19,14 +19,14 @@ LABEL = st.booleans() | st.integers(-(2**70), 2**70) | FINITE | st.text()
 Body = dict[str, Any]
 
 
-def some(**fields: Any) -> Weights:
+def some(**fields: Any) -> SavedWeights:
     learnt = {"intercept": -0.1, "coefficients": (1 / 3, -2e-17, 5e300), "rows": 250, "l2": 0.01}
-    return Weights(**{**learnt, "features": ("lag_1", "lag_2", "größe"), "classes": ("down", "up"), **fields})
+    return SavedWeights(**{**learnt, "features": ("lag_1", "lag_2", "größe"), "classes": ("down", "up"), **fields})
 
 
 def forged(change: Callable[[Body], object]) -> str:
     """Return text with a change, and the checksum that goes with it."""
-    body = json.loads(some().to_text())
+    body = json.loads(some().to_json_text())
     change(body)
     body.pop("sha256", None)
     canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
@@ -52,8 +52,10 @@ def test_text_gives_the_same_bits_back(
     data: st.DataObject,
 ) -> None:
     names = data.draw(st.lists(st.text(), min_size=len(coefficients), max_size=len(coefficients))) if named else None
-    there = Weights(intercept, tuple(coefficients), rows, l2, None if names is None else tuple(names), classes, "1.2")
-    back = Weights.from_text(there.to_text())
+    there = SavedWeights(
+        intercept, tuple(coefficients), rows, l2, None if names is None else tuple(names), classes, "1.2"
+    )
+    back = SavedWeights.from_json_text(there.to_json_text())
     assert back == there
     assert repr(back) == repr(there)  # -0.0 equals 0.0, and True equals 1, but they are not spelt alike
 
@@ -62,8 +64,8 @@ def test_a_file_holds_the_text_and_names_what_it_holds(tmp_path: Path) -> None:
     path = tmp_path / "weights.json"
     some().save(path)
     body = json.loads(path.read_text())
-    assert path.read_text() == some().to_text()
-    assert Weights.load(str(path)) == some()
+    assert path.read_text() == some().to_json_text()
+    assert SavedWeights.load(str(path)) == some()
     assert body.keys() == {
         "classes", "coefficients", "features", "format", "intercept", "l2", "quantlr", "rows", "sha256",
     }  # fmt: skip
@@ -75,32 +77,32 @@ def test_a_file_holds_the_text_and_names_what_it_holds(tmp_path: Path) -> None:
 
 
 def test_a_layout_of_another_hand_does_no_harm() -> None:
-    body = json.loads(some().to_text())
-    assert Weights.from_text(json.dumps(dict(reversed(body.items())), indent=4)) == some()
+    body = json.loads(some().to_json_text())
+    assert SavedWeights.from_json_text(json.dumps(dict(reversed(body.items())), indent=4)) == some()
 
 
 def test_any_digit_that_is_edited_is_noticed() -> None:
-    text = some(coefficients=(0.1 + 0.2, 5e-324, 123456.789)).to_text()
+    text = some(coefficients=(0.1 + 0.2, 5e-324, 123456.789)).to_json_text()
     body = text[: text.index('"sha256"')]
     digits = [at for at, letter in enumerate(body) if letter.isdigit()]
     assert len(digits) > 50
     for at in digits:
         edited = text[:at] + str((int(text[at]) + 1) % 10) + text[at + 1 :]
         with pytest.raises(DataError):
-            Weights.from_text(edited)
+            SavedWeights.from_json_text(edited)
 
 
 def test_a_digit_too_many_is_noticed_though_the_number_is_the_same() -> None:
     with pytest.raises(DataError, match=r"changed or damaged.*needed -0\.1, found -0\.10;.*save the weights again"):
-        Weights.from_text(some().to_text().replace("-0.1,", "-0.10,"))
+        SavedWeights.from_json_text(some().to_json_text().replace("-0.1,", "-0.10,"))
 
 
 def test_a_checksum_that_does_not_fit_is_refused_with_both() -> None:
-    text = some().to_text().replace('"rows":250', '"rows":251')
+    text = some().to_json_text().replace('"rows":250', '"rows":251')
     with pytest.raises(
         DataError, match=r"changed or damaged.*needed SHA-256 \w{64}, found SHA-256 \w{64}; save the weights again"
     ):
-        Weights.from_text(text)
+        SavedWeights.from_json_text(text)
 
 
 def without(name: str) -> Callable[[Body], object]:
@@ -151,11 +153,11 @@ def with_(**fields: Any) -> Callable[[Body], object]:
 )
 def test_what_is_no_weights_is_refused_with_a_remedy(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
-        Weights.from_text(text)
+        SavedWeights.from_json_text(text)
     path = tmp_path / "weights.json"
     path.write_text(text)
     with pytest.raises(DataError, match=rf"weights\.json: .*{message}"):
-        Weights.load(path)
+        SavedWeights.load(path)
 
 
 def test_weights_without_end_are_refused_where_they_are_made() -> None:
@@ -171,16 +173,16 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"none\.json can't be read: No such file.*; name the file that they were saved"
     ):
-        Weights.load(tmp_path / "none.json")
+        SavedWeights.load(tmp_path / "none.json")
     with pytest.raises(DataError, match="can't be read"):
-        Weights.load(tmp_path)
+        SavedWeights.load(tmp_path)
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.json"
     path.write_bytes(b"\x80\x04\x95pickle")
     with pytest.raises(DataError, match=r"needed JSON in UTF-8, found other bytes; save the weights again"):
-        Weights.load(path)
+        SavedWeights.load(path)
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,7 +197,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytes
         OutputError, match=r"can't be written to .*weights\.json: No space left.*; name a file in a folder"
     ):
         some(rows=2).save(path)
-    assert Weights.load(path).rows == 1
+    assert SavedWeights.load(path).rows == 1
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -206,8 +208,8 @@ def test_whoever_reads_meanwhile_reads_the_former_file_to_its_end(tmp_path: Path
     with path.open("rb", buffering=0) as reader:
         begun = reader.read(10)
         some(rows=2).save(path)
-        assert Weights.from_text((begun + reader.read()).decode()).rows == 1
-    assert Weights.load(path).rows == 2
+        assert SavedWeights.from_json_text((begun + reader.read()).decode()).rows == 1
+    assert SavedWeights.load(path).rows == 2
 
 
 def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:

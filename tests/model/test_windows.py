@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from quantlr.model.rows import Rows
-from quantlr.model.windows import Windows
+from quantlr.model.rows import LocalRows
+from quantlr.model.windows import TrainingWindows
 
 
 @given(seed=st.integers(0, 100_000), refits=st.integers(1, 9), span=st.sampled_from([3, 20, 60]))
@@ -13,13 +13,13 @@ def test_sums_are_those_of_each_refits_own_rows(seed: int, refits: int, span: in
     rng = np.random.default_rng(seed)
     start = np.sort(rng.integers(0, span, refits))
     stop = np.maximum(np.sort(rng.integers(0, 60, refits)), start)
-    windows = Windows(start, stop)
-    X, values = rng.normal(size=(windows.union, 2)), rng.normal(size=(3, windows.union))
-    rows = Rows.of(X, np.zeros(windows.union), None, windows, by_class=False)
-    sums, moments = rows.sums_of(values), rows.moments_of(values[0])
-    tanh = rows.tanh_sums(np.ones((2, refits)), slice(None))
-    core, own = windows.core, X[windows.core]
-    plain = windows.sums(own.sum(axis=0), X[: core.start].T, X[core.stop :].T)
+    windows = TrainingWindows(start, stop)
+    X, values = rng.normal(size=(windows.n_union_rows, 2)), rng.normal(size=(3, windows.n_union_rows))
+    rows = LocalRows.from_arrays(X, np.zeros(windows.n_union_rows), None, windows, by_class=False)
+    sums, moments = rows.row_sums_by_class(values), rows.second_moments_by_class(values[0])
+    tanh = rows.tanh_row_sums(np.ones((2, refits)), slice(None))
+    core, own = windows.common_rows, X[windows.common_rows]
+    plain = windows.sum_by_refit(own.sum(axis=0), X[: core.start].T, X[core.stop :].T)
     for at, mine in enumerate(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True)):
         np.testing.assert_allclose(sums[at, :, 0], values[:, mine] @ X[mine], atol=1e-12)
         np.testing.assert_allclose(moments[at, 0], (X[mine].T * values[0, mine]) @ X[mine], atol=1e-12)

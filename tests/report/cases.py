@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 from quantlr.config import load_config
-from quantlr.pipeline import Run, calculate, metrics_of
+from quantlr.pipeline import Run, run_stages, compute_metrics
 from quantlr.report.pages import PAGES, Picture
-from quantlr.report.shown import Shown
+from quantlr.report.shown import PageContext
 from quantlr.types import Prices
 
-from markets import random_walk
+from markets import random_walk_prices
 
 CONFIG: dict[str, Any] = {
     "name": "case",
@@ -41,12 +41,12 @@ OF_THEIR_OWN: dict[Any, Any] = {
 
 
 def walk(**keys: Any) -> Callable[[], Prices]:
-    return lambda: random_walk(1, **keys)
+    return lambda: random_walk_prices(1, **keys)
 
 
 def ruinous() -> Prices:
     """Return prices that treble in a day."""
-    prices = random_walk(1, sessions=400)
+    prices = random_walk_prices(1, n_sessions=400)
     later = np.where(np.arange(400)[:, None] >= 300, 3.0, 1.0)
     fields = ("open", "high", "low", "close", "raw_close")
     return replace(prices, **{name: getattr(prices, name) * later for name in fields})
@@ -54,7 +54,7 @@ def ruinous() -> Prices:
 
 def with_holes() -> Prices:
     """Return prices of one ticker that did not trade from May to July, nor in the next February."""
-    prices = random_walk(1, sessions=900)
+    prices = random_walk_prices(1, n_sessions=900)
     months = prices.sessions.to_period("M")
     keep = ~np.isin(months.astype(str), ["2011-05", "2011-06", "2011-07", "2012-02"])
     fields = ("open", "high", "low", "close", "volume", "raw_close", "adjustment")
@@ -67,7 +67,7 @@ def with_holes() -> Prices:
 
 
 def long_names() -> Prices:
-    prices = random_walk(1, sessions=600, tickers=12, holes=True)
+    prices = random_walk_prices(1, n_sessions=600, n_tickers=12, with_gaps=True)
     return replace(prices, tickers=tuple(f"LONGNAME{at:02d}" for at in range(12)))
 
 
@@ -90,17 +90,17 @@ CASES: dict[str, tuple[Callable[[], Prices], dict[str, Any]]] = {
 @cache
 def tear_sheet_of(case: str) -> Picture:
     """Return the first page of a case, drawn."""
-    return PAGES[0].picture(shown(case))
+    return PAGES[0].render_picture(shown(case))
 
 
 @cache
-def shown(case: str) -> Shown:
+def shown(case: str) -> PageContext:
     """Return a case as its pages see it."""
     made, overrides = CASES[case]
     prices = made()
     keys = {"data.tickers": list(prices.tickers), **overrides}
     config = load_config(CONFIG, overrides=keys).run
-    course = calculate(config, prices)
+    course = run_stages(config, prices)
     notes = (*course.dataset.notes, *course.forecasts.notes, *course.result.notes)
-    done = Run(config, metrics_of(config, course), notes, course)
-    return Shown.of(config, course, done.metrics, done.notes)
+    done = Run(config, compute_metrics(config, course), notes, course)
+    return PageContext.from_run(config, course, done.metrics, done.notes)

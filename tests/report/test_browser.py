@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
-from quantlr.backtest.trades import by_side, trades
-from quantlr.report.html import Written, html
-from quantlr.report.pages import frame, pages_of
+from quantlr.backtest.trades import trade_summary_by_side, trade_table
+from quantlr.report.html import RenderedPage, report_html
+from quantlr.report.pages import frame, applicable_pages
 
 from report.cases import shown
 
@@ -49,11 +49,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a report, its words as they are and its pictures white, and a page that looks at it."""
     folder, seen = tmp_path_factory.mktemp("browser"), shown("three years")
     provenance = {"data": {"source": "made up", "sha256": "ab12"}, "versions": {"python": "3.11"}}
-    written = Written("name: case\n", provenance, by_side(trades(seen.course.result)))
+    written = RenderedPage("name: case\n", provenance, trade_summary_by_side(trade_table(seen.run_data.result)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(frame, "png", white)
-        pictures = {page.file: page.picture(seen) for page in pages_of(seen)}
-    (folder / "report.html").write_bytes(html(seen, pictures, written))
+        pictures = {page.file_name: page.render_picture(seen) for page in applicable_pages(seen)}
+    (folder / "report.html").write_bytes(report_html(seen, pictures, written))
     (folder / "look.html").write_text(LOOK)
     return folder
 

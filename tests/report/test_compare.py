@@ -17,10 +17,10 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from quantlr.errors import OutputError, UserError
 from quantlr.report.compare import Comparison, compare_runs, write_comparison
-from quantlr.report.figures.several import Interval, equity_of_several, forest, pair_matrix
-from quantlr.report.pages.comparison import comparison_page, finding
-from quantlr.report.pairs import sentence, signed
-from quantlr.report.settings import differing_settings
+from quantlr.report.figures.several import DifferenceInterval, draw_equity_by_run, draw_forest_plot, draw_pair_matrix
+from quantlr.report.pages.comparison import comparison_page, comparison_title
+from quantlr.report.pairs import pair_sentence, format_signed
+from quantlr.report.settings import config_differences
 
 from report.cases import OF_THEIR_OWN
 
@@ -64,7 +64,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def compared(output: Path, *names: str) -> Comparison:
-    return compare_runs(names, output=output)
+    return compare_runs(names, reports_dir=output)
 
 
 def metrics_of(output: Path, name: str) -> dict[str, Any]:
@@ -73,15 +73,15 @@ def metrics_of(output: Path, name: str) -> dict[str, Any]:
 
 def test_over_the_same_sessions_numbers_are_those_of_the_metrics(output: Path) -> None:
     found = compared(output, "base", "free")
-    for name, numbers in zip(("base", "free"), found.numbers, strict=True):
+    for name, numbers in zip(("base", "free"), found.metrics_by_run, strict=True):
         metrics = metrics_of(output, name)
         for key, value in numbers.items():
             whose = metrics["forecast"] if key in ("accuracy", "log_loss") else metrics["backtest"]["strategy"]
             assert value == pytest.approx(whose[key], rel=1e-9), key
     held = metrics_of(output, "base")
-    assert found.to_beat["sharpe"] == pytest.approx(held["backtest"]["benchmark"]["sharpe"], rel=1e-9)
-    assert found.to_beat["log_loss"] == pytest.approx(held["forecast"]["log_loss_base_rate"], rel=1e-9)
-    assert found.cautions == ()
+    assert found.baseline_metrics["sharpe"] == pytest.approx(held["backtest"]["benchmark"]["sharpe"], rel=1e-9)
+    assert found.baseline_metrics["log_loss"] == pytest.approx(held["forecast"]["log_loss_base_rate"], rel=1e-9)
+    assert found.caveats == ()
 
 
 def test_differences_are_of_the_returns_in_excess_of_cash_per_year(output: Path) -> None:
@@ -89,13 +89,13 @@ def test_differences_are_of_the_returns_in_excess_of_cash_per_year(output: Path)
     (pair,) = found.pairs
     tables = [pd.read_parquet(output / name / "backtest.parquet")["net_return"] for name in ("base", "free")]
     sharpe = [(one - 0.02 / 252).mean() / one.std() * np.sqrt(252) for one in tables]
-    assert pair.sharpe is not None
-    assert pair.mean_return is not None
-    assert pair.sharpe.value == pytest.approx(sharpe[1] - sharpe[0], rel=1e-9)
-    assert pair.mean_return.value == pytest.approx((tables[1] - tables[0]).mean() * 252, rel=1e-9)
-    assert pair.same_forecasts
-    assert not pair.same_returns
-    assert pair.mean_return.low95 > 0, "to trade for free is always better"
+    assert pair.sharpe_difference is not None
+    assert pair.mean_return_difference is not None
+    assert pair.sharpe_difference.value == pytest.approx(sharpe[1] - sharpe[0], rel=1e-9)
+    assert pair.mean_return_difference.value == pytest.approx((tables[1] - tables[0]).mean() * 252, rel=1e-9)
+    assert pair.has_same_forecasts
+    assert not pair.has_same_returns
+    assert pair.mean_return_difference.low95 > 0, "to trade for free is always better"
 
 
 def test_runs_of_other_lags_share_what_both_forecast(output: Path) -> None:
@@ -103,14 +103,14 @@ def test_runs_of_other_lags_share_what_both_forecast(output: Path) -> None:
     found = compared(output, "base", "lags")
     base, lags = (pd.read_parquet(output / name / "forecasts.parquet").dropna() for name in ("base", "lags"))
     both = base.merge(lags, on=["date", "ticker"], suffixes=("", "_other"))
-    assert found.forecasts == len(both) < len(base)
+    assert found.n_common_forecasts == len(both) < len(base)
     right = [((both[column] > 0.5) == both["up"]).mean() for column in ("probability", "probability_other")]
-    assert [numbers["accuracy"] for numbers in found.numbers] == pytest.approx(right, rel=1e-12)
+    assert [numbers["accuracy"] for numbers in found.metrics_by_run] == pytest.approx(right, rel=1e-12)
     (pair,) = found.pairs
-    assert pair.accuracy is not None
-    assert pair.accuracy.value == pytest.approx(right[1] - right[0], abs=1e-12)
+    assert pair.accuracy_difference is not None
+    assert pair.accuracy_difference.value == pytest.approx(right[1] - right[0], abs=1e-12)
     assert len(found.dates) == len(pd.read_parquet(output / "lags" / "backtest.parquet"))
-    assert any("sessions of base are common to all" in text for text in found.cautions)
+    assert any("sessions of base are common to all" in text for text in found.caveats)
 
 
 def test_equity_begins_anew_with_the_first_common_session(output: Path) -> None:
@@ -122,35 +122,35 @@ def test_equity_begins_anew_with_the_first_common_session(output: Path) -> None:
 
 def test_a_run_that_never_traded_has_no_sharpe_ratio_to_compare(output: Path) -> None:
     (pair,) = compared(output, "base", "flat").pairs
-    assert pair.sharpe is None
-    assert pair.mean_return is not None
-    assert "not compared; the same forecasts." in sentence(pair, ("base", "flat"))
+    assert pair.sharpe_difference is None
+    assert pair.mean_return_difference is not None
+    assert "not compared; the same forecasts." in pair_sentence(pair, ("base", "flat"))
 
 
 def test_forecasts_of_different_things_are_not_compared(output: Path) -> None:
     found = compared(output, "base", "week")
-    assert found.pairs[0].log_loss is None
-    assert found.pairs[0].sharpe is not None
-    assert found.forecasts == 0
-    assert "runs forecast different things (label): their forecasts are not compared" in found.cautions
+    assert found.pairs[0].log_loss_difference is None
+    assert found.pairs[0].sharpe_difference is not None
+    assert found.n_common_forecasts == 0
+    assert "runs forecast different things (label): their forecasts are not compared" in found.caveats
 
 
 def test_different_fills_are_told(output: Path) -> None:
-    assert any("filled at different prices" in text for text in compared(output, "base", "textbook").cautions)
+    assert any("filled at different prices" in text for text in compared(output, "base", "textbook").caveats)
 
 
 def test_too_few_sessions_test_nothing(output: Path) -> None:
     found = compared(output, "lags", "brief")
     assert len(found.dates) < 60
-    assert found.tests == 0
-    assert any("too few to tell a difference from luck" in text for text in found.cautions)
-    assert finding(found) == "Nothing here could be tested"
+    assert found.n_tests == 0
+    assert any("too few to tell a difference from luck" in text for text in found.caveats)
+    assert comparison_title(found) == "Nothing here could be tested"
 
 
 def test_a_run_of_several_tickers_shares_the_forecasts_of_one(output: Path) -> None:
     found = compared(output, "base", "three")
-    assert found.pairs[0].same_forecasts, "each ticker has a model of its own"
-    assert found.to_beat["sharpe"] is None, "one holds another thing than the other"
+    assert found.pairs[0].has_same_forecasts, "each ticker has a model of its own"
+    assert found.baseline_metrics["sharpe"] is None, "one holds another thing than the other"
 
 
 @pytest.mark.parametrize(
@@ -197,10 +197,10 @@ def test_a_report_that_is_not_whole_or_of_another_version_is_told(
 def test_runs_of_one_name_go_by_the_folder_around(output: Path, tmp_path: Path) -> None:
     shutil.copytree(output / "base", tmp_path / "mine" / "base")
     found = compared(output, "base", str(tmp_path / "mine" / "base"))
-    assert found.names == (f"{output.name}/base", "mine/base")
-    assert found.pairs[0].same_returns
-    assert finding(found) == "The runs are the same"
-    assert found.settings == ()
+    assert found.run_names == (f"{output.name}/base", "mine/base")
+    assert found.pairs[0].has_same_returns
+    assert comparison_title(found) == "The runs are the same"
+    assert found.config_differences == ()
 
 
 def test_settings_that_differ_are_named_with_what_each_has() -> None:
@@ -208,7 +208,7 @@ def test_settings_that_differ_are_named_with_what_each_has() -> None:
         {"name": "a", "features": [{"kind": "x", "lags": [1]}], "l2": 0.0, "overlays": []},
         {"name": "b", "features": [{"kind": "x", "lags": [1, 2]}, {"kind": "y"}], "l2": 0.0, "overlays": []},
     ]
-    assert {found.key: found.values for found in differing_settings(configs)} == {
+    assert {found.key: found.values_by_run for found in config_differences(configs)} == {
         "features.0.lags": ("[1]", "[1, 2]"),
         "features.1.kind": (None, "y"),
     }
@@ -222,7 +222,9 @@ def test_it_is_written_whole_and_the_same_twice_and_replaces_no_run(output: Path
     write_comparison(compared(output, "base", "lags", "free"), "compare", tmp_path)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     written = json.loads(before["compare.json"])
-    assert written["method"]["tests"] == found.tests == 5, "two runs have the same forecasts, and nothing to test there"
+    assert written["method"]["tests"] == found.n_tests == 5, (
+        "two runs have the same forecasts, and nothing to test there"
+    )
     assert [pair["second"] for pair in written["pairs"]] == ["lags", "free", "free"]
     assert written["settings"]["features.0.lags"] == ["[1, 2]", "[1, 2, 3]", "[1, 2]"]
     with pytest.raises(OutputError, match="is the report of a run, which a comparison would replace"):
@@ -254,7 +256,7 @@ def axes() -> Any:
 
 def test_curves_are_drawn_as_given(output: Path) -> None:
     found, ax = compared(output, "base", "lags"), axes()
-    equity_of_several(ax, found.dates, found.equity, found.benchmark)
+    draw_equity_by_run(ax, found.dates, found.equity, found.benchmark)
     drawn = {line.get_label(): line.get_ydata() for line in ax.lines}
     np.testing.assert_array_equal(drawn["A"], found.equity[:, 0])
     np.testing.assert_array_equal(drawn["B"], found.equity[:, 1])
@@ -264,7 +266,13 @@ def test_curves_are_drawn_as_given(output: Path) -> None:
 
 def test_a_forest_draws_each_interval_in_its_row() -> None:
     ax = axes()
-    forest(ax, [Interval("B less A", 0.2, -0.1, 0.5, "luck", False), Interval("C less A", None, 0, 0, "none", False)])
+    draw_forest_plot(
+        ax,
+        [
+            DifferenceInterval("B less A", 0.2, -0.1, 0.5, "luck", False),
+            DifferenceInterval("C less A", None, 0, 0, "none", False),
+        ],
+    )
     assert [list(line.get_xdata()) for line in ax.lines if len(line.get_xdata()) == 2 and line.get_linewidth() > 2] == [
         [-0.1, 0.5]
     ]
@@ -277,7 +285,7 @@ def test_a_matrix_writes_the_lower_triangle() -> None:
     values = np.full((3, 3), np.nan)
     values[1, 0], values[2, 0] = 0.5, -0.25
     strong = values == 0.5
-    pair_matrix(ax, values, strong, [["", "", ""], ["+0.50", "", ""], ["−0.25", "–", ""]], better=1)
+    draw_pair_matrix(ax, values, strong, [["", "", ""], ["+0.50", "", ""], ["−0.25", "–", ""]], better=1)
     assert [text.get_text() for text in ax.texts] == ["+0.50", "−0.25", "–"]
     assert len(ax.lines) == 1
 
@@ -286,4 +294,4 @@ def test_a_matrix_writes_the_lower_triangle() -> None:
     ("value", "text"), [(0.123, "+0.12"), (-0.126, "−0.13"), (0.001, "0.00"), (-0.001, "0.00"), (0.0, "0.00")]
 )
 def test_signed(value: float, text: str) -> None:
-    assert signed(value, decimals=2) == text
+    assert format_signed(value, decimals=2) == text

@@ -10,9 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from quantlr.disk import write_flushed
+from quantlr.disk import write_and_fsync
 from quantlr.errors import Fault, OutputError
-from quantlr.report.folder import OURS, locked, recover, write_beside, write_report
+from quantlr.report.folder import (
+    REPORT_FILE_NAMES,
+    hold_file_lock,
+    recover_interrupted_swap,
+    write_report_file,
+    write_report,
+)
 from quantlr.types import Report
 
 
@@ -21,14 +27,14 @@ class Ended(BaseException):
 
 
 def report(version: str, *, size: int = 1000) -> Report:
-    return Report("exp", {name: f"{name} {version} ".encode() * size for name in sorted(OURS)})
+    return Report("exp", {name: f"{name} {version} ".encode() * size for name in sorted(REPORT_FILE_NAMES)})
 
 
 def version_of(target: Path) -> str:
     """Return the one version that all files of a folder are of."""
-    assert {path.name for path in target.iterdir()} >= OURS
-    versions = {(target / name).read_text().split(" ")[1] for name in OURS}
-    lengths = {len((target / name).read_bytes()) / len(f"{name} a ") for name in OURS}
+    assert {path.name for path in target.iterdir()} >= REPORT_FILE_NAMES
+    versions = {(target / name).read_text().split(" ")[1] for name in REPORT_FILE_NAMES}
+    lengths = {len((target / name).read_bytes()) / len(f"{name} a ") for name in REPORT_FILE_NAMES}
     assert len(versions) == 1
     assert len(lengths) == 1
     return versions.pop()
@@ -67,7 +73,7 @@ def test_whatever_step_is_the_last_the_report_is_whole_after_the_next_look(
     with monkeypatch.context() as patched:
         patched.setattr(Path, "mkdir", counted(Path.mkdir))
         patched.setattr(Path, "rename", counted(Path.rename))
-        patched.setattr("quantlr.report.folder.write_flushed", counted(write_flushed))
+        patched.setattr("quantlr.report.folder.write_and_fsync", counted(write_and_fsync))
         patched.setattr(shutil, "rmtree", counted(shutil.rmtree))
         patched.setattr(shutil, "copy2", counted(shutil.copy2))
         try:
@@ -75,7 +81,7 @@ def test_whatever_step_is_the_last_the_report_is_whole_after_the_next_look(
             finished = True
         except Ended:
             finished = False
-    recover(tmp_path / "exp")
+    recover_interrupted_swap(tmp_path / "exp")
     version = version_of(tmp_path / "exp")
     assert version == "b" if finished else version in ("a", "b")
     assert (tmp_path / "exp" / "mine.txt").read_text() == "keep"
@@ -122,7 +128,7 @@ def test_a_disk_that_is_full_or_may_not_be_written_leaves_the_former_report_and_
         path.write_bytes(content[:10])
         raise OSError(number, text)
 
-    monkeypatch.setattr("quantlr.report.folder.write_flushed", fail)
+    monkeypatch.setattr("quantlr.report.folder.write_and_fsync", fail)
     with pytest.raises(Fault, match=f"exp could not be written: {text}; the former report is untouched"):
         write_report(report("b"), tmp_path)
     assert version_of(tmp_path / "exp") == "a"
@@ -186,17 +192,17 @@ def test_a_folder_of_the_users_where_our_file_belongs_is_not_deleted(tmp_path: P
 
 
 def test_two_runs_into_one_report_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("quantlr.report.folder.LOCK_SECONDS", 0.05)
-    with locked(tmp_path / "exp"), pytest.raises(Fault, match="another run has been writing"):
+    monkeypatch.setattr("quantlr.report.folder.LOCK_TIMEOUT_SECONDS", 0.05)
+    with hold_file_lock(tmp_path / "exp"), pytest.raises(Fault, match="another run has been writing"):
         write_report(report("a"), tmp_path)
     write_report(report("b"), tmp_path)
     assert version_of(tmp_path / "exp") == "b"
 
 
 def test_a_file_is_written_beside_a_report_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert write_beside(b"old", "audit.json", "exp", tmp_path) == tmp_path / "exp" / "audit.json"
+    assert write_report_file(b"old", "audit.json", "exp", tmp_path) == tmp_path / "exp" / "audit.json"
     write_report(report("a"), tmp_path)
-    write_beside(b"new", "audit.json", "exp", tmp_path)
+    write_report_file(b"new", "audit.json", "exp", tmp_path)
     (tmp_path / "exp" / "mine.txt").write_text("keep")
 
     def full(*_: Any) -> None:
@@ -204,7 +210,7 @@ def test_a_file_is_written_beside_a_report_whole_or_not_at_all(tmp_path: Path, m
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(Fault, match="could not be written: No space left on device"):
-        write_beside(b"half", "audit.json", "exp", tmp_path)
+        write_report_file(b"half", "audit.json", "exp", tmp_path)
     assert (tmp_path / "exp" / "audit.json").read_bytes() == b"new"
     assert (tmp_path / "exp" / "mine.txt").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == [".exp.lock", "exp"]
@@ -213,12 +219,12 @@ def test_a_file_is_written_beside_a_report_whole_or_not_at_all(tmp_path: Path, m
 def test_a_file_is_not_written_where_no_folder_can_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="is a file; the output must be a folder"):
-        write_beside(b"", "audit.json", "exp", tmp_path / "file")
+        write_report_file(b"", "audit.json", "exp", tmp_path / "file")
 
 
 def test_an_interrupted_swap_is_mended_before_a_file_is_written_beside(tmp_path: Path) -> None:
     write_report(report("a"), tmp_path)
     (tmp_path / "exp").rename(tmp_path / ".exp.old")
-    write_beside(b"new", "audit.json", "exp", tmp_path)
-    assert {path.name for path in (tmp_path / "exp").iterdir()} == OURS
+    write_report_file(b"new", "audit.json", "exp", tmp_path)
+    assert {path.name for path in (tmp_path / "exp").iterdir()} == REPORT_FILE_NAMES
     assert (tmp_path / "exp" / "audit.json").read_bytes() == b"new"

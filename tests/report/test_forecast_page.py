@@ -17,13 +17,13 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.text import Annotation, Text
-from quantlr.backtest.metrics import FORECAST_METRICS, scored
+from quantlr.backtest.metrics import FORECAST_METRICS, evaluate_forecasts
 from quantlr.pipeline import Run
-from quantlr.report.encoding import defined
+from quantlr.report.encoding import nonfinite_to_none
 from quantlr.report.pages import PAGES
-from quantlr.report.pages.forecast import finding, forecast_page
-from quantlr.report.pages.frame import png
-from quantlr.report.shown import Shown
+from quantlr.report.pages.forecast import forecast_title_and_text, forecast_page
+from quantlr.report.pages.frame import figure_png
+from quantlr.report.shown import PageContext
 from quantlr.types import Array, Forecasts
 from scipy import stats
 from sklearn.isotonic import IsotonicRegression
@@ -48,12 +48,12 @@ def finished() -> Run:
     )
 
 
-def shown(found: Forecasts) -> Shown:
+def shown(found: Forecasts) -> PageContext:
     """Return the finished run as if these had been its forecasts."""
     done = finished()
-    rows = scored(found)
-    metrics = defined({"forecast": {metric.__name__: metric(rows) for metric in FORECAST_METRICS}})
-    return Shown(done.config, replace(done.course, forecasts=found), rows, metrics, ())
+    rows = evaluate_forecasts(found)
+    metrics = nonfinite_to_none({"forecast": {metric.__name__: metric(rows) for metric in FORECAST_METRICS}})
+    return PageContext(done.config, replace(done.run_data, forecasts=found), rows, metrics, ())
 
 
 def made(probability: Array, up: Array, *, tickers: int = 1, horizon: int = 1, span: Array | None = None) -> Forecasts:
@@ -69,7 +69,7 @@ def made(probability: Array, up: Array, *, tickers: int = 1, horizon: int = 1, s
         sessions=pd.bdate_range("2001-03-01", periods=sessions + horizon).as_unit("us"),
         log_odds=np.log(inside / (1 - inside)),
         up=up,
-        span_return=0.01 * (up - 0.5) if span is None else span,
+        horizon_return=0.01 * (up - 0.5) if span is None else span,
         base_rate=np.full(n, 0.52),
     )
 
@@ -148,19 +148,19 @@ def test_nothing_is_blank_cut_off_or_upon_another(case: str) -> None:
 
 
 def test_the_page_is_the_same_twice() -> None:
-    picture = png(forecast_page(shown(CASES["four"])))
-    assert picture == png(forecast_page(shown(CASES["four"])))
+    picture = figure_png(forecast_page(shown(CASES["four"])))
+    assert picture == figure_png(forecast_page(shown(CASES["four"])))
     assert imread(io.BytesIO(picture)).shape[:2] == (1410, 2100)
 
 
 def test_the_page_is_one_of_the_reports() -> None:
-    assert ("forecast.png", forecast_page) in [(page.file, page.draw) for page in PAGES]
+    assert ("forecast.png", forecast_page) in [(page.file_name, page.draw_figure) for page in PAGES]
 
 
 def test_the_numbers_in_words_are_those_of_the_metrics() -> None:
     done = finished()
     figure, skill = (
-        forecast_page(Shown.of(done.config, done.course, done.metrics, done.notes)),
+        forecast_page(PageContext.from_run(done.config, done.run_data, done.metrics, done.notes)),
         done.metrics["forecast"],
     )
     title, text = (figure.texts[at].get_text().replace("\n", " ") for at in (0, 1))
@@ -199,8 +199,8 @@ def test_the_title_claims_what_the_test_and_the_log_loss_show(
     test = None if p_value is None else {"statistic": 1.0, "p_value": p_value}
     found = {"n": 9, "accuracy": accuracy, "accuracy_ci95": (0.4, 0.6), "accuracy_base_rate": 0.53,
              "log_loss": log_loss, "log_loss_base_rate": 0.69, "pesaran_timmermann": test}  # fmt: skip
-    assert finding(found)[0].startswith(title)
-    assert finding({**found, "log_loss_base_rate": None})[1].endswith("better than the base rate's ∞.")
+    assert forecast_title_and_text(found)[0].startswith(title)
+    assert forecast_title_and_text({**found, "log_loss_base_rate": None})[1].endswith("better than the base rate's ∞.")
 
 
 def test_the_reliability_curve_is_scikit_learns_and_the_base_rate_is_marked() -> None:
@@ -247,9 +247,9 @@ def bars(ax: Axes) -> tuple[Array, Array, Array]:
 
 
 def test_returns_are_those_of_pandas_groups() -> None:
-    found = replace(CASES["noise"], span_return=np.random.default_rng(5).normal(0.001, 0.01, 600))
+    found = replace(CASES["noise"], horizon_return=np.random.default_rng(5).normal(0.001, 0.01, 600))
     ax = panel(forecast_page(shown(found)), RETURNS)
-    by = pd.Series(found.span_return).groupby(pd.qcut(found.probability, 10, labels=False))
+    by = pd.Series(found.horizon_return).groupby(pd.qcut(found.probability, 10, labels=False))
     mean, low, high = bars(ax)
     np.testing.assert_allclose(mean, by.mean(), atol=1e-15)
     np.testing.assert_allclose((high - low) / 2, stats.norm.ppf(0.975) * by.sem(), rtol=1e-9)

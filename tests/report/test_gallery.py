@@ -16,7 +16,7 @@ from PIL import Image
 from quantlr.backtest.inference import verdict
 from quantlr.errors import Fault
 from quantlr.report import gallery
-from quantlr.report.gallery import BY_STRENGTH, SIGNATURE, thumbnail, write_gallery
+from quantlr.report.gallery import VERDICT_RULES_BY_STRENGTH, GENERATOR_META_TAG, make_thumbnail, write_gallery
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -106,7 +106,7 @@ def test_a_card_says_what_the_metrics_say(tmp_path: Path) -> None:
     assert page.cards[0]["data-sharpe"] == "0.47023030748143607"
     assert page.links[:2] == ["example/tearsheet.png", "example/tearsheet.png"], "there is no report.html to open"
     (tmp_path / "example" / "report.html").write_bytes(b"")
-    gallery._card.cache_clear()
+    gallery._read_card.cache_clear()
     write_gallery(tmp_path)
     assert Page(tmp_path).links[:2] == ["example/report.html", "example/report.html"]
 
@@ -125,7 +125,7 @@ def test_runs_stand_by_what_they_show_and_then_by_their_sharpe_ratio(tmp_path: P
 
 def test_every_rule_of_the_verdict_has_its_place() -> None:
     rules = re.findall(r'return Verdict\(\s*"(\w+)"', Path(str(verdict.__file__)).read_text())
-    assert sorted(rules) == sorted(BY_STRENGTH)
+    assert sorted(rules) == sorted(VERDICT_RULES_BY_STRENGTH)
 
 
 @pytest.mark.parametrize(
@@ -192,14 +192,14 @@ def test_the_page_needs_no_network_and_its_bytes_are_the_same(tmp_path: Path) ->
     assert b"http" not in first
     assert b"//" not in first
     (tmp_path / "index.html").unlink()
-    gallery._card.cache_clear()
+    gallery._read_card.cache_clear()
     write_gallery(tmp_path)
     assert (tmp_path / "index.html").read_bytes() == first
 
 
 def test_a_thumbnail_is_the_same_for_the_same_page() -> None:
     page = (EXAMPLE / "tearsheet.png").read_bytes()
-    assert thumbnail(page) == thumbnail(page)
+    assert make_thumbnail(page) == make_thumbnail(page)
 
 
 def test_a_page_that_somebody_else_wrote_is_left_alone(tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_a_page_that_somebody_else_wrote_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_read_only_page_is_told_and_the_report_stays(tmp_path: Path) -> None:
-    (tmp_path / "index.html").write_text(SIGNATURE)
+    (tmp_path / "index.html").write_text(GENERATOR_META_TAG)
     (tmp_path / "index.html").chmod(0o444)
     config = {
         "name": "kept",
@@ -251,8 +251,8 @@ def test_hundreds_of_runs_cost_little_and_those_known_already_nothing_but_a_look
     started = time.process_time()
     write_gallery(tmp_path)
     assert time.process_time() - started < 3
-    reads = gallery._card.cache_info().misses
+    reads = gallery._read_card.cache_info().misses
     stored(tmp_path, "another")
     write_gallery(tmp_path)
-    assert gallery._card.cache_info().misses == reads + 1
+    assert gallery._read_card.cache_info().misses == reads + 1
     assert len(Page(tmp_path).cards) == 301

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from quantlr.report.pages import PAGES, Page, pages_of
+from quantlr.report.pages import PAGES, Page, applicable_pages
 
 from report.cases import CASES, shown
 
@@ -27,13 +27,15 @@ def texts(figure: Figure) -> list[Text]:
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("page", [page for page in PAGES if page.file not in ELSEWHERE], ids=lambda page: page.file)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.file_name not in ELSEWHERE], ids=lambda page: page.file
+)
 def test_no_letter_leaves_the_page(page: Page, case: str) -> None:
     seen = shown(case)
-    if not page.applies(seen):
-        assert page not in pages_of(seen)
+    if not page.is_applicable(seen):
+        assert page not in applicable_pages(seen)
         return
-    figure = page.draw(seen)
+    figure = page.draw_figure(seen)
     figure.set_dpi(50)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()

@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from quantlr.backtest.trades import by_side, trades
-from quantlr.report.html import Written, html
+from quantlr.backtest.trades import trade_summary_by_side, trade_table
+from quantlr.report.html import RenderedPage, report_html
 from quantlr.report.pages import Picture
 
 from report.cases import shown, tear_sheet_of
@@ -58,7 +58,11 @@ def page(case: str = "three years", *, name: str = "exp", note: str = "a note", 
     seen = shown(case)
     seen = replace(seen, config=seen.config.model_copy(update={"name": name}), notes=(note,))
     provenance = {**PROVENANCE, "data": {"source": source, "sha256": "ab12"}}
-    return html(seen, PICTURES, Written("name: exp\n", provenance, by_side(trades(seen.course.result)))).decode()
+    return report_html(
+        seen,
+        PICTURES,
+        RenderedPage("name: exp\n", provenance, trade_summary_by_side(trade_table(seen.run_data.result))),
+    ).decode()
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +84,9 @@ def test_it_asks_for_nothing_but_itself(read: Read) -> None:
 def test_the_pictures_inside_are_the_files(read: Read) -> None:
     pictures = read.of("img")
     assert [b64decode(tag["src"].removeprefix("data:image/png;base64,")) for tag in pictures] == [
-        picture.png for picture in PICTURES.values()
+        picture.png_bytes for picture in PICTURES.values()
     ]
-    assert [tag["alt"] for tag in pictures] == [picture.text for picture in PICTURES.values()]
+    assert [tag["alt"] for tag in pictures] == [picture.alt_text for picture in PICTURES.values()]
 
 
 def test_the_contents_lead_to_every_part(read: Read) -> None:
@@ -121,15 +125,17 @@ def test_what_others_wrote_is_text(where: str) -> None:
 def test_a_ticker_may_be_called_anything() -> None:
     seen = shown("three tickers, five sessions ahead")
     names = ("<script>x</script>", '"onload="x', "T2")
-    seen = replace(seen, course=replace(seen.course, forecasts=replace(seen.course.forecasts, tickers=names)))
-    found = Read(html(seen, PICTURES, Written("", PROVENANCE, pd.DataFrame())).decode())
+    seen = replace(seen, run_data=replace(seen.run_data, forecasts=replace(seen.run_data.forecasts, tickers=names)))
+    found = Read(report_html(seen, PICTURES, RenderedPage("", PROVENANCE, pd.DataFrame())).decode())
     assert not found.of("script")
     assert "<script>x</script>" in found.words["p"]
 
 
 def test_a_run_without_trades_or_notes_has_no_empty_parts() -> None:
     seen = replace(shown("no trades"), notes=())
-    text = html(seen, PICTURES, Written("", PROVENANCE, by_side(trades(seen.course.result)))).decode()
+    text = report_html(
+        seen, PICTURES, RenderedPage("", PROVENANCE, trade_summary_by_side(trade_table(seen.run_data.result)))
+    ).decode()
     assert "Round trips" not in text
     assert 'href="#notes"' not in text
     Read(text)
@@ -138,7 +144,7 @@ def test_a_run_without_trades_or_notes_has_no_empty_parts() -> None:
 def test_a_page_says_in_words_what_it_shows() -> None:
     seen = shown("three years")
     picture = tear_sheet_of("three years")
-    assert picture.finding == seen.metrics["verdict"]["sentence"].partition(": ")[0]
-    assert picture.text.startswith(picture.finding)
-    assert "What one unit of capital became (log scale)." in picture.text
+    assert picture.title == seen.metrics["verdict"]["sentence"].partition(": ")[0]
+    assert picture.alt_text.startswith(picture.title)
+    assert "What one unit of capital became (log scale)." in picture.alt_text
     assert json.dumps([picture.width, picture.height]) == "[2100, 1410]"

@@ -27,10 +27,10 @@ BASELINE = Path(__file__).parent / "baseline"
 )
 def test_the_look_of(page: Page) -> Figure:
     alone = shown("three years")
-    return page.draw(alone if page.applies(alone) else shown("three tickers, five sessions ahead"))
+    return page.draw_figure(alone if page.is_applicable(alone) else shown("three tickers, five sessions ahead"))
 
 
 def test_every_baseline_is_of_a_page_and_small() -> None:
-    pictures = {f"test_the_look_of_{page.file.partition('.')[0]}.png" for page in PAGES}
+    pictures = {f"test_the_look_of_{page.file_name.partition('.')[0]}.png" for page in PAGES}
     assert {path.name for path in BASELINE.iterdir()} == pictures
     assert max(path.stat().st_size for path in BASELINE.iterdir()) < 100_000

@@ -18,12 +18,12 @@ from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from quantlr.pipeline import Run
-from quantlr.report.figures.descent import LOWEST
+from quantlr.report.figures.descent import MIN_PLOTTED_EXCESS_LOSS
 from quantlr.report.figures.style import BLUE, GREY
-from quantlr.report.learnt import Learnt, finding, ordinal, short
-from quantlr.report.pages.frame import png
+from quantlr.report.learnt import ModelSummary, model_title_and_text, ordinal_text, shorten_middle
+from quantlr.report.pages.frame import figure_png
 from quantlr.report.pages.model import model_page
-from quantlr.report.shown import Shown
+from quantlr.report.shown import PageContext
 from quantlr.types import Array
 from scipy.special import expit, logit
 
@@ -65,12 +65,12 @@ CASES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def shown_of(run: Run) -> Shown:
-    return Shown.of(run.config, run.course, run.metrics, run.notes)
+def shown_of(run: Run) -> PageContext:
+    return PageContext.from_run(run.config, run.run_data, run.metrics, run.notes)
 
 
 @cache
-def hard(case: str) -> Shown:
+def hard(case: str) -> PageContext:
     return shown_of(quantlr.run(SMALL, overrides=CASES[case]))
 
 
@@ -103,8 +103,8 @@ def curves(ax: Any) -> dict[str, tuple[Array, Array]]:
 
 def training_rows(run: Run, refit: int) -> tuple[Array, Array]:
     """Standardised rows, ones in front, and labels: those known when the refit first forecasts."""
-    data, session = run.course.dataset, run.course.forecasts.refits.session[refit]
-    train = (data.known_at <= session) & ~np.isnan(data.up)
+    data, session = run.run_data.dataset, run.run_data.forecasts.refits.session[refit]
+    train = (data.label_known_at <= session) & ~np.isnan(data.up)
     X = data.features[train]
     return sm.add_constant((X - X.mean(axis=0)) / X.std(axis=0)), data.up[train]
 
@@ -115,17 +115,17 @@ def by_statsmodels(run: Run, refit: int) -> Any:
 
 
 def test_weights_and_bands_are_the_walks_and_statsmodels(run: Run, page: Figure) -> None:
-    refits = run.course.forecasts.refits
+    refits = run.run_data.forecasts.refits
     assert len(refits.iterations) > 10
     deviations = []
     for refit in range(len(refits.iterations)):
         session = refits.session[refit]
-        deviations.append(run.course.dataset.features[run.course.dataset.known_at <= session].std(axis=0))
+        deviations.append(run.run_data.dataset.features[run.run_data.dataset.label_known_at <= session].std(axis=0))
     for at, name in enumerate(refits.columns):
         line, band = named(page, name).lines[1], named(page, name).collections[0].get_paths()[0].vertices
         weights = refits.coefficients[:, 1 + at] * np.array(deviations)[:, at]
         np.testing.assert_allclose(line.get_ydata(), weights, rtol=1e-9)
-        dates = run.course.forecasts.sessions[refits.session]
+        dates = run.run_data.forecasts.sessions[refits.session]
         np.testing.assert_array_equal(date2num(line.get_xdata()), date2num(dates))
         for refit in (0, 7, len(weights) - 1):
             error = by_statsmodels(run, refit).bse[1 + at]
@@ -135,7 +135,7 @@ def test_weights_and_bands_are_the_walks_and_statsmodels(run: Run, page: Figure)
 
 
 def test_panels_are_in_order_and_blue_where_zero_lies_outside(run: Run, page: Figure) -> None:
-    refits, newest = run.course.forecasts.refits, len(run.course.forecasts.refits.iterations) - 1
+    refits, newest = run.run_data.forecasts.refits, len(run.run_data.forecasts.refits.iterations) - 1
     found = by_statsmodels(run, newest)
     order = np.argsort(-np.abs(found.tvalues[1:]))
     panels: list[Any] = [ax for ax in page.axes if ax.texts and ax.texts[0].get_text() in refits.columns]
@@ -148,7 +148,7 @@ def test_panels_are_in_order_and_blue_where_zero_lies_outside(run: Run, page: Fi
     for ax, at in zip(panels, order, strict=True):
         words = f"{found.params[1 + at]:.3f} ± {found.bse[1 + at]:.3f}, sign held {held[at]:.0f}%".replace("-", "−")
         assert ax.texts[1].get_text() == words
-    title, text = finding(Learnt.of(shown_of(run)), shown_of(run))
+    title, text = model_title_and_text(ModelSummary.from_context(shown_of(run)), shown_of(run))
     assert title.startswith(f"{told.sum()} of 4 weights can be told from zero")
     assert page.texts[0].get_text() == title
     assert f"{len(refits.iterations)} refits took {refits.iterations.mean():.1f} updates on average" in text
@@ -177,7 +177,7 @@ def test_the_sigmoid_is_where_the_forecasts_are(run: Run, page: Figure) -> None:
 
 def test_a_calibrated_forecast_stands_on_the_sigmoid_at_its_own_log_odds() -> None:
     calibrated = quantlr.run(INDEX, overrides={"model.calibration": "platt"})
-    assert not (calibrated.course.forecasts.refits.calibration == [0.0, 1.0]).all()
+    assert not (calibrated.run_data.forecasts.refits.platt_coefficients == [0.0, 1.0]).all()
     ax = titled(model_page(shown_of(calibrated)), "The sigmoid")
     probability = calibrated.forecasts.dropna(subset="up")["probability"].to_numpy()
     bin_z, _ = curves(ax)["ups that came, 95%"]
@@ -187,9 +187,9 @@ def test_a_calibrated_forecast_stands_on_the_sigmoid_at_its_own_log_odds() -> No
 
 
 def test_losses_fall_from_the_base_rate_to_statsmodels_best(run: Run, page: Figure) -> None:
-    ax, refits = titled(page, "The loss falls"), run.course.forecasts.refits
+    ax, refits = titled(page, "The loss falls"), run.run_data.forecasts.refits
     drawn = np.linspace(0, len(refits.session) - 1, 5).round().astype(int)
-    dates = run.course.forecasts.sessions[refits.session[drawn]]
+    dates = run.run_data.forecasts.sessions[refits.session[drawn]]
     assert list(curves(ax)) == [f"{date:%b %Y}" for date in dates]
     for refit, (updates, excess) in zip(drawn, curves(ax).values(), strict=True):
         y, best = training_rows(run, refit)[1], by_statsmodels(run, refit).llf
@@ -199,14 +199,14 @@ def test_losses_fall_from_the_base_rate_to_statsmodels_best(run: Run, page: Figu
         seen = excess[~np.isnan(excess)]
         assert updates[0] == 0
         assert seen[-1] <= 1e-15
-        assert seen.min() >= LOWEST
+        assert seen.min() >= MIN_PLOTTED_EXCESS_LOSS
     bars = titled(page, "updates in the").patches
     counts = np.bincount(refits.iterations)[refits.iterations.min() :]
     assert [bar.get_width() for bar in bars] == counts.tolist()
 
 
 def test_rates_do_what_the_formula_does_step_by_step(run: Run, page: Figure) -> None:
-    newest = len(run.course.forecasts.refits.session) - 1
+    newest = len(run.run_data.forecasts.refits.session) - 1
     S, y = training_rows(run, newest)
     best, L = -by_statsmodels(run, newest).llf / len(y), np.linalg.eigvalsh(S.T @ S / (4 * len(y)))[-1]
 
@@ -221,12 +221,14 @@ def test_rates_do_what_the_formula_does_step_by_step(run: Run, page: Figure) -> 
     by_update, by_rate = titled(page, "A learning rate"), titled(page, "Below 2/L")
     small, derived, near, beyond = (excess for _, excess in curves(by_update).values())
     for excess, alpha in ((small, 0.01 / L), (derived, 1 / L), (near, 1.95 / L)):
-        np.testing.assert_allclose(excess[:51], np.maximum(losses(alpha), LOWEST), rtol=1e-6, atol=1e-14)
+        np.testing.assert_allclose(
+            excess[:51], np.maximum(losses(alpha), MIN_PLOTTED_EXCESS_LOSS), rtol=1e-6, atol=1e-14
+        )
     assert beyond[50:].min() > 0.1
     rate, after = curves(by_rate)["after 20"]
     np.testing.assert_allclose(rate * L, np.sort(rate * L))
     for at in (0, 8, 15):
-        assert after[at] == pytest.approx(max(losses(rate[at])[20], LOWEST), rel=1e-6, abs=1e-14)
+        assert after[at] == pytest.approx(max(losses(rate[at])[20], MIN_PLOTTED_EXCESS_LOSS), rel=1e-6, abs=1e-14)
     limits = [line for line in by_rate.lines if line.get_linestyle() == "--"]
     assert [line.get_xdata()[0] for line in limits] == pytest.approx([2 / L])
     marks = [line.get_xdata()[0] for line in by_rate.lines if line.get_marker() == "^"]
@@ -263,7 +265,7 @@ def words(page: Figure) -> list[Any]:
 
 
 def said_of(case: str) -> tuple[str, str]:
-    return finding(Learnt.of(hard(case)), hard(case))
+    return model_title_and_text(ModelSummary.from_context(hard(case)), hard(case))
 
 
 def test_what_went_wrong_is_the_title() -> None:
@@ -288,8 +290,8 @@ def test_of_several_tickers_the_one_that_is_drawn_is_named() -> None:
 
 
 def test_a_page_is_the_same_twice(run: Run, page: Figure) -> None:
-    once = png(page)
-    assert once == png(model_page(shown_of(run)))
+    once = figure_png(page)
+    assert once == figure_png(model_page(shown_of(run)))
     assert imread(io.BytesIO(once)).shape[:2] == (1410, 2100)
 
 
@@ -297,7 +299,7 @@ def test_a_page_is_the_same_twice(run: Run, page: Figure) -> None:
     ("number", "text"), [(2, "2nd"), (3, "3rd"), (11, "11th"), (12, "12th"), (21, "21st"), (29, "29th"), (113, "113th")]
 )
 def test_ordinals(number: int, text: str) -> None:
-    assert ordinal(number) == text
+    assert ordinal_text(number) == text
 
 
 @pytest.mark.parametrize(
@@ -309,5 +311,5 @@ def test_ordinals(number: int, text: str) -> None:
     ],
 )
 def test_long_names_keep_their_beginning_and_end(name: str, expected: str) -> None:
-    assert short(name) == expected
+    assert shorten_middle(name) == expected
     assert len(expected) <= 26

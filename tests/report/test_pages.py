@@ -13,20 +13,20 @@ from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from quantlr.backtest.series import deepest_drawdowns
-from quantlr.report.figures.curves import Curves, equity_curves
-from quantlr.report.figures.style import nice_ticks, number, percent
-from quantlr.report.figures.tables import MONTHS, TableRow, month_calendar, text_table
+from quantlr.report.figures.curves import GrowthCurves, draw_equity_curves
+from quantlr.report.figures.style import nice_ticks, number_text, percent_text
+from quantlr.report.figures.tables import MONTH_LABELS, TableRow, draw_monthly_returns, draw_text_table
 from quantlr.report.pages import PAGES
-from quantlr.report.pages.tearsheet import tear_sheet
+from quantlr.report.pages.tearsheet import tearsheet_page
 
 from report.cases import OF_THEIR_OWN, shown, tear_sheet_of
 
 
 @pytest.mark.parametrize("case", ["three years", "three tickers, five sessions ahead"])
 def test_a_tear_sheet_is_the_same_twice_whatever_a_users_own_figures_look_like(case: str) -> None:
-    page = tear_sheet_of(case).png
+    page = tear_sheet_of(case).png_bytes
     with matplotlib.rc_context(OF_THEIR_OWN):
-        assert page == PAGES[0].picture(shown(case)).png
+        assert page == PAGES[0].render_picture(shown(case)).png_bytes
         assert matplotlib.rcParams["font.size"] == 20, "what a user has set stays"
     assert b"Software" not in page[:200]
     picture = imread(io.BytesIO(page))
@@ -44,8 +44,8 @@ def test_ruin_is_told() -> None:
 
 def test_a_tear_sheet_draws_what_was_measured() -> None:
     seen = shown("three years")
-    metrics, result = seen.metrics, seen.course.result
-    equity, below, ratios, table, months = tear_sheet(seen).axes
+    metrics, result = seen.metrics, seen.run_data.result
+    equity, below, ratios, table, months = tearsheet_page(seen).axes
     drawn = {line.get_label(): np.asarray(line.get_ydata()) for line in equity.lines}
     own, held = metrics["backtest"]["strategy"], metrics["backtest"]["benchmark"]
     net = drawn[f"strategy after costs: 1 became {own['final_equity']:.2f}"]
@@ -59,9 +59,9 @@ def test_a_tear_sheet_draws_what_was_measured() -> None:
     np.testing.assert_allclose(np.asarray(rolling.get_ydata()), expected, rtol=1e-9)
     np.testing.assert_array_equal(rolling.get_xdata(), expected.index)
     spans = sorted(round(float(patch.get_x()), 6) for patch in equity.patches)  # type: ignore[attr-defined]
-    assert spans == sorted(date2num(fall.high) for fall in deepest_drawdowns(result, most=3))
+    assert spans == sorted(date2num(fall.peak_date) for fall in deepest_drawdowns(result, max_count=3))
     said = [text.get_text() for text in table.texts]
-    assert said[said.index("Sharpe ratio") + 1] == number(own["sharpe"])
+    assert said[said.index("Sharpe ratio") + 1] == number_text(own["sharpe"])
     assert sum("." in text.get_text() for text in months.texts) >= len(result.sessions) // 23
 
 
@@ -69,15 +69,15 @@ def axes() -> Any:
     return Figure(figsize=(6, 4)).add_subplot()
 
 
-def curves(net: list[float]) -> Curves:
+def curves(net: list[float]) -> GrowthCurves:
     values = np.array(net)
     dates = pd.bdate_range("2020-01-01", periods=len(net))
-    return Curves(dates, values, values * 1.1, values[::-1].copy(), values - 1.0, values - 1.0)
+    return GrowthCurves(dates, values, values * 1.1, values[::-1].copy(), values - 1.0, values - 1.0)
 
 
 def test_equity_is_drawn_as_given_on_a_log_scale_and_ruin_leaves_the_page() -> None:
     ax = axes()
-    equity_curves(ax, curves([1.0, 1.2, 0.4, 0.0]))
+    draw_equity_curves(ax, curves([1.0, 1.2, 0.4, 0.0]))
     drawn = {line.get_label().split(":")[0]: line.get_ydata() for line in ax.lines}
     np.testing.assert_array_equal(drawn["strategy after costs"], [1.0, 1.2, 0.4, np.nan])
     np.testing.assert_array_equal(drawn["buy and hold"], [np.nan, 0.4, 1.2, 1.0])
@@ -89,13 +89,17 @@ def test_the_calendar_writes_each_month_and_leaves_missing_ones_empty() -> None:
     months = pd.DataFrame(np.full((2, 12), np.nan), index=[2019, 2020], columns=range(1, 13))
     months.loc[2019, 12], months.loc[2020, 1] = -0.0312, 0.25
     ax = axes()
-    month_calendar(ax, months, np.array([-0.0312, 0.25]))
-    assert [text.get_text() for text in ax.texts] == ["−3.1", "−3.1", "25", "25.0", *MONTHS, "2019", "2020"]
+    draw_monthly_returns(ax, months, np.array([-0.0312, 0.25]))
+    assert [text.get_text() for text in ax.texts] == ["−3.1", "−3.1", "25", "25.0", *MONTH_LABELS, "2019", "2020"]
 
 
 def test_a_table_writes_its_cells() -> None:
     ax = axes()
-    text_table(ax, [TableRow("SKILL", ("", "95%")), TableRow("Right calls", ("53%", "51% to 55%"))], edges=(0.6, 1.0))
+    draw_text_table(
+        ax,
+        [TableRow("SKILL", ("", "95%")), TableRow("Right calls", ("53%", "51% to 55%"))],
+        column_right_edges=(0.6, 1.0),
+    )
     assert [text.get_text() for text in ax.texts] == ["Skill", "95%", "Right calls", "53%", "51% to 55%"]
 
 
@@ -113,9 +117,9 @@ def test_ticks_of_a_log_axis_are_round_and_enough(low: float, high: float) -> No
     ("value", "text"), [(0.5331, "53.3%"), (-0.0004, "0.0%"), (-0.25, "−25.0%"), (None, "–"), (float("nan"), "–")]
 )
 def test_percent(value: float | None, text: str) -> None:
-    assert percent(value) == text
+    assert percent_text(value) == text
 
 
 @pytest.mark.parametrize(("value", "text"), [(-1.234, "−1.23"), (-0.001, "0.00"), (1234.5, "1,234.50"), (None, "–")])
 def test_number(value: float | None, text: str) -> None:
-    assert number(value) == text
+    assert number_text(value) == text

@@ -14,13 +14,13 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.dates import date2num
 from matplotlib.figure import Figure
-from quantlr.backtest.held import weight_map
-from quantlr.backtest.trades import about_zero, earned_by_side, trades
+from quantlr.backtest.held import binned_weights
+from quantlr.backtest.trades import histogram_around_zero, annual_excess_return_by_side, trade_table
 from quantlr.pipeline import Run
-from quantlr.report.figures.trips import trip_returns
-from quantlr.report.pages.positions import MOST_ROWS, finding, positions
-from quantlr.report.shown import Shown
-from quantlr.testing import random_bars
+from quantlr.report.figures.trips import draw_trade_return_histogram
+from quantlr.report.pages.positions import MAX_WEIGHT_MAP_TICKERS, positions_title_and_text, positions_page
+from quantlr.report.shown import PageContext
+from quantlr.testing import random_walk_bars
 
 BASE: dict[str, Any] = {
     "name": "case",
@@ -53,13 +53,13 @@ def ran(case: str) -> Run:
     return quantlr.run(BASE, overrides=CASES[case])
 
 
-def shown(done: Run) -> Shown:
-    return Shown.of(done.config, done.course, done.metrics, done.notes)
+def shown(done: Run) -> PageContext:
+    return PageContext.from_run(done.config, done.run_data, done.metrics, done.notes)
 
 
 @functools.cache
 def page(case: str) -> Figure:
-    return positions(shown(ran(case)))
+    return positions_page(shown(ran(case)))
 
 
 def axes_of(figure: Figure, heading: str) -> Axes:
@@ -75,8 +75,10 @@ def areas_of(ax: Axes) -> list[Any]:
 
 
 def title_of(done: Run) -> str:
-    result = done.course.result
-    return finding(done.metrics, trades(result), sessions=len(result.equity), per_year=252)[0]
+    result = done.run_data.result
+    return positions_title_and_text(
+        done.metrics, trade_table(result), n_sessions=len(result.equity), sessions_per_year=252
+    )[0]
 
 
 def texts_of(figure: Figure) -> list[str]:
@@ -126,7 +128,7 @@ def test_the_curve_passes_through_the_run_and_zero_through_its_break_even(case: 
 def test_what_is_earned_and_paid_ends_at_the_numbers_of_the_metrics(case: str) -> None:
     done = ran(case)
     found = done.metrics["backtest"]
-    result = done.course.result
+    result = done.run_data.result
     ax = axes_of(page(case), "Earned above cash")
     earned = next(line for label, line in lines_of(ax).items() if label.startswith("earned"))
     assert earned.get_ydata()[-1] == pytest.approx(found["break_even_cost_bps"] * 1e-4 * result.turnover.sum())
@@ -154,10 +156,10 @@ def test_each_fill_ends_where_the_metrics_say(case: str) -> None:
 
 def test_the_price_is_shaded_where_it_was_held_and_on_which_side() -> None:
     """Every session's middle lies in a shade of the side that the engine held then, and of no other."""
-    result = ran("long and short").course.result
+    result = ran("long and short").run_data.result
     ax = axes_of(page("long and short"), "MSFT, adjusted close")
     shaded = {str(area.get_label()): area.get_paths() for area in areas_of(ax)}
-    middle = (date2num(result.fills[:-1]) + date2num(result.fills[1:])) / 2
+    middle = (date2num(result.fill_dates[:-1]) + date2num(result.fill_dates[1:])) / 2
     for side, held in (("held long", result.weight[:, 0] > 0), ("held short", result.weight[:, 0] < 0)):
         spans = [(path.vertices[:, 0].min(), path.vertices[:, 0].max()) for path in shaded[side]]
         inside = np.array([any(first < at < last for first, last in spans) for at in middle])
@@ -171,7 +173,7 @@ def test_several_tickers_are_a_map_and_very_many_are_counted() -> None:
     assert [label.get_text() for label in ax.get_yticklabels()] == ["MSFT", "IBM", "AAPL"]
     drawn = np.asarray(ax.images[0].get_array())
     assert drawn.shape[0] == 3
-    assert drawn.max() <= done.course.result.weight.max() + 1e-12
+    assert drawn.max() <= done.run_data.result.weight.max() + 1e-12
     middle = float(np.abs(drawn).sum(axis=0).mean())
     assert middle == pytest.approx(done.metrics["backtest"]["strategy"]["exposure"], rel=0.05)
 
@@ -183,7 +185,7 @@ def test_the_title_says_what_it_did_and_what_costs_took() -> None:
     assert titles["costs eat nearly all"].endswith("it lost before costs")
     assert titles["always long"] == "100% invested, 0.4 round trips a year: it trades too rarely for costs to matter"
     own, found = (ran("leverage").metrics["backtest"][key] for key in ("strategy", "break_even_cost_bps"))
-    costs = own["cost_total"] / len(ran("leverage").course.result.cost) * 252
+    costs = own["cost_total"] / len(ran("leverage").run_data.result.cost) * 252
     share = costs / (found * 1e-4 * own["turnover_per_year"])
     assert titles["leverage"].endswith(f"costs took {share:.0%} of what it earned")
     assert titles["leverage"].startswith(f"{own['exposure']:.0%} invested, ")
@@ -197,31 +199,31 @@ def test_where_nothing_was_held_the_page_says_so() -> None:
 
 
 def test_ruin_is_told(tmp_path: Path) -> None:
-    bars = random_bars(np.random.default_rng(1), pd.bdate_range("2020-01-01", periods=300))
+    bars = random_walk_bars(np.random.default_rng(1), pd.bdate_range("2020-01-01", periods=300))
     bars.iloc[200:, :5] *= 3
     bars.to_csv(tmp_path / "x.csv", index_label="Date")
     data = {"source": {"kind": "file", "path": str(tmp_path / "x.csv")}, "tickers": ["X"]}
     short = {"long_above": 1.0, "short_below": 1.0}
-    figure = positions(shown(quantlr.run({**BASE, "data": data, "walk_forward": {"train": 100}, "policy": short})))
+    figure = positions_page(shown(quantlr.run({**BASE, "data": data, "walk_forward": {"train": 100}, "policy": short})))
     assert figure.texts[0].get_text().endswith(": it lost everything")
     assert "Equity fell to 0 after 97 sessions" in figure.texts[1].get_text().replace("\n", " ")
 
 
 def test_a_universe_that_shrinks_and_is_too_many_for_rows(tmp_path: Path) -> None:
     rng, dates = np.random.default_rng(3), pd.bdate_range("2020-01-01", periods=60)
-    names = [f"TICKER{at:04d}" for at in range(MOST_ROWS + 1)]
-    bars = [random_bars(rng, dates).assign(ticker=name) for name in names]
+    names = [f"TICKER{at:04d}" for at in range(MAX_WEIGHT_MAP_TICKERS + 1)]
+    bars = [random_walk_bars(rng, dates).assign(ticker=name) for name in names]
     bars[0] = bars[0].iloc[:50]
     pd.concat(bars).to_csv(tmp_path / "x.csv", index_label="Date")
     data = {"source": {"kind": "file", "path": str(tmp_path / "x.csv")}, "tickers": names}
     walk = {"train": 30, "refit_every": 30}
     done = quantlr.run({**BASE, "data": data, "walk_forward": walk, "policy": {"short_below": 0.5}})
-    ax = axes_of(positions(shown(done)), f"Share of the {len(names)} tickers")
+    ax = axes_of(positions_page(shown(done)), f"Share of the {len(names)} tickers")
     long, short = (area.get_paths()[0].vertices[:, 1] for area in areas_of(ax))
-    held = weight_map(done.course.result, np.arange(len(names)))
-    assert set(np.round(held.long, 9)) <= set(np.round(long, 9))
-    assert set(np.round(-held.short, 9)) <= set(np.round(short, 9))
-    assert held.short.max() > 0
+    held = binned_weights(done.run_data.result, np.arange(len(names)))
+    assert set(np.round(held.long_fraction, 9)) <= set(np.round(long, 9))
+    assert set(np.round(-held.short_fraction, 9)) <= set(np.round(short, 9))
+    assert held.short_fraction.max() > 0
 
 
 def test_round_trips_are_counted_on_their_side_of_zero() -> None:
@@ -237,31 +239,31 @@ def test_round_trips_are_counted_on_their_side_of_zero() -> None:
 @pytest.mark.parametrize("n", [1, 3, 50, 5_000])
 def test_a_histogram_counts_all_and_parts_gains_from_losses(n: int) -> None:
     values = np.random.default_rng(n).normal(0.01, 0.02, n)
-    found = about_zero(values)
+    found = histogram_around_zero(values)
     assert found.count.sum() == n
-    assert np.abs(found.edges).min() == 0.0
-    assert found.count[found.edges[:-1] >= 0].sum() == (values > 0).sum()
+    assert np.abs(found.bin_edges).min() == 0.0
+    assert found.count[found.bin_edges[:-1] >= 0].sum() == (values > 0).sum()
     assert len(found.count) <= 42
-    inside = np.histogram(values, bins=found.edges)[0]
-    assert found.beyond == n - inside.sum() <= 0.025 * n
-    if not found.beyond:
+    inside = np.histogram(values, bins=found.bin_edges)[0]
+    assert found.n_outside == n - inside.sum() <= 0.025 * n
+    if not found.n_outside:
         np.testing.assert_array_equal(found.count, inside)
     ax = Figure().add_subplot()
-    trip_returns(ax, found, mean=float(values.mean()))
+    draw_trade_return_histogram(ax, found, mean_return=float(values.mean()))
     assert [bar.get_height() for bar in ax.patches] == found.count.tolist()  # type: ignore[attr-defined]
 
 
 def test_a_histogram_of_nothing_gained_and_nothing_lost_has_one_bar() -> None:
-    found = about_zero(np.zeros(3))
+    found = histogram_around_zero(np.zeros(3))
     assert found.count.sum() == 3
-    assert found.beyond == 0
+    assert found.n_outside == 0
 
 
 def test_both_sides_earn_what_all_of_it_earned_and_the_page_tells_each() -> None:
     done = ran("long and short")
-    result = done.course.result
-    earned = earned_by_side(result, sessions_per_year=252)
-    assert sum(earned.values()) == pytest.approx((result.gross_return - result.cash).mean() * 252)
+    result = done.run_data.result
+    earned = annual_excess_return_by_side(result, sessions_per_year=252)
+    assert sum(earned.values()) == pytest.approx((result.gross_return - result.session_cash_rate).mean() * 252)
     cells = [text.get_text() for text in page("long and short").axes[-1].texts]
     for at, side in enumerate(("long", "short"), start=1):
         own = done.trades[done.trades["side"] == side]

@@ -18,12 +18,12 @@ from matplotlib.figure import Figure
 from quantlr.errors import OutputError
 from quantlr.pipeline import Run
 from quantlr.report.folder import write_report
-from quantlr.report.pages import PAGES, pages_of
+from quantlr.report.pages import PAGES, applicable_pages
 from quantlr.report.pages.ticker import ticker_page
-from quantlr.report.pages.tickers import MOST_NAMED, tickers_page
-from quantlr.report.shown import Shown
-from quantlr.report.ticker_files import FOLDER, INDEX, ticker_files
-from quantlr.testing import random_bars
+from quantlr.report.pages.tickers import MAX_TICKER_ROWS, tickers_page
+from quantlr.report.shown import PageContext
+from quantlr.report.ticker_files import TICKER_PAGES_DIR, TICKER_INDEX_FILE, ticker_page_paths
+from quantlr.testing import random_walk_bars
 from quantlr.types import Report
 
 BASE: dict[str, Any] = {
@@ -43,15 +43,15 @@ def ran(end: str = "three years") -> Run:
     return quantlr.run(BASE, overrides={"data.end": ENDS[end]})
 
 
-def shown(done: Run) -> Shown:
-    return Shown.of(done.config, done.course, done.metrics, done.notes)
+def shown(done: Run) -> PageContext:
+    return PageContext.from_run(done.config, done.run_data, done.metrics, done.notes)
 
 
 def many(folder: Path, count: int) -> Run:
     """Return a run of many tickers with long names over a few weeks."""
     rng, dates = np.random.default_rng(3), pd.bdate_range("2020-01-01", periods=60)
     names = [f"TICKER{at:04d}" for at in range(count)]
-    pd.concat([random_bars(rng, dates).assign(ticker=name) for name in names]).to_csv(
+    pd.concat([random_walk_bars(rng, dates).assign(ticker=name) for name in names]).to_csv(
         folder / "x.csv", index_label="Date"
     )
     data = {"source": {"kind": "file", "path": str(folder / "x.csv")}, "tickers": names}
@@ -119,13 +119,13 @@ def test_the_title_counts_who_added_and_who_was_called_better_than_luck() -> Non
     assert "fewer than one of 3" in text.replace("\n", " ")
 
 
-@pytest.mark.parametrize("count", [50, MOST_NAMED + 5])
+@pytest.mark.parametrize("count", [50, MAX_TICKER_ROWS + 5])
 def test_fifty_have_rows_and_more_are_ranked_with_the_extremes_named(tmp_path: Path, count: int) -> None:
     done = many(tmp_path, count)
     figure = tickers_page(shown(done))
     excess = (excess_of(done).mean() * 252).sort_values(ascending=False)
     ax = axes_of(figure, "Added a year")
-    if count <= MOST_NAMED:
+    if count <= MAX_TICKER_ROWS:
         assert [label.get_text() for label in ax.get_yticklabels()] == list(excess.index)
         np.testing.assert_allclose(lengths(ax), excess, rtol=1e-9)
         return
@@ -145,17 +145,17 @@ def test_where_nothing_was_held_the_page_says_so() -> None:
     figure = tickers_page(shown(done))
     assert figure.texts[0].get_text() == "No ticker was ever held"
     assert "Nothing was held." in [text.get_text() for ax in figure.axes for text in ax.texts]
-    alone = ticker_page(shown(done), ticker=0)
+    alone = ticker_page(shown(done), ticker_index=0)
     assert alone.texts[0].get_text().startswith("MSFT was never held")
 
 
 def test_a_tickers_page_shows_its_own_part() -> None:
     done = ran()
     ticker = 1
-    figure = ticker_page(shown(done), ticker=ticker)
+    figure = ticker_page(shown(done), ticker_index=ticker)
     excess = excess_of(done)["IBM"]
     price = lines_of(axes_of(figure, "Adjusted close"))[0].get_ydata()
-    np.testing.assert_array_equal(price, done.course.result.price[:, ticker])
+    np.testing.assert_array_equal(price, done.run_data.result.price[:, ticker])
     grown = {
         str(line.get_label()).split(":")[0]: line.get_ydata() for line in lines_of(axes_of(figure, "What its part"))
     }
@@ -169,7 +169,7 @@ def test_a_tickers_page_shows_its_own_part() -> None:
     share = pd.Series(curve.get_ydata(), index=curve.get_xdata())[own["probability"]]
     assert share.mean() == pytest.approx(own["up"].astype(float).mean())
     weights = done.metrics["model"]["coefficients"]["IBM"]
-    dataset = done.course.dataset
+    dataset = done.run_data.dataset
     deviation = dataset.features[dataset.ticker == ticker].std(axis=0)
     expected = {name: weights[name] * deviation[at] for at, name in enumerate(dataset.columns)}
     bars = next(ax for ax in figure.axes if {label.get_text() for label in ax.get_yticklabels()} == {*expected})
@@ -184,27 +184,29 @@ def test_a_tickers_page_shows_its_own_part() -> None:
 @pytest.mark.parametrize("ticker", [0, 2])
 def test_a_ticker_of_four_sessions_has_a_page(ticker: int) -> None:
     done = ran("four sessions")
-    assert ticker_page(shown(done), ticker=ticker).texts
+    assert ticker_page(shown(done), ticker_index=ticker).texts
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_report_has_the_pages_that_apply_and_those_of_tickers_where_asked() -> None:
     alone = shown(quantlr.run(BASE, overrides={"data.end": ENDS["four sessions"], "data.tickers": ["MSFT"]}))
-    assert "tickers.png" not in [page.file for page in pages_of(alone)]
+    assert "tickers.png" not in [page.file_name for page in applicable_pages(alone)]
     several = shown(ran("four sessions"))
-    assert [page.file for page in pages_of(several)] == [page.file for page in PAGES]
+    assert [page.file_name for page in applicable_pages(several)] == [page.file_name for page in PAGES]
     done = quantlr.run(BASE, overrides={"data.end": ENDS["four sessions"], "report.per_ticker": True})
     heard: list[tuple[str, int, int]] = []
     files = done.report(progress=lambda stage, *, done, total: heard.append((stage, done, total))).files
-    pages = [f"{FOLDER}/{name}.png" for name in ("MSFT", "IBM", "AAPL")]
-    assert [name for name in files if name.startswith(FOLDER + "/")] == [*pages, INDEX]
-    assert json.loads(files[INDEX]) == {"MSFT.png": "MSFT", "IBM.png": "IBM", "AAPL.png": "AAPL"}
+    pages = [f"{TICKER_PAGES_DIR}/{name}.png" for name in ("MSFT", "IBM", "AAPL")]
+    assert [name for name in files if name.startswith(TICKER_PAGES_DIR + "/")] == [*pages, TICKER_INDEX_FILE]
+    assert json.loads(files[TICKER_INDEX_FILE]) == {"MSFT.png": "MSFT", "IBM.png": "IBM", "AAPL.png": "AAPL"}
     drawing = [(done, total) for stage, done, total in heard if stage == "drawing"]
     assert drawing == [(at, len(PAGES) + 3) for at in range(len(PAGES) + 4)]
     assert len({files[page] for page in pages}) == 3
-    of_tickers = pages_of(shown(done))[len(PAGES) :]
+    of_tickers = applicable_pages(shown(done))[len(PAGES) :]
     for page, ticker in zip(of_tickers, ("MSFT", "IBM", "AAPL"), strict=True):
-        assert page.draw(shown(done)).texts[0].get_text().startswith(ticker), "of that ticker, though left white here"
+        assert page.draw_figure(shown(done)).texts[0].get_text().startswith(ticker), (
+            "of that ticker, though left white here"
+        )
     assert all(files[page].startswith(b"\x89PNG") for page in pages)
 
 
@@ -221,13 +223,13 @@ HARD = [
 
 
 def test_hard_tickers_have_files_of_their_own_that_every_system_takes(tmp_path: Path) -> None:
-    files = ticker_files(HARD)
+    files = ticker_page_paths(HARD)
     assert list(files) == HARD
     assert files["^GSPC"] == "tickers/^GSPC.png"
     assert files["0700.HK"] == "tickers/0700.HK.png"
     assert files["BRK/B"].startswith("tickers/BRK%2FB~")
     assert files["BRK/B"] != files["brk/b"].upper()
-    assert ticker_files(["BRK/B"]) == {"BRK/B": "tickers/BRK%2FB.png"}
+    assert ticker_page_paths(["BRK/B"]) == {"BRK/B": "tickers/BRK%2FB.png"}
     for file in files.values():
         name = file.removeprefix("tickers/")
         assert 5 <= len(name) <= 90
@@ -242,20 +244,20 @@ def test_hard_tickers_have_files_of_their_own_that_every_system_takes(tmp_path: 
 @given(st.lists(st.text(st.characters(categories=("L", "N", "P", "S", "Z")), max_size=100), unique=True, max_size=12))
 @settings(max_examples=25)
 def test_no_two_tickers_share_a_file_whatever_their_order(tickers: list[str]) -> None:
-    files = ticker_files(tickers)
+    files = ticker_page_paths(tickers)
     assert len({file.casefold() for file in files.values()}) == len(tickers)
-    assert ticker_files(tickers[::-1]) == files
+    assert ticker_page_paths(tickers[::-1]) == files
 
 
 def report_of(pages: dict[str, str], *, name: str = "exp") -> Report:
     """Return a report with these pages of tickers, file to ticker."""
-    files = {f"{FOLDER}/{file}": ticker.encode() for file, ticker in pages.items()}
-    index = {INDEX: json.dumps(pages).encode()} if pages else {}
+    files = {f"{TICKER_PAGES_DIR}/{file}": ticker.encode() for file, ticker in pages.items()}
+    index = {TICKER_INDEX_FILE: json.dumps(pages).encode()} if pages else {}
     return Report(name, {"metrics.json": b"{}", **files, **index})
 
 
 def test_pages_of_a_former_run_go_and_what_the_user_put_beside_them_stays(tmp_path: Path) -> None:
-    folder = write_report(report_of({"A.png": "A", "B.png": "B"}), tmp_path) / FOLDER
+    folder = write_report(report_of({"A.png": "A", "B.png": "B"}), tmp_path) / TICKER_PAGES_DIR
     (folder / "mine.png").write_text("keep")
     (folder / "deep").mkdir()
     (folder / "deep" / "A.png").write_text("keep too")
@@ -274,7 +276,7 @@ def test_without_the_users_files_the_folder_goes_with_the_pages(tmp_path: Path) 
 
 
 def test_an_index_that_can_not_be_read_takes_nothing_of_the_users(tmp_path: Path) -> None:
-    folder = write_report(report_of({"A.png": "A"}), tmp_path) / FOLDER
+    folder = write_report(report_of({"A.png": "A"}), tmp_path) / TICKER_PAGES_DIR
     (folder / "index.json").write_text("{")
     write_report(report_of({"A.png": "new"}), tmp_path)
     assert sorted(path.name for path in folder.iterdir()) == ["A.png", "index.json"]
@@ -288,7 +290,7 @@ def test_an_index_that_can_not_be_read_takes_nothing_of_the_users(tmp_path: Path
 @pytest.mark.parametrize("linked", [False, True])
 def test_a_file_of_the_users_where_the_folder_belongs_is_not_deleted(tmp_path: Path, linked: bool) -> None:
     write_report(report_of({}), tmp_path)
-    place = tmp_path / "exp" / FOLDER
+    place = tmp_path / "exp" / TICKER_PAGES_DIR
     if linked:
         (tmp_path / "elsewhere").mkdir()
         place.symlink_to(tmp_path / "elsewhere")

@@ -12,7 +12,7 @@ Files = Callable[[Path], dict[str, bytes]]
 @pytest.fixture(autouse=True)
 def clear_bench(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give each test a worker's bench with nothing on it."""
-    monkeypatch.setattr(work, "BENCH", work.Bench())
+    monkeypatch.setattr(work, "BENCH", work.StageCache())
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import quantlr
 from quantlr.errors import Fault, UserError
-from quantlr.sweep import Setting, cluster, load_sweep, run_sweep
-from quantlr.sweep.jobs import versions
+from quantlr.sweep import SweepOptions, cluster, load_sweep, run_sweep
+from quantlr.sweep.jobs import environment_versions
 
 from sweep.killers import SMALL
 
@@ -88,26 +88,26 @@ def test_a_cluster_comes_to_the_same_bytes_though_a_worker_is_killed(
                 workers[0].send_signal(signal.SIGKILL)
             seen.append((done, failed))
 
-    monkeypatch.setattr("quantlr.sweep.jobs.MOST_MODELS", 1)
-    run_sweep(load_sweep(MANY), Setting(tmp_path / "theirs", lambda: _two_workers(file), watch=Watch()))
+    monkeypatch.setattr("quantlr.sweep.jobs.MAX_MODELS_PER_TASK", 1)
+    run_sweep(load_sweep(MANY), SweepOptions(tmp_path / "theirs", lambda: _two_workers(file), observer=Watch()))
     assert workers[0].poll() == -signal.SIGKILL
     assert workers[1].poll() is None
     assert seen[-1] == (24, 0)
-    quantlr.sweep(MANY, output=tmp_path / "mine", jobs=1)
+    quantlr.sweep(MANY, output=tmp_path / "mine", workers=1)
     assert files(tmp_path / "theirs") == files(tmp_path / "mine")
 
-    monkeypatch.setattr(cluster, "versions", lambda: {**versions(), "quantlr": "0.0.7"})
+    monkeypatch.setattr(cluster, "versions", lambda: {**environment_versions(), "quantlr": "0.0.7"})
     with pytest.raises(
         UserError, match=r"1 of 1 Dask workers have other versions: tcp://\S+ has quantlr \S+, and this"
     ):
-        cluster.Cluster(1, scheduler_file=file)
+        cluster.DaskEngine(1, scheduler_file=file)
 
 
 def _two_workers(file: Path) -> cluster.Cluster:
     """Return the cluster once both workers are there."""
     until = time.monotonic() + 60
     while True:
-        engine = cluster.Cluster(1, scheduler_file=file)
+        engine = cluster.DaskEngine(1, scheduler_file=file)
         if engine.workers == 2:
             return engine
         engine.stop()
@@ -125,10 +125,10 @@ def _two_workers(file: Path) -> cluster.Cluster:
 )
 def test_a_scheduler_that_is_none_is_refused(options: dict[str, str], said: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=said):
-        quantlr.sweep(SMALL, output=tmp_path, engine="dask", jobs=1, **options)  # type: ignore[arg-type]
+        quantlr.sweep(SMALL, output=tmp_path, engine="dask", workers=1, **options)  # type: ignore[arg-type]
 
 
 def test_a_scheduler_that_does_not_answer_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "COME", 1.0)
     with pytest.raises(Fault, match=r"no Dask workers could be reached at tcp://127\.0\.0\.1:1 within 1 seconds"):
-        cluster.Cluster(1, scheduler="tcp://127.0.0.1:1")
+        cluster.DaskEngine(1, scheduler="tcp://127.0.0.1:1")

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from quantlr.errors import ConfigError
 from quantlr.sweep import load_sweep
-from quantlr.sweep.grid import label
-from quantlr.sweep.jobs import Job, grouped
+from quantlr.sweep.grid import grid_value_text
+from quantlr.sweep.jobs import TrialJob, group_jobs
 
 from sweep.killers import SMALL
 
@@ -25,10 +25,10 @@ def changed(**keys: Any) -> dict[str, Any]:
 
 def test_combinations_are_those_of_the_product_in_its_order() -> None:
     sweep = load_sweep(SMALL)
-    assert sweep.combinations == 12
-    found = [tuple(sweep.values_of(number).values()) for number in sweep.chosen]
+    assert sweep.n_combinations == 12
+    found = [tuple(sweep.trial_values(number).values()) for number in sweep.trial_numbers]
     assert found == list(itertools.product(*SMALL["grid"].values()))
-    config = sweep.config(7).run
+    config = sweep.trial_config(7).run
     assert (config.features[0].lags, config.walk_forward.train, config.policy.long_above) == ((1, 2), 250, 0.51)  # type: ignore[attr-defined]
     assert config.name == "small.7"
 
@@ -38,19 +38,19 @@ def test_a_thousand_million_are_counted_and_sampled_at_once() -> None:
     grid = {"policy.long_above": values, "model.l2": values, "execution.slippage_bps": values}
     started = time.perf_counter()
     sweep = load_sweep(changed(grid=grid, sample=50, seed=3))
-    assert sweep.combinations == 10**9
-    assert len(set(sweep.chosen)) == 50
-    assert list(sweep.chosen) == sorted(sweep.chosen)
-    assert load_sweep(changed(grid=grid, sample=50, seed=3)).chosen == sweep.chosen
-    assert load_sweep(changed(grid=grid, sample=50, seed=4)).chosen != sweep.chosen
-    assert len(list(sweep.configs())) == 50
+    assert sweep.n_combinations == 10**9
+    assert len(set(sweep.trial_numbers)) == 50
+    assert list(sweep.trial_numbers) == sorted(sweep.trial_numbers)
+    assert load_sweep(changed(grid=grid, sample=50, seed=3)).trial_numbers == sweep.trial_numbers
+    assert load_sweep(changed(grid=grid, sample=50, seed=4)).trial_numbers != sweep.trial_numbers
+    assert len(list(sweep.iter_trial_configs())) == 50
     assert time.perf_counter() - started < 20
     with pytest.raises(ConfigError, match="1,000,000,000 combinations; a sweep tries at most 1,000,000"):
         load_sweep(changed(grid=grid))
 
 
 def test_a_sample_is_uniform_over_the_grid() -> None:
-    seen = [number for seed in range(200) for number in load_sweep(changed(sample=3, seed=seed)).chosen]
+    seen = [number for seed in range(200) for number in load_sweep(changed(sample=3, seed=seed)).trial_numbers]
     counts = [seen.count(number) for number in range(12)]
     assert min(counts) > 25
     assert max(counts) < 80
@@ -90,7 +90,7 @@ def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, text: str, said: s
     path = tmp_path / "s.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError) as caught:
-        list(load_sweep(path).configs())
+        list(load_sweep(path).iter_trial_configs())
     assert said in caught.value.message
     assert len(caught.value.problems) == len(set(caught.value.problems))
 
@@ -98,14 +98,14 @@ def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, text: str, said: s
 def test_every_combination_is_checked_and_each_problem_told_once() -> None:
     grid = {"model.l2": [0.0, -1.0, -2.0], "policy.long_above": [0.4, 0.5, 7.0]}
     with pytest.raises(ConfigError) as caught:
-        list(load_sweep(changed(grid=grid)).configs())
+        list(load_sweep(changed(grid=grid)).iter_trial_configs())
     assert len(caught.value.problems) == 3
 
 
 def test_the_base_is_found_beside_the_sweep_and_changed_by_settings() -> None:
     path = ROOT / "configs" / "sweeps" / "lags.yaml"
     sweep = load_sweep(path, settings=["data.end=2010-12-31"])
-    assert str(sweep.config(0).run.data.end) == "2010-12-31"
+    assert str(sweep.trial_config(0).run.data.end) == "2010-12-31"
     with pytest.raises(ConfigError, match=r"--set: model: the grid varies model\.l2"):
         load_sweep(path, settings=["model={l2: 1}"])
 
@@ -113,23 +113,25 @@ def test_the_base_is_found_beside_the_sweep_and_changed_by_settings() -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "sweeps").glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_sweeps_can_be_run(path: Path) -> None:
     sweep = load_sweep(path)
-    assert len(list(sweep.configs())) == len(sweep.chosen)
+    assert len(list(sweep.iter_trial_configs())) == len(sweep.trial_numbers)
 
 
 def test_values_are_named_as_they_are_written() -> None:
     values = [["^GSPC"], [1], [1, 2.50], {"kind": "threshold", "long_above": 0.5}, None, True, "never"]
-    assert list(map(label, values)) == [
+    assert list(map(grid_value_text, values)) == [
         "^GSPC", "[1]", "[1, 2.5]", "threshold long_above=0.5", "null", "true", "never",
     ]  # fmt: skip
 
 
 def test_jobs_of_one_model_stay_together_and_small_ones_share_a_task() -> None:
-    jobs = [Job(at, f"k{at}", f"d{at % 2}", f"m{at % 10}") for at in range(1000)]
-    tasks = grouped(jobs, workers=2)
-    assert sorted(job.number for task in tasks for job in task) == list(range(1000))
+    jobs = [TrialJob(at, f"k{at}", f"d{at % 2}", f"m{at % 10}") for at in range(1000)]
+    tasks = group_jobs(jobs, workers=2)
+    assert sorted(job.trial_number for task in tasks for job in task) == list(range(1000))
     assert len(tasks) == 10
-    assert all(len({job.model for job in task}) == 1 for task in tasks)
-    single = grouped([Job(at, f"k{at}", "d", f"m{at}") for at in range(100)], workers=2)
+    assert all(len({job.model_digest for job in task}) == 1 for task in tasks)
+    single = group_jobs([TrialJob(at, f"k{at}", "d", f"m{at}") for at in range(100)], workers=2)
     assert {len(task) for task in single} <= {8, 4}
-    assert all(len({job.data for job in task}) == 1 for task in tasks)
-    assert max(len(task) for task in grouped([Job(at, f"{at}", "d", "m") for at in range(1200)], workers=2)) == 500
+    assert all(len({job.data_digest for job in task}) == 1 for task in tasks)
+    assert (
+        max(len(task) for task in group_jobs([TrialJob(at, f"{at}", "d", "m") for at in range(1200)], workers=2)) == 500
+    )

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 from matplotlib.image import imread
-from quantlr.report.pages.frame import headed, png
+from quantlr.report.pages.frame import page_header, figure_png
 
 from report.cases import OF_THEIR_OWN
 from sweep.killers import SMALL
@@ -37,13 +37,13 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[quantlr.Swept, Figu
 
     def kept(figure: Figure) -> bytes:
         figures.append(figure)
-        return png(figure)
+        return figure_png(figure)
 
     grid = {"policy.long_above": LEVELS, "model.l2": PENALTIES}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("quantlr.report.pages.sweep.png", kept)
+        patch.setattr("quantlr.report.pages.sweep.figure_png", kept)
         sweep = {"name": "drawn", "base": BASE, "grid": grid}
-        swept = quantlr.sweep(sweep, output=tmp_path_factory.mktemp("drawn"), jobs=1)
+        swept = quantlr.sweep(sweep, output=tmp_path_factory.mktemp("drawn"), workers=1)
     return swept, figures[0]
 
 
@@ -100,11 +100,13 @@ def test_the_winners_capital_is_that_of_its_own_run(drawn: tuple[quantlr.Swept, 
 
 
 def test_notes_that_have_no_room_are_in_the_file_that_the_page_names(tmp_path: Path) -> None:
-    figure = headed("What was found", "On what it rests", under="", notes=("one", "two", "three"), file="sweep.json")
+    figure = page_header(
+        "What was found", "On what it rests", setup_text="", notes=("one", "two", "three"), notes_file="sweep.json"
+    )
     assert "Note: one\nand 2 more notes in sweep.json" in [text.get_text() for text in figure.texts]
     base = {**BASE, "data": {**BASE["data"], "end": "2008-12-31"}}
     sweep = {"name": "noted", "base": base, "grid": {"walk_forward.train": [500, 5000]}, "untouched": 0}
-    quantlr.sweep(sweep, output=tmp_path, jobs=1)
+    quantlr.sweep(sweep, output=tmp_path, workers=1)
     (note,) = json.loads((tmp_path / "noted" / "sweep.json").read_text())["notes"]
     assert note.startswith("1 of 2 trials failed; trial 1: ")
 
@@ -113,7 +115,7 @@ def test_the_page_is_the_same_for_the_same_sweep(tmp_path: Path) -> None:
     pages = []
     for looks in ({}, OF_THEIR_OWN):  # the second finds all trials done
         with matplotlib.rc_context(looks):
-            folder = quantlr.sweep(SMALL, output=tmp_path, jobs=1).folder
+            folder = quantlr.sweep(SMALL, output=tmp_path, workers=1).folder
         pages.append((folder / "sweep.png").read_bytes())
     picture = imread(io.BytesIO(pages[0]))
     assert picture.shape[:2] == (1410, 2100)

@@ -15,22 +15,22 @@ from itertools import combinations
 import numpy as np
 
 from quantlr.backtest.inference.bootstrap import (
-    block_length,
-    by_session,
-    jointly_resampled_sums,
+    optimal_block_length,
+    sum_by_session,
+    stationary_bootstrap_sums_many_columns,
     percentile_interval,
 )
 from quantlr.backtest.inference.sharpe import resampled_sharpe, sharpe_per_session
 from quantlr.types import Array, BoolArray, IntArray
 
-FEWEST_DRAWS, DRAWS_A_TEST = 2000, 60
+MIN_DRAWS, DRAWS_PER_TEST = 2000, 60
 """Draws: so many that the smallest p value there can be, 2 / draws, is small even when multiplied by all tests."""
-Pairs = dict[tuple[int, int], "Difference | None"]
+PairDifferences = dict[tuple[int, int], "Difference | None"]
 """By the positions of two runs, the first before the second; None where a number of either is undefined."""
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class PairedDifference:
     """How far one run's number lies above another's, and whether that may be luck.
 
     Attributes
@@ -47,17 +47,19 @@ class Difference:
     p_value: float
     block: float
 
-    def times(self, factor: float) -> Difference:
+    def scaled(self, factor: float) -> PairedDifference:
         """Return the same difference in a unit of which `factor`, above 0, make one of this."""
         return replace(self, value=self.value * factor, low95=self.low95 * factor, high95=self.high95 * factor)
 
 
-def draws_for(tests: int) -> int:
+def n_draws_for_tests(n_tests: int) -> int:
     """Return how many draws carry an adjustment for so many tests."""
-    return max(FEWEST_DRAWS, DRAWS_A_TEST * tests)
+    return max(MIN_DRAWS, DRAWS_PER_TEST * n_tests)
 
 
-def return_differences(excess: Array, *, draws: int, seed: int) -> tuple[Pairs, Pairs]:
+def paired_return_differences(
+    excess_returns: Array, *, n_draws: int, seed: int
+) -> tuple[PairDifferences, PairDifferences]:
     """Return differences of mean returns and of Sharpe ratios, both per session.
 
     Parameters
@@ -66,31 +68,35 @@ def return_differences(excess: Array, *, draws: int, seed: int) -> tuple[Pairs, 
     draws : resamples for each length of blocks.
     seed : each length of blocks has a generator of its own.
     """
-    n, runs = excess.shape
-    mean = excess.mean(axis=0)
-    away = excess - mean
+    n, runs = excess_returns.shape
+    mean = excess_returns.mean(axis=0)
+    away = excess_returns - mean
     columns = np.concatenate([away, away**2], axis=1)
-    ratio = [sharpe_per_session(column) for column in excess.T]
-    deviation = excess.std(axis=0)
-    in_deviations = excess / np.where(deviation > 0, deviation, 1.0)
-    means: Pairs = {}
-    ratios: Pairs = {}
-    for block, pairs in _by_block(in_deviations, shortest=1.0).items():
-        sums = jointly_resampled_sums(columns, block=block, rng=np.random.default_rng(seed), draws=draws)
+    ratio = [sharpe_per_session(column) for column in excess_returns.T]
+    deviation = excess_returns.std(axis=0)
+    in_deviations = excess_returns / np.where(deviation > 0, deviation, 1.0)
+    means: PairDifferences = {}
+    ratios: PairDifferences = {}
+    for block, pairs in _pairs_by_block_length(in_deviations, min_block_length=1.0).items():
+        sums = stationary_bootstrap_sums_many_columns(
+            columns, mean_block_length=block, rng=np.random.default_rng(seed), n_draws=n_draws
+        )
         drawn_mean = mean + sums[:, :runs] / n
         for pair in pairs:
-            means[pair] = _difference(pair, mean.tolist(), [drawn_mean[:, run] for run in pair], block)
+            means[pair] = _make_paired_difference(pair, mean.tolist(), [drawn_mean[:, run] for run in pair], block)
             drawn = [
-                None if ratio[run] is None else resampled_sharpe(excess[:, run], sums[:, run], sums[:, runs + run])
+                None
+                if ratio[run] is None
+                else resampled_sharpe(excess_returns[:, run], sums[:, run], sums[:, runs + run])
                 for run in pair
             ]
-            ratios[pair] = _difference(pair, ratio, drawn, block)
-    return _in_order(means), _in_order(ratios)
+            ratios[pair] = _make_paired_difference(pair, ratio, drawn, block)
+    return _sort_by_pair(means), _sort_by_pair(ratios)
 
 
-def forecast_differences(
-    losses: Array, hits: BoolArray, *, session: IntArray, horizon: int, draws: int, seed: int
-) -> tuple[Pairs, Pairs]:
+def paired_forecast_differences(
+    log_losses: Array, hits: BoolArray, *, session: IntArray, horizon: int, n_draws: int, seed: int
+) -> tuple[PairDifferences, PairDifferences]:
     """Return differences of mean log losses and of shares of right calls, over the same forecasts.
 
     Parameters
@@ -100,28 +106,32 @@ def forecast_differences(
     horizon : sessions that a forecast spans: blocks are no shorter.
     """
     found = [
-        _score_differences(scores, session=session, horizon=horizon, draws=draws, seed=seed)
-        for scores in (losses, hits.astype(np.float64))
+        _paired_score_differences(scores, session=session, horizon=horizon, n_draws=n_draws, seed=seed)
+        for scores in (log_losses, hits.astype(np.float64))
     ]
     return found[0], found[1]
 
 
-def _score_differences(scores: Array, *, session: IntArray, horizon: int, draws: int, seed: int) -> Pairs:
+def _paired_score_differences(
+    scores: Array, *, session: IntArray, horizon: int, n_draws: int, seed: int
+) -> PairDifferences:
     """Return differences of mean scores, (forecasts, runs)."""
-    sums = by_session(session, *scores.T, np.ones(len(scores)))
+    sums = sum_by_session(session, *scores.T, np.ones(len(scores)))
     mean = scores.mean(axis=0)
     away = sums[:, :-1] - mean * sums[:, -1:]
     columns = np.concatenate([away, sums[:, -1:]], axis=1)
-    found: Pairs = {}
-    for block, pairs in _by_block(away, shortest=float(horizon)).items():
-        moved = jointly_resampled_sums(columns, block=block, rng=np.random.default_rng(seed), draws=draws)
+    found: PairDifferences = {}
+    for block, pairs in _pairs_by_block_length(away, min_block_length=float(horizon)).items():
+        moved = stationary_bootstrap_sums_many_columns(
+            columns, mean_block_length=block, rng=np.random.default_rng(seed), n_draws=n_draws
+        )
         drawn = mean + moved[:, :-1] / moved[:, -1:]
         for pair in pairs:
-            found[pair] = _difference(pair, mean.tolist(), [drawn[:, run] for run in pair], block)
-    return _in_order(found)
+            found[pair] = _make_paired_difference(pair, mean.tolist(), [drawn[:, run] for run in pair], block)
+    return _sort_by_pair(found)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+def holm_adjusted_p_values(p_values: Sequence[float]) -> list[float]:
     """Return p values adjusted so that the chance of any false claim among them is kept (Holm 1979).
 
     The smallest is multiplied by how many there are, the next by one less, and so on; none falls below the one before.
@@ -134,27 +144,32 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _by_block(columns: Array, *, shortest: float) -> dict[float, list[tuple[int, int]]]:
+def _pairs_by_block_length(columns: Array, *, min_block_length: float) -> dict[float, list[tuple[int, int]]]:
     """Return pairs of columns by the block that is advised for their difference, to the nearest power of two."""
     found: dict[float, list[tuple[int, int]]] = {}
     for first, second in combinations(range(columns.shape[1]), 2):
-        advised = block_length(columns[:, second] - columns[:, first])
-        block = max(2.0 ** round(np.log2(advised)), shortest)
+        advised = optimal_block_length(columns[:, second] - columns[:, first])
+        block = max(2.0 ** round(np.log2(advised)), min_block_length)
         found.setdefault(block, []).append((first, second))
     return found
 
 
-def _difference(
-    pair: tuple[int, int], value: Sequence[float | None], drawn: Sequence[Array | None], block: float
-) -> Difference | None:
-    first, second = (value[run] for run in pair)
-    drawn_first, drawn_second = drawn
+def _make_paired_difference(
+    run_pair: tuple[int, int],
+    run_values: Sequence[float | None],
+    resampled_values: Sequence[Array | None],
+    mean_block_length: float,
+) -> PairedDifference | None:
+    first, second = (run_values[run] for run in run_pair)
+    drawn_first, drawn_second = resampled_values
     if first is None or second is None or drawn_first is None or drawn_second is None:
         return None
     apart = drawn_second - drawn_first
     rarer = min(int((apart <= 0).sum()), int((apart >= 0).sum()))
-    return Difference(second - first, *percentile_interval(apart), min(1.0, 2 * (1 + rarer) / (len(apart) + 1)), block)
+    return PairedDifference(
+        second - first, *percentile_interval(apart), min(1.0, 2 * (1 + rarer) / (len(apart) + 1)), mean_block_length
+    )
 
 
-def _in_order(found: Pairs) -> Pairs:
-    return dict(sorted(found.items()))
+def _sort_by_pair(differences: PairDifferences) -> PairDifferences:
+    return dict(sorted(differences.items()))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from statistics import NormalDist
 
-NORMAL = NormalDist()
-Z95 = NORMAL.inv_cdf(0.975)
-SIGNIFICANT = 0.05
-POWER = 0.80
-TAILS95 = (0.025, 0.975)
+STANDARD_NORMAL = NormalDist()
+Z95 = STANDARD_NORMAL.inv_cdf(0.975)
+SIGNIFICANCE_LEVEL = 0.05
+TEST_POWER = 0.80
+INTERVAL_95_QUANTILES = (0.025, 0.975)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from quantlr.types import Array
 
 
-def newey_west(sums: Array, *, horizon: int) -> Array:
+def newey_west_variance(session_sums: Array, *, horizon: int) -> Array:
     """Return the variance of the total of each column (Newey and West 1987), with 2 `horizon` lags: (k,).
 
     Parameters
@@ -13,7 +13,7 @@ def newey_west(sums: Array, *, horizon: int) -> Array:
     sums : (sessions, k) sums by session, in order, of values away from their mean: each column adds up to 0.
     horizon : sessions that a forecast spans.
     """
-    variance: Array = (sums**2).sum(axis=0)
-    for lag in range(1, min(2 * horizon, len(sums) - 1) + 1):
-        variance += 2 * (1 - lag / (2 * horizon + 1)) * (sums[lag:] * sums[:-lag]).sum(axis=0)
+    variance: Array = (session_sums**2).sum(axis=0)
+    for lag in range(1, min(2 * horizon, len(session_sums) - 1) + 1):
+        variance += 2 * (1 - lag / (2 * horizon + 1)) * (session_sums[lag:] * session_sums[:-lag]).sum(axis=0)
     return variance

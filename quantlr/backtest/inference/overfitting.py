@@ -14,17 +14,17 @@ import numpy as np
 
 from quantlr.types import Array
 
-BLOCKS = 16
+MAX_CSCV_BLOCKS = 16
 """S: 12,870 ways to choose half of them."""
-SHORTEST = 10
+MIN_BLOCK_SESSIONS = 10
 """Sessions that a block needs at least."""
-AT_ONCE = 100_000
+MAX_SHARPES_PER_CHUNK = 100_000
 """Sharpe ratios held at a time, so that they stay in the cache."""
-ALIKE = 1e-12
+SHARPE_TIE_TOLERANCE = 1e-12
 """How far apart Sharpe ratios of one and the same setting may lie by rounding."""
 
 
-def overfitting_ranks(excess: Array, *, blocks: int = BLOCKS) -> Array:
+def out_of_sample_ranks(excess_returns: Array, *, n_blocks: int = MAX_CSCV_BLOCKS) -> Array:
     """Return omega of every split: the rank out of sample of what was best in sample, over N + 1.
 
     Ranks ascend, and ties share their mean rank: 1/2 is the middle, N / (N + 1) the best. The blocks are of equal
@@ -40,64 +40,69 @@ def overfitting_ranks(excess: Array, *, blocks: int = BLOCKS) -> Array:
     ------
     ValueError : an odd number of blocks, fewer sessions than blocks, or no settings to choose among.
     """
-    sessions, settings = excess.shape
-    if blocks % 2 or blocks < 2 or sessions < blocks or settings < 2:
+    sessions, settings = excess_returns.shape
+    if n_blocks % 2 or n_blocks < 2 or sessions < n_blocks or settings < 2:
         raise ValueError(
-            f"needed an even number of blocks, as many sessions, and 2 settings; found {blocks}, {excess.shape}"
+            f"needed an even number of blocks, as many sessions, and 2 settings; found {n_blocks}, {excess_returns.shape}"
         )
-    length = sessions // blocks
-    parts = excess[sessions - length * blocks :].reshape(blocks, length, settings)
+    length = sessions // n_blocks
+    parts = excess_returns[sessions - length * n_blocks :].reshape(n_blocks, length, settings)
     sums, squares = parts.sum(axis=1), (parts**2).sum(axis=1)
-    half = length * blocks // 2
-    some = max(1, AT_ONCE // settings)
-    ranks = [_ranks(inside, sums, squares, half) for inside in _halves(blocks, at_once=some)]
+    half = length * n_blocks // 2
+    some = max(1, MAX_SHARPES_PER_CHUNK // settings)
+    ranks = [
+        _ranks_of_split_and_swap(inside, sums, squares, half)
+        for inside in _iter_in_sample_masks(n_blocks, chunk_size=some)
+    ]
     there, back = (np.concatenate(one) for one in zip(*ranks, strict=True))
     return np.concatenate([there, back[::-1]])
 
 
-def _halves(blocks: int, *, at_once: int) -> Iterator[Array]:
+def _iter_in_sample_masks(n_blocks: int, *, chunk_size: int) -> Iterator[Array]:
     """Yield the choices of half of the blocks that take the first one, (some, blocks) of ones and zeros.
 
     In the order of all choices they are the first half, and what each leaves is the second half backwards.
     """
-    choices = ((0, *others) for others in combinations(range(1, blocks), blocks // 2 - 1))
-    while some := list(islice(choices, at_once)):
-        inside = np.zeros((len(some), blocks))
+    choices = ((0, *others) for others in combinations(range(1, n_blocks), n_blocks // 2 - 1))
+    while some := list(islice(choices, chunk_size)):
+        inside = np.zeros((len(some), n_blocks))
         np.put_along_axis(inside, np.array(some), 1.0, axis=1)
         yield inside
 
 
-def _ranks(inside: Array, sums: Array, squares: Array, sessions: int) -> tuple[Array, Array]:
+def _ranks_of_split_and_swap(
+    in_sample_mask: Array, block_sums: Array, block_squared_sums: Array, n_sessions: int
+) -> tuple[Array, Array]:
     """Return omega of some splits, and of the same with the halves exchanged."""
-    outside = 1.0 - inside
-    one = _sharpe(inside @ sums, inside @ squares, sessions)
-    other = _sharpe(outside @ sums, outside @ squares, sessions)
-    return _omega(one, other), _omega(other, one)
+    outside = 1.0 - in_sample_mask
+    one = _sharpe_from_sums(in_sample_mask @ block_sums, in_sample_mask @ block_squared_sums, n_sessions)
+    other = _sharpe_from_sums(outside @ block_sums, outside @ block_squared_sums, n_sessions)
+    return _relative_rank_of_selected(one, other), _relative_rank_of_selected(other, one)
 
 
-def _omega(chosen_by: Array, ranked_by: Array) -> Array:
+def _relative_rank_of_selected(selection_sharpes: Array, evaluation_sharpes: Array) -> Array:
     """Return the rank by one half's ratios, (splits, N), of what is best by the other's."""
-    chosen = np.take_along_axis(ranked_by, chosen_by.argmax(axis=1)[:, None], axis=1)
-    below = (ranked_by < chosen - ALIKE).sum(axis=1)
-    alike = (np.abs(ranked_by - chosen) <= ALIKE).sum(axis=1)
-    return np.asarray((below + (alike + 1) / 2) / (ranked_by.shape[1] + 1))
+    chosen = np.take_along_axis(evaluation_sharpes, selection_sharpes.argmax(axis=1)[:, None], axis=1)
+    below = (evaluation_sharpes < chosen - SHARPE_TIE_TOLERANCE).sum(axis=1)
+    alike = (np.abs(evaluation_sharpes - chosen) <= SHARPE_TIE_TOLERANCE).sum(axis=1)
+    return np.asarray((below + (alike + 1) / 2) / (evaluation_sharpes.shape[1] + 1))
 
 
-def _sharpe(sums: Array, squares: Array, sessions: int) -> Array:
+def _sharpe_from_sums(sums: Array, squared_sums: Array, n_sessions: int) -> Array:
     """Return Sharpe ratios from sums of returns and of their squares; 0 where nothing varies."""
-    variance = np.maximum(squares - sums**2 / sessions, 0.0)
-    varies = variance > 1e-14 * squares
-    ratio = sums / sessions / np.sqrt(np.where(varies, variance, 1.0) / (sessions - 1))
+    variance = np.maximum(squared_sums - sums**2 / n_sessions, 0.0)
+    varies = variance > 1e-14 * squared_sums
+    ratio = sums / n_sessions / np.sqrt(np.where(varies, variance, 1.0) / (n_sessions - 1))
     return np.asarray(np.round(np.where(varies, ratio, 0.0), 12))
 
 
-def blocks_for(sessions: int) -> int | None:
+def n_cscv_blocks(n_sessions: int) -> int | None:
     """Return how many blocks so many sessions are cut into, None where they are too few for two of them."""
-    most = min(BLOCKS, sessions // SHORTEST // 2 * 2)
+    most = min(MAX_CSCV_BLOCKS, n_sessions // MIN_BLOCK_SESSIONS // 2 * 2)
     return most if most >= 2 else None
 
 
-def probability_of_overfitting(excess: Array) -> float | None:
+def probability_of_overfitting(excess_returns: Array) -> float | None:
     """Return the share of splits in which the best in sample is in the lower half out of sample (omega <= 1/2).
 
     About 1/2 or more says that the choice among settings is worth nothing. None for a single setting, or too few
@@ -107,7 +112,7 @@ def probability_of_overfitting(excess: Array) -> float | None:
     ----------
     excess : (sessions, N) returns in excess of cash, a column per setting.
     """
-    blocks = blocks_for(len(excess))
-    if blocks is None or excess.shape[1] < 2:
+    blocks = n_cscv_blocks(len(excess_returns))
+    if blocks is None or excess_returns.shape[1] < 2:
         return None
-    return float((overfitting_ranks(excess, blocks=blocks) <= 0.5).mean())
+    return float((out_of_sample_ranks(excess_returns, n_blocks=blocks) <= 0.5).mean())

@@ -15,17 +15,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quantlr.backtest.inference.bootstrap import grouped_sums, spans
-from quantlr.backtest.inference.levels import TAILS95
+from quantlr.backtest.inference.bootstrap import pivot_sums, horizon_block_index
+from quantlr.backtest.inference.levels import INTERVAL_95_QUANTILES
 from quantlr.types import Array, IntArray
 
-GROUPS = 500
+MAX_BAND_GROUPS = 500
 """Neighbouring forecasts are taken together for the band, where there are more of them."""
 BAND_DRAWS = 400
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class ScoreDecomposition:
     """What a mean score is made of; the score is miscalibration - discrimination + uncertainty."""
 
     miscalibration: float
@@ -46,11 +46,11 @@ class ReliabilityCurve:
 
     probability: Array
     count: Array
-    share: Array
+    observed_frequency: Array
 
 
 @dataclass(frozen=True, slots=True)
-class Band:
+class ReliabilityBand:
     """Where 95 % of curves would pass, were the forecasts right, at each of some probabilities.
 
     Attributes
@@ -63,14 +63,14 @@ class Band:
     high: Array
 
 
-def isotonic(values: Array, weight: Array) -> Array:
+def isotonic_regression(values: Array, weights: Array) -> Array:
     """Return the increasing sequence nearest to `values` in weighted squares, by pooling adjacent violators.
 
     Every run of blocks whose means do not increase becomes one block, until none is left: blocks that violate may be
     pooled in any order, and a whole run at once.
     """
     start = np.arange(len(values))
-    total, mass = values * weight, weight.astype(np.float64)
+    total, mass = values * weights, weights.astype(np.float64)
     while True:
         mean = total / mass
         rises = np.concatenate([[True], mean[1:] > mean[:-1]])
@@ -84,43 +84,49 @@ def reliability_curve(probability: Array, up: Array) -> ReliabilityCurve:
     """Return the share of ups as an increasing function of the probability."""
     distinct, where = np.unique(probability, return_inverse=True)
     count = np.bincount(where).astype(np.float64)
-    share = isotonic(np.bincount(where, weights=up) / count, count)
+    share = isotonic_regression(np.bincount(where, weights=up) / count, count)
     return ReliabilityCurve(distinct, count, share)
 
 
-def log_loss_parts(probability: Array, up: Array, *, log_loss: float) -> Parts:
+def log_loss_decomposition(probability: Array, up: Array, *, log_loss: float) -> ScoreDecomposition:
     """Return the parts of the mean cross-entropy, in nats."""
     curve = reliability_curve(probability, up)
-    uncertainty = float(_entropy(up.mean(keepdims=True))[0])
-    return _parts(log_loss, float(_entropy(curve.share) @ curve.count) / len(up), uncertainty)
+    uncertainty = float(_binary_entropy(up.mean(keepdims=True))[0])
+    return _decompose_score(
+        log_loss, float(_binary_entropy(curve.observed_frequency) @ curve.count) / len(up), uncertainty
+    )
 
 
-def brier_parts(probability: Array, up: Array, *, brier: float) -> Parts:
+def brier_decomposition(probability: Array, up: Array, *, brier: float) -> ScoreDecomposition:
     """Return the parts of the Brier score."""
     curve = reliability_curve(probability, up)
     rate = float(up.mean())
-    return _parts(brier, float((curve.share * (1 - curve.share)) @ curve.count) / len(up), rate * (1 - rate))
+    return _decompose_score(
+        brier,
+        float((curve.observed_frequency * (1 - curve.observed_frequency)) @ curve.count) / len(up),
+        rate * (1 - rate),
+    )
 
 
-def _parts(score: float, recalibrated: float, uncertainty: float) -> Parts:
-    return Parts(score - recalibrated, uncertainty - recalibrated, uncertainty)
+def _decompose_score(score: float, recalibrated_score: float, uncertainty: float) -> ScoreDecomposition:
+    return ScoreDecomposition(score - recalibrated_score, uncertainty - recalibrated_score, uncertainty)
 
 
-def _entropy(share: Array) -> Array:
+def _binary_entropy(probability: Array) -> Array:
     """Return the mean cross-entropy of outcomes, so many of which are up, when that share is forecast of them."""
-    inside = np.clip(share, np.finfo(np.float64).tiny, 1 - np.finfo(np.float64).epsneg)
-    return np.asarray(-share * np.log(inside) - (1 - share) * np.log1p(-inside))
+    inside = np.clip(probability, np.finfo(np.float64).tiny, 1 - np.finfo(np.float64).epsneg)
+    return np.asarray(-probability * np.log(inside) - (1 - probability) * np.log1p(-inside))
 
 
-def neighbours(probability: Array, *, most: int) -> IntArray:
+def probability_group_index(probability: Array, *, max_groups: int) -> IntArray:
     """Return the number of each forecast's group, ascending with the probability: equal ones share one, of `most`."""
     distinct, where = np.unique(probability, return_inverse=True)
-    return np.asarray((where * min(len(distinct), most)) // len(distinct), dtype=np.int64)
+    return np.asarray((where * min(len(distinct), max_groups)) // len(distinct), dtype=np.int64)
 
 
-def calibration_band(
+def reliability_band(
     probability: Array, up: Array, *, session: IntArray, horizon: int, rng: np.random.Generator
-) -> Band:
+) -> ReliabilityBand:
     """Return where the curve of a calibrated forecast would lie.
 
     What came is replaced by the probability plus the surprise, up - probability, whose sign is drawn anew: one sign for
@@ -132,14 +138,14 @@ def calibration_band(
     probability, up, session : (n,) as in `Scored`.
     horizon : sessions that a forecast spans.
     """
-    group = neighbours(probability, most=GROUPS)
+    group = probability_group_index(probability, max_groups=MAX_BAND_GROUPS)
     count = np.bincount(group).astype(np.float64)
     centre = np.bincount(group, weights=probability) / count
-    cluster = spans(session, horizon=horizon)
+    cluster = horizon_block_index(session, horizon=horizon)
     signs = rng.choice([-1.0, 1.0], size=(BAND_DRAWS, int(cluster.max()) + 1))
-    drawn = centre + signs @ grouped_sums(cluster, group, up - probability) / count
+    drawn = centre + signs @ pivot_sums(cluster, group, up - probability) / count
     # Each draw is lifted above the one before, so that none pools with another, and all are regressed at once.
     lift = (np.ptp(drawn) + 1.0) * np.arange(BAND_DRAWS)[:, None]
-    curves = isotonic((drawn + lift).ravel(), np.tile(count, BAND_DRAWS)).reshape(drawn.shape) - lift
-    low, high = np.quantile(curves, TAILS95, axis=0)
-    return Band(centre, np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0))
+    curves = isotonic_regression((drawn + lift).ravel(), np.tile(count, BAND_DRAWS)).reshape(drawn.shape) - lift
+    low, high = np.quantile(curves, INTERVAL_95_QUANTILES, axis=0)
+    return ReliabilityBand(centre, np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0))

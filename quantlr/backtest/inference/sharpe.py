@@ -9,42 +9,48 @@ import math
 
 import numpy as np
 
-from quantlr.backtest.inference.bootstrap import block_length, percentile_interval, resampled_sums
-from quantlr.backtest.inference.levels import NORMAL
+from quantlr.backtest.inference.bootstrap import optimal_block_length, percentile_interval, stationary_bootstrap_sums
+from quantlr.backtest.inference.levels import STANDARD_NORMAL
 from quantlr.types import Array
 
-VARIES = 1e-15
+MIN_RELATIVE_STD = 1e-15
 """Deviation, as a part of the largest return, up to which returns are taken not to vary: what rounding may leave."""
 
 
-def sharpe_per_session(excess: Array) -> float | None:
+def sharpe_per_session(excess_returns: Array) -> float | None:
     """Return mean over standard deviation (ddof 1), None where nothing varies."""
-    if len(excess) < 2:
+    if len(excess_returns) < 2:
         return None
-    deviation = float(excess.std(ddof=1))
-    return float(excess.mean()) / deviation if deviation > VARIES * float(np.abs(excess).max()) else None
+    deviation = float(excess_returns.std(ddof=1))
+    return (
+        float(excess_returns.mean()) / deviation
+        if deviation > MIN_RELATIVE_STD * float(np.abs(excess_returns).max())
+        else None
+    )
 
 
-def sharpe_standard_error(excess: Array) -> float | None:
+def sharpe_standard_error_per_session(excess_returns: Array) -> float | None:
     """Return the standard error of the Sharpe ratio of independent returns (Lo 2002): sqrt((1 + SR^2 / 2) / T)."""
-    ratio = sharpe_per_session(excess)
-    return None if ratio is None else float(np.sqrt((1 + ratio**2 / 2) / len(excess)))
+    ratio = sharpe_per_session(excess_returns)
+    return None if ratio is None else float(np.sqrt((1 + ratio**2 / 2) / len(excess_returns)))
 
 
-def sharpe_interval(excess: Array, rng: np.random.Generator) -> tuple[float, float] | None:
+def bootstrap_sharpe_interval(excess_returns: Array, rng: np.random.Generator) -> tuple[float, float] | None:
     """Return the 95 % interval of the Sharpe ratio by the stationary bootstrap's percentiles.
 
     A resample in which nothing varies, of a strategy that hardly ever trades, counts as a ratio of 0. None where the
     ratio itself is undefined.
     """
-    if sharpe_per_session(excess) is None:
+    if sharpe_per_session(excess_returns) is None:
         return None
-    away = excess - excess.mean()
-    moved, squares = resampled_sums(np.stack([away, away**2], axis=1), block=block_length(excess), rng=rng).T
-    return percentile_interval(resampled_sharpe(excess, moved, squares))
+    away = excess_returns - excess_returns.mean()
+    moved, squares = stationary_bootstrap_sums(
+        np.stack([away, away**2], axis=1), mean_block_length=optimal_block_length(excess_returns), rng=rng
+    ).T
+    return percentile_interval(resampled_sharpe(excess_returns, moved, squares))
 
 
-def resampled_sharpe(excess: Array, moved: Array, squares: Array) -> Array:
+def resampled_sharpe(excess_returns: Array, deviation_sums: Array, squared_deviation_sums: Array) -> Array:
     """Return the Sharpe ratio of each resample; 0 for one in which nothing varies.
 
     Parameters
@@ -52,20 +58,20 @@ def resampled_sharpe(excess: Array, moved: Array, squares: Array) -> Array:
     excess : (sessions,) returns that vary.
     moved, squares : (draws,) sums over resamples of their distance from the mean, and of its square.
     """
-    n, mean = len(excess), excess.mean()
-    deviation = np.sqrt(np.maximum(squares - moved**2 / n, 0.0) / (n - 1))
-    varies = deviation > 1e-7 * excess.std()
-    return np.where(varies, (mean + moved / n) / np.where(varies, deviation, 1.0), 0.0)
+    n, mean = len(excess_returns), excess_returns.mean()
+    deviation = np.sqrt(np.maximum(squared_deviation_sums - deviation_sums**2 / n, 0.0) / (n - 1))
+    varies = deviation > 1e-7 * excess_returns.std()
+    return np.where(varies, (mean + deviation_sums / n) / np.where(varies, deviation, 1.0), 0.0)
 
 
-def autocorrelations(values: Array, *, lags: int) -> Array:
+def autocorrelations(values: Array, *, n_lags: int) -> Array:
     """Return the autocorrelations at lags 1 to `lags`."""
     away = values - values.mean()
-    products = np.array([away[lag:] @ away[:-lag] for lag in range(1, lags + 1)])
+    products = np.array([away[lag:] @ away[:-lag] for lag in range(1, n_lags + 1)])
     return products / float(away @ away)
 
 
-def eta(correlation: Array, *, periods: int) -> float | None:
+def lo_aggregation_factor(autocorrelation: Array, *, n_periods: int) -> float | None:
     """Return the factor from the Sharpe ratio of one period to that of `periods` (Lo 2002).
 
     q / sqrt(q + 2 sum (q - k) rho_k); the root of q where returns are independent. None where the lags given leave no
@@ -76,25 +82,25 @@ def eta(correlation: Array, *, periods: int) -> float | None:
     correlation : (lags,) autocorrelations at lags 1, 2, …; those beyond are taken as 0.
     periods : q.
     """
-    rho = correlation[: periods - 1]
-    variance = periods + 2 * float((periods - np.arange(1, len(rho) + 1)) @ rho)
-    return periods / float(np.sqrt(variance)) if variance > 0 else None
+    rho = autocorrelation[: n_periods - 1]
+    variance = n_periods + 2 * float((n_periods - np.arange(1, len(rho) + 1)) @ rho)
+    return n_periods / float(np.sqrt(variance)) if variance > 0 else None
 
 
-def lo_sharpe(excess: Array, *, periods: int) -> float | None:
+def lo_sharpe(excess_returns: Array, *, n_periods: int) -> float | None:
     """Return the Sharpe ratio of `periods` sessions with their autocorrelation allowed for (Lo 2002).
 
     Lags are truncated at 4 (T / 100)^(2/9), as is usual for Newey and West's estimator: 9 for sixteen years.
     """
-    ratio = sharpe_per_session(excess)
+    ratio = sharpe_per_session(excess_returns)
     if ratio is None:
         return None
-    lags = min(int(4 * (len(excess) / 100) ** (2 / 9)), len(excess) - 1)
-    factor = eta(autocorrelations(excess, lags=lags), periods=periods)
+    lags = min(int(4 * (len(excess_returns) / 100) ** (2 / 9)), len(excess_returns) - 1)
+    factor = lo_aggregation_factor(autocorrelations(excess_returns, n_lags=lags), n_periods=n_periods)
     return None if factor is None else ratio * factor
 
 
-def probabilistic_sharpe(excess: Array, *, above: float = 0.0) -> float | None:
+def probabilistic_sharpe(excess_returns: Array, *, benchmark_sharpe: float = 0.0) -> float | None:
     """Return the confidence that the true Sharpe ratio exceeds `above` (Bailey and Lopez de Prado 2012).
 
     Parameters
@@ -102,24 +108,26 @@ def probabilistic_sharpe(excess: Array, *, above: float = 0.0) -> float | None:
     excess : (sessions,) returns in excess of cash.
     above : Sharpe ratio per session.
     """
-    ratio = sharpe_per_session(excess)
+    ratio = sharpe_per_session(excess_returns)
     if ratio is None:
         return None
-    skewness, kurtosis = shape(excess)
-    return confidence_above(above, ratio=ratio, sessions=len(excess), skewness=skewness, kurtosis=kurtosis)
+    skewness, kurtosis = skewness_and_kurtosis(excess_returns)
+    return probabilistic_sharpe_from_moments(
+        benchmark_sharpe, sharpe=ratio, n_sessions=len(excess_returns), skewness=skewness, kurtosis=kurtosis
+    )
 
 
-def shape(excess: Array) -> tuple[float, float]:
+def skewness_and_kurtosis(excess_returns: Array) -> tuple[float, float]:
     """Return skewness g3 and non-excess kurtosis g4 of returns that vary."""
-    away = excess - excess.mean()
+    away = excess_returns - excess_returns.mean()
     squares = away**2
     spread = squares.mean()
     # Products: NumPy raises to higher powers by logarithms, forty times slower.
     return float((squares * away).mean() / spread**1.5), float((squares**2).mean() / spread**2)
 
 
-def confidence_above(
-    threshold: float, *, ratio: float, sessions: int, skewness: float, kurtosis: float
+def probabilistic_sharpe_from_moments(
+    benchmark_sharpe: float, *, sharpe: float, n_sessions: int, skewness: float, kurtosis: float
 ) -> float | None:
     """Return Phi((SR - SR*) sqrt(T - 1) / sqrt(1 - g3 SR + (g4 - 1) / 4 SR^2)), None where the root is of nothing.
 
@@ -129,11 +137,15 @@ def confidence_above(
     sessions : T.
     skewness, kurtosis : g3 and g4 of the returns; 0 and 3 for normal ones.
     """
-    scale = 1 - skewness * ratio + (kurtosis - 1) / 4 * ratio**2
-    return NORMAL.cdf((ratio - threshold) * np.sqrt(sessions - 1) / np.sqrt(scale)) if scale > 0 else None
+    scale = 1 - skewness * sharpe + (kurtosis - 1) / 4 * sharpe**2
+    return (
+        STANDARD_NORMAL.cdf((sharpe - benchmark_sharpe) * np.sqrt(n_sessions - 1) / np.sqrt(scale))
+        if scale > 0
+        else None
+    )
 
 
-def best_of_luck(trials: int, *, variance: float | None) -> float | None:
+def expected_max_sharpe(n_trials: int, *, sharpe_variance: float | None) -> float | None:
     """Return the Sharpe ratio that the best of so many trials without skill is expected to show.
 
     Bailey and Lopez de Prado (2014): sqrt(V) ((1 - c) Phi^-1(1 - 1/N) + c Phi^-1(1 - 1/(N e))), c Euler's constant. 0
@@ -144,18 +156,18 @@ def best_of_luck(trials: int, *, variance: float | None) -> float | None:
     trials : N, abandoned ones included.
     variance : V, of the trials' ratios, in the same unit squared.
     """
-    if trials == 1:
+    if n_trials == 1:
         return 0.0
-    if variance is None:
+    if sharpe_variance is None:
         return None
-    first, second = NORMAL.inv_cdf(1 - 1 / trials), NORMAL.inv_cdf(1 - 1 / (trials * math.e))
-    return float(np.sqrt(variance) * ((1 - np.euler_gamma) * first + np.euler_gamma * second))
+    first, second = STANDARD_NORMAL.inv_cdf(1 - 1 / n_trials), STANDARD_NORMAL.inv_cdf(1 - 1 / (n_trials * math.e))
+    return float(np.sqrt(sharpe_variance) * ((1 - np.euler_gamma) * first + np.euler_gamma * second))
 
 
-def deflated_sharpe(excess: Array, *, trials: int, variance: float | None) -> float | None:
+def deflated_sharpe(excess_returns: Array, *, n_trials: int, sharpe_variance: float | None) -> float | None:
     """Return the confidence that the true Sharpe ratio exceeds what the best of the trials owes to luck.
 
     Bailey and Lopez de Prado (2014): the probabilistic Sharpe ratio above `best_of_luck`.
     """
-    luck = best_of_luck(trials, variance=variance)
-    return None if luck is None else probabilistic_sharpe(excess, above=luck)
+    luck = expected_max_sharpe(n_trials, sharpe_variance=sharpe_variance)
+    return None if luck is None else probabilistic_sharpe(excess_returns, benchmark_sharpe=luck)

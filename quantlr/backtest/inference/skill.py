@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from quantlr.backtest.inference.bootstrap import block_length, by_session, percentile_interval, resampled_sums
-from quantlr.backtest.inference.levels import NORMAL, POWER, SIGNIFICANT, Z95
-from quantlr.backtest.inference.long_run import newey_west
+from quantlr.backtest.inference.bootstrap import (
+    optimal_block_length,
+    sum_by_session,
+    percentile_interval,
+    stationary_bootstrap_sums,
+)
+from quantlr.backtest.inference.levels import STANDARD_NORMAL, TEST_POWER, SIGNIFICANCE_LEVEL, Z95
+from quantlr.backtest.inference.long_run import newey_west_variance
 from quantlr.types import Array, BoolArray, IntArray
 
 
-def wilson(hits: float, n: float) -> tuple[float, float]:
+def wilson_interval(n_hits: float, n: float) -> tuple[float, float]:
     """Return the 95 % score interval of a share (Wilson 1927); `n` may be a number that counts for fewer."""
-    share, z2 = hits / n, Z95**2
+    share, z2 = n_hits / n, Z95**2
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = Z95 / (1 + z2 / n) * np.sqrt(share * (1 - share) / n + z2 / (4 * n**2))
     return max(float(middle - half), 0.0), min(float(middle + half), 1.0)
@@ -25,7 +30,7 @@ def midranks(values: Array) -> Array:
     return np.asarray((last - (counts - 1) / 2.0)[where])
 
 
-def accuracy_interval_by_session(
+def clustered_accuracy_interval(
     hits: BoolArray, *, session: IntArray, horizon: int, rng: np.random.Generator
 ) -> tuple[float, float]:
     """Return the 95 % interval of a share of right calls that overlap in time or share a session.
@@ -36,13 +41,13 @@ def accuracy_interval_by_session(
     ----------
     hits, session : (n,) whether a call was right, and the session at whose close it was made.
     """
-    sums = by_session(session, hits.astype(np.float64), np.ones(len(hits)))
-    block = max(block_length(sums[:, 0] - hits.mean() * sums[:, 1]), float(horizon))
-    right, made = resampled_sums(sums, block=block, rng=rng).T
+    sums = sum_by_session(session, hits.astype(np.float64), np.ones(len(hits)))
+    block = max(optimal_block_length(sums[:, 0] - hits.mean() * sums[:, 1]), float(horizon))
+    right, made = stationary_bootstrap_sums(sums, mean_block_length=block, rng=rng).T
     return percentile_interval(right / made)
 
 
-def placements(score: Array, up: Array) -> tuple[Array, Array] | None:
+def delong_placements(score: Array, up: Array) -> tuple[Array, Array] | None:
     """Return for each up the share of not-ups scored below it, and for each not-up the share of ups above; ties half.
 
     Either's mean is the area under the ROC curve. They come from midranks (Sun and Xu 2014). None without both.
@@ -56,18 +61,18 @@ def placements(score: Array, up: Array) -> tuple[Array, Array] | None:
     return above, below
 
 
-def area(score: Array, up: Array) -> float | None:
+def roc_auc(score: Array, up: Array) -> float | None:
     """Return the area under the ROC curve, None without both outcomes."""
-    found = placements(score, up)
+    found = delong_placements(score, up)
     return float(found[0].mean()) if found else None
 
 
-def area_interval(score: Array, up: Array) -> tuple[float, float] | None:
+def delong_auc_interval(score: Array, up: Array) -> tuple[float, float] | None:
     """Return the 95 % interval of the area (DeLong, DeLong and Clarke-Pearson 1988).
 
     None with fewer than two of an outcome.
     """
-    found = placements(score, up)
+    found = delong_placements(score, up)
     if found is None or min(map(len, found)) < 2:
         return None
     middle = float(found[0].mean())
@@ -75,7 +80,7 @@ def area_interval(score: Array, up: Array) -> tuple[float, float] | None:
     return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
-def area_interval_by_session(
+def clustered_auc_interval(
     score: Array, up: Array, *, session: IntArray, horizon: int, rng: np.random.Generator
 ) -> tuple[float, float] | None:
     """Return the 95 % interval of the area where forecasts overlap in time or share a session.
@@ -84,29 +89,29 @@ def area_interval_by_session(
     placements in the whole sample, as DeLong's variance is: each part's mean moves by itself. None with fewer than two
     of an outcome.
     """
-    found = placements(score, up)
+    found = delong_placements(score, up)
     if found is None or min(map(len, found)) < 2:
         return None
     middle, was_up = float(found[0].mean()), up == 1
     above, below = np.zeros(len(up)), np.zeros(len(up))
     above[was_up], below[~was_up] = (part - middle for part in found)
-    sums = by_session(session, above, below, was_up.astype(np.float64), (~was_up).astype(np.float64))
-    block = max(block_length(sums[:, 0] / len(found[0]) + sums[:, 1] / len(found[1])), float(horizon))
-    of_ups, of_others, ups, others = resampled_sums(sums, block=block, rng=rng).T
+    sums = sum_by_session(session, above, below, was_up.astype(np.float64), (~was_up).astype(np.float64))
+    block = max(optimal_block_length(sums[:, 0] / len(found[0]) + sums[:, 1] / len(found[1])), float(horizon))
+    of_ups, of_others, ups, others = stationary_bootstrap_sums(sums, mean_block_length=block, rng=rng).T
     moved = middle + of_ups / np.maximum(ups, 1.0) + of_others / np.maximum(others, 1.0)
     low, high = percentile_interval(moved)
     return max(low, 0.0), min(high, 1.0)
 
 
-def pesaran_timmermann(calls: BoolArray, up: Array) -> dict[str, float] | None:
+def pesaran_timmermann_test(predicted_up: BoolArray, up: Array) -> dict[str, float] | None:
     """Return the one-sided test of directional skill (Pesaran and Timmermann 1992).
 
     It compares the share of right calls with what independent calls of the same frequency would reach. None where
     calls or outcomes never change.
     """
     n = len(up)
-    py, px = float(up.mean()), float(calls.mean())
-    right = float(np.mean(calls == (up == 1)))
+    py, px = float(up.mean()), float(predicted_up.mean())
+    right = float(np.mean(predicted_up == (up == 1)))
     chance = py * px + (1 - py) * (1 - px)
     of_right = chance * (1 - chance) / n
     of_chance = (
@@ -117,11 +122,11 @@ def pesaran_timmermann(calls: BoolArray, up: Array) -> dict[str, float] | None:
     if px in (0.0, 1.0) or py in (0.0, 1.0) or of_right <= of_chance:
         return None
     statistic = (right - chance) / float(np.sqrt(of_right - of_chance))
-    return {"statistic": statistic, "p_value": 1.0 - NORMAL.cdf(statistic)}
+    return {"statistic": statistic, "p_value": 1.0 - STANDARD_NORMAL.cdf(statistic)}
 
 
-def pesaran_timmermann_by_session(
-    calls: BoolArray, up: Array, *, session: IntArray, ticker: IntArray, horizon: int
+def clustered_pesaran_timmermann_test(
+    predicted_up: BoolArray, up: Array, *, session: IntArray, ticker: IntArray, horizon: int
 ) -> dict[str, float] | None:
     """Return the same test where forecasts overlap in time or share a session.
 
@@ -129,16 +134,16 @@ def pesaran_timmermann_by_session(
     (1987) with 2 `horizon` lags. Means are each ticker's own: to know that one ticker rises more often than another is
     not to know when. None where, within tickers, calls or outcomes never change.
     """
-    products = _away(calls.astype(np.float64), ticker) * _away(up, ticker)
-    sums = by_session(session, products)
-    variance = float(newey_west(sums - sums.mean(axis=0), horizon=horizon)[0])
+    products = _demean_by_group(predicted_up.astype(np.float64), ticker) * _demean_by_group(up, ticker)
+    sums = sum_by_session(session, products)
+    variance = float(newey_west_variance(sums - sums.mean(axis=0), horizon=horizon)[0])
     if not products.any() or variance <= 0:
         return None
     statistic = float(sums.sum() / np.sqrt(variance))
-    return {"statistic": statistic, "p_value": 1.0 - NORMAL.cdf(statistic)}
+    return {"statistic": statistic, "p_value": 1.0 - STANDARD_NORMAL.cdf(statistic)}
 
 
-def _away(values: Array, group: IntArray) -> Array:
+def _demean_by_group(values: Array, group: IntArray) -> Array:
     """Return values less the mean of their group; exactly 0 in a group that never changes."""
     _, where = np.unique(group, return_inverse=True)
     count = np.bincount(where)
@@ -146,13 +151,15 @@ def _away(values: Array, group: IntArray) -> Array:
     return np.asarray(values - mean[where])
 
 
-def years_needed(accuracy: float, baseline: float, *, sessions_per_year: int) -> float | None:
+def years_to_significance(accuracy: float, baseline_accuracy: float, *, sessions_per_year: int) -> float | None:
     """Return the years of daily calls that would tell `accuracy` from `baseline`, None where it is no higher.
 
     The one-sided normal sample size for 80 % power at the 5 % level.
     """
-    if accuracy <= baseline:
+    if accuracy <= baseline_accuracy:
         return None
-    critical, powerful = NORMAL.inv_cdf(1 - SIGNIFICANT), NORMAL.inv_cdf(POWER)
-    spread = critical * np.sqrt(baseline * (1 - baseline)) + powerful * np.sqrt(accuracy * (1 - accuracy))
-    return float((spread / (accuracy - baseline)) ** 2 / sessions_per_year)
+    critical, powerful = STANDARD_NORMAL.inv_cdf(1 - SIGNIFICANCE_LEVEL), STANDARD_NORMAL.inv_cdf(TEST_POWER)
+    spread = critical * np.sqrt(baseline_accuracy * (1 - baseline_accuracy)) + powerful * np.sqrt(
+        accuracy * (1 - accuracy)
+    )
+    return float((spread / (accuracy - baseline_accuracy)) ** 2 / sessions_per_year)

@@ -18,7 +18,7 @@ from quantlr.data.features.base import Feature
 from quantlr.data.features.returns import LaggedReturns, Momentum
 from quantlr.data.features.spread import Volatility
 from quantlr.data.features.volumes import Volume
-from quantlr.types import one_of
+from quantlr.types import component_union
 
 __all__ = ["FEATURES", "AnyFeature", "Feature", "LaggedReturns", "Momentum", "Volatility", "Volume"]
 

@@ -8,26 +8,26 @@ from typing import Annotated, ClassVar, Literal, TypeVar
 import numpy as np
 from pydantic import Field
 
-from quantlr.types import Array, Columns, Meanings, Part, Prices, Unit, Whole
+from quantlr.types import Array, FeatureColumns, ChoiceDescriptions, Component, Prices, Unit, StrictInt
 
 T = TypeVar("T")
-Lag = Annotated[Whole, Unit("sessions"), Field(ge=1, le=10_000)]
-Window = Annotated[Whole, Unit("sessions"), Field(ge=1, le=10_000)]
-Window2 = Annotated[Whole, Unit("sessions"), Field(ge=2, le=10_000)]
+Lag = Annotated[StrictInt, Unit("sessions"), Field(ge=1, le=10_000)]
+Window = Annotated[StrictInt, Unit("sessions"), Field(ge=1, le=10_000)]
+WindowAtLeastTwo = Annotated[StrictInt, Unit("sessions"), Field(ge=2, le=10_000)]
 """A window over which something varies, which one value does not."""
-Returns = Annotated[
+ReturnKind = Annotated[
     Literal["log", "simple"],
-    Meanings(
+    ChoiceDescriptions(
         {
             "log": "logarithm of the price ratio, which adds up over time",
             "simple": "price ratio less 1, as money sees it",
         }
     ),
 ]
-RETURNS = "How a change of the price is measured."
+RETURN_KIND_DESCRIPTION = "How a change of the price is measured."
 
 
-class Feature(Part):
+class Feature(Component):
     """Columns that are known at the close of each bar.
 
     Whoever writes one of their own derives from this class, gives `kind` a default that is its name, and runs
@@ -39,7 +39,7 @@ class Feature(Part):
     group: ClassVar[str] = "quantlr.features"
 
     @abstractmethod
-    def compute(self, prices: Prices) -> Columns:
+    def compute(self, prices: Prices) -> FeatureColumns:
         """Return columns by name, each (bars, tickers), NaN until the window has filled."""
 
     @abstractmethod
@@ -52,33 +52,33 @@ class Feature(Part):
         return False
 
 
-def distinct(entries: tuple[T, ...]) -> tuple[T, ...]:
+def require_unique(values: tuple[T, ...]) -> tuple[T, ...]:
     """Return the entries of a list parameter; each makes a column, so none may be there twice."""
-    if len(set(entries)) < len(entries):
+    if len(set(values)) < len(values):
         raise ValueError("each entry once; every entry makes one column")
-    return entries
+    return values
 
 
-def shifted(values: Array, *, by: int) -> Array:
+def lag_values(values: Array, *, n_bars: int) -> Array:
     """Return what stood `by` bars earlier, NaN where there was nothing."""
     moved = np.full_like(values, np.nan)
-    if by < len(values):
-        moved[by:] = values[: len(values) - by]
+    if n_bars < len(values):
+        moved[n_bars:] = values[: len(values) - n_bars]
     return moved
 
 
-def change(now: Array, before: Array, *, kind: Returns) -> Array:
+def price_return(price: Array, earlier_price: Array, *, return_kind: ReturnKind) -> Array:
     """Return the change from one price to another, as a fraction (simple) or as the logarithm of their ratio (log)."""
-    ratio = now / before
-    return np.log(ratio) if kind == "log" else ratio - 1.0
+    ratio = price / earlier_price
+    return np.log(ratio) if return_kind == "log" else ratio - 1.0
 
 
-def returns_over(close: Array, *, bars: int, kind: Returns) -> Array:
+def trailing_returns(close: Array, *, n_bars: int, return_kind: ReturnKind) -> Array:
     """Return the return from the close `bars` bars before, as a fraction (simple) or as its logarithm (log)."""
-    return change(close, shifted(close, by=bars), kind=kind)
+    return price_return(close, lag_values(close, n_bars=n_bars), return_kind=return_kind)
 
 
-def at_rest(values: Array, scale: Array, *, otherwise: float) -> Array:
+def safe_divide(numerator: Array, denominator: Array, *, fill_value: float) -> Array:
     """Return values / scale, and `otherwise` where the scale is 0: where nothing has moved."""
-    still = scale == 0
-    return np.where(still, otherwise, values / np.where(still, 1.0, scale))
+    still = denominator == 0
+    return np.where(still, fill_value, numerator / np.where(still, 1.0, denominator))

@@ -7,21 +7,21 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from quantlr.data.context import followed
+from quantlr.data.context import find_ticker
 from quantlr.data.features.base import (
-    RETURNS,
+    RETURN_KIND_DESCRIPTION,
     Feature,
     Lag,
-    Returns,
+    ReturnKind,
     Window,
-    change,
-    distinct,
-    returns_over,
-    shifted,
+    price_return,
+    require_unique,
+    trailing_returns,
+    lag_values,
 )
 from quantlr.data.universe import Ticker
 from quantlr.errors import DataError
-from quantlr.types import Columns, IntArray, Prices, Unit, Whole, day, newest_known
+from quantlr.types import FeatureColumns, IntArray, Prices, Unit, StrictInt, iso_date, latest_known_bar_index
 
 
 class LaggedReturns(Feature):
@@ -29,19 +29,19 @@ class LaggedReturns(Feature):
 
     kind: Literal["lagged_returns"] = "lagged_returns"
     lags: tuple[Lag, ...] = Field((1, 2, 3, 4, 5), min_length=1, description="Lags; 1 is the newest.")
-    returns: Returns = Field("log", description=RETURNS)
+    returns: ReturnKind = Field("log", description=RETURN_KIND_DESCRIPTION)
 
-    _each_once = field_validator("lags")(distinct)
+    _require_unique = field_validator("lags")(require_unique)
 
     @classmethod
     def examples(cls) -> tuple[LaggedReturns, ...]:
         """Return the default, and simple returns at lags out of order."""
         return (cls(), cls(lags=(3, 1), returns="simple"))
 
-    def compute(self, prices: Prices) -> Columns:
+    def compute(self, prices: Prices) -> FeatureColumns:
         """One column per lag, as a fraction (0.01 is one percent); above 0 where the close rose."""
-        newest = returns_over(prices.close, bars=1, kind=self.returns)
-        return {f"lagged_returns_{lag}": shifted(newest, by=lag - 1) for lag in self.lags}
+        newest = trailing_returns(prices.close, n_bars=1, return_kind=self.returns)
+        return {f"lagged_returns_{lag}": lag_values(newest, n_bars=lag - 1) for lag in self.lags}
 
     def warm_up(self) -> int:
         """The largest lag: a return needs the close before."""
@@ -53,18 +53,20 @@ class Momentum(Feature):
 
     kind: Literal["momentum"] = "momentum"
     windows: tuple[Window, ...] = Field((10,), min_length=1, description="Lengths of the window.")
-    returns: Returns = Field("log", description=RETURNS)
+    returns: ReturnKind = Field("log", description=RETURN_KIND_DESCRIPTION)
 
-    _each_once = field_validator("windows")(distinct)
+    _require_unique = field_validator("windows")(require_unique)
 
     @classmethod
     def examples(cls) -> tuple[Momentum, ...]:
         """Return the default, and simple returns over two windows."""
         return (cls(), cls(windows=(5, 21), returns="simple"))
 
-    def compute(self, prices: Prices) -> Columns:
+    def compute(self, prices: Prices) -> FeatureColumns:
         """One column per window, as a fraction; above 0 where the close is higher than so many sessions ago."""
-        return {f"momentum_{w}": returns_over(prices.close, bars=w, kind=self.returns) for w in self.windows}
+        return {
+            f"momentum_{w}": trailing_returns(prices.close, n_bars=w, return_kind=self.returns) for w in self.windows
+        }
 
     def warm_up(self) -> int:
         """The longest window."""
@@ -81,19 +83,19 @@ class OvernightGap(Feature):
     lags: tuple[Lag, ...] = Field(
         (1,), min_length=1, description="Lags; 1 is the gap before the session that has just closed."
     )
-    returns: Returns = Field("log", description=RETURNS)
+    returns: ReturnKind = Field("log", description=RETURN_KIND_DESCRIPTION)
 
-    _each_once = field_validator("lags")(distinct)
+    _require_unique = field_validator("lags")(require_unique)
 
     @classmethod
     def examples(cls) -> tuple[OvernightGap, ...]:
         """Return the default, and simple returns of two sessions."""
         return (cls(), cls(lags=(1, 2), returns="simple"))
 
-    def compute(self, prices: Prices) -> Columns:
+    def compute(self, prices: Prices) -> FeatureColumns:
         """One column per lag, as a fraction; above 0 where the session opened above the close before."""
-        newest = change(prices.open, shifted(prices.close, by=1), kind=self.returns)
-        return {f"overnight_gap_{lag}": shifted(newest, by=lag - 1) for lag in self.lags}
+        newest = price_return(prices.open, lag_values(prices.close, n_bars=1), return_kind=self.returns)
+        return {f"overnight_gap_{lag}": lag_values(newest, n_bars=lag - 1) for lag in self.lags}
 
     def warm_up(self) -> int:
         """The largest lag: a gap needs the close before."""
@@ -116,43 +118,45 @@ class ContextReturns(Feature):
     lags: tuple[Lag, ...] = Field(
         (1,), min_length=1, description="Lags in the other ticker's own bars; 1 is its newest bar that is known."
     )
-    returns: Returns = Field("log", description=RETURNS)
-    max_age: Annotated[Whole, Unit("calendar days"), Field(ge=0, le=366)] = Field(
+    returns: ReturnKind = Field("log", description=RETURN_KIND_DESCRIPTION)
+    max_age: Annotated[StrictInt, Unit("calendar days"), Field(ge=0, le=366)] = Field(
         0, description="How much older than the session the newest known bar may be; 0: of the same date."
     )
 
-    _each_once = field_validator("lags")(distinct)
+    _require_unique = field_validator("lags")(require_unique)
 
     @classmethod
     def examples(cls) -> tuple[ContextReturns, ...]:
         """Return the default for an index, and simple returns that may be a long weekend old."""
         return (cls(ticker="^GSPC"), cls(ticker="^GSPC", lags=(2, 1), returns="simple", max_age=4))
 
-    def compute(self, prices: Prices) -> Columns:
+    def compute(self, prices: Prices) -> FeatureColumns:
         """One column per lag, as a fraction; above 0 where the other ticker's close rose.
 
         Raises
         ------
         DataError : the other ticker was not fetched, or its newest bar is older than `max_age` allows.
         """
-        held, column = followed(prices, self.ticker)
-        own = held.session[: held.bars[column], column]
-        newest = newest_known(held.sessions[own], prices.sessions)
-        self._require_young(prices, held.sessions[own][np.maximum(newest, 0)].to_numpy(), newest)
+        held, column = find_ticker(prices, self.ticker)
+        own = held.session[: held.n_bars[column], column]
+        newest = latest_known_bar_index(held.sessions[own], prices.sessions)
+        self._require_max_age(prices, held.sessions[own][np.maximum(newest, 0)].to_numpy(), newest)
         at = np.where(prices.session >= 0, newest[np.maximum(prices.session, 0)], -1)
-        changes = returns_over(held.close[: len(own), column : column + 1], bars=1, kind=self.returns)
+        changes = trailing_returns(held.close[: len(own), column : column + 1], n_bars=1, return_kind=self.returns)
         return {
-            f"context_returns_{self.ticker}_{lag}": np.where(at >= 0, shifted(changes, by=lag - 1)[at, 0], np.nan)
+            f"context_returns_{self.ticker}_{lag}": np.where(
+                at >= 0, lag_values(changes, n_bars=lag - 1)[at, 0], np.nan
+            )
             for lag in self.lags
         }
 
-    def _require_young(self, prices: Prices, dates: np.ndarray, newest: IntArray) -> None:
-        days = (prices.sessions.to_numpy() - dates) / np.timedelta64(1, "D")
-        old = np.flatnonzero((newest >= 0) & (days > self.max_age))
+    def _require_max_age(self, prices: Prices, bar_dates: np.ndarray, bar_index: IntArray) -> None:
+        days = (prices.sessions.to_numpy() - bar_dates) / np.timedelta64(1, "D")
+        old = np.flatnonzero((bar_index >= 0) & (days > self.max_age))
         if len(old):
             first = old[0]
             raise DataError(
-                f"{day(prices.sessions[first])}: the newest bar of {self.ticker} is of {day(dates[first])}, "
+                f"{iso_date(prices.sessions[first])}: the newest bar of {self.ticker} is of {iso_date(bar_dates[first])}, "
                 f"{days[first]:.0f} days older, and max_age allows {self.max_age} ({len(old)} such sessions); "
                 "raise max_age, or fetch the bars that are missing"
             )

@@ -8,14 +8,23 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from quantlr.data.features.base import RETURNS, Feature, Returns, Window, Window2, distinct, returns_over, shifted
-from quantlr.data.features.smoothing import wilder
+from quantlr.data.features.base import (
+    RETURN_KIND_DESCRIPTION,
+    Feature,
+    ReturnKind,
+    Window,
+    WindowAtLeastTwo,
+    require_unique,
+    trailing_returns,
+    lag_values,
+)
+from quantlr.data.features.smoothing import wilder_average
 from quantlr.data.features.windows import rolling_mean, rolling_std
-from quantlr.types import Array, Columns, Meanings, Prices
+from quantlr.types import Array, FeatureColumns, ChoiceDescriptions, Prices
 
-Estimator = Annotated[
+VolatilityEstimator = Annotated[
     Literal["close", "parkinson", "garman_klass"],
-    Meanings({
+    ChoiceDescriptions({
         "close": "returns from close to close, which alone see the gaps overnight",
         "parkinson": "the session's high and low",
         "garman_klass": "the session's open, high, low and close",
@@ -34,11 +43,11 @@ class Volatility(Feature):
     """
 
     kind: Literal["volatility"] = "volatility"
-    windows: tuple[Window2, ...] = Field((20,), min_length=1, description="Lengths of the window; at least 2.")
-    returns: Returns = Field("log", description=f"{RETURNS[:-1]}; for the estimator close.")
-    estimator: Estimator = Field("close", description="What a move is read off.")
+    windows: tuple[WindowAtLeastTwo, ...] = Field((20,), min_length=1, description="Lengths of the window; at least 2.")
+    returns: ReturnKind = Field("log", description=f"{RETURN_KIND_DESCRIPTION[:-1]}; for the estimator close.")
+    estimator: VolatilityEstimator = Field("close", description="What a move is read off.")
 
-    _each_once = field_validator("windows")(distinct)
+    _require_unique = field_validator("windows")(require_unique)
 
     @classmethod
     def examples(cls) -> tuple[Volatility, ...]:
@@ -50,12 +59,12 @@ class Volatility(Feature):
             cls(estimator="garman_klass", windows=(10,)),
         )
 
-    def compute(self, prices: Prices) -> Columns:
+    def compute(self, prices: Prices) -> FeatureColumns:
         """One column per window: per session, as a fraction (0.01 is one percent), never below 0."""
         if self.estimator == "close":
-            returns = returns_over(prices.close, bars=1, kind=self.returns)
+            returns = trailing_returns(prices.close, n_bars=1, return_kind=self.returns)
             return {f"volatility_{w}": rolling_std(returns, window=w) for w in self.windows}
-        variance = _parkinson(prices) if self.estimator == "parkinson" else _garman_klass(prices)
+        variance = _parkinson_variance(prices) if self.estimator == "parkinson" else _garman_klass_variance(prices)
         return {
             f"volatility_{self.estimator}_{w}": np.sqrt(np.maximum(rolling_mean(variance, window=w), 0.0))
             for w in self.windows
@@ -66,13 +75,13 @@ class Volatility(Feature):
         return max(self.windows) - (self.estimator != "close")
 
 
-def _parkinson(prices: Prices) -> Array:
+def _parkinson_variance(prices: Prices) -> Array:
     """Return the variance that each session's range alone tells of."""
     moved = np.log(prices.high / prices.low)
     return moved * moved / (4.0 * math.log(2.0))
 
 
-def _garman_klass(prices: Prices) -> Array:
+def _garman_klass_variance(prices: Prices) -> Array:
     """Return the variance that each session's range, open and close tell of."""
     moved, inside = np.log(prices.high / prices.low), np.log(prices.close / prices.open)
     return moved * moved / 2.0 - (2.0 * math.log(2.0) - 1.0) * inside * inside
@@ -84,14 +93,14 @@ class HighLowRange(Feature):
     kind: Literal["high_low_range"] = "high_low_range"
     windows: tuple[Window, ...] = Field((1,), min_length=1, description="Lengths of the window; 1 is the newest alone.")
 
-    _each_once = field_validator("windows")(distinct)
+    _require_unique = field_validator("windows")(require_unique)
 
     @classmethod
     def examples(cls) -> tuple[HighLowRange, ...]:
         """Return the default, and averages over two windows."""
         return (cls(), cls(windows=(5, 20)))
 
-    def compute(self, prices: Prices) -> Columns:
+    def compute(self, prices: Prices) -> FeatureColumns:
         """One column per window: (high - low) / close, as a fraction; 0 in a session of one price."""
         ranges = (prices.high - prices.low) / prices.close
         return {f"high_low_range_{w}": rolling_mean(ranges, window=w) for w in self.windows}
@@ -111,18 +120,18 @@ class AverageTrueRange(Feature):
     kind: Literal["atr"] = "atr"
     windows: tuple[Window, ...] = Field((14,), min_length=1, description="Wilder's lengths.")
 
-    _each_once = field_validator("windows")(distinct)
+    _require_unique = field_validator("windows")(require_unique)
 
     @classmethod
     def examples(cls) -> tuple[AverageTrueRange, ...]:
         """Return the default, and two windows."""
         return (cls(), cls(windows=(5, 20)))
 
-    def compute(self, prices: Prices) -> Columns:
+    def compute(self, prices: Prices) -> FeatureColumns:
         """One column per window, as a fraction of the close; 0 only where nothing has moved since the first bar."""
-        before = shifted(prices.close, by=1)
+        before = lag_values(prices.close, n_bars=1)
         true_range = np.maximum(prices.high, before) - np.minimum(prices.low, before)
-        return {f"atr_{w}": wilder(true_range, window=w) / prices.close for w in self.windows}
+        return {f"atr_{w}": wilder_average(true_range, window=w) / prices.close for w in self.windows}
 
     def warm_up(self) -> int:
         """The longest window: a true range needs the close before."""

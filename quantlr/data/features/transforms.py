@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field, ValidationInfo, field_validator
 
-from quantlr.data.features.base import Feature, Lag, Window2, distinct, shifted
+from quantlr.data.features.base import Feature, Lag, WindowAtLeastTwo, require_unique, lag_values
 from quantlr.data.features.returns import LaggedReturns
 from quantlr.data.features.spread import Volatility
-from quantlr.data.features.windows import CACHED, rolling_zscore
-from quantlr.types import Array, Columns, Number, Prices, Unit
+from quantlr.data.features.windows import BLOCK_VALUES, rolling_zscore
+from quantlr.types import Array, FeatureColumns, StrictFloat, Prices, Unit
 
 if TYPE_CHECKING:
     AnyFeature = Feature  # at run time the catalogue's union, which the package sets once it is complete
 
 
-Bound = Annotated[Number, Unit("that of the inner feature")]
+ClipBound = Annotated[StrictFloat, Unit("that of the inner feature")]
 
 
-class Transform(Feature):
+class FeatureTransform(Feature):
     """Another feature's columns, each made into one or more."""
 
     of: AnyFeature = Field(description="The feature that is transformed, a mapping with a kind of its own.")
@@ -33,14 +33,14 @@ class Transform(Feature):
         return self.of.cross_sectional
 
     @abstractmethod
-    def transformed(self, name: str, values: Array, prices: Prices) -> Columns:
+    def transform_column(self, column_name: str, values: Array, prices: Prices) -> FeatureColumns:
         """Return what becomes of one column of the inner feature."""
 
-    def compute(self, prices: Prices) -> Columns:
+    def compute(self, prices: Prices) -> FeatureColumns:
         """Each column of the inner feature, transformed."""
-        columns: Columns = {}
+        columns: FeatureColumns = {}
         for name, values in self.of.compute(prices).items():
-            columns.update(self.transformed(name, values, prices))
+            columns.update(self.transform_column(name, values, prices))
         return columns
 
     def warm_up(self) -> int:
@@ -48,58 +48,58 @@ class Transform(Feature):
         return self.of.warm_up()
 
 
-class ZScore(Transform):
+class RollingZScore(FeatureTransform):
     """How unusual a feature's value is, standardised by the trailing window that it ends."""
 
     kind: Literal["zscore"] = "zscore"
-    window: Window2 = Field(252, description="Length of the window; at least 2.")
+    window: WindowAtLeastTwo = Field(252, description="Length of the window; at least 2.")
 
     @classmethod
-    def examples(cls) -> tuple[ZScore, ...]:
+    def examples(cls) -> tuple[RollingZScore, ...]:
         """Return that of a volatility."""
         return (cls(of=Volatility(windows=(5,)), window=10),)
 
-    def transformed(self, name: str, values: Array, prices: Prices) -> Columns:
+    def transform_column(self, column_name: str, values: Array, prices: Prices) -> FeatureColumns:
         """In standard deviations (ddof 1) from the window's mean; above 0 where high, 0 where it is all one value."""
-        return {f"zscore_{self.window}({name})": rolling_zscore(values, window=self.window)}
+        return {f"zscore_{self.window}({column_name})": rolling_zscore(values, window=self.window)}
 
     def warm_up(self) -> int:
         """That of the inner feature and the window, less the bar that ends it."""
         return self.of.warm_up() + self.window - 1
 
 
-class Lagged(Transform):
+class LaggedFeature(FeatureTransform):
     """What a feature was some sessions ago; 1 is the session before the one that has just closed."""
 
     kind: Literal["lag"] = "lag"
     bars: tuple[Lag, ...] = Field((1,), min_length=1, description="How long ago, in the ticker's own sessions.")
 
-    _each_once = field_validator("bars")(distinct)
+    _require_unique = field_validator("bars")(require_unique)
 
     @classmethod
-    def examples(cls) -> tuple[Lagged, ...]:
+    def examples(cls) -> tuple[LaggedFeature, ...]:
         """Return two lags of a volatility."""
         return (cls(of=Volatility(windows=(5,)), bars=(1, 10)),)
 
-    def transformed(self, name: str, values: Array, prices: Prices) -> Columns:
+    def transform_column(self, column_name: str, values: Array, prices: Prices) -> FeatureColumns:
         """One column per lag, in the units of the inner feature."""
-        return {f"lag_{by}({name})": shifted(values, by=by) for by in self.bars}
+        return {f"lag_{by}({column_name})": lag_values(values, n_bars=by) for by in self.bars}
 
     def warm_up(self) -> int:
         """That of the inner feature and the largest lag."""
         return self.of.warm_up() + max(self.bars)
 
 
-class Clipped(Transform):
+class ClippedFeature(FeatureTransform):
     """A feature held between two bounds, so that single values far out don't rule the fit."""
 
     kind: Literal["clip"] = "clip"
-    low: Bound | None = Field(-3.0, description="Lower bound; null is none.")
-    high: Bound | None = Field(3.0, validate_default=True, description="Upper bound, above low; null is none.")
+    low: ClipBound | None = Field(-3.0, description="Lower bound; null is none.")
+    high: ClipBound | None = Field(3.0, validate_default=True, description="Upper bound, above low; null is none.")
 
     @field_validator("high")
     @classmethod
-    def _above_low(cls, high: float | None, info: ValidationInfo) -> float | None:
+    def _require_high_above_low(cls, high: float | None, info: ValidationInfo) -> float | None:
         low = info.data.get("low")
         if high is None and low is None:
             raise ValueError("one of low and high is needed")
@@ -108,19 +108,19 @@ class Clipped(Transform):
         return high
 
     @classmethod
-    def examples(cls) -> tuple[Clipped, ...]:
+    def examples(cls) -> tuple[ClippedFeature, ...]:
         """Return returns held on both sides, and on one."""
         inner = LaggedReturns(lags=(1,))
         return (cls(of=inner, low=-0.01, high=0.01), cls(of=inner, low=None, high=0.0))
 
-    def transformed(self, name: str, values: Array, prices: Prices) -> Columns:
+    def transform_column(self, column_name: str, values: Array, prices: Prices) -> FeatureColumns:
         """One column, in the units of the inner feature."""
         low = -np.inf if self.low is None else self.low
         high = np.inf if self.high is None else self.high
-        return {f"clip_{low:g}_{high:g}({name})": np.clip(values, low, high)}
+        return {f"clip_{low:g}_{high:g}({column_name})": np.clip(values, low, high)}
 
 
-class Rank(Transform):
+class CrossSectionalRank(FeatureTransform):
     """Where a ticker stands among all tickers of its session: the share of them below, ties counted half.
 
     Those without a bar or without a value that session are left out; of n tickers the ranks are 1/2n, 3/2n, … and their
@@ -130,7 +130,7 @@ class Rank(Transform):
     kind: Literal["rank"] = "rank"
 
     @classmethod
-    def examples(cls) -> tuple[Rank, ...]:
+    def examples(cls) -> tuple[CrossSectionalRank, ...]:
         """Return that of a volatility."""
         return (cls(of=Volatility(windows=(5,))),)
 
@@ -139,27 +139,27 @@ class Rank(Transform):
         """Always: it is about the others."""
         return True
 
-    def transformed(self, name: str, values: Array, prices: Prices) -> Columns:
+    def transform_column(self, column_name: str, values: Array, prices: Prices) -> FeatureColumns:
         """One column between 0 (lowest) and 1 (highest)."""
-        return {f"rank({name})": prices.on_bars(percent_ranks(prices.on_sessions(values)))}
+        return {f"rank({column_name})": prices.sessions_to_bars(row_percentile_ranks(prices.bars_to_sessions(values)))}
 
 
-class Square(Transform):
+class SquaredFeature(FeatureTransform):
     """A feature's square: lets a linear model bend."""
 
     kind: Literal["square"] = "square"
 
     @classmethod
-    def examples(cls) -> tuple[Square, ...]:
+    def examples(cls) -> tuple[SquaredFeature, ...]:
         """Return that of a return."""
         return (cls(of=LaggedReturns(lags=(1,))),)
 
-    def transformed(self, name: str, values: Array, prices: Prices) -> Columns:
+    def transform_column(self, column_name: str, values: Array, prices: Prices) -> FeatureColumns:
         """One column, in squared units of the inner feature, never below 0."""
-        return {f"square({name})": values * values}
+        return {f"square({column_name})": values * values}
 
 
-class Product(Feature):
+class FeatureProduct(Feature):
     """One feature times another: lets the weight of the one depend on the other."""
 
     kind: Literal["product"] = "product"
@@ -168,17 +168,20 @@ class Product(Feature):
     )
 
     @classmethod
-    def examples(cls) -> tuple[Product, ...]:
+    def examples(cls) -> tuple[FeatureProduct, ...]:
         """Return returns that count more in rough markets, and more for the roughest tickers."""
         volatility = Volatility(windows=(5,))
-        return (cls(of=(LaggedReturns(lags=(1, 2)), volatility)), cls(of=(LaggedReturns(), Rank(of=volatility))))
+        return (
+            cls(of=(LaggedReturns(lags=(1, 2)), volatility)),
+            cls(of=(LaggedReturns(), CrossSectionalRank(of=volatility))),
+        )
 
     @property
     def cross_sectional(self) -> bool:
         """Whether one of the two is."""
         return any(part.cross_sectional for part in self.of)
 
-    def compute(self, prices: Prices) -> Columns:
+    def compute(self, prices: Prices) -> FeatureColumns:
         """A column for each pair of the one's and the other's columns, in the product of their units."""
         pairs = product(*(part.compute(prices).items() for part in self.of))
         return {f"product({one},{other})": values * others for (one, values), (other, others) in pairs}
@@ -188,30 +191,37 @@ class Product(Feature):
         return max(part.warm_up() for part in self.of)
 
 
-def percent_ranks(grid: Array) -> Array:
+def row_percentile_ranks(values: Array) -> Array:
     """Return (rank - 1/2) / n of each value in its row of n numbers, equal ones sharing their mean rank; NaN stays."""
-    found = np.empty_like(grid)
-    step = max(1, CACHED // max(grid.shape[1], 1))
-    for first in range(0, len(grid), step):
-        found[first : first + step] = _percent_ranks(grid[first : first + step])
+    found = np.empty_like(values)
+    step = max(1, BLOCK_VALUES // max(values.shape[1], 1))
+    for first in range(0, len(values), step):
+        found[first : first + step] = _block_percentile_ranks(values[first : first + step])
     return found
 
 
-def _percent_ranks(rows: Array) -> Array:
-    order = np.argsort(rows, axis=1)
-    ascending = np.take_along_axis(rows, order, axis=1)
-    width = rows.shape[1]
+def _block_percentile_ranks(block: Array) -> Array:
+    order = np.argsort(block, axis=1)
+    ascending = np.take_along_axis(block, order, axis=1)
+    width = block.shape[1]
     place = np.arange(width)
-    begins = np.ones(rows.shape, dtype=np.bool_)
+    begins = np.ones(block.shape, dtype=np.bool_)
     begins[:, 1:] = ascending[:, 1:] != ascending[:, :-1]
-    ends = np.ones(rows.shape, dtype=np.bool_)
+    ends = np.ones(block.shape, dtype=np.bool_)
     ends[:, :-1] = begins[:, 1:]
     first = np.maximum.accumulate(np.where(begins, place, 0), axis=1)
     last = np.minimum.accumulate(np.where(ends, place, width)[:, ::-1], axis=1)[:, ::-1]
-    ranks = np.empty(rows.shape)
+    ranks = np.empty(block.shape)
     np.put_along_axis(ranks, order, (first + last + 1) / 2.0, axis=1)
-    there = ~np.isnan(rows)
+    there = ~np.isnan(block)
     return np.where(there, ranks / np.maximum(there.sum(axis=1, keepdims=True), 1), np.nan)
 
 
-FEATURES: tuple[type[Feature], ...] = (ZScore, Lagged, Clipped, Rank, Square, Product)
+FEATURES: tuple[type[Feature], ...] = (
+    RollingZScore,
+    LaggedFeature,
+    ClippedFeature,
+    CrossSectionalRank,
+    SquaredFeature,
+    FeatureProduct,
+)

@@ -7,36 +7,38 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, ValidationInfo, field_validator
 
-from quantlr.data.features.base import Feature, Window, Window2, at_rest, distinct, shifted
-from quantlr.data.features.smoothing import exponential, wilder
+from quantlr.data.features.base import Feature, Window, WindowAtLeastTwo, safe_divide, require_unique, lag_values
+from quantlr.data.features.smoothing import exponential_average, wilder_average
 from quantlr.data.features.windows import rolling_max, rolling_mean, rolling_min, rolling_std
-from quantlr.types import Columns, Meanings, Number, Prices, Unit
+from quantlr.types import FeatureColumns, ChoiceDescriptions, StrictFloat, Prices, Unit
 
-Line = Annotated[
+MacdLine = Annotated[
     Literal["line", "signal", "histogram"],
-    Meanings({
+    ChoiceDescriptions({
         "line": "the fast average less the slow one",
         "signal": "the line's own exponential average",
         "histogram": "the line less the signal",
     }),
 ]  # fmt: skip
-Extreme = Annotated[Literal["high", "low"], Meanings({"high": "the highest high", "low": "the lowest low"})]
+PriceExtreme = Annotated[
+    Literal["high", "low"], ChoiceDescriptions({"high": "the highest high", "low": "the lowest low"})
+]
 
 
 class MovingAverageGap(Feature):
     """How far the close is above its own moving average."""
 
     kind: Literal["moving_average_gap"] = "moving_average_gap"
-    windows: tuple[Window2, ...] = Field((50,), min_length=1, description="Lengths of the window; at least 2.")
+    windows: tuple[WindowAtLeastTwo, ...] = Field((50,), min_length=1, description="Lengths of the window; at least 2.")
 
-    _each_once = field_validator("windows")(distinct)
+    _require_unique = field_validator("windows")(require_unique)
 
     @classmethod
     def examples(cls) -> tuple[MovingAverageGap, ...]:
         """Return two windows."""
         return (cls(windows=(5, 20)),)
 
-    def compute(self, prices: Prices) -> Columns:
+    def compute(self, prices: Prices) -> FeatureColumns:
         """One column per window: close / mean - 1, as a fraction; above 0 where the close is above the mean."""
         close = prices.close
         return {f"moving_average_gap_{w}": close / rolling_mean(close, window=w) - 1.0 for w in self.windows}
@@ -46,7 +48,7 @@ class MovingAverageGap(Feature):
         return max(self.windows) - 1
 
 
-class RelativeStrength(Feature):
+class RelativeStrengthIndex(Feature):
     """Wilder's relative strength index (1978): the share of rises in the average move, in percent.
 
     The averages begin with the mean of their window and never quite forget.
@@ -55,21 +57,21 @@ class RelativeStrength(Feature):
     kind: Literal["rsi"] = "rsi"
     windows: tuple[Window, ...] = Field((14,), min_length=1, description="Wilder's lengths.")
 
-    _each_once = field_validator("windows")(distinct)
+    _require_unique = field_validator("windows")(require_unique)
 
     @classmethod
-    def examples(cls) -> tuple[RelativeStrength, ...]:
+    def examples(cls) -> tuple[RelativeStrengthIndex, ...]:
         """Return the default, and two windows."""
         return (cls(), cls(windows=(2, 20)))
 
-    def compute(self, prices: Prices) -> Columns:
+    def compute(self, prices: Prices) -> FeatureColumns:
         """One column per window, from 0 (every move was a fall) to 100 (every move was a rise); 50 without a move."""
-        moves = prices.close - shifted(prices.close, by=1)
+        moves = prices.close - lag_values(prices.close, n_bars=1)
         rises, falls = np.maximum(moves, 0.0), np.maximum(-moves, 0.0)
-        columns: Columns = {}
+        columns: FeatureColumns = {}
         for window in self.windows:
-            rise, fall = wilder(rises, window=window), wilder(falls, window=window)
-            columns[f"rsi_{window}"] = at_rest(100.0 * rise, rise + fall, otherwise=50.0)
+            rise, fall = wilder_average(rises, window=window), wilder_average(falls, window=window)
+            columns[f"rsi_{window}"] = safe_divide(100.0 * rise, rise + fall, fill_value=50.0)
         return columns
 
     def warm_up(self) -> int:
@@ -77,7 +79,7 @@ class RelativeStrength(Feature):
         return max(self.windows)
 
 
-class MovingAverageConvergence(Feature):
+class MovingAverageConvergenceDivergence(Feature):
     """Appel's MACD: a fast exponential average less a slow one, relative to the close.
 
     The signal is the line's own exponential average, the histogram the line less the signal: two of the three say all
@@ -88,30 +90,30 @@ class MovingAverageConvergence(Feature):
     fast: Window = Field(12, description="Length of the fast average.")
     slow: Window = Field(26, validate_default=True, description="Length of the slow average; more than fast.")
     signal: Window = Field(9, description="Length of the average of the line.")
-    lines: tuple[Line, ...] = Field(
+    lines: tuple[MacdLine, ...] = Field(
         ("line", "histogram"), min_length=1, max_length=2, description="Which columns to make; at most two."
     )
 
-    _each_once = field_validator("lines")(distinct)
+    _require_unique = field_validator("lines")(require_unique)
 
     @field_validator("slow")
     @classmethod
-    def _above_fast(cls, slow: int, info: ValidationInfo) -> int:
+    def _require_slow_above_fast(cls, slow: int, info: ValidationInfo) -> int:
         if slow <= info.data.get("fast", 0):
             raise ValueError(f"must be above fast, {info.data['fast']}")
         return slow
 
     @classmethod
-    def examples(cls) -> tuple[MovingAverageConvergence, ...]:
+    def examples(cls) -> tuple[MovingAverageConvergenceDivergence, ...]:
         """Return the default, and short averages with the signal."""
         return (cls(), cls(fast=3, slow=8, signal=4, lines=("signal",)))
 
-    def compute(self, prices: Prices) -> Columns:
+    def compute(self, prices: Prices) -> FeatureColumns:
         """One column per line, as a fraction of the close; the line is above 0 where the fast average is higher."""
         close, first = prices.close, self.slow - 1
-        fast = exponential(close, window=self.fast, first=first)
-        line = fast - exponential(close, window=self.slow, first=first)
-        signal = exponential(line, window=self.signal, first=first + self.signal - 1)
+        fast = exponential_average(close, window=self.fast, first_row=first)
+        line = fast - exponential_average(close, window=self.slow, first_row=first)
+        signal = exponential_average(line, window=self.signal, first_row=first + self.signal - 1)
         made = {"line": line, "signal": signal, "histogram": line - signal}
         return {f"macd_{name}_{self.fast}_{self.slow}_{self.signal}": made[name] / close for name in self.lines}
 
@@ -120,29 +122,29 @@ class MovingAverageConvergence(Feature):
         return self.slow - 1 + (self.signal - 1) * (self.lines != ("line",))
 
 
-class BollingerPosition(Feature):
+class BollingerPercentB(Feature):
     """Where the close stands between Bollinger's bands: his %b."""
 
     kind: Literal["bollinger"] = "bollinger"
-    windows: tuple[Window2, ...] = Field((20,), min_length=1, description="Lengths of the window; at least 2.")
-    deviations: Annotated[Number, Unit("standard deviations (ddof 0) of the close"), Field(gt=0, le=100)] = Field(
+    windows: tuple[WindowAtLeastTwo, ...] = Field((20,), min_length=1, description="Lengths of the window; at least 2.")
+    deviations: Annotated[StrictFloat, Unit("standard deviations (ddof 0) of the close"), Field(gt=0, le=100)] = Field(
         2.0, description="Distance of a band from the mean."
     )
 
-    _each_once = field_validator("windows")(distinct)
+    _require_unique = field_validator("windows")(require_unique)
 
     @classmethod
-    def examples(cls) -> tuple[BollingerPosition, ...]:
+    def examples(cls) -> tuple[BollingerPercentB, ...]:
         """Return the default, and narrow bands over two windows."""
         return (cls(), cls(windows=(5, 10), deviations=1.5))
 
-    def compute(self, prices: Prices) -> Columns:
+    def compute(self, prices: Prices) -> FeatureColumns:
         """One column per window: 0 at the lower band, 1 at the upper, 0.5 at the mean and where nothing has moved."""
-        columns: Columns = {}
+        columns: FeatureColumns = {}
         for window in self.windows:
             gap = prices.close - rolling_mean(prices.close, window=window)
             width = 2.0 * self.deviations * rolling_std(prices.close, window=window, ddof=0)
-            columns[f"bollinger_{window}_{self.deviations:g}"] = 0.5 + at_rest(gap, width, otherwise=0.0)
+            columns[f"bollinger_{window}_{self.deviations:g}"] = 0.5 + safe_divide(gap, width, fill_value=0.0)
         return columns
 
     def warm_up(self) -> int:
@@ -150,20 +152,22 @@ class BollingerPosition(Feature):
         return max(self.windows) - 1
 
 
-class Drawdown(Feature):
+class TrailingDrawdown(Feature):
     """How far the close is below the highest close of a trailing window."""
 
     kind: Literal["drawdown"] = "drawdown"
-    windows: tuple[Window2, ...] = Field((252,), min_length=1, description="Lengths of the window; at least 2.")
+    windows: tuple[WindowAtLeastTwo, ...] = Field(
+        (252,), min_length=1, description="Lengths of the window; at least 2."
+    )
 
-    _each_once = field_validator("windows")(distinct)
+    _require_unique = field_validator("windows")(require_unique)
 
     @classmethod
-    def examples(cls) -> tuple[Drawdown, ...]:
+    def examples(cls) -> tuple[TrailingDrawdown, ...]:
         """Return two windows."""
         return (cls(windows=(5, 20)),)
 
-    def compute(self, prices: Prices) -> Columns:
+    def compute(self, prices: Prices) -> FeatureColumns:
         """One column per window: close / highest close - 1, as a fraction, never above 0; 0 at the high."""
         close = prices.close
         return {f"drawdown_{w}": close / rolling_max(close, window=w) - 1.0 for w in self.windows}
@@ -178,16 +182,16 @@ class DistanceFromExtreme(Feature):
 
     kind: Literal["distance_from_extreme"] = "distance_from_extreme"
     windows: tuple[Window, ...] = Field((252,), min_length=1, description="Lengths of the window.")
-    extreme: Extreme = Field("high", description="What the distance is measured from.")
+    extreme: PriceExtreme = Field("high", description="What the distance is measured from.")
 
-    _each_once = field_validator("windows")(distinct)
+    _require_unique = field_validator("windows")(require_unique)
 
     @classmethod
     def examples(cls) -> tuple[DistanceFromExtreme, ...]:
         """Return both extremes."""
         return (cls(windows=(5, 20)), cls(windows=(10,), extreme="low"))
 
-    def compute(self, prices: Prices) -> Columns:
+    def compute(self, prices: Prices) -> FeatureColumns:
         """One column per window: close / extreme - 1, as a fraction; at most 0 from a high, at least 0 from a low."""
         reached, values = (rolling_max, prices.high) if self.extreme == "high" else (rolling_min, prices.low)
         return {
@@ -201,9 +205,9 @@ class DistanceFromExtreme(Feature):
 
 FEATURES: tuple[type[Feature], ...] = (
     MovingAverageGap,
-    RelativeStrength,
-    MovingAverageConvergence,
-    BollingerPosition,
-    Drawdown,
+    RelativeStrengthIndex,
+    MovingAverageConvergenceDivergence,
+    BollingerPercentB,
+    TrailingDrawdown,
     DistanceFromExtreme,
 )

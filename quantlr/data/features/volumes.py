@@ -11,14 +11,14 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from quantlr.data.features.base import Feature, Lag, Window2, distinct, shifted
+from quantlr.data.features.base import Feature, Lag, WindowAtLeastTwo, require_unique, lag_values
 from quantlr.data.features.windows import rolling_zscore
-from quantlr.types import Array, Columns, Meanings, Prices
+from quantlr.types import Array, FeatureColumns, ChoiceDescriptions, Prices
 
-UNITS = {"shares": 1.0, "millions": 1e6, "billions": 1e9}
-Quantity = Annotated[
+SHARES_PER_UNIT = {"shares": 1.0, "millions": 1e6, "billions": 1e9}
+VolumeUnit = Annotated[
     Literal["shares", "millions", "billions"],
-    Meanings({"shares": "single shares", "millions": "a million shares", "billions": "a billion shares"}),
+    ChoiceDescriptions({"shares": "single shares", "millions": "a million shares", "billions": "a billion shares"}),
 ]
 
 
@@ -26,16 +26,16 @@ class Volume(Feature):
     """The session's volume, adjusted for splits where the source knows of them; at home with an index."""
 
     kind: Literal["volume"] = "volume"
-    unit: Quantity = Field("billions", description="What one unit counts.")
+    unit: VolumeUnit = Field("billions", description="What one unit counts.")
 
     @classmethod
     def examples(cls) -> tuple[Volume, ...]:
         """Return the default, and a count of shares."""
         return (cls(), cls(unit="shares"))
 
-    def compute(self, prices: Prices) -> Columns:
+    def compute(self, prices: Prices) -> FeatureColumns:
         """One column, `volume`, in the unit asked for, never below 0; 0 in a halt."""
-        return {"volume": prices.volume / UNITS[self.unit]}
+        return {"volume": prices.volume / SHARES_PER_UNIT[self.unit]}
 
     def warm_up(self) -> int:
         """None."""
@@ -48,18 +48,18 @@ class VolumeChange(Feature):
     kind: Literal["volume_change"] = "volume_change"
     lags: tuple[Lag, ...] = Field((1,), min_length=1, description="Lags; 1 is the newest.")
 
-    _each_once = field_validator("lags")(distinct)
+    _require_unique = field_validator("lags")(require_unique)
 
     @classmethod
     def examples(cls) -> tuple[VolumeChange, ...]:
         """Return the default, and two lags."""
         return (cls(), cls(lags=(1, 3)))
 
-    def compute(self, prices: Prices) -> Columns:
+    def compute(self, prices: Prices) -> FeatureColumns:
         """One column per lag: above 0 where more was traded; 0 in a halt, then against the last session before it."""
-        volume = last_traded(prices.volume)
-        newest = np.log(volume / shifted(volume, by=1))
-        return {f"volume_change_{lag}": shifted(newest, by=lag - 1) for lag in self.lags}
+        volume = last_nonzero_volume(prices.volume)
+        newest = np.log(volume / lag_values(volume, n_bars=1))
+        return {f"volume_change_{lag}": lag_values(newest, n_bars=lag - 1) for lag in self.lags}
 
     def warm_up(self) -> int:
         """The largest lag; more for a ticker whose history begins with sessions of no volume."""
@@ -70,18 +70,18 @@ class VolumeZScore(Feature):
     """How unusual the session's volume is: its logarithm, standardised by the trailing window that it ends."""
 
     kind: Literal["volume_zscore"] = "volume_zscore"
-    windows: tuple[Window2, ...] = Field((20,), min_length=1, description="Lengths of the window; at least 2.")
+    windows: tuple[WindowAtLeastTwo, ...] = Field((20,), min_length=1, description="Lengths of the window; at least 2.")
 
-    _each_once = field_validator("windows")(distinct)
+    _require_unique = field_validator("windows")(require_unique)
 
     @classmethod
     def examples(cls) -> tuple[VolumeZScore, ...]:
         """Return the default, and two windows."""
         return (cls(), cls(windows=(2, 10)))
 
-    def compute(self, prices: Prices) -> Columns:
+    def compute(self, prices: Prices) -> FeatureColumns:
         """One column per window, in standard deviations (ddof 1); above 0 where more than usual was traded."""
-        volume = np.log(last_traded(prices.volume))
+        volume = np.log(last_nonzero_volume(prices.volume))
         return {f"volume_zscore_{w}": rolling_zscore(volume, window=w) for w in self.windows}
 
     def warm_up(self) -> int:
@@ -89,7 +89,7 @@ class VolumeZScore(Feature):
         return max(self.windows) - 1
 
 
-def last_traded(volume: Array) -> Array:
+def last_nonzero_volume(volume: Array) -> Array:
     """Return the volume of the newest session that had any, NaN before the first such session."""
     row = np.arange(len(volume))[:, None]
     newest = np.maximum.accumulate(np.where(volume == 0, -1, row), axis=0)

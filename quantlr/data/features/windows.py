@@ -14,33 +14,35 @@ import numpy as np
 
 from quantlr.types import Array
 
-CACHED = 65_536
+BLOCK_VALUES = 65_536
 """Values that are worked on at a time: half a megabyte, which stays in a core's cache."""
 
-State = tuple[Array, ...]
+WindowState = tuple[Array, ...]
 """What is known of equally long spans of rows, one row per span."""
-Merge = Callable[[State, int, State, int], State]
+MergeStates = Callable[[WindowState, int, WindowState, int], WindowState]
 """From spans of a rows and the spans of b rows that follow them, those of a + b rows."""
 
 
 def rolling_mean(values: Array, *, window: int) -> Array:
     """Return the mean of the newest `window` values."""
-    return _by_block(lambda block: _joined(block, window, np.add) / window, values, window)
+    return _apply_by_ticker_block(lambda block: _reduce_windows(block, window, np.add) / window, values, window)
 
 
 def rolling_max(values: Array, *, window: int) -> Array:
     """Return the largest of the newest `window` values."""
-    return _by_block(lambda block: _joined(block, window, np.maximum), values, window)
+    return _apply_by_ticker_block(lambda block: _reduce_windows(block, window, np.maximum), values, window)
 
 
 def rolling_min(values: Array, *, window: int) -> Array:
     """Return the smallest of the newest `window` values."""
-    return _by_block(lambda block: _joined(block, window, np.minimum), values, window)
+    return _apply_by_ticker_block(lambda block: _reduce_windows(block, window, np.minimum), values, window)
 
 
 def rolling_std(values: Array, *, window: int, ddof: int = 1) -> Array:
     """Return the standard deviation of the newest `window` values; the divisor is `window` - `ddof`."""
-    return _by_block(lambda block: np.sqrt(_moments(block, window)[1] / (window - ddof)), values, window)
+    return _apply_by_ticker_block(
+        lambda block: np.sqrt(_mean_and_sum_squared_deviations(block, window)[1] / (window - ddof)), values, window
+    )
 
 
 def rolling_zscore(values: Array, *, window: int) -> Array:
@@ -49,60 +51,64 @@ def rolling_zscore(values: Array, *, window: int) -> Array:
     It is 0 where the whole window is one value, and never beyond (window - 1) / sqrt(window).
     """
 
-    def score(block: Array) -> Array:
-        mean, squares = _moments(block, window)
+    def zscore_block(block: Array) -> Array:
+        mean, squares = _mean_and_sum_squared_deviations(block, window)
         spread = np.sqrt(squares / (window - 1))
         still = spread == 0
         return np.where(still, 0.0, (block[window - 1 :] - mean) / np.where(still, 1.0, spread))
 
-    return _by_block(score, values, window)
+    return _apply_by_ticker_block(zscore_block, values, window)
 
 
-def _by_block(statistic: Callable[[Array], Array], values: Array, window: int) -> Array:
+def _apply_by_ticker_block(block_statistic: Callable[[Array], Array], values: Array, window: int) -> Array:
     """Return a statistic of full windows, some tickers at a time; `statistic` returns a row per full window."""
     found = np.full(values.shape, np.nan)
     bars, tickers = values.shape
     if bars < window:
         return found
-    step = max(1, CACHED // bars)
+    step = max(1, BLOCK_VALUES // bars)
     for first in range(0, tickers, step):
         block = np.ascontiguousarray(values[:, first : first + step])
-        found[window - 1 :, first : first + step] = statistic(block)
+        found[window - 1 :, first : first + step] = block_statistic(block)
     return found
 
 
-def _full(single: State, window: int, merged: Merge) -> State:
+def _window_states(single_value_states: WindowState, window: int, merge_states: MergeStates) -> WindowState:
     """Return the state of each full window from those of single values; row i is of the window that begins at i."""
     if window == 1:
-        return single
+        return single_value_states
     half = window // 2
-    part = _full(single, half, merged)
-    even = merged(part, half, part, half)
-    return merged(even, window - 1, single, 1) if window % 2 else even
+    part = _window_states(single_value_states, half, merge_states)
+    even = merge_states(part, half, part, half)
+    return merge_states(even, window - 1, single_value_states, 1) if window % 2 else even
 
 
-def _joined(block: Array, window: int, join: Callable[[Array, Array], Array]) -> Array:
+def _reduce_windows(block: Array, window: int, binary_operation: Callable[[Array, Array], Array]) -> Array:
     """Return `join` over each full window."""
 
-    def merged(older: State, a: int, newer: State, _: int) -> State:
-        return (join(older[0][: len(newer[0]) - a], newer[0][a:]),)
+    def merge_spans(older: WindowState, older_length: int, newer: WindowState, _: int) -> WindowState:
+        return (binary_operation(older[0][: len(newer[0]) - older_length], newer[0][older_length:]),)
 
-    return _full((block,), window, merged)[0]
+    return _window_states((block,), window, merge_spans)[0]
 
 
-def _moments(block: Array, window: int) -> State:
+def _mean_and_sum_squared_deviations(block: Array, window: int) -> WindowState:
     """Return mean and sum of squared deviations of each full window."""
-    return _full((block, np.zeros_like(block)), window, _merged_moments)
+    return _window_states((block, np.zeros_like(block)), window, _merge_moments)
 
 
-def _merged_moments(older: State, a: int, newer: State, b: int) -> State:
+def _merge_moments(older: WindowState, older_length: int, newer: WindowState, newer_length: int) -> WindowState:
     """Return the moments of spans of a + b values, from those of the older a and of the b that follow them.
 
     The joint mean is m1 + d b/(a + b) and the joint sum of squares q1 + q2 + d^2 ab/(a + b), d = m2 - m1 (Chan, Golub
     and LeVeque 1983): no difference of large numbers.
     """
-    rows = len(newer[0]) - a
-    gap = newer[0][a:] - older[0][:rows]
-    mean = older[0][:rows] + gap * (b / (a + b))
-    squares = older[1][:rows] + newer[1][a:] + gap * gap * (a * b / (a + b))
+    rows = len(newer[0]) - older_length
+    gap = newer[0][older_length:] - older[0][:rows]
+    mean = older[0][:rows] + gap * (newer_length / (older_length + newer_length))
+    squares = (
+        older[1][:rows]
+        + newer[1][older_length:]
+        + gap * gap * (older_length * newer_length / (older_length + newer_length))
+    )
     return mean, squares

@@ -13,26 +13,26 @@ from quantlr.report.figures.style import (
     BLUE,
     GREEN,
     GREY,
-    INK,
+    BLACK,
     ORANGE,
     PURPLE,
     VERMILION,
-    in_percent,
-    in_words,
-    legend_above,
-    multiple,
+    percent_formatter,
+    draw_message,
+    add_legend_above,
+    format_multiple,
     nice_ticks,
-    number,
-    percent,
+    number_text,
+    percent_text,
 )
 from quantlr.types import Array
 
-PART_COLOURS = {"commission": ORANGE, "slippage": VERMILION, "spread and fees": PURPLE, "borrow": GREEN}
-FILL_COLOURS = {"next_close": BLUE, "next_open": GREEN, "close": ORANGE}
+COST_PART_COLORS = {"commission": ORANGE, "slippage": VERMILION, "spread and fees": PURPLE, "borrow": GREEN}
+FILL_COLORS = {"next_close": BLUE, "next_open": GREEN, "close": ORANGE}
 
 
 @dataclass(frozen=True, slots=True)
-class Piled:
+class CumulativeCosts:
     """What was earned and paid so far, as sums of fractions of each session's equity.
 
     Attributes
@@ -43,12 +43,12 @@ class Piled:
     """
 
     dates: pd.DatetimeIndex
-    earned: Array
-    parts: dict[str, Array]
+    cumulative_gross_excess: Array
+    cumulative_cost_by_part: dict[str, Array]
 
 
 @dataclass(frozen=True, slots=True)
-class AtCost:
+class SharpeByCost:
     """The Sharpe ratio by cost per trade.
 
     Attributes
@@ -60,17 +60,17 @@ class AtCost:
     held_sharpe : of buy and hold at its own costs; None where undefined.
     """
 
-    bps: Array
+    cost_bps: Array
     sharpe: Array
-    own_bps: float
-    own_sharpe: float | None
-    break_even_bps: float
-    borrows: bool
-    held_sharpe: float | None
+    run_cost_bps: float
+    run_sharpe: float | None
+    break_even_cost_bps: float
+    has_borrow_cost: bool
+    benchmark_sharpe: float | None
 
 
 @dataclass(frozen=True, slots=True)
-class FillCurve:
+class FillEquityCurve:
     """Equity of one fill over the sessions that all share.
 
     Attributes
@@ -83,68 +83,89 @@ class FillCurve:
     """
 
     fill: str
-    name: str
+    label: str
     dates: pd.DatetimeIndex
     equity: Array
-    own: bool
-    tradable: bool
+    is_run_fill: bool
+    is_tradable: bool
 
 
-def piled_costs(ax: Axes, piled: Piled) -> None:
+def draw_cumulative_costs(ax: Axes, cumulative_costs: CumulativeCosts) -> None:
     """Draw what was earned before costs, and what costs took of it, one upon the other."""
-    if not piled.parts and not piled.earned.any():
-        in_words(ax, "Nothing was earned above cash, and nothing was paid.")
+    if not cumulative_costs.cumulative_cost_by_part and not cumulative_costs.cumulative_gross_excess.any():
+        draw_message(ax, "Nothing was earned above cash, and nothing was paid.")
         return
-    marker = "." if len(piled.dates) < 40 else None
-    base = np.zeros(len(piled.dates))
-    for name, values in piled.parts.items():
-        label = f"{name} {percent(values[-1])}"
+    marker = "." if len(cumulative_costs.dates) < 40 else None
+    base = np.zeros(len(cumulative_costs.dates))
+    for name, values in cumulative_costs.cumulative_cost_by_part.items():
+        label = f"{name} {percent_text(values[-1])}"
         ax.fill_between(
-            piled.dates, base, base + values, color=PART_COLOURS[name], alpha=0.75, linewidth=0, label=label
+            cumulative_costs.dates,
+            base,
+            base + values,
+            color=COST_PART_COLORS[name],
+            alpha=0.75,
+            linewidth=0,
+            label=label,
         )
         base = base + values
-    label = f"earned before costs {percent(piled.earned[-1])}"
-    ax.plot(piled.dates, piled.earned, color=BLUE, linewidth=1.4, marker=marker, label=label)
+    label = f"earned before costs {percent_text(cumulative_costs.cumulative_gross_excess[-1])}"
+    ax.plot(
+        cumulative_costs.dates,
+        cumulative_costs.cumulative_gross_excess,
+        color=BLUE,
+        linewidth=1.4,
+        marker=marker,
+        label=label,
+    )
     ax.axhline(0, color=GREY, linewidth=0.8)
-    ax.yaxis.set_major_formatter(in_percent())
+    ax.yaxis.set_major_formatter(percent_formatter())
     ax.locator_params(axis="y", nbins=5)
-    legend_above(ax, columns=5)
+    add_legend_above(ax, n_columns=5)
 
 
-def cost_curve(ax: Axes, at: AtCost) -> None:
+def draw_sharpe_by_cost(ax: Axes, sharpe_by_cost: SharpeByCost) -> None:
     """Draw the Sharpe ratio against the cost of a trade, with the run's own cost and where it breaks even."""
-    if at.held_sharpe is not None:
-        text = f"buy and hold: {number(at.held_sharpe)}"
-        ax.axhline(at.held_sharpe, color=ORANGE, linewidth=1.2, label=text)
-    ax.plot(at.bps, at.sharpe, color=BLUE, linewidth=1.8, label="strategy")
+    if sharpe_by_cost.benchmark_sharpe is not None:
+        text = f"buy and hold: {number_text(sharpe_by_cost.benchmark_sharpe)}"
+        ax.axhline(sharpe_by_cost.benchmark_sharpe, color=ORANGE, linewidth=1.2, label=text)
+    ax.plot(sharpe_by_cost.cost_bps, sharpe_by_cost.sharpe, color=BLUE, linewidth=1.8, label="strategy")
     ax.axhline(0, color=GREY, linewidth=0.8)
-    if at.own_sharpe is not None:
-        text = f"this run: {number(at.own_bps, decimals=1)} bps, {number(at.own_sharpe)}"
-        ax.plot([at.own_bps], [at.own_sharpe], color=INK, marker="o", markersize=6, linestyle="none", label=text)
-    if 0 <= at.break_even_bps <= at.bps[-1]:
-        text = f"breaks even{', borrow aside' if at.borrows else ''}: {number(at.break_even_bps, decimals=1)} bps"
-        ax.axvline(at.break_even_bps, color=VERMILION, linewidth=1.2, linestyle="--", label=text)
-    ax.set_xlim(0, at.bps[-1])
+    if sharpe_by_cost.run_sharpe is not None:
+        text = f"this run: {number_text(sharpe_by_cost.run_cost_bps, decimals=1)} bps, {number_text(sharpe_by_cost.run_sharpe)}"
+        ax.plot(
+            [sharpe_by_cost.run_cost_bps],
+            [sharpe_by_cost.run_sharpe],
+            color=BLACK,
+            marker="o",
+            markersize=6,
+            linestyle="none",
+            label=text,
+        )
+    if 0 <= sharpe_by_cost.break_even_cost_bps <= sharpe_by_cost.cost_bps[-1]:
+        text = f"breaks even{', borrow aside' if sharpe_by_cost.has_borrow_cost else ''}: {number_text(sharpe_by_cost.break_even_cost_bps, decimals=1)} bps"
+        ax.axvline(sharpe_by_cost.break_even_cost_bps, color=VERMILION, linewidth=1.2, linestyle="--", label=text)
+    ax.set_xlim(0, sharpe_by_cost.cost_bps[-1])
     ax.locator_params(axis="y", nbins=5)
     ax.locator_params(axis="x", nbins=7)
-    ax.set_xlabel("cost of a trade, one side, in basis points of what is traded", fontsize=8.2, color=INK, labelpad=1)
-    legend_above(ax, columns=2)
+    ax.set_xlabel("cost of a trade, one side, in basis points of what is traded", fontsize=8.2, color=BLACK, labelpad=1)
+    add_legend_above(ax, n_columns=2)
 
 
-def fill_curves(ax: Axes, curves: list[FillCurve]) -> None:
+def draw_equity_by_fill(ax: Axes, equity_curves: list[FillEquityCurve]) -> None:
     """Draw equity at each fill on a log scale; dashed where nobody can trade."""
-    for curve in curves:
+    for curve in equity_curves:
         alive = np.where(curve.equity > 0, curve.equity, np.nan)
-        label = f"{curve.name}: {multiple(curve.equity[-1])}"
+        label = f"{curve.label}: {format_multiple(curve.equity[-1])}"
         ax.plot(
-            curve.dates, alive, color=FILL_COLOURS[curve.fill], linewidth=1.9 if curve.own else 1.2,
-            linestyle="-" if curve.tradable else (0, (4, 1.5)), label=label, zorder=3 if curve.own else 2,
+            curve.dates, alive, color=FILL_COLORS[curve.fill], linewidth=1.9 if curve.is_run_fill else 1.2,
+            linestyle="-" if curve.is_tradable else (0, (4, 1.5)), label=label, zorder=3 if curve.is_run_fill else 2,
         )  # fmt: skip
     ax.set_yscale("log")
-    together = np.concatenate([curve.equity for curve in curves])
+    together = np.concatenate([curve.equity for curve in equity_curves])
     together = together[together > 0]
     ax.set_ylim(max(float(together.min()), 1e-3) * 0.98, float(together.max()) * 1.02)
     ax.yaxis.set_major_locator(FixedLocator(nice_ticks(*ax.get_ylim())))
     ax.yaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    legend_above(ax, columns=1)
+    add_legend_above(ax, n_columns=1)

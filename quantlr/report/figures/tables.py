@@ -9,14 +9,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, TwoSlopeNorm
 
-from quantlr.report.figures.style import GREY, INK, NORMAL, percent
+from quantlr.report.figures.style import GREY, BLACK, NORMAL_SIZE, percent_text
 from quantlr.types import Array
 
-LOSS_TO_GAIN = LinearSegmentedColormap.from_list("loss_to_gain", ["#E8956A", "#FFFFFF", "#7FB8DA"])
-SIZES = ((17, 7.6), (22, 6.4), (34, 5.2))
+LOSS_GAIN_COLORMAP = LinearSegmentedColormap.from_list("loss_to_gain", ["#E8956A", "#FFFFFF", "#7FB8DA"])
+FONT_SIZES_BY_MAX_YEARS = ((17, 7.6), (22, 6.4), (34, 5.2))
 """Size of a calendar's letters by how many years it has at most."""
-SMALLEST = 3.6
-MONTHS = ("J", "F", "M", "A", "M", "J", "J", "A", "S", "O", "N", "D", "Year")
+MIN_FONT_SIZE = 3.6
+MONTH_LABELS = ("J", "F", "M", "A", "M", "J", "J", "A", "S", "O", "N", "D", "Year")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,39 +27,42 @@ class TableRow:
     cells: tuple[str, ...] = ()
 
 
-def month_calendar(ax: Axes, months: pd.DataFrame, years: Array) -> None:
+def draw_monthly_returns(ax: Axes, monthly_returns: pd.DataFrame, yearly_returns: Array) -> None:
     """Write each month's and year's return in percent, coloured from loss to gain."""
-    grid = np.column_stack([months.to_numpy(dtype=np.float64), np.full(len(months), np.nan)])
+    grid = np.column_stack([monthly_returns.to_numpy(dtype=np.float64), np.full(len(monthly_returns), np.nan)])
     seen = np.abs(grid[~np.isnan(grid)])
     reach = max(float(np.quantile(seen, 0.95)) if len(seen) else 0.0, 0.01)
-    ax.imshow(grid, cmap=LOSS_TO_GAIN, norm=TwoSlopeNorm(0.0, -reach, reach), aspect="auto")
-    size = next((size for years_at_most, size in SIZES if len(months) <= years_at_most), SMALLEST)
+    ax.imshow(grid, cmap=LOSS_GAIN_COLORMAP, norm=TwoSlopeNorm(0.0, -reach, reach), aspect="auto")
+    size = next(
+        (size for years_at_most, size in FONT_SIZES_BY_MAX_YEARS if len(monthly_returns) <= years_at_most),
+        MIN_FONT_SIZE,
+    )
     for row in range(grid.shape[0]):
         for column in range(12):
             if not np.isnan(grid[row, column]):
                 decimals = 1 if abs(grid[row, column]) < 0.2 else 0
-                text = percent(grid[row, column], decimals=decimals, unit="")
-                ax.text(column, row, text, ha="center", va="center", fontsize=size, color=INK)
+                text = percent_text(grid[row, column], decimals=decimals, suffix="")
+                ax.text(column, row, text, ha="center", va="center", fontsize=size, color=BLACK)
         ax.text(
             13.1,
             row,
-            percent(years[row], unit=""),
+            percent_text(yearly_returns[row], suffix=""),
             ha="right",
             va="center",
             fontsize=size,
             fontweight="bold",
-            color=INK,
+            color=BLACK,
         )
     # Written, not ticks: each tick is two lines and two texts.
-    for column, month in zip((*range(12), 12.75), MONTHS, strict=True):
-        ax.text(column, -0.62, month, ha="center", va="bottom", fontsize=size + 0.4, color=INK)
-    for row, year in enumerate(months.index):
-        ax.text(-0.65, row, str(year), ha="right", va="center", fontsize=size + 0.4, color=INK)
+    for column, month in zip((*range(12), 12.75), MONTH_LABELS, strict=True):
+        ax.text(column, -0.62, month, ha="center", va="bottom", fontsize=size + 0.4, color=BLACK)
+    for row, year in enumerate(monthly_returns.index):
+        ax.text(-0.65, row, str(year), ha="right", va="center", fontsize=size + 0.4, color=BLACK)
     ax.set_axis_off()
     ax.set_xlim(-0.5, 13.1)
 
 
-def text_table(ax: Axes, rows: list[TableRow], *, edges: tuple[float, ...]) -> None:
+def draw_text_table(ax: Axes, rows: list[TableRow], *, column_right_edges: tuple[float, ...]) -> None:
     """Write a table: labels on the left, cells right-aligned at `edges`, fractions of the axes' width."""
     ax.set_axis_off()
     ax.set_xlim(0, 1)
@@ -70,9 +73,9 @@ def text_table(ax: Axes, rows: list[TableRow], *, edges: tuple[float, ...]) -> N
         bold = "bold" if row.label.isupper() else "normal"
         if not row.label:
             continue
-        ax.text(0, at + 0.5, row.label.capitalize() if bold == "bold" else row.label, va="center", fontsize=NORMAL,
-                color=INK, fontweight=bold)  # fmt: skip
-        colour = GREY if bold == "bold" else INK
-        for edge, cell in zip(edges, row.cells, strict=False):
+        ax.text(0, at + 0.5, row.label.capitalize() if bold == "bold" else row.label, va="center", fontsize=NORMAL_SIZE,
+                color=BLACK, fontweight=bold)  # fmt: skip
+        colour = GREY if bold == "bold" else BLACK
+        for edge, cell in zip(column_right_edges, row.cells, strict=False):
             if cell:
-                ax.text(edge, at + 0.5, cell, va="center", ha="right", fontsize=NORMAL, color=colour)
+                ax.text(edge, at + 0.5, cell, va="center", ha="right", fontsize=NORMAL_SIZE, color=colour)

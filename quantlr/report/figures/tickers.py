@@ -9,37 +9,37 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
-from quantlr.backtest.inference.reliability import Band, ReliabilityCurve
+from quantlr.backtest.inference.reliability import ReliabilityBand, ReliabilityCurve
 from quantlr.report.figures.style import (
-    BAND,
+    BAND_GREY,
     BLUE,
-    FAINT,
+    LIGHT_GREY,
     GREEN,
     GREY,
-    INK,
+    BLACK,
     ORANGE,
     PURPLE,
     SKY,
-    SMALL,
+    SMALL_SIZE,
     VERMILION,
-    in_percent,
-    in_words,
-    legend_above,
-    multiple,
-    percent,
+    percent_formatter,
+    draw_message,
+    add_legend_above,
+    format_multiple,
+    percent_text,
 )
 from quantlr.types import Array
 
-EXTREME = (BLUE, GREEN, SKY, VERMILION, ORANGE, PURPLE)
+HIGHLIGHT_COLORS = (BLUE, GREEN, SKY, VERMILION, ORANGE, PURPLE)
 """Colours of the highest, then of the lowest of many lines."""
 
 
-FINE = 300
+MAX_FAINT_LINE_POINTS = 300
 """Sessions that a faint line shows, more or less."""
 
 
 @dataclass(frozen=True, slots=True)
-class Bars:
+class TickerValues:
     """One number by ticker, in the order of the rows, with what luck would come to.
 
     Attributes
@@ -49,82 +49,107 @@ class Bars:
     percents : whether the values are fractions, written in percent.
     """
 
-    value: Array
-    centre: Array | None = None
-    luck: Array | None = None
-    percents: bool = True
+    values: Array
+    no_skill_center: Array | None = None
+    no_skill_half_width: Array | None = None
+    is_percent: bool = True
 
 
-def bars_by_ticker(ax: Axes, bars: Bars) -> None:
+def draw_bars_by_ticker(ax: Axes, ticker_values: TickerValues) -> None:
     """Draw a bar for each ticker, first row on top, with luck's reach in grey behind it."""
-    at = np.arange(len(bars.value))
-    _reach_of_luck(ax, bars)
-    colours = [VERMILION if value < 0 else BLUE for value in bars.value]
-    ax.barh(at, np.nan_to_num(bars.value), height=0.5, color=colours, linewidth=0)
-    _rows(ax, len(at), percents=bars.percents)
+    at = np.arange(len(ticker_values.values))
+    _draw_no_skill_bands(ax, ticker_values)
+    colours = [VERMILION if value < 0 else BLUE for value in ticker_values.values]
+    ax.barh(at, np.nan_to_num(ticker_values.values), height=0.5, color=colours, linewidth=0)
+    _format_ticker_rows(ax, len(at), is_percent=ticker_values.is_percent)
     ax.axvline(0, color=GREY, linewidth=0.8)
 
 
-def dots_by_ticker(ax: Axes, bars: Bars) -> None:
+def draw_dots_by_ticker(ax: Axes, ticker_values: TickerValues) -> None:
     """Draw a dot for each ticker about its mark, with luck's reach in grey behind it."""
-    at = np.arange(len(bars.value))
-    _reach_of_luck(ax, bars)
-    if bars.centre is not None:
-        ax.plot(bars.centre, at, color=ORANGE, marker="|", markersize=9, markeredgewidth=2, linestyle="none")
-    ax.plot(bars.value, at, color=BLUE, marker="o", markersize=5 if len(at) <= 30 else 3.6, linestyle="none")
-    _rows(ax, len(at), percents=bars.percents)
+    at = np.arange(len(ticker_values.values))
+    _draw_no_skill_bands(ax, ticker_values)
+    if ticker_values.no_skill_center is not None:
+        ax.plot(
+            ticker_values.no_skill_center,
+            at,
+            color=ORANGE,
+            marker="|",
+            markersize=9,
+            markeredgewidth=2,
+            linestyle="none",
+        )
+    ax.plot(ticker_values.values, at, color=BLUE, marker="o", markersize=5 if len(at) <= 30 else 3.6, linestyle="none")
+    _format_ticker_rows(ax, len(at), is_percent=ticker_values.is_percent)
 
 
-def _reach_of_luck(ax: Axes, bars: Bars) -> None:
-    if bars.luck is not None and bars.centre is not None:
-        known = np.flatnonzero(~np.isnan(bars.luck))
-        low, width = (bars.centre - bars.luck)[known], 2 * bars.luck[known]
-        ax.barh(known, width, left=low, height=0.86, color=BAND, alpha=0.5, linewidth=0)
+def _draw_no_skill_bands(ax: Axes, ticker_values: TickerValues) -> None:
+    if ticker_values.no_skill_half_width is not None and ticker_values.no_skill_center is not None:
+        known = np.flatnonzero(~np.isnan(ticker_values.no_skill_half_width))
+        low, width = (
+            (ticker_values.no_skill_center - ticker_values.no_skill_half_width)[known],
+            2 * ticker_values.no_skill_half_width[known],
+        )
+        ax.barh(known, width, left=low, height=0.86, color=BAND_GREY, alpha=0.5, linewidth=0)
 
 
-def _rows(ax: Axes, count: int, *, percents: bool) -> None:
+def _format_ticker_rows(ax: Axes, n_tickers: int, *, is_percent: bool) -> None:
     """Give axes a row for each ticker."""
-    ax.set_ylim(count - 0.5, -0.5)
-    ax.set_yticks(range(count), [])
+    ax.set_ylim(n_tickers - 0.5, -0.5)
+    ax.set_yticks(range(n_tickers), [])
     ax.grid(visible=False, axis="y")
-    ax.grid(visible=True, axis="x", color=FAINT, linewidth=0.8)
+    ax.grid(visible=True, axis="x", color=LIGHT_GREY, linewidth=0.8)
     ax.locator_params(axis="x", nbins=5)
-    if percents:
-        ax.xaxis.set_major_formatter(in_percent())
+    if is_percent:
+        ax.xaxis.set_major_formatter(percent_formatter())
 
 
-def named_rows(ax: Axes, tickers: list[str]) -> None:
+def label_ticker_rows(ax: Axes, tickers: list[str]) -> None:
     """Write the tickers' names beside the rows."""
-    size = SMALL if len(tickers) <= 30 and max(map(len, tickers)) <= 8 else 6.6
+    size = SMALL_SIZE if len(tickers) <= 30 and max(map(len, tickers)) <= 8 else 6.6
     ax.set_yticks(range(len(tickers)), [f"{ticker:.14}" for ticker in tickers], fontsize=size)
 
 
-def ranked(ax: Axes, values: Array, luck: Array | None, *, percents: bool) -> None:
+def draw_ranked_values(ax: Axes, values: Array, expected_by_rank: Array | None, *, is_percent: bool) -> None:
     """Draw values from the highest to the lowest, beside what their order would be by luck."""
     known = np.sort(values[~np.isnan(values)])[::-1]
     place = np.arange(1, len(known) + 1)
-    if luck is not None:
-        ax.plot(np.arange(1, len(luck) + 1), luck, color=GREY, linewidth=1.4, linestyle="--", label="if all were luck")
+    if expected_by_rank is not None:
+        ax.plot(
+            np.arange(1, len(expected_by_rank) + 1),
+            expected_by_rank,
+            color=GREY,
+            linewidth=1.4,
+            linestyle="--",
+            label="if all were luck",
+        )
     ax.plot(place, known, color=BLUE, marker=".", markersize=3, linewidth=0.8, label="highest first")
     ax.axhline(0, color=GREY, linewidth=0.8)
     ax.set_xlim(1 - 0.02 * len(known), 1.02 * len(known))
     ax.locator_params(axis="both", nbins=6)
-    legend_above(ax, columns=2)
-    if percents:
-        ax.yaxis.set_major_formatter(in_percent())
+    add_legend_above(ax, n_columns=2)
+    if is_percent:
+        ax.yaxis.set_major_formatter(percent_formatter())
 
 
-def beside(ax: Axes, edge: Array, contribution: Array) -> None:
+def draw_contribution_by_excess_accuracy(ax: Axes, excess_accuracy: Array, contribution: Array) -> None:
     """Draw what tickers added against how much better than the base rate they were called."""
-    ax.plot(edge, contribution, color=BLUE, marker="o", markersize=3.2, alpha=0.6, linestyle="none")
+    ax.plot(excess_accuracy, contribution, color=BLUE, marker="o", markersize=3.2, alpha=0.6, linestyle="none")
     ax.axhline(0, color=GREY, linewidth=0.8)
     ax.axvline(0, color=GREY, linewidth=0.8)
     ax.locator_params(axis="both", nbins=6)
-    ax.xaxis.set_major_formatter(in_percent())
-    ax.yaxis.set_major_formatter(in_percent())
+    ax.xaxis.set_major_formatter(percent_formatter())
+    ax.yaxis.set_major_formatter(percent_formatter())
 
 
-def added_lines(ax: Axes, dates: pd.DatetimeIndex, lines: dict[str, Array], others: Array, *, columns: int) -> None:
+def draw_cumulative_contributions(
+    ax: Axes,
+    dates: pd.DatetimeIndex,
+    named_contributions: dict[str, Array],
+    other_contributions: Array,
+    *,
+    n_columns: int,
+) -> None:
     """Draw what tickers have added so far: some by name, the others in grey, with as many of their sessions as show.
 
     Parameters
@@ -133,58 +158,68 @@ def added_lines(ax: Axes, dates: pd.DatetimeIndex, lines: dict[str, Array], othe
     others : (sessions, tickers).
     columns : names beside one another above the axes.
     """
-    if not others.any() and not any(values.any() for values in lines.values()):
-        in_words(ax, "Nothing was held.")
+    if not other_contributions.any() and not any(values.any() for values in named_contributions.values()):
+        draw_message(ax, "Nothing was held.")
         return
     marker = "." if len(dates) < 40 else None
-    if others.shape[1]:
-        some = slice(None, None, max(len(dates) // FINE, 1))
-        ax.plot(dates[some], others[some], color=BAND, linewidth=0.6, alpha=0.7, marker=marker)
-    for (name, values), colour in zip(lines.items(), EXTREME, strict=False):
-        ax.plot(dates, values, color=colour, linewidth=1.5, marker=marker, label=f"{name:.12} {percent(values[-1])}")
+    if other_contributions.shape[1]:
+        some = slice(None, None, max(len(dates) // MAX_FAINT_LINE_POINTS, 1))
+        ax.plot(dates[some], other_contributions[some], color=BAND_GREY, linewidth=0.6, alpha=0.7, marker=marker)
+    for (name, values), colour in zip(named_contributions.items(), HIGHLIGHT_COLORS, strict=False):
+        ax.plot(
+            dates, values, color=colour, linewidth=1.5, marker=marker, label=f"{name:.12} {percent_text(values[-1])}"
+        )
     ax.axhline(0, color=GREY, linewidth=0.8)
-    ax.yaxis.set_major_formatter(in_percent())
+    ax.yaxis.set_major_formatter(percent_formatter())
     ax.locator_params(axis="y", nbins=6)
-    legend_above(ax, columns=columns)
+    add_legend_above(ax, n_columns=n_columns)
 
 
-def part_growth(ax: Axes, dates: pd.DatetimeIndex, net: Array, gross: Array) -> None:
+def draw_ticker_growth(ax: Axes, dates: pd.DatetimeIndex, net_equity: Array, gross_equity: Array) -> None:
     """Draw what a ticker's part alone made of one unit, after costs and before."""
-    for values, name, colour, width in ((gross, "before costs", SKY, 1.2), (net, "after costs", BLUE, 1.7)):
-        ax.plot(dates, values, color=colour, linewidth=width, label=f"{name}: {multiple(values[-1])}")
+    for values, name, colour, width in (
+        (gross_equity, "before costs", SKY, 1.2),
+        (net_equity, "after costs", BLUE, 1.7),
+    ):
+        ax.plot(dates, values, color=colour, linewidth=width, label=f"{name}: {format_multiple(values[-1])}")
     ax.axhline(1, color=GREY, linewidth=0.8)
     ax.locator_params(axis="y", nbins=5)
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    legend_above(ax, columns=2)
+    add_legend_above(ax, n_columns=2)
 
 
-def small_reliability(ax: Axes, curve: ReliabilityCurve, band: Band) -> None:
+def draw_small_reliability(ax: Axes, curve: ReliabilityCurve, band: ReliabilityBand) -> None:
     """Draw how often ups came by what was forecast, beside where they would come if forecasts were right."""
     low, high = float(curve.probability[0]), float(curve.probability[-1])
     margin = max(0.05 * (high - low), 0.005)
     ends = [low - margin, high + margin]
-    ax.fill_between(band.probability, band.low, band.high, color=BAND, alpha=0.45, linewidth=0, label="95% if right")
+    ax.fill_between(
+        band.probability, band.low, band.high, color=BAND_GREY, alpha=0.45, linewidth=0, label="95% if right"
+    )
     ax.plot(ends, ends, color=GREY, linewidth=1.0, linestyle="--")
-    marker = "." if len(curve.share) == 1 else None
-    ax.plot(curve.probability, curve.share, color=BLUE, linewidth=1.6, marker=marker, label="share of ups")
+    marker = "." if len(curve.observed_frequency) == 1 else None
+    ax.plot(curve.probability, curve.observed_frequency, color=BLUE, linewidth=1.6, marker=marker, label="share of ups")
     ax.set_xlim(ends[0], ends[1])
-    bottom, top = min(float(curve.share.min()), ends[0]), max(float(curve.share.max()), ends[1])
+    bottom, top = (
+        min(float(curve.observed_frequency.min()), ends[0]),
+        max(float(curve.observed_frequency.max()), ends[1]),
+    )
     ax.set_ylim(max(bottom - 0.02, -0.02), min(top + 0.02, 1.02))
     ax.locator_params(axis="both", nbins=5)
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_formatter(in_percent())
-    legend_above(ax, columns=2)
+        axis.set_major_formatter(percent_formatter())
+    add_legend_above(ax, n_columns=2)
 
 
-def coefficient_bars(ax: Axes, names: list[str], weights: Array) -> None:
+def draw_coefficient_bars(ax: Axes, feature_names: list[str], weights: Array) -> None:
     """Draw a bar for each feature's weight, first on top."""
-    at = np.arange(len(names))
+    at = np.arange(len(feature_names))
     ax.barh(at, weights, height=0.6, color=[VERMILION if weight < 0 else BLUE for weight in weights], linewidth=0)
     ax.axvline(0, color=GREY, linewidth=0.8)
-    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.set_ylim(len(feature_names) - 0.5, -0.5)
     ax.yaxis.set_major_locator(FixedLocator(at.tolist()))
     ax.yaxis.set_major_formatter(NullFormatter())
-    ax.set_yticks(at, [f"{name:.24}" for name in names], fontsize=7.6, color=INK)
+    ax.set_yticks(at, [f"{name:.24}" for name in feature_names], fontsize=7.6, color=BLACK)
     ax.grid(visible=False, axis="y")
-    ax.grid(visible=True, axis="x", color=FAINT, linewidth=0.8)
+    ax.grid(visible=True, axis="x", color=LIGHT_GREY, linewidth=0.8)
     ax.locator_params(axis="x", nbins=5)

@@ -12,19 +12,19 @@ from functools import partial
 from matplotlib.figure import Figure
 
 from quantlr.report.pages.forecast import forecast_page
-from quantlr.report.pages.frame import Picture, own_looks, pictured, warm_up
+from quantlr.report.pages.frame import Picture, default_style, to_picture, warm_up_fonts
 from quantlr.report.pages.model import model_page
-from quantlr.report.pages.positions import positions
-from quantlr.report.pages.tearsheet import tear_sheet
+from quantlr.report.pages.positions import positions_page
+from quantlr.report.pages.tearsheet import tearsheet_page
 from quantlr.report.pages.ticker import ticker_page
-from quantlr.report.pages.tickers import several_tickers, tickers_page
-from quantlr.report.shown import Shown
-from quantlr.report.ticker_files import ticker_files
+from quantlr.report.pages.tickers import has_several_tickers, tickers_page
+from quantlr.report.shown import PageContext
+from quantlr.report.ticker_files import ticker_page_paths
 
-__all__ = ["PAGES", "Page", "Picture", "pages_of", "warm_up"]
+__all__ = ["PAGES", "Page", "Picture", "applicable_pages", "warm_up_fonts"]
 
 
-def always(shown: Shown) -> bool:
+def is_always_applicable(context: PageContext) -> bool:
     """Return that a page belongs to every report."""
     return True
 
@@ -41,36 +41,36 @@ class Page:
     applies : whether a run has such a page.
     """
 
-    file: str
+    file_name: str
     question: str
-    draw: Callable[[Shown], Figure]
-    applies: Callable[[Shown], bool] = always
+    draw_figure: Callable[[PageContext], Figure]
+    is_applicable: Callable[[PageContext], bool] = is_always_applicable
 
-    @own_looks()
-    def picture(self, shown: Shown) -> Picture:
+    @default_style()
+    def render_picture(self, context: PageContext) -> Picture:
         """Return the page of a run as it is written."""
-        return pictured(self.draw(shown), question=self.question)
+        return to_picture(self.draw_figure(context), question=self.question)
 
 
 PAGES = (
-    Page("tearsheet.png", "Is there an edge?", tear_sheet),
+    Page("tearsheet.png", "Is there an edge?", tearsheet_page),
     Page("forecast.png", "Did it know?", forecast_page),
     Page("model.png", "What did it learn, and how?", model_page),
-    Page("positions.png", "What did it do, and what did it cost?", positions),
-    Page("tickers.png", "Which tickers carried it?", tickers_page, several_tickers),
+    Page("positions.png", "What did it do, and what did it cost?", positions_page),
+    Page("tickers.png", "Which tickers carried it?", tickers_page, has_several_tickers),
 )
 
 
-def pages_of(shown: Shown) -> tuple[Page, ...]:
+def applicable_pages(context: PageContext) -> tuple[Page, ...]:
     """Return the pages of a run: those of every report that apply, then those of its tickers, if they are wanted."""
-    return (*(page for page in PAGES if page.applies(shown)), *_of_tickers(shown))
+    return (*(page for page in PAGES if page.is_applicable(context)), *_ticker_pages(context))
 
 
-def _of_tickers(shown: Shown) -> tuple[Page, ...]:
-    if not shown.config.report.per_ticker:
+def _ticker_pages(context: PageContext) -> tuple[Page, ...]:
+    if not context.config.report.per_ticker:
         return ()
-    at = {ticker: position for position, ticker in enumerate(shown.course.forecasts.tickers)}
+    at = {ticker: position for position, ticker in enumerate(context.run_data.forecasts.tickers)}
     return tuple(
-        Page(file, f"What became of {ticker}?", partial(ticker_page, ticker=at[ticker]))
-        for ticker, file in ticker_files(shown.traded).items()
+        Page(file, f"What became of {ticker}?", partial(ticker_page, ticker_index=at[ticker]))
+        for ticker, file in ticker_page_paths(context.forecast_tickers).items()
     )

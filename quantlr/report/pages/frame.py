@@ -12,19 +12,19 @@ import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from quantlr.report.figures.style import GREY, INK, NORMAL
-from quantlr.report.shown import Shown
+from quantlr.report.figures.style import GREY, BLACK, NORMAL_SIZE
+from quantlr.report.shown import PageContext
 
 DPI = 150
-SIZE = (14.0, 9.4)
+PAGE_SIZE_INCHES = (14.0, 9.4)
 """Width and height of a page, in inches."""
-COMPRESSION = 2
+PNG_COMPRESSION_LEVEL = 2
 """Of 1 to 9: a tenth more bytes than the default, in two thirds of its time."""
-TOP = 0.80
+HEADER_BOTTOM_FRACTION = 0.80
 """Where the head of a page ends, as a fraction of its height: pictures and their headings stand below."""
-NOT_LOOKS = ("backend", "backend_fallback", "date.epoch", "interactive")
+NON_STYLE_RCPARAMS = ("backend", "backend_fallback", "date.epoch", "interactive")
 """Of matplotlib's settings those that say where it draws, and not how."""
-FINDING, BASIS = "finding", "basis"
+TITLE_GID, SUBTITLE_GID = "finding", "basis"
 """What marks the two texts of a head that say what is seen."""
 
 
@@ -42,23 +42,25 @@ class Picture:
     """
 
     question: str
-    finding: str
-    text: str
-    png: bytes
+    title: str
+    alt_text: str
+    png_bytes: bytes
     width: int
     height: int
 
 
 @contextmanager
-def own_looks() -> Iterator[None]:
+def default_style() -> Iterator[None]:
     """Draw by matplotlib's defaults, however a user's own figures are to look."""
     default = matplotlib.rcParamsDefault
-    changed = {key: default[key] for key in default.keys() - NOT_LOOKS if matplotlib.rcParams[key] != default[key]}
+    changed = {
+        key: default[key] for key in default.keys() - NON_STYLE_RCPARAMS if matplotlib.rcParams[key] != default[key]
+    }
     with matplotlib.rc_context(changed):
         yield
 
 
-def framed(shown: Shown, title: str, text: str) -> Figure:
+def new_page(context: PageContext, title: str, subtitle: str) -> Figure:
     """Return an empty page with its head: what was found, what that rests on, what was run, what a reader should know.
 
     Parameters
@@ -67,12 +69,16 @@ def framed(shown: Shown, title: str, text: str) -> Figure:
     title : the page's finding, in few words.
     text : what it rests on; up to about 330 letters.
     """
-    return headed(
-        title, text, under=f"{shown.config.name}   {shown.setting}", notes=shown.notes, file="provenance.json"
+    return page_header(
+        title,
+        subtitle,
+        setup_text=f"{context.config.name}   {context.setup_text}",
+        notes=context.notes,
+        notes_file="provenance.json",
     )
 
 
-def headed(title: str, text: str, *, under: str, notes: tuple[str, ...], file: str) -> Figure:
+def page_header(title: str, subtitle: str, *, setup_text: str, notes: tuple[str, ...], notes_file: str) -> Figure:
     """Return an empty page with a head of these words.
 
     Parameters
@@ -82,48 +88,50 @@ def headed(title: str, text: str, *, under: str, notes: tuple[str, ...], file: s
     notes : what a reader should know; more than two are counted.
     file : of the report, that has them all.
     """
-    figure = Figure(figsize=SIZE, dpi=DPI, facecolor="white")
-    figure.text(0.02, 0.968, title, fontsize=19, fontweight="bold", color=INK, va="center", gid=FINDING)
-    wrapped = "\n".join(textwrap.wrap(text, width=165))
-    figure.text(0.02, 0.946, wrapped, fontsize=10.5, color=INK, va="top", linespacing=1.35, gid=BASIS)
-    figure.text(0.02, 0.889, under, fontsize=NORMAL, color=GREY, va="center")
-    lines = "\n".join(_shortened(notes, file))
+    figure = Figure(figsize=PAGE_SIZE_INCHES, dpi=DPI, facecolor="white")
+    figure.text(0.02, 0.968, title, fontsize=19, fontweight="bold", color=BLACK, va="center", gid=TITLE_GID)
+    wrapped = "\n".join(textwrap.wrap(subtitle, width=165))
+    figure.text(0.02, 0.946, wrapped, fontsize=10.5, color=BLACK, va="top", linespacing=1.35, gid=SUBTITLE_GID)
+    figure.text(0.02, 0.889, setup_text, fontsize=NORMAL_SIZE, color=GREY, va="center")
+    lines = "\n".join(_truncated_note_lines(notes, notes_file))
     figure.text(0.02, 0.877, lines, fontsize=8.2, color=GREY, va="top", linespacing=1.2, parse_math=False)
     return figure
 
 
-def _shortened(notes: tuple[str, ...], file: str) -> list[str]:
+def _truncated_note_lines(notes: tuple[str, ...], notes_file: str) -> list[str]:
     """Return the notes as at most two lines."""
     lines = [textwrap.shorten(f"Note: {note}", width=200, placeholder=" …") for note in notes]
-    return lines if len(lines) <= 2 else [lines[0], f"and {len(lines) - 1} more notes in {file}"]
+    return lines if len(lines) <= 2 else [lines[0], f"and {len(lines) - 1} more notes in {notes_file}"]
 
 
-def pictured(figure: Figure, *, question: str) -> Picture:
+def to_picture(figure: Figure, *, question: str) -> Picture:
     """Return a page as it is written and shown, with the question that it answers."""
     said = {text.get_gid(): " ".join(text.get_text().split()) for text in figure.texts}
     width, height = figure.canvas.get_width_height()
     headings = [heading for ax in figure.axes if (heading := ax.get_title(loc="left"))]
     return Picture(
         question=question,
-        finding=said[FINDING],
-        text=" ".join(f"{part.rstrip('.')}." for part in (said[FINDING], said[BASIS], *headings) if part),
-        png=png(figure),
+        title=said[TITLE_GID],
+        alt_text=" ".join(f"{part.rstrip('.')}." for part in (said[TITLE_GID], said[SUBTITLE_GID], *headings) if part),
+        png_bytes=figure_png(figure),
         width=width,
         height=height,
     )
 
 
-def png(figure: Figure) -> bytes:
+def figure_png(figure: Figure) -> bytes:
     """Return the figure as PNG bytes that are the same for the same drawing."""
     FigureCanvasAgg(figure)
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", metadata={"Software": None}, pil_kwargs={"compress_level": COMPRESSION})
+    figure.savefig(
+        stream, format="png", metadata={"Software": None}, pil_kwargs={"compress_level": PNG_COMPRESSION_LEVEL}
+    )
     return stream.getvalue()
 
 
-def warm_up() -> None:
+def warm_up_fonts() -> None:
     """Find the letters, once a process, by drawing some."""
     figure = Figure(figsize=(1.0, 1.0), dpi=DPI)
     ax = figure.add_subplot()
     ax.set_title("Aa", fontweight="bold")
-    png(figure)
+    figure_png(figure)

@@ -12,213 +12,264 @@ from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 
 from quantlr.backtest.costs import BASIS_POINT
-from quantlr.backtest.fills import fill_results
-from quantlr.backtest.frictions import cost_parts, cost_per_trade_bps, sharpe_at_cost
-from quantlr.backtest.held import Activity, activity, weight_map
-from quantlr.backtest.trades import about_zero, by_side, earned_by_side, trades
-from quantlr.report.figures.costs import AtCost, FillCurve, Piled, cost_curve, fill_curves, piled_costs
-from quantlr.report.figures.positions import HeldPrice, breadth, exposures, held_price, turnovers, weights
-from quantlr.report.figures.style import bare, dated, heading, in_words, number, percent
-from quantlr.report.figures.tables import TableRow, text_table
-from quantlr.report.figures.trips import trip_returns
-from quantlr.report.pages.frame import framed
-from quantlr.report.shown import Shown
+from quantlr.backtest.fills import backtest_by_fill
+from quantlr.backtest.frictions import cost_breakdown, average_trade_cost_bps, sharpe_at_cost
+from quantlr.backtest.held import RollingExposure, rolling_exposure, binned_weights
+from quantlr.backtest.trades import (
+    histogram_around_zero,
+    trade_summary_by_side,
+    annual_excess_return_by_side,
+    trade_table,
+)
+from quantlr.report.figures.costs import (
+    SharpeByCost,
+    FillEquityCurve,
+    CumulativeCosts,
+    draw_sharpe_by_cost,
+    draw_equity_by_fill,
+    draw_cumulative_costs,
+)
+from quantlr.report.figures.positions import (
+    PriceWithPositions,
+    draw_share_of_tickers_held,
+    draw_trailing_exposure,
+    draw_price_with_positions,
+    draw_trailing_turnover,
+    draw_weight_map,
+)
+from quantlr.report.figures.style import (
+    style_axes,
+    format_date_axis,
+    set_panel_title,
+    draw_message,
+    number_text,
+    percent_text,
+)
+from quantlr.report.figures.tables import TableRow, draw_text_table
+from quantlr.report.figures.trips import draw_trade_return_histogram
+from quantlr.report.pages.frame import new_page
+from quantlr.report.shown import PageContext
 from quantlr.types import BacktestResult
 
-PLACES = {"next_close": "next close", "next_open": "next open", "close": "same close"}
-MOST_ROWS = 40
+SHORT_FILL_LABELS = {"next_close": "next close", "next_open": "next open", "close": "same close"}
+MAX_WEIGHT_MAP_TICKERS = 40
 """Tickers that a map of weights has a row for; of more, only how many are held is drawn."""
-ROW = 16.0
+LEGEND_ROW_POINTS = 16.0
 """Points that a row of a legend takes between a heading and its axes."""
-RARE = 1.0
+MIN_ANNUAL_TURNOVER = 1.0
 """Times that equity is traded in a year, below which costs hardly matter."""
-COSTS_DRAWN = 121
-EDGES = (0.72, 1.0)
+N_PLOTTED_COSTS = 121
+COLUMN_RIGHT_EDGES = (0.72, 1.0)
 
 
-def positions(shown: Shown) -> Figure:
+def positions_page(context: PageContext) -> Figure:
     """Return the page of what was held and what it cost."""
-    result, per_year = shown.course.result, shown.config.report.sessions_per_year
-    table = trades(result)
-    figure = framed(shown, *finding(shown.metrics, table, sessions=len(result.equity), per_year=per_year))
-    _over_time(figure, shown, table)
+    result, per_year = context.run_data.result, context.config.report.sessions_per_year
+    table = trade_table(result)
+    figure = new_page(
+        context,
+        *positions_title_and_text(context.metrics, table, n_sessions=len(result.equity), sessions_per_year=per_year),
+    )
+    _draw_time_panels(figure, context, table)
     right = {"left": 0.665, "width": 0.315}
-    _at_cost(_below(figure, top=0.764, height=0.132, **right), shown)
-    _fills(_below(figure, top=0.512, height=0.128, **right), shown)
-    _trips(_below(figure, top=0.3, height=0.098, **right), table)
+    _draw_sharpe_by_cost_panel(_add_axes_below(figure, top=0.764, height=0.132, **right), context)
+    _draw_equity_by_fill_panel(_add_axes_below(figure, top=0.512, height=0.128, **right), context)
+    _draw_trade_returns_panel(_add_axes_below(figure, top=0.3, height=0.098, **right), table)
     if len(table):
-        text_table(
-            _below(figure, top=0.168, height=0.132, **right),
-            _side_rows(table, earned_by_side(result, sessions_per_year=per_year)),
-            edges=EDGES,
+        draw_text_table(
+            _add_axes_below(figure, top=0.168, height=0.132, **right),
+            _trades_by_side_rows(table, annual_excess_return_by_side(result, sessions_per_year=per_year)),
+            column_right_edges=COLUMN_RIGHT_EDGES,
         )
     return figure
 
 
-def _below(figure: Figure, *, left: float, width: float, top: float, height: float) -> Axes:
+def _add_axes_below(figure: Figure, *, left: float, width: float, top: float, height: float) -> Axes:
     """Return axes that hang from `top`."""
     return figure.add_axes((left, top - height, width, height))
 
 
-def finding(metrics: dict[str, Any], table: pd.DataFrame, *, sessions: int, per_year: int) -> tuple[str, str]:
+def positions_title_and_text(
+    metrics: dict[str, Any], trade_table: pd.DataFrame, *, n_sessions: int, sessions_per_year: int
+) -> tuple[str, str]:
     """Return what it did and whether costs eat it, and the numbers behind that."""
     own, break_even = metrics["backtest"]["strategy"], metrics["backtest"]["break_even_cost_bps"]
     if break_even is None:
-        span = f"{sessions:,} session{'s'[: sessions > 1]}"
+        span = f"{n_sessions:,} session{'s'[: n_sessions > 1]}"
         return "It never traded", f"In {span} no position was asked for: there is nothing to earn, and nothing to pay."
-    traded, costs = own["turnover_per_year"], own["cost_total"] * per_year / sessions
+    traded, costs = own["turnover_per_year"], own["cost_total"] * sessions_per_year / n_sessions
     earned = break_even * BASIS_POINT * traded
-    trips = own["trades"] * per_year / sessions
-    done = f"{percent(own['exposure'], decimals=0)} invested, {_count(trips)} round trips a year"
-    longs = int((table["side"] == "long").sum())
+    trips = own["trades"] * sessions_per_year / n_sessions
+    done = f"{percent_text(own['exposure'], decimals=0)} invested, {_trades_per_year_text(trips)} round trips a year"
+    longs = int((trade_table["side"] == "long").sum())
     text = (
-        f"{longs:,} long and {len(table) - longs:,} short round trips traded {number(traded, decimals=1)} times equity "
+        f"{longs:,} long and {len(trade_table) - longs:,} short round trips traded {number_text(traded, decimals=1)} times equity "
         "a year. "
-        f"Before costs and above cash that earned {percent(earned)} of equity a year, costs took {percent(costs)}"
-        f"{_per_trade(break_even, own, traded, costs)}."
+        f"Before costs and above cash that earned {percent_text(earned)} of equity a year, costs took {percent_text(costs)}"
+        f"{_earned_and_paid_bps_text(break_even, own, traded, costs)}."
     )
     if own["final_equity"] <= 0:
-        text += f" Equity fell to 0 after {sessions:,} sessions, and the backtest ends there."
-    return f"{done}: {_eaten(own, earned, costs, traded)}", text
+        text += f" Equity fell to 0 after {n_sessions:,} sessions, and the backtest ends there."
+    return f"{done}: {_cost_share_text(own, earned, costs, traded)}", text
 
 
-def _count(trips: float) -> str:
-    return number(trips, decimals=0 if trips >= 10 else 1)
+def _trades_per_year_text(trades_per_year: float) -> str:
+    return number_text(trades_per_year, decimals=0 if trades_per_year >= 10 else 1)
 
 
-def _eaten(own: dict[str, Any], earned: float, costs: float, traded: float) -> str:
+def _cost_share_text(
+    strategy_metrics: dict[str, Any], annual_gross_return: float, annual_cost: float, annual_turnover: float
+) -> str:
     """Return what became of what was earned, in a few words."""
-    if own["final_equity"] <= 0:
+    if strategy_metrics["final_equity"] <= 0:
         return "it lost everything"
-    if earned <= 0:
+    if annual_gross_return <= 0:
         return "it lost before costs"
-    if costs >= earned:
+    if annual_cost >= annual_gross_return:
         return "costs took more than it earned"
-    if traded < RARE:
+    if annual_turnover < MIN_ANNUAL_TURNOVER:
         return "it trades too rarely for costs to matter"
-    return f"costs took {percent(costs / earned, decimals=0)} of what it earned"
+    return f"costs took {percent_text(annual_cost / annual_gross_return, decimals=0)} of what it earned"
 
 
-def _per_trade(break_even: float, own: dict[str, Any], traded: float, costs: float) -> str:
+def _earned_and_paid_bps_text(
+    break_even_cost_bps: float, strategy_metrics: dict[str, Any], annual_turnover: float, annual_cost: float
+) -> str:
     """Return the same by what is traded; of a strategy that hardly trades that says nothing."""
-    if traded < RARE:
+    if annual_turnover < MIN_ANNUAL_TURNOVER:
         return ""
-    paid = costs / traded / BASIS_POINT
-    earned = f"it earned {number(break_even, decimals=1)} basis points of what it traded"
-    return f": {earned} and paid {number(paid, decimals=1)}"
+    paid = annual_cost / annual_turnover / BASIS_POINT
+    earned = f"it earned {number_text(break_even_cost_bps, decimals=1)} basis points of what it traded"
+    return f": {earned} and paid {number_text(paid, decimals=1)}"
 
 
-def _over_time(figure: Figure, shown: Shown, table: pd.DataFrame) -> None:
+def _draw_time_panels(figure: Figure, context: PageContext, trade_table: pd.DataFrame) -> None:
     """Draw the left half: what was held, how much, how much was traded, and what it earned and cost."""
-    result = shown.course.result
-    done = activity(result, sessions_per_year=shown.config.report.sessions_per_year)
+    result = context.run_data.result
+    done = rolling_exposure(result, sessions_per_year=context.config.report.sessions_per_year)
     rows = figure.add_gridspec(4, 1, left=0.055, right=0.615, top=0.78, bottom=0.045, hspace=0.42,
                                height_ratios=(2.6, 0.9, 0.75, 1.5))  # fmt: skip
     axes = [figure.add_subplot(rows[at]) for at in range(4)]
     for ax in axes:
-        bare(ax)
-    _holdings(axes[0], shown, table)
-    exposures(axes[1], done)
-    heading(axes[1], f"Invested, percent of equity{_averaged(done)}", room=ROW)
-    turnovers(axes[2], done)
-    heading(axes[2], f"Traded, times equity a year{_averaged(done)}")
-    _piled(axes[3], shown)
+        style_axes(ax)
+    _draw_holdings_panel(axes[0], context, trade_table)
+    draw_trailing_exposure(axes[1], done)
+    set_panel_title(
+        axes[1], f"Invested, percent of equity{_averaging_window_text(done)}", padding_points=LEGEND_ROW_POINTS
+    )
+    draw_trailing_turnover(axes[2], done)
+    set_panel_title(axes[2], f"Traded, times equity a year{_averaging_window_text(done)}")
+    _draw_cumulative_costs_panel(axes[3], context)
     for ax in axes:
-        dated(ax)
-        ax.set_xlim(*date2num(result.fills[[0, -1]]))
+        format_date_axis(ax)
+        ax.set_xlim(*date2num(result.fill_dates[[0, -1]]))
     for ax in axes[:-1]:
         ax.tick_params(axis="x", labelbottom=False)
         ax.xaxis.get_offset_text().set_visible(False)
 
 
-def _averaged(done: Activity) -> str:
-    return f" (mean of {done.window} sessions)" if done.window > 1 else ""
+def _averaging_window_text(trailing_activity: RollingExposure) -> str:
+    return f" (mean of {trailing_activity.window} sessions)" if trailing_activity.window > 1 else ""
 
 
-def _holdings(ax: Axes, shown: Shown, table: pd.DataFrame) -> None:
+def _draw_holdings_panel(ax: Axes, context: PageContext, trade_table: pd.DataFrame) -> None:
     """Draw what was held when: one ticker's price, some tickers' weights, or how many of very many were held."""
-    result, names = shown.course.result, shown.course.forecasts.tickers
-    traded = np.unique(shown.course.forecasts.ticker)
+    result, names = context.run_data.result, context.run_data.forecasts.tickers
+    traded = np.unique(context.run_data.forecasts.ticker)
     if len(traded) == 1:
-        held_price(ax, price_held(result, int(traded[0]), table))
-        kind = shown.config.execution.fill.removeprefix("next_")
-        heading(ax, f"{names[traded[0]]}, adjusted {kind}, and when it was held", room=ROW)
+        draw_price_with_positions(ax, price_with_positions_values(result, int(traded[0]), trade_table))
+        kind = context.config.execution.fill.removeprefix("next_")
+        set_panel_title(
+            ax, f"{names[traded[0]]}, adjusted {kind}, and when it was held", padding_points=LEGEND_ROW_POINTS
+        )
         return
-    held = weight_map(result, traded)
-    if len(traded) <= MOST_ROWS:
-        weights(ax, held, [names[ticker] for ticker in traded])
-        heading(ax, "What each ticker was held at, as a share of equity", room=ROW)
+    held = binned_weights(result, traded)
+    if len(traded) <= MAX_WEIGHT_MAP_TICKERS:
+        draw_weight_map(ax, held, [names[ticker] for ticker in traded])
+        set_panel_title(ax, "What each ticker was held at, as a share of equity", padding_points=LEGEND_ROW_POINTS)
     else:
-        breadth(ax, held)
-        heading(ax, f"Share of the {len(traded)} tickers that was held", room=ROW)
+        draw_share_of_tickers_held(ax, held)
+        set_panel_title(ax, f"Share of the {len(traded)} tickers that was held", padding_points=LEGEND_ROW_POINTS)
 
 
-def price_held(result: BacktestResult, ticker: int, table: pd.DataFrame) -> HeldPrice:
+def price_with_positions_values(
+    result: BacktestResult, ticker_index: int, trade_table: pd.DataFrame
+) -> PriceWithPositions:
     """Return the price of the ticker at that position, and the spells of its round trips in `table`."""
-    price = result.price[:, ticker]
+    price = result.price[:, ticker_index]
     seen = ~np.isnan(price)
-    spells = table.assign(exit=table["exit"].fillna(result.fills[-1]))
+    spells = trade_table.assign(exit=trade_table["exit"].fillna(result.fill_dates[-1]))
     long, short = (spells.loc[spells["side"] == side, ["entry", "exit"]] for side in ("long", "short"))
-    return HeldPrice(result.fills[seen], price[seen], long, short)
+    return PriceWithPositions(result.fill_dates[seen], price[seen], long, short)
 
 
-def _piled(ax: Axes, shown: Shown) -> None:
-    result, config = shown.course.result, shown.config
-    parts = cost_parts(result, config.execution, sessions_per_year=config.report.sessions_per_year)
+def _draw_cumulative_costs_panel(ax: Axes, context: PageContext) -> None:
+    result, config = context.run_data.result, context.config
+    parts = cost_breakdown(result, config.execution, sessions_per_year=config.report.sessions_per_year)
     named = {
         "commission": parts.commission,
         "slippage": parts.slippage,
-        "spread and fees": parts.fees,
+        "spread and fees": parts.fees_and_spread,
         "borrow": parts.borrow,
     }
-    piled = Piled(
+    piled = CumulativeCosts(
         dates=result.sessions,
-        earned=np.cumsum(result.gross_return - result.cash),
-        parts={name: np.cumsum(values) for name, values in named.items() if values.any()},
+        cumulative_gross_excess=np.cumsum(result.gross_return - result.session_cash_rate),
+        cumulative_cost_by_part={name: np.cumsum(values) for name, values in named.items() if values.any()},
     )
-    piled_costs(ax, piled)
-    heading(ax, "Earned above cash and paid so far, sums of percent of equity", room=ROW)
+    draw_cumulative_costs(ax, piled)
+    set_panel_title(
+        ax, "Earned above cash and paid so far, sums of percent of equity", padding_points=LEGEND_ROW_POINTS
+    )
 
 
-def _at_cost(ax: Axes, shown: Shown) -> None:
-    result, config, found = shown.course.result, shown.config, shown.metrics["backtest"]
+def _draw_sharpe_by_cost_panel(ax: Axes, context: PageContext) -> None:
+    result, config, found = context.run_data.result, context.config, context.metrics["backtest"]
     per_year = config.report.sessions_per_year
-    own = cost_per_trade_bps(result, config.execution, sessions_per_year=per_year)
+    own = average_trade_cost_bps(result, config.execution, sessions_per_year=per_year)
     if own is None or found["break_even_cost_bps"] is None:
         ax.set_axis_off()
-        in_words(ax, "It never traded: what a trade costs makes no difference.")
-        heading(ax, "Sharpe ratio by cost per trade", room=2 * ROW)
+        draw_message(ax, "It never traded: what a trade costs makes no difference.")
+        set_panel_title(ax, "Sharpe ratio by cost per trade", padding_points=2 * LEGEND_ROW_POINTS)
         return
-    bare(ax)
+    style_axes(ax)
     reach, break_even = max(2.5 * own, 10.0), found["break_even_cost_bps"]
     if 0 < break_even <= 8 * reach:
         reach = max(reach, 1.25 * break_even)
-    bps = np.linspace(0.0, reach, COSTS_DRAWN)
-    at = AtCost(
-        bps=bps,
+    bps = np.linspace(0.0, reach, N_PLOTTED_COSTS)
+    at = SharpeByCost(
+        cost_bps=bps,
         sharpe=sharpe_at_cost(result, bps, config.execution, sessions_per_year=per_year),
-        own_bps=own,
-        own_sharpe=found["strategy"]["sharpe"],
-        break_even_bps=break_even,
-        borrows=bool((result.weight < 0).any()) and config.execution.borrow_bps_per_year > 0,
-        held_sharpe=found["benchmark"]["sharpe"],
+        run_cost_bps=own,
+        run_sharpe=found["strategy"]["sharpe"],
+        break_even_cost_bps=break_even,
+        has_borrow_cost=bool((result.weight < 0).any()) and config.execution.borrow_bps_per_year > 0,
+        benchmark_sharpe=found["benchmark"]["sharpe"],
     )
-    cost_curve(ax, at)
-    heading(ax, f"Sharpe ratio by cost per trade{_break_even_elsewhere(break_even, reach)}", room=2 * ROW)
+    draw_sharpe_by_cost(ax, at)
+    set_panel_title(
+        ax,
+        f"Sharpe ratio by cost per trade{_break_even_outside_plot_text(break_even, reach)}",
+        padding_points=2 * LEGEND_ROW_POINTS,
+    )
 
 
-def _break_even_elsewhere(break_even: float, reach: float) -> str:
+def _break_even_outside_plot_text(break_even_cost_bps: float, max_plotted_cost_bps: float) -> str:
     """Return where it breaks even, if that is not in the picture."""
-    if break_even < 0:
+    if break_even_cost_bps < 0:
         return ": negative before costs"
-    return "" if break_even <= reach else f" (breaks even at {number(break_even, decimals=0)} bps)"
+    return (
+        ""
+        if break_even_cost_bps <= max_plotted_cost_bps
+        else f" (breaks even at {number_text(break_even_cost_bps, decimals=0)} bps)"
+    )
 
 
-def _fills(ax: Axes, shown: Shown) -> None:
-    config, compared = shown.config, shown.metrics["backtest"]["fills"]
-    found = fill_results(
-        shown.course.positions,
-        shown.course.prices,
+def _draw_equity_by_fill_panel(ax: Axes, context: PageContext) -> None:
+    config, compared = context.config, context.metrics["backtest"]["fills"]
+    found = backtest_by_fill(
+        context.run_data.positions,
+        context.run_data.prices,
         config.execution,
         sessions_per_year=config.report.sessions_per_year,
     )
@@ -226,52 +277,56 @@ def _fills(ax: Axes, shown: Shown) -> None:
     for fill, result in found.items():
         if result is None or not len(result.equity):
             continue
-        told = [PLACES[fill], *(["this run"] if fill == config.execution.fill else [])]
+        told = [SHORT_FILL_LABELS[fill], *(["this run"] if fill == config.execution.fill else [])]
         told += [] if compared[fill]["tradable"] else ["not tradable"]
         equity = np.concatenate([[1.0], result.equity])
         name, own = ", ".join(told), fill == config.execution.fill
-        curves.append(FillCurve(fill, name, result.fills, equity, own, compared[fill]["tradable"]))
-    heading(ax, "What one unit became, by fill (log scale)", room=3 * ROW - 4)
+        curves.append(FillEquityCurve(fill, name, result.fill_dates, equity, own, compared[fill]["tradable"]))
+    set_panel_title(ax, "What one unit became, by fill (log scale)", padding_points=3 * LEGEND_ROW_POINTS - 4)
     if not curves:
         ax.set_axis_off()
-        in_words(ax, "Prices end before every fill has earned anything.")
+        draw_message(ax, "Prices end before every fill has earned anything.")
         return
-    bare(ax)
-    fill_curves(ax, curves)
-    dated(ax)
+    style_axes(ax)
+    draw_equity_by_fill(ax, curves)
+    format_date_axis(ax)
     ax.set_xlim(*date2num(curves[0].dates[[0, -1]]))
 
 
-def _trips(ax: Axes, table: pd.DataFrame) -> None:
-    if not len(table):
-        heading(ax, "Round trips")
+def _draw_trade_returns_panel(ax: Axes, trade_table: pd.DataFrame) -> None:
+    if not len(trade_table):
+        set_panel_title(ax, "Round trips")
         ax.set_axis_off()
-        in_words(ax, "There were none.")
+        draw_message(ax, "There were none.")
         return
-    bare(ax)
-    net = (table["return"] - table["cost"]).to_numpy(dtype=np.float64)
-    trip_returns(ax, about_zero(net), mean=float(net.mean()))
-    heading(ax, f"{len(table):,} round trip{'s'[: len(table) > 1]} by return after costs", room=ROW)
+    style_axes(ax)
+    net = (trade_table["return"] - trade_table["cost"]).to_numpy(dtype=np.float64)
+    draw_trade_return_histogram(ax, histogram_around_zero(net), mean_return=float(net.mean()))
+    set_panel_title(
+        ax,
+        f"{len(trade_table):,} round trip{'s'[: len(trade_table) > 1]} by return after costs",
+        padding_points=LEGEND_ROW_POINTS,
+    )
 
 
-def _side_rows(table: pd.DataFrame, earned: dict[str, float]) -> list[TableRow]:
+def _trades_by_side_rows(trade_table: pd.DataFrame, annual_gross_by_side: dict[str, float]) -> list[TableRow]:
     """Return where round trips earned their place, long and short; a dash where a side was never taken."""
-    found = by_side(table).reindex(["long", "short"])
+    found = trade_summary_by_side(trade_table).reindex(["long", "short"])
 
-    def row(label: str, values: Iterable[float], style: Callable[[float], str]) -> TableRow:
-        return TableRow(label, tuple(style(value) for value in values))
+    def table_row(label: str, values: Iterable[float], formatter: Callable[[float], str]) -> TableRow:
+        return TableRow(label, tuple(formatter(value) for value in values))
 
-    def whole(value: float) -> str:
-        return number(value, decimals=0)
+    def format_whole_number(value: float) -> str:
+        return number_text(value, decimals=0)
 
-    def fine(value: float) -> str:
-        return percent(value, decimals=2)
+    def format_percent_2_decimals(value: float) -> str:
+        return percent_text(value, decimals=2)
 
     return [
         TableRow("ROUND TRIPS", ("long", "short")),
-        row("How many", found["trades"], whole),
-        row("Won, after costs", found["won"], percent),
-        row("Mean return, after costs", found["mean"], fine),
-        row("Sessions held, median", found["sessions"], whole),
-        row("Earned a year before costs, of equity", earned.values(), fine),
+        table_row("How many", found["trades"], format_whole_number),
+        table_row("Won, after costs", found["won"], percent_text),
+        table_row("Mean return, after costs", found["mean"], format_percent_2_decimals),
+        table_row("Sessions held, median", found["sessions"], format_whole_number),
+        table_row("Earned a year before costs, of equity", annual_gross_by_side.values(), format_percent_2_decimals),
     ]

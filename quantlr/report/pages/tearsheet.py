@@ -10,73 +10,84 @@ from matplotlib.figure import Figure
 
 from quantlr.backtest.metrics import drawdown
 from quantlr.backtest.series import deepest_drawdowns, monthly_returns, rolling_sharpe, yearly_returns
-from quantlr.report.figures.curves import Curves, drawdowns, equity_curves, numbered, shaded, sharpe_ratios
-from quantlr.report.figures.style import INK, NORMAL, bare, dated, heading
-from quantlr.report.figures.tables import TableRow, month_calendar, text_table
+from quantlr.report.figures.curves import (
+    GrowthCurves,
+    draw_drawdown_curves,
+    draw_equity_curves,
+    number_drawdowns,
+    shade_drawdowns,
+    draw_rolling_sharpe,
+)
+from quantlr.report.figures.style import BLACK, NORMAL_SIZE, style_axes, format_date_axis, set_panel_title
+from quantlr.report.figures.tables import TableRow, draw_monthly_returns, draw_text_table
 from quantlr.report.headline import headline_tables
-from quantlr.report.pages.frame import framed
-from quantlr.report.shown import Shown
+from quantlr.report.pages.frame import new_page
+from quantlr.report.shown import PageContext
 from quantlr.types import BacktestResult
 
-MARKED = 3
+N_MARKED_DRAWDOWNS = 3
 """Drawdowns that are shaded and numbered, the deepest."""
-TABLE_EDGES = (0.66, 1.0)
-ROW_HEIGHT = 0.0205
+COLUMN_RIGHT_EDGES = (0.66, 1.0)
+MAX_CALENDAR_ROW_HEIGHT = 0.0205
 """Height of a calendar's row, as a fraction of the page, where there is room."""
 
 
-def tear_sheet(shown: Shown) -> Figure:
+def tearsheet_page(context: PageContext) -> Figure:
     """Return the one page that a professional would hand on."""
-    result, per_year = shown.course.result, shown.config.report.sessions_per_year
-    figure = framed(shown, *_finding(shown))
+    result, per_year = context.run_data.result, context.config.report.sessions_per_year
+    figure = new_page(context, *_verdict_title_and_text(context))
     left = figure.add_gridspec(3, 1, left=0.042, right=0.60, top=0.787, bottom=0.045, height_ratios=(3.1, 1.1, 1.5),
                                hspace=0.2)  # fmt: skip
     equity = figure.add_subplot(left[0])
     below = figure.add_subplot(left[1], sharex=equity)
     ratios = figure.add_subplot(left[2], sharex=equity)
-    curves, falls, end = _curves(result), deepest_drawdowns(result, most=MARKED), result.fills[-1]
+    curves, falls, end = (
+        _growth_curve_values(result),
+        deepest_drawdowns(result, max_count=N_MARKED_DRAWDOWNS),
+        result.fill_dates[-1],
+    )
     for ax in (equity, below, ratios):
-        bare(ax)
-    equity_curves(equity, curves)
-    heading(equity, "What one unit of capital became (log scale)", room=22.0)
-    drawdowns(below, curves)
+        style_axes(ax)
+    draw_equity_curves(equity, curves)
+    set_panel_title(equity, "What one unit of capital became (log scale)", padding_points=22.0)
+    draw_drawdown_curves(below, curves)
     for ax in (equity, below):
-        shaded(ax, falls, end=end)
-    numbered(below, falls, end=end)
-    heading(below, "Drawdown")
+        shade_drawdowns(ax, falls, end_date=end)
+    number_drawdowns(below, falls, end_date=end)
+    set_panel_title(below, "Drawdown")
     rolling = rolling_sharpe(result, sessions_per_year=per_year)
-    sharpe_ratios(ratios, rolling)
-    heading(ratios, f"Sharpe ratio of the last {rolling.window} sessions, per year")
-    dated(ratios)
+    draw_rolling_sharpe(ratios, rolling)
+    set_panel_title(ratios, f"Sharpe ratio of the last {rolling.window} sessions, per year")
+    format_date_axis(ratios)
     ratios.set_xlim(date2num(curves.dates[0]), date2num(end))
     for ax in (equity, below):
         ax.tick_params(axis="x", labelbottom=False)
     table = figure.add_axes((0.645, 0.345, 0.335, 0.48))
-    text_table(table, _headline(shown.metrics), edges=TABLE_EDGES)
-    _calendar(figure, result)
+    draw_text_table(table, _headline_table_rows(context.metrics), column_right_edges=COLUMN_RIGHT_EDGES)
+    _draw_monthly_returns_panel(figure, result)
     return figure
 
 
-def _finding(shown: Shown) -> tuple[str, str]:
+def _verdict_title_and_text(context: PageContext) -> tuple[str, str]:
     """Return the verdict as a title and what it rests on."""
-    title, _, rest = shown.metrics["verdict"]["sentence"].partition(": ")
+    title, _, rest = context.metrics["verdict"]["sentence"].partition(": ")
     return title, rest[:1].upper() + rest[1:]
 
 
-def _curves(result: BacktestResult) -> Curves:
+def _growth_curve_values(result: BacktestResult) -> GrowthCurves:
     held = result.benchmark or result
     net, benchmark = (np.concatenate([[1.0], curve]) for curve in (result.equity, held.equity))
-    return Curves(
-        dates=result.fills,
-        net=net,
-        gross=np.concatenate([[1.0], np.maximum(np.cumprod(1.0 + result.gross_return), 0.0)]),
-        benchmark=benchmark,
+    return GrowthCurves(
+        dates=result.fill_dates,
+        net_equity=net,
+        gross_equity=np.concatenate([[1.0], np.maximum(np.cumprod(1.0 + result.gross_return), 0.0)]),
+        benchmark_equity=benchmark,
         net_drawdown=drawdown(net),
         benchmark_drawdown=drawdown(benchmark),
     )
 
 
-def _headline(metrics: dict[str, Any]) -> list[TableRow]:
+def _headline_table_rows(metrics: dict[str, Any]) -> list[TableRow]:
     """Return the headline tables as one, a heading and an empty line between them."""
     rows: list[TableRow] = []
     for table in headline_tables(metrics):
@@ -85,11 +96,11 @@ def _headline(metrics: dict[str, Any]) -> list[TableRow]:
     return rows[1:]
 
 
-def _calendar(figure: Figure, result: BacktestResult) -> None:
+def _draw_monthly_returns_panel(figure: Figure, result: BacktestResult) -> None:
     months = monthly_returns(result)
     top = 0.29
-    height = min(ROW_HEIGHT * len(months), top - 0.03)
+    height = min(MAX_CALENDAR_ROW_HEIGHT * len(months), top - 0.03)
     ax = figure.add_axes((0.675, top - height, 0.305, height))
-    month_calendar(ax, months, yearly_returns(result))
+    draw_monthly_returns(ax, months, yearly_returns(result))
     title = "Monthly returns after costs, percent"
-    figure.text(0.645, top + 0.03, title, fontsize=NORMAL, fontweight="bold", color=INK, va="center")
+    figure.text(0.645, top + 0.03, title, fontsize=NORMAL_SIZE, fontweight="bold", color=BLACK, va="center")

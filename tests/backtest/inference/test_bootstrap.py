@@ -8,7 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from quantlr.backtest.inference import bootstrap
-from quantlr.backtest.inference.bootstrap import block_length, by_session, mean_low95, resampled_sums
+from quantlr.backtest.inference.bootstrap import (
+    optimal_block_length,
+    sum_by_session,
+    mean_lower_bound_95,
+    stationary_bootstrap_sums,
+)
 from quantlr.types import Array, IntArray
 
 with warnings.catch_warnings():
@@ -27,19 +32,24 @@ def test_block_length_is_archs(seed: int, n: int, width: int, digits: int) -> No
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         expected = float(optimal_block_length(values)["stationary"].iloc[0])
-    assert block_length(values) == pytest.approx(max(expected, 1.0), rel=1e-9)
+    assert optimal_block_length(values) == pytest.approx(max(expected, 1.0), rel=1e-9)
 
 
 @pytest.mark.parametrize("values", [np.zeros(0), np.ones(1), np.array([1.0, 2.0]), np.full(50, 0.3), np.arange(3.0)])
 def test_a_series_too_short_or_flat_to_judge_is_drawn_session_by_session(values: Array) -> None:
-    assert block_length(values) == 1.0
+    assert optimal_block_length(values) == 1.0
 
 
 @pytest.mark.parametrize("block", [1.0, 1.7, 8.0, 40.0])
 def test_resampled_sums_are_spread_as_archs(block: float) -> None:
     """The variance of resampled means, and their quantiles, by another implementation of the same bootstrap."""
     values = moving(3, 250, 6)
-    found = resampled_sums(values[:, None], block=block, rng=np.random.default_rng(0), draws=8000)[:, 0] / 250
+    found = (
+        stationary_bootstrap_sums(values[:, None], mean_block_length=block, rng=np.random.default_rng(0), n_draws=8000)[
+            :, 0
+        ]
+        / 250
+    )
     length: Any = block  # typed as whole, used as a chance
     expected = StationaryBootstrap(length, values, seed=np.random.default_rng(1)).apply(np.mean, 8000)[:, 0]
     spread = float(expected.std())
@@ -52,20 +62,24 @@ def test_resampled_sums_are_spread_as_archs(block: float) -> None:
 @pytest.mark.parametrize("block", [1.0, 3.0, 200.0])
 @pytest.mark.parametrize("sessions", [1, 2, 57])
 def test_every_resample_has_as_many_sessions_as_there_are(sessions: int, block: float) -> None:
-    sums = resampled_sums(np.ones((sessions, 1)), block=block, rng=np.random.default_rng(0), draws=300)
+    sums = stationary_bootstrap_sums(
+        np.ones((sessions, 1)), mean_block_length=block, rng=np.random.default_rng(0), n_draws=300
+    )
     np.testing.assert_allclose(sums, sessions, rtol=1e-12)
 
 
 def test_columns_are_drawn_together_and_the_same_seed_draws_the_same() -> None:
     values = np.random.default_rng(0).normal(size=(40, 1)) @ np.array([[1.0, -2.0]])
-    sums = resampled_sums(values, block=3.0, rng=np.random.default_rng(5), draws=100)
+    sums = stationary_bootstrap_sums(values, mean_block_length=3.0, rng=np.random.default_rng(5), n_draws=100)
     np.testing.assert_allclose(sums[:, 1], -2 * sums[:, 0], atol=1e-12)
-    np.testing.assert_array_equal(sums, resampled_sums(values, block=3.0, rng=np.random.default_rng(5), draws=100))
+    np.testing.assert_array_equal(
+        sums, stationary_bootstrap_sums(values, mean_block_length=3.0, rng=np.random.default_rng(5), n_draws=100)
+    )
 
 
 def test_memory_is_bounded_and_drawing_in_portions_changes_no_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[int] = []
-    real = bootstrap._block_sums
+    real = bootstrap._sums_over_blocks
 
     def counted(running: Array, first: IntArray, length: IntArray) -> Array:
         held.append(first.size)
@@ -74,23 +88,23 @@ def test_memory_is_bounded_and_drawing_in_portions_changes_no_distribution(monke
     monkeypatch.setattr(bootstrap, "HELD", 5000)
     monkeypatch.setattr(bootstrap, "_block_sums", counted)
     values = moving(1, 300, 4)[:, None]
-    sums = resampled_sums(values, block=2.0, rng=np.random.default_rng(0), draws=3000)
+    sums = stationary_bootstrap_sums(values, mean_block_length=2.0, rng=np.random.default_rng(0), n_draws=3000)
     assert max(held) <= 5000
     assert sums.shape == (3000, 1)
     monkeypatch.undo()
-    whole = resampled_sums(values, block=2.0, rng=np.random.default_rng(1), draws=3000)
+    whole = stationary_bootstrap_sums(values, mean_block_length=2.0, rng=np.random.default_rng(1), n_draws=3000)
     assert sums.std() == pytest.approx(whole.std(), rel=0.06)
 
 
 def test_sums_by_session_are_in_the_order_of_sessions() -> None:
     session = np.array([5, 2, 5, 9])
     np.testing.assert_array_equal(
-        by_session(session, np.array([1.0, 2, 3, 4]), np.ones(4)), [[2.0, 1.0], [4.0, 2.0], [4.0, 1.0]]
+        sum_by_session(session, np.array([1.0, 2, 3, 4]), np.ones(4)), [[2.0, 1.0], [4.0, 2.0], [4.0, 1.0]]
     )
 
 
 def test_the_lower_bound_of_a_mean_is_that_of_the_normal_where_returns_are_independent() -> None:
     values = np.random.default_rng(2).normal(0.1, 1.0, 4000)
     expected = values.mean() - 1.6448536 * values.std() / np.sqrt(4000)
-    assert mean_low95(values, np.random.default_rng(0)) == pytest.approx(expected, abs=0.003)
-    assert mean_low95(np.full(30, 0.25), np.random.default_rng(0)) == pytest.approx(0.25)
+    assert mean_lower_bound_95(values, np.random.default_rng(0)) == pytest.approx(expected, abs=0.003)
+    assert mean_lower_bound_95(np.full(30, 0.25), np.random.default_rng(0)) == pytest.approx(0.25)

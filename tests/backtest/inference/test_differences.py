@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from quantlr.backtest.inference.bootstrap import jointly_resampled_sums, resampled_sums
+from quantlr.backtest.inference.bootstrap import stationary_bootstrap_sums_many_columns, stationary_bootstrap_sums
 from quantlr.backtest.inference.differences import (
-    Difference,
-    draws_for,
-    forecast_differences,
-    holm,
-    return_differences,
+    PairedDifference,
+    n_draws_for_tests,
+    paired_forecast_differences,
+    holm_adjusted_p_values,
+    paired_return_differences,
 )
 from quantlr.types import Array
 
@@ -32,7 +32,9 @@ def paired_returns(seed: int, *, n: int, runs: int = 2) -> Array:
     return market * (rng.random((n, runs)) < 0.7) + rng.normal(0, 0.003, (n, runs))
 
 
-def found(differences: dict[tuple[int, int], Difference | None], pair: tuple[int, int] = (0, 1)) -> Difference:
+def found(
+    differences: dict[tuple[int, int], PairedDifference | None], pair: tuple[int, int] = (0, 1)
+) -> PairedDifference:
     one = differences[pair]
     assert one is not None
     return one
@@ -46,15 +48,15 @@ def sharpe(values: Array) -> Any:
 def test_many_columns_are_summed_as_few_are(block: float, columns: int) -> None:
     values = np.random.default_rng(0).normal(size=(211, columns))
     one, other = (
-        resampled(values, block=block, rng=np.random.default_rng(3), draws=500)
-        for resampled in (resampled_sums, jointly_resampled_sums)
+        resampled(values, mean_block_length=block, rng=np.random.default_rng(3), n_draws=500)
+        for resampled in (stationary_bootstrap_sums, stationary_bootstrap_sums_many_columns)
     )
     np.testing.assert_allclose(one, other, atol=1e-11)
 
 
 def test_intervals_of_paired_returns_are_those_of_archs_bootstrap() -> None:
     excess = paired_returns(4, n=700) + np.array([0.0, 0.0006])
-    means, ratios = return_differences(excess, draws=5000, seed=0)
+    means, ratios = paired_return_differences(excess, n_draws=5000, seed=0)
     length: Any = found(ratios).block  # typed as whole, used as a chance
     drawn = StationaryBootstrap(length, excess, seed=np.random.default_rng(1)).apply(
         lambda sample: np.array([np.diff(sample.mean(axis=0))[0], np.diff(sharpe(sample))[0]]), 5000
@@ -77,8 +79,8 @@ def test_forecasts_are_drawn_by_whole_sessions() -> None:
     shared = rng.normal(size=100)[session, None] * np.array([0.05, -0.05])
     losses = 0.69 + shared + rng.normal(0, 0.05, (300, 2))
     hits = rng.random((300, 2)) < np.array([0.5, 0.58])
-    loss, right = (found(one) for one in forecast_differences(
-        losses, hits, session=session, horizon=5, draws=4000, seed=0
+    loss, right = (found(one) for one in paired_forecast_differences(
+        losses, hits, session=session, horizon=5, n_draws=4000, seed=0
     ))  # fmt: skip
     assert loss.value == pytest.approx(losses[:, 1].mean() - losses[:, 0].mean(), rel=1e-12)
     assert right.value == pytest.approx(hits[:, 1].mean() - hits[:, 0].mean(), rel=1e-12)
@@ -106,8 +108,8 @@ def test_runs_of_equal_skill_are_told_apart_in_about_one_case_of_twenty() -> Non
         losses = -np.log(np.where(up, probability, 1 - probability))
         hits = (probability > 0.5) == up
         tests = (
-            *return_differences(excess, draws=200, seed=world),
-            *forecast_differences(losses, hits, session=np.arange(n), horizon=1, draws=200, seed=world),
+            *paired_return_differences(excess, n_draws=200, seed=world),
+            *paired_forecast_differences(losses, hits, session=np.arange(n), horizon=1, n_draws=200, seed=world),
         )
         rejected += [found(test).p_value < 0.05 for test in tests]
     assert (rejected / worlds < 0.12).all(), rejected / worlds
@@ -116,7 +118,7 @@ def test_runs_of_equal_skill_are_told_apart_in_about_one_case_of_twenty() -> Non
 
 def test_a_true_difference_is_found() -> None:
     excess = paired_returns(3, n=1500) + np.array([0.0, 0.0012])
-    means, ratios = return_differences(excess, draws=2000, seed=0)
+    means, ratios = paired_return_differences(excess, n_draws=2000, seed=0)
     assert found(means).p_value < 0.01
     assert found(ratios).p_value < 0.01
     assert found(ratios).low95 > 0
@@ -124,8 +126,8 @@ def test_a_true_difference_is_found() -> None:
 
 def test_a_pair_is_judged_alike_whatever_stands_beside_it() -> None:
     excess = paired_returns(5, n=300, runs=4)
-    alone = return_differences(excess[:, [1, 3]], draws=400, seed=0)
-    beside = return_differences(excess, draws=400, seed=0)
+    alone = paired_return_differences(excess[:, [1, 3]], n_draws=400, seed=0)
+    beside = paired_return_differences(excess, n_draws=400, seed=0)
     for one, other in zip(alone, beside, strict=True):
         mine, theirs = found(one), found(other, (1, 3))
         np.testing.assert_allclose(
@@ -138,7 +140,7 @@ def test_a_pair_is_judged_alike_whatever_stands_beside_it() -> None:
 def test_the_same_run_twice_differs_by_nothing_and_a_run_without_a_trade_has_no_sharpe_ratio() -> None:
     excess = np.repeat(paired_returns(6, n=100)[:, :1], 3, axis=1)
     excess[:, 2] = 0.0
-    means, ratios = return_differences(excess, draws=200, seed=0)
+    means, ratios = paired_return_differences(excess, n_draws=200, seed=0)
     assert (found(means).value, found(means).p_value) == (0.0, 1.0)
     assert found(ratios).p_value == 1.0
     assert ratios[0, 2] is None
@@ -158,10 +160,10 @@ def test_holms_adjustment_is_the_closed_test_by_bonferroni(p_values: list[float]
         )
         for at in every
     ]
-    np.testing.assert_allclose(holm(p_values), expected, atol=1e-12)
+    np.testing.assert_allclose(holm_adjusted_p_values(p_values), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("runs", range(2, 13))
 def test_there_are_enough_draws_to_claim_anything_at_all(runs: int) -> None:
     tests = runs * (runs - 1)
-    assert 2 / (draws_for(tests) + 1) * tests < 0.05
+    assert 2 / (n_draws_for_tests(tests) + 1) * tests < 0.05

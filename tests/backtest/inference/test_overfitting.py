@@ -6,7 +6,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from quantlr.backtest.inference.overfitting import blocks_for, overfitting_ranks, probability_of_overfitting
+from quantlr.backtest.inference.overfitting import n_cscv_blocks, out_of_sample_ranks, probability_of_overfitting
 from quantlr.types import Array
 from scipy.stats import rankdata
 
@@ -32,7 +32,7 @@ def slow_ranks(excess: Array, blocks: int) -> list[float]:
 @pytest.mark.parametrize(("sessions", "settings", "blocks"), [(64, 5, 4), (203, 7, 8), (121, 2, 6), (40, 30, 2)])
 def test_ranks_are_those_of_the_obvious_loop(sessions: int, settings: int, blocks: int) -> None:
     excess = np.random.default_rng(sessions).normal(0.0002, 0.01, (sessions, settings))
-    assert overfitting_ranks(excess, blocks=blocks) == pytest.approx(slow_ranks(excess, blocks))
+    assert out_of_sample_ranks(excess, n_blocks=blocks) == pytest.approx(slow_ranks(excess, blocks))
 
 
 def test_settings_that_are_the_same_share_their_rank_and_one_that_never_trades_has_a_ratio_of_nothing() -> None:
@@ -40,9 +40,9 @@ def test_settings_that_are_the_same_share_their_rank_and_one_that_never_trades_h
     excess = rng.normal(0.0, 0.01, (96, 6))
     excess[:, 2] = excess[:, 4]
     excess[:, 5] = 0.0
-    assert overfitting_ranks(excess, blocks=6) == pytest.approx(slow_ranks(excess, 6))
+    assert out_of_sample_ranks(excess, n_blocks=6) == pytest.approx(slow_ranks(excess, 6))
     same = np.repeat(excess[:, :1], 5, axis=1)
-    assert (overfitting_ranks(same, blocks=6) == 0.5).all()
+    assert (out_of_sample_ranks(same, n_blocks=6) == 0.5).all()
 
 
 def test_a_choice_among_noise_is_worth_nothing_and_one_that_is_always_best_is_never_wrong() -> None:
@@ -68,11 +68,11 @@ def test_what_is_best_in_one_half_because_it_is_worst_in_the_other_is_overfitted
 def test_too_little_to_tell() -> None:
     assert probability_of_overfitting(np.ones((100, 1))) is None
     assert probability_of_overfitting(np.ones((19, 3))) is None
-    assert [blocks_for(sessions) for sessions in (19, 20, 59, 159, 160, 5000)] == [None, 2, 4, 14, 16, 16]
+    assert [n_cscv_blocks(sessions) for sessions in (19, 20, 59, 159, 160, 5000)] == [None, 2, 4, 14, 16, 16]
     with pytest.raises(ValueError, match="even number of blocks"):
-        overfitting_ranks(np.ones((100, 3)), blocks=5)
+        out_of_sample_ranks(np.ones((100, 3)), n_blocks=5)
 
 
 def test_many_settings_are_ranked_in_parts_and_the_splits_are_all_of_them() -> None:
     excess = np.random.default_rng(5).normal(0.0, 0.01, (170, 400))
-    assert len(overfitting_ranks(excess)) == 12_870
+    assert len(out_of_sample_ranks(excess)) == 12_870

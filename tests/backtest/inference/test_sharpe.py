@@ -6,15 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from quantlr.backtest.inference.sharpe import (
     autocorrelations,
-    best_of_luck,
-    confidence_above,
+    expected_max_sharpe,
+    probabilistic_sharpe_from_moments,
     deflated_sharpe,
-    eta,
+    lo_aggregation_factor,
     lo_sharpe,
     probabilistic_sharpe,
-    sharpe_interval,
+    bootstrap_sharpe_interval,
     sharpe_per_session,
-    sharpe_standard_error,
+    sharpe_standard_error_per_session,
 )
 from quantlr.types import Array
 from scipy import stats
@@ -27,7 +27,7 @@ def test_probabilistic_sharpe_by_its_formula() -> None:
     ratio = returns.mean() / returns.std(ddof=1)
     g3, g4 = stats.skew(returns), stats.kurtosis(returns, fisher=False)
     expected = stats.norm.cdf((ratio - 0.01) * np.sqrt(899) / np.sqrt(1 - g3 * ratio + (g4 - 1) / 4 * ratio**2))
-    assert probabilistic_sharpe(returns, above=0.01) == pytest.approx(expected, abs=1e-12)
+    assert probabilistic_sharpe(returns, benchmark_sharpe=0.01) == pytest.approx(expected, abs=1e-12)
     assert sharpe_per_session(returns) == pytest.approx(ratio)
 
 
@@ -54,19 +54,21 @@ def test_returns_that_do_not_vary_have_no_sharpe(returns: Array) -> None:
 def test_deflated_sharpe_of_the_authors_example() -> None:
     """Bailey and Lopez de Prado 2014: the best of 100 trials, whose annual ratios have a variance of 1/2, shows 2.5
     over 1,250 sessions, 250 a year, with a skewness of -3 and a kurtosis of 10: SR* = .1132, DSR = .9004."""
-    threshold = best_of_luck(100, variance=0.5 / 250)
+    threshold = expected_max_sharpe(100, sharpe_variance=0.5 / 250)
     assert threshold == pytest.approx(0.1132, abs=5e-5)
     assert threshold is not None
-    found = confidence_above(threshold, ratio=2.5 / np.sqrt(250), sessions=1250, skewness=-3.0, kurtosis=10.0)
+    found = probabilistic_sharpe_from_moments(
+        threshold, sharpe=2.5 / np.sqrt(250), n_sessions=1250, skewness=-3.0, kurtosis=10.0
+    )
     assert found == pytest.approx(0.9004, abs=5e-5)
 
 
 def test_one_trial_deflates_nothing_and_several_of_unknown_variance_leave_it_undefined() -> None:
     returns = np.random.default_rng(0).normal(0.05, 1, 500)
-    assert deflated_sharpe(returns, trials=1, variance=None) == probabilistic_sharpe(returns)
-    assert deflated_sharpe(returns, trials=2, variance=None) is None
-    assert deflated_sharpe(returns, trials=30, variance=0.01**2) == pytest.approx(
-        probabilistic_sharpe(returns, above=best_of_luck(30, variance=0.01**2) or np.nan)
+    assert deflated_sharpe(returns, n_trials=1, sharpe_variance=None) == probabilistic_sharpe(returns)
+    assert deflated_sharpe(returns, n_trials=2, sharpe_variance=None) is None
+    assert deflated_sharpe(returns, n_trials=30, sharpe_variance=0.01**2) == pytest.approx(
+        probabilistic_sharpe(returns, benchmark_sharpe=expected_max_sharpe(30, sharpe_variance=0.01**2) or np.nan)
     )
 
 
@@ -76,14 +78,16 @@ def test_the_best_of_luck_is_the_mean_of_the_largest_normal(trials: int) -> None
     x = np.linspace(-8, 8, 4001)
     density = trials * stats.norm.pdf(x) * stats.norm.cdf(x) ** (trials - 1)
     expected = float(np.trapezoid(x * density, x))
-    assert best_of_luck(trials, variance=4.0) == pytest.approx(2 * expected, rel=0.03 if trials >= 5 else 0.1)
+    assert expected_max_sharpe(trials, sharpe_variance=4.0) == pytest.approx(
+        2 * expected, rel=0.03 if trials >= 5 else 0.1
+    )
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.1, 0.8])
 def test_los_error_is_the_spread_of_ratios_of_normal_returns(ratio: float) -> None:
     returns = np.random.default_rng(1).normal(ratio, 1, (4000, 250))
     ratios = returns.mean(axis=1) / returns.std(axis=1, ddof=1)
-    errors = [sharpe_standard_error(row) for row in returns[:200]]
+    errors = [sharpe_standard_error_per_session(row) for row in returns[:200]]
     assert np.mean([error for error in errors if error is not None]) == pytest.approx(ratios.std(), rel=0.04)
 
 
@@ -92,28 +96,30 @@ def test_los_error_is_the_spread_of_ratios_of_normal_returns(ratio: float) -> No
 def test_eta_of_an_autoregression_in_closed_form(rho: float, periods: int) -> None:
     """Lo 2002, equation 21."""
     tail = 2 * rho / (1 - rho) * (1 - (1 - rho**periods) / (periods * (1 - rho)))
-    assert eta(rho ** np.arange(1.0, 400), periods=periods) == pytest.approx(np.sqrt(periods / (1 + tail)), rel=1e-12)
+    assert lo_aggregation_factor(rho ** np.arange(1.0, 400), n_periods=periods) == pytest.approx(
+        np.sqrt(periods / (1 + tail)), rel=1e-12
+    )
 
 
 def test_eta_is_undefined_where_the_lags_leave_no_variance() -> None:
-    assert eta(np.array([-0.9]), periods=12) is None
+    assert lo_aggregation_factor(np.array([-0.9]), n_periods=12) is None
 
 
 def test_los_ratio_of_a_year_allows_for_autocorrelation() -> None:
     noise = np.random.default_rng(3).normal(size=20_001)
     returns = 0.05 + noise[1:] + 0.5 * noise[:-1]
-    plain, found = sharpe_per_session(returns), lo_sharpe(returns, periods=252)
+    plain, found = sharpe_per_session(returns), lo_sharpe(returns, n_periods=252)
     assert plain is not None
     assert found == pytest.approx(plain * 252 / np.sqrt(252 + 2 * 251 * 0.4), rel=0.05)
-    np.testing.assert_allclose(autocorrelations(returns, lags=9), acf(returns, nlags=9)[1:], atol=1e-12)
+    np.testing.assert_allclose(autocorrelations(returns, n_lags=9), acf(returns, nlags=9)[1:], atol=1e-12)
 
 
 def test_the_interval_of_independent_returns_is_los() -> None:
     returns = np.random.default_rng(7).normal(0.05, 1, 4000)
-    ratio, error = sharpe_per_session(returns), sharpe_standard_error(returns)
+    ratio, error = sharpe_per_session(returns), sharpe_standard_error_per_session(returns)
     assert ratio is not None
     assert error is not None
-    found = sharpe_interval(returns, np.random.default_rng(0))
+    found = bootstrap_sharpe_interval(returns, np.random.default_rng(0))
     assert found == pytest.approx((ratio - 1.96 * error, ratio + 1.96 * error), abs=0.15 * error)
 
 
@@ -124,15 +130,15 @@ def test_the_interval_is_that_of_resampled_returns() -> None:
         rng = np.random.default_rng(9)
         drawn = returns[rng.integers(0, 300, (4000, 300))]
         ratios = drawn.mean(axis=1) / drawn.std(axis=1, ddof=1)
-        found = sharpe_interval(returns, np.random.default_rng(0))
+        found = bootstrap_sharpe_interval(returns, np.random.default_rng(0))
         assert found == pytest.approx(tuple(np.quantile(ratios, [0.025, 0.975])), abs=0.2 * ratios.std())
 
 
 def test_resamples_of_a_strategy_that_hardly_trades_count_as_zero() -> None:
     returns = np.zeros(300)
     returns[[50, 200]] = 0.01, 0.02
-    found = sharpe_interval(returns, np.random.default_rng(0))
+    found = bootstrap_sharpe_interval(returns, np.random.default_rng(0))
     assert found is not None
     assert found[0] == 0.0
     assert 0.05 < found[1] < 0.3
-    assert sharpe_interval(np.zeros(300), np.random.default_rng(0)) is None
+    assert bootstrap_sharpe_interval(np.zeros(300), np.random.default_rng(0)) is None

@@ -9,15 +9,15 @@ import statsmodels.api as sm
 from hypothesis import given
 from hypothesis import strategies as st
 from quantlr.backtest.inference.skill import (
-    accuracy_interval_by_session,
-    area,
-    area_interval,
-    area_interval_by_session,
+    clustered_accuracy_interval,
+    roc_auc,
+    delong_auc_interval,
+    clustered_auc_interval,
     midranks,
-    pesaran_timmermann,
-    pesaran_timmermann_by_session,
-    wilson,
-    years_needed,
+    pesaran_timmermann_test,
+    clustered_pesaran_timmermann_test,
+    wilson_interval,
+    years_to_significance,
 )
 from quantlr.types import Array, IntArray
 from scipy import stats
@@ -32,7 +32,7 @@ def coin(seed: int, n: int, chance: float = 0.5) -> Array:
 def test_wilson_is_scipys(n: int, share: float) -> None:
     hits = int(share * n)
     expected = stats.binomtest(hits, n).proportion_ci(method="wilson")
-    low, high = wilson(hits, n)
+    low, high = wilson_interval(hits, n)
     assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
@@ -48,7 +48,7 @@ def test_area_is_scikit_learns_and_its_variance_that_of_the_placements(seed: int
     up = coin(seed, n)
     up[:4] = [0, 1, 0, 1]
     score = np.round(rng.normal(size=n) + up, digits)
-    middle, interval = area(score, up), area_interval(score, up)
+    middle, interval = roc_auc(score, up), delong_auc_interval(score, up)
     assert middle is not None
     assert interval is not None
     low, high = interval
@@ -61,18 +61,18 @@ def test_area_is_scikit_learns_and_its_variance_that_of_the_placements(seed: int
 
 def test_area_needs_both_outcomes_and_its_interval_two_of_each() -> None:
     score = np.array([0.1, 0.2, 0.3])
-    assert area(score, np.ones(3)) is None
+    assert roc_auc(score, np.ones(3)) is None
     one = np.array([0.0, 1.0, 1.0])
-    assert area(score, one) == 1.0
-    assert area_interval(score, one) is None
-    assert area_interval_by_session(score, one, session=np.arange(3), horizon=1, rng=np.random.default_rng(0)) is None
+    assert roc_auc(score, one) == 1.0
+    assert delong_auc_interval(score, one) is None
+    assert clustered_auc_interval(score, one, session=np.arange(3), horizon=1, rng=np.random.default_rng(0)) is None
 
 
 @given(seed=st.integers(0, 10_000), n=st.integers(20, 600), chance=st.floats(0.2, 0.8))
 def test_pesaran_timmermann_squared_is_pearsons_chi_square(seed: int, n: int, chance: float) -> None:
     up, calls = coin(seed, n, chance), coin(seed + 1, n, 0.6) == 1
     up[:2], calls[:2] = [0, 1], [True, False]
-    found = pesaran_timmermann(calls, up)
+    found = pesaran_timmermann_test(calls, up)
     table = [[np.sum((calls == c) & (up == u)) for u in (0, 1)] for c in (False, True)]
     chi_square = stats.chi2_contingency(table, correction=False).statistic
     assert found is not None
@@ -84,9 +84,11 @@ def test_pesaran_timmermann_squared_is_pearsons_chi_square(seed: int, n: int, ch
 @pytest.mark.parametrize("calls", [np.ones(50, dtype=np.bool_), np.zeros(50, dtype=np.bool_)])
 def test_a_forecast_that_never_changes_can_not_be_tested(calls: Any) -> None:
     up = coin(1, 50)
-    assert pesaran_timmermann(calls, up) is None
-    assert pesaran_timmermann_by_session(calls, up, session=np.arange(50), ticker=np.arange(50) % 2, horizon=2) is None
-    assert pesaran_timmermann(up == 1, np.ones(50)) is None
+    assert pesaran_timmermann_test(calls, up) is None
+    assert (
+        clustered_pesaran_timmermann_test(calls, up, session=np.arange(50), ticker=np.arange(50) % 2, horizon=2) is None
+    )
+    assert pesaran_timmermann_test(up == 1, np.ones(50)) is None
 
 
 @pytest.mark.parametrize("horizon", [1, 5])
@@ -102,7 +104,7 @@ def test_the_form_for_overlap_is_statsmodels_newey_west(horizon: int, tickers: i
         products[mine] = (calls[mine] - calls[mine].mean()) * (up[mine] - up[mine].mean())
     sums = np.bincount(session, weights=products)
     fitted = sm.OLS(sums, np.ones(len(sums))).fit(cov_type="HAC", cov_kwds={"maxlags": 2 * horizon})
-    found = pesaran_timmermann_by_session(calls, up, session=session, ticker=ticker, horizon=horizon)
+    found = clustered_pesaran_timmermann_test(calls, up, session=session, ticker=ticker, horizon=horizon)
     assert found is not None
     assert found["statistic"] == pytest.approx(fitted.tvalues[0], rel=1e-10)
     assert found["p_value"] == pytest.approx(stats.norm.sf(fitted.tvalues[0]), abs=1e-12)
@@ -115,21 +117,21 @@ def test_knowing_which_ticker_rises_more_often_is_not_knowing_when() -> None:
     rate = np.where(ticker == 0, 0.7, 0.3)
     up, calls = (rng.random(4000) < rate).astype(np.float64), rng.random(4000) < rate
     session = np.repeat(np.arange(2000), 2)
-    pooled = pesaran_timmermann(calls, up)
-    found = pesaran_timmermann_by_session(calls, up, session=session, ticker=ticker, horizon=1)
+    pooled = pesaran_timmermann_test(calls, up)
+    found = clustered_pesaran_timmermann_test(calls, up, session=session, ticker=ticker, horizon=1)
     assert pooled is not None
     assert pooled["p_value"] < 1e-6
     assert found is not None
     assert found["p_value"] > 0.05
-    always = pesaran_timmermann_by_session(ticker == 0, up, session=session, ticker=ticker, horizon=1)
+    always = clustered_pesaran_timmermann_test(ticker == 0, up, session=session, ticker=ticker, horizon=1)
     assert always is None
 
 
 def test_52_percent_against_50_takes_3862_sessions() -> None:
-    needed = years_needed(0.52, 0.50, sessions_per_year=252)
+    needed = years_to_significance(0.52, 0.50, sessions_per_year=252)
     assert needed is not None
     assert needed * 252 == pytest.approx(3862, abs=0.5)
-    assert years_needed(0.50, 0.50, sessions_per_year=252) is None
+    assert years_to_significance(0.50, 0.50, sessions_per_year=252) is None
 
 
 def drawn_slowly(session: IntArray, *, block: float, draws: int, seed: int) -> Iterator[IntArray]:
@@ -165,12 +167,12 @@ def test_intervals_by_session_are_those_of_sessions_drawn_one_by_one(horizon: in
     block = float(max(horizon, 1))
     slow = np.array(
         [
-            (hits[rows].mean(), area(score[rows], up[rows]) or np.nan)
+            (hits[rows].mean(), roc_auc(score[rows], up[rows]) or np.nan)
             for rows in drawn_slowly(session, block=block, draws=400, seed=1)
         ]
     )
-    right = accuracy_interval_by_session(hits, session=session, horizon=horizon, rng=np.random.default_rng(2))
-    ranked = area_interval_by_session(score, up, session=session, horizon=horizon, rng=np.random.default_rng(2))
+    right = clustered_accuracy_interval(hits, session=session, horizon=horizon, rng=np.random.default_rng(2))
+    ranked = clustered_auc_interval(score, up, session=session, horizon=horizon, rng=np.random.default_rng(2))
     for found, column in ((right, 0), (ranked, 1)):
         spread = slow[:, column].std()
         assert found is not None
@@ -182,10 +184,13 @@ def test_intervals_of_what_shares_a_session_are_wider_than_those_that_take_it_as
     score = np.repeat(np.random.default_rng(2).normal(size=400), 5) + up * 0.2
     hits, session = (score > 0) == (up == 1), np.repeat(np.arange(400), 5)
     rng = np.random.default_rng(3)
-    low, high = accuracy_interval_by_session(hits, session=session, horizon=1, rng=rng)
-    alone = wilson(int(hits.sum()), len(hits))
+    low, high = clustered_accuracy_interval(hits, session=session, horizon=1, rng=rng)
+    alone = wilson_interval(int(hits.sum()), len(hits))
     assert (high - low) / (alone[1] - alone[0]) == pytest.approx(np.sqrt(5), rel=0.15)
-    together, apart = area_interval_by_session(score, up, session=session, horizon=1, rng=rng), area_interval(score, up)
+    together, apart = (
+        clustered_auc_interval(score, up, session=session, horizon=1, rng=rng),
+        delong_auc_interval(score, up),
+    )
     assert together is not None
     assert apart is not None
     assert (together[1] - together[0]) / (apart[1] - apart[0]) == pytest.approx(np.sqrt(5), rel=0.15)
@@ -195,10 +200,10 @@ def test_intervals_by_session_agree_with_the_others_where_forecasts_are_independ
     up = coin(4, 3000)
     score = np.random.default_rng(5).normal(size=3000) + 0.3 * up
     hits, session = (score > 0.15) == (up == 1), np.arange(3000)
-    found = accuracy_interval_by_session(hits, session=session, horizon=1, rng=np.random.default_rng(0))
-    assert found == pytest.approx(wilson(int(hits.sum()), 3000), abs=0.003)
-    ranked = area_interval_by_session(score, up, session=session, horizon=1, rng=np.random.default_rng(0))
-    expected = area_interval(score, up)
+    found = clustered_accuracy_interval(hits, session=session, horizon=1, rng=np.random.default_rng(0))
+    assert found == pytest.approx(wilson_interval(int(hits.sum()), 3000), abs=0.003)
+    ranked = clustered_auc_interval(score, up, session=session, horizon=1, rng=np.random.default_rng(0))
+    expected = delong_auc_interval(score, up)
     assert ranked is not None
     assert expected is not None
     assert ranked == pytest.approx(expected, abs=0.003)

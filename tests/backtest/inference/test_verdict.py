@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 from quantlr.backtest.inference.sharpe import probabilistic_sharpe, sharpe_per_session
-from quantlr.backtest.inference.verdict import Evidence, verdict
+from quantlr.backtest.inference.verdict import Evidence, decide_verdict
 
 SKILLED = Evidence(
-    n=2500, accuracy=0.55, accuracy_base_rate=0.52, log_loss=0.685, log_loss_base_rate=0.692, p_value=0.001,
+    n_forecasts=2500, accuracy=0.55, accuracy_base_rate=0.52, log_loss=0.685, log_loss_base_rate=0.692, directional_p_value=0.001,
     years_needed=6.0, sharpe_gross=1.2, sharpe_net=1.0, probabilistic_sharpe_gross=0.99,
-    probabilistic_sharpe_net=0.97, break_even_cost_bps=12.0, above_benchmark=0.052, above_benchmark_low95=0.011,
-    trials=12, counted=True, best_of_luck=0.31, deflated_sharpe=0.961,
+    probabilistic_sharpe_net=0.97, break_even_cost_bps=12.0, mean_excess_over_benchmark=0.052, mean_excess_over_benchmark_low95=0.011,
+    n_trials=12, has_trial_ledger=True, expected_max_sharpe=0.31, deflated_sharpe=0.961,
 )  # fmt: skip
 
 NO_SKILL: dict[str, Any] = {"p_value": 0.05}
@@ -54,7 +54,7 @@ LUCKY: dict[str, Any] = {"deflated_sharpe": 0.9499}
     ],
 )  # fmt: skip
 def test_the_first_rule_that_applies_gives_the_verdict(change: dict[str, Any], rule: str, says: str) -> None:
-    found = verdict(replace(SKILLED, **change))
+    found = decide_verdict(replace(SKILLED, **change))
     assert found.rule == rule
     assert says in found.sentence
     assert found.sentence.endswith(".")
@@ -68,7 +68,7 @@ def test_the_rules_stand_in_their_order() -> None:
         changes: dict[str, Any] = {}
         for change in in_order[first:]:
             changes |= change
-        rules.append(verdict(replace(SKILLED, **changes)).rule)
+        rules.append(decide_verdict(replace(SKILLED, **changes)).rule)
     assert rules == [
         "no_evidence_of_skill", "skill_no_profit", "costs_eat_it", "not_shown_to_beat_buy_and_hold", "not_after_trials",
     ]  # fmt: skip
@@ -80,13 +80,13 @@ def test_the_rules_stand_in_their_order() -> None:
      {"above_benchmark_low95": 1e-9}, {"deflated_sharpe": 0.95}],
 )  # fmt: skip
 def test_what_just_reaches_the_level_passes(at_the_edge: dict[str, Any]) -> None:
-    assert verdict(replace(SKILLED, **at_the_edge)).rule == "evidence"
+    assert decide_verdict(replace(SKILLED, **at_the_edge)).rule == "evidence"
 
 
 def test_no_evidence_says_how_long_it_would_take_where_it_can() -> None:
-    doubtful = replace(SKILLED, p_value=0.3)
-    assert "would take about 6 years" in verdict(doubtful).sentence
-    assert "years" not in verdict(replace(doubtful, years_needed=None)).sentence
+    doubtful = replace(SKILLED, directional_p_value=0.3)
+    assert "would take about 6 years" in decide_verdict(doubtful).sentence
+    assert "years" not in decide_verdict(replace(doubtful, years_needed=None)).sentence
 
 
 def test_evidence_is_read_from_the_numbers_of_a_run() -> None:
@@ -102,10 +102,14 @@ def test_evidence_is_read_from_the_numbers_of_a_run() -> None:
             "deflated_sharpe": 0.5, "above_benchmark": {"mean": 0.01, "low95": -0.02},
         },
     }  # fmt: skip
-    found = Evidence.of(numbers, gross, per_year=252, counted=True)
+    found = Evidence.from_metrics(numbers, gross, sessions_per_year=252, has_trial_ledger=True)
     ratio = sharpe_per_session(gross)
     assert ratio is not None
     assert found.sharpe_gross == pytest.approx(ratio * np.sqrt(252))
     assert found.probabilistic_sharpe_gross == probabilistic_sharpe(gross)
-    assert (found.p_value, found.above_benchmark, found.above_benchmark_low95) == (None, 0.01, -0.02)
-    assert (found.trials, found.best_of_luck, found.deflated_sharpe, found.sharpe_net) == (3, 0.2, 0.5, 0.4)
+    assert (found.directional_p_value, found.mean_excess_over_benchmark, found.mean_excess_over_benchmark_low95) == (
+        None,
+        0.01,
+        -0.02,
+    )
+    assert (found.n_trials, found.expected_max_sharpe, found.deflated_sharpe, found.sharpe_net) == (3, 0.2, 0.5, 0.4)

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field
 from quantlr.data.features import FEATURES, Feature
-from quantlr.testing import ADVERSARIES, CHECKS, check_feature
-from quantlr.types import Columns, Prices, Whole, kind_named
+from quantlr.testing import FEATURE_SCENARIOS, FEATURE_CHECKS, check_feature
+from quantlr.types import FeatureColumns, Prices, StrictInt, component_kind
 
-from markets import random_walk, with_future
+from markets import random_walk_prices, apply_scenario
 
 EXAMPLES = [example for feature in FEATURES for example in feature.examples() if isinstance(example, Feature)]
 walk = pytest.mark.parametrize("feature", EXAMPLES, ids=[f"{example.kind}-{at}" for at, example in enumerate(EXAMPLES)])
@@ -27,12 +27,12 @@ def test_a_feature_keeps_what_every_feature_promises(feature: Feature) -> None:
 
 @walk
 @settings(max_examples=10)
-@given(seed=st.integers(0, 2**32 - 1), cut=st.integers(20, 88), future=st.sampled_from(ADVERSARIES))
+@given(seed=st.integers(0, 2**32 - 1), cut=st.integers(20, 88), future=st.sampled_from(FEATURE_SCENARIOS))
 def test_the_past_is_the_same_to_the_last_bit_whatever_comes(
     feature: Feature, seed: int, cut: int, future: str
 ) -> None:
-    prices = random_walk(seed, sessions=90, tickers=3, holes=True, context=("^GSPC",))
-    then = feature.compute(with_future(prices, future, after=cut, seed=seed))
+    prices = random_walk_prices(seed, n_sessions=90, n_tickers=3, with_gaps=True, context_tickers=("^GSPC",))
+    then = feature.compute(apply_scenario(prices, future, after_session=cut, seed=seed))
     past = (prices.session >= 0) & (prices.session <= cut)
     for name, values in feature.compute(prices).items():
         rows = min(len(values), len(then[name]))
@@ -41,7 +41,7 @@ def test_the_past_is_the_same_to_the_last_bit_whatever_comes(
 
 
 def test_kinds_are_told_apart_and_documented_in_a_line() -> None:
-    kinds = [kind_named(feature) for feature in FEATURES]
+    kinds = [component_kind(feature) for feature in FEATURES]
     assert len(set(kinds)) == len(kinds) >= 25
     assert not any(kind in kinds for kind in ("", "None"))
 
@@ -50,9 +50,9 @@ class Honest(Feature):
     """Yesterday's close over today's."""
 
     kind: Literal["honest"] = "honest"
-    by: Whole = Field(1, description="How far back, in sessions.")
+    by: StrictInt = Field(1, description="How far back, in sessions.")
 
-    def compute(self, prices: Prices) -> Columns:
+    def compute(self, prices: Prices) -> FeatureColumns:
         """One column."""
         found = np.full(prices.close.shape, np.nan)
         found[self.by :] = prices.close[: -self.by] / prices.close[self.by :]
@@ -63,8 +63,8 @@ class Honest(Feature):
         return self.by
 
 
-def altered(change: Callable[[Prices, Any], Any]) -> Callable[[Any, Prices], Columns]:
-    def compute(self: Any, prices: Prices) -> Columns:
+def altered(change: Callable[[Prices, Any], Any]) -> Callable[[Any, Prices], FeatureColumns]:
+    def compute(self: Any, prices: Prices) -> FeatureColumns:
         """One column."""
         found = Honest(by=self.by).compute(prices)["honest"]
         return {"honest": change(prices, found)}
@@ -126,4 +126,4 @@ def test_what_is_not_documented_is_found() -> None:
 
 def test_an_honest_feature_passes_every_check() -> None:
     check_feature(Honest(by=3))
-    assert len(CHECKS) == 9
+    assert len(FEATURE_CHECKS) == 9

@@ -14,9 +14,9 @@ from quantlr.config import load_config
 from quantlr.data.features import Momentum
 from quantlr.errors import ConfigError
 from quantlr.testing import check_feature
-from quantlr.types import installed
+from quantlr.types import installed_kinds
 
-from markets import random_walk
+from markets import random_walk_prices
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -96,7 +96,7 @@ def above(package: str, **parameters: Any) -> Any:
 
 def test_an_installed_feature_is_used_nested_and_written_out(package: str) -> None:
     config = load_config(written({"kind": "above"}, {"kind": "lag", "of": {"kind": "above", "sessions": 5}})).run
-    assert [list(feature.compute(random_walk(0, sessions=20))) for feature in config.features] == [
+    assert [list(feature.compute(random_walk_prices(0, n_sessions=20))) for feature in config.features] == [
         ["above_3"], ["lag_1(above_5)"],
     ]  # fmt: skip
     assert "{kind: above, sessions: 3}\n" in config.to_yaml()
@@ -105,7 +105,7 @@ def test_an_installed_feature_is_used_nested_and_written_out(package: str) -> No
 
 def test_nothing_of_a_package_is_imported_before_its_kind_is_asked_for(package: str) -> None:
     load_config(written({"kind": "rsi"}))
-    assert {"above", "nothing"} <= set(installed(Momentum))
+    assert {"above", "nothing"} <= set(installed_kinds(Momentum))
     refused({"kind": "abov"})
     assert package not in sys.modules
     load_config(written({"kind": "above"}))
@@ -149,7 +149,7 @@ def test_an_object_is_added_to_those_of_the_config_and_the_report_runs_with_it_a
         patch.setattr("quantlr.types.parts.entry_points", lambda **_: ())
         check_feature(mine)
         done = quantlr.run(written({"kind": "momentum"}), features=(mine,), output=tmp_path)
-        assert done.course.dataset.columns == ("momentum_10", "above_4")
+        assert done.run_data.dataset.columns == ("momentum_10", "above_4")
         resolved = tmp_path / "run" / "config.yaml"
         assert "{kind: above, sessions: 4}" in resolved.read_text()
         with pytest.raises(ConfigError, match="unknown kind 'above'"):

@@ -15,7 +15,7 @@ from quantlr.data.features.indicators import TALib
 from quantlr.errors import ConfigError
 from quantlr.types import Array
 
-from markets import random_walk
+from markets import random_walk_prices
 
 REFUSED = {
     "MAXINDEX", "MININDEX", "MINMAXINDEX", "MAVP", "ACOS", "ASIN", "ATAN", "CEIL", "COS", "COSH", "EXP", "FLOOR", "LN",
@@ -36,7 +36,7 @@ def refused(**written: Any) -> str:
 
 
 def test_every_function_that_is_not_refused_knows_no_future_and_no_currency() -> None:
-    prices = random_walk(5, sessions=220)
+    prices = random_walk_prices(5, n_sessions=220)
     dearer = replace(prices, **{name: getattr(prices, name) * 128.0 for name in ("open", "high", "low", "close")})
     used = 0
     for name in talib.get_functions():
@@ -47,7 +47,7 @@ def test_every_function_that_is_not_refused_knows_no_future_and_no_currency() ->
             assert name in REFUSED
             continue
         used += 1
-        now, then, other = (feature.compute(bars) for bars in (prices, prices.before(150), dearer))
+        now, then, other = (feature.compute(bars) for bars in (prices, prices.before_session(150), dearer))
         begins = feature.warm_up()
         for column, values in now.items():
             assert np.isnan(values[:begins]).all()
@@ -58,8 +58,8 @@ def test_every_function_that_is_not_refused_knows_no_future_and_no_currency() ->
 
 
 def test_a_function_gives_what_talib_gives_a_ticker_by_itself() -> None:
-    prices = random_walk(6, sessions=120, tickers=2, holes=True)
-    bars = int(prices.bars[1])
+    prices = random_walk_prices(6, n_sessions=120, n_tickers=2, with_gaps=True)
+    bars = int(prices.n_bars[1])
     high, low, close = (getattr(prices, name)[:bars, 1].copy() for name in ("high", "low", "close"))
     found = TALib.model_validate({"function": "adx", "timeperiod": 9}).compute(prices)["talib_adx_9"][:bars, 1]
     np.testing.assert_allclose(found, talib.ADX(high, low, close, 9), rtol=1e-12)
@@ -70,7 +70,7 @@ def test_a_function_gives_what_talib_gives_a_ticker_by_itself() -> None:
 
 
 def test_whole_numbers_are_missing_in_the_warm_up_where_talib_says_0() -> None:
-    prices = random_walk(7, sessions=60)
+    prices = random_walk_prices(7, n_sessions=60)
     feature = TALib.model_validate({"function": "CDLDOJI"})
     values = feature.compute(prices)["talib_cdldoji"][:, 0]
     assert np.isnan(values[: feature.warm_up()]).all()
@@ -81,7 +81,7 @@ def test_whole_numbers_are_missing_in_the_warm_up_where_talib_says_0() -> None:
 @pytest.mark.parametrize("function", ["MFI", "OBV", "SMA"])
 def test_from_a_missing_input_on_the_output_is_missing_too(function: str) -> None:
     """TA-Lib's recursions run past a NaN in silence."""
-    prices = random_walk(8, sessions=80)
+    prices = random_walk_prices(8, n_sessions=80)
 
     def holed(values: Array) -> Array:
         return np.where(np.arange(80)[:, None] == 50, np.nan, values)
@@ -94,7 +94,7 @@ def test_from_a_missing_input_on_the_output_is_missing_too(function: str) -> Non
 
 
 def test_a_history_shorter_than_the_warm_up_has_no_value() -> None:
-    prices = random_walk(9, sessions=12)
+    prices = random_walk_prices(9, n_sessions=12)
     (values,) = TALib.model_validate({"function": "ADX"}).compute(prices).values()
     assert np.isnan(values).all()
 

@@ -13,18 +13,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import talib
-from quantlr.data.dataset import build_dataset, feature_columns
+from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.features import FEATURES, Feature, LaggedReturns, Momentum, Volume
 from quantlr.data.features.dates import DayOfWeek, Month
-from quantlr.data.features.transforms import Rank, percent_ranks
+from quantlr.data.features.transforms import CrossSectionalRank, row_percentile_ranks
 from quantlr.data.labels import Direction
 from quantlr.errors import DataError
-from quantlr.testing import bars_between, halted
-from quantlr.types import Array, Prices, kind_named
+from quantlr.testing import bar_range_mask, with_halted_bars
+from quantlr.types import Array, Prices, component_kind
 
-from markets import random_walk
+from markets import random_walk_prices
 
-KINDS = {kind_named(part): part for part in FEATURES}
+KINDS = {component_kind(part): part for part in FEATURES}
 Bar = dict[str, float]
 
 
@@ -34,13 +34,13 @@ def made(prices: Prices, **written: Any) -> dict[str, Array]:
 
 def column(prices: Prices, name: str, **written: Any) -> Array:
     """Return a column's values for the first ticker."""
-    return made(prices, **written)[name][: prices.bars[0], 0]
+    return made(prices, **written)[name][: prices.n_bars[0], 0]
 
 
 def bars_of(prices: Prices, ticker: int = 0) -> list[Bar]:
     names = ("open", "high", "low", "close", "volume")
     return [
-        {name: float(getattr(prices, name)[bar, ticker]) for name in names} for bar in range(int(prices.bars[ticker]))
+        {name: float(getattr(prices, name)[bar, ticker]) for name in names} for bar in range(int(prices.n_bars[ticker]))
     ]
 
 
@@ -148,7 +148,7 @@ def test_a_feature_is_what_plain_python_makes_of_the_bars_up_to_there(
     written: dict[str, Any], name: str, expected: Callable[[list[Bar]], float]
 ) -> None:
     """Of a ticker with holes, so that lags count its own bars."""
-    prices = random_walk(11, sessions=70, tickers=2, holes=True)
+    prices = random_walk_prices(11, n_sessions=70, n_tickers=2, with_gaps=True)
     bars = bars_of(prices, 1)
     found = made(prices, **written)[name][:, 1]
     for last in range(15, len(bars)):
@@ -156,7 +156,7 @@ def test_a_feature_is_what_plain_python_makes_of_the_bars_up_to_there(
 
 
 def test_recursions_against_talib() -> None:
-    prices = random_walk(12, sessions=300)
+    prices = random_walk_prices(12, n_sessions=300)
     high, low, close = (getattr(prices, name)[:, 0] for name in ("high", "low", "close"))
     for window in (2, 14):
         rsi = column(prices, f"rsi_{window}", kind="rsi", windows=[window])
@@ -173,7 +173,7 @@ def test_recursions_against_talib() -> None:
 
 
 def test_windows_against_talib() -> None:
-    prices = random_walk(13, sessions=300)
+    prices = random_walk_prices(13, n_sessions=300)
     high, low, close = (getattr(prices, name)[:, 0] for name in ("high", "low", "close"))
     upper, _, lower = talib.BBANDS(close, 20, 2.0, 2.0)
     np.testing.assert_allclose(
@@ -189,10 +189,10 @@ def test_windows_against_talib() -> None:
 
 
 def test_days_and_months_against_the_calendar() -> None:
-    prices = random_walk(14, sessions=300, tickers=2, holes=True)
+    prices = random_walk_prices(14, n_sessions=300, n_tickers=2, with_gaps=True)
     days = DayOfWeek().compute(prices)
     levels, wave = Month(encoding="levels").compute(prices), Month().compute(prices)
-    for bar in range(int(prices.bars[1])):
+    for bar in range(int(prices.n_bars[1])):
         date = prices.sessions[prices.session[bar, 1]]
         on = [name for name, values in days.items() if values[bar, 1] == 1.0]
         assert on == ([] if date.day_name() == "Monday" else [f"day_of_week_{date.day_name().lower()}"])
@@ -203,12 +203,12 @@ def test_days_and_months_against_the_calendar() -> None:
 
 
 def test_ranks_against_pandas_session_by_session() -> None:
-    prices = random_walk(15, sessions=120, tickers=6, holes=True)
+    prices = random_walk_prices(15, n_sessions=120, n_tickers=6, with_gaps=True)
     inner = Momentum(windows=(3,))
-    grid = pd.DataFrame(prices.on_sessions(inner.compute(prices)["momentum_3"]))
+    grid = pd.DataFrame(prices.bars_to_sessions(inner.compute(prices)["momentum_3"]))
     expected = grid.rank(axis=1).sub(0.5).div(grid.notna().sum(axis=1), axis=0).to_numpy()
-    found = Rank(of=inner).compute(prices)["rank(momentum_3)"]
-    np.testing.assert_allclose(prices.on_sessions(found), expected)
+    found = CrossSectionalRank(of=inner).compute(prices)["rank(momentum_3)"]
+    np.testing.assert_allclose(prices.bars_to_sessions(found), expected)
     assert np.isnan(expected).any()
 
 
@@ -216,9 +216,9 @@ def test_ties_share_their_rank_and_one_ticker_alone_stands_in_the_middle() -> No
     nan = np.nan
     rows = np.array([[3.0, 1.0, 3.0, 2.0], [nan, 7.0, nan, nan], [nan] * 4, [0.0, 0.0, 0.0, 0.0]])
     expected = [[0.75, 0.125, 0.75, 0.375], [nan, 0.5, nan, nan], [nan] * 4, [0.5] * 4]
-    np.testing.assert_array_equal(percent_ranks(rows), expected)
+    np.testing.assert_array_equal(row_percentile_ranks(rows), expected)
     many = np.random.default_rng(0).integers(0, 9, (40_000, 7)).astype(float)
-    np.testing.assert_allclose(percent_ranks(many), (pd.DataFrame(many).rank(axis=1) - 0.5) / 7)
+    np.testing.assert_allclose(row_percentile_ranks(many), (pd.DataFrame(many).rank(axis=1) - 0.5) / 7)
 
 
 STILL = {
@@ -230,8 +230,8 @@ STILL = {
 
 
 def test_a_halt_gives_the_values_that_are_stated() -> None:
-    prices = random_walk(16, sessions=80)
-    prices = halted(prices, bars_between(prices, 30, 60))
+    prices = random_walk_prices(16, n_sessions=80)
+    prices = with_halted_bars(prices, bar_range_mask(prices, 30, 60))
     volatility = {"kind": "volatility", "windows": [5]}
     columns: dict[str, Array] = {}
     for written in (
@@ -248,8 +248,8 @@ def test_a_halt_gives_the_values_that_are_stated() -> None:
 
 
 def test_a_ticker_that_never_moved() -> None:
-    prices = random_walk(17, sessions=60)
-    prices = halted(prices, bars_between(prices, 1, 59))
+    prices = random_walk_prices(17, n_sessions=60)
+    prices = with_halted_bars(prices, bar_range_mask(prices, 1, 59))
     for name, written, value in (
         ("rsi_14", {"kind": "rsi"}, 50.0),
         ("bollinger_20_2", {"kind": "bollinger"}, 0.5),
@@ -262,18 +262,18 @@ def test_a_ticker_that_never_moved() -> None:
 
 @pytest.mark.parametrize("kind", ["volume", "volume_change", "volume_zscore"])
 def test_a_volume_that_is_missing_is_refused_with_its_date(kind: str) -> None:
-    prices = random_walk(18, sessions=60)
+    prices = random_walk_prices(18, n_sessions=60)
     volume = prices.volume.copy()
     volume[40] = np.nan
     broken = replace(prices, volume=volume)
     feature = KINDS[kind].model_validate({"kind": kind})
     date = prices.sessions[40].strftime("%Y-%m-%d")
     with pytest.raises(DataError, match=rf"T0 {date}: the feature {kind}\w* is nan"):
-        build_dataset(broken, feature_columns(broken, [feature]), Direction().compute(broken), horizon=1)
+        build_dataset(broken, compute_feature_columns(broken, [feature]), Direction().compute(broken), horizon=1)
 
 
 def test_a_history_that_begins_without_volume_is_warm_up() -> None:
-    prices = random_walk(19, sessions=60)
+    prices = random_walk_prices(19, n_sessions=60)
     volume = prices.volume.copy()
     volume[:12] = 0.0
     late = replace(prices, volume=volume)
@@ -282,14 +282,14 @@ def test_a_history_that_begins_without_volume_is_warm_up() -> None:
 
 
 def test_a_source_without_opens_says_what_is_lacking_and_one_ticker_without_is_named() -> None:
-    prices = random_walk(20, sessions=60, tickers=2)
+    prices = random_walk_prices(20, n_sessions=60, n_tickers=2)
     feature: Feature = KINDS["overnight_gap"].model_validate({"kind": "overnight_gap"})
     label = Direction()
     bare = replace(prices, open=np.full_like(prices.open, np.nan))
     with pytest.raises(DataError, match="overnight_gap_1 has no value on any of 60 bars: the prices lack"):
-        build_dataset(bare, feature_columns(bare, [feature]), label.compute(bare), horizon=1)
+        build_dataset(bare, compute_feature_columns(bare, [feature]), label.compute(bare), horizon=1)
     half = replace(prices, open=np.where([[True, False]], prices.open, np.nan))
-    notes = build_dataset(half, feature_columns(half, [feature]), label.compute(half), horizon=1).notes
+    notes = build_dataset(half, compute_feature_columns(half, [feature]), label.compute(half), horizon=1).notes
     assert [(note.ticker, note.text, note.count) for note in notes] == [
         ("T0", "warm-up rows were dropped", 1),
         ("T1", "no row has all features: overnight_gap_1 has no value on any bar", 60),
@@ -297,11 +297,11 @@ def test_a_source_without_opens_says_what_is_lacking_and_one_ticker_without_is_n
 
 
 def test_columns_are_named_by_their_parameters_and_equal_names_are_refused() -> None:
-    prices = random_walk(21, sessions=40)
+    prices = random_walk_prices(21, n_sessions=40)
     inner = LaggedReturns(lags=(1,))
     nested = KINDS["zscore"].model_validate({"of": {"kind": "rank", "of": inner.model_dump()}, "window": 5})
     assert list(nested.compute(prices)) == ["zscore_5(rank(lagged_returns_1))"]
     square = KINDS["square"].model_validate({"of": {"kind": "volume"}})
     with pytest.raises(DataError, match=r"a second column 'square\(volume\)'") as caught:
-        feature_columns(prices, [square, Volume(), square])
+        compute_feature_columns(prices, [square, Volume(), square])
     assert caught.value.key == "features.2"
