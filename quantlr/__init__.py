@@ -6,13 +6,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from quantlr.model.classifier import GradientDescentClassifier as GradientDescentClassifier
-    from quantlr.pipeline import Run, run
-    from quantlr.sweep import SweepResult
-    from quantlr.sweep import sweep as sweep
+    from quantlr.experiment.run import Run, run
+    from quantlr.model.estimator import GradientDescentClassifier as GradientDescentClassifier
+    from quantlr.sweeps.scheduler import SweepResult, sweep
 
-# The estimator is no part of it: `from quantlr import *` would then import scikit-learn, and fail without it.
+# The estimator is left out: `from quantlr import *` would import scikit-learn, and fail where it is not installed.
 __all__ = ["Run", "SweepResult", "__version__", "run", "sweep"]
+
+_MODULES = {
+    "Run": "quantlr.experiment.run",
+    "run": "quantlr.experiment.run",
+    "SweepResult": "quantlr.sweeps.scheduler",
+    "sweep": "quantlr.sweeps.scheduler",
+    "GradientDescentClassifier": "quantlr.model.estimator",
+}
 
 
 def __dir__() -> list[str]:
@@ -20,20 +27,11 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for when it is asked for: pandas is not needed to print a help text."""
+    """Import a public name at its first use, so that `quantlr --help` needs no pandas."""
     if name == "__version__":
         from importlib.metadata import version
 
         return version("quantlr")
-    if name in ("Run", "run"):
-        from quantlr import pipeline
-
-        return getattr(pipeline, name)
-    if name in ("Swept", "sweep"):
-        sweeps = import_module("quantlr.sweep")
-        return sweeps if name == "sweep" else sweeps.Swept
-    if name == "GradientDescentClassifier":
-        from quantlr.model import classifier
-
-        return classifier.GradientDescentClassifier
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'quantlr' has no attribute {name!r}")

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
+    from quantlr.report.context import PageContext
     from quantlr.report.pages import Page, Picture
-    from quantlr.report.shown import PageContext
 
 # The suite keeps all cores busy itself: threads of BLAS would only wait for one another. The workers of this session
 # inherit it, and so do processes that tests start.
@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let runs inside tests start no process unless they are told how many: the suite keeps all cores busy itself."""
-    monkeypatch.setattr("quantlr.processes.available_cores", lambda: 1)
+    monkeypatch.setattr("quantlr.core.parallel.available_cores", lambda: 1)
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +65,7 @@ def _leaving_white() -> Iterator[None]:
         return Picture(page.question, page.file_name, "white", _white(page.file_name), *SIZE)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Page, "picture", white)
+        patch.setattr(Page, "render_picture", white)
         patch.setattr("quantlr.report.pages.sweep.sweep_page", lambda _: _white("sweep"))
         patch.setattr("quantlr.report.pages.comparison.comparison_page", lambda _: _white("comparison"))
         yield

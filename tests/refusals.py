@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from quantlr.config import load_config
-from quantlr.errors import ConfigError
+from quantlr.config.run_config import load_config
+from quantlr.core.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))

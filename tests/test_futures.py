@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from quantlr.core.arrays import Array
+from quantlr.core.values import Prices
 from quantlr.data.features import LaggedReturns
-from quantlr.testing.futures import (
-    TRUNCATION,
-    LATER_DIVIDEND,
+from quantlr.data.scenarios import (
     AUDIT_SCENARIOS,
-    TRADING_HALT,
-    EXTRA_HOLIDAYS,
     CLOSE_PATHS,
+    EXTRA_HOLIDAYS,
+    LATER_DIVIDEND,
+    TRADING_HALT,
+    TRUNCATION,
     apply_scenario,
 )
-from quantlr.types import Array, Prices
 
 from markets import random_walk_prices
 

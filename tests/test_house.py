@@ -24,7 +24,7 @@ def python(code: str, *arguments: str, cwd: Path = ROOT) -> str:
 def test_import_and_help_need_no_heavy_package_and_what_starts_the_drawing_no_threads() -> None:
     """The helpers' imports are to overlap with ours; and Ctrl-C reaches a thread that does not let it wait."""
     code = (
-        "import sys, quantlr, quantlr.report.drawing\n"
+        "import sys, quantlr, quantlr.report.render\n"
         f"there = [name for name in {HEAVY} if name in sys.modules]\n"
         "from quantlr.cli import main\n"
         "main(['--help'], standalone_mode=False)\n"

@@ -14,33 +14,22 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from quantlr.backtest.known import DecisionContext
 from quantlr.backtest.overlays import OVERLAYS, VolatilityTarget, apply_overlays
-from quantlr.backtest.policies import POLICIES, Policy, decide_positions
-from quantlr.config import RunConfig, load_config
+from quantlr.backtest.policies import POLICIES, DecisionContext, Policy, decide_positions
+from quantlr.config.run_config import RunConfig, load_config
+from quantlr.core.arrays import Array, BoolArray, FeatureColumns
+from quantlr.core.components import Component
+from quantlr.core.timing import NOT_YET_KNOWN
+from quantlr.core.values import Dataset, Folds, Forecasts, Labels, Positions, Prices, RunData
 from quantlr.data.features import FEATURES, LaggedReturns, Momentum, Volatility, Volume
 from quantlr.data.labels import LABELS, Label
 from quantlr.model import calibration
-from quantlr.model.folds import make_folds, make_pooled_folds
-from quantlr.model.journey import WalkForwardFunctions
-from quantlr.model.scaling import fold_scaling
-from quantlr.pipeline import PipelineStages, run_stages
-from quantlr.types import (
-    NOT_YET_KNOWN,
-    Array,
-    BoolArray,
-    FeatureColumns,
-    RunData,
-    Dataset,
-    Folds,
-    Forecasts,
-    Labels,
-    Component,
-    Positions,
-    Prices,
-)
+from quantlr.model.splits import make_folds, make_pooled_folds
+from quantlr.model.standardize import fold_scaling
+from quantlr.model.walk_forward import WalkForwardFunctions
+from quantlr.pipeline.stages import PipelineStages, run_stages
 
-from markets import FEATURE_SCENARIOS, random_walk_prices, apply_scenario
+from markets import FEATURE_SCENARIOS, apply_scenario, random_walk_prices
 
 TICKERS = ["T0", "T1", "T2"]
 EVERY_FEATURE = [feature.examples()[0] for feature in FEATURES]
@@ -65,7 +54,7 @@ MODELS: list[dict[str, Any]] = [
 
 @pytest.fixture(autouse=True)
 def _a_few_forecasts_are_enough_to_calibrate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calibration, "ENOUGH", 30)
+    monkeypatch.setattr(calibration, "MIN_CALIBRATION_FORECASTS", 30)
 
 
 def config(
@@ -99,7 +88,7 @@ def watched(
     seen: list[tuple[Folds, Any]] = []
 
     def scale(X: Array, folds: Sequence[Folds], *, trained: BoolArray) -> Any:
-        scaling = stages.walk_forward_steps.compute_scaling(X, folds, trained=trained)
+        scaling = stages.walk_forward_steps.compute_scaling(X, folds, has_label=trained)
         seen.append((folds[0], scaling))
         return scaling
 

@@ -14,10 +14,10 @@ import pytest
 import quantlr
 from matplotlib.figure import Figure
 from matplotlib.image import imread
-from quantlr.pipeline import Run
-from quantlr.report.shown import PageContext
+from quantlr.core.progress import Note
+from quantlr.experiment.run import Run
+from quantlr.report.context import PageContext
 from quantlr.report.summary import headline_text_rows
-from quantlr.types import Note
 
 from report.cases import OF_THEIR_OWN
 

@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 import quantlr
 from markupsafe import escape
-from quantlr.errors import DataError, UserError
-from quantlr.pipeline import Run
+from quantlr.core.errors import DataError, UserError
+from quantlr.experiment.run import Run
 
 from markets import random_walk_bars
 
@@ -42,7 +42,7 @@ KEYS: dict[str, list[str]] = {
     ],
     "backtest": ["strategy", "benchmark", "break_even_cost_bps", "fills", "only_at_the_close"],
     "significance": [
-        "trials", "probabilistic_sharpe", "deflated_sharpe", "best_of_luck", "above_benchmark", "years_needed",
+        "trials", "probabilistic_sharpe", "deflated_sharpe", "expected_max_sharpe", "above_benchmark", "years_needed",
     ],
     "model": ["refits", "iterations_mean", "unconverged", "degenerate", "condition_number", "coefficients"],
     "verdict": ["rule", "sentence"],
@@ -140,7 +140,9 @@ def test_a_choice_by_expected_value_can_be_checked_from_the_files() -> None:
 
 
 def test_fits_that_did_not_converge_are_counted_and_named() -> None:
-    done = quantlr.run(DAILY, overrides={"model.descent": "plain", "model.max_iter": 2, "data.end": "2005-12-31"})
+    done = quantlr.run(
+        DAILY, overrides={"model.solver": "gradient_descent", "model.max_iter": 2, "data.end": "2005-12-31"}
+    )
     refits = done.run_data.forecasts.refits
     assert done.metrics["model"]["unconverged"] == int((refits.max_abs_gradient > 1e-8).sum()) > 0
     assert done.metrics["model"]["iterations_mean"] == refits.iterations.mean()

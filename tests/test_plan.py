@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from quantlr.errors import DataError, DegenerateFold, NotEnoughHistory, OutputError
-from quantlr.model import fit
-from quantlr.pipeline import Run, run
-from quantlr.pipeline.plan import RunPlan, PlannedModel, WalkForwardPlan, plan
+from quantlr.core.errors import DataError, DegenerateFold, NotEnoughHistory, OutputError
+from quantlr.experiment.plan import PlannedModel, RunPlan, WalkForwardPlan, plan
+from quantlr.experiment.run import Run, run
+from quantlr.model.batched import fit
 
 CONFIG: dict[str, Any] = {
     "data": {"source": {"kind": "sample"}, "tickers": ["MSFT"], "end": "2003-06-30"},
@@ -117,7 +117,7 @@ def test_nothing_is_fitted_or_written(tmp_path: Path, monkeypatch: pytest.Monkey
         raise AssertionError("fitted")
 
     monkeypatch.setattr("quantlr.model.walk_forward.fit_many", never)
-    monkeypatch.setattr("quantlr.model.fit.fit_folds", never)
+    monkeypatch.setattr("quantlr.model.batched.fit.fit_folds", never)
     found = plan(CONFIG, output=tmp_path / "reports")
     assert found.folder == str(tmp_path / "reports" / "run")
     assert not found.replaces
@@ -142,7 +142,7 @@ def test_trials_are_counted_and_not_made(tmp_path: Path) -> None:
 
 def test_the_resolved_config_is_in_it() -> None:
     found = plan(CONFIG)
-    assert asdict(found)["config"]["model"]["descent"] == "preconditioned"
+    assert asdict(found)["config"]["model"]["solver"] == "newton"
     assert walk_of(plan(found.config)) == walk_of(found)
 
 

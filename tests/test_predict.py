@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from quantlr.backtest.policies import Threshold
-from quantlr.config import RunConfig, load_config
-from quantlr.data.universe import load_prices
-from quantlr.errors import UserError
-from quantlr.pipeline import forecast_and_decide
-from quantlr.predict import position_text, predict_newest_rows, predict
-from quantlr.types import Prices
+from quantlr.config.run_config import RunConfig, load_config
+from quantlr.core.errors import UserError
+from quantlr.core.values import Prices
+from quantlr.data.prices import load_prices
+from quantlr.experiment.predict import position_text, predict, predict_newest_rows
+from quantlr.pipeline.stages import forecast_and_decide
 
 from markets import random_walk_prices
 

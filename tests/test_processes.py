@@ -13,11 +13,11 @@ from multiprocessing import active_children
 from pathlib import Path
 
 import pytest
-from quantlr.pipeline import Run
-from quantlr.processes import parallel_map, process_pool
-from quantlr.report.drawing import MAX_TRANSFER_BYTES, render_pages_serially, open_page_renderer
+from quantlr.core.parallel import parallel_map, process_pool
+from quantlr.core.progress import ignore_progress
+from quantlr.experiment.run import Run
 from quantlr.report.pages import applicable_pages
-from quantlr.types import ignore_progress
+from quantlr.report.render import MAX_TRANSFER_BYTES, open_page_renderer, render_pages_serially
 
 from report.cases import shown, tear_sheet_of
 
@@ -75,10 +75,10 @@ def test_what_is_too_large_to_travel_is_drawn_here(monkeypatch: pytest.MonkeyPat
     of_arrays = course.prices.close.nbytes * 8 + course.dataset.features.nbytes
     assert of_arrays < seen.nbytes < MAX_TRANSFER_BYTES
     asked = []
-    monkeypatch.setattr("quantlr.report.drawing.MAX_TRANSFER_BYTES", seen.nbytes - 1)
-    monkeypatch.setattr("quantlr.report.drawing.render_pages_serially", lambda *_: asked.append("here"))
-    monkeypatch.setattr("quantlr.report.drawing.parallel_map", lambda *_, **__: asked.append("sent"))
-    monkeypatch.setattr("quantlr.report.drawing.process_pool", lambda *_, **__: nullcontext())
+    monkeypatch.setattr("quantlr.report.render.MAX_TRANSFER_BYTES", seen.nbytes - 1)
+    monkeypatch.setattr("quantlr.report.render.render_pages_serially", lambda *_: asked.append("here"))
+    monkeypatch.setattr("quantlr.report.render.parallel_map", lambda *_, **__: asked.append("sent"))
+    monkeypatch.setattr("quantlr.report.render.process_pool", lambda *_, **__: nullcontext())
     with open_page_renderer(2) as draw:
         draw(seen, ignore_progress)
     assert asked == ["here"]

@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner
 from matplotlib.image import imread
 from quantlr.cli import main
-from quantlr.config import load_config
+from quantlr.config.run_config import load_config
 
 from yahoo_server import Yahoo, days, serving, share, throwaway_authority
 

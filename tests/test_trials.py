@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 import quantlr
-from quantlr import trials
-from quantlr.config import RunConfig, load_config
-from quantlr.errors import Fault, OutputError
-from quantlr.pipeline import Run, runs
-from quantlr.trials import LedgerEntry, Ledger, Trial, TrialStatistics
+from quantlr.config.run_config import RunConfig, load_config
+from quantlr.core.errors import Fault, OutputError
+from quantlr.experiment import run as runs
+from quantlr.experiment.ledger import Ledger, LedgerEntry, Trial, TrialStatistics
+from quantlr.experiment.run import Run
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -33,7 +33,7 @@ BASE: dict[str, Any] = {
 WRITERS = """
 import os, sys
 from pathlib import Path
-from quantlr.trials import Ledger, Trial
+from quantlr.experiment.ledger import Ledger, Trial
 
 def writer(name, times):
     read, write = os.pipe()
@@ -140,7 +140,7 @@ def test_trials_count_that_share_a_ticker_and_the_label_failed_ones_too(tmp_path
     )
     found = ledger.record_and_get_statistics(made("mine", ratio=-0.01))
     assert found.trials == 5
-    assert found.variance == pytest.approx(statistics.variance([0.02, 0.05, -0.01]))
+    assert found.sharpe_variance == pytest.approx(statistics.variance([0.02, 0.05, -0.01]))
     assert {entry.trial.id: entry.n_related_trials for entry in ledger.read_entries()} == {
         "mine": 5, "same": 5, "failed": 5, "never traded": 5, "shares one": 6, "other ticker": 2, "other label": 1,
     }  # fmt: skip
@@ -162,7 +162,7 @@ def test_a_run_is_counted_without_being_asked_and_the_same_run_writes_the_same_b
     carried = second.metrics["significance"]
     assert carried["trials"] == 2
     expected = statistics.stdev([mine, theirs]) * 0.5772156649 * statistics.NormalDist().inv_cdf(1 - 1 / (2 * math.e))
-    assert carried["best_of_luck"] == pytest.approx(252**0.5 * expected)
+    assert carried["expected_max_sharpe"] == pytest.approx(252**0.5 * expected)
     assert carried["deflated_sharpe"] < carried["probabilistic_sharpe"]
     files = {path.name: path.read_bytes() for path in (tmp_path / "two").iterdir()}
     again = quantlr.run(BASE, overrides={"features.0.lags": [1, 2, 3, 4], "name": "two"}, output=tmp_path)
@@ -197,8 +197,8 @@ def test_a_run_that_fails_after_its_evaluation_is_not_lost(tmp_path: Path, monke
 def test_what_is_wrong_with_the_ledger_is_told_before_anything_is_calculated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "trials.db").write_text("not a ledger, but long enough to be taken for a header " * 40)
-    monkeypatch.setattr(runs, "calculate", lambda *_, **__: pytest.fail("calculated in vain"))
+    (tmp_path / "ledger.db").write_text("not a ledger, but long enough to be taken for a header " * 40)
+    monkeypatch.setattr(runs, "run_stages", lambda *_, **__: pytest.fail("calculated in vain"))
     with pytest.raises(OutputError, match=r"trials\.db is damaged or no ledger of trials \(file is not a database\)"):
         quantlr.run(BASE, output=tmp_path)
     assert not (tmp_path / "one").exists()
@@ -234,7 +234,7 @@ def with_pages_overwritten(path: Path) -> None:
     ],
 )
 def test_a_file_that_is_no_ledger_of_ours_is_left_alone(tmp_path: Path, spoil: Any, said: str) -> None:
-    path = tmp_path / "trials.db"
+    path = tmp_path / "ledger.db"
     spoil(path)
     before = path.read_bytes()
     for action in (lambda: Ledger(path).record_trials([made("b")]), Ledger(path).read_entries):
@@ -244,7 +244,7 @@ def test_a_file_that_is_no_ledger_of_ours_is_left_alone(tmp_path: Path, spoil: A
 
 
 def test_an_empty_file_is_a_new_ledger(tmp_path: Path) -> None:
-    path = tmp_path / "trials.db"
+    path = tmp_path / "ledger.db"
     path.touch()
     assert Ledger(path).read_entries() == []
     assert Ledger(path).record_and_get_statistics(made("a")) == TrialStatistics(1, None)
@@ -255,7 +255,7 @@ def test_a_ledger_that_is_held_or_may_not_be_written_is_a_fault(
 ) -> None:
     ledger = Ledger.from_output_folder(tmp_path)
     ledger.record_trials([made("a")])
-    monkeypatch.setattr(trials, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(ledger, "LOCK_TIMEOUT_SECONDS", 0.05)
     with closing(sqlite3.connect(ledger.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(Fault, match="another run has been holding the ledger of trials for 0 seconds; try again"):
@@ -299,7 +299,7 @@ def test_all_or_none_are_recorded(tmp_path: Path) -> None:
 
 def test_a_report_may_not_have_the_ledgers_name(tmp_path: Path) -> None:
     with pytest.raises((OutputError, Fault), match=r"trials\.db"):
-        quantlr.run(BASE, overrides={"name": "trials.db"}, output=tmp_path)
+        quantlr.run(BASE, overrides={"name": "ledger.db"}, output=tmp_path)
 
 
 def written(program: str, output: Path) -> list[list[int]]:

@@ -26,8 +26,10 @@ import numpy as np
 import pandas as pd
 
 from quantlr.backtest.costs import ExecutionSpec, TradingCosts, borrow_cost, make_trading_costs
-from quantlr.errors import DataError
-from quantlr.types import Array, BacktestResult, BoolArray, IntArray, Note, Positions, Prices, iso_date
+from quantlr.core.arrays import Array, BoolArray, IntArray
+from quantlr.core.errors import DataError
+from quantlr.core.progress import Note, iso_date
+from quantlr.core.values import BacktestResult, Positions, Prices
 
 
 def backtest_with_benchmark(
@@ -234,7 +236,7 @@ def truncate_backtest(result: BacktestResult, n_sessions: int) -> BacktestResult
         **{
             name: getattr(result, name)[:n_sessions]
             for name in (
-                "weight", "ticker_gross", "ticker_cost", "gross_return", "cash_return", "cost", "net_return", "equity",
+                "weight", "ticker_gross_return", "ticker_cost", "gross_return", "cash_return", "cost", "net_return", "equity",
                 "exposure", "turnover",
             )
         },

@@ -14,11 +14,12 @@ import pandas as pd
 
 from quantlr.backtest.costs import ExecutionSpec, Fill
 from quantlr.backtest.engine import backtest_positions, truncate_backtest
-from quantlr.backtest.inference.levels import SIGNIFICANCE_LEVEL
-from quantlr.backtest.inference.sharpe import probabilistic_sharpe
 from quantlr.backtest.metrics import BacktestView, cagr, cost_total, sharpe, total_return
-from quantlr.errors import DataError
-from quantlr.types import BacktestResult, Note, Positions, Prices
+from quantlr.core.errors import DataError
+from quantlr.core.progress import Note
+from quantlr.core.values import BacktestResult, Positions, Prices
+from quantlr.stats.hac import SIGNIFICANCE_LEVEL
+from quantlr.stats.sharpe import probabilistic_sharpe
 
 FILL_CONVENTIONS: tuple[Fill, ...] = get_args(Fill)
 FillComparison = dict[str, dict[str, Any] | None]

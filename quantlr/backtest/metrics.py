@@ -14,22 +14,15 @@ import pandas as pd
 from pydantic import Field, Strict
 
 from quantlr.backtest.costs import BASIS_POINT
-from quantlr.backtest.inference import reliability as corp
-from quantlr.backtest.inference import sharpe as ratios
-from quantlr.backtest.inference import skill
-from quantlr.backtest.inference.bootstrap import mean_lower_bound_95
 from quantlr.backtest.trades import trade_table as trade_table
-from quantlr.types import (
-    Array,
-    BacktestResult,
-    BoolArray,
-    Forecasts,
-    IntArray,
-    ChoiceDescriptions,
-    ConfigSection,
-    Unit,
-    StrictInt,
-)
+from quantlr.core.annotations import ChoiceDescriptions, Unit
+from quantlr.core.arrays import Array, BoolArray, IntArray
+from quantlr.core.components import ConfigSection, StrictInt
+from quantlr.core.values import BacktestResult, Forecasts
+from quantlr.stats import directional
+from quantlr.stats import reliability as corp
+from quantlr.stats import sharpe as sharpe_stats
+from quantlr.stats.bootstrap import mean_lower_bound_95
 
 
 class ReportSpec(ConfigSection):
@@ -120,9 +113,9 @@ def accuracy(forecasts: EvaluatedForecasts) -> float:
 def accuracy_ci95(forecasts: EvaluatedForecasts) -> tuple[float, float]:
     """95 % interval of the accuracy: Wilson's, or of sessions drawn whole where forecasts overlap."""
     if not forecasts.is_clustered:
-        return skill.wilson_interval(int(forecasts.hits.sum()), len(forecasts.up))
+        return directional.wilson_interval(int(forecasts.hits.sum()), len(forecasts.up))
     rng = np.random.default_rng(forecasts.seed)
-    return skill.clustered_accuracy_interval(
+    return directional.clustered_accuracy_interval(
         forecasts.hits, session=forecasts.session, horizon=forecasts.horizon, rng=rng
     )
 
@@ -168,15 +161,15 @@ def reliability(forecasts: EvaluatedForecasts) -> dict[str, dict[str, float]]:
 
 def auc(forecasts: EvaluatedForecasts) -> float | None:
     """Chance that an up move was given a higher probability than a move that was not up; ties count half."""
-    return skill.roc_auc(forecasts.probability, forecasts.up)
+    return directional.roc_auc(forecasts.probability, forecasts.up)
 
 
 def auc_ci95(forecasts: EvaluatedForecasts) -> tuple[float, float] | None:
     """95 % interval of the AUC: DeLong's, or of sessions drawn whole where forecasts overlap. It tests nothing."""
     if not forecasts.is_clustered:
-        return skill.delong_auc_interval(forecasts.probability, forecasts.up)
+        return directional.delong_auc_interval(forecasts.probability, forecasts.up)
     rng = np.random.default_rng(forecasts.seed)
-    return skill.clustered_auc_interval(
+    return directional.clustered_auc_interval(
         forecasts.probability, forecasts.up, session=forecasts.session, horizon=forecasts.horizon, rng=rng
     )
 
@@ -184,14 +177,14 @@ def auc_ci95(forecasts: EvaluatedForecasts) -> tuple[float, float] | None:
 def pesaran_timmermann(forecasts: EvaluatedForecasts) -> dict[str, float] | None:
     """One-sided test that calls and outcomes go together, not by chance; in the form that allows for overlap."""
     if forecasts.is_clustered:
-        return skill.clustered_pesaran_timmermann_test(
+        return directional.clustered_pesaran_timmermann_test(
             forecasts.predicted_up,
             forecasts.up,
             session=forecasts.session,
             ticker=forecasts.ticker,
             horizon=forecasts.horizon,
         )
-    return skill.pesaran_timmermann_test(forecasts.predicted_up, forecasts.up)
+    return directional.pesaran_timmermann_test(forecasts.predicted_up, forecasts.up)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +244,7 @@ def volatility(backtest: BacktestView) -> float | None:
 
 def sharpe(backtest: BacktestView) -> float | None:
     """Mean over standard deviation (ddof 1) of net returns in excess of cash, times the root of a year's sessions."""
-    return annualize_sharpe(ratios.sharpe_per_session(backtest.excess_returns), backtest)
+    return annualize_sharpe(sharpe_stats.sharpe_per_session(backtest.excess_returns), backtest)
 
 
 def annualize_sharpe(session_sharpe: float | None, backtest: BacktestView) -> float | None:
@@ -261,19 +254,19 @@ def annualize_sharpe(session_sharpe: float | None, backtest: BacktestView) -> fl
 
 def sharpe_ci95(backtest: BacktestView) -> tuple[float, float] | None:
     """95 % interval of the Sharpe ratio, of sessions drawn in blocks."""
-    found = ratios.bootstrap_sharpe_interval(backtest.excess_returns, np.random.default_rng(backtest.seed))
+    found = sharpe_stats.bootstrap_sharpe_interval(backtest.excess_returns, np.random.default_rng(backtest.seed))
     root = float(np.sqrt(backtest.sessions_per_year))
     return (found[0] * root, found[1] * root) if found else None
 
 
 def sharpe_standard_error(backtest: BacktestView) -> float | None:
     """Standard error of the Sharpe ratio were returns independent (Lo 2002), per year."""
-    return annualize_sharpe(ratios.sharpe_standard_error_per_session(backtest.excess_returns), backtest)
+    return annualize_sharpe(sharpe_stats.sharpe_standard_error_per_session(backtest.excess_returns), backtest)
 
 
 def sharpe_lo(backtest: BacktestView) -> float | None:
     """Sharpe ratio of a year with the autocorrelation of returns allowed for (Lo 2002)."""
-    return ratios.lo_sharpe(backtest.excess_returns, n_periods=backtest.sessions_per_year)
+    return sharpe_stats.lo_sharpe(backtest.excess_returns, n_periods=backtest.sessions_per_year)
 
 
 def sortino(backtest: BacktestView) -> float | None:
@@ -370,15 +363,15 @@ def significance_metrics(
     """
     return {
         "trials": n_trials,
-        "probabilistic_sharpe": ratios.probabilistic_sharpe(backtest.excess_returns),
-        "deflated_sharpe": ratios.deflated_sharpe(
+        "probabilistic_sharpe": sharpe_stats.probabilistic_sharpe(backtest.excess_returns),
+        "deflated_sharpe": sharpe_stats.deflated_sharpe(
             backtest.excess_returns, n_trials=n_trials, sharpe_variance=sharpe_variance
         ),
-        "best_of_luck": annualize_sharpe(
-            ratios.expected_max_sharpe(n_trials, sharpe_variance=sharpe_variance), backtest
+        "expected_max_sharpe": annualize_sharpe(
+            sharpe_stats.expected_max_sharpe(n_trials, sharpe_variance=sharpe_variance), backtest
         ),
         "above_benchmark": mean_excess_over_benchmark(backtest),
-        "years_needed": skill.years_to_significance(
+        "years_needed": directional.years_to_significance(
             accuracy(forecasts), accuracy_base_rate(forecasts), sessions_per_year=backtest.sessions_per_year
         ),
     }

@@ -15,9 +15,11 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from quantlr.backtest.known import DecisionContext
-from quantlr.backtest.tranches import first_row_of_ticker
-from quantlr.types import Array, Forecasts, IntArray, StrictFloat, Component, Positions, Unit, StrictInt
+from quantlr.backtest.policies import DecisionContext, first_row_of_ticker
+from quantlr.core.annotations import Unit
+from quantlr.core.arrays import Array, IntArray
+from quantlr.core.components import Component, StrictFloat, StrictInt
+from quantlr.core.values import Forecasts, Positions
 
 Leverage = Annotated[StrictFloat, Unit("multiples of equity"), Field(gt=0, le=100)]
 

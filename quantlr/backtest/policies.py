@@ -7,24 +7,130 @@ tickers share the capital equally. A policy that looks at what is held looks at 
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
+import pandas as pd
 from pydantic import Field, ValidationInfo, field_validator
 
-from quantlr.backtest.known import DecisionContext, n_active
-from quantlr.backtest.tranches import hysteresis_positions, average_over_tranches
-from quantlr.types import (
-    Array,
-    Forecasts,
-    IntArray,
-    ChoiceDescriptions,
-    StrictFloat,
-    Component,
-    Positions,
-    Unit,
-    StrictInt,
-)
+from quantlr.backtest.costs import BASIS_POINT, ExecutionSpec, half_spread
+from quantlr.core.annotations import ChoiceDescriptions, Unit
+from quantlr.core.arrays import Array, BoolArray, IntArray
+from quantlr.core.components import Component, StrictFloat, StrictInt
+from quantlr.core.values import Forecasts, Positions, Prices
+
+VOLATILITY_WINDOW_SESSIONS = 20
+"""Returns that a trailing volatility is of: a month."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionContext:
+    """What is known at each forecast's close, and what the config says of costs and interest.
+
+    Attributes
+    ----------
+    volatility : (rows,) standard deviation (ddof 1) of the ticker's last 20 simple returns; NaN until there are 20.
+    round_trip_cost : (rows,) cost of entering and leaving, as a fraction of what is traded, at the close's own price
+        and spread; the least fee of an order is that of a tranche's equal share of the starting capital.
+    interest : what one unit of cash earns over a forecast's span, as a fraction.
+    borrow : what one unit held short costs over a forecast's span, as a fraction.
+    sessions_per_year : for annual figures.
+    """
+
+    volatility: Array
+    round_trip_cost: Array
+    horizon_interest: float
+    horizon_borrow_cost: float
+    sessions_per_year: int
+
+
+def n_active(forecasts: Forecasts) -> IntArray:
+    """Return how many tickers have a forecast in the session of each row, (rows,)."""
+    count = np.bincount(forecasts.session, minlength=len(forecasts.sessions))
+    return np.asarray(count[forecasts.session], dtype=np.int64)
+
+
+def make_decision_context(
+    prices: Prices, forecasts: Forecasts, execution: ExecutionSpec, *, sessions_per_year: int
+) -> DecisionContext:
+    """Return what policies and overlays may use besides the forecasts themselves."""
+    span = forecasts.horizon / sessions_per_year
+    return DecisionContext(
+        volatility=_values_at_forecasts(forecasts, prices, _trailing_volatility(prices.close)),
+        round_trip_cost=2.0 * _one_way_cost(prices, forecasts, execution),
+        horizon_interest=execution.cash_rate * span,
+        horizon_borrow_cost=execution.borrow_bps_per_year * BASIS_POINT * span,
+        sessions_per_year=sessions_per_year,
+    )
+
+
+def _values_at_forecasts(forecasts: Forecasts, prices: Prices, bar_values: Array) -> Array:
+    """Return (bars, tickers) values at each forecast, (rows,)."""
+    return np.asarray(prices.bars_to_sessions(bar_values)[forecasts.session, forecasts.ticker])
+
+
+def _trailing_volatility(close: Array) -> Array:
+    table = pd.DataFrame(close)
+    return (table / table.shift() - 1.0).rolling(VOLATILITY_WINDOW_SESSIONS).std(ddof=1).to_numpy()
+
+
+def _one_way_cost(prices: Prices, forecasts: Forecasts, execution: ExecutionSpec) -> Array:
+    """Return what a trade would cost at each forecast's close, (rows,), as a fraction of what is traded."""
+    cost = np.full(len(forecasts.ticker), execution.cost_rate)
+    if execution.spread is not None:
+        traded = np.isin(np.arange(len(prices.tickers)), forecasts.ticker)
+        cost += half_spread(prices, traded_mask=traded)[forecasts.session, forecasts.ticker]
+    order = execution.capital / (n_active(forecasts) * forecasts.horizon)
+    fee = execution.per_share / _values_at_forecasts(forecasts, prices, prices.raw_close)
+    return np.asarray(cost + np.maximum(fee, execution.min_per_order / order))
+
+
+def average_over_tranches(decision: Array, *, horizon: int) -> Array:
+    """Return the mean of each decision and the `horizon` - 1 before it, counting those that are missing as 0."""
+    held = decision.copy()
+    for age in range(1, min(horizon, len(decision))):
+        held[age:] += decision[:-age]
+    return held / horizon
+
+
+def first_row_of_ticker(ticker_index: IntArray) -> IntArray:
+    """Return the first row of each row's ticker, (rows,); a ticker's rows stand together."""
+    at = np.arange(len(ticker_index))
+    new = np.append(True, ticker_index[1:] != ticker_index[:-1])[: len(ticker_index)]
+    return np.asarray(np.maximum.accumulate(np.where(new, at, 0)), dtype=np.int64)
+
+
+def hysteresis_positions(
+    entry_side: IntArray, *, may_stay_long: BoolArray, may_stay_short: BoolArray, ticker_index: IntArray, horizon: int
+) -> Array:
+    """Return the side that each tranche is on after each decision, (rows,): 1, -1 or 0.
+
+    A tranche takes the side that it is told to enter, whatever it held, and keeps it until a decision at which that
+    side may not stay; each tranche starts flat.
+
+    Parameters
+    ----------
+    enter : (rows,) 1 enters long, -1 short, 0 neither.
+    stays_long, stays_short : (rows,) whether a position of that side may stay.
+    ticker : (rows,) ascending; a ticker's rows are in the order of time.
+    """
+    first = first_row_of_ticker(ticker_index)
+    at = np.arange(len(ticker_index))
+    if horizon > 1:
+        tranche = (at - first) % horizon
+        order = np.lexsort((tranche, ticker_index))
+        start = first_row_of_ticker(ticker_index[order] * horizon + tranche[order])
+    else:
+        order, start = at, first
+    entered = np.maximum.accumulate(np.where(entry_side[order] != 0, at, -1))
+    side = np.where(entered >= start, entry_side[order][entered], 0)
+    left = [np.maximum.accumulate(np.where(stays[order], -1, at)) for stays in (may_stay_long, may_stay_short)]
+    kept = np.where(side > 0, left[0], left[1]) <= entered
+    held = np.empty(len(ticker_index))
+    held[order] = np.where(kept, side, 0)
+    return held
+
 
 Probability = Annotated[StrictFloat, Unit("probability"), Field(ge=0, le=1)]
 ProbabilityDistance = Annotated[StrictFloat, Unit("probability"), Field(gt=0, le=1)]

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from quantlr.types import Array, BacktestResult, IntArray
+from quantlr.core.arrays import Array, IntArray
+from quantlr.core.values import BacktestResult
 
 
 def trade_table(result: BacktestResult) -> pd.DataFrame:

@@ -13,17 +13,17 @@ import click
 from quantlr.cli.options import (
     config_argument,
     config_options,
+    display_options,
     jobs_option,
     offline_option,
     output_option,
-    display_options,
 )
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from quantlr.audit import Audit
-    from quantlr.audit.cuts import CutoffCount
+    from quantlr.audits.audit import Audit
+    from quantlr.audits.cutoffs import CutoffCount
 
 LEAK_EXIT_STATUS = 3
 """Exit status of an audit that has found a leak."""
@@ -99,11 +99,11 @@ def _audit_and_print(
     """Audit one config, write what was found, and say it; `found` hears of it too."""
     from rich.text import Text
 
-    from quantlr.audit import audit_config
+    from quantlr.audits.audit import audit_config
     from quantlr.cli.progress import progress_bar
-    from quantlr.config import load_config
-    from quantlr.processes import available_cores
-    from quantlr.report.folder import write_report_file
+    from quantlr.config.run_config import load_config
+    from quantlr.core.parallel import available_cores
+    from quantlr.report.storage import write_report_file
 
     config = load_config(config_path, settings=settings, name=name)
     with progress_bar(console) as progress:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from quantlr.cli.options import output_option, display_options
+from quantlr.cli.options import display_options, output_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,7 +46,7 @@ def _compare_and_print(
 ) -> None:
     from rich.text import Text
 
-    from quantlr.report.compare import compare_runs, check_comparison_target, write_comparison
+    from quantlr.report.compare import check_comparison_target, compare_runs, write_comparison
 
     check_comparison_target(name, output)
     found = compare_runs(runs, reports_dir=output)
@@ -96,8 +96,8 @@ def _metrics_table(comparison: Comparison) -> Table:
     """Return a table with a line for each run."""
     from rich.table import Table
 
-    from quantlr.report.shared import HEADLINE_COLUMNS, headline_cell_texts
-    from quantlr.types import iso_date
+    from quantlr.core.progress import iso_date
+    from quantlr.report.pairs import HEADLINE_COLUMNS, headline_cell_texts
 
     title = f"{len(comparison.dates):,} common sessions, {iso_date(comparison.dates[0])} to {iso_date(comparison.dates[-1])}"
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)

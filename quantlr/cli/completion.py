@@ -49,8 +49,8 @@ def complete_setting_key(ctx: Context, param: Parameter, incomplete: str) -> lis
 
 
 def _iter_config_keys(config_path: Path | None) -> Iterator[str]:
-    from quantlr.config import RunConfig, load_config
-    from quantlr.errors import QuantlrError
+    from quantlr.config.run_config import RunConfig, load_config
+    from quantlr.core.errors import QuantlrError
 
     if config_path is not None:
         try:

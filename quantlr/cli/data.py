@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from quantlr.cli.options import config_options, configs_argument, offline_option, display_options
+from quantlr.cli.options import config_options, configs_argument, display_options, offline_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import Console
 
-    from quantlr.data.fetched import FetchedPrices
+    from quantlr.data.source import FetchedPrices
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +88,8 @@ def _fetch_and_print(
     config_path: Path, settings: tuple[str, ...], name: str | None, display: DisplayOptions, *, offline: bool
 ) -> None:
     from quantlr.cli.progress import progress_bar
-    from quantlr.config import load_config
-    from quantlr.errors import QuantlrError
+    from quantlr.config.run_config import load_config
+    from quantlr.core.errors import QuantlrError
 
     config = load_config(config_path, settings=settings, name=name)
     data = config.run.data
@@ -105,8 +105,8 @@ def _fetch_and_print(
 def _print_fetched_prices(run_name: str, fetched: FetchedPrices, display: DisplayOptions, console: Console) -> None:
     from rich.text import Text
 
+    from quantlr.core.progress import iso_date
     from quantlr.report.summary import note_text
-    from quantlr.types import iso_date
 
     rows: dict[str, dict[str, Any]] = {}
     for ticker, bars in fetched.bars.items():
@@ -123,7 +123,7 @@ def _print_fetched_prices(run_name: str, fetched: FetchedPrices, display: Displa
 def _print_cached_tickers(display: DisplayOptions) -> None:
     from rich.text import Text
 
-    from quantlr.data.store import DamagedFileError, PriceCache
+    from quantlr.data.cache import DamagedFileError, PriceCache
 
     out = display.make_console()
     store = PriceCache.in_user_cache_dir()
@@ -154,9 +154,9 @@ def _print_cached_tickers(display: DisplayOptions) -> None:
 
 def _verify_price_cache(display: DisplayOptions) -> None:
     from quantlr.cli.progress import progress_bar
-    from quantlr.data.store import PriceCache
-    from quantlr.errors import Fault
-    from quantlr.types import Told
+    from quantlr.core.errors import Fault
+    from quantlr.core.progress import Told
+    from quantlr.data.cache import PriceCache
 
     store = PriceCache.in_user_cache_dir()
     shelves = store.list_ticker_caches()

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import click
 
 from quantlr.cli.options import display_options
-from quantlr.errors import ConfigError
+from quantlr.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from quantlr.data.described import CatalogEntry, ComponentParameter
+    from quantlr.data.catalog import CatalogEntry, ComponentParameter
 
 LINE_WIDTH = 80
 
@@ -36,7 +36,7 @@ def command(kinds: tuple[str, ...], *, as_json: bool, quiet: bool, verbose: bool
     def print_feature_catalog() -> None:
         from rich.text import Text
 
-        from quantlr.data.described import feature_catalog_entries, label_catalog_entries
+        from quantlr.data.catalog import feature_catalog_entries, label_catalog_entries
 
         found = {
             "features": _filter_by_kind(feature_catalog_entries(), kinds),
@@ -62,9 +62,9 @@ def _filter_by_kind(entries: Sequence[CatalogEntry], kinds: Sequence[str]) -> li
 def _require_known_kinds(kinds: Sequence[str], entries_by_section: dict[str, list[CatalogEntry]]) -> None:
     from difflib import get_close_matches
 
+    from quantlr.core.components import component_kind
     from quantlr.data.features import FEATURES
     from quantlr.data.labels import LABELS
-    from quantlr.types import component_kind
 
     there = {entry.kind for listed in entries_by_section.values() for entry in listed}
     known = [component_kind(part) for part in (*FEATURES, *LABELS)]
@@ -77,7 +77,7 @@ def _require_known_kinds(kinds: Sequence[str], entries_by_section: dict[str, lis
 
 def _iter_entry_lines(entry: CatalogEntry, *, verbose: bool) -> Iterator[str]:
     """Yield an entry's lines, none longer than the page is wide."""
-    from quantlr.types import to_inline_yaml
+    from quantlr.core.annotations import to_inline_yaml
 
     yield from _wrap_paragraph(entry.summary)
     for parameter in entry.parameters:
@@ -97,7 +97,7 @@ def _iter_entry_lines(entry: CatalogEntry, *, verbose: bool) -> Iterator[str]:
 
 
 def _parameter_text(parameter: ComponentParameter) -> str:
-    from quantlr.types import to_inline_yaml
+    from quantlr.core.annotations import to_inline_yaml
 
     default = "" if parameter.is_required else f" = {to_inline_yaml(parameter.default)}"
     choices = "; ".join(f"{word}: {meaning}" if meaning else word for word, meaning in parameter.choices.items())

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from quantlr.cli.terminal import has_room_for_table
-from quantlr.report.former import price_dates_text, has_same_prices
+from quantlr.report.storage import has_same_prices, price_dates_text
 from quantlr.report.summary import HeadlineChange, headline_changes, headline_text_rows
 
 STYLE_BY_VERDICT = {"better": "green", "worse": "red", "same": "dim", "": ""}

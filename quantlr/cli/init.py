@@ -13,8 +13,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from quantlr.cli.options import display_options
-from quantlr.disk import atomic_write
-from quantlr.errors import ConfigError, Fault, OutputError
+from quantlr.core.atomic import atomic_write
+from quantlr.core.errors import ConfigError, Fault, OutputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -81,7 +81,7 @@ def _require_valid_report_name(name: str) -> None:
     """Refuse what could not be the name of a report."""
     from pydantic import TypeAdapter, ValidationError
 
-    from quantlr.config import ReportName
+    from quantlr.config.run_config import ReportName
 
     try:
         TypeAdapter(ReportName).validate_python(name)
@@ -93,7 +93,7 @@ def _require_valid_report_name(name: str) -> None:
 
 def _quote_for_yaml(name: str) -> str:
     """Return a name as YAML takes it for text: 2024 and null would be something else."""
-    from quantlr.config.written import parse_scalar
+    from quantlr.config.loader import parse_scalar
 
     return name if isinstance(parse_scalar(name, base_folder=Path()), str) else f'"{name}"'
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from quantlr.cli.options import config_options, configs_argument, offline_option, output_option, display_options
+from quantlr.cli.options import config_options, configs_argument, display_options, offline_option, output_option
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from quantlr.pipeline.plan import RunPlan, PlannedModel, WalkForwardPlan
+    from quantlr.experiment.plan import PlannedModel, RunPlan, WalkForwardPlan
 
 MAX_MODELS_SHOWN = 12
 """Models that have a line each without being asked for."""
@@ -69,8 +69,8 @@ def _plan_and_print(
     from dataclasses import asdict
 
     from quantlr.cli.progress import progress_bar
-    from quantlr.config import load_config
-    from quantlr.pipeline.plan import plan_config
+    from quantlr.config.run_config import load_config
+    from quantlr.experiment.plan import plan_config
 
     config = load_config(config_path, settings=settings, name=name)
     with progress_bar(console) as progress:
@@ -146,7 +146,7 @@ def _print_walk_forward_plan(walk_forward_plan: WalkForwardPlan, console: Consol
     from rich.text import Text
 
     from quantlr.cli.terminal import print_table
-    from quantlr.report.summary import note_text, condense_notes
+    from quantlr.report.summary import condense_notes, note_text
 
     shown = walk_forward_plan.models if verbose else walk_forward_plan.models[:MAX_MODELS_SHOWN]
     print_table(_models_table(walk_forward_plan, shown), console)

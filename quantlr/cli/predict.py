@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from quantlr.cli.options import config_argument, config_options, jobs_option, offline_option, display_options
+from quantlr.cli.options import config_argument, config_options, display_options, jobs_option, offline_option
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from quantlr.predict import Prediction, Predictions
+    from quantlr.experiment.predict import Prediction, Predictions
 
 MAX_TICKERS_EXPLAINED = 5
 """Tickers whose features are all shown without being asked for."""
@@ -75,9 +75,9 @@ def _predict_and_print(
     from dataclasses import asdict
 
     from quantlr.cli.progress import progress_bar
-    from quantlr.config import load_config
-    from quantlr.predict import predict_config
-    from quantlr.processes import available_cores
+    from quantlr.config.run_config import load_config
+    from quantlr.core.parallel import available_cores
+    from quantlr.experiment.predict import predict_config
 
     config = load_config(config_path, settings=settings, name=name)
     today = dt.datetime.now().astimezone().date()
@@ -116,7 +116,7 @@ def _print_predictions(predictions: Predictions, console: Console, *, verbose: b
 def _print_notes_and_warnings(predictions: Predictions, console: Console, *, verbose: bool) -> None:
     from rich.text import Text
 
-    from quantlr.report.summary import note_text, condense_notes
+    from quantlr.report.summary import condense_notes, note_text
 
     for note in predictions.notes if verbose else condense_notes(predictions.notes):
         console.print(Text.assemble(("note ", "yellow"), note_text(note)))

@@ -10,8 +10,8 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
-from quantlr.types import Progress as Heard
-from quantlr.types import ignore_progress
+from quantlr.core.progress import Progress as Heard
+from quantlr.core.progress import ignore_progress
 
 MIN_STAGE_SECONDS = 1.0
 """Seconds that a stage has to last before anything is said of it: what comes and goes at once only flickers."""

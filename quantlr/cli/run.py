@@ -13,18 +13,18 @@ import click
 from quantlr.cli.options import (
     config_options,
     configs_argument,
+    display_options,
     jobs_option,
     offline_option,
     output_option,
-    display_options,
 )
-from quantlr.errors import OutputError
+from quantlr.core.errors import OutputError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from quantlr.pipeline import Run
-    from quantlr.report.drawing import PageRenderer
+    from quantlr.experiment.run import Run
+    from quantlr.report.render import PageRenderer
 
 
 @click.command("run")
@@ -47,8 +47,8 @@ def command(
     verbose: bool,
 ) -> None:
     """Run experiments and write their reports to OUTPUT/NAME."""
-    from quantlr.processes import available_cores
-    from quantlr.report.drawing import open_page_renderer
+    from quantlr.core.parallel import available_cores
+    from quantlr.report.render import open_page_renderer
 
     workers = jobs or available_cores()
     # Before all else, so that the processes that draw get ready while this one calculates.
@@ -83,9 +83,9 @@ def _run_and_print(
 ) -> None:
     """Run one config, write its report, and say what came of it; `written` are the reports of this call so far."""
     from quantlr.cli.progress import progress_bar
-    from quantlr.config import load_config
-    from quantlr.pipeline import run_config
-    from quantlr.report.former import read_previous_metrics
+    from quantlr.config.run_config import load_config
+    from quantlr.experiment.run import run_config
+    from quantlr.report.storage import read_previous_metrics
 
     config = load_config(config_path, settings=settings, name=name)
     if config.run.name in config_paths_by_name:
@@ -110,7 +110,7 @@ def _print_run(
 
     from quantlr.backtest.fills import sharpe_by_fill_text
     from quantlr.cli.headline import print_headline_table
-    from quantlr.report.summary import confidence_interval_rows, note_text, condense_notes
+    from quantlr.report.summary import condense_notes, confidence_interval_rows, note_text
 
     print_headline_table(run.config.name, run.metrics, previous_metrics, console)
     for label, bounds in confidence_interval_rows(run.metrics) if verbose else ():

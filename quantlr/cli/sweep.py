@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from quantlr.cli.options import offline_option, output_option, display_options
-from quantlr.errors import UserError
+from quantlr.cli.options import display_options, offline_option, output_option
+from quantlr.core.errors import UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from quantlr.sweep import Sweep, SweepResult
-    from quantlr.sweep.desk import SweepObserver
+    from quantlr.sweeps.grid import Sweep
+    from quantlr.sweeps.scheduler import SweepObserver, SweepResult
 
 FAILED_TRIALS_EXIT_STATUS = 4
 """Exit status of a sweep of which some trials failed."""
@@ -85,7 +85,8 @@ def command(
     out, failed = make_console(quiet=quiet), []
 
     def run_and_print_sweep() -> None:
-        from quantlr.sweep import SweepOptions, make_engine_factory, load_sweep, run_sweep
+        from quantlr.sweeps.grid import load_sweep
+        from quantlr.sweeps.scheduler import SweepOptions, make_engine_factory, run_sweep
 
         loaded = load_sweep(sweep, settings=settings)
         out.print(_trial_count_text(loaded))
@@ -116,7 +117,7 @@ def _trial_count_text(sweep: Sweep) -> str:
 
 def _confirm_large_sweep(sweep: Sweep, *, skip_confirmation: bool) -> None:
     """Ask before a huge sweep, where there is someone to ask."""
-    from quantlr.sweep import MAX_UNCONFIRMED_TRIALS
+    from quantlr.sweeps.scheduler import MAX_UNCONFIRMED_TRIALS
 
     trials = len(sweep.trial_numbers)
     if skip_confirmation or trials <= MAX_UNCONFIRMED_TRIALS:
@@ -146,21 +147,21 @@ def _sweep_progress_bar(console: Console) -> Iterator[SweepObserver]:
     class Bar:
         task: TaskID | None = None
 
-        def begun(self, sweep: Sweep, *, waiting: int, dashboard: str | None) -> None:
-            kept = len(sweep.trial_numbers) - waiting
+        def on_start(self, sweep: Sweep, *, n_waiting: int, dashboard_url: str | None) -> None:
+            kept = len(sweep.trial_numbers) - n_waiting
             if kept:
-                console.print(f"{kept:,} are done already, {waiting:,} to go; --fresh does all anew")
-            if dashboard:
-                console.print(f"dashboard at {dashboard}")
+                console.print(f"{kept:,} are done already, {n_waiting:,} to go; --fresh does all anew")
+            if dashboard_url:
+                console.print(f"dashboard at {dashboard_url}")
             bars.start()
             self.task = bars.add_task("", total=len(sweep.trial_numbers), completed=kept, rate="", failed="")
 
-        def done(self, *, done: int, total: int, failed: int) -> None:
+        def on_progress(self, *, n_done: int, n_total: int, n_failed: int) -> None:
             if self.task is None:
                 return
             speed = next((task.speed for task in bars.tasks), None)
-            rate, lost = f"{speed:.1f}/s" if speed else "", f"{failed:,} failed" if failed else ""
-            bars.update(self.task, completed=done, total=total, rate=rate, failed=lost)
+            rate, lost = f"{speed:.1f}/s" if speed else "", f"{n_failed:,} failed" if n_failed else ""
+            bars.update(self.task, completed=n_done, total=n_total, rate=rate, failed=lost)
 
     try:
         yield Bar()

@@ -16,7 +16,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from quantlr.errors import QuantlrError
+from quantlr.core.errors import QuantlrError
 
 MAX_WIDTH = 120
 """Columns beyond which lines are no longer read with ease."""

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from quantlr.cli.options import output_option, display_options
+from quantlr.cli.options import display_options, output_option
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from quantlr.trials import LedgerEntry, Trial
+    from quantlr.experiment.ledger import LedgerEntry, Trial
 
 MAX_TICKER_LIST_CHARS = 30
 """Letters of a list of tickers in the table."""
@@ -39,7 +39,7 @@ def _print_trials(output: Path, console: Console, *, as_json: bool, verbose: boo
     from rich.text import Text
 
     from quantlr.cli.terminal import print_table
-    from quantlr.trials import Ledger
+    from quantlr.experiment.ledger import Ledger
 
     ledger = Ledger.from_output_folder(output)
     entries = ledger.read_entries()

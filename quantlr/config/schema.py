@@ -16,16 +16,10 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from quantlr.config import RunConfig
+from quantlr.config.run_config import RunConfig
+from quantlr.core.annotations import ENUM_DESCRIPTIONS_KEY, UNIT_KEY, append_units, to_inline_yaml
+from quantlr.core.components import installed_kinds, load_installed_component
 from quantlr.data.features import Feature
-from quantlr.types import (
-    ENUM_DESCRIPTIONS_KEY,
-    UNIT_KEY,
-    to_inline_yaml,
-    installed_kinds,
-    load_installed_component,
-    append_units,
-)
 
 JsonSchema = dict[str, Any]
 

@@ -15,9 +15,9 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
-from quantlr.data.cells import DateArray
-from quantlr.disk import cache_dir, atomic_write
-from quantlr.errors import DataError
+from quantlr.core.atomic import atomic_write, cache_dir
+from quantlr.core.errors import DataError
+from quantlr.data.csv.cells import DateArray
 
 DATE_DTYPE = "datetime64[us]"
 EXTRA_CACHED_DAYS = np.timedelta64(366, "D")

@@ -6,20 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from quantlr.core.arrays import Array, FeatureColumns, IntArray
+from quantlr.core.errors import DataError
+from quantlr.core.progress import Note, iso_date
+from quantlr.core.timing import NOT_YET_KNOWN, label_known_row
+from quantlr.core.values import Dataset, Labels, Prices
 from quantlr.data.features import Feature
-from quantlr.errors import DataError
-from quantlr.types import (
-    NOT_YET_KNOWN,
-    Array,
-    FeatureColumns,
-    Dataset,
-    IntArray,
-    Labels,
-    Note,
-    Prices,
-    iso_date,
-    label_known_row,
-)
 
 
 def compute_feature_columns(prices: Prices, features: Sequence[Feature]) -> FeatureColumns:

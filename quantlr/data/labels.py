@@ -8,20 +8,13 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from quantlr.data.context import find_ticker
-from quantlr.data.universe import Ticker
-from quantlr.errors import DataError
-from quantlr.types import (
-    Array,
-    Labels,
-    ChoiceDescriptions,
-    StrictFloat,
-    Component,
-    Prices,
-    Unit,
-    StrictInt,
-    label_known_row,
-)
+from quantlr.core.annotations import ChoiceDescriptions, Unit
+from quantlr.core.arrays import Array
+from quantlr.core.components import Component, StrictFloat, StrictInt
+from quantlr.core.errors import DataError
+from quantlr.core.timing import label_known_row
+from quantlr.core.values import Labels, Prices
+from quantlr.data.prices import Ticker, find_ticker
 
 TieHandling = Annotated[
     Literal["down", "up", "drop"],

@@ -14,15 +14,24 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, PrivateAttr
 
-from quantlr.data.fetched import FetchedPrices, Source, combine_digests, sha256_hex
-from quantlr.data.patience import ResultTimeoutError, BackgroundIterator
-from quantlr.data.quotes import RawBarFrame, adjust_for_splits_and_dividends, find_history_revision
-from quantlr.data.store import FetchResponse, DamagedFileError, CacheIndexEntry, CachedHistory, PriceCache
-from quantlr.data.yahoo_client import YahooClient, FetchErrorKind, FetchError, open_yahoo_client, last_finished_date
-from quantlr.data.yahoo_exchanges import CALENDAR_BY_EXCHANGE_CODE
-from quantlr.disk import cache_dir
-from quantlr.errors import DataError, Fault
-from quantlr.types import ChoiceDescriptions, Note, StrictFloat, Progress, ProgressCounter, Unit, ignore_progress
+from quantlr.core.annotations import ChoiceDescriptions, Unit
+from quantlr.core.atomic import cache_dir
+from quantlr.core.components import StrictFloat
+from quantlr.core.errors import DataError, Fault
+from quantlr.core.progress import Note, Progress, ProgressCounter, ignore_progress
+from quantlr.data.cache import CachedHistory, CacheIndexEntry, DamagedFileError, FetchResponse, PriceCache
+from quantlr.data.corporate_actions import RawBarFrame, adjust_for_splits_and_dividends, find_history_revision
+from quantlr.data.source import FetchedPrices, Source, combine_digests, sha256_hex
+from quantlr.data.yahoo_client import (
+    CALENDAR_BY_EXCHANGE_CODE,
+    BackgroundIterator,
+    FetchError,
+    FetchErrorKind,
+    ResultTimeoutError,
+    YahooClient,
+    last_finished_date,
+    open_yahoo_client,
+)
 
 OVERLAP_SESSIONS = 8
 """Stored sessions that are asked for again with the new ones, to see whether history was revised."""

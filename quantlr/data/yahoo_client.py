@@ -8,19 +8,113 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
+import queue
 import re
+import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
 
-from quantlr.data.quotes import RAW_BAR_COLUMNS, RAW_PRICE_COLUMNS, RawBarFrame, undo_split_adjustment
-from quantlr.data.store import FetchResponse
+from quantlr.data.cache import FetchResponse
+from quantlr.data.corporate_actions import RAW_BAR_COLUMNS, RAW_PRICE_COLUMNS, RawBarFrame, undo_split_adjustment
+
+T = TypeVar("T")
+
+
+class ResultTimeoutError(Exception):
+    """Nothing came for so long that the rest was abandoned."""
+
+
+BACKGROUND_THREAD_NAME = "quantlr: waiting for an answer"
+"""Name of the threads that may be abandoned."""
+
+
+@dataclass(frozen=True, slots=True)
+class _QueuedResult(Generic[T]):
+    """A result, which may itself be None or an error."""
+
+    value: T
+
+
+class BackgroundIterator(Generic[T]):
+    """An iterator that runs in a thread of its own, ahead of the one who reads it, and can be abandoned.
+
+    The thread is a daemon: a call that hangs holds up neither the reader nor the end of the program. It is abandoned
+    where its `with` block ends.
+    """
+
+    def __init__(self, make_iterator: Callable[[threading.Event], Iterator[T]]) -> None:
+        """Begin; `produce` gets an event that is set once nobody waits any more."""
+        self._stop_event = threading.Event()
+        self._result_queue: queue.SimpleQueue[_QueuedResult[T] | BaseException | None] = queue.SimpleQueue()
+        threading.Thread(
+            target=self._put_results_on_queue, args=(make_iterator,), name=BACKGROUND_THREAD_NAME, daemon=True
+        ).start()
+
+    def _put_results_on_queue(self, make_iterator: Callable[[threading.Event], Iterator[T]]) -> None:
+        try:
+            for item in make_iterator(self._stop_event):
+                self._result_queue.put(_QueuedResult(item))
+                if self._stop_event.is_set():
+                    return
+            self._result_queue.put(None)
+        except BaseException as error:
+            self._result_queue.put(error)
+
+    def __enter__(self) -> BackgroundIterator[T]:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._stop_event.set()
+
+    def iter_results(self, *, timeout_seconds: float) -> Iterator[T]:
+        """Yield what comes, until it is over.
+
+        Raises
+        ------
+        OutOfPatience : nothing came for `patience` seconds.
+        """
+        try:
+            while True:
+                came = self._result_queue.get(timeout=timeout_seconds)
+                if came is None:
+                    return
+                if isinstance(came, BaseException):
+                    raise came
+                yield came.value
+        except queue.Empty:
+            raise ResultTimeoutError from None
+
+
+_US_EXCHANGE_CODES = "NMS NGM NCM NAS NYQ NYS PCX ASE BTS PNK OQX OQB OEM OID SNP DJI NIM NASDAQ"
+"""Nasdaq, New York with Arca and American, Cboe's, over the counter, and the indices of S&P, Dow Jones and Nasdaq."""
+
+CALENDAR_BY_EXCHANGE_CODE: dict[str, str] = {
+    **dict.fromkeys(_US_EXCHANGE_CODES.split(), "XNYS"),
+    "TOR": "XTSE", "VAN": "XTSE",
+    "MEX": "XMEX", "SAO": "BVMF", "BUE": "XBUE", "SGO": "XSGO",
+    "LSE": "XLON", "IOB": "XLON", "FGI": "XLON", "ISE": "XDUB",
+    "GER": "XETR", "FRA": "XFRA", "STU": "XSTU", "HAM": "XHAM", "DUS": "XDUS",
+    "PAR": "XPAR", "AMS": "XAMS", "BRU": "XBRU", "LIS": "XLIS", "MIL": "XMIL", "MCE": "XMAD",
+    "EBS": "XSWX", "VIE": "XWBO",
+    "STO": "XSTO", "CPH": "XCSE", "HEL": "XHEL", "OSL": "XOSL", "ICE": "XICE",
+    "WSE": "XWAR", "PRA": "XPRA", "BUD": "XBUD", "ATH": "ASEX", "IST": "XIST",
+    "JPX": "XTKS", "OSA": "XTKS", "HKG": "XHKG", "SHH": "XSHG", "SHZ": "XSHG",
+    "KSC": "XKRX", "KOE": "XKRX", "TAI": "XTAI", "TWO": "XTAI", "SES": "XSES",
+    "SET": "XBKK", "KLS": "XKLS", "JKT": "XIDX",
+    "BSE": "XBOM", "NSI": "XBOM", "ASX": "XASX", "NZE": "XNZE",
+    "TLV": "XTAE", "SAU": "XSAU", "JNB": "XJSE",
+    "CCC": "24/7", "CCY": "24/5",
+}  # fmt: skip
+"""Calendar of exchange_calendars by the `exchangeName` of a chart; exchanges that it does not know are left out."""
+
 
 SETTLEMENT_DELAY_AFTER_CLOSE = dt.timedelta(minutes=30)
 """Time after the close until a session's bar is taken for final."""

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quantlr.model.fit import fit_folds
-from quantlr.model.folds import fold_sums
-from quantlr.model.scaling import fold_scaling
-from quantlr.model.specs import LogisticRegression
-from quantlr.model.training import TrainingData
-from quantlr.types import Array, BoolArray, Folds, IntArray
+from quantlr.core.arrays import Array, BoolArray, IntArray
+from quantlr.core.values import Folds
+from quantlr.model.batched.fit import fit_folds
+from quantlr.model.batched.training import TrainingData
+from quantlr.model.config import LogisticRegression
+from quantlr.model.splits import fold_sums
+from quantlr.model.standardize import fold_scaling
 
 MIN_CALIBRATION_FORECASTS = 250
 """Known forecasts from which a sigmoid is fitted to them."""

@@ -8,14 +8,14 @@ from functools import partial
 
 import numpy as np
 
-from quantlr.errors import DegenerateFold
-from quantlr.model.descent import newton_single, lipschitz
+from quantlr.core.arrays import Array
+from quantlr.core.errors import DegenerateFold
+from quantlr.model.batched.loss import Objective, TrainingRows
+from quantlr.model.batched.training import ObjectiveBuilder, TrainingData
+from quantlr.model.config import LogisticRegression
 from quantlr.model.logistic import pointwise_log_loss, sigmoid
-from quantlr.model.objective import Objective, TrainingRows
 from quantlr.model.separation import separation_reason
-from quantlr.model.specs import LogisticRegression
-from quantlr.model.training import ObjectiveBuilder, TrainingData
-from quantlr.types import Array
+from quantlr.model.solvers import lipschitz, newton_single
 
 LEARNING_RATE_NAMES = ("too small", "derived", "near the limit", "beyond the limit")
 """What the study calls its four learning rates."""
@@ -118,7 +118,7 @@ def compute_learning_rate_study(
     """
     objective, every = make_study_objective(training_data, model, refit_index)
     best = newton_single(objective, [np.zeros(objective.n_weights)], tol=OPTIMUM_TOL, max_iter=OPTIMUM_MAX_ITER)
-    one_class = not 0.0 < objective.labels.mean_x_times_target[0, 0] < 1.0
+    one_class = not 0.0 < objective.label_sums.mean_x_times_target[0, 0] < 1.0
     why = "its training rows are of one class" if one_class else separation_reason(objective, best.theta[:, 0])
     if why:
         raise DegenerateFold(f"refit {refit_index}: {why}, so that no best loss exists; study another", key="model.l2")
@@ -181,7 +181,7 @@ class _StandardizedLoss:
     @classmethod
     def from_objective(cls, objective: Objective) -> _StandardizedLoss:
         """Return the problem of a single refit, in its own standardised units."""
-        A, share = objective.standardized_to_local_matrix()[0], objective.labels.mean_factor_by_class[:, 0]
+        A, share = objective.standardized_to_local_matrix()[0], objective.label_sums.mean_factor_by_class[:, 0]
         parts = [make() for make in objective.row_factories]
         weights = [
             np.full(len(rows.y), share[0]) if rows.weight_by_class is None else rows.weight_by_class @ share

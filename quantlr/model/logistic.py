@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from quantlr.types import Array
+from quantlr.core.arrays import Array
 
 
 def sigmoid(z: Array) -> Array:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from quantlr.model.descent import (
-    MIN_EIGENVALUE_RATIO,
+from quantlr.core.arrays import Array
+from quantlr.model.batched.loss import Objective
+from quantlr.model.solvers import (
     MAX_CONDITION_ESTIMATE,
-    newton_single,
+    MIN_EIGENVALUE_RATIO,
     condition_estimate,
+    newton_single,
     whitening_matrix,
 )
-from quantlr.model.objective import Objective
-from quantlr.types import Array
 
 MIN_SUSPICIOUS_LOG_ODDS = 4.0
 """Log odds of a training row from which it is asked whether weights grow without bound."""

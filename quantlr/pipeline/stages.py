@@ -9,30 +9,16 @@ from typing import Any
 import numpy as np
 
 from quantlr.backtest.engine import backtest_with_benchmark
-from quantlr.backtest.known import DecisionContext, make_decision_context
 from quantlr.backtest.overlays import apply_overlays
-from quantlr.backtest.policies import decide_positions
-from quantlr.config import RunConfig
+from quantlr.backtest.policies import DecisionContext, decide_positions, make_decision_context
+from quantlr.config.run_config import RunConfig
+from quantlr.core.arrays import Array
+from quantlr.core.errors import NotEnoughHistory
+from quantlr.core.progress import Progress, ProgressCounter, Told, ignore_progress, iso_date
+from quantlr.core.values import BacktestResult, Dataset, Forecasts, Labels, Positions, Prices, RunData
 from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.labels import Label
-from quantlr.errors import NotEnoughHistory
-from quantlr.model.journey import DEFAULT_FUNCTIONS, WalkForwardFunctions
-from quantlr.model.walk_forward import walk_forward
-from quantlr.types import (
-    Array,
-    BacktestResult,
-    RunData,
-    Dataset,
-    Forecasts,
-    Labels,
-    Positions,
-    Prices,
-    Progress,
-    ProgressCounter,
-    Told,
-    iso_date,
-    ignore_progress,
-)
+from quantlr.model.walk_forward import DEFAULT_FUNCTIONS, WalkForwardFunctions, walk_forward
 
 
 def compute_label(prices: Prices, label: Label) -> Labels:

@@ -12,33 +12,37 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from quantlr.backtest.inference.differences import (
-    PairedDifference,
+from quantlr.backtest.metrics import EvaluatedForecasts
+from quantlr.config.run_config import REPORT_NAME_PATTERN
+from quantlr.core.arrays import Array
+from quantlr.core.errors import OutputError, UserError
+from quantlr.core.progress import iso_date
+from quantlr.core.values import BacktestResult, Report
+from quantlr.report.pairs import (
+    ConfigDifference,
+    MetricValues,
+    RunPair,
+    baseline_metric_values,
+    benchmark_on_dates,
+    common_dates,
+    common_evaluated_forecasts,
+    config_differences,
+    forecast_log_losses,
+    has_same_label,
+    headline_metrics,
+    pair_sentence,
+    result_on_dates,
+    with_adjusted_p_values,
+)
+from quantlr.report.storage import check_report_target, json_bytes, nonfinite_to_none, write_report
+from quantlr.report.stored import SavedRun, find_run_dir, read_saved_run
+from quantlr.stats.paired import (
     PairDifferences,
+    PairedDifference,
     n_draws_for_tests,
     paired_forecast_differences,
     paired_return_differences,
 )
-from quantlr.backtest.metrics import EvaluatedForecasts
-from quantlr.config import REPORT_NAME_PATTERN
-from quantlr.errors import OutputError, UserError
-from quantlr.report.encoding import nonfinite_to_none, json_bytes
-from quantlr.report.folder import check_report_target, write_report
-from quantlr.report.pairs import RunPair, with_adjusted_p_values, pair_sentence
-from quantlr.report.settings import ConfigDifference, config_differences
-from quantlr.report.shared import (
-    MetricValues,
-    benchmark_on_dates,
-    common_dates,
-    common_evaluated_forecasts,
-    forecast_log_losses,
-    headline_metrics,
-    result_on_dates,
-    has_same_label,
-    baseline_metric_values,
-)
-from quantlr.report.stored import SavedRun, find_run_dir, read_saved_run
-from quantlr.types import Array, BacktestResult, Report, iso_date
 
 MIN_RUNS, MAX_RUNS = 2, 12
 """Runs that a page can show."""

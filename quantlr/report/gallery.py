@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from quantlr.disk import atomic_write
-from quantlr.errors import Fault
-from quantlr.report.figures.style import number_text, percent_text
-from quantlr.report.folder import hold_file_lock
+from quantlr.core.atomic import atomic_write
+from quantlr.core.errors import Fault
 from quantlr.report.pages import PAGES
+from quantlr.report.storage import hold_file_lock
+from quantlr.report.style import number_text, percent_text
 from quantlr.report.summary import ticker_list_text
 from quantlr.report.templating import render_template
 

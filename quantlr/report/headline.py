@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from quantlr.report.figures.style import number_text, percent_text
+from quantlr.report.style import number_text, percent_text
 
 FILL_LABELS = {"next_close": "the next close", "next_open": "the next open", "close": "the same close"}
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from quantlr.backtest.series import deepest_drawdowns
-from quantlr.report.figures.style import number_text, percent_text
+from quantlr.backtest.rolling import deepest_drawdowns
+from quantlr.core.progress import iso_date
+from quantlr.core.values import BacktestResult
+from quantlr.report.context import PageContext
 from quantlr.report.headline import TextTable, headline_tables
-from quantlr.report.shown import PageContext
+from quantlr.report.style import number_text, percent_text
 from quantlr.report.templating import render_template
-from quantlr.types import BacktestResult, iso_date
 
 if TYPE_CHECKING:
     from quantlr.report.pages import Picture

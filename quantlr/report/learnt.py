@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from quantlr.backtest.inference.levels import SIGNIFICANCE_LEVEL, Z95
-from quantlr.model.coefficients import sign_stability
-from quantlr.model.study import ModelDiagnostics, diagnose_model
-from quantlr.report.figures.style import number_text, percent_text
-from quantlr.report.shown import PageContext
-from quantlr.types import Array, BoolArray, Forecasts, IntArray
+from quantlr.core.arrays import Array, BoolArray, IntArray
+from quantlr.core.values import Forecasts
+from quantlr.model.diagnostics import ModelDiagnostics, diagnose_model, sign_stability
+from quantlr.report.context import PageContext
+from quantlr.report.style import number_text, percent_text
+from quantlr.stats.hac import SIGNIFICANCE_LEVEL, Z95
 
 MAX_WEIGHT_PATH_REFITS, MAX_LOSS_CURVES, MAX_LOSS_ITERATIONS = 60, 5, 150
 """Refits whose weights are drawn, refits whose loss is, and updates after which its curve is cut, at most."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 
-from quantlr.report.pages.frame import default_style, figure_png
+from quantlr.report.context import PageContext
+from quantlr.report.pages.layout import default_style, figure_png
 from quantlr.report.pages.tearsheet import tearsheet_page
-from quantlr.report.shown import PageContext
 from quantlr.report.summary import headline_text_rows
 from quantlr.report.templating import render_template
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from quantlr.config.resolve import read_config_file
-from quantlr.errors import Fault, UserError
+from quantlr.config.loader import read_config_file
+from quantlr.core.errors import Fault, UserError
 
 BACKTEST_COLUMNS = ("gross_return", "cost", "net_return", "exposure", "turnover", "benchmark_equity")
 FORECAST_COLUMNS = ("date", "ticker", "probability", "up", "base_rate")

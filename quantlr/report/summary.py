@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
-from quantlr.types import Note
+from quantlr.core.progress import Note
 
 MAX_TICKERS_PER_NOTE_KEY = 3
 """Tickers of which one and the same thing is said one by one."""
@@ -201,8 +201,8 @@ def sweep_summary_lines(summary: dict[str, Any]) -> list[str]:
         lines[0] += f", {trials['failed']:,} failed"
     if common["sessions"]:
         lines.append(f"compared on {common['sessions']:,} sessions, {common['first']} to {common['last']}")
-    if luck["best_of_luck"] is not None:
-        text = f"the best of {luck['trials']:,} without skill would show a Sharpe ratio of {luck['best_of_luck']:.2f}"
+    if luck["expected_max_sharpe"] is not None:
+        text = f"the best of {luck['trials']:,} without skill would show a Sharpe ratio of {luck['expected_max_sharpe']:.2f}"
         lines.append(text)
     if summary["overfitting"]["probability"] is not None:
         lines.append(f"probability of backtest overfitting: {summary['overfitting']['probability']:.0%}")

@@ -7,19 +7,19 @@
 
 from __future__ import annotations
 
+from quantlr.data.scenarios import AUDIT_SCENARIOS, FEATURE_SCENARIOS, apply_scenario, bar_range_mask, with_halted_bars
 from quantlr.testing.contract import FEATURE_CHECKS, check_feature
-from quantlr.testing.futures import FEATURE_SCENARIOS, AUDIT_SCENARIOS, bar_range_mask, with_halted_bars, apply_scenario
-from quantlr.testing.markets import single_ticker_prices, random_walk_bars, random_walk_prices
+from quantlr.testing.markets import random_walk_bars, random_walk_prices, single_ticker_prices
 
 __all__ = [
-    "FEATURE_SCENARIOS",
-    "FEATURE_CHECKS",
     "AUDIT_SCENARIOS",
-    "single_ticker_prices",
+    "FEATURE_CHECKS",
+    "FEATURE_SCENARIOS",
+    "apply_scenario",
     "bar_range_mask",
     "check_feature",
-    "with_halted_bars",
     "random_walk_bars",
     "random_walk_prices",
-    "apply_scenario",
+    "single_ticker_prices",
+    "with_halted_bars",
 ]

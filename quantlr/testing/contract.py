@@ -7,10 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from quantlr.core.arrays import Array, BoolArray, FeatureColumns
+from quantlr.core.components import component_kind
+from quantlr.core.progress import iso_date
+from quantlr.core.values import Prices
 from quantlr.data.features import Feature
-from quantlr.testing.futures import FEATURE_SCENARIOS, bar_range_mask, with_halted_bars, apply_scenario
-from quantlr.testing.markets import single_ticker_prices, random_walk_prices
-from quantlr.types import Array, BoolArray, FeatureColumns, Prices, iso_date, component_kind
+from quantlr.data.scenarios import FEATURE_SCENARIOS, apply_scenario, bar_range_mask, with_halted_bars
+from quantlr.testing.markets import random_walk_prices, single_ticker_prices
 
 EXTRA_SESSIONS = 60
 """Sessions of the made-up markets beyond a feature's warm-up."""

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from quantlr.data.tables import BarFrame
-from quantlr.data.universe import prices_from_bars
-from quantlr.types import Prices
+from quantlr.core.values import Prices
+from quantlr.data.csv.bars import BarFrame
+from quantlr.data.prices import prices_from_bars
 
 PRICE_FIELDS = ("open", "high", "low", "close", "volume", "raw_close", "adjustment")
 

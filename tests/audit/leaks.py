@@ -9,21 +9,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from quantlr.backtest.engine import backtest_with_benchmark
-from quantlr.backtest.known import DecisionContext, make_decision_context
-from quantlr.backtest.policies import decide_positions
+from quantlr.backtest.policies import DecisionContext, decide_positions, make_decision_context
+from quantlr.core.arrays import Array, FeatureColumns
+from quantlr.core.timing import NOT_YET_KNOWN
+from quantlr.core.values import Dataset, Folds, Forecasts, Labels, Positions, Prices
 from quantlr.data.dataset import compute_feature_columns
 from quantlr.data.labels import Label
+from quantlr.model.batched.fit import FitResults, fit_folds
+from quantlr.model.batched.sums import Scaling
+from quantlr.model.batched.training import TrainingData
 from quantlr.model.calibration import Calibration, fit_platt_calibration
-from quantlr.model.fit import FitResults, fit_folds
-from quantlr.model.folds import WalkForwardSpec, make_folds, make_pooled_folds
-from quantlr.model.journey import WalkForwardFunctions
-from quantlr.model.knowledge import fold_target_stats
-from quantlr.model.rows import Scaling
-from quantlr.model.scaling import fold_scaling
-from quantlr.model.specs import LogisticRegression
-from quantlr.model.training import TrainingData
-from quantlr.pipeline import PipelineStages, compute_label
-from quantlr.types import NOT_YET_KNOWN, Array, FeatureColumns, Dataset, Folds, Forecasts, Labels, Positions, Prices
+from quantlr.model.config import LogisticRegression
+from quantlr.model.splits import WalkForwardSpec, make_folds, make_pooled_folds
+from quantlr.model.standardize import fold_scaling
+from quantlr.model.walk_forward import WalkForwardFunctions, fold_target_stats
+from quantlr.pipeline.stages import PipelineStages, compute_label
 
 
 @dataclass(frozen=True)

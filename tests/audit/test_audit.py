@@ -8,16 +8,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from quantlr.audit import Audit, audit, audit_prices
-from quantlr.audit import cuts as choosing
-from quantlr.audit.cuts import CutoffCount
-from quantlr.config import RunConfig, load_config
+from quantlr.audits import cutoffs
+from quantlr.audits.audit import Audit, audit, audit_prices
+from quantlr.audits.cutoffs import CutoffCount
+from quantlr.config.run_config import RunConfig, load_config
+from quantlr.core.arrays import FeatureColumns
+from quantlr.core.timing import latest_known_bar_index
+from quantlr.core.values import Prices
 from quantlr.data.dataset import compute_feature_columns
+from quantlr.data.scenarios import AUDIT_SCENARIOS
 from quantlr.model import calibration
-from quantlr.model.journey import WalkForwardFunctions
-from quantlr.pipeline import PipelineStages
-from quantlr.testing import AUDIT_SCENARIOS
-from quantlr.types import FeatureColumns, Prices, latest_known_bar_index
+from quantlr.model.walk_forward import WalkForwardFunctions
+from quantlr.pipeline.stages import PipelineStages
 
 from audit.leaks import LEAKS, OTHERS, fit_sees_more
 from markets import random_walk_prices
@@ -25,7 +27,7 @@ from markets import random_walk_prices
 
 @pytest.fixture(autouse=True)
 def _a_few_forecasts_are_enough_to_calibrate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calibration, "ENOUGH", 30)
+    monkeypatch.setattr(calibration, "MIN_CALIBRATION_FORECASTS", 30)
 
 
 def config(tickers: int = 1, **sections: dict[str, Any]) -> RunConfig:
@@ -124,7 +126,7 @@ def test_it_says_how_far_it_looked_and_the_same_again() -> None:
 
 
 def test_unless_told_it_looks_at_every_boundary_and_with_every_future_at_a_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choosing, "AUTO", 2)
+    monkeypatch.setattr(cutoffs, "DEFAULT_FULL_CHECK_BOUNDARIES", 2)
     found = audited(config(), cuts="auto")
     covered = found.coverage
     assert found.is_clean
@@ -158,8 +160,8 @@ def test_a_feature_that_tells_all_is_named_though_a_run_stops_at_it() -> None:
 @pytest.mark.parametrize(
     "model",
     [
-        {"descent": "plain", "learning_rate": 0.5},
-        {"descent": "accelerated", "max_iter": 3},
+        {"solver": "gradient_descent", "learning_rate": 0.5},
+        {"solver": "nesterov", "max_iter": 3},
         {"half_life": 40, "class_weight": "balanced"},
         {"max_iter": 1},
     ],

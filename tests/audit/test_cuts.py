@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from quantlr.audit import cuts as cuts_module
-from quantlr.audit.cuts import FoldBoundary, AuditSchedule, CutoffCount, make_audit_schedule
+from quantlr.audits import cutoffs
+from quantlr.audits.cutoffs import AuditSchedule, CutoffCount, FoldBoundary, make_audit_schedule
 from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.features import LaggedReturns
 from quantlr.data.labels import Direction
-from quantlr.model.folds import WalkForwardSpec
-from quantlr.model.journey import ModelSplit, make_model_splits
-from quantlr.model.specs import LogisticRegression
+from quantlr.model.config import LogisticRegression
+from quantlr.model.splits import WalkForwardSpec
+from quantlr.model.walk_forward import ModelSplit, make_model_splits
 
 from markets import random_walk_prices
 
@@ -55,7 +55,7 @@ def test_all_boundaries_of_every_model_are_looked_at_and_a_session_within_the_ho
 
 def test_unless_told_every_boundary_is_looked_at_once_and_a_few_wholly(monkeypatch: pytest.MonkeyPatch) -> None:
     models = walked()
-    monkeypatch.setattr(cuts_module, "AUTO", 4)
+    monkeypatch.setattr(cutoffs, "DEFAULT_FULL_CHECK_BOUNDARIES", 4)
     cuts, few = chosen(models, "auto"), chosen(models, 4)
     assert cuts.full_check_boundaries == few.full_check_boundaries
     assert set(cuts.mirror_check_boundaries) == set(chosen(models, "all").full_check_boundaries) & _boundaries(
@@ -63,7 +63,7 @@ def test_unless_told_every_boundary_is_looked_at_once_and_a_few_wholly(monkeypat
     ) - set(few.full_check_boundaries)
     assert {boundary.session for boundary in cuts.mirror_check_boundaries} <= set(cuts.input_check_sessions)
     assert few.mirror_check_boundaries == chosen(models, "all").mirror_check_boundaries == ()
-    monkeypatch.setattr(cuts_module, "ONCE", len(_boundaries(models)) - 1)
+    monkeypatch.setattr(cutoffs, "MAX_MIRROR_CHECK_BOUNDARIES", len(_boundaries(models)) - 1)
     assert chosen(models, "auto") == few
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import statsmodels.api as sm
-from quantlr.backtest.bins import reliability_bins
+from quantlr.backtest.forecast_analysis import reliability_bins
 from quantlr.backtest.metrics import EvaluatedForecasts
 from statsmodels.stats.proportion import proportion_confint
 

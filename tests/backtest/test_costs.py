@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from quantlr.backtest.costs import ExecutionSpec
+from quantlr.backtest.costs import ExecutionSpec, corwin_schultz_spread, half_spread
 from quantlr.backtest.engine import backtest_with_benchmark
 from quantlr.backtest.metrics import break_even_cost_bps
-from quantlr.backtest.spreads import corwin_schultz_spread, half_spread
 from quantlr.backtest.trades import trade_table
-from quantlr.data.tables import BarFrame
-from quantlr.data.universe import prices_from_bars
-from quantlr.errors import DataError
-from quantlr.types import Array, BacktestResult, Positions, Prices
+from quantlr.core.arrays import Array
+from quantlr.core.errors import DataError
+from quantlr.core.values import BacktestResult, Positions, Prices
+from quantlr.data.csv.bars import BarFrame
+from quantlr.data.prices import prices_from_bars
 
 from markets import as_quoted, random_walk_prices
 from oracles import spread_seen_by

@@ -15,12 +15,12 @@ from quantlr.backtest.engine import backtest_with_benchmark
 from quantlr.backtest.fills import (
     FILL_CONVENTIONS,
     compare_fills,
-    same_close_edge_notes,
     is_significant_only_at_same_close,
+    same_close_edge_notes,
     sharpe_by_fill_text,
 )
-from quantlr.data.universe import prices_from_bars
-from quantlr.types import Positions, Prices
+from quantlr.core.values import Positions, Prices
+from quantlr.data.prices import prices_from_bars
 
 from markets import as_quoted, random_walk_prices
 

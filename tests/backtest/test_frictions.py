@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.engine import backtest_positions
-from quantlr.backtest.frictions import cost_breakdown, average_trade_cost_bps, sharpe_at_cost
 from quantlr.backtest.metrics import break_even_cost_bps
-from quantlr.types import BacktestResult, Positions, Prices
+from quantlr.backtest.rolling import average_trade_cost_bps, cost_breakdown, sharpe_at_cost
+from quantlr.core.values import BacktestResult, Positions, Prices
 
 from markets import as_quoted, random_walk_prices
 

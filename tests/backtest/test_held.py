@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.engine import backtest_positions
-from quantlr.backtest.held import MAX_WEIGHT_BINS, rolling_exposure, binned_weights
-from quantlr.types import BacktestResult, Positions
+from quantlr.backtest.rolling import MAX_WEIGHT_BINS, binned_weights, rolling_exposure
+from quantlr.core.values import BacktestResult, Positions
 
 from markets import random_walk_prices
 

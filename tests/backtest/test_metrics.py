@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from quantlr.backtest import metrics
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.engine import backtest_with_benchmark
-from quantlr.backtest.inference import sharpe as ratios
 from quantlr.backtest.metrics import BACKTEST_METRICS, FORECAST_METRICS, BacktestView, EvaluatedForecasts
-from quantlr.backtest.series import (
+from quantlr.backtest.rolling import (
     deepest_drawdowns,
     monthly_returns,
     rolling_accuracy,
@@ -22,7 +21,8 @@ from quantlr.backtest.series import (
     yearly_returns,
 )
 from quantlr.backtest.trades import trade_summary_by_side, trade_table
-from quantlr.types import BacktestResult, Positions
+from quantlr.core.values import BacktestResult, Positions
+from quantlr.stats import sharpe as ratios
 from sklearn import metrics as sk
 
 from markets import random_walk_prices
@@ -136,8 +136,8 @@ def test_significance_counts_trials_and_compares_with_the_benchmark() -> None:
     )
     assert alone["trials"] == 1
     assert alone["deflated_sharpe"] == alone["probabilistic_sharpe"]
-    assert alone["best_of_luck"] == 0.0
-    assert several["best_of_luck"] == pytest.approx(
+    assert alone["expected_max_sharpe"] == 0.0
+    assert several["expected_max_sharpe"] == pytest.approx(
         (ratios.expected_max_sharpe(9, sharpe_variance=0.01**2) or 0) * np.sqrt(252)
     )
     assert several["deflated_sharpe"] < several["probabilistic_sharpe"]

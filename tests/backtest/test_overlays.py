@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from quantlr.backtest.known import DecisionContext
 from quantlr.backtest.overlays import (
     OVERLAYS,
     LeverageCap,
@@ -16,8 +15,9 @@ from quantlr.backtest.overlays import (
     VolatilityTarget,
     apply_overlays,
 )
-from quantlr.backtest.policies import Proportional, decide_positions
-from quantlr.types import Array, Forecasts
+from quantlr.backtest.policies import DecisionContext, Proportional, decide_positions
+from quantlr.core.arrays import Array
+from quantlr.core.values import Forecasts
 
 from markets import forecasts, random_forecasts
 

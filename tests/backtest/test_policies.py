@@ -8,22 +8,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from quantlr.backtest.costs import ExecutionSpec
-from quantlr.backtest.known import DecisionContext, make_decision_context
+from quantlr.backtest.costs import ExecutionSpec, half_spread
 from quantlr.backtest.policies import (
     POLICIES,
+    DecisionContext,
     ExpectedValue,
     Kelly,
     Policy,
     Proportional,
     Threshold,
     TopK,
+    average_over_tranches,
     decide_positions,
     expected_return,
+    hysteresis_positions,
+    make_decision_context,
 )
-from quantlr.backtest.spreads import half_spread
-from quantlr.backtest.tranches import hysteresis_positions, average_over_tranches
-from quantlr.types import Forecasts
+from quantlr.core.values import Forecasts
 
 from markets import as_quoted, forecasts, mirrored, random_forecasts, random_walk_prices
 from oracles import walked

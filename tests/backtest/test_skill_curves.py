@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from quantlr.backtest.skill_curves import (
+from quantlr.backtest.forecast_analysis import (
     MAX_ROC_POINTS,
     discrimination_under_no_skill,
     probability_histogram,
     roc_band,
     roc_curve,
 )
-from quantlr.types import Array
+from quantlr.core.arrays import Array
 from sklearn.metrics import auc as area_below
 from sklearn.metrics import roc_auc_score
 from sklearn.metrics import roc_curve as sklearn_roc_curve

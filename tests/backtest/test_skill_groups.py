@@ -10,15 +10,16 @@ import pytest
 import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from quantlr.backtest.metrics import EvaluatedForecasts, evaluate_forecasts
-from quantlr.backtest.skill_groups import (
+from quantlr.backtest.forecast_analysis import (
     MAX_RETURN_GROUPS,
     MIN_GROUP_FORECASTS,
     accuracy_by_group,
     expected_order_statistics,
     mean_returns_by_probability_group,
 )
-from quantlr.types import Forecasts, IntArray
+from quantlr.backtest.metrics import EvaluatedForecasts, evaluate_forecasts
+from quantlr.core.arrays import IntArray
+from quantlr.core.values import Forecasts
 from scipy import stats
 
 from markets import forecasts

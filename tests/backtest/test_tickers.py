@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from quantlr.backtest.attribution import (
+    active_sessions,
+    cumulative_contribution,
+    expected_order_statistics,
+    forecasts_of_ticker,
+    ticker_attribution,
+    ticker_backtest,
+)
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.engine import backtest_positions
 from quantlr.backtest.metrics import BacktestView, EvaluatedForecasts, evaluate_forecasts, sharpe, turnover_per_year
-from quantlr.backtest.tickers import (
-    cumulative_contribution,
-    active_sessions,
-    forecasts_of_ticker,
-    ticker_backtest,
-    expected_order_statistics,
-    ticker_attribution,
-)
-from quantlr.types import BacktestResult, Forecasts, Positions
+from quantlr.core.values import BacktestResult, Forecasts, Positions
 
 from markets import random_forecasts, random_walk_prices
 

@@ -25,12 +25,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 from quantlr.backtest import metrics
-from quantlr.backtest.inference.sharpe import deflated_sharpe, bootstrap_sharpe_interval, sharpe_per_session
-from quantlr.backtest.inference.skill import pesaran_timmermann_test
 from quantlr.backtest.metrics import EvaluatedForecasts
-from quantlr.config import RunConfig, load_config
-from quantlr.pipeline import run_stages, dataset_from_config, compute_metrics
-from quantlr.types import Array, Prices
+from quantlr.config.run_config import RunConfig, load_config
+from quantlr.core.arrays import Array
+from quantlr.core.values import Prices
+from quantlr.experiment.evaluate import compute_metrics
+from quantlr.pipeline.stages import dataset_from_config, run_stages
+from quantlr.stats.directional import pesaran_timmermann_test
+from quantlr.stats.sharpe import bootstrap_sharpe_interval, deflated_sharpe, sharpe_per_session
 from scipy import stats
 
 from markets import from_log_returns

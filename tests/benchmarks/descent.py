@@ -114,7 +114,7 @@ def _write(results: Sequence[Result], folder: Path, *, quick: bool) -> None:
 
 
 def _machine() -> dict[str, Any]:
-    from quantlr.processes import available_cores
+    from quantlr.core.parallel import available_cores
     from threadpoolctl import threadpool_info
 
     return {

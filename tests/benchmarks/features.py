@@ -20,14 +20,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from quantlr.core.arrays import Array
+from quantlr.core.values import Dataset, Prices
 from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.features import Feature, LaggedReturns, Momentum, Volatility
-from quantlr.data.features.spread import AverageTrueRange
 from quantlr.data.features.transforms import CrossSectionalRank, RollingZScore
-from quantlr.data.features.trend import BollingerPercentB, TrailingDrawdown, MovingAverageGap, RelativeStrengthIndex
+from quantlr.data.features.trend import BollingerPercentB, MovingAverageGap, RelativeStrengthIndex, TrailingDrawdown
+from quantlr.data.features.volatility import AverageTrueRange
 from quantlr.data.features.volumes import VolumeZScore
 from quantlr.data.labels import Direction
-from quantlr.types import Array, Dataset, Prices
 
 COLUMNS = 20
 REPEATS = 3

@@ -8,17 +8,19 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+from quantlr.core.arrays import Array, IntArray
+from quantlr.core.parallel import available_cores
+from quantlr.core.timing import NOT_YET_KNOWN
+from quantlr.core.values import Dataset, Folds, Forecasts
 from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.features import LaggedReturns
 from quantlr.data.labels import Direction
+from quantlr.data.prices import DataSpec, load_prices
 from quantlr.data.sources import SampleSource
-from quantlr.data.universe import DataSpec, load_prices
-from quantlr.model.folds import WalkForwardSpec, make_folds, make_pooled_folds
+from quantlr.model.config import LogisticRegression
 from quantlr.model.logistic import sigmoid
-from quantlr.model.specs import LogisticRegression
+from quantlr.model.splits import WalkForwardSpec, make_folds, make_pooled_folds
 from quantlr.model.walk_forward import walk_forward
-from quantlr.processes import available_cores
-from quantlr.types import NOT_YET_KNOWN, Array, Dataset, Folds, Forecasts, IntArray
 
 LAGS = 10
 DAILY, MONTHLY = 1, 21

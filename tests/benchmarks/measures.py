@@ -13,8 +13,8 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from quantlr.model.folds import WalkForwardSpec
-from quantlr.types import Dataset
+from quantlr.core.values import Dataset
+from quantlr.model.splits import WalkForwardSpec
 from threadpoolctl import threadpool_limits
 
 from benchmarks.jobs import Job, Memory, bytes_of, catalogue, first_tickers, models_of, pairs_of, walked

@@ -10,9 +10,9 @@ from functools import partial
 from statistics import median
 
 import numpy as np
+from quantlr.core.arrays import Array
+from quantlr.core.parallel import available_cores
 from quantlr.model.logistic import sigmoid
-from quantlr.processes import available_cores
-from quantlr.types import Array
 from threadpoolctl import threadpool_limits
 
 from benchmarks.jobs import Job, Refit

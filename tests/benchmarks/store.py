@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from quantlr.data.store import FetchResponse, PriceCache
-from quantlr.data.universe import DataSpec, load_prices
+from quantlr.data.cache import FetchResponse, PriceCache
+from quantlr.data.prices import DataSpec, load_prices
 from quantlr.data.yahoo import YahooSource
 
 ROOT = Path(__file__).parents[2]
@@ -72,8 +72,8 @@ def main() -> None:
             clock, busy = seconds(names[:count])
             print(f"{count:4} tickers {clock:6.2f} s, {busy:6.2f} s of a core   {1000 * busy / count:5.1f} ms a ticker")
         code = (
-            "import sys, quantlr.pipeline.runs as pipeline\n"
-            "from quantlr.data.universe import DataSpec\n"
+            "import sys, quantlr.experiment.run as pipeline\n"
+            "from quantlr.data.prices import DataSpec\n"
             "from quantlr.data.yahoo import Yahoo\n"
             "pipeline.load_prices(DataSpec(source=Yahoo(), tickers=tuple(sys.argv[1:])), offline=True)"
         )

@@ -31,14 +31,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 import pandas as pd
 import quantlr
-from quantlr.config import load_config
-from quantlr.sweep.cluster import DaskEngine
-from quantlr.sweep.desk import SweepOptions, SilentSweepObserver
-from quantlr.sweep.executors import Engine, ProcessEngine
-from quantlr.sweep.grid import Sweep, load_sweep
-from quantlr.sweep.runs import run_sweep
-from quantlr.sweep.work import require_versions
-from quantlr.testing import random_walk_bars
+from quantlr.config.run_config import load_config
+from quantlr.core.engines.dask import DaskEngine
+from quantlr.core.engines.local import Engine, ProcessEngine
+from quantlr.sweeps.grid import Sweep, load_sweep
+from quantlr.sweeps.scheduler import SilentSweepObserver, SweepOptions, run_sweep
+from quantlr.sweeps.worker import require_versions
+from quantlr.testing.markets import random_walk_bars
 
 from benchmarks.measures import _resident, seconds_of
 

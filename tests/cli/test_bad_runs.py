@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from click.testing import Result
-from quantlr.report.folder import hold_file_lock
+from quantlr.report.storage import hold_file_lock
 
 Call = Callable[..., Result]
 WRITING = (("run", "exp.yaml"), ("audit", "exp.yaml", "--cuts", "1", "--set", "data.end=2001-06-29"))
@@ -39,7 +39,7 @@ def test_a_disk_that_takes_nothing_ends_with_1_and_leaves_the_former_report(
     def fail(*_: Any) -> None:
         raise OSError(number, text)
 
-    monkeypatch.setattr("quantlr.report.folder.write_and_fsync", fail)
+    monkeypatch.setattr("quantlr.report.storage.write_and_fsync", fail)
     for arguments in WRITING:
         result = call(*arguments)
         assert result.exit_code == 1
@@ -65,7 +65,7 @@ def test_two_runs_into_one_report_wait_for_each_other_and_not_for_ever(
     call: Call, former: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched, hold_file_lock(Path("reports/exp")):
-        patched.setattr("quantlr.report.folder.LOCK_TIMEOUT_SECONDS", 0.05)
+        patched.setattr("quantlr.report.storage.LOCK_TIMEOUT_SECONDS", 0.05)
         for arguments in WRITING:
             result = call(*arguments)
             assert result.exit_code == 1
@@ -99,7 +99,7 @@ def test_a_worker_that_dies_ends_with_1_and_says_what_may_help(call: Call, monke
 
         def shutdown(self, **_: Any) -> None: ...
 
-    monkeypatch.setattr("quantlr.processes.ProcessPoolExecutor", Pool)
+    monkeypatch.setattr("quantlr.core.parallel.ProcessPoolExecutor", Pool)
     monkeypatch.setattr("quantlr.model.walk_forward.MIN_PARALLEL_SECONDS", 0.0)
     monkeypatch.setattr("quantlr.model.walk_forward.MAX_MODELS_PER_BATCH", 1)
     for verb in ("run", "predict", "audit"):
@@ -158,7 +158,7 @@ def test_ctrl_c_while_writing_ends_with_130_and_leaves_the_former_report(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("quantlr.report.folder.fsync_path", interrupted)
+        patched.setattr("quantlr.report.storage.fsync_path", interrupted)
         for arguments in WRITING:
             result = call(*arguments, "--json")
             assert (result.exit_code, result.stdout) == (130, "")

@@ -15,9 +15,9 @@ import pytest
 import quantlr
 from click.testing import CliRunner, Result
 from quantlr.cli import main
-from quantlr.data.quotes import RawBarFrame
-from quantlr.data.store import FetchResponse, PriceCache
-from quantlr.errors import DataError
+from quantlr.core.errors import DataError
+from quantlr.data.cache import FetchResponse, PriceCache
+from quantlr.data.corporate_actions import RawBarFrame
 
 from yahoo_server import Yahoo, days, serving, share, throwaway_authority
 

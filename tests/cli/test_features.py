@@ -7,10 +7,10 @@ import json
 import pytest
 from click.testing import CliRunner, Result
 from quantlr.cli import main
-from quantlr.config import load_config
+from quantlr.config.run_config import load_config
+from quantlr.core.components import component_kind
 from quantlr.data.features import FEATURES
 from quantlr.data.labels import LABELS
-from quantlr.types import component_kind
 
 
 def features(*arguments: str) -> Result:

@@ -14,7 +14,7 @@ import pytest
 from click.testing import Result
 from quantlr.cli.headline import print_headline_table
 from quantlr.cli.terminal import make_console, path_link, print_table
-from quantlr.report.former import read_previous_metrics
+from quantlr.report.storage import read_previous_metrics
 from quantlr.report.summary import headline_changes, headline_text_rows
 from rich.console import Console
 from rich.table import Table

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from click.testing import Result
 from quantlr.cli.init import TEMPLATE_PATH, shipped_config_paths
-from quantlr.config import RunConfig, load_config
-from quantlr.pipeline.plan import plan
-from quantlr.types import ConfigSection
+from quantlr.config.run_config import RunConfig, load_config
+from quantlr.core.components import ConfigSection
+from quantlr.experiment.plan import plan
 
 Call = Callable[..., Result]
 COMMENTED = {"data.tickers_file"}
@@ -74,8 +74,8 @@ def test_choices_in_the_comments_are_choices_of_the_program() -> None:
     assert len(settings) == len(quality) + 4
     rounds: list[dict[str, str]] = []
     for setting in (
-        *settings, "walk_forward.window=rolling", "walk_forward.refit_every=never", "model.descent=plain",
-        "model.descent=accelerated", "model.scope=pooled", "model.class_weight=balanced",
+        *settings, "walk_forward.window=rolling", "walk_forward.refit_every=never", "model.solver=gradient_descent",
+        "model.solver=nesterov", "model.scope=pooled", "model.class_weight=balanced",
         "model.class_weight={up: 1.0, down: 2.0}", "model.calibration=platt", "model.degenerate=base_rate",
         "label.ties=drop", "label={kind: dead_band, band: 0.01}", "label={kind: outperformance, benchmark: IBM}",
         "execution.fill=next_open", "execution.fill=close", "execution.spread=corwin_schultz",

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from click.testing import Result
-from quantlr.data.fetched import Source
+from quantlr.data.source import Source
 from quantlr.data.yahoo import YahooSource
 
 from cli.test_data import CONFIG as YAHOO

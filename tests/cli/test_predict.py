@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
-from quantlr.pipeline import run
+from quantlr.experiment.run import run
 
 Call = Callable[..., Result]
 

@@ -7,9 +7,8 @@ from collections.abc import Callable
 
 import pytest
 from quantlr.cli.progress import StageProgressBar, StageProgressCallback, progress_bar
-from quantlr.pipeline import run
-from quantlr.types import ignore_progress
-from quantlr.types.messages import ProgressCounter, Told
+from quantlr.core.progress import ProgressCounter, Told, ignore_progress
+from quantlr.experiment.run import run
 from rich.console import Console
 
 from cli.conftest import CONFIG

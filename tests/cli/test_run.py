@@ -12,7 +12,7 @@ import pytest
 from click.testing import Result
 from quantlr import pipeline
 from quantlr.cli import COMMAND_HELP
-from quantlr.errors import Fault
+from quantlr.core.errors import Fault
 
 Call = Callable[..., Result]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
-from quantlr.sweep import desk
+from quantlr.sweeps import scheduler
 
 Call = Callable[..., Result]
 GRID = "name: small\nbase: exp.yaml\ngrid:\n  policy.long_above: [0.5, 0.52]\n"
@@ -57,7 +57,7 @@ def test_ctrl_c_ends_with_130(sweep: Call, monkeypatch: pytest.MonkeyPatch) -> N
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(desk, "evaluate", interrupted)
+    monkeypatch.setattr(scheduler, "evaluate_task", interrupted)
     result = sweep("s.yaml")
     assert result.exit_code == 130
     assert "Traceback" not in result.output

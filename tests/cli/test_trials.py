@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from quantlr.cli import main
-from quantlr.config import load_config
-from quantlr.trials import Ledger, Trial
+from quantlr.config.run_config import load_config
+from quantlr.experiment.ledger import Ledger, Trial
 
 
 def trial(name: str, *, tickers: list[str], sharpe: float | None = None, error: str | None = None) -> Trial:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from quantlr.backtest.overlays import LeverageCap, VolatilityTarget
 from quantlr.backtest.policies import Threshold
-from quantlr.config import load_config
+from quantlr.config.run_config import load_config
+from quantlr.core.errors import ConfigError, NotEnoughHistory
 from quantlr.data.features import Momentum
-from quantlr.data.files import FileSource
-from quantlr.errors import ConfigError, NotEnoughHistory
+from quantlr.data.sources import FileSource
 
 from refusals import CONFIGS, SMALL, problems, written
 
@@ -23,7 +23,7 @@ def test_defaults_are_the_documented_ones(tmp_path: Path) -> None:
     assert config.walk_forward.model_dump() == {"window": "expanding", "train": 1000, "refit_every": 21, "embargo": 0}
     assert config.label.model_dump() == {"kind": "direction", "horizon": 1, "ties": "down"}
     assert config.model.model_dump() == {
-        "kind": "logistic_regression", "descent": "preconditioned", "learning_rate": "auto", "l2": 0.0, "tol": 1e-8,
+        "kind": "logistic_regression", "solver": "newton", "learning_rate": "auto", "l2": 0.0, "tol": 1e-8,
         "max_iter": 1000, "scope": "per_ticker", "class_weight": None, "half_life": None, "calibration": None,
         "degenerate": "error",
     }  # fmt: skip

@@ -12,9 +12,9 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from quantlr import pipeline
 from quantlr.cli import main
-from quantlr.config import LoadedConfig
-from quantlr.data.universe import load_prices
-from quantlr.errors import Fault
+from quantlr.config.run_config import LoadedConfig
+from quantlr.core.errors import Fault
+from quantlr.data.prices import load_prices
 
 from mutations import damaged_texts, mistaken_trees
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from quantlr.config import load_config
-from quantlr.errors import ConfigError
+from quantlr.config.run_config import load_config
+from quantlr.core.errors import ConfigError
 
 from refusals import SMALL, problems, written
 
@@ -45,7 +45,7 @@ from refusals import SMALL, problems, written
         ("execution: {commission_bps: -1}\n", "exp.yaml:4:29: execution.commission_bps: needs a number of at least 0, found -1"),
         ("walk_forward: {train: 0}\n", "exp.yaml:4:23: walk_forward.train: needs a number of at least 2, found 0"),
         ("walk_forward: {refit_every: often}\n", "exp.yaml:4:29: walk_forward.refit_every: needs a whole number or 'never', found 'often'"),
-        ("model: {learning_rate: 0.1}\n", "exp.yaml:4:24: model.learning_rate: is for the plain and the accelerated descent; write auto, or"),
+        ("model: {learning_rate: 0.1}\n", "exp.yaml:4:24: model.learning_rate: is for gradient_descent and nesterov; write auto, or"),
         ("model: {learning_rate: fast}\n", "exp.yaml:4:24: model.learning_rate: needs 'auto' or a number, found 'fast'"),
         ("policy: {kind: treshold}\n", "exp.yaml:4:16: policy.kind: unknown kind 'treshold'; did you mean threshold?"),
         ("policy: {exit_short_above: 0.6}\n", "exp.yaml:4:28: policy.exit_short_above: needs policy.short_below, which is null: nothing is ever short"),

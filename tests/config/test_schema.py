@@ -15,13 +15,15 @@ from jsonschema import Draft7Validator
 from quantlr.backtest.overlays import OVERLAYS
 from quantlr.backtest.policies import POLICIES
 from quantlr.cli import main
-from quantlr.config import load_config
+from quantlr.config.run_config import load_config
 from quantlr.config.schema import config_schema, schema_text
+from quantlr.core.arrays import FeatureColumns
+from quantlr.core.components import Component, component_kind
+from quantlr.core.errors import ConfigError
+from quantlr.core.values import Prices
 from quantlr.data.features import FEATURES, Feature, Momentum
 from quantlr.data.labels import LABELS
 from quantlr.data.sources import SOURCES
-from quantlr.errors import ConfigError
-from quantlr.types import FeatureColumns, Component, Prices, component_kind
 
 import yaml_core
 from mutations import mistaken_trees
@@ -34,7 +36,7 @@ CATALOGUES = {
 }  # fmt: skip
 BEYOND = re.compile(
     r"needs a whole number, found -?[\d.]+$"  # a whole number is one to JSON however it is written
-    r"|must (not )?be (above|below|before)|is for the plain and|one of low and high is needed|needs policy\.short_below"
+    r"|must (not )?be (above|below|before)|is for gradient_descent and|one of low and high is needed|needs policy\.short_below"
     r"|(each|once); (twice|every)|leave one day out|traded already|TA-Lib has no function|: \w+ takes "
     r"|can't be read; a path|can't be read: "
 )

@@ -12,8 +12,8 @@ import exchange_calendars
 import numpy as np
 import pandas as pd
 import pytest
+from quantlr.core.errors import DataError
 from quantlr.data.calendars import load_sessions
-from quantlr.errors import DataError
 
 
 def at(date: str) -> np.datetime64:

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from quantlr.core.errors import DataError
+from quantlr.core.timing import NOT_YET_KNOWN
 from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.features import LaggedReturns, Volatility, Volume
 from quantlr.data.labels import Direction
-from quantlr.errors import DataError
-from quantlr.types import NOT_YET_KNOWN
 
 from markets import random_walk_prices
 

@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from quantlr.data.files import FileSource
-from quantlr.data.layouts import LAYOUT_DETECTORS
-from quantlr.data.sources import SampleSource
-from quantlr.data.universe import DataSpec, load_prices
-from quantlr.errors import DataError, QuantlrError
-from quantlr.types import Prices
+from quantlr.core.errors import DataError, QuantlrError
+from quantlr.core.values import Prices
+from quantlr.data.csv.layouts import LAYOUT_DETECTORS
+from quantlr.data.prices import DataSpec, load_prices
+from quantlr.data.sources import FileSource, SampleSource
 
 EXAMPLES = Path(__file__).parent / "examples"
 JANUARY = {"start": "2013-01-07", "end": "2013-01-23"}

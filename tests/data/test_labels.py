@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from quantlr.core.errors import DataError
+from quantlr.core.timing import NOT_YET_KNOWN, label_known_row
 from quantlr.data.labels import LABELS, DeadBand, Direction, Label, Outperformance
-from quantlr.errors import DataError
-from quantlr.types import NOT_YET_KNOWN, label_known_row
 
-from markets import FEATURE_SCENARIOS, random_walk_prices, apply_scenario
+from markets import FEATURE_SCENARIOS, apply_scenario, random_walk_prices
 
 EXAMPLES = [example for label in LABELS for example in label.examples() if isinstance(example, Label)]
 walk = pytest.mark.parametrize("label", EXAMPLES, ids=lambda label: f"{label.kind}-{label.horizon}")

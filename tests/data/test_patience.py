@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from quantlr.data.patience import ResultTimeoutError, BackgroundIterator
+from quantlr.data.yahoo_client import BackgroundIterator, ResultTimeoutError
 
 
 def test_what_is_made_elsewhere_comes_in_order_and_ends() -> None:

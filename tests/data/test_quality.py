@@ -12,16 +12,16 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from quantlr.data.fetched import FetchedPrices, Source
-from quantlr.data.files import FileSource
-from quantlr.data.quality import QualitySpec, validate
-from quantlr.data.rows import PriceRows
-from quantlr.data.rules import RULES_IN_FILE_ORDER, RULES_IN_DATE_ORDER, ValidationContext, flag_large_moves
-from quantlr.data.sources import SampleSource
-from quantlr.data.tables import BarFrame
-from quantlr.data.universe import DataSpec, load_prices
-from quantlr.errors import DataError
-from quantlr.types import Note, Prices
+from quantlr.core.errors import DataError
+from quantlr.core.progress import Note
+from quantlr.core.values import Prices
+from quantlr.data.csv.bars import BarFrame
+from quantlr.data.price_rows import PriceRows
+from quantlr.data.prices import DataSpec, load_prices
+from quantlr.data.source import FetchedPrices, Source
+from quantlr.data.sources import FileSource, SampleSource
+from quantlr.data.validation import QualitySpec, validate
+from quantlr.data.validation_rules import RULES_IN_DATE_ORDER, RULES_IN_FILE_ORDER, ValidationContext, flag_large_moves
 
 from markets import random_walk_bars
 
@@ -45,7 +45,7 @@ def refusal(table: BarFrame, world: ValidationContext = WORLD, **actions: str) -
 
 
 def test_each_rule_has_a_key_of_its_name_and_each_key_a_rule() -> None:
-    names = [rule.__name__ for rule in RULES]
+    names = list(RULES)
     assert [name for name in QualitySpec.model_fields if name != "short"] == names
     for name, field in QualitySpec.model_fields.items():
         assert field.default in get_args(field.annotation), name
@@ -128,7 +128,7 @@ SAID_LATER = {
 }
 
 
-@pytest.mark.parametrize("rule", [rule.__name__ for rule in RULES])
+@pytest.mark.parametrize("rule", list(RULES))
 def test_each_rule_finds_its_fault_and_nothing_else_and_does_as_told(rule: str) -> None:
     """An error names ticker, date, key and what to write; warn keeps every row; drop leaves out what it counts."""
     table, world = spoilt(rule)
@@ -308,9 +308,9 @@ def test_without_a_calendar_none_is_imported(tmp_path: Path, monkeypatch: pytest
 
 def test_the_future_begins_when_today_is_over_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bars().to_csv(tmp_path / "x.csv", index_label="Date")
-    monkeypatch.setattr("quantlr.data.universe.latest_date_worldwide", lambda: bars().index[-1].date())
+    monkeypatch.setattr("quantlr.data.prices.latest_date_worldwide", lambda: bars().index[-1].date())
     assert len(load_file(tmp_path).sessions) == 60
-    monkeypatch.setattr("quantlr.data.universe.latest_date_worldwide", lambda: bars().index[-2].date())
+    monkeypatch.setattr("quantlr.data.prices.latest_date_worldwide", lambda: bars().index[-2].date())
     with pytest.raises(DataError, match=r"x\.csv:61: X 2020-03-24: lies in the future, it is 2020-03-23"):
         load_file(tmp_path)
 

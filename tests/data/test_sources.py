@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from quantlr.data.files import FileSource
-from quantlr.data.sources import SAMPLE_FILE_TICKERS, SampleSource
-from quantlr.data.tables import BarFrame
-from quantlr.data.universe import DataSpec, load_prices
-from quantlr.errors import DataError
-from quantlr.types import Prices
+from quantlr.core.errors import DataError
+from quantlr.core.values import Prices
+from quantlr.data.csv.bars import BarFrame
+from quantlr.data.prices import DataSpec, load_prices
+from quantlr.data.sources import SAMPLE_FILE_TICKERS, FileSource, SampleSource
 
 from markets import random_walk_bars
 

@@ -16,18 +16,18 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from quantlr.data.quotes import (
+from quantlr.core.atomic import TEMP_FILE_SUFFIX
+from quantlr.core.errors import Fault
+from quantlr.data.cache import DamagedFileError, FetchResponse, PriceCache, TickerCache
+from quantlr.data.corporate_actions import (
     RAW_BAR_COLUMNS,
     RawBarFrame,
     adjust_for_splits_and_dividends,
-    undo_split_adjustment,
-    merge_raw_bars,
     find_history_revision,
+    merge_raw_bars,
     subsequent_split_factors,
+    undo_split_adjustment,
 )
-from quantlr.data.store import FetchResponse, DamagedFileError, TickerCache, PriceCache
-from quantlr.disk import TEMP_FILE_SUFFIX
-from quantlr.errors import Fault
 
 ROOT = Path(__file__).parents[2]
 ABOUT = {"exchange": "NYQ", "timezone": "America/New_York", "closes": "16:00"}

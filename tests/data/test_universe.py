@@ -10,12 +10,12 @@ import pytest
 import quantlr
 from hypothesis import given
 from hypothesis import strategies as st
-from quantlr.config import load_config
-from quantlr.data.files import FileSource
-from quantlr.data.members import read_ticker_list
-from quantlr.data.universe import DataSpec, prices_from_bars, load_prices
-from quantlr.errors import ConfigError
-from quantlr.types import Note
+from quantlr.config.run_config import load_config
+from quantlr.core.errors import ConfigError
+from quantlr.core.progress import Note
+from quantlr.data.prices import DataSpec, load_prices, prices_from_bars
+from quantlr.data.sources import FileSource
+from quantlr.data.ticker_list import read_ticker_list
 
 from markets import random_walk_bars
 

@@ -7,8 +7,8 @@ import datetime as dt
 import exchange_calendars
 import numpy as np
 import pytest
-from quantlr.data.yahoo_exchanges import CALENDAR_BY_EXCHANGE_CODE
-from quantlr.errors import DataError
+from quantlr.core.errors import DataError
+from quantlr.data.yahoo_client import CALENDAR_BY_EXCHANGE_CODE
 
 from data.yahoo_market import LAST, LONG_AGO, Market, closes, reference, sessions
 from yahoo_server import Share, days, share

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from quantlr.errors import DataError, Fault
+from quantlr.core.errors import DataError, Fault
 
 from data.yahoo_market import LAST, LIMIT, LONG_AGO, PAGE, Market
 from yahoo_server import Share, Yahoo, serving, session_to, share

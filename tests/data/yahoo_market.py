@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from quantlr.data.fetched import FetchedPrices
-from quantlr.data.universe import DataSpec, load_prices
+from quantlr.core.arrays import Array
+from quantlr.core.values import Prices
+from quantlr.data.prices import DataSpec, load_prices
+from quantlr.data.source import FetchedPrices
 from quantlr.data.yahoo import HttpEnvironment
 from quantlr.data.yahoo import YahooSource as Source
-from quantlr.types import Array, Prices
 from yfinance.data import YfData
 
 from yahoo_server import Share, Yahoo, adjusted_closes, days

@@ -92,10 +92,10 @@ def keys_kinds_and_words_are_offered(server: Server) -> None:
 
 
 def what_a_key_means_is_shown(server: Server) -> None:
-    text = f"{HEAD}execution: {{commission_bps: 1.0}}\nmodel: {{descent: plain}}\n"
+    text = f"{HEAD}execution: {{commission_bps: 1.0}}\nmodel: {{solver: gradient_descent}}\n"
     shown = server.hover(text, LAST + 1, 15)
     assert "execution.commission" in shown
     assert "Unit: basis points of what is traded, per side. Default: 1." in shown
     shown = server.hover(text, LAST + 2, 10)
     assert "The way downhill; all three reach the same weights." in shown
-    assert "* `accelerated`: Nesterov's momentum with restarts: hundreds" in shown
+    assert "* `nesterov`: Nesterov's momentum with restarts: hundreds" in shown

@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 import quantlr
-from quantlr.config import load_config
-from quantlr.data.universe import load_prices
-from quantlr.model.fit import fit_folds
-from quantlr.model.folds import WalkForwardSpec, make_folds
+from quantlr.config.run_config import load_config
+from quantlr.core.arrays import Array
+from quantlr.data.prices import load_prices
+from quantlr.model.batched.fit import fit_folds
+from quantlr.model.batched.training import TrainingData
+from quantlr.model.config import LogisticRegression
 from quantlr.model.logistic import sigmoid
-from quantlr.model.scaling import fold_scaling
-from quantlr.model.specs import LogisticRegression
-from quantlr.model.training import TrainingData
-from quantlr.pipeline import dataset_from_config
-from quantlr.types import Array
+from quantlr.model.splits import WalkForwardSpec, make_folds
+from quantlr.model.standardize import fold_scaling
+from quantlr.pipeline.stages import dataset_from_config
 
 SIX: list[dict[str, Any]] = [
     {"kind": "lagged_returns", "lags": [1, 2, 3, 4, 5], "returns": "simple"},

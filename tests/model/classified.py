@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from quantlr.types import Array
+from quantlr.core.arrays import Array
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-WAYS: Any = ("plain", "accelerated", "preconditioned")
+WAYS: Any = ("gradient_descent", "nesterov", "newton")
 
 
 def made_up(seed: int = 0, *, rows: int = 400, k: int = 4) -> tuple[Array, Any]:

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
+from quantlr.core.values import Dataset
 from quantlr.data.features import LaggedReturns, Volatility
-from quantlr.data.universe import DataSpec, load_prices
-from quantlr.types import Dataset
+from quantlr.data.prices import DataSpec, load_prices
 
 from model.studied import dataset_from
 

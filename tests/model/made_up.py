@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from quantlr.model.folds import WalkForwardSpec, make_folds
-from quantlr.model.scaling import fold_scaling
-from quantlr.model.training import TrainingData
-from quantlr.types import Array
+from quantlr.core.arrays import Array
+from quantlr.model.batched.training import TrainingData
+from quantlr.model.splits import WalkForwardSpec, make_folds
+from quantlr.model.standardize import fold_scaling
 
 EVERY_MONTH = WalkForwardSpec(train=200, refit_every=21)
 

@@ -6,15 +6,16 @@ from typing import Any
 
 import numpy as np
 import statsmodels.api as sm
+from quantlr.core.arrays import Array
+from quantlr.core.values import Dataset, Forecasts, Prices
 from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.features import Feature, LaggedReturns
 from quantlr.data.labels import Direction
-from quantlr.model.folds import WalkForwardSpec, make_folds
-from quantlr.model.scaling import fold_scaling
-from quantlr.model.specs import LogisticRegression
-from quantlr.model.training import TrainingData
+from quantlr.model.batched.training import TrainingData
+from quantlr.model.config import LogisticRegression
+from quantlr.model.splits import WalkForwardSpec, make_folds
+from quantlr.model.standardize import fold_scaling
 from quantlr.model.walk_forward import walk_forward
-from quantlr.types import Array, Dataset, Forecasts, Prices
 
 LAGS = LaggedReturns(lags=(1, 2))
 

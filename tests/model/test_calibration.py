@@ -6,14 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from quantlr.core.arrays import Array
+from quantlr.core.values import Dataset, Folds, Forecasts
 from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.features import LaggedReturns, Volatility
 from quantlr.data.labels import Direction
 from quantlr.model.calibration import fit_platt_calibration
-from quantlr.model.folds import WalkForwardSpec
-from quantlr.model.specs import LogisticRegression
+from quantlr.model.config import LogisticRegression
+from quantlr.model.splits import WalkForwardSpec
 from quantlr.model.walk_forward import walk_forward
-from quantlr.types import Array, Dataset, Folds, Forecasts
 from scipy.special import expit
 from sklearn.calibration import _SigmoidCalibration
 

@@ -10,7 +10,7 @@ import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from quantlr import GradientDescentClassifier
-from quantlr.types import Array
+from quantlr.core.arrays import Array
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
@@ -19,19 +19,19 @@ from sklearn.preprocessing import StandardScaler
 from model.classified import WAYS, WEIGHT, assert_alike, by_scikit_learn, made_up, weights_of
 
 
-@pytest.mark.parametrize("descent", WAYS)
+@pytest.mark.parametrize("solver", WAYS)
 @pytest.mark.parametrize("l2", [0.0, 0.05])
 @pytest.mark.parametrize("intercept", [True, False])
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["alike", "weighted"])
 @pytest.mark.parametrize("class_weight", [None, "balanced", {0: 0.3, 1: 2.0}], ids=["one", "balanced", "dict"])
 def test_every_way_reaches_scikit_learns_weights(
-    descent: Any, l2: float, intercept: bool, weight: Array | None, class_weight: Any
+    solver: Any, l2: float, intercept: bool, weight: Array | None, class_weight: Any
 ) -> None:
     X, y = made_up()
     if not intercept:
         X = X - X.mean(axis=0) + 0.5 * X.std(axis=0)
     model = GradientDescentClassifier(
-        solver=descent, l2=l2, tol=1e-11, max_iter=100_000, fit_intercept=intercept, class_weight=class_weight
+        solver=solver, l2=l2, tol=1e-11, max_iter=100_000, fit_intercept=intercept, class_weight=class_weight
     )
     model.fit(X, y, sample_weight=weight)
     expected = by_scikit_learn(X, y, l2=l2, weight=weight, class_weight=class_weight, intercept=intercept)
@@ -61,11 +61,11 @@ def test_the_intercept_of_no_intercept_is_no_leftover_of_an_earlier_one() -> Non
 
 
 @settings(max_examples=20)
-@given(seed=st.integers(0, 2**32 - 1), l2=st.sampled_from([0.0, 0.1]), descent=st.sampled_from(WAYS))
-def test_a_whole_weight_repeats_a_row_and_none_leaves_it_out(seed: int, l2: float, descent: Any) -> None:
+@given(seed=st.integers(0, 2**32 - 1), l2=st.sampled_from([0.0, 0.1]), solver=st.sampled_from(WAYS))
+def test_a_whole_weight_repeats_a_row_and_none_leaves_it_out(seed: int, l2: float, solver: Any) -> None:
     X, y = made_up(seed, rows=200, k=2)
     counts = np.random.default_rng(seed).integers(0, 4, len(y))
-    one, other = (GradientDescentClassifier(l2=l2, solver=descent, max_iter=20_000) for _ in range(2))
+    one, other = (GradientDescentClassifier(l2=l2, solver=solver, max_iter=20_000) for _ in range(2))
     one.fit(X, y, sample_weight=counts)
     other.fit(X.repeat(counts, axis=0), y.repeat(counts))
     assert_alike(weights_of(one), weights_of(other), X)
@@ -141,11 +141,11 @@ def test_what_rounding_makes_of_a_constant_is_no_feature() -> None:
     assert StandardScaler().fit(nearly[:, None]).scale_ == 1.0
 
 
-@pytest.mark.parametrize("descent", WAYS)
+@pytest.mark.parametrize("solver", WAYS)
 @pytest.mark.parametrize("l2", [0.0, 0.1])
-def test_the_loss_falls_to_what_the_weights_lose(descent: Any, l2: float) -> None:
+def test_the_loss_falls_to_what_the_weights_lose(solver: Any, l2: float) -> None:
     X, y = made_up(3)
-    model = GradientDescentClassifier(solver=descent, l2=l2, max_iter=20_000).fit(X, y, sample_weight=WEIGHT)
+    model = GradientDescentClassifier(solver=solver, l2=l2, max_iter=20_000).fit(X, y, sample_weight=WEIGHT)
     deviation = np.sqrt(np.cov(X.T, aweights=WEIGHT, ddof=0).diagonal())
     share = np.average(y, weights=WEIGHT)
     first = -share * np.log(share) - (1 - share) * np.log(1 - share)
@@ -164,25 +164,25 @@ def test_the_learning_rate_is_one_over_the_largest_curvature() -> None:
     X, y = made_up()
     S = np.column_stack([np.ones(len(X)), StandardScaler().fit_transform(X)])
     L = np.linalg.eigvalsh(S.T @ S / (4 * len(X)))[-1]
-    for descent in WAYS:
-        assert GradientDescentClassifier(solver=descent).fit(X, y).learning_rate_ == pytest.approx(1 / L, rel=1e-12)
+    for solver in WAYS:
+        assert GradientDescentClassifier(solver=solver).fit(X, y).learning_rate_ == pytest.approx(1 / L, rel=1e-12)
     penalised = GradientDescentClassifier(l2=2.0).fit(X, y)
     D = np.diag([0.0] + 4 * [2.0])
     assert penalised.learning_rate_ == pytest.approx(1 / np.linalg.eigvalsh(S.T @ S / (4 * len(X)) + D)[-1], rel=1e-12)
-    asked = GradientDescentClassifier(solver="plain", learning_rate=1.5 / L, max_iter=10_000).fit(X, y)
+    asked = GradientDescentClassifier(solver="gradient_descent", learning_rate=1.5 / L, max_iter=10_000).fit(X, y)
     assert asked.learning_rate_ == 1.5 / L
     by_hand = np.zeros(5)
     by_hand[0] = np.log(y.mean() / (1 - y.mean()))
     with pytest.warns(ConvergenceWarning):
-        once = GradientDescentClassifier(solver="plain", learning_rate=0.3, max_iter=1).fit(X, y)
+        once = GradientDescentClassifier(solver="gradient_descent", learning_rate=0.3, max_iter=1).fit(X, y)
     by_hand -= 0.3 * S.T @ (1 / (1 + np.exp(-S @ by_hand)) - y) / len(y)
     np.testing.assert_allclose(once.coef_[0] * X.std(axis=0), by_hand[1:], rtol=1e-10)
 
 
-@pytest.mark.parametrize("descent", WAYS)
-def test_a_warm_start_saves_steps(descent: Any) -> None:
+@pytest.mark.parametrize("solver", WAYS)
+def test_a_warm_start_saves_steps(solver: Any) -> None:
     X, y = made_up()
-    model = GradientDescentClassifier(solver=descent, max_iter=20_000).fit(X[:350], y[:350])
+    model = GradientDescentClassifier(solver=solver, max_iter=20_000).fit(X[:350], y[:350])
     cold = clone(model).fit(X, y)
     first = weights_of(model)
     warm = model.set_params(warm_start=True).fit(X, y)

@@ -17,7 +17,7 @@ import quantlr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from quantlr import GradientDescentClassifier
-from quantlr.errors import DataError
+from quantlr.core.errors import DataError
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from quantlr import GradientDescentClassifier
-from quantlr.model.lone import make_single_fit_objective
-from quantlr.model.rows import LocalRows, RawRows
-from quantlr.model.specs import LogisticRegression
-from quantlr.model.training import MIN_HESSIAN_ROWS, MIN_ROWS_KEPT_RAW
-from quantlr.types import Array
+from quantlr.core.arrays import Array
+from quantlr.model.batched.sums import LocalRows, RawRows
+from quantlr.model.batched.training import MIN_HESSIAN_ROWS, MIN_ROWS_KEPT_RAW
+from quantlr.model.config import LogisticRegression
+from quantlr.model.single_fit import make_single_fit_objective
 from sklearn.exceptions import ConvergenceWarning
 
 from model.classified import assert_alike, by_scikit_learn, made_up, weights_of
@@ -39,7 +39,7 @@ def test_what_is_learnt_is_what_all_rows_say_from_the_base_rate_on(
     model = GradientDescentClassifier(l2=l2, class_weight=class_weight).fit(X, y, sample_weight=weight)
     assert_alike(weights_of(model), by_scikit_learn(X, y, l2=l2, weight=weight, class_weight=class_weight), X)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("quantlr.model.lone.MIN_ROWS_KEPT_RAW", 10**9)
+        patch.setattr("quantlr.model.single_fit.MIN_ROWS_KEPT_RAW", 10**9)
         whole = GradientDescentClassifier(l2=l2, class_weight=class_weight).fit(X, y, sample_weight=weight)
     np.testing.assert_allclose(model.standard_errors_, whole.standard_errors_, rtol=1e-6)
     assert model.learning_rate_ == pytest.approx(whole.learning_rate_, rel=1e-9)

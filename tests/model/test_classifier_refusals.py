@@ -7,34 +7,34 @@ from typing import Any
 import numpy as np
 import pytest
 from quantlr import GradientDescentClassifier
-from quantlr.errors import LearningRateTooLarge
+from quantlr.core.errors import LearningRateTooLarge
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from model.classified import WAYS, WEIGHT, made_up, weights_of
 
 
-@pytest.mark.parametrize(("descent", "factor", "name"), [("plain", 2.0, "2/L"), ("accelerated", 1.0, "1/L")])
-def test_a_learning_rate_that_need_not_go_downhill_is_refused(descent: Any, factor: float, name: str) -> None:
+@pytest.mark.parametrize(("solver", "factor", "name"), [("gradient_descent", 2.0, "2/L"), ("nesterov", 1.0, "1/L")])
+def test_a_learning_rate_that_need_not_go_downhill_is_refused(solver: Any, factor: float, name: str) -> None:
     X, y = made_up()
     limit = factor * GradientDescentClassifier().fit(X, y).learning_rate_
-    model = GradientDescentClassifier(solver=descent, learning_rate=limit * 1.001)
+    model = GradientDescentClassifier(solver=solver, learning_rate=limit * 1.001)
     with pytest.raises(LearningRateTooLarge, match=f"^learning_rate: .* would not go downhill.* {name} = {limit:.4g}"):
         model.fit(X, y)
 
 
-@pytest.mark.parametrize("descent", WAYS)
+@pytest.mark.parametrize("solver", WAYS)
 @pytest.mark.parametrize("tol", [1e-8, 1e-3])
-def test_classes_that_a_plane_separates_are_warned_of(descent: Any, tol: float) -> None:
+def test_classes_that_a_plane_separates_are_warned_of(solver: Any, tol: float) -> None:
     rng = np.random.default_rng(1)
     X = rng.normal(size=(60, 2))
     y = X[:, 0] > 0
     with pytest.warns(ConvergenceWarning, match=r"no best weights exist.*set l2 above 0 \(0\.01, say\)") as caught:
-        model = GradientDescentClassifier(solver=descent, tol=tol).fit(X, y)
+        model = GradientDescentClassifier(solver=solver, tol=tol).fit(X, y)
     assert caught[0].filename == __file__
     assert len(caught) == 1
     assert np.isfinite(weights_of(model)).all()
     assert model.score(X, y) == 1.0
-    GradientDescentClassifier(solver=descent, tol=tol, l2=0.01, max_iter=10_000).fit(X, y)
+    GradientDescentClassifier(solver=solver, tol=tol, l2=0.01, max_iter=10_000).fit(X, y)
 
 
 def test_a_feature_that_gives_some_of_a_class_away_is_warned_of() -> None:
@@ -45,32 +45,30 @@ def test_a_feature_that_gives_some_of_a_class_away_is_warned_of() -> None:
         GradientDescentClassifier().fit(X, y)
 
 
-@pytest.mark.parametrize("descent", WAYS)
+@pytest.mark.parametrize("solver", WAYS)
 @pytest.mark.parametrize("tol", [1e-8, 1e-3])
-def test_features_that_say_nothing_at_all_are_no_separation(descent: Any, tol: float) -> None:
+def test_features_that_say_nothing_at_all_are_no_separation(solver: Any, tol: float) -> None:
     """The best log odds are exactly 0: on the edge of either side, and the best all the same."""
     y = np.repeat([0, 1], 20)
     for X in (np.tile([[-1.0], [1.0]], (20, 1)), np.full((40, 1), 3.0)):
-        model = GradientDescentClassifier(solver=descent, tol=tol).fit(X, y)
+        model = GradientDescentClassifier(solver=solver, tol=tol).fit(X, y)
         np.testing.assert_allclose(weights_of(model), 0, atol=1e-12)
 
 
-@pytest.mark.parametrize("descent", WAYS)
-def test_a_row_far_out_and_a_loose_tolerance_are_no_separation(descent: Any) -> None:
+@pytest.mark.parametrize("solver", WAYS)
+def test_a_row_far_out_and_a_loose_tolerance_are_no_separation(solver: Any) -> None:
     rng = np.random.default_rng(4)
     X = rng.normal(size=(200, 1))
     y = rng.random(200) < 1 / (1 + np.exp(-0.5 * X[:, 0]))
     X[0], y[0] = 100.0, True
-    GradientDescentClassifier(solver=descent, tol=0.01).fit(X, y)
+    GradientDescentClassifier(solver=solver, tol=0.01).fit(X, y)
 
 
-@pytest.mark.parametrize("descent", WAYS)
-def test_a_descent_that_runs_out_is_warned_of(descent: Any) -> None:
+@pytest.mark.parametrize("solver", WAYS)
+def test_a_descent_that_runs_out_is_warned_of(solver: Any) -> None:
     X, y = made_up()
-    with pytest.warns(
-        ConvergenceWarning, match=rf"the {descent} descent stopped after 2 .*above tol=1e-08; raise max_iter"
-    ):
-        GradientDescentClassifier(solver=descent, max_iter=2).fit(X, y)
+    with pytest.warns(ConvergenceWarning, match=rf"{solver} stopped after 2 .*above tol=1e-08; raise max_iter"):
+        GradientDescentClassifier(solver=solver, max_iter=2).fit(X, y)
 
 
 @pytest.mark.parametrize(
@@ -82,8 +80,8 @@ def test_a_descent_that_runs_out_is_warned_of(descent: Any) -> None:
         ("tol", 0.0, "tol=0.0 is no value for tol: .*greater than 0"),
         ("max_iter", 0, "max_iter=0 is no value for max_iter"),
         ("max_iter", 2.5, "max_iter=2.5 is no value for max_iter"),
-        ("descent", "newton", "descent='newton' is no value for descent: .*'plain', 'accelerated'"),
-        ("learning_rate", 0.1, "takes no learning rate, found learning_rate=0.1; write 'auto', or set descent"),
+        ("solver", "sgd", "solver='sgd' is no value for solver: .*'gradient_descent', 'nesterov'"),
+        ("learning_rate", 0.1, "takes no learning rate, found learning_rate=0.1; write 'auto', or set solver"),
         ("fit_intercept", "yes", "fit_intercept needs to be True or False, found 'yes'"),
         ("warm_start", None, "warm_start needs to be True or False"),
         ("class_weight", "heavy", "class_weight"),
@@ -99,7 +97,7 @@ def test_parameters_of_no_use_are_value_errors(name: str, value: Any, message: s
         with pytest.raises(
             ValueError, match=r"learning_rate='much' is no value for learning_rate: .*'auto' or .*number"
         ):
-            GradientDescentClassifier(solver="plain", learning_rate=value).fit(X, y)
+            GradientDescentClassifier(solver="gradient_descent", learning_rate=value).fit(X, y)
 
 
 def test_data_of_no_use_are_value_errors() -> None:

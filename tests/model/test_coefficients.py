@@ -9,14 +9,14 @@ import pytest
 import statsmodels.api as sm
 from hypothesis import given
 from hypothesis import strategies as st
-from quantlr.model.coefficients import CoefficientPaths, coefficient_paths, sign_stability, evenly_spaced
-from quantlr.model.fit import fit_folds
-from quantlr.model.folds import WalkForwardSpec, make_folds
-from quantlr.model.scaling import fold_scaling
-from quantlr.model.specs import LogisticRegression
-from quantlr.model.study import diagnose_model
-from quantlr.model.training import TrainingData
-from quantlr.types import Array, BoolArray, Dataset
+from quantlr.core.arrays import Array, BoolArray
+from quantlr.core.values import Dataset
+from quantlr.model.batched.fit import fit_folds
+from quantlr.model.batched.training import TrainingData
+from quantlr.model.config import LogisticRegression
+from quantlr.model.diagnostics import CoefficientPaths, coefficient_paths, diagnose_model, evenly_spaced, sign_stability
+from quantlr.model.splits import WalkForwardSpec, make_folds
+from quantlr.model.standardize import fold_scaling
 
 from markets import random_walk_prices
 from model.studied import (

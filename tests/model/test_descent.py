@@ -4,18 +4,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from quantlr.errors import DegenerateFold, LearningRateTooLarge
-from quantlr.model.descent import pseudo_inverse, newton_schulz_inverses, make_anderson_step
-from quantlr.model.fit import FitResults, fit_folds
-from quantlr.model.folds import WalkForwardSpec, make_folds
-from quantlr.model.logistic import log_loss_hessian, log_loss_hessian_bound, log_loss_gradient, pointwise_log_loss
-from quantlr.model.scaling import fold_scaling
-from quantlr.model.specs import LogisticRegression
-from quantlr.model.training import ObjectiveBuilder, TrainingData
-from quantlr.types import Array, Folds
+from quantlr.core.arrays import Array
+from quantlr.core.errors import DegenerateFold, LearningRateTooLarge
+from quantlr.core.values import Folds
+from quantlr.model.batched.fit import FitResults, fit_folds
+from quantlr.model.batched.training import ObjectiveBuilder, TrainingData
+from quantlr.model.config import LogisticRegression
+from quantlr.model.logistic import log_loss_gradient, log_loss_hessian, log_loss_hessian_bound, pointwise_log_loss
+from quantlr.model.solvers import make_anderson_step, newton_schulz_inverses, pseudo_inverse
+from quantlr.model.splits import WalkForwardSpec, make_folds
+from quantlr.model.standardize import fold_scaling
 from scipy.optimize import minimize
 
-WAYS = ("plain", "accelerated", "preconditioned")
+WAYS = ("gradient_descent", "nesterov", "newton")
 
 
 def one_fold(rows: int) -> Folds:
@@ -83,12 +84,12 @@ def by_scipy(X: Array, y: Array, l2: float) -> Array:
     return np.concatenate([[found.x[0] - weights @ mean], weights])
 
 
-@pytest.mark.parametrize("descent", WAYS)
+@pytest.mark.parametrize("solver", WAYS)
 @pytest.mark.parametrize("l2", [0.0, 0.1])
 @pytest.mark.parametrize("seed", range(5))
-def test_every_way_reaches_an_independent_optimisers_weights(descent: str, l2: float, seed: int) -> None:
+def test_every_way_reaches_an_independent_optimisers_weights(solver: str, l2: float, seed: int) -> None:
     X, y = made_up(seed)
-    fits = fit_once(X, y, descent=descent, l2=l2, tol=1e-11, max_iter=100_000)
+    fits = fit_once(X, y, solver=solver, l2=l2, tol=1e-11, max_iter=100_000)
     assert fits.converged.all()
     np.testing.assert_allclose(fits.coefficients[0] * np.r_[1, X.std(axis=0)],
                                by_scipy(X, y, l2) * np.r_[1, X.std(axis=0)], rtol=1e-6, atol=1e-7)  # fmt: skip
@@ -103,43 +104,43 @@ def test_the_intercept_is_not_penalised() -> None:
     np.testing.assert_allclose(heavy[1:], 0, atol=1e-5)
 
 
-@pytest.mark.parametrize(("descent", "factor"), [("plain", 2.0), ("accelerated", 1.0)])
-def test_a_rate_that_need_not_go_downhill_is_refused_with_its_limit(descent: str, factor: float) -> None:
+@pytest.mark.parametrize(("solver", "factor"), [("gradient_descent", 2.0), ("nesterov", 1.0)])
+def test_a_rate_that_need_not_go_downhill_is_refused_with_its_limit(solver: str, factor: float) -> None:
     X, y = made_up(7)
     S = np.column_stack([np.ones(len(X)), (X - X.mean(axis=0)) / X.std(axis=0)])
     limit = factor / np.linalg.eigvalsh(log_loss_hessian_bound(S))[-1]
-    below = fit_once(X, y, descent=descent, learning_rate=limit * 0.999, tol=1e-6, max_iter=10_000)
+    below = fit_once(X, y, solver=solver, learning_rate=limit * 0.999, tol=1e-6, max_iter=10_000)
     assert below.converged.all()
     with pytest.raises(
         LearningRateTooLarge, match=f"would not go downhill.*{factor:g}/L = {limit:.4g}".replace("1/L", "/L")
     ):
-        fit_once(X, y, descent=descent, learning_rate=limit * 1.001)
+        fit_once(X, y, solver=solver, learning_rate=limit * 1.001)
 
 
 def test_a_descent_that_runs_out_says_so() -> None:
     X, y = made_up(2)
-    fits = fit_once(X, y, descent="plain", max_iter=3)
+    fits = fit_once(X, y, solver="gradient_descent", max_iter=3)
     assert not fits.converged.any()
     assert fits.iterations[0] == 3
     assert fits.max_abs_gradient[0] > 1e-8
 
 
-@pytest.mark.parametrize("descent", WAYS)
-def test_separable_classes_are_refused_with_a_remedy(descent: str) -> None:
+@pytest.mark.parametrize("solver", WAYS)
+def test_separable_classes_are_refused_with_a_remedy(solver: str) -> None:
     rng = np.random.default_rng(1)
     X = rng.normal(size=(60, 2))
     y = (X[:, 0] > 0).astype(np.float64)
     with pytest.raises(DegenerateFold, match=r"separates its ups from its downs.*set model\.l2 above 0"):
-        fit_once(X, y, descent=descent)
-    assert fit_once(X, y, descent=descent, l2=0.01, max_iter=10_000).converged.all()
+        fit_once(X, y, solver=solver)
+    assert fit_once(X, y, solver=solver, l2=0.01, max_iter=10_000).converged.all()
 
 
-@pytest.mark.parametrize("descent", WAYS)
-def test_a_loose_tolerance_hides_no_separation(descent: str) -> None:
+@pytest.mark.parametrize("solver", WAYS)
+def test_a_loose_tolerance_hides_no_separation(solver: str) -> None:
     """The descent ends early, where log odds are still small."""
     X = np.repeat([[-1.0], [1.0]], 30, axis=0)
     with pytest.raises(DegenerateFold, match="separates its ups from its downs"):
-        fit_once(X, (X[:, 0] > 0).astype(np.float64), descent=descent, tol=0.1)
+        fit_once(X, (X[:, 0] > 0).astype(np.float64), solver=solver, tol=0.1)
 
 
 def test_a_feature_that_gives_some_ups_away_is_refused() -> None:
@@ -151,14 +152,14 @@ def test_a_feature_that_gives_some_ups_away_is_refused() -> None:
         fit_once(X, y)
 
 
-@pytest.mark.parametrize("descent", WAYS)
-def test_classes_that_become_separable_on_the_way_are_refused_where_they_do(descent: str) -> None:
+@pytest.mark.parametrize("solver", WAYS)
+def test_classes_that_become_separable_on_the_way_are_refused_where_they_do(solver: str) -> None:
     rng = np.random.default_rng(3)
     X = rng.normal(size=(400, 2))
     y = (rng.random(400) < 0.5).astype(np.float64)
     y[200:] = X[200:, 0] > 0
     folds = make_folds(400, WalkForwardSpec(train=60, refit_every=1, window="rolling"), horizon=1)
-    model = LogisticRegression.model_validate({"descent": descent, "max_iter": 3000})
+    model = LogisticRegression.model_validate({"solver": solver, "max_iter": 3000})
     separable = [at for at, fold in enumerate(folds) if fold.train.start >= 200]
     with pytest.raises(DegenerateFold, match="no best fit exists") as caught:
         fit_folds(training(X, y, folds), model)
@@ -170,21 +171,19 @@ def test_one_class_is_refused() -> None:
         fit_once(np.random.default_rng(0).normal(size=(30, 1)), np.ones(30))
 
 
-@pytest.mark.parametrize("descent", WAYS)
-def test_constant_and_repeated_features_change_no_probability(descent: str) -> None:
+@pytest.mark.parametrize("solver", WAYS)
+def test_constant_and_repeated_features_change_no_probability(solver: str) -> None:
     X, y = made_up(4, k=2)
     wide = np.column_stack([X, np.full(len(X), 5.0), X[:, 0] + X[:, 1]])
-    narrow, full = (
-        fit_once(data, y, descent=descent, tol=1e-10, max_iter=50_000).coefficients[0] for data in (X, wide)
-    )
+    narrow, full = (fit_once(data, y, solver=solver, tol=1e-10, max_iter=50_000).coefficients[0] for data in (X, wide))
     np.testing.assert_allclose(wide @ full[1:] + full[0], X @ narrow[1:] + narrow[0], atol=1e-6)
     assert full[3] == 0.0
 
 
-@pytest.mark.parametrize("descent", WAYS)
-def test_constants_alone_forecast_the_base_rate(descent: str) -> None:
+@pytest.mark.parametrize("solver", WAYS)
+def test_constants_alone_forecast_the_base_rate(solver: str) -> None:
     y = np.r_[np.ones(30), np.zeros(20)]
-    fits = fit_once(np.full((50, 2), 3.0), y, descent=descent)
+    fits = fit_once(np.full((50, 2), 3.0), y, solver=solver)
     assert fits.converged.all()
     np.testing.assert_allclose(fits.coefficients[0], [np.log(30 / 20), 0, 0], atol=1e-7)
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from quantlr.errors import NotEnoughHistory
-from quantlr.model.folds import WalkForwardSpec, make_folds
+from quantlr.core.errors import NotEnoughHistory
+from quantlr.model.splits import WalkForwardSpec, make_folds
 
 
 def test_daily_refits_at_horizon_one_forecast_from_row_train_on() -> None:

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from quantlr.errors import DegenerateFold
-from quantlr.model.folds import make_folds
+from quantlr.core.errors import DegenerateFold
+from quantlr.core.values import Dataset
+from quantlr.model.config import LogisticRegression
+from quantlr.model.diagnostics import compute_loss_curves, diagnose_model
 from quantlr.model.learning_rate import LEARNING_RATE_NAMES, STUDY_SAMPLE_ROWS, compute_learning_rate_study
-from quantlr.model.specs import LogisticRegression
-from quantlr.model.study import compute_loss_curves, diagnose_model
-from quantlr.types import Dataset
+from quantlr.model.splits import make_folds
 
 from model.studied import (
     by_statsmodels,
@@ -84,7 +84,7 @@ def test_every_rate_that_is_swept_is_the_formula_step_by_step() -> None:
 
 def test_of_very_many_rows_evenly_spread_ones_are_studied() -> None:
     X, y = made_up(16, rows=3 * STUDY_SAMPLE_ROWS, k=2)
-    training, model = one_refit(X, y), LogisticRegression(solver="plain", learning_rate=1.9)
+    training, model = one_refit(X, y), LogisticRegression(solver="gradient_descent", learning_rate=1.9)
     found, scaling = compute_learning_rate_study(training, model, refit_index=0), training.scaling
     S = np.column_stack([np.ones(STUDY_SAMPLE_ROWS), (X[::3] - scaling.mean) / scaling.std])
     assert found.row_stride == 3
@@ -93,7 +93,7 @@ def test_of_very_many_rows_evenly_spread_ones_are_studied() -> None:
     curves = compute_loss_curves(training, model, refit_indices=[0])
     assert curves.row_stride.tolist() == [3]
     assert curves.min_loss[0] == pytest.approx(found.min_loss, rel=1e-13)
-    near = LogisticRegression(solver="plain", learning_rate=found.max_stable_learning_rate)
+    near = LogisticRegression(solver="gradient_descent", learning_rate=found.max_stable_learning_rate)
     assert (np.diff(compute_loss_curves(training, near, refit_indices=[0], max_iterations=30).loss[0]) <= 1e-15).all()
 
 

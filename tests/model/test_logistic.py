@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from quantlr.core.arrays import Array
 from quantlr.model.logistic import (
+    log_loss_gradient,
     log_loss_hessian,
     log_loss_hessian_bound,
-    log_loss_gradient,
-    pointwise_log_loss,
     logit,
+    pointwise_log_loss,
     sigmoid,
     sigmoid_derivative,
 )
-from quantlr.types import Array
 from scipy.optimize import approx_fprime
 from scipy.special import expit
 from sklearn.metrics import log_loss as sklearn_log_loss

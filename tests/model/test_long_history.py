@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from quantlr.model.fit import fit_folds
-from quantlr.model.folds import WalkForwardSpec, make_folds
-from quantlr.model.rows import LocalRows, RawRows, Scaling, LocalScaling, sample_weights_by_class
-from quantlr.model.scaling import fold_scaling
-from quantlr.model.specs import LogisticRegression
-from quantlr.model.training import ObjectiveBuilder, TrainingData
-from quantlr.model.windows import TrainingWindows
-from quantlr.types import Array
+from quantlr.core.arrays import Array
+from quantlr.model.batched.fit import fit_folds
+from quantlr.model.batched.sums import LocalRows, LocalScaling, RawRows, Scaling, sample_weights_by_class
+from quantlr.model.batched.training import ObjectiveBuilder, TrainingData
+from quantlr.model.batched.windows import TrainingWindows
+from quantlr.model.config import LogisticRegression
+from quantlr.model.splits import WalkForwardSpec, make_folds
+from quantlr.model.standardize import fold_scaling
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression as Peer
 
@@ -82,7 +82,7 @@ def test_larger_samples_only_bring_the_start_nearer(monkeypatch: pytest.MonkeyPa
     X, y = planted(0.0)
     found = {}
     for samples in ((), (500,), (500, 8000)):
-        monkeypatch.setattr("quantlr.model.start.WARM_START_SAMPLE_ROWS", samples)
+        monkeypatch.setattr("quantlr.model.batched.fit.WARM_START_SAMPLE_ROWS", samples)
         found[samples] = fit_folds(training(X, y), LogisticRegression(tol=1e-11))
     one, two = found[500,], found[500, 8000]
     assert two.iterations[0] <= one.iterations[0] <= found[()].iterations[0]

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from quantlr.model.fit import fit_folds
-from quantlr.model.folds import WalkForwardSpec, make_folds
-from quantlr.model.scaling import fold_scaling
-from quantlr.model.specs import LogisticRegression
-from quantlr.model.training import TrainingData
-from quantlr.types import Array
+from quantlr.core.arrays import Array
+from quantlr.model.batched.fit import fit_folds
+from quantlr.model.batched.training import TrainingData
+from quantlr.model.config import LogisticRegression
+from quantlr.model.splits import WalkForwardSpec, make_folds
+from quantlr.model.standardize import fold_scaling
 from scipy.optimize import linprog, minimize
 from scipy.special import expit
 

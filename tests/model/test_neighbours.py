@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from quantlr.model.descent import newton_batch
-from quantlr.model.fit import fit_many, fit_folds
-from quantlr.model.folds import WalkForwardSpec, fold_sums
-from quantlr.model.neighbours import RefitBatch
-from quantlr.model.specs import LogisticRegression
-from quantlr.model.training import ObjectiveBuilder
-from quantlr.types import Folds
+from quantlr.core.values import Folds
+from quantlr.model.batched.fit import fit_folds, fit_many
+from quantlr.model.batched.loss import RefitBatch
+from quantlr.model.batched.training import ObjectiveBuilder
+from quantlr.model.config import LogisticRegression
+from quantlr.model.solvers import newton_batch
+from quantlr.model.splits import WalkForwardSpec, fold_sums
 
 from model.made_up import made_up, training
 
@@ -86,7 +86,7 @@ def test_sums_over_training_rows_are_those_of_a_loop(seed: int, tickers: int, re
         start = np.sort(rng.integers(0, 40, refits))
         stop = np.maximum(np.sort(rng.integers(0, 41, refits)), start)
         folds.append(Folds(start, stop, stop, stop))
-    with patch("quantlr.model.folds.SUM_BLOCK_ROWS", block):
+    with patch("quantlr.model.splits.SUM_BLOCK_ROWS", block):
         found = fold_sums(lambda rows: values[:, rows], folds)
     for at in range(refits):
         slow = sum(values[:, each.train_start[at] : each.train_stop[at]].sum(axis=1) for each in folds)

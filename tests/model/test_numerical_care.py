@@ -8,20 +8,21 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from quantlr.core.arrays import Array
+from quantlr.core.errors import DegenerateFold
+from quantlr.core.values import Dataset, Folds, Forecasts
 from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.features import LaggedReturns, Momentum
 from quantlr.data.labels import Direction
-from quantlr.data.universe import DataSpec, load_prices
-from quantlr.errors import DegenerateFold
-from quantlr.model.fit import fit_folds
-from quantlr.model.folds import WalkForwardSpec, make_folds
-from quantlr.model.logistic import log_loss_gradient, pointwise_log_loss, logit, sigmoid
-from quantlr.model.scaling import fold_scaling
-from quantlr.model.specs import LogisticRegression
-from quantlr.model.training import TrainingData
+from quantlr.data.prices import DataSpec, load_prices
+from quantlr.data.scenarios import TRADING_HALT, apply_scenario
+from quantlr.model.batched.fit import fit_folds
+from quantlr.model.batched.training import TrainingData
+from quantlr.model.config import LogisticRegression
+from quantlr.model.logistic import log_loss_gradient, logit, pointwise_log_loss, sigmoid
+from quantlr.model.splits import WalkForwardSpec, make_folds
+from quantlr.model.standardize import fold_scaling
 from quantlr.model.walk_forward import walk_forward
-from quantlr.testing.futures import TRADING_HALT, apply_scenario
-from quantlr.types import Array, Dataset, Folds, Forecasts
 from scipy.special import expit
 
 from markets import random_walk_prices
@@ -78,8 +79,8 @@ def test_unscaled_returns_do_not_hold_the_plain_descent_back() -> None:
     for _ in range(10_000):
         naive = naive - 0.1 * log_loss_gradient(raw, y, naive)
     best, plain = (
-        fit_folds(trained(X, y, one_fold(2_000)), LogisticRegression.model_validate({"descent": way})).coefficients[0]
-        for way in ("preconditioned", "plain")
+        fit_folds(trained(X, y, one_fold(2_000)), LogisticRegression.model_validate({"solver": way})).coefficients[0]
+        for way in ("newton", "gradient_descent")
     )
     assert (np.abs(naive[1:] / best[1:]) < 0.05).all()
     np.testing.assert_allclose(plain, best, rtol=1e-4)
@@ -91,9 +92,9 @@ def test_the_default_tolerance_is_worth_this_much(repeated: bool, off: float) ->
     more = [Momentum(windows=(5,))] if repeated else []
     columns = compute_feature_columns(prices, [LaggedReturns(lags=tuple(range(1, 11))), *more])
     dataset = build_dataset(prices, columns, Direction().compute(prices), horizon=1)
-    for descent in ("preconditioned", "plain"):
+    for solver in ("newton", "gradient_descent"):
         loose, tight = (
-            forecast(dataset, {"refit_every": 500}, descent=descent, tol=tol, max_iter=100_000) for tol in (1e-8, 1e-12)
+            forecast(dataset, {"refit_every": 500}, solver=solver, tol=tol, max_iter=100_000) for tol in (1e-8, 1e-12)
         )
         assert np.abs(loose.probability - tight.probability).max() < off
 
@@ -129,11 +130,11 @@ def separable_on_the_way() -> Dataset:
     return dataset
 
 
-@pytest.mark.parametrize("descent", ["preconditioned", "plain", "accelerated"])
-def test_folds_without_a_best_fit_forecast_the_base_rate_and_are_counted(descent: str) -> None:
+@pytest.mark.parametrize("solver", ["newton", "gradient_descent", "nesterov"])
+def test_folds_without_a_best_fit_forecast_the_base_rate_and_are_counted(solver: str) -> None:
     dataset = separable_on_the_way()
     walk = {"window": "rolling", "train": 60, "refit_every": 7}
-    model = {"descent": descent, "max_iter": 5000, "tol": 1e-9}
+    model = {"solver": solver, "max_iter": 5000, "tol": 1e-9}
     with pytest.raises(DegenerateFold, match=r"all 60 training rows are ups.*or set model\.degenerate to base_rate"):
         forecast(dataset, walk, **model)
     found = forecast(dataset, walk, degenerate="base_rate", **model)
@@ -216,10 +217,10 @@ def test_what_has_not_converged_owes_nothing_to_later_rows(window: str, max_iter
     np.testing.assert_allclose(whole.refits.coefficients[: len(early)], cut.coefficients, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("descent", ["preconditioned", "plain", "accelerated"])
-def test_log_odds_that_are_all_zero_are_no_separation(descent: str) -> None:
+@pytest.mark.parametrize("solver", ["newton", "gradient_descent", "nesterov"])
+def test_log_odds_that_are_all_zero_are_no_separation(solver: str) -> None:
     """Half of either side goes up: the best weights are exactly 0, and no row is on a wrong side or a right one."""
     X, y = np.tile([[-1.0], [1.0]], (20, 1)), np.repeat([0.0, 1.0], 20)
-    fits = fit_folds(trained(X, y, one_fold(40)), LogisticRegression.model_validate({"descent": descent, "tol": 1e-5}))
+    fits = fit_folds(trained(X, y, one_fold(40)), LogisticRegression.model_validate({"solver": solver, "tol": 1e-5}))
     assert fits.converged.all()
     np.testing.assert_allclose(fits.coefficients, 0.0, atol=1e-6)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from quantlr.model.folds import WalkForwardSpec, make_folds
-from quantlr.model.scaling import fold_scaling, overlapping_refit_slices
+from quantlr.model.splits import WalkForwardSpec, make_folds
+from quantlr.model.standardize import fold_scaling, overlapping_refit_slices
 from sklearn.preprocessing import StandardScaler
 
 
@@ -61,7 +61,7 @@ def test_a_sample_of_many_rows_tells_where_the_mean_is(seed: int, level: float, 
     X[rng.integers(0, 2000) * (10 if seed % 2 else 9), 0] += outlier
     folds = make_folds(len(X) + 1, WalkForwardSpec(train=len(X), refit_every="never"), horizon=1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("quantlr.model.scaling.CENTER_SAMPLE_ROWS", 300)
+        patch.setattr("quantlr.model.standardize.CENTER_SAMPLE_ROWS", 300)
         scaling = fold_scaling(X, [folds], has_label=np.ones(len(X), dtype=np.bool_))
     np.testing.assert_allclose(scaling.mean[0], X.mean(axis=0), rtol=1e-9, atol=1e-12 + 1e-15 * outlier)
     np.testing.assert_allclose(scaling.std[0], X.std(axis=0), rtol=1e-9)

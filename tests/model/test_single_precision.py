@@ -9,11 +9,10 @@ import os
 
 import numpy as np
 import pytest
-from quantlr.model.folds import WalkForwardSpec
-from quantlr.model.neighbours import FLOAT32_TANH_ERROR, RefitBatch, float32_gradient_error
-from quantlr.model.objective import Objective
-from quantlr.model.specs import LogisticRegression
-from quantlr.model.training import ObjectiveBuilder
+from quantlr.model.batched.loss import FLOAT32_TANH_ERROR, Objective, RefitBatch, float32_gradient_error
+from quantlr.model.batched.training import ObjectiveBuilder
+from quantlr.model.config import LogisticRegression
+from quantlr.model.splits import WalkForwardSpec
 
 from model.made_up import made_up, training
 

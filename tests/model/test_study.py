@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from quantlr.errors import LearningRateTooLarge
-from quantlr.model.fit import fit_folds
-from quantlr.model.folds import make_folds
-from quantlr.model.journey import WalkForwardFunctions
-from quantlr.model.rows import Scaling
-from quantlr.model.scaling import fold_scaling
-from quantlr.model.specs import LogisticRegression
-from quantlr.model.study import compute_loss_curves, diagnose_model
-from quantlr.types import Dataset
+from quantlr.core.errors import LearningRateTooLarge
+from quantlr.core.values import Dataset
+from quantlr.model.batched.fit import fit_folds
+from quantlr.model.batched.sums import Scaling
+from quantlr.model.config import LogisticRegression
+from quantlr.model.diagnostics import compute_loss_curves, diagnose_model
+from quantlr.model.splits import make_folds
+from quantlr.model.standardize import fold_scaling
+from quantlr.model.walk_forward import WalkForwardFunctions
 
 from markets import random_walk_prices
 from model.studied import (
@@ -30,13 +30,15 @@ from model.studied import (
 
 
 @pytest.mark.parametrize("l2", [0.0, 0.2])
-@pytest.mark.parametrize(("descent", "rate"), [("plain", "auto"), ("plain", 0.7), ("accelerated", "auto")])
+@pytest.mark.parametrize(
+    ("solver", "rate"), [("gradient_descent", "auto"), ("gradient_descent", 0.7), ("nesterov", "auto")]
+)
 def test_each_loss_is_that_of_the_weights_a_fit_cut_short_there_ends_with(
-    descent: str, rate: str | float, l2: float
+    solver: str, rate: str | float, l2: float
 ) -> None:
     X, y = made_up(6)
     training = one_refit(X, y)
-    model = LogisticRegression.model_validate({"descent": descent, "learning_rate": rate, "l2": l2})
+    model = LogisticRegression.model_validate({"solver": solver, "learning_rate": rate, "l2": l2})
 
     def loss_of_a_fit(**other: Any) -> float:
         raw = fit_folds(training, model.model_copy(update=other)).coefficients[0]
@@ -50,15 +52,15 @@ def test_each_loss_is_that_of_the_weights_a_fit_cut_short_there_ends_with(
     assert found.min_loss[0] == pytest.approx(loss_of_a_fit(tol=1e-12), rel=1e-13)
 
 
-@pytest.mark.parametrize("descent", ["plain", "accelerated", "preconditioned"])
-def test_on_the_sp500_a_loss_falls_from_the_base_rates_to_the_best(sp500: Dataset, descent: str) -> None:
-    forecasts, spec, model = walk_of(sp500, {"refit_every": 100}, descent=descent)
+@pytest.mark.parametrize("solver", ["gradient_descent", "nesterov", "newton"])
+def test_on_the_sp500_a_loss_falls_from_the_base_rates_to_the_best(sp500: Dataset, solver: str) -> None:
+    forecasts, spec, model = walk_of(sp500, {"refit_every": 100}, solver=solver)
     found = diagnose_model(sp500, forecasts, spec, model, max_loss_curves=4).loss_curves
     assert found.refit_index.tolist() == [0, 13, 27, 40]
     folds = make_folds(len(sp500.up), spec, horizon=1)
     lengths = (~np.isnan(found.loss)).sum(axis=1)
     assert found.loss.shape[1] == lengths.max()
-    assert lengths.max() <= (6 if descent == "preconditioned" else 40)
+    assert lengths.max() <= (6 if solver == "newton" else 40)
     for at, refit in enumerate(found.refit_index.tolist()):
         X, y = sp500.features[folds[refit].train], sp500.up[folds[refit].train]
         curve = found.loss[at, : lengths[at]]
@@ -68,7 +70,7 @@ def test_on_the_sp500_a_loss_falls_from_the_base_rates_to_the_best(sp500: Datase
         best = -by_statsmodels(with_ones(X), y).llf / len(y)
         assert found.min_loss[at] == pytest.approx(best, rel=1e-13)
         assert curve[-1] == pytest.approx(best, rel=1e-13)
-        if descent != "accelerated":
+        if solver != "nesterov":
             assert (np.diff(curve) <= 1e-15).all()
     assert (np.nanmin(found.excess_loss, axis=1) < 1e-15).all()
 
@@ -76,16 +78,18 @@ def test_on_the_sp500_a_loss_falls_from_the_base_rates_to_the_best(sp500: Datase
 def test_a_long_descent_is_cut() -> None:
     X, y = made_up(7)
     training = one_refit(X, y)
-    slow = LogisticRegression(solver="plain", learning_rate=1e-3)
+    slow = LogisticRegression(solver="gradient_descent", learning_rate=1e-3)
     assert compute_loss_curves(training, slow, refit_indices=[0], max_iterations=30).loss.shape == (1, 31)
-    short = LogisticRegression(solver="plain", learning_rate=1e-3, max_iter=12)
+    short = LogisticRegression(solver="gradient_descent", learning_rate=1e-3, max_iter=12)
     assert compute_loss_curves(training, short, refit_indices=[0], max_iterations=30).loss.shape == (1, 13)
 
 
 def test_a_rate_beyond_the_limit_is_refused() -> None:
     X, y = made_up(8)
     with pytest.raises(LearningRateTooLarge, match="refit 0: 50 would not go downhill"):
-        compute_loss_curves(one_refit(X, y), LogisticRegression(solver="plain", learning_rate=50.0), refit_indices=[0])
+        compute_loss_curves(
+            one_refit(X, y), LogisticRegression(solver="gradient_descent", learning_rate=50.0), refit_indices=[0]
+        )
 
 
 def test_weights_are_the_walks_own_and_forecast_what_it_forecast(sp500: Dataset) -> None:

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from quantlr.core.errors import NotEnoughHistory
+from quantlr.core.values import Dataset, Forecasts, Prices
 from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.features import Feature, LaggedReturns, Momentum, Volatility
 from quantlr.data.labels import Direction
-from quantlr.data.universe import DataSpec, load_prices
-from quantlr.errors import NotEnoughHistory
-from quantlr.model.folds import WalkForwardSpec, make_folds
-from quantlr.model.specs import LogisticRegression
+from quantlr.data.prices import DataSpec, load_prices
+from quantlr.model.config import LogisticRegression
+from quantlr.model.splits import WalkForwardSpec, make_folds
 from quantlr.model.walk_forward import walk_forward
-from quantlr.types import Dataset, Forecasts, Prices
 
 from markets import random_walk_prices
 from oracles import rows_of, sklearn_probabilities
@@ -56,10 +56,10 @@ def sp500_by_scikit_learn(sp500: Dataset, window: str, every: int) -> tuple[list
 
 @pytest.mark.parametrize("window", ["expanding", "rolling"])
 @pytest.mark.parametrize("every", [1, 21])
-@pytest.mark.parametrize("descent", ["plain", "accelerated", "preconditioned"])
-def test_sp500_probabilities_are_scikit_learns(sp500: Dataset, window: str, every: int, descent: str) -> None:
+@pytest.mark.parametrize("solver", ["gradient_descent", "nesterov", "newton"])
+def test_sp500_probabilities_are_scikit_learns(sp500: Dataset, window: str, every: int, solver: str) -> None:
     walk = {"window": window, "train": 1000, "refit_every": every}
-    forecasts = forecasts_from(sp500, walk, descent=descent, **TIGHT)
+    forecasts = forecasts_from(sp500, walk, solver=solver, **TIGHT)
     rows, expected = sp500_by_scikit_learn(sp500, window, every)
     np.testing.assert_array_equal(forecasts.session, sp500.session[rows])
     np.testing.assert_allclose(forecasts.probability, expected, atol=1e-8, rtol=0)
@@ -154,6 +154,8 @@ def test_a_feature_that_wakes_up_late_is_left_out_until_then() -> None:
 
 def test_unconverged_fits_are_counted_in_a_note() -> None:
     dataset = dataset_from(random_walk_prices(3, n_sessions=200), [LaggedReturns(lags=(1, 2))])
-    forecasts = forecasts_from(dataset, {"train": 150, "refit_every": 10}, descent="plain", max_iter=1, tol=1e-12)
+    forecasts = forecasts_from(
+        dataset, {"train": 150, "refit_every": 10}, solver="gradient_descent", max_iter=1, tol=1e-12
+    )
     assert (~forecasts.refits.converged).sum() == forecasts.notes[0].count > 0
     assert "did not converge" in forecasts.notes[0].text

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from quantlr.core.arrays import Array
+from quantlr.core.errors import NotEnoughHistory, UserError
+from quantlr.core.values import Dataset, Forecasts
 from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.features import LaggedReturns, Momentum
 from quantlr.data.labels import Direction
-from quantlr.errors import NotEnoughHistory, UserError
-from quantlr.model.folds import WalkForwardSpec
-from quantlr.model.specs import LogisticRegression
+from quantlr.model.config import LogisticRegression
+from quantlr.model.splits import WalkForwardSpec
 from quantlr.model.walk_forward import walk_forward
-from quantlr.types import Array, Dataset, Forecasts
 from sklearn import config_context
 from sklearn.linear_model import LogisticRegression as Peer
 from sklearn.preprocessing import StandardScaler
@@ -90,12 +91,12 @@ def test_weights_are_those_of_a_loop(
             assert found.probability[row - 100] == pytest.approx(expected, abs=1e-8)
 
 
-@pytest.mark.parametrize("descent", ["plain", "accelerated"])
-def test_every_descent_weighs_alike(descent: str) -> None:
+@pytest.mark.parametrize("solver", ["gradient_descent", "nesterov"])
+def test_every_descent_weighs_alike(solver: str) -> None:
     dataset = made_up(5)
     model = {"half_life": 40.0, "class_weight": "balanced", "l2": 0.01, "tol": 1e-10, "max_iter": 100_000}
     best, found = (
-        forecast(dataset, {"train": 100, "refit_every": 5}, **model, descent=way) for way in ("preconditioned", descent)
+        forecast(dataset, {"train": 100, "refit_every": 5}, **model, solver=way) for way in ("newton", solver)
     )
     np.testing.assert_allclose(found.probability, best.probability, atol=1e-8)
 
@@ -220,8 +221,8 @@ def test_long_histories_are_gone_through_piece_by_piece(
     dataset = made_up(11, tickers=2, holes=True)
     walk = {"train": 100, "refit_every": 3, "window": window}
     whole = forecast(dataset, walk, scope=scope, **model)
-    monkeypatch.setattr("quantlr.model.training.BLOCK_ROWS", 17)
-    monkeypatch.setattr("quantlr.model.training.SAMPLE_ROWS", 30)
+    monkeypatch.setattr("quantlr.model.batched.training.BLOCK_ROWS", 17)
+    monkeypatch.setattr("quantlr.model.batched.training.SAMPLE_ROWS", 30)
     pieces = forecast(dataset, walk, scope=scope, **model)
     assert pieces.refits.converged.all()
     np.testing.assert_allclose(pieces.probability, whole.probability, atol=1e-10)

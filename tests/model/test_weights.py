@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from quantlr.errors import DataError, OutputError
-from quantlr.model.weights import SavedWeights
+from quantlr.core.errors import DataError, OutputError
+from quantlr.model.saved_weights import SavedWeights
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 LABEL = st.booleans() | st.integers(-(2**70), 2**70) | FINITE | st.text()

@@ -8,11 +8,13 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from quantlr.config import load_config
-from quantlr.pipeline import Run, run_stages, compute_metrics
+from quantlr.config.run_config import load_config
+from quantlr.core.values import Prices
+from quantlr.experiment.evaluate import compute_metrics
+from quantlr.experiment.run import Run
+from quantlr.pipeline.stages import run_stages
+from quantlr.report.context import PageContext
 from quantlr.report.pages import PAGES, Picture
-from quantlr.report.shown import PageContext
-from quantlr.types import Prices
 
 from markets import random_walk_prices
 

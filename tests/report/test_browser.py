@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from quantlr.backtest.trades import trade_summary_by_side, trade_table
 from quantlr.report.html import RenderedPage, report_html
-from quantlr.report.pages import frame, applicable_pages
+from quantlr.report.pages import applicable_pages, layout
 
 from report.cases import shown
 
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.skipif(
 def white(figure: Figure) -> bytes:
     """Return a picture of a figure's size: a browser sees no more of it."""
     stream = io.BytesIO()
-    Image.new("RGB", figure.canvas.get_width_height(), "white").save(stream, format="png")
+    Image.new("RGB", figure.canvas.get_width_height(), "white").save(stream, format="figure_png")
     return stream.getvalue()
 
 
@@ -51,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     provenance = {"data": {"source": "made up", "sha256": "ab12"}, "versions": {"python": "3.11"}}
     written = RenderedPage("name: case\n", provenance, trade_summary_by_side(trade_table(seen.run_data.result)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(frame, "png", white)
+        patch.setattr(layout, "figure_png", white)
         pictures = {page.file_name: page.render_picture(seen) for page in applicable_pages(seen)}
     (folder / "report.html").write_bytes(report_html(seen, pictures, written))
     (folder / "look.html").write_text(LOOK)

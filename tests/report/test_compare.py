@@ -15,12 +15,11 @@ import pytest
 import quantlr
 from matplotlib.figure import Figure
 from matplotlib.image import imread
-from quantlr.errors import OutputError, UserError
+from quantlr.core.errors import OutputError, UserError
 from quantlr.report.compare import Comparison, compare_runs, write_comparison
 from quantlr.report.figures.several import DifferenceInterval, draw_equity_by_run, draw_forest_plot, draw_pair_matrix
 from quantlr.report.pages.comparison import comparison_page, comparison_title
-from quantlr.report.pairs import pair_sentence, format_signed
-from quantlr.report.settings import config_differences
+from quantlr.report.pairs import config_differences, format_signed, pair_sentence
 
 from report.cases import OF_THEIR_OWN
 
@@ -285,7 +284,7 @@ def test_a_matrix_writes_the_lower_triangle() -> None:
     values = np.full((3, 3), np.nan)
     values[1, 0], values[2, 0] = 0.5, -0.25
     strong = values == 0.5
-    draw_pair_matrix(ax, values, strong, [["", "", ""], ["+0.50", "", ""], ["−0.25", "–", ""]], better=1)
+    draw_pair_matrix(ax, values, strong, [["", "", ""], ["+0.50", "", ""], ["−0.25", "–", ""]], better_sign=1)
     assert [text.get_text() for text in ax.texts] == ["+0.50", "−0.25", "–"]
     assert len(ax.lines) == 1
 

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from quantlr.disk import write_and_fsync
-from quantlr.errors import Fault, OutputError
-from quantlr.report.folder import (
+from quantlr.core.atomic import write_and_fsync
+from quantlr.core.errors import Fault, OutputError
+from quantlr.core.values import Report
+from quantlr.report.storage import (
     REPORT_FILE_NAMES,
     hold_file_lock,
     recover_interrupted_swap,
-    write_report_file,
     write_report,
+    write_report_file,
 )
-from quantlr.types import Report
 
 
 class Ended(BaseException):
@@ -73,7 +73,7 @@ def test_whatever_step_is_the_last_the_report_is_whole_after_the_next_look(
     with monkeypatch.context() as patched:
         patched.setattr(Path, "mkdir", counted(Path.mkdir))
         patched.setattr(Path, "rename", counted(Path.rename))
-        patched.setattr("quantlr.report.folder.write_and_fsync", counted(write_and_fsync))
+        patched.setattr("quantlr.report.storage.write_and_fsync", counted(write_and_fsync))
         patched.setattr(shutil, "rmtree", counted(shutil.rmtree))
         patched.setattr(shutil, "copy2", counted(shutil.copy2))
         try:
@@ -128,7 +128,7 @@ def test_a_disk_that_is_full_or_may_not_be_written_leaves_the_former_report_and_
         path.write_bytes(content[:10])
         raise OSError(number, text)
 
-    monkeypatch.setattr("quantlr.report.folder.write_and_fsync", fail)
+    monkeypatch.setattr("quantlr.report.storage.write_and_fsync", fail)
     with pytest.raises(Fault, match=f"exp could not be written: {text}; the former report is untouched"):
         write_report(report("b"), tmp_path)
     assert version_of(tmp_path / "exp") == "a"
@@ -192,7 +192,7 @@ def test_a_folder_of_the_users_where_our_file_belongs_is_not_deleted(tmp_path: P
 
 
 def test_two_runs_into_one_report_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("quantlr.report.folder.LOCK_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr("quantlr.report.storage.LOCK_TIMEOUT_SECONDS", 0.05)
     with hold_file_lock(tmp_path / "exp"), pytest.raises(Fault, match="another run has been writing"):
         write_report(report("a"), tmp_path)
     write_report(report("b"), tmp_path)

@@ -18,13 +18,14 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.text import Annotation, Text
 from quantlr.backtest.metrics import FORECAST_METRICS, evaluate_forecasts
-from quantlr.pipeline import Run
-from quantlr.report.encoding import nonfinite_to_none
+from quantlr.core.arrays import Array
+from quantlr.core.values import Forecasts
+from quantlr.experiment.run import Run
+from quantlr.report.context import PageContext
 from quantlr.report.pages import PAGES
-from quantlr.report.pages.forecast import forecast_title_and_text, forecast_page
-from quantlr.report.pages.frame import figure_png
-from quantlr.report.shown import PageContext
-from quantlr.types import Array, Forecasts
+from quantlr.report.pages.forecast import forecast_page, forecast_title_and_text
+from quantlr.report.pages.layout import figure_png
+from quantlr.report.storage import nonfinite_to_none
 from scipy import stats
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import roc_auc_score

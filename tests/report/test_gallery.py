@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import quantlr
 from PIL import Image
-from quantlr.backtest.inference import verdict
-from quantlr.errors import Fault
+from quantlr.core.errors import Fault
 from quantlr.report import gallery
-from quantlr.report.gallery import VERDICT_RULES_BY_STRENGTH, GENERATOR_META_TAG, make_thumbnail, write_gallery
+from quantlr.report.gallery import GENERATOR_META_TAG, VERDICT_RULES_BY_STRENGTH, make_thumbnail, write_gallery
+from quantlr.stats import verdict
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 

@@ -17,14 +17,14 @@ from matplotlib.colors import to_hex
 from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 from matplotlib.image import imread
-from quantlr.pipeline import Run
+from quantlr.core.arrays import Array
+from quantlr.experiment.run import Run
+from quantlr.report.context import PageContext
 from quantlr.report.figures.descent import MIN_PLOTTED_EXCESS_LOSS
-from quantlr.report.figures.style import BLUE, GREY
 from quantlr.report.learnt import ModelSummary, model_title_and_text, ordinal_text, shorten_middle
-from quantlr.report.pages.frame import figure_png
+from quantlr.report.pages.layout import figure_png
 from quantlr.report.pages.model import model_page
-from quantlr.report.shown import PageContext
-from quantlr.types import Array
+from quantlr.report.style import BLUE, GREY
 from scipy.special import expit, logit
 
 SMALL: dict[str, Any] = {
@@ -49,9 +49,9 @@ CASES: dict[str, dict[str, Any]] = {
         "features": LAGS, "model.class_weight": "balanced", "model.half_life": 200, "model.l2": 0.01,
     },
     "forty features, fitted once": {"features": LAGS, "walk_forward.refit_every": "never"},
-    "one feature, with momentum": {"features.0.lags": [1], "model.descent": "accelerated"},
+    "one feature, with momentum": {"features.0.lags": [1], "model.solver": "nesterov"},
     "a constant, a rate of its own, unconverged": {
-        "features": [SMALL["features"][0], CONSTANT], "model.descent": "plain", "model.learning_rate": 0.02,
+        "features": [SMALL["features"][0], CONSTANT], "model.solver": "gradient_descent", "model.learning_rate": 0.02,
         "model.max_iter": 30,
     },
     "some refits without a best fit": {"walk_forward": SHORT, "model.degenerate": "base_rate"},

@@ -12,12 +12,12 @@ import pytest
 from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 from matplotlib.image import imread
-from quantlr.backtest.series import deepest_drawdowns
-from quantlr.report.figures.curves import GrowthCurves, draw_equity_curves
-from quantlr.report.figures.style import nice_ticks, number_text, percent_text
-from quantlr.report.figures.tables import MONTH_LABELS, TableRow, draw_monthly_returns, draw_text_table
+from quantlr.backtest.rolling import deepest_drawdowns
+from quantlr.report.curves import GrowthCurves, draw_equity_curves
 from quantlr.report.pages import PAGES
 from quantlr.report.pages.tearsheet import tearsheet_page
+from quantlr.report.style import nice_ticks, number_text, percent_text
+from quantlr.report.tables import MONTH_LABELS, TableRow, draw_monthly_returns, draw_text_table
 
 from report.cases import OF_THEIR_OWN, shown, tear_sheet_of
 

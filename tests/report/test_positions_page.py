@@ -14,13 +14,13 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.dates import date2num
 from matplotlib.figure import Figure
-from quantlr.backtest.held import binned_weights
-from quantlr.backtest.trades import histogram_around_zero, annual_excess_return_by_side, trade_table
-from quantlr.pipeline import Run
+from quantlr.backtest.rolling import binned_weights
+from quantlr.backtest.trades import annual_excess_return_by_side, histogram_around_zero, trade_table
+from quantlr.experiment.run import Run
+from quantlr.report.context import PageContext
 from quantlr.report.figures.trips import draw_trade_return_histogram
-from quantlr.report.pages.positions import MAX_WEIGHT_MAP_TICKERS, positions_title_and_text, positions_page
-from quantlr.report.shown import PageContext
-from quantlr.testing import random_walk_bars
+from quantlr.report.pages.positions import MAX_WEIGHT_MAP_TICKERS, positions_page, positions_title_and_text
+from quantlr.testing.markets import random_walk_bars
 
 BASE: dict[str, Any] = {
     "name": "case",

@@ -15,16 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from quantlr.errors import OutputError
-from quantlr.pipeline import Run
-from quantlr.report.folder import write_report
+from quantlr.core.errors import OutputError
+from quantlr.core.values import Report
+from quantlr.experiment.run import Run
+from quantlr.report.context import PageContext
 from quantlr.report.pages import PAGES, applicable_pages
 from quantlr.report.pages.ticker import ticker_page
 from quantlr.report.pages.tickers import MAX_TICKER_ROWS, tickers_page
-from quantlr.report.shown import PageContext
-from quantlr.report.ticker_files import TICKER_PAGES_DIR, TICKER_INDEX_FILE, ticker_page_paths
-from quantlr.testing import random_walk_bars
-from quantlr.types import Report
+from quantlr.report.storage import TICKER_INDEX_FILE, TICKER_PAGES_DIR, ticker_page_paths, write_report
+from quantlr.testing.markets import random_walk_bars
 
 BASE: dict[str, Any] = {
     "name": "case",
@@ -212,7 +211,7 @@ def test_a_report_has_the_pages_that_apply_and_those_of_tickers_where_asked() ->
 
 def test_a_page_for_each_ticker_is_off_unless_asked_for_and_is_a_yes_or_no() -> None:
     assert not ran().config.report.per_ticker
-    with pytest.raises(quantlr.errors.ConfigError, match=r"report\.per_ticker"):
+    with pytest.raises(quantlr.core.errors.ConfigError, match=r"report\.per_ticker"):
         quantlr.run(BASE, overrides={"report.per_ticker": "always"})
 
 

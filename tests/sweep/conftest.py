@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from quantlr.sweep import work
+from quantlr.sweeps import worker
 
 Files = Callable[[Path], dict[str, bytes]]
 
@@ -12,7 +12,7 @@ Files = Callable[[Path], dict[str, bytes]]
 @pytest.fixture(autouse=True)
 def clear_bench(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give each test a worker's bench with nothing on it."""
-    monkeypatch.setattr(work, "BENCH", work.StageCache())
+    monkeypatch.setattr(worker, "WORKER_CACHE", worker.StageCache())
 
 
 @pytest.fixture

@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 import quantlr
-from quantlr.errors import Fault, UserError
-from quantlr.sweep import SweepOptions, cluster, load_sweep, run_sweep
-from quantlr.sweep.jobs import environment_versions
+from quantlr.core.engines import dask as cluster
+from quantlr.core.errors import Fault, UserError
+from quantlr.sweeps.grid import load_sweep
+from quantlr.sweeps.jobs import environment_versions
+from quantlr.sweeps.scheduler import SweepOptions, run_sweep
 
 from sweep.killers import SMALL
 
@@ -80,15 +82,15 @@ def test_a_cluster_comes_to_the_same_bytes_though_a_worker_is_killed(
     seen = []
 
     class Watch:
-        def begun(self, sweep: Any, *, waiting: int, dashboard: str | None) -> None:
-            assert waiting == 24
+        def on_start(self, sweep: Any, *, n_waiting: int, dashboard_url: str | None) -> None:
+            assert n_waiting == 24
 
-        def done(self, *, done: int, total: int, failed: int) -> None:
-            if done and workers[0].poll() is None:
+        def on_progress(self, *, n_done: int, n_total: int, n_failed: int) -> None:
+            if n_done and workers[0].poll() is None:
                 workers[0].send_signal(signal.SIGKILL)
-            seen.append((done, failed))
+            seen.append((n_done, n_failed))
 
-    monkeypatch.setattr("quantlr.sweep.jobs.MAX_MODELS_PER_TASK", 1)
+    monkeypatch.setattr("quantlr.sweeps.jobs.MAX_MODELS_PER_TASK", 1)
     run_sweep(load_sweep(MANY), SweepOptions(tmp_path / "theirs", lambda: _two_workers(file), observer=Watch()))
     assert workers[0].poll() == -signal.SIGKILL
     assert workers[1].poll() is None
@@ -96,14 +98,14 @@ def test_a_cluster_comes_to_the_same_bytes_though_a_worker_is_killed(
     quantlr.sweep(MANY, output=tmp_path / "mine", workers=1)
     assert files(tmp_path / "theirs") == files(tmp_path / "mine")
 
-    monkeypatch.setattr(cluster, "versions", lambda: {**environment_versions(), "quantlr": "0.0.7"})
+    monkeypatch.setattr(cluster, "environment_versions", lambda: {**environment_versions(), "quantlr": "0.0.7"})
     with pytest.raises(
         UserError, match=r"1 of 1 Dask workers have other versions: tcp://\S+ has quantlr \S+, and this"
     ):
         cluster.DaskEngine(1, scheduler_file=file)
 
 
-def _two_workers(file: Path) -> cluster.Cluster:
+def _two_workers(file: Path) -> cluster.DaskEngine:
     """Return the cluster once both workers are there."""
     until = time.monotonic() + 60
     while True:
@@ -129,6 +131,6 @@ def test_a_scheduler_that_is_none_is_refused(options: dict[str, str], said: str,
 
 
 def test_a_scheduler_that_does_not_answer_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "COME", 1.0)
+    monkeypatch.setattr(cluster, "CONNECT_TIMEOUT_SECONDS", 1.0)
     with pytest.raises(Fault, match=r"no Dask workers could be reached at tcp://127\.0\.0\.1:1 within 1 seconds"):
         cluster.DaskEngine(1, scheduler="tcp://127.0.0.1:1")

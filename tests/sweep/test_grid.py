@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from quantlr.errors import ConfigError
-from quantlr.sweep import load_sweep
-from quantlr.sweep.grid import grid_value_text
-from quantlr.sweep.jobs import TrialJob, group_jobs
+from quantlr.core.errors import ConfigError
+from quantlr.sweeps.grid import grid_value_text, load_sweep
+from quantlr.sweeps.jobs import TrialJob, group_jobs
 
 from sweep.killers import SMALL
 
@@ -75,8 +74,8 @@ def test_a_sample_is_uniform_over_the_grid() -> None:
         (BASE + "grid: {model.l2: [&a 1, *a]}\n", "the alias *a is not allowed"),
         (BASE + "grid: {model.l2: [!!python/name:os 1]}\n", "is not allowed; remove it"),
         (BASE + "grid: {model.l2: [0]}\nsample: 0\n", "s.yaml:6:9: sample: needs a number of at least 1, found 0"),
-        (BASE + "grid: {model.l2: [0]}\nuntouched: 1.5\n", "s.yaml:6:12: untouched: needs a number below 1"),
-        (BASE + "grid: {model.l2: [0]}\nuntouched: 2015-13-01\n", "s.yaml:6:12: untouched: needs"),
+        (BASE + "grid: {model.l2: [0]}\nholdout: 1.5\n", "s.yaml:6:10: holdout: needs a number below 1"),
+        (BASE + "grid: {model.l2: [0]}\nholdout: 2015-13-01\n", "s.yaml:6:10: holdout: needs"),
         ("base: nowhere.yaml\ngrid: {model.l2: [0]}\n", "s.yaml:1:7: base:"),
         ("base: [1]\ngrid: {model.l2: [0]}\n", "s.yaml:1:7: base: needs the path of a config, or a mapping"),
         ("grid: {model.l2: [0]}\n", "base: is needed, and missing"),

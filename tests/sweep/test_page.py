@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 from matplotlib.image import imread
-from quantlr.report.pages.frame import page_header, figure_png
+from quantlr.report.pages.layout import figure_png, page_header
 
 from report.cases import OF_THEIR_OWN
 from sweep.killers import SMALL
@@ -83,7 +83,7 @@ def test_ranks_intervals_and_levels_are_those_of_the_files(drawn: tuple[quantlr.
         at = outline[np.isclose(outline[:, 0], rank), 1] if rank in (1, len(table)) else outline[:, 1]
         assert np.isclose(at, low).any()
         assert np.isclose(at, high).any()
-    assert level(ax, "best of luck") == summary["luck"]["best_of_luck"]
+    assert level(ax, "best of luck") == summary["luck"]["expected_max_sharpe"]
     assert level(ax, "buy and hold") == summary["winner"]["benchmark_sharpe"]
 
 
@@ -96,7 +96,7 @@ def test_the_winners_capital_is_that_of_its_own_run(drawn: tuple[quantlr.Swept, 
         np.testing.assert_allclose(np.asarray(line.get_ydata(), dtype=float)[1:], run.backtest[column])
     (shaded,) = ax.patches
     left = ax.transData.inverted().transform(shaded.get_window_extent())[0, 0]
-    assert left == pytest.approx(date2num(pd.Timestamp(swept.summary["untouched"]["from"])))
+    assert left == pytest.approx(date2num(pd.Timestamp(swept.summary["holdout"]["from"])))
 
 
 def test_notes_that_have_no_room_are_in_the_file_that_the_page_names(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_notes_that_have_no_room_are_in_the_file_that_the_page_names(tmp_path: P
     )
     assert "Note: one\nand 2 more notes in sweep.json" in [text.get_text() for text in figure.texts]
     base = {**BASE, "data": {**BASE["data"], "end": "2008-12-31"}}
-    sweep = {"name": "noted", "base": base, "grid": {"walk_forward.train": [500, 5000]}, "untouched": 0}
+    sweep = {"name": "noted", "base": base, "grid": {"walk_forward.train": [500, 5000]}, "holdout": 0}
     quantlr.sweep(sweep, output=tmp_path, workers=1)
     (note,) = json.loads((tmp_path / "noted" / "sweep.json").read_text())["notes"]
     assert note.startswith("1 of 2 trials failed; trial 1: ")

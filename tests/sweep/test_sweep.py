@@ -19,18 +19,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import quantlr
-from quantlr.backtest.inference.levels import Z95
-from quantlr.backtest.inference.overfitting import probability_of_overfitting
-from quantlr.backtest.inference.sharpe import deflated_sharpe, sharpe_per_session, sharpe_standard_error_per_session
-from quantlr.errors import UserError
-from quantlr.pipeline import DEFAULT_STAGES
-from quantlr.sweep import SweepOptions, load_sweep, run_sweep, work
-from quantlr.sweep.desk import first_holdout_session
-from quantlr.sweep.executors import SerialEngine, ProcessEngine, iter_task_results
-from quantlr.sweep.jobs import environment_versions
-from quantlr.sweep.store import TrialStore, decode_trial_record
-from quantlr.sweep.work import PriceRequest, summarize_prices
-from quantlr.trials import UNEVALUATED_ERROR_TEXT, Ledger
+from quantlr.core.engines.local import ProcessEngine, SerialEngine, iter_task_results
+from quantlr.core.errors import UserError
+from quantlr.experiment.ledger import UNEVALUATED_ERROR_TEXT, Ledger
+from quantlr.pipeline.stages import DEFAULT_STAGES
+from quantlr.stats.hac import Z95
+from quantlr.stats.multiple_testing import probability_of_overfitting
+from quantlr.stats.sharpe import deflated_sharpe, sharpe_per_session, sharpe_standard_error_per_session
+from quantlr.sweeps import worker
+from quantlr.sweeps.grid import load_sweep
+from quantlr.sweeps.jobs import TrialStore, decode_trial_record, environment_versions
+from quantlr.sweeps.scheduler import SweepOptions, first_holdout_session, run_sweep
+from quantlr.sweeps.worker import PriceRequest, summarize_prices
 
 from sweep.killers import SMALL, apart, doze, halve
 
@@ -56,7 +56,7 @@ def kept(swept: quantlr.Swept) -> list[Any]:
 
 
 def test_a_trial_is_the_run_of_its_config_with_its_data_ending_before_the_cut(small: quantlr.Swept) -> None:
-    sweep, cut = load_sweep(SMALL), pd.Timestamp(small.summary["untouched"]["from"])
+    sweep, cut = load_sweep(SMALL), pd.Timestamp(small.summary["holdout"]["from"])
     row = small.trials.iloc[0]
     config = sweep.trial_config(int(row["trial"])).run.model_dump(mode="json")
     run = quantlr.run(config, overrides={"data.end": str((cut - pd.Timedelta(days=1)).date())})
@@ -95,8 +95,8 @@ def test_ranks_and_statistics_are_those_of_the_returns(small: quantlr.Swept) -> 
 
 def test_the_last_span_is_seen_by_the_winner_alone(small: quantlr.Swept) -> None:
     whole = quantlr.run(small.folder / "winner.yaml")
-    table = whole.backtest[whole.backtest["date"] >= pd.Timestamp(small.summary["untouched"]["from"])]
-    shown = small.summary["untouched"]
+    table = whole.backtest[whole.backtest["date"] >= pd.Timestamp(small.summary["holdout"]["from"])]
+    shown = small.summary["holdout"]
     assert shown["sessions"] == len(table)
     returns = table["net_return"].to_numpy(dtype=np.float64)
     ratio = returns.mean() / returns.std(ddof=1) * 252**0.5
@@ -131,12 +131,14 @@ def test_each_stage_is_done_once_for_all_that_share_it(tmp_path: Path, monkeypat
         compute_features=counted("features", DEFAULT_STAGES.compute_features),
         decide_positions=counted("decide", DEFAULT_STAGES.decide_positions),
     )
-    monkeypatch.setattr(work, "BENCH", work.StageCache(stages))
-    for name in ("forecasts_of", "load_prices"):
-        monkeypatch.setattr(work, name, counted(name, getattr(work, name)))
+    monkeypatch.setattr(worker, "WORKER_CACHE", worker.StageCache(stages))
+    for name in ("walk_forward_forecasts", "load_prices"):
+        monkeypatch.setattr(worker, name, counted(name, getattr(worker, name)))
     grid = {"features.0.lags": [[1], [2]], "policy.long_above": [round(0.48 + at / 1000, 3) for at in range(30)]}
     quantlr.sweep({**SMALL, "grid": grid}, output=tmp_path, workers=1)
-    assert calls == {"features": 2, "forecasts_of": 2, "decide": 60, "load_prices": 2}, "once to look, once to work"
+    assert calls == {"features": 2, "walk_forward_forecasts": 2, "decide": 60, "load_prices": 2}, (
+        "once to look, once to work"
+    )
 
 
 def test_a_failed_trial_is_a_row_that_says_why_and_a_line_of_the_ledger(small: quantlr.Swept) -> None:
@@ -156,7 +158,7 @@ def test_all_trials_are_registered_before_the_first_runs(tmp_path: Path, monkeyp
         seen.append([entry.trial.error for entry in Ledger.from_output_folder(tmp_path).read_entries()])
         raise UserError("not today")
 
-    monkeypatch.setattr(work, "forecasts_of", look)
+    monkeypatch.setattr(worker, "walk_forward_forecasts", look)
     swept = quantlr.sweep(SMALL, output=tmp_path, workers=1)
     assert seen[0] == [UNEVALUATED_ERROR_TEXT] * 12
     assert swept.summary["trials"]["failed"] == 12
@@ -182,9 +184,9 @@ def test_what_is_there_is_not_done_again_and_what_is_damaged_is(
 
     def watched(task: Any) -> Any:
         evaluated.extend(task.keys)
-        return work.evaluate_task(task)
+        return worker.evaluate_task(task)
 
-    monkeypatch.setattr("quantlr.sweep.desk.evaluate_task", watched)
+    monkeypatch.setattr("quantlr.sweeps.scheduler.evaluate_task", watched)
     quantlr.sweep(SMALL, output=tmp_path, workers=1)
     assert sorted(evaluated) == sorted(path.stem for path in some[:3])
     assert files(tmp_path) == before
@@ -297,11 +299,11 @@ def test_a_setting_can_watch(tmp_path: Path) -> None:
     heard: list[tuple[int, int, int]] = []
 
     class Watch:
-        def begun(self, sweep: Any, *, waiting: int, dashboard: str | None) -> None:
-            assert (waiting, dashboard) == (12, None)
+        def on_start(self, sweep: Any, *, n_waiting: int, dashboard_url: str | None) -> None:
+            assert (n_waiting, dashboard_url) == (12, None)
 
-        def done(self, *, done: int, total: int, failed: int) -> None:
-            heard.append((done, total, failed))
+        def on_progress(self, *, n_done: int, n_total: int, n_failed: int) -> None:
+            heard.append((n_done, n_total, n_failed))
 
     run_sweep(load_sweep(SMALL), SweepOptions(tmp_path, SerialEngine, observer=Watch()))
     assert heard[0] == (0, 12, 0)

@@ -13,27 +13,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from quantlr.data.features import dates, indicators, returns, spread, transforms, trend, volumes
+from quantlr.core.components import component_union
+from quantlr.data.features import calendar, returns, talib, transforms, trend, volatility, volumes
 from quantlr.data.features.base import Feature
 from quantlr.data.features.returns import LaggedReturns, Momentum
-from quantlr.data.features.spread import Volatility
+from quantlr.data.features.volatility import Volatility
 from quantlr.data.features.volumes import Volume
-from quantlr.types import component_union
 
 __all__ = ["FEATURES", "AnyFeature", "Feature", "LaggedReturns", "Momentum", "Volatility", "Volume"]
 
 FEATURES: tuple[type[Feature], ...] = (
     *returns.FEATURES,
-    *spread.FEATURES,
+    *volatility.FEATURES,
     *trend.FEATURES,
     *volumes.FEATURES,
-    *dates.FEATURES,
+    *calendar.FEATURES,
     *transforms.FEATURES,
-    *indicators.FEATURES,
+    *talib.FEATURES,
 )
 
 if TYPE_CHECKING:
     AnyFeature = Feature
 else:
-    AnyFeature = one_of(FEATURES, base=Feature)
+    AnyFeature = component_union(FEATURES, base_class=Feature)
     transforms.AnyFeature = AnyFeature

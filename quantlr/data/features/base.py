@@ -8,7 +8,10 @@ from typing import Annotated, ClassVar, Literal, TypeVar
 import numpy as np
 from pydantic import Field
 
-from quantlr.types import Array, FeatureColumns, ChoiceDescriptions, Component, Prices, Unit, StrictInt
+from quantlr.core.annotations import ChoiceDescriptions, Unit
+from quantlr.core.arrays import Array, FeatureColumns
+from quantlr.core.components import Component, StrictInt
+from quantlr.core.values import Prices
 
 T = TypeVar("T")
 Lag = Annotated[StrictInt, Unit("sessions"), Field(ge=1, le=10_000)]

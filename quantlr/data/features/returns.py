@@ -7,21 +7,25 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from quantlr.data.context import find_ticker
+from quantlr.core.annotations import Unit
+from quantlr.core.arrays import FeatureColumns, IntArray
+from quantlr.core.components import StrictInt
+from quantlr.core.errors import DataError
+from quantlr.core.progress import iso_date
+from quantlr.core.timing import latest_known_bar_index
+from quantlr.core.values import Prices
 from quantlr.data.features.base import (
     RETURN_KIND_DESCRIPTION,
     Feature,
     Lag,
     ReturnKind,
     Window,
+    lag_values,
     price_return,
     require_unique,
     trailing_returns,
-    lag_values,
 )
-from quantlr.data.universe import Ticker
-from quantlr.errors import DataError
-from quantlr.types import FeatureColumns, IntArray, Prices, Unit, StrictInt, iso_date, latest_known_bar_index
+from quantlr.data.prices import Ticker, find_ticker
 
 
 class LaggedReturns(Feature):

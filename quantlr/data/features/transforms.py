@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field, ValidationInfo, field_validator
 
-from quantlr.data.features.base import Feature, Lag, WindowAtLeastTwo, require_unique, lag_values
+from quantlr.core.annotations import Unit
+from quantlr.core.arrays import Array, FeatureColumns
+from quantlr.core.components import StrictFloat
+from quantlr.core.values import Prices
+from quantlr.data.features.base import Feature, Lag, WindowAtLeastTwo, lag_values, require_unique
 from quantlr.data.features.returns import LaggedReturns
-from quantlr.data.features.spread import Volatility
-from quantlr.data.features.windows import BLOCK_VALUES, rolling_zscore
-from quantlr.types import Array, FeatureColumns, StrictFloat, Prices, Unit
+from quantlr.data.features.rolling import BLOCK_VALUES, rolling_zscore
+from quantlr.data.features.volatility import Volatility
 
 if TYPE_CHECKING:
     AnyFeature = Feature  # at run time the catalogue's union, which the package sets once it is complete

@@ -7,10 +7,19 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, ValidationInfo, field_validator
 
-from quantlr.data.features.base import Feature, Window, WindowAtLeastTwo, safe_divide, require_unique, lag_values
-from quantlr.data.features.smoothing import exponential_average, wilder_average
-from quantlr.data.features.windows import rolling_max, rolling_mean, rolling_min, rolling_std
-from quantlr.types import FeatureColumns, ChoiceDescriptions, StrictFloat, Prices, Unit
+from quantlr.core.annotations import ChoiceDescriptions, Unit
+from quantlr.core.arrays import FeatureColumns
+from quantlr.core.components import StrictFloat
+from quantlr.core.values import Prices
+from quantlr.data.features.base import Feature, Window, WindowAtLeastTwo, lag_values, require_unique, safe_divide
+from quantlr.data.features.rolling import (
+    exponential_average,
+    rolling_max,
+    rolling_mean,
+    rolling_min,
+    rolling_std,
+    wilder_average,
+)
 
 MacdLine = Annotated[
     Literal["line", "signal", "histogram"],

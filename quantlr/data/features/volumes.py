@@ -11,9 +11,11 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from quantlr.data.features.base import Feature, Lag, WindowAtLeastTwo, require_unique, lag_values
-from quantlr.data.features.windows import rolling_zscore
-from quantlr.types import Array, FeatureColumns, ChoiceDescriptions, Prices
+from quantlr.core.annotations import ChoiceDescriptions
+from quantlr.core.arrays import Array, FeatureColumns
+from quantlr.core.values import Prices
+from quantlr.data.features.base import Feature, Lag, WindowAtLeastTwo, lag_values, require_unique
+from quantlr.data.features.rolling import rolling_zscore
 
 SHARES_PER_UNIT = {"shares": 1.0, "millions": 1e6, "billions": 1e9}
 VolumeUnit = Annotated[

@@ -9,23 +9,23 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from quantlr.report.figures.style import (
+from quantlr.core.arrays import Array
+from quantlr.report.style import (
+    BLACK,
     BLUE,
     GREEN,
     GREY,
-    BLACK,
     ORANGE,
     PURPLE,
     VERMILION,
-    percent_formatter,
-    draw_message,
     add_legend_above,
+    draw_message,
     format_multiple,
     nice_ticks,
     number_text,
+    percent_formatter,
     percent_text,
 )
-from quantlr.types import Array
 
 COST_PART_COLORS = {"commission": ORANGE, "slippage": VERMILION, "spread and fees": PURPLE, "borrow": GREEN}
 FILL_COLORS = {"next_close": BLUE, "next_open": GREEN, "close": ORANGE}

@@ -10,19 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from quantlr.report.figures.style import (
-    BAND_GREY,
-    BLUE,
-    LIGHT_GREY,
-    GREEN,
-    GREY,
-    BLACK,
-    ORANGE,
-    SKY,
-    SMALL_SIZE,
-    VERMILION,
-)
-from quantlr.types import Array
+from quantlr.core.arrays import Array
+from quantlr.report.style import BAND_GREY, BLACK, BLUE, GREEN, GREY, LIGHT_GREY, ORANGE, SKY, SMALL_SIZE, VERMILION
 
 ROUNDING_EXCESS_LOSS = 1e-15
 """Excess of a loss below which it is rounding."""

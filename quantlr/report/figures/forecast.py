@@ -10,20 +10,20 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
-from quantlr.backtest.inference.reliability import ReliabilityBand, ReliabilityCurve
-from quantlr.backtest.skill_curves import RocBand, RocCurve, ProbabilityHistogram
-from quantlr.report.figures.style import (
+from quantlr.backtest.forecast_analysis import ProbabilityHistogram, RocBand, RocCurve
+from quantlr.report.style import (
     BAND_GREY,
+    BLACK,
     BLUE,
     GREY,
-    BLACK,
     NORMAL_SIZE,
     ORANGE,
     SMALL_SIZE,
     VERMILION,
-    set_panel_title,
     percent_formatter,
+    set_panel_title,
 )
+from quantlr.stats.reliability import ReliabilityBand, ReliabilityCurve
 
 LegendCorner = Literal["upper left", "lower right"]
 MAX_MARKED_POINTS = 12

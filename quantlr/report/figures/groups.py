@@ -8,20 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from quantlr.backtest.inference.levels import Z95
-from quantlr.backtest.skill_groups import GroupAccuracy, ProbabilityGroupReturns
+from quantlr.backtest.forecast_analysis import GroupAccuracy, ProbabilityGroupReturns
+from quantlr.core.arrays import Array
 from quantlr.report.figures.forecast import add_legend, format_share_axis
-from quantlr.report.figures.style import (
-    BLUE,
-    LIGHT_GREY,
-    GREY,
-    BLACK,
-    ORANGE,
-    SMALL_SIZE,
-    percent_formatter,
-    percent_text,
-)
-from quantlr.types import Array
+from quantlr.report.style import BLACK, BLUE, GREY, LIGHT_GREY, ORANGE, SMALL_SIZE, percent_formatter, percent_text
+from quantlr.stats.hac import Z95
 
 MAX_YEAR_LABELS = 20
 """Years that are named below a picture, at most; of more, every second, third or so."""

@@ -9,19 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.patches import Rectangle
 
-from quantlr.report.figures.style import (
-    BAND_GREY,
-    BLUE,
-    GREY,
-    BLACK,
-    ORANGE,
-    SMALL_SIZE,
-    VERMILION,
-    style_axes,
-    number_text,
-)
-from quantlr.report.figures.tables import LOSS_GAIN_COLORMAP
-from quantlr.types import Array, BoolArray, IntArray
+from quantlr.core.arrays import Array, BoolArray, IntArray
+from quantlr.report.style import BAND_GREY, BLACK, BLUE, GREY, ORANGE, SMALL_SIZE, VERMILION, number_text, style_axes
+from quantlr.report.tables import LOSS_GAIN_COLORMAP
 
 MAX_AXIS_LABELS = 16
 """Values of a key whose names have room along one axis."""

@@ -11,19 +11,19 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from quantlr.report.figures.style import (
-    BLUE,
-    LIGHT_GREY,
-    GREY,
+from quantlr.core.arrays import Array, BoolArray
+from quantlr.report.style import (
     BLACK,
+    BLUE,
+    GREY,
+    LIGHT_GREY,
     MINUS_SIGN,
     ORANGE,
     SKY,
     SMALL_SIZE,
-    set_panel_title,
     percent_formatter,
+    set_panel_title,
 )
-from quantlr.types import Array, BoolArray
 
 MAX_SIGMOID_LOG_ODDS = 6.0
 """Log odds to which the whole sigmoid is drawn: a probability of 1/400."""

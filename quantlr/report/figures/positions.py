@@ -12,24 +12,24 @@ from matplotlib.dates import date2num
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from quantlr.backtest.held import RollingExposure, BinnedWeights
-from quantlr.report.figures.style import (
+from quantlr.backtest.rolling import BinnedWeights, RollingExposure
+from quantlr.core.arrays import Array
+from quantlr.report.style import (
+    BLACK,
     BLUE,
     GREY,
-    BLACK,
     ORANGE,
     PURPLE,
     SKY,
     SMALL_SIZE,
     VERMILION,
-    percent_formatter,
-    draw_message,
     add_legend_above,
+    draw_message,
     nice_ticks,
+    percent_formatter,
     percent_text,
 )
-from quantlr.report.figures.tables import LOSS_GAIN_COLORMAP
-from quantlr.types import Array
+from quantlr.report.tables import LOSS_GAIN_COLORMAP
 
 LONG_COLOR, SHORT_COLOR = SKY, VERMILION
 """Colours of what is held long, and short."""

@@ -13,24 +13,24 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.dates import date2num
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from quantlr.report.figures.curves import MIN_PLOTTED_EQUITY
-from quantlr.report.figures.style import (
+from quantlr.core.arrays import Array, BoolArray
+from quantlr.report.curves import MIN_PLOTTED_EQUITY
+from quantlr.report.style import (
+    BLACK,
     BLUE,
-    LIGHT_GREY,
     GREEN,
     GREY,
-    BLACK,
+    LIGHT_GREY,
     MINUS_SIGN,
     ORANGE,
     PURPLE,
     SKY,
     SMALL_SIZE,
     VERMILION,
-    percent_formatter,
     nice_ticks,
+    percent_formatter,
 )
-from quantlr.report.figures.tables import LOSS_GAIN_COLORMAP
-from quantlr.types import Array, BoolArray
+from quantlr.report.tables import LOSS_GAIN_COLORMAP
 
 RUN_COLORS = (BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE)
 RUN_LINE_STYLES = ("-", (0, (4, 1.5)))
@@ -160,7 +160,7 @@ def draw_pair_matrix(
     Parameters
     ----------
     values : NaN where there is none.
-    better : 1 where more is better, -1 where less is.
+    better_sign : 1 where more is better, -1 where less is.
     """
     runs = len(values)
     seen = np.abs(values[~np.isnan(values)])

@@ -9,26 +9,26 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
-from quantlr.backtest.inference.reliability import ReliabilityBand, ReliabilityCurve
-from quantlr.report.figures.style import (
+from quantlr.core.arrays import Array
+from quantlr.report.style import (
     BAND_GREY,
+    BLACK,
     BLUE,
-    LIGHT_GREY,
     GREEN,
     GREY,
-    BLACK,
+    LIGHT_GREY,
     ORANGE,
     PURPLE,
     SKY,
     SMALL_SIZE,
     VERMILION,
-    percent_formatter,
-    draw_message,
     add_legend_above,
+    draw_message,
     format_multiple,
+    percent_formatter,
     percent_text,
 )
-from quantlr.types import Array
+from quantlr.stats.reliability import ReliabilityBand, ReliabilityCurve
 
 HIGHLIGHT_COLORS = (BLUE, GREEN, SKY, VERMILION, ORANGE, PURPLE)
 """Colours of the highest, then of the lowest of many lines."""
@@ -49,7 +49,7 @@ class TickerValues:
     percents : whether the values are fractions, written in percent.
     """
 
-    values: Array
+    by_ticker: Array
     no_skill_center: Array | None = None
     no_skill_half_width: Array | None = None
     is_percent: bool = True
@@ -57,17 +57,17 @@ class TickerValues:
 
 def draw_bars_by_ticker(ax: Axes, ticker_values: TickerValues) -> None:
     """Draw a bar for each ticker, first row on top, with luck's reach in grey behind it."""
-    at = np.arange(len(ticker_values.values))
+    at = np.arange(len(ticker_values.by_ticker))
     _draw_no_skill_bands(ax, ticker_values)
-    colours = [VERMILION if value < 0 else BLUE for value in ticker_values.values]
-    ax.barh(at, np.nan_to_num(ticker_values.values), height=0.5, color=colours, linewidth=0)
+    colours = [VERMILION if value < 0 else BLUE for value in ticker_values.by_ticker]
+    ax.barh(at, np.nan_to_num(ticker_values.by_ticker), height=0.5, color=colours, linewidth=0)
     _format_ticker_rows(ax, len(at), is_percent=ticker_values.is_percent)
     ax.axvline(0, color=GREY, linewidth=0.8)
 
 
 def draw_dots_by_ticker(ax: Axes, ticker_values: TickerValues) -> None:
     """Draw a dot for each ticker about its mark, with luck's reach in grey behind it."""
-    at = np.arange(len(ticker_values.values))
+    at = np.arange(len(ticker_values.by_ticker))
     _draw_no_skill_bands(ax, ticker_values)
     if ticker_values.no_skill_center is not None:
         ax.plot(
@@ -79,7 +79,9 @@ def draw_dots_by_ticker(ax: Axes, ticker_values: TickerValues) -> None:
             markeredgewidth=2,
             linestyle="none",
         )
-    ax.plot(ticker_values.values, at, color=BLUE, marker="o", markersize=5 if len(at) <= 30 else 3.6, linestyle="none")
+    ax.plot(
+        ticker_values.by_ticker, at, color=BLUE, marker="o", markersize=5 if len(at) <= 30 else 3.6, linestyle="none"
+    )
     _format_ticker_rows(ax, len(at), is_percent=ticker_values.is_percent)
 
 

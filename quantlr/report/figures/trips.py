@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from quantlr.backtest.trades import Histogram
-from quantlr.report.figures.style import BLUE, GREY, BLACK, VERMILION, percent_formatter, add_legend_above, percent_text
+from quantlr.report.style import BLACK, BLUE, GREY, VERMILION, add_legend_above, percent_formatter, percent_text
 
 
 def draw_trade_return_histogram(ax: Axes, histogram: Histogram, *, mean_return: float) -> None:

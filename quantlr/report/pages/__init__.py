@@ -11,15 +11,15 @@ from functools import partial
 
 from matplotlib.figure import Figure
 
+from quantlr.report.context import PageContext
 from quantlr.report.pages.forecast import forecast_page
-from quantlr.report.pages.frame import Picture, default_style, to_picture, warm_up_fonts
+from quantlr.report.pages.layout import Picture, default_style, to_picture, warm_up_fonts
 from quantlr.report.pages.model import model_page
 from quantlr.report.pages.positions import positions_page
 from quantlr.report.pages.tearsheet import tearsheet_page
 from quantlr.report.pages.ticker import ticker_page
 from quantlr.report.pages.tickers import has_several_tickers, tickers_page
-from quantlr.report.shown import PageContext
-from quantlr.report.ticker_files import ticker_page_paths
+from quantlr.report.storage import ticker_page_paths
 
 __all__ = ["PAGES", "Page", "Picture", "applicable_pages", "warm_up_fonts"]
 

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 
-from quantlr.backtest.inference.differences import PairedDifference
 from quantlr.backtest.metrics import drawdown
+from quantlr.core.progress import iso_date
 from quantlr.report.compare import Comparison
 from quantlr.report.figures.several import (
     RUN_LETTERS,
@@ -17,23 +17,21 @@ from quantlr.report.figures.several import (
     draw_drawdowns_by_run,
     draw_equity_by_run,
     draw_forest_plot,
-    draw_relative_equity,
     draw_pair_matrix,
+    draw_relative_equity,
     draw_run_table,
 )
-from quantlr.report.figures.style import (
-    GREY,
-    BLACK,
-    NORMAL_SIZE,
-    SMALL_SIZE,
-    style_axes,
-    format_date_axis,
-    set_panel_title,
+from quantlr.report.pages.layout import default_style, figure_png, page_header
+from quantlr.report.pairs import (
+    HEADLINE_COLUMNS,
+    RunPair,
+    format_signed,
+    headline_cell_texts,
+    log_loss_difference_text,
+    sharpe_difference_text,
 )
-from quantlr.report.pages.frame import page_header, default_style, figure_png
-from quantlr.report.pairs import RunPair, sharpe_difference_text, format_signed, log_loss_difference_text
-from quantlr.report.shared import HEADLINE_COLUMNS, headline_cell_texts
-from quantlr.types import iso_date
+from quantlr.report.style import BLACK, GREY, NORMAL_SIZE, SMALL_SIZE, format_date_axis, set_panel_title, style_axes
+from quantlr.stats.paired import PairedDifference
 
 MAX_FOREST_PAIRS = 10
 """Pairs that are drawn a row each; more are a matrix."""
@@ -251,11 +249,18 @@ def _pair_interval(
 def _draw_matrix_panels(figure: Figure, comparison: Comparison, top: float) -> None:
     runs = len(comparison.run_names)
     panels = (
-        (0.042, "sharpe", "pays", 1, 1.0, "Did it pay more? Sharpe ratio a year, row less column"),
+        (
+            0.042,
+            "sharpe_difference",
+            "is_sharpe_significant",
+            1,
+            1.0,
+            "Did it pay more? Sharpe ratio a year, row less column",
+        ),
         (
             0.55,
-            "log_loss",
-            "knows",
+            "log_loss_difference",
+            "is_log_loss_significant",
             -1,
             1.0 / LOG_LOSS_UNIT_NATS,
             "Did it know more? Log loss in thousandths, row less column",

@@ -10,33 +10,31 @@ from matplotlib.axes import Axes
 from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 
-from quantlr.backtest.inference.levels import Z95
-from quantlr.backtest.inference.reliability import reliability_band, reliability_curve
-from quantlr.backtest.inference.verdict import log_loss_comparison_text, is_significant, pesaran_timmermann_text
-from quantlr.backtest.metrics import EvaluatedForecasts
-from quantlr.backtest.series import rolling_accuracy
-from quantlr.backtest.skill_curves import (
+from quantlr.backtest.forecast_analysis import (
+    MIN_GROUP_FORECASTS,
+    GroupAccuracy,
     ProbabilityHistogram,
+    accuracy_by_group,
     discrimination_under_no_skill,
+    expected_order_statistics,
+    mean_returns_by_probability_group,
     probability_histogram,
     roc_band,
     roc_curve,
 )
-from quantlr.backtest.skill_groups import (
-    MIN_GROUP_FORECASTS,
-    GroupAccuracy,
-    accuracy_by_group,
-    expected_order_statistics,
-    mean_returns_by_probability_group,
-)
+from quantlr.backtest.metrics import EvaluatedForecasts
+from quantlr.backtest.rolling import rolling_accuracy
+from quantlr.core.values import Forecasts
+from quantlr.report.context import PageContext
+from quantlr.report.curves import draw_rolling_accuracy
 from quantlr.report.figures import forecast as figures
 from quantlr.report.figures import groups
-from quantlr.report.figures.curves import draw_rolling_accuracy
-from quantlr.report.figures.forecast import set_panel_title_and_text, draw_wrapped_message
-from quantlr.report.figures.style import style_axes, format_date_axis, number_text, percent_text
-from quantlr.report.pages.frame import new_page
-from quantlr.report.shown import PageContext
-from quantlr.types import Forecasts
+from quantlr.report.figures.forecast import draw_wrapped_message, set_panel_title_and_text
+from quantlr.report.pages.layout import new_page
+from quantlr.report.style import format_date_axis, number_text, percent_text, style_axes
+from quantlr.stats.hac import Z95
+from quantlr.stats.reliability import reliability_band, reliability_curve
+from quantlr.stats.verdict import is_significant, log_loss_comparison_text, pesaran_timmermann_text
 
 MAX_TICKER_ROWS = 8
 """Tickers up to which each has a row of its own."""

@@ -5,44 +5,44 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from quantlr.backtest.bins import reliability_bins
-from quantlr.backtest.inference.levels import Z95
+from quantlr.backtest.forecast_analysis import reliability_bins
+from quantlr.core.values import Refits
+from quantlr.model.config import LogisticRegression
 from quantlr.model.learning_rate import LearningRateStudy
 from quantlr.model.logistic import logit, sigmoid, sigmoid_derivative
-from quantlr.model.specs import LogisticRegression
+from quantlr.report.context import PageContext
 from quantlr.report.figures.descent import (
-    draw_loss_by_iteration,
-    draw_loss_against_learning_rate,
-    draw_loss_curve_per_learning_rate,
     draw_iteration_counts,
+    draw_loss_against_learning_rate,
+    draw_loss_by_iteration,
+    draw_loss_curve_per_learning_rate,
 )
 from quantlr.report.figures.model import (
     MAX_SIGMOID_LOG_ODDS,
     SigmoidPanelValues,
     WeightPath,
     add_small_legend_above,
-    draw_small_message,
-    draw_sigmoid_with_forecasts,
-    set_panel_title_and_formula,
-    draw_weight_path,
-    draw_single_refit_weights,
     draw_full_sigmoid,
+    draw_sigmoid_with_forecasts,
+    draw_single_refit_weights,
+    draw_small_message,
+    draw_weight_path,
+    set_panel_title_and_formula,
 )
-from quantlr.report.figures.style import (
+from quantlr.report.learnt import ModelSummary, model_title_and_text
+from quantlr.report.pages.layout import new_page
+from quantlr.report.style import (
+    BLACK,
     BLUE,
     GREY,
-    BLACK,
     NORMAL_SIZE,
     SMALL_SIZE,
     VERMILION,
-    style_axes,
     number_text,
     percent_text,
+    style_axes,
 )
-from quantlr.report.learnt import ModelSummary, model_title_and_text
-from quantlr.report.pages.frame import new_page
-from quantlr.report.shown import PageContext
-from quantlr.types import Refits
+from quantlr.stats.hac import Z95
 
 UPPER_ROW_TOP = 0.742
 """Where the upper row of axes ends, as a fraction of the page's height."""
@@ -51,9 +51,9 @@ MAX_WEIGHT_PATH_PANELS, MAX_SINGLE_REFIT_ROWS = 8, 12
 PANEL_GRID_SHAPES = {1: (1, 1), 2: (1, 2), 3: (1, 3), 4: (2, 2), 5: (2, 3), 6: (2, 3), 7: (2, 4), 8: (2, 4)}
 """Rows and columns of panels, by their number."""
 UPDATE_RULE_LABELS = {
-    "plain": r"updates of plain descent, $\theta\leftarrow\theta-\alpha\,\nabla J$",
-    "accelerated": r"updates, $\theta\leftarrow\theta-\alpha\,\nabla J$ and Nesterov's momentum",
-    "preconditioned": r"updates, $\theta\leftarrow\theta-P\,\nabla J$ with $P$ the inverse curvature",
+    "gradient_descent": r"updates of plain descent, $\theta\leftarrow\theta-\alpha\,\nabla J$",
+    "nesterov": r"updates, $\theta\leftarrow\theta-\alpha\,\nabla J$ and Nesterov's momentum",
+    "newton": r"updates, $\theta\leftarrow\theta-P\,\nabla J$ with $P$ the inverse curvature",
 }
 """What an axis of updates says of each descent."""
 MAX_ITERATION_BARS = 7

@@ -13,43 +13,42 @@ from matplotlib.figure import Figure
 
 from quantlr.backtest.costs import BASIS_POINT
 from quantlr.backtest.fills import backtest_by_fill
-from quantlr.backtest.frictions import cost_breakdown, average_trade_cost_bps, sharpe_at_cost
-from quantlr.backtest.held import RollingExposure, rolling_exposure, binned_weights
+from quantlr.backtest.rolling import (
+    RollingExposure,
+    average_trade_cost_bps,
+    binned_weights,
+    cost_breakdown,
+    rolling_exposure,
+    sharpe_at_cost,
+)
 from quantlr.backtest.trades import (
+    annual_excess_return_by_side,
     histogram_around_zero,
     trade_summary_by_side,
-    annual_excess_return_by_side,
     trade_table,
 )
+from quantlr.core.values import BacktestResult
+from quantlr.report.context import PageContext
 from quantlr.report.figures.costs import (
-    SharpeByCost,
-    FillEquityCurve,
     CumulativeCosts,
-    draw_sharpe_by_cost,
-    draw_equity_by_fill,
+    FillEquityCurve,
+    SharpeByCost,
     draw_cumulative_costs,
+    draw_equity_by_fill,
+    draw_sharpe_by_cost,
 )
 from quantlr.report.figures.positions import (
     PriceWithPositions,
+    draw_price_with_positions,
     draw_share_of_tickers_held,
     draw_trailing_exposure,
-    draw_price_with_positions,
     draw_trailing_turnover,
     draw_weight_map,
 )
-from quantlr.report.figures.style import (
-    style_axes,
-    format_date_axis,
-    set_panel_title,
-    draw_message,
-    number_text,
-    percent_text,
-)
-from quantlr.report.figures.tables import TableRow, draw_text_table
 from quantlr.report.figures.trips import draw_trade_return_histogram
-from quantlr.report.pages.frame import new_page
-from quantlr.report.shown import PageContext
-from quantlr.types import BacktestResult
+from quantlr.report.pages.layout import new_page
+from quantlr.report.style import draw_message, format_date_axis, number_text, percent_text, set_panel_title, style_axes
+from quantlr.report.tables import TableRow, draw_text_table
 
 SHORT_FILL_LABELS = {"next_close": "next close", "next_open": "next open", "close": "same close"}
 MAX_WEIGHT_MAP_TICKERS = 40

@@ -11,33 +11,33 @@ from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from quantlr.core.arrays import Array
 from quantlr.report.figures.landscape import (
-    ParameterSurface,
     ParameterMarginal,
+    ParameterSurface,
     draw_parameter_marginal,
     draw_sharpe_by_one_key,
+    draw_sharpe_by_two_keys,
     draw_trial_ranking,
     shorten_end,
-    draw_sharpe_by_two_keys,
 )
-from quantlr.report.figures.style import (
+from quantlr.report.pages.layout import default_style, figure_png, page_header
+from quantlr.report.style import (
+    BLACK,
     BLUE,
     GREY,
-    BLACK,
     NORMAL_SIZE,
     ORANGE,
     SKY,
     SMALL_SIZE,
-    style_axes,
     format_date_axis,
-    set_panel_title,
     format_multiple,
     nice_ticks,
     number_text,
+    set_panel_title,
+    style_axes,
 )
-from quantlr.report.figures.tables import TableRow, draw_text_table
-from quantlr.report.pages.frame import page_header, default_style, figure_png
-from quantlr.types import Array
+from quantlr.report.tables import TableRow, draw_text_table
 
 MAX_MARGINAL_PANELS = 6
 """Keys that have room for a picture each; of more, those that matter most are shown."""

@@ -9,21 +9,21 @@ from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 
 from quantlr.backtest.metrics import drawdown
-from quantlr.backtest.series import deepest_drawdowns, monthly_returns, rolling_sharpe, yearly_returns
-from quantlr.report.figures.curves import (
+from quantlr.backtest.rolling import deepest_drawdowns, monthly_returns, rolling_sharpe, yearly_returns
+from quantlr.core.values import BacktestResult
+from quantlr.report.context import PageContext
+from quantlr.report.curves import (
     GrowthCurves,
     draw_drawdown_curves,
     draw_equity_curves,
+    draw_rolling_sharpe,
     number_drawdowns,
     shade_drawdowns,
-    draw_rolling_sharpe,
 )
-from quantlr.report.figures.style import BLACK, NORMAL_SIZE, style_axes, format_date_axis, set_panel_title
-from quantlr.report.figures.tables import TableRow, draw_monthly_returns, draw_text_table
 from quantlr.report.headline import headline_tables
-from quantlr.report.pages.frame import new_page
-from quantlr.report.shown import PageContext
-from quantlr.types import BacktestResult
+from quantlr.report.pages.layout import new_page
+from quantlr.report.style import BLACK, NORMAL_SIZE, format_date_axis, set_panel_title, style_axes
+from quantlr.report.tables import TableRow, draw_monthly_returns, draw_text_table
 
 N_MARKED_DRAWDOWNS = 3
 """Drawdowns that are shaded and numbered, the deepest."""

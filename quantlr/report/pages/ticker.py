@@ -9,35 +9,35 @@ from matplotlib.axes import Axes
 from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 
-from quantlr.backtest.inference.reliability import reliability_band, reliability_curve
-from quantlr.backtest.metrics import BacktestView, EvaluatedForecasts, profit_factor, turnover_per_year, win_rate
-from quantlr.backtest.series import rolling_accuracy
-from quantlr.backtest.tickers import (
+from quantlr.backtest.attribution import (
     TickerAttribution,
     active_sessions,
     forecasts_of_ticker,
-    ticker_backtest,
     ticker_attribution,
+    ticker_backtest,
 )
-from quantlr.model.coefficients import standardized
-from quantlr.report.figures.curves import draw_rolling_accuracy
+from quantlr.backtest.metrics import BacktestView, EvaluatedForecasts, profit_factor, turnover_per_year, win_rate
+from quantlr.backtest.rolling import rolling_accuracy
+from quantlr.core.arrays import Array
+from quantlr.model.diagnostics import standardized
+from quantlr.report.context import PageContext
+from quantlr.report.curves import draw_rolling_accuracy
 from quantlr.report.figures.positions import draw_price_with_positions
-from quantlr.report.figures.style import (
+from quantlr.report.figures.tickers import draw_coefficient_bars, draw_small_reliability, draw_ticker_growth
+from quantlr.report.pages.layout import new_page
+from quantlr.report.pages.positions import LEGEND_ROW_POINTS, price_with_positions_values
+from quantlr.report.style import (
     BLACK,
     NORMAL_SIZE,
-    style_axes,
-    format_date_axis,
-    set_panel_title,
     draw_message,
+    format_date_axis,
     number_text,
     percent_text,
+    set_panel_title,
+    style_axes,
 )
-from quantlr.report.figures.tables import TableRow, draw_text_table
-from quantlr.report.figures.tickers import draw_coefficient_bars, draw_ticker_growth, draw_small_reliability
-from quantlr.report.pages.frame import new_page
-from quantlr.report.pages.positions import LEGEND_ROW_POINTS, price_with_positions_values
-from quantlr.report.shown import PageContext
-from quantlr.types import Array
+from quantlr.report.tables import TableRow, draw_text_table
+from quantlr.stats.reliability import reliability_band, reliability_curve
 
 MAX_COEFFICIENTS = 10
 COLUMN_RIGHT_EDGES = (0.68, 1.0)

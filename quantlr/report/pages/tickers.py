@@ -7,33 +7,25 @@ from matplotlib.axes import Axes
 from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 
-from quantlr.backtest.tickers import (
+from quantlr.backtest.attribution import (
     TickerAttribution,
     cumulative_contribution,
     expected_order_statistics,
     ticker_attribution,
 )
-from quantlr.report.figures.style import (
-    GREY,
-    BLACK,
-    style_axes,
-    format_date_axis,
-    set_panel_title,
-    number_text,
-    percent_text,
-)
+from quantlr.core.arrays import Array, IntArray
+from quantlr.report.context import PageContext
 from quantlr.report.figures.tickers import (
     TickerValues,
-    draw_cumulative_contributions,
     draw_bars_by_ticker,
     draw_contribution_by_excess_accuracy,
+    draw_cumulative_contributions,
     draw_dots_by_ticker,
-    label_ticker_rows,
     draw_ranked_values,
+    label_ticker_rows,
 )
-from quantlr.report.pages.frame import new_page
-from quantlr.report.shown import PageContext
-from quantlr.types import Array, IntArray
+from quantlr.report.pages.layout import new_page
+from quantlr.report.style import BLACK, GREY, format_date_axis, number_text, percent_text, set_panel_title, style_axes
 
 MAX_ROWS_ABOVE_PLOT = 15
 """Tickers whose rows leave room below them."""

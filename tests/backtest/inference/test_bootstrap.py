@@ -7,18 +7,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from quantlr.backtest.inference import bootstrap
-from quantlr.backtest.inference.bootstrap import (
-    optimal_block_length,
-    sum_by_session,
-    mean_lower_bound_95,
-    stationary_bootstrap_sums,
-)
-from quantlr.types import Array, IntArray
+from quantlr.core.arrays import Array, IntArray
+from quantlr.stats import bootstrap
+from quantlr.stats.bootstrap import mean_lower_bound_95, optimal_block_length, stationary_bootstrap_sums, sum_by_session
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    from arch.bootstrap import StationaryBootstrap, optimal_block_length
+    from arch.bootstrap import StationaryBootstrap
+    from arch.bootstrap import optimal_block_length as arch_block_length
 
 
 def moving(seed: int, n: int, width: int) -> Array:
@@ -31,7 +27,7 @@ def test_block_length_is_archs(seed: int, n: int, width: int, digits: int) -> No
     values = np.round(moving(seed, n, width), digits)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        expected = float(optimal_block_length(values)["stationary"].iloc[0])
+        expected = float(arch_block_length(values)["stationary"].iloc[0])
     assert optimal_block_length(values) == pytest.approx(max(expected, 1.0), rel=1e-9)
 
 
@@ -85,8 +81,8 @@ def test_memory_is_bounded_and_drawing_in_portions_changes_no_distribution(monke
         held.append(first.size)
         return real(running, first, length)
 
-    monkeypatch.setattr(bootstrap, "HELD", 5000)
-    monkeypatch.setattr(bootstrap, "_block_sums", counted)
+    monkeypatch.setattr(bootstrap, "MAX_BLOCKS_PER_CHUNK", 5000)
+    monkeypatch.setattr(bootstrap, "_sums_over_blocks", counted)
     values = moving(1, 300, 4)[:, None]
     sums = stationary_bootstrap_sums(values, mean_block_length=2.0, rng=np.random.default_rng(0), n_draws=3000)
     assert max(held) <= 5000

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from quantlr.backtest.inference.bootstrap import stationary_bootstrap_sums_many_columns, stationary_bootstrap_sums
-from quantlr.backtest.inference.differences import (
+from quantlr.core.arrays import Array
+from quantlr.stats.bootstrap import stationary_bootstrap_sums, stationary_bootstrap_sums_many_columns
+from quantlr.stats.paired import (
     PairedDifference,
+    holm_adjusted_p_values,
     n_draws_for_tests,
     paired_forecast_differences,
-    holm_adjusted_p_values,
     paired_return_differences,
 )
-from quantlr.types import Array
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

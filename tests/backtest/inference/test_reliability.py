@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from quantlr.backtest.inference.reliability import (
+from quantlr.core.arrays import Array
+from quantlr.stats.reliability import (
     brier_decomposition,
-    reliability_band,
     isotonic_regression,
     log_loss_decomposition,
+    reliability_band,
     reliability_curve,
 )
-from quantlr.types import Array
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import brier_score_loss, log_loss
 

@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from quantlr.backtest.inference.sharpe import (
+from quantlr.core.arrays import Array
+from quantlr.stats.sharpe import (
     autocorrelations,
-    expected_max_sharpe,
-    probabilistic_sharpe_from_moments,
+    bootstrap_sharpe_interval,
     deflated_sharpe,
+    expected_max_sharpe,
     lo_aggregation_factor,
     lo_sharpe,
     probabilistic_sharpe,
-    bootstrap_sharpe_interval,
+    probabilistic_sharpe_from_moments,
     sharpe_per_session,
     sharpe_standard_error_per_session,
 )
-from quantlr.types import Array
 from scipy import stats
 from scipy.optimize import least_squares
 from statsmodels.tsa.stattools import acf

@@ -8,18 +8,18 @@ import pytest
 import statsmodels.api as sm
 from hypothesis import given
 from hypothesis import strategies as st
-from quantlr.backtest.inference.skill import (
+from quantlr.core.arrays import Array, IntArray
+from quantlr.stats.directional import (
     clustered_accuracy_interval,
-    roc_auc,
-    delong_auc_interval,
     clustered_auc_interval,
+    clustered_pesaran_timmermann_test,
+    delong_auc_interval,
     midranks,
     pesaran_timmermann_test,
-    clustered_pesaran_timmermann_test,
+    roc_auc,
     wilson_interval,
     years_to_significance,
 )
-from quantlr.types import Array, IntArray
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from arch.bootstrap import SPA, StationaryBootstrap, StepM
-from quantlr.backtest.inference.bootstrap import stationary_bootstrap_counts, stationary_bootstrap_sums
-from quantlr.backtest.inference.superior import bootstrap_long_run_variance, spa_test_from_resamples, spa_test
-from quantlr.types import Array
+from quantlr.core.arrays import Array
+from quantlr.stats.bootstrap import stationary_bootstrap_counts, stationary_bootstrap_sums
+from quantlr.stats.multiple_testing import bootstrap_long_run_variance, spa_test, spa_test_from_resamples
 
 BLOCK, DRAWS = 5, 200
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from quantlr.backtest.inference.sharpe import probabilistic_sharpe, sharpe_per_session
-from quantlr.backtest.inference.verdict import Evidence, decide_verdict
+from quantlr.stats.sharpe import probabilistic_sharpe, sharpe_per_session
+from quantlr.stats.verdict import Evidence, decide_verdict
 
 SKILLED = Evidence(
     n_forecasts=2500, accuracy=0.55, accuracy_base_rate=0.52, log_loss=0.685, log_loss_base_rate=0.692, directional_p_value=0.001,
@@ -45,7 +45,7 @@ LUCKY: dict[str, Any] = {"deflated_sharpe": 0.9499}
         ({"above_benchmark": None, "above_benchmark_low95": None}, "not_shown_to_beat_buy_and_hold", "there is no buy"),
         (LUCKY, "not_after_trials", "Not shown after 12 trials: 55.0% of 2,500 calls"),
         (LUCKY, "not_after_trials", "to show a Sharpe ratio of 0.31, and the deflated Sharpe ratio is 94.990%"),
-        ({"deflated_sharpe": None, "best_of_luck": None}, "not_after_trials", "deflated Sharpe ratio is undefined"),
+        ({"deflated_sharpe": None, "expected_max_sharpe": None}, "not_after_trials", "deflated Sharpe ratio is undefined"),
         ({}, "evidence", "probabilistic Sharpe ratio 97.0%), and the mean return is 5.2% a year above"),
         ({}, "evidence", "the deflated Sharpe ratio is 96.1%, counting 12 trials."),
         ({"trials": 1, "counted": False}, "evidence", "counting this trial alone, since no ledger was there"),
@@ -98,7 +98,7 @@ def test_evidence_is_read_from_the_numbers_of_a_run() -> None:
         },
         "backtest": {"strategy": {"sharpe": 0.4}, "break_even_cost_bps": 3.0},
         "significance": {
-            "years_needed": None, "probabilistic_sharpe": 0.7, "trials": 3, "best_of_luck": 0.2,
+            "years_needed": None, "probabilistic_sharpe": 0.7, "trials": 3, "expected_max_sharpe": 0.2,
             "deflated_sharpe": 0.5, "above_benchmark": {"mean": 0.01, "low95": -0.02},
         },
     }  # fmt: skip

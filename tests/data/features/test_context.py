@@ -13,12 +13,13 @@ import pytest
 import quantlr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from quantlr.core.errors import ConfigError, DataError, UserError
+from quantlr.core.timing import latest_known_bar_index
+from quantlr.core.values import Prices
 from quantlr.data.features.returns import ContextReturns
+from quantlr.data.prices import DataSpec, load_prices, prices_from_bars
 from quantlr.data.sources import SampleSource
-from quantlr.data.universe import DataSpec, prices_from_bars, load_prices
-from quantlr.errors import ConfigError, DataError, UserError
-from quantlr.testing import random_walk_bars
-from quantlr.types import Prices, latest_known_bar_index
+from quantlr.testing.markets import random_walk_bars
 
 from markets import random_walk_prices
 

@@ -10,11 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field
+from quantlr.core.arrays import FeatureColumns
+from quantlr.core.components import StrictInt, component_kind
+from quantlr.core.values import Prices
 from quantlr.data.features import FEATURES, Feature
-from quantlr.testing import FEATURE_SCENARIOS, FEATURE_CHECKS, check_feature
-from quantlr.types import FeatureColumns, Prices, StrictInt, component_kind
+from quantlr.data.scenarios import FEATURE_SCENARIOS
+from quantlr.testing.contract import FEATURE_CHECKS, check_feature
 
-from markets import random_walk_prices, apply_scenario
+from markets import apply_scenario, random_walk_prices
 
 EXAMPLES = [example for feature in FEATURES for example in feature.examples() if isinstance(example, Feature)]
 walk = pytest.mark.parametrize("feature", EXAMPLES, ids=[f"{example.kind}-{at}" for at, example in enumerate(EXAMPLES)])

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import quantlr
-from quantlr.config import load_config
+from quantlr.config.run_config import load_config
+from quantlr.core.components import installed_kinds
+from quantlr.core.errors import ConfigError
 from quantlr.data.features import Momentum
-from quantlr.errors import ConfigError
-from quantlr.testing import check_feature
-from quantlr.types import installed_kinds
+from quantlr.testing.contract import check_feature
 
 from markets import random_walk_prices
 
@@ -146,7 +146,7 @@ def test_an_object_is_added_to_those_of_the_config_and_the_report_runs_with_it_a
 ) -> None:
     mine = above(package, sessions=4)
     with monkeypatch.context() as patch:
-        patch.setattr("quantlr.types.parts.entry_points", lambda **_: ())
+        patch.setattr("quantlr.core.components.entry_points", lambda **_: ())
         check_feature(mine)
         done = quantlr.run(written({"kind": "momentum"}), features=(mine,), output=tmp_path)
         assert done.run_data.dataset.columns == ("momentum_10", "above_4")

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import talib
 from pydantic import ValidationError
-from quantlr.config import RunConfig, load_config
-from quantlr.data.features.indicators import TALib
-from quantlr.errors import ConfigError
-from quantlr.types import Array
+from quantlr.config.run_config import RunConfig, load_config
+from quantlr.core.arrays import Array
+from quantlr.core.errors import ConfigError
+from quantlr.data.features.talib import TALib
 
 from markets import random_walk_prices
 

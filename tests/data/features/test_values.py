@@ -13,14 +13,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import talib
+from quantlr.core.arrays import Array
+from quantlr.core.components import component_kind
+from quantlr.core.errors import DataError
+from quantlr.core.values import Prices
 from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.features import FEATURES, Feature, LaggedReturns, Momentum, Volume
-from quantlr.data.features.dates import DayOfWeek, Month
+from quantlr.data.features.calendar import DayOfWeek, Month
 from quantlr.data.features.transforms import CrossSectionalRank, row_percentile_ranks
 from quantlr.data.labels import Direction
-from quantlr.errors import DataError
-from quantlr.testing import bar_range_mask, with_halted_bars
-from quantlr.types import Array, Prices, component_kind
+from quantlr.data.scenarios import bar_range_mask, with_halted_bars
 
 from markets import random_walk_prices
 

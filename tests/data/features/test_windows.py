@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from quantlr.data.features.windows import rolling_max, rolling_mean, rolling_min, rolling_std, rolling_zscore
-from quantlr.types import Array
+from quantlr.core.arrays import Array
+from quantlr.data.features.rolling import rolling_max, rolling_mean, rolling_min, rolling_std, rolling_zscore
 
 PEERS: dict[str, tuple[Callable[..., Array], Callable[[pd.DataFrame, int], pd.DataFrame]]] = {
     "mean": (rolling_mean, lambda table, w: table.rolling(w).mean()),

@@ -1,0 +1,1 @@
+"""Values, timing rule and small tools that every layer uses."""

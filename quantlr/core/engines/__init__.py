@@ -1,0 +1,1 @@
+"""Engines that run jobs: processes of this machine, or a Dask cluster."""

@@ -1,0 +1,131 @@
+"""The bars of all tickers as one stack of rows, so that a rule looks at all of them at once."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pandas as pd
+
+from quantlr.core.arrays import Array, BoolArray, IntArray
+from quantlr.core.progress import iso_date
+from quantlr.data.calendars import DATE_DTYPE
+from quantlr.data.csv.bars import BarFrame
+from quantlr.data.csv.cells import DateArray
+from quantlr.data.csv.layouts import BAR_FIELDS
+
+
+@dataclass(frozen=True, slots=True)
+class PriceRows:
+    """Bars of several tickers, a ticker's rows together, in the order of `tickers`.
+
+    Attributes
+    ----------
+    tickers : (tickers,) names.
+    ticker : (rows,) position in `tickers`, ascending.
+    date : (rows,) session of each row.
+    columns : by field (open, high, low, close, adj_close, volume) the (rows,) numbers, NaN where there is none.
+    line : (rows,) line in the file; 0 where it isn't known.
+    utc_offset : (rows,) minutes ahead of UTC that the row's time was written in; NaN where no zone was.
+    files : by ticker the file it was read from, where there is one.
+    """
+
+    tickers: tuple[str, ...]
+    ticker: IntArray
+    date: DateArray
+    columns: Mapping[str, Array]
+    line_number: IntArray
+    utc_offset_minutes: Array
+    file_paths: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_bars(cls, bars: Mapping[str, BarFrame], *, file_paths: Mapping[str, str] | None = None) -> PriceRows:
+        """Return the rows of bars by ticker."""
+        frames = list(bars.values())
+        counts = [len(frame) for frame in frames]
+        return cls(
+            tickers=tuple(bars),
+            ticker=np.repeat(np.arange(len(frames), dtype=np.int64), counts),
+            date=np.concatenate([frame.index.to_numpy().astype(DATE_DTYPE) for frame in frames]),
+            columns={name: _concatenate_column(frames, name, np.nan) for name in BAR_FIELDS},
+            line_number=_concatenate_column(frames, "line", 0).astype(np.int64),
+            utc_offset_minutes=_concatenate_column(frames, "utc_offset", np.nan),
+            file_paths=file_paths or {},
+        )
+
+    def __len__(self) -> int:
+        return len(self.ticker)
+
+    @property
+    def n_rows_by_ticker(self) -> IntArray:
+        """(tickers,) number of rows of each ticker."""
+        return np.bincount(self.ticker, minlength=len(self.tickers)).astype(np.int64)
+
+    @property
+    def same_ticker_as_previous_row(self) -> BoolArray:
+        """(rows,) whether the row before is of the same ticker; there must be a row."""
+        return np.concatenate([[False], self.ticker[1:] == self.ticker[:-1]])
+
+    @property
+    def adjusted_close(self) -> Array:
+        """(rows,) closes adjusted for splits and dividends, where the source has them; else as they are."""
+        return np.where(np.isnan(self.columns["adj_close"]), self.columns["close"], self.columns["adj_close"])
+
+    def take(self, row_selection: BoolArray | IntArray) -> PriceRows:
+        """Return some of the rows, in the order given."""
+        return replace(
+            self,
+            ticker=self.ticker[row_selection],
+            date=self.date[row_selection],
+            columns={name: column[row_selection] for name, column in self.columns.items()},
+            line_number=self.line_number[row_selection],
+            utc_offset_minutes=self.utc_offset_minutes[row_selection],
+        )
+
+    def slice_dates(self, start: dt.date | None, end: dt.date | None) -> PriceRows:
+        """Return the rows from `start` to `end`, both included; None leaves that side open."""
+        if start is None and end is None:
+            return self
+        keep = np.ones(len(self), dtype=np.bool_)
+        if start is not None:
+            keep &= self.date >= np.datetime64(start)
+        if end is not None:
+            keep &= self.date <= np.datetime64(end)
+        return self.take(keep)
+
+    def sort(self) -> PriceRows:
+        """Return the rows by date within each ticker; rows of one date stay in their order."""
+        return self.take(np.lexsort([self.date, self.ticker]))
+
+    def for_tickers(self, ticker_mask: Sequence[bool] | BoolArray) -> PriceRows:
+        """Return the rows of some of the tickers, and forget the others."""
+        keep = np.asarray(ticker_mask, dtype=np.bool_)
+        kept = self.take(keep[self.ticker])
+        names = tuple(name for name, stays in zip(self.tickers, keep, strict=True) if stays)
+        return replace(kept, tickers=names, ticker=(np.cumsum(keep) - 1)[kept.ticker])
+
+    def row_ticker(self, row: int) -> str:
+        """Return the ticker of a row."""
+        return self.tickers[int(self.ticker[row])]
+
+    def row_date_text(self, row: int) -> str:
+        """Return the date of a row as ``YYYY-MM-DD``."""
+        return iso_date(pd.Timestamp(self.date[row]))
+
+    def row_location_text(self, row: int) -> str:
+        """Return what names a row in an error: file and line where they are known, ticker and date."""
+        file, line = self.file_paths.get(self.row_ticker(row)), int(self.line_number[row])
+        where = f"{file}:{line}: " if file and line else f"{file}: " if file else ""
+        return f"{where}{self.row_ticker(row)} {self.row_date_text(row)}"
+
+
+def _concatenate_column(frames: Sequence[BarFrame], column: str, fill_value: float) -> Array:
+    parts = [
+        frame[column].to_numpy(dtype=np.float64, na_value=np.nan)
+        if column in frame
+        else np.full(len(frame), fill_value)
+        for frame in frames
+    ]
+    return np.concatenate(parts)

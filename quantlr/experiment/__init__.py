@@ -1,0 +1,1 @@
+"""One experiment: plan, run, predict, evaluate, and the ledger of trials."""

@@ -1,0 +1,1 @@
+"""The logistic loss and its solvers for many refits at once."""

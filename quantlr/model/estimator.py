@@ -1,0 +1,349 @@
+"""The same descent behind scikit-learn's interface: pipelines, grid searches and calibration take it as it is."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Literal, Self
+
+import numpy as np
+from pydantic import ValidationError
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from threadpoolctl import ThreadpoolController
+
+from quantlr.core.arrays import Array, BoolArray
+from quantlr.model.batched.loss import Objective
+from quantlr.model.config import LogisticRegression
+from quantlr.model.logistic import sigmoid
+from quantlr.model.saved_weights import SavedWeights
+from quantlr.model.separation import SEPARATION_TOL, find_separation, separation_reason
+from quantlr.model.single_fit import (
+    estimator_start_candidates,
+    full_gradient_and_hessian,
+    make_single_fit_objective,
+    run_solver,
+    weight_standard_errors,
+)
+from quantlr.model.solvers import MIN_EIGENVALUE_RATIO, SolverResult
+
+
+# scikit-learn carries no types, so to mypy its classes are Any: nothing that could be subclassed strictly.
+class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Binary logistic regression by gradient descent, with a step that is derived instead of tuned.
+
+    It minimises the weighted mean of the log loss + l2/2 * sum of squared weights, those of features standardised by
+    the mean and the ddof-0 deviation of the rows, each counted as often as its `sample_weight` says; the intercept
+    is free. That is what ``make_pipeline(StandardScaler(), LogisticRegression(C=1 / (n * l2)))`` minimises, n being
+    the sum of the weights; here the scaling is part of the fit, and all that is learnt is told in raw units.
+
+    Parameters
+    ----------
+    learning_rate : "auto" or float, default="auto"
+        Step size of the plain and the accelerated descent on the standardised weights. "auto" derives 1/L, where L
+        is the largest curvature that the loss can have (see ``quantlr.model.solvers``).
+    descent : {"newton", "gradient_descent", "nesterov"}, default="newton"
+        The way downhill: by the inverse curvature, by the learning rate, or by the learning rate with Nesterov's
+        momentum. All three reach the same weights; the first in fewest steps.
+    l2 : float, default=0.0
+        Penalty on the standardised weights, at least 0.
+    tol : float, default=1e-8
+        The descent stops where the largest component of the gradient, in standardised units, is at most this.
+    max_iter : int, default=1000
+        Updates after which it stops all the same, with a warning.
+    fit_intercept : bool, default=True
+        Whether there is an intercept. Without one, features are divided by their deviations and not centred, as by
+        ``StandardScaler(with_mean=False)``.
+    class_weight : None, "balanced" or dict, default=None
+        Weight of each class, by its label; "balanced" lets both weigh the same. It multiplies `sample_weight`, but
+        does not enter the scaling.
+    warm_start : bool, default=False
+        Whether a fit begins at the weights of the last one, where they are better than the base rate and were of as
+        many features.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (2,)
+        The labels; the second is the one that positive log odds speak for.
+    coef_ : ndarray of shape (1, k)
+        Change of the log odds per raw unit of each feature; 0 where a feature is constant.
+    intercept_ : ndarray of shape (1,)
+        Log odds where every feature is 0.
+    n_iter_ : ndarray of shape (1,)
+        Updates taken.
+    loss_curve_ : ndarray
+        What is minimised, in nats, from the first point of the descent to the last: at each the lowest so far,
+        which is its own, but for rounding and for the momentum of the accelerated descent, which may overshoot. Of
+        more than 32,768 rows the preconditioned descent begins where samples of them have led.
+    learning_rate_ : float
+        The step size: 1/L, or the one asked for. With the preconditioned descent, the 1/L that the plain one would
+        use.
+    standard_errors_ : ndarray of shape (1 + k,)
+        Standard errors of the intercept and the coefficients, in raw units. With A = sum(w s x x') + n l2 D, where
+        s = p (1 - p), D is 1 for standardised weights and 0 for the intercept, and n = sum(w), they are the root of
+        the diagonal of A^-1 B A^-1, B = sum(w s x x'): the spread of the penalised weights, over labels drawn anew
+        with the fitted probabilities (their bias is no part of it). Without a penalty this is A^-1, the inverse of
+        Fisher's information (McCullagh and Nelder 1989, section 4.4). A weight w counts as w rows do. NaN where the
+        rows say nothing: a constant feature, features that repeat one another (l2 = 0), an intercept left out.
+    n_samples_fit_ : int
+        Rows that were learnt from: those whose weight is above 0.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (k,)
+        Their names, where they were given as columns that all have one.
+
+    Warns
+    -----
+    sklearn.exceptions.ConvergenceWarning
+        Some plane separates the classes, so that no best weights exist; or `max_iter` came before `tol`.
+
+    See Also
+    --------
+    quantlr.run : the same model, walked forward through time.
+
+    Examples
+    --------
+    >>> import quantlr
+    >>> model = quantlr.GradientDescentClassifier(l2=0.01).fit([[0.0], [1.0], [2.0], [3.0]], [0, 1, 0, 1])
+    >>> model.predict([[-1.0], [4.0]])
+    array([0, 1])
+    """
+
+    def __init__(
+        self,
+        *,
+        learning_rate: Literal["auto"] | float = "auto",
+        solver: Literal["newton", "gradient_descent", "nesterov"] = "newton",
+        l2: float = 0.0,
+        tol: float = 1e-8,
+        max_iter: int = 1000,
+        fit_intercept: bool = True,
+        class_weight: Literal["balanced"] | Mapping[Any, float] | None = None,
+        warm_start: bool = False,
+    ) -> None:
+        self.learning_rate = learning_rate
+        self.solver = solver
+        self.l2 = l2
+        self.tol = tol
+        self.max_iter = max_iter
+        self.fit_intercept = fit_intercept
+        self.class_weight = class_weight
+        self.warm_start = warm_start
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Learn the weights.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, k)
+            Features, finite, in any units.
+        y : array-like of shape (n,)
+            Labels, of two classes.
+        sample_weight : array-like of shape (n,), default=None
+            Weight of each row, at least 0: a weight of 0 leaves a row out, one of 3 counts it three times. None lets
+            all count once.
+
+        Returns
+        -------
+        self : GradientDescentClassifier
+
+        Raises
+        ------
+        ValueError : a parameter, the data or the number of classes is not what is asked for above.
+        quantlr.core.errors.LearningRateTooLarge : `learning_rate` is one at which the descent need not go downhill.
+        """
+        model = self._validated_model_config()
+        before = self._raw_weights() if self.warm_start and hasattr(self, "coef_") else None
+        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
+        counts = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        self.classes_ = _binary_class_labels(y, counts)
+        up = y == self.classes_[1]
+        weight = counts * self._class_weight_pair(up, counts)[up.astype(np.intp)]
+        with _threadpool_controller().limit(limits=1, user_api="blas"):
+            objective = make_single_fit_objective(
+                X, up, weight, counts, model, fit_intercept=self.fit_intercept, previous_weights=before
+            )
+            starts = estimator_start_candidates(objective, before, fit_intercept=self.fit_intercept)
+            found, rate = run_solver(objective, model, starts)
+            slopes = full_gradient_and_hessian(objective, found.theta[:, 0])
+            raw = objective.local_scaling.to_raw_weights(found.theta)[0]
+            self.coef_, self.intercept_ = raw[None, 1:], raw[:1]
+            self.n_iter_ = found.iterations
+            self.loss_curve_ = np.minimum.accumulate(found.losses)
+            self.learning_rate_ = rate
+            self.standard_errors_ = weight_standard_errors(objective, slopes[1][0], weight.sum())
+            self.n_samples_fit_ = int(np.count_nonzero(weight))
+            _warn_if_not_converged(objective, found, slopes, model, starts[-1])
+        return self
+
+    def decision_function(self, X: Any) -> Array:
+        """Return the log odds of the second class, (n,), for rows (n, k)."""
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        return np.asarray(X @ self.coef_[0] + self.intercept_[0])
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return the probability of either class, (n, 2) in the order of `classes_`, for rows (n, k)."""
+        z = self.decision_function(X)
+        return sigmoid(np.column_stack([-z, z]))
+
+    def predict(self, X: Any) -> np.ndarray[Any, Any]:
+        """Return the likelier class of each row, (n,), for rows (n, k); the first where both are equally likely."""
+        likelier = (self.decision_function(X) > 0).astype(np.intp)
+        return np.asarray(self.classes_[likelier])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write what was learnt as JSON with a checksum, in which nothing can be executed; see `Weights`.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError : nothing was learnt yet.
+        quantlr.core.errors.OutputError : the file can't be written.
+        quantlr.core.errors.DataError : weights are infinite, or classes are neither text nor numbers.
+        """
+        check_is_fitted(self)
+        names = getattr(self, "feature_names_in_", None)
+        low, high = self.classes_.tolist()
+        SavedWeights(
+            intercept=float(self.intercept_[0]),
+            coefficients=tuple(self.coef_[0].tolist()),
+            rows=self.n_samples_fit_,
+            l2=float(self.l2),
+            features=None if names is None else tuple(names.tolist()),
+            classes=(low, high),
+        ).save(path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Return a classifier that forecasts, bit for bit, as the one that was saved.
+
+        What it tells of the descent is not saved, nor are parameters other than `l2`.
+
+        Raises
+        ------
+        quantlr.core.errors.DataError : the file is missing, damaged or of another format.
+        """
+        weights = SavedWeights.load(path)
+        model = cls(l2=weights.l2)
+        model.coef_ = np.array([weights.coefficients])
+        model.intercept_ = np.array([weights.intercept])
+        model.classes_ = np.array(weights.classes or (0, 1))
+        model.n_samples_fit_ = weights.rows
+        model.n_features_in_ = len(weights.coefficients)
+        if weights.features is not None:
+            model.feature_names_in_ = np.array(weights.features, dtype=object)
+        return model
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        return tags
+
+    def _raw_weights(self) -> Array:
+        return np.concatenate([self.intercept_, self.coef_[0]])
+
+    def _validated_model_config(self) -> LogisticRegression:
+        """Return the parameters as the walk-forward knows them, which checks them."""
+        for name in ("fit_intercept", "warm_start"):
+            if not isinstance(getattr(self, name), bool | np.bool_):
+                raise ValueError(f"{name} needs to be True or False, found {getattr(self, name)!r}")
+        if self.solver == "newton" and not _is_auto(self.learning_rate):
+            raise ValueError(
+                "the newton solver derives its steps and takes no learning rate, found learning_rate="
+                f"{self.learning_rate!r}; write 'auto', or set solver to 'gradient_descent' or 'nesterov'"
+            )
+        asked = {name: getattr(self, name) for name in ("solver", "learning_rate", "l2", "tol", "max_iter")}
+        try:
+            return LogisticRegression.model_validate(
+                {name: value.item() if isinstance(value, np.generic) else value for name, value in asked.items()}
+            )
+        except ValidationError as error:
+            name = str(error.errors()[0]["loc"][0])
+            needed = " or ".join(dict.fromkeys(one["msg"] for one in error.errors() if one["loc"][0] == name))
+            raise ValueError(f"{name}={asked[name]!r} is no value for {name}: {needed}") from error
+
+    def _class_weight_pair(self, up: BoolArray, sample_weight: Array) -> Array:
+        """Return the weight of either class, (2,)."""
+        if self.class_weight is None:
+            return np.ones(2)
+        if isinstance(self.class_weight, str) and self.class_weight == "balanced":
+            totals = np.bincount(up, weights=sample_weight, minlength=2)
+            return np.asarray(totals.sum() / (2.0 * totals))
+        weight = np.asarray(compute_class_weight(self.class_weight, classes=self.classes_, y=self.classes_))
+        if not (np.isfinite(weight) & (weight > 0)).all():
+            raise ValueError(f"class_weight needs a number above 0 for both classes, found {self.class_weight}")
+        return weight
+
+
+@cache
+def _threadpool_controller() -> ThreadpoolController:
+    """Return what holds BLAS to one thread; to find its library takes as long as a small fit."""
+    return ThreadpoolController()
+
+
+def _is_auto(learning_rate: object) -> bool:
+    return isinstance(learning_rate, str) and learning_rate == "auto"
+
+
+def _binary_class_labels(y: np.ndarray[Any, Any], sample_weight: Array) -> np.ndarray[Any, Any]:
+    """Return the two labels (2,) of the rows that count."""
+    there = y[sample_weight > 0]
+    kind = type_of_target(there, input_name="y", raise_unknown=True)
+    if kind != "binary":
+        check_classification_targets(there)
+        # The words that scikit-learn's checks look for.
+        raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
+    classes = np.unique(there)
+    if len(classes) < 2:
+        raise ValueError(
+            f"needed rows of 2 classes, found 1 class among the {len(there)} rows that count: {classes.tolist()[0]!r}; "
+            "give rows of both"
+        )
+    return classes
+
+
+def _warn_if_not_converged(
+    objective: Objective,
+    result: SolverResult,
+    gradient_and_hessian: tuple[Array, Array],
+    model: LogisticRegression,
+    base_rate_start: Array,
+) -> None:
+    """Say that no best weights exist, or that the descent has not come to them."""
+    text = None
+    if _is_separated(objective, result, gradient_and_hessian, model, base_rate_start):
+        text = (
+            "the features tell the classes apart without fail, along some direction at least: no best weights exist, "
+            "and those found are where the descent stopped; set l2 above 0 (0.01, say)"
+        )
+    elif not result.converged[0]:
+        text = (
+            f"{model.solver} stopped after {result.iterations[0]} updates at a gradient of "
+            f"{result.max_abs_gradient[0]:.2g}, above tol={model.tol:g}; raise max_iter above {model.max_iter}"
+        ) + ("" if model.solver == "newton" else ", or set solver to 'newton'")
+    if text:
+        warnings.warn(text, ConvergenceWarning, stacklevel=3)
+
+
+def _is_separated(
+    objective: Objective,
+    result: SolverResult,
+    gradient_and_hessian: tuple[Array, Array],
+    model: LogisticRegression,
+    base_rate_start: Array,
+) -> bool:
+    """Return whether the best weights are infinite, as far as the descent has come to show it."""
+    theta = result.theta[:, 0]
+    if objective.l2 > 0:
+        return False
+    if not result.converged[0]:
+        margin, reach = objective.min_margin_and_max_abs_log_odds(theta)
+        return margin >= 0 and reach > MIN_EIGENVALUE_RATIO
+    if model.tol <= SEPARATION_TOL:
+        return separation_reason(objective, theta, gradient_and_hessian) is not None
+    return find_separation(objective, theta, base_rate_start, tol=model.tol) is not None

@@ -1,0 +1,1 @@
+"""Runs many settings of one config, and judges them together."""
