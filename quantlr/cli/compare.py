@@ -43,11 +43,11 @@ def command(options: Options, *, runs: tuple[str, ...], name: str) -> None:
 def _print_comparison(options: Options, comparison: Comparison) -> None:
     from rich.text import Text
 
-    from quantlr.cli.terminal import print_notes
+    from quantlr.cli.terminal import print_notes, print_table
     from quantlr.report.pairs import pair_sentence
 
     results, differences = options.results, comparison.config_differences
-    results.print(_metrics_table(comparison))
+    print_table(_metrics_table(comparison), results)
     listed = differences if options.verbose else differences[:MAX_DIFFERING_KEYS_SHOWN]
     for difference in listed:
         values = dict.fromkeys(value or "none" for value in difference.values_by_run)

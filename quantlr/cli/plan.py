@@ -148,8 +148,8 @@ def _refits_table(model: PlannedModel, *, show_all: bool) -> Table:
     from quantlr.cli.terminal import make_table
 
     right = {"justify": "right"}
-    columns = (("", {}), ("rows", right), ("trained on", {}), ("rows", right), ("forecast", {}))
-    table = make_table(f"refits of {model.name}", columns)
+    title = f"refits of {model.name}"
+    table = make_table(title, (("", {}), ("rows", right), ("trained on", {}), ("rows", right), ("forecast", {})))
     n_folds = len(model.folds)
     first_hidden, last_hidden = FOLDS_SHOWN_PER_END, n_folds - FOLDS_SHOWN_PER_END - 1
     for number, fold in enumerate(model.folds):

@@ -99,8 +99,8 @@ def _predictions_table(predictions: Predictions) -> Table:
 
     horizon, right = predictions.horizon, {"justify": "right"}
     close = "the next close" if horizon == 1 else f"the close in {horizon} sessions"
-    columns = (("", {}), ("as of", {}), ("up", right), ("base rate", right), ("position", {}))
-    table = make_table(f"{predictions.name}: probability that {close} is higher", columns)
+    title = f"{predictions.name}: probability that {close} is higher"
+    table = make_table(title, (("", {}), ("as of", {}), ("up", right), ("base rate", right), ("position", {})))
     for item in predictions.tickers:
         table.add_row(
             item.ticker, item.as_of, f"{item.probability:.1%}", f"{item.trained.base_rate:.1%}", item.position

@@ -141,10 +141,11 @@ def _sweep_progress_bar(console: Console) -> Iterator[SweepObserver]:
 def _print_sweep(options: Options, result: SweepResult) -> None:
     from rich.text import Text
 
+    from quantlr.cli.terminal import print_table
     from quantlr.report.summary import sweep_summary_lines
 
     results, messages = options.results, options.messages
-    results.print(_best_trials_table(result))
+    print_table(_best_trials_table(result), results)
     for line in sweep_summary_lines(result.summary):
         results.print(Text(line))
     failed = result.trials[result.trials["error"].notna()]

@@ -59,12 +59,13 @@ def has_room_for_table(table: Table, console: Console) -> bool:
 
 
 def print_table(table: Table, console: Console) -> None:
-    """Print a table; where there is no room for it, print each row as one line of headings and cells."""
+    """Print a table's title and rows; where there is no room for it, each row is one line of headings and cells."""
+    if table.title:
+        console.print(Text(str(table.title), style=table.title_style or ""))
+        table.title = None  # rich would wrap it to the width of the table
     if has_room_for_table(table, console):
         console.print(table)
         return
-    if table.title:
-        console.print(Text(str(table.title), style="bold"))
     for cells in zip(*(column.cells for column in table.columns), strict=True):
         name, *values = (cell.plain if isinstance(cell, Text) else str(cell) for cell in cells)
         headings = (str(column.header) for column in table.columns[1:])
