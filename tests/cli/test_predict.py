@@ -17,9 +17,15 @@ def test_people_are_told_what_is_expected_why_what_to_hold_and_how_old_it_is(cal
     result = call("predict", "exp.yaml")
     assert result.exit_code == 0
     for text in (
-        "exp: probability that the next close is higher", "MSFT  2003-06-30  47.9%", "flat",
-        "refit of 2003-06-06 on 817 rows", "all features at their means", "lagged_returns_2", "log odds", "filled at the close of the session after 2003-06-30",
-    ):  # fmt: skip
+        "exp: probability that the next close is higher",
+        "MSFT  2003-06-30  47.9%",
+        "flat",
+        "refit of 2003-06-06 on 817 rows",
+        "all features at their means",
+        "lagged_returns_2",
+        "log odds",
+        "filled at the close of the session after 2003-06-30",
+    ):
         assert text in result.stdout
     assert result.stderr.startswith("warning MSFT: stale: 2003-06-30 is")
     assert "warm-up rows were dropped" in call("predict", "exp.yaml", "-v").stderr
