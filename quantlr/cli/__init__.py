@@ -15,43 +15,60 @@ from quantlr.cli.completion import SHELL_SETUP_LINES
 
 INTERRUPTED_EXIT_STATUS = 130
 GC_THRESHOLD_OBJECTS = 100_000
-"""New objects after which cycles are looked for; Python's 700 is a seventh of the time that imports take."""
+"""New objects after which the garbage collector runs; with Python's 700 it takes a seventh of the time of imports."""
 COMMAND_HELP = {
     "run": "Run experiments and write their reports.",
-    "plan": "Say what a run would do, down to the dates of its folds.",
-    "predict": "Say what the newest close tells, why, and what to hold.",
-    "sweep": "Try every setting of a grid, and judge the best one.",
-    "audit": "Prove on your own config and data that nothing looks ahead.",
-    "data": "Fetch prices into the store, list what it holds, and check it.",
+    "plan": "Show what a run would do, down to the dates of its folds.",
+    "predict": "Forecast the next close from the newest prices, with the reasons and the position.",
+    "sweep": "Run every setting of a grid, and judge the best one.",
+    "audit": "Test on your own config and data that nothing looks ahead.",
+    "data": "Download prices into the cache, list what it holds, and check it.",
     "init": "Write a config to start from, with every key explained.",
-    "features": "List the features and labels that a config may use.",
-    "compare": "Set runs side by side: what is larger than luck?",
+    "features": "List the features that a config may use.",
+    "labels": "List the labels that a config may use.",
+    "policies": "List the policies, from probability to position.",
+    "overlays": "List the overlays, which change positions afterwards.",
+    "sources": "List the sources of prices.",
+    "compare": "Compare runs pair by pair, with adjusted p values.",
     "schema": "Print the JSON Schema of a config, for editors.",
-    "trials": "Show what was tried so far.",
+    "trials": "List the trials in the ledger.",
 }
-"""Each verb has a module of its name beside this one, and is described here so that help needs no import."""
+"""Each verb and its line of help, so that help imports no verb."""
+CATALOG_VERBS = ("features", "labels", "policies", "overlays", "sources")
+"""Verbs that share the module `catalog`; each other verb has a module of its name."""
 
 
 @cache
 def reduce_garbage_collection() -> None:
-    """Look for cycles of objects seldom, and not once more at the end: that alone takes a third of a second."""
+    """Collect garbage seldom, and not once more at the end, which alone takes a third of a second."""
     gc.set_threshold(GC_THRESHOLD_OBJECTS)
     atexit.register(gc.freeze)
 
 
 class LazyCommandGroup(click.Group):
-    """A group whose verbs are imported on demand."""
+    """A group whose verbs are imported when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the verbs in the order of a day's work."""
+        """Return the verbs."""
         return list(COMMAND_HELP)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a verb, None where there is none of that name."""
+        """Return a verb, None for an unknown name."""
         if cmd_name not in COMMAND_HELP:
             return None
-        command = import_module(f"quantlr.cli.{cmd_name}").command
+        module, attribute = ("catalog", cmd_name) if cmd_name in CATALOG_VERBS else (cmd_name, "command")
+        command = getattr(import_module(f"quantlr.cli.{module}"), attribute)
         return command if isinstance(command, click.Command) else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the verb that is called; the error for an unknown one names the nearest, whatever its case."""
+        if args and args[0] not in COMMAND_HELP and not args[0].startswith("-"):
+            from quantlr.cli.terminal import near_match_hint
+
+            ctx.fail(f"no command {args[0]!r}; {near_match_hint(args[0], list(COMMAND_HELP))}")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a verb; Ctrl-C ends the program with 130, also while a verb is still being imported."""
@@ -64,13 +81,11 @@ class LazyCommandGroup(click.Group):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
         """Complete verbs and options without importing any verb."""
-        verbs = [
-            CompletionItem(verb, help=words) for verb, words in COMMAND_HELP.items() if verb.startswith(incomplete)
-        ]
+        verbs = [CompletionItem(verb, help=text) for verb, text in COMMAND_HELP.items() if verb.startswith(incomplete)]
         return verbs + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write what makes the shell complete what is typed."""
+        """Write how to switch on completion in a shell."""
         with formatter.section("Completion with Tab, of verbs, options, configs and --set keys; a line in"):
             formatter.write_dl(list(SHELL_SETUP_LINES.items()))
 
@@ -85,5 +100,5 @@ class LazyCommandGroup(click.Group):
 def main() -> None:
     """Can the direction of tomorrow's close be predicted, and would it pay?
 
-    Logistic regression by gradient descent, walked forward through prices, traded on paper, and judged.
+    Logistic regression by gradient descent on walk-forward windows of prices, backtested after costs, and judged.
     """

@@ -1,4 +1,4 @@
-"""What the shell completes when Tab is pressed: configs, the keys of ``--set``, and the names of reports."""
+"""Shell completion of configs, of the keys of ``--set``, and of the names of reports."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ SHELL_SETUP_LINES = {
     "~/.zshrc": 'eval "$(_QUANTLR_COMPLETE=zsh_source quantlr)"',
     "~/.config/fish/config.fish": "_QUANTLR_COMPLETE=fish_source quantlr | source",
 }
-"""The file that a shell reads when it starts, and the line there that has it complete what is typed here."""
+"""By start-up file of a shell, the line in it that switches completion on."""
 YAML_SUFFIXES = (".yaml", ".yml")
 
 
 def complete_config_path(ctx: Context, param: Parameter, incomplete: str) -> list[CompletionItem[str]]:
-    """Complete a config: the YAML files there, or what the shell itself finds where there are folders to go through."""
+    """Complete a config: the YAML files of the folder, or whatever the shell finds where the folder has subfolders."""
     folder, start = _split_folder_and_prefix(incomplete)
     try:
-        there = sorted(path for path in Path(folder or ".").expanduser().iterdir() if path.name.startswith(start))
+        paths = sorted(path for path in Path(folder or ".").expanduser().iterdir() if path.name.startswith(start))
     except OSError:
-        there = []
-    files = [path.name for path in there if path.suffix in YAML_SUFFIXES and path.is_file()]
-    folders = [path for path in there if path.is_dir() and (start or not path.name.startswith("."))]
+        paths = []
+    files = [path.name for path in paths if path.suffix in YAML_SUFFIXES and path.is_file()]
+    folders = [path for path in paths if path.is_dir() and (start or not path.name.startswith("."))]
     if folders or not files:
         return [CompletionItem(incomplete, type="file")]
     return [CompletionItem(folder + name) for name in files]
@@ -38,11 +38,11 @@ def _split_folder_and_prefix(incomplete_path: str) -> tuple[str, str]:
 
 
 def complete_setting_key(ctx: Context, param: Parameter, incomplete: str) -> list[CompletionItem[str]]:
-    """Complete a key of ``--set``: those of the config that stands before it, or of any where none does."""
+    """Complete a key of ``--set``: the keys of the config on the line, or of any config where none is given."""
     if "=" in incomplete:
         return []
-    # What stands before an option without a value is left over where a line is not finished.
-    given = ctx.params.get("configs") or ctx.params.get("config") or tuple(ctx.args)
+    # On an unfinished line, click leaves the arguments before an option without a value in `ctx.args`.
+    given = ctx.params.get("config_paths") or ctx.params.get("config_path") or tuple(ctx.args)
     first: Any = given[0] if isinstance(given, tuple) and given else given
     keys = _iter_config_keys(Path(first) if first else None)
     return [CompletionItem(f"{key}=") for key in dict.fromkeys(keys) if key.startswith(incomplete)]
@@ -56,7 +56,7 @@ def _iter_config_keys(config_path: Path | None) -> Iterator[str]:
         try:
             yield from _iter_leaf_keys(load_config(config_path).run.model_dump(mode="json"), "")
         except QuantlrError:
-            pass  # what is wrong with it is told when it is run
+            pass  # running the config shows its errors
         else:
             return
     for section, field in RunConfig.model_fields.items():
@@ -70,7 +70,7 @@ def _iter_config_keys(config_path: Path | None) -> Iterator[str]:
 
 
 def _iter_leaf_keys(value: Any, prefix: str) -> Iterator[str]:
-    """Yield the dotted key of everything that is neither a mapping nor a list of mappings."""
+    """Yield the dotted key of every value that is neither a mapping nor a list of mappings."""
     entries = value.items() if isinstance(value, dict) else enumerate(value)
     for key, inner in entries:
         nested = isinstance(inner, dict) or (isinstance(inner, list) and any(isinstance(item, dict) for item in inner))
@@ -81,10 +81,10 @@ def _iter_leaf_keys(value: Any, prefix: str) -> Iterator[str]:
 
 
 def complete_report_name(ctx: Context, param: Parameter, incomplete: str) -> list[CompletionItem[str]]:
-    """Complete the name of a report that is there already."""
+    """Complete the name of an existing report."""
     output = Path(ctx.params.get("output") or "reports")
     try:
-        found = sorted(path.parent.name for path in output.glob("*/metrics.json"))
+        names = sorted(path.parent.name for path in output.glob("*/metrics.json"))
     except OSError:
         return []
-    return [CompletionItem(name) for name in found if name.startswith(incomplete) and not name.startswith(".")]
+    return [CompletionItem(name) for name in names if name.startswith(incomplete) and not name.startswith(".")]

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from click.shell_completion import CompletionItem
 
-from quantlr.cli.options import display_options
+from quantlr.cli.options import Options, verb
 from quantlr.core.atomic import atomic_write
 from quantlr.core.errors import ConfigError, Fault, OutputError
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 TEMPLATE_PATH = Path(__file__).parent / "template.yaml"
 """The config that explains every key."""
@@ -29,7 +23,7 @@ def _complete_template_name(ctx: click.Context, param: click.Parameter, incomple
     return [CompletionItem(name) for name in shipped_config_paths() if name.startswith(incomplete)]
 
 
-@click.command("init")
+@verb("init")
 @click.argument("name", default="my_run")
 @click.option(
     "--from",
@@ -41,18 +35,21 @@ def _complete_template_name(ctx: click.Context, param: click.Parameter, incomple
 @click.option(
     "--output", default=".", type=click.Path(path_type=Path), show_default="this one", help="Folder of the config."
 )
-@display_options
-def command(name: str, *, template: str | None, output: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
-    """Write NAME.yaml, a config that runs as it is, with every key explained; a file that is there stays as it is.
+def command(options: Options, *, name: str, template: str | None, output: Path) -> None:
+    """Write NAME.yaml, a config that can be run as it is, with every key explained; an existing file is not replaced.
 
-    NAME is my_run unless told, and names the report as well. With -v the config is shown too.
+    NAME is my_run by default, and is also the name of the report. With -v the config is printed too.
     """
-    from quantlr.cli.terminal import make_console, run_for_exit_status
-
-    one = partial(
-        _write_config_from_template, name, template, output, make_console(quiet=quiet), as_json=as_json, verbose=verbose
-    )
-    sys.exit(run_for_exit_status(one, make_console()))
+    name = name.removesuffix(".yaml")
+    _require_valid_report_name(name)
+    source = TEMPLATE_PATH if template is None else _shipped_config_path(template)
+    text = NAME_LINE_PATTERN.sub(f"name: {_quote_for_yaml(name)}", source.read_text(encoding="utf-8"), count=1)
+    path = output / f"{name}.yaml"
+    _write_new_file(path, text)
+    written = [path, *_write_extended_configs(text, source, output)]
+    _print_written_configs(options, written, config_text=text if options.verbose else "")
+    if options.as_json:
+        click.echo(json.dumps({"name": name, "config": str(path), "written": [str(file) for file in written]}))
 
 
 def shipped_config_paths() -> dict[str, Path]:
@@ -62,23 +59,8 @@ def shipped_config_paths() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def _write_config_from_template(
-    name: str, template: str | None, output: Path, console: Console, *, as_json: bool, verbose: bool
-) -> None:
-    name = name.removesuffix(".yaml")
-    _require_valid_report_name(name)
-    source = TEMPLATE_PATH if template is None else _shipped_config_path(template)
-    text = NAME_LINE_PATTERN.sub(f"name: {_quote_for_yaml(name)}", source.read_text(encoding="utf-8"), count=1)
-    path = output / f"{name}.yaml"
-    _write_new_file(path, text)
-    written = [path, *_write_extended_configs(text, source, output)]
-    _print_written_configs(written, console, config_text=text if verbose else "")
-    if as_json:
-        click.echo(json.dumps({"name": name, "config": str(path), "written": [str(file) for file in written]}))
-
-
 def _require_valid_report_name(name: str) -> None:
-    """Refuse what could not be the name of a report."""
+    """Raise a ConfigError for a name that no report can have."""
     from pydantic import TypeAdapter, ValidationError
 
     from quantlr.config.run_config import ReportName
@@ -92,44 +74,43 @@ def _require_valid_report_name(name: str) -> None:
 
 
 def _quote_for_yaml(name: str) -> str:
-    """Return a name as YAML takes it for text: 2024 and null would be something else."""
+    """Return a name so that YAML reads it as text: 2024 and null need quotes."""
     from quantlr.config.loader import parse_scalar
 
     return name if isinstance(parse_scalar(name, base_folder=Path()), str) else f'"{name}"'
 
 
 def _shipped_config_path(template_name: str) -> Path:
-    from difflib import get_close_matches
+    from quantlr.cli.terminal import near_match_hint
 
-    known = shipped_config_paths()
+    paths = shipped_config_paths()
     stem = template_name.removesuffix(".yaml")
-    if stem not in known:
-        near = get_close_matches(stem, known, n=1)
-        guess = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-        raise ConfigError(f"--from: no config {template_name!r} ships with quantlr; {guess}")
-    return known[stem]
+    if stem not in paths:
+        hint = near_match_hint(stem, list(paths))
+        raise ConfigError(f"--from: no config {template_name!r} ships with quantlr; {hint}")
+    return paths[stem]
 
 
 def _write_extended_configs(config_text: str, source_path: Path, output: Path) -> list[Path]:
-    """Write what a config extends beside it, unless it is there, and return what was written."""
-    found = EXTENDS_LINE_PATTERN.search(config_text)
-    if found is None:
+    """Write the configs that a config extends beside it, except existing ones, and return what was written."""
+    match = EXTENDS_LINE_PATTERN.search(config_text)
+    if match is None:
         return []
-    ground = source_path.with_name(found.group(1))
-    content = ground.read_text(encoding="utf-8")
-    path = output / ground.name
+    base_path = source_path.with_name(match.group(1))
+    content = base_path.read_text(encoding="utf-8")
+    path = output / base_path.name
     written = [] if path.exists() else [path]
     if written:
         _write_new_file(path, content)
-    return [*written, *_write_extended_configs(content, ground, output)]
+    return [*written, *_write_extended_configs(content, base_path, output)]
 
 
 def _write_new_file(path: Path, text: str) -> None:
-    """Write a file that is not there yet.
+    """Write a new file.
 
     Raises
     ------
-    OutputError : it is there, or its folder can't be.
+    OutputError : the file exists, or its folder cannot be made.
     Fault : the disk is full or read-only.
     """
     try:
@@ -143,26 +124,28 @@ def _write_new_file(path: Path, text: str) -> None:
     except FileExistsError:
         if path.parent.is_file():
             raise OutputError(f"{path.parent} is a file; choose another --output") from None
-        raise OutputError(f"{path} is there already and stays as it is; choose another NAME or --output") from None
+        raise OutputError(f"{path} exists already and is not replaced; choose another NAME or --output") from None
     except NotADirectoryError:
         raise OutputError(f"{path.parent} is not a folder; choose another --output") from None
     except OSError as error:
         raise Fault(f"{path} could not be written: {error.strerror or error}") from error
 
 
-def _print_written_configs(written_paths: list[Path], console: Console, *, config_text: str) -> None:
+def _print_written_configs(options: Options, paths: list[Path], *, config_text: str) -> None:
     from rich.text import Text
 
     from quantlr.cli.terminal import path_link
 
-    path = written_paths[0]
-    console.print(Text.assemble("config in ", path_link(path)), soft_wrap=True)
-    for ground in written_paths[1:]:
-        console.print(Text.assemble("it extends ", path_link(ground), ", written too"), soft_wrap=True)
+    results, path = options.results, paths[0]
+    results.print(Text.assemble("config in ", path_link(path)), soft_wrap=True)
+    for base_path in paths[1:]:
+        results.print(Text.assemble("it extends ", path_link(base_path), ", written too"), soft_wrap=True)
     if config_text:
-        console.print(Text(config_text), soft_wrap=True)
-    for verb, words in (("run", "runs it"), ("plan", "says what that would do"), ("features", "lists what to look at")):
-        file = "" if verb == "features" else f" {path}"
-        console.print(
-            Text.assemble(("  ", ""), (f"quantlr {verb}{file}", "cyan"), (f"  {words}", "dim")), soft_wrap=True
-        )
+        results.print(Text(config_text), soft_wrap=True)
+    next_steps = (
+        (f"quantlr run {path}", "runs it"),
+        (f"quantlr plan {path}", "shows what a run would do"),
+        ("quantlr features", "lists the features"),
+    )
+    for call, text in next_steps:
+        results.print(Text.assemble("  ", (call, "cyan"), (f"  {text}", "dim")), soft_wrap=True)

@@ -1,4 +1,4 @@
-"""How far a stage has come, for who waits: a bar with its rate and the time left, once it has lasted a second."""
+"""The progress bar of the stage that is running, with rate and time left, once it has lasted a second."""
 
 from __future__ import annotations
 
@@ -10,27 +10,26 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
-from quantlr.core.progress import Progress as Heard
-from quantlr.core.progress import ignore_progress
+from quantlr.core import progress as core_progress
 
 MIN_STAGE_SECONDS = 1.0
-"""Seconds that a stage has to last before anything is said of it: what comes and goes at once only flickers."""
+"""Seconds that a stage lasts before its bar is shown, so that short ones do not flicker."""
 MIN_WIDTH_FOR_COUNTS = 60
-"""Columns below which a bar tells no counts."""
+"""Columns of the narrowest console with counts and rates beside the bar."""
 
 
 @contextmanager
-def progress_bar(console: Console) -> Iterator[Heard]:
-    """Show one bar for the stage that is going on; nothing where the output is not a terminal."""
+def progress_bar(console: Console) -> Iterator[core_progress.Progress]:
+    """Show one bar for the stage that is running; show nothing where the output is not a terminal."""
     if console.quiet or not (console.is_interactive and console.file.isatty()):
-        yield ignore_progress
+        yield core_progress.ignore_progress
         return
-    with StageProgressBar(console) as bars:
-        yield StageProgressCallback(bars)
+    with StageProgressBar(console) as bar:
+        yield StageProgressCallback(bar)
 
 
 class StageProgressCallback:
-    """Hears how far the stages have come, and has the one that is going on shown."""
+    """A progress callback that shows the stage that is running on a bar."""
 
     def __init__(self, bar: StageProgressBar) -> None:
         self._bar = bar
@@ -38,11 +37,11 @@ class StageProgressCallback:
         self._task = TaskID(0)
 
     def __call__(self, stage: str, *, done: int, total: int) -> None:
-        """Hear that `done` of `total` steps of `stage` are over; a stage begins where another is told of before."""
+        """Show that `done` of `total` steps of `stage` are complete; another stage begins a new bar."""
         if stage != self._stage:
             self._finish_stage()
             self._stage, self._task = stage, self._bar.add_task(stage, total=None, since=0.0)
-        # Without a step, nothing can be foretold: the bar then moves to and fro.
+        # Before the first step is complete there is no rate, and the bar pulses.
         elapsed = self._bar.tasks[-1].elapsed or 0.0
         self._bar.update(self._task, completed=done, total=total if done else None, since=elapsed)
         if done >= total:
@@ -55,21 +54,14 @@ class StageProgressCallback:
 
 
 class StageProgressBar(Progress):
-    """The bar of the newest stage that has lasted long enough; that of a stage before stays until then."""
+    """The bar of the newest stage that has lasted `MIN_STAGE_SECONDS`; the bar of the stage before stays until then."""
 
     def __init__(self, console: Console, *, clock: Callable[[], float] = monotonic) -> None:
-        count, rate = (
-            (_StepCountColumn(), _StepRateColumn())
-            if console.width >= MIN_WIDTH_FOR_COUNTS
-            else (_EmptyColumn(), _EmptyColumn())
-        )
-        bar = BarColumn(bar_width=max(min(console.width - 50, 40), 10))
-        name = TextColumn("{task.description:<9}")
+        counts = (_StepCountColumn(), _StepRateColumn()) if console.width >= MIN_WIDTH_FOR_COUNTS else ()
         super().__init__(
-            name,
-            bar,
-            count,
-            rate,
+            TextColumn("{task.description:<9}"),
+            BarColumn(bar_width=max(min(console.width - 50, 40), 10)),
+            *counts,
             _TimeLeftColumn(),
             console=console,
             transient=True,
@@ -78,15 +70,10 @@ class StageProgressBar(Progress):
         )
 
     def get_renderables(self) -> Iterable[RenderableType]:
-        """Yield the one bar that there is, if there is one."""
-        shown = [task for task in self.tasks if (task.elapsed or 0.0) >= MIN_STAGE_SECONDS]
-        if shown:
-            yield self.make_tasks_table(shown[-1:])
-
-
-class _EmptyColumn(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text()
+        """Yield the one bar, if a stage has lasted long enough."""
+        tasks = [task for task in self.tasks if (task.elapsed or 0.0) >= MIN_STAGE_SECONDS]
+        if tasks:
+            yield self.make_tasks_table(tasks[-1:])
 
 
 class _StepCountColumn(ProgressColumn):
@@ -103,12 +90,12 @@ class _StepRateColumn(ProgressColumn):
         if not task.completed or not task.fields["since"] or task.finished:
             return Text()
         rate = task.completed / task.fields["since"]
-        said = f"{1 / rate:,.0f} s each" if rate < 0.5 else f"{rate:,.1f}/s" if rate < 10 else f"{rate:,.0f}/s"
-        return Text(said, style="dim")
+        text = f"{1 / rate:,.0f} s each" if rate < 0.5 else f"{rate:,.1f}/s" if rate < 10 else f"{rate:,.0f}/s"
+        return Text(text, style="dim")
 
 
 class _TimeLeftColumn(ProgressColumn):
-    """Time left, at the rate so far; where there is no rate yet, the time that has gone."""
+    """Time left at the rate so far; before the first step is complete, the time elapsed."""
 
     def render(self, task: Task) -> Text:
         elapsed = task.elapsed or 0.0
@@ -120,7 +107,7 @@ class _TimeLeftColumn(ProgressColumn):
 
 
 def _format_duration(seconds: float) -> str:
-    """Return a time as minutes and seconds, with hours where there are any."""
+    """Return a duration as minutes and seconds, with hours where there are any."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,136 +1,117 @@
-"""``quantlr run CONFIG…``: run experiments and write their reports."""
+"""``quantlr run CONFIGS...``: run experiments and write their reports."""
 
 from __future__ import annotations
 
 import json
-import sys
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from quantlr.cli.options import (
-    config_options,
-    configs_argument,
-    display_options,
-    jobs_option,
-    offline_option,
-    output_option,
-)
+from quantlr.cli.options import Options, configs_argument, verb
 from quantlr.core.errors import OutputError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from quantlr.experiment.run import Run
     from quantlr.report.render import PageRenderer
 
+MAX_TICKER_LIST_CHARS = 60
 
-@click.command("run")
+
+@verb("run", "settings", "name", "offline", "output", "jobs")
 @configs_argument
-@config_options
-@offline_option
-@output_option
-@jobs_option
-@display_options
-def command(
-    configs: tuple[Path, ...],
-    *,
-    settings: tuple[str, ...],
-    name: str | None,
-    offline: bool,
-    output: Path,
-    jobs: int | None,
-    as_json: bool,
-    quiet: bool,
-    verbose: bool,
-) -> None:
+@click.option("--open", "open_report", is_flag=True, help="Open report.html in the browser afterwards.")
+def command(options: Options, *, config_paths: tuple[Path, ...], open_report: bool) -> int:
     """Run experiments and write their reports to OUTPUT/NAME."""
-    from quantlr.core.parallel import available_cores
     from quantlr.report.render import open_page_renderer
 
-    workers = jobs or available_cores()
-    # Before all else, so that the processes that draw get ready while this one calculates.
-    with open_page_renderer(workers) as draw:
-        from quantlr.cli.terminal import make_console, run_for_exit_status
+    # First of all, so that the processes that draw import what they need while this one calculates.
+    with open_page_renderer(options.workers) as renderer:
+        from quantlr.cli.terminal import run_for_exit_status
 
-        out, errors = make_console(quiet=quiet), make_console()
-        worst = 0
-        written: dict[str, Path] = {}
-        for path in configs:
-            one = partial(
-                _run_and_print, path, settings, name, output, workers, draw, out, written,
-                offline=offline, as_json=as_json, verbose=verbose,
-            )  # fmt: skip
-            worst = max(worst, run_for_exit_status(one, errors))
-        sys.exit(worst)
+        config_paths_by_name: dict[str, Path] = {}
+        return max(
+            run_for_exit_status(partial(_run_and_print, options, path, config_paths_by_name, renderer, open_report))
+            for path in config_paths
+        )
 
 
 def _run_and_print(
+    options: Options,
     config_path: Path,
-    settings: tuple[str, ...],
-    name: str | None,
-    output: Path,
-    workers: int,
-    draw: PageRenderer,
-    console: Console,
     config_paths_by_name: dict[str, Path],
-    *,
-    offline: bool,
-    as_json: bool,
-    verbose: bool,
+    renderer: PageRenderer,
+    open_report: bool,
 ) -> None:
-    """Run one config, write its report, and say what came of it; `written` are the reports of this call so far."""
+    """Run one config, write its report and print it; `config_paths_by_name` are the configs of this call so far."""
     from quantlr.cli.progress import progress_bar
     from quantlr.config.run_config import load_config
     from quantlr.experiment.run import run_config
     from quantlr.report.storage import read_previous_metrics
 
-    config = load_config(config_path, settings=settings, name=name)
-    if config.run.name in config_paths_by_name:
-        other = config_paths_by_name[config.run.name]
+    config = load_config(config_path, settings=options.settings, name=options.name)
+    other = config_paths_by_name.setdefault(config.run.name, config_path)
+    if other is not config_path:
         raise OutputError(
             f"{config_path}: its report would replace that of {other}: both are named {config.run.name!r}"
         )
-    config_paths_by_name[config.run.name] = config_path
-    with progress_bar(console) as progress:
-        done = run_config(config, output=output, offline=offline, workers=workers, progress=progress)
-        former = read_previous_metrics(output / config.run.name)
-        folder = done.save(output, draw=draw, progress=progress)
-    _print_run(done, former, folder, console, verbose=verbose)
-    if as_json:
-        click.echo(json.dumps(done.metrics))
+    with progress_bar(options.messages) as progress:
+        run = run_config(
+            config, output=options.output, offline=options.offline, workers=options.workers, progress=progress
+        )
+        previous_metrics = read_previous_metrics(options.output / config.run.name)
+        folder = run.save(options.output, draw=renderer, progress=progress)
+    _print_run(options, run, previous_metrics, folder)
+    if options.as_json:
+        click.echo(json.dumps(run.metrics))
+    if open_report:
+        click.launch(str(folder / "report.html"))
 
 
-def _print_run(
-    run: Run, previous_metrics: dict[str, Any] | None, report_folder: Path, console: Console, *, verbose: bool
-) -> None:
+def _print_run(options: Options, run: Run, previous_metrics: dict[str, Any] | None, report_dir: Path) -> None:
     from rich.text import Text
 
     from quantlr.backtest.fills import sharpe_by_fill_text
     from quantlr.cli.headline import print_headline_table
+    from quantlr.cli.terminal import print_notes
     from quantlr.report.summary import condense_notes, confidence_interval_rows, note_text
 
-    print_headline_table(run.config.name, run.metrics, previous_metrics, console)
-    for label, bounds in confidence_interval_rows(run.metrics) if verbose else ():
-        console.print(Text.assemble(("95% interval ", "cyan"), f"{label}: {bounds}"))
-    if verbose:
-        console.print(Text(f"filled otherwise: {sharpe_by_fill_text(run.metrics['backtest']['fills'])}"))
-    for note in run.notes if verbose else condense_notes(run.notes):
-        console.print(Text.assemble(("note ", "yellow"), note_text(note)))
-    console.print(Text(run.verdict, style="bold"))
-    _print_report_links(report_folder, console)
+    results = options.results
+    print_headline_table(f"{run.config.name}: {_subject_text(run)}", run.metrics, previous_metrics, results)
+    if options.verbose:
+        for label, bounds in confidence_interval_rows(run.metrics):
+            results.print(Text.assemble(("95% interval ", "cyan"), f"{label}: {bounds}"))
+        results.print(Text(f"other fills: {sharpe_by_fill_text(run.metrics['backtest']['fills'])}"))
+    print_notes(map(note_text, run.notes if options.verbose else condense_notes(run.notes)), options.messages)
+    results.print(Text(run.verdict, style="bold"))
+    _print_written_files(options, report_dir)
 
 
-def _print_report_links(report_folder: Path, console: Console) -> None:
-    """Say where the report is; on a terminal, what its pages answer as well."""
+def _subject_text(run: Run) -> str:
+    """Return the tickers and the span of the forecasts."""
+    from quantlr.core.progress import iso_date
+    from quantlr.report.summary import ticker_list_text
+
+    forecasts = run.run_data.forecasts
+    tickers = [ticker for index, ticker in enumerate(forecasts.tickers) if (forecasts.ticker == index).any()]
+    first, last = (
+        iso_date(forecasts.sessions[session]) for session in (forecasts.session.min(), forecasts.session.max())
+    )
+    return f"{ticker_list_text(tickers, max_chars=MAX_TICKER_LIST_CHARS)}, forecasts {first} to {last}"
+
+
+def _print_written_files(options: Options, report_dir: Path) -> None:
+    """Print every file that a run writes, report.html first."""
     from rich.text import Text
 
     from quantlr.cli.terminal import path_link
-    from quantlr.report.pages import PAGES
+    from quantlr.report.storage import REPORT_FILE_NAMES, TICKER_PAGES_DIR
 
-    console.print(Text.assemble("report in ", path_link(report_folder)), soft_wrap=True)
-    for page in PAGES if console.is_terminal else ():
-        file = path_link(report_folder / page.file_name, text=page.file_name, style="cyan")
-        console.print(Text.assemble("  ", file, (f"  {page.question}", "dim")))
+    options.results.print(Text.assemble("report in ", path_link(report_dir / "report.html")), soft_wrap=True)
+    names = REPORT_FILE_NAMES - {"report.html", "audit.json"}
+    paths = [report_dir / name for name in sorted(names, key=lambda name: (not name.endswith(".png"), name))]
+    paths += [report_dir / TICKER_PAGES_DIR, *(report_dir.parent / name for name in ("index.html", "trials.db"))]
+    links = [path_link(path, text=os.path.relpath(path, report_dir), style="cyan") for path in paths if path.exists()]
+    options.results.print(Text("beside it ") + Text(", ").join(links))

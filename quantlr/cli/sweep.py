@@ -1,4 +1,4 @@
-"""``quantlr sweep SWEEP``: try every setting of a grid, and judge the best with all of them counted."""
+"""``quantlr sweep SWEEP``: run every setting of a grid, and judge the best with all of them counted."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from quantlr.cli.options import display_options, offline_option, output_option
+from quantlr.cli.options import Options, verb
 from quantlr.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,13 +24,13 @@ if TYPE_CHECKING:
 FAILED_TRIALS_EXIT_STATUS = 4
 """Exit status of a sweep of which some trials failed."""
 MAX_TRIALS_SHOWN = 10
-"""Trials that the terminal shows."""
+"""Trials that the terminal lists."""
 MAX_FAILURES_SHOWN = 5
-"""Failures that the terminal tells of."""
+"""Failed trials that the terminal lists without -v."""
 
 
-@click.command("sweep")
-@click.argument("sweep", type=click.Path(path_type=Path))
+@verb("sweep", "settings", "name", "jobs", "offline", "output")
+@click.argument("sweep_path", metavar="SWEEP", type=click.Path(path_type=Path))
 @click.option(
     "--engine",
     type=click.Choice(["process", "dask"]),
@@ -40,98 +39,68 @@ MAX_FAILURES_SHOWN = 5
     help="Processes on this machine, or a Dask cluster.",
 )
 @click.option("--scheduler", metavar="ADDRESS", help="A running Dask scheduler, like tcp://127.0.0.1:8786.")
-@click.option("--scheduler-file", type=click.Path(path_type=Path), metavar="F", help="File in which it wrote that.")
-@click.option(
-    "--jobs",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Processes on this machine; as many as there are cores unless told. Results are the same.",
-)
-@click.option("--fresh", is_flag=True, help="Evaluate anew what is kept of an earlier sweep.")
+@click.option("--scheduler-file", type=click.Path(path_type=Path), metavar="F", help="File that the scheduler wrote.")
+@click.option("--fresh", is_flag=True, help="Evaluate all trials anew, also those that are stored.")
 @click.option("--yes", is_flag=True, help="Do not ask before a huge sweep.")
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Set a key of the base config, like data.end=2015-12-31.",
-)
-@offline_option
-@output_option
-@display_options
 def command(
-    sweep: Path,
+    options: Options,
     *,
+    sweep_path: Path,
     engine: Literal["process", "dask"],
     scheduler: str | None,
     scheduler_file: Path | None,
-    jobs: int | None,
     fresh: bool,
     yes: bool,
-    settings: tuple[str, ...],
-    offline: bool,
-    output: Path,
-    as_json: bool,
-    quiet: bool,
-    verbose: bool,
-) -> None:
-    """Try every combination of the grid in SWEEP; write what they show together to OUTPUT/NAME.
+) -> int:
+    """Run every combination of the grid in SWEEP; write tables, pages and verdict to OUTPUT/NAME.
 
-    Every trial is written to the ledger before the first is run. What is done is kept: a sweep that was interrupted
-    goes on where it was. Exit status 4 if some trials failed.
+    Every trial enters the ledger before the first is run. Results are stored: a sweep that was interrupted continues
+    where it was. --set sets a key of the base config. Exit status 4 if some trials failed.
     """
-    from quantlr.cli.terminal import make_console, run_for_exit_status
+    from quantlr.sweeps.grid import load_sweep
+    from quantlr.sweeps.scheduler import SweepOptions, make_engine_factory, run_sweep
 
-    out, failed = make_console(quiet=quiet), []
-
-    def run_and_print_sweep() -> None:
-        from quantlr.sweeps.grid import load_sweep
-        from quantlr.sweeps.scheduler import SweepOptions, make_engine_factory, run_sweep
-
-        loaded = load_sweep(sweep, settings=settings)
-        out.print(_trial_count_text(loaded))
-        _confirm_large_sweep(loaded, skip_confirmation=yes)
-        opened = make_engine_factory(engine, workers=jobs, scheduler=scheduler, scheduler_file=scheduler_file)
-        with _sweep_progress_bar(out) as watch:
-            done = run_sweep(loaded, SweepOptions(output, opened, offline=offline, fresh=fresh, observer=watch))
-        _print_sweep(done, out, verbose=verbose)
-        failed.append(done.summary["trials"]["failed"])
-        if as_json:
-            click.echo(json.dumps(done.summary))
-
-    status = run_for_exit_status(partial(run_and_print_sweep), make_console())
-    sys.exit(FAILED_TRIALS_EXIT_STATUS if not status and any(failed) else status)
+    sweep = load_sweep(sweep_path, settings=options.settings)
+    options.messages.print(_trial_count_text(sweep), markup=False)
+    _confirm_large_sweep(sweep, skip_confirmation=yes)
+    open_engine = make_engine_factory(engine, workers=options.jobs, scheduler=scheduler, scheduler_file=scheduler_file)
+    with _sweep_progress_bar(options.messages) as observer:
+        sweep_options = SweepOptions(
+            options.output, open_engine, offline=options.offline, fresh=fresh, observer=observer
+        )
+        result = run_sweep(sweep, sweep_options)
+    _print_sweep(options, result)
+    if options.as_json:
+        click.echo(json.dumps(result.summary))
+    return FAILED_TRIALS_EXIT_STATUS if result.summary["trials"]["failed"] else 0
 
 
 def _trial_count_text(sweep: Sweep) -> str:
     """Return how many trials there will be, in words."""
     keys = " x ".join(f"{len(axis.values):,} {axis.key}" for axis in sweep.axes)
-    every = sweep.n_combinations
-    drawn = (
-        ""
-        if len(sweep.trial_numbers) == every
-        else f", of which {len(sweep.trial_numbers):,} are drawn by seed {sweep.spec.seed}"
-    )
-    return f"{every:,} combination{'s'[: every > 1]} ({keys}){drawn}"
+    n_combinations, n_trials = sweep.n_combinations, len(sweep.trial_numbers)
+    drawn = f", of which {n_trials:,} are drawn by seed {sweep.spec.seed}" if n_trials < n_combinations else ""
+    return f"{n_combinations:,} combination{'s'[: n_combinations > 1]} ({keys}){drawn}"
 
 
 def _confirm_large_sweep(sweep: Sweep, *, skip_confirmation: bool) -> None:
-    """Ask before a huge sweep, where there is someone to ask."""
+    """Ask before a huge sweep on a terminal; elsewhere raise an error that names --yes."""
     from quantlr.sweeps.scheduler import MAX_UNCONFIRMED_TRIALS
 
-    trials = len(sweep.trial_numbers)
-    if skip_confirmation or trials <= MAX_UNCONFIRMED_TRIALS:
+    n_trials = len(sweep.trial_numbers)
+    if skip_confirmation or n_trials <= MAX_UNCONFIRMED_TRIALS:
         return
-    if sys.stdin.isatty() and sys.stderr.isatty() and click.confirm(f"Try {trials:,} of them?", err=True):
+    if sys.stdin.isatty() and sys.stderr.isatty() and click.confirm(f"Run {n_trials:,} trials?", err=True):
         return
     raise UserError(
-        f"{trials:,} trials, and over {MAX_UNCONFIRMED_TRIALS:,} it asks first: add --yes, or draw some with sample"
+        f"{n_trials:,} trials, and more than {MAX_UNCONFIRMED_TRIALS:,} need a confirmation: add --yes, or draw some "
+        "with sample"
     )
 
 
 @contextmanager
 def _sweep_progress_bar(console: Console) -> Iterator[SweepObserver]:
-    """Show a bar with rate, time left and failures; where the output is no terminal, only how it begins."""
+    """Show a bar with rate, time left and failures; where the console is no terminal, only the start."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
     columns = (
@@ -142,73 +111,71 @@ def _sweep_progress_bar(console: Console) -> Iterator[SweepObserver]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[failed]}", style="red"),
     )
-    bars = Progress(*columns, console=console, transient=True, disable=not console.is_terminal or console.quiet)
+    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal or console.quiet)
 
-    class Bar:
+    class ProgressBarObserver:
         task: TaskID | None = None
 
         def on_start(self, sweep: Sweep, *, n_waiting: int, dashboard_url: str | None) -> None:
-            kept = len(sweep.trial_numbers) - n_waiting
-            if kept:
-                console.print(f"{kept:,} are done already, {n_waiting:,} to go; --fresh does all anew")
+            n_stored = len(sweep.trial_numbers) - n_waiting
+            if n_stored:
+                console.print(f"{n_stored:,} trials are stored, {n_waiting:,} to go; --fresh evaluates all anew")
             if dashboard_url:
-                console.print(f"dashboard at {dashboard_url}")
-            bars.start()
-            self.task = bars.add_task("", total=len(sweep.trial_numbers), completed=kept, rate="", failed="")
+                console.print(f"dashboard at {dashboard_url}", markup=False)
+            bar.start()
+            self.task = bar.add_task("", total=len(sweep.trial_numbers), completed=n_stored, rate="", failed="")
 
         def on_progress(self, *, n_done: int, n_total: int, n_failed: int) -> None:
             if self.task is None:
                 return
-            speed = next((task.speed for task in bars.tasks), None)
-            rate, lost = f"{speed:.1f}/s" if speed else "", f"{n_failed:,} failed" if n_failed else ""
-            bars.update(self.task, completed=n_done, total=n_total, rate=rate, failed=lost)
+            speed = next((task.speed for task in bar.tasks), None)
+            rate, failed = f"{speed:.1f}/s" if speed else "", f"{n_failed:,} failed" if n_failed else ""
+            bar.update(self.task, completed=n_done, total=n_total, rate=rate, failed=failed)
 
     try:
-        yield Bar()
+        yield ProgressBarObserver()
     finally:
-        bars.stop()
+        bar.stop()
 
 
-def _print_sweep(sweep_result: SweepResult, console: Console, *, verbose: bool) -> None:
+def _print_sweep(options: Options, result: SweepResult) -> None:
     from rich.text import Text
 
+    from quantlr.cli.terminal import print_table
     from quantlr.report.summary import sweep_summary_lines
 
-    console.print(_best_trials_table(sweep_result))
-    for line in sweep_summary_lines(sweep_result.summary):
-        console.print(Text(line))
-    failures = sweep_result.trials[sweep_result.trials["error"].notna()]
-    for _, row in (failures if verbose else failures.head(MAX_FAILURES_SHOWN)).iterrows():
-        console.print(Text.assemble((f"trial {row['trial']} failed ", "yellow"), row["error"]))
-    if not verbose and len(failures) > MAX_FAILURES_SHOWN:
-        console.print(
-            Text(
-                f"and {len(failures) - MAX_FAILURES_SHOWN:,} more failed; trials.csv says why, and so does -v",
-                style="yellow",
-            )
-        )
-    console.print(Text(sweep_result.verdict, style="bold"))
-    console.print(Text(f"report in {sweep_result.folder}"))
+    results, messages = options.results, options.messages
+    print_table(_best_trials_table(result), results)
+    for line in sweep_summary_lines(result.summary):
+        results.print(Text(line))
+    failed = result.trials[result.trials["error"].notna()]
+    n_listed = len(failed) if options.verbose else MAX_FAILURES_SHOWN
+    for _, row in failed.head(n_listed).iterrows():
+        messages.print(Text.assemble((f"trial {row['trial']} failed ", "yellow"), row["error"]))
+    if len(failed) > n_listed:
+        text = f"and {len(failed) - n_listed:,} more failed; trials.csv and -v give the reasons"
+        messages.print(Text(text, style="yellow"))
+    results.print(Text(result.verdict, style="bold"))
+    results.print(f"report in {result.folder}", markup=False)
 
 
-def _best_trials_table(sweep_result: SweepResult) -> Table:
-    from rich.table import Table
+def _best_trials_table(result: SweepResult) -> Table:
+    from rich.text import Text
 
-    table = Table(title=sweep_result.name, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    keys = list(sweep_result.summary["grid"])
-    for name in ("rank", "trial"):
-        table.add_column(name, justify="right")
-    for key in keys:
-        table.add_column(key)
-    for name in ("Sharpe", "95%", "deflated", "growth", "drawdown", "traded"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for _, row in sweep_result.trials[sweep_result.trials["error"].isna()].head(MAX_TRIALS_SHOWN).iterrows():
-        table.add_row(f"{row['rank']}", f"{row['trial']}", *(str(row[key]) for key in keys), *_trial_cells(row))
+    from quantlr.cli.terminal import make_table
+
+    keys, right = list(result.summary["grid"]), {"justify": "right", "no_wrap": True}
+    numbers = ("Sharpe", "95%", "deflated", "CAGR", "max drawdown", "turnover")
+    columns = (("rank", right), ("trial", right), *((key, {}) for key in keys), *((name, right) for name in numbers))
+    table = make_table(result.name, columns)
+    for _, row in result.trials[result.trials["error"].isna()].head(MAX_TRIALS_SHOWN).iterrows():
+        settings = (Text(str(row[key])) for key in keys)
+        table.add_row(f"{row['rank']}", f"{row['trial']}", *settings, *_trial_cells(row))
     return table
 
 
 def _trial_cells(trial_row: Any) -> tuple[str, ...]:
-    """Return a trial's numbers as text for people."""
+    """Return a trial's numbers as text."""
 
     def format_or_dash(template: str, value: Any) -> str:
         return "-" if value is None or value != value else template.format(value)

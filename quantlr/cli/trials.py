@@ -1,74 +1,58 @@
-"""``quantlr trials``: what was tried so far, and how many trials each result has to answer for."""
+"""``quantlr trials``: the ledger of what was tried."""
 
 from __future__ import annotations
 
 import json
 import math
-import sys
 from dataclasses import asdict
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from quantlr.cli.options import display_options, output_option
+from quantlr.cli.options import Options, verb
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
     from quantlr.experiment.ledger import LedgerEntry, Trial
 
 MAX_TICKER_LIST_CHARS = 30
-"""Letters of a list of tickers in the table."""
+"""Characters of a list of tickers in the table."""
 
 
-@click.command("trials")
-@output_option
-@display_options
-def command(*, output: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
-    """Show the trials that the deflated Sharpe ratio counts, from OUTPUT/trials.db; -v shows failed ones' errors."""
-    from quantlr.cli.terminal import make_console, run_for_exit_status
-
-    show = partial(_print_trials, output, make_console(quiet=quiet), as_json=as_json, verbose=verbose)
-    sys.exit(run_for_exit_status(show, make_console()))
-
-
-def _print_trials(output: Path, console: Console, *, as_json: bool, verbose: bool) -> None:
+@verb("trials", "output")
+def command(options: Options) -> None:
+    """List the trials that the deflated Sharpe ratio counts, from OUTPUT/trials.db; -v shows errors of failed ones."""
     from rich.text import Text
 
-    from quantlr.cli.terminal import print_table
+    from quantlr.cli.terminal import make_table, print_table
     from quantlr.experiment.ledger import Ledger
 
-    ledger = Ledger.from_output_folder(output)
+    ledger = Ledger.from_output_folder(options.output)
     entries = ledger.read_entries()
-    print_table(_trials_table(entries, title=str(ledger.path)), console)
-    for entry in entries if verbose else ():
+    left, right, dim = {"no_wrap": True}, {"justify": "right", "no_wrap": True}, {"style": "dim"}
+    columns = (
+        ("name", left),
+        ("last run, UTC", left),
+        ("runs", right),
+        ("Sharpe", right),
+        ("trials", right),
+        ("tickers", dim),
+        ("label", dim),
+    )
+    table = make_table(str(ledger.path), columns)
+    for entry in entries:
+        table.add_row(*_entry_cells(entry))
+    print_table(table, options.results)
+    for entry in entries if options.verbose else ():
         if entry.trial.error is not None:
-            console.print(Text.assemble((f"{entry.trial.name} failed ", "yellow"), entry.trial.error))
-    console.print(Text("trials: those of the same label that share a ticker, which its deflated Sharpe ratio counts"))
-    if as_json:
+            options.results.print(Text.assemble((f"{entry.trial.name} failed ", "yellow"), entry.trial.error))
+    text = "trials: number with the same label and a ticker in common, which the deflated Sharpe ratio counts"
+    options.messages.print(text)
+    if options.as_json:
         click.echo(json.dumps({"ledger": str(ledger.path), "trials": [_entry_json_dict(entry) for entry in entries]}))
 
 
-def _trials_table(entries: list[LedgerEntry], *, title: str) -> Table:
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for name in ("name", "last run, UTC"):
-        table.add_column(name, no_wrap=True)
-    for name in ("runs", "Sharpe", "trials"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name in ("tickers", "label"):
-        table.add_column(name, style="dim")
-    for entry in entries:
-        table.add_row(*_entry_cells(entry))
-    return table
-
-
 def _entry_cells(entry: LedgerEntry) -> tuple[str, ...]:
-    """Return a trial as text for people, its Sharpe ratio per year."""
+    """Return the cells of a trial's row, its Sharpe ratio per year."""
     from quantlr.report.summary import ticker_list_text
 
     trial = entry.trial
@@ -90,14 +74,13 @@ def _annual_sharpe_text(trial: Trial) -> str:
         return "failed"
     if trial.sharpe is None:
         return "-"
-    per_year = json.loads(trial.config)["report"]["sessions_per_year"]
-    return f"{trial.sharpe * math.sqrt(per_year):.2f}"
+    sessions_per_year = json.loads(trial.config)["report"]["sessions_per_year"]
+    return f"{trial.sharpe * math.sqrt(sessions_per_year):.2f}"
 
 
 def _entry_json_dict(entry: LedgerEntry) -> dict[str, Any]:
     """Return a trial as JSON has it, its Sharpe ratio per session."""
-    trial = asdict(entry.trial)
-    return trial | {
+    return asdict(entry.trial) | {
         "label": json.loads(entry.trial.label),
         "config": json.loads(entry.trial.config),
         "runs": entry.runs,

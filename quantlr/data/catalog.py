@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 from pydantic.fields import FieldInfo
@@ -14,7 +16,6 @@ from quantlr.core.components import Component, component_kind, installed_kinds, 
 from quantlr.core.errors import DataError
 from quantlr.core.values import Prices
 from quantlr.data.features import FEATURES, Feature
-from quantlr.data.labels import LABELS
 from quantlr.data.prices import DataSpec, load_prices
 from quantlr.data.sources import SampleSource
 
@@ -82,17 +83,17 @@ def feature_catalog_entries() -> list[CatalogEntry]:
     return found
 
 
-def label_catalog_entries() -> list[CatalogEntry]:
-    """Return the labels."""
+def component_entries(classes: Sequence[type[Component]], *, method: str = "") -> list[CatalogEntry]:
+    """Return the components of a catalogue, each with its first example; `method` is described where it is named."""
     return [
         CatalogEntry(
-            component_kind(part),
-            _docstring_summary(part),
-            _describe_parameters(part),
-            _docstring_first_paragraph(part.compute),
-            _to_config_value(part.examples()[0]),
+            component_kind(component),
+            _docstring_summary(component),
+            _describe_parameters(component),
+            _docstring_first_paragraph(getattr(component, method)) if method else "",
+            _to_config_value(component.examples()[0]),
         )
-        for part in LABELS
+        for component in classes
     ]
 
 
@@ -143,6 +144,8 @@ def _to_config_value(value: Any) -> Any:
         fields = type(value).model_fields
         differs = {name: item for name, item in value if name not in fields or item != fields[name].default}
         return {"kind": value.kind, **{name: _to_config_value(item) for name, item in differs.items()}}
+    if isinstance(value, Path):
+        return value.name
     return [_to_config_value(item) for item in value] if isinstance(value, tuple) else value
 
 

@@ -32,10 +32,10 @@ def test_a_clean_audit_ends_with_0_and_says_how_far_it_looked(call: Call) -> Non
     result = call("audit", "exp.yaml", *FEW, "--json")
     assert result.exit_code == 0
     for text in (
-        "exp: no leak found", "looked at 2 of 16 refits: 9 other futures after each of 4 sessions; --cuts all",
+        "exp: no leak found", "checked 2 of 16 refits: 9 scenarios after each of 4 sessions; --cuts all",
         "numbers compared in all", "audit in reports/exp/audit.json",
     ):  # fmt: skip
-        assert text in result.stderr
+        assert text in result.output
     said = json.loads(result.stdout)
     assert said == json.loads(Path("reports/exp/audit.json").read_text())
     assert (said["clean"], said["leaks"], said["coverage"]["refits"]) == (True, [], 16)

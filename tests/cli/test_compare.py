@@ -57,7 +57,7 @@ def test_runs_are_compared_by_name_or_by_folder(runs: Call) -> None:
 def test_what_goes_wrong_ends_with_2_and_without_a_traceback(runs: Call) -> None:
     for arguments, said in (
         (("one",), "a comparison needs two runs or more, found 1; name another"),
-        ((), "Missing argument 'RUN...'"),
+        ((), "Missing argument 'RUNS...'"),
         (
             ("one", "nothing"),
             "nothing: no report of a run, neither as a folder nor by that name in reports; there are ",
@@ -69,7 +69,7 @@ def test_what_goes_wrong_ends_with_2_and_without_a_traceback(runs: Call) -> None
     ):
         result = runs("compare", *arguments)
         assert result.exit_code == 2, arguments
-        assert said in result.stderr, arguments
+        assert said in result.output, arguments
         assert "Traceback" not in result.output
     assert not Path("reports/compare").exists()
     assert Path("reports/one/metrics.json").exists()

@@ -85,15 +85,15 @@ def test_what_is_not_stored_is_told_with_its_place(call: Call) -> None:
 def test_other_sources_have_nothing_to_fetch(call: Call) -> None:
     result = call("data", "fetch", "exp.yaml", "--set", "data.source={kind: sample}", "--set", "data.tickers=[MSFT]")
     assert result.exit_code == 0
-    assert "MSFT  3,270  2000-03-01  2013-03-01" in result.stderr
+    assert "MSFT  3,270  2000-03-01  2013-03-01" in result.output
 
 
 def test_the_store_is_listed(call: Call) -> None:
-    assert "0 tickers in" in call("data", "list").stderr
+    assert "0 tickers in" in call("data", "list").output
     table = stored(0, "AAA")
     stored(1, "AAA")
-    assert "AAA   400  2022-10-24  2024-05-03  2024-05-04 12:00 UTC        2          1" in call("data", "list").stderr
-    assert "AAA: sessions from " in call("data", "list", "-v").stderr
+    assert "AAA   400  2022-10-24  2024-05-03  2024-05-04 12:00 UTC        2          1" in call("data", "list").output
+    assert "AAA: sessions from " in call("data", "list", "-v").output
     assert call("data", "list", "--quiet").output == ""
     listed = json.loads(call("data", "list", "--json").stdout)
     assert listed["tickers"]["AAA"] == {
@@ -104,16 +104,16 @@ def test_the_store_is_listed(call: Call) -> None:
 
 def test_the_store_is_verified(call: Call) -> None:
     stored(0, "AAA")
-    assert "1 tickers in" in call("data", "verify").stderr
+    assert "1 tickers in" in call("data", "verify").output
     (path,) = (PriceCache.in_user_cache_dir().folder / "yahoo-AAA").glob("*.parquet")
     path.write_bytes(b"not what it was")
     result = call("data", "verify", "--json")
     assert result.exit_code == 1
-    assert "the next run that needs them fetches them again" in result.stderr
+    assert "the next run that needs them downloads them again" in result.output
     (line,) = json.loads(result.stdout)["damaged"]
     assert line.startswith(f"{path} has the checksum ")
     (path.parent / "index.json").write_text("[]")
-    assert "is no index of prices" in call("data", "list").stderr
+    assert "is no index of prices" in call("data", "list").output
 
 
 def test_the_program_itself_through_a_proxy(tmp_path: Path) -> None:

@@ -99,15 +99,15 @@ def _nested(key: str, chosen: dict[str, str]) -> bool:
 
 def test_the_written_config_runs_as_it_is_and_what_to_do_next_is_said(call: Call) -> None:
     result = call("init", "mine")
-    assert (result.exit_code, result.stdout) == (0, "")
-    assert result.stderr.splitlines() == [
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == [
         "config in mine.yaml",
         "  quantlr run mine.yaml  runs it",
-        "  quantlr plan mine.yaml  says what that would do",
-        "  quantlr features  lists what to look at",
+        "  quantlr plan mine.yaml  shows what a run would do",
+        "  quantlr features  lists the features",
     ]
     ran = call("run", "mine.yaml", "--quiet", "--json")
-    assert ran.exit_code == 0, ran.stderr
+    assert ran.exit_code == 0, ran.output
     assert Path("reports/mine/metrics.json").exists()
     assert json.loads(ran.stdout)["data"]["tickers"] == ["^GSPC"]
 
@@ -116,7 +116,7 @@ def test_a_file_that_is_there_stays_as_it_is(call: Call) -> None:
     Path("my_run.yaml").write_text("mine")
     result = call("init")
     assert result.exit_code == 2
-    assert result.stderr == "my_run.yaml is there already and stays as it is; choose another NAME or --output\n"
+    assert result.output == "my_run.yaml exists already and is not replaced; choose another NAME or --output\n"
     assert Path("my_run.yaml").read_text() == "mine"
 
 
@@ -125,7 +125,7 @@ def test_json_says_what_was_written_and_verbose_shows_it(call: Call) -> None:
     assert result.stderr == ""
     assert json.loads(result.stdout) == {"name": "a", "config": "new/folder/a.yaml", "written": ["new/folder/a.yaml"]}
     assert load_config("new/folder/a.yaml").run.name == "a"
-    assert "walk_forward:" in call("init", "b", "-v").stderr
+    assert "walk_forward:" in call("init", "b", "-v").output
 
 
 @pytest.mark.parametrize("name", ["2024", "null", "true", "1e5", "007"])
@@ -144,7 +144,7 @@ def test_every_shipped_config_may_be_copied_and_read(call: Call, template: str) 
 
 def test_what_a_copy_extends_is_written_beside_it_unless_it_is_there(call: Call) -> None:
     first = call("init", "one", "--from", "sp500_textbook")
-    assert "it extends sp500_daily.yaml, written too" in first.stderr
+    assert "it extends sp500_daily.yaml, written too" in first.output
     Path("sp500_daily.yaml").write_text(Path("sp500_daily.yaml").read_text().replace("train: 1000", "train: 500"))
     second = call("init", "two", "--from", "sp500_textbook.yaml", "--json")
     assert json.loads(second.stdout)["written"] == ["two.yaml"]
@@ -160,7 +160,7 @@ def test_what_a_copy_extends_is_written_beside_it_unless_it_is_there(call: Call)
         (("x" * 81,), "needs 1 to 80"),
         (("",), "needs 1 to 80"),
         (("x", "--from", "sp500_dayly"), "no config 'sp500_dayly' ships with quantlr; did you mean sp500_daily?"),
-        (("x", "--from", "???"), "there are expected_value, feature_zoo"),
+        (("x", "--from", "???"), "known are expected_value, feature_zoo"),
         (("x", "--output", "exp.yaml"), "exp.yaml is a file; choose another --output"),
         (("x", "--output", "exp.yaml/below"), "exp.yaml/below is not a folder; choose another --output"),
     ],
@@ -168,7 +168,7 @@ def test_what_a_copy_extends_is_written_beside_it_unless_it_is_there(call: Call)
 def test_what_goes_wrong_ends_with_2(call: Call, arguments: tuple[str, ...], said: str) -> None:
     result = call("init", *arguments)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert said in result.stderr
+    assert said in result.output
     assert [path.name for path in Path().iterdir()] == ["exp.yaml"]
 
 

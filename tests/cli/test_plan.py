@@ -1,4 +1,4 @@
-"""What `quantlr plan` prints: every date for people, plain values for programs, and no network for either."""
+"""`quantlr plan`: dates, rows and costs as text and as JSON, without asking the network."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("quantlr.data.yahoo.open_yahoo_client", asked)
 
 
-def test_people_are_told_dates_rows_columns_and_costs(call: Call) -> None:
+def test_the_plan_shows_dates_rows_columns_and_costs(call: Call) -> None:
     result = call("plan", "exp.yaml", "--set", "label.horizon=5")
-    assert (result.exit_code, result.stdout) == (0, "")
-    lines = [line.rstrip() for line in result.stderr.splitlines()]
+    assert result.exit_code == 0
+    lines = [line.rstrip() for line in result.stdout.splitlines()]
     for line in (
         "exp",
         "prices        sample (stocks5_2000_2013.parquet): 836 sessions, 2000-03-01 to 2003-06-30",
@@ -49,8 +49,8 @@ def test_people_are_told_dates_rows_columns_and_costs(call: Call) -> None:
         "28 refits; 580 forecasts, of which 575 can be scored; 4 rows between training and forecast, since labels take "
         "time; first fill 2001-03-08"
     )
-    assert "\n15  " not in result.stderr
-    assert "\n15  " in call("plan", "exp.yaml", "--set", "label.horizon=5", "-v").stderr
+    assert "\n15  " not in result.output
+    assert "\n15  " in call("plan", "exp.yaml", "--set", "label.horizon=5", "-v").output
     assert not Path("reports").exists()
 
 
@@ -66,10 +66,10 @@ def test_json_is_one_object_per_config_with_the_resolved_config(call: Call) -> N
     assert first["walk"]["refits"] == len(first["walk"]["models"][0]["folds"]) == 28
 
 
-def test_a_report_that_is_there_and_a_trial_that_was_made_are_told(call: Call) -> None:
+def test_an_existing_report_and_trial_are_named(call: Call) -> None:
     call("run", "exp.yaml", "--quiet")
-    said = call("plan", "exp.yaml").stderr
-    assert "reports/exp, in place of the one that is there" in said
+    said = call("plan", "exp.yaml").output
+    assert "reports/exp, replacing the report there" in said
     assert "1 so far with this label and a ticker of these; this one is among them" in said
 
 
@@ -80,29 +80,29 @@ def yahoo(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
     return call
 
 
-def test_prices_that_are_not_stored_are_not_fetched_but_told_of(yahoo: Call) -> None:
+def test_prices_that_are_not_cached_are_named_and_not_fetched(yahoo: Call) -> None:
     stored(0, "AAA")
     result = yahoo("plan", "exp.yaml", "--json")
     assert result.exit_code == 0
-    assert "not stored yet: BBB; `quantlr data fetch exp.yaml` fetches all there is of it" in result.stderr
+    assert "not cached yet: BBB; `quantlr data fetch exp.yaml` downloads them" in result.output
     said = json.loads(result.stdout)
     assert (said["walk"], said["to_ask"]) == (None, {"BBB": None})
     offline = yahoo("plan", "exp.yaml", "--offline")
     assert offline.exit_code == 2
-    assert offline.stderr.startswith("exp.yaml:1:56: data.tickers: BBB: not stored in ")
+    assert offline.output.startswith("exp.yaml:1:56: data.tickers: BBB: not stored in ")
 
 
-def test_stored_prices_are_planned_with_and_a_run_may_ask_for_newer_ones(yahoo: Call) -> None:
+def test_cached_prices_are_used_and_newer_ones_would_be_asked_for(yahoo: Call) -> None:
     for seed, ticker in enumerate(("AAA", "BBB")):
         stored(seed, ticker)
     up_to_date = yahoo("plan", "exp.yaml")
-    assert "prices        yahoo: 400 sessions, 2022-10-24 to 2024-05-03" in up_to_date.stderr
-    assert "a run would first ask" not in up_to_date.stderr
+    assert "prices        yahoo: 400 sessions, 2022-10-24 to 2024-05-03" in up_to_date.output
+    assert "a run would first ask" not in up_to_date.output
     open_ended = yahoo("plan", "exp.yaml", "--set", "data.end=null")
     assert open_ended.exit_code == 0
-    newer = "a run would first ask for newer sessions of AAA (stored to 2024-05-03), BBB (stored to 2024-05-03)"
-    assert newer in open_ended.stderr
-    assert "a run would first ask" not in yahoo("plan", "exp.yaml", "--set", "data.end=null", "--offline").stderr
+    newer = "a run would first ask for newer sessions of AAA (cached to 2024-05-03), BBB (cached to 2024-05-03)"
+    assert newer in open_ended.output
+    assert "a run would first ask" not in yahoo("plan", "exp.yaml", "--set", "data.end=null", "--offline").output
 
 
 def test_a_store_that_lost_its_index_counts_as_empty(yahoo: Call, tmp_path: Path) -> None:
@@ -112,14 +112,14 @@ def test_a_store_that_lost_its_index_counts_as_empty(yahoo: Call, tmp_path: Path
     assert Source.tickers_to_download(YahooSource(), ["AAA"]) == {}
 
 
-def test_many_models_have_a_line_each_on_demand(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_models_are_listed_with_verbose(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("quantlr.cli.plan.MAX_MODELS_SHOWN", 1)
     several = ("plan", "exp.yaml", "--set", "data.tickers=[AAPL,MSFT]")
-    short = call(*several).stderr
-    assert "and 1 more; -v shows them all" in short
+    short = call(*several).output
+    assert "and 1 more; -v shows all" in short
     assert "refits of AAPL" in short
     assert "refits of MSFT" not in short
-    assert "refits of MSFT" in call(*several, "-v").stderr
+    assert "refits of MSFT" in call(*several, "-v").output
 
 
 @pytest.mark.parametrize(

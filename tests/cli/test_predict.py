@@ -15,14 +15,19 @@ Call = Callable[..., Result]
 
 def test_people_are_told_what_is_expected_why_what_to_hold_and_how_old_it_is(call: Call) -> None:
     result = call("predict", "exp.yaml")
-    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.exit_code == 0
     for text in (
-        "exp: is the next close higher?", "MSFT  2003-06-30  47.9%", "flat", "refit of 2003-06-06 on 817 rows",
-        "all at their means", "lagged_returns_2", "log odds", "filled at the close of the session after 2003-06-30",
-        "warning MSFT: stale: 2003-06-30 is",
-    ):  # fmt: skip
-        assert text in result.stderr
-    assert "note" not in result.stderr
+        "exp: probability that the next close is higher",
+        "MSFT  2003-06-30  47.9%",
+        "flat",
+        "refit of 2003-06-06 on 817 rows",
+        "all features at their means",
+        "lagged_returns_2",
+        "log odds",
+        "filled at the close of the session after 2003-06-30",
+    ):
+        assert text in result.stdout
+    assert result.stderr.startswith("warning MSFT: stale: 2003-06-30 is")
     assert "warm-up rows were dropped" in call("predict", "exp.yaml", "-v").stderr
 
 
@@ -36,15 +41,17 @@ def test_json_says_what_a_run_of_the_same_config_ends_with(call: Call) -> None:
     assert said["warnings"] == []
 
 
-def test_many_tickers_have_a_line_each_and_their_reasons_on_demand(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_tickers_have_a_row_each_and_contributions_with_verbose(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("quantlr.cli.predict.MAX_TICKERS_EXPLAINED", 1)
     several = ("predict", "exp.yaml", "--set", "data.tickers=[AAPL,MSFT]", "--set", "label.horizon=5")
-    short = call(*several).stderr
-    assert "why: -v shows it for every ticker" in short
-    assert "all at their means" not in short
-    assert "what is held is the mean of the last 5 decisions" in short
+    short = call(*several).output
+    assert "contributions of the features: with -v or --json" in short
+    assert "all features at their means" not in short
+    assert "the position held is the mean of the last 5 decisions" in short
     assert "warning AAPL, MSFT: stale" in short
-    assert call(*several, "-v").stderr.count("all at their means") == 2
+    assert call(*several, "-v").stdout.count("all features at their means") == 2
 
 
 def test_nothing_is_written(call: Call) -> None:

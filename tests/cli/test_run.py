@@ -10,19 +10,24 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
-from quantlr import pipeline
 from quantlr.cli import COMMAND_HELP
 from quantlr.core.errors import Fault
+from quantlr.experiment import run as experiment_run
 
 Call = Callable[..., Result]
 
 
-def test_a_run_prints_a_table_one_sentence_and_the_place_of_the_report(call: Call, tmp_path: Path) -> None:
+def test_a_run_prints_tickers_span_metrics_verdict_and_every_file(call: Call, tmp_path: Path) -> None:
     result = call("run", "exp.yaml")
     assert result.exit_code == 0
-    assert result.stdout == ""
-    for text in ("right calls", "buy and hold", "No evidence of skill: ", "report in reports/exp"):
-        assert text in result.stderr
+    title, *lines = result.stdout.splitlines()
+    assert title == "exp: MSFT, forecasts 2001-03-01 to 2003-06-30"
+    assert any(line.startswith("Sharpe ratio") for line in lines)
+    assert json.loads((tmp_path / "reports/exp/metrics.json").read_text())["verdict"]["sentence"] in lines
+    assert "report in reports/exp/report.html" in lines
+    listed = {tmp_path / "reports/exp" / name for name in lines[-1].removeprefix("beside it ").split(", ")}
+    written = {path for path in (tmp_path / "reports").rglob("*") if path.is_file() and not path.name.startswith(".")}
+    assert {path.resolve() for path in listed} | {tmp_path / "reports/exp/report.html"} == written
     assert (tmp_path / "reports" / "exp" / "tearsheet.png").exists()
 
 
@@ -43,10 +48,10 @@ def test_a_report_does_not_replace_another_of_the_same_call(call: Call) -> None:
 def test_quiet_prints_nothing_and_verbose_every_note(call: Call) -> None:
     quiet = call("run", "exp.yaml", "--quiet")
     assert (quiet.exit_code, quiet.output) == (0, "")
-    verbose = call("run", "exp.yaml", "-v").stderr
-    assert "note MSFT: warm-up rows were dropped (2)" in verbose
-    assert re.search(r"95% interval right calls: \d+\.\d% to \d+\.\d%", verbose)
-    assert re.search(r"95% interval Sharpe ratio: -?\d\.\d\d to -?\d\.\d\d", verbose)
+    verbose = call("run", "exp.yaml", "-v")
+    assert re.search(r"^note MSFT: .*\(2\)$", verbose.stderr, re.MULTILINE)
+    assert re.search(r"95% interval .*: \d+\.\d% to \d+\.\d%", verbose.stdout)
+    assert re.search(r"95% interval Sharpe ratio: -?\d\.\d\d to -?\d\.\d\d", verbose.stdout)
 
 
 def test_a_setting_goes_on_top(call: Call) -> None:
@@ -69,7 +74,7 @@ def test_a_setting_goes_on_top(call: Call) -> None:
         (("run", "exp.yaml", "--output", "exp.yaml/below"), 2, "could not be written: Not a directory"),
         (("run",), 2, "Missing argument 'CONFIGS...'"),
         (("run", "exp.yaml", "--outptu", "x"), 2, "Did you mean '--output'?"),
-        (("rnu",), 2, "No such command 'rnu'"),
+        (("rnu",), 2, "no command 'rnu'; did you mean run?"),
     ],
 )
 def test_what_goes_wrong_ends_with_its_status_and_without_a_traceback(
@@ -77,7 +82,7 @@ def test_what_goes_wrong_ends_with_its_status_and_without_a_traceback(
 ) -> None:
     result = call(*arguments)
     assert result.exit_code == status
-    assert said in result.stderr
+    assert said in result.output
     assert "Traceback" not in result.output
     assert not Path("reports").exists() or not list(Path("reports").iterdir())
 
@@ -99,7 +104,7 @@ def test_an_error_leaves_the_former_report_as_it_was(call: Call) -> None:
 def test_of_several_configs_the_highest_status_counts_and_the_others_are_run(call: Call) -> None:
     result = call("run", "nothing.yaml", "exp.yaml")
     assert result.exit_code == 2
-    assert "report in reports/exp" in result.stderr
+    assert "report in reports/exp" in result.output
 
 
 @pytest.mark.parametrize(("raised", "status"), [(KeyboardInterrupt(), 130), (Fault("the disk is gone"), 1)])
@@ -109,7 +114,7 @@ def test_ctrl_c_ends_with_130_and_a_fault_with_1(
     def fail(*_: object, **__: object) -> None:
         raise raised
 
-    monkeypatch.setattr(pipeline, "run_config", fail)
+    monkeypatch.setattr(experiment_run, "run_config", fail)
     result = call("run", "exp.yaml")
     assert result.exit_code == status
     assert "Traceback" not in result.output
@@ -117,8 +122,19 @@ def test_ctrl_c_ends_with_130_and_a_fault_with_1(
 
 def test_help_names_every_verb_and_each_verb_its_options(call: Call) -> None:
     result = call("--help")
+    text = " ".join(result.stdout.split())
     for verb, words in COMMAND_HELP.items():
-        assert verb in result.stdout
-        assert words in result.stdout
+        assert f"{verb} {words}" in text
         assert f"Usage: quantlr {verb}" in call(verb, "--help").stdout
     assert call("--version").stdout.startswith("quantlr ")
+
+
+def test_open_opens_the_report(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("click.launch", opened.append)
+    assert call("run", "exp.yaml", "--open").exit_code == 0
+    assert opened == [str(Path("reports/exp/report.html"))]
+
+
+def test_an_unknown_verb_names_the_nearest_whatever_its_case(call: Call) -> None:
+    assert "did you mean run?" in call("RUN", "exp.yaml").stderr

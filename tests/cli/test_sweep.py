@@ -26,15 +26,15 @@ def sweep(call: Call) -> Call:
 def test_a_sweep_states_its_size_shows_a_table_and_one_sentence(sweep: Call) -> None:
     result = sweep("s.yaml")
     assert result.exit_code == 0, result.output
-    assert result.stderr.startswith("2 combinations (2 policy.long_above x 1 walk_forward.train)\n")
+    assert result.output.startswith("2 combinations (2 policy.long_above x 1 walk_forward.train)\n")
     sentence = json.loads(Path("reports/small/sweep.json").read_text())["verdict"]["sentence"]
     for text in ("2 of 2 trials evaluated", sentence, "report in reports/small"):
-        assert text in result.stderr
+        assert text in result.output
     assert {path.name for path in Path("reports/small").iterdir()} == {
         "sweep.json", "trials.csv", "sweep.png", "winner.yaml",
     }  # fmt: skip
     again = sweep("s.yaml", "--json")
-    assert "2 are done already, 0 to go" in again.stderr
+    assert "2 trials are stored, 0 to go" in again.output
     assert json.loads(again.stdout) == json.loads(Path("reports/small/sweep.json").read_text())
 
 
@@ -48,8 +48,8 @@ def test_a_sweep_of_which_a_part_failed_ends_with_4_and_says_why(sweep: Call) ->
 def test_a_huge_sweep_asks_first(sweep: Call) -> None:
     result = sweep("huge.yaml")
     assert result.exit_code == 2
-    assert "22,500 combinations" in result.stderr
-    assert "22,500 trials, and over 10,000 it asks first: add --yes" in result.stderr
+    assert "22,500 combinations" in result.output
+    assert "22,500 trials, and more than 10,000 need a confirmation: add --yes" in result.output
     assert not Path("reports").exists()
 
 

@@ -42,15 +42,15 @@ def call(*arguments: str) -> Result:
 
 def test_a_table_says_what_ran_when_and_how_many_count(home: Path) -> None:
     result = call()
-    assert (result.exit_code, result.stdout) == (0, "")
-    lines = [line.split() for line in result.stderr.splitlines()]
+    assert result.exit_code == 0
+    lines = [line.split() for line in result.stdout.splitlines()]
     assert ["alone", "2024-05-06", "07:08", "1", "0.80", "1", "IBM", "direction", "1", "down"] in lines
     assert ["two", "2024-05-06", "07:08", "1", "-1.60", "2", "MSFT,", "AAPL", "direction", "1", "down"] in lines
     assert ["fails", "2024-05-07", "00:00", "1", "failed", "2", "AAPL", "direction", "1", "down"] in lines
 
 
 def test_verbose_says_why_a_trial_failed_and_quiet_nothing(home: Path) -> None:
-    assert "fails failed no room" in call("-v").stderr
+    assert "fails failed no room" in call("-v").output
     assert call("--quiet").output == ""
 
 

@@ -1,4 +1,4 @@
-"""What all verbs have in common: how much they tell, and to whom."""
+"""What all verbs have in common: their options, and what they print on stdout and on stderr."""
 
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ CALLS = {
     "data verify": (),
     "init": ("fresh",),
     "features": ("rsi",),
+    "labels": (),
+    "policies": (),
+    "overlays": (),
+    "sources": (),
     "compare": ("one", "other"),
     "schema": (),
     "trials": (),
@@ -48,13 +52,13 @@ def test_every_verb_takes_json_quiet_and_verbose(command: click.Command) -> None
     options = {name for parameter in command.params for name in parameter.opts}
     assert {"--json", "--quiet", "-v", "--verbose"} <= options
     assert command.help
-    assert {"config", "configs"}.isdisjoint(parameter.name or "" for parameter in command.params) or (
+    assert {"config_path", "config_paths"}.isdisjoint(parameter.name or "" for parameter in command.params) or (
         {"--set", "--name", "--offline"} <= options
     )
 
 
-@pytest.mark.parametrize("verb", [verb for verb in CALLS if verb != "schema"])  # which is for programs alone
-def test_a_verb_tells_people_on_stderr_and_programs_on_stdout(
+@pytest.mark.parametrize("verb", [verb for verb in CALLS if verb != "schema"])  # its only result is JSON
+def test_results_are_printed_on_stdout_and_json_is_there_alone(
     call: Call, verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QUANTLR_HOME", str(tmp_path / "home"))
@@ -64,17 +68,21 @@ def test_a_verb_tells_people_on_stderr_and_programs_on_stdout(
     for name in CALLS[verb] if verb == "compare" else ():
         call("run", "exp.yaml", "--quiet", "--name", name)
     arguments = (*verb.split(), *CALLS[verb])
-    told = call(*arguments, "--json", "--quiet")
-    assert (told.exit_code, told.stderr) == (0, "")
-    (line,) = told.stdout.splitlines()
+    as_json = call(*arguments, "--json", "--quiet")
+    assert (as_json.exit_code, as_json.stderr) == (0, "")
+    (line,) = as_json.stdout.splitlines()
     assert isinstance(json.loads(line), dict)
     Path("fresh.yaml").unlink(missing_ok=True)
-    spoken = call(*arguments, "-v")
-    assert (spoken.exit_code, spoken.stdout) == (0, "")
-    assert spoken.stderr.strip()
-    assert "\x1b" not in spoken.stderr
+    as_text = call(*arguments, "-v")
+    assert as_text.exit_code == 0
+    assert as_text.stdout.strip()
+    assert "\x1b" not in as_text.output
+    Path("fresh.yaml").unlink(missing_ok=True)
+    json_with_text = call(*arguments, "-v", "--json")
+    assert len(json_with_text.stdout.splitlines()) == 1
+    assert call(*arguments, "--quiet").stdout == "" or verb == "init"
 
 
-def test_the_calls_here_are_those_of_every_verb() -> None:
+def test_every_verb_is_called_here() -> None:
     assert list(CALLS) == list(COMMANDS)
     assert {verb.split()[0] for verb in CALLS} == set(COMMAND_HELP)

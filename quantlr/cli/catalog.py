@@ -1,0 +1,137 @@
+"""``quantlr features|labels|policies|overlays|sources``: list what a config may use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from textwrap import wrap
+from typing import TYPE_CHECKING
+
+import click
+
+from quantlr.cli.options import Options, verb
+from quantlr.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from quantlr.data.catalog import CatalogEntry, ComponentParameter
+
+LINE_WIDTH = 80
+MAX_COLUMNS_SHOWN = 3
+"""Columns of a feature's example that are listed without -v."""
+
+
+def _feature_entries() -> list[CatalogEntry]:
+    from quantlr.data.catalog import feature_catalog_entries
+
+    return feature_catalog_entries()
+
+
+def _label_entries() -> list[CatalogEntry]:
+    from quantlr.data.catalog import component_entries
+    from quantlr.data.labels import LABELS
+
+    return component_entries(LABELS, method="compute")
+
+
+def _policy_entries() -> list[CatalogEntry]:
+    from quantlr.backtest.policies import POLICIES
+    from quantlr.data.catalog import component_entries
+
+    return component_entries(POLICIES)
+
+
+def _overlay_entries() -> list[CatalogEntry]:
+    from quantlr.backtest.overlays import OVERLAYS
+    from quantlr.data.catalog import component_entries
+
+    return component_entries(OVERLAYS)
+
+
+def _source_entries() -> list[CatalogEntry]:
+    from quantlr.data.catalog import component_entries
+    from quantlr.data.sources import SOURCES
+
+    return component_entries(SOURCES)
+
+
+def _catalog_command(name: str, load_entries: Callable[[], list[CatalogEntry]], help_text: str) -> click.Command:
+    def list_catalog(options: Options, *, kinds: tuple[str, ...]) -> None:
+        entries = load_entries()
+        known = [entry.kind for entry in entries]
+        for kind in kinds:
+            if kind not in known:
+                from quantlr.cli.terminal import near_match_hint
+
+                raise ConfigError(f"no {name} of kind {kind!r}; {near_match_hint(kind, known)}")
+        _print_entries(options, name, [entry for entry in entries if not kinds or entry.kind in kinds])
+
+    list_catalog.__doc__ = help_text
+    return verb(name)(click.argument("kinds", nargs=-1, metavar="[KINDS]...")(list_catalog))
+
+
+features = _catalog_command(
+    "features",
+    _feature_entries,
+    """List the features that a config may use, or those KINDS alone.
+
+    Each has its parameters with defaults and units, the columns that an example makes, and its warm-up: the number of
+    a ticker's first bars without a row.
+    """,
+)
+labels = _catalog_command("labels", _label_entries, "List the labels that a config may use, or those KINDS alone.")
+policies = _catalog_command(
+    "policies", _policy_entries, "List the policies, which turn probabilities into positions, or those KINDS alone."
+)
+overlays = _catalog_command(
+    "overlays", _overlay_entries, "List the overlays, which change positions after the policy, or those KINDS alone."
+)
+sources = _catalog_command("sources", _source_entries, "List the sources of prices, or those KINDS alone.")
+
+
+def _print_entries(options: Options, name: str, entries: Sequence[CatalogEntry]) -> None:
+    from rich.text import Text
+
+    if options.as_json:
+        click.echo(json.dumps({name: [asdict(entry) for entry in entries]}))
+        return
+    for entry in entries:
+        options.results.print(Text(entry.kind, style="bold"))
+        for line in _iter_entry_lines(entry, verbose=options.verbose):
+            options.results.print(Text(line))
+
+
+def _iter_entry_lines(entry: CatalogEntry, *, verbose: bool) -> Iterator[str]:
+    """Yield an entry's lines, none longer than `LINE_WIDTH`."""
+    from quantlr.core.annotations import to_inline_yaml
+
+    yield from _wrap_paragraph(entry.summary)
+    for parameter in entry.parameters:
+        yield from _wrap_paragraph(_parameter_text(parameter), hanging_indent=4)
+    example = to_inline_yaml(entry.example)
+    if entry.unavailable_reason:
+        yield from _wrap_paragraph(f"! {entry.unavailable_reason}", hanging_indent=2)
+    elif entry.warm_up is not None:
+        n_columns = len(entry.columns) if verbose else MAX_COLUMNS_SHOWN
+        hidden = len(entry.columns) - n_columns
+        columns = ", ".join(entry.columns[:n_columns]) + (f" and {hidden} more" if hidden > 0 else "")
+        text = f"{example} makes {columns}; warm-up {entry.warm_up} bar{'s'[: entry.warm_up != 1]}"
+        yield from _wrap_paragraph(text, hanging_indent=4)
+    else:
+        yield from _wrap_paragraph(f"example: {example}", hanging_indent=4)
+    if entry.values_description and (verbose or not entry.unavailable_reason):
+        yield from _wrap_paragraph(entry.values_description)
+    yield ""
+
+
+def _parameter_text(parameter: ComponentParameter) -> str:
+    from quantlr.core.annotations import to_inline_yaml
+
+    default = "" if parameter.is_required else f" = {to_inline_yaml(parameter.default)}"
+    choices = "; ".join(f"{word}: {meaning}" if meaning else word for word, meaning in parameter.choices.items())
+    return f"{parameter.name}{default}: {parameter.description}{f' ({choices})' if choices else ''}"
+
+
+def _wrap_paragraph(text: str, *, hanging_indent: int = 0) -> list[str]:
+    indent = " " * (2 + hanging_indent)
+    return wrap(text, LINE_WIDTH, initial_indent="  ", subsequent_indent=indent, break_long_words=False)

@@ -1,0 +1,92 @@
+"""The catalogues as text and as JSON."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner, Result
+from quantlr.backtest.overlays import OVERLAYS
+from quantlr.backtest.policies import POLICIES
+from quantlr.cli import main
+from quantlr.config.run_config import load_config
+from quantlr.core.components import component_kind
+from quantlr.data.features import FEATURES
+from quantlr.data.labels import LABELS
+from quantlr.data.sources import SOURCES
+
+CATALOGS = {"features": FEATURES, "labels": LABELS, "policies": POLICIES, "overlays": OVERLAYS, "sources": SOURCES}
+BASE = {"data": {"source": {"kind": "sample"}, "tickers": ["IBM"], "context": ["^GSPC"]}}
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments)
+
+
+@pytest.mark.parametrize("verb", CATALOGS)
+def test_every_kind_is_listed_within_80_columns(verb: str) -> None:
+    result = call(verb, "-v")
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    kinds = [component_kind(component) for component in CATALOGS[verb]]
+    assert [line for line in lines if line in kinds] == kinds
+    assert result.stderr == ""
+
+
+def test_one_feature_as_text() -> None:
+    lines = call("features", "rsi").stdout.splitlines()
+    assert lines[0] == "rsi"
+    assert "  {kind: rsi} makes rsi_14; warm-up 14 bars" in lines
+
+
+@pytest.mark.parametrize("verb", CATALOGS)
+def test_the_catalog_as_json(verb: str) -> None:
+    entries = json.loads(call(verb, "--json").stdout)[verb]
+    assert [entry["kind"] for entry in entries] == [component_kind(component) for component in CATALOGS[verb]]
+    for entry in entries:
+        assert entry["summary"]
+        assert all(parameter["description"] for parameter in entry["parameters"])
+        assert not entry["unavailable_reason"]
+
+
+def test_a_feature_as_json_has_its_columns_warm_up_and_choices() -> None:
+    entries = {entry["kind"]: entry for entry in json.loads(call("features", "--json").stdout)["features"]}
+    volatility = entries["volatility"]
+    assert volatility["columns"] == ["volatility_20"]
+    assert volatility["warm_up"] == 20
+    estimator = volatility["parameters"][2]
+    assert (estimator["name"], estimator["default"], estimator["is_required"]) == ("estimator", "close", False)
+    assert list(estimator["choices"]) == ["close", "parkinson", "garman_klass"]
+    assert entries["zscore"]["columns"] == ["zscore_10(volatility_5)"]
+    assert entries["zscore"]["parameters"][0]["is_required"]
+
+
+def test_every_example_is_a_valid_part_of_a_config() -> None:
+    entries = {verb: json.loads(call(verb, "--json").stdout)[verb] for verb in CATALOGS}
+    config = load_config(BASE | {"features": [entry["example"] for entry in entries["features"]]}).run
+    assert [feature.kind for feature in config.features] == [entry["kind"] for entry in entries["features"]]
+    for feature, entry in zip(config.features, entries["features"], strict=True):
+        assert feature.warm_up() == entry["warm_up"]
+    one_feature = BASE | {"features": [{"kind": "rsi"}]}
+    for key, verb in (("label", "labels"), ("policy", "policies")):
+        for entry in entries[verb]:
+            load_config(one_feature | {key: entry["example"]})
+    load_config(one_feature | {"overlays": [entry["example"] for entry in entries["overlays"]]})
+
+
+@pytest.mark.parametrize(
+    ("verb", "kind", "near"),
+    [("features", "volatilty", "volatility"), ("features", "RSI", "rsi"), ("policies", "Treshold", "threshold")],
+)
+def test_an_unknown_kind_names_the_nearest_whatever_its_case(verb: str, kind: str, near: str) -> None:
+    result = call(verb, kind)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == f"no {verb} of kind {kind!r}; did you mean {near}?\n"
+
+
+def test_without_talib_its_entry_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "talib", None)
+    result = call("features", "talib")
+    assert result.exit_code == 0
+    assert "! needs TA-Lib, which is not installed: pip install 'quantlr[ta]'" in result.stdout
