@@ -52,6 +52,7 @@ def forecasts(
         fold=np.zeros(n, dtype=np.int64),
         horizon=horizon,
         refits=refits,
+        folds=(),
     )
 
 

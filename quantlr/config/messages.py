@@ -223,7 +223,7 @@ def _select_section_class(section_classes: list[type[BaseModel]], value: Any) ->
     for option in section_classes:
         if "kind" in option.model_fields and option.model_fields["kind"].default == kind:
             return option
-    base = next((ancestor for ancestor in section_classes[0].__mro__ if "group" in vars(ancestor)), Component)
+    base = next((ancestor for ancestor in section_classes[0].__mro__ if "entry_point_group" in vars(ancestor)), Component)
     return (
         load_installed_component(str(kind), base)
         if issubclass(base, Component) and base.entry_point_group

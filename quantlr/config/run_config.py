@@ -181,7 +181,7 @@ def validate_config(
     try:
         brought = _add_feature_objects(parsed_yaml, features)
         config = LoadedConfig(
-            RunConfig.model_validate(parsed_yaml.value, context={Feature.group: brought}), parsed_yaml.value_locations
+            RunConfig.model_validate(parsed_yaml.value, context={Feature.entry_point_group: brought}), parsed_yaml.value_locations
         )
     except ValidationError as error:
         found += problems_from_validation_error(error, parsed_yaml, RunConfig)

@@ -1,1 +1,0 @@
-"""Values, timing rule and small tools that every layer uses."""

@@ -1,4 +1,4 @@
-"""What the values of a config mean, said beside their types: an editor shows it where the value is written."""
+"""Units and descriptions of config values, attached to their types and written into the JSON Schema for editors."""
 
 from __future__ import annotations
 
@@ -12,53 +12,60 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 UNIT_KEY = "unit"
-"""Where a JSON Schema says what a number counts."""
+"""JSON Schema key of a number's unit."""
 ENUM_DESCRIPTIONS_KEY = "enumDescriptions"
-"""Where a JSON Schema says what its words mean: an editor's own keyword, which validators pass over."""
+"""JSON Schema key of the descriptions of an enumeration's values: used by editors, ignored by validators."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What a number of a config counts or measures; "none" and in words what it is, where there is no unit."""
+    """The unit of a config's number; "none", with a description in words, for a number without a unit."""
 
     name: str
 
     def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Write the unit into the number's schema."""
+        """Add the unit to the number's schema."""
         return {**handler(core_schema), UNIT_KEY: self.name}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChoiceDescriptions:
-    """What each word that a key allows stands for; a word without a meaning is an error."""
+    """Descriptions of the values that a `Literal` allows, one for each."""
 
     descriptions: Mapping[str, str]
 
     def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Write the meanings into the schema of the words, in their order."""
+        """Add the descriptions to the schema of the choices, in their order; KeyError if one is missing."""
         schema = handler(core_schema)
-        words = schema.get("enum") or [schema.pop("const")]
-        return {**schema, "enum": words, ENUM_DESCRIPTIONS_KEY: [self.descriptions[word] for word in words]}
+        choices = schema.get("enum") or [schema.pop("const")]
+        return {
+            **schema, "enum": choices, ENUM_DESCRIPTIONS_KEY: [self.descriptions[choice] for choice in choices],
+        }  # fmt: skip
 
 
 def units_and_choice_descriptions(field: FieldInfo) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Return the units of a key's numbers, and the meanings of its words, as its annotation says them."""
-    found = [field.annotation, *field.metadata]
-    for annotation in found:  # which grows while what is inside of it is found
-        found += get_args(annotation)
-    units = dict.fromkeys(word.name for word in found if isinstance(word, Unit))
-    words = [word for word in found if isinstance(word, str)]
-    meanings = {word: one.descriptions[word] for one in found if isinstance(one, ChoiceDescriptions) for word in words}
-    return tuple(units), meanings
+    """Return the units of a field's numbers and the descriptions of its choices, from its annotation."""
+    annotations = [field.annotation, *field.metadata]
+    for annotation in annotations:  # the list grows while nested annotations are appended
+        annotations += get_args(annotation)
+    units = dict.fromkeys(unit.name for unit in annotations if isinstance(unit, Unit))
+    descriptions = {
+        choice: item.descriptions[choice]
+        for item in annotations
+        if isinstance(item, ChoiceDescriptions)
+        for choice in annotations
+        if isinstance(choice, str)
+    }
+    return tuple(units), descriptions
 
 
 def append_units(description: str, units: Sequence[str]) -> str:
-    """Return a key's description and in which unit its numbers are."""
+    """Return a field's description, followed by the units of its numbers."""
     return f"{description} Unit: {' or '.join(units)}." if units else description
 
 
 def to_inline_yaml(value: Any) -> str:
-    """Return a value as YAML writes it in one line."""
+    """Return a value as YAML on one line."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {to_inline_yaml(item)}" for key, item in value.items()) + "}"
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""Names for arrays by what they hold."""
+"""Type aliases of NumPy arrays."""
 
 from __future__ import annotations
 
@@ -10,4 +10,4 @@ Float32Array = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 FeatureColumns = dict[str, Array]
-"""Feature columns by name, each (bars, tickers)."""
+"""Feature values by column name, each (bars, tickers)."""

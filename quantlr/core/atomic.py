@@ -1,4 +1,4 @@
-"""Where things are kept, and how they are written: whole or not at all, whatever ends the program meanwhile."""
+"""Atomic file writes: a file is replaced as a whole or left unchanged, also if the program is killed meanwhile."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 CACHE_DIR_VARIABLE = "QUANTLR_HOME"
-"""Environment variable that names the folder of what is kept between runs."""
+"""Environment variable of the cache folder's path."""
 TEMP_FILE_SUFFIX = ".new"
-"""How the name of a file that is still being written ends."""
+"""Suffix of files that are still being written."""
 
 
 def write_and_fsync(path: Path, content: bytes) -> None:
@@ -22,7 +22,7 @@ def write_and_fsync(path: Path, content: bytes) -> None:
 
 
 def fsync_path(path: Path) -> None:
-    """Flush a file, or a folder's entries, to the disk, where the system can."""
+    """Flush a file, or a folder's entries, to the disk; does nothing where the system can't open a folder."""
     if os.name != "posix":
         return
     handle = os.open(path, os.O_RDONLY)
@@ -33,31 +33,30 @@ def fsync_path(path: Path) -> None:
 
 
 def atomic_write(path: Path, content: bytes) -> None:
-    """Write a file, or replace it, in one step; who reads meanwhile sees the former file or the new one."""
-    _write_temp_and_replace(path, content, write_and_fsync)
+    """Write or replace a file atomically and durably; concurrent readers see the old content or the new one."""
+    _write_and_rename(path, content, write_and_fsync)
     fsync_path(path.parent)
 
 
 def atomic_write_without_fsync(path: Path, content: bytes) -> None:
-    """Do the same without waiting for the disk: a machine that loses its power may leave a file that is damaged."""
-    _write_temp_and_replace(path, content, Path.write_bytes)
+    """Write or replace a file atomically, without waiting for the disk: a power failure may leave it damaged."""
+    _write_and_rename(path, content, Path.write_bytes)
 
 
-def _write_temp_and_replace(path: Path, content: bytes, write_file: Callable[[Path, bytes], object]) -> None:
-    fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex}{TEMP_FILE_SUFFIX}")
+def _write_and_rename(path: Path, content: bytes, write_file: Callable[[Path, bytes], object]) -> None:
+    temp = path.with_name(f".{path.name}.{uuid.uuid4().hex}{TEMP_FILE_SUFFIX}")
     try:
-        write_file(fresh, content)
-        fresh.replace(path)
+        write_file(temp, content)
+        temp.replace(path)
     except BaseException:
-        fresh.unlink(missing_ok=True)
+        temp.unlink(missing_ok=True)
         raise
 
 
 def cache_dir() -> Path:
-    """Return the folder of what quantlr keeps between runs: that in QUANTLR_HOME, else the user's data folder."""
-    named = os.environ.get(CACHE_DIR_VARIABLE)
-    if named:
-        return Path(named).expanduser().absolute()
+    """Return the folder of data kept between runs: QUANTLR_HOME if set, else the user's data folder."""
+    if configured := os.environ.get(CACHE_DIR_VARIABLE):
+        return Path(configured).expanduser().absolute()
     from platformdirs import user_data_path
 
     return user_data_path("quantlr", appauthor=False)

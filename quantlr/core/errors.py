@@ -1,27 +1,27 @@
-"""One family of errors: what was needed, what was found, what to change.
+"""The exceptions of quantlr. A message says what was needed, what was found, and what to change.
 
 ::
 
     QuantlrError
-    ├── UserError            what the user can mend: exit status 2
-    │   ├── ConfigError      the config; carries every problem found, each with its place
-    │   ├── DataError        the prices can't be used as they are
+    ├── UserError            errors that the user can correct: exit status 2
+    │   ├── ConfigError      invalid config; lists every problem with its location
+    │   ├── DataError        prices that can't be used as they are
     │   │   └── NotEnoughHistory
-    │   ├── ModelError       the model can't be fitted as asked
+    │   ├── ModelError       a model that can't be fitted as configured
     │   │   ├── DegenerateFold       one class, or classes that a plane separates
     │   │   └── LearningRateTooLarge
-    │   └── OutputError      the name or place of the report
-    └── Fault                what the user can't mend: network, disk, lock: exit status 1
+    │   └── OutputError      invalid report name or folder
+    └── Fault                errors of network, disk or locks: exit status 1
 
-An error raised in a layer may carry the `key` of the config that would mend it (``walk_forward.train``); whoever
-knows the config turns it into ``file:line:column``.
+An error may carry the `key` of the config that would correct it (``walk_forward.train``); ``LoadedConfig`` adds the
+key's location as ``file:line:column``.
 """
 
 from __future__ import annotations
 
 
 class QuantlrError(Exception):
-    """Anything that quantlr itself refuses or fails at; its text is written for the person who reads it."""
+    """Base class of all errors that quantlr raises; the message is meant for the user."""
 
     exit_status = 1
 
@@ -30,13 +30,13 @@ class QuantlrError(Exception):
         self.message = message
         self.key = key
 
-    def with_location(self, place: str) -> QuantlrError:
-        """Return the same error with the place of its key in front."""
-        return type(self)(f"{place}: {self.key}: {self.message}")
+    def with_location(self, location: str) -> QuantlrError:
+        """Return the same error with the location of its key before the message."""
+        return type(self)(f"{location}: {self.key}: {self.message}")
 
 
 class UserError(QuantlrError):
-    """Something the user can mend in the config, the options or the data."""
+    """An error that the user can correct in the config, the options or the data."""
 
     exit_status = 2
 
@@ -54,24 +54,24 @@ class DataError(UserError):
 
 
 class NotEnoughHistory(DataError):
-    """Too few rows for the first fold, or none at all."""
+    """Too few rows for the first fold."""
 
 
 class ModelError(UserError):
-    """A model that can't be fitted as asked."""
+    """A model that can't be fitted as configured."""
 
 
 class DegenerateFold(ModelError):
-    """Training rows without a finite best fit: one class only, or classes that a plane separates."""
+    """Training rows whose loss has no minimum: one class only, or classes that a plane separates."""
 
 
 class LearningRateTooLarge(ModelError):
-    """A step size at which the descent would not go downhill."""
+    """A learning rate at which gradient descent diverges."""
 
 
 class OutputError(UserError):
-    """A report name or folder that can't be written to."""
+    """An invalid report name, or a folder that can't be written to."""
 
 
 class Fault(QuantlrError):
-    """Something the user can't mend in config, options or data: the disk, the network, a lock."""
+    """An error outside config, options and data: disk, network or a lock."""

@@ -1,44 +1,70 @@
-"""The values that flow from prices to a report."""
+"""The values that pass between the layers, from prices to a report: frozen dataclasses of arrays.
+
+Which of them is known at which close is stated in ``core/timing.py``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from quantlr.core.arrays import Array, BoolArray, IntArray
-from quantlr.core.progress import Note
 from quantlr.core.timing import latest_known_bar_index
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MAX_STALE_OPEN_FRACTION = 0.10
-"""Share of opens equal to the close before above which opens are not prices that anyone traded at."""
+"""Largest fraction of opens equal to the previous close at which a ticker's opens still count as traded prices."""
+
+PRICE_ARRAYS = ("open", "high", "low", "close", "volume", "raw_close", "adjustment")
+"""The (bars, tickers) arrays of floats in `Prices`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A remark about a result: what was dropped, repaired or left out, or did not converge.
+
+    Attributes
+    ----------
+    stage : the layer that made it.
+    text : one sentence.
+    ticker, date : the ticker and the date that it is about, None if it is about several.
+    count : number of rows, sessions or fits that it stands for.
+    key : dotted config key that controls it, if any.
+    """
+
+    stage: Literal["data", "features", "model", "backtest"]
+    text: str
+    ticker: str | None = None
+    date: str | None = None
+    count: int = 1
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """Prices of several tickers, each ticker's own bars pushed together from the top.
+    """Prices of several tickers, one column per ticker, its bars contiguous from row 0.
 
-    Row i of column j is ticker j's i-th bar; below a ticker's last bar every value is NaN. A lag of k is therefore
-    always a shift by k rows, whatever the holes in a ticker's history.
+    Row i of column j is ticker j's i-th bar; after a ticker's last bar every value is NaN. A lag of k is therefore
+    always a shift by k rows, whichever sessions a ticker did not trade.
 
     Attributes
     ----------
     tickers : (tickers,) names.
     sessions : (sessions,) the union of all tickers' dates, ascending, without time zone.
-    session : (bars, tickers) position of each bar in `sessions`; -1 below a ticker's last bar.
+    session : (bars, tickers) position of each bar in `sessions`; -1 after a ticker's last bar.
     open, high, low, close : (bars, tickers) adjusted for splits and dividends, in the quote's currency.
-    volume : (bars, tickers) shares, adjusted for splits where the source tells of them.
-    raw_close : (bars, tickers) the close as it was quoted on the day.
+    volume : (bars, tickers) shares, adjusted for the splits that the source reports.
+    raw_close : (bars, tickers) unadjusted close.
     adjustment : (bars, tickers) close / raw_close.
-    source : where the prices were read, for people.
-    sha256 : digest of what was read.
-    notes : what was dropped or repaired on the way.
-    context : prices that are looked at and never traded, on sessions of their own; None where there are none.
+    source : description of the source, for reports.
+    sha256 : digest of the data read.
+    notes : bars dropped or repaired.
+    context : reference series, used by features and not traded, with sessions of their own; None if there are none.
     """
 
     tickers: tuple[str, ...]
@@ -63,17 +89,17 @@ class Prices:
 
     @property
     def stale_open_mask(self) -> BoolArray:
-        """(bars, tickers) whether the open repeats the close before, as quoted on the day."""
+        """(bars, tickers) whether the unadjusted open equals the previous unadjusted close."""
         stale = np.zeros(self.open.shape, dtype=np.bool_)
-        quoted = self.open[1:] / self.adjustment[1:]
-        stale[1:] = np.isclose(quoted, self.raw_close[:-1], rtol=1e-9, atol=0)
+        raw_open = self.open[1:] / self.adjustment[1:]
+        stale[1:] = np.isclose(raw_open, self.raw_close[:-1], rtol=1e-9, atol=0)
         return stale
 
     @property
     def has_tradable_opens(self) -> BoolArray:
-        """(tickers,) whether at most a tenth of the opens repeat the close before; where there are none, no."""
-        seen = (~np.isnan(self.open[1:])).sum(axis=0)
-        return np.asarray((seen > 0) & (self.stale_open_mask.sum(axis=0) <= MAX_STALE_OPEN_FRACTION * seen))
+        """(tickers,) whether a ticker has opens, and at most a tenth of them equal the previous close."""
+        n_opens = (~np.isnan(self.open[1:])).sum(axis=0)
+        return np.asarray((n_opens > 0) & (self.stale_open_mask.sum(axis=0) <= MAX_STALE_OPEN_FRACTION * n_opens))
 
     def bars_to_sessions(self, bar_values: Array) -> Array:
         """Return (bars, tickers) values as (sessions, tickers), NaN where a ticker has no bar."""
@@ -83,33 +109,33 @@ class Prices:
         return grid
 
     def sessions_to_bars(self, session_values: Array) -> Array:
-        """Return (sessions, tickers) values as (bars, tickers), NaN below a ticker's last bar."""
+        """Return (sessions, tickers) values as (bars, tickers), NaN after a ticker's last bar."""
         values = np.take_along_axis(session_values, np.maximum(self.session, 0), axis=0)
         return np.where(self.session >= 0, values, np.nan)
 
     def before_session(self, stop: int) -> Prices:
-        """Return what was there before session `cut`: nothing of that session or later, nor of the context since."""
-        keep = max(int(((self.session >= 0) & (self.session < stop)).sum(axis=0).max(initial=0)), 0)
-        session = np.where(self.session < stop, self.session, -1)[:keep]
+        """Return the prices of the sessions before position `stop`, and the context bars that are known by then."""
+        n_bars = int(((self.session >= 0) & (self.session < stop)).sum(axis=0).max(initial=0))
+        session = np.where(self.session < stop, self.session, -1)[:n_bars]
         fields: dict[str, Any] = {
-            name: np.where(session >= 0, getattr(self, name)[:keep], np.nan)
-            for name in ("open", "high", "low", "close", "volume", "raw_close", "adjustment")
+            name: np.where(session >= 0, getattr(self, name)[:n_bars], np.nan) for name in PRICE_ARRAYS
         }
         sessions, context = self.sessions[:stop], self.context
         if context is not None:
-            newest = latest_known_bar_index(context.sessions, sessions[-1:])
-            context = context.before_session(int(newest.max(initial=-1)) + 1)
+            latest = latest_known_bar_index(context.sessions, sessions[-1:])
+            context = context.before_session(int(latest.max(initial=-1)) + 1)
         return replace(self, sessions=sessions, session=session, context=context, **fields)
 
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """What each bar is to be forecast: computed from the future, and used only once it is known.
+    """The target of each bar: computed from later prices, and used only once it is known.
 
     Attributes
     ----------
-    up : (bars, tickers) 1 up, 0 not up, NaN where the label is dropped (a tie) or not known yet.
-    span_return : (bars, tickers) simple return from the bar's close to the close `horizon` bars on; NaN if unknown.
+    up : (bars, tickers) 1 up, 0 not up, NaN where the label is dropped or not known yet.
+    horizon_return : (bars, tickers) simple return from the bar's close to the close `horizon` bars later; NaN if not
+        known yet.
     """
 
     up: Array
@@ -118,7 +144,7 @@ class Labels:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Features and label, one row per ticker and bar; a ticker's rows stand together, oldest first, without a hole.
+    """Features and labels, one row per ticker and bar; a ticker's rows are contiguous and oldest first.
 
     Attributes
     ----------
@@ -126,11 +152,12 @@ class Dataset:
     columns : (k,) names of the features.
     ticker : (rows,) position in `tickers`, ascending.
     session : (rows,) position in `sessions`.
-    features : (rows, k) known at the row's close, in the units each feature documents; no NaN.
+    features : (rows, k) feature values known at the row's close, in the units each feature documents; no NaN.
     up : (rows,) 1 up, 0 not up, NaN where the label is dropped or not known yet.
-    span_return : (rows,) simple return over the label's span, NaN where it is not known yet.
-    known_at : (rows,) position of the session at whose close the label is known; `NEVER` if it has not come.
-    horizon : bars from a row to the end of its label's span.
+    horizon_return : (rows,) simple return over the next `horizon` bars, NaN if not known yet.
+    label_known_at : (rows,) position of the session at whose close the label is known; `NOT_YET_KNOWN` if that session
+        is later than the last.
+    horizon : bars from a row to the price that its label compares with.
     notes : warm-up rows dropped, by ticker.
     """
 
@@ -147,14 +174,14 @@ class Dataset:
     notes: tuple[Note, ...] = ()
 
     def ticker_slice(self, ticker_index: int) -> slice:
-        """Return the rows of the ticker at that position."""
+        """Return the rows of one ticker, given by its position in `tickers`."""
         first, last = np.searchsorted(self.ticker, [ticker_index, ticker_index + 1])
         return slice(int(first), int(last))
 
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """One refit: the rows that train it and the rows it forecasts."""
+    """The training rows and the forecast (test) rows of one refit."""
 
     train: slice
     test: slice
@@ -162,12 +189,12 @@ class Fold:
 
 @dataclass(frozen=True, slots=True)
 class Folds:
-    """All refits of one walk-forward, one entry per refit. Comes only from ``model/folds.py``.
+    """Training and forecast rows of every refit of one ticker; made only by ``model/splits.py``.
 
     Attributes
     ----------
-    train_start, train_stop : (refits,) first row that trains, and the row after the last.
-    test_start, test_stop : (refits,) first row that is forecast, and the row after the last.
+    train_start, train_stop : (refits,) first training row, and the row after the last.
+    test_start, test_stop : (refits,) first forecast row, and the row after the last.
     """
 
     train_start: IntArray
@@ -179,7 +206,7 @@ class Folds:
         return len(self.train_start)
 
     def __iter__(self) -> Iterator[Fold]:
-        return (self[at] for at in range(len(self)))
+        return (self[index] for index in range(len(self)))
 
     def __getitem__(self, index: int) -> Fold:
         return Fold(
@@ -188,28 +215,32 @@ class Folds:
         )
 
     def slice_refits(self, refits: slice) -> Folds:
-        """Return some of the refits."""
+        """Return the folds of some of the refits."""
         return Folds(self.train_start[refits], self.train_stop[refits], self.test_start[refits], self.test_stop[refits])
+
+    def shift(self, n_rows: int) -> Folds:
+        """Return the folds with `n_rows` added to every row number."""
+        rows = (self.train_start, self.train_stop, self.test_start, self.test_stop)
+        return Folds(*(row + n_rows for row in rows))
 
 
 @dataclass(frozen=True, slots=True)
 class Refits:
-    """What each refit learnt, and how well its descent ended.
+    """Coefficients and convergence of every refit.
 
     Attributes
     ----------
     columns : (k,) names of the features.
-    ticker : (refits,) position in `Forecasts.tickers`; -1 for a model of all of them.
+    ticker : (refits,) position in `Forecasts.tickers`; -1 for a pooled model.
     session : (refits,) position of the first session that the refit forecasts.
-    coefficients : (refits, 1 + k) intercept, then one per feature, in units of the raw features.
-    iterations : (refits,) updates taken.
-    gradient : (refits,) largest component of the last gradient measured, in standardised units.
-    converged : (refits,) whether that was at most the tolerance.
-    degenerate : (refits,) whether no best fit exists, and the base rate is forecast instead.
-    calibration : (refits, 2) intercept and slope of Platt's sigmoid on the log odds; 0 and 1 where it was not fitted.
-    condition : (models,) ratio of the largest to the smallest singular value of the standardised training rows of
-        each model's last refit that had any, NaN if none had; a hundred or more says that features nearly repeat one
-        another.
+    coefficients : (refits, 1 + k) intercept, then one coefficient per feature, in units of the raw features.
+    iterations : (refits,) number of solver iterations.
+    max_abs_gradient : (refits,) largest absolute component of the final gradient, in standardised units.
+    converged : (refits,) whether `max_abs_gradient` is at most the tolerance.
+    degenerate : (refits,) whether the loss has no minimum; the base rate is forecast instead.
+    platt_coefficients : (refits, 2) intercept and slope of Platt's sigmoid on the log odds; 0 and 1 if not fitted.
+    condition_number : (models,) ratio of the largest to the smallest singular value of the standardised training rows
+        of each model's last refit that had any, NaN if none had. At 100 or more the features are nearly collinear.
     """
 
     columns: tuple[str, ...]
@@ -226,23 +257,25 @@ class Refits:
 
 @dataclass(frozen=True, slots=True)
 class Forecasts:
-    """Probabilities of an up move, and what the fold that made them knew; one row per forecast.
+    """Probabilities of an up move, with statistics of the training rows behind each; one row per forecast.
 
     Attributes
     ----------
     tickers, sessions : as in `Prices`.
     ticker : (rows,) position in `tickers`, ascending.
     session : (rows,) position of the session at whose close the forecast was made.
-    log_odds : (rows,) of an up move over the label's span; finite where the probability rounds to 0 or 1.
-    probability : (rows,) the same as a probability.
-    up : (rows,) what came: 1 up, 0 not up, NaN where it was dropped or is not known yet.
-    span_return : (rows,) simple return that came over the label's span; NaN if not known yet.
-    base_rate : (rows,) share of ups among the fold's training rows.
-    mean_gain, mean_loss : (rows,) mean span return of the training rows that went up, and of those that did not.
-    deviation : (rows,) standard deviation (ddof 1) of the training rows' span returns.
-    fold : (rows,) number of the refit, counted within the ticker.
-    horizon : bars from a forecast to the end of its span.
-    refits : the models behind the forecasts.
+    log_odds : (rows,) log odds of an up move; finite even where the probability rounds to 0 or 1.
+    probability : (rows,) probability of an up move.
+    up : (rows,) outcome: 1 up, 0 not up, NaN where the label is dropped or not known yet.
+    horizon_return : (rows,) realised simple return over the horizon; NaN if not known yet.
+    base_rate : (rows,) fraction of ups among the refit's training rows.
+    mean_gain, mean_loss : (rows,) mean horizon return of the training rows labelled up, and of the others.
+    std : (rows,) standard deviation (ddof 1) of the training rows' horizon returns.
+    fold : (rows,) number of the refit, counted within the model.
+    horizon : bars from a forecast to its outcome.
+    refits : the fitted models, in the order of the forecasts.
+    folds : training and forecast rows of each ticker's refits, as row numbers of the `Dataset`: one entry per ticker
+        that has forecasts, in their order; for a pooled model one per ticker of the dataset.
     notes : tickers left out, fits that did not converge.
     """
 
@@ -261,11 +294,12 @@ class Forecasts:
     fold: IntArray
     horizon: int
     refits: Refits
+    folds: tuple[Folds, ...]
     notes: tuple[Note, ...] = ()
 
     @property
     def is_clustered(self) -> bool:
-        """Whether forecasts overlap: in time (horizon over 1) or across tickers on the same day."""
+        """Whether outcomes are dependent: horizons overlap (horizon > 1), or there are several tickers per session."""
         return self.horizon > 1 or len(np.unique(self.ticker)) > 1
 
 
@@ -276,8 +310,8 @@ class Positions:
     Attributes
     ----------
     tickers, sessions : as in `Prices`.
-    weight : (sessions, tickers) fraction of equity; NaN where nothing was decided. In [-1, 1], unless an overlay that
-        is told to goes beyond.
+    weight : (sessions, tickers) fraction of equity; NaN where there is no decision. In [-1, 1], unless an overlay
+        allows leverage.
     """
 
     tickers: tuple[str, ...]
@@ -287,25 +321,25 @@ class Positions:
 
 @dataclass(frozen=True, slots=True)
 class BacktestResult:
-    """What a strategy earned, one row per session, from the first fill to the last price.
+    """Returns, costs and weights of a strategy, one row per session, from the first fill to the last price.
 
     Attributes
     ----------
     tickers : (tickers,) names.
-    fills : (sessions + 1,) dates of the prices between which returns are earned; the first is the first fill.
+    fill_dates : (sessions + 1,) dates of the prices between which returns are earned; the first is the first fill.
     price : (sessions + 1, tickers) adjusted price of the kind that is traded; NaN where a ticker has no bar.
     weight : (sessions, tickers) fraction of equity held from one fill to the next, after trading at the first.
-    ticker_gross : (sessions, tickers) weight times return, as a fraction of equity.
-    ticker_cost : (sessions, tickers) trading cost and borrow, as a fraction of equity (>= 0).
+    ticker_gross_return : (sessions, tickers) weight times return, as a fraction of equity.
+    ticker_cost : (sessions, tickers) trading and borrowing costs, as a fraction of equity (>= 0).
     gross_return : (sessions,) simple return before costs, interest on cash included (0.01 is one percent).
     cash_return : (sessions,) the part of `gross_return` that is interest on cash.
     cost : (sessions,) costs, as a fraction of equity (>= 0).
     net_return : (sessions,) gross_return - cost.
-    equity : (sessions,) product of 1 + net_return from 1; 0 after ruin.
+    equity : (sessions,) cumulative product of 1 + net_return, from 1; 0 after ruin.
     exposure : (sessions,) sum of |weight|.
-    turnover : (sessions,) sum of |weight - drifted weight|, both sides counted.
-    cash : interest on one unit of cash over one session, as a fraction.
-    notes : what happened that a reader should know.
+    turnover : (sessions,) sum of |weight - drifted weight|, purchases and sales both counted.
+    session_cash_rate : interest on one unit of cash over one session, as a fraction.
+    notes : remarks for the report.
     benchmark : the benchmark over the same sessions, None for a benchmark itself.
     """
 
@@ -334,7 +368,7 @@ class BacktestResult:
 
 @dataclass(frozen=True, slots=True)
 class RunData:
-    """Every value that a run has passed through, from prices to the backtest."""
+    """Every value of one run, from prices to the backtest."""
 
     prices: Prices
     dataset: Dataset
@@ -345,12 +379,12 @@ class RunData:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The pages, metrics and tables of one run, as the files that a report folder holds.
+    """The files of one run's report: pages, metrics and tables.
 
     Attributes
     ----------
-    name : name of the folder.
-    files : file name to bytes.
+    name : name of the report folder.
+    files : contents by file name.
     """
 
     name: str

@@ -467,6 +467,7 @@ def _join_forecasts(
         fold=np.concatenate(made_by),
         horizon=dataset.horizon,
         refits=refits,
+        folds=tuple(folds.shift(split.first_row) for split in model_splits for folds in split.folds),
         notes=tuple(notes),
     )
 

@@ -1,11 +1,9 @@
-"""For the test suite of whoever writes a feature of their own: the contract that the catalogue's features meet.
+"""Checks for the test suite of a user-defined feature: the contract that the features of the catalogue meet.
 
 >>> from quantlr.testing import check_feature
 >>> from quantlr.data.features import Momentum
 >>> check_feature(Momentum(windows=(5, 20)))
 """
-
-from __future__ import annotations
 
 from quantlr.data.scenarios import AUDIT_SCENARIOS, FEATURE_SCENARIOS, apply_scenario, bar_range_mask, with_halted_bars
 from quantlr.testing.contract import FEATURE_CHECKS, check_feature

@@ -1,4 +1,4 @@
-"""What a feature is, and what several of them are made of."""
+"""Base class of features, types of their parameters, and functions that several features share."""
 
 from __future__ import annotations
 
@@ -6,24 +6,36 @@ from abc import abstractmethod
 from typing import Annotated, ClassVar, Literal, TypeVar
 
 import numpy as np
-from pydantic import Field
+from pydantic import AfterValidator, Field, StrictInt
 
 from quantlr.core.annotations import ChoiceDescriptions, Unit
 from quantlr.core.arrays import Array, FeatureColumns
-from quantlr.core.components import Component, StrictInt
+from quantlr.core.components import Component
 from quantlr.core.values import Prices
 
 T = TypeVar("T")
+
+
+def require_unique(values: tuple[T, ...]) -> tuple[T, ...]:
+    """Return the entries of a list parameter; ValueError if one is repeated, since each makes a column."""
+    if len(set(values)) < len(values):
+        raise ValueError("each entry once; every entry makes one column")
+    return values
+
+
 Lag = Annotated[StrictInt, Unit("sessions"), Field(ge=1, le=10_000)]
 Window = Annotated[StrictInt, Unit("sessions"), Field(ge=1, le=10_000)]
 WindowAtLeastTwo = Annotated[StrictInt, Unit("sessions"), Field(ge=2, le=10_000)]
-"""A window over which something varies, which one value does not."""
+"""A window of a statistic that needs two values, such as a standard deviation."""
+Lags = Annotated[tuple[Lag, ...], Field(min_length=1), AfterValidator(require_unique)]
+Windows = Annotated[tuple[Window, ...], Field(min_length=1), AfterValidator(require_unique)]
+WindowsAtLeastTwo = Annotated[tuple[WindowAtLeastTwo, ...], Field(min_length=1), AfterValidator(require_unique)]
 ReturnKind = Annotated[
     Literal["log", "simple"],
     ChoiceDescriptions(
         {
-            "log": "logarithm of the price ratio, which adds up over time",
-            "simple": "price ratio less 1, as money sees it",
+            "log": "logarithm of the price ratio, additive over time",
+            "simple": "price ratio less 1, the return on capital",
         }
     ),
 ]
@@ -31,57 +43,65 @@ RETURN_KIND_DESCRIPTION = "How a change of the price is measured."
 
 
 class Feature(Component):
-    """Columns that are known at the close of each bar.
+    """Columns of values that are known at the close of each bar.
 
-    Whoever writes one of their own derives from this class, gives `kind` a default that is its name, and runs
+    To write a feature, derive from this class, give `kind` a default that is its name, and run
     `quantlr.testing.check_feature` on it. Its fields are its parameters, which the resolved config writes out: numbers,
-    text, lists and mappings. An object is given to `quantlr.run(config, features=[...])`; a class that an installed
-    package names under the entry points `quantlr.features`, by its kind, may stand in any config.
+    text, lists and mappings. Pass an instance to `quantlr.run(config, features=[...])`; a class that an installed
+    package names under the entry points `quantlr.features`, by its kind, can be used in any config.
     """
 
-    group: ClassVar[str] = "quantlr.features"
+    entry_point_group: ClassVar[str] = "quantlr.features"
 
     @abstractmethod
     def compute(self, prices: Prices) -> FeatureColumns:
-        """Return columns by name, each (bars, tickers), NaN until the window has filled."""
+        """Return columns by name, each (bars, tickers), NaN until the window is full."""
 
     @abstractmethod
     def warm_up(self) -> int:
-        """Return how many of a ticker's first bars lack a value in at least one column."""
+        """Return the number of a ticker's first bars that lack a value in at least one column."""
 
     @property
     def cross_sectional(self) -> bool:
-        """Whether a ticker's values depend on which other tickers are there."""
+        """Whether a ticker's values depend on the other tickers."""
         return False
 
 
-def require_unique(values: tuple[T, ...]) -> tuple[T, ...]:
-    """Return the entries of a list parameter; each makes a column, so none may be there twice."""
-    if len(set(values)) < len(values):
-        raise ValueError("each entry once; every entry makes one column")
-    return values
+class WindowedFeature(Feature):
+    """A feature with trailing windows that need no bar before them."""
+
+    windows: tuple[int, ...]
+
+    def warm_up(self) -> int:
+        """The longest window, less the bar that ends it."""
+        return max(self.windows) - 1
 
 
 def lag_values(values: Array, *, n_bars: int) -> Array:
-    """Return what stood `by` bars earlier, NaN where there was nothing."""
-    moved = np.full_like(values, np.nan)
+    """Return the values `n_bars` bars earlier, NaN before the first."""
+    lagged = np.full_like(values, np.nan)
     if n_bars < len(values):
-        moved[n_bars:] = values[: len(values) - n_bars]
-    return moved
+        lagged[n_bars:] = values[: len(values) - n_bars]
+    return lagged
+
+
+def lag_columns(prefix: str, values: Array, lags: tuple[int, ...]) -> FeatureColumns:
+    """Return one column per lag; lag 1 is the values themselves, known at the bar's own close."""
+    return {f"{prefix}_{lag}": lag_values(values, n_bars=lag - 1) for lag in lags}
 
 
 def price_return(price: Array, earlier_price: Array, *, return_kind: ReturnKind) -> Array:
-    """Return the change from one price to another, as a fraction (simple) or as the logarithm of their ratio (log)."""
+    """Return the return from one price to another, as a fraction (simple) or as the logarithm of their ratio (log)."""
     ratio = price / earlier_price
     return np.log(ratio) if return_kind == "log" else ratio - 1.0
 
 
 def trailing_returns(close: Array, *, n_bars: int, return_kind: ReturnKind) -> Array:
-    """Return the return from the close `bars` bars before, as a fraction (simple) or as its logarithm (log)."""
+    """Return the return from the close `n_bars` bars earlier, as a fraction (simple) or its logarithm (log)."""
     return price_return(close, lag_values(close, n_bars=n_bars), return_kind=return_kind)
 
 
 def safe_divide(numerator: Array, denominator: Array, *, fill_value: float) -> Array:
-    """Return values / scale, and `otherwise` where the scale is 0: where nothing has moved."""
-    still = denominator == 0
-    return np.where(still, fill_value, numerator / np.where(still, 1.0, denominator))
+    """Return numerator / denominator, and `fill_value` where the denominator is 0."""
+    is_zero = denominator == 0
+    return np.where(is_zero, fill_value, numerator / np.where(is_zero, 1.0, denominator))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any, Literal
@@ -16,9 +16,9 @@ from quantlr.data.features.base import Feature
 
 INPUT_NAMES = ("open", "high", "low", "close", "volume")
 INDEX_FUNCTIONS = ("MAXINDEX", "MININDEX", "MINMAXINDEX")
-"""Functions that return positions in the array that they were given, which say nothing of a market."""
+"""Functions that return positions in their input array, which are no features."""
 N_PROBE_BARS = 60
-"""Bars beyond the warm-up on which a function is tried out."""
+"""Bars beyond the warm-up in the synthetic prices that determine a function's units."""
 
 ParameterItems = tuple[tuple[str, float], ...]
 
@@ -26,11 +26,11 @@ ParameterItems = tuple[tuple[str, float], ...]
 class TALib(Feature):
     """A function of TA-Lib, with its own parameters beside `function`; needs the extra `ta`.
 
-    Each ticker's bars are given to the function from the first that has all its inputs; recursions begin there. What it
-    returns in units of the price (an average, a band, a range, MACD) is divided by the close: a level says nothing from
-    one year to the next, and that of adjusted prices knows of dividends to come. Functions of the price whose value
-    depends on the currency's unit otherwise (SIN, VAR, LINEARREG_ANGLE) and positions in an array (MAXINDEX) are
-    refused. From a missing input on, the output is missing too.
+    The function is computed on each ticker's bars from the first that has all inputs, where recursions start. Outputs
+    in units of the price (an average, a band, a range, MACD) are divided by the close: price levels are not comparable
+    over time, and adjusted levels depend on later dividends. Functions whose value depends on the currency's unit in
+    another way (SIN, VAR, LINEARREG_ANGLE) and positions in an array (MAXINDEX) are refused. After a missing input the
+    output is missing.
     """
 
     model_config = ConfigDict(
@@ -47,28 +47,28 @@ class TALib(Feature):
     function: str = Field(
         min_length=1,
         max_length=40,
-        description="Its name; its parameters are keys beside it.",
+        description="Name of the function; its parameters are keys beside it.",
         examples=["ADX", "BBANDS"],
     )
 
     @model_validator(mode="before")
     @classmethod
     def _normalize_config(cls, raw_config: Any) -> Any:
-        """Write the function's parameters out, and refuse what it does not take or can't be a feature."""
+        """Fill in the function's default parameters; ValueError for unknown ones, or a function that is no feature."""
         if not isinstance(raw_config, dict) or not isinstance(raw_config.get("function"), str):
             return raw_config
         name = str(raw_config["function"]).upper()
-        own = {key: value for key, value in raw_config.items() if key not in cls.model_fields}
-        parameters = _complete_parameters(name, own)
+        given = {key: value for key, value in raw_config.items() if key not in cls.model_fields}
+        parameters = _complete_parameters(name, given)
         _price_unit_mask(name, tuple(parameters.items()))
         return {"kind": "talib", **raw_config, "function": name, **parameters}
 
     @classmethod
     def examples(cls) -> tuple[TALib, ...]:
-        """Return an index of strength, bands in units of the price, a pattern, and one that needs volume."""
+        """Return an oscillator, bands in units of the price, a pattern, and one that needs volume."""
         return tuple(
-            cls.model_validate(written)
-            for written in (
+            cls.model_validate(config)
+            for config in (
                 {"function": "ADX", "timeperiod": 5},
                 {"function": "BBANDS", "timeperiod": 5, "nbdevup": 1.5},
                 {"function": "CDLENGULFING"},
@@ -84,28 +84,22 @@ class TALib(Feature):
     def compute(self, prices: Prices) -> FeatureColumns:
         """One column per output, as TA-Lib documents it; as a fraction of the close where it is in units of price."""
         function = _load_talib_function(self.function, self.parameters)
-        relative = _price_unit_mask(self.function, tuple(self.parameters.items()))
-        names = self._column_names(function.output_names)
-        columns = {name: np.full(prices.close.shape, np.nan) for name in names}
+        in_price_units = _price_unit_mask(self.function, tuple(self.parameters.items()))
+        outputs = [np.full(prices.close.shape, np.nan) for _ in in_price_units]
         for ticker, bars in enumerate(prices.n_bars):
             inputs = {name: np.ascontiguousarray(getattr(prices, name)[:bars, ticker]) for name in INPUT_NAMES}
-            for column, values in zip(columns.values(), _compute_outputs(function, inputs), strict=True):
-                column[:bars, ticker] = values
-        return {
-            name: values / prices.close if of_price else values
-            for (name, values), of_price in zip(columns.items(), relative, strict=True)
-        }
+            for output, values in zip(outputs, _compute_outputs(function, inputs), strict=True):
+                output[:bars, ticker] = values
+        suffix = "".join(f"_{value:g}" for value in self.parameters.values())
+        columns: FeatureColumns = {}
+        for output_name, values, is_price in zip(function.output_names, outputs, in_price_units, strict=True):
+            name = f"{self.function.lower()}_{output_name}" if len(outputs) > 1 else self.function.lower()
+            columns[f"talib_{name}{suffix}"] = values / prices.close if is_price else values
+        return columns
 
     def warm_up(self) -> int:
-        """What TA-Lib calls the function's lookback."""
+        """The function's lookback in TA-Lib."""
         return int(_load_talib_function(self.function, self.parameters).lookback)
-
-    def _column_names(self, output_names: list[str]) -> list[str]:
-        parameters = "".join(f"_{value:g}" for value in self.parameters.values())
-        several = len(output_names) > 1
-        return [
-            f"talib_{self.function.lower()}{f'_{output}' if several else ''}{parameters}" for output in output_names
-        ]
 
 
 def _load_talib_function(function_name: str, parameters: Mapping[str, float]) -> Any:
@@ -113,105 +107,109 @@ def _load_talib_function(function_name: str, parameters: Mapping[str, float]) ->
 
     Raises
     ------
-    ValueError : TA-Lib is not there, or has no such function.
+    ValueError : TA-Lib is not installed, or has no such function.
     """
     try:
         from talib import abstract, get_functions
     except ImportError as error:
         raise ValueError("needs TA-Lib, which is not installed: pip install 'quantlr[ta]'") from error
-    known = get_functions()
-    if function_name not in known:
-        near = get_close_matches(function_name, known, n=1)
-        raise ValueError(f"TA-Lib has no function {function_name!r}{f'; did you mean {near[0]}?' if near else ''}")
+    names = get_functions()
+    if function_name not in names:
+        raise ValueError(f"TA-Lib has no function {function_name!r}{_suggestion(function_name, names)}")
     return abstract.Function(function_name, **parameters)
 
 
+def _suggestion(word: str, names: Iterable[str]) -> str:
+    close_names = get_close_matches(word, list(names), n=1)
+    return f"; did you mean {close_names[0]}?" if close_names else ""
+
+
 def _complete_parameters(function_name: str, given_parameters: Mapping[str, Any]) -> dict[str, float]:
-    """Return a function's parameters, its defaults filled in and each a number of the right sort."""
-    found: dict[str, float] = dict(_load_talib_function(function_name, {}).parameters)
+    """Return all parameters of a function, defaults filled in; ValueError for an unknown name or a wrong type."""
+    parameters: dict[str, float] = dict(_load_talib_function(function_name, {}).parameters)
     for key, value in given_parameters.items():
-        if key not in found:
-            near = get_close_matches(key, found, n=1)
-            guess = f"; did you mean {near[0]}?" if near else ""
-            raise ValueError(f"{key}: {function_name} takes {', '.join(found) or 'no parameters'}{guess}")
-        whole = isinstance(found[key], int)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or (whole and not isinstance(value, int)):
-            raise ValueError(f"{key}: needs a {'whole ' if whole else ''}number, found {value!r}")
-        found[key] = int(value) if whole else float(value)
-    return found
+        if key not in parameters:
+            names = ", ".join(parameters) or "no parameters"
+            raise ValueError(f"{key}: {function_name} takes {names}{_suggestion(key, parameters)}")
+        number_type = int if isinstance(parameters[key], int) else float
+        if isinstance(value, bool) or not isinstance(value, (int, number_type)):
+            raise ValueError(f"{key}: needs a {'whole ' if number_type is int else ''}number, found {value!r}")
+        parameters[key] = number_type(value)
+    return parameters
 
 
 @lru_cache(maxsize=256)
 def _price_unit_mask(function_name: str, parameters: ParameterItems) -> tuple[bool, ...]:
-    """Return which of a function's outputs are in units of the price, tried out on prices and on twice the prices.
+    """Return which outputs are in units of the price, by computing them on synthetic prices and on twice those.
 
     Raises
     ------
-    ValueError : it can't be a feature: its inputs are not prices, its parameters are out of range, or its outputs
-        depend on the unit of the price in another way.
+    ValueError : the function can't be a feature: its inputs are not prices, its parameters are out of range, or its
+        outputs depend on the currency's unit in another way.
     """
     function = _load_talib_function(function_name, dict(parameters))
-    foreign = [text for text in _input_names_of_function(function) if text not in INPUT_NAMES]
-    if foreign or function_name in INDEX_FUNCTIONS:
-        why = f"it needs {', '.join(foreign)}" if foreign else "its outputs are positions in an array"
-        raise ValueError(f"{function_name} can't be a feature: {why}")
+    other_inputs = [name for name in _input_names_of_function(function) if name not in INPUT_NAMES]
+    if other_inputs or function_name in INDEX_FUNCTIONS:
+        reason = f"it needs {', '.join(other_inputs)}" if other_inputs else "its outputs are positions in an array"
+        raise ValueError(f"{function_name} can't be a feature: {reason}")
     try:
-        inputs = _synthetic_bars(int(function.lookback) + N_PROBE_BARS)
-        once = _compute_outputs(function, inputs)
-        twice = _compute_outputs(function, {key: values * (1 + (key != "volume")) for key, values in inputs.items()})
+        bars = _synthetic_bars(int(function.lookback) + N_PROBE_BARS)
+        outputs = _compute_outputs(function, bars)
+        doubled_bars = {name: values * (1 if name == "volume" else 2) for name, values in bars.items()}
+        doubled_outputs = _compute_outputs(function, doubled_bars)
     except Exception as error:
-        written = ", ".join(f"{key} {value:g}" for key, value in parameters)
-        raise ValueError(f"{function_name} does not take {written or 'these inputs'}: {error}") from error
-    found = []
-    for one, two in zip(once, twice, strict=True):
-        there = np.isfinite(one)
-        same, doubled = (np.allclose(two[there], one[there] * factor, rtol=1e-7, atol=1e-9) for factor in (1, 2))
-        if not there.any() or not (same or doubled):
+        values = ", ".join(f"{key} {value:g}" for key, value in parameters)
+        raise ValueError(f"{function_name} does not take {values or 'these inputs'}: {error}") from error
+    mask = []
+    for output, other in zip(outputs, doubled_outputs, strict=True):
+        known = np.isfinite(output)
+        same, doubled = (np.allclose(other[known], output[known] * factor, rtol=1e-7, atol=1e-9) for factor in (1, 2))
+        if not known.any() or not (same or doubled):
             raise ValueError(
                 f"{function_name} can't be a feature: of a price, its value depends on the currency's unit"
             )
-        found.append(bool(doubled and not same))
-    return tuple(found)
+        mask.append(bool(doubled and not same))
+    return tuple(mask)
 
 
 def _input_names_of_function(talib_function: Any) -> list[str]:
-    """Return the names of all inputs of a function, which TA-Lib lists one by one or in groups."""
+    """Return the names of all inputs of a function, which TA-Lib lists singly or in groups."""
     return [
         name for value in talib_function.input_names.values() for name in ([value] if isinstance(value, str) else value)
     ]
 
 
 def _compute_outputs(talib_function: Any, inputs: Mapping[str, Array]) -> list[Array]:
-    """Return a function's outputs, NaN before its warm-up is over and from a missing input on.
+    """Return a function's outputs, NaN during the warm-up and from a missing input on.
 
-    TA-Lib itself returns 0 in the warm-up of whole numbers, and lets some recursions run past a NaN.
+    TA-Lib itself returns 0 during the warm-up of integer outputs, and continues some recursions after a NaN.
     """
-    needed = np.stack([inputs[name] for name in _input_names_of_function(talib_function)])
-    missing: BoolArray = np.asarray(np.isnan(needed).any(axis=0))
-    bars = len(missing)
-    first = int(np.argmin(missing)) if bars and not missing.all() else bars
-    gone = np.flatnonzero(missing[first:])
-    last = first + int(gone[0]) if len(gone) else bars
-    outputs = [np.full(bars, np.nan) for _ in talib_function.output_names]
-    begins = first + int(talib_function.lookback)
-    if begins < last:
-        given = talib_function({name: values[first:last] for name, values in inputs.items()})
-        for output, values in zip(outputs, [given] if isinstance(given, np.ndarray) else given, strict=True):
-            output[begins:last] = values[begins - first :]
+    inputs_used = np.stack([inputs[name] for name in _input_names_of_function(talib_function)])
+    missing: BoolArray = np.asarray(np.isnan(inputs_used).any(axis=0))
+    n_bars = len(missing)
+    first = int(np.argmin(missing)) if n_bars and not missing.all() else n_bars
+    missing_later = np.flatnonzero(missing[first:])
+    stop = first + int(missing_later[0]) if len(missing_later) else n_bars
+    outputs = [np.full(n_bars, np.nan) for _ in talib_function.output_names]
+    output_start = first + int(talib_function.lookback)
+    if output_start < stop:
+        results = talib_function({name: values[first:stop] for name, values in inputs.items()})
+        for output, values in zip(outputs, [results] if isinstance(results, np.ndarray) else results, strict=True):
+            output[output_start:stop] = values[output_start - first :]
     return outputs
 
 
 def _synthetic_bars(n_bars: int) -> dict[str, Array]:
-    """Return bars on which to try a function out: the same every time, rising and falling, never still."""
-    at = np.arange(n_bars, dtype=np.float64)
-    close = 50.0 + 5.0 * np.sin(at / 3.0) + 2.0 * np.sin(at * 1.7) + 0.01 * at
-    opens = close + 0.4 * np.sin(at * 2.3)
+    """Return deterministic bars whose price rises and falls and changes at every bar."""
+    bar = np.arange(n_bars, dtype=np.float64)
+    close = 50.0 + 5.0 * np.sin(bar / 3.0) + 2.0 * np.sin(bar * 1.7) + 0.01 * bar
+    opens = close + 0.4 * np.sin(bar * 2.3)
     return {
         "open": opens,
-        "high": np.maximum(opens, close) + 0.3 + 0.1 * np.sin(at),
-        "low": np.minimum(opens, close) - 0.3 - 0.1 * np.cos(at),
+        "high": np.maximum(opens, close) + 0.3 + 0.1 * np.sin(bar),
+        "low": np.minimum(opens, close) - 0.3 - 0.1 * np.cos(bar),
         "close": close,
-        "volume": 1000.0 + 300.0 * np.sin(at * 0.9),
+        "volume": 1000.0 + 300.0 * np.sin(bar * 0.9),
     }
 
 

@@ -1,4 +1,8 @@
-"""Features made of other features. They nest: the rank of the z-score of a volatility is three of them."""
+"""Transforms of features, and the catalogue of all features.
+
+Transforms nest: the rank of the z-score of a volatility is one. The catalogue stands here because a transform accepts
+any feature of it.
+"""
 
 from __future__ import annotations
 
@@ -7,37 +11,37 @@ from itertools import product
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, StrictFloat, ValidationInfo, field_validator
 
 from quantlr.core.annotations import Unit
 from quantlr.core.arrays import Array, FeatureColumns
-from quantlr.core.components import StrictFloat
+from quantlr.core.components import component_union
 from quantlr.core.values import Prices
-from quantlr.data.features.base import Feature, Lag, WindowAtLeastTwo, lag_values, require_unique
+from quantlr.data.features import calendar, returns, talib, trend, volatility, volumes
+from quantlr.data.features.base import Feature, Lags, WindowAtLeastTwo, lag_values
 from quantlr.data.features.returns import LaggedReturns
 from quantlr.data.features.rolling import BLOCK_VALUES, rolling_zscore
 from quantlr.data.features.volatility import Volatility
 
 if TYPE_CHECKING:
-    AnyFeature = Feature  # at run time the catalogue's union, which the package sets once it is complete
-
+    AnyFeature = Feature  # at run time the union of the catalogue, defined at the end of this file
 
 ClipBound = Annotated[StrictFloat, Unit("that of the inner feature")]
 
 
 class FeatureTransform(Feature):
-    """Another feature's columns, each made into one or more."""
+    """A transform of each column of another feature."""
 
     of: AnyFeature = Field(description="The feature that is transformed, a mapping with a kind of its own.")
 
     @property
     def cross_sectional(self) -> bool:
-        """As the feature that is transformed."""
+        """Whether the inner feature is."""
         return self.of.cross_sectional
 
     @abstractmethod
     def transform_column(self, column_name: str, values: Array, prices: Prices) -> FeatureColumns:
-        """Return what becomes of one column of the inner feature."""
+        """Return the columns made of one column of the inner feature."""
 
     def compute(self, prices: Prices) -> FeatureColumns:
         """Each column of the inner feature, transformed."""
@@ -47,37 +51,35 @@ class FeatureTransform(Feature):
         return columns
 
     def warm_up(self) -> int:
-        """That of the feature that is transformed."""
+        """The inner feature's."""
         return self.of.warm_up()
 
 
 class RollingZScore(FeatureTransform):
-    """How unusual a feature's value is, standardised by the trailing window that it ends."""
+    """Z-score of a feature within the trailing window that the value ends."""
 
     kind: Literal["zscore"] = "zscore"
     window: WindowAtLeastTwo = Field(252, description="Length of the window; at least 2.")
 
     @classmethod
     def examples(cls) -> tuple[RollingZScore, ...]:
-        """Return that of a volatility."""
+        """Return one of a volatility."""
         return (cls(of=Volatility(windows=(5,)), window=10),)
 
     def transform_column(self, column_name: str, values: Array, prices: Prices) -> FeatureColumns:
-        """In standard deviations (ddof 1) from the window's mean; above 0 where high, 0 where it is all one value."""
+        """In standard deviations (ddof 1) from the window's mean; 0 in a constant window."""
         return {f"zscore_{self.window}({column_name})": rolling_zscore(values, window=self.window)}
 
     def warm_up(self) -> int:
-        """That of the inner feature and the window, less the bar that ends it."""
+        """The inner feature's, and the window less the bar that ends it."""
         return self.of.warm_up() + self.window - 1
 
 
 class LaggedFeature(FeatureTransform):
-    """What a feature was some sessions ago; 1 is the session before the one that has just closed."""
+    """Lagged values of a feature; lag 1 is the session before the one that has just closed."""
 
     kind: Literal["lag"] = "lag"
-    bars: tuple[Lag, ...] = Field((1,), min_length=1, description="How long ago, in the ticker's own sessions.")
-
-    _require_unique = field_validator("bars")(require_unique)
+    bars: Lags = Field((1,), description="Lags, in the ticker's own sessions.")
 
     @classmethod
     def examples(cls) -> tuple[LaggedFeature, ...]:
@@ -86,15 +88,15 @@ class LaggedFeature(FeatureTransform):
 
     def transform_column(self, column_name: str, values: Array, prices: Prices) -> FeatureColumns:
         """One column per lag, in the units of the inner feature."""
-        return {f"lag_{by}({column_name})": lag_values(values, n_bars=by) for by in self.bars}
+        return {f"lag_{lag}({column_name})": lag_values(values, n_bars=lag) for lag in self.bars}
 
     def warm_up(self) -> int:
-        """That of the inner feature and the largest lag."""
+        """The inner feature's, and the largest lag."""
         return self.of.warm_up() + max(self.bars)
 
 
 class ClippedFeature(FeatureTransform):
-    """A feature held between two bounds, so that single values far out don't rule the fit."""
+    """A feature clipped to two bounds, which limits the influence of outliers on the fit."""
 
     kind: Literal["clip"] = "clip"
     low: ClipBound | None = Field(-3.0, description="Lower bound; null is none.")
@@ -112,7 +114,7 @@ class ClippedFeature(FeatureTransform):
 
     @classmethod
     def examples(cls) -> tuple[ClippedFeature, ...]:
-        """Return returns held on both sides, and on one."""
+        """Return returns clipped on both sides, and on one."""
         inner = LaggedReturns(lags=(1,))
         return (cls(of=inner, low=-0.01, high=0.01), cls(of=inner, low=None, high=0.0))
 
@@ -124,22 +126,22 @@ class ClippedFeature(FeatureTransform):
 
 
 class CrossSectionalRank(FeatureTransform):
-    """Where a ticker stands among all tickers of its session: the share of them below, ties counted half.
+    """Percentile rank of a ticker among all tickers of its session: (rank - 1/2) / n, ties share their mean rank.
 
-    Those without a bar or without a value that session are left out; of n tickers the ranks are 1/2n, 3/2n, … and their
-    mean is one half. A ticker alone stands at one half.
+    Tickers without a bar or a value in that session are left out; the ranks of n tickers are 1/2n, 3/2n, ... with mean
+    one half. The rank of a single ticker is one half.
     """
 
     kind: Literal["rank"] = "rank"
 
     @classmethod
     def examples(cls) -> tuple[CrossSectionalRank, ...]:
-        """Return that of a volatility."""
+        """Return one of a volatility."""
         return (cls(of=Volatility(windows=(5,))),)
 
     @property
     def cross_sectional(self) -> bool:
-        """Always: it is about the others."""
+        """Always True."""
         return True
 
     def transform_column(self, column_name: str, values: Array, prices: Prices) -> FeatureColumns:
@@ -148,7 +150,7 @@ class CrossSectionalRank(FeatureTransform):
 
 
 class SquaredFeature(FeatureTransform):
-    """A feature's square: lets a linear model bend."""
+    """The square of a feature, a quadratic term of the linear model."""
 
     kind: Literal["square"] = "square"
 
@@ -163,7 +165,7 @@ class SquaredFeature(FeatureTransform):
 
 
 class FeatureProduct(Feature):
-    """One feature times another: lets the weight of the one depend on the other."""
+    """The product of two features, an interaction term: the coefficient of one depends on the other."""
 
     kind: Literal["product"] = "product"
     of: tuple[AnyFeature, ...] = Field(
@@ -172,7 +174,7 @@ class FeatureProduct(Feature):
 
     @classmethod
     def examples(cls) -> tuple[FeatureProduct, ...]:
-        """Return returns that count more in rough markets, and more for the roughest tickers."""
+        """Return returns times volatility, and times the cross-sectional rank of volatility."""
         volatility = Volatility(windows=(5,))
         return (
             cls(of=(LaggedReturns(lags=(1, 2)), volatility)),
@@ -181,50 +183,58 @@ class FeatureProduct(Feature):
 
     @property
     def cross_sectional(self) -> bool:
-        """Whether one of the two is."""
-        return any(part.cross_sectional for part in self.of)
+        """Whether one of the two features is."""
+        return any(feature.cross_sectional for feature in self.of)
 
     def compute(self, prices: Prices) -> FeatureColumns:
-        """A column for each pair of the one's and the other's columns, in the product of their units."""
-        pairs = product(*(part.compute(prices).items() for part in self.of))
-        return {f"product({one},{other})": values * others for (one, values), (other, others) in pairs}
+        """A column for each pair of a column of the first and one of the second, in the product of their units."""
+        pairs = product(*(feature.compute(prices).items() for feature in self.of))
+        return {f"product({name},{name_2})": values * values_2 for (name, values), (name_2, values_2) in pairs}
 
     def warm_up(self) -> int:
         """The longer of the two."""
-        return max(part.warm_up() for part in self.of)
+        return max(feature.warm_up() for feature in self.of)
 
 
 def row_percentile_ranks(values: Array) -> Array:
-    """Return (rank - 1/2) / n of each value in its row of n numbers, equal ones sharing their mean rank; NaN stays."""
-    found = np.empty_like(values)
+    """Return (rank - 1/2) / n of each value in its row of n numbers; equal values share their mean rank; NaN stays."""
+    ranks = np.empty_like(values)
     step = max(1, BLOCK_VALUES // max(values.shape[1], 1))
     for first in range(0, len(values), step):
-        found[first : first + step] = _block_percentile_ranks(values[first : first + step])
-    return found
+        ranks[first : first + step] = _block_percentile_ranks(values[first : first + step])
+    return ranks
 
 
 def _block_percentile_ranks(block: Array) -> Array:
     order = np.argsort(block, axis=1)
     ascending = np.take_along_axis(block, order, axis=1)
     width = block.shape[1]
-    place = np.arange(width)
-    begins = np.ones(block.shape, dtype=np.bool_)
-    begins[:, 1:] = ascending[:, 1:] != ascending[:, :-1]
-    ends = np.ones(block.shape, dtype=np.bool_)
-    ends[:, :-1] = begins[:, 1:]
-    first = np.maximum.accumulate(np.where(begins, place, 0), axis=1)
-    last = np.minimum.accumulate(np.where(ends, place, width)[:, ::-1], axis=1)[:, ::-1]
+    position = np.arange(width)
+    starts_tie = np.ones(block.shape, dtype=np.bool_)
+    starts_tie[:, 1:] = ascending[:, 1:] != ascending[:, :-1]
+    ends_tie = np.ones(block.shape, dtype=np.bool_)
+    ends_tie[:, :-1] = starts_tie[:, 1:]
+    first = np.maximum.accumulate(np.where(starts_tie, position, 0), axis=1)
+    last = np.minimum.accumulate(np.where(ends_tie, position, width)[:, ::-1], axis=1)[:, ::-1]
     ranks = np.empty(block.shape)
     np.put_along_axis(ranks, order, (first + last + 1) / 2.0, axis=1)
-    there = ~np.isnan(block)
-    return np.where(there, ranks / np.maximum(there.sum(axis=1, keepdims=True), 1), np.nan)
+    known = ~np.isnan(block)
+    return np.where(known, ranks / np.maximum(known.sum(axis=1, keepdims=True), 1), np.nan)
 
 
 FEATURES: tuple[type[Feature], ...] = (
+    *returns.FEATURES,
+    *volatility.FEATURES,
+    *trend.FEATURES,
+    *volumes.FEATURES,
+    *calendar.FEATURES,
     RollingZScore,
     LaggedFeature,
     ClippedFeature,
     CrossSectionalRank,
     SquaredFeature,
     FeatureProduct,
+    *talib.FEATURES,
 )
+if not TYPE_CHECKING:
+    AnyFeature = component_union(FEATURES, base_class=Feature)

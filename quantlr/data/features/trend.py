@@ -1,17 +1,25 @@
-"""Features of where the close stands: against averages, extremes, and its own rises and falls."""
+"""Features of the close relative to its averages and extremes, and oscillators."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, StrictFloat, ValidationInfo, field_validator
 
 from quantlr.core.annotations import ChoiceDescriptions, Unit
 from quantlr.core.arrays import FeatureColumns
-from quantlr.core.components import StrictFloat
 from quantlr.core.values import Prices
-from quantlr.data.features.base import Feature, Window, WindowAtLeastTwo, lag_values, require_unique, safe_divide
+from quantlr.data.features.base import (
+    Feature,
+    Window,
+    WindowedFeature,
+    Windows,
+    WindowsAtLeastTwo,
+    lag_values,
+    require_unique,
+    safe_divide,
+)
 from quantlr.data.features.rolling import (
     exponential_average,
     rolling_max,
@@ -34,13 +42,11 @@ PriceExtreme = Annotated[
 ]
 
 
-class MovingAverageGap(Feature):
-    """How far the close is above its own moving average."""
+class MovingAverageGap(WindowedFeature):
+    """The close relative to its own moving average."""
 
     kind: Literal["moving_average_gap"] = "moving_average_gap"
-    windows: tuple[WindowAtLeastTwo, ...] = Field((50,), min_length=1, description="Lengths of the window; at least 2.")
-
-    _require_unique = field_validator("windows")(require_unique)
+    windows: WindowsAtLeastTwo = Field((50,), description="Lengths of the window; at least 2.")
 
     @classmethod
     def examples(cls) -> tuple[MovingAverageGap, ...]:
@@ -52,21 +58,15 @@ class MovingAverageGap(Feature):
         close = prices.close
         return {f"moving_average_gap_{w}": close / rolling_mean(close, window=w) - 1.0 for w in self.windows}
 
-    def warm_up(self) -> int:
-        """The longest window, less the bar that ends it."""
-        return max(self.windows) - 1
-
 
 class RelativeStrengthIndex(Feature):
-    """Wilder's relative strength index (1978): the share of rises in the average move, in percent.
+    """Wilder's relative strength index (1978): average rise / (average rise + average fall), in percent.
 
-    The averages begin with the mean of their window and never quite forget.
+    The averages are recursive: they start with the mean of the first window, whose weight decays but never vanishes.
     """
 
     kind: Literal["rsi"] = "rsi"
-    windows: tuple[Window, ...] = Field((14,), min_length=1, description="Wilder's lengths.")
-
-    _require_unique = field_validator("windows")(require_unique)
+    windows: Windows = Field((14,), description="Wilder's lengths.")
 
     @classmethod
     def examples(cls) -> tuple[RelativeStrengthIndex, ...]:
@@ -74,9 +74,9 @@ class RelativeStrengthIndex(Feature):
         return (cls(), cls(windows=(2, 20)))
 
     def compute(self, prices: Prices) -> FeatureColumns:
-        """One column per window, from 0 (every move was a fall) to 100 (every move was a rise); 50 without a move."""
-        moves = prices.close - lag_values(prices.close, n_bars=1)
-        rises, falls = np.maximum(moves, 0.0), np.maximum(-moves, 0.0)
+        """One column per window, from 0 (falls only) to 100 (rises only); 50 if the close never moved."""
+        changes = prices.close - lag_values(prices.close, n_bars=1)
+        rises, falls = np.maximum(changes, 0.0), np.maximum(-changes, 0.0)
         columns: FeatureColumns = {}
         for window in self.windows:
             rise, fall = wilder_average(rises, window=window), wilder_average(falls, window=window)
@@ -84,26 +84,24 @@ class RelativeStrengthIndex(Feature):
         return columns
 
     def warm_up(self) -> int:
-        """The longest window: a move needs the close before."""
+        """The longest window: a change needs the previous close."""
         return max(self.windows)
 
 
 class MovingAverageConvergenceDivergence(Feature):
     """Appel's MACD: a fast exponential average less a slow one, relative to the close.
 
-    The signal is the line's own exponential average, the histogram the line less the signal: two of the three say all
-    that there is. Both averages begin at the bar that fills the slow one, each with the mean of its window.
+    The signal is the line's own exponential average, the histogram the line less the signal, so that any two of the
+    three determine the third. Both averages start at the bar that fills the slow window, each with the mean of its own.
     """
 
     kind: Literal["macd"] = "macd"
     fast: Window = Field(12, description="Length of the fast average.")
     slow: Window = Field(26, validate_default=True, description="Length of the slow average; more than fast.")
     signal: Window = Field(9, description="Length of the average of the line.")
-    lines: tuple[MacdLine, ...] = Field(
-        ("line", "histogram"), min_length=1, max_length=2, description="Which columns to make; at most two."
+    lines: Annotated[tuple[MacdLine, ...], Field(min_length=1, max_length=2), AfterValidator(require_unique)] = Field(
+        ("line", "histogram"), description="Which columns to make; at most two."
     )
-
-    _require_unique = field_validator("lines")(require_unique)
 
     @field_validator("slow")
     @classmethod
@@ -123,24 +121,22 @@ class MovingAverageConvergenceDivergence(Feature):
         fast = exponential_average(close, window=self.fast, first_row=first)
         line = fast - exponential_average(close, window=self.slow, first_row=first)
         signal = exponential_average(line, window=self.signal, first_row=first + self.signal - 1)
-        made = {"line": line, "signal": signal, "histogram": line - signal}
-        return {f"macd_{name}_{self.fast}_{self.slow}_{self.signal}": made[name] / close for name in self.lines}
+        columns = {"line": line, "signal": signal, "histogram": line - signal}
+        return {f"macd_{name}_{self.fast}_{self.slow}_{self.signal}": columns[name] / close for name in self.lines}
 
     def warm_up(self) -> int:
-        """The slow average, then the signal where it is used, less the bar that ends each."""
+        """The slow window, and the signal's if it is used, less the bar that ends each."""
         return self.slow - 1 + (self.signal - 1) * (self.lines != ("line",))
 
 
-class BollingerPercentB(Feature):
-    """Where the close stands between Bollinger's bands: his %b."""
+class BollingerPercentB(WindowedFeature):
+    """Bollinger's %b: position of the close between the Bollinger bands."""
 
     kind: Literal["bollinger"] = "bollinger"
-    windows: tuple[WindowAtLeastTwo, ...] = Field((20,), min_length=1, description="Lengths of the window; at least 2.")
+    windows: WindowsAtLeastTwo = Field((20,), description="Lengths of the window; at least 2.")
     deviations: Annotated[StrictFloat, Unit("standard deviations (ddof 0) of the close"), Field(gt=0, le=100)] = Field(
         2.0, description="Distance of a band from the mean."
     )
-
-    _require_unique = field_validator("windows")(require_unique)
 
     @classmethod
     def examples(cls) -> tuple[BollingerPercentB, ...]:
@@ -148,7 +144,7 @@ class BollingerPercentB(Feature):
         return (cls(), cls(windows=(5, 10), deviations=1.5))
 
     def compute(self, prices: Prices) -> FeatureColumns:
-        """One column per window: 0 at the lower band, 1 at the upper, 0.5 at the mean and where nothing has moved."""
+        """One column per window: 0 at the lower band, 1 at the upper, 0.5 at the mean or in a constant window."""
         columns: FeatureColumns = {}
         for window in self.windows:
             gap = prices.close - rolling_mean(prices.close, window=window)
@@ -156,20 +152,12 @@ class BollingerPercentB(Feature):
             columns[f"bollinger_{window}_{self.deviations:g}"] = 0.5 + safe_divide(gap, width, fill_value=0.0)
         return columns
 
-    def warm_up(self) -> int:
-        """The longest window, less the bar that ends it."""
-        return max(self.windows) - 1
 
-
-class TrailingDrawdown(Feature):
-    """How far the close is below the highest close of a trailing window."""
+class TrailingDrawdown(WindowedFeature):
+    """Drawdown: the close relative to the highest close of a trailing window."""
 
     kind: Literal["drawdown"] = "drawdown"
-    windows: tuple[WindowAtLeastTwo, ...] = Field(
-        (252,), min_length=1, description="Lengths of the window; at least 2."
-    )
-
-    _require_unique = field_validator("windows")(require_unique)
+    windows: WindowsAtLeastTwo = Field((252,), description="Lengths of the window; at least 2.")
 
     @classmethod
     def examples(cls) -> tuple[TrailingDrawdown, ...]:
@@ -181,19 +169,13 @@ class TrailingDrawdown(Feature):
         close = prices.close
         return {f"drawdown_{w}": close / rolling_max(close, window=w) - 1.0 for w in self.windows}
 
-    def warm_up(self) -> int:
-        """The longest window, less the bar that ends it."""
-        return max(self.windows) - 1
 
-
-class DistanceFromExtreme(Feature):
-    """How far the close is from the highest high or the lowest low of a trailing window; 252 sessions are 52 weeks."""
+class DistanceFromExtreme(WindowedFeature):
+    """The close relative to the highest high or the lowest low of a trailing window; 252 sessions are 52 weeks."""
 
     kind: Literal["distance_from_extreme"] = "distance_from_extreme"
-    windows: tuple[Window, ...] = Field((252,), min_length=1, description="Lengths of the window.")
+    windows: Windows = Field((252,), description="Lengths of the window.")
     extreme: PriceExtreme = Field("high", description="What the distance is measured from.")
-
-    _require_unique = field_validator("windows")(require_unique)
 
     @classmethod
     def examples(cls) -> tuple[DistanceFromExtreme, ...]:
@@ -202,14 +184,12 @@ class DistanceFromExtreme(Feature):
 
     def compute(self, prices: Prices) -> FeatureColumns:
         """One column per window: close / extreme - 1, as a fraction; at most 0 from a high, at least 0 from a low."""
-        reached, values = (rolling_max, prices.high) if self.extreme == "high" else (rolling_min, prices.low)
-        return {
-            f"distance_from_{self.extreme}_{w}": prices.close / reached(values, window=w) - 1.0 for w in self.windows
-        }
-
-    def warm_up(self) -> int:
-        """The longest window, less the bar that ends it."""
-        return max(self.windows) - 1
+        rolling_extreme, values = (rolling_max, prices.high) if self.extreme == "high" else (rolling_min, prices.low)
+        columns: FeatureColumns = {}
+        for window in self.windows:
+            level = rolling_extreme(values, window=window)
+            columns[f"distance_from_{self.extreme}_{window}"] = prices.close / level - 1.0
+        return columns
 
 
 FEATURES: tuple[type[Feature], ...] = (

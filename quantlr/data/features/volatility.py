@@ -1,4 +1,4 @@
-"""Features of how far prices move: volatility, the session's range, the true range."""
+"""Features of volatility: estimators of volatility, the high-low range and the true range."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import math
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from quantlr.core.annotations import ChoiceDescriptions
-from quantlr.core.arrays import Array, FeatureColumns
+from quantlr.core.arrays import FeatureColumns
 from quantlr.core.values import Prices
 from quantlr.data.features.base import (
     RETURN_KIND_DESCRIPTION,
     Feature,
     ReturnKind,
-    Window,
-    WindowAtLeastTwo,
+    WindowedFeature,
+    Windows,
+    WindowsAtLeastTwo,
     lag_values,
-    require_unique,
     trailing_returns,
 )
 from quantlr.data.features.rolling import rolling_mean, rolling_std, wilder_average
@@ -26,7 +26,7 @@ from quantlr.data.features.rolling import rolling_mean, rolling_std, wilder_aver
 VolatilityEstimator = Annotated[
     Literal["close", "parkinson", "garman_klass"],
     ChoiceDescriptions({
-        "close": "returns from close to close, which alone see the gaps overnight",
+        "close": "close-to-close returns, which include overnight gaps",
         "parkinson": "the session's high and low",
         "garman_klass": "the session's open, high, low and close",
     }),
@@ -34,25 +34,23 @@ VolatilityEstimator = Annotated[
 
 
 class Volatility(Feature):
-    """How far a single session moves, estimated over a trailing window.
+    """Volatility of a single session, estimated over a trailing window.
 
-    `close` is the standard deviation (ddof 1) of returns; it alone sees the gaps overnight. `parkinson` (1980) is the
-    root of the mean of ln(high / low)^2 / (4 ln 2); `garman_klass` (1980) that of ln(high / low)^2 / 2 -
-    (2 ln 2 - 1) ln(close / open)^2, and 0 where bars whose close is outside their range make the mean negative. Both
-    use the session's own range, need fewer sessions for the same precision, and are too low for a ticker that jumps
-    overnight. A session without a move counts as it is: it lowers them all.
+    `close` is the standard deviation (ddof 1) of close-to-close returns, the only estimator that includes overnight
+    gaps. `parkinson` (1980) is the root of the mean of ln(high / low)^2 / (4 ln 2); `garman_klass` (1980) that of
+    ln(high / low)^2 / 2 - (2 ln 2 - 1) ln(close / open)^2, and 0 where bars whose close is outside their range make the
+    mean negative. Both use the session's own range: they need fewer sessions for the same precision, and are biased
+    downwards for a ticker with large overnight gaps. A session without a move enters as it is.
     """
 
     kind: Literal["volatility"] = "volatility"
-    windows: tuple[WindowAtLeastTwo, ...] = Field((20,), min_length=1, description="Lengths of the window; at least 2.")
+    windows: WindowsAtLeastTwo = Field((20,), description="Lengths of the window; at least 2.")
     returns: ReturnKind = Field("log", description=f"{RETURN_KIND_DESCRIPTION[:-1]}; for the estimator close.")
-    estimator: VolatilityEstimator = Field("close", description="What a move is read off.")
-
-    _require_unique = field_validator("windows")(require_unique)
+    estimator: VolatilityEstimator = Field("close", description="Prices that the estimate uses.")
 
     @classmethod
     def examples(cls) -> tuple[Volatility, ...]:
-        """Return the default, simple returns over two windows, and the two estimators of the session's range."""
+        """Return the default, simple returns over two windows, and the two range estimators."""
         return (
             cls(),
             cls(windows=(5, 21), returns="simple"),
@@ -65,36 +63,25 @@ class Volatility(Feature):
         if self.estimator == "close":
             returns = trailing_returns(prices.close, n_bars=1, return_kind=self.returns)
             return {f"volatility_{w}": rolling_std(returns, window=w) for w in self.windows}
-        variance = _parkinson_variance(prices) if self.estimator == "parkinson" else _garman_klass_variance(prices)
-        return {
-            f"volatility_{self.estimator}_{w}": np.sqrt(np.maximum(rolling_mean(variance, window=w), 0.0))
-            for w in self.windows
-        }
+        log_range = np.log(prices.high / prices.low)
+        if self.estimator == "parkinson":
+            variance = log_range * log_range / (4.0 * math.log(2.0))
+        else:
+            log_return = np.log(prices.close / prices.open)
+            variance = log_range * log_range / 2.0 - (2.0 * math.log(2.0) - 1.0) * log_return * log_return
+        means = {w: np.maximum(rolling_mean(variance, window=w), 0.0) for w in self.windows}
+        return {f"volatility_{self.estimator}_{window}": np.sqrt(mean) for window, mean in means.items()}
 
     def warm_up(self) -> int:
-        """The longest window, and one session less where the first bar's own range counts."""
+        """The longest window, less one session for the range estimators, which need no previous close."""
         return max(self.windows) - (self.estimator != "close")
 
 
-def _parkinson_variance(prices: Prices) -> Array:
-    """Return the variance that each session's range alone tells of."""
-    moved = np.log(prices.high / prices.low)
-    return moved * moved / (4.0 * math.log(2.0))
-
-
-def _garman_klass_variance(prices: Prices) -> Array:
-    """Return the variance that each session's range, open and close tell of."""
-    moved, inside = np.log(prices.high / prices.low), np.log(prices.close / prices.open)
-    return moved * moved / 2.0 - (2.0 * math.log(2.0) - 1.0) * inside * inside
-
-
-class HighLowRange(Feature):
-    """How far apart the session's high and low were, averaged over a trailing window."""
+class HighLowRange(WindowedFeature):
+    """The session's range, high less low, averaged over a trailing window."""
 
     kind: Literal["high_low_range"] = "high_low_range"
-    windows: tuple[Window, ...] = Field((1,), min_length=1, description="Lengths of the window; 1 is the newest alone.")
-
-    _require_unique = field_validator("windows")(require_unique)
+    windows: Windows = Field((1,), description="Lengths of the window; 1 is the newest alone.")
 
     @classmethod
     def examples(cls) -> tuple[HighLowRange, ...]:
@@ -106,22 +93,16 @@ class HighLowRange(Feature):
         ranges = (prices.high - prices.low) / prices.close
         return {f"high_low_range_{w}": rolling_mean(ranges, window=w) for w in self.windows}
 
-    def warm_up(self) -> int:
-        """The longest window, less the bar that ends it."""
-        return max(self.windows) - 1
-
 
 class AverageTrueRange(Feature):
     """Wilder's average (1978) of the true range, relative to the close.
 
-    The true range is the session's range, extended to the close before. The average begins with the mean of its
-    window and never quite forgets.
+    The true range is the session's range, extended to the previous close. The average is recursive: it starts with the
+    mean of the first window, whose weight decays but never vanishes.
     """
 
     kind: Literal["atr"] = "atr"
-    windows: tuple[Window, ...] = Field((14,), min_length=1, description="Wilder's lengths.")
-
-    _require_unique = field_validator("windows")(require_unique)
+    windows: Windows = Field((14,), description="Wilder's lengths.")
 
     @classmethod
     def examples(cls) -> tuple[AverageTrueRange, ...]:
@@ -129,13 +110,13 @@ class AverageTrueRange(Feature):
         return (cls(), cls(windows=(5, 20)))
 
     def compute(self, prices: Prices) -> FeatureColumns:
-        """One column per window, as a fraction of the close; 0 only where nothing has moved since the first bar."""
-        before = lag_values(prices.close, n_bars=1)
-        true_range = np.maximum(prices.high, before) - np.minimum(prices.low, before)
+        """One column per window, as a fraction of the close; 0 only if no price has moved since the first bar."""
+        previous_close = lag_values(prices.close, n_bars=1)
+        true_range = np.maximum(prices.high, previous_close) - np.minimum(prices.low, previous_close)
         return {f"atr_{w}": wilder_average(true_range, window=w) / prices.close for w in self.windows}
 
     def warm_up(self) -> int:
-        """The longest window: a true range needs the close before."""
+        """The longest window: a true range needs the previous close."""
         return max(self.windows)
 
 

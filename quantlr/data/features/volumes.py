@@ -1,7 +1,7 @@
-"""Features of how much was traded.
+"""Features of traded volume.
 
-A session of volume 0 is a halt: nothing is known of it, so the volume before it stands on. A volume that is missing is
-no halt, and an error that names its date.
+A session of volume 0 counts as a trading halt and keeps the last volume above 0. A missing volume is not a halt: it is
+reported as an error with its date.
 """
 
 from __future__ import annotations
@@ -9,12 +9,19 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from quantlr.core.annotations import ChoiceDescriptions
 from quantlr.core.arrays import Array, FeatureColumns
 from quantlr.core.values import Prices
-from quantlr.data.features.base import Feature, Lag, WindowAtLeastTwo, lag_values, require_unique
+from quantlr.data.features.base import (
+    Feature,
+    Lags,
+    WindowedFeature,
+    WindowsAtLeastTwo,
+    lag_columns,
+    lag_values,
+)
 from quantlr.data.features.rolling import rolling_zscore
 
 SHARES_PER_UNIT = {"shares": 1.0, "millions": 1e6, "billions": 1e9}
@@ -25,10 +32,10 @@ VolumeUnit = Annotated[
 
 
 class Volume(Feature):
-    """The session's volume, adjusted for splits where the source knows of them; at home with an index."""
+    """The session's volume, adjusted for the splits that the source reports; comparable over time for an index."""
 
     kind: Literal["volume"] = "volume"
-    unit: VolumeUnit = Field("billions", description="What one unit counts.")
+    unit: VolumeUnit = Field("billions", description="Unit of the volume.")
 
     @classmethod
     def examples(cls) -> tuple[Volume, ...]:
@@ -45,12 +52,10 @@ class Volume(Feature):
 
 
 class VolumeChange(Feature):
-    """Logarithm of the session's volume over that of the session before; a split shows in files."""
+    """Log change of the volume from the previous session; includes splits if the source doesn't adjust for them."""
 
     kind: Literal["volume_change"] = "volume_change"
-    lags: tuple[Lag, ...] = Field((1,), min_length=1, description="Lags; 1 is the newest.")
-
-    _require_unique = field_validator("lags")(require_unique)
+    lags: Lags = Field((1,), description="Lags; 1 is the newest.")
 
     @classmethod
     def examples(cls) -> tuple[VolumeChange, ...]:
@@ -58,23 +63,20 @@ class VolumeChange(Feature):
         return (cls(), cls(lags=(1, 3)))
 
     def compute(self, prices: Prices) -> FeatureColumns:
-        """One column per lag: above 0 where more was traded; 0 in a halt, then against the last session before it."""
+        """One column per lag: above 0 where volume rose; 0 in a halt, after it relative to the last volume."""
         volume = last_nonzero_volume(prices.volume)
-        newest = np.log(volume / lag_values(volume, n_bars=1))
-        return {f"volume_change_{lag}": lag_values(newest, n_bars=lag - 1) for lag in self.lags}
+        return lag_columns("volume_change", np.log(volume / lag_values(volume, n_bars=1)), self.lags)
 
     def warm_up(self) -> int:
         """The largest lag; more for a ticker whose history begins with sessions of no volume."""
         return max(self.lags)
 
 
-class VolumeZScore(Feature):
-    """How unusual the session's volume is: its logarithm, standardised by the trailing window that it ends."""
+class VolumeZScore(WindowedFeature):
+    """Z-score of the log volume within the trailing window that it ends."""
 
     kind: Literal["volume_zscore"] = "volume_zscore"
-    windows: tuple[WindowAtLeastTwo, ...] = Field((20,), min_length=1, description="Lengths of the window; at least 2.")
-
-    _require_unique = field_validator("windows")(require_unique)
+    windows: WindowsAtLeastTwo = Field((20,), description="Lengths of the window; at least 2.")
 
     @classmethod
     def examples(cls) -> tuple[VolumeZScore, ...]:
@@ -82,20 +84,16 @@ class VolumeZScore(Feature):
         return (cls(), cls(windows=(2, 10)))
 
     def compute(self, prices: Prices) -> FeatureColumns:
-        """One column per window, in standard deviations (ddof 1); above 0 where more than usual was traded."""
+        """One column per window, in standard deviations (ddof 1); above 0 where volume is above the window's mean."""
         volume = np.log(last_nonzero_volume(prices.volume))
         return {f"volume_zscore_{w}": rolling_zscore(volume, window=w) for w in self.windows}
 
-    def warm_up(self) -> int:
-        """The longest window, less the bar that ends it; more where a history begins with sessions of no volume."""
-        return max(self.windows) - 1
-
 
 def last_nonzero_volume(volume: Array) -> Array:
-    """Return the volume of the newest session that had any, NaN before the first such session."""
+    """Return the volume of the newest session with a volume above 0, NaN before the first such session."""
     row = np.arange(len(volume))[:, None]
-    newest = np.maximum.accumulate(np.where(volume == 0, -1, row), axis=0)
-    return np.where(newest >= 0, np.take_along_axis(volume, np.maximum(newest, 0), axis=0), np.nan)
+    latest = np.maximum.accumulate(np.where(volume == 0, -1, row), axis=0)
+    return np.where(latest >= 0, np.take_along_axis(volume, np.maximum(latest, 0), axis=0), np.nan)
 
 
 FEATURES: tuple[type[Feature], ...] = (Volume, VolumeChange, VolumeZScore)

@@ -25,18 +25,19 @@ MODULE = '''
 from typing import Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, StrictInt
 from quantlr.data.features import Feature
-from quantlr.types import Columns, Prices, Whole
+from quantlr.core.arrays import FeatureColumns
+from quantlr.core.values import Prices
 
 
 class Above(Feature):
     """Whether the close is above the one so many sessions ago."""
 
     kind: Literal["above"] = "above"
-    sessions: Whole = Field(3, ge=1, description="How long ago, in sessions.")
+    sessions: StrictInt = Field(3, ge=1, description="How long ago, in sessions.")
 
-    def compute(self, prices: Prices) -> Columns:
+    def compute(self, prices: Prices) -> FeatureColumns:
         """One column: 1 above, 0 not."""
         found = np.full(prices.close.shape, np.nan)
         found[self.sessions :] = prices.close[self.sessions :] > prices.close[: -self.sessions]
