@@ -1,1 +1,1 @@
-"""The configuration of a run: YAML files, their validation, messages and JSON Schema."""
+"""Configs of runs: reading YAML, validation, error messages and JSON Schema."""

@@ -1,6 +1,6 @@
-"""The experiment as one typed value, read from YAML, every error with file:line:column.
+"""The config of a run: its sections as one pydantic model, read from YAML with file:line:column in every error.
 
-`RunConfig` composes the sections; each section's class lives beside the code that obeys it.
+The class of each section is defined beside the code that uses it.
 """
 
 from __future__ import annotations
@@ -11,26 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, StrictInt, ValidationError
 
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.metrics import ReportSpec
 from quantlr.backtest.overlays import OVERLAYS, Overlay
 from quantlr.backtest.policies import POLICIES, Policy, Threshold
-from quantlr.config.loader import (
-    ConfigProblem,
-    KeyPath,
-    ParsedYaml,
-    SourceLocation,
-    apply_overrides,
-    dump_yaml,
-    parse_key_path,
-    parse_setting,
-    read_config_file,
-)
+from quantlr.config.loader import apply_overrides, parse_setting, read_config_file
 from quantlr.config.messages import problems_from_validation_error, sort_problems
+from quantlr.config.yaml_tree import ConfigProblem, KeyPath, ParsedYaml, SourceLocation, dump_yaml, parse_key_path
 from quantlr.core.annotations import Unit
-from quantlr.core.components import Component, ConfigSection, StrictInt, component_kind, component_union
+from quantlr.core.components import Component, ConfigSection, component_kind, component_union
 from quantlr.core.errors import ConfigError, QuantlrError
 from quantlr.data.features import AnyFeature, Feature
 from quantlr.data.labels import LABELS, Direction, Label
@@ -59,12 +50,12 @@ __all__ = [
 ]
 
 REPORT_NAME_PATTERN = r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,79}$"
-"""What a report's folder may be called."""
+"""Valid names of report folders."""
 ReportName = Annotated[str, Field(pattern=REPORT_NAME_PATTERN)]
 
 
 class RunConfig(ConfigSection):
-    """One experiment, complete."""
+    """The complete config of one run."""
 
     name: ReportName = Field(
         description="Name of the report's folder: 1 to 80 of A-Z a-z 0-9 . _ -, not beginning with a dot; the "
@@ -75,40 +66,42 @@ class RunConfig(ConfigSection):
         0, description="Seed of everything random; the same seed gives the same report."
     )
     data: DataSpec = Field(description="Which prices to use.")
-    features: tuple[AnyFeature, ...] = Field(min_length=1, description="What a forecast looks at.")
-    label: AnyLabel = Field(Direction(), description="What is forecast.")
-    walk_forward: WalkForwardSpec = Field(WalkForwardSpec(), description="How the model walks through time.")
-    model: LogisticRegression = Field(LogisticRegression(), description="The classifier and its descent.")
-    policy: AnyPolicy = Field(Threshold(), description="From probabilities to positions.")
-    overlays: tuple[AnyOverlay, ...] = Field((), description="What is done to the positions, in this order.")
-    execution: ExecutionSpec = Field(ExecutionSpec(), description="How decisions become trades.")
-    report: ReportSpec = Field(ReportSpec(), description="What the result is measured against.")
+    features: tuple[AnyFeature, ...] = Field(min_length=1, description="Inputs of the model.")
+    label: AnyLabel = Field(Direction(), description="Target of the forecasts.")
+    walk_forward: WalkForwardSpec = Field(
+        WalkForwardSpec(), description="Training windows and refits of the walk-forward."
+    )
+    model: LogisticRegression = Field(LogisticRegression(), description="The classifier and its solver.")
+    policy: AnyPolicy = Field(Threshold(), description="Rule that turns probabilities into positions.")
+    overlays: tuple[AnyOverlay, ...] = Field((), description="Adjustments of the positions, applied in this order.")
+    execution: ExecutionSpec = Field(ExecutionSpec(), description="Fills and trading costs.")
+    report: ReportSpec = Field(ReportSpec(), description="Benchmark and contents of the report.")
 
     def to_yaml(self) -> str:
-        """Return the config with every default written out; running it gives the same bytes."""
+        """Return the config as YAML with every default; running it gives an identical report."""
         return dump_yaml(_to_yaml_types(self.model_dump()))
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedConfig:
-    """A config and the places where its keys were written."""
+    """A validated config and the locations of its keys."""
 
     run: RunConfig
     locations: dict[KeyPath, SourceLocation]
 
     def with_location(self, error: QuantlrError) -> QuantlrError:
-        """Return an error of a layer with the place of its key in front; the section's, where the key is a default."""
+        """Return an error with the location of its key in front; that of the section if the key is a default."""
         if error.key is None:
             return error
         path = parse_key_path(error.key)
         while path and path not in self.locations:
             path = path[:-1]
-        place = self.locations.get(path)
-        return error.with_location(str(place)) if place else error
+        location = self.locations.get(path)
+        return error.with_location(str(location)) if location else error
 
     @contextmanager
     def add_location_to_errors(self) -> Iterator[None]:
-        """Give errors that layers raise meanwhile the place of their key."""
+        """Add the location of its key to an error raised in the block."""
         try:
             yield
         except QuantlrError as error:
@@ -123,40 +116,40 @@ def load_config(
     name: str | None = None,
     features: Sequence[Feature] = (),
 ) -> LoadedConfig:
-    """Return the config in a YAML file or a mapping.
+    """Return the validated config in a YAML file or a mapping.
 
     Parameters
     ----------
-    source : path of a YAML file, or the mapping that it would hold.
-    overrides : values by dotted key, set on top.
+    source : path of a YAML file, or a mapping of the same content.
+    overrides : values by dotted key that replace the config's.
     settings : the same as text, ``key=value``, the value in YAML.
     name : name of the report, instead of the config's.
-    features : objects that are added to the config's features, but for those it lists already; their kinds are known
-        to the config.
+    features : feature objects added to those of the config, unless it lists them already; the config may also use
+        their kinds.
 
     Raises
     ------
-    ConfigError : with every problem, one line each.
+    ConfigError : for all problems together, one line each.
     """
     if overrides is not None and not isinstance(overrides, Mapping):
         raise ConfigError(f"overrides are a mapping of dotted keys to values, found {type(overrides).__name__}")
-    written, problems = parse_config_source(source)
-    apply_overrides(written, overrides or {}, source_name="overrides")
-    apply_overrides(written, [parse_setting(setting) for setting in settings], source_name="--set")
+    parsed, problems = parse_config_source(source)
+    apply_overrides(parsed, overrides or {}, source_name="overrides")
+    apply_overrides(parsed, [parse_setting(setting) for setting in settings], source_name="--set")
     if name is not None:
-        apply_overrides(written, {"name": name}, source_name="--name")
+        apply_overrides(parsed, {"name": name}, source_name="--name")
     stem, place = ("run", "config") if isinstance(source, Mapping) else (Path(source).stem, f"{source} (its own name)")
-    written.value.setdefault("name", stem)
-    written.value_locations.setdefault(("name",), SourceLocation(place))
-    return validate_config(written, problems, features=features)
+    parsed.value.setdefault("name", stem)
+    parsed.value_locations.setdefault(("name",), SourceLocation(place))
+    return validate_config(parsed, problems, features=features)
 
 
 def parse_config_source(source: str | Path | Mapping[str, Any]) -> tuple[ParsedYaml, list[ConfigProblem]]:
-    """Return the config in a YAML file or a mapping as it is written, and what is wrong with it but can be read.
+    """Return the unvalidated config in a YAML file or a mapping, and the problems that don't prevent reading it.
 
     Raises
     ------
-    ConfigError : it can't be read as a mapping.
+    ConfigError : the config can't be read as a mapping.
     """
     if not isinstance(source, (str, Path, Mapping)):
         raise ConfigError(f"a config is a path or a mapping, found {type(source).__name__}")
@@ -171,56 +164,53 @@ def parse_config_source(source: str | Path | Mapping[str, Any]) -> tuple[ParsedY
 def validate_config(
     parsed_yaml: ParsedYaml, problems: Sequence[ConfigProblem] = (), *, features: Sequence[Feature] = ()
 ) -> LoadedConfig:
-    """Return what is written as a config.
+    """Return the validated config of a parsed one.
 
     Raises
     ------
-    ConfigError : with every problem, those that are known already included.
+    ConfigError : for all problems together, the given ones included.
     """
-    found = list(problems)
+    all_problems = list(problems)
     try:
-        brought = _add_feature_objects(parsed_yaml, features)
-        config = LoadedConfig(
-            RunConfig.model_validate(parsed_yaml.value, context={Feature.entry_point_group: brought}), parsed_yaml.value_locations
-        )
+        context = {Feature.entry_point_group: _add_feature_objects(parsed_yaml, features)}
+        config = LoadedConfig(RunConfig.model_validate(parsed_yaml.value, context=context), parsed_yaml.value_locations)
     except ValidationError as error:
-        found += problems_from_validation_error(error, parsed_yaml, RunConfig)
-    if found:
-        raise ConfigError("\n".join(map(str, sort_problems(found))))
+        all_problems += problems_from_validation_error(error, parsed_yaml, RunConfig)
+    if all_problems:
+        raise ConfigError("\n".join(map(str, sort_problems(all_problems))))
     return config
 
 
 def _add_feature_objects(parsed_yaml: ParsedYaml, features: Sequence[Feature]) -> dict[str, type[Feature]]:
     """Add features to those that a config lists, in place, and return their classes by kind.
 
-    A feature that is listed already, as it is in the resolved config of a run that was given the same object, is not
-    added again.
+    A feature that the config lists already, such as the resolved config of a run with the same object, is not added.
     """
     for feature in features:
         if not isinstance(feature, Feature):
             raise ConfigError(f"features are objects of a class derived from Feature, found {feature!r}")
-    brought = {component_kind(type(feature)): type(feature) for feature in features}
+    classes = {component_kind(type(feature)): type(feature) for feature in features}
     listed = parsed_yaml.value.get("features", []) if isinstance(parsed_yaml.value, dict) else None
     if not isinstance(listed, list):
-        return brought
-    there = [_feature_from_entry(entry, brought) for entry in listed]
-    added = [feature for feature in features if feature not in there]
+        return classes
+    listed_features = [_feature_from_entry(entry, classes) for entry in listed]
+    added = [feature for feature in features if feature not in listed_features]
     if added:
         parsed_yaml.value["features"] = [*listed, *added]
-    return brought
+    return classes
 
 
 def _feature_from_entry(entry: Any, feature_classes: Mapping[str, type[Feature]]) -> Feature | None:
-    """Return the feature that a mapping of one of these kinds describes, None where it describes none."""
-    part = feature_classes.get(str(entry.get("kind"))) if isinstance(entry, dict) else None
+    """Return the feature that a config's entry describes, None if it is of no given kind or invalid."""
+    cls = feature_classes.get(str(entry.get("kind"))) if isinstance(entry, dict) else None
     try:
-        return part.model_validate(entry) if part else None
+        return cls.model_validate(entry) if cls else None
     except ValidationError:
-        return None  # told with its place when the whole config is read
+        return None  # reported with its location when the whole config is validated
 
 
 def copy_nested(value: Any) -> Any:
-    """Return nested values in mappings and lists of their own."""
+    """Return a copy of nested mappings and lists."""
     if isinstance(value, Mapping):
         return {str(key): copy_nested(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -229,7 +219,7 @@ def copy_nested(value: Any) -> Any:
 
 
 def _to_yaml_types(value: Any) -> Any:
-    """Return nested values as YAML has them."""
+    """Return nested values with tuples as lists and paths as text."""
     if isinstance(value, Mapping):
         return {key: _to_yaml_types(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
