@@ -1,11 +1,11 @@
-"""The config as a JSON Schema, for editors: which keys there are, what they mean, and which values they take.
+"""The JSON Schema of a config, for editors: its keys, their descriptions, and the values they take.
 
-It is made of the sections' own types and descriptions, as pydantic writes them down, arranged so that an editor is of
-use: a section with a `kind` has the keys of the kind that is written and of no other, numbers say their unit, words
-what they mean, and where a config ``extends`` another nothing is missing that the other may hold.
+It is pydantic's schema of the config's sections, rearranged so that an editor can use it: a section with a `kind` has
+the keys of that kind only, numbers have their unit, choices a description, and a config that ``extends`` another may
+leave out whatever the other may contain.
 
-The draft is 07, which every editor reads. It leaves to the reader how the values of two keys go together, and what only
-the text of a value tells (1.0 is no whole number).
+The draft is 07, which every editor supports. It can't express constraints between the values of two keys, or on the
+text of a number (1.0 is an integer in JSON).
 """
 
 from __future__ import annotations
@@ -35,51 +35,51 @@ EXTENDS_SCHEMA: JsonSchema = {
     "examples": ["sp500_daily.yaml"],
 }
 EXTENSIBLE_CATALOG_KEY = "features"
-"""The catalogue that installed packages add kinds to."""
+"""Key of the catalogue to which installed packages add kinds."""
 EXTENSIBLE_KIND_DESCRIPTION = (
     "Which feature it is; the other keys are its parameters. A kind of an installed package is known to the schema "
     "that `quantlr schema` prints where it is installed."
 )
 OMITTABLE_KEY = "name"
-"""The key without a default that may be left out all the same: a config is named by its file."""
+"""A key without a default that may be left out, since a config is named by its file."""
 VALUE_KEYWORDS = (
-    "type", "const", "enum", ENUM_DESCRIPTIONS_KEY, "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength",
-    "maxLength", "pattern", "format", "minItems", "maxItems",
+    "type", "const", "enum", ENUM_DESCRIPTIONS_KEY, "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
+    "minLength", "maxLength", "pattern", "format", "minItems", "maxItems",
 )  # fmt: skip
-"""What is said of a value by itself."""
+"""Keywords that constrain a single value."""
 CONDITION_KEYWORDS = ("required", "if", "then", "else")
-"""What is said of a section's keys together."""
+"""Keywords that constrain the keys of a section together."""
 NO_EDITOR_SUGGESTION = {"doNotSuggest": True}
-"""Keeps an editor from suggesting a key a second time, without its description; validators pass it over."""
+"""Keyword that keeps an editor from suggesting a key twice; ignored by validators."""
 KIND_REQUIRED: JsonSchema = {"required": ["kind"]}
 
 
 def schema_text(*, include_installed: bool = True) -> str:
-    """Return the schema as the text of a file; `others`, with the features of installed packages."""
+    """Return the schema as the text of a file; with the features of installed packages unless told otherwise."""
     return json.dumps(config_schema(include_installed=include_installed), indent=1, ensure_ascii=False) + "\n"
 
 
 def config_schema(*, include_installed: bool = True) -> JsonSchema:
-    """Return the JSON Schema of a config; `others`, with the features of installed packages."""
-    found, broken = _load_installed_features() if include_installed else ([], {})
-    models: list[Any] = [(model, "validation") for model in (RunConfig, *found)]
-    refs, whole = models_json_schema(models, ref_template="#/definitions/{model}")
-    return _SchemaWriter(whole["$defs"], [refs[part, "validation"] for part in found], broken).full_schema()
+    """Return the JSON Schema of a config; `include_installed` adds the features of installed packages."""
+    features, load_errors = _load_installed_features() if include_installed else ([], {})
+    models: list[Any] = [(model, "validation") for model in (RunConfig, *features)]
+    refs, schema = models_json_schema(models, ref_template="#/definitions/{model}")
+    return _SchemaWriter(schema["$defs"], [refs[feature, "validation"] for feature in features], load_errors).schema()
 
 
 def _load_installed_features() -> tuple[list[type[Feature]], dict[str, str]]:
-    """Return the features of installed packages, and by kind what is wrong with those that can't be loaded."""
+    """Return the features of installed packages, and by kind the errors of those that can't be loaded."""
     base: Any = Feature
-    found: list[type[Feature]] = []
-    broken: dict[str, str] = {}
+    features: list[type[Feature]] = []
+    load_errors: dict[str, str] = {}
     for kind in installed_kinds(base):
         try:
-            part = load_installed_component(kind, base)
+            feature = load_installed_component(kind, base)
         except ValueError as error:
-            broken[kind] = str(error)
+            load_errors[kind] = str(error)
         else:
-            found += [part] if part else []
-    return found, broken
+            features += [feature] if feature else []
+    return features, load_errors
 
 
 class _SchemaWriter:
@@ -87,12 +87,12 @@ class _SchemaWriter:
 
     Attributes
     ----------
-    raw : pydantic's definitions by name; a part's has the constant `kind`.
-    others, broken : references to installed features, and by kind what is wrong with those that can't be loaded.
-    merged : names of the sections whose missing keys may stand in what the config extends; all others are of lists,
-        which are never merged, and must be complete.
-    definitions : what is written, by name.
-    catalogues : names of the definitions of what is one of several kinds, by the kinds.
+    raw_definitions : pydantic's definitions by name; a component's has the constant `kind`.
+    installed_refs, load_errors : references to installed features, and the errors of others by kind.
+    mergeable_sections : names of the sections whose missing keys may be inherited from the config that is extended; the
+        others are in lists, which are never merged, and must be complete.
+    definitions : the rewritten definitions by name.
+    catalog_name_by_kinds : names of the definitions of component unions by their kinds.
     """
 
     def __init__(
@@ -107,20 +107,24 @@ class _SchemaWriter:
         self.definitions: dict[str, JsonSchema] = {}
         self.catalog_name_by_kinds: dict[tuple[str, ...], str] = {}
 
+    def _raw(self, ref: str) -> JsonSchema:
+        """Return pydantic's definition that a reference points to."""
+        return self.raw_definitions[_definition_name(ref)]
+
     def _collect_mergeable_sections(self, schema: Any) -> None:
-        """Gather the sections that are reached without going through a list."""
+        """Add the sections that are reached without passing through a list."""
         for key, inner in schema.items() if isinstance(schema, dict) else enumerate(schema):
             if key == "$ref" and _definition_name(inner) not in self.mergeable_sections:
                 self.mergeable_sections.add(_definition_name(inner))
-                self._collect_mergeable_sections(self.raw_definitions[_definition_name(inner)]["properties"])
+                self._collect_mergeable_sections(self._raw(inner)["properties"])
             elif isinstance(inner, (dict, list)) and key != "items":
                 self._collect_mergeable_sections(inner)
 
-    def full_schema(self) -> JsonSchema:
-        """Return the schema; what must be there depends on whether the config extends another."""
+    def schema(self) -> JsonSchema:
+        """Return the whole schema; the required keys depend on whether the config extends another."""
         properties = self._properties_schema(self.root_schema, "")
-        needs = self._section_requirements(self.root_schema)
-        needs["required"] = [key for key in needs["required"] if key != OMITTABLE_KEY]
+        requirements = self._section_requirements(self.root_schema)
+        requirements["required"] = [key for key in requirements["required"] if key != OMITTABLE_KEY]
         return {
             "$schema": "http://json-schema.org/draft-07/schema#",
             "title": "quantlr config",
@@ -130,210 +134,185 @@ class _SchemaWriter:
             "additionalProperties": False,
             "if": {"required": ["extends"]},
             "then": {"properties": self._inherited_kind_schemas(self.root_schema)},
-            "else": needs,
+            "else": requirements,
             "definitions": dict(sorted(self.definitions.items())),
         }
 
-    def _properties_schema(self, raw_schema: JsonSchema, dotted_key: str) -> dict[str, JsonSchema]:
+    def _properties_schema(self, raw: JsonSchema, dotted_key: str) -> dict[str, JsonSchema]:
         return {
-            key: {"title": f"{dotted_key}.kind", "description": _summary_text(raw_schema), "const": body["const"]}
+            key: {"title": f"{dotted_key}.kind", "description": _summary_text(raw), "const": body["const"]}
             if key == "kind"
             else self._property_schema(key, body, f"{dotted_key}.{key}" if dotted_key else key)
-            for key, body in raw_schema["properties"].items()
+            for key, body in raw["properties"].items()
         }
 
-    def _property_schema(self, key: str, raw_schema: JsonSchema, dotted_key: str) -> JsonSchema:
-        """Return what an editor is told of a key: title, description, unit, default, examples, and its values."""
-        value = self._value_schema(key, raw_schema, dotted_key)
-        if "$ref" in value:  # beside which draft 07 reads nothing; pydantic leaves out what the section itself says
-            told = raw_schema.get("description") or _summary_text(
-                self.raw_definitions[_definition_name(raw_schema["$ref"])]
-            )
-            return {"title": dotted_key, "description": told, "type": "object", "allOf": [value]}
-        told = append_units(raw_schema.get("description", ""), list(dict.fromkeys(_iter_units(raw_schema))))
-        found = {"title": dotted_key, "description": told, **value}
-        if "default" in raw_schema:
-            found["description"] += f" Default: {to_inline_yaml(raw_schema['default'])}."
-            found |= {"default": raw_schema["default"]} if raw_schema["default"] != [] else {}
-        if "examples" in raw_schema:
-            found["examples"] = raw_schema["examples"]
-        return found
+    def _property_schema(self, key: str, raw: JsonSchema, dotted_key: str) -> JsonSchema:
+        """Return the schema of a key: title, description with unit and default, examples, and values."""
+        value = self._value_schema(key, raw, dotted_key)
+        if "$ref" in value:  # draft 07 ignores keywords beside $ref; pydantic omits a description that the section has
+            description = raw.get("description") or _summary_text(self._raw(raw["$ref"]))
+            return {"title": dotted_key, "description": description, "type": "object", "allOf": [value]}
+        description = append_units(raw.get("description", ""), list(dict.fromkeys(_iter_units(raw))))
+        schema = {"title": dotted_key, "description": description, **value}
+        if "default" in raw:
+            schema["description"] += f" Default: {to_inline_yaml(raw['default'])}."
+            schema |= {"default": raw["default"]} if raw["default"] != [] else {}
+        return schema | {keyword: raw[keyword] for keyword in ("examples",) if keyword in raw}
 
-    def _value_schema(self, key: str, raw_schema: JsonSchema, dotted_key: str) -> JsonSchema:
-        """Return which values there may be."""
-        options = raw_schema.get("oneOf", [])
+    def _value_schema(self, key: str, raw: JsonSchema, dotted_key: str) -> JsonSchema:
+        """Return the schema of a key's values."""
+        options = raw.get("oneOf", [])
         if options and all("kind" in self._referenced_properties(option) for option in options):
             return {"$ref": self._add_catalog_definition(key, options)}
-        if self._referenced_properties(raw_schema):
-            return {"$ref": self._add_section_definition(raw_schema["$ref"], dotted_key)}
-        if "$ref" in raw_schema:
-            return self._value_schema(key, self.raw_definitions[_definition_name(raw_schema["$ref"])], dotted_key)
-        if "anyOf" in raw_schema:
-            return _alternatives_schema(
-                [self._value_schema(key, option, dotted_key) for option in raw_schema["anyOf"]], dotted_key
-            )
-        value = {limit: raw_schema[limit] for limit in VALUE_KEYWORDS if limit in raw_schema}
-        if "items" in raw_schema:
-            value["items"] = self._value_schema(key, raw_schema["items"], dotted_key)
+        if self._referenced_properties(raw):
+            return {"$ref": self._add_section_definition(raw["$ref"], dotted_key)}
+        if "$ref" in raw:
+            return self._value_schema(key, self._raw(raw["$ref"]), dotted_key)
+        if "anyOf" in raw:
+            alternatives = [self._value_schema(key, option, dotted_key) for option in raw["anyOf"]]
+            return _alternatives_schema(alternatives, dotted_key)
+        value = {keyword: raw[keyword] for keyword in VALUE_KEYWORDS if keyword in raw}
+        if "items" in raw:
+            value["items"] = self._value_schema(key, raw["items"], dotted_key)
             if "enum" in value["items"] or value["items"].get("type") == "integer":
-                value["uniqueItems"] = True  # each makes a column
+                value["uniqueItems"] = True  # each entry makes a column
         return value
 
-    def _referenced_properties(self, raw_schema: JsonSchema) -> JsonSchema:
-        """Return the keys of the section that is referred to; none where there is no section."""
-        found: JsonSchema = (
-            self.raw_definitions[_definition_name(raw_schema["$ref"])].get("properties", {})
-            if "$ref" in raw_schema
-            else {}
-        )
-        return found
+    def _referenced_properties(self, raw: JsonSchema) -> JsonSchema:
+        """Return the keys of the section that a schema refers to, {} if it refers to none."""
+        properties: JsonSchema = self._raw(raw["$ref"]).get("properties", {}) if "$ref" in raw else {}
+        return properties
 
     def _add_section_definition(self, ref: str, dotted_key: str) -> str:
-        """Write the definition of a section or a part, and return its reference."""
+        """Add the definition of a section or component, and return its reference."""
         name = _definition_name(ref)
         if name in self.definitions:
             return ref
         raw = self.raw_definitions[name]
-        written = self.definitions[name] = {
-            "title": dotted_key,
-            "description": raw.get("description", ""),
-            "type": "object",
-        }
-        written["properties"] = self._properties_schema(raw, dotted_key)
-        written["additionalProperties"] = raw.get("additionalProperties", False)
+        definition = {"title": dotted_key, "description": raw.get("description", ""), "type": "object"}
+        self.definitions[name] = definition  # before its properties, which may refer to it
+        definition["properties"] = self._properties_schema(raw, dotted_key)
+        definition["additionalProperties"] = raw.get("additionalProperties", False)
         if name not in self.mergeable_sections:
-            written.update({clause: raw[clause] for clause in CONDITION_KEYWORDS if clause in raw})
+            definition |= _conditions(raw)
         return ref
 
-    def _add_catalog_definition(self, key: str, option_schemas: list[JsonSchema]) -> str:
-        """Write the definition of what is one of several kinds, and return its reference."""
-        parts = self._refs_by_kind(option_schemas)
-        kinds = tuple(parts)
-        ref = f"#/definitions/{self.catalog_name_by_kinds.setdefault(kinds, key)}"
-        if _definition_name(ref) in self.definitions:
+    def _add_catalog_definition(self, key: str, options: list[JsonSchema]) -> str:
+        """Add the definition of a union of components, and return its reference."""
+        refs = self._refs_by_kind(options)
+        name = self.catalog_name_by_kinds.setdefault(tuple(refs), key)
+        ref = f"#/definitions/{name}"
+        if name in self.definitions:
             return ref
-        broken = self.load_errors if key == EXTENSIBLE_CATALOG_KEY else {}
+        load_errors: Mapping[str, str] = {}
+        description = "Which one it is; the other keys are its parameters."
         if key == EXTENSIBLE_CATALOG_KEY:
-            parts |= self._refs_by_kind(self.installed_refs)
-        written: JsonSchema = {"type": "object"}
-        self.definitions[_definition_name(ref)] = written
+            load_errors, description = self.load_errors, EXTENSIBLE_KIND_DESCRIPTION
+            refs |= self._refs_by_kind(self.installed_refs)
+        definition = self.definitions[name] = {"type": "object"}
         branches = [
-            {"if": _kind_equals_schema(kind), "then": {"$ref": self._add_section_definition(part, kind)}}
-            for kind, part in parts.items()
+            {"if": _kind_equals_schema(kind), "then": {"$ref": self._add_section_definition(component, kind)}}
+            for kind, component in refs.items()
         ]
-        meanings = [_summary_text(self.raw_definitions[_definition_name(part)]) for part in parts.values()]
-        written["properties"] = {
-            "kind": {
-                "title": f"{key}: kind",
-                "description": EXTENSIBLE_KIND_DESCRIPTION
-                if key == EXTENSIBLE_CATALOG_KEY
-                else "Which one it is; the other keys are its parameters.",
-                "enum": [*parts, *broken],
-                ENUM_DESCRIPTIONS_KEY: [*meanings, *broken.values()],
-            }
+        summaries = [_summary_text(self._raw(component)) for component in refs.values()]
+        kind_schema = {
+            "title": f"{key}: kind",
+            "description": description,
+            "enum": [*refs, *load_errors],
+            ENUM_DESCRIPTIONS_KEY: [*summaries, *load_errors.values()],
         }
-        if not self.mergeable_sections & {_definition_name(part) for part in parts.values()}:
-            written |= KIND_REQUIRED
-        written["allOf"] = branches
+        definition["properties"] = {"kind": kind_schema}
+        if not self.mergeable_sections & {_definition_name(component) for component in refs.values()}:
+            definition |= KIND_REQUIRED
+        definition["allOf"] = branches
         return ref
 
-    def _refs_by_kind(self, option_schemas: list[JsonSchema]) -> dict[str, str]:
-        """Return the references of a catalogue's parts by their kinds."""
-        return {
-            self.raw_definitions[_definition_name(option["$ref"])]["properties"]["kind"]["const"]: option["$ref"]
-            for option in option_schemas
-        }
+    def _refs_by_kind(self, options: list[JsonSchema]) -> dict[str, str]:
+        """Return the references to components by their kinds."""
+        return {self._raw(option["$ref"])["properties"]["kind"]["const"]: option["$ref"] for option in options}
 
-    def _section_requirements(self, raw_schema: JsonSchema) -> JsonSchema:
-        """Return what a section that inherits nothing must say, and those within it."""
-        needs = {clause: raw_schema[clause] for clause in CONDITION_KEYWORDS if clause in raw_schema}
-        inner = {key: self._value_requirements(body) for key, body in raw_schema["properties"].items()}
-        inner = {key: {**NO_EDITOR_SUGGESTION, **found} for key, found in inner.items() if found}
-        return needs | ({"properties": inner} if inner else {})
+    def _section_requirements(self, raw: JsonSchema) -> JsonSchema:
+        """Return the requirements of a section that inherits nothing, and of the sections in it."""
+        inner = {key: self._value_requirements(body) for key, body in raw["properties"].items()}
+        inner = {key: {**NO_EDITOR_SUGGESTION, **needs} for key, needs in inner.items() if needs}
+        return _conditions(raw) | ({"properties": inner} if inner else {})
 
-    def _value_requirements(self, raw_schema: JsonSchema) -> JsonSchema:
-        """Return what the value of a key must say, where it inherits nothing; without a kind it is of the default."""
-        if "$ref" in raw_schema:
-            return self._section_requirements(self.raw_definitions[_definition_name(raw_schema["$ref"])])
-        if "oneOf" not in raw_schema:
+    def _value_requirements(self, raw: JsonSchema) -> JsonSchema:
+        """Return the requirements of a key's value that inherits nothing; without a kind, those of the default kind."""
+        if "$ref" in raw:
+            return self._section_requirements(self._raw(raw["$ref"]))
+        if "oneOf" not in raw:
             return {}
-        parts = self._refs_by_kind(raw_schema["oneOf"])
-        needs = {
-            kind: self._section_requirements(self.raw_definitions[_definition_name(part)])
-            for kind, part in parts.items()
-        }
-        branches = [{"if": _kind_equals_schema(kind), "then": need} for kind, need in needs.items() if need]
-        found: JsonSchema = {"allOf": branches} if branches else {}
-        if "default" not in raw_schema:
-            return KIND_REQUIRED | found
-        return {"if": KIND_REQUIRED, "else": {"$ref": parts[raw_schema["default"]["kind"]]}, **found}
+        refs = self._refs_by_kind(raw["oneOf"])
+        by_kind = {kind: self._section_requirements(self._raw(ref)) for kind, ref in refs.items()}
+        branches = [{"if": _kind_equals_schema(kind), "then": needs} for kind, needs in by_kind.items() if needs]
+        conditions: JsonSchema = {"allOf": branches} if branches else {}
+        if "default" not in raw:
+            return KIND_REQUIRED | conditions
+        return {"if": KIND_REQUIRED, "else": {"$ref": refs[raw["default"]["kind"]]}, **conditions}
 
-    def _inherited_kind_schemas(self, raw_schema: JsonSchema) -> dict[str, JsonSchema]:
-        """Return by key the sections whose kind may stand in what is extended: they may have any kind's keys."""
-        found: dict[str, JsonSchema] = {}
-        for key, body in raw_schema["properties"].items():
+    def _inherited_kind_schemas(self, raw: JsonSchema) -> dict[str, JsonSchema]:
+        """Return the sections, by key, whose kind may be inherited: they may have the keys of any kind."""
+        schemas: dict[str, JsonSchema] = {}
+        for key, body in raw["properties"].items():
             if "oneOf" in body:
                 keys = self._union_of_properties(self._refs_by_kind(body["oneOf"]).values())
-                found[key] = {"if": {"not": KIND_REQUIRED}, "then": {"properties": keys, "additionalProperties": False}}
-            elif "$ref" in body and (
-                inner := self._inherited_kind_schemas(self.raw_definitions[_definition_name(body["$ref"])])
-            ):
-                found[key] = {"properties": inner}
-        return {key: {**NO_EDITOR_SUGGESTION, **body} for key, body in found.items()}
+                then = {"properties": keys, "additionalProperties": False}
+                schemas[key] = {**NO_EDITOR_SUGGESTION, "if": {"not": KIND_REQUIRED}, "then": then}
+            elif "$ref" in body and (inner := self._inherited_kind_schemas(self._raw(body["$ref"]))):
+                schemas[key] = {**NO_EDITOR_SUGGESTION, "properties": inner}
+        return schemas
 
     def _union_of_properties(self, section_refs: Iterable[str]) -> dict[str, JsonSchema]:
-        """Return the keys of several parts; where they differ, what any of them takes."""
-        found: dict[str, list[JsonSchema]] = {}
-        for part in section_refs:
-            for key, told in self.definitions[_definition_name(part)]["properties"].items():
-                body = {word: content for word, content in told.items() if word != "title"}
-                if key != "kind" and body not in found.setdefault(key, []):
-                    found[key].append(body)
-        return {key: bodies[0] if len(bodies) == 1 else {"anyOf": bodies} for key, bodies in found.items()}
+        """Return the keys of several components; a key that differs between them takes any of its schemas."""
+        schemas_by_key: dict[str, list[JsonSchema]] = {}
+        for ref in section_refs:
+            for key, schema in self.definitions[_definition_name(ref)]["properties"].items():
+                body = {keyword: content for keyword, content in schema.items() if keyword != "title"}
+                if key != "kind" and body not in schemas_by_key.setdefault(key, []):
+                    schemas_by_key[key].append(body)
+        return {key: bodies[0] if len(bodies) == 1 else {"anyOf": bodies} for key, bodies in schemas_by_key.items()}
 
 
 def _definition_name(ref: str) -> str:
     return ref.rpartition("/")[2]
 
 
+def _conditions(raw: JsonSchema) -> JsonSchema:
+    return {keyword: raw[keyword] for keyword in CONDITION_KEYWORDS if keyword in raw}
+
+
 def _kind_equals_schema(kind: str) -> JsonSchema:
     return {"type": "object", "properties": {"kind": {"const": kind}}, **KIND_REQUIRED}
 
 
-def _summary_text(raw_schema: JsonSchema) -> str:
-    """Return the first paragraph of what a section says of itself."""
-    return " ".join(raw_schema.get("description", "").partition("\n\n")[0].split())
+def _summary_text(raw: JsonSchema) -> str:
+    """Return the first paragraph of a section's docstring."""
+    return " ".join(raw.get("description", "").partition("\n\n")[0].split())
 
 
-def _iter_units(raw_schema: Any) -> Iterator[str]:
-    """Yield the units of a value and of what it is made of."""
-    if isinstance(raw_schema, dict) and UNIT_KEY in raw_schema:
-        yield raw_schema[UNIT_KEY]
-    for inner in [*raw_schema.get("anyOf", []), raw_schema.get("items")] if isinstance(raw_schema, dict) else []:
-        yield from _iter_units(inner)
+def _iter_units(raw: Any) -> Iterator[str]:
+    """Yield the units of a value, of its alternatives and of its items."""
+    if isinstance(raw, dict):
+        if UNIT_KEY in raw:
+            yield raw[UNIT_KEY]
+        for inner in [*raw.get("anyOf", []), raw.get("items")]:
+            yield from _iter_units(inner)
 
 
-def _alternatives_schema(option_schemas: list[JsonSchema], dotted_key: str) -> JsonSchema:
-    """Return which values several alternatives allow; one and null as one, so that an editor has one thing to say."""
-    others = [option for option in option_schemas if option != {"type": "null"}]
-    if len(others) == 1 < len(option_schemas) and "enum" in others[0]:
-        (words,) = others
-        meanings = words.get(ENUM_DESCRIPTIONS_KEY, [""] * len(words["enum"]))
-        return {"enum": [*words["enum"], None], ENUM_DESCRIPTIONS_KEY: [*meanings, "as the description says"]}
-    if len(others) == 1 < len(option_schemas) and isinstance(others[0].get("type"), str):
-        return {**others[0], "type": [others[0]["type"], "null"]}
-    return {
-        "anyOf": [
-            option if "$ref" in option else {"title": f"{dotted_key}: {_alternative_label(option)}"} | option
-            for option in option_schemas
-        ]
-    }
+def _alternatives_schema(options: list[JsonSchema], dotted_key: str) -> JsonSchema:
+    """Return the schema of a value that is one of several; one with null becomes a single schema."""
+    not_null = [option for option in options if option != {"type": "null"}]
+    if len(not_null) == 1 < len(options):
+        (option,) = not_null
+        if "enum" in option:
+            descriptions = option.get(ENUM_DESCRIPTIONS_KEY, [""] * len(option["enum"]))
+            return {"enum": [*option["enum"], None], ENUM_DESCRIPTIONS_KEY: [*descriptions, "as the description says"]}
+        if isinstance(option.get("type"), str):
+            return {**option, "type": [option["type"], "null"]}
 
+    def title(option: JsonSchema) -> JsonSchema:
+        label = " or ".join(map(str, option["enum"])) if "enum" in option else option.get("type", "other")
+        return {"title": f"{dotted_key}: {label}"}
 
-def _alternative_label(option_schema: JsonSchema) -> str:
-    """Return what tells one of several alternatives from the others, in an editor's words."""
-    return (
-        " or ".join(map(str, option_schema["enum"]))
-        if "enum" in option_schema
-        else str(option_schema.get("type", "other"))
-    )
+    return {"anyOf": [option if "$ref" in option else title(option) | option for option in options]}
