@@ -1,7 +1,7 @@
-"""Nothing up to a session changes, whatever comes after it: stage by stage, through the whole catalogues.
+"""No stage of a run looks ahead: its values up to a session do not depend on later prices, for every component.
 
-The future is replaced by noise, by its mirror image, or cut off. Features and labels that are known by then, the
-folds' scaling, their weights, the probabilities and the positions may not move.
+Later prices are replaced by those of another scenario. Features, labels known by then, the scaling of each fold,
+training statistics, probabilities and positions must stay the same.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ EVERY_FEATURE = [feature.examples()[0] for feature in FEATURES]
 FEW_FEATURES = [LaggedReturns(), Momentum(), Volatility(), Volume()]
 LABEL_EXAMPLES = [example for label in LABELS for example in label.examples() if isinstance(example, Label)]
 POLICY_EXAMPLES = [example for policy in POLICIES for example in policy.examples() if isinstance(example, Policy)]
-OVERLAID: list[list[dict[str, Any]]] = [
+OVERLAY_LISTS: list[list[dict[str, Any]]] = [
     [],
     [example.model_dump() for overlay in OVERLAYS for example in overlay.examples()],
 ]
@@ -53,7 +53,7 @@ MODELS: list[dict[str, Any]] = [
 
 
 @pytest.fixture(autouse=True)
-def _a_few_forecasts_are_enough_to_calibrate(monkeypatch: pytest.MonkeyPatch) -> None:
+def _low_minimum_of_calibration_forecasts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration, "MIN_CALIBRATION_FORECASTS", 30)
 
 
@@ -65,7 +65,7 @@ def config(
     *,
     overlays: Sequence[dict[str, Any]] = (),
     execution: dict[str, Any] | None = None,
-    **walk: Any,
+    **walk_forward: Any,
 ) -> RunConfig:
     return load_config(
         {
@@ -76,99 +76,107 @@ def config(
             "overlays": list(overlays),
             "execution": execution or {},
             "model": {"l2": 0.01, "tol": 1e-12, "degenerate": "base_rate", **model},
-            "walk_forward": {"train": 40, **walk},
+            "walk_forward": {"train": 40, **walk_forward},
         }
     ).run
 
 
-def watched(
+def run_with_scalings(
     run: RunConfig, prices: Prices, stages: PipelineStages = PipelineStages()
 ) -> tuple[RunData, list[tuple[Folds, Any]]]:
-    """Return a run's course, and the folds and scalings that it went through, ticker by ticker."""
-    seen: list[tuple[Folds, Any]] = []
+    """Return a run's values, and the folds and scaling of each model."""
+    scalings: list[tuple[Folds, Any]] = []
+    functions = stages.walk_forward_steps
 
-    def scale(X: Array, folds: Sequence[Folds], *, trained: BoolArray) -> Any:
-        scaling = stages.walk_forward_steps.compute_scaling(X, folds, has_label=trained)
-        seen.append((folds[0], scaling))
+    def compute_scaling(X: Array, folds: Sequence[Folds], *, has_label: BoolArray) -> Any:
+        scaling = functions.compute_scaling(X, folds, has_label=has_label)
+        scalings.append((folds[0], scaling))
         return scaling
 
-    return run_stages(
-        run, prices, replace(stages, walk_forward_steps=replace(stages.walk_forward_steps, compute_scaling=scale))
-    ), seen
+    watched = replace(stages, walk_forward_steps=replace(functions, compute_scaling=compute_scaling))
+    return run_stages(run, prices, watched), scalings
 
 
-def by_row(dataset: Dataset) -> dict[tuple[int, int], int]:
-    rows = zip(dataset.ticker.tolist(), dataset.session.tolist(), strict=True)
-    return {key: at for at, key in enumerate(rows)}
+def row_by_ticker_and_session(dataset: Dataset) -> dict[tuple[int, int], int]:
+    keys = zip(dataset.ticker.tolist(), dataset.session.tolist(), strict=True)
+    return {key: row for row, key in enumerate(keys)}
 
 
-def moved(
-    run: RunConfig, prices: Prices, *, cut: int, future: str, stages: PipelineStages = PipelineStages()
-) -> str | None:
-    """Return the first stage that changed up to session `cut` when what follows it did; None if none did."""
-    (now, scalings), (then, others) = (
-        watched(run, market, stages) for market in (prices, apply_scenario(prices, future, after_session=cut, seed=cut))
-    )
-    mine, theirs = now.dataset, then.dataset
-    known = np.flatnonzero(mine.session <= cut)
-    where = by_row(theirs)
-    same = np.array([where[int(mine.ticker[at]), int(mine.session[at])] for at in known])
-    if not np.allclose(theirs.features[same], mine.features[known], rtol=1e-9, atol=1e-9):
+def changed_dataset(dataset: Dataset, other: Dataset, cut: int) -> str | None:
+    """Return the first field of the dataset that differs up to session `cut`; None if none does."""
+    rows = np.flatnonzero(dataset.session <= cut)
+    row_of = row_by_ticker_and_session(other)
+    other_rows = np.array([row_of[int(dataset.ticker[row]), int(dataset.session[row])] for row in rows])
+    if not np.allclose(other.features[other_rows], dataset.features[rows], rtol=1e-9, atol=1e-9):
         return "features"
-    labelled = mine.label_known_at[known] <= cut
-    if not np.array_equal(theirs.label_known_at[same][labelled], mine.label_known_at[known][labelled]):
-        return "known_at"
-    for name in ("up", "span_return"):
-        a, b = getattr(mine, name)[known][labelled], getattr(theirs, name)[same][labelled]
-        if not np.allclose(b, a, rtol=1e-9, atol=1e-9, equal_nan=True):
+    labelled = dataset.label_known_at[rows] <= cut
+    rows_known, other_known = rows[labelled], other_rows[labelled]
+    if not np.array_equal(other.label_known_at[other_known], dataset.label_known_at[rows_known]):
+        return "label_known_at"
+    for name in ("up", "horizon_return"):
+        values, others = getattr(dataset, name)[rows_known], getattr(other, name)[other_known]
+        if not np.allclose(others, values, rtol=1e-9, atol=1e-9, equal_nan=True):
             return "label"
-    a, b = now.forecasts, then.forecasts
-    past, other_past = a.session <= cut, b.session <= cut
+    return None
+
+
+def first_changed_stage(
+    run: RunConfig, prices: Prices, *, cut: int, scenario: str, stages: PipelineStages = PipelineStages()
+) -> str | None:
+    """Return the first stage whose values up to session `cut` differ in a scenario for later prices; None if none."""
+    (data, scalings), (other_data, other_scalings) = (
+        run_with_scalings(run, market, stages)
+        for market in (prices, apply_scenario(prices, scenario, after_session=cut, seed=cut))
+    )
+    if changed := changed_dataset(data.dataset, other_data.dataset, cut):
+        return changed
+    forecasts, others = data.forecasts, other_data.forecasts
+    past, other_past = forecasts.session <= cut, others.session <= cut
     if not (
-        np.array_equal(a.session[past], b.session[other_past]) and np.array_equal(a.fold[past], b.fold[other_past])
+        np.array_equal(forecasts.session[past], others.session[other_past])
+        and np.array_equal(forecasts.fold[past], others.fold[other_past])
     ):
         return "folds"
-    models = np.unique(a.refits.ticker).tolist()
-    matching = {model: at for at, model in enumerate(np.unique(b.refits.ticker).tolist())}
-    for at, model in enumerate(models):
-        folds, scaling = scalings[at]
-        early = int(np.unique(a.fold[past & ((a.ticker == model) | (model < 0))]).size)
-        if early:
-            other = others[matching[model]][1]
-            for name in ("mean", "deviation"):
-                if not np.allclose(getattr(other, name)[:early], getattr(scaling, name)[:early], rtol=1e-9, atol=1e-9):
-                    return "scale"
-            assert len(folds) >= early
-    for name in ("base_rate", "mean_gain", "mean_loss", "deviation"):
-        if not np.allclose(getattr(b, name)[other_past], getattr(a, name)[past], atol=1e-9, equal_nan=True):
+    other_index = {model: index for index, model in enumerate(np.unique(others.refits.ticker).tolist())}
+    for index, model in enumerate(np.unique(forecasts.refits.ticker).tolist()):
+        folds, scaling = scalings[index]
+        n_refits = int(np.unique(forecasts.fold[past & ((forecasts.ticker == model) | (model < 0))]).size)
+        if n_refits:
+            other_scaling = other_scalings[other_index[model]][1]
+            for name in ("mean", "std"):
+                values, other_values = (getattr(item, name)[:n_refits] for item in (scaling, other_scaling))
+                if not np.allclose(other_values, values, rtol=1e-9, atol=1e-9):
+                    return "scaling"
+            assert len(folds) >= n_refits
+    for name in ("base_rate", "mean_gain", "mean_loss", "std"):
+        values, other_values = getattr(forecasts, name)[past], getattr(others, name)[other_past]
+        if not np.allclose(other_values, values, atol=1e-9, equal_nan=True):
             return name
-    if not np.allclose(b.probability[other_past], a.probability[past], rtol=0, atol=1e-9):
+    if not np.allclose(others.probability[other_past], forecasts.probability[past], rtol=0, atol=1e-9):
         return "probability"
-    rows = cut + 1
-    # A weight in proportion to a probability moves as little as that may; a leak moves it by orders more.
-    if not np.allclose(then.positions.weight[:rows], now.positions.weight[:rows], rtol=0, atol=1e-6, equal_nan=True):
-        return "positions"
-    return None
+    weight, other_weight = (values.positions.weight[: cut + 1] for values in (data, other_data))
+    # A weight proportional to a probability differs by rounding as the probability does; a leak is orders larger.
+    return None if np.allclose(other_weight, weight, rtol=0, atol=1e-6, equal_nan=True) else "positions"
 
 
 @pytest.mark.parametrize("label", LABEL_EXAMPLES, ids=lambda label: f"{label.kind}-{label.horizon}")
 @pytest.mark.parametrize("window", ["expanding", "rolling"])
 @settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    seed=st.integers(0, 100_000), cut=st.integers(100, 155), future=st.sampled_from(FEATURE_SCENARIOS),
-    policy=st.sampled_from(POLICY_EXAMPLES), every=st.sampled_from([7, 1, 21]), embargo=st.sampled_from([0, 3]),
+    seed=st.integers(0, 100_000), cut=st.integers(100, 155), scenario=st.sampled_from(FEATURE_SCENARIOS),
+    policy=st.sampled_from(POLICY_EXAMPLES), refit_every=st.sampled_from([7, 1, 21]), embargo=st.sampled_from([0, 3]),
     model=st.sampled_from(MODELS),
     features=st.lists(st.sampled_from(EVERY_FEATURE), min_size=1, max_size=4, unique_by=lambda feature: feature.kind),
-    overlays=st.sampled_from(OVERLAID), execution=st.sampled_from(EXECUTIONS),
+    overlays=st.sampled_from(OVERLAY_LISTS), execution=st.sampled_from(EXECUTIONS),
 )  # fmt: skip
-def test_nothing_moves(
+def test_values_up_to_a_session_do_not_depend_on_later_prices(
     label: Label,
     window: str,
     seed: int,
     cut: int,
-    future: str,
+    scenario: str,
     policy: Policy,
-    every: int,
+    refit_every: int,
     embargo: int,
     model: dict[str, Any],
     features: list[Component],
@@ -176,31 +184,31 @@ def test_nothing_moves(
     execution: dict[str, Any],
 ) -> None:
     prices = random_walk_prices(seed, n_sessions=160, n_tickers=3, with_gaps=True, context_tickers=("^GSPC",))
-    walk = {"window": window, "refit_every": every, "embargo": embargo}
-    run = config(label, policy, model, features, overlays=overlays, execution=execution, **walk)
-    assert moved(run, prices, cut=cut, future=future) is None
+    walk_forward = {"window": window, "refit_every": refit_every, "embargo": embargo}
+    run = config(label, policy, model, features, overlays=overlays, execution=execution, **walk_forward)
+    assert first_changed_stage(run, prices, cut=cut, scenario=scenario) is None
 
 
-LEARNT_EARLY = "folds|scale|base_rate|mean_gain|mean_loss|deviation|probability"
+TRAINING_STAGES = "folds|scaling|base_rate|mean_gain|mean_loss|std|probability"
 
 
-def leak_same_day(prices: Prices, features: Any) -> FeatureColumns:
+def features_of_next_return(prices: Prices, features: Any) -> FeatureColumns:
     ahead = np.full_like(prices.close, 0.0)
     ahead[:-1] = np.nan_to_num(prices.close[1:] / prices.close[:-1] - 1)
     return {"tomorrow": np.where(prices.session >= 0, ahead, np.nan)}
 
 
-def leak_unpurged(rows: int, spec: Any, *, horizon: int) -> Folds:
-    return make_folds(rows, spec, horizon=1) if horizon > 1 else make_folds(rows, spec, horizon=horizon)
+def unpurged_folds(n_rows: int, spec: Any, *, horizon: int) -> Folds:
+    return make_folds(n_rows, spec, horizon=min(horizon, 1))
 
 
-def leak_unpurged_pool(dataset: Dataset, spec: Any) -> list[Folds]:
+def unpurged_pooled_folds(dataset: Dataset, spec: Any) -> list[Folds]:
     early = np.where(dataset.label_known_at == NOT_YET_KNOWN, NOT_YET_KNOWN, dataset.session)
     return make_pooled_folds(replace(dataset, label_known_at=early), spec)
 
 
-def leak_full_sample(X: Array, folds: Sequence[Folds], *, trained: BoolArray) -> Any:
-    scaling = fold_scaling(X, folds, has_label=trained)
+def full_sample_scaling(X: Array, folds: Sequence[Folds], *, has_label: BoolArray) -> Any:
+    scaling = fold_scaling(X, folds, has_label=has_label)
     return replace(
         scaling,
         mean=np.broadcast_to(X.mean(axis=0), scaling.mean.shape),
@@ -208,37 +216,42 @@ def leak_full_sample(X: Array, folds: Sequence[Folds], *, trained: BoolArray) ->
     )
 
 
-def leak_label_early(prices: Prices, label: Label) -> Labels:
-    found = label.compute(prices)
-    return replace(found, up=np.where(np.isnan(found.up), np.nan, np.nan_to_num(np.roll(found.up, -3, axis=0))))
+def label_three_sessions_early(prices: Prices, label: Label) -> Labels:
+    labels = label.compute(prices)
+    shifted = np.nan_to_num(np.roll(labels.up, -3, axis=0))
+    return replace(labels, up=np.where(np.isnan(labels.up), np.nan, shifted))
 
 
-def decide_by_what_comes(policy: Policy, forecasts: Forecasts, known: DecisionContext) -> Positions:
+def positions_by_next_forecast(policy: Policy, forecasts: Forecasts, context: DecisionContext) -> Positions:
     ahead = np.append(forecasts.probability[1:], 0.0)
-    return decide_positions(policy, replace(forecasts, probability=ahead), known)
+    return decide_positions(policy, replace(forecasts, probability=ahead), context)
 
 
-def overlay_with_tomorrows_volatility(
-    positions: Positions, overlays: Any, forecasts: Forecasts, known: DecisionContext
+def overlay_with_next_volatility(
+    positions: Positions, overlays: Any, forecasts: Forecasts, context: DecisionContext
 ) -> Positions:
-    ahead = np.append(known.volatility[1:], np.nan)
-    return apply_overlays(positions, (VolatilityTarget(),), forecasts, replace(known, volatility=ahead))
+    ahead = np.append(context.volatility[1:], np.nan)
+    return apply_overlays(positions, (VolatilityTarget(),), forecasts, replace(context, volatility=ahead))
 
 
 @pytest.mark.parametrize(
-    ("stages", "model", "named"),
+    ("stages", "model", "stage"),
     [
-        (PipelineStages(compute_features=leak_same_day), {}, "features"),
-        (PipelineStages(walk_forward_steps=WalkForwardFunctions(compute_scaling=leak_full_sample)), {}, "scale"),
-        (PipelineStages(walk_forward_steps=WalkForwardFunctions(make_ticker_folds=leak_unpurged)), {}, LEARNT_EARLY),
+        (PipelineStages(compute_features=features_of_next_return), {}, "features"),
+        (PipelineStages(walk_forward_steps=WalkForwardFunctions(compute_scaling=full_sample_scaling)), {}, "scaling"),
         (
-            PipelineStages(walk_forward_steps=WalkForwardFunctions(make_folds_for_all_tickers=leak_unpurged_pool)),
-            {"scope": "pooled"},
-            LEARNT_EARLY,
+            PipelineStages(walk_forward_steps=WalkForwardFunctions(make_ticker_folds=unpurged_folds)),
+            {},
+            TRAINING_STAGES,
         ),
-        (PipelineStages(compute_label=leak_label_early), {}, "label"),
-        (PipelineStages(decide_positions=decide_by_what_comes), {}, "positions"),
-        (PipelineStages(apply_overlays=overlay_with_tomorrows_volatility), {}, "positions"),
+        (
+            PipelineStages(walk_forward_steps=WalkForwardFunctions(make_folds_for_all_tickers=unpurged_pooled_folds)),
+            {"scope": "pooled"},
+            TRAINING_STAGES,
+        ),
+        (PipelineStages(compute_label=label_three_sessions_early), {}, "label"),
+        (PipelineStages(decide_positions=positions_by_next_forecast), {}, "positions"),
+        (PipelineStages(apply_overlays=overlay_with_next_volatility), {}, "positions"),
     ],
     ids=[
         "tomorrow's return",
@@ -250,13 +263,13 @@ def overlay_with_tomorrows_volatility(
         "tomorrow's volatility",
     ],
 )
-def test_a_leak_that_is_planted_is_found(stages: PipelineStages, model: dict[str, Any], named: str) -> None:
+def test_a_planted_leak_is_found_at_its_stage(stages: PipelineStages, model: dict[str, Any], stage: str) -> None:
     label = LABELS[0].model_validate({"horizon": 5})
     run = config(label, POLICY_EXAMPLES[0], model, refit_every=1)
-    found = []
-    for seed, cut, future in ((1, 110, "noise"), (2, 120, "mirror image")):
+    changed = []
+    for seed, cut, scenario in ((1, 110, "noise"), (2, 120, "mirror image")):
         prices = random_walk_prices(seed, n_sessions=130, n_tickers=3, with_gaps=True)
-        found.append(moved(run, prices, cut=cut, future=future, stages=stages))
-        if found[-1] in named.split("|"):
+        changed.append(first_changed_stage(run, prices, cut=cut, scenario=scenario, stages=stages))
+        if changed[-1] in stage.split("|"):
             return
-    pytest.fail(f"taken for {found}")
+    pytest.fail(f"found at {changed}")

@@ -17,30 +17,21 @@ RENAMED_VALUES = {
     "model.solver": {"plain": "gradient_descent", "accelerated": "nesterov", "preconditioned": "newton"},
 }
 """Former values by dotted key, and their present names."""
-_TEXT_BY_ERROR_TYPE = {
-    "int_type": "needs a whole number",
-    "int_parsing": "needs a whole number",
-    "int_from_float": "needs a whole number",
-    "float_type": "needs a number",
-    "float_parsing": "needs a number",
-    "string_type": "needs text",
-    "bool_type": "needs true or false",
-    "bool_parsing": "needs true or false",
-    "tuple_type": "needs a list, like [a, b]",
-    "list_type": "needs a list, like [a, b]",
-    "dict_type": "needs a mapping, like {key: value}",
-    "model_type": "needs a mapping, like {key: value}",
-    "model_attributes_type": "needs a mapping, like {key: value}",
-    "date_type": "needs a date as YYYY-MM-DD",
-    "date_parsing": "needs a date as YYYY-MM-DD",
-    "date_from_datetime_parsing": "needs a date as YYYY-MM-DD",
-    "date_from_datetime_inexact": "needs a date as YYYY-MM-DD",
-    "path_type": "needs a path",
-    "finite_number": "needs a finite number",
-    "too_short": "needs text",
-    "string_too_short": "needs text",
-    "string_pattern_mismatch": "needs 1 to 80 of A-Z a-z 0-9 . _ -, not beginning with a dot",
-}
+_ERROR_TYPES_BY_TEXT = {
+    "needs a whole number": ("int_type", "int_parsing", "int_from_float"),
+    "needs a number": ("float_type", "float_parsing"),
+    "needs text": ("string_type", "too_short", "string_too_short"),
+    "needs true or false": ("bool_type", "bool_parsing"),
+    "needs a list, like [a, b]": ("tuple_type", "list_type"),
+    "needs a mapping, like {key: value}": ("dict_type", "model_type", "model_attributes_type"),
+    "needs a date as YYYY-MM-DD": (
+        "date_type", "date_parsing", "date_from_datetime_parsing", "date_from_datetime_inexact",
+    ),
+    "needs a path": ("path_type",),
+    "needs a finite number": ("finite_number",),
+    "needs 1 to 80 of A-Z a-z 0-9 . _ -, not beginning with a dot": ("string_pattern_mismatch",),
+}  # fmt: skip
+_TEXT_BY_ERROR_TYPE = {error_type: text for text, types in _ERROR_TYPES_BY_TEXT.items() for error_type in types}
 _BOUND_TEXTS = {
     "greater_than": ("a number above", "gt"),
     "greater_than_equal": ("a number of at least", "ge"),
@@ -105,9 +96,10 @@ def _key_path_from_loc(loc: tuple[int | str, ...], config_values: Any, error_typ
             and loc[index - 1] == path[-1]
         ):
             continue  # a union member, not a key of the same name
-        if (isinstance(config_values, dict) and part in config_values) or (
-            isinstance(config_values, (list, tuple)) and isinstance(part, int) and part < len(config_values)
-        ):
+        if isinstance(config_values, dict) and part in config_values:
+            path.append(part)
+            config_values = config_values[str(part)]
+        elif isinstance(config_values, (list, tuple)) and isinstance(part, int) and part < len(config_values):
             path.append(part)
             config_values = config_values[part]
         elif index == len(loc) - 1 and (

@@ -51,7 +51,7 @@ class ClosesAfterCut:
         """Return closes that change by the same log return at every bar after the cut."""
         n_bars = max(float(self.bars_after_cut.max()), 1.0)
         step = min(abs(log_return), MAX_LOG_GROWTH / n_bars)
-        return self.last_close * np.exp(np.copysign(1.0, log_return) * (self.bars_after_cut * step))
+        return np.asarray(self.last_close * np.exp(np.copysign(1.0, log_return) * (self.bars_after_cut * step)))
 
 
 def random_walk_path(closes: ClosesAfterCut) -> Array:
@@ -153,11 +153,9 @@ def with_halted_bars(prices: Prices, halt_mask: BoolArray) -> Prices:
     halt_mask = halt_mask & (prices.session >= 0)
     last_close = pd.DataFrame(np.where(halt_mask, np.nan, prices.close)).ffill().to_numpy()
     price = np.where(np.isnan(last_close), prices.close, last_close)
-    halted = {"open": price, "high": price, "low": price, "close": price, "volume": 0.0}
-    halted["raw_close"] = price / prices.adjustment
-    fields: dict[str, Any] = {
-        name: np.where(halt_mask, values, getattr(prices, name)) for name, values in halted.items()
-    }
+    halted: dict[str, Any] = dict.fromkeys(("open", "high", "low", "close"), price)
+    halted |= {"raw_close": price / prices.adjustment, "volume": 0.0}
+    fields = {name: np.where(halt_mask, values, getattr(prices, name)) for name, values in halted.items()}
     return replace(prices, **fields)
 
 

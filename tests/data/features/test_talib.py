@@ -1,4 +1,4 @@
-"""TA-Lib's functions as features: all of them, through the contract; what is refused; what is missing."""
+"""TA-Lib's functions as features: the contract for all of them, error_text functions, and missing inputs."""
 
 from __future__ import annotations
 
@@ -17,59 +17,63 @@ from quantlr.data.features.talib import TALib
 
 from markets import random_walk_prices
 
-REFUSED = {
+REFUSED_FUNCTIONS = {
     "MAXINDEX", "MININDEX", "MINMAXINDEX", "MAVP", "ACOS", "ASIN", "ATAN", "CEIL", "COS", "COSH", "EXP", "FLOOR", "LN",
     "LOG10", "SIN", "SINH", "SQRT", "TAN", "TANH", "MULT", "LINEARREG_ANGLE", "VAR",
 }  # fmt: skip
 
 
-def config(**written: Any) -> RunConfig:
+def config(**parameters: Any) -> RunConfig:
     return load_config(
-        {"data": {"source": {"kind": "sample"}, "tickers": ["IBM"]}, "features": [{"kind": "talib", **written}]}
+        {"data": {"source": {"kind": "sample"}, "tickers": ["IBM"]}, "features": [{"kind": "talib", **parameters}]}
     ).run
 
 
-def refused(**written: Any) -> str:
+def error_text(**parameters: Any) -> str:
     with pytest.raises(ConfigError) as caught:
-        config(**written)
+        config(**parameters)
     return caught.value.problems[0]
 
 
-def test_every_function_that_is_not_refused_knows_no_future_and_no_currency() -> None:
+def test_every_accepted_function_is_free_of_look_ahead_and_of_the_currency() -> None:
     prices = random_walk_prices(5, n_sessions=220)
-    dearer = replace(prices, **{name: getattr(prices, name) * 128.0 for name in ("open", "high", "low", "close")})
-    used = 0
+    scaled_prices = replace(
+        prices, **{name: getattr(prices, name) * 128.0 for name in ("open", "high", "low", "close")}
+    )
+    n_accepted = 0
     for name in talib.get_functions():
         try:
             feature = TALib.model_validate({"function": name})
         except ValidationError as error:
             assert "can't be a feature" in str(error)
-            assert name in REFUSED
+            assert name in REFUSED_FUNCTIONS
             continue
-        used += 1
-        now, then, other = (feature.compute(bars) for bars in (prices, prices.before_session(150), dearer))
-        begins = feature.warm_up()
-        for column, values in now.items():
-            assert np.isnan(values[:begins]).all()
-            assert np.isfinite(values[begins:]).all(), column
-            np.testing.assert_allclose(then[column][:150], values[:150], rtol=1e-9, atol=1e-9, err_msg=column)
-            np.testing.assert_allclose(other[column], values, rtol=1e-9, atol=1e-9, err_msg=column)
-    assert used > 120
+        n_accepted += 1
+        columns, truncated, scaled = (
+            feature.compute(bars) for bars in (prices, prices.before_session(150), scaled_prices)
+        )
+        first = feature.warm_up()
+        for column, values in columns.items():
+            assert np.isnan(values[:first]).all()
+            assert np.isfinite(values[first:]).all(), column
+            np.testing.assert_allclose(truncated[column][:150], values[:150], rtol=1e-9, atol=1e-9, err_msg=column)
+            np.testing.assert_allclose(scaled[column], values, rtol=1e-9, atol=1e-9, err_msg=column)
+    assert n_accepted > 120
 
 
-def test_a_function_gives_what_talib_gives_a_ticker_by_itself() -> None:
+def test_values_equal_talib_on_a_single_ticker() -> None:
     prices = random_walk_prices(6, n_sessions=120, n_tickers=2, with_gaps=True)
     bars = int(prices.n_bars[1])
     high, low, close = (getattr(prices, name)[:bars, 1].copy() for name in ("high", "low", "close"))
-    found = TALib.model_validate({"function": "adx", "timeperiod": 9}).compute(prices)["talib_adx_9"][:bars, 1]
-    np.testing.assert_allclose(found, talib.ADX(high, low, close, 9), rtol=1e-12)
+    values = TALib.model_validate({"function": "adx", "timeperiod": 9}).compute(prices)["talib_adx_9"][:bars, 1]
+    np.testing.assert_allclose(values, talib.ADX(high, low, close, 9), rtol=1e-12)
     bands = TALib.model_validate({"function": "BBANDS", "timeperiod": 7}).compute(prices)
     assert list(bands) == [f"talib_bbands_{name}band_7_2_2_0" for name in ("upper", "middle", "lower")]
     for values, theirs in zip(bands.values(), talib.BBANDS(close, 7, 2.0, 2.0), strict=True):
         np.testing.assert_allclose(values[:bars, 1], theirs / close, rtol=1e-9)
 
 
-def test_whole_numbers_are_missing_in_the_warm_up_where_talib_says_0() -> None:
+def test_integer_outputs_are_missing_during_the_warm_up() -> None:
     prices = random_walk_prices(7, n_sessions=60)
     feature = TALib.model_validate({"function": "CDLDOJI"})
     values = feature.compute(prices)["talib_cdldoji"][:, 0]
@@ -79,28 +83,28 @@ def test_whole_numbers_are_missing_in_the_warm_up_where_talib_says_0() -> None:
 
 
 @pytest.mark.parametrize("function", ["MFI", "OBV", "SMA"])
-def test_from_a_missing_input_on_the_output_is_missing_too(function: str) -> None:
-    """TA-Lib's recursions run past a NaN in silence."""
+def test_output_is_missing_from_a_missing_input_on(function: str) -> None:
+    """TA-Lib itself continues some recursions after a NaN."""
     prices = random_walk_prices(8, n_sessions=80)
 
-    def holed(values: Array) -> Array:
+    def with_missing_value(values: Array) -> Array:
         return np.where(np.arange(80)[:, None] == 50, np.nan, values)
 
-    broken = replace(prices, volume=holed(prices.volume), close=holed(prices.close))
+    broken = replace(prices, volume=with_missing_value(prices.volume), close=with_missing_value(prices.close))
     feature = TALib.model_validate({"function": function})
     (values,) = feature.compute(broken).values()
     assert np.isfinite(values[feature.warm_up() : 50]).all()
     assert np.isnan(values[50:]).all()
 
 
-def test_a_history_shorter_than_the_warm_up_has_no_value() -> None:
+def test_a_history_shorter_than_the_warm_up_has_no_values() -> None:
     prices = random_walk_prices(9, n_sessions=12)
     (values,) = TALib.model_validate({"function": "ADX"}).compute(prices).values()
     assert np.isnan(values).all()
 
 
 @pytest.mark.parametrize(
-    ("written", "said"),
+    ("parameters", "message"),
     [
         ({"function": "ADXX"}, "TA-Lib has no function 'ADXX'; did you mean ADX?"),
         ({"function": "ADX", "timeperod": 3}, "timeperod: ADX takes timeperiod; did you mean timeperiod?"),
@@ -114,16 +118,16 @@ def test_a_history_shorter_than_the_warm_up_has_no_value() -> None:
         ({"function": "MAXINDEX"}, "MAXINDEX can't be a feature: its outputs are positions in an array"),
     ],
 )
-def test_what_a_function_does_not_take_is_refused(written: dict[str, Any], said: str) -> None:
-    assert refused(**written).startswith(f"config: features.0: {said}")
+def test_invalid_functions_and_parameters_are_refused(parameters: dict[str, Any], message: str) -> None:
+    assert error_text(**parameters).startswith(f"config: features.0: {message}")
 
 
-def test_a_function_is_asked_for() -> None:
-    assert refused() == "config: features.0.function: is needed, and missing"
-    assert refused(function=3) == "config: features.0.function: needs text, found 3"
+def test_function_is_a_required_key() -> None:
+    assert error_text() == "config: features.0.function: is needed, and missing"
+    assert error_text(function=3) == "config: features.0.function: needs text, found 3"
 
 
-def test_the_resolved_config_writes_the_parameters_out(tmp_path: Any) -> None:
+def test_the_resolved_config_has_all_parameters(tmp_path: Any) -> None:
     run = config(function="bbands", timeperiod=5)
     text = "{kind: talib, function: BBANDS, timeperiod: 5, nbdevup: 2.0, nbdevdn: 2.0, matype: 0}"
     assert text in run.to_yaml()
@@ -134,8 +138,8 @@ def test_the_resolved_config_writes_the_parameters_out(tmp_path: Any) -> None:
     assert again.to_yaml() == run.to_yaml()
 
 
-def test_without_talib_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_talib_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "talib", None)
-    assert refused(function="ADX") == (
+    assert error_text(function="ADX") == (
         "config: features.0: needs TA-Lib, which is not installed: pip install 'quantlr[ta]'"
     )

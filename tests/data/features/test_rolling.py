@@ -1,4 +1,4 @@
-"""Windows against pandas and against exact fractions; what they are better at than a running sum."""
+"""Rolling statistics against pandas and exact fractions, and their accuracy where a running sum fails."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from quantlr.core.arrays import Array
 from quantlr.data.features.rolling import rolling_max, rolling_mean, rolling_min, rolling_std, rolling_zscore
 
-PEERS: dict[str, tuple[Callable[..., Array], Callable[[pd.DataFrame, int], pd.DataFrame]]] = {
+PANDAS: dict[str, tuple[Callable[..., Array], Callable[[pd.DataFrame, int], pd.DataFrame]]] = {
     "mean": (rolling_mean, lambda table, w: table.rolling(w).mean()),
     "max": (rolling_max, lambda table, w: table.rolling(w).max()),
     "min": (rolling_min, lambda table, w: table.rolling(w).min()),
@@ -22,7 +22,7 @@ PEERS: dict[str, tuple[Callable[..., Array], Callable[[pd.DataFrame, int], pd.Da
 }
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", PANDAS)
 @given(
     window=st.integers(2, 70),
     bars=st.integers(1, 130),
@@ -30,42 +30,42 @@ PEERS: dict[str, tuple[Callable[..., Array], Callable[[pd.DataFrame, int], pd.Da
     missing=st.integers(0, 140),
     seed=st.integers(0, 999),
 )
-def test_a_window_holds_what_pandas_says(
+def test_rolling_statistics_equal_pandas(
     name: str, window: int, bars: int, tickers: int, missing: int, seed: int
 ) -> None:
     values = np.random.default_rng(seed).normal(3.0, 1.0, (bars, tickers))
     values[missing : missing + 1] = np.nan
-    ours, theirs = PEERS[name]
-    expected = theirs(pd.DataFrame(values), window).to_numpy()
+    ours, pandas_statistic = PANDAS[name]
+    expected = pandas_statistic(pd.DataFrame(values), window).to_numpy()
     np.testing.assert_allclose(ours(values, window=window), expected, rtol=1e-8, atol=1e-9)
 
 
-def test_a_window_of_one() -> None:
+def test_a_window_of_one_returns_the_values() -> None:
     values = np.random.default_rng(0).random((9, 2))
     for rolled in (rolling_mean, rolling_max, rolling_min):
         np.testing.assert_array_equal(rolled(values, window=1), values)
 
 
-def test_many_tickers_are_worked_on_in_blocks() -> None:
+def test_blocks_of_tickers_give_the_same_values() -> None:
     values = np.random.default_rng(1).random((40_000, 5))
     np.testing.assert_allclose(
         rolling_std(values, window=9), pd.DataFrame(values).rolling(9).std().to_numpy(), atol=1e-10
     )
 
 
-def test_a_price_that_is_far_off_leaves_nothing_behind() -> None:
-    """Against exact fractions, where a running sum of squares would have lost eight digits."""
+def test_an_outlier_leaves_no_rounding_error() -> None:
+    """Against exact fractions; a running sum of squares would lose eight digits."""
     values = np.random.default_rng(2).normal(1.0, 1e-3, (60, 1))
     values[10] = 1e9
-    found = rolling_std(values, window=7)[:, 0]
+    std = rolling_std(values, window=7)[:, 0]
     for row in range(17, 60):
         window = [Fraction(value) for value in values[row - 6 : row + 1, 0].tolist()]
         mean = sum(window) / 7
         exact = float(sum((value - mean) ** 2 for value in window) / 6) ** 0.5
-        assert found[row] == pytest.approx(exact, rel=1e-13)
+        assert std[row] == pytest.approx(exact, rel=1e-13)
 
 
-def test_where_nothing_moves_the_deviation_is_zero_and_the_score_too() -> None:
+def test_standard_deviation_and_zscore_of_a_constant_window_are_zero() -> None:
     values = np.full((50, 1), 0.1 + 0.2)
     values[:10, 0] += np.arange(10)
     for window in (3, 7, 20):
@@ -73,7 +73,7 @@ def test_where_nothing_moves_the_deviation_is_zero_and_the_score_too() -> None:
         assert (rolling_zscore(values, window=window)[9 + window :] == 0.0).all()
 
 
-def test_a_score_is_never_beyond_its_limit() -> None:
+def test_zscore_is_bounded() -> None:
     values = np.zeros((30, 1))
     values[-1] = 1e6
     assert rolling_zscore(values, window=10)[-1, 0] == pytest.approx(9 / 10**0.5)
