@@ -1,4 +1,4 @@
-"""Configs written for a test, and what is said of those that are refused."""
+"""Config files written for a test, and the problems that loading them reports."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 SMALL = "data: {source: {kind: sample}, tickers: [AAPL]}\nfeatures:\n  - {kind: lagged_returns}\n"
 
 
-def written(tmp_path: Path, text: str | bytes, name: str = "exp.yaml") -> Path:
-    """Write a config into a folder, and return its path."""
+def write_config(tmp_path: Path, text: str | bytes, name: str = "exp.yaml") -> Path:
+    """Write a config file, and return its path."""
     path = tmp_path / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
 
 
-def problems(path: Path, **keys: Any) -> list[str]:
-    """Return what is said of a config that is refused, each problem's file by its name alone."""
+def config_problems(path: Path, **keys: Any) -> list[str]:
+    """Return the problems of an invalid config, with the file's name instead of its path."""
     with pytest.raises(ConfigError) as caught:
         load_config(path, **keys)
     assert caught.value.exit_status == 2

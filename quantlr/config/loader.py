@@ -42,7 +42,7 @@ def _read_with_extends(
     resolved = path.resolve()
     if resolved in visited_paths:
         circle = " -> ".join(file.name for file in (*visited_paths[visited_paths.index(resolved) :], resolved))
-        _raise_problem(extends_location or SourceLocation(str(path)), "extends", f"goes in a circle: {circle}")
+        _raise_problem(extends_location or SourceLocation(str(path)), "extends", f"is circular: {circle}")
     parsed, problems = parse_yaml(text, file_name=str(path), base_folder=path.parent)
     if not isinstance(parsed.value, dict):
         found = {type(None): "nothing", list: "a list"}.get(type(parsed.value), "a single value")
@@ -177,7 +177,7 @@ def _extend_key_path(key_path: KeyPath, key_part: str | int, container: Any, loc
         return (*key_path, str(key_part))
     path = (*key_path, key_part)
     if not isinstance(container, list):
-        _raise_problem(location, format_key_path(path), "there is nothing below this key")
+        _raise_problem(location, format_key_path(path), "this key has no keys below it")
     if not isinstance(key_part, int) or key_part >= len(container):
         text = f"the list has {len(container)} entries; they count from 0"
         _raise_problem(location, format_key_path(path), text)

@@ -26,24 +26,24 @@ _SYNTAX_ERROR_TEXTS = (
     ("single document", "a second document (---); a config is one document"),
     (
         r"expected ',' or '([]}])'",
-        "the bracket that is opened at {opened} is not closed; {0} or a comma is missing here",
+        "the bracket opened at {opened} is not closed; {0} or a comma is missing here",
     ),
-    ("while scanning a quoted scalar", "the quote that is opened at {opened} is not closed"),
+    ("while scanning a quoted scalar", "the quote opened at {opened} is not closed"),
     (
         "unknown escape character '(.)'",
         "a backslash begins an escape in double quotes, and \\{0} is none; use single quotes",
     ),
-    ("character '(.)' that cannot start", "a value can't begin with {0}; quote it"),
+    ("character '(.)' that cannot start", "a value can't start with {0}; quote it"),
     (
         "mapping values are not allowed",
-        "a key can't stand here: quote text that holds ': ', or mend the line's indent",
+        "a key is not allowed here: quote text that contains ': ', or correct the indentation",
     ),
     ("could not find expected ':'", "a key needs a ': ' after it"),
     ("expected the node content, but found '(.)'", "a value is missing before {0}"),
-    ("sequence entries are not allowed", "a list can't begin here; give each entry a line of its own"),
+    ("sequence entries are not allowed", "a list is not allowed here; put each entry on its own line"),
     (
         "expected (<block end>|'<document start>')",
-        "does not go on from what is above: mend the line's indent, or quote the whole text",
+        "does not continue the lines above: correct the indentation, or quote the whole text",
     ),
 )
 """Patterns of the parser's messages, and the messages shown instead."""
@@ -210,7 +210,7 @@ class _TreeBuilder:
                 continue
             path = (*key_path, key_node.value)
             if key_node.value in mapping:
-                text = f"the key is there already, at {self.parsed.key_locations[path]}"
+                text = f"duplicate key, first at {self.parsed.key_locations[path]}"
                 self.problems.append(ConfigProblem(location, format_key_path(path), text))
                 continue
             self.parsed.key_locations[path] = location

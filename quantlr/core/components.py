@@ -119,9 +119,9 @@ def load_installed_component(kind: str, base_class: type[P]) -> type[P] | None:
             raise ValueError(f"{kind!r} can't be loaded from {origin}: {type(error).__name__}: {error}") from error
         if not (isinstance(component, type) and issubclass(component, base_class)):
             group = base_class.entry_point_group
-            raise ValueError(f"{origin} is no {base_class.__name__}; an entry point of {group} names such a class")
+            raise ValueError(f"{origin} is no {base_class.__name__}, which entry points of {group} must be")
         if component_kind(component) != kind:
-            raise ValueError(f"{origin} is of kind {component_kind(component)!r}; name its entry point so")
+            raise ValueError(f"{origin} is of kind {component_kind(component)!r}; give its entry point that name")
         return component
     return None
 
@@ -134,7 +134,7 @@ def _extensible_validator(component_classes: tuple[type[Component], ...], base_c
     def validate(value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
         if isinstance(value, base_class):
             if catalog.get(str(value.kind), type(value)) is not type(value):
-                raise ValueError(f"the kind {value.kind!r} is the catalogue's own; call yours otherwise")
+                raise ValueError(f"the kind {value.kind!r} is in the catalogue; use another name")
             return value
         kind = value.get("kind") if isinstance(value, dict) else None
         if not isinstance(kind, str) or kind in catalog:

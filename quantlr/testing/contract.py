@@ -60,7 +60,7 @@ def check_config_round_trip(feature: Feature, prices: Prices) -> None:
 def check_shape_and_dtype(feature: Feature, prices: Prices) -> None:
     """Each column is a float64 array, (bars, tickers)."""
     columns = feature.compute(prices)
-    _require(feature, bool(columns), "no column at all")
+    _require(feature, bool(columns), "it has no columns")
     for name, values in columns.items():
         shape, needed = np.shape(values), prices.close.shape
         _require(feature, shape == needed, f"{name} has the shape {shape}, and needs {needed}: bars and tickers")
@@ -73,7 +73,7 @@ def check_warm_up(feature: Feature, prices: Prices) -> None:
     warm_up = feature.warm_up()
     leading = {name: _count_leading_nans(values[: prices.n_bars[0], 0]) for name, values in columns.items()}
     longest = max(leading, key=leading.__getitem__)
-    message = f"warm_up() says {warm_up}, and {longest} begins after {leading[longest]} bars of {prices.tickers[0]}"
+    message = f"warm_up() is {warm_up}, but {longest} starts after {leading[longest]} bars of {prices.tickers[0]}"
     _require(feature, leading[longest] == warm_up, message)
     _require_finite(feature, columns, prices, first_bar=warm_up)
 
@@ -91,10 +91,10 @@ def check_determinism(feature: Feature, prices: Prices) -> None:
     close = prices.close.copy()
     columns, again = feature.compute(prices), feature.compute(prices)
     _require(feature, np.array_equal(close, prices.close, equal_nan=True), "it changed the prices that it was given")
-    _require(feature, list(columns) == list(again), "its columns differ from one time to the next")
+    _require(feature, list(columns) == list(again), "its columns differ between two calls")
     for name, values in columns.items():
         same = np.array_equal(values, again[name], equal_nan=True)
-        _require(feature, same, f"{name} differs from one time to the next")
+        _require(feature, same, f"{name} differs between two calls")
 
 
 def check_no_look_ahead(feature: Feature, prices: Prices) -> None:
@@ -106,7 +106,7 @@ def check_no_look_ahead(feature: Feature, prices: Prices) -> None:
         past = (prices.session >= 0) & (prices.session <= cut)
         for scenario in FEATURE_SCENARIOS:
             others = feature.compute(apply_scenario(prices, scenario, after_session=cut, seed=cut))
-            _require_equal(feature, columns, others, prices, past, f"after {iso_date(prices.sessions[cut])}")
+            _require_equal(feature, columns, others, prices, past, f"if prices after {iso_date(prices.sessions[cut])} differ")
 
 
 def check_independence_of_other_tickers(feature: Feature, prices: Prices) -> None:
@@ -118,7 +118,7 @@ def check_independence_of_other_tickers(feature: Feature, prices: Prices) -> Non
         single = single_ticker_prices(prices, ticker)
         among_others = {name: values[:n_bars, ticker : ticker + 1] for name, values in columns.items()}
         has_bar = single.session >= 0
-        _require_equal(feature, among_others, feature.compute(single), single, has_bar, "among other tickers")
+        _require_equal(feature, among_others, feature.compute(single), single, has_bar, "without the other tickers")
 
 
 def check_price_scale_invariance(feature: Feature, prices: Prices) -> None:
@@ -126,7 +126,7 @@ def check_price_scale_invariance(feature: Feature, prices: Prices) -> None:
     fields = {name: getattr(prices, name) * 128.0 for name in ("open", "high", "low", "close", "raw_close")}
     scaled = feature.compute(replace(prices, **fields))
     has_bar = prices.session >= 0
-    _require_equal(feature, feature.compute(prices), scaled, prices, has_bar, "in another currency's unit")
+    _require_equal(feature, feature.compute(prices), scaled, prices, has_bar, "in another unit of the currency")
 
 
 FEATURE_CHECKS: tuple[Callable[[Feature, Prices], None], ...] = (
@@ -164,7 +164,7 @@ def _require_equal(
     mask: BoolArray,
     circumstance: str,
 ) -> None:
-    """Require equal columns at the bars in the mask; `circumstance` says in what the two computations differ."""
+    """Require equal columns at the bars in the mask; `circumstance` states how the second computation differs."""
     for name, values in columns.items():
         others = other_columns[name]
         rows = min(len(values), len(others))
@@ -172,7 +172,7 @@ def _require_equal(
         for bar, ticker in np.argwhere(mask[:rows] & ~equal)[:1]:
             value, other = values[bar, ticker], others[bar, ticker]
             place = _ticker_and_date_text(prices, int(bar), int(ticker))
-            message = f"{name} at {place} is {value}, and {other} where only what is {circumstance} differs"
+            message = f"{name} at {place} is {value}, but {other} {circumstance}"
             _require(feature, False, message)
 
 

@@ -15,7 +15,7 @@ BAD: list[tuple[str, str | bytes, str]] = [
     ("1 misspelt key", SMALL + "modle: {}\n", "3:1: modle: unknown key; did you mean model?"),
     ("1 misspelt kind", DATA + "features: [{kind: rsii}]\n", "2:19: features.0.kind: unknown kind 'rsii'; did you mean rsi?"),
     ("2 wrong type", SMALL + "seed: many\n", "3:7: seed: needs a whole number, found 'many'"),
-    ("3 duplicate key", SMALL + "seed: 1\nseed: 2\n", "4:1: seed: the key is there already, at exp.yaml:3:1"),
+    ("3 duplicate key", SMALL + "seed: 1\nseed: 2\n", "4:1: seed: duplicate key, first at exp.yaml:3:1"),
     ("4 number", SMALL + "model: {tol: 1e-3x}\n", "3:14: model.tol: needs a number, found '1e-3x'"),
     ("6 null as a ticker", SMALL.replace("MSFT", "null"), "1:42: data.tickers.0: a ticker is text, and this reads as a "),
     ("7 true as a ticker", SMALL.replace("MSFT", "true"), "1:42: data.tickers.0: a ticker is text, and this reads as a "),
@@ -37,7 +37,7 @@ BAD: list[tuple[str, str | bytes, str]] = [
     ("24 negative cost", SMALL + "execution: {slippage_bps: -1}\n", "3:27: execution.slippage_bps: needs a number of at least 0"),
     ("24 zero window", SMALL.replace("rsi", "rsi, windows: [0]"), "2:34: features.0.windows.0: needs a number of at least 1"),
     ("24 lag 0", SMALL.replace("rsi", "lagged_returns, lags: [0]"), "2:42: features.0.lags.0: needs a number of at least 1, "),
-    ("26 circle", "extends: exp.yaml\n", "1:10: extends: goes in a circle: exp.yaml -> exp.yaml"),
+    ("26 circle", "extends: exp.yaml\n", "1:10: extends: is circular: exp.yaml -> exp.yaml"),
 ]  # fmt: skip
 
 

@@ -10,8 +10,8 @@ from refusals import CONFIGS
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the shipped configs, which those that are written beside them may extend."""
-    home = tmp_path_factory.mktemp("configs")
+    """Return a folder with the shipped configs, which configs written into it may extend."""
+    configs = tmp_path_factory.mktemp("configs")
     for path in CONFIGS:
-        shutil.copy(path, home)
-    return home
+        shutil.copy(path, configs)
+    return configs

@@ -1,14 +1,18 @@
-"""The config: what is refused, in which words, and where each error points."""
+"""Errors of configs: messages and locations."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
+from quantlr.config.messages import problems_from_validation_error
 from quantlr.config.run_config import load_config
+from quantlr.config.yaml_tree import parse_yaml
+from quantlr.core.components import ConfigSection
 from quantlr.core.errors import ConfigError
 
-from refusals import SMALL, problems, written
+from refusals import SMALL, config_problems, write_config
 
 
 @pytest.mark.parametrize(
@@ -18,8 +22,8 @@ from refusals import SMALL, problems, written
         ("zzz: 1\n", "exp.yaml:4:1: zzz: unknown key; known here: name, seed, data, features, label, walk_forward"),
         ("model: {l2: much}\n", "exp.yaml:4:13: model.l2: needs a number, found 'much'"),
         ("model: 7\n", "exp.yaml:4:8: model: needs a mapping, like {key: value}, found 7"),
-        ("seed: 1\nseed: 2\n", "exp.yaml:5:1: seed: the key is there already, at "),
-        ("label: {horizon: 1, horizon: 2}\n", "exp.yaml:4:21: label.horizon: the key is there already"),
+        ("seed: 1\nseed: 2\n", "exp.yaml:5:1: seed: duplicate key, first at "),
+        ("label: {horizon: 1, horizon: 2}\n", "exp.yaml:4:21: label.horizon: duplicate key"),
         ("label: {horizon: 12:30:00}\n", "exp.yaml:4:18: label.horizon: needs a whole number, found '12:30:00'"),
         ("label: &x {horizon: 1}\n", "exp.yaml:4:8: the anchor &x is not allowed; remove it"),
         ("label: *x\n", "exp.yaml:4:8: the alias *x is not allowed; write the value out"),
@@ -27,14 +31,14 @@ from refusals import SMALL, problems, written
         ("seed: !!int 3\n", "exp.yaml:4:7: the tag tag:yaml.org,2002:int is not allowed"),
         ("---\nname: b\n", "exp.yaml:4:1: a second document (---); a config is one document"),
         ("label:\n\thorizon: 1\n", "exp.yaml:5:1: a tab can't indent YAML; use spaces"),
-        ("label: {horizon: 1\n", "exp.yaml:5:1: the bracket that is opened at 4:8 is not closed; } or a comma is missing here"),
+        ("label: {horizon: 1\n", "exp.yaml:5:1: the bracket opened at 4:8 is not closed; } or a comma is missing here"),
         ("label: {horizon: 1,, ties: up}\n", "exp.yaml:4:20: a value is missing before ,"),
-        ("label: horizon: 1\n", "exp.yaml:4:15: a key can't stand here: quote text that holds ': ', or mend the line's indent"),
-        ("label:\n    horizon: 1\n  ties: up\n", "exp.yaml:6:3: does not go on from what is above: mend the line's indent, or quote"),
-        ("name: 'x\n", "exp.yaml:5:1: the quote that is opened at 4:7 is not closed"),
-        ("name: @x\n", "exp.yaml:4:7: a value can't begin with @; quote it"),
+        ("label: horizon: 1\n", "exp.yaml:4:15: a key is not allowed here: quote text that contains ': ', or correct the indentation"),
+        ("label:\n    horizon: 1\n  ties: up\n", "exp.yaml:6:3: does not continue the lines above: correct the indentation, or quote"),
+        ("name: 'x\n", "exp.yaml:5:1: the quote opened at 4:7 is not closed"),
+        ("name: @x\n", "exp.yaml:4:7: a value can't start with @; quote it"),
         ('name: "\\q"\n', "exp.yaml:4:9: a backslash begins an escape in double quotes, and \\q is none; use single quotes"),
-        ("name: -\n", "exp.yaml:4:7: a list can't begin here; give each entry a line of its own"),
+        ("name: -\n", "exp.yaml:4:7: a list is not allowed here; put each entry on its own line"),
         ("seed 1\n", "exp.yaml:5:1: a key needs a ': ' after it"),
         ("policy: {kind: [threshold]}\n", "exp.yaml:4:16: policy.kind: needs the name of a kind, found a list; one of threshold, "),
         ("policy: {kind: 3}\n", "exp.yaml:4:16: policy.kind: needs the name of a kind, found 3; one of threshold, proportional"),
@@ -63,8 +67,8 @@ from refusals import SMALL, problems, written
         ("label: {ties: sideways}\n", "exp.yaml:4:15: label.ties: needs 'down', 'up' or 'drop', found 'sideways'"),
     ],
 )  # fmt: skip
-def test_an_error_points_at_line_and_column(tmp_path: Path, text: str, expected: str) -> None:
-    assert problems(written(tmp_path, SMALL + text))[0].startswith(expected)
+def test_an_error_has_line_and_column(tmp_path: Path, text: str, expected: str) -> None:
+    assert config_problems(write_config(tmp_path, SMALL + text))[0].startswith(expected)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +88,7 @@ def test_an_error_points_at_line_and_column(tmp_path: Path, text: str, expected:
         ("{source: {kind: file}, tickers: [A]}", "[]", "exp.yaml:1:16: data.source.path: is needed, and missing"),
         ("{source: {kind: sample}, tickers: [A]}", "[{kind: lagged_returns, lags: [0]}]", "exp.yaml:2:42: features.0.lags.0: needs a number of at least 1, found 0"),
         ("{source: {kind: sample}, tickers: [A]}", "[{kind: lagged_returns, lag: [1]}]", "exp.yaml:2:35: features.0.lag: unknown key; did you mean lags?"),
-        ("{source: {kind: sample}, tickers: [A]}", "[{kind: momentum, windows: [5, 5]}]", "exp.yaml:2:38: features.0.windows: each entry once"),
+        ("{source: {kind: sample}, tickers: [A]}", "[{kind: momentum, windows: [5, 5]}]", "exp.yaml:2:38: features.0.windows: entries must be unique"),
         ("{source: {kind: sample}, tickers: [A]}", "[{windows: [0]}]", "exp.yaml:2:12: features.0.kind: is needed, and missing: one of lagged_returns, momentum"),
         ("{source: {kind: sample}, tickers: [A]}", "[{kind: volume}, {kind: volatilty}]", "exp.yaml:2:35: features.1.kind: unknown kind 'volatilty'; did you mean volatility?"),
         ("{source: {kind: sample}, tickers: [A]}", "[{kind: zscore, of: {kind: rank, of: {kind: rsi, window: [5]}}}]", "exp.yaml:2:60: features.0.of.of.window: unknown key; did you mean windows?"),
@@ -100,15 +104,17 @@ def test_an_error_points_at_line_and_column(tmp_path: Path, text: str, expected:
         ("{source: {kind: sample}, tickers: [A]}", "[{kind: day_of_week, days: [monday, tuesday, wednesday, thursday, friday]}]", "exp.yaml:2:38: features.0.days: leave one day out: "),
     ],
 )  # fmt: skip
-def test_an_error_in_data_or_features_points_at_line_and_column(
+def test_an_error_in_data_or_features_has_line_and_column(
     tmp_path: Path, data: str, features: str, expected: str
 ) -> None:
-    assert problems(written(tmp_path, f"data: {data}\nfeatures: {features}\n"))[0].startswith(expected)
+    assert config_problems(write_config(tmp_path, f"data: {data}\nfeatures: {features}\n"))[0].startswith(expected)
 
 
-def test_all_errors_are_told_at_once_in_the_order_of_lines(tmp_path: Path) -> None:
-    found = problems(written(tmp_path, SMALL + "model: {l2: -1, tol: x}\nzzz: 1\npolicy: {long_above: 2}\n"))
-    assert [line.split(": ")[1] for line in found] == ["model.l2", "model.tol", "zzz", "policy.long_above"]
+def test_all_errors_are_reported_in_the_order_of_lines(tmp_path: Path) -> None:
+    errors = config_problems(
+        write_config(tmp_path, SMALL + "model: {l2: -1, tol: x}\nzzz: 1\npolicy: {long_above: 2}\n")
+    )
+    assert [line.split(": ")[1] for line in errors] == ["model.l2", "model.tol", "zzz", "policy.long_above"]
 
 
 @pytest.mark.parametrize(
@@ -125,15 +131,15 @@ def test_all_errors_are_told_at_once_in_the_order_of_lines(tmp_path: Path) -> No
         (b"#" * 1_000_001, "exp.yaml: 1,000,001 bytes; a config has at most 1,000,000"),
     ],
 )
-def test_files_that_are_no_config(tmp_path: Path, content: bytes, expected: str) -> None:
-    assert problems(written(tmp_path, content))[0].startswith(expected)
+def test_a_file_that_is_no_config_is_refused(tmp_path: Path, content: bytes, expected: str) -> None:
+    assert config_problems(write_config(tmp_path, content))[0].startswith(expected)
 
 
-def test_a_key_that_is_no_word_and_a_duplicate_are_told_with_all_the_rest(tmp_path: Path) -> None:
-    found = problems(written(tmp_path, SMALL + "? [a, b]\n: c\nseed: 1\nseed: 2\nmodel: {l2: -1}\n"))
-    assert found == [
+def test_invalid_and_duplicate_keys_are_reported_with_other_errors(tmp_path: Path) -> None:
+    errors = config_problems(write_config(tmp_path, SMALL + "? [a, b]\n: c\nseed: 1\nseed: 2\nmodel: {l2: -1}\n"))
+    assert errors == [
         "exp.yaml:4:3: a key must be a word",
-        "exp.yaml:7:1: seed: the key is there already, at exp.yaml:6:1",
+        "exp.yaml:7:1: seed: duplicate key, first at exp.yaml:6:1",
         "exp.yaml:8:13: model.l2: needs a number of at least 0, found -1",
     ]
 
@@ -152,98 +158,139 @@ def test_a_key_that_is_no_word_and_a_duplicate_are_told_with_all_the_rest(tmp_pa
         ("policy: {long_above: .5, short_below: []}", "needs a number, found a list"),
     ],
 )
-def test_numbers_are_numbers(tmp_path: Path, text: str, expected: str) -> None:
-    (problem,) = problems(written(tmp_path, SMALL + text + "\n"))
+def test_numbers_are_strict(tmp_path: Path, text: str, expected: str) -> None:
+    (problem,) = config_problems(write_config(tmp_path, SMALL + text + "\n"))
     assert expected in problem
     assert len(problem) < 250
 
 
 @pytest.mark.parametrize("start", ["0", "2020-01-02T00:00:00", "20200102", "'2020-1-2'", "true"])
-def test_dates_are_dates(tmp_path: Path, start: str) -> None:
-    (problem,) = problems(written(tmp_path, SMALL), settings=[f"data.start={start}"])
+def test_dates_are_strict(tmp_path: Path, start: str) -> None:
+    (problem,) = config_problems(write_config(tmp_path, SMALL), settings=[f"data.start={start}"])
     assert problem.startswith("--set: data.start: needs a date as YYYY-MM-DD, found ")
 
 
 @pytest.mark.parametrize("name", ["\\0", "\\ud800", "x" * 5000, ".", "exp.yaml/below"])
-def test_extends_of_what_can_not_be_a_file(tmp_path: Path, name: str) -> None:
-    (problem,) = problems(written(tmp_path, f'extends: "{name}"\n'))
+def test_extends_of_an_invalid_path(tmp_path: Path, name: str) -> None:
+    (problem,) = config_problems(write_config(tmp_path, f'extends: "{name}"\n'))
     assert problem.startswith("exp.yaml:1:10: extends: ")
 
 
 @pytest.mark.parametrize("key", ["features.²", "seed.x", "", ".", "data..tickers", "features.99999999999999999999"])
-def test_settings_with_keys_that_lead_nowhere(tmp_path: Path, key: str) -> None:
+def test_settings_with_invalid_keys(tmp_path: Path, key: str) -> None:
     assert all(
         problem.startswith("--set: ")
-        for problem in problems(written(tmp_path, SMALL + "seed: 1\n"), settings=[f"{key}=1"])
+        for problem in config_problems(write_config(tmp_path, SMALL + "seed: 1\n"), settings=[f"{key}=1"])
     )
 
 
-def test_overrides_from_python_with_keys_that_are_no_text(tmp_path: Path) -> None:
+def test_overrides_with_keys_that_are_no_text(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="overrides: 5: unknown key"):
-        load_config(written(tmp_path, SMALL), overrides={5: 1})  # type: ignore[dict-item]  # wrong on purpose
+        load_config(write_config(tmp_path, SMALL), overrides={5: 1})  # type: ignore[dict-item]  # wrong on purpose
 
 
-def test_what_is_no_config_from_python() -> None:
+def test_arguments_of_wrong_types() -> None:
     with pytest.raises(ConfigError, match="a config is a path or a mapping, found NoneType"):
         load_config(None)  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(ConfigError, match="overrides are a mapping of dotted keys to values, found list"):
         load_config({}, overrides=["a=1"])  # type: ignore[arg-type]  # wrong on purpose
 
 
-def test_a_key_that_is_named_like_a_kind_is_told_where_it_stands(tmp_path: Path) -> None:
+def test_a_key_named_like_a_kind_has_its_own_location(tmp_path: Path) -> None:
     text = SMALL.replace("{kind: sample}", "{kind: file, file: a}")
-    assert problems(written(tmp_path, text)) == [
+    assert config_problems(write_config(tmp_path, text)) == [
         "exp.yaml:1:16: data.source.path: is needed, and missing",
         "exp.yaml:1:29: data.source.file: unknown key; known here: kind, path",
     ]
 
 
-def test_a_files_name_that_can_not_name_a_report(tmp_path: Path) -> None:
-    (problem,) = problems(written(tmp_path, SMALL, "my run.yaml"))
+def test_a_file_name_that_is_no_report_name(tmp_path: Path) -> None:
+    (problem,) = config_problems(write_config(tmp_path, SMALL, "my run.yaml"))
     assert problem.startswith("my run.yaml (its own name): name: needs 1 to 80 of A-Z")
 
 
-def test_tickers_that_are_empty_or_too_long(tmp_path: Path) -> None:
-    empty, long = problems(written(tmp_path, SMALL.replace("[AAPL]", f"['', {'x' * 50}]")))
+def test_empty_and_too_long_tickers(tmp_path: Path) -> None:
+    empty, long = config_problems(write_config(tmp_path, SMALL.replace("[AAPL]", f"['', {'x' * 50}]")))
     assert empty.endswith("data.tickers.0: needs text, found ''")
     assert long.endswith("data.tickers.1: needs at most 40 characters, found 50")
 
 
-def test_a_file_that_is_not_there_or_is_a_folder(tmp_path: Path) -> None:
-    assert problems(tmp_path / "no.yaml") == ["no.yaml: no such config; name a YAML file"]
-    assert problems(tmp_path)[0].endswith(": is a folder; name a YAML file in it")
+def test_a_missing_file_or_a_folder(tmp_path: Path) -> None:
+    assert config_problems(tmp_path / "no.yaml") == ["no.yaml: no such config; name a YAML file"]
+    assert config_problems(tmp_path)[0].endswith(": is a folder; name a YAML file in it")
 
 
-def test_an_error_in_what_is_extended_points_into_that_file(tmp_path: Path) -> None:
-    written(tmp_path, SMALL + "model: {l2: -5}\n", "base.yaml")
-    found = problems(written(tmp_path, "extends: base.yaml\nmodel: {max_iter: 0}\n"))
-    assert found == [
+def test_an_error_in_the_extended_config_has_its_location(tmp_path: Path) -> None:
+    write_config(tmp_path, SMALL + "model: {l2: -5}\n", "base.yaml")
+    errors = config_problems(write_config(tmp_path, "extends: base.yaml\nmodel: {max_iter: 0}\n"))
+    assert errors == [
         f"{tmp_path}/base.yaml:4:13: model.l2: needs a number of at least 0, found -5",
         "exp.yaml:2:19: model.max_iter: needs a number of at least 1, found 0",
     ]
 
 
-def test_extends_in_a_circle_or_into_nothing(tmp_path: Path) -> None:
-    written(tmp_path, "extends: exp.yaml\n", "other.yaml")
-    path = written(tmp_path, "extends: other.yaml\n")
-    assert problems(path)[0].endswith("other.yaml:1:10: extends: goes in a circle: exp.yaml -> other.yaml -> exp.yaml")
-    assert problems(written(tmp_path, "extends: nowhere.yaml\n")) == [
+def test_circular_and_missing_extends(tmp_path: Path) -> None:
+    write_config(tmp_path, "extends: exp.yaml\n", "other.yaml")
+    path = write_config(tmp_path, "extends: other.yaml\n")
+    assert config_problems(path)[0].endswith(
+        "other.yaml:1:10: extends: is circular: exp.yaml -> other.yaml -> exp.yaml"
+    )
+    assert config_problems(write_config(tmp_path, "extends: nowhere.yaml\n")) == [
         f"exp.yaml:1:10: extends: {tmp_path}/nowhere.yaml does not exist"
     ]
 
 
-def test_a_kind_that_is_misspelt_deep_inside_is_told_with_a_near_name(tmp_path: Path) -> None:
+def test_a_misspelt_nested_kind_gets_a_suggestion(tmp_path: Path) -> None:
     text = SMALL.replace("{kind: lagged_returns}", "{kind: zscore, of: {kind: volatilty}}")
-    assert problems(written(tmp_path, text)) == [
+    assert config_problems(write_config(tmp_path, text)) == [
         "exp.yaml:3:31: features.0.of.kind: unknown kind 'volatilty'; did you mean volatility?"
     ]
 
 
-def test_of_many_kinds_a_few_are_named_and_who_lists_them(tmp_path: Path) -> None:
-    unknown, missing, other = problems(written(tmp_path, SMALL + "  - {kind: zzz}\n  - {}\npolicy: {kind: zzz}\n"))
-    few = "lagged_returns, momentum, overnight_gap, context_returns, volatility, high_low_range and 19 more, which "
-    assert unknown == f"exp.yaml:4:12: features.1.kind: unknown kind 'zzz'; known here: {few}`quantlr features` lists"
-    assert missing == f"exp.yaml:5:5: features.2.kind: is needed, and missing: one of {few}`quantlr features` lists"
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("model: {descent: plain}\n", "exp.yaml:4:9: model.descent: renamed to model.solver"),
+        ("model: {solver: plain}\n", "exp.yaml:4:17: model.solver: renamed to gradient_descent"),
+        ("model: {solver: accelerated}\n", "exp.yaml:4:17: model.solver: renamed to nesterov"),
+        ("model: {solver: preconditioned}\n", "exp.yaml:4:17: model.solver: renamed to newton"),
+    ],
+)
+def test_renamed_keys_and_values_have_their_new_name(tmp_path: Path, text: str, problem: str) -> None:
+    assert config_problems(write_config(tmp_path, SMALL + text)) == [problem]
+
+
+def test_a_key_is_renamed_only_where_its_new_name_exists(tmp_path: Path) -> None:
+    (problem,) = config_problems(write_config(tmp_path, SMALL + "untouched: 2020-01-02\n"))
+    assert problem.startswith("exp.yaml:4:1: untouched: unknown key")
+
+    class SweepLike(ConfigSection):
+        holdout: int | None = None
+
+    parsed, _ = parse_yaml("untouched: 3\n", file_name="sweep.yaml", base_folder=tmp_path)
+    with pytest.raises(ValidationError) as caught:
+        SweepLike.model_validate(parsed.value)
+    problems = problems_from_validation_error(caught.value, parsed, SweepLike)
+    assert list(map(str, problems)) == ["sweep.yaml:1:1: untouched: renamed to holdout"]
+
+
+@pytest.mark.parametrize(("kind", "suggestion"), [("RSI", "rsi"), ("Momentum", "momentum"), ("MACDD", "macd")])
+def test_a_kind_gets_a_suggestion_whatever_its_case(tmp_path: Path, kind: str, suggestion: str) -> None:
+    path = write_config(tmp_path, SMALL.replace("lagged_returns", kind))
+    assert config_problems(path) == [
+        f"exp.yaml:3:12: features.0.kind: unknown kind {kind!r}; did you mean {suggestion}?"
+    ]
+
+
+def test_a_long_list_of_kinds_is_shortened(tmp_path: Path) -> None:
+    unknown, missing, other = config_problems(
+        write_config(tmp_path, SMALL + "  - {kind: zzz}\n  - {}\npolicy: {kind: zzz}\n")
+    )
+    listed = "lagged_returns, momentum, overnight_gap, context_returns, volatility, high_low_range and 19 more, which "
+    assert (
+        unknown == f"exp.yaml:4:12: features.1.kind: unknown kind 'zzz'; known here: {listed}`quantlr features` lists"
+    )
+    assert missing == f"exp.yaml:5:5: features.2.kind: is needed, and missing: one of {listed}`quantlr features` lists"
     assert other == (
         "exp.yaml:6:16: policy.kind: unknown kind 'zzz'; known here: threshold, proportional, expected_value, kelly, top_k"
     )

@@ -1,4 +1,4 @@
-"""The JSON Schema that editors read: the code's own, complete in words, and of one mind with the reader."""
+"""The JSON Schema for editors: made from the code, documented in full, and consistent with the validation."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ from mutations import mistaken_trees
 from refusals import CONFIGS, ROOT, SMALL
 
 SCHEMA = config_schema(include_installed=False)
-VALID = Draft7Validator(SCHEMA, format_checker=Draft7Validator.FORMAT_CHECKER)
+VALIDATOR = Draft7Validator(SCHEMA, format_checker=Draft7Validator.FORMAT_CHECKER)
 CATALOGUES = {
     "source": SOURCES, "features": FEATURES, "label": LABELS, "policy": POLICIES, "overlays": OVERLAYS,
 }  # fmt: skip
-BEYOND = re.compile(
-    r"needs a whole number, found -?[\d.]+$"  # a whole number is one to JSON however it is written
+NOT_IN_SCHEMA = re.compile(
+    r"needs a whole number, found -?[\d.]+$"  # a whole number is one to JSON however it is example_json
     r"|must (not )?be (above|below|before)|is for gradient_descent and|one of low and high is needed|needs policy\.short_below"
-    r"|(each|once); (twice|every)|leave one day out|traded already|TA-Lib has no function|: \w+ takes "
+    r"|must be unique|twice here|each ticker once|leave one day out|traded already|TA-Lib has no function|: \w+ takes "
     r"|can't be read; a path|can't be read: "
 )
-"""What the reader refuses for the sake of another key, of a file, or of how a number is written."""
+"""Errors that depend on another key, on a file, or on the text of a number, which a schema can't express."""
 
 
 def is_valid(text: str) -> bool:
-    return bool(VALID.is_valid(yaml_core.read(text)))
+    return bool(VALIDATOR.is_valid(yaml_core.read(text)))
 
 
 KEYS = {
@@ -54,8 +54,8 @@ KEYS = {
 }
 
 
-def refusal(text: str, folder: Path) -> str | None:
-    """Return what the reader says of a config that it refuses, None where it takes it."""
+def validation_error(text: str, folder: Path) -> str | None:
+    """Return the errors of an invalid config, None for a valid one."""
     path = folder / "exp.yaml"
     path.write_text(text)
     try:
@@ -65,23 +65,23 @@ def refusal(text: str, folder: Path) -> str | None:
     return None
 
 
-def numbers(body: dict[str, Any]) -> bool:
-    """Return whether a key takes a number, or a list of them."""
+def takes_numbers(body: dict[str, Any]) -> bool:
+    """Return whether a key takes a number, or a list of takes_numbers."""
     types = body.get("type", ())
     options = [*body.get("anyOf", ()), body.get("items", {})]
     text_too = "string" in types and "number" in types
     return (not text_too and bool({"number", "integer"} & set([types] if isinstance(types, str) else types))) or any(
-        numbers(option) for option in options if option
+        takes_numbers(option) for option in options if option
     )
 
 
-def test_the_committed_schema_is_that_of_the_code() -> None:
+def test_the_committed_schema_is_up_to_date() -> None:
     committed = (ROOT / "configs" / "schema.json").read_text(encoding="utf-8")
-    assert committed == schema_text(include_installed=False), "write it anew: quantlr schema > configs/schema.json"
+    assert committed == schema_text(include_installed=False), "update it: quantlr schema > configs/schema.json"
     Draft7Validator.check_schema(SCHEMA)
 
 
-def test_the_verb_prints_the_file() -> None:
+def test_the_schema_command_prints_the_schema() -> None:
     printed = CliRunner().invoke(main, ["schema"])
     assert (printed.exit_code, printed.stderr) == (0, "")
     assert printed.stdout_bytes == schema_text().encode()
@@ -91,52 +91,52 @@ def test_the_verb_prints_the_file() -> None:
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_a_shipped_config_names_the_schema_and_obeys_it(path: Path) -> None:
+def test_a_shipped_config_names_the_schema_and_is_valid(path: Path) -> None:
     text = path.read_text()
     assert text.startswith("# yaml-language-server: $schema=schema.json\n")
-    assert list(VALID.iter_errors(yaml_core.read(text))) == []
+    assert list(VALIDATOR.iter_errors(yaml_core.read(text))) == []
     resolved = load_config(path).run.to_yaml()
-    assert list(VALID.iter_errors(yaml_core.read(resolved))) == []
+    assert list(VALIDATOR.iter_errors(yaml_core.read(resolved))) == []
 
 
 @pytest.mark.parametrize("path", KEYS)
-def test_every_key_says_what_it_is_in_which_unit_and_what_it_looks_like(path: str) -> None:
+def test_every_key_has_description_unit_and_example(path: str) -> None:
     body = KEYS[path]
     assert body["title"]
     assert body["description"].endswith(".")
-    assert not numbers(body) or "Unit: " in body["description"], "a number says its unit"
+    assert not takes_numbers(body) or "Unit: " in body["description"], "a number has a unit"
     for option in (body, *body.get("anyOf", ()), body.get("items", {})):
         words = option.get("enum", ())
         assert len(option.get("enumDescriptions", ())) == len(words)
-        assert all(option.get("enumDescriptions", ())), "each word says what it means"
-    shown = body.get("examples") or body.get("default") is not None or {"enum", "const", "allOf"} & set(body)
+        assert all(option.get("enumDescriptions", ())), "each choice has a description"
+    has_example = body.get("examples") or body.get("default") is not None or {"enum", "const", "allOf"} & set(body)
     listed = body.get("type") == "array" and ("$ref" in body["items"])
-    assert shown or listed, "a key without a default shows an example"
+    assert has_example or listed, "a key without a default has an example"
 
 
 @pytest.mark.parametrize("name", CATALOGUES)
-def test_a_catalogue_has_every_kind_and_takes_its_examples(name: str) -> None:
+def test_a_catalogue_has_every_kind_and_accepts_its_examples(name: str) -> None:
     kinds = SCHEMA["definitions"][name]["properties"]["kind"]["enum"]
     assert kinds == [component_kind(part) for part in CATALOGUES[name]]
     validator = Draft7Validator({"definitions": SCHEMA["definitions"], "$ref": f"#/definitions/{name}"})
     for part in CATALOGUES[name]:
         example: Component
         for example in part.examples():
-            written = json.loads(example.model_dump_json())
-            assert list(validator.iter_errors(written)) == []
-            assert not validator.is_valid(written | {"no such key": "x"})
-            assert not validator.is_valid(written | {"kind": "no such kind"})
+            example_json = json.loads(example.model_dump_json())
+            assert list(validator.iter_errors(example_json)) == []
+            assert not validator.is_valid(example_json | {"no such key": "x"})
+            assert not validator.is_valid(example_json | {"kind": "no such kind"})
 
 
 @pytest.mark.parametrize(
     "ticker", ["ON", "NO", "0700", "1e5", "12:30:00", "2020-01-02", "'null'", "'0700'", "0x1F", "^GSPC"]
 )
-def test_a_ticker_is_text_to_an_editor_too(ticker: str) -> None:
+def test_a_ticker_is_text_in_the_schema(ticker: str) -> None:
     assert is_valid(SMALL.replace("AAPL", ticker))
 
 
 @pytest.mark.parametrize("ticker", ["null", "~", "true", "false", "''", "[A]", "{a: 1}", "x" * 41])
-def test_what_is_no_ticker_is_told_in_the_editor(ticker: str) -> None:
+def test_an_invalid_ticker_is_refused_by_the_schema(ticker: str) -> None:
     assert not is_valid(SMALL.replace("AAPL", ticker))
 
 
@@ -167,9 +167,9 @@ def test_what_is_no_ticker_is_told_in_the_editor(ticker: str) -> None:
         ("  - {kind: momentum, windows: [5, 5]}", False),
     ],
 )
-def test_what_an_editor_finds_right_is_what_is_read(folder: Path, text: str, valid: bool) -> None:
+def test_schema_and_validation_agree(folder: Path, text: str, valid: bool) -> None:
     assert is_valid(SMALL + text + "\n") == valid
-    assert (refusal(SMALL + text + "\n", folder) is None) == valid
+    assert (validation_error(SMALL + text + "\n", folder) is None) == valid
 
 
 @pytest.mark.parametrize(
@@ -194,11 +194,11 @@ def test_what_an_editor_finds_right_is_what_is_read(folder: Path, text: str, val
         ("{tickers: [A]}", False),
     ],
 )
-def test_what_an_editor_finds_right_of_data_is_what_is_read(folder: Path, data: str, valid: bool) -> None:
+def test_schema_and_validation_agree_on_data(folder: Path, data: str, valid: bool) -> None:
     (folder / "list.txt").write_text("A\n")
     text = f"data: {data}\nfeatures: [{{kind: rsi}}]\n"
     assert is_valid(text) == valid
-    assert (refusal(text, folder) is None) == valid
+    assert (validation_error(text, folder) is None) == valid
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_what_an_editor_finds_right_of_data_is_what_is_read(folder: Path, data: 
         ("data: {source: {path: 3}}", False),
     ],
 )
-def test_where_a_config_extends_another_the_rest_may_stand_there(text: str, valid: bool) -> None:
+def test_a_config_that_extends_another_may_be_incomplete(text: str, valid: bool) -> None:
     assert is_valid(f"extends: other.yaml\n{text}\n") == valid
 
 
@@ -223,10 +223,10 @@ class Size(StrEnum):
     small = "small"
 
 
-class Mine(Feature):
-    """One of someone's own, who says nothing of its parameters."""
+class UserFeature(Feature):
+    """A feature whose parameters have no descriptions."""
 
-    kind: Literal["mine"] = "mine"
+    kind: Literal["user_feature"] = "user_feature"
     way: Literal["a", "b"] = "a"
     ways: Literal["a", "b"] | None = None
     either: dict[str, int] | bool = True
@@ -242,37 +242,37 @@ class Mine(Feature):
         return 0
 
 
-def test_installed_features_are_in_what_the_verb_prints_and_one_that_is_broken_does_no_harm(
+def test_the_printed_schema_has_installed_features_and_accepts_broken_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def load(kind: str, base: type[Component]) -> type[Component]:
         if kind == "broken":
             raise ValueError("can't be loaded")
-        return Mine
+        return UserFeature
 
-    monkeypatch.setattr("quantlr.config.schema.installed_kinds", lambda _: ("broken", "mine"))
+    monkeypatch.setattr("quantlr.config.schema.installed_kinds", lambda _: ("broken", "user_feature"))
     monkeypatch.setattr("quantlr.config.schema.load_installed_component", load)
-    valid = Draft7Validator(config_schema())
-    for feature, good in (
-        ("{kind: mine, way: a, ways: null, either: {a: 1}, size: small}", True),
-        ("{kind: mine, way: c}", False),
-        ("{kind: mine, ways: 3}", False),
-        ("{kind: mine, size: huge}", False),
-        ("{kind: mine, lags: [3]}", False),
+    validator = Draft7Validator(config_schema())
+    for feature, expected in (
+        ("{kind: user_feature, way: a, ways: null, either: {a: 1}, size: small}", True),
+        ("{kind: user_feature, way: c}", False),
+        ("{kind: user_feature, ways: 3}", False),
+        ("{kind: user_feature, size: huge}", False),
+        ("{kind: user_feature, lags: [3]}", False),
         ("{kind: broken}", True),
     ):
-        assert valid.is_valid(yaml_core.read(f"{SMALL}  - {feature}\n")) == good
-        assert valid.is_valid(yaml_core.read(f"{SMALL}  - {{kind: rank, of: {feature}}}\n")) == good
-    assert not is_valid(SMALL + "  - {kind: mine}\n")
+        assert validator.is_valid(yaml_core.read(f"{SMALL}  - {feature}\n")) == expected
+        assert validator.is_valid(yaml_core.read(f"{SMALL}  - {{kind: rank, of: {feature}}}\n")) == expected
+    assert not is_valid(SMALL + "  - {kind: user_feature}\n")
 
 
 @settings(max_examples=60)
 @given(tree=mistaken_trees())
-def test_the_editor_and_the_reader_are_of_one_mind(folder: Path, tree: dict[str, Any]) -> None:
-    """A config that an editor flags is refused; one that is refused is flagged, wherever a schema can know."""
+def test_schema_and_validation_agree_on_random_configs(folder: Path, tree: dict[str, Any]) -> None:
+    """A config that violates the schema is refused; a refused one violates it, unless a schema can't express the error."""
     text = json.dumps(tree, ensure_ascii=False)
-    said = refusal(text, folder)
-    if not VALID.is_valid(tree):
-        assert said, list(VALID.iter_errors(tree))
-    elif said and "extends" not in tree:
-        assert all(BEYOND.search(line) for line in said.splitlines()), said
+    error = validation_error(text, folder)
+    if not VALIDATOR.is_valid(tree):
+        assert error, list(VALIDATOR.iter_errors(tree))
+    elif error and "extends" not in tree:
+        assert all(NOT_IN_SCHEMA.search(line) for line in error.splitlines()), error

@@ -19,7 +19,7 @@ T = TypeVar("T")
 def require_unique(values: tuple[T, ...]) -> tuple[T, ...]:
     """Return the entries of a list parameter; ValueError if one is repeated, since each makes a column."""
     if len(set(values)) < len(values):
-        raise ValueError("each entry once; every entry makes one column")
+        raise ValueError("entries must be unique, since each makes a column")
     return values
 
 

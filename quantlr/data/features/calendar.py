@@ -36,7 +36,7 @@ MonthEncoding = Annotated[
 
 def _reject_all_trading_days(days: tuple[str, ...]) -> tuple[str, ...]:
     if set(days) >= TRADING_DAY_NAMES:
-        raise ValueError("leave one day out: columns of all days add up to 1, which is what the intercept is")
+        raise ValueError("leave one day out: the columns of all days add up to the intercept")
     return days
 
 

@@ -100,19 +100,19 @@ def changes_the_prices(prices: Prices, values: Any) -> Any:
 
 
 VIOLATIONS: dict[str, tuple[Callable[[Prices, Any], Any], str]] = {
-    "uses the next return": (next_return, "differs|after its warm-up"),
-    "mean of all": (full_sample_demeaned, "where only what is after .* differs"),
+    "uses the next return": (next_return, "differ|after its warm-up"),
+    "mean of all": (full_sample_demeaned, "but .* if prices after .* differ"),
     "NaN later on": (missing_later, "is nan at T0 .*, after its warm-up"),
     "divides by volume": (lambda prices, values: values / (prices.volume > 0), "is inf at T0 .*, after its warm-up"),
     "integers": (lambda prices, values: np.nan_to_num(values).astype(int), "is of int64, and needs float64"),
     "another shape": (lambda prices, values: values[:, 0], "and needs .*: bars and tickers"),
-    "the others' mean": (lambda prices, values: values - values[:, :1], "among other tickers"),
-    "a level": (lambda prices, values: prices.close + 0 * values, "in another currency's unit differs"),
-    "random": (lambda prices, values: values + np.random.default_rng().random(), "from one time to the next"),
-    "changes the prices": (changes_the_prices, "changed the prices|from one time to the next"),
+    "the others' mean": (lambda prices, values: values - values[:, :1], "without the other tickers"),
+    "a level": (lambda prices, values: prices.close + 0 * values, "in another unit of the currency"),
+    "random": (lambda prices, values: values + np.random.default_rng().random(), "between two calls"),
+    "changes the prices": (changes_the_prices, "changed the prices|between two calls"),
     "too short a warm-up": (
         lambda prices, values: np.nan_to_num(values),
-        r"warm_up\(\) says 1, and valid begins after 0",
+        r"warm_up\(\) is 1, but valid starts after 0",
     ),
 }
 

@@ -125,9 +125,9 @@ def test_a_package_is_imported_only_when_its_kind_is_used(package: str) -> None:
         ),
         (
             {"kind": "not_a_feature"},
-            "installed_features:NOT_A_FEATURE of the package installed-features is no Feature; an entry point of",
+            "installed_features:NOT_A_FEATURE of the package installed-features is no Feature, which entry points of",
         ),
-        ({"kind": "misnamed"}, "is of kind 'above'; name its entry point so"),
+        ({"kind": "misnamed"}, "is of kind 'above'; give its entry point that name"),
         (
             {"kind": "broken"},
             "'broken' can't be loaded from installed_features_that_is_not_there:Above of the package installed",
@@ -170,5 +170,5 @@ def test_other_objects_and_duplicate_kinds_are_refused(package: str) -> None:
     with pytest.raises(ConfigError, match="features are objects of a class derived from Feature, found 3"):
         quantlr.run(config_with(), features=(3,))  # type: ignore[arg-type]
     duplicate = type("Duplicate", (Momentum,), {"__doc__": "A kind that is there."})()
-    with pytest.raises(ConfigError, match=r"features\.0: the kind 'momentum' is the catalogue's own; call yours"):
+    with pytest.raises(ConfigError, match=r"features\.0: the kind 'momentum' is in the catalogue; use another name"):
         load_config(config_with(), features=(duplicate,))
