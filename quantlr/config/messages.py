@@ -212,7 +212,10 @@ def _iter_section_classes(annotation: Any) -> Iterator[type[BaseModel]]:
 
 def _allowed_section_classes(section_class: type[BaseModel] | None, key: str) -> list[type[BaseModel]]:
     """Return the section classes that a key of a section may have."""
-    field = section_class.model_fields.get(key) if section_class else None
+    if section_class is None:
+        return []
+    section_class.model_rebuild()  # resolves annotations that name the catalogue of features
+    field = section_class.model_fields.get(key)
     annotations = (field.annotation, *field.metadata) if field else ()
     return [section for annotation in annotations for section in _iter_section_classes(annotation)]
 

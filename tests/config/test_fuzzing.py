@@ -10,11 +10,11 @@ from typing import Never
 import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
-from quantlr import pipeline
 from quantlr.cli import main
 from quantlr.config.run_config import LoadedConfig
 from quantlr.core.errors import Fault
 from quantlr.data.prices import load_prices
+from quantlr.experiment import run as experiment_run
 
 from mutations import damaged_texts, mistaken_trees
 
@@ -37,7 +37,7 @@ def test_a_damaged_config_is_accepted_or_refused_with_locations(folder: Path, co
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("QUANTLR_HOME", str(folder))
-        patch.setattr(pipeline, "run_config", load_prices_only)
+        patch.setattr(experiment_run, "run_config", load_prices_only)
         result = CliRunner().invoke(main, ["run", "exp.yaml"])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     lines = result.stderr.splitlines()

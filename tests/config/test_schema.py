@@ -35,10 +35,10 @@ CATALOGUES = {
     "source": SOURCES, "features": FEATURES, "label": LABELS, "policy": POLICIES, "overlays": OVERLAYS,
 }  # fmt: skip
 NOT_IN_SCHEMA = re.compile(
-    r"needs a whole number, found -?[\d.]+$"  # a whole number is one to JSON however it is example_json
-    r"|must (not )?be (above|below|before)|is for gradient_descent and|one of low and high is needed|needs policy\.short_below"
-    r"|must be unique|twice here|each ticker once|leave one day out|traded already|TA-Lib has no function|: \w+ takes "
-    r"|can't be read; a path|can't be read: "
+    r"needs a whole number, found -?[\d.]+$"  # 1.0 is an integer in JSON
+    r"|must (not )?be (above|below|before)|is for gradient_descent and|one of low and high is needed"
+    r"|needs policy\.short_below|must be unique|twice here|each ticker once|leave one day out|traded already"
+    r"|TA-Lib has no function|: \w+ takes |can't be read; a path|can't be read: "
 )
 """Errors that depend on another key, on a file, or on the text of a number, which a schema can't express."""
 
@@ -269,7 +269,7 @@ def test_the_printed_schema_has_installed_features_and_accepts_broken_ones(
 @settings(max_examples=60)
 @given(tree=mistaken_trees())
 def test_schema_and_validation_agree_on_random_configs(folder: Path, tree: dict[str, Any]) -> None:
-    """A config that violates the schema is refused; a refused one violates it, unless a schema can't express the error."""
+    """A config that violates the schema is refused; and the reverse, where a schema can express it."""
     text = json.dumps(tree, ensure_ascii=False)
     error = validation_error(text, folder)
     if not VALIDATOR.is_valid(tree):
