@@ -1,4 +1,4 @@
-"""Slow and obvious second implementations, written from the rules and not from the code."""
+"""Slow reference implementations, written from the definitions and independent of the code."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from sklearn.preprocessing import StandardScaler
 def sklearn_probabilities(
     X: Array, y: Array, *, train: int, refit_every: int, rolling: bool, horizon: int, embargo: int = 0, l2: float = 0.0
 ) -> tuple[list[int], list[float]]:
-    """Return rows and probabilities of one ticker walked forward by a loop of scikit-learn pipelines.
+    """Return rows and probabilities of a walk-forward of one ticker with scikit-learn pipelines.
 
-    `y` is NaN where a label was dropped or is not known.
+    `y` is NaN where the label is dropped or not known.
     """
     rows: list[int] = []
     probabilities: list[float] = []
@@ -47,13 +47,13 @@ def sklearn_probabilities(
 
 def rows_of(dataset: Dataset, ticker: int = 0) -> tuple[Array, Array]:
     """Return features and labels of one ticker."""
-    mine = dataset.ticker == ticker
-    return dataset.features[mine], dataset.up[mine]
+    rows = dataset.ticker == ticker
+    return dataset.features[rows], dataset.up[rows]
 
 
 @dataclass
 class Ledger:
-    """What the loop over sessions wrote down, one entry per session."""
+    """Results of the loop over sessions, one entry per session."""
 
     dates: list[Any] = field(default_factory=list)
     weight: list[list[float]] = field(default_factory=list)
@@ -67,10 +67,10 @@ class Ledger:
 def trade_session_by_session(
     positions: Positions, prices: Prices, execution: ExecutionSpec, *, sessions_per_year: int
 ) -> Ledger:
-    """Return what a trader would write down who goes through the sessions one after the other."""
+    """Return weights, returns and costs of trading the positions, by a loop over sessions."""
     close = prices.bars_to_sessions(prices.close)
     price = prices.bars_to_sessions(prices.open) if execution.fill == "next_open" else close
-    quoted = price / prices.bars_to_sessions(prices.adjustment)
+    raw_price = price / prices.bars_to_sessions(prices.adjustment)
     n_sessions, n_tickers = price.shape
     delay = 0 if execution.fill == "close" else 1
     first = min(t for t in range(n_sessions) if any(not math.isnan(w) for w in positions.weight[t]))
@@ -78,7 +78,7 @@ def trade_session_by_session(
         max((t for t in range(n_sessions) if not math.isnan(price[t, i])), default=-1) for i in range(n_tickers)
     ]
     ledger = Ledger()
-    held = [0.0] * n_tickers
+    weight = [0.0] * n_tickers
     order: list[float] = [0.0] * n_tickers
     last_price: list[float] = [math.nan] * n_tickers
     equity = 1.0
@@ -94,33 +94,33 @@ def trade_session_by_session(
         cost = turnover = 0.0
         for i in range(n_tickers):
             trades_now = not math.isnan(price[t, i])
-            target = order[i] if trades_now else held[i]
+            target = order[i] if trades_now else weight[i]
             if t >= last_bar[i] and last_bar[i] < n_sessions - 1:
                 target = 0.0
-            traded = abs(target - held[i])
+            traded = abs(target - weight[i])
             if traded > 1e-9:
-                money = traded * equity * execution.capital
-                paid = money * (execution.commission_bps + execution.slippage_bps) / 1e4
+                amount = traded * equity * execution.capital
+                fees = amount * (execution.commission_bps + execution.slippage_bps) / 1e4
                 if execution.spread is not None:
-                    paid += money * spread_seen_by(prices, i, session=t - delay) / 2.0
-                paid += max(money / quoted[t, i] * execution.per_share, execution.min_per_order)
-                cost += paid / (equity * execution.capital)
+                    fees += amount * spread_seen_by(prices, i, session=t - delay) / 2.0
+                fees += max(amount / raw_price[t, i] * execution.per_share, execution.min_per_order)
+                cost += fees / (equity * execution.capital)
             turnover += traded
-            held[i] = target
+            weight[i] = target
             cost += max(-target, 0.0) * execution.borrow_bps_per_year / 1e4 / sessions_per_year
             if trades_now:
                 last_price[i] = price[t, i]
-        gross = (1.0 - sum(held)) * execution.cash_rate / sessions_per_year
-        earned = []
+        gross = (1.0 - sum(weight)) * execution.cash_rate / sessions_per_year
+        returns = []
         for i in range(n_tickers):
-            there = not math.isnan(price[t + 1, i]) and not math.isnan(last_price[i])
-            earned.append(price[t + 1, i] / last_price[i] - 1.0 if there else 0.0)
-        growth = sum(w * r for w, r in zip(held, earned, strict=True))
+            has_prices = not math.isnan(price[t + 1, i]) and not math.isnan(last_price[i])
+            returns.append(price[t + 1, i] / last_price[i] - 1.0 if has_prices else 0.0)
+        growth = sum(w * r for w, r in zip(weight, returns, strict=True))
         gross += growth
         net = gross - cost
         equity = max(equity * (1.0 + net), 0.0)
         ledger.dates.append(positions.sessions[t + 1])
-        ledger.weight.append(list(held))
+        ledger.weight.append(list(weight))
         ledger.gross.append(gross)
         ledger.cost.append(cost)
         ledger.net.append(net)
@@ -128,16 +128,16 @@ def trade_session_by_session(
         ledger.turnover.append(turnover)
         if equity == 0.0:
             break
-        held = [w * (1.0 + r) / (1.0 + growth) for w, r in zip(held, earned, strict=True)]
+        weight = [w * (1.0 + r) / (1.0 + growth) for w, r in zip(weight, returns, strict=True)]
     return ledger
 
 
 def buy_and_hold(
     positions: Positions, prices: Prices, execution: ExecutionSpec
 ) -> tuple[list[list[float]], list[float]]:
-    """Return weights and turnover of buying equally what has a forecast, by shares of one unit of capital.
+    """Return weights and turnover of buying all tickers with a forecast at equal weights, from numbers of shares.
 
-    Costs are not taken out of the capital: weights drift as if trading were free.
+    Costs are not deducted from the capital: weights drift as if trading were free.
     """
     close = prices.bars_to_sessions(prices.close)
     price = prices.bars_to_sessions(prices.open) if execution.fill == "next_open" else close
@@ -149,31 +149,31 @@ def buy_and_hold(
         max((t for t in range(n_sessions) if not math.isnan(price[t, i])), default=-1) for i in range(n_tickers)
     ]
     shares, cash, members = [0.0] * n_tickers, 1.0, [False] * n_tickers
-    worth = [0.0] * n_tickers
+    last_price = [0.0] * n_tickers
     for t in range(first + delay):
-        worth = [float(p) if not math.isnan(p) else w for p, w in zip(price[t], worth, strict=True)]
+        last_price = [float(p) if not math.isnan(p) else w for p, w in zip(price[t], last_price, strict=True)]
     weights: list[list[float]] = []
     turnover: list[float] = []
     for t in range(first + delay, n_sessions - 1):
-        here = [not math.isnan(p) for p in price[t]]
-        worth = [float(p) if there else w for p, there, w in zip(price[t], here, worth, strict=True)]
-        now = [
-            any(decided[at][i] for at in range(t - delay + 1))
+        has_price = [not math.isnan(p) for p in price[t]]
+        last_price = [float(p) if known else w for p, known, w in zip(price[t], has_price, last_price, strict=True)]
+        included = [
+            any(decided[session][i] for session in range(t - delay + 1))
             and not (t >= last_bar[i] and last_bar[i] < n_sessions - 1)
             for i in range(n_tickers)
         ]
-        value = [s * w for s, w in zip(shares, worth, strict=True)]
+        value = [s * w for s, w in zip(shares, last_price, strict=True)]
         capital = cash + sum(value)
         traded = 0.0
-        if now != members:
-            kept = [value[i] if now[i] and not here[i] else 0.0 for i in range(n_tickers)]
-            buying = [i for i in range(n_tickers) if now[i] and here[i]]
+        if included != members:
+            kept = [value[i] if included[i] and not has_price[i] else 0.0 for i in range(n_tickers)]
+            buying = [i for i in range(n_tickers) if included[i] and has_price[i]]
             for i in range(n_tickers):
-                aim = kept[i] if i not in buying else (capital - sum(kept)) / len(buying)
-                traded += abs(aim - value[i]) / capital
-                shares[i] = aim / worth[i] if worth[i] else 0.0
-            members = now
-            value = [s * w for s, w in zip(shares, worth, strict=True)]
+                target = kept[i] if i not in buying else (capital - sum(kept)) / len(buying)
+                traded += abs(target - value[i]) / capital
+                shares[i] = target / last_price[i] if last_price[i] else 0.0
+            members = included
+            value = [s * w for s, w in zip(shares, last_price, strict=True)]
             cash = capital - sum(value)
         weights.append([v / capital for v in value])
         turnover.append(traded)
@@ -181,12 +181,12 @@ def buy_and_hold(
 
 
 def spread_seen_by(prices: Prices, ticker: int, *, session: int) -> float:
-    """Return the mean of the newest 20 spreads of Corwin and Schultz that are known at a session's close, 0 for none.
+    """Return the mean of the newest 20 Corwin-Schultz spreads that are known at a session's close, 0 if there are none.
 
-    Bars as they lie in the ticker's own history, two by two, in prices and not in their logarithms.
+    Computed from pairs of successive bars of the ticker, in prices and not in their logarithms.
     """
     bars = [bar for bar in range(len(prices.session)) if 0 <= prices.session[bar, ticker] <= session]
-    found: list[float] = []
+    spreads: list[float] = []
     for before, now in pairwise(bars):
         high0, low0 = prices.high[before, ticker], prices.low[before, ticker]
         high1, low1 = prices.high[now, ticker], prices.low[now, ticker]
@@ -200,25 +200,25 @@ def spread_seen_by(prices: Prices, ticker: int, *, session: int) -> float:
         gamma = math.log(max(high0, high1 * moved) / min(low0, low1 * moved)) ** 2
         k = 3 - 2 * math.sqrt(2)
         alpha = (math.sqrt(2 * beta) - math.sqrt(beta)) / k - math.sqrt(gamma / k)
-        found.append(max(2 * (math.exp(alpha) - 1) / (1 + math.exp(alpha)), 0.0))
-    return float(np.mean(found[-20:])) if found else 0.0
+        spreads.append(max(2 * (math.exp(alpha) - 1) / (1 + math.exp(alpha)), 0.0))
+    return float(np.mean(spreads[-20:])) if spreads else 0.0
 
 
 def walked(
     ticker: list[int], enter: list[int], stays_long: list[bool], stays_short: list[bool], *, horizon: int
 ) -> list[float]:
-    """Return the side held after each decision by going through them one by one, a memory for each tranche."""
-    memory: dict[tuple[int, int], int] = {}
-    seen: dict[int, int] = {}
-    held: list[float] = []
+    """Return the side held after each decision, by a loop with one state per tranche."""
+    side_by_tranche: dict[tuple[int, int], int] = {}
+    n_decisions: dict[int, int] = {}
+    sides: list[float] = []
     for row, name in enumerate(ticker):
-        tranche = (name, seen.get(name, 0) % horizon)
-        seen[name] = seen.get(name, 0) + 1
-        side = memory.get(tranche, 0)
+        tranche = (name, n_decisions.get(name, 0) % horizon)
+        n_decisions[name] = n_decisions.get(name, 0) + 1
+        side = side_by_tranche.get(tranche, 0)
         if enter[row]:
             side = enter[row]
         elif (side == 1 and not stays_long[row]) or (side == -1 and not stays_short[row]):
             side = 0
-        memory[tranche] = side
-        held.append(float(side))
-    return held
+        side_by_tranche[tranche] = side
+        sides.append(float(side))
+    return sides

@@ -1,4 +1,4 @@
-"""YAML as an editor types it: the core schema of YAML 1.2, written from its specification (section 10.3.2)."""
+"""A reader of YAML 1.2's core schema, written from its specification (section 10.3.2)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 
-CORE = (
+TAG_PATTERNS = (
     (r"null|Null|NULL|~|", lambda text: None),
     (r"true|True|TRUE", lambda text: True),
     (r"false|False|FALSE", lambda text: False),
@@ -22,13 +22,17 @@ CORE = (
 
 
 def read(text: str) -> Any:
-    """Return what a document says, by the core schema."""
+    """Return the value of a document."""
     return _value(YAML(typ="rt", pure=True).compose(text))
 
 
 def _value(node: Node | None) -> Any:
     if isinstance(node, ScalarNode):
-        typed = (make(node.value) for form, make in CORE if node.style is None and re.fullmatch(form, node.value))
+        typed = (
+            make(node.value)
+            for pattern, make in TAG_PATTERNS
+            if node.style is None and re.fullmatch(pattern, node.value)
+        )
         return next(typed, node.value)
     if isinstance(node, MappingNode):
         return {key.value: _value(value) for key, value in node.value}

@@ -79,7 +79,7 @@ class RunConfig(ConfigSection):
 
     def to_yaml(self) -> str:
         """Return the config as YAML with every default; running it gives an identical report."""
-        return dump_yaml(_to_yaml_types(self.model_dump()))
+        return dump_yaml(copy_nested(self.model_dump()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,18 +210,9 @@ def _feature_from_entry(entry: Any, feature_classes: Mapping[str, type[Feature]]
 
 
 def copy_nested(value: Any) -> Any:
-    """Return a copy of nested mappings and lists."""
+    """Return a copy of nested mappings and lists, with keys and paths as text."""
     if isinstance(value, Mapping):
         return {str(key): copy_nested(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [copy_nested(item) for item in value]
-    return value
-
-
-def _to_yaml_types(value: Any) -> Any:
-    """Return nested values with tuples as lists and paths as text."""
-    if isinstance(value, Mapping):
-        return {key: _to_yaml_types(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_to_yaml_types(item) for item in value]
     return value.as_posix() if isinstance(value, Path) else value

@@ -24,21 +24,21 @@ from quantlr.data.features import Feature
 JsonSchema = dict[str, Any]
 
 SCHEMA_DESCRIPTION = (
-    "One experiment: prices, features, a classifier that walks forward through them, a policy, and what trading costs. "
+    "One run: prices, features, a classifier fitted walk-forward, a policy, and trading costs. "
     "`quantlr schema` prints this file."
 )
 EXTENDS_SCHEMA: JsonSchema = {
     "title": "extends",
-    "description": "Another config, relative to this one, that this one is written over: mappings merge; lists, and a "
-    "mapping whose kind differs, replace whole. The name is not inherited.",
+    "description": "Path of another config, relative to this file, whose keys this one inherits: mappings merge; "
+    "lists, and a mapping of another kind, replace. The name is not inherited.",
     "type": "string",
     "examples": ["sp500_daily.yaml"],
 }
 EXTENSIBLE_CATALOG_KEY = "features"
 """Key of the catalogue to which installed packages add kinds."""
 EXTENSIBLE_KIND_DESCRIPTION = (
-    "Which feature it is; the other keys are its parameters. A kind of an installed package is known to the schema "
-    "that `quantlr schema` prints where it is installed."
+    "Kind of the feature; the other keys are its parameters. The schema that `quantlr schema` prints includes the "
+    "kinds of installed packages."
 )
 OMITTABLE_KEY = "name"
 """A key without a default that may be left out, since a config is named by its file."""
@@ -55,7 +55,7 @@ KIND_REQUIRED: JsonSchema = {"required": ["kind"]}
 
 
 def schema_text(*, include_installed: bool = True) -> str:
-    """Return the schema as the text of a file; with the features of installed packages unless told otherwise."""
+    """Return the schema as the text of a file; with the features of installed packages by default."""
     return json.dumps(config_schema(include_installed=include_installed), indent=1, ensure_ascii=False) + "\n"
 
 
@@ -205,7 +205,7 @@ class _SchemaWriter:
         if name in self.definitions:
             return ref
         load_errors: Mapping[str, str] = {}
-        description = "Which one it is; the other keys are its parameters."
+        description = "Kind of the section; the other keys are its parameters."
         if key == EXTENSIBLE_CATALOG_KEY:
             load_errors, description = self.load_errors, EXTENSIBLE_KIND_DESCRIPTION
             refs |= self._refs_by_kind(self.installed_refs)
@@ -307,7 +307,7 @@ def _alternatives_schema(options: list[JsonSchema], dotted_key: str) -> JsonSche
         (option,) = not_null
         if "enum" in option:
             descriptions = option.get(ENUM_DESCRIPTIONS_KEY, [""] * len(option["enum"]))
-            return {"enum": [*option["enum"], None], ENUM_DESCRIPTIONS_KEY: [*descriptions, "as the description says"]}
+            return {"enum": [*option["enum"], None], ENUM_DESCRIPTIONS_KEY: [*descriptions, "see the description"]}
         if isinstance(option.get("type"), str):
             return {**option, "type": [option["type"], "null"]}
 

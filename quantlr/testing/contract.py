@@ -106,7 +106,8 @@ def check_no_look_ahead(feature: Feature, prices: Prices) -> None:
         past = (prices.session >= 0) & (prices.session <= cut)
         for scenario in FEATURE_SCENARIOS:
             others = feature.compute(apply_scenario(prices, scenario, after_session=cut, seed=cut))
-            _require_equal(feature, columns, others, prices, past, f"if prices after {iso_date(prices.sessions[cut])} differ")
+            circumstance = f"if prices after {iso_date(prices.sessions[cut])} differ"
+            _require_equal(feature, columns, others, prices, past, circumstance)
 
 
 def check_independence_of_other_tickers(feature: Feature, prices: Prices) -> None:
