@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar, Union
@@ -48,15 +49,17 @@ class Component(ConfigSection):
     Attributes
     ----------
     entry_point_group : the entry points under which installed packages add components; "" where they can't.
+    example_parameters : parameters of the instances that the contract tests run on; together they use every parameter.
     """
 
     entry_point_group: ClassVar[str] = ""
+    example_parameters: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
     kind: Any
 
     @classmethod
     def examples(cls) -> tuple[Component, ...]:
-        """Return instances that together use every parameter; the contract tests run on each."""
-        return (cls.model_validate({}),)
+        """Return one instance for each of the example parameters."""
+        return tuple(cls.model_validate(parameters) for parameters in cls.example_parameters)
 
 
 P = TypeVar("P", bound=Component)

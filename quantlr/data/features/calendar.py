@@ -54,10 +54,7 @@ class DayOfWeek(Feature):
         description="Days with a column each; the intercept stands for those left out.",
     )
 
-    @classmethod
-    def examples(cls) -> tuple[DayOfWeek, ...]:
-        """Return the default, and the ends of the week."""
-        return (cls(), cls(days=("monday", "friday")))
+    example_parameters = ({}, {"days": ("monday", "friday")})
 
     def compute(self, prices: Prices) -> FeatureColumns:
         """One column per day: 1 on that day, 0 on others."""
@@ -75,10 +72,7 @@ class Month(Feature):
     kind: Literal["month"] = "month"
     encoding: MonthEncoding = Field("wave", description="How the month is encoded.")
 
-    @classmethod
-    def examples(cls) -> tuple[Month, ...]:
-        """Return both encodings."""
-        return (cls(), cls(encoding="levels"))
+    example_parameters = ({}, {"encoding": "levels"})
 
     def compute(self, prices: Prices) -> FeatureColumns:
         """From -1 to 1, the cosine highest in January and the sine in April; or 1 in a month and 0 in others."""

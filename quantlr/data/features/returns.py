@@ -33,10 +33,7 @@ class LaggedReturns(Feature):
     lags: Lags = Field((1, 2, 3, 4, 5), description="Lags; 1 is the newest.")
     returns: ReturnKind = Field("log", description=RETURN_KIND_DESCRIPTION)
 
-    @classmethod
-    def examples(cls) -> tuple[LaggedReturns, ...]:
-        """Return the default, and simple returns at lags out of order."""
-        return (cls(), cls(lags=(3, 1), returns="simple"))
+    example_parameters = ({}, {"lags": (3, 1), "returns": "simple"})
 
     def compute(self, prices: Prices) -> FeatureColumns:
         """One column per lag, as a fraction (0.01 is one percent); above 0 where the close rose."""
@@ -55,10 +52,7 @@ class Momentum(Feature):
     windows: Windows = Field((10,), description="Lengths of the window.")
     returns: ReturnKind = Field("log", description=RETURN_KIND_DESCRIPTION)
 
-    @classmethod
-    def examples(cls) -> tuple[Momentum, ...]:
-        """Return the default, and simple returns over two windows."""
-        return (cls(), cls(windows=(5, 21), returns="simple"))
+    example_parameters = ({}, {"windows": (5, 21), "returns": "simple"})
 
     def compute(self, prices: Prices) -> FeatureColumns:
         """One column per window, as a fraction; above 0 where the close is higher than at the window's start."""
@@ -81,10 +75,7 @@ class OvernightGap(Feature):
     lags: Lags = Field((1,), description="Lags; 1 is the gap before the session that has just closed.")
     returns: ReturnKind = Field("log", description=RETURN_KIND_DESCRIPTION)
 
-    @classmethod
-    def examples(cls) -> tuple[OvernightGap, ...]:
-        """Return the default, and simple returns of two sessions."""
-        return (cls(), cls(lags=(1, 2), returns="simple"))
+    example_parameters = ({}, {"lags": (1, 2), "returns": "simple"})
 
     def compute(self, prices: Prices) -> FeatureColumns:
         """One column per lag, as a fraction; above 0 where the session opened above the previous close."""
@@ -115,10 +106,7 @@ class ContextReturns(Feature):
         0, description="How much older than the session the newest known bar may be; 0: of the same date."
     )
 
-    @classmethod
-    def examples(cls) -> tuple[ContextReturns, ...]:
-        """Return the default for an index, and simple returns that may be four days old."""
-        return (cls(ticker="^GSPC"), cls(ticker="^GSPC", lags=(2, 1), returns="simple", max_age=4))
+    example_parameters = ({"ticker": "^GSPC"}, {"ticker": "^GSPC", "lags": (2, 1), "returns": "simple", "max_age": 4})
 
     def compute(self, prices: Prices) -> FeatureColumns:
         """One column per lag, as a fraction; above 0 where the other ticker's close rose.

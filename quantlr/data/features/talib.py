@@ -63,18 +63,12 @@ class TALib(Feature):
         _price_unit_mask(name, tuple(parameters.items()))
         return {"kind": "talib", **raw_config, "function": name, **parameters}
 
-    @classmethod
-    def examples(cls) -> tuple[TALib, ...]:
-        """Return an oscillator, bands in units of the price, a pattern, and one that needs volume."""
-        return tuple(
-            cls.model_validate(config)
-            for config in (
-                {"function": "ADX", "timeperiod": 5},
-                {"function": "BBANDS", "timeperiod": 5, "nbdevup": 1.5},
-                {"function": "CDLENGULFING"},
-                {"function": "MFI", "timeperiod": 5},
-            )
-        )
+    example_parameters = (
+        {"function": "ADX", "timeperiod": 5},
+        {"function": "BBANDS", "timeperiod": 5, "nbdevup": 1.5},
+        {"function": "CDLENGULFING"},
+        {"function": "MFI", "timeperiod": 5},
+    )
 
     @property
     def parameters(self) -> dict[str, float]:

@@ -19,9 +19,7 @@ from quantlr.core.components import component_union
 from quantlr.core.values import Prices
 from quantlr.data.features import calendar, returns, talib, trend, volatility, volumes
 from quantlr.data.features.base import Feature, Lags, WindowAtLeastTwo, lag_values
-from quantlr.data.features.returns import LaggedReturns
 from quantlr.data.features.rolling import BLOCK_VALUES, rolling_zscore
-from quantlr.data.features.volatility import Volatility
 
 if TYPE_CHECKING:
     AnyFeature = Feature  # at run time the union of the catalogue, defined at the end of this file
@@ -61,10 +59,7 @@ class RollingZScore(FeatureTransform):
     kind: Literal["zscore"] = "zscore"
     window: WindowAtLeastTwo = Field(252, description="Length of the window; at least 2.")
 
-    @classmethod
-    def examples(cls) -> tuple[RollingZScore, ...]:
-        """Return one of a volatility."""
-        return (cls(of=Volatility(windows=(5,)), window=10),)
+    example_parameters = ({"of": {"kind": "volatility", "windows": (5,)}, "window": 10},)
 
     def transform_column(self, column_name: str, values: Array, prices: Prices) -> FeatureColumns:
         """In standard deviations (ddof 1) from the window's mean; 0 in a constant window."""
@@ -81,10 +76,7 @@ class LaggedFeature(FeatureTransform):
     kind: Literal["lag"] = "lag"
     bars: Lags = Field((1,), description="Lags, in the ticker's own sessions.")
 
-    @classmethod
-    def examples(cls) -> tuple[LaggedFeature, ...]:
-        """Return two lags of a volatility."""
-        return (cls(of=Volatility(windows=(5,)), bars=(1, 10)),)
+    example_parameters = ({"of": {"kind": "volatility", "windows": (5,)}, "bars": (1, 10)},)
 
     def transform_column(self, column_name: str, values: Array, prices: Prices) -> FeatureColumns:
         """One column per lag, in the units of the inner feature."""
@@ -112,11 +104,10 @@ class ClippedFeature(FeatureTransform):
             raise ValueError(f"must be above low, {low:g}")
         return high
 
-    @classmethod
-    def examples(cls) -> tuple[ClippedFeature, ...]:
-        """Return returns clipped on both sides, and on one."""
-        inner = LaggedReturns(lags=(1,))
-        return (cls(of=inner, low=-0.01, high=0.01), cls(of=inner, low=None, high=0.0))
+    example_parameters = (
+        {"of": {"kind": "lagged_returns", "lags": (1,)}, "low": -0.01, "high": 0.01},
+        {"of": {"kind": "lagged_returns", "lags": (1,)}, "low": None, "high": 0.0},
+    )
 
     def transform_column(self, column_name: str, values: Array, prices: Prices) -> FeatureColumns:
         """One column, in the units of the inner feature."""
@@ -134,10 +125,7 @@ class CrossSectionalRank(FeatureTransform):
 
     kind: Literal["rank"] = "rank"
 
-    @classmethod
-    def examples(cls) -> tuple[CrossSectionalRank, ...]:
-        """Return one of a volatility."""
-        return (cls(of=Volatility(windows=(5,))),)
+    example_parameters = ({"of": {"kind": "volatility", "windows": (5,)}},)
 
     @property
     def cross_sectional(self) -> bool:
@@ -154,10 +142,7 @@ class SquaredFeature(FeatureTransform):
 
     kind: Literal["square"] = "square"
 
-    @classmethod
-    def examples(cls) -> tuple[SquaredFeature, ...]:
-        """Return that of a return."""
-        return (cls(of=LaggedReturns(lags=(1,))),)
+    example_parameters = ({"of": {"kind": "lagged_returns", "lags": (1,)}},)
 
     def transform_column(self, column_name: str, values: Array, prices: Prices) -> FeatureColumns:
         """One column, in squared units of the inner feature, never below 0."""
@@ -172,14 +157,10 @@ class FeatureProduct(Feature):
         min_length=2, max_length=2, description="The two features, mappings with kinds of their own."
     )
 
-    @classmethod
-    def examples(cls) -> tuple[FeatureProduct, ...]:
-        """Return returns times volatility, and times the cross-sectional rank of volatility."""
-        volatility = Volatility(windows=(5,))
-        return (
-            cls(of=(LaggedReturns(lags=(1, 2)), volatility)),
-            cls(of=(LaggedReturns(), CrossSectionalRank(of=volatility))),
-        )
+    example_parameters = (
+        {"of": ({"kind": "lagged_returns", "lags": (1, 2)}, {"kind": "volatility", "windows": (5,)})},
+        {"of": ({"kind": "lagged_returns"}, {"kind": "rank", "of": {"kind": "volatility", "windows": (5,)}})},
+    )
 
     @property
     def cross_sectional(self) -> bool:

@@ -48,10 +48,7 @@ class MovingAverageGap(WindowedFeature):
     kind: Literal["moving_average_gap"] = "moving_average_gap"
     windows: WindowsAtLeastTwo = Field((50,), description="Lengths of the window; at least 2.")
 
-    @classmethod
-    def examples(cls) -> tuple[MovingAverageGap, ...]:
-        """Return two windows."""
-        return (cls(windows=(5, 20)),)
+    example_parameters = ({"windows": (5, 20)},)
 
     def compute(self, prices: Prices) -> FeatureColumns:
         """One column per window: close / mean - 1, as a fraction; above 0 where the close is above the mean."""
@@ -68,10 +65,7 @@ class RelativeStrengthIndex(Feature):
     kind: Literal["rsi"] = "rsi"
     windows: Windows = Field((14,), description="Wilder's lengths.")
 
-    @classmethod
-    def examples(cls) -> tuple[RelativeStrengthIndex, ...]:
-        """Return the default, and two windows."""
-        return (cls(), cls(windows=(2, 20)))
+    example_parameters = ({}, {"windows": (2, 20)})
 
     def compute(self, prices: Prices) -> FeatureColumns:
         """One column per window, from 0 (falls only) to 100 (rises only); 50 if the close never moved."""
@@ -110,10 +104,7 @@ class MovingAverageConvergenceDivergence(Feature):
             raise ValueError(f"must be above fast, {info.data['fast']}")
         return slow
 
-    @classmethod
-    def examples(cls) -> tuple[MovingAverageConvergenceDivergence, ...]:
-        """Return the default, and short averages with the signal."""
-        return (cls(), cls(fast=3, slow=8, signal=4, lines=("signal",)))
+    example_parameters = ({}, {"fast": 3, "slow": 8, "signal": 4, "lines": ("signal",)})
 
     def compute(self, prices: Prices) -> FeatureColumns:
         """One column per line, as a fraction of the close; the line is above 0 where the fast average is higher."""
@@ -138,10 +129,7 @@ class BollingerPercentB(WindowedFeature):
         2.0, description="Distance of a band from the mean."
     )
 
-    @classmethod
-    def examples(cls) -> tuple[BollingerPercentB, ...]:
-        """Return the default, and narrow bands over two windows."""
-        return (cls(), cls(windows=(5, 10), deviations=1.5))
+    example_parameters = ({}, {"windows": (5, 10), "deviations": 1.5})
 
     def compute(self, prices: Prices) -> FeatureColumns:
         """One column per window: 0 at the lower band, 1 at the upper, 0.5 at the mean or in a constant window."""
@@ -159,10 +147,7 @@ class TrailingDrawdown(WindowedFeature):
     kind: Literal["drawdown"] = "drawdown"
     windows: WindowsAtLeastTwo = Field((252,), description="Lengths of the window; at least 2.")
 
-    @classmethod
-    def examples(cls) -> tuple[TrailingDrawdown, ...]:
-        """Return two windows."""
-        return (cls(windows=(5, 20)),)
+    example_parameters = ({"windows": (5, 20)},)
 
     def compute(self, prices: Prices) -> FeatureColumns:
         """One column per window: close / highest close - 1, as a fraction, never above 0; 0 at the high."""
@@ -177,10 +162,7 @@ class DistanceFromExtreme(WindowedFeature):
     windows: Windows = Field((252,), description="Lengths of the window.")
     extreme: PriceExtreme = Field("high", description="What the distance is measured from.")
 
-    @classmethod
-    def examples(cls) -> tuple[DistanceFromExtreme, ...]:
-        """Return both extremes."""
-        return (cls(windows=(5, 20)), cls(windows=(10,), extreme="low"))
+    example_parameters = ({"windows": (5, 20)}, {"windows": (10,), "extreme": "low"})
 
     def compute(self, prices: Prices) -> FeatureColumns:
         """One column per window: close / extreme - 1, as a fraction; at most 0 from a high, at least 0 from a low."""

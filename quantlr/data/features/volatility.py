@@ -48,15 +48,12 @@ class Volatility(Feature):
     returns: ReturnKind = Field("log", description=f"{RETURN_KIND_DESCRIPTION[:-1]}; for the estimator close.")
     estimator: VolatilityEstimator = Field("close", description="Prices that the estimate uses.")
 
-    @classmethod
-    def examples(cls) -> tuple[Volatility, ...]:
-        """Return the default, simple returns over two windows, and the two range estimators."""
-        return (
-            cls(),
-            cls(windows=(5, 21), returns="simple"),
-            cls(estimator="parkinson", windows=(10,)),
-            cls(estimator="garman_klass", windows=(10,)),
-        )
+    example_parameters = (
+        {},
+        {"windows": (5, 21), "returns": "simple"},
+        {"windows": (10,), "estimator": "parkinson"},
+        {"windows": (10,), "estimator": "garman_klass"},
+    )
 
     def compute(self, prices: Prices) -> FeatureColumns:
         """One column per window: per session, as a fraction (0.01 is one percent), never below 0."""
@@ -83,10 +80,7 @@ class HighLowRange(WindowedFeature):
     kind: Literal["high_low_range"] = "high_low_range"
     windows: Windows = Field((1,), description="Lengths of the window; 1 is the newest alone.")
 
-    @classmethod
-    def examples(cls) -> tuple[HighLowRange, ...]:
-        """Return the default, and averages over two windows."""
-        return (cls(), cls(windows=(5, 20)))
+    example_parameters = ({}, {"windows": (5, 20)})
 
     def compute(self, prices: Prices) -> FeatureColumns:
         """One column per window: (high - low) / close, as a fraction; 0 in a session of one price."""
@@ -104,10 +98,7 @@ class AverageTrueRange(Feature):
     kind: Literal["atr"] = "atr"
     windows: Windows = Field((14,), description="Wilder's lengths.")
 
-    @classmethod
-    def examples(cls) -> tuple[AverageTrueRange, ...]:
-        """Return the default, and two windows."""
-        return (cls(), cls(windows=(5, 20)))
+    example_parameters = ({}, {"windows": (5, 20)})
 
     def compute(self, prices: Prices) -> FeatureColumns:
         """One column per window, as a fraction of the close; 0 only if no price has moved since the first bar."""

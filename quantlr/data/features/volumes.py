@@ -37,10 +37,7 @@ class Volume(Feature):
     kind: Literal["volume"] = "volume"
     unit: VolumeUnit = Field("billions", description="Unit of the volume.")
 
-    @classmethod
-    def examples(cls) -> tuple[Volume, ...]:
-        """Return the default, and a count of shares."""
-        return (cls(), cls(unit="shares"))
+    example_parameters = ({}, {"unit": "shares"})
 
     def compute(self, prices: Prices) -> FeatureColumns:
         """One column, `volume`, in the unit asked for, never below 0; 0 in a halt."""
@@ -57,10 +54,7 @@ class VolumeChange(Feature):
     kind: Literal["volume_change"] = "volume_change"
     lags: Lags = Field((1,), description="Lags; 1 is the newest.")
 
-    @classmethod
-    def examples(cls) -> tuple[VolumeChange, ...]:
-        """Return the default, and two lags."""
-        return (cls(), cls(lags=(1, 3)))
+    example_parameters = ({}, {"lags": (1, 3)})
 
     def compute(self, prices: Prices) -> FeatureColumns:
         """One column per lag: above 0 where volume rose; 0 in a halt, after it relative to the last volume."""
@@ -78,10 +72,7 @@ class VolumeZScore(WindowedFeature):
     kind: Literal["volume_zscore"] = "volume_zscore"
     windows: WindowsAtLeastTwo = Field((20,), description="Lengths of the window; at least 2.")
 
-    @classmethod
-    def examples(cls) -> tuple[VolumeZScore, ...]:
-        """Return the default, and two windows."""
-        return (cls(), cls(windows=(2, 10)))
+    example_parameters = ({}, {"windows": (2, 10)})
 
     def compute(self, prices: Prices) -> FeatureColumns:
         """One column per window, in standard deviations (ddof 1); above 0 where volume is above the window's mean."""
