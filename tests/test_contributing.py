@@ -24,8 +24,8 @@ check_feature(feature())
 features = [{"kind": "close_in_range"}, {"kind": "zscore", "of": {"kind": "close_in_range"}, "window": 60}]
 data = {"source": {"kind": "sample"}, "tickers": ["MSFT"], "end": "2004-12-31"}
 run = quantlr.run({"name": "own", "data": data, "features": features, "walk_forward": {"train": 250}})
-prices, columns = run.course.prices, dict(zip(run.course.dataset.columns, run.course.dataset.features.T))
-rows = run.course.dataset.session
+prices, columns = run.run_data.prices, dict(zip(run.run_data.dataset.columns, run.run_data.dataset.features.T))
+rows = run.run_data.dataset.session
 bar = (prices.close - prices.low)[rows, 0], (prices.high - prices.low)[rows, 0]
 print(json.dumps({
     "where": quantlr.__file__,
