@@ -1,10 +1,10 @@
-"""What the numbers say of markets whose truth is known: a quick look at tests/benchmarks/calibration.py."""
+"""A short run of tests/benchmarks/size_and_power.py: inference on simulated markets whose truth is known."""
 
 from __future__ import annotations
 
 import pytest
 
-from benchmarks.calibration import PARTS, near, share
+from benchmarks.size_and_power import PARTS, near, share
 
 SERIES = {
     "coin": 200,
@@ -25,14 +25,14 @@ SERIES = {
 
 
 @pytest.mark.parametrize("part", SERIES)
-def test_every_figure_is_within_the_bounds_of_chance(part: str) -> None:
+def test_every_figure_is_within_its_bounds(part: str) -> None:
     figures = list(PARTS[part](SERIES[part], 1))
     assert figures
     for figure in figures:
         assert figure.met, figure
 
 
-def test_bounds_are_those_of_the_binomial() -> None:
+def test_bounds_equal_binomial_quantiles() -> None:
     """Of 1,000 at 5 %, chance alone gives 30 to 73 in all but two of a thousand cases."""
     exact = share("", 50, 1000, least=0.05, most=0.05)
     assert (exact.low, exact.high, exact.met) == (0.030, 0.073, True)

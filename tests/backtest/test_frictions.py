@@ -21,7 +21,7 @@ YEAR = 252
 COSTS = np.array([0.0, 3.0, 250.0])
 
 
-def decided(prices: Prices, seed: int, *, leverage: float = 1.0) -> Positions:
+def random_positions(prices: Prices, seed: int, *, leverage: float = 1.0) -> Positions:
     rng = np.random.default_rng(seed)
     shape = prices.bars_to_sessions(prices.close).shape
     weight = leverage * rng.choice([-1.0, 0.0, 0.4, 1.0], shape) / shape[1]
@@ -30,9 +30,11 @@ def decided(prices: Prices, seed: int, *, leverage: float = 1.0) -> Positions:
     return Positions(prices.tickers, prices.sessions, weight)
 
 
-def ran(seed: int, execution: ExecutionSpec, *, tickers: int = 1, leverage: float = 1.0) -> BacktestResult:
+def random_backtest(seed: int, execution: ExecutionSpec, *, tickers: int = 1, leverage: float = 1.0) -> BacktestResult:
     prices = as_quoted(random_walk_prices(seed, n_sessions=80, n_tickers=tickers, with_gaps=True), seed)
-    return backtest_positions(decided(prices, seed, leverage=leverage), prices, execution, sessions_per_year=YEAR)
+    return backtest_positions(
+        random_positions(prices, seed, leverage=leverage), prices, execution, sessions_per_year=YEAR
+    )
 
 
 def sharpe(result: BacktestResult) -> float:
@@ -48,68 +50,70 @@ PER_SHARE: dict[str, Any] = {"per_share": 0.01, "min_per_order": 2.0, "spread": 
     leverage=st.sampled_from([1.0, 2.5]), fill=st.sampled_from(["next_close", "next_open", "close"]),
 )  # fmt: skip
 @settings(max_examples=8, deadline=None)
-def test_a_point_of_the_curve_is_the_engine_run_again_at_that_cost(
+def test_sharpe_at_cost_equals_backtest_with_that_cost(
     seed: int, tickers: int, fees: bool, cash: float, leverage: float, fill: Any
 ) -> None:
     """Whatever the run itself paid: commission and slippage, or a fee per share, the least per order and a spread."""
     execution = ExecutionSpec(
         fill=fill, cash_rate=cash, borrow_bps_per_year=300.0, **(PER_SHARE if fees else {"commission_bps": 7.0})
     )
-    result = ran(seed, execution, tickers=tickers, leverage=leverage)
-    found = sharpe_at_cost(result, COSTS, execution, sessions_per_year=YEAR)
-    for cost, ratio in zip(COSTS, found, strict=True):
-        nothing_else = ExecutionSpec(
+    result = random_backtest(seed, execution, tickers=tickers, leverage=leverage)
+    sharpes = sharpe_at_cost(result, COSTS, execution, sessions_per_year=YEAR)
+    for cost, value in zip(COSTS, sharpes, strict=True):
+        single_cost = ExecutionSpec(
             fill=fill, cash_rate=cash, borrow_bps_per_year=300.0, commission_bps=float(cost), slippage_bps=0.0
         )
-        again = ran(seed, nothing_else, tickers=tickers, leverage=leverage)
-        assert ratio == pytest.approx(sharpe(again), rel=1e-9, abs=1e-9)
+        other = random_backtest(seed, single_cost, tickers=tickers, leverage=leverage)
+        assert value == pytest.approx(sharpe(other), rel=1e-9, abs=1e-9)
 
 
-def test_a_cost_that_ruins_ends_there_as_the_engine_does() -> None:
+def test_sharpe_at_ruinous_cost_equals_backtest() -> None:
     """At 10 % a side and three times the capital, turning round costs more than all there is."""
     execution = ExecutionSpec(commission_bps=0.0, slippage_bps=0.0)
-    result = ran(2, execution, leverage=6.0)
-    (ratio,) = sharpe_at_cost(result, np.array([1000.0]), execution, sessions_per_year=YEAR)
-    again = ran(2, execution.model_copy(update={"commission_bps": 1000.0}), leverage=6.0)
-    assert again.equity[-1] == 0.0
-    assert len(again.equity) < len(result.equity)
-    assert ratio == pytest.approx(sharpe(again), rel=1e-9)
+    result = random_backtest(2, execution, leverage=6.0)
+    (value,) = sharpe_at_cost(result, np.array([1000.0]), execution, sessions_per_year=YEAR)
+    other = random_backtest(2, execution.model_copy(update={"commission_bps": 1000.0}), leverage=6.0)
+    assert other.equity[-1] == 0.0
+    assert len(other.equity) < len(result.equity)
+    assert value == pytest.approx(sharpe(other), rel=1e-9)
 
 
-def test_the_curve_meets_zero_where_it_breaks_even_and_the_run_at_its_own_cost() -> None:
+def test_sharpe_is_zero_at_break_even_cost() -> None:
     execution = ExecutionSpec(commission_bps=4.0, slippage_bps=1.0, borrow_bps_per_year=0.0, cash_rate=0.02)
-    result = ran(3, execution, tickers=2)
-    own, even = average_trade_cost_bps(result, execution, sessions_per_year=YEAR), break_even_cost_bps(result)
-    assert own == pytest.approx(5.0)
-    assert even is not None
-    found = sharpe_at_cost(result, np.array([even, 5.0]), execution, sessions_per_year=YEAR)
-    assert found[0] == pytest.approx(0.0, abs=1e-9)
-    assert found[1] == pytest.approx(sharpe(result), rel=1e-12)
+    result = random_backtest(3, execution, tickers=2)
+    average, break_even = average_trade_cost_bps(result, execution, sessions_per_year=YEAR), break_even_cost_bps(result)
+    assert average == pytest.approx(5.0)
+    assert break_even is not None
+    sharpes = sharpe_at_cost(result, np.array([break_even, 5.0]), execution, sessions_per_year=YEAR)
+    assert sharpes[0] == pytest.approx(0.0, abs=1e-9)
+    assert sharpes[1] == pytest.approx(sharpe(result), rel=1e-12)
 
 
-def test_the_parts_are_what_each_alone_would_cost() -> None:
+def test_cost_breakdown_equals_backtests_with_single_costs() -> None:
     execution = ExecutionSpec(commission_bps=3.0, slippage_bps=2.0, borrow_bps_per_year=400.0, **PER_SHARE)
-    result = ran(5, execution, tickers=2)
-    parts = cost_breakdown(result, execution, sessions_per_year=YEAR)
+    result = random_backtest(5, execution, tickers=2)
+    breakdown = cost_breakdown(result, execution, sessions_per_year=YEAR)
     nothing = {"commission_bps": 0.0, "slippage_bps": 0.0, "borrow_bps_per_year": 0.0}
     for values, alone in (
-        (parts.commission, {"commission_bps": 3.0}),
-        (parts.slippage, {"slippage_bps": 2.0}),
-        (parts.borrow, {"borrow_bps_per_year": 400.0}),
+        (breakdown.commission, {"commission_bps": 3.0}),
+        (breakdown.slippage, {"slippage_bps": 2.0}),
+        (breakdown.borrow, {"borrow_bps_per_year": 400.0}),
     ):
-        again = ran(5, ExecutionSpec(**{**nothing, **alone}), tickers=2)
-        np.testing.assert_allclose(values, again.cost, rtol=1e-9, atol=1e-15)
+        other = random_backtest(5, ExecutionSpec(**{**nothing, **alone}), tickers=2)
+        np.testing.assert_allclose(values, other.cost, rtol=1e-9, atol=1e-15)
     np.testing.assert_allclose(
-        parts.commission + parts.slippage + parts.fees_and_spread + parts.borrow, result.cost, rtol=1e-12
+        breakdown.commission + breakdown.slippage + breakdown.fees_and_spread + breakdown.borrow,
+        result.cost,
+        rtol=1e-12,
     )
-    assert (parts.fees_and_spread > 0).any()
-    paid = average_trade_cost_bps(result, execution, sessions_per_year=YEAR)
-    assert paid == pytest.approx((result.cost - parts.borrow).sum() / result.turnover.sum() * 1e4)
-    plain = ExecutionSpec()
-    assert not cost_breakdown(ran(5, plain), plain, sessions_per_year=YEAR).fees_and_spread.any()
+    assert (breakdown.fees_and_spread > 0).any()
+    average = average_trade_cost_bps(result, execution, sessions_per_year=YEAR)
+    assert average == pytest.approx((result.cost - breakdown.borrow).sum() / result.turnover.sum() * 1e4)
+    default = ExecutionSpec()
+    assert not cost_breakdown(random_backtest(5, default), default, sessions_per_year=YEAR).fees_and_spread.any()
 
 
-def test_who_never_trades_pays_nothing_for_it() -> None:
+def test_costs_without_trades_are_undefined() -> None:
     prices = random_walk_prices(1, n_sessions=30)
     weight = np.where(np.arange(30) < 4, np.nan, 0.0)[:, None]
     execution = ExecutionSpec()
