@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import Generator
 
 from quantlr.backtest.metrics import EvaluatedForecasts
 from quantlr.core.arrays import Array, IntArray
@@ -141,9 +142,7 @@ def _cumulative_fraction_from_top(count_by_group: Array) -> Array:
     return np.concatenate([np.zeros((len(count_by_group), 1)), total / total[:, -1:]], axis=1)
 
 
-def roc_band(
-    probability: Array, up: Array, *, session: IntArray, horizon: int, rng: np.random.Generator
-) -> RocBand | None:
+def roc_band(probability: Array, up: Array, *, session: IntArray, horizon: int, rng: Generator) -> RocBand | None:
     """Return the band of the ROC curve by the bootstrap of blocks that do not overlap (Carlstein 1986).
 
     A block holds all tickers over `horizon` sessions. The band is pointwise, and no test of the diagonal. None where
@@ -159,7 +158,7 @@ def roc_band(
     if min(up.sum(), (1.0 - up).sum(), n_blocks) < MIN_ROC_BAND_OBSERVATIONS:
         return None
     group = probability_group_index(probability, max_groups=MAX_ROC_BAND_GROUPS)
-    draws = stationary_bootstrap_counts(n_blocks, mean_block_length=1, rng=rng, n_draws=ROC_BAND_DRAWS)
+    draws = stationary_bootstrap_counts(n_blocks, block_length=1, rng=rng, n_draws=ROC_BAND_DRAWS)
     counts = [draws @ pivot_sums(block, group, outcome) for outcome in (1.0 - up, up)]
     has_both = np.all([count.any(axis=1) for count in counts], axis=0)
     rates = [_cumulative_fraction_from_top(count[has_both]) for count in counts]
@@ -221,7 +220,7 @@ def _axis_limits(probability: Array, reference_probability: float) -> tuple[floa
     return low - margin, high + margin
 
 
-def discrimination_under_no_skill(probability: Array, up: Array, *, rng: np.random.Generator) -> float:
+def discrimination_under_no_skill(probability: Array, up: Array, *, rng: Generator) -> float:
     """Return the mean discrimination of the log loss over random permutations of the outcomes, in nats.
 
     For forecasts that neither overlap nor share sessions.

@@ -31,6 +31,7 @@ from quantlr.stats.directional import (
     wilson_interval,
     years_to_significance,
 )
+from quantlr.stats.hac import Interval
 from quantlr.stats.reliability import brier_decomposition, log_loss_decomposition
 
 
@@ -111,7 +112,7 @@ def accuracy(forecasts: EvaluatedForecasts) -> float:
     return float(forecasts.hits.mean())
 
 
-def accuracy_ci95(forecasts: EvaluatedForecasts) -> tuple[float, float]:
+def accuracy_ci95(forecasts: EvaluatedForecasts) -> Interval:
     """95 % interval of the accuracy: Wilson's, or by the bootstrap of whole sessions where forecasts are clustered."""
     if not forecasts.is_clustered:
         return wilson_interval(int(forecasts.hits.sum()), len(forecasts.up))
@@ -157,7 +158,7 @@ def auc(forecasts: EvaluatedForecasts) -> float | None:
     return roc_auc(forecasts.probability, forecasts.up)
 
 
-def auc_ci95(forecasts: EvaluatedForecasts) -> tuple[float, float] | None:
+def auc_ci95(forecasts: EvaluatedForecasts) -> Interval | None:
     """95 % interval of the AUC: DeLong's, or by the bootstrap of whole sessions where forecasts are clustered."""
     probability, up = forecasts.probability, forecasts.up
     if not forecasts.is_clustered:
@@ -245,7 +246,7 @@ def annualize_sharpe(session_sharpe: float | None, backtest: BacktestView) -> fl
     return None if session_sharpe is None else float(session_sharpe * backtest.annual_factor)
 
 
-def sharpe_ci95(backtest: BacktestView) -> tuple[float, float] | None:
+def sharpe_ci95(backtest: BacktestView) -> Interval | None:
     """95 % interval of the annual Sharpe ratio by the stationary bootstrap."""
     rng = np.random.default_rng(backtest.seed)
     interval = sharpe_stats.bootstrap_sharpe_interval(backtest.excess_returns, rng)

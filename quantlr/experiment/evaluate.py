@@ -21,7 +21,7 @@ from quantlr.core.progress import Progress, ProgressCounter, ignore_progress, is
 from quantlr.core.values import Forecasts, RunData
 from quantlr.experiment.ledger import TrialStatistics
 from quantlr.report.storage import nonfinite_to_none
-from quantlr.stats.verdict import Evidence, decide_verdict
+from quantlr.stats.verdict import decide_verdict
 
 
 def compute_metrics(
@@ -75,12 +75,10 @@ def compute_metrics(
     }
     found["verdict"] = asdict(
         decide_verdict(
-            Evidence.from_metrics(
-                found,
-                own.gross_excess_returns,
-                sessions_per_year=per_year,
-                has_trial_ledger=trial_statistics is not None,
-            )
+            found,
+            own.gross_excess_returns,
+            sessions_per_year=per_year,
+            has_trial_ledger=trial_statistics is not None,
         )
     )
     return dict(nonfinite_to_none(found))

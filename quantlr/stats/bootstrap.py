@@ -1,7 +1,7 @@
 """The stationary bootstrap: sessions are drawn in blocks of random length, so that dependence over time is kept.
 
 A resample of the stationary bootstrap (Politis and Romano 1994) is a sequence of as many sessions as the sample has. It
-starts at a random session; each next session follows the one before or, with probability 1 / `mean_block_length`, is
+starts at a random session; each next session follows the one before or, with probability 1 / `block_length`, is
 drawn anew from all sessions. The last session is followed by the first. The sum over a resample is computed from its
 blocks, each the difference of two cumulative sums, without an array of the sessions drawn.
 """
@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.random import Generator
 
 from quantlr.core.arrays import Array, IntArray
-from quantlr.stats.hac import INTERVAL_95_QUANTILES, SIGNIFICANCE_LEVEL
+from quantlr.stats.hac import INTERVAL_95_QUANTILES, SIGNIFICANCE_LEVEL, Interval
 
-N_BOOTSTRAP_DRAWS = 1000
+N_DRAWS = 1000
 MAX_BLOCKS_PER_CHUNK = 1_000_000
 """Blocks drawn at a time: bounds the memory."""
 MAX_SESSION_COUNTS_PER_CHUNK = 50_000
@@ -59,57 +60,53 @@ def optimal_block_length(values: Array) -> float:
     return max(1.0, min(optimal, float(np.ceil(min(3 * np.sqrt(n), n / 3)))))
 
 
-def stationary_bootstrap_sums(
-    values: Array, *, mean_block_length: float, rng: np.random.Generator, n_draws: int = N_BOOTSTRAP_DRAWS
-) -> Array:
+def stationary_bootstrap_sums(values: Array, *, block_length: float, rng: Generator, n_draws: int = N_DRAWS) -> Array:
     """Return the column sums of each resample, (draws, k).
 
     Parameters
     ----------
     values : (sessions, k) in the order of sessions.
-    mean_block_length : in sessions, at least 1.
+    block_length : in sessions, at least 1.
     n_draws : number of resamples.
     """
     cumulative = np.cumsum(np.concatenate([np.zeros((1, values.shape[1])), values, values]), axis=0)
     sums = [
         np.stack([(column[stop] - column[start]).sum(axis=1) for column in cumulative.T], axis=1)
-        for start, stop in _iter_blocks(len(values), mean_block_length, n_draws, rng)
+        for start, stop in _iter_blocks(len(values), block_length, n_draws, rng)
     ]
     return np.concatenate(sums)
 
 
 def stationary_bootstrap_counts(
-    n_sessions: int, *, mean_block_length: float, rng: np.random.Generator, n_draws: int = N_BOOTSTRAP_DRAWS
+    n_sessions: int, *, block_length: float, rng: Generator, n_draws: int = N_DRAWS
 ) -> Array:
     """Return how often each resample holds each session, (draws, sessions).
 
     A resample's sum is the product of its counts with the values. The parameters are those of
     `stationary_bootstrap_sums`.
     """
-    return np.concatenate(list(_iter_session_counts(n_sessions, mean_block_length, n_draws, rng)))
+    return np.concatenate(list(_iter_session_counts(n_sessions, block_length, n_draws, rng)))
 
 
 def stationary_bootstrap_sums_many_columns(
-    values: Array, *, mean_block_length: float, rng: np.random.Generator, n_draws: int = N_BOOTSTRAP_DRAWS
+    values: Array, *, block_length: float, rng: Generator, n_draws: int = N_DRAWS
 ) -> Array:
     """Return the same as `stationary_bootstrap_sums`, up to rounding, faster where there are many columns.
 
     The counts of each session are computed once, and one matrix product gives the sums of all columns. This pays where
     there are more columns than sessions in a block.
     """
-    if values.shape[1] <= mean_block_length:
-        return stationary_bootstrap_sums(values, mean_block_length=mean_block_length, rng=rng, n_draws=n_draws)
-    chunks = _iter_session_counts(len(values), mean_block_length, n_draws, rng)
+    if values.shape[1] <= block_length:
+        return stationary_bootstrap_sums(values, block_length=block_length, rng=rng, n_draws=n_draws)
+    chunks = _iter_session_counts(len(values), block_length, n_draws, rng)
     return np.concatenate([counts @ values for counts in chunks])
 
 
-def _iter_session_counts(
-    n_sessions: int, mean_block_length: float, n_draws: int, rng: np.random.Generator
-) -> Iterator[Array]:
+def _iter_session_counts(n_sessions: int, block_length: float, n_draws: int, rng: Generator) -> Iterator[Array]:
     """Yield the counts of each session, (draws of the chunk, sessions): cumulative sums of block starts and stops."""
     width = 2 * n_sessions + 1
     chunk_size = max(1, MAX_SESSION_COUNTS_PER_CHUNK // width)
-    for start, stop in _iter_blocks(n_sessions, mean_block_length, n_draws, rng):
+    for start, stop in _iter_blocks(n_sessions, block_length, n_draws, rng):
         for first in range(0, len(start), chunk_size):
             chunk = slice(first, first + chunk_size)
             offset = np.arange(len(start[chunk]))[:, None] * width
@@ -120,21 +117,21 @@ def _iter_session_counts(
 
 
 def _iter_blocks(
-    n_sessions: int, mean_block_length: float, n_draws: int, rng: np.random.Generator
+    n_sessions: int, block_length: float, n_draws: int, rng: Generator
 ) -> Iterator[tuple[IntArray, IntArray]]:
     """Yield the starts and stops of blocks, (draws of the chunk, blocks) each.
 
     Lengths are geometric and add up to `n_sessions` in each draw; surplus blocks are empty. A stop may exceed
     `n_sessions`: sessions are counted on from the last to the first.
     """
-    restart_probability = 1.0 / mean_block_length
+    restart_probability = 1.0 / block_length
     std = np.sqrt(n_sessions * restart_probability * (1 - restart_probability))
     n_blocks = min(int(np.ceil(n_sessions * restart_probability + BLOCK_COUNT_MARGIN_STD * std)) + 1, n_sessions)
     chunk_size = max(1, MAX_BLOCKS_PER_CHUNK // n_blocks)
     for first in range(0, n_draws, chunk_size):
         shape = (min(chunk_size, n_draws - first), n_blocks)
         start = rng.integers(0, n_sessions, shape)
-        if mean_block_length == 1:
+        if block_length == 1:
             yield start, start + 1
             continue
         total_length = np.minimum(np.cumsum(rng.geometric(restart_probability, shape), axis=1), n_sessions)
@@ -142,18 +139,18 @@ def _iter_blocks(
         yield start, start + np.diff(total_length, axis=1, prepend=0)
 
 
-def percentile_interval(resampled_statistic: Array) -> tuple[float, float]:
+def percentile_interval(resampled_statistic: Array) -> Interval:
     """Return the 95 % percentile interval of a statistic from its values in the resamples, (draws,)."""
     low, high = np.quantile(resampled_statistic, INTERVAL_95_QUANTILES)
     return float(low), float(high)
 
 
-def mean_lower_bound_95(values: Array, rng: np.random.Generator) -> float:
+def mean_lower_bound_95(values: Array, rng: Generator) -> float:
     """Return the one-sided lower 95 % bound of a mean; of a series of differences, the bootstrap is paired.
 
     Parameters
     ----------
     values : (sessions,) in order.
     """
-    sums = stationary_bootstrap_sums(values[:, None], mean_block_length=optimal_block_length(values), rng=rng)
+    sums = stationary_bootstrap_sums(values[:, None], block_length=optimal_block_length(values), rng=rng)
     return float(np.quantile(sums[:, 0], SIGNIFICANCE_LEVEL)) / len(values)

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.random import Generator
 
 from quantlr.core.arrays import Array, BoolArray, IntArray
 from quantlr.stats.bootstrap import optimal_block_length, percentile_interval, stationary_bootstrap_sums
-from quantlr.stats.hac import SIGNIFICANCE_LEVEL, STANDARD_NORMAL, TEST_POWER, Z95, newey_west_variance, sum_by_session
+from quantlr.stats.hac import (
+    SIGNIFICANCE_LEVEL,
+    STANDARD_NORMAL,
+    TEST_POWER,
+    Z95,
+    Interval,
+    newey_west_variance,
+    sum_by_session,
+)
 
 
-def wilson_interval(n_hits: float, n: float) -> tuple[float, float]:
+def wilson_interval(n_hits: float, n: float) -> Interval:
     """Return the 95 % score interval of a proportion (Wilson 1927); `n` may be an effective sample size."""
     proportion, z2 = n_hits / n, Z95**2
     centre = (proportion + z2 / (2 * n)) / (1 + z2 / n)
@@ -23,9 +32,7 @@ def midranks(values: Array) -> Array:
     return np.asarray((np.cumsum(counts) - (counts - 1) / 2.0)[group])
 
 
-def clustered_accuracy_interval(
-    hits: BoolArray, *, session: IntArray, horizon: int, rng: np.random.Generator
-) -> tuple[float, float]:
+def clustered_accuracy_interval(hits: BoolArray, *, session: IntArray, horizon: int, rng: Generator) -> Interval:
     """Return the 95 % interval of the accuracy of forecasts that overlap in time or share a session.
 
     Whole sessions are resampled, in blocks of the optimal length but no shorter than `horizon` sessions.
@@ -37,7 +44,7 @@ def clustered_accuracy_interval(
     """
     sums = sum_by_session(session, hits.astype(np.float64), np.ones(len(hits)))
     block = max(optimal_block_length(sums[:, 0] - hits.mean() * sums[:, 1]), float(horizon))
-    n_hits, n_forecasts = stationary_bootstrap_sums(sums, mean_block_length=block, rng=rng).T
+    n_hits, n_forecasts = stationary_bootstrap_sums(sums, block_length=block, rng=rng).T
     return percentile_interval(n_hits / n_forecasts)
 
 
@@ -62,7 +69,7 @@ def roc_auc(score: Array, up: Array) -> float | None:
     return float(placements[0].mean()) if placements else None
 
 
-def delong_auc_interval(score: Array, up: Array) -> tuple[float, float] | None:
+def delong_auc_interval(score: Array, up: Array) -> Interval | None:
     """Return the 95 % interval of the area under the ROC curve (DeLong, DeLong and Clarke-Pearson 1988).
 
     None with fewer than two of either outcome.
@@ -76,8 +83,8 @@ def delong_auc_interval(score: Array, up: Array) -> tuple[float, float] | None:
 
 
 def clustered_auc_interval(
-    score: Array, up: Array, *, session: IntArray, horizon: int, rng: np.random.Generator
-) -> tuple[float, float] | None:
+    score: Array, up: Array, *, session: IntArray, horizon: int, rng: Generator
+) -> Interval | None:
     """Return the 95 % interval of the area under the ROC curve where forecasts overlap or share a session.
 
     Whole sessions are resampled as for the accuracy. The area of a resample is taken to first order in its counts,
@@ -92,7 +99,7 @@ def clustered_auc_interval(
     sums = sum_by_session(session, up_excess, other_excess, is_up.astype(np.float64), (~is_up).astype(np.float64))
     influence = sums[:, 0] / len(placements[0]) + sums[:, 1] / len(placements[1])
     block = max(optimal_block_length(influence), float(horizon))
-    up_sum, other_sum, n_up, n_other = stationary_bootstrap_sums(sums, mean_block_length=block, rng=rng).T
+    up_sum, other_sum, n_up, n_other = stationary_bootstrap_sums(sums, block_length=block, rng=rng).T
     low, high = percentile_interval(auc + up_sum / np.maximum(n_up, 1.0) + other_sum / np.maximum(n_other, 1.0))
     return max(low, 0.0), min(high, 1.0)
 

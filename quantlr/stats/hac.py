@@ -17,6 +17,8 @@ Z95 = STANDARD_NORMAL.inv_cdf(0.975)
 SIGNIFICANCE_LEVEL = 0.05
 TEST_POWER = 0.80
 INTERVAL_95_QUANTILES = (0.025, 0.975)
+Interval = tuple[float, float]
+"""Lower and upper bound."""
 
 
 def horizon_block_index(session: IntArray, *, horizon: int) -> IntArray:

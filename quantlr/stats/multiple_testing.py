@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
+from numpy.random import Generator
 
 from quantlr.core.arrays import Array, BoolArray, IntArray
-from quantlr.stats.bootstrap import N_BOOTSTRAP_DRAWS, optimal_block_length, stationary_bootstrap_counts
+from quantlr.stats.bootstrap import N_DRAWS, optimal_block_length, stationary_bootstrap_counts
 from quantlr.stats.hac import SIGNIFICANCE_LEVEL, STANDARD_NORMAL
 
 N_NORMAL_QUANTILES = 999
@@ -58,9 +59,7 @@ class SpaResult:
     superior_indices: IntArray
 
 
-def spa_test(
-    excess_over_benchmark: Array, rng: np.random.Generator, *, n_draws: int = N_BOOTSTRAP_DRAWS
-) -> SpaResult | None:
+def spa_test(excess_over_benchmark: Array, rng: Generator, *, n_draws: int = N_DRAWS) -> SpaResult | None:
     """Return the test of whether any setting is better than the benchmark, and which are.
 
     Parameters
@@ -78,25 +77,23 @@ def spa_test(
     excess = excess_over_benchmark[:, varying]
     columns = excess.T[:: max(1, len(varying) // MAX_BLOCK_LENGTH_COLUMNS)]
     block = float(np.median([optimal_block_length(column) for column in columns]))
-    counts = stationary_bootstrap_counts(len(excess), mean_block_length=block, rng=rng, n_draws=n_draws)
-    result = spa_test_from_resamples(excess, counts @ excess / len(excess), mean_block_length=block)
+    counts = stationary_bootstrap_counts(len(excess), block_length=block, rng=rng, n_draws=n_draws)
+    result = spa_test_from_resamples(excess, counts @ excess / len(excess), block_length=block)
     return replace(result, superior_indices=varying[result.superior_indices])
 
 
-def spa_test_from_resamples(
-    excess_over_benchmark: Array, resampled_means: Array, *, mean_block_length: float
-) -> SpaResult:
+def spa_test_from_resamples(excess_over_benchmark: Array, resampled_means: Array, *, block_length: float) -> SpaResult:
     """Return the same test from given resamples.
 
     Parameters
     ----------
     excess_over_benchmark : (sessions, settings) net return less the benchmark's; no column is constant.
     resampled_means : (draws, settings) its mean in each resample.
-    mean_block_length : of the resamples, in sessions.
+    block_length : of the resamples, in sessions.
     """
     n_sessions = len(excess_over_benchmark)
     mean = excess_over_benchmark.mean(axis=0)
-    std = np.sqrt(bootstrap_long_run_variance(excess_over_benchmark, mean_block_length=mean_block_length))
+    std = np.sqrt(bootstrap_long_run_variance(excess_over_benchmark, block_length=block_length))
     not_inferior = mean >= -std * np.sqrt(2 * np.log(np.log(n_sessions)) / n_sessions)
     statistics, resampled = mean / std, resampled_means / std
     consistent = np.where(not_inferior, statistics, 0.0)
@@ -126,14 +123,14 @@ def _stepm_rejection_mask(statistics: Array, null_statistics: Array) -> BoolArra
     return rejected
 
 
-def bootstrap_long_run_variance(values: Array, *, mean_block_length: float) -> Array:
+def bootstrap_long_run_variance(values: Array, *, block_length: float) -> Array:
     """Return the variance of sqrt(T) times the mean of each column under the stationary bootstrap, (k,).
 
     Hansen (2005): gamma_0 + 2 sum kappa_i gamma_i over all lags, kappa_i = (1 - i/T) (1 - p)^i + i/T (1 - p)^(T - i),
-    p = 1 / `mean_block_length`; the autocovariances by the fast Fourier transform.
+    p = 1 / `block_length`; the autocovariances by the fast Fourier transform.
     """
     n_sessions = len(values)
-    lag, stay = np.arange(1, n_sessions), 1.0 - 1.0 / mean_block_length
+    lag, stay = np.arange(1, n_sessions), 1.0 - 1.0 / block_length
     kappa = (1 - lag / n_sessions) * stay**lag + lag / n_sessions * stay ** (n_sessions - lag)
     weights = np.concatenate([[1.0], 2 * kappa])
     width = 1 << (2 * n_sessions - 1).bit_length()

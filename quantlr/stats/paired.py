@@ -74,7 +74,7 @@ def paired_return_differences(
     standardized = excess_returns / np.where(std > 0, std, 1.0)
     for block, pairs in _pairs_by_block_length(standardized, min_block_length=1.0).items():
         rng = np.random.default_rng(seed)
-        sums = stationary_bootstrap_sums_many_columns(columns, mean_block_length=block, rng=rng, n_draws=n_draws)
+        sums = stationary_bootstrap_sums_many_columns(columns, block_length=block, rng=rng, n_draws=n_draws)
         resampled_mean = mean + sums[:, :n_runs] / n
         for a, b in pairs:
             means[a, b] = _paired_difference(mean[[a, b]].tolist(), resampled_mean[:, [a, b]].T, block)
@@ -109,7 +109,7 @@ def paired_forecast_differences(
         by_pair: PairDifferences = {}
         for block, pairs in _pairs_by_block_length(deviation, min_block_length=float(horizon)).items():
             rng = np.random.default_rng(seed)
-            drawn = stationary_bootstrap_sums_many_columns(columns, mean_block_length=block, rng=rng, n_draws=n_draws)
+            drawn = stationary_bootstrap_sums_many_columns(columns, block_length=block, rng=rng, n_draws=n_draws)
             resampled_mean = mean + drawn[:, :-1] / drawn[:, -1:]
             for a, b in pairs:
                 by_pair[a, b] = _paired_difference(mean[[a, b]].tolist(), resampled_mean[:, [a, b]].T, block)

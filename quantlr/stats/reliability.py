@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import Generator
 
 from quantlr.core.arrays import Array, IntArray
 from quantlr.stats.hac import INTERVAL_95_QUANTILES, horizon_block_index, pivot_sums
@@ -117,7 +118,7 @@ def probability_group_index(probability: Array, *, max_groups: int) -> IntArray:
 
 
 def reliability_band(
-    probability: Array, up: Array, *, session: IntArray, horizon: int, rng: np.random.Generator
+    probability: Array, up: Array, *, session: IntArray, horizon: int, rng: Generator
 ) -> ReliabilityBand:
     """Return the band of the reliability curve under the hypothesis that the forecast is calibrated.
 

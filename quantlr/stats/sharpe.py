@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.random import Generator
 
 from quantlr.core.arrays import Array
 from quantlr.stats.bootstrap import optimal_block_length, percentile_interval, stationary_bootstrap_sums
-from quantlr.stats.hac import STANDARD_NORMAL
+from quantlr.stats.hac import STANDARD_NORMAL, Interval
 
 MIN_RELATIVE_STD = 1e-15
 """Standard deviation, relative to the largest absolute return, up to which returns count as constant (rounding)."""
@@ -32,7 +33,7 @@ def sharpe_standard_error_per_session(excess_returns: Array) -> float | None:
     return None if sharpe is None else float(np.sqrt((1 + sharpe**2 / 2) / len(excess_returns)))
 
 
-def bootstrap_sharpe_interval(excess_returns: Array, rng: np.random.Generator) -> tuple[float, float] | None:
+def bootstrap_sharpe_interval(excess_returns: Array, rng: Generator) -> Interval | None:
     """Return the 95 % percentile interval of the Sharpe ratio by the stationary bootstrap.
 
     A resample of constant returns, as of a strategy that rarely trades, counts as a ratio of 0. None where the ratio
@@ -42,7 +43,7 @@ def bootstrap_sharpe_interval(excess_returns: Array, rng: np.random.Generator) -
         return None
     deviation = excess_returns - excess_returns.mean()
     deviation_sums, squared_sums = stationary_bootstrap_sums(
-        np.stack([deviation, deviation**2], axis=1), mean_block_length=optimal_block_length(excess_returns), rng=rng
+        np.stack([deviation, deviation**2], axis=1), block_length=optimal_block_length(excess_returns), rng=rng
     ).T
     return percentile_interval(resampled_sharpe(excess_returns, deviation_sums, squared_sums))
 

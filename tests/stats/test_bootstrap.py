@@ -43,9 +43,7 @@ def test_distribution_of_resampled_means_equals_arch(block: float) -> None:
     """The variance of resampled means, and their quantiles, by another implementation of the same bootstrap."""
     values = moving_average_noise(3, 250, 6)
     actual = (
-        stationary_bootstrap_sums(values[:, None], mean_block_length=block, rng=np.random.default_rng(0), n_draws=8000)[
-            :, 0
-        ]
+        stationary_bootstrap_sums(values[:, None], block_length=block, rng=np.random.default_rng(0), n_draws=8000)[:, 0]
         / 250
     )
     length: Any = block  # typed as whole, used as a chance
@@ -61,30 +59,30 @@ def test_distribution_of_resampled_means_equals_arch(block: float) -> None:
 @pytest.mark.parametrize("sessions", [1, 2, 57])
 def test_every_resample_has_as_many_sessions_as_the_sample(sessions: int, block: float) -> None:
     sums = stationary_bootstrap_sums(
-        np.ones((sessions, 1)), mean_block_length=block, rng=np.random.default_rng(0), n_draws=300
+        np.ones((sessions, 1)), block_length=block, rng=np.random.default_rng(0), n_draws=300
     )
     np.testing.assert_allclose(sums, sessions, rtol=1e-12)
 
 
 def test_columns_share_draws_and_seeds_are_reproducible() -> None:
     values = np.random.default_rng(0).normal(size=(40, 1)) @ np.array([[1.0, -2.0]])
-    sums = stationary_bootstrap_sums(values, mean_block_length=3.0, rng=np.random.default_rng(5), n_draws=100)
+    sums = stationary_bootstrap_sums(values, block_length=3.0, rng=np.random.default_rng(5), n_draws=100)
     np.testing.assert_allclose(sums[:, 1], -2 * sums[:, 0], atol=1e-12)
     np.testing.assert_array_equal(
-        sums, stationary_bootstrap_sums(values, mean_block_length=3.0, rng=np.random.default_rng(5), n_draws=100)
+        sums, stationary_bootstrap_sums(values, block_length=3.0, rng=np.random.default_rng(5), n_draws=100)
     )
 
 
 def test_drawing_in_chunks_bounds_memory_and_keeps_the_distribution() -> None:
     values = moving_average_noise(1, 300, 4)[:, None]
     tracemalloc.start()
-    stationary_bootstrap_sums(values, mean_block_length=2.0, rng=np.random.default_rng(0), n_draws=40_000)
+    stationary_bootstrap_sums(values, block_length=2.0, rng=np.random.default_rng(0), n_draws=40_000)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 160 * bootstrap.MAX_BLOCKS_PER_CHUNK
     n_draws = 2 * bootstrap.MAX_BLOCKS_PER_CHUNK // len(values)
     chunked, single = (
-        stationary_bootstrap_sums(values, mean_block_length=1.0, rng=np.random.default_rng(seed), n_draws=n)
+        stationary_bootstrap_sums(values, block_length=1.0, rng=np.random.default_rng(seed), n_draws=n)
         for seed, n in ((0, n_draws), (1, n_draws // 3))
     )
     assert chunked.shape == (n_draws, 1)

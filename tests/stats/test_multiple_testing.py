@@ -34,13 +34,13 @@ def resampled(excess: Array) -> Array:
 
 def studentized_losses(excess: Array) -> Array:
     """Return the losses that make arch, which studentizes nothing, judge studentized means, as Hansen does."""
-    return -excess / np.sqrt(bootstrap_long_run_variance(excess, mean_block_length=BLOCK))
+    return -excess / np.sqrt(bootstrap_long_run_variance(excess, block_length=BLOCK))
 
 
 @pytest.mark.parametrize(("seed", "better"), [(0, 0), (1, 0), (2, 1), (3, 4)])
 def test_spa_and_stepm_equal_arch(seed: int, better: int) -> None:
     excess = excess_returns(seed, better=better)
-    result = spa_test_from_resamples(excess, resampled(excess), mean_block_length=BLOCK)
+    result = spa_test_from_resamples(excess, resampled(excess), block_length=BLOCK)
     test = SPA(np.zeros(len(excess)), studentized_losses(excess), block_size=BLOCK, reps=DRAWS, seed=1)
     test.compute()
     assert [result.p_value_lower, result.p_value, result.p_value_upper] == pytest.approx(
@@ -56,7 +56,7 @@ def test_long_run_variance_equals_arch() -> None:
     excess = excess_returns(7)
     test = SPA(np.zeros(len(excess)), -excess, block_size=BLOCK, reps=2, seed=1)
     test.compute()
-    assert bootstrap_long_run_variance(excess, mean_block_length=BLOCK) == pytest.approx(test._loss_diff_var, rel=1e-9)
+    assert bootstrap_long_run_variance(excess, block_length=BLOCK) == pytest.approx(test._loss_diff_var, rel=1e-9)
 
 
 def test_all_superior_settings_are_found() -> None:
@@ -90,8 +90,8 @@ def test_settings_equal_to_the_benchmark_are_excluded() -> None:
 @pytest.mark.parametrize("block", [1.0, 4.0, 40.0])
 def test_session_counts_give_the_same_sums_as_blocks(block: float) -> None:
     values = np.random.default_rng(0).normal(size=(60, 3))
-    sums = stationary_bootstrap_sums(values, mean_block_length=block, rng=np.random.default_rng(1), n_draws=40)
-    counts = stationary_bootstrap_counts(60, mean_block_length=block, rng=np.random.default_rng(1), n_draws=40)
+    sums = stationary_bootstrap_sums(values, block_length=block, rng=np.random.default_rng(1), n_draws=40)
+    counts = stationary_bootstrap_counts(60, block_length=block, rng=np.random.default_rng(1), n_draws=40)
     assert counts @ values == pytest.approx(sums)
     assert (counts.sum(axis=1) == 60).all()
 

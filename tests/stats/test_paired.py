@@ -48,7 +48,7 @@ def sharpe(values: Array) -> Any:
 def test_sums_of_many_columns_equal_sums_of_few(block: float, columns: int) -> None:
     values = np.random.default_rng(0).normal(size=(211, columns))
     first, second = (
-        resampled(values, mean_block_length=block, rng=np.random.default_rng(3), n_draws=500)
+        resampled(values, block_length=block, rng=np.random.default_rng(3), n_draws=500)
         for resampled in (stationary_bootstrap_sums, stationary_bootstrap_sums_many_columns)
     )
     np.testing.assert_allclose(first, second, atol=1e-11)
