@@ -180,20 +180,25 @@ class TradingCosts:
 
 
 def make_trading_costs(
-    prices: Prices, execution: ExecutionSpec, *, traded_mask: BoolArray, decision_sessions: slice, fill_sessions: slice
+    prices: Prices, execution: ExecutionSpec, *, traded_mask: BoolArray, first_decision: int, n_sessions: int
 ) -> TradingCosts:
-    """Return the cost rates of orders that are decided in some sessions and filled in others.
+    """Return the cost rates of the orders of consecutive decisions, (sessions, tickers) each.
 
     Parameters
     ----------
     traded_mask : (tickers,) which are traded.
-    decision_sessions, fill_sessions : the sessions of the decisions, and as many of their fills.
+    first_decision : position of the session of the first decision.
+    n_sessions : number of sessions with decisions.
     """
     cost_rate: Array | float = execution.cost_rate
     if execution.spread is not None:
-        cost_rate = cost_rate + half_spread(prices, traded_mask=traded_mask)[decision_sessions]
+        cost_rate = (
+            cost_rate + half_spread(prices, traded_mask=traded_mask)[first_decision : first_decision + n_sessions]
+        )
     share_fee: Array | float = 0.0
     if execution.per_share:
         price = prices.open / prices.adjustment if execution.fill == "next_open" else prices.raw_close
-        share_fee = np.nan_to_num(execution.per_share / prices.bars_to_sessions(price)[fill_sessions])
+        first_fill = first_decision + execution.fill_delay_sessions
+        fill_price = prices.bars_to_sessions(price)[first_fill : first_fill + n_sessions]
+        share_fee = np.nan_to_num(execution.per_share / fill_price)
     return TradingCosts(cost_rate, share_fee, execution.min_per_order / execution.capital)

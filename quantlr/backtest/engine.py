@@ -49,9 +49,7 @@ def backtest_with_benchmark(
     DataError : no decision is early enough to earn a return, or the fill needs opens and one is missing.
     """
     market = _prepare_market_data(positions, prices, execution)
-    weights = (
-        market.weights_after_trading(market.target_weights(positions.weight)), _buy_and_hold_weights(market, positions),
-    )  # fmt: skip
+    weights = market.weights_after_trading(positions), _buy_and_hold_weights(market, positions)
     strategy, benchmark = (_backtest_weights(market, weight, execution, sessions_per_year) for weight in weights)
     n_sessions = min(len(strategy.equity), len(benchmark.equity))
     return replace(truncate_backtest(strategy, n_sessions), benchmark=truncate_backtest(benchmark, n_sessions))
@@ -62,8 +60,7 @@ def backtest_positions(
 ) -> BacktestResult:
     """Return the same without a benchmark."""
     market = _prepare_market_data(positions, prices, execution)
-    weight = market.weights_after_trading(market.target_weights(positions.weight))
-    return _backtest_weights(market, weight, execution, sessions_per_year)
+    return _backtest_weights(market, market.weights_after_trading(positions), execution, sessions_per_year)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +102,9 @@ class _MarketData:
         is_over = np.arange(self.n_sessions)[:, None] >= self.last_bar_index
         return np.where(is_over & (self.last_bar_index < self.n_sessions), 0.0, targets)
 
-    def weights_after_trading(self, target_weight: Array) -> Array:
+    def weights_after_trading(self, positions: Positions) -> Array:
         """Return the weights after trading: the targets, or the drifted weight where a ticker has no bar."""
-        weight = target_weight.copy()
+        weight = self.target_weights(positions.weight)
         no_bar = ~self.has_bar & (np.arange(self.n_sessions)[:, None] < self.last_bar_index)
         for session in np.flatnonzero(no_bar.any(axis=1)).tolist():
             weight[session, no_bar[session]] = self.drifted_before(session, weight)[no_bar[session]]
@@ -150,11 +147,7 @@ def _prepare_market_data(positions: Positions, prices: Prices, execution: Execut
         returns=np.where(np.isnan(returns), 0.0, returns),
         first_decision_index=first,
         trading_costs=make_trading_costs(
-            prices,
-            execution,
-            traded_mask=is_traded,
-            decision_sessions=slice(first, first + n_sessions),
-            fill_sessions=slice(start, start + n_sessions),
+            prices, execution, traded_mask=is_traded, first_decision=first, n_sessions=n_sessions
         ),
     )
 

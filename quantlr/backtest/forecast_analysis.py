@@ -18,6 +18,7 @@ from quantlr.stats.bootstrap import stationary_bootstrap_counts
 from quantlr.stats.directional import midranks, wilson_interval
 from quantlr.stats.hac import (
     INTERVAL_95_QUANTILES,
+    Interval,
     clustered_mean_variance,
     horizon_block_index,
     newey_west_variance,
@@ -27,22 +28,8 @@ from quantlr.stats.reliability import log_loss_decomposition, probability_group_
 
 MIN_BIN_FORECASTS = 40
 """Forecasts in a reliability bin, where there are enough."""
-MAX_ROC_POINTS = 1000
-MAX_ROC_BAND_GROUPS = 200
-ROC_BAND_DRAWS = 400
 MIN_ROC_BAND_OBSERVATIONS = 10
 """Ups, not-ups and blocks of sessions that the band of a ROC curve needs, each."""
-ROC_BAND_FALSE_POSITIVE_RATES: Array = np.linspace(0.0, 1.0, 101)
-N_OUTCOME_SHUFFLES = 50
-MAX_TRIMMED_TAIL_FRACTION = 0.005
-"""Proportion of the forecasts at either end that an axis may omit to show the rest."""
-MAX_UNTRIMMED_WIDTH_RATIO = 1.5
-"""Ratio of the whole range of the forecasts to the trimmed one up to which an axis shows the whole."""
-AXIS_MARGIN_FRACTION = 0.04
-"""Margin of an axis, relative to its width."""
-MIN_AXIS_WIDTH = 0.02
-"""Width of the axis of probabilities that are all equal."""
-MAX_RETURN_GROUPS = 10
 MIN_GROUP_FORECASTS = 20
 """Forecasts of the smallest group whose mean return is computed."""
 MIN_BLOCKS_FOR_VARIANCE = 10
@@ -127,11 +114,11 @@ class RocBand:
     true_positive_rate_high: Array
 
 
-def roc_curve(probability: Array, up: Array) -> RocCurve | None:
-    """Return the ROC curve, None unless both outcomes occur."""
+def roc_curve(probability: Array, up: Array, *, max_points: int = 1000) -> RocCurve | None:
+    """Return the ROC curve at up to `max_points` thresholds, None unless both outcomes occur."""
     if not 0 < up.sum() < len(up):
         return None
-    group = probability_group_index(probability, max_groups=MAX_ROC_POINTS)
+    group = probability_group_index(probability, max_groups=max_points)
     counts = [pivot_sums(np.zeros_like(group), group, outcome) for outcome in (1.0 - up, up)]
     return RocCurve(*(_cumulative_fraction_from_top(count)[0] for count in counts))
 
@@ -146,7 +133,7 @@ def roc_band(probability: Array, up: Array, *, session: IntArray, horizon: int, 
     """Return the band of the ROC curve by the bootstrap of blocks that do not overlap (Carlstein 1986).
 
     A block holds all tickers over `horizon` sessions. The band is pointwise, and no test of the diagonal. None where
-    ups, not-ups or blocks are too few.
+    ups, not-ups or blocks are too few. Forecasts are grouped into 200 thresholds.
 
     Parameters
     ----------
@@ -157,14 +144,14 @@ def roc_band(probability: Array, up: Array, *, session: IntArray, horizon: int, 
     n_blocks = int(block.max()) + 1
     if min(up.sum(), (1.0 - up).sum(), n_blocks) < MIN_ROC_BAND_OBSERVATIONS:
         return None
-    group = probability_group_index(probability, max_groups=MAX_ROC_BAND_GROUPS)
-    draws = stationary_bootstrap_counts(n_blocks, block_length=1, rng=rng, n_draws=ROC_BAND_DRAWS)
+    group = probability_group_index(probability, max_groups=200)
+    draws = stationary_bootstrap_counts(n_blocks, block_length=1, rng=rng, n_draws=400)
     counts = [draws @ pivot_sums(block, group, outcome) for outcome in (1.0 - up, up)]
     has_both = np.all([count.any(axis=1) for count in counts], axis=0)
     rates = [_cumulative_fraction_from_top(count[has_both]) for count in counts]
-    curves = [np.interp(ROC_BAND_FALSE_POSITIVE_RATES, *curve) for curve in zip(*rates, strict=True)]
-    low, high = np.quantile(curves, INTERVAL_95_QUANTILES, axis=0)
-    return RocBand(ROC_BAND_FALSE_POSITIVE_RATES, low, high)
+    false_positive_rate = np.linspace(0.0, 1.0, 101)
+    curves = [np.interp(false_positive_rate, *curve) for curve in zip(*rates, strict=True)]
+    return RocBand(false_positive_rate, *np.quantile(curves, INTERVAL_95_QUANTILES, axis=0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,24 +197,27 @@ def probability_histogram(probability: Array, up: Array, *, reference_probabilit
     return ProbabilityHistogram(edges, count, fractions[0], fractions[1], n_outside, means[0], means[1])
 
 
-def _axis_limits(probability: Array, reference_probability: float) -> tuple[float, float]:
-    """Return bounds around all probabilities, or nearly all if a few are far from the others, and the reference."""
-    trimmed = np.quantile(probability, [MAX_TRIMMED_TAIL_FRACTION, 1.0 - MAX_TRIMMED_TAIL_FRACTION])
-    whole = np.array([probability.min(), probability.max()])
-    low, high = whole if np.ptp(whole) <= MAX_UNTRIMMED_WIDTH_RATIO * np.ptp(trimmed) else trimmed
-    low, high = min(float(low), reference_probability), max(float(high), reference_probability)
-    margin = AXIS_MARGIN_FRACTION * (high - low) or MIN_AXIS_WIDTH / 2
+def _axis_limits(probability: Array, reference: float, *, tail: float = 0.005, max_ratio: float = 1.5) -> Interval:
+    """Return bounds of an axis for probabilities and a reference, with a margin of 4 % of its width, or 0.01.
+
+    Parameters
+    ----------
+    tail : proportion of the probabilities that the axis omits at either end if a few are far from the others.
+    max_ratio : ratio of the whole range to the range without the tails up to which nothing is omitted.
+    """
+    trimmed, whole = (np.quantile(probability, [level, 1.0 - level]) for level in (tail, 0.0))
+    low, high = (whole if np.ptp(whole) <= max_ratio * np.ptp(trimmed) else trimmed).tolist()
+    low, high = min(low, reference), max(high, reference)
+    margin = 0.04 * (high - low) or 0.01
     return low - margin, high + margin
 
 
 def discrimination_under_no_skill(probability: Array, up: Array, *, rng: Generator) -> float:
-    """Return the mean discrimination of the log loss over random permutations of the outcomes, in nats.
+    """Return the mean discrimination of the log loss over 50 random permutations of the outcomes, in nats.
 
     For forecasts that neither overlap nor share sessions.
     """
-    permuted = (
-        log_loss_decomposition(probability, rng.permutation(up), log_loss=0.0) for _ in range(N_OUTCOME_SHUFFLES)
-    )
+    permuted = (log_loss_decomposition(probability, rng.permutation(up), log_loss=0.0) for _ in range(50))
     return float(np.mean([terms.discrimination for terms in permuted]))
 
 
@@ -254,7 +244,7 @@ class ProbabilityGroupReturns:
     top_minus_bottom_standard_error: float
 
 
-def mean_returns_by_probability_group(forecasts: Forecasts) -> ProbabilityGroupReturns | None:
+def mean_returns_by_probability_group(forecasts: Forecasts, *, max_groups: int = 10) -> ProbabilityGroupReturns | None:
     """Return mean returns by tenths of the forecasts, or fewer and larger groups where there are few.
 
     All forecasts count whose return is known, also those without a label: they are traded. Equal probabilities share a
@@ -262,7 +252,7 @@ def mean_returns_by_probability_group(forecasts: Forecasts) -> ProbabilityGroupR
     """
     is_known = ~np.isnan(forecasts.horizon_return)
     probability, returns = forecasts.probability[is_known], forecasts.horizon_return[is_known]
-    group = _quantile_group_index(probability)
+    group = _quantile_group_index(probability, max_groups)
     count = np.bincount(group)
     if len(count) < 2:
         return None
@@ -282,13 +272,13 @@ def mean_returns_by_probability_group(forecasts: Forecasts) -> ProbabilityGroupR
     )
 
 
-def _quantile_group_index(probability: Array) -> IntArray:
+def _quantile_group_index(probability: Array, max_groups: int) -> IntArray:
     """Return the group of each forecast, lowest first; a group ends at a quantile, which belongs to it.
 
     A group that equal probabilities leave with less than half of `MIN_GROUP_FORECASTS` joins the next one, and the last
     the one before.
     """
-    n_groups = max(min(MAX_RETURN_GROUPS, len(probability) // MIN_GROUP_FORECASTS), 1)
+    n_groups = max(min(max_groups, len(probability) // MIN_GROUP_FORECASTS), 1)
     ends = np.quantile(probability, np.arange(1, n_groups) / n_groups) if len(probability) else np.zeros(0)
     part = np.searchsorted(ends, probability, side="left")
     group_of_part, group, size = [], 0, 0

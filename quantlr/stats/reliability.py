@@ -11,6 +11,7 @@ exactly, and no term is negative.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,10 +19,6 @@ from numpy.random import Generator
 
 from quantlr.core.arrays import Array, IntArray
 from quantlr.stats.hac import INTERVAL_95_QUANTILES, horizon_block_index, pivot_sums
-
-MAX_BAND_GROUPS = 500
-"""Groups of adjacent forecasts that the band is computed for, at most."""
-BAND_DRAWS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +87,22 @@ def reliability_curve(probability: Array, up: Array) -> ReliabilityCurve:
 
 def log_loss_decomposition(probability: Array, up: Array, *, log_loss: float) -> ScoreDecomposition:
     """Return the terms of the mean log loss, in nats."""
-    curve = reliability_curve(probability, up)
-    uncertainty = float(_binary_entropy(up.mean(keepdims=True))[0])
-    recalibrated = float(_binary_entropy(curve.observed_frequency) @ curve.count) / len(up)
-    return ScoreDecomposition(log_loss - recalibrated, uncertainty - recalibrated, uncertainty)
+    return _decompose_score(probability, up, log_loss, _binary_entropy)
 
 
 def brier_decomposition(probability: Array, up: Array, *, brier: float) -> ScoreDecomposition:
     """Return the terms of the Brier score."""
+    return _decompose_score(probability, up, brier, lambda frequency: frequency * (1 - frequency))
+
+
+def _decompose_score(
+    probability: Array, up: Array, score: float, expected_score: Callable[[Array], Array]
+) -> ScoreDecomposition:
+    """Return the terms of a mean score; `expected_score` is that of outcomes forecast with their own frequency."""
     curve = reliability_curve(probability, up)
-    rate = float(up.mean())
-    uncertainty = rate * (1 - rate)
-    recalibrated = float((curve.observed_frequency * (1 - curve.observed_frequency)) @ curve.count) / len(up)
-    return ScoreDecomposition(brier - recalibrated, uncertainty - recalibrated, uncertainty)
+    recalibrated = float(expected_score(curve.observed_frequency) @ curve.count) / len(up)
+    uncertainty = float(expected_score(up.mean(keepdims=True))[0])
+    return ScoreDecomposition(score - recalibrated, uncertainty - recalibrated, uncertainty)
 
 
 def _binary_entropy(probability: Array) -> Array:
@@ -118,7 +118,7 @@ def probability_group_index(probability: Array, *, max_groups: int) -> IntArray:
 
 
 def reliability_band(
-    probability: Array, up: Array, *, session: IntArray, horizon: int, rng: Generator
+    probability: Array, up: Array, *, session: IntArray, horizon: int, rng: Generator, n_draws: int = 400
 ) -> ReliabilityBand:
     """Return the band of the reliability curve under the hypothesis that the forecast is calibrated.
 
@@ -130,15 +130,20 @@ def reliability_band(
     ----------
     probability, up, session : (n,) of forecasts whose outcome is known.
     horizon : sessions that a forecast spans.
+    n_draws : number of bootstrap draws.
+
+    Notes
+    -----
+    With more than 500 distinct forecasts, adjacent ones are grouped.
     """
-    group = probability_group_index(probability, max_groups=MAX_BAND_GROUPS)
+    group = probability_group_index(probability, max_groups=500)
     count = np.bincount(group).astype(np.float64)
     mean_probability = np.bincount(group, weights=probability) / count
     cluster = horizon_block_index(session, horizon=horizon)
-    signs = rng.choice([-1.0, 1.0], size=(BAND_DRAWS, int(cluster.max()) + 1))
+    signs = rng.choice([-1.0, 1.0], size=(n_draws, int(cluster.max()) + 1))
     draws = mean_probability + signs @ pivot_sums(cluster, group, up - probability) / count
     # Each draw is shifted above the one before, so that no two are pooled: one regression serves all of them.
-    shift = (np.ptp(draws) + 1.0) * np.arange(BAND_DRAWS)[:, None]
-    curves = isotonic_regression((draws + shift).ravel(), np.tile(count, BAND_DRAWS)).reshape(draws.shape) - shift
+    shift = (np.ptp(draws) + 1.0) * np.arange(n_draws)[:, None]
+    curves = isotonic_regression((draws + shift).ravel(), np.tile(count, n_draws)).reshape(draws.shape) - shift
     low, high = np.quantile(curves, INTERVAL_95_QUANTILES, axis=0)
     return ReliabilityBand(mean_probability, np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0))

@@ -1,4 +1,4 @@
-"""Each ticker's part: all parts are the whole, and one alone is a backtest of its own."""
+"""Attribution to tickers: contributions add up, and that of one ticker is a backtest of its own."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ YEAR = 252
 
 @pytest.fixture(scope="module")
 def backtest_and_forecasts() -> tuple[BacktestResult, Forecasts, EvaluatedForecasts]:
-    """Four tickers that start late, skip days and end early, at both sides, with interest and fees."""
+    """Four tickers that start late, have gaps and end early, long and short, with interest and fees."""
     prices = random_walk_prices(4, n_sessions=200, n_tickers=4, with_gaps=True)
     has_bar = ~np.isnan(prices.bars_to_sessions(prices.close))
     has_bar[:9] = False

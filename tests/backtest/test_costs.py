@@ -1,4 +1,4 @@
-"""What orders cost: shares, orders, spreads; by arithmetic, and against the paper that the spread is from."""
+"""Costs of orders per share, per order and by spread: by arithmetic, and against the simulations of the paper."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def random_positions(prices: Prices, seed: int) -> Positions:
 
 
 def test_share_commission_uses_the_quoted_price() -> None:
-    """100,000 buy 1,000 shares quoted at 100, whatever they are worth after a later split: 5 at half a cent each.
+    """100,000 buy 1,000 shares quoted at 100, also if a later split halves the adjusted price: 5 at half a cent each.
 
     They double; 200,000 sell 2,000 shares quoted at 100 after a split by two, for 10 in 200,000.
     """
@@ -81,7 +81,7 @@ def test_fees_can_cause_ruin() -> None:
 
 
 def test_rounding_differences_of_weights_are_no_orders() -> None:
-    """Buy and hold of three tickers orders three times, whatever the arithmetic of its weights leaves behind."""
+    """Buy and hold of three tickers makes three orders; rounding of its drifting weights makes none."""
     prices = random_walk_prices(3, n_sessions=300, n_tickers=3)
     weight = np.full((300, 3), 1 / 3)
     execution = ExecutionSpec(**{**NOTHING, "min_per_order": 1.0, "capital": 1_000.0})
@@ -110,7 +110,7 @@ def test_trade_costs_add_up_and_break_even_cost_is_independent_of_costs(seed: in
 
 @given(seed=st.integers(0, 10_000))
 def test_minimum_fee_below_every_order_changes_nothing(seed: int) -> None:
-    """The session by session way, and the one without it, are one arithmetic."""
+    """The loop over sessions, which a minimum fee needs, equals the calculation without it."""
     prices = as_quoted(random_walk_prices(seed, n_sessions=60, n_tickers=3, with_gaps=True), seed)
     positions = random_positions(prices, seed)
     plain, with_minimum = (

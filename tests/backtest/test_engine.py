@@ -31,7 +31,7 @@ FILLS = ("next_close", "next_open", "close")
 
 
 def random_positions(prices: Prices, seed: int, *, short: bool = True, weight: float = 0.9) -> Positions:
-    """Return decisions on some of the sessions on which a ticker has a bar, from some session on."""
+    """Return decisions in a random part of the sessions in which a ticker has a bar, from a random session on."""
     rng = np.random.default_rng(seed)
     weight = rng.choice(
         [-1.0, -0.5, 0.0, 0.5, 1.0] if short else [0.0, 1.0], (len(prices.sessions), len(prices.tickers))
@@ -167,7 +167,7 @@ def test_each_fill_earns_between_prices_of_the_same_kind(fill: str, returns: lis
 
 
 def test_costs_by_arithmetic() -> None:
-    """Buy at 10 bps, hold while the price doubles, turn to short, hold: each trade on what is traded."""
+    """Buy at 10 bps, hold while the price doubles, change to short, hold: costs are in proportion to turnover."""
     prices = hand_made([100, 100, 200, 200, 150])
     weight = np.array([[1.0], [1.0], [-1.0], [-1.0], [0.0]])
     result = backtest(

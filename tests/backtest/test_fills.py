@@ -1,4 +1,4 @@
-"""The three fills side by side: the same sessions, each with its own first trade, and what a reader is told."""
+"""Comparison of the fills over the same sessions, each with its own first trade, and its note."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def alternating(prices: Prices, *, first: int = 5) -> Positions:
 
 
 def foresight(edge: int, *, sessions: int = 600, seed: int = 0) -> tuple[Positions, Prices]:
-    """Return a market, and positions that know the sign of the return `edge` sessions on: 1 pays only at the close."""
+    """Return positions by the sign of the return `edge` sessions ahead, and prices; 1 pays only at the same close."""
     prices = random_walk_prices(seed, n_sessions=sessions)
     returns = np.append(prices.close[1:, 0] / prices.close[:-1, 0] - 1, 0.0)
     weight = np.sign(np.append(returns[edge - 1 :], np.zeros(edge - 1)))
@@ -70,8 +70,8 @@ def test_each_fill_equals_its_own_backtest_over_shared_sessions(seed: int, ticke
 
 
 def test_same_close_fill_starts_with_the_other_fills_by_arithmetic() -> None:
-    """Decided at 100, 100, 110 and 121: filled at the next close, the first decision misses the rise of 10 % that the
-    same close has by the second; both pay for their first trade."""
+    """Decisions at 100, 100, 110 and 121: filled at the next close, the first position misses the rise of 10 % that
+    the same close earns by the second decision; both pay for their first trade."""
     dates = pd.bdate_range("2020-01-06", periods=5).as_unit("us")
     close = [100.0, 100, 110, 121, 121]
     frame = pd.DataFrame(dict.fromkeys(("open", "high", "low", "close", "adj_close", "volume"), close), index=dates)
@@ -88,7 +88,7 @@ def test_same_close_fill_starts_with_the_other_fills_by_arithmetic() -> None:
 
 
 def test_decision_made_only_in_the_first_session_is_kept() -> None:
-    """A ticker that is decided on at the first session, and not at the next, is held by every fill."""
+    """A ticker with a decision in the first session, and none in the next, is held under every fill."""
     prices = random_walk_prices(1, n_sessions=30, n_tickers=2)
     weight = np.full((30, 2), np.nan)
     weight[5, 0], weight[6:, 1] = 0.5, 0.0
@@ -150,7 +150,7 @@ def test_opens_that_repeat_the_previous_close_are_not_tradable() -> None:
 
 
 def test_stale_opens_are_detected_in_quoted_prices() -> None:
-    """Quoted at the close before on one day in nine, and on one in eleven, which adjusted none is; and no opens."""
+    """Opens quoted at the previous close on one day in nine, and in eleven, though no adjusted one is; and no opens."""
     prices = as_quoted(random_walk_prices(1, n_sessions=991, n_tickers=3), 1)
     opens = prices.open.copy()
     for ticker, every in enumerate((9, 11)):

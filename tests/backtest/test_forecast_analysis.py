@@ -1,4 +1,4 @@
-"""ROC curves, their band and the probabilities by outcome, against scikit-learn and slow, obvious loops."""
+"""ROC curves, their band and the histogram by outcome, against scikit-learn and slow loops."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from quantlr.backtest.forecast_analysis import (
-    MAX_ROC_POINTS,
     discrimination_under_no_skill,
     probability_histogram,
     roc_band,
@@ -42,7 +41,7 @@ def test_thinned_roc_curve_has_points_of_the_full_curve() -> None:
     probability, up = forecasts(1, 20_000)
     curve = roc_curve(probability, up)
     assert curve is not None
-    assert len(curve.true_positive_rate) == MAX_ROC_POINTS + 1
+    assert len(curve.true_positive_rate) == 1001
     whole = set(zip(*sklearn_roc_curve(up, probability, drop_intermediate=False)[:2], strict=True))
     assert {
         (round(a, 9), round(b, 9)) for a, b in zip(curve.false_positive_rate, curve.true_positive_rate, strict=True)
@@ -128,7 +127,7 @@ def test_histogram_of_constant_probabilities_has_an_axis(value: float) -> None:
 
 
 def test_discrimination_under_no_skill_has_its_known_value() -> None:
-    """About .0017 at n = 2,500; none where the forecast never changes."""
+    """About .0017 at n = 2,500; 0 for a constant forecast."""
     rng = np.random.default_rng(0)
     up = (rng.random(2500) < 0.5).astype(np.float64)
     assert discrimination_under_no_skill(rng.random(2500), up, rng=rng) == pytest.approx(0.0017, abs=0.0003)

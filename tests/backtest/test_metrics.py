@@ -240,7 +240,7 @@ def test_every_metric_is_documented() -> None:
 
 
 def test_trades_by_arithmetic() -> None:
-    """Long over two sessions, turned to short over one, flat, then long again and still held."""
+    """Long over two sessions, short over one, flat, then long again and still open."""
     prices = random_walk_prices(5, n_sessions=10)
     weight = np.array([[0.0], [1], [1], [-1], [0], [1], [1], [1], [1], [1]])
     execution = ExecutionSpec(fill="close", commission_bps=10, slippage_bps=0, borrow_bps_per_year=0)

@@ -39,7 +39,7 @@ def apply_overlay(overlay: Overlay, weight: list[float], **keys: Any) -> list[fl
 
 
 def test_volatility_target_by_arithmetic() -> None:
-    """10 % a year is .1 / sqrt(252) a session: half of it doubles, were it allowed, twice of it halves."""
+    """10 % a year is .1 / sqrt(252) per session: twice that volatility halves the weight, half doubles it."""
     session = 0.1 / np.sqrt(252)
     volatility = session * np.array([2.0, 1.0, 0.5, 0.0, np.nan])
     weight = [1.0, -1.0, 1.0, 0.5, 1.0]
@@ -60,13 +60,13 @@ def test_no_trade_band_by_arithmetic() -> None:
 
 
 def test_minimum_holding_by_arithmetic() -> None:
-    """Three sessions long whatever is asked for, a change of size excepted; then what is asked for, and again three."""
+    """Long for three sessions, but for a change of size; then the side that is decided, again for three."""
     target = [0.0, 1.0, 0.5, -1.0, -1.0, 1.0, 0.0, 0.0, 1.0, 0.0]
     assert apply_overlay(MinimumHolding(sessions=3), target) == [0.0, 1.0, 0.5, 0.5, -1.0, -1.0, -1.0, 0.0, 1.0, 1.0]
 
 
 def minimum_holding_loop(weight: list[float], sessions: int) -> list[float]:
-    """Return what a trader holds who may not leave a side before its time is over."""
+    """Return the weights of a loop over sessions that keeps each side for the minimum number of sessions."""
     held, side_since = 0.0, -1
     out = []
     for now, target in enumerate(weight):
@@ -158,7 +158,7 @@ def test_examples_use_every_parameter() -> None:
 
 
 def test_minimum_holding_counts_the_tickers_own_sessions() -> None:
-    """Minimum holding counts the ticker's own sessions: one that it skips is none of them."""
+    """A session without a forecast of the ticker does not count."""
     sample = forecasts([0.5] * 4, ticker=[0] * 4, session=[3, 7, 8, 20])
     held = MinimumHolding(sessions=3).apply(np.array([1.0, 0.0, 0.0, 0.0]), sample, context_for(sample))
     assert held.tolist() == [1, 1, 1, 0]

@@ -34,7 +34,7 @@ each_policy = pytest.mark.parametrize("policy", EXAMPLES, ids=lambda policy: pol
 
 
 def context_for(sample: Forecasts, **overrides: Any) -> DecisionContext:
-    """Return what is known at as many closes: 1 % volatility, a round trip of 20 basis points, no interest."""
+    """Return a context for the forecasts: 1 % volatility, a round-trip cost of 20 basis points, no interest."""
     n = len(sample.ticker)
     context = DecisionContext(
         np.full(n, 0.01), np.full(n, 0.002), horizon_interest=0.0, horizon_borrow_cost=0.0, sessions_per_year=252
@@ -43,7 +43,7 @@ def context_for(sample: Forecasts, **overrides: Any) -> DecisionContext:
 
 
 def one_ticker(probability: list[float], **keys: Any) -> Forecasts:
-    """Return forecasts of one ticker, session after session."""
+    """Return forecasts of one ticker in consecutive sessions."""
     return forecasts(probability, ticker=[0] * len(probability), session=list(range(3, 3 + len(probability))), **keys)
 
 
@@ -100,20 +100,20 @@ def test_proportional_by_arithmetic() -> None:
 
 
 def test_expected_value_by_arithmetic() -> None:
-    """Gain 2 % or lose 1 %: at .4 worth .2 %, what a round trip costs; at .42 .26 %; at .34 .02 %; at .33 none."""
+    """With a gain of 2 % and a loss of 1 % the expected return at .4 is .2 %, the round-trip cost; at .42 .26 %; at .34
+    .02 %; at .33 0."""
     sample = one_ticker([0.4, 0.42, 0.34, 0.33, 0.4], gain=0.02, loss=-0.01)
     assert decide(ExpectedValue(), sample, round_trip_cost=np.full(5, 0.0020001)) == [0, 1, 1, 0, 0]
 
 
 def test_expected_value_is_net_of_interest_on_cash() -> None:
-    """Worth .26 % against .2 % of costs: with .1 % of interest over the span it isn't worth getting in; nor is staying
-    in for .02 %."""
+    """An expected return of .26 % less .1 % of interest is below the cost of .2 %; one of .02 % is below interest."""
     sample = one_ticker([0.42, 0.5, 0.34], gain=0.02, loss=-0.01)
     assert decide(ExpectedValue(), sample, horizon_interest=0.001) == [0, 1, 0]
 
 
 def test_short_value_is_the_negative_less_borrow() -> None:
-    """Worth -.3 %: a short earns it, less .05 % of borrow; then -.04 % doesn't pay the borrow."""
+    """At -.3 % a short earns .25 % after borrow of .05 %; at -.04 % less than the borrow."""
     sample = one_ticker([0.35, 0.48], gain=0.01, loss=-0.01)
     both = ExpectedValue(sides="long_short")
     assert decide(both, sample) == [-1, -1]
@@ -127,7 +127,7 @@ def test_entry_uses_the_round_trip_cost_of_each_close() -> None:
 
 
 def test_expected_value_without_losses_in_training() -> None:
-    """All training rows went up: sure of another, no mean loss is needed; in any doubt there is nothing to go by."""
+    """All training rows went up: no mean loss is needed at a probability of 1; below it the value is undefined."""
     sample = replace(one_ticker([1.0, 0.9]), mean_loss=np.full(2, np.nan))
     np.testing.assert_array_equal(expected_return(sample), [0.01, np.nan])
     assert decide(ExpectedValue(), sample) == [1, 0]
@@ -135,7 +135,7 @@ def test_expected_value_without_losses_in_training() -> None:
 
 
 def test_kelly_by_arithmetic() -> None:
-    """Worth .0002 with a deviation of .02: half of .0002 / .0004 is a quarter; with interest of .0001, an eighth."""
+    """An expected return of .0002 at a deviation of .02: half of .0002 / .0004 is 1/4; with interest of .0001, 1/8."""
     sample = replace(one_ticker([0.51, 0.49, 0.9], gain=0.01, loss=-0.01), std=np.full(3, 0.02))
     assert decide(Kelly(), sample) == pytest.approx([0.25, 0.0, 1.0])
     assert decide(Kelly(sides="long_short"), sample) == pytest.approx([0.25, -0.25, 1.0])
@@ -146,7 +146,7 @@ def test_kelly_by_arithmetic() -> None:
 
 
 def test_kelly_maximises_expected_log_growth() -> None:
-    """Of all fractions held of small normal returns, mean over variance has the largest mean log growth."""
+    """Of all fractions in an asset with small normal returns, mean over variance has the largest mean log growth."""
     mean, deviation = 0.0002, 0.01
     nodes, weights = np.polynomial.hermite_e.hermegauss(40)
     returns = mean + deviation * nodes
@@ -194,7 +194,7 @@ def test_horizon_of_three_averages_three_tranches() -> None:
 
 
 def test_hysteresis_applies_to_each_tranche() -> None:
-    """Two tranches: the first enters and stays while the second, which never entered, is flat at the same odds."""
+    """Of two tranches the first enters and stays; the second has not entered and is flat at the same probability."""
     policy = Threshold(long_above=0.55, exit_long_below=0.45)
     sample = one_ticker([0.6, 0.5, 0.5, 0.5, 0.4, 0.6, 0.5, 0.5], horizon=2)
     assert decide(policy, sample) == [1, 0, 1, 0, 0, 1, 0, 1]
@@ -269,7 +269,7 @@ def test_absolute_weights_of_a_session_sum_to_at_most_one(policy: Policy, seed: 
 @given(seed=st.integers(0, 10_000), horizon=st.integers(1, 3))
 def test_long_short_policies_are_antisymmetric(policy: Policy, seed: int, horizon: int) -> None:
     sample = random_forecasts(seed, horizon=horizon)
-    # Off the rounded probabilities: at a bound itself, above and below are not mirror images.
+    # Away from the thresholds: at a threshold itself, above and below are not symmetric.
     sample = replace(sample, probability=sample.probability + 0.0013)
     here, there = decide(policy, sample), decide(policy, mirrored(sample))
     np.testing.assert_allclose(here, -np.array(there), atol=1e-9)
@@ -313,7 +313,7 @@ def test_decision_context_by_arithmetic() -> None:
 
 
 def test_round_trip_cost_uses_the_minimum_fee_of_a_tranche() -> None:
-    """100,000 over two tickers and five tranches are orders of 10,000: at least 5 is 5 basis points, there and back."""
+    """100,000 in two tickers and five tranches are orders of 10,000: a minimum of 5 is 5 basis points per side."""
     prices = random_walk_prices(4, n_sessions=60, n_tickers=2)
     sample = replace(forecasts([0.5] * 3, ticker=[0, 0, 1], session=[44, 45, 45], horizon=5), sessions=prices.sessions)
     execution = ExecutionSpec(commission_bps=0.0, slippage_bps=0.0, min_per_order=5.0)

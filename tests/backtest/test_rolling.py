@@ -1,4 +1,4 @@
-"""What was held and traded over time, against loops that take their time."""
+"""Rolling exposure and binned weights, against pandas and a slow loop."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""Whether the numbers mean what they say, on markets whose truth is known.
+"""Size, power and coverage of the inference, on simulated markets whose truth is known.
 
-python tests/benchmarks/calibration.py [--series N] [--seed N] [--only PART]... [--output DIR]
+python tests/benchmarks/size_and_power.py [--series N] [--seed N] [--only EXPERIMENT]... [--output DIR]
 
-Noise: how often the test of skill, and the verdict, claim skill where there is none. Planted edges: whether the known
-accuracy, Sharpe ratio and weight are found. Coverage: how often a 95 % interval holds the truth. Luck: what the best of
-a hundred strategies without skill shows, and what the deflated Sharpe ratio says of it. Each figure has the bounds that
-chance alone would keep it to in all but one of a thousand cases, by the binomial distribution, and what it means to be
-outside. It prints a table and writes calibration.json.
+Size: how often the test of skill, and the verdict, claim skill on noise. Power: whether the known accuracy, Sharpe
+ratio and coefficient of simulated markets are recovered. Coverage: how often a 95 % interval contains the truth.
+Selection: the Sharpe ratio of the best of a hundred strategies without skill, and its deflated Sharpe ratio. Each
+figure has the bounds that it keeps with a probability of 0.999 on either side, by the binomial or normal distribution.
+The script prints a table and writes size_and_power.json; its exit status is 1 if a figure is outside its bounds.
 """
 
 from __future__ import annotations
@@ -37,55 +37,55 @@ from scipy import stats
 
 from markets import from_log_returns
 
-RARE = 1e-3
-"""Chance that a figure leaves its bounds though all is well."""
+TAIL_PROBABILITY = 1e-3
+"""Probability that a figure is beyond either bound though the inference is correct."""
 SESSIONS = 1000
 PHI = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What was found, beside what chance would keep it to.
+    """A simulated figure and its bounds.
 
     Attributes
     ----------
-    what : in words.
-    found, low, high : the figure and its bounds.
-    series : markets behind it.
-    seconds : that it took.
+    label : description of the figure.
+    value, low, high : the figure and its bounds.
+    series : number of simulated markets.
+    seconds : run time.
     """
 
-    what: str
-    found: float
+    label: str
+    value: float
     low: float
     high: float
     series: int
     seconds: float = 0.0
 
     @property
-    def met(self) -> bool:
-        """Whether it is inside."""
-        return self.low <= self.found <= self.high
+    def is_within_bounds(self) -> bool:
+        """Whether the figure is within its bounds."""
+        return self.low <= self.value <= self.high
 
 
-def share(what: str, hits: int, of: int, *, least: float = 0.0, most: float = 1.0) -> Figure:
-    """Return a share with the bounds of a binomial whose chance lies between `least` and `most`."""
-    low = float(stats.binom.ppf(RARE, of, least)) / of if least > 0 else 0.0
-    high = float(stats.binom.ppf(1 - RARE, of, most)) / of if most < 1 else 1.0
-    return Figure(what, float(hits) / of, low, high, of)
+def proportion_figure(label: str, hits: int, n: int, *, min_rate: float = 0.0, max_rate: float = 1.0) -> Figure:
+    """Return a proportion with the bounds of a binomial whose rate lies between `min_rate` and `max_rate`."""
+    low = float(stats.binom.ppf(TAIL_PROBABILITY, n, min_rate)) / n if min_rate > 0 else 0.0
+    high = float(stats.binom.ppf(1 - TAIL_PROBABILITY, n, max_rate)) / n if max_rate < 1 else 1.0
+    return Figure(label, float(hits) / n, low, high, n)
 
 
-def near(what: str, found: float, truth: float, error: float, *, series: int, short: float = 0.0) -> Figure:
-    """Return a mean with normal bounds; `short` is how much less an estimated model may reach."""
-    reach = float(stats.norm.ppf(1 - RARE)) * float(error)
-    return Figure(what, float(found), float(truth) - short - reach, float(truth) + reach, series)
+def mean_figure(label: str, value: float, truth: float, error: float, *, series: int, shortfall: float = 0.0) -> Figure:
+    """Return a mean with normal bounds; an estimated model may fall short of the truth by `shortfall`."""
+    half_width = float(stats.norm.ppf(1 - TAIL_PROBABILITY)) * float(error)
+    return Figure(label, float(value), float(truth) - shortfall - half_width, float(truth) + half_width, series)
 
 
-def experiment(tickers: int, *, horizon: int = 1, lags: int = 5, **sections: Any) -> RunConfig:
-    """Return a config that trades made-up tickers long and short."""
+def experiment_config(tickers: int, *, horizon: int = 1, lags: int = 5, **sections: Any) -> RunConfig:
+    """Return a config that trades simulated tickers long and short."""
     return load_config(
         {
-            "data": {"source": {"kind": "sample"}, "tickers": [f"T{at}" for at in range(tickers)]},
+            "data": {"source": {"kind": "sample"}, "tickers": [f"T{index}" for index in range(tickers)]},
             "features": [{"kind": "lagged_returns", "lags": list(range(1, lags + 1))}],
             "label": {"horizon": horizon},
             "policy": {"short_below": 0.5},
@@ -94,24 +94,26 @@ def experiment(tickers: int, *, horizon: int = 1, lags: int = 5, **sections: Any
     ).run
 
 
-def noise(rng: np.random.Generator, tickers: int, *, sessions: int, drift: float) -> Prices:
-    """Return prices that can't be forecast: fat tails, a drift per session, tickers correlated by .4."""
-    common, own = rng.standard_t(4, (sessions, 1)), rng.standard_t(4, (sessions, tickers))
-    mixed = own if tickers == 1 else np.sqrt(0.4) * common + np.sqrt(0.6) * own
+def noise_prices(rng: np.random.Generator, tickers: int, *, sessions: int, drift: float) -> Prices:
+    """Return prices without predictability: Student t returns, a drift per session, tickers correlated by 0.4."""
+    market_noise, ticker_noise = rng.standard_t(4, (sessions, 1)), rng.standard_t(4, (sessions, tickers))
+    mixed = ticker_noise if tickers == 1 else np.sqrt(0.4) * market_noise + np.sqrt(0.6) * ticker_noise
     return from_log_returns(drift + 0.008 * mixed)
 
 
-def independent_calls(series: int, seed: int) -> Iterator[Figure]:
-    """Yield how often calls that learn from nothing are taken for skill: up on 80 % of days that rise on 54 %."""
-    rejected = 0
-    for at in range(10 * series):
-        rng = np.random.default_rng([seed, at])
+def size_on_random_forecasts(series: int, seed: int) -> Iterator[Figure]:
+    """Yield the size of the test on random forecasts: up with 80 % probability, on markets that rise on 54 %."""
+    n_rejected = 0
+    for index in range(10 * series):
+        rng = np.random.default_rng([seed, index])
         test = pesaran_timmermann_test(rng.random(500) < 0.8, (rng.random(500) < 0.54).astype(np.float64))
-        rejected += test is not None and test["p_value"] < 0.05
-    yield share("calls by a coin: Pesaran-Timmermann rejects", rejected, 10 * series, least=0.05, most=0.05)
+        n_rejected += test is not None and test["p_value"] < 0.05
+    yield proportion_figure(
+        "random forecasts: Pesaran-Timmermann rejects", n_rejected, 10 * series, min_rate=0.05, max_rate=0.05
+    )
 
 
-def claims(
+def size_on_noise(
     series: int,
     seed: int,
     *,
@@ -119,27 +121,29 @@ def claims(
     horizon: int = 1,
     sessions: int = SESSIONS,
     drift: float = 0.0,
-    least: float = 0.0,
+    min_rate: float = 0.0,
     **changes: Any,
 ) -> Iterator[Figure]:
-    """Yield how often skill is found in noise: by the test, and by the verdict as a whole.
+    """Yield the size of the test, and of the verdict as a whole, on noise.
 
-    A model that walks forward is a little worse than a coin: after more ups than there are on the whole it expects ups,
-    and fewer are left. Its AUC is centred below 1/2, and the test of its calls rejects a little less often than 5 %:
-    the less, the shorter the history and the fewer the features.
+    A walk-forward model on noise is slightly worse than random: after more ups than average it forecasts ups, and fewer
+    than average remain. Its AUC is centred below 1/2, and the test rejects slightly less often than 5 %: the shorter
+    the history and the fewer the features, the less often.
     """
-    config = experiment(tickers, horizon=horizon, **changes)
-    rejected = claimed = 0
-    for at in range(series):
-        rng = np.random.default_rng([seed, tickers, horizon, at])
-        course = run_stages(config, noise(rng, tickers, sessions=sessions, drift=drift))
-        test = metrics.pesaran_timmermann(metrics.evaluate_forecasts(course.forecasts))
+    config = experiment_config(tickers, horizon=horizon, **changes)
+    n_rejected = n_claims = 0
+    for index in range(series):
+        rng = np.random.default_rng([seed, tickers, horizon, index])
+        run_data = run_stages(config, noise_prices(rng, tickers, sessions=sessions, drift=drift))
+        test = metrics.pesaran_timmermann(metrics.evaluate_forecasts(run_data.forecasts))
         if test and test["p_value"] < 0.05:
-            rejected += 1
-            claimed += compute_metrics(config, course)["verdict"]["rule"] != "no_evidence_of_skill"
-    where = f"{'drifting ' * (drift > 0)}noise of {sessions:,}, h = {horizon}, {tickers} ticker{'s'[: tickers > 1]}"
-    yield share(f"{where}: Pesaran-Timmermann rejects", rejected, series, least=least, most=0.05)
-    yield share(f"{where}: the verdict claims skill", claimed, series, most=0.05)
+            n_rejected += 1
+            n_claims += compute_metrics(config, run_data)["verdict"]["rule"] != "no_evidence_of_skill"
+    label = f"{'drifting ' * (drift > 0)}noise of {sessions:,}, h = {horizon}, {tickers} ticker{'s'[: tickers > 1]}"
+    yield proportion_figure(
+        f"{label}: Pesaran-Timmermann rejects", n_rejected, series, min_rate=min_rate, max_rate=0.05
+    )
+    yield proportion_figure(f"{label}: the verdict claims skill", n_claims, series, max_rate=0.05)
 
 
 def autoregression(rng: np.random.Generator, sessions: int, *, phi: float = PHI) -> Array:
@@ -147,89 +151,94 @@ def autoregression(rng: np.random.Generator, sessions: int, *, phi: float = PHI)
     shocks = rng.normal(size=sessions) * np.sqrt(1 - phi**2)
     shocks[0] /= np.sqrt(1 - phi**2)
     values = np.empty(sessions)
-    last = 0.0
-    for at, shock in enumerate(shocks.tolist()):
-        last = values[at] = phi * last + shock
+    previous = 0.0
+    for index, shock in enumerate(shocks.tolist()):
+        previous = values[index] = phi * previous + shock
     return values
 
 
-def planted_autoregression(series: int, seed: int) -> Iterator[Figure]:
+def autoregression_recovery(series: int, seed: int) -> Iterator[Figure]:
     """Yield the accuracy and the Sharpe ratio of the model on AR(1) markets, all sessions together.
 
-    The ideal forecast is right with a chance of 1/2 + asin(phi) / pi; its sign strategy earns m / sqrt(1 - m^2) a
+    The ideal forecast is right with probability 1/2 + asin(phi) / pi; its sign strategy earns m / sqrt(1 - m^2) a
     session, m = phi sqrt(2 / pi). A model that has to learn phi from 4,000 rows reaches a little less.
     """
     free = {"fill": "close", "commission_bps": 0, "slippage_bps": 0, "borrow_bps_per_year": 0}
-    config = experiment(1, lags=1, execution=free, walk_forward={"train": 4000, "refit_every": 2000})
-    hits, returns = [], []
-    for at in range(series):
-        rng = np.random.default_rng([seed, at])
-        course = run_stages(config, from_log_returns(1e-4 * autoregression(rng, 10_000)[:, None]))
-        hits.append(metrics.evaluate_forecasts(course.forecasts).hits)
-        returns.append(course.result.gross_return)
-    right, earned = np.concatenate(hits), np.concatenate(returns)
+    config = experiment_config(1, lags=1, execution=free, walk_forward={"train": 4000, "refit_every": 2000})
+    hits_by_series, returns_by_series = [], []
+    for index in range(series):
+        rng = np.random.default_rng([seed, index])
+        run_data = run_stages(config, from_log_returns(1e-4 * autoregression(rng, 10_000)[:, None]))
+        hits_by_series.append(metrics.evaluate_forecasts(run_data.forecasts).hits)
+        returns_by_series.append(run_data.result.gross_return)
+    hits, returns = np.concatenate(hits_by_series), np.concatenate(returns_by_series)
     chance, mean = 0.5 + np.arcsin(PHI) / np.pi, PHI * np.sqrt(2 / np.pi)
-    ratio = sharpe_per_session(earned) or 0.0
-    yield near("AR(1) of .1: accuracy", float(right.mean()), chance, np.sqrt(0.25 / len(right)), series=series,
-               short=0.003)  # fmt: skip
-    yield near("AR(1) of .1: Sharpe ratio a session", ratio, mean / np.sqrt(1 - mean**2), 1 / np.sqrt(len(earned)),
-               series=series, short=0.006)  # fmt: skip
+    ratio = sharpe_per_session(returns) or 0.0
+    yield mean_figure(
+        "AR(1) of .1: accuracy", float(hits.mean()), chance, np.sqrt(0.25 / len(hits)), series=series, shortfall=0.003
+    )
+    ideal_ratio, error = mean / np.sqrt(1 - mean**2), 1 / np.sqrt(len(returns))
+    yield mean_figure(
+        "AR(1) of .1: Sharpe ratio per session", ratio, ideal_ratio, error, series=series, shortfall=0.006
+    )
 
 
-def planted_weight(series: int, seed: int) -> Iterator[Figure]:
-    """Yield how often a planted weight lies within 1.96 of its standard errors from the one that is fitted.
+def coefficient_coverage(series: int, seed: int) -> Iterator[Figure]:
+    """Yield the coverage of the fitted coefficient of a simulated logit, with 1.96 standard errors on either side.
 
     Signs are drawn by a logit of the last return, magnitudes independently.
     """
     intercept, weight, train = 0.1, 20.0, 1500
-    config = experiment(1, lags=1, walk_forward={"train": train, "refit_every": "never"})
-    held, scores = 0, []
-    for at in range(series):
-        rng = np.random.default_rng([seed, at])
-        size = 0.02 * np.abs(rng.normal(size=train + 20))
-        draw = rng.random(len(size))
-        returns = np.empty(len(size))
-        last = 0.0
-        for session in range(len(size)):
-            up = draw[session] < 1 / (1 + np.exp(-intercept - weight * last))
-            last = returns[session] = size[session] if up else -size[session]
+    config = experiment_config(1, lags=1, walk_forward={"train": train, "refit_every": "never"})
+    n_covered, scores = 0, []
+    for index in range(series):
+        rng = np.random.default_rng([seed, index])
+        magnitude = 0.02 * np.abs(rng.normal(size=train + 20))
+        draw = rng.random(len(magnitude))
+        returns = np.empty(len(magnitude))
+        previous = 0.0
+        for session in range(len(magnitude)):
+            up = draw[session] < 1 / (1 + np.exp(-intercept - weight * previous))
+            previous = returns[session] = magnitude[session] if up else -magnitude[session]
         prices = from_log_returns(returns[:, None])
-        course = run_stages(config, prices)
-        fitted = course.forecasts.refits.coefficients[-1]
+        run_data = run_stages(config, prices)
+        fitted = run_data.forecasts.refits.coefficients[-1]
         X = np.column_stack([np.ones(train), dataset_from_config(config, prices).features[:train]])
         chance = 1 / (1 + np.exp(-X @ fitted))
         error = np.sqrt(np.linalg.inv(X.T @ (X * (chance * (1 - chance))[:, None]))[1, 1])
         scores.append((fitted[1] - weight) / error)
-        held += abs(scores[-1]) < 1.959964
-    yield share("planted logit: weight within 1.96 standard errors", held, series, least=0.95, most=0.95)
-    yield near("planted logit: mean of (fitted - planted) / error", float(np.mean(scores)), 0.0, series**-0.5,
-               series=series)  # fmt: skip
+        n_covered += abs(scores[-1]) < 1.959964
+    yield proportion_figure(
+        "simulated logit: coefficient within 1.96 standard errors", n_covered, series, min_rate=0.95, max_rate=0.95
+    )
+    mean = float(np.mean(scores))
+    yield mean_figure("simulated logit: mean of (fitted - true) / error", mean, 0.0, series**-0.5, series=series)
 
 
-def ideal(
+def ideal_forecasts(
     rng: np.random.Generator, *, tickers: int, horizon: int, sessions: int = SESSIONS
 ) -> tuple[EvaluatedForecasts, float]:
-    """Return forecasts by the last return of Gaussian AR(1) markets, and its correlation with what is forecast.
+    """Return forecasts by the last return of Gaussian AR(1) markets, and its correlation with the horizon return.
 
-    Tickers move together: their correlation is .4.
+    The correlation of tickers is 0.4.
     """
-    together = autoregression(rng, sessions + horizon)
+    market = autoregression(rng, sessions + horizon)
     rows = []
     for _ in range(tickers):
-        own = autoregression(rng, sessions + horizon)
-        rows.append(own if tickers == 1 else np.sqrt(0.4) * together + np.sqrt(0.6) * own)
+        ticker_noise = autoregression(rng, sessions + horizon)
+        rows.append(ticker_noise if tickers == 1 else np.sqrt(0.4) * market + np.sqrt(0.6) * ticker_noise)
     returns = np.array(rows)
     total = np.concatenate([np.zeros((tickers, 1)), np.cumsum(returns, axis=1)], axis=1)
-    ahead = total[:, 1 + horizon :] - total[:, 1:-horizon]
-    last = returns[:, :-horizon]
+    horizon_returns = total[:, 1 + horizon :] - total[:, 1:-horizon]
+    previous = returns[:, :-horizon]
     lags = np.arange(1, horizon)
     variance = horizon + 2 * float((horizon - lags) @ PHI**lags)
     correlation = PHI * (1 - PHI**horizon) / (1 - PHI) / np.sqrt(variance)
-    log_odds = last.ravel() * 0.1
+    log_odds = previous.ravel() * 0.1
     forecasts = EvaluatedForecasts(
         log_odds=log_odds,
         probability=1 / (1 + np.exp(-log_odds)),
-        up=(ahead.ravel() > 0).astype(np.float64),
+        up=(horizon_returns.ravel() > 0).astype(np.float64),
         base_rate=np.full(log_odds.size, 0.5),
         ticker=np.repeat(np.arange(tickers), sessions),
         session=np.tile(np.arange(sessions), tickers),
@@ -239,129 +248,148 @@ def ideal(
     return forecasts, correlation
 
 
-def covered(series: int, seed: int, *, tickers: int, horizon: int, least: float) -> Iterator[Figure]:
-    """Yield how often the intervals of accuracy and AUC hold the truth.
+def forecast_interval_coverage(
+    series: int, seed: int, *, tickers: int, horizon: int, min_rate: float
+) -> Iterator[Figure]:
+    """Yield the coverage of the intervals of accuracy and AUC.
 
     With r the correlation of score and outcome, both Gaussian: accuracy 1/2 + asin(r) / pi, and AUC 1/2 +
     2 asin(r / sqrt 2) / pi, by the probability that three correlated Gaussians are all positive.
     """
-    right = ranked = 0
-    for at in range(series):
-        rows, r = ideal(np.random.default_rng([seed, tickers, horizon, at]), tickers=tickers, horizon=horizon)
-        right += _holds(metrics.accuracy_ci95(rows), 0.5 + np.arcsin(r) / np.pi)
-        ranked += _holds(metrics.auc_ci95(rows), 0.5 + 2 * np.arcsin(r / np.sqrt(2)) / np.pi)
-    where = f"h = {horizon}, {tickers} ticker{'s'[: tickers > 1]}"
-    yield share(f"{where}: accuracy's interval holds the truth", right, series, least=least)
-    yield share(f"{where}: AUC's interval holds the truth", ranked, series, least=least)
+    n_accuracy = n_auc = 0
+    for index in range(series):
+        forecasts, r = ideal_forecasts(
+            np.random.default_rng([seed, tickers, horizon, index]), tickers=tickers, horizon=horizon
+        )
+        n_accuracy += _covers(metrics.accuracy_ci95(forecasts), 0.5 + np.arcsin(r) / np.pi)
+        n_auc += _covers(metrics.auc_ci95(forecasts), 0.5 + 2 * np.arcsin(r / np.sqrt(2)) / np.pi)
+    label = f"h = {horizon}, {tickers} ticker{'s'[: tickers > 1]}"
+    yield proportion_figure(f"{label}: coverage of the accuracy's interval", n_accuracy, series, min_rate=min_rate)
+    yield proportion_figure(f"{label}: coverage of the AUC's interval", n_auc, series, min_rate=min_rate)
 
 
-def covered_sharpe(series: int, seed: int, *, what: str, draw: Callable[[np.random.Generator], Array], truth: float,
-                   least: float) -> Iterator[Figure]:  # fmt: skip
-    """Yield how often the interval of the Sharpe ratio holds the truth."""
-    held = 0
-    for at in range(series):
-        rng = np.random.default_rng([seed, at])
-        held += _holds(bootstrap_sharpe_interval(draw(rng), rng), truth)
-    yield share(f"{what}: Sharpe ratio's interval holds the truth", held, series, least=least)
+def sharpe_interval_coverage(
+    series: int, seed: int, *, label: str, draw: Callable[[np.random.Generator], Array], truth: float, min_rate: float
+) -> Iterator[Figure]:
+    """Yield the coverage of the interval of the Sharpe ratio."""
+    n_covered = 0
+    for index in range(series):
+        rng = np.random.default_rng([seed, index])
+        n_covered += _covers(bootstrap_sharpe_interval(draw(rng), rng), truth)
+    yield proportion_figure(f"{label}: coverage of the Sharpe ratio's interval", n_covered, series, min_rate=min_rate)
 
 
-def _holds(interval: tuple[float, float] | None, truth: float) -> bool:
+def _covers(interval: tuple[float, float] | None, truth: float) -> bool:
     return interval is not None and interval[0] <= truth <= interval[1]
 
 
-def _fat_tails(rng: np.random.Generator) -> Array:
+def _student_returns(rng: np.random.Generator) -> Array:
     return np.asarray(0.06 + rng.standard_t(5, SESSIONS) / np.sqrt(5 / 3))
 
 
-def _calm_and_wild(rng: np.random.Generator) -> Array:
-    """Return shocks whose size follows a GARCH(1, 1)."""
+def _garch_returns(rng: np.random.Generator) -> Array:
+    """Return returns with GARCH(1, 1) volatility."""
     shocks, values, variance = rng.normal(size=SESSIONS), np.empty(SESSIONS), 1.0
-    for at in range(SESSIONS):
-        values[at] = np.sqrt(variance) * shocks[at]
-        variance = 0.05 + 0.1 * values[at] ** 2 + 0.85 * variance
+    for index in range(SESSIONS):
+        values[index] = np.sqrt(variance) * shocks[index]
+        variance = 0.05 + 0.1 * values[index] ** 2 + 0.85 * variance
     return 0.06 + values
 
 
-def _autocorrelated(rng: np.random.Generator) -> Array:
+def _autocorrelated_returns(rng: np.random.Generator) -> Array:
     return 0.06 + autoregression(rng, SESSIONS, phi=0.2)
 
 
-def luck(series: int, seed: int) -> Iterator[Figure]:
-    """Yield what the best of 100 strategies without skill shows over five years, and how often it passes as skill.
+def best_of_random_strategies(series: int, seed: int) -> Iterator[Figure]:
+    """Yield the Sharpe ratio of the best of 100 strategies without skill over five years, and the size of its test.
 
-    Of 100 normal values the largest has a mean of 2.508 and a standard deviation of .43.
+    The largest of 100 standard normal values has a mean of 2.508 and a standard deviation of .43.
     """
     trials, sessions = 100, 1260
-    shown, passed = [], 0
-    for at in range(series):
-        returns = np.random.default_rng([seed, at]).normal(0, 0.01, (trials, sessions))
+    best_sharpes, n_passed = [], 0
+    for index in range(series):
+        returns = np.random.default_rng([seed, index]).normal(0, 0.01, (trials, sessions))
         ratios = returns.mean(axis=1) / returns.std(axis=1, ddof=1)
         best = int(ratios.argmax())
-        shown.append(ratios[best] * np.sqrt(252))
+        best_sharpes.append(ratios[best] * np.sqrt(252))
         deflated = deflated_sharpe(returns[best], n_trials=trials, sharpe_variance=float(ratios.var(ddof=1)))
-        passed += deflated is not None and deflated >= 0.95
-    yield near("best of 100 without skill: annual Sharpe ratio", float(np.mean(shown)), 2.508 / np.sqrt(5),
-               0.43 / np.sqrt(5 * series), series=series)  # fmt: skip
-    yield share("best of 100 without skill: deflated Sharpe ratio of .95", passed, series, most=0.05)
+        n_passed += deflated is not None and deflated >= 0.95
+    mean, error = float(np.mean(best_sharpes)), 0.43 / np.sqrt(5 * series)
+    yield mean_figure("best of 100 without skill: annual Sharpe ratio", mean, 2.508 / np.sqrt(5), error, series=series)
+    yield proportion_figure("best of 100 without skill: deflated Sharpe ratio of .95", n_passed, series, max_rate=0.05)
 
 
-Part = Callable[[int, int], Iterator[Figure]]
-NEARLY = 0.93
-"""Coverage that is asked of a percentile bootstrap of a thousand sessions: it is known to fall a little short."""
+Experiment = Callable[[int, int], Iterator[Figure]]
+BOOTSTRAP_COVERAGE = 0.93
+"""Required coverage of a percentile bootstrap of 1,000 sessions, which is known to be slightly below 95 %."""
 MEAN = PHI * np.sqrt(2 / np.pi)
 
-PARTS: dict[str, Part] = {
-    "coin": independent_calls,
-    "noise": partial(claims, sessions=3500, lags=10, walk_forward={"train": 1000, "refit_every": 21}, least=0.05),
-    "noise, short": claims,
-    "noise that drifts": partial(claims, drift=0.0004),
-    "noise, a week": partial(claims, horizon=5),
-    "noise, a month": partial(claims, horizon=21),
-    "noise, ten tickers": partial(claims, tickers=10),
-    "autoregression": planted_autoregression,
-    "weight": planted_weight,
-    "coverage": partial(covered, tickers=1, horizon=1, least=0.95),
-    "coverage, a week": partial(covered, tickers=1, horizon=5, least=NEARLY),
-    "coverage, a month": partial(covered, tickers=1, horizon=21, least=NEARLY),
-    "coverage, ten tickers": partial(covered, tickers=10, horizon=1, least=NEARLY),
-    "coverage, fat tails": partial(covered_sharpe, what="fat tails", draw=_fat_tails, truth=0.06, least=NEARLY),
-    "coverage, GARCH": partial(covered_sharpe, what="GARCH", draw=_calm_and_wild, truth=0.06, least=NEARLY),
-    "coverage, AR(1)": partial(covered_sharpe, what="AR(1) of .2", draw=_autocorrelated, truth=0.06, least=NEARLY),
-    "luck": luck,
+EXPERIMENTS: dict[str, Experiment] = {
+    "random forecasts": size_on_random_forecasts,
+    "noise": partial(
+        size_on_noise, sessions=3500, lags=10, walk_forward={"train": 1000, "refit_every": 21}, min_rate=0.05
+    ),
+    "noise, short": size_on_noise,
+    "noise, drift": partial(size_on_noise, drift=0.0004),
+    "noise, a week": partial(size_on_noise, horizon=5),
+    "noise, a month": partial(size_on_noise, horizon=21),
+    "noise, ten tickers": partial(size_on_noise, tickers=10),
+    "autoregression": autoregression_recovery,
+    "coefficient": coefficient_coverage,
+    "coverage": partial(forecast_interval_coverage, tickers=1, horizon=1, min_rate=0.95),
+    "coverage, a week": partial(forecast_interval_coverage, tickers=1, horizon=5, min_rate=BOOTSTRAP_COVERAGE),
+    "coverage, a month": partial(forecast_interval_coverage, tickers=1, horizon=21, min_rate=BOOTSTRAP_COVERAGE),
+    "coverage, ten tickers": partial(forecast_interval_coverage, tickers=10, horizon=1, min_rate=BOOTSTRAP_COVERAGE),
+    "coverage, fat tails": partial(
+        sharpe_interval_coverage, label="fat tails", draw=_student_returns, truth=0.06, min_rate=BOOTSTRAP_COVERAGE
+    ),
+    "coverage, GARCH": partial(
+        sharpe_interval_coverage, label="GARCH", draw=_garch_returns, truth=0.06, min_rate=BOOTSTRAP_COVERAGE
+    ),
+    "coverage, AR(1)": partial(
+        sharpe_interval_coverage,
+        label="AR(1) of .2",
+        draw=_autocorrelated_returns,
+        truth=0.06,
+        min_rate=BOOTSTRAP_COVERAGE,
+    ),
+    "best of 100": best_of_random_strategies,
 }
-FEWER = {"autoregression": 20}
-"""Parts whose series are longer take one of so many."""
+SERIES_DIVISORS = {"autoregression": 20}
+"""Experiments with long series simulate a fraction of the number of markets."""
 
 
-def calibrated(*, series: int, seed: int, parts: dict[str, Part] | None = None) -> Iterator[Figure]:
-    """Yield every figure."""
-    for name, part in (parts or PARTS).items():
+def all_figures(*, series: int, seed: int, experiments: dict[str, Experiment] | None = None) -> Iterator[Figure]:
+    """Yield the figures of all experiments, or of some."""
+    for name, experiment in (experiments or EXPERIMENTS).items():
         started = time.perf_counter()
-        figures = list(part(max(series // FEWER.get(name, 1), 1), seed))
+        figures = list(experiment(max(series // SERIES_DIVISORS.get(name, 1), 1), seed))
         for figure in figures:
             yield Figure(**asdict(figure) | {"seconds": (time.perf_counter() - started) / len(figures)})
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Whether the numbers mean what they say, on known truth.")
+    parser = argparse.ArgumentParser(description="Size, power and coverage of the inference on simulated markets.")
     parser.add_argument("--series", type=int, default=1000, metavar="N", help="markets of each kind (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, metavar="N")
-    parser.add_argument("--only", action="append", choices=list(PARTS), help="only this part; may be repeated")
+    parser.add_argument(
+        "--only", action="append", choices=list(EXPERIMENTS), help="only this experiment; may be repeated"
+    )
     parser.add_argument("--output", default="reports/benchmarks", metavar="DIR", help="where to write (%(default)s)")
     options = parser.parse_args()
-    parts = {name: PARTS[name] for name in options.only or PARTS}
+    experiments = {name: EXPERIMENTS[name] for name in options.only or EXPERIMENTS}
     figures = []
-    print(f"{'':66} {'found':>8}  {'bounds':>16}  {'series':>6}")
-    for figure in calibrated(series=options.series, seed=options.seed, parts=parts):
+    print(f"{'':66} {'value':>8}  {'bounds':>16}  {'series':>6}")
+    for figure in all_figures(series=options.series, seed=options.seed, experiments=experiments):
         figures.append(figure)
         bounds = f"{figure.low:.4f} to {figure.high:.4f}"
-        failed = "" if figure.met else "   OUTSIDE"
-        print(f"{figure.what:66} {figure.found:8.4f}  {bounds:>16}  {figure.series:6,}{failed}", flush=True)
-    target = Path(options.output) / "calibration.json"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    written = [asdict(figure) | {"met": figure.met} for figure in figures]
-    target.write_text(json.dumps({"seed": options.seed, "figures": written}, indent=2) + "\n")
-    return 0 if all(figure.met for figure in figures) else 1
+        flag = "" if figure.is_within_bounds else "   OUTSIDE"
+        print(f"{figure.label:66} {figure.value:8.4f}  {bounds:>16}  {figure.series:6,}{flag}", flush=True)
+    path = Path(options.output) / "size_and_power.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [asdict(figure) | {"is_within_bounds": figure.is_within_bounds} for figure in figures]
+    path.write_text(json.dumps({"seed": options.seed, "figures": rows}, indent=2) + "\n")
+    return 0 if all(figure.is_within_bounds for figure in figures) else 1
 
 
 if __name__ == "__main__":

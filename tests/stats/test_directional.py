@@ -112,7 +112,7 @@ def test_clustered_pesaran_timmermann_equals_statsmodels_newey_west(horizon: int
 
 
 def test_clustered_test_ignores_differences_between_tickers() -> None:
-    """One ticker goes up on 70 % of days, the other on 30 %; calls follow each one's own rate, by their own coin."""
+    """One ticker rises on 70 % of days, the other on 30 %; random forecasts have the rate of each ticker."""
     rng = np.random.default_rng(8)
     ticker = np.tile([0, 1], 2000)
     rate = np.where(ticker == 0, 0.7, 0.3)
@@ -136,7 +136,7 @@ def test_years_to_significance_by_arithmetic() -> None:
 
 
 def slow_resamples(session: IntArray, *, block: float, draws: int, seed: int) -> Iterator[IntArray]:
-    """Yield the rows of resamples: sessions one after the other, each followed by the next or by any."""
+    """Yield the rows of resamples, session by session: the next session or, at a restart, a random one."""
     rng = np.random.default_rng(seed)
     names = np.unique(session)
     rows = [np.flatnonzero(session == name) for name in names]
@@ -150,7 +150,7 @@ def slow_resamples(session: IntArray, *, block: float, draws: int, seed: int) ->
 
 
 def panel(seed: int, *, sessions: int = 60, tickers: int = 3) -> tuple[Array, Array, IntArray]:
-    """Return scores, outcomes and sessions that share a cause within each session, some rows missing."""
+    """Return scores, outcomes and sessions with common components in each session, some rows missing."""
     rng = np.random.default_rng(seed)
     session = np.repeat(np.arange(sessions), tickers)
     score: Array = np.repeat(rng.normal(size=sessions), tickers) + rng.normal(size=len(session))
@@ -162,7 +162,7 @@ def panel(seed: int, *, sessions: int = 60, tickers: int = 3) -> tuple[Array, Ar
 
 @pytest.mark.parametrize("horizon", [1, 10])
 def test_clustered_intervals_equal_loop_over_drawn_sessions(horizon: int) -> None:
-    """Both are random: percentiles of 400 and of 1,000 resamples, and the area to first order only."""
+    """Both are random: percentiles of 400 and of 1,000 resamples, and the AUC to first order only."""
     score, up, session = panel(horizon)
     hits = (score > 0) == (up == 1)
     block = float(max(horizon, 1))

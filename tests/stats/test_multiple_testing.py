@@ -18,7 +18,7 @@ BLOCK, DRAWS = 5, 200
 
 
 def excess_returns(seed: int, *, better: int = 0, sessions: int = 300, settings: int = 12) -> Array:
-    """Return what settings are ahead by, of differing deviation, the first few of them by something."""
+    """Return excess returns of settings with unequal variances, the first `better` of them with a positive mean."""
     rng = np.random.default_rng(seed)
     excess = rng.normal(0.0, 0.01, (sessions, settings)) * rng.uniform(0.3, 3.0, settings)
     excess += 0.3 * rng.normal(0.0, 0.01, (sessions, 1))
@@ -27,13 +27,13 @@ def excess_returns(seed: int, *, better: int = 0, sessions: int = 300, settings:
 
 
 def resampled(excess: Array) -> Array:
-    """Return the means of arch's own resamples."""
+    """Return the means of arch's resamples."""
     bootstrap = StationaryBootstrap(BLOCK, excess, seed=1)
     return np.stack([data[0][0].mean(axis=0) for data in bootstrap.bootstrap(DRAWS)])
 
 
 def studentized_losses(excess: Array) -> Array:
-    """Return the losses that make arch, which studentizes nothing, judge studentized means, as Hansen does."""
+    """Return losses divided by their standard deviation: arch does not studentize, as Hansen does."""
     return -excess / np.sqrt(bootstrap_long_run_variance(excess, block_length=BLOCK))
 
 

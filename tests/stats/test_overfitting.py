@@ -1,4 +1,4 @@
-"""The probability of backtest overfitting against a slow and obvious loop, and in cases that are known."""
+"""The probability of backtest overfitting against a slow loop, and in known cases."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 
 
 def slow_ranks(excess: Array, blocks: int) -> list[float]:
-    """Bailey and others (2017), as it is written: form every J and its complement, rank the best of J in the other."""
+    """Literal algorithm of Bailey and others (2017): rank the best setting of each half J in its complement."""
     length = len(excess) // blocks
     excess = excess[len(excess) - length * blocks :]
     parts = [excess[block * length : (block + 1) * length] for block in range(blocks)]
@@ -55,7 +55,7 @@ def test_overfitting_probability_of_noise_is_half_and_of_a_dominant_setting_zero
 
 
 def test_overfitting_probability_of_settings_with_fixed_totals_is_near_one() -> None:
-    """Each setting gains in some blocks what it loses in the others, as it is with fitting to a fixed total."""
+    """Each setting gains in some blocks what it loses in the others."""
     rng = np.random.default_rng(2)
     level = rng.normal(0.0, 0.01, (16, 20))
     level -= level.mean(axis=0)

@@ -1,4 +1,4 @@
-"""Differences of paired runs: against another implementation of the bootstrap, and in worlds whose truth is known."""
+"""Paired differences against another implementation of the bootstrap, and on simulated runs whose truth is known."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ with warnings.catch_warnings():
 
 
 def paired_returns(seed: int, *, n: int, runs: int = 2) -> Array:
-    """Return runs without any skill that hold the same market, each on its own days."""
+    """Return the returns of runs without skill that hold the same market on random days."""
     rng = np.random.default_rng(seed)
     market = rng.standard_t(5, size=(n, 1)) * 0.01
     return market * (rng.random((n, runs)) < 0.7) + rng.normal(0, 0.003, (n, runs))
@@ -75,7 +75,7 @@ def test_paired_return_intervals_equal_arch() -> None:
 
 
 def test_paired_forecast_differences_resample_whole_sessions() -> None:
-    """A slow loop: sessions are drawn in blocks, and every forecast of a session comes with it."""
+    """A slow loop that draws sessions in blocks, with all forecasts of a session."""
     rng = np.random.default_rng(2)
     session = np.sort(rng.integers(0, 100, 300)).astype(np.int64)
     shared = rng.normal(size=100)[session, None] * np.array([0.05, -0.05])
@@ -161,7 +161,7 @@ def test_identical_runs_have_zero_difference_and_constant_runs_no_sharpe_differe
 
 @given(p_values=st.lists(st.floats(0, 1), min_size=1, max_size=5))
 def test_holm_adjustment_equals_closed_bonferroni_test(p_values: list[float]) -> None:
-    """A claim holds if every set of hypotheses that it belongs to is refused as a whole."""
+    """A hypothesis is rejected if every set of hypotheses that contains it is rejected."""
     indices = range(len(p_values))
     expected = [
         max(

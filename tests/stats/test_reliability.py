@@ -91,7 +91,7 @@ def test_reliability_curve_is_increasing_and_counts_forecasts() -> None:
 
 @pytest.mark.parametrize(("tickers", "horizon"), [(1, 1), (5, 1), (1, 5)])
 def test_reliability_band_covers_calibrated_forecasts(tickers: int, horizon: int) -> None:
-    """Surprises that come together, within a session or over a span, widen it; 95 % of points are inside."""
+    """Also with residuals that are correlated within a session or a horizon, 95 % of the points are inside."""
     is_inside = []
     for seed in range(15):
         rng = np.random.default_rng([seed, tickers, horizon])
@@ -109,7 +109,7 @@ def test_reliability_band_covers_calibrated_forecasts(tickers: int, horizon: int
 
 @pytest.mark.parametrize("within_a_session", [True, False])
 def test_repeated_forecasts_leave_the_reliability_band_unchanged(within_a_session: bool) -> None:
-    """The same forecasts for five tickers, or on five sessions of one span, leave the band as it is."""
+    """The same forecasts for five tickers, or in five sessions of one horizon, do not change the band."""
     probability, up = forecasts(1, 200)
     once = reliability_band(probability, up, session=np.arange(200), horizon=1, rng=np.random.default_rng(0))
     repeated = reliability_band(

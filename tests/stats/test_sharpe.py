@@ -74,7 +74,7 @@ def test_deflated_sharpe_of_one_trial_and_of_unknown_variance() -> None:
 
 @given(trials=st.integers(2, 5000))
 def test_expected_max_sharpe_is_the_mean_of_the_largest_normal(trials: int) -> None:
-    """By quadrature of the largest's density; the formula is good to 3 % from five trials on."""
+    """By quadrature of the density of the largest; the formula is accurate to 3 % from five trials on."""
     x = np.linspace(-8, 8, 4001)
     density = trials * stats.norm.pdf(x) * stats.norm.cdf(x) ** (trials - 1)
     expected = float(np.trapezoid(x * density, x))
@@ -124,7 +124,7 @@ def test_bootstrap_interval_of_independent_returns_equals_lo() -> None:
 
 
 def test_bootstrap_interval_equals_resampled_returns() -> None:
-    """The ratio of each resample, from its returns themselves; large means and small ones."""
+    """Against ratios of resampled returns, with a large and a small mean."""
     for mean in (0.1, 50.0):
         returns = np.random.default_rng(8).standard_t(5, 300) + mean
         rng = np.random.default_rng(9)

@@ -1,4 +1,4 @@
-"""Mean returns by probability and right calls by group, against pandas, statsmodels and SciPy."""
+"""Mean returns by probability and accuracy by group, against pandas, statsmodels and SciPy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from quantlr.backtest.forecast_analysis import (
-    MAX_RETURN_GROUPS,
     MIN_GROUP_FORECASTS,
     accuracy_by_group,
     mean_returns_by_probability_group,
@@ -27,7 +26,7 @@ from markets import forecasts
 def noise_forecasts(
     seed: int, *, sessions: int = 400, tickers: int = 1, horizon: int = 1, digits: int = 12
 ) -> Forecasts:
-    """Return forecasts of noise whose returns share what happened in their session."""
+    """Return forecasts without skill whose returns have a common component in each session."""
     rng = np.random.default_rng([seed, sessions, tickers])
     ticker, session = np.repeat(np.arange(tickers), sessions), np.tile(np.arange(sessions), tickers)
     n = len(ticker)
@@ -44,7 +43,7 @@ def noise_forecasts(
 def test_probability_groups_equal_pandas_qcut(seed: int, n: int, digits: int) -> None:
     sample = noise_forecasts(seed, sessions=n, digits=digits)
     groups = mean_returns_by_probability_group(sample)
-    by = pd.qcut(sample.probability, min(MAX_RETURN_GROUPS, n // MIN_GROUP_FORECASTS), labels=False)
+    by = pd.qcut(sample.probability, min(10, n // MIN_GROUP_FORECASTS), labels=False)
     table = pd.DataFrame({"by": by, "p": sample.probability, "r": sample.horizon_return}).groupby("by")
     assert groups is not None
     np.testing.assert_array_equal(groups.count, table.size())
@@ -80,7 +79,7 @@ def test_equal_probabilities_share_a_group_and_small_groups_are_merged(
 
 @pytest.mark.parametrize(("tickers", "horizon"), [(6, 1), (1, 5), (3, 5)])
 def test_standard_errors_of_clustered_forecasts_equal_statsmodels(tickers: int, horizon: int) -> None:
-    """Driscoll and Kraay's, of a regression on the groups."""
+    """Driscoll and Kraay's standard errors of a regression on group dummies."""
     sample = noise_forecasts(1, tickers=tickers, horizon=horizon)
     groups = mean_returns_by_probability_group(sample)
     assert groups is not None
@@ -139,7 +138,7 @@ def test_accuracy_intervals_of_independent_forecasts_equal_wilson() -> None:
 
 @pytest.mark.parametrize(("tickers", "horizon"), [(5, 1), (1, 5)])
 def test_accuracy_interval_of_clustered_forecasts_has_coverage(tickers: int, horizon: int) -> None:
-    """Over many draws the interval holds the truth 95 % of the time, where Wilson's of all calls would not."""
+    """Over many draws the interval has 95 % coverage; Wilson's with all forecasts has less."""
     covered = {"worth": 0, "all": 0}
     for seed in range(100):
         rng = np.random.default_rng([seed, tickers])

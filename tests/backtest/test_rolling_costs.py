@@ -1,4 +1,4 @@
-"""What costs are made of, and what other costs would have left: as the engine finds when it is run again."""
+"""Costs by kind, and the Sharpe ratio at other costs, against backtests with those costs."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ PER_SHARE: dict[str, Any] = {"per_share": 0.01, "min_per_order": 2.0, "spread": 
 def test_sharpe_at_cost_equals_backtest_with_that_cost(
     seed: int, tickers: int, fees: bool, cash: float, leverage: float, fill: Any
 ) -> None:
-    """Whatever the run itself paid: commission and slippage, or a fee per share, the least per order and a spread."""
+    """For any costs of the run itself: commission and slippage, or a fee per share, a minimum fee and a spread."""
     execution = ExecutionSpec(
         fill=fill, cash_rate=cash, borrow_bps_per_year=300.0, **(PER_SHARE if fees else {"commission_bps": 7.0})
     )
@@ -68,7 +68,7 @@ def test_sharpe_at_cost_equals_backtest_with_that_cost(
 
 
 def test_sharpe_at_ruinous_cost_equals_backtest() -> None:
-    """At 10 % a side and three times the capital, turning round costs more than all there is."""
+    """At 10 % per side and three times the capital, changing sides costs more than the equity."""
     execution = ExecutionSpec(commission_bps=0.0, slippage_bps=0.0)
     result = random_backtest(2, execution, leverage=6.0)
     (value,) = sharpe_at_cost(result, np.array([1000.0]), execution, sessions_per_year=YEAR)
