@@ -150,17 +150,13 @@ class Threshold(Policy):
     kind: Literal["threshold"] = "threshold"
     long_above: Probability = Field(0.5, description="Go long when the probability of up is above this.")
     exit_long_below: Probability | None = Field(
-        None,
-        description="Stay long until it is below this; null leaves as soon as it is not above long_above.",
-        examples=[0.5],
+        None, examples=[0.5], description="Stay long until it is below this; null: until it is not above long_above."
     )
     short_below: Probability | None = Field(
         None, description="Go short when it is below this; null never goes short.", examples=[0.5]
     )
     exit_short_above: Probability | None = Field(
-        None,
-        description="Stay short until it is above this; null leaves as soon as it is not below short_below.",
-        examples=[0.5],
+        None, examples=[0.5], description="Stay short until it is above this; null: until it is not below short_below."
     )
 
     @field_validator("exit_long_below", "short_below", "exit_short_above")

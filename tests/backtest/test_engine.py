@@ -30,23 +30,23 @@ CHARGES: list[dict[str, Any]] = [
 FILLS = ("next_close", "next_open", "close")
 
 
-def random_positions(prices: Prices, seed: int, *, short: bool = True, weight: float = 0.9) -> Positions:
+def random_positions(prices: Prices, seed: int, *, short: bool = True, decision_rate: float = 0.9) -> Positions:
     """Return decisions in a random part of the sessions in which a ticker has a bar, from a random session on."""
     rng = np.random.default_rng(seed)
     weight = rng.choice(
         [-1.0, -0.5, 0.0, 0.5, 1.0] if short else [0.0, 1.0], (len(prices.sessions), len(prices.tickers))
     )
     weight /= len(prices.tickers)
-    is_decided = ~np.isnan(prices.bars_to_sessions(prices.close)) & (rng.random(weight.shape) < weight)
+    is_decided = ~np.isnan(prices.bars_to_sessions(prices.close)) & (rng.random(weight.shape) < decision_rate)
     is_decided[: int(rng.integers(3, 15))] = False
     return Positions(prices.tickers, prices.sessions, np.where(is_decided, weight, np.nan))
 
 
 def constant_positions(prices: Prices, weight: float, *, first: int = 5) -> Positions:
-    weight = np.full((len(prices.sessions), len(prices.tickers)), weight)
-    weight[np.isnan(prices.bars_to_sessions(prices.close))] = np.nan
-    weight[:first] = np.nan
-    return Positions(prices.tickers, prices.sessions, weight)
+    weights = np.full((len(prices.sessions), len(prices.tickers)), weight)
+    weights[np.isnan(prices.bars_to_sessions(prices.close))] = np.nan
+    weights[:first] = np.nan
+    return Positions(prices.tickers, prices.sessions, weights)
 
 
 def backtest(positions: Positions, prices: Prices, **execution: Any) -> BacktestResult:

@@ -27,7 +27,7 @@ SKILLED: dict[str, Any] = {
 def two_point_returns(z: float, *, n: int = 290) -> Array:
     """Return returns of two values whose Sharpe ratio is z / sqrt(n - 1), and probabilistic Sharpe ratio Phi(z)."""
     deviation = np.tile([1.0, -1.0], n // 2)
-    return 0.01 * (deviation + z / np.sqrt(n - 1) * deviation.std(ddof=1))
+    return np.asarray(0.01 * (deviation + z / np.sqrt(n - 1) * deviation.std(ddof=1)))
 
 
 PROFIT, WEAK_PROFIT = two_point_returns(2.3), two_point_returns(1.2815516)
