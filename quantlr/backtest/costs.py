@@ -15,14 +15,12 @@ from quantlr.core.components import ConfigSection, StrictFloat
 from quantlr.core.errors import DataError
 from quantlr.core.values import Prices
 
-SPREAD_WINDOW_SESSIONS = 20
-"""Two-session estimates that are averaged: a month, as in the paper."""
 BASIS_POINT = 1e-4
 MIN_ORDER_WEIGHT = 1e-9
 """Fraction of equity below which a difference of weights is rounding, and no order."""
 
 
-def corwin_schultz_spread(high: Array, low: Array, close: Array) -> Array:
+def corwin_schultz_spread(high: Array, low: Array, close: Array, *, window: int = 20) -> Array:
     """Return the rolling bid-ask spread as a fraction of the price, (bars, tickers), >= 0.
 
     A session's high is mostly bought at the ask and its low sold at the bid, so that its range is that of the price
@@ -35,8 +33,9 @@ def corwin_schultz_spread(high: Array, low: Array, close: Array) -> Array:
         S     = 2 (e^alpha - 1) / (1 + e^alpha)
 
     An overnight gap beyond the second session's range is removed by moving that range to the close before. Negative
-    estimates are 0, as in the paper. Row t is the mean of the last 20 estimates, or of as many as there are; it uses
-    bars t and older ones only. NaN at a first bar, and where highs or lows are missing.
+    estimates are 0, as in the paper. Row t is the mean of the last `window` estimates (a month, as in the paper), or
+    of as many as there are; it uses bars t and older ones only. NaN at a first bar, and where highs or lows are
+    missing.
     """
     high, low, close = np.log(high), np.log(low), np.log(close)
     gap = np.maximum(close[:-1] - high[1:], 0.0) + np.minimum(close[:-1] - low[1:], 0.0)
@@ -46,7 +45,7 @@ def corwin_schultz_spread(high: Array, low: Array, close: Array) -> Array:
     alpha = (np.sqrt(2.0 * beta) - np.sqrt(beta)) / denominator - two_session_range / np.sqrt(denominator)
     estimate = np.full_like(close, np.nan)
     estimate[1:] = np.maximum(2.0 * np.tanh(alpha / 2.0), 0.0)
-    mean = pd.DataFrame(estimate).rolling(SPREAD_WINDOW_SESSIONS, min_periods=1).mean().to_numpy()
+    mean = pd.DataFrame(estimate).rolling(window, min_periods=1).mean().to_numpy()
     return np.asarray(np.maximum(mean, 0.0))
 
 

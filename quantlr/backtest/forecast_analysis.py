@@ -26,14 +26,8 @@ from quantlr.stats.hac import (
 )
 from quantlr.stats.reliability import log_loss_decomposition, probability_group_index
 
-MIN_BIN_FORECASTS = 40
-"""Forecasts in a reliability bin, where there are enough."""
-MIN_ROC_BAND_OBSERVATIONS = 10
-"""Ups, not-ups and blocks of sessions that the band of a ROC curve needs, each."""
 MIN_GROUP_FORECASTS = 20
 """Forecasts of the smallest group whose mean return is computed."""
-MIN_BLOCKS_FOR_VARIANCE = 10
-"""Blocks of `horizon` sessions from which the variance of an accuracy is estimated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +49,15 @@ class ReliabilityBins:
     frequency_high: Array
 
 
-def reliability_bins(forecasts: EvaluatedForecasts, *, max_bins: int = 10) -> ReliabilityBins:
-    """Return the observed frequency of ups in bins of forecasts; equal forecasts share a bin.
+def reliability_bins(forecasts: EvaluatedForecasts, *, max_bins: int = 10, min_count: int = 40) -> ReliabilityBins:
+    """Return the observed frequency of ups in bins of at least about `min_count` forecasts; equal ones share a bin.
 
     The interval is Wilson's. Where forecasts are clustered, counts are divided by the design effect: the ratio of the
     frequency's Newey-West variance, with 2 lags for each session of the horizon, to that of independent forecasts, at
     least 1.
     """
     up, n = forecasts.up, len(forecasts.up)
-    n_bins = int(np.clip(n // MIN_BIN_FORECASTS, 1, max_bins))
+    n_bins = int(np.clip(n // min_count, 1, max_bins))
     quantile_bin = ((midranks(forecasts.probability) - 0.5) * n_bins / n).astype(np.int64)
     _, bin_index = np.unique(quantile_bin, return_inverse=True)
     count, n_up = np.bincount(bin_index).astype(np.float64), np.bincount(bin_index, weights=up)
@@ -132,8 +126,8 @@ def _cumulative_fraction_from_top(count_by_group: Array) -> Array:
 def roc_band(probability: Array, up: Array, *, session: IntArray, horizon: int, rng: Generator) -> RocBand | None:
     """Return the band of the ROC curve by the bootstrap of blocks that do not overlap (Carlstein 1986).
 
-    A block holds all tickers over `horizon` sessions. The band is pointwise, and no test of the diagonal. None where
-    ups, not-ups or blocks are too few. Forecasts are grouped into 200 thresholds.
+    A block holds all tickers over `horizon` sessions. The band is pointwise, and no test of the diagonal. None with
+    fewer than 10 ups, not-ups or blocks. Forecasts are grouped into 200 thresholds.
 
     Parameters
     ----------
@@ -142,7 +136,7 @@ def roc_band(probability: Array, up: Array, *, session: IntArray, horizon: int, 
     """
     block = horizon_block_index(session, horizon=horizon)
     n_blocks = int(block.max()) + 1
-    if min(up.sum(), (1.0 - up).sum(), n_blocks) < MIN_ROC_BAND_OBSERVATIONS:
+    if min(up.sum(), (1.0 - up).sum(), n_blocks) < 10:
         return None
     group = probability_group_index(probability, max_groups=200)
     draws = stationary_bootstrap_counts(n_blocks, block_length=1, rng=rng, n_draws=400)
@@ -318,12 +312,12 @@ class GroupAccuracy:
         return self.accuracy - self.baseline_accuracy
 
 
-def accuracy_by_group(group_ids: IntArray, forecasts: EvaluatedForecasts) -> GroupAccuracy:
+def accuracy_by_group(group_ids: IntArray, forecasts: EvaluatedForecasts, *, min_blocks: int = 10) -> GroupAccuracy:
     """Return the accuracy by group, beside that of the majority-class baseline.
 
     Intervals are Wilson's. Where forecasts of a group overlap in time or share a session, they are those of the
-    effective sample size (as for surveys with clusters, Franco and others 2019). Over few sessions that number cannot
-    be estimated, and each block of `horizon` sessions counts as one forecast.
+    effective sample size (as for surveys with clusters, Franco and others 2019). Over fewer
+    than `min_blocks` blocks of `horizon` sessions it is not estimated, and each block counts as one forecast.
 
     Parameters
     ----------
@@ -341,7 +335,7 @@ def accuracy_by_group(group_ids: IntArray, forecasts: EvaluatedForecasts) -> Gro
         if not is_independent:
             variance, n_blocks = clustered_mean_variance(hits, session, horizon=horizon), n_sessions / horizon
             effective_n = max(n_blocks, 1.0)
-            if n_blocks >= MIN_BLOCKS_FOR_VARIANCE and variance > 0:
+            if n_blocks >= min_blocks and variance > 0:
                 effective_n = float(np.clip(accuracy * (1.0 - accuracy) / variance, 1.0, n))
         difference_variance = clustered_mean_variance(
             hits - baseline_hits, session, horizon=0 if is_independent else horizon

@@ -22,9 +22,6 @@ from quantlr.core.arrays import Array, BoolArray, IntArray
 from quantlr.core.components import Component, StrictFloat, StrictInt
 from quantlr.core.values import Forecasts, Positions, Prices
 
-VOLATILITY_WINDOW_SESSIONS = 20
-"""Returns of the rolling volatility: a month."""
-
 
 @dataclass(frozen=True, slots=True)
 class DecisionContext:
@@ -59,7 +56,7 @@ def make_decision_context(
     """Return what policies and overlays may use besides the forecasts themselves."""
     rows = forecasts.session, forecasts.ticker
     close = pd.DataFrame(prices.close)
-    volatility = (close / close.shift() - 1.0).rolling(VOLATILITY_WINDOW_SESSIONS).std(ddof=1).to_numpy()
+    volatility = (close / close.shift() - 1.0).rolling(20).std(ddof=1).to_numpy()
     cost = np.full(len(forecasts.ticker), execution.cost_rate)
     if execution.spread is not None:
         is_traded = np.isin(np.arange(len(prices.tickers)), forecasts.ticker)

@@ -14,13 +14,6 @@ from quantlr.core.values import BacktestResult
 from quantlr.stats.hac import Z95, sum_by_session
 from quantlr.stats.sharpe import MIN_RELATIVE_STD, sharpe_per_session
 
-MIN_TRAILING_SESSIONS = 20
-"""Sessions of the shortest rolling window, where there are so many."""
-MAX_EXPOSURE_WINDOW_SESSIONS = 63
-"""Sessions of the rolling window of exposure and turnover, where there is a year of them."""
-MAX_WEIGHT_BINS = 320
-"""Bins of time that the weights of many tickers are averaged over, at most."""
-
 
 def monthly_returns(result: BacktestResult) -> pd.DataFrame:
     """Return compound net returns by year (rows) and month 1 to 12 (columns), NaN where there was no session."""
@@ -42,8 +35,8 @@ def _growth_factors(result: BacktestResult) -> pd.Series[float]:
 
 
 def trailing_window_sessions(n_sessions: int) -> int:
-    """Return the sessions of a rolling window: a year where there are three, else a quarter of all sessions."""
-    return 252 if n_sessions >= 756 else max(n_sessions // 4, min(MIN_TRAILING_SESSIONS, n_sessions))
+    """Return the sessions of a rolling window: 252 of 756 or more, else a quarter, but at least 20 if possible."""
+    return 252 if n_sessions >= 756 else max(n_sessions // 4, min(20, n_sessions))
 
 
 def trailing_sums(values: Array, window: int) -> Array:
@@ -192,7 +185,7 @@ class RollingExposure:
 
 def rolling_exposure(result: BacktestResult, *, sessions_per_year: int) -> RollingExposure:
     """Return rolling exposure and turnover, over 63 sessions or a quarter of all sessions if that is less."""
-    window = min(MAX_EXPOSURE_WINDOW_SESSIONS, max(len(result.exposure) // 4, 1))
+    window = min(63, max(len(result.exposure) // 4, 1))
     gross, net, turnover = (
         trailing_sums(values, window) / window
         for values in (result.exposure, result.weight.sum(axis=1), result.turnover)
@@ -217,10 +210,10 @@ class BinnedWeights:
     short_fraction: Array
 
 
-def binned_weights(result: BacktestResult, ticker_indices: IntArray) -> BinnedWeights:
-    """Return the weights of some tickers, averaged over at most `MAX_WEIGHT_BINS` bins of time."""
+def binned_weights(result: BacktestResult, ticker_indices: IntArray, *, max_bins: int = 320) -> BinnedWeights:
+    """Return the weights of some tickers, averaged over at most `max_bins` bins of time."""
     starts, weight = result.fill_dates[:-1], result.weight[:, ticker_indices]
-    n_bins = min(MAX_WEIGHT_BINS, len(starts))
+    n_bins = min(max_bins, len(starts))
     edges = pd.DatetimeIndex(pd.date_range(result.fill_dates[0], result.fill_dates[-1], periods=n_bins + 1))
     bin_index = np.minimum(edges.searchsorted(starts, side="right") - 1, n_bins - 1)
     columns = np.column_stack([weight, (weight > 0).mean(axis=1), (weight < 0).mean(axis=1)])

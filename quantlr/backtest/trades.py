@@ -107,10 +107,6 @@ def annual_excess_return_by_side(result: BacktestResult, *, sessions_per_year: i
     }
 
 
-MIN_VALUES_TO_TRIM_TAILS = 200
-"""Values from which a histogram omits the extreme ones."""
-
-
 @dataclass(frozen=True, slots=True)
 class Histogram:
     """Number of values in each bin; values beyond the edges count in the outermost bins.
@@ -130,10 +126,10 @@ class Histogram:
 def histogram_around_zero(values: Array, *, max_bins: int = 40) -> Histogram:
     """Return a histogram with an edge at 0, so that gains and losses never share a bin.
 
-    With many values its range omits the lowest and the highest hundredth. There are at most `max_bins` bins, or one
-    more.
+    Of 200 values or more, its range omits the lowest and the highest hundredth. There are at most `max_bins` bins, or
+    one more.
     """
-    tail = 0.01 if len(values) >= MIN_VALUES_TO_TRIM_TAILS else 0.0
+    tail = 0.01 if len(values) >= 200 else 0.0
     low, high = np.quantile(values, [tail, 1 - tail]).tolist()
     low, high = min(low, 0.0), max(high, 0.0)
     width = max(high - low, 1e-4) / min(max_bins, max(2 * int(np.sqrt(len(values))), 4))

@@ -18,10 +18,6 @@ from quantlr.core.arrays import Array, BoolArray, IntArray
 from quantlr.stats.bootstrap import N_DRAWS, optimal_block_length, stationary_bootstrap_counts
 from quantlr.stats.hac import SIGNIFICANCE_LEVEL, STANDARD_NORMAL
 
-N_NORMAL_QUANTILES = 999
-"""Quantiles that a normal distribution is represented by."""
-MAX_BLOCK_LENGTH_COLUMNS = 20
-"""Settings, roughly, whose median optimal block length is taken for all."""
 FFT_COLUMNS_PER_CHUNK = 256
 """Settings whose spectra are computed at a time: bounds the memory."""
 
@@ -37,8 +33,7 @@ def expected_order_statistics(standard_error: Array) -> Array:
     standard_error : (k,) of each estimate, in any order; estimates are taken as independent.
     """
     k = len(standard_error)
-    levels = (np.arange(N_NORMAL_QUANTILES) + 0.5) / N_NORMAL_QUANTILES
-    normal = np.array([STANDARD_NORMAL.inv_cdf(level) for level in levels.tolist()])
+    normal = np.array([STANDARD_NORMAL.inv_cdf((index + 0.5) / 999) for index in range(999)])
     return np.asarray(np.quantile(np.outer(standard_error, normal), (np.arange(1, k + 1) - 0.375) / (k + 0.25)))
 
 
@@ -75,7 +70,8 @@ def spa_test(excess_over_benchmark: Array, rng: Generator, *, n_draws: int = N_D
     if not len(varying):
         return None
     excess = excess_over_benchmark[:, varying]
-    columns = excess.T[:: max(1, len(varying) // MAX_BLOCK_LENGTH_COLUMNS)]
+    # The median optimal block length of about 20 settings serves for all.
+    columns = excess.T[:: max(1, len(varying) // 20)]
     block = float(np.median([optimal_block_length(column) for column in columns]))
     counts = stationary_bootstrap_counts(len(excess), block_length=block, rng=rng, n_draws=n_draws)
     result = spa_test_from_resamples(excess, counts @ excess / len(excess), block_length=block)

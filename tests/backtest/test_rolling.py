@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.engine import backtest_positions
-from quantlr.backtest.rolling import MAX_WEIGHT_BINS, binned_weights, rolling_exposure
+from quantlr.backtest.rolling import binned_weights, rolling_exposure
 from quantlr.core.values import BacktestResult, Positions
 
 from markets import random_walk_prices
@@ -44,7 +44,7 @@ def test_binned_weights_equal_loop_over_bins(sessions: int) -> None:
     result = random_backtest(sessions)
     tickers = np.array([0, 2])
     rolling = binned_weights(result, tickers)
-    assert len(rolling.mean_weight) == min(MAX_WEIGHT_BINS, sessions - 3) == len(rolling.bin_edges) - 1
+    assert len(rolling.mean_weight) == min(320, sessions - 3) == len(rolling.bin_edges) - 1
     assert not np.isnan(rolling.mean_weight).any()
     weight_before = np.zeros(2)
     long = short = 0.0
