@@ -1,12 +1,13 @@
-"""Each ticker's part in the whole: what it added, how often it was called rightly, what it weighed.
+"""Attribution of a backtest to its tickers: contribution, accuracy, weights and Sharpe ratio of each.
 
-A ticker's part is what its own weights earned in excess of cash, less what they cost, as a fraction of the whole
-equity. The parts of all tickers add up, session by session, to the net return in excess of cash.
+A ticker's contribution is the return of its own weights in excess of cash, less their costs, as a fraction of the whole
+equity. In each session the contributions of all tickers add up to the net return in excess of cash.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -14,29 +15,27 @@ from quantlr.backtest.engine import drifted_weights
 from quantlr.backtest.metrics import EvaluatedForecasts
 from quantlr.core.arrays import Array, IntArray
 from quantlr.core.values import BacktestResult, Forecasts
-from quantlr.stats.hac import STANDARD_NORMAL, Z95
+from quantlr.stats.hac import Z95
 from quantlr.stats.sharpe import sharpe_per_session
-
-N_NORMAL_QUANTILES = 999
-"""Quantiles that stand for a normal distribution."""
 
 
 @dataclass(frozen=True, slots=True)
 class TickerAttribution:
-    """Numbers by ticker, (k,) each, of the tickers that have forecasts; NaN where one is undefined.
+    """Statistics by ticker, (k,) each, of the tickers that have forecasts; NaN where one is undefined.
 
     Attributes
     ----------
-    ticker : positions in `Forecasts.tickers`, ascending.
-    contribution : mean excess return after costs that it added a year, as a fraction of the whole equity; they add up
-        to the whole's.
-    calls : forecasts whose outcome is known.
-    accuracy, base_rate : share of right calls, the model's and the training rows' majority's.
-    accuracy_luck : how far the one would be from the other in 95 % of cases, were the calls in which they differ tosses
-        of a coin, and one call in `horizon` independent.
-    weight, net_weight : mean of |weight| and of weight, from its first forecast to its last bar.
-    sharpe : of its part, per year, over those sessions.
-    sharpe_luck : how far from 0 that would be in 95 % of cases, were the true one 0 and returns independent.
+    ticker_index : positions in `Forecasts.tickers`, ascending.
+    annual_contribution : mean contribution a year, as a fraction of the whole equity.
+    n_forecasts : forecasts whose outcome is known.
+    accuracy, baseline_accuracy : of the forecasts, and of the majority-class baseline.
+    accuracy_band_half_width : of the band around the baseline's accuracy that holds 95 % of accuracies under no skill:
+        where forecast and baseline differ either is right with probability 1/2, and one forecast in `horizon` is
+        independent.
+    mean_absolute_weight, mean_weight : from its first forecast to its last bar.
+    sharpe : annual, of its contribution over those sessions.
+    sharpe_band_half_width : of the band around 0 that holds 95 % of ratios if the true one is 0 and returns are
+        independent.
     """
 
     ticker_index: IntArray
@@ -52,34 +51,41 @@ class TickerAttribution:
 
 
 def ticker_backtest(result: BacktestResult, ticker_index: int, session_slice: slice) -> BacktestResult:
-    """Return one ticker's part as a backtest of its own, in excess of cash: the others flat, and no interest earned.
+    """Return the contribution of one ticker as a backtest of its own, in excess of cash, without interest.
 
     Parameters
     ----------
-    span : sessions to keep; see `lived`.
+    session_slice : sessions to keep; see `active_sessions`.
     """
+    columns = result.weight, result.ticker_gross_return, result.ticker_cost
+    weight, gross_return, cost = (values[session_slice, ticker_index] for values in columns)
     drifted = drifted_weights(result.weight, result.ticker_gross_return)[session_slice, ticker_index]
-    weight, earned, cost = (
-        values[session_slice, ticker_index]
-        for values in (result.weight, result.ticker_gross_return, result.ticker_cost)
-    )
     fills = slice(session_slice.start, session_slice.stop + 1)
-    gross_return = earned - weight * result.session_cash_rate
+    interest = weight * result.session_cash_rate
+    excess_return = gross_return - interest
     return BacktestResult(
         tickers=(result.tickers[ticker_index],),
         fill_dates=result.fill_dates[fills],
         price=result.price[fills, [ticker_index]],
         weight=weight[:, None],
-        ticker_gross_return=earned[:, None],
+        ticker_gross_return=gross_return[:, None],
         ticker_cost=cost[:, None],
-        gross_return=gross_return,
-        cash_return=-weight * result.session_cash_rate,
+        gross_return=excess_return,
+        cash_return=-interest,
         cost=cost,
-        net_return=gross_return - cost,
-        equity=np.asarray(np.cumprod(np.maximum(1.0 + gross_return - cost, 0.0)), dtype=np.float64),
+        net_return=excess_return - cost,
+        equity=np.asarray(np.cumprod(np.maximum(1.0 + excess_return - cost, 0.0)), dtype=np.float64),
         exposure=np.abs(weight),
         turnover=np.abs(weight - drifted),
     )
+
+
+def _contributions(result: BacktestResult, ticker_indices: IntArray) -> Array:
+    """Return the contributions of some tickers in each session, (sessions, tickers)."""
+    gross_return, cost, weight = (
+        values[:, ticker_indices] for values in (result.ticker_gross_return, result.ticker_cost, result.weight)
+    )
+    return gross_return - cost - weight * result.session_cash_rate
 
 
 def ticker_attribution(
@@ -90,100 +96,59 @@ def ticker_attribution(
     sessions_per_year: int,
     ticker_indices: IntArray | None = None,
 ) -> TickerAttribution:
-    """Return what tickers added to the whole, and how well each was called.
+    """Return the statistics of each ticker.
 
     Parameters
     ----------
-    rows : the forecasts whose outcome is known, of these tickers or of all.
-    tickers : positions, ascending; None for all that have forecasts.
+    evaluated_forecasts : the forecasts whose outcome is known, of these tickers or of all.
+    ticker_indices : positions, ascending; None for all that have forecasts.
     """
     ticker_indices = np.unique(forecasts.ticker) if ticker_indices is None else ticker_indices
-    weight = result.weight[:, ticker_indices]
-    excess = (
-        result.ticker_gross_return[:, ticker_indices]
-        - result.ticker_cost[:, ticker_indices]
-        - weight * result.session_cash_rate
-    )
-    spans = [active_sessions(result, forecasts, int(ticker)) for ticker in ticker_indices]
-    held = np.array(
-        [
-            _weight_and_sharpe_statistics(weight[span, at], excess[span, at], sessions_per_year)
-            for at, span in enumerate(spans)
-        ]
-    )
-    calls, right, base, differ = (
-        np.bincount(evaluated_forecasts.ticker, weights=counted, minlength=len(result.tickers))[ticker_indices]
-        for counted in (
-            None,
-            evaluated_forecasts.hits,
-            evaluated_forecasts.baseline_hits,
-            evaluated_forecasts.hits != evaluated_forecasts.baseline_hits,
-        )
+    contribution = _contributions(result, ticker_indices)
+    rows = []
+    for column, ticker in enumerate(ticker_indices.tolist()):
+        sessions = active_sessions(result, forecasts, ticker)
+        weight, returns = result.weight[sessions, ticker], contribution[sessions, column]
+        sharpe = sharpe_per_session(returns)
+        annual = np.nan if sharpe is None else np.sqrt(sessions_per_year)
+        means = (np.abs(weight).mean(), weight.mean()) if len(weight) else (0.0, 0.0)
+        rows.append((*means, (sharpe or 0.0) * annual, Z95 * annual / np.sqrt(max(len(returns), 1))))
+    mean_absolute_weight, mean_weight, sharpes, sharpe_half_width = np.array(rows, dtype=np.float64).T
+    hits, baseline_hits = evaluated_forecasts.hits, evaluated_forecasts.baseline_hits
+    n_forecasts, n_hits, n_baseline_hits, n_different = (
+        np.bincount(evaluated_forecasts.ticker, weights=weights, minlength=len(result.tickers))[ticker_indices]
+        for weights in (None, hits, baseline_hits, hits != baseline_hits)
     )
     with np.errstate(invalid="ignore"):
         return TickerAttribution(
             ticker_index=ticker_indices,
-            annual_contribution=excess.mean(axis=0) * sessions_per_year,
-            n_forecasts=calls.astype(np.float64),
-            accuracy=right / calls,
-            baseline_accuracy=base / calls,
-            accuracy_band_half_width=Z95 * np.sqrt(differ * evaluated_forecasts.horizon) / calls,
-            **{
-                name: held[:, at]
-                for at, name in enumerate(("mean_absolute_weight", "mean_weight", "sharpe", "sharpe_band_half_width"))
-            },
+            annual_contribution=contribution.mean(axis=0) * sessions_per_year,
+            n_forecasts=n_forecasts.astype(np.float64),
+            accuracy=n_hits / n_forecasts,
+            baseline_accuracy=n_baseline_hits / n_forecasts,
+            accuracy_band_half_width=Z95 * np.sqrt(n_different * evaluated_forecasts.horizon) / n_forecasts,
+            mean_absolute_weight=mean_absolute_weight,
+            mean_weight=mean_weight,
+            sharpe=sharpes,
+            sharpe_band_half_width=sharpe_half_width,
         )
 
 
-def expected_order_statistics(band_half_width: Array) -> Array:
-    """Return what the values of so many tickers would be in their order if all were luck, (k,), highest first.
-
-    The quantiles of the mixture of normal distributions around 0, one for each ticker, at the median ranks (Benard and
-    Bos-Levenbach 1953).
-
-    Parameters
-    ----------
-    half : (k,) how far 95 % of each ticker's values would reach, as `accuracy_luck` and `sharpe_luck`.
-    """
-    normal = np.array([STANDARD_NORMAL.inv_cdf((at + 0.5) / N_NORMAL_QUANTILES) for at in range(N_NORMAL_QUANTILES)])
-    mixture = np.outer(band_half_width / Z95, normal).ravel()
-    rank = (np.arange(1, len(band_half_width) + 1) - 0.3) / (len(band_half_width) + 0.4)
-    return np.asarray(np.quantile(mixture, 1.0 - rank))
-
-
 def cumulative_contribution(result: BacktestResult, ticker_indices: IntArray) -> Array:
-    """Return what some tickers' parts have added so far, (sessions, tickers): sums of fractions of equity."""
-    excess = result.ticker_gross_return - result.ticker_cost - result.weight * result.session_cash_rate
-    return np.asarray(np.cumsum(excess[:, ticker_indices], axis=0))
+    """Return the cumulative sums of some tickers' contributions, (sessions, tickers), as fractions of equity."""
+    return np.asarray(np.cumsum(_contributions(result, ticker_indices), axis=0))
 
 
 def forecasts_of_ticker(forecasts: EvaluatedForecasts, ticker_index: int) -> EvaluatedForecasts:
     """Return the forecasts of one ticker."""
-    own = forecasts.ticker == ticker_index
-    fields = ("log_odds", "probability", "up", "base_rate", "ticker", "session")
-    return replace(
-        forecasts, is_clustered=forecasts.horizon > 1, **{name: getattr(forecasts, name)[own] for name in fields}
-    )
+    rows = forecasts.ticker == ticker_index
+    names = ("log_odds", "probability", "up", "base_rate", "ticker", "session")
+    columns: dict[str, Any] = {name: getattr(forecasts, name)[rows] for name in names}
+    return replace(forecasts, is_clustered=forecasts.horizon > 1, **columns)
 
 
 def active_sessions(result: BacktestResult, forecasts: Forecasts, ticker_index: int) -> slice:
-    """Return the sessions from the close of a ticker's first forecast to its last bar, of those that were traded in."""
+    """Return the sessions of a backtest from the close of a ticker's first forecast to its last bar."""
     first = forecasts.sessions[forecasts.session[forecasts.ticker == ticker_index].min()]
-    start = int(result.sessions.searchsorted(first, side="right"))
     priced = np.flatnonzero(~np.isnan(result.price[:, ticker_index]))
-    return slice(start, int(priced.max(initial=0)))
-
-
-def _weight_and_sharpe_statistics(
-    weight: Array, excess_returns: Array, sessions_per_year: int
-) -> tuple[float, float, float, float]:
-    """Return weight, net weight, Sharpe ratio and its luck from what one ticker was held at and earned."""
-    if not len(weight):
-        return 0.0, 0.0, np.nan, np.nan
-    ratio, root = sharpe_per_session(excess_returns), np.sqrt(sessions_per_year)
-    return (
-        float(np.abs(weight).mean()),
-        float(weight.mean()),
-        np.nan if ratio is None else float(ratio * root),
-        np.nan if ratio is None else float(Z95 * root / np.sqrt(len(excess_returns))),
-    )
+    return slice(int(result.sessions.searchsorted(first, side="right")), int(priced.max(initial=0)))

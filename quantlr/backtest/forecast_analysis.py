@@ -1,7 +1,7 @@
-"""Skill piece by piece: returns by how probable up was held to be, right calls by year and by ticker.
+"""Analysis of forecasts by probability, year and ticker: reliability bins, ROC curve, returns and accuracy by group.
 
-Errors allow for forecasts that overlap in time or share a session: what is away from a group's mean is summed by
-session, and its variance taken by Newey and West's method.
+Standard errors allow for forecasts that overlap in time or share a session: deviations from a group's mean are summed
+by session, with the variance of Newey and West (1987).
 """
 
 from __future__ import annotations
@@ -9,29 +9,37 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import Generator
 
 from quantlr.backtest.metrics import EvaluatedForecasts
-from quantlr.core.arrays import Array, BoolArray, IntArray
+from quantlr.core.arrays import Array, IntArray
 from quantlr.core.values import Forecasts
-from quantlr.stats.bootstrap import horizon_block_index, pivot_sums, sum_by_session
+from quantlr.stats.bootstrap import stationary_bootstrap_counts
 from quantlr.stats.directional import midranks, wilson_interval
-from quantlr.stats.hac import INTERVAL_95_QUANTILES, STANDARD_NORMAL, newey_west_variance
+from quantlr.stats.hac import (
+    INTERVAL_95_QUANTILES,
+    Interval,
+    clustered_mean_variance,
+    horizon_block_index,
+    newey_west_variance,
+    pivot_sums,
+)
 from quantlr.stats.reliability import log_loss_decomposition, probability_group_index
 
-MIN_BIN_FORECASTS = 40
-"""Forecasts in a bin, where there are so many."""
+MIN_GROUP_FORECASTS = 20
+"""Forecasts of the smallest group whose mean return is computed."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReliabilityBins:
-    """Shares of ups by what was forecast, in bins of about as many forecasts each.
+    """Observed frequency of ups in bins of forecasts of about equal size.
 
     Attributes
     ----------
-    probability : (b,) mean forecast, ascending.
-    count : (b,) how many.
-    share : (b,) share of ups.
-    low, high : (b,) its 95 % interval.
+    mean_probability : (b,) mean forecast, ascending.
+    count : (b,) number of forecasts.
+    observed_frequency : (b,) proportion of ups.
+    frequency_low, frequency_high : (b,) its 95 % interval.
     """
 
     mean_probability: Array
@@ -41,66 +49,45 @@ class ReliabilityBins:
     frequency_high: Array
 
 
-def reliability_bins(forecasts: EvaluatedForecasts, *, max_bins: int = 10) -> ReliabilityBins:
-    """Return the share of ups in bins of forecasts; equal forecasts are in one bin.
+def reliability_bins(forecasts: EvaluatedForecasts, *, max_bins: int = 10, min_count: int = 40) -> ReliabilityBins:
+    """Return the observed frequency of ups in bins of at least about `min_count` forecasts; equal ones share a bin.
 
-    The interval is Wilson's. Where forecasts overlap or share a session, it is that of as many independent ones as
-    would leave the share as unsure: the variance of its surprises, summed by session, is Newey and West's (1987) with
-    2 lags for each session of the horizon. They are never taken to say more than independent ones.
+    The interval is Wilson's. Where forecasts are clustered, counts are divided by the design effect: the ratio of the
+    frequency's Newey-West variance, with 2 lags for each session of the horizon, to that of independent forecasts, at
+    least 1.
     """
-    n = len(forecasts.up)
-    wanted = int(np.clip(n // MIN_BIN_FORECASTS, 1, max_bins))
-    _, of_row = np.unique(((midranks(forecasts.probability) - 0.5) * wanted / n).astype(np.int64), return_inverse=True)
-    count = np.bincount(of_row).astype(np.float64)
-    ups = np.bincount(of_row, weights=forecasts.up)
-    worth = _design_effect_by_bin(forecasts, of_row, ups / count) if forecasts.is_clustered else np.ones_like(count)
-    bounds = [wilson_interval(up / effect, size / effect) for up, size, effect in zip(ups, count, worth, strict=True)]
-    low, high = np.array(bounds).T
-    mean = np.bincount(of_row, weights=forecasts.probability) / count
-    return ReliabilityBins(mean, count, ups / count, np.minimum(low, ups / count), np.maximum(high, ups / count))
-
-
-def _design_effect_by_bin(forecasts: EvaluatedForecasts, bin_index: IntArray, observed_frequency: Array) -> Array:
-    """Return how many times the variance of independent forecasts each bin's share has, at least 1."""
-    sessions, where = np.unique(forecasts.session, return_inverse=True)
-    surprise = np.zeros((len(sessions), len(observed_frequency)))
-    np.add.at(surprise, (where, bin_index), forecasts.up - observed_frequency[bin_index])
-    variance = (surprise**2).sum(axis=0)
-    independent = np.bincount(bin_index) * observed_frequency * (1.0 - observed_frequency)
-    lags = min(2 * forecasts.horizon, len(sessions) - 1)
-    for lag in range(1, lags + 1):
-        variance += 2 * (1 - lag / (2 * forecasts.horizon + 1)) * (surprise[lag:] * surprise[:-lag]).sum(axis=0)
-    return np.asarray(
-        np.maximum(np.divide(variance, independent, out=np.ones_like(variance), where=independent > 0), 1.0)
+    up, n = forecasts.up, len(forecasts.up)
+    n_bins = int(np.clip(n // min_count, 1, max_bins))
+    quantile_bin = ((midranks(forecasts.probability) - 0.5) * n_bins / n).astype(np.int64)
+    _, bin_index = np.unique(quantile_bin, return_inverse=True)
+    count, n_up = np.bincount(bin_index).astype(np.float64), np.bincount(bin_index, weights=up)
+    frequency, design_effect = n_up / count, np.ones_like(count)
+    if forecasts.is_clustered:
+        session = horizon_block_index(forecasts.session, horizon=1)
+        residual_sums = pivot_sums(session, bin_index, up - frequency[bin_index])
+        variance = newey_west_variance(residual_sums, horizon=forecasts.horizon)
+        independent = count * frequency * (1.0 - frequency)
+        np.divide(variance, independent, out=design_effect, where=independent > 0)
+        design_effect = np.maximum(design_effect, 1.0)
+    effective = zip(n_up / design_effect, count / design_effect, strict=True)
+    low, high = np.transpose([wilson_interval(*pair) for pair in effective])
+    return ReliabilityBins(
+        mean_probability=np.bincount(bin_index, weights=forecasts.probability) / count,
+        count=count,
+        observed_frequency=frequency,
+        frequency_low=np.minimum(low, frequency),
+        frequency_high=np.maximum(high, frequency),
     )
-
-
-MAX_ROC_POINTS = 1000
-"""Points of a ROC curve at most; those left out lie between two that are kept."""
-MAX_ROC_BAND_GROUPS = 200
-ROC_BAND_DRAWS = 400
-MIN_ROC_BAND_OBSERVATIONS = 10
-"""Ups, others and spans of time that a ROC curve's band needs, each."""
-ROC_BAND_FALSE_POSITIVE_RATES: Array = np.linspace(0.0, 1.0, 101)
-N_OUTCOME_SHUFFLES = 50
-MAX_TRIMMED_TAIL_FRACTION = 0.005
-"""Share of the forecasts at either end that a picture may leave out to show the rest."""
-MAX_UNTRIMMED_WIDTH_RATIO = 1.5
-"""Times as wide as the rest that a picture may be, to leave nothing out."""
-AXIS_MARGIN_FRACTION = 0.04
-"""Room beyond what is shown, relative to its width."""
-MIN_AXIS_WIDTH = 0.02
-"""Width of a picture of probabilities that never change."""
 
 
 @dataclass(frozen=True, slots=True)
 class RocCurve:
-    """Shares called up by every threshold, from the highest, which calls none, to the lowest, which calls all.
+    """ROC curve, by threshold from the highest, above which no forecast lies, to the lowest.
 
     Attributes
     ----------
-    false_up : (m,) of those that were not up, from 0 to 1.
-    true_up : (m,) of those that were, from 0 to 1.
+    false_positive_rate : (m,) proportion of the not-ups above the threshold, from 0 to 1.
+    true_positive_rate : (m,) proportion of the ups above it, from 0 to 1.
     """
 
     false_positive_rate: Array
@@ -109,11 +96,11 @@ class RocCurve:
 
 @dataclass(frozen=True, slots=True)
 class RocBand:
-    """Where 95 % of resampled ROC curves pass, at each of some shares of what was not up.
+    """Pointwise 95 % band of resampled ROC curves.
 
     Attributes
     ----------
-    false_up, low, high : (g,) in [0, 1].
+    false_positive_rate, true_positive_rate_low, true_positive_rate_high : (g,) in [0, 1].
     """
 
     false_positive_rate: Array
@@ -121,17 +108,57 @@ class RocBand:
     true_positive_rate_high: Array
 
 
+def roc_curve(probability: Array, up: Array, *, max_points: int = 1000) -> RocCurve | None:
+    """Return the ROC curve at up to `max_points` thresholds, None unless both outcomes occur."""
+    if not 0 < up.sum() < len(up):
+        return None
+    group = probability_group_index(probability, max_groups=max_points)
+    counts = [pivot_sums(np.zeros_like(group), group, outcome) for outcome in (1.0 - up, up)]
+    return RocCurve(*(_cumulative_fraction_from_top(count)[0] for count in counts))
+
+
+def _cumulative_fraction_from_top(count_by_group: Array) -> Array:
+    """Return the proportion in the highest 0, 1, 2, … groups: (curves, groups) to (curves, groups + 1)."""
+    total = np.cumsum(count_by_group[:, ::-1], axis=1)
+    return np.concatenate([np.zeros((len(count_by_group), 1)), total / total[:, -1:]], axis=1)
+
+
+def roc_band(probability: Array, up: Array, *, session: IntArray, horizon: int, rng: Generator) -> RocBand | None:
+    """Return the band of the ROC curve by the bootstrap of blocks that do not overlap (Carlstein 1986).
+
+    A block holds all tickers over `horizon` sessions. The band is pointwise, and no test of the diagonal. None with
+    fewer than 10 ups, not-ups or blocks. Forecasts are grouped into 200 thresholds.
+
+    Parameters
+    ----------
+    probability, up, session : (n,) as in `EvaluatedForecasts`.
+    horizon : sessions that a forecast spans.
+    """
+    block = horizon_block_index(session, horizon=horizon)
+    n_blocks = int(block.max()) + 1
+    if min(up.sum(), (1.0 - up).sum(), n_blocks) < 10:
+        return None
+    group = probability_group_index(probability, max_groups=200)
+    draws = stationary_bootstrap_counts(n_blocks, block_length=1, rng=rng, n_draws=400)
+    counts = [draws @ pivot_sums(block, group, outcome) for outcome in (1.0 - up, up)]
+    has_both = np.all([count.any(axis=1) for count in counts], axis=0)
+    rates = [_cumulative_fraction_from_top(count[has_both]) for count in counts]
+    false_positive_rate = np.linspace(0.0, 1.0, 101)
+    curves = [np.interp(false_positive_rate, *curve) for curve in zip(*rates, strict=True)]
+    return RocBand(false_positive_rate, *np.quantile(curves, INTERVAL_95_QUANTILES, axis=0))
+
+
 @dataclass(frozen=True, slots=True)
 class ProbabilityHistogram:
-    """How often each probability was forecast, by what came.
+    """Histogram of the forecasts by outcome.
 
     Attributes
     ----------
-    edges : (bins + 1,) ascending.
+    bin_edges : (bins + 1,) ascending.
     count : (bins,) number of forecasts.
-    share_up, share_other : (bins,) shares of those that were up, and of the others; None where there were none.
-    outside : number of forecasts beyond the edges.
-    mean_up, mean_other : mean probability of all that were up, and of all that were not; None where there were none.
+    fraction_given_up, fraction_given_not_up : (bins,) proportions of the forecasts with this outcome; None without any.
+    n_outside : number of forecasts beyond the edges.
+    mean_given_up, mean_given_not_up : mean probability of the forecasts with this outcome; None without any.
     """
 
     bin_edges: Array
@@ -143,117 +170,63 @@ class ProbabilityHistogram:
     mean_given_not_up: float | None
 
 
-def roc_curve(probability: Array, up: Array) -> RocCurve | None:
-    """Return the ROC curve, None without both outcomes."""
-    if not 0 < up.sum() < len(up):
-        return None
-    group = probability_group_index(probability, max_groups=MAX_ROC_POINTS)
-    one = np.zeros(len(up), dtype=np.int64)
-    return RocCurve(*(_cumulative_fraction_from_top(pivot_sums(one, group, side))[0] for side in (1.0 - up, up)))
-
-
-def _cumulative_fraction_from_top(count_by_group: Array) -> Array:
-    """Return what share lies in the highest 0, 1, 2 … groups: (curves, groups) to (curves, groups + 1)."""
-    total = np.cumsum(count_by_group[:, ::-1], axis=1)
-    return np.concatenate([np.zeros((len(count_by_group), 1)), total / total[:, -1:]], axis=1)
-
-
-def roc_band(
-    probability: Array, up: Array, *, session: IntArray, horizon: int, rng: np.random.Generator
-) -> RocBand | None:
-    """Return where resampled ROC curves pass.
-
-    What hangs together is drawn together: all tickers over `horizon` sessions at a time (blocks that do not overlap,
-    Carlstein 1986). It is pointwise, and no test of the diagonal. None where an outcome or spans of time are too few.
-
-    Parameters
-    ----------
-    probability, up, session : (n,) as in `Scored`.
-    horizon : sessions that a forecast spans.
-    """
-    span = horizon_block_index(session, horizon=horizon)
-    drawn_from = int(span.max()) + 1
-    if min(up.sum(), (1.0 - up).sum(), drawn_from) < MIN_ROC_BAND_OBSERVATIONS:
-        return None
-    group = probability_group_index(probability, max_groups=MAX_ROC_BAND_GROUPS)
-    drawn = rng.integers(0, drawn_from, (ROC_BAND_DRAWS, drawn_from)) + drawn_from * np.arange(ROC_BAND_DRAWS)[:, None]
-    times = (
-        np.bincount(drawn.ravel(), minlength=ROC_BAND_DRAWS * drawn_from).reshape(ROC_BAND_DRAWS, -1).astype(np.float64)
-    )
-    counts = [times @ pivot_sums(span, group, side) for side in (1.0 - up, up)]
-    both = np.all([count.any(axis=1) for count in counts], axis=0)
-    false_up, true_up = (_cumulative_fraction_from_top(count[both]) for count in counts)
-    curves = [np.interp(ROC_BAND_FALSE_POSITIVE_RATES, *curve) for curve in zip(false_up, true_up, strict=True)]
-    low, high = np.quantile(curves, INTERVAL_95_QUANTILES, axis=0)
-    return RocBand(ROC_BAND_FALSE_POSITIVE_RATES, low, high)
-
-
 def probability_histogram(probability: Array, up: Array, *, reference_probability: float) -> ProbabilityHistogram:
-    """Return how often each probability was forecast, by what came, on a scale that suits nearly all of them.
+    """Return the histogram of the forecasts by outcome, on an axis that shows nearly all of them.
 
     Parameters
     ----------
-    probability, up : (n,) as in `Scored`.
-    beside : a probability that the scale shows as well.
+    probability, up : (n,) as in `EvaluatedForecasts`.
+    reference_probability : a probability that the axis includes.
     """
-    low, high = _axis_limits(probability, reference_probability)
-    bins = int(np.clip(2 * np.cbrt(len(up)), 8, 40))
-    edges = np.linspace(low, high, bins + 1)
+    n_bins = int(np.clip(2 * np.cbrt(len(up)), 8, 40))
+    edges = np.linspace(*_axis_limits(probability, reference_probability), n_bins + 1)
+    fractions: list[Array | None] = []
+    means: list[float | None] = []
+    for outcome in (1, 0):
+        selected = probability[up == outcome]
+        fractions.append(np.histogram(selected, edges)[0] / len(selected) if len(selected) else None)
+        means.append(float(selected.mean()) if len(selected) else None)
     count = np.histogram(probability, edges)[0]
-    (share_up, mean_up), (share_other, mean_other) = (
-        _bin_fractions_and_mean(probability[up == came], edges) for came in (1, 0)
-    )
-    return ProbabilityHistogram(edges, count, share_up, share_other, len(up) - int(count.sum()), mean_up, mean_other)
+    n_outside = len(up) - int(count.sum())
+    return ProbabilityHistogram(edges, count, fractions[0], fractions[1], n_outside, means[0], means[1])
 
 
-def _bin_fractions_and_mean(probability: Array, bin_edges: Array) -> tuple[Array | None, float | None]:
-    """Return the shares of some forecasts between the edges, and their mean; None where there are none."""
-    if not len(probability):
-        return None, None
-    return np.histogram(probability, bin_edges)[0] / len(probability), float(probability.mean())
+def _axis_limits(probability: Array, reference: float, *, tail: float = 0.005, max_ratio: float = 1.5) -> Interval:
+    """Return bounds of an axis for probabilities and a reference, with a margin of 4 % of its width, or 0.01.
+
+    Parameters
+    ----------
+    tail : proportion of the probabilities that the axis omits at either end if a few are far from the others.
+    max_ratio : ratio of the whole range to the range without the tails up to which nothing is omitted.
+    """
+    trimmed, whole = (np.quantile(probability, [level, 1.0 - level]) for level in (tail, 0.0))
+    low, high = (whole if np.ptp(whole) <= max_ratio * np.ptp(trimmed) else trimmed).tolist()
+    low, high = min(low, reference), max(high, reference)
+    margin = 0.04 * (high - low) or 0.01
+    return low - margin, high + margin
 
 
-def _axis_limits(probability: Array, reference_probability: float) -> tuple[float, float]:
-    """Return bounds around all probabilities, or nearly all where a few lie far away, and around `beside`."""
-    inner = np.quantile(probability, [MAX_TRIMMED_TAIL_FRACTION, 1.0 - MAX_TRIMMED_TAIL_FRACTION])
-    outer = np.array([probability.min(), probability.max()])
-    low, high = outer if np.ptp(outer) <= MAX_UNTRIMMED_WIDTH_RATIO * np.ptp(inner) else inner
-    low, high = min(float(low), reference_probability), max(float(high), reference_probability)
-    room = AXIS_MARGIN_FRACTION * (high - low) or MIN_AXIS_WIDTH / 2
-    return low - room, high + room
-
-
-def discrimination_under_no_skill(probability: Array, up: Array, *, rng: np.random.Generator) -> float:
-    """Return the discrimination that the log loss shows on average, in nats, where what came is shuffled.
+def discrimination_under_no_skill(probability: Array, up: Array, *, rng: Generator) -> float:
+    """Return the mean discrimination of the log loss over 50 random permutations of the outcomes, in nats.
 
     For forecasts that neither overlap nor share sessions.
     """
-    shuffled = (
-        log_loss_decomposition(probability, rng.permutation(up), log_loss=0.0) for _ in range(N_OUTCOME_SHUFFLES)
-    )
-    return float(np.mean([parts.discrimination for parts in shuffled]))
-
-
-MAX_RETURN_GROUPS = 10
-MIN_GROUP_FORECASTS = 20
-"""Forecasts of the smallest group that a mean return is taken over."""
-MIN_SPANS_FOR_VARIANCE = 10
-"""Spans of time under which a group's own spread says too little of its error."""
-NORMAL_QUANTILE_LEVELS: Array = (np.arange(200) + 0.5) / 200
+    permuted = (log_loss_decomposition(probability, rng.permutation(up), log_loss=0.0) for _ in range(50))
+    return float(np.mean([terms.discrimination for terms in permuted]))
 
 
 @dataclass(frozen=True, slots=True)
 class ProbabilityGroupReturns:
-    """What came after forecasts, grouped by the probability of up, lowest first.
+    """Mean returns after forecasts, grouped by probability, lowest first.
 
     Attributes
     ----------
-    probability : (g,) mean probability.
-    count : (g,) forecasts.
-    mean : (g,) mean return over the forecast's span, as a fraction.
-    error : (g,) standard error of that.
-    mean_all : of all forecasts.
-    ahead, ahead_error : mean of the highest group less that of the lowest, and its standard error.
+    mean_probability : (g,) of the group.
+    count : (g,) number of forecasts.
+    mean_return : (g,) over the forecast's horizon, as a fraction.
+    standard_error : (g,) of the mean return.
+    overall_mean_return : of all forecasts.
+    top_minus_bottom, top_minus_bottom_standard_error : mean return of the highest group less that of the lowest.
     """
 
     mean_probability: Array
@@ -265,18 +238,64 @@ class ProbabilityGroupReturns:
     top_minus_bottom_standard_error: float
 
 
+def mean_returns_by_probability_group(forecasts: Forecasts, *, max_groups: int = 10) -> ProbabilityGroupReturns | None:
+    """Return mean returns by tenths of the forecasts, or fewer and larger groups where there are few.
+
+    All forecasts count whose return is known, also those without a label: they are traded. Equal probabilities share a
+    group. None with fewer than two groups.
+    """
+    is_known = ~np.isnan(forecasts.horizon_return)
+    probability, returns = forecasts.probability[is_known], forecasts.horizon_return[is_known]
+    group = _quantile_group_index(probability, max_groups)
+    count = np.bincount(group)
+    if len(count) < 2:
+        return None
+    mean = np.bincount(group, weights=returns) / count
+    deviation = (returns - mean[group]) / np.sqrt(count * (count - 1.0))[group]
+    sums = pivot_sums(horizon_block_index(forecasts.session[is_known], horizon=1), group, deviation)
+    columns = np.column_stack([sums, sums[:, -1] - sums[:, 0]])
+    error = np.sqrt(newey_west_variance(columns, horizon=forecasts.horizon if forecasts.is_clustered else 0))
+    return ProbabilityGroupReturns(
+        mean_probability=np.bincount(group, weights=probability) / count,
+        count=count,
+        mean_return=mean,
+        standard_error=error[:-1],
+        overall_mean_return=float(returns.mean()),
+        top_minus_bottom=float(mean[-1] - mean[0]),
+        top_minus_bottom_standard_error=float(error[-1]),
+    )
+
+
+def _quantile_group_index(probability: Array, max_groups: int) -> IntArray:
+    """Return the group of each forecast, lowest first; a group ends at a quantile, which belongs to it.
+
+    A group that equal probabilities leave with less than half of `MIN_GROUP_FORECASTS` joins the next one, and the last
+    the one before.
+    """
+    n_groups = max(min(max_groups, len(probability) // MIN_GROUP_FORECASTS), 1)
+    ends = np.quantile(probability, np.arange(1, n_groups) / n_groups) if len(probability) else np.zeros(0)
+    part = np.searchsorted(ends, probability, side="left")
+    group_of_part, group, size = [], 0, 0
+    for count in np.bincount(part, minlength=n_groups).tolist():
+        group_of_part.append(group)
+        size += count
+        if 2 * size >= MIN_GROUP_FORECASTS:
+            group, size = group + 1, 0
+    return np.minimum(np.array(group_of_part, dtype=np.int64)[part], max(group - 1, 0))
+
+
 @dataclass(frozen=True, slots=True)
 class GroupAccuracy:
-    """How often calls were right, by group.
+    """Accuracy by group of forecasts.
 
     Attributes
     ----------
-    group : (g,) what the groups are called by: years, or positions of tickers; ascending.
-    count : (g,) calls.
-    accuracy : (g,) share of calls that were right.
-    low, high : (g,) its 95 % interval.
-    base_rate : (g,) share that the training rows' majority call got right.
-    error : (g,) standard error of the difference between the two; 0 where both always called the same.
+    group_ids : (g,) the groups' names, ascending: years, or positions of tickers.
+    count : (g,) number of forecasts.
+    accuracy : (g,) proportion of forecasts that were right.
+    accuracy_low, accuracy_high : (g,) its 95 % interval.
+    baseline_accuracy : (g,) that of the majority-class baseline.
+    difference_standard_error : (g,) of the difference of the two; 0 where both always forecast the same.
     """
 
     group_ids: IntArray
@@ -289,113 +308,39 @@ class GroupAccuracy:
 
     @property
     def accuracy_difference(self) -> Array:
-        """(g,) share of right calls less that of the base rate's call."""
+        """(g,) accuracy less that of the majority-class baseline."""
         return self.accuracy - self.baseline_accuracy
 
 
-def mean_returns_by_probability_group(forecasts: Forecasts) -> ProbabilityGroupReturns | None:
-    """Return mean returns by tenths of the forecasts, or fewer and larger groups where there are few.
+def accuracy_by_group(group_ids: IntArray, forecasts: EvaluatedForecasts, *, min_blocks: int = 10) -> GroupAccuracy:
+    """Return the accuracy by group, beside that of the majority-class baseline.
 
-    Every forecast counts whose return is known, those that the label drops too: they are traded. Equal probabilities
-    share a group. None where there are not two groups.
-    """
-    known = ~np.isnan(forecasts.horizon_return)
-    probability, returns, session = (
-        forecasts.probability[known], forecasts.horizon_return[known], forecasts.session[known],
-    )  # fmt: skip
-    group = _quantile_group_index(probability)
-    count = np.bincount(group)
-    if len(count) < 2:
-        return None
-    mean = np.bincount(group, weights=returns) / count
-    away = (returns - mean[group]) / np.sqrt(count * (count - 1.0))[group]
-    sums = pivot_sums(horizon_block_index(session, horizon=1), group, away)
-    both = np.column_stack([sums, sums[:, -1] - sums[:, 0]])
-    error = np.sqrt(newey_west_variance(both, horizon=forecasts.horizon if forecasts.is_clustered else 0))
-    return ProbabilityGroupReturns(
-        mean_probability=np.bincount(group, weights=probability) / count,
-        count=count,
-        mean_return=mean,
-        standard_error=error[:-1],
-        overall_mean_return=float(returns.mean()),
-        top_minus_bottom=float(mean[-1] - mean[0]),
-        top_minus_bottom_standard_error=float(error[-1]),
-    )
-
-
-def _quantile_group_index(probability: Array) -> IntArray:
-    """Return each forecast's group, lowest first; a group ends at a quantile, which belongs to it.
-
-    Where equal probabilities leave a group less than half of the smallest size, it joins the next, the last the one
-    before.
-    """
-    groups = max(min(MAX_RETURN_GROUPS, len(probability) // MIN_GROUP_FORECASTS), 1)
-    ends = np.quantile(probability, np.arange(1, groups) / groups) if len(probability) else np.zeros(0)
-    part = np.searchsorted(ends, probability, side="left")
-    joined, held = [0], 0
-    for count in np.bincount(part, minlength=groups):
-        held += count
-        joined.append(joined[-1] + (2 * held >= MIN_GROUP_FORECASTS))
-        held = 0 if joined[-1] > joined[-2] else held
-    return np.minimum(np.array(joined, dtype=np.int64)[part], max(joined[-1] - 1, 0))
-
-
-def accuracy_by_group(group_ids: IntArray, forecasts: EvaluatedForecasts) -> GroupAccuracy:
-    """Return shares of right calls by group, beside the base rate's call.
-
-    Intervals are Wilson's; where calls of a group overlap in time or share a session, of the number of independent
-    calls that they are worth (as for surveys drawn in clusters, Franco and others 2019). Over few sessions nothing
-    tells that number, and each span counts as one call.
+    Intervals are Wilson's. Where forecasts of a group overlap in time or share a session, they are those of the
+    effective sample size (as for surveys with clusters, Franco and others 2019). Over fewer
+    than `min_blocks` blocks of `horizon` sessions it is not estimated, and each block counts as one forecast.
 
     Parameters
     ----------
-    group : (n,) what each forecast's group is called.
+    group_ids : (n,) name of each forecast's group.
     """
     order = np.argsort(group_ids, kind="stable")
     names, first = np.unique(group_ids[order], return_index=True)
-    hits, base_hits, session = forecasts.hits[order], forecasts.baseline_hits[order], forecasts.session[order]
-    parts = [slice(int(a), int(b)) for a, b in zip(first, [*first[1:], len(order)], strict=True)]
-    found = [_accuracy_statistics(hits[part], base_hits[part], session[part], forecasts.horizon) for part in parts]
-    count, accuracy, low, high, base_rate, error = np.array(found).T
-    return GroupAccuracy(names, count.astype(np.int64), accuracy, low, high, base_rate, error)
-
-
-def _accuracy_statistics(
-    hits: BoolArray, baseline_hits: BoolArray, session: IntArray, horizon: int
-) -> tuple[float, ...]:
-    """Return count, accuracy, its bounds, the base rate's, and the error of their difference."""
-    n, share = len(hits), float(hits.mean())
-    sessions = len(np.unique(session))
-    alone = horizon == 1 and sessions == n
-    worth = n if alone else _effective_sample_size(hits, session, n_spans=sessions / horizon, horizon=horizon)
-    low, high = wilson_interval(share * worth, worth)
-    ahead = hits.astype(np.float64) - baseline_hits
-    variance = _variance_of_mean(ahead, session, horizon=0 if alone else horizon)
-    return n, share, low, high, float(baseline_hits.mean()), float(np.sqrt(variance))
-
-
-def _effective_sample_size(hits: BoolArray, session: IntArray, *, n_spans: float, horizon: int) -> float:
-    """Return how many independent calls would leave as much to luck."""
-    share = float(hits.mean())
-    variance = _variance_of_mean(hits.astype(np.float64), session, horizon=horizon)
-    if n_spans < MIN_SPANS_FOR_VARIANCE or variance <= 0:
-        return max(n_spans, 1.0)
-    return float(np.clip(share * (1.0 - share) / variance, 1.0, len(hits)))
-
-
-def _variance_of_mean(values: Array, session: IntArray, *, horizon: int) -> float:
-    """Return the variance of a mean."""
-    sums = sum_by_session(session, values - values.mean())
-    return float(newey_west_variance(sums, horizon=horizon)[0]) / len(values) ** 2
-
-
-def expected_order_statistics(standard_error: Array) -> Array:
-    """Return what luck alone puts at each rank of as many independent differences, lowest first.
-
-    Parameters
-    ----------
-    error : (g,) standard error of each difference, in any order; the true differences are 0.
-    """
-    normal = np.array([STANDARD_NORMAL.inv_cdf(level) for level in NORMAL_QUANTILE_LEVELS])
-    mixed = (standard_error[:, None] * normal).ravel()
-    return np.asarray(np.quantile(mixed, (np.arange(len(standard_error)) + 0.5) / len(standard_error)))
+    rows, horizon = [], forecasts.horizon
+    all_hits, all_baseline_hits = forecasts.hits.astype(np.float64), forecasts.baseline_hits
+    for group in np.split(order, first[1:]):
+        hits, baseline_hits, session = all_hits[group], all_baseline_hits[group], forecasts.session[group]
+        n, accuracy, n_sessions = len(hits), float(hits.mean()), len(np.unique(session))
+        is_independent = horizon == 1 and n_sessions == n
+        effective_n: float = n
+        if not is_independent:
+            variance, n_blocks = clustered_mean_variance(hits, session, horizon=horizon), n_sessions / horizon
+            effective_n = max(n_blocks, 1.0)
+            if n_blocks >= min_blocks and variance > 0:
+                effective_n = float(np.clip(accuracy * (1.0 - accuracy) / variance, 1.0, n))
+        difference_variance = clustered_mean_variance(
+            hits - baseline_hits, session, horizon=0 if is_independent else horizon
+        )
+        interval = wilson_interval(accuracy * effective_n, effective_n)
+        rows.append((n, accuracy, *interval, baseline_hits.mean(), np.sqrt(difference_variance)))
+    count, *columns = np.array(rows, dtype=np.float64).T
+    return GroupAccuracy(names, count.astype(np.int64), *columns)

@@ -1,8 +1,8 @@
-"""What is done to positions after the policy: one class per overlay; the closing tuple is the catalogue.
+"""Overlays, changes to the positions of a policy: one class each; the tuple at the end of the file is the catalogue.
 
-Overlays act on the weights that would be held, in the order in which the config names them: with a horizon of h on the
-net of the h tranches, which is what trades. They see a ticker's own forecasts in the order of time, and nothing later.
-A policy holds at most all of the capital; more than that comes only from an overlay that is told to.
+Overlays act on the weights in the order in which the config names them; at a horizon of h on the mean of the h
+tranches, which is what is traded. They use a ticker's forecasts in the order of time, and nothing later. A policy's
+absolute weights add up to at most 1; only an overlay with leverage exceeds that.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ Leverage = Annotated[StrictFloat, Unit("multiples of equity"), Field(gt=0, le=10
 
 
 class Overlay(Component):
-    """A change to the weights that a policy asks for."""
+    """A change to the weights that a policy decides."""
 
     @abstractmethod
     def apply(self, weight: Array, forecasts: Forecasts, context: DecisionContext) -> Array:
-        """Return other weights for the rows of `forecasts`, (rows,), as fractions of equity."""
+        """Return the changed weights for the rows of `forecasts`, (rows,), as fractions of equity."""
 
 
 class VolatilityTarget(Overlay):
-    """Hold less of what moves much: scale each ticker's weight so that a whole one has the volatility asked for.
+    """Scale each ticker's weight so that a whole position has the target volatility.
 
-    The volatility is each ticker's own over its last 20 sessions, as known at the close; several tickers together
-    have less than the target, unless they move as one. Nothing is held while there is none to measure by.
+    The volatility is that of each ticker over its last 20 sessions, as known at the close; several tickers together are
+    below the target unless they are perfectly correlated. The weight is 0 while the volatility is unknown.
     """
 
     kind: Literal["volatility_target"] = "volatility_target"
@@ -49,21 +49,21 @@ class VolatilityTarget(Overlay):
 
     @classmethod
     def examples(cls) -> tuple[VolatilityTarget, ...]:
-        """Return one that only makes positions smaller, and one that may double them."""
+        """Return one that only reduces positions, and one that may double them."""
         return (cls(), cls(target=0.2, max_leverage=2.0))
 
     def apply(self, weight: Array, forecasts: Forecasts, context: DecisionContext) -> Array:
-        """Times target over the annual trailing volatility, at most `max_leverage`."""
-        annual = context.volatility * np.sqrt(context.sessions_per_year)
+        """Weight times target over the annual rolling volatility, a factor of at most `max_leverage`."""
+        annual_volatility = context.volatility * np.sqrt(context.sessions_per_year)
         with np.errstate(divide="ignore"):
-            factor = np.minimum(self.target / annual, self.max_leverage)
+            factor = np.minimum(self.target / annual_volatility, self.max_leverage)
         return np.asarray(weight * np.nan_to_num(factor, nan=0.0))
 
 
 class LeverageCap(Overlay):
-    """Never more than so much at once: scale down a session whose weights add up to more.
+    """Scale down the weights of a session whose absolute values add up to more than the cap.
 
-    Both sides count. What a ticker without a bar keeps holding doesn't, as it has no part in the session's capital.
+    The position of a ticker without a bar does not count.
     """
 
     kind: Literal["leverage_cap"] = "leverage_cap"
@@ -82,10 +82,10 @@ class LeverageCap(Overlay):
 
 
 class NoTradeBand(Overlay):
-    """Leave a position as it is until the weight asked for is further from it than a band.
+    """Keep a weight until the new one differs from it by more than a band.
 
-    To leave the market, or to change sides, is never put off. The band is between decisions: what prices move a
-    position away from its weight is still traded back.
+    Leaving the market and changing sides are never delayed. The band applies to decisions: the drift of a position away
+    from its weight is still traded back.
     """
 
     kind: Literal["no_trade_band"] = "no_trade_band"
@@ -100,24 +100,24 @@ class NoTradeBand(Overlay):
 
     def apply(self, weight: Array, forecasts: Forecasts, context: DecisionContext) -> Array:
         """The weight before, while the new one is within the band and on the same side."""
-        wanted, rows = pivot_by_ticker(weight, forecasts.ticker)
-        held = np.zeros(wanted.shape[1])
-        for now in wanted:
-            near = np.abs(now - held) <= self.band
-            same_side = np.sign(now) * np.sign(held) > 0
-            held = now[:] = np.where(near & (same_side | (held == 0)), held, now)
-        return wanted[rows]
+        weights, rows = pivot_by_ticker(weight, forecasts.ticker)
+        current = np.zeros(weights.shape[1])
+        for target in weights:
+            is_near = np.abs(target - current) <= self.band
+            is_same_side = np.sign(target) * np.sign(current) > 0
+            current = target[:] = np.where(is_near & (is_same_side | (current == 0)), current, target)
+        return weights[rows]
 
 
 class MinimumHolding(Overlay):
-    """Keep a position on its side for so many of the ticker's sessions, whatever the policy thinks in between.
+    """Keep a position on its side for a minimum number of the ticker's sessions, whatever the policy decides.
 
-    What it is when it may not be left is what it was before; a change of its size on the same side is made.
+    A position that may not be left keeps its weight; a change of its weight on the same side is made.
     """
 
     kind: Literal["minimum_holding"] = "minimum_holding"
     sessions: Annotated[StrictInt, Unit("sessions of the ticker"), Field(ge=2, le=10_000)] = Field(
-        5, description="How long from the decision that takes a side to the first that may leave it."
+        5, description="Sessions from the decision that takes a side to the first that may leave it."
     )
 
     @classmethod
@@ -126,39 +126,36 @@ class MinimumHolding(Overlay):
         return (cls(), cls(sessions=3))
 
     def apply(self, weight: Array, forecasts: Forecasts, context: DecisionContext) -> Array:
-        """The weight before, while its side has been held for fewer than `sessions` and another one is asked for."""
-        wanted, rows = pivot_by_ticker(weight, forecasts.ticker)
-        held = np.zeros(wanted.shape[1])
-        age = np.zeros(wanted.shape[1], dtype=np.int64)
-        for now in wanted:
-            side = np.sign(held)
-            bound = (side != 0) & (age < self.sessions) & (np.sign(now) != side)
-            held = now[:] = np.where(bound, held, now)
-            age = np.where(np.sign(held) == side, age + 1, 1)
-        return wanted[rows]
+        """The weight before, while its side has been held for fewer than `sessions` and another one is decided."""
+        weights, rows = pivot_by_ticker(weight, forecasts.ticker)
+        current, age = np.zeros(weights.shape[1]), np.zeros(weights.shape[1], dtype=np.int64)
+        for target in weights:
+            side = np.sign(current)
+            is_kept = (side != 0) & (age < self.sessions) & (np.sign(target) != side)
+            current = target[:] = np.where(is_kept, current, target)
+            age = np.where(np.sign(current) == side, age + 1, 1)
+        return weights[rows]
 
 
 def pivot_by_ticker(weight: Array, ticker_index: IntArray) -> tuple[Array, tuple[IntArray, IntArray]]:
-    """Return rows laid side by side, (steps, tickers), 0 below a ticker's last, and where each row lies there."""
-    first = first_row_of_ticker(ticker_index)
+    """Return the rows of each ticker as a column, (steps, tickers), 0 below its last, and the position of each row."""
     _, column = np.unique(ticker_index, return_inverse=True)
-    step = np.arange(len(ticker_index)) - first
-    laid = np.zeros((int(step.max(initial=-1)) + 1, int(column.max(initial=-1)) + 1))
-    laid[step, column] = weight
-    return laid, (step, column)
+    step = np.arange(len(ticker_index)) - first_row_of_ticker(ticker_index)
+    table = np.zeros((int(step.max(initial=-1)) + 1, int(column.max(initial=-1)) + 1))
+    table[step, column] = weight
+    return table, (step, column)
 
 
 def apply_overlays(
     positions: Positions, overlays: Sequence[Overlay], forecasts: Forecasts, context: DecisionContext
 ) -> Positions:
-    """Return positions after the overlays, one after the other."""
+    """Return the positions after all overlays, in their order."""
     if not overlays:
         return positions
+    rows = forecasts.session, forecasts.ticker
     weight = positions.weight.copy()
-    held = weight[forecasts.session, forecasts.ticker]
     for overlay in overlays:
-        held = overlay.apply(held, forecasts, context)
-    weight[forecasts.session, forecasts.ticker] = held
+        weight[rows] = overlay.apply(weight[rows], forecasts, context)
     return replace(positions, weight=weight)
 
 

@@ -1,7 +1,9 @@
-"""From probabilities to positions: one class per policy; the closing tuple is the catalogue.
+"""Policies, from probabilities to positions: one class each; the tuple at the end of the file is the catalogue.
 
-A policy gives each forecast a decision in [-1, 1]: the share of what the ticker may hold, 1 all of it long. A session's
-tickers share the capital equally. A policy that looks at what is held looks at each tranche by itself (`tranches`).
+A policy gives each forecast a decision in [-1, 1], as a fraction of the ticker's part of the capital; 1 is all of it
+long. The tickers of a session share the capital equally. At a horizon of h sessions the capital of a ticker is held in
+h overlapping portfolios (tranches, Jegadeesh and Titman 1993), each decided every h sessions; a policy that depends on
+the current position looks at each tranche separately.
 """
 
 from __future__ import annotations
@@ -20,21 +22,18 @@ from quantlr.core.arrays import Array, BoolArray, IntArray
 from quantlr.core.components import Component, StrictFloat, StrictInt
 from quantlr.core.values import Forecasts, Positions, Prices
 
-VOLATILITY_WINDOW_SESSIONS = 20
-"""Returns that a trailing volatility is of: a month."""
-
 
 @dataclass(frozen=True, slots=True)
 class DecisionContext:
-    """What is known at each forecast's close, and what the config says of costs and interest.
+    """What is known at each forecast's close besides the forecast: volatility, and costs and interest by the config.
 
     Attributes
     ----------
-    volatility : (rows,) standard deviation (ddof 1) of the ticker's last 20 simple returns; NaN until there are 20.
+    volatility : (rows,) standard deviation (ddof 1) of the ticker's last 20 simple returns; NaN before there are 20.
     round_trip_cost : (rows,) cost of entering and leaving, as a fraction of what is traded, at the close's own price
-        and spread; the least fee of an order is that of a tranche's equal share of the starting capital.
-    interest : what one unit of cash earns over a forecast's span, as a fraction.
-    borrow : what one unit held short costs over a forecast's span, as a fraction.
+        and spread; the minimum fee of an order is in proportion to a tranche's equal part of the starting capital.
+    horizon_interest : interest on cash over a forecast's horizon, as a fraction.
+    horizon_borrow_cost : cost of a short position over a forecast's horizon, as a fraction.
     sessions_per_year : for annual figures.
     """
 
@@ -46,7 +45,7 @@ class DecisionContext:
 
 
 def n_active(forecasts: Forecasts) -> IntArray:
-    """Return how many tickers have a forecast in the session of each row, (rows,)."""
+    """Return the number of tickers with a forecast in the session of each row, (rows,)."""
     count = np.bincount(forecasts.session, minlength=len(forecasts.sessions))
     return np.asarray(count[forecasts.session], dtype=np.int64)
 
@@ -55,81 +54,70 @@ def make_decision_context(
     prices: Prices, forecasts: Forecasts, execution: ExecutionSpec, *, sessions_per_year: int
 ) -> DecisionContext:
     """Return what policies and overlays may use besides the forecasts themselves."""
-    span = forecasts.horizon / sessions_per_year
+    rows = forecasts.session, forecasts.ticker
+    close = pd.DataFrame(prices.close)
+    volatility = (close / close.shift() - 1.0).rolling(20).std(ddof=1).to_numpy()
+    cost = np.full(len(forecasts.ticker), execution.cost_rate)
+    if execution.spread is not None:
+        is_traded = np.isin(np.arange(len(prices.tickers)), forecasts.ticker)
+        cost += half_spread(prices, traded_mask=is_traded)[rows]
+    order_value = execution.capital / (n_active(forecasts) * forecasts.horizon)
+    share_fee = execution.per_share / prices.bars_to_sessions(prices.raw_close)[rows]
+    cost = cost + np.maximum(share_fee, execution.min_per_order / order_value)
+    years = forecasts.horizon / sessions_per_year
     return DecisionContext(
-        volatility=_values_at_forecasts(forecasts, prices, _trailing_volatility(prices.close)),
-        round_trip_cost=2.0 * _one_way_cost(prices, forecasts, execution),
-        horizon_interest=execution.cash_rate * span,
-        horizon_borrow_cost=execution.borrow_bps_per_year * BASIS_POINT * span,
+        volatility=prices.bars_to_sessions(volatility)[rows],
+        round_trip_cost=2.0 * cost,
+        horizon_interest=execution.cash_rate * years,
+        horizon_borrow_cost=execution.borrow_bps_per_year * BASIS_POINT * years,
         sessions_per_year=sessions_per_year,
     )
 
 
-def _values_at_forecasts(forecasts: Forecasts, prices: Prices, bar_values: Array) -> Array:
-    """Return (bars, tickers) values at each forecast, (rows,)."""
-    return np.asarray(prices.bars_to_sessions(bar_values)[forecasts.session, forecasts.ticker])
-
-
-def _trailing_volatility(close: Array) -> Array:
-    table = pd.DataFrame(close)
-    return (table / table.shift() - 1.0).rolling(VOLATILITY_WINDOW_SESSIONS).std(ddof=1).to_numpy()
-
-
-def _one_way_cost(prices: Prices, forecasts: Forecasts, execution: ExecutionSpec) -> Array:
-    """Return what a trade would cost at each forecast's close, (rows,), as a fraction of what is traded."""
-    cost = np.full(len(forecasts.ticker), execution.cost_rate)
-    if execution.spread is not None:
-        traded = np.isin(np.arange(len(prices.tickers)), forecasts.ticker)
-        cost += half_spread(prices, traded_mask=traded)[forecasts.session, forecasts.ticker]
-    order = execution.capital / (n_active(forecasts) * forecasts.horizon)
-    fee = execution.per_share / _values_at_forecasts(forecasts, prices, prices.raw_close)
-    return np.asarray(cost + np.maximum(fee, execution.min_per_order / order))
-
-
 def average_over_tranches(decision: Array, *, horizon: int) -> Array:
-    """Return the mean of each decision and the `horizon` - 1 before it, counting those that are missing as 0."""
-    held = decision.copy()
+    """Return the mean of each decision and the `horizon` - 1 before it, where those before the first count as 0."""
+    total = decision.copy()
     for age in range(1, min(horizon, len(decision))):
-        held[age:] += decision[:-age]
-    return held / horizon
+        total[age:] += decision[:-age]
+    return total / horizon
 
 
 def first_row_of_ticker(ticker_index: IntArray) -> IntArray:
-    """Return the first row of each row's ticker, (rows,); a ticker's rows stand together."""
-    at = np.arange(len(ticker_index))
-    new = np.append(True, ticker_index[1:] != ticker_index[:-1])[: len(ticker_index)]
-    return np.asarray(np.maximum.accumulate(np.where(new, at, 0)), dtype=np.int64)
+    """Return the first row of each row's ticker, (rows,); the rows of a ticker are consecutive."""
+    is_first = np.append(True, ticker_index[1:] != ticker_index[:-1])[: len(ticker_index)]
+    row = np.arange(len(ticker_index))
+    return np.asarray(np.maximum.accumulate(np.where(is_first, row, 0)), dtype=np.int64)
 
 
 def hysteresis_positions(
     entry_side: IntArray, *, may_stay_long: BoolArray, may_stay_short: BoolArray, ticker_index: IntArray, horizon: int
 ) -> Array:
-    """Return the side that each tranche is on after each decision, (rows,): 1, -1 or 0.
+    """Return the side of each tranche after each decision, (rows,): 1, -1 or 0.
 
-    A tranche takes the side that it is told to enter, whatever it held, and keeps it until a decision at which that
-    side may not stay; each tranche starts flat.
+    A tranche takes the side that it enters, whatever it held, and keeps it until a decision at which that side may not
+    stay; each tranche starts flat.
 
     Parameters
     ----------
-    enter : (rows,) 1 enters long, -1 short, 0 neither.
-    stays_long, stays_short : (rows,) whether a position of that side may stay.
-    ticker : (rows,) ascending; a ticker's rows are in the order of time.
+    entry_side : (rows,) 1 enters long, -1 short, 0 neither.
+    may_stay_long, may_stay_short : (rows,) whether a position of that side may be kept.
+    ticker_index : (rows,) ascending; the rows of a ticker are in the order of time.
     """
-    first = first_row_of_ticker(ticker_index)
-    at = np.arange(len(ticker_index))
+    row, start = np.arange(len(ticker_index)), first_row_of_ticker(ticker_index)
+    order = row
     if horizon > 1:
-        tranche = (at - first) % horizon
+        tranche = (row - start) % horizon
         order = np.lexsort((tranche, ticker_index))
         start = first_row_of_ticker(ticker_index[order] * horizon + tranche[order])
-    else:
-        order, start = at, first
-    entered = np.maximum.accumulate(np.where(entry_side[order] != 0, at, -1))
-    side = np.where(entered >= start, entry_side[order][entered], 0)
-    left = [np.maximum.accumulate(np.where(stays[order], -1, at)) for stays in (may_stay_long, may_stay_short)]
-    kept = np.where(side > 0, left[0], left[1]) <= entered
-    held = np.empty(len(ticker_index))
-    held[order] = np.where(kept, side, 0)
-    return held
+    entry = np.maximum.accumulate(np.where(entry_side[order] != 0, row, -1))
+    side = np.where(entry >= start, entry_side[order][entry], 0)
+    last_exit_long, last_exit_short = (
+        np.maximum.accumulate(np.where(may_stay[order], -1, row)) for may_stay in (may_stay_long, may_stay_short)
+    )
+    is_kept = np.where(side > 0, last_exit_long, last_exit_short) <= entry
+    position = np.empty(len(ticker_index))
+    position[order] = np.where(is_kept, side, 0)
+    return position
 
 
 Probability = Annotated[StrictFloat, Unit("probability"), Field(ge=0, le=1)]
@@ -138,7 +126,7 @@ PositionFraction = Annotated[StrictFloat, Unit("fraction of a whole position"), 
 Sides = Annotated[
     Literal["long", "long_short"], ChoiceDescriptions({"long": "long or flat", "long_short": "long, short or flat"})
 ]
-SIDES_DESCRIPTION = "Which sides are held."
+SIDES_DESCRIPTION = "Which sides are traded."
 
 
 class Policy(Component):
@@ -146,30 +134,26 @@ class Policy(Component):
 
     @abstractmethod
     def decide(self, forecasts: Forecasts, context: DecisionContext) -> Array:
-        """Return the weight each forecast asks for, (rows,), in [-1, 1]: the share of what the ticker may hold."""
+        """Return the decision at each forecast, (rows,), in [-1, 1], as a fraction of the ticker's part of capital."""
 
     def capital_divisor(self, forecasts: Forecasts) -> IntArray:
-        """Return among how many tickers a session's capital is shared, (rows,): those with a forecast."""
+        """Return the number of tickers that share a session's capital, (rows,): those with a forecast."""
         return n_active(forecasts)
 
 
 class Threshold(Policy):
-    """Long above one probability, short below another, and flat between; with bands, a position stays for longer."""
+    """Long above one probability, short below another, flat between; exit thresholds keep positions longer."""
 
     kind: Literal["threshold"] = "threshold"
     long_above: Probability = Field(0.5, description="Go long when the probability of up is above this.")
     exit_long_below: Probability | None = Field(
-        None,
-        description="Stay long until it is below this; null leaves as soon as it is not above long_above.",
-        examples=[0.5],
+        None, examples=[0.5], description="Stay long until it is below this; null: until it is not above long_above."
     )
     short_below: Probability | None = Field(
         None, description="Go short when it is below this; null never goes short.", examples=[0.5]
     )
     exit_short_above: Probability | None = Field(
-        None,
-        description="Stay short until it is above this; null leaves as soon as it is not below short_below.",
-        examples=[0.5],
+        None, examples=[0.5], description="Stay short until it is above this; null: until it is not below short_below."
     )
 
     @field_validator("exit_long_below", "short_below", "exit_short_above")
@@ -192,7 +176,7 @@ class Threshold(Policy):
 
     @classmethod
     def examples(cls) -> tuple[Threshold, ...]:
-        """Return long or flat, long or short, a band between, and bands that positions stay in."""
+        """Return long or flat, long or short, flat between two thresholds, and thresholds with exits."""
         return (
             cls(),
             cls(short_below=0.5),
@@ -201,36 +185,36 @@ class Threshold(Policy):
         )
 
     def decide(self, forecasts: Forecasts, context: DecisionContext) -> Array:
-        """1 above `long_above`, -1 below `short_below`; else what it was while that may stay, or 0."""
+        """1 above `long_above`, -1 below `short_below`; between them the position before while it may stay, or 0."""
         p = forecasts.probability
-        enter = (p > self.long_above).astype(np.int64)
+        entry_side = (p > self.long_above).astype(np.int64)
         if self.short_below is not None:
-            enter -= p < self.short_below
+            entry_side -= p < self.short_below
         if self.exit_long_below is None and self.exit_short_above is None:
-            return enter.astype(np.float64)
+            return entry_side.astype(np.float64)
         return hysteresis_positions(
-            enter,
-            may_stay_long=enter > 0 if self.exit_long_below is None else p >= self.exit_long_below,
-            may_stay_short=enter < 0 if self.exit_short_above is None else p <= self.exit_short_above,
+            entry_side,
+            may_stay_long=entry_side > 0 if self.exit_long_below is None else p >= self.exit_long_below,
+            may_stay_short=entry_side < 0 if self.exit_short_above is None else p <= self.exit_short_above,
             ticker_index=forecasts.ticker,
             horizon=forecasts.horizon,
         )
 
 
 class Proportional(Policy):
-    """The further a probability is from where nothing is known, the larger the position, up to a cap.
+    """A position in proportion to the distance of the probability from a neutral one, up to a cap.
 
-    Measured from one half, a market that mostly rises is mostly held: the drift is part of the bet. Measured from the
-    base rate, what is bet on is only what the features add to the training rows' share of ups, and such a market is
-    held as often long as not.
+    Measured from one half, a market that mostly rises is mostly held: its drift is part of the position. Measured from
+    the base rate, the position depends only on how the features move the forecast from the training rows' proportion of
+    ups, and such a market is held about half of the time.
     """
 
     kind: Literal["proportional"] = "proportional"
     around: Annotated[
         Literal["half", "base_rate"],
-        ChoiceDescriptions({"half": "one half", "base_rate": "the training rows' share of ups"}),
-    ] = Field("half", description="The probability at which nothing is held.")
-    full_at: ProbabilityDistance = Field(0.05, description="Distance from there at which the position is a whole one.")
+        ChoiceDescriptions({"half": "one half", "base_rate": "the proportion of ups among the training rows"}),
+    ] = Field("half", description="The neutral probability, at which the position is 0.")
+    full_at: ProbabilityDistance = Field(0.05, description="Distance from it at which the position is a whole one.")
     cap: PositionFraction = Field(1.0, description="Largest position.")
     sides: Sides = Field("long", description=SIDES_DESCRIPTION)
 
@@ -247,11 +231,11 @@ class Proportional(Policy):
 
 
 class ExpectedValue(Policy):
-    """A choice between something sure and a gamble, by the gamble's expected value in the fold's own numbers.
+    """Long or short where the expected return exceeds that of cash, by the mean gain and loss of the training rows.
 
-    The sure thing is what cash earns; the gamble gains the training rows' mean gain with the probability of up, or
-    loses their mean loss. Who is flat must also pay the way in and out again, so enters only where the gamble is worth
-    more than that; who is in has paid, and stays while it is worth anything. Short is the mirror image, less borrow.
+    The expected return is p times the mean gain plus (1 - p) times the mean loss. A flat tranche would also pay for a
+    round trip, and enters only where the expected excess return is above that cost; a tranche with a position stays
+    while the excess is above 0. Short is the mirror image, less borrow.
     """
 
     kind: Literal["expected_value"] = "expected_value"
@@ -263,15 +247,15 @@ class ExpectedValue(Policy):
         return (cls(), cls(sides="long_short"))
 
     def decide(self, forecasts: Forecasts, context: DecisionContext) -> Array:
-        """1 from where p gain + (1 - p) loss - interest is above the round trip's cost until it is not above 0."""
-        value = expected_return(forecasts) - context.horizon_interest
-        short_value = -value - context.horizon_borrow_cost
-        enter = (value > context.round_trip_cost).astype(np.int64)
+        """1 from where p gain + (1 - p) loss - interest is above the round-trip cost until it is not above 0."""
+        long_value = expected_return(forecasts) - context.horizon_interest
+        short_value = -long_value - context.horizon_borrow_cost
+        entry_side = (long_value > context.round_trip_cost).astype(np.int64)
         if self.sides == "long_short":
-            enter -= short_value > context.round_trip_cost
+            entry_side -= short_value > context.round_trip_cost
         return hysteresis_positions(
-            enter,
-            may_stay_long=value > 0,
+            entry_side,
+            may_stay_long=long_value > 0,
             may_stay_short=short_value > 0,
             ticker_index=forecasts.ticker,
             horizon=forecasts.horizon,
@@ -279,17 +263,18 @@ class ExpectedValue(Policy):
 
 
 class Kelly(Policy):
-    """A fraction of the position that makes wealth grow fastest: expected excess return over variance.
+    """A fraction of the position with the largest expected growth: expected excess return over variance.
 
     f* = (m - r) / s^2 is the continuous approximation of Kelly (1956) in Thorp (2006, "The Kelly criterion in
-    blackjack, sports betting, and the stock market", section 7). m is the expected return over the forecast's span as
-    in `expected_value`, r the interest on cash, s the deviation of the training rows' span returns. The gamble of two
-    outcomes, p / loss - (1 - p) / gain, would bet more: it takes all gains, and all losses, to be of one size. An edge
-    that is estimated is overestimated where it looks best, hence the fraction. Correlation between tickers is left out.
+    blackjack, sports betting, and the stock market", section 7). m is the expected return over the forecast's horizon
+    as in `expected_value`, r the interest on cash, s the standard deviation of the training rows' returns over the
+    horizon. The formula for a bet with two outcomes, p / loss - (1 - p) / gain, gives larger positions: it takes all
+    gains, and all losses, to be of one size. The largest estimates of an expected return are too high on average, hence
+    the fraction. Correlation between tickers is not considered.
     """
 
     kind: Literal["kelly"] = "kelly"
-    fraction: PositionFraction = Field(0.5, description="Share of the growth-optimal position that is taken.")
+    fraction: PositionFraction = Field(0.5, description="Fraction of the growth-optimal position that is taken.")
     sides: Sides = Field("long", description=SIDES_DESCRIPTION)
 
     @classmethod
@@ -298,11 +283,11 @@ class Kelly(Policy):
         return (cls(), cls(fraction=0.25, sides="long_short"))
 
     def decide(self, forecasts: Forecasts, context: DecisionContext) -> Array:
-        """Fraction times (m - r) / s^2 within [-1, 1], a short's edge less borrow; 0 where s is 0 or unknown."""
-        value = expected_return(forecasts) - context.horizon_interest
-        edge = np.maximum(value, 0.0)
+        """Fraction times (m - r) / s^2 within [-1, 1], short positions less borrow; 0 where s is 0 or unknown."""
+        long_value = expected_return(forecasts) - context.horizon_interest
+        edge = np.maximum(long_value, 0.0)
         if self.sides == "long_short":
-            edge = edge - np.maximum(-value - context.horizon_borrow_cost, 0.0)
+            edge = edge - np.maximum(-long_value - context.horizon_borrow_cost, 0.0)
         variance = forecasts.std**2
         weight = np.zeros_like(edge)
         np.divide(self.fraction * edge, variance, out=weight, where=(variance > 0) & np.isfinite(edge))
@@ -310,15 +295,15 @@ class Kelly(Policy):
 
 
 class TopK(Policy):
-    """The highest probabilities of each session, whatever they are; optionally short the lowest.
+    """The tickers with the highest probabilities of each session; optionally short those with the lowest.
 
-    Those that are chosen share the capital equally. Of equal probabilities the ticker that the config names first ranks
-    higher. A session with fewer tickers than asked for holds those that it has; on both sides, never one on both.
+    The selected tickers share the capital equally. Of equal probabilities the ticker that the config names first ranks
+    higher. A session with fewer tickers than k holds those that it has; on both sides, never one ticker on both.
     """
 
     kind: Literal["top_k"] = "top_k"
     k: Annotated[StrictInt, Unit("tickers"), Field(ge=1, le=100_000)] = Field(
-        3, description="How many tickers are held on each side."
+        3, description="Number of tickers held on each side."
     )
     sides: Sides = Field("long", description="long holds the highest; long_short is also short as many of the lowest.")
 
@@ -328,32 +313,28 @@ class TopK(Policy):
         return (cls(), cls(k=1, sides="long_short"))
 
     def decide(self, forecasts: Forecasts, context: DecisionContext) -> Array:
-        """1 for the k highest of a session, -1 for the k lowest where both sides are held, else 0."""
+        """1 for the k highest of a session, -1 for the k lowest with both sides, else 0."""
         score = np.full((len(forecasts.sessions), len(forecasts.tickers)), np.inf)
         score[forecasts.session, forecasts.ticker] = -forecasts.probability
-        order = np.argsort(score, axis=1, kind="stable")
-        ranks = np.empty(order.shape, dtype=np.int64)
-        np.put_along_axis(ranks, order, np.arange(order.shape[1])[None, :], axis=1)
-        rank, chosen = ranks[forecasts.session, forecasts.ticker], self._n_held_per_side(forecasts)
-        decision = (rank < chosen).astype(np.float64)
+        ranks = np.argsort(np.argsort(score, axis=1, kind="stable"), axis=1)
+        rank, n_held = ranks[forecasts.session, forecasts.ticker], self._n_held_per_side(forecasts)
+        decision = (rank < n_held).astype(np.float64)
         if self.sides == "long_short":
-            decision -= rank >= n_active(forecasts) - chosen
+            decision -= rank >= n_active(forecasts) - n_held
         return decision
 
     def capital_divisor(self, forecasts: Forecasts) -> IntArray:
-        """Return how many tickers are held in each row's session, at least 1."""
-        held = self._n_held_per_side(forecasts) * (2 if self.sides == "long_short" else 1)
-        return np.maximum(held, 1)
+        """Return the number of tickers held in each row's session, at least 1."""
+        return np.maximum(self._n_held_per_side(forecasts) * (2 if self.sides == "long_short" else 1), 1)
 
     def _n_held_per_side(self, forecasts: Forecasts) -> IntArray:
-        there = n_active(forecasts)
-        return np.minimum(self.k, there // 2 if self.sides == "long_short" else there)
+        return np.minimum(self.k, n_active(forecasts) // (2 if self.sides == "long_short" else 1))
 
 
 def expected_return(forecasts: Forecasts) -> Array:
-    """Return p mean_gain + (1 - p) mean_loss over each forecast's span, (rows,); NaN where one is needed and missing.
+    """Return p mean_gain + (1 - p) mean_loss over each forecast's horizon, (rows,); NaN where one is missing.
 
-    A fold whose training rows all went up has no mean loss, and needs none where it is sure of another gain.
+    A fold whose training rows all went up has no mean loss; none is needed where the forecast is 1, and vice versa.
     """
     p = forecasts.probability
     gain = np.where(p > 0, p * forecasts.mean_gain, 0.0)
@@ -363,9 +344,8 @@ def expected_return(forecasts: Forecasts) -> Array:
 def decide_positions(policy: Policy, forecasts: Forecasts, context: DecisionContext) -> Positions:
     """Return the weights decided at each close.
 
-    A session's decisions share the capital equally: each is divided by the number of tickers with a forecast, or of
-    those that the policy chooses to hold. At a horizon of h, h tranches are held: the weight is the mean of the
-    ticker's last h decisions, missing ones 0.
+    Each decision is divided by the number of tickers that share the session's capital. At a horizon of h the weight is
+    the mean of the ticker's last h decisions, those before the first 0: h tranches are held.
     """
     decision = policy.decide(forecasts, context) / policy.capital_divisor(forecasts)
     weight = np.full((len(forecasts.sessions), len(forecasts.tickers)), np.nan)

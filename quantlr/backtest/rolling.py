@@ -1,4 +1,4 @@
-"""What pages draw over time, computed here so that no figure computes anything."""
+"""Series over time that pages draw: rolling windows, drawdowns, returns by month, weights and costs."""
 
 from __future__ import annotations
 
@@ -8,50 +8,52 @@ import numpy as np
 import pandas as pd
 
 from quantlr.backtest.costs import BASIS_POINT, ExecutionSpec, borrow_cost
-from quantlr.backtest.metrics import EvaluatedForecasts, drawdown
+from quantlr.backtest.metrics import EvaluatedForecasts, drawdown_intervals
 from quantlr.core.arrays import Array, IntArray
 from quantlr.core.values import BacktestResult
-from quantlr.stats.hac import Z95
+from quantlr.stats.hac import Z95, sum_by_session
 from quantlr.stats.sharpe import MIN_RELATIVE_STD, sharpe_per_session
 
 
 def monthly_returns(result: BacktestResult) -> pd.DataFrame:
     """Return compound net returns by year (rows) and month 1 to 12 (columns), NaN where there was no session."""
     dates = result.sessions
-    growth = pd.DataFrame({"year": dates.year, "month": dates.month, "growth": _session_growth_factors(result)})
+    growth = pd.DataFrame({"year": dates.year, "month": dates.month, "growth": _growth_factors(result)})
     months = growth.pivot_table(index="year", columns="month", values="growth", aggfunc="prod") - 1.0
     return months.reindex(columns=range(1, 13))
 
 
-def _session_growth_factors(result: BacktestResult) -> Array:
-    """Return what each session made of one unit; not less than nothing, however much was lost."""
-    return np.maximum(1.0 + result.net_return, 0.0)
-
-
 def yearly_returns(result: BacktestResult) -> Array:
     """Return compound net returns by year, in the order of `monthly_returns`."""
-    growth = pd.Series(_session_growth_factors(result)).groupby(result.sessions.year).prod()
+    growth = _growth_factors(result).groupby(result.sessions.year).prod()
     return np.asarray(growth - 1.0, dtype=np.float64)
 
 
-MIN_TRAILING_SESSIONS = 20
-"""Sessions of the shortest trailing window, where there are so many."""
+def _growth_factors(result: BacktestResult) -> pd.Series[float]:
+    """Return 1 + net return of each session, at least 0 however large the loss."""
+    return pd.Series(np.maximum(1.0 + result.net_return, 0.0))
 
 
 def trailing_window_sessions(n_sessions: int) -> int:
-    """Return the sessions of a trailing window: a year where there are three, else a quarter of what there is."""
-    return 252 if n_sessions >= 756 else max(n_sessions // 4, min(MIN_TRAILING_SESSIONS, n_sessions))
+    """Return the sessions of a rolling window: 252 of 756 or more, else a quarter, but at least 20 if possible."""
+    return 252 if n_sessions >= 756 else max(n_sessions // 4, min(20, n_sessions))
+
+
+def trailing_sums(values: Array, window: int) -> Array:
+    """Return the sums over each window of consecutive rows, (n - window + 1, ...)."""
+    total = np.cumsum(np.concatenate([np.zeros_like(values[:1]), values]), axis=0)
+    return np.asarray(total[window:] - total[:-window])
 
 
 @dataclass(frozen=True, slots=True)
 class DrawdownPeriod:
-    """A fall from a high until that is regained.
+    """A drawdown from its peak to the recovery.
 
     Attributes
     ----------
-    high, low : dates of the high and of the lowest point after it.
-    regained : date at which it stood as high again, None where it has not.
-    depth : fall from the high to the lowest point, as a fraction < 0.
+    peak_date, trough_date : dates of the peak and of the lowest equity after it.
+    recovery_date : date at which the peak was reached again, None if it was not.
+    depth : return from peak to trough, as a fraction < 0.
     """
 
     peak_date: pd.Timestamp
@@ -61,29 +63,29 @@ class DrawdownPeriod:
 
 
 def deepest_drawdowns(result: BacktestResult, *, max_count: int) -> tuple[DrawdownPeriod, ...]:
-    """Return the deepest falls, the deepest first, of equal ones the earlier first; at most so many.
+    """Return at most so many drawdowns, the deepest first, of equal ones the earlier first.
 
-    The first high is the starting capital of 1 at the first fill.
+    The first peak is the start of 1 at the first fill.
     """
-    below = drawdown(np.concatenate([[1.0], result.equity]))
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], below < 0, [False]]).astype(np.int8)))
-    found = []
-    for first, after in edges.reshape(-1, 2).tolist():
-        low = first + int(below[first:after].argmin())
-        regained = result.fill_dates[after] if after < len(below) else None
-        found.append(DrawdownPeriod(result.fill_dates[first - 1], result.fill_dates[low], regained, float(below[low])))
-    return tuple(sorted(found, key=lambda fall: fall.depth)[:max_count])
+    fall, intervals = drawdown_intervals(np.concatenate([[1.0], result.equity]))
+    dates, periods = result.fill_dates, []
+    for start, stop in intervals.tolist():
+        trough = start + int(fall[start:stop].argmin())
+        recovery_date = dates[stop] if stop < len(fall) else None
+        periods.append(DrawdownPeriod(dates[start - 1], dates[trough], recovery_date, float(fall[trough])))
+    return tuple(sorted(periods, key=lambda period: period.depth)[:max_count])
 
 
 @dataclass(frozen=True, slots=True)
 class RollingSharpe:
-    """Sharpe ratios over a trailing window of sessions.
+    """Sharpe ratios over a rolling window of sessions.
 
     Attributes
     ----------
-    dates : (m,) the session that ends each window.
-    strategy, benchmark : (m,) annual ratios of net returns in excess of cash; NaN where nothing varies.
-    luck : half the width of the band about 0 that 95 % of windows would lie in, were the true ratio 0.
+    dates : (m,) the last session of each window.
+    strategy_sharpe, benchmark_sharpe : (m,) annual ratios of net returns in excess of cash; NaN where returns are
+        constant.
+    band_half_width : of the band around 0 that holds 95 % of windows if the true ratio is 0.
     window : sessions in a window.
     """
 
@@ -95,40 +97,39 @@ class RollingSharpe:
 
 
 def rolling_sharpe(result: BacktestResult, *, sessions_per_year: int) -> RollingSharpe:
-    """Return trailing Sharpe ratios of a strategy and of its benchmark.
+    """Return rolling Sharpe ratios of a strategy and of its benchmark.
 
     The band is that of independent returns (Lo 2002): a ratio of 0 per session has a standard error of 1 / sqrt(T).
     """
-    window, held = trailing_window_sessions(len(result.net_return)), result.benchmark or result
-    return RollingSharpe(
-        dates=result.sessions[window - 1 :],
-        strategy_sharpe=_trailing_sharpe_per_session(result, window) * np.sqrt(sessions_per_year),
-        benchmark_sharpe=_trailing_sharpe_per_session(held, window) * np.sqrt(sessions_per_year),
-        band_half_width=float(Z95 * np.sqrt(sessions_per_year / window)),
-        window=window,
+    window = trailing_window_sessions(len(result.net_return))
+    strategy, benchmark = (
+        _rolling_sharpe_per_session(backtest, window) * np.sqrt(sessions_per_year)
+        for backtest in (result, result.benchmark or result)
     )
+    half_width = float(Z95 * np.sqrt(sessions_per_year / window))
+    return RollingSharpe(result.sessions[window - 1 :], strategy, benchmark, half_width, window)
 
 
-def _trailing_sharpe_per_session(result: BacktestResult, window: int) -> Array:
-    """Return the ratio per session of each window, from the window's own values: running sums carry rounding."""
+def _rolling_sharpe_per_session(result: BacktestResult, window: int) -> Array:
+    """Return the ratio of each window, from its own values: differences of cumulative sums would add rounding."""
     windows = np.lib.stride_tricks.sliding_window_view(result.net_return - result.session_cash_rate, window)
-    mean, deviation = windows.mean(axis=1), windows.std(axis=1) * np.sqrt(window / max(window - 1, 1))
-    varies = deviation > MIN_RELATIVE_STD * np.abs(windows).max(axis=1)
-    return np.asarray(np.where(varies, mean, np.nan) / np.where(varies, deviation, 1.0))
+    mean, std = windows.mean(axis=1), windows.std(axis=1) * np.sqrt(window / max(window - 1, 1))
+    varies = std > MIN_RELATIVE_STD * np.abs(windows).max(axis=1)
+    return np.asarray(np.where(varies, mean, np.nan) / np.where(varies, std, 1.0))
 
 
 @dataclass(frozen=True, slots=True)
 class RollingAccuracy:
-    """Share of right calls over a trailing window of sessions.
+    """Accuracy over a rolling window of sessions.
 
     Attributes
     ----------
-    dates : (m,) the session that ends each window.
-    accuracy : (m,) share of calls that were right.
-    base_rate : (m,) share that the training rows' majority call got right.
-    low, high : (m,) where 95 % of windows would lie, were the true chance that of the base rate's call.
+    dates : (m,) the last session of each window.
+    accuracy : (m,) proportion of forecasts that were right.
+    baseline_accuracy : (m,) that of the majority-class baseline.
+    band_low, band_high : (m,) bounds that hold 95 % of windows if the true accuracy is the baseline's.
     window : sessions in a window.
-    independent : whether forecasts neither overlap nor share sessions, as the band takes them to.
+    is_independent : whether forecasts neither overlap nor share sessions, as the band assumes.
     """
 
     dates: pd.DatetimeIndex
@@ -141,47 +142,37 @@ class RollingAccuracy:
 
 
 def rolling_accuracy(forecasts: EvaluatedForecasts, session_dates: pd.DatetimeIndex) -> RollingAccuracy:
-    """Return trailing hit rates.
+    """Return the rolling accuracy of forecasts.
 
-    The band is the binomial's normal approximation at the window's base-rate accuracy. It takes the forecasts of a
-    window as independent, which forecasts that overlap are not.
+    The band is the normal approximation of the binomial distribution at the window's baseline accuracy. It assumes
+    independent forecasts.
     """
-    where, at = np.unique(forecasts.session, return_inverse=True)
-    window = trailing_window_sessions(len(where))
-
-    def trailing_sum(values: Array) -> Array:
-        total = np.concatenate([[0.0], np.cumsum(np.bincount(at, weights=values))])
-        return np.asarray(total[window:] - total[:-window])
-
-    count = trailing_sum(np.ones(len(at)))
-    base_rate = trailing_sum(forecasts.baseline_hits.astype(np.float64)) / count
-    half = Z95 * np.sqrt(base_rate * (1.0 - base_rate) / count)
+    session = np.unique(forecasts.session)
+    window = trailing_window_sessions(len(session))
+    columns = np.ones(len(forecasts.up)), forecasts.hits.astype(np.float64), forecasts.baseline_hits.astype(np.float64)
+    count, n_hits, n_baseline_hits = trailing_sums(sum_by_session(forecasts.session, *columns), window).T
+    baseline = n_baseline_hits / count
+    half_width = Z95 * np.sqrt(baseline * (1.0 - baseline) / count)
     return RollingAccuracy(
-        dates=session_dates[where[window - 1 :]],
-        accuracy=trailing_sum(forecasts.hits.astype(np.float64)) / count,
-        baseline_accuracy=base_rate,
-        band_low=np.maximum(base_rate - half, 0.0),
-        band_high=np.minimum(base_rate + half, 1.0),
+        dates=session_dates[session[window - 1 :]],
+        accuracy=n_hits / count,
+        baseline_accuracy=baseline,
+        band_low=np.maximum(baseline - half_width, 0.0),
+        band_high=np.minimum(baseline + half_width, 1.0),
         window=window,
         is_independent=not forecasts.is_clustered,
     )
 
 
-MAX_EXPOSURE_WINDOW_SESSIONS = 63
-"""Sessions that exposure and turnover are averaged over, where there is a year of them."""
-MAX_WEIGHT_BINS = 320
-"""Stretches of time that many tickers' weights are averaged over, at most."""
-
-
 @dataclass(frozen=True, slots=True)
 class RollingExposure:
-    """How much was held and traded, averaged over a trailing window.
+    """Exposure and turnover, averaged over a rolling window.
 
     Attributes
     ----------
-    dates : (m,) the session that ends each window.
-    gross, net : (m,) mean of the sum of |weight|, and of the sum of weights.
-    turnover : (m,) what was traded, in units of equity a year, both sides counted.
+    dates : (m,) the last session of each window.
+    gross_exposure, net_exposure : (m,) mean of the sum of |weight|, and of the sum of weights.
+    annual_turnover : (m,) in units of equity, buys and sells counted.
     window : sessions in a window.
     """
 
@@ -193,32 +184,24 @@ class RollingExposure:
 
 
 def rolling_exposure(result: BacktestResult, *, sessions_per_year: int) -> RollingExposure:
-    """Return trailing exposure and turnover: over a quarter where there is a year, else over a quarter of it all."""
-    count = len(result.exposure)
-    window = min(MAX_EXPOSURE_WINDOW_SESSIONS, max(count // 4, 1))
-
-    def trailing_mean(values: Array) -> Array:
-        total = np.concatenate([[0.0], np.cumsum(values)])
-        return np.asarray((total[window:] - total[:-window]) / window)
-
-    return RollingExposure(
-        dates=result.sessions[window - 1 :],
-        gross_exposure=trailing_mean(result.exposure),
-        net_exposure=trailing_mean(result.weight.sum(axis=1)),
-        annual_turnover=trailing_mean(result.turnover) * sessions_per_year,
-        window=window,
+    """Return rolling exposure and turnover, over 63 sessions or a quarter of all sessions if that is less."""
+    window = min(63, max(len(result.exposure) // 4, 1))
+    gross, net, turnover = (
+        trailing_sums(values, window) / window
+        for values in (result.exposure, result.weight.sum(axis=1), result.turnover)
     )
+    return RollingExposure(result.sessions[window - 1 :], gross, net, turnover * sessions_per_year, window)
 
 
 @dataclass(frozen=True, slots=True)
 class BinnedWeights:
-    """What many tickers were held at, by stretches of time.
+    """Weights of many tickers, averaged over bins of time.
 
     Attributes
     ----------
-    edges : (b + 1,) where each stretch begins and the last one ends, evenly spaced in time.
-    weight : (b, tickers) mean weight over the sessions that begin in it; where none does, what is still held.
-    long, short : (b,) mean share of the tickers that were held long, and short; likewise.
+    bin_edges : (b + 1,) evenly spaced in time.
+    mean_weight : (b, tickers) mean weight over the sessions that begin in the bin; without any, that of the bin before.
+    long_fraction, short_fraction : (b,) mean proportion of the tickers held long, and short; likewise.
     """
 
     bin_edges: pd.DatetimeIndex
@@ -227,33 +210,28 @@ class BinnedWeights:
     short_fraction: Array
 
 
-def binned_weights(result: BacktestResult, ticker_indices: IntArray) -> BinnedWeights:
-    """Return the weights of some tickers, averaged over at most `BINS` stretches of time."""
-    begun, weight = result.fill_dates[:-1], result.weight[:, ticker_indices]
-    bins = min(MAX_WEIGHT_BINS, len(begun))
-    edges = pd.DatetimeIndex(pd.date_range(result.fill_dates[0], result.fill_dates[-1], periods=bins + 1))
-    where = np.minimum(edges.searchsorted(begun, side="right") - 1, bins - 1)
-    count = np.bincount(where, minlength=bins)[:, None]
-
-    def bin_mean(values: Array) -> Array:
-        summed = np.zeros((bins, values.shape[1]))
-        np.add.at(summed, where, values)
-        return pd.DataFrame(summed / np.where(count, count, np.nan)).ffill().to_numpy()
-
-    sides = np.column_stack([(weight > 0).mean(axis=1), (weight < 0).mean(axis=1)])
-    long, short = bin_mean(sides).T
-    return BinnedWeights(edges, bin_mean(weight), long, short)
+def binned_weights(result: BacktestResult, ticker_indices: IntArray, *, max_bins: int = 320) -> BinnedWeights:
+    """Return the weights of some tickers, averaged over at most `max_bins` bins of time."""
+    starts, weight = result.fill_dates[:-1], result.weight[:, ticker_indices]
+    n_bins = min(max_bins, len(starts))
+    edges = pd.DatetimeIndex(pd.date_range(result.fill_dates[0], result.fill_dates[-1], periods=n_bins + 1))
+    bin_index = np.minimum(edges.searchsorted(starts, side="right") - 1, n_bins - 1)
+    columns = np.column_stack([weight, (weight > 0).mean(axis=1), (weight < 0).mean(axis=1)])
+    sums, count = np.zeros((n_bins, columns.shape[1])), np.bincount(bin_index, minlength=n_bins)[:, None]
+    np.add.at(sums, bin_index, columns)
+    means = pd.DataFrame(sums / np.where(count, count, np.nan)).ffill().to_numpy()
+    return BinnedWeights(edges, means[:, :-2], means[:, -2], means[:, -1])
 
 
 @dataclass(frozen=True, slots=True)
 class CostBreakdown:
-    """What costs were made of, each (sessions,), as fractions of the session's equity, >= 0; their sum is the cost.
+    """The costs of each session by kind, each (sessions,), as fractions of equity, >= 0; their sum is the cost.
 
     Attributes
     ----------
-    commission, slippage : in proportion to what was traded.
-    fees : commission per share, the least fee of an order and half the spread, together.
-    borrow : on what was held short.
+    commission, slippage : in proportion to what is traded.
+    fees_and_spread : commission per share, minimum fee of an order and half the spread, together.
+    borrow : on short positions.
     """
 
     commission: Array
@@ -263,7 +241,7 @@ class CostBreakdown:
 
 
 def cost_breakdown(result: BacktestResult, execution: ExecutionSpec, *, sessions_per_year: int) -> CostBreakdown:
-    """Return what the costs of a backtest with `execution` were made of."""
+    """Return the costs of a backtest with `execution` by kind."""
     commission = execution.commission_bps * BASIS_POINT * result.turnover
     slippage = execution.slippage_bps * BASIS_POINT * result.turnover
     borrow = _borrow_cost_by_session(result, execution, sessions_per_year)
@@ -274,9 +252,9 @@ def cost_breakdown(result: BacktestResult, execution: ExecutionSpec, *, sessions
 
 
 def average_trade_cost_bps(result: BacktestResult, execution: ExecutionSpec, *, sessions_per_year: int) -> float | None:
-    """Return what a trade cost on average, in basis points of what was traded, one side; borrow is no part of it.
+    """Return the average cost per side, without borrow, in basis points of what is traded; None without any trade.
 
-    Commission and slippage, unless there are fees per share or spreads. None where nothing was traded.
+    It equals commission plus slippage unless there are fees per share or spreads.
     """
     turnover = float(result.turnover.sum())
     borrow = _borrow_cost_by_session(result, execution, sessions_per_year)
@@ -286,35 +264,30 @@ def average_trade_cost_bps(result: BacktestResult, execution: ExecutionSpec, *, 
 def sharpe_at_cost(
     result: BacktestResult, cost_bps: Array, execution: ExecutionSpec, *, sessions_per_year: int
 ) -> Array:
-    """Return the Sharpe ratio after costs, per year, had each trade cost so much; NaN where it is undefined.
+    """Return the annual Sharpe ratio after costs at each of several costs per side, (m,); NaN where it is undefined.
 
-    The weights stay as they are, so that gross returns and turnover do: at c basis points the net return is
+    The weights, and therefore gross returns and turnover, are those of the run: at c basis points the net return is
 
         gross return - c turnover - borrow
 
-    which is what the engine finds with a commission of c and nothing else a trade: neither slippage nor spread, no fee
-    per share, none per order. Ruin ends the sessions as it does there; sessions after a ruin at the run's own costs
-    are not known.
+    which equals the engine's result with a commission of c and no slippage, spread, fee per share or minimum fee. Ruin
+    ends the sessions as in the engine; sessions after a ruin at the run's own costs are unknown.
 
     Parameters
     ----------
-    bps : (m,) costs per traded side, in basis points of what is traded.
+    cost_bps : (m,) costs per side, in basis points of what is traded.
     """
-    before = result.gross_return - _borrow_cost_by_session(result, execution, sessions_per_year)
-    ratios = (
-        _sharpe_until_ruin(before - cost * BASIS_POINT * result.turnover, result.session_cash_rate)
-        for cost in cost_bps.tolist()
-    )
-    root = float(np.sqrt(sessions_per_year))
-    return np.array([np.nan if ratio is None else ratio * root for ratio in ratios])
-
-
-def _sharpe_until_ruin(net_return: Array, cash_return: float) -> float | None:
-    ruin = np.flatnonzero(1.0 + net_return <= 0)
-    lived = net_return[: ruin[0] + 1] if len(ruin) else net_return
-    return sharpe_per_session(lived - cash_return)
+    gross_return = result.gross_return - _borrow_cost_by_session(result, execution, sessions_per_year)
+    sharpes = []
+    for cost in cost_bps.tolist():
+        net_return = gross_return - cost * BASIS_POINT * result.turnover
+        ruin = np.flatnonzero(1.0 + net_return <= 0)
+        n_sessions = int(ruin[0]) + 1 if len(ruin) else len(net_return)
+        sharpe = sharpe_per_session(net_return[:n_sessions] - result.session_cash_rate)
+        sharpes.append(np.nan if sharpe is None else sharpe * float(np.sqrt(sessions_per_year)))
+    return np.array(sharpes)
 
 
 def _borrow_cost_by_session(result: BacktestResult, execution: ExecutionSpec, sessions_per_year: int) -> Array:
-    """Return what borrowing cost each session, (sessions,)."""
+    """Return the borrow cost of each session, (sessions,)."""
     return np.asarray(borrow_cost(result.weight, execution, sessions_per_year=sessions_per_year).sum(axis=1))

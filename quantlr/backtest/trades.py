@@ -1,4 +1,4 @@
-"""Round trips: spells of one ticker held on one side, read off what the engine held."""
+"""Trades (round trips): periods in which one ticker is held on one side, read from the weights of a backtest."""
 
 from __future__ import annotations
 
@@ -12,93 +12,93 @@ from quantlr.core.values import BacktestResult
 
 
 def trade_table(result: BacktestResult) -> pd.DataFrame:
-    """Return one row per spell in which a ticker was held on one side, by date of entry.
+    """Return one row per period in which a ticker is held on one side, by entry date.
 
-    Columns: ticker; side, "long" or "short"; entry and exit, dates of the fills, exit missing for what is still held;
-    entry_price and exit_price, adjusted, the last price for what is still held; sessions held; return, what the
-    position earned, as a fraction of the position, before costs; cost, in the same unit; size, the mean |weight| while
-    it was held.
+    Columns: ticker; side, "long" or "short"; entry and exit, dates of the fills, exit missing for an open trade;
+    entry_price and exit_price, adjusted, the last price for an open trade; sessions held; return before costs, as a
+    fraction of the position; cost, in the same unit; size, the mean |weight| over the sessions held.
     """
-    sessions = len(result.weight)
-    weight, earned, cost = (
+    n_sessions = len(result.weight)
+    weight, ticker_return, cost = (
         np.ravel(values, order="F") for values in (result.weight, result.ticker_gross_return, result.ticker_cost)
     )
-    first = _trade_start_indices(np.sign(result.weight))
-    length = np.diff(np.append(first, len(weight)))
-    ticker, entry = np.divmod(first, sessions)
+    # Periods on one side, long, short or flat, in the sessions of all tickers laid end to end.
+    side = np.sign(result.weight)
+    starts = np.ones(side.shape, dtype=np.bool_)
+    starts[1:] = side[1:] != side[:-1]
+    start = np.flatnonzero(starts.ravel(order="F"))
+    length = np.diff(np.append(start, len(weight)))
+    ticker, entry = np.divmod(start, n_sessions)
     end = entry + length
-    size = np.add.reduceat(np.abs(weight), first) / length
-    of_position = earned / np.where(weight == 0, 1.0, np.abs(weight))
-    held = np.flatnonzero(weight[first] != 0)
-    prices = pd.DataFrame(result.price).ffill().to_numpy()
+    size = np.add.reduceat(np.abs(weight), start) / length
+    position_return = ticker_return / np.where(weight == 0, 1.0, np.abs(weight))
+    price = pd.DataFrame(result.price).ffill().to_numpy()
     table = pd.DataFrame(
         {
             "ticker": np.array(result.tickers, dtype=object)[ticker],
-            "side": np.where(weight[first] > 0, "long", "short"),
+            "side": np.where(weight[start] > 0, "long", "short"),
             "entry": result.fill_dates[entry],
-            "exit": pd.Series(result.fill_dates[end]).where(end < sessions),
-            "entry_price": prices[entry, ticker],
-            "exit_price": prices[end, ticker],
+            "exit": pd.Series(result.fill_dates[end]).where(end < n_sessions),
+            "entry_price": price[entry, ticker],
+            "exit_price": price[end, ticker],
             "sessions": length,
-            "return": np.multiply.reduceat(1.0 + of_position, first) - 1.0,
-            "cost": _cost_by_trade(weight, cost, first, entry) / np.where(weight[first] == 0, 1.0, size),
+            "return": np.multiply.reduceat(1.0 + position_return, start) - 1.0,
+            "cost": _cost_by_trade(weight, cost, start, entry) / np.where(weight[start] == 0, 1.0, size),
             "size": size,
         }
     ).astype({"ticker": "str"})
-    return table.iloc[held].sort_values(["entry", "ticker"], kind="stable", ignore_index=True)
+    is_trade = np.flatnonzero(weight[start] != 0)
+    return table.iloc[is_trade].sort_values(["entry", "ticker"], kind="stable", ignore_index=True)
 
 
-def _trade_start_indices(position_sign: Array) -> IntArray:
-    """Return where each stretch of one side begins in (sessions, tickers) sides laid end to end, ticker by ticker."""
-    begins = np.ones(position_sign.shape, dtype=np.bool_)
-    begins[1:] = position_sign[1:] != position_sign[:-1]
-    return np.flatnonzero(begins.ravel(order="F"))
+def _cost_by_trade(weight: Array, cost: Array, start: IntArray, entry: IntArray) -> Array:
+    """Return the cost of each period: that of its sessions, and its part of the trade that ends it, (periods,).
 
+    An order that changes sides closes one trade and opens the next; each is charged in proportion to its weight.
 
-def _cost_by_trade(weight: Array, cost: Array, trade_start: IntArray, entry_session: IntArray) -> Array:
-    """Return what each spell cost: what it cost while it was held, and its own part of the trade that ended it.
-
-    A turn-around closes one side and opens the other in one trade; each side pays for its own part of that session.
+    Parameters
+    ----------
+    weight, cost : (tickers * sessions,) ticker by ticker.
+    start, entry : (periods,) first position in `weight`, and the same as position of the session.
     """
-    own = np.add.reduceat(cost, trade_start)
-    later = np.flatnonzero(entry_session > 0)
-    turn = trade_start[later]
-    before, after = np.abs(weight[turn - 1]), np.abs(weight[turn])
-    closing = cost[turn] * before / (before + after)
-    own[later - 1] += closing
-    own[later] -= closing
-    return own
+    total = np.add.reduceat(cost, start)
+    later = np.flatnonzero(entry > 0)
+    change = start[later]
+    before, after = np.abs(weight[change - 1]), np.abs(weight[change])
+    closing_cost = cost[change] * before / (before + after)
+    total[later - 1] += closing_cost
+    total[later] -= closing_cost
+    return total
+
+
+def net_trade_returns(trades: pd.DataFrame) -> pd.Series[float]:
+    """Return the return of each trade after costs, as a fraction of the position."""
+    return trades["return"] - trades["cost"]
 
 
 def trade_summary_by_side(trades: pd.DataFrame) -> pd.DataFrame:
-    """Return what round trips came to: a row for each side that was taken, and one for all where both were.
+    """Return a summary of trades: a row for each side that occurs, and one for all where both do.
 
-    The index is the side, "long", "short" or "all". Columns: trades, how many; won, share that earned more than they
-    cost; mean, best and worst, of return less cost, as fractions of the position; sessions, the median held.
+    The index is the side, "long", "short" or "all". Columns: trades, their number; won, the win rate; mean, best and
+    worst, of the return after costs, as fractions of the position; sessions, the median held.
     """
-    sides = [(side, trades[trades["side"] == side]) for side in ("long", "short")]
-    taken = [(side, table) for side, table in sides if len(table)]
-    if len(taken) > 1:
-        taken.append(("all", trades))
-    return pd.DataFrame([_trade_summary(table) for _, table in taken], index=[side for side, _ in taken])
-
-
-def _trade_summary(trades: pd.DataFrame) -> dict[str, float]:
-    gain = trades["return"] - trades["cost"]
-    return {
-        "trades": len(gain),
-        "won": float((gain > 0).mean()),
-        "mean": float(gain.mean()),
-        "best": float(gain.max()),
-        "worst": float(gain.min()),
-        "sessions": float(trades["sessions"].median()),
-    }
+    by_side = {side: trades[trades["side"] == side] for side in ("long", "short")}
+    tables = {side: table for side, table in by_side.items() if len(table)}
+    if len(tables) > 1:
+        tables["all"] = trades
+    rows = []
+    for table in tables.values():
+        returns = net_trade_returns(table)
+        row = {"trades": len(table), "won": float((returns > 0).mean()), "mean": float(returns.mean())}
+        row |= {"best": float(returns.max()), "worst": float(returns.min())}
+        rows.append(row | {"sessions": float(table["sessions"].median())})
+    return pd.DataFrame(rows, index=list(tables))
 
 
 def annual_excess_return_by_side(result: BacktestResult, *, sessions_per_year: int) -> dict[str, float]:
-    """Return what "long" and "short" positions earned a year before costs, in excess of cash, as fractions of equity.
+    """Return the annual return of "long" and "short" positions before costs, in excess of cash, as fractions of equity.
 
-    Together they earned what all of it did.
+    Their sum is that of all positions.
     """
     excess = result.ticker_gross_return - result.weight * result.session_cash_rate
     return {
@@ -107,19 +107,15 @@ def annual_excess_return_by_side(result: BacktestResult, *, sessions_per_year: i
     }
 
 
-MIN_VALUES_TO_TRIM_TAILS = 200
-"""Values from which a histogram need not reach to the last one."""
-
-
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """How many values fall between neighbouring edges; what lies beyond the ends counts to the outermost stretches.
+    """Number of values in each bin; values beyond the edges count in the outermost bins.
 
     Attributes
     ----------
-    edges : (b + 1,) ascending, evenly spaced, 0 among them.
-    count : (b,) how many values.
-    beyond : how many lie outside of the edges.
+    bin_edges : (b + 1,) ascending, evenly spaced, 0 among them.
+    count : (b,) number of values.
+    n_outside : number of values beyond the edges.
     """
 
     bin_edges: Array
@@ -128,19 +124,19 @@ class Histogram:
 
 
 def histogram_around_zero(values: Array, *, max_bins: int = 40) -> Histogram:
-    """Return a histogram with an edge at 0, so that gains and losses never share a stretch.
+    """Return a histogram with an edge at 0, so that gains and losses never share a bin.
 
-    Of many values it leaves out the lowest and the highest hundredth; there are at most `at_most` stretches, give or
-    take one.
+    Of 200 values or more, its range omits the lowest and the highest hundredth. There are at most `max_bins` bins, or
+    one more.
     """
-    tail = 0.01 if len(values) >= MIN_VALUES_TO_TRIM_TAILS else 0.0
-    low, high = (float(edge) for edge in np.quantile(values, [tail, 1 - tail]))
+    tail = 0.01 if len(values) >= 200 else 0.0
+    low, high = np.quantile(values, [tail, 1 - tail]).tolist()
     low, high = min(low, 0.0), max(high, 0.0)
-    step = max(high - low, 1e-4) / min(max_bins, max(2 * int(np.sqrt(len(values))), 4))
-    below, above = int(np.ceil(-low / step - 1e-9)), max(int(np.ceil(high / step - 1e-9)), 0)
+    width = max(high - low, 1e-4) / min(max_bins, max(2 * int(np.sqrt(len(values))), 4))
+    below, above = int(np.ceil(-low / width - 1e-9)), max(int(np.ceil(high / width - 1e-9)), 0)
     if below + above == 0:
         above = 1
-    edges = np.asarray(step * np.arange(-below, above + 1), dtype=np.float64)
-    where = np.clip(np.ceil(values / step - 1e-9).astype(np.int64) - 1 + below, 0, below + above - 1)
-    outside = int(((values < edges[0] - 1e-12) | (values > edges[-1] + 1e-12)).sum())
-    return Histogram(edges, np.bincount(where, minlength=below + above).astype(np.float64), outside)
+    edges = np.asarray(width * np.arange(-below, above + 1), dtype=np.float64)
+    bin_index = np.clip(np.ceil(values / width - 1e-9).astype(np.int64) - 1 + below, 0, below + above - 1)
+    n_outside = int(((values < edges[0] - 1e-12) | (values > edges[-1] + 1e-12)).sum())
+    return Histogram(edges, np.bincount(bin_index, minlength=below + above).astype(np.float64), n_outside)

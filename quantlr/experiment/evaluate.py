@@ -21,7 +21,7 @@ from quantlr.core.progress import Progress, ProgressCounter, ignore_progress, is
 from quantlr.core.values import Forecasts, RunData
 from quantlr.experiment.ledger import TrialStatistics
 from quantlr.report.storage import nonfinite_to_none
-from quantlr.stats.verdict import Evidence, decide_verdict
+from quantlr.stats.verdict import decide_verdict
 
 
 def compute_metrics(
@@ -55,10 +55,10 @@ def compute_metrics(
             "sessions": len(prices.sessions),
             "sha256": prices.sha256,
         },
-        "forecast": {metric.__name__: metric(rows) for metric in steps.iter_items(FORECAST_METRICS)},
+        "forecast": {key: metric(rows) for key, metric in steps.iter_items(FORECAST_METRICS.items())},
         "backtest": {
-            "strategy": {metric.__name__: metric(own) for metric in steps.iter_items(BACKTEST_METRICS)},
-            "benchmark": {metric.__name__: metric(held) for metric in steps.iter_items(BACKTEST_METRICS)},
+            "strategy": {key: metric(own) for key, metric in steps.iter_items(BACKTEST_METRICS.items())},
+            "benchmark": {key: metric(held) for key, metric in steps.iter_items(BACKTEST_METRICS.items())},
             "break_even_cost_bps": break_even_cost_bps(run_data.result),
             "fills": fills,
             "only_at_the_close": is_significant_only_at_same_close(fills),
@@ -75,12 +75,10 @@ def compute_metrics(
     }
     found["verdict"] = asdict(
         decide_verdict(
-            Evidence.from_metrics(
-                found,
-                own.gross_excess_returns,
-                sessions_per_year=per_year,
-                has_trial_ledger=trial_statistics is not None,
-            )
+            found,
+            own.gross_excess_returns,
+            sessions_per_year=per_year,
+            has_trial_ledger=trial_statistics is not None,
         )
     )
     return dict(nonfinite_to_none(found))

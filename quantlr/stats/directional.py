@@ -1,122 +1,128 @@
-"""Did it know? Intervals of accuracy and of the area under the ROC curve, and the test of directional skill."""
+"""Tests and intervals of directional skill: accuracy, area under the ROC curve, and the Pesaran-Timmermann test."""
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.random import Generator
 
 from quantlr.core.arrays import Array, BoolArray, IntArray
-from quantlr.stats.bootstrap import optimal_block_length, percentile_interval, stationary_bootstrap_sums, sum_by_session
-from quantlr.stats.hac import SIGNIFICANCE_LEVEL, STANDARD_NORMAL, TEST_POWER, Z95, newey_west_variance
+from quantlr.stats.bootstrap import optimal_block_length, percentile_interval, stationary_bootstrap_sums
+from quantlr.stats.hac import (
+    SIGNIFICANCE_LEVEL,
+    STANDARD_NORMAL,
+    TEST_POWER,
+    Z95,
+    Interval,
+    newey_west_variance,
+    sum_by_session,
+)
 
 
-def wilson_interval(n_hits: float, n: float) -> tuple[float, float]:
-    """Return the 95 % score interval of a share (Wilson 1927); `n` may be a number that counts for fewer."""
-    share, z2 = n_hits / n, Z95**2
-    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z95 / (1 + z2 / n) * np.sqrt(share * (1 - share) / n + z2 / (4 * n**2))
-    return max(float(middle - half), 0.0), min(float(middle + half), 1.0)
+def wilson_interval(n_hits: float, n: float) -> Interval:
+    """Return the 95 % score interval of a proportion (Wilson 1927); `n` may be an effective sample size."""
+    proportion, z2 = n_hits / n, Z95**2
+    centre = (proportion + z2 / (2 * n)) / (1 + z2 / n)
+    half_width = Z95 / (1 + z2 / n) * np.sqrt(proportion * (1 - proportion) / n + z2 / (4 * n**2))
+    return max(float(centre - half_width), 0.0), min(float(centre + half_width), 1.0)
 
 
 def midranks(values: Array) -> Array:
-    """Return ranks from 1, the mean rank for equal values."""
-    _, where, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return np.asarray((last - (counts - 1) / 2.0)[where])
+    """Return ranks from 1; equal values share their mean rank."""
+    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(counts) - (counts - 1) / 2.0)[group])
 
 
-def clustered_accuracy_interval(
-    hits: BoolArray, *, session: IntArray, horizon: int, rng: np.random.Generator
-) -> tuple[float, float]:
-    """Return the 95 % interval of a share of right calls that overlap in time or share a session.
+def clustered_accuracy_interval(hits: BoolArray, *, session: IntArray, horizon: int, rng: Generator) -> Interval:
+    """Return the 95 % interval of the accuracy of forecasts that overlap in time or share a session.
 
-    Sessions are drawn whole, in blocks of `horizon` sessions or longer, as `block_length` advises.
+    Whole sessions are resampled, in blocks of the optimal length but no shorter than `horizon` sessions.
 
     Parameters
     ----------
-    hits, session : (n,) whether a call was right, and the session at whose close it was made.
+    hits, session : (n,) whether the forecast was right, and the session at whose close it was made.
+    horizon : sessions that a forecast spans.
     """
     sums = sum_by_session(session, hits.astype(np.float64), np.ones(len(hits)))
     block = max(optimal_block_length(sums[:, 0] - hits.mean() * sums[:, 1]), float(horizon))
-    right, made = stationary_bootstrap_sums(sums, mean_block_length=block, rng=rng).T
-    return percentile_interval(right / made)
+    n_hits, n_forecasts = stationary_bootstrap_sums(sums, block_length=block, rng=rng).T
+    return percentile_interval(n_hits / n_forecasts)
 
 
 def delong_placements(score: Array, up: Array) -> tuple[Array, Array] | None:
-    """Return for each up the share of not-ups scored below it, and for each not-up the share of ups above; ties half.
+    """Return the placements of DeLong, DeLong and Clarke-Pearson (1988); None unless both outcomes occur.
 
-    Either's mean is the area under the ROC curve. They come from midranks (Sun and Xu 2014). None without both.
+    For each up, the proportion of not-ups with a lower score; for each not-up, the proportion of ups with a higher one;
+    ties count half. The mean of either is the area under the ROC curve. Computed from midranks (Sun and Xu 2014).
     """
     positive, negative = score[up == 1], score[up == 0]
     if not len(positive) or not len(negative):
         return None
-    together = midranks(np.concatenate([positive, negative]))
-    above = (together[: len(positive)] - midranks(positive)) / len(negative)
-    below = 1.0 - (together[len(positive) :] - midranks(negative)) / len(positive)
-    return above, below
+    ranks = midranks(np.concatenate([positive, negative]))
+    of_positive = (ranks[: len(positive)] - midranks(positive)) / len(negative)
+    of_negative = 1.0 - (ranks[len(positive) :] - midranks(negative)) / len(positive)
+    return of_positive, of_negative
 
 
 def roc_auc(score: Array, up: Array) -> float | None:
-    """Return the area under the ROC curve, None without both outcomes."""
-    found = delong_placements(score, up)
-    return float(found[0].mean()) if found else None
+    """Return the area under the ROC curve, None unless both outcomes occur."""
+    placements = delong_placements(score, up)
+    return float(placements[0].mean()) if placements else None
 
 
-def delong_auc_interval(score: Array, up: Array) -> tuple[float, float] | None:
-    """Return the 95 % interval of the area (DeLong, DeLong and Clarke-Pearson 1988).
+def delong_auc_interval(score: Array, up: Array) -> Interval | None:
+    """Return the 95 % interval of the area under the ROC curve (DeLong, DeLong and Clarke-Pearson 1988).
 
-    None with fewer than two of an outcome.
+    None with fewer than two of either outcome.
     """
-    found = delong_placements(score, up)
-    if found is None or min(map(len, found)) < 2:
+    placements = delong_placements(score, up)
+    if placements is None or min(map(len, placements)) < 2:
         return None
-    middle = float(found[0].mean())
-    half = Z95 * float(np.sqrt(sum(part.var(ddof=1) / len(part) for part in found)))
-    return max(middle - half, 0.0), min(middle + half, 1.0)
+    auc = float(placements[0].mean())
+    half_width = Z95 * float(np.sqrt(sum(values.var(ddof=1) / len(values) for values in placements)))
+    return max(auc - half_width, 0.0), min(auc + half_width, 1.0)
 
 
 def clustered_auc_interval(
-    score: Array, up: Array, *, session: IntArray, horizon: int, rng: np.random.Generator
-) -> tuple[float, float] | None:
-    """Return the 95 % interval of the area where forecasts overlap in time or share a session.
+    score: Array, up: Array, *, session: IntArray, horizon: int, rng: Generator
+) -> Interval | None:
+    """Return the 95 % interval of the area under the ROC curve where forecasts overlap or share a session.
 
-    Sessions are drawn as for the accuracy. A resample's area is taken to first order in its weights, from the
-    placements in the whole sample, as DeLong's variance is: each part's mean moves by itself. None with fewer than two
-    of an outcome.
+    Whole sessions are resampled as for the accuracy. The area of a resample is taken to first order in its counts,
+    from the placements in the whole sample, as in DeLong's variance. None with fewer than two of either outcome.
     """
-    found = delong_placements(score, up)
-    if found is None or min(map(len, found)) < 2:
+    placements = delong_placements(score, up)
+    if placements is None or min(map(len, placements)) < 2:
         return None
-    middle, was_up = float(found[0].mean()), up == 1
-    above, below = np.zeros(len(up)), np.zeros(len(up))
-    above[was_up], below[~was_up] = (part - middle for part in found)
-    sums = sum_by_session(session, above, below, was_up.astype(np.float64), (~was_up).astype(np.float64))
-    block = max(optimal_block_length(sums[:, 0] / len(found[0]) + sums[:, 1] / len(found[1])), float(horizon))
-    of_ups, of_others, ups, others = stationary_bootstrap_sums(sums, mean_block_length=block, rng=rng).T
-    moved = middle + of_ups / np.maximum(ups, 1.0) + of_others / np.maximum(others, 1.0)
-    low, high = percentile_interval(moved)
+    auc, is_up = float(placements[0].mean()), up == 1
+    up_excess, other_excess = np.zeros(len(up)), np.zeros(len(up))
+    up_excess[is_up], other_excess[~is_up] = (values - auc for values in placements)
+    sums = sum_by_session(session, up_excess, other_excess, is_up.astype(np.float64), (~is_up).astype(np.float64))
+    influence = sums[:, 0] / len(placements[0]) + sums[:, 1] / len(placements[1])
+    block = max(optimal_block_length(influence), float(horizon))
+    up_sum, other_sum, n_up, n_other = stationary_bootstrap_sums(sums, block_length=block, rng=rng).T
+    low, high = percentile_interval(auc + up_sum / np.maximum(n_up, 1.0) + other_sum / np.maximum(n_other, 1.0))
     return max(low, 0.0), min(high, 1.0)
 
 
 def pesaran_timmermann_test(predicted_up: BoolArray, up: Array) -> dict[str, float] | None:
-    """Return the one-sided test of directional skill (Pesaran and Timmermann 1992).
+    """Return the statistic and the p value of the one-sided test of directional skill (Pesaran and Timmermann 1992).
 
-    It compares the share of right calls with what independent calls of the same frequency would reach. None where
-    calls or outcomes never change.
+    It compares the accuracy with that expected if forecasts and outcomes were independent. None where forecasts or
+    outcomes are constant.
     """
     n = len(up)
     py, px = float(up.mean()), float(predicted_up.mean())
-    right = float(np.mean(predicted_up == (up == 1)))
-    chance = py * px + (1 - py) * (1 - px)
-    of_right = chance * (1 - chance) / n
-    of_chance = (
+    accuracy = float(np.mean(predicted_up == (up == 1)))
+    expected = py * px + (1 - py) * (1 - px)
+    accuracy_variance = expected * (1 - expected) / n
+    expected_variance = (
         (2 * py - 1) ** 2 * px * (1 - px) / n
         + (2 * px - 1) ** 2 * py * (1 - py) / n
         + 4 * py * px * (1 - py) * (1 - px) / n**2
     )
-    if px in (0.0, 1.0) or py in (0.0, 1.0) or of_right <= of_chance:
+    if px in (0.0, 1.0) or py in (0.0, 1.0) or accuracy_variance <= expected_variance:
         return None
-    statistic = (right - chance) / float(np.sqrt(of_right - of_chance))
-    return {"statistic": statistic, "p_value": 1.0 - STANDARD_NORMAL.cdf(statistic)}
+    return _one_sided_test((accuracy - expected) / float(np.sqrt(accuracy_variance - expected_variance)))
 
 
 def clustered_pesaran_timmermann_test(
@@ -124,36 +130,37 @@ def clustered_pesaran_timmermann_test(
 ) -> dict[str, float] | None:
     """Return the same test where forecasts overlap in time or share a session.
 
-    The t statistic of the mean of (call - mean call) (up - mean up) summed by session, its variance by Newey and West
-    (1987) with 2 `horizon` lags. Means are each ticker's own: to know that one ticker rises more often than another is
-    not to know when. None where, within tickers, calls or outcomes never change.
+    The t statistic of the mean of (forecast - mean forecast) (up - mean up), summed by session, with the variance of
+    Newey and West (1987) and 2 `horizon` lags. Means are taken within each ticker: to forecast correctly that one
+    ticker rises more often than another is no skill of timing. None where, within tickers, forecasts or outcomes are
+    constant.
     """
     products = _demean_by_group(predicted_up.astype(np.float64), ticker) * _demean_by_group(up, ticker)
     sums = sum_by_session(session, products)
     variance = float(newey_west_variance(sums - sums.mean(axis=0), horizon=horizon)[0])
     if not products.any() or variance <= 0:
         return None
-    statistic = float(sums.sum() / np.sqrt(variance))
+    return _one_sided_test(float(sums.sum() / np.sqrt(variance)))
+
+
+def _one_sided_test(statistic: float) -> dict[str, float]:
     return {"statistic": statistic, "p_value": 1.0 - STANDARD_NORMAL.cdf(statistic)}
 
 
 def _demean_by_group(values: Array, group: IntArray) -> Array:
-    """Return values less the mean of their group; exactly 0 in a group that never changes."""
-    _, where = np.unique(group, return_inverse=True)
-    count = np.bincount(where)
-    mean = np.bincount(where, weights=values) / count
-    return np.asarray(values - mean[where])
+    """Return values less the mean of their group; exactly 0 in a group whose values are equal."""
+    _, index = np.unique(group, return_inverse=True)
+    return np.asarray(values - (np.bincount(index, weights=values) / np.bincount(index))[index])
 
 
 def years_to_significance(accuracy: float, baseline_accuracy: float, *, sessions_per_year: int) -> float | None:
-    """Return the years of daily calls that would tell `accuracy` from `baseline`, None where it is no higher.
+    """Return the years of daily forecasts needed to distinguish an accuracy from a baseline's; None if not above it.
 
-    The one-sided normal sample size for 80 % power at the 5 % level.
+    The sample size of the one-sided normal test of a proportion at the 5 % level with 80 % power.
     """
     if accuracy <= baseline_accuracy:
         return None
-    critical, powerful = STANDARD_NORMAL.inv_cdf(1 - SIGNIFICANCE_LEVEL), STANDARD_NORMAL.inv_cdf(TEST_POWER)
-    spread = critical * np.sqrt(baseline_accuracy * (1 - baseline_accuracy)) + powerful * np.sqrt(
-        accuracy * (1 - accuracy)
-    )
-    return float((spread / (accuracy - baseline_accuracy)) ** 2 / sessions_per_year)
+    z_level, z_power = STANDARD_NORMAL.inv_cdf(1 - SIGNIFICANCE_LEVEL), STANDARD_NORMAL.inv_cdf(TEST_POWER)
+    baseline_std, std = (np.sqrt(rate * (1 - rate)) for rate in (baseline_accuracy, accuracy))
+    distance = z_level * baseline_std + z_power * std
+    return float((distance / (accuracy - baseline_accuracy)) ** 2 / sessions_per_year)

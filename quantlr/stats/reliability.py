@@ -1,32 +1,29 @@
-"""Do probabilities mean what they say? The isotonic reliability curve, and a score's parts that follow from it.
+"""The reliability diagram of probability forecasts: the isotonic curve, its band, and the decomposition of scores.
 
-CORP (Dimitriadis, Gneiting and Jordan 2021): the curve is the share of ups as an increasing function of the forecast,
-by pooling adjacent violators. Recalibrated by it, a forecast scores best; with S the score of the forecast, S_C of the
-recalibrated one and S_M of the mean outcome,
+CORP (Dimitriadis, Gneiting and Jordan 2021): the observed frequency of ups is estimated as an increasing function of
+the forecast, by pooling adjacent violators. With S the score of the forecast, S_C of the forecast recalibrated by that
+function, and S_M of the mean outcome as constant forecast,
 
     S = (S - S_C) - (S_M - S_C) + S_M = miscalibration - discrimination + uncertainty
 
-exactly, and no part is negative.
+exactly, and no term is negative.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import Generator
 
 from quantlr.core.arrays import Array, IntArray
-from quantlr.stats.bootstrap import horizon_block_index, pivot_sums
-from quantlr.stats.hac import INTERVAL_95_QUANTILES
-
-MAX_BAND_GROUPS = 500
-"""Neighbouring forecasts are taken together for the band, where there are more of them."""
-BAND_DRAWS = 400
+from quantlr.stats.hac import INTERVAL_95_QUANTILES, horizon_block_index, pivot_sums
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreDecomposition:
-    """What a mean score is made of; the score is miscalibration - discrimination + uncertainty."""
+    """The terms of a mean score, which is miscalibration - discrimination + uncertainty."""
 
     miscalibration: float
     discrimination: float
@@ -35,13 +32,13 @@ class ScoreDecomposition:
 
 @dataclass(frozen=True, slots=True)
 class ReliabilityCurve:
-    """How often ups came, by what was forecast.
+    """Observed frequency of ups by forecast probability.
 
     Attributes
     ----------
     probability : (m,) the distinct forecasts, ascending.
-    count : (m,) how often each was made.
-    share : (m,) share of ups by isotonic regression, ascending.
+    count : (m,) number of forecasts of each.
+    observed_frequency : (m,) proportion of ups by isotonic regression, ascending.
     """
 
     probability: Array
@@ -51,11 +48,12 @@ class ReliabilityCurve:
 
 @dataclass(frozen=True, slots=True)
 class ReliabilityBand:
-    """Where 95 % of curves would pass, were the forecasts right, at each of some probabilities.
+    """Pointwise 95 % band of the reliability curve of a calibrated forecast.
 
     Attributes
     ----------
-    probability, low, high : (g,) ascending.
+    probability : (g,) ascending.
+    low, high : (g,) bounds of the observed frequency.
     """
 
     probability: Array
@@ -64,10 +62,10 @@ class ReliabilityBand:
 
 
 def isotonic_regression(values: Array, weights: Array) -> Array:
-    """Return the increasing sequence nearest to `values` in weighted squares, by pooling adjacent violators.
+    """Return the increasing sequence nearest to `values` in weighted least squares, by pooling adjacent violators.
 
-    Every run of blocks whose means do not increase becomes one block, until none is left: blocks that violate may be
-    pooled in any order, and a whole run at once.
+    Each run of blocks whose means do not increase is pooled into one block, until none is left: the order in which
+    violators are pooled does not matter.
     """
     start = np.arange(len(values))
     total, mass = values * weights, weights.astype(np.float64)
@@ -81,71 +79,71 @@ def isotonic_regression(values: Array, weights: Array) -> Array:
 
 
 def reliability_curve(probability: Array, up: Array) -> ReliabilityCurve:
-    """Return the share of ups as an increasing function of the probability."""
-    distinct, where = np.unique(probability, return_inverse=True)
-    count = np.bincount(where).astype(np.float64)
-    share = isotonic_regression(np.bincount(where, weights=up) / count, count)
-    return ReliabilityCurve(distinct, count, share)
+    """Return the observed frequency of ups as an increasing function of the probability."""
+    distinct, index = np.unique(probability, return_inverse=True)
+    count = np.bincount(index).astype(np.float64)
+    return ReliabilityCurve(distinct, count, isotonic_regression(np.bincount(index, weights=up) / count, count))
 
 
 def log_loss_decomposition(probability: Array, up: Array, *, log_loss: float) -> ScoreDecomposition:
-    """Return the parts of the mean cross-entropy, in nats."""
-    curve = reliability_curve(probability, up)
-    uncertainty = float(_binary_entropy(up.mean(keepdims=True))[0])
-    return _decompose_score(
-        log_loss, float(_binary_entropy(curve.observed_frequency) @ curve.count) / len(up), uncertainty
-    )
+    """Return the terms of the mean log loss, in nats."""
+    return _decompose_score(probability, up, log_loss, _binary_entropy)
 
 
 def brier_decomposition(probability: Array, up: Array, *, brier: float) -> ScoreDecomposition:
-    """Return the parts of the Brier score."""
+    """Return the terms of the Brier score."""
+    return _decompose_score(probability, up, brier, lambda frequency: frequency * (1 - frequency))
+
+
+def _decompose_score(
+    probability: Array, up: Array, score: float, expected_score: Callable[[Array], Array]
+) -> ScoreDecomposition:
+    """Return the terms of a mean score; `expected_score` is that of outcomes forecast with their own frequency."""
     curve = reliability_curve(probability, up)
-    rate = float(up.mean())
-    return _decompose_score(
-        brier,
-        float((curve.observed_frequency * (1 - curve.observed_frequency)) @ curve.count) / len(up),
-        rate * (1 - rate),
-    )
-
-
-def _decompose_score(score: float, recalibrated_score: float, uncertainty: float) -> ScoreDecomposition:
-    return ScoreDecomposition(score - recalibrated_score, uncertainty - recalibrated_score, uncertainty)
+    recalibrated = float(expected_score(curve.observed_frequency) @ curve.count) / len(up)
+    uncertainty = float(expected_score(up.mean(keepdims=True))[0])
+    return ScoreDecomposition(score - recalibrated, uncertainty - recalibrated, uncertainty)
 
 
 def _binary_entropy(probability: Array) -> Array:
-    """Return the mean cross-entropy of outcomes, so many of which are up, when that share is forecast of them."""
+    """Return the entropy in nats of outcomes that are up with these probabilities; 0 at 0 and at 1."""
     inside = np.clip(probability, np.finfo(np.float64).tiny, 1 - np.finfo(np.float64).epsneg)
     return np.asarray(-probability * np.log(inside) - (1 - probability) * np.log1p(-inside))
 
 
 def probability_group_index(probability: Array, *, max_groups: int) -> IntArray:
-    """Return the number of each forecast's group, ascending with the probability: equal ones share one, of `most`."""
-    distinct, where = np.unique(probability, return_inverse=True)
-    return np.asarray((where * min(len(distinct), max_groups)) // len(distinct), dtype=np.int64)
+    """Return the group of each forecast, ascending with the probability; equal forecasts share a group."""
+    distinct, index = np.unique(probability, return_inverse=True)
+    return np.asarray((index * min(len(distinct), max_groups)) // len(distinct), dtype=np.int64)
 
 
 def reliability_band(
-    probability: Array, up: Array, *, session: IntArray, horizon: int, rng: np.random.Generator
+    probability: Array, up: Array, *, session: IntArray, horizon: int, rng: Generator, n_draws: int = 400
 ) -> ReliabilityBand:
-    """Return where the curve of a calibrated forecast would lie.
+    """Return the band of the reliability curve under the hypothesis that the forecast is calibrated.
 
-    What came is replaced by the probability plus the surprise, up - probability, whose sign is drawn anew: one sign for
-    all tickers over `horizon` sessions, so that surprises which come together stay together (the wild bootstrap of Wu
-    1986, by clusters as in Cameron, Gelbach and Miller 2008).
+    Outcomes are replaced by the probability plus the residual, up - probability, with a random sign: one sign for all
+    tickers over `horizon` sessions, so that their dependence is kept (the wild bootstrap of Wu 1986, by clusters as in
+    Cameron, Gelbach and Miller 2008).
 
     Parameters
     ----------
-    probability, up, session : (n,) as in `Scored`.
+    probability, up, session : (n,) of forecasts whose outcome is known.
     horizon : sessions that a forecast spans.
+    n_draws : number of bootstrap draws.
+
+    Notes
+    -----
+    With more than 500 distinct forecasts, adjacent ones are grouped.
     """
-    group = probability_group_index(probability, max_groups=MAX_BAND_GROUPS)
+    group = probability_group_index(probability, max_groups=500)
     count = np.bincount(group).astype(np.float64)
-    centre = np.bincount(group, weights=probability) / count
+    mean_probability = np.bincount(group, weights=probability) / count
     cluster = horizon_block_index(session, horizon=horizon)
-    signs = rng.choice([-1.0, 1.0], size=(BAND_DRAWS, int(cluster.max()) + 1))
-    drawn = centre + signs @ pivot_sums(cluster, group, up - probability) / count
-    # Each draw is lifted above the one before, so that none pools with another, and all are regressed at once.
-    lift = (np.ptp(drawn) + 1.0) * np.arange(BAND_DRAWS)[:, None]
-    curves = isotonic_regression((drawn + lift).ravel(), np.tile(count, BAND_DRAWS)).reshape(drawn.shape) - lift
+    signs = rng.choice([-1.0, 1.0], size=(n_draws, int(cluster.max()) + 1))
+    draws = mean_probability + signs @ pivot_sums(cluster, group, up - probability) / count
+    # Each draw is shifted above the one before, so that no two are pooled: one regression serves all of them.
+    shift = (np.ptp(draws) + 1.0) * np.arange(n_draws)[:, None]
+    curves = isotonic_regression((draws + shift).ravel(), np.tile(count, n_draws)).reshape(draws.shape) - shift
     low, high = np.quantile(curves, INTERVAL_95_QUANTILES, axis=0)
-    return ReliabilityBand(centre, np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0))
+    return ReliabilityBand(mean_probability, np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0))

@@ -1,4 +1,4 @@
-"""The verdict: the first of six rules, in their order, that applies; one sentence with the numbers that decided."""
+"""The verdict on a run: the first of six rules that applies, and one sentence with the numbers that decided."""
 
 from __future__ import annotations
 
@@ -16,227 +16,111 @@ MIN_CONFIDENCE = 1 - SIGNIFICANCE_LEVEL
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a run shows.
+    """The conclusion of a run.
 
     Attributes
     ----------
-    rule : the first of the rules, in their order, that decided.
-    sentence : the same for a person, with the numbers that decided.
+    rule : name of the rule that decided.
+    sentence : the conclusion in words, with the numbers that decided.
     """
 
     rule: str
     sentence: str
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """The numbers that a verdict rests on; Sharpe ratios are annual, None is undefined.
+def decide_verdict(
+    metrics: dict[str, Any], gross_excess_returns: Array, *, sessions_per_year: int, has_trial_ledger: bool
+) -> Verdict:
+    """Return the verdict of the first rule that applies; no evidence of skill is the usual outcome, and no failure.
 
-    Attributes
+    Parameters
     ----------
-    n, accuracy, accuracy_base_rate, log_loss, log_loss_base_rate, years_needed, break_even_cost_bps : see `metrics`.
-    p_value : of Pesaran and Timmermann's test.
-    sharpe_gross, sharpe_net : before and after costs.
-    probabilistic_sharpe_gross, probabilistic_sharpe_net : against 0.
-    above_benchmark, above_benchmark_low95 : mean net return less the benchmark's, per year, and its lower bound.
-    trials : configs tried on a ticker and label of this one, itself included.
-    counted : whether a ledger of trials was there to count them.
-    expected_max_sharpe : Sharpe ratio that the best of so many without skill is expected to show.
-    deflated_sharpe : as the probabilistic one, against that.
+    metrics : the numbers of a run, keyed as in ``metrics.json``; None is undefined.
+    gross_excess_returns : (sessions,) returns before costs, in excess of cash.
+    sessions_per_year : for the annual Sharpe ratio before costs.
+    has_trial_ledger : whether a ledger counted the trials.
     """
-
-    n_forecasts: int
-    accuracy: float
-    accuracy_base_rate: float
-    log_loss: float
-    log_loss_base_rate: float
-    directional_p_value: float | None
-    years_needed: float | None
-    sharpe_gross: float | None
-    sharpe_net: float | None
-    probabilistic_sharpe_gross: float | None
-    probabilistic_sharpe_net: float | None
-    break_even_cost_bps: float | None
-    mean_excess_over_benchmark: float | None
-    mean_excess_over_benchmark_low95: float | None
-    n_trials: int
-    has_trial_ledger: bool
-    expected_max_sharpe: float | None
-    deflated_sharpe: float | None
-
-    @classmethod
-    def from_metrics(
-        cls, metrics: dict[str, Any], gross_excess_returns: Array, *, sessions_per_year: int, has_trial_ledger: bool
-    ) -> Evidence:
-        """Return what a verdict rests on.
-
-        Parameters
-        ----------
-        found : the numbers, keyed as in ``metrics.json``.
-        gross_excess : (sessions,) returns before costs, in excess of cash.
-        per_year : sessions in a year.
-        counted : whether a ledger of trials was there.
-        """
-        skill, carried = metrics["forecast"], metrics["significance"]
-        test, ahead, gross = (
-            skill["pesaran_timmermann"],
-            carried["above_benchmark"],
-            sharpe_per_session(gross_excess_returns),
+    forecast, backtest, significance = (metrics[key] for key in ("forecast", "backtest", "significance"))
+    p_value = (forecast["pesaran_timmermann"] or {}).get("p_value")
+    skill = _skill_text(forecast, p_value)
+    if not (is_significant(p_value) and forecast["log_loss"] < forecast["log_loss_base_rate"]):
+        years = significance["years_needed"]
+        text = "; to distinguish such an accuracy from the baseline's would take about {:,.0f} years"
+        needed = "" if years is None else text.format(years)
+        return Verdict("no_evidence_of_skill", f"No evidence of skill: {skill}{needed}.")
+    session_sharpe = sharpe_per_session(gross_excess_returns)
+    sharpe = None if session_sharpe is None else session_sharpe * float(np.sqrt(sessions_per_year))
+    confidence = probabilistic_sharpe(gross_excess_returns)
+    gross = _sharpe_text(sharpe, confidence)
+    if not _is_confident(confidence):
+        text = (
+            f"{skill}, but the return of trading on the forecasts before costs is not significantly above 0 ({gross})"
         )
-        return cls(
-            n_forecasts=skill["n"],
-            accuracy=skill["accuracy"],
-            accuracy_base_rate=skill["accuracy_base_rate"],
-            log_loss=skill["log_loss"],
-            log_loss_base_rate=skill["log_loss_base_rate"],
-            directional_p_value=test["p_value"] if test else None,
-            years_needed=carried["years_needed"],
-            sharpe_gross=None if gross is None else gross * float(np.sqrt(sessions_per_year)),
-            sharpe_net=metrics["backtest"]["strategy"]["sharpe"],
-            probabilistic_sharpe_gross=probabilistic_sharpe(gross_excess_returns),
-            probabilistic_sharpe_net=carried["probabilistic_sharpe"],
-            break_even_cost_bps=metrics["backtest"]["break_even_cost_bps"],
-            mean_excess_over_benchmark=ahead["mean"] if ahead else None,
-            mean_excess_over_benchmark_low95=ahead["low95"] if ahead else None,
-            n_trials=carried["trials"],
-            has_trial_ledger=has_trial_ledger,
-            expected_max_sharpe=carried["expected_max_sharpe"],
-            deflated_sharpe=carried["deflated_sharpe"],
-        )
-
-
-def decide_verdict(evidence: Evidence) -> Verdict:
-    """Return the first rule that applies; to find no evidence is what most ideas come to, and no failure."""
-    for rule in (
-        _no_skill_verdict,
-        _no_profit_verdict,
-        _costs_exceed_profit_verdict,
-        _not_above_benchmark_verdict,
-        _not_significant_after_trials_verdict,
-    ):
-        decided = rule(evidence)
-        if decided is not None:
-            return decided
-    return _evidence_of_edge_verdict(evidence)
+        return Verdict("skill_no_profit", f"Skill, no profit: {text}.")
+    sharpe, confidence = backtest["strategy"]["sharpe"], significance["probabilistic_sharpe"]
+    net = _sharpe_text(sharpe, confidence)
+    if not _is_confident(confidence):
+        break_even = _number_text(backtest["break_even_cost_bps"], ".1f")
+        text = f"{skill}; trading on the forecasts pays before costs ({gross}), but the return after costs is not "
+        text += f"significantly above 0 ({net}); the break-even cost is {break_even} bps per side"
+        return Verdict("costs_eat_it", f"Costs exceed the profit: {text}.")
+    pays = f"{skill}; trading on the forecasts pays after costs"
+    above = significance["above_benchmark"]
+    benchmark = _benchmark_text(above)
+    if above is None or not above["low95"] > 0:
+        text = f"{pays} ({net}), but {benchmark}"
+        return Verdict("not_shown_to_beat_buy_and_hold", f"Not shown to beat buy and hold: {text}.")
+    trials = f"{significance['trials']:,} trial{'s'[: significance['trials'] > 1]}"
+    deflated = f"the deflated Sharpe ratio is {_confidence_text(significance['deflated_sharpe'])}"
+    if not _is_confident(significance["deflated_sharpe"]):
+        expected_max = _number_text(significance["expected_max_sharpe"], ".2f")
+        text = f"{pays} (Sharpe ratio {_number_text(sharpe, '.2f')}), and {benchmark}; but the expected maximum Sharpe "
+        text += f"ratio under no skill is {expected_max}, and {deflated}"
+        return Verdict("not_after_trials", f"Not significant after {trials}: {text}.")
+    counting = trials if has_trial_ledger else "this trial only, because there is no ledger of trials"
+    return Verdict(
+        "evidence", f"Evidence of an edge: {pays} ({net}), and {benchmark}; {deflated}, counting {counting}."
+    )
 
 
 def is_significant(p_value: float | None) -> bool:
-    """Return whether a test rejects its null hypothesis; one that is undefined does not."""
+    """Return whether a test rejects its null hypothesis at the 5 % level; an undefined one does not."""
     return p_value is not None and p_value < SIGNIFICANCE_LEVEL
 
 
 def log_loss_comparison_text(log_loss: float, log_loss_base_rate: float) -> str:
-    """Return in words how a log loss compares with the base rate's."""
+    """Return "better", "hardly better" (equal to five decimals) or "no better": the log loss against the baseline's."""
     same = f"{log_loss:.5f}" == f"{log_loss_base_rate:.5f}"
     better = log_loss < log_loss_base_rate
     return ("hardly better" if same else "better") if better else "no better"
 
 
-def _no_skill_verdict(evidence: Evidence) -> Verdict | None:
-    if is_significant(evidence.directional_p_value) and evidence.log_loss < evidence.log_loss_base_rate:
-        return None
-    years = evidence.years_needed
-    needed = (
-        f"; to tell such an accuracy from the base rate's would take about {years:,.0f} years"
-        if years is not None
-        else ""
-    )
-    return Verdict("no_evidence_of_skill", f"No evidence of skill: {_skill_text(evidence)}{needed}.")
+def pesaran_timmermann_text(p_value: float | None) -> str:
+    """Return the result of the Pesaran-Timmermann test in words."""
+    if p_value is None:
+        return "forecasts or outcomes are constant"
+    return "Pesaran-Timmermann " + ("p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}")
 
 
-def _no_profit_verdict(evidence: Evidence) -> Verdict | None:
-    if _is_confident(evidence.probabilistic_sharpe_gross):
-        return None
-    return Verdict(
-        "skill_no_profit",
-        f"Skill, no profit: {_skill_text(evidence)}, but what trading on them earned before costs may be luck ("
-        f"{_sharpe_text(evidence.sharpe_gross, evidence.probabilistic_sharpe_gross)}).",
-    )
-
-
-def _costs_exceed_profit_verdict(evidence: Evidence) -> Verdict | None:
-    if _is_confident(evidence.probabilistic_sharpe_net):
-        return None
-    return Verdict(
-        "costs_eat_it",
-        f"Costs eat it: {_skill_text(evidence)}; trading on them pays before costs "
-        f"({_sharpe_text(evidence.sharpe_gross, evidence.probabilistic_sharpe_gross)}), but what is left after them may be luck "
-        f"({_sharpe_text(evidence.sharpe_net, evidence.probabilistic_sharpe_net)}); it breaks even at "
-        f"{_number_text(evidence.break_even_cost_bps, '.1f')} basis points a trade.",
-    )
-
-
-def _not_above_benchmark_verdict(evidence: Evidence) -> Verdict | None:
-    if evidence.mean_excess_over_benchmark_low95 is not None and evidence.mean_excess_over_benchmark_low95 > 0:
-        return None
-    return Verdict(
-        "not_shown_to_beat_buy_and_hold",
-        f"Not shown to beat buy and hold: {_skill_text(evidence)}; trading on them pays after costs "
-        f"({_sharpe_text(evidence.sharpe_net, evidence.probabilistic_sharpe_net)}), but {_benchmark_comparison_text(evidence)}.",
-    )
-
-
-def _not_significant_after_trials_verdict(evidence: Evidence) -> Verdict | None:
-    if _is_confident(evidence.deflated_sharpe):
-        return None
-    return Verdict(
-        "not_after_trials",
-        f"Not shown after {_n_trials_text(evidence)}: {_skill_text(evidence)}; trading on them pays after costs (Sharpe ratio "
-        f"{_number_text(evidence.sharpe_net, '.2f')}), and {_benchmark_comparison_text(evidence)}; but the best of so many without skill is expected "
-        f"to show a Sharpe ratio of {_number_text(evidence.expected_max_sharpe, '.2f')}, and {_deflated_sharpe_text(evidence)}.",
-    )
-
-
-def _evidence_of_edge_verdict(evidence: Evidence) -> Verdict:
-    counted = (
-        _n_trials_text(evidence)
-        if evidence.has_trial_ledger
-        else "this trial alone, since no ledger was there to count others"
-    )
-    return Verdict(
-        "evidence",
-        f"Evidence of an edge: {_skill_text(evidence)}; trading on them pays after costs "
-        f"({_sharpe_text(evidence.sharpe_net, evidence.probabilistic_sharpe_net)}), and {_benchmark_comparison_text(evidence)}; {_deflated_sharpe_text(evidence)}, "
-        f"counting {counted}.",
-    )
-
-
-def _skill_text(evidence: Evidence) -> str:
-    comparison = log_loss_comparison_text(evidence.log_loss, evidence.log_loss_base_rate)
+def _skill_text(forecast: dict[str, Any], p_value: float | None) -> str:
+    log_loss, base_log_loss = forecast["log_loss"], forecast["log_loss_base_rate"]
     return (
-        f"{evidence.accuracy:.1%} of {evidence.n_forecasts:,} calls were right where the base rate's call scored "
-        f"{evidence.accuracy_base_rate:.1%} ({pesaran_timmermann_text(evidence.directional_p_value)}; log loss {evidence.log_loss:.5f}, {comparison} than "
-        f"the base rate's {evidence.log_loss_base_rate:.5f})"
+        f"accuracy {forecast['accuracy']:.1%} on {forecast['n']:,} forecasts, majority-class baseline "
+        f"{forecast['accuracy_base_rate']:.1%} ({pesaran_timmermann_text(p_value)}; log loss {log_loss:.5f}, "
+        f"{log_loss_comparison_text(log_loss, base_log_loss)} than the base-rate forecast's {base_log_loss:.5f})"
     )
 
 
-def _benchmark_comparison_text(evidence: Evidence) -> str:
-    if evidence.mean_excess_over_benchmark is None or evidence.mean_excess_over_benchmark_low95 is None:
-        return "there is no buy and hold to compare it with"
-    side = "above" if evidence.mean_excess_over_benchmark >= 0 else "below"
-    return (
-        f"the mean return is {abs(evidence.mean_excess_over_benchmark):.1%} a year {side} buy and hold's (lower 95% bound "
-        f"{evidence.mean_excess_over_benchmark_low95:+.1%})"
-    )
-
-
-def _n_trials_text(evidence: Evidence) -> str:
-    return f"{evidence.n_trials:,} trial{'s'[: evidence.n_trials > 1]}"
-
-
-def _deflated_sharpe_text(evidence: Evidence) -> str:
-    return f"the deflated Sharpe ratio is {_confidence_text(evidence.deflated_sharpe)}"
+def _benchmark_text(above_benchmark: dict[str, float] | None) -> str:
+    if above_benchmark is None:
+        return "there is no buy and hold to compare with"
+    mean, low95 = above_benchmark["mean"], above_benchmark["low95"]
+    side = "above" if mean >= 0 else "below"
+    return f"the mean return is {abs(mean):.1%} a year {side} buy and hold's (lower 95% bound {low95:+.1%})"
 
 
 def _sharpe_text(sharpe: float | None, confidence: float | None) -> str:
     return f"Sharpe ratio {_number_text(sharpe, '.2f')}, probabilistic Sharpe ratio {_confidence_text(confidence)}"
-
-
-def pesaran_timmermann_text(p_value: float | None) -> str:
-    """Return in words what Pesaran and Timmermann's test found."""
-    if p_value is None:
-        return "calls or outcomes never changed"
-    return "Pesaran-Timmermann " + ("p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}")
 
 
 def _is_confident(confidence: float | None) -> bool:
@@ -244,7 +128,7 @@ def _is_confident(confidence: float | None) -> bool:
 
 
 def _confidence_text(confidence: float | None) -> str:
-    """Return a confidence as percent that is never rounded up, to certainty or to the level it missed."""
+    """Return a probability as percent that is never rounded up to 100 % or to the level that it missed."""
     if confidence is None:
         return "undefined"
     if confidence >= 0.9995:

@@ -16,17 +16,7 @@ from quantlr.backtest.metrics import (
     BACKTEST_METRICS,
     FORECAST_METRICS,
     BacktestView,
-    accuracy_ci95,
-    auc_ci95,
-    cagr,
     evaluate_forecasts,
-    max_drawdown,
-    profit_factor,
-    reliability,
-    sharpe,
-    sharpe_ci95,
-    trades,
-    win_rate,
 )
 from quantlr.backtest.policies import DecisionContext
 from quantlr.config.run_config import RunConfig
@@ -50,11 +40,11 @@ from quantlr.sweeps.grid import make_trial_run_config
 from quantlr.sweeps.jobs import StageDigests, TrialTask, environment_versions
 
 T = TypeVar("T")
-SLOW_METRICS = (accuracy_ci95, auc_ci95, reliability, sharpe_ci95, trades, win_rate, profit_factor)
+SLOW_METRICS = {"accuracy_ci95", "auc_ci95", "reliability", "sharpe_ci95", "trades", "win_rate", "profit_factor"}
 """Numbers that take longer than a trial: the winner's are in the report of its own run."""
-TRIAL_FORECAST_METRICS = tuple(metric for metric in FORECAST_METRICS if metric not in SLOW_METRICS)
-TRIAL_BACKTEST_METRICS = tuple(metric for metric in BACKTEST_METRICS if metric not in SLOW_METRICS)
-TRIAL_BENCHMARK_METRICS = (cagr, sharpe, max_drawdown)
+TRIAL_FORECAST_METRICS = tuple(key for key in FORECAST_METRICS if key not in SLOW_METRICS)
+TRIAL_BACKTEST_METRICS = tuple(key for key in BACKTEST_METRICS if key not in SLOW_METRICS)
+TRIAL_BENCHMARK_METRICS = ("cagr", "sharpe", "max_drawdown")
 EMPTY_TRADES = pd.DataFrame()
 """Round trips are not told apart: that would take longer than all else."""
 
@@ -227,7 +217,7 @@ def run_trial(config: RunConfig, cache: StageCache, *, offline: bool) -> tuple[R
 
 def _compute_forecast_metrics(forecasts: Forecasts) -> dict[str, Any]:
     rows = evaluate_forecasts(forecasts)
-    return {metric.__name__: metric(rows) for metric in TRIAL_FORECAST_METRICS}
+    return {key: FORECAST_METRICS[key](rows) for key in TRIAL_FORECAST_METRICS}
 
 
 def trial_metrics(config: RunConfig, run_data: RunData, forecast_metrics: dict[str, Any]) -> dict[str, Any]:
@@ -238,8 +228,8 @@ def trial_metrics(config: RunConfig, run_data: RunData, forecast_metrics: dict[s
     refits = run_data.forecasts.refits
     found = {
         "forecast": forecast_metrics,
-        "strategy": {metric.__name__: metric(own) for metric in TRIAL_BACKTEST_METRICS},
-        "benchmark": {metric.__name__: metric(held) for metric in TRIAL_BENCHMARK_METRICS},
+        "strategy": {key: BACKTEST_METRICS[key](own) for key in TRIAL_BACKTEST_METRICS},
+        "benchmark": {key: BACKTEST_METRICS[key](held) for key in TRIAL_BENCHMARK_METRICS},
         "unconverged": int((~refits.converged).sum()),
         "sharpe_per_session": sharpe_per_session(own.excess_returns),
         "sessions": len(own.excess_returns),

@@ -1,4 +1,4 @@
-"""What orders cost: shares, orders, spreads; by arithmetic, and against the paper that the spread is from."""
+"""Costs of orders per share, per order and by spread: by arithmetic, and against the simulations of the paper."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from oracles import spread_seen_by
 NOTHING: dict[str, Any] = {"commission_bps": 0.0, "slippage_bps": 0.0, "borrow_bps_per_year": 0.0, "fill": "close"}
 
 
-def one(close: list[float], adj_close: list[float] | None = None) -> Prices:
+def prices_of_one_ticker(close: list[float], adj_close: list[float] | None = None) -> Prices:
     dates = pd.bdate_range("2020-01-06", periods=len(close)).as_unit("us")
     columns = dict.fromkeys(("open", "high", "low", "close", "volume"), close)
     frame: BarFrame = pd.DataFrame({**columns, "adj_close": adj_close or close}, index=dates, dtype=float)
     return prices_from_bars({"X": frame}, source="", sha256="", notes=[])
 
 
-def held(prices: Prices, weight: list[float], **execution: Any) -> BacktestResult:
+def backtest(prices: Prices, weight: list[float], **execution: Any) -> BacktestResult:
     positions = Positions(prices.tickers, prices.sessions, np.array(weight)[:, None])
     return backtest_with_benchmark(positions, prices, ExecutionSpec(**{**NOTHING, **execution}), sessions_per_year=252)
 
@@ -46,40 +46,42 @@ def random_positions(prices: Prices, seed: int) -> Positions:
     return Positions(prices.tickers, prices.sessions, weight)
 
 
-def test_shares_are_counted_at_the_price_that_was_quoted() -> None:
-    """100,000 buy 1,000 shares quoted at 100, whatever they are worth after a later split: 5 at half a cent each.
+def test_share_commission_uses_the_quoted_price() -> None:
+    """100,000 buy 1,000 shares quoted at 100, also if a later split halves the adjusted price: 5 at half a cent each.
 
     They double; 200,000 sell 2,000 shares quoted at 100 after a split by two, for 10 in 200,000.
     """
-    prices = one([100, 100, 100], adj_close=[50, 100, 100])
-    result = held(prices, [1, 0, 0], per_share=0.005)
+    prices = prices_of_one_ticker([100, 100, 100], adj_close=[50, 100, 100])
+    result = backtest(prices, [1, 0, 0], per_share=0.005)
     np.testing.assert_allclose(result.cost, [5 / 100_000, 10 / 200_000])
-    at_open = held(prices, [1, 0, 0], per_share=0.005, fill="next_open")
+    at_open = backtest(prices, [1, 0, 0], per_share=0.005, fill="next_open")
     np.testing.assert_allclose(at_open.cost, [1_000 * 0.005 / 100_000])
 
 
-def test_an_order_pays_the_least_fee_out_of_what_is_left() -> None:
+def test_minimum_fee_is_relative_to_current_equity() -> None:
     """Equity of 1,000 pays 10 to get in, 1 %; what is left, 990, falls by half; 10 of 495 to get out is 2.02 %."""
-    result = held(one([100, 50, 50, 50]), [1, 0, 0, 0], min_per_order=10.0, capital=1_000.0)
+    result = backtest(prices_of_one_ticker([100, 50, 50, 50]), [1, 0, 0, 0], min_per_order=10.0, capital=1_000.0)
     equity = 1.0 * (1 - 0.5 - 0.01)
     np.testing.assert_allclose(result.cost, [0.01, 0.01 / equity, 0.0])
     np.testing.assert_allclose(result.equity, [equity, equity - 0.01, equity - 0.01])
 
 
-def test_a_fee_above_the_least_is_the_shares() -> None:
+def test_share_commission_above_the_minimum_is_charged_in_full() -> None:
     """10 shares of 100 at 3 each are 30, above the least of 10; 1 share is 3, below it."""
-    result = held(one([100, 100, 100]), [0.1, 1.0, 1.0], per_share=3.0, min_per_order=10.0, capital=1_000.0)
+    result = backtest(
+        prices_of_one_ticker([100, 100, 100]), [0.1, 1.0, 1.0], per_share=3.0, min_per_order=10.0, capital=1_000.0
+    )
     np.testing.assert_allclose(result.cost, [10 / 1_000, 9 * 3 / 1_000 / 1.0], rtol=1e-12)
 
 
-def test_fees_can_ruin() -> None:
-    result = held(one([100] * 5), [1, 0, 1, 0, 1], min_per_order=400.0, capital=1_000.0)
+def test_fees_can_cause_ruin() -> None:
+    result = backtest(prices_of_one_ticker([100] * 5), [1, 0, 1, 0, 1], min_per_order=400.0, capital=1_000.0)
     np.testing.assert_allclose(result.equity, [0.6, 0.2, 0.0], atol=1e-15)
     assert "equity fell to 0" in result.notes[0].text
 
 
-def test_drift_that_is_rounding_is_no_order() -> None:
-    """Buy and hold of three tickers orders three times, whatever the arithmetic of its weights leaves behind."""
+def test_rounding_differences_of_weights_are_no_orders() -> None:
+    """Buy and hold of three tickers makes three orders; rounding of its drifting weights makes none."""
     prices = random_walk_prices(3, n_sessions=300, n_tickers=3)
     weight = np.full((300, 3), 1 / 3)
     execution = ExecutionSpec(**{**NOTHING, "min_per_order": 1.0, "capital": 1_000.0})
@@ -92,36 +94,36 @@ def test_drift_that_is_rounding_is_no_order() -> None:
 
 
 @given(seed=st.integers(0, 10_000), capital=st.sampled_from([3_000.0, 1e6]))
-def test_trades_bear_all_costs_and_what_would_break_even_does_not_depend_on_them(seed: int, capital: float) -> None:
+def test_trade_costs_add_up_and_break_even_cost_is_independent_of_costs(seed: int, capital: float) -> None:
     prices = as_quoted(random_walk_prices(seed, n_sessions=60, n_tickers=3, with_gaps=True), seed)
     positions = random_positions(prices, seed)
     execution = ExecutionSpec(per_share=0.01, min_per_order=1.0, capital=capital, spread="corwin_schultz")
-    dear = backtest_with_benchmark(positions, prices, execution, sessions_per_year=252)
+    costly = backtest_with_benchmark(positions, prices, execution, sessions_per_year=252)
     free = backtest_with_benchmark(
         positions, prices, ExecutionSpec(**{**NOTHING, "fill": "next_close"}), sessions_per_year=252
     )
-    found = trade_table(dear)
-    assert (found["cost"] * found["size"]).sum() == pytest.approx(dear.cost.sum(), rel=1e-9)
-    assert break_even_cost_bps(dear) == pytest.approx(break_even_cost_bps(free), rel=1e-9)
-    np.testing.assert_array_equal(dear.weight, free.weight)
+    trades = trade_table(costly)
+    assert (trades["cost"] * trades["size"]).sum() == pytest.approx(costly.cost.sum(), rel=1e-9)
+    assert break_even_cost_bps(costly) == pytest.approx(break_even_cost_bps(free), rel=1e-9)
+    np.testing.assert_array_equal(costly.weight, free.weight)
 
 
 @given(seed=st.integers(0, 10_000))
-def test_a_least_fee_that_no_order_falls_below_changes_nothing(seed: int) -> None:
-    """The session by session way, and the one without it, are one arithmetic."""
+def test_minimum_fee_below_every_order_changes_nothing(seed: int) -> None:
+    """The loop over sessions, which a minimum fee needs, equals the calculation without it."""
     prices = as_quoted(random_walk_prices(seed, n_sessions=60, n_tickers=3, with_gaps=True), seed)
     positions = random_positions(prices, seed)
-    plain, walked = (
+    plain, with_minimum = (
         backtest_with_benchmark(
             positions, prices, ExecutionSpec(per_share=0.02, min_per_order=least), sessions_per_year=252
         )
         for least in (0.0, 1e-9)
     )
-    np.testing.assert_allclose(walked.equity, plain.equity, rtol=1e-12)
+    np.testing.assert_allclose(with_minimum.equity, plain.equity, rtol=1e-12)
 
 
 @given(seed=st.integers(0, 10_000))
-def test_the_spread_is_that_of_a_loop_over_pairs_of_bars(seed: int) -> None:
+def test_spread_equals_loop_over_pairs_of_bars(seed: int) -> None:
     prices = random_walk_prices(seed, n_sessions=60, n_tickers=2, with_gaps=True)
     half = half_spread(prices, traded_mask=np.ones(2, dtype=np.bool_))
     for session in (0, 1, 7, 30, 59):
@@ -139,7 +141,7 @@ def bars_with_a_spread(spread: float, *, sessions: int, seed: int) -> tuple[Arra
 
 
 @pytest.mark.parametrize("spread", [0.03, 0.08])
-def test_a_spread_that_was_planted_is_found(spread: float) -> None:
+def test_spread_estimate_recovers_simulated_spread(spread: float) -> None:
     """With 390 trades a session and 3 % of volatility, as in the paper's simulations, the mean is near the truth.
 
     Estimates below 0 count as 0, which lifts the mean of a small spread.
@@ -148,7 +150,7 @@ def test_a_spread_that_was_planted_is_found(spread: float) -> None:
     assert np.nanmean(estimated) == pytest.approx(spread, rel=0.15)
 
 
-def test_the_spread_uses_nothing_later() -> None:
+def test_spread_uses_no_later_bars() -> None:
     prices = random_walk_prices(1, n_sessions=80)
     cut = prices.before_session(50)
     early = corwin_schultz_spread(cut.high, cut.low, cut.close)
@@ -167,22 +169,22 @@ def test_the_spread_uses_nothing_later() -> None:
     assert now[first_seen] != then[first_seen], "known at the close of session 51, it is paid by the next fill"
 
 
-def test_a_spread_without_highs_is_refused() -> None:
+def test_spread_without_highs_raises() -> None:
     prices = random_walk_prices(1, n_sessions=30, n_tickers=2)
-    blind = replace(prices, high=np.where(np.arange(2) == 1, np.nan, prices.high))
+    without_highs = replace(prices, high=np.where(np.arange(2) == 1, np.nan, prices.high))
     execution = ExecutionSpec(spread="corwin_schultz")
-    with pytest.raises(DataError, match="spread corwin_schultz needs highs and lows, and T1 has none") as caught:
-        backtest_with_benchmark(random_positions(prices, 1), blind, execution, sessions_per_year=252)
-    assert caught.value.key == "execution.spread"
+    with pytest.raises(DataError, match="spread corwin_schultz needs highs and lows, and T1 has none") as error:
+        backtest_with_benchmark(random_positions(prices, 1), without_highs, execution, sessions_per_year=252)
+    assert error.value.key == "execution.spread"
 
 
-@pytest.mark.parametrize("wrong", [{"capital": 0.0}, {"per_share": -0.01}, {"min_per_order": -1.0}, {"spread": "roll"}])
-def test_costs_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
+@pytest.mark.parametrize("invalid", [{"capital": 0.0}, {"per_share": -0.01}, {"min_per_order": -1.0}, {"spread": "x"}])
+def test_invalid_costs_raise(invalid: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        ExecutionSpec(**wrong)
+        ExecutionSpec(**invalid)
 
 
-def test_what_trading_costs_in_words() -> None:
-    assert ExecutionSpec().trading_costs_text() == "3 bps a trade"
-    dear = ExecutionSpec(per_share=0.005, min_per_order=1.0, spread="corwin_schultz")
-    assert dear.trading_costs_text() == "3 bps a trade, 0.005 a share, at least 1 an order, half the spread"
+def test_trading_costs_text() -> None:
+    assert ExecutionSpec().trading_costs_text() == "3 bps per side"
+    costly = ExecutionSpec(per_share=0.005, min_per_order=1.0, spread="corwin_schultz")
+    assert costly.trading_costs_text() == "3 bps per side, 0.005 a share, at least 1 an order, half the spread"

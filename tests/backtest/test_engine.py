@@ -30,26 +30,26 @@ CHARGES: list[dict[str, Any]] = [
 FILLS = ("next_close", "next_open", "close")
 
 
-def random_positions(prices: Prices, seed: int, *, short: bool = True, decided: float = 0.9) -> Positions:
-    """Return decisions on some of the sessions on which a ticker has a bar, from some session on."""
+def random_positions(prices: Prices, seed: int, *, short: bool = True, decision_rate: float = 0.9) -> Positions:
+    """Return decisions in a random part of the sessions in which a ticker has a bar, from a random session on."""
     rng = np.random.default_rng(seed)
     weight = rng.choice(
         [-1.0, -0.5, 0.0, 0.5, 1.0] if short else [0.0, 1.0], (len(prices.sessions), len(prices.tickers))
     )
     weight /= len(prices.tickers)
-    there = ~np.isnan(prices.bars_to_sessions(prices.close)) & (rng.random(weight.shape) < decided)
-    there[: int(rng.integers(3, 15))] = False
-    return Positions(prices.tickers, prices.sessions, np.where(there, weight, np.nan))
+    is_decided = ~np.isnan(prices.bars_to_sessions(prices.close)) & (rng.random(weight.shape) < decision_rate)
+    is_decided[: int(rng.integers(3, 15))] = False
+    return Positions(prices.tickers, prices.sessions, np.where(is_decided, weight, np.nan))
 
 
-def constant(prices: Prices, weight: float, *, first: int = 5) -> Positions:
-    decided = np.full((len(prices.sessions), len(prices.tickers)), weight)
-    decided[np.isnan(prices.bars_to_sessions(prices.close))] = np.nan
-    decided[:first] = np.nan
-    return Positions(prices.tickers, prices.sessions, decided)
+def constant_positions(prices: Prices, weight: float, *, first: int = 5) -> Positions:
+    weights = np.full((len(prices.sessions), len(prices.tickers)), weight)
+    weights[np.isnan(prices.bars_to_sessions(prices.close))] = np.nan
+    weights[:first] = np.nan
+    return Positions(prices.tickers, prices.sessions, weights)
 
 
-def done(positions: Positions, prices: Prices, **execution: Any) -> BacktestResult:
+def backtest(positions: Positions, prices: Prices, **execution: Any) -> BacktestResult:
     return backtest_with_benchmark(positions, prices, ExecutionSpec.model_validate(execution), sessions_per_year=252)
 
 
@@ -70,7 +70,7 @@ def hand_made(close: list[float], opens: list[float] | None = None) -> Prices:
     short=st.booleans(),
     charges=st.sampled_from(CHARGES),
 )
-def test_a_trader_who_goes_session_by_session_agrees(
+def test_backtest_equals_session_by_session_loop(
     seed: int,
     fill: str,
     tickers: int,
@@ -103,15 +103,15 @@ def test_a_trader_who_goes_session_by_session_agrees(
         (result.equity, ledger.equity),
         (result.turnover, ledger.turnover),
     ]
-    for mine, theirs in pairs:
-        np.testing.assert_allclose(mine, np.array(theirs), rtol=1e-11, atol=1e-14)
+    for actual, expected in pairs:
+        np.testing.assert_allclose(actual, np.array(expected), rtol=1e-11, atol=1e-14)
     np.testing.assert_allclose(result.exposure, np.abs(result.weight).sum(axis=1))
 
 
 @given(seed=st.integers(0, 100_000), fill=st.sampled_from(FILLS))
-def test_net_is_gross_less_cost_and_equity_is_their_product(seed: int, fill: str) -> None:
+def test_net_return_is_gross_less_cost_and_equity_its_cumulative_product(seed: int, fill: str) -> None:
     prices = random_walk_prices(seed, n_sessions=50, n_tickers=3, with_gaps=True)
-    result = done(random_positions(prices, seed), prices, fill=fill, cash_rate=0.02)
+    result = backtest(random_positions(prices, seed), prices, fill=fill, cash_rate=0.02)
     np.testing.assert_array_equal(result.net_return, result.gross_return - result.cost)
     equity = 1.0
     for net, recorded in zip(result.net_return, result.equity, strict=True):
@@ -124,16 +124,18 @@ def test_net_is_gross_less_cost_and_equity_is_their_product(seed: int, fill: str
 
 
 @pytest.mark.parametrize("fill", FILLS)
-def test_no_trades_no_cost(fill: str) -> None:
-    result = done(constant(random_walk_prices(1, n_sessions=40), 0.0), random_walk_prices(1, n_sessions=40), fill=fill)
+def test_no_trades_have_no_cost(fill: str) -> None:
+    result = backtest(
+        constant_positions(random_walk_prices(1, n_sessions=40), 0.0), random_walk_prices(1, n_sessions=40), fill=fill
+    )
     assert not result.cost.any()
     assert (result.equity == 1.0).all()
 
 
 @pytest.mark.parametrize("fill", FILLS)
-def test_always_long_for_free_is_buy_and_hold(fill: str) -> None:
+def test_always_long_without_costs_equals_buy_and_hold(fill: str) -> None:
     prices = random_walk_prices(2, n_sessions=300)
-    result = done(constant(prices, 1.0), prices, fill=fill, **FREE)
+    result = backtest(constant_positions(prices, 1.0), prices, fill=fill, **FREE)
     assert result.benchmark is not None
     price = prices.open if fill == "next_open" else prices.close
     start = 5 if fill == "close" else 6
@@ -142,11 +144,11 @@ def test_always_long_for_free_is_buy_and_hold(fill: str) -> None:
 
 
 @given(seed=st.integers(0, 100_000), factor=st.sampled_from([1e-4, 7.0, 1e5]))
-def test_the_unit_of_prices_does_not_matter(seed: int, factor: float) -> None:
+def test_equity_is_invariant_to_the_scale_of_prices(seed: int, factor: float) -> None:
     prices = random_walk_prices(seed, n_sessions=50, n_tickers=2, with_gaps=True)
     dearer = replace(prices, open=prices.open * factor, close=prices.close * factor)
     positions = random_positions(prices, seed)
-    np.testing.assert_allclose(done(positions, dearer).equity, done(positions, prices).equity, rtol=1e-10)
+    np.testing.assert_allclose(backtest(positions, dearer).equity, backtest(positions, prices).equity, rtol=1e-10)
 
 
 @pytest.mark.parametrize(
@@ -157,20 +159,18 @@ def test_the_unit_of_prices_does_not_matter(seed: int, factor: float) -> None:
         ("next_open", [104 / 109, 98 / 104], ["2020-01-08", "2020-01-09"]),
     ],
 )
-def test_each_fill_earns_from_its_price_to_the_same_kind_of_price(
-    fill: str, returns: list[float], dates: list[str]
-) -> None:
+def test_each_fill_earns_between_prices_of_the_same_kind(fill: str, returns: list[float], dates: list[str]) -> None:
     prices = hand_made([100, 110, 99, 132], opens=[90, 109, 104, 98])
-    result = done(constant(prices, 1.0, first=0), prices, fill=fill, **FREE)
+    result = backtest(constant_positions(prices, 1.0, first=0), prices, fill=fill, **FREE)
     np.testing.assert_allclose(1 + result.net_return, returns)
     assert [str(date.date()) for date in result.sessions] == dates
 
 
 def test_costs_by_arithmetic() -> None:
-    """Buy at 10 bps, hold while the price doubles, turn to short, hold: each trade on what is traded."""
+    """Buy at 10 bps, hold while the price doubles, change to short, hold: costs are in proportion to turnover."""
     prices = hand_made([100, 100, 200, 200, 150])
     weight = np.array([[1.0], [1.0], [-1.0], [-1.0], [0.0]])
-    result = done(
+    result = backtest(
         Positions(prices.tickers, prices.sessions, weight), prices,
         fill="close", commission_bps=4, slippage_bps=6, borrow_bps_per_year=252,
     )  # fmt: skip
@@ -179,70 +179,72 @@ def test_costs_by_arithmetic() -> None:
     np.testing.assert_allclose(result.gross_return, [0.0, 1.0, 0.0, 0.25])
 
 
-def test_a_short_position_is_brought_back_to_its_weight() -> None:
+def test_short_position_is_rebalanced_to_its_weight() -> None:
     """Short 1 of a price that falls by half: the position is 1/2, equity 3/2, so 1/3 short; 2/3 are traded."""
     prices = hand_made([100, 50, 50])
-    positions = constant(prices, -1.0, first=0)
-    result = done(positions, prices, **{**FREE, "fill": "close", "commission_bps": 30})
+    positions = constant_positions(prices, -1.0, first=0)
+    result = backtest(positions, prices, **{**FREE, "fill": "close", "commission_bps": 30})
     np.testing.assert_allclose(result.turnover, [1.0, 2 / 3])
     np.testing.assert_allclose(result.gross_return, [0.5, 0.0])
 
 
-def test_idle_cash_earns_and_borrowed_cash_costs() -> None:
+def test_cash_earns_interest_and_borrowed_cash_pays_it() -> None:
     prices = hand_made([100, 100, 100])
-    half = done(constant(prices, 0.25, first=0), prices, fill="close", cash_rate=0.0252, **FREE)
+    half = backtest(constant_positions(prices, 0.25, first=0), prices, fill="close", cash_rate=0.0252, **FREE)
     np.testing.assert_allclose(half.gross_return, 0.75 * 1e-4)
-    twice = done(constant(prices, 2.0, first=0), prices, fill="close", cash_rate=0.0252, **FREE)
+    twice = backtest(constant_positions(prices, 2.0, first=0), prices, fill="close", cash_rate=0.0252, **FREE)
     np.testing.assert_allclose(twice.gross_return, -1e-4)
 
 
-def test_ruin_ends_it_at_zero() -> None:
+def test_ruin_ends_the_backtest_with_zero_equity() -> None:
     prices = hand_made([100, 110, 230, 100, 100])
-    result = done(constant(prices, -1.0, first=0), prices, fill="close", **FREE)
+    result = backtest(constant_positions(prices, -1.0, first=0), prices, fill="close", **FREE)
     np.testing.assert_allclose(result.equity, [0.9, 0.0])
     assert result.benchmark is not None
     assert len(result.benchmark.equity) == 2
     assert "equity fell to 0" in result.notes[0].text
 
 
-def test_a_decision_that_can_not_earn_is_not_charged() -> None:
+def test_decision_without_a_return_is_not_charged() -> None:
     prices = hand_made([100, 101, 102, 103])
     weight = np.array([[0.0], [0.0], [1.0], [1.0]])
-    result = done(Positions(prices.tickers, prices.sessions, weight), prices, fill="next_close")
+    result = backtest(Positions(prices.tickers, prices.sessions, weight), prices, fill="next_close")
     assert not result.cost.any()
 
 
-def two(first: list[float | None], second: list[float | None]) -> Prices:
+def two_tickers(first: list[float | None], second: list[float | None]) -> Prices:
     dates = pd.bdate_range("2020-01-06", periods=len(first)).as_unit("us")
     bars = {}
     for name, closes in (("A", first), ("B", second)):
-        there = [at for at, close in enumerate(closes) if close is not None]
+        is_decided = [index for index, close in enumerate(closes) if close is not None]
         names = ("open", "high", "low", "close", "adj_close", "volume")
-        columns = {column: [closes[at] for at in there] for column in names}
-        bars[name] = pd.DataFrame(columns, index=dates[there], dtype=float)
+        columns = {column: [closes[index] for index in is_decided] for column in names}
+        bars[name] = pd.DataFrame(columns, index=dates[is_decided], dtype=float)
     return prices_from_bars(bars, source="", sha256="", notes=[])
 
 
-def test_a_delisted_ticker_is_sold_at_its_last_bar_and_is_cash_after() -> None:
-    prices = two([100, 100, 100, 100, 100], [100, 100, 120, None, None])
-    result = done(constant(prices, 0.5, first=0), prices, **{**FREE, "fill": "close", "commission_bps": 10})
+def test_delisted_ticker_is_sold_at_its_last_bar() -> None:
+    prices = two_tickers([100, 100, 100, 100, 100], [100, 100, 120, None, None])
+    result = backtest(
+        constant_positions(prices, 0.5, first=0), prices, **{**FREE, "fill": "close", "commission_bps": 10}
+    )
     np.testing.assert_allclose(result.weight[:, 1], [0.5, 0.5, 0.0, 0.0])
     sold = 0.5 * 1.2 / 1.1
     np.testing.assert_allclose(result.ticker_cost[:, 1], [0.0005, 0.0, sold * 0.001, 0.0], atol=1e-15)
     assert (result.notes[0].ticker, result.notes[0].date) == ("B", "2020-01-08")
 
 
-def test_a_ticker_without_a_bar_is_held_and_catches_up_when_it_trades_again() -> None:
-    prices = two([100, 110, 110, 110], [100, None, 130, 130])
-    result = done(constant(prices, 0.5, first=0), prices, fill="close", **FREE)
+def test_ticker_without_a_bar_is_held_until_it_trades_again() -> None:
+    prices = two_tickers([100, 110, 110, 110], [100, None, 130, 130])
+    result = backtest(constant_positions(prices, 0.5, first=0), prices, fill="close", **FREE)
     assert result.ticker_gross_return[0, 1] == 0.0
     assert result.weight[1, 1] == pytest.approx(0.5 / 1.05)
     assert result.ticker_gross_return[1, 1] == pytest.approx(0.5 / 1.05 * 0.3)
 
 
-def test_the_benchmark_buys_equally_drifts_and_is_made_equal_when_the_set_changes() -> None:
-    prices = two([100, 120, 120, 240, 240], [None, None, 50, 50, 100])
-    result = done(constant(prices, 0.0, first=0), prices, fill="close", **{**FREE, "commission_bps": 10})
+def test_benchmark_drifts_and_rebalances_when_its_members_change() -> None:
+    prices = two_tickers([100, 120, 120, 240, 240], [None, None, 50, 50, 100])
+    result = backtest(constant_positions(prices, 0.0, first=0), prices, fill="close", **{**FREE, "commission_bps": 10})
     assert result.benchmark is not None
     np.testing.assert_allclose(result.benchmark.weight, [[1.0, 0.0], [1.0, 0.0], [0.5, 0.5], [2 / 3, 1 / 3]])
     np.testing.assert_allclose(result.benchmark.cost, [0.001, 0, 0.001, 0], atol=1e-15)
@@ -250,25 +252,25 @@ def test_the_benchmark_buys_equally_drifts_and_is_made_equal_when_the_set_change
 
 
 @given(seed=st.integers(0, 100_000), fill=st.sampled_from(FILLS), tickers=st.integers(1, 4))
-def test_the_benchmark_is_that_of_an_investor_who_counts_shares(seed: int, fill: str, tickers: int) -> None:
+def test_benchmark_equals_a_portfolio_of_share_counts(seed: int, fill: str, tickers: int) -> None:
     prices = random_walk_prices(seed, n_sessions=60, n_tickers=tickers, with_gaps=True)
     positions = random_positions(prices, seed)
     execution = ExecutionSpec.model_validate({"fill": fill})
-    held = backtest_with_benchmark(positions, prices, execution, sessions_per_year=252).benchmark
-    assert held is not None
+    benchmark = backtest_with_benchmark(positions, prices, execution, sessions_per_year=252).benchmark
+    assert benchmark is not None
     weight, turnover = buy_and_hold(positions, prices, execution)
-    np.testing.assert_allclose(held.weight, weight, rtol=1e-11, atol=1e-13)
-    np.testing.assert_allclose(held.turnover, turnover, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(benchmark.weight, weight, rtol=1e-11, atol=1e-13)
+    np.testing.assert_allclose(benchmark.turnover, turnover, rtol=1e-9, atol=1e-12)
 
 
-def test_next_open_without_opens_is_refused() -> None:
+def test_next_open_without_opens_raises() -> None:
     prices = random_walk_prices(3, n_sessions=30)
     closed = replace(prices, open=np.full_like(prices.open, np.nan))
     with pytest.raises(DataError, match="fill next_open needs opens, and T0 has none on 2010-01-04; use next_close"):
-        done(constant(closed, 1.0), closed, fill="next_open")
+        backtest(constant_positions(closed, 1.0), closed, fill="next_open")
 
 
-def test_a_first_decision_on_the_last_session_can_earn_nothing() -> None:
+def test_first_decision_on_the_last_session_raises() -> None:
     prices = hand_made([100, 101, 102])
     with pytest.raises(DataError, match="first decision is made on 2020-01-07 and prices end on 2020-01-08"):
-        done(constant(prices, 1.0, first=1), prices, fill="next_close")
+        backtest(constant_positions(prices, 1.0, first=1), prices, fill="next_close")

@@ -1,4 +1,4 @@
-"""The three fills side by side: the same sessions, each with its own first trade, and what a reader is told."""
+"""Comparison of the fills over the same sessions, each with its own first trade, and its note."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def alternating(prices: Prices, *, first: int = 5) -> Positions:
     return Positions(prices.tickers, prices.sessions, np.tile(weight[:, None], len(prices.tickers)))
 
 
-def foreseen(edge: int, *, sessions: int = 600, seed: int = 0) -> tuple[Positions, Prices]:
-    """Return a market, and positions that know the sign of the return `edge` sessions on: 1 pays only at the close."""
+def foresight(edge: int, *, sessions: int = 600, seed: int = 0) -> tuple[Positions, Prices]:
+    """Return positions by the sign of the return `edge` sessions ahead, and prices; 1 pays only at the same close."""
     prices = random_walk_prices(seed, n_sessions=sessions)
     returns = np.append(prices.close[1:, 0] / prices.close[:-1, 0] - 1, 0.0)
     weight = np.sign(np.append(returns[edge - 1 :], np.zeros(edge - 1)))
@@ -44,7 +44,7 @@ def foreseen(edge: int, *, sessions: int = 600, seed: int = 0) -> tuple[Position
 
 @given(seed=st.integers(0, 10_000), tickers=st.integers(1, 3))
 @settings(max_examples=30)
-def test_each_fill_is_a_backtest_of_its_own_over_the_same_sessions(seed: int, tickers: int) -> None:
+def test_each_fill_equals_its_own_backtest_over_shared_sessions(seed: int, tickers: int) -> None:
     prices = random_walk_prices(seed, n_sessions=50, n_tickers=tickers, with_gaps=True)
     rng = np.random.default_rng(seed)
     weight = rng.choice([-1.0, 0.0, 1.0], (50, tickers)) / tickers
@@ -52,125 +52,130 @@ def test_each_fill_is_a_backtest_of_its_own_over_the_same_sessions(seed: int, ti
     weight[: int(rng.integers(3, 9))] = np.nan
     positions = Positions(prices.tickers, prices.sessions, weight)
     execution = ExecutionSpec(per_share=0.001, cash_rate=0.01)
-    found = compare_fills(positions, prices, execution, sessions_per_year=YEAR)
-    assert list(found) == ["next_close", "next_open", "close"]
-    assert len({numbers["sessions"] for numbers in found.values() if numbers}) == 1
+    comparison = compare_fills(positions, prices, execution, sessions_per_year=YEAR)
+    assert list(comparison) == ["next_close", "next_open", "close"]
+    assert len({fill_metrics["sessions"] for fill_metrics in comparison.values() if fill_metrics}) == 1
     for fill in ("next_close", "next_open"):
-        numbers = found[fill]
+        fill_metrics = comparison[fill]
         spec = execution.model_copy(update={"fill": fill})
         net = backtest_with_benchmark(positions, prices, spec, sessions_per_year=YEAR)
-        assert numbers is not None
-        assert numbers["sessions"] == len(net.equity)
-        assert numbers["total_return"] == pytest.approx(net.equity[-1] - 1)
-        assert numbers["cagr"] == pytest.approx(net.equity[-1] ** (YEAR / len(net.equity)) - 1)
-        assert numbers["cost_total"] == pytest.approx(net.cost.sum())
+        assert fill_metrics is not None
+        assert fill_metrics["sessions"] == len(net.equity)
+        assert fill_metrics["total_return"] == pytest.approx(net.equity[-1] - 1)
+        assert fill_metrics["cagr"] == pytest.approx(net.equity[-1] ** (YEAR / len(net.equity)) - 1)
+        assert fill_metrics["cost_total"] == pytest.approx(net.cost.sum())
         excess = net.net_return - net.session_cash_rate
-        if numbers["sharpe"] is not None:
-            assert numbers["sharpe"] == pytest.approx(excess.mean() / excess.std(ddof=1) * math.sqrt(YEAR))
+        if fill_metrics["sharpe"] is not None:
+            assert fill_metrics["sharpe"] == pytest.approx(excess.mean() / excess.std(ddof=1) * math.sqrt(YEAR))
 
 
-def test_the_same_close_starts_with_the_others_by_arithmetic() -> None:
-    """Decided at 100, 100, 110 and 121: filled at the next close, the first decision misses the rise of 10 % that the
-    same close has by the second; both pay for their first trade."""
+def test_same_close_fill_starts_with_the_other_fills_by_arithmetic() -> None:
+    """Decisions at 100, 100, 110 and 121: filled at the next close, the first position misses the rise of 10 % that
+    the same close earns by the second decision; both pay for their first trade."""
     dates = pd.bdate_range("2020-01-06", periods=5).as_unit("us")
     close = [100.0, 100, 110, 121, 121]
     frame = pd.DataFrame(dict.fromkeys(("open", "high", "low", "close", "adj_close", "volume"), close), index=dates)
     prices = prices_from_bars({"X": frame}, source="", sha256="", notes=[])
     positions = Positions(prices.tickers, prices.sessions, np.array([[0.0], [1], [1], [0], [0]]))
     execution = ExecutionSpec(commission_bps=10, slippage_bps=0)
-    found = compare_fills(positions, prices, execution, sessions_per_year=YEAR)
-    assert found["close"] is not None
-    assert found["next_close"] is not None
-    assert found["close"]["sessions"] == found["next_close"]["sessions"] == 3
-    assert found["close"]["total_return"] == pytest.approx(1.099 * 1.1 * 0.999 - 1)
-    assert found["next_close"]["total_return"] == pytest.approx(1.0 * 1.099 * 1.0 - 1)
-    assert found["close"]["cost_total"] == pytest.approx(0.002)
+    comparison = compare_fills(positions, prices, execution, sessions_per_year=YEAR)
+    assert comparison["close"] is not None
+    assert comparison["next_close"] is not None
+    assert comparison["close"]["sessions"] == comparison["next_close"]["sessions"] == 3
+    assert comparison["close"]["total_return"] == pytest.approx(1.099 * 1.1 * 0.999 - 1)
+    assert comparison["next_close"]["total_return"] == pytest.approx(1.0 * 1.099 * 1.0 - 1)
+    assert comparison["close"]["cost_total"] == pytest.approx(0.002)
 
 
-def test_a_decision_of_the_first_session_alone_is_not_forgotten() -> None:
-    """A ticker that is decided on at the first session, and not at the next, is held by every fill."""
+def test_decision_made_only_in_the_first_session_is_kept() -> None:
+    """A ticker with a decision in the first session, and none in the next, is held under every fill."""
     prices = random_walk_prices(1, n_sessions=30, n_tickers=2)
     weight = np.full((30, 2), np.nan)
     weight[5, 0], weight[6:, 1] = 0.5, 0.0
-    found = compare_fills(
+    comparison = compare_fills(
         Positions(prices.tickers, prices.sessions, weight), prices, ExecutionSpec(), sessions_per_year=YEAR
     )
-    assert all(numbers and numbers["total_return"] != 0 for numbers in found.values())
+    assert all(fill_metrics and fill_metrics["total_return"] != 0 for fill_metrics in comparison.values())
 
 
-def test_an_edge_that_lives_only_at_the_same_close_is_told() -> None:
-    found = compare_fills(*foreseen(1), ExecutionSpec(), sessions_per_year=YEAR)
-    assert is_significant_only_at_same_close(found) is True
-    (note,) = same_close_edge_notes(found)
+def test_edge_only_at_the_same_close_gives_a_note() -> None:
+    comparison = compare_fills(*foresight(1), ExecutionSpec(), sessions_per_year=YEAR)
+    assert is_significant_only_at_same_close(comparison) is True
+    (note,) = same_close_edge_notes(comparison)
     assert note.stage == "backtest"
     assert note.text.startswith(
-        "it pays only at the very close that it is decided from, where nobody can trade: Sharpe "
+        "the Sharpe ratio is significant only with a fill at the decision's own close, where nobody can trade: Sharpe "
     )
     assert note.text.endswith(" at the same close (not tradable)")
 
 
-def test_an_edge_that_can_be_traded_is_not_accused() -> None:
-    found = compare_fills(*foreseen(2), ExecutionSpec(), sessions_per_year=YEAR)
-    assert is_significant_only_at_same_close(found) is False
-    assert same_close_edge_notes(found) == ()
-    nothing = random_walk_prices(1, n_sessions=300)
+def test_tradable_edge_gives_no_note() -> None:
+    comparison = compare_fills(*foresight(2), ExecutionSpec(), sessions_per_year=YEAR)
+    assert is_significant_only_at_same_close(comparison) is False
+    assert same_close_edge_notes(comparison) == ()
+    prices_without_edge = random_walk_prices(1, n_sessions=300)
     assert (
         is_significant_only_at_same_close(
-            compare_fills(alternating(nothing), nothing, ExecutionSpec(), sessions_per_year=YEAR)
+            compare_fills(
+                alternating(prices_without_edge), prices_without_edge, ExecutionSpec(), sessions_per_year=YEAR
+            )
         )
         is False
     )
 
 
-def test_without_opens_there_is_nothing_to_say_of_them() -> None:
-    positions, prices = foreseen(1)
-    blind = replace(prices, open=np.full_like(prices.open, np.nan))
-    found = compare_fills(positions, blind, ExecutionSpec(), sessions_per_year=YEAR)
-    assert found["next_open"] is None
-    assert is_significant_only_at_same_close(found) is True
-    assert "open" not in sharpe_by_fill_text(found)
+def test_next_open_is_unavailable_without_opens() -> None:
+    positions, prices = foresight(1)
+    without_opens = replace(prices, open=np.full_like(prices.open, np.nan))
+    comparison = compare_fills(positions, without_opens, ExecutionSpec(), sessions_per_year=YEAR)
+    assert comparison["next_open"] is None
+    assert is_significant_only_at_same_close(comparison) is True
+    assert "open" not in sharpe_by_fill_text(comparison)
 
 
-def test_opens_that_repeat_the_close_before_are_the_same_close_in_disguise() -> None:
-    positions, prices = foreseen(1)
+def test_opens_that_repeat_the_previous_close_are_not_tradable() -> None:
+    positions, prices = foresight(1)
     opens = prices.open.copy()
     opens[1:] = prices.close[:-1]
     stale = replace(prices, open=opens)
-    found = compare_fills(positions, stale, ExecutionSpec(), sessions_per_year=YEAR)
-    assert found["next_open"] is not None
-    assert found["next_open"]["probabilistic_sharpe"] > 0.95
-    assert (found["next_open"]["tradable"], found["next_close"] and found["next_close"]["tradable"]) == (False, True)
-    assert is_significant_only_at_same_close(found) is True
-    assert "at the next open (not tradable)" in sharpe_by_fill_text(found)
+    comparison = compare_fills(positions, stale, ExecutionSpec(), sessions_per_year=YEAR)
+    assert comparison["next_open"] is not None
+    assert comparison["next_open"]["probabilistic_sharpe"] > 0.95
+    assert (comparison["next_open"]["tradable"], comparison["next_close"] and comparison["next_close"]["tradable"]) == (
+        False,
+        True,
+    )
+    assert is_significant_only_at_same_close(comparison) is True
+    assert "at the next open (not tradable)" in sharpe_by_fill_text(comparison)
 
 
-def test_opens_are_judged_as_they_were_quoted() -> None:
-    """Quoted at the close before on one day in nine, and on one in eleven, which adjusted none is; and no opens."""
+def test_stale_opens_are_detected_in_quoted_prices() -> None:
+    """Opens quoted at the previous close on one day in nine, and in eleven, though no adjusted one is; and no opens."""
     prices = as_quoted(random_walk_prices(1, n_sessions=991, n_tickers=3), 1)
     opens = prices.open.copy()
     for ticker, every in enumerate((9, 11)):
-        at = np.arange(every, 991, every)
-        opens[at, ticker] = prices.raw_close[at - 1, ticker] * prices.adjustment[at, ticker]
+        rows = np.arange(every, 991, every)
+        opens[rows, ticker] = prices.raw_close[rows - 1, ticker] * prices.adjustment[rows, ticker]
     opens[:, 2] = np.nan
     changed = replace(prices, open=opens)
     assert changed.stale_open_mask.sum(axis=0).tolist() == [110, 90, 0]
     assert changed.has_tradable_opens.tolist() == [False, True, False]
 
 
-def test_where_prices_end_no_fill_is_compared() -> None:
+def test_no_fill_is_available_where_prices_end() -> None:
     prices = random_walk_prices(1, n_sessions=7)
-    found = compare_fills(alternating(prices), prices, ExecutionSpec(fill="close"), sessions_per_year=YEAR)
-    assert found == dict.fromkeys(FILL_CONVENTIONS)
-    assert is_significant_only_at_same_close(found) is None
-    assert same_close_edge_notes(found) == ()
-    assert sharpe_by_fill_text(found) == "Sharpe undefined"
+    comparison = compare_fills(alternating(prices), prices, ExecutionSpec(fill="close"), sessions_per_year=YEAR)
+    assert comparison == dict.fromkeys(FILL_CONVENTIONS)
+    assert is_significant_only_at_same_close(comparison) is None
+    assert same_close_edge_notes(comparison) == ()
+    assert sharpe_by_fill_text(comparison) == "Sharpe undefined"
 
 
-def test_ruin_of_one_ends_the_comparison_of_all() -> None:
+def test_ruin_under_one_fill_shortens_all() -> None:
     prices = random_walk_prices(1, n_sessions=40)
     crash = replace(prices, open=prices.open * np.where(np.arange(40) == 20, 4.0, 1.0)[:, None])
     short = Positions(prices.tickers, prices.sessions, np.where(np.arange(40) < 5, np.nan, -1.0)[:, None])
-    found = compare_fills(short, crash, ExecutionSpec(), sessions_per_year=YEAR)
-    assert [numbers and numbers["sessions"] for numbers in found.values()] == [14, 14, 14]
-    assert found["next_open"] is not None
-    assert found["next_open"]["total_return"] == -1.0
+    comparison = compare_fills(short, crash, ExecutionSpec(), sessions_per_year=YEAR)
+    assert [fill_metrics and fill_metrics["sessions"] for fill_metrics in comparison.values()] == [14, 14, 14]
+    assert comparison["next_open"] is not None
+    assert comparison["next_open"]["total_return"] == -1.0

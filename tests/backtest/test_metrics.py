@@ -22,13 +22,13 @@ from quantlr.backtest.rolling import (
 )
 from quantlr.backtest.trades import trade_summary_by_side, trade_table
 from quantlr.core.values import BacktestResult, Positions
-from quantlr.stats import sharpe as ratios
+from quantlr.stats import sharpe as sharpe_stats
 from sklearn import metrics as sk
 
 from markets import random_walk_prices
 
 
-def made(net: list[float], *, cost: float = 0.0, weight: float = 1.0, cash: float = 0.0) -> BacktestResult:
+def backtest_of(net: list[float], *, cost: float = 0.0, weight: float = 1.0, cash: float = 0.0) -> BacktestResult:
     """Return a result of one ticker with these net returns."""
     returns = np.array(net)
     n = len(net)
@@ -51,11 +51,11 @@ def made(net: list[float], *, cost: float = 0.0, weight: float = 1.0, cash: floa
     )
 
 
-def measured(net: list[float], **keys: Any) -> BacktestView:
-    return BacktestView.from_result(made(net, **keys), sessions_per_year=252)
+def view_of(net: list[float], **keys: Any) -> BacktestView:
+    return BacktestView.from_result(backtest_of(net, **keys), sessions_per_year=252)
 
 
-def rows(seed: int, n: int = 300) -> EvaluatedForecasts:
+def random_evaluated(seed: int, n: int = 300) -> EvaluatedForecasts:
     rng = np.random.default_rng(seed)
     up = (rng.random(n) < 0.55).astype(np.float64)
     log_odds = 0.4 * (up - 0.5) + rng.normal(0, 0.4, n)
@@ -72,86 +72,99 @@ def rows(seed: int, n: int = 300) -> EvaluatedForecasts:
 
 
 @given(seed=st.integers(0, 10_000))
-def test_forecast_metrics_are_scikit_learns(seed: int) -> None:
-    made_up = rows(seed)
-    calls = made_up.probability > 0.5
-    assert metrics.accuracy(made_up) == pytest.approx(sk.accuracy_score(made_up.up, calls))
-    assert metrics.accuracy_base_rate(made_up) == pytest.approx(sk.accuracy_score(made_up.up, made_up.base_rate > 0.5))
-    assert metrics.accuracy_always_up(made_up) == metrics.up_rate(made_up) == pytest.approx(made_up.up.mean())
-    assert metrics.log_loss(made_up) == pytest.approx(sk.log_loss(made_up.up, made_up.probability), abs=1e-12)
-    assert metrics.log_loss_base_rate(made_up) == pytest.approx(sk.log_loss(made_up.up, made_up.base_rate), abs=1e-12)
-    assert metrics.brier(made_up) == pytest.approx(sk.brier_score_loss(made_up.up, made_up.probability), abs=1e-12)
-    assert metrics.auc(made_up) == pytest.approx(sk.roc_auc_score(made_up.up, made_up.probability), abs=1e-12)
+def test_forecast_metrics_equal_scikit_learn(seed: int) -> None:
+    forecasts = random_evaluated(seed)
+    predicted_up = forecasts.probability > 0.5
+    assert metrics.accuracy(forecasts) == pytest.approx(sk.accuracy_score(forecasts.up, predicted_up))
+    assert metrics.accuracy_base_rate(forecasts) == pytest.approx(
+        sk.accuracy_score(forecasts.up, forecasts.base_rate > 0.5)
+    )
+    assert metrics.up_rate(forecasts) == pytest.approx(forecasts.up.mean())
+    assert FORECAST_METRICS["accuracy_always_up"](forecasts) == metrics.up_rate(forecasts)
+    assert metrics.log_loss(forecasts) == pytest.approx(sk.log_loss(forecasts.up, forecasts.probability), abs=1e-12)
+    assert metrics.log_loss_base_rate(forecasts) == pytest.approx(
+        sk.log_loss(forecasts.up, forecasts.base_rate), abs=1e-12
+    )
+    assert metrics.brier(forecasts) == pytest.approx(
+        sk.brier_score_loss(forecasts.up, forecasts.probability), abs=1e-12
+    )
+    assert metrics.auc(forecasts) == pytest.approx(sk.roc_auc_score(forecasts.up, forecasts.probability), abs=1e-12)
 
 
-def test_forecasts_that_overlap_have_no_interval_that_takes_them_as_independent() -> None:
-    overlapping = replace(rows(1), is_clustered=True, horizon=5)
+def test_clustered_forecasts_use_clustered_inference() -> None:
+    overlapping = replace(random_evaluated(1), is_clustered=True, horizon=5)
     for interval in (metrics.accuracy_ci95, metrics.auc_ci95):
-        assert interval(overlapping) != interval(rows(1))
+        assert interval(overlapping) != interval(random_evaluated(1))
         assert interval(overlapping) == interval(overlapping)
         assert interval(overlapping) != interval(replace(overlapping, seed=1))
-    alone, together = metrics.pesaran_timmermann(rows(1)), metrics.pesaran_timmermann(overlapping)
-    assert alone is not None
-    assert together is not None
-    assert alone["statistic"] != together["statistic"]
+    single, clustered = metrics.pesaran_timmermann(random_evaluated(1)), metrics.pesaran_timmermann(overlapping)
+    assert single is not None
+    assert clustered is not None
+    assert single["statistic"] != clustered["statistic"]
 
 
 def test_log_loss_is_finite_where_a_probability_rounds_to_one() -> None:
     sure = replace(
-        rows(1, 2), log_odds=np.array([800.0, -800.0]), probability=np.array([1.0, 0.0]), up=np.array([0.0, 0.0])
+        random_evaluated(1, 2),
+        log_odds=np.array([800.0, -800.0]),
+        probability=np.array([1.0, 0.0]),
+        up=np.array([0.0, 0.0]),
     )
     assert metrics.log_loss(sure) == 400.0
 
 
-def test_the_parts_of_the_scores_add_up_to_them() -> None:
-    parts = metrics.reliability(rows(1))
-    for name, score in (("log_loss", metrics.log_loss(rows(1))), ("brier", metrics.brier(rows(1)))):
-        found = parts[name]
-        assert found["miscalibration"] - found["discrimination"] + found["uncertainty"] == pytest.approx(
+def test_score_decompositions_add_up() -> None:
+    parts = metrics.reliability(random_evaluated(1))
+    for name, score in (
+        ("log_loss", metrics.log_loss(random_evaluated(1))),
+        ("brier", metrics.brier(random_evaluated(1))),
+    ):
+        computed = parts[name]
+        assert computed["miscalibration"] - computed["discrimination"] + computed["uncertainty"] == pytest.approx(
             score, abs=1e-14
         )
 
 
-def test_sharpe_ratios_are_annual_in_all_their_forms() -> None:
-    run = measured(np.random.default_rng(3).normal(0.001, 0.01, 900).tolist(), cash=0.0001)
+def test_sharpe_metrics_are_annual() -> None:
+    run = view_of(np.random.default_rng(3).normal(0.001, 0.01, 900).tolist(), cash=0.0001)
     excess, root = run.excess_returns, np.sqrt(252)
     interval, error = metrics.sharpe_ci95(run), metrics.sharpe_standard_error(run)
-    per_session = ratios.bootstrap_sharpe_interval(excess, np.random.default_rng(0))
+    per_session = sharpe_stats.bootstrap_sharpe_interval(excess, np.random.default_rng(0))
     assert interval is not None
     assert per_session is not None
     assert interval == pytest.approx((per_session[0] * root, per_session[1] * root))
     assert metrics.sharpe_ci95(replace(run, seed=1)) != interval
-    assert error == pytest.approx((ratios.sharpe_standard_error_per_session(excess) or 0) * root)
-    assert metrics.sharpe_lo(run) == ratios.lo_sharpe(excess, n_periods=252)
+    assert error == pytest.approx((sharpe_stats.sharpe_standard_error_per_session(excess) or 0) * root)
+    assert metrics.sharpe_lo(run) == sharpe_stats.lo_sharpe(excess, n_periods=252)
 
 
-def test_significance_counts_trials_and_compares_with_the_benchmark() -> None:
+def test_significance_metrics_by_trials_and_benchmark() -> None:
     net = np.random.default_rng(3).normal(0.001, 0.01, 900)
-    held = net - np.random.default_rng(4).normal(0.0004, 0.002, 900)
-    benchmark = made(held.tolist(), cost=0.002)
-    run = replace(measured(net.tolist()), result=replace(made(net.tolist(), cost=0.001), benchmark=benchmark))
-    alone, several = (
-        metrics.significance_metrics(run, rows(1)),
-        metrics.significance_metrics(run, rows(1), n_trials=9, sharpe_variance=0.01**2),
+    benchmark_net = net - np.random.default_rng(4).normal(0.0004, 0.002, 900)
+    benchmark = backtest_of(benchmark_net.tolist(), cost=0.002)
+    run = replace(view_of(net.tolist()), result=replace(backtest_of(net.tolist(), cost=0.001), benchmark=benchmark))
+    single, several = (
+        metrics.significance_metrics(run, random_evaluated(1)),
+        metrics.significance_metrics(run, random_evaluated(1), n_trials=9, sharpe_variance=0.01**2),
     )
-    assert alone["trials"] == 1
-    assert alone["deflated_sharpe"] == alone["probabilistic_sharpe"]
-    assert alone["expected_max_sharpe"] == 0.0
+    assert single["trials"] == 1
+    assert single["deflated_sharpe"] == single["probabilistic_sharpe"]
+    assert single["expected_max_sharpe"] == 0.0
     assert several["expected_max_sharpe"] == pytest.approx(
-        (ratios.expected_max_sharpe(9, sharpe_variance=0.01**2) or 0) * np.sqrt(252)
+        (sharpe_stats.expected_max_sharpe(9, sharpe_variance=0.01**2) or 0) * np.sqrt(252)
     )
     assert several["deflated_sharpe"] < several["probabilistic_sharpe"]
-    ahead = net - held
+    ahead = net - benchmark_net
     error = ahead.std() / np.sqrt(900)
-    assert alone["above_benchmark"]["mean"] == pytest.approx(ahead.mean() * 252)
-    assert alone["above_benchmark"]["low95"] == pytest.approx(
+    assert single["above_benchmark"]["mean"] == pytest.approx(ahead.mean() * 252)
+    assert single["above_benchmark"]["low95"] == pytest.approx(
         (ahead.mean() - 1.645 * error) * 252, abs=0.2 * error * 252
     )
-    assert metrics.significance_metrics(measured(net.tolist()), rows(1))["above_benchmark"] is None
+    assert metrics.significance_metrics(view_of(net.tolist()), random_evaluated(1))["above_benchmark"] is None
 
 
 def test_growth_by_arithmetic() -> None:
-    run = measured([0.1, -0.2, 0.5])
+    run = view_of([0.1, -0.2, 0.5])
     assert metrics.final_equity(run) == pytest.approx(1.32)
     assert metrics.total_return(run) == pytest.approx(0.32)
     assert metrics.cagr(run) == pytest.approx(1.32 ** (252 / 3) - 1)
@@ -159,7 +172,7 @@ def test_growth_by_arithmetic() -> None:
 
 def test_risk_by_arithmetic() -> None:
     net = [0.01, -0.02, 0.03, 0.0]
-    run = measured(net, cash=0.001)
+    run = view_of(net, cash=0.001)
     excess = np.array(net) - 0.001
     deviation = np.sqrt(np.sum((excess - excess.mean()) ** 2) / 3)
     assert metrics.volatility(run) == pytest.approx(deviation * np.sqrt(252))
@@ -178,15 +191,15 @@ def test_risk_by_arithmetic() -> None:
         ([0.5, -0.5, 0.2, 3.0, -0.75, 0.1], -0.75, 2),
     ],
 )
-def test_drawdowns_count_from_the_starting_capital(net: list[float], worst: float, longest: int) -> None:
-    run = measured(net)
+def test_drawdowns_include_the_start_of_one(net: list[float], worst: float, longest: int) -> None:
+    run = view_of(net)
     assert metrics.max_drawdown(run) == pytest.approx(worst)
     assert metrics.longest_drawdown_sessions(run) == longest
     calmar = metrics.calmar(run)
     assert calmar is None if worst == 0 else calmar == pytest.approx(metrics.cagr(run) / -worst)
 
 
-def test_break_even_is_the_cost_that_uses_the_gains_up() -> None:
+def test_break_even_cost_makes_the_total_net_return_zero() -> None:
     prices = random_walk_prices(3, n_sessions=200)
     weight = np.random.default_rng(0).choice([0.0, 1.0], (200, 1))
     positions = Positions(prices.tickers, prices.sessions, weight)
@@ -204,32 +217,30 @@ def test_break_even_is_the_cost_that_uses_the_gains_up() -> None:
     assert net(even) == pytest.approx(0.0, abs=1e-12)
 
 
-def test_what_is_undefined_is_none() -> None:
-    flat = measured([0.0] * 30, weight=0.0)
+def test_undefined_metrics_are_none() -> None:
+    flat = view_of([0.0] * 30, weight=0.0)
     for ratio in (metrics.sharpe, metrics.sharpe_ci95, metrics.sharpe_standard_error, metrics.sharpe_lo):
         assert ratio(flat) is None
     assert metrics.sortino(flat) is None
     assert metrics.calmar(flat) is None
     assert metrics.win_rate(flat) is None
     assert metrics.profit_factor(flat) is None
-    assert metrics.trades(flat) == 0
+    assert metrics.n_trades(flat) == 0
     assert metrics.break_even_cost_bps(replace(flat.result, turnover=np.zeros(30))) is None
-    assert metrics.volatility(measured([0.01])) is None
-    one_class = replace(rows(1), up=np.ones(300))
+    assert metrics.volatility(view_of([0.01])) is None
+    one_class = replace(random_evaluated(1), up=np.ones(300))
     assert metrics.auc(one_class) is None
     assert metrics.auc_ci95(one_class) is None
     assert metrics.pesaran_timmermann(one_class) is None
 
 
-def test_every_metric_is_documented_and_named_once() -> None:
-    for catalogue in (FORECAST_METRICS, BACKTEST_METRICS):
-        names = [metric.__name__ for metric in catalogue]
-        assert len(set(names)) == len(names)
-        assert all((metric.__doc__ or "").strip() for metric in catalogue)
+def test_every_metric_is_documented() -> None:
+    for metric in (*FORECAST_METRICS.values(), *BACKTEST_METRICS.values()):
+        assert (metric.__doc__ or "").strip()
 
 
 def test_trades_by_arithmetic() -> None:
-    """Long over two sessions, turned to short over one, flat, then long again and still held."""
+    """Long over two sessions, short over one, flat, then long again and still open."""
     prices = random_walk_prices(5, n_sessions=10)
     weight = np.array([[0.0], [1], [1], [-1], [0], [1], [1], [1], [1], [1]])
     execution = ExecutionSpec(fill="close", commission_bps=10, slippage_bps=0, borrow_bps_per_year=0)
@@ -237,23 +248,23 @@ def test_trades_by_arithmetic() -> None:
         Positions(prices.tickers, prices.sessions, weight), prices, execution, sessions_per_year=252
     )
     close, dates = prices.close[:, 0], prices.sessions
-    found = trade_table(result)
-    assert found["side"].tolist() == ["long", "short", "long"]
-    assert found["entry"].tolist() == [dates[1], dates[3], dates[5]]
-    assert found["exit"].iloc[:2].tolist() == [dates[3], dates[4]]
-    assert pd.isna(found["exit"].iloc[2])
-    assert found["sessions"].tolist() == [2, 1, 4]
-    np.testing.assert_allclose(found["entry_price"], close[[1, 3, 5]])
-    np.testing.assert_allclose(found["exit_price"], close[[3, 4, 9]])
+    computed = trade_table(result)
+    assert computed["side"].tolist() == ["long", "short", "long"]
+    assert computed["entry"].tolist() == [dates[1], dates[3], dates[5]]
+    assert computed["exit"].iloc[:2].tolist() == [dates[3], dates[4]]
+    assert pd.isna(computed["exit"].iloc[2])
+    assert computed["sessions"].tolist() == [2, 1, 4]
+    np.testing.assert_allclose(computed["entry_price"], close[[1, 3, 5]])
+    np.testing.assert_allclose(computed["exit_price"], close[[3, 4, 9]])
     np.testing.assert_allclose(
-        found["return"], [close[3] / close[1] - 1, 1 - close[4] / close[3], close[9] / close[5] - 1]
+        computed["return"], [close[3] / close[1] - 1, 1 - close[4] / close[3], close[9] / close[5] - 1]
     )
-    np.testing.assert_allclose(found["cost"].iloc[0], 0.002)
-    np.testing.assert_allclose(found["cost"].iloc[2], 0.001)
+    np.testing.assert_allclose(computed["cost"].iloc[0], 0.002)
+    np.testing.assert_allclose(computed["cost"].iloc[2], 0.001)
 
 
 @given(seed=st.integers(0, 10_000))
-def test_trades_bear_all_costs_and_all_sessions(seed: int) -> None:
+def test_trades_include_all_costs_and_sessions(seed: int) -> None:
     prices = random_walk_prices(seed, n_sessions=60, n_tickers=3, with_gaps=True)
     rng = np.random.default_rng(seed)
     weight = rng.choice([-1 / 3, 0.0, 1 / 3], (60, 3))
@@ -261,15 +272,15 @@ def test_trades_bear_all_costs_and_all_sessions(seed: int) -> None:
     result = backtest_with_benchmark(
         Positions(prices.tickers, prices.sessions, weight), prices, ExecutionSpec(), sessions_per_year=252
     )
-    found = trade_table(result)
-    assert (found["cost"] * found["size"]).sum() == pytest.approx(result.cost.sum(), rel=1e-9)
-    assert found["sessions"].sum() == (result.weight != 0).sum()
-    assert (found["cost"] > 0).all()
+    computed = trade_table(result)
+    assert (computed["cost"] * computed["size"]).sum() == pytest.approx(result.cost.sum(), rel=1e-9)
+    assert computed["sessions"].sum() == (result.weight != 0).sum()
+    assert (computed["cost"] > 0).all()
 
 
-def test_calendar_multiplies_out_to_the_final_equity() -> None:
+def test_monthly_and_yearly_returns_compound_to_final_equity() -> None:
     rng = np.random.default_rng(2)
-    result = made(rng.normal(0, 0.01, 600).tolist())
+    result = backtest_of(rng.normal(0, 0.01, 600).tolist())
     months, years = monthly_returns(result), yearly_returns(result)
     assert np.nanprod(1 + months.to_numpy()) == pytest.approx(result.equity[-1])
     assert np.prod(1 + years) == pytest.approx(result.equity[-1])
@@ -279,79 +290,86 @@ def test_calendar_multiplies_out_to_the_final_equity() -> None:
 
 
 @pytest.mark.parametrize(("n", "window"), [(2000, 252), (400, 100), (60, 20), (3, 3)])
-def test_rolling_hit_rates_are_means_over_trailing_windows(n: int, window: int) -> None:
-    made_up = rows(4, n)
+def test_rolling_accuracy_equals_means_over_windows(n: int, window: int) -> None:
+    forecasts = random_evaluated(4, n)
     sessions = pd.bdate_range("2000-01-03", periods=n)
-    found = rolling_accuracy(made_up, sessions)
-    assert found.window == window
-    assert found.dates[0] == sessions[window - 1]
-    hits = (made_up.probability > 0.5) == (made_up.up == 1)
-    assert found.accuracy[0] == pytest.approx(hits[:window].mean())
-    assert found.accuracy[-1] == pytest.approx(hits[-window:].mean())
-    base = found.baseline_accuracy[-1]
-    assert found.band_high[-1] == pytest.approx(min(base + 1.959963984540054 * np.sqrt(base * (1 - base) / window), 1))
-    assert (found.band_low <= found.band_high).all()
+    computed = rolling_accuracy(forecasts, sessions)
+    assert computed.window == window
+    assert computed.dates[0] == sessions[window - 1]
+    hits = (forecasts.probability > 0.5) == (forecasts.up == 1)
+    assert computed.accuracy[0] == pytest.approx(hits[:window].mean())
+    assert computed.accuracy[-1] == pytest.approx(hits[-window:].mean())
+    base = computed.baseline_accuracy[-1]
+    assert computed.band_high[-1] == pytest.approx(
+        min(base + 1.959963984540054 * np.sqrt(base * (1 - base) / window), 1)
+    )
+    assert (computed.band_low <= computed.band_high).all()
 
 
 @given(seed=st.integers(0, 10_000), sessions=st.integers(1, 60), most=st.integers(1, 5))
-def test_the_deepest_drawdowns_are_what_a_walk_through_the_days_finds(seed: int, sessions: int, most: int) -> None:
-    result = made(list(np.random.default_rng(seed).choice([-0.02, -0.01, 0.0, 0.01, 0.015], sessions)))
-    equity, falls = [1.0, *result.equity.tolist()], []
+def test_deepest_drawdowns_equal_session_by_session_loop(seed: int, sessions: int, most: int) -> None:
+    result = backtest_of(list(np.random.default_rng(seed).choice([-0.02, -0.01, 0.0, 0.01, 0.015], sessions)))
+    equity, expected_periods = [1.0, *result.equity.tolist()], []
     high, low = 0, 0
-    for at, value in enumerate(equity):
+    for index, value in enumerate(equity):
         if value >= equity[high]:
             if equity[low] < equity[high]:
-                falls.append((equity[low] / equity[high] - 1, high, low, at))
-            high = low = at
+                expected_periods.append((equity[low] / equity[high] - 1, high, low, index))
+            high = low = index
         elif value < equity[low]:
-            low = at
+            low = index
     if equity[low] < equity[high]:
-        falls.append((equity[low] / equity[high] - 1, high, low, len(equity)))
-    falls = sorted(falls)[:most]
-    found = deepest_drawdowns(result, max_count=most)
-    assert [fall.depth for fall in found] == pytest.approx([depth for depth, *_ in falls])
-    for fall, (_, first, lowest, after) in zip(found, falls, strict=True):
-        if [depth for depth, *_ in falls].count(fall.depth) == 1:
-            assert (fall.peak_date, fall.trough_date) == (result.fill_dates[first], result.fill_dates[lowest])
-            assert fall.recovery_date == (result.fill_dates[after] if after < len(equity) else None)
+        expected_periods.append((equity[low] / equity[high] - 1, high, low, len(equity)))
+    expected_periods = sorted(expected_periods)[:most]
+    computed = deepest_drawdowns(result, max_count=most)
+    assert [period.depth for period in computed] == pytest.approx([depth for depth, *_ in expected_periods])
+    for period, (_, first, lowest, after) in zip(computed, expected_periods, strict=True):
+        if [depth for depth, *_ in expected_periods].count(period.depth) == 1:
+            assert (period.peak_date, period.trough_date) == (result.fill_dates[first], result.fill_dates[lowest])
+            assert period.recovery_date == (result.fill_dates[after] if after < len(equity) else None)
 
 
-def test_a_run_that_only_rises_has_no_drawdown_and_ruin_is_one() -> None:
-    assert deepest_drawdowns(made([0.01, 0.0, 0.02]), max_count=3) == ()
-    (fall,) = deepest_drawdowns(replace(made([0.5, -1.0, 0.0]), equity=np.array([1.5, 0.0, 0.0])), max_count=3)
-    assert (fall.depth, fall.recovery_date) == (-1.0, None)
+def test_no_drawdown_without_a_fall_and_ruin_has_no_recovery() -> None:
+    assert deepest_drawdowns(backtest_of([0.01, 0.0, 0.02]), max_count=3) == ()
+    (period,) = deepest_drawdowns(replace(backtest_of([0.5, -1.0, 0.0]), equity=np.array([1.5, 0.0, 0.0])), max_count=3)
+    assert (period.depth, period.recovery_date) == (-1.0, None)
 
 
 @pytest.mark.parametrize("sessions", [1, 2, 4, 90, 800])
 @pytest.mark.parametrize("cash", [0.0, 0.0002])
-def test_rolling_sharpe_is_pandas(sessions: int, cash: float) -> None:
+def test_rolling_sharpe_equals_pandas(sessions: int, cash: float) -> None:
     rng = np.random.default_rng(sessions)
-    own, held = made(list(rng.normal(0, 0.01, sessions)), cash=cash), made(list(rng.normal(0, 0.02, sessions)))
-    found = rolling_sharpe(replace(own, benchmark=held), sessions_per_year=250)
-    assert found.window == trailing_window_sessions(sessions) == {1: 1, 2: 2, 4: 4, 90: 22, 800: 252}[sessions]
-    for values, result in ((found.strategy_sharpe, own), (found.benchmark_sharpe, held)):
+    strategy, benchmark_net = (
+        backtest_of(list(rng.normal(0, 0.01, sessions)), cash=cash),
+        backtest_of(list(rng.normal(0, 0.02, sessions))),
+    )
+    computed = rolling_sharpe(replace(strategy, benchmark=benchmark_net), sessions_per_year=250)
+    assert computed.window == trailing_window_sessions(sessions) == {1: 1, 2: 2, 4: 4, 90: 22, 800: 252}[sessions]
+    for values, result in ((computed.strategy_sharpe, strategy), (computed.benchmark_sharpe, benchmark_net)):
         excess = pd.Series(result.net_return - result.session_cash_rate, index=result.sessions)
-        windows = excess.rolling(found.window)
-        expected = (windows.mean() / windows.std() * 250**0.5).iloc[found.window - 1 :]
+        windows = excess.rolling(computed.window)
+        expected = (windows.mean() / windows.std() * 250**0.5).iloc[computed.window - 1 :]
         np.testing.assert_allclose(values, expected, rtol=1e-8)
-        np.testing.assert_array_equal(found.dates, expected.index)
+        np.testing.assert_array_equal(computed.dates, expected.index)
 
 
-def test_where_nothing_varies_there_is_no_rolling_sharpe_ratio() -> None:
-    found = rolling_sharpe(made([0.0] * 30 + [0.01, -0.01] * 30), sessions_per_year=252)
-    assert found.window == 22
-    assert np.isnan(found.strategy_sharpe[:9]).all()
-    assert np.isfinite(found.strategy_sharpe[9:]).all()
+def test_rolling_sharpe_of_constant_returns_is_nan() -> None:
+    computed = rolling_sharpe(backtest_of([0.0] * 30 + [0.01, -0.01] * 30), sessions_per_year=252)
+    assert computed.window == 22
+    assert np.isnan(computed.strategy_sharpe[:9]).all()
+    assert np.isfinite(computed.strategy_sharpe[9:]).all()
 
 
-def test_the_band_holds_95_percent_of_windows_of_luck() -> None:
+def test_rolling_sharpe_band_holds_95_percent_under_no_skill() -> None:
     rng = np.random.default_rng(0)
-    found = [rolling_sharpe(made(list(rng.normal(0, 0.01, 252 * 3))), sessions_per_year=252) for _ in range(400)]
-    inside = np.mean([abs(each.strategy_sharpe[-1]) <= each.band_half_width for each in found])
+    computed = [
+        rolling_sharpe(backtest_of(list(rng.normal(0, 0.01, 252 * 3))), sessions_per_year=252) for _ in range(400)
+    ]
+    inside = np.mean([abs(rolling.strategy_sharpe[-1]) <= rolling.band_half_width for rolling in computed])
     assert inside == pytest.approx(0.95, abs=0.03)
 
 
-def test_round_trips_by_side_are_what_pandas_groups() -> None:
+def test_trade_summary_by_side_equals_pandas_groups() -> None:
     rng = np.random.default_rng(3)
     table = pd.DataFrame(
         {
@@ -361,14 +379,14 @@ def test_round_trips_by_side_are_what_pandas_groups() -> None:
             "sessions": rng.integers(1, 9, 50),
         }
     )
-    found, gain = trade_summary_by_side(table), table["return"] - table["cost"]
-    assert list(found.index) == ["long", "short", "all"]
-    grouped = gain.groupby(table["side"])
+    computed, net_returns = trade_summary_by_side(table), table["return"] - table["cost"]
+    assert list(computed.index) == ["long", "short", "all"]
+    grouped = net_returns.groupby(table["side"])
     for column, expected in (("mean", grouped.mean()), ("best", grouped.max()), ("worst", grouped.min())):
-        np.testing.assert_allclose(found[column].iloc[:2], expected)
-    np.testing.assert_allclose(found["won"].iloc[:2], (gain > 0).groupby(table["side"]).mean())
-    np.testing.assert_allclose(found["sessions"].iloc[:2], table.groupby("side")["sessions"].median())
-    assert found.loc["all", "trades"] == 50
-    assert found.loc["all", "mean"] == pytest.approx(gain.mean())
+        np.testing.assert_allclose(computed[column].iloc[:2], expected)
+    np.testing.assert_allclose(computed["won"].iloc[:2], (net_returns > 0).groupby(table["side"]).mean())
+    np.testing.assert_allclose(computed["sessions"].iloc[:2], table.groupby("side")["sessions"].median())
+    assert computed.loc["all", "trades"] == 50
+    assert computed.loc["all", "mean"] == pytest.approx(net_returns.mean())
     assert list(trade_summary_by_side(table[table["side"] == "short"]).index) == ["short"]
     assert trade_summary_by_side(table.iloc[:0]).empty

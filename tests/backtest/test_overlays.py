@@ -22,143 +22,143 @@ from quantlr.core.values import Forecasts
 from markets import forecasts, random_forecasts
 
 EXAMPLES = [example for overlay in OVERLAYS for example in overlay.examples() if isinstance(example, Overlay)]
-walk = pytest.mark.parametrize("overlay", EXAMPLES, ids=lambda overlay: overlay.kind)
+each_overlay = pytest.mark.parametrize("overlay", EXAMPLES, ids=lambda overlay: overlay.kind)
 
 
-def known_of(found: Forecasts, volatility: Array | None = None) -> DecisionContext:
-    n = len(found.ticker)
+def context_for(sample: Forecasts, volatility: Array | None = None) -> DecisionContext:
+    n = len(sample.ticker)
     moved = np.full(n, 0.01) if volatility is None else volatility
     return DecisionContext(
         moved, np.full(n, 0.002), horizon_interest=0.0, horizon_borrow_cost=0.0, sessions_per_year=252
     )
 
 
-def after(overlay: Overlay, weight: list[float], **keys: Any) -> list[float]:
-    found = forecasts([0.5] * len(weight), ticker=[0] * len(weight), session=list(range(3, 3 + len(weight))))
-    return list(overlay.apply(np.array(weight), found, known_of(found, **keys)))
+def apply_overlay(overlay: Overlay, weight: list[float], **keys: Any) -> list[float]:
+    sample = forecasts([0.5] * len(weight), ticker=[0] * len(weight), session=list(range(3, 3 + len(weight))))
+    return list(overlay.apply(np.array(weight), sample, context_for(sample, **keys)))
 
 
 def test_volatility_target_by_arithmetic() -> None:
-    """10 % a year is .1 / sqrt(252) a session: half of it doubles, were it allowed, twice of it halves."""
+    """10 % a year is .1 / sqrt(252) per session: twice that volatility halves the weight, half doubles it."""
     session = 0.1 / np.sqrt(252)
     volatility = session * np.array([2.0, 1.0, 0.5, 0.0, np.nan])
     weight = [1.0, -1.0, 1.0, 0.5, 1.0]
-    assert after(VolatilityTarget(), weight, volatility=volatility) == pytest.approx([0.5, -1, 1, 0.5, 0])
+    assert apply_overlay(VolatilityTarget(), weight, volatility=volatility) == pytest.approx([0.5, -1, 1, 0.5, 0])
     levered = VolatilityTarget(max_leverage=3.0)
-    assert after(levered, weight, volatility=volatility) == pytest.approx([0.5, -1, 2, 1.5, 0])
+    assert apply_overlay(levered, weight, volatility=volatility) == pytest.approx([0.5, -1, 2, 1.5, 0])
 
 
 def test_leverage_cap_by_arithmetic() -> None:
-    found = forecasts([0.5] * 4, ticker=[0, 0, 1, 1], session=[3, 4, 3, 4])
-    weight = LeverageCap(cap=1.0).apply(np.array([1.5, 0.4, -0.5, -0.5]), found, known_of(found))
+    sample = forecasts([0.5] * 4, ticker=[0, 0, 1, 1], session=[3, 4, 3, 4])
+    weight = LeverageCap(cap=1.0).apply(np.array([1.5, 0.4, -0.5, -0.5]), sample, context_for(sample))
     np.testing.assert_allclose(weight, [0.75, 0.4, -0.25, -0.5])
 
 
 def test_no_trade_band_by_arithmetic() -> None:
-    wanted = [0.05, 0.3, 0.35, 0.41, 0.2, 0.0, 0.5, 0.45, -0.02, -0.3]
-    assert after(NoTradeBand(band=0.1), wanted) == [0.0, 0.3, 0.3, 0.41, 0.2, 0.0, 0.5, 0.5, -0.02, -0.3]
+    target = [0.05, 0.3, 0.35, 0.41, 0.2, 0.0, 0.5, 0.45, -0.02, -0.3]
+    assert apply_overlay(NoTradeBand(band=0.1), target) == [0.0, 0.3, 0.3, 0.41, 0.2, 0.0, 0.5, 0.5, -0.02, -0.3]
 
 
 def test_minimum_holding_by_arithmetic() -> None:
-    """Three sessions long whatever is asked for, a change of size excepted; then what is asked for, and again three."""
-    wanted = [0.0, 1.0, 0.5, -1.0, -1.0, 1.0, 0.0, 0.0, 1.0, 0.0]
-    assert after(MinimumHolding(sessions=3), wanted) == [0.0, 1.0, 0.5, 0.5, -1.0, -1.0, -1.0, 0.0, 1.0, 1.0]
+    """Long for three sessions, but for a change of size; then the side that is decided, again for three."""
+    target = [0.0, 1.0, 0.5, -1.0, -1.0, 1.0, 0.0, 0.0, 1.0, 0.0]
+    assert apply_overlay(MinimumHolding(sessions=3), target) == [0.0, 1.0, 0.5, 0.5, -1.0, -1.0, -1.0, 0.0, 1.0, 1.0]
 
 
-def held_at_least(weight: list[float], sessions: int) -> list[float]:
-    """Return what a trader holds who may not leave a side before its time is over."""
+def minimum_holding_loop(weight: list[float], sessions: int) -> list[float]:
+    """Return the weights of a loop over sessions that keeps each side for the minimum number of sessions."""
     held, side_since = 0.0, -1
     out = []
-    for now, wanted in enumerate(weight):
-        leaves = np.sign(wanted) != np.sign(held)
+    for now, target in enumerate(weight):
+        leaves = np.sign(target) != np.sign(held)
         if held != 0 and leaves and now - side_since < sessions:
-            wanted = held
-        if np.sign(wanted) != np.sign(held):
+            target = held
+        if np.sign(target) != np.sign(held):
             side_since = now
-        held = wanted
+        held = target
         out.append(held)
     return out
 
 
 @given(seed=st.integers(0, 10_000), sessions=st.integers(2, 7))
-def test_minimum_holding_is_that_of_a_walk_through_each_tickers_forecasts(seed: int, sessions: int) -> None:
-    found = random_forecasts(seed)
-    weight = np.random.default_rng(seed).choice([-0.5, 0.0, 0.25, 0.5], len(found.ticker))
-    held = MinimumHolding(sessions=sessions).apply(weight, found, known_of(found))
-    for ticker in np.unique(found.ticker):
-        mine = found.ticker == ticker
-        assert held[mine].tolist() == held_at_least(weight[mine].tolist(), sessions)
+def test_minimum_holding_equals_loop_over_each_tickers_forecasts(seed: int, sessions: int) -> None:
+    sample = random_forecasts(seed)
+    weight = np.random.default_rng(seed).choice([-0.5, 0.0, 0.25, 0.5], len(sample.ticker))
+    held = MinimumHolding(sessions=sessions).apply(weight, sample, context_for(sample))
+    for ticker in np.unique(sample.ticker):
+        is_ticker = sample.ticker == ticker
+        assert held[is_ticker].tolist() == minimum_holding_loop(weight[is_ticker].tolist(), sessions)
 
 
 @given(seed=st.integers(0, 10_000), band=st.sampled_from([0.1, 0.3]))
-def test_no_weight_is_further_from_what_was_asked_for_than_the_band(seed: int, band: float) -> None:
-    found = random_forecasts(seed)
-    weight = np.random.default_rng(seed).uniform(-1, 1, len(found.ticker))
-    held = NoTradeBand(band=band).apply(weight, found, known_of(found))
+def test_no_trade_band_bounds_the_difference_from_the_policys_weight(seed: int, band: float) -> None:
+    sample = random_forecasts(seed)
+    weight = np.random.default_rng(seed).uniform(-1, 1, len(sample.ticker))
+    held = NoTradeBand(band=band).apply(weight, sample, context_for(sample))
     assert np.abs(held - weight).max() <= band + 1e-12
     assert (held * weight >= 0).all()
-    for ticker in np.unique(found.ticker):
-        mine = found.ticker == ticker
-        traded, wanted = (np.abs(np.diff(weights[mine], prepend=0.0)).sum() for weights in (held, weight))
-        assert traded <= wanted + 1e-12
+    for ticker in np.unique(sample.ticker):
+        is_ticker = sample.ticker == ticker
+        traded, target = (np.abs(np.diff(weights[is_ticker], prepend=0.0)).sum() for weights in (held, weight))
+        assert traded <= target + 1e-12
 
 
-@walk
+@each_overlay
 @settings(max_examples=25)
 @given(seed=st.integers(0, 10_000), cut=st.integers(2, 38))
-def test_overlays_do_not_see_what_comes_later(overlay: Overlay, seed: int, cut: int) -> None:
-    found = random_forecasts(seed)
+def test_overlays_do_not_depend_on_later_rows(overlay: Overlay, seed: int, cut: int) -> None:
+    sample = random_forecasts(seed)
     rng = np.random.default_rng(seed)
-    n = len(found.ticker)
-    later = found.session > cut
+    n = len(sample.ticker)
+    later = sample.session > cut
     weight, volatility = rng.uniform(-1, 1, n), rng.uniform(0.001, 0.03, n)
     other = np.where(later, rng.uniform(-1, 1, n), weight), np.where(later, 0.5, volatility)
-    now = overlay.apply(weight, found, known_of(found, volatility))
-    changed = overlay.apply(other[0], found, known_of(found, other[1]))
+    now = overlay.apply(weight, sample, context_for(sample, volatility))
+    changed = overlay.apply(other[0], sample, context_for(sample, other[1]))
     np.testing.assert_array_equal(now[~later], changed[~later])
 
 
-@walk
+@each_overlay
 @settings(max_examples=25)
 @given(seed=st.integers(0, 10_000))
-def test_overlays_treat_both_sides_alike_and_hold_no_more_than_they_may(overlay: Overlay, seed: int) -> None:
-    found = random_forecasts(seed)
-    weight = np.random.default_rng(seed).uniform(-1, 1, len(found.ticker))
-    here = overlay.apply(weight, found, known_of(found))
-    np.testing.assert_array_equal(here, -overlay.apply(-weight, found, known_of(found)))
+def test_overlays_are_symmetric_and_bounded(overlay: Overlay, seed: int) -> None:
+    sample = random_forecasts(seed)
+    weight = np.random.default_rng(seed).uniform(-1, 1, len(sample.ticker))
+    here = overlay.apply(weight, sample, context_for(sample))
+    np.testing.assert_array_equal(here, -overlay.apply(-weight, sample, context_for(sample)))
     assert np.abs(here).max() <= getattr(overlay, "max_leverage", 1.0)
-    assert (overlay.apply(np.zeros_like(weight), found, known_of(found)) == 0).all()
+    assert (overlay.apply(np.zeros_like(weight), sample, context_for(sample)) == 0).all()
 
 
-def test_overlays_are_laid_in_their_order_and_only_where_something_was_decided() -> None:
-    found = random_forecasts(3)
-    known = known_of(found, np.full(len(found.ticker), 0.002))
-    positions = decide_positions(Proportional(full_at=0.02), found, known)
-    assert apply_overlays(positions, (), found, known) is positions
+def test_overlays_apply_in_order_and_only_to_decided_weights() -> None:
+    sample = random_forecasts(3)
+    context = context_for(sample, np.full(len(sample.ticker), 0.002))
+    positions = decide_positions(Proportional(full_at=0.02), sample, context)
+    assert apply_overlays(positions, (), sample, context) is positions
     lever, cap = VolatilityTarget(max_leverage=3.0), LeverageCap(cap=0.5)
-    capped = apply_overlays(positions, (lever, cap), found, known).weight
-    levered = apply_overlays(positions, (cap, lever), found, known).weight
+    capped = apply_overlays(positions, (lever, cap), sample, context).weight
+    levered = apply_overlays(positions, (cap, lever), sample, context).weight
     assert np.nansum(np.abs(capped), axis=1).max() == pytest.approx(0.5)
     assert np.nansum(np.abs(levered), axis=1).max() == pytest.approx(1.5)
     np.testing.assert_array_equal(np.isnan(capped), np.isnan(positions.weight))
 
 
-@walk
-def test_the_overlay_is_documented(overlay: Overlay) -> None:
+@each_overlay
+def test_overlay_is_documented(overlay: Overlay) -> None:
     assert (type(overlay).__doc__ or "").strip()
     for name, field in type(overlay).model_fields.items():
         assert name == "kind" or field.description
 
 
-def test_the_examples_use_every_parameter() -> None:
+def test_examples_use_every_parameter() -> None:
     for overlay in OVERLAYS:
         for name, field in overlay.model_fields.items():
             values = {getattr(example, name) for example in overlay.examples()}
             assert name == "kind" or values - {field.default}
 
 
-def test_a_session_is_counted_once_per_ticker() -> None:
-    """Minimum holding counts the ticker's own sessions: one that it skips is none of them."""
-    found = forecasts([0.5] * 4, ticker=[0] * 4, session=[3, 7, 8, 20])
-    held = MinimumHolding(sessions=3).apply(np.array([1.0, 0.0, 0.0, 0.0]), found, known_of(found))
+def test_minimum_holding_counts_the_tickers_own_sessions() -> None:
+    """A session without a forecast of the ticker does not count."""
+    sample = forecasts([0.5] * 4, ticker=[0] * 4, session=[3, 7, 8, 20])
+    held = MinimumHolding(sessions=3).apply(np.array([1.0, 0.0, 0.0, 0.0]), sample, context_for(sample))
     assert held.tolist() == [1, 1, 1, 0]

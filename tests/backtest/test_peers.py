@@ -1,4 +1,4 @@
-"""The same signals through two backtesters that were written by others.
+"""The same signals in two other backtesters, backtesting.py and bt.
 
 Without costs, equity is equal to 1e-9. With costs it is not, and cannot be: both peers take a commission out of the
 money that buys, so that what is held is smaller by the commission, where the design here keeps costs out of the weights
@@ -30,15 +30,15 @@ FREE: dict[str, Any] = {"commission_bps": 0.0, "slippage_bps": 0.0, "borrow_bps_
 
 
 class Follow(Strategy):  # type: ignore[misc]  # it has no types
-    """Do what the signal of the bar says: be in, be out, or be short and go back to minus one every day."""
+    """Follow the signal of the bar: long, flat, or short and rebalanced to -1 every day."""
 
     signal: Array = np.zeros(0)
 
     def init(self) -> None:
-        """Nothing is computed beforehand."""
+        """Compute no indicators."""
 
     def next(self) -> None:
-        """Order at the close of the newest bar."""
+        """Order at the close of the latest bar."""
         wanted = self.signal[len(self.data) - 1]
         if wanted == 0 or np.isnan(wanted):
             self.position.close()
@@ -49,7 +49,7 @@ class Follow(Strategy):  # type: ignore[misc]  # it has no types
 
 
 def backtesting_py(prices: Prices, signal: Array, *, at_close: bool, commission: float = 0.0) -> Any:
-    """Return the statistics of backtesting.py, with so much money that whole units are no restriction."""
+    """Return the statistics of backtesting.py, with enough cash that whole units are no restriction."""
     table = pd.DataFrame(
         {name.title(): getattr(prices, name)[:, 0] for name in ("open", "high", "low", "close")}, index=prices.sessions
     )
@@ -66,65 +66,65 @@ def signals(seed: int, *, short: bool) -> Array:
     return signal
 
 
-def ours(prices: Prices, weight: Array, **execution: Any) -> BacktestResult:
+def backtest_weights(prices: Prices, weight: Array, **execution: Any) -> BacktestResult:
     positions = Positions(prices.tickers, prices.sessions, weight.reshape(SESSIONS, -1))
     return backtest_with_benchmark(positions, prices, ExecutionSpec(**{**FREE, **execution}), sessions_per_year=252)
 
 
 def equity_on(result: BacktestResult, dates: Any) -> Array:
-    known = pd.Series(result.equity, result.sessions)
-    return np.asarray(known.reindex(dates, fill_value=1.0), dtype=np.float64)
+    equity = pd.Series(result.equity, result.sessions)
+    return np.asarray(equity.reindex(dates, fill_value=1.0), dtype=np.float64)
 
 
 @pytest.mark.parametrize("short", [False, True])
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_backtesting_py_holds_the_same_equity_at_the_close(seed: int, short: bool) -> None:
+def test_equity_equals_backtesting_py_at_the_close(seed: int, short: bool) -> None:
     prices, signal = random_walk_prices(seed, n_sessions=SESSIONS), signals(seed, short=short)
     peer = backtesting_py(prices, signal, at_close=True)._equity_curve["Equity"] / 1e15
-    # Its last bar closes nothing any more: the decision of the last session can't be seen by either.
-    result = ours(prices, signal, fill="close")
+    # The decision of the last session affects neither result.
+    result = backtest_weights(prices, signal, fill="close")
     np.testing.assert_allclose(equity_on(result, peer.index), np.asarray(peer), rtol=1e-9)
     delayed = np.append(np.nan, signal[:-1])
     peer = backtesting_py(prices, delayed, at_close=True)._equity_curve["Equity"] / 1e15
-    result = ours(prices, signal, fill="next_close")
+    result = backtest_weights(prices, signal, fill="next_close")
     np.testing.assert_allclose(equity_on(result, peer.index), np.asarray(peer), rtol=1e-9)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_backtesting_py_makes_the_same_trades_at_the_next_open(seed: int) -> None:
-    """It values what is held at the close, and here at the open: trades are the same, and so is what is made of 1."""
+def test_trades_equal_backtesting_py_at_the_next_open(seed: int) -> None:
+    """It values positions at the close, and quantlr at the open: trades and final equity are the same."""
     prices, signal = random_walk_prices(seed, n_sessions=SESSIONS), signals(seed, short=False)
     signal[-3:] = 0.0
-    theirs = backtesting_py(prices, signal, at_close=False)._trades
-    result = ours(prices, signal, fill="next_open")
-    mine = trade_table(result)
-    assert mine["entry"].tolist() == theirs["EntryTime"].tolist()
-    assert mine["exit"].tolist() == theirs["ExitTime"].tolist()
-    np.testing.assert_allclose(mine["entry_price"], theirs["EntryPrice"], rtol=1e-12)
-    np.testing.assert_allclose(mine["return"], theirs["ReturnPct"], rtol=1e-9)
-    assert result.equity[-1] == pytest.approx(float((1 + theirs["ReturnPct"]).prod()), rel=1e-9)
+    peer_trades = backtesting_py(prices, signal, at_close=False)._trades
+    result = backtest_weights(prices, signal, fill="next_open")
+    trades = trade_table(result)
+    assert trades["entry"].tolist() == peer_trades["EntryTime"].tolist()
+    assert trades["exit"].tolist() == peer_trades["ExitTime"].tolist()
+    np.testing.assert_allclose(trades["entry_price"], peer_trades["EntryPrice"], rtol=1e-12)
+    np.testing.assert_allclose(trades["return"], peer_trades["ReturnPct"], rtol=1e-9)
+    assert result.equity[-1] == pytest.approx(float((1 + peer_trades["ReturnPct"]).prod()), rel=1e-9)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_backtesting_py_differs_by_what_its_commission_does_not_buy(seed: int) -> None:
-    """It buys for 1 / (1 + c) of the money and sells for 1 - c of what that became; here c is taken off two returns."""
+def test_difference_from_backtesting_py_is_bounded_by_its_commission_rule(seed: int) -> None:
+    """It buys for 1 / (1 + c) of the cash and sells for 1 - c of the value; quantlr subtracts c from two returns."""
     prices, signal = random_walk_prices(seed, n_sessions=SESSIONS), signals(seed, short=False)
     c = 0.001
     peer = backtesting_py(prices, signal, at_close=True, commission=c)._equity_curve["Equity"] / 1e15
-    result = ours(prices, signal, fill="close", commission_bps=c * 1e4)
+    result = backtest_weights(prices, signal, fill="close", commission_bps=c * 1e4)
     turns = np.flatnonzero(result.turnover > 0.5)
-    moved = np.abs(result.gross_return[turns]).sum()
-    away = np.abs(np.log(equity_on(result, peer.index)) - np.log(peer.to_numpy()))
-    assert away.max() <= c * moved + len(turns) * c**2
-    assert away.max() > 1e-9
+    gross = np.abs(result.gross_return[turns]).sum()
+    difference = np.abs(np.log(equity_on(result, peer.index)) - np.log(peer.to_numpy()))
+    assert difference.max() <= c * gross + len(turns) * c**2
+    assert difference.max() > 1e-9
 
 
-def bts(prices: Prices, weight: Array, *, commission: float = 0.0) -> pd.Series:
-    """Return the equity of bt, which goes back to the weights at every close."""
+def bt_equity(prices: Prices, weight: Array, *, commission: float = 0.0) -> pd.Series:
+    """Return the equity of bt, which rebalances to the weights at every close."""
     names = list(prices.tickers)
     close = pd.DataFrame(prices.close, index=prices.sessions, columns=names)
-    decided = pd.DataFrame(weight, index=prices.sessions, columns=names).dropna()
-    strategy = bt.Strategy("peer", [bt.algos.WeighTarget(decided), bt.algos.Rebalance()])
+    targets = pd.DataFrame(weight, index=prices.sessions, columns=names).dropna()
+    strategy = bt.Strategy("peer", [bt.algos.WeighTarget(targets), bt.algos.Rebalance()])
     test = bt.Backtest(
         strategy,
         close,
@@ -138,30 +138,32 @@ def bts(prices: Prices, weight: Array, *, commission: float = 0.0) -> pd.Series:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_bt_holds_the_same_equity_of_weights_that_change_daily(seed: int) -> None:
+def test_equity_equals_bt_with_daily_weights(seed: int) -> None:
     prices = random_walk_prices(seed, n_sessions=SESSIONS, n_tickers=3)
     weight = np.random.default_rng(seed).uniform(-0.5, 0.5, (SESSIONS, 3))
     weight[:5] = np.nan
-    peer = bts(prices, weight)
-    np.testing.assert_allclose(equity_on(ours(prices, weight, fill="close"), peer.index), np.asarray(peer), rtol=1e-9)
-    delayed = np.concatenate([np.full((1, 3), np.nan), weight[:-1]])
-    peer = bts(prices, delayed)
+    peer = bt_equity(prices, weight)
     np.testing.assert_allclose(
-        equity_on(ours(prices, weight, fill="next_close"), peer.index), np.asarray(peer), rtol=1e-9
+        equity_on(backtest_weights(prices, weight, fill="close"), peer.index), np.asarray(peer), rtol=1e-9
+    )
+    delayed = np.concatenate([np.full((1, 3), np.nan), weight[:-1]])
+    peer = bt_equity(prices, delayed)
+    np.testing.assert_allclose(
+        equity_on(backtest_weights(prices, weight, fill="next_close"), peer.index), np.asarray(peer), rtol=1e-9
     )
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_bt_differs_by_what_its_commission_does_not_buy(seed: int) -> None:
-    """Its commission is cash that is gone before the return is earned: a session differs by cost times gross return."""
+def test_difference_from_bt_is_bounded_by_its_commission_rule(seed: int) -> None:
+    """It pays commission before the return is earned: a session differs by cost times gross return."""
     prices = random_walk_prices(seed, n_sessions=SESSIONS, n_tickers=3)
     weight = np.random.default_rng(seed).uniform(0, 1 / 3, (SESSIONS, 3))
     weight[:5] = np.nan
     c = 0.0005
-    peer = bts(prices, weight, commission=c)
-    result = ours(prices, weight, fill="close", commission_bps=c * 1e4)
-    # It pays at the close that it trades at, where here the session that follows pays.
-    settled = equity_on(result, result.fill_dates[:-1]) * (1 - result.cost)
-    away = np.abs(np.log(settled) - np.log(peer.reindex(result.fill_dates[:-1]).to_numpy()))
-    assert away.max() <= (result.cost * np.abs(result.gross_return)).sum() + (result.cost**2).sum()
-    assert away.max() > 1e-9
+    peer = bt_equity(prices, weight, commission=c)
+    result = backtest_weights(prices, weight, fill="close", commission_bps=c * 1e4)
+    # It charges costs at the close of the trade, quantlr in the session that follows.
+    equity_after_cost = equity_on(result, result.fill_dates[:-1]) * (1 - result.cost)
+    difference = np.abs(np.log(equity_after_cost) - np.log(peer.reindex(result.fill_dates[:-1]).to_numpy()))
+    assert difference.max() <= (result.cost * np.abs(result.gross_return)).sum() + (result.cost**2).sum()
+    assert difference.max() > 1e-9

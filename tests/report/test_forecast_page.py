@@ -53,7 +53,7 @@ def shown(found: Forecasts) -> PageContext:
     """Return the finished run as if these had been its forecasts."""
     done = finished()
     rows = evaluate_forecasts(found)
-    metrics = nonfinite_to_none({"forecast": {metric.__name__: metric(rows) for metric in FORECAST_METRICS}})
+    metrics = nonfinite_to_none({"forecast": {key: metric(rows) for key, metric in FORECAST_METRICS.items()}})
     return PageContext(done.config, replace(done.run_data, forecasts=found), rows, metrics, ())
 
 

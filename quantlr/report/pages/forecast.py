@@ -16,7 +16,6 @@ from quantlr.backtest.forecast_analysis import (
     ProbabilityHistogram,
     accuracy_by_group,
     discrimination_under_no_skill,
-    expected_order_statistics,
     mean_returns_by_probability_group,
     probability_histogram,
     roc_band,
@@ -33,6 +32,7 @@ from quantlr.report.figures.forecast import draw_wrapped_message, set_panel_titl
 from quantlr.report.pages.layout import new_page
 from quantlr.report.style import format_date_axis, number_text, percent_text, style_axes
 from quantlr.stats.hac import Z95
+from quantlr.stats.multiple_testing import expected_order_statistics
 from quantlr.stats.reliability import reliability_band, reliability_curve
 from quantlr.stats.verdict import is_significant, log_loss_comparison_text, pesaran_timmermann_text
 

@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from quantlr.backtest.attribution import (
     TickerAttribution,
     cumulative_contribution,
-    expected_order_statistics,
     ticker_attribution,
 )
 from quantlr.core.arrays import Array, IntArray
@@ -26,6 +25,8 @@ from quantlr.report.figures.tickers import (
 )
 from quantlr.report.pages.layout import new_page
 from quantlr.report.style import BLACK, GREY, format_date_axis, number_text, percent_text, set_panel_title, style_axes
+from quantlr.stats.hac import Z95
+from quantlr.stats.multiple_testing import expected_order_statistics
 
 MAX_ROWS_ABOVE_PLOT = 15
 """Tickers whose rows leave room below them."""
@@ -162,7 +163,7 @@ def _draw_ticker_rank_panels(
         (axes[4], ticker_stats.sharpe, ticker_stats.sharpe_band_half_width, False, "Sharpe ratio of its part"),
     ):
         known = values[~np.isnan(values)]
-        draw_ranked_values(ax, values, expected_order_statistics(luck[~np.isnan(values)]) if luck is not None and len(known) else None,
+        draw_ranked_values(ax, values, expected_order_statistics(luck[~np.isnan(values)] / Z95)[::-1] if luck is not None and len(known) else None,
                is_percent=percents)  # fmt: skip
         ax.set_xlabel(
             _extreme_tickers_text(values, tickers, is_percent=percents), fontsize=8.2, color=BLACK, linespacing=1.3

@@ -1,4 +1,4 @@
-"""ROC curves, their band and the probabilities by outcome, against scikit-learn and slow, obvious loops."""
+"""ROC curves, their band and the histogram by outcome, against scikit-learn and slow loops."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from quantlr.backtest.forecast_analysis import (
-    MAX_ROC_POINTS,
     discrimination_under_no_skill,
     probability_histogram,
     roc_band,
@@ -29,7 +28,7 @@ def forecasts(seed: int, n: int, *, digits: int = 12, slope: float = 1.0) -> tup
 
 @settings(max_examples=20)
 @given(seed=st.integers(0, 10_000), n=st.integers(2, 300), digits=st.integers(0, 12))
-def test_a_roc_curve_is_scikit_learns(seed: int, n: int, digits: int) -> None:
+def test_roc_curve_equals_scikit_learn(seed: int, n: int, digits: int) -> None:
     probability, up = forecasts(seed, n, digits=digits)
     curve = roc_curve(probability, up)
     false_up, true_up, _ = sklearn_roc_curve(up, probability, drop_intermediate=False)
@@ -38,11 +37,11 @@ def test_a_roc_curve_is_scikit_learns(seed: int, n: int, digits: int) -> None:
     np.testing.assert_allclose(curve.true_positive_rate, true_up, atol=1e-12)
 
 
-def test_a_curve_of_many_forecasts_keeps_to_points_of_the_whole_one() -> None:
+def test_thinned_roc_curve_has_points_of_the_full_curve() -> None:
     probability, up = forecasts(1, 20_000)
     curve = roc_curve(probability, up)
     assert curve is not None
-    assert len(curve.true_positive_rate) == MAX_ROC_POINTS + 1
+    assert len(curve.true_positive_rate) == 1001
     whole = set(zip(*sklearn_roc_curve(up, probability, drop_intermediate=False)[:2], strict=True))
     assert {
         (round(a, 9), round(b, 9)) for a, b in zip(curve.false_positive_rate, curve.true_positive_rate, strict=True)
@@ -53,49 +52,51 @@ def test_a_curve_of_many_forecasts_keeps_to_points_of_the_whole_one() -> None:
 
 
 @pytest.mark.parametrize("up", [np.ones(5), np.zeros(5)])
-def test_one_outcome_has_no_curve_and_no_band(up: Array) -> None:
+def test_single_outcome_has_no_roc_curve_and_no_band(up: Array) -> None:
     probability = np.linspace(0.4, 0.6, 5)
     assert roc_curve(probability, up) is None
     assert roc_band(probability, up, session=np.arange(5), horizon=1, rng=np.random.default_rng(0)) is None
 
 
 @pytest.mark.parametrize(("tickers", "horizon"), [(1, 1), (2, 5)])
-def test_the_band_is_that_of_curves_of_resampled_spans(tickers: int, horizon: int) -> None:
+def test_roc_band_equals_loop_over_resampled_blocks(tickers: int, horizon: int) -> None:
     probability, up = forecasts(2, 300, digits=2)
     probability, up, session = probability.repeat(tickers), up.repeat(tickers), np.arange(300).repeat(tickers)
     band = roc_band(probability, up, session=session, horizon=horizon, rng=np.random.default_rng(0))
     assert band is not None
     rng = np.random.default_rng(7)
-    at = np.array([0.2, 0.5, 0.8])
+    rates = np.array([0.2, 0.5, 0.8])
     thresholds = np.append(np.inf, np.unique(probability)[::-1])
     curves = []
     spans = [np.flatnonzero(session // horizon == span) for span in range(300 // horizon)]
     for _ in range(400):
-        drawn = np.concatenate([spans[span] for span in rng.integers(0, len(spans), len(spans))])
-        called = probability[drawn] >= thresholds[:, None]
-        true_up, false_up = (called[:, up[drawn] == came].mean(axis=1) for came in (1, 0))
-        curves.append(np.interp(at, false_up, true_up))
+        rows = np.concatenate([spans[span] for span in rng.integers(0, len(spans), len(spans))])
+        called = probability[rows] >= thresholds[:, None]
+        true_up, false_up = (called[:, up[rows] == outcome].mean(axis=1) for outcome in (1, 0))
+        curves.append(np.interp(rates, false_up, true_up))
     low, high = np.quantile(curves, (0.025, 0.975), axis=0)
-    np.testing.assert_allclose(np.interp(at, band.false_positive_rate, band.true_positive_rate_low), low, atol=0.035)
-    np.testing.assert_allclose(np.interp(at, band.false_positive_rate, band.true_positive_rate_high), high, atol=0.035)
+    np.testing.assert_allclose(np.interp(rates, band.false_positive_rate, band.true_positive_rate_low), low, atol=0.035)
+    np.testing.assert_allclose(
+        np.interp(rates, band.false_positive_rate, band.true_positive_rate_high), high, atol=0.035
+    )
 
 
-def test_what_is_said_four_times_does_not_narrow_the_band() -> None:
+def test_repeated_forecasts_do_not_narrow_the_roc_band() -> None:
     probability, up = forecasts(2, 300)
     once = roc_band(probability, up, session=np.arange(300), horizon=1, rng=np.random.default_rng(0))
-    again = roc_band(
+    repeated = roc_band(
         probability.repeat(4), up.repeat(4), session=np.arange(300).repeat(4), horizon=1, rng=np.random.default_rng(0)
     )
     assert once is not None
-    assert again is not None
+    assert repeated is not None
     np.testing.assert_allclose(
-        [again.true_positive_rate_low, again.true_positive_rate_high],
+        [repeated.true_positive_rate_low, repeated.true_positive_rate_high],
         [once.true_positive_rate_low, once.true_positive_rate_high],
         atol=1e-12,
     )
 
 
-def test_the_spread_counts_each_forecast_once_and_shows_nearly_all() -> None:
+def test_probability_histogram_counts_each_forecast_once() -> None:
     rng = np.random.default_rng(0)
     probability = np.concatenate([0.53 + 0.01 * rng.normal(size=2000), [0.001, 0.999]])
     up = (rng.random(2002) < 0.5).astype(np.float64)
@@ -104,29 +105,29 @@ def test_the_spread_counts_each_forecast_once_and_shows_nearly_all() -> None:
     inside = (probability >= spread.bin_edges[0]) & (probability <= spread.bin_edges[-1])
     assert spread.n_outside == (~inside).sum() <= 21
     assert spread.count.sum() == inside.sum()
-    for share, mean, came in (
+    for share, mean, outcome in (
         (spread.fraction_given_up, spread.mean_given_up, 1),
         (spread.fraction_given_not_up, spread.mean_given_not_up, 0),
     ):
         assert share is not None
         expected = [
-            np.mean((probability[up == came] >= low) & (probability[up == came] < high))
+            np.mean((probability[up == outcome] >= low) & (probability[up == outcome] < high))
             for low, high in zip(spread.bin_edges[:-1], spread.bin_edges[1:], strict=True)
         ]
         np.testing.assert_allclose(share, expected, atol=1e-12)
-        assert mean == pytest.approx(probability[up == came].mean())
+        assert mean == pytest.approx(probability[up == outcome].mean())
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
-def test_probabilities_that_never_change_have_a_scale(value: float) -> None:
+def test_histogram_of_constant_probabilities_has_an_axis(value: float) -> None:
     spread = probability_histogram(np.full(7, value), np.ones(7), reference_probability=value)
     assert spread.bin_edges[0] < value < spread.bin_edges[-1]
     assert (spread.n_outside, spread.fraction_given_not_up, spread.mean_given_not_up) == (0, None, None)
     assert spread.count.sum() == 7
 
 
-def test_noise_shows_the_discrimination_that_is_known() -> None:
-    """About .0017 at n = 2,500; none where the forecast never changes."""
+def test_discrimination_under_no_skill_has_its_known_value() -> None:
+    """About .0017 at n = 2,500; 0 for a constant forecast."""
     rng = np.random.default_rng(0)
     up = (rng.random(2500) < 0.5).astype(np.float64)
     assert discrimination_under_no_skill(rng.random(2500), up, rng=rng) == pytest.approx(0.0017, abs=0.0003)

@@ -32,38 +32,38 @@ def test_probabilistic_sharpe_by_its_formula() -> None:
 
 
 @pytest.mark.parametrize(("skewness", "kurtosis", "published"), [(0.0, 3.0, 0.982), (-2.448, 10.164, 0.913)])
-def test_probabilistic_sharpe_of_the_authors_example(skewness: float, kurtosis: float, published: float) -> None:
+def test_probabilistic_sharpe_equals_published_example(skewness: float, kurtosis: float, published: float) -> None:
     """Bailey and Lopez de Prado 2012: 24 monthly returns with a Sharpe of .458 a month exceed 0 with a probability of
     .982 were they normal, and of .913 with the skewness and kurtosis of a hedge fund."""
-    wanted = [0.458, skewness, kurtosis]
+    target = [0.458, skewness, kurtosis]
 
-    def missed(x: Array) -> Array:
-        return np.array([x.mean() / x.std(ddof=1), stats.skew(x), stats.kurtosis(x, fisher=False)]) - wanted
+    def residuals(x: Array) -> Array:
+        return np.array([x.mean() / x.std(ddof=1), stats.skew(x), stats.kurtosis(x, fisher=False)]) - target
 
-    sample = least_squares(missed, np.random.default_rng(0).normal(size=24) - 0.2, xtol=1e-15).x
-    assert missed(sample) == pytest.approx(0, abs=1e-6)
+    sample = least_squares(residuals, np.random.default_rng(0).normal(size=24) - 0.2, xtol=1e-15).x
+    assert residuals(sample) == pytest.approx(0, abs=1e-6)
     assert probabilistic_sharpe(sample) == pytest.approx(published, abs=5e-4)
 
 
 @pytest.mark.parametrize("returns", [np.zeros(50), np.full(50, 0.001), np.array([0.01])])
-def test_returns_that_do_not_vary_have_no_sharpe(returns: Array) -> None:
+def test_constant_returns_have_no_sharpe(returns: Array) -> None:
     assert sharpe_per_session(returns) is None
     assert probabilistic_sharpe(returns) is None
 
 
-def test_deflated_sharpe_of_the_authors_example() -> None:
+def test_deflated_sharpe_equals_published_example() -> None:
     """Bailey and Lopez de Prado 2014: the best of 100 trials, whose annual ratios have a variance of 1/2, shows 2.5
     over 1,250 sessions, 250 a year, with a skewness of -3 and a kurtosis of 10: SR* = .1132, DSR = .9004."""
     threshold = expected_max_sharpe(100, sharpe_variance=0.5 / 250)
     assert threshold == pytest.approx(0.1132, abs=5e-5)
     assert threshold is not None
-    found = probabilistic_sharpe_from_moments(
+    actual = probabilistic_sharpe_from_moments(
         threshold, sharpe=2.5 / np.sqrt(250), n_sessions=1250, skewness=-3.0, kurtosis=10.0
     )
-    assert found == pytest.approx(0.9004, abs=5e-5)
+    assert actual == pytest.approx(0.9004, abs=5e-5)
 
 
-def test_one_trial_deflates_nothing_and_several_of_unknown_variance_leave_it_undefined() -> None:
+def test_deflated_sharpe_of_one_trial_and_of_unknown_variance() -> None:
     returns = np.random.default_rng(0).normal(0.05, 1, 500)
     assert deflated_sharpe(returns, n_trials=1, sharpe_variance=None) == probabilistic_sharpe(returns)
     assert deflated_sharpe(returns, n_trials=2, sharpe_variance=None) is None
@@ -73,8 +73,8 @@ def test_one_trial_deflates_nothing_and_several_of_unknown_variance_leave_it_und
 
 
 @given(trials=st.integers(2, 5000))
-def test_the_best_of_luck_is_the_mean_of_the_largest_normal(trials: int) -> None:
-    """By quadrature of the largest's density; the formula is good to 3 % from five trials on."""
+def test_expected_max_sharpe_is_the_mean_of_the_largest_normal(trials: int) -> None:
+    """By quadrature of the density of the largest; the formula is accurate to 3 % from five trials on."""
     x = np.linspace(-8, 8, 4001)
     density = trials * stats.norm.pdf(x) * stats.norm.cdf(x) ** (trials - 1)
     expected = float(np.trapezoid(x * density, x))
@@ -84,7 +84,7 @@ def test_the_best_of_luck_is_the_mean_of_the_largest_normal(trials: int) -> None
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.1, 0.8])
-def test_los_error_is_the_spread_of_ratios_of_normal_returns(ratio: float) -> None:
+def test_standard_error_equals_the_spread_of_simulated_ratios(ratio: float) -> None:
     returns = np.random.default_rng(1).normal(ratio, 1, (4000, 250))
     ratios = returns.mean(axis=1) / returns.std(axis=1, ddof=1)
     errors = [sharpe_standard_error_per_session(row) for row in returns[:200]]
@@ -93,7 +93,7 @@ def test_los_error_is_the_spread_of_ratios_of_normal_returns(ratio: float) -> No
 
 @pytest.mark.parametrize("rho", [-0.3, 0.0, 0.2, 0.7])
 @pytest.mark.parametrize("periods", [3, 12, 252])
-def test_eta_of_an_autoregression_in_closed_form(rho: float, periods: int) -> None:
+def test_aggregation_factor_of_ar1_equals_closed_form(rho: float, periods: int) -> None:
     """Lo 2002, equation 21."""
     tail = 2 * rho / (1 - rho) * (1 - (1 - rho**periods) / (periods * (1 - rho)))
     assert lo_aggregation_factor(rho ** np.arange(1.0, 400), n_periods=periods) == pytest.approx(
@@ -101,44 +101,44 @@ def test_eta_of_an_autoregression_in_closed_form(rho: float, periods: int) -> No
     )
 
 
-def test_eta_is_undefined_where_the_lags_leave_no_variance() -> None:
+def test_aggregation_factor_is_undefined_without_variance() -> None:
     assert lo_aggregation_factor(np.array([-0.9]), n_periods=12) is None
 
 
-def test_los_ratio_of_a_year_allows_for_autocorrelation() -> None:
+def test_lo_sharpe_allows_for_autocorrelation() -> None:
     noise = np.random.default_rng(3).normal(size=20_001)
     returns = 0.05 + noise[1:] + 0.5 * noise[:-1]
-    plain, found = sharpe_per_session(returns), lo_sharpe(returns, n_periods=252)
+    plain, actual = sharpe_per_session(returns), lo_sharpe(returns, n_periods=252)
     assert plain is not None
-    assert found == pytest.approx(plain * 252 / np.sqrt(252 + 2 * 251 * 0.4), rel=0.05)
+    assert actual == pytest.approx(plain * 252 / np.sqrt(252 + 2 * 251 * 0.4), rel=0.05)
     np.testing.assert_allclose(autocorrelations(returns, n_lags=9), acf(returns, nlags=9)[1:], atol=1e-12)
 
 
-def test_the_interval_of_independent_returns_is_los() -> None:
+def test_bootstrap_interval_of_independent_returns_equals_lo() -> None:
     returns = np.random.default_rng(7).normal(0.05, 1, 4000)
     ratio, error = sharpe_per_session(returns), sharpe_standard_error_per_session(returns)
     assert ratio is not None
     assert error is not None
-    found = bootstrap_sharpe_interval(returns, np.random.default_rng(0))
-    assert found == pytest.approx((ratio - 1.96 * error, ratio + 1.96 * error), abs=0.15 * error)
+    actual = bootstrap_sharpe_interval(returns, np.random.default_rng(0))
+    assert actual == pytest.approx((ratio - 1.96 * error, ratio + 1.96 * error), abs=0.15 * error)
 
 
-def test_the_interval_is_that_of_resampled_returns() -> None:
-    """The ratio of each resample, from its returns themselves; large means and small ones."""
+def test_bootstrap_interval_equals_resampled_returns() -> None:
+    """Against ratios of resampled returns, with a large and a small mean."""
     for mean in (0.1, 50.0):
         returns = np.random.default_rng(8).standard_t(5, 300) + mean
         rng = np.random.default_rng(9)
-        drawn = returns[rng.integers(0, 300, (4000, 300))]
-        ratios = drawn.mean(axis=1) / drawn.std(axis=1, ddof=1)
-        found = bootstrap_sharpe_interval(returns, np.random.default_rng(0))
-        assert found == pytest.approx(tuple(np.quantile(ratios, [0.025, 0.975])), abs=0.2 * ratios.std())
+        resampled = returns[rng.integers(0, 300, (4000, 300))]
+        ratios = resampled.mean(axis=1) / resampled.std(axis=1, ddof=1)
+        actual = bootstrap_sharpe_interval(returns, np.random.default_rng(0))
+        assert actual == pytest.approx(tuple(np.quantile(ratios, [0.025, 0.975])), abs=0.2 * ratios.std())
 
 
-def test_resamples_of_a_strategy_that_hardly_trades_count_as_zero() -> None:
+def test_constant_resamples_count_as_zero() -> None:
     returns = np.zeros(300)
     returns[[50, 200]] = 0.01, 0.02
-    found = bootstrap_sharpe_interval(returns, np.random.default_rng(0))
-    assert found is not None
-    assert found[0] == 0.0
-    assert 0.05 < found[1] < 0.3
+    actual = bootstrap_sharpe_interval(returns, np.random.default_rng(0))
+    assert actual is not None
+    assert actual[0] == 0.0
+    assert 0.05 < actual[1] < 0.3
     assert bootstrap_sharpe_interval(np.zeros(300), np.random.default_rng(0)) is None

@@ -27,7 +27,7 @@ def forecasts(seed: int, n: int, *, digits: int = 12, slope: float = 1.0) -> tup
 @given(
     seed=st.integers(0, 10_000), n=st.integers(1, 300), kind=st.sampled_from(["bits", "normal", "falling", "rising"])
 )
-def test_isotonic_is_scikit_learns(seed: int, n: int, kind: str) -> None:
+def test_isotonic_regression_equals_scikit_learn(seed: int, n: int, kind: str) -> None:
     rng = np.random.default_rng(seed)
     values = {
         "bits": rng.integers(0, 2, n).astype(np.float64),
@@ -41,20 +41,18 @@ def test_isotonic_is_scikit_learns(seed: int, n: int, kind: str) -> None:
 
 
 @given(seed=st.integers(0, 10_000), n=st.integers(1, 400), digits=st.integers(0, 12), slope=st.floats(-2, 2))
-def test_the_parts_add_up_and_recalibrated_forecasts_score_as_scikit_learn_has_it(
-    seed: int, n: int, digits: int, slope: float
-) -> None:
+def test_decompositions_add_up_and_equal_scikit_learn_scores(seed: int, n: int, digits: int, slope: float) -> None:
     probability, up = forecasts(seed, n, digits=digits, slope=slope)
     probability = np.clip(probability, 0.01, 0.99)
     recalibrated = IsotonicRegression().fit_transform(probability, up)
     rate = np.full(n, up.mean())
     score = float(log_loss(up, probability, labels=[0, 1]))
-    parts = log_loss_decomposition(probability, up, log_loss=score)
+    terms = log_loss_decomposition(probability, up, log_loss=score)
     best, plain = (float(log_loss(up, p, labels=[0, 1])) for p in (recalibrated, rate))
-    assert parts.miscalibration - parts.discrimination + parts.uncertainty == pytest.approx(score, abs=1e-13)
-    assert parts.miscalibration == pytest.approx(score - best, abs=1e-9)
-    assert parts.discrimination == pytest.approx(plain - best, abs=1e-9)
-    assert min(parts.miscalibration, parts.discrimination, parts.uncertainty) > -1e-12
+    assert terms.miscalibration - terms.discrimination + terms.uncertainty == pytest.approx(score, abs=1e-13)
+    assert terms.miscalibration == pytest.approx(score - best, abs=1e-9)
+    assert terms.discrimination == pytest.approx(plain - best, abs=1e-9)
+    assert min(terms.miscalibration, terms.discrimination, terms.uncertainty) > -1e-12
     squared = float(brier_score_loss(up, probability, labels=[0, 1]))
     brier = brier_decomposition(probability, up, brier=squared)
     assert brier.miscalibration - brier.discrimination + brier.uncertainty == pytest.approx(squared, abs=1e-13)
@@ -62,27 +60,29 @@ def test_the_parts_add_up_and_recalibrated_forecasts_score_as_scikit_learn_has_i
     assert brier.uncertainty == pytest.approx(up.mean() * (1 - up.mean()), abs=1e-12)
 
 
-def test_a_forecast_that_separates_is_all_discrimination() -> None:
+def test_separating_forecast_is_all_discrimination() -> None:
     up = np.array([0.0, 0, 1, 1])
     score = float(log_loss(up, [0.2, 0.3, 0.6, 0.9]))
-    parts = log_loss_decomposition(np.array([0.2, 0.3, 0.6, 0.9]), up, log_loss=score)
-    assert parts.discrimination == pytest.approx(np.log(2))
-    assert parts.miscalibration == pytest.approx(score)
+    terms = log_loss_decomposition(np.array([0.2, 0.3, 0.6, 0.9]), up, log_loss=score)
+    assert terms.discrimination == pytest.approx(np.log(2))
+    assert terms.miscalibration == pytest.approx(score)
 
 
-def test_pure_noise_has_the_parts_that_are_known() -> None:
+def test_decomposition_of_noise_has_its_known_values() -> None:
     """About .0017 for both of the log score, .0008 of Brier, at n = 2,500."""
-    found = []
+    terms = []
     for seed in range(150):
         rng = np.random.default_rng(seed)
         probability, up = 0.5 + 1e-6 * rng.normal(size=2500), (rng.random(2500) < 0.5).astype(np.float64)
-        log = log_loss_decomposition(probability, up, log_loss=float(np.log(2)))
-        square = brier_decomposition(probability, up, brier=0.25)
-        found.append([log.miscalibration, log.discrimination, square.miscalibration, square.discrimination])
-    np.testing.assert_allclose(np.mean(found, axis=0), [0.0017, 0.0017, 0.0008, 0.0008], atol=0.0002)
+        log_terms = log_loss_decomposition(probability, up, log_loss=float(np.log(2)))
+        brier_terms = brier_decomposition(probability, up, brier=0.25)
+        terms.append(
+            [log_terms.miscalibration, log_terms.discrimination, brier_terms.miscalibration, brier_terms.discrimination]
+        )
+    np.testing.assert_allclose(np.mean(terms, axis=0), [0.0017, 0.0017, 0.0008, 0.0008], atol=0.0002)
 
 
-def test_the_curve_rises_and_counts_what_was_forecast() -> None:
+def test_reliability_curve_is_increasing_and_counts_forecasts() -> None:
     curve = reliability_curve(np.array([0.6, 0.4, 0.4, 0.5]), np.array([1.0, 0, 1, 0]))
     np.testing.assert_array_equal(curve.probability, [0.4, 0.5, 0.6])
     np.testing.assert_array_equal(curve.count, [2, 1, 1])
@@ -90,44 +90,44 @@ def test_the_curve_rises_and_counts_what_was_forecast() -> None:
 
 
 @pytest.mark.parametrize(("tickers", "horizon"), [(1, 1), (5, 1), (1, 5)])
-def test_the_band_holds_the_curve_of_calibrated_forecasts(tickers: int, horizon: int) -> None:
-    """Surprises that come together, within a session or over a span, widen it; 95 % of points are inside."""
-    inside = []
+def test_reliability_band_covers_calibrated_forecasts(tickers: int, horizon: int) -> None:
+    """Also with residuals that are correlated within a session or a horizon, 95 % of the points are inside."""
+    is_inside = []
     for seed in range(15):
         rng = np.random.default_rng([seed, tickers, horizon])
         probability = 1 / (1 + np.exp(-rng.normal(0.1, 0.4, 300 * tickers)))
         session = np.arange(300).repeat(tickers)
-        luck = rng.random(300 // horizon).repeat(horizon * tickers)
-        up = (luck < probability).astype(np.float64)
+        uniform = rng.random(300 // horizon).repeat(horizon * tickers)
+        up = (uniform < probability).astype(np.float64)
         band = reliability_band(probability, up, session=session, horizon=horizon, rng=rng)
         curve = reliability_curve(probability, up)
-        share = np.interp(band.probability, curve.probability, curve.observed_frequency)
+        frequency = np.interp(band.probability, curve.probability, curve.observed_frequency)
         inner = (band.probability > np.quantile(probability, 0.1)) & (band.probability < np.quantile(probability, 0.9))
-        inside.append(((share >= band.low) & (share <= band.high))[inner].mean())
-    assert np.mean(inside) == pytest.approx(0.95, abs=0.05)
+        is_inside.append(((frequency >= band.low) & (frequency <= band.high))[inner].mean())
+    assert np.mean(is_inside) == pytest.approx(0.95, abs=0.05)
 
 
 @pytest.mark.parametrize("within_a_session", [True, False])
-def test_what_is_said_five_times_counts_once(within_a_session: bool) -> None:
-    """The same forecasts for five tickers, or on five sessions of one span, leave the band as it is."""
+def test_repeated_forecasts_leave_the_reliability_band_unchanged(within_a_session: bool) -> None:
+    """The same forecasts for five tickers, or in five sessions of one horizon, do not change the band."""
     probability, up = forecasts(1, 200)
     once = reliability_band(probability, up, session=np.arange(200), horizon=1, rng=np.random.default_rng(0))
-    again = reliability_band(
+    repeated = reliability_band(
         probability.repeat(5),
         up.repeat(5),
         session=np.arange(200).repeat(5) if within_a_session else np.arange(1000),
         horizon=1 if within_a_session else 5,
         rng=np.random.default_rng(0),
     )
-    np.testing.assert_allclose([again.low, again.high], [once.low, once.high], atol=1e-9)
+    np.testing.assert_allclose([repeated.low, repeated.high], [once.low, once.high], atol=1e-9)
 
 
-def test_the_band_shuts_out_the_curve_of_forecasts_that_say_too_much() -> None:
+def test_reliability_band_excludes_overconfident_forecasts() -> None:
     probability, up = forecasts(3, 4000, slope=0.2)
     band = reliability_band(probability, up, session=np.arange(4000), horizon=1, rng=np.random.default_rng(0))
     curve = reliability_curve(probability, up)
-    share = np.interp(band.probability, curve.probability, curve.observed_frequency)
-    far = np.abs(band.probability - 0.5) > 0.15
-    assert ((share < band.low) | (share > band.high))[far].mean() > 0.8
+    frequency = np.interp(band.probability, curve.probability, curve.observed_frequency)
+    is_far = np.abs(band.probability - 0.5) > 0.15
+    assert ((frequency < band.low) | (frequency > band.high))[is_far].mean() > 0.8
     assert (np.diff(band.low) >= -1e-12).all()
     assert (band.low <= band.high).all()

@@ -1,0 +1,122 @@
+"""The six rules of the verdict, their order, and the numbers in their sentences."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+from quantlr.core.arrays import Array
+from quantlr.stats.sharpe import probabilistic_sharpe
+from quantlr.stats.verdict import Verdict, decide_verdict
+
+SKILLED: dict[str, Any] = {
+    "forecast": {
+        "n": 2500, "accuracy": 0.55, "accuracy_base_rate": 0.52, "log_loss": 0.685, "log_loss_base_rate": 0.692,
+        "pesaran_timmermann": {"statistic": 3.1, "p_value": 0.001},
+    },
+    "backtest": {"strategy": {"sharpe": 1.0}, "break_even_cost_bps": 12.0},
+    "significance": {
+        "years_needed": 6.0, "probabilistic_sharpe": 0.97, "trials": 12, "expected_max_sharpe": 0.31,
+        "deflated_sharpe": 0.961, "above_benchmark": {"mean": 0.052, "low95": 0.011},
+    },
+}  # fmt: skip
+
+
+def two_point_returns(z: float, *, n: int = 290) -> Array:
+    """Return returns of two values whose Sharpe ratio is z / sqrt(n - 1), and probabilistic Sharpe ratio Phi(z)."""
+    deviation = np.tile([1.0, -1.0], n // 2)
+    return np.asarray(0.01 * (deviation + z / np.sqrt(n - 1) * deviation.std(ddof=1)))
+
+
+PROFIT, WEAK_PROFIT = two_point_returns(2.3), two_point_returns(1.2815516)
+NO_SKILL: dict[str, Any] = {"forecast.pesaran_timmermann.p_value": 0.05}
+NO_PROFIT: dict[str, Any] = {"gross": WEAK_PROFIT}
+COSTS: dict[str, Any] = {"significance.probabilistic_sharpe": 0.6, "backtest.strategy.sharpe": 0.1}
+NOT_ABOVE: dict[str, Any] = {"significance.above_benchmark.low95": 0.0}
+BELOW: dict[str, Any] = {"significance.above_benchmark": {"mean": -0.02, "low95": -0.041}}
+NO_BENCHMARK: dict[str, Any] = {"significance.above_benchmark": None}
+SEARCHED: dict[str, Any] = {"significance.deflated_sharpe": 0.9499}
+UNKNOWN: dict[str, Any] = {"significance.deflated_sharpe": None, "significance.expected_max_sharpe": None}
+
+
+def verdict_of(changes: dict[str, Any]) -> Verdict:
+    """Return the verdict on the metrics of a skilled run with some of them changed, by dotted key."""
+    metrics = copy.deepcopy(SKILLED)
+    for key, value in changes.items():
+        if "." in key:
+            *sections, name = key.split(".")
+            section = metrics
+            for part in sections:
+                section = section[part]
+            section[name] = value
+    gross, has_trial_ledger = changes.get("gross", PROFIT), changes.get("has_trial_ledger", True)
+    return decide_verdict(metrics, gross, sessions_per_year=252, has_trial_ledger=has_trial_ledger)
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule", "text"),
+    [
+        ({"forecast.pesaran_timmermann": None}, "no_evidence_of_skill", "forecasts or outcomes are constant"),
+        (NO_SKILL, "no_evidence_of_skill", "p = 0.050; log loss 0.68500, better than"),
+        (NO_SKILL | {"forecast.log_loss": 0.691999}, "no_evidence_of_skill", "log loss 0.69200, hardly better than"),
+        ({"forecast.pesaran_timmermann.p_value": 1e-9, "forecast.log_loss": 0.7}, "no_evidence_of_skill", "p < 0.001"),
+        ({"forecast.log_loss": 0.692}, "no_evidence_of_skill", "no better than the base-rate forecast's 0.69200"),
+        ({"forecast.log_loss": float("nan")}, "no_evidence_of_skill", "log loss nan"),
+        (NO_PROFIT, "skill_no_profit", "(Sharpe ratio 1.20, probabilistic Sharpe ratio 90.0%)"),
+        ({"gross": np.zeros(90)}, "skill_no_profit", "Sharpe ratio undefined, probabilistic Sharpe ratio undefined"),
+        (COSTS, "costs_eat_it", "(Sharpe ratio 2.15, probabilistic Sharpe ratio 98.9%)"),
+        (COSTS, "costs_eat_it", "(Sharpe ratio 0.10, probabilistic Sharpe ratio 60"),
+        (COSTS, "costs_eat_it", "12.0 bps per side"),
+        (NOT_ABOVE, "not_shown_to_beat_buy_and_hold", "5.2% a year above buy and hold's (lower 95% bound +0.0%)"),
+        (BELOW, "not_shown_to_beat_buy_and_hold", "2.0% a year below buy and hold's (lower 95% bound -4.1%)"),
+        (NO_BENCHMARK, "not_shown_to_beat_buy_and_hold", "there is no buy and hold"),
+        (SEARCHED, "not_after_trials", "after 12 trials: accuracy 55.0% on 2,500 forecasts"),
+        (SEARCHED, "not_after_trials", "is 0.31, and the deflated Sharpe ratio is 94.990%"),
+        (UNKNOWN, "not_after_trials", "deflated Sharpe ratio is undefined"),
+        ({}, "evidence", "probabilistic Sharpe ratio 97.0%), and the mean return is 5.2% a year above"),
+        ({}, "evidence", "the deflated Sharpe ratio is 96.1%, counting 12 trials."),
+        ({"significance.trials": 1, "has_trial_ledger": False}, "evidence", "no ledger"),
+        ({"significance.probabilistic_sharpe": 0.99999}, "evidence", "probabilistic Sharpe ratio over 99.9%"),
+        ({"significance.trials": 1}, "evidence", "counting 1 trial."),
+    ],
+)
+def test_first_rule_that_applies_decides(changes: dict[str, Any], rule: str, text: str) -> None:
+    verdict = verdict_of(changes)
+    assert verdict.rule == rule
+    assert text in verdict.sentence
+    assert verdict.sentence.endswith(".")
+
+
+def test_rules_apply_in_order() -> None:
+    """The verdict is that of the first rule that fails."""
+    in_order = [NO_SKILL, NO_PROFIT, COSTS, NOT_ABOVE, SEARCHED]
+    rules = []
+    for first in range(len(in_order)):
+        changes: dict[str, Any] = {}
+        for change in in_order[first:]:
+            changes |= change
+        rules.append(verdict_of(changes).rule)
+    assert rules == [
+        "no_evidence_of_skill", "skill_no_profit", "costs_eat_it", "not_shown_to_beat_buy_and_hold", "not_after_trials",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "at_the_level",
+    [{"forecast.pesaran_timmermann.p_value": 0.0499}, {"gross": two_point_returns(1.6448537)},
+     {"significance.probabilistic_sharpe": 0.95}, {"significance.above_benchmark.low95": 1e-9},
+     {"significance.deflated_sharpe": 0.95}],
+)  # fmt: skip
+def test_values_at_the_level_pass(at_the_level: dict[str, Any]) -> None:
+    assert verdict_of(at_the_level).rule == "evidence"
+
+
+def test_no_evidence_states_the_years_needed_if_defined() -> None:
+    assert "would take about 6 years" in verdict_of(NO_SKILL).sentence
+    assert "years" not in verdict_of(NO_SKILL | {"significance.years_needed": None}).sentence
+
+
+def test_two_point_returns_have_the_probabilistic_sharpe_stated() -> None:
+    assert probabilistic_sharpe(WEAK_PROFIT) == pytest.approx(0.9, abs=1e-7)
