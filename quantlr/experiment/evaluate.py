@@ -1,7 +1,8 @@
-"""The numbers of a run, keyed as in ``metrics.json``."""
+"""The metrics of a run, keyed as in ``metrics.json``."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -31,23 +32,34 @@ def compute_metrics(
     *,
     progress: Progress = ignore_progress,
 ) -> dict[str, Any]:
-    """Return the numbers of a run, keyed as in ``metrics.json``; what is undefined is None.
+    """Return the metrics of a run, keyed as in ``metrics.json``; undefined ones are None.
 
-    `tried` are the trials that the deflated Sharpe ratio counts; None where no ledger knows, and this one counts alone.
+    Parameters
+    ----------
+    config, run_data : the run.
+    trial_statistics : of the trials that the deflated Sharpe ratio counts; None without a ledger, for this run alone.
+    progress : called after each metric.
     """
     per_year = config.report.sessions_per_year
-    steps = ProgressCounter("measuring", 3 + len(FORECAST_METRICS) + 2 * len(BACKTEST_METRICS), progress)
-    rows = evaluate_forecasts(run_data.forecasts, seed=config.seed)
-    own = BacktestView.from_result(run_data.result, sessions_per_year=per_year, seed=config.seed)
-    steps.step()
-    held = BacktestView.from_result(
-        run_data.result.benchmark or run_data.result, sessions_per_year=per_year, seed=config.seed
+    counter = ProgressCounter("measuring", 3 + len(FORECAST_METRICS) + 2 * len(BACKTEST_METRICS), progress)
+
+    def compute_all(metrics: Mapping[str, Callable[[Any], Any]], values: Any) -> dict[str, Any]:
+        computed = {}
+        for key, metric in metrics.items():
+            computed[key] = metric(values)
+            counter.step()
+        return computed
+
+    evaluated = evaluate_forecasts(run_data.forecasts, seed=config.seed)
+    results = run_data.result, run_data.result.benchmark or run_data.result
+    strategy, benchmark = (
+        BacktestView.from_result(result, sessions_per_year=per_year, seed=config.seed) for result in results
     )
-    steps.step()
+    counter.step()
     prices, refits = run_data.prices, run_data.forecasts.refits
     fills = compare_fills(run_data.positions, prices, config.execution, sessions_per_year=per_year)
-    steps.step()
-    found = {
+    counter.step()
+    metrics = {
         "data": {
             "tickers": list(prices.tickers),
             "first": iso_date(prices.sessions[0]),
@@ -55,15 +67,17 @@ def compute_metrics(
             "sessions": len(prices.sessions),
             "sha256": prices.sha256,
         },
-        "forecast": {key: metric(rows) for key, metric in steps.iter_items(FORECAST_METRICS.items())},
+        "forecast": compute_all(FORECAST_METRICS, evaluated),
         "backtest": {
-            "strategy": {key: metric(own) for key, metric in steps.iter_items(BACKTEST_METRICS.items())},
-            "benchmark": {key: metric(held) for key, metric in steps.iter_items(BACKTEST_METRICS.items())},
+            "strategy": compute_all(BACKTEST_METRICS, strategy),
+            "benchmark": compute_all(BACKTEST_METRICS, benchmark),
             "break_even_cost_bps": break_even_cost_bps(run_data.result),
             "fills": fills,
             "only_at_the_close": is_significant_only_at_same_close(fills),
         },
-        "significance": significance_metrics(own, rows, **asdict(trial_statistics or TrialStatistics(1, None))),
+        "significance": significance_metrics(
+            strategy, evaluated, **asdict(trial_statistics or TrialStatistics(1, None))
+        ),
         "model": {
             "refits": len(refits.iterations),
             "iterations_mean": float(refits.iterations.mean()),
@@ -73,25 +87,22 @@ def compute_metrics(
             "coefficients": _last_coefficients(run_data.forecasts),
         },
     }
-    found["verdict"] = asdict(
-        decide_verdict(
-            found,
-            own.gross_excess_returns,
-            sessions_per_year=per_year,
-            has_trial_ledger=trial_statistics is not None,
-        )
+    verdict = decide_verdict(
+        metrics,
+        strategy.gross_excess_returns,
+        sessions_per_year=per_year,
+        has_trial_ledger=trial_statistics is not None,
     )
-    return dict(nonfinite_to_none(found))
+    counter.step()
+    return dict(nonfinite_to_none(metrics | {"verdict": asdict(verdict)}))
 
 
 def _last_coefficients(forecasts: Forecasts) -> dict[str, dict[str, float]]:
-    """Return the last refit's weights by ticker: intercept, then columns, in units of the raw features."""
-    refits = forecasts.refits
-    names = ("intercept", *refits.columns)
-    last = {int(ticker): np.flatnonzero(refits.ticker == ticker)[-1] for ticker in np.unique(refits.ticker)}
-    return {
-        "pooled" if ticker < 0 else forecasts.tickers[ticker]: dict(
-            zip(names, refits.coefficients[at].tolist(), strict=True)
-        )
-        for ticker, at in last.items()
-    }
+    """Return the last refit's coefficients by ticker or "pooled": intercept, then features, in raw units."""
+    refits, names = forecasts.refits, ("intercept", *forecasts.refits.columns)
+    coefficients = {}
+    for ticker in np.unique(refits.ticker).tolist():
+        last = np.flatnonzero(refits.ticker == ticker)[-1]
+        name = "pooled" if ticker < 0 else forecasts.tickers[ticker]
+        coefficients[name] = dict(zip(names, refits.coefficients[last].tolist(), strict=True))
+    return coefficients

@@ -1,12 +1,12 @@
-"""The ledger of trials: every config that was evaluated is written down, so that luck can be counted out.
+"""The ledger of trials: a record of every config that was evaluated, for the deflated Sharpe ratio.
 
-Who tries a hundred configs and keeps the best has been lucky a hundred times. ``OUTPUT/trials.db`` (SQLite) has one row
-per trial, however often it runs: a trial is a resolved config without its name and report, together with the prices'
-digest. The deflated Sharpe ratio counts those that share a ticker and the label. The clock goes in here and nowhere
-else; only the parent process writes.
+The best of many trials looks better than it is, so their number must be known. ``OUTPUT/trials.db`` (SQLite) has one
+row per trial, however often it runs. A trial is a resolved config, without its name and report, together with the
+digest of its prices. The deflated Sharpe ratio counts the trials that share a ticker and the label. The ledger is the
+only file that contains times, and only the parent process writes it.
 
-Every change is one transaction under SQLite's own lock, written to the disk before it counts: many processes may record
-at once, and one that is killed leaves the ledger as it was before or after.
+Every change is one transaction under SQLite's own lock: many processes may record at once, and one that is killed
+leaves the ledger as it was before or after the transaction.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import hashlib
 import json
 import sqlite3
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields, replace
@@ -29,10 +30,9 @@ if TYPE_CHECKING:
 
 LEDGER_FILE_NAME = "trials.db"
 NON_TRIAL_KEYS = ("name", "report", "output")
-"""Keys of a config that change nothing of what is tried."""
-LOCK_TIMEOUT_SECONDS = 60.0
+"""Keys of a config that do not change its results."""
 APPLICATION_ID, LAYOUT_VERSION = 0x716C7472, 1
-"""What SQLite's header says of a ledger: whose file it is, and how it is laid out."""
+"""Marks in SQLite's header: that the file is a ledger, and the version of its layout."""
 CREATE_TABLES_SQL = """
 CREATE TABLE trials (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, label TEXT NOT NULL, tickers TEXT NOT NULL, config TEXT NOT NULL,
@@ -41,39 +41,36 @@ CREATE TABLE trials (
 );
 CREATE INDEX trials_by_label ON trials (label);
 """
-INSERT_OR_COUNT_RUN_SQL = """
+INSERT_SQL = """
 INSERT INTO trials (id, name, label, tickers, config, data_sha256, sharpe, sessions, error, runs, first_run, last_run)
 VALUES (:id, :name, :label, :tickers, :config, :data_sha256, :sharpe, :sessions, :error, 1, :now, :now)
-ON CONFLICT (id) DO UPDATE SET name = :name, config = :config, runs = runs + 1, last_run = :now
+ON CONFLICT (id) DO
 """
-INSERT_IF_MISSING_SQL = """
-INSERT INTO trials (id, name, label, tickers, config, data_sha256, sharpe, sessions, error, runs, first_run, last_run)
-VALUES (:id, :name, :label, :tickers, :config, :data_sha256, :sharpe, :sessions, :error, 1, :now, :now)
-ON CONFLICT (id) DO NOTHING
-"""
+INSERT_OR_COUNT_RUN_SQL = f"{INSERT_SQL} UPDATE SET name = :name, config = :config, runs = runs + 1, last_run = :now"
+INSERT_IF_MISSING_SQL = f"{INSERT_SQL} NOTHING"
 UPDATE_RESULT_SQL = """
 UPDATE trials SET sharpe = :sharpe, sessions = :sessions, error = :error
 WHERE id = :id AND (:error IS NULL OR error IS NOT NULL)
 """
-"""A trial that was evaluated once stays so, if it fails another time."""
+"""A trial that was evaluated once keeps its result if it fails another time."""
 UNEVALUATED_ERROR_TEXT = "begun, and not evaluated"
-"""What is said of a trial until it is known what came of it."""
+"""The error of a trial until its result is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One config tried on one set of prices.
+    """One config on one set of prices.
 
     Attributes
     ----------
-    id : digest of the config without its name, report and output, and of the prices.
+    id : digest of the config, without name, report and output, and of the prices.
     name : of the run.
-    label, config : as JSON, keys in order.
-    tickers : that the config names.
+    label, config : as JSON with sorted keys.
+    tickers : of the config.
     data_sha256 : digest of the prices; empty where it failed before they were read.
-    sharpe : Sharpe ratio of net returns in excess of cash, per session; None where undefined or not reached.
+    sharpe : Sharpe ratio per session of net returns in excess of cash; None where undefined or not computed.
     sessions : of the backtest.
-    error : why it failed, None for one that was evaluated.
+    error : why it failed; None for a trial that was evaluated.
     """
 
     id: str
@@ -96,15 +93,15 @@ class Trial:
         sessions: int | None = None,
         error: str | None = None,
     ) -> Trial:
-        """Return a config as a trial, with what came of it."""
-        whole = config.model_dump(mode="json")
-        tried = {key: value for key, value in whole.items() if key not in NON_TRIAL_KEYS}
+        """Return the trial of a config, with its result."""
+        values = config.model_dump(mode="json")
+        trial_values = {key: value for key, value in values.items() if key not in NON_TRIAL_KEYS}
         return cls(
-            id=hashlib.sha256(_canonical_json([tried, data_sha256]).encode()).hexdigest(),
+            id=hashlib.sha256(_canonical_json([trial_values, data_sha256]).encode()).hexdigest(),
             name=config.name,
-            label=_canonical_json(whole["label"]),
+            label=_canonical_json(values["label"]),
             tickers=tuple(config.data.tickers),
-            config=_canonical_json(whole),
+            config=_canonical_json(values),
             data_sha256=data_sha256,
             sharpe=sharpe,
             sessions=sessions,
@@ -114,18 +111,18 @@ class Trial:
 
 TRIAL_COLUMNS = tuple(field.name for field in fields(Trial))
 SELECT_TRIALS_SQL = (
-    f"SELECT {', '.join(TRIAL_COLUMNS)}, runs, first_run, last_run FROM trials ORDER BY last_run, first_run, rowid"  # noqa: S608 - of our own names
+    f"SELECT {', '.join(TRIAL_COLUMNS)}, runs, first_run, last_run FROM trials ORDER BY last_run, first_run, rowid"  # noqa: S608 - constant names
 )
 
 
 @dataclass(frozen=True, slots=True)
 class TrialStatistics:
-    """What a deflated Sharpe ratio needs to know of the trials.
+    """Number and dispersion of trials, for the deflated Sharpe ratio.
 
     Attributes
     ----------
     n_trials : number of trials, failed ones included.
-    sharpe_variance : of their Sharpe ratios per session (ddof 1); None with fewer than two.
+    sharpe_variance : variance (ddof 1) of their Sharpe ratios per session; None with fewer than two.
     """
 
     n_trials: int
@@ -133,22 +130,22 @@ class TrialStatistics:
 
     @classmethod
     def from_sharpe_ratios(cls, sharpe_ratios: Iterable[float | None]) -> TrialStatistics:
-        """Return what there is to know of trials with these Sharpe ratios per session, None where undefined."""
-        every = list(sharpe_ratios)
-        known = [ratio for ratio in every if ratio is not None]
-        return cls(len(every), statistics.variance(known) if len(known) > 1 else None)
+        """Return the statistics of trials with these Sharpe ratios per session, None where undefined."""
+        ratios = list(sharpe_ratios)
+        defined = [ratio for ratio in ratios if ratio is not None]
+        return cls(len(ratios), statistics.variance(defined) if len(defined) > 1 else None)
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """A line of the ledger.
+    """A row of the ledger.
 
     Attributes
     ----------
-    trial : what was tried, and what came of it.
-    runs : how often.
-    first_run, last_run : when, in UTC, as ISO 8601.
-    together : trials that share a ticker and the label with it, itself included.
+    trial : the trial with its result.
+    runs : how often it ran.
+    first_run, last_run : times in UTC, as ISO 8601.
+    n_related_trials : trials that share a ticker and the label with it, itself included.
     """
 
     trial: Trial
@@ -164,10 +161,12 @@ class Ledger:
 
     Attributes
     ----------
-    path : of the file; it need not exist.
+    path : of the file, which need not exist.
+    lock_timeout_seconds : how long to wait for another process that writes.
     """
 
     path: Path
+    lock_timeout_seconds: float = 60.0
 
     @classmethod
     def from_output_folder(cls, output: Path) -> Ledger:
@@ -175,119 +174,131 @@ class Ledger:
         return cls(output / LEDGER_FILE_NAME)
 
     def require_usable(self) -> None:
-        """Raise what `record` would, where a ledger is there that can't be used; before work is done for nothing."""
+        """Raise the errors of `record_trials` for an existing file that cannot be used, before anything is computed."""
         if self.path.exists():
             with self._transaction("BEGIN", mode="rw"):
                 pass
 
     def record_trials(self, trials: Iterable[Trial], *, now: datetime | None = None) -> None:
-        """Write trials down, all of them or none; the folder must exist.
+        """Record evaluated or failed trials, all of them or none; the folder must exist.
 
         Raises
         ------
         OutputError : the file is damaged, or not a ledger of this version.
-        Fault : the disk is full or read-only, or others hold the lock for a minute.
+        Fault : the disk is full or read-only, or another process holds the lock for too long.
         """
-        self._write_trials(trials, (INSERT_OR_COUNT_RUN_SQL, UPDATE_RESULT_SQL), now=now)
+        self._write_trials(trials, INSERT_OR_COUNT_RUN_SQL, UPDATE_RESULT_SQL, now=now)
 
     def record_pending_trials(self, trials: Iterable[Trial], *, now: datetime | None = None) -> None:
-        """Write trials down before they are evaluated, so that what is abandoned is counted too; as `record`."""
-        self._write_trials(
-            (replace(trial, error=UNEVALUATED_ERROR_TEXT) for trial in trials), (INSERT_OR_COUNT_RUN_SQL,), now=now
-        )
+        """Record trials before they are evaluated, so that abandoned ones count; raises as `record_trials`."""
+        pending = (replace(trial, error=UNEVALUATED_ERROR_TEXT) for trial in trials)
+        self._write_trials(pending, INSERT_OR_COUNT_RUN_SQL, now=now)
 
     def record_trial_results(self, trials: Iterable[Trial], *, now: datetime | None = None) -> None:
-        """Write down what came of trials that were begun; they have not run once more for it. As `record`."""
-        self._write_trials(trials, (INSERT_IF_MISSING_SQL, UPDATE_RESULT_SQL), now=now)
+        """Record the results of pending trials, without counting another run; raises as `record_trials`."""
+        self._write_trials(trials, INSERT_IF_MISSING_SQL, UPDATE_RESULT_SQL, now=now)
 
-    def _write_trials(self, trials: Iterable[Trial], sql_statements: tuple[str, ...], *, now: datetime | None) -> None:
-        stamp = (now or datetime.now(UTC)).isoformat(timespec="seconds")
-        with self._transaction("BEGIN IMMEDIATE", mode="rwc") as ledger:
-            if self._is_new_database(ledger):
-                _create_tables(ledger)
+    def _write_trials(self, trials: Iterable[Trial], *statements: str, now: datetime | None) -> None:
+        time = (now or datetime.now(UTC)).isoformat(timespec="seconds")
+        with self._transaction("BEGIN IMMEDIATE", mode="rwc") as connection:
+            if self._is_new_database(connection):
+                for statement in (
+                    *CREATE_TABLES_SQL.split(";")[:-1],
+                    f"PRAGMA application_id = {APPLICATION_ID}",
+                    f"PRAGMA user_version = {LAYOUT_VERSION}",
+                ):
+                    connection.execute(statement)
             for trial in trials:
-                values = {name: getattr(trial, name) for name in TRIAL_COLUMNS}
-                row = values | {"tickers": _canonical_json(list(trial.tickers)), "now": stamp}
-                for statement in sql_statements:
-                    ledger.execute(statement, row)
+                row = {name: getattr(trial, name) for name in TRIAL_COLUMNS}
+                row |= {"tickers": _canonical_json(list(trial.tickers)), "now": time}
+                for statement in statements:
+                    connection.execute(statement, row)
 
     def record_and_get_statistics(self, trial: Trial) -> TrialStatistics:
-        """Write one trial down, and return what is known of those that share a ticker and the label with it."""
+        """Record one trial, and return the statistics of the trials that share a ticker and the label with it."""
         self.record_trials([trial])
         return TrialStatistics.from_sharpe_ratios(self.related_sharpe_ratios(trial).values())
 
     def count_related_trials(self, trial: Trial) -> tuple[int, bool]:
-        """Return how many trials share a ticker and the label with one, and whether it is among them; write nothing."""
-        alike = self.related_sharpe_ratios(trial) if self.path.exists() else {}
-        return len(alike), trial.id in alike
+        """Return the number of trials that share a ticker and the label with one, and whether it is among them."""
+        related = self.related_sharpe_ratios(trial) if self.path.exists() else {}
+        return len(related), trial.id in related
 
     def related_sharpe_ratios(self, trial: Trial) -> dict[str, float | None]:
-        """Return the Sharpe ratio of each trial that shares a ticker and the label with this one, by id, in order."""
-        wanted = frozenset(trial.tickers)
-        shares: dict[str, bool] = {}
+        """Return the Sharpe ratios of the trials that share a ticker and the label with this one, by id, sorted."""
+        tickers = frozenset(trial.tickers)
+        is_related: dict[str, bool] = {}  # by the tickers' JSON, which many trials have in common
         ratios: dict[str, float | None] = {}
-        with self._transaction("BEGIN", mode="rw") as ledger:
-            if self._is_new_database(ledger):
+        with self._transaction("BEGIN", mode="rw") as connection:
+            if self._is_new_database(connection):
                 return {}
-            for key, tickers, ratio in ledger.execute(
-                "SELECT id, tickers, sharpe FROM trials WHERE label = ? ORDER BY id", (trial.label,)
-            ):
-                if tickers not in shares:
-                    shares[tickers] = not wanted.isdisjoint(json.loads(tickers))
-                if shares[tickers]:
-                    ratios[key] = ratio
+            query = "SELECT id, tickers, sharpe FROM trials WHERE label = ? ORDER BY id"
+            for trial_id, tickers_json, ratio in connection.execute(query, (trial.label,)):
+                if tickers_json not in is_related:
+                    is_related[tickers_json] = not tickers.isdisjoint(json.loads(tickers_json))
+                if is_related[tickers_json]:
+                    ratios[trial_id] = ratio
         return ratios
 
     def read_entries(self) -> list[LedgerEntry]:
-        """Return every trial, the one that ran last at the end.
+        """Return every trial, the most recent run last.
 
         Raises
         ------
         OutputError : there is no ledger, or the file is not one.
-        Fault : the file can't be read.
+        Fault : the file cannot be read.
         """
         if not self.path.exists():
             raise OutputError(
                 f"{self.path}: no trials are recorded there; `quantlr run` records its own; name its --output"
             )
-        with self._transaction("BEGIN", mode="rw") as ledger:
-            found = [] if self._is_new_database(ledger) else ledger.execute(SELECT_TRIALS_SQL).fetchall()
-        trials = [_trial_from_row(row[: len(TRIAL_COLUMNS)]) for row in found]
-        together = _count_related_trials(trials)
+        with self._transaction("BEGIN", mode="rw") as connection:
+            rows = [] if self._is_new_database(connection) else connection.execute(SELECT_TRIALS_SQL).fetchall()
+        trials = []
+        for row in rows:
+            values = dict(zip(TRIAL_COLUMNS, row, strict=False))
+            trials.append(Trial(**values | {"tickers": tuple(json.loads(values["tickers"]))}))
+        counts = Counter((trial.label, trial.tickers) for trial in trials)
+        n_related = {
+            (label, tickers): sum(
+                count
+                for (other_label, other_tickers), count in counts.items()
+                if other_label == label and not set(tickers).isdisjoint(other_tickers)
+            )
+            for label, tickers in counts
+        }
         return [
-            LedgerEntry(trial, runs, first_run, last_run, together[trial.label, trial.tickers])
-            for trial, (*_, runs, first_run, last_run) in zip(trials, found, strict=True)
+            LedgerEntry(trial, *row[len(TRIAL_COLUMNS) :], n_related[trial.label, trial.tickers])
+            for trial, row in zip(trials, rows, strict=True)
         ]
 
     @contextmanager
     def _transaction(self, begin_sql: str, *, mode: str) -> Iterator[sqlite3.Connection]:
-        """Do all of something or nothing, and tell what is wrong with the file in words that help."""
-        where = f"{self.path.absolute().as_uri()}?mode={mode}"
+        """Open the file for one transaction, and turn SQLite's errors into ours."""
+        uri, timeout = f"{self.path.absolute().as_uri()}?mode={mode}", self.lock_timeout_seconds
         try:
-            with closing(
-                sqlite3.connect(where, uri=True, timeout=LOCK_TIMEOUT_SECONDS, isolation_level=None)
-            ) as ledger:
-                ledger.execute(begin_sql)
-                self._is_new_database(ledger)
-                yield ledger
-                ledger.execute("COMMIT")
+            with closing(sqlite3.connect(uri, uri=True, timeout=timeout, isolation_level=None)) as connection:
+                connection.execute(begin_sql)
+                self._is_new_database(connection)
+                yield connection
+                connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise self._error_from_sqlite(error) from error
 
     def _is_new_database(self, connection: sqlite3.Connection) -> bool:
-        """Return whether nothing was ever written; refuse what another program or version wrote."""
-        owner, version, tables = (
-            connection.execute(question).fetchone()[0]
-            for question in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
+        """Return whether the file is empty; refuse one of another program or version."""
+        application, version, n_tables = (
+            connection.execute(query).fetchone()[0]
+            for query in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
         )
-        if owner == 0 and not tables:
+        if application == 0 and not n_tables:
             return True
-        if owner != APPLICATION_ID:
+        if application != APPLICATION_ID:
             raise OutputError(f"{self.path} is another program's database; move it away or choose another --output")
         if version != LAYOUT_VERSION:
             raise OutputError(
-                f"{self.path} is laid out as version {version}, and this quantlr reads {LAYOUT_VERSION}; use the quantlr that "
-                "wrote it, or choose another --output"
+                f"{self.path} is laid out as version {version}, and this quantlr reads {LAYOUT_VERSION}; use the "
+                "quantlr that wrote it, or choose another --output"
             )
         return False
 
@@ -295,50 +306,22 @@ class Ledger:
         name = getattr(error, "sqlite_errorname", None) or ""
         if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
             return OutputError(
-                f"{self.path} is damaged or no ledger of trials ({error}); put a copy back, or move it away and the "
-                "count of trials begins anew"
+                f"{self.path} is damaged or no ledger of trials ({error}); put a copy back, or move it away, and the "
+                "count of trials starts again from zero"
             )
         if name.startswith("SQLITE_BUSY"):
-            held = (
-                f"another run has been holding the ledger of trials for {LOCK_TIMEOUT_SECONDS:.0f} seconds; try again"
+            return Fault(
+                f"{self.path}: another run has been holding the ledger of trials for {self.lock_timeout_seconds:.0f} "
+                "seconds; try again"
             )
-            return Fault(f"{self.path}: {held}")
         if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")):
             return Fault(
-                f"{self.path}: the ledger of trials can't be opened for writing ({error}); let it and its folder be "
-                "written, or choose another --output"
+                f"{self.path}: the ledger of trials can't be opened for writing ({error}); make the file and its "
+                "folder writable, or choose another --output"
             )
         return Fault(f"{self.path}: the ledger of trials can't be used: {error}")
 
 
-def _create_tables(connection: sqlite3.Connection) -> None:
-    for statement in (
-        *CREATE_TABLES_SQL.split(";")[:-1],
-        f"PRAGMA application_id = {APPLICATION_ID}",
-        f"PRAGMA user_version = {LAYOUT_VERSION}",
-    ):
-        connection.execute(statement)
-
-
-def _trial_from_row(table_row: tuple[Any, ...]) -> Trial:
-    values = dict(zip(TRIAL_COLUMNS, table_row, strict=True))
-    return Trial(**values | {"tickers": tuple(json.loads(values["tickers"]))})
-
-
-def _count_related_trials(trials: list[Trial]) -> dict[tuple[str, tuple[str, ...]], int]:
-    """Return for each label and tickers how many trials share the label and one of the tickers."""
-    counts: dict[tuple[str, tuple[str, ...]], int] = {}
-    for trial in trials:
-        key = trial.label, trial.tickers
-        counts[key] = counts.get(key, 0) + 1
-    return {
-        (label, tickers): sum(
-            count for (other, theirs), count in counts.items() if other == label and not set(tickers).isdisjoint(theirs)
-        )
-        for label, tickers in counts
-    }
-
-
 def _canonical_json(value: Any) -> str:
-    """Return JSON that is the same for the same value."""
+    """Return JSON that is equal for equal values."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"))

@@ -1,12 +1,11 @@
-"""What a run would do, down to the dates and the row counts of its folds; nothing is fitted and nothing is written.
+"""The plan of a run: its dates, rows and folds, without fitting or writing anything.
 
-The rows, the folds and the dates come from the functions that a run itself calls, so that a plan can't be wrong by
-itself. Prices are taken from where they are stored: a plan never asks the network, and says what a run would ask.
+Rows, folds and dates come from the functions that a run calls, so that a plan and the run agree. Prices are read from
+where they are stored: a plan never uses the network, and lists what a run would download.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ from quantlr.report.storage import check_report_target
 
 @dataclass(frozen=True, slots=True)
 class SessionRange:
-    """Rows, and the sessions of the first and the last of them."""
+    """A number of rows, and the first and last of their sessions."""
 
     first: str
     last: str
@@ -42,8 +41,8 @@ class PlannedFold:
 
     Attributes
     ----------
-    train, test : the rows that train it, of all its tickers, and those that it forecasts.
-    learnt : how many of the training rows have a label; the others are dropped ones.
+    train, test : its training rows, over all tickers of the model, and the rows that it forecasts.
+    learnt : number of training rows that have a label.
     """
 
     train: SessionRange
@@ -53,7 +52,7 @@ class PlannedFold:
 
 @dataclass(frozen=True, slots=True)
 class PlannedModel:
-    """The refits of one model: a ticker's own, or "pooled"."""
+    """The refits of one model: that of a ticker, or "pooled"."""
 
     name: str
     folds: tuple[PlannedFold, ...]
@@ -66,7 +65,7 @@ class PlannedModel:
 
 @dataclass(frozen=True, slots=True)
 class PlannedTicker:
-    """A ticker's bars, how many of the first ones some feature lacks, and the rows that are left."""
+    """A ticker's bars, the number of first bars without all features (warm-up), and the number of rows left."""
 
     name: str
     bars: SessionRange
@@ -76,22 +75,22 @@ class PlannedTicker:
 
 @dataclass(frozen=True, slots=True)
 class WalkForwardPlan:
-    """What is known of a run once its prices are there.
+    """The part of a plan that needs prices.
 
     Attributes
     ----------
     source, sha256 : where prices are read, and their digest.
-    sessions : the union of all tickers' dates.
+    sessions : union of the tickers' sessions.
     tickers : in the config's order.
     columns : names of the features' columns.
     models : what is fitted.
-    refits, forecasts : of all models together.
-    scored : forecasts whose outcome is known.
-    gap : rows between the newest that trains a model and the first that it forecasts, since labels take time.
-    first_fill : date of the first trade, None where prices end before.
-    trials : that share a ticker and the label, in the ledger so far; the deflated Sharpe ratio counts them.
+    refits, forecasts : totals over the models.
+    scored : number of forecasts with a known outcome.
+    gap : rows between the last training row and the first forecast, from the label's horizon and the embargo.
+    first_fill : date of the first fill; None where prices end before it.
+    trials : number of trials in the ledger that share a ticker and the label.
     tried : whether this run is one of them.
-    notes : what was found in the prices, dropped, or left out.
+    notes : what was repaired, dropped or left out of the prices.
     """
 
     source: str
@@ -112,17 +111,17 @@ class WalkForwardPlan:
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """What a run would do.
+    """The plan of a run.
 
     Attributes
     ----------
     name : of the run.
     config : with every default.
-    to_ask : tickers that a run would ask the network for, and the last session stored of each; None for none.
-    walk : what it would do with the prices; None where some are not stored yet.
+    to_ask : tickers that a run would download, and the last stored session of each; None where none is stored.
+    walk : dates, rows and folds; None where some prices are not stored yet.
     folder : where the report would go.
-    replaces : whether one is there already.
-    ledger : where it would be counted as a trial.
+    replaces : whether a report is there.
+    ledger : where the run would be recorded as a trial.
     """
 
     name: str
@@ -142,7 +141,7 @@ def plan(
     offline: bool = False,
     progress: Progress = ignore_progress,
 ) -> RunPlan:
-    """Return what `quantlr.run` would do with the same arguments.
+    """Return the plan of what `quantlr.run` would do with the same arguments.
 
     Raises
     ------
@@ -155,114 +154,83 @@ def plan(
 def plan_config(
     config: LoadedConfig, *, output: str | Path = "reports", offline: bool = False, progress: Progress = ignore_progress
 ) -> RunPlan:
-    """Return the plan of a loaded config; an error of a layer comes back with the place of its key."""
-    run, output = config.run, Path(output)
-    ledger = Ledger.from_output_folder(output)
-    check_report_target(output, run.name)
+    """Return the plan of a loaded config; errors name the place of the key that caused them."""
+    run, folder = config.run, Path(output) / config.run.name
+    ledger = Ledger.from_output_folder(Path(output))
+    check_report_target(Path(output), run.name)
     ledger.require_usable()
     with config.add_location_to_errors():
-        asked = (
-            {}
-            if offline
-            else run.data.source.tickers_to_download((*run.data.tickers, *run.data.context), end=run.data.end)
-        )
-        unstored = any(last is None for last in asked.values())
-        walk = (
-            None
-            if unstored
-            else _plan_walk_forward(run, load_prices(run.data, offline=True, progress=progress), ledger)
-        )
+        tickers = (*run.data.tickers, *run.data.context)
+        last_stored = {} if offline else run.data.source.tickers_to_download(tickers, end=run.data.end)
+        walk = None
+        if None not in last_stored.values():
+            walk = _plan_walk_forward(run, load_prices(run.data, offline=True, progress=progress), ledger)
     return RunPlan(
         name=run.name,
         config=run.model_dump(mode="json"),
-        to_ask={ticker: _iso_date_text(last) for ticker, last in asked.items()},
+        to_ask={ticker: last and last.isoformat() for ticker, last in last_stored.items()},
         walk=walk,
-        folder=str(output / run.name),
-        replaces=(output / run.name).exists(),
+        folder=str(folder),
+        replaces=folder.exists(),
         ledger=str(ledger.path),
     )
 
 
-def _iso_date_text(date: dt.date | None) -> str | None:
-    return None if date is None else date.isoformat()
-
-
 def _plan_walk_forward(config: RunConfig, prices: Prices, ledger: Ledger) -> WalkForwardPlan:
-    dataset = dataset_from_config(config, prices)
-    walkers, notes = make_model_splits(dataset, config.walk_forward, config.model, DEFAULT_STAGES.walk_forward_steps)
+    dataset, spec = dataset_from_config(config, prices), config.walk_forward
+    splits, split_notes = make_model_splits(dataset, spec, config.model, DEFAULT_STAGES.walk_forward_steps)
     dates = prices.sessions.strftime("%Y-%m-%d").tolist()
-    models = tuple(_planned_model(journey, dataset, dates) for journey in walkers)
-    up, first = gather_forecast_rows(walkers, dataset.up), int(gather_forecast_rows(walkers, dataset.session).min())
-    require_known_outcome(up, first_date=dates[first])
-    filled = first + config.execution.fill_delay_sessions
-    trials, tried = ledger.count_related_trials(Trial.from_config(config, data_sha256=prices.sha256))
-    rows = [dataset.ticker_slice(ticker) for ticker in range(len(prices.tickers))]
+    models = tuple(_planned_model(split, dataset, dates) for split in splits)
+    up = gather_forecast_rows(splits, dataset.up)
+    first_session = int(gather_forecast_rows(splits, dataset.session).min())
+    require_known_outcome(up, first_date=dates[first_session])
+    fill_session = first_session + config.execution.fill_delay_sessions
+    n_trials, is_recorded = ledger.count_related_trials(Trial.from_config(config, data_sha256=prices.sha256))
     return WalkForwardPlan(
         source=prices.source,
         sha256=prices.sha256,
         sessions=SessionRange(dates[0], dates[-1], len(dates)),
-        tickers=tuple(_planned_ticker(prices, at, dates, n_rows=own.stop - own.start) for at, own in enumerate(rows)),
+        tickers=tuple(_planned_ticker(index, prices, dataset, dates) for index in range(len(prices.tickers))),
         columns=dataset.columns,
         models=models,
         refits=sum(len(model.folds) for model in models),
         forecasts=len(up),
         scored=int((~np.isnan(up)).sum()),
-        gap=_training_gap_rows(config),
-        first_fill=dates[filled] if filled < len(dates) else None,
-        trials=trials,
-        tried=tried,
-        notes=(*prices.notes, *dataset.notes, *notes),
+        gap=first_forecast_row(spec.train, horizon=config.label.horizon, embargo=spec.embargo) - spec.train,
+        first_fill=dates[fill_session] if fill_session < len(dates) else None,
+        trials=n_trials,
+        tried=is_recorded,
+        notes=(*prices.notes, *dataset.notes, *split_notes),
     )
 
 
-def _training_gap_rows(config: RunConfig) -> int:
-    spec = config.walk_forward
-    return first_forecast_row(spec.train, horizon=config.label.horizon, embargo=spec.embargo) - spec.train
+def _planned_ticker(ticker_index: int, prices: Prices, dataset: Dataset, dates: Sequence[str]) -> PlannedTicker:
+    n_bars, rows = int(prices.n_bars[ticker_index]), dataset.ticker_slice(ticker_index)
+    first, last = prices.session[[0, n_bars - 1], ticker_index]
+    n_rows = rows.stop - rows.start
+    bars = SessionRange(dates[first], dates[last], n_bars)
+    return PlannedTicker(prices.tickers[ticker_index], bars, n_bars - n_rows, n_rows)
 
 
-def _planned_ticker(prices: Prices, ticker_index: int, session_dates: Sequence[str], *, n_rows: int) -> PlannedTicker:
-    bars = int(prices.n_bars[ticker_index])
-    session = prices.session[:bars, ticker_index]
-    return PlannedTicker(
-        prices.tickers[ticker_index],
-        SessionRange(session_dates[session[0]], session_dates[session[-1]], bars),
-        bars - n_rows,
-        n_rows,
-    )
-
-
-def _planned_model(model_split: ModelSplit, dataset: Dataset, session_dates: Sequence[str]) -> PlannedModel:
-    train = [
-        (model_split.first_row + folds.train_start, model_split.first_row + folds.train_stop)
-        for folds in model_split.folds
-    ]
-    test = [
-        (model_split.first_row + folds.test_start, model_split.first_row + folds.test_stop)
-        for folds in model_split.folds
-    ]
-    learnt = fold_sums(lambda rows: ~np.isnan(model_split.up[None, rows]), model_split.folds)[0]
-    folds = zip(
-        _session_ranges(train, dataset, session_dates),
-        _session_ranges(test, dataset, session_dates),
-        learnt.astype(int).tolist(),
-        strict=True,
-    )
-    return PlannedModel(model_split.name, tuple(PlannedFold(*each) for each in folds))
+def _planned_model(split: ModelSplit, dataset: Dataset, dates: Sequence[str]) -> PlannedModel:
+    first = split.first_row
+    train = [(first + folds.train_start, first + folds.train_stop) for folds in split.folds]
+    test = [(first + folds.test_start, first + folds.test_stop) for folds in split.folds]
+    n_labelled = fold_sums(lambda rows: ~np.isnan(split.up[None, rows]), split.folds)[0].astype(int).tolist()
+    train_ranges, test_ranges = (_session_ranges(rows, dataset, dates) for rows in (train, test))
+    return PlannedModel(split.name, tuple(map(PlannedFold, train_ranges, test_ranges, n_labelled)))
 
 
 def _session_ranges(
-    row_ranges: Sequence[tuple[IntArray, IntArray]], dataset: Dataset, session_dates: Sequence[str]
+    row_ranges: Sequence[tuple[IntArray, IntArray]], dataset: Dataset, dates: Sequence[str]
 ) -> list[SessionRange]:
-    """Return the sessions and the number of rows from starts to stops, (refits,) each for every ticker."""
-    first = np.full(len(row_ranges[0][0]), len(session_dates), dtype=np.int64)
-    last = np.full_like(first, -1)
-    rows = np.zeros_like(first)
+    """Return sessions and number of rows of each refit, from each ticker's start and stop rows, (refits,) each."""
+    first = np.full(len(row_ranges[0][0]), len(dates), dtype=np.int64)
+    last, n_rows = np.full_like(first, -1), np.zeros_like(first)
     for start, stop in row_ranges:
-        some = stop > start
-        first[some] = np.minimum(first[some], dataset.session[start[some]])
-        last[some] = np.maximum(last[some], dataset.session[stop[some] - 1])
-        rows += stop - start
-    return [
-        SessionRange(session_dates[a], session_dates[b], n)
-        for a, b, n in zip(first.tolist(), last.tolist(), rows.tolist(), strict=True)
-    ]
+        has_rows = stop > start
+        first[has_rows] = np.minimum(first[has_rows], dataset.session[start[has_rows]])
+        last[has_rows] = np.maximum(last[has_rows], dataset.session[stop[has_rows] - 1])
+        n_rows += stop - start
+    numbers = zip(first.tolist(), last.tolist(), n_rows.tolist(), strict=True)
+    return [SessionRange(dates[first_session], dates[last_session], n) for first_session, last_session, n in numbers]

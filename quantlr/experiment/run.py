@@ -1,4 +1,4 @@
-"""One experiment: run from its config, and written out as tables and a report."""
+"""One experiment: a config run on its prices, with its tables, report and entry in the ledger of trials."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from quantlr.backtest.fills import same_close_edge_notes
 from quantlr.backtest.metrics import BacktestView
 from quantlr.backtest.trades import trade_summary_by_side
 from quantlr.config.run_config import LoadedConfig, RunConfig, load_config
-from quantlr.core.arrays import Array
 from quantlr.core.progress import Note, Progress, ProgressCounter, ignore_progress
-from quantlr.core.values import BacktestResult, Report, RunData
+from quantlr.core.values import Report, RunData
 from quantlr.data.features import Feature
 from quantlr.data.prices import load_prices
 from quantlr.experiment.evaluate import compute_metrics
@@ -38,19 +37,20 @@ from quantlr.report.storage import (
 from quantlr.stats.sharpe import sharpe_per_session
 
 VERSIONED_PACKAGES = ("quantlr", "numpy", "pandas", "pyarrow", "matplotlib")
+"""Packages that the bytes of a report depend on; ``provenance.json`` lists their versions."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Run:
-    """One experiment, done.
+    """The result of one experiment.
 
     Attributes
     ----------
-    config : what was run, every default written out.
-    metrics : the numbers, keyed as in ``metrics.json``; None where one is undefined.
+    config : the resolved config, with every default.
+    metrics : as in ``metrics.json``; None where one is undefined.
     notes : what was dropped, left out, or did not converge.
-    course : the values behind the numbers.
-    ledger : where the trials that its numbers count are recorded; None where it counts itself alone.
+    run_data : prices, dataset, forecasts, positions and backtest.
+    ledger : where the trials that the metrics count are recorded; None where the run counts itself alone.
     """
 
     config: RunConfig
@@ -63,43 +63,36 @@ class Run:
         return f"<Run {self.config.name}: {self.verdict}>"
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows of the run: its numbers and its tear sheet, drawn when they are asked for."""
-        from quantlr.report.notebook import notebook_html
+        """Return the metrics and the tear sheet for a notebook; the tear sheet is drawn here."""
+        from quantlr.report.html import notebook_html
 
         return notebook_html(PageContext.from_run(self.config, self.run_data, self.metrics, self.notes))
 
     @property
     def forecasts(self) -> pd.DataFrame:
         """Every forecast, with the columns of ``forecasts.parquet``."""
-        found = self.run_data.forecasts
+        forecasts = self.run_data.forecasts
         table = pd.DataFrame(
             {
-                "date": found.sessions[found.session],
-                "ticker": np.array(found.tickers, dtype=object)[found.ticker],
-                "probability": found.probability,
-                "up": pd.Series(found.up).astype("boolean"),
-                "base_rate": found.base_rate,
-                "mean_gain": found.mean_gain,
-                "mean_loss": found.mean_loss,
-                "fold": found.fold,
+                "date": forecasts.sessions[forecasts.session],
+                "ticker": np.array(forecasts.tickers, dtype=object)[forecasts.ticker],
+                "probability": forecasts.probability,
+                "up": pd.Series(forecasts.up).astype("boolean"),
+                **{name: getattr(forecasts, name) for name in ("base_rate", "mean_gain", "mean_loss", "fold")},
             }
         )
-        order = np.lexsort([found.ticker, found.session])
+        order = np.lexsort([forecasts.ticker, forecasts.session])
         return table.iloc[order].astype({"ticker": "str"}).reset_index(drop=True)
 
     @property
     def backtest(self) -> pd.DataFrame:
-        """One row per session, with the columns of ``backtest.parquet``; a row's date ends its return."""
+        """One row per session, with the columns of ``backtest.parquet``; the date is that of the return's end."""
         result = self.run_data.result
+        columns = ("gross_return", "cost", "net_return", "equity", "exposure", "turnover")
         return pd.DataFrame(
             {
                 "date": result.sessions,
-                "gross_return": result.gross_return,
-                "cost": result.cost,
-                "net_return": result.net_return,
-                "equity": result.equity,
-                "exposure": result.exposure,
-                "turnover": result.turnover,
+                **{name: getattr(result, name) for name in columns},
                 "benchmark_equity": result.benchmark.equity if result.benchmark else np.nan,
             }
         )
@@ -108,71 +101,85 @@ class Run:
     def positions(self) -> pd.DataFrame:
         """One row per session and ticker with a forecast, with the columns of ``positions.parquet``."""
         result = self.run_data.result
-        held = np.unique(self.run_data.forecasts.ticker)
+        tickers = np.unique(self.run_data.forecasts.ticker)
         return pd.DataFrame(
             {
-                "date": result.sessions.repeat(len(held)),
-                "ticker": np.tile(np.array(result.tickers, dtype=object)[held], len(result.sessions)),
-                "weight": result.weight[:, held].ravel(),
-                "gross_return": result.ticker_gross_return[:, held].ravel(),
-                "cost": result.ticker_cost[:, held].ravel(),
+                "date": result.sessions.repeat(len(tickers)),
+                "ticker": np.tile(np.array(result.tickers, dtype=object)[tickers], len(result.sessions)),
+                "weight": result.weight[:, tickers].ravel(),
+                "gross_return": result.ticker_gross_return[:, tickers].ravel(),
+                "cost": result.ticker_cost[:, tickers].ravel(),
             }
         ).astype({"ticker": "str"})
 
     @property
+    def trades(self) -> pd.DataFrame:
+        """One row per trade, from entry to exit, with the columns of ``trades.csv``."""
+        per_year = self.config.report.sessions_per_year
+        return BacktestView.from_result(self.run_data.result, sessions_per_year=per_year).trades
+
+    @property
     def returns(self) -> pd.Series[float]:
-        """Net returns by the session that ends each, under the run's name: what other programs take as they are."""
+        """Net returns by session, named after the run: dated by their end, as other packages take them."""
         result = self.run_data.result
-        return _session_series(result.net_return, result, name=self.config.name)
+        return pd.Series(result.net_return, index=result.sessions.rename("date"), name=self.config.name)
 
     @property
     def benchmark_returns(self) -> pd.Series[float]:
         """Net returns of the benchmark over the same sessions."""
         result = self.run_data.result
-        return _session_series((result.benchmark or result).net_return, result, name=self.config.report.benchmark)
-
-    @property
-    def trades(self) -> pd.DataFrame:
-        """One row per round trip, with the columns of ``trades.csv``."""
-        return self._backtest_view.trades
+        returns = (result.benchmark or result).net_return
+        return pd.Series(returns, index=result.sessions.rename("date"), name=self.config.report.benchmark)
 
     @property
     def verdict(self) -> str:
-        """Whether there is an edge, in one sentence."""
+        """Whether there is evidence of skill and of profit, in one sentence."""
         return str(self.metrics["verdict"]["sentence"])
 
     @property
-    def _backtest_view(self) -> BacktestView:
-        return BacktestView.from_result(self.run_data.result, sessions_per_year=self.config.report.sessions_per_year)
+    def provenance(self) -> dict[str, Any]:
+        """Versions, source of the prices and all notes: the contents of ``provenance.json``."""
+        prices = self.run_data.prices
+        return {
+            "versions": {"python": platform.python_version(), **_package_versions()},
+            "data": {"source": prices.source, "sha256": prices.sha256},
+            "notes": [asdict(note) for note in self.notes],
+        }
 
     def report(self, *, draw: PageRenderer = render_pages_serially, progress: Progress = ignore_progress) -> Report:
-        """Return the report's files; `draw` makes the pictures, `progress` hears how many pages and files are done."""
-        from quantlr.report.gallery import THUMBNAIL_FILE, make_thumbnail
-        from quantlr.report.html import RenderedPage, report_html
+        """Return the report's files.
 
-        shown = PageContext.from_run(self.config, self.run_data, self.metrics, self.notes)
-        pictures = draw(shown, progress)
-        tables = ProgressCounter("writing", len(REPORT_FILE_WRITERS), progress).iter_items(REPORT_FILE_WRITERS.items())
-        files = {file: written(self) for file, written in tables}
-        drawn = {
-            **{file: picture.png_bytes for file, picture in pictures.items()},
-            **make_ticker_index_file(shown.forecast_tickers, pictures),
-            THUMBNAIL_FILE: make_thumbnail(pictures["tearsheet.png"].png_bytes),
-            "report.html": report_html(
-                shown,
-                pictures,
-                RenderedPage(
-                    files["config.yaml"].decode(), self._provenance_dict(), trade_summary_by_side(self.trades)
-                ),
-            ),
-        }
-        return Report(self.config.name, drawn | files)
+        Parameters
+        ----------
+        draw : draws the pages of a `PageContext`.
+        progress : called after each page and each file.
+        """
+        from quantlr.report.gallery import THUMBNAIL_FILE, make_thumbnail
+        from quantlr.report.html import report_html
+
+        context = PageContext.from_run(self.config, self.run_data, self.metrics, self.notes)
+        pictures = draw(context, progress)
+        counter = ProgressCounter("writing", len(REPORT_FILE_WRITERS), progress)
+        files = {name: picture.png_bytes for name, picture in pictures.items()}
+        files |= make_ticker_index_file(context.forecast_tickers, pictures)
+        files[THUMBNAIL_FILE] = make_thumbnail(pictures["tearsheet.png"].png_bytes)
+        files["report.html"] = report_html(
+            context,
+            pictures,
+            config_yaml=self.config.to_yaml(),
+            provenance=self.provenance,
+            trades_by_side=trade_summary_by_side(self.trades),
+        )
+        for name, to_bytes in REPORT_FILE_WRITERS.items():
+            files[name] = to_bytes(self)
+            counter.step()
+        return Report(self.config.name, files)
 
     def record_in_ledger(self, output: str | Path) -> Run:
-        """Return the same run, written down in the ledger of `output`, with its numbers counting the trials there."""
+        """Return the same run, recorded in the ledger of `output`, with metrics that count the trials there."""
         ledger = Ledger.from_output_folder(Path(output))
-        tried = _record_trial(self.config, self.run_data, ledger)
-        return replace(self, metrics=compute_metrics(self.config, self.run_data, tried), ledger=ledger)
+        statistics = _record_trial(self.config, self.run_data, ledger)
+        return replace(self, metrics=compute_metrics(self.config, self.run_data, statistics), ledger=ledger)
 
     def save(
         self,
@@ -181,46 +188,30 @@ class Run:
         draw: PageRenderer = render_pages_serially,
         progress: Progress = ignore_progress,
     ) -> Path:
-        """Write the report to ``output/NAME`` and return that folder; a former report is replaced whole.
+        """Write the report to ``output/NAME`` and return that folder; a previous report is replaced as a whole.
 
-        The run is a trial, and is recorded in the ledger of `output` if it is not yet. The report then counts the
-        trials there; the numbers of a run that knew of no ledger are left as they are. The gallery of `output`,
-        ``index.html``, then shows the report.
+        A run that is not yet in the ledger of `output` is recorded there. The report then counts the trials of that
+        ledger; the metrics of this object stay as they are. The gallery, ``output/index.html``, is updated.
 
         Raises
         ------
-        OutputError : the place is not a folder, or leads out of `output`.
-        Fault : the disk is full or read-only, or another run holds a lock for a minute. Where it is the gallery that
-            can't be written, the report is there.
+        OutputError : the target is not a folder, or is a link out of `output`.
+        Fault : the disk is full or read-only, or another process holds a lock for a minute. If only the gallery cannot
+            be written, the report is complete.
         """
         from quantlr.report.gallery import write_gallery
 
-        counted = self if self.ledger == Ledger.from_output_folder(Path(output)) else self.record_in_ledger(output)
-        folder = write_report(counted.report(draw=draw, progress=progress), Path(output))
-        write_gallery(Path(output))
+        output = Path(output)
+        recorded = self if self.ledger == Ledger.from_output_folder(output) else self.record_in_ledger(output)
+        folder = write_report(recorded.report(draw=draw, progress=progress), output)
+        write_gallery(output)
         return folder
-
-    def _provenance_dict(self) -> dict[str, Any]:
-        return {
-            "versions": {"python": platform.python_version(), **_package_versions()},
-            "data": {"source": self.run_data.prices.source, "sha256": self.run_data.prices.sha256},
-            "notes": [asdict(note) for note in self.notes],
-        }
-
-
-def _session_series(values: Array, result: BacktestResult, *, name: str) -> pd.Series[float]:
-    """Return values of a backtest's sessions with their dates."""
-    return pd.Series(values, index=result.sessions.rename("date"), name=name)
 
 
 @cache
 def _package_versions() -> dict[str, str]:
-    """Return the versions of what a run's bytes depend on: to look one up reads a file of its package."""
+    """Return the versions of `VERSIONED_PACKAGES`, kept since each look-up reads a file of the package."""
     return {name: version(name) for name in VERSIONED_PACKAGES}
-
-
-def _trades_csv_bytes(run: Run) -> bytes:
-    return run.trades.to_csv(index=False, date_format="%Y-%m-%d", lineterminator="\n").encode()
 
 
 REPORT_FILE_WRITERS: dict[str, Callable[[Run], bytes]] = {
@@ -228,11 +219,11 @@ REPORT_FILE_WRITERS: dict[str, Callable[[Run], bytes]] = {
     "forecasts.parquet": lambda run: parquet_bytes(run.forecasts),
     "backtest.parquet": lambda run: parquet_bytes(run.backtest),
     "positions.parquet": lambda run: parquet_bytes(run.positions),
-    "trades.csv": _trades_csv_bytes,
+    "trades.csv": lambda run: run.trades.to_csv(index=False, date_format="%Y-%m-%d", lineterminator="\n").encode(),
     "config.yaml": lambda run: run.config.to_yaml().encode(),
-    "provenance.json": lambda run: json_bytes(run._provenance_dict()),
+    "provenance.json": lambda run: json_bytes(run.provenance),
 }
-"""The files of a report beside its pages."""
+"""The files of a report other than its pages, by name."""
 
 
 def run(
@@ -249,34 +240,34 @@ def run(
 
     Parameters
     ----------
-    config : path of a YAML file, or the mapping that it would hold.
-    overrides : values by dotted key, set on top: ``{"policy.long_above": 0.52}``.
-    features : features of your own, added to the config's. The report's ``config.yaml`` lists them with their
-        parameters; to run that, give the same objects again, or install their class (see `data.features.Feature`).
+    config : path of a YAML file, or the mapping that it would contain.
+    overrides : values by dotted key that replace those of the config: ``{"policy.long_above": 0.52}``.
+    features : feature objects of your own, added to the config's. The report's ``config.yaml`` lists them with their
+        parameters; to run that file, pass the same objects again, or install their class (see `data.features.Feature`).
     output : folder to write the report into, as ``output/NAME``; the run is recorded in its ledger of trials, and the
-        deflated Sharpe ratio counts those. None writes nothing: no ledger, and the run counts itself alone.
-    offline : whether to do without the network, on prices that are stored already.
-    workers : processes that share many tickers and the pages out; results do not depend on it. With more than one, a
-        script must call this under ``if __name__ == "__main__":``, since each process reads the script anew.
-    progress : hears how far each stage has come.
+        deflated Sharpe ratio counts those. With None nothing is written, and the run counts itself alone.
+    offline : whether to use stored prices only, without the network.
+    workers : number of processes for tickers and pages; results do not depend on it. With more than one, a script must
+        call this under ``if __name__ == "__main__":``, since each process imports the script.
+    progress : called with the number of steps done in each stage.
 
     Raises
     ------
-    UserError : what can be mended in the config or the data; the text says where and how.
-    Fault : the network, the disk or another program is in the way.
+    UserError : the config or the data need a change; the message says where and which.
+    Fault : the network, the disk or another program failed.
 
     Examples
     --------
     >>> import quantlr
-    >>> done = quantlr.run("configs/sp500_daily.yaml")  # doctest: +SKIP
-    >>> done.metrics["forecast"]["accuracy"]  # doctest: +SKIP
+    >>> result = quantlr.run("configs/sp500_daily.yaml")  # doctest: +SKIP
+    >>> result.metrics["forecast"]["accuracy"]  # doctest: +SKIP
     """
     loaded = load_config(config, overrides=overrides, features=features)
     with open_page_renderer(1 if output is None else workers) as draw:
-        done = run_config(loaded, output=output, offline=offline, workers=workers, progress=progress)
+        result = run_config(loaded, output=output, offline=offline, workers=workers, progress=progress)
         if output is not None:
-            done.save(output, draw=draw, progress=progress)
-    return done
+            result.save(output, draw=draw, progress=progress)
+    return result
 
 
 def run_config(
@@ -287,9 +278,9 @@ def run_config(
     workers: int = 1,
     progress: Progress = ignore_progress,
 ) -> Run:
-    """Run a loaded config; an error of a layer comes back with the place of its key.
+    """Run a loaded config; errors name the place of the key that caused them.
 
-    With an `output`, the run is recorded in its ledger of trials as soon as it is evaluated, whatever comes after.
+    With `output`, the run is recorded in its ledger of trials as soon as it is evaluated, even if writing then fails.
     """
     ledger = None if output is None else Ledger.from_output_folder(Path(output))
     if ledger:
@@ -297,16 +288,21 @@ def run_config(
         ledger.require_usable()
     with config.add_location_to_errors():
         prices = load_prices(config.run.data, offline=offline, progress=progress)
-        course = run_stages(config.run, prices, workers=workers, progress=progress)
-    tried = _record_trial(config.run, course, ledger) if ledger else None
-    metrics = compute_metrics(config.run, course, tried, progress=progress)
-    told = (*course.result.notes, *same_close_edge_notes(metrics["backtest"]["fills"]))
-    notes = (*prices.notes, *course.dataset.notes, *course.forecasts.notes, *told)
-    return Run(config.run, metrics, notes, course, ledger)
+        run_data = run_stages(config.run, prices, workers=workers, progress=progress)
+    statistics = _record_trial(config.run, run_data, ledger) if ledger else None
+    metrics = compute_metrics(config.run, run_data, statistics, progress=progress)
+    notes = (
+        *prices.notes,
+        *run_data.dataset.notes,
+        *run_data.forecasts.notes,
+        *run_data.result.notes,
+        *same_close_edge_notes(metrics["backtest"]["fills"]),
+    )
+    return Run(config.run, metrics, notes, run_data, ledger)
 
 
 def _record_trial(config: RunConfig, run_data: RunData, ledger: Ledger) -> TrialStatistics:
-    """Write a run down as a trial, and return what its ledger then knows."""
+    """Record a run as a trial, and return the statistics of the related trials."""
     excess = run_data.result.net_return - run_data.result.session_cash_rate
     trial = Trial.from_config(
         config, data_sha256=run_data.prices.sha256, sharpe=sharpe_per_session(excess), sessions=len(excess)

@@ -14,7 +14,7 @@ from quantlr.backtest.policies import DecisionContext, decide_positions, make_de
 from quantlr.config.run_config import RunConfig
 from quantlr.core.arrays import Array
 from quantlr.core.errors import NotEnoughHistory
-from quantlr.core.progress import Progress, ProgressCounter, Told, ignore_progress, iso_date
+from quantlr.core.progress import Progress, ProgressCounter, ignore_progress, iso_date
 from quantlr.core.values import BacktestResult, Dataset, Forecasts, Labels, Positions, Prices, RunData
 from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.labels import Label
@@ -28,17 +28,17 @@ def compute_label(prices: Prices, label: Label) -> Labels:
 
 @dataclass(frozen=True, slots=True)
 class PipelineStages:
-    """The functions that a run is made of, in their order; whoever replaces one sees what becomes of a run.
+    """The functions of a run, in their order; the audit and tests replace one to see its effect.
 
     Attributes
     ----------
-    features : (prices, features) to columns; `data.dataset.feature_columns`.
-    label : (prices, label) to labels.
-    walk : those of the walk-forward: folds, scaling, fit; see `model.journey.Steps`.
-    known : (prices, forecasts, execution) to what policies may use besides; `backtest.policies.known_at_close`.
-    decide : (policy, forecasts, known) to positions; `backtest.policies.decide_positions`.
-    overlay : (positions, overlays, forecasts, known) to positions; `backtest.overlays.overlaid`.
-    execute : (positions, prices, execution) to a backtest; `backtest.engine.execute`.
+    compute_features : (prices, features) to columns.
+    compute_label : (prices, label) to labels.
+    walk_forward_steps : the functions of the walk-forward: folds, scaling and fit.
+    decision_context : (prices, forecasts, execution) to what policies may use besides the forecasts.
+    decide_positions : (policy, forecasts, context) to positions.
+    apply_overlays : (positions, overlays, forecasts, context) to positions.
+    execute : (positions, prices, execution) to a backtest with its benchmark.
     """
 
     compute_features: Callable[..., Any] = compute_feature_columns
@@ -51,19 +51,20 @@ class PipelineStages:
 
 
 DEFAULT_STAGES = PipelineStages()
-"""The stages of every run, unless someone replaces one."""
 
 
 def dataset_from_config(
     config: RunConfig, prices: Prices, stages: PipelineStages = DEFAULT_STAGES, *, progress: Progress = ignore_progress
 ) -> Dataset:
     """Return the rows that a config's features and label make of prices."""
-    columns = stages.compute_features(prices, Told(config.features, "features", progress))
-    steps = ProgressCounter("rows", 2, progress)
+    counter = ProgressCounter("features", 1, progress)
+    columns = stages.compute_features(prices, config.features)
+    counter.step()
+    counter = ProgressCounter("rows", 2, progress)
     labels = stages.compute_label(prices, config.label)
-    steps.step()
+    counter.step()
     dataset = build_dataset(prices, columns, labels, horizon=config.label.horizon)
-    steps.step()
+    counter.step()
     return dataset
 
 
@@ -71,23 +72,21 @@ def decision_context(
     config: RunConfig, prices: Prices, forecasts: Forecasts, stages: PipelineStages = DEFAULT_STAGES
 ) -> DecisionContext:
     """Return what a config's policy and overlays may use besides the forecasts."""
-    return stages.decision_context(
-        prices, forecasts, config.execution, sessions_per_year=config.report.sessions_per_year
-    )
+    per_year = config.report.sessions_per_year
+    return stages.decision_context(prices, forecasts, config.execution, sessions_per_year=per_year)
 
 
 def positions_from_forecasts(
     config: RunConfig, forecasts: Forecasts, context: DecisionContext, stages: PipelineStages = DEFAULT_STAGES
 ) -> Positions:
-    """Return the weights that a config's policy decides on, with its overlays upon them."""
-    return stages.apply_overlays(
-        stages.decide_positions(config.policy, forecasts, context), config.overlays, forecasts, context
-    )
+    """Return the weights of a config's policy, after its overlays."""
+    positions = stages.decide_positions(config.policy, forecasts, context)
+    return stages.apply_overlays(positions, config.overlays, forecasts, context)
 
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """What a config expects and decides, before any of it has earned or lost."""
+    """The values of a run up to its positions, before the backtest."""
 
     dataset: Dataset
     forecasts: Forecasts
@@ -102,10 +101,9 @@ def walk_forward_forecasts(
     workers: int = 1,
     progress: Progress = ignore_progress,
 ) -> Forecasts:
-    """Return what a config's model, walking forward, forecasts of each row."""
-    return walk_forward(
-        dataset, config.walk_forward, config.model, stages.walk_forward_steps, workers=workers, progress=progress
-    )
+    """Return the walk-forward forecasts of a config's model."""
+    steps = stages.walk_forward_steps
+    return walk_forward(dataset, config.walk_forward, config.model, steps, workers=workers, progress=progress)
 
 
 def forecast_and_decide(
@@ -116,28 +114,33 @@ def forecast_and_decide(
     workers: int = 1,
     progress: Progress = ignore_progress,
 ) -> Decisions:
-    """Return what a config makes of prices up to its decisions, the one of the newest close included."""
+    """Return dataset, forecasts and positions of a config, those of the newest close included."""
     dataset = dataset_from_config(config, prices, stages, progress=progress)
     forecasts = walk_forward_forecasts(config, dataset, stages, workers=workers, progress=progress)
-    steps = ProgressCounter("deciding", 2, progress)
-    known = decision_context(config, prices, forecasts, stages)
-    steps.step()
-    positions = positions_from_forecasts(config, forecasts, known, stages)
-    steps.step()
+    counter = ProgressCounter("deciding", 2, progress)
+    context = decision_context(config, prices, forecasts, stages)
+    counter.step()
+    positions = positions_from_forecasts(config, forecasts, context, stages)
+    counter.step()
     return Decisions(dataset, forecasts, positions)
 
 
 def require_known_outcome(up: Array, *, first_date: str) -> None:
-    """Refuse forecasts of which none has an outcome yet, (forecasts,); `first` is the date of the first.
+    """Refuse forecasts without any known outcome.
+
+    Parameters
+    ----------
+    up : (forecasts,) outcomes, NaN where not known.
+    first_date : of the first forecast.
 
     Raises
     ------
-    NotEnoughHistory : there is nothing to score.
+    NotEnoughHistory : all outcomes are unknown, and nothing can be scored.
     """
     if np.isnan(up).all():
         raise NotEnoughHistory(
-            f"the first forecast is of {first_date}, and what came is not known yet for any; fetch a longer history or "
-            "shorten walk_forward.train",
+            f"the first forecast is of {first_date}, and no forecast has a known outcome yet; fetch a longer history "
+            "or shorten walk_forward.train",
             key="walk_forward.train",
         )
 
@@ -150,18 +153,17 @@ def run_backtest(
     *,
     progress: Progress = ignore_progress,
 ) -> RunData:
-    """Return what a config's decisions came to.
+    """Return the values of a run with the backtest of its positions.
 
     Raises
     ------
-    NotEnoughHistory : of no forecast is it known yet what came.
+    NotEnoughHistory : no forecast has a known outcome yet.
     """
-    forecasts = decisions.forecasts
+    forecasts, per_year = decisions.forecasts, config.report.sessions_per_year
     require_known_outcome(forecasts.up, first_date=iso_date(prices.sessions[forecasts.session[0]]))
-    per_year = config.report.sessions_per_year
-    steps = ProgressCounter("trading", 1, progress)
+    counter = ProgressCounter("trading", 1, progress)
     result = stages.execute(decisions.positions, prices, config.execution, sessions_per_year=per_year)
-    steps.step()
+    counter.step()
     return RunData(prices, decisions.dataset, forecasts, decisions.positions, result)
 
 
@@ -173,6 +175,6 @@ def run_stages(
     workers: int = 1,
     progress: Progress = ignore_progress,
 ) -> RunData:
-    """Return what a config makes of prices, stage by stage."""
-    found = forecast_and_decide(config, prices, stages, workers=workers, progress=progress)
-    return run_backtest(config, prices, found, stages, progress=progress)
+    """Return the values of a run, stage by stage, from prices to the backtest."""
+    decisions = forecast_and_decide(config, prices, stages, workers=workers, progress=progress)
+    return run_backtest(config, prices, decisions, stages, progress=progress)

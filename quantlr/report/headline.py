@@ -1,4 +1,4 @@
-"""The headline numbers as tables of text: skill first, then profit beside buy and hold, each with its interval."""
+"""The tables of metrics on the tear sheet and in ``report.html``: forecast skill, performance, and fills."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from quantlr.report.style import number_text, percent_text
+from quantlr.report.summary import DISPLAYED_METRICS
 
-FILL_LABELS = {"next_close": "the next close", "next_open": "the next open", "close": "the same close"}
+FILL_LABELS = {"next_close": "next close", "next_open": "next open", "close": "same close"}
+TableRows = list[tuple[str, tuple[str, ...]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,9 +19,9 @@ class TextTable:
 
     Attributes
     ----------
-    title : what it answers.
+    title : of the table.
     columns : heads of the columns of numbers.
-    rows : each a label and as many cells; an empty one says nothing.
+    rows : each a label and as many cells as there are columns; an undefined number is a dash.
     """
 
     title: str
@@ -27,97 +29,63 @@ class TextTable:
     rows: tuple[tuple[str, tuple[str, ...]], ...]
 
 
+def metric_text(key: str, value: float | None) -> str:
+    """Return a metric's value as pages show it: a real minus sign, a dash where it is undefined."""
+    metric = DISPLAYED_METRICS[key]
+    return (percent_text if metric.is_percent else number_text)(value, decimals=metric.decimals)
+
+
+def interval_text(key: str, bounds: Any, *, undefined: str = "–") -> str:
+    """Return an interval of a metric as pages show it."""
+    if not bounds:
+        return undefined
+    low, high = bounds
+    return f"{metric_text(key, low)} to {metric_text(key, high)}"
+
+
+def metric_label(key: str) -> str:
+    """Return a metric's label, its first letter a capital."""
+    label = DISPLAYED_METRICS[key].label
+    return label[0].upper() + label[1:]
+
+
 def headline_tables(metrics: dict[str, Any]) -> tuple[TextTable, ...]:
-    """Return the tables that a run is judged by, from the numbers of ``metrics.json``."""
+    """Return the tables of a run's metrics, from the numbers of ``metrics.json``."""
+    forecast, fills = metrics["forecast"], metrics["backtest"]["fills"]
+    skill: TableRows = []
+    for key in ("accuracy", "auc", "log_loss"):
+        interval = interval_text(key, forecast[f"{key}_ci95"]) if f"{key}_ci95" in forecast else ""
+        skill.append((metric_label(key), (metric_text(key, forecast[key]), interval)))
+        baseline = DISPLAYED_METRICS[key].baseline_name
+        if baseline:
+            skill.append((f"{metric_label(key)}, {baseline}", (metric_text(key, forecast[f"{key}_base_rate"]), "")))
+    test = forecast["pesaran_timmermann"]
+    skill.append(("Pesaran-Timmermann p value", (number_text(test["p_value"] if test else None, decimals=3), "")))
+    fill_rows = []
+    for fill, label in FILL_LABELS.items():
+        values = fills[fill]
+        cells = tuple(metric_text(key, values[key]) if values else "–" for key in ("sharpe", "cagr"))
+        fill_rows.append((label if values is None or values["tradable"] else f"{label}, not tradable", cells))
     return (
-        _forecast_skill_table(metrics["forecast"]),
-        _performance_table(metrics),
-        _fills_table(metrics["backtest"]["fills"]),
+        TextTable("Forecast skill", ("", "95% interval"), tuple(skill)),
+        TextTable("Performance", ("strategy", "buy and hold"), tuple(_performance_rows(metrics))),
+        TextTable("Performance by fill", ("Sharpe ratio", "CAGR"), tuple(fill_rows)),
     )
 
 
-def _forecast_skill_table(forecast_metrics: dict[str, Any]) -> TextTable:
-    test = forecast_metrics["pesaran_timmermann"]
-    rows = (
-        (
-            "Right calls",
-            (
-                percent_text(forecast_metrics["accuracy"]),
-                _interval_text(forecast_metrics["accuracy_ci95"], percent_text),
-            ),
-        ),
-        ("Right calls of the base rate", (percent_text(forecast_metrics["accuracy_base_rate"]), "")),
-        (
-            "Area under the ROC curve",
-            (
-                _format_3_decimals(forecast_metrics["auc"]),
-                _interval_text(forecast_metrics["auc_ci95"], _format_3_decimals),
-            ),
-        ),
-        ("Log loss", (_format_5_decimals(forecast_metrics["log_loss"]), "")),
-        ("Log loss of the base rate", (_format_5_decimals(forecast_metrics["log_loss_base_rate"]), "")),
-        ("Pesaran-Timmermann p value", (_format_3_decimals(test["p_value"] if test else None), "")),
-    )
-    return TextTable("Did it know?", ("", "95% interval"), rows)
-
-
-def _performance_table(metrics: dict[str, Any]) -> TextTable:
-    significance, found = metrics["significance"], metrics["backtest"]
-    own, held = found["strategy"], found["benchmark"]
-
-    def strategy_and_benchmark_row(
-        label: str, metric_key: str, formatter: Callable[[Any], str]
-    ) -> tuple[str, tuple[str, str]]:
-        return label, (formatter(own[metric_key]), formatter(held[metric_key]))
-
+def _performance_rows(metrics: dict[str, Any]) -> TableRows:
+    significance, backtest = metrics["significance"], metrics["backtest"]
     trials = significance["trials"]
-    rows = (
-        strategy_and_benchmark_row("Growth a year, after costs", "cagr", percent_text),
-        strategy_and_benchmark_row("Volatility a year", "volatility", percent_text),
-        strategy_and_benchmark_row("Sharpe ratio", "sharpe", number_text),
-        strategy_and_benchmark_row("95% interval", "sharpe_ci95", lambda bounds: _interval_text(bounds, number_text)),
-        ("Probabilistic Sharpe ratio", (percent_text(significance["probabilistic_sharpe"]), "")),
-        (f"Deflated, {trials:,} trial{'s'[: trials > 1]}", (percent_text(significance["deflated_sharpe"]), "")),
-        strategy_and_benchmark_row("Largest drawdown", "max_drawdown", percent_text),
-        strategy_and_benchmark_row(
-            "Longest drawdown, sessions", "longest_drawdown_sessions", lambda value: number_text(value, decimals=0)
-        ),
-        strategy_and_benchmark_row("Invested, on average", "exposure", lambda value: percent_text(value, decimals=0)),
-        strategy_and_benchmark_row("Traded a year, times equity", "turnover_per_year", number_text),
-        strategy_and_benchmark_row("Costs, total", "cost_total", percent_text),
-        ("Breaks even at, bps a trade", (number_text(found["break_even_cost_bps"], decimals=1), "")),
-    )
-    return TextTable("Did it pay?", ("strategy", "buy and hold"), rows)
 
+    def compared(key: str, text: Callable[[str, Any], str] = metric_text, suffix: str = "") -> tuple[str, str]:
+        strategy, benchmark = (backtest[side][f"{key}{suffix}"] for side in ("strategy", "benchmark"))
+        return text(key, strategy), text(key, benchmark)
 
-def _fills_table(metrics_by_fill: dict[str, Any]) -> TextTable:
-    rows = tuple(
-        (_fill_label(place, metrics_by_fill[fill]), _fill_cells(metrics_by_fill[fill]))
-        for fill, place in FILL_LABELS.items()
-    )
-    return TextTable("If filled at", ("Sharpe ratio", "growth a year"), rows)
-
-
-def _fill_label(label: str, fill_metrics: dict[str, Any] | None) -> str:
-    return label if fill_metrics is None or fill_metrics["tradable"] else f"{label}, not tradable"
-
-
-def _fill_cells(fill_metrics: dict[str, Any] | None) -> tuple[str, str]:
-    """Return what the same decisions earn at another price; nothing where there is no such price."""
-    return (
-        ("–", "–")
-        if fill_metrics is None
-        else (number_text(fill_metrics["sharpe"]), percent_text(fill_metrics["cagr"]))
-    )
-
-
-def _interval_text(bounds: Any, formatter: Callable[[Any], str]) -> str:
-    return f"{formatter(bounds[0])} to {formatter(bounds[1])}" if bounds else "–"
-
-
-def _format_3_decimals(value: float | None) -> str:
-    return number_text(value, decimals=3)
-
-
-def _format_5_decimals(value: float | None) -> str:
-    return number_text(value, decimals=5)
+    rows: TableRows = [(metric_label(key), compared(key)) for key in ("cagr", "volatility", "sharpe")]
+    rows.append(("95% interval", compared("sharpe", interval_text, "_ci95")))
+    for key, detail in (("probabilistic_sharpe", ""), ("deflated_sharpe", f", {trials:,} trial{'s'[: trials > 1]}")):
+        rows.append((f"{metric_label(key)}{detail}", (metric_text(key, significance[key]), "")))
+    risk_and_costs = ("max_drawdown", "longest_drawdown_sessions", "exposure", "turnover_per_year", "cost_total")
+    rows += [(metric_label(key), compared(key)) for key in risk_and_costs]
+    key = "break_even_cost_bps"
+    return [*rows, (metric_label(key), (metric_text(key, backtest[key]), ""))]

@@ -1,115 +1,148 @@
-"""The report as one page for a browser: it asks for nothing but itself, from disk as from anywhere."""
+"""A run as HTML: ``report.html`` for a browser and the output of a notebook cell, each complete in itself."""
 
 from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from quantlr.backtest.rolling import deepest_drawdowns
 from quantlr.core.progress import iso_date
-from quantlr.core.values import BacktestResult
 from quantlr.report.context import PageContext
 from quantlr.report.headline import TextTable, headline_tables
+from quantlr.report.pages.layout import default_style, figure_png
+from quantlr.report.pages.tearsheet import tearsheet_page
 from quantlr.report.style import number_text, percent_text
-from quantlr.report.templating import render_template
+from quantlr.report.summary import headline_text_rows
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
+
     from quantlr.report.pages import Picture
 
 MAX_LISTED_DRAWDOWNS = 5
-"""Drawdowns that are listed, the deepest."""
+TEMPLATES_DIR = Path(__file__).with_name("templates")
 
 
-@dataclass(frozen=True, slots=True)
-class RenderedPage:
-    """What a report says besides its pages.
+def render_template(template_name: str, **values: Any) -> str:
+    """Return a template with its values filled in: values are escaped, and a missing one is an error."""
+    return _jinja_environment().get_template(template_name).render(**values)
 
-    Attributes
+
+@cache
+def _jinja_environment() -> Environment:
+    """Return the environment that compiles templates, kept for the next report of this process."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # imported only where HTML is written
+
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES_DIR),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def png_data_uri(png: bytes) -> str:
+    """Return a picture as the text of a link that contains it."""
+    return f"data:image/png;base64,{b64encode(png).decode('ascii')}"
+
+
+@default_style()
+def notebook_html(context: PageContext) -> str:
+    """Return a run for a notebook: its metrics, verdict, notes and tear sheet, which is drawn here."""
+    return render_template(
+        "notebook.html",
+        name=context.config.name,
+        setup_text=context.setup_text,
+        rows=headline_text_rows(context.metrics),
+        verdict=context.metrics["verdict"]["sentence"],
+        notes=context.notes,
+        picture_uri=png_data_uri(figure_png(tearsheet_page(context))),
+    )
+
+
+def report_html(
+    context: PageContext,
+    pictures: Mapping[str, Picture],
+    *,
+    config_yaml: str,
+    provenance: dict[str, Any],
+    trades_by_side: pd.DataFrame,
+) -> bytes:
+    """Return the report as HTML that contains every picture; text of the config or the data is never read as markup.
+
+    Parameters
     ----------
-    config : the resolved config, as YAML.
+    context : the run.
+    pictures : pages by file name; those in folders, one per ticker, are left out: a browser cannot open hundreds.
+    config_yaml : the resolved config.
     provenance : as in ``provenance.json``.
-    round_trips : by side, as `backtest.trades.by_side` returns them.
+    trades_by_side : as `backtest.trades.trade_summary_by_side` returns them.
     """
-
-    config_yaml: str
-    provenance: dict[str, Any]
-    trades_by_side: pd.DataFrame
-
-
-def report_html(context: PageContext, pictures: Mapping[str, Picture], rendered_page: RenderedPage) -> bytes:
-    """Return the report as HTML, every picture inside it; text of the config or the data is never taken as markup."""
     finding, _, basis = context.metrics["verdict"]["sentence"].partition(": ")
     text = render_template(
         "report.html",
         name=context.config.name,
         finding=finding,
         basis=basis[:1].upper() + basis[1:],
-        setting=context.setup_text,
+        setup_text=context.setup_text,
         pictures=[
-            (_html_anchor(file), file, picture, _png_data_uri(picture.png_bytes))
+            (file.partition(".")[0], picture, png_data_uri(picture.png_bytes))
             for file, picture in pictures.items()
-            if "/" not in file  # hundreds of tickers' pages would be more than a browser opens
+            if "/" not in file
         ],
         tables=[
             *headline_tables(context.metrics),
-            *_drawdown_tables(context.run_data.result),
-            *_trade_tables(rendered_page.trades_by_side),
+            _drawdown_table(context),
+            _trade_table(trades_by_side),
             _fit_table(context.metrics["model"]),
         ],
         notes=context.notes,
-        config=rendered_page.config_yaml,
-        source=rendered_page.provenance["data"]["source"],
-        sha256=rendered_page.provenance["data"]["sha256"],
-        versions=rendered_page.provenance["versions"],
+        config=config_yaml,
+        source=provenance["data"]["source"],
+        sha256=provenance["data"]["sha256"],
+        versions=provenance["versions"],
     )
     return text.encode()
 
 
-def _html_anchor(file_name: str) -> str:
-    return file_name.partition(".")[0]
+def _drawdown_table(context: PageContext) -> TextTable:
+    """Return the deepest drawdowns; no rows where equity never fell."""
+    rows = []
+    for fall in deepest_drawdowns(context.run_data.result, max_count=MAX_LISTED_DRAWDOWNS):
+        recovery = iso_date(fall.recovery_date) if fall.recovery_date else "not yet"
+        rows.append((percent_text(fall.depth), (iso_date(fall.peak_date), iso_date(fall.trough_date), recovery)))
+    return TextTable("Deepest drawdowns", ("peak", "trough", "recovery"), tuple(rows))
 
 
-def _png_data_uri(png: bytes) -> str:
-    return f"data:image/png;base64,{b64encode(png).decode('ascii')}"
-
-
-def _drawdown_tables(result: BacktestResult) -> list[TextTable]:
-    """Return the table of the deepest drawdowns; none where there was no fall."""
-    rows = [
-        (
-            percent_text(fall.depth),
-            (
-                iso_date(fall.peak_date),
-                iso_date(fall.trough_date),
-                iso_date(fall.recovery_date) if fall.recovery_date else "not yet",
-            ),
-        )
-        for fall in deepest_drawdowns(result, max_count=MAX_LISTED_DRAWDOWNS)
-    ]
-    return [TextTable("Deepest falls from a high", ("high", "low", "regained"), tuple(rows))] if rows else []
-
-
-def _trade_tables(trades_by_side: pd.DataFrame) -> list[TextTable]:
-    """Return the table of round trips; none where nothing was traded."""
+def _trade_table(trades_by_side: pd.DataFrame) -> TextTable:
+    """Return the trades by side; no rows where nothing was traded."""
     if not len(trades_by_side):
-        return []
-    whole = {"trades": "Round trips", "sessions": "Sessions held, median"}
-    shares = {"won": "Earned more than they cost", "mean": "Mean", "best": "Best", "worst": "Worst"}
-    rows = [(label, tuple(f"{value:,.0f}" for value in trades_by_side[key])) for key, label in whole.items()]
-    rows += [(label, tuple(percent_text(value) for value in trades_by_side[key])) for key, label in shares.items()]
-    return [TextTable("Round trips, after costs, of the position", tuple(map(str, trades_by_side.index)), tuple(rows))]
+        return TextTable("Trades", (), ())
+    labels = {
+        "trades": "Trades", "sessions": "Sessions held, median", "won": "Win rate", "mean": "Mean return",
+        "best": "Best return", "worst": "Worst return",
+    }  # fmt: skip
+    rows = []
+    for key, label in labels.items():
+        text = "{:,.0f}".format if key in ("trades", "sessions") else percent_text
+        rows.append((label, tuple(map(text, trades_by_side[key]))))
+    return TextTable(
+        "Trades, returns after costs, % of the position", tuple(map(str, trades_by_side.index)), tuple(rows)
+    )
 
 
 def _fit_table(model_metrics: dict[str, Any]) -> TextTable:
     rows = (
         ("Refits", (f"{model_metrics['refits']:,}",)),
-        ("Steps of the descent, mean", (number_text(model_metrics["iterations_mean"], decimals=1),)),
-        ("Did not converge", (f"{model_metrics['unconverged']:,}",)),
-        ("Without a best fit", (f"{model_metrics['degenerate']:,}",)),
+        ("Solver iterations per refit, mean", (number_text(model_metrics["iterations_mean"], decimals=1),)),
+        ("Refits that did not converge", (f"{model_metrics['unconverged']:,}",)),
+        ("Refits without an optimum (degenerate)", (f"{model_metrics['degenerate']:,}",)),
         ("Condition number of the features", (number_text(model_metrics["condition_number"], decimals=1),)),
     )
-    return TextTable("How was it fitted?", ("",), rows)
+    return TextTable("Model fit", ("",), rows)

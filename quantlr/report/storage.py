@@ -1,9 +1,9 @@
-"""The folder of a report: built beside its place, swapped in whole, under a lock.
+"""The folder of a report: written whole or not at all, under a lock, and read back for comparisons.
 
-Files are written to ``.NAME.new``, and flushed to the disk. Then the old folder becomes ``.NAME.old`` and the new one
-takes its place. Whoever comes next and finds the old one without a new one, because something ended the swap half-way,
-puts it back. Files in the folder that quantlr did not write are carried over: at its top, all whose names are not ours;
-in the folder of the tickers' pages, all that its index does not list.
+Files are written to ``.NAME.new`` and flushed to the disk. Then the old folder is renamed to ``.NAME.old`` and the new
+one takes its name. If a process ends between the two steps, the next writer finds ``.NAME.old`` without ``NAME`` and
+puts it back. Files that quantlr did not write are carried over: in the folder itself all whose names are not in
+`REPORT_FILE_NAMES`; in the folder of ticker pages all that its index does not list.
 """
 
 from __future__ import annotations
@@ -17,58 +17,79 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import pandas as pd
 
+from quantlr.config.loader import read_config_file
 from quantlr.core.atomic import fsync_path, write_and_fsync
-from quantlr.core.errors import Fault, OutputError
+from quantlr.core.errors import Fault, OutputError, UserError
 from quantlr.core.values import Report
 from quantlr.report.summary import headline_changes
 
 TICKER_PAGES_DIR = "tickers"
-"""Folder of these pages, in that of the report."""
+"""Folder of the ticker pages within the report."""
 TICKER_INDEX_FILE = f"{TICKER_PAGES_DIR}/index.json"
-"""Which ticker is on which page: file names there to tickers."""
+"""Index of the ticker pages: file names in that folder to tickers."""
 MAX_FILE_STEM_CHARS = 80
-"""Letters of a name without its ending."""
+"""Characters of a ticker page's file name without its extension."""
 WINDOWS_DEVICE_NAMES = frozenset(
-    {"con", "prn", "aux", "nul", *(f"{port}{at}" for port in ("com", "lpt") for at in range(10))}
+    {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
 )
-"""Names that Windows keeps for devices, whatever stands after a dot."""
+"""Names that Windows reserves for devices, whatever the extension."""
+METRICS_FILE = "metrics.json"
+MAX_METRICS_BYTES = 50_000_000
+"""Size above which a file is not taken for ours: the coefficients of ten thousand tickers need a tenth of that."""
+LOCK_TIMEOUT_SECONDS = 60.0
+REPORT_FILE_NAMES = frozenset(
+    {
+        "tearsheet.png", "forecast.png", "model.png", "positions.png", "tickers.png", "report.html", METRICS_FILE,
+        "config.yaml", "provenance.json", "forecasts.parquet", "backtest.parquet", "positions.parquet", "trades.csv",
+        "audit.json", "thumbnail.png", "compare.png", "compare.json", "sweep.json",
+        "trials.csv", "sweep.png", "winner.yaml",
+    }
+)  # fmt: skip
+"""Every file that quantlr may write at the top of the folder; all other files there belong to the user.
+
+``audit.json`` is written beside a run's files and is replaced with them, since it is valid for that run only.
+"""
+BACKTEST_COLUMNS = ("gross_return", "cost", "net_return", "exposure", "turnover", "benchmark_equity")
+FORECAST_COLUMNS = ("date", "ticker", "probability", "up", "base_rate")
+COMPARED_FILES = ("config.yaml", "backtest.parquet", "forecasts.parquet")
+"""Files of a report that a comparison reads."""
+MAX_LISTED_REPORTS = 20
+"""Reports that the error about an unknown name lists."""
 
 
 def ticker_page_paths(tickers: Iterable[str]) -> dict[str, str]:
-    """Return the path of each ticker's page within the report, by ticker, in their order.
+    """Return the path of each ticker's page within the report, by ticker, in the given order.
 
-    Letters that some system refuses are written as in a URL, BRK/B as BRK%2FB. A digest tells apart what is too long,
-    and what differs in upper and lower case only; it depends on the ticker alone where it is long, and else on whether
-    such a pair is there, never on their order.
+    Characters that some file system refuses are written as in a URL: BRK/B as BRK%2FB. A digest of the ticker is
+    appended to names that are too long, and to names that differ in upper and lower case only. The paths do not depend
+    on the order of the tickers.
     """
     stems = {ticker: _safe_file_stem(ticker) for ticker in tickers}
-    alike = Counter(stem.casefold() for stem in stems.values())
+    n_same = Counter(stem.casefold() for stem in stems.values())
     return {
-        ticker: f"{TICKER_PAGES_DIR}/{stem if alike[stem.casefold()] == 1 else _stem_with_digest(stem, ticker)}.png"
+        ticker: f"{TICKER_PAGES_DIR}/{stem if n_same[stem.casefold()] == 1 else _stem_with_digest(stem, ticker)}.png"
         for ticker, stem in stems.items()
     }
 
 
 def make_ticker_index_file(tickers: Iterable[str], report_files: Iterable[str]) -> dict[str, bytes]:
-    """Return the index of those tickers' pages that are among the files of a report; nothing where there are none."""
-    there = frozenset(report_files)
-    pages = {
-        path.removeprefix(f"{TICKER_PAGES_DIR}/"): ticker
-        for ticker, path in ticker_page_paths(tickers).items()
-        if path in there
-    }
+    """Return the index of the ticker pages among a report's files, as file name and content; empty without pages."""
+    files, prefix = frozenset(report_files), f"{TICKER_PAGES_DIR}/"
+    paths = ticker_page_paths(tickers)
+    pages = {path.removeprefix(prefix): ticker for ticker, path in paths.items() if path in files}
     return {TICKER_INDEX_FILE: json_bytes(pages)} if pages else {}
 
 
 def _safe_file_stem(ticker: str) -> str:
-    """Return a ticker in letters that are safe, cut where it is too long."""
-    stem = quote(ticker, safe="^=&").replace("~", "%7E")  # that sign is the digest's
+    stem = quote(ticker, safe="^=&").replace("~", "%7E")  # "~" separates the digest
     if not stem or stem.startswith(".") or stem.partition(".")[0].casefold() in WINDOWS_DEVICE_NAMES:
         stem = f"_{stem}"
     return stem if len(stem) <= MAX_FILE_STEM_CHARS else _stem_with_digest(stem, ticker)
@@ -79,38 +100,30 @@ def _stem_with_digest(stem: str, ticker: str) -> str:
     return f"{stem[: MAX_FILE_STEM_CHARS - len(digest) - 1]}~{digest}"
 
 
-METRICS_FILE = "metrics.json"
-MAX_METRICS_BYTES = 50_000_000
-"""Bytes above which a file is not one of ours: ten thousand tickers' coefficients take a tenth of that."""
-
-
 def read_previous_metrics(report_dir: Path) -> dict[str, Any] | None:
-    """Return the metrics of the report that is in a folder; None where there is none, or none that can be compared.
+    """Return the metrics of the report in a folder; None where there is none, or none that can be compared.
 
-    Whatever is wrong with it is no matter: it is about to be replaced.
+    No error is raised for a damaged file: the report is about to be replaced.
     """
+    path = report_dir / METRICS_FILE
     try:
-        path = report_dir / METRICS_FILE
         if path.stat().st_size > MAX_METRICS_BYTES:
             return None
-        found = nonfinite_to_none(json.loads(path.read_bytes()))
-        headline_changes(found, found)
+        metrics = nonfinite_to_none(json.loads(path.read_bytes()))
+        headline_changes(metrics, metrics)
     except (OSError, ValueError, RecursionError, LookupError, TypeError, ArithmeticError):
         return None
-    return found if isinstance(found, dict) else None
+    return metrics if isinstance(metrics, dict) else None
 
 
 def has_same_prices(metrics: dict[str, Any], previous_metrics: dict[str, Any]) -> bool:
-    """Return whether two runs saw the same prices; not knowing it of the former one counts as no."""
-    digest = metrics["data"]["sha256"]
-    return bool(
-        digest == _data_field(previous_metrics, "sha256")
-        and metrics["data"]["sessions"] == _data_field(previous_metrics, "sessions")
-    )
+    """Return whether two runs used the same prices; False where the previous one does not say."""
+    data, keys = metrics["data"], ("sha256", "sessions")
+    return [data[key] for key in keys] == [_data_field(previous_metrics, key) for key in keys]
 
 
 def price_dates_text(previous_metrics: dict[str, Any]) -> str:
-    """Return which dates a former run was on, "" where it doesn't say."""
+    """Return the first and last date of a previous run's prices, "" where it does not say."""
     first, last = _data_field(previous_metrics, "first"), _data_field(previous_metrics, "last")
     return f"{first} to {last}" if isinstance(first, str) and isinstance(last, str) else ""
 
@@ -121,7 +134,7 @@ def _data_field(previous_metrics: dict[str, Any], key: str) -> Any:
 
 
 def nonfinite_to_none(value: Any) -> Any:
-    """Return nested values with None for what is not a finite number."""
+    """Return nested values with None in place of numbers that are not finite."""
     if isinstance(value, dict):
         return {key: nonfinite_to_none(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -130,7 +143,7 @@ def nonfinite_to_none(value: Any) -> Any:
 
 
 def json_bytes(value: Any) -> bytes:
-    """Return JSON for people and programs."""
+    """Return a value as indented JSON; numbers that are not finite are an error."""
     return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
@@ -141,28 +154,13 @@ def parquet_bytes(table: pd.DataFrame) -> bytes:
     return stream.getvalue()
 
 
-LOCK_TIMEOUT_SECONDS = 60.0
-REPORT_FILE_NAMES = frozenset(
-    {
-        "tearsheet.png", "forecast.png", "model.png", "positions.png", "tickers.png", "report.html", "metrics.json",
-        "config.yaml", "provenance.json", "forecasts.parquet", "backtest.parquet", "positions.parquet", "trades.csv",
-        "audit.json", "thumbnail.png", "compare.png", "compare.json", "sweep.json",
-        "trials.csv", "sweep.png", "winner.yaml",
-    }
-)  # fmt: skip
-"""Every file that quantlr may write at the top of the folder; all else there belongs to the user.
-
-An audit is written beside a run's files and goes with them: of another run it would say nothing.
-"""
-
-
 def write_report(report: Report, reports_dir: Path) -> Path:
-    """Write a report to ``output/NAME`` and return that folder; the former one stays whole until the new one is.
+    """Write a report to ``reports_dir/NAME`` and return that folder; the previous one stays until the new is complete.
 
     Raises
     ------
-    OutputError : the place is not a folder, or leads out of `output`.
-    Fault : the disk is full or read-only, or another run holds the lock for a minute.
+    OutputError : the target is not a folder, or is a link out of `reports_dir`.
+    Fault : the disk is full or read-only, or another process holds the lock for a minute.
     """
     target = reports_dir / report.name
     with _locked_report_dir(target):
@@ -171,11 +169,11 @@ def write_report(report: Report, reports_dir: Path) -> Path:
 
 
 def write_report_file(content: bytes, file_name: str, report_name: str, reports_dir: Path) -> Path:
-    """Write one of our files into ``output/NAME``, whole or not at all, whatever else is there; return its path.
+    """Write one file into ``reports_dir/NAME``, whole or not at all, beside the files there; return its path.
 
     Raises
     ------
-    OutputError, Fault : as for a report.
+    OutputError, Fault : as for `write_report`.
     """
     target = reports_dir / report_name
     with _locked_report_dir(target):
@@ -192,7 +190,7 @@ def write_report_file(content: bytes, file_name: str, report_name: str, reports_
 
 @contextmanager
 def _locked_report_dir(report_dir: Path) -> Iterator[None]:
-    """Hold a report's folder, mended if need be, for someone who writes."""
+    """Hold the lock of a report's folder, after an interrupted swap has been undone."""
     make_reports_dir(report_dir.parent, report_dir.name)
     with _translate_write_errors(report_dir), hold_file_lock(report_dir):
         recover_interrupted_swap(report_dir)
@@ -200,11 +198,11 @@ def _locked_report_dir(report_dir: Path) -> Iterator[None]:
 
 
 def check_report_target(reports_dir: Path, report_name: str) -> None:
-    """Refuse a place that no report can be written to, as far as can be told without writing.
+    """Refuse a target that no report can be written to, as far as can be seen without writing.
 
     Raises
     ------
-    OutputError : the place is not a folder, or leads out of `output`.
+    OutputError : the target is not a folder, or is a link out of `reports_dir`.
     """
     target = reports_dir / report_name
     if reports_dir.exists() and not reports_dir.is_dir():
@@ -214,11 +212,11 @@ def check_report_target(reports_dir: Path, report_name: str) -> None:
 
 
 def make_reports_dir(reports_dir: Path, report_name: str) -> None:
-    """Make the folder that reports go into, if it is not there.
+    """Make the folder of reports if it does not exist.
 
     Raises
     ------
-    OutputError, Fault : as `write_report` does.
+    OutputError, Fault : as for `write_report`.
     """
     with _translate_write_errors(reports_dir / report_name):
         check_report_target(reports_dir, report_name)
@@ -227,21 +225,21 @@ def make_reports_dir(reports_dir: Path, report_name: str) -> None:
 
 @contextmanager
 def _translate_write_errors(report_dir: Path) -> Iterator[None]:
-    """Tell what is wrong with a place in words that help."""
+    """Turn the system's errors into ours, with the path and what to change."""
     try:
         yield
     except ValueError as error:
         raise OutputError(f"{report_dir.parent!s:.80} can't be a folder: {error}; choose another --output") from error
     except OSError as error:
-        what = f"{report_dir!s:.200} could not be written: {error.strerror or error}"
+        reason = f"{report_dir!s:.200} could not be written: {error.strerror or error}"
         if error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG):
-            raise OutputError(f"{what}; choose another --output or --name") from error
-        raise Fault(f"{what}; the former report is untouched") from error
+            raise OutputError(f"{reason}; choose another --output or --name") from error
+        raise Fault(f"{reason}; the former report is untouched") from error
 
 
 @contextmanager
 def hold_file_lock(path: Path) -> Iterator[None]:
-    """Hold the lock of one report's folder."""
+    """Hold the lock of a report's folder, or of another path."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_TIMEOUT_SECONDS)
@@ -253,7 +251,7 @@ def hold_file_lock(path: Path) -> Iterator[None]:
 
 
 def recover_interrupted_swap(report_dir: Path) -> None:
-    """Put back what an interrupted swap left aside, and clear away what it left half done."""
+    """Restore the old folder where a swap was interrupted, and remove an incomplete new one."""
     fresh, old = _staging_and_backup_dirs(report_dir)
     if old.exists():
         if report_dir.exists():
@@ -295,47 +293,148 @@ def _replace_report_dir(report: Report, report_dir: Path) -> None:
 
 
 def _copy_user_files(old_dir: Path, new_dir: Path) -> None:
-    """Copy what the user put into the folder: what has none of our names, and every folder."""
-    former = _listed_ticker_files(old_dir)
+    """Copy the user's files and folders: everything but our own files and listed ticker pages."""
     for item in old_dir.iterdir():
-        folder = item.is_dir() and not item.is_symlink()
-        if item.name in REPORT_FILE_NAMES and not folder:
-            continue
+        is_folder, target = item.is_dir() and not item.is_symlink(), new_dir / item.name
         if item.name in REPORT_FILE_NAMES:
-            raise OutputError(f"{item} is a folder where a file of the report belongs; move it away")
-        place = new_dir / item.name
-        if place.exists() and not folder:
+            if is_folder:
+                raise OutputError(f"{item} is a folder where a file of the report belongs; move it away")
+        elif is_folder and item.name == TICKER_PAGES_DIR:
+            own_files = _listed_ticker_files(old_dir)
+            for page in item.iterdir():
+                if page.name not in own_files and not (target / page.name).exists():
+                    target.mkdir(exist_ok=True)
+                    _copy_entry(page, target / page.name)
+        elif target.exists() and not is_folder:
             raise OutputError(f"{item} is no folder, where a folder of the report belongs; move it away")
-        if folder and item.name == TICKER_PAGES_DIR:
-            _copy_missing_entries(item, place, excluded_names=former)
-        elif folder:
-            shutil.copytree(item, place, symlinks=True)
         else:
-            shutil.copy2(item, place, follow_symlinks=False)
+            _copy_entry(item, target)
     for copied in new_dir.rglob("*"):
         if copied.is_file() and not copied.is_symlink():
             fsync_path(copied)
 
 
-def _copy_missing_entries(source_dir: Path, target_dir: Path, *, excluded_names: frozenset[str]) -> None:
-    """Copy what is in a folder, but for some files and for what is at the place already; make no empty folder."""
-    kept = [
-        inner
-        for inner in source_dir.iterdir()
-        if inner.name not in excluded_names and not (target_dir / inner.name).exists()
-    ]
-    for inner in kept:
-        target_dir.mkdir(exist_ok=True)
-        if inner.is_dir() and not inner.is_symlink():
-            shutil.copytree(inner, target_dir / inner.name, symlinks=True)
-        else:
-            shutil.copy2(inner, target_dir / inner.name, follow_symlinks=False)
+def _copy_entry(source: Path, target: Path) -> None:
+    """Copy a file or a folder, and links as links."""
+    if source.is_dir() and not source.is_symlink():
+        shutil.copytree(source, target, symlinks=True)
+    else:
+        shutil.copy2(source, target, follow_symlinks=False)
 
 
 def _listed_ticker_files(report_dir: Path) -> frozenset[str]:
-    """Return the names of the tickers' pages that a former report wrote, and of their index; none without an index."""
+    """Return the names of the ticker pages that a report wrote, and of their index; none without an index."""
     try:
         listed = json.loads((report_dir / TICKER_INDEX_FILE).read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return frozenset()
     return frozenset({*map(str, listed), Path(TICKER_INDEX_FILE).name})
+
+
+@dataclass(frozen=True, slots=True)
+class SavedRun:
+    """A run read back from its report's folder.
+
+    Attributes
+    ----------
+    name : under which it is compared.
+    report_dir : folder of its report.
+    config : the resolved config, as written there.
+    quantlr_version : that wrote the report.
+    price_digest : SHA-256 of the prices.
+    backtest_frame : the columns `BACKTEST_COLUMNS` by date, ascending.
+    forecast_frame : the columns `FORECAST_COLUMNS`; a row for each date and ticker.
+    sessions_per_year : of the config.
+    cash_return_per_session : interest on one unit of cash over one session, as a fraction.
+    fill : kind of price that orders are filled at.
+    horizon : sessions from a forecast to the end of its label.
+    """
+
+    name: str
+    report_dir: Path
+    config: dict[str, Any]
+    quantlr_version: str
+    price_digest: str
+    backtest_frame: pd.DataFrame
+    forecast_frame: pd.DataFrame
+    sessions_per_year: int
+    cash_return_per_session: float
+    fill: str
+    horizon: int
+
+
+def find_run_dir(name_or_path: str, reports_dir: Path) -> Path:
+    """Return the folder of a run, given as a path or as the name of a folder in `reports_dir`.
+
+    Raises
+    ------
+    UserError : there is no such report; the message lists those of `reports_dir`.
+    """
+    for folder in (Path(name_or_path), reports_dir / name_or_path):
+        if (folder / METRICS_FILE).is_file():
+            return folder
+    names = sorted(path.parent.name for path in reports_dir.glob(f"*/{METRICS_FILE}"))
+    names = [name for name in names if not name.startswith(".")]
+    more = f" and {len(names) - MAX_LISTED_REPORTS} more" if len(names) > MAX_LISTED_REPORTS else ""
+    known = f"; there are {', '.join(names[:MAX_LISTED_REPORTS])}{more}" if names else ""
+    raise UserError(f"{name_or_path}: no report of a run, neither as a folder nor by that name in {reports_dir}{known}")
+
+
+def read_saved_run(report_dir: Path, *, name: str) -> SavedRun:
+    """Return a run from its report's folder.
+
+    Raises
+    ------
+    UserError : the folder is incomplete, or laid out as another version does.
+    Fault : the disk cannot be read.
+    """
+    missing = [file for file in COMPARED_FILES if not (report_dir / file).is_file()]
+    if missing:
+        raise UserError(f"{report_dir} is no whole report: it lacks {', '.join(missing)}; run its config again")
+    try:
+        provenance = json.loads((report_dir / "provenance.json").read_bytes())
+        version = str(provenance["versions"]["quantlr"])
+    except (OSError, ValueError, LookupError, TypeError):
+        provenance, version = {}, "unknown"
+    try:
+        parsed, problems = read_config_file(report_dir / "config.yaml", default_kinds={})
+        if problems:
+            raise ValueError("\n".join(map(str, problems)))
+        config, execution = parsed.value, parsed.value["execution"]
+        per_year = int(config["report"]["sessions_per_year"])
+        return SavedRun(
+            name=name,
+            report_dir=report_dir,
+            config=config,
+            quantlr_version=version,
+            price_digest=str(provenance.get("data", {}).get("sha256", "")),
+            backtest_frame=_read_backtest(report_dir / "backtest.parquet"),
+            forecast_frame=_read_forecasts(report_dir / "forecasts.parquet"),
+            sessions_per_year=per_year,
+            cash_return_per_session=float(execution["cash_rate"]) / per_year,
+            fill=str(execution["fill"]),
+            horizon=int(config["label"]["horizon"]),
+        )
+    except OSError as error:
+        raise Fault(f"{report_dir} can't be read: {error.strerror or error}") from error
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, UserError) as error:
+        layout = f"{report_dir}, written by quantlr {version}, can't be read as this version writes it"
+        raise UserError(f"{layout}: {error}; run its config again") from error
+
+
+def _read_backtest(path: Path) -> pd.DataFrame:
+    table = pd.read_parquet(path, columns=["date", *BACKTEST_COLUMNS]).set_index("date")
+    if not isinstance(table.index, pd.DatetimeIndex):
+        raise ValueError(f"{path.name}: the column date does not hold dates")
+    if not table.index.is_monotonic_increasing or not table.index.is_unique or table.empty:
+        raise ValueError(f"{path.name}: dates must ascend, and there must be at least one")
+    if not np.isfinite(table["net_return"].to_numpy(dtype=np.float64)).all():
+        raise ValueError(f"{path.name}: net_return has values that are not finite")
+    return table
+
+
+def _read_forecasts(path: Path) -> pd.DataFrame:
+    table = pd.read_parquet(path, columns=list(FORECAST_COLUMNS))
+    if table.duplicated(["date", "ticker"]).any():
+        raise ValueError(f"{path.name}: a ticker has two forecasts on one date")
+    return table

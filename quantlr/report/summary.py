@@ -1,7 +1,12 @@
-"""What the terminal shows of a run: a short table, the notes, and one honest sentence."""
+"""The metrics that people read, each with its label, unit and format, and what the terminal says of a run in text.
+
+`DISPLAYED_METRICS` is the one list of labels and formats: the terminal's table, a notebook, the tear sheet,
+``report.html``, the gallery and comparisons all take them from there.
+"""
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,93 +15,111 @@ from typing import Any, Literal
 
 from quantlr.core.progress import Note
 
-MAX_TICKERS_PER_NOTE_KEY = 3
-"""Tickers of which one and the same thing is said one by one."""
-MAX_TICKER_LIST_CHARS = 100
-"""Letters of a list of tickers."""
+MAX_TICKERS_PER_NOTE_KIND = 3
+"""Tickers above which notes of one kind are joined into one note."""
+MAX_NOTE_TICKERS_CHARS = 100
+"""Characters of the list of tickers in a note."""
 
 
 @dataclass(frozen=True, slots=True)
-class _HeadlineMetric:
-    """A line of the short table.
+class DisplayedMetric:
+    """A metric of ``metrics.json``, and how people read it.
 
     Attributes
     ----------
-    label : what it is, for people.
-    form : how its numbers are written.
-    own, to_beat : where they stand in the metrics.
-    better : 1 where more is better, -1 where less is, 0 where it is neither.
-    whose : whose number is to be beaten; empty where it is that of the line above.
+    key : its key in ``metrics.json``.
+    name : in the field's words, without unit.
+    decimals : digits after the decimal point.
+    unit : shown in parentheses behind the name; empty where the name says all.
+    is_percent : whether the value is a fraction that is shown as percent.
+    better_sign : 1 where a larger value is better, -1 where a smaller one is, 0 where neither is.
+    section : of ``metrics.json``: "forecast", "backtest" or "significance".
+    baseline_name : whose value it is compared with; empty where that is the one of the metric listed before.
+    short_name : for the head of a narrow column; the name where it is empty.
     """
 
-    label: str
-    number_format: str
-    metrics_path: tuple[str, ...]
-    baseline_path: tuple[str, ...]
-    better_sign: Literal[-1, 0, 1]
-    baseline_label: str = ""
+    key: str
+    name: str
+    decimals: int
+    unit: str = ""
+    is_percent: bool = False
+    better_sign: Literal[-1, 0, 1] = 0
+    section: Literal["forecast", "backtest", "significance"] = "backtest"
+    baseline_name: str = ""
+    short_name: str = ""
+
+    @property
+    def label(self) -> str:
+        """Name and unit."""
+        return f"{self.name} ({self.unit})" if self.unit else self.name
+
+    @property
+    def heading(self) -> str:
+        """Head of a narrow column."""
+        return self.short_name or self.name
+
+    def text(self, value: float | None) -> str:
+        """Return a value as plain text; a hyphen where it is undefined."""
+        return "-" if value is None else f"{value:,.{self.decimals}{'%' if self.is_percent else 'f'}}"
+
+    def value_and_baseline(self, metrics: dict[str, Any]) -> tuple[Any, Any]:
+        """Return the run's value and the baseline's from ``metrics.json``; for metrics that have a baseline."""
+        if self.section == "forecast":
+            return metrics["forecast"][self.key], metrics["forecast"][f"{self.key}_base_rate"]
+        return metrics["backtest"]["strategy"][self.key], metrics["backtest"]["benchmark"][self.key]
 
 
-def _forecast_headline_metric(
-    label: str, metric_key: str, number_format: str, better_sign: Literal[-1, 0, 1], baseline_label: str
-) -> _HeadlineMetric:
-    return _HeadlineMetric(
-        label,
-        number_format,
-        ("forecast", metric_key),
-        ("forecast", f"{metric_key}_base_rate"),
-        better_sign,
-        baseline_label,
+DISPLAYED_METRICS = {
+    metric.key: metric
+    for metric in (
+        DisplayedMetric("accuracy", "accuracy", 1, is_percent=True, better_sign=1, section="forecast",
+                        baseline_name="majority-class baseline"),
+        DisplayedMetric("log_loss", "log loss", 5, better_sign=-1, section="forecast",
+                        baseline_name="base-rate forecast"),
+        DisplayedMetric("auc", "AUC (ROC)", 3, better_sign=1, section="forecast"),
+        DisplayedMetric("cagr", "CAGR", 1, is_percent=True, better_sign=1, baseline_name="buy and hold"),
+        DisplayedMetric("volatility", "volatility", 1, unit="annualised", is_percent=True),
+        DisplayedMetric("sharpe", "Sharpe ratio", 2, better_sign=1, short_name="Sharpe"),
+        DisplayedMetric("probabilistic_sharpe", "probabilistic Sharpe ratio", 1, is_percent=True, better_sign=1,
+                        section="significance"),
+        DisplayedMetric("deflated_sharpe", "deflated Sharpe ratio", 1, is_percent=True, better_sign=1,
+                        section="significance"),
+        DisplayedMetric("max_drawdown", "max drawdown", 1, is_percent=True, better_sign=1, short_name="max DD"),
+        DisplayedMetric("longest_drawdown_sessions", "longest drawdown", 0, unit="sessions", better_sign=-1),
+        DisplayedMetric("exposure", "average exposure", 0, is_percent=True),
+        DisplayedMetric("turnover_per_year", "turnover", 1, unit="annual, x equity"),
+        DisplayedMetric("cost_total", "total costs", 1, is_percent=True, better_sign=-1),
+        DisplayedMetric("break_even_cost_bps", "break-even cost", 1, unit="bps per side", better_sign=1),
+        DisplayedMetric("trades", "trades", 0),
     )
-
-
-def _backtest_headline_metric(
-    label: str, metric_key: str, number_format: str, better_sign: Literal[-1, 0, 1], baseline_label: str = ""
-) -> _HeadlineMetric:
-    return _HeadlineMetric(
-        label,
-        number_format,
-        ("backtest", "strategy", metric_key),
-        ("backtest", "benchmark", metric_key),
-        better_sign,
-        baseline_label,
+}  # fmt: skip
+"""Every metric that people read, by key."""
+HEADLINE_METRICS = tuple(
+    DISPLAYED_METRICS[key]
+    for key in (
+        "accuracy", "log_loss", "cagr", "volatility", "sharpe", "max_drawdown", "turnover_per_year", "trades",
     )
-
-
-HEADLINE_METRICS = (
-    _forecast_headline_metric("right calls", "accuracy", "{:.1%}", 1, "always the base rate's call"),
-    _forecast_headline_metric("log loss", "log_loss", "{:.5f}", -1, "the base rate as forecast"),
-    _backtest_headline_metric("growth a year", "cagr", "{:.1%}", 1, "buy and hold"),
-    _backtest_headline_metric("volatility a year", "volatility", "{:.1%}", 0),
-    _backtest_headline_metric("Sharpe ratio", "sharpe", "{:.2f}", 1),
-    _backtest_headline_metric("largest drawdown", "max_drawdown", "{:.1%}", 1),
-    _backtest_headline_metric("traded a year, x equity", "turnover_per_year", "{:.1f}", 0),
-    _backtest_headline_metric("round trips", "trades", "{:,}", 0),
-)
+)  # fmt: skip
+"""The lines of the terminal's table, in order."""
 
 
 def headline_text_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str, str]]:
-    """Return label, this run's number, the number to beat, and whose that is, as text for people."""
+    """Return label, value, baseline's value and baseline's name of each headline metric, as text."""
     return [
-        (
-            row.label,
-            _format_value(row.number_format, _value_at_path(metrics, row.metrics_path)),
-            _format_value(row.number_format, _value_at_path(metrics, row.baseline_path)),
-            row.baseline_label,
-        )
-        for row in HEADLINE_METRICS
+        (metric.label, *map(metric.text, metric.value_and_baseline(metrics)), metric.baseline_name)
+        for metric in HEADLINE_METRICS
     ]
 
 
 @dataclass(frozen=True, slots=True)
 class HeadlineChange:
-    """What became of one of the headline's numbers since the run before.
+    """The change of a headline metric since the previous run of the same name.
 
     Attributes
     ----------
-    before : the former number, as text for people.
-    by : the difference between the two as they are shown, with its sign; empty where there is none to speak of.
-    verdict : "better", "worse" or "same"; empty where more is neither.
+    previous_text : the previous value as text.
+    difference_text : difference of the two values as they are shown, with its sign; empty where there is none.
+    assessment : "better", "worse" or "same"; empty where neither direction is better.
     """
 
     previous_text: str
@@ -105,96 +128,80 @@ class HeadlineChange:
 
 
 def headline_changes(metrics: dict[str, Any], previous_metrics: dict[str, Any]) -> list[HeadlineChange]:
-    """Return what became of the numbers of `headline_rows`, in their order.
+    """Return the change of each headline metric, in the order of `headline_text_rows`.
 
     Raises
     ------
-    LookupError, TypeError, ValueError, ArithmeticError : `former` is not laid out as metrics are.
+    LookupError, TypeError, ValueError, ArithmeticError : `previous_metrics` is not laid out as metrics are.
     """
     return [
-        _headline_change(
-            row, _value_at_path(metrics, row.metrics_path), _value_at_path(previous_metrics, row.metrics_path)
-        )
-        for row in HEADLINE_METRICS
+        _headline_change(metric, metric.value_and_baseline(metrics)[0], metric.value_and_baseline(previous_metrics)[0])
+        for metric in HEADLINE_METRICS
     ]
 
 
-def _headline_change(metric: _HeadlineMetric, value: float | None, previous_value: float | None) -> HeadlineChange:
-    here, before = _format_value(metric.number_format, value), _format_value(metric.number_format, previous_value)
-    if here == before:
-        return HeadlineChange(before, "", "same")
+def _headline_change(metric: DisplayedMetric, value: float | None, previous_value: float | None) -> HeadlineChange:
+    text, previous_text = metric.text(value), metric.text(previous_value)
+    if text == previous_text:
+        return HeadlineChange(previous_text, "", "same")
     if value is None or previous_value is None:
-        return HeadlineChange(before, "", "")
-    difference = _parse_formatted_number(here) - _parse_formatted_number(before)
-    unit = " pp" if here.endswith("%") else ""
-    better = metric.better_sign * difference
-    return HeadlineChange(before, f"{difference:+,}{unit}", "better" if better > 0 else "worse" if better < 0 else "")
-
-
-def _parse_formatted_number(text: str) -> Decimal:
-    return Decimal(text.rstrip("%").replace(",", ""))
-
-
-def _value_at_path(metrics: dict[str, Any], key_path: Sequence[str]) -> Any:
-    found: Any = metrics
-    for key in key_path:
-        found = found[key]
-    return found
-
-
-def _format_value(number_format: str, value: float | None) -> str:
-    return "-" if value is None else number_format.format(value)
+        return HeadlineChange(previous_text, "", "")
+    shown, shown_before = (Decimal(number.rstrip("%").replace(",", "")) for number in (text, previous_text))
+    gain = metric.better_sign * (shown - shown_before)
+    difference_text = f"{shown - shown_before:+,}{' pp' if metric.is_percent else ''}"
+    return HeadlineChange(previous_text, difference_text, "better" if gain > 0 else "worse" if gain < 0 else "")
 
 
 def confidence_interval_rows(metrics: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return label and 95 % interval, as text for people; a dash where it is undefined."""
-    skill, own = metrics["forecast"], metrics["backtest"]["strategy"]
-    return [
-        (label, " to ".join(form.format(bound) for bound in bounds) if bounds else "-")
-        for label, bounds, form in (
-            ("right calls", skill["accuracy_ci95"], "{:.1%}"),
-            ("area under the ROC curve", skill["auc_ci95"], "{:.3f}"),
-            ("Sharpe ratio", own["sharpe_ci95"], "{:.2f}"),
-        )
-    ]
+    """Return label and 95 % interval as text; a hyphen where the interval is undefined."""
+    sections = {"accuracy": metrics["forecast"], "auc": metrics["forecast"], "sharpe": metrics["backtest"]["strategy"]}
+    rows = []
+    for key, section in sections.items():
+        metric, bounds = DISPLAYED_METRICS[key], section[f"{key}_ci95"]
+        rows.append((metric.label, " to ".join(map(metric.text, bounds)) if bounds else "-"))
+    return rows
 
 
 def ticker_list_text(tickers: Sequence[str], *, max_chars: int) -> str:
-    """Return tickers as one text; the first and how many more, where that would be longer than so many letters."""
+    """Return tickers as one text; the first and the number of the others where that is over `max_chars` long."""
     text = ", ".join(tickers)
     return text if len(text) <= max_chars else f"{tickers[0]:.{max_chars}} and {len(tickers) - 1} more tickers"
 
 
 def note_text(note: Note) -> str:
-    """Return a note as one line: what it is about, what happened, how often."""
-    about = " ".join(part for part in (note.ticker, note.date) if part)
+    """Return a note as one line: ticker and date, what happened, how often."""
+    subject = " ".join(part for part in (note.ticker, note.date) if part)
     count = f" ({note.count:,})" if note.count > 1 else ""
-    return f"{about}: {note.text}{count}" if about else f"{note.text}{count}"
+    return f"{subject}: {note.text}{count}" if subject else f"{note.text}{count}"
 
 
 def condense_notes(notes: Iterable[Note]) -> list[Note]:
-    """Return the notes that a person should see at once.
+    """Return the notes that are shown unasked: warm-up left out, one kind over many tickers joined into one note.
 
-    Warm-up rows are as expected, and in the report; what one rule says of many tickers is said of the first.
+    Notes are of one kind where they have the same key, or, without a key, the same text but for its numbers. The
+    joined note is that of the first ticker, with the names of the others; ``provenance.json`` has each of them.
     """
-    shown: list[Note] = []
-    by_key: dict[str | None, list[Note]] = {}
+    by_kind: dict[tuple[str, str], list[Note]] = {}
     for note in notes:
         if note.stage != "features":
-            by_key.setdefault(note.key, []).append(note)
-    for key, alike in by_key.items():
-        tickers = list(dict.fromkeys(note.ticker for note in alike if note.ticker))
-        if key is None or len(tickers) <= MAX_TICKERS_PER_NOTE_KEY:
-            shown += alike
+            kind = note.key or re.sub(r"\S*\d\S*", "#", note.text)
+            by_kind.setdefault((note.stage, kind), []).append(note)
+    condensed: list[Note] = []
+    for same_kind in by_kind.values():
+        first = same_kind[0]
+        others = list(dict.fromkeys(note.ticker for note in same_kind if note.ticker))[1:]
+        if len(others) < MAX_TICKERS_PER_NOTE_KIND:
+            condensed += same_kind
             continue
-        names = textwrap.shorten(", ".join(tickers[1:]), width=MAX_TICKER_LIST_CHARS, placeholder=" …")
-        text = f"{key}: {len(tickers) - 1} more tickers, all in provenance.json: {names}"
-        shown += [alike[0], Note(alike[0].stage, text, key=key)]
-    return shown
+        names = textwrap.shorten(", ".join(others), width=MAX_NOTE_TICKERS_CHARS, placeholder=" …")
+        count = f" ({first.count:,})" if first.count > 1 else ""
+        text = f"{first.text}{count}; {len(others):,} more tickers, all in provenance.json: {names}"
+        condensed.append(Note(first.stage, text, ticker=first.ticker, date=first.date, key=first.key))
+    return condensed
 
 
 def sweep_summary_lines(summary: dict[str, Any]) -> list[str]:
-    """Return what all trials of a sweep show together, a line each, as text for people."""
+    """Return the results over all trials of a sweep, a line of text each."""
     trials, luck, common = summary["trials"], summary["luck"], summary["common"]
     lines = [f"{trials['evaluated']:,} of {trials['tried']:,} trials evaluated"]
     if trials["failed"]:
@@ -202,14 +209,14 @@ def sweep_summary_lines(summary: dict[str, Any]) -> list[str]:
     if common["sessions"]:
         lines.append(f"compared on {common['sessions']:,} sessions, {common['first']} to {common['last']}")
     if luck["expected_max_sharpe"] is not None:
-        text = f"the best of {luck['trials']:,} without skill would show a Sharpe ratio of {luck['expected_max_sharpe']:.2f}"
-        lines.append(text)
+        text = f"expected maximum Sharpe ratio of {luck['trials']:,} trials under no skill: "
+        lines.append(f"{text}{luck['expected_max_sharpe']:.2f}")
     if summary["overfitting"]["probability"] is not None:
         lines.append(f"probability of backtest overfitting: {summary['overfitting']['probability']:.0%}")
     if summary["superior"] is not None:
-        found = summary["superior"]
+        test = summary["superior"]
         lines.append(
-            f"none beats buy and hold: p = {found['p_value']:.2f} (Hansen); named by StepM: "
-            f"{len(found['better']):,} of {found['compared']:,}"
+            f"hypothesis that none beats buy and hold: p = {test['p_value']:.2f} (Hansen's SPA); selected by StepM: "
+            f"{len(test['better']):,} of {test['compared']:,}"
         )
     return lines

@@ -1,4 +1,4 @@
-"""Runs side by side: what is compared is what their files say, and what is drawn is what was compared."""
+"""Comparison of runs: its numbers against those of the reports, and its page."""
 
 from __future__ import annotations
 
@@ -62,98 +62,98 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def compared(output: Path, *names: str) -> Comparison:
+def compare(output: Path, *names: str) -> Comparison:
     return compare_runs(names, reports_dir=output)
 
 
-def metrics_of(output: Path, name: str) -> dict[str, Any]:
+def read_metrics(output: Path, name: str) -> dict[str, Any]:
     return dict(json.loads((output / name / "metrics.json").read_text()))
 
 
-def test_over_the_same_sessions_numbers_are_those_of_the_metrics(output: Path) -> None:
-    found = compared(output, "base", "free")
-    for name, numbers in zip(("base", "free"), found.metrics_by_run, strict=True):
-        metrics = metrics_of(output, name)
+def test_over_equal_sessions_numbers_equal_the_metrics(output: Path) -> None:
+    comparison = compare(output, "base", "free")
+    for name, numbers in zip(("base", "free"), comparison.metrics_by_run, strict=True):
+        metrics = read_metrics(output, name)
         for key, value in numbers.items():
-            whose = metrics["forecast"] if key in ("accuracy", "log_loss") else metrics["backtest"]["strategy"]
-            assert value == pytest.approx(whose[key], rel=1e-9), key
-    held = metrics_of(output, "base")
-    assert found.baseline_metrics["sharpe"] == pytest.approx(held["backtest"]["benchmark"]["sharpe"], rel=1e-9)
-    assert found.baseline_metrics["log_loss"] == pytest.approx(held["forecast"]["log_loss_base_rate"], rel=1e-9)
-    assert found.caveats == ()
+            section = metrics["forecast"] if key in ("accuracy", "log_loss") else metrics["backtest"]["strategy"]
+            assert value == pytest.approx(section[key], rel=1e-9), key
+    metrics = read_metrics(output, "base")
+    assert comparison.baseline_metrics["sharpe"] == pytest.approx(metrics["backtest"]["benchmark"]["sharpe"], rel=1e-9)
+    assert comparison.baseline_metrics["log_loss"] == pytest.approx(metrics["forecast"]["log_loss_base_rate"], rel=1e-9)
+    assert comparison.caveats == ()
 
 
-def test_differences_are_of_the_returns_in_excess_of_cash_per_year(output: Path) -> None:
-    found = compared(output, "base", "free")
-    (pair,) = found.pairs
+def test_return_differences_are_annualised_and_in_excess_of_cash(output: Path) -> None:
+    comparison = compare(output, "base", "free")
+    (pair,) = comparison.pairs
     tables = [pd.read_parquet(output / name / "backtest.parquet")["net_return"] for name in ("base", "free")]
-    sharpe = [(one - 0.02 / 252).mean() / one.std() * np.sqrt(252) for one in tables]
+    sharpe = [(returns - 0.02 / 252).mean() / returns.std() * np.sqrt(252) for returns in tables]
     assert pair.sharpe_difference is not None
     assert pair.mean_return_difference is not None
     assert pair.sharpe_difference.value == pytest.approx(sharpe[1] - sharpe[0], rel=1e-9)
     assert pair.mean_return_difference.value == pytest.approx((tables[1] - tables[0]).mean() * 252, rel=1e-9)
     assert pair.has_same_forecasts
     assert not pair.has_same_returns
-    assert pair.mean_return_difference.low95 > 0, "to trade for free is always better"
+    assert pair.mean_return_difference.low95 > 0, "trading without costs earns more in every session"
 
 
-def test_runs_of_other_lags_share_what_both_forecast(output: Path) -> None:
-    """Another lag takes one more session to warm up."""
-    found = compared(output, "base", "lags")
+def test_runs_with_different_lags_are_compared_on_common_forecasts(output: Path) -> None:
+    """A third lag needs one more session of warm-up."""
+    comparison = compare(output, "base", "lags")
     base, lags = (pd.read_parquet(output / name / "forecasts.parquet").dropna() for name in ("base", "lags"))
     both = base.merge(lags, on=["date", "ticker"], suffixes=("", "_other"))
-    assert found.n_common_forecasts == len(both) < len(base)
-    right = [((both[column] > 0.5) == both["up"]).mean() for column in ("probability", "probability_other")]
-    assert [numbers["accuracy"] for numbers in found.metrics_by_run] == pytest.approx(right, rel=1e-12)
-    (pair,) = found.pairs
+    assert comparison.n_common_forecasts == len(both) < len(base)
+    accuracies = [((both[column] > 0.5) == both["up"]).mean() for column in ("probability", "probability_other")]
+    assert [numbers["accuracy"] for numbers in comparison.metrics_by_run] == pytest.approx(accuracies, rel=1e-12)
+    (pair,) = comparison.pairs
     assert pair.accuracy_difference is not None
-    assert pair.accuracy_difference.value == pytest.approx(right[1] - right[0], abs=1e-12)
-    assert len(found.dates) == len(pd.read_parquet(output / "lags" / "backtest.parquet"))
-    assert any("sessions of base are common to all" in text for text in found.caveats)
+    assert pair.accuracy_difference.value == pytest.approx(accuracies[1] - accuracies[0], abs=1e-12)
+    assert len(comparison.dates) == len(pd.read_parquet(output / "lags" / "backtest.parquet"))
+    assert any("sessions of base are common to all" in text for text in comparison.caveats)
 
 
-def test_equity_begins_anew_with_the_first_common_session(output: Path) -> None:
-    found = compared(output, "base", "early")
-    table = pd.read_parquet(output / "base" / "backtest.parquet").set_index("date").loc[found.dates]
-    np.testing.assert_allclose(found.equity[:, 0], (1 + table["net_return"]).cumprod(), rtol=1e-12)
-    assert found.benchmark is not None
+def test_equity_begins_at_1_before_the_first_common_session(output: Path) -> None:
+    comparison = compare(output, "base", "early")
+    table = pd.read_parquet(output / "base" / "backtest.parquet").set_index("date").loc[comparison.dates]
+    np.testing.assert_allclose(comparison.equity[:, 0], (1 + table["net_return"]).cumprod(), rtol=1e-12)
+    assert comparison.benchmark is not None
 
 
-def test_a_run_that_never_traded_has_no_sharpe_ratio_to_compare(output: Path) -> None:
-    (pair,) = compared(output, "base", "flat").pairs
+def test_sharpe_ratio_of_a_run_without_trades_is_not_compared(output: Path) -> None:
+    (pair,) = compare(output, "base", "flat").pairs
     assert pair.sharpe_difference is None
     assert pair.mean_return_difference is not None
     assert "not compared; the same forecasts." in pair_sentence(pair, ("base", "flat"))
 
 
-def test_forecasts_of_different_things_are_not_compared(output: Path) -> None:
-    found = compared(output, "base", "week")
-    assert found.pairs[0].log_loss_difference is None
-    assert found.pairs[0].sharpe_difference is not None
-    assert found.n_common_forecasts == 0
-    assert "runs forecast different things (label): their forecasts are not compared" in found.caveats
+def test_forecasts_of_different_labels_are_not_compared(output: Path) -> None:
+    comparison = compare(output, "base", "week")
+    assert comparison.pairs[0].log_loss_difference is None
+    assert comparison.pairs[0].sharpe_difference is not None
+    assert comparison.n_common_forecasts == 0
+    assert any("different things (label)" in text for text in comparison.caveats)
 
 
-def test_different_fills_are_told(output: Path) -> None:
-    assert any("filled at different prices" in text for text in compared(output, "base", "textbook").caveats)
+def test_different_fills_are_a_caveat(output: Path) -> None:
+    assert any("filled at different prices" in text for text in compare(output, "base", "textbook").caveats)
 
 
-def test_too_few_sessions_test_nothing(output: Path) -> None:
-    found = compared(output, "lags", "brief")
-    assert len(found.dates) < 60
-    assert found.n_tests == 0
-    assert any("too few to tell a difference from luck" in text for text in found.caveats)
-    assert comparison_title(found) == "Nothing here could be tested"
+def test_too_few_common_sessions_are_not_tested(output: Path) -> None:
+    comparison = compare(output, "lags", "brief")
+    assert len(comparison.dates) < 60
+    assert comparison.n_tests == 0
+    assert any("too few to test a difference" in text for text in comparison.caveats)
+    assert comparison_title(comparison) != comparison_title(compare(output, "base", "free"))
 
 
-def test_a_run_of_several_tickers_shares_the_forecasts_of_one(output: Path) -> None:
-    found = compared(output, "base", "three")
-    assert found.pairs[0].has_same_forecasts, "each ticker has a model of its own"
-    assert found.baseline_metrics["sharpe"] is None, "one holds another thing than the other"
+def test_run_of_several_tickers_is_compared_on_the_common_ticker(output: Path) -> None:
+    comparison = compare(output, "base", "three")
+    assert comparison.pairs[0].has_same_forecasts, "each ticker has its own model"
+    assert comparison.baseline_metrics["sharpe"] is None, "the benchmarks hold different tickers"
 
 
 @pytest.mark.parametrize(
-    ("names", "said"),
+    ("names", "message"),
     [
         (("base",), "needs two runs or more, found 1"),
         (("base", "base"), "base and base are the same report"),
@@ -163,13 +163,13 @@ def test_a_run_of_several_tickers_shares_the_forecasts_of_one(output: Path) -> N
         (("early", "late"), "no session is common to all of these runs: early 2001-0"),
     ],
 )
-def test_what_can_not_be_compared_is_told(output: Path, names: tuple[str, ...], said: str) -> None:
-    with pytest.raises(UserError, match=said):
-        compared(output, *names)
+def test_runs_that_cannot_be_compared_are_refused(output: Path, names: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        compare(output, *names)
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "said"),
+    ("file", "content", "message"),
     [
         ("backtest.parquet", None, "is no whole report: it lacks backtest.parquet; run its config again"),
         ("config.yaml", None, "is no whole report: it lacks config.yaml"),
@@ -179,8 +179,8 @@ def test_what_can_not_be_compared_is_told(output: Path, names: tuple[str, ...], 
         ("config.yaml", b"a: [", "written by quantlr 0.0.1, can't be read"),
     ],
 )
-def test_a_report_that_is_not_whole_or_of_another_version_is_told(
-    output: Path, tmp_path: Path, file: str, content: Any, said: str
+def test_incomplete_report_or_other_layout_is_refused(
+    output: Path, tmp_path: Path, file: str, content: Any, message: str
 ) -> None:
     shutil.copytree(output / "base", tmp_path / "old")
     (tmp_path / "old" / "provenance.json").write_text('{"versions": {"quantlr": "0.0.1"}}')
@@ -189,47 +189,47 @@ def test_a_report_that_is_not_whole_or_of_another_version_is_told(
         content.to_parquet(tmp_path / "old" / file)
     elif content is not None:
         (tmp_path / "old" / file).write_bytes(content)
-    with pytest.raises(UserError, match=said):
-        compared(output, "base", str(tmp_path / "old"))
+    with pytest.raises(UserError, match=message):
+        compare(output, "base", str(tmp_path / "old"))
 
 
-def test_runs_of_one_name_go_by_the_folder_around(output: Path, tmp_path: Path) -> None:
-    shutil.copytree(output / "base", tmp_path / "mine" / "base")
-    found = compared(output, "base", str(tmp_path / "mine" / "base"))
-    assert found.run_names == (f"{output.name}/base", "mine/base")
-    assert found.pairs[0].has_same_returns
-    assert comparison_title(found) == "The runs are the same"
-    assert found.config_differences == ()
+def test_runs_of_the_same_name_are_named_with_their_parent_folder(output: Path, tmp_path: Path) -> None:
+    shutil.copytree(output / "base", tmp_path / "other" / "base")
+    comparison = compare(output, "base", str(tmp_path / "other" / "base"))
+    assert comparison.run_names == (f"{output.name}/base", "other/base")
+    assert comparison.pairs[0].has_same_returns
+    assert comparison.pairs[0].has_same_forecasts
+    assert comparison.config_differences == ()
 
 
-def test_settings_that_differ_are_named_with_what_each_has() -> None:
+def test_config_differences_list_each_runs_value() -> None:
     configs: list[dict[str, Any]] = [
         {"name": "a", "features": [{"kind": "x", "lags": [1]}], "l2": 0.0, "overlays": []},
         {"name": "b", "features": [{"kind": "x", "lags": [1, 2]}, {"kind": "y"}], "l2": 0.0, "overlays": []},
     ]
-    assert {found.key: found.values_by_run for found in config_differences(configs)} == {
+    assert {setting.key: setting.values_by_run for setting in config_differences(configs)} == {
         "features.0.lags": ("[1]", "[1, 2]"),
         "features.1.kind": (None, "y"),
     }
 
 
-def test_it_is_written_whole_and_the_same_twice_and_replaces_no_run(output: Path, tmp_path: Path) -> None:
-    found = compared(output, "base", "lags", "free")
-    folder = write_comparison(found, "compare", tmp_path)
+def test_comparison_is_written_reproducibly_and_never_replaces_a_run(output: Path, tmp_path: Path) -> None:
+    comparison = compare(output, "base", "lags", "free")
+    folder = write_comparison(comparison, "compare", tmp_path)
     assert sorted(path.name for path in folder.iterdir()) == ["compare.json", "compare.png"]
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    write_comparison(compared(output, "base", "lags", "free"), "compare", tmp_path)
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    written = json.loads(before["compare.json"])
-    assert written["method"]["tests"] == found.n_tests == 5, (
-        "two runs have the same forecasts, and nothing to test there"
+    first = {path.name: path.read_bytes() for path in folder.iterdir()}
+    write_comparison(compare(output, "base", "lags", "free"), "compare", tmp_path)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == first
+    written = json.loads(first["compare.json"])
+    assert written["method"]["tests"] == comparison.n_tests == 5, (
+        "two runs have the same forecasts, which is not tested"
     )
     assert [pair["second"] for pair in written["pairs"]] == ["lags", "free", "free"]
     assert written["settings"]["features.0.lags"] == ["[1, 2]", "[1, 2, 3]", "[1, 2]"]
     with pytest.raises(OutputError, match="is the report of a run, which a comparison would replace"):
-        write_comparison(found, "base", output)
+        write_comparison(comparison, "base", output)
     with pytest.raises(OutputError, match=r"--name '\.\./x': needed 1 to 80"):
-        write_comparison(found, "../x", tmp_path)
+        write_comparison(comparison, "../x", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -237,54 +237,54 @@ def test_it_is_written_whole_and_the_same_twice_and_replaces_no_run(output: Path
     [("base", "brief"), ("base", "flat"), ("base", "lags", "free", "textbook", "week", "three")],
     ids=["short", "flat", "six"],
 )
-def test_a_page_can_be_drawn(output: Path, names: tuple[str, ...]) -> None:
-    found = compared(output, *names)
-    page = comparison_page(found)
+def test_comparison_page_is_drawn(output: Path, names: tuple[str, ...]) -> None:
+    comparison = compare(output, *names)
+    page = comparison_page(comparison)
     picture = imread(io.BytesIO(page))
     assert picture.shape[:2] == (1410, 2100)
     ink = (picture[..., :3].min(axis=2) < 0.95).mean()
     assert 0.02 < ink < 0.6
     if "brief" in names:
         with matplotlib.rc_context(OF_THEIR_OWN):
-            assert comparison_page(found) == page, "the same twice, whatever a user's own figures look like"
+            assert comparison_page(comparison) == page, "the user's matplotlib settings do not change the page"
 
 
-def axes() -> Any:
+def new_axes() -> Any:
     return Figure(figsize=(6, 4)).add_subplot()
 
 
-def test_curves_are_drawn_as_given(output: Path) -> None:
-    found, ax = compared(output, "base", "lags"), axes()
-    draw_equity_by_run(ax, found.dates, found.equity, found.benchmark)
+def test_equity_curves_are_drawn_as_given(output: Path) -> None:
+    comparison, ax = compare(output, "base", "lags"), new_axes()
+    draw_equity_by_run(ax, comparison.dates, comparison.equity, comparison.benchmark)
     drawn = {line.get_label(): line.get_ydata() for line in ax.lines}
-    np.testing.assert_array_equal(drawn["A"], found.equity[:, 0])
-    np.testing.assert_array_equal(drawn["B"], found.equity[:, 1])
-    assert found.benchmark is not None
-    np.testing.assert_array_equal(drawn["buy and hold"], found.benchmark)
+    np.testing.assert_array_equal(drawn["A"], comparison.equity[:, 0])
+    np.testing.assert_array_equal(drawn["B"], comparison.equity[:, 1])
+    assert comparison.benchmark is not None
+    np.testing.assert_array_equal(drawn["buy and hold"], comparison.benchmark)
 
 
-def test_a_forest_draws_each_interval_in_its_row() -> None:
-    ax = axes()
+def test_forest_plot_draws_each_interval_in_its_row() -> None:
+    ax = new_axes()
     draw_forest_plot(
         ax,
         [
-            DifferenceInterval("B less A", 0.2, -0.1, 0.5, "luck", False),
+            DifferenceInterval("B less A", 0.2, -0.1, 0.5, "text", False),
             DifferenceInterval("C less A", None, 0, 0, "none", False),
         ],
     )
     assert [list(line.get_xdata()) for line in ax.lines if len(line.get_xdata()) == 2 and line.get_linewidth() > 2] == [
         [-0.1, 0.5]
     ]
-    assert {"luck", "none"} <= {text.get_text() for text in ax.texts}
+    assert {"text", "none"} <= {text.get_text() for text in ax.texts}
     assert [label.get_text() for label in ax.get_yticklabels()] == ["B less A", "C less A"]
 
 
-def test_a_matrix_writes_the_lower_triangle() -> None:
-    ax = axes()
+def test_pair_matrix_writes_the_lower_triangle() -> None:
+    ax = new_axes()
     values = np.full((3, 3), np.nan)
     values[1, 0], values[2, 0] = 0.5, -0.25
-    strong = values == 0.5
-    draw_pair_matrix(ax, values, strong, [["", "", ""], ["+0.50", "", ""], ["−0.25", "–", ""]], better_sign=1)
+    is_significant = values == 0.5
+    draw_pair_matrix(ax, values, is_significant, [["", "", ""], ["+0.50", "", ""], ["−0.25", "–", ""]], better_sign=1)
     assert [text.get_text() for text in ax.texts] == ["+0.50", "−0.25", "–"]
     assert len(ax.lines) == 1
 
@@ -292,5 +292,5 @@ def test_a_matrix_writes_the_lower_triangle() -> None:
 @pytest.mark.parametrize(
     ("value", "text"), [(0.123, "+0.12"), (-0.126, "−0.13"), (0.001, "0.00"), (-0.001, "0.00"), (0.0, "0.00")]
 )
-def test_signed(value: float, text: str) -> None:
+def test_format_signed(value: float, text: str) -> None:
     assert format_signed(value, decimals=2) == text
