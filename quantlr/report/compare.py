@@ -113,22 +113,15 @@ class Comparison:
         return dict(nonfinite_to_none(content))
 
     def _pair_dict(self, pair: RunPair) -> dict[str, Any]:
-        sharpe, log_loss, mean_return, accuracy = (
-            difference and asdict(difference)
-            for difference in (
-                pair.sharpe_difference,
-                pair.log_loss_difference,
-                pair.mean_return_difference,
-                pair.accuracy_difference,
-            )
-        )
+        sharpe, log_loss = pair.sharpe_difference, pair.log_loss_difference
+        mean_return, accuracy = pair.mean_return_difference, pair.accuracy_difference
         return {
             "first": self.run_names[pair.first_index],
             "second": self.run_names[pair.second_index],
-            "sharpe": sharpe and {**sharpe, "adjusted_p_value": pair.sharpe_adjusted_p},
-            "log_loss": log_loss and {**log_loss, "adjusted_p_value": pair.log_loss_adjusted_p},
-            "mean_return": mean_return,
-            "accuracy": accuracy,
+            "sharpe": sharpe and {**asdict(sharpe), "adjusted_p_value": pair.sharpe_adjusted_p},
+            "log_loss": log_loss and {**asdict(log_loss), "adjusted_p_value": pair.log_loss_adjusted_p},
+            "mean_return": mean_return and asdict(mean_return),
+            "accuracy": accuracy and asdict(accuracy),
             "sentence": pair_sentence(pair, self.run_names),
         }
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
@@ -36,47 +37,6 @@ VERDICT_RULES_BY_STRENGTH = (
 """The rules that decide a verdict, strongest evidence first."""
 MAX_CACHED_CARDS = 2048
 """Cards that a process keeps, so that writing many reports does not read all of them again after each."""
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """A link to a file of a report: text, address relative to the gallery, and tooltip."""
-
-    text: str
-    href: str
-    title: str
-
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """One run in the gallery.
-
-    Attributes
-    ----------
-    name : of its folder.
-    thumbnail_href, report_href : its picture, and the file that opens on a click; None where there is none.
-    setup_text : tickers and dates.
-    verdict_rule, verdict_title, verdict_sentence : name of the rule that decided, and the verdict short and in full.
-    metric_rows : label, value and detail of its main metrics.
-    links : to its files.
-    verdict_rank : position of its rule in `VERDICT_RULES_BY_STRENGTH`.
-    sharpe, excess_accuracy, deflated_sharpe, break_even_cost_bps : sort keys; None where undefined.
-    """
-
-    name: str
-    thumbnail_href: str | None
-    report_href: str | None
-    setup_text: str
-    verdict_rule: str
-    verdict_title: str
-    verdict_sentence: str
-    metric_rows: tuple[tuple[str, str, str], ...]
-    links: tuple[Link, ...]
-    verdict_rank: int
-    sharpe: float | None
-    excess_accuracy: float
-    deflated_sharpe: float | None
-    break_even_cost_bps: float | None
 
 
 def write_gallery(reports_dir: Path) -> Path | None:
@@ -126,13 +86,10 @@ def gallery_html(reports_dir: Path) -> str:
             cards.append(read_card(folder, folder.stat().st_mtime_ns, metrics_stat.st_mtime_ns, metrics_stat.st_size))
         except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
             continue
-    cards.sort(key=lambda card: (card.verdict_rank, float("inf") if card.sharpe is None else -card.sharpe, card.name))
+    cards.sort(key=lambda card: (card["verdict_rank"], card["sharpe"] is None, -(card["sharpe"] or 0.0), card["name"]))
+    names = [folder.name for folder in folders if folder.name.isprintable()]
     other_pages = {
-        heading: [
-            Link(folder.name, _relative_url(folder.name, file), "")
-            for folder in folders
-            if (folder / file).is_file() and folder.name.isprintable()
-        ]
+        heading: [(name, _relative_url(name, file)) for name in names if (reports_dir / name / file).is_file()]
         for heading, file in (("Comparisons", "compare.png"), ("Sweeps", "sweep.png"))
     }
     return render_template("gallery.html", signature=GENERATOR_META_TAG, cards=cards, other_pages=other_pages)
@@ -151,13 +108,19 @@ def make_thumbnail(page_png: bytes) -> bytes:
 
 
 @lru_cache(maxsize=MAX_CACHED_CARDS)
-def read_card(report_dir: Path, _folder_modified_ns: int, _metrics_modified_ns: int, _metrics_bytes: int) -> Card:
-    """Return the card of a report, kept while its folder and metrics have the same times of change and size."""
+def read_card(
+    report_dir: Path, _folder_modified_ns: int, _metrics_modified_ns: int, _metrics_bytes: int
+) -> Mapping[str, Any]:
+    """Return the values of a report's card, kept while its folder and metrics have the same times of change and size.
+
+    ``thumbnail`` and ``report`` are addresses of its picture and of the file that opens on a click, None where there is
+    none; ``metric_rows`` are label, value and detail; ``links`` are text, address and tooltip; ``sharpe``,
+    ``excess_accuracy``, ``deflated_sharpe`` and ``break_even_cost_bps`` are what cards are sorted by.
+    """
     metrics = json.loads((report_dir / METRICS_FILE).read_bytes(), parse_constant=lambda _: None)
     name, files = report_dir.name, {item.name for item in report_dir.iterdir() if item.is_file()}
-    data, forecast, significance = metrics["data"], metrics["forecast"], metrics["significance"]
+    data, forecast, backtest = metrics["data"], metrics["forecast"], metrics["backtest"]
     rule, sentence = str(metrics["verdict"]["rule"]), str(metrics["verdict"]["sentence"])
-    tickers = ticker_list_text(data["tickers"], max_chars=MAX_TICKER_LIST_CHARS)
     links = (
         ("report", "report.html", "The whole report on one page"),
         *((page.file_name.removesuffix(".png"), page.file_name, page.question) for page in PAGES),
@@ -168,22 +131,24 @@ def read_card(report_dir: Path, _folder_modified_ns: int, _metrics_modified_ns: 
     def first_url(*file_names: str) -> str | None:
         return next((_relative_url(name, file) for file in file_names if file in files), None)
 
-    return Card(
-        name=name,
-        thumbnail_href=first_url(THUMBNAIL_FILE, "tearsheet.png"),
-        report_href=first_url("report.html", "tearsheet.png"),
-        setup_text=f"{tickers}, {data['first']} to {data['last']}",
-        verdict_rule=rule,
-        verdict_title=sentence.partition(": ")[0],
-        verdict_sentence=sentence,
-        metric_rows=_metric_rows(metrics),
-        links=tuple(Link(text, _relative_url(name, file), title) for text, file, title in links if file in files),
-        verdict_rank=(*VERDICT_RULES_BY_STRENGTH, rule).index(rule),
-        sharpe=metrics["backtest"]["strategy"]["sharpe"],
-        excess_accuracy=forecast["accuracy"] - forecast["accuracy_base_rate"],
-        deflated_sharpe=significance["deflated_sharpe"],
-        break_even_cost_bps=metrics["backtest"]["break_even_cost_bps"],
-    )
+    card = {
+        "name": name,
+        "thumbnail": first_url(THUMBNAIL_FILE, "tearsheet.png"),
+        "report": first_url("report.html", "tearsheet.png"),
+        "tickers": ticker_list_text(data["tickers"], max_chars=MAX_TICKER_LIST_CHARS),
+        "dates": f"{data['first']} to {data['last']}",
+        "verdict_rule": rule,
+        "verdict_title": sentence.partition(": ")[0],
+        "verdict_sentence": sentence,
+        "verdict_rank": (*VERDICT_RULES_BY_STRENGTH, rule).index(rule),
+        "metric_rows": _metric_rows(metrics),
+        "links": [(text, _relative_url(name, file), title) for text, file, title in links if file in files],
+        "sharpe": backtest["strategy"]["sharpe"],
+        "excess_accuracy": forecast["accuracy"] - forecast["accuracy_base_rate"],
+        "deflated_sharpe": metrics["significance"]["deflated_sharpe"],
+        "break_even_cost_bps": backtest["break_even_cost_bps"],
+    }
+    return MappingProxyType(card)
 
 
 def _metric_rows(metrics: dict[str, Any]) -> tuple[tuple[str, str, str], ...]:

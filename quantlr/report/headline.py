@@ -9,7 +9,7 @@ from typing import Any
 from quantlr.report.style import number_text, percent_text
 from quantlr.report.summary import DISPLAYED_METRICS
 
-FILL_LABELS = {"next_close": "next close", "next_open": "next open", "close": "same close"}
+FILL_LABELS = {"next_close": "Next close", "next_open": "Next open", "close": "Same close"}
 TableRows = list[tuple[str, tuple[str, ...]]]
 
 
@@ -81,7 +81,8 @@ def _performance_rows(metrics: dict[str, Any]) -> TableRows:
         strategy, benchmark = (backtest[side][f"{key}{suffix}"] for side in ("strategy", "benchmark"))
         return text(key, strategy), text(key, benchmark)
 
-    rows: TableRows = [(metric_label(key), compared(key)) for key in ("cagr", "volatility", "sharpe")]
+    rows: TableRows = [(f"{metric_label('cagr')} after costs", compared("cagr"))]
+    rows += [(metric_label(key), compared(key)) for key in ("volatility", "sharpe")]
     rows.append(("95% interval", compared("sharpe", interval_text, "_ci95")))
     for key, detail in (("probabilistic_sharpe", ""), ("deflated_sharpe", f", {trials:,} trial{'s'[: trials > 1]}")):
         rows.append((f"{metric_label(key)}{detail}", (metric_text(key, significance[key]), "")))

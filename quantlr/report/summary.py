@@ -76,7 +76,7 @@ DISPLAYED_METRICS = {
                         baseline_name="majority-class baseline"),
         DisplayedMetric("log_loss", "log loss", 5, better_sign=-1, section="forecast",
                         baseline_name="base-rate forecast"),
-        DisplayedMetric("auc", "AUC (ROC)", 3, better_sign=1, section="forecast"),
+        DisplayedMetric("auc", "area under the ROC curve", 3, better_sign=1, section="forecast"),
         DisplayedMetric("cagr", "CAGR", 1, is_percent=True, better_sign=1, baseline_name="buy and hold"),
         DisplayedMetric("volatility", "volatility", 1, unit="annualised", is_percent=True),
         DisplayedMetric("sharpe", "Sharpe ratio", 2, better_sign=1, short_name="Sharpe"),

@@ -89,7 +89,7 @@ def check_training(model: PlannedModel, result: Run, training: Any, *, gap: int)
     """Compare with the training rows that were passed to the fit."""
     dataset = result.run_data.dataset
     first = 0 if model.name == "pooled" else dataset.ticker_slice(dataset.tickers.index(model.name)).start
-    n_labelled, _ = training.counts()
+    n_labelled, _ = training.row_and_up_counts()
     for index, fold in enumerate(model.folds):
         rows = np.concatenate(
             [np.arange(folds.train_start[index], folds.train_stop[index]) for folds in training.folds]
@@ -135,9 +135,8 @@ def test_plan_counts_trials_and_records_none(tmp_path: Path) -> None:
         plan(CONFIG, output=tmp_path, overrides=overrides)
         for overrides in ({"name": "one"}, {"policy.long_above": 0.7}, {"label.horizon": 2})
     )
-    assert [(walk_forward_plan(run_plan).trials, walk_forward_plan(run_plan).tried) for run_plan in (again, new, other)] == [
-        (2, True), (2, False), (0, False),
-    ]  # fmt: skip
+    plans = [walk_forward_plan(run_plan) for run_plan in (again, new, other)]
+    assert [(planned.trials, planned.tried) for planned in plans] == [(2, True), (2, False), (0, False)]
     assert [run_plan.replaces for run_plan in (again, new)] == [True, False]
     assert (tmp_path / "trials.db").read_bytes() == before
 

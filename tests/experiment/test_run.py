@@ -1,4 +1,4 @@
-"""The whole way, in process: what a run returns, writes, and writes again."""
+"""A run: its tables, metrics, report files and reproducibility."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,8 +20,8 @@ from quantlr.experiment.run import Run
 
 from markets import random_walk_bars
 
-LeavingWhite = Callable[[], AbstractContextManager[None]]
-ROOT = Path(__file__).parents[1]
+UndrawnPages = Callable[[], AbstractContextManager[None]]
+ROOT = Path(__file__).parents[2]
 DAILY = ROOT / "configs" / "sp500_daily.yaml"
 
 FILES = {
@@ -55,30 +56,30 @@ def daily() -> Run:
 
 
 @pytest.fixture(scope="module")
-def files(daily: Run, leaving_white: LeavingWhite) -> dict[str, bytes]:
+def files(daily: Run, leaving_white: UndrawnPages) -> dict[str, bytes]:
     with leaving_white():
         return daily.report().files
 
 
-def parquet(content: bytes) -> pd.DataFrame:
+def read_parquet(content: bytes) -> pd.DataFrame:
     return pd.read_parquet(io.BytesIO(content))
 
 
-def test_the_keys_that_other_programs_rely_on(files: dict[str, bytes]) -> None:
+def test_files_and_metric_keys(files: dict[str, bytes]) -> None:
     assert set(files) == FILES
-    found = json.loads(files["metrics.json"])
-    assert {key: list(value) for key, value in found.items()} == KEYS
-    assert list(found["backtest"]["strategy"]) == list(found["backtest"]["benchmark"]) == STRATEGY
-    assert list(found["forecast"]["pesaran_timmermann"]) == ["statistic", "p_value"]
-    assert list(found["model"]["coefficients"]["^GSPC"]) == [
+    metrics = json.loads(files["metrics.json"])
+    assert {key: list(value) for key, value in metrics.items()} == KEYS
+    assert list(metrics["backtest"]["strategy"]) == list(metrics["backtest"]["benchmark"]) == STRATEGY
+    assert list(metrics["forecast"]["pesaran_timmermann"]) == ["statistic", "p_value"]
+    assert list(metrics["model"]["coefficients"]["^GSPC"]) == [
         "intercept", *(f"lagged_returns_{lag}" for lag in range(1, 6)), "volatility_20",
     ]  # fmt: skip
     assert b"NaN" not in files["metrics.json"]
 
 
-def test_the_tables_have_their_columns(daily: Run, files: dict[str, bytes]) -> None:
-    forecasts, backtest = parquet(files["forecasts.parquet"]), parquet(files["backtest.parquet"])
-    positions, trades = parquet(files["positions.parquet"]), pd.read_csv(io.BytesIO(files["trades.csv"]))
+def test_table_columns(daily: Run, files: dict[str, bytes]) -> None:
+    forecasts, backtest = read_parquet(files["forecasts.parquet"]), read_parquet(files["backtest.parquet"])
+    positions, trades = read_parquet(files["positions.parquet"]), pd.read_csv(io.BytesIO(files["trades.csv"]))
     assert list(forecasts) == [
         "date", "ticker", "probability", "up", "base_rate", "mean_gain", "mean_loss", "fold",
     ]  # fmt: skip
@@ -92,12 +93,11 @@ def test_the_tables_have_their_columns(daily: Run, files: dict[str, bytes]) -> N
     pd.testing.assert_frame_equal(forecasts, daily.forecasts)
     pd.testing.assert_frame_equal(backtest, daily.backtest)
     assert str(forecasts["up"].dtype) == "boolean"
-    assert forecasts["up"].isna().sum() == 1, "the newest forecast is there, and what came of it is not known"
+    assert forecasts["up"].isna().sum() == 1, "only the newest forecast has no known outcome"
 
 
-def test_dates_are_those_of_the_timing_rule(daily: Run) -> None:
-    """20 bars of warm-up and 1,000 of training: row 1,020 is forecast first, filled a session on, and earns to the
-    next."""
+def test_dates_follow_the_timing_rule(daily: Run) -> None:
+    """After 20 bars of warm-up and 1,000 of training, row 1,020 is forecast, filled at 1,021, and earns to 1,022."""
     sessions = daily.run_data.prices.sessions
     assert daily.forecasts["date"].iloc[0] == sessions[1020]
     assert daily.forecasts["date"].iloc[-1] == sessions[-1]
@@ -106,7 +106,7 @@ def test_dates_are_those_of_the_timing_rule(daily: Run) -> None:
     assert daily.trades["entry"].iloc[0] >= sessions[1021]
 
 
-def test_numbers_agree_with_the_tables(daily: Run) -> None:
+def test_metrics_agree_with_the_tables(daily: Run) -> None:
     metrics, backtest = daily.metrics, daily.backtest
     strategy = metrics["backtest"]["strategy"]
     assert strategy["final_equity"] == backtest["equity"].iloc[-1]
@@ -114,8 +114,8 @@ def test_numbers_agree_with_the_tables(daily: Run) -> None:
     assert metrics["backtest"]["benchmark"]["final_equity"] == backtest["benchmark_equity"].iloc[-1]
     known = daily.forecasts.dropna(subset="up")
     assert metrics["forecast"]["n"] == len(known)
-    right = (known["probability"] > 0.5) == known["up"].astype(bool)
-    assert metrics["forecast"]["accuracy"] == right.mean()
+    is_hit = (known["probability"] > 0.5) == known["up"].astype(bool)
+    assert metrics["forecast"]["accuracy"] == is_hit.mean()
     positions = daily.positions.groupby("date")
     np.testing.assert_allclose(positions["cost"].sum(), backtest["cost"], atol=1e-15)
     np.testing.assert_allclose(positions["gross_return"].sum(), backtest["gross_return"], atol=1e-15)
@@ -123,74 +123,72 @@ def test_numbers_agree_with_the_tables(daily: Run) -> None:
     np.testing.assert_array_equal(daily.positions["weight"].to_numpy() == 1, long)
 
 
-def test_a_choice_by_expected_value_can_be_checked_from_the_files() -> None:
-    """Six basis points get in and out: in where the gamble is worth more, out where it is worth nothing."""
-    done = quantlr.run(DAILY.parent / "expected_value.yaml", overrides={"overlays": []})
-    held, weights = False, []
-    for p, gain, loss in done.forecasts[["probability", "mean_gain", "mean_loss"]].to_numpy().tolist():
-        worth = p * gain + (1 - p) * loss
-        held = worth > (0.0 if held else 0.0006)
-        weights.append(float(held))
-    assert done.positions["weight"].tolist() == weights[:-2]
+def test_expected_value_policy_recomputed_from_the_forecasts() -> None:
+    """The round trip costs 6 bps: enter where the expected return is above that, exit where it is below 0."""
+    result = quantlr.run(DAILY.parent / "expected_value.yaml", overrides={"overlays": []})
+    is_long, weights = False, []
+    for p, gain, loss in result.forecasts[["probability", "mean_gain", "mean_loss"]].to_numpy().tolist():
+        expected = p * gain + (1 - p) * loss
+        is_long = expected > (0.0 if is_long else 0.0006)
+        weights.append(float(is_long))
+    assert result.positions["weight"].tolist() == weights[:-2]
     assert 0 < sum(weights) < len(weights)
-    calmer = quantlr.run(DAILY.parent / "expected_value.yaml")
-    ratio = calmer.positions["weight"].to_numpy() / np.where(weights[:-2], 1.0, np.nan)
+    with_overlays = quantlr.run(DAILY.parent / "expected_value.yaml")
+    ratio = with_overlays.positions["weight"].to_numpy() / np.where(weights[:-2], 1.0, np.nan)
     assert 0.1 < np.nanmin(ratio) < 0.5 < np.nanmax(ratio) <= 1.0
-    assert (calmer.positions["weight"][np.array(weights[:-2]) == 0] == 0).all()
+    assert (with_overlays.positions["weight"][np.array(weights[:-2]) == 0] == 0).all()
 
 
-def test_fits_that_did_not_converge_are_counted_and_named() -> None:
-    done = quantlr.run(
+def test_fits_that_did_not_converge_are_counted_and_noted() -> None:
+    result = quantlr.run(
         DAILY, overrides={"model.solver": "gradient_descent", "model.max_iter": 2, "data.end": "2005-12-31"}
     )
-    refits = done.run_data.forecasts.refits
-    assert done.metrics["model"]["unconverged"] == int((refits.max_abs_gradient > 1e-8).sum()) > 0
-    assert done.metrics["model"]["iterations_mean"] == refits.iterations.mean()
-    (note,) = (note for note in done.notes if "did not converge" in note.text)
-    assert (note.count, note.stage) == (done.metrics["model"]["unconverged"], "model")
+    refits = result.run_data.forecasts.refits
+    assert result.metrics["model"]["unconverged"] == int((refits.max_abs_gradient > 1e-8).sum()) > 0
+    assert result.metrics["model"]["iterations_mean"] == refits.iterations.mean()
+    (note,) = (note for note in result.notes if "did not converge" in note.text)
+    assert (note.count, note.stage) == (result.metrics["model"]["unconverged"], "model")
 
 
-def test_one_model_for_five_stocks_is_reported_once() -> None:
+def test_pooled_model_is_reported_once() -> None:
     stocks = DAILY.parent / "stocks5_long_short.yaml"
-    done = quantlr.run(
+    result = quantlr.run(
         stocks, overrides={"model.scope": "pooled", "model.calibration": "platt", "model.half_life": 500}
     )
-    assert list(done.metrics["model"]["coefficients"]) == ["pooled"]
-    assert done.metrics["model"]["refits"] == len(done.forecasts["fold"].unique())
-    lines = done.run_data.forecasts.refits.platt_coefficients
-    early = (lines == [0.0, 1.0]).all(axis=1)
-    assert 0 < early.sum() < len(early)
-    (note,) = (note for note in done.notes if "uncalibrated" in note.text)
-    assert (note.ticker, note.count) == (None, int(early[done.forecasts["fold"]].sum()))
+    assert list(result.metrics["model"]["coefficients"]) == ["pooled"]
+    assert result.metrics["model"]["refits"] == len(result.forecasts["fold"].unique())
+    platt = result.run_data.forecasts.refits.platt_coefficients
+    is_uncalibrated = (platt == [0.0, 1.0]).all(axis=1)
+    assert 0 < is_uncalibrated.sum() < len(is_uncalibrated)
+    (note,) = (note for note in result.notes if "uncalibrated" in note.text)
+    assert (note.ticker, note.count) == (None, int(is_uncalibrated[result.forecasts["fold"]].sum()))
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_the_same_run_writes_the_same_bytes_and_so_does_its_resolved_config(
-    files: dict[str, bytes], tmp_path: Path
-) -> None:
+def test_run_and_its_resolved_config_write_the_same_bytes(files: dict[str, bytes], tmp_path: Path) -> None:
     target = quantlr.run(DAILY, output=tmp_path).save(tmp_path)
     written = {path.name: path.read_bytes() for path in target.iterdir()}
-    assert written == files  # what is drawn is compared page by page, beside each page's other tests
+    assert written == files  # the drawings are compared in the tests of the pages
     again = quantlr.run(target / "config.yaml")
     assert again.report().files == written
 
 
-def test_the_page_for_a_browser_holds_the_config_as_it_is_written(files: dict[str, bytes]) -> None:
+def test_report_html_contains_the_config(files: dict[str, bytes]) -> None:
     assert escape(files["config.yaml"].decode()) in files["report.html"].decode()
 
 
-def test_provenance_says_versions_data_and_notes(files: dict[str, bytes]) -> None:
-    found = json.loads(files["provenance.json"])
-    assert set(found["versions"]) == {"python", "quantlr", "numpy", "pandas", "pyarrow", "matplotlib"}
-    assert found["data"]["source"] == "sample (sp500_1999_2018.parquet)"
-    assert [note["text"] for note in found["notes"]] == [
+def test_provenance_has_versions_data_and_notes(files: dict[str, bytes]) -> None:
+    provenance = json.loads(files["provenance.json"])
+    assert set(provenance["versions"]) == {"python", "quantlr", "numpy", "pandas", "pyarrow", "matplotlib"}
+    assert provenance["data"]["source"] == "sample (sp500_1999_2018.parquet)"
+    assert [note["text"] for note in provenance["notes"]] == [
         "opens not tradable: 40% of them equal the close before",
         "warm-up rows were dropped",
     ]
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_a_config_can_be_copied_and_changed(daily: Run, tmp_path: Path) -> None:
+def test_overrides_change_the_run(daily: Run, tmp_path: Path) -> None:
     changed = quantlr.run(
         DAILY,
         overrides={
@@ -210,35 +208,37 @@ def test_a_config_can_be_copied_and_changed(daily: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_a_csv_of_ones_own(tmp_path: Path) -> None:
+def test_run_on_a_csv_file(tmp_path: Path) -> None:
     dates = pd.bdate_range("2015-01-01", periods=400)
     table = random_walk_bars(np.random.default_rng(0), dates).rename(columns={"adj_close": "Adj Close"})
     (tmp_path / "prices").mkdir()
-    table.to_csv(tmp_path / "prices" / "mine.csv", index_label="Date")
-    config = tmp_path / "mine.yaml"
+    table.to_csv(tmp_path / "prices" / "own.csv", index_label="Date")
+    config = tmp_path / "own.yaml"
     config.write_text(
-        "data: {source: {kind: file, path: prices/mine.csv}, tickers: [MINE]}\n"
+        "data: {source: {kind: file, path: prices/own.csv}, tickers: [OWN]}\n"
         "features:\n  - {kind: lagged_returns}\n"
         "walk_forward: {train: 200}\n"
     )
-    done = quantlr.run(config)
-    assert done.metrics["data"]["tickers"] == ["MINE"]
-    assert done.metrics["forecast"]["n"] == 400 - 5 - 200 - 1
-    written = quantlr.run(done.save(tmp_path / "reports") / "config.yaml")
-    assert written.metrics == done.metrics
+    result = quantlr.run(config)
+    assert result.metrics["data"]["tickers"] == ["OWN"]
+    assert result.metrics["forecast"]["n"] == 400 - 5 - 200 - 1
+    written = quantlr.run(result.save(tmp_path / "reports") / "config.yaml")
+    assert written.metrics == result.metrics
 
 
-def test_a_stock_too_short_to_forecast_is_named_and_left_out() -> None:
-    done = quantlr.run(ROOT / "configs" / "stocks5_long_short.yaml")
-    assert set(done.forecasts["ticker"]) == {"AAPL", "GOOG", "IBM", "MSFT"}
-    assert set(done.positions["ticker"]) == {"AAPL", "GOOG", "IBM", "MSFT"}
-    assert any("left out, too short: FB: the first fold needs 755 rows" in note.text for note in done.notes)
-    low, high = done.metrics["forecast"]["accuracy_ci95"]
-    assert high - low > 4 * 0.5 / done.metrics["forecast"]["n"] ** 0.5, "wider than if a week's calls were independent"
-    assert {"long", "short"} == set(done.trades["side"])
+def test_ticker_with_too_little_history_is_left_out_with_a_note() -> None:
+    result = quantlr.run(ROOT / "configs" / "stocks5_long_short.yaml")
+    assert set(result.forecasts["ticker"]) == {"AAPL", "GOOG", "IBM", "MSFT"}
+    assert set(result.positions["ticker"]) == {"AAPL", "GOOG", "IBM", "MSFT"}
+    assert any("left out, too short: FB: the first fold needs 755 rows" in note.text for note in result.notes)
+    low, high = result.metrics["forecast"]["accuracy_ci95"]
+    assert high - low > 4 * 0.5 / result.metrics["forecast"]["n"] ** 0.5, (
+        "wider than for independent forecasts, since horizons overlap"
+    )
+    assert {"long", "short"} == set(result.trades["side"])
 
 
-def test_an_error_of_a_layer_says_where_in_the_config(tmp_path: Path) -> None:
+def test_error_names_its_place_in_the_config(tmp_path: Path) -> None:
     config = tmp_path / "short.yaml"
     config.write_text(
         "data: {source: {kind: sample}, tickers: [FB]}\nfeatures: [{kind: volume}]\nwalk_forward: {train: 500}\n"
@@ -251,12 +251,50 @@ def test_an_error_of_a_layer_says_where_in_the_config(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(("train", "said"), [(195, "what came is not known yet"), (196, "needs 197 rows")])
-def test_a_history_that_ends_with_the_first_forecast(train: int, said: str) -> None:
+@pytest.mark.parametrize(("train", "message"), [(195, "no forecast has a known outcome yet"), (196, "needs 197 rows")])
+def test_history_too_short_for_a_known_outcome_is_refused(train: int, message: str) -> None:
     config: dict[str, Any] = {
         "data": {"source": {"kind": "sample"}, "tickers": ["FB"]},
         "features": [{"kind": "volume"}],
         "walk_forward": {"train": train},
     }
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         quantlr.run(config)
+
+
+@pytest.fixture(scope="module")
+def returns_run() -> Run:
+    config: dict[str, Any] = {
+        "name": "returns",
+        "data": {"source": {"kind": "sample"}, "tickers": ["MSFT"], "start": "2000-03-01", "end": "2003-06-30"},
+        "features": [{"kind": "lagged_returns", "lags": [1, 2]}],
+        "walk_forward": {"train": 250},
+        "execution": {"cash_rate": 0.02},
+    }
+    return quantlr.run(config)
+
+
+def test_returns_are_dated_series(returns_run: Run) -> None:
+    backtest = returns_run.backtest.set_index("date")
+    pd.testing.assert_series_equal(returns_run.returns, backtest["net_return"].rename("returns"))
+    assert isinstance(returns_run.returns.index, pd.DatetimeIndex)
+    assert returns_run.benchmark_returns.name == "buy_and_hold"
+    equity = (1 + returns_run.benchmark_returns).cumprod()
+    pd.testing.assert_series_equal(equity, backtest["benchmark_equity"], check_names=False, rtol=1e-12)
+
+
+@pytest.mark.parametrize("side", ["strategy", "benchmark"])
+def test_quantstats_computes_the_same_metrics_from_returns(returns_run: Run, side: str) -> None:
+    """quantstats compounds an annual risk-free rate; here a session earns 1/252 of it."""
+    with matplotlib.rc_context():  # importing quantstats changes matplotlib's settings
+        from quantstats import stats
+
+    returns = returns_run.returns if side == "strategy" else returns_run.benchmark_returns
+    expected = returns_run.metrics["backtest"][side]
+    excess = returns - 0.02 / 252
+    assert stats.sharpe(excess) == pytest.approx(expected["sharpe"], abs=1e-9)
+    assert stats.sharpe(returns, rf=(1 + 0.02 / 252) ** 252 - 1) == pytest.approx(expected["sharpe"], abs=1e-9)
+    assert stats.cagr(returns) == pytest.approx(expected["cagr"], abs=1e-9)
+    assert stats.max_drawdown(returns) == pytest.approx(expected["max_drawdown"], abs=1e-9)
+    assert stats.volatility(returns) == pytest.approx(expected["volatility"], abs=1e-9)
+    assert stats.sortino(excess) == pytest.approx(expected["sortino"], abs=1e-9)

@@ -1,8 +1,7 @@
-"""report.html: whole in itself, well-formed, and deaf to markup in names and notes."""
+"""report.html: complete in itself, well-formed, and with markup in names and notes escaped."""
 
 from __future__ import annotations
 
-import json
 import re
 from base64 import b64decode
 from dataclasses import replace
@@ -12,13 +11,14 @@ from typing import Any
 import pandas as pd
 import pytest
 from quantlr.backtest.trades import trade_summary_by_side, trade_table
-from quantlr.report.html import RenderedPage, report_html
+from quantlr.report.context import PageContext
+from quantlr.report.html import report_html
 from quantlr.report.pages import Picture
 
 from report.cases import shown, tear_sheet_of
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
-HOSTILE = "</title><script>alert('x')</script>\"><img src=x onerror=alert(1)>{{ 7 * 7 }}"
+MARKUP = "</title><script>alert('x')</script>\"><img src=x onerror=alert(1)>{{ 7 * 7 }}"
 PICTURES = {
     "tearsheet.png": Picture("Is there an edge?", "No edge", "No edge. Growth.", b"\x89PNG one", 1400, 940),
     "model.png": Picture("What & why?", "A <b>model</b>", 'A "model".', b"\x89PNG two", 1400, 940),
@@ -26,8 +26,8 @@ PICTURES = {
 PROVENANCE: dict[str, Any] = {"data": {"source": "made up", "sha256": "ab12"}, "versions": {"python": "3.11"}}
 
 
-class Read(HTMLParser):
-    """What a page is made of; tags that are not closed in their order fail."""
+class ReportParser(HTMLParser):
+    """Tags with attributes, and text by tag; tags closed out of order fail."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -50,101 +50,107 @@ class Read(HTMLParser):
         if self.open:
             self.words[self.open[-1]] = self.words.get(self.open[-1], "") + data
 
-    def of(self, tag: str) -> list[dict[str, str]]:
+    def attributes_of(self, tag: str) -> list[dict[str, str]]:
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def page(case: str = "three years", *, name: str = "exp", note: str = "a note", source: str = "made up") -> str:
-    seen = shown(case)
-    seen = replace(seen, config=seen.config.model_copy(update={"name": name}), notes=(note,))
+def report_page(case: str = "three years", *, name: str = "exp", note: str = "a note", source: str = "made up") -> str:
+    context = shown(case)
+    context = replace(context, config=context.config.model_copy(update={"name": name}), notes=(note,))
+    return html_of(context, source=source)
+
+
+def html_of(context: PageContext, *, source: str = "made up", trades_by_side: pd.DataFrame | None = None) -> str:
+    if trades_by_side is None:
+        trades_by_side = trade_summary_by_side(trade_table(context.run_data.result))
     provenance = {**PROVENANCE, "data": {"source": source, "sha256": "ab12"}}
-    return report_html(
-        seen,
-        PICTURES,
-        RenderedPage("name: exp\n", provenance, trade_summary_by_side(trade_table(seen.run_data.result))),
-    ).decode()
+    page = report_html(
+        context, PICTURES, config_yaml="name: exp\n", provenance=provenance, trades_by_side=trades_by_side
+    )
+    return page.decode()
 
 
 @pytest.fixture(scope="module")
-def read() -> Read:
-    return Read(page())
+def html() -> ReportParser:
+    return ReportParser(report_page())
 
 
-def test_it_asks_for_nothing_but_itself(read: Read) -> None:
-    for tag, attributes in read.tags:
+def test_page_loads_nothing_from_outside(html: ReportParser) -> None:
+    for tag, attributes in html.tags:
         for key in ("src", "href", "srcset", "action", "data", "poster", "background"):
             assert attributes.get(key, "#").startswith(("#", "data:")), (tag, attributes)
         assert not [key for key in attributes if key.startswith("on")]
-    assert not read.of("script")
-    assert not re.search(r"url\(|@import|https?:|//", read.words["style"])
-    (policy,) = (tag["content"] for tag in read.of("meta") if tag.get("http-equiv") == "Content-Security-Policy")
+    assert not html.attributes_of("script")
+    assert not re.search(r"url\(|@import|https?:|//", html.words["style"])
+    (policy,) = (
+        tag["content"] for tag in html.attributes_of("meta") if tag.get("http-equiv") == "Content-Security-Policy"
+    )
     assert policy.startswith("default-src 'none'")
 
 
-def test_the_pictures_inside_are_the_files(read: Read) -> None:
-    pictures = read.of("img")
+def test_embedded_pictures_equal_the_files(html: ReportParser) -> None:
+    pictures = html.attributes_of("img")
     assert [b64decode(tag["src"].removeprefix("data:image/png;base64,")) for tag in pictures] == [
         picture.png_bytes for picture in PICTURES.values()
     ]
     assert [tag["alt"] for tag in pictures] == [picture.alt_text for picture in PICTURES.values()]
 
 
-def test_the_contents_lead_to_every_part(read: Read) -> None:
-    places = {attributes["id"] for _, attributes in read.tags if "id" in attributes}
-    links = [tag["href"].removeprefix("#") for tag in read.of("a")]
-    assert set(links) <= places
-    assert {tag["id"] for tag in read.of("section")} <= set(links)
-    assert set(read.words["nav"].split()) <= {"\n"}
-    assert len(read.of("h1")) == 1
-    assert len(read.of("h2")) == len(read.of("section"))
+def test_table_of_contents_links_every_section(html: ReportParser) -> None:
+    ids = {attributes["id"] for _, attributes in html.tags if "id" in attributes}
+    links = [tag["href"].removeprefix("#") for tag in html.attributes_of("a")]
+    assert set(links) <= ids
+    assert {tag["id"] for tag in html.attributes_of("section")} <= set(links)
+    assert set(html.words["nav"].split()) <= {"\n"}
+    assert len(html.attributes_of("h1")) == 1
+    assert len(html.attributes_of("h2")) == len(html.attributes_of("section"))
 
 
-def test_tables_have_captions_and_heads_that_say_what_they_head(read: Read) -> None:
-    assert len(read.of("caption")) == len(read.of("table")) >= 5
-    assert {tag["scope"] for tag in read.of("th")} == {"row", "col"}
+def test_tables_have_captions_and_scoped_headings(html: ReportParser) -> None:
+    assert len(html.attributes_of("caption")) == len(html.attributes_of("table")) >= 5
+    assert {tag["scope"] for tag in html.attributes_of("th")} == {"row", "col"}
 
 
-def test_the_numbers_are_those_of_the_run() -> None:
-    metrics, text = shown("three years").metrics, page()
+def test_numbers_equal_the_metrics() -> None:
+    metrics, text = shown("three years").metrics, report_page()
     low, high = metrics["forecast"]["accuracy_ci95"]
     assert f"<td>{metrics['forecast']['accuracy']:.1%}</td><td>{low:.1%} to {high:.1%}</td>" in text
     assert f"<td>{metrics['backtest']['strategy']['trades']:,}</td>" in text
     assert metrics["verdict"]["sentence"].partition(": ")[0] in text
 
 
-@pytest.mark.parametrize("where", ["name", "note", "source"])
-def test_what_others_wrote_is_text(where: str) -> None:
-    text = page(**{where: HOSTILE})
-    found = Read(text)
-    assert not found.of("script")
-    assert len(found.of("img")) == len(PICTURES)
+@pytest.mark.parametrize("field", ["name", "note", "source"])
+def test_markup_in_texts_is_escaped(field: str) -> None:
+    text = report_page(**{field: MARKUP})
+    parser = ReportParser(text)
+    assert not parser.attributes_of("script")
+    assert len(parser.attributes_of("img")) == len(PICTURES)
     assert "{{ 7 * 7 }}" in text
     assert "alert(&#39;x&#39;)" in text
 
 
-def test_a_ticker_may_be_called_anything() -> None:
-    seen = shown("three tickers, five sessions ahead")
+def test_markup_in_tickers_is_escaped() -> None:
+    context = shown("three tickers, five sessions ahead")
     names = ("<script>x</script>", '"onload="x', "T2")
-    seen = replace(seen, run_data=replace(seen.run_data, forecasts=replace(seen.run_data.forecasts, tickers=names)))
-    found = Read(report_html(seen, PICTURES, RenderedPage("", PROVENANCE, pd.DataFrame())).decode())
-    assert not found.of("script")
-    assert "<script>x</script>" in found.words["p"]
+    forecasts = replace(context.run_data.forecasts, tickers=names)
+    context = replace(context, run_data=replace(context.run_data, forecasts=forecasts))
+    parser = ReportParser(html_of(context, trades_by_side=pd.DataFrame()))
+    assert not parser.attributes_of("script")
+    assert "<script>x</script>" in parser.words["p"]
 
 
-def test_a_run_without_trades_or_notes_has_no_empty_parts() -> None:
-    seen = replace(shown("no trades"), notes=())
-    text = report_html(
-        seen, PICTURES, RenderedPage("", PROVENANCE, trade_summary_by_side(trade_table(seen.run_data.result)))
-    ).decode()
-    assert "Round trips" not in text
+def test_run_without_trades_or_notes_has_no_empty_sections() -> None:
+    text = html_of(replace(shown("no trades"), notes=()))
+    assert "Win rate" not in text
+    assert "Win rate" in report_page()
     assert 'href="#notes"' not in text
-    Read(text)
+    ReportParser(text)
 
 
-def test_a_page_says_in_words_what_it_shows() -> None:
-    seen = shown("three years")
+def test_alternative_text_of_a_page_begins_with_its_title() -> None:
+    context = shown("three years")
     picture = tear_sheet_of("three years")
-    assert picture.title == seen.metrics["verdict"]["sentence"].partition(": ")[0]
+    assert picture.title == context.metrics["verdict"]["sentence"].partition(": ")[0]
     assert picture.alt_text.startswith(picture.title)
-    assert "What one unit of capital became (log scale)." in picture.alt_text
-    assert json.dumps([picture.width, picture.height]) == "[2100, 1410]"
+    assert len(picture.alt_text) > len(picture.title)
+    assert (picture.width, picture.height) == (2100, 1410)
