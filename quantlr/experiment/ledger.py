@@ -189,16 +189,16 @@ class Ledger:
         """
         self._write_trials(trials, INSERT_OR_COUNT_RUN_SQL, UPDATE_RESULT_SQL, now=now)
 
-    def record_pending_trials(self, trials: Iterable[Trial], *, now: datetime | None = None) -> None:
+    def record_pending_trials(self, trials: Iterable[Trial]) -> None:
         """Record trials before they are evaluated, so that abandoned ones count; raises as `record_trials`."""
         pending = (replace(trial, error=UNEVALUATED_ERROR_TEXT) for trial in trials)
-        self._write_trials(pending, INSERT_OR_COUNT_RUN_SQL, now=now)
+        self._write_trials(pending, INSERT_OR_COUNT_RUN_SQL)
 
-    def record_trial_results(self, trials: Iterable[Trial], *, now: datetime | None = None) -> None:
+    def record_trial_results(self, trials: Iterable[Trial]) -> None:
         """Record the results of pending trials, without counting another run; raises as `record_trials`."""
-        self._write_trials(trials, INSERT_IF_MISSING_SQL, UPDATE_RESULT_SQL, now=now)
+        self._write_trials(trials, INSERT_IF_MISSING_SQL, UPDATE_RESULT_SQL)
 
-    def _write_trials(self, trials: Iterable[Trial], *statements: str, now: datetime | None) -> None:
+    def _write_trials(self, trials: Iterable[Trial], *statements: str, now: datetime | None = None) -> None:
         time = (now or datetime.now(UTC)).isoformat(timespec="seconds")
         with self._transaction("BEGIN IMMEDIATE", mode="rwc") as connection:
             if self._is_new_database(connection):
@@ -268,8 +268,8 @@ class Ledger:
             for label, tickers in counts
         }
         return [
-            LedgerEntry(trial, *row[len(TRIAL_COLUMNS) :], n_related[trial.label, trial.tickers])
-            for trial, row in zip(trials, rows, strict=True)
+            LedgerEntry(trial, runs, first_run, last_run, n_related[trial.label, trial.tickers])
+            for trial, (*_, runs, first_run, last_run) in zip(trials, rows, strict=True)
         ]
 
     @contextmanager

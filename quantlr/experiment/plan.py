@@ -168,7 +168,7 @@ def plan_config(
     return RunPlan(
         name=run.name,
         config=run.model_dump(mode="json"),
-        to_ask={ticker: last and last.isoformat() for ticker, last in last_stored.items()},
+        to_ask={ticker: last.isoformat() if last else None for ticker, last in last_stored.items()},
         walk=walk,
         folder=str(folder),
         replaces=folder.exists(),

@@ -72,45 +72,37 @@ class Run:
     def forecasts(self) -> pd.DataFrame:
         """Every forecast, with the columns of ``forecasts.parquet``."""
         forecasts = self.run_data.forecasts
-        table = pd.DataFrame(
-            {
-                "date": forecasts.sessions[forecasts.session],
-                "ticker": np.array(forecasts.tickers, dtype=object)[forecasts.ticker],
-                "probability": forecasts.probability,
-                "up": pd.Series(forecasts.up).astype("boolean"),
-                **{name: getattr(forecasts, name) for name in ("base_rate", "mean_gain", "mean_loss", "fold")},
-            }
-        )
+        columns = {
+            "date": forecasts.sessions[forecasts.session],
+            "ticker": np.array(forecasts.tickers, dtype=object)[forecasts.ticker],
+            "probability": forecasts.probability,
+            "up": pd.Series(forecasts.up).astype("boolean"),
+        }
+        columns |= {name: getattr(forecasts, name) for name in ("base_rate", "mean_gain", "mean_loss", "fold")}
         order = np.lexsort([forecasts.ticker, forecasts.session])
-        return table.iloc[order].astype({"ticker": "str"}).reset_index(drop=True)
+        return pd.DataFrame(columns).iloc[order].astype({"ticker": "str"}).reset_index(drop=True)
 
     @property
     def backtest(self) -> pd.DataFrame:
         """One row per session, with the columns of ``backtest.parquet``; the date is that of the return's end."""
         result = self.run_data.result
-        columns = ("gross_return", "cost", "net_return", "equity", "exposure", "turnover")
-        return pd.DataFrame(
-            {
-                "date": result.sessions,
-                **{name: getattr(result, name) for name in columns},
-                "benchmark_equity": result.benchmark.equity if result.benchmark else np.nan,
-            }
-        )
+        names = ("gross_return", "cost", "net_return", "equity", "exposure", "turnover")
+        columns = {"date": result.sessions, **{name: getattr(result, name) for name in names}}
+        return pd.DataFrame(columns).assign(benchmark_equity=result.benchmark.equity if result.benchmark else np.nan)
 
     @property
     def positions(self) -> pd.DataFrame:
         """One row per session and ticker with a forecast, with the columns of ``positions.parquet``."""
         result = self.run_data.result
         tickers = np.unique(self.run_data.forecasts.ticker)
-        return pd.DataFrame(
-            {
-                "date": result.sessions.repeat(len(tickers)),
-                "ticker": np.tile(np.array(result.tickers, dtype=object)[tickers], len(result.sessions)),
-                "weight": result.weight[:, tickers].ravel(),
-                "gross_return": result.ticker_gross_return[:, tickers].ravel(),
-                "cost": result.ticker_cost[:, tickers].ravel(),
-            }
-        ).astype({"ticker": "str"})
+        columns = {
+            "date": result.sessions.repeat(len(tickers)),
+            "ticker": np.tile(np.array(result.tickers, dtype=object)[tickers], len(result.sessions)),
+            "weight": result.weight[:, tickers].ravel(),
+            "gross_return": result.ticker_gross_return[:, tickers].ravel(),
+            "cost": result.ticker_cost[:, tickers].ravel(),
+        }
+        return pd.DataFrame(columns).astype({"ticker": "str"})
 
     @property
     def trades(self) -> pd.DataFrame:

@@ -228,7 +228,7 @@ def compare_saved_runs(runs: Sequence[SavedRun]) -> Comparison:
         run_dirs=tuple(run.report_dir for run in runs),
         dates=dates,
         equity=np.stack([result.equity for result in results], axis=1),
-        benchmark=benchmark and benchmark.equity,
+        benchmark=benchmark.equity if benchmark else None,
         metrics_by_run=tuple(
             headline_metrics(result, evaluated[index] if evaluated else None, sessions_per_year=per_year)
             for index, result in enumerate(results)

@@ -38,13 +38,8 @@ def _jinja_environment() -> Environment:
     """Return the environment that compiles templates, kept for the next report of this process."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined  # imported only where HTML is written
 
-    return Environment(
-        loader=FileSystemLoader(TEMPLATES_DIR),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    loader = FileSystemLoader(TEMPLATES_DIR)
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
 def png_data_uri(png: bytes) -> str:

@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from quantlr.backtest.metrics import (
-    BacktestView,
-    EvaluatedForecasts,
-    accuracy,
-    accuracy_base_rate,
-    cagr,
-    final_equity,
-    log_loss,
-    log_loss_base_rate,
-    max_drawdown,
-    sharpe,
-    turnover_per_year,
-    volatility,
-)
+from quantlr.backtest.metrics import BACKTEST_METRICS, FORECAST_METRICS, BacktestView, EvaluatedForecasts
 from quantlr.core.arrays import Array
 from quantlr.core.errors import UserError
 from quantlr.core.progress import iso_date
@@ -37,11 +24,6 @@ from quantlr.stats.paired import PairedDifference, holm_adjusted_p_values
 
 RUN_NAME_KEY = "name"
 """Key of a config that names the run and changes no result."""
-PERFORMANCE_METRICS: tuple[Callable[[BacktestView], Any], ...] = (
-    final_equity, cagr, volatility, sharpe, max_drawdown, turnover_per_year,
-)  # fmt: skip
-FORECAST_SCORES = {"accuracy": accuracy, "log_loss": log_loss}
-BASELINE_SCORES = {"accuracy": accuracy_base_rate, "log_loss": log_loss_base_rate}
 COMPARED_METRICS = tuple(
     metric
     for section in ("backtest", "forecast")
@@ -118,8 +100,8 @@ def benchmark_on_dates(run: SavedRun, dates: pd.DatetimeIndex) -> BacktestResult
 
 def _backtest_result(table: pd.DataFrame, session_cash_rate: float) -> BacktestResult:
     n, dates = len(table), pd.DatetimeIndex(table.index)
-    net_return = table["net_return"].to_numpy(dtype=np.float64)
-    columns = ("gross_return", "cost", "turnover", "exposure")
+    columns = ("gross_return", "cost", "net_return", "turnover", "exposure")
+    gross_return, cost, net_return, turnover, exposure = (table[name].to_numpy(dtype=np.float64) for name in columns)
     return BacktestResult(
         tickers=(),
         fill_dates=dates.insert(0, dates[0]),  # the files do not have the first fill, and no metric here needs it
@@ -127,11 +109,14 @@ def _backtest_result(table: pd.DataFrame, session_cash_rate: float) -> BacktestR
         weight=np.empty((n, 0)),
         ticker_gross_return=np.empty((n, 0)),
         ticker_cost=np.empty((n, 0)),
+        gross_return=gross_return,
         cash_return=np.full(n, np.nan),
+        cost=cost,
         net_return=net_return,
         equity=np.asarray(np.cumprod(np.maximum(1.0 + net_return, 0.0)), dtype=np.float64),
+        exposure=exposure,
+        turnover=turnover,
         session_cash_rate=session_cash_rate,
-        **{name: table[name].to_numpy(dtype=np.float64) for name in columns},
     )
 
 
@@ -174,15 +159,22 @@ def headline_metrics(
     evaluated: EvaluatedForecasts | None,
     *,
     sessions_per_year: int,
-    scores: Mapping[str, Callable[[EvaluatedForecasts], float]] = FORECAST_SCORES,
+    score_suffix: str = "",
 ) -> MetricValues:
-    """Return the compared metrics, keyed as in ``metrics.json``; None without a backtest or without forecasts."""
-    view = result and BacktestView(result, pd.DataFrame(), sessions_per_year)
-    has_forecasts = evaluated is not None and len(evaluated.up) > 0
-    return {
-        **{metric.__name__: metric(view) if view else None for metric in PERFORMANCE_METRICS},
-        **{key: score(evaluated) if evaluated and has_forecasts else None for key, score in scores.items()},
-    }
+    """Return the compared metrics, keyed as in ``metrics.json``; None without a backtest or without forecasts.
+
+    Accuracy and log loss are the metrics of these names followed by `score_suffix`, as "_base_rate".
+    """
+    values: MetricValues = dict.fromkeys(["final_equity", *(metric.key for metric in COMPARED_METRICS)])
+    if result is not None:
+        view = BacktestView(result, pd.DataFrame(), sessions_per_year)
+        values |= {metric.__name__: metric(view) for metric in BACKTEST_METRICS if metric.__name__ in values}
+    if evaluated is not None and len(evaluated.up) > 0:
+        key_by_name = {f"{key}{score_suffix}": key for key in ("accuracy", "log_loss")}
+        for metric in FORECAST_METRICS:
+            if metric.__name__ in key_by_name:
+                values[key_by_name[metric.__name__]] = metric(evaluated)
+    return values
 
 
 def baseline_metric_values(
@@ -195,7 +187,7 @@ def baseline_metric_values(
     first = evaluated_by_run[0] if evaluated_by_run else None
     if first and not all((run.base_rate == first.base_rate).all() for run in evaluated_by_run):
         first = None
-    return headline_metrics(benchmark_result, first, sessions_per_year=sessions_per_year, scores=BASELINE_SCORES)
+    return headline_metrics(benchmark_result, first, sessions_per_year=sessions_per_year, score_suffix="_base_rate")
 
 
 def headline_cell_texts(metric_values: MetricValues) -> tuple[str, ...]:

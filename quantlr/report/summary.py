@@ -105,10 +105,11 @@ HEADLINE_METRICS = tuple(
 
 def headline_text_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     """Return label, value, baseline's value and baseline's name of each headline metric, as text."""
-    return [
-        (metric.label, *map(metric.text, metric.value_and_baseline(metrics)), metric.baseline_name)
-        for metric in HEADLINE_METRICS
-    ]
+    rows = []
+    for metric in HEADLINE_METRICS:
+        value, baseline = metric.value_and_baseline(metrics)
+        rows.append((metric.label, metric.text(value), metric.text(baseline), metric.baseline_name))
+    return rows
 
 
 @dataclass(frozen=True, slots=True)
