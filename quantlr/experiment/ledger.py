@@ -53,7 +53,7 @@ UPDATE trials SET sharpe = :sharpe, sessions = :sessions, error = :error
 WHERE id = :id AND (:error IS NULL OR error IS NOT NULL)
 """
 """A trial that was evaluated once keeps its result if it fails another time."""
-UNEVALUATED_ERROR_TEXT = "begun, and not evaluated"
+UNEVALUATED_ERROR_TEXT = "started, not evaluated"
 """The error of a trial until its result is known."""
 
 

@@ -296,7 +296,7 @@ def _compare_all_pairs(
 def _untested_forecasts_caveat(evaluated_by_run: Sequence[EvaluatedForecasts], log_losses: Array) -> str:
     """Return why forecasts are not compared; "" where they are."""
     if not evaluated_by_run:
-        return "runs forecast different things (label): their forecasts are not compared"
+        return "runs forecast different labels: their forecasts are not compared"
     if len(np.unique(evaluated_by_run[0].session)) < MIN_COMMON_SESSIONS:
         return "no forecast is common to all, or too few are: forecasts are not compared"
     if not np.isfinite(log_losses).all():

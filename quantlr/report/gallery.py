@@ -56,7 +56,9 @@ def write_gallery(reports_dir: Path) -> Path | None:
                 atomic_write(page, content)
     except OSError as error:
         reason = error.strerror or error
-        raise Fault(f"{page}, the gallery of reports, could not be written: {reason}; the reports are whole") from error
+        raise Fault(
+            f"{page}, the gallery of reports, could not be written: {reason}; the reports are complete"
+        ) from error
     return page
 
 

@@ -390,7 +390,7 @@ def read_saved_run(report_dir: Path, *, name: str) -> SavedRun:
     """
     missing = [file for file in COMPARED_FILES if not (report_dir / file).is_file()]
     if missing:
-        raise UserError(f"{report_dir} is no whole report: it lacks {', '.join(missing)}; run its config again")
+        raise UserError(f"{report_dir} is not a complete report: {', '.join(missing)} missing; run its config again")
     try:
         provenance = json.loads((report_dir / "provenance.json").read_bytes())
         version = str(provenance["versions"]["quantlr"])

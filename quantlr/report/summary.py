@@ -147,9 +147,9 @@ def _headline_change(metric: DisplayedMetric, value: float | None, previous_valu
         return HeadlineChange(previous_text, "", "same")
     if value is None or previous_value is None:
         return HeadlineChange(previous_text, "", "")
-    shown, shown_before = (Decimal(number.rstrip("%").replace(",", "")) for number in (text, previous_text))
-    gain = metric.better_sign * (shown - shown_before)
-    difference_text = f"{shown - shown_before:+,}{' pp' if metric.is_percent else ''}"
+    rounded, previous_rounded = (Decimal(number.rstrip("%").replace(",", "")) for number in (text, previous_text))
+    gain = metric.better_sign * (rounded - previous_rounded)
+    difference_text = f"{rounded - previous_rounded:+,}{' pp' if metric.is_percent else ''}"
     return HeadlineChange(previous_text, difference_text, "better" if gain > 0 else "worse" if gain < 0 else "")
 
 
@@ -203,15 +203,15 @@ def condense_notes(notes: Iterable[Note]) -> list[Note]:
 
 def sweep_summary_lines(summary: dict[str, Any]) -> list[str]:
     """Return the results over all trials of a sweep, a line of text each."""
-    trials, luck, common = summary["trials"], summary["luck"], summary["common"]
+    trials, no_skill, common = summary["trials"], summary["luck"], summary["common"]
     lines = [f"{trials['evaluated']:,} of {trials['tried']:,} trials evaluated"]
     if trials["failed"]:
         lines[0] += f", {trials['failed']:,} failed"
     if common["sessions"]:
         lines.append(f"compared on {common['sessions']:,} sessions, {common['first']} to {common['last']}")
-    if luck["expected_max_sharpe"] is not None:
-        text = f"expected maximum Sharpe ratio of {luck['trials']:,} trials under no skill: "
-        lines.append(f"{text}{luck['expected_max_sharpe']:.2f}")
+    if no_skill["expected_max_sharpe"] is not None:
+        expected, n_trials = no_skill["expected_max_sharpe"], no_skill["trials"]
+        lines.append(f"expected maximum Sharpe ratio of {n_trials:,} trials under no skill: {expected:.2f}")
     if summary["overfitting"]["probability"] is not None:
         lines.append(f"probability of backtest overfitting: {summary['overfitting']['probability']:.0%}")
     if summary["superior"] is not None:

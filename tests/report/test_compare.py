@@ -131,7 +131,7 @@ def test_forecasts_of_different_labels_are_not_compared(output: Path) -> None:
     assert comparison.pairs[0].log_loss_difference is None
     assert comparison.pairs[0].sharpe_difference is not None
     assert comparison.n_common_forecasts == 0
-    assert any("different things (label)" in text for text in comparison.caveats)
+    assert any("different labels" in text for text in comparison.caveats)
 
 
 def test_different_fills_are_a_caveat(output: Path) -> None:
@@ -171,8 +171,8 @@ def test_runs_that_cannot_be_compared_are_refused(output: Path, names: tuple[str
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("backtest.parquet", None, "is no whole report: it lacks backtest.parquet; run its config again"),
-        ("config.yaml", None, "is no whole report: it lacks config.yaml"),
+        ("backtest.parquet", None, "is not a complete report: backtest.parquet missing; run its config again"),
+        ("config.yaml", None, "is not a complete report: config.yaml missing"),
         ("backtest.parquet", b"no table", "written by quantlr 0.0.1, can't be read as this version writes it"),
         ("forecasts.parquet", pd.DataFrame({"date": [1]}), "written by quantlr 0.0.1, can't be read"),
         ("config.yaml", b"name: x\n", "written by quantlr 0.0.1, can't be read"),

@@ -246,7 +246,7 @@ def test_full_disk_is_a_fault_and_the_previous_page_stays(tmp_path: Path, monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(Fault, match="No space left on device; the reports are whole"):
+    with pytest.raises(Fault, match="No space left on device; the reports are complete"):
         write_gallery(tmp_path)
     assert (tmp_path / "index.html").read_bytes() == before
     assert not list(tmp_path.glob(".index.html.*.new"))
