@@ -1,0 +1,57 @@
+"""Labels and formats of metrics, and notes of one kind over many tickers."""
+
+from __future__ import annotations
+
+import pytest
+from quantlr.backtest.metrics import BACKTEST_METRICS, FORECAST_METRICS
+from quantlr.core.progress import Note
+from quantlr.report.headline import headline_tables, metric_label, metric_text
+from quantlr.report.summary import DISPLAYED_METRICS, HEADLINE_METRICS, condense_notes, headline_text_rows, note_text
+
+from report.cases import shown
+
+COMPUTED_KEYS = {metric.__name__ for metric in (*FORECAST_METRICS, *BACKTEST_METRICS)}
+
+
+def test_every_displayed_metric_is_in_the_metrics() -> None:
+    metrics = shown("three years").metrics
+    keys = {*metrics["forecast"], *metrics["backtest"], *metrics["backtest"]["strategy"], *metrics["significance"]}
+    assert set(DISPLAYED_METRICS) <= keys
+    assert {metric.key for metric in HEADLINE_METRICS} <= COMPUTED_KEYS
+
+
+def test_terminal_rows_and_tables_show_the_same_values() -> None:
+    metrics = shown("three years").metrics
+    cells = {label: values[0] for table in headline_tables(metrics) for label, values in table.rows}
+    text_by_label = {row[0]: row[1] for row in headline_text_rows(metrics)}
+    for metric in HEADLINE_METRICS:
+        if metric.key not in ("cagr", "trades"):
+            assert cells[metric_label(metric.key)].replace("−", "-") == text_by_label[metric.label]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "text"),
+    [
+        ("accuracy", 0.5333, "53.3%"), ("log_loss", 0.691154, "0.69115"), ("sharpe", -0.004, "0.00"),
+        ("max_drawdown", -0.2431, "−24.3%"), ("trades", 1319, "1,319"), ("cagr", None, "–"),
+    ],
+)  # fmt: skip
+def test_metric_text(key: str, value: float | None, text: str) -> None:
+    assert metric_text(key, value) == text
+
+
+def many_notes(n_tickers: int, *, key: str | None) -> list[Note]:
+    return [Note("data", f"{number} sessions are missing", f"T{number}", key=key) for number in range(n_tickers)]
+
+
+@pytest.mark.parametrize("key", [None, "data.quality.gaps"])
+def test_notes_of_one_kind_over_many_tickers_are_one_note(key: str | None) -> None:
+    (note,) = condense_notes(many_notes(400, key=key))
+    text = note_text(note)
+    assert text.startswith("T0: 0 sessions are missing; 399 more tickers")
+    assert len(text) < 250
+
+
+def test_notes_over_few_tickers_and_of_different_kinds_stay_apart() -> None:
+    notes = [*many_notes(3, key=None), Note("model", "did not converge", "T0", count=7)]
+    assert condense_notes([*notes, Note("features", "warm-up rows were dropped", "T0")]) == notes
