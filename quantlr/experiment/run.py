@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.metadata import version
@@ -151,20 +151,27 @@ class Run:
 
         context = PageContext.from_run(self.config, self.run_data, self.metrics, self.notes)
         pictures = draw(context, progress)
-        counter = ProgressCounter("writing", len(REPORT_FILE_WRITERS), progress)
-        files = {name: picture.png_bytes for name, picture in pictures.items()}
-        files |= make_ticker_index_file(context.forecast_tickers, pictures)
-        files[THUMBNAIL_FILE] = make_thumbnail(pictures["tearsheet.png"].png_bytes)
-        files["report.html"] = report_html(
-            context,
-            pictures,
-            config_yaml=self.config.to_yaml(),
-            provenance=self.provenance,
-            trades_by_side=trade_summary_by_side(self.trades),
-        )
-        for name, to_bytes in REPORT_FILE_WRITERS.items():
-            files[name] = to_bytes(self)
-            counter.step()
+        counter = ProgressCounter("writing", 2, progress)
+        trades, config_yaml, provenance = self.trades, self.config.to_yaml(), self.provenance
+        by_side = trade_summary_by_side(trades)
+        html = report_html(context, pictures, config_yaml=config_yaml, provenance=provenance, trades_by_side=by_side)
+        files = {
+            **{name: picture.png_bytes for name, picture in pictures.items()},
+            **make_ticker_index_file(context.forecast_tickers, pictures),
+            THUMBNAIL_FILE: make_thumbnail(pictures["tearsheet.png"].png_bytes),
+            "report.html": html,
+        }
+        counter.step()
+        files |= {
+            "metrics.json": json_bytes(self.metrics),
+            "forecasts.parquet": parquet_bytes(self.forecasts),
+            "backtest.parquet": parquet_bytes(self.backtest),
+            "positions.parquet": parquet_bytes(self.positions),
+            "trades.csv": trades.to_csv(index=False, date_format="%Y-%m-%d", lineterminator="\n").encode(),
+            "config.yaml": config_yaml.encode(),
+            "provenance.json": json_bytes(provenance),
+        }
+        counter.step()
         return Report(self.config.name, files)
 
     def record_in_ledger(self, output: str | Path) -> Run:
@@ -204,18 +211,6 @@ class Run:
 def _package_versions() -> dict[str, str]:
     """Return the versions of `VERSIONED_PACKAGES`, kept since each look-up reads a file of the package."""
     return {name: version(name) for name in VERSIONED_PACKAGES}
-
-
-REPORT_FILE_WRITERS: dict[str, Callable[[Run], bytes]] = {
-    "metrics.json": lambda run: json_bytes(run.metrics),
-    "forecasts.parquet": lambda run: parquet_bytes(run.forecasts),
-    "backtest.parquet": lambda run: parquet_bytes(run.backtest),
-    "positions.parquet": lambda run: parquet_bytes(run.positions),
-    "trades.csv": lambda run: run.trades.to_csv(index=False, date_format="%Y-%m-%d", lineterminator="\n").encode(),
-    "config.yaml": lambda run: run.config.to_yaml().encode(),
-    "provenance.json": lambda run: json_bytes(run.provenance),
-}
-"""The files of a report other than its pages, by name."""
 
 
 def run(
