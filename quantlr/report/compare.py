@@ -17,7 +17,6 @@ from quantlr.config.run_config import REPORT_NAME_PATTERN
 from quantlr.core.arrays import Array
 from quantlr.core.errors import OutputError, UserError
 from quantlr.core.progress import iso_date
-from quantlr.core.values import Report
 from quantlr.report.pairs import (
     ConfigDifference,
     MetricValues,
@@ -38,10 +37,8 @@ from quantlr.report.storage import (
     SavedRun,
     check_report_target,
     find_run_dir,
-    json_bytes,
     nonfinite_to_none,
     read_saved_run,
-    write_report,
 )
 from quantlr.stats.paired import (
     PairDifferences,
@@ -168,23 +165,6 @@ def check_comparison_target(name: str, reports_dir: Path) -> None:
         raise OutputError(
             f"{reports_dir / name} is the report of a run, which a comparison would replace; choose another --name"
         )
-
-
-def write_comparison(comparison: Comparison, name: str, reports_dir: Path) -> Path:
-    """Write ``compare.png`` and ``compare.json`` to ``reports_dir/NAME``, update the gallery, and return that folder.
-
-    Raises
-    ------
-    OutputError, Fault : as for a report.
-    """
-    from quantlr.report.gallery import write_gallery
-    from quantlr.report.pages.comparison import comparison_page
-
-    check_comparison_target(name, reports_dir)
-    files = {"compare.png": comparison_page(comparison), "compare.json": json_bytes(comparison.to_dict())}
-    folder = write_report(Report(name, files), reports_dir)
-    write_gallery(reports_dir)
-    return folder
 
 
 def _unique_run_names(run_dirs: list[Path]) -> list[str]:

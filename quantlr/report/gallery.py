@@ -1,4 +1,4 @@
-"""The gallery: ``index.html`` in a folder of reports, a card for each run, updated by every run.
+"""The gallery: ``index.html`` in a folder of reports, a card for each run, updated by every run and comparison.
 
 The page opens from disk. Its pictures are links to the runs' own ``thumbnail.png``, so that a page of hundreds of runs
 stays small and a run writes no picture but its own. Its bytes depend on the reports only, not on the clock.
@@ -17,10 +17,12 @@ from urllib.parse import quote
 
 from quantlr.core.atomic import atomic_write
 from quantlr.core.errors import Fault
+from quantlr.core.values import Report
+from quantlr.report.compare import Comparison, check_comparison_target
 from quantlr.report.headline import interval_text, metric_label, metric_text
 from quantlr.report.html import render_template
 from quantlr.report.pages import PAGES
-from quantlr.report.storage import METRICS_FILE, hold_file_lock
+from quantlr.report.storage import METRICS_FILE, hold_file_lock, json_bytes, write_report
 from quantlr.report.summary import DISPLAYED_METRICS, ticker_list_text
 
 GALLERY_FILE = "index.html"
@@ -60,6 +62,22 @@ def write_gallery(reports_dir: Path) -> Path | None:
             f"{page}, the gallery of reports, could not be written: {reason}; the reports are complete"
         ) from error
     return page
+
+
+def write_comparison(comparison: Comparison, name: str, reports_dir: Path) -> Path:
+    """Write ``compare.png`` and ``compare.json`` to ``reports_dir/NAME``, update the gallery, and return that folder.
+
+    Raises
+    ------
+    OutputError, Fault : as for a report.
+    """
+    from quantlr.report.pages.comparison import comparison_page  # imported only where a comparison is drawn
+
+    check_comparison_target(name, reports_dir)
+    files = {"compare.png": comparison_page(comparison), "compare.json": json_bytes(comparison.to_dict())}
+    folder = write_report(Report(name, files), reports_dir)
+    write_gallery(reports_dir)
+    return folder
 
 
 def _can_replace(page_path: Path) -> bool:

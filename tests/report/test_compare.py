@@ -16,8 +16,9 @@ import quantlr
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from quantlr.core.errors import OutputError, UserError
-from quantlr.report.compare import Comparison, compare_runs, write_comparison
+from quantlr.report.compare import Comparison, compare_runs
 from quantlr.report.figures.several import DifferenceInterval, draw_equity_by_run, draw_forest_plot, draw_pair_matrix
+from quantlr.report.gallery import write_comparison
 from quantlr.report.pages.comparison import comparison_page, comparison_title
 from quantlr.report.pairs import config_differences, format_signed, pair_sentence
 
