@@ -13,11 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import quantlr
-from matplotlib.figure import Figure
 from matplotlib.image import imread
 from quantlr.core.errors import OutputError, UserError
 from quantlr.report.compare import Comparison, compare_runs
-from quantlr.report.figures.several import DifferenceInterval, draw_equity_by_run, draw_forest_plot, draw_pair_matrix
 from quantlr.report.gallery import write_comparison
 from quantlr.report.pages.comparison import comparison_page, comparison_title
 from quantlr.report.pairs import config_differences, format_signed, pair_sentence
@@ -248,46 +246,6 @@ def test_comparison_page_is_drawn(output: Path, names: tuple[str, ...]) -> None:
     if "brief" in names:
         with matplotlib.rc_context(OF_THEIR_OWN):
             assert comparison_page(comparison) == page, "the user's matplotlib settings do not change the page"
-
-
-def new_axes() -> Any:
-    return Figure(figsize=(6, 4)).add_subplot()
-
-
-def test_equity_curves_are_drawn_as_given(output: Path) -> None:
-    comparison, ax = compare(output, "base", "lags"), new_axes()
-    draw_equity_by_run(ax, comparison.dates, comparison.equity, comparison.benchmark)
-    drawn = {line.get_label(): line.get_ydata() for line in ax.lines}
-    np.testing.assert_array_equal(drawn["A"], comparison.equity[:, 0])
-    np.testing.assert_array_equal(drawn["B"], comparison.equity[:, 1])
-    assert comparison.benchmark is not None
-    np.testing.assert_array_equal(drawn["buy and hold"], comparison.benchmark)
-
-
-def test_forest_plot_draws_each_interval_in_its_row() -> None:
-    ax = new_axes()
-    draw_forest_plot(
-        ax,
-        [
-            DifferenceInterval("B less A", 0.2, -0.1, 0.5, "text", False),
-            DifferenceInterval("C less A", None, 0, 0, "none", False),
-        ],
-    )
-    assert [list(line.get_xdata()) for line in ax.lines if len(line.get_xdata()) == 2 and line.get_linewidth() > 2] == [
-        [-0.1, 0.5]
-    ]
-    assert {"text", "none"} <= {text.get_text() for text in ax.texts}
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["B less A", "C less A"]
-
-
-def test_pair_matrix_writes_the_lower_triangle() -> None:
-    ax = new_axes()
-    values = np.full((3, 3), np.nan)
-    values[1, 0], values[2, 0] = 0.5, -0.25
-    is_significant = values == 0.5
-    draw_pair_matrix(ax, values, is_significant, [["", "", ""], ["+0.50", "", ""], ["−0.25", "–", ""]], better_sign=1)
-    assert [text.get_text() for text in ax.texts] == ["+0.50", "−0.25", "–"]
-    assert len(ax.lines) == 1
 
 
 @pytest.mark.parametrize(
