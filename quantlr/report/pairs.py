@@ -168,12 +168,10 @@ def headline_metrics(
     values: MetricValues = dict.fromkeys(["final_equity", *(metric.key for metric in COMPARED_METRICS)])
     if result is not None:
         view = BacktestView(result, pd.DataFrame(), sessions_per_year)
-        values |= {metric.__name__: metric(view) for metric in BACKTEST_METRICS if metric.__name__ in values}
+        values |= {key: BACKTEST_METRICS[key](view) for key in values if key in BACKTEST_METRICS}
     if evaluated is not None and len(evaluated.up) > 0:
-        key_by_name = {f"{key}{score_suffix}": key for key in ("accuracy", "log_loss")}
-        for metric in FORECAST_METRICS:
-            if metric.__name__ in key_by_name:
-                values[key_by_name[metric.__name__]] = metric(evaluated)
+        scores = [metric.key for metric in COMPARED_METRICS if metric.section == "forecast"]
+        values |= {key: FORECAST_METRICS[f"{key}{score_suffix}"](evaluated) for key in scores}
     return values
 
 
