@@ -32,7 +32,7 @@ from quantlr.audits.cutoffs import CutoffCount, FoldBoundary, make_audit_schedul
 from quantlr.audits.input_checks import AuditInputs, PendingLabelCounts, check_inputs, check_pending_labels
 from quantlr.audits.model_checks import DatasetSplits, RefitChecker, check_folds, make_audit_model
 from quantlr.audits.result import Audit, AuditCoverage, Cutoff, LeakCollector
-from quantlr.audits.trading_checks import CalibrationChecker, CalibrationRecorder, ExecutionChecker, check_decisions
+from quantlr.audits.trading_checks import CalibrationChecker, CalibrationRecorder, TradingChecker
 from quantlr.config.run_config import LoadedConfig, RunConfig, load_config
 from quantlr.core.errors import DataError
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress, iso_date
@@ -144,20 +144,16 @@ class _Auditor:
         self.decisions = forecast_and_decide(
             config, prices, replace(stages, walk_forward_steps=steps), workers=workers, progress=progress
         )
-        self.execution_checker = ExecutionChecker(config, self.decisions, prices, stages)
+        self.trading_checker = TradingChecker(config, self.decisions, prices, stages)
         self.original_inputs = self._make_inputs(prices)
         self.splits = self._make_splits(self.decisions.dataset)
         self.calibration_checkers = [
             CalibrationChecker(self.decisions, inputs, split, stages)
-            for inputs, split in zip(recorder.calibration_inputs, self.splits.splits, strict=False)
+            for inputs, split in zip(recorder.inputs, self.splits.splits, strict=False)
         ]
         self.rng = np.random.default_rng(config.seed)
         self.schedule = make_audit_schedule(
-            self.splits.splits,
-            n_sessions=len(prices.sessions),
-            horizon=self.horizon,
-            n_cutoffs=n_cutoffs,
-            rng=self.rng,
+            self.splits.splits, n_sessions=len(prices.sessions), horizon=self.horizon, n_cutoffs=n_cutoffs, rng=self.rng
         )
 
     def check_all(self, progress: Progress) -> Audit:
@@ -242,8 +238,7 @@ class _Auditor:
         }
         for boundary in boundaries if self.calibration_checkers else ():
             self.calibration_checkers[boundary.split_index].check(cutoff, self.rng)
-        check_decisions(self.config, self.decisions, self.prices, prices_by_scenario, self.stages, cutoff, self.rng)
-        self.execution_checker.check(prices_by_scenario, cutoff, self.rng)
+        self.trading_checker.check(prices_by_scenario, cutoff, self.rng)
 
 
 def _group_by_session(boundaries: tuple[FoldBoundary, ...]) -> dict[int, list[FoldBoundary]]:

@@ -209,7 +209,8 @@ class RefitChecker:
 
     def _check_coefficients(self, altered: FittedRefits, cutoff: Cutoff) -> bool:
         """Compare weights by the probabilities they give to some of their own training rows."""
-        was, became = [], []
+        was: list[Array] = []
+        became: list[Array] = []
         for refit in range(self.n_checked):
             rows = np.concatenate(
                 [np.arange(folds[refit].train.start, folds[refit].train.stop) for folds in self.original.split.folds]

@@ -7,7 +7,7 @@ cutoff must then be the same, even where a probability is close to a threshold.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -42,14 +42,8 @@ SESSION_END_FIELDS = ("ticker_gross_return", "gross_return", "net_return", "equi
 """Fields of a backtest that are determined when the session ends."""
 
 
-@dataclass(frozen=True, slots=True)
-class CalibrationInput:
-    """Input of one model's calibration: all its forecasts, their outcomes, and the folds."""
-
-    log_odds: Array
-    up: Array
-    folds: tuple[Folds, ...]
-    model: LogisticRegression
+CalibrationInput = tuple[Array, Array, tuple[Folds, ...], LogisticRegression]
+"""Input of one model's calibration: log odds of all its forecasts, their outcomes, the folds and the model."""
 
 
 class CalibrationRecorder:
@@ -57,11 +51,11 @@ class CalibrationRecorder:
 
     def __init__(self, functions: WalkForwardFunctions) -> None:
         self._fit_calibration = functions.fit_calibration
-        self.calibration_inputs: list[CalibrationInput] = []
+        self.inputs: list[CalibrationInput] = []
 
     def __call__(self, log_odds: Array, up: Array, folds: tuple[Folds, ...], model: LogisticRegression) -> Calibration:
         """Return the calibration, and keep its input."""
-        self.calibration_inputs.append(CalibrationInput(log_odds, up, folds, model))
+        self.inputs.append((log_odds, up, folds, model))
         return self._fit_calibration(log_odds, up, folds, model)
 
 
@@ -87,14 +81,14 @@ class CalibrationChecker:
     def __init__(
         self, decisions: Decisions, inputs: CalibrationInput, split: ModelSplit, stages: PipelineStages
     ) -> None:
-        self.inputs, self.split = inputs, split
-        self.fit_calibration = stages.walk_forward_steps.fit_calibration
+        self.log_odds, self.up, self.folds, model = inputs
+        self.split, self.fit_calibration = split, stages.walk_forward_steps.fit_calibration
         forecasts = decisions.forecasts
         rows = forecasts.ticker == split.ticker_index if split.ticker_index >= 0 else slice(None)
         self.forecast_session, self.known_session = forecasts.session[rows], outcome_known_sessions(decisions)[rows]
-        self.model = inputs.model.model_copy(update={"tol": min(inputs.model.tol, AUDIT_SOLVER_TOLERANCE)})
-        self.probe_log_odds = np.quantile(inputs.log_odds, PROBE_QUANTILES)
-        self.original_probability = self._probe_probabilities(inputs.log_odds, inputs.up, inputs.folds)
+        self.model = model.model_copy(update={"tol": min(model.tol, AUDIT_SOLVER_TOLERANCE)})
+        self.probe_log_odds = np.quantile(self.log_odds, PROBE_QUANTILES)
+        self.original_probability = self._probe_probabilities(self.log_odds, self.up, self.folds)
 
     def _probe_probabilities(self, log_odds: Array, up: Array, folds: Sequence[Folds]) -> Array:
         """Return the calibrated probabilities of the probes by refit, (refits, probes)."""
@@ -103,79 +97,123 @@ class CalibrationChecker:
 
     def check(self, cutoff: Cutoff, rng: np.random.Generator) -> None:
         """Compare the calibrations up to a cutoff, with altered forecasts and outcomes after it."""
-        inputs, n_refits = self.inputs, int((self.split.first_session <= cutoff.session).sum())
-        folds, rows = self._first_folds_and_rows(n_refits + REFITS_AFTER_CUTOFF)
+        n_refits = int((self.split.first_session <= cutoff.session).sum())
+        first_folds, rows, first_row = [], [], 0  # folds of the first refits, and the positions of their forecasts
+        for folds in self.folds:
+            part = folds.slice_refits(slice(0, n_refits + REFITS_AFTER_CUTOFF))
+            first_folds.append(part)
+            rows.append(first_row + np.arange(part.test_stop[-1] - part.test_start[0]))
+            first_row += int(folds.test_stop[-1] - folds.test_start[0])
+        forecast_rows = np.concatenate(rows)
 
         def locate(index: int) -> tuple[str, str]:
             return self.split.name, iso_date(self.split.refit_dates[index // len(self.probe_log_odds)])
 
         was = self.original_probability[:n_refits].ravel()
         for scenario, replacement in LOG_ODDS_REPLACEMENTS.items():
-            altered_log_odds = replacement(inputs.log_odds, rng)
-            log_odds = np.where(self.forecast_session > cutoff.session, altered_log_odds, inputs.log_odds)
+            altered_log_odds = replacement(self.log_odds, rng)
+            log_odds = np.where(self.forecast_session > cutoff.session, altered_log_odds, self.log_odds)
             random_outcomes = rng.integers(0, 2, len(self.known_session))
-            up = np.where(self.known_session > cutoff.session, random_outcomes, inputs.up)
-            became = self._probe_probabilities(log_odds[rows], up[rows], folds)[:n_refits].ravel()
+            up = np.where(self.known_session > cutoff.session, random_outcomes, self.up)
+            became = self._probe_probabilities(log_odds[forecast_rows], up[forecast_rows], first_folds)
             cutoff.with_scenario(scenario).check_unchanged(
-                "calibrate", "sigmoid", was, became, locate, tolerance=PROBABILITY_TOLERANCE
+                "calibrate", "sigmoid", was, became[:n_refits].ravel(), locate, tolerance=PROBABILITY_TOLERANCE
             )
 
-    def _first_folds_and_rows(self, n_refits: int) -> tuple[list[Folds], IntArray]:
-        """Return the folds of the first refits, and the positions of their forecasts."""
-        first_folds, rows, first_row = [], [], 0
-        for folds in self.inputs.folds:
-            part = folds.slice_refits(slice(0, n_refits))
-            rows.append(first_row + np.arange(part.test_stop[-1] - part.test_start[0]))
-            first_row += int(folds.test_stop[-1] - folds.test_start[0])
-            first_folds.append(part)
-        return first_folds, np.concatenate(rows)
 
+class TradingChecker:
+    """Decisions and backtest of a run, to be compared with those on altered later prices, forecasts or positions."""
 
-def check_decisions(
-    config: RunConfig,
-    decisions: Decisions,
-    prices: Prices,
-    prices_by_scenario: dict[str, Prices],
-    stages: PipelineStages,
-    cutoff: Cutoff,
-    rng: np.random.Generator,
-) -> None:
-    """Compare decision context and positions up to a cutoff, with altered prices and forecasts after it."""
-    forecasts = decisions.forecasts
-    tickers, sessions, past = forecasts.tickers, forecasts.sessions, forecasts.session <= cutoff.session
+    def __init__(self, config: RunConfig, decisions: Decisions, prices: Prices, stages: PipelineStages) -> None:
+        self.config, self.decisions, self.prices, self.stages = config, decisions, prices, stages
+        self.context = decision_context(config, prices, decisions.forecasts, stages)
+        self.known_session = outcome_known_sessions(decisions)
+        self.original_backtest = self._backtest_or_none(decisions.positions.weight, prices)
 
-    def locate_forecast(index: int) -> tuple[str, str]:
-        row = int(np.flatnonzero(past)[index])
-        return tickers[forecasts.ticker[row]], iso_date(sessions[forecasts.session[row]])
+    def check(self, prices_by_scenario: dict[str, Prices], cutoff: Cutoff, rng: np.random.Generator) -> None:
+        """Compare context, positions and returns up to a cutoff, with other prices and forecasts after it."""
+        self._check_decisions(prices_by_scenario, cutoff, rng)
+        self._check_execution(prices_by_scenario, cutoff, rng)
 
-    def locate_weight(index: int) -> tuple[str, str]:
-        session, ticker = divmod(index, len(tickers))
-        return tickers[ticker], iso_date(sessions[session])
+    def _check_decisions(self, prices_by_scenario: dict[str, Prices], cutoff: Cutoff, rng: np.random.Generator) -> None:
+        config, context, stages, forecasts = self.config, self.context, self.stages, self.decisions.forecasts
+        tickers, sessions, past = forecasts.tickers, forecasts.sessions, forecasts.session <= cutoff.session
 
-    context = decision_context(config, prices, forecasts, stages)
-    altered_contexts = {
-        scenario: decision_context(config, altered_prices, forecasts, stages)
-        for scenario, altered_prices in prices_by_scenario.items()
-    }
-    field_names = _per_row_field_names(context, len(past))
-    for scenario, altered in altered_contexts.items():
+        def locate_forecast(index: int) -> tuple[str, str]:
+            row = int(np.flatnonzero(past)[index])
+            return tickers[forecasts.ticker[row]], iso_date(sessions[forecasts.session[row]])
+
+        def locate_weight(index: int) -> tuple[str, str]:
+            session, ticker = divmod(index, len(tickers))
+            return tickers[ticker], iso_date(sessions[session])
+
+        names, spliced = _per_row_field_names(context, len(past)), context
+        for scenario, prices in prices_by_scenario.items():
+            altered = decision_context(config, prices, forecasts, stages)
+            for name in names:
+                was, became = getattr(context, name)[past], getattr(altered, name)[past]
+                cutoff.with_scenario(scenario).check_unchanged(
+                    "known", name, was, became, locate_forecast, scale=comparison_scale(was)
+                )
+            if spliced is context:  # of the first scenario: its own rows up to the cutoff, altered ones after it
+                rows = {name: np.where(past, getattr(context, name), getattr(altered, name)) for name in names}
+                spliced = replace(context, **rows)
+        known_outcome, decided = self.known_session <= cutoff.session, np.arange(len(sessions)) <= cutoff.session
+        was = self.decisions.positions.weight[decided].ravel()
+        for scenario, replacement in LOG_ODDS_REPLACEMENTS.items():
+            log_odds = replacement(forecasts.log_odds, rng)
+            altered_forecasts = _alter_later_forecasts(forecasts, log_odds, past, known_outcome, cutoff.session, rng)
+            positions = positions_from_forecasts(config, altered_forecasts, spliced, stages)
+            cutoff.with_scenario(scenario).check_unchanged(
+                "decide", "weight", was, positions.weight[decided].ravel(), locate_weight, tolerance=WEIGHT_TOLERANCE
+            )
+
+    def _backtest_or_none(self, weights: Array, prices: Prices) -> BacktestResult | None:
+        """Return the backtest of target weights; None where there are no returns yet."""
+        positions, config = replace(self.decisions.positions, weight=weights), self.config
+        try:
+            return self.stages.execute(
+                positions, prices, config.execution, sessions_per_year=config.report.sessions_per_year
+            )
+        except DataError:
+            return None
+
+    def _check_execution(self, prices_by_scenario: dict[str, Prices], cutoff: Cutoff, rng: np.random.Generator) -> None:
+        """Compare what is booked up to a cutoff, with altered prices after it, and with altered positions from it on.
+
+        A position decided at the cutoff is filled and earns later: nothing booked up to its fill may depend on it.
+        """
+        weight, session = self.decisions.positions.weight, cutoff.session
+        for scenario, prices in prices_by_scenario.items():
+            altered = self._backtest_or_none(weight, prices)
+            self._check_booked_values(altered, SESSION_START_FIELDS, session + 1, cutoff.with_scenario(scenario))
+            self._check_booked_values(altered, SESSION_END_FIELDS, session, cutoff.with_scenario(scenario))
+        is_later = (np.arange(len(weight))[:, None] >= session) & ~np.isnan(weight)
+        other_weight = np.where(is_later, rng.uniform(-0.5, 0.5, weight.shape), weight)
+        altered = self._backtest_or_none(other_weight, self.prices)
+        fill_session = session + self.config.execution.fill_delay_sessions
+        field_names = SESSION_START_FIELDS + SESSION_END_FIELDS
+        self._check_booked_values(altered, field_names, fill_session, cutoff.with_scenario(ALTERED_DECISIONS_SCENARIO))
+
+    def _check_booked_values(
+        self, altered: BacktestResult | None, field_names: Sequence[str], last_session: int, cutoff: Cutoff
+    ) -> None:
+        """Compare what is booked for sessions up to one; a backtest that ends earlier has changed."""
+        original, sessions = self.original_backtest, self.prices.sessions
+        if original is None or altered is None:
+            return
+        n_rows = int((original.sessions <= sessions[min(last_session, len(sessions) - 1)]).sum())
         for name in field_names:
-            was, became = getattr(context, name)[past], getattr(altered, name)[past]
-            cutoff.with_scenario(scenario).check_unchanged(
-                "known", name, was, became, locate_forecast, scale=comparison_scale(was)
-            )
-    altered = next(iter(altered_contexts.values()))
-    changes = {name: np.where(past, getattr(context, name), getattr(altered, name)) for name in field_names}
-    known_outcome = outcome_known_sessions(decisions) <= cutoff.session
-    decided = np.arange(len(sessions)) <= cutoff.session
-    was = decisions.positions.weight[decided].ravel()
-    for scenario, replacement in LOG_ODDS_REPLACEMENTS.items():
-        log_odds = replacement(forecasts.log_odds, rng)
-        altered_forecasts = _alter_later_forecasts(forecasts, log_odds, past, known_outcome, cutoff.session, rng)
-        positions = positions_from_forecasts(config, altered_forecasts, replace(context, **changes), stages)
-        cutoff.with_scenario(scenario).check_unchanged(
-            "decide", "weight", was, positions.weight[decided].ravel(), locate_weight, tolerance=WEIGHT_TOLERANCE
-        )
+            was, became = (getattr(result, name)[:n_rows] for result in (original, altered))
+            n_columns = was[0].size if n_rows else 1
+
+            def locate(index: int, n_columns: int = n_columns) -> tuple[str, str]:
+                row, ticker = divmod(index, n_columns)
+                return original.tickers[ticker] if n_columns > 1 else "", iso_date(original.sessions[row])
+
+            padded = np.full(was.size, np.nan)
+            padded[: became.size] = became.ravel()[: was.size]
+            cutoff.check_unchanged("execute", name, was.ravel(), padded, locate)
 
 
 def _per_row_field_names(record: Any, n_rows: int) -> list[str]:
@@ -210,59 +248,3 @@ def _alter_later_forecasts(
         refits=replace(refits, coefficients=np.where(fitted, refits.coefficients, -refits.coefficients)),
         **statistics,
     )
-
-
-class ExecutionChecker:
-    """Backtest of a run's positions, to be compared with those of altered later prices or positions."""
-
-    def __init__(self, config: RunConfig, decisions: Decisions, prices: Prices, stages: PipelineStages) -> None:
-        self.config, self.positions, self.prices, self.stages = config, decisions.positions, prices, stages
-        self.original = self._backtest_or_none(self.positions.weight, prices)
-
-    def _backtest_or_none(self, weights: Array, prices: Prices) -> BacktestResult | None:
-        """Return the backtest of target weights; None where there are no returns yet."""
-        try:
-            return self.stages.execute(
-                replace(self.positions, weight=weights),
-                prices,
-                self.config.execution,
-                sessions_per_year=self.config.report.sessions_per_year,
-            )
-        except DataError:
-            return None
-
-    def check(self, prices_by_scenario: dict[str, Prices], cutoff: Cutoff, rng: np.random.Generator) -> None:
-        """Compare what is booked up to a cutoff, with altered prices after it, and with altered positions from it on.
-
-        A position decided at the cutoff is filled and earns later: nothing booked up to its fill may depend on it.
-        """
-        weight, session = self.positions.weight, cutoff.session
-        for scenario, prices in prices_by_scenario.items():
-            altered = self._backtest_or_none(weight, prices)
-            self._check_booked_values(altered, SESSION_START_FIELDS, session + 1, cutoff.with_scenario(scenario))
-            self._check_booked_values(altered, SESSION_END_FIELDS, session, cutoff.with_scenario(scenario))
-        is_later = (np.arange(len(weight))[:, None] >= session) & ~np.isnan(weight)
-        altered = self._backtest_or_none(np.where(is_later, rng.uniform(-0.5, 0.5, weight.shape), weight), self.prices)
-        fill_session = session + self.config.execution.fill_delay_sessions
-        field_names = SESSION_START_FIELDS + SESSION_END_FIELDS
-        self._check_booked_values(altered, field_names, fill_session, cutoff.with_scenario(ALTERED_DECISIONS_SCENARIO))
-
-    def _check_booked_values(
-        self, altered: BacktestResult | None, field_names: Sequence[str], last_session: int, cutoff: Cutoff
-    ) -> None:
-        """Compare what is booked for sessions up to one; a backtest that ends earlier has changed."""
-        original, sessions = self.original, self.prices.sessions
-        if original is None or altered is None:
-            return
-        n_rows = int((original.sessions <= sessions[min(last_session, len(sessions) - 1)]).sum())
-        for name in field_names:
-            was, became = (getattr(result, name)[:n_rows] for result in (original, altered))
-            n_columns = was[0].size if n_rows else 1
-
-            def locate(index: int, n_columns: int = n_columns) -> tuple[str, str]:
-                row, ticker = divmod(index, n_columns)
-                return original.tickers[ticker] if n_columns > 1 else "", iso_date(original.sessions[row])
-
-            padded = np.full(was.size, np.nan)
-            padded[: became.size] = became.ravel()[: was.size]
-            cutoff.check_unchanged("execute", name, was.ravel(), padded, locate)

@@ -191,15 +191,15 @@ def compute_sweep_statistics(results: TrialResults, trial_statistics: TrialStati
     n_trials, n_compared = trial_statistics.n_trials, len(results.compared_indices)
     threshold = expected_max_sharpe(n_trials, sharpe_variance=trial_statistics.sharpe_variance)
     deflated = np.full(len(results.trials), np.nan)
-    for index in np.flatnonzero(~np.isnan(results.sharpe_per_session)).tolist() if threshold is not None else ():
-        confidence = probabilistic_sharpe_from_moments(
-            threshold,
-            sharpe=float(results.sharpe_per_session[index]),
-            n_sessions=int(results.n_sessions[index]),
-            skewness=float(results.skewness[index]),
-            kurtosis=float(results.kurtosis[index]),
-        )
-        deflated[index] = math.nan if confidence is None else confidence
+    for index in np.flatnonzero(~np.isnan(results.sharpe_per_session)).tolist():
+        if threshold is not None:
+            deflated[index] = probabilistic_sharpe_from_moments(
+                threshold,
+                sharpe=float(results.sharpe_per_session[index]),
+                n_sessions=int(results.n_sessions[index]),
+                skewness=float(results.skewness[index]),
+                kurtosis=float(results.kurtosis[index]),
+            )
     return SweepStatistics(
         n_trials,
         threshold,
@@ -244,20 +244,19 @@ def evaluate_holdout(result: BacktestResult, holdout_start: dt.date, sessions_pe
     growth, benchmark_growth = (
         float(np.prod(np.maximum(1.0 + backtest.net_return[rows], 0.0)) - 1.0) for backtest in backtests
     )
-    ratio, error, benchmark_ratio = (
-        sharpe_per_session(excess),
-        sharpe_standard_error_per_session(excess),
-        sharpe_per_session(benchmark_excess),
-    )
-    has_interval = ratio is not None and error is not None
+    ratio, benchmark_ratio = sharpe_per_session(excess), sharpe_per_session(benchmark_excess)
+    error = sharpe_standard_error_per_session(excess)
+    low95 = high95 = None
+    if ratio is not None and error is not None:
+        low95, high95 = (ratio - Z95 * error) * root, (ratio + Z95 * error) * root
     first, last = (iso_date(result.sessions[row]) for row in rows[[0, -1]])
     return Holdout(
         first=first,
         last=last,
         sessions=len(rows),
         sharpe=None if ratio is None else ratio * root,
-        low95=(ratio - Z95 * error) * root if has_interval else None,
-        high95=(ratio + Z95 * error) * root if has_interval else None,
+        low95=low95,
+        high95=high95,
         growth=growth,
         benchmark_sharpe=None if benchmark_ratio is None else benchmark_ratio * root,
         benchmark_growth=benchmark_growth,

@@ -7,9 +7,10 @@ needed, so that a grid of a thousand million combinations can be declared and sa
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -193,22 +194,29 @@ def load_sweep(
         spec = SweepSpec.model_validate(parsed.value)
     except ValidationError as error:
         problems += problems_from_validation_error(error, parsed, SweepSpec)
-        spec = SweepSpec.model_construct(name="sweep")
-    axes = _read_grid_axes(parsed, problems)
-    base, base_problems = _read_base_config(parsed, problems)
-    for key, value in [*(overrides or {}).items(), *map(parse_setting, settings)]:
-        problems += _override_base(base, key, value, axes)
+        spec = SweepSpec.model_construct(name="sweep", base=None, grid={})
+    axes, base = _read_grid_axes(parsed, problems), ParsedYaml({})
+    lines = list(map(str, sort_problems([*problems, *_grid_key_problems(axes)])))
+    try:
+        base = _read_base_config(parsed)
+        for key, value in [*(overrides or {}).items(), *map(parse_setting, settings)]:
+            for axis in axes:
+                if _is_within(key, axis.key) or _is_within(axis.key, key):
+                    raise ConfigError(f"--set: {key}: the grid varies {axis.key}; change the sweep's file")
+            apply_overrides(base, {key: value}, source_name="--set")
+    except ConfigError as error:
+        lines += error.problems
     base.value.pop("name", None)
-    if not problems and not base_problems:
-        return Sweep(spec, base, axes, _sample_trial_numbers(spec, axes, parsed))
-    lines = [*map(str, sort_problems(problems)), *base_problems]
-    if axes and base.value and not base_problems:
-        lines += _value_problems(Sweep(spec, base, axes, ()))
+    sweep = Sweep(spec, base, axes, ())
+    if not lines:
+        return replace(sweep, trial_numbers=_sample_trial_numbers(sweep, parsed))
+    if axes and base.value:
+        lines += _value_problems(sweep)
     raise ConfigError("\n".join(dict.fromkeys(lines)))
 
 
 def _read_grid_axes(parsed: ParsedYaml, problems: list[ConfigProblem]) -> tuple[GridAxis, ...]:
-    """Return the keys of the grid whose values are a list; add problems of keys and of repeated values."""
+    """Return the keys of the grid whose values are a list; add problems of repeated values."""
     grid = parsed.value.get("grid")
     axes = []
     for key, values in grid.items() if isinstance(grid, dict) else ():
@@ -225,19 +233,18 @@ def _read_grid_axes(parsed: ParsedYaml, problems: list[ConfigProblem]) -> tuple[
                 place = parsed.value_locations.get((*path, index), key_place)
                 problems.append(ConfigProblem(place, f"grid.{key}.{index}", "duplicate value; write each value once"))
         axes.append(GridAxis(key, tuple(values), tuple(map(tuple, places)), key_place))
-    for axis in axes:
-        if axis.key in ("name", "extends"):
-            problems.append(ConfigProblem(axis.key_place, f"grid.{axis.key}", "can't be varied by a grid; remove it"))
-        problems += [
-            ConfigProblem(
-                axis.key_place,
-                f"grid.{axis.key}",
-                f"is part of {other.key}, which the grid varies too; keep one of them",
-            )
-            for other in axes
-            if other is not axis and _is_within(axis.key, other.key)
-        ]
     return tuple(axes)
+
+
+def _grid_key_problems(axes: Sequence[GridAxis]) -> list[ConfigProblem]:
+    """Return the problems of keys that a grid can't vary, or that are part of another key of the grid."""
+    texts = [(axis, "can't be varied by a grid; remove it") for axis in axes if axis.key in ("name", "extends")]
+    texts += [
+        (axis, f"is part of {other.key}, which the grid varies too; keep one of them")
+        for axis, other in itertools.permutations(axes, 2)
+        if _is_within(axis.key, other.key)
+    ]
+    return [ConfigProblem(axis.key_place, f"grid.{axis.key}", text) for axis, text in texts]
 
 
 def _is_within(key: str, outer_key: str) -> bool:
@@ -245,80 +252,60 @@ def _is_within(key: str, outer_key: str) -> bool:
     return path[: len(outer_path)] == outer_path
 
 
-def _override_base(base: ParsedYaml, key: str, value: Any, axes: Iterable[GridAxis]) -> list[ConfigProblem]:
-    """Set a key of the base config, in place; return the problem if the grid varies it."""
-    for axis in axes:
-        if _is_within(key, axis.key) or _is_within(axis.key, key):
-            text = f"the grid varies {axis.key}; change the sweep's file"
-            return [ConfigProblem(SourceLocation("--set"), key, text)]
-    if base.value:
-        apply_overrides(base, {key: value}, source_name="--set")
-    return []
+def _read_base_config(parsed: ParsedYaml) -> ParsedYaml:
+    """Return the base config, from its own file or the sweep's; an empty one where the sweep's file has no such key.
 
-
-def _read_base_config(parsed: ParsedYaml, problems: list[ConfigProblem]) -> tuple[ParsedYaml, list[str]]:
-    """Return the base config, from its own file or the sweep's, and the problems of its own file.
-
-    Where there is none, an empty config is returned and a problem is added, unless the sweep's file lacks the key.
+    Raises
+    ------
+    ConfigError : there is no such file, or it can't be read.
     """
-    base, place = parsed.value.get("base"), parsed.value_locations.get(("base",), SourceLocation("sweep"))
+    base, place = parsed.value.get("base", {}), parsed.value_locations.get(("base",), SourceLocation("sweep"))
     if isinstance(base, dict):
         value_locations, key_locations = (
             {path[1:]: location for path, location in locations.items() if path[:1] == ("base",)}
             for locations in (parsed.value_locations, parsed.key_locations)
         )
-        return ParsedYaml(base, value_locations, key_locations), []
+        return ParsedYaml(base, value_locations, key_locations)
     if not isinstance(base, (str, Path)):
-        if "base" in parsed.value:
-            problems.append(ConfigProblem(place, "base", "needs the path of a config, or a mapping"))
-        return ParsedYaml({}), []
+        raise ConfigError(str(ConfigProblem(place, "base", "needs the path of a config, or a mapping")))
     path = resolve_config_path(base)
     if not path.is_file():
         text = f"{path} is no config; name a YAML file, relative to this one"
-        problems.append(ConfigProblem(place, "base", text))
-        return ParsedYaml({}), []
-    try:
-        config, file_problems = parse_config_source(path)
-    except ConfigError as error:
-        return ParsedYaml({}), list(error.problems)
-    return config, list(map(str, sort_problems(file_problems)))
+        raise ConfigError(str(ConfigProblem(place, "base", text)))
+    config, problems = parse_config_source(path)
+    if problems:
+        raise ConfigError("\n".join(map(str, sort_problems(problems))))
+    return config
 
 
-def _value_problems(sweep: Sweep) -> list[str]:
+def _value_problems(sweep: Sweep) -> tuple[str, ...]:
     """Return the problems of every value of the grid, each combined with the first value of the other keys."""
-    problems: dict[str, None] = {}
-    stride = sweep.n_combinations
-    numbers = {0: None}
+    stride, numbers = sweep.n_combinations, {0}
     for axis in sweep.axes:
         stride //= len(axis.values)
-        numbers |= {stride * index: None for index in range(len(axis.values))}
-    for number in numbers:
-        try:
-            sweep.trial_config(number)
-        except ConfigError as error:
-            problems.update(dict.fromkeys(error.problems))
-        if len(problems) >= MAX_REPORTED_PROBLEMS:
-            break
-    return list(problems)
+        numbers |= {stride * index for index in range(len(axis.values))}
+    try:
+        for _ in replace(sweep, trial_numbers=sorted(numbers)).iter_trial_configs():
+            pass
+    except ConfigError as error:
+        return error.problems
+    return ()
 
 
-def _sample_trial_numbers(spec: SweepSpec, axes: Iterable[GridAxis], parsed: ParsedYaml) -> Sequence[int]:
+def _sample_trial_numbers(sweep: Sweep, parsed: ParsedYaml) -> Sequence[int]:
     """Return the numbers of the combinations to try, ascending."""
-    n_combinations = math.prod(len(axis.values) for axis in axes)
-    n_trials = n_combinations if spec.sample is None else min(spec.sample, n_combinations)
+    sample, n_combinations = sweep.spec.sample, sweep.n_combinations
+    n_trials = n_combinations if sample is None else min(sample, n_combinations)
     if n_trials == n_combinations <= MAX_TRIALS:
         return range(n_combinations)
     if n_trials <= MAX_TRIALS and n_combinations < MAX_COMBINATIONS_SAMPLED:
-        rng = np.random.default_rng(spec.seed)
+        rng = np.random.default_rng(sweep.spec.seed)
         return tuple(sorted(rng.choice(n_combinations, size=n_trials, replace=False, shuffle=False).tolist()))
     place = parsed.value_locations.get(("sample",)) or parsed.key_locations.get(("grid",), SourceLocation("sweep"))
     key, text = "grid", f"{n_combinations:.1e} combinations; a sample can be drawn from at most 9.2e+18"
     if n_trials > MAX_TRIALS:
-        key = "sample" if spec.sample else "grid"
-        text = (
-            f"{n_trials:,} combinations; a sweep tries at most {MAX_TRIALS:,}: shorten the grid, or draw a sample with "
-            "sample"
-        )
+        key = "sample" if sample else "grid"
+        text = f"{n_trials:,} combinations; a sweep tries at most {MAX_TRIALS:,}: shorten the grid, or set sample"
     raise ConfigError(str(ConfigProblem(place, key, text)))
 
 

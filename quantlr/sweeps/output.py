@@ -69,12 +69,6 @@ class SweepReport:
         return math.sqrt(self.sessions_per_year)
 
     @property
-    def expected_max_sharpe(self) -> float | None:
-        """Sharpe ratio per year expected of the best of as many trials without skill; None where unknown."""
-        per_session = self.statistics.expected_max_sharpe
-        return None if per_session is None else per_session * self.annualization_factor
-
-    @property
     def notes(self) -> tuple[str, ...]:
         """Failures and limits that a reader should know."""
         results, notes = self.results, []
@@ -90,27 +84,17 @@ class SweepReport:
             notes.append("the trials have too few sessions in common, and each is judged on its own sessions")
         return tuple(notes)
 
-    def trial_value_texts(self, trial_index: int) -> dict[str, str]:
-        """Return a trial's values as text, by key."""
-        return {key: grid_value_text(value) for key, value in self.results.trials[trial_index].settings.items()}
-
-    def annual_sharpe_of(self, trial_index: int) -> tuple[float, float, float]:
-        """Return a trial's Sharpe ratio per year, and the ends of its 95 % interval."""
-        results, factor = self.results, self.annualization_factor
-        ratios = (results.sharpe_per_session, results.sharpe_low95, results.sharpe_high95)
-        sharpe, low, high = (float(values[trial_index]) * factor for values in ratios)
-        return sharpe, low, high
-
 
 def make_sweep_files(report: SweepReport) -> tuple[dict[str, bytes], dict[str, Any], pd.DataFrame]:
     """Return a sweep's files, its summary, and its table of trials."""
     from quantlr.report.pages.sweep import sweep_page
 
-    summary, table = sweep_summary(report), trials_frame(report)
+    table = trials_frame(report)
+    summary = sweep_summary(report, table)
     files = {
         "sweep.json": json_bytes(summary),
         "trials.csv": table.to_csv(index=False, lineterminator="\n").encode(),
-        "sweep.png": sweep_page(sweep_page_context(report)),
+        "sweep.png": sweep_page(sweep_page_context(report, summary, table)),
     }
     winner = report.results.winner_index
     if winner is not None:
@@ -122,64 +106,80 @@ def make_sweep_files(report: SweepReport) -> tuple[dict[str, bytes], dict[str, A
 def trials_frame(report: SweepReport) -> pd.DataFrame:
     """Return one row per trial, the best first; what is undefined is NaN."""
     results, statistics, factor = report.results, report.statistics, report.annualization_factor
-    spa = statistics.spa_result
+    order, spa = results.ranked_indices, statistics.spa_result
     superior = set() if spa is None else set(results.compared_indices[spa.superior_indices].tolist())
-    sharpe, low, high = (
-        values * factor for values in (results.sharpe_per_session, results.sharpe_low95, results.sharpe_high95)
+    trials = [results.trials[index] for index in order]
+
+    def metric_column(section: str, name: str) -> list[float | None]:
+        return [trial.metrics.get(section, {}).get(name) for trial in trials]
+
+    return pd.DataFrame(
+        {
+            "rank": range(1, len(trials) + 1),
+            "trial": [trial.number for trial in trials],
+            **{axis.key: [grid_value_text(trial.settings[axis.key]) for trial in trials] for axis in report.sweep.axes},
+            "sharpe": results.sharpe_per_session[order] * factor,
+            "sharpe_low95": results.sharpe_low95[order] * factor,
+            "sharpe_high95": results.sharpe_high95[order] * factor,
+            "deflated_sharpe": statistics.deflated_sharpe[order],
+            "beats_buy_and_hold": [
+                index in superior if trial.error is None else None
+                for index, trial in zip(order.tolist(), trials, strict=True)
+            ],
+            "benchmark_sharpe": metric_column("benchmark", "sharpe"),
+            **{name: metric_column("strategy", name) for name in STRATEGY_METRIC_KEYS},
+            **{name: metric_column("forecast", name) for name in FORECAST_METRIC_KEYS},
+            "sessions": [trial.metrics.get("sessions") for trial in trials],
+            "error": [trial.error for trial in trials],
+        }
     )
-    rows = []
-    for rank, index in enumerate(results.ranked_indices.tolist(), start=1):
-        trial = results.trials[index]
-        strategy, forecast = trial.metrics.get("strategy", {}), trial.metrics.get("forecast", {})
-        rows.append(
-            {
-                "rank": rank,
-                "trial": trial.number,
-                **report.trial_value_texts(index),
-                "sharpe": sharpe[index],
-                "sharpe_low95": low[index],
-                "sharpe_high95": high[index],
-                "deflated_sharpe": statistics.deflated_sharpe[index],
-                "beats_buy_and_hold": index in superior if trial.error is None else None,
-                "benchmark_sharpe": trial.metrics.get("benchmark", {}).get("sharpe"),
-                **{name: strategy.get(name) for name in STRATEGY_METRIC_KEYS},
-                **{name: forecast.get(name) for name in FORECAST_METRIC_KEYS},
-                "sessions": trial.metrics.get("sessions"),
-                "error": trial.error,
-            }
-        )
-    return pd.DataFrame(rows)
 
 
-def sweep_summary(report: SweepReport) -> dict[str, Any]:
-    """Return the statistics of all trials together, keyed as in ``sweep.json``; Sharpe ratios are per year."""
-    results, statistics = report.results, report.statistics
+def sweep_summary(report: SweepReport, table: pd.DataFrame) -> dict[str, Any]:
+    """Return the statistics of all trials together, keyed as in ``sweep.json``; Sharpe ratios are per year.
+
+    Parameters
+    ----------
+    report : the trials and their statistics.
+    table : of `trials_frame`.
+    """
+    results, statistics, axes = report.results, report.statistics, report.sweep.axes
     n_evaluated, spa, days = int(results.evaluated_mask.sum()), statistics.spa_result, results.common_session_days
     first, last = (str(np.datetime64(int(day), "D")) for day in days[[0, -1]]) if len(days) else (None, None)
-    summary = {
-        "name": report.sweep.spec.name,
-        "grid": {axis.key: [grid_value_text(value) for value in axis.values] for axis in report.sweep.axes},  # noqa: PD011
-        "combinations": report.sweep.n_combinations,
-        "trials": {
-            "tried": len(results.trials),
-            "evaluated": n_evaluated,
-            "failed": len(results.trials) - n_evaluated,
-        },
-        "common": {"first": first, "last": last, "sessions": len(days)},
-        "luck": {"trials": statistics.n_trials, "expected_max_sharpe": report.expected_max_sharpe},
-        "overfitting": {"probability": statistics.overfitting_probability, "blocks": statistics.n_overfitting_blocks},
-        "superior": None
-        if spa is None
-        else {
+    threshold = statistics.expected_max_sharpe
+    winner = superior = None
+    if results.winner_index is not None:
+        row, names = table.iloc[0], ("benchmark_sharpe", *STRATEGY_METRIC_KEYS, *FORECAST_METRIC_KEYS)
+        winner = {
+            "trial": results.trials[results.winner_index].number,
+            "values": {axis.key: row[axis.key] for axis in axes},
+            "sharpe": row["sharpe"],
+            "sharpe_ci95": [row["sharpe_low95"], row["sharpe_high95"]],
+            "deflated_sharpe": row["deflated_sharpe"],
+            **{name: row[name] for name in names},
+        }
+    if spa is not None:
+        indices = results.compared_indices[spa.superior_indices].tolist()
+        superior = {
             "p_value": spa.p_value,
             "p_lower": spa.p_value_lower,
             "p_upper": spa.p_value_upper,
-            "better": [
-                results.trials[index].number for index in results.compared_indices[spa.superior_indices].tolist()
-            ],
+            "better": [results.trials[index].number for index in indices],
             "compared": len(results.compared_indices),
+        }
+    summary = {
+        "name": report.sweep.spec.name,
+        "grid": {axis.key: list(map(grid_value_text, axis.values)) for axis in axes},
+        "combinations": report.sweep.n_combinations,
+        "trials": {"tried": len(results.trials), "evaluated": n_evaluated, "failed": len(results.trials) - n_evaluated},
+        "common": {"first": first, "last": last, "sessions": len(days)},
+        "luck": {
+            "trials": statistics.n_trials,
+            "expected_max_sharpe": None if threshold is None else threshold * report.annualization_factor,
         },
-        "winner": None if results.winner_index is None else _winner_summary(report, results.winner_index),
+        "overfitting": {"probability": statistics.overfitting_probability, "blocks": statistics.n_overfitting_blocks},
+        "superior": superior,
+        "winner": winner,
         "holdout": {"from": None if report.holdout_start is None else str(report.holdout_start)}
         | (asdict(report.holdout) if report.holdout else {"error": report.winner_error}),
         "verdict": asdict(report.verdict),
@@ -188,51 +188,34 @@ def sweep_summary(report: SweepReport) -> dict[str, Any]:
     return dict(nonfinite_to_none(summary))
 
 
-def _winner_summary(report: SweepReport, winner_index: int) -> dict[str, Any]:
-    trial = report.results.trials[winner_index]
-    sharpe, low, high = report.annual_sharpe_of(winner_index)
-    return {
-        "trial": trial.number,
-        "values": report.trial_value_texts(winner_index),
-        "sharpe": sharpe,
-        "sharpe_ci95": [low, high],
-        "deflated_sharpe": float(report.statistics.deflated_sharpe[winner_index]),
-        "benchmark_sharpe": trial.metrics["benchmark"]["sharpe"],
-        **{name: trial.metrics["strategy"][name] for name in STRATEGY_METRIC_KEYS},
-        **{name: trial.metrics["forecast"][name] for name in FORECAST_METRIC_KEYS},
-    }
-
-
-def sweep_page_context(report: SweepReport) -> SweepPageContext:
-    """Return the values that a sweep's page shows."""
+def sweep_page_context(report: SweepReport, summary: dict[str, Any], table: pd.DataFrame) -> SweepPageContext:
+    """Return the values that a sweep's page shows; `summary` and `table` are the report's."""
     title, _, text = report.verdict.sentence.partition(": ")
-    spec, n_combinations, n_trials = report.sweep.spec, report.sweep.n_combinations, len(report.results.trials)
-    keys = " x ".join(f"{len(axis.values)} {axis.key}" for axis in report.sweep.axes)
-    sampled = "" if n_trials == n_combinations else f", {n_trials:,} drawn by seed {spec.seed}"
-    surface = parameter_surface(report)
+    n_combinations, n_trials = summary["combinations"], summary["trials"]["tried"]
+    keys = " x ".join(f"{len(values)} {key}" for key, values in summary["grid"].items())
+    sampled = "" if n_trials == n_combinations else f", {n_trials:,} drawn by seed {report.sweep.spec.seed}"
+    setup_text = f"{summary['name']}   {n_combinations:,} combinations: {keys}{sampled}"
+    surface = parameter_surface(report, summary)
     marginals = [_marginal_of_key(surface, index) for index in range(len(surface.grid_keys))]
     return SweepPageContext(
         title=title,
         subtitle=text[:1].upper() + text[1:],
-        setup_text=shorten_end(
-            f"{spec.name}   {n_combinations:,} combinations: {keys}{sampled}", max_chars=MAX_GRID_TEXT_LENGTH
-        ),
+        setup_text=shorten_end(setup_text, max_chars=MAX_GRID_TEXT_LENGTH),
         notes=report.notes,
         surface=surface,
         marginals=tuple(sorted(marginals, key=lambda marginal: -_range_of_medians(marginal))),
-        winner_curve=_winner_curve(report),
+        winner_curve=_winner_curve(report, summary),
         failure_rows=_failure_rows(report),
-        statistics_rows=_statistics_rows(report),
-        best_trial_rows=_best_trial_rows(report),
+        statistics_rows=_statistics_rows(summary, report.holdout),
+        best_trial_rows=_best_trial_rows(report, table),
     )
 
 
-def parameter_surface(report: SweepReport) -> ParameterSurface:
+def parameter_surface(report: SweepReport, summary: dict[str, Any]) -> ParameterSurface:
     """Return the trials' Sharpe ratios per year over the grid; keys with a single value are left out."""
     axes, results, factor = report.sweep.axes, report.results, report.annualization_factor
     varied = [index for index, axis in enumerate(axes) if len(axis.values) > 1] or [0]
     indices = np.array([report.sweep.value_indices(trial.number) for trial in results.trials], dtype=np.int64)
-    winner = results.winner_index
     return ParameterSurface(
         grid_keys=tuple(axes[index].key for index in varied),
         value_labels=tuple(tuple(map(short_grid_value_text, axes[index].values)) for index in varied),
@@ -241,9 +224,9 @@ def parameter_surface(report: SweepReport) -> ParameterSurface:
         sharpe_low=results.sharpe_low95 * factor,
         sharpe_high=results.sharpe_high95 * factor,
         failed_mask=~results.evaluated_mask,
-        winner_index=winner,
-        expected_max_sharpe=report.expected_max_sharpe,
-        benchmark_sharpe=None if winner is None else results.trials[winner].metrics["benchmark"]["sharpe"],
+        winner_index=results.winner_index,
+        expected_max_sharpe=summary["luck"]["expected_max_sharpe"],
+        benchmark_sharpe=summary["winner"]["benchmark_sharpe"] if summary["winner"] else None,
     )
 
 
@@ -271,7 +254,8 @@ def _marginal_of_key(surface: ParameterSurface, key_index: int) -> ParameterMarg
         if len(ratios):
             quantiles[:, index] = *np.quantile(ratios, [0.05, 0.5, 0.95]), ratios.max()
     winner = None if surface.winner_index is None else int(value_index[surface.winner_index])
-    return ParameterMarginal(surface.grid_keys[key_index], labels, *quantiles, winner)
+    low, median, high, best = quantiles
+    return ParameterMarginal(surface.grid_keys[key_index], labels, low, median, high, best, winner)
 
 
 def _range_of_medians(marginal: ParameterMarginal) -> float:
@@ -280,17 +264,17 @@ def _range_of_medians(marginal: ParameterMarginal) -> float:
     return float(np.ptp(medians)) if len(medians) else 0.0
 
 
-def _winner_curve(report: SweepReport) -> TrialCurve | None:
-    result, holdout, winner = report.winner_result, report.holdout, report.results.winner_index
-    if result is None or winner is None:
+def _winner_curve(report: SweepReport, summary: dict[str, Any]) -> TrialCurve | None:
+    result, holdout = report.winner_result, report.holdout
+    if result is None:
         return None
     after = "" if holdout is None else f", then {number_text(holdout.sharpe)}"
     return TrialCurve(
         dates=result.fill_dates,
         winner_equity=np.concatenate([[1.0], result.equity]),
         benchmark_equity=np.concatenate([[1.0], (result.benchmark or result).equity]),
-        holdout_start=None if holdout is None or report.holdout_start is None else pd.Timestamp(report.holdout_start),
-        summary_text=f"Sharpe in sample {number_text(report.annual_sharpe_of(winner)[0])}{after}",
+        holdout_start=None if holdout is None else pd.Timestamp(summary["holdout"]["from"]),
+        summary_text=f"Sharpe in sample {number_text(summary['winner']['sharpe'])}{after}",
     )
 
 
@@ -304,58 +288,42 @@ def _interval_text(low: float | None, high: float | None) -> str:
     return "–" if low is None else f"{number_text(low)} to {number_text(high)}"
 
 
-def _statistics_rows(report: SweepReport) -> tuple[TableRow, ...]:
-    results, statistics, holdout, spa = report.results, report.statistics, report.holdout, report.statistics.spa_result
-    n_trials, n_evaluated = len(results.trials), int(results.evaluated_mask.sum())
-    sharpe: float | None = None
-    low: float | None = None
-    high: float | None = None
-    deflated: float | None = None
-    if results.winner_index is not None:
-        sharpe, low, high = report.annual_sharpe_of(results.winner_index)
-        deflated = float(statistics.deflated_sharpe[results.winner_index])
-    superior = f"{len(spa.superior_indices):,} of {len(results.compared_indices):,}" if spa else "–"
+def _statistics_rows(summary: dict[str, Any], holdout: Holdout | None) -> tuple[TableRow, ...]:
+    trials, expected, winner, spa = (summary[key] or {} for key in ("trials", "luck", "winner", "superior"))
+    superior = f"{len(spa['better']):,} of {spa['compared']:,}" if spa else "–"
+    interval = _interval_text(*winner.get("sharpe_ci95", (None, None)))
+    overfitting = percent_text(summary["overfitting"]["probability"], decimals=0)
     rows = [
         ("ALL TRIALS", ""),
-        ("Trials, and failed", f"{n_trials:,}, {n_trials - n_evaluated:,}"),
-        ("Sessions in common", f"{len(results.common_session_days):,}"),
-        ("Maximum Sharpe ratio", number_text(sharpe)),
-        ("95% interval, without correction for selection", _interval_text(low, high)),
-        (f"Expected maximum of {statistics.n_trials:,} trials without skill", number_text(report.expected_max_sharpe)),
-        ("Deflated Sharpe ratio", percent_text(deflated)),
-        ("Probability of backtest overfitting", percent_text(statistics.overfitting_probability, decimals=0)),
-        ("None beats buy and hold: p, Hansen", number_text(spa.p_value if spa else None, decimals=3)),
+        ("Trials, failed", f"{trials['tried']:,}, {trials['failed']:,}"),
+        ("Sessions in common", f"{summary['common']['sessions']:,}"),
+        ("Maximum Sharpe ratio", number_text(winner.get("sharpe"))),
+        ("95% interval, without correction for selection", interval),
+        (f"Expected maximum of {expected['trials']:,} without skill", number_text(expected["expected_max_sharpe"])),
+        ("Deflated Sharpe ratio", percent_text(winner.get("deflated_sharpe"))),
+        ("Probability of backtest overfitting", overfitting),
+        ("None beats buy and hold: p, Hansen", number_text(spa.get("p_value"), decimals=3)),
         ("Better than buy and hold by StepM", superior),
     ]
     if holdout is not None:
-        growth = f"{percent_text(holdout.growth)}, {percent_text(holdout.benchmark_growth)}"
         rows += [
             (f"HOLD-OUT, {holdout.sessions:,} SESSIONS FROM {holdout.first}", ""),
             ("Sharpe ratio of the winner", number_text(holdout.sharpe)),
             ("95% interval", _interval_text(holdout.low95, holdout.high95)),
-            ("Total return, and buy and hold's", growth),
+            ("Total return", percent_text(holdout.growth)),
+            ("Total return of buy and hold", percent_text(holdout.benchmark_growth)),
         ]
     return tuple(TableRow(label, (value,)) for label, value in rows)
 
 
-def _best_trial_rows(report: SweepReport) -> tuple[TableRow, ...]:
+def _best_trial_rows(report: SweepReport, table: pd.DataFrame) -> tuple[TableRow, ...]:
     """Return the best trials as rows: values of the varied keys, Sharpe ratio, and half the width of its interval."""
     results, varied = report.results, [len(axis.values) > 1 for axis in report.sweep.axes]
-    if results.winner_index is None:
-        return ()
-    rows = [TableRow("BEST TRIALS", ("Sharpe", "±95%"))]
-    for index in results.ranked_indices[:MAX_LISTED_TRIALS].tolist():
-        sharpe = report.annual_sharpe_of(index)[0]
-        if math.isnan(sharpe):
-            continue
-        trial = results.trials[index]
-        texts = list(map(short_grid_value_text, trial.settings.values()))
-        label = "; ".join(itertools.compress(texts, varied)) or texts[0]
-        half_width = (results.sharpe_high95[index] - results.sharpe_per_session[index]) * report.annualization_factor
-        rows.append(
-            TableRow(
-                shorten_end(f"no. {trial.number}  {label}", max_chars=MAX_TRIAL_TEXT_LENGTH),
-                (number_text(sharpe), number_text(half_width)),
-            )
-        )
-    return tuple(rows)
+    rows = []
+    for index, (_, row) in zip(results.ranked_indices.tolist(), table.head(MAX_LISTED_TRIALS).iterrows(), strict=False):
+        if not math.isnan(row["sharpe"]):
+            texts = list(map(short_grid_value_text, results.trials[index].settings.values()))
+            label = f"no. {row['trial']}  {'; '.join(itertools.compress(texts, varied)) or texts[0]}"
+            cells = number_text(row["sharpe"]), number_text(row["sharpe_high95"] - row["sharpe"])
+            rows.append(TableRow(shorten_end(label, max_chars=MAX_TRIAL_TEXT_LENGTH), cells))
+    return (TableRow("BEST TRIALS", ("Sharpe", "±95%")), *rows) if rows else ()

@@ -27,15 +27,15 @@ from quantlr.sweeps.analysis import collect_trial_results, compute_sweep_statist
 from quantlr.sweeps.grid import Sweep, load_sweep, with_last_data_date
 from quantlr.sweeps.output import SweepReport, make_sweep_files
 from quantlr.sweeps.trials import (
+    TRIALS_FOLDER_NAME,
     StageDigests,
     TrialRecord,
     TrialStore,
-    TrialTask,
     environment_versions,
     group_trials,
     json_digest,
 )
-from quantlr.sweeps.worker import PriceRequest, PriceSummary, evaluate_task, summarize_prices
+from quantlr.sweeps.worker import PriceSummary, evaluate_trials, summarize_prices
 
 MAX_LOCAL_PRICE_REQUESTS = 2
 """Sets of prices that this process reads itself; a worker process takes a second to start."""
@@ -53,14 +53,8 @@ class SweepObserver(Protocol):
         """Receive the number of trials that are done, and how many of them failed."""
 
 
-class SilentSweepObserver:
+class SilentSweepObserver(SweepObserver):
     """Observer that shows nothing."""
-
-    def on_start(self, sweep: Sweep, *, n_waiting: int, dashboard_url: str | None) -> None:
-        """Do nothing."""
-
-    def on_progress(self, *, n_done: int, n_total: int, n_failed: int) -> None:
-        """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +83,7 @@ class SweepScheduler:
     def __init__(self, sweep: Sweep, options: SweepOptions) -> None:
         self.sweep, self.options = sweep, options
         self.required_versions = environment_versions()
-        self.store = TrialStore.from_output_folder(options.output_folder)
+        self.store = TrialStore(options.output_folder / TRIALS_FOLDER_NAME)
         self._engine: Engine | None = None
 
     def __enter__(self) -> SweepScheduler:
@@ -108,19 +102,15 @@ class SweepScheduler:
 
     def price_summaries(self, data_configs: Mapping[str, dict[str, Any]]) -> dict[str, PriceSummary]:
         """Return digest and sessions of some prices, by the digest of their data section."""
-        requests = [
-            PriceRequest(digest, data, self.options.offline, self.required_versions)
-            for digest, data in data_configs.items()
-        ]
-        engine = SerialEngine() if len(requests) <= MAX_LOCAL_PRICE_REQUESTS else self.engine
+        is_small = len(data_configs) <= MAX_LOCAL_PRICE_REQUESTS
         summaries = iter_task_results(
-            engine,
-            summarize_prices,
-            iter(requests),
+            SerialEngine() if is_small else self.engine,
+            partial(summarize_prices, offline=self.options.offline, required_versions=self.required_versions),
+            data_configs.items(),
             split_task=lambda request: [request],
             make_failed_result=lambda _, error: PriceSummary("", np.zeros(0, dtype=np.int64), error),
         )
-        return {request.data_digest: summary for request, summary in summaries}
+        return {digest: summary for (digest, _), summary in summaries}
 
     def find_holdout_start(self, data_configs: Mapping[str, dict[str, Any]]) -> dt.date | None:
         """Return the first date of the hold-out; None where there is none."""
@@ -201,17 +191,19 @@ class SweepScheduler:
 
     def _iter_evaluated(self, trials: list[TrialRecord], holdout_start: dt.date | None) -> Iterator[TrialRecord]:
         """Yield trials with their result files or errors, in the order in which they are done."""
-        last_date, base = _day_before(holdout_start), self.sweep.base_config.value
-        tasks = (
-            TrialTask(group, base, last_date, self.options.offline, self.required_versions)
-            for group in group_trials(trials, workers=self.engine.workers)
+        evaluate = partial(
+            evaluate_trials,
+            base_config=self.sweep.base_config.value,
+            last_date=_day_before(holdout_start),
+            offline=self.options.offline,
+            required_versions=self.required_versions,
         )
         results = iter_task_results(
             self.engine,
-            evaluate_task,
-            tasks,
-            split_task=TrialTask.iter_single_trial_tasks,
-            make_failed_result=lambda task, error: [replace(trial, error=error) for trial in task.trials],
+            evaluate,
+            group_trials(trials, workers=self.engine.workers),
+            split_task=lambda task: [(trial,) for trial in task],
+            make_failed_result=lambda task, error: [replace(trial, error=error) for trial in task],
         )
         for _, evaluated in results:
             yield from evaluated

@@ -7,7 +7,6 @@ task, so that the prices are loaded and the model is fitted once.
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 import io
 import json
@@ -35,6 +34,7 @@ MIN_TASKS_PER_WORKER = 4
 TRIAL_VERSIONED_PACKAGES = ("python", "quantlr", "numpy", "pandas")
 """Packages on whose versions a trial's numbers depend."""
 TRIALS_FOLDER_NAME = ".trials"
+"""Folder of the result files, in the folder of reports."""
 
 
 def environment_versions() -> dict[str, str]:
@@ -130,31 +130,6 @@ class TrialReturns:
         return (self.net_return - self.cash_return)[rows], (self.net_return - self.benchmark_return)[rows]
 
 
-@dataclass(frozen=True, slots=True)
-class TrialTask:
-    """Trials that one worker evaluates in turn, as they are sent to it; those of one model are adjacent.
-
-    Attributes
-    ----------
-    trials : to evaluate.
-    base_config : the config that the grid varies, as it is written.
-    last_date : last date of the prices that a trial may use; None for all.
-    offline : whether to do without the network.
-    required_versions : package versions that the worker must have.
-    """
-
-    trials: tuple[TrialRecord, ...]
-    base_config: dict[str, Any]
-    last_date: dt.date | None
-    offline: bool
-    required_versions: dict[str, str]
-
-    def iter_single_trial_tasks(self) -> Iterator[TrialTask]:
-        """Yield each trial as a task of its own."""
-        for trial in self.trials:
-            yield replace(self, trials=(trial,))
-
-
 def group_trials(trials: Iterable[TrialRecord], *, workers: int) -> list[tuple[TrialRecord, ...]]:
     """Return trials grouped into tasks: those of one model, and several models of the same prices.
 
@@ -195,11 +170,6 @@ class TrialStore:
 
     folder: Path
 
-    @classmethod
-    def from_output_folder(cls, output_folder: Path) -> TrialStore:
-        """Return the store of a folder of reports."""
-        return cls(output_folder / TRIALS_FOLDER_NAME)
-
     def result_path(self, result_key: str) -> Path:
         """Return the path of a trial's result file, which need not exist."""
         return self.folder / result_key[:2] / f"{result_key}.npz"
@@ -234,14 +204,14 @@ class TrialStore:
             raise Fault(f"{path} can't be read: {error.strerror or error}") from error
 
 
-def encode_result(metadata: dict[str, Any], **arrays: Array | IntArray) -> bytes:
+def encode_result(metadata: dict[str, Any], **arrays: Any) -> bytes:
     """Return the bytes of a result file, the same for the same values; ``numpy.load`` reads it.
 
     It is not compressed: that would save a third of the returns, and take longer than the trial.
     """
     stream = io.BytesIO()
     text = np.frombuffer(json.dumps(metadata, sort_keys=True, allow_nan=False).encode(), dtype=np.uint8)
-    np.savez(stream, about=text, **arrays)  # type: ignore[arg-type]
+    np.savez(stream, about=text, **arrays)
     return stream.getvalue()
 
 

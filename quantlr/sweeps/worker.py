@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -28,7 +29,7 @@ from quantlr.pipeline.stages import (
 from quantlr.report.storage import nonfinite_to_none
 from quantlr.stats.sharpe import sharpe_per_session
 from quantlr.sweeps.grid import make_trial_run_config
-from quantlr.sweeps.trials import StageDigests, TrialRecord, TrialTask, encode_result, environment_versions
+from quantlr.sweeps.trials import StageDigests, TrialRecord, encode_result, environment_versions
 
 T = TypeVar("T")
 SLOW_METRICS = {"accuracy_ci95", "auc_ci95", "reliability", "sharpe_ci95", "trades", "win_rate", "profit_factor"}
@@ -36,23 +37,6 @@ SLOW_METRICS = {"accuracy_ci95", "auc_ci95", "reliability", "sharpe_ci95", "trad
 TRIAL_FORECAST_METRICS = tuple(key for key in FORECAST_METRICS if key not in SLOW_METRICS)
 TRIAL_BACKTEST_METRICS = tuple(key for key in BACKTEST_METRICS if key not in SLOW_METRICS)
 TRIAL_BENCHMARK_METRICS = ("cagr", "sharpe", "max_drawdown")
-
-
-@dataclass(frozen=True, slots=True)
-class PriceRequest:
-    """A request for the sessions of some prices, as it is sent to a worker.
-
-    Attributes
-    ----------
-    data_digest : of the data section, as in `StageDigests`.
-    data_config : the data section in its JSON form.
-    offline, required_versions : as in `TrialTask`.
-    """
-
-    data_digest: str
-    data_config: dict[str, Any]
-    offline: bool
-    required_versions: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,23 +84,46 @@ WORKER_CACHE = StageCache()
 """Results of stages in this process."""
 
 
-def summarize_prices(request: PriceRequest) -> PriceSummary:
-    """Return digest and sessions of some prices, or why they could not be read."""
-    require_versions(request.required_versions)
+def summarize_prices(
+    request: tuple[str, dict[str, Any]], *, offline: bool, required_versions: dict[str, str]
+) -> PriceSummary:
+    """Return digest and sessions of some prices, or why they could not be read.
+
+    Parameters
+    ----------
+    request : digest of a data section, as in `StageDigests`, and the section in its JSON form.
+    offline, required_versions : as in `evaluate_trials`.
+    """
+    require_versions(required_versions)
+    digest, data_config = request
     try:
-        spec = DataSpec.model_validate(request.data_config)
-        prices = WORKER_CACHE.get_or_compute(
-            "prices", request.data_digest, lambda: load_prices(spec, offline=request.offline)
-        )
+        spec = DataSpec.model_validate(data_config)
+        prices = WORKER_CACHE.get_or_compute("prices", digest, lambda: load_prices(spec, offline=offline))
     except QuantlrError as error:
         return PriceSummary("", np.zeros(0, dtype=np.int64), error.message, error.key)
     return PriceSummary(prices.sha256, prices.sessions.to_numpy().astype("datetime64[D]").astype(np.int64))
 
 
-def evaluate_task(task: TrialTask) -> list[TrialRecord]:
-    """Return a task's trials with their result files or errors; one that fails does not stop the others."""
-    require_versions(task.required_versions)
-    return [_evaluate_trial(trial, task, WORKER_CACHE) for trial in task.trials]
+def evaluate_trials(
+    trials: tuple[TrialRecord, ...],
+    *,
+    base_config: dict[str, Any],
+    last_date: dt.date | None,
+    offline: bool,
+    required_versions: dict[str, str],
+) -> list[TrialRecord]:
+    """Return trials with their result files or errors; one that fails does not stop the others.
+
+    Parameters
+    ----------
+    trials : to evaluate in turn; those of one model are adjacent.
+    base_config : the config that the grid varies, as it is written.
+    last_date : last date of the prices that a trial may use; None for all.
+    offline : whether to do without the network.
+    required_versions : package versions that this process must have.
+    """
+    require_versions(required_versions)
+    return [_evaluate_trial(trial, base_config, last_date, offline=offline) for trial in trials]
 
 
 def require_versions(required_versions: dict[str, str]) -> None:
@@ -139,10 +146,12 @@ def require_versions(required_versions: dict[str, str]) -> None:
         )
 
 
-def _evaluate_trial(trial: TrialRecord, task: TrialTask, cache: StageCache) -> TrialRecord:
+def _evaluate_trial(
+    trial: TrialRecord, base_config: dict[str, Any], last_date: dt.date | None, *, offline: bool
+) -> TrialRecord:
     try:
-        config = make_trial_run_config(task.base_config, trial.settings, task.last_date)
-        run_data, forecast_metrics = run_trial(config, cache, offline=task.offline)
+        config = make_trial_run_config(base_config, trial.settings, last_date)
+        run_data, forecast_metrics = run_trial(config, WORKER_CACHE, offline=offline)
         result = run_data.result
         file_bytes = encode_result(
             trial_metrics(config, run_data, forecast_metrics),

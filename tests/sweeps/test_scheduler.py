@@ -30,7 +30,7 @@ from quantlr.sweeps import worker
 from quantlr.sweeps.grid import load_sweep
 from quantlr.sweeps.scheduler import SweepOptions, first_holdout_session, run_sweep
 from quantlr.sweeps.trials import TrialRecord, TrialReturns, TrialStore, decode_result, environment_versions
-from quantlr.sweeps.worker import PriceRequest, summarize_prices
+from quantlr.sweeps.worker import summarize_prices
 
 from sweeps.workloads import SMALL, halve, split_numbers, wait_seconds
 
@@ -187,13 +187,13 @@ def test_stored_trials_are_reused_and_damaged_ones_evaluated_again(
     paths[0].unlink()
     paths[1].write_bytes(paths[1].read_bytes()[:-40])
     paths[2].write_bytes(b"")
-    evaluated = []
+    evaluated: list[str] = []
 
-    def evaluate_and_record(task: Any) -> Any:
-        evaluated.extend(trial.result_key for trial in task.trials)
-        return worker.evaluate_task(task)
+    def evaluate_and_record(trials: Any, **options: Any) -> Any:
+        evaluated.extend(trial.result_key for trial in trials)
+        return worker.evaluate_trials(trials, **options)
 
-    monkeypatch.setattr("quantlr.sweeps.scheduler.evaluate_task", evaluate_and_record)
+    monkeypatch.setattr("quantlr.sweeps.scheduler.evaluate_trials", evaluate_and_record)
     quantlr.sweep(SMALL, output=tmp_path, workers=1)
     assert sorted(evaluated) == sorted(path.stem for path in paths[:3])
     assert read_files(tmp_path) == before
@@ -272,7 +272,7 @@ def test_tasks_are_taken_as_workers_become_free() -> None:
 def test_worker_with_other_versions_is_refused() -> None:
     wrong = {**environment_versions(), "numpy": "1.0.0"}
     with pytest.raises(UserError, match=r"numpy \S+ \(needed 1\.0\.0\); its numbers could differ"):
-        summarize_prices(PriceRequest("k", {}, False, wrong))
+        summarize_prices(("digest", {}), offline=False, required_versions=wrong)
 
 
 def test_trial_with_an_unknown_ticker_fails_and_the_others_do_not(tmp_path: Path) -> None:
