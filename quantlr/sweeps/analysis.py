@@ -70,14 +70,10 @@ class TrialResults:
         return np.array([trial.error is None for trial in self.trials], dtype=np.bool_)
 
     @property
-    def sharpe_low95(self) -> Array:
-        """(trials,) lower end of the 95 % interval."""
-        return np.asarray(self.sharpe_per_session - Z95 * self.sharpe_standard_error)
-
-    @property
-    def sharpe_high95(self) -> Array:
-        """(trials,) upper end of the 95 % interval."""
-        return np.asarray(self.sharpe_per_session + Z95 * self.sharpe_standard_error)
+    def sharpe_interval95(self) -> tuple[Array, Array]:
+        """(trials,) lower and upper ends of the 95 % interval of the Sharpe ratio."""
+        half_width = Z95 * self.sharpe_standard_error
+        return self.sharpe_per_session - half_width, self.sharpe_per_session + half_width
 
     @property
     def ranked_indices(self) -> IntArray:
@@ -236,31 +232,26 @@ class Holdout:
 
 def evaluate_holdout(result: BacktestResult, holdout_start: dt.date, sessions_per_year: float) -> Holdout | None:
     """Return the performance of a strategy in the hold-out; None where it has no sessions."""
-    rows = np.flatnonzero(result.sessions >= pd.Timestamp(holdout_start))
-    if not len(rows):
+    rows = result.sessions >= pd.Timestamp(holdout_start)
+    if not rows.any():
         return None
-    root, backtests = math.sqrt(sessions_per_year), (result, result.benchmark or result)
-    excess, benchmark_excess = (backtest.net_return[rows] - backtest.session_cash_rate for backtest in backtests)
-    growth, benchmark_growth = (
-        float(np.prod(np.maximum(1.0 + backtest.net_return[rows], 0.0)) - 1.0) for backtest in backtests
-    )
-    ratio, benchmark_ratio = sharpe_per_session(excess), sharpe_per_session(benchmark_excess)
-    error = sharpe_standard_error_per_session(excess)
-    low95 = high95 = None
-    if ratio is not None and error is not None:
-        low95, high95 = (ratio - Z95 * error) * root, (ratio + Z95 * error) * root
-    first, last = (iso_date(result.sessions[row]) for row in rows[[0, -1]])
-    return Holdout(
-        first=first,
-        last=last,
-        sessions=len(rows),
-        sharpe=None if ratio is None else ratio * root,
-        low95=low95,
-        high95=high95,
-        growth=growth,
-        benchmark_sharpe=None if benchmark_ratio is None else benchmark_ratio * root,
-        benchmark_growth=benchmark_growth,
-    )
+    benchmark = _annual_performance(result.benchmark or result, rows, sessions_per_year)
+    sharpe, low95, high95, growth = _annual_performance(result, rows, sessions_per_year)
+    first, last = (iso_date(date) for date in result.sessions[rows][[0, -1]])
+    return Holdout(first, last, int(rows.sum()), sharpe, low95, high95, growth, benchmark[0], benchmark[-1])
+
+
+def _annual_performance(
+    result: BacktestResult, rows: BoolArray, sessions_per_year: float
+) -> tuple[float | None, float | None, float | None, float]:
+    """Return annual Sharpe ratio, the ends of its 95 % interval, and total return of some sessions."""
+    net_return, root = result.net_return[rows], math.sqrt(sessions_per_year)
+    excess = net_return - result.session_cash_rate
+    ratio, error = sharpe_per_session(excess), sharpe_standard_error_per_session(excess)
+    growth = float(np.prod(np.maximum(1.0 + net_return, 0.0)) - 1.0)
+    if ratio is None or error is None:
+        return None if ratio is None else ratio * root, None, None, growth
+    return ratio * root, (ratio - Z95 * error) * root, (ratio + Z95 * error) * root, growth
 
 
 def sweep_verdict(

@@ -106,7 +106,7 @@ def make_sweep_files(report: SweepReport) -> tuple[dict[str, bytes], dict[str, A
 def trials_frame(report: SweepReport) -> pd.DataFrame:
     """Return one row per trial, the best first; what is undefined is NaN."""
     results, statistics, factor = report.results, report.statistics, report.annualization_factor
-    order, spa = results.ranked_indices, statistics.spa_result
+    order, spa, (low, high) = results.ranked_indices, statistics.spa_result, results.sharpe_interval95
     superior = set() if spa is None else set(results.compared_indices[spa.superior_indices].tolist())
     trials = [results.trials[index] for index in order]
 
@@ -119,8 +119,8 @@ def trials_frame(report: SweepReport) -> pd.DataFrame:
             "trial": [trial.number for trial in trials],
             **{axis.key: [grid_value_text(trial.settings[axis.key]) for trial in trials] for axis in report.sweep.axes},
             "sharpe": results.sharpe_per_session[order] * factor,
-            "sharpe_low95": results.sharpe_low95[order] * factor,
-            "sharpe_high95": results.sharpe_high95[order] * factor,
+            "sharpe_low95": low[order] * factor,
+            "sharpe_high95": high[order] * factor,
             "deflated_sharpe": statistics.deflated_sharpe[order],
             "beats_buy_and_hold": [
                 index in superior if trial.error is None else None
@@ -214,6 +214,7 @@ def sweep_page_context(report: SweepReport, summary: dict[str, Any], table: pd.D
 def parameter_surface(report: SweepReport, summary: dict[str, Any]) -> ParameterSurface:
     """Return the trials' Sharpe ratios per year over the grid; keys with a single value are left out."""
     axes, results, factor = report.sweep.axes, report.results, report.annualization_factor
+    low, high = results.sharpe_interval95
     varied = [index for index, axis in enumerate(axes) if len(axis.values) > 1] or [0]
     indices = np.array([report.sweep.value_indices(trial.number) for trial in results.trials], dtype=np.int64)
     return ParameterSurface(
@@ -221,8 +222,8 @@ def parameter_surface(report: SweepReport, summary: dict[str, Any]) -> Parameter
         value_labels=tuple(tuple(map(short_grid_value_text, axes[index].values)) for index in varied),
         value_index=indices[:, varied],
         sharpe=results.sharpe_per_session * factor,
-        sharpe_low=results.sharpe_low95 * factor,
-        sharpe_high=results.sharpe_high95 * factor,
+        sharpe_low=low * factor,
+        sharpe_high=high * factor,
         failed_mask=~results.evaluated_mask,
         winner_index=results.winner_index,
         expected_max_sharpe=summary["luck"]["expected_max_sharpe"],

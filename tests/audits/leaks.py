@@ -91,7 +91,7 @@ FEATURES: dict[str, PlantedLeak] = {
     ),
     "full-sample quantile": feature_leak(lambda prices, returns: (returns > returns.quantile(0.9)).astype(float)),
     "detrended over the full sample": feature_leak(lambda prices, returns: detrended(returns)),
-    "bars to come": feature_leak(lambda prices, returns: prices.n_bars - np.arange(len(returns))[:, None]),
+    "number of later bars": feature_leak(lambda prices, returns: prices.n_bars - np.arange(len(returns))[:, None]),
     "level of an adjusted price": feature_leak(lambda prices, returns: prices.close),
     "tomorrow's open": feature_leak(
         lambda prices, returns: (pd.DataFrame(prices.open).shift(-1) / pd.DataFrame(prices.close)).fillna(1.0)
@@ -267,8 +267,8 @@ def losses_removed(positions: Positions, prices: Prices, execution: Any, **optio
 
 H5 = {"label": {"horizon": 5}}
 OTHERS: dict[str, PlantedLeak] = {
-    "label known a session late": PlantedLeak(PipelineStages(compute_label=late_label), "label", "horizon_return"),
-    "label known a session early": PlantedLeak(PipelineStages(compute_label=early_label), "label", "never pending", H5),
+    "label one session too late": PlantedLeak(PipelineStages(compute_label=late_label), "label", "horizon_return"),
+    "label one session too early": PlantedLeak(PipelineStages(compute_label=early_label), "label", "never pending", H5),
     "label from the full sample's median": PlantedLeak(PipelineStages(compute_label=median_label), "label", "up"),
     "unpurged labels": PlantedLeak(
         PipelineStages(walk_forward_steps=WalkForwardFunctions(make_ticker_folds=unpurged_folds)),
@@ -335,7 +335,7 @@ OTHERS: dict[str, PlantedLeak] = {
     "fit on one row more": PlantedLeak(
         PipelineStages(walk_forward_steps=WalkForwardFunctions(fit_refits=fit_sees_more(1))), "fit", "weights"
     ),
-    "fit on the one label that is not known yet": PlantedLeak(
+    "fit on one label that is not known yet": PlantedLeak(
         PipelineStages(walk_forward_steps=WalkForwardFunctions(fit_refits=fit_sees_more(1))), "fit", "weights", H5
     ),
     "fit without a purge": PlantedLeak(
@@ -366,10 +366,8 @@ OTHERS: dict[str, PlantedLeak] = {
     "threshold of the full sample": PlantedLeak(
         PipelineStages(decide_positions=full_sample_threshold), "decide", "weight"
     ),
-    "decided by what came": PlantedLeak(PipelineStages(decide_positions=positions_by_outcome), "decide", "weight"),
-    "sized by what all of it earned": PlantedLeak(
-        PipelineStages(decide_positions=size_by_total_return), "decide", "weight"
-    ),
+    "decided by the outcome": PlantedLeak(PipelineStages(decide_positions=positions_by_outcome), "decide", "weight"),
+    "sized by the total return": PlantedLeak(PipelineStages(decide_positions=size_by_total_return), "decide", "weight"),
     "same-bar fill": PlantedLeak(PipelineStages(execute=same_bar_fill), "execute", "other decisions"),
     "backdated fill": PlantedLeak(PipelineStages(execute=backdated_fill), "execute", "other decisions"),
     "losses left out": PlantedLeak(PipelineStages(execute=losses_removed), "execute", "weight"),

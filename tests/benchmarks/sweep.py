@@ -199,11 +199,11 @@ def compare_one_and_two_workers(name: str, sweep: dict[str, Any]) -> Stopwatch:
 
 def print_cluster_estimate(watch: Stopwatch) -> None:
     """Print the estimated time of many tickers and settings on many workers."""
-    each, total = 2 * watch.wall_ms, ALL_TICKERS * SETTINGS
-    apart, own = total * each / CLUSTER / 60_000, total * watch.scheduling_ms / 60_000
+    trial_ms, n_trials = 2 * watch.wall_ms, ALL_TICKERS * SETTINGS
+    cluster, scheduling = n_trials * trial_ms / CLUSTER / 60_000, n_trials * watch.scheduling_ms / 60_000
     print(
-        f"{ALL_TICKERS:,} tickers x {SETTINGS:,} settings: {total * each / 3.6e6:,.0f} core hours, {apart:,.0f} "
-        f"minutes on {CLUSTER} workers; handing them out and keeping them is {own:,.0f} minutes of one process"
+        f"{ALL_TICKERS:,} tickers x {SETTINGS:,} settings: {n_trials * trial_ms / 3.6e6:,.0f} core hours, "
+        f"{cluster:,.0f} minutes on {CLUSTER} workers; scheduling takes {scheduling:,.0f} minutes of one process"
     )
 
 

@@ -106,9 +106,6 @@ class DaskEngine(Engine):
         """Send the function to the scheduler, which sends it to another worker if one is lost."""
         return self._executor.submit(function, *arguments)
 
-    def restart_workers(self) -> None:
-        """Do nothing: the scheduler replaces workers by itself."""
-
     def stop(self) -> None:
         """Cancel what is not done, and end what was started here; a scheduler that was running keeps running."""
         for part in (self._client, self._cluster):

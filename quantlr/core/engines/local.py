@@ -50,13 +50,13 @@ class Engine(AbstractContextManager["Engine"], ABC):
     def submit(self, function: Callable[..., ResultT], *arguments: Any) -> Future[ResultT]:
         """Send a function of a module to a worker."""
 
-    @abstractmethod
     def restart_workers(self) -> None:
-        """Replace workers that were lost."""
+        """Replace workers that were lost, unless the engine does so by itself."""
+        return
 
-    @abstractmethod
     def stop(self) -> None:
         """End all workers at once, whatever they are doing."""
+        return
 
     def __exit__(self, *_: object) -> None:
         """End the workers."""
@@ -76,12 +76,6 @@ class SerialEngine(Engine):
         except Exception as error:
             future.set_exception(error)
         return future
-
-    def restart_workers(self) -> None:
-        """Do nothing: this process can't be lost."""
-
-    def stop(self) -> None:
-        """Do nothing."""
 
 
 class ProcessEngine(Engine):
