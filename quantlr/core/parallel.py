@@ -34,6 +34,8 @@ def do_nothing() -> None:
 def process_pool(pool_size: int, *, initializer: Callable[[], None] = do_nothing) -> Iterator[ProcessPoolExecutor]:
     """Start worker processes at once; they end with the block, however it is left.
 
+    Any other child process that is started within the block is terminated with them.
+
     Parameters
     ----------
     pool_size : number of processes, this one not included.

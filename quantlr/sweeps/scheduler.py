@@ -35,7 +35,7 @@ from quantlr.sweeps.trials import (
     group_trials,
     json_digest,
 )
-from quantlr.sweeps.worker import PriceSummary, evaluate_trials, summarize_prices
+from quantlr.sweeps.worker import PriceSummary, evaluate_task, summarize_prices
 
 MAX_LOCAL_PRICE_REQUESTS = 2
 """Sets of prices that this process reads itself; a worker process takes a second to start."""
@@ -125,16 +125,16 @@ class SweepScheduler:
             raise DataError(next(str(summary.error) for summary in summaries))
         return dt.date(1970, 1, 1) + dt.timedelta(days=first)
 
-    def iter_configs_before_holdout(self, holdout_start: dt.date | None) -> Iterator[tuple[int, LoadedConfig]]:
-        """Yield the trials' numbers and configs, with data that end before the hold-out."""
+    def iter_configs(self, last_date: dt.date | None) -> Iterator[tuple[int, LoadedConfig]]:
+        """Yield the trials' numbers and configs, with data that end at the last date before the hold-out."""
         for number, config in self.sweep.iter_trial_configs():
-            yield number, replace(config, run=with_last_data_date(config.run, _day_before(holdout_start)))
+            yield number, replace(config, run=with_last_data_date(config.run, last_date))
 
-    def make_trials(self, holdout_start: dt.date | None) -> list[TrialRecord]:
+    def make_trials(self, last_date: dt.date | None) -> list[TrialRecord]:
         """Return the trials before they are evaluated; one whose prices can't be read has an error already."""
         data_configs: dict[str, dict[str, Any]] = {}
         digests: list[tuple[int, StageDigests]] = []
-        for number, config in self.iter_configs_before_holdout(holdout_start):
+        for number, config in self.iter_configs(last_date):
             stage_digests = StageDigests.from_config(config.run)
             data_configs.setdefault(stage_digests.data, config.run.model_dump(mode="json")["data"])
             digests.append((number, stage_digests))
@@ -150,10 +150,9 @@ class SweepScheduler:
             trials.append(TrialRecord(number, values, stage_digests.data, model_digest, prices.data_sha256, result_key))
         return trials
 
-    def iter_ledger_trials(self, trials: Iterable[TrialRecord], holdout_start: dt.date | None) -> Iterator[Trial]:
+    def iter_ledger_trials(self, trials: Iterable[TrialRecord], last_date: dt.date | None) -> Iterator[Trial]:
         """Yield trials as the ledger records them, with their results if they are evaluated."""
-        configs = self.iter_configs_before_holdout(holdout_start)
-        for trial, (_, config) in zip(trials, configs, strict=True):
+        for trial, (_, config) in zip(trials, self.iter_configs(last_date), strict=True):
             yield Trial.from_config(
                 config.run,
                 data_sha256=trial.data_sha256,
@@ -162,7 +161,7 @@ class SweepScheduler:
                 error=trial.error,
             )
 
-    def evaluate_trials(self, trials: Sequence[TrialRecord], holdout_start: dt.date | None) -> list[TrialRecord]:
+    def evaluate_trials(self, trials: Sequence[TrialRecord], last_date: dt.date | None) -> list[TrialRecord]:
         """Evaluate every trial whose result is not stored yet, and store it.
 
         Returns the trials, with an error for those of which no result could be stored.
@@ -180,7 +179,7 @@ class SweepScheduler:
         observer.on_start(self.sweep, n_waiting=len(waiting), dashboard_url=dashboard_url)
         observer.on_progress(n_done=n_done, n_total=len(trials), n_failed=n_failed)
         not_stored: dict[str, TrialRecord] = {}
-        for trial in self._iter_evaluated(waiting, holdout_start) if waiting else ():
+        for trial in self._iter_evaluated(waiting, last_date) if waiting else ():
             self.store.write(trial)
             if trial.file_bytes is None:
                 not_stored[trial.result_key] = trial
@@ -189,12 +188,12 @@ class SweepScheduler:
             observer.on_progress(n_done=n_done, n_total=len(trials), n_failed=n_failed)
         return [not_stored.get(trial.result_key, trial) for trial in trials]
 
-    def _iter_evaluated(self, trials: list[TrialRecord], holdout_start: dt.date | None) -> Iterator[TrialRecord]:
+    def _iter_evaluated(self, trials: list[TrialRecord], last_date: dt.date | None) -> Iterator[TrialRecord]:
         """Yield trials with their result files or errors, in the order in which they are done."""
         evaluate = partial(
-            evaluate_trials,
+            evaluate_task,
             base_config=self.sweep.base_config.value,
-            last_date=_day_before(holdout_start),
+            last_date=last_date,
             offline=self.options.offline,
             required_versions=self.required_versions,
         )
@@ -207,10 +206,6 @@ class SweepScheduler:
         )
         for _, evaluated in results:
             yield from evaluated
-
-
-def _day_before(date: dt.date | None) -> dt.date | None:
-    return None if date is None else date - dt.timedelta(days=1)
 
 
 def first_holdout_session(session_arrays: Iterable[IntArray], holdout_fraction: float) -> int | None:
@@ -345,19 +340,20 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> SweepResult:
     make_reports_dir(output_folder, spec.name)
     with SweepScheduler(sweep, options) as scheduler:
         holdout_start = scheduler.find_holdout_start(data_configs)
-        trials = scheduler.make_trials(holdout_start)
-        ledger.record_pending_trials(scheduler.iter_ledger_trials(trials, holdout_start))
-        trials = scheduler.evaluate_trials(trials, holdout_start)
+        last_date = None if holdout_start is None else holdout_start - dt.timedelta(days=1)
+        trials = scheduler.make_trials(last_date)
+        ledger.record_pending_trials(scheduler.iter_ledger_trials(trials, last_date))
+        trials = scheduler.evaluate_trials(trials, last_date)
         results = collect_trial_results(
             scheduler.store, trials, locate_error=partial(_locate_error, sweep), seed=spec.seed
         )
-        ledger.record_trial_results(scheduler.iter_ledger_trials(results.trials, holdout_start))
+        ledger.record_trial_results(scheduler.iter_ledger_trials(results.trials, last_date))
     winner, per_year = results.winner_index, 252.0
     trial_statistics, winner_result, winner_error = TrialStatistics(len(trials), None), None, None
     if winner is not None:
         config = sweep.trial_config(results.trials[winner].number)
         per_year = float(config.run.report.sessions_per_year)
-        ledger_trials = scheduler.iter_ledger_trials(results.trials, holdout_start)
+        ledger_trials = scheduler.iter_ledger_trials(results.trials, last_date)
         trial_statistics = _related_trial_statistics(ledger, ledger_trials, winner, config)
         try:
             with config.add_location_to_errors():

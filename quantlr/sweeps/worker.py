@@ -92,7 +92,7 @@ def summarize_prices(
     Parameters
     ----------
     request : digest of a data section, as in `StageDigests`, and the section in its JSON form.
-    offline, required_versions : as in `evaluate_trials`.
+    offline, required_versions : as in `evaluate_task`.
     """
     require_versions(required_versions)
     digest, data_config = request
@@ -104,7 +104,7 @@ def summarize_prices(
     return PriceSummary(prices.sha256, prices.sessions.to_numpy().astype("datetime64[D]").astype(np.int64))
 
 
-def evaluate_trials(
+def evaluate_task(
     trials: tuple[TrialRecord, ...],
     *,
     base_config: dict[str, Any],

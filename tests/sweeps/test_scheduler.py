@@ -191,9 +191,9 @@ def test_stored_trials_are_reused_and_damaged_ones_evaluated_again(
 
     def evaluate_and_record(trials: Any, **options: Any) -> Any:
         evaluated.extend(trial.result_key for trial in trials)
-        return worker.evaluate_trials(trials, **options)
+        return worker.evaluate_task(trials, **options)
 
-    monkeypatch.setattr("quantlr.sweeps.scheduler.evaluate_trials", evaluate_and_record)
+    monkeypatch.setattr("quantlr.sweeps.scheduler.evaluate_task", evaluate_and_record)
     quantlr.sweep(SMALL, output=tmp_path, workers=1)
     assert sorted(evaluated) == sorted(path.stem for path in paths[:3])
     assert read_files(tmp_path) == before
