@@ -11,8 +11,8 @@ import click
 from quantlr.cli.options import Options, config_argument, verb
 
 if TYPE_CHECKING:
-    from quantlr.audits.result import Audit
     from quantlr.audits.cutoffs import CutoffCount
+    from quantlr.audits.result import Audit
 
 LEAK_EXIT_STATUS = 3
 """Exit status of an audit that has found a leak."""
