@@ -1,4 +1,4 @@
-"""Work shared out over processes: in order, with its errors, and nothing left behind."""
+"""Pages drawn by several processes: the same as by one, and no process is left behind."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from multiprocessing import active_children
 from pathlib import Path
 
 import pytest
-from quantlr.core.parallel import parallel_map, process_pool
 from quantlr.core.progress import ignore_progress
 from quantlr.experiment.run import Run
 from quantlr.report.pages import applicable_pages
@@ -22,28 +20,6 @@ from quantlr.report.render import MAX_TRANSFER_BYTES, open_page_renderer, render
 from report.cases import shown, tear_sheet_of
 
 ROOT = Path(__file__).parents[1]
-
-
-def square(number: int) -> int:
-    if number == 13:
-        raise ValueError("thirteen")
-    if number == 99:
-        os._exit(1)
-    return number**2
-
-
-def test_results_come_in_order_errors_come_back_and_a_killed_process_is_told() -> None:
-    with process_pool(1) as pool:
-        for ahead in (1, 2):
-            assert list(parallel_map(square, range(12), pool, pool_size=1, queued_per_process=ahead)) == [
-                n**2 for n in range(12)
-            ]
-        assert list(parallel_map(square, (), pool, pool_size=1, queued_per_process=1)) == []
-        with pytest.raises(ValueError, match="thirteen"):
-            list(parallel_map(square, (13, 1, 2, 3), pool, pool_size=1, queued_per_process=1))
-        with pytest.raises(BrokenProcessPool):
-            list(parallel_map(square, (99, 1, 2), pool, pool_size=1, queued_per_process=1))
-    assert not active_children()
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -1,4 +1,4 @@
-"""Folds, scaling, weights and probabilities: what a refit has learnt, and from which rows."""
+"""Checks of folds, scaling, weights and probabilities: what a refit has learned, and from which rows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quantlr.audits.result import PROBABILITY_TOLERANCE, Cutoff, Leak, LeakCollector, comparison_scale
+from quantlr.audits.result import PROBABILITY_TOLERANCE, Cutoff, LeakCollector, comparison_scale
 from quantlr.core.arrays import Array, IntArray
 from quantlr.core.progress import iso_date
 from quantlr.core.timing import label_cutoff_row
@@ -25,17 +25,19 @@ from quantlr.model.walk_forward import (
 )
 
 REFITS_BEFORE_CUTOFF, REFITS_AFTER_CUTOFF = 1, 2
-"""Refits that are walked besides the newest at a cut: those before it, and those that train on what was replaced."""
+"""Refits that are fitted besides the newest at a cutoff: those before it, and those trained on replaced prices."""
 PROBE_ROWS_PER_REFIT = 64
-"""Training rows on which weights are compared, by what they say there."""
+"""Training rows on which weights are compared, by the probabilities they give."""
 AUDIT_SOLVER_TOLERANCE, MIN_NEWTON_MAX_ITER = 1e-12, 1000
-"""Tolerance and updates of a descent whose probabilities are compared to 1e-7."""
+"""Tolerance and iterations of a solver whose probabilities are compared to 1e-7."""
 FOLD_TARGET_STAT_NAMES = ("base_rate", "mean_gain", "mean_loss", "std")
+SESSION_BITS = 32
+"""Bits of the session in a key of ticker and session."""
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetSplits:
-    """A dataset and what its models walk through."""
+    """A dataset with the walk-forward splits of its models."""
 
     dataset: Dataset
     splits: tuple[ModelSplit, ...]
@@ -44,81 +46,74 @@ class DatasetSplits:
     def from_dataset(
         cls, dataset: Dataset, split_spec: WalkForwardSpec, model: LogisticRegression, functions: WalkForwardFunctions
     ) -> DatasetSplits:
-        """Return what the models of a dataset walk through."""
+        """Return the splits of a dataset's models."""
         return cls(dataset, tuple(make_model_splits(dataset, split_spec, model, functions)[0]))
 
-    def row_sessions(self, split: ModelSplit) -> IntArray:
-        """Return the session of each of a journey's rows, (rows,)."""
-        return self.dataset.session[split.first_row : split.first_row + len(split.X)]
-
-    def ticker_start_rows(self, split: ModelSplit) -> list[int]:
-        """Return where each ticker's rows begin in a journey."""
+    def fold_row_bounds(self, split: ModelSplit, refit_slice: slice) -> Array:
+        """Return ends of training rows and first forecast of some refits, relative to each ticker's first row."""
         if split.ticker_index >= 0:
-            return [0]
-        return [self.dataset.ticker_slice(ticker).start for ticker in range(len(self.dataset.tickers))]
+            first_rows = [0]
+        else:
+            first_rows = [self.dataset.ticker_slice(ticker).start for ticker in range(len(self.dataset.tickers))]
+        bounds: list[IntArray] = []
+        for folds, first_row in zip(split.folds, first_rows, strict=True):
+            part = folds.slice_refits(refit_slice)
+            bounds += [rows - first_row for rows in (part.train_start, part.train_stop, part.test_start)]
+        return np.concatenate(bounds).astype(np.float64)
 
 
 def make_audit_model(model: LogisticRegression) -> LogisticRegression:
-    """Return the model as it is walked here: solved tightly, by refits that may fail in an absurd future.
+    """Return the model with a tight solver tolerance, which accepts degenerate folds of an unrealistic scenario.
 
-    Calibration is looked at by itself, since it needs all forecasts and not only those around a cut.
+    Calibration is removed: it needs all forecasts, not only those around a cutoff, and is checked separately.
     """
-    changed = {"tol": min(model.tol, AUDIT_SOLVER_TOLERANCE), "degenerate": "base_rate", "calibration": None}
+    changes = {"tol": min(model.tol, AUDIT_SOLVER_TOLERANCE), "degenerate": "base_rate", "calibration": None}
     if model.solver == "newton":
-        changed["max_iter"] = max(model.max_iter, MIN_NEWTON_MAX_ITER)
-    return model.model_copy(update=changed)
+        changes["max_iter"] = max(model.max_iter, MIN_NEWTON_MAX_ITER)
+    return model.model_copy(update=changes)
 
 
-def check_folds(splits: DatasetSplits, split_spec: WalkForwardSpec, leak_collector: LeakCollector) -> bool:
-    """Look whether every refit trains only on rows whose label is known in time; return whether all do."""
-    leaks: list[Leak] = []
-    count = 0
-    for journey in splits.splits:
-        sessions = splits.row_sessions(journey)
-        calendar = np.unique(sessions)
-        known = splits.dataset.label_known_at[journey.first_row : journey.first_row + len(journey.X)]
-        latest = label_cutoff_row(0, embargo=split_spec.embargo) + np.searchsorted(calendar, journey.first_session)
-        limit = calendar[np.maximum(latest, 0)]
-        for ticker in journey.folds:
-            trained = np.flatnonzero(ticker.train_stop > ticker.train_start)
-            newest = known[ticker.train_stop[trained] - 1]
-            count += len(trained)
-            for refit in trained[newest > limit[trained]].tolist():
-                row = journey.first_row + int(ticker.train_stop[refit]) - 1
-                leaks.append(_late_label_leak(splits.dataset, journey, row, refit, limit[refit], split_spec.embargo))
-    leak_collector.n_compared_by_stage["folds"] = leak_collector.n_compared_by_stage.get("folds", 0) + count
-    for leak in leaks:
-        leak_collector.add(leak)
-    return not leaks
+def check_folds(splits: DatasetSplits, split_spec: WalkForwardSpec, collector: LeakCollector) -> bool:
+    """Check that every refit trains only on rows whose label is known in time; return whether all do."""
+    dataset, embargo = splits.dataset, split_spec.embargo
+    in_time = True
+    for split in splits.splits:
+        rows = slice(split.first_row, split.first_row + len(split.X))
+        known_at, calendar = dataset.label_known_at[rows], np.unique(dataset.session[rows])
+        latest = label_cutoff_row(0, embargo=embargo) + np.searchsorted(calendar, split.first_session)
+        latest_session = calendar[np.maximum(latest, 0)]
+        for folds in split.folds:
+            trained = np.flatnonzero(folds.train_stop > folds.train_start)
+            newest_known_at = known_at[folds.train_stop[trained] - 1]
+            collector.count("folds", len(trained))
+            for refit in trained[newest_known_at > latest_session[trained]].tolist():
+                row = split.first_row + int(folds.train_stop[refit]) - 1
+                rule = f", and the embargo of {embargo} requires {iso_date(dataset.sessions[latest_session[refit]])}"
+                _add_late_label_leak(dataset, split, row, refit, rule if embargo else "", collector)
+                in_time = False
+    return in_time
 
 
-def _late_label_leak(
-    dataset: Dataset, split: ModelSplit, dataset_row: int, refit_index: int, latest_known_session: int, embargo: int
-) -> Leak:
-    forecast, newest = (
-        iso_date(split.refit_dates[refit_index]),
-        iso_date(dataset.sessions[dataset.session[dataset_row]]),
-    )
-    at = int(dataset.label_known_at[dataset_row])
-    known = f"on {iso_date(dataset.sessions[at])}" if at < len(dataset.sessions) else "never"
-    rule = (
-        f", and the embargo of {embargo} asks for {iso_date(dataset.sessions[latest_known_session])}" if embargo else ""
-    )
-    text = (
-        f"folds: the refit that forecasts {forecast} ({split.name}) trains on {newest}, whose label is known {known}"
-        f"{rule}"
-    )
-    return Leak("folds", "train", split.name, newest, forecast, "", np.nan, np.nan, 1, text)
+def _add_late_label_leak(
+    dataset: Dataset, split: ModelSplit, row: int, refit_index: int, rule: str, collector: LeakCollector
+) -> None:
+    forecast, trained = iso_date(split.refit_dates[refit_index]), iso_date(dataset.sessions[dataset.session[row]])
+    known_at = int(dataset.label_known_at[row])
+    known = f"on {iso_date(dataset.sessions[known_at])}" if known_at < len(dataset.sessions) else "never"
+    text = f"the refit that forecasts {forecast} ({split.name}) trains on {trained}, whose label is known {known}{rule}"
+    Cutoff(-1, forecast, "", collector).add_leak("folds", "train", text, ticker=split.name, date=trained)
 
 
 @dataclass(frozen=True, slots=True)
 class FittedRefits:
-    """A few neighbouring refits of one model, walked.
+    """Consecutive refits of one model with their forecasts.
 
     Attributes
     ----------
-    journey : with these refits only.
-    key : (forecasts,) ticker and session of each forecast, in one number.
+    split : with these refits only.
+    scaling : of their features.
+    model_forecasts : weights, statistics of the target, and forecasts.
+    ticker_session_key : (forecasts,) ticker and session of each forecast, in one integer.
     """
 
     split: ModelSplit
@@ -128,165 +123,123 @@ class FittedRefits:
 
     @classmethod
     def from_split(cls, splits: DatasetSplits, split: ModelSplit, refit_slice: slice) -> FittedRefits:
-        """Return some refits of a journey, walked."""
+        """Fit some refits of a model."""
         part = split.slice_refits(refit_slice)
         ticker, session = (
-            gather_forecast_rows([part], each) for each in (splits.dataset.ticker, splits.dataset.session)
+            gather_forecast_rows([part], column) for column in (splits.dataset.ticker, splits.dataset.session)
         )
-        key = ticker * 2**32 + session
+        key = ticker * 2**SESSION_BITS + session
         return cls(part, part.make_training_data().scaling, forecast_models([part])[0], key)
+
+    def past_log_odds(self, last_session: int) -> tuple[IntArray, Array]:
+        """Return key and log odds of the forecasts up to a session."""
+        past = (self.ticker_session_key & (2**SESSION_BITS - 1)) <= last_session
+        return self.ticker_session_key[past], self.model_forecasts.log_odds[past]
 
 
 class RefitChecker:
-    """The refits around a cut as they were, to hold against what they become with other futures."""
+    """Refits of one model around a cutoff, to be compared with those fitted on other later prices."""
 
     def __init__(self, splits: DatasetSplits, split_index: int, cutoff_session: int) -> None:
         self.splits, self.cutoff_session = splits, cutoff_session
         self.split = splits.splits[split_index]
         newest = int(np.searchsorted(self.split.first_session, cutoff_session, side="right")) - 1
         self.newest_refit_key = (split_index, newest)
-        self.checked_refit_slice = slice(max(newest - REFITS_BEFORE_CUTOFF, 0), newest + 1)
-        self.n_refits_after = 0 if self.split.model.learning_rate != "auto" else REFITS_AFTER_CUTOFF
-        self.original_refits = FittedRefits.from_split(splits, self.split, self._fitted_refit_slice)
+        self.checked_refits = slice(max(newest - REFITS_BEFORE_CUTOFF, 0), newest + 1)
+        self.n_checked = self.checked_refits.stop - self.checked_refits.start
+        # Later refits train on replaced prices, which a learning rate of the user's may not suit.
+        n_after = REFITS_AFTER_CUTOFF if self.split.model.learning_rate == "auto" else 0
+        self.fitted_refits = slice(self.checked_refits.start, self.checked_refits.stop + n_after)
+        self.original = FittedRefits.from_split(splits, self.split, self.fitted_refits)
 
-    @property
-    def _fitted_refit_slice(self) -> slice:
-        """The refits that are walked: those that are looked at, and some that the replaced sessions train.
-
-        A rate of the user's own may be refused in an absurd future; then there are none of these.
-        """
-        return slice(self.checked_refit_slice.start, self.checked_refit_slice.stop + self.n_refits_after)
-
-    @property
-    def n_checked_refits(self) -> int:
-        """How many refits are looked at."""
-        return self.checked_refit_slice.stop - self.checked_refit_slice.start
-
-    def check(self, altered_splits: DatasetSplits, cutoff: Cutoff, leak_collector: LeakCollector) -> None:
-        """Compare what had been learnt and forecast by the cut; name the first stage that moved."""
-        found = next(
-            (journey for journey in altered_splits.splits if journey.ticker_index == self.split.ticker_index), None
+    def check(self, altered_splits: DatasetSplits, cutoff: Cutoff) -> None:
+        """Compare what was learned and forecast by the cutoff; of dependent stages, report the first that changed."""
+        altered_split = next(
+            (split for split in altered_splits.splits if split.ticker_index == self.split.ticker_index), None
         )
-        if found is None:
-            leak_collector.add(self._missing_refit_leak(cutoff))
+        if altered_split is None:
+            self._add_missing_refit_leak(cutoff)
             return
-        if not self._check_fold_rows(altered_splits, found, cutoff, leak_collector):
+        if not self._check_fold_rows(altered_splits, altered_split, cutoff):
             return
-        piece = FittedRefits.from_split(altered_splits, found, self._fitted_refit_slice)
-        self._check_target_stats(piece, cutoff, leak_collector)
-        if self._check_scaling(piece, cutoff, leak_collector) and self._check_coefficients(
-            piece, cutoff, leak_collector
-        ):
-            self._check_probabilities(piece, cutoff, leak_collector)
+        altered = FittedRefits.from_split(altered_splits, altered_split, self.fitted_refits)
+        for index, name in enumerate(FOLD_TARGET_STAT_NAMES):
+            was, became = (
+                refits.model_forecasts.target_stats[index, : self.n_checked] for refits in (self.original, altered)
+            )
+            cutoff.check_unchanged("knowledge", name, was, became, self._locate_refit, scale=comparison_scale(was))
+        if self._check_scaling(altered, cutoff) and self._check_coefficients(altered, cutoff):
+            self._check_probabilities(altered, cutoff)
 
-    def _missing_refit_leak(self, cutoff: Cutoff) -> Leak:
+    def _add_missing_refit_leak(self, cutoff: Cutoff) -> None:
         name = self.split.name
-        text = f"folds: {name} has no refit any more when all after {cutoff.date} is replaced ({cutoff.scenario})"
-        return Leak("folds", "refits", name, cutoff.date, cutoff.date, cutoff.scenario, np.nan, np.nan, 1, text)
+        text = f"{name} lacks a refit when all prices after {cutoff.date} are replaced ({cutoff.scenario})"
+        cutoff.add_leak("folds", "refits", text, ticker=name)
 
     def _locate_refit(self, refit_index: int) -> tuple[str, str]:
-        return self.split.name, iso_date(self.split.refit_dates[self.checked_refit_slice.start + refit_index])
+        return self.split.name, iso_date(self.split.refit_dates[self.checked_refits.start + refit_index])
 
-    def _check_fold_rows(
-        self, altered_splits: DatasetSplits, altered_split: ModelSplit, cutoff: Cutoff, leak_collector: LeakCollector
-    ) -> bool:
-        """Compare which rows train the refits up to the cut, each ticker's counted from its own first."""
-        early = slice(0, self.checked_refit_slice.stop)
-        was, became = (
-            _fold_row_bounds(walkers, journey, early)
-            for walkers, journey in ((self.splits, self.split), (altered_splits, altered_split))
-        )
-        if len(altered_split.first_session) < early.stop or was.shape != became.shape:
-            leak_collector.add(self._missing_refit_leak(cutoff))
+    def _check_fold_rows(self, altered_splits: DatasetSplits, altered_split: ModelSplit, cutoff: Cutoff) -> bool:
+        """Compare which rows train the refits up to the cutoff."""
+        n_refits = self.checked_refits.stop
+        was = self.splits.fold_row_bounds(self.split, slice(0, n_refits))
+        became = altered_splits.fold_row_bounds(altered_split, slice(0, n_refits))
+        if len(altered_split.first_session) < n_refits or was.shape != became.shape:
+            self._add_missing_refit_leak(cutoff)
             return False
 
         def locate(index: int) -> tuple[str, str]:
-            return self.split.name, iso_date(self.split.refit_dates[index % early.stop])
+            return self.split.name, iso_date(self.split.refit_dates[index % n_refits])
 
-        return leak_collector.check_unchanged(
-            "folds", "train", was, became, cutoff=cutoff, locate=locate, tolerance=0.5
-        )
+        return cutoff.check_unchanged("folds", "train", was, became, locate, tolerance=0.5)
 
-    def _check_scaling(self, altered_refits: FittedRefits, cutoff: Cutoff, leak_collector: LeakCollector) -> bool:
-        still = True
+    def _check_scaling(self, altered: FittedRefits, cutoff: Cutoff) -> bool:
+        unchanged = True
         for name in ("mean", "std"):
-            for at, column in enumerate(self.split.feature_names):
+            for index, feature in enumerate(self.split.feature_names):
                 was, became = (
-                    getattr(one.scaling, name)[: self.n_checked_refits, at]
-                    for one in (self.original_refits, altered_refits)
+                    getattr(refits.scaling, name)[: self.n_checked, index] for refits in (self.original, altered)
                 )
-                size = self.original_refits.scaling.std[: self.n_checked_refits, at] + np.abs(was)
-                size = np.where(size > 0, size, 1.0)
-                what = f"{name} of {column}"
-                still &= leak_collector.check_unchanged(
-                    "scale", what, was, became, cutoff=cutoff, locate=self._locate_refit, scale=size
+                scale = self.original.scaling.std[: self.n_checked, index] + np.abs(was)
+                scale = np.where(scale > 0, scale, 1.0)
+                unchanged &= cutoff.check_unchanged(
+                    "scale", f"{name} of {feature}", was, became, self._locate_refit, scale=scale
                 )
-        return still
+        return unchanged
 
-    def _check_coefficients(self, altered_refits: FittedRefits, cutoff: Cutoff, leak_collector: LeakCollector) -> bool:
-        """Compare weights by the probabilities they give to rows of their training."""
-        was, became = (
-            self._probe_row_probabilities(one.model_forecasts.fit_results.coefficients)
-            for one in (self.original_refits, altered_refits)
-        )
-        return leak_collector.check_unchanged(
+    def _check_coefficients(self, altered: FittedRefits, cutoff: Cutoff) -> bool:
+        """Compare weights by the probabilities they give to some of their own training rows."""
+        was: list[Array] = []
+        became: list[Array] = []
+        for refit in range(self.n_checked):
+            rows = np.concatenate(
+                [np.arange(folds[refit].train.start, folds[refit].train.stop) for folds in self.original.split.folds]
+            )
+            probes = self.split.X[rows[np.linspace(0, len(rows) - 1, PROBE_ROWS_PER_REFIT).astype(np.int64)]]
+            for probabilities, refits in ((was, self.original), (became, altered)):
+                weights = refits.model_forecasts.fit_results.coefficients[refit]
+                probabilities.append(sigmoid(weights[0] + probes @ weights[1:]))
+        return cutoff.check_unchanged(
             "fit",
             "weights",
-            was,
-            became,
-            cutoff=cutoff,
-            locate=lambda at: self._locate_refit(at // PROBE_ROWS_PER_REFIT),
+            np.concatenate(was),
+            np.concatenate(became),
+            lambda index: self._locate_refit(index // PROBE_ROWS_PER_REFIT),
             tolerance=PROBABILITY_TOLERANCE,
         )
 
-    def _probe_row_probabilities(self, coefficients: Array) -> Array:
-        """Return what weights (refits, 1 + k) make of some of their own training rows, (refits * PROBES,)."""
-        said = []
-        for refit, weights in enumerate(coefficients[: self.n_checked_refits]):
-            trained = np.concatenate(
-                [np.arange(t[refit].train.start, t[refit].train.stop) for t in self.original_refits.split.folds]
-            )
-            probes = self.split.X[trained[np.linspace(0, len(trained) - 1, PROBE_ROWS_PER_REFIT).astype(np.int64)]]
-            said.append(sigmoid(weights[0] + probes @ weights[1:]))
-        return np.concatenate(said)
-
-    def _check_target_stats(self, altered_refits: FittedRefits, cutoff: Cutoff, leak_collector: LeakCollector) -> None:
-        for at, name in enumerate(FOLD_TARGET_STAT_NAMES):
-            was, became = (
-                one.model_forecasts.target_stats[at, : self.n_checked_refits]
-                for one in (self.original_refits, altered_refits)
-            )
-            leak_collector.check_unchanged(
-                "knowledge", name, was, became, cutoff=cutoff, locate=self._locate_refit, scale=comparison_scale(was)
-            )
-
-    def _check_probabilities(self, altered_refits: FittedRefits, cutoff: Cutoff, leak_collector: LeakCollector) -> None:
-        past = [
-            (one.ticker_session_key & (2**32 - 1)) <= self.cutoff_session
-            for one in (self.original_refits, altered_refits)
-        ]
-        key = self.original_refits.ticker_session_key[past[0]]
-        if not np.array_equal(key, altered_refits.ticker_session_key[past[1]]):
-            leak_collector.add(self._missing_refit_leak(cutoff))
+    def _check_probabilities(self, altered: FittedRefits, cutoff: Cutoff) -> None:
+        key, was = self.original.past_log_odds(self.cutoff_session)
+        altered_key, became = altered.past_log_odds(self.cutoff_session)
+        if not np.array_equal(key, altered_key):
+            self._add_missing_refit_leak(cutoff)
             return
-        tickers, sessions = self.splits.dataset.tickers, self.splits.dataset.sessions
+        dataset = self.splits.dataset
 
         def locate(index: int) -> tuple[str, str]:
-            return tickers[key[index] >> 32], iso_date(sessions[key[index] & (2**32 - 1)])
+            ticker, session = divmod(int(key[index]), 2**SESSION_BITS)
+            return dataset.tickers[ticker], iso_date(dataset.sessions[session])
 
-        was, became = (
-            sigmoid(one.model_forecasts.log_odds[known])
-            for one, known in zip((self.original_refits, altered_refits), past, strict=True)
+        cutoff.check_unchanged(
+            "forecast", "probability", sigmoid(was), sigmoid(became), locate, tolerance=PROBABILITY_TOLERANCE
         )
-        leak_collector.check_unchanged(
-            "forecast", "probability", was, became, cutoff=cutoff, locate=locate, tolerance=PROBABILITY_TOLERANCE
-        )
-
-
-def _fold_row_bounds(splits: DatasetSplits, split: ModelSplit, refit_slice: slice) -> Array:
-    """Return the training rows' ends and the first forecast of each refit, counted from each ticker's first row."""
-    found: list[IntArray] = []
-    for ticker, start in zip(split.folds, splits.ticker_start_rows(split), strict=True):
-        part = ticker.slice_refits(refit_slice)
-        found += [part.train_start - start, part.train_stop - start, part.test_start - start]
-    return np.concatenate(found).astype(np.float64)

@@ -1,9 +1,10 @@
-"""What an audit has found: the leaks, by name, and how far it looked."""
+"""Result of an audit: the leaks by stage, and the extent of the checks."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,25 +14,30 @@ from quantlr.core.arrays import Array
 AUDITED_STAGES = (
     "features", "label", "folds", "scale", "fit", "knowledge", "forecast", "calibrate", "known", "decide", "execute",
 )  # fmt: skip
-"""What is looked at, in the order of a run; all but `forecast` are fields of `pipeline.Stages` or of its `walk`."""
+"""Stages that are checked, in the order of a run: "scale" is the scaling of features, "knowledge" are the statistics of
+the target in a fold's training rows, "known" is the decision context of policies."""
 RELATIVE_TOLERANCE, PROBABILITY_TOLERANCE = 1e-9, 1e-7
-"""How far a number may move by rounding: relative to its size; and a probability, which a descent only approaches."""
+"""Change by rounding: of a number, relative to its scale; and of a probability, which a solver approximates."""
+MAX_DEVIATION = 1e300
+
+LocateValue = Callable[[int], tuple[str, str]]
+"""From the position of a number to its ticker and its date."""
 
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """One thing that knew the future.
+    """One value that depends on the future.
 
     Attributes
     ----------
-    stage : the stage of the run, one of `STAGES`.
+    stage : of the run, one of `AUDITED_STAGES`.
     what : the feature, or the field of the stage's result.
-    ticker : whose, or "pooled"; empty where it is of all of them.
-    date : session of the value that moved first.
-    cut : the last session that was left as it was; the value's own where nothing had to be changed to see it.
-    future : what was put after the cut; empty where nothing had to be.
-    was, became : the value with the future that came, and with the other; NaN where there is none.
-    times : how often it was seen.
+    ticker : of the value, or "pooled"; empty where it is of all tickers.
+    date : session of the first value that changed.
+    cut : last session whose prices were not replaced; the value's own where no prices had to be replaced.
+    future : scenario that replaced the later prices; empty where none had to be.
+    was, became : the value with the actual and with the replaced prices; NaN where there is none.
+    times : number of checks that found it.
     text : all of it in a sentence.
     """
 
@@ -49,19 +55,19 @@ class Leak:
 
 @dataclass(frozen=True, slots=True)
 class AuditCoverage:
-    """How far an audit looked.
+    """Extent of an audit's checks.
 
     Attributes
     ----------
-    first, last : sessions of the first and of the last cut.
-    refits, refits_walked : how many there are, all models together; how many of them were walked to from other futures.
-    cuts : sessions after which everything was looked at: walked, decided and executed.
-    cuts_once : further sessions, after which models were walked with the mirror image of what came.
-    input_cuts : sessions after which features and label were looked at, those all included.
-    futures : what was put after each cut.
-    input_futures : how many of them, in turn, where only features and label were looked at.
-    checks : numbers that were compared, by stage.
-    largest : how far the most moved of them moved, by stage, in units of what is allowed.
+    first, last : first and last cutoff session.
+    refits, refits_walked : number of refits of all models; number of those that were fitted with replaced prices.
+    cuts : number of cutoff sessions at which every stage was checked, with every scenario.
+    cuts_once : number of further cutoffs at which models were checked with mirrored returns only.
+    input_cuts : number of cutoffs at which features and label were checked, all others included.
+    futures : scenarios that replaced the later prices.
+    input_futures : number of them, in turn, at a cutoff where only features and label were checked.
+    checks : number of compared values, by stage.
+    largest : largest change of a value, by stage, relative to the tolerance.
     """
 
     first: str
@@ -79,14 +85,14 @@ class AuditCoverage:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """Whether anything in a run knew the future.
+    """Result of an audit for look-ahead bias.
 
     Attributes
     ----------
     name : of the config.
     config_sha256, data_sha256 : digests of the resolved config and of the prices.
-    leaks : what did, in the order of the stages; empty if nothing.
-    coverage : how far the audit looked.
+    leaks : in the order of the stages; empty if there are none.
+    coverage : extent of the checks.
     """
 
     name: str
@@ -97,102 +103,117 @@ class Audit:
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing leaked."""
+        """Whether there are no leaks."""
         return not self.leaks
 
     @property
     def leaking_stages(self) -> tuple[str, ...]:
-        """The stages that leak, in the order of a run."""
+        """Stages with leaks, in the order of a run."""
         return tuple(dict.fromkeys(leak.stage for leak in self.leaks))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the audit as ``audit.json`` has it; what is undefined is None."""
-        found = {"clean": self.is_clean, **asdict(self)}
-        for leak in found["leaks"]:
+        """Return the audit as written to ``audit.json``; undefined values are None."""
+        content = {"clean": self.is_clean, **asdict(self)}
+        for leak in content["leaks"]:
             leak.update({key: None for key in ("was", "became") if not np.isfinite(leak[key])})
-        return found
+        return content
 
 
-@dataclass(frozen=True, slots=True)
-class Cutoff:
-    """A session after which the future was replaced, and by what."""
-
-    session: int
-    date: str
-    scenario: str
-
-
-LocateValue = Callable[[int], tuple[str, str]]
-"""From the position of a number to its ticker and its date."""
-
-
+@dataclass
 class LeakCollector:
-    """What has been compared so far, and what moved."""
+    """Leaks found so far, and the number of compared values and their largest change by stage."""
 
-    def __init__(self) -> None:
-        self._leaks: dict[tuple[str, str], Leak] = {}
-        self.n_compared_by_stage: dict[str, int] = {}
-        self.max_deviation_by_stage: dict[str, float] = {}
+    leaks_by_value: dict[tuple[str, str], Leak] = field(default_factory=dict)
+    n_compared: dict[str, int] = field(default_factory=dict)
+    max_deviation: dict[str, float] = field(default_factory=dict)
 
     @property
     def leaks(self) -> tuple[Leak, ...]:
         """The leaks found, in the order of the stages."""
-        return tuple(sorted(self._leaks.values(), key=lambda leak: AUDITED_STAGES.index(leak.stage)))
+        return tuple(sorted(self.leaks_by_value.values(), key=lambda leak: AUDITED_STAGES.index(leak.stage)))
+
+    def add(self, leak: Leak) -> None:
+        """Record a leak; the first one of its stage and value is kept, and counts the others."""
+        key = leak.stage, leak.what
+        first = self.leaks_by_value.get(key)
+        self.leaks_by_value[key] = replace(first, times=first.times + leak.times) if first else leak
+
+    def count(self, stage: str, n_compared: int) -> None:
+        """Add to the number of compared values of a stage."""
+        self.n_compared[stage] = self.n_compared.get(stage, 0) + n_compared
+
+
+@dataclass(frozen=True, slots=True)
+class Cutoff:
+    """A session after which the prices were replaced, and the comparison of values that were known by then.
+
+    Attributes
+    ----------
+    session : position of the last session that was not replaced.
+    date : of that session.
+    scenario : that replaced the later prices; empty where none had to be.
+    collector : of the leaks.
+    """
+
+    session: int
+    date: str
+    scenario: str
+    collector: LeakCollector
+
+    def with_scenario(self, scenario: str) -> Cutoff:
+        """Return the same session with another scenario."""
+        return replace(self, scenario=scenario)
 
     def check_unchanged(
         self,
         stage: str,
-        value_name: str,
+        what: str,
         original: Array,
         altered: Array,
-        *,
-        cutoff: Cutoff,
         locate: LocateValue,
+        *,
         scale: Array | float = 1.0,
         tolerance: float = RELATIVE_TOLERANCE,
     ) -> bool:
-        """Compare numbers (n,) that may not move by more than `allowed` of `size`; return whether none did."""
+        """Compare numbers (n,), which may change by `tolerance` times `scale`; return whether none changed by more."""
         with np.errstate(invalid="ignore"):
-            gap = np.abs(altered - original) / scale
-        gap = np.where(np.isnan(original) & np.isnan(altered), 0.0, np.where(np.isnan(gap), np.inf, gap))
-        gap = np.where(original == altered, 0.0, gap) / tolerance
-        self.n_compared_by_stage[stage] = self.n_compared_by_stage.get(stage, 0) + len(gap)
-        if not len(gap):
+            deviation = np.abs(altered - original) / scale / tolerance
+        same = (original == altered) | (np.isnan(original) & np.isnan(altered))
+        deviation = np.where(same, 0.0, np.where(np.isnan(deviation), np.inf, deviation))
+        self.collector.count(stage, len(deviation))
+        largest = min(float(deviation.max(initial=0.0)), MAX_DEVIATION)
+        if len(deviation):
+            self.collector.max_deviation[stage] = max(self.collector.max_deviation.get(stage, 0.0), largest)
+        if largest <= 1.0:
             return True
-        self.max_deviation_by_stage[stage] = max(
-            self.max_deviation_by_stage.get(stage, 0.0), min(float(gap.max()), 1e300)
+        index = int(np.argmax(deviation > 1.0))
+        (ticker, date), was, became = locate(index), float(original[index]), float(altered[index])
+        text = (
+            f"{what} of {f'{ticker} {date}'.strip()} was {was:.6g} and became {became:.6g} when all prices after "
+            f"{self.date} were replaced ({self.scenario})"
         )
-        moved = np.flatnonzero(gap > 1.0)
-        if len(moved):
-            at = int(moved[0])
-            ticker, date = locate(at)
-            self.add(
-                changed_value_leak(stage, value_name, ticker, date, cutoff, float(original[at]), float(altered[at]))
-            )
-        return not len(moved)
+        self.add_leak(stage, what, text, ticker=ticker, date=date, was=was, became=became)
+        return False
 
-    def add(self, leak: Leak) -> None:
-        """Write a leak down; the one with the earliest cut speaks for those of its kind."""
-        key = (leak.stage, leak.what)
-        former = self._leaks.get(key)
-        times = leak.times + (former.times if former else 0)
-        self._leaks[key] = replace(former or leak, times=times)
-
-
-def changed_value_leak(
-    stage: str, value_name: str, ticker: str, date: str, cutoff: Cutoff, original: float, altered: float
-) -> Leak:
-    """Return the leak of a number that moved."""
-    about = f"{ticker} {date}".strip()
-    text = (
-        f"{stage}: {value_name} of {about} was {original:.6g} and became {altered:.6g} when all after {cutoff.date} was replaced "
-        f"({cutoff.scenario})"
-    )
-    return Leak(stage, value_name, ticker, date, cutoff.date, cutoff.scenario, original, altered, 1, text)
+    def add_leak(
+        self,
+        stage: str,
+        what: str,
+        text: str,
+        *,
+        ticker: str = "",
+        date: str | None = None,
+        was: float = math.nan,
+        became: float = math.nan,
+        times: int = 1,
+    ) -> None:
+        """Record a leak; `text` is without the stage, `date` the cutoff's unless given."""
+        values = ticker, date or self.date, self.date, self.scenario, was, became, times
+        self.collector.add(Leak(stage, what, *values, f"{stage}: {text}"))
 
 
 def comparison_scale(values: Array) -> Array:
-    """Return the size that a column's numbers (n,) are compared by: their own, or their root mean square if larger."""
-    there = values[np.isfinite(values)]
-    typical = float(np.sqrt(np.mean(there**2))) if len(there) else 1.0
-    return np.maximum(np.abs(values), typical or 1.0)
+    """Return the scale of comparison of a column's numbers (n,): their size or, if larger, their root mean square."""
+    finite = values[np.isfinite(values)]
+    root_mean_square = float(np.sqrt(np.mean(finite**2))) if len(finite) else 1.0
+    return np.maximum(np.abs(values), root_mean_square or 1.0)

@@ -1,19 +1,19 @@
-"""From probabilities to returns: calibration, decisions and their execution, each by itself.
+"""Checks of calibration, decisions and their execution, each by itself.
 
-What goes into each is the run's own up to the cut, number for number, and something else after it. What comes out up
-to the cut is then the same number, however near a probability is to a threshold.
+The inputs of each stage are the run's own up to the cutoff, bit for bit, and altered after it. Its output up to the
+cutoff must then be the same, even where a probability is close to a threshold.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 
 from quantlr.audits.model_checks import AUDIT_SOLVER_TOLERANCE, REFITS_AFTER_CUTOFF
-from quantlr.audits.result import PROBABILITY_TOLERANCE, Cutoff, LeakCollector, comparison_scale
+from quantlr.audits.result import PROBABILITY_TOLERANCE, Cutoff, comparison_scale
 from quantlr.config.run_config import RunConfig
 from quantlr.core.arrays import Array, BoolArray, IntArray
 from quantlr.core.errors import DataError
@@ -30,299 +30,221 @@ LOG_ODDS_REPLACEMENTS: dict[str, Callable[[Array, np.random.Generator], Array]] 
     "all likely": lambda log_odds, rng: np.full_like(log_odds, 5.0),
     "all unlikely": lambda log_odds, rng: np.full_like(log_odds, -5.0),
 }
-"""Log odds of the forecasts after a cut."""
+"""Log odds of the forecasts after a cutoff, by scenario."""
 ALTERED_DECISIONS_SCENARIO = "other decisions"
+FORECAST_STAT_FIELDS = ("base_rate", "mean_gain", "mean_loss", "std")
+WEIGHT_TOLERANCE = 1e-12
+PROBE_QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Quantiles of the log odds at which calibrations are compared."""
 SESSION_START_FIELDS = ("weight", "ticker_cost", "cash_return", "cost", "exposure", "turnover")
-"""What is booked for a session, but settled when it begins."""
+"""Fields of a backtest that are booked for a session but determined when it begins."""
 SESSION_END_FIELDS = ("ticker_gross_return", "gross_return", "net_return", "equity")
-"""What is booked for a session when it ends."""
+"""Fields of a backtest that are determined when the session ends."""
 
 
-@dataclass(frozen=True, slots=True)
-class CalibrationInput:
-    """What a calibration was made from: all forecasts of one model."""
-
-    log_odds: Array
-    up: Array
-    folds: tuple[Folds, ...]
-    model: LogisticRegression
+CalibrationInput = tuple[Array, Array, tuple[Folds, ...], LogisticRegression]
+"""Input of one model's calibration: log odds of all its forecasts, their outcomes, the folds and the model."""
 
 
 class CalibrationRecorder:
-    """Calibrates as a run does, and keeps what each calibration was made from, model after model."""
+    """Calibration function of a run that also keeps its inputs, model by model."""
 
     def __init__(self, functions: WalkForwardFunctions) -> None:
-        self._calibrate = functions.fit_calibration
-        self.calibration_inputs: list[CalibrationInput] = []
+        self._fit_calibration = functions.fit_calibration
+        self.inputs: list[CalibrationInput] = []
 
     def __call__(self, log_odds: Array, up: Array, folds: tuple[Folds, ...], model: LogisticRegression) -> Calibration:
-        """Return the calibration, and keep what it was made from."""
-        self.calibration_inputs.append(CalibrationInput(log_odds, up, folds, model))
-        return self._calibrate(log_odds, up, folds, model)
+        """Return the calibration, and keep its input."""
+        self.inputs.append((log_odds, up, folds, model))
+        return self._fit_calibration(log_odds, up, folds, model)
 
 
 def outcome_known_sessions(decisions: Decisions) -> IntArray:
     """Return the session at whose close the outcome of each forecast is known, (forecasts,)."""
     dataset, forecasts = decisions.dataset, decisions.forecasts
-    every = len(dataset.sessions) + 1
-    row = np.searchsorted(dataset.ticker * every + dataset.session, forecasts.ticker * every + forecasts.session)
-    return dataset.label_known_at[row]
+    stride = len(dataset.sessions) + 1
+    keys = dataset.ticker * stride + dataset.session
+    return dataset.label_known_at[np.searchsorted(keys, forecasts.ticker * stride + forecasts.session)]
 
 
 class CalibrationChecker:
-    """Platt's sigmoids of one model as they were, to hold against what they become with another future.
+    """Platt calibration of one model, to be compared with those fitted to altered later forecasts and outcomes.
 
     Parameters
     ----------
-    run : the run as it was.
-    made : what they were made from.
-    journey : what the model walked through.
-    stages : whose `walk.calibrate` to hold them against.
+    decisions : of the run.
+    inputs : of the model's calibration.
+    split : the model's refits.
+    stages : with the calibration function to check.
     """
 
     def __init__(
-        self, decisions: Decisions, calibration_input: CalibrationInput, split: ModelSplit, stages: PipelineStages
+        self, decisions: Decisions, inputs: CalibrationInput, split: ModelSplit, stages: PipelineStages
     ) -> None:
-        self.calibration_input, self.split, self.calibrate = (
-            calibration_input,
-            split,
-            stages.walk_forward_steps.fit_calibration,
-        )
-        mine = decisions.forecasts.ticker == split.ticker_index if split.ticker_index >= 0 else slice(None)
-        self.forecast_session, self.outcome_known_session = (
-            decisions.forecasts.session[mine],
-            outcome_known_sessions(decisions)[mine],
-        )
-        self.model = calibration_input.model.model_copy(
-            update={"tol": min(calibration_input.model.tol, AUDIT_SOLVER_TOLERANCE)}
-        )
-        self.probe_log_odds = np.quantile(calibration_input.log_odds, [0.0, 0.25, 0.5, 0.75, 1.0])
-        self.original_probability = self._probe_probabilities(
-            calibration_input.log_odds, calibration_input.up, calibration_input.folds
-        )
+        self.log_odds, self.up, self.folds, model = inputs
+        self.split, self.fit_calibration = split, stages.walk_forward_steps.fit_calibration
+        forecasts = decisions.forecasts
+        rows = forecasts.ticker == split.ticker_index if split.ticker_index >= 0 else slice(None)
+        self.forecast_session, self.known_session = forecasts.session[rows], outcome_known_sessions(decisions)[rows]
+        self.model = model.model_copy(update={"tol": min(model.tol, AUDIT_SOLVER_TOLERANCE)})
+        self.probe_log_odds = np.quantile(self.log_odds, PROBE_QUANTILES)
+        self.original_probability = self._probe_probabilities(self.log_odds, self.up, self.folds)
 
     def _probe_probabilities(self, log_odds: Array, up: Array, folds: Sequence[Folds]) -> Array:
-        """Return the probabilities that each refit's sigmoid makes of some log odds, (refits, probes)."""
-        line = self.calibrate(log_odds, up, folds, self.model).platt_coefficients
-        return sigmoid(line[:, :1] + line[:, 1:] * self.probe_log_odds)
+        """Return the calibrated probabilities of the probes by refit, (refits, probes)."""
+        coefficients = self.fit_calibration(log_odds, up, folds, self.model).platt_coefficients
+        return sigmoid(coefficients[:, :1] + coefficients[:, 1:] * self.probe_log_odds)
 
-    def check(self, cutoff: Cutoff, leak_collector: LeakCollector, rng: np.random.Generator) -> None:
-        """Compare the sigmoids of the refits up to a cut, with other forecasts and other outcomes after it."""
-        early = int((self.split.first_session <= cutoff.session).sum())
-        folds, kept = self._first_folds_and_rows(early + REFITS_AFTER_CUTOFF)
+    def check(self, cutoff: Cutoff, rng: np.random.Generator) -> None:
+        """Compare the calibrations up to a cutoff, with altered forecasts and outcomes after it."""
+        n_refits = int((self.split.first_session <= cutoff.session).sum())
+        first_folds, rows, first_row = [], [], 0  # folds of the first refits, and the positions of their forecasts
+        for folds in self.folds:
+            part = folds.slice_refits(slice(0, n_refits + REFITS_AFTER_CUTOFF))
+            first_folds.append(part)
+            rows.append(first_row + np.arange(part.test_stop[-1] - part.test_start[0]))
+            first_row += int(folds.test_stop[-1] - folds.test_start[0])
+        forecast_rows = np.concatenate(rows)
 
         def locate(index: int) -> tuple[str, str]:
             return self.split.name, iso_date(self.split.refit_dates[index // len(self.probe_log_odds)])
 
-        for answer, of in LOG_ODDS_REPLACEMENTS.items():
-            log_odds = np.where(
-                self.forecast_session > cutoff.session,
-                of(self.calibration_input.log_odds, rng),
-                self.calibration_input.log_odds,
-            )
-            up = np.where(
-                self.outcome_known_session > cutoff.session,
-                rng.integers(0, 2, len(self.outcome_known_session)),
-                self.calibration_input.up,
-            )
-            became = self._probe_probabilities(log_odds[kept], up[kept], folds)[:early]
-            other = replace(cutoff, scenario=answer)
-            was = self.original_probability[:early].ravel()
-            leak_collector.check_unchanged(
-                "calibrate",
-                "sigmoid",
-                was,
-                became.ravel(),
-                cutoff=other,
-                locate=locate,
-                tolerance=PROBABILITY_TOLERANCE,
+        was = self.original_probability[:n_refits].ravel()
+        for scenario, replacement in LOG_ODDS_REPLACEMENTS.items():
+            altered_log_odds = replacement(self.log_odds, rng)
+            log_odds = np.where(self.forecast_session > cutoff.session, altered_log_odds, self.log_odds)
+            random_outcomes = rng.integers(0, 2, len(self.known_session))
+            up = np.where(self.known_session > cutoff.session, random_outcomes, self.up)
+            became = self._probe_probabilities(log_odds[forecast_rows], up[forecast_rows], first_folds)
+            cutoff.with_scenario(scenario).check_unchanged(
+                "calibrate", "sigmoid", was, became[:n_refits].ravel(), locate, tolerance=PROBABILITY_TOLERANCE
             )
 
-    def _first_folds_and_rows(self, n_refits: int) -> tuple[list[Folds], IntArray]:
-        """Return the folds of the first refits, and the positions of their forecasts."""
-        folds, kept, begins = [], [], 0
-        for ticker in self.calibration_input.folds:
-            part = ticker.slice_refits(slice(0, n_refits))
-            kept.append(begins + np.arange(part.test_stop[-1] - part.test_start[0]))
-            begins += int(ticker.test_stop[-1] - ticker.test_start[0])
-            folds.append(part)
-        return folds, np.concatenate(kept)
 
-
-def check_decisions(
-    config: RunConfig,
-    decisions: Decisions,
-    prices: Prices,
-    prices_by_scenario: dict[str, Prices],
-    stages: PipelineStages,
-    cutoff: Cutoff,
-    leak_collector: LeakCollector,
-    rng: np.random.Generator,
-) -> None:
-    """Compare what policies know and decide up to a cut, with other prices and other forecasts after it."""
-    forecasts = decisions.forecasts
-    past = forecasts.session <= cutoff.session
-
-    def locate_forecast(index: int) -> tuple[str, str]:
-        row = int(np.flatnonzero(past)[index])
-        return forecasts.tickers[forecasts.ticker[row]], iso_date(forecasts.sessions[forecasts.session[row]])
-
-    known = decision_context(config, prices, forecasts, stages)
-    knowns = {
-        future: decision_context(config, other, forecasts, stages) for future, other in prices_by_scenario.items()
-    }
-    for future, other in knowns.items():
-        for name in _per_row_field_names(known, len(past)):
-            was, became = getattr(known, name)[past], getattr(other, name)[past]
-            leak_collector.check_unchanged(
-                "known",
-                name,
-                was,
-                became,
-                cutoff=replace(cutoff, scenario=future),
-                locate=locate_forecast,
-                scale=comparison_scale(was),
-            )
-    decided = np.arange(len(forecasts.sessions)) <= cutoff.session
-    was = decisions.positions.weight[decided].ravel()
-
-    def locate_weight(index: int) -> tuple[str, str]:
-        session, ticker = divmod(index, len(forecasts.tickers))
-        return forecasts.tickers[ticker], iso_date(forecasts.sessions[session])
-
-    settled = outcome_known_sessions(decisions) <= cutoff.session
-    other_known = _splice_records(known, next(iter(knowns.values())), past)
-    for answer, of in LOG_ODDS_REPLACEMENTS.items():
-        asked = _alter_later_forecasts(forecasts, of(forecasts.log_odds, rng), past, settled, cutoff, rng)
-        became = positions_from_forecasts(config, asked, other_known, stages).weight[decided].ravel()
-        leak_collector.check_unchanged(
-            "decide",
-            "weight",
-            was,
-            became,
-            cutoff=replace(cutoff, scenario=answer),
-            locate=locate_weight,
-            tolerance=1e-12,
-        )
-
-
-def _per_row_field_names(record: Any, n_rows: int) -> list[str]:
-    """Return the fields of a record that have a number for each row."""
-    found = {one.name: getattr(record, one.name) for one in fields(record)}
-    return [name for name, held in found.items() if isinstance(held, np.ndarray) and held.shape[:1] == (n_rows,)]
-
-
-def _splice_records(original: Any, altered: Any, past_mask: BoolArray) -> Any:
-    """Return a record whose rows of the past are those of one, and the others those of another."""
-    return replace(
-        original,
-        **{
-            name: np.where(past_mask, getattr(original, name), getattr(altered, name))
-            for name in _per_row_field_names(original, len(past_mask))
-        },
-    )
-
-
-def _alter_later_forecasts(
-    forecasts: Forecasts,
-    altered_log_odds: Array,
-    past_mask: BoolArray,
-    known_outcome_mask: BoolArray,
-    cutoff: Cutoff,
-    rng: np.random.Generator,
-) -> Forecasts:
-    """Return forecasts that are the same up to a cut; outcomes that come to be known after it are others too."""
-    altered_log_odds = np.where(past_mask, forecasts.log_odds, altered_log_odds)
-    came = rng.integers(0, 2, len(past_mask)).astype(np.float64)
-    moved = {
-        name: np.where(
-            past_mask, getattr(forecasts, name), getattr(forecasts, name) * rng.uniform(0.5, 1.5, len(past_mask))
-        )
-        for name in ("base_rate", "mean_gain", "mean_loss", "std")
-    }
-    learnt = forecasts.refits.session <= cutoff.session
-    return replace(
-        forecasts,
-        log_odds=altered_log_odds,
-        probability=np.where(past_mask, forecasts.probability, sigmoid(altered_log_odds)),
-        up=np.where(known_outcome_mask, forecasts.up, came),
-        horizon_return=np.where(known_outcome_mask, forecasts.horizon_return, 0.02 * came - 0.01),
-        refits=replace(
-            forecasts.refits,
-            coefficients=np.where(learnt[:, None], forecasts.refits.coefficients, -forecasts.refits.coefficients),
-        ),
-        **moved,
-    )
-
-
-class ExecutionChecker:
-    """What a run's decisions earned, to hold against what they earn with another future."""
+class TradingChecker:
+    """Decisions and backtest of a run, to be compared with those on altered later prices, forecasts or positions."""
 
     def __init__(self, config: RunConfig, decisions: Decisions, prices: Prices, stages: PipelineStages) -> None:
         self.config, self.decisions, self.prices, self.stages = config, decisions, prices, stages
+        self.context = decision_context(config, prices, decisions.forecasts, stages)
+        self.known_session = outcome_known_sessions(decisions)
         self.original_backtest = self._backtest_or_none(decisions.positions.weight, prices)
 
+    def check(self, prices_by_scenario: dict[str, Prices], cutoff: Cutoff, rng: np.random.Generator) -> None:
+        """Compare context, positions and returns up to a cutoff, with other prices and forecasts after it."""
+        self._check_decisions(prices_by_scenario, cutoff, rng)
+        self._check_execution(prices_by_scenario, cutoff, rng)
+
+    def _check_decisions(self, prices_by_scenario: dict[str, Prices], cutoff: Cutoff, rng: np.random.Generator) -> None:
+        config, context, stages, forecasts = self.config, self.context, self.stages, self.decisions.forecasts
+        tickers, sessions, past = forecasts.tickers, forecasts.sessions, forecasts.session <= cutoff.session
+
+        def locate_forecast(index: int) -> tuple[str, str]:
+            row = int(np.flatnonzero(past)[index])
+            return tickers[forecasts.ticker[row]], iso_date(sessions[forecasts.session[row]])
+
+        def locate_weight(index: int) -> tuple[str, str]:
+            session, ticker = divmod(index, len(tickers))
+            return tickers[ticker], iso_date(sessions[session])
+
+        names, spliced = _per_row_field_names(context, len(past)), context
+        for scenario, prices in prices_by_scenario.items():
+            altered = decision_context(config, prices, forecasts, stages)
+            for name in names:
+                was, became = getattr(context, name)[past], getattr(altered, name)[past]
+                cutoff.with_scenario(scenario).check_unchanged(
+                    "known", name, was, became, locate_forecast, scale=comparison_scale(was)
+                )
+            if spliced is context:  # of the first scenario: its own rows up to the cutoff, altered ones after it
+                rows = {name: np.where(past, getattr(context, name), getattr(altered, name)) for name in names}
+                spliced = replace(context, **rows)
+        known_outcome, decided = self.known_session <= cutoff.session, np.arange(len(sessions)) <= cutoff.session
+        was = self.decisions.positions.weight[decided].ravel()
+        for scenario, replacement in LOG_ODDS_REPLACEMENTS.items():
+            log_odds = replacement(forecasts.log_odds, rng)
+            altered_forecasts = _alter_later_forecasts(forecasts, log_odds, past, known_outcome, cutoff.session, rng)
+            positions = positions_from_forecasts(config, altered_forecasts, spliced, stages)
+            cutoff.with_scenario(scenario).check_unchanged(
+                "decide", "weight", was, positions.weight[decided].ravel(), locate_weight, tolerance=WEIGHT_TOLERANCE
+            )
+
     def _backtest_or_none(self, weights: Array, prices: Prices) -> BacktestResult | None:
-        """Return the backtest, None where nothing can be earned yet."""
-        positions = replace(self.decisions.positions, weight=weights)
+        """Return the backtest of target weights; None where there are no returns yet."""
+        positions, config = replace(self.decisions.positions, weight=weights), self.config
         try:
             return self.stages.execute(
-                positions,
-                prices,
-                self.config.execution,
-                sessions_per_year=self.config.report.sessions_per_year,
+                positions, prices, config.execution, sessions_per_year=config.report.sessions_per_year
             )
         except DataError:
             return None
 
-    def check(
-        self,
-        prices_by_scenario: dict[str, Prices],
-        cutoff: Cutoff,
-        leak_collector: LeakCollector,
-        rng: np.random.Generator,
-    ) -> None:
-        """Compare what was booked up to a cut, with other prices after it; and with other decisions from it on.
+    def _check_execution(self, prices_by_scenario: dict[str, Prices], cutoff: Cutoff, rng: np.random.Generator) -> None:
+        """Compare what is booked up to a cutoff, with altered prices after it, and with altered positions from it on.
 
-        What a decision at the cut is filled at and earns comes later: nothing booked up to its fill may depend on it.
+        A position decided at the cutoff is filled and earns later: nothing booked up to its fill may depend on it.
         """
-        weight = self.decisions.positions.weight
-        for future, prices in prices_by_scenario.items():
-            moved, then = self._backtest_or_none(weight, prices), replace(cutoff, scenario=future)
-            self._check_booked_values(moved, SESSION_START_FIELDS, cutoff.session + 1, then, leak_collector)
-            self._check_booked_values(moved, SESSION_END_FIELDS, cutoff.session, then, leak_collector)
-        decided = np.arange(len(weight))[:, None] >= cutoff.session
-        other = np.where(decided & ~np.isnan(weight), rng.uniform(-0.5, 0.5, weight.shape), weight)
-        filled = cutoff.session + self.config.execution.fill_delay_sessions
-        moved, then = self._backtest_or_none(other, self.prices), replace(cutoff, scenario=ALTERED_DECISIONS_SCENARIO)
-        self._check_booked_values(moved, SESSION_START_FIELDS + SESSION_END_FIELDS, filled, then, leak_collector)
+        weight, session = self.decisions.positions.weight, cutoff.session
+        for scenario, prices in prices_by_scenario.items():
+            altered = self._backtest_or_none(weight, prices)
+            self._check_booked_values(altered, SESSION_START_FIELDS, session + 1, cutoff.with_scenario(scenario))
+            self._check_booked_values(altered, SESSION_END_FIELDS, session, cutoff.with_scenario(scenario))
+        is_later = (np.arange(len(weight))[:, None] >= session) & ~np.isnan(weight)
+        other_weight = np.where(is_later, rng.uniform(-0.5, 0.5, weight.shape), weight)
+        altered = self._backtest_or_none(other_weight, self.prices)
+        fill_session = session + self.config.execution.fill_delay_sessions
+        field_names = SESSION_START_FIELDS + SESSION_END_FIELDS
+        self._check_booked_values(altered, field_names, fill_session, cutoff.with_scenario(ALTERED_DECISIONS_SCENARIO))
 
     def _check_booked_values(
-        self,
-        altered: BacktestResult | None,
-        field_names: Sequence[str],
-        last_session: int,
-        cutoff: Cutoff,
-        leak_collector: LeakCollector,
+        self, altered: BacktestResult | None, field_names: Sequence[str], last_session: int, cutoff: Cutoff
     ) -> None:
-        """Compare what was booked for sessions up to one."""
-        was, until = self.original_backtest, self.prices.sessions[min(last_session, len(self.prices.sessions) - 1)]
-        if was is None or altered is None:
+        """Compare what is booked for sessions up to one; a backtest that ends earlier has changed."""
+        original, sessions = self.original_backtest, self.prices.sessions
+        if original is None or altered is None:
             return
-        rows = int((was.sessions <= until).sum())
+        n_rows = int((original.sessions <= sessions[min(last_session, len(sessions) - 1)]).sum())
         for name in field_names:
-            a, b = (getattr(one, name)[:rows] for one in (was, altered))
-            each = a[0].size if rows else 1
+            was, became = (getattr(result, name)[:n_rows] for result in (original, altered))
+            n_columns = was[0].size if n_rows else 1
 
-            def locate(index: int, n_columns: int = each) -> tuple[str, str]:
+            def locate(index: int, n_columns: int = n_columns) -> tuple[str, str]:
                 row, ticker = divmod(index, n_columns)
-                return was.tickers[ticker] if n_columns > 1 else "", iso_date(was.sessions[row])
+                return original.tickers[ticker] if n_columns > 1 else "", iso_date(original.sessions[row])
 
-            leak_collector.check_unchanged(
-                "execute", name, a.ravel(), _pad_with_nan(b.ravel(), a.size), cutoff=cutoff, locate=locate
-            )
+            padded = np.full(was.size, np.nan)
+            padded[: became.size] = became.ravel()[: was.size]
+            cutoff.check_unchanged("execute", name, was.ravel(), padded, locate)
 
 
-def _pad_with_nan(values: Array, length: int) -> Array:
-    """Return values with NaN where they end too early: a backtest that stops before the cut has moved."""
-    return np.concatenate([values, np.full(max(length - len(values), 0), np.nan)])[:length]
+def _per_row_field_names(record: Any, n_rows: int) -> list[str]:
+    """Return the fields of a dataclass that have a number for each row."""
+    values = {field.name: getattr(record, field.name) for field in fields(record)}
+    return [name for name, value in values.items() if isinstance(value, np.ndarray) and value.shape[:1] == (n_rows,)]
+
+
+def _alter_later_forecasts(
+    forecasts: Forecasts,
+    log_odds: Array,
+    past: BoolArray,
+    known_outcome: BoolArray,
+    cutoff_session: int,
+    rng: np.random.Generator,
+) -> Forecasts:
+    """Return forecasts with those after a cutoff replaced, and outcomes that are known only after it."""
+    log_odds = np.where(past, forecasts.log_odds, log_odds)
+    up = rng.integers(0, 2, len(past)).astype(np.float64)
+    statistics = {
+        name: np.where(past, values, values * rng.uniform(0.5, 1.5, len(past)))
+        for name, values in ((name, getattr(forecasts, name)) for name in FORECAST_STAT_FIELDS)
+    }
+    refits = forecasts.refits
+    fitted = (refits.session <= cutoff_session)[:, None]
+    return replace(
+        forecasts,
+        log_odds=log_odds,
+        probability=np.where(past, forecasts.probability, sigmoid(log_odds)),
+        up=np.where(known_outcome, forecasts.up, up),
+        horizon_return=np.where(known_outcome, forecasts.horizon_return, 0.02 * up - 0.01),
+        refits=replace(refits, coefficients=np.where(fitted, refits.coefficients, -refits.coefficients)),
+        **statistics,
+    )

@@ -11,8 +11,8 @@ import click
 from quantlr.cli.options import Options, config_argument, verb
 
 if TYPE_CHECKING:
-    from quantlr.audits.audit import Audit
     from quantlr.audits.cutoffs import CutoffCount
+    from quantlr.audits.result import Audit
 
 LEAK_EXIT_STATUS = 3
 """Exit status of an audit that has found a leak."""
@@ -44,7 +44,7 @@ def command(options: Options, *, config_path: Path, cuts: CutoffCount) -> int:
     Prices after the boundaries of folds are replaced by other scenarios. Features, labels known by then, scaling,
     weights, probabilities, positions and booked returns up to there may not change. Exit status 3 if one does.
     """
-    from quantlr.audits.audit import audit_config
+    from quantlr.audits import audit_config
     from quantlr.cli.progress import progress_bar
     from quantlr.config.run_config import load_config
     from quantlr.report.storage import write_report_file

@@ -60,7 +60,7 @@ def command(
     from quantlr.sweeps.grid import load_sweep
     from quantlr.sweeps.scheduler import SweepOptions, make_engine_factory, run_sweep
 
-    sweep = load_sweep(sweep_path, settings=options.settings)
+    sweep = load_sweep(sweep_path, settings=options.settings, name=options.name)
     options.messages.print(_trial_count_text(sweep), markup=False)
     _confirm_large_sweep(sweep, skip_confirmation=yes)
     open_engine = make_engine_factory(engine, workers=options.jobs, scheduler=scheduler, scheduler_file=scheduler_file)

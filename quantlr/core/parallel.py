@@ -1,11 +1,10 @@
-"""Other processes that share the work: how many, how they start and end, and results in the order of the jobs."""
+"""Worker processes: how many, how they start and end, and results in the order of the jobs."""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -18,6 +17,9 @@ from quantlr.core.errors import Fault
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
+QUEUED_JOBS_PER_WORKER = 2
+"""Jobs sent ahead to each worker process of `map_in_processes`; each queued job is in memory twice."""
+
 
 def available_cores() -> int:
     """Return the number of cores that this process may use."""
@@ -25,118 +27,58 @@ def available_cores() -> int:
 
 
 def do_nothing() -> None:
-    """Do nothing."""
+    """Do nothing: the default initializer, and the job that starts a process."""
 
 
 @contextmanager
 def process_pool(pool_size: int, *, initializer: Callable[[], None] = do_nothing) -> Iterator[ProcessPoolExecutor]:
-    """Start so many other processes at once; they end with the block, whatever ends it.
+    """Start worker processes at once; they end with the block, however it is left.
+
+    Any other child process that is started within the block is terminated with them.
 
     Parameters
     ----------
-    others : number of processes, this one not included.
-    ready : what each does before its first job, such as importing what it will need; a function of a module.
+    pool_size : number of processes, this one not included.
+    initializer : function of a module that each process calls before its first job, such as to import what it needs.
     """
-    # A fresh interpreter each: a fork would copy the locks of threads that it does not copy.
+    # Each is a fresh interpreter: a fork would copy the locks of threads, but not the threads that release them.
     pool = ProcessPoolExecutor(
         pool_size, mp_context=get_context("spawn"), initializer=init_worker, initargs=(initializer,)
     )
-    before = set(active_children())
+    other_children = set(active_children())
     try:
         with _defer_interrupts():
             for _ in range(pool_size):
                 pool.submit(do_nothing)
         yield pool
     finally:
-        # They hold nothing that could be lost, and to leave by themselves takes them half a second.
-        for process in set(active_children()) - before:
+        # A worker holds nothing that could be lost, and takes half a second to exit by itself.
+        for process in set(active_children()) - other_children:
             process.terminate()
         pool.shutdown(cancel_futures=True)
 
 
-def parallel_map(
-    function: Callable[[Job], Result],
-    jobs: Sequence[Job],
-    pool: ProcessPoolExecutor,
-    *,
-    pool_size: int,
-    queued_per_process: int,
-) -> Iterator[Result]:
-    """Yield `work` of each job, in their order, done here and by a pool.
-
-    This process works too, from the first moment on: others may still be starting, and need their jobs sent. Meanwhile
-    the pool's own thread sends the next job wherever one is done.
-
-    Parameters
-    ----------
-    work : a function of a module, which other processes can find; its jobs and results travel to them and back.
-    jobs : what to do.
-    others : number of processes in the pool.
-    ahead : jobs that each of them has before it; what waits is in memory twice.
-
-    Raises
-    ------
-    BrokenProcessPool : a process was killed.
-    """
-    left, sent, next_up = deque(range(len(jobs))), dict[int, Future[Result]](), 0
-    lock = threading.Lock()
-
-    def next_job_index() -> int | None:
-        return left.popleft() if left else None
-
-    def submit_next_job(finished: Future[Result] | None = None) -> None:
-        if finished is not None and (finished.cancelled() or finished.exception() is not None):
-            return
-        with lock:
-            at = next_job_index()
-            if at is None:
-                return
-            sent[at] = result = pool.submit(function, jobs[at])
-        result.add_done_callback(submit_next_job)
-
-    for _ in range(queued_per_process * pool_size):
-        submit_next_job()
-    while True:
-        with lock:
-            at = next_job_index()
-        if at is None:
-            break
-        sent[at] = _completed_future(function(jobs[at]))
-        while next_up in sent and sent[next_up].done():
-            yield sent.pop(next_up).result()
-            next_up += 1
-    for at in range(next_up, len(jobs)):
-        yield sent.pop(at).result()
-
-
-def _completed_future(result: Result) -> Future[Result]:
-    future: Future[Result] = Future()
-    future.set_result(result)
-    return future
-
-
 @contextmanager
 def _defer_interrupts() -> Iterator[None]:
-    """Let Ctrl-C wait; a process started meanwhile does not hear of it, not even while it is still starting."""
+    """Block SIGINT in this thread; a process started meanwhile inherits that, and ignores Ctrl-C while it starts."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, former)
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
 def init_worker(initializer: Callable[[], None] = do_nothing) -> None:
-    """Make a process leave Ctrl-C to its parent, end when that is gone, keep to one thread, and be ready."""
+    """Prepare a worker process: ignore Ctrl-C, exit with the parent, use one BLAS thread, call the initializer."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     import numpy as np
     from threadpoolctl import threadpool_limits
 
-    # A library can only be held to one thread once it is loaded.
-    np.dot(np.ones(1), np.ones(1))
+    np.dot(np.ones(1), np.ones(1))  # a library can be limited to one thread only once it is loaded
     threadpool_limits(1, user_api="blas")
     initializer()
 
@@ -148,27 +90,77 @@ def _exit_with_parent() -> None:
         os._exit(1)
 
 
-QUEUED_JOBS_PER_WORKER = 2
-"""Jobs that each other process has before it: what waits is in memory twice."""
+def parallel_map(
+    function: Callable[[Job], Result],
+    jobs: Sequence[Job],
+    pool: ProcessPoolExecutor,
+    *,
+    pool_size: int,
+    queued_per_process: int,
+) -> Iterator[Result]:
+    """Yield `function` of each job, in the order of the jobs, computed by this process and by a pool.
 
-
-def map_in_processes(function: Callable[[Job], Result], jobs: Sequence[Job], *, workers: int) -> Iterator[Result]:
-    """Yield `work` of each job, in their order, done here and by other processes.
+    This process computes too, from the first moment on, while the others may still be starting. Meanwhile the pool's
+    own thread sends the next job whenever one is done.
 
     Parameters
     ----------
-    work : a function of a module, which other processes can find; its jobs and results travel to them and back.
-    jobs : what to do.
+    function : of a module, so that other processes can import it; its jobs and results are pickled.
+    jobs : its arguments.
+    pool, pool_size : worker processes, and their number.
+    queued_per_process : jobs sent ahead to each of them; each queued job is in memory twice.
+
+    Raises
+    ------
+    BrokenProcessPool : a process was killed.
+    """
+    indices, futures, lock = iter(range(len(jobs))), dict[int, Future[Result]](), threading.Lock()
+
+    def submit_next_job(finished: Future[Result] | None = None) -> None:
+        if finished is not None and (finished.cancelled() or finished.exception() is not None):
+            return
+        with lock:
+            index = next(indices, None)
+            if index is None:
+                return
+            futures[index] = future = pool.submit(function, jobs[index])
+        future.add_done_callback(submit_next_job)
+
+    for _ in range(queued_per_process * pool_size):
+        submit_next_job()
+    n_yielded = 0
+    while True:
+        with lock:
+            index = next(indices, None)
+        if index is None:
+            break
+        result = function(jobs[index])
+        future: Future[Result] = Future()
+        futures[index] = future
+        future.set_result(result)
+        while n_yielded in futures and futures[n_yielded].done():
+            yield futures.pop(n_yielded).result()
+            n_yielded += 1
+    for index in range(n_yielded, len(jobs)):
+        yield futures.pop(index).result()
+
+
+def map_in_processes(function: Callable[[Job], Result], jobs: Sequence[Job], *, workers: int) -> Iterator[Result]:
+    """Yield `function` of each job, in the order of the jobs, computed by this process and by others.
+
+    Parameters
+    ----------
+    function : of a module, so that other processes can import it; its jobs and results are pickled.
+    jobs : its arguments.
     workers : number of processes, this one included.
 
     Raises
     ------
     Fault : a process was killed.
     """
+    n_others = workers - 1
     try:
-        with process_pool(workers - 1) as pool:
-            yield from parallel_map(
-                function, jobs, pool, pool_size=workers - 1, queued_per_process=QUEUED_JOBS_PER_WORKER
-            )
+        with process_pool(n_others) as pool:
+            yield from parallel_map(function, jobs, pool, pool_size=n_others, queued_per_process=QUEUED_JOBS_PER_WORKER)
     except BrokenProcessPool as error:
         raise Fault("a worker process was killed, perhaps for want of memory; try again with --jobs 1") from error

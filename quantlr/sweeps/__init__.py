@@ -1,1 +1,1 @@
-"""Runs many settings of one config, and judges them together."""
+"""Many runs of one config over a grid of settings, and statistics that correct for choosing the best of them."""

@@ -1,12 +1,11 @@
-"""What a sweep has shown, all its trials counted: which setting won, and whether winning means anything."""
+"""Statistics of all trials of a sweep together: which settings won, and whether that is more than selection."""
 
 from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -26,37 +25,35 @@ from quantlr.stats.sharpe import (
     skewness_and_kurtosis,
 )
 from quantlr.stats.verdict import MIN_CONFIDENCE, Verdict
-from quantlr.sweeps.jobs import TrialRecord, TrialStore
+from quantlr.sweeps.trials import TrialRecord, TrialReturns, TrialStore
 
-MAX_CACHED_RECORDS = 1000
-"""Results held in memory, so that most sweeps read each file once."""
+MAX_CACHED_RETURNS = 1000
+"""Trials whose returns are kept in memory, so that most sweeps read each file once."""
 MAX_COMPARED_TRIALS = 4000
-"""Trials that the statistics of all of them compare at once; of more, some are drawn, the winner among them."""
+"""Trials that the joint statistics compare; of more, a random sample."""
 MIN_COMMON_SESSIONS = 40
 """Sessions that all trials need in common to be compared on."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrialResults:
-    """The results of a sweep's trials on the sessions that they have in common.
+    """Results of a sweep's trials on their common sessions; on all of each trial's own where those are too few.
 
     Attributes
     ----------
-    about : (trials,) numbers of each; ``error`` where it failed.
-    good : (trials,) whether it was evaluated.
-    common : (sessions,) dates, as days since 1970, on which every evaluated trial has a return; empty where those are
-        too few, and each is judged on its own.
-    ratio, error : (trials,) Sharpe ratio per session on the common sessions, and its standard error (Lo 2002); NaN
-        where undefined.
-    skewness, kurtosis : (trials,) of those returns, 0 and 3 for normal ones; NaN where undefined.
-    sessions : (trials,) how many returns those are.
-    compared : positions of the trials in `excess` and `ahead`.
-    excess : (sessions, compared) net returns in excess of cash on the common sessions.
-    ahead : (sessions, compared) net returns less buy and hold's.
+    trials : (trials,) with their metrics or their error.
+    common_session_days : (sessions,) dates, as days since 1970, on which every evaluated trial has a return; empty
+        where those are too few.
+    sharpe_per_session, sharpe_standard_error : (trials,) Sharpe ratio and its standard error (Lo 2002); NaN where
+        undefined.
+    skewness, kurtosis : (trials,) of the excess returns, 0 and 3 for normal ones; NaN where undefined.
+    n_sessions : (trials,) number of returns.
+    compared_indices : (compared,) positions of the trials in the following arrays.
+    excess_return : (sessions, compared) net returns in excess of cash on the common sessions.
+    active_return : (sessions, compared) net returns less buy and hold's.
     """
 
-    metrics: tuple[dict[str, Any], ...]
-    evaluated_mask: BoolArray
+    trials: tuple[TrialRecord, ...]
     common_session_days: IntArray
     sharpe_per_session: Array
     sharpe_standard_error: Array
@@ -68,149 +65,113 @@ class TrialResults:
     active_return: Array
 
     @property
-    def sharpe_low95(self) -> Array:
-        """(trials,) lower end of the 95 % interval."""
-        return np.asarray(self.sharpe_per_session - Z95 * self.sharpe_standard_error)
+    def evaluated_mask(self) -> BoolArray:
+        """(trials,) whether each was evaluated; the others failed."""
+        return np.array([trial.error is None for trial in self.trials], dtype=np.bool_)
 
     @property
-    def sharpe_high95(self) -> Array:
-        """(trials,) upper end of the 95 % interval."""
-        return np.asarray(self.sharpe_per_session + Z95 * self.sharpe_standard_error)
+    def sharpe_interval95(self) -> tuple[Array, Array]:
+        """(trials,) lower and upper ends of the 95 % interval of the Sharpe ratio."""
+        half_width = Z95 * self.sharpe_standard_error
+        return self.sharpe_per_session - half_width, self.sharpe_per_session + half_width
 
     @property
     def ranked_indices(self) -> IntArray:
-        """Positions of the trials, the highest Sharpe ratio first; then undefined ones, then those that failed."""
-        height = np.where(np.isnan(self.sharpe_per_session), -np.inf, self.sharpe_per_session)
-        return np.asarray(np.lexsort([np.arange(len(height)), -height, ~self.evaluated_mask]), dtype=np.int64)
+        """(trials,) positions by descending Sharpe ratio; then undefined ones, then failed trials."""
+        descending = -np.where(np.isnan(self.sharpe_per_session), -np.inf, self.sharpe_per_session)
+        order = np.lexsort([np.arange(len(self.trials)), descending, ~self.evaluated_mask])
+        return np.asarray(order, dtype=np.int64)
 
     @property
     def winner_index(self) -> int | None:
-        """Position of the trial with the highest Sharpe ratio, the first of several; None where none has one."""
+        """Position of the trial with the highest Sharpe ratio, the first of equals; None where none is defined."""
         return None if np.isnan(self.sharpe_per_session).all() else int(self.ranked_indices[0])
 
 
 def collect_trial_results(
-    store: TrialStore,
-    trial_numbers: Sequence[int],
-    result_keys: Sequence[str | None],
-    errors_by_index: Mapping[int, str],
-    *,
-    make_error_text: Callable[[int, str, str | None], str],
-    seed: int,
+    store: TrialStore, trials: Sequence[TrialRecord], *, locate_error: Callable[[TrialRecord], str], seed: int
 ) -> TrialResults:
-    """Return the results that are kept of trials.
+    """Return the stored results of trials.
 
     Parameters
     ----------
-    store : that keeps them.
-    numbers, keys : of the trials; a key is None where there is nothing to be kept.
-    failures : why trials failed of which nothing is kept, by position.
-    told : returns an error, given a number, its text and the key that would mend it, as it is told.
-    seed : of the draw, where there are more trials than can be compared at once.
+    store : with the result files.
+    trials : of the sweep; those with an error have no stored result.
+    locate_error : returns the error of a failed trial with its place in the config.
+    seed : of the sample, where there are more trials than are compared.
     """
-    found: list[dict[str, Any]] = []
-    held: dict[str, TrialRecord] = {}
+    cache: dict[str, tuple[TrialRecord, TrialReturns]] = {}
+
+    def read(trial: TrialRecord) -> tuple[TrialRecord, TrialReturns]:
+        stored = cache.get(trial.result_key) or store.read(trial)
+        if stored is None:
+            path = store.result_path(trial.result_key)
+            raise Fault(f"{path} was removed while the sweep was running; start the sweep again")
+        if len(cache) < MAX_CACHED_RETURNS:
+            cache[trial.result_key] = stored
+        return replace(
+            trial, metrics=stored[0].metrics, error=stored[0].error, config_key=stored[0].config_key
+        ), stored[1]
+
+    collected: list[TrialRecord] = []
     common: IntArray | None = None
-    for at, (number, key) in enumerate(zip(trial_numbers, result_keys, strict=True)):
-        if at in errors_by_index or key is None:
-            found.append({"error": errors_by_index[at]})
+    for trial in trials:
+        if trial.error is None:
+            trial, returns = read(trial)
+        if trial.error is not None:
+            collected.append(replace(trial, error=locate_error(trial)))
             continue
-        kept = _read_record_cached(store, key, held)
-        if kept.error is not None:
-            found.append({"error": make_error_text(number, kept.error, kept.metrics["key"])})
-            continue
-        found.append(kept.metrics)
-        common = kept.session_days if common is None else _intersect_sessions(common, kept.session_days)
-    good = np.array(["error" not in about for about in found], dtype=np.bool_)
+        collected.append(trial)
+        if common is None:
+            common = returns.session_days
+        elif not np.array_equal(common, returns.session_days):
+            common = np.intersect1d(common, returns.session_days, assume_unique=True)
     if common is None or len(common) < MIN_COMMON_SESSIONS:
         common = np.zeros(0, dtype=np.int64)
-    return _results_on_common_sessions(
-        lambda at: _read_record_cached(store, str(result_keys[at]), held), tuple(found), good, common, seed
-    )
+    return _compare_on_common_sessions(collected, common, lambda trial: read(trial)[1], seed)
 
 
-def _read_record_cached(store: TrialStore, result_key: str, cache: dict[str, TrialRecord]) -> TrialRecord:
-    """Return what is kept of a trial, and hold some for the second time that they are asked for."""
-    kept = cache.get(result_key) or store.read(result_key)
-    if kept is None:
-        raise Fault(f"{store.record_path(result_key)} is gone; leave it alone while a sweep runs, and start it again")
-    if len(cache) < MAX_CACHED_RECORDS:
-        cache[result_key] = kept
-    return kept
-
-
-def _intersect_sessions(first: IntArray, second: IntArray) -> IntArray:
-    return first if np.array_equal(first, second) else np.intersect1d(first, second, assume_unique=True)
-
-
-def _results_on_common_sessions(
-    read_record: Callable[[int], TrialRecord],
-    metrics: tuple[dict[str, Any], ...],
-    evaluated_mask: BoolArray,
-    common_session_days: IntArray,
-    seed: int,
+def _compare_on_common_sessions(
+    trials: list[TrialRecord], common: IntArray, read_returns: Callable[[TrialRecord], TrialReturns], seed: int
 ) -> TrialResults:
-    ratio, error, skewness, kurtosis = np.full((4, len(metrics)), np.nan)
-    sessions = np.zeros(len(metrics), dtype=np.int64)
-    compared = (
-        _sample_compared_trials(np.flatnonzero(evaluated_mask), seed)
-        if len(common_session_days)
-        else np.zeros(0, dtype=np.int64)
-    )
-    place = dict(zip(compared.tolist(), range(len(compared)), strict=True))
-    excess, ahead = np.empty((2, len(common_session_days), len(compared)))
-    for at in np.flatnonzero(evaluated_mask).tolist():
-        own, before = _excess_and_active_returns(read_record(at), common_session_days)
-        sessions[at] = len(own)
-        found = sharpe_per_session(own)
-        if found is not None:
-            ratio[at], error[at] = found, sharpe_standard_error_per_session(own)
-            skewness[at], kurtosis[at] = skewness_and_kurtosis(own)
-        if at in place:
-            excess[:, place[at]], ahead[:, place[at]] = own, before
+    """Return the results of trials, whose returns are read one by one."""
+    evaluated = np.flatnonzero([trial.error is None for trial in trials])
+    compared = evaluated if len(common) else evaluated[:0]
+    if len(compared) > MAX_COMPARED_TRIALS:
+        compared = np.sort(np.random.default_rng(seed).choice(evaluated, MAX_COMPARED_TRIALS, replace=False))
+    column = dict(zip(compared.tolist(), range(len(compared)), strict=True))
+    sharpe, standard_error, skewness, kurtosis = np.full((4, len(trials)), np.nan)
+    n_sessions = np.zeros(len(trials), dtype=np.int64)
+    all_excess, all_active = np.empty((2, len(common), len(compared)))
+    for index in evaluated.tolist():
+        excess, active = read_returns(trials[index]).excess_and_active(common)
+        n_sessions[index] = len(excess)
+        ratio = sharpe_per_session(excess)
+        if ratio is not None:
+            sharpe[index], standard_error[index] = ratio, sharpe_standard_error_per_session(excess)
+            skewness[index], kurtosis[index] = skewness_and_kurtosis(excess)
+        if index in column:
+            all_excess[:, column[index]], all_active[:, column[index]] = excess, active
     return TrialResults(
-        metrics,
-        evaluated_mask,
-        common_session_days,
-        ratio,
-        error,
-        skewness,
-        kurtosis,
-        sessions,
-        compared,
-        excess,
-        ahead,
+        tuple(trials), common, sharpe, standard_error, skewness, kurtosis, n_sessions, compared, all_excess, all_active
     )
-
-
-def _excess_and_active_returns(record: TrialRecord, common_session_days: IntArray) -> tuple[Array, Array]:
-    """Return a trial's excess returns and what it is ahead by on the common sessions; on its own without those."""
-    ahead = record.net_return - record.benchmark_return
-    if not len(common_session_days):
-        return record.excess_return, ahead
-    rows = np.searchsorted(record.session_days, common_session_days)
-    return record.excess_return[rows], ahead[rows]
-
-
-def _sample_compared_trials(evaluated_indices: IntArray, seed: int) -> IntArray:
-    if len(evaluated_indices) <= MAX_COMPARED_TRIALS:
-        return evaluated_indices
-    return np.sort(np.random.default_rng(seed).choice(evaluated_indices, MAX_COMPARED_TRIALS, replace=False))
 
 
 @dataclass(frozen=True, slots=True)
 class SweepStatistics:
-    """What can be said of the trials together.
+    """Statistics that correct for the selection of the best of many trials.
 
     Attributes
     ----------
-    trials : that luck is counted out over: those of the sweep, and of the ledger those that share a ticker and the
-        label with the winner.
-    luck : Sharpe ratio per session that the best of so many without skill is expected to show; None where unknown.
-    deflated : (trials,) confidence that each one's true ratio exceeds that; NaN where undefined.
-    overfitting : probability of backtest overfitting; None where it can't be told.
-    blocks : that the sessions were cut into for it.
-    superior : whether any beats buy and hold, and which; None where it can't be told.
+    n_trials : number of trials corrected for: the sweep's, and those of the ledger that share a ticker and the label
+        with the winner.
+    expected_max_sharpe : Sharpe ratio per session expected of the best of so many trials without skill; None where
+        unknown.
+    deflated_sharpe : (trials,) probability that each true ratio exceeds that; NaN where undefined.
+    overfitting_probability : probability of backtest overfitting; None where undefined.
+    n_overfitting_blocks : blocks that the sessions are divided into for it.
+    spa_result : Hansen's test of whether any trial beats buy and hold, and StepM's choice of those that do; None where
+        undefined.
     """
 
     n_trials: int
@@ -222,46 +183,40 @@ class SweepStatistics:
 
 
 def compute_sweep_statistics(results: TrialResults, trial_statistics: TrialStatistics, *, seed: int) -> SweepStatistics:
-    """Return what can be said of trials together."""
-    luck = expected_max_sharpe(trial_statistics.n_trials, sharpe_variance=trial_statistics.sharpe_variance)
-    deflated = np.full(len(results.metrics), np.nan)
-    for at in np.flatnonzero(~np.isnan(results.sharpe_per_session)).tolist():
-        confidence = (
-            None
-            if luck is None
-            else probabilistic_sharpe_from_moments(
-                luck,
-                sharpe=float(results.sharpe_per_session[at]),
-                n_sessions=int(results.n_sessions[at]),
-                skewness=float(results.skewness[at]),
-                kurtosis=float(results.kurtosis[at]),
+    """Return the statistics of trials together; `seed` is of the bootstrap."""
+    n_trials, n_compared = trial_statistics.n_trials, len(results.compared_indices)
+    threshold = expected_max_sharpe(n_trials, sharpe_variance=trial_statistics.sharpe_variance)
+    deflated = np.full(len(results.trials), np.nan)
+    for index in np.flatnonzero(~np.isnan(results.sharpe_per_session)).tolist():
+        if threshold is not None:
+            deflated[index] = probabilistic_sharpe_from_moments(
+                threshold,
+                sharpe=float(results.sharpe_per_session[index]),
+                n_sessions=int(results.n_sessions[index]),
+                skewness=float(results.skewness[index]),
+                kurtosis=float(results.kurtosis[index]),
             )
-        )
-        deflated[at] = math.nan if confidence is None else confidence
-    several = len(results.compared_indices) > 1
     return SweepStatistics(
-        n_trials=trial_statistics.n_trials,
-        expected_max_sharpe=luck,
-        deflated_sharpe=deflated,
-        overfitting_probability=probability_of_overfitting(results.excess_return) if several else None,
-        n_overfitting_blocks=n_cscv_blocks(len(results.common_session_days)) if several else None,
-        spa_result=spa_test(results.active_return, np.random.default_rng(seed))
-        if len(results.compared_indices)
-        else None,
+        n_trials,
+        threshold,
+        deflated,
+        probability_of_overfitting(results.excess_return) if n_compared > 1 else None,
+        n_cscv_blocks(len(results.common_session_days)) if n_compared > 1 else None,
+        spa_test(results.active_return, np.random.default_rng(seed)) if n_compared else None,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Holdout:
-    """What the winner did in the sessions that no trial has seen; of those, nothing was chosen.
+    """Performance of the winner in the hold-out, on which nothing was selected.
 
     Attributes
     ----------
     first, last : dates.
-    sessions : how many.
-    sharpe, low95, high95 : per year, and its 95 % interval (Lo 2002); None where undefined.
-    growth : of one unit of capital over the span.
-    benchmark_sharpe, benchmark_growth : buy and hold's.
+    sessions : number of sessions.
+    sharpe, low95, high95 : Sharpe ratio per year, and its 95 % interval (Lo 2002); None where undefined.
+    growth : total return.
+    benchmark_sharpe, benchmark_growth : of buy and hold.
     """
 
     first: str
@@ -276,88 +231,76 @@ class Holdout:
 
 
 def evaluate_holdout(result: BacktestResult, holdout_start: dt.date, sessions_per_year: float) -> Holdout | None:
-    """Return what a strategy did from the cut on, None where there are no sessions."""
-    since = np.flatnonzero(result.sessions >= pd.Timestamp(holdout_start))
-    if not len(since):
+    """Return the performance of a strategy in the hold-out; None where it has no sessions."""
+    rows = result.sessions >= pd.Timestamp(holdout_start)
+    if not rows.any():
         return None
-    held = result.benchmark or result
-    own, other = result.net_return[since] - result.session_cash_rate, held.net_return[since] - held.session_cash_rate
-    root = math.sqrt(sessions_per_year)
-    ratio, error, benchmark = sharpe_per_session(own), sharpe_standard_error_per_session(own), sharpe_per_session(other)
-    around = None if ratio is None or error is None else (ratio - Z95 * error, ratio + Z95 * error)
-    return Holdout(
-        first=iso_date(result.sessions[since[0]]),
-        last=iso_date(result.sessions[since[-1]]),
-        sessions=len(since),
-        sharpe=None if ratio is None else ratio * root,
-        low95=around[0] * root if around else None,
-        high95=around[1] * root if around else None,
-        growth=_total_return(result, since),
-        benchmark_sharpe=None if benchmark is None else benchmark * root,
-        benchmark_growth=_total_return(held, since),
-    )
+    benchmark = _annual_performance(result.benchmark or result, rows, sessions_per_year)
+    sharpe, low95, high95, growth = _annual_performance(result, rows, sessions_per_year)
+    first, last = (iso_date(date) for date in result.sessions[rows][[0, -1]])
+    return Holdout(first, last, int(rows.sum()), sharpe, low95, high95, growth, benchmark[0], benchmark[-1])
 
 
-def _total_return(result: BacktestResult, session_indices: IntArray) -> float:
-    return float(np.prod(np.maximum(1.0 + result.net_return[session_indices], 0.0)) - 1.0)
+def _annual_performance(
+    result: BacktestResult, rows: BoolArray, sessions_per_year: float
+) -> tuple[float | None, float | None, float | None, float]:
+    """Return annual Sharpe ratio, the ends of its 95 % interval, and total return of some sessions."""
+    net_return, root = result.net_return[rows], math.sqrt(sessions_per_year)
+    excess = net_return - result.session_cash_rate
+    ratio, error = sharpe_per_session(excess), sharpe_standard_error_per_session(excess)
+    growth = float(np.prod(np.maximum(1.0 + net_return, 0.0)) - 1.0)
+    if ratio is None or error is None:
+        return None if ratio is None else ratio * root, None, None, growth
+    return ratio * root, (ratio - Z95 * error) * root, (ratio + Z95 * error) * root, growth
 
 
 def sweep_verdict(
-    results: TrialResults, sweep_statistics: SweepStatistics, holdout: Holdout | None, sessions_per_year: float
+    results: TrialResults, statistics: SweepStatistics, holdout: Holdout | None, sessions_per_year: float
 ) -> Verdict:
-    """Return the finding: the first thing that speaks against the winner, if there is one.
+    """Return the verdict: the first thing that speaks against the winner, if there is one.
 
-    In this order: nothing was evaluated or traded; luck alone would show as much; what is chosen in sample is in the
-    lower half out of sample; buy and hold is not beaten; it did not hold in the untouched span; else, evidence.
+    In this order: nothing was evaluated or traded; the best of so many trials without skill would reach as much; the
+    winner in sample is in the lower half out of sample; buy and hold is not beaten; the hold-out shows no positive
+    Sharpe ratio; else, evidence.
     """
-    winner = results.winner_index
+    winner, n_trials = results.winner_index, len(results.trials)
     if winner is None:
-        failed = int((~results.evaluated_mask).sum())
-        rest = "" if failed == len(results.metrics) else ", and no other one ever traded"
-        return Verdict("nothing", f"Nothing to judge: {failed:,} of {len(results.metrics):,} trials failed{rest}.")
+        n_failed = n_trials - int(results.evaluated_mask.sum())
+        others = "" if n_failed == n_trials else ", and no other one ever traded"
+        return Verdict("nothing", f"Nothing to judge: {n_failed:,} of {n_trials:,} trials failed{others}.")
     root = math.sqrt(sessions_per_year)
-    of = f"the best of {len(results.metrics):,} settings" if len(results.metrics) > 1 else "the only setting"
-    best = f"{of} has a Sharpe ratio of {results.sharpe_per_session[winner] * root:.2f}"
+    subject = f"the best of {n_trials:,} settings" if n_trials > 1 else "the only setting"
+    best = f"{subject} has a Sharpe ratio of {results.sharpe_per_session[winner] * root:.2f}"
     after = _holdout_text(holdout)
-    deflated = sweep_statistics.deflated_sharpe[winner]
+    deflated, threshold = float(statistics.deflated_sharpe[winner]), statistics.expected_max_sharpe
     if not deflated >= MIN_CONFIDENCE:
-        luck = (
-            ""
-            if sweep_statistics.expected_max_sharpe is None
-            else (
-                f", where the best of {sweep_statistics.n_trials:,} without skill would show {sweep_statistics.expected_max_sharpe * root:.2f}: the "
-                f"deflated Sharpe ratio is {_percent_text(deflated, decimals=1)}, and {MIN_CONFIDENCE:.0%} would be needed"
+        comparison = ""
+        if threshold is not None:
+            confidence = "undefined" if math.isnan(deflated) else f"{deflated:.1%}"
+            comparison = (
+                f", where the best of {statistics.n_trials:,} without skill would show {threshold * root:.2f}: the "
+                f"deflated Sharpe ratio is {confidence}, and {MIN_CONFIDENCE:.0%} would be needed"
             )
-        )
-        return Verdict("luck", f"Not told from luck: {best}{luck}{after}.")
-    if sweep_statistics.overfitting_probability is not None and sweep_statistics.overfitting_probability >= 0.5:
-        text = f"{best}, but what was best in one half of the time was below the middle in the other in "
-        return Verdict(
-            "overfitted",
-            f"Overfitted: {text}{_percent_text(sweep_statistics.overfitting_probability)} of splits{after}.",
-        )
-    if sweep_statistics.spa_result is None or sweep_statistics.spa_result.p_value >= SIGNIFICANCE_LEVEL:
-        p = (
-            ""
-            if sweep_statistics.spa_result is None
-            else f" (p = {sweep_statistics.spa_result.p_value:.2f}, Hansen's test)"
-        )
-        return Verdict("not_superior", f"Not shown to beat buy and hold: {best}{p}{after}.")
+        return Verdict("luck", f"Not distinguishable from no skill: {best}{comparison}{after}.")
+    overfitting = statistics.overfitting_probability
+    if overfitting is not None and overfitting >= 0.5:
+        text = f"{best}, but what was best in one half of the time was below the median in the other in "
+        return Verdict("overfitted", f"Overfitted: {text}{overfitting:.0%} of splits{after}.")
+    spa = statistics.spa_result
+    if spa is None or spa.p_value >= SIGNIFICANCE_LEVEL:
+        p_value = "" if spa is None else f" (p = {spa.p_value:.2f}, Hansen's test)"
+        return Verdict("not_superior", f"Not shown to beat buy and hold: {best}{p_value}{after}.")
     if holdout is not None and not (holdout.sharpe or 0.0) > 0:
-        return Verdict("did_not_hold", f"It did not hold: {best}{after}.")
-    return Verdict("evidence", f"Evidence: {best}, more than luck and buy and hold explain{after}.")
+        return Verdict("did_not_hold", f"Not confirmed by the hold-out: {best}{after}.")
+    return Verdict(
+        "evidence", f"Evidence: {best}, above what is expected under no skill, and above buy and hold{after}."
+    )
 
 
 def _holdout_text(holdout: Holdout | None) -> str:
     if holdout is None:
-        return "; in no sessions kept untouched it could be shown"
-    own, held = (_number_text(value) for value in (holdout.sharpe, holdout.benchmark_sharpe))
-    return f"; in the {holdout.sessions:,} sessions kept untouched it had {own}, buy and hold {held}"
-
-
-def _number_text(value: float | None) -> str:
-    return "none" if value is None else f"{value:.2f}"
-
-
-def _percent_text(fraction: float, *, decimals: int = 0) -> str:
-    return "undefined" if math.isnan(fraction) else f"{fraction:.{decimals}%}"
+        return "; there is no hold-out to confirm it"
+    sharpe, benchmark = (
+        "none" if value is None else f"{value:.2f}" for value in (holdout.sharpe, holdout.benchmark_sharpe)
+    )
+    return f"; in the hold-out of {holdout.sessions:,} sessions it had {sharpe}, buy and hold {benchmark}"

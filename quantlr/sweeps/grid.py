@@ -1,15 +1,16 @@
-"""What a sweep tries: a base config, and a grid of values for some of its keys, read from YAML.
+"""The settings that a sweep tries: a base config, and a grid of values for some of its keys, read from YAML.
 
-The combinations are counted by arithmetic and numbered from 0, the last key turning fastest; none is made before it is
-needed, so that a grid of a thousand million can be stated, and sampled, at once.
+Combinations are counted by arithmetic and numbered from 0, the last key varying fastest. Each is built only when it is
+needed, so that a grid of a thousand million combinations can be declared and sampled at once.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,14 +33,16 @@ from quantlr.core.errors import ConfigError
 from quantlr.data.prices import IsoDate
 
 MAX_TRIALS = 1_000_000
-"""Trials of one sweep: what every one of them leaves behind has to be held at once in the end."""
+"""Trials of one sweep: the metrics of all of them are in memory together at the end."""
+MAX_COMBINATIONS_SAMPLED = 2**63
 MAX_REPORTED_PROBLEMS = 20
-"""Problems of combinations that are told at a time."""
+"""Problems of combinations after which no further combination is validated."""
+RENAMED_KEYS = {"untouched": "holdout"}
 HoldoutFraction = Annotated[StrictFloat, Field(ge=0.0, lt=1.0)]
 
 
 class SweepSpec(ConfigSection):
-    """One sweep, as its file has it."""
+    """Contents of a sweep's YAML file."""
 
     name: ReportName = Field(description="Name of the report's folder.")
     base: Any = Field(description="The config that is varied: a path relative to the sweep's file, or a mapping.")
@@ -53,7 +56,8 @@ class SweepSpec(ConfigSection):
         0, description="Seed of the sample and of the statistics."
     )
     holdout: HoldoutFraction | IsoDate = Field(
-        0.2, description="Newest sessions that no trial sees: a share of them, or their first date; 0 for none."
+        0.2,
+        description="Hold-out: newest sessions that no trial uses, as a fraction or by their first date; 0 for none.",
     )
 
 
@@ -64,9 +68,9 @@ class GridAxis:
     Attributes
     ----------
     key : dotted, as in ``--set``.
-    choices : its values, as they are written.
-    places : of each value, by the path below the key, where it was written.
-    written : where the key was.
+    values : to try, as they are written.
+    value_places : (values,) where each was written, by the path below the key.
+    key_place : where the key was written.
     """
 
     key: str
@@ -77,14 +81,14 @@ class GridAxis:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """A sweep that has been read.
+    """A base config, a grid over some of its keys, and the combinations to try.
 
     Attributes
     ----------
-    spec : as its file has it.
-    base : the config that is varied, as it is written.
-    axes : the keys of the grid.
-    chosen : numbers of the combinations that are tried, ascending.
+    spec : contents of the sweep's file.
+    base_config : the config that is varied, as it is written.
+    axes : keys of the grid with their values.
+    trial_numbers : numbers of the combinations to try, ascending.
     """
 
     spec: SweepSpec
@@ -94,20 +98,21 @@ class Sweep:
 
     @property
     def n_combinations(self) -> int:
-        """How many the grid has."""
+        """Number of combinations in the grid."""
         return math.prod(len(axis.values) for axis in self.axes)
 
     def value_indices(self, trial_number: int) -> tuple[int, ...]:
-        """Return which value of each key a combination has."""
-        found = []
+        """Return the index of each key's value in a combination."""
+        indices = []
         for axis in reversed(self.axes):
-            trial_number, at = divmod(trial_number, len(axis.values))
-            found.append(at)
-        return tuple(reversed(found))
+            trial_number, index = divmod(trial_number, len(axis.values))
+            indices.append(index)
+        return tuple(reversed(indices))
 
     def trial_values(self, trial_number: int) -> dict[str, Any]:
         """Return a combination's values by key."""
-        return {axis.key: axis.values[at] for axis, at in zip(self.axes, self.value_indices(trial_number), strict=True)}
+        indices = self.value_indices(trial_number)
+        return {axis.key: axis.values[index] for axis, index in zip(self.axes, indices, strict=True)}
 
     def trial_config(self, trial_number: int) -> LoadedConfig:
         """Return a combination as a config.
@@ -116,25 +121,33 @@ class Sweep:
         ------
         ConfigError : with every problem.
         """
-        written = ParsedYaml(
-            copy_nested(self.base_config.value),
-            dict(self.base_config.value_locations),
-            dict(self.base_config.key_locations),
-        )
-        for axis, at in zip(self.axes, self.value_indices(trial_number), strict=True):
-            apply_overrides(written, {axis.key: axis.values[at]}, source_name=str(axis.key_place))
+        base = self.base_config
+        parsed = ParsedYaml(copy_nested(base.value), dict(base.value_locations), dict(base.key_locations))
+        problems: list[str] = []
+        for axis, index in zip(self.axes, self.value_indices(trial_number), strict=True):
+            try:
+                apply_overrides(parsed, {axis.key: axis.values[index]}, source_name=str(axis.key_place))
+            except ConfigError as error:
+                problems += error.problems
+                continue
             path = parse_key_path(axis.key)
-            written.key_locations[path] = axis.key_place
-            written.value_locations.update((path + below, place) for below, place in axis.value_places[at])
-        written.value["name"] = f"{self.spec.name:.60}.{trial_number}"
-        return validate_config(written)
+            parsed.key_locations[path] = axis.key_place
+            parsed.value_locations.update((path + below, place) for below, place in axis.value_places[index])
+        parsed.value["name"] = f"{self.spec.name:.60}.{trial_number}"
+        try:
+            config = validate_config(parsed)
+        except ConfigError as error:
+            problems += error.problems
+        if problems:
+            raise ConfigError("\n".join(problems))
+        return config
 
     def iter_trial_configs(self) -> Iterator[tuple[int, LoadedConfig]]:
-        """Yield every combination that is tried, with its number.
+        """Yield every combination to try as a config, with its number.
 
         Raises
         ------
-        ConfigError : at the end, with the problems of all combinations, each told once.
+        ConfigError : after the last one, with the problems of all combinations, each reported once.
         """
         problems: dict[str, None] = {}
         for number in self.trial_numbers:
@@ -149,7 +162,11 @@ class Sweep:
 
 
 def load_sweep(
-    source: str | Path | Mapping[str, Any], *, overrides: Mapping[str, Any] | None = None, settings: Sequence[str] = ()
+    source: str | Path | Mapping[str, Any],
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    settings: Sequence[str] = (),
+    name: str | None = None,
 ) -> Sweep:
     """Return the sweep in a YAML file or a mapping.
 
@@ -158,122 +175,151 @@ def load_sweep(
     source : path of a YAML file, or the mapping that it would hold.
     overrides : values by dotted key, set on top of the base config.
     settings : the same as text, ``key=value``, the value in YAML.
+    name : name of the report, instead of the file's.
 
     Raises
     ------
-    ConfigError : with every problem, one line each, but for those of combinations.
+    ConfigError : with every problem of the file, its base config and the values of its grid, one line each. The
+        combinations of a file without such problems are validated by `Sweep.iter_trial_configs`.
     """
-    written, problems = parse_config_source(source)
-    written.value.setdefault("name", "sweep" if isinstance(source, Mapping) else Path(source).stem)
+    parsed, problems = parse_config_source(source)
+    if name is not None:
+        apply_overrides(parsed, {"name": name}, source_name="--name")
+    parsed.value.setdefault("name", "sweep" if isinstance(source, Mapping) else Path(source).stem)
+    for old in RENAMED_KEYS.keys() & parsed.value.keys():
+        del parsed.value[old]
+        place = parsed.key_locations.get((old,), SourceLocation("sweep"))
+        problems.append(ConfigProblem(place, old, f"renamed to {RENAMED_KEYS[old]}"))
     try:
-        spec = SweepSpec.model_validate(written.value)
+        spec = SweepSpec.model_validate(parsed.value)
     except ValidationError as error:
-        problems += problems_from_validation_error(error, written, SweepSpec)
-    if problems:
-        raise ConfigError("\n".join(map(str, sort_problems(problems))))
-    axes = tuple(_make_grid_axis(key, written) for key in spec.grid)
-    _validate_grid_keys(axes)
-    base = _read_base_config(written)
-    on_top = [*(overrides or {}).items(), *map(parse_setting, settings)]
-    for key, value in on_top:
-        _require_key_outside_grid(key, axes)
-        apply_overrides(base, {key: value}, source_name="--set")
+        problems += problems_from_validation_error(error, parsed, SweepSpec)
+        spec = SweepSpec.model_construct(name="sweep", base=None, grid={})
+    axes, base = _read_grid_axes(parsed, problems), ParsedYaml({})
+    lines = list(map(str, sort_problems([*problems, *_grid_key_problems(axes)])))
+    try:
+        base = _read_base_config(parsed)
+        for key, value in [*(overrides or {}).items(), *map(parse_setting, settings)]:
+            for axis in axes:
+                if _is_within(key, axis.key) or _is_within(axis.key, key):
+                    raise ConfigError(f"--set: {key}: the grid varies {axis.key}; change the sweep's file")
+            apply_overrides(base, {key: value}, source_name="--set")
+    except ConfigError as error:
+        lines += error.problems
     base.value.pop("name", None)
-    return Sweep(spec, base, axes, _sample_trial_numbers(spec, math.prod(len(axis.values) for axis in axes), written))
+    sweep = Sweep(spec, base, axes, ())
+    if not lines:
+        return replace(sweep, trial_numbers=_sample_trial_numbers(sweep, parsed))
+    if axes and base.value:
+        lines += _value_problems(sweep)
+    raise ConfigError("\n".join(dict.fromkeys(lines)))
 
 
-def _make_grid_axis(key: str, parsed_yaml: ParsedYaml) -> GridAxis:
-    """Return one key of the grid with what it may be; each value once."""
-    values = parsed_yaml.value["grid"][key]
-    path = ("grid", key)
-    here = parsed_yaml.key_locations.get(path, SourceLocation("grid"))
-    for at, value in enumerate(values):
-        if value in values[:at]:
-            place = parsed_yaml.value_locations.get((*path, at), here)
-            raise ConfigError(
-                str(ConfigProblem(place, f"grid.{key}.{at}", "the value is there already; write each once"))
-            )
-    places: list[list[tuple[KeyPath, SourceLocation]]] = [[] for _ in values]
-    for where, place in parsed_yaml.value_locations.items():
-        if where[:2] == path and len(where) > 2 and isinstance(where[2], int):
-            places[where[2]].append((where[3:], place))
-    return GridAxis(key, tuple(values), tuple(map(tuple, places)), here)
+def _read_grid_axes(parsed: ParsedYaml, problems: list[ConfigProblem]) -> tuple[GridAxis, ...]:
+    """Return the keys of the grid whose values are a list; add problems of repeated values."""
+    grid = parsed.value.get("grid")
+    axes = []
+    for key, values in grid.items() if isinstance(grid, dict) else ():
+        if not isinstance(values, (list, tuple)) or not values:
+            continue  # reported by the validation of the file
+        path = ("grid", key)
+        key_place = parsed.key_locations.get(path, SourceLocation("grid"))
+        places: list[list[tuple[KeyPath, SourceLocation]]] = [[] for _ in values]
+        for value_path, place in parsed.value_locations.items():
+            if value_path[:2] == path and len(value_path) > 2 and isinstance(value_path[2], int):
+                places[value_path[2]].append((value_path[3:], place))
+        for index, value in enumerate(values):
+            if value in values[:index]:
+                place = parsed.value_locations.get((*path, index), key_place)
+                problems.append(ConfigProblem(place, f"grid.{key}.{index}", "duplicate value; write each value once"))
+        axes.append(GridAxis(key, tuple(values), tuple(map(tuple, places)), key_place))
+    return tuple(axes)
 
 
-def _validate_grid_keys(axes: Sequence[GridAxis]) -> None:
-    """Refuse a key that lies within another one: which of them would have the last word?"""
-    for axis in axes:
-        path = parse_key_path(axis.key)
-        for other in axes:
-            if other is not axis and path[: len(parse_key_path(other.key))] == parse_key_path(other.key):
-                text = f"lies within {other.key}, which the grid varies too; keep one of them"
-                raise ConfigError(str(ConfigProblem(axis.key_place, f"grid.{axis.key}", text)))
-        if axis.key in ("name", "extends"):
-            raise ConfigError(str(ConfigProblem(axis.key_place, f"grid.{axis.key}", "is nothing that can be tried")))
+def _grid_key_problems(axes: Sequence[GridAxis]) -> list[ConfigProblem]:
+    """Return the problems of keys that a grid can't vary, or that are part of another key of the grid."""
+    texts = [(axis, "can't be varied by a grid; remove it") for axis in axes if axis.key in ("name", "extends")]
+    texts += [
+        (axis, f"is part of {other.key}, which the grid varies too; keep one of them")
+        for axis, other in itertools.permutations(axes, 2)
+        if _is_within(axis.key, other.key)
+    ]
+    return [ConfigProblem(axis.key_place, f"grid.{axis.key}", text) for axis, text in texts]
 
 
-def _require_key_outside_grid(key: str, axes: Sequence[GridAxis]) -> None:
-    path = parse_key_path(key)
-    for axis in axes:
-        other = parse_key_path(axis.key)
-        if path[: len(other)] == other or other[: len(path)] == path:
-            raise ConfigError(f"--set: {key}: the grid varies {axis.key}; change the sweep's file")
+def _is_within(key: str, outer_key: str) -> bool:
+    path, outer_path = parse_key_path(key), parse_key_path(outer_key)
+    return path[: len(outer_path)] == outer_path
 
 
-def _read_base_config(parsed_yaml: ParsedYaml) -> ParsedYaml:
-    """Return the config that a sweep varies, read from its file or as it stands in the sweep's own."""
-    base, place = parsed_yaml.value["base"], parsed_yaml.value_locations.get(("base",), SourceLocation("sweep"))
+def _read_base_config(parsed: ParsedYaml) -> ParsedYaml:
+    """Return the base config, from its own file or the sweep's; an empty one where the sweep's file has no such key.
+
+    Raises
+    ------
+    ConfigError : there is no such file, or it can't be read.
+    """
+    base, place = parsed.value.get("base", {}), parsed.value_locations.get(("base",), SourceLocation("sweep"))
     if isinstance(base, dict):
-        return ParsedYaml(
-            base,
-            {path[1:]: at for path, at in parsed_yaml.value_locations.items() if path[:1] == ("base",)},
-            {path[1:]: at for path, at in parsed_yaml.key_locations.items() if path[:1] == ("base",)},
+        value_locations, key_locations = (
+            {path[1:]: location for path, location in locations.items() if path[:1] == ("base",)}
+            for locations in (parsed.value_locations, parsed.key_locations)
         )
+        return ParsedYaml(base, value_locations, key_locations)
     if not isinstance(base, (str, Path)):
         raise ConfigError(str(ConfigProblem(place, "base", "needs the path of a config, or a mapping")))
     path = resolve_config_path(base)
     if not path.is_file():
-        raise ConfigError(
-            str(ConfigProblem(place, "base", f"{path} is no config; name a YAML file, relative to this one"))
-        )
-    found, problems = parse_config_source(path)
+        text = f"{path} is no config; name a YAML file, relative to this one"
+        raise ConfigError(str(ConfigProblem(place, "base", text)))
+    config, problems = parse_config_source(path)
     if problems:
         raise ConfigError("\n".join(map(str, sort_problems(problems))))
-    return found
+    return config
 
 
-def _sample_trial_numbers(spec: SweepSpec, n_combinations: int, parsed_yaml: ParsedYaml) -> Sequence[int]:
-    """Return the numbers of the combinations that are tried, ascending."""
-    place = parsed_yaml.value_locations.get(
-        ("sample",), parsed_yaml.key_locations.get(("grid",), SourceLocation("sweep"))
-    )
-    wanted = n_combinations if spec.sample is None else min(spec.sample, n_combinations)
-    if wanted > MAX_TRIALS:
-        text = (
-            f"{wanted:,} combinations; a sweep tries at most {MAX_TRIALS:,}: shorten the grid, or draw some with sample"
-        )
-        raise ConfigError(str(ConfigProblem(place, "sample" if spec.sample else "grid", text)))
-    if wanted == n_combinations:
+def _value_problems(sweep: Sweep) -> tuple[str, ...]:
+    """Return the problems of every value of the grid, each combined with the first value of the other keys."""
+    stride, numbers = sweep.n_combinations, {0}
+    for axis in sweep.axes:
+        stride //= len(axis.values)
+        numbers |= {stride * index for index in range(len(axis.values))}
+    try:
+        for _ in replace(sweep, trial_numbers=sorted(numbers)).iter_trial_configs():
+            pass
+    except ConfigError as error:
+        return error.problems
+    return ()
+
+
+def _sample_trial_numbers(sweep: Sweep, parsed: ParsedYaml) -> Sequence[int]:
+    """Return the numbers of the combinations to try, ascending."""
+    sample, n_combinations = sweep.spec.sample, sweep.n_combinations
+    n_trials = n_combinations if sample is None else min(sample, n_combinations)
+    if n_trials == n_combinations <= MAX_TRIALS:
         return range(n_combinations)
-    if n_combinations >= 2**63:
-        raise ConfigError(
-            str(ConfigProblem(place, "grid", f"{n_combinations:.1e} combinations; 9.2e+18 can be drawn from"))
-        )
-    drawn = np.random.default_rng(spec.seed).choice(n_combinations, size=wanted, replace=False, shuffle=False)
-    return tuple(sorted(drawn.tolist()))
+    if n_trials <= MAX_TRIALS and n_combinations < MAX_COMBINATIONS_SAMPLED:
+        rng = np.random.default_rng(sweep.spec.seed)
+        return tuple(sorted(rng.choice(n_combinations, size=n_trials, replace=False, shuffle=False).tolist()))
+    place = parsed.value_locations.get(("sample",)) or parsed.key_locations.get(("grid",), SourceLocation("sweep"))
+    key, text = "grid", f"{n_combinations:.1e} combinations; a sample can be drawn from at most 9.2e+18"
+    if n_trials > MAX_TRIALS:
+        key = "sample" if sample else "grid"
+        text = f"{n_trials:,} combinations; a sweep tries at most {MAX_TRIALS:,}: shorten the grid, or set sample"
+    raise ConfigError(str(ConfigProblem(place, key, text)))
 
 
 def make_trial_run_config(
     base_config: Mapping[str, Any], trial_values: Mapping[str, Any], last_date: dt.date | None
 ) -> RunConfig:
-    """Return a config that is known to be right, with values by dotted key put in, up to a last date."""
-    written = ParsedYaml({**copy_nested(base_config), "name": "trial"})
-    apply_overrides(written, trial_values, source_name="grid")
-    return with_last_data_date(validate_config(written).run, last_date)
+    """Return a validated config with values by dotted key put in, whose data end at a last date."""
+    parsed = ParsedYaml({**copy_nested(base_config), "name": "trial"})
+    apply_overrides(parsed, trial_values, source_name="grid")
+    return with_last_data_date(validate_config(parsed).run, last_date)
 
 
 def with_last_data_date(config: RunConfig, last_date: dt.date | None) -> RunConfig:
-    """Return a config whose data end at `last` at the latest; as it is where that is None."""
+    """Return a config whose data end at `last_date` at the latest; unchanged where that is None."""
     end = config.data.end
     if last_date is None or (end is not None and end <= last_date):
         return config
@@ -281,13 +327,13 @@ def with_last_data_date(config: RunConfig, last_date: dt.date | None) -> RunConf
 
 
 def grid_value_text(value: Any) -> str:
-    """Return a value of the grid in few letters: as it is written, a part by its kind and parameters."""
+    """Return a value of the grid as short text: as it is written, a component by its kind and parameters."""
     if isinstance(value, dict):
-        rest = [f"{key}={grid_value_text(item)}" for key, item in value.items() if key != "kind"]
-        return " ".join([*([str(value["kind"])] if "kind" in value else []), *rest])
+        parameters = [f"{key}={grid_value_text(item)}" for key, item in value.items() if key != "kind"]
+        return " ".join([*([str(value["kind"])] if "kind" in value else []), *parameters])
     if isinstance(value, (list, tuple)):
-        inner = ", ".join(map(grid_value_text, value))
-        return inner if len(value) == 1 and isinstance(value[0], (str, dict)) else f"[{inner}]"
+        items = ", ".join(map(grid_value_text, value))
+        return items if len(value) == 1 and isinstance(value[0], (str, dict)) else f"[{items}]"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return str(getattr(value, "text", value))

@@ -1,10 +1,10 @@
-"""The desk of a sweep: what is to be done, handed out to workers, and what they bring back put away."""
+"""A sweep from its loaded grid to its report: trials are sent to workers, and their results are stored and compared."""
 
 from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -23,61 +23,51 @@ from quantlr.data.prices import load_prices
 from quantlr.experiment.ledger import Ledger, Trial, TrialStatistics
 from quantlr.pipeline.stages import run_stages
 from quantlr.report.storage import check_report_target, make_reports_dir, write_report
-from quantlr.sweeps.analysis import (
-    TrialResults,
-    collect_trial_results,
-    compute_sweep_statistics,
-    evaluate_holdout,
-    sweep_verdict,
-)
+from quantlr.sweeps.analysis import collect_trial_results, compute_sweep_statistics, evaluate_holdout, sweep_verdict
 from quantlr.sweeps.grid import Sweep, load_sweep, with_last_data_date
-from quantlr.sweeps.jobs import (
+from quantlr.sweeps.output import SweepReport, make_sweep_files
+from quantlr.sweeps.trials import (
+    TRIALS_FOLDER_NAME,
     StageDigests,
-    TrialJob,
+    TrialRecord,
     TrialStore,
-    TrialTask,
     environment_versions,
-    group_jobs,
+    group_trials,
     json_digest,
 )
-from quantlr.sweeps.output import SweepReport, WinnerBacktest, make_sweep_files
-from quantlr.sweeps.worker import PriceRequest, PriceSummary, TrialOutcome, evaluate_task, summarize_prices
+from quantlr.sweeps.worker import PriceSummary, evaluate_task, summarize_prices
 
 MAX_LOCAL_PRICE_REQUESTS = 2
-"""Sets of prices that this process looks at itself: others take a second to start."""
+"""Sets of prices that this process reads itself; a worker process takes a second to start."""
+MAX_UNCONFIRMED_TRIALS = 10_000
+"""Trials above which a sweep needs a confirmation."""
 
 
 class SweepObserver(Protocol):
-    """Hears how far a sweep has come."""
+    """Object that is informed of a sweep's progress."""
 
     def on_start(self, sweep: Sweep, *, n_waiting: int, dashboard_url: str | None) -> None:
-        """Hear that `waiting` of the sweep's trials are to be evaluated, and where that can be watched."""
+        """Receive the number of trials to evaluate, and the address at which the workers can be watched."""
 
     def on_progress(self, *, n_done: int, n_total: int, n_failed: int) -> None:
-        """Hear that `done` of `total` trials are over, `failed` of them without a result."""
+        """Receive the number of trials that are done, and how many of them failed."""
 
 
-class SilentSweepObserver:
-    """Hears it and does nothing."""
-
-    def on_start(self, sweep: Sweep, *, n_waiting: int, dashboard_url: str | None) -> None:
-        """Do nothing."""
-
-    def on_progress(self, *, n_done: int, n_total: int, n_failed: int) -> None:
-        """Do nothing."""
+class SilentSweepObserver(SweepObserver):
+    """Observer that shows nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class SweepOptions:
-    """How a sweep is done; its results depend on nothing of it.
+    """How a sweep is run; its results do not depend on it.
 
     Attributes
     ----------
-    output : folder of reports, with its ledger and the results of trials.
-    engine : opens the workers.
+    output_folder : folder of reports, with the ledger and the stored results of trials.
+    make_engine : starts the workers.
     offline : whether to do without the network.
-    fresh : whether to evaluate anew what is kept already.
-    watch : hears how far it has come.
+    fresh : whether to evaluate trials again whose results are stored.
+    observer : is informed of the progress.
     """
 
     output_folder: Path
@@ -87,38 +77,13 @@ class SweepOptions:
     observer: SweepObserver = field(default_factory=SilentSweepObserver)
 
 
-@dataclass(frozen=True, slots=True)
-class SweepPlan:
-    """The trials of a sweep, ready to be evaluated.
-
-    Attributes
-    ----------
-    cut : first date that no trial sees; None where all see everything.
-    numbers : (trials,) of the combinations.
-    jobs : (trials,) None where the prices can't be had.
-    sha256 : (trials,) of the prices; empty where they can't be had.
-    failures : why a trial has no job, by position.
-    """
-
-    holdout_start: dt.date | None
-    trial_numbers: Sequence[int]
-    jobs: tuple[TrialJob | None, ...]
-    data_sha256: tuple[str, ...]
-    errors_by_index: dict[int, str]
-
-    @property
-    def result_keys(self) -> list[str | None]:
-        """(trials,) what each one's result is kept under; None where there is no job."""
-        return [None if job is None else job.result_key for job in self.jobs]
-
-
 class SweepScheduler:
-    """Where a sweep's work is handed out: one engine, opened when it is first needed."""
+    """Sends the work of one sweep to an engine, which is started when it is first needed."""
 
-    def __init__(self, sweep: Sweep, options: SweepOptions, ledger: Ledger) -> None:
-        self.sweep, self.options, self.ledger = sweep, options, ledger
+    def __init__(self, sweep: Sweep, options: SweepOptions) -> None:
+        self.sweep, self.options = sweep, options
         self.required_versions = environment_versions()
-        self.store = TrialStore.from_output_folder(options.output_folder)
+        self.store = TrialStore(options.output_folder / TRIALS_FOLDER_NAME)
         self._engine: Engine | None = None
 
     def __enter__(self) -> SweepScheduler:
@@ -136,164 +101,137 @@ class SweepScheduler:
         return self._engine
 
     def price_summaries(self, data_configs: Mapping[str, dict[str, Any]]) -> dict[str, PriceSummary]:
-        """Return what there is of some prices, by their key."""
-        inquiries = [
-            PriceRequest(key, plain, self.options.offline, self.required_versions)
-            for key, plain in data_configs.items()
-        ]
-        engine: Engine = SerialEngine() if len(inquiries) <= MAX_LOCAL_PRICE_REQUESTS else self.engine
-
-        def make_failed_summary(_: PriceRequest, reason: str) -> PriceSummary:
-            return PriceSummary("", np.zeros(0, dtype=np.int64), reason)
-
-        answers = iter_task_results(
-            engine,
-            summarize_prices,
-            inquiries,
-            split_task=lambda inquiry: [inquiry],
-            make_failed_result=make_failed_summary,
+        """Return digest and sessions of some prices, by the digest of their data section."""
+        is_small = len(data_configs) <= MAX_LOCAL_PRICE_REQUESTS
+        summaries = iter_task_results(
+            SerialEngine() if is_small else self.engine,
+            partial(summarize_prices, offline=self.options.offline, required_versions=self.required_versions),
+            data_configs.items(),
+            split_task=lambda request: [request],
+            make_failed_result=lambda _, error: PriceSummary("", np.zeros(0, dtype=np.int64), error),
         )
-        return {inquiry.data_digest: answer for inquiry, answer in answers}
+        return {digest: summary for (digest, _), summary in summaries}
 
     def find_holdout_start(self, data_configs: Mapping[str, dict[str, Any]]) -> dt.date | None:
-        """Return the first date that no trial sees; None where none is kept back."""
-        wanted = self.sweep.spec.holdout
-        if isinstance(wanted, dt.date):
-            return wanted
-        if wanted == 0:
+        """Return the first date of the hold-out; None where there is none."""
+        holdout = self.sweep.spec.holdout
+        if isinstance(holdout, dt.date):
+            return holdout
+        if holdout == 0:
             return None
-        answers = self.price_summaries(data_configs)
-        first = first_holdout_session(
-            [answer.session_days for answer in answers.values() if len(answer.session_days)], wanted
-        )
+        summaries = self.price_summaries(data_configs).values()
+        first = first_holdout_session([summary.session_days for summary in summaries], holdout)
         if first is None:
-            raise DataError(next(str(answer.error) for answer in answers.values()))
+            raise DataError(next(str(summary.error) for summary in summaries))
         return dt.date(1970, 1, 1) + dt.timedelta(days=first)
 
-    def iter_configs_before_holdout(self, holdout_start: dt.date | None) -> Iterator[tuple[int, LoadedConfig]]:
-        """Yield the trials' configs, which end before the cut."""
+    def iter_configs(self, last_date: dt.date | None) -> Iterator[tuple[int, LoadedConfig]]:
+        """Yield the trials' numbers and configs, with data that end at the last date before the hold-out."""
         for number, config in self.sweep.iter_trial_configs():
-            yield number, replace(config, run=with_last_data_date(config.run, _day_before(holdout_start)))
+            yield number, replace(config, run=with_last_data_date(config.run, last_date))
 
-    def make_plan(self, holdout_start: dt.date | None) -> SweepPlan:
-        """Return the trials as jobs, each under the digest of all that it depends on."""
-        specs: dict[str, dict[str, Any]] = {}
-        keys: list[StageDigests] = []
-        for _, config in self.iter_configs_before_holdout(holdout_start):
-            found = StageDigests.from_config(config.run)
-            specs.setdefault(found.data, config.run.model_dump(mode="json")["data"])
-            keys.append(found)
-        seen = self.price_summaries(specs)
-        jobs: list[TrialJob | None] = []
-        failures: dict[int, str] = {}
-        for at, (number, key) in enumerate(zip(self.sweep.trial_numbers, keys, strict=True)):
-            answer = seen[key.data]
-            if answer.error is not None:
-                failures[at] = self.trial_error_text(number, answer.error, answer.config_key)
-                jobs.append(None)
+    def make_trials(self, last_date: dt.date | None) -> list[TrialRecord]:
+        """Return the trials before they are evaluated; one whose prices can't be read has an error already."""
+        data_configs: dict[str, dict[str, Any]] = {}
+        digests: list[tuple[int, StageDigests]] = []
+        for number, config in self.iter_configs(last_date):
+            stage_digests = StageDigests.from_config(config.run)
+            data_configs.setdefault(stage_digests.data, config.run.model_dump(mode="json")["data"])
+            digests.append((number, stage_digests))
+        summaries = self.price_summaries(data_configs)
+        trials = []
+        for number, stage_digests in digests:
+            prices, values = summaries[stage_digests.data], self.sweep.trial_values(number)
+            if prices.error is not None:
+                trials.append(TrialRecord(number, values, error=prices.error, config_key=prices.config_key))
                 continue
-            whole = json_digest(key.config, answer.data_sha256, self.required_versions)
-            jobs.append(TrialJob(number, whole, key.data, json_digest(key.model, answer.data_sha256)))
-        sha256 = tuple(seen[key.data].data_sha256 for key in keys)
-        return SweepPlan(holdout_start, self.sweep.trial_numbers, tuple(jobs), sha256, failures)
+            model_digest = json_digest(stage_digests.model, prices.data_sha256)
+            result_key = json_digest(stage_digests.config, prices.data_sha256, self.required_versions)
+            trials.append(TrialRecord(number, values, stage_digests.data, model_digest, prices.data_sha256, result_key))
+        return trials
 
-    def trial_error_text(self, trial_number: int, error: str, config_key: str | None) -> str:
-        """Return why a trial failed, with the place of the key that would mend it."""
-        return self.sweep.trial_config(trial_number).with_location(QuantlrError(error, key=config_key)).message
-
-    def iter_ledger_trials(self, plan: SweepPlan, results: TrialResults | None = None) -> Iterator[Trial]:
-        """Yield the trials as the ledger has them, with what came of them once there are results."""
-        for at, (_, config) in enumerate(self.iter_configs_before_holdout(plan.holdout_start)):
-            about = results.metrics[at] if results else {}
+    def iter_ledger_trials(self, trials: Iterable[TrialRecord], last_date: dt.date | None) -> Iterator[Trial]:
+        """Yield trials as the ledger records them, with their results if they are evaluated."""
+        for trial, (_, config) in zip(trials, self.iter_configs(last_date), strict=True):
             yield Trial.from_config(
                 config.run,
-                data_sha256=plan.data_sha256[at],
-                sharpe=about.get("sharpe_per_session"),
-                sessions=about.get("sessions"),
-                error=about.get("error"),
+                data_sha256=trial.data_sha256,
+                sharpe=trial.metrics.get("sharpe_per_session"),
+                sessions=trial.metrics.get("sessions"),
+                error=trial.error,
             )
 
-    def evaluate_trials(self, plan: SweepPlan) -> dict[int, str]:
-        """Evaluate every trial whose result is not kept yet; return why nothing is kept of some, by position."""
-        positions = {job.result_key: at for at, job in enumerate(plan.jobs) if job is not None}
-        failures, total = dict(plan.errors_by_index), len(plan.jobs)
-        waiting, failed = [], len(failures)
-        for job in plan.jobs:
-            kept = None if job is None or self.options.fresh else self.store.read(job.result_key)
-            if job is not None and kept is None:
-                waiting.append(job)
-            failed += kept is not None and kept.error is not None
-        over, watch = total - len(waiting), self.options.observer
-        watch.on_start(self.sweep, n_waiting=len(waiting), dashboard_url=self.engine.dashboard_url if waiting else None)
-        watch.on_progress(n_done=over, n_total=total, n_failed=failed)
-        for outcome in self._iter_outcomes(waiting, plan.holdout_start) if waiting else ():
-            at = positions[outcome.result_key]
-            if outcome.file_bytes is not None:
-                self.store.write(outcome.result_key, outcome.file_bytes)
-            elif outcome.error is not None:
-                failures[at] = self.trial_error_text(plan.trial_numbers[at], outcome.error, outcome.config_key)
-            over += 1
-            failed += outcome.error is not None
-            watch.on_progress(n_done=over, n_total=total, n_failed=failed)
-        return failures
+    def evaluate_trials(self, trials: Sequence[TrialRecord], last_date: dt.date | None) -> list[TrialRecord]:
+        """Evaluate every trial whose result is not stored yet, and store it.
 
-    def _iter_outcomes(self, pending_jobs: Sequence[TrialJob], holdout_start: dt.date | None) -> Iterator[TrialOutcome]:
-        """Yield what comes of jobs, in the order in which they are done."""
+        Returns the trials, with an error for those of which no result could be stored.
+        """
+        waiting = []
+        n_failed = sum(trial.error is not None for trial in trials)
+        for trial in trials:
+            stored = None if trial.error is not None or self.options.fresh else self.store.read(trial)
+            if stored is not None:
+                n_failed += stored[0].error is not None
+            elif trial.error is None:
+                waiting.append(trial)
+        n_done, observer = len(trials) - len(waiting), self.options.observer
+        dashboard_url = self.engine.dashboard_url if waiting else None
+        observer.on_start(self.sweep, n_waiting=len(waiting), dashboard_url=dashboard_url)
+        observer.on_progress(n_done=n_done, n_total=len(trials), n_failed=n_failed)
+        not_stored: dict[str, TrialRecord] = {}
+        for trial in self._iter_evaluated(waiting, last_date) if waiting else ():
+            self.store.write(trial)
+            if trial.file_bytes is None:
+                not_stored[trial.result_key] = trial
+            n_done += 1
+            n_failed += trial.error is not None
+            observer.on_progress(n_done=n_done, n_total=len(trials), n_failed=n_failed)
+        return [not_stored.get(trial.result_key, trial) for trial in trials]
 
-        def make_failed_outcomes(task: TrialTask, reason: str) -> list[TrialOutcome]:
-            return [TrialOutcome(key, None, reason) for key in task.result_keys]
-
-        tasks = (self._make_task(jobs, holdout_start) for jobs in group_jobs(pending_jobs, workers=self.engine.workers))
-        for _, outcomes in iter_task_results(
-            self.engine,
+    def _iter_evaluated(self, trials: list[TrialRecord], last_date: dt.date | None) -> Iterator[TrialRecord]:
+        """Yield trials with their result files or errors, in the order in which they are done."""
+        evaluate = partial(
             evaluate_task,
-            tasks,
-            split_task=TrialTask.iter_single_trial_tasks,
-            make_failed_result=make_failed_outcomes,
-        ):
-            yield from outcomes
-
-    def _make_task(self, jobs: Sequence[TrialJob], holdout_start: dt.date | None) -> TrialTask:
-        keys, values = (job.result_key for job in jobs), (self.sweep.trial_values(job.trial_number) for job in jobs)
-        base = self.sweep.base_config.value
-        return TrialTask(
-            tuple(keys), base, tuple(values), _day_before(holdout_start), self.options.offline, self.required_versions
+            base_config=self.sweep.base_config.value,
+            last_date=last_date,
+            offline=self.options.offline,
+            required_versions=self.required_versions,
         )
+        results = iter_task_results(
+            self.engine,
+            evaluate,
+            group_trials(trials, workers=self.engine.workers),
+            split_task=lambda task: [(trial,) for trial in task],
+            make_failed_result=lambda task, error: [replace(trial, error=error) for trial in task],
+        )
+        for _, evaluated in results:
+            yield from evaluated
 
 
-def _day_before(date: dt.date | None) -> dt.date | None:
-    return None if date is None else date - dt.timedelta(days=1)
+def first_holdout_session(session_arrays: Iterable[IntArray], holdout_fraction: float) -> int | None:
+    """Return the first session of the hold-out as days since 1970; None where there are no sessions at all.
 
-
-def first_holdout_session(session_arrays: Sequence[IntArray], holdout_fraction: float) -> int | None:
-    """Return the first session that no trial sees, None where there are no sessions at all.
-
-    The sessions of all prices together count, up to the end of the median of them: where some tickers go on for years
-    after the others have ended, the share is not of years that only those have.
+    The fraction is of the sessions of all prices together, up to the median of their last sessions: where some tickers
+    go on for years after the others have ended, those years do not count.
     """
-    if not session_arrays:
+    arrays = [sessions for sessions in session_arrays if len(sessions)]
+    if not arrays:
         return None
-    last = sorted(int(sessions[-1]) for sessions in session_arrays)[(len(session_arrays) - 1) // 2]
-    together: IntArray = np.zeros(0, dtype=np.int64)
-    for sessions in session_arrays:
-        together = np.union1d(together, sessions[sessions <= last])
-    return int(together[min(math.ceil((1 - holdout_fraction) * len(together)), len(together) - 1)])
-
-
-MAX_UNCONFIRMED_TRIALS = 10_000
-"""Trials from which on a sweep asks before it begins."""
+    last = sorted(int(sessions[-1]) for sessions in arrays)[(len(arrays) - 1) // 2]
+    sessions = np.unique(np.concatenate([sessions[sessions <= last] for sessions in arrays]))
+    return int(sessions[min(math.ceil((1 - holdout_fraction) * len(sessions)), len(sessions) - 1)])
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SweepResult:
-    """A sweep, done.
+    """Result of a sweep.
 
     Attributes
     ----------
     name : of the sweep.
-    summary : what all trials together show, keyed as in ``sweep.json``.
+    summary : statistics of all trials together, keyed as in ``sweep.json``.
     trials : one row per trial, the best first, with the columns of ``trials.csv``.
-    folder : where its report is.
+    folder : of its report.
     """
 
     name: str
@@ -302,11 +240,11 @@ class SweepResult:
     folder: Path
 
     def __repr__(self) -> str:
-        return f"<Swept {self.name}: {self.verdict}>"
+        return f"<SweepResult {self.name}: {self.verdict}>"
 
     @property
     def verdict(self) -> str:
-        """Whether the winner is worth anything, in one sentence."""
+        """Verdict on the best trial, in one sentence."""
         return str(self.summary["verdict"]["sentence"])
 
 
@@ -314,6 +252,7 @@ def sweep(
     source: str | Path | Mapping[str, Any],
     *,
     overrides: Mapping[str, Any] | None = None,
+    name: str | None = None,
     output: str | Path = "reports",
     engine: Literal["process", "dask"] = "process",
     scheduler: str | None = None,
@@ -323,48 +262,50 @@ def sweep(
     offline: bool = False,
     max_trials: int | None = MAX_UNCONFIRMED_TRIALS,
 ) -> SweepResult:
-    """Try every combination of a grid, and judge the best with all of them counted.
+    """Try every combination of a grid, and judge the best one with all trials counted.
 
     Parameters
     ----------
     source : path of a sweep's YAML file, or the mapping that it would hold.
     overrides : values by dotted key, set on top of the base config.
-    output : folder to write the report into, as ``output/NAME``; its ledger has every trial, and what each came to is
-        kept in ``output/.trials``, so that a sweep that was interrupted goes on where it was.
+    name : name of the report, instead of the file's.
+    output : folder to write the report into, as ``output/NAME``. Its ledger records every trial, and the results of
+        trials are stored in ``output/.trials``, so that an interrupted sweep is resumed.
     engine : "process" for processes on this machine, "dask" for a cluster. A script must call this under
-        ``if __name__ == "__main__":``, since each process reads the script anew.
-    scheduler, scheduler_file : a running Dask scheduler; without one, "dask" starts a cluster on this machine.
-    jobs : number of processes on this machine; as many as there are cores unless told. Results don't depend on it.
-    fresh : whether to evaluate anew what is kept already.
+        ``if __name__ == "__main__":``, since each process imports the script.
+    scheduler, scheduler_file : address of a running Dask scheduler, or the file that it wrote it to; without one,
+        "dask" starts a cluster on this machine.
+    workers : number of processes on this machine; by default, the number of cores. Results do not depend on it.
+    fresh : whether to evaluate trials again whose results are stored.
     offline : whether to do without the network.
-    limit : most trials that are done without asking; None for no limit.
+    max_trials : number of trials above which an error is raised; None for no limit.
 
     Raises
     ------
-    UserError : what can be mended in the sweep, a config or the data; a trial that fails is a row and no error.
-    Fault : the network, the disk, the cluster or another program is in the way.
+    UserError : an error in the sweep, a config or the data; a trial that fails is a row and raises nothing.
+    Fault : the network, the disk, the cluster or another program prevents the sweep.
 
     Examples
     --------
     >>> import quantlr
-    >>> found = quantlr.sweep("configs/sweeps/lags.yaml")  # doctest: +SKIP
-    >>> found.trials.head()  # doctest: +SKIP
+    >>> result = quantlr.sweep("configs/sweeps/lags.yaml")  # doctest: +SKIP
+    >>> result.trials.head()  # doctest: +SKIP
     """
-    loaded = load_sweep(source, overrides=overrides)
-    trials = len(loaded.trial_numbers)
-    if max_trials is not None and trials > max_trials:
+    loaded = load_sweep(source, overrides=overrides, name=name)
+    n_trials = len(loaded.trial_numbers)
+    if max_trials is not None and n_trials > max_trials:
         raise UserError(
-            f"{trials:,} trials, over the limit of {max_trials:,}; raise the limit, or draw some with sample"
+            f"{n_trials:,} trials, over the limit of {max_trials:,}; raise max_trials, or draw a sample with sample"
         )
     file = None if scheduler_file is None else Path(scheduler_file)
-    opened = make_engine_factory(engine, workers=workers, scheduler=scheduler, scheduler_file=file)
-    return run_sweep(loaded, SweepOptions(Path(output), opened, offline=offline, fresh=fresh))
+    make_engine = make_engine_factory(engine, workers=workers, scheduler=scheduler, scheduler_file=file)
+    return run_sweep(loaded, SweepOptions(Path(output), make_engine, offline=offline, fresh=fresh))
 
 
 def make_engine_factory(
     engine_name: Literal["process", "dask"], *, workers: int | None, scheduler: str | None, scheduler_file: Path | None
 ) -> Callable[[], Engine]:
-    """Return what opens the workers.
+    """Return a function that starts the workers.
 
     Raises
     ------
@@ -377,90 +318,84 @@ def make_engine_factory(
         return SerialEngine if workers == 1 else partial(ProcessEngine, workers)
     from quantlr.core.engines.dask import DaskEngine
 
-    return partial(DaskEngine, workers, scheduler=scheduler, scheduler_file=scheduler_file)
+    return partial(
+        DaskEngine,
+        workers,
+        scheduler=scheduler,
+        scheduler_file=scheduler_file,
+        required_versions=environment_versions(),
+    )
 
 
 def run_sweep(sweep: Sweep, options: SweepOptions) -> SweepResult:
-    """Do a loaded sweep, and write its report."""
-    ledger = Ledger.from_output_folder(options.output_folder)
-    check_report_target(options.output_folder, sweep.spec.name)
+    """Run a loaded sweep, and write its report."""
+    spec, output_folder = sweep.spec, options.output_folder
+    ledger = Ledger.from_output_folder(output_folder)
+    check_report_target(output_folder, spec.name)
     ledger.require_usable()
-    data = {
+    data_configs = {
         StageDigests.from_config(config.run).data: config.run.model_dump(mode="json")["data"]
         for _, config in sweep.iter_trial_configs()
     }
-    make_reports_dir(options.output_folder, sweep.spec.name)
-    with SweepScheduler(sweep, options, ledger) as desk:
-        cut = desk.find_holdout_start(data)
-        plan = desk.make_plan(cut)
-        ledger.record_pending_trials(desk.iter_ledger_trials(plan))
-        failures = desk.evaluate_trials(plan)
+    make_reports_dir(output_folder, spec.name)
+    with SweepScheduler(sweep, options) as scheduler:
+        holdout_start = scheduler.find_holdout_start(data_configs)
+        last_date = None if holdout_start is None else holdout_start - dt.timedelta(days=1)
+        trials = scheduler.make_trials(last_date)
+        ledger.record_pending_trials(scheduler.iter_ledger_trials(trials, last_date))
+        trials = scheduler.evaluate_trials(trials, last_date)
         results = collect_trial_results(
-            desk.store,
-            plan.trial_numbers,
-            plan.result_keys,
-            failures,
-            make_error_text=desk.trial_error_text,
-            seed=sweep.spec.seed,
+            scheduler.store, trials, locate_error=partial(_locate_error, sweep), seed=spec.seed
         )
-        ledger.record_trial_results(desk.iter_ledger_trials(plan, results))
-    finding = _make_sweep_report(sweep, options, ledger, plan, results)
-    files, summary, table = make_sweep_files(finding)
-    folder = write_report(Report(sweep.spec.name, files), options.output_folder)
+        ledger.record_trial_results(scheduler.iter_ledger_trials(results.trials, last_date))
+    winner, per_year = results.winner_index, 252.0
+    trial_statistics, winner_result, winner_error = TrialStatistics(len(trials), None), None, None
+    if winner is not None:
+        config = sweep.trial_config(results.trials[winner].number)
+        per_year = float(config.run.report.sessions_per_year)
+        ledger_trials = scheduler.iter_ledger_trials(results.trials, last_date)
+        trial_statistics = _related_trial_statistics(ledger, ledger_trials, winner, config)
+        try:
+            with config.add_location_to_errors():
+                winner_result = run_stages(config.run, load_prices(config.run.data, offline=options.offline)).result
+        except UserError as error:
+            winner_error = error.message
+    statistics = compute_sweep_statistics(results, trial_statistics, seed=spec.seed)
+    holdout = (
+        None
+        if holdout_start is None or winner_result is None
+        else evaluate_holdout(winner_result, holdout_start, per_year)
+    )
+    verdict = sweep_verdict(results, statistics, holdout, per_year)
+    files, summary, table = make_sweep_files(
+        SweepReport(sweep, holdout_start, results, statistics, winner_result, winner_error, holdout, verdict, per_year)
+    )
+    folder = write_report(Report(spec.name, files), output_folder)
     from quantlr.report.gallery import write_gallery
 
-    write_gallery(options.output_folder)
-    return SweepResult(sweep.spec.name, summary, table, folder)
+    write_gallery(output_folder)
+    return SweepResult(spec.name, summary, table, folder)
 
 
-def _make_sweep_report(
-    sweep: Sweep, options: SweepOptions, ledger: Ledger, plan: SweepPlan, results: TrialResults
-) -> SweepReport:
-    """Name the winner, show it the span that no trial has seen, and count luck out."""
-    winner = results.winner_index
-    tried, shown = TrialStatistics(len(results.metrics), None), WinnerBacktest(None, None)
-    per_year = 252.0
-    if winner is not None:
-        config = sweep.trial_config(plan.trial_numbers[winner])
-        per_year = float(config.run.report.sessions_per_year)
-        tried = _collect_trial_statistics(sweep, options, ledger, plan, results, winner)
-        shown = _backtest_winner(config, options)
-    judgement = compute_sweep_statistics(results, tried, seed=sweep.spec.seed)
-    untouched = (
-        None
-        if plan.holdout_start is None or shown.result is None
-        else evaluate_holdout(shown.result, plan.holdout_start, per_year)
-    )
-    verdict = sweep_verdict(results, judgement, untouched, per_year)
-    return SweepReport(
-        sweep, plan.holdout_start, plan.trial_numbers, results, judgement, shown, untouched, verdict, per_year
-    )
+def _locate_error(sweep: Sweep, trial: TrialRecord) -> str:
+    """Return a failed trial's error, with the place of the config's key to change in front."""
+    error = QuantlrError(str(trial.error), key=trial.config_key)
+    return sweep.trial_config(trial.number).with_location(error).message
 
 
-def _backtest_winner(winner_config: LoadedConfig, options: SweepOptions) -> WinnerBacktest:
-    """Return what the winner comes to over all dates, those that no trial has seen included."""
-    try:
-        with winner_config.add_location_to_errors():
-            prices = load_prices(winner_config.run.data, offline=options.offline)
-            return WinnerBacktest(run_stages(winner_config.run, prices).result, None)
-    except UserError as error:
-        return WinnerBacktest(None, error.message)
-
-
-def _collect_trial_statistics(
-    sweep: Sweep, options: SweepOptions, ledger: Ledger, plan: SweepPlan, results: TrialResults, winner_index: int
+def _related_trial_statistics(
+    ledger: Ledger, trials: Iterable[Trial], winner_index: int, winner_config: LoadedConfig
 ) -> TrialStatistics:
-    """Return what is known of all trials of the sweep, and of those of the ledger that are like the winner.
+    """Return the statistics of the sweep's trials together with the ledger's that are related to the winner.
 
-    The winner's own run over all dates is no further trial.
+    The winner's own run over all dates is not counted as a further trial.
     """
-    ratios: dict[str, float | None] = {}
-    others: dict[str, float | None] = {}
-    desk = SweepScheduler(sweep, options, ledger)
-    for at, trial in enumerate(desk.iter_ledger_trials(plan, results)):
-        ratios[trial.id] = trial.sharpe
-        if at == winner_index:
-            own = Trial.from_config(sweep.trial_config(plan.trial_numbers[at]).run, data_sha256=trial.data_sha256)
-            others = {key: ratio for key, ratio in ledger.related_sharpe_ratios(trial).items() if key != own.id}
-    every = others | ratios
-    return TrialStatistics.from_sharpe_ratios(every[key] for key in sorted(every))
+    related: dict[str, float | None] = {}
+    sharpe_by_id: dict[str, float | None] = {}
+    for index, trial in enumerate(trials):
+        sharpe_by_id[trial.id] = trial.sharpe
+        if index == winner_index:
+            related = ledger.related_sharpe_ratios(trial)
+            related.pop(Trial.from_config(winner_config.run, data_sha256=trial.data_sha256).id, None)
+    sharpe_by_id = related | sharpe_by_id
+    return TrialStatistics.from_sharpe_ratios(sharpe_by_id[trial_id] for trial_id in sorted(sharpe_by_id))

@@ -1,28 +1,20 @@
-"""What a worker does: evaluates the trials of a task, each stage once for all that share it."""
+"""The evaluation of trials in a worker process: each stage once for all trials that share it."""
 
 from __future__ import annotations
 
-import io
-import json
+import datetime as dt
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
-from quantlr.backtest.metrics import (
-    BACKTEST_METRICS,
-    FORECAST_METRICS,
-    BacktestView,
-    evaluate_forecasts,
-)
-from quantlr.backtest.policies import DecisionContext
+from quantlr.backtest.metrics import BACKTEST_METRICS, FORECAST_METRICS, BacktestView, evaluate_forecasts
 from quantlr.config.run_config import RunConfig
 from quantlr.core.arrays import IntArray
 from quantlr.core.errors import QuantlrError, UserError
-from quantlr.core.values import Dataset, Forecasts, Prices, RunData
+from quantlr.core.values import Forecasts, RunData
 from quantlr.data.prices import DataSpec, load_prices
 from quantlr.pipeline.stages import (
     DEFAULT_STAGES,
@@ -37,45 +29,25 @@ from quantlr.pipeline.stages import (
 from quantlr.report.storage import nonfinite_to_none
 from quantlr.stats.sharpe import sharpe_per_session
 from quantlr.sweeps.grid import make_trial_run_config
-from quantlr.sweeps.jobs import StageDigests, TrialTask, environment_versions
+from quantlr.sweeps.trials import StageDigests, TrialRecord, encode_result, environment_versions
 
 T = TypeVar("T")
 SLOW_METRICS = {"accuracy_ci95", "auc_ci95", "reliability", "sharpe_ci95", "trades", "win_rate", "profit_factor"}
-"""Numbers that take longer than a trial: the winner's are in the report of its own run."""
+"""Metrics that take longer than a trial; the report of the best trial's own run has them."""
 TRIAL_FORECAST_METRICS = tuple(key for key in FORECAST_METRICS if key not in SLOW_METRICS)
 TRIAL_BACKTEST_METRICS = tuple(key for key in BACKTEST_METRICS if key not in SLOW_METRICS)
 TRIAL_BENCHMARK_METRICS = ("cagr", "sharpe", "max_drawdown")
-EMPTY_TRADES = pd.DataFrame()
-"""Round trips are not told apart: that would take longer than all else."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrialOutcome:
-    """What came of a job.
-
-    Attributes
-    ----------
-    key : the job's.
-    content : its file, None where it may well succeed another time.
-    error : why it failed, None where it did not.
-    mends : the key of the config that would mend it, None where it is not known.
-    """
-
-    result_key: str
-    file_bytes: bytes | None
-    error: str | None = None
-    config_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PriceSummary:
-    """What there is of some prices.
+    """Digest and sessions of some prices, or why they could not be read.
 
     Attributes
     ----------
-    sha256 : digest of what was read; empty where it could not be.
-    sessions : (sessions,) dates, as days since 1970.
-    error, mends : as in `Outcome`.
+    data_sha256 : digest of the prices; empty where they could not be read.
+    session_days : (sessions,) dates, as days since 1970.
+    error, config_key : as in `TrialRecord`.
     """
 
     data_sha256: str
@@ -86,87 +58,72 @@ class PriceSummary:
 
 @dataclass(slots=True)
 class StageCache:
-    """What a worker has at hand: the newest of each stage, and no more, so that memory does not grow.
+    """The newest result of each stage in a worker, and no older one, so that memory does not grow.
 
     Attributes
     ----------
-    stages : the functions of a run.
-    held : by stage, its key and what came of it.
+    stages : functions of a run.
+    results : by stage, the digest of what the result depends on, and the result.
     """
 
     stages: PipelineStages = DEFAULT_STAGES
-    results_by_stage: dict[str, tuple[str, Any]] = field(default_factory=dict)
+    results: dict[str, tuple[str, Any]] = field(default_factory=dict)
 
-    def prices(self, spec: DataSpec, digest: str, *, offline: bool) -> Prices:
-        """Return prices, read again only if others were asked for meanwhile."""
-        return self._get_or_compute("prices", digest, partial(load_prices, spec, offline=offline))
-
-    def dataset(self, config: RunConfig, digest: str, prices: Prices) -> Dataset:
-        """Return rows, likewise."""
-        return self._get_or_compute("dataset", digest, lambda: dataset_from_config(config, prices, self.stages))
-
-    def forecasts(self, config: RunConfig, digest: str, dataset: Dataset) -> Forecasts:
-        """Return forecasts, likewise."""
-        return self._get_or_compute("forecasts", digest, lambda: walk_forward_forecasts(config, dataset, self.stages))
-
-    def decision_context(self, config: RunConfig, digest: str, prices: Prices, forecasts: Forecasts) -> DecisionContext:
-        """Return what policies may use besides forecasts, likewise."""
-        return self._get_or_compute("known", digest, lambda: decision_context(config, prices, forecasts, self.stages))
-
-    def forecast_metrics(self, digest: str, forecasts: Forecasts) -> dict[str, Any]:
-        """Return the numbers of forecasts, likewise."""
-        return self._get_or_compute("skill", digest, lambda: _compute_forecast_metrics(forecasts))
-
-    def _get_or_compute(self, stage: str, digest: str, compute: Callable[[], T]) -> T:
-        if stage in self.results_by_stage and self.results_by_stage[stage][0] == digest:
-            kept: T = self.results_by_stage[stage][1]
-            return kept
-        self.results_by_stage.pop(stage, None)  # before the next is made, so that there are never two
-        made = compute()
-        self.results_by_stage[stage] = digest, made
-        return made
+    def get_or_compute(self, stage: str, digest: str, compute: Callable[[], T]) -> T:
+        """Return the result of a stage, computed only if the newest one has another digest."""
+        if stage in self.results and self.results[stage][0] == digest:
+            result: T = self.results[stage][1]
+            return result
+        self.results.pop(stage, None)  # before the next is computed, so that there are never two in memory
+        result = compute()
+        self.results[stage] = digest, result
+        return result
 
 
 WORKER_CACHE = StageCache()
-"""What this process has at hand."""
+"""Results of stages in this process."""
 
 
-@dataclass(frozen=True, slots=True)
-class PriceRequest:
-    """A question for what there is of some prices, as it travels to a worker.
+def summarize_prices(
+    request: tuple[str, dict[str, Any]], *, offline: bool, required_versions: dict[str, str]
+) -> PriceSummary:
+    """Return digest and sessions of some prices, or why they could not be read.
 
-    Attributes
+    Parameters
     ----------
-    key : of the prices, as in `Keys`.
-    data : a config's data section, as JSON has it.
-    offline, versions : as in `Task`.
+    request : digest of a data section, as in `StageDigests`, and the section in its JSON form.
+    offline, required_versions : as in `evaluate_task`.
     """
-
-    data_digest: str
-    data_config: dict[str, Any]
-    offline: bool
-    required_versions: dict[str, str]
-
-
-def summarize_prices(request: PriceRequest) -> PriceSummary:
-    """Return what there is of some prices."""
-    require_versions(request.required_versions)
+    require_versions(required_versions)
+    digest, data_config = request
     try:
-        prices = WORKER_CACHE.prices(
-            DataSpec.model_validate(request.data_config), request.data_digest, offline=request.offline
-        )
+        spec = DataSpec.model_validate(data_config)
+        prices = WORKER_CACHE.get_or_compute("prices", digest, lambda: load_prices(spec, offline=offline))
     except QuantlrError as error:
         return PriceSummary("", np.zeros(0, dtype=np.int64), error.message, error.key)
     return PriceSummary(prices.sha256, prices.sessions.to_numpy().astype("datetime64[D]").astype(np.int64))
 
 
-def evaluate_task(task: TrialTask) -> list[TrialOutcome]:
-    """Return what comes of a task's jobs; one that fails does not keep the others from it."""
-    require_versions(task.required_versions)
-    return [
-        _evaluate_trial(key, values, WORKER_CACHE, task)
-        for key, values in zip(task.result_keys, task.trial_values, strict=True)
-    ]
+def evaluate_task(
+    trials: tuple[TrialRecord, ...],
+    *,
+    base_config: dict[str, Any],
+    last_date: dt.date | None,
+    offline: bool,
+    required_versions: dict[str, str],
+) -> list[TrialRecord]:
+    """Return trials with their result files or errors; one that fails does not stop the others.
+
+    Parameters
+    ----------
+    trials : to evaluate in turn; those of one model are adjacent.
+    base_config : the config that the grid varies, as it is written.
+    last_date : last date of the prices that a trial may use; None for all.
+    offline : whether to do without the network.
+    required_versions : package versions that this process must have.
+    """
+    require_versions(required_versions)
+    return [_evaluate_trial(trial, base_config, last_date, offline=offline) for trial in trials]
 
 
 def require_versions(required_versions: dict[str, str]) -> None:
@@ -174,11 +131,13 @@ def require_versions(required_versions: dict[str, str]) -> None:
 
     Raises
     ------
-    UserError : naming what is there and what is needed.
+    UserError : naming the installed and the needed versions.
     """
-    here = environment_versions()
+    installed = environment_versions()
     wrong = [
-        f"{name} {here[name]} (needed {wanted})" for name, wanted in required_versions.items() if here[name] != wanted
+        f"{name} {installed[name]} (needed {needed})"
+        for name, needed in required_versions.items()
+        if installed[name] != needed
     ]
     if wrong:
         raise UserError(
@@ -187,76 +146,65 @@ def require_versions(required_versions: dict[str, str]) -> None:
         )
 
 
-def _evaluate_trial(result_key: str, trial_values: dict[str, Any], cache: StageCache, task: TrialTask) -> TrialOutcome:
+def _evaluate_trial(
+    trial: TrialRecord, base_config: dict[str, Any], last_date: dt.date | None, *, offline: bool
+) -> TrialRecord:
     try:
-        config = make_trial_run_config(task.base_config, trial_values, task.last_date)
-        course, skill = run_trial(config, cache, offline=task.offline)
-        return TrialOutcome(result_key, encode_trial_record(trial_metrics(config, course, skill), course))
+        config = make_trial_run_config(base_config, trial.settings, last_date)
+        run_data, forecast_metrics = run_trial(config, WORKER_CACHE, offline=offline)
+        result = run_data.result
+        file_bytes = encode_result(
+            trial_metrics(config, run_data, forecast_metrics),
+            session=result.sessions.to_numpy().astype("datetime64[D]").astype(np.int32),
+            returns=np.stack([result.net_return, (result.benchmark or result).net_return]),
+        )
+        return replace(trial, file_bytes=file_bytes)
     except UserError as error:
-        content = to_npz_bytes({"error": error.message, "key": error.key})
-        return TrialOutcome(result_key, content, error.message, error.key)
+        file_bytes = encode_result({"error": error.message, "key": error.key})
+        return replace(trial, file_bytes=file_bytes, error=error.message, config_key=error.key)
     except QuantlrError as error:
-        return TrialOutcome(result_key, None, error.message, error.key)
+        return replace(trial, error=error.message, config_key=error.key)
     except MemoryError:
-        return TrialOutcome(result_key, None, "there was not enough memory for it; try fewer --jobs")
-    except Exception as error:  # a bug in one combination must not lose the others
-        return TrialOutcome(result_key, None, f"{type(error).__name__}: {error}")
+        return replace(trial, error="not enough memory; try fewer --jobs")
+    except Exception as error:  # a defect in one combination must not lose the others
+        return replace(trial, error=f"{type(error).__name__}: {error}")
 
 
 def run_trial(config: RunConfig, cache: StageCache, *, offline: bool) -> tuple[RunData, dict[str, Any]]:
-    """Return what a config makes of its prices, stage by stage, and the numbers of its forecasts."""
-    keys = StageDigests.from_config(config)
-    prices = cache.prices(config.data, keys.data, offline=offline)
-    dataset = cache.dataset(config, keys.dataset, prices)
-    forecasts = cache.forecasts(config, keys.model, dataset)
-    known = cache.decision_context(config, keys.decision_context, prices, forecasts)
-    positions = positions_from_forecasts(config, forecasts, known, cache.stages)
-    course = run_backtest(config, prices, Decisions(dataset, forecasts, positions), cache.stages)
-    return course, cache.forecast_metrics(keys.model, forecasts)
+    """Return the run of a config, stage by stage, and the metrics of its forecasts."""
+    digests, stages, cached = StageDigests.from_config(config), cache.stages, cache.get_or_compute
+    prices = cached("prices", digests.data, lambda: load_prices(config.data, offline=offline))
+    dataset = cached("dataset", digests.dataset, lambda: dataset_from_config(config, prices, stages))
+    forecasts = cached("forecasts", digests.model, lambda: walk_forward_forecasts(config, dataset, stages))
+    context = cached(
+        "decision_context", digests.decision_context, lambda: decision_context(config, prices, forecasts, stages)
+    )
+    positions = positions_from_forecasts(config, forecasts, context, stages)
+    run_data = run_backtest(config, prices, Decisions(dataset, forecasts, positions), stages)
+    return run_data, cached("forecast_metrics", digests.model, lambda: _compute_forecast_metrics(forecasts))
 
 
 def _compute_forecast_metrics(forecasts: Forecasts) -> dict[str, Any]:
-    rows = evaluate_forecasts(forecasts)
-    return {key: FORECAST_METRICS[key](rows) for key in TRIAL_FORECAST_METRICS}
+    evaluated = evaluate_forecasts(forecasts)
+    return {key: FORECAST_METRICS[key](evaluated) for key in TRIAL_FORECAST_METRICS}
 
 
 def trial_metrics(config: RunConfig, run_data: RunData, forecast_metrics: dict[str, Any]) -> dict[str, Any]:
-    """Return the numbers of a trial, keyed as in ``metrics.json``, with what statistics over trials need."""
-    per_year = config.report.sessions_per_year
-    own = BacktestView(run_data.result, EMPTY_TRADES, per_year)
-    held = BacktestView(run_data.result.benchmark or run_data.result, EMPTY_TRADES, per_year)
-    refits = run_data.forecasts.refits
-    found = {
+    """Return a trial's metrics, keyed as in ``metrics.json``, with the numbers that statistics over trials need."""
+    result, sessions_per_year = run_data.result, config.report.sessions_per_year
+    no_trades = pd.DataFrame()  # finding the trades would take longer than all else
+    strategy, benchmark = (
+        BacktestView(backtest, no_trades, sessions_per_year) for backtest in (result, result.benchmark or result)
+    )
+    metrics = {
         "forecast": forecast_metrics,
-        "strategy": {key: BACKTEST_METRICS[key](own) for key in TRIAL_BACKTEST_METRICS},
-        "benchmark": {key: BACKTEST_METRICS[key](held) for key in TRIAL_BENCHMARK_METRICS},
-        "unconverged": int((~refits.converged).sum()),
-        "sharpe_per_session": sharpe_per_session(own.excess_returns),
-        "sessions": len(own.excess_returns),
-        "sessions_per_year": per_year,
-        "cash": run_data.result.session_cash_rate,
+        "strategy": {key: BACKTEST_METRICS[key](strategy) for key in TRIAL_BACKTEST_METRICS},
+        "benchmark": {key: BACKTEST_METRICS[key](benchmark) for key in TRIAL_BENCHMARK_METRICS},
+        "unconverged": int((~run_data.forecasts.refits.converged).sum()),
+        "sharpe_per_session": sharpe_per_session(strategy.excess_returns),
+        "sessions": len(strategy.excess_returns),
+        "sessions_per_year": sessions_per_year,
+        "cash": result.session_cash_rate,
         "data_sha256": run_data.prices.sha256,
     }
-    return dict(nonfinite_to_none(found))
-
-
-def encode_trial_record(metrics: dict[str, Any], run_data: RunData) -> bytes:
-    """Return a trial's file: its numbers, and its net returns beside buy and hold's by session."""
-    result = run_data.result
-    held = result.benchmark or result
-    return to_npz_bytes(
-        metrics,
-        session=result.sessions.to_numpy().astype("datetime64[D]").astype(np.int32),
-        returns=np.stack([result.net_return, held.net_return]),
-    )
-
-
-def to_npz_bytes(metadata: dict[str, Any], **arrays: Any) -> bytes:
-    """Return the bytes of a file, the same for the same values; ``numpy.load`` reads it.
-
-    Nothing is compressed: of returns that would save a third, and take longer than the trial.
-    """
-    stream = io.BytesIO()
-    text = np.frombuffer(json.dumps(metadata, sort_keys=True, allow_nan=False).encode(), dtype=np.uint8)
-    np.savez(stream, about=text, **arrays)
-    return stream.getvalue()
+    return dict(nonfinite_to_none(metrics))

@@ -19,7 +19,7 @@ from matplotlib.image import imread
 from quantlr.report.pages.layout import figure_png, page_header
 
 from report.cases import OF_THEIR_OWN
-from sweep.killers import SMALL
+from sweeps.workloads import SMALL
 
 BASE: dict[str, Any] = {
     "data": {"source": {"kind": "sample"}, "tickers": ["MSFT"], "start": "2004-01-01"},

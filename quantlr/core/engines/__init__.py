@@ -1,1 +1,1 @@
-"""Engines that run jobs: processes of this machine, or a Dask cluster."""
+"""Engines that run functions in processes of this machine, or on a Dask cluster."""

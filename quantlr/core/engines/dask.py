@@ -1,30 +1,33 @@
-"""Workers that Dask looks after: on this machine, or wherever a scheduler has them.
+"""An engine of Dask workers: a cluster on this machine, or that of a running scheduler.
 
-A scheduler and workers started without a host listen on all addresses, and whoever reaches them may run anything: here
-they are started on the loopback only, and a scheduler elsewhere is asked only where it is named.
+A Dask scheduler and workers that are started without a host listen on all addresses, and anyone who can connect to them
+can run any code. Here they are started on the loopback interface only, and a remote scheduler is used only where one is
+named.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any, TypeVar
 
-from quantlr.core.engines.local import Engine
+from quantlr.core.engines.local import Engine, installed_versions
 from quantlr.core.errors import Fault, UserError
-from quantlr.sweeps import jobs
-from quantlr.sweeps.jobs import environment_versions
 
 ResultT = TypeVar("ResultT")
 LOOPBACK_HOST = "127.0.0.1"
 MALLOC_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": 4_194_304, "MALLOC_TRIM_THRESHOLD_": 16_777_216}
-"""What the C library keeps: Dask's own setting gives each array back to the system, and loops take 10 times longer."""
+"""Memory that the C library keeps: with Dask's setting each array is returned to the system, and loops take 10 times
+longer."""
 MAX_TASK_RETRIES = 2
 CONNECT_TIMEOUT_SECONDS = 30.0
-"""Seconds within which a scheduler answers and has a worker."""
+"""Seconds within which a scheduler must answer and have a worker."""
+MAX_REPORTED_VERSIONS = 3
+"""Differing versions that an error names."""
 
 
 class DaskEngine(Engine):
@@ -33,16 +36,26 @@ class DaskEngine(Engine):
     Parameters
     ----------
     workers : processes of a cluster on this machine.
-    scheduler : address of a running one, as tcp://127.0.0.1:8786; None to start a cluster here.
-    scheduler_file : file in which a running one has written its address.
+    scheduler : address of a running scheduler, as tcp://127.0.0.1:8786; None to start a cluster here.
+    scheduler_file : file to which a running scheduler wrote its address.
+    required_versions : package versions that every worker must have.
+    connect_timeout : seconds within which the scheduler must answer and have a worker.
 
     Raises
     ------
-    UserError : Dask is not installed, the address is none, or a worker has other versions than this program.
+    UserError : Dask is not installed, the address is malformed, or a worker has other versions than required.
     Fault : the scheduler does not answer, or has no worker.
     """
 
-    def __init__(self, workers: int, *, scheduler: str | None = None, scheduler_file: Path | None = None) -> None:
+    def __init__(
+        self,
+        workers: int,
+        *,
+        scheduler: str | None = None,
+        scheduler_file: Path | None = None,
+        required_versions: Mapping[str, str] | None = None,
+        connect_timeout: float = CONNECT_TIMEOUT_SECONDS,
+    ) -> None:
         try:
             import dask
             import distributed
@@ -54,27 +67,33 @@ class DaskEngine(Engine):
         self._client: Any = None
         self.worker_lost_errors = (distributed.KilledWorker,)
         _validate_scheduler_location(scheduler, scheduler_file)
-        # Worker processes inherit neither; they are told when they are started.
-        spawned = dask.config.get("distributed.nanny.pre-spawn-environ", default={})
-        dask.config.set({"distributed.nanny.pre-spawn-environ": {**spawned, **MALLOC_ENVIRONMENT}})
-        dask.config.set({"distributed.comm.timeouts.connect": f"{CONNECT_TIMEOUT_SECONDS:.0f}s"})
+        # Worker processes inherit neither setting; Dask passes it on when it starts them.
+        environment = dask.config.get("distributed.nanny.pre-spawn-environ", default={})
+        dask.config.set({"distributed.nanny.pre-spawn-environ": {**environment, **MALLOC_ENVIRONMENT}})
+        dask.config.set({"distributed.comm.timeouts.connect": f"{connect_timeout:.0f}s"})
         try:
             if scheduler is None and scheduler_file is None:
-                self._cluster = _start_local_cluster(workers)
+                self._cluster = distributed.LocalCluster(
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    host=LOOPBACK_HOST,
+                    dashboard_address=f"{LOOPBACK_HOST}:0",
+                    silence_logs=logging.CRITICAL,
+                )
             self._client = distributed.Client(
                 address=self._cluster or scheduler,
                 scheduler_file=None if scheduler_file is None else str(scheduler_file),
-                timeout=CONNECT_TIMEOUT_SECONDS,
+                timeout=connect_timeout,
                 set_as_default=False,
             )
-            self._client.wait_for_workers(1, timeout=CONNECT_TIMEOUT_SECONDS)
-            self._require_same_versions()
+            self._client.wait_for_workers(1, timeout=connect_timeout)
+            self._require_versions(required_versions or {})
         except (OSError, TimeoutError, ValueError) as error:
             self.stop()
             where = scheduler or scheduler_file or "this machine"
             raise Fault(
-                f"no Dask workers could be reached at {where} within {CONNECT_TIMEOUT_SECONDS:.0f} seconds ({type(error).__name__}: "
-                f"{error}); see that its scheduler runs and has workers"
+                f"no Dask workers could be reached at {where} within {connect_timeout:.0f} seconds "
+                f"({type(error).__name__}: {error}); check that its scheduler is running and has workers"
             ) from error
         except BaseException:
             self.stop()
@@ -84,53 +103,35 @@ class DaskEngine(Engine):
         self._executor: Executor = self._client.get_executor(retries=MAX_TASK_RETRIES, pure=False)
 
     def submit(self, function: Callable[..., ResultT], *arguments: Any) -> Future[ResultT]:
-        """Send it to the scheduler; a job whose worker is lost is sent to others."""
+        """Send the function to the scheduler, which sends it to another worker if one is lost."""
         return self._executor.submit(function, *arguments)
 
-    def restart_workers(self) -> None:
-        """Do nothing: the scheduler replaces workers by itself."""
-
     def stop(self) -> None:
-        """Let go of what is not done, and end what was started here; a scheduler that ran before runs on."""
+        """Cancel what is not done, and end what was started here; a scheduler that was running keeps running."""
         for part in (self._client, self._cluster):
             if part is not None:
-                with contextlib.suppress(Exception):  # it may be gone already
+                with contextlib.suppress(Exception):  # it may have ended already
                     part.close(timeout=1)
         self._client = self._cluster = None
 
-    def _require_same_versions(self) -> None:
-        """Refuse workers whose numbers could differ."""
-        here = environment_versions()
+    def _require_versions(self, required_versions: Mapping[str, str]) -> None:
+        """Refuse workers with other versions, whose numbers could differ."""
         try:
-            there = self._client.run(jobs.environment_versions)
+            by_worker = self._client.run(installed_versions, list(required_versions))
         except ModuleNotFoundError as error:
             raise UserError(f"the Dask workers lack quantlr ({error}); install it in their environment") from error
-        wrong = [
-            f"{address} has {name} {found[name]}, and this program {here[name]}"
-            for address, found in sorted(there.items())
-            for name in here
-            if found[name] != here[name]
-        ]
-        if wrong:
+        differences = {
+            address: f"{address} has {name} {installed[name]}, and this program {required}"
+            for address, installed in sorted(by_worker.items())
+            for name, required in required_versions.items()
+            if installed[name] != required
+        }
+        if differences:
+            examples = "; ".join(list(differences.values())[:MAX_REPORTED_VERSIONS])
             raise UserError(
-                f"{len({text.split()[0] for text in wrong})} of {len(there)} Dask workers have other versions: "
-                f"{'; '.join(wrong[:3])}; give all workers the same environment"
+                f"{len(differences)} of {len(by_worker)} Dask workers have other versions: {examples}; give all "
+                "workers the same environment"
             )
-
-
-def _start_local_cluster(workers: int) -> Any:
-    """Start a scheduler and workers that only this machine can reach."""
-    import logging
-
-    from distributed import LocalCluster
-
-    return LocalCluster(
-        n_workers=workers,
-        threads_per_worker=1,
-        host=LOOPBACK_HOST,
-        dashboard_address=f"{LOOPBACK_HOST}:0",
-        silence_logs=logging.CRITICAL,
-    )
 
 
 def _validate_scheduler_location(scheduler: str | None, scheduler_file: Path | None) -> None:
@@ -139,4 +140,6 @@ def _validate_scheduler_location(scheduler: str | None, scheduler_file: Path | N
     if scheduler is not None and not re.fullmatch(r"([a-z]+://)?[^\s/]+:\d{1,5}", scheduler):
         raise UserError(f"--scheduler needs an address like tcp://127.0.0.1:8786, found {scheduler!r}")
     if scheduler_file is not None and not scheduler_file.is_file():
-        raise UserError(f"--scheduler-file: {scheduler_file} is not there; `dask scheduler --scheduler-file` writes it")
+        raise UserError(
+            f"--scheduler-file: {scheduler_file} does not exist; `dask scheduler --scheduler-file` writes it"
+        )

@@ -1,4 +1,4 @@
-"""Work that kills its worker, importable by other processes; and a small sweep that several tests do."""
+"""Functions of workers, importable by other processes: some kill their worker; and a small sweep of several tests."""
 
 from __future__ import annotations
 
@@ -22,26 +22,29 @@ SMALL: dict[str, Any] = {
         "policy.long_above": [0.5, 0.51, 0.52],
     },
 }
-"""Four models of three policies each; half of the trials fail for want of history."""
+"""Four models with three policies each; half of the trials fail because their history is too short."""
+
+HalvingTask = tuple[Path, list[int]]
+"""A folder for marker files, and the numbers to halve."""
 
 
-def halve(task: tuple[Path, list[int]]) -> list[float]:
-    """Return halves of numbers; 13 kills its process, always; 7 does so once, and leaves a file to tell."""
+def halve(task: HalvingTask) -> list[float]:
+    """Return halves of numbers; 13 always kills its process, 7 does so once and leaves a marker file."""
     folder, numbers = task
     for number in numbers:
-        mark = folder / f"{number}"
-        if number == 13 or (number == 7 and not mark.exists()):
-            mark.touch()
+        marker = folder / f"{number}"
+        if number == 13 or (number == 7 and not marker.exists()):
+            marker.touch()
             os.kill(os.getpid(), signal.SIGKILL)
     return [number / 2 for number in numbers]
 
 
-def apart(task: tuple[Path, list[int]]) -> Iterable[tuple[Path, list[int]]]:
+def split_numbers(task: HalvingTask) -> Iterable[HalvingTask]:
     """Return each number as a task of its own."""
     return [(task[0], [number]) for number in task[1]]
 
 
-def doze(seconds: float) -> float:
-    """Return after so many seconds."""
+def wait_seconds(seconds: float) -> float:
+    """Return after some seconds."""
     time.sleep(seconds)
     return seconds

@@ -6,18 +6,18 @@ from pathlib import Path
 import pytest
 from quantlr.sweeps import worker
 
-Files = Callable[[Path], dict[str, bytes]]
+ReadFiles = Callable[[Path], dict[str, bytes]]
 
 
 @pytest.fixture(autouse=True)
-def clear_bench(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give each test a worker's bench with nothing on it."""
+def empty_worker_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each test a worker cache without results."""
     monkeypatch.setattr(worker, "WORKER_CACHE", worker.StageCache())
 
 
 @pytest.fixture
-def files() -> Files:
-    """Return a function that reads what a sweep has left in a folder, but for the ledger, which has the time."""
+def read_files() -> ReadFiles:
+    """Return a function that reads the files of a sweep in a folder, but for the ledger, which contains the time."""
 
     def read(output: Path) -> dict[str, bytes]:
         return {

@@ -1,0 +1,248 @@
+"""The audit for look-ahead bias: later prices are replaced, and everything known before must stay the same.
+
+Look-ahead is excluded by construction: one timing rule, folds made in one place, stages that receive what they may use.
+An audit does not rely on that. At the boundaries of a config's own folds, on its own prices, it replaces the later
+prices by scenarios: no prices at all, noise, mirrored returns, a hundredfold, a hundredth, all up, all down, a dividend
+that rescales the past, and additional holidays. Nothing that was known by then may change: features and labels first,
+then scaling, weights and probabilities of the refits, the policies' decisions, and the booked returns. Random sessions
+and one noise scenario would find little: the leak of one label shows only at a session before that label is known, and
+only if the label then differs.
+
+Three things do depend on the future, and may:
+
+- adjusted prices: each dividend and split rescales all earlier ones. Features must therefore be ratios; a feature that
+  uses the level of an adjusted price is reported as a leak (by the scenario of a later dividend).
+- labels, up to the session `Dataset.label_known_at`; no model may learn from one before.
+- that a ticker has no later bar: the backtest sells it at its last one. Prices are therefore never truncated where
+  returns are compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from quantlr.audits.cutoffs import CutoffCount, FoldBoundary, make_audit_schedule
+from quantlr.audits.input_checks import AuditInputs, PendingLabelCounts, check_inputs, check_pending_labels
+from quantlr.audits.model_checks import DatasetSplits, RefitChecker, check_folds, make_audit_model
+from quantlr.audits.result import Audit, AuditCoverage, Cutoff, LeakCollector
+from quantlr.audits.trading_checks import CalibrationChecker, CalibrationRecorder, TradingChecker
+from quantlr.config.run_config import LoadedConfig, RunConfig, load_config
+from quantlr.core.errors import DataError
+from quantlr.core.progress import Progress, ProgressCounter, ignore_progress, iso_date
+from quantlr.core.values import Dataset, Prices
+from quantlr.data.dataset import build_dataset
+from quantlr.data.prices import load_prices
+from quantlr.data.scenarios import (
+    AUDIT_SCENARIOS,
+    EXTRA_HOLIDAYS,
+    LATER_DIVIDEND,
+    MIRRORED_RETURNS,
+    TRUNCATION,
+    apply_scenario,
+)
+from quantlr.pipeline.stages import DEFAULT_STAGES, PipelineStages, forecast_and_decide
+
+MODEL_SCENARIOS = tuple(name for name in AUDIT_SCENARIOS if name not in (LATER_DIVIDEND, EXTRA_HOLIDAYS))
+"""Scenarios that can change more than what is computed from prices and dates."""
+FEATURE_SCENARIO_STRIDE = 3
+"""One in so many scenarios, in turn, is applied at a cutoff where only features and label are checked."""
+TRADING_SCENARIOS = ("noise", "a hundredth")
+"""Scenarios with which decisions and returns are compared."""
+
+
+def audit(
+    config: str | Path | Mapping[str, Any],
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    stages: PipelineStages = DEFAULT_STAGES,
+    n_cutoffs: CutoffCount = "auto",
+    offline: bool = False,
+    progress: Progress = ignore_progress,
+) -> Audit:
+    """Return the audit of a config on its own data.
+
+    Parameters
+    ----------
+    config, overrides, offline, progress : as in `quantlr.run`.
+    stages : functions of the run; a replaced one is audited in its place.
+    n_cutoffs : boundaries of folds to check with every scenario, or "all"; "auto" takes a few, and checks the others
+        with mirrored returns, which reverse every label, unless they are more than 400.
+
+    Raises
+    ------
+    UserError : an error in the config or the data; a leak is not an error, but a result.
+
+    Examples
+    --------
+    >>> from quantlr.audits import audit
+    >>> audit("configs/sp500_daily.yaml").is_clean  # doctest: +SKIP
+    """
+    loaded = load_config(config, overrides=overrides)
+    return audit_config(loaded, stages=stages, n_cutoffs=n_cutoffs, offline=offline, progress=progress)
+
+
+def audit_config(
+    config: LoadedConfig,
+    *,
+    stages: PipelineStages = DEFAULT_STAGES,
+    n_cutoffs: CutoffCount = "auto",
+    offline: bool = False,
+    workers: int = 1,
+    progress: Progress = ignore_progress,
+) -> Audit:
+    """Return the audit of a loaded config; an error of a layer is raised with the place of its key."""
+    with config.add_location_to_errors():
+        prices = load_prices(config.run.data, offline=offline, progress=progress)
+        return audit_prices(config.run, prices, stages, n_cutoffs=n_cutoffs, workers=workers, progress=progress)
+
+
+def audit_prices(
+    config: RunConfig,
+    prices: Prices,
+    stages: PipelineStages = DEFAULT_STAGES,
+    *,
+    n_cutoffs: CutoffCount = "auto",
+    workers: int = 1,
+    progress: Progress = ignore_progress,
+) -> Audit:
+    """Return the audit of a config on prices."""
+    with threadpool_limits(1, user_api="blas"):
+        auditor = _Auditor(config, prices, stages, n_cutoffs=n_cutoffs, workers=workers, progress=progress)
+        return auditor.check_all(progress)
+
+
+class _Auditor:
+    """A run on the actual prices, and the comparison with replaced later prices."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        prices: Prices,
+        stages: PipelineStages,
+        *,
+        n_cutoffs: CutoffCount,
+        workers: int,
+        progress: Progress,
+    ) -> None:
+        self.config, self.prices, self.stages = config, prices, stages
+        self.model, self.horizon = make_audit_model(config.model), config.label.horizon
+        self.collector, self.pending_labels = LeakCollector(), PendingLabelCounts()
+        steps = stages.walk_forward_steps
+        recorder, is_calibrated = CalibrationRecorder(steps), config.model.calibration is not None
+        if is_calibrated:
+            steps = replace(steps, fit_calibration=recorder)
+            workers = 1  # the recorder is in this process
+        # A feature with look-ahead often separates the classes, where a run would stop before its leak is found.
+        config = config.model_copy(update={"model": config.model.model_copy(update={"degenerate": "base_rate"})})
+        self.decisions = forecast_and_decide(
+            config, prices, replace(stages, walk_forward_steps=steps), workers=workers, progress=progress
+        )
+        self.trading_checker = TradingChecker(config, self.decisions, prices, stages)
+        self.original_inputs = self._make_inputs(prices)
+        self.splits = self._make_splits(self.decisions.dataset)
+        self.calibration_checkers = [
+            CalibrationChecker(self.decisions, inputs, split, stages)
+            for inputs, split in zip(recorder.inputs, self.splits.splits, strict=False)
+        ]
+        self.rng = np.random.default_rng(config.seed)
+        self.schedule = make_audit_schedule(
+            self.splits.splits, n_sessions=len(prices.sessions), horizon=self.horizon, n_cutoffs=n_cutoffs, rng=self.rng
+        )
+
+    def check_all(self, progress: Progress) -> Audit:
+        """Check at every cutoff, and return the audit."""
+        folds_in_time = check_folds(self.splits, self.config.walk_forward, self.collector)
+        full, mirrored = (
+            _group_by_session(boundaries)
+            for boundaries in (self.schedule.full_check_boundaries, self.schedule.mirror_check_boundaries)
+        )
+        sessions, checked_refits = self.schedule.input_check_sessions, set[tuple[int, int]]()
+        counter = ProgressCounter("auditing", len(sessions), progress)
+        for index, session in enumerate(sessions):
+            boundaries = [*full.get(session, ()), *mirrored.get(session, ())] if folds_in_time else []
+            refit_checkers = [
+                RefitChecker(self.splits, boundary.split_index, boundary.session) for boundary in boundaries
+            ]
+            input_scenarios, model_scenarios = AUDIT_SCENARIOS, MODEL_SCENARIOS
+            if session not in full:
+                input_scenarios = AUDIT_SCENARIOS[index % FEATURE_SCENARIO_STRIDE :: FEATURE_SCENARIO_STRIDE]
+                model_scenarios = (MIRRORED_RETURNS,) if refit_checkers else ()
+            for scenario in AUDIT_SCENARIOS:
+                if scenario in input_scenarios or scenario in model_scenarios:
+                    self._check_scenario(session, scenario, refit_checkers if scenario in model_scenarios else [])
+            if session in full:
+                self._check_trading(session, full[session])
+            checked_refits |= {checker.newest_refit_key for checker in refit_checkers}
+            counter.step()
+        check_pending_labels(self.pending_labels, self._make_cutoff(sessions[-1], ""), horizon=self.horizon)
+        first, last = (iso_date(self.prices.sessions[session]) for session in (sessions[0], sessions[-1]))
+        return Audit(
+            name=self.config.name,
+            config_sha256=hashlib.sha256(self.config.to_yaml().encode()).hexdigest(),
+            data_sha256=self.prices.sha256,
+            leaks=self.collector.leaks,
+            coverage=AuditCoverage(
+                first=first,
+                last=last,
+                refits=len(self.decisions.forecasts.refits.session),
+                refits_walked=len(checked_refits),
+                cuts=len(full),
+                cuts_once=len(mirrored),
+                input_cuts=len(sessions),
+                futures=AUDIT_SCENARIOS,
+                input_futures=len(AUDIT_SCENARIOS) // FEATURE_SCENARIO_STRIDE,
+                checks=self.collector.n_compared,
+                largest=self.collector.max_deviation,
+            ),
+        )
+
+    def _make_cutoff(self, session: int, scenario: str) -> Cutoff:
+        return Cutoff(session, iso_date(self.prices.sessions[session]), scenario, self.collector)
+
+    def _make_inputs(self, prices: Prices) -> AuditInputs:
+        features = self.stages.compute_features(prices, self.config.features)
+        return AuditInputs(prices, features, self.stages.compute_label(prices, self.config.label))
+
+    def _make_splits(self, dataset: Dataset) -> DatasetSplits:
+        return DatasetSplits.from_dataset(dataset, self.config.walk_forward, self.model, self.stages.walk_forward_steps)
+
+    def _check_scenario(self, session: int, scenario: str, refit_checkers: list[RefitChecker]) -> None:
+        """Replace the prices after a session; check models only where no feature or label changed."""
+        if scenario == TRUNCATION and session < self.decisions.forecasts.session.min():
+            return  # too few bars for any model
+        cutoff = self._make_cutoff(session, scenario)
+        prices = apply_scenario(self.prices, scenario, after_session=session, seed=self.config.seed)
+        inputs = self._make_inputs(prices)
+        unchanged = check_inputs(self.original_inputs, inputs, cutoff, self.pending_labels, horizon=self.horizon)
+        if not unchanged or not refit_checkers:
+            return
+        try:
+            splits = self._make_splits(build_dataset(prices, inputs.features, inputs.labels, horizon=self.horizon))
+        except DataError:
+            return  # in this scenario a feature is not finite, or no model has enough rows
+        for checker in refit_checkers:
+            checker.check(splits, cutoff)
+
+    def _check_trading(self, session: int, boundaries: list[FoldBoundary]) -> None:
+        cutoff = self._make_cutoff(session, "")
+        prices_by_scenario = {
+            scenario: apply_scenario(self.prices, scenario, after_session=session, seed=self.config.seed)
+            for scenario in TRADING_SCENARIOS
+        }
+        for boundary in boundaries if self.calibration_checkers else ():
+            self.calibration_checkers[boundary.split_index].check(cutoff, self.rng)
+        self.trading_checker.check(prices_by_scenario, cutoff, self.rng)
+
+
+def _group_by_session(boundaries: tuple[FoldBoundary, ...]) -> dict[int, list[FoldBoundary]]:
+    groups: dict[int, list[FoldBoundary]] = {}
+    for boundary in boundaries:
+        groups.setdefault(boundary.session, []).append(boundary)
+    return groups

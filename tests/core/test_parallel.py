@@ -1,0 +1,39 @@
+"""Worker processes: results in the order of the jobs, errors of jobs and of killed processes, no process left."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import active_children
+
+import pytest
+from quantlr.core.errors import Fault
+from quantlr.core.parallel import map_in_processes, parallel_map, process_pool
+
+
+def square(number: int) -> int:
+    """Return the square; 13 raises, 99 ends its process."""
+    if number == 13:
+        raise ValueError("thirteen")
+    if number == 99:
+        os._exit(1)
+    return number**2
+
+
+def test_parallel_map_gives_results_in_order_and_raises_errors_of_jobs_and_killed_processes() -> None:
+    with process_pool(1) as pool:
+        for n_queued in (1, 2):
+            results = parallel_map(square, range(12), pool, pool_size=1, queued_per_process=n_queued)
+            assert list(results) == [number**2 for number in range(12)]
+        assert list(parallel_map(square, (), pool, pool_size=1, queued_per_process=1)) == []
+        with pytest.raises(ValueError, match="thirteen"):
+            list(parallel_map(square, (13, 1, 2, 3), pool, pool_size=1, queued_per_process=1))
+        with pytest.raises(BrokenProcessPool):
+            list(parallel_map(square, (99, 1, 2), pool, pool_size=1, queued_per_process=1))
+    assert not active_children()
+
+
+def test_killed_process_of_map_in_processes_is_a_fault() -> None:
+    with pytest.raises(Fault, match="--jobs 1"):
+        list(map_in_processes(square, (99, 1, 2), workers=2))
+    assert not active_children()
