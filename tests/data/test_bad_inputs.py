@@ -69,10 +69,10 @@ REFUSED: list[tuple[str, Callable[[Lines], Lines], str]] = [
     ("28 one row", lambda lines: lines[:2], "data.tickers: X has 1 bars; at least 2 are needed for one return"),
     ("29 a date twice", lambda lines: [*lines[:51], scaled(lines[50], 1.01), *lines[51:]], "data.quality.conflicting_rows: {x}:51: X 2020-03-10: two rows of one date, with open "),
     ("31 mixed time zones", lambda lines: [lines[0], *(f"{line[:10]} 00:00:00{'+09:00' if at == 50 else '-05:00'}{line[10:]}" for at, line in enumerate(lines[1:]))], "data.quality.time_zones: {x}:52: X 2020-03-11: time zones are mixed, UTC+09:00 here and UTC-05:00 in the first row"),
-    ("33 zero", middle(lambda line: cell(line, 4, "0")), "data.quality.positive: {x}:51: X 2020-03-10: close needs a positive number, found 0.0; mend the data, or write data.quality.positive: drop to leave such rows out"),
+    ("33 zero", middle(lambda line: cell(line, 4, "0")), "data.quality.positive: {x}:51: X 2020-03-10: close needs a positive number, found 0.0; correct the data, or write data.quality.positive: drop to leave such rows out"),
     ("33 negative", middle(lambda line: cell(line, 1, "-4.5")), "{x}:51: X 2020-03-10: open needs a positive number, found -4.5"),
     ("35 cents for dollars", middle(lambda line: scaled(line, 100), 50, 60), "data.quality.scale: {x}:51: X 2020-03-10: close "),
-    ("37 future dates", lambda lines: [*lines[:-1], f"2999-01-01{lines[-1][10:]}"], "data.quality.future: {x}:121: X 2999-01-01: lies in the future, it is 20"),
+    ("37 future dates", lambda lines: [*lines[:-1], f"2999-01-01{lines[-1][10:]}"], "data.quality.future: {x}:121: X 2999-01-01: date is after today (20"),
     ("38 one column too many", middle(lambda line: f"{line},7"), "data.source.path: {x}:51: needed 7 columns, as the header has, found 8: '2020-03-10,"),
     ("39 a number as text", middle(lambda line: cell(line, 4, '"1,234.5"')), "data.source.path: {x}:51: close: needed a number, found '1,234.5'; write it with a decimal point and no separators"),
     ("40 dd/mm or mm/dd", lambda lines: [lines[0], *(slashed(line) for line in lines[1:] if int(line[8:10]) < 13)], "data.source.path: {x}:2: date: found '01/01/2020': day and month can't be told apart"),
@@ -93,9 +93,9 @@ def test_what_can_not_be_used_ends_with_status_2_and_says_where_and_what_to_do(
 
 # What is repaired, and the note that tells of it: key, text, count, bars left of 120.
 REPAIRED: list[tuple[str, Callable[[Lines], Lines], tuple[str, str, int, int]]] = [
-    ("29 a row twice", lambda lines: [*lines[:51], lines[50], *lines[51:]], ("repeated_rows", "stands there twice, the same both times; dropped", 1, 120)),
+    ("29 a row twice", lambda lines: [*lines[:51], lines[50], *lines[51:]], ("repeated_rows", "duplicate row; dropped", 1, 120)),
     ("30 unsorted", lambda lines: [lines[0], *lines[:0:-1]], ("order", "comes after 2020-06-16: rows were not in the order of their dates; they were sorted", 119, 120)),
-    ("32 a gap", lambda lines: [*lines[:50], *lines[70:]], ("gaps", "no bar until 2020-04-07, 29 days on: a hole in the prices, or a halt", 1, 100)),
+    ("32 a gap", lambda lines: [*lines[:50], *lines[70:]], ("gaps", "no bar until 2020-04-07, 29 days later: a gap in the prices, or a halt", 1, 100)),
     ("34 a split", middle(lambda line: scaled(line, 0.5), 50, 121), ("large_moves", "in a session: looks like a 2:1 split that was not adjusted", 1, 120)),
     ("36 stale prices", middle(same, 50, 70), ("stale", "the close stays 50 for 20 bars", 19, 120)),
     ("37 an empty last bar", lambda lines: [*lines[:-1], f"{lines[-1][:10]},,,,,,"], ("empty_rows", "has no price; dropped", 1, 119)),
@@ -135,9 +135,9 @@ def test_one_fault_in_many_tickers_is_one_line_in_the_terminal_and_all_of_it_wit
         return [f"{lines[0]},ticker", *(f"{line},T{at}" for at in range(6) for line in holed)]
 
     (tmp_path / "exp.yaml").write_text(CONFIG.replace("[X]", "[T0, T1, T2, T3, T4, T5]"))
-    shown = [line for line in call(many).stderr.splitlines() if "a hole in the prices" in line or "T1" in line]
+    shown = [line for line in call(many).stderr.splitlines() if "a gap in the prices" in line or "T1" in line]
     assert shown == [
-        "note T0 2020-03-09: no bar until 2020-04-07, 29 days on: a hole in the prices, or a halt",
+        "note T0 2020-03-09: no bar until 2020-04-07, 29 days later: a gap in the prices, or a halt",
         "note data.quality.gaps: 5 more tickers, all in provenance.json: T1, T2, T3, T4, T5",
     ]
-    assert call(many, "-v").stderr.count("a hole in the prices") == 6
+    assert call(many, "-v").stderr.count("a gap in the prices") == 6

@@ -164,9 +164,9 @@ def test_dates_that_can_not_be_told_are_refused_with_their_line(
         ('"1,234.5"', "x.csv:3: Close: needed a number, found '1,234.5'; write it with a decimal point and no separators"),
         ('"1234,5"', "x.csv:3: Close: needed a number, found '1234,5'; write it with a decimal point and no separators"),
         ("$5", "x.csv:3: Close: needed a number, found '$5'; write it without the '$'"),
-        ("five", "x.csv:3: Close: needed a number, found 'five'; mend the cell"),
-        ("0x10", "x.csv:3: Close: needed a number, found '0x10'; mend the cell"),
-        ("TRUE", "x.csv:3: Close: needed a number, found 'TRUE'; mend the cell"),
+        ("five", "x.csv:3: Close: needed a number, found 'five'; correct the cell"),
+        ("0x10", "x.csv:3: Close: needed a number, found '0x10'; correct the cell"),
+        ("TRUE", "x.csv:3: Close: needed a number, found 'TRUE'; correct the cell"),
         ("5,6", "x.csv:3: needed 2 columns, as the header has, found 3: '2020-01-03,5,6'; a number is written without"),
     ],
 )  # fmt: skip
@@ -185,7 +185,9 @@ def test_lines_are_counted_as_an_editor_does(tmp_path: Path, end: str) -> None:
     lines = ["", "Date,Close", "2020-01-02,5", "", "2020-01-03,6", ",", "2020-01-06,-7", ""]
     path = tmp_path / "x.csv"
     path.write_bytes(end.join(lines).encode())
-    assert refused(path).startswith("x.csv:7: X 2020-01-06: close needs a positive number, found -7.0; mend the data, ")
+    assert refused(path).startswith(
+        "x.csv:7: X 2020-01-06: close needs a positive number, found -7.0; correct the data, "
+    )
     path.write_bytes(end.join(lines).replace("-7", "7").encode())
     prices = load(path, "X")
     np.testing.assert_array_equal(prices.close[:, 0], [5, 6, 7])

@@ -103,28 +103,28 @@ def spoilt(rule: str) -> tuple[BarFrame, ValidationContext]:
 
 
 SAID = {
-    "empty_rows": "X 2020-02-12: has no price; mend",
-    "time_zones": "X 2020-02-12: time zones are mixed, UTC+09:00 here and UTC-05:00 in the first row: which session",
-    "order": "X 2020-03-23: comes after 2020-03-24: rows were not in the order of their dates (59 such rows); mend",
-    "repeated_rows": "X 2020-02-12: stands there twice, the same both times; mend",
+    "empty_rows": "X 2020-02-12: has no price; correct",
+    "time_zones": "X 2020-02-12: time zones are mixed, UTC+09:00 here and UTC-05:00 in the first row: the session",
+    "order": "X 2020-03-23: comes after 2020-03-24: rows were not in the order of their dates (59 such rows); correct",
+    "repeated_rows": "X 2020-02-12: duplicate row; correct",
     "conflicting_rows": "X 2020-02-12: two rows of one date, with open ",
-    "future": "X 2020-02-13: lies in the future, it is 2020-02-12 (29 such rows); mend",
-    "unfinished": "X 2020-03-24: the last bar has no close: it isn't finished; mend",
-    "positive": "X 2020-02-12: low needs a positive number, found 0.0; mend",
-    "volume": "X 2020-02-12: volume can't be -1.0; mend",
-    "off_calendar": "X 2020-01-01: XNYS held no session on that day (3 such rows); mend",
+    "future": "X 2020-02-13: date is after today (2020-02-12) (29 such rows); correct",
+    "unfinished": "X 2020-03-24: the last bar has no close: it isn't finished; correct",
+    "positive": "X 2020-02-12: low needs a positive number, found 0.0; correct",
+    "volume": "X 2020-02-12: volume can't be -1.0; correct",
+    "off_calendar": "X 2020-01-01: XNYS held no session on that day (3 such rows); correct",
     "ohlc": "X 2020-02-12: high ",
     "scale": "X 2020-02-12: close ",
-    "stale": "X 2020-02-13: the close stays 50 for 12 bars (11 such rows); mend",
-    "gaps": "X 2020-02-12: no bar until 2020-03-04, 21 days on: a hole in the prices, or a halt; mend",
+    "stale": "X 2020-02-13: the close stays 50 for 12 bars (11 such rows); correct",
+    "gaps": "X 2020-02-12: no bar until 2020-03-04, 21 days later: a gap in the prices, or a halt; correct",
     "large_moves": "X 2020-02-13: moved by -5",
-    "opens": "X 2020-01-02: opens not tradable: 100% of them equal the close before (59 such rows); mend",
+    "opens": "X 2020-01-02: opens not tradable: 100% of them equal the close before (59 such rows); correct",
 }
 SAID_LATER = {
     "ohlc": " is below low ",
-    "scale": "is a hundred times as large as most of the ticker's: other units, or a split (5 such rows); mend",
+    "scale": "is a hundred times as large as most of the ticker's: other units, or a split (5 such rows); correct",
     "conflicting_rows": "in one and ",
-    "large_moves": "% in a session: looks like a 2:1 split that was not adjusted; mend",
+    "large_moves": "% in a session: looks like a 2:1 split that was not adjusted; correct",
 }
 
 
@@ -247,13 +247,13 @@ def test_the_calendar_says_which_sessions_are_missing() -> None:
     dates = pd.DatetimeIndex(["2019-11-26", "2019-11-27", "2019-11-29", "2019-12-02", "2019-12-03", "2019-12-06"])
     table = random_walk_bars(np.random.default_rng(0), dates)
     rows, (note,) = judged(table, ValidationContext(WORLD.latest_date, {"X": "XNYS"}))
-    assert note.text == "no bar until 2019-12-06, 2 sessions of XNYS later: a hole in the prices, or a halt"
+    assert note.text == "no bar until 2019-12-06, 2 sessions of XNYS later: a gap in the prices, or a halt"
     assert (note.date, note.count, len(rows)) == ("2019-12-03", 1, 6)
     table.index = pd.DatetimeIndex(["2019-11-26", "2019-11-28", "2019-11-29", "2019-12-02", "2019-12-03", "2019-12-04"])
     _, notes = judged(table, ValidationContext(WORLD.latest_date, {"X": "XNYS"}), off_calendar="drop")
     assert [note.text for note in notes] == [
         "XNYS held no session on that day; dropped",
-        "no bar until 2019-11-29, 1 session of XNYS later: a hole in the prices, or a halt",
+        "no bar until 2019-11-29, 1 session of XNYS later: a gap in the prices, or a halt",
     ]
 
 
@@ -269,8 +269,8 @@ def test_tickers_may_have_calendars_of_their_own_and_days_before_their_records_a
         ValidationContext(WORLD.latest_date, {"L": "XLON", "N": "XNYS", "T": "XTKS"}),
     )
     assert [(note.ticker, note.text, note.count) for note in notes] == [
-        ("L", "no bar until 2019-11-29, 1 session of XLON later: a hole in the prices, or a halt", 1),
-        ("T", "no bar until 1996-12-30, 34 days on: a hole in the prices, or a halt", 2),
+        ("L", "no bar until 2019-11-29, 1 session of XLON later: a gap in the prices, or a halt", 1),
+        ("T", "no bar until 1996-12-30, 34 days later: a gap in the prices, or a halt", 2),
     ]
 
 
@@ -311,7 +311,7 @@ def test_the_future_begins_when_today_is_over_everywhere(tmp_path: Path, monkeyp
     monkeypatch.setattr("quantlr.data.prices.latest_date_worldwide", lambda: bars().index[-1].date())
     assert len(load_file(tmp_path).sessions) == 60
     monkeypatch.setattr("quantlr.data.prices.latest_date_worldwide", lambda: bars().index[-2].date())
-    with pytest.raises(DataError, match=r"x\.csv:61: X 2020-03-24: lies in the future, it is 2020-03-23"):
+    with pytest.raises(DataError, match=r"x\.csv:61: X 2020-03-24: date is after today \(2020-03-23\)"):
         load_file(tmp_path)
 
 

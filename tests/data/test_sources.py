@@ -157,7 +157,7 @@ def broken(tmp_path: Path, *changes: tuple[int, str, str], header: str | None = 
             [(5, "close", '"1,234.5"')],
             r"bad\.csv:5: close: needed a number, found '1,234\.5'; write it with a decimal point and no separators",
         ),
-        ([(4, "open", "n.a.")], r"bad\.csv:4: open: needed a number, found 'n\.a\.'; mend the cell"),
+        ([(4, "open", "n.a.")], r"bad\.csv:4: open: needed a number, found 'n\.a\.'; correct the cell"),
         ([(3, "Date", "03/04/2020")], r"bad\.csv:3: .*found '03/04/2020' \(day and month can't be told apart\)"),
         (
             [(3, "Date", "2020-02-31")],
@@ -165,7 +165,7 @@ def broken(tmp_path: Path, *changes: tuple[int, str, str], header: str | None = 
         ),
         (
             [(6, "close", "0")],
-            r"bad\.csv:6: X 2020-01-07: close needs a positive number, found 0\.0; mend the data, or write data",
+            r"bad\.csv:6: X 2020-01-07: close needs a positive number, found 0\.0; correct the data, or write data",
         ),
         ([(6, "low", "-3")], r"X 2020-01-07: low needs a positive number, found -3\.0"),
         ([(6, "close", "inf")], r"X 2020-01-07: close needs a positive number, found inf"),
@@ -294,7 +294,7 @@ def test_a_hole_in_the_prices_is_noted(tmp_path: Path) -> None:
     path = csv(tmp_path / "x.csv", table.drop(table.index[20:40]), index_label="Date")
     (note,) = load(path, "X").notes
     assert (note.date, note.count) == (str(table.index[19].date()), 1)
-    assert note.text == f"no bar until {table.index[40].date()}, 29 days on: a hole in the prices, or a halt"
+    assert note.text == f"no bar until {table.index[40].date()}, 29 days later: a gap in the prices, or a halt"
 
 
 def test_a_file_separated_by_semicolons_says_so(tmp_path: Path) -> None:

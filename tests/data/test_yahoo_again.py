@@ -108,7 +108,7 @@ def test_a_session_that_is_gone_or_comes_late_is_a_revision_too(market: Market) 
     del market.yahoo.shares["AAA"].close[LONG_AGO[-4]]
     market.at("2024-05-06 20:00")
     (note,) = market.fetch("AAA").notes
-    assert "were revised: 1 gone; 1 added" in note.text
+    assert "were revised: 1 removed; 1 added" in note.text
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,8 @@ def test_last_sessions_without_prices_are_left_out_and_asked_for_again(market: M
 def test_offline_never_asks(market: Market) -> None:
     market.yahoo.shares = {"AAA": share(1, LONG_AGO)}
     with pytest.raises(
-        DataError, match=r"AAA: not stored in .*prices, and --offline asks nobody; run once without --offline$"
+        DataError,
+        match=r"AAA: not stored in .*prices, and --offline does not use the network; run once without --offline$",
     ) as caught:
         market.load("AAA", offline=True)
     assert caught.value.key == "data.tickers"
@@ -185,7 +186,8 @@ def test_a_damaged_file_is_set_aside_and_fetched_again(market: Market) -> None:
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(
-        DataError, match=r"AAA: .*\.parquet has the checksum .* set aside as .*\.damaged, and --offline asks nobody"
+        DataError,
+        match=r"AAA: .*\.parquet has the checksum .* set aside as .*\.damaged, and --offline does not use the network",
     ):
         market.fetch("AAA", offline=True)
     path.write_bytes(content)
