@@ -17,7 +17,7 @@ import datetime as dt
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
 from urllib.parse import quote
@@ -222,16 +222,8 @@ class TickerCache:
             revisions = [*previous.revisions]
             incomplete = [date for date in previous.incomplete_sessions if date < first] + incomplete
             if revision:
-                record = RevisionRecord(
-                    fetched=response.fetched_at,
-                    before=previous.sha256,
-                    after=sha256,
-                    first=revision.first_session,
-                    last=revision.last_session,
-                    sessions=revision.n_sessions,
-                    text=revision.text,
-                )
-                revisions.append(record)
+                digests = {"before": previous.sha256, "after": sha256}
+                revisions.append(RevisionRecord(fetched=response.fetched_at, **digests, **asdict(revision)))
         entry = CacheIndexEntry(
             source=source,
             ticker=ticker,

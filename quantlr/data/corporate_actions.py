@@ -42,14 +42,14 @@ class HistoryRevision:
 
     Attributes
     ----------
-    first_session, last_session : the first and the last session that differ.
-    n_sessions : number of sessions that changed, were removed or were added.
+    first, last : the first and the last session that differ.
+    sessions : number of sessions that changed, were removed or were added.
     text : one sentence on them.
     """
 
-    first_session: dt.date
-    last_session: dt.date
-    n_sessions: int
+    first: dt.date
+    last: dt.date
+    sessions: int
     text: str
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from quantlr.core.arrays import Array, FeatureColumns
+from quantlr.core.arrays import Array, BoolArray, FeatureColumns
 from quantlr.core.errors import DataError
 from quantlr.core.progress import Note, iso_date
 from quantlr.core.timing import NOT_YET_KNOWN, label_known_row
@@ -52,27 +52,29 @@ def build_dataset(prices: Prices, feature_columns: FeatureColumns, labels: Label
     ------
     DataError : a feature is NaN or infinite after its warm-up; the text names ticker, date and column.
     """
+    n_bars = prices.n_bars
+    bar = np.arange(len(prices.close))[:, None]
+    is_bar = bar < n_bars
+    first_bars = []  # (columns, tickers) the first bar with a value; the number of bars if there is none
     for name, values in feature_columns.items():
-        if np.isnan(values).all():
+        available = ~np.isnan(values) & is_bar
+        if not available.any():
             raise DataError(
-                f"the feature {name} has no value on any of {int(prices.n_bars.max())} bars: the prices lack what it is "
+                f"the feature {name} has no value on any of {int(n_bars.max())} bars: the prices lack what it is "
                 "computed from, or the history is shorter than its window",
                 key="features",
             )
-    starts: list[int] = []
-    notes: list[Note] = []
-    for ticker_index, n_bars in enumerate(prices.n_bars.tolist()):
-        warm_up, slowest_column = _warm_up_length_and_slowest_column(feature_columns, ticker_index, n_bars)
-        if warm_up:
-            text = "warm-up rows were dropped"
-            if warm_up == n_bars:
-                text = f"no row has all features: {slowest_column} has no value on any bar"
-            notes.append(Note("features", text, ticker=prices.tickers[ticker_index], count=warm_up))
-        _require_finite_features(prices, feature_columns, ticker_index, warm_up, n_bars)
-        starts.append(warm_up)
-    counts = prices.n_bars - starts
-    bar = np.arange(len(prices.close))[:, None]
-    is_row = (bar >= starts) & (bar < prices.n_bars)
+        first_bars.append(np.where(available.any(axis=0), available.argmax(axis=0), n_bars))
+    warm_up, slowest = np.max(first_bars, axis=0), np.argmax(first_bars, axis=0)
+    is_row = is_bar & (bar >= warm_up)
+    _require_finite_features(prices, feature_columns, is_row)
+    names = tuple(feature_columns)
+    notes = []
+    for index in np.flatnonzero(warm_up).tolist():
+        text = "warm-up rows were dropped"
+        if warm_up[index] == n_bars[index]:
+            text = f"no row has all features: {names[slowest[index]]} has no value on any bar"
+        notes.append(Note("features", text, ticker=prices.tickers[index], count=int(warm_up[index])))
 
     def stack_rows(values: Array) -> Array:
         """Return the rows of (bars, tickers) values, one ticker after the other."""
@@ -83,14 +85,14 @@ def build_dataset(prices: Prices, feature_columns: FeatureColumns, labels: Label
     first_known = label_known_row(0, horizon=horizon)
     known[: max(len(known) - first_known, 0)] = prices.session[first_known:]
     known[known < 0] = NOT_YET_KNOWN
-    features = np.empty((int(counts.sum()), len(feature_columns)))
+    features = np.empty((int(is_row.sum()), len(names)))
     for column_index, values in enumerate(feature_columns.values()):
         features[:, column_index] = stack_rows(values)
     return Dataset(
         tickers=prices.tickers,
         sessions=prices.sessions,
-        columns=tuple(feature_columns),
-        ticker=np.repeat(np.arange(len(counts), dtype=np.int64), counts),
+        columns=names,
+        ticker=np.repeat(np.arange(len(n_bars), dtype=np.int64), n_bars - warm_up),
         session=stack_rows(prices.session),
         features=features,
         up=stack_rows(labels.up),
@@ -101,27 +103,15 @@ def build_dataset(prices: Prices, feature_columns: FeatureColumns, labels: Label
     )
 
 
-def _warm_up_length_and_slowest_column(columns: FeatureColumns, ticker_index: int, n_bars: int) -> tuple[int, str]:
-    """Return the number of a ticker's first bars that lack a feature, and the column with the most of them."""
-    warm_up, slowest_column = 0, ""
+def _require_finite_features(prices: Prices, columns: FeatureColumns, is_row: BoolArray) -> None:
+    """Raise the error for the first row of the first ticker in which a feature is NaN or infinite."""
     for name, values in columns.items():
-        available = ~np.isnan(values[:n_bars, ticker_index])
-        first = int(available.argmax()) if available.any() else n_bars
-        if first > warm_up:
-            warm_up, slowest_column = first, name
-    return warm_up, slowest_column
-
-
-def _require_finite_features(
-    prices: Prices, columns: FeatureColumns, ticker_index: int, first_bar: int, n_bars: int
-) -> None:
-    for name, values in columns.items():
-        invalid = ~np.isfinite(values[first_bar:n_bars, ticker_index])
+        invalid = ~np.isfinite(values) & is_row
         if invalid.any():
-            bar = first_bar + int(invalid.argmax())
+            ticker_index, bar = (int(index[0]) for index in np.nonzero(invalid.T))
             date = iso_date(prices.sessions[prices.session[bar, ticker_index]])
             raise DataError(
                 f"{prices.tickers[ticker_index]} {date}: the feature {name} is {values[bar, ticker_index]} "
-                f"({int(invalid.sum())} such rows); correct the prices there or leave the feature out",
+                f"({int(invalid[:, ticker_index].sum())} such rows); correct the prices there or leave the feature out",
                 key="features",
             )

@@ -12,10 +12,10 @@ import pandas as pd
 from pydantic import Field
 
 from quantlr.core.components import ConfigRelativePath
-from quantlr.core.errors import DataError, Fault
+from quantlr.core.errors import Fault
 from quantlr.core.progress import Note, Progress, ProgressCounter, ignore_progress
 from quantlr.data.csv.bars import BarFrame, read_bars
-from quantlr.data.csv.raw_table import READABLE_SUFFIXES, SOURCE_PATH_KEY, readable_suffix
+from quantlr.data.csv.raw_table import READABLE_SUFFIXES, readable_suffix, source_path_error
 from quantlr.data.source import FetchedPrices, Source, combine_digests, sha256_hex
 from quantlr.data.ticker_list import STOOQ_US_SUFFIX, require_known_tickers
 from quantlr.data.yahoo import YahooSource
@@ -49,7 +49,7 @@ class FileSource(Source):
         elif self.path.is_file():
             path_by_ticker = dict.fromkeys(tickers, self.path)
         else:
-            raise DataError(f"{self.path} does not exist; a path is relative to its config", key=SOURCE_PATH_KEY)
+            raise source_path_error(f"{self.path} does not exist; a path is relative to its config")
         tickers_by_path: dict[Path, list[str]] = {}
         for ticker, path in path_by_ticker.items():
             tickers_by_path.setdefault(path, []).append(ticker)
@@ -93,7 +93,7 @@ def _find_ticker_files(tickers: Sequence[str], folder: Path) -> dict[str, Path]:
             stems[stem] = None
             paths_by_stem.setdefault(stem.casefold(), []).append(path)
     if not stems:
-        raise DataError(f"{folder} holds no file that ends with {', '.join(READABLE_SUFFIXES)}", key=SOURCE_PATH_KEY)
+        raise source_path_error(f"{folder} holds no file that ends with {', '.join(READABLE_SUFFIXES)}")
     path_by_ticker: dict[str, Path] = {}
     for ticker in tickers:
         accepted_stems = (ticker.casefold(), ticker.casefold() + STOOQ_US_SUFFIX)
@@ -101,7 +101,7 @@ def _find_ticker_files(tickers: Sequence[str], folder: Path) -> dict[str, Path]:
         nearest = sorted(path for path in paths if len(path.parts) == min(len(path.parts) for path in paths))
         if len(nearest) > 1:
             names = " and ".join(path.relative_to(folder).as_posix() for path in nearest)
-            raise DataError(f"{folder} has both {names} for {ticker!r}; keep one", key=SOURCE_PATH_KEY)
+            raise source_path_error(f"{folder} has both {names} for {ticker!r}; keep one")
         if nearest:
             path_by_ticker[ticker] = nearest[0]
     if len(path_by_ticker) < len(tickers):

@@ -41,23 +41,17 @@ class QualitySpec(ConfigSection):
     """What to do with suspect bars: stop, keep them and add a note, or drop them and add a note."""
 
     empty_rows: ErrorOrDrop = Field("drop", description="Rows without any price.")
-    time_zones: ErrorOrWarn = Field(
-        "error", description="A ticker's times in several zones; the date as written is used."
-    )
+    time_zones: ErrorOrWarn = Field("error", description="Times in several zones; the date as written is used.")
     order: ErrorOrWarn = Field("warn", description="Rows not in the order of their dates; they are sorted.")
     repeated_rows: ErrorOrDrop = Field("drop", description="Duplicate rows; one is kept.")
-    conflicting_rows: ErrorOrDrop = Field(
-        "error", description="Different rows of one date; drop leaves all of them out."
-    )
+    conflicting_rows: ErrorOrDrop = Field("error", description="Different rows of one date; drop leaves all out.")
     future: ErrorOrWarn = Field("error", description="Bars of dates after today.")
     unfinished: ErrorOrDrop = Field("drop", description="A last bar that has no close yet.")
     positive: ErrorOrDrop = Field("error", description="A price missing beside others, zero, negative or infinite.")
     volume: ErrorOrDrop = Field("error", description="A volume that is negative or infinite.")
     off_calendar: ErrorWarnOrDrop = Field("warn", description="Bars of days on which the calendar has no session.")
     ohlc: ErrorWarnOrDrop = Field("warn", description="A low above, or a high below, another price of its bar.")
-    scale: ErrorWarnOrDrop = Field(
-        "error", description="Prices a hundred times as large or small as most of the ticker's."
-    )
+    scale: ErrorWarnOrDrop = Field("error", description="Prices 100 times as large or small as most of the ticker's.")
     stale: ErrorWarnOrDrop = Field("warn", description="A close that stays the same for ten bars or more.")
     gaps: ErrorOrWarn = Field("warn", description="Missing sessions of the calendar; without one, over ten days.")
     large_moves: ErrorOrWarn = Field("warn", description="Moves of over 40 % in a session.")

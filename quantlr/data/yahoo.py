@@ -5,18 +5,16 @@ from __future__ import annotations
 import datetime as dt
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
 from pydantic import Field, PrivateAttr
 
 from quantlr.core.annotations import ChoiceDescriptions, Unit
-from quantlr.core.atomic import cache_dir
 from quantlr.core.components import StrictFloat
 from quantlr.core.errors import DataError, Fault
 from quantlr.core.progress import Note, Progress, ProgressCounter, ignore_progress
@@ -27,6 +25,7 @@ from quantlr.data.yahoo_client import (
     CALENDAR_BY_EXCHANGE_CODE,
     FetchError,
     FetchErrorKind,
+    HttpEnvironment,
     ResultTimeoutError,
     YahooClient,
     iter_in_background,
@@ -36,35 +35,10 @@ from quantlr.data.yahoo_client import (
 
 OVERLAP_SESSIONS = 8
 """Number of cached sessions that are requested again with the new ones, to detect a revision of history."""
-MAX_ATTEMPTS = 4
-"""Number of requests for a ticker while Yahoo can't be reached or fails."""
 DOWNLOAD_TIMEOUT_SECONDS = 30.0
 OUTAGE_KINDS: tuple[FetchErrorKind, ...] = ("limited", "network")
 """Errors that requests for all other tickers would meet too."""
 SYMBOL_PATTERN = re.compile(r"[A-Za-z0-9.^=&_-]+")
-
-
-def utc_now() -> dt.datetime:
-    """Return the time by the machine's clock."""
-    return dt.datetime.now(dt.UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class HttpEnvironment:
-    """The network and the clock of a source, which tests replace.
-
-    Attributes
-    ----------
-    http_session : session of curl_cffi or requests for all requests; None for yfinance's own.
-    clock : returns the time; called once per fetch.
-    pause_seconds : pause between tickers, to limit the rate of requests.
-    backoff_seconds : pause before the second attempt; doubled before each further one.
-    """
-
-    http_session: Any = None
-    clock: Callable[[], dt.datetime] = utc_now
-    pause_seconds: float = 0.2
-    backoff_seconds: float = 1.0
 
 
 class YahooSource(Source):
@@ -177,13 +151,9 @@ class YahooSource(Source):
         failures: dict[str, FetchError] = {}
         if not due:
             return downloads, failures
-        client_context = open_yahoo_client(
-            self._environment.http_session,
-            yfinance_cache_folder=cache_dir() / "yfinance",
-            timeout_seconds=min(self.deadline, DOWNLOAD_TIMEOUT_SECONDS),
-        )
-        with client_context as client:
-            request_all = partial(_iter_responses, client, due, histories, self._environment, now)
+        timeout = min(self.deadline, DOWNLOAD_TIMEOUT_SECONDS)
+        with open_yahoo_client(self._environment, timeout_seconds=timeout) as client:
+            request_all = partial(_iter_responses, client, due, histories, now)
             counter = ProgressCounter("fetching", len(due), progress)
             try:
                 with closing(iter_in_background(request_all, timeout_seconds=self.deadline)) as responses:
@@ -242,15 +212,14 @@ def _iter_responses(
     client: YahooClient,
     tickers: Sequence[str],
     histories: Mapping[str, CachedHistory],
-    environment: HttpEnvironment,
     now: dt.datetime,
     stop_event: threading.Event,
 ) -> Iterator[tuple[str, FetchResponse | FetchError]]:
     """Yield Yahoo's response for each ticker, one after the other, until an outage or the event."""
     for index, ticker in enumerate(tickers):
-        if index and stop_event.wait(environment.pause_seconds):
+        if index and stop_event.wait(client.environment.pause_seconds):
             return
-        fetch = partial(_fetch_with_retries, client, ticker, environment=environment, now=now, stop_event=stop_event)
+        fetch = partial(client.fetch_ticker, ticker, now=now, stop_event=stop_event)
         raw_bars = histories[ticker].raw_bars if ticker in histories else None
         try:
             if raw_bars is None or len(raw_bars) <= OVERLAP_SESSIONS:
@@ -264,25 +233,6 @@ def _iter_responses(
             yield ticker, error
             if error.kind in OUTAGE_KINDS:
                 return
-
-
-def _fetch_with_retries(
-    client: YahooClient,
-    ticker: str,
-    *,
-    since: dt.date | None,
-    environment: HttpEnvironment,
-    now: dt.datetime,
-    stop_event: threading.Event,
-) -> FetchResponse:
-    """Request a ticker until there is a response, an error that another attempt can't change, or no attempt left."""
-    for attempt in range(MAX_ATTEMPTS - 1):
-        try:
-            return client.fetch_ticker(ticker, since=since, now=now)
-        except FetchError as error:
-            if error.kind in ("unknown", "empty") or stop_event.wait(environment.backoff_seconds * 2**attempt):
-                raise
-    return client.fetch_ticker(ticker, since=since, now=now)
 
 
 def _outage_advice(histories: Mapping[str, CachedHistory], tickers: Sequence[str], now: dt.datetime) -> str:

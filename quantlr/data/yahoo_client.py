@@ -14,7 +14,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from quantlr.core.arrays import BoolArray
+from quantlr.core.atomic import cache_dir
 from quantlr.data.cache import FetchResponse
 from quantlr.data.corporate_actions import RAW_BAR_COLUMNS, RAW_PRICE_COLUMNS, RawBarFrame, undo_split_adjustment
 
@@ -60,7 +61,33 @@ CHART_URL_PATH = "/v8/finance/chart/"
 BACKGROUND_THREAD_NAME = "quantlr: waiting for an answer"
 """Name of the threads that may be abandoned."""
 
+MAX_ATTEMPTS = 4
+"""Number of requests for a ticker while Yahoo can't be reached or fails."""
+
 FetchErrorKind = Literal["unknown", "empty", "limited", "network", "server", "unstored"]
+
+
+def utc_now() -> dt.datetime:
+    """Return the time by the machine's clock."""
+    return dt.datetime.now(dt.UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpEnvironment:
+    """The network and the clock of a source, which tests replace.
+
+    Attributes
+    ----------
+    http_session : session of curl_cffi or requests for all requests; None for yfinance's own.
+    clock : returns the time; called once per fetch.
+    pause_seconds : pause between tickers, to limit the rate of requests.
+    backoff_seconds : pause before the second attempt; doubled before each further one.
+    """
+
+    http_session: Any = None
+    clock: Callable[[], dt.datetime] = utc_now
+    pause_seconds: float = 0.2
+    backoff_seconds: float = 1.0
 
 
 class FetchError(Exception):
@@ -127,19 +154,33 @@ class YahooClient:
     yfinance raises the same errors for an outage and for a delisting; the response distinguishes them.
     """
 
-    def __init__(self, yfinance: Any, http_session: Any, *, timeout_seconds: float) -> None:
+    def __init__(self, yfinance: Any, environment: HttpEnvironment, *, timeout_seconds: float) -> None:
+        self.environment = environment
         self._yfinance = yfinance
-        self._http_session = http_session
+        # Any ticker has the session of the library that yfinance uses; nothing is requested here.
+        self._http_session = environment.http_session or yfinance.Ticker("SPY").session
         self._timeout_seconds = timeout_seconds
         self._last_chart_response: Any = None
 
-    def fetch_ticker(self, ticker: str, *, since: dt.date | None, now: dt.datetime) -> FetchResponse:
-        """Return the sessions of a ticker from `since` on, or all of them.
+    def fetch_ticker(
+        self, ticker: str, *, since: dt.date | None, now: dt.datetime, stop_event: threading.Event
+    ) -> FetchResponse:
+        """Return the sessions of a ticker from `since` on, or all of them, after several attempts if necessary.
 
         Raises
         ------
-        FetchError : there are no usable prices.
+        FetchError : there are no usable prices, and another attempt can't change that or is not left.
         """
+        for attempt in range(MAX_ATTEMPTS - 1):
+            try:
+                return self._request_ticker(ticker, since, now)
+            except FetchError as error:
+                is_final = error.kind in ("unknown", "empty")
+                if is_final or stop_event.wait(self.environment.backoff_seconds * 2**attempt):
+                    raise
+        return self._request_ticker(ticker, since, now)
+
+    def _request_ticker(self, ticker: str, since: dt.date | None, now: dt.datetime) -> FetchResponse:
         from yfinance.data import YfData
 
         YfData.cache_get.cache_clear()  # it caches errors too, which a second attempt must not get
@@ -205,28 +246,18 @@ def _yahoo_error_text(response: Any) -> str | None:
 
 
 @contextmanager
-def open_yahoo_client(
-    http_session: Any, *, yfinance_cache_folder: Path, timeout_seconds: float
-) -> Iterator[YahooClient]:
-    """Yield a client, and restore yfinance's settings at the end of the block.
-
-    Parameters
-    ----------
-    http_session : session of curl_cffi or requests; None for yfinance's own.
-    yfinance_cache_folder : folder in which yfinance keeps time zones and cookies between runs.
-    timeout_seconds : time-out of one download.
-    """
+def open_yahoo_client(environment: HttpEnvironment, *, timeout_seconds: float) -> Iterator[YahooClient]:
+    """Yield a client with a time-out per download, and restore yfinance's settings at the end of the block."""
     with warnings.catch_warnings():
         import yfinance
 
         warnings.simplefilter("ignore")  # warnings about its use of pandas; its import sets a filter of its own
         logging.getLogger("yfinance").addHandler(NULL_LOG_HANDLER)  # it raises what it logs
         debug = yfinance.config.debug
-        yfinance.set_tz_cache_location(str(yfinance_cache_folder))
+        yfinance.set_tz_cache_location(str(cache_dir() / "yfinance"))
         hide_exceptions = debug.hide_exceptions
         debug.hide_exceptions = False
-        # Any ticker has the session of the library that yfinance uses; nothing is requested here.
-        client = YahooClient(yfinance, http_session or yfinance.Ticker("SPY").session, timeout_seconds=timeout_seconds)
+        client = YahooClient(yfinance, environment, timeout_seconds=timeout_seconds)
         try:
             with client.record_chart_responses():
                 yield client

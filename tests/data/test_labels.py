@@ -101,7 +101,7 @@ def test_a_benchmark_that_was_not_fetched_or_is_all_there_is() -> None:
     with pytest.raises(DataError, match=r"'\^VIX' is looked at and was not fetched, T0 were; add it") as caught:
         Outperformance(benchmark="^VIX").compute(prices)
     assert caught.value.key == "data.context"
-    with pytest.raises(DataError, match="T0 is the only ticker and never above itself"):
+    with pytest.raises(DataError, match="T0 is the only ticker and can't outperform itself"):
         Outperformance(benchmark="T0").compute(prices)
 
 

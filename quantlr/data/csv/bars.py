@@ -10,11 +10,10 @@ import pandas as pd
 from pyarrow import compute
 
 from quantlr.core.arrays import Array
-from quantlr.core.errors import DataError
 from quantlr.core.progress import Note
 from quantlr.data.csv.layouts import BAR_FIELDS, NO_TICKER, TableLayout, detect_layout
 from quantlr.data.csv.parsing import DateArray, blank_cell_mask, cells_to_text, parse_dates, parse_numbers
-from quantlr.data.csv.raw_table import SOURCE_PATH_KEY, CellTable, read_raw_table
+from quantlr.data.csv.raw_table import CellTable, read_raw_table, source_path_error
 from quantlr.data.ticker_list import closest_ticker, match_ticker, require_known_tickers
 
 BarFrame = pd.DataFrame
@@ -48,10 +47,9 @@ def read_bars(content: bytes, *, path: Path, tickers: Sequence[str]) -> tuple[di
     tickers_in_file = list(layout.field_columns_by_ticker)
     known = any(match_ticker(ticker, tickers_in_file) or closest_ticker(ticker, tickers_in_file) for ticker in tickers)
     if not known and layout.n_header_lines == 1:
-        raise DataError(
-            f"{path} has no column of closes ('Close'), nor one named {tickers[0]}, it has: "
-            f"{', '.join(raw_table.first_lines[0])}",
-            key=SOURCE_PATH_KEY,
+        headings = ", ".join(raw_table.first_lines[0])
+        raise source_path_error(
+            f"{path} has no column of closes ('Close'), nor one named {tickers[0]}, it has: {headings}"
         )
     require_known_tickers(tickers, tickers_in_file, str(path))
     bars, n_outside = _wide_table_to_bars(table, layout, tickers)
@@ -64,7 +62,7 @@ def read_bars(content: bytes, *, path: Path, tickers: Sequence[str]) -> tuple[di
 def _drop_blank_rows(table: CellTable, layout: TableLayout) -> tuple[CellTable, list[Note]]:
     """Return the table without rows of blank cells only, which spreadsheets write, and a note on them."""
     if not len(table):
-        raise DataError(f"{table.path} has a header line and no rows; needed prices", key=SOURCE_PATH_KEY)
+        raise source_path_error(f"{table.path} has a header line and no rows; needed prices")
     blank = blank_cell_mask(table.columns[layout.date_column])
     for column in table.columns if blank.any() else ():
         blank = blank & blank_cell_mask(column)
@@ -90,10 +88,9 @@ def _long_table_to_bars(table: CellTable, layout: TableLayout, tickers: Sequence
     fields = layout.field_columns_by_ticker[NO_TICKER]
     if layout.ticker_column is None:
         if len(tickers) > 1:
-            raise DataError(
+            raise source_path_error(
                 f"{table.path} has no ticker column, so it can hold one ticker, and data.tickers names {len(tickers)}; "
-                "add a column 'ticker', or give a folder with one file per ticker",
-                key=SOURCE_PATH_KEY,
+                "add a column 'ticker', or give a folder with one file per ticker"
             )
         return {tickers[0]: _to_bar_frame(table, layout, fields, *parse_dates(table, layout.date_column))}
     encoded = compute.dictionary_encode(cells_to_text(table.columns[layout.ticker_column]))

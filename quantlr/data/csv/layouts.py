@@ -11,8 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from quantlr.core.errors import DataError
-from quantlr.data.csv.raw_table import SOURCE_PATH_KEY, RawTable
+from quantlr.data.csv.raw_table import RawTable, source_path_error
 from quantlr.data.ticker_list import TICKER_HEADINGS
 
 BAR_FIELDS = ("open", "high", "low", "close", "adj_close", "volume")
@@ -70,7 +69,7 @@ def detect_layout(raw_table: RawTable) -> TableLayout:
     headings = ", ".join(raw_table.first_lines[0])
     if len(raw_table.first_lines[0]) == 1 and ";" in headings:
         headings += " (separated by ';'? needed commas)"
-    raise DataError(f"{raw_table.path} has no column of dates ('Date'), it has: {headings}", key=SOURCE_PATH_KEY)
+    raise source_path_error(f"{raw_table.path} has no column of dates ('Date'), it has: {headings}")
 
 
 def detect_yfinance_layout(raw_table: RawTable) -> TableLayout | None:
@@ -101,7 +100,7 @@ def _group_columns_by_ticker(
             continue
         columns, field = columns_by_ticker.setdefault(ticker.strip(), {}), FIELD_BY_SPELLING[spelling]
         if field in columns:
-            raise DataError(f"{raw_table.path} has the column {field} of {ticker} twice", key=SOURCE_PATH_KEY)
+            raise source_path_error(f"{raw_table.path} has the column {field} of {ticker} twice")
         columns[field] = index
     return columns_by_ticker
 
@@ -130,7 +129,7 @@ def detect_long_layout(raw_table: RawTable) -> TableLayout | None:
         matches = [index for index, heading in enumerate(headings) if heading == spelling]
         if len(matches) > 1:
             names = ", ".join(raw_table.first_lines[0][index] for index in matches)
-            raise DataError(f"{raw_table.path} has the column {name} twice: {names}; keep one", key=SOURCE_PATH_KEY)
+            raise source_path_error(f"{raw_table.path} has the column {name} twice: {names}; keep one")
         columns[name] = matches[0]
     if "date" not in columns or not {"close", "adj_close"} & columns.keys():
         return None
@@ -145,7 +144,7 @@ def detect_wide_layout(raw_table: RawTable) -> TableLayout | None:
         return None
     duplicates = [name for name, count in Counter(header[1:]).items() if count > 1]
     if duplicates:
-        raise DataError(f"{raw_table.path} has the column {duplicates[0]} twice; keep one", key=SOURCE_PATH_KEY)
+        raise source_path_error(f"{raw_table.path} has the column {duplicates[0]} twice; keep one")
     return TableLayout(1, 0, {name.strip(): {"close": index} for index, name in enumerate(header) if index})
 
 

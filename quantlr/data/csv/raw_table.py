@@ -22,8 +22,6 @@ READABLE_SUFFIXES = (".csv", ".txt", ".csv.gz", ".txt.gz", ".parquet")
 """Endings of the names of files that can be read."""
 MAX_HEADER_LINES = 3
 """Number of lines from which a file's layout is detected: no known header is longer."""
-SOURCE_PATH_KEY = "data.source.path"
-"""Key of the config that errors about a file point to."""
 MAX_QUOTED_CHARACTERS = 60
 """Characters of a line that an error quotes."""
 
@@ -56,7 +54,7 @@ class CellTable:
     def cell_error(self, column_index: int, row: int, reason: str) -> DataError:
         """Return the error for one cell, with its file, line and column."""
         place = f"{self.path}:{self.line_numbers[row]}: {self.headings[column_index]}"
-        return DataError(f"{place}: {reason}", key=SOURCE_PATH_KEY)
+        return source_path_error(f"{place}: {reason}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +83,11 @@ class RawTable:
         return CellTable(self.path, tuple(headings), columns, line_numbers)
 
 
+def source_path_error(message: str) -> DataError:
+    """Return an error about a file, which the key `data.source.path` of the config names."""
+    return DataError(message, key="data.source.path")
+
+
 def readable_suffix(path: Path) -> str | None:
     """Return the longest of `READABLE_SUFFIXES` that a file's name ends with, None if there is none."""
     name = path.name.casefold()
@@ -105,7 +108,7 @@ def read_raw_table(content: bytes, *, path: Path) -> RawTable:
         try:
             content = gzip.decompress(content)
         except (OSError, EOFError, zlib.error) as error:
-            raise DataError(f"{path} can't be unzipped: {error}; fetch it again", key=SOURCE_PATH_KEY) from error
+            raise source_path_error(f"{path} can't be unzipped: {error}; fetch it again") from error
     return _read_csv(content.removeprefix(b"\xef\xbb\xbf"), path)
 
 
@@ -115,7 +118,7 @@ def _read_parquet(content: bytes, path: Path) -> RawTable:
         if not isinstance(table.index, pd.RangeIndex):
             table = table.reset_index()
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} can't be read as Parquet: {error}", key=SOURCE_PATH_KEY) from error
+        raise source_path_error(f"{path} can't be read as Parquet: {error}") from error
     names = table.columns if isinstance(table.columns, pd.MultiIndex) else [(name,) for name in table.columns]
     first_lines = tuple(tuple(map(str, level)) for level in zip(*names, strict=True))
     arrays = [pa.array(table.iloc[:, index], from_pandas=True) for index in range(len(names))]
@@ -138,7 +141,7 @@ def _read_csv(content: bytes, path: Path) -> RawTable:
         if len(first_lines) == MAX_HEADER_LINES:
             break
     if not first_lines:
-        raise DataError(f"{path} is empty; needed a header line and prices", key=SOURCE_PATH_KEY)
+        raise source_path_error(f"{path} is empty; needed a header line and prices")
 
     def read_body(n_header_lines: int) -> tuple[tuple[pa.Array, ...], IntArray]:
         offset, header_end = line_ends[min(n_header_lines, len(line_ends)) - 1]
@@ -151,7 +154,7 @@ def _decode_utf8(content: bytes, path: Path) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text (byte {error.start})", key=SOURCE_PATH_KEY) from error
+        raise source_path_error(f"{path} is not UTF-8 text (byte {error.start})") from error
 
 
 def _parse_csv_body(
@@ -178,16 +181,14 @@ def _parse_csv_body(
     except pa.ArrowInvalid as error:
         if not invalid_rows:
             _decode_utf8(body, path)
-            raise DataError(f"{path} can't be read as CSV: {error}", key=SOURCE_PATH_KEY) from error
+            raise source_path_error(f"{path} can't be read as CSV: {error}") from error
         row = invalid_rows[0]
         line_number = header_end + _row_line_numbers(body, row.number)[row.number - 1]
         expected, actual = row.expected_columns, row.actual_columns
         text = row.text if len(row.text) <= MAX_QUOTED_CHARACTERS else f"{row.text[:MAX_QUOTED_CHARACTERS]}…"
         hint = "; a number is written without separators: 1234.5" if actual > expected else ""
-        raise DataError(
-            f"{path}:{line_number}: needed {expected} columns, as the header has, found {actual}: {text!r}{hint}",
-            key=SOURCE_PATH_KEY,
-        ) from error
+        needed = f"needed {expected} columns, as the header has, found {actual}"
+        raise source_path_error(f"{path}:{line_number}: {needed}: {text!r}{hint}") from error
     columns = tuple(column.combine_chunks() for column in table.columns)
     return columns, header_end + _row_line_numbers(body, table.num_rows)
 
