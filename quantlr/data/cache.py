@@ -211,7 +211,7 @@ class TickerCache:
             new_bars = merge_raw_bars(old_bars, new_bars)
         elif not response.is_full_history:
             raise Fault(f"the stored prices of {ticker} were lost while new ones were fetched; run again")
-        first, last = response.raw_bars.index[[0, -1]].date
+        first, last = (session.date() for session in response.raw_bars.index[[0, -1]])
         cached_response = CachedResponse(
             sha256=self._write_raw_bars(response.raw_bars), fetched=response.fetched_at, first=first, last=last
         )

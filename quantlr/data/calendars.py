@@ -41,7 +41,7 @@ class CalendarSessions:
 
     def is_recorded(self, dates: DateArray) -> BoolArray:
         """Return whether each date lies in the recorded period, so that a session on it would be known."""
-        return cast("BoolArray", (dates >= self.first_recorded_date) & (dates <= self.last_recorded_date))
+        return (dates >= self.first_recorded_date) & (dates <= self.last_recorded_date)
 
 
 class CachedCalendar(ConfigSection):

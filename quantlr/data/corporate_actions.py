@@ -108,7 +108,7 @@ def adjust_for_splits_and_dividends(raw_bars: RawBarFrame, *, ticker: str) -> Ba
 def find_history_revision(old_bars: RawBarFrame, new_bars: RawBarFrame) -> HistoryRevision | None:
     """Return how `new_bars` differ from `old_bars` on the sessions that both cover, None if they do not."""
     common, differs = _compare_common_sessions(old_bars, new_bars)
-    changed = common[differs.any(axis=1)]
+    changed = common[np.flatnonzero(differs.any(axis=1))]
     # Sessions of one version between the first and the last session of the other, which lacks them.
     removed = old_bars.loc[new_bars.index[0] : new_bars.index[-1]].index.difference(common)
     added = new_bars.loc[old_bars.index[0] : old_bars.index[-1]].index.difference(common)
@@ -131,7 +131,7 @@ def find_history_revision(old_bars: RawBarFrame, new_bars: RawBarFrame) -> Histo
 def merge_raw_bars(old_bars: RawBarFrame, new_bars: RawBarFrame) -> RawBarFrame:
     """Return `old_bars` replaced by `new_bars` where these cover them; where both agree, to the old digit."""
     common, differs = _compare_common_sessions(old_bars, new_bars)
-    unchanged = common[~differs.any(axis=1)]
+    unchanged = common[np.flatnonzero(~differs.any(axis=1))]
     covered: RawBarFrame = new_bars.copy()
     covered.loc[unchanged] = old_bars.loc[unchanged]
     before, after = old_bars.loc[old_bars.index < new_bars.index[0]], old_bars.loc[old_bars.index > new_bars.index[-1]]

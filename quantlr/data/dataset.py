@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from quantlr.core.arrays import Array, BoolArray, FeatureColumns
+from quantlr.core.arrays import BoolArray, FeatureColumns
 from quantlr.core.errors import DataError
 from quantlr.core.progress import Note, iso_date
 from quantlr.core.timing import NOT_YET_KNOWN, label_known_row
@@ -76,28 +76,27 @@ def build_dataset(prices: Prices, feature_columns: FeatureColumns, labels: Label
             text = f"no row has all features: {names[slowest[index]]} has no value on any bar"
         notes.append(Note("features", text, ticker=prices.tickers[index], count=int(warm_up[index])))
 
-    def stack_rows(values: Array) -> Array:
-        """Return the rows of (bars, tickers) values, one ticker after the other."""
-        return values.T[is_row.T]
-
+    # Rows are in the order of tickers, then bars.
+    ticker_indices, bar_indices = np.nonzero(is_row.T)
+    rows = bar_indices, ticker_indices
     # The session at whose close the label of each bar is known.
     known = np.full_like(prices.session, NOT_YET_KNOWN)
     first_known = label_known_row(0, horizon=horizon)
     known[: max(len(known) - first_known, 0)] = prices.session[first_known:]
     known[known < 0] = NOT_YET_KNOWN
-    features = np.empty((int(is_row.sum()), len(names)))
+    features = np.empty((len(bar_indices), len(names)))
     for column_index, values in enumerate(feature_columns.values()):
-        features[:, column_index] = stack_rows(values)
+        features[:, column_index] = values[rows]
     return Dataset(
         tickers=prices.tickers,
         sessions=prices.sessions,
         columns=names,
         ticker=np.repeat(np.arange(len(n_bars), dtype=np.int64), n_bars - warm_up),
-        session=stack_rows(prices.session),
+        session=prices.session[rows],
         features=features,
-        up=stack_rows(labels.up),
-        horizon_return=stack_rows(labels.horizon_return),
-        label_known_at=stack_rows(known),
+        up=labels.up[rows],
+        horizon_return=labels.horizon_return[rows],
+        label_known_at=known[rows],
         horizon=horizon,
         notes=tuple(notes),
     )

@@ -289,7 +289,8 @@ def flag_stale_opens(rows: PriceRows, context: ValidationContext) -> RuleResult:
 
 def _compare_to_previous_row(rows: PriceRows, pair_mask: BoolArray) -> BoolArray:
     """(rows,) `pair_mask` of each row and the one before, (rows - 1,); False for a ticker's first row."""
-    return rows.same_ticker_as_previous_row & np.concatenate([[False], pair_mask])
+    row_mask: BoolArray = rows.same_ticker_as_previous_row & np.concatenate([[False], pair_mask])
+    return row_mask
 
 
 def _ratio_to_previous_row(rows: PriceRows, values: Array) -> Array:
@@ -301,7 +302,7 @@ def _ratio_to_previous_row(rows: PriceRows, values: Array) -> Array:
 
 def _count_by_ticker(rows: PriceRows, row_mask: BoolArray) -> Array:
     """(tickers,) number of rows where the mask is true."""
-    return np.bincount(rows.ticker, weights=row_mask, minlength=len(rows.tickers))
+    return np.bincount(rows.ticker, weights=row_mask, minlength=len(rows.tickers)).astype(np.float64)
 
 
 def _iter_row_masks_by_calendar(

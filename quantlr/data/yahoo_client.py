@@ -12,7 +12,7 @@ import queue
 import re
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -109,7 +109,9 @@ class ResultTimeoutError(Exception):
     """A background iterator yielded nothing within the time-out."""
 
 
-def iter_in_background(make_items: Callable[[threading.Event], Iterator[T]], *, timeout_seconds: float) -> Iterator[T]:
+def iter_in_background(
+    make_items: Callable[[threading.Event], Iterator[T]], *, timeout_seconds: float
+) -> Generator[T, None, None]:
     """Yield the items of an iterator that runs in a thread of its own, ahead of the caller, and can be abandoned.
 
     The thread is a daemon: a request that hangs blocks neither the caller nor the end of the program.

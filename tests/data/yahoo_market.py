@@ -12,8 +12,8 @@ from quantlr.core.arrays import Array
 from quantlr.core.values import Prices
 from quantlr.data.prices import DataSpec, load_prices
 from quantlr.data.source import FetchedPrices
-from quantlr.data.yahoo import HttpEnvironment
-from quantlr.data.yahoo import YahooSource as Source
+from quantlr.data.yahoo import YahooSource
+from quantlr.data.yahoo_client import HttpEnvironment
 from yfinance.data import YfData
 
 from yahoo_server import Share, Yahoo, adjusted_closes, days
@@ -31,11 +31,11 @@ class Market:
     yahoo: Yahoo
     session: Any
 
-    def source(self, **keys: Any) -> Source:
+    def source(self, **keys: Any) -> YahooSource:
         world = HttpEnvironment(
             http_session=self.session, clock=lambda: self.yahoo.now, pause_seconds=0.0, backoff_seconds=0.001
         )
-        return Source(**{"deadline": 20.0, **keys}).with_environment(world)
+        return YahooSource(**{"deadline": 20.0, **keys}).with_environment(world)
 
     def fetch(self, *tickers: str, offline: bool = False, **keys: Any) -> FetchedPrices:
         YfData.cache_get.cache_clear()
