@@ -1,4 +1,4 @@
-"""The store of prices is whole at every moment, whatever ends the writing and whoever else writes."""
+"""Cache of prices: atomic writes, damaged files, concurrent readers and writers, and killed programs."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ def test_kill_9_at_any_moment_leaves_a_valid_cache(tmp_path: Path) -> None:
     script = (
         "import os, signal, sys, time; sys.path.insert(0, sys.argv[2])\n"
         "from pathlib import Path\n"
-        "from test_store import response, raw_bars, ticker_cache\n"
+        "from test_cache import response, raw_bars, ticker_cache\n"
         "folder = Path(sys.argv[1]); table = raw_bars(0, 3_000); seen = set()\n"
         "ticker_cache(folder).add_response('yahoo', 'AAA', response(table[:500]))\n"
         "for trial in range(8):\n"
