@@ -156,16 +156,12 @@ class DataSpec(ConfigSection):
             raise PydanticCustomError("missing", "missing")
         return ("unread",) if is_missing else tickers  # the file has an error of its own
 
-    @field_validator("tickers")
-    @classmethod
-    def _validate_tickers_not_empty(cls, tickers: tuple[str, ...]) -> tuple[str, ...]:
-        if not tickers:
-            raise PydanticCustomError("too_short", "too short", {"min_length": 1, "actual_length": 0})
-        return tickers
-
     @field_validator("tickers", "context")
     @classmethod
-    def _validate_tickers_unique(cls, tickers: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    def _validate_ticker_lists(cls, tickers: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        """Require that some ticker is traded, that no ticker is listed twice, and that no reference is traded."""
+        if info.field_name == "tickers" and not tickers:
+            raise PydanticCustomError("too_short", "too short", {"min_length": 1, "actual_length": 0})
         duplicates = sorted(ticker for ticker, count in Counter(tickers).items() if count > 1)
         if duplicates:
             raise ValueError(f"each ticker once; twice here: {', '.join(duplicates)}")

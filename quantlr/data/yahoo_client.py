@@ -68,7 +68,7 @@ FetchErrorKind = Literal["unknown", "empty", "limited", "network", "server", "un
 
 
 def utc_now() -> dt.datetime:
-    """Return the time by the machine's clock."""
+    """Return the current time in UTC."""
     return dt.datetime.now(dt.UTC)
 
 

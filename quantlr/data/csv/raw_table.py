@@ -144,8 +144,8 @@ def _read_csv(content: bytes, path: Path) -> RawTable:
         raise source_path_error(f"{path} is empty; needed a header line and prices")
 
     def read_body(n_header_lines: int) -> tuple[tuple[pa.Array, ...], IntArray]:
-        offset, header_end = line_ends[min(n_header_lines, len(line_ends)) - 1]
-        return _parse_csv_body(content[offset:], path, n_columns=len(first_lines[0]), header_end=header_end)
+        offset, header_end_line = line_ends[min(n_header_lines, len(line_ends)) - 1]
+        return _parse_csv_body(content[offset:], path, n_columns=len(first_lines[0]), header_end_line=header_end_line)
 
     return RawTable(path, tuple(first_lines), read_body)
 
@@ -158,9 +158,9 @@ def _decode_utf8(content: bytes, path: Path) -> str:
 
 
 def _parse_csv_body(
-    body: bytes, path: Path, *, n_columns: int, header_end: int
+    body: bytes, path: Path, *, n_columns: int, header_end_line: int
 ) -> tuple[tuple[pa.Array, ...], IntArray]:
-    """Return the columns of the lines below a header that ends at line `header_end`, as text, and the line numbers."""
+    """Return the columns, as text, and the line numbers of the lines below a header that ends at `header_end_line`."""
     if not body.strip():
         return (pa.array([], pa.string()),) * n_columns, np.empty(0, dtype=np.int64)
     names = [str(index) for index in range(n_columns)]
@@ -183,14 +183,14 @@ def _parse_csv_body(
             _decode_utf8(body, path)
             raise source_path_error(f"{path} can't be read as CSV: {error}") from error
         row = invalid_rows[0]
-        line_number = header_end + _row_line_numbers(body, row.number)[row.number - 1]
+        line_number = header_end_line + _row_line_numbers(body, row.number)[row.number - 1]
         expected, actual = row.expected_columns, row.actual_columns
         text = row.text if len(row.text) <= MAX_QUOTED_CHARACTERS else f"{row.text[:MAX_QUOTED_CHARACTERS]}…"
         hint = "; a number is written without separators: 1234.5" if actual > expected else ""
         needed = f"needed {expected} columns, as the header has, found {actual}"
         raise source_path_error(f"{path}:{line_number}: {needed}: {text!r}{hint}") from error
     columns = tuple(column.combine_chunks() for column in table.columns)
-    return columns, header_end + _row_line_numbers(body, table.num_rows)
+    return columns, header_end_line + _row_line_numbers(body, table.num_rows)
 
 
 def _row_line_numbers(body: bytes, n_rows: int) -> IntArray:
