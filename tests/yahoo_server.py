@@ -1,7 +1,7 @@
-"""A loopback server that answers as Yahoo does, for the real client; nothing leaves 127.0.0.1.
+"""A server on the loopback that answers as Yahoo Finance does, for yfinance.
 
-A `Share` holds what was quoted on each day. The server adjusts it, day by day and in plain Python, for what is known
-on the server's own `today`, as Yahoo does: so two fetches with another `today` between them see what a user would see.
+A `Share` holds the raw prices of each day. The server adjusts them, day by day and in plain Python, for the splits and
+dividends up to its own date, as Yahoo does.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ CONSENT = '<form><input name="csrfToken" value="a"><input name="sessionId" value
 
 @dataclass
 class Share:
-    """What was quoted of one ticker, and what happened to it.
+    """Raw prices, splits and payments of one ticker.
 
     Attributes
     ----------
     close : by day; open, high and low are made from it.
     splits, dividends, gains : by the day on which the share first trades after the split, or without the payment.
     lacking : days on which Yahoo has a row without prices.
-    repeated : days that Yahoo tells of twice.
+    repeated : days that are twice in Yahoo's response.
     """
 
     close: dict[dt.date, float]
@@ -57,24 +57,24 @@ class Share:
 
 
 def days(count: int, *, last: str = "2024-05-03") -> list[dt.date]:
-    """Return weekdays, the last of them as said."""
+    """Return weekdays up to `last`."""
     return [day.date() for day in pd.bdate_range(end=last, periods=count)]
 
 
 def share(seed: int, when: list[dt.date], *, start: float = 50.0, **facts: Any) -> Share:
-    """Return a share whose quotes walk at random, in cents, and fall where it is split."""
+    """Return a share with random-walk prices, in cents, which its splits divide."""
     steps = np.random.default_rng(seed).normal(0.0003, 0.01, len(when))
     level = start * np.exp(np.cumsum(steps))
     for day, ratio in facts.get("splits", {}).items():
-        level = np.where([at >= day for at in when], level / ratio, level)
+        level = np.where([index >= day for index in when], level / ratio, level)
     return Share(dict(zip(when, np.round(level, 2).tolist(), strict=True)), **facts)
 
 
 class Yahoo:
-    """The server's state: shares by ticker, the time, what is in trouble, and what was asked for.
+    """The server's state: shares by ticker, the time, the failures to simulate, and the requests.
 
-    `trouble` holds replies by ticker, or by "*" for all: each is given once, the last one for ever; a number is a
-    silence of so many seconds. `silent` makes the whole server one that takes connections and says nothing.
+    `trouble` holds replies by ticker, or by "*" for all: each is sent once, the last one always; a number is a delay in
+    seconds. A `silent` server accepts connections and does not respond.
     """
 
     def __init__(self) -> None:
@@ -87,11 +87,11 @@ class Yahoo:
         self.released = threading.Event()
 
     def histories(self) -> list[tuple[str, dict[str, str]]]:
-        """Return ticker and query of each chart asked for, less the questions for a time zone."""
+        """Return ticker and query of each request for a chart, without those for a time zone."""
         return [(ticker, query) for ticker, query in self.asked if "period1" in query]
 
     def chart(self, ticker: str, query: dict[str, str]) -> Reply:
-        """Return the answer for a chart."""
+        """Return the response to a request for a chart."""
         self.asked.append((ticker, query))
         waiting = self.trouble.get(ticker) or self.trouble.get("*")
         if waiting:
@@ -109,15 +109,15 @@ class Yahoo:
         zone = ZoneInfo(share.zone)
         today = self.now.astimezone(zone).date()
 
-        def stamp(day: dt.date, at: dt.time) -> int:
-            return int(dt.datetime.combine(day, at, tzinfo=zone).timestamp())
+        def stamp(day: dt.date, index: dt.time) -> int:
+            return int(dt.datetime.combine(day, index, tzinfo=zone).timestamp())
 
         opened = [day for day in share.close if stamp(day, share.opens) <= self.now.timestamp()]
         first, last = int(query.get("period1", 0)), int(query.get("period2", 2**40))
-        told = [day for day in opened if first <= stamp(day, share.opens) < last]
+        traded_days = [day for day in opened if first <= stamp(day, share.opens) < last]
         if query.get("range") == "1d":
-            told = told[-1:]
-        rows = sorted([*told, *(day for day in told if day in share.repeated)])
+            traded_days = traded_days[-1:]
+        rows = sorted([*traded_days, *(day for day in traded_days if day in share.repeated)])
 
         def later(day: dt.date) -> float:
             product = 1.0
@@ -139,7 +139,7 @@ class Yahoo:
                     "date": stamp(day, share.opens),
                 }
                 for day, amount in payments.items()
-                if day in told
+                if day in traded_days
             }
 
         adjusted = adjusted_closes(share, opened, today)
@@ -147,7 +147,7 @@ class Yahoo:
         events["splits"] = {
             str(stamp(day, share.opens)): {"date": stamp(day, share.opens), "numerator": ratio, "denominator": 1.0}
             for day, ratio in share.splits.items()
-            if day in told
+            if day in traded_days
         }
         trading = max((day for day in share.close if day <= today), default=today)
         return {
@@ -176,39 +176,39 @@ class Yahoo:
         }  # fmt: skip
 
 
-def adjusted_closes(share: Share, told: list[dt.date], today: dt.date) -> dict[dt.date, float]:
+def adjusted_closes(share: Share, traded_days: list[dt.date], today: dt.date) -> dict[dt.date, float]:
     """Return the adjusted closes as Yahoo describes them: a dividend as a share of the split-adjusted close before."""
     split_adjusted: dict[dt.date, float] = {}
-    for day in told:
+    for day in traded_days:
         value = share.close[day]
         for when, ratio in share.splits.items():
             if day < when <= today:
                 value /= ratio
         split_adjusted[day] = value
-    multiplier, found = 1.0, {}
-    for at in range(len(told) - 1, -1, -1):
-        found[told[at]] = split_adjusted[told[at]] * multiplier
-        if at and told[at] in share.dividends:
-            dividend = share.dividends[told[at]]
+    multiplier, closes_by_day = 1.0, {}
+    for index in range(len(traded_days) - 1, -1, -1):
+        closes_by_day[traded_days[index]] = split_adjusted[traded_days[index]] * multiplier
+        if index and traded_days[index] in share.dividends:
+            dividend = share.dividends[traded_days[index]]
             for when, ratio in share.splits.items():
-                if told[at] < when <= today:
+                if traded_days[index] < when <= today:
                     dividend /= ratio
-            multiplier *= 1.0 - dividend / split_adjusted[told[at - 1]]
-    return found
+            multiplier *= 1.0 - dividend / split_adjusted[traded_days[index - 1]]
+    return closes_by_day
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Requests as yfinance sends them: a cookie, a crumb, charts; and what it tries when it meets an error."""
+    """Responses to the requests of yfinance: cookie, crumb and charts, and those that it sends after an error."""
 
     protocol_version = "HTTP/1.1"
     yahoo: Yahoo
     tls: ssl.SSLContext | None = None
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the base class's
-        """Say nothing."""
+        """Log nothing."""
 
     def do_CONNECT(self) -> None:
-        """Play the proxy and the host behind it at once: end the TLS here."""
+        """Act as the proxy and the host behind it: TLS ends here."""
         assert self.tls
         self.send_response_only(200, "Connection established")
         self.end_headers()
@@ -217,7 +217,7 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = False
 
     def finish(self) -> None:
-        """Close the TLS connection too, which the server knows nothing of."""
+        """Close the TLS connection too, which the server does not close."""
         super().finish()
         self.connection.close()
 
@@ -261,17 +261,17 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Quiet(ThreadingHTTPServer):
-    """A server that does not complain of clients that have gone away."""
+    """A server that logs no error of a client that has disconnected."""
 
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def serving(yahoo: Yahoo, *, tls: ssl.SSLContext | None = None) -> Iterator[str]:
-    """Serve on a free port of the loopback; give the address."""
+    """Serve on a free port of the loopback; yield the address."""
     server = Quiet(("127.0.0.1", 0), type("Bound", (Handler,), {"yahoo": yahoo, "tls": tls}))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
@@ -285,7 +285,7 @@ def serving(yahoo: Yahoo, *, tls: ssl.SSLContext | None = None) -> Iterator[str]
 
 
 def session_to(address: str) -> Any:
-    """Return a session whose every request goes to one address, whatever host it names."""
+    """Return a session that sends every request to one address."""
     from curl_cffi import requests
 
     class Loopback(requests.Session):  # type: ignore[type-arg]
@@ -301,7 +301,7 @@ def session_to(address: str) -> Any:
 
 
 def throwaway_authority(folder: Path) -> tuple[ssl.SSLContext, Path]:
-    """Return a TLS context for Yahoo's hosts, and the certificate that vouches for it; both end with the day."""
+    """Return a TLS context for Yahoo's hosts and the certificate of its authority, valid for a day."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "loopback")])
     hosts = ("fc.yahoo.com", "query1.finance.yahoo.com", "query2.finance.yahoo.com", "guce.yahoo.com")

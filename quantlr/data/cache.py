@@ -1,68 +1,62 @@
-"""Prices that were fetched once, kept on this machine: Parquet files named by their SHA-256, and an index by ticker.
+"""Cache of downloaded prices on this machine: Parquet files named by their SHA-256, and an index per ticker.
 
 ::
 
     QUANTLR_HOME/prices/yahoo-SPY/
-        0c4f….parquet       what the source answered, or the history that its answers make: never written again
-        index.json          which history is in use, every answer it is made of, and every revision
+        0c4f….parquet       a response of the source, or the history merged from the responses; never written again
+        index.json          the history in use, every response it was merged from, and every revision
 
-The index is replaced in one step under a lock, after the files that it names are on the disk; so whatever ends a
-program leaves the former state or the new one. Readers take no lock. Every answer is kept, and so is a history that a
-later answer revised; a history that was merely extended is removed once its successor is in use.
+The index is replaced in one step under a lock, after the files that it names are on the disk; a program that is killed
+leaves either the old state or the new one. Readers take no lock. Every response is kept, and so is a history that a
+later response revised; a history that was merely extended is removed once its successor is in use.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
 from urllib.parse import quote
 
 import pandas as pd
-from pydantic import ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from quantlr.core.atomic import CACHE_DIR_VARIABLE, TEMP_FILE_SUFFIX, atomic_write, cache_dir
 from quantlr.core.components import ConfigSection
 from quantlr.core.errors import Fault
-from quantlr.data.corporate_actions import (
-    RAW_BAR_COLUMNS,
-    HistoryRevision,
-    RawBarFrame,
-    find_history_revision,
-    merge_raw_bars,
-)
+from quantlr.data.corporate_actions import RAW_BAR_COLUMNS, RawBarFrame, find_history_revision, merge_raw_bars
+from quantlr.data.source import sha256_hex
 
 LOCK_TIMEOUT_SECONDS = 60.0
 MAX_READ_ATTEMPTS = 5
-"""Times that an index is read again because the history it named has just been succeeded."""
+"""Number of times that an index is read again because the history it names has just been replaced."""
 ABANDONED_FILE_AGE_SECONDS = 3600.0
-"""Age at which an unfinished file belongs to no program any more."""
+"""Age above which a temporary file belongs to no running program."""
 INDEX_FILE_NAME = "index.json"
 DAMAGED_FILE_SUFFIX = ".damaged"
 
 
 class DamagedFileError(Exception):
-    """A file of the store is not what its name says; it was set aside."""
+    """A file of the cache does not have the content that its name states; it was set aside."""
 
 
 @dataclass(frozen=True, slots=True)
 class FetchResponse:
-    """What a source said of one ticker at one time.
+    """The response of a source for one ticker.
 
     Attributes
     ----------
-    quotes : sessions that are over; see `quotes.Quotes`.
-    whole : whether all there is was asked for, and not only the newest sessions.
-    fetched : when, in UTC.
-    through : date up to which no session is to come any more.
-    about : exchange, time zone, currency and the like, in the source's words.
-    unfinished : session that was left out because it was not over.
-    incomplete : sessions that were left out because they lacked a price.
+    raw_bars : finished sessions; see `RawBarFrame`.
+    is_full_history : whether all history was requested, not only the newest sessions.
+    fetched_at : time of the request, in UTC.
+    complete_through : date up to which no session will be added.
+    exchange_info : exchange, time zone, currency and the like, as the source states them.
+    unfinished_session : session that was left out because it was not over.
+    incomplete_sessions : sessions that were left out because a price was missing.
     """
 
     raw_bars: RawBarFrame
@@ -75,22 +69,16 @@ class FetchResponse:
 
 
 class CachedResponse(ConfigSection):
-    """An answer that was kept, and the sessions it begins and ends with."""
+    """A response in the index: its file, time, and first and last session."""
 
     sha256: str
     fetched: dt.datetime
     first: dt.date
     last: dt.date
 
-    @classmethod
-    def from_response(cls, response: FetchResponse, sha256: str) -> CachedResponse:
-        """Return what the index says of an answer."""
-        first, last = response.raw_bars.index[[0, -1]]
-        return cls(sha256=sha256, fetched=response.fetched_at, first=first.date(), last=last.date())
-
 
 class RevisionRecord(ConfigSection):
-    """A revision, and the histories before and after it."""
+    """A revision in the index: the files of the history before and after it, and the sessions that changed."""
 
     fetched: dt.datetime
     before: str
@@ -100,27 +88,17 @@ class RevisionRecord(ConfigSection):
     sessions: int
     text: str
 
-    @classmethod
-    def from_revision(
-        cls, revision: HistoryRevision, response: FetchResponse, *, sha256_before: str, sha256_after: str
-    ) -> RevisionRecord:
-        """Return what the index says of a revision that an answer brought."""
-        return cls(
-            fetched=response.fetched_at,
-            before=sha256_before,
-            after=sha256_after,
-            first=dt.date.fromisoformat(revision.first_session),
-            last=dt.date.fromisoformat(revision.last_session),
-            sessions=revision.n_sessions,
-            text=str(revision),
-        )
-
 
 class CacheIndexEntry(ConfigSection):
-    """What the index knows of one ticker.
+    """The content of one ticker's index.
 
-    `sha256` names the history in use, from session `first` to `last`; the other words are those of `Answer`.
+    Attributes
+    ----------
+    sha256 : the file of the history in use, from session `first` to `last`.
+    complete_through, about, unfinished_session, incomplete_sessions : see `FetchResponse`; `about` is exchange_info.
     """
+
+    model_config = ConfigDict(populate_by_name=True)
 
     source: str
     ticker: str
@@ -129,23 +107,23 @@ class CacheIndexEntry(ConfigSection):
     last: dt.date
     bars: int
     fetched: dt.datetime
-    through: dt.date
-    about: dict[str, str]
-    unfinished: dt.date | None
-    incomplete: tuple[dt.date, ...]
-    answers: tuple[CachedResponse, ...]
+    complete_through: dt.date = Field(alias="through")
+    about: dict[str, str] = Field(alias="about")
+    unfinished_session: dt.date | None = Field(alias="unfinished")
+    incomplete_sessions: tuple[dt.date, ...] = Field(alias="incomplete")
+    answers: tuple[CachedResponse, ...] = Field(alias="answers")
     revisions: tuple[RevisionRecord, ...] = ()
 
     @property
     def file_digests(self) -> set[str]:
         """Digests of all files that belong to the ticker."""
-        revised = {digest for revision in self.revisions for digest in (revision.before, revision.after)}
-        return {self.sha256, *(answer.sha256 for answer in self.answers), *revised}
+        responses = {response.sha256 for response in self.answers}
+        return {self.sha256} | responses.union(*({record.before, record.after} for record in self.revisions))
 
 
 @dataclass(frozen=True, slots=True)
 class CachedHistory:
-    """An entry and the quotes that it names."""
+    """An index entry and the raw bars of its history."""
 
     index_entry: CacheIndexEntry
     raw_bars: RawBarFrame
@@ -153,17 +131,17 @@ class CachedHistory:
 
 @dataclass(frozen=True, slots=True)
 class TickerCache:
-    """The folder in which one ticker's prices are kept; it need not exist yet."""
+    """The folder of one ticker's cached prices, which need not exist yet."""
 
     folder: Path
 
     def read_index_entry(self) -> CacheIndexEntry | None:
-        """Return what the index says, None where there is none.
+        """Return the ticker's index, None if there is none.
 
         Raises
         ------
-        Damaged : it is no index; it was set aside.
-        Fault : the disk.
+        DamagedFileError : the file is not an index; it was set aside.
+        Fault : the disk can't be read.
         """
         try:
             return CacheIndexEntry.model_validate_json(_read_bytes(self._index_path))
@@ -173,7 +151,7 @@ class TickerCache:
             raise _set_aside_damaged_file(self._index_path, "is no index of prices") from error
 
     def read_history(self) -> CachedHistory | None:
-        """Return what is kept, None if nothing; raises as `entry` does, and `Damaged` where a checksum fails."""
+        """Return the cached history, None if there is none; errors as `read_index_entry`, and a wrong checksum."""
         for _ in range(MAX_READ_ATTEMPTS):
             entry = self.read_index_entry()
             if entry is None:
@@ -183,7 +161,7 @@ class TickerCache:
         raise DamagedFileError(f"the history that {self._index_path} names is missing")
 
     def add_response(self, source: str, ticker: str, response: FetchResponse) -> CachedHistory:
-        """Keep an answer, and make it part of the history.
+        """Write a response to the cache, merge it into the history, and return the result.
 
         Raises
         ------
@@ -195,81 +173,76 @@ class TickerCache:
                 return self._merge_response_into_history(source, ticker, response)
         except OSError as error:
             raise Fault(
-                f"the stored prices {self.folder} could not be written: {error.strerror or error}; what was there is "
-                f"untouched; free the disk, or name another folder in the environment variable {CACHE_DIR_VARIABLE}"
+                f"the stored prices {self.folder} could not be written: {error.strerror or error}; the files there are "
+                f"unchanged; free the disk, or name another folder in the environment variable {CACHE_DIR_VARIABLE}"
             ) from error
 
     def set_aside_damaged_files(self) -> list[str]:
-        """Check every file against its name, set aside what fails, and return a line on each."""
-        found: list[str] = []
+        """Check every file against its name, set aside damaged ones, and return a line on each."""
+        damages: list[str] = []
         for path in sorted(self.folder.glob("*.parquet")):
             try:
                 self._read_raw_bars(path.stem)
             except DamagedFileError as error:
-                found.append(str(error))
+                damages.append(str(error))
         try:
             entry = self.read_index_entry()
         except DamagedFileError as error:
-            return [*found, str(error)]
+            return [*damages, str(error)]
         named = [self._parquet_path(sha256) for sha256 in sorted(entry.file_digests)] if entry else []
-        asides = [path for path in named if path.with_suffix(DAMAGED_FILE_SUFFIX).exists()]
-        return found + [f"{path} is missing" for path in named if not path.exists() and path not in asides]
+        missing = [path for path in named if not path.exists() and not path.with_suffix(DAMAGED_FILE_SUFFIX).exists()]
+        return damages + [f"{path} is missing" for path in missing]
 
     def remove_abandoned_files(self) -> None:
-        """Remove what programs that were ended left half written, once it is an hour old."""
+        """Remove temporary files of programs that were killed, an hour after they were written."""
         for path in self.folder.glob(f".*{TEMP_FILE_SUFFIX}"):
             if time.time() - path.stat().st_mtime > ABANDONED_FILE_AGE_SECONDS:
                 path.unlink(missing_ok=True)
 
     def _merge_response_into_history(self, source: str, ticker: str, response: FetchResponse) -> CachedHistory:
-        former, held = self._read_undamaged_entry_and_bars()
-        if held is None and not response.is_full_history:
+        previous: CacheIndexEntry | None = None
+        old_bars: RawBarFrame | None = None
+        with suppress(DamagedFileError, FileNotFoundError):  # a damaged history is replaced
+            previous = self.read_index_entry()
+            old_bars = self._read_raw_bars(previous.sha256) if previous else None
+        new_bars, revision = response.raw_bars, None
+        if old_bars is not None:
+            revision = find_history_revision(old_bars, new_bars)
+            new_bars = merge_raw_bars(old_bars, new_bars)
+        elif not response.is_full_history:
             raise Fault(f"the stored prices of {ticker} were lost while new ones were fetched; run again")
-        quotes, revision = response.raw_bars, None
-        if held is not None:
-            quotes, revision = merge_raw_bars(held, response.raw_bars), find_history_revision(held, response.raw_bars)
-        kept, sha256 = (
-            CachedResponse.from_response(response, self._write_raw_bars(response.raw_bars)),
-            self._write_raw_bars(quotes),
+        first, last = (session.date() for session in response.raw_bars.index[[0, -1]])
+        cached_response = CachedResponse(
+            sha256=self._write_raw_bars(response.raw_bars), fetched=response.fetched_at, first=first, last=last
         )
-        revisions = former.revisions if former else ()
-        if former and revision:
-            revisions = (
-                *revisions,
-                RevisionRecord.from_revision(revision, response, sha256_before=former.sha256, sha256_after=sha256),
-            )
+        sha256 = self._write_raw_bars(new_bars)
+        responses, revisions, incomplete = [cached_response], [], [*response.incomplete_sessions]
+        if previous:
+            responses = [*previous.answers, cached_response]
+            revisions = [*previous.revisions]
+            incomplete = [date for date in previous.incomplete_sessions if date < first] + incomplete
+            if revision:
+                digests = {"before": previous.sha256, "after": sha256}
+                revisions.append(RevisionRecord(fetched=response.fetched_at, **digests, **asdict(revision)))
         entry = CacheIndexEntry(
             source=source,
             ticker=ticker,
             sha256=sha256,
-            first=quotes.index[0].date(),
-            last=quotes.index[-1].date(),
-            bars=len(quotes),
+            first=new_bars.index[0].date(),
+            last=new_bars.index[-1].date(),
+            bars=len(new_bars),
             fetched=response.fetched_at,
-            through=response.complete_through,
+            complete_through=response.complete_through,
             about=dict(response.exchange_info),
-            unfinished=response.unfinished_session,
-            incomplete=_merge_incomplete_sessions(former, response),
-            answers=(*(former.answers if former else ()), kept),
-            revisions=revisions,
+            unfinished_session=response.unfinished_session,
+            incomplete_sessions=tuple(incomplete),
+            answers=tuple(responses),
+            revisions=tuple(revisions),
         )
-        atomic_write(self._index_path, entry.model_dump_json(indent=1).encode())
-        if former and former.sha256 not in entry.file_digests:
-            self._parquet_path(former.sha256).unlink(missing_ok=True)
-        return CachedHistory(entry, quotes)
-
-    def _read_undamaged_entry_and_bars(self) -> tuple[CacheIndexEntry | None, RawBarFrame | None]:
-        """Return the entry and the quotes that are there, as far as they are sound."""
-        try:
-            entry = self.read_index_entry()
-        except DamagedFileError:
-            return None, None
-        if entry is None:
-            return None, None
-        try:
-            return entry, self._read_raw_bars(entry.sha256)
-        except (DamagedFileError, FileNotFoundError):
-            return entry, None
+        atomic_write(self._index_path, entry.model_dump_json(indent=1, by_alias=True).encode())
+        if previous and previous.sha256 not in entry.file_digests:
+            self._parquet_path(previous.sha256).unlink(missing_ok=True)
+        return CachedHistory(entry, new_bars)
 
     @property
     def _index_path(self) -> Path:
@@ -291,66 +264,54 @@ class TickerCache:
             ) from None
 
     def _read_raw_bars(self, sha256: str) -> RawBarFrame:
-        content = _read_bytes(self._parquet_path(sha256))
-        found = hashlib.sha256(content).hexdigest()
-        if found != sha256:
-            raise _set_aside_damaged_file(
-                self._parquet_path(sha256), f"has the checksum {found[:12]}… and not that of its name"
-            )
-        return _parquet_to_raw_bars(content)
+        """Return the bars of a file, and set it aside if its digest is another one."""
+        from pyarrow import BufferReader
+        from pyarrow.parquet import ParquetFile
+
+        path = self._parquet_path(sha256)
+        content = _read_bytes(path)
+        digest = sha256_hex(content)
+        if digest != sha256:
+            raise _set_aside_damaged_file(path, f"has the checksum {digest[:12]}… and not that of its name")
+        # Column by column takes half of the time of pandas.read_parquet.
+        table = ParquetFile(BufferReader(content)).read(use_threads=False)
+        columns = {name: table.column(name).to_numpy() for name in table.column_names}
+        return pd.DataFrame(columns, index=pd.DatetimeIndex(columns.pop("date"), name="date"))
 
     def _write_raw_bars(self, raw_bars: RawBarFrame) -> str:
-        """Write quotes where they are not there already, and return their digest."""
+        """Write bars to a file, unless it exists, and return its digest."""
         stream = BytesIO()
-        raw_bars[list(RAW_BAR_COLUMNS)].rename_axis("date").reset_index().to_parquet(
-            stream, index=False, compression="zstd"
-        )
+        table = raw_bars[list(RAW_BAR_COLUMNS)].rename_axis("date").reset_index()
+        table.to_parquet(stream, index=False, compression="zstd")
         content = stream.getvalue()
-        sha256 = hashlib.sha256(content).hexdigest()
-        path = self._parquet_path(sha256)
+        path = self._parquet_path(sha256_hex(content))
         if not path.exists() or path.read_bytes() != content:
             atomic_write(path, content)
-        return sha256
-
-
-def _parquet_to_raw_bars(content: bytes) -> RawBarFrame:
-    """Return the quotes of a Parquet file; column by column takes half of the time that pandas' own reader does."""
-    from pyarrow import BufferReader
-    from pyarrow.parquet import ParquetFile
-
-    table = ParquetFile(BufferReader(content)).read(use_threads=False)
-    columns = {name: table.column(name).to_numpy() for name in table.column_names}
-    return pd.DataFrame(columns, index=pd.DatetimeIndex(columns.pop("date"), name="date"))
+        return path.stem
 
 
 @dataclass(frozen=True, slots=True)
 class PriceCache:
-    """All prices that are kept in one folder, which need not exist yet."""
+    """The cached prices of all tickers, in one folder, which need not exist yet."""
 
     folder: Path
 
     @classmethod
     def in_user_cache_dir(cls) -> PriceCache:
-        """Return the user's own store."""
+        """Return the cache in the user's folder."""
         return cls(cache_dir() / "prices")
 
     def ticker_cache(self, source: str, ticker: str) -> TickerCache:
-        """Return the place of one ticker; upper and lower case are the same."""
+        """Return the cache of one ticker, whose name is not case-sensitive."""
         return TickerCache(self.folder / f"{source}-{quote(ticker.upper(), safe='^=&')}")
 
     def list_ticker_caches(self) -> list[TickerCache]:
-        """Return the places of all tickers, by name."""
+        """Return the caches of all tickers, by name."""
         return [TickerCache(path.parent) for path in sorted(self.folder.glob(f"*/{INDEX_FILE_NAME}"))]
 
 
-def _merge_incomplete_sessions(previous_entry: CacheIndexEntry | None, response: FetchResponse) -> tuple[dt.date, ...]:
-    """Return the sessions that lack a price: those of the answer, and the former ones that it does not tell of."""
-    first = response.raw_bars.index[0].date()
-    earlier = [date for date in previous_entry.incomplete if date < first] if previous_entry else []
-    return (*earlier, *response.incomplete_sessions)
-
-
 def _read_bytes(path: Path) -> bytes:
+    """Return the content of a file; FileNotFoundError if there is none, and a fault if the disk fails."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -360,7 +321,7 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _set_aside_damaged_file(path: Path, reason: str) -> DamagedFileError:
-    """Rename a file so that nobody reads it again, and return the error that tells of it."""
+    """Rename a damaged file so that it is not read again, and return the error that states the reason."""
     aside = path.with_suffix(DAMAGED_FILE_SUFFIX)
     with suppress(OSError):
         path.replace(aside)

@@ -1,27 +1,28 @@
-"""On which days an exchange was open, by exchange_calendars, which is imported only here and only when asked."""
+"""Sessions of an exchange by exchange_calendars, which is imported only here and only when a calendar is computed."""
 
 from __future__ import annotations
 
-import json
+import datetime as dt
 import warnings
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.metadata import version
-from pathlib import Path
+from typing import cast
 from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
+from pydantic import ValidationError
 
+from quantlr.core.arrays import BoolArray
 from quantlr.core.atomic import atomic_write, cache_dir
+from quantlr.core.components import ConfigSection
 from quantlr.core.errors import DataError
-from quantlr.data.csv.cells import DateArray
+from quantlr.data.csv.parsing import DATE_DTYPE, DateArray
 
-DATE_DTYPE = "datetime64[us]"
 EXTRA_CACHED_DAYS = np.timedelta64(366, "D")
-"""Days of a calendar that are kept beyond those asked for: the next run has newer prices."""
+"""Days of a calendar that are cached beyond the dates asked for, since the next run has newer prices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,71 +31,70 @@ class CalendarSessions:
 
     Attributes
     ----------
-    dates : (sessions,) from `first` to `last`.
-    first, last : the days between which its holidays are recorded; of others nothing is known.
+    dates : (sessions,) sessions from `first_recorded_date` to `last_recorded_date`.
+    first_recorded_date, last_recorded_date : dates between which its holidays are recorded.
     """
 
     dates: DateArray
     first_recorded_date: np.datetime64
     last_recorded_date: np.datetime64
 
+    def is_recorded(self, dates: DateArray) -> BoolArray:
+        """Return whether each date lies in the recorded period, so that a session on it would be known."""
+        return (dates >= self.first_recorded_date) & (dates <= self.last_recorded_date)
+
+
+class CachedCalendar(ConfigSection):
+    """A calendar in its cache file: the dates asked for and recorded (first and last of each), and the sessions."""
+
+    asked: tuple[dt.date, dt.date]
+    recorded: tuple[dt.date, dt.date]
+    dates: list[dt.date]
+
 
 def load_sessions(calendar_name: str, *, first_date: np.datetime64, last_date: np.datetime64) -> CalendarSessions:
-    """Return the sessions that an exchange held from `first` to `last`, both included, as far as they are recorded.
+    """Return the sessions of an exchange from `first_date` to `last_date`, both included, as far as recorded.
 
-    They are kept between runs, since to work them out takes longer than to load a stock.
+    They are cached between runs, since computing them takes longer than loading a stock.
 
     Raises
     ------
     DataError : there is no such calendar.
     """
-    # By version: a newer one may know of other holidays.
-    place = cache_dir() / "calendars" / f"{version('exchange_calendars')}-{quote(calendar_name, safe='')}.json"
-    known = _read_cached_sessions(place, first_date, last_date)
-    if known is None:
-        until = last_date + EXTRA_CACHED_DAYS
-        known = _compute_sessions(calendar_name, first_date, until)
-        _write_cached_sessions(place, known, first_date, until)
-    first_date, last_date = max(first_date, known.first_recorded_date), min(last_date, known.last_recorded_date)
-    return CalendarSessions(
-        known.dates[(known.dates >= first_date) & (known.dates <= last_date)], first_date, last_date
-    )
+    # The version is in the name, since another one may have other holidays.
+    name = f"{version('exchange_calendars')}-{quote(calendar_name, safe='')}.json"
+    path = cache_dir() / "calendars" / name
+    sessions: CalendarSessions | None = None
+    with suppress(OSError, ValidationError):
+        cached = CachedCalendar.model_validate_json(path.read_bytes())
+        asked = np.array(cached.asked, dtype=DATE_DTYPE)
+        if asked[0] <= first_date and last_date <= asked[1]:
+            recorded = np.array(cached.recorded, dtype=DATE_DTYPE)
+            sessions = CalendarSessions(np.array(cached.dates, dtype=DATE_DTYPE), recorded[0], recorded[1])
+    if sessions is None:
+        last_cached_date = last_date + EXTRA_CACHED_DAYS
+        sessions = _compute_sessions(calendar_name, first_date, last_cached_date)
+        cached = CachedCalendar(
+            asked=(_to_date(first_date), _to_date(last_cached_date)),
+            recorded=(_to_date(sessions.first_recorded_date), _to_date(sessions.last_recorded_date)),
+            dates=sessions.dates.astype("datetime64[D]").tolist(),
+        )
+        with suppress(OSError):  # without a cache the next run computes it again
+            path.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write(path, cached.model_dump_json().encode())
+    first, last = max(first_date, sessions.first_recorded_date), min(last_date, sessions.last_recorded_date)
+    return CalendarSessions(sessions.dates[(sessions.dates >= first) & (sessions.dates <= last)], first, last)
 
 
-def _read_cached_sessions(path: Path, first_date: np.datetime64, last_date: np.datetime64) -> CalendarSessions | None:
-    """Return what was kept of a calendar, None if that is less than the span asked for."""
-    try:
-        kept = json.loads(path.read_bytes())
-        since, until, *recorded = (np.datetime64(day, "us") for day in (*kept["asked"], *kept["recorded"]))
-        dates = np.array(kept["dates"], dtype=DATE_DTYPE)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return CalendarSessions(dates, *recorded) if since <= first_date and last_date <= until else None
-
-
-def _write_cached_sessions(
-    path: Path, sessions: CalendarSessions, first_date: np.datetime64, last_date: np.datetime64
-) -> None:
-    """Keep a calendar for the next run; where nothing can be written, that one works it out again."""
-    kept = {
-        "asked": _iso_date_texts([first_date, last_date]),
-        "recorded": _iso_date_texts([sessions.first_recorded_date, sessions.last_recorded_date]),
-        "dates": _iso_date_texts(sessions.dates),
-    }
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, json.dumps(kept).encode())
-
-
-def _iso_date_texts(dates: Iterable[np.datetime64]) -> list[str]:
-    return [str(date.astype("datetime64[D]")) for date in dates]
+def _to_date(date: np.datetime64) -> dt.date:
+    return cast("dt.date", date.astype("datetime64[D]").item())
 
 
 def _compute_sessions(calendar_name: str, first_date: np.datetime64, last_date: np.datetime64) -> CalendarSessions:
-    """Return the sessions of a span by exchange_calendars."""
+    """Return the sessions between two dates by exchange_calendars."""
     start, end = pd.Timestamp(first_date), pd.Timestamp(last_date)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what it uses of pandas is its own concern
+        warnings.simplefilter("ignore")  # warnings about its own use of pandas
         import exchange_calendars
 
         names = exchange_calendars.get_calendar_names(include_aliases=True)
@@ -107,23 +107,23 @@ def _compute_sessions(calendar_name: str, first_date: np.datetime64, last_date: 
             )
         try:
             sessions = _exchange_sessions(calendar_name, start, end)
-        except ValueError:  # the span begins before its holidays are recorded, or ends after
-            recorded = exchange_calendars.get_calendar(calendar_name)
-            start, end = max(start, recorded.bound_min() or start), min(end, recorded.bound_max() or end)
+        except ValueError:  # the dates are not all within those for which its holidays are recorded
+            calendar = exchange_calendars.get_calendar(calendar_name)
+            start, end = max(start, calendar.bound_min() or start), min(end, calendar.bound_max() or end)
             sessions = _exchange_sessions(calendar_name, start, end)
     dates = np.asarray(sessions.to_numpy().astype(DATE_DTYPE))
-    first_date, last_date = np.datetime64(start, "us"), np.datetime64(end, "us")
-    return CalendarSessions(dates[(dates >= first_date) & (dates <= last_date)], first_date, last_date)
+    first, last = np.datetime64(start, "us"), np.datetime64(end, "us")
+    return CalendarSessions(dates[(dates >= first) & (dates <= last)], first, last)
 
 
 def _exchange_sessions(calendar_name: str, start: pd.Timestamp, end: pd.Timestamp) -> pd.DatetimeIndex:
-    """Return the sessions of a span, which the library wants to be longer than a day and to hold one."""
+    """Return the sessions of a calendar, also of one day or of dates without a session, which the library refuses."""
     import exchange_calendars
 
     if end < start:
         return pd.DatetimeIndex([])
     try:
-        found = exchange_calendars.get_calendar(calendar_name, start=min(start, end - pd.Timedelta(days=1)), end=end)
+        calendar = exchange_calendars.get_calendar(calendar_name, start=min(start, end - pd.Timedelta(days=1)), end=end)
     except exchange_calendars.errors.NoSessionsError:
         return pd.DatetimeIndex([])
-    return pd.DatetimeIndex(found.sessions)
+    return pd.DatetimeIndex(calendar.sessions)

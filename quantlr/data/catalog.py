@@ -1,15 +1,14 @@
-"""The catalogues of features and labels as plain values: kinds, parameters, columns, warm-up, what each is."""
+"""Descriptions of all features and labels: kind, parameters, columns, warm-up and documentation."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
+from pydantic import ValidationError
 
 from quantlr.core.annotations import append_units, units_and_choice_descriptions
 from quantlr.core.components import Component, component_kind, installed_kinds, load_installed_component
@@ -20,19 +19,20 @@ from quantlr.data.prices import DataSpec, load_prices
 from quantlr.data.sources import SampleSource
 
 FEATURE_BASE: Any = Feature
-"""What installed features derive from; abstract itself."""
+"""Base class of installed features; of type Any, since it is abstract."""
 
 
 @dataclass(frozen=True, slots=True)
 class ComponentParameter:
-    """A key of a part.
+    """A parameter of a feature or label.
 
     Attributes
     ----------
-    name : the key.
-    default : its value where it is left out; None where it is `needed`.
-    choices : the words that it allows, and what they mean; empty where it allows more than words.
-    description : what it is, and in which unit.
+    name : its key in a config.
+    default : its default value; None if it `is_required`.
+    is_required : whether a config must state it.
+    choices : the words that it allows, with their descriptions; empty if it allows other values.
+    description : its description and unit.
     """
 
     name: str
@@ -44,18 +44,18 @@ class ComponentParameter:
 
 @dataclass(frozen=True, slots=True)
 class CatalogEntry:
-    """A part of a catalogue.
+    """The description of a feature or label.
 
     Attributes
     ----------
-    kind : its name in a config.
-    summary : what it is, in a line.
-    parameters : its keys, but for `kind`.
-    values : columns, unit and sign; of a label what is up.
-    example : a mapping that a config may hold.
-    columns : those that the example makes; () for a label.
+    kind : its kind in a config.
+    summary : the first paragraph of its documentation.
+    parameters : its parameters, without `kind`.
+    values_description : columns, unit and sign of a feature; for a label, what counts as up.
+    example : a mapping that a config may contain.
+    columns : the columns of the example; () for a label.
     warm_up : bars that the example needs before its first row; None for a label.
-    problem : why it can't be used here, "" where it can.
+    unavailable_reason : why it can't be used on this machine, "" if it can.
     """
 
     kind: str
@@ -69,93 +69,70 @@ class CatalogEntry:
 
 
 def feature_catalog_entries() -> list[CatalogEntry]:
-    """Return the features, those of installed packages last; columns are what an example makes of the sample."""
-    spec = DataSpec(source=SampleSource(), tickers=("AAPL", "IBM"), context=("^GSPC",))
-    prices = load_prices(spec)
-    found = [_feature_catalog_entry(part, prices) for part in FEATURES]
+    """Return the features, those of installed packages last; columns are computed from the sample prices."""
+    prices = load_prices(DataSpec(source=SampleSource(), tickers=("AAPL", "IBM"), context=("^GSPC",)))
+    entries = [_feature_catalog_entry(feature_class, prices) for feature_class in FEATURES]
     for kind in installed_kinds(Feature):
         try:
-            part = load_installed_component(kind, FEATURE_BASE)
+            feature_class = load_installed_component(kind, FEATURE_BASE)
         except ValueError as error:
-            found.append(CatalogEntry(kind, "", (), "", {"kind": kind}, unavailable_reason=str(error)))
+            entries.append(CatalogEntry(kind, "", (), "", {"kind": kind}, unavailable_reason=str(error)))
         else:
-            found += [_feature_catalog_entry(part, prices)] if part else []
-    return found
+            entries += [_feature_catalog_entry(feature_class, prices)] if feature_class else []
+    return entries
 
 
 def component_entries(classes: Sequence[type[Component]], *, method: str = "") -> list[CatalogEntry]:
-    """Return the components of a catalogue, each with its first example; `method` is described where it is named."""
-    return [
-        CatalogEntry(
-            component_kind(component),
-            _docstring_summary(component),
-            _describe_parameters(component),
-            _docstring_first_paragraph(getattr(component, method)) if method else "",
-            _to_config_value(component.examples()[0]),
-        )
-        for component in classes
-    ]
+    """Return the components of a catalogue; the documentation of `method`, if it is named, describes their values."""
+    return [_catalog_entry(component, getattr(component, method) if method else None) for component in classes]
 
 
 def _feature_catalog_entry(feature_class: type[Feature], prices: Prices) -> CatalogEntry:
-    kind, values = (
-        component_kind(feature_class),
-        _docstring_first_paragraph(getattr(feature_class, "transform_column", feature_class.compute)),
-    )
+    """Return the entry of a feature, with the columns of its example, or the reason why it can't be used."""
+    transform = getattr(feature_class, "transform_column", feature_class.compute)
+    kind = component_kind(feature_class)
     try:
         example = cast("Feature", feature_class.examples()[0])
         columns = tuple(example.compute(prices))
+        entry = _catalog_entry(feature_class, transform)
     except (ValueError, DataError) as error:
-        return CatalogEntry(
-            kind,
-            _docstring_summary(feature_class),
-            _describe_parameters(feature_class),
-            values,
-            {"kind": kind},
-            unavailable_reason=_first_error_message(error),
-        )
-    return CatalogEntry(
-        kind,
-        _docstring_summary(feature_class),
-        _describe_parameters(feature_class),
-        values,
-        _to_config_value(example),
-        columns=columns,
-        warm_up=example.warm_up(),
-    )
+        reason = str(error.errors()[0]["msg"] if isinstance(error, ValidationError) else error)
+        reason = reason.removeprefix("Value error, ")
+        summary, parameters = _first_paragraph(feature_class), _describe_parameters(feature_class)
+        values = _first_paragraph(transform)
+        return CatalogEntry(kind, summary, parameters, values, {"kind": kind}, unavailable_reason=reason)
+    return replace(entry, columns=columns, warm_up=example.warm_up())
+
+
+def _catalog_entry(component_class: type[Component], method: Any) -> CatalogEntry:
+    """Return the entry of a component whose values are described by the documentation of `method`, if there is one."""
+    example = _to_config_value(component_class.examples()[0])
+    parameters = _describe_parameters(component_class)
+    summary, values = _first_paragraph(component_class), _first_paragraph(method) if method else ""
+    return CatalogEntry(component_kind(component_class), summary, parameters, values, example)
 
 
 def _describe_parameters(component_class: type[Component]) -> tuple[ComponentParameter, ...]:
-    return tuple(
-        _describe_parameter(name, field) for name, field in component_class.model_fields.items() if name != "kind"
-    )
-
-
-def _describe_parameter(name: str, field: FieldInfo) -> ComponentParameter:
-    needed = field.default is PydanticUndefined
-    units, choices = units_and_choice_descriptions(field)
-    described = append_units(field.description or "", units)
-    return ComponentParameter(name, None if needed else field.default, needed, choices, described)
+    parameters = []
+    for name, field in component_class.model_fields.items():
+        units, choices = units_and_choice_descriptions(field)
+        description = append_units(field.description or "", units)
+        default = None if field.is_required() else field.default
+        parameters.append(ComponentParameter(name, default, field.is_required(), choices, description))
+    return tuple(parameter for parameter in parameters if parameter.name != "kind")
 
 
 def _to_config_value(value: Any) -> Any:
-    """Return a value as a config would write it; of a part its kind and what differs from its defaults."""
+    """Return a value as a config would state it; of a component its kind and what differs from its defaults."""
     if isinstance(value, Component):
         fields = type(value).model_fields
-        differs = {name: item for name, item in value if name not in fields or item != fields[name].default}
-        return {"kind": value.kind, **{name: _to_config_value(item) for name, item in differs.items()}}
+        changed = {name: item for name, item in value if name not in fields or item != fields[name].default}
+        return {"kind": value.kind, **{name: _to_config_value(item) for name, item in changed.items()}}
     if isinstance(value, Path):
         return value.name
     return [_to_config_value(item) for item in value] if isinstance(value, tuple) else value
 
 
-def _docstring_summary(component_class: type[Component]) -> str:
-    return " ".join(inspect.cleandoc(component_class.__doc__ or "").split("\n\n")[0].split())
-
-
-def _docstring_first_paragraph(function: Any) -> str:
-    return " ".join((inspect.getdoc(function) or "").split("\n\n")[0].split())
-
-
-def _first_error_message(error: Exception) -> str:
-    return str(error.errors()[0]["msg"] if hasattr(error, "errors") else error).removeprefix("Value error, ")
+def _first_paragraph(documented: Any) -> str:
+    """Return the first paragraph of the documentation of a class or function, in one line."""
+    return " ".join(inspect.cleandoc(documented.__doc__ or "").split("\n\n")[0].split())

@@ -1,11 +1,12 @@
-"""Prices as they were quoted on the day, with the dividends and splits between them, and what follows from the two.
+"""Raw prices, as quoted on the day, with dividends and splits; adjustment for them, and comparison of two versions.
 
-What was quoted on a day never changes, while a price that is adjusted for splits changes with every later split.
-Quotes are therefore what is stored and compared; prices are adjusted when they are used.
+A raw price never changes, while a price adjusted for splits changes with every later split. Raw prices are therefore
+cached and compared, and adjusted when they are used.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +18,10 @@ from quantlr.core.progress import iso_date
 from quantlr.data.csv.bars import BarFrame
 
 RawBarFrame = pd.DataFrame
-"""One ticker's sessions: index of dates without time zone, ascending, each once.
+"""One ticker's raw bars: index of dates without time zone, ascending, unique.
 
-Columns open, high, low and close in the quote's currency; volume in shares of that day; dividend and capital_gain, what
-a share of that day is the first to trade without; split, shares after per share before, 1 on most days.
+Columns open, high, low and close in the quote's currency; volume in shares of that day; dividend and capital_gain per
+share of that day, from which it first trades without them; split, new shares per old share, 1 on most days.
 """
 
 RAW_PRICE_COLUMNS = ("open", "high", "low", "close")
@@ -28,158 +29,125 @@ PER_SHARE_COLUMNS = (*RAW_PRICE_COLUMNS, "dividend", "capital_gain")
 RAW_BAR_COLUMNS = (*RAW_PRICE_COLUMNS, "volume", "dividend", "capital_gain", "split")
 
 PRICE_ROUNDING = 1e-6
-"""What a vendor's rounding may change in a price after it was adjusted for splits."""
+"""Absolute change of a split-adjusted price that is due to the vendor's rounding."""
 PRICE_RELATIVE_TOLERANCE = 1e-6
-"""Relative change that is no revision of a price: single precision on the way."""
+"""Relative change of a price that is due to single precision and is no revision."""
 VOLUME_RELATIVE_TOLERANCE = 1e-3
-"""The same of a volume, which is corrected by a few trades for days."""
+"""Relative change of a volume that is no revision: volumes are corrected slightly for days."""
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryRevision:
-    """What a newer answer says otherwise about sessions that an older one had told of.
+    """Differences between a newer and an older version of the sessions that both cover.
 
     Attributes
     ----------
-    first, last : the sessions it begins and ends with, as YYYY-MM-DD.
-    changed, gone, added : sessions with other values, no longer there, and new between old ones.
-    columns : what changed in them.
-    largest : the largest relative change of a close.
+    first, last : the first and the last session that differ.
+    sessions : number of sessions that changed, were removed or were added.
+    text : one sentence on them.
     """
 
-    first_session: str
-    last_session: str
-    n_changed_sessions: int
-    n_removed_sessions: int
-    n_added_sessions: int
-    changed_columns: tuple[str, ...]
-    max_relative_close_change: float
-
-    @property
-    def n_sessions(self) -> int:
-        """How many sessions it touches."""
-        return self.n_changed_sessions + self.n_removed_sessions + self.n_added_sessions
-
-    def __str__(self) -> str:
-        parts = []
-        if self.n_changed_sessions:
-            by = f", closes by up to {self.max_relative_close_change:.2%}" if "close" in self.changed_columns else ""
-            parts.append(f"{', '.join(self.changed_columns)} of {self.n_changed_sessions} changed{by}")
-        parts += [
-            f"{count} {what}"
-            for count, what in ((self.n_removed_sessions, "gone"), (self.n_added_sessions, "added"))
-            if count
-        ]
-        return f"sessions from {self.first_session} to {self.last_session} were revised: {'; '.join(parts)}"
+    first: dt.date
+    last: dt.date
+    sessions: int
+    text: str
 
 
-def subsequent_split_factors(raw_bars: RawBarFrame) -> Array:
-    """(sessions,) shares that a share of each session has become by the last one."""
-    return _product_of_later_splits(raw_bars["split"].to_numpy())
-
-
-def _product_of_later_splits(split_ratios: Array) -> Array:
-    since = np.cumprod(split_ratios[::-1])[::-1]
-    return np.append(since[1:], 1.0)[: len(split_ratios)]
+def subsequent_split_factors(split_ratios: Array) -> Array:
+    """Return the number of shares that a share of each session has become by the last session, (sessions,)."""
+    factors = np.cumprod(split_ratios[::-1])[::-1]
+    return np.append(factors[1:], 1.0)[: len(split_ratios)]
 
 
 def undo_split_adjustment(split_adjusted_bars: RawBarFrame) -> RawBarFrame:
-    """Return quotes from a table that is adjusted for all the splits in it, and for none that it lacks."""
-    quotes = split_adjusted_bars.copy()
-    later = subsequent_split_factors(split_adjusted_bars)
+    """Return raw bars from bars that are adjusted for exactly the splits among them."""
+    raw_bars = split_adjusted_bars.copy()
+    factors = subsequent_split_factors(split_adjusted_bars["split"].to_numpy())
     for name in PER_SHARE_COLUMNS:
-        quotes[name] = split_adjusted_bars[name] * later
-    quotes["volume"] = split_adjusted_bars["volume"] / later
-    return quotes
+        raw_bars[name] *= factors
+    raw_bars["volume"] /= factors
+    return raw_bars
 
 
 def adjust_for_splits_and_dividends(raw_bars: RawBarFrame, *, ticker: str) -> BarFrame:
-    """Return bars whose `adj_close` takes splits and dividends out of the returns, and whose volume knows of splits.
+    """Return bars with `adj_close` adjusted for splits and dividends and with volume adjusted for splits.
 
-    With c the close as quoted, s the split and d the dividend of a session, the factor of the last session is 1 and
+    With c the raw close, s the split and d the dividend of a session, the factor of the last session is 1 and
 
         factor[t-1] = factor[t] * (c[t-1] / s[t] - d[t]) / c[t-1]
 
-    which is what a close would have been without the dividend, in shares of the next session: the multipliers of the
-    Center for Research in Security Prices, as Yahoo describes its adjusted close ("What is the adjusted close?", help
-    page SLN28256). A fund's capital gain is part of the dividend of its day, as Yahoo has it; where that dividend is
-    too small to hold it, it is added.
+    that is, the close without the dividend, in shares of the next session: the multipliers of the Center for Research
+    in Security Prices, as Yahoo describes its adjusted close ("What is the adjusted close?", help page SLN28256). Yahoo
+    includes a fund's capital gain in the dividend of its day; where the dividend is smaller than the gain, the gain is
+    added.
 
     Raises
     ------
-    DataError : a dividend of more than the share was worth.
+    DataError : a dividend is larger than the price of the share.
     """
-    # Of hundreds of tickers, asking a table for one column after another is what takes the time.
-    quoted = dict(zip(raw_bars.columns, raw_bars.to_numpy(dtype=np.float64).T, strict=True))
-    close, split, dividend, gain = (quoted[name] for name in ("close", "split", "dividend", "capital_gain"))
+    # One conversion of the whole table: with hundreds of tickers, selecting columns takes most of the time.
+    columns = dict(zip(raw_bars.columns, raw_bars.to_numpy(dtype=np.float64).T, strict=True))
+    close, split, dividend, gain = (columns[name] for name in ("close", "split", "dividend", "capital_gain"))
     paid = np.where(dividend >= gain, dividend, dividend + gain)
-    left = (close[:-1] / split[1:] - paid[1:]) / close[:-1]
-    if (left <= 0).any():
-        at = int(np.argmax(left <= 0)) + 1
+    ratios = (close[:-1] / split[1:] - paid[1:]) / close[:-1]
+    if (ratios <= 0).any():
+        index = int(np.argmax(ratios <= 0)) + 1
         raise DataError(
-            f"{ticker} {iso_date(raw_bars.index[at])}: a dividend of {paid[at]:g} on a close of {close[at - 1]:g} the session "
-            "before; one of them is wrong: leave the ticker out, or begin after that day",
+            f"{ticker} {iso_date(raw_bars.index[index])}: a dividend of {paid[index]:g} on a close of "
+            f"{close[index - 1]:g} the session before; one of them is wrong: leave the ticker out, or begin after that "
+            "day",
             key="data.start",
         )
-    factor = np.append(np.cumprod(left[::-1])[::-1], 1.0)
-    values = {name: quoted[name] for name in RAW_PRICE_COLUMNS}
-    values["adj_close"] = close * factor[: len(close)]
-    values["volume"] = quoted["volume"] * _product_of_later_splits(split)
+    factors = np.append(np.cumprod(ratios[::-1])[::-1], 1.0)
+    values = {name: columns[name] for name in RAW_PRICE_COLUMNS}
+    values["adj_close"] = close * factors[: len(close)]
+    values["volume"] = columns["volume"] * subsequent_split_factors(split)
     return pd.DataFrame(values, index=raw_bars.index)
 
 
 def find_history_revision(old_bars: RawBarFrame, new_bars: RawBarFrame) -> HistoryRevision | None:
-    """Return what `new` says otherwise about the span that both tell of, None if nothing."""
-    before, after = _slice_to_date_range_of(old_bars, new_bars), _slice_to_date_range_of(new_bars, old_bars)
-    both = before.index.intersection(after.index)
-    differs = _changed_values_mask(
-        before.loc[both], after.loc[both], subsequent_split_factors(new_bars)[new_bars.index.get_indexer(both)]
-    )
-    changed = both[np.flatnonzero(differs.any(axis=1))]
-    gone, added = before.index.difference(after.index), after.index.difference(before.index)
-    touched = changed.union(gone).union(added)
-    if touched.empty:
+    """Return how `new_bars` differ from `old_bars` on the sessions that both cover, None if they do not."""
+    common, differs = _compare_common_sessions(old_bars, new_bars)
+    changed = common[np.flatnonzero(differs.any(axis=1))]
+    # Sessions of one version between the first and the last session of the other, which lacks them.
+    removed = old_bars.loc[new_bars.index[0] : new_bars.index[-1]].index.difference(common)
+    added = new_bars.loc[old_bars.index[0] : old_bars.index[-1]].index.difference(common)
+    sessions = changed.union(removed).union(added)
+    if sessions.empty:
         return None
-    closes = before.loc[changed, "close"], after.loc[changed, "close"]
-    return HistoryRevision(
-        first_session=iso_date(touched[0]),
-        last_session=iso_date(touched[-1]),
-        n_changed_sessions=len(changed),
-        n_removed_sessions=len(gone),
-        n_added_sessions=len(added),
-        changed_columns=tuple(np.array(RAW_BAR_COLUMNS)[differs.any(axis=0)].tolist()),
-        max_relative_close_change=float((closes[1] / closes[0] - 1.0).abs().max()) if len(changed) else 0.0,
-    )
+    parts = []
+    if len(changed):
+        columns = np.array(RAW_BAR_COLUMNS)[differs.any(axis=0)].tolist()
+        parts.append(f"{', '.join(columns)} of {len(changed)} changed")
+        if "close" in columns:
+            change = float((new_bars.loc[changed, "close"] / old_bars.loc[changed, "close"] - 1.0).abs().max())
+            parts[0] += f", closes by up to {change:.2%}"
+    parts += [f"{len(dates)} {verb}" for dates, verb in ((removed, "removed"), (added, "added")) if len(dates)]
+    first, last = sessions[0].date(), sessions[-1].date()
+    text = f"sessions from {first} to {last} were revised: {'; '.join(parts)}"
+    return HistoryRevision(first, last, len(sessions), text)
 
 
 def merge_raw_bars(old_bars: RawBarFrame, new_bars: RawBarFrame) -> RawBarFrame:
-    """Return `old` with what `new` says about its own span; where they agree, to the digit as it was in `old`."""
-    both = old_bars.index.intersection(new_bars.index)
-    differs = _changed_values_mask(
-        old_bars.loc[both], new_bars.loc[both], subsequent_split_factors(new_bars)[new_bars.index.get_indexer(both)]
-    )
-    same = both[np.flatnonzero(~differs.any(axis=1))]
-    inside: RawBarFrame = new_bars.copy()
-    inside.loc[same] = old_bars.loc[same]
+    """Return `old_bars` replaced by `new_bars` where these cover them; where both agree, to the old digit."""
+    common, differs = _compare_common_sessions(old_bars, new_bars)
+    unchanged = common[np.flatnonzero(~differs.any(axis=1))]
+    covered: RawBarFrame = new_bars.copy()
+    covered.loc[unchanged] = old_bars.loc[unchanged]
     before, after = old_bars.loc[old_bars.index < new_bars.index[0]], old_bars.loc[old_bars.index > new_bars.index[-1]]
-    together: RawBarFrame = pd.concat([before, inside, after])
-    return together
+    merged: RawBarFrame = pd.concat([before, covered, after])
+    return merged
 
 
-def _slice_to_date_range_of(raw_bars: RawBarFrame, other_bars: RawBarFrame) -> RawBarFrame:
-    """Return the quotes between another table's first session and its last."""
-    found: RawBarFrame = raw_bars.loc[other_bars.index[0] : other_bars.index[-1]]
-    return found
-
-
-def _changed_values_mask(old_bars: RawBarFrame, new_bars: RawBarFrame, split_factors: Array) -> BoolArray:
-    """(sessions, columns) where a value changed by more than rounding, `later` being the splits that were undone."""
-    before, after = old_bars[list(RAW_BAR_COLUMNS)].to_numpy(), new_bars[list(RAW_BAR_COLUMNS)].to_numpy()
-    relative = np.array(
-        [VOLUME_RELATIVE_TOLERANCE if name == "volume" else PRICE_RELATIVE_TOLERANCE for name in RAW_BAR_COLUMNS]
-    )
-    rounding = np.outer(
-        split_factors, [PRICE_ROUNDING if name in PER_SHARE_COLUMNS else 0.0 for name in RAW_BAR_COLUMNS]
-    )
-    rounding[:, RAW_BAR_COLUMNS.index("volume")] = np.maximum(1.0, 1.0 / split_factors)
-    return np.asarray(np.abs(after - before) > relative * np.abs(before) + rounding)
+def _compare_common_sessions(old_bars: RawBarFrame, new_bars: RawBarFrame) -> tuple[pd.Index[pd.Timestamp], BoolArray]:
+    """Return the sessions in both versions, and where a value changed by more than rounding, (sessions, columns)."""
+    common = old_bars.index.intersection(new_bars.index)
+    columns = list(RAW_BAR_COLUMNS)
+    old, new = old_bars.loc[common, columns].to_numpy(), new_bars.loc[common, columns].to_numpy()
+    factors = subsequent_split_factors(new_bars["split"].to_numpy())[new_bars.index.get_indexer(common)]
+    relative = np.full(len(columns), PRICE_RELATIVE_TOLERANCE)
+    relative[columns.index("volume")] = VOLUME_RELATIVE_TOLERANCE
+    # A split-adjusted price is rounded, and undoing the adjustment multiplies the rounding.
+    rounding = np.outer(factors, [PRICE_ROUNDING if name in PER_SHARE_COLUMNS else 0.0 for name in columns])
+    rounding[:, columns.index("volume")] = np.maximum(1.0, 1.0 / factors)
+    return common, np.asarray(np.abs(new - old) > relative * np.abs(old) + rounding)

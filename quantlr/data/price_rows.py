@@ -1,4 +1,4 @@
-"""The bars of all tickers as one stack of rows, so that a rule looks at all of them at once."""
+"""The bars of all tickers as one stack of rows, on which a validation rule is one array operation."""
 
 from __future__ import annotations
 
@@ -7,29 +7,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import pandas as pd
 
 from quantlr.core.arrays import Array, BoolArray, IntArray
 from quantlr.core.progress import iso_date
-from quantlr.data.calendars import DATE_DTYPE
 from quantlr.data.csv.bars import BarFrame
-from quantlr.data.csv.cells import DateArray
 from quantlr.data.csv.layouts import BAR_FIELDS
+from quantlr.data.csv.parsing import DATE_DTYPE, DateArray
 
 
 @dataclass(frozen=True, slots=True)
 class PriceRows:
-    """Bars of several tickers, a ticker's rows together, in the order of `tickers`.
+    """Bars of several tickers, all rows of a ticker together, in the order of `tickers`.
 
     Attributes
     ----------
     tickers : (tickers,) names.
-    ticker : (rows,) position in `tickers`, ascending.
+    ticker : (rows,) index into `tickers`, ascending.
     date : (rows,) session of each row.
-    columns : by field (open, high, low, close, adj_close, volume) the (rows,) numbers, NaN where there is none.
-    line : (rows,) line in the file; 0 where it isn't known.
-    utc_offset : (rows,) minutes ahead of UTC that the row's time was written in; NaN where no zone was.
-    files : by ticker the file it was read from, where there is one.
+    columns : by field (open, high, low, close, adj_close, volume) the (rows,) numbers, NaN where missing.
+    line_number : (rows,) line in the file; 0 where it is not known.
+    utc_offset_minutes : (rows,) minutes ahead of UTC that the row's time was written in; NaN without a zone.
+    file_paths : by ticker the file it was read from, if there is one.
     """
 
     tickers: tuple[str, ...]
@@ -70,7 +68,7 @@ class PriceRows:
 
     @property
     def adjusted_close(self) -> Array:
-        """(rows,) closes adjusted for splits and dividends, where the source has them; else as they are."""
+        """(rows,) closes adjusted for splits and dividends, where the source has them; else the closes."""
         return np.where(np.isnan(self.columns["adj_close"]), self.columns["close"], self.columns["adj_close"])
 
     def take(self, row_selection: BoolArray | IntArray) -> PriceRows:
@@ -88,23 +86,19 @@ class PriceRows:
         """Return the rows from `start` to `end`, both included; None leaves that side open."""
         if start is None and end is None:
             return self
-        keep = np.ones(len(self), dtype=np.bool_)
-        if start is not None:
-            keep &= self.date >= np.datetime64(start)
-        if end is not None:
-            keep &= self.date <= np.datetime64(end)
-        return self.take(keep)
+        first, last = np.datetime64(start or dt.date.min), np.datetime64(end or dt.date.max)
+        return self.take((self.date >= first) & (self.date <= last))
 
     def sort(self) -> PriceRows:
         """Return the rows by date within each ticker; rows of one date stay in their order."""
         return self.take(np.lexsort([self.date, self.ticker]))
 
     def for_tickers(self, ticker_mask: Sequence[bool] | BoolArray) -> PriceRows:
-        """Return the rows of some of the tickers, and forget the others."""
+        """Return the rows of the tickers where the mask is true, as rows of those tickers only."""
         keep = np.asarray(ticker_mask, dtype=np.bool_)
-        kept = self.take(keep[self.ticker])
-        names = tuple(name for name, stays in zip(self.tickers, keep, strict=True) if stays)
-        return replace(kept, tickers=names, ticker=(np.cumsum(keep) - 1)[kept.ticker])
+        rows = self.take(keep[self.ticker])
+        tickers = tuple(np.array(self.tickers, dtype=object)[keep])
+        return replace(rows, tickers=tickers, ticker=(np.cumsum(keep) - 1)[rows.ticker])
 
     def row_ticker(self, row: int) -> str:
         """Return the ticker of a row."""
@@ -112,16 +106,17 @@ class PriceRows:
 
     def row_date_text(self, row: int) -> str:
         """Return the date of a row as ``YYYY-MM-DD``."""
-        return iso_date(pd.Timestamp(self.date[row]))
+        return iso_date(self.date[row])
 
     def row_location_text(self, row: int) -> str:
-        """Return what names a row in an error: file and line where they are known, ticker and date."""
+        """Return the place of a row for an error: file and line where they are known, ticker and date."""
         file, line = self.file_paths.get(self.row_ticker(row)), int(self.line_number[row])
-        where = f"{file}:{line}: " if file and line else f"{file}: " if file else ""
-        return f"{where}{self.row_ticker(row)} {self.row_date_text(row)}"
+        place = f"{file}:{line}: " if file and line else f"{file}: " if file else ""
+        return f"{place}{self.row_ticker(row)} {self.row_date_text(row)}"
 
 
 def _concatenate_column(frames: Sequence[BarFrame], column: str, fill_value: float) -> Array:
+    """Return a column of all frames, `fill_value` in the rows of frames that lack it."""
     parts = [
         frame[column].to_numpy(dtype=np.float64, na_value=np.nan)
         if column in frame

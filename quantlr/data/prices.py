@@ -1,4 +1,4 @@
-"""The tickers of a run on one calendar: what to load, from where, over which dates."""
+"""Prices of a run: the section `data` of a config, and its prices, aligned by session."""
 
 from __future__ import annotations
 
@@ -28,36 +28,36 @@ from quantlr.data.ticker_list import MAX_TICKER_CHARACTERS, TickerList, read_tic
 from quantlr.data.validation import QualitySpec, validate
 from quantlr.data.validation_rules import ValidationContext
 
+MIN_UNIVERSE_TICKERS = 3
+"""Number of tickers from which on a list is taken for a universe rather than a choice of single stocks."""
+MIN_SURVIVORSHIP_YEARS = 2.0
+"""Length of history in years from which on survivorship bias matters."""
+
 
 def find_ticker(prices: Prices, ticker: str) -> tuple[Prices, int]:
-    """Return the prices in which a ticker is, traded or context, and its column there.
+    """Return the prices that contain a ticker, those traded or their context, and its column there.
 
     Raises
     ------
-    DataError : it is in neither.
+    DataError : neither contains it.
     """
-    for held in (prices, prices.context):
-        if held is not None and ticker in held.tickers:
-            return held, held.tickers.index(ticker)
-    known = (*prices.tickers, *(prices.context.tickers if prices.context else ()))
-    raise DataError(f"{ticker!r} is looked at and was not fetched, {', '.join(known)} were; add it", key="data.context")
-
-
-if TYPE_CHECKING:
-    AnySource = Source
-else:
-    AnySource = component_union(SOURCES)
+    containers = [container for container in (prices, prices.context) if container is not None]
+    for container in containers:
+        if ticker in container.tickers:
+            return container, container.tickers.index(ticker)
+    known = ", ".join(name for container in containers for name in container.tickers)
+    raise DataError(f"{ticker!r} is looked at and was not fetched, {known} were; add it", key="data.context")
 
 
 def _ticker_to_text(ticker: Any) -> Any:
-    """A ticker is its text: 0700 is not 700; what YAML reads as nothing or as yes and no must be quoted."""
+    """Return a ticker as it is written: 0700 is not 700; a YAML null, true or false must be quoted."""
     if ticker is None or isinstance(ticker, bool):
         raise ValueError("a ticker is text, and this reads as a YAML word; quote it")
     return getattr(ticker, "text", ticker)
 
 
 def _parse_iso_date(value: Any) -> Any:
-    """A date is written YYYY-MM-DD; pydantic would take numbers and moments for dates too."""
+    """Return a date that is written YYYY-MM-DD; pydantic alone would accept numbers and times too."""
     if value is None or (isinstance(value, dt.date) and not isinstance(value, dt.datetime)):
         return value
     try:
@@ -68,6 +68,10 @@ def _parse_iso_date(value: Any) -> Any:
     raise PydanticCustomError("date_parsing", "no date")
 
 
+if TYPE_CHECKING:
+    AnySource = Source
+else:
+    AnySource = component_union(SOURCES)
 IsoDate = Annotated[
     dt.date,
     BeforeValidator(_parse_iso_date),
@@ -79,30 +83,22 @@ Ticker = Annotated[
     Field(min_length=1, max_length=MAX_TICKER_CHARACTERS),
     WithJsonSchema({"type": ["string", "number"], "minLength": 1, "maxLength": MAX_TICKER_CHARACTERS}),
 ]
-"""A symbol; what an editor takes for a number, like 0700, is read as the text that it is."""
-
-
+"""A symbol; a number, like 0700, is its text."""
 TickerListFromPath = Annotated[
     TickerList, BeforeValidator(read_ticker_list), WithJsonSchema({"type": "string", "format": "path"})
 ]
-MIN_UNIVERSE_TICKERS = 3
-"""Tickers from which on a list is taken for a universe rather than for a choice of one or two."""
-MIN_SURVIVORSHIP_YEARS = 2.0
-"""Years over which it matters who has not survived them."""
-
-
-def _require_tickers_in_schema(schema: dict[str, Any]) -> None:
-    """Tell an editor that tickers have no default: only a file of them lets them be left out, or be null."""
-    del schema["default"]
-    schema.update(type=["array", "null"], minItems=1)
-
-
 TICKERS_OR_FILE_SCHEMA: dict[str, Any] = {
     "if": {"required": ["tickers_file"], "properties": {"tickers_file": {"type": "string"}}},
     "then": {"properties": {"tickers": {"type": "null"}}},
     "else": {"required": ["tickers"], "properties": {"tickers": {"type": "array"}}},
 }
-"""Tickers are listed in the config or in a file, as a JSON Schema says it."""
+"""JSON Schema of the rule that tickers are listed either in the config or in a file."""
+
+
+def _require_tickers_in_schema(schema: dict[str, Any]) -> None:
+    """Change the JSON Schema of tickers: they have no default, and are null only if there is a file of them."""
+    del schema["default"]
+    schema.update(type=["array", "null"], minItems=1)
 
 
 class DataSpec(ConfigSection):
@@ -113,7 +109,7 @@ class DataSpec(ConfigSection):
     source: AnySource = Field(description="Where prices come from.")
     tickers_file: TickerListFromPath | None = Field(
         None,
-        exclude=True,  # what it lists stands under tickers, so that a config written out needs no other file
+        exclude=True,  # its tickers are written under `tickers`, so that a resolved config needs no other file
         description="A file with one ticker a line, relative to the config that names it; instead of tickers.",
         examples=["sp500.txt"],
     )
@@ -125,15 +121,17 @@ class DataSpec(ConfigSection):
         json_schema_extra=_require_tickers_in_schema,
     )
     context: tuple[Ticker, ...] = Field(
-        (), description="Symbols that features may look at and that are not traded.", examples=[["^GSPC"]]
+        (), description="Reference symbols: features may use them, and they are not traded.", examples=[["^GSPC"]]
     )
     start: IsoDate | None = Field(
         None,
-        description="First date used, included, as YYYY-MM-DD; null is the first there is.",
+        description="First date used, included, as YYYY-MM-DD; null is the first available.",
         examples=["1999-01-04"],
     )
     end: IsoDate | None = Field(
-        None, description="Last date used, included, as YYYY-MM-DD; null is the last there is.", examples=["2018-12-31"]
+        None,
+        description="Last date used, included, as YYYY-MM-DD; null is the last available.",
+        examples=["2018-12-31"],
     )
     calendar: str | None = Field(
         None,
@@ -142,43 +140,34 @@ class DataSpec(ConfigSection):
         description="Exchange whose sessions are expected, by its code in exchange_calendars; null asks the source.",
         examples=["XNYS"],
     )
-    quality: QualitySpec = Field(QualitySpec(), description="What to do with prices that may be wrong.")
+    quality: QualitySpec = Field(QualitySpec(), description="What to do with suspect prices.")
 
     @field_validator("tickers", mode="before")
     @classmethod
     def _resolve_tickers_or_file(cls, tickers: Any, info: ValidationInfo) -> Any:
-        """Take the tickers of the file where there is one; there must be one list, and only one."""
+        """Return the tickers of the config or of the file; exactly one of them must list tickers."""
         listed = info.data.get("tickers_file")
-        nothing = tickers is None or tickers == ()
-        if listed is not None and not nothing:
+        is_missing = tickers is None or tickers == ()
+        if listed is not None and not is_missing:
             raise ValueError("is there, and data.tickers_file too; keep one of them, or write null for the other")
         if listed is not None:
             return listed.tickers
-        if nothing and "tickers_file" in info.data:
+        if is_missing and "tickers_file" in info.data:
             raise PydanticCustomError("missing", "missing")
-        return ("unread",) if nothing else tickers
-
-    @field_validator("context")
-    @classmethod
-    def _validate_context_not_traded(cls, context: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        traded = sorted({*context} & {*info.data.get("tickers", ())})
-        if traded:
-            raise ValueError(f"traded already, and features may look at what is traded: {', '.join(traded)}")
-        return context
-
-    @field_validator("tickers")
-    @classmethod
-    def _validate_tickers_not_empty(cls, tickers: tuple[str, ...]) -> tuple[str, ...]:
-        if not tickers:
-            raise PydanticCustomError("too_short", "too short", {"min_length": 1, "actual_length": 0})
-        return tickers
+        return ("unread",) if is_missing else tickers  # the file has an error of its own
 
     @field_validator("tickers", "context")
     @classmethod
-    def _validate_tickers_unique(cls, tickers: tuple[str, ...]) -> tuple[str, ...]:
-        twice = sorted(ticker for ticker, count in Counter(tickers).items() if count > 1)
-        if twice:
-            raise ValueError(f"each ticker once; twice here: {', '.join(twice)}")
+    def _validate_ticker_lists(cls, tickers: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        """Require that some ticker is traded, that no ticker is listed twice, and that no reference is traded."""
+        if info.field_name == "tickers" and not tickers:
+            raise PydanticCustomError("too_short", "too short", {"min_length": 1, "actual_length": 0})
+        duplicates = sorted(ticker for ticker, count in Counter(tickers).items() if count > 1)
+        if duplicates:
+            raise ValueError(f"each ticker once; twice here: {', '.join(duplicates)}")
+        traded = sorted({*tickers} & {*info.data.get("tickers", ())}) if info.field_name == "context" else []
+        if traded:
+            raise ValueError(f"traded already, and features may look at what is traded: {', '.join(traded)}")
         return tickers
 
     @field_validator("end")
@@ -191,60 +180,49 @@ class DataSpec(ConfigSection):
 
 
 def load_prices(spec: DataSpec, *, offline: bool = False, progress: Progress = ignore_progress) -> Prices:
-    """Return the prices a config asks for, checked, adjusted, and cut to its dates; `offline`, without the network.
+    """Return the prices of a config, validated, adjusted and cut to its dates; `offline`, without the network.
 
     Raises
     ------
-    DataError : a ticker that is not there, or prices that can't be used.
-    Fault : the network or the disk is in the way.
+    DataError : a ticker does not exist, or prices can't be used.
+    Fault : the network or the disk failed.
     """
-    wanted = (*spec.tickers, *spec.context)
-    fetched = spec.source.fetch(wanted, start=spec.start, end=spec.end, offline=offline, progress=progress)
-    steps = ProgressCounter("checking", 3, progress)
+    tickers = (*spec.tickers, *spec.context)
+    fetched = spec.source.fetch(tickers, start=spec.start, end=spec.end, offline=offline, progress=progress)
+    counter = ProgressCounter("checking", 3, progress)
     rows = PriceRows.from_bars(fetched.bars, file_paths=fetched.file_paths).slice_dates(spec.start, spec.end)
-    steps.step()
-    calendars = fetched.calendars if spec.calendar is None else dict.fromkeys(wanted, spec.calendar)
-    span = f" between {spec.start or 'the first'} and {spec.end or 'the last'}" if spec.start or spec.end else ""
-    rows, notes = validate(
-        rows, spec.quality, ValidationContext(latest_date_worldwide(), calendars), date_range_text=span
-    )
-    steps.step()
-    beside = np.array([ticker in spec.context for ticker in rows.tickers])
-    traded = rows.for_tickers(~beside)
-    prices = prices_from_rows(
-        traded,
-        source=fetched.source,
-        sha256=fetched.sha256,
-        notes=(
-            *fetched.notes,
-            *(note for note in notes if _is_relevant_note(note, spec)),
-            *survivorship_bias_notes(traded),
-        ),
-    )
-    if beside.any():
-        context = prices_from_rows(rows.for_tickers(beside), source=fetched.source, sha256=fetched.sha256, notes=())
-        prices = replace(prices, context=context)
-    steps.step()
+    counter.step()
+    calendars = fetched.calendars if spec.calendar is None else dict.fromkeys(tickers, spec.calendar)
+    dates = f" between {spec.start or 'the first'} and {spec.end or 'the last'}" if spec.start or spec.end else ""
+    context = ValidationContext(latest_date_worldwide(), calendars)
+    rows, notes = validate(rows, spec.quality, context, date_range_text=dates)
+    counter.step()
+    is_context = np.array([ticker in spec.context for ticker in rows.tickers])
+    traded = rows.for_tickers(~is_context)
+    # Whether opens can be traded does not matter for tickers that are not traded.
+    notes = [note for note in notes if note.key != "data.quality.opens" or note.ticker not in spec.context]
+    notes = [*fetched.notes, *notes, *survivorship_bias_notes(traded)]
+    prices = prices_from_rows(traded, source=fetched.source, sha256=fetched.sha256, notes=notes)
+    if is_context.any():
+        context_rows = rows.for_tickers(is_context)
+        context_prices = prices_from_rows(context_rows, source=fetched.source, sha256=fetched.sha256, notes=())
+        prices = replace(prices, context=context_prices)
+    counter.step()
     return prices
 
 
-def _is_relevant_note(note: Note, spec: DataSpec) -> bool:
-    """Return whether a note is worth telling: whether opens can be traded is no matter for what is only looked at."""
-    return not (note.key == "data.quality.opens" and note.ticker in spec.context)
-
-
 def latest_date_worldwide() -> dt.date:
-    """Return the latest date that it is anywhere on earth."""
+    """Return today's date in the time zone where it is latest."""
     return (dt.datetime.now(dt.UTC) + dt.timedelta(hours=14)).date()
 
 
 def prices_from_bars(bars: Mapping[str, BarFrame], *, source: str, sha256: str, notes: Sequence[Note]) -> Prices:
-    """Return bars of several tickers, each in order and without doubt, as one `Prices`."""
+    """Return bars of several tickers, each sorted by date and valid, as one `Prices`."""
     return prices_from_rows(PriceRows.from_bars(bars), source=source, sha256=sha256, notes=notes)
 
 
 def prices_from_rows(rows: PriceRows, *, source: str, sha256: str, notes: Sequence[Note]) -> Prices:
-    """Return rows in order as one `Prices`, adjusted by adj_close / close where both are there.
+    """Return sorted rows as one `Prices`, adjusted by adj_close / close where both are available.
 
     Nothing is filled: where a ticker has no row, it has no bar.
     """
@@ -258,8 +236,9 @@ def prices_from_rows(rows: PriceRows, *, source: str, sha256: str, notes: Sequen
     for name in BAR_FIELDS:
         columns[name] = np.full(shape, np.nan)
         columns[name][bar, rows.ticker] = rows.columns[name]
-    adjusted = np.where(np.isnan(columns["adj_close"]), columns["close"], columns["adj_close"])
-    adjustment = adjusted / columns["close"]
+    raw_close, adj_close = columns["close"], columns["adj_close"]
+    close = np.where(np.isnan(adj_close), raw_close, adj_close)
+    adjustment = close / raw_close
     return Prices(
         tickers=rows.tickers,
         sessions=pd.DatetimeIndex(dates, name="date"),
@@ -267,9 +246,9 @@ def prices_from_rows(rows: PriceRows, *, source: str, sha256: str, notes: Sequen
         open=columns["open"] * adjustment,
         high=columns["high"] * adjustment,
         low=columns["low"] * adjustment,
-        close=adjusted,
+        close=close,
         volume=columns["volume"],
-        raw_close=columns["close"],
+        raw_close=raw_close,
         adjustment=adjustment,
         source=source,
         sha256=sha256,
@@ -278,16 +257,16 @@ def prices_from_rows(rows: PriceRows, *, source: str, sha256: str, notes: Sequen
 
 
 def survivorship_bias_notes(rows: PriceRows) -> list[Note]:
-    """Return a note where every one of several tickers still trades on the last of many sessions.
+    """Return a note if all of several tickers still trade on the last of many sessions.
 
-    That is how a list looks that was drawn up at the end: whoever was delisted before is not on it.
+    A list that was drawn up at the end looks so: it lacks the tickers that were delisted before.
     """
     last = rows.date[np.cumsum(rows.n_rows_by_ticker) - 1]
-    years = (rows.date.max() - rows.date.min()) / np.timedelta64(1, "D") / 365.25
-    if len(rows.tickers) < MIN_UNIVERSE_TICKERS or years < MIN_SURVIVORSHIP_YEARS or (last < rows.date.max()).any():
+    n_years = (rows.date.max() - rows.date.min()) / np.timedelta64(1, "D") / 365.25
+    if len(rows.tickers) < MIN_UNIVERSE_TICKERS or n_years < MIN_SURVIVORSHIP_YEARS or (last < rows.date.max()).any():
         return []
     text = (
-        f"all {len(rows.tickers)} tickers still trade on the last session, {years:.0f} years after the first: a list "
+        f"all {len(rows.tickers)} tickers still trade on the last session, {n_years:.0f} years after the first: a list "
         "drawn up with hindsight lacks those that were delisted, which flatters holding it (survivorship bias)"
     )
-    return [Note("data", text, date=iso_date(pd.Timestamp(rows.date.max())))]
+    return [Note("data", text, date=iso_date(rows.date.max()))]

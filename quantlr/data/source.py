@@ -1,4 +1,4 @@
-"""What a source is, and what it gives."""
+"""The base class of price sources, and the value that they return."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from quantlr.data.csv.bars import BarFrame
 
 @dataclass(frozen=True, slots=True)
 class FetchedPrices:
-    """What a source gave.
+    """The bars that a source returned, and where they are from.
 
     Attributes
     ----------
-    bars : by ticker, in the order asked for; see `tables.Bars`. A ticker that the config lets go may be missing.
-    source : where they were read, for people.
-    sha256 : digest of what was read.
-    notes : what was dropped on the way.
-    calendars : code of the exchange's calendar, as exchange_calendars has it, by ticker; only where the source tells.
-    files : the file that a ticker was read from, by ticker, where there is one.
+    bars : by ticker, in the order asked for; see `BarFrame`. A ticker that the config allows to drop may be missing.
+    source : name of the source, for people.
+    sha256 : digest of the data read.
+    notes : notes on what was dropped or repaired.
+    calendars : code of the exchange's calendar in exchange_calendars by ticker, where the source states the exchange.
+    file_paths : by ticker the file it was read from, if there is one.
     """
 
     bars: dict[str, BarFrame]
@@ -36,7 +36,7 @@ class FetchedPrices:
 
 
 class Source(Component):
-    """A place that prices can be had from."""
+    """A source of daily prices."""
 
     @abstractmethod
     def fetch(
@@ -53,29 +53,29 @@ class Source(Component):
         Parameters
         ----------
         tickers : symbols, as the source writes them.
-        start, end : what will be used, both included; a source may give more. None leaves that side open.
-        offline : whether to do without the network.
-        progress : hears how many tickers are done.
+        start, end : the dates used, both included; a source may return more. None leaves that side open.
+        offline : whether to work without the network.
+        progress : is called with the number of tickers done.
 
         Raises
         ------
-        DataError : a ticker is not there, or what is there can't be read as prices.
-        Fault : the network or the disk is in the way.
+        DataError : a ticker does not exist, or its data can't be read as prices.
+        Fault : the network or the disk failed.
         """
 
     def tickers_to_download(self, tickers: Sequence[str], *, end: dt.date | None = None) -> dict[str, dt.date | None]:
-        """Return the tickers that `fetch` would ask the network for, each with the last session that is stored.
+        """Return the tickers that `fetch` would download, each with its last cached session, None if none is cached.
 
-        None stands for a ticker of which nothing is stored. A source that has no network asks for none.
+        It is empty for a source that does not use the network.
         """
         return {}
 
 
 def sha256_hex(content: bytes) -> str:
-    """Return the digest of some bytes."""
+    """Return the SHA-256 digest of some bytes as hexadecimal text."""
     return hashlib.sha256(content).hexdigest()
 
 
 def combine_digests(digests_by_name: Mapping[str, str]) -> str:
-    """Return one digest of several, by name; the order in which they were read doesn't matter."""
+    """Return one digest of several, which does not depend on their order."""
     return sha256_hex("\n".join(f"{name}:{digest}" for name, digest in sorted(digests_by_name.items())).encode())

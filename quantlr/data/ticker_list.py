@@ -1,26 +1,33 @@
-"""Lists of tickers in a file: one a line, or a column of a CSV."""
+"""Lists of tickers: read from a file, one a line or a column of a CSV, and matched with those that a source has."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from quantlr.core.components import resolve_config_path
-from quantlr.data.csv.layouts import COLUMN_SPELLINGS
+from quantlr.core.errors import DataError
 
 MAX_TICKER_CHARACTERS = 40
+MAX_LISTED_TICKERS = 20
+"""Number of tickers that an error lists."""
+TICKER_HEADINGS = ("ticker", "symbol", "name")
+"""Headings of a column of tickers, in lower case; the first one present is used."""
+STOOQ_US_SUFFIX = ".us"
+"""Suffix that Stooq appends to the ticker of an American stock, and that a user may omit."""
 
 
 @dataclass(frozen=True, slots=True)
 class TickerList:
-    """A file of tickers, read.
+    """The tickers of a file.
 
     Attributes
     ----------
     path : the file.
-    tickers : what it lists, in its order.
+    tickers : its tickers, in its order.
     """
 
     path: Path
@@ -30,11 +37,11 @@ class TickerList:
 def read_ticker_list(path: object) -> TickerList:
     """Return the tickers that a file lists: the first cell of each line, or the column headed Symbol or Ticker.
 
-    What follows a # is a comment, and a ticker is its text: 0700 is not 700.
+    Text after a # is a comment. A ticker is its text: 0700 is not 700.
 
     Raises
     ------
-    ValueError : naming the line, where it is no list of tickers, each once.
+    ValueError : naming the line, where the file is not a list of tickers, each once.
     """
     if not isinstance(path, (str, Path)):
         raise ValueError(f"needs the path of a file with one ticker a line, found {type(path).__name__}")
@@ -45,32 +52,71 @@ def read_ticker_list(path: object) -> TickerList:
         raise ValueError(f"{file} is not UTF-8 text (byte {error.start})") from None
     except OSError as error:
         raise ValueError(f"{file} can't be read: {error.strerror}; a path is relative to its config") from None
-    listed: dict[str, int] = {}
+    line_by_ticker: dict[str, int] = {}
     for number, ticker in _iter_line_numbers_and_tickers(text, file):
         if len(ticker) > MAX_TICKER_CHARACTERS:
             raise ValueError(f"{file}:{number}: needs at most {MAX_TICKER_CHARACTERS} characters, found {len(ticker)}")
-        if ticker in listed:
-            raise ValueError(f"{file}:{number}: {ticker} is there already, in line {listed[ticker]}")
-        listed[ticker] = number
-    if not listed:
+        if ticker in line_by_ticker:
+            raise ValueError(f"{file}:{number}: {ticker} is there already, in line {line_by_ticker[ticker]}")
+        line_by_ticker[ticker] = number
+    if not line_by_ticker:
         raise ValueError(f"{file} lists no ticker; write one a line")
-    return TickerList(file, tuple(listed))
+    return TickerList(file, tuple(line_by_ticker))
 
 
 def _iter_line_numbers_and_tickers(text: str, path: Path) -> Iterator[tuple[int, str]]:
-    """Yield each line that names a ticker, and the ticker."""
+    """Yield the number and the ticker of each line that is neither blank, nor a comment, nor the heading."""
     column: int | None = None
     for number, line in enumerate(text.splitlines(), start=1):
-        bare = line.partition("#")[0].strip()
-        if not bare:
+        content = line.partition("#")[0].strip()
+        if not content:
             continue
-        cells = [cell.strip() for cell in next(csv.reader([bare], skipinitialspace=True))]
+        cells = [cell.strip() for cell in next(csv.reader([content], skipinitialspace=True))]
         if column is None:
-            headed = [cell.casefold() for cell in cells]
-            column = next((headed.index(name) for name in COLUMN_SPELLINGS["ticker"] if name in headed), -1)
-            if column >= 0:
+            headings = [cell.casefold() for cell in cells]
+            heading = next((heading for heading in TICKER_HEADINGS if heading in headings), None)
+            column = headings.index(heading) if heading else 0
+            if heading:
                 continue
-        ticker = cells[max(column, 0)] if max(column, 0) < len(cells) else ""
-        if not ticker:
-            raise ValueError(f"{path}:{number}: names no ticker: {bare!r}")
-        yield number, ticker
+        if column >= len(cells) or not cells[column]:
+            raise ValueError(f"{path}:{number}: names no ticker: {content!r}")
+        yield number, cells[column]
+
+
+def match_ticker(ticker: str, known_tickers: Collection[str]) -> str | None:
+    """Return the known ticker that equals `ticker`, or equals it with Stooq's suffix; None if there is none."""
+    if ticker in known_tickers:
+        return ticker
+    return next((name for name in known_tickers if name.casefold() == ticker.casefold() + STOOQ_US_SUFFIX), None)
+
+
+def closest_ticker(ticker: str, known_tickers: Sequence[str]) -> str | None:
+    """Return the known ticker of the most similar spelling, None if none is similar."""
+    return next(iter(get_close_matches(ticker.upper(), known_tickers, n=1)), None)
+
+
+def require_known_tickers(tickers: Sequence[str], known_tickers: Sequence[str], location: str) -> None:
+    """Raise an error if a ticker is not among those of `location`, a file, a folder or a source.
+
+    Raises
+    ------
+    DataError : naming all unknown tickers, and a similar one for a single unknown ticker.
+    """
+    unknown = [ticker for ticker in tickers if match_ticker(ticker, known_tickers) is None]
+    if len(unknown) == 1:
+        closest = closest_ticker(unknown[0], known_tickers)
+        guess = f"; did you mean {closest}?" if closest else ""
+        raise DataError(
+            f"{location} has no ticker {unknown[0]!r}, it has {_list_text(known_tickers)}{guess}", key="data.tickers"
+        )
+    if unknown:
+        raise DataError(
+            f"{location} lacks {len(unknown)} of {len(tickers)} tickers: {_list_text(unknown)}; add their prices, or "
+            "leave them out",
+            key="data.tickers",
+        )
+
+
+def _list_text(names: Sequence[str]) -> str:
+    n_more = len(names) - MAX_LISTED_TICKERS
+    return ", ".join(names[:MAX_LISTED_TICKERS]) + (f" and {n_more} more" if n_more > 0 else "")

@@ -1,8 +1,7 @@
-"""What prices must be before anything is computed from them, and what is done where they are not."""
+"""Validation of prices: which action each rule takes, and the rows and notes that result."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated, Literal, get_args
 
 import numpy as np
@@ -22,42 +21,37 @@ from quantlr.data.validation_rules import (
 )
 
 MIN_BARS_PER_TICKER = 2
-"""Bars without which there is no return."""
+"""Number of bars that one return needs."""
 
 ACTION_DESCRIPTIONS = ChoiceDescriptions({
     "error": "stop, and name the first of them",
-    "warn": "keep them, and say so",
-    "drop": "leave them out, and say so",
+    "warn": "keep them, and add a note",
+    "drop": "leave them out, and add a note",
 })  # fmt: skip
 ErrorOrWarn = Annotated[Literal["error", "warn"], ACTION_DESCRIPTIONS]
 ErrorOrDrop = Annotated[Literal["error", "drop"], ACTION_DESCRIPTIONS]
 ErrorWarnOrDrop = Annotated[Literal["error", "warn", "drop"], ACTION_DESCRIPTIONS]
 
-_ACTION_PURPOSES = {"warn": "to keep such rows", "drop": "to leave such rows out"}
-_REPAIR_TEXT_BY_RULE = {"order": "; they were sorted", "time_zones": "; the dates as written are used"}
+ACTION_PURPOSES = {"warn": "to keep such rows", "drop": "to leave such rows out"}
+REPAIR_TEXT_BY_RULE = {"order": "; they were sorted", "time_zones": "; the dates as written are used"}
+"""Text of a note on a repair that is made although the rows are kept."""
 
 
 class QualitySpec(ConfigSection):
-    """What to do with bars that may be wrong: stop, keep them and tell, or drop them and tell."""
+    """What to do with suspect bars: stop, keep them and add a note, or drop them and add a note."""
 
     empty_rows: ErrorOrDrop = Field("drop", description="Rows without any price.")
-    time_zones: ErrorOrWarn = Field(
-        "error", description="A ticker's times in several zones; the date as written is used."
-    )
+    time_zones: ErrorOrWarn = Field("error", description="Times in several zones; the date as written is used.")
     order: ErrorOrWarn = Field("warn", description="Rows not in the order of their dates; they are sorted.")
-    repeated_rows: ErrorOrDrop = Field("drop", description="The same row twice; one is kept.")
-    conflicting_rows: ErrorOrDrop = Field(
-        "error", description="Different rows of one date; drop leaves all of them out."
-    )
-    future: ErrorOrWarn = Field("error", description="Bars of days that have not come.")
+    repeated_rows: ErrorOrDrop = Field("drop", description="Duplicate rows; one is kept.")
+    conflicting_rows: ErrorOrDrop = Field("error", description="Different rows of one date; drop leaves all out.")
+    future: ErrorOrWarn = Field("error", description="Bars of dates after today.")
     unfinished: ErrorOrDrop = Field("drop", description="A last bar that has no close yet.")
     positive: ErrorOrDrop = Field("error", description="A price missing beside others, zero, negative or infinite.")
     volume: ErrorOrDrop = Field("error", description="A volume that is negative or infinite.")
     off_calendar: ErrorWarnOrDrop = Field("warn", description="Bars of days on which the calendar has no session.")
     ohlc: ErrorWarnOrDrop = Field("warn", description="A low above, or a high below, another price of its bar.")
-    scale: ErrorWarnOrDrop = Field(
-        "error", description="Prices a hundred times as large or small as most of the ticker's."
-    )
+    scale: ErrorWarnOrDrop = Field("error", description="Prices 100 times as large or small as most of the ticker's.")
     stale: ErrorWarnOrDrop = Field("warn", description="A close that stays the same for ten bars or more.")
     gaps: ErrorOrWarn = Field("warn", description="Missing sessions of the calendar; without one, over ten days.")
     large_moves: ErrorOrWarn = Field("warn", description="Moves of over 40 % in a session.")
@@ -68,18 +62,18 @@ class QualitySpec(ConfigSection):
 def validate(
     rows: PriceRows, spec: QualitySpec, context: ValidationContext, *, date_range_text: str = ""
 ) -> tuple[PriceRows, list[Note]]:
-    """Return the rows that a run uses, in order, and what was found and done.
+    """Return the rows that a run uses, sorted by date, and notes on what was found and done.
 
     Parameters
     ----------
-    rows : as they were read, within the dates asked for.
-    spec : what to do with what each rule finds.
-    world : today, and the calendars of exchanges.
-    span : the dates asked for, for messages.
+    rows : the rows as read, within the dates of the config.
+    spec : the action for each rule's suspect rows.
+    context : today's date and the exchanges' calendars.
+    date_range_text : the dates of the config, for messages.
 
     Raises
     ------
-    DataError : naming ticker and date, its file and line where they are known, and the key that would change it.
+    DataError : naming ticker and date, file and line where they are known, and the key that would change it.
     """
     notes: list[Note] = []
     for name, rule in RULES_IN_FILE_ORDER.items():
@@ -93,65 +87,53 @@ def validate(
 def _apply_rule(
     rows: PriceRows, name: str, rule: ValidationRule, spec: QualitySpec, context: ValidationContext, notes: list[Note]
 ) -> PriceRows:
-    """Return the rows that a rule leaves, what it found told in `notes`."""
+    """Return the rows that a rule keeps, and append to `notes` one note per ticker, on its first suspect row."""
     if not len(rows):
         return rows
     with np.errstate(invalid="ignore", divide="ignore"):
-        found = rule(rows, context)
-    if not found.suspect_mask.any():
+        result = rule(rows, context)
+    suspect_rows = np.flatnonzero(result.suspect_mask)
+    if not len(suspect_rows):
         return rows
     action = getattr(spec, name)
     if action == "error":
-        raise _rule_violation_error(rows, found, name)
-    done = "; dropped" if action == "drop" else _REPAIR_TEXT_BY_RULE.get(name, "")
-    notes.extend(_iter_rule_notes(rows, found, f"data.quality.{name}", action_text=done))
-    return rows.take(~found.suspect_mask) if action == "drop" else rows
+        raise _rule_violation_error(rows, result, name)
+    action_text = "; dropped" if action == "drop" else REPAIR_TEXT_BY_RULE.get(name, "")
+    _, first_indices, counts = np.unique(rows.ticker[suspect_rows], return_index=True, return_counts=True)
+    for row, count in zip(suspect_rows[first_indices].tolist(), counts.tolist(), strict=True):
+        text = result.describe_row(row) + action_text
+        date = rows.row_date_text(row) if result.is_row_specific else None
+        notes.append(Note("data", text, rows.row_ticker(row), date, count, key=f"data.quality.{name}"))
+    return rows.take(~result.suspect_mask) if action == "drop" else rows
 
 
 def _rule_violation_error(rows: PriceRows, result: RuleResult, rule_name: str) -> DataError:
-    """Return the error for the first suspect row: where it is, what is wrong, how often, and what to change."""
-    suspect = np.flatnonzero(result.suspect_mask)
-    row, tickers = int(suspect[0]), len(np.unique(rows.ticker[suspect]))
-    often = f" ({len(suspect)} such rows" + (f" in {tickers} tickers)" if tickers > 1 else ")")
-    others = [action for action in get_args(QualitySpec.model_fields[rule_name].annotation) if action != "error"]
-    choices = " or ".join(f"write data.quality.{rule_name}: {action} {_ACTION_PURPOSES[action]}" for action in others)
-    return DataError(
-        f"{rows.row_location_text(row)}: {result.describe_row(row)}{often if len(suspect) > 1 else ''}; mend the data, or {choices}",
-        key=f"data.quality.{rule_name}",
-    )
-
-
-def _iter_rule_notes(rows: PriceRows, result: RuleResult, config_key: str, *, action_text: str) -> Iterator[Note]:
-    """Yield one note per ticker, about its first suspect row."""
-    suspect = np.flatnonzero(result.suspect_mask)
-    for row, count in zip(*np.unique(rows.ticker[suspect], return_index=True, return_counts=True)[1:], strict=True):
-        first = int(suspect[row])
-        yield Note(
-            "data",
-            result.describe_row(first) + action_text,
-            ticker=rows.row_ticker(first),
-            date=rows.row_date_text(first) if result.is_row_specific else None,
-            count=int(count),
-            key=config_key,
-        )
+    """Return the error for the first suspect row: its place, the fault, how many there are, and what to change."""
+    suspect_rows = np.flatnonzero(result.suspect_mask)
+    row, n_tickers = int(suspect_rows[0]), len(np.unique(rows.ticker[suspect_rows]))
+    count = f"{len(suspect_rows)} such rows" + (f" in {n_tickers} tickers" if n_tickers > 1 else "")
+    text = result.describe_row(row) + (f" ({count})" if len(suspect_rows) > 1 else "")
+    key = f"data.quality.{rule_name}"
+    actions = get_args(QualitySpec.model_fields[rule_name].annotation)
+    choices = " or ".join(f"write {key}: {action} {ACTION_PURPOSES[action]}" for action in actions if action != "error")
+    return DataError(f"{rows.row_location_text(row)}: {text}; correct the data, or {choices}", key=key)
 
 
 def _drop_short_tickers(rows: PriceRows, spec: QualitySpec, date_range_text: str, notes: list[Note]) -> PriceRows:
-    """Return the rows of the tickers that have a return."""
-    short = rows.n_rows_by_ticker < MIN_BARS_PER_TICKER
-    if not short.any():
+    """Return the rows of the tickers that have enough bars for a return."""
+    n_bars = rows.n_rows_by_ticker
+    is_short = n_bars < MIN_BARS_PER_TICKER
+    if not is_short.any():
         return rows
-    first = int(short.argmax())
-    said = f"{rows.n_rows_by_ticker[first]} bars{date_range_text}; at least {MIN_BARS_PER_TICKER} are needed for one return"
-    others = f" ({int(short.sum())} such tickers)" if short.sum() > 1 else ""
-    if short.all():
-        raise DataError(f"{rows.tickers[first]} has {said}{others}", key="data.tickers")
+    first, key = int(is_short.argmax()), "data.quality.short"
+    text = f"{rows.tickers[first]} has {n_bars[first]} bars{date_range_text}"
+    text += f"; at least {MIN_BARS_PER_TICKER} are needed for one return"
+    text += f" ({is_short.sum()} such tickers)" if is_short.sum() > 1 else ""
+    if is_short.all():
+        raise DataError(text, key="data.tickers")
     if spec.short == "error":
-        raise DataError(
-            f"{rows.tickers[first]} has {said}{others}; leave it out, or write data.quality.short: drop",
-            key="data.quality.short",
-        )
-    for ticker in np.flatnonzero(short).tolist():
-        text = f"left out, too short: {rows.n_rows_by_ticker[ticker]} bars{date_range_text}"
-        notes.append(Note("data", text, ticker=rows.tickers[ticker], key="data.quality.short"))
-    return rows.for_tickers(~short)
+        raise DataError(f"{text}; leave it out, or write {key}: drop", key=key)
+    for index in np.flatnonzero(is_short).tolist():
+        text = f"left out, too short: {n_bars[index]} bars{date_range_text}"
+        notes.append(Note("data", text, ticker=rows.tickers[index], key=key))
+    return rows.for_tickers(~is_short)

@@ -1,6 +1,6 @@
-"""One question to Yahoo through yfinance, and its answer as quotes; whatever goes wrong is told apart.
+"""Client of Yahoo Finance through yfinance: one request per ticker, its response as raw bars, its errors by kind.
 
-yfinance is imported, and its settings are touched, only while `connected`.
+yfinance is imported, and its settings are changed, only within `open_yahoo_client`.
 """
 
 from __future__ import annotations
@@ -12,92 +12,27 @@ import queue
 import re
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
 
+from quantlr.core.arrays import BoolArray
+from quantlr.core.atomic import cache_dir
 from quantlr.data.cache import FetchResponse
 from quantlr.data.corporate_actions import RAW_BAR_COLUMNS, RAW_PRICE_COLUMNS, RawBarFrame, undo_split_adjustment
 
 T = TypeVar("T")
 
-
-class ResultTimeoutError(Exception):
-    """Nothing came for so long that the rest was abandoned."""
-
-
-BACKGROUND_THREAD_NAME = "quantlr: waiting for an answer"
-"""Name of the threads that may be abandoned."""
-
-
-@dataclass(frozen=True, slots=True)
-class _QueuedResult(Generic[T]):
-    """A result, which may itself be None or an error."""
-
-    value: T
-
-
-class BackgroundIterator(Generic[T]):
-    """An iterator that runs in a thread of its own, ahead of the one who reads it, and can be abandoned.
-
-    The thread is a daemon: a call that hangs holds up neither the reader nor the end of the program. It is abandoned
-    where its `with` block ends.
-    """
-
-    def __init__(self, make_iterator: Callable[[threading.Event], Iterator[T]]) -> None:
-        """Begin; `produce` gets an event that is set once nobody waits any more."""
-        self._stop_event = threading.Event()
-        self._result_queue: queue.SimpleQueue[_QueuedResult[T] | BaseException | None] = queue.SimpleQueue()
-        threading.Thread(
-            target=self._put_results_on_queue, args=(make_iterator,), name=BACKGROUND_THREAD_NAME, daemon=True
-        ).start()
-
-    def _put_results_on_queue(self, make_iterator: Callable[[threading.Event], Iterator[T]]) -> None:
-        try:
-            for item in make_iterator(self._stop_event):
-                self._result_queue.put(_QueuedResult(item))
-                if self._stop_event.is_set():
-                    return
-            self._result_queue.put(None)
-        except BaseException as error:
-            self._result_queue.put(error)
-
-    def __enter__(self) -> BackgroundIterator[T]:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._stop_event.set()
-
-    def iter_results(self, *, timeout_seconds: float) -> Iterator[T]:
-        """Yield what comes, until it is over.
-
-        Raises
-        ------
-        OutOfPatience : nothing came for `patience` seconds.
-        """
-        try:
-            while True:
-                came = self._result_queue.get(timeout=timeout_seconds)
-                if came is None:
-                    return
-                if isinstance(came, BaseException):
-                    raise came
-                yield came.value
-        except queue.Empty:
-            raise ResultTimeoutError from None
-
-
-_US_EXCHANGE_CODES = "NMS NGM NCM NAS NYQ NYS PCX ASE BTS PNK OQX OQB OEM OID SNP DJI NIM NASDAQ"
+US_EXCHANGE_CODES = "NMS NGM NCM NAS NYQ NYS PCX ASE BTS PNK OQX OQB OEM OID SNP DJI NIM NASDAQ"
 """Nasdaq, New York with Arca and American, Cboe's, over the counter, and the indices of S&P, Dow Jones and Nasdaq."""
 
 CALENDAR_BY_EXCHANGE_CODE: dict[str, str] = {
-    **dict.fromkeys(_US_EXCHANGE_CODES.split(), "XNYS"),
+    **dict.fromkeys(US_EXCHANGE_CODES.split(), "XNYS"),
     "TOR": "XTSE", "VAN": "XTSE",
     "MEX": "XMEX", "SAO": "BVMF", "BUE": "XBUE", "SGO": "XSGO",
     "LSE": "XLON", "IOB": "XLON", "FGI": "XLON", "ISE": "XDUB",
@@ -113,29 +48,56 @@ CALENDAR_BY_EXCHANGE_CODE: dict[str, str] = {
     "TLV": "XTAE", "SAU": "XSAU", "JNB": "XJSE",
     "CCC": "24/7", "CCY": "24/5",
 }  # fmt: skip
-"""Calendar of exchange_calendars by the `exchangeName` of a chart; exchanges that it does not know are left out."""
-
+"""Calendar in exchange_calendars by the `exchangeName` of a chart; exchanges without a calendar are left out."""
 
 SETTLEMENT_DELAY_AFTER_CLOSE = dt.timedelta(minutes=30)
-"""Time after the close until a session's bar is taken for final."""
+"""Time after the close from which on a session's bar is final."""
 COLUMN_BY_YFINANCE_NAME = {
     "Open": "open", "High": "high", "Low": "low", "Close": "close", "Volume": "volume", "Dividends": "dividend",
     "Capital Gains": "capital_gain", "Stock Splits": "split",
 }  # fmt: skip
-_CHART_URL_PATH = "/v8/finance/chart/"
-_NULL_LOG_HANDLER = logging.NullHandler()
+NULL_LOG_HANDLER = logging.NullHandler()
+CHART_URL_PATH = "/v8/finance/chart/"
+BACKGROUND_THREAD_NAME = "quantlr: waiting for an answer"
+"""Name of the threads that may be abandoned."""
+
+MAX_ATTEMPTS = 4
+"""Number of requests for a ticker while Yahoo can't be reached or fails."""
 
 FetchErrorKind = Literal["unknown", "empty", "limited", "network", "server", "unstored"]
 
 
-class FetchError(Exception):
-    """There are no prices.
+def utc_now() -> dt.datetime:
+    """Return the current time in UTC."""
+    return dt.datetime.now(dt.UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpEnvironment:
+    """The network and the clock of a source, which tests replace.
 
     Attributes
     ----------
-    kind : Yahoo says that it does not know the ticker ("unknown") or has no bars of it ("empty"); it limits the rate
-        of requests ("limited"); it can't be reached ("network"); it answers with something else ("server"); or it may
-        not be asked, and nothing is stored ("unstored").
+    http_session : session of curl_cffi or requests for all requests; None for yfinance's own.
+    clock : returns the time; called once per fetch.
+    pause_seconds : pause between tickers, to limit the rate of requests.
+    backoff_seconds : pause before the second attempt; doubled before each further one.
+    """
+
+    http_session: Any = None
+    clock: Callable[[], dt.datetime] = utc_now
+    pause_seconds: float = 0.2
+    backoff_seconds: float = 1.0
+
+
+class FetchError(Exception):
+    """There are no prices of a ticker.
+
+    Attributes
+    ----------
+    kind : Yahoo does not know the ticker ("unknown") or has no bars of it ("empty"); it limits the rate of requests
+        ("limited"); it can't be reached ("network"); its response is another error ("server"); or the network must not
+        be used and nothing is cached ("unstored").
     """
 
     def __init__(self, kind: FetchErrorKind, message: str) -> None:
@@ -143,182 +105,139 @@ class FetchError(Exception):
         self.kind = kind
 
 
+class ResultTimeoutError(Exception):
+    """A background iterator yielded nothing within the time-out."""
+
+
+def iter_in_background(
+    make_items: Callable[[threading.Event], Iterator[T]], *, timeout_seconds: float
+) -> Generator[T, None, None]:
+    """Yield the items of an iterator that runs in a thread of its own, ahead of the caller, and can be abandoned.
+
+    The thread is a daemon: a request that hangs blocks neither the caller nor the end of the program.
+
+    Parameters
+    ----------
+    make_items : is called in the thread with an event that is set once the items are no longer wanted.
+    timeout_seconds : how long to wait for an item.
+
+    Raises
+    ------
+    ResultTimeoutError : there was no item for `timeout_seconds`.
+    """
+    stop_event = threading.Event()
+    results: queue.SimpleQueue[tuple[T] | BaseException | None] = queue.SimpleQueue()
+
+    def put_items_on_queue() -> None:
+        try:
+            for item in make_items(stop_event):
+                results.put((item,))
+                if stop_event.is_set():
+                    return
+            results.put(None)
+        except BaseException as error:
+            results.put(error)
+
+    threading.Thread(target=put_items_on_queue, name=BACKGROUND_THREAD_NAME, daemon=True).start()
+    try:
+        while (result := results.get(timeout=timeout_seconds)) is not None:
+            if isinstance(result, BaseException):
+                raise result
+            yield result[0]
+    except queue.Empty:
+        raise ResultTimeoutError from None
+    finally:
+        stop_event.set()
+
+
 class YahooClient:
-    """yfinance with a session, which remembers how Yahoo last answered for a chart."""
+    """yfinance with a session that keeps the last response to a request for a chart.
 
-    def __init__(self, yfinance: Any, http_session: Any, *, timeout_seconds: float) -> None:
+    yfinance raises the same errors for an outage and for a delisting; the response distinguishes them.
+    """
+
+    def __init__(self, yfinance: Any, environment: HttpEnvironment, *, timeout_seconds: float) -> None:
+        self.environment = environment
         self._yfinance = yfinance
+        # Any ticker has the session of the library that yfinance uses; nothing is requested here.
+        self._http_session = environment.http_session or yfinance.Ticker("SPY").session
         self._timeout_seconds = timeout_seconds
-        self._last_status_code: int | None = None
-        self._last_error_text: str | None = None
-        # Any ticker makes a session of the kind that yfinance prefers; none is asked for here.
-        self._http_session = http_session or yfinance.Ticker("SPY").session
-        self._record_chart_responses()
+        self._last_chart_response: Any = None
 
-    def fetch_ticker(self, ticker: str, *, since: dt.date | None, now: dt.datetime) -> FetchResponse:
-        """Return what Yahoo says of a ticker, from a session on or of all times.
+    def fetch_ticker(
+        self, ticker: str, *, since: dt.date | None, now: dt.datetime, stop_event: threading.Event
+    ) -> FetchResponse:
+        """Return the sessions of a ticker from `since` on, or all of them, after several attempts if necessary.
 
         Raises
         ------
-        Refusal : it says nothing of use.
+        FetchError : there are no usable prices, and another attempt can't change that or is not left.
         """
+        for attempt in range(MAX_ATTEMPTS - 1):
+            try:
+                return self._request_ticker(ticker, since, now)
+            except FetchError as error:
+                is_final = error.kind in ("unknown", "empty")
+                if is_final or stop_event.wait(self.environment.backoff_seconds * 2**attempt):
+                    raise
+        return self._request_ticker(ticker, since, now)
+
+    def _request_ticker(self, ticker: str, since: dt.date | None, now: dt.datetime) -> FetchResponse:
         from yfinance.data import YfData
 
-        YfData.cache_get.cache_clear()  # it keeps errors too, and would answer a second attempt with the first one's
-        self._last_status_code = self._last_error_text = None
-        span = {"period": "max"} if since is None else {"start": since}
+        YfData.cache_get.cache_clear()  # it caches errors too, which a second attempt must not get
+        self._last_chart_response = None
+        dates = {"period": "max"} if since is None else {"start": since}
         try:
-            share = self._yfinance.Ticker(ticker, session=self._http_session)
-            table = share.history(**span, auto_adjust=False, keepna=True, timeout=self._timeout_seconds)
-            facts = share.history_metadata
-        except Exception as error:  # whatever the client raises, something is wrong with the answer
+            yahoo_ticker = self._yfinance.Ticker(ticker, session=self._http_session)
+            table = yahoo_ticker.history(**dates, auto_adjust=False, keepna=True, timeout=self._timeout_seconds)
+            metadata = yahoo_ticker.history_metadata
+        except Exception as error:  # yfinance raises many types
             raise self._to_fetch_error(error) from error
-        return yfinance_table_to_response(table, facts, is_full_history=since is None, now=now)
+        return yfinance_table_to_response(table, metadata, is_full_history=since is None, now=now)
 
-    def _record_chart_responses(self) -> None:
-        """Have the session tell of every chart: its status and Yahoo's own words tell an outage from a delisting."""
+    @contextmanager
+    def record_chart_responses(self) -> Iterator[None]:
+        """Keep the session's last response to a request for a chart, until the end of the block."""
         request = self._http_session.request
 
-        def request_and_record_response(method: str, url: str, *args: Any, **kwargs: Any) -> Any:
+        def request_and_record(method: str, url: str, *args: Any, **kwargs: Any) -> Any:
             response = request(method, url, *args, **kwargs)
-            if _CHART_URL_PATH in str(url):
-                self._last_status_code, self._last_error_text = response.status_code, _yahoo_error_text(response)
+            if CHART_URL_PATH in str(url):
+                self._last_chart_response = response
             return response
 
-        self._http_session.request = request_and_record_response
+        self._http_session.request = request_and_record
+        try:
+            yield
+        finally:
+            self._http_session.request = request
 
     def _to_fetch_error(self, error: Exception) -> FetchError:
         from yfinance.exceptions import YFRateLimitError, YFTickerMissingError
 
-        if isinstance(error, YFRateLimitError) or self._last_status_code == 429:
+        response = self._last_chart_response
+        status = response.status_code if response is not None else None
+        yahoo_text = _yahoo_error_text(response) if response is not None else None
+        text = str(error).strip().partition("\n")[0] or type(error).__name__
+        curl_text = re.search(r"curl: \(\d+\) (.*?)\.? See https", text)
+        text = (curl_text.group(1) if curl_text else text)[:200]
+        if isinstance(error, YFRateLimitError) or status == 429:
             return FetchError("limited", "Yahoo limits the rate of requests (status 429)")
-        if self._last_status_code in (400, 404) and self._last_error_text:
-            return FetchError("unknown", f"Yahoo says {self._last_error_text!r} (status {self._last_status_code})")
-        if self._last_status_code == 200 and isinstance(error, YFTickerMissingError):
+        if status in (400, 404) and yahoo_text:
+            return FetchError("unknown", f"Yahoo says {yahoo_text!r} (status {status})")
+        if status == 200 and isinstance(error, YFTickerMissingError):
             return FetchError("empty", "Yahoo knows the ticker and has no bars of it")
-        if isinstance(error, OSError) and (self._last_status_code or 200) < 400:
-            return FetchError("network", f"Yahoo can't be reached: {_short_error_text(error)}")
-        if self._last_status_code is None:
-            return FetchError("server", f"the request failed: {type(error).__name__}: {_short_error_text(error)}")
-        words = f": {self._last_error_text}" if self._last_error_text else ", and with no prices"
-        return FetchError("server", f"Yahoo answers with status {self._last_status_code}{words}")
-
-
-@contextmanager
-def open_yahoo_client(
-    http_session: Any, *, yfinance_cache_folder: Path, timeout_seconds: float
-) -> Iterator[YahooClient]:
-    """Give a client, and leave yfinance's settings as they were.
-
-    Parameters
-    ----------
-    session : what requests go through; None for one of yfinance's own.
-    folder : where yfinance may keep time zones and cookies between runs.
-    timeout : seconds for one download.
-    """
-    with warnings.catch_warnings():
-        import yfinance
-
-        warnings.simplefilter("ignore")  # of what it does with pandas; its import sets a filter of its own
-        logging.getLogger("yfinance").addHandler(_NULL_LOG_HANDLER)  # what it logs, it raises as well
-        yfinance.set_tz_cache_location(str(yfinance_cache_folder))
-        hiding = yfinance.config.debug.hide_exceptions
-        yfinance.config.debug.hide_exceptions = False
-        try:
-            yield YahooClient(yfinance, http_session, timeout_seconds=timeout_seconds)
-        finally:
-            yfinance.config.debug.hide_exceptions = hiding
-
-
-def yfinance_table_to_response(
-    table: pd.DataFrame, metadata: Mapping[str, Any], *, is_full_history: bool, now: dt.datetime
-) -> FetchResponse:
-    """Return a table of yfinance, adjusted for splits as Yahoo's are, as an answer in quotes.
-
-    Raises
-    ------
-    Refusal : no session in it is over and has all its prices, or what it says can't be.
-    """
-    if table.empty:
-        raise FetchError("empty", "Yahoo knows the ticker and has no bars of it")
-    zone = str(metadata.get("exchangeTimezoneName") or pd.DatetimeIndex(table.index).tz)
-    closing = _session_close_time(metadata)
-    about = {
-        "exchange": str(metadata.get("exchangeName") or ""),
-        "exchange_name": str(metadata.get("fullExchangeName") or ""),
-        "timezone": zone,
-        "currency": str(metadata.get("currency") or ""),
-        "closes": f"{closing:%H:%M}" if closing else "",
-    }
-    quotes = undo_split_adjustment(_yfinance_table_to_raw_bars(table))
-    over = last_finished_date(about, now=now)
-    unfinished = quotes.index[quotes.index > pd.Timestamp(over)]
-    lacking = quotes.index[quotes[list(RAW_PRICE_COLUMNS)].isna().any(axis=1) & (quotes.index <= pd.Timestamp(over))]
-    kept = _drop_sessions(quotes, unfinished.union(lacking))
-    if kept.empty:
-        raise FetchError("empty", "Yahoo knows the ticker and has no bars of it that are complete")
-    last = kept.index[-1].date()
-    expected = [date.date() for date in lacking if date.date() > last]
-    if closing and closing.date() == over and last < over:
-        expected.append(over)
-    return FetchResponse(
-        raw_bars=kept,
-        is_full_history=is_full_history,
-        fetched_at=now,
-        complete_through=min([over, *(date - dt.timedelta(days=1) for date in expected)]),
-        exchange_info=about,
-        unfinished_session=unfinished[0].date() if len(unfinished) else None,
-        incomplete_sessions=tuple(date.date() for date in lacking),
-    )
-
-
-def last_finished_date(exchange_info: Mapping[str, str], *, now: dt.datetime) -> dt.date:
-    """Return the newest day on which no trading is to come, by the exchange's clock."""
-    local = now.astimezone(ZoneInfo(exchange_info["timezone"]))
-    if exchange_info["closes"]:
-        close = dt.datetime.combine(local.date(), dt.time.fromisoformat(exchange_info["closes"]), tzinfo=local.tzinfo)
-        if local >= close + SETTLEMENT_DELAY_AFTER_CLOSE:
-            return local.date()
-    return local.date() - dt.timedelta(days=1)
-
-
-def _yfinance_table_to_raw_bars(table: pd.DataFrame) -> RawBarFrame:
-    """Return yfinance's columns by our names, dates without time zone, and 1 where nothing was split."""
-    found = {
-        ours: table[theirs].to_numpy(dtype=np.float64)
-        for theirs, ours in COLUMN_BY_YFINANCE_NAME.items()
-        if theirs in table
-    }
-    found.setdefault("capital_gain", np.zeros(len(table)))
-    found["split"] = np.where(found["split"] == 0.0, 1.0, found["split"])
-    if not (np.isfinite(found["split"]) & (found["split"] > 0)).all():
-        raise FetchError("server", "Yahoo tells of a split that can't be")
-    dates = pd.DatetimeIndex(table.index).tz_localize(None).normalize().to_numpy(dtype="datetime64[us]")
-    return pd.DataFrame(found, index=pd.DatetimeIndex(dates, name="date"))[list(RAW_BAR_COLUMNS)]
-
-
-def _drop_sessions(raw_bars: RawBarFrame, dates: pd.Index[Any]) -> RawBarFrame:
-    """Return quotes without some sessions, whose dividends and splits the next session has."""
-    keep = ~raw_bars.index.isin(dates)
-    heir = np.append(0, np.cumsum(keep)[:-1])  # the number of sessions kept before each one
-    kept = raw_bars[keep].copy()
-    there = heir < len(kept)
-    for name, together in (("dividend", np.add), ("capital_gain", np.add), ("split", np.multiply)):
-        whole = np.full(len(kept), 1.0 if name == "split" else 0.0)
-        together.at(whole, heir[there], raw_bars[name].to_numpy()[there])
-        kept[name] = whole
-    return kept
-
-
-def _session_close_time(metadata: Mapping[str, Any]) -> dt.datetime | None:
-    """Return when the session that goes on, or the last one, closes, in the exchange's time."""
-    period = metadata.get("currentTradingPeriod")
-    end = period.get("regular", {}).get("end") if isinstance(period, Mapping) else None
-    return end.to_pydatetime() if isinstance(end, pd.Timestamp) else None
+        if isinstance(error, OSError) and (status or 200) < 400:
+            return FetchError("network", f"Yahoo can't be reached: {text}")
+        if status is None:
+            return FetchError("server", f"the request failed: {type(error).__name__}: {text}")
+        reason = f": {yahoo_text}" if yahoo_text else ", and with no prices"
+        return FetchError("server", f"Yahoo answers with status {status}{reason}")
 
 
 def _yahoo_error_text(response: Any) -> str | None:
-    """Return the error that Yahoo itself describes in a response, None where it is a page or holds no error."""
+    """Return the error that Yahoo describes in a response, None if there is none or the response is not JSON."""
     if response.status_code < 400:
         return None
     try:
@@ -328,8 +247,108 @@ def _yahoo_error_text(response: Any) -> str | None:
         return None
 
 
-def _short_error_text(error: Exception) -> str:
-    """Return the one sentence of an error that is for people."""
-    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    found = re.search(r"curl: \(\d+\) (.*?)\.? See https", text)
-    return (found.group(1) if found else text)[:200]
+@contextmanager
+def open_yahoo_client(environment: HttpEnvironment, *, timeout_seconds: float) -> Iterator[YahooClient]:
+    """Yield a client with a time-out per download, and restore yfinance's settings at the end of the block."""
+    with warnings.catch_warnings():
+        import yfinance
+
+        warnings.simplefilter("ignore")  # warnings about its use of pandas; its import sets a filter of its own
+        logging.getLogger("yfinance").addHandler(NULL_LOG_HANDLER)  # it raises what it logs
+        debug = yfinance.config.debug
+        yfinance.set_tz_cache_location(str(cache_dir() / "yfinance"))
+        hide_exceptions = debug.hide_exceptions
+        debug.hide_exceptions = False
+        client = YahooClient(yfinance, environment, timeout_seconds=timeout_seconds)
+        try:
+            with client.record_chart_responses():
+                yield client
+        finally:
+            debug.hide_exceptions = hide_exceptions
+
+
+def yfinance_table_to_response(
+    table: pd.DataFrame, metadata: Mapping[str, Any], *, is_full_history: bool, now: dt.datetime
+) -> FetchResponse:
+    """Return the finished and complete sessions of a table of yfinance, which is adjusted for splits, as raw bars.
+
+    Raises
+    ------
+    FetchError : there is no such session, or a split is impossible.
+    """
+    if table.empty:
+        raise FetchError("empty", "Yahoo knows the ticker and has no bars of it")
+    period = metadata.get("currentTradingPeriod")  # the session that goes on, or the last one
+    closing = period.get("regular", {}).get("end") if isinstance(period, Mapping) else None
+    if not isinstance(closing, pd.Timestamp):
+        closing = None
+    exchange_info = {
+        "exchange": str(metadata.get("exchangeName") or ""),
+        "exchange_name": str(metadata.get("fullExchangeName") or ""),
+        "timezone": str(metadata.get("exchangeTimezoneName") or pd.DatetimeIndex(table.index).tz),
+        "currency": str(metadata.get("currency") or ""),
+        "closes": f"{closing:%H:%M}" if closing else "",
+    }
+    raw_bars = undo_split_adjustment(_yfinance_table_to_raw_bars(table))
+    finished = last_finished_date(exchange_info, now=now)
+    is_unfinished = np.asarray(raw_bars.index > pd.Timestamp(finished))
+    is_incomplete = raw_bars[list(RAW_PRICE_COLUMNS)].isna().any(axis=1).to_numpy() & ~is_unfinished
+    unfinished, incomplete = ([date.date() for date in raw_bars.index[mask]] for mask in (is_unfinished, is_incomplete))
+    complete_bars = _keep_sessions(raw_bars, ~(is_unfinished | is_incomplete))
+    if complete_bars.empty:
+        raise FetchError("empty", "Yahoo knows the ticker and has no bars of it that are complete")
+    last = complete_bars.index[-1].date()
+    # Sessions after the last complete one that Yahoo may still complete: they are requested again.
+    pending = [date for date in incomplete if date > last]
+    if closing and closing.date() == finished and last < finished:
+        pending.append(finished)
+    return FetchResponse(
+        raw_bars=complete_bars,
+        is_full_history=is_full_history,
+        fetched_at=now,
+        complete_through=min([finished, *(date - dt.timedelta(days=1) for date in pending)]),
+        exchange_info=exchange_info,
+        unfinished_session=unfinished[0] if unfinished else None,
+        incomplete_sessions=tuple(incomplete),
+    )
+
+
+def last_finished_date(exchange_info: Mapping[str, str], *, now: dt.datetime) -> dt.date:
+    """Return the latest date on which trading is over, by the exchange's clock."""
+    local = now.astimezone(ZoneInfo(exchange_info["timezone"]))
+    if exchange_info["closes"]:
+        close = dt.datetime.combine(local.date(), dt.time.fromisoformat(exchange_info["closes"]), tzinfo=local.tzinfo)
+        if local >= close + SETTLEMENT_DELAY_AFTER_CLOSE:
+            return local.date()
+    return local.date() - dt.timedelta(days=1)
+
+
+def _yfinance_table_to_raw_bars(table: pd.DataFrame) -> RawBarFrame:
+    """Return yfinance's columns under our names, dates without time zone, and a split of 1 on days without one."""
+    columns = {
+        name: table[yfinance_name].to_numpy(dtype=np.float64)
+        for yfinance_name, name in COLUMN_BY_YFINANCE_NAME.items()
+        if yfinance_name in table
+    }
+    columns.setdefault("capital_gain", np.zeros(len(table)))
+    split = columns["split"] = np.where(columns["split"] == 0.0, 1.0, columns["split"])
+    if not (np.isfinite(split) & (split > 0)).all():
+        raise FetchError("server", "Yahoo states a split that is impossible")
+    dates = pd.DatetimeIndex(table.index).tz_localize(None).normalize().to_numpy(dtype="datetime64[us]")
+    return pd.DataFrame(columns, index=pd.DatetimeIndex(dates, name="date"))[list(RAW_BAR_COLUMNS)]
+
+
+def _keep_sessions(raw_bars: RawBarFrame, keep: BoolArray) -> RawBarFrame:
+    """Return some sessions; dividends and splits of the others are moved to the next session that is kept."""
+    kept = raw_bars[keep].copy()
+    next_kept = np.append(0, np.cumsum(keep)[:-1])  # index in `kept` of each session, or of the next one kept
+    has_next = next_kept < len(kept)
+    for name, combine, neutral in (
+        ("dividend", np.add, 0.0),
+        ("capital_gain", np.add, 0.0),
+        ("split", np.multiply, 1.0),
+    ):
+        values = np.full(len(kept), neutral)
+        combine.at(values, next_kept[has_next], raw_bars[name].to_numpy()[has_next])
+        kept[name] = values
+    return kept

@@ -13,12 +13,12 @@ from yahoo_server import Yahoo, serving, session_to
 
 @pytest.fixture
 def market(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Market]:
-    """Give a server of one's own, and a store of one's own."""
+    """Yield a server and an empty cache for one test."""
     monkeypatch.setenv("QUANTLR_HOME", str(tmp_path))
     yahoo = Yahoo()
     with serving(yahoo) as address:
         yield Market(yahoo, session_to(address))
-        # The client keeps one session a process: what this test has abandoned would ask the next one's server.
+        # yfinance has one session per process: an abandoned thread of this test would call the next test's server.
         yahoo.released.set()
         for thread in threading.enumerate():
             if thread.name == BACKGROUND_THREAD_NAME:

@@ -1,4 +1,4 @@
-"""A calendar is worked out once and kept: it says the same, for less and more than was asked before."""
+"""Sessions of exchanges: the cache agrees with exchange_calendars for shorter and longer periods."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from quantlr.core.errors import DataError
 from quantlr.data.calendars import load_sessions
 
 
-def at(date: str) -> np.datetime64:
+def to_datetime64(date: str) -> np.datetime64:
     return np.datetime64(date, "us")
 
 
 @cache
-def known(calendar: str) -> pd.DatetimeIndex:
-    """Return the library's own sessions over all years that are asked about; they take it most of a second."""
+def library_sessions(calendar: str) -> pd.DatetimeIndex:
+    """Return the library's sessions of all years in these tests; computing them takes most of a second."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         sessions: pd.DatetimeIndex = exchange_calendars.get_calendar(
@@ -31,13 +31,13 @@ def known(calendar: str) -> pd.DatetimeIndex:
     return sessions
 
 
-def held(calendar: str, first: str, last: str) -> list[np.datetime64]:
-    sessions = known(calendar)
+def library_dates(calendar: str, first: str, last: str) -> list[np.datetime64]:
+    sessions = library_sessions(calendar)
     return list(sessions[sessions.slice_indexer(first, last)].to_numpy().astype("datetime64[us]"))
 
 
 @pytest.fixture
-def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("QUANTLR_HOME", str(tmp_path))
     return tmp_path / "calendars" / f"{exchange_calendars.__version__}-XNYS.json"
 
@@ -45,51 +45,57 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("first", "last"), [("2015-01-02", "2020-06-30"), ("2016-03-01", "2016-03-31"), ("2015-01-02", "2021-03-31")]
 )
-def test_what_is_kept_is_what_the_library_says(
-    kept: Path, monkeypatch: pytest.MonkeyPatch, first: str, last: str
+def test_cached_sessions_equal_those_of_the_library(
+    cache_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, last: str
 ) -> None:
-    load_sessions("XNYS", first_date=at("2015-01-02"), last_date=at("2020-06-30"))
-    expected = held("XNYS", first, last)
+    load_sessions("XNYS", first_date=to_datetime64("2015-01-02"), last_date=to_datetime64("2020-06-30"))
+    expected = library_dates("XNYS", first, last)
     monkeypatch.setitem(sys.modules, "exchange_calendars", None)
-    found = load_sessions("XNYS", first_date=at(first), last_date=at(last))
-    assert list(found.dates) == expected
-    assert (found.first_recorded_date, found.last_recorded_date) == (at(first), at(last))
+    sessions = load_sessions("XNYS", first_date=to_datetime64(first), last_date=to_datetime64(last))
+    assert list(sessions.dates) == expected
+    assert (sessions.first_recorded_date, sessions.last_recorded_date) == (to_datetime64(first), to_datetime64(last))
 
 
-def test_what_is_not_kept_is_asked_for_and_kept_then(kept: Path) -> None:
-    load_sessions("XNYS", first_date=at("2015-01-02"), last_date=at("2016-06-30"))
+def test_dates_outside_the_cache_are_computed_and_cached(cache_path: Path) -> None:
+    load_sessions("XNYS", first_date=to_datetime64("2015-01-02"), last_date=to_datetime64("2016-06-30"))
     for first, last in (("2010-01-04", "2015-06-30"), ("2010-01-04", "2024-12-31")):
-        assert list(load_sessions("XNYS", first_date=at(first), last_date=at(last)).dates) == held("XNYS", first, last)
-    assert json.loads(kept.read_text())["asked"] == ["2010-01-04", "2026-01-01"]
+        assert list(
+            load_sessions("XNYS", first_date=to_datetime64(first), last_date=to_datetime64(last)).dates
+        ) == library_dates("XNYS", first, last)
+    assert json.loads(cache_path.read_text())["asked"] == ["2010-01-04", "2026-01-01"]
 
 
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", '{"asked": ["2015"]}', '{"asked": [1, 2], "recorded": [], "dates": 3}']
 )
-def test_what_is_damaged_is_worked_out_again(kept: Path, content: str) -> None:
-    kept.parent.mkdir()
-    kept.write_text(content)
-    found = load_sessions("XNYS", first_date=at("2015-01-02"), last_date=at("2015-12-31"))
-    assert list(found.dates) == held("XNYS", "2015-01-02", "2015-12-31")
-    assert json.loads(kept.read_text())["dates"][0] == "2015-01-02"
+def test_a_damaged_cache_is_computed_again(cache_path: Path, content: str) -> None:
+    cache_path.parent.mkdir()
+    cache_path.write_text(content)
+    sessions = load_sessions("XNYS", first_date=to_datetime64("2015-01-02"), last_date=to_datetime64("2015-12-31"))
+    assert list(sessions.dates) == library_dates("XNYS", "2015-01-02", "2015-12-31")
+    assert json.loads(cache_path.read_text())["dates"][0] == "2015-01-02"
 
 
-@pytest.mark.usefixtures("kept")
-def test_days_before_the_records_stay_unknown_when_kept() -> None:
+@pytest.mark.usefixtures("cache_path")
+def test_days_before_the_recorded_dates_are_not_recorded_in_the_cache_either() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         bound = exchange_calendars.get_calendar("XTKS").bound_min()
     assert bound is not None
     early = bound.to_datetime64().astype("datetime64[us]") - np.timedelta64(400, "D")
-    once, again = (load_sessions("XTKS", first_date=early, last_date=at("2000-12-29")) for _ in range(2))
-    assert once.first_recorded_date == again.first_recorded_date == bound.to_datetime64()
-    np.testing.assert_array_equal(once.dates, again.dates)
+    computed, cached = (
+        load_sessions("XTKS", first_date=early, last_date=to_datetime64("2000-12-29")) for _ in range(2)
+    )
+    assert computed.first_recorded_date == cached.first_recorded_date == bound.to_datetime64()
+    np.testing.assert_array_equal(computed.dates, cached.dates)
 
 
-def test_a_folder_that_cant_be_written_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_folder_that_can_not_be_written_does_not_change_the_sessions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("QUANTLR_HOME", str(tmp_path / "file"))
-    found = load_sessions("XNYS", first_date=at("2015-01-02"), last_date=at("2015-12-31"))
-    assert list(found.dates) == held("XNYS", "2015-01-02", "2015-12-31")
+    sessions = load_sessions("XNYS", first_date=to_datetime64("2015-01-02"), last_date=to_datetime64("2015-12-31"))
+    assert list(sessions.dates) == library_dates("XNYS", "2015-01-02", "2015-12-31")
     with pytest.raises(DataError, match="did you mean XNYS"):
-        load_sessions("XNYC", first_date=at("2015-01-02"), last_date=at("2015-12-31"))
+        load_sessions("XNYC", first_date=to_datetime64("2015-01-02"), last_date=to_datetime64("2015-12-31"))

@@ -13,7 +13,7 @@ from quantlr.data.labels import Direction
 from markets import random_walk_prices
 
 
-def test_rows_stand_by_ticker_and_warm_up_is_dropped_and_counted() -> None:
+def test_rows_are_in_the_order_of_tickers_without_warm_up() -> None:
     prices = random_walk_prices(1, n_sessions=100, n_tickers=3, with_gaps=True)
     label = Direction(horizon=3)
     dataset = build_dataset(
@@ -24,21 +24,21 @@ def test_rows_stand_by_ticker_and_warm_up_is_dropped_and_counted() -> None:
     assert [note.count for note in dataset.notes] == [20, 20, 20]
     for ticker in range(3):
         rows = dataset.ticker_slice(ticker)
-        own = prices.session[20 : prices.n_bars[ticker], ticker]
-        np.testing.assert_array_equal(dataset.session[rows], own)
-        np.testing.assert_array_equal(dataset.label_known_at[rows][:-3], own[3:])
+        sessions = prices.session[20 : prices.n_bars[ticker], ticker]
+        np.testing.assert_array_equal(dataset.session[rows], sessions)
+        np.testing.assert_array_equal(dataset.label_known_at[rows][:-3], sessions[3:])
         assert (dataset.label_known_at[rows][-3:] == NOT_YET_KNOWN).all()
         assert not np.isnan(dataset.features[rows]).any()
 
 
-def test_two_columns_of_one_name_are_an_error() -> None:
+def test_duplicate_columns_are_an_error() -> None:
     prices = random_walk_prices(2, n_sessions=30)
     with pytest.raises(DataError, match="a second column 'lagged_returns_1'") as caught:
         compute_feature_columns(prices, [LaggedReturns(lags=(1,)), Volume(), LaggedReturns(lags=(1,))])
     assert caught.value.key == "features.2"
 
 
-def test_a_feature_that_is_missing_later_on_names_ticker_date_and_column() -> None:
+def test_a_feature_missing_after_warm_up_is_an_error_with_ticker_date_and_column() -> None:
     prices = random_walk_prices(3, n_sessions=30, n_tickers=2)
     volume = prices.volume.copy()
     volume[12, 1] = np.nan
@@ -49,7 +49,7 @@ def test_a_feature_that_is_missing_later_on_names_ticker_date_and_column() -> No
         build_dataset(broken, compute_feature_columns(broken, [Volume()]), label.compute(broken), horizon=1)
 
 
-def test_a_feature_without_any_value_says_so() -> None:
+def test_a_feature_without_any_value_is_an_error() -> None:
     prices = random_walk_prices(4, n_sessions=30)
     bare = replace(prices, volume=np.full_like(prices.volume, np.nan))
     for broken, feature, name in ((bare, Volume(), "volume"), (prices, LaggedReturns(lags=(40,)), "lagged_returns_40")):

@@ -28,7 +28,7 @@ def csv(path: Path, table: pd.DataFrame, **options: Any) -> Path:
     return path
 
 
-def test_every_sample_can_be_fetched_and_has_its_notice() -> None:
+def test_every_sample_can_be_fetched_and_is_in_the_notice() -> None:
     for tickers in SAMPLE_FILE_TICKERS.values():
         prices = load_prices(DataSpec(source=SampleSource(), tickers=tickers))
         assert prices.tickers == tickers
@@ -37,7 +37,7 @@ def test_every_sample_can_be_fetched_and_has_its_notice() -> None:
         assert name in notice
 
 
-def test_the_samples_are_the_prices_they_say() -> None:
+def test_the_samples_have_the_documented_prices() -> None:
     index = load_prices(DataSpec(source=SampleSource(), tickers=("^GSPC",)))
     assert (len(index.sessions), str(index.sessions[0].date()), str(index.sessions[-1].date())) == (
         5031, "1999-01-04", "2018-12-31",
@@ -51,7 +51,7 @@ def test_the_samples_are_the_prices_they_say() -> None:
     assert stocks.open[0, 0] == pytest.approx(118.56 * 4.186662803811 / 130.31)
 
 
-def test_an_unknown_ticker_is_met_with_what_there_is() -> None:
+def test_an_unknown_ticker_is_answered_with_the_known_tickers() -> None:
     with pytest.raises(DataError, match=r"no ticker 'APPL', it has \^GSPC, AAPL, FB.*did you mean AAPL\?") as caught:
         load_prices(DataSpec(source=SampleSource(), tickers=("APPL",)))
     assert caught.value.key == "data.tickers"
@@ -82,7 +82,7 @@ def test_columns_are_known_by_the_names_that_exporters_write(tmp_path: Path, nam
     np.testing.assert_array_equal(prices.volume[:, 0], table["volume"])
 
 
-def test_long_form_holds_several_tickers_and_text_stays_text(tmp_path: Path) -> None:
+def test_a_long_table_holds_several_tickers_and_tickers_stay_text(tmp_path: Path) -> None:
     tables = [bars(seed).assign(Symbol=name) for seed, name in enumerate(("NA", "0700", "TRUE"))]
     path = csv(tmp_path / "all.csv", pd.concat(tables), index_label="date")
     prices = load(path, "0700", "NA", "TRUE")
@@ -119,7 +119,7 @@ def test_time_zones_leave_the_date_as_written(tmp_path: Path) -> None:
     assert list(prices.sessions) == list(bars().index)
 
 
-def test_newest_first_is_sorted_and_noted(tmp_path: Path) -> None:
+def test_rows_with_the_newest_first_are_sorted_and_noted(tmp_path: Path) -> None:
     prices = load(csv(tmp_path / "x.csv", bars().iloc[::-1], index_label="Date"), "X")
     np.testing.assert_allclose(prices.close[:, 0], bars()["close"])
     (note,) = prices.notes
@@ -151,13 +151,13 @@ def broken(tmp_path: Path, *changes: tuple[int, str, str], header: str | None = 
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         (
             [(5, "close", '"1,234.5"')],
             r"bad\.csv:5: close: needed a number, found '1,234\.5'; write it with a decimal point and no separators",
         ),
-        ([(4, "open", "n.a.")], r"bad\.csv:4: open: needed a number, found 'n\.a\.'; mend the cell"),
+        ([(4, "open", "n.a.")], r"bad\.csv:4: open: needed a number, found 'n\.a\.'; correct the cell"),
         ([(3, "Date", "03/04/2020")], r"bad\.csv:3: .*found '03/04/2020' \(day and month can't be told apart\)"),
         (
             [(3, "Date", "2020-02-31")],
@@ -165,7 +165,7 @@ def broken(tmp_path: Path, *changes: tuple[int, str, str], header: str | None = 
         ),
         (
             [(6, "close", "0")],
-            r"bad\.csv:6: X 2020-01-07: close needs a positive number, found 0\.0; mend the data, or write data",
+            r"bad\.csv:6: X 2020-01-07: close needs a positive number, found 0\.0; correct the data, or write data",
         ),
         ([(6, "low", "-3")], r"X 2020-01-07: low needs a positive number, found -3\.0"),
         ([(6, "close", "inf")], r"X 2020-01-07: close needs a positive number, found inf"),
@@ -178,10 +178,8 @@ def broken(tmp_path: Path, *changes: tuple[int, str, str], header: str | None = 
         ([(4, "volume", "5,6")], r"bad\.csv:4: needed 7 columns, as the header has, found 8: '2020-01-03,"),
     ],
 )
-def test_what_is_wrong_is_named_with_its_line_or_date(
-    tmp_path: Path, changes: list[tuple[int, str, str]], said: str
-) -> None:
-    with pytest.raises(DataError, match=said):
+def test_an_error_names_the_line_or_date(tmp_path: Path, changes: list[tuple[int, str, str]], message: str) -> None:
+    with pytest.raises(DataError, match=message):
         load(broken(tmp_path, *changes), "X")
 
 
@@ -194,7 +192,7 @@ def test_a_row_without_any_price_is_dropped_and_noted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("", r"x\.csv is empty"),
         ("Date,Close\n", "has a header line and no rows"),
@@ -210,10 +208,10 @@ def test_a_row_without_any_price_is_dropped_and_noted(tmp_path: Path) -> None:
         (b"Date,Close\n2020-01-01,\xff\n", "is not UTF-8 text"),
     ],
 )
-def test_files_that_hold_no_prices(tmp_path: Path, content: str | bytes, said: str) -> None:
+def test_files_that_hold_no_prices(tmp_path: Path, content: str | bytes, message: str) -> None:
     path = tmp_path / "x.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         load(path, "X")
 
 
@@ -289,12 +287,12 @@ def test_moves_that_may_be_errors_are_noted_and_kept() -> None:
     assert note.text.startswith("moved by -52% in a session")
 
 
-def test_a_hole_in_the_prices_is_noted(tmp_path: Path) -> None:
+def test_a_gap_in_the_prices_is_noted(tmp_path: Path) -> None:
     table = bars(sessions=60)
     path = csv(tmp_path / "x.csv", table.drop(table.index[20:40]), index_label="Date")
     (note,) = load(path, "X").notes
     assert (note.date, note.count) == (str(table.index[19].date()), 1)
-    assert note.text == f"no bar until {table.index[40].date()}, 29 days on: a hole in the prices, or a halt"
+    assert note.text == f"no bar until {table.index[40].date()}, 29 days later: a gap in the prices, or a halt"
 
 
 def test_a_file_separated_by_semicolons_says_so(tmp_path: Path) -> None:

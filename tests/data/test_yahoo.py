@@ -1,4 +1,4 @@
-"""Prices from Yahoo by the real client over real HTTP, against a server on the loopback; nothing is patched."""
+"""Prices from Yahoo by yfinance over HTTP, from a server on the loopback: adjustment, calendars and sessions."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from data.yahoo_market import LAST, LONG_AGO, Market, closes, reference, session
 from yahoo_server import Share, days, share
 
 
-def test_prices_are_as_quoted_and_adjusted_here_as_yahoo_adjusts_them(market: Market) -> None:
-    aaa = share(
+def test_raw_prices_are_adjusted_as_yahoo_adjusts_them(market: Market) -> None:
+    stock = share(
         1, LONG_AGO, splits={LONG_AGO[100]: 2.0, LONG_AGO[200]: 0.1}, dividends={LONG_AGO[50]: 1.5, LONG_AGO[150]: 0.25}
     )
-    market.yahoo.shares = {"AAA": aaa, "^III": share(2, LONG_AGO, exchange="SNP")}
+    market.yahoo.shares = {"AAA": stock, "^III": share(2, LONG_AGO, exchange="SNP")}
     prices = market.load("AAA", "^III")
     assert prices.tickers == ("AAA", "^III")
-    np.testing.assert_allclose(prices.raw_close[:, 0], list(aaa.close.values()), rtol=1e-6)
-    np.testing.assert_allclose(prices.close[:, 0], reference(aaa, LAST), rtol=2e-6)
+    np.testing.assert_allclose(prices.raw_close[:, 0], list(stock.close.values()), rtol=1e-6)
+    np.testing.assert_allclose(prices.close[:, 0], reference(stock, LAST), rtol=2e-6)
     np.testing.assert_allclose(
-        prices.open[:, 0] / prices.close[:, 0], [(c - 0.05) / c for c in aaa.close.values()], rtol=1e-5
+        prices.open[:, 0] / prices.close[:, 0], [(c - 0.05) / c for c in stock.close.values()], rtol=1e-5
     )
     np.testing.assert_allclose(prices.volume[[0, 99, 100, 199, 200], 0], [2e5, 2e5, 1e5, 1e5, 1e6])
     np.testing.assert_allclose(prices.close[:, 1], list(market.yahoo.shares["^III"].close.values()))
@@ -33,44 +33,44 @@ def test_prices_are_as_quoted_and_adjusted_here_as_yahoo_adjusts_them(market: Ma
     assert {note.key for note in prices.notes} == {"data.quality.off_calendar"}
 
 
-def test_the_published_example_of_an_adjusted_close(market: Market) -> None:
+def test_the_adjusted_close_of_yahoos_published_example(market: Market) -> None:
     """The example of Yahoo's help page: a 2:1 split, then a dividend of 0.08 on a close of 24.96."""
-    when = days(4)
+    dates = days(4)
     market.yahoo.shares["EX"] = Share(
-        dict(zip(when, (46.99, 48.30, 24.96, 24.53), strict=True)), splits={when[2]: 2.0}, dividends={when[3]: 0.08}
+        dict(zip(dates, (46.99, 48.30, 24.96, 24.53), strict=True)), splits={dates[2]: 2.0}, dividends={dates[3]: 0.08}
     )
     np.testing.assert_allclose(closes(market.fetch("EX"), "EX"), [23.42, 24.07, 24.88, 24.53], atol=0.005)
 
 
 def test_a_dividend_on_the_day_of_a_split_is_per_new_share(market: Market) -> None:
-    when = days(3)
+    dates = days(3)
     market.yahoo.shares["BOTH"] = Share(
-        dict(zip(when, (100.0, 49.0, 49.0), strict=True)), splits={when[1]: 2.0}, dividends={when[1]: 1.0}
+        dict(zip(dates, (100.0, 49.0, 49.0), strict=True)), splits={dates[1]: 2.0}, dividends={dates[1]: 1.0}
     )
     np.testing.assert_allclose(closes(market.fetch("BOTH"), "BOTH"), [49.0, 49.0, 49.0])
 
 
-def test_a_funds_capital_gain_is_part_of_its_dividend_unless_it_can_not_be(market: Market) -> None:
-    when = days(4)
+def test_a_funds_capital_gain_is_part_of_its_dividend_unless_it_is_larger(market: Market) -> None:
+    dates = days(4)
     fund = Share(
-        dict.fromkeys(when, 100.0),
+        dict.fromkeys(dates, 100.0),
         kind="ETF",
-        dividends={when[1]: 3.0, when[3]: 1.0},
-        gains={when[1]: 2.0, when[3]: 4.0},
+        dividends={dates[1]: 3.0, dates[3]: 1.0},
+        gains={dates[1]: 2.0, dates[3]: 4.0},
     )
     market.yahoo.shares["FUND"] = fund
     np.testing.assert_allclose(closes(market.fetch("FUND"), "FUND"), [100 * 0.97 * 0.95, 95.0, 95.0, 100.0])
 
 
 def test_a_dividend_above_the_price_is_refused_with_its_day(market: Market) -> None:
-    when = days(4)
-    market.yahoo.shares["BAD"] = Share(dict.fromkeys(when, 10.0), dividends={when[2]: 12.0})
-    with pytest.raises(DataError, match=f"BAD {when[2]}: a dividend of 12 on a close of 10 the session before"):
+    dates = days(4)
+    market.yahoo.shares["BAD"] = Share(dict.fromkeys(dates, 10.0), dividends={dates[2]: 12.0})
+    with pytest.raises(DataError, match=f"BAD {dates[2]}: a dividend of 12 on a close of 10 the session before"):
         market.fetch("BAD")
-    assert len(market.fetch("BAD", start=when[2]).bars["BAD"]) == 2
+    assert len(market.fetch("BAD", start=dates[2]).bars["BAD"]) == 2
 
 
-def test_the_exchange_names_its_calendar(market: Market) -> None:
+def test_the_calendar_is_that_of_the_exchange(market: Market) -> None:
     market.yahoo.shares = {
         "AAA": share(1, LONG_AGO),
         "TYO": share(2, LONG_AGO, exchange="JPX"),
@@ -80,26 +80,26 @@ def test_the_exchange_names_its_calendar(market: Market) -> None:
     assert set(CALENDAR_BY_EXCHANGE_CODE.values()) <= set(exchange_calendars.get_calendar_names(include_aliases=False))
 
 
-def test_each_ticker_is_heard_of_as_it_comes(market: Market) -> None:
+def test_progress_is_reported_for_each_ticker(market: Market) -> None:
     market.yahoo.shares = {name: share(1, LONG_AGO) for name in ("AAA", "BBB")}
-    heard: list[tuple[str, int, int]] = []
-    market.source().fetch(("AAA", "BBB"), progress=lambda stage, *, done, total: heard.append((stage, done, total)))
-    assert heard == [("fetching", done, 2) for done in range(3)]
+    calls: list[tuple[str, int, int]] = []
+    market.source().fetch(("AAA", "BBB"), progress=lambda stage, *, done, total: calls.append((stage, done, total)))
+    assert calls == [("fetching", done, 2) for done in range(3)]
 
 
-def test_other_clocks(market: Market) -> None:
+def test_sessions_end_by_the_clock_of_the_exchange(market: Market) -> None:
     """At noon in New York Tokyo's Friday is long over; bitcoin's goes on until midnight in London."""
     market.yahoo.shares = {
         "TOK": share(1, LONG_AGO, exchange="JPX", zone="Asia/Tokyo", opens=dt.time(9), closes=dt.time(15, 30)),
         "BIT": share(2, LONG_AGO, exchange="CCC", zone="UTC", opens=dt.time(0), closes=dt.time(23, 59)),
     }
     market.at("2024-05-03 12:00")
-    got = market.fetch("TOK", "BIT")
-    assert {ticker: len(bars) for ticker, bars in got.bars.items()} == {"TOK": 300, "BIT": 299}
-    assert got.calendars == {"TOK": "XTKS", "BIT": "24/7"}
+    fetched = market.fetch("TOK", "BIT")
+    assert {ticker: len(bars) for ticker, bars in fetched.bars.items()} == {"TOK": 300, "BIT": 299}
+    assert fetched.calendars == {"TOK": "XTKS", "BIT": "24/7"}
 
 
-def test_a_dividend_of_a_session_without_prices_falls_to_the_next_one(market: Market) -> None:
+def test_a_dividend_of_a_session_without_prices_is_moved_to_the_next_session(market: Market) -> None:
     market.yahoo.shares["AAA"] = share(
         1, LONG_AGO, lacking={LONG_AGO[150]}, dividends={LONG_AGO[150]: 1.0}, splits={LONG_AGO[150]: 2.0}
     )
@@ -109,7 +109,7 @@ def test_a_dividend_of_a_session_without_prices_falls_to_the_next_one(market: Ma
     assert bars["adj_close"].iloc[149] == pytest.approx(quoted[149] / 2 - 1.0, rel=1e-6)
 
 
-def test_dates_that_come_twice_are_one_session(market: Market) -> None:
+def test_repeated_dates_are_one_session(market: Market) -> None:
     market.yahoo.shares["AAA"] = share(1, LONG_AGO, repeated={LONG_AGO[7], LAST})
-    got = market.fetch("AAA")
-    assert sessions(got, "AAA") == LONG_AGO
+    fetched = market.fetch("AAA")
+    assert sessions(fetched, "AAA") == LONG_AGO

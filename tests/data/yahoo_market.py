@@ -1,4 +1,4 @@
-"""Prices asked for by the real client over real HTTP, of a server on the loopback."""
+"""Prices fetched by yfinance over HTTP from a server on the loopback."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from quantlr.core.arrays import Array
 from quantlr.core.values import Prices
 from quantlr.data.prices import DataSpec, load_prices
 from quantlr.data.source import FetchedPrices
-from quantlr.data.yahoo import HttpEnvironment
-from quantlr.data.yahoo import YahooSource as Source
+from quantlr.data.yahoo import YahooSource
+from quantlr.data.yahoo_client import HttpEnvironment
 from yfinance.data import YfData
 
 from yahoo_server import Share, Yahoo, adjusted_closes, days
@@ -26,16 +26,16 @@ LIMIT = (429, "Too Many Requests", "text/plain")
 
 @dataclass
 class Market:
-    """A server, the client's session to it, and a folder of its own."""
+    """A server and an HTTP session to it."""
 
     yahoo: Yahoo
     session: Any
 
-    def source(self, **keys: Any) -> Source:
-        world = HttpEnvironment(
+    def source(self, **keys: Any) -> YahooSource:
+        environment = HttpEnvironment(
             http_session=self.session, clock=lambda: self.yahoo.now, pause_seconds=0.0, backoff_seconds=0.001
         )
-        return Source(**{"deadline": 20.0, **keys}).with_environment(world)
+        return YahooSource(**{"deadline": 20.0, **keys}).with_environment(environment)
 
     def fetch(self, *tickers: str, offline: bool = False, **keys: Any) -> FetchedPrices:
         YfData.cache_get.cache_clear()
@@ -55,15 +55,15 @@ def later_days(count: int) -> list[dt.date]:
     return [day.date() for day in pd.bdate_range(start=LAST + dt.timedelta(days=1), periods=count)]
 
 
-def reference(told: Share, today: dt.date) -> Array:
-    opened = [day for day in told.close if day <= today]
-    found = adjusted_closes(told, opened, today)
-    return np.array([found[day] for day in opened])
+def reference(share: Share, today: dt.date) -> Array:
+    traded_days = [day for day in share.close if day <= today]
+    closes_by_day = adjusted_closes(share, traded_days, today)
+    return np.array([closes_by_day[day] for day in traded_days])
 
 
-def closes(got: FetchedPrices, ticker: str) -> Array:
-    return got.bars[ticker]["adj_close"].to_numpy(dtype=np.float64)
+def closes(fetched: FetchedPrices, ticker: str) -> Array:
+    return fetched.bars[ticker]["adj_close"].to_numpy(dtype=np.float64)
 
 
-def sessions(got: FetchedPrices, ticker: str) -> list[dt.date]:
-    return [date.date() for date in pd.DatetimeIndex(got.bars[ticker].index)]
+def sessions(fetched: FetchedPrices, ticker: str) -> list[dt.date]:
+    return [date.date() for date in pd.DatetimeIndex(fetched.bars[ticker].index)]

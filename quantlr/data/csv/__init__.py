@@ -1,1 +1,1 @@
-"""Readers of delimited text files of prices."""
+"""Reader of price files: bytes to cells (raw_table), columns (layouts), dates and numbers (parsing), bars (bars)."""

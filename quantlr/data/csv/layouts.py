@@ -1,7 +1,7 @@
-"""Where an exporter puts what: one function per shape of file; the closing tuple is the catalogue.
+"""Column layouts of price files by exporter: one detector per layout; the closing tuple is the catalogue.
 
-Each function looks at a file's first lines and returns its layout, or None if the file is not of that shape. The first
-in the tuple that recognises a file is believed.
+A detector looks at a file's first lines and returns the layout, or None if the file is of another one. The first
+detector of the tuple that returns a layout decides.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from quantlr.core.errors import DataError
-from quantlr.data.csv.table import SOURCE_PATH_KEY, RawTable
+from quantlr.data.csv.raw_table import RawTable, source_path_error
+from quantlr.data.ticker_list import TICKER_HEADINGS
 
+BAR_FIELDS = ("open", "high", "low", "close", "adj_close", "volume")
 COLUMN_SPELLINGS = {
     "date": ("date", "datetime", "timestamp", "day", "session", "index"),
-    "ticker": ("ticker", "symbol", "name"),
+    "ticker": TICKER_HEADINGS,
     "open": ("open",),
     "high": ("high",),
     "low": ("low",),
@@ -24,26 +25,26 @@ COLUMN_SPELLINGS = {
     "adj_close": ("adjclose", "adjustedclose", "closeadj", "closeadjusted"),
     "volume": ("volume", "vol"),
 }
-"""What a column is called here, and how others write it, without case, spaces and punctuation; the first one wins."""
-BAR_FIELDS = ("open", "high", "low", "close", "adj_close", "volume")
+"""Spellings of each column's heading, in lower case without blanks and punctuation; the first one present is used."""
+FIELD_BY_SPELLING = {spelling: field for field in BAR_FIELDS for spelling in COLUMN_SPELLINGS[field]}
 IGNORED_YFINANCE_COLUMNS = {"dividends", "stocksplits", "capitalgains", "repaired"}
-"""Columns that yfinance writes beside the prices, and that are not read: its closes are adjusted for them."""
+"""Columns that yfinance writes beside the prices and that are not read: its adjusted closes include them."""
 NO_TICKER = ""
-"""Stands for the ticker where a file's columns belong to no ticker in particular."""
+"""Key of `TableLayout.field_columns_by_ticker` in a file whose columns do not belong to tickers."""
 
 
 @dataclass(frozen=True, slots=True)
 class TableLayout:
-    """Which column of a file holds what; columns count from 0.
+    """The columns of a file by what they hold; columns are counted from 0.
 
     Attributes
     ----------
-    head : lines of the header.
-    date : the column of dates.
-    fields : by ticker the column of each field, where columns belong to tickers; else under `ALONE`.
-    ticker : the column of tickers, where each row names its own.
-    sign : text that stands before a price.
-    period : the column that says how long a bar is, "D" for a day.
+    n_header_lines : number of lines of the header.
+    date_column : the column of dates.
+    field_columns_by_ticker : by ticker the column of each field; under `NO_TICKER` if columns do not belong to tickers.
+    ticker_column : the column of tickers, if each row names its own.
+    price_prefix : text before a price, as a currency sign.
+    period_column : the column of the bar's length, "D" for a day.
     """
 
     n_header_lines: int
@@ -59,107 +60,98 @@ def detect_layout(raw_table: RawTable) -> TableLayout:
 
     Raises
     ------
-    DataError : none fits; the text says which columns were looked for and which are there.
+    DataError : no detector recognises it; the text names the column needed and those found.
     """
-    for recognise in LAYOUT_DETECTORS:
-        layout = recognise(raw_table)
+    for detect in LAYOUT_DETECTORS:
+        layout = detect(raw_table)
         if layout is not None:
             return layout
-    here = ", ".join(raw_table.first_lines[0])
-    if len(raw_table.first_lines[0]) == 1 and ";" in here:
-        here += " (separated by ';'? needed commas)"
-    raise DataError(f"{raw_table.path} has no column of dates ('Date'), it has: {here}", key=SOURCE_PATH_KEY)
+    headings = ", ".join(raw_table.first_lines[0])
+    if len(raw_table.first_lines[0]) == 1 and ";" in headings:
+        headings += " (separated by ';'? needed commas)"
+    raise source_path_error(f"{raw_table.path} has no column of dates ('Date'), it has: {headings}")
 
 
 def detect_yfinance_layout(raw_table: RawTable) -> TableLayout | None:
-    """Yfinance's ``download().to_csv()``: two lines of header, fields and tickers, and a third for the index's name."""
+    """Yfinance's ``download().to_csv()``: header lines of fields, of tickers and, often, of the index's name."""
     if len(raw_table.first_lines) < 2:
         return None
-    first, second = raw_table.first_lines[0], raw_table.first_lines[1]
-    named = (
-        len(raw_table.first_lines) > 2
-        and _is_date_heading(raw_table.first_lines[2][0])
-        and not any(raw_table.first_lines[2][1:])
-    )
-    flat = _is_date_heading(first[0]) and not second[0].strip() and all(cell.strip() for cell in second[1:])
-    if not (named or flat) or len(first) != len(second):
+    first, second, *others = raw_table.first_lines
+    has_index_line = bool(others) and _is_date_heading(others[0][0]) and not any(others[0][1:])
+    is_flat = _is_date_heading(first[0]) and not second[0].strip() and all(cell.strip() for cell in second[1:])
+    if not (has_index_line or is_flat) or len(first) != len(second):
         return None
-    for fields, tickers in ((first, second), (second, first)):
-        plain = [_normalize_heading(cell) for cell in fields[1:]]
-        if set(plain) <= _FIELD_BY_SPELLING.keys() | IGNORED_YFINANCE_COLUMNS and set(plain) & _CLOSE_SPELLINGS:
-            return TableLayout(3 if named else 2, 0, _group_columns_by_ticker(raw_table, plain, tickers[1:]))
+    close_spellings = {*COLUMN_SPELLINGS["close"], *COLUMN_SPELLINGS["adj_close"]}
+    for field_line, ticker_line in ((first, second), (second, first)):
+        spellings = [_normalize_heading(cell) for cell in field_line[1:]]
+        known = FIELD_BY_SPELLING.keys() | IGNORED_YFINANCE_COLUMNS
+        if set(spellings) <= known and set(spellings) & close_spellings:
+            columns = _group_columns_by_ticker(raw_table, spellings, ticker_line[1:])
+            return TableLayout(3 if has_index_line else 2, 0, columns)
     return None
 
 
 def _group_columns_by_ticker(
-    raw_table: RawTable, normalized_fields: list[str], tickers: tuple[str, ...]
+    raw_table: RawTable, spellings: list[str], tickers: tuple[str, ...]
 ) -> dict[str, dict[str, int]]:
-    fields: dict[str, dict[str, int]] = {}
-    for at, (spelling, cell) in enumerate(zip(normalized_fields, tickers, strict=True), start=1):
+    columns_by_ticker: dict[str, dict[str, int]] = {}
+    for index, (spelling, ticker) in enumerate(zip(spellings, tickers, strict=True), start=1):
         if spelling in IGNORED_YFINANCE_COLUMNS:
             continue
-        mine, field = fields.setdefault(cell.strip(), {}), _FIELD_BY_SPELLING[spelling]
-        if field in mine:
-            raise DataError(f"{raw_table.path} has the column {field} of {cell} twice", key=SOURCE_PATH_KEY)
-        mine[field] = at
-    return fields
+        columns, field = columns_by_ticker.setdefault(ticker.strip(), {}), FIELD_BY_SPELLING[spelling]
+        if field in columns:
+            raise source_path_error(f"{raw_table.path} has the column {field} of {ticker} twice")
+        columns[field] = index
+    return columns_by_ticker
 
 
 def detect_stooq_layout(raw_table: RawTable) -> TableLayout | None:
-    """Stooq's database, ``<TICKER>,<PER>,<DATE>,<TIME>,...``: each row says how long its bar is."""
-    plain = _normalize_header(raw_table)
-    layout = detect_long_layout(raw_table) if "per" in plain else None
-    return None if layout is None else replace(layout, period_column=plain.index("per"))
+    """Stooq's database, ``<TICKER>,<PER>,<DATE>,<TIME>,...``: each row states the length of its bar."""
+    headings = _normalize_header(raw_table)
+    layout = detect_long_layout(raw_table) if "per" in headings else None
+    return None if layout is None else replace(layout, period_column=headings.index("per"))
 
 
 def detect_nasdaq_layout(raw_table: RawTable) -> TableLayout | None:
-    """Nasdaq.com, ``Date,Close/Last,...``: a dollar sign stands before each price."""
+    """Nasdaq.com, ``Date,Close/Last,...``: a dollar sign precedes each price."""
     layout = detect_long_layout(raw_table) if "closelast" in _normalize_header(raw_table) else None
     return None if layout is None else replace(layout, price_prefix="$")
 
 
 def detect_long_layout(raw_table: RawTable) -> TableLayout | None:
-    """One row per bar, columns by name, with a column of tickers or without: what most write."""
-    found = _find_known_columns(raw_table)
-    if "date" not in found or not {"close", "adj_close"} & found.keys():
+    """One row per bar and one column per field, with or without a column of tickers: the most common layout."""
+    headings = _normalize_header(raw_table)
+    columns: dict[str, int] = {}
+    for name, spellings in COLUMN_SPELLINGS.items():
+        spelling = next((spelling for spelling in spellings if spelling in headings), None)
+        if spelling is None:
+            continue
+        matches = [index for index, heading in enumerate(headings) if heading == spelling]
+        if len(matches) > 1:
+            names = ", ".join(raw_table.first_lines[0][index] for index in matches)
+            raise source_path_error(f"{raw_table.path} has the column {name} twice: {names}; keep one")
+        columns[name] = matches[0]
+    if "date" not in columns or not {"close", "adj_close"} & columns.keys():
         return None
-    fields = {name: found[name] for name in BAR_FIELDS if name in found}
-    return TableLayout(1, found["date"], {NO_TICKER: fields}, found.get("ticker"))
+    fields = {name: columns[name] for name in BAR_FIELDS if name in columns}
+    return TableLayout(1, columns["date"], {NO_TICKER: fields}, columns.get("ticker"))
 
 
 def detect_wide_layout(raw_table: RawTable) -> TableLayout | None:
-    """One row per date and one column of closes per ticker, named by it."""
+    """One row per date and one column of closes per ticker, whose heading is the ticker."""
     header = raw_table.first_lines[0]
     if not (_is_date_heading(header[0]) or not header[0].strip()) or len(header) < 2:
         return None
-    twice = [name for name, count in Counter(header[1:]).items() if count > 1]
-    if twice:
-        raise DataError(f"{raw_table.path} has the column {twice[0]} twice; keep one", key=SOURCE_PATH_KEY)
-    return TableLayout(1, 0, {name.strip(): {"close": at} for at, name in enumerate(header) if at})
-
-
-def _find_known_columns(raw_table: RawTable) -> dict[str, int]:
-    """Return the columns that are known by their names."""
-    header, plain = raw_table.first_lines[0], _normalize_header(raw_table)
-    found: dict[str, int] = {}
-    for name, spellings in COLUMN_SPELLINGS.items():
-        for spelling in spellings:
-            matches = [at for at, text in enumerate(plain) if text == spelling]
-            if len(matches) > 1:
-                listed = ", ".join(header[at] for at in matches)
-                raise DataError(
-                    f"{raw_table.path} has the column {name} twice: {listed}; keep one", key=SOURCE_PATH_KEY
-                )
-            if matches:
-                found[name] = matches[0]
-                break
-    return found
+    duplicates = [name for name, count in Counter(header[1:]).items() if count > 1]
+    if duplicates:
+        raise source_path_error(f"{raw_table.path} has the column {duplicates[0]} twice; keep one")
+    return TableLayout(1, 0, {name.strip(): {"close": index} for index, name in enumerate(header) if index})
 
 
 def _normalize_header(raw_table: RawTable) -> list[str]:
-    """Return the first line's cells as they are compared; a first column without a name is an index."""
-    plain = [_normalize_heading(cell) for cell in raw_table.first_lines[0]]
-    return ["index", *plain[1:]] if plain[0] == "" else plain
+    """Return the first line's headings as they are compared; a first column without a name is an index."""
+    headings = [_normalize_heading(cell) for cell in raw_table.first_lines[0]]
+    return [headings[0] or "index", *headings[1:]]
 
 
 def _normalize_heading(heading: str) -> str:
@@ -169,9 +161,6 @@ def _normalize_heading(heading: str) -> str:
 def _is_date_heading(heading: str) -> bool:
     return _normalize_heading(heading) in COLUMN_SPELLINGS["date"]
 
-
-_FIELD_BY_SPELLING = {spelling: field for field in BAR_FIELDS for spelling in COLUMN_SPELLINGS[field]}
-_CLOSE_SPELLINGS = {*COLUMN_SPELLINGS["close"], *COLUMN_SPELLINGS["adj_close"]}
 
 LAYOUT_DETECTORS = (
     detect_yfinance_layout,

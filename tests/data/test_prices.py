@@ -1,4 +1,4 @@
-"""Many tickers with histories of their own: lists in files, holes that stay holes, and who is missing."""
+"""Universes of many tickers: lists in files, gaps, and survivorship bias."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_tickers_come_from_a_file_beside_the_config_and_the_resolved_config_needs_it_no_more(
+def test_tickers_are_read_from_a_file_and_written_into_the_resolved_config(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = quantlr.run(home / "exp.yaml", output=home / "out")
@@ -68,13 +68,13 @@ def test_tickers_come_from_a_file_beside_the_config_and_the_resolved_config_need
         ("  0700 # text\n#B\nTRUE", ("0700", "TRUE")),
     ],
 )
-def test_lists_of_tickers_as_people_have_them(tmp_path: Path, text: str, tickers: tuple[str, ...]) -> None:
+def test_formats_of_ticker_lists(tmp_path: Path, text: str, tickers: tuple[str, ...]) -> None:
     (tmp_path / "m.csv").write_text(text)
     assert read_ticker_list(str(tmp_path / "m.csv")).tickers == tickers
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         ("tickers_file: none.txt", "exp.yaml:1:62: data.tickers_file: {home}/none.txt can't be read: No such file or directory; a path is relative to its config"),
         ("tickers_file: empty.txt", "exp.yaml:1:62: data.tickers_file: {home}/empty.txt lists no ticker; write one a line"),
@@ -90,7 +90,7 @@ def test_lists_of_tickers_as_people_have_them(tmp_path: Path, text: str, tickers
         ("tickers: []", "exp.yaml:1:57: data.tickers: needs at least one entry, found none"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_with_a_list_of_tickers_is_told_at_its_place(home: Path, data: str, said: str) -> None:
+def test_errors_of_a_ticker_list_name_their_place(home: Path, data: str, message: str) -> None:
     (home / "empty.txt").write_text("# none\n")
     (home / "twice.txt").write_text("A\nB\n\nA\n")
     (home / "latin.txt").write_bytes(b"\xe9\n")
@@ -100,7 +100,7 @@ def test_what_is_wrong_with_a_list_of_tickers_is_told_at_its_place(home: Path, d
     with pytest.raises(ConfigError) as caught:
         load_config(home / "exp.yaml")
     (problem,) = caught.value.problems
-    assert problem.replace(f"{home}/exp.yaml", "exp.yaml").startswith(said.format(home=home))
+    assert problem.replace(f"{home}/exp.yaml", "exp.yaml").startswith(message.format(home=home))
 
 
 def test_one_list_may_replace_the_other(home: Path) -> None:
@@ -110,7 +110,7 @@ def test_one_list_may_replace_the_other(home: Path) -> None:
     assert DataSpec.model_validate(mapping).tickers == ("A",)
 
 
-def test_rules_of_quality_are_written_out_and_read_again(home: Path) -> None:
+def test_quality_actions_survive_writing_and_reading(home: Path) -> None:
     config = load_config(home / "exp.yaml", settings=["data.quality.gaps=error", "data.calendar=XNYS"]).run
     text = config.to_yaml()
     assert "gaps: error" in text
@@ -126,16 +126,16 @@ def test_rules_of_quality_are_written_out_and_read_again(home: Path) -> None:
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_nothing_is_filled_across_a_hole_forwards_or_backwards(seed: int) -> None:
+def test_gaps_are_not_filled(seed: int) -> None:
     """Where a ticker has no bar it has no price, on no other day and of no other ticker."""
     rng = np.random.default_rng(seed)
     dates = pd.bdate_range("2010-01-04", periods=40)
     frames = {}
-    for at in range(4):
-        there = rng.random(40) > 0.3
-        there[:2] |= at == 0
-        there[[10 * at, 10 * at + 1]] = True
-        frames[f"T{at}"] = random_walk_bars(rng, dates)[there]
+    for index in range(4):
+        has_bar = rng.random(40) > 0.3
+        has_bar[:2] |= index == 0
+        has_bar[[10 * index, 10 * index + 1]] = True
+        frames[f"T{index}"] = random_walk_bars(rng, dates)[has_bar]
     prices = prices_from_bars(frames, source="", sha256="", notes=[])
     truth = pd.concat({name: frame["close"] for name, frame in frames.items()}, axis=1, sort=True)
     assert list(prices.sessions) == list(truth.index)
@@ -143,23 +143,23 @@ def test_nothing_is_filled_across_a_hole_forwards_or_backwards(seed: int) -> Non
     np.testing.assert_array_equal(prices.n_bars, [len(frame) for frame in frames.values()])
 
 
-def survivors(home: Path, *tickers: str, **keys: object) -> list[Note]:
+def survivorship_notes(home: Path, *tickers: str, **keys: object) -> list[Note]:
     notes = load_prices(DataSpec(source=FileSource(path=home / "prices.csv"), tickers=tickers, **keys)).notes
     return [note for note in notes if "survivorship" in note.text]
 
 
-def test_a_list_of_survivors_is_told_so_and_only_where_that_is_known(tmp_path: Path) -> None:
+def test_survivorship_bias_is_noted_only_if_all_of_many_tickers_survive(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     dates = pd.bdate_range("2000-01-03", periods=1300)
     tables = [random_walk_bars(rng, dates).assign(ticker=name) for name in "ABC"]
     gone = random_walk_bars(rng, dates)[:900].assign(ticker="GONE")
     pd.concat([*tables, gone]).to_csv(tmp_path / "prices.csv", index_label="date")
-    (note,) = survivors(tmp_path, "A", "B", "C")
+    (note,) = survivorship_notes(tmp_path, "A", "B", "C")
     assert note.text == (
         "all 3 tickers still trade on the last session, 5 years after the first: a list drawn up with hindsight lacks "
         "those that were delisted, which flatters holding it (survivorship bias)"
     )
     assert note.date == "2004-12-24"
-    assert not survivors(tmp_path, "A", "B", "C", "GONE")
-    assert not survivors(tmp_path, "A", "B")
-    assert not survivors(tmp_path, "A", "B", "C", start="2003-06-01")
+    assert not survivorship_notes(tmp_path, "A", "B", "C", "GONE")
+    assert not survivorship_notes(tmp_path, "A", "B")
+    assert not survivorship_notes(tmp_path, "A", "B", "C", start="2003-06-01")

@@ -1,4 +1,4 @@
-"""What Yahoo does not know, does not say or does not answer: whose fault it is, and what is stored all the same."""
+"""Failures of Yahoo and of the network: the kind of error, retries, and the cached prices."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from data.yahoo_market import LAST, LIMIT, LONG_AGO, PAGE, Market
 from yahoo_server import Share, Yahoo, serving, session_to, share
 
 
-def test_an_unknown_ticker_is_the_users_to_mend(market: Market) -> None:
+def test_an_unknown_ticker_is_a_data_error(market: Market) -> None:
     with pytest.raises(
         DataError,
         match=r"NOPE: Yahoo says 'No data found, symbol may be delisted' \(status 404\); correct data\.tickers",
@@ -22,13 +22,13 @@ def test_an_unknown_ticker_is_the_users_to_mend(market: Market) -> None:
         market.load("A/../B")
 
 
-def test_a_ticker_without_bars_is_the_users_to_mend(market: Market) -> None:
+def test_a_ticker_without_bars_is_a_data_error(market: Market) -> None:
     market.yahoo.shares["VOID"] = Share({LAST: 1.0}, lacking={LAST})
     with pytest.raises(DataError, match="VOID: Yahoo knows the ticker and has no bars of it"):
         market.fetch("VOID")
 
 
-def test_one_failed_ticker_of_many_is_named_or_let_go(market: Market) -> None:
+def test_one_failed_ticker_of_many_is_an_error_or_dropped(market: Market) -> None:
     market.yahoo.shares = {name: share(1, LONG_AGO) for name in ("AAA", "BBB", "CCC")}
     market.yahoo.trouble["BBB"] = [PAGE]
     with pytest.raises(
@@ -37,9 +37,9 @@ def test_one_failed_ticker_of_many_is_named_or_let_go(market: Market) -> None:
         market.fetch("AAA", "BBB", "CCC")
     with pytest.raises(Fault, match=r"^NOPE: Yahoo says .*; BBB: Yahoo answers with status 500"):
         market.fetch("NOPE", "BBB", "CCC", on_failure="error")
-    got = market.fetch("AAA", "BBB", "NOPE", on_failure="drop")
-    assert list(got.bars) == ["AAA"]
-    assert [(note.ticker, note.text[:9]) for note in got.notes] == [("BBB", "left out:"), ("NOPE", "left out:")]
+    fetched = market.fetch("AAA", "BBB", "NOPE", on_failure="drop")
+    assert list(fetched.bars) == ["AAA"]
+    assert [(note.ticker, note.text[:9]) for note in fetched.notes] == [("BBB", "left out:"), ("NOPE", "left out:")]
     assert market.load("AAA", "BBB", on_failure="drop").tickers == ("AAA",)
     with pytest.raises(DataError, match="NOPE: Yahoo says"):
         market.fetch("NOPE", on_failure="drop")
@@ -47,15 +47,15 @@ def test_one_failed_ticker_of_many_is_named_or_let_go(market: Market) -> None:
     assert list(offline.bars) == ["AAA"]
 
 
-@pytest.mark.parametrize("trouble", [LIMIT, PAGE])
-def test_trouble_that_passes_is_waited_for(market: Market, trouble: Any) -> None:
+@pytest.mark.parametrize("reply", [LIMIT, PAGE])
+def test_a_temporary_failure_is_retried(market: Market, reply: Any) -> None:
     market.yahoo.shares["AAA"] = share(1, LONG_AGO)
-    market.yahoo.trouble["AAA"] = [trouble] * 5 + [0.0]
+    market.yahoo.trouble["AAA"] = [reply] * 5 + [0.0]
     assert len(market.fetch("AAA").bars["AAA"]) == 300
 
 
 @pytest.mark.parametrize(
-    ("reply", "said"),
+    ("reply", "message"),
     [
         (LIMIT, r"AAA: Yahoo limits the rate of requests \(status 429\)"),
         (PAGE, "AAA: Yahoo answers with status 500, and with no prices"),
@@ -71,16 +71,16 @@ def test_trouble_that_passes_is_waited_for(market: Market, trouble: Any) -> None
         ((200, "Will be right back", "text/html"), "AAA: Yahoo answers with status 200, and with no prices"),
     ],
 )  # fmt: skip
-def test_trouble_that_stays_is_no_delisting(market: Market, reply: Any, said: str) -> None:
+def test_a_permanent_failure_is_not_reported_as_a_delisting(market: Market, reply: Any, message: str) -> None:
     market.yahoo.shares["AAA"] = share(1, LONG_AGO)
     market.yahoo.trouble["AAA"] = [reply]
-    with pytest.raises(Fault, match=said) as caught:
+    with pytest.raises(Fault, match=message) as caught:
         market.fetch("AAA")
     assert caught.value.exit_status == 1
     assert "delisted" not in caught.value.message
 
 
-def test_a_ticker_that_yahoo_gives_no_more_can_be_had_offline(market: Market) -> None:
+def test_a_ticker_that_fails_can_be_used_offline(market: Market) -> None:
     market.yahoo.shares["AAA"] = share(1, LONG_AGO)
     market.fetch("AAA")
     market.at("2024-05-08 20:00")
@@ -94,7 +94,7 @@ def test_a_ticker_that_yahoo_gives_no_more_can_be_had_offline(market: Market) ->
     assert len(market.fetch("AAA", end=LAST).bars["AAA"]) == 300
 
 
-def test_an_outage_tells_the_age_of_what_is_stored(market: Market) -> None:
+def test_an_outage_states_the_age_of_the_cached_prices(market: Market) -> None:
     market.yahoo.shares = {name: share(1, LONG_AGO) for name in ("AAA", "BBB", "CCC")}
     market.fetch("AAA")
     market.at("2024-05-07 08:00")
@@ -109,12 +109,12 @@ def test_an_outage_tells_the_age_of_what_is_stored(market: Market) -> None:
     market.at("2024-05-09 20:00")
     with pytest.raises(Fault, match="its prices are stored, fetched 2 days ago, to 2024-05-03: --offline uses that"):
         market.fetch("AAA")
-    asked = market.yahoo.requests
+    n_requests = market.yahoo.requests
     assert len(market.fetch("AAA", offline=True).bars["AAA"]) == 300
-    assert market.yahoo.requests == asked
+    assert market.yahoo.requests == n_requests
 
 
-def test_a_limit_ends_the_asking(market: Market) -> None:
+def test_a_rate_limit_ends_the_requests(market: Market) -> None:
     market.yahoo.shares = {name: share(1, LONG_AGO) for name in ("AAA", "BBB")}
     market.yahoo.trouble["AAA"] = [LIMIT]
     with pytest.raises(Fault, match="nothing is stored yet that --offline could use"):
@@ -122,20 +122,20 @@ def test_a_limit_ends_the_asking(market: Market) -> None:
     assert "BBB" not in {ticker for ticker, _ in market.yahoo.asked}
 
 
-def test_a_port_that_nobody_listens_on_is_no_delisting(market: Market) -> None:
+def test_a_closed_port_is_not_reported_as_a_delisting(market: Market) -> None:
     with serving(Yahoo()) as address:
         pass
-    dead = Market(market.yahoo, session_to(address))
+    unreachable = Market(market.yahoo, session_to(address))
     with pytest.raises(Fault, match=r"GONE: Yahoo can't be reached: .*[Cc]onnect") as caught:
-        dead.fetch("GONE")
+        unreachable.fetch("GONE")
     assert "delisted" not in caught.value.message
 
 
-def test_a_network_that_swallows_everything_is_given_up_at_the_deadline(market: Market) -> None:
+def test_a_network_without_responses_is_given_up_at_the_deadline(market: Market) -> None:
     market.yahoo.silent = True
     with pytest.raises(Fault, match=r"HOLE: Yahoo gave no answer for 0\.3 seconds; try again later; nothing is stored"):
         market.fetch("HOLE", "AAA", deadline=0.3)
     market.yahoo.silent = False
     market.yahoo.released.set()
     market.yahoo.shares["AAA"] = share(1, LONG_AGO)
-    assert len(market.fetch("AAA").bars["AAA"]) == 300, "and what was abandoned is in nobody's way"
+    assert len(market.fetch("AAA").bars["AAA"]) == 300, "the abandoned thread does not disturb it"
