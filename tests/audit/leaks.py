@@ -16,13 +16,12 @@ from quantlr.core.values import Dataset, Folds, Forecasts, Labels, Positions, Pr
 from quantlr.data.dataset import compute_feature_columns
 from quantlr.data.labels import Label
 from quantlr.model.batched.fit import FitResults, fit_folds
-from quantlr.model.batched.sums import Scaling
 from quantlr.model.batched.training import TrainingData
 from quantlr.model.calibration import Calibration, fit_platt_calibration
 from quantlr.model.config import LogisticRegression
-from quantlr.model.splits import WalkForwardSpec, make_folds, make_pooled_folds
-from quantlr.model.standardize import fold_scaling
-from quantlr.model.walk_forward import WalkForwardFunctions, fold_target_stats
+from quantlr.model.splits import WalkForwardSpec, fold_target_stats, make_folds, make_pooled_folds
+from quantlr.model.standardize import Scaling, fold_scaling
+from quantlr.model.walk_forward import WalkForwardFunctions
 from quantlr.pipeline.stages import PipelineStages, compute_label
 
 

@@ -10,7 +10,7 @@ from quantlr.core.values import Folds
 from quantlr.model.batched.fit import FitResults, fit_folds
 from quantlr.model.batched.training import ObjectiveBuilder, TrainingData
 from quantlr.model.config import LogisticRegression
-from quantlr.model.logistic import log_loss_gradient, log_loss_hessian, log_loss_hessian_bound, pointwise_log_loss
+from quantlr.model.logistic import LogisticLoss, pointwise_log_loss
 from quantlr.model.solvers import make_anderson_step, newton_schulz_inverses, pseudo_inverse
 from quantlr.model.splits import WalkForwardSpec, make_folds
 from quantlr.model.standardize import fold_scaling
@@ -48,19 +48,20 @@ def test_what_many_refits_step_on_at_once_is_the_lessons_page_for_each(window: s
     refits = slice(2, 9)
     objective = ObjectiveBuilder(training(X, y, folds), LogisticRegression()).build_objective(refits)
     theta = np.random.default_rng(0).normal(size=(4, 7))
-    together, (common, at_common) = objective.gradient(theta), objective.gradient_and_hessian(theta[:, 0])
-    bound = objective.hessian_bound()
+    gradients, bounds = objective.gradient(theta), objective.hessian_bound()
+    common_gradients, common_hessians = objective.gradient_and_hessian(theta[:, 0])
     for column, refit in enumerate(range(refits.start, refits.stop)):
         train = folds[refit].train
         rows = objective.local_scaling.to_local_rows(X[train])
-        here, labels = theta[:, column], y[train]
-        np.testing.assert_allclose(together[:, column], log_loss_gradient(rows, labels, here), atol=1e-13)
-        np.testing.assert_allclose(common[:, column], log_loss_gradient(rows, labels, theta[:, 0]), atol=1e-13)
-        np.testing.assert_allclose(at_common[column], log_loss_hessian(rows, theta[:, 0]), atol=1e-13)
-        alone = objective.select_refit(column)
-        np.testing.assert_allclose(alone.gradient_and_hessian(here)[1][0], log_loss_hessian(rows, here), atol=1e-13)
-        assert alone.loss(here) == pytest.approx(pointwise_log_loss(rows @ here, labels).mean(), abs=1e-13)
-        np.testing.assert_allclose(bound[column], log_loss_hessian_bound(rows), atol=1e-13)
+        weights, loss = theta[:, column], LogisticLoss.unweighted(rows, y[train])
+        np.testing.assert_allclose(gradients[:, column], loss.gradient(weights), atol=1e-13)
+        np.testing.assert_allclose(common_gradients[:, column], loss.gradient(theta[:, 0]), atol=1e-13)
+        np.testing.assert_allclose(common_hessians[column], loss.hessian(theta[:, 0]), atol=1e-13)
+        single = objective.select_refit(column)
+        np.testing.assert_allclose(single.gradient_and_hessian(weights)[1][0], loss.hessian(weights), atol=1e-13)
+        assert single.loss(weights) == pytest.approx(loss.loss(weights), abs=1e-13)
+        assert loss.loss(weights) == pytest.approx(pointwise_log_loss(rows @ weights, y[train]).mean(), abs=1e-13)
+        np.testing.assert_allclose(bounds[column], loss.hessian_bound(), atol=1e-13)
 
 
 def by_scipy(X: Array, y: Array, l2: float) -> Array:
@@ -108,12 +109,10 @@ def test_the_intercept_is_not_penalised() -> None:
 def test_a_rate_that_need_not_go_downhill_is_refused_with_its_limit(solver: str, factor: float) -> None:
     X, y = made_up(7)
     S = np.column_stack([np.ones(len(X)), (X - X.mean(axis=0)) / X.std(axis=0)])
-    limit = factor / np.linalg.eigvalsh(log_loss_hessian_bound(S))[-1]
+    limit = factor / np.linalg.eigvalsh(LogisticLoss.unweighted(S, y).hessian_bound())[-1]
     below = fit_once(X, y, solver=solver, learning_rate=limit * 0.999, tol=1e-6, max_iter=10_000)
     assert below.converged.all()
-    with pytest.raises(
-        LearningRateTooLarge, match=f"would not go downhill.*{factor:g}/L = {limit:.4g}".replace("1/L", "/L")
-    ):
+    with pytest.raises(LearningRateTooLarge, match=f"diverges.*{factor:g}/L = {limit:.4g}".replace("1/L", "/L")):
         fit_once(X, y, solver=solver, learning_rate=limit * 1.001)
 
 

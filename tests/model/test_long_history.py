@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from quantlr.core.arrays import Array
 from quantlr.model.batched.fit import fit_folds
-from quantlr.model.batched.sums import LocalRows, LocalScaling, RawRows, Scaling, sample_weights_by_class
+from quantlr.model.batched.sums import LocalRows, RawRows, sample_weights_by_class
 from quantlr.model.batched.training import ObjectiveBuilder, TrainingData
-from quantlr.model.batched.windows import TrainingWindows
 from quantlr.model.config import LogisticRegression
 from quantlr.model.splits import WalkForwardSpec, make_folds
-from quantlr.model.standardize import fold_scaling
+from quantlr.model.standardize import LocalScaling, Scaling, fold_scaling
+from quantlr.model.windows import TrainingWindows
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression as Peer
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from quantlr.core.values import Folds
 from quantlr.model.batched.fit import fit_folds, fit_many
-from quantlr.model.batched.loss import RefitBatch
+from quantlr.model.batched.refit_batch import RefitBatch
 from quantlr.model.batched.training import ObjectiveBuilder
 from quantlr.model.config import LogisticRegression
 from quantlr.model.solvers import newton_batch

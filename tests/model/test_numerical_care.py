@@ -19,7 +19,7 @@ from quantlr.data.scenarios import TRADING_HALT, apply_scenario
 from quantlr.model.batched.fit import fit_folds
 from quantlr.model.batched.training import TrainingData
 from quantlr.model.config import LogisticRegression
-from quantlr.model.logistic import log_loss_gradient, logit, pointwise_log_loss, sigmoid
+from quantlr.model.logistic import LogisticLoss, logit, pointwise_log_loss, sigmoid
 from quantlr.model.splits import WalkForwardSpec, make_folds
 from quantlr.model.standardize import fold_scaling
 from quantlr.model.walk_forward import walk_forward
@@ -64,10 +64,10 @@ def test_a_rate_that_suits_many_rows_is_no_rate_for_their_sum() -> None:
         S = np.column_stack([np.ones(rows), (X - X.mean(axis=0)) / X.std(axis=0)])
         summed, averaged = np.zeros(11), np.zeros(11)
         for _ in range(500):
-            summed = summed - 0.002 * rows * log_loss_gradient(S, y, summed)
-            averaged = averaged - 3.0 * log_loss_gradient(S, y, averaged)
-        assert bool(np.abs(log_loss_gradient(S, y, summed)).max() < 1e-6) is settles
-        assert np.abs(log_loss_gradient(S, y, averaged)).max() < 1e-6
+            summed = summed - 0.002 * rows * LogisticLoss.unweighted(S, y).gradient(summed)
+            averaged = averaged - 3.0 * LogisticLoss.unweighted(S, y).gradient(averaged)
+        assert bool(np.abs(LogisticLoss.unweighted(S, y).gradient(summed)).max() < 1e-6) is settles
+        assert np.abs(LogisticLoss.unweighted(S, y).gradient(averaged)).max() < 1e-6
 
 
 def test_unscaled_returns_do_not_hold_the_plain_descent_back() -> None:
@@ -77,7 +77,7 @@ def test_unscaled_returns_do_not_hold_the_plain_descent_back() -> None:
     raw = np.column_stack([np.ones(len(X)), X])
     naive = np.zeros(4)
     for _ in range(10_000):
-        naive = naive - 0.1 * log_loss_gradient(raw, y, naive)
+        naive = naive - 0.1 * LogisticLoss.unweighted(raw, y).gradient(naive)
     best, plain = (
         fit_folds(trained(X, y, one_fold(2_000)), LogisticRegression.model_validate({"solver": way})).coefficients[0]
         for way in ("newton", "gradient_descent")
@@ -111,7 +111,7 @@ def test_features_that_repeat_one_another_are_told_with_their_condition_number()
     rng = np.random.default_rng(0)
     dataset.features[:, 3] = dataset.features[:, 0] + 1e-5 * rng.normal(size=len(dataset.up))
     (note,) = forecast(dataset, {"refit_every": 1000}).notes
-    assert "nearly repeat one another (condition number 2" in note.text
+    assert "nearly collinear (condition number 2" in note.text
     dataset.features[:, 3] = dataset.features[:, 0]
     found = forecast(dataset, {"refit_every": 1000})
     assert found.refits.condition_number[0] == np.inf

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from quantlr.model.splits import WalkForwardSpec, make_folds
-from quantlr.model.standardize import fold_scaling, overlapping_refit_slices
+from quantlr.model.standardize import fold_scaling
+from quantlr.model.windows import overlapping_refit_slices
 from sklearn.preprocessing import StandardScaler
 
 

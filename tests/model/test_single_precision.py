@@ -9,7 +9,8 @@ import os
 
 import numpy as np
 import pytest
-from quantlr.model.batched.loss import FLOAT32_TANH_ERROR, Objective, RefitBatch, float32_gradient_error
+from quantlr.model.batched.loss import Objective
+from quantlr.model.batched.refit_batch import FLOAT32_TANH_ERROR, RefitBatch, float32_gradient_error
 from quantlr.model.batched.training import ObjectiveBuilder
 from quantlr.model.config import LogisticRegression
 from quantlr.model.splits import WalkForwardSpec

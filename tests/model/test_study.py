@@ -10,11 +10,10 @@ import pytest
 from quantlr.core.errors import LearningRateTooLarge
 from quantlr.core.values import Dataset
 from quantlr.model.batched.fit import fit_folds
-from quantlr.model.batched.sums import Scaling
 from quantlr.model.config import LogisticRegression
 from quantlr.model.diagnostics import compute_loss_curves, diagnose_model
 from quantlr.model.splits import make_folds
-from quantlr.model.standardize import fold_scaling
+from quantlr.model.standardize import Scaling, fold_scaling
 from quantlr.model.walk_forward import WalkForwardFunctions
 
 from markets import random_walk_prices
@@ -86,7 +85,7 @@ def test_a_long_descent_is_cut() -> None:
 
 def test_a_rate_beyond_the_limit_is_refused() -> None:
     X, y = made_up(8)
-    with pytest.raises(LearningRateTooLarge, match="refit 0: 50 would not go downhill"):
+    with pytest.raises(LearningRateTooLarge, match="refit 0: a learning rate of 50 diverges"):
         compute_loss_curves(
             one_refit(X, y), LogisticRegression(solver="gradient_descent", learning_rate=50.0), refit_indices=[0]
         )

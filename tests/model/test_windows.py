@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from quantlr.model.batched.sums import LocalRows
-from quantlr.model.batched.windows import TrainingWindows
+from quantlr.model.windows import TrainingWindows
 
 
 @given(seed=st.integers(0, 100_000), refits=st.integers(1, 9), span=st.sampled_from([3, 20, 60]))
