@@ -39,8 +39,9 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
 
     The objective is the weighted mean of the log loss + l2/2 * sum of squared weights. The weights are those of
     features standardised by the mean and the ddof-0 standard deviation of the rows, each counted with its
-    `sample_weight`; the intercept is not penalised. ``make_pipeline(StandardScaler(), LogisticRegression(C=1 / (n * l2)))`` has the same
-    objective, n being the sum of the weights; here the scaling is part of the fit, and attributes are in raw units.
+    `sample_weight`; the intercept is not penalised. With n the sum of the weights,
+    ``make_pipeline(StandardScaler(), LogisticRegression(C=1 / (n * l2)))`` has the same objective; here the scaling is
+    part of the fit, and attributes are in raw units.
 
     Parameters
     ----------
@@ -157,8 +158,9 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         quantlr.core.errors.LearningRateTooLarge : gradient descent with `learning_rate` may diverge.
         """
         model = self._validated_model_config()
-        is_warm = self.warm_start and hasattr(self, "coef_")
-        previous_weights = np.concatenate([self.intercept_, self.coef_[0]]) if is_warm else None
+        previous_weights: Array | None = None
+        if self.warm_start and hasattr(self, "coef_"):
+            previous_weights = np.concatenate([self.intercept_, self.coef_[0]])
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
         row_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         self.classes_ = _binary_class_labels(y, row_weight)
@@ -195,7 +197,8 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
 
     def predict(self, X: Any) -> np.ndarray[Any, Any]:
         """Return the more probable class of each row, (n,), for rows (n, k); the first if both are equally probable."""
-        return np.asarray(self.classes_[(self.decision_function(X) > 0).astype(np.intp)])
+        is_second = self.decision_function(X) > 0
+        return np.asarray(self.classes_[is_second.astype(np.intp)])
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the weights to a file, as JSON with a checksum that runs no code when it is opened; see `SavedWeights`.

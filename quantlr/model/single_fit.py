@@ -111,7 +111,7 @@ def _weighted_mean_and_std(
     The mean comes first and the squares about it second, with the rounding error of the mean taken out again (Chan,
     Golub and LeVeque 1983).
     """
-    total_weight, n_rows = sample_weight.sum(), np.count_nonzero(sample_weight)
+    total_weight, n_rows = sample_weight.sum(), int(np.count_nonzero(sample_weight))
     mean = sum(sample_weight[block] @ X[block] for block in row_slices) / total_weight
     shift, squares = np.zeros_like(mean), np.zeros_like(mean)
     for block in row_slices:

@@ -153,8 +153,8 @@ class SolverResult:
 
     def slice_refits(self, refits: slice) -> SolverResult:
         """Return some of the refits."""
-        rest = (values[refits] for values in (self.iterations, self.max_abs_gradient, self.converged))
-        return SolverResult(self.theta[:, refits], *rest)
+        iterations, max_abs_gradient = self.iterations[refits], self.max_abs_gradient[refits]
+        return SolverResult(self.theta[:, refits], iterations, max_abs_gradient, self.converged[refits])
 
 
 def ignore_iteration(theta: Array) -> None:

@@ -162,12 +162,12 @@ def test_with_class_weights_errors_are_whites_where_rows_are_many(weights: dict[
 def test_a_constant_weighs_nothing_and_has_no_error() -> None:
     X, y = made_up(13)
     found, without = paths_of(np.insert(X, 1, 5.0, axis=1), y), paths_of(X, y)
-    for name in ("standardised", "raw"):
-        weights, errors = getattr(found, name)[0], getattr(found, f"{name}_error")[0]
+    for name in ("standardized", "raw"):
+        weights, errors = (getattr(found, f"{name}_{kind}")[0] for kind in ("coefficients", "standard_errors"))
         assert weights[2] == 0
         assert np.isnan(errors[2])
-        np.testing.assert_allclose(np.delete(weights, 2), getattr(without, name)[0], rtol=1e-9)
-        np.testing.assert_allclose(np.delete(errors, 2), getattr(without, f"{name}_error")[0], rtol=1e-9)
+        np.testing.assert_allclose(np.delete(weights, 2), getattr(without, f"{name}_coefficients")[0], rtol=1e-9)
+        np.testing.assert_allclose(np.delete(errors, 2), getattr(without, f"{name}_standard_errors")[0], rtol=1e-9)
 
 
 def test_of_a_feature_told_twice_each_half_has_half_the_error() -> None:

@@ -157,7 +157,7 @@ def test_a_curve_that_runs_away_ends() -> None:
 
 def test_without_a_best_fit_there_is_nothing_to_study() -> None:
     X, _ = made_up(5)
-    with pytest.raises(DegenerateFold, match=r"refit 0: a plane .* so that no best loss exists; study another"):
+    with pytest.raises(DegenerateFold, match=r"refit 0: a hyperplane .* so that no best loss exists; study another"):
         compute_learning_rate_study(one_refit(X, (X[:, 0] > 0).astype(np.float64)), LogisticRegression(), refit_index=0)
     with pytest.raises(DegenerateFold, match="refit 0: its training rows are of one class"):
         compute_learning_rate_study(one_refit(X, np.ones(len(X))), LogisticRegression(l2=0.1), refit_index=0)

@@ -53,7 +53,7 @@ def test_company_changes_nothing(seed: int) -> None:
     together = fit_many(trainings, model, describe_refits=[str] * len(trainings))
     for each, found in zip(trainings, together, strict=True):
         alone = fit_folds(each, model)
-        for name in ("coefficients", "iterations", "gradient", "converged", "degenerate", "condition"):
+        for name in ("coefficients", "iterations", "max_abs_gradient", "converged", "degenerate", "condition_number"):
             np.testing.assert_array_equal(getattr(found, name), getattr(alone, name))
 
 

@@ -116,7 +116,12 @@ def test_refits_without_a_best_fit_are_gaps() -> None:
     degenerate = forecasts.refits.degenerate
     assert degenerate[[0, -1]].all()
     found = diagnose_model(dataset, forecasts, spec, model)
-    for name in ("standardised", "standardised_error", "raw", "raw_error"):
+    for name in (
+        "standardized_coefficients",
+        "standardized_standard_errors",
+        "raw_coefficients",
+        "raw_standard_errors",
+    ):
         np.testing.assert_array_equal(np.isnan(getattr(found.coefficient_paths, name)).any(axis=1), degenerate)
     np.testing.assert_array_equal(found.loss_curves.refit_index, np.flatnonzero(~degenerate))
     assert found.learning_rate_study is not None
@@ -159,7 +164,7 @@ def test_each_ticker_has_a_study_of_its_own() -> None:
 def test_the_forecasts_of_another_walk_are_refused() -> None:
     dataset = dataset_from(random_walk_prices(24, n_sessions=200), [LAGS])
     forecasts, spec, model = walk_of(dataset, {"train": 100, "refit_every": 30})
-    with pytest.raises(ValueError, match="of other sessions than these folds'; pass the walk's own spec"):
+    with pytest.raises(ValueError, match="of other sessions than these folds; pass the walk-forward's own split_spec"):
         diagnose_model(dataset, forecasts, spec.model_copy(update={"refit_every": 21}), model)
 
 
