@@ -150,6 +150,21 @@ def _scaler_sees_the_test(X: Array, folds: Sequence[Folds], *, trained: Any) -> 
     return fold_scaling(X, [replace(ticker, train_stop=ticker.test_stop) for ticker in folds], has_label=trained)
 
 
+def fit_each(fit: Callable[..., FitResults]) -> Callable[..., list[FitResults]]:
+    """Return a function that fits the refits of several models, one model after another."""
+
+    def fit_refits(
+        training_sets: Sequence[TrainingData], model: LogisticRegression, *, describe_refits: Any, **callbacks: Any
+    ) -> list[FitResults]:
+        return [
+            fit(training, model, describe_refit=describe_refit, **callbacks)
+            for training, describe_refit in zip(training_sets, describe_refits, strict=True)
+        ]
+
+    return fit_refits
+
+
+@fit_each
 def _early_stopping(training: TrainingData, model: LogisticRegression, **told: Any) -> FitResults:
     """Shrink each refit's weights by the factor that scores best on the rows that it is tested on."""
     fits = fit_folds(training, model, **told)
@@ -163,15 +178,17 @@ def _early_stopping(training: TrainingData, model: LogisticRegression, **told: A
     return replace(fits, coefficients=coefficients)
 
 
+@fit_each
 def _full_class_weights(training: TrainingData, model: LogisticRegression, **told: Any) -> FitResults:
     ups = np.nanmean(training.y)
     weight = np.where(training.y > 0, 0.5 / ups, 0.5 / (1.0 - ups))
     return fit_folds(replace(training, sample_weight=weight), model, **told)
 
 
-def fit_sees_more(by: int, *, rows: int | None = None) -> Callable[..., FitResults]:
+def fit_sees_more(by: int, *, rows: int | None = None) -> Callable[..., list[FitResults]]:
     """Learn from some rows more than the folds say: every refit, or the one that has so many rows to train on."""
 
+    @fit_each
     def fit(training: TrainingData, model: LogisticRegression, **told: Any) -> FitResults:
         (folds,) = training.folds
         wrong = np.ones(len(folds), dtype=np.bool_) if rows is None else folds.train_stop - folds.train_start == rows
@@ -181,6 +198,7 @@ def fit_sees_more(by: int, *, rows: int | None = None) -> Callable[..., FitResul
     return fit
 
 
+@fit_each
 def _smoothed_ahead(training: TrainingData, model: LogisticRegression, **told: Any) -> FitResults:
     """Take the mean of each refit's weights and the next one's."""
     fits = fit_folds(training, model, **told)
