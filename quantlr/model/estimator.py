@@ -315,13 +315,21 @@ def _warn_if_not_converged(
     base_rate_start: Array,
 ) -> None:
     """Warn that no finite optimum exists, or that the solver has not converged."""
-    text = None
-    if _is_separated(objective, result, gradient_and_hessian, model, base_rate_start):
+    theta, is_converged = result.theta[:, 0], result.converged[0]
+    is_separated, text = False, None
+    if objective.l2 == 0 and not is_converged:
+        min_margin, max_log_odds = objective.min_margin_and_max_abs_log_odds(theta)
+        is_separated = min_margin >= 0 and max_log_odds > MIN_EIGENVALUE_RATIO
+    elif objective.l2 == 0 and model.tol <= SEPARATION_TOL:
+        is_separated = separation_reason(objective, theta, gradient_and_hessian) is not None
+    elif objective.l2 == 0:
+        is_separated = find_separation(objective, theta, base_rate_start, tol=model.tol) is not None
+    if is_separated:
         text = (
             "the features separate the classes, completely or along some direction: no best weights exist, and these "
             "are where the solver stopped; set l2 above 0 (0.01, say)"
         )
-    elif not result.converged[0]:
+    elif not is_converged:
         hint = "" if model.solver == "newton" else ", or set solver to 'newton'"
         text = (
             f"{model.solver} stopped after {result.iterations[0]} updates at a gradient of "
@@ -329,22 +337,3 @@ def _warn_if_not_converged(
         )
     if text:
         warnings.warn(text, ConvergenceWarning, stacklevel=3)
-
-
-def _is_separated(
-    objective: Objective,
-    result: SolverResult,
-    gradient_and_hessian: tuple[Array, Array],
-    model: LogisticRegression,
-    base_rate_start: Array,
-) -> bool:
-    """Return whether the solver's result shows that no finite optimum exists."""
-    theta = result.theta[:, 0]
-    if objective.l2 > 0:
-        return False
-    if not result.converged[0]:
-        min_margin, max_log_odds = objective.min_margin_and_max_abs_log_odds(theta)
-        return min_margin >= 0 and max_log_odds > MIN_EIGENVALUE_RATIO
-    if model.tol <= SEPARATION_TOL:
-        return separation_reason(objective, theta, gradient_and_hessian) is not None
-    return find_separation(objective, theta, base_rate_start, tol=model.tol) is not None

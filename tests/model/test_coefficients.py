@@ -1,4 +1,4 @@
-"""The path of the weights over the refits, and errors that say whether one can be told from zero."""
+"""Coefficient paths over the refits, and their standard errors."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from quantlr.model.splits import WalkForwardSpec, make_folds
 from quantlr.model.standardize import fold_scaling
 
 from markets import random_walk_prices
-from model.studied import (
+from model.reference_fits import (
     LAGS,
-    by_statsmodels,
     dataset_from,
-    made_up,
-    one_refit,
-    walk_of,
-    with_ones,
+    example_data,
+    fit_by_statsmodels,
+    run_walk_forward,
+    single_refit_data,
+    standardized_design,
 )
 
 
 def paths_of(X: Array, y: Array, **model: Any) -> CoefficientPaths:
     """The path of one refit that is fitted as tightly as it can be."""
-    training, kind = one_refit(X, y), LogisticRegression.model_validate({"tol": 1e-12, **model})
+    training, kind = single_refit_data(X, y), LogisticRegression.model_validate({"tol": 1e-12, **model})
     fits = fit_folds(training, kind)
     return coefficient_paths(training, kind, coefficients=fits.coefficients, degenerate=fits.degenerate)
 
@@ -81,14 +81,14 @@ def errors_row_by_row(dataset: Dataset, train: BoolArray, raw: Array, model: Log
 
 
 @pytest.mark.parametrize("window", ["expanding", "rolling"])
-def test_on_the_sp500_weights_and_errors_are_statsmodels(sp500: Dataset, window: str) -> None:
-    forecasts, spec, model = walk_of(sp500, {"refit_every": 50, "window": window}, tol=1e-12)
+def test_sp500_coefficients_and_errors_equal_statsmodels(sp500: Dataset, window: str) -> None:
+    forecasts, spec, model = run_walk_forward(sp500, {"refit_every": 50, "window": window}, tol=1e-12)
     found = diagnose_model(sp500, forecasts, spec, model, max_coefficient_refits=5).coefficient_paths
     assert found.refit_index.tolist() == [0, 20, 40, 60, 80]
     folds = make_folds(len(sp500.up), spec, horizon=1)
     for at, refit in enumerate(found.refit_index.tolist()):
         X, y = sp500.features[folds[refit].train], sp500.up[folds[refit].train]
-        standardised, raw = by_statsmodels(with_ones(X), y), by_statsmodels(sm.add_constant(X), y)
+        standardised, raw = fit_by_statsmodels(standardized_design(X), y), fit_by_statsmodels(sm.add_constant(X), y)
         np.testing.assert_allclose(found.standardized_coefficients[at], standardised.params, rtol=1e-6)
         np.testing.assert_allclose(found.standardized_standard_errors[at], standardised.bse, rtol=1e-6)
         np.testing.assert_allclose(found.raw_coefficients[at], raw.params, rtol=1e-6)
@@ -107,11 +107,11 @@ def test_on_the_sp500_weights_and_errors_are_statsmodels(sp500: Dataset, window:
     ],
     ids=str,
 )
-def test_weights_of_all_kinds_row_by_row(scope: str, horizon: int, model: dict[str, Any]) -> None:
+def test_weighted_errors_equal_a_loop_over_rows(scope: str, horizon: int, model: dict[str, Any]) -> None:
     # So many sessions that a first forecast one session earlier would make one more refit.
     prices = random_walk_prices(11, n_sessions=213, n_tickers=3, with_gaps=True)
     dataset = dataset_from(prices, [LAGS], horizon=horizon, ties="drop")
-    forecasts, spec, kind = walk_of(dataset, {"train": 90, "refit_every": 40}, scope=scope, **model)
+    forecasts, spec, kind = run_walk_forward(dataset, {"train": 90, "refit_every": 40}, scope=scope, **model)
     found = diagnose_model(dataset, forecasts, spec, kind)
     assert found.hac_lags == (None if scope == "per_ticker" and horizon == 1 else 2 * horizon)
     number = -1 if scope == "pooled" else 0
@@ -125,14 +125,14 @@ def test_weights_of_all_kinds_row_by_row(scope: str, horizon: int, model: dict[s
 
 
 @pytest.mark.parametrize("horizon", [1, 5])
-def test_where_rows_hang_together_errors_are_statsmodels_by_session(horizon: int) -> None:
+def test_hac_errors_equal_statsmodels_by_session(horizon: int) -> None:
     dataset = dataset_from(random_walk_prices(31, n_sessions=400, n_tickers=3), [LAGS], horizon=horizon)
-    forecasts, spec, model = walk_of(dataset, {"train": 200, "refit_every": 60}, scope="pooled", tol=1e-12)
+    forecasts, spec, model = run_walk_forward(dataset, {"train": 200, "refit_every": 60}, scope="pooled", tol=1e-12)
     found = diagnose_model(dataset, forecasts, spec, model)
     for at in range(len(found.coefficient_paths.refit_index)):
         train = trained_by(dataset, int(found.first_session[at]), -1)
         order = np.flatnonzero(train)[np.argsort(dataset.session[train], kind="stable")]
-        S, y = with_ones(dataset.features[order]), dataset.up[order]
+        S, y = standardized_design(dataset.features[order]), dataset.up[order]
         kinds = {
             "time": dataset.session[order],
             "maxlags": 2 * horizon,
@@ -147,11 +147,11 @@ def test_where_rows_hang_together_errors_are_statsmodels_by_session(horizon: int
 
 
 @pytest.mark.parametrize("weights", [{"up": 4.0}, {"down": 4.0}, {"up": 6.0, "down": 0.5}], ids=str)
-def test_with_class_weights_errors_are_whites_where_rows_are_many(weights: dict[str, float]) -> None:
+def test_class_weighted_errors_approach_whites(weights: dict[str, float]) -> None:
     """The variance of the weighted score as the rows show it (White 1982), which does not ask the model."""
-    X, y = made_up(12, rows=40_000, k=2)
+    X, y = example_data(12, rows=40_000, k=2)
     found = paths_of(X, y, class_weight=weights)
-    S = with_ones(X)
+    S = standardized_design(X)
     weight = np.where(y > 0, weights.get("up", 1.0), weights.get("down", 1.0))
     g = 1 / (1 + np.exp(-S @ found.standardized_coefficients[0]))
     P = np.linalg.inv((S.T * (weight * g * (1 - g))) @ S)
@@ -159,8 +159,8 @@ def test_with_class_weights_errors_are_whites_where_rows_are_many(weights: dict[
     np.testing.assert_allclose(found.standardized_standard_errors[0], white, rtol=0.03)
 
 
-def test_a_constant_weighs_nothing_and_has_no_error() -> None:
-    X, y = made_up(13)
+def test_constant_feature_has_zero_weight_and_no_error() -> None:
+    X, y = example_data(13)
     found, without = paths_of(np.insert(X, 1, 5.0, axis=1), y), paths_of(X, y)
     for name in ("standardized", "raw"):
         weights, errors = (getattr(found, f"{name}_{kind}")[0] for kind in ("coefficients", "standard_errors"))
@@ -170,8 +170,8 @@ def test_a_constant_weighs_nothing_and_has_no_error() -> None:
         np.testing.assert_allclose(np.delete(errors, 2), getattr(without, f"{name}_standard_errors")[0], rtol=1e-9)
 
 
-def test_of_a_feature_told_twice_each_half_has_half_the_error() -> None:
-    X, y = made_up(14, k=2)
+def test_duplicated_feature_has_half_the_weight_and_error() -> None:
+    X, y = example_data(14, k=2)
     found, alone = paths_of(X[:, [0, 1, 0]], y), paths_of(X, y)
     half = np.r_[1.0, 0.5, 1.0]
     np.testing.assert_allclose(
@@ -187,8 +187,8 @@ def test_of_a_feature_told_twice_each_half_has_half_the_error() -> None:
     )
 
 
-def test_of_very_many_rows_errors_are_measured_at_the_ends() -> None:
-    X, y = made_up(15, rows=300, k=2)
+def test_many_rows_have_errors_at_first_and_last_refit_only() -> None:
+    X, y = example_data(15, rows=300, k=2)
     folds = make_folds(300, WalkForwardSpec(train=60, refit_every=20), horizon=1)
     training, model = (
         TrainingData(X, y, [folds], fold_scaling(X, [folds], has_label=~np.isnan(y))),
@@ -210,7 +210,7 @@ def test_of_very_many_rows_errors_are_measured_at_the_ends() -> None:
     )
 
 
-def test_signs_are_counted_over_refits_that_have_a_best_fit() -> None:
+def test_sign_stability_ignores_degenerate_refits() -> None:
     coefficients = np.array([[1.0, 2.0, 0.0], [9.0, 9.0, 9.0], [-1.0, -3.0, 1.0], [2.0, -1.0, 0.0], [1.0, 1.0, 1.0]])
     degenerate = np.array([False, True, False, False, True])
     np.testing.assert_array_equal(sign_stability(coefficients, degenerate), [2 / 3, 2 / 3, np.nan])
@@ -218,7 +218,7 @@ def test_signs_are_counted_over_refits_that_have_a_best_fit() -> None:
 
 
 @given(count=st.integers(0, 2000), at_most=st.integers(2, 300))
-def test_refits_are_spread_evenly_with_both_ends(count: int, at_most: int) -> None:
+def test_evenly_spaced_includes_both_ends(count: int, at_most: int) -> None:
     found = evenly_spaced(count, max_points=at_most)
     assert len(found) == min(count, at_most)
     if count:

@@ -1,4 +1,4 @@
-"""A long history that is fitted once: its rows stay where they are, and a sample tells where to start."""
+"""A long history with a single refit: rows in raw units, and a start from samples."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression as Peer
 ROWS = 40_000
 
 
-def planted(level: float) -> tuple[Array, Array]:
+def simulated_rows(level: float) -> tuple[Array, Array]:
     """Return rows of features with levels and scales of their own, one row more than a fold trains on, and labels."""
     rng = np.random.default_rng(1)
     X = rng.normal(size=(ROWS + 1, 3)) @ rng.normal(size=(3, 3))
@@ -37,9 +37,7 @@ def training(X: Array, y: Array) -> TrainingData:
 @given(
     seed=st.integers(0, 1000), by_class=st.booleans(), weighted=st.booleans(), center=st.floats(-8, 8), thin=st.just(3)
 )
-def test_rows_in_place_answer_as_rows_in_local_units_do(
-    seed: int, by_class: bool, weighted: bool, center: float, thin: int
-) -> None:
+def test_raw_rows_equal_local_rows(seed: int, by_class: bool, weighted: bool, center: float, thin: int) -> None:
     rng = np.random.default_rng(seed)
     raw, y = (rng.normal(size=(60, 2)) + center) * [1e-3, 50.0], (rng.random(60) < 0.5).astype(np.float64)
     units = LocalScaling.from_refit_scaling(Scaling(raw.mean(axis=0)[None], raw.std(axis=0)[None]), 0)
@@ -64,8 +62,8 @@ def test_rows_in_place_answer_as_rows_in_local_units_do(
 
 
 @pytest.mark.parametrize(("level", "in_place"), [(0.5, True), (1e5, False)])
-def test_a_long_history_is_copied_only_where_its_level_would_cost_digits(level: float, in_place: bool) -> None:
-    X, y = planted(level)
+def test_long_history_is_copied_only_if_raw_units_cost_digits(level: float, in_place: bool) -> None:
+    X, y = simulated_rows(level)
     learnt, model = training(X, y), LogisticRegression(tol=1e-11)
     made = ObjectiveBuilder(learnt, model).build_objective(slice(0, 1)).row_factories[0]()
     assert isinstance(made, RawRows) == in_place
@@ -77,9 +75,9 @@ def test_a_long_history_is_copied_only_where_its_level_would_cost_digits(level: 
     np.testing.assert_allclose(expit(mine), peer.predict_proba(S)[:, 1], atol=1e-10 * max(level, 1.0))
 
 
-def test_larger_samples_only_bring_the_start_nearer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_larger_warm_start_samples_do_not_change_the_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     """The weights are those of all rows, and fewer passes over them lead there."""
-    X, y = planted(0.0)
+    X, y = simulated_rows(0.0)
     found = {}
     for samples in ((), (500,), (500, 8000)):
         monkeypatch.setattr("quantlr.model.batched.fit.WARM_START_SAMPLE_ROWS", samples)

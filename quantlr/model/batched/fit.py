@@ -61,7 +61,7 @@ class FitResults:
     max_abs_gradient: Array
     converged: BoolArray
     degenerate: BoolArray
-    condition_number: float
+    condition_number: float = np.nan
 
 
 def no_refit_progress(n_refits: int) -> None:
@@ -182,11 +182,13 @@ class _SequentialRefitter:
         self.n_rows, self.n_ups = n_rows, n_ups = training_data.row_and_up_counts()
         self.unfittable_mask = n_rows < 2 if training_data.use_platt_targets else (n_ups == 0) | (n_ups == n_rows)
         n_refits = len(n_rows)
-        self.coefficients = np.zeros((n_refits, 1 + training_data.X.shape[1]))
-        self.iterations = np.zeros(n_refits, dtype=np.int64)
-        self.max_abs_gradient = np.zeros(n_refits)
-        self.converged = np.ones(n_refits, dtype=np.bool_)
-        self.degenerate = np.zeros(n_refits, dtype=np.bool_)
+        self.fits = FitResults(
+            coefficients=np.zeros((n_refits, 1 + training_data.X.shape[1])),
+            iterations=np.zeros(n_refits, dtype=np.int64),
+            max_abs_gradient=np.zeros(n_refits),
+            converged=np.ones(n_refits, dtype=np.bool_),
+            degenerate=np.zeros(n_refits, dtype=np.bool_),
+        )
         self.max_newton_chunk_refits = MAX_REFITS_PER_CHUNK
         self.last_raw_weights: Array | None = None
         self.last_refit_and_objective: tuple[int, Objective] | None = None
@@ -200,29 +202,21 @@ class _SequentialRefitter:
 
     def results(self) -> FitResults:
         """Return the results, with the condition number of the last refit's features."""
-        return FitResults(
-            self.coefficients,
-            self.iterations,
-            self.max_abs_gradient,
-            self.converged,
-            self.degenerate,
-            self._last_condition_number(),
-        )
-
-    def _last_condition_number(self) -> float:
-        """Return the condition number of the last refit with training rows, from a sample if they are many."""
         refits = np.flatnonzero(self.n_rows)
         if not len(refits):
-            return np.nan
-        refit = int(refits[-1])
+            return self.fits
+        return replace(self.fits, condition_number=condition_number(self._sample_objective(int(refits[-1]))))
+
+    def _sample_objective(self, refit: int) -> Objective:
+        """Return the objective of a refit, of a sample if its rows are many."""
         sample = self.training_data.subsample_refit(refit)
         if sample is not None:
-            return condition_number(ObjectiveBuilder(sample, self.model).build_objective(slice(0, 1)))
+            return ObjectiveBuilder(sample, self.model).build_objective(slice(0, 1))
         if self.last_refit_and_objective is not None:
             first, objective = self.last_refit_and_objective
             if first <= refit < first + objective.n_refits:
-                return condition_number(objective.select_refit(refit - first))
-        return condition_number(self.objective_builder.build_objective(slice(refit, refit + 1)))
+                return objective.select_refit(refit - first)
+        return self.objective_builder.build_objective(slice(refit, refit + 1))
 
     def next_refit_slice(self) -> slice:
         """Return the next refits that may be fitted in one batch."""
@@ -317,11 +311,10 @@ class _SequentialRefitter:
         n_refits = refit_slice.stop - refit_slice.start
         self.last_refit_and_objective = refit_slice.start, objective
         if n_refits:
-            self.coefficients[refit_slice] = objective.local_scaling.to_raw_weights(result.theta[:, :n_refits])
-            self.iterations[refit_slice] = result.iterations[:n_refits]
-            self.max_abs_gradient[refit_slice] = result.max_abs_gradient[:n_refits]
-            self.converged[refit_slice] = result.converged[:n_refits]
-            self.last_raw_weights = self.coefficients[refit_slice.stop - 1]
+            self.fits.coefficients[refit_slice] = objective.local_scaling.to_raw_weights(result.theta[:, :n_refits])
+            for name in ("iterations", "max_abs_gradient", "converged"):
+                getattr(self.fits, name)[refit_slice] = getattr(result, name)[:n_refits]
+            self.last_raw_weights = self.fits.coefficients[refit_slice.stop - 1]
 
     def _handle_separated_refits(self, objective: Objective, first_refit: int, n_refits: int) -> None:
         """Handle the refits whose classes are separated as degenerate; `objective` starts with `first_refit`."""
@@ -329,7 +322,7 @@ class _SequentialRefitter:
             return
         for index in range(n_refits):
             refit_objective = objective.select_refit(index)
-            theta = objective.local_scaling.to_local_weights(self.coefficients[first_refit + index])
+            theta = objective.local_scaling.to_local_weights(self.fits.coefficients[first_refit + index])
             start = base_rate_weights(refit_objective)
             reason = find_separation(refit_objective, theta, start, tol=self.model.tol)
             if reason:
@@ -357,10 +350,11 @@ class _SequentialRefitter:
         n_rows, n_ups = self.n_rows[refit : refit + 1], self.n_ups[refit : refit + 1]
         has_both = (n_ups > 0) & (n_ups < n_rows)
         base_rate = np.where(has_both, n_ups / np.maximum(n_rows, 1), (n_ups + 1.0) / (n_rows + 2.0))
-        self.coefficients[refit] = 0.0
-        self.coefficients[refit, 0] = logit(base_rate)[0]
-        self.iterations[refit], self.max_abs_gradient[refit], self.converged[refit] = 0, 0.0, True
-        self.degenerate[refit] = True
+        fits = self.fits
+        fits.coefficients[refit] = 0.0
+        fits.coefficients[refit, 0] = logit(base_rate)[0]
+        fits.iterations[refit], fits.max_abs_gradient[refit], fits.converged[refit] = 0, 0.0, True
+        fits.degenerate[refit] = True
         self.last_raw_weights = None
 
 

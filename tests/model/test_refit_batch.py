@@ -1,4 +1,4 @@
-"""Refits that set out together: what single precision, and company, may not change."""
+"""Batches of refits: single precision and other models in the batch do not change results."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from quantlr.model.config import LogisticRegression
 from quantlr.model.solvers import newton_batch
 from quantlr.model.splits import WalkForwardSpec, fold_sums
 
-from model.made_up import made_up, training
+from model.example_data import example_data, training
 
 
 @given(seed=st.integers(0, 10_000), scale=st.sampled_from([1.0, 30.0, 1e3]))
-def test_far_from_the_start_nothing_is_lost(seed: int, scale: float) -> None:
+def test_float32_gradient_is_accurate_far_from_the_start(seed: int, scale: float) -> None:
     """Where the formula for small changes loses its digits, sums are taken anew."""
-    X, y = made_up(1, rows=300)
+    X, y = example_data(1, rows=300)
     objective = ObjectiveBuilder(training(X, y), LogisticRegression()).build_objective(slice(0, 3))
     rng = np.random.default_rng(seed)
-    setting_out = RefitBatch.from_objectives([objective], [rng.normal(size=objective.n_weights) * scale])
-    near = setting_out.with_float32_rows(setting_out.start_theta, tol=1e9)
+    batch = RefitBatch.from_objectives([objective], [rng.normal(size=objective.n_weights) * scale])
+    near = batch.with_float32_rows(batch.start_theta, tol=1e9)
     assert near.float32_rows_by_model[0]
-    theta = setting_out.start_theta + rng.normal(size=setting_out.start_theta.shape) * scale
+    theta = batch.start_theta + rng.normal(size=batch.start_theta.shape) * scale
     everyone = np.arange(3)
     exact = objective.gradient(theta, everyone)
     np.testing.assert_allclose(near.gradient(theta, everyone), exact, atol=3e-7)
@@ -36,17 +36,17 @@ def test_far_from_the_start_nothing_is_lost(seed: int, scale: float) -> None:
 
 @settings(max_examples=15)
 @given(seed=st.integers(0, 10_000))
-def test_company_changes_nothing(seed: int) -> None:
+def test_fit_many_equals_fit_folds_of_each_model(seed: int) -> None:
     """Models that descend side by side, one of them hard to fit, one without a fit, learn what each learns alone."""
     rng = np.random.default_rng(seed)
-    trainings = [training(*made_up(seed + at, edge=edge)) for at, edge in enumerate([0.3, 0.0, 3.0])]
-    X, y = made_up(seed + 9)
+    trainings = [training(*example_data(seed + at, edge=edge)) for at, edge in enumerate([0.3, 0.0, 3.0])]
+    X, y = example_data(seed + 9)
     y[:250] = 1.0
     trainings.append(training(X, y))
-    X, y = made_up(seed + 10)
+    X, y = example_data(seed + 10)
     X[450:] *= 50.0
     trainings.append(training(X, y))
-    X, y = made_up(seed + 11)
+    X, y = example_data(seed + 11)
     X[:400, 2] = 0.01
     trainings.append(training(X, np.where(rng.random(len(y)) < 0.02, np.nan, y)))
     model = LogisticRegression(degenerate="base_rate")
@@ -57,9 +57,9 @@ def test_company_changes_nothing(seed: int) -> None:
             np.testing.assert_array_equal(getattr(found, name), getattr(alone, name))
 
 
-def test_models_abreast_descend_as_one_loop() -> None:
+def test_batch_of_models_converges_for_each() -> None:
     """The gradient that each column ends with is that of its own model."""
-    trainings = [training(*made_up(at)) for at in range(3)]
+    trainings = [training(*example_data(at)) for at in range(3)]
     model = LogisticRegression()
     refits = slice(20, 28)
     objectives = [ObjectiveBuilder(each, model).build_objective(refits) for each in trainings]
@@ -78,7 +78,7 @@ def test_models_abreast_descend_as_one_loop() -> None:
     refits=st.integers(1, 6),
     block=st.sampled_from([1, 3, 7, 39, 40, 2**16]),
 )
-def test_sums_over_training_rows_are_those_of_a_loop(seed: int, tickers: int, refits: int, block: int) -> None:
+def test_fold_sums_equal_a_loop(seed: int, tickers: int, refits: int, block: int) -> None:
     rng = np.random.default_rng(seed)
     values = rng.normal(size=(2, 40))
     folds = []
@@ -93,8 +93,8 @@ def test_sums_over_training_rows_are_those_of_a_loop(seed: int, tickers: int, re
         np.testing.assert_allclose(found[:, at], slow, atol=1e-12)
 
 
-def test_what_was_seen_from_the_start_is_not_taken_for_another_point() -> None:
-    X, y = made_up(3)
+def test_start_evaluation_is_used_only_at_its_point() -> None:
+    X, y = example_data(3)
     material = ObjectiveBuilder(training(X, y), LogisticRegression(l2=0.01))
     raw = np.array([0.1, 5.0, -3.0, 0.0, 2.0])
     looked, plain = material.build_objective(slice(2, 9), start_weights=raw), material.build_objective(slice(2, 9))
@@ -104,9 +104,9 @@ def test_what_was_seen_from_the_start_is_not_taken_for_another_point() -> None:
 
 
 @pytest.mark.parametrize("window", ["expanding", "rolling"])
-def test_rows_without_a_label_teach_nothing(window: str) -> None:
+def test_unlabelled_rows_do_not_change_the_weights(window: str) -> None:
     """Wherever they stand among the training rows: the weights are those without them."""
-    X, y = made_up(4, rows=400)
+    X, y = example_data(4, rows=400)
     unlabelled = np.arange(400) % 7 == 3
     unlabelled[:150] = False
     spec = WalkForwardSpec.model_validate({"train": 300, "refit_every": "never", "window": window})

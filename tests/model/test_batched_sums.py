@@ -8,7 +8,7 @@ from quantlr.model.windows import TrainingWindows
 
 
 @given(seed=st.integers(0, 100_000), refits=st.integers(1, 9), span=st.sampled_from([3, 20, 60]))
-def test_sums_are_those_of_each_refits_own_rows(seed: int, refits: int, span: int) -> None:
+def test_batched_sums_equal_each_refits_own_sums(seed: int, refits: int, span: int) -> None:
     """Whether all overlap or not, as in a piece of a history, and whether some have no row at all."""
     rng = np.random.default_rng(seed)
     start = np.sort(rng.integers(0, span, refits))

@@ -1,4 +1,4 @@
-"""A thousand made-up problems: the weights are an independent optimiser's, or the fit says why they are not."""
+"""A thousand random problems: the weights equal SciPy's, or the fit reports why not."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from scipy.special import expit
 
 TOL = 1e-10
 SLACK = 1e-5
-"""How far on its wrong side a row may be of a plane that separates, in whitened units."""
+"""Largest negative margin of a row at a separating hyperplane, in whitened units."""
 OUTCOMES: Counter[str] = Counter()
 
 
@@ -76,7 +76,7 @@ def separable(S: Array, y: Array) -> bool:
     return bool((signed @ found.x).sum() > 100 * SLACK * len(y))
 
 
-def by_scipy(S: Array, y: Array, D: Array) -> Array:
+def fit_by_scipy(S: Array, y: Array, D: Array) -> Array:
     """Return standardised weights by a trust region, from zero."""
 
     def value(theta: Array) -> float:
@@ -136,7 +136,7 @@ def _weights_are_the_best_or_the_fit_says_why_not(problem: Problem) -> None:
         assert slope(theta) <= 10 * TOL + 1e-13 * size * np.abs(mine).max() / spread[seen].min()
         if 0 < at < len(folds) - 1:
             continue  # the optimiser takes its time; the first and the last refit have the most different rows
-        best = by_scipy(S, ups, D)
+        best = fit_by_scipy(S, ups, D)
 
         def flattest(there: Array, S: Array = S, ups: Array = ups, D: Array = D) -> float:
             g = expit(S @ there)
@@ -148,7 +148,7 @@ def _weights_are_the_best_or_the_fit_says_why_not(problem: Problem) -> None:
         assert np.abs(theta - best).max() <= 5 * (slope(theta) + slope(best)) / flat + 1e-9 * size
 
 
-def test_weights_are_the_best_or_the_fit_says_why_not() -> None:
+def test_weights_are_optimal_or_the_fit_reports_why_not() -> None:
     """Of a thousand problems; what is told as unconverged is rare, and every outcome is met."""
     OUTCOMES.clear()
     _weights_are_the_best_or_the_fit_says_why_not()

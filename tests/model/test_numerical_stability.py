@@ -1,4 +1,4 @@
-"""What goes wrong in silence elsewhere: each case ends right, or is told."""
+"""Numerical edge cases: each gives the right result or is reported."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def forecast(dataset: Dataset, walk: dict[str, Any], **model: Any) -> Forecasts:
 
 
 @given(z=st.floats(-1e308, 1e308))
-def test_nothing_overflows(z: float) -> None:
+def test_loss_and_sigmoid_do_not_overflow(z: float) -> None:
     at = np.array([z])
     with np.errstate(all="raise", under="ignore"):
         g, down, up = sigmoid(at), pointwise_log_loss(at, np.zeros(1)), pointwise_log_loss(at, np.ones(1))
@@ -56,7 +56,7 @@ def test_nothing_overflows(z: float) -> None:
     assert up[0] >= max(-z, 0.0)
 
 
-def test_a_rate_that_suits_many_rows_is_no_rate_for_their_sum() -> None:
+def test_learning_rate_of_mean_loss_does_not_depend_on_rows() -> None:
     """The lesson's sum diverges as the window grows, at a rate that is fine for a shorter one; the mean does not."""
     dataset = sp500(10)
     for rows, settles in ((2_500, True), (5_000, False)):
@@ -70,7 +70,7 @@ def test_a_rate_that_suits_many_rows_is_no_rate_for_their_sum() -> None:
         assert np.abs(LogisticLoss.unweighted(S, y).gradient(averaged)).max() < 1e-6
 
 
-def test_unscaled_returns_do_not_hold_the_plain_descent_back() -> None:
+def test_gradient_descent_converges_on_unscaled_returns() -> None:
     """A fixed rate of 0.1 on raw returns gets a few percent of the way in ten thousand steps, and does not say so."""
     dataset = sp500(3)
     X, y = dataset.features[:2_000], dataset.up[:2_000]
@@ -87,7 +87,7 @@ def test_unscaled_returns_do_not_hold_the_plain_descent_back() -> None:
 
 
 @pytest.mark.parametrize(("repeated", "off"), [(False, 4e-7), (True, 4e-5)])
-def test_the_default_tolerance_is_worth_this_much(repeated: bool, off: float) -> None:
+def test_default_tolerance_bounds_the_weight_error(repeated: bool, off: float) -> None:
     prices = load_prices(DataSpec.model_validate({"source": {"kind": "sample"}, "tickers": ["^GSPC"]}))
     more = [Momentum(windows=(5,))] if repeated else []
     columns = compute_feature_columns(prices, [LaggedReturns(lags=tuple(range(1, 11))), *more])
@@ -99,7 +99,7 @@ def test_the_default_tolerance_is_worth_this_much(repeated: bool, off: float) ->
         assert np.abs(loose.probability - tight.probability).max() < off
 
 
-def test_features_that_repeat_one_another_are_told_with_their_condition_number() -> None:
+def test_collinear_features_are_noted_with_condition_number() -> None:
     dataset = sp500(4)
     calm = forecast(dataset, {"refit_every": 1000})
     last = dataset.features[
@@ -131,7 +131,7 @@ def separable_on_the_way() -> Dataset:
 
 
 @pytest.mark.parametrize("solver", ["newton", "gradient_descent", "nesterov"])
-def test_folds_without_a_best_fit_forecast_the_base_rate_and_are_counted(solver: str) -> None:
+def test_degenerate_folds_forecast_the_base_rate_and_are_counted(solver: str) -> None:
     dataset = separable_on_the_way()
     walk = {"window": "rolling", "train": 60, "refit_every": 7}
     model = {"solver": solver, "max_iter": 5000, "tol": 1e-9}
@@ -143,14 +143,14 @@ def test_folds_without_a_best_fit_forecast_the_base_rate_and_are_counted(solver:
     for at, fold in enumerate(folds):
         X, ups = dataset.features[fold.train], dataset.up[fold.train]
         one_class = bool(ups.all())
-        planted = fold.train.start >= 150 and fold.train.stop <= 260
-        if one_class or planted:
+        simulated_rows = fold.train.start >= 150 and fold.train.stop <= 260
+        if one_class or simulated_rows:
             expected += 1
             assert found.refits.degenerate[at]
             share = 61 / 62 if one_class else ups.mean()
             np.testing.assert_allclose(found.probability[found.fold == at], share, atol=1e-12)
         elif found.refits.degenerate[at]:
-            # Few rows but the planted ones: a plane may separate those too. It has to be a real one.
+            # Few rows but the simulated_rows ones: a plane may separate those too. It has to be a real one.
             S = np.column_stack([np.ones(len(X)), X])
             z = S @ np.linalg.lstsq(S, 2 * ups - 1, rcond=None)[0]
             assert ((2 * ups - 1) * z > 0).mean() > 0.9
@@ -162,7 +162,7 @@ def test_folds_without_a_best_fit_forecast_the_base_rate_and_are_counted(solver:
     assert not found.refits.degenerate.all()
 
 
-def test_refits_whose_window_has_no_label_left_forecast_a_half_and_say_nothing_of_their_rows() -> None:
+def test_refits_without_labels_forecast_one_half() -> None:
     """A halt longer than a rolling window, its ties dropped."""
     prices = random_walk_prices(6, n_sessions=200)
     halted = apply_scenario(prices, TRADING_HALT, after_session=120)
@@ -181,7 +181,7 @@ def test_refits_whose_window_has_no_label_left_forecast_a_half_and_say_nothing_o
     )
 
 
-def test_what_comes_after_a_degenerate_fold_is_fitted_as_ever() -> None:
+def test_refit_after_a_degenerate_fold_is_fitted() -> None:
     dataset = separable_on_the_way()
     walk = {"window": "rolling", "train": 60, "refit_every": 7}
     found = forecast(dataset, walk, degenerate="base_rate", tol=1e-12)
@@ -194,7 +194,7 @@ def test_what_comes_after_a_degenerate_fold_is_fitted_as_ever() -> None:
     np.testing.assert_allclose(found.refits.coefficients[last], alone.coefficients[0], rtol=1e-8)
 
 
-def test_smoothing_keeps_one_class_from_certainty() -> None:
+def test_platt_targets_keep_one_class_from_certainty() -> None:
     """By arithmetic: thirty ups and nothing else are (30 + 1) / (30 + 2) by Laplace's rule."""
     X, y = np.random.default_rng(0).normal(size=(31, 1)), np.ones(31)
     fits = fit_folds(trained(X, y, one_fold(30)), LogisticRegression(degenerate="base_rate"))
@@ -203,7 +203,7 @@ def test_smoothing_keeps_one_class_from_certainty() -> None:
 
 @pytest.mark.parametrize("max_iter", [1, 3])
 @pytest.mark.parametrize("window", ["expanding", "rolling"])
-def test_what_has_not_converged_owes_nothing_to_later_rows(window: str, max_iter: int) -> None:
+def test_unconverged_weights_do_not_depend_on_later_rows(window: str, max_iter: int) -> None:
     """Refits descend in chunks; one that is cut short is where its own past has brought it."""
     dataset = sp500(5)
     walk = {"window": window, "refit_every": 5}
@@ -218,7 +218,7 @@ def test_what_has_not_converged_owes_nothing_to_later_rows(window: str, max_iter
 
 
 @pytest.mark.parametrize("solver", ["newton", "gradient_descent", "nesterov"])
-def test_log_odds_that_are_all_zero_are_no_separation(solver: str) -> None:
+def test_zero_log_odds_are_not_separation(solver: str) -> None:
     """Half of either side goes up: the best weights are exactly 0, and no row is on a wrong side or a right one."""
     X, y = np.tile([[-1.0], [1.0]], (20, 1)), np.repeat([0.0, 1.0], 20)
     fits = fit_folds(trained(X, y, one_fold(40)), LogisticRegression.model_validate({"solver": solver, "tol": 1e-5}))

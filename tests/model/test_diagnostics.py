@@ -1,4 +1,4 @@
-"""The study of a walk: how its losses fell, and what it makes of each of its refits."""
+"""Diagnostics of a walk-forward: loss curves and coefficients of its refits."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from quantlr.model.standardize import Scaling, fold_scaling
 from quantlr.model.walk_forward import WalkForwardFunctions
 
 from markets import random_walk_prices
-from model.studied import (
+from model.reference_fits import (
     LAGS,
-    by_statsmodels,
     dataset_from,
-    made_up,
-    one_refit,
-    walk_of,
-    with_ones,
+    example_data,
+    fit_by_statsmodels,
+    run_walk_forward,
+    single_refit_data,
+    standardized_design,
 )
 
 
@@ -32,11 +32,9 @@ from model.studied import (
 @pytest.mark.parametrize(
     ("solver", "rate"), [("gradient_descent", "auto"), ("gradient_descent", 0.7), ("nesterov", "auto")]
 )
-def test_each_loss_is_that_of_the_weights_a_fit_cut_short_there_ends_with(
-    solver: str, rate: str | float, l2: float
-) -> None:
-    X, y = made_up(6)
-    training = one_refit(X, y)
+def test_loss_curve_equals_losses_of_shortened_fits(solver: str, rate: str | float, l2: float) -> None:
+    X, y = example_data(6)
+    training = single_refit_data(X, y)
     model = LogisticRegression.model_validate({"solver": solver, "learning_rate": rate, "l2": l2})
 
     def loss_of_a_fit(**other: Any) -> float:
@@ -52,8 +50,8 @@ def test_each_loss_is_that_of_the_weights_a_fit_cut_short_there_ends_with(
 
 
 @pytest.mark.parametrize("solver", ["gradient_descent", "nesterov", "newton"])
-def test_on_the_sp500_a_loss_falls_from_the_base_rates_to_the_best(sp500: Dataset, solver: str) -> None:
-    forecasts, spec, model = walk_of(sp500, {"refit_every": 100}, solver=solver)
+def test_sp500_loss_falls_from_base_rate_to_minimum(sp500: Dataset, solver: str) -> None:
+    forecasts, spec, model = run_walk_forward(sp500, {"refit_every": 100}, solver=solver)
     found = diagnose_model(sp500, forecasts, spec, model, max_loss_curves=4).loss_curves
     assert found.refit_index.tolist() == [0, 13, 27, 40]
     folds = make_folds(len(sp500.up), spec, horizon=1)
@@ -66,7 +64,7 @@ def test_on_the_sp500_a_loss_falls_from_the_base_rates_to_the_best(sp500: Datase
         up = y.mean()
         assert curve[0] == pytest.approx(-up * np.log(up) - (1 - up) * np.log(1 - up), rel=1e-13)
         assert not np.isnan(curve).any()
-        best = -by_statsmodels(with_ones(X), y).llf / len(y)
+        best = -fit_by_statsmodels(standardized_design(X), y).llf / len(y)
         assert found.min_loss[at] == pytest.approx(best, rel=1e-13)
         assert curve[-1] == pytest.approx(best, rel=1e-13)
         if solver != "nesterov":
@@ -74,25 +72,27 @@ def test_on_the_sp500_a_loss_falls_from_the_base_rates_to_the_best(sp500: Datase
     assert (np.nanmin(found.excess_loss, axis=1) < 1e-15).all()
 
 
-def test_a_long_descent_is_cut() -> None:
-    X, y = made_up(7)
-    training = one_refit(X, y)
+def test_loss_curve_is_cut_at_max_iterations() -> None:
+    X, y = example_data(7)
+    training = single_refit_data(X, y)
     slow = LogisticRegression(solver="gradient_descent", learning_rate=1e-3)
     assert compute_loss_curves(training, slow, refit_indices=[0], max_iterations=30).loss.shape == (1, 31)
     short = LogisticRegression(solver="gradient_descent", learning_rate=1e-3, max_iter=12)
     assert compute_loss_curves(training, short, refit_indices=[0], max_iterations=30).loss.shape == (1, 13)
 
 
-def test_a_rate_beyond_the_limit_is_refused() -> None:
-    X, y = made_up(8)
+def test_loss_curve_with_too_large_rate_raises() -> None:
+    X, y = example_data(8)
     with pytest.raises(LearningRateTooLarge, match="refit 0: a learning rate of 50 diverges"):
         compute_loss_curves(
-            one_refit(X, y), LogisticRegression(solver="gradient_descent", learning_rate=50.0), refit_indices=[0]
+            single_refit_data(X, y),
+            LogisticRegression(solver="gradient_descent", learning_rate=50.0),
+            refit_indices=[0],
         )
 
 
-def test_weights_are_the_walks_own_and_forecast_what_it_forecast(sp500: Dataset) -> None:
-    forecasts, spec, model = walk_of(sp500, {"refit_every": 7, "window": "rolling"})
+def test_coefficient_paths_reproduce_the_forecasts(sp500: Dataset) -> None:
+    forecasts, spec, model = run_walk_forward(sp500, {"refit_every": 7, "window": "rolling"})
     found = diagnose_model(sp500, forecasts, spec, model, max_loss_curves=2, max_coefficient_refits=40)
     refit = found.coefficient_paths.refit_index
     assert found.feature_names == sp500.columns
@@ -107,12 +107,12 @@ def test_weights_are_the_walks_own_and_forecast_what_it_forecast(sp500: Dataset)
         assert found.first_session[number] == sp500.session[fold.test.start]
 
 
-def test_refits_without_a_best_fit_are_gaps() -> None:
+def test_degenerate_refits_are_nan() -> None:
     dataset = dataset_from(random_walk_prices(21, n_sessions=300), [LAGS])
     dataset.up[:130] = 1.0
     dataset.up[-101:] = 0.0
     walk = {"train": 60, "refit_every": 20, "window": "rolling"}
-    forecasts, spec, model = walk_of(dataset, walk, degenerate="base_rate")
+    forecasts, spec, model = run_walk_forward(dataset, walk, degenerate="base_rate")
     degenerate = forecasts.refits.degenerate
     assert degenerate[[0, -1]].all()
     found = diagnose_model(dataset, forecasts, spec, model)
@@ -128,29 +128,29 @@ def test_refits_without_a_best_fit_are_gaps() -> None:
     assert found.learning_rate_study.refit_index == np.flatnonzero(~degenerate)[-1]
 
 
-def test_where_no_refit_has_a_best_fit_there_are_no_losses() -> None:
+def test_only_degenerate_refits_give_no_loss_curves() -> None:
     dataset = dataset_from(random_walk_prices(22, n_sessions=100), [LAGS])
     dataset.up[:] = 1.0
-    found = diagnose_model(dataset, *walk_of(dataset, {"train": 60}, degenerate="base_rate"))
+    found = diagnose_model(dataset, *run_walk_forward(dataset, {"train": 60}, degenerate="base_rate"))
     assert found.learning_rate_study is None
     assert found.loss_curves.excess_loss.shape == (0, 0)
     assert np.isnan(found.coefficient_paths.raw_standard_errors).all()
 
 
-def test_a_walk_that_stopped_before_its_weights_grew_is_studied_without_rates() -> None:
+def test_separation_hidden_by_loose_tolerance_gives_no_study() -> None:
     """The second feature is 1 on some ups and 0 on all else: its best weight is infinite."""
     dataset = dataset_from(random_walk_prices(26, n_sessions=200), [LAGS])
     dataset.features[:, 1] = (dataset.up == 1) & (dataset.features[:, 0] > 0)
-    forecasts, spec, model = walk_of(dataset, {"train": 100, "refit_every": "never"}, tol=0.1)
+    forecasts, spec, model = run_walk_forward(dataset, {"train": 100, "refit_every": "never"}, tol=0.1)
     assert not forecasts.refits.degenerate.any()
     found = diagnose_model(dataset, forecasts, spec, model)
     assert found.learning_rate_study is None
     assert not np.isnan(found.coefficient_paths.raw_standard_errors).any()
 
 
-def test_each_ticker_has_a_study_of_its_own() -> None:
+def test_each_ticker_has_its_own_diagnostics() -> None:
     dataset = dataset_from(random_walk_prices(23, n_sessions=200, n_tickers=3), [LAGS])
-    forecasts, spec, model = walk_of(dataset, {"train": 100, "refit_every": 30})
+    forecasts, spec, model = run_walk_forward(dataset, {"train": 100, "refit_every": 30})
     third = diagnose_model(dataset, forecasts, spec, model, ticker="T2")
     mine = forecasts.refits.ticker == 2
     assert third.name == "T2"
@@ -161,20 +161,20 @@ def test_each_ticker_has_a_study_of_its_own() -> None:
         diagnose_model(dataset, forecasts, spec, model, ticker="T9")
 
 
-def test_the_forecasts_of_another_walk_are_refused() -> None:
+def test_forecasts_of_other_folds_raise() -> None:
     dataset = dataset_from(random_walk_prices(24, n_sessions=200), [LAGS])
-    forecasts, spec, model = walk_of(dataset, {"train": 100, "refit_every": 30})
+    forecasts, spec, model = run_walk_forward(dataset, {"train": 100, "refit_every": 30})
     with pytest.raises(ValueError, match="of other sessions than these folds; pass the walk-forward's own split_spec"):
         diagnose_model(dataset, forecasts, spec.model_copy(update={"refit_every": 21}), model)
 
 
-def test_scaling_is_the_walks_own_function() -> None:
+def test_diagnostics_use_the_replaced_scaling_function() -> None:
     def twice(*arguments: Any, **keywords: Any) -> Scaling:
         found = fold_scaling(*arguments, **keywords)
         return replace(found, std=2 * found.std)
 
     dataset = dataset_from(random_walk_prices(25, n_sessions=200), [LAGS])
-    forecasts, spec, model = walk_of(dataset, {"train": 100})
+    forecasts, spec, model = run_walk_forward(dataset, {"train": 100})
     once = diagnose_model(dataset, forecasts, spec, model).coefficient_paths
     found = diagnose_model(
         dataset, forecasts, spec, model, WalkForwardFunctions(compute_scaling=twice)
