@@ -158,9 +158,7 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         quantlr.core.errors.LearningRateTooLarge : gradient descent with `learning_rate` may diverge.
         """
         model = self._validated_model_config()
-        previous_weights: Array | None = None
-        if self.warm_start and hasattr(self, "coef_"):
-            previous_weights = np.concatenate([self.intercept_, self.coef_[0]])
+        previous_weights = self._raw_weights() if self.warm_start and hasattr(self, "coef_") else None
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
         row_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         self.classes_ = _binary_class_labels(y, row_weight)
@@ -246,6 +244,9 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_class = False
         return tags
+
+    def _raw_weights(self) -> Array:
+        return np.concatenate([self.intercept_, self.coef_[0]])
 
     def _validated_model_config(self) -> LogisticRegression:
         """Return the parameters as the model section of a config, which validates them."""

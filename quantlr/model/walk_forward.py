@@ -14,6 +14,7 @@ from quantlr.core.arrays import Array, IntArray
 from quantlr.core.errors import DegenerateFold, NotEnoughHistory
 from quantlr.core.parallel import map_in_processes
 from quantlr.core.progress import Note, Progress, ignore_progress, iso_date
+from quantlr.core.timing import NOT_YET_KNOWN
 from quantlr.core.values import Dataset, Folds, Forecasts, Refits
 from quantlr.model.batched.fit import FitResults, RefitProgressCallback, fit_many, no_refit_progress
 from quantlr.model.batched.training import TrainingData
@@ -144,10 +145,12 @@ def make_model_splits(
     NotEnoughHistory : no ticker is long enough; the message is that of the longest.
     DegenerateFold : a ticker with a model of its own has no label at all, unless `model.degenerate` allows it.
     """
-    if model.scope == "pooled":
-        return [_make_pooled_split(dataset, split_spec, model, functions)], []
     splits: list[ModelSplit] = []
     too_short: list[tuple[int, NotEnoughHistory]] = []
+    if model.scope == "pooled":
+        pooled_folds = tuple(functions.make_folds_for_all_tickers(dataset, split_spec))
+        splits.append(_make_split(dataset, -1, slice(0, len(dataset.up)), pooled_folds, model, functions))
+        return splits, []
     for ticker, name in enumerate(dataset.tickers):
         rows = dataset.ticker_slice(ticker)
         n_rows = rows.stop - rows.start
@@ -162,46 +165,39 @@ def make_model_splits(
                 "itself. Leave it out of data.tickers (data.context may still name it), or set model.scope to pooled",
                 key="data.tickers",
             )
-        session = dataset.session[rows.start + folds.test_start]
-        splits.append(_make_split(dataset, rows, (folds,), session, model, functions, ticker_index=ticker))
+        splits.append(_make_split(dataset, ticker, rows, (folds,), model, functions))
     if not splits:
         raise max(too_short, key=lambda item: item[0])[1]
     return splits, [Note("model", f"left out, too short: {error.message}") for _, error in too_short]
 
 
-def _make_pooled_split(
-    dataset: Dataset, split_spec: WalkForwardSpec, model: LogisticRegression, functions: WalkForwardFunctions
-) -> ModelSplit:
-    folds = tuple(functions.make_folds_for_all_tickers(dataset, split_spec))
-
-    def first_forecast_session(refit: int) -> int:
-        starts = (ticker.test_start[refit] for ticker in folds if ticker.test_stop[refit] > ticker.test_start[refit])
-        return min(int(dataset.session[start]) for start in starts)
-
-    session = np.array([first_forecast_session(refit) for refit in range(len(folds[0]))], dtype=np.int64)
-    rows, row_session = slice(0, len(dataset.up)), np.searchsorted(np.unique(dataset.session), dataset.session)
-    return _make_split(dataset, rows, folds, session, model, functions, ticker_index=-1, row_session_index=row_session)
-
-
 def _make_split(
     dataset: Dataset,
+    ticker_index: int,
     rows: slice,
     folds: tuple[Folds, ...],
-    first_session: IntArray,
     model: LogisticRegression,
     functions: WalkForwardFunctions,
-    *,
-    ticker_index: int,
-    row_session_index: IntArray | None = None,
 ) -> ModelSplit:
+    session, is_pooled = dataset.session[rows], ticker_index < 0
+    # The pooled model's first session of a refit is that of the first ticker to trade.
+    first_sessions = [
+        np.where(
+            ticker.test_stop > ticker.test_start,
+            session[np.minimum(ticker.test_start, len(session) - 1)],
+            NOT_YET_KNOWN,
+        )
+        for ticker in folds
+    ]
+    first_session = np.min(first_sessions, axis=0)
     return ModelSplit(
-        name="pooled" if ticker_index < 0 else dataset.tickers[ticker_index],
+        name="pooled" if is_pooled else dataset.tickers[ticker_index],
         ticker_index=ticker_index,
         first_row=rows.start,
         X=dataset.features[rows],
         up=dataset.up[rows],
         horizon_return=dataset.horizon_return[rows],
-        row_session_index=row_session_index,
+        row_session_index=np.searchsorted(np.unique(session), session) if is_pooled else None,
         first_session=first_session,
         refit_dates=dataset.sessions[first_session],
         folds=folds,
