@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from quantlr.core.arrays import Array, BoolArray, IntArray
 from quantlr.core.errors import DegenerateFold
 from quantlr.core.values import Dataset, Forecasts
-from quantlr.model.batched.fit import base_rate_weights, learning_rates
+from quantlr.model.batched.fit import base_rate_weights
 from quantlr.model.batched.loss import Objective
 from quantlr.model.batched.training import ObjectiveBuilder, TrainingData
 from quantlr.model.config import LogisticRegression
@@ -24,7 +24,8 @@ from quantlr.model.learning_rate import (
     make_study_objective,
 )
 from quantlr.model.logistic import sigmoid, sigmoid_derivative
-from quantlr.model.solvers import FIRST_ORDER_SOLVERS, lipschitz, newton_single, pseudo_inverse
+from quantlr.model.single_fit import run_solver
+from quantlr.model.solvers import lipschitz, newton_single, pseudo_inverse
 from quantlr.model.splits import WalkForwardSpec
 from quantlr.model.walk_forward import DEFAULT_FUNCTIONS, WalkForwardFunctions, make_model_splits
 
@@ -372,7 +373,8 @@ def compute_loss_curves(
     for refit in map(int, refit_indices):
         objective, row_stride = make_study_objective(training_data, model, refit)
         start = base_rate_weights(objective)
-        curves.append(_losses_by_iteration(objective, model, start, refit, row_stride, max_iterations))
+        curve_model = _with_sample_limits(model, objective, row_stride, max_iterations)
+        curves.append(run_solver(objective, curve_model, [start], name=f"refit {refit}")[0].losses)
         minima.append(newton_single(objective, [start], tol=OPTIMUM_TOL, max_iter=OPTIMUM_MAX_ITER).losses.min())
         strides.append(row_stride)
     loss = np.full((len(curves), max(map(len, curves), default=0)), np.nan)
@@ -382,32 +384,15 @@ def compute_loss_curves(
     return LossCurves(refits, row_stride_by_refit, loss, np.array(minima))
 
 
-def _losses_by_iteration(
-    objective: Objective,
-    model: LogisticRegression,
-    start_theta: Array,
-    refit_index: int,
-    row_stride: int,
-    max_iterations: int,
-) -> Array:
-    """Return the losses of a single refit from `start_theta` (p,) on, by iteration of the model's solver."""
-    max_iter = min(max_iterations, model.max_iter)
-    if model.solver == "newton":
-        return newton_single(objective, [start_theta], tol=model.tol, max_iter=max_iter).losses
+def _with_sample_limits(
+    model: LogisticRegression, objective: Objective, row_stride: int, max_iterations: int
+) -> LogisticRegression:
+    """Return the model with fewer updates, and with a learning rate that the sampled rows of an objective allow."""
+    update: dict[str, float] = {"max_iter": min(max_iterations, model.max_iter)}
     if row_stride > 1 and model.learning_rate != "auto":
-        # The limit of a sample differs a little from that of all rows.
         limit = (1.0 if model.solver == "nesterov" else NEAR_LIMIT_FACTOR) / float(lipschitz(objective)[0])
-        model = model.model_copy(update={"learning_rate": min(model.learning_rate, limit)})
-    losses: list[float] = []
-    result = FIRST_ORDER_SOLVERS[model.solver](
-        objective,
-        start_theta[:, None],
-        learning_rate=learning_rates(objective, model, lambda _: f"refit {refit_index}"),
-        tol=model.tol,
-        max_iter=max_iter,
-        callback=lambda theta: losses.append(objective.loss(theta[:, 0])),
-    )
-    return np.array([*losses, objective.loss(result.theta[:, 0])])
+        update["learning_rate"] = min(model.learning_rate, limit)
+    return model.model_copy(update=update)
 
 
 def _model_ticker_index(forecasts: Forecasts, ticker: str | None) -> int:

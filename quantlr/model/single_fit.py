@@ -136,13 +136,16 @@ def estimator_start_candidates(
 
 
 def run_solver(
-    objective: Objective, model: LogisticRegression, start_candidates: list[Array]
+    objective: Objective, model: LogisticRegression, start_candidates: list[Array], *, name: str = "learning_rate"
 ) -> tuple[SolverResult, float]:
-    """Return the weights with the loss at every iteration, and the learning rate; for Newton's method, that is 1/L."""
+    """Return the weights with the loss at every iteration, and the learning rate; for Newton's method, that is 1/L.
+
+    `name` starts the message of an error.
+    """
     if model.solver == "newton":
         return _run_newton(objective, start_candidates, model), float(1.0 / lipschitz(objective)[0])
     losses: list[float] = []
-    learning_rate = learning_rates(objective, model, lambda _: "learning_rate")
+    learning_rate = learning_rates(objective, model, lambda _: name)
     result = FIRST_ORDER_SOLVERS[model.solver](
         objective,
         min(start_candidates, key=objective.loss)[:, None],
