@@ -26,13 +26,13 @@ def fit_by_scikit_learn(
 ) -> Array:
     """Return the weights, intercept first, that scikit-learn finds on features that it has standardised by itself."""
     scaler = StandardScaler(with_mean=intercept).fit(X, sample_weight=weight)
-    each = np.ones(len(y)) if weight is None else weight
+    row_weight = np.ones(len(y)) if weight is None else weight
     by_class = {0: 1.0, 1: 1.0}
     if class_weight == "balanced":
-        by_class = {label: each.sum() / (2 * each[y == label].sum()) for label in (0, 1)}
+        by_class = {label: row_weight.sum() / (2 * row_weight[y == label].sum()) for label in (0, 1)}
     elif class_weight:
         by_class = class_weight
-    n = sum(each[y == label].sum() * by_class[label] for label in (0, 1))
+    n = sum(row_weight[y == label].sum() * by_class[label] for label in (0, 1))
     model = LogisticRegression(
         C=1 / (n * l2) if l2 else 1e12, solver="newton-cholesky", tol=1e-12, max_iter=1000,
         class_weight=by_class, fit_intercept=intercept,

@@ -45,46 +45,46 @@ def fit_by_scikit_learn(log_odds: Array, up: Array, newest: Array) -> Array:
 def test_calibration_uses_only_forecasts_with_known_outcomes(window: str, horizon: int, embargo: int) -> None:
     dataset = example_data(horizon=horizon)
     walk = {"train": 100, "refit_every": 10, "window": window, "embargo": embargo}
-    raw, found = (forecast(dataset, walk, calibration=kind) for kind in (None, "platt"))
+    raw, result = (forecast(dataset, walk, calibration=kind) for kind in (None, "platt"))
     first, calibrated = 0, 0
     for refit in range(int(raw.fold[-1]) + 1):
-        mine = np.flatnonzero(raw.fold == refit)
-        first = int(mine[0])
+        selected = np.flatnonzero(raw.fold == refit)
+        first = int(selected[0])
         known = np.arange(max(first - horizon - embargo + 1, 0))
         known = known[~np.isnan(raw.up[known])]
         if len(known) < 250:
-            np.testing.assert_array_equal(found.probability[mine], raw.probability[mine])
-            np.testing.assert_array_equal(found.refits.platt_coefficients[refit], [0.0, 1.0])
+            np.testing.assert_array_equal(result.probability[selected], raw.probability[selected])
+            np.testing.assert_array_equal(result.refits.platt_coefficients[refit], [0.0, 1.0])
             continue
-        calibrated += len(mine)
-        expected = fit_by_scikit_learn(raw.log_odds[known], raw.up[known], raw.log_odds[mine])
-        np.testing.assert_allclose(found.probability[mine], expected, atol=2e-6)
+        calibrated += len(selected)
+        expected = fit_by_scikit_learn(raw.log_odds[known], raw.up[known], raw.log_odds[selected])
+        np.testing.assert_allclose(result.probability[selected], expected, atol=2e-6)
     assert calibrated > 100
-    (note,) = (note for note in found.notes if "uncalibrated" in note.text)
+    (note,) = (note for note in result.notes if "uncalibrated" in note.text)
     assert note.count == len(raw.fold) - calibrated
 
 
 def test_pooled_forecasts_are_calibrated_together() -> None:
     dataset = example_data(tickers=3, sessions=260)
     walk = {"train": 60, "refit_every": 20}
-    raw, found = (forecast(dataset, walk, scope="pooled", calibration=kind) for kind in (None, "platt"))
+    raw, result = (forecast(dataset, walk, scope="pooled", calibration=kind) for kind in (None, "platt"))
     known_at = {
         (t, s): known
         for t, s, known in zip(
             dataset.ticker.tolist(), dataset.session.tolist(), dataset.label_known_at.tolist(), strict=True
         )
     }
-    knew = np.array([known_at[key] for key in zip(raw.ticker.tolist(), raw.session.tolist(), strict=True)])
+    known_at_row = np.array([known_at[key] for key in zip(raw.ticker.tolist(), raw.session.tolist(), strict=True)])
     checked = 0
     for refit in range(int(raw.fold.max()) + 1):
-        mine = raw.fold == refit
-        known = (knew <= raw.session[mine].min()) & ~np.isnan(raw.up)
+        selected = raw.fold == refit
+        known = (known_at_row <= raw.session[selected].min()) & ~np.isnan(raw.up)
         if known.sum() >= 250:
-            expected = fit_by_scikit_learn(raw.log_odds[known], raw.up[known], raw.log_odds[mine])
-            np.testing.assert_allclose(found.probability[mine], expected, atol=2e-6)
+            expected = fit_by_scikit_learn(raw.log_odds[known], raw.up[known], raw.log_odds[selected])
+            np.testing.assert_allclose(result.probability[selected], expected, atol=2e-6)
             checked += 1
         else:
-            np.testing.assert_array_equal(found.probability[mine], raw.probability[mine])
+            np.testing.assert_array_equal(result.probability[selected], raw.probability[selected])
     assert checked >= 3
 
 

@@ -55,9 +55,9 @@ def test_sampled_start_reaches_the_weights_of_the_base_rate_start(
 def test_rows_stay_raw_unless_that_costs_digits(level: float, kind: type) -> None:
     X, y = example_data(4, rows=ROWS)
     X = (X - X.mean(axis=0)) / X.std(axis=0) + level
-    each = np.ones(ROWS)
+    item = np.ones(ROWS)
     made = make_single_fit_objective(
-        X, y == 1, each, each, LogisticRegression(), fit_intercept=True, previous_weights=None
+        X, y == 1, item, item, LogisticRegression(), fit_intercept=True, previous_weights=None
     )
     assert {type(make()) for make in made.row_factories} == {kind}
     model = GradientDescentClassifier(tol=1e-9).fit(X, y)

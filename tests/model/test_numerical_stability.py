@@ -48,9 +48,9 @@ def forecast(dataset: Dataset, walk: dict[str, Any], **model: Any) -> Forecasts:
 
 @given(z=st.floats(-1e308, 1e308))
 def test_loss_and_sigmoid_do_not_overflow(z: float) -> None:
-    at = np.array([z])
+    index = np.array([z])
     with np.errstate(all="raise", under="ignore"):
-        g, down, up = sigmoid(at), pointwise_log_loss(at, np.zeros(1)), pointwise_log_loss(at, np.ones(1))
+        g, down, up = sigmoid(index), pointwise_log_loss(index, np.zeros(1)), pointwise_log_loss(index, np.ones(1))
     assert g[0] == pytest.approx(expit(z), abs=2.3e-16)
     assert down[0] >= max(z, 0.0)
     assert up[0] >= max(-z, 0.0)
@@ -113,9 +113,9 @@ def test_collinear_features_are_noted_with_condition_number() -> None:
     (note,) = forecast(dataset, {"refit_every": 1000}).notes
     assert "nearly collinear (condition number 2" in note.text
     dataset.features[:, 3] = dataset.features[:, 0]
-    found = forecast(dataset, {"refit_every": 1000})
-    assert found.refits.condition_number[0] == np.inf
-    assert "condition number inf" in found.notes[0].text
+    result = forecast(dataset, {"refit_every": 1000})
+    assert result.refits.condition_number[0] == np.inf
+    assert "condition number inf" in result.notes[0].text
 
 
 def separable_on_the_way() -> Dataset:
@@ -137,29 +137,29 @@ def test_degenerate_folds_forecast_the_base_rate_and_are_counted(solver: str) ->
     model = {"solver": solver, "max_iter": 5000, "tol": 1e-9}
     with pytest.raises(DegenerateFold, match=r"all 60 training rows are ups.*or set model\.degenerate to base_rate"):
         forecast(dataset, walk, **model)
-    found = forecast(dataset, walk, degenerate="base_rate", **model)
+    result = forecast(dataset, walk, degenerate="base_rate", **model)
     folds = make_folds(len(dataset.up), WalkForwardSpec.model_validate(walk), horizon=1)
     expected = 0
-    for at, fold in enumerate(folds):
+    for index, fold in enumerate(folds):
         X, ups = dataset.features[fold.train], dataset.up[fold.train]
         one_class = bool(ups.all())
         simulated_rows = fold.train.start >= 150 and fold.train.stop <= 260
         if one_class or simulated_rows:
             expected += 1
-            assert found.refits.degenerate[at]
+            assert result.refits.degenerate[index]
             share = 61 / 62 if one_class else ups.mean()
-            np.testing.assert_allclose(found.probability[found.fold == at], share, atol=1e-12)
-        elif found.refits.degenerate[at]:
+            np.testing.assert_allclose(result.probability[result.fold == index], share, atol=1e-12)
+        elif result.refits.degenerate[index]:
             # Few rows but the simulated_rows ones: a plane may separate those too. It has to be a real one.
             S = np.column_stack([np.ones(len(X)), X])
             z = S @ np.linalg.lstsq(S, 2 * ups - 1, rcond=None)[0]
             assert ((2 * ups - 1) * z > 0).mean() > 0.9
             expected += 1
-    assert found.refits.degenerate.sum() == expected > 8
-    assert found.refits.converged[found.refits.degenerate].all()
-    (note,) = (note for note in found.notes if "no best fit" in note.text)
+    assert result.refits.degenerate.sum() == expected > 8
+    assert result.refits.converged[result.refits.degenerate].all()
+    (note,) = (note for note in result.notes if "no best fit" in note.text)
     assert note.count == expected
-    assert not found.refits.degenerate.all()
+    assert not result.refits.degenerate.all()
 
 
 def test_refits_without_labels_forecast_one_half() -> None:
@@ -170,28 +170,28 @@ def test_refits_without_labels_forecast_one_half() -> None:
     dataset = build_dataset(
         halted, compute_feature_columns(halted, features), Direction(ties="drop").compute(halted), horizon=1
     )
-    found = forecast(dataset, {"window": "rolling", "train": 40, "refit_every": 21}, degenerate="base_rate")
-    np.testing.assert_array_equal(found.probability[-20:], 0.5)
+    result = forecast(dataset, {"window": "rolling", "train": 40, "refit_every": 21}, degenerate="base_rate")
+    np.testing.assert_array_equal(result.probability[-20:], 0.5)
     folds = make_folds(len(dataset.up), WalkForwardSpec(window="rolling", train=40, refit_every=21), horizon=1)
     windows = [dataset.features[fold.train][~np.isnan(dataset.up[fold.train])] for fold in folds]
     last = [rows for rows in windows if len(rows)][-1]
     z = (last - last.mean(axis=0)) / last.std(axis=0)
     np.testing.assert_allclose(
-        found.refits.condition_number, np.linalg.cond(np.column_stack([np.ones(len(z)), z])), rtol=1e-9
+        result.refits.condition_number, np.linalg.cond(np.column_stack([np.ones(len(z)), z])), rtol=1e-9
     )
 
 
 def test_refit_after_a_degenerate_fold_is_fitted() -> None:
     dataset = separable_on_the_way()
     walk = {"window": "rolling", "train": 60, "refit_every": 7}
-    found = forecast(dataset, walk, degenerate="base_rate", tol=1e-12)
-    last = len(found.refits.iterations) - 1
-    assert not found.refits.degenerate[last]
+    result = forecast(dataset, walk, degenerate="base_rate", tol=1e-12)
+    last = len(result.refits.iterations) - 1
+    assert not result.refits.degenerate[last]
     fold = make_folds(len(dataset.up), WalkForwardSpec.model_validate(walk), horizon=1)[last]
-    alone = fit_folds(
+    single = fit_folds(
         trained(dataset.features[fold.train], dataset.up[fold.train], one_fold(60)), LogisticRegression(tol=1e-12)
     )
-    np.testing.assert_allclose(found.refits.coefficients[last], alone.coefficients[0], rtol=1e-8)
+    np.testing.assert_allclose(result.refits.coefficients[last], single.coefficients[0], rtol=1e-8)
 
 
 def test_platt_targets_keep_one_class_from_certainty() -> None:

@@ -29,9 +29,9 @@ def test_float32_gradient_is_accurate_far_from_the_start(seed: int, scale: float
     near = batch.with_float32_rows(batch.start_theta, tol=1e9)
     assert near.float32_rows_by_model[0]
     theta = batch.start_theta + rng.normal(size=batch.start_theta.shape) * scale
-    everyone = np.arange(3)
-    exact = objective.gradient(theta, everyone)
-    np.testing.assert_allclose(near.gradient(theta, everyone), exact, atol=3e-7)
+    all_refits = np.arange(3)
+    exact = objective.gradient(theta, all_refits)
+    np.testing.assert_allclose(near.gradient(theta, all_refits), exact, atol=3e-7)
 
 
 @settings(max_examples=15)
@@ -39,7 +39,7 @@ def test_float32_gradient_is_accurate_far_from_the_start(seed: int, scale: float
 def test_fit_many_equals_fit_folds_of_each_model(seed: int) -> None:
     """Models that descend side by side, one of them hard to fit, one without a fit, learn what each learns alone."""
     rng = np.random.default_rng(seed)
-    trainings = [training(*example_data(seed + at, edge=edge)) for at, edge in enumerate([0.3, 0.0, 3.0])]
+    trainings = [training(*example_data(seed + index, edge=edge)) for index, edge in enumerate([0.3, 0.0, 3.0])]
     X, y = example_data(seed + 9)
     y[:250] = 1.0
     trainings.append(training(X, y))
@@ -50,26 +50,26 @@ def test_fit_many_equals_fit_folds_of_each_model(seed: int) -> None:
     X[:400, 2] = 0.01
     trainings.append(training(X, np.where(rng.random(len(y)) < 0.02, np.nan, y)))
     model = LogisticRegression(degenerate="base_rate")
-    together = fit_many(trainings, model, describe_refits=[str] * len(trainings))
-    for each, found in zip(trainings, together, strict=True):
-        alone = fit_folds(each, model)
+    joint = fit_many(trainings, model, describe_refits=[str] * len(trainings))
+    for item, result in zip(trainings, joint, strict=True):
+        single = fit_folds(item, model)
         for name in ("coefficients", "iterations", "max_abs_gradient", "converged", "degenerate", "condition_number"):
-            np.testing.assert_array_equal(getattr(found, name), getattr(alone, name))
+            np.testing.assert_array_equal(getattr(result, name), getattr(single, name))
 
 
 def test_batch_of_models_converges_for_each() -> None:
     """The gradient that each column ends with is that of its own model."""
-    trainings = [training(*example_data(at)) for at in range(3)]
+    trainings = [training(*example_data(index)) for index in range(3)]
     model = LogisticRegression()
     refits = slice(20, 28)
-    objectives = [ObjectiveBuilder(each, model).build_objective(refits) for each in trainings]
-    first = [fit_folds(each, model).coefficients[19] for each in trainings]
+    objectives = [ObjectiveBuilder(item, model).build_objective(refits) for item in trainings]
+    first = [fit_folds(item, model).coefficients[19] for item in trainings]
     starts = [objective.local_scaling.to_local_weights(raw) for objective, raw in zip(objectives, first, strict=True)]
-    found = newton_batch(RefitBatch.from_objectives(objectives, starts), tol=1e-8, max_iter=100)
-    assert found.converged.all()
-    for at, objective in enumerate(objectives):
-        mine = found.slice_refits(slice(8 * at, 8 * at + 8))
-        assert objective.max_abs_standardized_gradient(objective.gradient(mine.theta)).max() < 1e-8
+    result = newton_batch(RefitBatch.from_objectives(objectives, starts), tol=1e-8, max_iter=100)
+    assert result.converged.all()
+    for index, objective in enumerate(objectives):
+        selected = result.slice_refits(slice(8 * index, 8 * index + 8))
+        assert objective.max_abs_standardized_gradient(objective.gradient(selected.theta)).max() < 1e-8
 
 
 @given(
@@ -87,20 +87,22 @@ def test_fold_sums_equal_a_loop(seed: int, tickers: int, refits: int, block: int
         stop = np.maximum(np.sort(rng.integers(0, 41, refits)), start)
         folds.append(Folds(start, stop, stop, stop))
     with patch("quantlr.model.splits.SUM_BLOCK_ROWS", block):
-        found = fold_sums(lambda rows: values[:, rows], folds)
-    for at in range(refits):
-        slow = sum(values[:, each.train_start[at] : each.train_stop[at]].sum(axis=1) for each in folds)
-        np.testing.assert_allclose(found[:, at], slow, atol=1e-12)
+        result = fold_sums(lambda rows: values[:, rows], folds)
+    for index in range(refits):
+        slow = sum(values[:, item.train_start[index] : item.train_stop[index]].sum(axis=1) for item in folds)
+        np.testing.assert_allclose(result[:, index], slow, atol=1e-12)
 
 
 def test_start_evaluation_is_used_only_at_its_point() -> None:
     X, y = example_data(3)
     material = ObjectiveBuilder(training(X, y), LogisticRegression(l2=0.01))
     raw = np.array([0.1, 5.0, -3.0, 0.0, 2.0])
-    looked, plain = material.build_objective(slice(2, 9), start_weights=raw), material.build_objective(slice(2, 9))
+    evaluated, plain = material.build_objective(slice(2, 9), start_weights=raw), material.build_objective(slice(2, 9))
     for theta in (plain.local_scaling.to_local_weights(raw), np.full(plain.n_weights, 0.3)):
-        for seen, anew in zip(looked.gradient_and_hessian(theta), plain.gradient_and_hessian(theta), strict=True):
-            np.testing.assert_allclose(seen, anew, atol=1e-14)
+        for is_kept, recomputed in zip(
+            evaluated.gradient_and_hessian(theta), plain.gradient_and_hessian(theta), strict=True
+        ):
+            np.testing.assert_allclose(is_kept, recomputed, atol=1e-14)
 
 
 @pytest.mark.parametrize("window", ["expanding", "rolling"])
@@ -110,10 +112,10 @@ def test_unlabelled_rows_do_not_change_the_weights(window: str) -> None:
     unlabelled = np.arange(400) % 7 == 3
     unlabelled[:150] = False
     spec = WalkForwardSpec.model_validate({"train": 300, "refit_every": "never", "window": window})
-    there = training(X, np.where(unlabelled, np.nan, y), spec)
+    current = training(X, np.where(unlabelled, np.nan, y), spec)
     kept = ~unlabelled[:300]
     fewer = WalkForwardSpec.model_validate({"train": int(kept.sum()), "refit_every": "never", "window": window})
     without = training(X[:301][np.append(kept, True)], y[:301][np.append(kept, True)], fewer)
     model = LogisticRegression(tol=1e-12)
-    found, expected = (fit_folds(each, model).coefficients[0] for each in (there, without))
-    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    result, expected = (fit_folds(item, model).coefficients[0] for item in (current, without))
+    np.testing.assert_allclose(result, expected, rtol=1e-9)

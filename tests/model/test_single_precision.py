@@ -62,10 +62,12 @@ def test_float32_gradient_error_is_within_the_bound(
         move = theta - batch.start_theta
         length = np.sqrt(np.einsum("pj,jpq,qj->j", move, batch.start_hessian, move))
         near = batch.with_float32_rows(theta, tol=LARGE_TOLERANCE)
-        for some in (np.arange(objective.n_refits), np.array([3])):
-            error = np.abs(near.gradient(theta[:, some], some) - objective.gradient(theta[:, some], some)).max(axis=0)
+        for selected in (np.arange(objective.n_refits), np.array([3])):
+            error = np.abs(
+                near.gradient(theta[:, selected], selected) - objective.gradient(theta[:, selected], selected)
+            ).max(axis=0)
             assert error.max() > 0
-            assert (error <= [float32_gradient_error(each) for each in length[some].tolist()]).all()
+            assert (error <= [float32_gradient_error(item) for item in length[selected].tolist()]).all()
 
 
 def test_float32_is_used_only_if_the_bound_is_within_tol() -> None:
@@ -75,13 +77,13 @@ def test_float32_is_used_only_if_the_bound_is_within_tol() -> None:
     move = theta - batch.start_theta
     lengths = np.sqrt(np.einsum("pj,jpq,qj->j", move, batch.start_hessian, move))
     bound = float32_gradient_error(float(lengths.max()))
-    some = np.arange(objective.n_refits)
-    exact = objective.gradient(theta, some)
+    selected = np.arange(objective.n_refits)
+    exact = objective.gradient(theta, selected)
     near = batch.with_float32_rows(batch.start_theta, tol=1.001 * bound)
     assert near.float32_rows_by_model[0]
-    assert np.abs(near.gradient(theta, some) - exact).max() > 1e-14
+    assert np.abs(near.gradient(theta, selected) - exact).max() > 1e-14
     too_near = batch.with_float32_rows(batch.start_theta, tol=0.999 * bound)
     assert too_near.float32_rows_by_model[0], "the start is near enough"
-    np.testing.assert_array_equal(too_near.gradient(theta, some), exact)
+    np.testing.assert_array_equal(too_near.gradient(theta, selected), exact)
     far = batch.with_float32_rows(batch.start_theta + 1e3 * move, tol=1e-13)
-    np.testing.assert_array_equal(far.gradient(theta, some), exact)
+    np.testing.assert_array_equal(far.gradient(theta, selected), exact)

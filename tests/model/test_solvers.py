@@ -80,9 +80,9 @@ def fit_by_scipy(X: Array, y: Array, l2: float) -> Array:
         g = 1 / (1 + np.exp(-S @ theta))
         return np.asarray((S.T * (g * (1 - g))) @ S / len(y) + D)
 
-    found = minimize(value, np.zeros(S.shape[1]), jac=slope, hess=bend, method="trust-exact", options={"gtol": 1e-12})
-    weights = found.x[1:] / deviation
-    return np.concatenate([[found.x[0] - weights @ mean], weights])
+    result = minimize(value, np.zeros(S.shape[1]), jac=slope, hess=bend, method="trust-exact", options={"gtol": 1e-12})
+    weights = result.x[1:] / deviation
+    return np.concatenate([[result.x[0] - weights @ mean], weights])
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -159,7 +159,7 @@ def test_separation_is_reported_at_the_refit_where_it_begins(solver: str) -> Non
     y[200:] = X[200:, 0] > 0
     folds = make_folds(400, WalkForwardSpec(train=60, refit_every=1, window="rolling"), horizon=1)
     model = LogisticRegression.model_validate({"solver": solver, "max_iter": 3000})
-    separable = [at for at, fold in enumerate(folds) if fold.train.start >= 200]
+    separable = [index for index, fold in enumerate(folds) if fold.train.start >= 200]
     with pytest.raises(DegenerateFold, match="no best fit exists") as caught:
         fit_folds(training(X, y, folds), model)
     assert separable[0] - 15 < int(caught.value.message.split(":")[0]) <= separable[0]

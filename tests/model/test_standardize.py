@@ -25,11 +25,11 @@ def test_scaling_equals_standard_scaler_of_each_fold(seed: int, window: str, eve
         len(X), WalkForwardSpec.model_validate({"train": 30, "refit_every": every, "window": window}), horizon=1
     )
     scaling = fold_scaling(X, [folds], has_label=np.ones(len(X), dtype=np.bool_))
-    for at, fold in enumerate(folds):
+    for index, fold in enumerate(folds):
         oracle = StandardScaler().fit(X[fold.train])
-        np.testing.assert_allclose(scaling.mean[at], oracle.mean_, rtol=1e-9)
+        np.testing.assert_allclose(scaling.mean[index], oracle.mean_, rtol=1e-9)
         spread = np.sqrt(oracle.var_)
-        close = np.abs(scaling.std[at] - spread) <= 1e-6 * spread + 1e-15 * np.abs(X[fold.train]).max(axis=0) * 30
+        close = np.abs(scaling.std[index] - spread) <= 1e-6 * spread + 1e-15 * np.abs(X[fold.train]).max(axis=0) * 30
         assert close.all()
 
 
@@ -47,7 +47,7 @@ def test_overlapping_slices_cover_refits_once_and_share_rows(window: str) -> Non
     spec = WalkForwardSpec.model_validate({"train": 25, "refit_every": 3, "window": window})
     folds = make_folds(500, spec, horizon=1)
     runs = overlapping_refit_slices([folds], max_refits=16, min_overlap=0.5)
-    assert [at for run in runs for at in range(run.start, run.stop)] == list(range(len(folds)))
+    assert [index for run in runs for index in range(run.start, run.stop)] == list(range(len(folds)))
     for run in runs:
         assert run.stop - run.start <= 16
         common = folds.train_stop[run].min() - folds.train_start[run].max()

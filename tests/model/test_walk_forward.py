@@ -97,14 +97,14 @@ def test_target_stats_use_only_training_rows() -> None:
     dataset = dataset_from(random_walk_prices(5, n_sessions=200), [LaggedReturns(lags=(1,))], horizon=3, ties="drop")
     forecasts = forecasts_from(dataset, {"window": "rolling", "train": 80, "refit_every": 9}, l2=0.1)
     folds = make_folds(len(dataset.up), WalkForwardSpec(window="rolling", train=80, refit_every=9), horizon=3)
-    for at in range(len(forecasts.fold)):
-        train = folds[int(forecasts.fold[at])].train
+    for index in range(len(forecasts.fold)):
+        train = folds[int(forecasts.fold[index])].train
         up, span = dataset.up[train], dataset.horizon_return[train]
         kept = ~np.isnan(up)
-        assert forecasts.base_rate[at] == pytest.approx(up[kept].mean(), abs=1e-12)
-        assert forecasts.mean_gain[at] == pytest.approx(span[up == 1].mean(), abs=1e-12)
-        assert forecasts.mean_loss[at] == pytest.approx(span[up == 0].mean(), abs=1e-12)
-        assert forecasts.std[at] == pytest.approx(span[kept].std(ddof=1), abs=1e-12)
+        assert forecasts.base_rate[index] == pytest.approx(up[kept].mean(), abs=1e-12)
+        assert forecasts.mean_gain[index] == pytest.approx(span[up == 1].mean(), abs=1e-12)
+        assert forecasts.mean_loss[index] == pytest.approx(span[up == 0].mean(), abs=1e-12)
+        assert forecasts.std[index] == pytest.approx(span[kept].std(ddof=1), abs=1e-12)
 
 
 def test_rows_with_unknown_labels_are_forecast() -> None:
