@@ -11,7 +11,7 @@ from quantlr.core.arrays import Array, IntArray
 from quantlr.core.progress import iso_date
 from quantlr.core.timing import label_cutoff_row
 from quantlr.core.values import Dataset
-from quantlr.model.batched.sums import Scaling
+from quantlr.model.standardize import Scaling
 from quantlr.model.config import LogisticRegression
 from quantlr.model.logistic import sigmoid
 from quantlr.model.splits import WalkForwardSpec

@@ -1,4 +1,4 @@
-"""Platt's sigmoid: probabilities corrected by how the earlier forecasts turned out."""
+"""Platt scaling: log odds corrected by a logistic regression of the outcomes of earlier forecasts on their log odds."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from quantlr.model.splits import fold_sums
 from quantlr.model.standardize import fold_scaling
 
 MIN_CALIBRATION_FORECASTS = 250
-"""Known forecasts from which a sigmoid is fitted to them."""
+"""Smallest number of forecasts with a known outcome to which a sigmoid is fitted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What corrects the log odds of each refit's forecasts.
+    """The correction of the log odds of each refit's forecasts.
 
     Attributes
     ----------
-    line : (refits, 2) intercept and slope; 0 and 1 where too few forecasts were known.
-    fitted : (refits,) whether enough were.
-    converged : (refits,) whether the descent that fitted it did.
+    platt_coefficients : (refits, 2) intercept and slope; 0 and 1 where too few outcomes were known.
+    is_fitted : (refits,) whether enough outcomes were known.
+    converged : (refits,) whether the fit has converged.
     """
 
     platt_coefficients: Array
@@ -35,42 +35,39 @@ class Calibration:
     converged: BoolArray
 
     def apply(self, log_odds: Array, refit_index: IntArray) -> Array:
-        """Return the corrected log odds (rows,) of forecasts by the refits `fold` (rows,)."""
-        return np.asarray(self.platt_coefficients[refit_index, 0] + self.platt_coefficients[refit_index, 1] * log_odds)
+        """Return the corrected log odds (rows,) of forecasts made by the refits `refit_index` (rows,)."""
+        coefficients = self.platt_coefficients
+        return np.asarray(coefficients[refit_index, 0] + coefficients[refit_index, 1] * log_odds)
 
 
 def fit_platt_calibration(log_odds: Array, up: Array, folds: Sequence[Folds], model: LogisticRegression) -> Calibration:
-    """Return Platt's sigmoid for every refit, learnt from the forecasts of the refits before it.
+    """Return Platt's sigmoid for every refit, fitted to the forecasts of earlier refits.
 
-    A logistic regression of what came on the log odds that were forecast, with the smoothed targets
-    1 / (downs + 2) and (ups + 1) / (ups + 2) (Platt 1999). Every refit takes the forecasts whose outcome is known by
-    the session at which its training rows end.
+    A logistic regression of the outcomes on the log odds of the forecasts, with the smoothed targets 1 / (downs + 2)
+    and (ups + 1) / (ups + 2) (Platt 1999). Each refit uses the forecasts whose outcome is known when its own training
+    rows end, and no later ones.
 
     Parameters
     ----------
-    log_odds, up : (rows,) of all forecasts, ticker after ticker; `up` is NaN where it was dropped or is not known.
-    folds : of each ticker; its forecasts begin at its first `test_start` and have no hole.
-    model : whose tolerance and number of updates hold here too.
+    log_odds, up : (rows,) of all forecasts, ticker after ticker; `up` is NaN if dropped or not known yet.
+    folds : of each ticker; its forecasts start at its first `test_start` and are consecutive.
+    model : whose tolerance and number of updates apply.
     """
-    first = np.cumsum([0, *(int(ticker.test_stop[-1] - ticker.test_start[0]) for ticker in folds)])
-    known = [
-        Folds(
-            train_start=np.full_like(ticker.train_stop, begins),
-            train_stop=begins + np.maximum(ticker.train_stop - ticker.test_start[0], 0),
-            test_start=ticker.test_start,
-            test_stop=ticker.test_stop,
-        )
-        for ticker, begins in zip(folds, first.tolist(), strict=False)
-    ]
-    refits = len(folds[0])
-    counts = fold_sums(lambda rows: ~np.isnan(up[None, rows]), known)[0]
-    fitted = np.asarray(counts >= MIN_CALIBRATION_FORECASTS)
-    line, converged = np.tile([0.0, 1.0], (refits, 1)), np.ones(refits, dtype=np.bool_)
-    if fitted.any():
-        late = slice(int(fitted.argmax()), refits)
-        X, later = log_odds[:, None], [ticker.slice_refits(late) for ticker in known]
-        scaling = fold_scaling(X, later, has_label=~np.isnan(up))
-        plain = LogisticRegression(tol=model.tol, max_iter=model.max_iter)
-        fits = fit_folds(TrainingData(X, up, later, scaling, use_platt_targets=True), plain)
-        line[late], converged[late] = fits.coefficients, fits.converged
-    return Calibration(line, fitted, converged)
+    n_forecasts = [int(ticker.test_stop[-1] - ticker.test_start[0]) for ticker in folds]
+    known = []
+    for ticker, first in zip(folds, np.cumsum([0, *n_forecasts[:-1]]).tolist(), strict=True):
+        start, stop = np.full_like(ticker.train_stop, first), ticker.train_stop - ticker.test_start[0]
+        known.append(Folds(start, first + np.maximum(stop, 0), ticker.test_start, ticker.test_stop))
+    has_outcome = ~np.isnan(up)
+    counts = fold_sums(lambda rows: has_outcome[None, rows], known)[0]
+    is_fitted = np.asarray(counts >= MIN_CALIBRATION_FORECASTS)
+    n_refits = len(folds[0])
+    coefficients, converged = np.tile([0.0, 1.0], (n_refits, 1)), np.ones(n_refits, dtype=np.bool_)
+    if is_fitted.any():
+        refits = slice(int(is_fitted.argmax()), n_refits)
+        X, fitted_folds = log_odds[:, None], [ticker.slice_refits(refits) for ticker in known]
+        scaling = fold_scaling(X, fitted_folds, has_label=has_outcome)
+        platt_model = LogisticRegression(tol=model.tol, max_iter=model.max_iter)
+        fits = fit_folds(TrainingData(X, up, fitted_folds, scaling, use_platt_targets=True), platt_model)
+        coefficients[refits], converged[refits] = fits.coefficients, fits.converged
+    return Calibration(coefficients, is_fitted, converged)

@@ -1,4 +1,4 @@
-"""The same descent behind scikit-learn's interface: pipelines, grid searches and calibration take it as it is."""
+"""Logistic regression with scikit-learn's interface, for its pipelines, grid searches and calibration."""
 
 from __future__ import annotations
 
@@ -35,41 +35,42 @@ from quantlr.model.solvers import MIN_EIGENVALUE_RATIO, SolverResult
 
 # scikit-learn carries no types, so to mypy its classes are Any: nothing that could be subclassed strictly.
 class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Binary logistic regression by gradient descent, with a step that is derived instead of tuned.
+    """Binary logistic regression, fitted by gradient descent or Newton's method, with a derived learning rate.
 
-    It minimises the weighted mean of the log loss + l2/2 * sum of squared weights, those of features standardised by
-    the mean and the ddof-0 deviation of the rows, each counted as often as its `sample_weight` says; the intercept
-    is free. That is what ``make_pipeline(StandardScaler(), LogisticRegression(C=1 / (n * l2)))`` minimises, n being
-    the sum of the weights; here the scaling is part of the fit, and all that is learnt is told in raw units.
+    The objective is the weighted mean of the log loss + l2/2 * sum of squared weights. The weights are those of
+    features standardised by the mean and the ddof-0 standard deviation of the rows, each counted with its
+    `sample_weight`; the intercept is not penalised. With n the sum of the weights,
+    ``make_pipeline(StandardScaler(), LogisticRegression(C=1 / (n * l2)))`` has the same objective; here the scaling is
+    part of the fit, and attributes are in raw units.
 
     Parameters
     ----------
     learning_rate : "auto" or float, default="auto"
-        Step size of the plain and the accelerated descent on the standardised weights. "auto" derives 1/L, where L
-        is the largest curvature that the loss can have (see ``quantlr.model.solvers``).
-    descent : {"newton", "gradient_descent", "nesterov"}, default="newton"
-        The way downhill: by the inverse curvature, by the learning rate, or by the learning rate with Nesterov's
-        momentum. All three reach the same weights; the first in fewest steps.
+        Step size of gradient descent and of Nesterov's method, on the standardised weights. "auto" is 1/L, where L is
+        the largest curvature that the loss can have (see ``quantlr.model.solvers``).
+    solver : {"newton", "gradient_descent", "nesterov"}, default="newton"
+        Newton's method, gradient descent, or gradient descent with Nesterov's momentum. All three converge to the same
+        weights, Newton's method in the fewest steps.
     l2 : float, default=0.0
         Penalty on the standardised weights, at least 0.
     tol : float, default=1e-8
-        The descent stops where the largest component of the gradient, in standardised units, is at most this.
+        The solver stops where the largest component of the gradient, in standardised units, is at most this.
     max_iter : int, default=1000
-        Updates after which it stops all the same, with a warning.
+        Largest number of updates; a warning says if `tol` was not reached.
     fit_intercept : bool, default=True
-        Whether there is an intercept. Without one, features are divided by their deviations and not centred, as by
-        ``StandardScaler(with_mean=False)``.
+        Whether there is an intercept. Without one, features are divided by their standard deviations and not centred,
+        as by ``StandardScaler(with_mean=False)``.
     class_weight : None, "balanced" or dict, default=None
-        Weight of each class, by its label; "balanced" lets both weigh the same. It multiplies `sample_weight`, but
-        does not enter the scaling.
+        Weight of each class, by its label; "balanced" gives both classes the same total weight. It multiplies
+        `sample_weight`, but does not enter the scaling.
     warm_start : bool, default=False
-        Whether a fit begins at the weights of the last one, where they are better than the base rate and were of as
-        many features.
+        Whether a fit starts at the weights of the last one, if they are better than the base rate and of as many
+        features.
 
     Attributes
     ----------
     classes_ : ndarray of shape (2,)
-        The labels; the second is the one that positive log odds speak for.
+        The labels; positive log odds are those of the second.
     coef_ : ndarray of shape (1, k)
         Change of the log odds per raw unit of each feature; 0 where a feature is constant.
     intercept_ : ndarray of shape (1,)
@@ -77,34 +78,33 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
     n_iter_ : ndarray of shape (1,)
         Updates taken.
     loss_curve_ : ndarray
-        What is minimised, in nats, from the first point of the descent to the last: at each the lowest so far,
-        which is its own, but for rounding and for the momentum of the accelerated descent, which may overshoot. Of
-        more than 32,768 rows the preconditioned descent begins where samples of them have led.
+        The objective, in nats, from the start to the last point, as the running minimum. The objective itself falls at
+        every step, but for rounding and for Nesterov's momentum, which may overshoot. With more than 32,768 rows
+        Newton's method starts at the weights of samples of them.
     learning_rate_ : float
-        The step size: 1/L, or the one asked for. With the preconditioned descent, the 1/L that the plain one would
-        use.
+        The step size: 1/L, or the parameter. With Newton's method, the 1/L that gradient descent would use.
     standard_errors_ : ndarray of shape (1 + k,)
         Standard errors of the intercept and the coefficients, in raw units. With A = sum(w s x x') + n l2 D, where
         s = p (1 - p), D is 1 for standardised weights and 0 for the intercept, and n = sum(w), they are the root of
-        the diagonal of A^-1 B A^-1, B = sum(w s x x'): the spread of the penalised weights, over labels drawn anew
-        with the fitted probabilities (their bias is no part of it). Without a penalty this is A^-1, the inverse of
-        Fisher's information (McCullagh and Nelder 1989, section 4.4). A weight w counts as w rows do. NaN where the
-        rows say nothing: a constant feature, features that repeat one another (l2 = 0), an intercept left out.
+        the diagonal of A^-1 B A^-1, B = sum(w s x x'): the standard deviation of the penalised weights over labels
+        drawn from the fitted probabilities (it does not include their bias). Without a penalty this is A^-1, the
+        inverse of Fisher's information (McCullagh and Nelder 1989, section 4.4). A weight w counts as w rows do. NaN
+        where a weight is not identified: a constant feature, collinear features (l2 = 0), no intercept.
     n_samples_fit_ : int
-        Rows that were learnt from: those whose weight is above 0.
+        Number of rows with a weight above 0.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (k,)
-        Their names, where they were given as columns that all have one.
+        Their names, if X had columns that all have a name.
 
     Warns
     -----
     sklearn.exceptions.ConvergenceWarning
-        Some plane separates the classes, so that no best weights exist; or `max_iter` came before `tol`.
+        The classes are separated, so that no finite optimum exists; or `max_iter` was reached before `tol`.
 
     See Also
     --------
-    quantlr.run : the same model, walked forward through time.
+    quantlr.run : the same model in a walk-forward backtest.
 
     Examples
     --------
@@ -136,7 +136,7 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         self.warm_start = warm_start
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Learn the weights.
+        """Fit the weights.
 
         Parameters
         ----------
@@ -145,8 +145,8 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         y : array-like of shape (n,)
             Labels, of two classes.
         sample_weight : array-like of shape (n,), default=None
-            Weight of each row, at least 0: a weight of 0 leaves a row out, one of 3 counts it three times. None lets
-            all count once.
+            Weight of each row, at least 0: a weight of 0 leaves a row out, one of 3 counts it three times. None is 1
+            for all.
 
         Returns
         -------
@@ -154,31 +154,32 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
 
         Raises
         ------
-        ValueError : a parameter, the data or the number of classes is not what is asked for above.
-        quantlr.core.errors.LearningRateTooLarge : `learning_rate` is one at which the descent need not go downhill.
+        ValueError : a parameter or the data is invalid, or there are not two classes.
+        quantlr.core.errors.LearningRateTooLarge : gradient descent with `learning_rate` may diverge.
         """
         model = self._validated_model_config()
-        before = self._raw_weights() if self.warm_start and hasattr(self, "coef_") else None
+        previous_weights = self._raw_weights() if self.warm_start and hasattr(self, "coef_") else None
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
-        counts = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        self.classes_ = _binary_class_labels(y, counts)
+        row_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        self.classes_ = _binary_class_labels(y, row_weight)
         up = y == self.classes_[1]
-        weight = counts * self._class_weight_pair(up, counts)[up.astype(np.intp)]
+        weight = row_weight * self._class_weight_pair(up, row_weight)[up.astype(np.intp)]
+        fit_intercept = self.fit_intercept
         with _threadpool_controller().limit(limits=1, user_api="blas"):
             objective = make_single_fit_objective(
-                X, up, weight, counts, model, fit_intercept=self.fit_intercept, previous_weights=before
+                X, up, weight, row_weight, model, fit_intercept=fit_intercept, previous_weights=previous_weights
             )
-            starts = estimator_start_candidates(objective, before, fit_intercept=self.fit_intercept)
-            found, rate = run_solver(objective, model, starts)
-            slopes = full_gradient_and_hessian(objective, found.theta[:, 0])
-            raw = objective.local_scaling.to_raw_weights(found.theta)[0]
-            self.coef_, self.intercept_ = raw[None, 1:], raw[:1]
-            self.n_iter_ = found.iterations
-            self.loss_curve_ = np.minimum.accumulate(found.losses)
-            self.learning_rate_ = rate
-            self.standard_errors_ = weight_standard_errors(objective, slopes[1][0], weight.sum())
+            starts = estimator_start_candidates(objective, previous_weights, fit_intercept=fit_intercept)
+            result, learning_rate = run_solver(objective, model, starts)
+            gradient_and_hessian = full_gradient_and_hessian(objective, result.theta[:, 0])
+            raw_weights = objective.local_scaling.to_raw_weights(result.theta)[0]
+            self.coef_, self.intercept_ = raw_weights[None, 1:], raw_weights[:1]
+            self.n_iter_ = result.iterations
+            self.loss_curve_ = np.minimum.accumulate(result.losses)
+            self.learning_rate_ = learning_rate
+            self.standard_errors_ = weight_standard_errors(objective, gradient_and_hessian[1][0], weight.sum())
             self.n_samples_fit_ = int(np.count_nonzero(weight))
-            _warn_if_not_converged(objective, found, slopes, model, starts[-1])
+            _warn_if_not_converged(objective, result, gradient_and_hessian, model, starts[-1])
         return self
 
     def decision_function(self, X: Any) -> Array:
@@ -193,17 +194,17 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         return sigmoid(np.column_stack([-z, z]))
 
     def predict(self, X: Any) -> np.ndarray[Any, Any]:
-        """Return the likelier class of each row, (n,), for rows (n, k); the first where both are equally likely."""
-        likelier = (self.decision_function(X) > 0).astype(np.intp)
-        return np.asarray(self.classes_[likelier])
+        """Return the more probable class of each row, (n,), for rows (n, k); the first if both are equally probable."""
+        is_second = self.decision_function(X) > 0
+        return np.asarray(self.classes_[is_second.astype(np.intp)])
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write what was learnt as JSON with a checksum, in which nothing can be executed; see `Weights`.
+        """Write the weights to a file, as JSON with a checksum that runs no code when it is opened; see `SavedWeights`.
 
         Raises
         ------
-        sklearn.exceptions.NotFittedError : nothing was learnt yet.
-        quantlr.core.errors.OutputError : the file can't be written.
+        sklearn.exceptions.NotFittedError : the classifier is not fitted.
+        quantlr.core.errors.OutputError : the file cannot be written.
         quantlr.core.errors.DataError : weights are infinite, or classes are neither text nor numbers.
         """
         check_is_fitted(self)
@@ -220,9 +221,9 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Return a classifier that forecasts, bit for bit, as the one that was saved.
+        """Return a classifier with the weights that were saved, and the same forecasts to the last bit.
 
-        What it tells of the descent is not saved, nor are parameters other than `l2`.
+        Convergence, standard errors, and parameters other than `l2` are not saved.
 
         Raises
         ------
@@ -248,7 +249,7 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         return np.concatenate([self.intercept_, self.coef_[0]])
 
     def _validated_model_config(self) -> LogisticRegression:
-        """Return the parameters as the walk-forward knows them, which checks them."""
+        """Return the parameters as the model section of a config, which validates them."""
         for name in ("fit_intercept", "warm_start"):
             if not isinstance(getattr(self, name), bool | np.bool_):
                 raise ValueError(f"{name} needs to be True or False, found {getattr(self, name)!r}")
@@ -257,15 +258,15 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
                 "the newton solver derives its steps and takes no learning rate, found learning_rate="
                 f"{self.learning_rate!r}; write 'auto', or set solver to 'gradient_descent' or 'nesterov'"
             )
-        asked = {name: getattr(self, name) for name in ("solver", "learning_rate", "l2", "tol", "max_iter")}
+        parameters = {name: getattr(self, name) for name in ("solver", "learning_rate", "l2", "tol", "max_iter")}
         try:
             return LogisticRegression.model_validate(
-                {name: value.item() if isinstance(value, np.generic) else value for name, value in asked.items()}
+                {name: value.item() if isinstance(value, np.generic) else value for name, value in parameters.items()}
             )
         except ValidationError as error:
             name = str(error.errors()[0]["loc"][0])
-            needed = " or ".join(dict.fromkeys(one["msg"] for one in error.errors() if one["loc"][0] == name))
-            raise ValueError(f"{name}={asked[name]!r} is no value for {name}: {needed}") from error
+            needed = " or ".join(dict.fromkeys(e["msg"] for e in error.errors() if e["loc"][0] == name))
+            raise ValueError(f"{name}={parameters[name]!r} is no value for {name}: {needed}") from error
 
     def _class_weight_pair(self, up: BoolArray, sample_weight: Array) -> Array:
         """Return the weight of either class, (2,)."""
@@ -282,7 +283,7 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
 
 @cache
 def _threadpool_controller() -> ThreadpoolController:
-    """Return what holds BLAS to one thread; to find its library takes as long as a small fit."""
+    """Return the controller that limits BLAS to one thread; creating it takes as long as a small fit."""
     return ThreadpoolController()
 
 
@@ -291,18 +292,18 @@ def _is_auto(learning_rate: object) -> bool:
 
 
 def _binary_class_labels(y: np.ndarray[Any, Any], sample_weight: Array) -> np.ndarray[Any, Any]:
-    """Return the two labels (2,) of the rows that count."""
-    there = y[sample_weight > 0]
-    kind = type_of_target(there, input_name="y", raise_unknown=True)
+    """Return the two labels (2,) of the rows with a weight above 0."""
+    labels = y[sample_weight > 0]
+    kind = type_of_target(labels, input_name="y", raise_unknown=True)
     if kind != "binary":
-        check_classification_targets(there)
-        # The words that scikit-learn's checks look for.
+        check_classification_targets(labels)
+        # The wording that scikit-learn's checks expect.
         raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
-    classes = np.unique(there)
+    classes = np.unique(labels)
     if len(classes) < 2:
         raise ValueError(
-            f"needed rows of 2 classes, found 1 class among the {len(there)} rows that count: {classes.tolist()[0]!r}; "
-            "give rows of both"
+            f"needed rows of 2 classes, found 1 class among the {len(labels)} rows that count: {classes.tolist()[0]!r}"
+            "; give rows of both"
         )
     return classes
 
@@ -314,36 +315,26 @@ def _warn_if_not_converged(
     model: LogisticRegression,
     base_rate_start: Array,
 ) -> None:
-    """Say that no best weights exist, or that the descent has not come to them."""
-    text = None
-    if _is_separated(objective, result, gradient_and_hessian, model, base_rate_start):
+    """Warn that no finite optimum exists, or that the solver has not converged."""
+    theta, is_converged = result.theta[:, 0], result.converged[0]
+    is_separated, text = False, None
+    if objective.l2 == 0 and not is_converged:
+        min_margin, max_log_odds = objective.min_margin_and_max_abs_log_odds(theta)
+        is_separated = min_margin >= 0 and max_log_odds > MIN_EIGENVALUE_RATIO
+    elif objective.l2 == 0 and model.tol <= SEPARATION_TOL:
+        is_separated = separation_reason(objective, theta, gradient_and_hessian) is not None
+    elif objective.l2 == 0:
+        is_separated = find_separation(objective, theta, base_rate_start, tol=model.tol) is not None
+    if is_separated:
         text = (
-            "the features tell the classes apart without fail, along some direction at least: no best weights exist, "
-            "and those found are where the descent stopped; set l2 above 0 (0.01, say)"
+            "the features separate the classes, completely or along some direction: no best weights exist, and these "
+            "are where the solver stopped; set l2 above 0 (0.01, say)"
         )
-    elif not result.converged[0]:
+    elif not is_converged:
+        hint = "" if model.solver == "newton" else ", or set solver to 'newton'"
         text = (
             f"{model.solver} stopped after {result.iterations[0]} updates at a gradient of "
-            f"{result.max_abs_gradient[0]:.2g}, above tol={model.tol:g}; raise max_iter above {model.max_iter}"
-        ) + ("" if model.solver == "newton" else ", or set solver to 'newton'")
+            f"{result.max_abs_gradient[0]:.2g}, above tol={model.tol:g}; raise max_iter above {model.max_iter}{hint}"
+        )
     if text:
         warnings.warn(text, ConvergenceWarning, stacklevel=3)
-
-
-def _is_separated(
-    objective: Objective,
-    result: SolverResult,
-    gradient_and_hessian: tuple[Array, Array],
-    model: LogisticRegression,
-    base_rate_start: Array,
-) -> bool:
-    """Return whether the best weights are infinite, as far as the descent has come to show it."""
-    theta = result.theta[:, 0]
-    if objective.l2 > 0:
-        return False
-    if not result.converged[0]:
-        margin, reach = objective.min_margin_and_max_abs_log_odds(theta)
-        return margin >= 0 and reach > MIN_EIGENVALUE_RATIO
-    if model.tol <= SEPARATION_TOL:
-        return separation_reason(objective, theta, gradient_and_hessian) is not None
-    return find_separation(objective, theta, base_rate_start, tol=model.tol) is not None

@@ -1,20 +1,20 @@
-"""Gradient descent: theta <- theta - alpha * gradient, and what makes it trustworthy.
+"""Solvers: gradient descent, theta <- theta - alpha * gradient, Nesterov's momentum and Newton's method.
 
-The step is derived, not guessed. The loss curves nowhere more than L = lambda_max(X'X) / (4n) + l2 (its features
-standardised), so a rate of 1/L always goes downhill, and one of 2/L or more need not: it is refused. Three ways to
-descend share one loop:
+The learning rate is derived from the data. The Hessian of the loss is nowhere larger than L = lambda_max(X'X) / (4n) +
+l2, with standardised features, so that every step with a rate of 1/L lowers the loss; with 2/L or more it need not, and
+such rates are refused. Four solvers share the loop `iterate_steps` or its stopping rule:
 
 ``gradient_descent``
-    the lesson's update, with alpha = 1/L.
+    the update above, with alpha = 1/L.
 ``nesterov``
-    Nesterov's momentum on the same step, restarted where it points uphill (O'Donoghue and Candes 2015).
-``newton``
-    the same update with a matrix P for alpha: the inverse curvature, in whose coordinates the valley is round and a
-    step of 1 is right. P belongs to the point where neighbouring refits start together, and what a step shows it to
-    miss corrects the next; those for which that is too far away start again from where a nearer neighbour has come
-    to. A refit that even so does not settle descends alone: P is renewed at every step, and a step that would raise
-    the loss is halved, or taken from the bound on the curvature, which always goes downhill (Boehning and Lindsay
-    1988).
+    the same step with Nesterov's momentum, restarted where it points uphill (O'Donoghue and Candes 2015).
+``newton_batch``
+    the same update with a matrix for alpha: the inverse Hessian P at the point where the refits of a batch start
+    together, so that a step of 1 is right. P is not updated; Anderson acceleration corrects the steps for what it
+    misses. Refits that are too far from their start for this end unconverged, and start again from a closer point.
+``newton_single``
+    Newton's method for one refit, with the inverse Hessian of every point. A step that would raise the loss is halved,
+    or replaced by the step of the Boehning-Lindsay bound on the Hessian, which always lowers it.
 """
 
 from __future__ import annotations
@@ -22,49 +22,127 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Protocol, Self
 
 import numpy as np
 
 from quantlr.core.arrays import Array, BoolArray, IntArray
-from quantlr.model.batched.loss import Objective, RefitBatch
 
 StepFunction = Callable[[Array, Array, IntArray], Array]
-"""From weights (p, n), their gradient, and the numbers (n,) of their refits, to the weights one step downhill."""
+"""Takes weights (p, n), their gradients (p, n) and the indices (n,) of their refits, and returns the next weights."""
+IterationCallback = Callable[[Array], None]
+"""Receives the weights (p, n) at which the gradient was computed, before each step."""
 
 MAX_BATCH_ITERATIONS = 8
-"""Updates that neighbours take together at most."""
+"""Largest number of updates of a batch with one inverse Hessian."""
 MAX_GRADIENT_RATIO = 0.3
-"""Share that a gradient must fall to with each of them for the curvature to be good enough."""
+"""Largest ratio of consecutive gradients for the inverse Hessian of the start to be good enough."""
 MAX_DIFFERENCE_FOR_ONE_NEWTON_SCHULZ_STEP, MAX_DIFFERENCE_FOR_TWO_NEWTON_SCHULZ_STEPS = 0.1, 0.3
-"""How far, relatively, curvatures may differ for one inverse to be corrected into the others by one step, or by two."""
+"""Largest relative difference of two Hessians for one or two Newton-Schulz steps between their inverses."""
 MAX_HALVINGS = 30
-"""Times that a step is halved before the bound's is taken instead."""
+"""Number of times that a step is halved before that of the Hessian bound is taken."""
 LOSS_RELATIVE_ROUNDING = 4e-15
-"""Relative difference of two losses that is no difference."""
+"""Relative difference of two losses that rounding explains."""
 MAX_STALLED_ITERATIONS = 10
-"""Updates that may pass without the loss or the gradient falling, before a lone descent is given up."""
+"""Number of updates without a lower loss or gradient after which Newton's method is stopped."""
 MAX_CONDITION_ESTIMATE = 1e6
-"""Largest element of an inverse times that of its matrix up to which no direction is flat."""
+"""Largest condition estimate of a matrix that is inverted; beyond it the pseudo-inverse is used."""
 MAX_ANDERSON_COEFFICIENT = 0.5
-"""Share of the way from one arrival to the next by which an update is corrected at most."""
+"""Largest absolute value of the mixing coefficient of Anderson acceleration."""
 SMALLEST_NORMAL_FLOAT = float(np.finfo(np.float64).tiny)
-"""The smallest number that has all its digits: what nothing is divided by."""
+"""Smallest float with all its digits: the smallest denominator."""
 MIN_EIGENVALUE_RATIO = 1e-12
-"""Curvature, relative to the largest, below which a direction counts as flat: features that repeat one another."""
+"""Eigenvalue, relative to the largest, below which a direction counts as flat: duplicate features."""
+
+
+class GradientFunction(Protocol):
+    """The gradient of the loss of several refits, each with its own rows."""
+
+    @property
+    def n_refits(self) -> int:
+        """Number of refits."""
+
+    def gradient(self, theta: Array, refit_indices: IntArray) -> Array:
+        """Return the gradients (p, n) of some refits (n,) at their weights (p, n)."""
+
+    def max_abs_standardized_gradient(self, gradient: Array, refit_indices: IntArray) -> Array:
+        """Return the largest component of each gradient in standardised units, (n,)."""
+
+
+class LossFunction(GradientFunction, Protocol):
+    """Loss, gradient and Hessian of one or several refits; ``batched/loss.py`` has the implementation.
+
+    `loss` and the two methods on log odds are for a single refit.
+    """
+
+    @property
+    def n_weights(self) -> int:
+        """Number of weights, the intercept included."""
+
+    @property
+    def l2(self) -> float:
+        """L2 penalty on the standardised weights."""
+
+    def loss(self, theta: Array) -> float:
+        """Return the loss at weights (p,)."""
+
+    def gradient_and_hessian(self, theta: Array) -> tuple[Array, Array]:
+        """Return gradients (p, refits) and Hessians (refits, p, p) at common weights (p,)."""
+
+    def hessian_bound(self) -> Array:
+        """Return the Boehning-Lindsay bound on the Hessians, (refits, p, p)."""
+
+    def standardized_to_local_matrix(self) -> Array:
+        """Return A (refits, p, p), with local weights = A @ standardised weights."""
+
+    def with_exact_hessian(self) -> Self:
+        """Return the loss with Hessians computed from all rows."""
+
+    def without_penalty(self) -> Self:
+        """Return the loss with l2 = 0."""
+
+    def min_margin_and_max_abs_log_odds(self, theta: Array) -> tuple[float, float]:
+        """Return the smallest margin (2y - 1) theta.x, and the largest |theta.x|, over the training rows."""
+
+    def max_abs_log_odds_change(self, direction: Array) -> float:
+        """Return the largest |direction.x| over the training rows."""
+
+
+class StartedBatch(GradientFunction, Protocol):
+    """Refits of one or several models, with gradient and Hessian at the point where those of a model start."""
+
+    @property
+    def n_models(self) -> int:
+        """Number of models, each with the same number of refits."""
+
+    @property
+    def start_theta(self) -> Array:
+        """(p, refits) weights at the start."""
+
+    @property
+    def start_gradient(self) -> Array:
+        """(p, refits) gradients at the start."""
+
+    @property
+    def start_hessian(self) -> Array:
+        """(refits, p, p) Hessians at the start."""
+
+    def with_float32_rows(self, expected_theta: Array, *, tol: float) -> Self:
+        """Return the batch with single-precision sums where they suffice on the way to `expected_theta`."""
 
 
 @dataclass(frozen=True, slots=True)
 class SolverResult:
-    """Where a descent ended.
+    """Weights and convergence of each refit.
 
     Attributes
     ----------
-    theta : (p, refits) weights, in the objective's units.
-    iterations : (refits,) updates taken until the gradient was small enough.
-    gradient : (refits,) largest component of the last gradient measured, in standardised units.
+    theta : (p, refits) weights, in local units.
+    iterations : (refits,) updates until the gradient was small enough.
+    max_abs_gradient : (refits,) largest component of the last gradient, in standardised units.
     converged : (refits,) whether that was at most the tolerance.
-    losses : (iterations + 2,) the objective at each point of a lone refit's descent, from its start to the step that
-        follows the last gradient; empty for several.
+    losses : (iterations + 2,) the loss at each point from the start to the step that follows the last gradient, for a
+        single refit; empty for several.
     """
 
     theta: Array
@@ -73,51 +151,92 @@ class SolverResult:
     converged: BoolArray
     losses: Array = field(default_factory=lambda: np.empty(0))
 
-    def slice_refits(self, refit_slice: slice) -> SolverResult:
+    def slice_refits(self, refits: slice) -> SolverResult:
         """Return some of the refits."""
-        return SolverResult(
-            self.theta[:, refit_slice],
-            self.iterations[refit_slice],
-            self.max_abs_gradient[refit_slice],
-            self.converged[refit_slice],
-        )
+        iterations, max_abs_gradient = self.iterations[refits], self.max_abs_gradient[refits]
+        return SolverResult(self.theta[:, refits], iterations, max_abs_gradient, self.converged[refits])
+
+
+def ignore_iteration(theta: Array) -> None:
+    """Do nothing; the default callback."""
 
 
 def iterate_steps(
-    objective: Objective | RefitBatch,
+    loss: GradientFunction,
     start_theta: Array,
     step_function: StepFunction,
     *,
     tol: float,
     max_iter: int,
     max_gradient_ratio: float = np.inf,
+    callback: IterationCallback = ignore_iteration,
 ) -> SolverResult:
-    """Step until every refit's largest standardised gradient component is at most `tol`, or `max_iter` times.
+    """Step until the largest standardised gradient component of every refit is at most `tol`, or `max_iter` times.
 
-    The step that follows the last gradient is taken too: it costs nothing, and goes downhill. A refit whose gradient
-    does not fall below the share `hopeful` of what it was is given up. Each refit leaves when it is done, so that
-    where it ends is its own affair and not that of its neighbours.
+    The step that follows the last gradient is taken too, as it costs nothing and lowers the loss. A refit whose
+    gradient does not fall to `max_gradient_ratio` of the one before is stopped. Every refit stops by itself, so that
+    its result does not depend on the others.
     """
     theta = start_theta.copy()
-    iterations = np.zeros(objective.n_refits, dtype=np.int64)
-    size = np.full(objective.n_refits, np.inf)
-    going = np.arange(objective.n_refits)
-    for taken in range(1, max_iter + 1):
-        here = theta if len(going) == objective.n_refits else theta[:, going]
-        gradient = objective.gradient(here, going)
-        theta[:, going] = step_function(here, gradient, going)
-        now = objective.max_abs_standardized_gradient(gradient, going)
-        before, size[going] = size[going], now
-        iterations[going[now > tol]] = taken
-        going = going[(now > tol) & (now <= max_gradient_ratio * before)]
-        if not len(going):
+    n_refits = loss.n_refits
+    iterations = np.zeros(n_refits, dtype=np.int64)
+    max_abs_gradient = np.full(n_refits, np.inf)
+    active = np.arange(n_refits)
+    for iteration in range(1, max_iter + 1):
+        active_theta = theta if len(active) == n_refits else theta[:, active]
+        gradient = loss.gradient(active_theta, active)
+        callback(active_theta)
+        theta[:, active] = step_function(active_theta, gradient, active)
+        size = loss.max_abs_standardized_gradient(gradient, active)
+        previous_size, max_abs_gradient[active] = max_abs_gradient[active], size
+        iterations[active[size > tol]] = iteration
+        active = active[(size > tol) & (size <= max_gradient_ratio * previous_size)]
+        if not len(active):
             break
-    return SolverResult(theta, iterations, size, size <= tol)
+    return SolverResult(theta, iterations, max_abs_gradient, max_abs_gradient <= tol)
 
 
-def identity_step_wrapper(step_function: StepFunction) -> StepFunction:
-    """Return a step as it is."""
-    return step_function
+def gradient_descent(
+    loss: LossFunction,
+    start_theta: Array,
+    *,
+    learning_rate: Array,
+    tol: float,
+    max_iter: int,
+    callback: IterationCallback = ignore_iteration,
+) -> SolverResult:
+    """Return weights after theta <- theta - learning_rate * gradient of the standardised weights.
+
+    Parameters
+    ----------
+    loss : of one or several refits.
+    start_theta : (p, refits) weights at the start, in local units.
+    learning_rate : (refits,) step size; below 2/L every step lowers the loss.
+    tol, max_iter, callback : see `iterate_steps`.
+    """
+    step = make_preconditioned_step(step_matrix(loss, learning_rate))
+    return iterate_steps(loss, start_theta, step, tol=tol, max_iter=max_iter, callback=callback)
+
+
+def nesterov(
+    loss: LossFunction,
+    start_theta: Array,
+    *,
+    learning_rate: Array,
+    tol: float,
+    max_iter: int,
+    callback: IterationCallback = ignore_iteration,
+) -> SolverResult:
+    """Return weights after gradient descent with Nesterov's momentum; parameters as for `gradient_descent`.
+
+    The learning rate may be at most 1/L. The gradient is that of the look-ahead point.
+    """
+    step = make_nesterov_step(step_matrix(loss, learning_rate), start_theta)
+    return iterate_steps(loss, start_theta, step, tol=tol, max_iter=max_iter, callback=callback)
+
+
+FIRST_ORDER_SOLVERS = {"gradient_descent": gradient_descent, "nesterov": nesterov}
+"""The solvers with a learning rate, by their name in `model.solver`."""
 
 
 def make_preconditioned_step(preconditioner: Array) -> StepFunction:
@@ -131,172 +250,87 @@ def make_preconditioned_step(preconditioner: Array) -> StepFunction:
 
 
 def make_anderson_step(preconditioner: Array, start_theta: Array, first_theta: Array) -> StepFunction:
-    """Return the update theta - P gradient, less what the one before shows it to miss.
+    """Return the update theta - P gradient with Anderson acceleration, memory 1 (Anderson 1965).
 
-    The one before the first has led from `start` to `first`, (p, refits). Where P is nearly the inverse curvature, an
-    update leaves a small share of the way that it found, and mostly along one direction: two in a row tell that share
-    (Anderson 1965, with a memory of one).
+    The step before the first has led from `start_theta` to `first_theta`, (p, refits). Where P is nearly the inverse
+    Hessian, an update leaves a small share of the residual, mostly along one direction; the residuals of two updates
+    estimate that share.
     """
-    plain = make_preconditioned_step(preconditioner)
-    arrived, way = first_theta.copy(), start_theta - first_theta
+    fixed_point_step = make_preconditioned_step(preconditioner)
+    last_image, last_residual = first_theta.copy(), start_theta - first_theta
 
     def step(theta: Array, gradient: Array, refit_indices: IntArray) -> Array:
-        at = slice(None) if len(refit_indices) == len(preconditioner) else refit_indices
-        there = plain(theta, gradient, refit_indices)
-        found = theta - there
-        change = found - way[:, at]
-        share = np.sum(found * change, axis=0) / np.maximum(np.sum(change * change, axis=0), SMALLEST_NORMAL_FLOAT)
-        moved = there - np.clip(share, -MAX_ANDERSON_COEFFICIENT, MAX_ANDERSON_COEFFICIENT) * (there - arrived[:, at])
-        arrived[:, at], way[:, at] = there, found
-        return np.asarray(moved)
+        refits = slice(None) if len(refit_indices) == len(preconditioner) else refit_indices
+        image = fixed_point_step(theta, gradient, refit_indices)
+        residual = theta - image
+        change = residual - last_residual[:, refits]
+        squared_change = np.maximum(np.sum(change * change, axis=0), SMALLEST_NORMAL_FLOAT)
+        mixing = np.sum(residual * change, axis=0) / squared_change
+        limit = MAX_ANDERSON_COEFFICIENT
+        accelerated = image - np.clip(mixing, -limit, limit) * (image - last_image[:, refits])
+        last_image[:, refits], last_residual[:, refits] = image, residual
+        return np.asarray(accelerated)
 
     return step
 
 
 def make_nesterov_step(preconditioner: Array, start_theta: Array) -> StepFunction:
-    """Return Nesterov's update, which steps from ahead of where it stands; per refit it forgets its speed uphill."""
-    plain = make_preconditioned_step(preconditioner)
-    here, pace = start_theta.copy(), np.ones(start_theta.shape[1])
+    """Return Nesterov's update from the look-ahead point; the momentum of a refit restarts where it points uphill."""
+    gradient_step = make_preconditioned_step(preconditioner)
+    last_theta, momentum_parameter = start_theta.copy(), np.ones(start_theta.shape[1])
 
     def step(lookahead_theta: Array, gradient: Array, refit_indices: IntArray) -> Array:
-        arrived = plain(lookahead_theta, gradient, refit_indices)
-        uphill = np.sum(gradient * (arrived - here[:, refit_indices]), axis=0) > 0
-        slow = np.where(uphill, 1.0, pace[refit_indices])
-        quicker = 0.5 + np.sqrt(0.25 + slow**2)
-        speed = np.where(uphill, 0.0, (slow - 1.0) / quicker)
-        moved = arrived + speed * (arrived - here[:, refit_indices])
-        here[:, refit_indices], pace[refit_indices] = arrived, quicker
-        return moved
+        theta = gradient_step(lookahead_theta, gradient, refit_indices)
+        move = theta - last_theta[:, refit_indices]
+        is_uphill = np.sum(gradient * move, axis=0) > 0
+        t = np.where(is_uphill, 1.0, momentum_parameter[refit_indices])
+        next_t = 0.5 + np.sqrt(0.25 + t**2)
+        momentum = np.where(is_uphill, 0.0, (t - 1.0) / next_t)
+        last_theta[:, refit_indices], momentum_parameter[refit_indices] = theta, next_t
+        return np.asarray(theta + momentum * move)
 
     return step
 
 
-def standardized_hessian_bound(objective: Objective) -> Array:
-    """Return the bound on each refit's curvature in its own standardised units, (refits, p, p)."""
-    A = objective.standardized_to_local_matrix()
-    return np.asarray(np.matmul(np.matmul(A.transpose(0, 2, 1), objective.hessian_bound()), A))
-
-
-def condition_number(objective: Objective) -> float:
-    """Return the ratio of largest to smallest singular value of a single refit's standardised rows.
-
-    Infinity where features repeat one another exactly (Belsley, Kuh and Welsch 1980).
-    """
-    size = np.linalg.eigvalsh(standardized_hessian_bound(replace(objective, l2=0.0))[0])
-    return float(np.sqrt(size[-1] / size[0])) if size[0] > MIN_EIGENVALUE_RATIO * size[-1] else math.inf
-
-
-def lipschitz(objective: Objective) -> Array:
-    """Return L of each refit, (refits,): the largest curvature its standardised loss can have."""
-    return np.asarray(np.linalg.eigvalsh(standardized_hessian_bound(objective))[:, -1])
-
-
-def step_matrix(objective: Objective, learning_rate: Array) -> Array:
-    """Return the P (refits, p, p) that is a learning rate (refits,) for the standardised weights."""
-    A = objective.standardized_to_local_matrix()
-    return np.asarray(learning_rate[:, None, None] * np.matmul(A, A.transpose(0, 2, 1)))
-
-
-def pseudo_inverse(hessian: Array) -> Array:
-    """Return the inverse of symmetric matrices (..., p, p), flat directions left out."""
-    try:
-        P = np.asarray(np.linalg.inv(hessian), dtype=np.float64)
-        flat = np.asarray(~(condition_estimate(P, hessian) < MAX_CONDITION_ESTIMATE))
-    except np.linalg.LinAlgError:
-        if hessian.ndim > 2:
-            return np.stack([pseudo_inverse(one) for one in hessian])
-        P, flat = np.empty_like(hessian), np.array(True)
-    if flat.any():
-        P[flat] = np.linalg.pinv(hessian[flat], rcond=MIN_EIGENVALUE_RATIO, hermitian=True)
-    return np.asarray(P)
-
-
-def condition_estimate(inverse_hessian: Array, hessian: Array) -> Array:
-    """Return how near matrices (..., p, p) are to having no inverse, of which `P` is what was found."""
-    return np.asarray(np.abs(inverse_hessian).max(axis=(-2, -1)) * np.abs(hessian).max(axis=(-2, -1)))
-
-
-def whitening_matrix(hessian_bound: Array) -> Array:
-    """Return W (p, r), in whose coordinates u, theta = W u, the bound on a curvature is 1 in every direction.
-
-    Features that nearly repeat one another are apart there; those that repeat one another exactly are one.
-    """
-    size, directions = np.linalg.eigh(hessian_bound)
-    seen = size > MIN_EIGENVALUE_RATIO * size[-1]
-    return np.asarray(directions[:, seen] / np.sqrt(size[seen]))
-
-
-def newton_schulz_inverses(hessians: Array, *, n_models: int = 1) -> Array:
-    """Return the inverses of neighbours' curvatures, (refits, p, p), where each of the models has as many.
-
-    The first of a model is inverted, and corrected into its others by a step of Newton's iteration for the inverse,
-    2P - P H P (Schulz 1933), which squares a small relative difference; by two steps where one is not enough. Where
-    they differ too much for that, each is inverted.
-    """
-    refits, p, _ = hessians.shape
-    each = refits // n_models
-    of_model = hessians.reshape(n_models, each, p, p)
-    P = pseudo_inverse(of_model[:, 0])
-    difference = np.matmul(P[:, None], of_model - of_model[:, :1])
-    found = (P[:, None] - np.matmul(difference, P[:, None])).reshape(refits, p, p)
-    size = np.abs(difference).sum(axis=3).max(axis=2).ravel()
-    again, far = (
-        (size >= MAX_DIFFERENCE_FOR_ONE_NEWTON_SCHULZ_STEP) & (size < MAX_DIFFERENCE_FOR_TWO_NEWTON_SCHULZ_STEPS),
-        size >= MAX_DIFFERENCE_FOR_TWO_NEWTON_SCHULZ_STEPS,
-    )
-    if again.any():
-        once = found[again]
-        found[again] = 2.0 * once - np.matmul(np.matmul(once, hessians[again]), once)
-    if far.any():
-        found[far] = pseudo_inverse(hessians[far])
-    return np.asarray(found)
-
-
 def newton_batch(
-    batch: RefitBatch,
-    *,
-    tol: float,
-    max_iter: int,
-    wrap_step: Callable[[StepFunction], StepFunction] = identity_step_wrapper,
+    batch: StartedBatch, *, tol: float, max_iter: int, callback: IterationCallback = ignore_iteration
 ) -> SolverResult:
-    """Descend by the inverse curvatures where the refits of each model start.
+    """Return weights after steps with the inverse Hessians of the batch's start, with Anderson acceleration.
 
-    Where that is too far from where a refit is going, it ends unconverged and may try again from nearer by. Every
-    step after the first is taken as `heard` makes it, which may look at where it is taken from.
+    Refits that are too far from the start for this to converge quickly end unconverged. `callback` receives the
+    weights before every step but the first.
     """
     P = newton_schulz_inverses(batch.start_hessian, n_models=batch.n_models)
     first = make_preconditioned_step(P)(batch.start_theta, batch.start_gradient, np.arange(batch.n_refits))
-    step = make_anderson_step(P, batch.start_theta, first)
-    near = batch.with_float32_rows(first, tol=tol)
     result = iterate_steps(
-        near,
+        batch.with_float32_rows(first, tol=tol),
         first,
-        wrap_step(step),
+        make_anderson_step(P, batch.start_theta, first),
         tol=tol,
         max_iter=min(max_iter, MAX_BATCH_ITERATIONS),
         max_gradient_ratio=MAX_GRADIENT_RATIO,
+        callback=callback,
     )
     return replace(result, iterations=result.iterations + 1)
 
 
-def newton_single(objective: Objective, start_candidates: list[Array], *, tol: float, max_iter: int) -> SolverResult:
-    """Descend with one refit by the curvature where it stands, from the best of several starts (p,).
+def newton_single(loss: LossFunction, start_candidates: list[Array], *, tol: float, max_iter: int) -> SolverResult:
+    """Return the weights of one refit by Newton's method with a line search, from the best of several starts (p,).
 
-    A step that would raise the loss is halved; where no fraction of it helps, the bound on the curvature gives one
-    that does. Where rounding leaves nothing to go down, the descent ends unconverged before its time.
+    A step that would raise the loss is halved; where no fraction of it lowers the loss, the step of the Hessian bound
+    is taken. The iteration ends unconverged where rounding leaves neither a lower loss nor a smaller gradient.
     """
-    objective = replace(objective, hessian_row_stride=1)
-    loss, at = min((objective.loss(start), at) for at, start in enumerate(start_candidates))
-    theta, losses, sizes = start_candidates[at], [loss], list[float]()
-    W = whitening_matrix(objective.hessian_bound()[0])
+    loss = loss.with_exact_hessian()
+    start_loss, start_index = min((loss.loss(start), index) for index, start in enumerate(start_candidates))
+    theta, losses, sizes = start_candidates[start_index], [start_loss], list[float]()
+    W = whitening_matrix(loss.hessian_bound()[0])
     for iterations in range(max_iter + 1):
-        gradient, curvature = objective.gradient_and_hessian(theta)
-        size = objective.max_abs_standardized_gradient(gradient)
+        gradient, hessian = loss.gradient_and_hessian(theta)
+        size = loss.max_abs_standardized_gradient(gradient, np.arange(1))
         slope = W.T @ gradient[:, 0]
-        theta, loss = _backtracking_step(
-            objective, theta, loss, W @ pseudo_inverse(W.T @ curvature[0] @ W) @ slope, W @ slope
-        )
-        losses.append(loss)
+        newton_step = W @ pseudo_inverse(W.T @ hessian[0] @ W) @ slope
+        theta, current_loss = _backtracking_step(loss, theta, losses[-1], newton_step, W @ slope)
+        losses.append(current_loss)
         sizes.append(float(size[0]))
         if size[0] <= tol or iterations == max_iter or _is_stalled(losses, sizes):
             break
@@ -304,26 +338,102 @@ def newton_single(objective: Objective, start_candidates: list[Array], *, tol: f
 
 
 def _is_stalled(losses: list[float], max_abs_gradients: list[float]) -> bool:
-    """Return whether neither the loss nor the gradient has fallen over the last updates."""
-    if len(max_abs_gradients) <= MAX_STALLED_ITERATIONS:
+    """Return whether neither the loss nor the gradient has fallen in the last updates."""
+    n = MAX_STALLED_ITERATIONS
+    if len(max_abs_gradients) <= n:
         return False
-    same_loss = losses[-1] >= losses[-1 - MAX_STALLED_ITERATIONS] * (
-        1 - MAX_STALLED_ITERATIONS * LOSS_RELATIVE_ROUNDING
-    )
-    return same_loss and min(max_abs_gradients[-MAX_STALLED_ITERATIONS:]) > 0.5 * min(
-        max_abs_gradients[:-MAX_STALLED_ITERATIONS]
-    )
+    is_same_loss = losses[-1] >= losses[-1 - n] * (1 - n * LOSS_RELATIVE_ROUNDING)
+    return is_same_loss and min(max_abs_gradients[-n:]) > 0.5 * min(max_abs_gradients[:-n])
 
 
 def _backtracking_step(
-    objective: Objective, theta: Array, loss: float, newton_step: Array, hessian_bound_step: Array
+    loss: LossFunction, theta: Array, current_loss: float, newton_step: Array, hessian_bound_step: Array
 ) -> tuple[Array, float]:
-    """Return where a step leads that does not raise the loss, and the loss there."""
+    """Return the weights after a step that does not raise the loss, and the loss there."""
     for _ in range(MAX_HALVINGS):
-        ahead = theta - newton_step
-        ahead_loss = objective.loss(ahead)
-        if ahead_loss <= loss * (1 + LOSS_RELATIVE_ROUNDING):
-            return ahead, ahead_loss
+        candidate = theta - newton_step
+        candidate_loss = loss.loss(candidate)
+        if candidate_loss <= current_loss * (1 + LOSS_RELATIVE_ROUNDING):
+            return candidate, candidate_loss
         newton_step = newton_step / 2
-    ahead = theta - hessian_bound_step
-    return ahead, objective.loss(ahead)
+    candidate = theta - hessian_bound_step
+    return candidate, loss.loss(candidate)
+
+
+def standardized_hessian_bound(loss: LossFunction) -> Array:
+    """Return the Boehning-Lindsay bound on each refit's Hessian in its own standardised units, (refits, p, p)."""
+    A = loss.standardized_to_local_matrix()
+    return np.asarray(np.matmul(np.matmul(A.transpose(0, 2, 1), loss.hessian_bound()), A))
+
+
+def condition_number(loss: LossFunction) -> float:
+    """Return the ratio of largest to smallest singular value of a single refit's standardised design matrix.
+
+    Infinity if features are exactly collinear (Belsley, Kuh and Welsch 1980).
+    """
+    eigenvalues = np.linalg.eigvalsh(standardized_hessian_bound(loss.without_penalty())[0])
+    is_regular = eigenvalues[0] > MIN_EIGENVALUE_RATIO * eigenvalues[-1]
+    return float(np.sqrt(eigenvalues[-1] / eigenvalues[0])) if is_regular else math.inf
+
+
+def lipschitz(loss: LossFunction) -> Array:
+    """Return the Lipschitz constant L of each refit's standardised gradient, (refits,)."""
+    return np.asarray(np.linalg.eigvalsh(standardized_hessian_bound(loss))[:, -1])
+
+
+def step_matrix(loss: LossFunction, learning_rate: Array) -> Array:
+    """Return P (refits, p, p): P gradient, in local units, is learning_rate times the standardised gradient."""
+    A = loss.standardized_to_local_matrix()
+    return np.asarray(learning_rate[:, None, None] * np.matmul(A, A.transpose(0, 2, 1)))
+
+
+def pseudo_inverse(hessian: Array) -> Array:
+    """Return the inverses of symmetric matrices (..., p, p), the pseudo-inverse where one is nearly singular."""
+    try:
+        P = np.asarray(np.linalg.inv(hessian), dtype=np.float64)
+        is_singular = np.asarray(~(condition_estimate(P, hessian) < MAX_CONDITION_ESTIMATE))
+    except np.linalg.LinAlgError:
+        if hessian.ndim > 2:
+            return np.stack([pseudo_inverse(matrix) for matrix in hessian])
+        P, is_singular = np.empty_like(hessian), np.array(True)
+    if is_singular.any():
+        P[is_singular] = np.linalg.pinv(hessian[is_singular], rcond=MIN_EIGENVALUE_RATIO, hermitian=True)
+    return np.asarray(P)
+
+
+def condition_estimate(inverse_hessian: Array, hessian: Array) -> Array:
+    """Return the product of the largest absolute entries of matrices (..., p, p) and of their inverses."""
+    return np.asarray(np.abs(inverse_hessian).max(axis=(-2, -1)) * np.abs(hessian).max(axis=(-2, -1)))
+
+
+def whitening_matrix(hessian_bound: Array) -> Array:
+    """Return W (p, r), with theta = W u, such that the Hessian bound is the identity in the coordinates u.
+
+    Nearly collinear features are well separated there; exactly collinear ones share one coordinate.
+    """
+    eigenvalues, eigenvectors = np.linalg.eigh(hessian_bound)
+    is_kept = eigenvalues > MIN_EIGENVALUE_RATIO * eigenvalues[-1]
+    return np.asarray(eigenvectors[:, is_kept] / np.sqrt(eigenvalues[is_kept]))
+
+
+def newton_schulz_inverses(hessians: Array, *, n_models: int = 1) -> Array:
+    """Return the inverses of Hessians (refits, p, p) that are nearly equal within each model.
+
+    The first Hessian of each model is inverted. Its inverse P gives that of the others by a step of the Newton-Schulz
+    iteration, 2P - P H P (Schulz 1933), which squares a small relative difference, or by two steps where one does not
+    suffice. Hessians that differ too much are inverted themselves.
+    """
+    n_refits, p, _ = hessians.shape
+    by_model = hessians.reshape(n_models, n_refits // n_models, p, p)
+    P = pseudo_inverse(by_model[:, 0])
+    difference = np.matmul(P[:, None], by_model - by_model[:, :1])
+    inverses = (P[:, None] - np.matmul(difference, P[:, None])).reshape(n_refits, p, p)
+    size = np.abs(difference).sum(axis=3).max(axis=2).ravel()
+    needs_inversion = size >= MAX_DIFFERENCE_FOR_TWO_NEWTON_SCHULZ_STEPS
+    needs_second_step = (size >= MAX_DIFFERENCE_FOR_ONE_NEWTON_SCHULZ_STEP) & ~needs_inversion
+    if needs_second_step.any():
+        X = inverses[needs_second_step]
+        inverses[needs_second_step] = 2.0 * X - np.matmul(np.matmul(X, hessians[needs_second_step]), X)
+    if needs_inversion.any():
+        inverses[needs_inversion] = pseudo_inverse(hessians[needs_inversion])
+    return np.asarray(inverses)

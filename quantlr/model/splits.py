@@ -1,4 +1,8 @@
-"""Which rows train a model and which it forecasts: the only place where a `Fold` is made."""
+"""Walk-forward splits: which rows train each refit, and which rows it forecasts.
+
+All `Folds` are made here. A row trains a refit only if its label is known at the close at which the refit's first
+forecast is made; see `quantlr.core.timing`.
+"""
 
 from __future__ import annotations
 
@@ -16,113 +20,146 @@ from quantlr.core.timing import NOT_YET_KNOWN, first_forecast_row, label_cutoff_
 from quantlr.core.values import Dataset, Folds
 
 SUM_BLOCK_ROWS = 2**14
-"""Rows whose values are there at once, where they are summed."""
+"""Rows per block of the sums over folds."""
+CENTER_SAMPLE_RETURNS = 2**10
+"""Smallest number of returns that their approximate mean is computed from."""
 RowValuesFunction = Callable[[slice], Array | BoolArray]
-"""From some rows to what is to be summed of them, (v, rows)."""
+"""Takes a slice of rows and returns their values, (v, rows)."""
 
 ROWS_UNIT = Unit("rows, a ticker's own sessions")
 
 
 class WalkForwardSpec(ConfigSection):
-    """How the model walks forward through time."""
+    """Training window, refit schedule and embargo of the walk-forward."""
 
     window: Annotated[
         Literal["expanding", "rolling"],
-        ChoiceDescriptions({"expanding": "all rows so far", "rolling": "the newest `train` of them"}),
-    ] = Field("expanding", description="Which rows a refit trains on.")
+        ChoiceDescriptions({"expanding": "all rows so far", "rolling": "the newest `train` rows"}),
+    ] = Field("expanding", description="Training window of each refit.")
     train: Annotated[StrictInt, ROWS_UNIT, Field(ge=2, le=10**9)] = Field(
-        1000, description="Rows that train the first fold, after the warm-up."
+        1000, description="Training rows of the first refit, after the warm-up; with rolling, of every refit."
     )
     refit_every: (
         Annotated[StrictInt, ROWS_UNIT, Field(ge=1, le=10**9)]
         | Annotated[Literal["never"], ChoiceDescriptions({"never": "fit once, before the first forecast"})]
-    ) = Field(21, description="Rows forecast between one refit and the next.")
+    ) = Field(21, description="Rows that are forecast between one refit and the next.")
     embargo: Annotated[StrictInt, ROWS_UNIT, Field(ge=0, le=10**9)] = Field(
-        0, description="Rows left out between training and forecast, beyond those whose labels are not known."
+        0, description="Rows left out between training and forecast, in addition to those whose labels are not known."
     )
 
 
 def make_folds(n_rows: int, split_spec: WalkForwardSpec, *, horizon: int) -> Folds:
-    """Return the folds of one ticker with so many rows.
+    """Return the walk-forward folds of one ticker.
 
-    The first fold trains on rows 0 to `train` - 1 and forecasts from the first row at which their labels are known,
-    and the embargo is over. Every later one starts `refit_every` rows on and trains on what is known by then.
+    The first refit trains on rows 0 to `train` - 1 and forecasts from the first row at which their labels are known
+    and the embargo has passed. Each later refit starts `refit_every` rows on and trains on the rows whose labels are
+    known by then.
 
     Raises
     ------
     NotEnoughHistory : no row is left to forecast.
     """
-    first = first_forecast_row(split_spec.train, horizon=horizon, embargo=split_spec.embargo)
+    train = split_spec.train
+    first = first_forecast_row(train, horizon=horizon, embargo=split_spec.embargo)
     if n_rows <= first:
         raise NotEnoughHistory(
-            f"the first fold needs {first + 1} rows (train {split_spec.train} + gap {first - split_spec.train} + test 1), "
-            f"found {n_rows}; fetch a longer history or shorten walk_forward.train",
+            f"the first fold needs {first + 1} rows (train {train} + gap {first - train} + test 1), found {n_rows}; "
+            "fetch a longer history or shorten walk_forward.train",
             key="walk_forward.train",
         )
     step = n_rows if split_spec.refit_every == "never" else split_spec.refit_every
     test_start = np.arange(first, n_rows, step, dtype=np.int64)
     test_stop = np.minimum(test_start + step, n_rows)
     train_stop = last_training_row(0, horizon=horizon, embargo=split_spec.embargo) + test_start + 1
-    train_start = train_stop - split_spec.train if split_spec.window == "rolling" else np.zeros_like(train_stop)
+    train_start = train_stop - train if split_spec.window == "rolling" else np.zeros_like(train_stop)
     return Folds(train_start, train_stop, test_start, test_stop)
 
 
 def make_pooled_folds(dataset: Dataset, split_spec: WalkForwardSpec) -> list[Folds]:
-    """Return the folds of one model for all tickers: for each ticker, its rows in every refit.
+    """Return the folds of one model of all tickers: one `Folds` per ticker, with the same refits.
 
-    Sessions of the calendar of all tickers are counted instead of a ticker's own rows. A row trains a model that
-    forecasts at a session if its own label is known by then, however long its ticker did not trade.
+    Windows count the sessions of the tickers' joint calendar instead of a ticker's own rows. A row trains a refit only
+    if its own label is known in time, however long its ticker did not trade.
 
     Raises
     ------
     NotEnoughHistory : no session is left to forecast.
     """
     calendar = np.unique(dataset.session)
-    steps = make_folds(len(calendar), split_spec, horizon=dataset.horizon)
-    in_time = label_cutoff_row(0, embargo=split_spec.embargo) + steps.test_start
-    found = []
+    splits = make_folds(len(calendar), split_spec, horizon=dataset.horizon)
+    label_cutoff = label_cutoff_row(0, embargo=split_spec.embargo) + splits.test_start
+    folds = []
     for ticker in range(len(dataset.tickers)):
         rows = dataset.ticker_slice(ticker)
         session = np.searchsorted(calendar, dataset.session[rows])
-        known = np.where(
-            dataset.label_known_at[rows] == NOT_YET_KNOWN,
-            NOT_YET_KNOWN,
-            np.searchsorted(calendar, dataset.label_known_at[rows]),
-        )
-        stop = np.searchsorted(known, in_time, side="right")
-        found.append(
-            Folds(
-                train_start=rows.start + np.minimum(np.searchsorted(session, steps.train_start), stop),
-                train_stop=rows.start + stop,
-                test_start=rows.start + np.searchsorted(session, steps.test_start),
-                test_stop=rows.start + np.searchsorted(session, steps.test_stop),
-            )
-        )
-    return found
+        label_known_at = dataset.label_known_at[rows]
+        known = np.where(label_known_at == NOT_YET_KNOWN, NOT_YET_KNOWN, np.searchsorted(calendar, label_known_at))
+        stop = np.searchsorted(known, label_cutoff, side="right")
+        start = np.minimum(np.searchsorted(session, splits.train_start), stop)
+        test_start, test_stop = (np.searchsorted(session, edge) for edge in (splits.test_start, splits.test_stop))
+        folds.append(Folds(*(rows.start + edge for edge in (start, stop, test_start, test_stop))))
+    return folds
 
 
 def fold_sums(row_values: RowValuesFunction, folds: Sequence[Folds]) -> Array:
-    """Return the sums of what `values` gives for some rows, (v, rows), over each refit's training rows, (v, refits).
+    """Return the sums of row values over each refit's training rows, of all tickers together, (v, refits).
 
-    Every row is added once, between the edges where training begins or ends for some refit, of all tickers together.
+    `row_values` takes a slice of rows and returns their values, (v, rows). Every row is added once, between two
+    neighbouring edges of training windows.
     """
     total = np.zeros((len(row_values(slice(0))), len(folds[0])))
     for ticker in folds:
         edges = np.unique(np.concatenate([ticker.train_start, ticker.train_stop]))
         if len(edges) > 1:
-            upto = np.zeros((len(total), len(edges)))
-            np.cumsum(_sums_between_edges(row_values, edges, len(total)), axis=1, out=upto[:, 1:])
+            cumulative = np.zeros((len(total), len(edges)))
+            np.cumsum(_sums_between_edges(row_values, edges, len(total)), axis=1, out=cumulative[:, 1:])
             stop, start = (np.searchsorted(edges, edge) for edge in (ticker.train_stop, ticker.train_start))
-            total += upto[:, stop] - upto[:, start]
+            total += cumulative[:, stop] - cumulative[:, start]
     return total
 
 
 def _sums_between_edges(row_values: RowValuesFunction, edges: IntArray, n_values: int) -> Array:
-    """Return the sums of `count` values between each edge and the next, (count, edges - 1)."""
+    """Return the sums of the row values between each edge and the next, (n_values, edges - 1)."""
     sums = np.zeros((n_values, len(edges) - 1))
     for first in range(int(edges[0]), int(edges[-1]), SUM_BLOCK_ROWS):
         rows = slice(first, min(first + SUM_BLOCK_ROWS, int(edges[-1])))
-        at, upto = int(np.searchsorted(edges, rows.start, side="right")) - 1, int(np.searchsorted(edges, rows.stop))
-        begins = np.maximum(edges[at:upto], rows.start) - rows.start
-        sums[:, at:upto] += np.add.reduceat(row_values(rows).astype(np.float64, copy=False), begins, axis=1)
+        left, right = int(np.searchsorted(edges, rows.start, side="right")) - 1, int(np.searchsorted(edges, rows.stop))
+        starts = np.maximum(edges[left:right], rows.start) - rows.start
+        sums[:, left:right] += np.add.reduceat(row_values(rows).astype(np.float64, copy=False), starts, axis=1)
     return sums
+
+
+def fold_target_stats(up: Array, horizon_return: Array, folds: Sequence[Folds]) -> Array:
+    """Return base rate, mean gain, mean loss and standard deviation of each refit's training rows, (4, refits).
+
+    The mean gain is the mean horizon return of the rows labelled up, the mean loss that of the others, and the
+    standard deviation (ddof 1) that of all horizon returns. Rows without a label are left out; a mean over no row is
+    NaN.
+    """
+    first = next((ticker for ticker in folds if ticker.train_stop[0] > ticker.train_start[0]), folds[0])
+    center = _approximate_mean(horizon_return[first.train_start[0] : first.train_stop[0]])
+
+    def moment_terms(row_slice: slice) -> Array:
+        values = np.empty((5, len(up[row_slice])))
+        count, ups, gains, centered, squares = values
+        count[:], ups[:] = 1.0, up[row_slice]
+        np.subtract(horizon_return[row_slice], center, out=centered)
+        np.multiply(ups, centered, out=gains)
+        np.square(centered, out=squares)
+        unknown = np.isnan(ups)
+        if unknown.any():
+            values[:, unknown] = 0.0
+        return values
+
+    count, ups, gains, total, squares = fold_sums(moment_terms, folds)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean_gain, mean_loss = center + gains / ups, center + (total - gains) / (count - ups)
+        variance = (squares - total**2 / count) / (count - 1)
+        return np.stack([ups / count, mean_gain, mean_loss, np.sqrt(np.maximum(variance, 0.0))])
+
+
+def _approximate_mean(horizon_return: Array) -> float:
+    """Return the mean of evenly spaced returns: moments about it lose no digits."""
+    sample = horizon_return[:: max(len(horizon_return) // CENTER_SAMPLE_RETURNS, 1)]
+    known = sample[~np.isnan(sample)]
+    return float(known.mean()) if len(known) else 0.0

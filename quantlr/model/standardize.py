@@ -1,148 +1,200 @@
-"""Mean and deviation of each refit's own training rows: what standardises its features."""
+"""Standardisation of features by the mean and standard deviation of each refit's own training rows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from quantlr.core.arrays import Array, BoolArray, IntArray
+from quantlr.core.arrays import Array, BoolArray
 from quantlr.core.values import Folds
-from quantlr.model.batched.sums import Scaling
-from quantlr.model.batched.windows import TrainingWindows, cached_training_windows
+from quantlr.model.windows import overlapping_refit_slices, union_slice_and_windows
 
 MAX_REFITS_PER_PASS = 256
-"""Refits whose moments are taken from one pass over the rows that they share."""
+"""Largest number of refits whose moments are computed in one pass over their common rows."""
 MIN_PASS_ROW_OVERLAP = 0.1
-"""Rows that they share, at least: about the mean of these, a variance loses no more than the inverse to rounding."""
+"""Smallest overlap of the training windows of one pass: a variance about the mean of the common rows loses at most
+the inverse of this factor to rounding."""
 CENTER_SAMPLE_ROWS, MAX_CENTER_ROW_STRIDE = 2**14, 64
-"""Rows that tell about where a mean is, and out of how many at most each of them is one."""
+"""Smallest number of rows of the approximate mean, and the largest stride at which they are taken."""
 MOMENT_BLOCK_ROWS = 2**12
-"""Rows whose terms are there at once."""
+"""Rows per block of the moment sums."""
+SCALING_BLOCK_ROWS = 2**13
+"""Rows that are standardised at a time, feature by feature."""
 FLOAT64_EPSILON = float(np.finfo(np.float64).eps)
 
 
-def fold_scaling(X: Array, folds: Sequence[Folds], *, has_label: BoolArray) -> Scaling:
-    """Return the mean and ddof-0 deviation of every refit's training rows, (refits, k) each.
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """Mean and standard deviation of each feature over the training rows of each refit.
 
-    Rows that neighbouring refits share are summed once, about their own mean; what each has besides is added to it
-    (Chan, Golub and LeVeque 1983), so that nothing cancels where a feature's level or scale jumps.
+    Attributes
+    ----------
+    mean : (refits, k).
+    std : (refits, k) with ddof 0; exactly 0 where a feature is constant over the training rows.
+    """
+
+    mean: Array
+    std: Array
+
+    def __getitem__(self, refit_slice: slice) -> Scaling:
+        return Scaling(self.mean[refit_slice], self.std[refit_slice])
+
+
+@dataclass(frozen=True, slots=True)
+class LocalScaling:
+    """The units of the solvers, in which all features have about the same size: x_local = (x - center) / scale.
+
+    Attributes
+    ----------
+    center, scale : (k,) of the features that are not constant.
+    nonconstant_mask : (k_all,) which features are not constant.
+    """
+
+    center: Array
+    scale: Array
+    nonconstant_mask: BoolArray
+
+    @classmethod
+    def from_refit_scaling(cls, scaling: Scaling, refit_index: int) -> LocalScaling:
+        """Return the units in which the features of that refit are standardised."""
+        mask = np.asarray(scaling.std[refit_index] > 0)
+        return cls(scaling.mean[refit_index, mask], scaling.std[refit_index, mask], mask)
+
+    def is_close_to(self, other: LocalScaling, *, max_factor: float) -> bool:
+        """Return whether the centers differ by at most `max_factor` scales, and the scales by that factor."""
+        if not np.array_equal(self.nonconstant_mask, other.nonconstant_mask):
+            return False
+        ratio = other.scale / self.scale
+        near = np.abs(other.center - self.center) <= max_factor * self.scale
+        return bool((near & (ratio <= max_factor) & (ratio >= 1.0 / max_factor)).all())
+
+    def raw_to_local_matrix(self) -> Array:
+        """Return A (p, p) with local rows = raw rows @ A and raw weights = A @ local weights.
+
+        Rows have a first column of ones; no feature may be constant.
+        """
+        A = np.diag(np.concatenate([[1.0], 1.0 / self.scale]))
+        A[0, 1:] = -self.center / self.scale
+        return np.asarray(A)
+
+    def is_raw_well_scaled(self, *, max_center_to_scale: float) -> bool:
+        """Return whether no feature is constant and |center| <= `max_center_to_scale` * scale for all."""
+        return bool(self.nonconstant_mask.all() and (np.abs(self.center) <= max_center_to_scale * self.scale).all())
+
+    def to_local_rows(self, raw_rows: Array) -> Array:
+        """Return rows (n, k_all) in local units with a first column of ones, (n, p) in column-major order."""
+        local = np.empty((1 + len(self.center), len(raw_rows)))
+        local[0] = 1.0
+        scale = 1.0 / self.scale
+        for first in range(0, len(raw_rows), SCALING_BLOCK_ROWS):
+            rows = slice(first, first + SCALING_BLOCK_ROWS)
+            for index, column in enumerate(np.flatnonzero(self.nonconstant_mask)):
+                scaled = local[1 + index, rows]
+                np.subtract(raw_rows[rows, column], self.center[index], out=scaled)
+                scaled *= scale[index]
+        return local.T
+
+    def to_raw_weights(self, local_weights: Array) -> Array:
+        """Return local weights (p, refits) in raw units, (refits, 1 + k_all); 0 for constant features."""
+        raw = np.zeros((local_weights.shape[1], 1 + len(self.nonconstant_mask)))
+        weights = local_weights[1:].T / self.scale
+        raw[:, 1:][:, self.nonconstant_mask] = weights
+        raw[:, 0] = local_weights[0] - weights @ self.center
+        return raw
+
+    def to_local_weights(self, raw_weights: Array) -> Array:
+        """Return raw weights (1 + k_all,) in local units, (p,)."""
+        weights = raw_weights[1:][self.nonconstant_mask]
+        return np.concatenate([[raw_weights[0] + weights @ self.center], weights * self.scale])
+
+
+def fold_scaling(X: Array, folds: Sequence[Folds], *, has_label: BoolArray) -> Scaling:
+    """Return the mean and the ddof-0 standard deviation of every refit's training rows, (refits, k) each.
+
+    Rows that consecutive refits have in common are summed once, about their approximate mean, and the other rows of
+    each refit are added (Chan, Golub and LeVeque 1983), so that no digits cancel where the level or the scale of a
+    feature jumps.
 
     Parameters
     ----------
     X : (rows, k) features.
-    folds : which rows train which refit, for each ticker whose rows train together.
-    trained : (rows,) whether a row has a label to learn from; the others don't count.
+    folds : the folds of each ticker of the model.
+    has_label : (rows,) whether the row has a label; other rows are left out.
     """
-    parts = [
-        _scaling_of_refits(X, folds, has_label, refits)
-        for refits in overlapping_refit_slices(folds, max_refits=MAX_REFITS_PER_PASS, min_overlap=MIN_PASS_ROW_OVERLAP)
-    ]
-    return Scaling(
-        mean=np.concatenate([part.mean for part in parts]),
-        std=np.concatenate([part.std for part in parts]),
-    )
+    slices = overlapping_refit_slices(folds, max_refits=MAX_REFITS_PER_PASS, min_overlap=MIN_PASS_ROW_OVERLAP)
+    parts = [_scaling_of_refits(X, folds, has_label, refits) for refits in slices]
+    return Scaling(np.concatenate([part.mean for part in parts]), np.concatenate([part.std for part in parts]))
 
 
-def overlapping_refit_slices(
-    folds: Sequence[Folds], *, max_refits: int, min_overlap: float, max_row_change: float = np.inf
-) -> list[slice]:
-    """Return runs of neighbouring refits: what all of a run train on is at least the `share` of what each does.
+def std_without_rounding(variance: Array, mean: Array, n_rows: Array | int) -> Array:
+    """Return the root of a variance, and 0 where it is at most the rounding error of a constant feature's.
 
-    A run is of `at_most` refits, and at most `rows` rows come or go between its first and its last.
+    The bound is that of scikit-learn's StandardScaler.
     """
-    start: IntArray = np.sum([ticker.train_start for ticker in folds], axis=0)
-    stop: IntArray = np.sum([ticker.train_stop for ticker in folds], axis=0)
-    runs: list[slice] = []
-    first = 0
-    while first < len(start):
-        length = int(stop[first] - start[first])
-        gone, come = (
-            min(int(length * (1 - min_overlap)), max_row_change),
-            min(int(length * (1 / min_overlap - 1)), max_row_change),
-        )
-        oldest = int(np.searchsorted(start, start[first] + gone, side="right"))
-        newest = int(np.searchsorted(stop, stop[first] + come, side="right"))
-        last = max(first + 1, min(newest, oldest, first + max_refits, len(start)))
-        # Where rows come and go, what is left of the first is less than that share of the last.
-        while last > first + 1 and stop[first] - start[last - 1] < min_overlap * (stop[last - 1] - start[last - 1]):
-            last -= 1
-        runs.append(slice(first, last))
-        first = last
-    return runs
-
-
-def union_slice_and_windows(folds: Folds, refit_slice: slice) -> tuple[slice, TrainingWindows]:
-    """Return the union of some refits' training rows of one ticker, and each one's own, counted from its start."""
-    start, stop = folds.train_start[refit_slice], folds.train_stop[refit_slice]
-    there = stop > start
-    if not there.all():
-        # A ticker that has no rows yet: an empty window counts as one at the front.
-        first = int(start[there].min()) if there.any() else 0
-        start, stop = np.where(there, start, first), np.where(there, stop, first)
-    first = int(start.min())
-    return slice(first, int(stop.max())), cached_training_windows((start - first).tobytes(), (stop - first).tobytes())
+    rounding = n_rows * FLOAT64_EPSILON * variance + (n_rows * np.abs(mean) * FLOAT64_EPSILON) ** 2
+    return np.where(variance <= rounding, 0.0, np.sqrt(variance))
 
 
 def _scaling_of_refits(X: Array, folds: Sequence[Folds], has_label: BoolArray, refit_slice: slice) -> Scaling:
     parts = [union_slice_and_windows(ticker, refit_slice) for ticker in folds]
-    center = _subsample_feature_mean(
-        X, [slice(at.start + own.common_rows.start, at.start + own.common_rows.stop) for at, own in parts], has_label
-    )
-    tiled = np.tile(center, (MOMENT_BLOCK_ROWS, 1))
+    common_rows = [
+        slice(rows.start + windows.common_rows.start, rows.start + windows.common_rows.stop) for rows, windows in parts
+    ]
+    center = _approximate_feature_mean(X, common_rows, has_label)
+    tiled_center = np.tile(center, (MOMENT_BLOCK_ROWS, 1))
     total = np.zeros((1, 1 + 2 * len(center)))
     for rows, windows in parts:
-        values, counted, core = X[rows], has_label[rows], windows.common_rows
-        inside = np.zeros(total.shape[1])
-        for first in range(core.start, core.stop, MOMENT_BLOCK_ROWS):
-            block = slice(first, min(first + MOMENT_BLOCK_ROWS, core.stop))
-            inside += _centered_moment_sums(values[block], counted[block], tiled)
+        values, labelled, common = X[rows], has_label[rows], windows.common_rows
+        common_sum = np.zeros(total.shape[1])
+        for first in range(common.start, common.stop, MOMENT_BLOCK_ROWS):
+            block = slice(first, min(first + MOMENT_BLOCK_ROWS, common.stop))
+            common_sum += _centered_moment_sums(values[block], labelled[block], tiled_center)
         edges = (
-            _centered_moment_terms(values[edge], counted[edge], center)
-            for edge in (slice(0, core.start), slice(core.stop, None))
+            _centered_moment_terms(values[edge], labelled[edge], center)
+            for edge in (slice(0, common.start), slice(common.stop, None))
         )
-        total = total + windows.sum_by_refit(inside, *edges)
+        total = total + windows.sum_by_refit(common_sum, *edges)
     count = np.maximum(total[:, :1], 1.0)
-    shift, spread = np.split(total[:, 1:] / count, 2, axis=1)
-    mean, variance = center + shift, np.maximum(spread - shift**2, 0.0)
-    # What rounding alone would leave of a constant's variance (the bound of scikit-learn's StandardScaler).
-    constant = variance <= count * FLOAT64_EPSILON * variance + (count * np.abs(mean) * FLOAT64_EPSILON) ** 2
-    return Scaling(mean, np.where(constant, 0.0, np.sqrt(variance)))
+    shift, mean_square = np.split(total[:, 1:] / count, 2, axis=1)
+    mean, variance = center + shift, np.maximum(mean_square - shift**2, 0.0)
+    return Scaling(mean, std_without_rounding(variance, mean, count))
 
 
-def _subsample_feature_mean(X: Array, row_slices: Sequence[slice], has_label: BoolArray) -> Array:
-    """Return about the mean of the shared rows, (k,): of every so many, where there are very many.
+def _approximate_feature_mean(X: Array, row_slices: Sequence[slice], has_label: BoolArray) -> Array:
+    """Return the mean (k,) of the common rows, from every m-th of them if they are many.
 
-    The mean of every m-th row is at most the root of m deviations from that of all, so that a variance about it loses
-    log2(m) bits at most.
+    The mean of every m-th row differs from that of all rows by at most sqrt(m) standard deviations, so that a
+    variance about it loses at most log2(m) bits.
     """
-    rows = sum(core.stop - core.start for core in row_slices)
-    thin = min(max(rows // CENTER_SAMPLE_ROWS, 1), MAX_CENTER_ROW_STRIDE)
-    few = [slice(core.start, core.stop, thin) for core in row_slices]
-    values = [X[some] if has_label[some].all() else X[some][has_label[some]] for some in few]
-    # A product is quicker than a sum down columns.
+    n_rows = sum(rows.stop - rows.start for rows in row_slices)
+    stride = min(max(n_rows // CENTER_SAMPLE_ROWS, 1), MAX_CENTER_ROW_STRIDE)
+    samples = [slice(rows.start, rows.stop, stride) for rows in row_slices]
+    values = [X[sample] if has_label[sample].all() else X[sample][has_label[sample]] for sample in samples]
+    # A matrix product is faster than a sum down columns.
     sums = [np.ones(len(part)) @ part for part in values]
     return np.asarray(np.sum(sums, axis=0) / max(sum(map(len, values)), 1))
 
 
 def _centered_moment_sums(X: Array, has_label: BoolArray, tiled_center: Array) -> Array:
-    """Return the sums of 1, x - center and its square over some rows, (1 + 2k,); `tiled` is the center, row for row."""
-    away = X - tiled_center[: len(X)]
+    """Return the sums of 1, x - center and (x - center)^2 over some rows, (1 + 2k,)."""
+    centered = X - tiled_center[: len(X)]
     if not has_label.all():
-        away[~has_label] = 0.0
-    each = np.ones(len(X))
-    first = each @ away
-    np.square(away, out=away)
-    return np.concatenate([[np.count_nonzero(has_label)], first, each @ away])
+        centered[~has_label] = 0.0
+    ones = np.ones(len(X))
+    first_moment = ones @ centered
+    np.square(centered, out=centered)
+    return np.concatenate([[np.count_nonzero(has_label)], first_moment, ones @ centered])
 
 
 def _centered_moment_terms(X: Array, has_label: BoolArray, center: Array) -> Array:
-    """Return 1, x - center and its square for some rows, (1 + 2k, rows); zeros where a row doesn't count."""
+    """Return 1, x - center and (x - center)^2 of each row, (1 + 2k, rows); zeros for rows without a label."""
     k = len(center)
     terms = np.empty((1 + 2 * k, len(X)))
     terms[0] = has_label
-    away = np.subtract(X.T, center[:, None], out=terms[1 : 1 + k])
+    centered = np.subtract(X.T, center[:, None], out=terms[1 : 1 + k])
     if not has_label.all():
-        away[:, ~has_label] = 0.0
-    np.square(away, out=terms[1 + k :])
+        centered[:, ~has_label] = 0.0
+    np.square(centered, out=terms[1 + k :])
     return terms

@@ -1,4 +1,4 @@
-"""Walk forward through time: at every refit, learn from what is known by then, and forecast what comes next."""
+"""Walk-forward: each refit is fitted to the rows whose labels are known by then, and forecasts the rows that follow."""
 
 from __future__ import annotations
 
@@ -14,100 +14,72 @@ from quantlr.core.arrays import Array, IntArray
 from quantlr.core.errors import DegenerateFold, NotEnoughHistory
 from quantlr.core.parallel import map_in_processes
 from quantlr.core.progress import Note, Progress, ignore_progress, iso_date
+from quantlr.core.timing import NOT_YET_KNOWN
 from quantlr.core.values import Dataset, Folds, Forecasts, Refits
-from quantlr.model.batched.fit import FitResults, RefitProgressCallback, fit_folds, fit_many, no_refit_progress
-from quantlr.model.batched.sums import Scaling
+from quantlr.model.batched.fit import FitResults, RefitProgressCallback, fit_many, no_refit_progress
 from quantlr.model.batched.training import TrainingData
 from quantlr.model.calibration import Calibration, fit_platt_calibration
 from quantlr.model.config import LogisticRegression
 from quantlr.model.logistic import sigmoid
-from quantlr.model.splits import WalkForwardSpec, fold_sums, make_folds, make_pooled_folds
-from quantlr.model.standardize import fold_scaling
+from quantlr.model.splits import WalkForwardSpec, fold_target_stats, make_folds, make_pooled_folds
+from quantlr.model.standardize import Scaling, fold_scaling
 
-CENTER_SAMPLE_RETURNS = 2**10
-"""Returns that tell about where their mean is."""
-
-
-def fold_target_stats(up: Array, horizon_return: Array, folds: Sequence[Folds]) -> Array:
-    """Return base rate, mean gain, mean loss and deviation of each refit's training rows, (4, refits).
-
-    Only rows with a label count. A mean over nothing is NaN.
-    """
-    first = next((ticker for ticker in folds if ticker.train_stop[0] > ticker.train_start[0]), folds[0])
-    center = _subsample_mean(horizon_return[first.train_start[0] : first.train_stop[0]])
-
-    def return_moment_terms(row_slice: slice) -> Array:
-        values = np.empty((5, len(up[row_slice])))
-        counted, ups, gains, away, squares = values
-        counted[:], ups[:] = 1.0, up[row_slice]
-        np.subtract(horizon_return[row_slice], center, out=away)
-        np.multiply(ups, away, out=gains)
-        np.square(away, out=squares)
-        unknown = np.isnan(ups)
-        if unknown.any():
-            values[:, unknown] = 0.0
-        return values
-
-    rows, rose, gained, moved, squared = fold_sums(return_moment_terms, folds)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        gain, loss = center + gained / rose, center + (moved - gained) / (rows - rose)
-        variance = (squared - moved**2 / rows) / (rows - 1)
-        return np.stack([rose / rows, gain, loss, np.sqrt(np.maximum(variance, 0.0))])
-
-
-def _subsample_mean(horizon_return: Array) -> float:
-    """Return about the mean of some returns, from every so many: squares about it lose no digits."""
-    few = horizon_return[:: max(len(horizon_return) // CENTER_SAMPLE_RETURNS, 1)]
-    known = few[~np.isnan(few)]
-    return float(known.mean()) if len(known) else 0.0
-
+SECONDS_PER_TRAINING_PAIR, SECONDS_PER_REFIT = 8e-9, 60e-6
+"""Approximate time per pair of a refit and a training row, and per refit in addition."""
+MAX_MODELS_PER_BATCH = 12
+"""Largest number of models that are fitted in the same batches."""
+MIN_PARALLEL_SECONDS = 4.0
+"""Estimated time from which other processes are started."""
+COLLINEAR_CONDITION_NUMBER = 100.0
+"""Condition number from which a note says that features are nearly collinear."""
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
 class WalkForwardFunctions:
-    """The functions that a walk goes through, in their order; whoever replaces one sees what becomes of it.
+    """The functions of a walk-forward, in the order of their use; an audit or a test may replace one.
 
     Attributes
     ----------
-    folds : (rows, spec, horizon) to one ticker's folds; `model.folds.make_folds`.
-    pooled : (dataset, spec) to the folds of one model for all tickers; `model.folds.pooled_folds`.
-    scale : (X, folds, trained) to each refit's scaling; `model.scaling.fold_scaling`.
-    fit : (training, model) to each refit's weights; `model.fit.fit_folds`.
-    knowledge : (up, span, folds) to what each refit's training rows say besides; `model.knowledge.fold_knowledge`.
-    calibrate : (log_odds, up, folds, model) to what corrects the forecasts; `model.calibration.platt`.
+    make_ticker_folds : (n_rows, split_spec, horizon) to one ticker's folds; `make_folds`.
+    make_folds_for_all_tickers : (dataset, split_spec) to the folds of a pooled model; `make_pooled_folds`.
+    compute_scaling : (X, folds, has_label) to each refit's mean and standard deviation; `fold_scaling`.
+    fit_refits : (training_sets, model, describe_refits, on_refits_done) to the weights of the refits of several
+        models; `fit_many`.
+    compute_target_stats : (up, horizon_return, folds) to base rates and mean returns; `fold_target_stats`.
+    fit_calibration : (log_odds, up, folds, model) to the correction of forecasts; `fit_platt_calibration`.
     """
 
     make_ticker_folds: Callable[..., Folds] = make_folds
     make_folds_for_all_tickers: Callable[..., list[Folds]] = make_pooled_folds
     compute_scaling: Callable[..., Scaling] = fold_scaling
-    fit_refits: Callable[..., FitResults] = fit_folds
+    fit_refits: Callable[..., list[FitResults]] = fit_many
     compute_target_stats: Callable[..., Array] = fold_target_stats
     fit_calibration: Callable[..., Calibration] = fit_platt_calibration
 
 
 DEFAULT_FUNCTIONS = WalkForwardFunctions()
-"""The steps of every walk, unless someone replaces one."""
+"""The functions of every walk-forward outside audits and tests."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSplit:
-    """What one model walks through: the rows of one ticker, or of all.
+    """Rows and folds of one model: those of one ticker, or of all tickers if the model is pooled.
 
     Attributes
     ----------
     name : of the ticker, or "pooled".
-    ticker : position in `Dataset.tickers`; -1 for all.
-    first : position of its first row in the dataset.
-    X, up, span : (rows, k), (rows,) and (rows,) features, labels and span returns.
-    position : (rows,) session of each row, by which weights decay; None counts rows.
-    session : (refits,) position of the first session that each refit forecasts.
-    dates : (refits,) the dates of these sessions.
-    folds : for each ticker, counted from its first row here.
-    columns : (k,) names of the features.
-    model : how to descend.
-    steps : how to scale and fit.
+    ticker_index : position in `Dataset.tickers`; -1 if pooled.
+    first_row : position of the model's first row in the dataset.
+    X, up, horizon_return : (rows, k), (rows,) and (rows,) features, labels and horizon returns.
+    row_session_index : (rows,) session of each row, by which its weight decays; None counts rows.
+    first_session : (refits,) position of the first session that each refit forecasts.
+    refit_dates : (refits,) the dates of these sessions.
+    folds : of each ticker, counted from the model's first row.
+    feature_names : (k,) names of the features.
+    model : penalty, solver and its settings.
+    functions : the functions of the walk-forward.
     """
 
     name: str
@@ -125,28 +97,28 @@ class ModelSplit:
     functions: WalkForwardFunctions
 
     def make_training_data(self) -> TrainingData:
-        """Return what there is to learn from, scaled."""
+        """Return features, labels and folds with the scaling of each refit."""
         scaling = self.functions.compute_scaling(self.X, self.folds, has_label=~np.isnan(self.up))
         return TrainingData(self.X, self.up, self.folds, scaling, self.row_session_index)
 
     def take_forecast_rows(self, row_values: NDArray[Scalar]) -> NDArray[Scalar]:
-        """Return what (rows, ...) values of the journey's rows are at those that are forecast, ticker by ticker."""
+        """Return values of the model's rows (rows, ...) at the rows that are forecast, ticker by ticker."""
         return np.concatenate([row_values[ticker.test_start[0] : ticker.test_stop[-1]] for ticker in self.folds])
 
     def forecast_refit_indices(self) -> IntArray:
-        """Return the number of the refit that makes each forecast, (forecasts,), in the same order."""
+        """Return the index of the refit that makes each forecast, (forecasts,), in the same order."""
         counts = [ticker.test_stop - ticker.test_start for ticker in self.folds]
         return np.concatenate([np.repeat(np.arange(len(count)), count) for count in counts])
 
-    def slice_refits(self, refit_slice: slice) -> ModelSplit:
-        """Return the same journey with some of its refits."""
-        folds = tuple(ticker.slice_refits(refit_slice) for ticker in self.folds)
+    def slice_refits(self, refits: slice) -> ModelSplit:
+        """Return the same model with some of its refits."""
+        folds = tuple(ticker.slice_refits(refits) for ticker in self.folds)
         return replace(
-            self, first_session=self.first_session[refit_slice], refit_dates=self.refit_dates[refit_slice], folds=folds
+            self, first_session=self.first_session[refits], refit_dates=self.refit_dates[refits], folds=folds
         )
 
     def describe_refit(self, refit_index: int) -> str:
-        """Return words for one of the refits."""
+        """Return the description of a refit for a message."""
         return f"{self.name}, the refit before {iso_date(self.refit_dates[refit_index])}"
 
     @property
@@ -156,10 +128,8 @@ class ModelSplit:
 
 
 def gather_forecast_rows(model_splits: Sequence[ModelSplit], dataset_row_values: NDArray[Scalar]) -> NDArray[Scalar]:
-    """Return what (rows, ...) values of the whole dataset are at the rows that are forecast, model by model."""
-    return np.concatenate(
-        [journey.take_forecast_rows(dataset_row_values[journey.first_row :]) for journey in model_splits]
-    )
+    """Return values of the dataset's rows (rows, ...) at the rows that are forecast, model by model."""
+    return np.concatenate([split.take_forecast_rows(dataset_row_values[split.first_row :]) for split in model_splits])
 
 
 def make_model_splits(
@@ -168,115 +138,85 @@ def make_model_splits(
     model: LogisticRegression,
     functions: WalkForwardFunctions = DEFAULT_FUNCTIONS,
 ) -> tuple[list[ModelSplit], list[Note]]:
-    """Return what each model walks through, and a note for every ticker that is too short for one fold.
+    """Return rows and folds of each model, and a note for every ticker that is too short for one fold.
 
     Raises
     ------
-    NotEnoughHistory : no ticker is long enough; the text is that of the longest.
-    DegenerateFold : a ticker that would have a model of its own has no label at all, unless `model.degenerate` allows.
+    NotEnoughHistory : no ticker is long enough; the message is that of the longest.
+    DegenerateFold : a ticker with a model of its own has no label at all, unless `model.degenerate` allows it.
     """
+    splits: list[ModelSplit] = []
+    too_short: list[tuple[int, NotEnoughHistory]] = []
     if model.scope == "pooled":
-        return [_make_pooled_split(dataset, split_spec, model, functions)], []
-    return _make_per_ticker_splits(dataset, split_spec, model, functions)
-
-
-def _make_per_ticker_splits(
-    dataset: Dataset, split_spec: WalkForwardSpec, model: LogisticRegression, functions: WalkForwardFunctions
-) -> tuple[list[ModelSplit], list[Note]]:
-    journeys: list[ModelSplit] = []
-    short: list[tuple[int, NotEnoughHistory]] = []
+        pooled_folds = tuple(functions.make_folds_for_all_tickers(dataset, split_spec))
+        splits.append(_make_split(dataset, -1, slice(0, len(dataset.up)), pooled_folds, model, functions))
+        return splits, []
     for ticker, name in enumerate(dataset.tickers):
         rows = dataset.ticker_slice(ticker)
-        count = rows.stop - rows.start
+        n_rows = rows.stop - rows.start
         try:
-            folds = functions.make_ticker_folds(count, split_spec, horizon=dataset.horizon)
+            folds = functions.make_ticker_folds(n_rows, split_spec, horizon=dataset.horizon)
         except NotEnoughHistory as error:
-            short.append((count, NotEnoughHistory(f"{name}: {error.message}", key=error.key)))
+            too_short.append((n_rows, NotEnoughHistory(f"{name}: {error.message}", key=error.key)))
             continue
-        _require_labels(dataset.up[rows], name, model)
-        session = dataset.session[rows.start + folds.test_start]
-        journeys.append(
-            ModelSplit(
-                name=name,
-                ticker_index=ticker,
-                first_row=rows.start,
-                X=dataset.features[rows],
-                up=dataset.up[rows],
-                horizon_return=dataset.horizon_return[rows],
-                row_session_index=None,
-                first_session=session,
-                refit_dates=dataset.sessions[session],
-                folds=(folds,),
-                feature_names=dataset.columns,
-                model=model,
-                functions=functions,
+        if model.degenerate == "error" and np.isnan(dataset.up[rows]).all():
+            raise DegenerateFold(
+                f"{name}: none of its rows has a label: a band drops small moves, and a benchmark is never above "
+                "itself. Leave it out of data.tickers (data.context may still name it), or set model.scope to pooled",
+                key="data.tickers",
             )
-        )
-    if not journeys:
-        raise max(short, key=lambda found: found[0])[1]
-    return journeys, [Note("model", f"left out, too short: {error.message}") for _, error in short]
+        splits.append(_make_split(dataset, ticker, rows, (folds,), model, functions))
+    if not splits:
+        raise max(too_short, key=lambda item: item[0])[1]
+    return splits, [Note("model", f"left out, too short: {error.message}") for _, error in too_short]
 
 
-def _require_labels(up: Array, ticker: str, model: LogisticRegression) -> None:
-    if model.degenerate == "error" and np.isnan(up).all():
-        raise DegenerateFold(
-            f"{ticker}: none of its rows has a label: a band drops small moves, and a benchmark is never above itself. "
-            "Leave it out of data.tickers (data.context may still name it), or set model.scope to pooled",
-            key="data.tickers",
-        )
-
-
-def _make_pooled_split(
-    dataset: Dataset, split_spec: WalkForwardSpec, model: LogisticRegression, functions: WalkForwardFunctions
+def _make_split(
+    dataset: Dataset,
+    ticker_index: int,
+    rows: slice,
+    folds: tuple[Folds, ...],
+    model: LogisticRegression,
+    functions: WalkForwardFunctions,
 ) -> ModelSplit:
-    folds = functions.make_folds_for_all_tickers(dataset, split_spec)
-    calendar = np.unique(dataset.session)
-    first = [
-        min(
-            int(dataset.session[ticker.test_start[at]])
-            for ticker in folds
-            if ticker.test_stop[at] > ticker.test_start[at]
+    session, is_pooled = dataset.session[rows], ticker_index < 0
+    # The pooled model's first session of a refit is that of the first ticker to trade.
+    first_sessions = [
+        np.where(
+            ticker.test_stop > ticker.test_start,
+            session[np.minimum(ticker.test_start, len(session) - 1)],
+            NOT_YET_KNOWN,
         )
-        for at in range(len(folds[0]))
+        for ticker in folds
     ]
-    session = np.array(first, dtype=np.int64)
+    first_session = np.min(first_sessions, axis=0)
     return ModelSplit(
-        name="pooled",
-        ticker_index=-1,
-        first_row=0,
-        X=dataset.features,
-        up=dataset.up,
-        horizon_return=dataset.horizon_return,
-        row_session_index=np.searchsorted(calendar, dataset.session),
-        first_session=session,
-        refit_dates=dataset.sessions[session],
-        folds=tuple(folds),
+        name="pooled" if is_pooled else dataset.tickers[ticker_index],
+        ticker_index=ticker_index,
+        first_row=rows.start,
+        X=dataset.features[rows],
+        up=dataset.up[rows],
+        horizon_return=dataset.horizon_return[rows],
+        row_session_index=np.searchsorted(np.unique(session), session) if is_pooled else None,
+        first_session=first_session,
+        refit_dates=dataset.sessions[first_session],
+        folds=folds,
         feature_names=dataset.columns,
         model=model,
         functions=functions,
     )
 
 
-SECONDS_PER_TRAINING_PAIR, SECONDS_PER_REFIT = 8e-9, 60e-6
-"""Seconds that a pair of a refit and a row takes, and a refit besides, roughly."""
-MAX_MODELS_PER_BATCH = 12
-"""Models that descend side by side, at most."""
-MIN_PARALLEL_SECONDS = 4.0
-"""Seconds of work from which it pays to start other processes."""
-COLLINEAR_CONDITION_NUMBER = 100.0
-"""Condition number from which features are told to repeat one another."""
-
-
 @dataclass(frozen=True, slots=True)
 class ModelForecasts:
-    """What one model has learnt and forecast.
+    """Fits and forecasts of one model.
 
     Attributes
     ----------
-    log_odds : (forecasts,) of an up move, in the order of `Journey.forecast`.
-    fits, calibration : what the refits learnt.
-    knowledge : (4, refits) base rate, mean gain, mean loss and deviation of each refit's training rows.
-    notes : what a reader should know.
+    log_odds : (forecasts,) of an up move, in the order of `ModelSplit.take_forecast_rows`.
+    fit_results, calibration : weights of the refits, and the correction of their forecasts.
+    target_stats : (4, refits) base rate, mean gain, mean loss and standard deviation of each refit's training rows.
+    notes : notes on the model's features and fits.
     """
 
     log_odds: Array
@@ -284,6 +224,13 @@ class ModelForecasts:
     calibration: Calibration | None
     target_stats: Array
     notes: tuple[Note, ...]
+
+    @property
+    def platt_coefficients(self) -> Array:
+        """(refits, 2) intercept and slope of the calibration; 0 and 1 without one."""
+        if self.calibration is None:
+            return np.tile([0.0, 1.0], (len(self.fit_results.iterations), 1))
+        return self.calibration.platt_coefficients
 
 
 def walk_forward(
@@ -295,199 +242,165 @@ def walk_forward(
     workers: int = 1,
     progress: Progress = ignore_progress,
 ) -> Forecasts:
-    """Return the forecasts of every ticker that is long enough for one fold, by a model of its own or one for all.
+    """Return the out-of-sample forecasts of every ticker that is long enough for one fold.
 
-    A row whose label was dropped counts among the training rows, but nothing is learnt from it; it is forecast.
+    A row whose label was dropped counts as a row of the training window but does not enter the fit; it is forecast.
 
     Parameters
     ----------
     dataset : features and labels.
-    spec, model : how to walk and how to descend.
-    steps : the functions that do it.
-    workers : processes that share many tickers out, if there is enough to do for them; results do not depend on it.
-    progress : hears how many refits are done.
+    split_spec, model : the folds, and the classifier: one per ticker, or one for all.
+    functions : the functions of the walk-forward.
+    workers : processes among which many tickers are divided if they take long enough; results do not depend on it.
+    progress : receives the number of refits that are done.
 
     Raises
     ------
-    NotEnoughHistory : no ticker is long enough; the text is that of the longest.
-    DegenerateFold, LearningRateTooLarge : of a ticker that can't be fitted as asked, the same one for any `workers`.
+    NotEnoughHistory : no ticker is long enough; the message is that of the longest.
+    DegenerateFold, LearningRateTooLarge : a ticker cannot be fitted as configured; the same one for any `workers`.
     """
-    walkers, notes = make_model_splits(dataset, split_spec, model, functions)
-    total = sum(len(journey.first_session) for journey in walkers)
-    done = 0
+    splits, notes = make_model_splits(dataset, split_spec, model, functions)
+    n_refits = sum(len(split.first_session) for split in splits)
+    n_done = 0
 
-    def report_refits_done(n_refits: int) -> None:
-        nonlocal done
-        done += n_refits
-        progress("fitting", done=done, total=total)
+    def report_refits_done(n_new: int) -> None:
+        nonlocal n_done
+        n_done += n_new
+        progress("fitting", done=n_done, total=n_refits)
 
     report_refits_done(0)
-    # The products of a chunk are too small to share out: more threads than one make them slower.
+    # The matrix products of a batch are so small that several BLAS threads make them slower.
     with threadpool_limits(1, user_api="blas"):
-        walks = list(_iter_model_forecasts(walkers, workers=workers, on_refits_done=report_refits_done))
-    return _join_forecasts(dataset, walkers, walks, notes)
+        model_forecasts = list(_iter_model_forecasts(splits, workers=workers, on_refits_done=report_refits_done))
+    return _join_forecasts(dataset, splits, model_forecasts, notes)
 
 
 def _iter_model_forecasts(
     model_splits: list[ModelSplit], *, workers: int, on_refits_done: RefitProgressCallback
 ) -> Iterator[ModelForecasts]:
-    seconds = sum(
-        journey.n_training_pairs * SECONDS_PER_TRAINING_PAIR + len(journey.first_session) * SECONDS_PER_REFIT
-        for journey in model_splits
-    )
-    groups = [
-        model_splits[first : first + MAX_MODELS_PER_BATCH]
-        for first in range(0, len(model_splits), MAX_MODELS_PER_BATCH)
-    ]
+    n_pairs = sum(split.n_training_pairs for split in model_splits)
+    n_refits = sum(len(split.first_session) for split in model_splits)
+    seconds = n_pairs * SECONDS_PER_TRAINING_PAIR + n_refits * SECONDS_PER_REFIT
+    size = MAX_MODELS_PER_BATCH
+    groups = [model_splits[first : first + size] for first in range(0, len(model_splits), size)]
     if workers == 1 or len(groups) == 1 or seconds < MIN_PARALLEL_SECONDS:
         for group in groups:
             yield from forecast_models(group, on_refits_done)
         return
-    for group, walks in zip(groups, map_in_processes(forecast_models, groups, workers=workers), strict=True):
-        on_refits_done(sum(len(journey.first_session) for journey in group))
-        yield from walks
+    for group, forecasts in zip(groups, map_in_processes(forecast_models, groups, workers=workers), strict=True):
+        on_refits_done(sum(len(split.first_session) for split in group))
+        yield from forecasts
 
 
 def forecast_models(
     model_splits: Sequence[ModelSplit], on_refits_done: RefitProgressCallback = no_refit_progress
 ) -> list[ModelForecasts]:
-    """Return the forecasts of some models: scaled, fitted, and calibrated if it is asked for."""
-    trainings = [journey.make_training_data() for journey in model_splits]
-    fits = _fit_models(model_splits, trainings, on_refits_done)
-    return [_make_model_forecasts(*each) for each in zip(model_splits, trainings, fits, strict=True)]
-
-
-def _fit_models(
-    model_splits: Sequence[ModelSplit], training_sets: Sequence[TrainingData], on_refits_done: RefitProgressCallback
-) -> list[FitResults]:
-    """Return what all refits learnt: side by side, unless someone has replaced the step that fits one model."""
-    if all(journey.functions.fit_refits is fit_folds for journey in model_splits):
-        words = [journey.describe_refit for journey in model_splits]
-        return fit_many(training_sets, model_splits[0].model, describe_refits=words, on_refits_done=on_refits_done)
-    return [
-        journey.functions.fit_refits(
-            training, journey.model, describe_refit=journey.describe_refit, on_refits_done=on_refits_done
-        )
-        for journey, training in zip(model_splits, training_sets, strict=True)
-    ]
-
-
-def _make_model_forecasts(
-    model_split: ModelSplit, training_data: TrainingData, fit_results: FitResults
-) -> ModelForecasts:
-    """Return what the refits of one model forecast."""
-    log_odds = np.concatenate(
-        [_forecast_log_odds(model_split.X, ticker, fit_results.coefficients) for ticker in model_split.folds]
+    """Return the forecasts of some models of one walk-forward: scaled, fitted, and calibrated if configured."""
+    training_sets = [split.make_training_data() for split in model_splits]
+    fits = model_splits[0].functions.fit_refits(
+        training_sets,
+        model_splits[0].model,
+        describe_refits=[split.describe_refit for split in model_splits],
+        on_refits_done=on_refits_done,
     )
+    return [_make_model_forecasts(*parts) for parts in zip(model_splits, training_sets, fits, strict=True)]
+
+
+def _make_model_forecasts(split: ModelSplit, training_data: TrainingData, fit_results: FitResults) -> ModelForecasts:
+    functions = split.functions
+    log_odds = np.concatenate([_forecast_log_odds(split.X, ticker, fit_results.coefficients) for ticker in split.folds])
     calibration = None
-    if model_split.model.calibration == "platt":
-        up = model_split.take_forecast_rows(model_split.up)
-        calibration = model_split.functions.fit_calibration(log_odds, up, model_split.folds, model_split.model)
-        log_odds = calibration.apply(log_odds, model_split.forecast_refit_indices())
-    return ModelForecasts(
-        log_odds=log_odds,
-        fit_results=fit_results,
-        calibration=calibration,
-        target_stats=model_split.functions.compute_target_stats(
-            model_split.up, model_split.horizon_return, model_split.folds
-        ),
-        notes=tuple(_iter_model_notes(model_split, training_data.scaling, fit_results)),
-    )
+    if split.model.calibration == "platt":
+        calibration = functions.fit_calibration(log_odds, split.take_forecast_rows(split.up), split.folds, split.model)
+        log_odds = calibration.apply(log_odds, split.forecast_refit_indices())
+    target_stats = functions.compute_target_stats(split.up, split.horizon_return, split.folds)
+    notes = tuple(_iter_model_notes(split, training_data.scaling, fit_results))
+    return ModelForecasts(log_odds, fit_results, calibration, target_stats, notes)
 
 
 def _forecast_log_odds(X: Array, folds: Folds, coefficients: Array) -> Array:
-    """Return the log odds of one ticker's forecasts, each by the refit that makes it."""
+    """Return the log odds of one ticker's forecasts, each by the weights of its refit."""
     weights = np.repeat(coefficients, folds.test_stop - folds.test_start, axis=0)
-    tested = X[folds.test_start[0] : folds.test_stop[-1]]
-    return np.asarray(weights[:, 0] + np.einsum("ij,ij->i", weights[:, 1:], tested))
+    test_X = X[folds.test_start[0] : folds.test_stop[-1]]
+    return np.asarray(weights[:, 0] + np.einsum("ij,ij->i", weights[:, 1:], test_X))
 
 
 def _iter_model_notes(model_split: ModelSplit, scaling: Scaling, fit_results: FitResults) -> Iterable[Note]:
-    """Yield what a reader should know of one model."""
+    name = model_split.name
     counts = (scaling.std == 0).sum(axis=0).tolist()
-    for name, count in zip(model_split.feature_names, counts, strict=True):
+    for feature, count in zip(model_split.feature_names, counts, strict=True):
         if count:
-            text = f"{name} was constant over a refit's training rows and weighs 0 there"
-            yield Note("model", text, ticker=model_split.name, count=count)
+            text = f"{feature} was constant over a refit's training rows and weighs 0 there"
+            yield Note("model", text, ticker=name, count=count)
     if fit_results.degenerate.any():
-        text = "refits had no best fit (one class, or classes that a plane separates) and forecast the base rate"
-        yield Note("model", text, ticker=model_split.name, count=int(fit_results.degenerate.sum()))
+        text = "refits had no best fit (one class, or classes that a hyperplane separates) and forecast the base rate"
+        yield Note("model", text, ticker=name, count=int(fit_results.degenerate.sum()))
     if fit_results.condition_number >= COLLINEAR_CONDITION_NUMBER:
         text = (
-            f"features nearly repeat one another (condition number {fit_results.condition_number:.3g}): what a single one weighs "
-            "says little, what they say together is not affected"
+            f"features are nearly collinear (condition number {fit_results.condition_number:.3g}): single coefficients "
+            "are uncertain, the forecasts are not affected"
         )
-        yield Note("model", text, ticker=model_split.name)
+        yield Note("model", text, ticker=name)
 
 
 def _join_forecasts(
-    dataset: Dataset, model_splits: list[ModelSplit], model_forecasts: list[ModelForecasts], notes: list[Note]
+    dataset: Dataset, splits: list[ModelSplit], model_forecasts: list[ModelForecasts], notes: list[Note]
 ) -> Forecasts:
-    made_by = [journey.forecast_refit_indices() for journey in model_splits]
-    base_rate, gain, loss, deviation = (
-        np.concatenate([walk.target_stats[at, fold] for walk, fold in zip(model_forecasts, made_by, strict=True)])
-        for at in range(4)
-    )
-    fits = [walk.fit_results for walk in model_forecasts]
+    refit_indices = [split.forecast_refit_indices() for split in splits]
+    stats = [part.target_stats[:, refits] for part, refits in zip(model_forecasts, refit_indices, strict=True)]
+    base_rate, mean_gain, mean_loss, std = np.concatenate(stats, axis=1)
+    fits = [part.fit_results for part in model_forecasts]
+    fit_names = ("coefficients", "iterations", "max_abs_gradient", "converged", "degenerate")
+    fit_arrays: dict[str, Any] = {name: np.concatenate([getattr(fit, name) for fit in fits]) for name in fit_names}
     refits = Refits(
         columns=dataset.columns,
-        ticker=np.concatenate([np.full(len(journey.first_session), journey.ticker_index) for journey in model_splits]),
-        session=np.concatenate([journey.first_session for journey in model_splits]),
-        coefficients=np.concatenate([fit.coefficients for fit in fits]),
-        iterations=np.concatenate([fit.iterations for fit in fits]),
-        max_abs_gradient=np.concatenate([fit.max_abs_gradient for fit in fits]),
-        converged=np.concatenate([fit.converged for fit in fits]),
-        degenerate=np.concatenate([fit.degenerate for fit in fits]),
-        platt_coefficients=np.concatenate([_platt_coefficients(walk) for walk in model_forecasts]),
+        ticker=np.concatenate([np.full(len(split.first_session), split.ticker_index) for split in splits]),
+        session=np.concatenate([split.first_session for split in splits]),
+        platt_coefficients=np.concatenate([part.platt_coefficients for part in model_forecasts]),
         condition_number=np.array([fit.condition_number for fit in fits]),
+        **fit_arrays,
     )
-    notes = [
-        *notes,
-        *(note for walk in model_forecasts for note in walk.notes),
-        *_iter_calibration_notes(model_forecasts, made_by),
-    ]
-    open_ended = int((~refits.converged).sum())
-    if open_ended:
-        worst = float(refits.max_abs_gradient.max())
-        text = f"fits did not converge; the largest gradient left is {worst:.2g}; raise model.max_iter or model.tol"
-        notes = [*notes, Note("model", text, count=open_ended)]
+    log_odds = [part.log_odds for part in model_forecasts]
     return Forecasts(
         tickers=dataset.tickers,
         sessions=dataset.sessions,
-        ticker=gather_forecast_rows(model_splits, dataset.ticker),
-        session=gather_forecast_rows(model_splits, dataset.session),
-        log_odds=np.concatenate([walk.log_odds for walk in model_forecasts]),
-        probability=np.concatenate([sigmoid(walk.log_odds) for walk in model_forecasts]),
-        up=gather_forecast_rows(model_splits, dataset.up),
-        horizon_return=gather_forecast_rows(model_splits, dataset.horizon_return),
+        ticker=gather_forecast_rows(splits, dataset.ticker),
+        session=gather_forecast_rows(splits, dataset.session),
+        log_odds=np.concatenate(log_odds),
+        probability=np.concatenate([sigmoid(z) for z in log_odds]),
+        up=gather_forecast_rows(splits, dataset.up),
+        horizon_return=gather_forecast_rows(splits, dataset.horizon_return),
         base_rate=base_rate,
-        mean_gain=gain,
-        mean_loss=loss,
-        std=deviation,
-        fold=np.concatenate(made_by),
+        mean_gain=mean_gain,
+        mean_loss=mean_loss,
+        std=std,
+        fold=np.concatenate(refit_indices),
         horizon=dataset.horizon,
         refits=refits,
-        folds=tuple(folds.shift(split.first_row) for split in model_splits for folds in split.folds),
-        notes=tuple(notes),
+        folds=tuple(folds.shift(split.first_row) for split in splits for folds in split.folds),
+        notes=(
+            *notes,
+            *(note for part in model_forecasts for note in part.notes),
+            *_iter_joint_notes(model_forecasts, refit_indices, refits),
+        ),
     )
 
 
-def _iter_calibration_notes(
-    model_forecasts: list[ModelForecasts], forecast_refit_indices: list[IntArray]
+def _iter_joint_notes(
+    model_forecasts: list[ModelForecasts], forecast_refit_indices: list[IntArray], refits: Refits
 ) -> Iterable[Note]:
-    """Yield what a reader should know of how the forecasts were calibrated, all models together."""
-    both = zip(model_forecasts, forecast_refit_indices, strict=True)
-    lines = [(walk.calibration, fold) for walk, fold in both if walk.calibration is not None]
-    early = sum(int((~line.is_fitted[fold]).sum()) for line, fold in lines)
-    if early:
-        text = "forecasts were left uncalibrated: too few earlier ones were known to fit Platt's sigmoid"
-        yield Note("model", text, count=early)
-    unsettled = sum(int((~line.converged).sum()) for line, _ in lines)
-    if unsettled:
-        yield Note("model", "of Platt's sigmoids did not converge; raise model.max_iter", count=unsettled)
-
-
-def _platt_coefficients(model_forecasts: ModelForecasts) -> Array:
-    if model_forecasts.calibration is None:
-        return np.tile([0.0, 1.0], (len(model_forecasts.fit_results.iterations), 1))
-    return model_forecasts.calibration.platt_coefficients
+    """Yield the notes on calibration and convergence, one for all models."""
+    parts = zip(model_forecasts, forecast_refit_indices, strict=True)
+    calibrations = [(part.calibration, index) for part, index in parts if part.calibration is not None]
+    n_uncalibrated = sum(int((~calibration.is_fitted[index]).sum()) for calibration, index in calibrations)
+    if n_uncalibrated:
+        text = "forecasts were left uncalibrated: too few earlier outcomes were known to fit Platt's sigmoid"
+        yield Note("model", text, count=n_uncalibrated)
+    n_unconverged = sum(int((~calibration.converged).sum()) for calibration, _ in calibrations)
+    if n_unconverged:
+        yield Note("model", "of Platt's sigmoids did not converge; raise model.max_iter", count=n_unconverged)
+    n_unconverged = int((~refits.converged).sum())
+    if n_unconverged:
+        largest = float(refits.max_abs_gradient.max())
+        text = f"fits did not converge; the largest gradient left is {largest:.2g}; raise model.max_iter or model.tol"
+        yield Note("model", text, count=n_unconverged)

@@ -16,13 +16,12 @@ from quantlr.core.values import Dataset, Folds, Forecasts, Labels, Positions, Pr
 from quantlr.data.dataset import compute_feature_columns
 from quantlr.data.labels import Label
 from quantlr.model.batched.fit import FitResults, fit_folds
-from quantlr.model.batched.sums import Scaling
 from quantlr.model.batched.training import TrainingData
 from quantlr.model.calibration import Calibration, fit_platt_calibration
 from quantlr.model.config import LogisticRegression
-from quantlr.model.splits import WalkForwardSpec, make_folds, make_pooled_folds
-from quantlr.model.standardize import fold_scaling
-from quantlr.model.walk_forward import WalkForwardFunctions, fold_target_stats
+from quantlr.model.splits import WalkForwardSpec, fold_target_stats, make_folds, make_pooled_folds
+from quantlr.model.standardize import Scaling, fold_scaling
+from quantlr.model.walk_forward import WalkForwardFunctions
 from quantlr.pipeline.stages import PipelineStages, compute_label
 
 
@@ -159,6 +158,21 @@ def scaling_with_test_rows(X: Array, folds: Sequence[Folds], *, has_label: Any) 
     return fold_scaling(X, [replace(ticker, train_stop=ticker.test_stop) for ticker in folds], has_label=has_label)
 
 
+def fit_each(fit: Callable[..., FitResults]) -> Callable[..., list[FitResults]]:
+    """Return a function that fits the refits of several models, one model after another."""
+
+    def fit_models(
+        training_sets: Sequence[TrainingData], model: LogisticRegression, *, describe_refits: Any, **callbacks: Any
+    ) -> list[FitResults]:
+        return [
+            fit(training, model, describe_refit=describe_refit, **callbacks)
+            for training, describe_refit in zip(training_sets, describe_refits, strict=True)
+        ]
+
+    return fit_models
+
+
+@fit_each
 def shrinkage_chosen_on_test_rows(training: TrainingData, model: LogisticRegression, **options: Any) -> FitResults:
     """Shrink each refit's weights by the factor with the smallest error on its test rows."""
     fits = fit_folds(training, model, **options)
@@ -172,15 +186,17 @@ def shrinkage_chosen_on_test_rows(training: TrainingData, model: LogisticRegress
     return replace(fits, coefficients=coefficients)
 
 
+@fit_each
 def full_sample_class_weights(training: TrainingData, model: LogisticRegression, **options: Any) -> FitResults:
     ups = np.nanmean(training.y)
     weight = np.where(training.y > 0, 0.5 / ups, 0.5 / (1.0 - ups))
     return fit_folds(replace(training, sample_weight=weight), model, **options)
 
 
-def fit_sees_more(by: int, *, rows: int | None = None) -> Callable[..., FitResults]:
+def fit_sees_more(by: int, *, rows: int | None = None) -> Callable[..., list[FitResults]]:
     """Return a fit on `by` more rows than the folds have: of every refit, or of the one with `rows` training rows."""
 
+    @fit_each
     def fit(training: TrainingData, model: LogisticRegression, **options: Any) -> FitResults:
         (folds,) = training.folds
         wrong = np.ones(len(folds), dtype=np.bool_) if rows is None else folds.train_stop - folds.train_start == rows
@@ -190,6 +206,7 @@ def fit_sees_more(by: int, *, rows: int | None = None) -> Callable[..., FitResul
     return fit
 
 
+@fit_each
 def weights_averaged_with_next_refit(training: TrainingData, model: LogisticRegression, **options: Any) -> FitResults:
     """Average each refit's weights with the next one's."""
     fits = fit_folds(training, model, **options)

@@ -44,7 +44,7 @@ def in_percent(coefficients: dict[str, float]) -> Array:
     return np.array([weight / 100 if "return" in name else weight for name, weight in coefficients.items()])
 
 
-def test_one_fit_on_all_1250_days() -> None:
+def test_islr_fit_on_all_1250_days() -> None:
     config = load_config(smarket(SIX, "2001-01-02")).run
     dataset = dataset_from_config(config, load_prices(config.data))
     known = ~np.isnan(dataset.up)

@@ -5,7 +5,7 @@ from quantlr.core.values import Dataset
 from quantlr.data.features import LaggedReturns, Volatility
 from quantlr.data.prices import DataSpec, load_prices
 
-from model.studied import dataset_from
+from model.reference_fits import dataset_from
 
 
 @pytest.fixture(scope="session")

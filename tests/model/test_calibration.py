@@ -1,4 +1,4 @@
-"""Platt's sigmoid, fitted on the forecasts whose outcome was known at each refit and on nothing else."""
+"""Platt's sigmoid is fitted to the forecasts whose outcome was known at each refit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sklearn.calibration import _SigmoidCalibration
 from markets import random_walk_prices
 
 
-def made_up(*, tickers: int = 1, horizon: int = 1, sessions: int = 600) -> Dataset:
+def example_data(*, tickers: int = 1, horizon: int = 1, sessions: int = 600) -> Dataset:
     prices = random_walk_prices(3, n_sessions=sessions, n_tickers=tickers, with_gaps=tickers > 1)
     features = compute_feature_columns(prices, [LaggedReturns(lags=(1, 2, 3)), Volatility(windows=(10,))])
     label = Direction.model_validate({"horizon": horizon, "ties": "drop"})
@@ -33,7 +33,7 @@ def forecast(dataset: Dataset, walk: dict[str, Any], **model: Any) -> Forecasts:
     return walk_forward(dataset, spec, LogisticRegression.model_validate({"tol": 1e-12, **model}))
 
 
-def by_scikit_learn(log_odds: Array, up: Array, newest: Array) -> Array:
+def fit_by_scikit_learn(log_odds: Array, up: Array, newest: Array) -> Array:
     """Return what scikit-learn's sigmoid, fitted on known forecasts, makes of new ones."""
     sigmoid = _SigmoidCalibration().fit(log_odds, up)
     return np.asarray(expit(-(sigmoid.a_ * newest + sigmoid.b_)))
@@ -42,53 +42,53 @@ def by_scikit_learn(log_odds: Array, up: Array, newest: Array) -> Array:
 @pytest.mark.parametrize("window", ["expanding", "rolling"])
 @pytest.mark.parametrize("horizon", [1, 3])
 @pytest.mark.parametrize("embargo", [0, 5])
-def test_each_refit_learns_from_the_forecasts_that_are_known(window: str, horizon: int, embargo: int) -> None:
-    dataset = made_up(horizon=horizon)
+def test_calibration_uses_only_forecasts_with_known_outcomes(window: str, horizon: int, embargo: int) -> None:
+    dataset = example_data(horizon=horizon)
     walk = {"train": 100, "refit_every": 10, "window": window, "embargo": embargo}
-    raw, found = (forecast(dataset, walk, calibration=kind) for kind in (None, "platt"))
+    raw, result = (forecast(dataset, walk, calibration=kind) for kind in (None, "platt"))
     first, calibrated = 0, 0
     for refit in range(int(raw.fold[-1]) + 1):
-        mine = np.flatnonzero(raw.fold == refit)
-        first = int(mine[0])
+        selected = np.flatnonzero(raw.fold == refit)
+        first = int(selected[0])
         known = np.arange(max(first - horizon - embargo + 1, 0))
         known = known[~np.isnan(raw.up[known])]
         if len(known) < 250:
-            np.testing.assert_array_equal(found.probability[mine], raw.probability[mine])
-            np.testing.assert_array_equal(found.refits.platt_coefficients[refit], [0.0, 1.0])
+            np.testing.assert_array_equal(result.probability[selected], raw.probability[selected])
+            np.testing.assert_array_equal(result.refits.platt_coefficients[refit], [0.0, 1.0])
             continue
-        calibrated += len(mine)
-        expected = by_scikit_learn(raw.log_odds[known], raw.up[known], raw.log_odds[mine])
-        np.testing.assert_allclose(found.probability[mine], expected, atol=2e-6)
+        calibrated += len(selected)
+        expected = fit_by_scikit_learn(raw.log_odds[known], raw.up[known], raw.log_odds[selected])
+        np.testing.assert_allclose(result.probability[selected], expected, atol=2e-6)
     assert calibrated > 100
-    (note,) = (note for note in found.notes if "uncalibrated" in note.text)
+    (note,) = (note for note in result.notes if "uncalibrated" in note.text)
     assert note.count == len(raw.fold) - calibrated
 
 
-def test_a_pooled_models_forecasts_are_calibrated_together() -> None:
-    dataset = made_up(tickers=3, sessions=260)
+def test_pooled_forecasts_are_calibrated_together() -> None:
+    dataset = example_data(tickers=3, sessions=260)
     walk = {"train": 60, "refit_every": 20}
-    raw, found = (forecast(dataset, walk, scope="pooled", calibration=kind) for kind in (None, "platt"))
+    raw, result = (forecast(dataset, walk, scope="pooled", calibration=kind) for kind in (None, "platt"))
     known_at = {
         (t, s): known
         for t, s, known in zip(
             dataset.ticker.tolist(), dataset.session.tolist(), dataset.label_known_at.tolist(), strict=True
         )
     }
-    knew = np.array([known_at[key] for key in zip(raw.ticker.tolist(), raw.session.tolist(), strict=True)])
+    known_at_row = np.array([known_at[key] for key in zip(raw.ticker.tolist(), raw.session.tolist(), strict=True)])
     checked = 0
     for refit in range(int(raw.fold.max()) + 1):
-        mine = raw.fold == refit
-        known = (knew <= raw.session[mine].min()) & ~np.isnan(raw.up)
+        selected = raw.fold == refit
+        known = (known_at_row <= raw.session[selected].min()) & ~np.isnan(raw.up)
         if known.sum() >= 250:
-            expected = by_scikit_learn(raw.log_odds[known], raw.up[known], raw.log_odds[mine])
-            np.testing.assert_allclose(found.probability[mine], expected, atol=2e-6)
+            expected = fit_by_scikit_learn(raw.log_odds[known], raw.up[known], raw.log_odds[selected])
+            np.testing.assert_allclose(result.probability[selected], expected, atol=2e-6)
             checked += 1
         else:
-            np.testing.assert_array_equal(found.probability[mine], raw.probability[mine])
+            np.testing.assert_array_equal(result.probability[selected], raw.probability[selected])
     assert checked >= 3
 
 
-def test_overconfident_forecasts_are_brought_back() -> None:
+def test_calibration_recovers_planted_intercept_and_slope() -> None:
     """Planted: the log odds are three times too large and one half too high."""
     rng = np.random.default_rng(0)
     truth = rng.normal(size=4000)

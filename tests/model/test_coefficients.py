@@ -1,4 +1,4 @@
-"""The path of the weights over the refits, and errors that say whether one can be told from zero."""
+"""Coefficient paths over the refits, and their standard errors."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from quantlr.model.splits import WalkForwardSpec, make_folds
 from quantlr.model.standardize import fold_scaling
 
 from markets import random_walk_prices
-from model.studied import (
+from model.reference_fits import (
     LAGS,
-    by_statsmodels,
     dataset_from,
-    made_up,
-    one_refit,
-    walk_of,
-    with_ones,
+    example_data,
+    fit_by_statsmodels,
+    run_walk_forward,
+    single_refit_data,
+    standardized_design,
 )
 
 
 def paths_of(X: Array, y: Array, **model: Any) -> CoefficientPaths:
     """The path of one refit that is fitted as tightly as it can be."""
-    training, kind = one_refit(X, y), LogisticRegression.model_validate({"tol": 1e-12, **model})
+    training, kind = single_refit_data(X, y), LogisticRegression.model_validate({"tol": 1e-12, **model})
     fits = fit_folds(training, kind)
     return coefficient_paths(training, kind, coefficients=fits.coefficients, degenerate=fits.degenerate)
 
 
 def trained_by(dataset: Dataset, session: int, number: int) -> BoolArray:
     """Whether a row trains the refit that first forecasts at that session, said by when labels are known."""
-    mine = np.ones(len(dataset.up), dtype=np.bool_) if number < 0 else dataset.ticker == number
-    return np.asarray(mine & (dataset.label_known_at <= session) & ~np.isnan(dataset.up))
+    own = np.ones(len(dataset.up), dtype=np.bool_) if number < 0 else dataset.ticker == number
+    return np.asarray(own & (dataset.label_known_at <= session) & ~np.isnan(dataset.up))
 
 
 def errors_row_by_row(dataset: Dataset, train: BoolArray, raw: Array, model: LogisticRegression) -> tuple[Array, Array]:
@@ -60,7 +60,7 @@ def errors_row_by_row(dataset: Dataset, train: BoolArray, raw: Array, model: Log
         by_class = {0.0: model.class_weight.down, 1.0: model.class_weight.up}
     whole = sum(d * by_class[came] for d, came in zip(decay, y.tolist(), strict=True))
     clustered, lags = dataset.horizon > 1 or model.scope == "pooled", 2 * dataset.horizon
-    found = []
+    result = []
     for standardised in (True, False):
         k = X.shape[1]
         A = np.diag(np.r_[0.0, model.l2 * (np.ones(k) if standardised else deviation**2)])
@@ -76,23 +76,23 @@ def errors_row_by_row(dataset: Dataset, train: BoolArray, raw: Array, model: Log
             pairs = [(s, t) for s in range(len(away)) for t in range(len(away)) if abs(s - t) <= lags]
             B = np.sum([(1 - abs(s - t) / (lags + 1)) * np.outer(away[s], away[t]) for s, t in pairs], axis=0)
         P = np.linalg.inv(A)
-        found.append(np.sqrt(np.diag(P @ B @ P)))
-    return found[0], found[1]
+        result.append(np.sqrt(np.diag(P @ B @ P)))
+    return result[0], result[1]
 
 
 @pytest.mark.parametrize("window", ["expanding", "rolling"])
-def test_on_the_sp500_weights_and_errors_are_statsmodels(sp500: Dataset, window: str) -> None:
-    forecasts, spec, model = walk_of(sp500, {"refit_every": 50, "window": window}, tol=1e-12)
-    found = diagnose_model(sp500, forecasts, spec, model, max_coefficient_refits=5).coefficient_paths
-    assert found.refit_index.tolist() == [0, 20, 40, 60, 80]
+def test_sp500_coefficients_and_errors_equal_statsmodels(sp500: Dataset, window: str) -> None:
+    forecasts, spec, model = run_walk_forward(sp500, {"refit_every": 50, "window": window}, tol=1e-12)
+    result = diagnose_model(sp500, forecasts, spec, model, max_coefficient_refits=5).coefficient_paths
+    assert result.refit_index.tolist() == [0, 20, 40, 60, 80]
     folds = make_folds(len(sp500.up), spec, horizon=1)
-    for at, refit in enumerate(found.refit_index.tolist()):
+    for index, refit in enumerate(result.refit_index.tolist()):
         X, y = sp500.features[folds[refit].train], sp500.up[folds[refit].train]
-        standardised, raw = by_statsmodels(with_ones(X), y), by_statsmodels(sm.add_constant(X), y)
-        np.testing.assert_allclose(found.standardized_coefficients[at], standardised.params, rtol=1e-6)
-        np.testing.assert_allclose(found.standardized_standard_errors[at], standardised.bse, rtol=1e-6)
-        np.testing.assert_allclose(found.raw_coefficients[at], raw.params, rtol=1e-6)
-        np.testing.assert_allclose(found.raw_standard_errors[at], raw.bse, rtol=1e-6)
+        standardised, raw = fit_by_statsmodels(standardized_design(X), y), fit_by_statsmodels(sm.add_constant(X), y)
+        np.testing.assert_allclose(result.standardized_coefficients[index], standardised.params, rtol=1e-6)
+        np.testing.assert_allclose(result.standardized_standard_errors[index], standardised.bse, rtol=1e-6)
+        np.testing.assert_allclose(result.raw_coefficients[index], raw.params, rtol=1e-6)
+        np.testing.assert_allclose(result.raw_standard_errors[index], raw.bse, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("scope", "horizon"), [("per_ticker", 1), ("per_ticker", 2), ("pooled", 2)])
@@ -107,32 +107,34 @@ def test_on_the_sp500_weights_and_errors_are_statsmodels(sp500: Dataset, window:
     ],
     ids=str,
 )
-def test_weights_of_all_kinds_row_by_row(scope: str, horizon: int, model: dict[str, Any]) -> None:
+def test_weighted_errors_equal_a_loop_over_rows(scope: str, horizon: int, model: dict[str, Any]) -> None:
     # So many sessions that a first forecast one session earlier would make one more refit.
     prices = random_walk_prices(11, n_sessions=213, n_tickers=3, with_gaps=True)
     dataset = dataset_from(prices, [LAGS], horizon=horizon, ties="drop")
-    forecasts, spec, kind = walk_of(dataset, {"train": 90, "refit_every": 40}, scope=scope, **model)
-    found = diagnose_model(dataset, forecasts, spec, kind)
-    assert found.hac_lags == (None if scope == "per_ticker" and horizon == 1 else 2 * horizon)
+    forecasts, spec, kind = run_walk_forward(dataset, {"train": 90, "refit_every": 40}, scope=scope, **model)
+    result = diagnose_model(dataset, forecasts, spec, kind)
+    assert result.hac_lags == (None if scope == "per_ticker" and horizon == 1 else 2 * horizon)
     number = -1 if scope == "pooled" else 0
-    assert found.name == ("pooled" if scope == "pooled" else "T0")
-    assert len(found.coefficient_paths.refit_index) == (forecasts.refits.ticker == number).sum() > 2
-    for at in range(len(found.coefficient_paths.refit_index)):
-        train = trained_by(dataset, int(found.first_session[at]), number)
-        standardised, raw = errors_row_by_row(dataset, train, found.coefficient_paths.raw_coefficients[at], kind)
-        np.testing.assert_allclose(found.coefficient_paths.standardized_standard_errors[at], standardised, rtol=1e-9)
-        np.testing.assert_allclose(found.coefficient_paths.raw_standard_errors[at], raw, rtol=1e-9)
+    assert result.name == ("pooled" if scope == "pooled" else "T0")
+    assert len(result.coefficient_paths.refit_index) == (forecasts.refits.ticker == number).sum() > 2
+    for index in range(len(result.coefficient_paths.refit_index)):
+        train = trained_by(dataset, int(result.first_session[index]), number)
+        standardised, raw = errors_row_by_row(dataset, train, result.coefficient_paths.raw_coefficients[index], kind)
+        np.testing.assert_allclose(
+            result.coefficient_paths.standardized_standard_errors[index], standardised, rtol=1e-9
+        )
+        np.testing.assert_allclose(result.coefficient_paths.raw_standard_errors[index], raw, rtol=1e-9)
 
 
 @pytest.mark.parametrize("horizon", [1, 5])
-def test_where_rows_hang_together_errors_are_statsmodels_by_session(horizon: int) -> None:
+def test_hac_errors_equal_statsmodels_by_session(horizon: int) -> None:
     dataset = dataset_from(random_walk_prices(31, n_sessions=400, n_tickers=3), [LAGS], horizon=horizon)
-    forecasts, spec, model = walk_of(dataset, {"train": 200, "refit_every": 60}, scope="pooled", tol=1e-12)
-    found = diagnose_model(dataset, forecasts, spec, model)
-    for at in range(len(found.coefficient_paths.refit_index)):
-        train = trained_by(dataset, int(found.first_session[at]), -1)
+    forecasts, spec, model = run_walk_forward(dataset, {"train": 200, "refit_every": 60}, scope="pooled", tol=1e-12)
+    result = diagnose_model(dataset, forecasts, spec, model)
+    for index in range(len(result.coefficient_paths.refit_index)):
+        train = trained_by(dataset, int(result.first_session[index]), -1)
         order = np.flatnonzero(train)[np.argsort(dataset.session[train], kind="stable")]
-        S, y = with_ones(dataset.features[order]), dataset.up[order]
+        S, y = standardized_design(dataset.features[order]), dataset.up[order]
         kinds = {
             "time": dataset.session[order],
             "maxlags": 2 * horizon,
@@ -142,53 +144,53 @@ def test_where_rows_hang_together_errors_are_statsmodels_by_session(horizon: int
         fit = sm.Logit(y, S).fit(
             method="newton", tol=1e-13, maxiter=100, disp=0, cov_type="hac-groupsum", cov_kwds=kinds
         )
-        np.testing.assert_allclose(found.coefficient_paths.standardized_coefficients[at], fit.params, rtol=1e-6)
-        np.testing.assert_allclose(found.coefficient_paths.standardized_standard_errors[at], fit.bse, rtol=1e-6)
+        np.testing.assert_allclose(result.coefficient_paths.standardized_coefficients[index], fit.params, rtol=1e-6)
+        np.testing.assert_allclose(result.coefficient_paths.standardized_standard_errors[index], fit.bse, rtol=1e-6)
 
 
 @pytest.mark.parametrize("weights", [{"up": 4.0}, {"down": 4.0}, {"up": 6.0, "down": 0.5}], ids=str)
-def test_with_class_weights_errors_are_whites_where_rows_are_many(weights: dict[str, float]) -> None:
+def test_class_weighted_errors_approach_whites(weights: dict[str, float]) -> None:
     """The variance of the weighted score as the rows show it (White 1982), which does not ask the model."""
-    X, y = made_up(12, rows=40_000, k=2)
-    found = paths_of(X, y, class_weight=weights)
-    S = with_ones(X)
+    X, y = example_data(12, rows=40_000, k=2)
+    result = paths_of(X, y, class_weight=weights)
+    S = standardized_design(X)
     weight = np.where(y > 0, weights.get("up", 1.0), weights.get("down", 1.0))
-    g = 1 / (1 + np.exp(-S @ found.standardized_coefficients[0]))
+    g = 1 / (1 + np.exp(-S @ result.standardized_coefficients[0]))
     P = np.linalg.inv((S.T * (weight * g * (1 - g))) @ S)
     white = np.sqrt(np.diag(P @ (S.T * (weight * (y - g)) ** 2) @ S @ P))
-    np.testing.assert_allclose(found.standardized_standard_errors[0], white, rtol=0.03)
+    np.testing.assert_allclose(result.standardized_standard_errors[0], white, rtol=0.03)
 
 
-def test_a_constant_weighs_nothing_and_has_no_error() -> None:
-    X, y = made_up(13)
-    found, without = paths_of(np.insert(X, 1, 5.0, axis=1), y), paths_of(X, y)
-    for name in ("standardised", "raw"):
-        weights, errors = getattr(found, name)[0], getattr(found, f"{name}_error")[0]
+def test_constant_feature_has_zero_weight_and_no_error() -> None:
+    X, y = example_data(13)
+    result, without = paths_of(np.insert(X, 1, 5.0, axis=1), y), paths_of(X, y)
+    for name in ("standardized", "raw"):
+        weights, errors = (getattr(result, f"{name}_{kind}")[0] for kind in ("coefficients", "standard_errors"))
         assert weights[2] == 0
         assert np.isnan(errors[2])
-        np.testing.assert_allclose(np.delete(weights, 2), getattr(without, name)[0], rtol=1e-9)
-        np.testing.assert_allclose(np.delete(errors, 2), getattr(without, f"{name}_error")[0], rtol=1e-9)
+        np.testing.assert_allclose(np.delete(weights, 2), getattr(without, f"{name}_coefficients")[0], rtol=1e-9)
+        np.testing.assert_allclose(np.delete(errors, 2), getattr(without, f"{name}_standard_errors")[0], rtol=1e-9)
 
 
-def test_of_a_feature_told_twice_each_half_has_half_the_error() -> None:
-    X, y = made_up(14, k=2)
-    found, alone = paths_of(X[:, [0, 1, 0]], y), paths_of(X, y)
+def test_duplicated_feature_has_half_the_weight_and_error() -> None:
+    X, y = example_data(14, k=2)
+    result, single = paths_of(X[:, [0, 1, 0]], y), paths_of(X, y)
     half = np.r_[1.0, 0.5, 1.0]
     np.testing.assert_allclose(
-        found.standardized_standard_errors[0, :3], half * alone.standardized_standard_errors[0], rtol=1e-6
+        result.standardized_standard_errors[0, :3], half * single.standardized_standard_errors[0], rtol=1e-6
     )
-    np.testing.assert_allclose(found.raw_standard_errors[0, :3], half * alone.raw_standard_errors[0], rtol=1e-6)
+    np.testing.assert_allclose(result.raw_standard_errors[0, :3], half * single.raw_standard_errors[0], rtol=1e-6)
     np.testing.assert_allclose(
-        found.standardized_standard_errors[0, 3], found.standardized_standard_errors[0, 1], rtol=1e-6
+        result.standardized_standard_errors[0, 3], result.standardized_standard_errors[0, 1], rtol=1e-6
     )
     np.testing.assert_allclose(
-        found.standardized_coefficients[0, 1] + found.standardized_coefficients[0, 3],
-        alone.standardized_coefficients[0, 1],
+        result.standardized_coefficients[0, 1] + result.standardized_coefficients[0, 3],
+        single.standardized_coefficients[0, 1],
     )
 
 
-def test_of_very_many_rows_errors_are_measured_at_the_ends() -> None:
-    X, y = made_up(15, rows=300, k=2)
+def test_many_rows_have_errors_at_first_and_last_refit_only() -> None:
+    X, y = example_data(15, rows=300, k=2)
     folds = make_folds(300, WalkForwardSpec(train=60, refit_every=20), horizon=1)
     training, model = (
         TrainingData(X, y, [folds], fold_scaling(X, [folds], has_label=~np.isnan(y))),
@@ -196,21 +198,21 @@ def test_of_very_many_rows_errors_are_measured_at_the_ends() -> None:
     )
     fits = fit_folds(training, model)
     kept: dict[str, Any] = {"coefficients": fits.coefficients, "degenerate": fits.degenerate}
-    every, some = (
+    every, selected = (
         coefficient_paths(training, model, **kept),
         coefficient_paths(training, model, max_refits_with_standard_errors=3, **kept),
     )
-    np.testing.assert_array_equal(some.standardized_coefficients, every.standardized_coefficients)
-    measured = ~np.isnan(some.standardized_standard_errors).any(axis=1)
+    np.testing.assert_array_equal(selected.standardized_coefficients, every.standardized_coefficients)
+    measured = ~np.isnan(selected.standardized_standard_errors).any(axis=1)
     assert np.flatnonzero(measured).tolist() == [0, 6, 11]
-    np.testing.assert_array_equal(some.raw_standard_errors[measured], every.raw_standard_errors[measured])
-    assert some.last_index_with_standard_errors == 11
+    np.testing.assert_array_equal(selected.raw_standard_errors[measured], every.raw_standard_errors[measured])
+    assert selected.last_index_with_standard_errors == 11
     np.testing.assert_array_equal(
-        some.z_statistic[11], every.standardized_coefficients[11] / every.standardized_standard_errors[11]
+        selected.z_statistic[11], every.standardized_coefficients[11] / every.standardized_standard_errors[11]
     )
 
 
-def test_signs_are_counted_over_refits_that_have_a_best_fit() -> None:
+def test_sign_stability_ignores_degenerate_refits() -> None:
     coefficients = np.array([[1.0, 2.0, 0.0], [9.0, 9.0, 9.0], [-1.0, -3.0, 1.0], [2.0, -1.0, 0.0], [1.0, 1.0, 1.0]])
     degenerate = np.array([False, True, False, False, True])
     np.testing.assert_array_equal(sign_stability(coefficients, degenerate), [2 / 3, 2 / 3, np.nan])
@@ -218,12 +220,12 @@ def test_signs_are_counted_over_refits_that_have_a_best_fit() -> None:
 
 
 @given(count=st.integers(0, 2000), at_most=st.integers(2, 300))
-def test_refits_are_spread_evenly_with_both_ends(count: int, at_most: int) -> None:
-    found = evenly_spaced(count, max_points=at_most)
-    assert len(found) == min(count, at_most)
+def test_evenly_spaced_includes_both_ends(count: int, at_most: int) -> None:
+    result = evenly_spaced(count, max_points=at_most)
+    assert len(result) == min(count, at_most)
     if count:
-        assert (found[0], found[-1]) == (0, count - 1)
+        assert (result[0], result[-1]) == (0, count - 1)
     if count > 1:
-        gaps = np.diff(found)
+        gaps = np.diff(result)
         assert gaps.min() > 0
         assert gaps.max() - gaps.min() <= 1

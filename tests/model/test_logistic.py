@@ -5,15 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from quantlr.core.arrays import Array
-from quantlr.model.logistic import (
-    log_loss_gradient,
-    log_loss_hessian,
-    log_loss_hessian_bound,
-    logit,
-    pointwise_log_loss,
-    sigmoid,
-    sigmoid_derivative,
-)
+from quantlr.model.logistic import LogisticLoss, logit, pointwise_log_loss, sigmoid, sigmoid_derivative
 from scipy.optimize import approx_fprime
 from scipy.special import expit
 from sklearn.metrics import log_loss as sklearn_log_loss
@@ -26,22 +18,22 @@ def problem(seed: int, *, rows: int = 40, p: int = 4) -> tuple[Array, Array, Arr
 
 
 @given(z=st.floats(-1e300, 1e300))
-def test_sigmoid_is_scipys_and_never_overflows(z: float) -> None:
+def test_sigmoid_equals_scipys_and_never_overflows(z: float) -> None:
     assert sigmoid(np.array([z]))[0] == pytest.approx(expit(z), abs=3e-16)
 
 
-def test_sigmoid_slope_is_its_derivative() -> None:
+def test_sigmoid_derivative_equals_the_numeric_derivative() -> None:
     z = np.linspace(-5, 5, 41)
     numeric = (sigmoid(z + 1e-6) - sigmoid(z - 1e-6)) / 2e-6
     np.testing.assert_allclose(sigmoid_derivative(sigmoid(z)), numeric, atol=1e-9)
 
 
-def test_log_odds_undo_the_sigmoid() -> None:
+def test_logit_is_the_inverse_of_the_sigmoid() -> None:
     z = np.linspace(-9, 9, 19)
     np.testing.assert_allclose(logit(sigmoid(z)), z, atol=1e-11)
 
 
-def test_log_loss_is_scikit_learns_and_finite_far_out() -> None:
+def test_log_loss_equals_scikit_learns_and_is_finite_at_large_log_odds() -> None:
     X, y, theta = problem(1)
     z = X @ theta
     assert pointwise_log_loss(z, y).mean() == pytest.approx(sklearn_log_loss(y, expit(z)), abs=1e-14)
@@ -49,33 +41,44 @@ def test_log_loss_is_scikit_learns_and_finite_far_out() -> None:
 
 
 @given(z=st.floats(-1e300, 1e300), y=st.sampled_from([0.0, 0.25, 1.0]))
-def test_log_loss_is_numpys_logaddexp(z: float, y: float) -> None:
+def test_log_loss_equals_numpys_logaddexp(z: float, y: float) -> None:
     assert pointwise_log_loss(np.array([z]), np.array([y]))[0] == pytest.approx(
         np.logaddexp(0.0, z) - y * z, rel=1e-14, abs=1e-300
     )
 
 
-@given(seed=st.integers(0, 10_000))
-def test_gradient_and_curvature_are_the_losses_derivatives(seed: int) -> None:
+@given(seed=st.integers(0, 10_000), l2=st.sampled_from([0.0, 0.3]))
+def test_gradient_and_hessian_are_the_derivatives_of_the_loss(seed: int, l2: float) -> None:
     X, y, theta = problem(seed)
-
-    def loss(at: Array) -> float:
-        return float(pointwise_log_loss(X @ at, y).mean())
-
-    np.testing.assert_allclose(log_loss_gradient(X, y, theta), approx_fprime(theta, loss, 1e-7), atol=1e-5)
+    loss = LogisticLoss.unweighted(X, y, l2=l2)
+    expected = pointwise_log_loss(X @ theta, y).mean() + l2 / 2 * np.sum(theta[1:] ** 2)
+    assert loss.loss(theta) == pytest.approx(expected, abs=1e-14)
+    np.testing.assert_allclose(loss.gradient(theta), approx_fprime(theta, loss.loss, 1e-7), atol=1e-5)
     steps = 1e-6 * np.eye(len(theta))
-    numeric = [(log_loss_gradient(X, y, theta + step) - log_loss_gradient(X, y, theta - step)) / 2e-6 for step in steps]
-    np.testing.assert_allclose(log_loss_hessian(X, theta), numeric, atol=1e-8)
+    numeric = [(loss.gradient(theta + step) - loss.gradient(theta - step)) / 2e-6 for step in steps]
+    np.testing.assert_allclose(loss.hessian(theta), numeric, atol=1e-8)
+
+
+@given(seed=st.integers(0, 10_000), l2=st.sampled_from([0.0, 0.3]))
+def test_several_weight_vectors_at_once_equal_each_alone(seed: int, l2: float) -> None:
+    X, y, _ = problem(seed)
+    weight = np.random.default_rng(seed).dirichlet(np.ones(len(y)))
+    loss, theta = LogisticLoss(X, y, weight, l2), np.random.default_rng(seed).normal(size=(X.shape[1], 3))
+    losses, gradients = loss.loss_and_gradient(theta)
+    for column in range(3):
+        assert losses[column] == pytest.approx(loss.loss(theta[:, column]), abs=1e-14)
+        np.testing.assert_allclose(gradients[:, column], loss.gradient(theta[:, column]), atol=1e-14)
 
 
 def test_gradient_has_the_form_of_linear_regressions() -> None:
     """Cross-entropy's sum((g(theta.x) - y) x) against squares' sum((theta.x - y) x): only the forecast differs."""
     X, y, theta = problem(3)
     by_hand = sum((expit(theta @ x) - label) * x for x, label in zip(X, y, strict=True)) / len(y)
-    np.testing.assert_allclose(log_loss_gradient(X, y, theta), by_hand, atol=1e-15)
+    np.testing.assert_allclose(LogisticLoss.unweighted(X, y).gradient(theta), by_hand, atol=1e-15)
 
 
-@given(seed=st.integers(0, 10_000))
-def test_no_curvature_exceeds_the_bound(seed: int) -> None:
-    X, _, theta = problem(seed)
-    assert np.linalg.eigvalsh(log_loss_hessian_bound(X) - log_loss_hessian(X, theta)).min() >= -1e-15
+@given(seed=st.integers(0, 10_000), l2=st.sampled_from([0.0, 0.3]))
+def test_no_hessian_exceeds_the_bound(seed: int, l2: float) -> None:
+    X, y, theta = problem(seed)
+    loss = LogisticLoss.unweighted(X, y, l2=l2)
+    assert np.linalg.eigvalsh(loss.hessian_bound() - loss.hessian(theta)).min() >= -1e-15

@@ -1,4 +1,4 @@
-"""What single precision does to a gradient, with whichever kernels NumPy runs.
+"""The error of gradients in single precision, with the CPU kernels that NumPy selects.
 
 `.ci/run` runs this file also with the kernels of older processors, which NPY_DISABLE_CPU_FEATURES asks for.
 """
@@ -9,33 +9,34 @@ import os
 
 import numpy as np
 import pytest
-from quantlr.model.batched.loss import FLOAT32_TANH_ERROR, Objective, RefitBatch, float32_gradient_error
+from quantlr.model.batched.loss import Objective
+from quantlr.model.batched.refit_batch import FLOAT32_TANH_ERROR, RefitBatch, float32_gradient_error
 from quantlr.model.batched.training import ObjectiveBuilder
 from quantlr.model.config import LogisticRegression
 from quantlr.model.splits import WalkForwardSpec
 
-from model.made_up import made_up, training
+from model.example_data import example_data, training
 
-ANY_ERROR = 1e9
-"""Tolerance with which gradients are summed in single precision however far the move."""
+LARGE_TOLERANCE = 1e9
+"""Tolerance at which gradients are summed in single precision at any distance from the start."""
 
 
 def objective_of(seed: int, *, k: int, window: str, class_weight: str | None, late: bool) -> Objective:
     """Return 15 or 20 refits, early ones of 250 to 400 rows or, in an expanding window, late ones of 4200 or more."""
-    X, y = made_up(seed, rows=5000 if late else 900, k=k)
+    X, y = example_data(seed, rows=5000 if late else 900, k=k)
     spec = WalkForwardSpec.model_validate({"train": 200, "refit_every": 10, "window": window})
     model = LogisticRegression.model_validate({"class_weight": class_weight, "l2": 0.01})
     return ObjectiveBuilder(training(X, y, spec), model).build_objective(slice(400, 420) if late else slice(5, 20))
 
 
-def test_features_to_be_disabled_are_off() -> None:
+def test_disabled_cpu_features_are_off() -> None:
     """NumPy ignores names that it does not know."""
     names = os.environ.get("NPY_DISABLE_CPU_FEATURES", "").split()
     features = np._core._multiarray_umath.__cpu_features__  # type: ignore[attr-defined]
     assert {name: features[name] for name in names} == dict.fromkeys(names, False)
 
 
-def test_tanh_is_as_exact_as_the_bound_takes_it_to_be() -> None:
+def test_float32_tanh_error_is_within_the_constant() -> None:
     """Over 16 million numbers: 1.01 unit roundoffs with AVX2, 1.58 without."""
     for first in range(16):
         z = np.geomspace(1e-7, 20.0, 2**20, dtype=np.float64) * (1.0 + first * 1e-6)
@@ -49,36 +50,40 @@ def test_tanh_is_as_exact_as_the_bound_takes_it_to_be() -> None:
 @pytest.mark.parametrize("k", [1, 4, 12])
 @pytest.mark.parametrize("class_weight", [None, "balanced"])
 @pytest.mark.parametrize("window", ["expanding", "rolling"])
-def test_gradients_on_the_way_are_within_the_bound(window: str, class_weight: str | None, k: int, scale: float) -> None:
+def test_float32_gradient_error_is_within_the_bound(
+    window: str, class_weight: str | None, k: int, scale: float
+) -> None:
     """Of single and of many columns, after moves of a length of 1e-4 to 8."""
     for seed in range(6):
         objective = objective_of(seed, k=k, window=window, class_weight=class_weight, late=seed % 2 == 0)
-        setting_out = RefitBatch.from_objectives([objective], [np.linspace(-0.1, 0.2, objective.n_weights)])
+        batch = RefitBatch.from_objectives([objective], [np.linspace(-0.1, 0.2, objective.n_weights)])
         rng = np.random.default_rng(seed)
-        theta = setting_out.start_theta + rng.normal(scale=scale, size=setting_out.start_theta.shape)
-        move = theta - setting_out.start_theta
-        length = np.sqrt(np.einsum("pj,jpq,qj->j", move, setting_out.start_hessian, move))
-        near = setting_out.with_float32_rows(theta, tol=ANY_ERROR)
-        for some in (np.arange(objective.n_refits), np.array([3])):
-            error = np.abs(near.gradient(theta[:, some], some) - objective.gradient(theta[:, some], some)).max(axis=0)
+        theta = batch.start_theta + rng.normal(scale=scale, size=batch.start_theta.shape)
+        move = theta - batch.start_theta
+        length = np.sqrt(np.einsum("pj,jpq,qj->j", move, batch.start_hessian, move))
+        near = batch.with_float32_rows(theta, tol=LARGE_TOLERANCE)
+        for selected in (np.arange(objective.n_refits), np.array([3])):
+            error = np.abs(
+                near.gradient(theta[:, selected], selected) - objective.gradient(theta[:, selected], selected)
+            ).max(axis=0)
             assert error.max() > 0
-            assert (error <= [float32_gradient_error(each) for each in length[some].tolist()]).all()
+            assert (error <= [float32_gradient_error(item) for item in length[selected].tolist()]).all()
 
 
-def test_gradients_are_summed_in_single_precision_where_the_bound_is_within_the_tolerance() -> None:
+def test_float32_is_used_only_if_the_bound_is_within_tol() -> None:
     objective = objective_of(0, k=4, window="expanding", class_weight=None, late=False)
-    setting_out = RefitBatch.from_objectives([objective], [np.linspace(-0.1, 0.2, objective.n_weights)])
-    theta = setting_out.start_theta + np.random.default_rng(1).normal(scale=0.01, size=setting_out.start_theta.shape)
-    move = theta - setting_out.start_theta
-    lengths = np.sqrt(np.einsum("pj,jpq,qj->j", move, setting_out.start_hessian, move))
+    batch = RefitBatch.from_objectives([objective], [np.linspace(-0.1, 0.2, objective.n_weights)])
+    theta = batch.start_theta + np.random.default_rng(1).normal(scale=0.01, size=batch.start_theta.shape)
+    move = theta - batch.start_theta
+    lengths = np.sqrt(np.einsum("pj,jpq,qj->j", move, batch.start_hessian, move))
     bound = float32_gradient_error(float(lengths.max()))
-    some = np.arange(objective.n_refits)
-    exact = objective.gradient(theta, some)
-    near = setting_out.with_float32_rows(setting_out.start_theta, tol=1.001 * bound)
+    selected = np.arange(objective.n_refits)
+    exact = objective.gradient(theta, selected)
+    near = batch.with_float32_rows(batch.start_theta, tol=1.001 * bound)
     assert near.float32_rows_by_model[0]
-    assert np.abs(near.gradient(theta, some) - exact).max() > 1e-14
-    too_near = setting_out.with_float32_rows(setting_out.start_theta, tol=0.999 * bound)
+    assert np.abs(near.gradient(theta, selected) - exact).max() > 1e-14
+    too_near = batch.with_float32_rows(batch.start_theta, tol=0.999 * bound)
     assert too_near.float32_rows_by_model[0], "the start is near enough"
-    np.testing.assert_array_equal(too_near.gradient(theta, some), exact)
-    far = setting_out.with_float32_rows(setting_out.start_theta + 1e3 * move, tol=1e-13)
-    np.testing.assert_array_equal(far.gradient(theta, some), exact)
+    np.testing.assert_array_equal(too_near.gradient(theta, selected), exact)
+    far = batch.with_float32_rows(batch.start_theta + 1e3 * move, tol=1e-13)
+    np.testing.assert_array_equal(far.gradient(theta, selected), exact)

@@ -57,7 +57,7 @@ def sp500_by_scikit_learn(sp500: Dataset, window: str, every: int) -> tuple[list
 @pytest.mark.parametrize("window", ["expanding", "rolling"])
 @pytest.mark.parametrize("every", [1, 21])
 @pytest.mark.parametrize("solver", ["gradient_descent", "nesterov", "newton"])
-def test_sp500_probabilities_are_scikit_learns(sp500: Dataset, window: str, every: int, solver: str) -> None:
+def test_sp500_probabilities_equal_scikit_learn(sp500: Dataset, window: str, every: int, solver: str) -> None:
     walk = {"window": window, "train": 1000, "refit_every": every}
     forecasts = forecasts_from(sp500, walk, solver=solver, **TIGHT)
     rows, expected = sp500_by_scikit_learn(sp500, window, every)
@@ -77,7 +77,7 @@ def test_sp500_probabilities_are_scikit_learns(sp500: Dataset, window: str, ever
     ties=st.sampled_from(["down", "up", "drop"]),
     scale=st.sampled_from([1e-6, 1.0, 1e6]),
 )
-def test_made_up_probabilities_are_scikit_learns(
+def test_simulated_probabilities_equal_scikit_learn(
     seed: int, window: str, every: int, horizon: int, embargo: int, l2: float, ties: str, scale: float
 ) -> None:
     prices = random_walk_prices(seed, n_sessions=260)
@@ -93,21 +93,21 @@ def test_made_up_probabilities_are_scikit_learns(
     np.testing.assert_allclose(forecasts.probability, expected, atol=1e-8, rtol=0)
 
 
-def test_what_a_fold_knew_comes_from_its_training_rows() -> None:
+def test_target_stats_use_only_training_rows() -> None:
     dataset = dataset_from(random_walk_prices(5, n_sessions=200), [LaggedReturns(lags=(1,))], horizon=3, ties="drop")
     forecasts = forecasts_from(dataset, {"window": "rolling", "train": 80, "refit_every": 9}, l2=0.1)
     folds = make_folds(len(dataset.up), WalkForwardSpec(window="rolling", train=80, refit_every=9), horizon=3)
-    for at in range(len(forecasts.fold)):
-        train = folds[int(forecasts.fold[at])].train
+    for index in range(len(forecasts.fold)):
+        train = folds[int(forecasts.fold[index])].train
         up, span = dataset.up[train], dataset.horizon_return[train]
         kept = ~np.isnan(up)
-        assert forecasts.base_rate[at] == pytest.approx(up[kept].mean(), abs=1e-12)
-        assert forecasts.mean_gain[at] == pytest.approx(span[up == 1].mean(), abs=1e-12)
-        assert forecasts.mean_loss[at] == pytest.approx(span[up == 0].mean(), abs=1e-12)
-        assert forecasts.std[at] == pytest.approx(span[kept].std(ddof=1), abs=1e-12)
+        assert forecasts.base_rate[index] == pytest.approx(up[kept].mean(), abs=1e-12)
+        assert forecasts.mean_gain[index] == pytest.approx(span[up == 1].mean(), abs=1e-12)
+        assert forecasts.mean_loss[index] == pytest.approx(span[up == 0].mean(), abs=1e-12)
+        assert forecasts.std[index] == pytest.approx(span[kept].std(ddof=1), abs=1e-12)
 
 
-def test_the_newest_rows_are_forecast_though_their_labels_are_not_known() -> None:
+def test_rows_with_unknown_labels_are_forecast() -> None:
     prices = random_walk_prices(6, n_sessions=150)
     forecasts = forecasts_from(dataset_from(prices, [LaggedReturns(lags=(1,))], horizon=4), {"train": 50})
     assert forecasts.session[-1] == 149
@@ -115,7 +115,7 @@ def test_the_newest_rows_are_forecast_though_their_labels_are_not_known() -> Non
     assert not np.isnan(forecasts.up[:-4]).any()
 
 
-def test_each_ticker_is_walked_on_its_own_and_the_short_are_named() -> None:
+def test_tickers_are_independent_and_short_ones_noted() -> None:
     prices = random_walk_prices(7, n_sessions=160, n_tickers=4, with_gaps=True)
     dataset = dataset_from(prices, [LaggedReturns(lags=(1, 2))])
     shortest = int(prices.n_bars.min())
@@ -128,7 +128,7 @@ def test_each_ticker_is_walked_on_its_own_and_the_short_are_named() -> None:
         np.testing.assert_allclose(forecasts.probability[forecasts.ticker == ticker], expected, atol=1e-8)
 
 
-def test_no_ticker_long_enough_is_an_error_about_the_longest() -> None:
+def test_no_long_enough_ticker_raises_for_the_longest() -> None:
     dataset = dataset_from(
         random_walk_prices(8, n_sessions=60, n_tickers=2, with_gaps=True), [LaggedReturns(lags=(1,))]
     )
@@ -136,7 +136,7 @@ def test_no_ticker_long_enough_is_an_error_about_the_longest() -> None:
         forecasts_from(dataset, {"train": 500})
 
 
-def test_a_feature_that_wakes_up_late_is_left_out_until_then() -> None:
+def test_constant_feature_is_left_out_until_it_varies() -> None:
     """A column that is constant over the first folds' training rows takes part as soon as it varies."""
     dataset = dataset_from(random_walk_prices(9, n_sessions=300), [LaggedReturns(lags=(1, 2))])
     dataset.features[:130, 1] = 0.25
@@ -152,7 +152,7 @@ def test_a_feature_that_wakes_up_late_is_left_out_until_then() -> None:
     assert "lagged_returns_2 was constant" in note.text
 
 
-def test_unconverged_fits_are_counted_in_a_note() -> None:
+def test_unconverged_fits_are_noted() -> None:
     dataset = dataset_from(random_walk_prices(3, n_sessions=200), [LaggedReturns(lags=(1, 2))])
     forecasts = forecasts_from(
         dataset, {"train": 150, "refit_every": 10}, solver="gradient_descent", max_iter=1, tol=1e-12

@@ -1,16 +1,15 @@
-"""What many refits minimise at once: the loss of ``logistic.py``, one column of weights per refit.
+"""The logistic loss of many refits at once, one column of weights per refit; see ``logistic.py`` for the formulas.
 
-Neighbouring refits train on nearly the same rows. One matrix holds the union of them; column j of Theta belongs to
-refit j, and one product with the matrix gives the log odds of all rows under all refits. Rows that refit j doesn't
-train on are cleared from its column: only those at the edges, since the core is common to all.
+Consecutive refits train on nearly the same rows. One design matrix holds the union of them. Column j of Theta belongs
+to refit j, and one matrix product gives the log odds of all rows under all refits. Rows on which refit j does not train
+are set to zero in its column; these are only rows at the edges, as the other rows are common to all refits.
 
-A row counts by its weight, and by the weight of its class, which may differ from refit to refit. What is summed is
-therefore kept apart by class where classes have weights, and each refit takes its own share of either sum.
+A row counts by its own weight and by that of its class, which may differ between refits. Sums are therefore kept by
+class where classes have weights, and combined with the class weights of each refit.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,28 +18,29 @@ from typing import Any, Literal
 import numpy as np
 
 from quantlr.core.arrays import Array, IntArray
-from quantlr.model.batched.sums import Float32Rows, LocalRows, LocalScaling, RawRows, Scaling
+from quantlr.model.batched.sums import LocalRows, RawRows
 from quantlr.model.logistic import pointwise_log_loss, sigmoid, sigmoid_derivative
+from quantlr.model.standardize import LocalScaling, Scaling
 
 TrainingRows = LocalRows | RawRows
-"""Rows that are asked the same questions."""
+"""Training rows of one ticker; both classes have the same methods."""
 TrainingRowsFactory = Callable[[], TrainingRows]
-"""Gives one ticker's rows."""
+"""Returns the rows of one block of one ticker, computed at each call or kept in memory."""
 ClassWeightOption = Literal["balanced"] | tuple[float, float] | None
-"""Weights of the classes: such that both weigh the same, or those of downs and ups, or one each."""
+"""Class weights: equal totals for both classes, those of downs and of ups, or none."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelSums:
-    """What each refit's labels come to.
+    """Sums over each refit's labels, which do not depend on the weights theta.
 
     Attributes
     ----------
-    totals : (2, refits) summed weight of its downs and of its ups.
-    share : (classes, refits) what one unit of weight counts in the mean, by class or in all.
-    target : (2, refits) what stands for a down and for an up; 0 and 1 unless smoothed.
-    mean : (p, refits) weighted mean of the rows.
-    said : (p, refits) weighted mean of the rows times their targets.
+    total_weight_by_class : (2, refits) total sample weight of downs and of ups.
+    mean_factor_by_class : (classes, refits) factor by which a sum over rows enters the mean, by class or for all rows.
+    target_by_class : (2, refits) target of a down and of an up; 0 and 1 unless they are Platt's.
+    mean_x : (p, refits) weighted mean of the rows.
+    mean_x_times_target : (p, refits) weighted mean of the rows times their targets.
     """
 
     total_weight_by_class: Array
@@ -53,45 +53,46 @@ class LabelSums:
     def from_row_sums(
         cls, row_sums: Array, up_row_sums: Array, class_weight: ClassWeightOption, *, use_platt_targets: bool
     ) -> LabelSums:
-        """Return the labels of several refits.
+        """Return the label sums of several refits.
 
         Parameters
         ----------
-        sums, ups : (refits, p) sums of the weighted rows, and of those that went up; the first column is a count.
+        row_sums, up_row_sums : (refits, p) sums of the weighted rows, and of those labelled up; the first column is
+            the total weight.
         class_weight : of downs and ups.
-        smoothed : whether targets are Platt's, 1 / (downs + 2) and (ups + 1) / (ups + 2), instead of 0 and 1.
+        use_platt_targets : whether targets are 1 / (downs + 2) and (ups + 1) / (ups + 2) (Platt 1999) instead of 0
+            and 1.
         """
         by_class = np.stack([row_sums - up_row_sums, up_row_sums])
         totals = by_class[:, :, 0]
         if class_weight is None and not use_platt_targets:
-            share = 1.0 / row_sums[:, 0]
+            factor = 1.0 / row_sums[:, 0]
             target = np.broadcast_to([[0.0], [1.0]], totals.shape)
-            return cls(totals, share[None], target, row_sums.T * share, up_row_sums.T * share)
-        all_of = totals.sum(axis=0)
-        factor = np.ones_like(totals)
+            return cls(totals, factor[None], target, row_sums.T * factor, up_row_sums.T * factor)
+        weight = np.ones_like(totals)
         if class_weight == "balanced":
             with np.errstate(divide="ignore", invalid="ignore"):
-                factor = np.where(totals > 0, all_of / (2.0 * totals), 1.0)
+                weight = np.where(totals > 0, totals.sum(axis=0) / (2.0 * totals), 1.0)
         elif class_weight is not None:
-            factor = np.repeat(np.asarray(class_weight)[:, None], totals.shape[1], axis=1)
-        share = factor / (factor * totals).sum(axis=0)
+            weight = np.repeat(np.asarray(class_weight)[:, None], totals.shape[1], axis=1)
+        factor = weight / (weight * totals).sum(axis=0)
         target = np.repeat([[0.0], [1.0]], totals.shape[1], axis=1)
         if use_platt_targets:
             target = np.stack([1.0 / (totals[0] + 2.0), (totals[1] + 1.0) / (totals[1] + 2.0)])
-        mean = np.einsum("cj,cjp->pj", share, by_class)
-        said = np.einsum("cj,cjp->pj", share * target, by_class)
-        return cls(totals, share if class_weight is not None else share[:1], target, mean, said)
+        mean_x = np.einsum("cj,cjp->pj", factor, by_class)
+        mean_x_times_target = np.einsum("cj,cjp->pj", factor * target, by_class)
+        return cls(totals, factor if class_weight is not None else factor[:1], target, mean_x, mean_x_times_target)
 
 
 @dataclass(frozen=True, slots=True)
 class RefitBlock:
-    """What each of several refits minimises, apart from its rows: one column of weights per refit.
+    """The parts of several refits' losses that do not depend on the rows: one column of weights per refit.
 
     Attributes
     ----------
-    labels : what each refit's labels come to.
-    mean, deviation : (refits, k) what standardises each refit's features, in local units.
-    l2 : penalty.
+    label_sums : sums over each refit's labels.
+    feature_mean, feature_std : (refits, k) mean and standard deviation of each refit's features, in local units.
+    l2 : penalty on the standardised weights.
     """
 
     label_sums: LabelSums
@@ -106,51 +107,58 @@ class RefitBlock:
 
     @property
     def n_weights(self) -> int:
-        """Number of weights, the intercept among them."""
+        """Number of weights, the intercept included."""
         return 1 + int(self.feature_mean.shape[1])
 
-    def standardize_gradient(self, gradient: Array, refit_indices: IntArray | slice = slice(None)) -> Array:
-        """Return a gradient (p, refits) as that of each refit's own standardised weights."""
-        slopes = (gradient[1:] - self.feature_mean[refit_indices].T * gradient[0]) / self.feature_std[refit_indices].T
-        return np.concatenate([gradient[:1], slopes])
+    def refit_selector(self, refit_indices: IntArray | None) -> IntArray | slice:
+        """Return the indices, or a full slice for None or all refits, which makes no copy."""
+        if refit_indices is None or len(refit_indices) == self.n_refits:
+            return slice(None)
+        return refit_indices
 
     def max_abs_standardized_gradient(self, gradient: Array, refit_indices: IntArray | None = None) -> Array:
         """Return the largest component of each refit's standardised gradient, (columns,)."""
-        at = slice(None) if refit_indices is None or len(refit_indices) == self.n_refits else refit_indices
-        return np.asarray(np.abs(self.standardize_gradient(gradient, at)).max(axis=0))
+        refits = self.refit_selector(refit_indices)
+        slopes = (gradient[1:] - self.feature_mean[refits].T * gradient[0]) / self.feature_std[refits].T
+        return np.asarray(np.abs(np.concatenate([gradient[:1], slopes])).max(axis=0))
 
     def standardized_to_local_matrix(self) -> Array:
-        """Return A (refits, p, p): theta = A @ theta_standardised, and a standardised gradient is A' @ gradient."""
+        """Return A (refits, p, p): theta = A @ standardised theta, and a standardised gradient is A' @ gradient."""
         A = np.zeros((self.n_refits, self.n_weights, self.n_weights))
+        diagonal = np.arange(1, self.n_weights)
         A[:, 0, 0] = 1.0
         A[:, 0, 1:] = -self.feature_mean / self.feature_std
-        A[:, np.arange(1, self.n_weights), np.arange(1, self.n_weights)] = 1.0 / self.feature_std
+        A[:, diagonal, diagonal] = 1.0 / self.feature_std
         return A
 
-    def combine_class_sums(self, class_sums: Array, refit_indices: IntArray | slice) -> Array:
-        """Return sums kept apart by class (classes * p, columns) as each refit's mean, (p, columns)."""
-        by_class = (
-            class_sums.reshape(-1, self.n_weights, class_sums.shape[1])
-            * self.label_sums.mean_factor_by_class[:, None, refit_indices]
-        )
+    def combine_class_sums(self, class_sums: Array, refits: IntArray | slice) -> Array:
+        """Return sums by class (classes * p, columns) as the mean of each refit, (p, columns)."""
+        by_class = class_sums.reshape(-1, self.n_weights, class_sums.shape[1])
+        by_class = by_class * self.label_sums.mean_factor_by_class[:, None, refits]
         return np.asarray(by_class.sum(axis=0) if len(by_class) > 1 else by_class[0])
 
-    def add_penalty_gradient(self, gradient: Array, theta: Array, refit_indices: IntArray | slice) -> Array:
-        """Return a gradient (p, columns), to which the penalty's at `theta` is added in place."""
+    def add_penalty_gradient(self, gradient: Array, theta: Array, refits: IntArray | slice) -> Array:
+        """Add the gradient of the penalty at `theta` to a gradient (p, columns) in place, and return it."""
         if self.l2:
-            gradient[1:] += self.l2 * self.feature_std[refit_indices].T ** 2 * theta[1:]
+            gradient[1:] += self.l2 * self.feature_std[refits].T ** 2 * theta[1:]
         return gradient
+
+    def add_penalty_hessian(self, hessian: Array) -> Array:
+        """Add the Hessian of the penalty to Hessians (refits, p, p) in place, and return them."""
+        diagonal = np.arange(1, self.n_weights)
+        hessian[:, diagonal, diagonal] += self.l2 * self.feature_std**2
+        return hessian
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What one look at all rows from one point sees, before the classes are put together.
+    """Sums over all rows at one point theta, from which gradients and Hessians are combined.
 
     Attributes
     ----------
     theta : (p,) the point.
-    first : (refits, classes, p) sums of probability times row.
-    second : (refits, classes, p, p) sums of probability's slope times x x'.
+    probability_row_sums : (refits, classes, p) sums of g x, with g the probability of an up.
+    hessian_sums : (refits, classes, p, p) sums of g (1 - g) x x'.
     """
 
     theta: Array
@@ -164,10 +172,10 @@ class Objective(RefitBlock):
 
     Attributes
     ----------
-    parts : the tickers' rows, in local units; gone through again at every look.
-    units : the local units.
-    thin : curvatures are estimated from every so many rows; gradients and losses never are.
-    look : what was seen from where a descent is to start; None if that was not known.
+    row_factories : return the blocks of rows, in local units; called again for every pass over the rows.
+    local_scaling : the local units.
+    hessian_row_stride : Hessians are estimated from every n-th row; gradients and losses use all rows.
+    start_evaluation : sums at the point where a solver is to start; None if that was not known.
     """
 
     row_factories: Sequence[TrainingRowsFactory]
@@ -188,144 +196,150 @@ class Objective(RefitBlock):
         hessian_row_stride: int = 1,
         start_theta: Array | None = None,
     ) -> Objective:
-        """Return the objective of the refits that `parts` train and `scaling` standardises.
+        """Return the loss of the refits that train on some blocks of rows and are standardised by `scaling`.
 
-        Where it is known at which point (p,) a descent is to `start`, rows are looked at from there on the same way.
+        With `start_theta` (p,), the sums at that point are computed in the same pass over the rows as those of labels.
         """
 
         def label_and_start_sums(rows: TrainingRows) -> tuple[Array, ...]:
-            counted = np.ones(len(rows.y)), rows.y
+            counts = np.ones(len(rows.y)), rows.y
             if start_theta is None:
-                return (rows.row_sums_by_class(np.stack(counted)),)
+                return (rows.row_sums_by_class(np.stack(counts)),)
             g = sigmoid(rows.log_odds(start_theta))
-            return rows.row_sums_by_class(np.stack([*counted, g])), rows.second_moments_by_class(
-                sigmoid_derivative(g), row_stride=hessian_row_stride
-            )
+            hessian_sums = rows.second_moments_by_class(sigmoid_derivative(g), row_stride=hessian_row_stride)
+            return rows.row_sums_by_class(np.stack([*counts, g])), hessian_sums
 
-        sums, *second = (
-            _sum_arrays(found) for found in zip(*(label_and_start_sums(make()) for make in row_factories), strict=True)
-        )
-        everything, ups = sums[:, :2].sum(axis=2).transpose(1, 0, 2)
+        sums_by_block = zip(*(label_and_start_sums(make_rows()) for make_rows in row_factories), strict=True)
+        sums, *hessian_sums = map(_sum_arrays, sums_by_block)
+        row_sums, up_row_sums = sums[:, :2].sum(axis=2).transpose(1, 0, 2)
+        mask = local_scaling.nonconstant_mask
         return cls(
             row_factories=row_factories,
-            label_sums=LabelSums.from_row_sums(everything, ups, class_weight, use_platt_targets=use_platt_targets),
+            label_sums=LabelSums.from_row_sums(
+                row_sums, up_row_sums, class_weight, use_platt_targets=use_platt_targets
+            ),
             local_scaling=local_scaling,
-            feature_mean=(scaling.mean[:, local_scaling.nonconstant_mask] - local_scaling.center) / local_scaling.scale,
-            feature_std=scaling.std[:, local_scaling.nonconstant_mask] / local_scaling.scale,
+            feature_mean=(scaling.mean[:, mask] - local_scaling.center) / local_scaling.scale,
+            feature_std=scaling.std[:, mask] / local_scaling.scale,
             l2=l2,
             hessian_row_stride=hessian_row_stride,
-            start_evaluation=None if start_theta is None else Evaluation(start_theta, sums[:, 2], second[0]),
+            start_evaluation=None if start_theta is None else Evaluation(start_theta, sums[:, 2], hessian_sums[0]),
         )
 
     def gradient(self, theta: Array, refit_indices: IntArray | None = None) -> Array:
-        """Return the gradient of some refits, all unless `columns` says which, at their columns `theta` (p, columns).
+        """Return the gradients (p, columns) of some refits, by default all, at their weights (p, columns).
 
-        g - y is (tanh(z/2) + 1 - 2y) / 2: all but the tanh does not depend on theta, and is there already.
+        g - y is (tanh(z/2) + 1 - 2y) / 2. All but the tanh does not depend on theta, and is in `label_sums`.
         """
-        at = slice(None) if refit_indices is None or len(refit_indices) == self.n_refits else refit_indices
-        half = 0.5 * theta
-        total = self.combine_class_sums(
-            _sum_arrays(self._iter_over_rows(lambda rows: rows.tanh_row_sums(half, at))), at
-        )
-        total += self.label_sums.mean_x[:, at] - 2.0 * self.label_sums.mean_x_times_target[:, at]
-        total *= 0.5
-        return self.add_penalty_gradient(total, theta, at)
+        refits = self.refit_selector(refit_indices)
+        half_theta = 0.5 * theta
+        tanh_sums = _sum_arrays(self._iter_over_rows(lambda rows: rows.tanh_row_sums(half_theta, refits)))
+        gradient = self.combine_class_sums(tanh_sums, refits)
+        gradient += self.label_sums.mean_x[:, refits] - 2.0 * self.label_sums.mean_x_times_target[:, refits]
+        gradient *= 0.5
+        return self.add_penalty_gradient(gradient, theta, refits)
 
     def gradient_and_hessian(self, theta: Array) -> tuple[Array, Array]:
-        """Return gradients (p, refits) and curvatures (refits, p, p) of all refits at one common point (p,)."""
-        look = self.start_evaluation
-        if look is None or not np.array_equal(look.theta, theta):
-            look = self._evaluate(theta)
-        share = self.label_sums.mean_factor_by_class.T
-        gradient = (share[:, :, None] * look.probability_row_sums).sum(axis=1).T - self.label_sums.mean_x_times_target
-        moments = (share[:, :, None, None] * look.hessian_sums).sum(axis=1)
-        return self.add_penalty_gradient(gradient, theta[:, None], slice(None)), self._add_penalty_hessian(moments)
+        """Return gradients (p, refits) and Hessians (refits, p, p) of all refits at one common point (p,)."""
+        sums = self.start_evaluation
+        if sums is None or not np.array_equal(sums.theta, theta):
+            sums = self._evaluate(theta)
+        factor = self.label_sums.mean_factor_by_class.T
+        mean_x_times_g = (factor[:, :, None] * sums.probability_row_sums).sum(axis=1).T
+        hessian = (factor[:, :, None, None] * sums.hessian_sums).sum(axis=1)
+        gradient = mean_x_times_g - self.label_sums.mean_x_times_target
+        return self.add_penalty_gradient(gradient, theta[:, None], slice(None)), self.add_penalty_hessian(hessian)
 
     def hessian_bound(self) -> Array:
-        """Return what no refit's curvature exceeds, (refits, p, p): Boehning and Lindsay's X'X / (4n), and the l2."""
-        second = _sum_arrays(
-            self._iter_over_rows(lambda rows: rows.second_moments_by_class(np.full(len(rows.y), 0.25)))
-        )
-        return self._add_penalty_hessian(
-            (self.label_sums.mean_factor_by_class.T[:, :, None, None] * second).sum(axis=1)
-        )
+        """Return the Boehning-Lindsay bound on each refit's Hessian, X'X / (4n) + penalty, (refits, p, p)."""
+        quarters = self._iter_over_rows(lambda rows: rows.second_moments_by_class(np.full(len(rows.y), 0.25)))
+        factor = self.label_sums.mean_factor_by_class.T[:, :, None, None]
+        return self.add_penalty_hessian((factor * _sum_arrays(quarters)).sum(axis=1))
+
+    def with_rows_in_memory(self) -> Objective:
+        """Return the same loss with rows that are computed once and kept."""
+        return replace(self, row_factories=[rows_in_memory(make_rows()) for make_rows in self.row_factories])
+
+    def with_exact_hessian(self) -> Objective:
+        """Return the same loss with Hessians from all rows."""
+        return replace(self, hessian_row_stride=1)
+
+    def without_penalty(self) -> Objective:
+        """Return the same loss with l2 = 0."""
+        return replace(self, l2=0.0)
 
     def select_refit(self, refit_index: int) -> Objective:
-        """Return the objective of one of the refits."""
-        one = slice(refit_index, refit_index + 1)
-        labels = LabelSums(*(getattr(self.label_sums, name)[:, one] for name in LabelSums.__slots__))
-        parts = [partial(_make_rows_of_refit, make, refit_index) for make in self.row_factories]
+        """Return the loss of one of the refits."""
+        if self.n_refits == 1:
+            return self
+        refit = slice(refit_index, refit_index + 1)
+
+        def make_refit_rows(make_rows: TrainingRowsFactory) -> TrainingRows:
+            return make_rows().select_refit(refit_index)
+
         return Objective(
-            labels,
-            self.feature_mean[one],
-            self.feature_std[one],
+            LabelSums(*(getattr(self.label_sums, name)[:, refit] for name in LabelSums.__slots__)),
+            self.feature_mean[refit],
+            self.feature_std[refit],
             self.l2,
-            row_factories=parts,
+            row_factories=[partial(make_refit_rows, make_rows) for make_rows in self.row_factories],
             local_scaling=self.local_scaling,
             hessian_row_stride=self.hessian_row_stride,
         )
 
     def loss(self, theta: Array) -> float:
-        """Return the objective of a single refit at `theta` (p,)."""
-        share, target = self.label_sums.mean_factor_by_class[:, 0], self.label_sums.target_by_class[:, 0]
+        """Return the loss of a single refit at `theta` (p,)."""
+        factor, target = self.label_sums.mean_factor_by_class[:, 0], self.label_sums.target_by_class[:, 0]
 
         def row_loss_sum(rows: TrainingRows) -> float:
-            said = target[0] + rows.y * (target[1] - target[0])
-            counts = share[0] if rows.weight_by_class is None else rows.weight_by_class @ share
-            return float(np.sum(counts * pointwise_log_loss(rows.log_odds(theta), said)))
+            targets = target[0] + rows.y * (target[1] - target[0])
+            weight = factor[0] if rows.weight_by_class is None else rows.weight_by_class @ factor
+            return float(np.sum(weight * pointwise_log_loss(rows.log_odds(theta), targets)))
 
         penalty = 0.5 * self.l2 * float(np.sum((self.feature_std[0] * theta[1:]) ** 2))
         return float(sum(self._iter_over_rows(row_loss_sum))) + penalty
 
     def min_margin_and_max_abs_log_odds(self, theta: Array) -> tuple[float, float]:
-        """Return the smallest log odds on the right side, (2y - 1) theta.x, and the largest on either side.
+        """Return the smallest margin (2y - 1) theta.x and the largest |theta.x| of a single refit's rows."""
 
-        Of a single refit's rows, at `theta` (p,).
-        """
-
-        def min_margin_and_negated_max(rows: TrainingRows) -> tuple[float, float]:
+        def margin_and_negated_log_odds(rows: TrainingRows) -> tuple[float, float]:
             z = rows.log_odds(theta)
             return _min_over_weighted_rows((2.0 * rows.y - 1.0) * z, rows), _min_over_weighted_rows(-np.abs(z), rows)
 
-        margins, reaches = zip(*self._iter_over_rows(min_margin_and_negated_max), strict=True)
-        return min(margins), -min(reaches)
+        margins, negated_log_odds = zip(*self._iter_over_rows(margin_and_negated_log_odds), strict=True)
+        return min(margins), -min(negated_log_odds)
 
     def max_abs_log_odds_change(self, direction: Array) -> float:
-        """Return by how much a move along `direction` (p,) changes any log odds of a single refit's rows, at most."""
-        return -float(
-            min(self._iter_over_rows(lambda rows: _min_over_weighted_rows(-np.abs(rows.log_odds(direction)), rows)))
-        )
+        """Return the largest |direction.x| of a single refit's rows."""
+
+        def negated_change(rows: TrainingRows) -> float:
+            return _min_over_weighted_rows(-np.abs(rows.log_odds(direction)), rows)
+
+        return -float(min(self._iter_over_rows(negated_change)))
 
     def _evaluate(self, theta: Array) -> Evaluation:
         def evaluation_sums(rows: TrainingRows) -> tuple[Array, Array]:
             g = sigmoid(rows.log_odds(theta))
-            return rows.row_sums_by_class(g[None])[:, 0], rows.second_moments_by_class(
-                sigmoid_derivative(g), row_stride=self.hessian_row_stride
-            )
+            hessian_sums = rows.second_moments_by_class(sigmoid_derivative(g), row_stride=self.hessian_row_stride)
+            return rows.row_sums_by_class(g[None])[:, 0], hessian_sums
 
-        return Evaluation(
-            theta, *(_sum_arrays(found) for found in zip(*self._iter_over_rows(evaluation_sums), strict=True))
-        )
+        return Evaluation(theta, *map(_sum_arrays, zip(*self._iter_over_rows(evaluation_sums), strict=True)))
 
-    def _iter_over_rows(self, compute_values: Callable[[TrainingRows], Any]) -> Iterable[Any]:
-        return (compute_values(make()) for make in self.row_factories)
-
-    def _add_penalty_hessian(self, hessian: Array) -> Array:
-        diagonal = np.arange(1, self.n_weights)
-        hessian[:, diagonal, diagonal] += self.l2 * self.feature_std**2
-        return hessian
+    def _iter_over_rows(self, compute_values: Callable[[TrainingRows], Any]) -> Iterator[Any]:
+        return (compute_values(make_rows()) for make_rows in self.row_factories)
 
 
-def _make_rows_of_refit(make_rows: TrainingRowsFactory, refit_index: int) -> TrainingRows:
-    return make_rows().select_refit(refit_index)
+def rows_in_memory(rows: TrainingRows) -> TrainingRowsFactory:
+    """Return a factory that returns these rows."""
+    return lambda: rows
 
 
 def _sum_arrays(arrays: Iterable[Array]) -> Array:
-    """Return the sum of arrays, in their order."""
-    found = iter(arrays)
-    total = next(found)
-    for part in found:
-        total = total + part
+    """Return the sum of arrays, in their order, without changing the first."""
+    iterator = iter(arrays)
+    total = next(iterator)
+    for array in iterator:
+        total = total + array
     return total
 
 
@@ -334,178 +348,3 @@ def _min_over_weighted_rows(values: Array, rows: TrainingRows) -> float:
     if rows.weight_by_class is not None:
         values = values[rows.weight_by_class.any(axis=1)]
     return float(np.min(values, initial=np.inf))
-
-
-FLOAT32_UNIT_ROUNDOFF = 2.0**-24
-"""Largest relative error of rounding a number to single precision."""
-FLOAT32_TANH_ERROR = 3.0 * FLOAT32_UNIT_ROUNDOFF
-"""Largest relative error of NumPy's single-precision tanh.
-
-Measured over all numbers from 1e-4 to 20: 1.83 unit roundoffs with AVX2 kernels, 2.83 without.
-"""
-
-
-def float32_gradient_error(length: float) -> float:
-    """Return what a component of a gradient is off by at most, if `Nearby` sums what its move leaves to be summed.
-
-    Parameters
-    ----------
-    length : sqrt(move' H move), with H the curvature where the move starts.
-
-    Notes
-    -----
-    With w the share of a row in the mean times its probability's slope at the start, and z = x.move, a component of
-    the gradient changes by sum(w x f), where f = 2 tanh(z/2) / (1 + t tanh(z/2)) and t is tanh at the start. Here
-    sum(w x z) is taken in double precision, and only sum(w x (f - z)) in single precision. An error of e |z| in each
-    f, of whatever sign, changes the component by at most
-
-        e sum(w |x z|) <= e sqrt(sum(w x^2)) sqrt(sum(w z^2)) <= e length / 2,
-
-    by Cauchy and Schwarz, since w sums to at most 1/4 and features are standardised. With u the unit roundoff:
-
-    tanh        2 u |z|: `FLOAT32_TANH_ERROR`. A function's error can have one sign in all rows: u length.
-    1 + ., /    u |z| each. Their sign changes from row to row, so their mean over n rows is smaller by about sqrt(n):
-                less than 0.1 u length from 100 rows on, which the measured error of tanh leaves room for.
-    - z         u |f - z|; it is exact while f is between z/2 and 2z.
-    z, t, w x   a few u, times |z| times the relative difference of f and z: again of the size of u |f - z|.
-    sum         a few u times sum(w |x (f - z)|).
-
-    f - z is about -t z^2 / 2, so the last three are a few u times sum(w |x| t z^2 / 2), which is of the size of
-    length^2 / 2, and partly cancel: u length^2 covers what is left of them. The bound is u length (1 + length). The
-    largest error measured is 0.7 of it (20 seeds; 1, 4 and 12 features; with and without class weights; moves of
-    length 1e-4 to 8; with AVX2 kernels and without).
-    """
-    linear = 0.5 * FLOAT32_TANH_ERROR * length
-    return linear + FLOAT32_UNIT_ROUNDOFF * length**2
-
-
-@dataclass(frozen=True, slots=True)
-class RefitBatch:
-    """Refits that set out together: as many of each model.
-
-    Attributes
-    ----------
-    objectives : one for each model.
-    columns : what belongs to each refit of all models, in their order.
-    start : (p, refits) where each refit starts.
-    gradient_there, curvature_there : (p, refits), (refits, p, p) at the start.
-    near : what each model's rows say near its start; () where rounding would tell.
-    tol : error of a gradient's component up to which it is summed in single precision.
-    """
-
-    objectives: tuple[Objective, ...]
-    refit_block: RefitBlock
-    start_theta: Array
-    start_gradient: Array
-    start_hessian: Array
-    float32_rows_by_model: tuple[tuple[Float32Rows, ...], ...]
-    tol: float = 0.0
-
-    @classmethod
-    def from_objectives(cls, objectives: Sequence[Objective], start_thetas: Sequence[Array]) -> RefitBatch:
-        """Return the refits of each objective where they start, one point (p,) for each model."""
-        found = [
-            objective.gradient_and_hessian(start) for objective, start in zip(objectives, start_thetas, strict=True)
-        ]
-        return cls(
-            objectives=tuple(objectives),
-            refit_block=_concatenate_refit_blocks(objectives),
-            start_theta=np.repeat(np.stack(start_thetas, axis=1), objectives[0].n_refits, axis=1),
-            start_gradient=np.concatenate([gradient for gradient, _ in found], axis=1),
-            start_hessian=np.concatenate([curvature for _, curvature in found]),
-            float32_rows_by_model=((),) * len(objectives),
-        )
-
-    @property
-    def n_models(self) -> int:
-        """Number of models that go abreast."""
-        return len(self.objectives)
-
-    @property
-    def n_refits(self) -> int:
-        """Number of refits of all models."""
-        return self.refit_block.n_refits
-
-    def with_float32_rows(self, expected_theta: Array, *, tol: float) -> RefitBatch:
-        """Return the same refits on their way to about `theta` (p, refits), in single precision if that will do.
-
-        Copies of the rows are made only where the whole way is short enough; `gradient` decides again at each point.
-        Near a minimum the length of the way in the curvature is about sqrt(-way' gradient).
-        """
-        length = np.sqrt(np.maximum(np.sum((self.start_theta - expected_theta) * self.start_gradient, axis=0), 0.0))
-        longest = length.reshape(self.n_models, -1).max(axis=1)
-        exact = [float32_gradient_error(each) <= tol for each in longest.tolist()]
-        starts = self.start_theta[:, :: self.n_refits // self.n_models].T
-        near = tuple(
-            _make_float32_rows(objective, start) if enough else ()
-            for objective, start, enough in zip(self.objectives, starts, exact, strict=True)
-        )
-        return replace(self, float32_rows_by_model=near, tol=tol)
-
-    def gradient(self, theta: Array, refit_indices: IntArray) -> Array:
-        """Return the gradient of some refits at their columns `theta` (p, columns), (p, columns).
-
-        It is off by at most `tol`: by `float32_gradient_error` where rows are summed in single precision.
-        """
-        some = slice(None) if len(refit_indices) == self.n_refits else refit_indices
-        move = theta - self.start_theta[:, some]
-        linear = np.matvec(self.start_hessian[some], move.T).T
-        squared_length = np.einsum("pj,pj->j", move, linear)
-        half = (0.5 * move).astype(np.float32)
-        sums = np.zeros(
-            (len(self.refit_block.label_sums.mean_factor_by_class) * self.refit_block.n_weights, len(refit_indices))
-        )
-        far: list[tuple[Objective, slice, IntArray]] = []
-        for objective, near, mine, at in self._iter_models(refit_indices):
-            length = math.sqrt(max(float(squared_length[mine].max()), 0.0))
-            if near and float32_gradient_error(length) <= self.tol and near[0].is_accurate_for_step(half[:, mine]):
-                sums[:, mine] = near[0].remainders(half[:, mine], at)
-            else:
-                far.append((objective, mine, at))
-        gradient = self.start_gradient[:, some] + linear
-        gradient += 0.5 * self.refit_block.combine_class_sums(sums, some)
-        for objective, mine, at in far:
-            gradient[:, mine] = objective.gradient(theta[:, mine], at)
-        return np.asarray(gradient)
-
-    def max_abs_standardized_gradient(self, gradient: Array, refit_indices: IntArray) -> Array:
-        """Return the largest component of each refit's standardised gradient, (columns,)."""
-        return self.refit_block.max_abs_standardized_gradient(gradient, refit_indices)
-
-    def _iter_models(
-        self, refit_indices: IntArray
-    ) -> Iterator[tuple[Objective, tuple[Float32Rows, ...], slice, IntArray]]:
-        """Yield for each model where its refits stand among `columns`, and which of its own they are."""
-        each = self.n_refits // self.n_models
-        edges = np.searchsorted(refit_indices, np.arange(self.n_models + 1) * each).tolist()
-        for model, (objective, near) in enumerate(zip(self.objectives, self.float32_rows_by_model, strict=True)):
-            mine = slice(edges[model], edges[model + 1])
-            if mine.start < mine.stop:
-                yield objective, near, mine, refit_indices[mine] - model * each
-
-
-def _make_float32_rows(objective: Objective, start_theta: Array) -> tuple[Float32Rows, ...]:
-    """Return what a lone ticker's rows say near the start; () where they are too many for copies to pay.
-
-    `Neighbours.gradient` takes the linear term from the curvature, which must not be an estimate.
-    """
-    rows = (
-        objective.row_factories[0]()
-        if len(objective.row_factories) == 1 and objective.hessian_row_stride == 1
-        else None
-    )
-    return (rows.float32_rows_around(start_theta),) if isinstance(rows, LocalRows) else ()
-
-
-def _concatenate_refit_blocks(objectives: Sequence[Objective]) -> RefitBlock:
-    if len(objectives) == 1:
-        return objectives[0]
-    labels = [objective.label_sums for objective in objectives]
-    return RefitBlock(
-        label_sums=LabelSums(
-            *(np.concatenate([getattr(each, name) for each in labels], axis=1) for name in LabelSums.__slots__)
-        ),
-        feature_mean=np.concatenate([objective.feature_mean for objective in objectives]),
-        feature_std=np.concatenate([objective.feature_std for objective in objectives]),
-        l2=objectives[0].l2,
-    )

@@ -1,4 +1,4 @@
-"""Training rows as a descent sees them: in units of one size, weighted, and summed for many refits at once."""
+"""Sums over the training rows of many refits: of rows, of outer products, and of the gradient's tanh terms."""
 
 from __future__ import annotations
 
@@ -9,121 +9,35 @@ from typing import Any
 
 import numpy as np
 
-from quantlr.core.arrays import Array, BoolArray, Float32Array, IntArray
-from quantlr.model.batched.windows import RowDelta, TrainingWindows
+from quantlr.core.arrays import Array, Float32Array, IntArray
+from quantlr.model.standardize import LocalScaling
+from quantlr.model.windows import RowDelta, TrainingWindows
 
-SCALING_BLOCK_ROWS = 2**13
-"""Rows that are brought into local units at once, feature by feature."""
 LOG_ODDS_BLOCK_BYTES = 3 * 2**16
-"""Bytes of log odds, of pairs of a row and a refit, that are there at once: few enough to stay in cache.
+"""Bytes of log odds, of pairs of a row and a refit, per block, so that they stay in the cache.
 
-`Nearby.remainders` has three arrays of this size at once. With 2^18 the allocator gives their memory back after every
-block, and a walk takes up to 10 % longer.
+`Float32Rows.remainders` has three arrays of this size at once. With 2^18 the allocator returns their memory after every
+block, and a walk-forward takes up to 10 % longer.
 """
-
-ABREAST = 4
-"""Columns of weighted rows in single precision come in multiples of so many: 5 columns take 1.4 times as long as 8."""
-
+FLOAT32_COLUMN_MULTIPLE = 4
+"""The columns of weighted rows in single precision are padded to a multiple of this: 5 columns take 1.4 times as long
+as 8."""
 MIN_TANH_CHANGE_DENOMINATOR = 0.25
-"""Smallest denominator with which the formula for changes keeps its digits."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scaling:
-    """What standardises each refit's features: the mean and deviation of its own training rows.
-
-    Attributes
-    ----------
-    mean : (refits, k).
-    deviation : (refits, k) with ddof 0; exactly 0 where a feature is constant over the training rows.
-    """
-
-    mean: Array
-    std: Array
-
-    def __getitem__(self, refit_slice: slice) -> Scaling:
-        return Scaling(self.mean[refit_slice], self.std[refit_slice])
-
-
-@dataclass(frozen=True, slots=True)
-class LocalScaling:
-    """The units that a descent counts in, so that its numbers are of one size: x_local = (x - center) / scale.
-
-    Attributes
-    ----------
-    center, scale : (k,) of the active features.
-    active : (k_all,) the features that are not constant.
-    """
-
-    center: Array
-    scale: Array
-    nonconstant_mask: BoolArray
-
-    @classmethod
-    def from_refit_scaling(cls, scaling: Scaling, refit_index: int) -> LocalScaling:
-        """Return the units in which that refit's features are standardised."""
-        active = np.asarray(scaling.std[refit_index] > 0)
-        return cls(scaling.mean[refit_index, active], scaling.std[refit_index, active], active)
-
-    def is_close_to(self, other: LocalScaling, *, max_factor: float) -> bool:
-        """Return whether features in `other`'s units are of one size in these too, up to a factor `within`."""
-        if not np.array_equal(self.nonconstant_mask, other.nonconstant_mask):
-            return False
-        ratio = other.scale / self.scale
-        near = np.abs(other.center - self.center) <= max_factor * self.scale
-        return bool((near & (ratio <= max_factor) & (ratio >= 1.0 / max_factor)).all())
-
-    def raw_to_local_matrix(self) -> Array:
-        """Return A (p, p), where local rows are raw ones with a first column of ones, times A; no feature constant.
-
-        Raw weights are then A times local ones.
-        """
-        A = np.diag(np.concatenate([[1.0], 1.0 / self.scale]))
-        A[0, 1:] = -self.center / self.scale
-        return np.asarray(A)
-
-    def is_raw_well_scaled(self, *, max_center_to_scale: float) -> bool:
-        """Return whether no feature is constant, and none further from 0 than `within` times its scale."""
-        return bool(self.nonconstant_mask.all() and (np.abs(self.center) <= max_center_to_scale * self.scale).all())
-
-    def to_local_rows(self, raw_rows: Array) -> Array:
-        """Return rows (n, k_all) in local units, with a first column of ones, (n, p) in column-major order."""
-        local = np.empty((1 + len(self.center), len(raw_rows)))
-        local[0] = 1.0
-        scale = 1.0 / self.scale
-        for first in range(0, len(raw_rows), SCALING_BLOCK_ROWS):
-            rows = slice(first, first + SCALING_BLOCK_ROWS)
-            for at, column in enumerate(np.flatnonzero(self.nonconstant_mask)):
-                into = local[1 + at, rows]
-                np.subtract(raw_rows[rows, column], self.center[at], out=into)
-                into *= scale[at]
-        return local.T
-
-    def to_raw_weights(self, local_weights: Array) -> Array:
-        """Return local weights (p, refits) in units of the raw features, (refits, 1 + k_all); constants weigh 0."""
-        raw = np.zeros((local_weights.shape[1], 1 + len(self.nonconstant_mask)))
-        weights = local_weights[1:].T / self.scale
-        raw[:, 1:][:, self.nonconstant_mask] = weights
-        raw[:, 0] = local_weights[0] - weights @ self.center
-        return raw
-
-    def to_local_weights(self, raw_weights: Array) -> Array:
-        """Return raw weights (1 + k_all,) in local units, (p,)."""
-        weights = raw_weights[1:][self.nonconstant_mask]
-        return np.concatenate([[raw_weights[0] + weights @ self.center], weights * self.scale])
+"""Smallest denominator at which the formula of `Float32Rows.remainders` keeps its digits."""
 
 
 @dataclass(frozen=True)
 class LocalRows:
-    """Rows of one ticker in local units, and which of them each refit trains on.
+    """Rows of one ticker in local units, and the rows on which each refit trains.
 
     Attributes
     ----------
     X : (rows, p) the union of the training rows, the first column ones.
     y : (rows,) labels, 0 or 1.
-    weight : (rows, classes) each row's weight in the sum of its class; with one class, in the only sum. None: all 1.
-    weighted : (rows, classes * p) the weight of each row in each sum, times the row.
-    windows : the rows of each refit.
+    weight_by_class : (rows, classes) weight of each row in the sum of each class; one column if classes have no
+        weights; None if all weights are 1.
+    weighted_rows_by_class : (rows, classes * p) each row times its weight in each sum.
+    windows : the training rows of each refit.
     """
 
     X: Array
@@ -136,97 +50,92 @@ class LocalRows:
     def from_arrays(
         cls, X: Array, y: Array, sample_weight: Array | None, windows: TrainingWindows, *, by_class: bool
     ) -> LocalRows:
-        """Return rows with weights (rows,), None where each counts once; their sums kept apart by class or not."""
-        sample_weight = sample_weights_by_class(y, sample_weight, by_class=by_class)
-        return cls(X, y, sample_weight, _weighted_rows_by_class(X, sample_weight), windows)
+        """Return rows with sample weights (rows,), None for all 1, whose sums are kept by class or not."""
+        weight = sample_weights_by_class(y, sample_weight, by_class=by_class)
+        return cls(X, y, weight, _weighted_rows_by_class(X, weight), windows)
 
     @cached_property
     def _row_delta_arrays(self) -> list[tuple[RowDelta, Array, Array]]:
-        """The rows beside the core: X (runs, longest, p), and the weighted rows, with their sign."""
-        return [
-            (
-                edge,
-                self.X[edge.padded_row_indices],
-                self.weighted_rows_by_class[edge.padded_row_indices] * (sign * edge.nonpadding_weights[:, :, None]),
-            )
-            for edge, sign in self.windows.signed_row_deltas
-        ]
+        """The rows outside the common rows: X (runs, longest, p), and the weighted rows times their sign."""
+        arrays = []
+        for delta, sign in self.windows.signed_row_deltas:
+            rows = delta.padded_row_indices
+            weighted = self.weighted_rows_by_class[rows] * (sign * delta.nonpadding_weights[:, :, None])
+            arrays.append((delta, self.X[rows], weighted))
+        return arrays
 
     def log_odds(self, theta: Array) -> Array:
         """Return theta.x of all rows, (rows,), at `theta` (p,)."""
         return np.asarray(self.X @ theta)
 
     def row_sums_by_class(self, row_values: Array) -> Array:
-        """Return the sums of (v, rows) values times each row, by class, (refits, v, classes, p)."""
-        core = self.windows.common_rows
-        total = np.repeat(
-            (row_values[:, core] @ self.weighted_rows_by_class[core])[None], len(self.windows.start), axis=0
-        )
-        for edge, _, weighted in self._row_delta_arrays:
-            total += edge.sum_runs_by_refit(
-                _batched_matmul(row_values[:, edge.padded_row_indices].transpose(1, 0, 2), weighted)
-            )
+        """Return the sums of values (v, rows) times each row, by class, (refits, v, classes, p)."""
+        common = self.windows.common_rows
+        common_sum = row_values[:, common] @ self.weighted_rows_by_class[common]
+        total = np.repeat(common_sum[None], len(self.windows.start), axis=0)
+        for delta, _, weighted in self._row_delta_arrays:
+            values = row_values[:, delta.padded_row_indices].transpose(1, 0, 2)
+            total += delta.sum_runs_by_refit(_batched_matmul(values, weighted))
         return total.reshape(*total.shape[:2], -1, self.X.shape[1])
 
     def second_moments_by_class(self, row_values: Array, *, row_stride: int = 1) -> Array:
-        """Return the sums of (rows,) values times x x', by class, (refits, classes, p, p).
+        """Return the sums of values (rows,) times x x', by class, (refits, classes, p, p).
 
-        With `thin` over 1, what all refits share is estimated from every so many of its rows.
+        With a stride over 1, the sum over the common rows is estimated from every n-th of them.
         """
-        core, p = self.windows.common_rows, self.X.shape[1]
-        spread = slice(core.start, core.stop, row_stride)
-        inner = (row_values[spread, None] * self.weighted_rows_by_class[spread]).T @ self.X[spread]
-        if row_stride > 1 and core.stop > core.start:
-            inner *= (core.stop - core.start) / len(range(core.start, core.stop, row_stride))
-        total = np.repeat(inner[None], len(self.windows.start), axis=0)
-        for edge, X, weighted in self._row_delta_arrays:
-            total += edge.sum_runs_by_refit(
-                _batched_matmul((row_values[edge.padded_row_indices][:, :, None] * weighted).transpose(0, 2, 1), X)
-            )
+        common, p = self.windows.common_rows, self.X.shape[1]
+        sample = slice(common.start, common.stop, row_stride)
+        common_sum = (row_values[sample, None] * self.weighted_rows_by_class[sample]).T @ self.X[sample]
+        if row_stride > 1 and common.stop > common.start:
+            common_sum *= (common.stop - common.start) / len(range(common.start, common.stop, row_stride))
+        total = np.repeat(common_sum[None], len(self.windows.start), axis=0)
+        for delta, X, weighted in self._row_delta_arrays:
+            values = row_values[delta.padded_row_indices][:, :, None]
+            total += delta.sum_runs_by_refit(_batched_matmul((values * weighted).transpose(0, 2, 1), X))
         return total.reshape(len(total), -1, p, p)
 
-    def tanh_row_sums(self, half_theta: Array, refit_indices: IntArray | slice) -> Array:
-        """Return sums of tanh(x.half) x over the rows of some refits, (classes * p, columns), at (p, columns)."""
-        return _blockwise_row_sums(
-            self.X, self.weighted_rows_by_class, self.windows, half_theta, refit_indices, _tanh_in_place
-        )
+    def tanh_row_sums(self, half_theta: Array, refits: IntArray | slice) -> Array:
+        """Return the sums of tanh(x.theta / 2) x over the rows of some refits, (classes * p, columns)."""
+
+        def tanh_in_place(half_log_odds: Any, _: slice) -> Any:
+            return np.tanh(half_log_odds, out=half_log_odds)
+
+        return _blockwise_row_sums(self.X, self.weighted_rows_by_class, self.windows, half_theta, refits, tanh_in_place)
 
     def float32_rows_around(self, theta: Array) -> Float32Rows:
-        """Return what these rows say near `theta` (p,), in single precision."""
-        there = np.tanh(0.5 * (self.X @ theta))
+        """Return these rows in single precision, with the values at `theta` (p,) that `Float32Rows` needs."""
+        tanh64 = np.tanh(0.5 * (self.X @ theta))
         X = self.X.astype(np.float32, order="F")
-        sums = self.weighted_rows_by_class.shape[1]
-        sloped = np.zeros((len(X), -(-sums // ABREAST) * ABREAST), dtype=np.float32, order="F")
-        tanh, slope = (values.astype(np.float32) for values in (there, 1.0 - there**2))
-        sloped[:, :sums] = X if self.weighted_rows_by_class is self.X else self.weighted_rows_by_class
-        sloped[:, :sums] *= slope[:, None]
-        return Float32Rows(X, sloped, tanh, float(np.abs(there).max(initial=0.0)), sums, self.windows)
+        n_sums = self.weighted_rows_by_class.shape[1]
+        n_columns = -(-n_sums // FLOAT32_COLUMN_MULTIPLE) * FLOAT32_COLUMN_MULTIPLE
+        sloped = np.zeros((len(X), n_columns), dtype=np.float32, order="F")
+        tanh, slope = (values.astype(np.float32) for values in (tanh64, 1.0 - tanh64**2))
+        sloped[:, :n_sums] = X if self.weighted_rows_by_class is self.X else self.weighted_rows_by_class
+        sloped[:, :n_sums] *= slope[:, None]
+        return Float32Rows(X, sloped, tanh, float(np.abs(tanh64).max(initial=0.0)), n_sums, self.windows)
 
     def select_refit(self, refit_index: int) -> LocalRows:
         """Return the rows of one refit alone."""
         start, stop = int(self.windows.start[refit_index]), int(self.windows.stop[refit_index])
-        weight = None if self.weight_by_class is None else self.weight_by_class[start:stop]
-        windows = TrainingWindows(np.array([0]), np.array([stop - start]))
-        return LocalRows(
-            self.X[start:stop], self.y[start:stop], weight, self.weighted_rows_by_class[start:stop], windows
-        )
+        rows, windows = slice(start, stop), TrainingWindows(np.array([0]), np.array([stop - start]))
+        weight = None if self.weight_by_class is None else self.weight_by_class[rows]
+        return LocalRows(self.X[rows], self.y[rows], weight, self.weighted_rows_by_class[rows], windows)
 
 
 @dataclass(frozen=True, slots=True)
 class RawRows:
-    """Rows of one refit alone that stay where they are, in units of the raw features.
+    """Rows of a single refit, kept in raw units.
 
-    A long history is gone through a few times only, and a copy of it in local units would take as long as several of
-    these. What is asked for and told is in local units all the same, as by `Rows`: sums of raw rows become those of
-    local ones by (sum(v x) - center sum(v)) / scale, which loses few digits while no center is far from 0 against its
-    scale.
+    A long history is passed over a few times only, and a copy in local units would take as long as several passes. The
+    methods take and return local units all the same, as those of `LocalRows`: sums over raw rows become sums over
+    local ones by (sum(v x) - center sum(v)) / scale, which loses few digits while no center is large against its scale.
 
     Attributes
     ----------
-    raw : (rows, k) the training rows.
-    units : the local units; no feature is constant.
-    A : (p, p) `Units.from_ones` of these.
-    y, weight : as in `Rows`.
+    raw_rows : (rows, k) the training rows.
+    local_scaling : the local units; no feature is constant.
+    raw_to_local_matrix : (p, p) `LocalScaling.raw_to_local_matrix` of these.
+    y, weight_by_class : as in `LocalRows`.
     """
 
     raw_rows: Array
@@ -236,8 +145,8 @@ class RawRows:
     weight_by_class: Array | None
 
     @property
-    def X(self) -> Array:  # noqa: N802 - the matrix of `Rows`
-        """The rows in local units, (rows, p), the first column ones; made anew at every look."""
+    def X(self) -> Array:  # noqa: N802 - as in `LocalRows`
+        """The rows in local units, (rows, p), the first column ones; computed at every access."""
         return self.local_scaling.to_local_rows(self.raw_rows)
 
     def log_odds(self, theta: Array) -> Array:
@@ -248,54 +157,50 @@ class RawRows:
         return np.asarray(z)
 
     def row_sums_by_class(self, row_values: Array) -> Array:
-        """Return the sums of (v, rows) values times each row, by class, (1, v, classes, p)."""
-        counted = (
-            row_values
-            if self.weight_by_class is None
-            else (row_values[:, None] * self.weight_by_class.T).reshape(-1, len(self.raw_rows))
-        )
-        sums = np.empty((len(counted), len(self.raw_to_local_matrix)))
-        counted.sum(axis=1, out=sums[:, 0])
-        np.matmul(counted, self.raw_rows, out=sums[:, 1:])
-        return np.asarray(
-            (sums @ self.raw_to_local_matrix).reshape(1, len(row_values), -1, len(self.raw_to_local_matrix))
-        )
+        """Return the sums of values (v, rows) times each row, by class, (1, v, classes, p)."""
+        A, weighted_values = self.raw_to_local_matrix, row_values
+        if self.weight_by_class is not None:
+            weighted_values = (row_values[:, None] * self.weight_by_class.T).reshape(-1, len(self.raw_rows))
+        sums = np.empty((len(weighted_values), len(A)))
+        weighted_values.sum(axis=1, out=sums[:, 0])
+        np.matmul(weighted_values, self.raw_rows, out=sums[:, 1:])
+        return np.asarray((sums @ A).reshape(1, len(row_values), -1, len(A)))
 
     def second_moments_by_class(self, row_values: Array, *, row_stride: int = 1) -> Array:
-        """Return the sums of (rows,) values times x x', by class, (1, classes, p, p), from every so many rows."""
-        few = slice(None, None, row_stride)
-        counted = (
-            row_values[few, None] if self.weight_by_class is None else row_values[few, None] * self.weight_by_class[few]
-        )
-        X = np.empty((len(counted), len(self.raw_to_local_matrix)))
-        X[:, 0], X[:, 1:] = 1.0, self.raw_rows[few]
-        moments = (_weighted_rows_by_class(X, counted).T @ X).reshape(1, -1, *self.raw_to_local_matrix.shape)
-        return np.asarray(self.raw_to_local_matrix.T @ moments @ self.raw_to_local_matrix * (len(row_values) / len(X)))
+        """Return the sums of values (rows,) times x x', by class, (1, classes, p, p), from every n-th row."""
+        A, sample = self.raw_to_local_matrix, slice(None, None, row_stride)
+        weighted_values = row_values[sample, None]
+        if self.weight_by_class is not None:
+            weighted_values = weighted_values * self.weight_by_class[sample]
+        X = np.empty((len(weighted_values), len(A)))
+        X[:, 0], X[:, 1:] = 1.0, self.raw_rows[sample]
+        moments = (_weighted_rows_by_class(X, weighted_values).T @ X).reshape(1, -1, *A.shape)
+        return np.asarray(A.T @ moments @ A * (len(row_values) / len(X)))
 
     def tanh_row_sums(self, half_theta: Array, _: IntArray | slice) -> Array:
-        """Return sums of tanh(x.half) x, (classes * p, 1), at (p, 1)."""
+        """Return the sums of tanh(x.theta / 2) x, (classes * p, 1), at (p, 1)."""
         return self.row_sums_by_class(np.tanh(self.log_odds(half_theta[:, 0]))[None]).reshape(-1, 1)
 
     def select_refit(self, _: int) -> RawRows:
-        """Return the rows of the only refit there is."""
+        """Return the rows of the only refit."""
         return self
 
 
 @dataclass(frozen=True, slots=True)
 class Float32Rows:
-    """Rows of one ticker in single precision, and where tanh(x.theta / 2) stands at one common point.
+    """Rows of one ticker in single precision, for the gradient's change from a point where it is known.
 
-    What rounding makes of a sum is a share of the sum. Near a point whose sums and curvature are known, only what the
-    sums have changed by beyond the linear term is summed: it is small, and single precision then leaves less than a
-    descent looks for, in half the time.
+    Rounding errors are a share of what is summed. Near a point whose gradient and Hessian are known, only the change of
+    the gradient beyond its linear term is summed; it is small, and single precision then leaves an error below the
+    tolerance, in half the time.
 
     Attributes
     ----------
-    X, windows : as in `Rows`.
-    sloped : (rows, classes * p or more) the weighted rows times 1 - tanh^2 at the point; zeros in columns beyond.
-    tanh : (rows,) tanh(x.theta / 2) at the point.
-    largest : |tanh| of the row where it is largest.
-    sums : classes * p.
+    X, windows : as in `LocalRows`.
+    sloped_rows : (rows, classes * p or more) the weighted rows times 1 - tanh^2 at the point; further columns are 0.
+    tanh_half_log_odds : (rows,) tanh(x.theta / 2) at the point.
+    max_abs_tanh : its largest absolute value.
+    sums : number of sums, classes * p.
     """
 
     X: Float32Array
@@ -306,17 +211,18 @@ class Float32Rows:
     windows: TrainingWindows
 
     def is_accurate_for_step(self, half_step: Float32Array) -> bool:
-        """Return whether the denominators in `remainders` keep their digits, for moves 2 * `half` (p, columns)."""
-        if self.max_abs_tanh <= 1.0 - MIN_TANH_CHANGE_DENOMINATOR:
+        """Return whether the denominators in `remainders` keep their digits for moves 2 * `half_step` (p, columns)."""
+        max_tanh_product = 1.0 - MIN_TANH_CHANGE_DENOMINATOR
+        if self.max_abs_tanh <= max_tanh_product:
             return True
-        furthest = np.abs(self.X) @ np.abs(half_step).max(axis=1)
-        return bool((np.abs(self.tanh_half_log_odds) * np.tanh(furthest)).max() <= 1.0 - MIN_TANH_CHANGE_DENOMINATOR)
+        half_log_odds_bound = np.abs(self.X) @ np.abs(half_step).max(axis=1)
+        return bool((np.abs(self.tanh_half_log_odds) * np.tanh(half_log_odds_bound)).max() <= max_tanh_product)
 
     def remainders(self, half: Float32Array, columns: IntArray | slice) -> Array:
-        """Return by how much more than linearly `Rows.tanh_sums` changes by moves 2 * `half` (p, columns).
+        """Return the change of `LocalRows.tanh_row_sums` by moves 2 * `half` (p, columns), less its linear term.
 
-        tanh(a + b) - tanh(a) = (1 - tanh(a)^2) tanh(b) / (1 + tanh(a) tanh(b)): where the denominator is small, its
-        digits are lost. To first order in b this is (1 - tanh(a)^2) b, of which the caller knows the sum.
+        tanh(a + b) - tanh(a) = (1 - tanh(a)^2) tanh(b) / (1 + tanh(a) tanh(b)), where digits are lost if the
+        denominator is small. To first order in b this is (1 - tanh(a)^2) b, whose sum the caller knows.
         """
 
         def remainder(pull: Any, rows: slice) -> Any:
@@ -332,10 +238,10 @@ class Float32Rows:
 
 
 def sample_weights_by_class(y: Array, sample_weight: Array | None, *, by_class: bool) -> Array | None:
-    """Return weights (rows,) as those in the sum of each class, (rows, classes); None for all 1 in the only sum."""
+    """Return sample weights (rows,) in the sum of each class, (rows, classes); None for all 1 in a single sum."""
     if by_class:
-        each = np.ones(len(y)) if sample_weight is None else sample_weight
-        return np.stack([each * (1.0 - y), each * y], axis=1)
+        weight = np.ones(len(y)) if sample_weight is None else sample_weight
+        return np.stack([weight * (1.0 - y), weight * y], axis=1)
     return None if sample_weight is None else sample_weight[:, None]
 
 
@@ -349,37 +255,33 @@ def _blockwise_row_sums(
     weighted_rows_by_class: Any,
     windows: TrainingWindows,
     half_theta: Any,
-    refit_indices: IntArray | slice,
-    transform_in_place: Callable[[Any, slice], Any],
+    refits: IntArray | slice,
+    transform: Callable[[Any, slice], Any],
 ) -> Array:
-    """Return the sums of values of x.half times x over the rows of some refits, (classes * p, columns).
+    """Return the sums of f(x.theta / 2) x over the rows of some refits, (classes * p, columns).
 
     Parameters
     ----------
-    X, weighted, windows : as in `Rows`.
-    half : (p, columns) of those refits.
-    columns : which refits they are.
-    values : what is summed, (columns, rows), given x.half, (columns, rows), for those rows; it may overwrite x.half.
+    X, weighted_rows_by_class, windows : as in `LocalRows`.
+    half_theta : (p, columns) theta / 2 of those refits.
+    refits : which refits they are.
+    transform : the function f, of x.theta / 2 (columns, rows) and the slice of rows; it may overwrite its argument.
     """
-    core = windows.common_rows
-    before, after = windows.trained_mask_before_common[refit_indices], windows.trained_mask_after_common[refit_indices]
+    common = windows.common_rows
+    before, after = windows.trained_mask_before_common[refits], windows.trained_mask_after_common[refits]
     total = np.zeros((half_theta.shape[1], weighted_rows_by_class.shape[1]))
-    across, along = np.ascontiguousarray(half_theta.T), X.T
+    half_theta_T, X_T = np.ascontiguousarray(half_theta.T), X.T
     block = max(LOG_ODDS_BLOCK_BYTES // (half_theta.shape[1] * half_theta.itemsize), 1)
     for first in range(0, len(X), block):
         last = min(first + block, len(X))
-        summed = transform_in_place(across @ along[:, first:last], slice(first, last))
-        if first < core.start:
-            summed[:, : core.start - first] *= before[:, first:last]
-        if last > core.stop:
-            edge = max(first, core.stop)
-            summed[:, edge - first :] *= after[:, edge - core.stop : last - core.stop]
-        total += summed @ weighted_rows_by_class[first:last]
+        values = transform(half_theta_T @ X_T[:, first:last], slice(first, last))
+        if first < common.start:
+            values[:, : common.start - first] *= before[:, first:last]
+        if last > common.stop:
+            edge = max(first, common.stop)
+            values[:, edge - first :] *= after[:, edge - common.stop : last - common.stop]
+        total += values @ weighted_rows_by_class[first:last]
     return total.T
-
-
-def _tanh_in_place(half_log_odds: Any, _: slice) -> Any:
-    return np.tanh(half_log_odds, out=half_log_odds)
 
 
 def _batched_matmul(A: Array, B: Array) -> Array:

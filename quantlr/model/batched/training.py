@@ -1,4 +1,4 @@
-"""What is to be learnt from: rows and labels, which of them train which refit, and the objectives they make."""
+"""Training data of one model, and the objectives of its refits."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ import numpy as np
 
 from quantlr.core.arrays import Array, BoolArray, IntArray
 from quantlr.core.values import Folds
-from quantlr.model.batched.loss import Objective, TrainingRows, TrainingRowsFactory
-from quantlr.model.batched.sums import LocalRows, LocalScaling, RawRows, Scaling, sample_weights_by_class
-from quantlr.model.batched.windows import TrainingWindows
+from quantlr.model.batched.loss import Objective, TrainingRowsFactory, rows_in_memory
+from quantlr.model.batched.sums import LocalRows, RawRows, sample_weights_by_class
 from quantlr.model.config import LogisticRegression
 from quantlr.model.splits import fold_sums
-from quantlr.model.standardize import union_slice_and_windows
+from quantlr.model.standardize import LocalScaling, Scaling
+from quantlr.model.windows import TrainingWindows, union_slice_and_windows
 
 BLOCK_ROWS = 2**13
-"""Rows of a long history that are looked at together."""
+"""Rows per block of a long history."""
 RAW_BLOCK_ROWS = 2**12
-"""The same of one that is learnt from once, a few columns of numbers at a time beside the rows."""
+"""Rows per block of a history in raw units."""
 SAMPLE_ROWS = 2**14
-"""Rows that are enough to learn a first guess from, and for each refit of a chunk a curvature."""
+"""Rows of a sample for the start of a solver, and per refit for the estimate of a batch's Hessians."""
 MIN_HESSIAN_ROWS = 2**17
-"""Rows that a curvature is estimated from, at least, where there are as many."""
+"""Smallest number of rows from which a Hessian is estimated; all rows are used up to this number."""
 MIN_ROWS_KEPT_RAW = 2**15
-"""Rows from which a history with one refit is left in raw units."""
+"""Number of rows from which the history of a single refit is kept in raw units."""
 MAX_LOCAL_SCALING_RATIO = 8.0
-"""How far local units may be from those of the refits that use them, before they are taken anew."""
+"""Largest ratio of local units to those of a refit before the local units are renewed."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """Rows and labels, and which of them train which refit.
+    """Features and labels of one model, and which rows train which refit.
 
     Attributes
     ----------
     X : (rows, k) features in their own units.
-    y : (rows,) labels, 0 or 1; NaN where nothing is to be learnt.
-    folds : which rows train which refit, for each ticker whose rows train together; all with the same refits.
-    scaling : mean and deviation of each refit's training rows.
-    position : (rows,) session of each row, by which its weight decays; None counts the rows.
-    weight : (rows,) weight of each row, at least 0; None lets all count the same.
-    smoothed : whether labels are Platt's smoothed targets.
+    y : (rows,) labels, 0 or 1; NaN for rows that train no refit.
+    folds : the folds of each ticker of the model, all with the same refits.
+    scaling : mean and standard deviation of each refit's training rows.
+    session_index : (rows,) session of each row, by which its weight decays; None counts rows.
+    sample_weight : (rows,) weight of each row, at least 0; None for all 1.
+    use_platt_targets : whether labels are replaced by Platt's smoothed targets.
     """
 
     X: Array
@@ -55,146 +55,154 @@ class TrainingData:
     sample_weight: Array | None = None
     use_platt_targets: bool = False
 
+    def n_window_rows(self, refit_index: int) -> int:
+        """Return the number of rows in the training windows of a refit, over all tickers."""
+        return sum(int(ticker.train_stop[refit_index] - ticker.train_start[refit_index]) for ticker in self.folds)
+
     def row_and_up_counts(self) -> tuple[IntArray, IntArray]:
-        """Return how many rows each refit learns from, and how many of them are ups, (refits,) each."""
+        """Return the number of rows that train each refit, and how many of them are labelled up, (refits,) each."""
 
         def label_and_up_masks(row_slice: slice) -> BoolArray:
             y = self.y[row_slice]
-            both = np.stack([~np.isnan(y), y > 0])
-            return both if self.sample_weight is None else both & (self.sample_weight[row_slice] > 0)
+            masks = np.stack([~np.isnan(y), y > 0])
+            return masks if self.sample_weight is None else masks & (self.sample_weight[row_slice] > 0)
 
-        rows, ups = fold_sums(label_and_up_masks, self.folds).astype(np.int64)
-        return rows, ups
+        n_rows, n_ups = fold_sums(label_and_up_masks, self.folds).astype(np.int64)
+        return n_rows, n_ups
 
     def subsample_refit(self, refit_index: int, *, min_rows: int = SAMPLE_ROWS) -> TrainingData | None:
-        """Return every so many of one refit's rows, as a training of its own: `enough`, and less than twice as many.
-
-        None if there are less than twice as many at all.
-        """
-        slices = [slice(ticker.train_start[refit_index], ticker.train_stop[refit_index]) for ticker in self.folds]
-        step = sum(rows.stop - rows.start for rows in slices) // min_rows
+        """Return evenly spaced rows of one refit, at least `min_rows`; None if it has less than twice as many."""
+        step = self.n_window_rows(refit_index) // min_rows
         if step < 2:
             return None
-        at = np.concatenate([np.arange(rows.start, rows.stop, step) for rows in slices])
-        start, stop = np.zeros(1, dtype=np.int64), np.full(1, len(at))
+        windows = [(ticker.train_start[refit_index], ticker.train_stop[refit_index]) for ticker in self.folds]
+        rows = np.concatenate([np.arange(start, stop, step) for start, stop in windows])
+        start, stop = np.zeros(1, dtype=np.int64), np.full(1, len(rows))
         return TrainingData(
-            self.X[at],
-            self.y[at],
+            self.X[rows],
+            self.y[rows],
             [Folds(start, stop, stop, stop)],
             self.scaling[refit_index : refit_index + 1],
-            None if self.session_index is None else self.session_index[at],
-            None if self.sample_weight is None else self.sample_weight[at],
+            None if self.session_index is None else self.session_index[rows],
+            None if self.sample_weight is None else self.sample_weight[rows],
             self.use_platt_targets,
         )
 
 
 class ObjectiveBuilder:
-    """What the objectives of one training are made from: its rows in local units, weighted.
+    """Builds the objectives of one model's refits from its training data.
 
-    Local units are those of the first refit that needs them, and are kept while they suit those that follow. A lone
-    ticker's rows are brought into them once; those of many tickers at every look, piece by piece, so that a panel is
-    never there twice. A long history with one refit stays as it is.
+    Local units are those of the first refit that needs them, and are kept for later refits while they suit these. The
+    rows of a single ticker are converted to local units once. Those of several tickers are converted block by block at
+    every pass, so that a panel is not copied. A long history with a single refit stays in raw units.
     """
 
     def __init__(self, training_data: TrainingData, model: LogisticRegression) -> None:
         self._training_data, self._model = training_data, model
-        learnt = ~np.isnan(training_data.y)
-        self._y = np.where(learnt, training_data.y, 0.0)
-        self._sample_weight = training_data.sample_weight
-        # Rows that need no weights are taken as they are; the newest, not labelled yet, train nothing.
-        if not all(learnt[ticker.train_start.min() : ticker.train_stop.max()].all() for ticker in training_data.folds):
-            self._sample_weight = learnt * (1.0 if training_data.sample_weight is None else training_data.sample_weight)
+        has_label = ~np.isnan(training_data.y)
+        self._y = np.where(has_label, training_data.y, 0.0)
+        self._sample_weight = weight = training_data.sample_weight
+        # Sample weights are needed only if a row without a label lies inside a training window.
+        if not all(
+            has_label[ticker.train_start.min() : ticker.train_stop.max()].all() for ticker in training_data.folds
+        ):
+            self._sample_weight = has_label * (1.0 if weight is None else weight)
         self._local_scaling: LocalScaling | None = None
         self._local_X: Array | None = None
 
     def build_objective(
         self, refit_slice: slice, *, start_weights: Array | None = None, min_hessian_rows: int = MIN_HESSIAN_ROWS
     ) -> Objective:
-        """Return the objective of neighbouring refits that share their constant features.
+        """Return the objective of consecutive refits with the same constant features.
 
-        `start` (1 + k,), in raw units, are the weights that a descent is to start from, where there are any yet;
-        `curved` the rows that curvatures are estimated from, at least.
+        Parameters
+        ----------
+        refit_slice : the refits.
+        start_weights : (1 + k,) weights in raw units from which a solver is to start; None if not known.
+        min_hessian_rows : smallest number of rows from which Hessians are estimated.
         """
         training, model = self._training_data, self._model
-        units = self._local_scaling_for(refit_slice.start)
-        pieces = self._row_blocks(refit_slice, units)
-        newest = max(self._session_indices(slice(rows.stop - 1, rows.stop))[0] for rows, _ in pieces)
-        count = sum(rows.stop - rows.start for rows, _ in pieces)
+        scaling = self._local_scaling_for(refit_slice.start)
+        blocks = self._row_blocks(refit_slice, scaling)
+        last_session = max(self._session_indices(slice(rows.stop - 1, rows.stop))[0] for rows, _ in blocks)
+        n_rows = sum(rows.stop - rows.start for rows, _ in blocks)
+        n_sample_rows = SAMPLE_ROWS * (refit_slice.stop - refit_slice.start)
+        make_factories = self._raw_row_factories if self._can_stay_raw(scaling) else self._local_row_factories
         return Objective.from_row_factories(
-            (self._make_raw_row_factories if self._can_stay_raw(units) else self._make_local_row_factories)(
-                pieces, newest, units
-            ),
-            units,
+            make_factories(blocks, last_session, scaling),
+            scaling,
             training.scaling[refit_slice],
             l2=model.l2,
             class_weight=model.resolved_class_weight,
             use_platt_targets=training.use_platt_targets,
-            hessian_row_stride=max(
-                count // max(SAMPLE_ROWS * (refit_slice.stop - refit_slice.start), min_hessian_rows), 1
-            ),
-            start_theta=None if start_weights is None else units.to_local_weights(start_weights),
+            hessian_row_stride=max(n_rows // max(n_sample_rows, min_hessian_rows), 1),
+            start_theta=None if start_weights is None else scaling.to_local_weights(start_weights),
         )
 
     def session_indices_by_block(self, refit_index: int) -> list[IntArray]:
-        """Return the session of each row of a refit's objective, part by part as they stand there, (rows,) each."""
-        pieces = self._row_blocks(slice(refit_index, refit_index + 1), self._local_scaling_for(refit_index))
-        return [self._session_indices(rows) for rows, _ in pieces]
+        """Return the session of each row of a refit's objective, (rows,) per block."""
+        blocks = self._row_blocks(slice(refit_index, refit_index + 1), self._local_scaling_for(refit_index))
+        return [self._session_indices(rows) for rows, _ in blocks]
 
     def _local_scaling_for(self, refit_index: int) -> LocalScaling:
-        own = LocalScaling.from_refit_scaling(self._training_data.scaling, refit_index)
-        if self._local_scaling is None or not self._local_scaling.is_close_to(own, max_factor=MAX_LOCAL_SCALING_RATIO):
-            self._local_scaling = own
-            alone = len(self._training_data.folds) == 1 and not self._can_stay_raw(own)
-            self._local_X = own.to_local_rows(self._training_data.X) if alone else None
-        return self._local_scaling
+        current, training = self._local_scaling, self._training_data
+        scaling = LocalScaling.from_refit_scaling(training.scaling, refit_index)
+        if current is not None and current.is_close_to(scaling, max_factor=MAX_LOCAL_SCALING_RATIO):
+            return current
+        is_copied = len(training.folds) == 1 and not self._can_stay_raw(scaling)
+        self._local_scaling, self._local_X = scaling, scaling.to_local_rows(training.X) if is_copied else None
+        return scaling
 
     def _can_stay_raw(self, local_scaling: LocalScaling) -> bool:
-        """Return whether rows stay in raw units: a long history that is learnt from once, and has no level."""
-        folds = self._training_data.folds
-        if len(folds[0]) > 1 or not local_scaling.is_raw_well_scaled(max_center_to_scale=MAX_LOCAL_SCALING_RATIO):
+        """Return whether rows stay in raw units: many rows, a single refit, and centers near 0."""
+        if len(self._training_data.folds[0]) > 1:
             return False
-        return sum(int(ticker.train_stop[0] - ticker.train_start[0]) for ticker in folds) > MIN_ROWS_KEPT_RAW
+        is_well_scaled = local_scaling.is_raw_well_scaled(max_center_to_scale=MAX_LOCAL_SCALING_RATIO)
+        return is_well_scaled and self._training_data.n_window_rows(0) > MIN_ROWS_KEPT_RAW
 
     def _row_blocks(self, refit_slice: slice, local_scaling: LocalScaling) -> list[tuple[slice, TrainingWindows]]:
-        size = RAW_BLOCK_ROWS if self._can_stay_raw(local_scaling) else BLOCK_ROWS
-        found = [union_slice_and_windows(ticker, refit_slice) for ticker in self._training_data.folds]
-        return [piece for rows, windows in found for piece in _split_into_row_blocks(rows, windows, size)]
+        """Return slices of the rows that fit the cache, with the part of each refit's window in them."""
+        block_rows = RAW_BLOCK_ROWS if self._can_stay_raw(local_scaling) else BLOCK_ROWS
+        blocks: list[tuple[slice, TrainingWindows]] = []
+        for ticker in self._training_data.folds:
+            rows, windows = union_slice_and_windows(ticker, refit_slice)
+            n_rows = rows.stop - rows.start
+            if n_rows <= 2 * block_rows:
+                blocks += [(rows, windows)] if n_rows else []
+                continue
+            for first, last in pairwise([*range(0, n_rows, block_rows), n_rows]):
+                block = slice(rows.start + first, rows.start + last)
+                blocks.append((block, windows.clip_to_slice(slice(first, last))))
+        return blocks
 
-    def _make_raw_row_factories(
+    def _raw_row_factories(
         self, row_blocks: Sequence[tuple[slice, TrainingWindows]], last_session: int, local_scaling: LocalScaling
     ) -> list[TrainingRowsFactory]:
         A, by_class = local_scaling.raw_to_local_matrix(), self._model.class_weight is not None
-        found: list[TrainingRowsFactory] = []
+        factories = []
         for rows, _ in row_blocks:
-            raw, y = self._training_data.X[rows], self._y[rows]
+            y = self._y[rows]
             weight = sample_weights_by_class(y, self._decayed_sample_weight(rows, last_session), by_class=by_class)
-            found.append(partial(_identity, RawRows(raw, local_scaling, A, y, weight)))
-        return found
+            factories.append(rows_in_memory(RawRows(self._training_data.X[rows], local_scaling, A, y, weight)))
+        return factories
 
-    def _make_local_row_factories(
+    def _local_row_factories(
         self, row_blocks: Sequence[tuple[slice, TrainingWindows]], last_session: int, local_scaling: LocalScaling
     ) -> list[TrainingRowsFactory]:
-        by_class = self._model.class_weight is not None
+        by_class, local_X = self._model.class_weight is not None, self._local_X
 
-        def make_local_rows(row_slice: slice, windows: TrainingWindows, local_X: Array) -> LocalRows:
-            return LocalRows.from_arrays(
-                local_X,
-                self._y[row_slice],
-                self._decayed_sample_weight(row_slice, last_session),
-                windows,
-                by_class=by_class,
-            )
+        def make_rows(rows: slice, windows: TrainingWindows) -> LocalRows:
+            X = local_scaling.to_local_rows(self._training_data.X[rows]) if local_X is None else local_X[rows]
+            weight = self._decayed_sample_weight(rows, last_session)
+            return LocalRows.from_arrays(X, self._y[rows], weight, windows, by_class=by_class)
 
-        def scale_and_make_local_rows(row_slice: slice, windows: TrainingWindows) -> LocalRows:
-            return make_local_rows(row_slice, windows, local_scaling.to_local_rows(self._training_data.X[row_slice]))
-
-        if self._local_X is None:
-            return [partial(scale_and_make_local_rows, rows, windows) for rows, windows in row_blocks]
-        return [partial(_identity, make_local_rows(rows, windows, self._local_X[rows])) for rows, windows in row_blocks]
+        if local_X is None:
+            return [partial(make_rows, rows, windows) for rows, windows in row_blocks]
+        return [rows_in_memory(make_rows(rows, windows)) for rows, windows in row_blocks]
 
     def _session_indices(self, row_slice: slice) -> IntArray:
-        position = self._training_data.session_index
-        return np.arange(row_slice.start, row_slice.stop) if position is None else position[row_slice]
+        index = self._training_data.session_index
+        return np.arange(row_slice.start, row_slice.stop) if index is None else index[row_slice]
 
     def _decayed_sample_weight(self, row_slice: slice, last_session: int) -> Array | None:
         weight = None if self._sample_weight is None else self._sample_weight[row_slice]
@@ -202,21 +210,3 @@ class ObjectiveBuilder:
             return weight
         decay = np.exp2((self._session_indices(row_slice) - last_session) / self._model.half_life)
         return decay if weight is None else decay * weight
-
-
-def _split_into_row_blocks(
-    row_slice: slice, windows: TrainingWindows, block_rows: int
-) -> list[tuple[slice, TrainingWindows]]:
-    """Return a ticker's rows in pieces that suit the cache."""
-    count = row_slice.stop - row_slice.start
-    if count <= 2 * block_rows:
-        return [(row_slice, windows)] if count else []
-    edges = [*range(0, count, block_rows), count]
-    return [
-        (slice(row_slice.start + first, row_slice.start + last), windows.clip_to_slice(slice(first, last)))
-        for first, last in pairwise(edges)
-    ]
-
-
-def _identity(rows: TrainingRows) -> TrainingRows:
-    return rows

@@ -1,4 +1,4 @@
-"""What goes wrong in silence elsewhere: each case ends right, or is told."""
+"""Numerical edge cases: each gives the right result or is reported."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from quantlr.data.scenarios import TRADING_HALT, apply_scenario
 from quantlr.model.batched.fit import fit_folds
 from quantlr.model.batched.training import TrainingData
 from quantlr.model.config import LogisticRegression
-from quantlr.model.logistic import log_loss_gradient, logit, pointwise_log_loss, sigmoid
+from quantlr.model.logistic import LogisticLoss, logit, pointwise_log_loss, sigmoid
 from quantlr.model.splits import WalkForwardSpec, make_folds
 from quantlr.model.standardize import fold_scaling
 from quantlr.model.walk_forward import walk_forward
@@ -47,16 +47,16 @@ def forecast(dataset: Dataset, walk: dict[str, Any], **model: Any) -> Forecasts:
 
 
 @given(z=st.floats(-1e308, 1e308))
-def test_nothing_overflows(z: float) -> None:
-    at = np.array([z])
+def test_loss_and_sigmoid_do_not_overflow(z: float) -> None:
+    index = np.array([z])
     with np.errstate(all="raise", under="ignore"):
-        g, down, up = sigmoid(at), pointwise_log_loss(at, np.zeros(1)), pointwise_log_loss(at, np.ones(1))
+        g, down, up = sigmoid(index), pointwise_log_loss(index, np.zeros(1)), pointwise_log_loss(index, np.ones(1))
     assert g[0] == pytest.approx(expit(z), abs=2.3e-16)
     assert down[0] >= max(z, 0.0)
     assert up[0] >= max(-z, 0.0)
 
 
-def test_a_rate_that_suits_many_rows_is_no_rate_for_their_sum() -> None:
+def test_learning_rate_of_mean_loss_does_not_depend_on_rows() -> None:
     """The lesson's sum diverges as the window grows, at a rate that is fine for a shorter one; the mean does not."""
     dataset = sp500(10)
     for rows, settles in ((2_500, True), (5_000, False)):
@@ -64,20 +64,20 @@ def test_a_rate_that_suits_many_rows_is_no_rate_for_their_sum() -> None:
         S = np.column_stack([np.ones(rows), (X - X.mean(axis=0)) / X.std(axis=0)])
         summed, averaged = np.zeros(11), np.zeros(11)
         for _ in range(500):
-            summed = summed - 0.002 * rows * log_loss_gradient(S, y, summed)
-            averaged = averaged - 3.0 * log_loss_gradient(S, y, averaged)
-        assert bool(np.abs(log_loss_gradient(S, y, summed)).max() < 1e-6) is settles
-        assert np.abs(log_loss_gradient(S, y, averaged)).max() < 1e-6
+            summed = summed - 0.002 * rows * LogisticLoss.unweighted(S, y).gradient(summed)
+            averaged = averaged - 3.0 * LogisticLoss.unweighted(S, y).gradient(averaged)
+        assert bool(np.abs(LogisticLoss.unweighted(S, y).gradient(summed)).max() < 1e-6) is settles
+        assert np.abs(LogisticLoss.unweighted(S, y).gradient(averaged)).max() < 1e-6
 
 
-def test_unscaled_returns_do_not_hold_the_plain_descent_back() -> None:
+def test_gradient_descent_converges_on_unscaled_returns() -> None:
     """A fixed rate of 0.1 on raw returns gets a few percent of the way in ten thousand steps, and does not say so."""
     dataset = sp500(3)
     X, y = dataset.features[:2_000], dataset.up[:2_000]
     raw = np.column_stack([np.ones(len(X)), X])
     naive = np.zeros(4)
     for _ in range(10_000):
-        naive = naive - 0.1 * log_loss_gradient(raw, y, naive)
+        naive = naive - 0.1 * LogisticLoss.unweighted(raw, y).gradient(naive)
     best, plain = (
         fit_folds(trained(X, y, one_fold(2_000)), LogisticRegression.model_validate({"solver": way})).coefficients[0]
         for way in ("newton", "gradient_descent")
@@ -87,7 +87,7 @@ def test_unscaled_returns_do_not_hold_the_plain_descent_back() -> None:
 
 
 @pytest.mark.parametrize(("repeated", "off"), [(False, 4e-7), (True, 4e-5)])
-def test_the_default_tolerance_is_worth_this_much(repeated: bool, off: float) -> None:
+def test_default_tolerance_bounds_the_weight_error(repeated: bool, off: float) -> None:
     prices = load_prices(DataSpec.model_validate({"source": {"kind": "sample"}, "tickers": ["^GSPC"]}))
     more = [Momentum(windows=(5,))] if repeated else []
     columns = compute_feature_columns(prices, [LaggedReturns(lags=tuple(range(1, 11))), *more])
@@ -99,7 +99,7 @@ def test_the_default_tolerance_is_worth_this_much(repeated: bool, off: float) ->
         assert np.abs(loose.probability - tight.probability).max() < off
 
 
-def test_features_that_repeat_one_another_are_told_with_their_condition_number() -> None:
+def test_collinear_features_are_noted_with_condition_number() -> None:
     dataset = sp500(4)
     calm = forecast(dataset, {"refit_every": 1000})
     last = dataset.features[
@@ -111,11 +111,11 @@ def test_features_that_repeat_one_another_are_told_with_their_condition_number()
     rng = np.random.default_rng(0)
     dataset.features[:, 3] = dataset.features[:, 0] + 1e-5 * rng.normal(size=len(dataset.up))
     (note,) = forecast(dataset, {"refit_every": 1000}).notes
-    assert "nearly repeat one another (condition number 2" in note.text
+    assert "nearly collinear (condition number 2" in note.text
     dataset.features[:, 3] = dataset.features[:, 0]
-    found = forecast(dataset, {"refit_every": 1000})
-    assert found.refits.condition_number[0] == np.inf
-    assert "condition number inf" in found.notes[0].text
+    result = forecast(dataset, {"refit_every": 1000})
+    assert result.refits.condition_number[0] == np.inf
+    assert "condition number inf" in result.notes[0].text
 
 
 def separable_on_the_way() -> Dataset:
@@ -131,38 +131,38 @@ def separable_on_the_way() -> Dataset:
 
 
 @pytest.mark.parametrize("solver", ["newton", "gradient_descent", "nesterov"])
-def test_folds_without_a_best_fit_forecast_the_base_rate_and_are_counted(solver: str) -> None:
+def test_degenerate_folds_forecast_the_base_rate_and_are_counted(solver: str) -> None:
     dataset = separable_on_the_way()
     walk = {"window": "rolling", "train": 60, "refit_every": 7}
     model = {"solver": solver, "max_iter": 5000, "tol": 1e-9}
     with pytest.raises(DegenerateFold, match=r"all 60 training rows are ups.*or set model\.degenerate to base_rate"):
         forecast(dataset, walk, **model)
-    found = forecast(dataset, walk, degenerate="base_rate", **model)
+    result = forecast(dataset, walk, degenerate="base_rate", **model)
     folds = make_folds(len(dataset.up), WalkForwardSpec.model_validate(walk), horizon=1)
     expected = 0
-    for at, fold in enumerate(folds):
+    for index, fold in enumerate(folds):
         X, ups = dataset.features[fold.train], dataset.up[fold.train]
         one_class = bool(ups.all())
-        planted = fold.train.start >= 150 and fold.train.stop <= 260
-        if one_class or planted:
+        simulated_rows = fold.train.start >= 150 and fold.train.stop <= 260
+        if one_class or simulated_rows:
             expected += 1
-            assert found.refits.degenerate[at]
+            assert result.refits.degenerate[index]
             share = 61 / 62 if one_class else ups.mean()
-            np.testing.assert_allclose(found.probability[found.fold == at], share, atol=1e-12)
-        elif found.refits.degenerate[at]:
-            # Few rows but the planted ones: a plane may separate those too. It has to be a real one.
+            np.testing.assert_allclose(result.probability[result.fold == index], share, atol=1e-12)
+        elif result.refits.degenerate[index]:
+            # Few rows but the simulated_rows ones: a plane may separate those too. It has to be a real one.
             S = np.column_stack([np.ones(len(X)), X])
             z = S @ np.linalg.lstsq(S, 2 * ups - 1, rcond=None)[0]
             assert ((2 * ups - 1) * z > 0).mean() > 0.9
             expected += 1
-    assert found.refits.degenerate.sum() == expected > 8
-    assert found.refits.converged[found.refits.degenerate].all()
-    (note,) = (note for note in found.notes if "no best fit" in note.text)
+    assert result.refits.degenerate.sum() == expected > 8
+    assert result.refits.converged[result.refits.degenerate].all()
+    (note,) = (note for note in result.notes if "no best fit" in note.text)
     assert note.count == expected
-    assert not found.refits.degenerate.all()
+    assert not result.refits.degenerate.all()
 
 
-def test_refits_whose_window_has_no_label_left_forecast_a_half_and_say_nothing_of_their_rows() -> None:
+def test_refits_without_labels_forecast_one_half() -> None:
     """A halt longer than a rolling window, its ties dropped."""
     prices = random_walk_prices(6, n_sessions=200)
     halted = apply_scenario(prices, TRADING_HALT, after_session=120)
@@ -170,31 +170,31 @@ def test_refits_whose_window_has_no_label_left_forecast_a_half_and_say_nothing_o
     dataset = build_dataset(
         halted, compute_feature_columns(halted, features), Direction(ties="drop").compute(halted), horizon=1
     )
-    found = forecast(dataset, {"window": "rolling", "train": 40, "refit_every": 21}, degenerate="base_rate")
-    np.testing.assert_array_equal(found.probability[-20:], 0.5)
+    result = forecast(dataset, {"window": "rolling", "train": 40, "refit_every": 21}, degenerate="base_rate")
+    np.testing.assert_array_equal(result.probability[-20:], 0.5)
     folds = make_folds(len(dataset.up), WalkForwardSpec(window="rolling", train=40, refit_every=21), horizon=1)
     windows = [dataset.features[fold.train][~np.isnan(dataset.up[fold.train])] for fold in folds]
     last = [rows for rows in windows if len(rows)][-1]
     z = (last - last.mean(axis=0)) / last.std(axis=0)
     np.testing.assert_allclose(
-        found.refits.condition_number, np.linalg.cond(np.column_stack([np.ones(len(z)), z])), rtol=1e-9
+        result.refits.condition_number, np.linalg.cond(np.column_stack([np.ones(len(z)), z])), rtol=1e-9
     )
 
 
-def test_what_comes_after_a_degenerate_fold_is_fitted_as_ever() -> None:
+def test_refit_after_a_degenerate_fold_is_fitted() -> None:
     dataset = separable_on_the_way()
     walk = {"window": "rolling", "train": 60, "refit_every": 7}
-    found = forecast(dataset, walk, degenerate="base_rate", tol=1e-12)
-    last = len(found.refits.iterations) - 1
-    assert not found.refits.degenerate[last]
+    result = forecast(dataset, walk, degenerate="base_rate", tol=1e-12)
+    last = len(result.refits.iterations) - 1
+    assert not result.refits.degenerate[last]
     fold = make_folds(len(dataset.up), WalkForwardSpec.model_validate(walk), horizon=1)[last]
-    alone = fit_folds(
+    single = fit_folds(
         trained(dataset.features[fold.train], dataset.up[fold.train], one_fold(60)), LogisticRegression(tol=1e-12)
     )
-    np.testing.assert_allclose(found.refits.coefficients[last], alone.coefficients[0], rtol=1e-8)
+    np.testing.assert_allclose(result.refits.coefficients[last], single.coefficients[0], rtol=1e-8)
 
 
-def test_smoothing_keeps_one_class_from_certainty() -> None:
+def test_platt_targets_keep_one_class_from_certainty() -> None:
     """By arithmetic: thirty ups and nothing else are (30 + 1) / (30 + 2) by Laplace's rule."""
     X, y = np.random.default_rng(0).normal(size=(31, 1)), np.ones(31)
     fits = fit_folds(trained(X, y, one_fold(30)), LogisticRegression(degenerate="base_rate"))
@@ -203,7 +203,7 @@ def test_smoothing_keeps_one_class_from_certainty() -> None:
 
 @pytest.mark.parametrize("max_iter", [1, 3])
 @pytest.mark.parametrize("window", ["expanding", "rolling"])
-def test_what_has_not_converged_owes_nothing_to_later_rows(window: str, max_iter: int) -> None:
+def test_unconverged_weights_do_not_depend_on_later_rows(window: str, max_iter: int) -> None:
     """Refits descend in chunks; one that is cut short is where its own past has brought it."""
     dataset = sp500(5)
     walk = {"window": window, "refit_every": 5}
@@ -218,7 +218,7 @@ def test_what_has_not_converged_owes_nothing_to_later_rows(window: str, max_iter
 
 
 @pytest.mark.parametrize("solver", ["newton", "gradient_descent", "nesterov"])
-def test_log_odds_that_are_all_zero_are_no_separation(solver: str) -> None:
+def test_zero_log_odds_are_not_separation(solver: str) -> None:
     """Half of either side goes up: the best weights are exactly 0, and no row is on a wrong side or a right one."""
     X, y = np.tile([[-1.0], [1.0]], (20, 1)), np.repeat([0.0, 1.0], 20)
     fits = fit_folds(trained(X, y, one_fold(40)), LogisticRegression.model_validate({"solver": solver, "tol": 1e-5}))

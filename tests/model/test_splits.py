@@ -8,7 +8,7 @@ from quantlr.core.errors import NotEnoughHistory
 from quantlr.model.splits import WalkForwardSpec, make_folds
 
 
-def test_daily_refits_at_horizon_one_forecast_from_row_train_on() -> None:
+def test_first_forecast_row_at_horizon_one_is_train() -> None:
     folds = make_folds(7, WalkForwardSpec(train=4, refit_every=1), horizon=1)
     assert [(fold.train, fold.test) for fold in folds] == [
         (slice(0, 4), slice(4, 5)),
@@ -17,14 +17,14 @@ def test_daily_refits_at_horizon_one_forecast_from_row_train_on() -> None:
     ]
 
 
-def test_a_longer_horizon_trains_the_first_fold_on_the_same_rows() -> None:
+def test_longer_horizon_delays_the_first_forecast() -> None:
     folds = make_folds(20, WalkForwardSpec(train=4, refit_every=5), horizon=3)
     assert folds[0].train == slice(0, 4)
     assert folds[0].test == slice(6, 11)
     assert folds[1].train == slice(0, 9)
 
 
-def test_never_fits_once_and_rolling_keeps_the_newest() -> None:
+def test_refit_never_and_rolling_window() -> None:
     assert len(make_folds(50, WalkForwardSpec(train=10, refit_every="never"), horizon=1)) == 1
     rolling = make_folds(50, WalkForwardSpec(train=10, refit_every=7, window="rolling", embargo=2), horizon=2)
     assert rolling[1].train == slice(7, 17)
@@ -56,6 +56,6 @@ def test_folds_obey_the_timing_rule(
         assert fold.train.stop - fold.train.start == (train if window == "rolling" else fold.train.stop)
 
 
-def test_too_few_rows_say_what_was_needed() -> None:
+def test_too_few_rows_raise_with_the_number_needed() -> None:
     with pytest.raises(NotEnoughHistory, match=r"needs 1005 rows \(train 1000 \+ gap 4 \+ test 1\), found 70; fetch"):
         make_folds(70, WalkForwardSpec(train=1000), horizon=5)

@@ -1,4 +1,4 @@
-"""Datasets, walks and single refits that are studied, and the lesson's descent written from its formula."""
+"""Datasets, walk-forwards and single refits, with gradient descent and statsmodels as references."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ def dataset_from(prices: Prices, features: list[Feature], **label: Any) -> Datas
     return build_dataset(prices, compute_feature_columns(prices, features), kind.compute(prices), horizon=kind.horizon)
 
 
-def walk_of(dataset: Dataset, walk: dict[str, Any], **model: Any) -> tuple[Forecasts, WalkForwardSpec, Any]:
+def run_walk_forward(dataset: Dataset, walk: dict[str, Any], **model: Any) -> tuple[Forecasts, WalkForwardSpec, Any]:
     spec, kind = WalkForwardSpec.model_validate(walk), LogisticRegression.model_validate(model)
     return walk_forward(dataset, spec, kind), spec, kind
 
 
-def one_refit(X: Array, y: Array) -> TrainingData:
+def single_refit_data(X: Array, y: Array) -> TrainingData:
     folds = make_folds(len(X) + 1, WalkForwardSpec(train=len(X), refit_every="never"), horizon=1)
     return TrainingData(X, y, [folds], fold_scaling(X, [folds], has_label=~np.isnan(y)))
 
 
-def made_up(seed: int, *, rows: int = 300, k: int = 3, strength: float = 0.7) -> tuple[Array, Array]:
+def example_data(seed: int, *, rows: int = 300, k: int = 3, strength: float = 0.7) -> tuple[Array, Array]:
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(rows, k)) * 10.0 ** rng.uniform(-3, 3, k) + rng.normal(size=k)
     z = (X - X.mean(axis=0)) / X.std(axis=0) @ rng.normal(size=k) * strength + rng.normal() * 0.5
     return X, (rng.random(rows) < 1 / (1 + np.exp(-z))).astype(np.float64)
 
 
-def with_ones(X: Array) -> Array:
+def standardized_design(X: Array) -> Array:
     return np.column_stack([np.ones(len(X)), (X - X.mean(axis=0)) / X.std(axis=0)])
 
 
-def losses_step_by_step(X: Array, y: Array, alpha: float, steps: int, l2: float = 0.0) -> list[float]:
+def gradient_descent_losses(X: Array, y: Array, alpha: float, steps: int, l2: float = 0.0) -> list[float]:
     """The lesson's descent on a standardised matrix, written from its formula."""
-    S, free = with_ones(X), np.r_[0.0, np.ones(X.shape[1])]
+    S, free = standardized_design(X), np.r_[0.0, np.ones(X.shape[1])]
     theta, losses = np.zeros(S.shape[1]), []
     for _ in range(steps + 1):
         z = S @ theta
@@ -57,5 +57,5 @@ def losses_step_by_step(X: Array, y: Array, alpha: float, steps: int, l2: float 
     return losses
 
 
-def by_statsmodels(X: Array, y: Array) -> Any:
+def fit_by_statsmodels(X: Array, y: Array) -> Any:
     return sm.Logit(y, X).fit(method="newton", tol=1e-13, maxiter=100, disp=0)

@@ -1,4 +1,4 @@
-"""The classifier as others use it: scikit-learn's own checks, pipelines, labels of any kind, files."""
+"""The estimator's interface: scikit-learn's checks, pipelines, labels of any type, files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
-from model.classified import made_up, weights_of
+from model.classification_data import example_data, raw_weights
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,11 +46,11 @@ CHECKS = [
 # Some of the checks' own data can be told apart by a plane, of which the classifier warns.
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize(("estimator", "check"), CHECKS, ids=name_of)
-def test_scikit_learns_own_checks(estimator: Any, check: Any) -> None:
+def test_scikit_learn_estimator_checks(estimator: Any, check: Any) -> None:
     check(estimator)
 
 
-def test_only_the_classifier_imports_scikit_learn_and_passes_its_check_of_array_interfaces() -> None:
+def test_only_the_estimator_imports_scikit_learn_and_passes_its_array_api_check() -> None:
     code = (
         "import sys, quantlr; from quantlr import *\n"
         "print('GradientDescentClassifier' in dir(quantlr), 'sklearn' in sys.modules)\n"
@@ -65,16 +65,16 @@ def test_only_the_classifier_imports_scikit_learn_and_passes_its_check_of_array_
     assert done.stdout == "True False\nTrue\n"
 
 
-def test_numbers_may_come_from_numpy() -> None:
-    X, y = made_up()
+def test_parameters_may_be_numpy_scalars() -> None:
+    X, y = example_data()
     numbers: dict[str, Any] = {"l2": np.float32(0.25), "max_iter": np.int64(50), "warm_start": np.bool_(True)}
     model = GradientDescentClassifier(**numbers)
     expected = GradientDescentClassifier(l2=0.25).fit(X, y)
     np.testing.assert_array_equal(model.fit(X, y).coef_, expected.coef_)
 
 
-def test_it_works_in_a_pipeline_a_grid_search_and_a_calibration() -> None:
-    X, y = made_up(5, rows=600, k=2)
+def test_works_in_pipeline_grid_search_and_calibration() -> None:
+    X, y = example_data(5, rows=600, k=2)
     search = GridSearchCV(
         make_pipeline(PolynomialFeatures(2, include_bias=True), GradientDescentClassifier()),
         {"gradientdescentclassifier__l2": [1e-3, 1e-1, 10.0]},
@@ -95,8 +95,8 @@ def test_it_works_in_a_pipeline_a_grid_search_and_a_calibration() -> None:
     assert log_loss(y, plain) < log_loss(y, np.full(len(y), y.mean()))
 
 
-def test_names_and_labels_of_any_kind_are_kept(tmp_path: Path) -> None:
-    X, y = made_up(k=2)
+def test_feature_names_and_label_types_are_kept(tmp_path: Path) -> None:
+    X, y = example_data(k=2)
     frame = pd.DataFrame(X, columns=["lag_1", "größe"])
     for labels in (np.array(["down", "up"]), np.array([-1, 1]), np.array([False, True]), np.array([0.0, 2.0])):
         model = GradientDescentClassifier().fit(frame, labels[y])
@@ -114,21 +114,21 @@ def test_names_and_labels_of_any_kind_are_kept(tmp_path: Path) -> None:
 
 @settings(max_examples=20)
 @given(seed=st.integers(0, 2**32 - 1))
-def test_what_is_saved_forecasts_the_same_bits(seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
-    X, y = made_up(seed, rows=100, k=3)
+def test_saved_classifier_forecasts_the_same_bits(seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+    X, y = example_data(seed, rows=100, k=3)
     path = tmp_path_factory.mktemp("weights") / "weights.json"
     model = GradientDescentClassifier(l2=0.02).fit(X, y)
     model.save(path)
     back = GradientDescentClassifier.load(path)
     np.testing.assert_array_equal(back.predict_proba(X), model.predict_proba(X))
-    np.testing.assert_array_equal(weights_of(back), weights_of(model))
+    np.testing.assert_array_equal(raw_weights(back), raw_weights(model))
     assert (back.l2, back.n_samples_fit_, back.n_features_in_) == (0.02, 100, 3)
     body = json.loads(path.read_text())
     assert (body["features"], body["rows"], body["quantlr"]) == (None, 100, quantlr.__version__)
 
 
-def test_an_edited_file_is_refused(tmp_path: Path) -> None:
-    X, y = made_up()
+def test_edited_file_raises(tmp_path: Path) -> None:
+    X, y = example_data()
     path = tmp_path / "weights.json"
     GradientDescentClassifier(l2=0.5).fit(X, y).save(path)
     path.write_text(path.read_text().replace('"l2":0.5', '"l2":0.6'))
@@ -136,15 +136,15 @@ def test_an_edited_file_is_refused(tmp_path: Path) -> None:
         GradientDescentClassifier.load(path)
 
 
-def test_a_loaded_classifier_starts_where_it_was(tmp_path: Path) -> None:
-    X, y = made_up()
+def test_loaded_classifier_supports_warm_start(tmp_path: Path) -> None:
+    X, y = example_data()
     GradientDescentClassifier().fit(X, y).save(tmp_path / "weights.json")
     model = GradientDescentClassifier.load(tmp_path / "weights.json").set_params(warm_start=True)
     assert model.fit(X, y).n_iter_[0] <= 1
 
 
-def test_extreme_rows_have_probabilities_too() -> None:
-    X, y = made_up(k=1)
+def test_extreme_rows_have_finite_probabilities() -> None:
+    X, y = example_data(k=1)
     model = GradientDescentClassifier().fit(X, y)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

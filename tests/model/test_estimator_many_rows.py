@@ -1,4 +1,4 @@
-"""Very many rows behind scikit-learn's interface: begun on samples, descended by an estimated curvature."""
+"""The estimator on very many rows: started on samples, with an estimated Hessian."""
 
 from __future__ import annotations
 
@@ -15,29 +15,31 @@ from quantlr.model.config import LogisticRegression
 from quantlr.model.single_fit import make_single_fit_objective
 from sklearn.exceptions import ConvergenceWarning
 
-from model.classified import assert_alike, by_scikit_learn, made_up, weights_of
+from model.classification_data import assert_weights_close, example_data, fit_by_scikit_learn, raw_weights
 
 ROWS = 270_000
-"""Enough for a curvature that is estimated from every other row."""
+"""Enough rows for a Hessian that is estimated from every other row."""
 WEIGHT = np.random.default_rng(3).exponential(size=ROWS)
 
 
 @pytest.fixture(scope="module")
 def rows() -> tuple[Array, Any]:
     assert max(MIN_ROWS_KEPT_RAW, 2 * MIN_HESSIAN_ROWS) <= ROWS
-    return made_up(2, rows=ROWS)
+    return example_data(2, rows=ROWS)
 
 
 @pytest.mark.parametrize("l2", [0.0, 0.05])
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["alike", "weighted"])
 @pytest.mark.parametrize("class_weight", [None, "balanced"])
-def test_what_is_learnt_is_what_all_rows_say_from_the_base_rate_on(
+def test_sampled_start_reaches_the_weights_of_the_base_rate_start(
     rows: tuple[Array, Any], l2: float, weight: Any, class_weight: Any
 ) -> None:
     """Independently by scikit-learn; and what goes through all rows from the base rate tells the same of them."""
     X, y = rows
     model = GradientDescentClassifier(l2=l2, class_weight=class_weight).fit(X, y, sample_weight=weight)
-    assert_alike(weights_of(model), by_scikit_learn(X, y, l2=l2, weight=weight, class_weight=class_weight), X)
+    assert_weights_close(
+        raw_weights(model), fit_by_scikit_learn(X, y, l2=l2, weight=weight, class_weight=class_weight), X
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("quantlr.model.single_fit.MIN_ROWS_KEPT_RAW", 10**9)
         whole = GradientDescentClassifier(l2=l2, class_weight=class_weight).fit(X, y, sample_weight=weight)
@@ -50,38 +52,40 @@ def test_what_is_learnt_is_what_all_rows_say_from_the_base_rate_on(
 
 
 @pytest.mark.parametrize(("level", "kind"), [(0.5, RawRows), (1e6, LocalRows)])
-def test_rows_stay_where_they_are_unless_that_costs_digits(level: float, kind: type) -> None:
-    X, y = made_up(4, rows=ROWS)
+def test_rows_stay_raw_unless_that_costs_digits(level: float, kind: type) -> None:
+    X, y = example_data(4, rows=ROWS)
     X = (X - X.mean(axis=0)) / X.std(axis=0) + level
-    each = np.ones(ROWS)
+    item = np.ones(ROWS)
     made = make_single_fit_objective(
-        X, y == 1, each, each, LogisticRegression(), fit_intercept=True, previous_weights=None
+        X, y == 1, item, item, LogisticRegression(), fit_intercept=True, previous_weights=None
     )
     assert {type(make()) for make in made.row_factories} == {kind}
     model = GradientDescentClassifier(tol=1e-9).fit(X, y)
     assert model.n_iter_[0] < 10
-    assert_alike(weights_of(model), by_scikit_learn(X, y, l2=0.0), X, atol=1e-6)
+    assert_weights_close(raw_weights(model), fit_by_scikit_learn(X, y, l2=0.0), X, atol=1e-6)
 
 
-def test_a_warm_start_begins_at_the_last_weights_if_they_lead_anywhere(rows: tuple[Array, Any]) -> None:
+def test_warm_start_uses_previous_weights_if_they_converge(rows: tuple[Array, Any]) -> None:
     X, y = rows
     model = GradientDescentClassifier(warm_start=True).fit(X, y)
-    cold, best = model.n_iter_[0], weights_of(model)
+    cold, best = model.n_iter_[0], raw_weights(model)
     assert model.fit(X, y).n_iter_[0] < cold
     model.coef_ *= -50.0
-    assert_alike(weights_of(model.fit(X, y)), best, X)
-    assert_alike(weights_of(model.fit(X[:, :2], y)), weights_of(GradientDescentClassifier().fit(X[:, :2], y)), X[:, :2])
+    assert_weights_close(raw_weights(model.fit(X, y)), best, X)
+    assert_weights_close(
+        raw_weights(model.fit(X[:, :2], y)), raw_weights(GradientDescentClassifier().fit(X[:, :2], y)), X[:, :2]
+    )
 
 
 @pytest.mark.parametrize("max_iter", [1, 2])
-def test_few_updates_are_told_and_not_exceeded(rows: tuple[Array, Any], max_iter: int) -> None:
+def test_max_iter_is_not_exceeded_and_warned_of(rows: tuple[Array, Any], max_iter: int) -> None:
     with pytest.warns(ConvergenceWarning, match=f"stopped after {max_iter} updates"):
         model = GradientDescentClassifier(max_iter=max_iter).fit(*rows)
     assert model.n_iter_[0] == max_iter
-    assert np.isfinite(weights_of(model)).all()
+    assert np.isfinite(raw_weights(model)).all()
 
 
-def test_three_ups_among_many_rows_are_learnt_from(rows: tuple[Array, Any]) -> None:
+def test_rare_class_is_fitted(rows: tuple[Array, Any]) -> None:
     """No sample has any of them."""
     X, _ = rows
     y = np.zeros(ROWS, dtype=np.int64)
@@ -89,10 +93,10 @@ def test_three_ups_among_many_rows_are_learnt_from(rows: tuple[Array, Any]) -> N
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model = GradientDescentClassifier().fit(X[:, :1], y)
-    assert_alike(weights_of(model), by_scikit_learn(X[:, :1], y, l2=0.0), X[:, :1], atol=1e-4)
+    assert_weights_close(raw_weights(model), fit_by_scikit_learn(X[:, :1], y, l2=0.0), X[:, :1], atol=1e-4)
 
 
-def test_rows_that_do_not_count_are_no_rows_of_a_sample(rows: tuple[Array, Any]) -> None:
+def test_rows_of_zero_weight_are_not_sampled(rows: tuple[Array, Any]) -> None:
     X, y = rows
     counts = np.zeros(ROWS)
     counts[np.random.default_rng(5).choice(ROWS, 60, replace=False)] = 1.0
@@ -100,22 +104,22 @@ def test_rows_that_do_not_count_are_no_rows_of_a_sample(rows: tuple[Array, Any])
         warnings.simplefilter("error")
         model = GradientDescentClassifier(l2=0.01).fit(X, y, sample_weight=counts)
     few = GradientDescentClassifier(l2=0.01).fit(X[counts > 0], y[counts > 0])
-    assert_alike(weights_of(model), weights_of(few), X[counts > 0])
+    assert_weights_close(raw_weights(model), raw_weights(few), X[counts > 0])
 
 
 @pytest.mark.parametrize("noise", [0.0, 1e-9])
-def test_classes_that_a_plane_separates_are_told(rows: tuple[Array, Any], noise: float) -> None:
+def test_separated_classes_among_many_rows_warn(rows: tuple[Array, Any], noise: float) -> None:
     X, _ = rows
     y = X[:, 0] + noise * X[:, 1] > np.median(X[:, 0])
     with pytest.warns(ConvergenceWarning, match="no best weights exist"):
         GradientDescentClassifier().fit(X, y)
 
 
-def test_a_constant_and_single_precision(rows: tuple[Array, Any]) -> None:
+def test_constant_feature_and_float32_input(rows: tuple[Array, Any]) -> None:
     X, y = rows
     X = np.column_stack([(X - X.mean(axis=0)) / X.std(axis=0), np.full(ROWS, 3.0)]).astype(np.float32)
     model = GradientDescentClassifier().fit(X, y)
     assert model.coef_[0, -1] == 0.0
     assert np.isnan(model.standard_errors_[-1])
     narrow = X[:, :-1].astype(np.float64)
-    assert_alike(weights_of(model)[:-1], by_scikit_learn(narrow, y, l2=0.0), narrow, atol=1e-6)
+    assert_weights_close(raw_weights(model)[:-1], fit_by_scikit_learn(narrow, y, l2=0.0), narrow, atol=1e-6)

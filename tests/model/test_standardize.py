@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from quantlr.model.splits import WalkForwardSpec, make_folds
-from quantlr.model.standardize import fold_scaling, overlapping_refit_slices
+from quantlr.model.standardize import fold_scaling
+from quantlr.model.windows import overlapping_refit_slices
 from sklearn.preprocessing import StandardScaler
 
 
@@ -15,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
     every=st.integers(1, 60),
     level=st.sampled_from([0.0, 1.0, 1e4]),
 )
-def test_scaling_is_that_of_each_folds_own_rows(seed: int, window: str, every: int, level: float) -> None:
+def test_scaling_equals_standard_scaler_of_each_fold(seed: int, window: str, every: int, level: float) -> None:
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(200, 2)) * np.array([1.0, 1e-6]) + level
     jump = int(rng.integers(20, 180))
@@ -24,15 +25,15 @@ def test_scaling_is_that_of_each_folds_own_rows(seed: int, window: str, every: i
         len(X), WalkForwardSpec.model_validate({"train": 30, "refit_every": every, "window": window}), horizon=1
     )
     scaling = fold_scaling(X, [folds], has_label=np.ones(len(X), dtype=np.bool_))
-    for at, fold in enumerate(folds):
+    for index, fold in enumerate(folds):
         oracle = StandardScaler().fit(X[fold.train])
-        np.testing.assert_allclose(scaling.mean[at], oracle.mean_, rtol=1e-9)
+        np.testing.assert_allclose(scaling.mean[index], oracle.mean_, rtol=1e-9)
         spread = np.sqrt(oracle.var_)
-        close = np.abs(scaling.std[at] - spread) <= 1e-6 * spread + 1e-15 * np.abs(X[fold.train]).max(axis=0) * 30
+        close = np.abs(scaling.std[index] - spread) <= 1e-6 * spread + 1e-15 * np.abs(X[fold.train]).max(axis=0) * 30
         assert close.all()
 
 
-def test_a_constant_has_no_deviation_whatever_its_level() -> None:
+def test_constant_has_zero_std_at_any_level() -> None:
     X = np.column_stack([np.full(60, 0.1), np.full(60, 1e9), np.r_[np.full(40, 3.0), np.arange(20.0)]])
     folds = make_folds(60, WalkForwardSpec(train=20, refit_every=1), horizon=1)
     deviation = fold_scaling(X, [folds], has_label=np.ones(len(X), dtype=np.bool_)).std
@@ -42,11 +43,11 @@ def test_a_constant_has_no_deviation_whatever_its_level() -> None:
 
 
 @pytest.mark.parametrize("window", ["expanding", "rolling"])
-def test_runs_of_refits_cover_all_once_and_share_rows(window: str) -> None:
+def test_overlapping_slices_cover_refits_once_and_share_rows(window: str) -> None:
     spec = WalkForwardSpec.model_validate({"train": 25, "refit_every": 3, "window": window})
     folds = make_folds(500, spec, horizon=1)
     runs = overlapping_refit_slices([folds], max_refits=16, min_overlap=0.5)
-    assert [at for run in runs for at in range(run.start, run.stop)] == list(range(len(folds)))
+    assert [index for run in runs for index in range(run.start, run.stop)] == list(range(len(folds)))
     for run in runs:
         assert run.stop - run.start <= 16
         common = folds.train_stop[run].min() - folds.train_start[run].max()
@@ -54,7 +55,7 @@ def test_runs_of_refits_cover_all_once_and_share_rows(window: str) -> None:
 
 
 @given(seed=st.integers(0, 10_000), level=st.sampled_from([0.0, 1e6]), outlier=st.sampled_from([0.0, 1e9]))
-def test_a_sample_of_many_rows_tells_where_the_mean_is(seed: int, level: float, outlier: float) -> None:
+def test_scaling_is_accurate_with_a_sampled_center(seed: int, level: float, outlier: float) -> None:
     """Whatever rows it hits or misses, a variance loses no more than a few bits."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(20_000, 2)) + level

@@ -1,4 +1,4 @@
-"""What the classifier warns of, and what it refuses."""
+"""Warnings and errors of the estimator."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from quantlr import GradientDescentClassifier
 from quantlr.core.errors import LearningRateTooLarge
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
-from model.classified import WAYS, WEIGHT, made_up, weights_of
+from model.classification_data import SOLVERS, WEIGHT, example_data, raw_weights
 
 
 @pytest.mark.parametrize(("solver", "factor", "name"), [("gradient_descent", 2.0, "2/L"), ("nesterov", 1.0, "1/L")])
-def test_a_learning_rate_that_need_not_go_downhill_is_refused(solver: Any, factor: float, name: str) -> None:
-    X, y = made_up()
+def test_too_large_learning_rate_raises_with_its_limit(solver: Any, factor: float, name: str) -> None:
+    X, y = example_data()
     limit = factor * GradientDescentClassifier().fit(X, y).learning_rate_
     model = GradientDescentClassifier(solver=solver, learning_rate=limit * 1.001)
-    with pytest.raises(LearningRateTooLarge, match=f"^learning_rate: .* would not go downhill.* {name} = {limit:.4g}"):
+    with pytest.raises(LearningRateTooLarge, match=f"^learning_rate: .* diverges.* {name} = {limit:.4g}"):
         model.fit(X, y)
 
 
-@pytest.mark.parametrize("solver", WAYS)
+@pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("tol", [1e-8, 1e-3])
-def test_classes_that_a_plane_separates_are_warned_of(solver: Any, tol: float) -> None:
+def test_separated_classes_warn(solver: Any, tol: float) -> None:
     rng = np.random.default_rng(1)
     X = rng.normal(size=(60, 2))
     y = X[:, 0] > 0
@@ -32,31 +32,31 @@ def test_classes_that_a_plane_separates_are_warned_of(solver: Any, tol: float) -
         model = GradientDescentClassifier(solver=solver, tol=tol).fit(X, y)
     assert caught[0].filename == __file__
     assert len(caught) == 1
-    assert np.isfinite(weights_of(model)).all()
+    assert np.isfinite(raw_weights(model)).all()
     assert model.score(X, y) == 1.0
     GradientDescentClassifier(solver=solver, tol=tol, l2=0.01, max_iter=10_000).fit(X, y)
 
 
-def test_a_feature_that_gives_some_of_a_class_away_is_warned_of() -> None:
+def test_quasi_complete_separation_warns() -> None:
     rng = np.random.default_rng(2)
     y = rng.random(200) < 0.5
     X = np.column_stack([rng.normal(size=200), y & (rng.random(200) < 0.3)])
-    with pytest.warns(ConvergenceWarning, match="along some direction at least: no best weights exist"):
+    with pytest.warns(ConvergenceWarning, match="or along some direction: no best weights exist"):
         GradientDescentClassifier().fit(X, y)
 
 
-@pytest.mark.parametrize("solver", WAYS)
+@pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("tol", [1e-8, 1e-3])
-def test_features_that_say_nothing_at_all_are_no_separation(solver: Any, tol: float) -> None:
+def test_uninformative_features_are_not_separation(solver: Any, tol: float) -> None:
     """The best log odds are exactly 0: on the edge of either side, and the best all the same."""
     y = np.repeat([0, 1], 20)
     for X in (np.tile([[-1.0], [1.0]], (20, 1)), np.full((40, 1), 3.0)):
         model = GradientDescentClassifier(solver=solver, tol=tol).fit(X, y)
-        np.testing.assert_allclose(weights_of(model), 0, atol=1e-12)
+        np.testing.assert_allclose(raw_weights(model), 0, atol=1e-12)
 
 
-@pytest.mark.parametrize("solver", WAYS)
-def test_a_row_far_out_and_a_loose_tolerance_are_no_separation(solver: Any) -> None:
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_outlier_and_loose_tolerance_are_not_separation(solver: Any) -> None:
     rng = np.random.default_rng(4)
     X = rng.normal(size=(200, 1))
     y = rng.random(200) < 1 / (1 + np.exp(-0.5 * X[:, 0]))
@@ -64,9 +64,9 @@ def test_a_row_far_out_and_a_loose_tolerance_are_no_separation(solver: Any) -> N
     GradientDescentClassifier(solver=solver, tol=0.01).fit(X, y)
 
 
-@pytest.mark.parametrize("solver", WAYS)
-def test_a_descent_that_runs_out_is_warned_of(solver: Any) -> None:
-    X, y = made_up()
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_reaching_max_iter_warns(solver: Any) -> None:
+    X, y = example_data()
     with pytest.warns(ConvergenceWarning, match=rf"{solver} stopped after 2 .*above tol=1e-08; raise max_iter"):
         GradientDescentClassifier(solver=solver, max_iter=2).fit(X, y)
 
@@ -89,8 +89,8 @@ def test_a_descent_that_runs_out_is_warned_of(solver: Any) -> None:
         ("class_weight", {0: 1.0, 2: 1.0}, "The classes, .*1.*, are not in class_weight"),
     ],
 )
-def test_parameters_of_no_use_are_value_errors(name: str, value: Any, message: str) -> None:
-    X, y = made_up()
+def test_invalid_parameters_raise_value_error(name: str, value: Any, message: str) -> None:
+    X, y = example_data()
     with pytest.raises(ValueError, match=message):
         GradientDescentClassifier(**{name: value}).fit(X, y)
     if value == "much":
@@ -100,8 +100,8 @@ def test_parameters_of_no_use_are_value_errors(name: str, value: Any, message: s
             GradientDescentClassifier(solver="gradient_descent", learning_rate=value).fit(X, y)
 
 
-def test_data_of_no_use_are_value_errors() -> None:
-    X, y = made_up()
+def test_invalid_data_raise_value_error() -> None:
+    X, y = example_data()
     model = GradientDescentClassifier()
     with pytest.raises(
         ValueError, match=r"needed rows of 2 classes, found 1 class among the 400 rows .*: 1; give rows"

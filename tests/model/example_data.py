@@ -1,4 +1,4 @@
-"""Made-up rows, and the refits that learn from them month by month."""
+"""Simulated rows, and training data with monthly refits."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from quantlr.model.batched.training import TrainingData
 from quantlr.model.splits import WalkForwardSpec, make_folds
 from quantlr.model.standardize import fold_scaling
 
-EVERY_MONTH = WalkForwardSpec(train=200, refit_every=21)
+MONTHLY_REFITS = WalkForwardSpec(train=200, refit_every=21)
 
 
-def made_up(seed: int, *, rows: int = 900, k: int = 4, edge: float = 0.4) -> tuple[Array, Array]:
+def example_data(seed: int, *, rows: int = 900, k: int = 4, edge: float = 0.4) -> tuple[Array, Array]:
     rng = np.random.default_rng(seed)
     X = rng.standard_t(4, size=(rows, k)) * 0.01
     z = X @ rng.normal(size=k) * 100 * edge
     return X, (rng.random(rows) < 1 / (1 + np.exp(-z))).astype(np.float64)
 
 
-def training(X: Array, y: Array, spec: WalkForwardSpec = EVERY_MONTH) -> TrainingData:
+def training(X: Array, y: Array, spec: WalkForwardSpec = MONTHLY_REFITS) -> TrainingData:
     folds = make_folds(len(X), spec, horizon=1)
     return TrainingData(X, y, [folds], fold_scaling(X, [folds], has_label=~np.isnan(y)))

@@ -1,4 +1,4 @@
-"""A thousand made-up problems: the weights are an independent optimiser's, or the fit says why they are not."""
+"""A thousand random problems: the weights equal SciPy's, or the fit reports why not."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from scipy.special import expit
 
 TOL = 1e-10
 SLACK = 1e-5
-"""How far on its wrong side a row may be of a plane that separates, in whitened units."""
+"""Largest negative margin of a row at a separating hyperplane, in whitened units."""
 OUTCOMES: Counter[str] = Counter()
 
 
@@ -39,8 +39,8 @@ class Problem:
     def made(self) -> tuple[Array, Array]:
         rng = np.random.default_rng(self.seed)
         common = rng.normal(size=(self.rows, 1))
-        own = rng.normal(size=(self.rows, self.features))
-        S = np.sqrt(self.correlated) * common + np.sqrt(1 - self.correlated) * own
+        selected = rng.normal(size=(self.rows, self.features))
+        S = np.sqrt(self.correlated) * common + np.sqrt(1 - self.correlated) * selected
         z = self.signal * (S @ rng.normal(size=self.features)) / np.sqrt(self.features) + self.imbalance
         y = (rng.random(self.rows) < expit(z)).astype(np.float64)
         X = S * 10.0 ** rng.uniform(-self.widest, self.widest, self.features) + rng.normal(size=self.features)
@@ -71,12 +71,12 @@ def separable(S: Array, y: Array) -> bool:
     """
     whitened = np.linalg.qr(S)[0] * np.sqrt(len(y))
     signed = (2 * y - 1)[:, None] * whitened
-    found = linprog(-signed.sum(axis=0), A_ub=-signed, b_ub=np.full(len(y), SLACK), bounds=(-1, 1))
-    assert found.x is not None
-    return bool((signed @ found.x).sum() > 100 * SLACK * len(y))
+    result = linprog(-signed.sum(axis=0), A_ub=-signed, b_ub=np.full(len(y), SLACK), bounds=(-1, 1))
+    assert result.x is not None
+    return bool((signed @ result.x).sum() > 100 * SLACK * len(y))
 
 
-def by_scipy(S: Array, y: Array, D: Array) -> Array:
+def fit_by_scipy(S: Array, y: Array, D: Array) -> Array:
     """Return standardised weights by a trust region, from zero."""
 
     def value(theta: Array) -> float:
@@ -91,8 +91,8 @@ def by_scipy(S: Array, y: Array, D: Array) -> Array:
         return np.asarray((S.T * (g * (1 - g))) @ S / len(y) + D)
 
     start = np.zeros(S.shape[1])
-    found = minimize(value, start, jac=slope, hess=bend, method="trust-exact", options={"gtol": TOL, "maxiter": 2000})
-    return np.asarray(found.x)
+    result = minimize(value, start, jac=slope, hess=bend, method="trust-exact", options={"gtol": TOL, "maxiter": 2000})
+    return np.asarray(result.x)
 
 
 @settings(max_examples=1000, suppress_health_check=list(HealthCheck))
@@ -109,34 +109,36 @@ def _weights_are_the_best_or_the_fit_says_why_not(problem: Problem) -> None:
     scaling = fold_scaling(X, [folds], has_label=np.ones(problem.rows, dtype=np.bool_))
     model = LogisticRegression(l2=problem.l2, tol=TOL, degenerate="base_rate")
     fits = fit_folds(TrainingData(X, y, [folds], scaling), model)
-    for at, fold in enumerate(folds):
-        mine, ups = X[fold.train], y[fold.train]
-        spread = mine.std(axis=0)
-        seen = spread > 1e-12 * np.abs(mine).max(axis=0)
-        assert (fits.coefficients[at, 1:][~seen] == 0).all()
-        S = np.column_stack([np.ones(len(ups)), (mine[:, seen] - mine[:, seen].mean(axis=0)) / spread[seen]])
-        if fits.degenerate[at]:
+    for index, fold in enumerate(folds):
+        selected, ups = X[fold.train], y[fold.train]
+        spread = selected.std(axis=0)
+        is_kept = spread > 1e-12 * np.abs(selected).max(axis=0)
+        assert (fits.coefficients[index, 1:][~is_kept] == 0).all()
+        S = np.column_stack(
+            [np.ones(len(ups)), (selected[:, is_kept] - selected[:, is_kept].mean(axis=0)) / spread[is_kept]]
+        )
+        if fits.degenerate[index]:
             OUTCOMES["degenerate"] += 1
             assert ups.min() == ups.max() or (problem.l2 == 0 and separable(S, ups))
             continue
-        if not fits.converged[at]:
+        if not fits.converged[index]:
             OUTCOMES["unconverged"] += 1
             continue
         OUTCOMES["converged"] += 1
-        D = np.diag([0.0] + [problem.l2] * int(seen.sum()))
-        weights = fits.coefficients[at, 1:][seen]
+        D = np.diag([0.0] + [problem.l2] * int(is_kept.sum()))
+        weights = fits.coefficients[index, 1:][is_kept]
         theta = np.concatenate(
-            [[fits.coefficients[at, 0] + mine[:, seen].mean(axis=0) @ weights], weights * spread[seen]]
+            [[fits.coefficients[index, 0] + selected[:, is_kept].mean(axis=0) @ weights], weights * spread[is_kept]]
         )
 
         def slope(there: Array, S: Array = S, ups: Array = ups, D: Array = D) -> float:
             return float(np.abs(S.T @ (expit(S @ there) - ups) / len(ups) + D @ there).max())
 
         size = 1 + np.abs(theta).max()
-        assert slope(theta) <= 10 * TOL + 1e-13 * size * np.abs(mine).max() / spread[seen].min()
-        if 0 < at < len(folds) - 1:
+        assert slope(theta) <= 10 * TOL + 1e-13 * size * np.abs(selected).max() / spread[is_kept].min()
+        if 0 < index < len(folds) - 1:
             continue  # the optimiser takes its time; the first and the last refit have the most different rows
-        best = by_scipy(S, ups, D)
+        best = fit_by_scipy(S, ups, D)
 
         def flattest(there: Array, S: Array = S, ups: Array = ups, D: Array = D) -> float:
             g = expit(S @ there)
@@ -148,7 +150,7 @@ def _weights_are_the_best_or_the_fit_says_why_not(problem: Problem) -> None:
         assert np.abs(theta - best).max() <= 5 * (slope(theta) + slope(best)) / flat + 1e-9 * size
 
 
-def test_weights_are_the_best_or_the_fit_says_why_not() -> None:
+def test_weights_are_optimal_or_the_fit_reports_why_not() -> None:
     """Of a thousand problems; what is told as unconverged is rare, and every outcome is met."""
     OUTCOMES.clear()
     _weights_are_the_best_or_the_fit_says_why_not()

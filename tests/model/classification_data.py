@@ -1,4 +1,4 @@
-"""Rows to classify, and the weights that scikit-learn finds for them."""
+"""Simulated classification data, and the weights that scikit-learn finds for them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from quantlr.core.arrays import Array
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-WAYS: Any = ("gradient_descent", "nesterov", "newton")
+SOLVERS: Any = ("gradient_descent", "nesterov", "newton")
 
 
-def made_up(seed: int = 0, *, rows: int = 400, k: int = 4) -> tuple[Array, Any]:
+def example_data(seed: int = 0, *, rows: int = 400, k: int = 4) -> tuple[Array, Any]:
     """Correlated features of very different scales, far from 0, and labels that depend on them."""
     rng = np.random.default_rng(seed)
     S = rng.normal(size=(rows, k)) @ (np.eye(k) + 0.4 * rng.normal(size=(k, k)))
@@ -21,18 +21,18 @@ def made_up(seed: int = 0, *, rows: int = 400, k: int = 4) -> tuple[Array, Any]:
     return X, np.asarray(rng.random(rows) < 1 / (1 + np.exp(-z)), dtype=np.int64)
 
 
-def by_scikit_learn(
+def fit_by_scikit_learn(
     X: Array, y: Any, *, l2: float, weight: Array | None = None, class_weight: Any = None, intercept: bool = True
 ) -> Array:
     """Return the weights, intercept first, that scikit-learn finds on features that it has standardised by itself."""
     scaler = StandardScaler(with_mean=intercept).fit(X, sample_weight=weight)
-    each = np.ones(len(y)) if weight is None else weight
+    row_weight = np.ones(len(y)) if weight is None else weight
     by_class = {0: 1.0, 1: 1.0}
     if class_weight == "balanced":
-        by_class = {label: each.sum() / (2 * each[y == label].sum()) for label in (0, 1)}
+        by_class = {label: row_weight.sum() / (2 * row_weight[y == label].sum()) for label in (0, 1)}
     elif class_weight:
         by_class = class_weight
-    n = sum(each[y == label].sum() * by_class[label] for label in (0, 1))
+    n = sum(row_weight[y == label].sum() * by_class[label] for label in (0, 1))
     model = LogisticRegression(
         C=1 / (n * l2) if l2 else 1e12, solver="newton-cholesky", tol=1e-12, max_iter=1000,
         class_weight=by_class, fit_intercept=intercept,
@@ -43,11 +43,11 @@ def by_scikit_learn(
     return np.concatenate([[constant], weights])
 
 
-def weights_of(model: Any) -> Array:
+def raw_weights(model: Any) -> Array:
     return np.concatenate([model.intercept_, model.coef_[0]])
 
 
-def assert_alike(found: Array, expected: Array, X: Array, *, atol: float = 1e-7) -> None:
+def assert_weights_close(found: Array, expected: Array, X: Array, *, atol: float = 1e-7) -> None:
     """Compare weights in standardised units."""
     units = np.r_[1, X.std(axis=0)]
     np.testing.assert_allclose(found[1:] * units[1:], expected[1:] * units[1:], atol=atol)

@@ -4,11 +4,11 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from quantlr.model.batched.sums import LocalRows
-from quantlr.model.batched.windows import TrainingWindows
+from quantlr.model.windows import TrainingWindows
 
 
 @given(seed=st.integers(0, 100_000), refits=st.integers(1, 9), span=st.sampled_from([3, 20, 60]))
-def test_sums_are_those_of_each_refits_own_rows(seed: int, refits: int, span: int) -> None:
+def test_batched_sums_equal_each_refits_own_sums(seed: int, refits: int, span: int) -> None:
     """Whether all overlap or not, as in a piece of a history, and whether some have no row at all."""
     rng = np.random.default_rng(seed)
     start = np.sort(rng.integers(0, span, refits))
@@ -18,10 +18,12 @@ def test_sums_are_those_of_each_refits_own_rows(seed: int, refits: int, span: in
     rows = LocalRows.from_arrays(X, np.zeros(windows.n_union_rows), None, windows, by_class=False)
     sums, moments = rows.row_sums_by_class(values), rows.second_moments_by_class(values[0])
     tanh = rows.tanh_row_sums(np.ones((2, refits)), slice(None))
-    core, own = windows.common_rows, X[windows.common_rows]
-    plain = windows.sum_by_refit(own.sum(axis=0), X[: core.start].T, X[core.stop :].T)
-    for at, mine in enumerate(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True)):
-        np.testing.assert_allclose(sums[at, :, 0], values[:, mine] @ X[mine], atol=1e-12)
-        np.testing.assert_allclose(moments[at, 0], (X[mine].T * values[0, mine]) @ X[mine], atol=1e-12)
-        np.testing.assert_allclose(tanh[:, at], np.tanh(X[mine].sum(axis=1)) @ X[mine], atol=1e-12)
-        np.testing.assert_allclose(plain[at], X[mine].sum(axis=0), atol=1e-12)
+    core, selected = windows.common_rows, X[windows.common_rows]
+    plain = windows.sum_by_refit(selected.sum(axis=0), X[: core.start].T, X[core.stop :].T)
+    for index, rows_of_refit in enumerate(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True)):
+        np.testing.assert_allclose(sums[index, :, 0], values[:, rows_of_refit] @ X[rows_of_refit], atol=1e-12)
+        np.testing.assert_allclose(
+            moments[index, 0], (X[rows_of_refit].T * values[0, rows_of_refit]) @ X[rows_of_refit], atol=1e-12
+        )
+        np.testing.assert_allclose(tanh[:, index], np.tanh(X[rows_of_refit].sum(axis=1)) @ X[rows_of_refit], atol=1e-12)
+        np.testing.assert_allclose(plain[index], X[rows_of_refit].sum(axis=0), atol=1e-12)
