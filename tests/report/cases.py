@@ -76,16 +76,16 @@ def long_names() -> Prices:
 SHORT = {"policy.long_above": 1.0, "policy.short_below": 1.0}
 EVERY = {"walk_forward.refit_every": "never"}
 CASES: dict[str, tuple[Callable[[], Prices], dict[str, Any]]] = {
-    "three years": (walk(sessions=1000), {"policy.short_below": 0.5}),
-    "one year": (walk(sessions=505), {}),
-    "four sessions": (walk(sessions=258), {}),
-    "no trades": (walk(sessions=600), {"policy.long_above": 1.0}),
-    "all long": (walk(sessions=600), {"policy.long_above": 0.0}),
-    "three tickers, five sessions ahead": (walk(sessions=700, tickers=3), {"label.horizon": 5}),
+    "three years": (walk(n_sessions=1000), {"policy.short_below": 0.5}),
+    "one year": (walk(n_sessions=505), {}),
+    "four sessions": (walk(n_sessions=258), {}),
+    "no trades": (walk(n_sessions=600), {"policy.long_above": 1.0}),
+    "all long": (walk(n_sessions=600), {"policy.long_above": 0.0}),
+    "three tickers, five sessions ahead": (walk(n_sessions=700, n_tickers=3), {"label.horizon": 5}),
     "ten-letter names": (long_names, {"policy.short_below": 0.5}),
     "missing months": (with_holes, {}),
     "ruin": (ruinous, SHORT),
-    "500 tickers": (walk(sessions=160, tickers=500), {"walk_forward.train": 100, "model.scope": "pooled", **EVERY}),
+    "500 tickers": (walk(n_sessions=160, n_tickers=500), {"walk_forward.train": 100, "model.scope": "pooled", **EVERY}),
 }
 
 
