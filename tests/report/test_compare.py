@@ -13,11 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import quantlr
-from matplotlib.figure import Figure
 from matplotlib.image import imread
 from quantlr.core.errors import OutputError, UserError
 from quantlr.report.compare import Comparison, compare_runs, write_comparison
-from quantlr.report.figures.several import DifferenceInterval, draw_equity_by_run, draw_forest_plot, draw_pair_matrix
 from quantlr.report.pages.comparison import comparison_page, comparison_title
 from quantlr.report.pairs import config_differences, format_signed, pair_sentence
 
@@ -143,7 +141,7 @@ def test_too_few_sessions_test_nothing(output: Path) -> None:
     assert len(found.dates) < 60
     assert found.n_tests == 0
     assert any("too few to tell a difference from luck" in text for text in found.caveats)
-    assert comparison_title(found) == "Nothing here could be tested"
+    assert comparison_title(found) == "No difference could be tested"
 
 
 def test_a_run_of_several_tickers_shares_the_forecasts_of_one(output: Path) -> None:
@@ -247,46 +245,6 @@ def test_a_page_can_be_drawn(output: Path, names: tuple[str, ...]) -> None:
     if "brief" in names:
         with matplotlib.rc_context(OF_THEIR_OWN):
             assert comparison_page(found) == page, "the same twice, whatever a user's own figures look like"
-
-
-def axes() -> Any:
-    return Figure(figsize=(6, 4)).add_subplot()
-
-
-def test_curves_are_drawn_as_given(output: Path) -> None:
-    found, ax = compared(output, "base", "lags"), axes()
-    draw_equity_by_run(ax, found.dates, found.equity, found.benchmark)
-    drawn = {line.get_label(): line.get_ydata() for line in ax.lines}
-    np.testing.assert_array_equal(drawn["A"], found.equity[:, 0])
-    np.testing.assert_array_equal(drawn["B"], found.equity[:, 1])
-    assert found.benchmark is not None
-    np.testing.assert_array_equal(drawn["buy and hold"], found.benchmark)
-
-
-def test_a_forest_draws_each_interval_in_its_row() -> None:
-    ax = axes()
-    draw_forest_plot(
-        ax,
-        [
-            DifferenceInterval("B less A", 0.2, -0.1, 0.5, "luck", False),
-            DifferenceInterval("C less A", None, 0, 0, "none", False),
-        ],
-    )
-    assert [list(line.get_xdata()) for line in ax.lines if len(line.get_xdata()) == 2 and line.get_linewidth() > 2] == [
-        [-0.1, 0.5]
-    ]
-    assert {"luck", "none"} <= {text.get_text() for text in ax.texts}
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["B less A", "C less A"]
-
-
-def test_a_matrix_writes_the_lower_triangle() -> None:
-    ax = axes()
-    values = np.full((3, 3), np.nan)
-    values[1, 0], values[2, 0] = 0.5, -0.25
-    strong = values == 0.5
-    draw_pair_matrix(ax, values, strong, [["", "", ""], ["+0.50", "", ""], ["−0.25", "–", ""]], better_sign=1)
-    assert [text.get_text() for text in ax.texts] == ["+0.50", "−0.25", "–"]
-    assert len(ax.lines) == 1
 
 
 @pytest.mark.parametrize(
