@@ -23,61 +23,62 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_every_page_of_a_run_is_drawn() -> None:
-    seen = shown("four sessions")
-    assert list(render_pages_serially(seen, ignore_progress)) == [page.file_name for page in applicable_pages(seen)]
+def test_all_applicable_pages_are_rendered() -> None:
+    context = shown("four sessions")
+    assert list(render_pages_serially(context, ignore_progress)) == [
+        page.file_name for page in applicable_pages(context)
+    ]
 
 
-def test_pages_are_the_same_whoever_draws_and_are_drawn_even_if_the_helper_is_killed(
+def test_pages_are_equal_in_parallel_and_after_a_process_was_killed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Two pages: the first is the helper's, the second is drawn here while the helper gets ready."""
-    seen = shown("four sessions")
-    monkeypatch.setattr("quantlr.report.pages.applicable_pages", lambda shown: applicable_pages(shown)[:2])
-    here = render_pages_serially(seen, ignore_progress)
-    assert len(here) == 2
-    with open_page_renderer(2) as draw:
-        assert draw(seen, ignore_progress) == here
+    """Of two pages, the other process renders the first, and this one the second while the other starts."""
+    page_context = shown("four sessions")
+    monkeypatch.setattr("quantlr.report.pages.applicable_pages", lambda context: applicable_pages(context)[:2])
+    expected = render_pages_serially(page_context, ignore_progress)
+    assert len(expected) == 2
+    with open_page_renderer(2) as render:
+        assert render(page_context, ignore_progress) == expected
         (helper,) = active_children()
         helper.kill()
         helper.join()
-        assert draw(seen, ignore_progress) == here
+        assert render(page_context, ignore_progress) == expected
     assert not active_children()
 
 
-def test_what_is_too_large_to_travel_is_drawn_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = shown("three years")
-    course = seen.run_data
-    of_arrays = course.prices.close.nbytes * 8 + course.dataset.features.nbytes
-    assert of_arrays < seen.nbytes < MAX_TRANSFER_BYTES
-    asked = []
-    monkeypatch.setattr("quantlr.report.render.MAX_TRANSFER_BYTES", seen.nbytes - 1)
-    monkeypatch.setattr("quantlr.report.render.render_pages_serially", lambda *_: asked.append("here"))
-    monkeypatch.setattr("quantlr.report.render.parallel_map", lambda *_, **__: asked.append("sent"))
+def test_large_runs_are_rendered_serially(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = shown("three years")
+    data = context.run_data
+    assert data.prices.close.nbytes * 8 + data.dataset.features.nbytes < context.nbytes < MAX_TRANSFER_BYTES
+    calls = []
+    monkeypatch.setattr("quantlr.report.render.MAX_TRANSFER_BYTES", context.nbytes - 1)
+    monkeypatch.setattr("quantlr.report.render.render_pages_serially", lambda *_: calls.append("serial"))
+    monkeypatch.setattr("quantlr.report.render.parallel_map", lambda *_, **__: calls.append("parallel"))
     monkeypatch.setattr("quantlr.report.render.process_pool", lambda *_, **__: nullcontext())
-    with open_page_renderer(2) as draw:
-        draw(seen, ignore_progress)
-    assert asked == ["here"]
+    with open_page_renderer(2) as render:
+        render(context, ignore_progress)
+    assert calls == ["serial"]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="whose child is whose is read from /proc")
-def test_ctrl_c_while_the_helper_starts_leaves_no_process_and_says_one_line(tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="child processes are read from /proc")
+def test_ctrl_c_while_processes_start_leaves_none_and_prints_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "quantlr", "run", "configs/sp500_daily.yaml", "--jobs", "2", "--output"]
     with subprocess.Popen(
         [*command, str(tmp_path)], cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        while len(children.read_text().split()) < 2:  # the helper, and what tracks its resources
+        while len(children.read_text().split()) < 2:  # the rendering process and the resource tracker
             time.sleep(0.005)
         os.killpg(process.pid, signal.SIGINT)
-        _, said = process.communicate()
+        _, stderr = process.communicate()
     assert process.returncode == 130
-    assert said == "interrupted; what was there before is untouched\n"
-    while _lives(process.pid):  # what tracks resources leaves a moment later
+    assert stderr == "interrupted; what was there before is untouched\n"
+    while _is_running(process.pid):  # the resource tracker ends a moment later
         time.sleep(0.005)
 
 
-def _lives(group: int) -> bool:
+def _is_running(group: int) -> bool:
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
@@ -85,8 +86,8 @@ def _lives(group: int) -> bool:
     return True
 
 
-def test_a_run_is_drawn_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = shown("three years")
-    done = Run(seen.config, seen.metrics, (), seen.run_data)
+def test_report_uses_the_given_renderer() -> None:
+    context = shown("three years")
+    run = Run(context.config, context.metrics, (), context.run_data)
     pictures = {"tearsheet.png": tear_sheet_of("three years")}
-    assert done.report(draw=lambda *_: pictures).files["tearsheet.png"] == pictures["tearsheet.png"].png_bytes
+    assert run.report(draw=lambda *_: pictures).files["tearsheet.png"] == pictures["tearsheet.png"].png_bytes

@@ -1,34 +1,42 @@
-"""What pages show: a run's values and numbers, with what is said of them in words."""
+"""What the pages of a report are made of: a run's config, data and metrics, and values that several panels share."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from quantlr.backtest.attribution import TickerAttribution, ticker_attribution
 from quantlr.backtest.metrics import EvaluatedForecasts, evaluate_forecasts
+from quantlr.backtest.trades import trade_table
 from quantlr.config.run_config import RunConfig
 from quantlr.core.progress import Note, iso_date
 from quantlr.core.values import RunData
+from quantlr.model.diagnostics import ModelDiagnostics, diagnose_model
+from quantlr.report.style import plural
 from quantlr.report.summary import condense_notes, note_text, ticker_list_text
 
 MAX_TICKER_LIST_CHARS = 60
-"""Letters of a list of tickers in a page's head."""
+"""Characters of the list of tickers in a page's header."""
+MAX_PLOTTED_REFITS, MAX_LOSS_CURVES, MAX_LOSS_ITERATIONS = 60, 5, 150
+"""Refits whose coefficients are drawn, refits whose loss is, and iterations after which its curve is cut, at most."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PageContext:
-    """A run as its pages see it.
+    """A run and what is derived from it for its pages; the derived values are computed when first asked for.
 
     Attributes
     ----------
-    config : what was run.
-    course : the values that it passed through.
-    rows : its forecasts whose outcome is known.
+    config : of the run.
+    run_data : prices, dataset, forecasts, positions and backtest.
+    evaluated : its forecasts with a known outcome.
     metrics : as in ``metrics.json``.
-    notes : what a reader should know, a line each.
+    notes : one line each.
     """
 
     config: RunConfig
@@ -41,40 +49,72 @@ class PageContext:
     def from_run(
         cls, config: RunConfig, run_data: RunData, metrics: dict[str, Any], notes: Iterable[Note]
     ) -> PageContext:
-        """Return what there is to show of a run."""
+        """Return the context of a run; notes of one kind are condensed to one line."""
         lines = tuple(note_text(note) for note in condense_notes(notes))
         return cls(config, run_data, evaluate_forecasts(run_data.forecasts), metrics, lines)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the arrays that it holds."""
+        """Bytes of the run's arrays."""
         return _array_nbytes(self)
 
     @property
     def forecast_tickers(self) -> list[str]:
         """The tickers that have forecasts, in the config's order."""
-        return [self.run_data.forecasts.tickers[at] for at in np.unique(self.run_data.forecasts.ticker)]
+        forecasts = self.run_data.forecasts
+        return [forecasts.tickers[index] for index in np.unique(forecasts.ticker)]
+
+    @cached_property
+    def trades(self) -> pd.DataFrame:
+        """The trades of the backtest, one row each."""
+        return trade_table(self.run_data.result)
+
+    @cached_property
+    def attribution(self) -> TickerAttribution:
+        """Contribution, accuracy and Sharpe ratio of each ticker that has forecasts."""
+        per_year = self.config.report.sessions_per_year
+        return ticker_attribution(
+            self.run_data.result, self.run_data.forecasts, self.evaluated, sessions_per_year=per_year
+        )
+
+    @property
+    def plotted_model_ticker(self) -> int:
+        """Index of the ticker whose model is drawn: the first with the most refits; negative for a pooled model."""
+        tickers, counts = np.unique(self.run_data.forecasts.refits.ticker, return_counts=True)
+        return int(tickers[counts.argmax()])
+
+    @cached_property
+    def model_diagnostics(self) -> ModelDiagnostics:
+        """Coefficients, loss curves and learning-rate study of the model that is drawn."""
+        data, ticker = self.run_data, self.plotted_model_ticker
+        return diagnose_model(
+            data.dataset,
+            data.forecasts,
+            self.config.walk_forward,
+            self.config.model,
+            ticker=None if ticker < 0 else data.forecasts.tickers[ticker],
+            max_loss_curves=MAX_LOSS_CURVES,
+            max_iterations=MAX_LOSS_ITERATIONS,
+            max_coefficient_refits=MAX_PLOTTED_REFITS,
+        )
 
     @property
     def setup_text(self) -> str:
-        """What was run, in one line."""
-        config, course = self.config, self.run_data
-        traded, columns = (
-            ticker_list_text(self.forecast_tickers, max_chars=MAX_TICKER_LIST_CHARS),
-            len(course.dataset.columns),
-        )
-        features = f"{columns} feature{'s'[: columns > 1]}"
-        walk, execution, sessions = config.walk_forward, config.execution, course.result.fill_dates
-        refit = "fitted once" if walk.refit_every == "never" else f"refitted every {walk.refit_every} sessions"
+        """The setup of the run in one line: tickers, dates, features, refits and execution."""
+        config, data = self.config, self.run_data
+        tickers = ticker_list_text(self.forecast_tickers, max_chars=MAX_TICKER_LIST_CHARS)
+        features = plural(len(data.dataset.columns), "feature")
+        splits, execution, dates = config.walk_forward, config.execution, data.result.fill_dates
+        refits = "fitted once" if splits.refit_every == "never" else f"refitted every {splits.refit_every} sessions"
         pooled = "one model for all, " if config.model.scope == "pooled" else ""
         return (
-            f"{traded}, {iso_date(sessions[0])} to {iso_date(sessions[-1])}; {features}, {pooled}{walk.window} "
-            f"window, {refit}, horizon {config.label.horizon}; fill {execution.fill}, {execution.trading_costs_text()}"
+            f"{tickers}, {iso_date(dates[0])} to {iso_date(dates[-1])}; {features}, {pooled}{splits.window} window, "
+            f"{refits}, horizon {config.label.horizon}; fill {execution.fill}, {execution.trading_costs_text()}"
         )
 
 
 def _array_nbytes(value: Any) -> int:
-    """Return the bytes of the arrays in a value and in the values that it is made of."""
+    """Return the bytes of the arrays in a value and, for a dataclass, in its fields."""
     if is_dataclass(value):
         return sum(_array_nbytes(getattr(value, field.name)) for field in fields(value))
     return int(getattr(value, "nbytes", 0))

@@ -1,208 +1,149 @@
-"""What a strategy became over time: equity, drawdown and how often it was right."""
+"""Curves over time that several pages draw: growth of 1, drawdown, rolling Sharpe ratio and rolling accuracy.
+
+Each function takes axes and a panel's table (`quantlr.report.pages.layout.Table`), and computes nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.dates import date2num
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from quantlr.backtest.rolling import DrawdownPeriod, RollingAccuracy, RollingSharpe
 from quantlr.core.arrays import Array
 from quantlr.report.style import (
-    BAND_GREY,
+    BAND_STYLE,
     BLACK,
     BLUE,
     GREY,
     LIGHT_GREY,
-    MINUS_SIGN,
     ORANGE,
     SKY,
     SMALL_SIZE,
+    add_legend_above,
+    format_date_axis,
+    format_log_axis,
     format_multiple,
-    nice_ticks,
-    percent_formatter,
+    marker_if_few,
     percent_text,
+    percent_tick,
+    signed_number,
 )
 
-MIN_PLOTTED_EQUITY = 1e-3
-"""Where the equity axis ends, however much is lost."""
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+NO_SKILL_LABEL = "95% band under no skill"
 DRAWDOWN_AXIS_FACTOR = 1.25
-"""How far the axis of drawdowns goes below the deepest, so that the numbers of the deepest stand clear of it."""
-MIN_UNMARKED_POINTS = 40
-"""Points of a line below which each is marked: of one alone there would be nothing to see."""
+"""Lower end of the drawdown axis relative to the max drawdown; the numbers of the deepest stand in that room."""
 
 
-@dataclass(frozen=True, slots=True)
-class GrowthCurves:
-    """Values of one unit of capital over time.
-
-    Attributes
-    ----------
-    dates : (sessions + 1,) from the first fill on.
-    net, gross, benchmark : (sessions + 1,) beginning at 1.
-    net_drawdown, benchmark_drawdown : (sessions + 1,) fall from the highest so far, <= 0.
-    """
-
-    dates: pd.DatetimeIndex
-    net_equity: Array
-    gross_equity: Array
-    benchmark_equity: Array
-    net_drawdown: Array
-    benchmark_drawdown: Array
+def draw_growth(ax: Axes, table: Mapping[str, Any]) -> None:
+    """Draw equity after and before costs beside buy and hold, and shade the deepest drawdowns."""
+    curves = (
+        (table["benchmark_equity"], "buy and hold", ORANGE, 1.3),
+        (table["gross_equity"], "strategy before costs", SKY, 1.2),
+        (table["net_equity"], "strategy after costs", BLUE, 1.9),
+    )
+    draw_log_curves(ax, table["dates"], curves)
+    add_legend_above(ax, n_columns=3, font_size=SMALL_SIZE + 0.5, is_reversed=True)
+    _shade_drawdowns(ax, table)
+    format_date_axis(ax, table["dates"])
 
 
-def draw_equity_curves(ax: Axes, growth_curves: GrowthCurves) -> None:
-    """Draw equity after and before costs beside buy and hold, on a log scale: equal steps are equal gains."""
-    ax.set_yscale("log")
-    for values, name, colour, width in (
-        (growth_curves.benchmark_equity, "buy and hold", ORANGE, 1.3),
-        (growth_curves.gross_equity, "strategy before costs", SKY, 1.2),
-        (growth_curves.net_equity, "strategy after costs", BLUE, 1.9),
-    ):
-        alive = np.where(values > 0, values, np.nan)
-        ax.plot(
-            growth_curves.dates,
-            alive,
-            color=colour,
-            linewidth=width,
-            label=f"{name}: 1 became {format_multiple(values[-1])}",
-        )
-    together = np.concatenate([growth_curves.net_equity, growth_curves.gross_equity, growth_curves.benchmark_equity])
-    alive = together[together > 0]
-    ax.set_ylim(max(float(alive.min()), MIN_PLOTTED_EQUITY) * 0.97, float(alive.max()) * 1.06)
-    ax.yaxis.set_major_locator(FixedLocator(nice_ticks(*ax.get_ylim())))
-    ax.yaxis.set_minor_locator(NullLocator())
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    handles, labels = ax.get_legend_handles_labels()
-    ax.legend(
-        handles[::-1], labels[::-1], loc="lower left", bbox_to_anchor=(0, 0.99), ncols=3, frameon=False,
-        fontsize=SMALL_SIZE + 0.5, labelcolor=BLACK, borderaxespad=0.1, borderpad=0, handlelength=1.6, columnspacing=1.6,
-    )  # fmt: skip
+def draw_log_curves(
+    ax: Axes,
+    dates: pd.DatetimeIndex,
+    curves: Sequence[tuple[Array, str, str, float]],
+    *,
+    low_factor: float = 0.97,
+    high_factor: float = 1.06,
+) -> None:
+    """Draw equity curves, each with its name, colour and line width, on a log scale; the legend has the last values."""
+    for equity, name, color, width in curves:
+        label = f"{name}: {format_multiple(equity[-1])}"
+        ax.plot(dates, np.where(equity > 0, equity, np.nan), color=color, linewidth=width, label=label)
+    all_values = np.concatenate([curve[0] for curve in curves])
+    format_log_axis(ax, all_values, low_factor=low_factor, high_factor=high_factor)
 
 
-def shade_drawdowns(ax: Axes, drawdowns: Sequence[DrawdownPeriod], *, end_date: pd.Timestamp) -> None:
-    """Shade each fall from its high until that is regained, or to the end."""
-    for fall in drawdowns:
-        ax.axvspan(
-            date2num(fall.peak_date),
-            date2num(fall.recovery_date or end_date),
-            color=LIGHT_GREY,
-            alpha=0.55,
-            linewidth=0,
-            zorder=0,
-        )
+def _shade_drawdowns(ax: Axes, table: Mapping[str, Any]) -> list[tuple[float, float]]:
+    """Shade each drawdown from its peak to its recovery, or to the last date, and return these limits."""
+    from matplotlib.dates import date2num
+
+    spans = []
+    for period in table["drawdowns"].itertuples():
+        end = table["dates"][-1] if pd.isna(period.recovery_date) else period.recovery_date
+        spans.append((float(date2num(period.peak_date)), float(date2num(end))))
+        ax.axvspan(*spans[-1], color=LIGHT_GREY, alpha=0.55, linewidth=0, zorder=0)
+    return spans
 
 
-def number_drawdowns(ax: Axes, drawdowns: Sequence[DrawdownPeriod], *, end_date: pd.Timestamp) -> None:
-    """Number the falls at the foot of the axes; say at the right above them how deep each was, and how long it took."""
-    for place, fall in enumerate(drawdowns, start=1):
-        middle = (date2num(fall.peak_date) + date2num(fall.recovery_date or end_date)) / 2
+def draw_drawdown(ax: Axes, table: Mapping[str, Any]) -> None:
+    """Draw the drawdowns of strategy and benchmark; number the deepest, with depth and dates above the axes."""
+    dates, net, benchmark = table["dates"], table["net_drawdown"], table["benchmark_drawdown"]
+    ax.fill_between(dates, net, 0.0, color=BLUE, alpha=0.35, linewidth=0)
+    ax.plot(dates, net, color=BLUE, linewidth=0.9)
+    ax.plot(dates, benchmark, color=ORANGE, linewidth=0.9)
+    ax.set_ylim(min(float(net.min()), float(benchmark.min()), -0.01) * DRAWDOWN_AXIS_FACTOR, 0.0)
+    ax.yaxis.set_major_formatter(percent_tick)
+    ax.locator_params(axis="y", nbins=4)
+    texts = []
+    spans = _shade_drawdowns(ax, table)
+    for number, (period, span) in enumerate(zip(table["drawdowns"].itertuples(), spans, strict=True), start=1):
         ax.annotate(
-            str(place), (middle, 0.0), (0, 2), xycoords=("data", "axes fraction"), textcoords="offset points",
+            str(number), (sum(span) / 2, 0.0), (0, 2), xycoords=("data", "axes fraction"), textcoords="offset points",
             ha="center", va="bottom", fontsize=SMALL_SIZE, color=BLACK, fontweight="bold",
         )  # fmt: skip
-    said = [
-        f"{place}: {percent_text(fall.depth)}, {_drawdown_dates_text(fall)}"
-        for place, fall in enumerate(drawdowns, start=1)
-    ]
+        peak = f"{period.peak_date:%b %Y}"
+        is_open = pd.isna(period.recovery_date)
+        dates_text = f"since {peak}" if is_open else f"{peak} to {period.recovery_date:%b %Y}"
+        texts.append(f"{number}: {percent_text(period.depth)}, {dates_text}")
     ax.annotate(
-        "     ".join(said), (1.0, 1.0), (0, 6), xycoords="axes fraction", textcoords="offset points", ha="right",
+        "     ".join(texts), (1.0, 1.0), (0, 6), xycoords="axes fraction", textcoords="offset points", ha="right",
         va="baseline", fontsize=SMALL_SIZE, color=BLACK,
     )  # fmt: skip
+    format_date_axis(ax, dates)
 
 
-def _drawdown_dates_text(drawdown: DrawdownPeriod) -> str:
-    return (
-        f"{drawdown.peak_date:%b %Y} to {drawdown.recovery_date:%b %Y}"
-        if drawdown.recovery_date is not None
-        else f"since {drawdown.peak_date:%b %Y}"
-    )
-
-
-def draw_drawdown_curves(ax: Axes, growth_curves: GrowthCurves) -> None:
-    """Draw how far each stands below its highest so far."""
-    ax.fill_between(growth_curves.dates, growth_curves.net_drawdown, 0.0, color=BLUE, alpha=0.35, linewidth=0)
-    ax.plot(growth_curves.dates, growth_curves.net_drawdown, color=BLUE, linewidth=0.9)
-    ax.plot(growth_curves.dates, growth_curves.benchmark_drawdown, color=ORANGE, linewidth=0.9)
-    lowest = min(float(growth_curves.net_drawdown.min()), float(growth_curves.benchmark_drawdown.min()), -0.01)
-    ax.set_ylim(lowest * DRAWDOWN_AXIS_FACTOR, 0.0)
-    ax.yaxis.set_major_formatter(percent_formatter())
-    ax.locator_params(axis="y", nbins=4)
-
-
-def draw_rolling_sharpe(ax: Axes, rolling_sharpe: RollingSharpe) -> None:
-    """Draw the trailing Sharpe ratios on the band that luck alone would keep to."""
-    dots = "o" if len(rolling_sharpe.dates) < MIN_UNMARKED_POINTS else ""
-    luck = "95% of luck, if the true ratio is 0"
-    ends = rolling_sharpe.dates[[0, -1]]
-    ax.fill_between(
-        ends,
-        -rolling_sharpe.band_half_width,
-        rolling_sharpe.band_half_width,
-        color=BAND_GREY,
-        alpha=0.45,
-        linewidth=0,
-        label=luck,
-    )
-    for values, name, colour, width in (
-        (rolling_sharpe.benchmark_sharpe, "buy and hold", ORANGE, 1.3),
-        (rolling_sharpe.strategy_sharpe, "strategy after costs", BLUE, 1.6),
-    ):
-        ax.plot(
-            rolling_sharpe.dates, values, color=colour, linewidth=width, marker=dots, markersize=3, clip_on=not dots, label=name
-        )  # fmt: skip
+def draw_rolling_sharpe(ax: Axes, table: Mapping[str, Any]) -> None:
+    """Draw rolling Sharpe ratios over their band under no skill."""
+    dates, half_width = table["dates"], table["band_half_width"]
+    marker = marker_if_few(dates, "o")
+    ax.fill_between(dates[[0, -1]], -half_width, half_width, label=NO_SKILL_LABEL, **BAND_STYLE)
+    curves = ((table["benchmark_sharpe"], "buy and hold", ORANGE, 1.3),
+              (table["strategy_sharpe"], "strategy after costs", BLUE, 1.6))  # fmt: skip
+    for values, name, color, width in curves:
+        style: dict[str, Any] = {"color": color, "linewidth": width, "marker": marker, "markersize": 3}
+        ax.plot(dates, values, clip_on=not marker, label=name, **style)
     ax.axhline(0.0, color=GREY, linewidth=0.8)
     ax.locator_params(axis="y", nbins=6)
-    seen = np.concatenate(
-        [
-            rolling_sharpe.strategy_sharpe,
-            rolling_sharpe.benchmark_sharpe,
-            [-rolling_sharpe.band_half_width, rolling_sharpe.band_half_width],
-        ]
-    )
-    low, high = float(np.nanmin(seen)), float(np.nanmax(seen))
+    drawn = np.concatenate([*(curve[0] for curve in curves), [-half_width, half_width]])
+    low, high = float(np.nanmin(drawn)), float(np.nanmax(drawn))
     ax.set_ylim(low - 0.05 * (high - low), high + 0.25 * (high - low))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", MINUS_SIGN)))
-    _add_legend_inside(ax)
+    ax.yaxis.set_major_formatter(signed_number)
+    _add_legend_at_top(ax)
+    format_date_axis(ax, table["date_range"])
 
 
-def draw_rolling_accuracy(ax: Axes, rolling_accuracy: RollingAccuracy) -> None:
-    """Draw the trailing share of right calls inside the band that luck alone would keep to."""
-    luck = "95% of luck (binomial)" if rolling_accuracy.is_independent else "95% of luck, if calls were independent"
-    ax.fill_between(
-        rolling_accuracy.dates,
-        rolling_accuracy.band_low,
-        rolling_accuracy.band_high,
-        color=BAND_GREY,
-        alpha=0.45,
-        linewidth=0,
-        label=luck,
-    )
-    ax.plot(
-        rolling_accuracy.dates,
-        rolling_accuracy.baseline_accuracy,
-        color=ORANGE,
-        linewidth=1.3,
-        label="base rate's call",
-    )
-    ax.plot(rolling_accuracy.dates, rolling_accuracy.accuracy, color=BLUE, linewidth=1.6, label="the model's calls")
-    ax.yaxis.set_major_formatter(percent_formatter())
+def draw_rolling_accuracy(ax: Axes, table: Mapping[str, Any]) -> None:
+    """Draw the rolling accuracy of model and majority-class baseline, with the band of random forecasts."""
+    dates, accuracy, low, high = (table[name] for name in ("dates", "accuracy", "band_low", "band_high"))
+    assumption = "binomial" if table["is_independent"] else "if forecasts were independent"
+    ax.fill_between(dates, low, high, label=f"{NO_SKILL_LABEL} ({assumption})", **BAND_STYLE)
+    ax.plot(dates, table["baseline_accuracy"], color=ORANGE, linewidth=1.3, label="majority-class baseline")
+    ax.plot(dates, accuracy, color=BLUE, linewidth=1.6, label="model")
+    ax.yaxis.set_major_formatter(percent_tick)
     ax.locator_params(axis="y", nbins=5)
-    low, high = (
-        min(rolling_accuracy.band_low.min(), rolling_accuracy.accuracy.min()),
-        max(rolling_accuracy.band_high.max(), rolling_accuracy.accuracy.max()),
-    )
-    ax.set_ylim(float(low - 0.02), float(high + 0.3 * max(high - low, 0.02)))
-    _add_legend_inside(ax)
+    bottom, top = min(low.min(), accuracy.min()), max(high.max(), accuracy.max())
+    ax.set_ylim(float(bottom - 0.02), float(top + 0.3 * max(top - bottom, 0.02)))
+    _add_legend_at_top(ax)
+    format_date_axis(ax, table.get("date_range", dates))
 
 
-def _add_legend_inside(ax: Axes) -> None:
-    """Name the lines in a row at the top of the axes, the last drawn first."""
+def _add_legend_at_top(ax: Axes) -> None:
+    """Draw the legend in one row inside the axes, the last line first."""
     handles, labels = ax.get_legend_handles_labels()
     ax.legend(
         handles[::-1], labels[::-1], loc="upper left", ncols=3, frameon=False, fontsize=SMALL_SIZE, labelcolor=BLACK,

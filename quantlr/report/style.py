@@ -1,26 +1,45 @@
-"""How every picture looks: colours, axes, and numbers as text.
+"""Colours, axes, legends and number formats that all charts share.
 
-Colours are Okabe and Ito's, which the colour-blind can tell apart.
+Colours are those of Okabe and Ito, which colour-blind readers can distinguish. Nothing here imports matplotlib before
+it draws: the functions that format numbers serve the terminal, the HTML page and exports too.
 """
 
 from __future__ import annotations
 
 import math
+import textwrap
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-from matplotlib.ticker import FuncFormatter
+
+from quantlr.core.arrays import Array, BoolArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.colors import Colormap
 
 BLUE, SKY, ORANGE = "#0072B2", "#56B4E9", "#E69F00"
 GREEN, VERMILION, PURPLE = "#009E73", "#D55E00", "#CC79A7"
 BLACK, GREY, BAND_GREY, LIGHT_GREY = "#222222", "#777777", "#BBBBBB", "#E4E4E4"
 SMALL_SIZE, NORMAL_SIZE = 8.5, 9.5
+LABEL_STYLE: dict[str, Any] = {"fontsize": SMALL_SIZE, "color": BLACK, "labelpad": 2}
+"""Keyword arguments of an axis label."""
+BAND_STYLE: dict[str, Any] = {"color": BAND_GREY, "alpha": 0.45, "linewidth": 0}
+"""Keyword arguments of a band under the null hypothesis."""
+LEGEND_ROW_POINTS = 16.0
+"""Height of one row of a legend between a title and its axes, in points."""
 MINUS_SIGN = "−"
+MIN_PLOTTED_EQUITY = 1e-3
+"""Lower end of an equity axis, however much is lost."""
+MAX_MARKED_POINTS = 40
+"""Points below which each point of a line is marked: a line through a single point is invisible."""
+Corner = Literal["upper left", "lower right"]
 
 
 def style_axes(ax: Axes) -> None:
-    """Take away what carries no information: frame, ticks; and leave a faint grid."""
+    """Remove the frame and the ticks, and draw a faint grid."""
     for side in ("top", "right", "left"):
         ax.spines[side].set_visible(False)
     ax.spines["bottom"].set_color(GREY)
@@ -30,68 +49,176 @@ def style_axes(ax: Axes) -> None:
     ax.tick_params(axis="x", length=3, color=GREY)
 
 
-def format_date_axis(ax: Axes) -> None:
-    """Label the time axis with as few words as will do."""
-    locator = AutoDateLocator(minticks=4, maxticks=11)
+def grid_along_x(ax: Axes) -> None:
+    """Draw the grid across the horizontal axis only, for charts with one row per category."""
+    ax.grid(visible=False, axis="y")
+    ax.grid(visible=True, axis="x", color=LIGHT_GREY, linewidth=0.8)
+
+
+def format_date_axis(ax: Axes, dates: Any = None, *, max_ticks: int = 11) -> None:
+    """Label the horizontal axis with concise dates, and limit it to the first and last of `dates` if given."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    locator = AutoDateLocator(minticks=min(4, max_ticks // 2), maxticks=max_ticks)
     ax.xaxis.set_major_locator(locator)
     ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    if dates is not None and len(dates) > 1:
+        ax.set_xlim(dates[0], dates[-1])
+
+
+def format_log_axis(ax: Axes, values: Array, *, low_factor: float = 0.97, high_factor: float = 1.06) -> None:
+    """Give the vertical axis a log scale over the positive `values`, with round ticks."""
+    positive = values[values > 0]
+    low, high = (float(positive.min()), float(positive.max())) if len(positive) else (1.0, 1.0)
+    ax.set_yscale("log")
+    ax.set_ylim(max(low, MIN_PLOTTED_EQUITY) * low_factor, max(high, MIN_PLOTTED_EQUITY) * high_factor)
+    ax.set_yticks(nice_ticks(*ax.get_ylim()))
+    ax.yaxis.minorticks_off()
+    ax.yaxis.set_major_formatter(plain_number)
+
+
+def format_fraction_axis(axis: Axis, *, max_ticks: int) -> None:
+    """Label an axis of probabilities or fractions in percent, without ticks below 0 or above 1."""
+    from matplotlib.ticker import MaxNLocator
+
+    low, high = (float(np.clip(limit, 0.0, 1.0)) for limit in axis.get_view_interval())
+    axis.set_ticks([tick for tick in MaxNLocator(max_ticks).tick_values(low, high) if low <= tick <= high])
+    axis.set_major_formatter(percent_tick)
+
+
+def label_axes(ax: Axes, *, x: str = "", y: str = "") -> None:
+    """Write axis labels; the vertical one stands at a fixed distance from the axes, whatever its tick labels."""
+    ax.set_xlabel(x, **LABEL_STYLE)
+    ax.set_ylabel(y, **LABEL_STYLE)
+    width = ax.get_position().width
+    ax.yaxis.set_label_coords(-0.04 / width, 0.5)
 
 
 def set_panel_title(ax: Axes, title: str, *, padding_points: float = 6.0) -> None:
-    """Say above the axes what is shown, `room` points higher."""
-    # A place of one's own: to find one, matplotlib would measure every label of the axes first.
+    """Write the title above the axes at the left, `padding_points` higher than their top."""
+    # With a fixed position, matplotlib need not measure every label of the axes to find one.
     ax.set_title(title, loc="left", fontsize=NORMAL_SIZE, color=BLACK, fontweight="bold", pad=padding_points, y=1.0)
 
 
+def add_subtitle(ax: Axes, text: str, *, padding_points: float) -> None:
+    """Write text below a panel's title; its first line begins `padding_points` above the axes."""
+    ax.annotate(text, (0, 1), (0, padding_points), xycoords="axes fraction", textcoords="offset points",
+                fontsize=SMALL_SIZE, color=BLACK, va="top", linespacing=1.25, annotation_clip=False)  # fmt: skip
+
+
 def draw_message(ax: Axes, text: str) -> None:
-    """Say in the middle of the axes why there is nothing to draw; what stands below them stays."""
+    """Write in the middle of empty axes why nothing is drawn."""
+    ax.set_xticks([])
     ax.set_yticks([])
-    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize=NORMAL_SIZE, color=GREY)
+    ax.spines["bottom"].set_visible(False)
+    ax.text(0.5, 0.5, "\n".join(textwrap.wrap(text, width=44)), transform=ax.transAxes, ha="center", va="center",
+            fontsize=NORMAL_SIZE, color=GREY, linespacing=1.4)  # fmt: skip
 
 
-def add_legend_above(ax: Axes, *, n_columns: int) -> None:
-    """Name what is drawn in a row between the heading and the axes; `heading` needs 16 points of room for each row."""
-    handles, labels = ax.get_legend_handles_labels()
+def add_legend_above(
+    ax: Axes, *, n_columns: int, font_size: float = SMALL_SIZE, is_reversed: bool = False, handles: Any = None
+) -> None:
+    """Draw the legend between the title and the axes; each of its rows needs `LEGEND_ROW_POINTS`."""
+    handles = handles or ax.get_legend_handles_labels()[0]
     ax.legend(
-        handles, labels, loc="lower left", bbox_to_anchor=(0, 0.99), ncols=n_columns, frameon=False, fontsize=SMALL_SIZE,
-        labelcolor=BLACK, borderaxespad=0.1, borderpad=0, handlelength=1.6, columnspacing=1.4, labelspacing=0.35,
+        handles=handles[::-1] if is_reversed else handles, loc="lower left", bbox_to_anchor=(0, 0.99), ncols=n_columns,
+        frameon=False, fontsize=font_size, labelcolor=BLACK, borderaxespad=0.1, borderpad=0, handlelength=1.4,
+        handletextpad=0.5, columnspacing=1.2, labelspacing=0.35,
     )  # fmt: skip
 
 
-def percent_formatter() -> FuncFormatter:
-    """Return what labels an axis of fractions in percent, with a real minus sign."""
-    return FuncFormatter(lambda share, _: f"{100 * share:g}%".replace("-", MINUS_SIGN))
+def add_legend(ax: Axes, *, corner: Corner, n_columns: int = 1, is_above_axes: bool = False) -> None:
+    """Draw the legend in a corner of the axes, or above them."""
+    ax.legend(
+        loc=corner, bbox_to_anchor=(0.0, 1.0, 1.0, 0.2) if is_above_axes else (0.0, 0.0, 1.0, 1.0), ncols=n_columns,
+        facecolor="white", edgecolor="none", framealpha=0.85, fontsize=SMALL_SIZE, labelcolor=BLACK, borderaxespad=0.2,
+        borderpad=0.2, handlelength=1.6, columnspacing=1.5,
+    )  # fmt: skip
+
+
+@cache
+def loss_gain_colormap() -> Colormap:
+    """Return the colormap from losses (orange) over 0 (white) to gains (blue)."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("loss_to_gain", ["#E8956A", "#FFFFFF", "#7FB8DA"])
+
+
+def draw_loss_gain_image(ax: Axes, values: Array, *, half_range: float, center: float = 0.0, **options: Any) -> None:
+    """Draw a matrix as coloured cells, white at `center` and saturated `half_range` away from it."""
+    options |= {"vmin": center - half_range, "vmax": center + half_range, "aspect": "auto"}
+    ax.imshow(values, cmap=loss_gain_colormap(), **options)
+
+
+def marker_if_few(values: Any, marker: str = ".") -> str | None:
+    """Return the marker for a line of few points, None for a line of many."""
+    return marker if len(values) < MAX_MARKED_POINTS else None
+
+
+def isolated_point_mask(values: Array) -> BoolArray:
+    """Return which values are neither NaN nor beside another value: a line through them is invisible."""
+    known = np.concatenate([[False], ~np.isnan(values), [False]])
+    return np.asarray(known[1:-1] & ~known[:-2] & ~known[2:])
+
+
+def percent_tick(value: float, _: object = None) -> str:
+    """Return the tick label of a fraction in percent."""
+    return f"{100 * value:g}%".replace("-", MINUS_SIGN)
+
+
+def signed_number(value: float, _: object = None) -> str:
+    """Return the tick label of a number, with a typographic minus sign."""
+    return f"{value:g}".replace("-", MINUS_SIGN)
+
+
+def plain_number(value: float, _: object = None) -> str:
+    """Return the tick label of a positive number, without exponent where short."""
+    return f"{value:g}"
 
 
 def nice_ticks(low: float, high: float) -> list[float]:
-    """Return round values between two positive numbers: evenly spaced if they are near, else by decades."""
+    """Return round numbers between two positive ones: evenly spaced if they are close, else by decades."""
     if high / low < 4:
         steps = [step * 10.0**power for power in range(-4, 6) for step in (1.0, 2.0, 2.5, 5.0)]
         step = next(step for step in steps if (high - low) / step <= 7)
-        return [round(step * at, 6) for at in range(math.ceil(low / step), math.floor(high / step) + 1)]
+        return [round(step * multiple, 6) for multiple in range(math.ceil(low / step), math.floor(high / step) + 1)]
     per_decade = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if high / low < 12 else (1.0, 2.0, 5.0) if high / low < 1000 else (1.0,)
     decades = range(math.floor(math.log10(low)), math.floor(math.log10(high)) + 1)
     return [step * 10.0**decade for decade in decades for step in per_decade if low <= step * 10.0**decade <= high]
 
 
 def format_multiple(value: float) -> str:
-    """Return what one unit became in few letters, however much or little that is."""
+    """Return the growth of 1 as short text, for any magnitude."""
     if 0 < value < 0.01 or value >= 1e6:
         return f"{value:.1e}"
     return f"{value:,.2f}" if value < 1000 else f"{value:,.0f}"
 
 
 def percent_text(value: float | None, *, decimals: int = 1, suffix: str = "%") -> str:
-    """Return a fraction as percent with a real minus sign; a dash where it is undefined."""
-    if value is None or not np.isfinite(value):
-        return "–"
-    text = f"{100 * value:,.{decimals}f}"
-    return (text.replace("-", MINUS_SIGN) if float(text.replace(",", "")) else text.lstrip("-")) + suffix
+    """Return a fraction in percent with a typographic minus sign; a dash where it is undefined."""
+    scaled = None if value is None else 100 * value
+    return number_text(scaled, decimals=decimals) + (suffix if scaled is not None and np.isfinite(scaled) else "")
 
 
 def number_text(value: float | None, *, decimals: int = 2) -> str:
-    """Return a number with a real minus sign; a dash where it is undefined."""
+    """Return a number with a typographic minus sign; a dash where it is undefined."""
     if value is None or not np.isfinite(value):
         return "–"
     text = f"{value:,.{decimals}f}"
     return text.replace("-", MINUS_SIGN) if float(text.replace(",", "")) else text.lstrip("-")
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun, such as "1 session" or "1,250 sessions"."""
+    return f"{count:,} {noun}{'s' if count != 1 else ''}"
+
+
+def shorten_middle(text: str, max_chars: int) -> str:
+    """Return text of at most `max_chars` characters: its beginning and its end."""
+    kept = max_chars - 1
+    return text if len(text) <= max_chars else f"{text[: kept - kept // 2]}…{text[-(kept // 2) :]}"
+
+
+def shorten_end(text: str, *, max_chars: int = 22) -> str:
+    """Return text of at most `max_chars` characters: its beginning."""
+    return text if len(text) <= max_chars else f"{text[: max_chars - 1]}…"

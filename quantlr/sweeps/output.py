@@ -12,10 +12,9 @@ import numpy as np
 import pandas as pd
 
 from quantlr.core.values import BacktestResult
-from quantlr.report.figures.landscape import ParameterMarginal, ParameterSurface, shorten_end
-from quantlr.report.pages.sweep import SweepPageContext, TrialCurve
+from quantlr.report.pages.sweep import ParameterMarginal, ParameterSurface, SweepPageContext, TrialCurve
 from quantlr.report.storage import json_bytes, nonfinite_to_none
-from quantlr.report.style import number_text, percent_text
+from quantlr.report.style import number_text, percent_text, shorten_end
 from quantlr.report.tables import TableRow
 from quantlr.stats.verdict import Verdict
 from quantlr.sweeps.analysis import Holdout, SweepStatistics, TrialResults

@@ -1,4 +1,4 @@
-"""Runs that are easy and hard to draw, each quick to calculate."""
+"""Runs whose pages are easy or hard to draw, each quick to compute."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import numpy as np
 from quantlr.config.run_config import load_config
 from quantlr.core.values import Prices
 from quantlr.experiment.evaluate import compute_metrics
-from quantlr.experiment.run import Run
 from quantlr.pipeline.stages import run_stages
 from quantlr.report.context import PageContext
 from quantlr.report.pages import PAGES, Picture
@@ -39,15 +38,16 @@ OF_THEIR_OWN: dict[Any, Any] = {
     "timezone": "Asia/Tokyo",
     "xtick.labelsize": 20,
 }
-"""How a user may have told matplotlib to draw."""
+"""Settings of matplotlib that a user may have."""
 
 
-def walk(**keys: Any) -> Callable[[], Prices]:
-    return lambda: random_walk_prices(1, **keys)
+def walk(**options: Any) -> Callable[[], Prices]:
+    """Return a function that makes random-walk prices."""
+    return lambda: random_walk_prices(1, **options)
 
 
 def ruinous() -> Prices:
-    """Return prices that treble in a day."""
+    """Return prices that triple in one session."""
     prices = random_walk_prices(1, n_sessions=400)
     later = np.where(np.arange(400)[:, None] >= 300, 3.0, 1.0)
     fields = ("open", "high", "low", "close", "raw_close")
@@ -55,7 +55,7 @@ def ruinous() -> Prices:
 
 
 def with_holes() -> Prices:
-    """Return prices of one ticker that did not trade from May to July, nor in the next February."""
+    """Return prices of one ticker without sessions from May to July 2011 and in February 2012."""
     prices = random_walk_prices(1, n_sessions=900)
     months = prices.sessions.to_period("M")
     keep = ~np.isin(months.astype(str), ["2011-05", "2011-06", "2011-07", "2012-02"])
@@ -70,39 +70,40 @@ def with_holes() -> Prices:
 
 def long_names() -> Prices:
     prices = random_walk_prices(1, n_sessions=600, n_tickers=12, with_gaps=True)
-    return replace(prices, tickers=tuple(f"LONGNAME{at:02d}" for at in range(12)))
+    return replace(prices, tickers=tuple(f"LONGNAME{index:02d}" for index in range(12)))
 
 
 SHORT = {"policy.long_above": 1.0, "policy.short_below": 1.0}
-EVERY = {"walk_forward.refit_every": "never"}
+FITTED_ONCE = {"walk_forward.refit_every": "never"}
 CASES: dict[str, tuple[Callable[[], Prices], dict[str, Any]]] = {
-    "three years": (walk(sessions=1000), {"policy.short_below": 0.5}),
-    "one year": (walk(sessions=505), {}),
-    "four sessions": (walk(sessions=258), {}),
-    "no trades": (walk(sessions=600), {"policy.long_above": 1.0}),
-    "all long": (walk(sessions=600), {"policy.long_above": 0.0}),
-    "three tickers, five sessions ahead": (walk(sessions=700, tickers=3), {"label.horizon": 5}),
+    "three years": (walk(n_sessions=1000), {"policy.short_below": 0.5}),
+    "one year": (walk(n_sessions=505), {}),
+    "four sessions": (walk(n_sessions=258), {}),
+    "no trades": (walk(n_sessions=600), {"policy.long_above": 1.0}),
+    "all long": (walk(n_sessions=600), {"policy.long_above": 0.0}),
+    "three tickers, five sessions ahead": (walk(n_sessions=700, n_tickers=3), {"label.horizon": 5}),
     "ten-letter names": (long_names, {"policy.short_below": 0.5}),
     "missing months": (with_holes, {}),
     "ruin": (ruinous, SHORT),
-    "500 tickers": (walk(sessions=160, tickers=500), {"walk_forward.train": 100, "model.scope": "pooled", **EVERY}),
+    "500 tickers": (
+        walk(n_sessions=160, n_tickers=500),
+        {"walk_forward.train": 100, "model.scope": "pooled", **FITTED_ONCE},
+    ),
 }
 
 
 @cache
 def tear_sheet_of(case: str) -> Picture:
-    """Return the first page of a case, drawn."""
+    """Return the tear sheet of a case."""
     return PAGES[0].render_picture(shown(case))
 
 
 @cache
 def shown(case: str) -> PageContext:
-    """Return a case as its pages see it."""
-    made, overrides = CASES[case]
-    prices = made()
-    keys = {"data.tickers": list(prices.tickers), **overrides}
-    config = load_config(CONFIG, overrides=keys).run
-    course = run_stages(config, prices)
-    notes = (*course.dataset.notes, *course.forecasts.notes, *course.result.notes)
-    done = Run(config, compute_metrics(config, course), notes, course)
-    return PageContext.from_run(config, course, done.metrics, done.notes)
+    """Return the page context of a case."""
+    make_prices, overrides = CASES[case]
+    prices = make_prices()
+    config = load_config(CONFIG, overrides={"data.tickers": list(prices.tickers), **overrides}).run
+    data = run_stages(config, prices)
+    notes = (*data.dataset.notes, *data.forecasts.notes, *data.result.notes)
+    return PageContext.from_run(config, data, compute_metrics(config, data), notes)

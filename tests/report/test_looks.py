@@ -1,11 +1,11 @@
-"""How the pages look, against a small picture of each.
+"""The look of the pages, compared with a small picture of each.
 
-A changed look is looked at, and then kept by
+After a change is reviewed, the pictures are made anew, also that of a new page, by
 
     pytest tests/report/test_looks.py --mpl-generate-path tests/report/baseline
 
-The same makes the picture of a new page. Letters may stand a fraction of a pixel elsewhere on another machine, which
-the tolerance leaves room for: it is the root mean square of the differences of colours of 0 to 255.
+The tolerance, the root mean square of the differences of colours from 0 to 255, allows for fonts that are drawn a
+fraction of a pixel apart on another machine.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from report.cases import shown
 BASELINE = Path(__file__).parent / "baseline"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.file.partition(".")[0])
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.file_name.partition(".")[0])
 @pytest.mark.mpl_image_compare(
     baseline_dir="baseline", style="default", tolerance=6, deterministic=True, savefig_kwargs={"dpi": 36}
 )
-def test_the_look_of(page: Page) -> Figure:
-    alone = shown("three years")
-    return page.draw_figure(alone if page.is_applicable(alone) else shown("three tickers, five sessions ahead"))
+def test_look(page: Page) -> Figure:
+    context = shown("three years")
+    return page.draw_figure(context if page.is_applicable(context) else shown("three tickers, five sessions ahead"))
 
 
-def test_every_baseline_is_of_a_page_and_small() -> None:
-    pictures = {f"test_the_look_of_{page.file_name.partition('.')[0]}.png" for page in PAGES}
+def test_each_page_has_a_small_baseline_picture() -> None:
+    pictures = {f"test_look_{page.file_name.partition('.')[0]}.png" for page in PAGES}
     assert {path.name for path in BASELINE.iterdir()} == pictures
     assert max(path.stat().st_size for path in BASELINE.iterdir()) < 100_000

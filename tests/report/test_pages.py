@@ -1,8 +1,10 @@
-"""The tear sheet: what is drawn is what was measured, in easy cases and hard ones."""
+"""The tear sheet, the panels of all pages, and the drawing functions that pages share."""
 
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from typing import Any
 
 import matplotlib
@@ -11,102 +13,144 @@ import pandas as pd
 import pytest
 from matplotlib.dates import date2num
 from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
 from matplotlib.image import imread
 from quantlr.backtest.rolling import deepest_drawdowns
-from quantlr.report.curves import GrowthCurves, draw_equity_curves
-from quantlr.report.pages import PAGES
-from quantlr.report.pages.tearsheet import tearsheet_page
-from quantlr.report.style import nice_ticks, number_text, percent_text
+from quantlr.report.curves import draw_growth
+from quantlr.report.pages import PAGES, applicable_pages
+from quantlr.report.pages.layout import Panel, Rectangle, grid_rectangles
+from quantlr.report.pages.tearsheet import growth_values, monthly_return_values, tearsheet_page
+from quantlr.report.style import nice_ticks, number_text, percent_text, shorten_middle
 from quantlr.report.tables import MONTH_LABELS, TableRow, draw_monthly_returns, draw_text_table
 
 from report.cases import OF_THEIR_OWN, shown, tear_sheet_of
 
 
 @pytest.mark.parametrize("case", ["three years", "three tickers, five sessions ahead"])
-def test_a_tear_sheet_is_the_same_twice_whatever_a_users_own_figures_look_like(case: str) -> None:
-    page = tear_sheet_of(case).png_bytes
+def test_tear_sheet_bytes_repeat_under_any_matplotlib_settings(case: str) -> None:
+    png = tear_sheet_of(case).png_bytes
     with matplotlib.rc_context(OF_THEIR_OWN):
-        assert page == PAGES[0].render_picture(shown(case)).png_bytes
-        assert matplotlib.rcParams["font.size"] == 20, "what a user has set stays"
-    assert b"Software" not in page[:200]
-    picture = imread(io.BytesIO(page))
+        assert png == PAGES[0].render_picture(shown(case)).png_bytes
+        assert matplotlib.rcParams["font.size"] == 20, "the user's settings are kept"
+    assert b"Software" not in png[:200]
+    picture = imread(io.BytesIO(png))
     assert picture.shape[:2] == (1410, 2100)
-    ink = (picture[..., :3].min(axis=2) < 0.95).mean()
-    assert 0.03 < ink < 0.6
+    assert 0.03 < (picture[..., :3].min(axis=2) < 0.95).mean() < 0.6
 
 
-def test_ruin_is_told() -> None:
-    seen = shown("ruin")
-    own = seen.metrics["backtest"]["strategy"]
-    assert (own["final_equity"], own["max_drawdown"], own["cagr"]) == (0.0, -1.0, -1.0)
-    assert any("equity fell to 0" in note for note in seen.notes)
+def test_importing_the_pages_does_not_import_matplotlib() -> None:
+    code = "import sys, quantlr.report.pages, quantlr.report.pages.comparison, quantlr.report.pages.sweep\n"
+    subprocess.run([sys.executable, "-c", f"{code}assert 'matplotlib' not in sys.modules"], check=True)
 
 
-def test_a_tear_sheet_draws_what_was_measured() -> None:
-    seen = shown("three years")
-    metrics, result = seen.metrics, seen.run_data.result
-    equity, below, ratios, table, months = tearsheet_page(seen).axes
-    drawn = {line.get_label(): np.asarray(line.get_ydata()) for line in equity.lines}
-    own, held = metrics["backtest"]["strategy"], metrics["backtest"]["benchmark"]
-    net = drawn[f"strategy after costs: 1 became {own['final_equity']:.2f}"]
-    assert net[-1] == pytest.approx(own["final_equity"])
-    assert drawn[f"buy and hold: 1 became {held['final_equity']:.2f}"][-1] == pytest.approx(held["final_equity"])
-    assert min(map(float, np.asarray(below.lines[0].get_ydata()))) == pytest.approx(own["max_drawdown"])
+@pytest.mark.parametrize("case", ["three years", "three tickers, five sessions ahead", "no trades"])
+def test_panels_have_unique_keys_titles_without_questions_and_values_by_name(case: str) -> None:
+    context = shown(case)
+    keys = []
+    for page in applicable_pages(context):
+        for placed in page.panels(page.make_context(context)):
+            table = placed.panel.values(page.make_context(context))
+            assert all(isinstance(name, str) for name in table)
+            assert "?" not in placed.panel.title.format_map(table)
+            keys.append(placed.panel.key)
+    assert len(set(keys)) == len(keys) > 25
+
+
+def test_grid_rectangles_are_those_of_matplotlib() -> None:
+    figure = Figure()
+    area: Rectangle = (0.1, 0.2, 0.7, 0.5)
+    spec = GridSpec(2, 3, figure, 0.1, 0.2, 0.8, 0.7, wspace=0.2, hspace=0.4, width_ratios=(1.2, 1.0, 0.8))
+    cells = grid_rectangles(area, 2, 3, wspace=0.2, hspace=0.4, width_ratios=(1.2, 1.0, 0.8))
+    for index, cell in enumerate(cells):
+        assert spec[index].get_position(figure).bounds == pytest.approx(cell)
+
+
+def test_ruin_is_in_metrics_and_notes() -> None:
+    context = shown("ruin")
+    strategy = context.metrics["backtest"]["strategy"]
+    assert (strategy["final_equity"], strategy["max_drawdown"], strategy["cagr"]) == (0.0, -1.0, -1.0)
+    assert any("equity fell to 0" in note for note in context.notes)
+
+
+def test_tear_sheet_draws_the_metrics() -> None:
+    context = shown("three years")
+    metrics, result = context.metrics, context.run_data.result
+    growth, drawdown, rolling_sharpe, table, calendar = tearsheet_page(context).axes
+    lines = {line.get_label(): np.asarray(line.get_ydata()) for line in growth.lines}
+    strategy, benchmark = metrics["backtest"]["strategy"], metrics["backtest"]["benchmark"]
+    net = lines[f"strategy after costs: {strategy['final_equity']:.2f}"]
+    assert net[-1] == pytest.approx(strategy["final_equity"])
+    assert lines[f"buy and hold: {benchmark['final_equity']:.2f}"][-1] == pytest.approx(benchmark["final_equity"])
+    assert np.min(np.asarray(drawdown.lines[0].get_ydata())) == pytest.approx(strategy["max_drawdown"])
     returns = pd.Series(result.net_return, index=result.sessions)
     window = len(returns) // 4 if len(returns) < 756 else 252
     expected = (returns.rolling(window).mean() / returns.rolling(window).std() * 252**0.5).dropna()
-    rolling = next(line for line in ratios.lines if line.get_label() == "strategy after costs")
-    np.testing.assert_allclose(np.asarray(rolling.get_ydata()), expected, rtol=1e-9)
-    np.testing.assert_array_equal(rolling.get_xdata(), expected.index)
-    spans = sorted(round(float(patch.get_x()), 6) for patch in equity.patches)  # type: ignore[attr-defined]
-    assert spans == sorted(date2num(fall.peak_date) for fall in deepest_drawdowns(result, max_count=3))
-    said = [text.get_text() for text in table.texts]
-    assert said[said.index("Sharpe ratio") + 1] == number_text(own["sharpe"])
-    assert sum("." in text.get_text() for text in months.texts) >= len(result.sessions) // 23
+    line = next(line for line in rolling_sharpe.lines if line.get_label() == "strategy after costs")
+    np.testing.assert_allclose(np.asarray(line.get_ydata()), expected, rtol=1e-9)
+    np.testing.assert_array_equal(line.get_xdata(), expected.index)
+    starts = sorted(round(float(patch.get_x()), 6) for patch in growth.patches)  # type: ignore[attr-defined]
+    assert starts == sorted(date2num(period.peak_date) for period in deepest_drawdowns(result, max_count=3))
+    cells = [text.get_text() for text in table.texts]
+    assert cells[cells.index("Sharpe ratio") + 1] == number_text(strategy["sharpe"])
+    assert sum("." in text.get_text() for text in calendar.texts) >= len(result.sessions) // 23
 
 
-def axes() -> Any:
+def test_values_of_the_tear_sheet_are_those_of_the_run() -> None:
+    context = shown("three years")
+    result, table = context.run_data.result, growth_values(context)
+    np.testing.assert_array_equal(table["net_equity"][1:], result.equity)
+    np.testing.assert_allclose(
+        table["net_drawdown"], table["net_equity"] / np.maximum.accumulate(table["net_equity"]) - 1
+    )
+    months = monthly_return_values(context)
+    growth = np.nanprod(1.0 + months["monthly_returns"], axis=1)
+    np.testing.assert_allclose(months["yearly_returns"], growth - 1.0)
+    assert growth.prod() == pytest.approx(result.equity[-1])
+
+
+def new_axes() -> Any:
     return Figure(figsize=(6, 4)).add_subplot()
 
 
-def curves(net: list[float]) -> GrowthCurves:
-    values = np.array(net)
+def test_equity_is_drawn_on_a_log_scale_without_ruin() -> None:
+    ax, net = new_axes(), np.array([1.0, 1.2, 0.4, 0.0])
     dates = pd.bdate_range("2020-01-01", periods=len(net))
-    return GrowthCurves(dates, values, values * 1.1, values[::-1].copy(), values - 1.0, values - 1.0)
-
-
-def test_equity_is_drawn_as_given_on_a_log_scale_and_ruin_leaves_the_page() -> None:
-    ax = axes()
-    draw_equity_curves(ax, curves([1.0, 1.2, 0.4, 0.0]))
-    drawn = {line.get_label().split(":")[0]: line.get_ydata() for line in ax.lines}
-    np.testing.assert_array_equal(drawn["strategy after costs"], [1.0, 1.2, 0.4, np.nan])
-    np.testing.assert_array_equal(drawn["buy and hold"], [np.nan, 0.4, 1.2, 1.0])
+    table = {"dates": dates, "net_equity": net, "gross_equity": net * 1.1, "benchmark_equity": net[::-1]}
+    draw_growth(ax, {**table, "drawdowns": pd.DataFrame()})
+    lines = {line.get_label().split(":")[0]: line.get_ydata() for line in ax.lines}
+    np.testing.assert_array_equal(lines["strategy after costs"], [1.0, 1.2, 0.4, np.nan])
+    np.testing.assert_array_equal(lines["buy and hold"], [np.nan, 0.4, 1.2, 1.0])
     assert ax.get_yscale() == "log"
     assert ax.get_ylim()[0] > 0
 
 
-def test_the_calendar_writes_each_month_and_leaves_missing_ones_empty() -> None:
-    months = pd.DataFrame(np.full((2, 12), np.nan), index=[2019, 2020], columns=range(1, 13))
-    months.loc[2019, 12], months.loc[2020, 1] = -0.0312, 0.25
-    ax = axes()
-    draw_monthly_returns(ax, months, np.array([-0.0312, 0.25]))
-    assert [text.get_text() for text in ax.texts] == ["−3.1", "−3.1", "25", "25.0", *MONTH_LABELS, "2019", "2020"]
+def test_calendar_leaves_months_without_sessions_empty() -> None:
+    months = np.full((2, 12), np.nan)
+    months[0, 11], months[1, 0] = -0.0312, 0.25
+    ax = new_axes()
+    table = {"years": np.array([2019, 2020]), "monthly_returns": months, "yearly_returns": np.array([-0.0312, 0.25])}
+    draw_monthly_returns(ax, table)
+    texts = [text.get_text() for text in ax.texts]
+    assert sorted(texts) == sorted(["−3.1", "−3.1", "25", "25.0", *MONTH_LABELS, "2019", "2020"])
 
 
-def test_a_table_writes_its_cells() -> None:
-    ax = axes()
-    draw_text_table(
-        ax,
-        [TableRow("SKILL", ("", "95%")), TableRow("Right calls", ("53%", "51% to 55%"))],
-        column_right_edges=(0.6, 1.0),
-    )
-    assert [text.get_text() for text in ax.texts] == ["Skill", "95%", "Right calls", "53%", "51% to 55%"]
+def test_text_table_writes_labels_and_cells() -> None:
+    ax = new_axes()
+    rows = [TableRow("SKILL", ("", "95%")), TableRow("Accuracy", ("53%", "51% to 55%"))]
+    draw_text_table(ax, rows, column_right_edges=(0.6, 1.0))
+    assert [text.get_text() for text in ax.texts] == ["Skill", "95%", "Accuracy", "53%", "51% to 55%"]
+
+
+def test_panel_is_frozen() -> None:
+    panel = Panel("key", "Title", lambda _: {}, lambda *_: None)
+    with pytest.raises(AttributeError):
+        panel.title = "other"  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
     ("low", "high"), [(0.93, 1.12), (0.65, 3.6), (0.9, 11.0), (0.001, 4.0), (0.99, 1.01), (0.5, 400.0)]
 )
-def test_ticks_of_a_log_axis_are_round_and_enough(low: float, high: float) -> None:
+def test_ticks_of_a_log_axis_are_round_and_within_its_limits(low: float, high: float) -> None:
     ticks = nice_ticks(low, high)
     assert 3 <= len(ticks) <= 9
     assert all(low <= tick <= high for tick in ticks)
@@ -116,10 +160,23 @@ def test_ticks_of_a_log_axis_are_round_and_enough(low: float, high: float) -> No
 @pytest.mark.parametrize(
     ("value", "text"), [(0.5331, "53.3%"), (-0.0004, "0.0%"), (-0.25, "−25.0%"), (None, "–"), (float("nan"), "–")]
 )
-def test_percent(value: float | None, text: str) -> None:
+def test_percent_text(value: float | None, text: str) -> None:
     assert percent_text(value) == text
 
 
 @pytest.mark.parametrize(("value", "text"), [(-1.234, "−1.23"), (-0.001, "0.00"), (1234.5, "1,234.50"), (None, "–")])
-def test_number(value: float | None, text: str) -> None:
+def test_number_text(value: float | None, text: str) -> None:
     assert number_text(value) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("volatility_20", "volatility_20"),
+        ("a" * 26, "a" * 26),
+        ("product(lagged_returns_1,volatility_20)", "product(lagge…latility_20)"),
+    ],
+)
+def test_long_names_keep_their_beginning_and_end(name: str, expected: str) -> None:
+    assert shorten_middle(name, 26) == expected
+    assert len(expected) <= 26

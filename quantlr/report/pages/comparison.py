@@ -1,27 +1,18 @@
-"""Several runs on one page: what they became, their numbers, and which of their differences are larger than luck."""
+"""The page that compares several runs: growth of 1, metrics, differing settings, and paired differences."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.dates import date2num
-from matplotlib.figure import Figure
+import pandas as pd
 
 from quantlr.backtest.metrics import drawdown
+from quantlr.core.arrays import Array
 from quantlr.core.progress import iso_date
 from quantlr.report.compare import Comparison
-from quantlr.report.figures.several import (
-    RUN_LETTERS,
-    DifferenceInterval,
-    draw_drawdowns_by_run,
-    draw_equity_by_run,
-    draw_forest_plot,
-    draw_pair_matrix,
-    draw_relative_equity,
-    draw_run_table,
-)
-from quantlr.report.pages.layout import default_style, figure_png, page_header
+from quantlr.report.pages.layout import Panel, PlacedPanel, Table, default_style, draw_panels, figure_png, page_header
 from quantlr.report.pairs import (
     HEADLINE_COLUMNS,
     RunPair,
@@ -30,256 +21,366 @@ from quantlr.report.pairs import (
     log_loss_difference_text,
     sharpe_difference_text,
 )
-from quantlr.report.style import BLACK, GREY, NORMAL_SIZE, SMALL_SIZE, format_date_axis, set_panel_title, style_axes
+from quantlr.report.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    LIGHT_GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    SMALL_SIZE,
+    VERMILION,
+    draw_loss_gain_image,
+    format_date_axis,
+    format_log_axis,
+    percent_tick,
+    shorten_end,
+    shorten_middle,
+    signed_number,
+)
 from quantlr.stats.paired import PairedDifference
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+RUN_COLORS = (BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE)
+RUN_LINE_STYLES = ("-", (0, (4, 1.5)))
+RUN_LETTERS = "ABCDEFGHIJKL"
+"""Names of the runs where their own are too long."""
 MAX_FOREST_PAIRS = 10
-"""Pairs that are drawn a row each; more are a matrix."""
-MAX_RUN_NAME_CHARS, MAX_SETTING_LINE_CHARS = 21, 96
-"""Letters for which there is room: of a name, and of a setting with its values."""
+"""Pairs that are drawn as rows with intervals; more are a matrix."""
+MAX_RUN_NAME_CHARS, MAX_SETTING_LINE_CHARS, MAX_SETTING_VALUE_CHARS = 21, 96, 28
 LOG_LOSS_UNIT_NATS = 1e-3
-"""Of a nat: what a difference of log losses is counted in."""
+"""Unit of differences in log loss."""
 COLUMN_RIGHT_EDGES = (0.42, 0.53, 0.605, 0.725, 0.805, 0.91, 1.0)
-MAX_SETTING_LINES_ABOVE_PLOT, MIN_PLOT_HEIGHT = 7, 0.24
-"""Lines of settings that leave room for a picture below them, and what that needs, with its heading."""
+MAX_SETTING_LINES_ABOVE_CHART, MIN_CHART_HEIGHT = 7, 0.24
+"""Lines of settings that leave room for a chart below them, and the room that it needs with its title."""
 LINE_HEIGHT = 0.0215
-"""Height of a line of text on the page, as a fraction of its height."""
+"""Height of a line of text, as a fraction of the page."""
+MATRIX_CAPTION = (
+    "Framed: significant after Holm's adjustment. Blue: the run of the row is better. compare.json has the intervals, "
+    "the p values and a sentence for each pair."
+)
 
 
-@default_style()
+def run_line_style(run_index: int) -> dict[str, Any]:
+    """Return colour and dashes of a run's line; twelve runs are distinct."""
+    style, color = divmod(run_index, len(RUN_COLORS))
+    return {"color": RUN_COLORS[color], "linestyle": RUN_LINE_STYLES[style % len(RUN_LINE_STYLES)]}
+
+
+def equity_values(comparison: Comparison) -> Table:
+    """Return the growth of 1 after costs (sessions, runs), buy and hold (sessions,) or None, and drawdowns <= 0."""
+    equity = comparison.equity
+    return {
+        "dates": comparison.dates,
+        "equity": equity,
+        "benchmark": comparison.benchmark,
+        "drawdown": np.stack([drawdown(column) for column in equity.T], axis=1),
+        "remark": "; grey: buy and hold" if comparison.benchmark is not None else "",
+    }
+
+
+def draw_equity_by_run(ax: Axes, table: Table) -> None:
+    """Draw each run's equity on a log scale, with buy and hold in grey."""
+    dates, equity, benchmark = table["dates"], table["equity"], table["benchmark"]
+    if benchmark is not None:
+        ax.plot(dates, np.where(benchmark > 0, benchmark, np.nan), color=GREY, linewidth=1.0, label="buy and hold")
+    _draw_run_lines(ax, dates, np.where(equity > 0, equity, np.nan), 1.2)
+    format_log_axis(ax, equity.ravel() if benchmark is None else np.append(equity, benchmark))
+
+
+def _draw_drawdown_by_run(ax: Axes, table: Table) -> None:
+    _draw_run_lines(ax, table["dates"], table["drawdown"], 0.9)
+    ax.set_ylim(min(float(table["drawdown"].min()), -0.01) * 1.08, 0.0)
+    ax.yaxis.set_major_formatter(percent_tick)
+    ax.locator_params(axis="y", nbins=4)
+
+
+def relative_equity_values(comparison: Comparison) -> Table:
+    """Return the equity of each run divided by that of the first: `relative_equity` (sessions, runs)."""
+    return {"dates": comparison.dates, "relative_equity": comparison.equity / comparison.equity[:, :1]}
+
+
+def _draw_relative_equity(ax: Axes, table: Table) -> None:
+    _draw_run_lines(ax, table["dates"], table["relative_equity"], 1.2)
+    format_log_axis(ax, table["relative_equity"].ravel())
+
+
+def _draw_run_lines(ax: Axes, dates: pd.DatetimeIndex, values: Array, linewidth: float) -> None:
+    for run, column in enumerate(values.T):
+        ax.plot(dates, column, linewidth=linewidth, label=RUN_LETTERS[run], **run_line_style(run))
+    format_date_axis(ax, dates)
+
+
+def run_table_values(comparison: Comparison) -> Table:
+    """Return `rows` of letter, name and metrics, one for each run and one for the baseline, and their `columns`."""
+    rows = [
+        (letter, shorten_middle(name, MAX_RUN_NAME_CHARS), *headline_cell_texts(metrics))
+        for letter, name, metrics in zip(RUN_LETTERS, comparison.run_names, comparison.metrics_by_run, strict=False)
+    ]
+    if any(value is not None for value in comparison.baseline_metrics.values()):
+        rows.append(("", "baseline", *headline_cell_texts(comparison.baseline_metrics)))
+    return {"columns": HEADLINE_COLUMNS, "rows": rows}
+
+
+def _draw_run_table(ax: Axes, table: Table) -> None:
+    """Draw a row per run: a sample of its line, letter, name and right-aligned cells."""
+    rows = table["rows"]
+    ax.set_axis_off()
+    ax.set_xlim(0, 1)
+    ax.set_ylim(len(rows) + 1, 0)
+    style: dict[str, Any] = {"va": "center", "fontsize": SMALL_SIZE + 0.3, "color": BLACK}
+    for edge, text in zip(COLUMN_RIGHT_EDGES, table["columns"], strict=True):
+        ax.text(edge, 0.5, text, ha="right", va="center", fontsize=SMALL_SIZE, color=GREY)
+    ax.axhline(0.97, color=GREY, linewidth=0.8)
+    for index, (letter, name, *cells) in enumerate(rows):
+        middle = index + 1.5
+        ax.plot([0.0, 0.035], [middle] * 2, linewidth=1.8, **(run_line_style(index) if letter else {"color": GREY}))
+        ax.text(0.05, middle, letter, fontweight="bold", **style)
+        ax.text(0.08, middle, name, parse_math=False, **style)
+        for edge, cell in zip(COLUMN_RIGHT_EDGES, cells, strict=True):
+            ax.text(edge, middle, cell, ha="right", **style)
+
+
+def setting_values(comparison: Comparison) -> dict[str, list[str]]:
+    """Return `lines` of text, one per key of the config that differs, with each value and the runs that have it."""
+    lines = []
+    for difference in comparison.config_differences:
+        letters_by_value: dict[str, str] = {}
+        for letter, value in zip(RUN_LETTERS, difference.values_by_run, strict=False):
+            text = "none" if value is None else shorten_middle(value, MAX_SETTING_VALUE_CHARS)
+            letters_by_value[text] = letters_by_value.get(text, "") + letter
+        values = (f"{letters}: {text}" for text, letters in letters_by_value.items())
+        lines.append(shorten_end("   ".join([difference.key, *values]), max_chars=MAX_SETTING_LINE_CHARS))
+    return {"lines": lines or ["none: the configs are equal"]}
+
+
+def _draw_settings(ax: Axes, table: Table) -> None:
+    """Write as many lines as fit, and how many others there are."""
+    lines, n_rows = table["lines"], max(round(ax.get_position().height / LINE_HEIGHT), 1)
+    if len(lines) > n_rows:
+        lines = [*lines[: n_rows - 1], f"and {len(lines) - n_rows + 1} more, in compare.json"]
+    ax.set_axis_off()
+    ax.set_ylim(n_rows, 0)
+    for row, line in enumerate(lines):
+        ax.text(0, row + 0.5, line, fontsize=SMALL_SIZE, color=BLACK, va="center", parse_math=False)
+
+
+def _sharpe_difference(pair: RunPair) -> PairedDifference | None:
+    return None if pair.has_same_returns else pair.sharpe_difference
+
+
+def _log_loss_difference(pair: RunPair) -> PairedDifference | None:
+    """Return the difference in units of `LOG_LOSS_UNIT_NATS`."""
+    if pair.has_same_forecasts or pair.log_loss_difference is None:
+        return None
+    return pair.log_loss_difference.scaled(1.0 / LOG_LOSS_UNIT_NATS)
+
+
+def sharpe_values(comparison: Comparison) -> Table:
+    """Return the paired differences of annual Sharpe ratios (see `difference_table`)."""
+    pairs = comparison.pairs
+    texts = [sharpe_difference_text(pair) for pair in pairs]
+    significant = [pair.is_sharpe_significant for pair in pairs]
+    table = difference_table(pairs, [_sharpe_difference(pair) for pair in pairs], texts, significant, better_sign=1)
+    return {**table, "caption": MATRIX_CAPTION}
+
+
+def log_loss_values(comparison: Comparison) -> Table:
+    """Return the paired differences of log losses in thousandths of a nat (see `difference_table`)."""
+    pairs = comparison.pairs
+    texts = [log_loss_difference_text(pair, unit_nats=LOG_LOSS_UNIT_NATS, decimals=2) for pair in pairs]
+    significant = [pair.is_log_loss_significant for pair in pairs]
+    return difference_table(pairs, [_log_loss_difference(pair) for pair in pairs], texts, significant, better_sign=-1)
+
+
+def difference_table(
+    pairs: Sequence[RunPair],
+    differences: Sequence[PairedDifference | None],
+    texts: Sequence[str],
+    significant: Sequence[bool],
+    *,
+    better_sign: int,
+) -> Table:
+    """Return differences as arrays (pairs,): `value`, `low` and `high` of the 95% interval, NaN where there is none.
+
+    `first` and `second` are the indices of the runs, `significant_mask` is by adjusted p value; `better_sign` is 1
+    where a higher value is better, -1 where a lower one is.
+    """
+    rows = [(np.nan,) * 3 if value is None else (value.value, value.low95, value.high95) for value in differences]
+    value, low, high = np.array(rows).T
+    return {
+        "first": np.array([pair.first_index for pair in pairs]),
+        "second": np.array([pair.second_index for pair in pairs]),
+        "value": value,
+        "low": low,
+        "high": high,
+        "texts": texts,
+        "significant_mask": np.array(significant, dtype=np.bool_),
+        "better_sign": better_sign,
+    }
+
+
+def draw_differences(ax: Axes, table: Table) -> None:
+    """Draw a row per pair: the difference with its interval around 0, and its text at the right (a forest plot)."""
+    n_pairs, is_known = len(table["value"]), ~np.isnan(table["value"])
+    ax.grid(visible=False)
+    ax.set_ylim(n_pairs - 0.5, -0.5)
+    ax.axvline(0.0, color=GREY, linewidth=0.9)
+    for row, (value, low, high) in enumerate(zip(table["value"], table["low"], table["high"], strict=True)):
+        is_significant = table["significant_mask"][row]
+        ax.axhline(row, color=LIGHT_GREY, linewidth=0.7, zorder=0)
+        ax.text(1.02, row, table["texts"][row], transform=ax.get_yaxis_transform(), va="center", fontsize=SMALL_SIZE,
+                color=BLACK, fontweight="bold" if is_significant else "normal")  # fmt: skip
+        if is_known[row]:
+            color = BLUE if is_significant else GREY
+            ax.plot([low, high], [row, row], color=color, linewidth=2.2, solid_capstyle="butt")
+            ax.plot([value], [row], color=color, marker="o", markersize=5)
+    labels = [f"{RUN_LETTERS[b]} − {RUN_LETTERS[a]}" for a, b in zip(table["first"], table["second"], strict=True)]
+    ax.set_yticks(range(n_pairs), labels)
+    if not is_known.any():
+        ax.set_xticks([])
+        return
+    limit = 1.08 * float(np.nanmax(np.abs([table["low"], table["high"]]))) or 1.0
+    ax.set_xlim(-limit, limit)
+    ax.locator_params(axis="x", nbins=5)
+    ax.xaxis.set_major_formatter(signed_number)
+
+
+def draw_difference_matrix(ax: Axes, table: Table) -> None:
+    """Write the run of the row minus that of the column in the lower triangle; significant ones are framed."""
+    first, second, value = table["first"], table["second"], table["value"]
+    n_runs = int(second.max()) + 1
+    matrix = np.full((n_runs, n_runs), np.nan)
+    matrix[second, first] = table["better_sign"] * value
+    half_range = float(np.abs(value[~np.isnan(value)]).max(initial=0.0)) or 1.0
+    draw_loss_gain_image(ax, matrix, half_range=half_range)
+    for row, column, number, is_significant in zip(second, first, value, table["significant_mask"], strict=True):
+        text = "–" if np.isnan(number) else format_signed(float(number), decimals=2)
+        weight = "bold" if is_significant else "normal"
+        ax.text(column, row, text, ha="center", va="center", fontsize=7.2, color=BLACK, fontweight=weight)
+        if is_significant:
+            x, y = np.array([[-1, 1, 1, -1, -1], [-1, -1, 1, 1, -1]]) * [[0.47], [0.45]]
+            ax.plot(column + x, row + y, color=BLACK, linewidth=1.2)
+    ax.set_xlim(-0.5, n_runs - 1.5)
+    ax.set_ylim(n_runs - 0.5, 0.5)
+    ax.set_xticks(range(n_runs - 1), RUN_LETTERS[: n_runs - 1])
+    ax.set_yticks(range(1, n_runs), RUN_LETTERS[1:n_runs])
+    ax.grid(visible=False)
+    ax.spines["bottom"].set_visible(False)
+    ax.tick_params(axis="x", length=0)
+    ax.set_xlabel(table.get("caption", ""), fontsize=SMALL_SIZE, color=GREY, loc="left")
+
+
+EQUITY = Panel("equity_by_run", "Growth of 1 after costs (log scale){remark}", equity_values, draw_equity_by_run)
+DRAWDOWN = Panel("drawdown_by_run", "Drawdown", equity_values, _draw_drawdown_by_run)
+RUN_TABLE = Panel(
+    "metrics_by_run", "Metrics over the common sessions and forecasts (annual)", run_table_values, _draw_run_table, 8.0
+)
+SETTINGS = Panel("settings", "Settings that differ", setting_values, _draw_settings, 4.0)
+RELATIVE_EQUITY = Panel(
+    "relative_equity", "Equity relative to run A (log scale)", relative_equity_values, _draw_relative_equity
+)
+SHARPE_TITLE, LOG_LOSS_TITLE = "Difference of annual Sharpe ratios", "Difference of log losses (thousandths of a nat)"
+SHARPE_DIFFERENCES = Panel("sharpe_differences", SHARPE_TITLE, sharpe_values, draw_differences)
+LOG_LOSS_DIFFERENCES = Panel("log_loss_differences", LOG_LOSS_TITLE, log_loss_values, draw_differences)
+SHARPE_MATRIX = Panel("sharpe_matrix", f"{SHARPE_TITLE}, row − column", sharpe_values, draw_difference_matrix)
+LOG_LOSS_MATRIX = Panel("log_loss_matrix", f"{LOG_LOSS_TITLE}, row − column", log_loss_values, draw_difference_matrix)
+
+
+def comparison_panels(comparison: Comparison) -> list[PlacedPanel]:
+    """Return the panels of the page; differences are rows below the curves, or two matrices for many pairs."""
+    has_many_pairs = len(comparison.pairs) > MAX_FOREST_PAIRS
+    floor = 0.4 if has_many_pairs else 0.115 + 0.026 * len(comparison.pairs)
+    height = 0.78 - floor
+    mean_height = height / 2.19
+    panels = [
+        PlacedPanel(EQUITY, (0.042, 0.81 - 1.375 * mean_height, 0.458, 1.375 * mean_height), has_x_labels=False),
+        PlacedPanel(DRAWDOWN, (0.042, floor + 0.03, 0.458, 0.625 * mean_height)),
+    ]
+    table_height = LINE_HEIGHT * (len(run_table_values(comparison)["rows"]) + 1)
+    panels.append(PlacedPanel(RUN_TABLE, (0.535, 0.81 - table_height, 0.445, table_height)))
+    top, n_lines = 0.81 - LINE_HEIGHT * (len(comparison.run_names) + 2) - 0.03, len(setting_values(comparison)["lines"])
+    n_rows = max(int((top - floor) / LINE_HEIGHT), 1)
+    if n_lines > MAX_SETTING_LINES_ABOVE_CHART:
+        has_room = top - floor - LINE_HEIGHT * MAX_SETTING_LINES_ABOVE_CHART >= MIN_CHART_HEIGHT
+        n_rows = MAX_SETTING_LINES_ABOVE_CHART if has_room else n_rows
+    n_rows = min(n_rows, n_lines)
+    panels.append(PlacedPanel(SETTINGS, (0.535, top - LINE_HEIGHT * (n_rows + 0.5), 0.445, LINE_HEIGHT * n_rows)))
+    chart_top = top - LINE_HEIGHT * (n_rows + 1) - 0.045
+    has_equity = len(comparison.dates) > 1 and bool((comparison.equity > 0).all())
+    if has_equity and chart_top - floor >= MIN_CHART_HEIGHT - 0.07:
+        panels.append(PlacedPanel(RELATIVE_EQUITY, (0.565, floor + 0.03, 0.415, chart_top - floor - 0.03)))
+    if has_many_pairs:
+        panels.append(PlacedPanel(SHARPE_MATRIX, (0.042, 0.05, 0.43, floor - 0.1)))
+        panels.append(PlacedPanel(LOG_LOSS_MATRIX, (0.55, 0.05, 0.43, floor - 0.1)))
+    else:
+        panels.append(PlacedPanel(SHARPE_DIFFERENCES, (0.065, 0.04, 0.17, floor - 0.085)))
+        panels.append(PlacedPanel(LOG_LOSS_DIFFERENCES, (0.56, 0.04, 0.17, floor - 0.085)))
+    return panels
+
+
 def comparison_page(comparison: Comparison) -> bytes:
     """Return the page as PNG bytes, the same for the same runs."""
-    under = (
-        "Differences are the second run's number less the first's, and larger than luck where the adjusted p is below "
-        "0.05; a lower log loss is a better forecast."
+    method = (
+        "Differences are the second run minus the first, significant where the Holm-adjusted p value is below 0.05; a "
+        "lower log loss is better."
     )
-    figure = page_header(
-        comparison_title(comparison),
-        _method_text(comparison),
-        setup_text=under,
-        notes=comparison.caveats,
-        notes_file="compare.json",
-    )
-    many = len(comparison.pairs) > MAX_FOREST_PAIRS
-    floor = 0.4 if many else 0.115 + 0.026 * len(comparison.pairs)
-    _draw_equity_panels(figure, comparison, bottom=floor + 0.03)
-    _draw_run_table_panel(figure, comparison)
-    _draw_config_differences(figure, comparison, bottom=floor)
-    (_draw_matrix_panels if many else _draw_forest_panels)(figure, comparison, floor)
-    return figure_png(figure)
+    with default_style():
+        figure = page_header(
+            comparison_title(comparison), _method_text(comparison), setup_text=method, notes=comparison.caveats,
+            notes_file="compare.json",
+        )  # fmt: skip
+        draw_panels(figure, comparison_panels(comparison), comparison)
+        return figure_png(figure)
 
 
 def comparison_title(comparison: Comparison) -> str:
-    """Return what the comparison shows, in few words."""
-    claims = [claim for pair in comparison.pairs for claim in _significant_claims(pair)]
+    """Return the finding of the comparison."""
     if all(pair.has_same_returns and pair.has_same_forecasts for pair in comparison.pairs):
         return "The runs are the same"
     if not comparison.n_tests:
-        return "Nothing here could be tested"
-    if not claims:
-        return "No difference here is larger than luck"
-    if len(claims) == 1:
-        return f"{claims[0]}, by more than luck"
-    return f"{len(claims)} of {comparison.n_tests} differences are larger than luck"
+        return "No difference could be tested"
+    findings = [finding for pair in comparison.pairs for finding in _significant_findings(pair)]
+    if len(findings) == 1:
+        return f"{findings[0]}, significantly"
+    return f"{len(findings) or 'None'} of {comparison.n_tests} differences significant"
 
 
-def _significant_claims(pair: RunPair) -> list[str]:
+def _significant_findings(pair: RunPair) -> list[str]:
     first, second = RUN_LETTERS[pair.first_index], RUN_LETTERS[pair.second_index]
-    claims = []
+    findings = []
     if pair.is_sharpe_significant and pair.sharpe_difference:
-        more, less = (second, first) if pair.sharpe_difference.value > 0 else (first, second)
-        claims.append(f"{more} earned more for its risk than {less}")
+        higher, lower = (second, first) if pair.sharpe_difference.value > 0 else (first, second)
+        findings.append(f"{higher} has a higher Sharpe ratio than {lower}")
     if pair.is_log_loss_significant and pair.log_loss_difference:
-        more, less = (second, first) if pair.log_loss_difference.value < 0 else (first, second)
-        claims.append(f"{more} knew more than {less}")
-    return claims
+        better, worse = (second, first) if pair.log_loss_difference.value < 0 else (first, second)
+        findings.append(f"{better} has a lower log loss than {worse}")
+    return findings
 
 
 def _method_text(comparison: Comparison) -> str:
-    span = f"{len(comparison.dates):,} common sessions, {iso_date(comparison.dates[0])} to {iso_date(comparison.dates[-1])}"
+    dates = comparison.dates
+    sessions = f"{len(dates):,} common sessions, {iso_date(dates[0])} to {iso_date(dates[-1])}"
     if not comparison.n_tests:
-        return f"Over {span}."
-    returns, forecasts = (
-        _block_lengths_text(pair.sharpe_difference for pair in comparison.pairs),
-        _block_lengths_text(pair.log_loss_difference for pair in comparison.pairs),
-    )
-    parts = [f"over {span}, in blocks of {returns}"] if returns else []
-    parts += [f"over {comparison.n_common_forecasts:,} common forecasts, in blocks of {forecasts}"] if forecasts else []
+        return f"Over {sessions}."
+    samples = (
+        (sessions, _block_lengths_text(pair.sharpe_difference for pair in comparison.pairs)),
+        (f"{comparison.n_common_forecasts:,} common forecasts",
+         _block_lengths_text(pair.log_loss_difference for pair in comparison.pairs)),
+    )  # fmt: skip
+    parts = "; ".join(f"over {sample}, mean block length {lengths}" for sample, lengths in samples if lengths)
     return (
-        f"Paired stationary bootstrap, {comparison.n_bootstrap_draws:,} draws: {'; '.join(parts)} on average. Each interval is 95%; p "
-        f"values are adjusted by Holm's method for all {comparison.n_tests} tests: the chance of any false claim is about 5%."
+        f"Paired stationary bootstrap, {comparison.n_bootstrap_draws:,} draws: {parts}. Intervals are 95%; p values "
+        f"are adjusted by Holm's method for all {comparison.n_tests} tests: the probability of any false finding is "
+        "about 5%."
     )
 
 
 def _block_lengths_text(differences: Iterable[PairedDifference | None]) -> str:
-    """Return the lengths of blocks, in sessions, from the shortest to the longest."""
-    lengths = sorted({found.block for found in differences if found is not None})
+    """Return the range of the block lengths, in sessions; empty without differences."""
+    lengths = sorted({difference.block for difference in differences if difference is not None})
     return " to ".join(f"{length:g}" for length in dict.fromkeys([lengths[0], lengths[-1]])) if lengths else ""
-
-
-def _draw_equity_panels(figure: Figure, comparison: Comparison, *, bottom: float) -> None:
-    grid = figure.add_gridspec(
-        2, 1, left=0.042, right=0.50, top=0.81, bottom=bottom, height_ratios=(2.2, 1.0), hspace=0.19
-    )
-    equity = figure.add_subplot(grid[0])
-    below = figure.add_subplot(grid[1], sharex=equity)
-    for ax in (equity, below):
-        style_axes(ax)
-    draw_equity_by_run(equity, comparison.dates, comparison.equity, comparison.benchmark)
-    held = ", buy and hold in grey" if comparison.benchmark is not None else ""
-    set_panel_title(equity, f"What one unit of capital became after costs (log scale){held}")
-    falls = np.stack([drawdown(column) for column in comparison.equity.T], axis=1)
-    draw_drawdowns_by_run(below, comparison.dates, falls)
-    set_panel_title(below, "Drawdown from the highest so far")
-    format_date_axis(below)
-    if len(comparison.dates) > 1:
-        equity.set_xlim(date2num(comparison.dates[0]), date2num(comparison.dates[-1]))
-    equity.tick_params(axis="x", labelbottom=False)
-
-
-def _draw_run_table_panel(figure: Figure, comparison: Comparison) -> None:
-    rows = [
-        (RUN_LETTERS[at], _shorten_middle(name, MAX_RUN_NAME_CHARS), *headline_cell_texts(values))
-        for at, (name, values) in enumerate(zip(comparison.run_names, comparison.metrics_by_run, strict=True))
-    ]
-    if any(value is not None for value in comparison.baseline_metrics.values()):
-        rows.append(("", "to beat", *headline_cell_texts(comparison.baseline_metrics)))
-    height = LINE_HEIGHT * (len(rows) + 1)
-    ax = figure.add_axes((0.535, 0.81 - height, 0.445, height))
-    draw_run_table(ax, HEADLINE_COLUMNS, rows, column_right_edges=COLUMN_RIGHT_EDGES)
-    text = "What all runs share, in numbers; growth, volatility, traded (x equity): a year"
-    figure.text(0.535, 0.826, text, fontsize=NORMAL_SIZE, fontweight="bold", color=BLACK, va="center")
-
-
-def _shorten_middle(text: str, max_chars: int) -> str:
-    """Return a text that fits; its two ends tell more than its beginning alone."""
-    if len(text) <= max_chars:
-        return text
-    tail = max_chars // 2 - 1
-    return f"{text[: max_chars - tail - 1]}…{text[-tail:]}"
-
-
-def _draw_config_differences(figure: Figure, comparison: Comparison, *, bottom: float) -> None:
-    """Write which settings differ, and who has which; below them draw, where there is room, what came of it when."""
-    top = 0.81 - LINE_HEIGHT * (len(comparison.run_names) + 2) - 0.03
-    figure.text(0.535, top, "Settings that differ", fontsize=NORMAL_SIZE, fontweight="bold", color=BLACK, va="center")
-    lines = [_config_difference_line(key.key, key.values_by_run) for key in comparison.config_differences] or [
-        "none: the configs are the same"
-    ]
-    room = max(int((top - bottom) / LINE_HEIGHT), 1)
-    if (
-        len(lines) > MAX_SETTING_LINES_ABOVE_PLOT
-        and top - bottom - LINE_HEIGHT * MAX_SETTING_LINES_ABOVE_PLOT >= MIN_PLOT_HEIGHT
-    ):
-        room = MAX_SETTING_LINES_ABOVE_PLOT
-    if len(lines) > room:
-        lines = [*lines[: room - 1], f"and {len(lines) - room + 1} more, in compare.json"]
-    for at, line in enumerate(lines):
-        figure.text(
-            0.535, top - LINE_HEIGHT * (at + 1), line, fontsize=SMALL_SIZE, color=BLACK, va="center", parse_math=False
-        )
-    left = top - LINE_HEIGHT * (len(lines) + 1) - 0.045
-    if left - bottom >= MIN_PLOT_HEIGHT - 0.07:
-        _draw_relative_equity_panel(figure, comparison, top=left, bottom=bottom + 0.03)
-
-
-def _draw_relative_equity_panel(figure: Figure, comparison: Comparison, *, top: float, bottom: float) -> None:
-    """Draw what each run had become as a multiple of the first, where none of them was ruined."""
-    if len(comparison.dates) < 2 or not (comparison.equity > 0).all():
-        return
-    ax = figure.add_axes((0.565, bottom, 0.415, top - bottom))
-    style_axes(ax)
-    draw_relative_equity(ax, comparison.dates, comparison.equity / comparison.equity[:, :1])
-    format_date_axis(ax)
-    set_panel_title(ax, "Equity as a multiple of A's (log scale)")
-
-
-def _config_difference_line(config_key: str, values_by_run: Sequence[str | None]) -> str:
-    """Return a setting's values and who has each, in one line."""
-    owners: dict[str, str] = {}
-    for letter, value in zip(RUN_LETTERS, values_by_run, strict=False):
-        text = "none" if value is None else _shorten_middle(value, 28)
-        owners[text] = owners.get(text, "") + letter
-    line = "   ".join([config_key, *(f"{letters}: {text}" for text, letters in owners.items())])
-    return line if len(line) <= MAX_SETTING_LINE_CHARS else f"{line[: MAX_SETTING_LINE_CHARS - 1]}…"
-
-
-def _draw_forest_panels(figure: Figure, comparison: Comparison, top: float) -> None:
-    panels = (
-        (0.065, "Did it pay more? Difference of Sharpe ratios a year", _sharpe_interval),
-        (0.56, "Did it know more? Difference of log losses, in thousandths", _log_loss_interval),
-    )
-    for left, text, interval in panels:
-        rows = [interval(pair) for pair in comparison.pairs]
-        ax = figure.add_axes((left, 0.04, 0.17, top - 0.085))
-        style_axes(ax)
-        ax.grid(visible=False)
-        draw_forest_plot(ax, rows)
-        figure.text(left - 0.035, top - 0.025, text, fontsize=NORMAL_SIZE, fontweight="bold", color=BLACK, va="center")
-
-
-def _sharpe_interval(pair: RunPair) -> DifferenceInterval:
-    shown = None if pair.has_same_returns else pair.sharpe_difference
-    return _pair_interval(pair, shown, sharpe_difference_text(pair), is_significant=pair.is_sharpe_significant)
-
-
-def _log_loss_interval(pair: RunPair) -> DifferenceInterval:
-    shown = (
-        None
-        if pair.has_same_forecasts or pair.log_loss_difference is None
-        else pair.log_loss_difference.scaled(1.0 / LOG_LOSS_UNIT_NATS)
-    )
-    return _pair_interval(
-        pair,
-        shown,
-        log_loss_difference_text(pair, unit_nats=LOG_LOSS_UNIT_NATS, decimals=2),
-        is_significant=pair.is_log_loss_significant,
-    )
-
-
-def _pair_interval(
-    pair: RunPair, difference: PairedDifference | None, text: str, *, is_significant: bool
-) -> DifferenceInterval:
-    label = f"{RUN_LETTERS[pair.second_index]} less {RUN_LETTERS[pair.first_index]}"
-    if difference is None:
-        return DifferenceInterval(label, None, 0.0, 0.0, text, is_significant)
-    return DifferenceInterval(label, difference.value, difference.low95, difference.high95, text, is_significant)
-
-
-def _draw_matrix_panels(figure: Figure, comparison: Comparison, top: float) -> None:
-    runs = len(comparison.run_names)
-    panels = (
-        (
-            0.042,
-            "sharpe_difference",
-            "is_sharpe_significant",
-            1,
-            1.0,
-            "Did it pay more? Sharpe ratio a year, row less column",
-        ),
-        (
-            0.55,
-            "log_loss_difference",
-            "is_log_loss_significant",
-            -1,
-            1.0 / LOG_LOSS_UNIT_NATS,
-            "Did it know more? Log loss in thousandths, row less column",
-        ),
-    )
-    for left, measure, claim, better, scale, text in panels:
-        values, strong = np.full((runs, runs), np.nan), np.zeros((runs, runs), dtype=np.bool_)
-        texts = [["–"] * runs for _ in range(runs)]
-        for pair in comparison.pairs:
-            difference: PairedDifference | None = getattr(pair, measure)
-            if difference is not None:
-                at = pair.second_index, pair.first_index
-                values[at], strong[at] = difference.value, getattr(pair, claim)
-                texts[pair.second_index][pair.first_index] = format_signed(difference.value * scale, decimals=2)
-        ax = figure.add_axes((left, 0.05, 0.43, top - 0.1))
-        draw_pair_matrix(ax, values, strong, texts, better_sign=better)
-        figure.text(left, top - 0.03, text, fontsize=NORMAL_SIZE, fontweight="bold", color=BLACK, va="center")
-    text = (
-        "Framed: larger than luck; all else may be luck. Blue: the row's run is better. Intervals, p values and a "
-        "sentence for each pair are in compare.json."
-    )
-    figure.text(0.042, 0.015, text, fontsize=SMALL_SIZE, color=GREY)

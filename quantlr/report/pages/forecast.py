@@ -1,248 +1,300 @@
-"""Did it know? What forecasts are worth, whatever trading on them earns."""
+"""The page on forecast skill: calibration, discrimination, and accuracy over time, by year and by ticker."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.dates import date2num
-from matplotlib.figure import Figure
 
 from quantlr.backtest.forecast_analysis import (
-    MIN_GROUP_FORECASTS,
-    GroupAccuracy,
-    ProbabilityHistogram,
-    accuracy_by_group,
     discrimination_under_no_skill,
-    mean_returns_by_probability_group,
     probability_histogram,
     roc_band,
     roc_curve,
 )
-from quantlr.backtest.metrics import EvaluatedForecasts
 from quantlr.backtest.rolling import rolling_accuracy
-from quantlr.core.values import Forecasts
 from quantlr.report.context import PageContext
 from quantlr.report.curves import draw_rolling_accuracy
-from quantlr.report.figures import forecast as figures
-from quantlr.report.figures import groups
-from quantlr.report.figures.forecast import draw_wrapped_message, set_panel_title_and_text
-from quantlr.report.pages.layout import new_page
-from quantlr.report.style import format_date_axis, number_text, percent_text, style_axes
-from quantlr.stats.hac import Z95
-from quantlr.stats.multiple_testing import expected_order_statistics
+from quantlr.report.pages.accuracy import (
+    ACCURACY_BY_TICKER,
+    ACCURACY_BY_YEAR,
+    LONG_TITLE_PADDING,
+    MAX_TICKER_ROWS,
+    RANKED_EXCESS_ACCURACY,
+    RETURN_GROUPS,
+)
+from quantlr.report.pages.layout import Page, Panel, PlacedPanel, Rectangle, Table, as_table
+from quantlr.report.style import (
+    BAND_GREY,
+    BAND_STYLE,
+    BLACK,
+    BLUE,
+    ORANGE,
+    VERMILION,
+    add_legend,
+    format_fraction_axis,
+    label_axes,
+    number_text,
+    percent_text,
+    percent_tick,
+    plural,
+)
 from quantlr.stats.reliability import reliability_band, reliability_curve
 from quantlr.stats.verdict import is_significant, log_loss_comparison_text, pesaran_timmermann_text
 
-MAX_TICKER_ROWS = 8
-"""Tickers up to which each has a row of its own."""
-AXIS_LABEL_OFFSET = 0.04
-"""How far left of its axes a label stands, as a fraction of the page."""
-LEFT_COLUMN, MIDDLE_COLUMN, RIGHT_COLUMN, WIDE_COLUMN = (0.052, 0.263), (0.388, 0.263), (0.724, 0.263), (0.388, 0.599)
-"""Left edge and width of a column, as fractions of the page."""
-COLUMN_WITH_ROW_LABELS = (0.082, 0.233)
-"""The same of a column with names on its left."""
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MAX_MARKED_FORECASTS = 12
+"""Distinct forecasts up to which each is marked on the reliability curve."""
+TAIL_FRACTION = 0.01
+"""Fraction of the forecasts at either end whose reliability curve may leave the axes."""
+MIN_HEIGHT_TO_WIDTH = 0.25
+"""Range of the vertical axis of the reliability diagram relative to that of the horizontal axis, at least."""
+DASHED: dict[str, Any] = {"color": BLACK, "linewidth": 1.0, "linestyle": (0, (4, 3))}
 
 
-def forecast_page(context: PageContext) -> Figure:
-    """Return the page on skill."""
-    figure = new_page(context, *forecast_title_and_text(context.metrics["forecast"]))
-    rows, forecasts, seed = context.evaluated, context.run_data.forecasts, context.config.seed
-    spread = probability_histogram(rows.probability, rows.up, reference_probability=float(rows.base_rate.mean()))
-    _draw_reliability_panel(
-        _add_axes(figure, LEFT_COLUMN, 0.579, 0.191), rows, spread, context.metrics["forecast"], seed
+def calibration_values(context: PageContext) -> Table:
+    """Return the reliability curve by isotonic regression, the 95% band of calibrated forecasts, and the histogram.
+
+    `probability` and `observed_frequency` (m,) are the curve; `band_probability`, `band_low` and `band_high` (g,) the
+    band; `base_rate` the mean of the training base rates; the rest is a `ProbabilityHistogram`.
+    """
+    evaluated, rng = context.evaluated, np.random.default_rng(context.config.seed)
+    probability, up = evaluated.probability, evaluated.up
+    curve = reliability_curve(probability, up)
+    band = reliability_band(probability, up, session=evaluated.session, horizon=evaluated.horizon, rng=rng)
+    parts = context.metrics["forecast"]["reliability"]["log_loss"]
+    discrimination, miscalibration = (
+        number_text(parts[name], decimals=5) for name in ("discrimination", "miscalibration")
     )
-    _draw_forecast_counts_panel(_add_axes(figure, LEFT_COLUMN, 0.507, 0.045), rows, spread)
-    _draw_roc_panel(_add_axes(figure, MIDDLE_COLUMN, 0.507, 0.263), rows, context.metrics["forecast"], seed)
-    _draw_probability_by_outcome_panel(_add_axes(figure, RIGHT_COLUMN, 0.507, 0.263), rows, spread)
-    tickers = len(np.unique(rows.ticker))
-    several = tickers > 1
-    _draw_returns_by_probability_panel(
-        _add_axes(figure, LEFT_COLUMN, *((0.297, 0.108) if several else (0.063, 0.342))), forecasts
-    )
-    _draw_rolling_accuracy_panel(_add_axes(figure, WIDE_COLUMN, 0.268, 0.137), rows, forecasts)
-    if several:
-        _draw_accuracy_by_ticker_panel(
-            _add_axes(figure, COLUMN_WITH_ROW_LABELS if tickers <= MAX_TICKER_ROWS else LEFT_COLUMN, 0.063, 0.112),
-            rows,
-            forecasts,
-        )
-    _draw_accuracy_by_year_panel(_add_axes(figure, WIDE_COLUMN, 0.043, 0.145), rows, forecasts)
-    return figure
+    subtitle = f"discrimination {discrimination}, miscalibration {miscalibration} nats\n"
+    if not evaluated.is_clustered:
+        noise = discrimination_under_no_skill(probability, up, rng=rng)
+        subtitle += f"discrimination under permuted outcomes {number_text(noise, decimals=5)}"
+    return {
+        **histogram_values(context),
+        "probability": curve.probability,
+        "count_by_probability": curve.count,
+        "observed_frequency": curve.observed_frequency,
+        "band_probability": band.probability,
+        "band_low": band.low,
+        "band_high": band.high,
+        "subtitle": subtitle,
+    }
 
 
-def _add_axes(figure: Figure, column: tuple[float, float], bottom: float, height: float) -> Axes:
-    ax = figure.add_axes((column[0], bottom, column[1], height))
-    style_axes(ax)
-    ax.yaxis.set_label_coords(-AXIS_LABEL_OFFSET / column[1], 0.5)
-    return ax
+def histogram_values(context: PageContext) -> dict[str, Any]:
+    """Return the histogram of the forecast probabilities by outcome (see `ProbabilityHistogram`) and the base rate."""
+    evaluated = context.evaluated
+    base_rate = float(evaluated.base_rate.mean())
+    histogram = probability_histogram(evaluated.probability, evaluated.up, reference_probability=base_rate)
+    means = ((histogram.mean_given_up, "before up"), (histogram.mean_given_not_up, "before not up"))
+    subtitle = ", ".join(f"{percent_text(mean, decimals=2)} {name}" for mean, name in means if mean is not None)
+    if histogram.n_outside:
+        subtitle += f"\n{histogram.n_outside:,} of {len(evaluated.up):,} forecasts are outside the axes"
+    return as_table(histogram, base_rate=base_rate, subtitle=f"mean {subtitle}")
 
 
-def forecast_title_and_text(forecast_metrics: dict[str, Any]) -> tuple[str, str]:
-    """Return in words whether it knew, and what that rests on."""
-    right, to_beat, test = (
-        forecast_metrics["accuracy"],
-        forecast_metrics["accuracy_base_rate"],
-        forecast_metrics["pesaran_timmermann"],
-    )
-    p_value = test["p_value"] if test else None
-    theirs = math.inf if forecast_metrics["log_loss_base_rate"] is None else forecast_metrics["log_loss_base_rate"]
-    numbers = f"{percent_text(right)} of its calls were right, {percent_text(to_beat)} of the base rate's"
-    if p_value is None:
-        title = f"Nothing tells whether it knew: {numbers}"
-    elif not is_significant(p_value):
-        title = f"No evidence that it knew: {numbers}"
-    elif forecast_metrics["log_loss"] >= theirs:
-        title = f"Calls beat chance, probabilities don't: {numbers.replace('of its calls ', '')}"
-    elif right <= to_beat:
-        title = f"It knew, but called no better: {numbers}"
+def _draw_calibration(ax: Axes, table: Table) -> None:
+    limits, probability, band = table["bin_edges"][[0, -1]], table["probability"], table["band_probability"]
+    n_inside = ((probability >= limits[0]) & (probability <= limits[1])).sum()
+    ax.plot(limits, limits, label="perfect calibration", **DASHED)
+    ax.axvline(table["base_rate"], color=ORANGE, linewidth=1.2, label="base rate")
+    label = "95% band if calibrated"
+    if len(band) == 1:
+        ax.vlines(band, table["band_low"], table["band_high"], color=BAND_GREY, linewidth=7, alpha=0.6, label=label)
     else:
-        title = f"It knew something: {numbers}"
-    low, high = forecast_metrics["accuracy_ci95"]
-    loss = f"Log loss {number_text(forecast_metrics['log_loss'], decimals=5)}, {log_loss_comparison_text(forecast_metrics['log_loss'], theirs)} than the base rate's"
-    return title, (
-        f"{forecast_metrics['n']:,} forecasts; the 95% interval of the right calls is {percent_text(low)} to {percent_text(high)}. "
-        f"{_directional_test_text(p_value)}. {loss} {'∞' if math.isinf(theirs) else number_text(theirs, decimals=5)}."
+        ax.fill_between(band, table["band_low"], table["band_high"], label=label, **BAND_STYLE)
+    marker = "o" if n_inside <= MAX_MARKED_FORECASTS else None
+    ax.plot(probability, table["observed_frequency"], color=BLUE, linewidth=1.8, marker=marker, markersize=5,
+            label="observed frequency")  # fmt: skip
+    ax.set_xlim(*limits)
+    ax.set_ylim(*_calibration_limits(table))
+    format_fraction_axis(ax.xaxis, max_ticks=5)
+    format_fraction_axis(ax.yaxis, max_ticks=5)
+    label_axes(ax, y="observed frequency of up")
+    add_legend(ax, corner="upper left", n_columns=2)
+
+
+def _calibration_limits(table: Table) -> tuple[float, float]:
+    """Return vertical limits that contain curve and band of nearly all forecasts, with room for the legend."""
+    count, limits, band = table["count_by_probability"], table["bin_edges"][[0, -1]], table["band_probability"]
+    cumulative, fraction = np.cumsum(count) / count.sum(), count / count.sum()
+    is_central = (cumulative >= TAIL_FRACTION) & (cumulative - fraction <= 1.0 - TAIL_FRACTION)
+    ends = np.clip(table["probability"][is_central][[0, -1]], *limits)
+    is_near = (band >= ends[0]) & (band <= ends[1])
+    curve = table["observed_frequency"][is_central]
+    drawn = np.concatenate([ends, curve, table["band_low"][is_near], table["band_high"][is_near]])
+    high = float(drawn.max())
+    low = min(float(drawn.min()), high - MIN_HEIGHT_TO_WIDTH * (limits[1] - limits[0]))
+    return low - 0.06 * (high - low), high + 0.34 * (high - low)
+
+
+def _draw_forecast_counts(ax: Axes, table: Table) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    ax.stairs(table["count"], table["bin_edges"], fill=True, color=BLUE, alpha=0.45)
+    ax.axvline(table["base_rate"], color=ORANGE, linewidth=1.2)
+    ax.set_xlim(*table["bin_edges"][[0, -1]])
+    tallest = int(table["count"].max())
+    ax.set_ylim(0, 1.3 * tallest)
+    ax.set_yticks([tick for tick in MaxNLocator(2, integer=True).tick_values(0, tallest) if tick <= tallest])
+    ax.yaxis.set_major_formatter(lambda count, _: f"{count:,.0f}" if count < 10_000 else f"{count / 1000:,g}k")
+    format_fraction_axis(ax.xaxis, max_ticks=5)
+    label_axes(ax, x="forecast probability of up", y="forecasts")
+
+
+def roc_values(context: PageContext) -> Table:
+    """Return the ROC curve (m,) and its pointwise 95% band (g,), if there are enough forecasts for one.
+
+    Names are those of `RocCurve`, and those of `RocBand` with `band_false_positive_rate`.
+    """
+    evaluated = context.evaluated
+    probability, up = evaluated.probability, evaluated.up
+    curve = roc_curve(probability, up)
+    if curve is None:
+        outcome = "up" if up.all() else "not up"
+        return {"message": f"Every outcome is {outcome}: the ROC curve is undefined."}
+    rng = np.random.default_rng(context.config.seed)
+    band = roc_band(probability, up, session=evaluated.session, horizon=evaluated.horizon, rng=rng)
+    interval = context.metrics["forecast"]["auc_ci95"]
+    bounds = "too few forecasts for an interval"
+    if interval:
+        bounds = f"95% interval {' to '.join(number_text(bound, decimals=3) for bound in interval)}"
+    remark = "0.5 is no skill; walk-forward forecasts of noise score lower"
+    if np.ptp(probability) == 0:
+        remark = "all probabilities are equal"
+    elif band is None:
+        remark = "too few forecasts for a band"
+    auc = number_text(context.metrics["forecast"]["auc"], decimals=3)
+    table = as_table(curve, subtitle=f"AUC {auc}, {bounds}\n{remark}")
+    if band is not None:
+        table |= as_table(band, band_false_positive_rate=band.false_positive_rate)
+        table["false_positive_rate"] = curve.false_positive_rate
+    return table
+
+
+def _draw_roc(ax: Axes, table: Table) -> None:
+    if "band_false_positive_rate" in table:
+        band = (table["true_positive_rate_low"], table["true_positive_rate_high"])
+        label = "95% bootstrap band, pointwise"
+        ax.fill_between(table["band_false_positive_rate"], *band, color=BLUE, alpha=0.2, linewidth=0, label=label)
+    ax.plot((0, 1), (0, 1), label="no skill", **DASHED)
+    ax.plot(table["false_positive_rate"], table["true_positive_rate"], color=BLUE, linewidth=1.8, label="forecasts")
+    ax.set_xlim(0, 1)
+    ax.set_ylim(0, 1)
+    ax.xaxis.set_major_formatter(percent_tick)
+    ax.yaxis.set_major_formatter(percent_tick)
+    label_axes(ax, x="false positive rate", y="true positive rate")
+    add_legend(ax, corner="lower right")
+
+
+def _draw_probability_by_outcome(ax: Axes, table: Table) -> None:
+    parts = ((table["fraction_given_not_up"], VERMILION, "not up"), (table["fraction_given_up"], BLUE, "up"))
+    edges, highest = table["bin_edges"], 0.0
+    for fraction, color, name in parts:
+        if fraction is None:
+            continue
+        ax.stairs(fraction, edges, color=color, linewidth=1.6, fill=False, label=name)
+        ax.stairs(fraction, edges, color=color, fill=True, alpha=0.15)
+        highest = max(highest, float(fraction.max()))
+    ax.axvline(table["base_rate"], color=ORANGE, linewidth=1.2, label="base rate")
+    ax.set_xlim(edges[0], edges[-1])
+    ax.set_ylim(0, 1.25 * highest)
+    format_fraction_axis(ax.xaxis, max_ticks=5)
+    format_fraction_axis(ax.yaxis, max_ticks=4)
+    label_axes(ax, x="forecast probability of up", y="fraction of each outcome")
+    add_legend(ax, corner="upper left", n_columns=3)
+
+
+def rolling_accuracy_values(context: PageContext) -> Table:
+    """Return the accuracy over a trailing window with its band under no skill (see `RollingAccuracy`)."""
+    rolling = rolling_accuracy(context.evaluated, context.run_data.forecasts.sessions)
+    table = as_table(rolling)
+    if len(rolling.dates) < 2:
+        table["message"] = f"There are no more sessions than the window's {rolling.window}: too few for a curve."
+    return table
+
+
+CALIBRATION = Panel(
+    "calibration", "Calibration (reliability diagram)", calibration_values, _draw_calibration, LONG_TITLE_PADDING
+)
+FORECAST_COUNTS = Panel(
+    "forecast_counts", "", lambda context: {**histogram_values(context), "subtitle": ""}, _draw_forecast_counts
+)
+ROC = Panel("roc", "Discrimination (ROC)", roc_values, _draw_roc, LONG_TITLE_PADDING)
+PROBABILITY_BY_OUTCOME = Panel(
+    "probability_by_outcome", "Forecast probability by outcome", histogram_values, _draw_probability_by_outcome,
+    LONG_TITLE_PADDING,
+)  # fmt: skip
+ROLLING_ACCURACY = Panel(
+    "rolling_accuracy", "Rolling accuracy ({window} sessions)", rolling_accuracy_values, draw_rolling_accuracy
+)
+
+
+def forecast_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
+    """Return the panels of the page; with several tickers, their accuracy takes half the room of the return groups."""
+    n_tickers = len(np.unique(context.evaluated.ticker))
+    returns: Rectangle = (0.052, 0.063, 0.263, 0.342) if n_tickers == 1 else (0.052, 0.297, 0.263, 0.108)
+    panels = (
+        PlacedPanel(CALIBRATION, (0.052, 0.579, 0.263, 0.191), has_x_labels=False),
+        PlacedPanel(FORECAST_COUNTS, (0.052, 0.507, 0.263, 0.045)),
+        PlacedPanel(ROC, (0.388, 0.507, 0.263, 0.263)),
+        PlacedPanel(PROBABILITY_BY_OUTCOME, (0.724, 0.507, 0.263, 0.263)),
+        PlacedPanel(RETURN_GROUPS, returns),
+        PlacedPanel(ROLLING_ACCURACY, (0.388, 0.268, 0.599, 0.137)),
+        PlacedPanel(ACCURACY_BY_YEAR, (0.388, 0.043, 0.599, 0.145)),
     )
+    if n_tickers > MAX_TICKER_ROWS:
+        return (*panels, PlacedPanel(RANKED_EXCESS_ACCURACY, (0.052, 0.063, 0.263, 0.112)))
+    if n_tickers > 1:
+        return (*panels, PlacedPanel(ACCURACY_BY_TICKER, (0.082, 0.063, 0.233, 0.112)))
+    return panels
+
+
+def forecast_title_and_text(context: PageContext) -> tuple[str, str]:
+    """Return the finding on forecast skill, and the numbers that it rests on."""
+    return skill_title_and_text(context.metrics["forecast"])
+
+
+def skill_title_and_text(metrics: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the finding of the directional test and the log loss as a title, and the numbers behind it."""
+    accuracy, baseline, test = (metrics[key] for key in ("accuracy", "accuracy_base_rate", "pesaran_timmermann"))
+    p_value = test["p_value"] if test else None
+    baseline_loss = math.inf if metrics["log_loss_base_rate"] is None else metrics["log_loss_base_rate"]
+    if p_value is None:
+        finding = "Skill cannot be tested"
+    elif not is_significant(p_value):
+        finding = "No evidence of skill"
+    elif metrics["log_loss"] >= baseline_loss:
+        finding = "Skill in direction, not in probability"
+    elif accuracy <= baseline:
+        finding = "Skill, but accuracy is not above the baseline"
+    else:
+        finding = "Evidence of skill"
+    low, high = (percent_text(bound) for bound in metrics["accuracy_ci95"])
+    comparison = log_loss_comparison_text(metrics["log_loss"], baseline_loss)
+    baseline_text = "∞" if math.isinf(baseline_loss) else number_text(baseline_loss, decimals=5)
+    title = f"{finding}: accuracy {percent_text(accuracy)}, majority-class baseline {percent_text(baseline)}"
+    text = (
+        f"{plural(metrics['n'], 'forecast')}; 95% interval of the accuracy {low} to {high}. "
+        f"{_directional_test_text(p_value)}. Log loss {number_text(metrics['log_loss'], decimals=5)}, {comparison} "
+        f"than the base-rate forecast's {baseline_text}."
+    )
+    return title, text
 
 
 def _directional_test_text(p_value: float | None) -> str:
-    """Return what the test found, and what its p value says."""
+    """Return the result of the directional test, and the meaning of its p value."""
     if p_value is None:
         return f"No test: {pesaran_timmermann_text(None)}"
-    often = f"{100 * p_value:.0f} times in 100" if p_value >= 0.015 else "once in 100 times or less"
-    often = "less than once in 1,000 times" if p_value < 0.001 else often
-    return f"{pesaran_timmermann_text(p_value)}: calls that know nothing agree as well with what came {often}"
+    frequency = f"in {100 * p_value:.0f} of 100 samples"
+    if p_value < 0.015:
+        frequency = "in less than 1 of 1,000 samples" if p_value < 0.001 else "in at most 1 of 100 samples"
+    return f"{pesaran_timmermann_text(p_value)}: random forecasts agree as well with the outcomes {frequency}"
 
 
-def _draw_reliability_panel(
-    ax: Axes,
-    evaluated: EvaluatedForecasts,
-    histogram: ProbabilityHistogram,
-    forecast_metrics: dict[str, Any],
-    seed: int,
-) -> None:
-    rng = np.random.default_rng(seed)
-    curve = reliability_curve(evaluated.probability, evaluated.up)
-    band = reliability_band(
-        evaluated.probability, evaluated.up, session=evaluated.session, horizon=evaluated.horizon, rng=rng
-    )
-    bounds = (float(histogram.bin_edges[0]), float(histogram.bin_edges[-1]))
-    figures.draw_reliability(ax, curve, band, base_rate=float(evaluated.base_rate.mean()), probability_range=bounds)
-    parts = forecast_metrics["reliability"]["log_loss"]
-    lost, gained = (number_text(parts[name], decimals=5) for name in ("miscalibration", "discrimination"))
-    words = f"discrimination gains {gained} nats, miscalibration loses {lost}"
-    if evaluated.is_clustered:
-        words += "\nnoise shows some of both: the grey band is what luck can do"
-    else:
-        noise = discrimination_under_no_skill(evaluated.probability, evaluated.up, rng=rng)
-        words += f"\nshuffled outcomes show a discrimination of {number_text(noise, decimals=5)}"
-    set_panel_title_and_text(ax, "Do the probabilities mean what they say?", words, n_lines=2)
-
-
-def _draw_forecast_counts_panel(ax: Axes, evaluated: EvaluatedForecasts, histogram: ProbabilityHistogram) -> None:
-    figures.draw_forecast_counts(ax, histogram, base_rate=float(evaluated.base_rate.mean()))
-
-
-def _draw_roc_panel(ax: Axes, evaluated: EvaluatedForecasts, forecast_metrics: dict[str, Any], seed: int) -> None:
-    curve = roc_curve(evaluated.probability, evaluated.up)
-    if curve is None:
-        set_panel_title_and_text(ax, "Are ups given higher probabilities? (ROC)", n_lines=2)
-        came = "ups" if evaluated.up.all() else "moves that were not up"
-        draw_wrapped_message(ax, f"Only {came} came: there is nothing to tell them from, and no ROC curve.")
-        return
-    rng = np.random.default_rng(seed)
-    band = roc_band(evaluated.probability, evaluated.up, session=evaluated.session, horizon=evaluated.horizon, rng=rng)
-    figures.draw_roc_curve(ax, curve, band)
-    interval = forecast_metrics["auc_ci95"]
-    bounds = (
-        f"95% interval {_format_3_decimals(interval[0])} to {_format_3_decimals(interval[1])}"
-        if interval
-        else "too few for an interval"
-    )
-    words = f"area under the curve {_format_3_decimals(forecast_metrics['auc'])}, {bounds}"
-    if np.ptp(evaluated.probability) == 0:
-        words += "\nthe probabilities never differ"
-    elif band is None:
-        words += "\ntoo few forecasts for a band"
-    else:
-        words += "\n0.5 knows nothing, and noise walked forward comes to less"
-    set_panel_title_and_text(ax, "Are ups given higher probabilities? (ROC)", words, n_lines=2)
-
-
-def _format_3_decimals(value: float) -> str:
-    return number_text(value, decimals=3)
-
-
-def _draw_probability_by_outcome_panel(
-    ax: Axes, evaluated: EvaluatedForecasts, histogram: ProbabilityHistogram
-) -> None:
-    figures.draw_probability_by_outcome(ax, histogram, base_rate=float(evaluated.base_rate.mean()))
-    before = [f"{percent_text(mean, decimals=2)} {what}" for mean, what in (
-        (histogram.mean_given_up, "before ups"), (histogram.mean_given_not_up, "before the others")) if mean is not None]  # fmt: skip
-    words = f"on average {', '.join(before)}\n"
-    if histogram.n_outside:
-        words += f"{histogram.n_outside:,} of {len(evaluated.up):,} forecasts lie beyond the picture"
-    set_panel_title_and_text(ax, "Probabilities by what came", words, n_lines=2)
-
-
-def _draw_returns_by_probability_panel(ax: Axes, forecasts: Forecasts) -> None:
-    title = "Did higher probabilities earn more?"
-    found = mean_returns_by_probability_group(forecasts)
-    if found is None:
-        set_panel_title_and_text(ax, title)
-        few = len(forecasts.probability) < 2 * MIN_GROUP_FORECASTS
-        why = "There are too few forecasts" if few else "The probabilities hardly ever differ"
-        draw_wrapped_message(ax, f"{why}: there are no groups to compare.")
-        return
-    groups.draw_returns_by_probability(ax, found)
-    sessions = f"{forecasts.horizon} session{'s'[: forecasts.horizon > 1]}"
-    ahead, reach = (
-        percent_text(found.top_minus_bottom, decimals=2),
-        percent_text(Z95 * found.top_minus_bottom_standard_error, decimals=2),
-    )
-    set_panel_title_and_text(ax, title, f"highest less lowest group: {ahead} ± {reach} over {sessions}")
-
-
-def _draw_rolling_accuracy_panel(ax: Axes, evaluated: EvaluatedForecasts, forecasts: Forecasts) -> None:
-    rates = rolling_accuracy(evaluated, forecasts.sessions)
-    title = f"Share of right calls over the last {rates.window} sessions"
-    if len(rates.dates) < 2:
-        set_panel_title_and_text(ax, title)
-        draw_wrapped_message(ax, f"There are no more than {rates.window} sessions: too few to follow over time.")
-        return
-    draw_rolling_accuracy(ax, rates)
-    format_date_axis(ax)
-    ax.set_xlim(date2num(rates.dates[0]), date2num(rates.dates[-1]))
-    set_panel_title_and_text(ax, title, "within the grey band, luck alone could have done it")
-
-
-def _draw_accuracy_by_year_panel(ax: Axes, evaluated: EvaluatedForecasts, forecasts: Forecasts) -> None:
-    years = forecasts.sessions.year.to_numpy(dtype=np.int64)[evaluated.session]
-    rates = accuracy_by_group(years, evaluated)
-    groups.draw_accuracy_by_year(ax, rates)
-    set_panel_title_and_text(ax, "Right calls by year", _groups_above_baseline_text(rates, "year"))
-
-
-def _draw_accuracy_by_ticker_panel(ax: Axes, evaluated: EvaluatedForecasts, forecasts: Forecasts) -> None:
-    rates = accuracy_by_group(evaluated.ticker, evaluated)
-    names = [forecasts.tickers[at] for at in rates.group_ids]
-    told = _groups_above_baseline_text(rates, "ticker")
-    if len(names) <= MAX_TICKER_ROWS:
-        groups.draw_accuracy_by_ticker(ax, rates, names)
-        set_panel_title_and_text(ax, "Right calls by ticker", told)
-        return
-    groups.draw_ranked_excess_accuracy(
-        ax, rates, expected_by_rank=expected_order_statistics(rates.difference_standard_error)
-    )
-    best, worst = (f"{groups.shorten_ticker(names[at])} by {percent_text(rates.accuracy_difference[at])}" for at in (
-        int(rates.accuracy_difference.argmax()), int(rates.accuracy_difference.argmin())))  # fmt: skip
-    set_panel_title_and_text(ax, "Right calls by ticker", f"{told}\nbest {best}, worst {worst}", n_lines=2)
-
-
-def _groups_above_baseline_text(group_accuracy: GroupAccuracy, group_noun: str) -> str:
-    """Return in words in how many groups the model's calls were ahead."""
-    n = len(group_accuracy.group_ids)
-    return f"ahead of the base rate's call in {int((group_accuracy.accuracy_difference > 0).sum())} of {n:,} {group_noun}{'s'[: n > 1]}"
+FORECAST_PAGE = Page("forecast.png", "Forecast skill", forecast_title_and_text, forecast_panels)

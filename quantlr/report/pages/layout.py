@@ -1,43 +1,135 @@
-"""What every page has: its size, its head, and bytes that repeat exactly."""
+"""Panels, pages of panels, and pages as PNG bytes that repeat exactly."""
 
 from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-
-import matplotlib
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 from quantlr.report.context import PageContext
-from quantlr.report.style import BLACK, GREY, NORMAL_SIZE
+from quantlr.report.style import (
+    BLACK,
+    GREY,
+    NORMAL_SIZE,
+    add_subtitle,
+    draw_message,
+    set_panel_title,
+    style_axes,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 DPI = 150
 PAGE_SIZE_INCHES = (14.0, 9.4)
 """Width and height of a page, in inches."""
 PNG_COMPRESSION_LEVEL = 2
 """Of 1 to 9: a tenth more bytes than the default, in two thirds of its time."""
-HEADER_BOTTOM_FRACTION = 0.80
-"""Where the head of a page ends, as a fraction of its height: pictures and their headings stand below."""
 NON_STYLE_RCPARAMS = ("backend", "backend_fallback", "date.epoch", "interactive")
-"""Of matplotlib's settings those that say where it draws, and not how."""
-TITLE_GID, SUBTITLE_GID = "finding", "basis"
-"""What marks the two texts of a head that say what is seen."""
+"""Settings of matplotlib that say where it draws, and not how."""
+TITLE_GID, SUBTITLE_GID = "title", "subtitle"
+"""Group ids of the two texts of a page's header."""
+
+Table = Mapping[str, Any]
+"""Numbers and texts of a panel by name: arrays, dates, scalars and strings.
+
+Two names have a meaning for every panel: `subtitle` is written below the title, and `message` replaces the chart.
+"""
+Rectangle = tuple[float, float, float, float]
+"""Left, bottom, width and height of axes, as fractions of the page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One chart or table of a page.
+
+    Attributes
+    ----------
+    key : its name, unique among all panels.
+    title : the heading above it; names in braces are replaced by values of the table.
+    values : returns the panel's numbers for a context, without importing matplotlib.
+    draw : draws such numbers on axes, and computes none.
+    title_padding : points between the title and the axes, the room of subtitle and legend.
+    """
+
+    key: str
+    title: str
+    values: Callable[[Any], Table]
+    draw: Callable[[Axes, Table], None]
+    title_padding: float = 6.0
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedPanel:
+    """A panel and where on the page its axes are; `has_x_labels` is False where a panel below has the same dates."""
+
+    panel: Panel
+    rectangle: Rectangle
+    has_x_labels: bool = True
+
+
+def whole_run(context: PageContext) -> PageContext:
+    """Return the context of the run, for pages about all of it."""
+    return context
+
+
+def is_always_applicable(_: PageContext) -> bool:
+    """Return True: the page belongs to every report."""
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One picture of a report.
+
+    Attributes
+    ----------
+    file_name : of the picture in the report's folder.
+    question : the page's subject in few words, its heading in the HTML report.
+    title_and_text : returns the page's finding, and the numbers that it rests on, of about 330 characters.
+    panels : returns the panels with their positions.
+    is_applicable : returns whether a run has such a page.
+    make_context : returns what the three functions above are given, made from the run's context.
+    """
+
+    file_name: str
+    question: str
+    title_and_text: Callable[[Any], tuple[str, str]]
+    panels: Callable[[Any], Sequence[PlacedPanel]]
+    is_applicable: Callable[[PageContext], bool] = is_always_applicable
+    make_context: Callable[[PageContext], Any] = whole_run
+
+    def draw_figure(self, context: PageContext) -> Figure:
+        """Return the page of a run as a figure."""
+        page_context = self.make_context(context)
+        title, subtitle = self.title_and_text(page_context)
+        figure = page_header(
+            title, subtitle, setup_text=f"{context.config.name}   {context.setup_text}", notes=context.notes,
+            notes_file="provenance.json",
+        )  # fmt: skip
+        draw_panels(figure, self.panels(page_context), page_context)
+        return figure
+
+    def render_picture(self, context: PageContext) -> Picture:
+        """Return the page of a run as it is written; the bytes are the same for the same run."""
+        with default_style():
+            return to_picture(self.draw_figure(context), question=self.question)
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A page as it is written and shown.
+    """A page as it is written.
 
     Attributes
     ----------
-    question : what it answers.
-    finding : the answer, the page's title.
-    text : what is seen, for who can't see it: the finding, what it rests on, and the headings of the figures.
-    png : its bytes.
+    question : the page's subject.
+    title : the page's finding.
+    alt_text : the finding, what it rests on, and the titles of the panels, for readers who cannot see the picture.
+    png_bytes : the file.
     width, height : in pixels.
     """
 
@@ -49,70 +141,88 @@ class Picture:
     height: int
 
 
-@contextmanager
-def default_style() -> Iterator[None]:
-    """Draw by matplotlib's defaults, however a user's own figures are to look."""
-    default = matplotlib.rcParamsDefault
-    changed = {
-        key: default[key] for key in default.keys() - NON_STYLE_RCPARAMS if matplotlib.rcParams[key] != default[key]
-    }
-    with matplotlib.rc_context(changed):
-        yield
+def as_table(value: Any, **others: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass, and other values, by name."""
+    return {field.name: getattr(value, field.name) for field in fields(value)} | others
 
 
-def new_page(context: PageContext, title: str, subtitle: str) -> Figure:
-    """Return an empty page with its head: what was found, what that rests on, what was run, what a reader should know.
+def grid_rectangles(
+    area: Rectangle,
+    n_rows: int,
+    n_columns: int,
+    *,
+    wspace: float = 0.0,
+    hspace: float = 0.0,
+    width_ratios: Sequence[float] | None = None,
+) -> list[Rectangle]:
+    """Return the cells of a grid row by row; gaps are fractions of the mean cell, as in matplotlib's GridSpec."""
+    left, bottom, width, height = area
+    mean_width = width / (n_columns + wspace * (n_columns - 1))
+    row_height = height / (n_rows + hspace * (n_rows - 1))
+    ratios = width_ratios or [1.0] * n_columns
+    widths = [mean_width * n_columns * ratio / sum(ratios) for ratio in ratios]
+    lefts = [left + sum(widths[:column]) + mean_width * wspace * column for column in range(n_columns)]
+    top = bottom + height
+    return [
+        (lefts[column], top - row_height * (row * (1.0 + hspace) + 1.0), widths[column], row_height)
+        for row in range(n_rows)
+        for column in range(n_columns)
+    ]
 
-    Parameters
-    ----------
-    shown : the run.
-    title : the page's finding, in few words.
-    text : what it rests on; up to about 330 letters.
-    """
-    return page_header(
-        title,
-        subtitle,
-        setup_text=f"{context.config.name}   {context.setup_text}",
-        notes=context.notes,
-        notes_file="provenance.json",
-    )
+
+def draw_panels(figure: Figure, panels: Iterable[PlacedPanel], context: Any) -> None:
+    """Compute and draw panels at their positions."""
+    for placed in panels:
+        panel, table = placed.panel, placed.panel.values(context)
+        ax = figure.add_axes(placed.rectangle)
+        style_axes(ax)
+        if panel.title:
+            set_panel_title(ax, panel.title.format_map(table), padding_points=panel.title_padding)
+        if table.get("subtitle"):
+            add_subtitle(ax, table["subtitle"], padding_points=panel.title_padding - 3.0)
+        if "message" in table:
+            draw_message(ax, table["message"])
+            continue
+        panel.draw(ax, table)
+        if not placed.has_x_labels:
+            ax.tick_params(axis="x", labelbottom=False)
+            ax.xaxis.get_offset_text().set_visible(False)
 
 
 def page_header(title: str, subtitle: str, *, setup_text: str, notes: tuple[str, ...], notes_file: str) -> Figure:
-    """Return an empty page with a head of these words.
+    """Return an empty page with its header.
 
     Parameters
     ----------
-    title, text : as of a run's page.
-    under : one line of up to about 200 letters, in grey.
-    notes : what a reader should know; more than two are counted.
-    file : of the report, that has them all.
+    title : the page's finding.
+    subtitle : what it rests on; up to about 330 characters.
+    setup_text : one line in grey, up to about 200 characters.
+    notes : two are written; of more, the first and how many there are.
+    notes_file : file of the report that contains all notes.
     """
+    from matplotlib.figure import Figure
+
+    lines = [textwrap.shorten(f"Note: {note}", width=200, placeholder=" …") for note in notes]
+    if len(lines) > 2:
+        lines = [lines[0], f"and {len(lines) - 1} more notes in {notes_file}"]
     figure = Figure(figsize=PAGE_SIZE_INCHES, dpi=DPI, facecolor="white")
     figure.text(0.02, 0.968, title, fontsize=19, fontweight="bold", color=BLACK, va="center", gid=TITLE_GID)
     wrapped = "\n".join(textwrap.wrap(subtitle, width=165))
     figure.text(0.02, 0.946, wrapped, fontsize=10.5, color=BLACK, va="top", linespacing=1.35, gid=SUBTITLE_GID)
     figure.text(0.02, 0.889, setup_text, fontsize=NORMAL_SIZE, color=GREY, va="center")
-    lines = "\n".join(_truncated_note_lines(notes, notes_file))
-    figure.text(0.02, 0.877, lines, fontsize=8.2, color=GREY, va="top", linespacing=1.2, parse_math=False)
+    figure.text(0.02, 0.877, "\n".join(lines), fontsize=8.2, color=GREY, va="top", linespacing=1.2, parse_math=False)
     return figure
 
 
-def _truncated_note_lines(notes: tuple[str, ...], notes_file: str) -> list[str]:
-    """Return the notes as at most two lines."""
-    lines = [textwrap.shorten(f"Note: {note}", width=200, placeholder=" …") for note in notes]
-    return lines if len(lines) <= 2 else [lines[0], f"and {len(lines) - 1} more notes in {notes_file}"]
-
-
 def to_picture(figure: Figure, *, question: str) -> Picture:
-    """Return a page as it is written and shown, with the question that it answers."""
-    said = {text.get_gid(): " ".join(text.get_text().split()) for text in figure.texts}
+    """Return a page as it is written."""
+    header = {text.get_gid(): " ".join(text.get_text().split()) for text in figure.texts}
     width, height = figure.canvas.get_width_height()
-    headings = [heading for ax in figure.axes if (heading := ax.get_title(loc="left"))]
+    parts = (header[TITLE_GID], header[SUBTITLE_GID], *(ax.get_title(loc="left") for ax in figure.axes))
     return Picture(
         question=question,
-        title=said[TITLE_GID],
-        alt_text=" ".join(f"{part.rstrip('.')}." for part in (said[TITLE_GID], said[SUBTITLE_GID], *headings) if part),
+        title=header[TITLE_GID],
+        alt_text=" ".join(f"{part.rstrip('.')}." for part in parts if part),
         png_bytes=figure_png(figure),
         width=width,
         height=height,
@@ -121,17 +231,32 @@ def to_picture(figure: Figure, *, question: str) -> Picture:
 
 def figure_png(figure: Figure) -> bytes:
     """Return the figure as PNG bytes that are the same for the same drawing."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     FigureCanvasAgg(figure)
     stream = io.BytesIO()
-    figure.savefig(
-        stream, format="png", metadata={"Software": None}, pil_kwargs={"compress_level": PNG_COMPRESSION_LEVEL}
-    )
+    options = {"compress_level": PNG_COMPRESSION_LEVEL}
+    figure.savefig(stream, format="png", metadata={"Software": None}, pil_kwargs=options)
     return stream.getvalue()
 
 
+@contextmanager
+def default_style() -> Iterator[None]:
+    """Draw with matplotlib's defaults, whatever settings the user has for figures of their own."""
+    import matplotlib
+
+    default = matplotlib.rcParamsDefault
+    changed = {
+        key: default[key] for key in default.keys() - NON_STYLE_RCPARAMS if matplotlib.rcParams[key] != default[key]
+    }
+    with matplotlib.rc_context(changed):
+        yield
+
+
 def warm_up_fonts() -> None:
-    """Find the letters, once a process, by drawing some."""
+    """Import matplotlib and find its fonts by drawing some letters, once per process."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(1.0, 1.0), dpi=DPI)
-    ax = figure.add_subplot()
-    ax.set_title("Aa", fontweight="bold")
+    figure.add_subplot().set_title("Aa", fontweight="bold")
     figure_png(figure)

@@ -1,331 +1,296 @@
-"""Positions and costs: what was held when, how often it traded, and what trading cost."""
+"""The page on positions and costs: what was held and traded, what it earned, and how costs and fills change that."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.dates import date2num
-from matplotlib.figure import Figure
 
 from quantlr.backtest.costs import BASIS_POINT
 from quantlr.backtest.fills import backtest_by_fill
-from quantlr.backtest.rolling import (
-    RollingExposure,
-    average_trade_cost_bps,
-    binned_weights,
-    cost_breakdown,
-    rolling_exposure,
-    sharpe_at_cost,
-)
-from quantlr.backtest.trades import (
-    annual_excess_return_by_side,
-    histogram_around_zero,
-    trade_summary_by_side,
-    trade_table,
-)
-from quantlr.core.values import BacktestResult
+from quantlr.backtest.rolling import average_trade_cost_bps, cost_breakdown, sharpe_at_cost
+from quantlr.backtest.trades import annual_excess_return_by_side, histogram_around_zero, trade_summary_by_side
 from quantlr.report.context import PageContext
-from quantlr.report.figures.costs import (
-    CumulativeCosts,
-    FillEquityCurve,
-    SharpeByCost,
-    draw_cumulative_costs,
-    draw_equity_by_fill,
-    draw_sharpe_by_cost,
+from quantlr.report.pages.holdings import EXPOSURE, HELD_FRACTIONS, PRICE, TURNOVER, WEIGHT_MAP
+from quantlr.report.pages.layout import Page, Panel, PlacedPanel, Table, as_table
+from quantlr.report.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    LABEL_STYLE,
+    LEGEND_ROW_POINTS,
+    ORANGE,
+    PURPLE,
+    VERMILION,
+    add_legend_above,
+    format_date_axis,
+    format_log_axis,
+    format_multiple,
+    marker_if_few,
+    number_text,
+    percent_text,
+    percent_tick,
+    plural,
 )
-from quantlr.report.figures.positions import (
-    PriceWithPositions,
-    draw_price_with_positions,
-    draw_share_of_tickers_held,
-    draw_trailing_exposure,
-    draw_trailing_turnover,
-    draw_weight_map,
-)
-from quantlr.report.figures.trips import draw_trade_return_histogram
-from quantlr.report.pages.layout import new_page
-from quantlr.report.style import draw_message, format_date_axis, number_text, percent_text, set_panel_title, style_axes
-from quantlr.report.tables import TableRow, draw_text_table
+from quantlr.report.tables import TableRow, draw_text_table, format_row
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COST_PART_COLORS = {"commission": ORANGE, "slippage": VERMILION, "spread and fees": PURPLE, "borrow": GREEN}
+FILL_COLORS = {"next_close": BLUE, "next_open": GREEN, "close": ORANGE}
 SHORT_FILL_LABELS = {"next_close": "next close", "next_open": "next open", "close": "same close"}
 MAX_WEIGHT_MAP_TICKERS = 40
-"""Tickers that a map of weights has a row for; of more, only how many are held is drawn."""
-LEGEND_ROW_POINTS = 16.0
-"""Points that a row of a legend takes between a heading and its axes."""
+"""Tickers that have a row each; of more, only the fractions held are drawn."""
 MIN_ANNUAL_TURNOVER = 1.0
-"""Times that equity is traded in a year, below which costs hardly matter."""
+"""Turnover per year, in multiples of equity, below which costs hardly matter."""
 N_PLOTTED_COSTS = 121
 COLUMN_RIGHT_EDGES = (0.72, 1.0)
 
 
-def positions_page(context: PageContext) -> Figure:
-    """Return the page of what was held and what it cost."""
-    result, per_year = context.run_data.result, context.config.report.sessions_per_year
-    table = trade_table(result)
-    figure = new_page(
-        context,
-        *positions_title_and_text(context.metrics, table, n_sessions=len(result.equity), sessions_per_year=per_year),
-    )
-    _draw_time_panels(figure, context, table)
-    right = {"left": 0.665, "width": 0.315}
-    _draw_sharpe_by_cost_panel(_add_axes_below(figure, top=0.764, height=0.132, **right), context)
-    _draw_equity_by_fill_panel(_add_axes_below(figure, top=0.512, height=0.128, **right), context)
-    _draw_trade_returns_panel(_add_axes_below(figure, top=0.3, height=0.098, **right), table)
-    if len(table):
-        draw_text_table(
-            _add_axes_below(figure, top=0.168, height=0.132, **right),
-            _trades_by_side_rows(table, annual_excess_return_by_side(result, sessions_per_year=per_year)),
-            column_right_edges=COLUMN_RIGHT_EDGES,
-        )
-    return figure
+def cumulative_cost_values(context: PageContext) -> Table:
+    """Return the cumulative excess return before costs and cumulative costs, as sums of fractions of equity.
 
-
-def _add_axes_below(figure: Figure, *, left: float, width: float, top: float, height: float) -> Axes:
-    """Return axes that hang from `top`."""
-    return figure.add_axes((left, top - height, width, height))
-
-
-def positions_title_and_text(
-    metrics: dict[str, Any], trade_table: pd.DataFrame, *, n_sessions: int, sessions_per_year: int
-) -> tuple[str, str]:
-    """Return what it did and whether costs eat it, and the numbers behind that."""
-    own, break_even = metrics["backtest"]["strategy"], metrics["backtest"]["break_even_cost_bps"]
-    if break_even is None:
-        span = f"{n_sessions:,} session{'s'[: n_sessions > 1]}"
-        return "It never traded", f"In {span} no position was asked for: there is nothing to earn, and nothing to pay."
-    traded, costs = own["turnover_per_year"], own["cost_total"] * sessions_per_year / n_sessions
-    earned = break_even * BASIS_POINT * traded
-    trips = own["trades"] * sessions_per_year / n_sessions
-    done = f"{percent_text(own['exposure'], decimals=0)} invested, {_trades_per_year_text(trips)} round trips a year"
-    longs = int((trade_table["side"] == "long").sum())
-    text = (
-        f"{longs:,} long and {len(trade_table) - longs:,} short round trips traded {number_text(traded, decimals=1)} times equity "
-        "a year. "
-        f"Before costs and above cash that earned {percent_text(earned)} of equity a year, costs took {percent_text(costs)}"
-        f"{_earned_and_paid_bps_text(break_even, own, traded, costs)}."
-    )
-    if own["final_equity"] <= 0:
-        text += f" Equity fell to 0 after {n_sessions:,} sessions, and the backtest ends there."
-    return f"{done}: {_cost_share_text(own, earned, costs, traded)}", text
-
-
-def _trades_per_year_text(trades_per_year: float) -> str:
-    return number_text(trades_per_year, decimals=0 if trades_per_year >= 10 else 1)
-
-
-def _cost_share_text(
-    strategy_metrics: dict[str, Any], annual_gross_return: float, annual_cost: float, annual_turnover: float
-) -> str:
-    """Return what became of what was earned, in a few words."""
-    if strategy_metrics["final_equity"] <= 0:
-        return "it lost everything"
-    if annual_gross_return <= 0:
-        return "it lost before costs"
-    if annual_cost >= annual_gross_return:
-        return "costs took more than it earned"
-    if annual_turnover < MIN_ANNUAL_TURNOVER:
-        return "it trades too rarely for costs to matter"
-    return f"costs took {percent_text(annual_cost / annual_gross_return, decimals=0)} of what it earned"
-
-
-def _earned_and_paid_bps_text(
-    break_even_cost_bps: float, strategy_metrics: dict[str, Any], annual_turnover: float, annual_cost: float
-) -> str:
-    """Return the same by what is traded; of a strategy that hardly trades that says nothing."""
-    if annual_turnover < MIN_ANNUAL_TURNOVER:
-        return ""
-    paid = annual_cost / annual_turnover / BASIS_POINT
-    earned = f"it earned {number_text(break_even_cost_bps, decimals=1)} basis points of what it traded"
-    return f": {earned} and paid {number_text(paid, decimals=1)}"
-
-
-def _draw_time_panels(figure: Figure, context: PageContext, trade_table: pd.DataFrame) -> None:
-    """Draw the left half: what was held, how much, how much was traded, and what it earned and cost."""
-    result = context.run_data.result
-    done = rolling_exposure(result, sessions_per_year=context.config.report.sessions_per_year)
-    rows = figure.add_gridspec(4, 1, left=0.055, right=0.615, top=0.78, bottom=0.045, hspace=0.42,
-                               height_ratios=(2.6, 0.9, 0.75, 1.5))  # fmt: skip
-    axes = [figure.add_subplot(rows[at]) for at in range(4)]
-    for ax in axes:
-        style_axes(ax)
-    _draw_holdings_panel(axes[0], context, trade_table)
-    draw_trailing_exposure(axes[1], done)
-    set_panel_title(
-        axes[1], f"Invested, percent of equity{_averaging_window_text(done)}", padding_points=LEGEND_ROW_POINTS
-    )
-    draw_trailing_turnover(axes[2], done)
-    set_panel_title(axes[2], f"Traded, times equity a year{_averaging_window_text(done)}")
-    _draw_cumulative_costs_panel(axes[3], context)
-    for ax in axes:
-        format_date_axis(ax)
-        ax.set_xlim(*date2num(result.fill_dates[[0, -1]]))
-    for ax in axes[:-1]:
-        ax.tick_params(axis="x", labelbottom=False)
-        ax.xaxis.get_offset_text().set_visible(False)
-
-
-def _averaging_window_text(trailing_activity: RollingExposure) -> str:
-    return f" (mean of {trailing_activity.window} sessions)" if trailing_activity.window > 1 else ""
-
-
-def _draw_holdings_panel(ax: Axes, context: PageContext, trade_table: pd.DataFrame) -> None:
-    """Draw what was held when: one ticker's price, some tickers' weights, or how many of very many were held."""
-    result, names = context.run_data.result, context.run_data.forecasts.tickers
-    traded = np.unique(context.run_data.forecasts.ticker)
-    if len(traded) == 1:
-        draw_price_with_positions(ax, price_with_positions_values(result, int(traded[0]), trade_table))
-        kind = context.config.execution.fill.removeprefix("next_")
-        set_panel_title(
-            ax, f"{names[traded[0]]}, adjusted {kind}, and when it was held", padding_points=LEGEND_ROW_POINTS
-        )
-        return
-    held = binned_weights(result, traded)
-    if len(traded) <= MAX_WEIGHT_MAP_TICKERS:
-        draw_weight_map(ax, held, [names[ticker] for ticker in traded])
-        set_panel_title(ax, "What each ticker was held at, as a share of equity", padding_points=LEGEND_ROW_POINTS)
-    else:
-        draw_share_of_tickers_held(ax, held)
-        set_panel_title(ax, f"Share of the {len(traded)} tickers that was held", padding_points=LEGEND_ROW_POINTS)
-
-
-def price_with_positions_values(
-    result: BacktestResult, ticker_index: int, trade_table: pd.DataFrame
-) -> PriceWithPositions:
-    """Return the price of the ticker at that position, and the spells of its round trips in `table`."""
-    price = result.price[:, ticker_index]
-    seen = ~np.isnan(price)
-    spells = trade_table.assign(exit=trade_table["exit"].fillna(result.fill_dates[-1]))
-    long, short = (spells.loc[spells["side"] == side, ["entry", "exit"]] for side in ("long", "short"))
-    return PriceWithPositions(result.fill_dates[seen], price[seen], long, short)
-
-
-def _draw_cumulative_costs_panel(ax: Axes, context: PageContext) -> None:
+    `gross_excess` is (sessions,); `costs` maps each part that is not 0 to (sessions,).
+    """
     result, config = context.run_data.result, context.config
     parts = cost_breakdown(result, config.execution, sessions_per_year=config.report.sessions_per_year)
-    named = {
-        "commission": parts.commission,
-        "slippage": parts.slippage,
-        "spread and fees": parts.fees_and_spread,
-        "borrow": parts.borrow,
+    costs = (parts.commission, parts.slippage, parts.fees_and_spread, parts.borrow)
+    table: dict[str, Any] = {
+        "dates": result.sessions,
+        "gross_excess": np.cumsum(result.gross_return - result.session_cash_rate),
+        "costs": {name: np.cumsum(cost) for name, cost in zip(COST_PART_COLORS, costs, strict=True) if cost.any()},
+        "date_range": result.fill_dates[[0, -1]],
     }
-    piled = CumulativeCosts(
-        dates=result.sessions,
-        cumulative_gross_excess=np.cumsum(result.gross_return - result.session_cash_rate),
-        cumulative_cost_by_part={name: np.cumsum(values) for name, values in named.items() if values.any()},
-    )
-    draw_cumulative_costs(ax, piled)
-    set_panel_title(
-        ax, "Earned above cash and paid so far, sums of percent of equity", padding_points=LEGEND_ROW_POINTS
-    )
+    if not table["costs"] and not table["gross_excess"].any():
+        table["message"] = "There was neither an excess return nor a cost."
+    return table
 
 
-def _draw_sharpe_by_cost_panel(ax: Axes, context: PageContext) -> None:
-    result, config, found = context.run_data.result, context.config, context.metrics["backtest"]
+def _draw_cumulative_costs(ax: Axes, table: Table) -> None:
+    """Draw costs stacked upon one another, and the gross excess return as a line."""
+    dates, gross, base = table["dates"], table["gross_excess"], np.zeros(len(table["dates"]))
+    for name, cost in table["costs"].items():
+        style: dict[str, Any] = {"color": COST_PART_COLORS[name], "alpha": 0.75, "linewidth": 0}
+        ax.fill_between(dates, base, base + cost, label=f"{name} {percent_text(cost[-1])}", **style)
+        base = base + cost
+    label = f"gross excess return {percent_text(gross[-1])}"
+    ax.plot(dates, gross, color=BLUE, linewidth=1.4, marker=marker_if_few(dates), label=label)
+    ax.axhline(0, color=GREY, linewidth=0.8)
+    ax.yaxis.set_major_formatter(percent_tick)
+    ax.locator_params(axis="y", nbins=5)
+    add_legend_above(ax, n_columns=5)
+    format_date_axis(ax, table["date_range"])
+
+
+def sharpe_by_cost_values(context: PageContext) -> Table:
+    """Return the annual Sharpe ratio by trading cost: `cost_bps` and `sharpe` (m,), per traded side.
+
+    `run_cost_bps` and `run_sharpe` belong to the run, `benchmark_sharpe` to buy and hold at its own costs; at
+    `break_even_cost_bps` the gross excess return is 0, borrow costs left aside.
+    """
+    result, config, metrics = context.run_data.result, context.config, context.metrics["backtest"]
+    execution, per_year = config.execution, config.report.sessions_per_year
+    run_cost = average_trade_cost_bps(result, execution, sessions_per_year=per_year)
+    break_even = metrics["break_even_cost_bps"]
+    if run_cost is None or break_even is None:
+        return {"remark": "", "message": "Nothing was traded: the trading cost makes no difference."}
+    max_cost, remark = max(2.5 * run_cost, 10.0), ""
+    if 0 < break_even <= 8 * max_cost:
+        max_cost = max(max_cost, 1.25 * break_even)
+    if break_even < 0:
+        remark = ": negative before costs"
+    elif break_even > max_cost:
+        remark = f" (break-even {number_text(break_even, decimals=0)} bps)"
+    cost_bps = np.linspace(0.0, max_cost, N_PLOTTED_COSTS)
+    return {
+        "cost_bps": cost_bps,
+        "sharpe": sharpe_at_cost(result, cost_bps, execution, sessions_per_year=per_year),
+        "run_cost_bps": run_cost,
+        "run_sharpe": metrics["strategy"]["sharpe"],
+        "break_even_cost_bps": break_even,
+        "has_borrow_cost": bool((result.weight < 0).any()) and execution.borrow_bps_per_year > 0,
+        "benchmark_sharpe": metrics["benchmark"]["sharpe"],
+        "remark": remark,
+    }
+
+
+def _draw_sharpe_by_cost(ax: Axes, table: Table) -> None:
+    cost_bps, run_cost, run_sharpe = table["cost_bps"], table["run_cost_bps"], table["run_sharpe"]
+    benchmark, break_even = table["benchmark_sharpe"], table["break_even_cost_bps"]
+    if benchmark is not None:
+        ax.axhline(benchmark, color=ORANGE, linewidth=1.2, label=f"buy and hold: {number_text(benchmark)}")
+    ax.plot(cost_bps, table["sharpe"], color=BLUE, linewidth=1.8, label="strategy")
+    ax.axhline(0, color=GREY, linewidth=0.8)
+    if run_sharpe is not None:
+        label = f"this run: {number_text(run_cost, decimals=1)} bps, {number_text(run_sharpe)}"
+        ax.plot([run_cost], [run_sharpe], "o", color=BLACK, markersize=6, label=label)
+    if 0 <= break_even <= cost_bps[-1]:
+        remark = " without borrow" if table["has_borrow_cost"] else ""
+        label = f"break-even{remark}: {number_text(break_even, decimals=1)} bps"
+        ax.axvline(break_even, color=VERMILION, linewidth=1.2, linestyle="--", label=label)
+    ax.set_xlim(0, cost_bps[-1])
+    ax.locator_params(axis="y", nbins=5)
+    ax.locator_params(axis="x", nbins=7)
+    ax.set_xlabel("trading cost per side (basis points of the traded value)", **LABEL_STYLE)
+    add_legend_above(ax, n_columns=2)
+
+
+def fill_values(context: PageContext) -> Table:
+    """Return a table `curves` with a row per fill: `label`, `dates` and `equity` (sessions + 1,) from 1 on.
+
+    `is_run_fill` marks the configured fill, `is_tradable` those at which one can trade.
+    """
+    config, metrics = context.config, context.metrics["backtest"]["fills"]
     per_year = config.report.sessions_per_year
-    own = average_trade_cost_bps(result, config.execution, sessions_per_year=per_year)
-    if own is None or found["break_even_cost_bps"] is None:
-        ax.set_axis_off()
-        draw_message(ax, "It never traded: what a trade costs makes no difference.")
-        set_panel_title(ax, "Sharpe ratio by cost per trade", padding_points=2 * LEGEND_ROW_POINTS)
-        return
-    style_axes(ax)
-    reach, break_even = max(2.5 * own, 10.0), found["break_even_cost_bps"]
-    if 0 < break_even <= 8 * reach:
-        reach = max(reach, 1.25 * break_even)
-    bps = np.linspace(0.0, reach, N_PLOTTED_COSTS)
-    at = SharpeByCost(
-        cost_bps=bps,
-        sharpe=sharpe_at_cost(result, bps, config.execution, sessions_per_year=per_year),
-        run_cost_bps=own,
-        run_sharpe=found["strategy"]["sharpe"],
-        break_even_cost_bps=break_even,
-        has_borrow_cost=bool((result.weight < 0).any()) and config.execution.borrow_bps_per_year > 0,
-        benchmark_sharpe=found["benchmark"]["sharpe"],
-    )
-    draw_sharpe_by_cost(ax, at)
-    set_panel_title(
-        ax,
-        f"Sharpe ratio by cost per trade{_break_even_outside_plot_text(break_even, reach)}",
-        padding_points=2 * LEGEND_ROW_POINTS,
-    )
-
-
-def _break_even_outside_plot_text(break_even_cost_bps: float, max_plotted_cost_bps: float) -> str:
-    """Return where it breaks even, if that is not in the picture."""
-    if break_even_cost_bps < 0:
-        return ": negative before costs"
-    return (
-        ""
-        if break_even_cost_bps <= max_plotted_cost_bps
-        else f" (breaks even at {number_text(break_even_cost_bps, decimals=0)} bps)"
-    )
-
-
-def _draw_equity_by_fill_panel(ax: Axes, context: PageContext) -> None:
-    config, compared = context.config, context.metrics["backtest"]["fills"]
-    found = backtest_by_fill(
-        context.run_data.positions,
-        context.run_data.prices,
-        config.execution,
-        sessions_per_year=config.report.sessions_per_year,
-    )
+    data = context.run_data
+    results = backtest_by_fill(data.positions, data.prices, config.execution, sessions_per_year=per_year)
     curves = []
-    for fill, result in found.items():
+    for fill, result in results.items():
         if result is None or not len(result.equity):
             continue
-        told = [SHORT_FILL_LABELS[fill], *(["this run"] if fill == config.execution.fill else [])]
-        told += [] if compared[fill]["tradable"] else ["not tradable"]
-        equity = np.concatenate([[1.0], result.equity])
-        name, own = ", ".join(told), fill == config.execution.fill
-        curves.append(FillEquityCurve(fill, name, result.fill_dates, equity, own, compared[fill]["tradable"]))
-    set_panel_title(ax, "What one unit became, by fill (log scale)", padding_points=3 * LEGEND_ROW_POINTS - 4)
-    if not curves:
-        ax.set_axis_off()
-        draw_message(ax, "Prices end before every fill has earned anything.")
-        return
-    style_axes(ax)
-    draw_equity_by_fill(ax, curves)
-    format_date_axis(ax)
-    ax.set_xlim(*date2num(curves[0].dates[[0, -1]]))
+        is_run_fill, is_tradable = fill == config.execution.fill, metrics[fill]["tradable"]
+        remarks = [text for text, applies in (("this run", is_run_fill), ("not tradable", not is_tradable)) if applies]
+        curves.append({
+            "fill": fill, "label": ", ".join([SHORT_FILL_LABELS[fill], *remarks]), "dates": result.fill_dates,
+            "equity": np.append(1.0, result.equity), "is_run_fill": is_run_fill, "is_tradable": is_tradable,
+        })  # fmt: skip
+    return {"curves": curves} if curves else {"message": "Prices end before every fill has a return."}
 
 
-def _draw_trade_returns_panel(ax: Axes, trade_table: pd.DataFrame) -> None:
-    if not len(trade_table):
-        set_panel_title(ax, "Round trips")
-        ax.set_axis_off()
-        draw_message(ax, "There were none.")
-        return
-    style_axes(ax)
-    net = (trade_table["return"] - trade_table["cost"]).to_numpy(dtype=np.float64)
-    draw_trade_return_histogram(ax, histogram_around_zero(net), mean_return=float(net.mean()))
-    set_panel_title(
-        ax,
-        f"{len(trade_table):,} round trip{'s'[: len(trade_table) > 1]} by return after costs",
-        padding_points=LEGEND_ROW_POINTS,
+def _draw_fills(ax: Axes, table: Table) -> None:
+    """Draw the equity of each fill; dashed where one cannot trade."""
+    for curve in table["curves"]:
+        equity = curve["equity"]
+        width, zorder = (1.9, 3) if curve["is_run_fill"] else (1.2, 2)
+        ax.plot(
+            curve["dates"], np.where(equity > 0, equity, np.nan), color=FILL_COLORS[curve["fill"]], linewidth=width,
+            linestyle="-" if curve["is_tradable"] else (0, (4, 1.5)), zorder=zorder,
+            label=f"{curve['label']}: {format_multiple(equity[-1])}",
+        )  # fmt: skip
+    all_values = np.concatenate([curve["equity"] for curve in table["curves"]])
+    format_log_axis(ax, all_values, low_factor=0.98, high_factor=1.02)
+    add_legend_above(ax, n_columns=1)
+    format_date_axis(ax, table["curves"][0]["dates"])
+
+
+def trade_return_values(context: PageContext) -> Table:
+    """Return the histogram of the trades' returns after costs (see `Histogram`) and their mean."""
+    trades = context.trades
+    table: dict[str, Any] = {"trades": plural(len(trades), "trade")}
+    if not len(trades):
+        return table | {"message": "There were no trades."}
+    net_return = (trades["return"] - trades["cost"]).to_numpy(dtype=np.float64)
+    return table | as_table(histogram_around_zero(net_return), mean_return=float(net_return.mean()))
+
+
+def draw_trade_returns(ax: Axes, table: Table) -> None:
+    """Draw a histogram of returns, losses and gains in different colours."""
+    left, mean = table["bin_edges"][:-1], table["mean_return"]
+    width = table["bin_edges"][1] - left[0]
+    colors = [BLUE if edge >= -width / 2 else VERMILION for edge in left]
+    ax.bar(left, table["count"], width=0.92 * width, align="edge", color=colors, linewidth=0)
+    outside = f"; outermost bars include {table['n_outside']:,} beyond" if table["n_outside"] else ""
+    label = f"mean {percent_text(mean, decimals=2)}{outside}"
+    ax.axvline(mean, color=BLACK, linewidth=1.2, linestyle="--", label=label)
+    ax.axvline(0, color=GREY, linewidth=0.8)
+    ax.xaxis.set_major_formatter(percent_tick)
+    ax.locator_params(axis="x", nbins=8)
+    ax.locator_params(axis="y", nbins=4, integer=True)
+    add_legend_above(ax, n_columns=1)
+
+
+def trades_by_side_values(context: PageContext) -> Table:
+    """Return the rows of a table of long and short trades; a dash for a side without trades."""
+    per_year = context.config.report.sessions_per_year
+    trades = trade_summary_by_side(context.trades).reindex(["long", "short"])
+    annual_return = annual_excess_return_by_side(context.run_data.result, sessions_per_year=per_year)
+    return {"rows": [
+        TableRow("TRADES", ("long", "short")),
+        format_row("Number of trades", trades["trades"], number_text, decimals=0),
+        format_row("Win rate, after costs", trades["won"], percent_text),
+        format_row("Mean return, after costs", trades["mean"], percent_text, decimals=2),
+        format_row("Sessions held, median", trades["sessions"], number_text, decimals=0),
+        format_row("Gross excess return (annual)", annual_return.values(), percent_text, decimals=2),
+    ]}  # fmt: skip
+
+
+def _draw_trades_by_side(ax: Axes, table: Table) -> None:
+    draw_text_table(ax, table["rows"], column_right_edges=COLUMN_RIGHT_EDGES)
+
+
+CUMULATIVE_COSTS = Panel(
+    "cumulative_costs", "Cumulative gross excess return and costs (% of equity)", cumulative_cost_values,
+    _draw_cumulative_costs, LEGEND_ROW_POINTS,
+)  # fmt: skip
+SHARPE_BY_COST = Panel(
+    "sharpe_by_cost", "Sharpe ratio by trading cost{remark}", sharpe_by_cost_values, _draw_sharpe_by_cost,
+    2 * LEGEND_ROW_POINTS,
+)  # fmt: skip
+FILLS = Panel("growth_by_fill", "Growth of 1 by fill (log scale)", fill_values, _draw_fills, 3 * LEGEND_ROW_POINTS - 4)
+TRADE_RETURNS = Panel(
+    "trade_returns", "{trades} by return after costs", trade_return_values, draw_trade_returns, LEGEND_ROW_POINTS
+)
+TRADES_BY_SIDE = Panel("trades_by_side", "", trades_by_side_values, _draw_trades_by_side)
+
+
+def positions_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
+    """Return the panels of the page; holdings are a price, weights by ticker, or fractions of very many tickers."""
+    n_tickers = len(context.forecast_tickers)
+    holdings = PRICE if n_tickers == 1 else WEIGHT_MAP if n_tickers <= MAX_WEIGHT_MAP_TICKERS else HELD_FRACTIONS
+    panels = (
+        PlacedPanel(holdings, (0.055, 0.5273, 0.56, 0.2527), has_x_labels=False),
+        PlacedPanel(EXPOSURE, (0.055, 0.3811, 0.56, 0.0875), has_x_labels=False),
+        PlacedPanel(TURNOVER, (0.055, 0.2495, 0.56, 0.0729), has_x_labels=False),
+        PlacedPanel(CUMULATIVE_COSTS, (0.055, 0.045, 0.56, 0.1458)),
+        PlacedPanel(SHARPE_BY_COST, (0.665, 0.632, 0.315, 0.132)),
+        PlacedPanel(FILLS, (0.665, 0.384, 0.315, 0.128)),
+        PlacedPanel(TRADE_RETURNS, (0.665, 0.202, 0.315, 0.098)),
     )
+    if not len(context.trades):
+        return panels
+    return (*panels, PlacedPanel(TRADES_BY_SIDE, (0.665, 0.036, 0.315, 0.132)))
 
 
-def _trades_by_side_rows(trade_table: pd.DataFrame, annual_gross_by_side: dict[str, float]) -> list[TableRow]:
-    """Return where round trips earned their place, long and short; a dash where a side was never taken."""
-    found = trade_summary_by_side(trade_table).reindex(["long", "short"])
+def positions_title_and_text(context: PageContext) -> tuple[str, str]:
+    """Return exposure, trades and the effect of costs, and the numbers behind that."""
+    strategy, break_even = (context.metrics["backtest"][key] for key in ("strategy", "break_even_cost_bps"))
+    n_sessions = len(context.run_data.result.equity)
+    if break_even is None:
+        return "No trades", f"No position was taken in {plural(n_sessions, 'session')}: returns and costs are 0."
+    years, trades = n_sessions / context.config.report.sessions_per_year, context.trades
+    turnover, annual_cost = strategy["turnover_per_year"], strategy["cost_total"] / years
+    annual_gross = break_even * BASIS_POINT * turnover
+    trades_per_year = strategy["trades"] / years
+    trades_text = number_text(trades_per_year, decimals=0 if trades_per_year >= 10 else 1)
+    n_long = int((trades["side"] == "long").sum())
+    text = (
+        f"{n_long:,} long and {plural(len(trades) - n_long, 'short trade')}, turnover "
+        f"{number_text(turnover, decimals=1)} times equity a year. Excess return before costs "
+        f"{percent_text(annual_gross)} of equity a year, costs {percent_text(annual_cost)}"
+    )
+    if turnover >= MIN_ANNUAL_TURNOVER:
+        bps = (number_text(value, decimals=1) for value in (break_even, annual_cost / turnover / BASIS_POINT))
+        text += " ({} and {} basis points of the traded value)".format(*bps)
+    if strategy["final_equity"] <= 0:
+        text += f". Equity fell to 0 after {plural(n_sessions, 'session')}, where the backtest ends"
+    exposure = percent_text(strategy["exposure"], decimals=0)
+    outcome = _cost_outcome(strategy["final_equity"], annual_gross, annual_cost, turnover)
+    return f"Average exposure {exposure}, {trades_text} trades a year: {outcome}", f"{text}."
 
-    def table_row(label: str, values: Iterable[float], formatter: Callable[[float], str]) -> TableRow:
-        return TableRow(label, tuple(formatter(value) for value in values))
 
-    def format_whole_number(value: float) -> str:
-        return number_text(value, decimals=0)
+def _cost_outcome(final_equity: float, annual_gross: float, annual_cost: float, annual_turnover: float) -> str:
+    """Return in few words what costs left of the excess return."""
+    if final_equity <= 0:
+        return "equity fell to 0"
+    if annual_gross <= 0:
+        return "negative excess return before costs"
+    if annual_cost >= annual_gross:
+        return "costs exceed the excess return"
+    if annual_turnover < MIN_ANNUAL_TURNOVER:
+        return "turnover is too low for costs to matter"
+    return f"costs are {percent_text(annual_cost / annual_gross, decimals=0)} of the gross excess return"
 
-    def format_percent_2_decimals(value: float) -> str:
-        return percent_text(value, decimals=2)
 
-    return [
-        TableRow("ROUND TRIPS", ("long", "short")),
-        table_row("How many", found["trades"], format_whole_number),
-        table_row("Won, after costs", found["won"], percent_text),
-        table_row("Mean return, after costs", found["mean"], format_percent_2_decimals),
-        table_row("Sessions held, median", found["sessions"], format_whole_number),
-        table_row("Earned a year before costs, of equity", annual_gross_by_side.values(), format_percent_2_decimals),
-    ]
+POSITIONS_PAGE = Page("positions.png", "Positions and costs", positions_title_and_text, positions_panels)

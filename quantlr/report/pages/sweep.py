@@ -1,60 +1,125 @@
-"""The page of a sweep: which setting won, whether that means anything, and what it did where none had looked."""
+"""The page of a sweep: the Sharpe ratio over the grid, the ranked trials, the winner's equity, and the statistics."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.dates import date2num
-from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from quantlr.core.arrays import Array
-from quantlr.report.figures.landscape import (
-    ParameterMarginal,
-    ParameterSurface,
-    draw_parameter_marginal,
-    draw_sharpe_by_one_key,
-    draw_sharpe_by_two_keys,
-    draw_trial_ranking,
-    shorten_end,
+from quantlr.core.arrays import Array, BoolArray, IntArray
+from quantlr.report.curves import draw_log_curves
+from quantlr.report.pages.layout import (
+    Panel,
+    PlacedPanel,
+    Table,
+    as_table,
+    default_style,
+    draw_panels,
+    figure_png,
+    grid_rectangles,
+    page_header,
 )
-from quantlr.report.pages.layout import default_style, figure_png, page_header
 from quantlr.report.style import (
+    BAND_STYLE,
     BLACK,
     BLUE,
     GREY,
-    NORMAL_SIZE,
+    LABEL_STYLE,
+    LEGEND_ROW_POINTS,
     ORANGE,
     SKY,
     SMALL_SIZE,
+    VERMILION,
+    add_legend_above,
+    draw_loss_gain_image,
     format_date_axis,
-    format_multiple,
-    nice_ticks,
     number_text,
-    set_panel_title,
+    shorten_end,
     style_axes,
 )
 from quantlr.report.tables import TableRow, draw_text_table
 
-MAX_MARGINAL_PANELS = 6
-"""Keys that have room for a picture each; of more, those that matter most are shown."""
-MIN_PLOTTED_EQUITY = 1e-3
-"""Where the axis of the winner's capital ends, however much is lost."""
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MAX_MARGINAL_CHARTS = 6
+"""Keys that have a chart each; of more, those that change the Sharpe ratio most."""
+MAX_AXIS_LABELS = 16
+"""Values of a key that are labelled along one axis."""
+MAX_ANNOTATED_CELLS = 150
+"""Cells of a heat map whose numbers are written."""
+WINNER_FRAME_INSET = 0.06
+"""Distance of the winner's frame from the edge of its cell."""
+MAX_LABEL_CHARS = 22
+MAX_TOTAL_LABEL_CHARS = 96
+"""Characters of all labels along a horizontal axis of the full width."""
+ROW_HEIGHT = 0.0215
+"""Height of a row of text, as a fraction of the page."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterSurface:
+    """Annual Sharpe ratios over the grid of a sweep.
+
+    Attributes
+    ----------
+    grid_keys : keys of the config that vary.
+    value_labels : for each key, the labels of its values, in the grid's order.
+    value_index : (trials, keys) index of each trial's value of each key.
+    sharpe, sharpe_low, sharpe_high : (trials,) the ratio and its 95% interval; NaN where undefined.
+    failed_mask : (trials,) whether the trial failed.
+    winner_index : trial with the highest ratio; None where there is none.
+    expected_max_sharpe : of as many trials without skill; None where unknown.
+    benchmark_sharpe : of buy and hold with the winner's tickers; None where unknown.
+    """
+
+    grid_keys: tuple[str, ...]
+    value_labels: tuple[tuple[str, ...], ...]
+    value_index: IntArray
+    sharpe: Array
+    sharpe_low: Array
+    sharpe_high: Array
+    failed_mask: BoolArray
+    winner_index: int | None
+    expected_max_sharpe: float | None
+    benchmark_sharpe: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterMarginal:
+    """Sharpe ratios of all trials that share a value of one key, for each of its values.
+
+    Attributes
+    ----------
+    grid_key : the key.
+    value_labels : (values,).
+    sharpe_q05, sharpe_median, sharpe_q95 : (values,) quantiles over the trials; NaN where there are none.
+    best_sharpe : (values,) the highest.
+    winner_index : index of the winner's value; None where there is none.
+    """
+
+    grid_key: str
+    value_labels: tuple[str, ...]
+    sharpe_q05: Array
+    sharpe_median: Array
+    sharpe_q95: Array
+    best_sharpe: Array
+    winner_index: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class TrialCurve:
-    """What one unit of capital became over all dates, those that no trial has seen included.
+    """Growth of 1 of the winner over all dates, the hold-out included.
 
     Attributes
     ----------
     dates : (sessions + 1,) from the first fill on.
-    winner, benchmark : (sessions + 1,) beginning at 1.
-    cut : first date that no trial has seen; None where there is none.
-    said : of the winner before the cut and from it on.
+    winner_equity, benchmark_equity : (sessions + 1,) beginning at 1.
+    holdout_start : first date of the hold-out; None without one.
+    summary_text : the winner's Sharpe ratio before the hold-out and in it.
     """
 
     dates: pd.DatetimeIndex
@@ -66,17 +131,17 @@ class TrialCurve:
 
 @dataclass(frozen=True, slots=True)
 class SweepPageContext:
-    """A sweep as its page shows it.
+    """The results of a sweep as its page needs them.
 
     Attributes
     ----------
-    title, text, setting, notes : of its head.
-    landscape : the trials.
-    marginals : of each key.
-    course : the winner's; None where there is none.
-    failures : why trials failed, as rows of a table, shown where there is no winner.
-    numbers : the findings, likewise.
-    best : the best trials: values by key, and the Sharpe ratio with its interval.
+    title, subtitle, setup_text, notes : of the header.
+    surface : the trials.
+    marginals : one for each key, those that change the Sharpe ratio most first.
+    winner_curve : None where there is no winner.
+    failure_rows : errors of failed trials as rows of a table, drawn where there is no winner.
+    statistics_rows : the statistics of all trials, likewise.
+    best_trial_rows : the best trials: values by key, Sharpe ratio and half the width of its interval.
     """
 
     title: str
@@ -91,143 +156,259 @@ class SweepPageContext:
     best_trial_rows: tuple[TableRow, ...]
 
 
-@default_style()
+def surface_values(context: SweepPageContext) -> dict[str, Any]:
+    """Return the fields of the `ParameterSurface`, and `center`, the Sharpe ratio that is white on the heat map."""
+    expected = context.surface.expected_max_sharpe
+    center_text = "0" if expected is None else f"expected maximum under no skill, {number_text(expected)}"
+    keys = context.surface.grid_keys
+    return as_table(context.surface, center=expected or 0.0, center_text=center_text, first_key=keys[0])
+
+
+def _draw_by_one_key(ax: Axes, table: Table) -> None:
+    """Draw the Sharpe ratio of each value of the only key with its interval."""
+    sharpe, positions, labels = table["sharpe"], table["value_index"][:, 0].astype(float), table["value_labels"][0]
+    is_known, width = ~np.isnan(sharpe), 240.0 / len(labels)
+    low, high = table["sharpe_low"][is_known], table["sharpe_high"][is_known]
+    ax.vlines(positions[is_known], low, high, color=BLUE, alpha=0.35, linewidth=float(np.clip(width, 1.2, 5.0)))
+    size = float(np.clip(width, 1.2, 6.0))
+    ax.plot(positions[is_known], sharpe[is_known], "o", color=BLUE, markersize=size, label="95% interval")
+    failed = positions[table["failed_mask"]]
+    if len(failed):
+        ax.plot(failed, np.full(len(failed), 0.02), "x", color=VERMILION, markersize=6, label="failed",
+                transform=ax.get_xaxis_transform(), clip_on=False)  # fmt: skip
+    if not is_known.any():
+        ax.set_yticks([])
+    winner = table["winner_index"]
+    if winner is not None:
+        ax.plot(positions[winner], sharpe[winner], "o", color=BLACK, markersize=11, fillstyle="none",
+                markeredgewidth=1.8, label="winner")  # fmt: skip
+    _draw_thresholds(ax, table)
+    _label_values(ax, labels, axis="x")
+    ax.set_xlim(-0.6, len(labels) - 0.4)
+    ax.set_ylabel("Sharpe ratio (annualised)", **LABEL_STYLE)
+    ax.set_xlabel(table["grid_keys"][0], **LABEL_STYLE)
+    add_legend_above(ax, n_columns=5)
+
+
+def _draw_thresholds(ax: Axes, table: Table, *, has_labels: bool = True) -> None:
+    """Draw the expected maximum under no skill, and buy and hold."""
+    for value, color, style, name in (
+        (table["expected_max_sharpe"], VERMILION, "--", "expected maximum under no skill"),
+        (table["benchmark_sharpe"], ORANGE, "-", "buy and hold"),
+    ):
+        if value is not None:
+            label = f"{name}: {number_text(value)}" if has_labels else None
+            ax.axhline(value, color=color, linestyle=style, linewidth=1.3, label=label, zorder=1.5)
+
+
+def _draw_by_two_keys(ax: Axes, table: Table) -> None:
+    """Draw a heat map, white at the expected maximum under no skill and blue above; the winner is framed."""
+    from matplotlib.patches import Rectangle
+
+    (rows, columns), index, sharpe = table["value_labels"], table["value_index"], table["sharpe"]
+    matrix = np.full((len(rows), len(columns)), np.nan)
+    matrix[index[:, 0], index[:, 1]] = sharpe
+    half_range = max(float(np.nanmax(np.abs(matrix - table["center"]), initial=0.0)), 0.1)
+    draw_loss_gain_image(ax, matrix, center=table["center"], half_range=half_range)
+    ax.set_facecolor("#F2F2F2")
+    if matrix.size <= MAX_ANNOTATED_CELLS:
+        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": SMALL_SIZE, "linespacing": 1.15}
+        for trial in np.flatnonzero(~np.isnan(sharpe)):
+            text = number_text(sharpe[trial])
+            if len(rows) <= 9:
+                text += f"\n±{number_text(table['sharpe_high'][trial] - sharpe[trial])}"
+            ax.text(index[trial, 1], index[trial, 0], text, color=BLACK, **style)
+    for row, column in index[table["failed_mask"]]:
+        ax.plot(column, row, "x", color=VERMILION, markersize=7)
+    if table["winner_index"] is not None:
+        row, column = index[table["winner_index"]]
+        size = 1 - 2 * WINNER_FRAME_INSET
+        corner = (column - size / 2, row - size / 2)
+        ax.add_patch(Rectangle(corner, size, size, fill=False, edgecolor=BLACK, linewidth=2.4))
+    _label_values(ax, rows, axis="y")
+    _label_values(ax, columns, axis="x")
+    ax.grid(visible=False)
+    ax.spines["bottom"].set_visible(False)
+    ax.tick_params(length=0)
+    ax.set_ylabel(table["grid_keys"][0], **LABEL_STYLE)
+    ax.set_xlabel(table["grid_keys"][1], **LABEL_STYLE)
+
+
+def _label_values(
+    ax: Axes, labels: tuple[str, ...], *, axis: str, max_labels: int = MAX_AXIS_LABELS, max_chars: int = 0
+) -> None:
+    """Label the values along an axis: every one, or some of many; long ones take two lines along the horizontal."""
+    positions = range(0, len(labels), -(-len(labels) // max_labels))
+    if axis == "y":
+        ax.set_yticks(positions, [shorten_end(labels[index], max_chars=MAX_LABEL_CHARS) for index in positions])
+        return
+    max_chars = max_chars or int(np.clip(MAX_TOTAL_LABEL_CHARS // len(positions), 4, MAX_LABEL_CHARS))
+    texts = []
+    for label in (labels[index] for index in positions):
+        lines = label.split(" ", 1) if len(label) > max_chars else [label]
+        texts.append("\n".join(shorten_end(line, max_chars=max_chars) for line in lines))
+    ax.set_xticks(positions, texts)
+
+
+def marginal_values(context: SweepPageContext) -> Table:
+    """Return `charts`, the fields of a `ParameterMarginal` per key, with the thresholds and common vertical limits."""
+    surface, marginals = context.surface, context.marginals[:MAX_MARGINAL_CHARTS]
+    thresholds = {"expected_max_sharpe": surface.expected_max_sharpe, "benchmark_sharpe": surface.benchmark_sharpe}
+    low = min(float(np.nanmin(marginal.sharpe_q05, initial=0.0)) for marginal in marginals)
+    high = max(float(np.nanmax(marginal.best_sharpe, initial=0.0)) for marginal in marginals)
+    high = max([high, *(value for value in thresholds.values() if value is not None)])
+    margin = 0.08 * max(high - low, 0.1)
+    return {"charts": [as_table(marginal, **thresholds) for marginal in marginals],
+            "limits": (low - margin, high + margin)}  # fmt: skip
+
+
+def _draw_marginals(ax: Axes, table: Table) -> None:
+    charts = table["charts"]
+    n_columns = 1 if len(charts) == 1 else 2 if len(charts) <= 4 else 3
+    n_rows = -(-len(charts) // n_columns)
+    ax.set_axis_off()
+    cells = grid_rectangles((0.0, 0.0, 1.0, 0.94), n_rows, n_columns, hspace=0.2 + 0.25 * n_rows, wspace=0.14)
+    for chart, cell in zip(charts, cells, strict=False):
+        chart_ax = ax.inset_axes(cell)
+        style_axes(chart_ax)
+        _draw_marginal(chart_ax, chart, max_total_label_chars=MAX_TOTAL_LABEL_CHARS // n_columns)
+        chart_ax.set_ylim(table["limits"])
+        chart_ax.locator_params(axis="y", nbins=5)
+        chart_ax.set_title(chart["grid_key"], loc="left", fontsize=SMALL_SIZE, color=BLACK, pad=3)
+
+
+def _draw_marginal(ax: Axes, table: Table, *, max_total_label_chars: int) -> None:
+    """Draw median and 5% to 95% of the trials that share each value, and the best of them."""
+    labels, median, best = table["value_labels"], table["sharpe_median"], table["best_sharpe"]
+    positions = np.flatnonzero(~np.isnan(median))
+    width = float(np.clip(90.0 / len(labels), 1.2, 9.0))
+    interval = (table["sharpe_q05"][positions], table["sharpe_q95"][positions])
+    ax.vlines(positions, *interval, color=BLUE, alpha=0.35, linewidth=width)
+    ax.plot(positions, median[positions], "-o", color=BLUE, markersize=min(5.0, width), linewidth=1.0)
+    ax.plot(positions, best[positions], "^", color=BLACK, markersize=min(5.0, width + 1), zorder=3)
+    _draw_thresholds(ax, table, has_labels=False)
+    winner = table["winner_index"]
+    if winner is not None:
+        style: dict[str, Any] = {"color": BLACK, "markersize": 10, "fillstyle": "none", "markeredgewidth": 1.6}
+        ax.plot(winner, best[winner], "o", **style)
+    max_labels = max(2, max_total_label_chars // (min(max(map(len, labels)), 10) + 2))
+    max_chars = max(4, max_total_label_chars // min(max_labels, len(labels)) - 1)
+    _label_values(ax, labels, axis="x", max_labels=max_labels, max_chars=max_chars)
+    ax.set_xlim(-0.6, len(labels) - 0.4)
+
+
+def ranking_values(context: SweepPageContext) -> Table:
+    """Return `sharpe`, `sharpe_low` and `sharpe_high` of the evaluated trials, the highest Sharpe ratio first."""
+    surface = context.surface
+    order = np.argsort(-surface.sharpe, kind="stable")[: int((~np.isnan(surface.sharpe)).sum())]
+    if not len(order):
+        return {"message": "No trial could be evaluated."}
+    columns = {name: getattr(surface, name)[order] for name in ("sharpe", "sharpe_low", "sharpe_high")}
+    return as_table(surface, **columns)
+
+
+def _draw_ranking(ax: Axes, table: Table) -> None:
+    sharpe = table["sharpe"]
+    ranks = np.arange(1, len(sharpe) + 1)
+    ax.fill_between(ranks, table["sharpe_low"], table["sharpe_high"], step="mid", label="95% interval", **BAND_STYLE)
+    ax.plot(ranks, sharpe, color=BLUE, linewidth=1.6, marker="o" if len(sharpe) <= 60 else None, markersize=3)
+    _draw_thresholds(ax, table)
+    ax.set_xlim(0.5, len(sharpe) + 0.5)
+    ax.locator_params(axis="x", integer=True, nbins=7)
+    ax.set_xlabel("rank among the trials", fontsize=SMALL_SIZE, color=GREY)
+    add_legend_above(ax, n_columns=2)
+
+
+def winner_values(context: SweepPageContext) -> Table:
+    """Return the fields of the `TrialCurve`."""
+    return as_table(context.winner_curve)
+
+
+def _draw_winner(ax: Axes, table: Table) -> None:
+    dates, start = table["dates"], table["holdout_start"]
+    curves = (
+        (table["benchmark_equity"], "buy and hold", ORANGE, 1.3),
+        (table["winner_equity"], "winner after costs", BLUE, 1.8),
+    )
+    draw_log_curves(ax, dates, curves, low_factor=0.94, high_factor=1.25)
+    if start is not None:
+        ax.axvspan(start, dates[-1], color=SKY, alpha=0.16, linewidth=0)
+    ax.text(1.0, 1.035, table["summary_text"], transform=ax.transAxes, ha="right", va="bottom", fontsize=SMALL_SIZE,
+            color=BLACK)  # fmt: skip
+    format_date_axis(ax, dates)
+    add_legend_above(ax, n_columns=2, is_reversed=True)
+
+
+def _row_values(context: SweepPageContext, name: str, max_rows: int | None = None) -> Table:
+    """Return rows of text of the context, at most `max_rows`."""
+    return {"rows": getattr(context, name)[:max_rows]}
+
+
+def _draw_rows(ax: Axes, table: Table, *, column_right_edges: tuple[float, ...]) -> None:
+    draw_text_table(ax, table["rows"], column_right_edges=column_right_edges)
+
+
+TITLE_PADDING = LEGEND_ROW_POINTS + 3
+BY_ONE_KEY = Panel("sharpe_by_value", "Sharpe ratio by {first_key}", surface_values, _draw_by_one_key, TITLE_PADDING)
+BY_TWO_KEYS = Panel(
+    "sharpe_surface", "Sharpe ratio ±95% (annualised); white: {center_text}; frame: winner", surface_values,
+    _draw_by_two_keys,
+)  # fmt: skip
+MARGINALS = Panel(
+    "sharpe_marginals", "Sharpe ratio by key: median, 5% to 95%, best (triangle); ring: winner", marginal_values,
+    _draw_marginals,
+)  # fmt: skip
+RANKING = Panel(
+    "trial_ranking", "Trials ranked by Sharpe ratio (annualised)", ranking_values, _draw_ranking, 2 * TITLE_PADDING
+)
+WINNER = Panel(
+    "winner_growth", "Growth of 1 of the winner (log scale); shaded: hold-out", winner_values, _draw_winner,
+    TITLE_PADDING,
+)  # fmt: skip
+FAILURES = Panel("failures", "", partial(_row_values, name="failure_rows"), partial(_draw_rows, column_right_edges=()))
+STATISTICS = Panel(
+    "sweep_statistics", "", partial(_row_values, name="statistics_rows"), partial(_draw_rows, column_right_edges=(1.0,))
+)
+
+
+def sweep_panels(context: SweepPageContext) -> list[PlacedPanel]:
+    """Return the panels of the page: the grid by one, two or each of several keys; ranking, winner and tables."""
+    panels = [_grid_panel(context), PlacedPanel(RANKING, (0.655, 0.605, 0.325, 0.175))]
+    if context.winner_curve is not None:
+        panels.append(PlacedPanel(WINNER, (0.055, 0.06, 0.525, 0.22)))
+    elif context.failure_rows:
+        height = ROW_HEIGHT * len(context.failure_rows)
+        panels.append(PlacedPanel(FAILURES, (0.045, 0.31 - height, 0.55, height)))
+    height = ROW_HEIGHT * len(context.statistics_rows)
+    panels.append(PlacedPanel(STATISTICS, (0.655, 0.54 - height, 0.325, height)))
+    room = 0.54 - height - 0.055
+    n_best = min(max(2, int(room / ROW_HEIGHT)), len(context.best_trial_rows))
+    if n_best:
+        values = partial(_row_values, name="best_trial_rows", max_rows=n_best)
+        best_trials = Panel("best_trials", "", values, partial(_draw_rows, column_right_edges=(0.88, 1.0)))
+        height = ROW_HEIGHT * n_best
+        panels.append(PlacedPanel(best_trials, (0.655, 0.035 + room - height, 0.325, height)))
+    return panels
+
+
+def _grid_panel(context: SweepPageContext) -> PlacedPanel:
+    surface = context.surface
+    if len(surface.grid_keys) == 1:
+        return PlacedPanel(BY_ONE_KEY, (0.055, 0.405, 0.525, 0.395))
+    n_cells = len(surface.value_labels[0]) * len(surface.value_labels[1])
+    if len(surface.grid_keys) > 2 or len(surface.sharpe) < 0.5 * n_cells:
+        return PlacedPanel(MARGINALS, (0.045, 0.395, 0.535, 0.425))
+    left = 0.05 + 0.0052 * max(len(shorten_end(label)) for label in surface.value_labels[0])
+    return PlacedPanel(BY_TWO_KEYS, (left, 0.405, 0.58 - left, 0.415))
+
+
 def sweep_page(context: SweepPageContext) -> bytes:
     """Return the page of a sweep as PNG bytes, the same for the same sweep."""
-    figure = page_header(
-        context.title, context.subtitle, setup_text=context.setup_text, notes=context.notes, notes_file="sweep.json"
-    )
-    _draw_surface_panels(figure, context)
-    if context.winner_curve is not None:
-        _draw_winner_equity_panel(figure.add_axes((0.055, 0.06, 0.525, 0.22)), context.winner_curve)
-    elif context.failure_rows:
-        draw_text_table(figure.add_axes((0.045, 0.31 - 0.0215 * len(context.failure_rows), 0.55, 0.0215 * len(context.failure_rows))),
-                   list(context.failure_rows), column_right_edges=())  # fmt: skip
-    ax = figure.add_axes((0.655, 0.605, 0.325, 0.195))
-    draw_trial_ranking(ax, context.surface)
-    set_panel_title(ax, "All trials, ranked by Sharpe ratio a year", padding_points=21.0)
-    _draw_table_panels(figure, context)
-    return figure_png(figure)
-
-
-def _draw_surface_panels(figure: Figure, context: SweepPageContext) -> None:
-    """Draw the grid: lines for one key, a heat map for two, and a picture of each key for more."""
-    found = context.surface
-    if len(found.grid_keys) > 2 or (len(found.grid_keys) == 2 and _is_sparse(found)):
-        _draw_marginal_panels(figure, context)
-        return
-    if len(found.grid_keys) == 1:
-        ax = figure.add_axes((0.055, 0.405, 0.525, 0.395))
-        draw_sharpe_by_one_key(ax, found)
-        _add_surface_legend(ax)
-        set_panel_title(ax, f"Sharpe ratio by {found.grid_keys[0]}", padding_points=20.0)
-        return
-    longest = max(len(shorten_end(label)) for label in found.value_labels[0])
-    left = 0.05 + 0.0052 * longest
-    ax = figure.add_axes((left, 0.405, 0.58 - left, 0.415))
-    draw_sharpe_by_two_keys(ax, found)
-    white = (
-        "0"
-        if found.expected_max_sharpe is None
-        else f"what the best of luck would show, {number_text(found.expected_max_sharpe)}"
-    )
-    figure.text(0.045, 0.838, f"Sharpe ratio a year, ±95%; white: {white}; framed: the winner", fontsize=NORMAL_SIZE,
-                fontweight="bold", color=BLACK, va="center")  # fmt: skip
-
-
-def _is_sparse(surface: ParameterSurface) -> bool:
-    """Return whether a sample leaves most cells of a heat map empty."""
-    return len(surface.sharpe) < 0.5 * len(surface.value_labels[0]) * len(surface.value_labels[1])
-
-
-def _add_surface_legend(ax: Axes) -> None:
-    handles, labels = ax.get_legend_handles_labels()
-    ax.legend(handles, labels, loc="lower left", bbox_to_anchor=(0, 0.995), ncols=5, frameon=False, fontsize=SMALL_SIZE,
-              labelcolor=BLACK, borderaxespad=0.1, handlelength=1.6, columnspacing=1.6)  # fmt: skip
-
-
-def _draw_marginal_panels(figure: Figure, context: SweepPageContext) -> None:
-    some = context.marginals[:MAX_MARGINAL_PANELS]
-    columns = 1 if len(some) == 1 else 2 if len(some) <= 4 else 3
-    rows = -(-len(some) // columns)
-    grid = figure.add_gridspec(rows, columns, left=0.045, right=0.58, top=0.795, bottom=0.395,
-                               hspace=0.2 + 0.25 * rows, wspace=0.14)  # fmt: skip
-    figure.text(0.045, 0.838, "Sharpe ratio a year by key: middle, 5% to 95%, best (triangle) of its trials; winner "
-                "(ring)", fontsize=NORMAL_SIZE, fontweight="bold", color=BLACK, va="center")  # fmt: skip
-    low = min(float(np.nanmin(found.sharpe_q05, initial=0.0)) for found in some)
-    high = max(float(np.nanmax(found.best_sharpe, initial=0.0)) for found in some)
-    high = max(
-        high,
-        *(
-            value
-            for value in (context.surface.expected_max_sharpe, context.surface.benchmark_sharpe, 0.0)
-            if value is not None
-        ),
-    )
-    room = 0.08 * max(high - low, 0.1)
-    for at, found in enumerate(some):
-        ax = figure.add_subplot(grid[at // columns, at % columns])
-        draw_parameter_marginal(ax, found, context.surface, max_total_label_chars=96 // columns)
-        ax.set_ylim(low - room, high + room)
-        ax.locator_params(axis="y", nbins=5)
-        ax.set_title(found.grid_key, loc="left", fontsize=SMALL_SIZE, color=BLACK, pad=3)
-
-
-def _draw_winner_equity_panel(ax: Axes, winner_curve: TrialCurve) -> None:
-    """Draw what the winner's capital became, the span that no trial has seen apart."""
-    style_axes(ax)
-    ax.set_yscale("log")
-    for values, name, colour, width in (
-        (winner_curve.benchmark_equity, "buy and hold", ORANGE, 1.3),
-        (winner_curve.winner_equity, "the winner, after costs", BLUE, 1.8),
-    ):
-        alive = np.where(values > 0, values, np.nan)
-        ax.plot(
-            winner_curve.dates,
-            alive,
-            color=colour,
-            linewidth=width,
-            label=f"{name}: 1 became {format_multiple(values[-1])}",
+    with default_style():
+        figure = page_header(
+            context.title, context.subtitle, setup_text=context.setup_text, notes=context.notes, notes_file="sweep.json"
         )
-    together = np.concatenate([winner_curve.winner_equity, winner_curve.benchmark_equity])
-    alive = together[together > 0]
-    ax.set_ylim(max(float(alive.min()), MIN_PLOTTED_EQUITY) * 0.94, float(alive.max()) * 1.25)
-    ax.yaxis.set_major_locator(FixedLocator(nice_ticks(*ax.get_ylim())))
-    ax.yaxis.set_minor_locator(NullLocator())
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    first, last = (float(date2num(winner_curve.dates[at])) for at in (0, -1))
-    ax.set_xlim(first, last)
-    if winner_curve.holdout_start is not None:
-        at = float(date2num(winner_curve.holdout_start))
-        ax.axvspan(at, last, color=SKY, alpha=0.16, linewidth=0)
-    ax.text(
-        1.0,
-        1.035,
-        winner_curve.summary_text,
-        transform=ax.transAxes,
-        ha="right",
-        va="bottom",
-        fontsize=SMALL_SIZE,
-        color=BLACK,
-    )
-    format_date_axis(ax)
-    handles, labels = ax.get_legend_handles_labels()
-    ax.legend(handles[::-1], labels[::-1], loc="lower left", bbox_to_anchor=(0, 0.99), ncols=2, frameon=False,
-              fontsize=SMALL_SIZE, labelcolor=BLACK, borderaxespad=0.1, handlelength=1.6, columnspacing=1.6)  # fmt: skip
-    set_panel_title(ax, "What one unit of the winner's capital became (log scale); shaded: sessions that no trial has seen",
-            padding_points=19.0)  # fmt: skip
-
-
-def _draw_table_panels(figure: Figure, context: SweepPageContext) -> None:
-    row = 0.0215
-    height = row * len(context.statistics_rows)
-    top = 0.54
-    ax = figure.add_axes((0.655, top - height, 0.325, height))
-    draw_text_table(ax, list(context.statistics_rows), column_right_edges=(1.0,))
-    room = top - height - 0.02 - 0.035
-    best = list(context.best_trial_rows)[: max(2, int(room / row))]
-    if best:
-        ax = figure.add_axes((0.655, 0.035 + room - row * len(best), 0.325, row * len(best)))
-        draw_text_table(ax, best, column_right_edges=(0.88, 1.0))
-    figure.text(0.655, 0.014, "Sharpe ratios are of net returns in excess of cash; intervals by Lo (2002).",
-                fontsize=7.5, color=GREY, va="center")  # fmt: skip
+        draw_panels(figure, sweep_panels(context), context)
+        note = "Sharpe ratios are of net returns in excess of cash; intervals by Lo (2002)."
+        figure.text(0.655, 0.014, note, fontsize=7.5, color=GREY, va="center")
+        return figure_png(figure)

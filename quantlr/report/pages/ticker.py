@@ -1,13 +1,12 @@
-"""One ticker of several: when it was held, what its part became, how well it was called."""
+"""The page of one ticker of several: positions, growth of 1, accuracy, calibration and coefficients."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.dates import date2num
-from matplotlib.figure import Figure
 
 from quantlr.backtest.attribution import (
     TickerAttribution,
@@ -18,202 +17,256 @@ from quantlr.backtest.attribution import (
 )
 from quantlr.backtest.metrics import BacktestView, EvaluatedForecasts, profit_factor, turnover_per_year, win_rate
 from quantlr.backtest.rolling import rolling_accuracy
-from quantlr.core.arrays import Array
 from quantlr.model.diagnostics import standardized
 from quantlr.report.context import PageContext
 from quantlr.report.curves import draw_rolling_accuracy
-from quantlr.report.figures.positions import draw_price_with_positions
-from quantlr.report.figures.tickers import draw_coefficient_bars, draw_small_reliability, draw_ticker_growth
-from quantlr.report.pages.layout import new_page
-from quantlr.report.pages.positions import LEGEND_ROW_POINTS, price_with_positions_values
+from quantlr.report.pages.holdings import draw_price, price_table
+from quantlr.report.pages.layout import Panel, PlacedPanel, Table, as_table
 from quantlr.report.style import (
-    BLACK,
-    NORMAL_SIZE,
-    draw_message,
+    BAND_STYLE,
+    BLUE,
+    GREY,
+    LABEL_STYLE,
+    LEGEND_ROW_POINTS,
+    SKY,
+    VERMILION,
+    add_legend_above,
     format_date_axis,
+    format_multiple,
+    grid_along_x,
     number_text,
     percent_text,
-    set_panel_title,
+    percent_tick,
+    plain_number,
     style_axes,
 )
 from quantlr.report.tables import TableRow, draw_text_table
 from quantlr.stats.reliability import reliability_band, reliability_curve
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 MAX_COEFFICIENTS = 10
 COLUMN_RIGHT_EDGES = (0.68, 1.0)
+NO_OUTCOME = "No outcome is known yet."
 
 
-def ticker_page(context: PageContext, *, ticker_index: int) -> Figure:
-    """Return the page of the ticker at that position."""
-    course, per_year = context.run_data, context.config.report.sessions_per_year
-    name, rows = course.forecasts.tickers[ticker_index], forecasts_of_ticker(context.evaluated, ticker_index)
-    own = ticker_attribution(
-        course.result,
-        course.forecasts,
-        rows,
-        sessions_per_year=per_year,
-        ticker_indices=np.array([ticker_index], dtype=np.int64),
-    )
-    part = ticker_backtest(course.result, ticker_index, active_sessions(course.result, course.forecasts, ticker_index))
-    figure = new_page(context, *_ticker_title_and_text(name, own))
-    if not len(part.equity):
-        ax = figure.add_axes((0.05, 0.1, 0.9, 0.6))
-        ax.set_axis_off()
-        draw_message(ax, "Its first forecast came too late to be traded on.")
-        return figure
-    measured = BacktestView.from_result(part, sessions_per_year=per_year)
-    _draw_time_panels(figure, context, measured, rows)
-    _draw_reliability_panel(figure.add_axes((0.675, 0.585, 0.305, 0.175)), context, rows)
-    _draw_coefficients_panel(figure, context, ticker_index)
-    costs = float(part.cost.sum()) / len(course.result.cost) * per_year
-    draw_text_table(
-        figure.add_axes((0.665, 0.035, 0.315, 0.265)),
-        _ticker_table_rows(own, measured, costs),
-        column_right_edges=COLUMN_RIGHT_EDGES,
-    )
-    return figure
+@dataclass(frozen=True)
+class TickerContext:
+    """One ticker of a run; the derived values are computed when first asked for.
+
+    Attributes
+    ----------
+    run : the run.
+    ticker_index : position of the ticker in the run's forecasts.
+    """
+
+    run: PageContext
+    ticker_index: int
+
+    @property
+    def name(self) -> str:
+        """The ticker."""
+        return self.run.run_data.forecasts.tickers[self.ticker_index]
+
+    @cached_property
+    def evaluated(self) -> EvaluatedForecasts:
+        """Its forecasts with a known outcome."""
+        return forecasts_of_ticker(self.run.evaluated, self.ticker_index)
+
+    @cached_property
+    def backtest(self) -> BacktestView:
+        """Its part as a backtest of its own, in excess of cash."""
+        data = self.run.run_data
+        sessions = active_sessions(data.result, data.forecasts, self.ticker_index)
+        result = ticker_backtest(data.result, self.ticker_index, sessions)
+        return BacktestView.from_result(result, sessions_per_year=self.run.config.report.sessions_per_year)
+
+    @cached_property
+    def attribution(self) -> TickerAttribution:
+        """Its numbers, each an array of one."""
+        data, index = self.run.run_data, np.array([self.ticker_index], dtype=np.int64)
+        per_year = self.run.config.report.sessions_per_year
+        return ticker_attribution(
+            data.result, data.forecasts, self.evaluated, sessions_per_year=per_year, ticker_indices=index
+        )
 
 
-def _ticker_title_and_text(ticker: str, ticker_stats: TickerAttribution) -> tuple[str, str]:
-    """Return what the ticker added and whether it was called better than luck allows, and the numbers behind that."""
-    contribution, weight = float(ticker_stats.annual_contribution[0]), float(ticker_stats.mean_absolute_weight[0])
-    calls, edge, luck = (
-        int(ticker_stats.n_forecasts[0]),
-        float(ticker_stats.accuracy[0] - ticker_stats.baseline_accuracy[0]),
-        float(ticker_stats.accuracy_band_half_width[0]),
+def price_values(context: TickerContext) -> Table:
+    """Return the adjusted price and the dates of the trades (see `price_table`)."""
+    view = context.backtest
+    return price_table(view.result, 0, view.trades, name=context.name, fill=context.run.config.execution.fill)
+
+
+def growth_values(context: TickerContext) -> Table:
+    """Return the growth of 1 of the ticker's part in excess of cash: `net_equity` and `gross_equity`."""
+    result = context.backtest.result
+    return {
+        "dates": result.fill_dates,
+        "net_equity": np.append(1.0, result.equity),
+        "gross_equity": np.append(1.0, np.cumprod(np.maximum(1.0 + result.gross_return, 0.0))),
+    }
+
+
+def _draw_growth(ax: Axes, table: Table) -> None:
+    dates = table["dates"]
+    curves = (("gross_equity", "before costs", SKY, 1.2), ("net_equity", "after costs", BLUE, 1.7))
+    for key, name, color, width in curves:
+        ax.plot(dates, table[key], color=color, linewidth=width, label=f"{name}: {format_multiple(table[key][-1])}")
+    ax.axhline(1, color=GREY, linewidth=0.8)
+    ax.locator_params(axis="y", nbins=5)
+    ax.yaxis.set_major_formatter(plain_number)
+    add_legend_above(ax, n_columns=2)
+    format_date_axis(ax, dates)
+
+
+def accuracy_values(context: TickerContext) -> Table:
+    """Return the accuracy over a trailing window of forecasts (see `RollingAccuracy`)."""
+    if not len(context.evaluated.up):
+        return {"window": 0, "message": NO_OUTCOME}
+    rolling = rolling_accuracy(context.evaluated, context.run.run_data.forecasts.sessions)
+    table = as_table(rolling, date_range=context.backtest.result.fill_dates[[0, -1]])
+    return table if len(rolling.dates) > 1 else table | {"message": "Too few forecasts for a rolling accuracy."}
+
+
+def calibration_values(context: TickerContext) -> Table:
+    """Return the reliability curve, and the 95% band of calibrated forecasts with names that begin with `band_`."""
+    evaluated, rng = context.evaluated, np.random.default_rng(context.run.config.seed)
+    probability, up = evaluated.probability, evaluated.up
+    if not len(up):
+        return {"message": NO_OUTCOME}
+    band = reliability_band(probability, up, session=evaluated.session, horizon=evaluated.horizon, rng=rng)
+    curve = as_table(reliability_curve(probability, up))
+    return curve | {"band_probability": band.probability, "band_low": band.low, "band_high": band.high}
+
+
+def _draw_calibration(ax: Axes, table: Table) -> None:
+    probability, frequency = table["probability"], table["observed_frequency"]
+    low, high = float(probability[0]), float(probability[-1])
+    margin = max(0.05 * (high - low), 0.005)
+    ends = [low - margin, high + margin]
+    band = (table["band_probability"], table["band_low"], table["band_high"])
+    ax.fill_between(*band, label="95% band if calibrated", **BAND_STYLE)
+    ax.plot(ends, ends, color=GREY, linewidth=1.0, linestyle="--")
+    marker = "." if len(frequency) == 1 else None
+    ax.plot(probability, frequency, color=BLUE, linewidth=1.6, marker=marker, label="observed frequency")
+    ax.set_xlim(*ends)
+    bottom, top = min(float(frequency.min()), ends[0]), max(float(frequency.max()), ends[1])
+    ax.set_ylim(max(bottom - 0.02, -0.02), min(top + 0.02, 1.02))
+    ax.locator_params(axis="both", nbins=5)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(percent_tick)
+    ax.set_xlabel("forecast probability of up", **LABEL_STYLE)
+    add_legend_above(ax, n_columns=2)
+
+
+def coefficient_values(context: TickerContext) -> Table:
+    """Return the last refit's coefficients, standardised over the ticker's rows, the largest first."""
+    data = context.run.run_data
+    dataset, coefficients = data.dataset, context.run.metrics["model"]["coefficients"]
+    by_feature = coefficients.get("pooled") or coefficients[context.name]
+    weights = np.array([by_feature[name] for name in dataset.columns], dtype=np.float64)
+    weights = standardized(dataset, weights, row_slice=dataset.ticker_slice(context.ticker_index))
+    model = "last refit of the pooled model" if "pooled" in coefficients else "last refit"
+    table: dict[str, Any] = {"model": model}
+    if np.isnan(weights).any():
+        return table | {"message": "The last refit has no finite minimum: it forecasts the base rate."}
+    order = np.argsort(-np.abs(weights), kind="stable")[:MAX_COEFFICIENTS]
+    if len(order) < len(weights):
+        table["model"] = f"{len(order)} of {len(weights)}, {model}"
+    return table | {"features": [dataset.columns[index] for index in order], "coefficients": weights[order]}
+
+
+def _draw_coefficients(ax: Axes, table: Table) -> None:
+    """Draw a bar per feature, in the right part of the axes: names stand at the left."""
+    ax.set_axis_off()
+    chart, weights = ax.inset_axes((0.36, 0.0, 0.64, 1.0)), table["coefficients"]
+    style_axes(chart)
+    chart.tick_params(labelsize=7.6)
+    colors = [VERMILION if weight < 0 else BLUE for weight in weights]
+    chart.barh(range(len(weights)), weights, height=0.6, color=colors, linewidth=0)
+    chart.axvline(0, color=GREY, linewidth=0.8)
+    chart.set_ylim(len(weights) - 0.5, -0.5)
+    chart.set_yticks(range(len(weights)), [f"{name:.24}" for name in table["features"]])
+    grid_along_x(chart)
+    chart.locator_params(axis="x", nbins=5)
+
+
+def number_values(context: TickerContext) -> Table:
+    """Return the rows of a table of the ticker's numbers.
+
+    Contribution and costs are per year of the whole run, all else over the ticker's own part.
+    """
+    stats, view, data = context.attribution, context.backtest, context.run.run_data
+    per_year = context.run.config.report.sessions_per_year
+    annual_cost = float(view.result.cost.sum()) / len(data.result.cost) * per_year
+    excess_accuracy = float(stats.accuracy[0] - stats.baseline_accuracy[0])
+    rows = (
+        ("Sessions", f"{len(view.result.equity):,}", ""),
+        ("Accuracy", percent_text(stats.accuracy[0]), ""),
+        ("Less majority-class baseline", percent_text(excess_accuracy),
+         f"± {percent_text(stats.accuracy_band_half_width[0])}"),
+        ("Sharpe ratio", number_text(stats.sharpe[0]), f"± {number_text(stats.sharpe_band_half_width[0])}"),
+        ("Contribution (annual, % of equity)", percent_text(stats.annual_contribution[0], decimals=2), ""),
+        ("Costs (annual, % of equity)", percent_text(annual_cost, decimals=2), ""),
+        ("Mean |weight|", percent_text(stats.mean_absolute_weight[0]), ""),
+        ("Mean weight, long − short", percent_text(stats.mean_weight[0]), ""),
+        ("Turnover (annual, x equity)", number_text(turnover_per_year(view)), ""),
+        ("Trades", f"{len(view.trades):,}", ""),
+        ("Win rate, after costs", percent_text(win_rate(view)), ""),
+        ("Profit factor", number_text(profit_factor(view)), ""),
+    )  # fmt: skip
+    header = TableRow("TICKER", ("", "no skill, 95%"))
+    return {"rows": [header, *(TableRow(label, (value, band)) for label, value, band in rows)]}
+
+
+def _draw_numbers(ax: Axes, table: Table) -> None:
+    draw_text_table(ax, table["rows"], column_right_edges=COLUMN_RIGHT_EDGES)
+
+
+PRICE = Panel("ticker_price", "Adjusted {price_kind} and positions", price_values, draw_price, LEGEND_ROW_POINTS)
+GROWTH = Panel("ticker_growth", "Growth of 1, in excess of cash", growth_values, _draw_growth, LEGEND_ROW_POINTS)
+ACCURACY = Panel("ticker_accuracy", "Rolling accuracy ({window} forecasts)", accuracy_values, draw_rolling_accuracy)
+CALIBRATION = Panel(
+    "ticker_calibration", "Calibration (reliability diagram)", calibration_values, _draw_calibration, LEGEND_ROW_POINTS
+)
+COEFFICIENTS = Panel(
+    "ticker_coefficients", "Standardised coefficients ({model})", coefficient_values, _draw_coefficients, 8.0
+)
+NUMBERS = Panel("ticker_numbers", "", number_values, _draw_numbers)
+EMPTY = Panel("ticker_empty", "", lambda _: {"message": "Its first forecast is too late to be traded."}, _draw_numbers)
+
+
+def ticker_panels(context: TickerContext) -> tuple[PlacedPanel, ...]:
+    """Return the panels of the page; a single message if the ticker has no session."""
+    if not len(context.backtest.result.equity):
+        return (PlacedPanel(EMPTY, (0.05, 0.1, 0.9, 0.6)),)
+    return (
+        PlacedPanel(PRICE, (0.055, 0.5105, 0.56, 0.2695), has_x_labels=False),
+        PlacedPanel(GROWTH, (0.055, 0.2655, 0.56, 0.1838), has_x_labels=False),
+        PlacedPanel(ACCURACY, (0.055, 0.045, 0.56, 0.1593)),
+        PlacedPanel(CALIBRATION, (0.675, 0.585, 0.305, 0.175)),
+        PlacedPanel(COEFFICIENTS, (0.675, 0.36, 0.305, 0.15)),
+        PlacedPanel(NUMBERS, (0.665, 0.035, 0.315, 0.265)),
     )
-    verb, ticker = "added" if contribution >= 0 else "took", f"{ticker:.24}"
-    added = f"{ticker} {verb} {percent_text(abs(contribution), decimals=2)} of equity a year"
-    done = added if weight > 0 else f"{ticker} was never held"
-    if not calls:
-        return f"{done}; nothing is known of its calls yet", "No forecast of it has an outcome yet."
-    called = (
-        "better than by luck" if edge > luck else "worse than by luck" if -edge > luck else "no better than by luck"
-    )
+
+
+def ticker_title_and_text(context: TickerContext) -> tuple[str, str]:
+    """Return the ticker's contribution and whether its forecasts show skill, and the numbers behind that."""
+    stats, name = context.attribution, f"{context.name:.24}"
+    contribution, n_forecasts = float(stats.annual_contribution[0]), int(stats.n_forecasts[0])
+    title = f"{name}: contribution {percent_text(contribution, decimals=2)} of equity a year"
+    if not stats.mean_absolute_weight[0] > 0:
+        title = f"{name}: no position was held"
+    if not n_forecasts:
+        return f"{title}; no outcome known", "No forecast has a known outcome yet."
+    accuracy, baseline = float(stats.accuracy[0]), float(stats.baseline_accuracy[0])
+    half_width = float(stats.accuracy_band_half_width[0])
+    excess = accuracy - baseline
+    position = "above" if excess > half_width else "below" if excess < -half_width else "within"
     text = (
-        f"{percent_text(ticker_stats.accuracy[0])} of {calls:,} calls were right where the base rate's call scored "
-        f"{percent_text(ticker_stats.baseline_accuracy[0])}; luck alone would keep the two within {percent_text(luck)} of one another 95 times in "
-        "100. What it added is after costs and above cash, as a part of the whole."
+        f"Accuracy {percent_text(accuracy)} over {n_forecasts:,} forecasts, majority-class baseline "
+        f"{percent_text(baseline)}; 95% band of the difference under no skill ± {percent_text(half_width)}. The "
+        "contribution is after costs and in excess of cash."
     )
-    return f"{done}, called {called}", text
-
-
-def _draw_time_panels(
-    figure: Figure, context: PageContext, backtest_view: BacktestView, evaluated: EvaluatedForecasts
-) -> None:
-    """Draw the left half: price and positions, what its part became, and how often it was called rightly."""
-    part = backtest_view.result
-    grid = figure.add_gridspec(3, 1, left=0.055, right=0.615, top=0.78, bottom=0.045, height_ratios=(2.2, 1.5, 1.3),
-                               hspace=0.3)  # fmt: skip
-    axes = [figure.add_subplot(grid[at]) for at in range(3)]
-    for ax in axes:
-        style_axes(ax)
-    draw_price_with_positions(axes[0], price_with_positions_values(part, 0, backtest_view.trades))
-    kind = context.config.execution.fill.removeprefix("next_")
-    set_panel_title(axes[0], f"Adjusted {kind}, and when it was held", padding_points=LEGEND_ROW_POINTS)
-    draw_ticker_growth(
-        axes[1],
-        part.fill_dates,
-        _prepend_one(part.equity),
-        _prepend_one(np.cumprod(np.maximum(1.0 + part.gross_return, 0.0))),
-    )
-    set_panel_title(
-        axes[1],
-        "What its part alone made of one unit of the whole capital, above cash",
-        padding_points=LEGEND_ROW_POINTS,
-    )
-    _draw_rolling_accuracy_panel(axes[2], context, evaluated)
-    for ax in axes:
-        format_date_axis(ax)
-        ax.set_xlim(*date2num(part.fill_dates[[0, -1]]))
-    for ax in axes[:-1]:
-        ax.tick_params(axis="x", labelbottom=False)
-        ax.xaxis.get_offset_text().set_visible(False)
-
-
-def _prepend_one(equity: Any) -> Array:
-    """Return equity with its start of 1."""
-    return np.concatenate([[1.0], equity])
-
-
-def _draw_rolling_accuracy_panel(ax: Axes, context: PageContext, evaluated: EvaluatedForecasts) -> None:
-    if not len(evaluated.up):
-        set_panel_title(ax, "Share of right calls")
-        draw_message(ax, "No outcome is known yet.")
-        return
-    rates = rolling_accuracy(evaluated, context.run_data.forecasts.sessions)
-    set_panel_title(ax, f"Share of right calls over the last {rates.window} forecasts")
-    if len(rates.dates) < 2:
-        draw_message(ax, "Too few forecasts for a share that moves.")
-        return
-    draw_rolling_accuracy(ax, rates)
-
-
-def _draw_reliability_panel(ax: Axes, context: PageContext, evaluated: EvaluatedForecasts) -> None:
-    style_axes(ax)
-    set_panel_title(ax, "Share of ups by what was forecast", padding_points=LEGEND_ROW_POINTS)
-    if not len(evaluated.up):
-        draw_message(ax, "No outcome is known yet.")
-        return
-    rng = np.random.default_rng(context.config.seed)
-    band = reliability_band(
-        evaluated.probability, evaluated.up, session=evaluated.session, horizon=evaluated.horizon, rng=rng
-    )
-    draw_small_reliability(ax, reliability_curve(evaluated.probability, evaluated.up), band)
-    ax.set_xlabel("probability of up that was forecast", fontsize=8.2, color=BLACK, labelpad=1)
-
-
-def _draw_coefficients_panel(figure: Figure, context: PageContext, ticker_index: int) -> None:
-    """Draw the last refit's weights, per deviation of each feature over the ticker's rows."""
-    ax = figure.add_axes((0.785, 0.36, 0.195, 0.15))
-    found, dataset = context.metrics["model"]["coefficients"], context.run_data.dataset
-    weights = found.get("pooled") or found[context.run_data.forecasts.tickers[ticker_index]]
-    raw = np.array([weights[name] for name in dataset.columns], dtype=np.float64)
-    effect = standardized(dataset, raw, row_slice=dataset.ticker_slice(ticker_index))
-    order = np.argsort(-np.abs(effect), kind="stable")[:MAX_COEFFICIENTS]
-    chosen = f" ({MAX_COEFFICIENTS} of {len(effect)})" if len(effect) > MAX_COEFFICIENTS else ""
-    title = f"Log odds per deviation{chosen}, last refit{' of the one model' if 'pooled' in found else ''}"
-    figure.text(0.675, 0.522, title, fontsize=NORMAL_SIZE, fontweight="bold", color=BLACK, va="center")
-    style_axes(ax)
-    if np.isnan(effect).any():
-        ax.set_axis_off()
-        draw_message(ax, "The last refit has no best fit:\nit forecasts the base rate.")
-        return
-    draw_coefficient_bars(ax, [dataset.columns[at] for at in order], effect[order])
-
-
-def _ticker_table_rows(
-    ticker_stats: TickerAttribution, backtest_view: BacktestView, annual_cost: float
-) -> list[TableRow]:
-    """Return the ticker's numbers; what it added and cost a year is over the whole run, all else over its own part."""
-
-    def first_value(values: Array) -> float:
-        return float(values[0])
-
-    edge = first_value(ticker_stats.accuracy - ticker_stats.baseline_accuracy)
-    return [
-        TableRow("WHAT IT CAME TO", ("", "luck, 95%")),
-        TableRow("Sessions", (f"{len(backtest_view.result.equity):,}", "")),
-        TableRow("Right calls", (percent_text(first_value(ticker_stats.accuracy)), "")),
-        TableRow(
-            "Above the base rate's, points",
-            (percent_text(edge), f"± {percent_text(first_value(ticker_stats.accuracy_band_half_width))}"),
-        ),
-        TableRow(
-            "Sharpe ratio of its part",
-            (
-                number_text(first_value(ticker_stats.sharpe)),
-                f"± {number_text(first_value(ticker_stats.sharpe_band_half_width))}",
-            ),
-        ),
-        TableRow(
-            "Added a year, of equity", (percent_text(first_value(ticker_stats.annual_contribution), decimals=2), "")
-        ),
-        TableRow("Costs a year, of equity", (percent_text(annual_cost, decimals=2), "")),
-        TableRow("Mean |weight|", (percent_text(first_value(ticker_stats.mean_absolute_weight)), "")),
-        TableRow("Mean weight, long less short", (percent_text(first_value(ticker_stats.mean_weight)), "")),
-        TableRow("Traded a year, times equity", (number_text(turnover_per_year(backtest_view)), "")),
-        TableRow("Round trips", (f"{len(backtest_view.trades):,}", "")),
-        TableRow("Won, after costs", (percent_text(win_rate(backtest_view)), "")),
-        TableRow("Gained by winners over lost", (number_text(profit_factor(backtest_view)), "")),
-    ]
+    return f"{title}; accuracy {position} the no-skill band", text

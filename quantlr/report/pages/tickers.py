@@ -1,42 +1,61 @@
-"""Ticker by ticker: what each added, how well it was called, what it weighed."""
+"""The page that compares tickers: contribution to the return, accuracy, weight and Sharpe ratio of each."""
 
 from __future__ import annotations
 
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.dates import date2num
-from matplotlib.figure import Figure
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from quantlr.backtest.attribution import (
-    TickerAttribution,
-    cumulative_contribution,
-    ticker_attribution,
-)
-from quantlr.core.arrays import Array, IntArray
+import numpy as np
+
+from quantlr.backtest.attribution import cumulative_contribution
+from quantlr.core.arrays import Array
 from quantlr.report.context import PageContext
-from quantlr.report.figures.tickers import (
-    TickerValues,
-    draw_bars_by_ticker,
-    draw_contribution_by_excess_accuracy,
-    draw_cumulative_contributions,
-    draw_dots_by_ticker,
-    draw_ranked_values,
-    label_ticker_rows,
+from quantlr.report.curves import NO_SKILL_LABEL
+from quantlr.report.pages.layout import Page, Panel, PlacedPanel, Table, grid_rectangles
+from quantlr.report.style import (
+    BAND_GREY,
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    LABEL_STYLE,
+    LEGEND_ROW_POINTS,
+    ORANGE,
+    PURPLE,
+    SKY,
+    SMALL_SIZE,
+    VERMILION,
+    add_legend_above,
+    format_date_axis,
+    grid_along_x,
+    marker_if_few,
+    number_text,
+    percent_text,
+    percent_tick,
 )
-from quantlr.report.pages.layout import new_page
-from quantlr.report.style import BLACK, GREY, format_date_axis, number_text, percent_text, set_panel_title, style_axes
 from quantlr.stats.hac import Z95
 from quantlr.stats.multiple_testing import expected_order_statistics
 
-MAX_ROWS_ABOVE_PLOT = 15
-"""Tickers whose rows leave room below them."""
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MAX_ROWS_ABOVE_CURVES = 15
+"""Tickers whose rows leave room for a chart below."""
 MAX_TICKER_ROWS = 60
-"""Tickers that have a row each; of more, only the first and the last are named."""
+"""Tickers that have a row each; of more, only the highest and the lowest are named."""
 N_EXTREME_TICKERS = 3
-LEGEND_ROW_POINTS = 16.0
-"""Points that a row of a legend takes between a heading and its axes."""
 ONE_TAIL_PROBABILITY = 0.025
-"""Share of tickers that luck lifts above its 95 % reach."""
+"""Probability that a ticker without skill is above its 95% band."""
+HIGHLIGHT_COLORS = (BLUE, GREEN, SKY, VERMILION, ORANGE, PURPLE)
+"""Colours of the highest, then of the lowest curves."""
+MAX_FAINT_LINE_POINTS = 300
+TICKER_MEASURES = {
+    "contribution": ("Contribution (annual, % of equity)", True),
+    "accuracy": ("Accuracy", True),
+    "mean_weight": ("Mean |weight|", True),
+    "sharpe": ("Sharpe ratio", False),
+}
+"""Title of each measure by ticker, and whether it is a fraction written in percent."""
 
 
 def has_several_tickers(context: PageContext) -> bool:
@@ -44,183 +63,243 @@ def has_several_tickers(context: PageContext) -> bool:
     return len(context.forecast_tickers) > 1
 
 
-def tickers_page(context: PageContext) -> Figure:
-    """Return the page that sets tickers side by side."""
-    per_year = context.config.report.sessions_per_year
-    found = ticker_attribution(
-        context.run_data.result, context.run_data.forecasts, context.evaluated, sessions_per_year=per_year
-    )
+def measure_values(context: PageContext, measure: str) -> dict[str, Any]:
+    """Return a measure by ticker, in descending order of contribution.
+
+    `values` is (tickers,), NaN where undefined; accuracy and Sharpe ratio have a 95% band under no skill, `band_center`
+    plus and minus `band_half_width`; `tickers` are the names.
+    """
+    stats = context.attribution
+    order = np.argsort(-stats.annual_contribution, kind="stable")
+    zeros = np.zeros(len(order))
+    columns: dict[str, tuple[Array, ...]] = {
+        "contribution": (stats.annual_contribution,),
+        "accuracy": (stats.accuracy, stats.baseline_accuracy, stats.accuracy_band_half_width),
+        "mean_weight": (stats.mean_absolute_weight,),
+        "sharpe": (stats.sharpe, zeros, stats.sharpe_band_half_width),
+    }
+    sorted_columns = [column[order] for column in columns[measure]]
     names = context.forecast_tickers
-    order = np.argsort(-found.annual_contribution, kind="stable")
-    figure = new_page(context, *_tickers_title_and_text(found, names, order))
-    if len(names) <= MAX_TICKER_ROWS:
-        _draw_ticker_row_panels(figure, context, found, names, order)
-    else:
-        _draw_ticker_rank_panels(figure, context, found, names, order)
-    return figure
+    table = dict(zip(("values", "band_center", "band_half_width"), sorted_columns, strict=False))
+    return {**table, "tickers": [names[index] for index in order], "is_percent": TICKER_MEASURES[measure][1]}
 
 
-def _tickers_title_and_text(
-    ticker_stats: TickerAttribution, tickers: list[str], ticker_order: IntArray
-) -> tuple[str, str]:
-    """Return how many tickers added to the return and were called better than luck, and which did most."""
-    count, better = (
-        len(tickers),
-        int((ticker_stats.accuracy - ticker_stats.baseline_accuracy > ticker_stats.accuracy_band_half_width).sum()),
+def _draw_bars(ax: Axes, table: Table) -> None:
+    """Draw a bar per ticker, over its band under no skill."""
+    _draw_bands(ax, table)
+    colors = [VERMILION if value < 0 else BLUE for value in table["values"]]
+    ax.barh(range(len(colors)), np.nan_to_num(table["values"]), height=0.5, color=colors, linewidth=0)
+    ax.axvline(0, color=GREY, linewidth=0.8)
+    _format_ticker_rows(ax, table)
+
+
+def _draw_labelled_bars(ax: Axes, table: Table) -> None:
+    """Draw a bar per ticker with its name at the left."""
+    _draw_bars(ax, table)
+    tickers = table["tickers"]
+    size = SMALL_SIZE if len(tickers) <= 30 and max(map(len, tickers)) <= 8 else 6.6
+    ax.set_yticks(range(len(tickers)), [f"{ticker:.14}" for ticker in tickers], fontsize=size)
+
+
+def _draw_dots(ax: Axes, table: Table) -> None:
+    """Draw a dot per ticker and a mark for its baseline, over its band under no skill."""
+    rows = np.arange(len(table["values"]))
+    _draw_bands(ax, table)
+    ax.plot(table["band_center"], rows, "|", color=ORANGE, markersize=9, markeredgewidth=2)
+    ax.plot(table["values"], rows, "o", color=BLUE, markersize=5 if len(rows) <= 30 else 3.6)
+    _format_ticker_rows(ax, table)
+    ax.set_xlabel(f"orange: baseline; grey: {NO_SKILL_LABEL}", fontsize=8.2, color=GREY)
+
+
+def _draw_bands(ax: Axes, table: Table) -> None:
+    if "band_half_width" in table:
+        rows = np.flatnonzero(~np.isnan(table["band_half_width"]))
+        center, half_width = table["band_center"][rows], table["band_half_width"][rows]
+        left, width = center - half_width, 2 * half_width
+        ax.barh(rows, width, left=left, height=0.86, color=BAND_GREY, alpha=0.5, linewidth=0)
+
+
+def _format_ticker_rows(ax: Axes, table: Table) -> None:
+    n_tickers = len(table["values"])
+    ax.set_ylim(n_tickers - 0.5, -0.5)
+    ax.set_yticks(range(n_tickers), [])
+    grid_along_x(ax)
+    ax.locator_params(axis="x", nbins=5)
+    if table["is_percent"]:
+        ax.xaxis.set_major_formatter(percent_tick)
+
+
+def ranked_values(context: PageContext, measure: str) -> Table:
+    """Return a measure by ticker in descending order, and the expected order statistics under no skill.
+
+    `ranked` and `expected_by_rank` are (tickers,), the latter only for accuracy and Sharpe ratio; accuracy is less the
+    majority-class baseline. `extremes` names the highest and the lowest tickers.
+    """
+    table = measure_values(context, measure)
+    values = table["values"] - table["band_center"] if "band_center" in table else table["values"]
+    is_known = ~np.isnan(values)
+    if not is_known.any():
+        return {"message": "It is undefined for every ticker."}
+    ranked: dict[str, Any] = {"ranked": np.sort(values[is_known])[::-1], "is_percent": table["is_percent"]}
+    if "band_half_width" in table:
+        ranked["expected_by_rank"] = expected_order_statistics(table["band_half_width"][is_known] / Z95)[::-1]
+    order = np.argsort(-values, kind="stable")[: is_known.sum()]
+
+    format_value = percent_text if table["is_percent"] else number_text
+    highest, lowest = (
+        ", ".join(f"{table['tickers'][index]:.10} {format_value(values[index])}" for index in indices)
+        for indices in (order[:N_EXTREME_TICKERS], order[::-1][:N_EXTREME_TICKERS])
     )
-    gained = int((ticker_stats.annual_contribution > 0).sum())
-    expected = ONE_TAIL_PROBABILITY * count
-    by_luck = f"{expected:.0f}" if expected >= 1 else "fewer than one"
-    best, worst = int(ticker_order[0]), int(ticker_order[-1])
-    if not ticker_stats.mean_absolute_weight.any():
-        return "No ticker was ever held", f"Of {count} tickers {better} were called better than luck allows."
-    title = f"{gained} of {count} tickers added to the return; {better} called better than luck allows"
+    return ranked | {"extremes": f"highest: {highest}\nlowest: {lowest}"}
+
+
+def _draw_ranked(ax: Axes, table: Table) -> None:
+    ranked = table["ranked"]
+    ranks = np.arange(1, len(ranked) + 1)
+    if "expected_by_rank" in table:
+        expected = table["expected_by_rank"]
+        ax.plot(ranks, expected, color=GREY, linewidth=1.4, linestyle="--", label="expected under no skill")
+    ax.plot(ranks, ranked, color=BLUE, marker=".", markersize=3, linewidth=0.8, label="tickers, highest first")
+    ax.axhline(0, color=GREY, linewidth=0.8)
+    ax.set_xlim(1 - 0.02 * len(ranked), 1.02 * len(ranked))
+    ax.locator_params(axis="both", nbins=6)
+    if table["is_percent"]:
+        ax.yaxis.set_major_formatter(percent_tick)
+    ax.set_xlabel(table["extremes"], fontsize=8.2, color=BLACK, linespacing=1.3)
+    add_legend_above(ax, n_columns=2)
+
+
+def cumulative_contribution_values(context: PageContext) -> Table:
+    """Return the cumulative contributions as sums of fractions of equity.
+
+    `named` maps the tickers that contributed most and least to (sessions,); `others` is (sessions, other tickers).
+    """
+    result, stats, names = context.run_data.result, context.attribution, context.forecast_tickers
+    sums = cumulative_contribution(result, stats.ticker_index)
+    order = np.argsort(-stats.annual_contribution, kind="stable")
+    extremes = np.r_[: min(N_EXTREME_TICKERS, len(order)), max(len(order) - N_EXTREME_TICKERS, 0) : len(order)]
+    named = order[np.unique(extremes)]
+    table: dict[str, Any] = {
+        "dates": result.sessions,
+        "named": {names[index]: sums[:, index] for index in named},
+        "others": sums[:, np.setdiff1d(order, named)],
+        "date_range": result.fill_dates[[0, -1]],
+    }
+    return table if sums.any() else table | {"message": "No position was held."}
+
+
+def _draw_cumulative_contribution(ax: Axes, table: Table) -> None:
+    """Draw the named tickers in colour and the others in grey, thinned out to what is visible."""
+    dates, others = table["dates"], table["others"]
+    marker = marker_if_few(dates)
+    if others.shape[1]:
+        stride = max(len(dates) // MAX_FAINT_LINE_POINTS, 1)
+        ax.plot(dates[::stride], others[::stride], color=BAND_GREY, linewidth=0.6, alpha=0.7, marker=marker)
+    for (name, values), color in zip(table["named"].items(), HIGHLIGHT_COLORS, strict=False):
+        label = f"{name:.12} {percent_text(values[-1])}"
+        ax.plot(dates, values, color=color, linewidth=1.5, marker=marker, label=label)
+    ax.axhline(0, color=GREY, linewidth=0.8)
+    ax.yaxis.set_major_formatter(percent_tick)
+    ax.locator_params(axis="y", nbins=6)
+    width_inches = ax.get_window_extent().width / ax.figure.dpi
+    add_legend_above(ax, n_columns=6 if width_inches > 8 else 3 if width_inches > 3.8 else 2)
+    format_date_axis(ax, table["date_range"])
+
+
+def contribution_by_accuracy_values(context: PageContext) -> Table:
+    """Return excess accuracy over the majority-class baseline, and annual contribution, by ticker: (tickers,) each."""
+    stats = context.attribution
+    return {
+        "excess_accuracy": stats.accuracy - stats.baseline_accuracy,
+        "annual_contribution": stats.annual_contribution,
+    }
+
+
+def _draw_contribution_by_accuracy(ax: Axes, table: Table) -> None:
+    style: dict[str, Any] = {"color": BLUE, "markersize": 3.2, "alpha": 0.6}
+    ax.plot(table["excess_accuracy"], table["annual_contribution"], "o", **style)
+    ax.axhline(0, color=GREY, linewidth=0.8)
+    ax.axvline(0, color=GREY, linewidth=0.8)
+    ax.locator_params(axis="both", nbins=6)
+    ax.xaxis.set_major_formatter(percent_tick)
+    ax.yaxis.set_major_formatter(percent_tick)
+    ax.set_xlabel("accuracy less majority-class baseline", **LABEL_STYLE)
+
+
+def _row_panel(measure: str) -> Panel:
+    draw = {"contribution": _draw_labelled_bars, "accuracy": _draw_dots}.get(measure, _draw_bars)
+    return Panel(
+        f"tickers_{measure}", TICKER_MEASURES[measure][0], lambda context: measure_values(context, measure), draw
+    )
+
+
+def _rank_panel(measure: str) -> Panel:
+    title = "Accuracy less majority-class baseline" if measure == "accuracy" else TICKER_MEASURES[measure][0]
+    return Panel(
+        f"ranked_{measure}", title, lambda context: ranked_values(context, measure), _draw_ranked, LEGEND_ROW_POINTS
+    )
+
+
+ROW_PANELS = tuple(map(_row_panel, TICKER_MEASURES))
+RANK_PANELS = tuple(map(_rank_panel, TICKER_MEASURES))
+CUMULATIVE_CONTRIBUTION = Panel(
+    "cumulative_contribution", "Cumulative contribution (% of equity)", cumulative_contribution_values,
+    _draw_cumulative_contribution, LEGEND_ROW_POINTS,
+)  # fmt: skip
+CONTRIBUTION_BY_ACCURACY = Panel(
+    "contribution_by_accuracy", "Contribution by excess accuracy", contribution_by_accuracy_values,
+    _draw_contribution_by_accuracy,
+)  # fmt: skip
+
+
+def tickers_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
+    """Return the panels of the page: rows above the cumulative contributions, rows beside them, or ranks."""
+    names = context.forecast_tickers
+    two_legend_rows, three_legend_rows = (
+        replace(CUMULATIVE_CONTRIBUTION, title_padding=n_rows * LEGEND_ROW_POINTS) for n_rows in (2, 3)
+    )
+    if len(names) > MAX_TICKER_ROWS:
+        cells = grid_rectangles((0.05, 0.065, 0.93, 0.69), 2, 3, wspace=0.2, hspace=0.48)
+        first, second, third, fourth = RANK_PANELS
+        panels = (first, second, two_legend_rows, third, fourth, CONTRIBUTION_BY_ACCURACY)
+        return tuple(map(PlacedPanel, panels, cells))
+    has_curves_below = len(names) <= MAX_ROWS_ABOVE_CURVES
+    top, left = 0.78, min(0.03 + 0.0055 * max(len(name[:14]) for name in names), 0.11)
+    height = min(0.1 + 0.022 * len(names), 0.36) if has_curves_below else 0.735
+    right = 0.98 if has_curves_below else 0.66
+    area = (left, top - height, right - left, height)
+    cells = grid_rectangles(area, 1, 4, wspace=0.1, width_ratios=(1.2, 1.0, 0.8, 1.0))
+    rows = tuple(map(PlacedPanel, ROW_PANELS, cells))
+    if has_curves_below:
+        return (*rows, PlacedPanel(CUMULATIVE_CONTRIBUTION, (0.055, 0.045, 0.925, top - height - 0.145)))
+    return (
+        *rows,
+        PlacedPanel(three_legend_rows, (0.715, 0.45, 0.265, 0.28)),
+        PlacedPanel(CONTRIBUTION_BY_ACCURACY, (0.715, 0.065, 0.265, 0.29)),
+    )
+
+
+def tickers_title_and_text(context: PageContext) -> tuple[str, str]:
+    """Return how many tickers contributed to the return and were forecast with skill, and the extremes."""
+    stats, names = context.attribution, context.forecast_tickers
+    contribution, excess_accuracy = stats.annual_contribution, stats.accuracy - stats.baseline_accuracy
+    n_skilled, n_tickers = int((excess_accuracy > stats.accuracy_band_half_width).sum()), len(names)
+    skilled = "accuracy above the no-skill band"
+    if not stats.mean_absolute_weight.any():
+        return "No position was held", f"{n_skilled} of {n_tickers} tickers have an {skilled} (95%)."
+    n_expected = ONE_TAIL_PROBABILITY * n_tickers
+    expected = f"{n_expected:.0f}" if n_expected >= 1 else "fewer than 1"
+    best, worst = int(contribution.argmax()), int(np.argsort(-contribution, kind="stable")[-1])
+    total, highest, lowest = (
+        percent_text(float(value), decimals=2)
+        for value in (contribution.sum(), contribution[best], contribution[worst])
+    )
+    n_positive = int((contribution > 0).sum())
     text = (
-        f"{tickers[best]} added most ({percent_text(ticker_stats.annual_contribution[best], decimals=2)} of equity a year, after costs and "
-        f"above cash), {tickers[worst]} least ({percent_text(ticker_stats.annual_contribution[worst], decimals=2)}); all together "
-        f"{percent_text(float(ticker_stats.annual_contribution.sum()), decimals=2)}. By luck alone {by_luck} of {count} would be called "
-        "so much better than the base rate's call."
+        f"Highest contribution {names[best]} ({highest} of equity a year, after costs and in excess of cash), lowest "
+        f"{names[worst]} ({lowest}); total {total}. Under no skill, {expected} of {n_tickers} would exceed the band."
     )
-    return title, text
+    return f"{n_positive} of {n_tickers} tickers contributed positively; {skilled} in {n_skilled}", text
 
 
-def _draw_ticker_row_panels(
-    figure: Figure, context: PageContext, ticker_stats: TickerAttribution, tickers: list[str], ticker_order: IntArray
-) -> None:
-    """Give each ticker a row; what they added over time stands below few rows, and beside many."""
-    few = len(tickers) <= MAX_ROWS_ABOVE_PLOT
-    height = min(0.1 + 0.022 * len(tickers), 0.36) if few else 0.735
-    top, left = 0.78, min(0.03 + 0.0055 * max(len(name[:14]) for name in tickers), 0.11)
-    grid = figure.add_gridspec(1, 4, left=left, right=0.98 if few else 0.66, top=top, bottom=top - height,
-                               width_ratios=(1.2, 1.0, 0.8, 1.0), wspace=0.1)  # fmt: skip
-    axes = [figure.add_subplot(grid[at]) for at in range(4)]
-    for ax in axes:
-        style_axes(ax)
-    nothing = np.zeros(len(tickers))
-    draw_bars_by_ticker(axes[0], TickerValues(ticker_stats.annual_contribution[ticker_order]))
-    draw_dots_by_ticker(
-        axes[1],
-        TickerValues(
-            ticker_stats.accuracy[ticker_order],
-            ticker_stats.baseline_accuracy[ticker_order],
-            ticker_stats.accuracy_band_half_width[ticker_order],
-        ),
-    )
-    draw_bars_by_ticker(axes[2], TickerValues(ticker_stats.mean_absolute_weight[ticker_order]))
-    draw_bars_by_ticker(
-        axes[3],
-        TickerValues(
-            ticker_stats.sharpe[ticker_order],
-            nothing,
-            ticker_stats.sharpe_band_half_width[ticker_order],
-            is_percent=False,
-        ),
-    )
-    label_ticker_rows(axes[0], [tickers[ticker] for ticker in ticker_order])
-    for ax, text in zip(
-        axes,
-        (
-            "Added a year, of equity" if few else "Added a year",
-            "Right calls, and luck" if few else "Right calls",
-            "Mean |weight|",
-            "Sharpe ratio, and luck" if few else "Sharpe ratio",
-        ),
-        strict=True,
-    ):
-        set_panel_title(ax, text)
-    if few:
-        key = "orange: base rate's call; grey: 95% of luck"
-        figure.text(0.98, top - height - 0.043, key, fontsize=8.2, color=GREY, ha="right", va="center")
-        _draw_cumulative_contributions_panel(
-            figure.add_axes((0.055, 0.045, 0.925, top - height - 0.145)),
-            context,
-            tickers,
-            ticker_stats,
-            ticker_order,
-            n_columns=6,
-        )
-        return
-    figure.text(0.30, top + 0.037, "orange: base rate's call; grey: 95% of luck", fontsize=8.2, color=GREY)
-    _draw_cumulative_contributions_panel(
-        figure.add_axes((0.715, 0.45, 0.265, 0.28)), context, tickers, ticker_stats, ticker_order, n_columns=2
-    )
-    _draw_contribution_by_excess_accuracy_panel(figure.add_axes((0.715, 0.065, 0.265, 0.29)), ticker_stats)
-
-
-def _draw_ticker_rank_panels(
-    figure: Figure, context: PageContext, ticker_stats: TickerAttribution, tickers: list[str], ticker_order: IntArray
-) -> None:
-    """Rank very many tickers, beside what luck would make of their order."""
-    grid = figure.add_gridspec(2, 3, left=0.05, right=0.98, top=0.755, bottom=0.065, wspace=0.2, hspace=0.48)
-    axes = [figure.add_subplot(grid[at]) for at in range(6)]
-    for ax in axes:
-        style_axes(ax)
-    edge = ticker_stats.accuracy - ticker_stats.baseline_accuracy
-    for ax, values, luck, percents, text in (
-        (axes[0], ticker_stats.annual_contribution, None, True, "Added a year, of equity"),
-        (axes[1], edge, ticker_stats.accuracy_band_half_width, True, "Right calls less the base rate's"),
-        (axes[3], ticker_stats.mean_absolute_weight, None, True, "Mean |weight|"),
-        (axes[4], ticker_stats.sharpe, ticker_stats.sharpe_band_half_width, False, "Sharpe ratio of its part"),
-    ):
-        known = values[~np.isnan(values)]
-        draw_ranked_values(ax, values, expected_order_statistics(luck[~np.isnan(values)] / Z95)[::-1] if luck is not None and len(known) else None,
-               is_percent=percents)  # fmt: skip
-        ax.set_xlabel(
-            _extreme_tickers_text(values, tickers, is_percent=percents), fontsize=8.2, color=BLACK, linespacing=1.3
-        )
-        set_panel_title(ax, text, padding_points=LEGEND_ROW_POINTS)
-    _draw_cumulative_contributions_panel(axes[2], context, tickers, ticker_stats, ticker_order, n_columns=3)
-    _draw_contribution_by_excess_accuracy_panel(axes[5], ticker_stats)
-
-
-def _extreme_tickers_text(values: Array, tickers: list[str], *, is_percent: bool) -> str:
-    """Return the names of the highest and the lowest, with their numbers."""
-    order = np.argsort(-values, kind="stable")
-    known = order[~np.isnan(values[order])]
-
-    def values_text(ticker_indices: IntArray) -> str:
-        return ", ".join(
-            f"{tickers[at]:.10} {percent_text(values[at], decimals=2) if is_percent else number_text(values[at])}"
-            for at in ticker_indices
-        )
-
-    return f"highest: {values_text(known[:N_EXTREME_TICKERS])}\nlowest: {values_text(known[::-1][:N_EXTREME_TICKERS])}"
-
-
-def _draw_cumulative_contributions_panel(
-    ax: Axes,
-    context: PageContext,
-    tickers: list[str],
-    ticker_stats: TickerAttribution,
-    ticker_order: IntArray,
-    *,
-    n_columns: int,
-) -> None:
-    """Draw what the tickers have added so far, naming those that added most and least."""
-    result = context.run_data.result
-    sums = cumulative_contribution(result, ticker_stats.ticker_index)
-    named = (
-        ticker_order
-        if len(ticker_order) <= 2 * N_EXTREME_TICKERS
-        else np.append(ticker_order[:N_EXTREME_TICKERS], ticker_order[-N_EXTREME_TICKERS:])
-    )
-    others = np.setdiff1d(ticker_order, named)
-    style_axes(ax)
-    draw_cumulative_contributions(
-        ax, result.sessions, {tickers[at]: sums[:, at] for at in named}, sums[:, others], n_columns=n_columns
-    )
-    set_panel_title(
-        ax, "Added so far, sums of percent of equity", padding_points=LEGEND_ROW_POINTS * -(-len(named) // n_columns)
-    )
-    format_date_axis(ax)
-    ax.set_xlim(*date2num(result.fill_dates[[0, -1]]))
-
-
-def _draw_contribution_by_excess_accuracy_panel(ax: Axes, ticker_stats: TickerAttribution) -> None:
-    """Draw whether what was called better added more."""
-    style_axes(ax)
-    draw_contribution_by_excess_accuracy(
-        ax, ticker_stats.accuracy - ticker_stats.baseline_accuracy, ticker_stats.annual_contribution
-    )
-    ax.set_xlabel("right calls less the base rate's, in points", fontsize=8.2, color=BLACK)
-    set_panel_title(ax, "Added a year, by how well it was called")
+TICKERS_PAGE = Page("tickers.png", "Tickers", tickers_title_and_text, tickers_panels, has_several_tickers)

@@ -1,1 +1,0 @@
-"""Pictures: each function draws given values on given axes, computes no statistic, and returns nothing."""

@@ -1,0 +1,225 @@
+"""Panels of the model page on the standardised coefficients: over the refits, or of a single refit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from quantlr.core.arrays import Array, BoolArray, IntArray
+from quantlr.model.diagnostics import ModelDiagnostics, sign_stability
+from quantlr.report.context import PageContext
+from quantlr.report.pages.layout import Panel, Table, grid_rectangles
+from quantlr.report.pages.learning_rate import FORMULA_TITLE_PADDING, NO_MINIMUM
+from quantlr.report.style import (
+    BLACK,
+    BLUE,
+    GREY,
+    LIGHT_GREY,
+    SKY,
+    SMALL_SIZE,
+    format_date_axis,
+    grid_along_x,
+    isolated_point_mask,
+    number_text,
+    percent_text,
+    shorten_middle,
+    signed_number,
+    style_axes,
+)
+from quantlr.stats.hac import Z95
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MAX_FEATURE_NAME_CHARS = 26
+MAX_COEFFICIENT_PATHS, MAX_SINGLE_REFIT_ROWS = 8, 12
+"""Features that are drawn, at most: over the refits, and of a single refit."""
+GRID_SHAPES = {1: (1, 1), 2: (1, 2), 3: (1, 3), 4: (2, 2), 5: (2, 3), 6: (2, 3), 7: (2, 4), 8: (2, 4)}
+"""Rows and columns of the small charts of coefficients, by their number."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSummary:
+    """The newest coefficients of the model that the page draws, with their significance and stability.
+
+    Attributes
+    ----------
+    diagnostics : coefficients and losses of some refits.
+    feature_order : (k,) indices of the features, those with the largest absolute z statistic first.
+    newest_weights, newest_standard_errors : (k,) standardised, NaN where the loss has no finite minimum.
+    significant_mask : (k,) whether 0 is outside the 95% interval.
+    sign_stability : (k,) fraction of refits in which the coefficient has the newest sign.
+    n_refits : number of refits of the model.
+    """
+
+    diagnostics: ModelDiagnostics
+    feature_order: IntArray
+    newest_weights: Array
+    newest_standard_errors: Array
+    significant_mask: BoolArray
+    sign_stability: Array
+    n_refits: int
+
+    @classmethod
+    def from_context(cls, context: PageContext) -> ModelSummary:
+        """Return the summary of the pooled model, or that of the first ticker with the most refits."""
+        diagnostics, refits = context.model_diagnostics, context.run_data.forecasts.refits
+        paths, newest = diagnostics.coefficient_paths, diagnostics.coefficient_paths.last_index_with_standard_errors
+        weights = errors = np.full(len(diagnostics.feature_names), np.nan)
+        if newest is not None:
+            weights = paths.standardized_coefficients[newest, 1:]
+            errors = paths.standardized_standard_errors[newest, 1:]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            z_statistic = np.nan_to_num(np.abs(weights / errors), nan=-1.0)
+        is_plotted = refits.ticker == context.plotted_model_ticker
+        return cls(
+            diagnostics=diagnostics,
+            feature_order=np.argsort(-z_statistic, kind="stable"),
+            newest_weights=weights,
+            newest_standard_errors=errors,
+            significant_mask=z_statistic > Z95,
+            sign_stability=sign_stability(refits.coefficients[is_plotted], refits.degenerate[is_plotted])[1:],
+            n_refits=len(diagnostics.first_session),
+        )
+
+    @property
+    def has_fit(self) -> bool:
+        """Whether any refit has a finite minimum."""
+        return self.diagnostics.coefficient_paths.last_index_with_standard_errors is not None
+
+    def feature_name(self, feature_index: int) -> str:
+        """Return the name of a feature, shortened in the middle."""
+        return shorten_middle(self.diagnostics.feature_names[feature_index], MAX_FEATURE_NAME_CHARS)
+
+    def weight_text(self, feature_index: int) -> str:
+        """Return the newest coefficient ± standard error, and how often it had the same sign over several refits."""
+        weight, error = self.newest_weights[feature_index], self.newest_standard_errors[feature_index]
+        if np.isnan(weight):
+            return "no finite minimum"
+        if np.isnan(error):
+            return "constant feature: 0"
+        text = f"{number_text(weight, decimals=3)} ± {number_text(error, decimals=3)}"
+        stability = float(self.sign_stability[feature_index])
+        if self.n_refits == 1 or np.isnan(stability):
+            return text
+        # Rounded down, so that 100% means every refit.
+        percent = percent_text(stability if stability == 1.0 else min(stability, 0.99), decimals=0)
+        return f"{text}, same sign {percent}"
+
+
+def coefficient_values(context: PageContext) -> Table:
+    """Return the standardised coefficients of some refits with their 95% intervals.
+
+    `coefficients`, `low` and `high` are (refits, features), in log odds per standard deviation; the features are those
+    with the largest z statistics, the largest first. `limits` contains them, but for intervals much wider than most.
+    """
+    summary = ModelSummary.from_context(context)
+    paths, n_features = summary.diagnostics.coefficient_paths, len(summary.feature_order)
+    drawn = summary.feature_order[: MAX_SINGLE_REFIT_ROWS if summary.n_refits == 1 else MAX_COEFFICIENT_PATHS]
+    coefficients = paths.standardized_coefficients[:, 1 + drawn]
+    half_width = Z95 * paths.standardized_standard_errors[:, 1 + drawn]
+    table = {"subtitle": f"{_log_odds_formula(n_features)};  {_drawn_coefficients_text(summary, len(drawn))}"}
+    if not summary.has_fit:
+        return table | {"message": NO_MINIMUM}
+    edges = np.abs([coefficients - half_width, coefficients + half_width])
+    edges = edges[~np.isnan(edges)]
+    usual = 2.0 * float(np.quantile(edges, 0.75)) if len(edges) else 0.0
+    limit = max(float(np.nanmax(np.abs(coefficients))), min(float(edges.max(initial=0.0)), usual), 1e-6)
+    return table | {
+        "features": [summary.feature_name(int(index)) for index in drawn],
+        "texts": [summary.weight_text(int(index)) for index in drawn],
+        "significant_mask": summary.significant_mask[drawn],
+        "dates": context.run_data.forecasts.sessions[summary.diagnostics.first_session[paths.refit_index]],
+        "coefficients": coefficients,
+        "low": coefficients - half_width,
+        "high": coefficients + half_width,
+        "limits": (-1.08 * limit, 1.08 * limit),
+    }
+
+
+def _log_odds_formula(n_features: int) -> str:
+    last = {1: "", 2: r"+\theta_2x_2"}.get(n_features, rf"+\cdots+\theta_{{{n_features}}}x_{{{n_features}}}")
+    return rf"$z=\theta\cdot x=\theta_0+\theta_1x_1{last}$"
+
+
+def _drawn_coefficients_text(summary: ModelSummary, n_drawn: int) -> str:
+    """Return which features and refits are drawn, and what is written above them."""
+    paths, n_features = summary.diagnostics.coefficient_paths, len(summary.feature_order)
+    parts = [f"{n_drawn} of {n_features} with the largest |z|"] if n_drawn < n_features else []
+    if len(paths.refit_index) < summary.n_refits:
+        parts.append(f"{len(paths.refit_index)} of {summary.n_refits:,} refits")
+    n_fitted, n_with_errors = (
+        int((~np.isnan(values[:, 0])).sum())
+        for values in (paths.standardized_coefficients, paths.standardized_standard_errors)
+    )
+    parts += [f"errors of {n_with_errors}"] if n_with_errors < n_fitted else []
+    return "; ".join([*parts, "newest ± standard error; band 95%, blue: different from zero (5%)"])
+
+
+def _draw_coefficient_paths(ax: Axes, table: Table) -> None:
+    """Draw a small chart per feature: its coefficient over the refits with the 95% interval."""
+    ax.set_axis_off()
+    n_features = len(table["features"])
+    n_rows, n_columns = GRID_SHAPES[n_features]
+    cells = grid_rectangles((0.0, 0.0, 1.0, 0.93), n_rows, n_columns, wspace=0.13, hspace=0.45)
+    for index in range(n_features):
+        cell = ax.inset_axes(cells[index])
+        style_axes(cell)
+        _draw_coefficient_path(cell, table, index)
+        cell.set_ylim(table["limits"])
+        cell.tick_params(axis="y", labelleft=index % n_columns == 0)
+        cell.tick_params(axis="x", labelbottom=index + n_columns >= n_features)
+
+
+def _draw_coefficient_path(ax: Axes, table: Table, index: int) -> None:
+    dates, weights, low, high = table["dates"], *(table[name][:, index] for name in ("coefficients", "low", "high"))
+    is_significant = table["significant_mask"][index]
+    color = BLUE if is_significant else GREY
+    ax.axhline(0.0, color=BLACK, linewidth=0.8)
+    # The band passes over refits without standard errors, and breaks where there was no finite minimum.
+    is_kept = np.isnan(weights) | ~np.isnan(low)
+    band_dates, low, high = dates[is_kept], low[is_kept], high[is_kept]
+    band: dict[str, Any] = {"color": SKY, "alpha": 0.45} if is_significant else {"color": LIGHT_GREY}
+    ax.fill_between(band_dates, low, high, linewidth=0, **band)
+    ax.plot(dates, weights, color=color, linewidth=1.5)
+    isolated = isolated_point_mask(weights)
+    ax.plot(dates[isolated], weights[isolated], color=color, linestyle="", marker="o", markersize=2.5)
+    isolated = isolated_point_mask(low)
+    ax.vlines(band_dates[isolated], low[isolated], high[isolated], color=color, linewidth=0.6)
+    format_date_axis(ax, max_ticks=5)
+    ax.locator_params(axis="y", nbins=4)
+    ax.yaxis.set_major_formatter(signed_number)
+    for text, offset, weight in ((table["features"][index], 13.5, "bold"), (table["texts"][index], 3.5, "normal")):
+        ax.annotate(text, (0, 1), (0, offset), xycoords="axes fraction", textcoords="offset points",
+                    fontsize=SMALL_SIZE - 0.7, color=BLACK, fontweight=weight, annotation_clip=False)  # fmt: skip
+
+
+def _draw_coefficients(ax: Axes, table: Table) -> None:
+    """Draw the coefficients of a single refit, one row per feature."""
+    ax.set_axis_off()
+    chart = ax.inset_axes((0.22, 0.0, 0.633, 1.0))
+    style_axes(chart)
+    chart.axvline(0.0, color=BLACK, linewidth=0.8)
+    for row, text in enumerate(table["texts"]):
+        color = BLUE if table["significant_mask"][row] else GREY
+        interval = [table["low"][-1, row], table["high"][-1, row]]
+        chart.plot(interval, [row, row], color=color, linewidth=2.0, solid_capstyle="butt")
+        chart.plot(table["coefficients"][-1, row], row, color=color, marker="o", markersize=6)
+        style: dict[str, Any] = {"va": "center", "fontsize": SMALL_SIZE, "color": BLACK}
+        chart.text(1.02, row, text, transform=chart.get_yaxis_transform(), **style)
+    chart.set_ylim(len(table["features"]) - 0.5, -0.5)
+    chart.set_yticks(range(len(table["features"])), table["features"])
+    grid_along_x(chart)
+    chart.xaxis.set_major_formatter(signed_number)
+
+
+COEFFICIENT_PATHS = Panel(
+    "coefficient_paths", "Standardised coefficients over the refits: log odds per standard deviation",
+    coefficient_values, _draw_coefficient_paths, FORMULA_TITLE_PADDING,
+)  # fmt: skip
+COEFFICIENTS = Panel(
+    "coefficients", "Standardised coefficients: log odds per standard deviation", coefficient_values,
+    _draw_coefficients, FORMULA_TITLE_PADDING,
+)  # fmt: skip

@@ -1,0 +1,181 @@
+"""Panels on what was held: price with positions, weights by ticker, exposure and turnover."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from quantlr.backtest.rolling import binned_weights, rolling_exposure
+from quantlr.core.values import BacktestResult
+from quantlr.report.context import PageContext
+from quantlr.report.pages.layout import Panel, Table, as_table
+from quantlr.report.style import (
+    BLACK,
+    BLUE,
+    GREY,
+    LEGEND_ROW_POINTS,
+    ORANGE,
+    PURPLE,
+    SKY,
+    SMALL_SIZE,
+    VERMILION,
+    add_legend_above,
+    draw_loss_gain_image,
+    format_date_axis,
+    format_log_axis,
+    loss_gain_colormap,
+    marker_if_few,
+    percent_text,
+    percent_tick,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LONG_COLOR, SHORT_COLOR = SKY, VERMILION
+MIN_LOG_SCALE_PRICE_RATIO = 4.0
+"""Ratio of the highest to the lowest price above which the axis is logarithmic."""
+
+
+def price_values(context: PageContext) -> Table:
+    """Return `price_table` of the only ticker that has forecasts."""
+    ticker = int(context.run_data.forecasts.ticker[0])
+    name = context.run_data.forecasts.tickers[ticker]
+    fill = context.config.execution.fill
+    return price_table(context.run_data.result, ticker, context.trades, name=name, fill=fill)
+
+
+def price_table(result: BacktestResult, ticker: int, trades: pd.DataFrame, *, name: str, fill: str) -> Table:
+    """Return the adjusted price (sessions,) of a ticker, and entry and exit dates of its long and short trades.
+
+    `long` and `short` are tables with the columns `entry` and `exit`; an open trade ends with the last date.
+    """
+    price = result.price[:, ticker]
+    is_known = ~np.isnan(price)
+    trades = trades.assign(exit=trades["exit"].fillna(result.fill_dates[-1]))
+    sides = {side: trades.loc[trades["side"] == side, ["entry", "exit"]] for side in ("long", "short")}
+    return {
+        "ticker": name,
+        "price_kind": fill.removeprefix("next_"),
+        "dates": result.fill_dates[is_known],
+        "price": price[is_known],
+        "date_range": result.fill_dates[[0, -1]],
+        **sides,
+    }
+
+
+def draw_price(ax: Axes, table: Table) -> None:
+    """Draw a price, shaded while long and while short."""
+    from matplotlib.dates import date2num
+
+    dates, price = table["dates"], table["price"]
+    for side, color, alpha in (("long", LONG_COLOR, 0.38), ("short", SHORT_COLOR, 0.34)):
+        entry, exit_ = (date2num(table[side][column]) for column in ("entry", "exit"))
+        if len(entry):
+            spans = np.column_stack([entry, exit_ - entry]).tolist()
+            style: dict[str, Any] = {"facecolor": color, "alpha": alpha, "linewidth": 0, "label": side}
+            ax.broken_barh(spans, (0, 1), transform=ax.get_xaxis_transform(), **style)
+    ax.plot(dates, price, color=BLACK, linewidth=1.0, marker=marker_if_few(dates))
+    if price.max() > MIN_LOG_SCALE_PRICE_RATIO * price.min():
+        format_log_axis(ax, price, low_factor=1 / 1.05, high_factor=1.05)
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:,g}" if value < 1e6 else f"{value:.3g}")
+    add_legend_above(ax, n_columns=2)
+    format_date_axis(ax, table["date_range"])
+
+
+def weight_values(context: PageContext) -> Table:
+    """Return the mean weights by ticker over time bins, and the fractions of tickers long and short.
+
+    See `BinnedWeights`; `tickers` are the names of the columns of `mean_weight`.
+    """
+    result, forecasts = context.run_data.result, context.run_data.forecasts
+    weights = binned_weights(result, np.unique(forecasts.ticker))
+    names = context.forecast_tickers
+    return as_table(weights, tickers=names, n_tickers=len(names), date_range=result.fill_dates[[0, -1]])
+
+
+def _draw_weight_map(ax: Axes, table: Table) -> None:
+    """Draw a row per ticker, blue for long and orange for short."""
+    from matplotlib.dates import date2num
+    from matplotlib.patches import Patch
+
+    weights, tickers = table["mean_weight"].T, table["tickers"]
+    half_range = float(np.abs(weights).max()) or 1.0
+    left, right = date2num(table["bin_edges"][[0, -1]])
+    extent = (left, right, len(tickers) - 0.5, -0.5)
+    draw_loss_gain_image(ax, weights, half_range=half_range, interpolation="nearest", extent=extent)
+    font_size = SMALL_SIZE if max(map(len, tickers)) <= 8 else 6.6
+    ax.set_yticks(range(len(tickers)), [f"{ticker:.12}" for ticker in tickers])
+    ax.tick_params(axis="y", labelsize=font_size if len(tickers) <= 20 else 5.6)
+    ax.grid(visible=False)
+    limit = percent_text(half_range, decimals=0)
+    entries = [(f"{limit} short", 0.0), ("flat", 0.5), (f"{limit} long", 1.0)] if weights.any() else [("flat", 0.5)]
+    colors = loss_gain_colormap()
+    style: dict[str, Any] = {"edgecolor": GREY, "linewidth": 0.5}
+    handles = [Patch(facecolor=colors(level), label=label, **style) for label, level in entries]
+    add_legend_above(ax, n_columns=3, handles=handles)
+    ax.xaxis_date()
+    format_date_axis(ax, table["date_range"])
+
+
+def _draw_held_fractions(ax: Axes, table: Table) -> None:
+    """Draw the fraction of tickers long above the axis, and short below it."""
+    dates, long, short = table["bin_edges"][:-1], table["long_fraction"], table["short_fraction"]
+    for values, color, alpha, label in ((long, LONG_COLOR, 0.6, "long"), (-short, SHORT_COLOR, 0.5, "short")):
+        ax.fill_between(dates, values, step="post", color=color, alpha=alpha, linewidth=0, label=label)
+    ax.axhline(0, color=GREY, linewidth=0.8)
+    ax.set_ylim(-max(float(short.max()), 0.02) * 1.1, max(float(long.max()), 0.02) * 1.1)
+    ax.yaxis.set_major_formatter(lambda value, _: f"{100 * abs(value):g}%")
+    add_legend_above(ax, n_columns=2)
+    format_date_axis(ax, table["date_range"])
+
+
+def exposure_values(context: PageContext) -> dict[str, Any]:
+    """Return gross and net exposure as fractions of equity, averaged over a trailing window (see `RollingExposure`)."""
+    result, per_year = context.run_data.result, context.config.report.sessions_per_year
+    rolling = rolling_exposure(result, sessions_per_year=per_year)
+    average = f", {rolling.window}-session mean" if rolling.window > 1 else ""
+    table = as_table(rolling, average=average, date_range=result.fill_dates[[0, -1]])
+    return table if rolling.gross_exposure.any() else table | {"message": "No position was held."}
+
+
+def _draw_exposure(ax: Axes, table: Table) -> None:
+    dates, gross, net = table["dates"], table["gross_exposure"], table["net_exposure"]
+    marker = marker_if_few(dates)
+    ax.plot(dates, gross, color=BLUE, linewidth=1.5, marker=marker, label="gross (long + short)")
+    if not np.array_equal(gross, net):
+        ax.plot(dates, net, color=ORANGE, linewidth=1.2, marker=marker, label="net (long − short)")
+        add_legend_above(ax, n_columns=2)
+    ax.axhline(0, color=GREY, linewidth=0.8)
+    low, high = min(float(net.min()), 0.0), max(float(gross.max()), 0.1)
+    ax.set_ylim(low - 0.08 * (high - low) * (low < 0), high + 0.08 * (high - low))
+    ax.yaxis.set_major_formatter(percent_tick)
+    ax.locator_params(axis="y", nbins=4)
+    format_date_axis(ax, table["date_range"])
+
+
+def turnover_values(context: PageContext) -> Table:
+    """Return the turnover over a trailing window, in multiples of equity per year (see `RollingExposure`)."""
+    table = exposure_values(context)
+    table.pop("message", None)
+    return table if table["annual_turnover"].any() else table | {"message": "Nothing was traded."}
+
+
+def _draw_turnover(ax: Axes, table: Table) -> None:
+    dates, turnover = table["dates"], table["annual_turnover"]
+    ax.plot(dates, turnover, color=PURPLE, linewidth=1.4, marker=marker_if_few(dates))
+    ax.set_ylim(0, max(float(turnover.max()), 0.1) * 1.1)
+    ax.locator_params(axis="y", nbins=4)
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}×")
+    format_date_axis(ax, table["date_range"])
+
+
+PRICE = Panel("price", "{ticker}: adjusted {price_kind} and positions", price_values, draw_price, LEGEND_ROW_POINTS)
+WEIGHT_MAP = Panel("weights", "Weights (% of equity)", weight_values, _draw_weight_map, LEGEND_ROW_POINTS)
+HELD_FRACTIONS = Panel(
+    "held_fractions", "Positions (% of the {n_tickers} tickers)", weight_values, _draw_held_fractions, LEGEND_ROW_POINTS
+)
+EXPOSURE = Panel("exposure", "Exposure (% of equity{average})", exposure_values, _draw_exposure, LEGEND_ROW_POINTS)
+TURNOVER = Panel("turnover", "Turnover (annual, x equity{average})", turnover_values, _draw_turnover)

@@ -1,0 +1,241 @@
+"""Panels of the model page on optimisation: training loss by iteration, iteration counts, and the learning rate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from quantlr.core.arrays import Array
+from quantlr.model.config import LogisticRegression
+from quantlr.model.learning_rate import LearningRateStudy
+from quantlr.report.context import PageContext
+from quantlr.report.pages.layout import Panel, Table
+from quantlr.report.style import (
+    BAND_GREY,
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    LABEL_STYLE,
+    LIGHT_GREY,
+    ORANGE,
+    SKY,
+    SMALL_SIZE,
+    VERMILION,
+    add_legend_above,
+    number_text,
+    plain_number,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+ROUNDING_EXCESS_LOSS = 1e-15
+"""Excess loss below which differences are rounding errors."""
+MIN_PLOTTED_EXCESS_LOSS = 1e-17
+"""Lower end of the axis of excess losses; lower values are drawn there."""
+LEARNING_RATE_COLORS = (SKY, GREEN, ORANGE, VERMILION)
+"""Colours of learning rates that are too small, 1/L, close to the limit 2/L, and above it."""
+LEARNING_RATE_LABELS = ("small", "1/L =", "near 2/L", "above")
+UPDATE_RULE_LABELS = {
+    "gradient_descent": r"iteration of gradient descent, $\theta\leftarrow\theta-\alpha\,\nabla J$",
+    "nesterov": r"iteration, $\theta\leftarrow\theta-\alpha\,\nabla J$ with Nesterov momentum",
+    "newton": r"iteration, $\theta\leftarrow\theta-P\,\nabla J$, $P$ the inverse Hessian",
+}
+MAX_ITERATION_BARS = 7
+FORMULA_TITLE_PADDING = 36.0
+"""Points between a title and the axes with a formula and a legend below the title."""
+NO_MINIMUM = "No refit has a finite minimum of the loss."
+
+
+def is_weighted(model: LogisticRegression) -> bool:
+    """Return whether training rows have unequal weights."""
+    return model.class_weight is not None or model.half_life is not None
+
+
+def loss_values(context: PageContext) -> Table:
+    """Return the training loss above its minimum by iteration for some refits: `excess_loss` (refits, iterations + 1).
+
+    In nats; `labels` are the refits' months, `iteration_label` the update rule of the configured solver.
+    """
+    model, diagnostics = context.config.model, context.model_diagnostics
+    curves = diagnostics.loss_curves
+    mean = r"\sum w\," if is_weighted(model) else r"\frac{1}{n}\sum"
+    penalty, gradient = (r"+\frac{l_2}{2}\Vert\theta\Vert^2", r"+l_2\theta") if model.l2 > 0 else ("", "")
+    loss = rf"J={mean}[\log(1+e^z)-yz]{penalty}"
+    table: dict[str, Any] = {"subtitle": rf"${loss},\quad \nabla J={mean}(g(z)-y)\,x{gradient}$"}
+    if not len(curves.refit_index):
+        return table | {"message": NO_MINIMUM}
+    dates = context.run_data.forecasts.sessions[diagnostics.first_session[curves.refit_index]]
+    return table | {
+        "excess_loss": curves.excess_loss,
+        "labels": [f"{date:%b %Y}" for date in dates],
+        "iteration_label": UPDATE_RULE_LABELS[model.solver],
+    }
+
+
+def _draw_loss(ax: Axes, table: Table) -> None:
+    """Draw a curve per refit, from the oldest (light) to the newest (dark)."""
+    excess_loss = table["excess_loss"]
+    marker = "o" if excess_loss.shape[1] <= 12 else None
+    for curve, label, color in zip(excess_loss, table["labels"], _age_colors(len(excess_loss)), strict=True):
+        ax.plot(_clip(curve), color=color, linewidth=1.5, marker=marker, markersize=3.5, label=label)
+    _format_excess_loss_axis(ax, excess_loss)
+    ax.set_xlim(-0.15, max(excess_loss.shape[1] - 1, 1) * 1.02)
+    ax.locator_params(axis="x", nbins=6, integer=True)
+    ax.set_xlabel(table["iteration_label"], **LABEL_STYLE)
+    add_legend_above(ax, n_columns=5, font_size=8.2)
+
+
+def iteration_count_values(context: PageContext) -> Table:
+    """Return how many refits took how many iterations: `labels`, `counts` and `colors` of the bars."""
+    refits = context.run_data.forecasts.refits
+    iterations = refits.iterations[refits.converged & ~refits.degenerate]
+    bars: list[tuple[str, int, str]] = []
+    if len(iterations):
+        first, width = int(iterations.min()), -(-int(np.ptp(iterations) + 1) // MAX_ITERATION_BARS)
+        for index, count in enumerate(np.bincount((iterations - first) // width).tolist()):
+            low = first + index * width
+            bars.append((f"{low}" if width == 1 else f"{low}–{low + width - 1}", count, BLUE))
+    failures = ((~refits.converged, "not\nconverged", VERMILION), (refits.degenerate, "no\nminimum", GREY))
+    bars += [(label, int(mask.sum()), color) for mask, label, color in failures if mask.any()]
+    return {name: [bar[index] for bar in bars] for index, name in enumerate(("labels", "counts", "colors"))}
+
+
+def _draw_iteration_counts(ax: Axes, table: Table) -> None:
+    counts = table["counts"]
+    ax.barh(range(len(counts)), counts, color=table["colors"], height=0.72)
+    for row, count in enumerate(counts):
+        ax.text(count + 0.04 * max(counts), row, f"{count:,}", va="center", fontsize=SMALL_SIZE - 0.8, color=BLACK)
+    ax.set_ylim(max(len(counts), 4) - 0.4, -0.6)
+    ax.set_xlim(0, 1.5 * max(counts))
+    ax.set_yticks(range(len(counts)), table["labels"])
+    ax.set_xticks([])
+    ax.grid(visible=False)
+    ax.spines["bottom"].set_visible(False)
+
+
+def study_values(context: PageContext) -> Table:
+    """Return the loss of the newest refit under gradient descent with several learning rates (see `LearningRateStudy`).
+
+    `excess_loss` (rates, iterations + 1) belongs to `learning_rates`; `grid_excess_loss` (n, m) is the excess loss
+    after each of the n `compared_iterations` by the m rates of `learning_rate_grid`. In nats.
+    """
+    study = context.model_diagnostics.learning_rate_study
+    if study is None:
+        return {"message": NO_MINIMUM}
+    rates = study.learning_rates
+    return {
+        "learning_rates": rates,
+        "excess_loss": study.excess_loss,
+        "labels": [f"{name} {number_text(rate)}" for name, rate in zip(LEARNING_RATE_LABELS, rates, strict=True)],
+        "learning_rate_grid": study.learning_rate_grid,
+        "compared_iterations": study.compared_iterations,
+        "grid_excess_loss": study.grid_excess_loss_after_iterations,
+        "max_stable_rate": study.max_stable_learning_rate,
+    }
+
+
+def learning_rate_values(context: PageContext) -> Table:
+    """Return `study_values` with the update rule as subtitle."""
+    rule = r"$\theta\leftarrow\theta-\alpha\,\nabla J$ from $\theta=0$: newest refit, standardised features"
+    return {**study_values(context), "subtitle": rule}
+
+
+def learning_rate_grid_values(context: PageContext) -> Table:
+    """Return `study_values` with the limit of the learning rate and the configured rate (None if automatic)."""
+    model = context.config.model
+    limit = _lipschitz_text(context.model_diagnostics.learning_rate_study, model)
+    configured = None if model.learning_rate == "auto" else model.learning_rate
+    return {**study_values(context), "configured_rate": configured, "subtitle": limit}
+
+
+def _lipschitz_text(study: LearningRateStudy | None, model: LogisticRegression) -> str:
+    """Return the Lipschitz constant of the gradient as a formula and as a number."""
+    hessian_bound = r"X^{\top}WX/4" if is_weighted(model) else r"X^{\top}X/4n"
+    penalty = r"+l_2D" if model.l2 > 0 else ""
+    value = f" = {number_text(study.lipschitz)}, 2/L = {number_text(study.max_stable_learning_rate)}" if study else ""
+    return rf"$L=\lambda_{{\max}}({hessian_bound}{penalty})${value}"
+
+
+def _draw_loss_by_learning_rate(ax: Axes, table: Table) -> None:
+    for curve, label, color in zip(table["excess_loss"], table["labels"], LEARNING_RATE_COLORS, strict=True):
+        ax.plot(_clip(curve), color=color, linewidth=1.8, label=label)
+    # The curve of 1/L reaches the rounding error at the left.
+    _format_excess_loss_axis(ax, table["excess_loss"], label_side="right")
+    ax.set_xlim(0, table["excess_loss"].shape[1] - 1)
+    ax.locator_params(axis="x", nbins=6, integer=True)
+    ax.set_xlabel("iteration (excess loss in nats)", **LABEL_STYLE)
+    add_legend_above(ax, n_columns=4, font_size=8.2)
+
+
+def _draw_loss_against_learning_rate(ax: Axes, table: Table) -> None:
+    rates, losses, limit = table["learning_rate_grid"], table["grid_excess_loss"], table["max_stable_rate"]
+    configured, iterations = table["configured_rate"], table["compared_iterations"]
+    for curve, count, color in zip(losses, iterations, _age_colors(len(losses)), strict=True):
+        label = f"after {count}{' iterations' if count == iterations[-1] else ''}"
+        ax.plot(rates, _clip(curve), color=color, linewidth=1.5, marker="o", markersize=2.4, label=label)
+    ax.set_xscale("log")
+    _format_excess_loss_axis(ax, losses)
+    bottom, top = ax.get_ylim()
+    right = max(rates[-1], table["learning_rates"][-1] * 1.1, limit * 2)
+    ax.axvspan(limit, right, color=LIGHT_GREY, alpha=0.6, linewidth=0, zorder=0)
+    ax.axvline(limit, color=BLACK, linewidth=1.2, linestyle="--")
+    style: dict[str, Any] = {"fontsize": SMALL_SIZE, "color": BLACK, "fontweight": "bold"}
+    ax.text(limit * 0.93, top / 4, "2/L", ha="right", va="top", **style)
+    for rate, color in zip(table["learning_rates"], LEARNING_RATE_COLORS, strict=True):
+        ax.plot(rate, bottom, color=color, marker="^", markersize=8, clip_on=False, zorder=5)
+    left = rates[0]
+    if configured is not None:
+        left = min(left, configured / 1.5)
+        ax.axvline(configured, color=GREEN, linewidth=1.2)
+        style = {"fontsize": SMALL_SIZE, "color": GREEN}
+        ax.annotate("configured", (configured, bottom), (4, 26), textcoords="offset points", **style)
+    ax.set_xlim(left, right)
+    ticks = [step * 10.0**power for power in range(-8, 7) for step in (1.0, 3.0)]
+    ax.set_xticks([tick for tick in ticks if left <= tick <= right])
+    ax.xaxis.minorticks_off()
+    ax.xaxis.set_major_formatter(plain_number)
+    ax.set_xlabel(r"learning rate $\alpha$, log scale (▲: the four at the left)", **LABEL_STYLE)
+    add_legend_above(ax, n_columns=3, font_size=8.2)
+
+
+def _age_colors(n_curves: int) -> Any:
+    """Return colours from light to dark."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    colormap = LinearSegmentedColormap.from_list("old_to_new", [SKY, BLUE, BLACK])
+    return colormap(np.linspace(0.0, 1.0, n_curves) if n_curves > 1 else np.array([0.5]))
+
+
+def _clip(excess_loss: Array) -> Array:
+    return np.maximum(excess_loss, MIN_PLOTTED_EXCESS_LOSS)
+
+
+def _format_excess_loss_axis(ax: Axes, excess_loss: Array, *, label_side: Literal["left", "right"] = "left") -> None:
+    """Give the axes a log scale up to the largest loss, and shade the range of rounding errors."""
+    largest = float(np.nanmax(excess_loss)) if np.isfinite(excess_loss).any() else 1.0
+    top = int(np.ceil(np.log10(max(largest, 1e-8))))
+    ax.set_yscale("log")
+    ax.set_ylim(MIN_PLOTTED_EXCESS_LOSS, 10.0**top)
+    ax.axhspan(MIN_PLOTTED_EXCESS_LOSS, ROUNDING_EXCESS_LOSS, color=BAND_GREY, alpha=0.3, linewidth=0)
+    ax.text(0.01 if label_side == "left" else 0.99, ROUNDING_EXCESS_LOSS, "rounding error", ha=label_side, va="top",
+            transform=ax.get_yaxis_transform(), fontsize=SMALL_SIZE - 1, color=GREY)  # fmt: skip
+    ax.set_yticks([10.0**power for power in range(-16, top + 1, 4)])
+    ax.yaxis.minorticks_off()
+
+
+LOSS = Panel(
+    "training_loss", "Training loss by iteration (excess over the minimum, nats)", loss_values, _draw_loss,
+    FORMULA_TITLE_PADDING,
+)  # fmt: skip
+ITERATION_COUNTS = Panel("iteration_counts", "Refits by iterations", iteration_count_values, _draw_iteration_counts)
+LOSS_BY_LEARNING_RATE = Panel(
+    "loss_by_learning_rate", "Gradient descent by learning rate", learning_rate_values, _draw_loss_by_learning_rate,
+    FORMULA_TITLE_PADDING,
+)  # fmt: skip
+LOSS_AGAINST_LEARNING_RATE = Panel(
+    "loss_against_learning_rate", "Excess loss by learning rate (limit 2/L)", learning_rate_grid_values,
+    _draw_loss_against_learning_rate, FORMULA_TITLE_PADDING,
+)  # fmt: skip
