@@ -35,7 +35,8 @@ from quantlr.audits.result import Audit, AuditCoverage, Cutoff, LeakCollector
 from quantlr.audits.trading_checks import CalibrationChecker, CalibrationRecorder, TradingChecker
 from quantlr.config.run_config import LoadedConfig, RunConfig, load_config
 from quantlr.core.errors import DataError
-from quantlr.core.progress import Progress, ProgressCounter, ignore_progress, iso_date
+from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
+from quantlr.core.timing import iso_date
 from quantlr.core.values import Dataset, Prices
 from quantlr.data.dataset import build_dataset
 from quantlr.data.prices import load_prices

@@ -8,8 +8,7 @@ import numpy as np
 
 from quantlr.audits.result import Cutoff, comparison_scale
 from quantlr.core.arrays import FeatureColumns
-from quantlr.core.progress import iso_date
-from quantlr.core.timing import label_known_row
+from quantlr.core.timing import iso_date, label_known_row
 from quantlr.core.values import Labels, Prices
 
 LABEL_FIELDS = ("up", "horizon_return")

@@ -8,13 +8,12 @@ import numpy as np
 
 from quantlr.audits.result import PROBABILITY_TOLERANCE, Cutoff, LeakCollector, comparison_scale
 from quantlr.core.arrays import Array, IntArray
-from quantlr.core.progress import iso_date
-from quantlr.core.timing import label_cutoff_row
+from quantlr.core.timing import iso_date, label_cutoff_row
 from quantlr.core.values import Dataset
-from quantlr.model.standardize import Scaling
 from quantlr.model.config import LogisticRegression
 from quantlr.model.logistic import sigmoid
 from quantlr.model.splits import WalkForwardSpec
+from quantlr.model.standardize import Scaling
 from quantlr.model.walk_forward import (
     ModelForecasts,
     ModelSplit,

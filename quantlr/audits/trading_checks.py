@@ -17,7 +17,7 @@ from quantlr.audits.result import PROBABILITY_TOLERANCE, Cutoff, comparison_scal
 from quantlr.config.run_config import RunConfig
 from quantlr.core.arrays import Array, BoolArray, IntArray
 from quantlr.core.errors import DataError
-from quantlr.core.progress import iso_date
+from quantlr.core.timing import iso_date
 from quantlr.core.values import BacktestResult, Folds, Forecasts, Prices
 from quantlr.model.calibration import Calibration
 from quantlr.model.config import LogisticRegression

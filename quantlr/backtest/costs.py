@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, StrictFloat
 
 from quantlr.core.annotations import ChoiceDescriptions, Unit
 from quantlr.core.arrays import Array, BoolArray
-from quantlr.core.components import ConfigSection, StrictFloat
+from quantlr.core.components import ConfigSection
 from quantlr.core.errors import DataError
 from quantlr.core.values import Prices
 

@@ -15,8 +15,7 @@ from quantlr.backtest.costs import ExecutionSpec, Fill
 from quantlr.backtest.engine import backtest_positions, truncate_backtest
 from quantlr.backtest.metrics import BACKTEST_METRICS, BacktestView
 from quantlr.core.errors import DataError
-from quantlr.core.progress import Note
-from quantlr.core.values import BacktestResult, Positions, Prices
+from quantlr.core.values import BacktestResult, Note, Positions, Prices
 from quantlr.stats.hac import SIGNIFICANCE_LEVEL
 from quantlr.stats.sharpe import probabilistic_sharpe
 

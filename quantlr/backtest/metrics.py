@@ -11,13 +11,13 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, Strict
+from pydantic import Field, Strict, StrictInt
 
 from quantlr.backtest.costs import BASIS_POINT
 from quantlr.backtest.trades import net_trade_returns, trade_table
 from quantlr.core.annotations import ChoiceDescriptions, Unit
 from quantlr.core.arrays import Array, BoolArray, IntArray
-from quantlr.core.components import ConfigSection, StrictInt
+from quantlr.core.components import ConfigSection
 from quantlr.core.values import BacktestResult, Forecasts
 from quantlr.stats import sharpe as sharpe_stats
 from quantlr.stats.bootstrap import mean_lower_bound_95

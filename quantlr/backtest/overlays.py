@@ -13,12 +13,12 @@ from dataclasses import replace
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, StrictFloat, StrictInt
 
 from quantlr.backtest.policies import DecisionContext, first_row_of_ticker
 from quantlr.core.annotations import Unit
 from quantlr.core.arrays import Array, IntArray
-from quantlr.core.components import Component, StrictFloat, StrictInt
+from quantlr.core.components import Component
 from quantlr.core.values import Forecasts, Positions
 
 Leverage = Annotated[StrictFloat, Unit("multiples of equity"), Field(gt=0, le=100)]

@@ -14,12 +14,12 @@ from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, StrictFloat, StrictInt, ValidationInfo, field_validator
 
 from quantlr.backtest.costs import BASIS_POINT, ExecutionSpec, half_spread
 from quantlr.core.annotations import ChoiceDescriptions, Unit
 from quantlr.core.arrays import Array, BoolArray, IntArray
-from quantlr.core.components import Component, StrictFloat, StrictInt
+from quantlr.core.components import Component
 from quantlr.core.values import Forecasts, Positions, Prices
 
 

@@ -70,7 +70,7 @@ def _print_comparison(options: Options, comparison: Comparison) -> None:
 def _metrics_table(comparison: Comparison) -> Table:
     """Return a table with a row for each run, and one for the baselines."""
     from quantlr.cli.terminal import make_table
-    from quantlr.core.progress import iso_date
+    from quantlr.core.timing import iso_date
     from quantlr.report.pairs import HEADLINE_COLUMNS, headline_cell_texts
 
     dates = comparison.dates

@@ -92,7 +92,7 @@ def _fetch_and_print(options: Options, config_path: Path) -> None:
     from quantlr.cli.terminal import print_notes
     from quantlr.config.run_config import load_config
     from quantlr.core.errors import QuantlrError
-    from quantlr.core.progress import iso_date
+    from quantlr.core.timing import iso_date
     from quantlr.report.summary import note_text
 
     config = load_config(config_path, settings=options.settings, name=options.name)

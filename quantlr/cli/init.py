@@ -75,7 +75,7 @@ def _require_valid_report_name(name: str) -> None:
 
 def _quote_for_yaml(name: str) -> str:
     """Return a name so that YAML reads it as text: 2024 and null need quotes."""
-    from quantlr.config.loader import parse_scalar
+    from quantlr.config.yaml_tree import parse_scalar
 
     return name if isinstance(parse_scalar(name, base_folder=Path()), str) else f'"{name}"'
 

@@ -91,7 +91,7 @@ def _print_run(options: Options, run: Run, previous_metrics: dict[str, Any] | No
 
 def _subject_text(run: Run) -> str:
     """Return the tickers and the span of the forecasts."""
-    from quantlr.core.progress import iso_date
+    from quantlr.core.timing import iso_date
     from quantlr.report.summary import ticker_list_text
 
     forecasts = run.run_data.forecasts

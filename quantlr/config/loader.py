@@ -7,13 +7,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from quantlr.config.yaml_tree import ConfigProblem as ConfigProblem
-from quantlr.config.yaml_tree import KeyPath as KeyPath
-from quantlr.config.yaml_tree import ParsedYaml as ParsedYaml
-from quantlr.config.yaml_tree import SourceLocation as SourceLocation
-from quantlr.config.yaml_tree import format_key_path, parse_yaml
-from quantlr.config.yaml_tree import parse_key_path as parse_key_path
-from quantlr.config.yaml_tree import parse_scalar as parse_scalar
+from quantlr.config.yaml_tree import (
+    ConfigProblem,
+    KeyPath,
+    ParsedYaml,
+    SourceLocation,
+    format_key_path,
+    parse_key_path,
+    parse_yaml,
+)
 from quantlr.core.errors import ConfigError, Fault
 
 MAX_CONFIG_BYTES = 1_000_000

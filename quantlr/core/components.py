@@ -18,8 +18,6 @@ from pydantic import (
     ValidatorFunctionWrapHandler,
     WrapValidator,
 )
-from pydantic import StrictFloat as StrictFloat
-from pydantic import StrictInt as StrictInt
 from pydantic_core import PydanticKnownError
 
 

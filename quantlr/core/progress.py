@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol, TypeVar, overload
-
-from quantlr.core.timing import iso_date as iso_date
-from quantlr.core.values import Note as Note
+from collections.abc import Iterable, Iterator
+from typing import Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -40,25 +37,3 @@ class ProgressCounter:
         for item in items:
             yield item
             self.step()
-
-
-class Told(Sequence[T]):
-    """A sequence that reports the progress of a loop over it; being replaced by `ProgressCounter`."""
-
-    def __init__(self, items: Sequence[T], stage: str, progress: Progress) -> None:
-        self._items, self._stage, self._progress = items, stage, progress
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    @overload
-    def __getitem__(self, at: int) -> T: ...
-
-    @overload
-    def __getitem__(self, at: slice) -> Sequence[T]: ...
-
-    def __getitem__(self, at: int | slice) -> T | Sequence[T]:
-        return self._items[at]
-
-    def __iter__(self) -> Iterator[T]:
-        yield from ProgressCounter(self._stage, len(self), self._progress).iter_items(self._items)

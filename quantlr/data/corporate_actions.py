@@ -14,7 +14,7 @@ import pandas as pd
 
 from quantlr.core.arrays import Array, BoolArray
 from quantlr.core.errors import DataError
-from quantlr.core.progress import iso_date
+from quantlr.core.timing import iso_date
 from quantlr.data.csv.bars import BarFrame
 
 RawBarFrame = pd.DataFrame

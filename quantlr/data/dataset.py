@@ -8,9 +8,8 @@ import numpy as np
 
 from quantlr.core.arrays import BoolArray, FeatureColumns
 from quantlr.core.errors import DataError
-from quantlr.core.progress import Note, iso_date
-from quantlr.core.timing import NOT_YET_KNOWN, label_known_row
-from quantlr.core.values import Dataset, Labels, Prices
+from quantlr.core.timing import NOT_YET_KNOWN, iso_date, label_known_row
+from quantlr.core.values import Dataset, Labels, Note, Prices
 from quantlr.data.features import Feature
 
 

@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, StrictFloat, StrictInt
 
 from quantlr.core.annotations import ChoiceDescriptions, Unit
 from quantlr.core.arrays import Array
-from quantlr.core.components import Component, StrictFloat, StrictInt
+from quantlr.core.components import Component
 from quantlr.core.errors import DataError
 from quantlr.core.timing import label_known_row
 from quantlr.core.values import Labels, Prices

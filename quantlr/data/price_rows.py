@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from quantlr.core.arrays import Array, BoolArray, IntArray
-from quantlr.core.progress import iso_date
+from quantlr.core.timing import iso_date
 from quantlr.data.csv.bars import BarFrame
 from quantlr.data.csv.layouts import BAR_FIELDS
 from quantlr.data.csv.parsing import DATE_DTYPE, DateArray

@@ -17,8 +17,9 @@ from pydantic_core import PydanticCustomError
 from quantlr.core.arrays import Array
 from quantlr.core.components import ConfigSection, component_union
 from quantlr.core.errors import DataError
-from quantlr.core.progress import Note, Progress, ProgressCounter, ignore_progress, iso_date
-from quantlr.core.values import Prices
+from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
+from quantlr.core.timing import iso_date
+from quantlr.core.values import Note, Prices
 from quantlr.data.csv.bars import BarFrame
 from quantlr.data.csv.layouts import BAR_FIELDS
 from quantlr.data.price_rows import PriceRows

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from quantlr.core.components import Component
-from quantlr.core.progress import Note, Progress, ignore_progress
+from quantlr.core.progress import Progress, ignore_progress
+from quantlr.core.values import Note
 from quantlr.data.csv.bars import BarFrame
 
 

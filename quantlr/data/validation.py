@@ -10,7 +10,7 @@ from pydantic import Field
 from quantlr.core.annotations import ChoiceDescriptions
 from quantlr.core.components import ConfigSection
 from quantlr.core.errors import DataError
-from quantlr.core.progress import Note
+from quantlr.core.values import Note
 from quantlr.data.price_rows import PriceRows
 from quantlr.data.validation_rules import (
     RULES_IN_DATE_ORDER,

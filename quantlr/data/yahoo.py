@@ -12,12 +12,12 @@ from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, StrictFloat
 
 from quantlr.core.annotations import ChoiceDescriptions, Unit
-from quantlr.core.components import StrictFloat
 from quantlr.core.errors import DataError, Fault
-from quantlr.core.progress import Note, Progress, ProgressCounter, ignore_progress
+from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
+from quantlr.core.values import Note
 from quantlr.data.cache import CachedHistory, CacheIndexEntry, DamagedFileError, FetchResponse, PriceCache
 from quantlr.data.corporate_actions import RawBarFrame, adjust_for_splits_and_dividends, find_history_revision
 from quantlr.data.source import FetchedPrices, Source, combine_digests, sha256_hex

@@ -18,7 +18,8 @@ from quantlr.backtest.metrics import (
     significance_metrics,
 )
 from quantlr.config.run_config import RunConfig
-from quantlr.core.progress import Progress, ProgressCounter, ignore_progress, iso_date
+from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
+from quantlr.core.timing import iso_date
 from quantlr.core.values import Forecasts, RunData
 from quantlr.experiment.ledger import TrialStatistics
 from quantlr.report.storage import nonfinite_to_none

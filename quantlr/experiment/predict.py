@@ -16,8 +16,9 @@ import numpy as np
 
 from quantlr.backtest.costs import Fill
 from quantlr.config.run_config import LoadedConfig, RunConfig, load_config
-from quantlr.core.progress import Note, Progress, ignore_progress, iso_date
-from quantlr.core.values import Prices
+from quantlr.core.progress import Progress, ignore_progress
+from quantlr.core.timing import iso_date
+from quantlr.core.values import Note, Prices
 from quantlr.data.prices import load_prices
 from quantlr.model.walk_forward import ModelSplit, make_model_splits
 from quantlr.pipeline.stages import DEFAULT_STAGES, Decisions, PipelineStages, forecast_and_decide

@@ -17,8 +17,8 @@ from quantlr.backtest.fills import same_close_edge_notes
 from quantlr.backtest.metrics import BacktestView
 from quantlr.backtest.trades import trade_summary_by_side
 from quantlr.config.run_config import LoadedConfig, RunConfig, load_config
-from quantlr.core.progress import Note, Progress, ProgressCounter, ignore_progress
-from quantlr.core.values import Report, RunData
+from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
+from quantlr.core.values import Note, Report, RunData
 from quantlr.data.features import Feature
 from quantlr.data.prices import load_prices
 from quantlr.experiment.evaluate import compute_metrics

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, StrictFloat, StrictInt, ValidationInfo, field_validator
 
 from quantlr.core.annotations import ChoiceDescriptions, Unit
-from quantlr.core.components import Component, ConfigSection, StrictFloat, StrictInt
+from quantlr.core.components import Component, ConfigSection
 
 PositiveWeight = Annotated[StrictFloat, Unit("none (rows count in this proportion)"), Field(gt=0, le=1e6)]
 

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, StrictInt
 
 from quantlr.core.annotations import ChoiceDescriptions, Unit
 from quantlr.core.arrays import Array, BoolArray, IntArray
-from quantlr.core.components import ConfigSection, StrictInt
+from quantlr.core.components import ConfigSection
 from quantlr.core.errors import NotEnoughHistory
 from quantlr.core.timing import NOT_YET_KNOWN, first_forecast_row, label_cutoff_row, last_training_row
 from quantlr.core.values import Dataset, Folds

@@ -14,7 +14,8 @@ from quantlr.backtest.policies import DecisionContext, decide_positions, make_de
 from quantlr.config.run_config import RunConfig
 from quantlr.core.arrays import Array
 from quantlr.core.errors import NotEnoughHistory
-from quantlr.core.progress import Progress, ProgressCounter, ignore_progress, iso_date
+from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
+from quantlr.core.timing import iso_date
 from quantlr.core.values import BacktestResult, Dataset, Forecasts, Labels, Positions, Prices, RunData
 from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.labels import Label

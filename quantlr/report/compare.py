@@ -16,7 +16,7 @@ from quantlr.backtest.metrics import EvaluatedForecasts
 from quantlr.config.run_config import REPORT_NAME_PATTERN
 from quantlr.core.arrays import Array
 from quantlr.core.errors import OutputError, UserError
-from quantlr.core.progress import iso_date
+from quantlr.core.timing import iso_date
 from quantlr.report.pairs import (
     ConfigDifference,
     MetricValues,

@@ -14,8 +14,8 @@ from quantlr.backtest.attribution import TickerAttribution, ticker_attribution
 from quantlr.backtest.metrics import EvaluatedForecasts, evaluate_forecasts
 from quantlr.backtest.trades import trade_table
 from quantlr.config.run_config import RunConfig
-from quantlr.core.progress import Note, iso_date
-from quantlr.core.values import RunData
+from quantlr.core.timing import iso_date
+from quantlr.core.values import Note, RunData
 from quantlr.model.diagnostics import ModelDiagnostics, diagnose_model
 from quantlr.report.style import plural
 from quantlr.report.summary import condense_notes, note_text, ticker_list_text

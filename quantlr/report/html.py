@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from quantlr.backtest.rolling import deepest_drawdowns
-from quantlr.core.progress import iso_date
+from quantlr.core.timing import iso_date
 from quantlr.report.context import PageContext
 from quantlr.report.headline import TextTable, headline_tables
 from quantlr.report.pages.layout import default_style, figure_png

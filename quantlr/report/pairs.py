@@ -13,7 +13,7 @@ import pandas as pd
 from quantlr.backtest.metrics import BACKTEST_METRICS, FORECAST_METRICS, BacktestView, EvaluatedForecasts
 from quantlr.core.arrays import Array
 from quantlr.core.errors import UserError
-from quantlr.core.progress import iso_date
+from quantlr.core.timing import iso_date
 from quantlr.core.values import BacktestResult
 from quantlr.report.headline import metric_text
 from quantlr.report.storage import SavedRun

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
-from quantlr.core.progress import Note
+from quantlr.core.values import Note
 
 MAX_TICKERS_PER_NOTE_KIND = 3
 """Tickers above which notes of one kind are joined into one note."""

@@ -12,7 +12,7 @@ import pandas as pd
 
 from quantlr.core.arrays import Array, BoolArray, IntArray
 from quantlr.core.errors import Fault
-from quantlr.core.progress import iso_date
+from quantlr.core.timing import iso_date
 from quantlr.core.values import BacktestResult
 from quantlr.experiment.ledger import TrialStatistics
 from quantlr.stats.hac import SIGNIFICANCE_LEVEL, Z95

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field, StrictFloat, StrictInt, ValidationError
 
-from quantlr.config.loader import ConfigProblem, KeyPath, ParsedYaml, SourceLocation, apply_overrides, parse_key_path
+from quantlr.config.loader import apply_overrides
 from quantlr.config.messages import problems_from_validation_error, sort_problems
 from quantlr.config.run_config import (
     LoadedConfig,
@@ -28,7 +28,8 @@ from quantlr.config.run_config import (
     parse_setting,
     validate_config,
 )
-from quantlr.core.components import ConfigSection, StrictFloat, StrictInt, resolve_config_path
+from quantlr.config.yaml_tree import ConfigProblem, KeyPath, ParsedYaml, SourceLocation, parse_key_path
+from quantlr.core.components import ConfigSection, resolve_config_path
 from quantlr.core.errors import ConfigError
 from quantlr.data.prices import IsoDate
 

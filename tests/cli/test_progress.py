@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from quantlr.cli.progress import StageProgressBar, StageProgressCallback, progress_bar
-from quantlr.core.progress import ProgressCounter, Told, ignore_progress
+from quantlr.core.progress import ignore_progress
 from quantlr.experiment.run import run
 from rich.console import Console
 
@@ -137,15 +137,3 @@ def test_every_stage_of_a_run_is_told_from_its_start_to_its_end(tmp_path_factory
         assert (steps[0][0], steps[-1][0], len(totals)) == (0, steps[-1][1], 1), stage
         counts = [done for done, _ in steps]
         assert counts == sorted(counts)
-
-
-def test_a_sequence_tells_how_far_a_loop_over_it_has_come() -> None:
-    heard: list[tuple[str, int, int]] = []
-    told = Told((5, 6), "counting", lambda stage, *, done, total: heard.append((stage, done, total)))
-    assert (len(told), told[1], told[:1]) == (2, 6, (5,))
-    assert heard == []
-    assert [(item, len(heard)) for item in told] == [(5, 1), (6, 2)]
-    assert heard == [("counting", 0, 2), ("counting", 1, 2), ("counting", 2, 2)]
-    tally = ProgressCounter("x", 1, lambda stage, *, done, total: heard.append((stage, done, total)))
-    tally.step()
-    assert heard[-2:] == [("x", 0, 1), ("x", 1, 1)]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from quantlr.config.run_config import load_config
 from quantlr.core.errors import ConfigError
-from quantlr.core.progress import Note
+from quantlr.core.values import Note
 from quantlr.data.prices import DataSpec, load_prices, prices_from_bars
 from quantlr.data.sources import FileSource
 from quantlr.data.ticker_list import read_ticker_list

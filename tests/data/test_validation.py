@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from quantlr.core.errors import DataError
-from quantlr.core.progress import Note
-from quantlr.core.values import Prices
+from quantlr.core.values import Note, Prices
 from quantlr.data.csv.bars import BarFrame
 from quantlr.data.price_rows import PriceRows
 from quantlr.data.prices import DataSpec, load_prices

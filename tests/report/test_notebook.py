@@ -13,7 +13,7 @@ import pytest
 import quantlr
 from matplotlib.figure import Figure
 from matplotlib.image import imread
-from quantlr.core.progress import Note
+from quantlr.core.values import Note
 from quantlr.experiment.run import Run
 from quantlr.report.context import PageContext
 from quantlr.report.summary import headline_text_rows
