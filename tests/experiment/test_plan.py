@@ -11,7 +11,7 @@ import pytest
 from quantlr.core.errors import DataError, DegenerateFold, NotEnoughHistory, OutputError
 from quantlr.experiment.plan import PlannedModel, RunPlan, WalkForwardPlan, plan
 from quantlr.experiment.run import Run, run
-from quantlr.model.batched import fit
+from quantlr.model import walk_forward
 
 CONFIG: dict[str, Any] = {
     "data": {"source": {"kind": "sample"}, "tickers": ["MSFT"], "end": "2003-06-30"},
@@ -49,13 +49,13 @@ def model_forecasts(result: Run, name: str) -> Any:
 @pytest.mark.parametrize("overrides", VARIANTS.values(), ids=VARIANTS)
 def test_plan_equals_the_run(overrides: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     fitted: list[Any] = []
-    fit_many = fit.fit_many
+    forecast_models = walk_forward.forecast_models
 
-    def record_and_fit(trainings: Any, *arguments: Any, **keys: Any) -> Any:
-        fitted.extend(trainings)
-        return fit_many(trainings, *arguments, **keys)
+    def record_and_forecast(model_splits: Any, *arguments: Any) -> Any:
+        fitted.extend(split.make_training_data() for split in model_splits)
+        return forecast_models(model_splits, *arguments)
 
-    monkeypatch.setattr("quantlr.model.walk_forward.fit_many", record_and_fit)
+    monkeypatch.setattr("quantlr.model.walk_forward.forecast_models", record_and_forecast)
     planned, result = walk_forward_plan(plan(CONFIG, overrides=overrides)), run(CONFIG, overrides=overrides)
     run_data = result.run_data
     assert planned.columns == run_data.dataset.columns
@@ -118,8 +118,8 @@ def test_nothing_is_fitted_or_written(tmp_path: Path, monkeypatch: pytest.Monkey
     def fail(*_: Any, **__: Any) -> None:
         raise AssertionError("fitted")
 
-    monkeypatch.setattr("quantlr.model.walk_forward.fit_many", fail)
-    monkeypatch.setattr("quantlr.model.batched.fit.fit_folds", fail)
+    monkeypatch.setattr("quantlr.model.walk_forward.forecast_models", fail)
+    monkeypatch.setattr("quantlr.model.batched.fit._fit_chunk", fail)
     run_plan = plan(CONFIG, output=tmp_path / "reports")
     assert run_plan.folder == str(tmp_path / "reports" / "run")
     assert not run_plan.replaces
