@@ -183,7 +183,7 @@ def test_texts_contain_the_metrics() -> None:
 def test_title_follows_the_directional_test_and_the_log_loss() -> None:
     metrics = {"n": 9, "accuracy": 0.56, "accuracy_ci95": (0.4, 0.6), "accuracy_base_rate": 0.53,
                "log_loss": 0.68, "log_loss_base_rate": 0.69}  # fmt: skip
-    cases = [
+    cases: list[dict[str, Any]] = [
         {"pesaran_timmermann": {"statistic": 1.0, "p_value": 0.01}},
         {"pesaran_timmermann": {"statistic": 1.0, "p_value": 0.01}, "accuracy": 0.52},
         {"pesaran_timmermann": {"statistic": 1.0, "p_value": 0.01}, "log_loss": 0.69},

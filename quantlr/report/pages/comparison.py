@@ -169,49 +169,40 @@ def _draw_settings(ax: Axes, table: Table) -> None:
         ax.text(0, row + 0.5, line, fontsize=SMALL_SIZE, color=BLACK, va="center", parse_math=False)
 
 
-def _sharpe_difference(pair: RunPair) -> PairedDifference | None:
-    return None if pair.has_same_returns else pair.sharpe_difference
-
-
-def _log_loss_difference(pair: RunPair) -> PairedDifference | None:
-    """Return the difference in units of `LOG_LOSS_UNIT_NATS`."""
-    if pair.has_same_forecasts or pair.log_loss_difference is None:
-        return None
-    return pair.log_loss_difference.scaled(1.0 / LOG_LOSS_UNIT_NATS)
-
-
 def sharpe_values(comparison: Comparison) -> Table:
     """Return the paired differences of annual Sharpe ratios (see `difference_table`)."""
-    pairs = comparison.pairs
-    texts = [sharpe_difference_text(pair) for pair in pairs]
-    significant = [pair.is_sharpe_significant for pair in pairs]
-    table = difference_table(pairs, [_sharpe_difference(pair) for pair in pairs], texts, significant, better_sign=1)
-    return {**table, "caption": MATRIX_CAPTION}
+    rows = [
+        (
+            None if pair.has_same_returns else pair.sharpe_difference,
+            sharpe_difference_text(pair),
+            pair.is_sharpe_significant,
+        )
+        for pair in comparison.pairs
+    ]
+    return difference_table(comparison.pairs, rows, better_sign=1) | {"caption": MATRIX_CAPTION}
 
 
 def log_loss_values(comparison: Comparison) -> Table:
     """Return the paired differences of log losses in thousandths of a nat (see `difference_table`)."""
-    pairs = comparison.pairs
-    texts = [log_loss_difference_text(pair, unit_nats=LOG_LOSS_UNIT_NATS, decimals=2) for pair in pairs]
-    significant = [pair.is_log_loss_significant for pair in pairs]
-    return difference_table(pairs, [_log_loss_difference(pair) for pair in pairs], texts, significant, better_sign=-1)
+    rows = []
+    for pair in comparison.pairs:
+        difference = None if pair.has_same_forecasts else pair.log_loss_difference
+        scaled = difference and difference.scaled(1.0 / LOG_LOSS_UNIT_NATS)
+        text = log_loss_difference_text(pair, unit_nats=LOG_LOSS_UNIT_NATS, decimals=2)
+        rows.append((scaled, text, pair.is_log_loss_significant))
+    return difference_table(comparison.pairs, rows, better_sign=-1)
 
 
 def difference_table(
-    pairs: Sequence[RunPair],
-    differences: Sequence[PairedDifference | None],
-    texts: Sequence[str],
-    significant: Sequence[bool],
-    *,
-    better_sign: int,
-) -> Table:
+    pairs: Sequence[RunPair], rows: Sequence[tuple[PairedDifference | None, str, bool]], *, better_sign: int
+) -> dict[str, Any]:
     """Return differences as arrays (pairs,): `value`, `low` and `high` of the 95% interval, NaN where there is none.
 
     `first` and `second` are the indices of the runs, `significant_mask` is by adjusted p value; `better_sign` is 1
     where a higher value is better, -1 where a lower one is.
     """
-    rows = [(np.nan,) * 3 if value is None else (value.value, value.low95, value.high95) for value in differences]
-    value, low, high = np.array(rows).T
+    differences, texts, significant = zip(*rows, strict=True)
+    value, low, high = np.array([(d.value, d.low95, d.high95) if d else (np.nan,) * 3 for d in differences]).T
     return {
         "first": np.array([pair.first_index for pair in pairs]),
         "second": np.array([pair.second_index for pair in pairs]),

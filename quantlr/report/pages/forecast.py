@@ -14,6 +14,7 @@ from quantlr.backtest.forecast_analysis import (
     roc_band,
     roc_curve,
 )
+from quantlr.backtest.metrics import EvaluatedForecasts
 from quantlr.backtest.rolling import rolling_accuracy
 from quantlr.report.context import PageContext
 from quantlr.report.curves import draw_rolling_accuracy
@@ -56,39 +57,44 @@ MIN_HEIGHT_TO_WIDTH = 0.25
 DASHED: dict[str, Any] = {"color": BLACK, "linewidth": 1.0, "linestyle": (0, (4, 3))}
 
 
-def calibration_values(context: PageContext) -> Table:
+def reliability_values(evaluated: EvaluatedForecasts, rng: np.random.Generator) -> dict[str, Any]:
     """Return the reliability curve by isotonic regression, the 95% band of calibrated forecasts, and the histogram.
 
     `probability` and `observed_frequency` (m,) are the curve; `band_probability`, `band_low` and `band_high` (g,) the
     band; `base_rate` the mean of the training base rates; the rest is a `ProbabilityHistogram`.
     """
-    evaluated, rng = context.evaluated, np.random.default_rng(context.config.seed)
     probability, up = evaluated.probability, evaluated.up
     curve = reliability_curve(probability, up)
     band = reliability_band(probability, up, session=evaluated.session, horizon=evaluated.horizon, rng=rng)
-    parts = context.metrics["forecast"]["reliability"]["log_loss"]
-    discrimination, miscalibration = (
-        number_text(parts[name], decimals=5) for name in ("discrimination", "miscalibration")
-    )
-    subtitle = f"discrimination {discrimination}, miscalibration {miscalibration} nats\n"
-    if not evaluated.is_clustered:
-        noise = discrimination_under_no_skill(probability, up, rng=rng)
-        subtitle += f"discrimination under permuted outcomes {number_text(noise, decimals=5)}"
     return {
-        **histogram_values(context),
+        **histogram_values(evaluated),
         "probability": curve.probability,
         "count_by_probability": curve.count,
         "observed_frequency": curve.observed_frequency,
         "band_probability": band.probability,
         "band_low": band.low,
         "band_high": band.high,
-        "subtitle": subtitle,
+        "subtitle": "",
     }
 
 
-def histogram_values(context: PageContext) -> dict[str, Any]:
+def calibration_values(context: PageContext) -> Table:
+    """Return `reliability_values`, with the decomposition of the log loss as subtitle."""
+    evaluated, rng = context.evaluated, np.random.default_rng(context.config.seed)
+    table = reliability_values(evaluated, rng)
+    parts = context.metrics["forecast"]["reliability"]["log_loss"]
+    discrimination, miscalibration = (
+        number_text(parts[name], decimals=5) for name in ("discrimination", "miscalibration")
+    )
+    subtitle = f"discrimination {discrimination}, miscalibration {miscalibration} nats\n"
+    if not evaluated.is_clustered:
+        noise = discrimination_under_no_skill(evaluated.probability, evaluated.up, rng=rng)
+        subtitle += f"discrimination under permuted outcomes {number_text(noise, decimals=5)}"
+    return table | {"subtitle": subtitle}
+
+
+def histogram_values(evaluated: EvaluatedForecasts) -> dict[str, Any]:
     """Return the histogram of the forecast probabilities by outcome (see `ProbabilityHistogram`) and the base rate."""
-    evaluated = context.evaluated
     base_rate = float(evaluated.base_rate.mean())
     histogram = probability_histogram(evaluated.probability, evaluated.up, reference_probability=base_rate)
     means = ((histogram.mean_given_up, "before up"), (histogram.mean_given_not_up, "before not up"))
@@ -98,7 +104,8 @@ def histogram_values(context: PageContext) -> dict[str, Any]:
     return as_table(histogram, base_rate=base_rate, subtitle=f"mean {subtitle}")
 
 
-def _draw_calibration(ax: Axes, table: Table) -> None:
+def draw_calibration(ax: Axes, table: Table) -> None:
+    """Draw the reliability curve over its band, beside the line of perfect calibration."""
     limits, probability, band = table["bin_edges"][[0, -1]], table["probability"], table["band_probability"]
     n_inside = ((probability >= limits[0]) & (probability <= limits[1])).sum()
     ax.plot(limits, limits, label="perfect calibration", **DASHED)
@@ -115,7 +122,7 @@ def _draw_calibration(ax: Axes, table: Table) -> None:
     ax.set_ylim(*_calibration_limits(table))
     format_fraction_axis(ax.xaxis, max_ticks=5)
     format_fraction_axis(ax.yaxis, max_ticks=5)
-    label_axes(ax, y="observed frequency of up")
+    label_axes(ax, x="forecast probability of up", y="observed frequency of up")
     add_legend(ax, corner="upper left", n_columns=2)
 
 
@@ -220,15 +227,18 @@ def rolling_accuracy_values(context: PageContext) -> Table:
 
 
 CALIBRATION = Panel(
-    "calibration", "Calibration (reliability diagram)", calibration_values, _draw_calibration, LONG_TITLE_PADDING
+    "calibration", "Calibration (reliability diagram)", calibration_values, draw_calibration, LONG_TITLE_PADDING
 )
 FORECAST_COUNTS = Panel(
-    "forecast_counts", "", lambda context: {**histogram_values(context), "subtitle": ""}, _draw_forecast_counts
+    "forecast_counts",
+    "",
+    lambda context: {**histogram_values(context.evaluated), "subtitle": ""},
+    _draw_forecast_counts,
 )
 ROC = Panel("roc", "Discrimination (ROC)", roc_values, _draw_roc, LONG_TITLE_PADDING)
 PROBABILITY_BY_OUTCOME = Panel(
-    "probability_by_outcome", "Forecast probability by outcome", histogram_values, _draw_probability_by_outcome,
-    LONG_TITLE_PADDING,
+    "probability_by_outcome", "Forecast probability by outcome", lambda context: histogram_values(context.evaluated),
+    _draw_probability_by_outcome, LONG_TITLE_PADDING,
 )  # fmt: skip
 ROLLING_ACCURACY = Panel(
     "rolling_accuracy", "Rolling accuracy ({window} sessions)", rolling_accuracy_values, draw_rolling_accuracy

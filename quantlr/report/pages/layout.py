@@ -185,6 +185,7 @@ def draw_panels(figure: Figure, panels: Iterable[PlacedPanel], context: Any) -> 
             continue
         panel.draw(ax, table)
         if not placed.has_x_labels:
+            ax.set_xlabel("")
             ax.tick_params(axis="x", labelbottom=False)
             ax.xaxis.get_offset_text().set_visible(False)
 

@@ -20,13 +20,12 @@ from quantlr.backtest.rolling import rolling_accuracy
 from quantlr.model.diagnostics import standardized
 from quantlr.report.context import PageContext
 from quantlr.report.curves import draw_rolling_accuracy
+from quantlr.report.pages.forecast import draw_calibration, reliability_values
 from quantlr.report.pages.holdings import draw_price, price_table
 from quantlr.report.pages.layout import Panel, PlacedPanel, Table, as_table
 from quantlr.report.style import (
-    BAND_STYLE,
     BLUE,
     GREY,
-    LABEL_STYLE,
     LEGEND_ROW_POINTS,
     SKY,
     VERMILION,
@@ -36,12 +35,10 @@ from quantlr.report.style import (
     grid_along_x,
     number_text,
     percent_text,
-    percent_tick,
     plain_number,
     style_axes,
 )
 from quantlr.report.tables import TableRow, draw_text_table
-from quantlr.stats.reliability import reliability_band, reliability_curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -130,34 +127,10 @@ def accuracy_values(context: TickerContext) -> Table:
 
 
 def calibration_values(context: TickerContext) -> Table:
-    """Return the reliability curve, and the 95% band of calibrated forecasts with names that begin with `band_`."""
-    evaluated, rng = context.evaluated, np.random.default_rng(context.run.config.seed)
-    probability, up = evaluated.probability, evaluated.up
-    if not len(up):
+    """Return the reliability curve and the 95% band of calibrated forecasts (see `reliability_values`)."""
+    if not len(context.evaluated.up):
         return {"message": NO_OUTCOME}
-    band = reliability_band(probability, up, session=evaluated.session, horizon=evaluated.horizon, rng=rng)
-    curve = as_table(reliability_curve(probability, up))
-    return curve | {"band_probability": band.probability, "band_low": band.low, "band_high": band.high}
-
-
-def _draw_calibration(ax: Axes, table: Table) -> None:
-    probability, frequency = table["probability"], table["observed_frequency"]
-    low, high = float(probability[0]), float(probability[-1])
-    margin = max(0.05 * (high - low), 0.005)
-    ends = [low - margin, high + margin]
-    band = (table["band_probability"], table["band_low"], table["band_high"])
-    ax.fill_between(*band, label="95% band if calibrated", **BAND_STYLE)
-    ax.plot(ends, ends, color=GREY, linewidth=1.0, linestyle="--")
-    marker = "." if len(frequency) == 1 else None
-    ax.plot(probability, frequency, color=BLUE, linewidth=1.6, marker=marker, label="observed frequency")
-    ax.set_xlim(*ends)
-    bottom, top = min(float(frequency.min()), ends[0]), max(float(frequency.max()), ends[1])
-    ax.set_ylim(max(bottom - 0.02, -0.02), min(top + 0.02, 1.02))
-    ax.locator_params(axis="both", nbins=5)
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_formatter(percent_tick)
-    ax.set_xlabel("forecast probability of up", **LABEL_STYLE)
-    add_legend_above(ax, n_columns=2)
+    return reliability_values(context.evaluated, np.random.default_rng(context.run.config.seed))
 
 
 def coefficient_values(context: TickerContext) -> Table:
@@ -227,9 +200,7 @@ def _draw_numbers(ax: Axes, table: Table) -> None:
 PRICE = Panel("ticker_price", "Adjusted {price_kind} and positions", price_values, draw_price, LEGEND_ROW_POINTS)
 GROWTH = Panel("ticker_growth", "Growth of 1, in excess of cash", growth_values, _draw_growth, LEGEND_ROW_POINTS)
 ACCURACY = Panel("ticker_accuracy", "Rolling accuracy ({window} forecasts)", accuracy_values, draw_rolling_accuracy)
-CALIBRATION = Panel(
-    "ticker_calibration", "Calibration (reliability diagram)", calibration_values, _draw_calibration, LEGEND_ROW_POINTS
-)
+CALIBRATION = Panel("ticker_calibration", "Calibration (reliability diagram)", calibration_values, draw_calibration)
 COEFFICIENTS = Panel(
     "ticker_coefficients", "Standardised coefficients ({model})", coefficient_values, _draw_coefficients, 8.0
 )
