@@ -17,14 +17,14 @@ from quantlr.experiment.run import Run
 from quantlr.report.pages import applicable_pages
 from quantlr.report.render import MAX_TRANSFER_BYTES, open_page_renderer, render_pages_serially
 
-from report.cases import shown, tear_sheet_of
+from report.cases import case_context, case_tear_sheet
 
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_all_applicable_pages_are_rendered() -> None:
-    context = shown("four sessions")
+    context = case_context("four sessions")
     assert list(render_pages_serially(context, ignore_progress)) == [
         page.file_name for page in applicable_pages(context)
     ]
@@ -34,7 +34,7 @@ def test_pages_are_equal_in_parallel_and_after_a_process_was_killed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Of two pages, the other process renders the first, and this one the second while the other starts."""
-    page_context = shown("four sessions")
+    page_context = case_context("four sessions")
     monkeypatch.setattr("quantlr.report.pages.applicable_pages", lambda context: applicable_pages(context)[:2])
     expected = render_pages_serially(page_context, ignore_progress)
     assert len(expected) == 2
@@ -48,7 +48,7 @@ def test_pages_are_equal_in_parallel_and_after_a_process_was_killed(
 
 
 def test_large_runs_are_rendered_serially(monkeypatch: pytest.MonkeyPatch) -> None:
-    context = shown("three years")
+    context = case_context("three years")
     data = context.run_data
     assert data.prices.close.nbytes * 8 + data.dataset.features.nbytes < context.nbytes < MAX_TRANSFER_BYTES
     calls = []
@@ -87,7 +87,7 @@ def _is_running(group: int) -> bool:
 
 
 def test_report_uses_the_given_renderer() -> None:
-    context = shown("three years")
+    context = case_context("three years")
     run = Run(context.config, context.metrics, (), context.run_data)
-    pictures = {"tearsheet.png": tear_sheet_of("three years")}
+    pictures = {"tearsheet.png": case_tear_sheet("three years")}
     assert run.report(draw=lambda *_: pictures).files["tearsheet.png"] == pictures["tearsheet.png"].png_bytes

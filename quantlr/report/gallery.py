@@ -143,7 +143,7 @@ def read_card(
     rule, sentence = str(metrics["verdict"]["rule"]), str(metrics["verdict"]["sentence"])
     links = (
         ("report", "report.html", "The whole report on one page"),
-        *((page.file_name.removesuffix(".png"), page.file_name, page.question) for page in PAGES),
+        *((page.file_name.removesuffix(".png"), page.file_name, page.heading) for page in PAGES),
         ("numbers", METRICS_FILE, "Every metric"),
         ("config", "config.yaml", "The resolved config; running it gives the same report"),
     )

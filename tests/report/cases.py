@@ -25,7 +25,7 @@ CONFIG: dict[str, Any] = {
 }
 
 
-OF_THEIR_OWN: dict[Any, Any] = {
+USER_RCPARAMS: dict[Any, Any] = {
     "figure.facecolor": "black",
     "axes.facecolor": "black",
     "axes.prop_cycle": "cycler('color', ['red'])",
@@ -93,13 +93,13 @@ CASES: dict[str, tuple[Callable[[], Prices], dict[str, Any]]] = {
 
 
 @cache
-def tear_sheet_of(case: str) -> Picture:
+def case_tear_sheet(case: str) -> Picture:
     """Return the tear sheet of a case."""
-    return PAGES[0].render_picture(shown(case))
+    return PAGES[0].render_picture(case_context(case))
 
 
 @cache
-def shown(case: str) -> PageContext:
+def case_context(case: str) -> PageContext:
     """Return the page context of a case."""
     make_prices, overrides = CASES[case]
     prices = make_prices()

@@ -16,7 +16,7 @@ from quantlr.backtest.trades import trade_summary_by_side, trade_table
 from quantlr.report.html import report_html
 from quantlr.report.pages import applicable_pages, layout
 
-from report.cases import shown
+from report.cases import case_context
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 PHONE_WIDTH_PIXELS = 390
@@ -47,7 +47,7 @@ def white_png(figure: Figure) -> bytes:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a report with white pictures, and a page that measures it in a frame."""
-    folder, context = tmp_path_factory.mktemp("browser"), shown("three years")
+    folder, context = tmp_path_factory.mktemp("browser"), case_context("three years")
     provenance = {"data": {"source": "made up", "sha256": "ab12"}, "versions": {"python": "3.11"}}
     trades = trade_summary_by_side(trade_table(context.run_data.result))
     with pytest.MonkeyPatch.context() as patch:

@@ -20,7 +20,7 @@ from quantlr.report.gallery import write_comparison
 from quantlr.report.pages.comparison import comparison_page, comparison_title
 from quantlr.report.pairs import config_differences, format_signed, pair_sentence
 
-from report.cases import OF_THEIR_OWN
+from report.cases import USER_RCPARAMS
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -244,7 +244,7 @@ def test_comparison_page_is_drawn(output: Path, names: tuple[str, ...]) -> None:
     ink = (picture[..., :3].min(axis=2) < 0.95).mean()
     assert 0.02 < ink < 0.6
     if "brief" in names:
-        with matplotlib.rc_context(OF_THEIR_OWN):
+        with matplotlib.rc_context(USER_RCPARAMS):
             assert comparison_page(comparison) == page, "the user's matplotlib settings do not change the page"
 
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from quantlr.report.pages import PAGES, Page, applicable_pages
 
-from report.cases import CASES, shown
+from report.cases import CASES, case_context
 
 MARGIN_PIXELS = 1.0
 """Pixels by which text may leave the page."""
@@ -31,7 +31,7 @@ def page_texts(figure: Figure) -> list[Text]:
     "page", [page for page in PAGES if page.file_name not in PAGES_WITH_OWN_CASES], ids=lambda page: page.file_name
 )
 def test_text_is_within_the_page(page: Page, case: str) -> None:
-    context = shown(case)
+    context = case_context(case)
     if not page.is_applicable(context):
         assert page not in applicable_pages(context)
         return

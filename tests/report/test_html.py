@@ -15,7 +15,7 @@ from quantlr.report.context import PageContext
 from quantlr.report.html import report_html
 from quantlr.report.pages import Picture
 
-from report.cases import shown, tear_sheet_of
+from report.cases import case_context, case_tear_sheet
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 MARKUP = "</title><script>alert('x')</script>\"><img src=x onerror=alert(1)>{{ 7 * 7 }}"
@@ -55,7 +55,7 @@ class ReportParser(HTMLParser):
 
 
 def report_page(case: str = "three years", *, name: str = "exp", note: str = "a note", source: str = "made up") -> str:
-    context = shown(case)
+    context = case_context(case)
     context = replace(context, config=context.config.model_copy(update={"name": name}), notes=(note,))
     return html_of(context, source=source)
 
@@ -112,7 +112,7 @@ def test_tables_have_captions_and_scoped_headings(html: ReportParser) -> None:
 
 
 def test_numbers_equal_the_metrics() -> None:
-    metrics, text = shown("three years").metrics, report_page()
+    metrics, text = case_context("three years").metrics, report_page()
     low, high = metrics["forecast"]["accuracy_ci95"]
     assert f"<td>{metrics['forecast']['accuracy']:.1%}</td><td>{low:.1%} to {high:.1%}</td>" in text
     assert f"<td>{metrics['backtest']['strategy']['trades']:,}</td>" in text
@@ -130,7 +130,7 @@ def test_markup_in_texts_is_escaped(field: str) -> None:
 
 
 def test_markup_in_tickers_is_escaped() -> None:
-    context = shown("three tickers, five sessions ahead")
+    context = case_context("three tickers, five sessions ahead")
     names = ("<script>x</script>", '"onload="x', "T2")
     forecasts = replace(context.run_data.forecasts, tickers=names)
     context = replace(context, run_data=replace(context.run_data, forecasts=forecasts))
@@ -140,7 +140,7 @@ def test_markup_in_tickers_is_escaped() -> None:
 
 
 def test_run_without_trades_or_notes_has_no_empty_sections() -> None:
-    text = html_of(replace(shown("no trades"), notes=()))
+    text = html_of(replace(case_context("no trades"), notes=()))
     assert "Win rate" not in text
     assert "Win rate" in report_page()
     assert 'href="#notes"' not in text
@@ -148,8 +148,8 @@ def test_run_without_trades_or_notes_has_no_empty_sections() -> None:
 
 
 def test_alternative_text_of_a_page_begins_with_its_title() -> None:
-    context = shown("three years")
-    picture = tear_sheet_of("three years")
+    context = case_context("three years")
+    picture = case_tear_sheet("three years")
     assert picture.title == context.metrics["verdict"]["sentence"].partition(": ")[0]
     assert picture.alt_text.startswith(picture.title)
     assert len(picture.alt_text) > len(picture.title)

@@ -16,7 +16,7 @@ import pytest
 from matplotlib.figure import Figure
 from quantlr.report.pages import PAGES, Page
 
-from report.cases import shown
+from report.cases import case_context
 
 BASELINE = Path(__file__).parent / "baseline"
 
@@ -26,8 +26,10 @@ BASELINE = Path(__file__).parent / "baseline"
     baseline_dir="baseline", style="default", tolerance=6, deterministic=True, savefig_kwargs={"dpi": 36}
 )
 def test_look(page: Page) -> Figure:
-    context = shown("three years")
-    return page.draw_figure(context if page.is_applicable(context) else shown("three tickers, five sessions ahead"))
+    context = case_context("three years")
+    return page.draw_figure(
+        context if page.is_applicable(context) else case_context("three tickers, five sessions ahead")
+    )
 
 
 def test_each_page_has_a_small_baseline_picture() -> None:

@@ -18,7 +18,7 @@ from quantlr.experiment.run import Run
 from quantlr.report.context import PageContext
 from quantlr.report.summary import headline_text_rows
 
-from report.cases import OF_THEIR_OWN
+from report.cases import USER_RCPARAMS
 
 CONFIG: dict[str, Any] = {
     "name": "case",
@@ -73,7 +73,7 @@ def test_notebook_contains_metrics_verdict_and_tear_sheet(run: Run, html: str) -
     kind, _, content = str(source).partition(",")
     assert kind == "data:image/png;base64"
     assert imread(io.BytesIO(base64.b64decode(content))).shape[:2] == (1410, 2100)
-    with matplotlib.rc_context(OF_THEIR_OWN):
+    with matplotlib.rc_context(USER_RCPARAMS):
         assert run._repr_html_() == html
 
 

@@ -23,14 +23,14 @@ from quantlr.report.pages.tearsheet import growth_values, monthly_return_values,
 from quantlr.report.style import nice_ticks, number_text, percent_text, shorten_middle
 from quantlr.report.tables import MONTH_LABELS, TableRow, draw_monthly_returns, draw_text_table
 
-from report.cases import OF_THEIR_OWN, shown, tear_sheet_of
+from report.cases import USER_RCPARAMS, case_context, case_tear_sheet
 
 
 @pytest.mark.parametrize("case", ["three years", "three tickers, five sessions ahead"])
 def test_tear_sheet_bytes_repeat_under_any_matplotlib_settings(case: str) -> None:
-    png = tear_sheet_of(case).png_bytes
-    with matplotlib.rc_context(OF_THEIR_OWN):
-        assert png == PAGES[0].render_picture(shown(case)).png_bytes
+    png = case_tear_sheet(case).png_bytes
+    with matplotlib.rc_context(USER_RCPARAMS):
+        assert png == PAGES[0].render_picture(case_context(case)).png_bytes
         assert matplotlib.rcParams["font.size"] == 20, "the user's settings are kept"
     assert b"Software" not in png[:200]
     picture = imread(io.BytesIO(png))
@@ -45,7 +45,7 @@ def test_importing_the_pages_does_not_import_matplotlib() -> None:
 
 @pytest.mark.parametrize("case", ["three years", "three tickers, five sessions ahead", "no trades"])
 def test_panels_have_unique_keys_titles_without_questions_and_values_by_name(case: str) -> None:
-    context = shown(case)
+    context = case_context(case)
     keys = []
     for page in applicable_pages(context):
         for placed in page.panels(page.make_context(context)):
@@ -66,14 +66,14 @@ def test_grid_rectangles_are_those_of_matplotlib() -> None:
 
 
 def test_ruin_is_in_metrics_and_notes() -> None:
-    context = shown("ruin")
+    context = case_context("ruin")
     strategy = context.metrics["backtest"]["strategy"]
     assert (strategy["final_equity"], strategy["max_drawdown"], strategy["cagr"]) == (0.0, -1.0, -1.0)
     assert any("equity fell to 0" in note for note in context.notes)
 
 
 def test_tear_sheet_draws_the_metrics() -> None:
-    context = shown("three years")
+    context = case_context("three years")
     metrics, result = context.metrics, context.run_data.result
     growth, drawdown, rolling_sharpe, table, calendar = tearsheet_page(context).axes
     lines = {line.get_label(): np.asarray(line.get_ydata()) for line in growth.lines}
@@ -96,7 +96,7 @@ def test_tear_sheet_draws_the_metrics() -> None:
 
 
 def test_values_of_the_tear_sheet_are_those_of_the_run() -> None:
-    context = shown("three years")
+    context = case_context("three years")
     result, table = context.run_data.result, growth_values(context)
     np.testing.assert_array_equal(table["net_equity"][1:], result.equity)
     np.testing.assert_allclose(

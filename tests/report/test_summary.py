@@ -8,18 +8,18 @@ from quantlr.core.values import Note
 from quantlr.report.headline import headline_tables, metric_label, metric_text
 from quantlr.report.summary import DISPLAYED_METRICS, HEADLINE_METRICS, condense_notes, headline_text_rows, note_text
 
-from report.cases import shown
+from report.cases import case_context
 
 
 def test_every_displayed_metric_is_in_the_metrics() -> None:
-    metrics = shown("three years").metrics
+    metrics = case_context("three years").metrics
     keys = {*metrics["forecast"], *metrics["backtest"], *metrics["backtest"]["strategy"], *metrics["significance"]}
     assert set(DISPLAYED_METRICS) <= keys
     assert {metric.key for metric in HEADLINE_METRICS} <= {*FORECAST_METRICS, *BACKTEST_METRICS}
 
 
 def test_terminal_rows_and_tables_show_the_same_values() -> None:
-    metrics = shown("three years").metrics
+    metrics = case_context("three years").metrics
     cells = {label: values[0] for table in headline_tables(metrics) for label, values in table.rows}
     text_by_label = {row[0]: row[1] for row in headline_text_rows(metrics)}
     for metric in HEADLINE_METRICS:

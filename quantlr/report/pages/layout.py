@@ -89,7 +89,7 @@ class Page:
     Attributes
     ----------
     file_name : of the picture in the report's folder.
-    question : the page's subject in few words, its heading in the HTML report.
+    heading : the page's subject in few words, its heading in the HTML report.
     title_and_text : returns the page's finding, and the numbers that it rests on, of about 330 characters.
     panels : returns the panels with their positions.
     is_applicable : returns whether a run has such a page.
@@ -97,7 +97,7 @@ class Page:
     """
 
     file_name: str
-    question: str
+    heading: str
     title_and_text: Callable[[Any], tuple[str, str]]
     panels: Callable[[Any], Sequence[PlacedPanel]]
     is_applicable: Callable[[PageContext], bool] = is_always_applicable
@@ -117,7 +117,7 @@ class Page:
     def render_picture(self, context: PageContext) -> Picture:
         """Return the page of a run as it is written; the bytes are the same for the same run."""
         with default_style():
-            return to_picture(self.draw_figure(context), question=self.question)
+            return to_picture(self.draw_figure(context), heading=self.heading)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +126,14 @@ class Picture:
 
     Attributes
     ----------
-    question : the page's subject.
+    heading : the page's subject.
     title : the page's finding.
     alt_text : the finding, what it rests on, and the titles of the panels, for readers who cannot see the picture.
     png_bytes : the file.
     width, height : in pixels.
     """
 
-    question: str
+    heading: str
     title: str
     alt_text: str
     png_bytes: bytes
@@ -215,13 +215,13 @@ def page_header(title: str, subtitle: str, *, setup_text: str, notes: tuple[str,
     return figure
 
 
-def to_picture(figure: Figure, *, question: str) -> Picture:
+def to_picture(figure: Figure, *, heading: str) -> Picture:
     """Return a page as it is written."""
     header = {text.get_gid(): " ".join(text.get_text().split()) for text in figure.texts}
     width, height = figure.canvas.get_width_height()
     parts = (header[TITLE_GID], header[SUBTITLE_GID], *(ax.get_title(loc="left") for ax in figure.axes))
     return Picture(
-        question=question,
+        heading=heading,
         title=header[TITLE_GID],
         alt_text=" ".join(f"{part.rstrip('.')}." for part in parts if part),
         png_bytes=figure_png(figure),

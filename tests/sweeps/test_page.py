@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from quantlr.report.pages.layout import figure_png, page_header
 
-from report.cases import OF_THEIR_OWN
+from report.cases import USER_RCPARAMS
 from sweeps.workloads import SMALL
 
 BASE: dict[str, Any] = {
@@ -111,7 +111,7 @@ def test_notes_beyond_two_are_counted(tmp_path: Path) -> None:
 
 def test_page_bytes_repeat_under_any_matplotlib_settings(tmp_path: Path) -> None:
     pages = []
-    for settings in ({}, OF_THEIR_OWN):  # the second sweep reuses all trials
+    for settings in ({}, USER_RCPARAMS):  # the second sweep reuses all trials
         with matplotlib.rc_context(settings):
             folder = quantlr.sweep(SMALL, output=tmp_path, workers=1).folder
         pages.append((folder / "sweep.png").read_bytes())
