@@ -89,13 +89,13 @@ class TickerContext:
         )
 
 
-def price_values(context: TickerContext) -> Table:
+def ticker_price_values(context: TickerContext) -> Table:
     """Return the adjusted price and the dates of the trades (see `price_table`)."""
     view = context.backtest
     return price_table(view.result, 0, view.trades, name=context.name, fill=context.run.config.execution.fill)
 
 
-def growth_values(context: TickerContext) -> Table:
+def ticker_growth_values(context: TickerContext) -> Table:
     """Return the growth of 1 of the ticker's part in excess of cash: `net_equity` and `gross_equity`."""
     result = context.backtest.result
     return {
@@ -117,7 +117,7 @@ def _draw_growth(ax: Axes, table: Table) -> None:
     format_date_axis(ax, dates)
 
 
-def accuracy_values(context: TickerContext) -> Table:
+def ticker_accuracy_values(context: TickerContext) -> Table:
     """Return the accuracy over a trailing window of forecasts (see `RollingAccuracy`)."""
     if not len(context.evaluated.up):
         return {"window": 0, "message": NO_OUTCOME}
@@ -126,14 +126,14 @@ def accuracy_values(context: TickerContext) -> Table:
     return table if len(rolling.dates) > 1 else table | {"message": "Too few forecasts for a rolling accuracy."}
 
 
-def calibration_values(context: TickerContext) -> Table:
+def ticker_calibration_values(context: TickerContext) -> Table:
     """Return the reliability curve and the 95% band of calibrated forecasts (see `reliability_values`)."""
     if not len(context.evaluated.up):
         return {"message": NO_OUTCOME}
     return reliability_values(context.evaluated, np.random.default_rng(context.run.config.seed))
 
 
-def coefficient_values(context: TickerContext) -> Table:
+def ticker_coefficient_values(context: TickerContext) -> Table:
     """Return the last refit's coefficients, standardised over the ticker's rows, the largest first."""
     data = context.run.run_data
     dataset, coefficients = data.dataset, context.run.metrics["model"]["coefficients"]
@@ -165,7 +165,7 @@ def _draw_coefficients(ax: Axes, table: Table) -> None:
     chart.locator_params(axis="x", nbins=5)
 
 
-def number_values(context: TickerContext) -> Table:
+def ticker_number_values(context: TickerContext) -> Table:
     """Return the rows of a table of the ticker's numbers.
 
     Contribution and costs are per year of the whole run, all else over the ticker's own part.
@@ -197,14 +197,18 @@ def _draw_numbers(ax: Axes, table: Table) -> None:
     draw_text_table(ax, table["rows"], column_right_edges=COLUMN_RIGHT_EDGES)
 
 
-PRICE = Panel("ticker_price", "Adjusted {price_kind} and positions", price_values, draw_price, LEGEND_ROW_POINTS)
-GROWTH = Panel("ticker_growth", "Growth of 1, in excess of cash", growth_values, _draw_growth, LEGEND_ROW_POINTS)
-ACCURACY = Panel("ticker_accuracy", "Rolling accuracy ({window} forecasts)", accuracy_values, draw_rolling_accuracy)
-CALIBRATION = Panel("ticker_calibration", "Calibration (reliability diagram)", calibration_values, draw_calibration)
-COEFFICIENTS = Panel(
-    "ticker_coefficients", "Standardised coefficients ({model})", coefficient_values, _draw_coefficients, 8.0
+PRICE = Panel("ticker_price", "Adjusted {price_kind} and positions", ticker_price_values, draw_price, LEGEND_ROW_POINTS)
+GROWTH = Panel("ticker_growth", "Growth of 1, in excess of cash", ticker_growth_values, _draw_growth, LEGEND_ROW_POINTS)
+ACCURACY = Panel(
+    "ticker_accuracy", "Rolling accuracy ({window} forecasts)", ticker_accuracy_values, draw_rolling_accuracy
 )
-NUMBERS = Panel("ticker_numbers", "", number_values, _draw_numbers)
+CALIBRATION = Panel(
+    "ticker_calibration", "Calibration (reliability diagram)", ticker_calibration_values, draw_calibration
+)
+COEFFICIENTS = Panel(
+    "ticker_coefficients", "Standardised coefficients ({model})", ticker_coefficient_values, _draw_coefficients, 8.0
+)
+NUMBERS = Panel("ticker_numbers", "", ticker_number_values, _draw_numbers)
 EMPTY = Panel("ticker_empty", "", lambda _: {"message": "Its first forecast is too late to be traded."}, _draw_numbers)
 
 
