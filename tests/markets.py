@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from quantlr.core.arrays import Array, BoolArray, IntArray
-from quantlr.core.values import Forecasts, Prices, Refits
+from quantlr.core.values import Array, BoolArray, Forecasts, IntArray, Prices, Refits
 from quantlr.data.scenarios import FEATURE_SCENARIOS, apply_scenario
-from quantlr.testing.markets import random_walk_bars, random_walk_prices
+from quantlr.testing.contract import random_walk_bars, random_walk_prices
 
 __all__ = ["FEATURE_SCENARIOS", "apply_scenario", "random_walk_bars", "random_walk_prices"]
 

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 from quantlr.backtest.costs import ExecutionSpec
-from quantlr.core.arrays import Array
-from quantlr.core.values import Dataset, Positions, Prices
+from quantlr.core.values import Array, Dataset, Positions, Prices
 from sklearn import config_context
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline

@@ -17,10 +17,20 @@ from hypothesis import strategies as st
 from quantlr.backtest.overlays import OVERLAYS, VolatilityTarget, apply_overlays
 from quantlr.backtest.policies import POLICIES, DecisionContext, Policy, decide_positions
 from quantlr.config.run_config import RunConfig, load_config
-from quantlr.core.arrays import Array, BoolArray, FeatureColumns
 from quantlr.core.components import Component
 from quantlr.core.timing import NOT_YET_KNOWN
-from quantlr.core.values import Dataset, Folds, Forecasts, Labels, Positions, Prices, RunData
+from quantlr.core.values import (
+    Array,
+    BoolArray,
+    Dataset,
+    FeatureColumns,
+    Folds,
+    Forecasts,
+    Labels,
+    Positions,
+    Prices,
+    RunData,
+)
 from quantlr.data.features import FEATURES, LaggedReturns, Momentum, Volatility, Volume
 from quantlr.data.labels import LABELS, Label
 from quantlr.model import calibration

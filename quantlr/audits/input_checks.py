@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from quantlr.audits.result import Cutoff, comparison_scale
-from quantlr.core.arrays import FeatureColumns
 from quantlr.core.timing import iso_date, label_known_row
-from quantlr.core.values import Labels, Prices
+from quantlr.core.values import FeatureColumns, Labels, Prices
 
 LABEL_FIELDS = ("up", "horizon_return")
 MIN_CHECKED_PENDING_LABELS = 5

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from quantlr.audits.result import PROBABILITY_TOLERANCE, Cutoff, LeakCollector, comparison_scale
-from quantlr.core.arrays import Array, IntArray
 from quantlr.core.timing import iso_date, label_cutoff_row
-from quantlr.core.values import Dataset
+from quantlr.core.values import Array, Dataset, IntArray
 from quantlr.model.config import LogisticRegression
 from quantlr.model.logistic import sigmoid
 from quantlr.model.splits import WalkForwardSpec

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from quantlr.core.arrays import Array
+from quantlr.core.values import Array
 
 AUDITED_STAGES = (
     "features", "label", "folds", "scale", "fit", "knowledge", "forecast", "calibrate", "known", "decide", "execute",

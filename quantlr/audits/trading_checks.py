@@ -15,10 +15,9 @@ import numpy as np
 from quantlr.audits.model_checks import AUDIT_SOLVER_TOLERANCE, REFITS_AFTER_CUTOFF
 from quantlr.audits.result import PROBABILITY_TOLERANCE, Cutoff, comparison_scale
 from quantlr.config.run_config import RunConfig
-from quantlr.core.arrays import Array, BoolArray, IntArray
 from quantlr.core.errors import DataError
 from quantlr.core.timing import iso_date
-from quantlr.core.values import BacktestResult, Folds, Forecasts, Prices
+from quantlr.core.values import Array, BacktestResult, BoolArray, Folds, Forecasts, IntArray, Prices
 from quantlr.model.calibration import Calibration
 from quantlr.model.config import LogisticRegression
 from quantlr.model.logistic import sigmoid

@@ -13,8 +13,7 @@ import numpy as np
 
 from quantlr.backtest.engine import drifted_weights
 from quantlr.backtest.metrics import EvaluatedForecasts
-from quantlr.core.arrays import Array, IntArray
-from quantlr.core.values import BacktestResult, Forecasts
+from quantlr.core.values import Array, BacktestResult, Forecasts, IntArray
 from quantlr.stats.hac import Z95
 from quantlr.stats.sharpe import sharpe_per_session
 

@@ -9,11 +9,9 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, StrictFloat
 
-from quantlr.core.annotations import ChoiceDescriptions, Unit
-from quantlr.core.arrays import Array, BoolArray
-from quantlr.core.components import ConfigSection
+from quantlr.core.components import ChoiceDescriptions, ConfigSection, Unit
 from quantlr.core.errors import DataError
-from quantlr.core.values import Prices
+from quantlr.core.values import Array, BoolArray, Prices
 
 BASIS_POINT = 1e-4
 MIN_ORDER_WEIGHT = 1e-9

@@ -27,10 +27,9 @@ import numpy as np
 import pandas as pd
 
 from quantlr.backtest.costs import ExecutionSpec, TradingCosts, borrow_cost, make_trading_costs
-from quantlr.core.arrays import Array, BoolArray, IntArray
 from quantlr.core.errors import DataError
 from quantlr.core.timing import iso_date
-from quantlr.core.values import BacktestResult, Note, Positions, Prices
+from quantlr.core.values import Array, BacktestResult, BoolArray, IntArray, Note, Positions, Prices
 
 SESSION_ARRAYS = (
     "weight", "ticker_gross_return", "ticker_cost", "gross_return", "cash_return", "cost", "net_return", "equity",

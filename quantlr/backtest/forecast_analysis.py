@@ -12,8 +12,7 @@ import numpy as np
 from numpy.random import Generator
 
 from quantlr.backtest.metrics import EvaluatedForecasts
-from quantlr.core.arrays import Array, IntArray
-from quantlr.core.values import Forecasts
+from quantlr.core.values import Array, Forecasts, IntArray
 from quantlr.stats.bootstrap import stationary_bootstrap_counts
 from quantlr.stats.directional import midranks, wilson_interval
 from quantlr.stats.hac import (

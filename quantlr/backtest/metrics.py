@@ -15,10 +15,8 @@ from pydantic import Field, Strict, StrictInt
 
 from quantlr.backtest.costs import BASIS_POINT
 from quantlr.backtest.trades import net_trade_returns, trade_table
-from quantlr.core.annotations import ChoiceDescriptions, Unit
-from quantlr.core.arrays import Array, BoolArray, IntArray
-from quantlr.core.components import ConfigSection
-from quantlr.core.values import BacktestResult, Forecasts
+from quantlr.core.components import ChoiceDescriptions, ConfigSection, Unit
+from quantlr.core.values import Array, BacktestResult, BoolArray, Forecasts, IntArray
 from quantlr.stats import sharpe as sharpe_stats
 from quantlr.stats.bootstrap import mean_lower_bound_95
 from quantlr.stats.directional import (

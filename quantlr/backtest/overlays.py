@@ -16,10 +16,8 @@ import numpy as np
 from pydantic import Field, StrictFloat, StrictInt
 
 from quantlr.backtest.policies import DecisionContext, first_row_of_ticker
-from quantlr.core.annotations import Unit
-from quantlr.core.arrays import Array, IntArray
-from quantlr.core.components import Component
-from quantlr.core.values import Forecasts, Positions
+from quantlr.core.components import Component, Unit
+from quantlr.core.values import Array, Forecasts, IntArray, Positions
 
 Leverage = Annotated[StrictFloat, Unit("multiples of equity"), Field(gt=0, le=100)]
 

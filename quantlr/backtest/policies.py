@@ -17,10 +17,8 @@ import pandas as pd
 from pydantic import Field, StrictFloat, StrictInt, ValidationInfo, field_validator
 
 from quantlr.backtest.costs import BASIS_POINT, ExecutionSpec, half_spread
-from quantlr.core.annotations import ChoiceDescriptions, Unit
-from quantlr.core.arrays import Array, BoolArray, IntArray
-from quantlr.core.components import Component
-from quantlr.core.values import Forecasts, Positions, Prices
+from quantlr.core.components import ChoiceDescriptions, Component, Unit
+from quantlr.core.values import Array, BoolArray, Forecasts, IntArray, Positions, Prices
 
 
 @dataclass(frozen=True, slots=True)

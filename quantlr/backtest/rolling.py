@@ -9,8 +9,7 @@ import pandas as pd
 
 from quantlr.backtest.costs import BASIS_POINT, ExecutionSpec, borrow_cost
 from quantlr.backtest.metrics import EvaluatedForecasts, drawdown_intervals
-from quantlr.core.arrays import Array, IntArray
-from quantlr.core.values import BacktestResult
+from quantlr.core.values import Array, BacktestResult, IntArray
 from quantlr.stats.hac import Z95, sum_by_session
 from quantlr.stats.sharpe import MIN_RELATIVE_STD, sharpe_per_session
 

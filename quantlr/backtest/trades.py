@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from quantlr.core.arrays import Array, IntArray
-from quantlr.core.values import BacktestResult
+from quantlr.core.values import Array, BacktestResult, IntArray
 
 
 def trade_table(result: BacktestResult) -> pd.DataFrame:

@@ -103,7 +103,7 @@ def _print_entries(options: Options, name: str, entries: Sequence[CatalogEntry])
 
 def _iter_entry_lines(entry: CatalogEntry, *, verbose: bool) -> Iterator[str]:
     """Yield an entry's lines, none longer than `LINE_WIDTH`."""
-    from quantlr.core.annotations import to_inline_yaml
+    from quantlr.core.components import to_inline_yaml
 
     yield from _wrap_paragraph(entry.summary)
     for parameter in entry.parameters:
@@ -125,7 +125,7 @@ def _iter_entry_lines(entry: CatalogEntry, *, verbose: bool) -> Iterator[str]:
 
 
 def _parameter_text(parameter: ComponentParameter) -> str:
-    from quantlr.core.annotations import to_inline_yaml
+    from quantlr.core.components import to_inline_yaml
 
     default = "" if parameter.is_required else f" = {to_inline_yaml(parameter.default)}"
     choices = "; ".join(f"{word}: {meaning}" if meaning else word for word, meaning in parameter.choices.items())

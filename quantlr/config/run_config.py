@@ -20,8 +20,7 @@ from quantlr.backtest.policies import POLICIES, Policy, Threshold
 from quantlr.config.loader import apply_overrides, parse_setting, read_config_file
 from quantlr.config.messages import problems_from_validation_error, sort_problems
 from quantlr.config.yaml_tree import ConfigProblem, KeyPath, ParsedYaml, SourceLocation, dump_yaml, parse_key_path
-from quantlr.core.annotations import Unit
-from quantlr.core.components import Component, ConfigSection, component_kind, component_union
+from quantlr.core.components import Component, ConfigSection, Unit, component_kind, component_union
 from quantlr.core.errors import ConfigError, QuantlrError
 from quantlr.data.features import AnyFeature, Feature
 from quantlr.data.labels import LABELS, Direction, Label

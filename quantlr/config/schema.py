@@ -17,8 +17,14 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from quantlr.config.run_config import RunConfig
-from quantlr.core.annotations import ENUM_DESCRIPTIONS_KEY, UNIT_KEY, append_units, to_inline_yaml
-from quantlr.core.components import installed_kinds, load_installed_component
+from quantlr.core.components import (
+    ENUM_DESCRIPTIONS_KEY,
+    UNIT_KEY,
+    append_units,
+    installed_kinds,
+    load_installed_component,
+    to_inline_yaml,
+)
 from quantlr.data.features import Feature
 
 JsonSchema = dict[str, Any]

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from quantlr.core.arrays import IntArray
-
 if TYPE_CHECKING:
     import pandas as pd
+
+    from quantlr.core.values import IntArray
 
 NOT_YET_KNOWN = np.iinfo(np.int64).max
 """Session position that stands for a session after the last one."""

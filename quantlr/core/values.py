@@ -1,4 +1,4 @@
-"""The values that pass between the layers, from prices to a report: frozen dataclasses of arrays.
+"""The values that pass between the layers, from prices to a report: frozen dataclasses of arrays, and array types.
 
 Which of them is known at which close is stated in ``core/timing.py``.
 """
@@ -10,12 +10,19 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
-from quantlr.core.arrays import Array, BoolArray, IntArray
 from quantlr.core.timing import latest_known_bar_index
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Array = npt.NDArray[np.float64]
+Float32Array = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+FeatureColumns = dict[str, Array]
+"""Feature values by column name, each (bars, tickers)."""
 
 MAX_STALE_OPEN_FRACTION = 0.10
 """Largest fraction of opens equal to the previous close at which a ticker's opens still count as traded prices."""

@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
-from quantlr.core.arrays import BoolArray
 from quantlr.core.atomic import atomic_write, cache_dir
 from quantlr.core.components import ConfigSection
 from quantlr.core.errors import DataError
+from quantlr.core.values import BoolArray
 from quantlr.data.csv.parsing import DATE_DTYPE, DateArray
 
 EXTRA_CACHED_DAYS = np.timedelta64(366, "D")

@@ -10,8 +10,14 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from quantlr.core.annotations import append_units, units_and_choice_descriptions
-from quantlr.core.components import Component, component_kind, installed_kinds, load_installed_component
+from quantlr.core.components import (
+    Component,
+    append_units,
+    component_kind,
+    installed_kinds,
+    load_installed_component,
+    units_and_choice_descriptions,
+)
 from quantlr.core.errors import DataError
 from quantlr.core.values import Prices
 from quantlr.data.features import FEATURES, Feature

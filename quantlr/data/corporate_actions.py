@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from quantlr.core.arrays import Array, BoolArray
 from quantlr.core.errors import DataError
 from quantlr.core.timing import iso_date
+from quantlr.core.values import Array, BoolArray
 from quantlr.data.csv.bars import BarFrame
 
 RawBarFrame = pd.DataFrame

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from quantlr.core.arrays import BoolArray, FeatureColumns
 from quantlr.core.errors import DataError
 from quantlr.core.timing import NOT_YET_KNOWN, iso_date, label_known_row
-from quantlr.core.values import Dataset, Labels, Note, Prices
+from quantlr.core.values import BoolArray, Dataset, FeatureColumns, Labels, Note, Prices
 from quantlr.data.features import Feature
 
 

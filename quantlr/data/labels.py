@@ -9,12 +9,10 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, StrictFloat, StrictInt
 
-from quantlr.core.annotations import ChoiceDescriptions, Unit
-from quantlr.core.arrays import Array
-from quantlr.core.components import Component
+from quantlr.core.components import ChoiceDescriptions, Component, Unit
 from quantlr.core.errors import DataError
 from quantlr.core.timing import label_known_row
-from quantlr.core.values import Labels, Prices
+from quantlr.core.values import Array, Labels, Prices
 from quantlr.data.prices import Ticker, find_ticker
 
 TieHandling = Annotated[

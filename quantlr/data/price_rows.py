@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from quantlr.core.arrays import Array, BoolArray, IntArray
 from quantlr.core.timing import iso_date
+from quantlr.core.values import Array, BoolArray, IntArray
 from quantlr.data.csv.bars import BarFrame
 from quantlr.data.csv.layouts import BAR_FIELDS
 from quantlr.data.csv.parsing import DATE_DTYPE, DateArray

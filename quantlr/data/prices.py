@@ -14,12 +14,11 @@ import pandas as pd
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema, field_validator
 from pydantic_core import PydanticCustomError
 
-from quantlr.core.arrays import Array
 from quantlr.core.components import ConfigSection, component_union
 from quantlr.core.errors import DataError
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.timing import iso_date
-from quantlr.core.values import Note, Prices
+from quantlr.core.values import Array, Note, Prices
 from quantlr.data.csv.bars import BarFrame
 from quantlr.data.csv.layouts import BAR_FIELDS
 from quantlr.data.price_rows import PriceRows

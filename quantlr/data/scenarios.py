@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from quantlr.core.arrays import Array, BoolArray
 from quantlr.core.timing import latest_known_bar_index
-from quantlr.core.values import Prices
+from quantlr.core.values import Array, BoolArray, Prices
 
 RANDOM_WALK, MIRRORED_RETURNS, HUNDREDFOLD_PRICES, TRADING_HALT = "noise", "mirror image", "a hundredfold", "a halt"
 TRUNCATION, LATER_DIVIDEND, EXTRA_HOLIDAYS = "cut off", "a dividend", "holidays"

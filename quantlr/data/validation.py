@@ -7,8 +7,7 @@ from typing import Annotated, Literal, get_args
 import numpy as np
 from pydantic import Field
 
-from quantlr.core.annotations import ChoiceDescriptions
-from quantlr.core.components import ConfigSection
+from quantlr.core.components import ChoiceDescriptions, ConfigSection
 from quantlr.core.errors import DataError
 from quantlr.core.values import Note
 from quantlr.data.price_rows import PriceRows

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quantlr.core.arrays import Array, BoolArray
-from quantlr.core.values import MAX_STALE_OPEN_FRACTION
+from quantlr.core.values import MAX_STALE_OPEN_FRACTION, Array, BoolArray
 from quantlr.data.calendars import CalendarSessions, load_sessions
 from quantlr.data.csv.bars import PRICE_FIELDS
 from quantlr.data.price_rows import PriceRows

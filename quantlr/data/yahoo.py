@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, PrivateAttr, StrictFloat
 
-from quantlr.core.annotations import ChoiceDescriptions, Unit
+from quantlr.core.components import ChoiceDescriptions, Unit
 from quantlr.core.errors import DataError, Fault
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.values import Note

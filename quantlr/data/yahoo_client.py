@@ -21,8 +21,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 
-from quantlr.core.arrays import BoolArray
 from quantlr.core.atomic import cache_dir
+from quantlr.core.values import BoolArray
 from quantlr.data.cache import FetchResponse
 from quantlr.data.corporate_actions import RAW_BAR_COLUMNS, RAW_PRICE_COLUMNS, RawBarFrame, undo_split_adjustment
 

@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 
 from quantlr.config.run_config import LoadedConfig, RunConfig, load_config
-from quantlr.core.arrays import IntArray
 from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.timing import first_forecast_row
-from quantlr.core.values import Dataset, Note, Prices
+from quantlr.core.values import Dataset, IntArray, Note, Prices
 from quantlr.data.prices import load_prices
 from quantlr.experiment.ledger import Ledger, Trial
 from quantlr.model.splits import fold_sums

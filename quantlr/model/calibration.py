@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quantlr.core.arrays import Array, BoolArray, IntArray
-from quantlr.core.values import Folds
+from quantlr.core.values import Array, BoolArray, Folds, IntArray
 from quantlr.model.batched.fit import fit_folds
 from quantlr.model.batched.training import TrainingData
 from quantlr.model.config import LogisticRegression

@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StrictFloat, StrictInt, ValidationInfo, field_validator
 
-from quantlr.core.annotations import ChoiceDescriptions, Unit
-from quantlr.core.components import Component, ConfigSection
+from quantlr.core.components import ChoiceDescriptions, Component, ConfigSection, Unit
 
 PositiveWeight = Annotated[StrictFloat, Unit("none (rows count in this proportion)"), Field(gt=0, le=1e6)]
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from quantlr.core.arrays import Array, BoolArray, IntArray
 from quantlr.core.errors import DegenerateFold
-from quantlr.core.values import Dataset, Forecasts
+from quantlr.core.values import Array, BoolArray, Dataset, Forecasts, IntArray
 from quantlr.model.batched.fit import base_rate_weights
 from quantlr.model.batched.loss import Objective
 from quantlr.model.batched.training import ObjectiveBuilder, TrainingData

@@ -17,7 +17,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from threadpoolctl import ThreadpoolController
 
-from quantlr.core.arrays import Array, BoolArray
+from quantlr.core.values import Array, BoolArray
 from quantlr.model.batched.loss import Objective
 from quantlr.model.config import LogisticRegression
 from quantlr.model.logistic import sigmoid

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quantlr.core.arrays import Array
 from quantlr.core.errors import DegenerateFold
+from quantlr.core.values import Array
 from quantlr.model.batched.loss import Objective
 from quantlr.model.batched.training import ObjectiveBuilder, TrainingData
 from quantlr.model.config import LogisticRegression

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quantlr.core.arrays import Array
+from quantlr.core.values import Array
 
 
 def sigmoid(z: Array) -> Array:

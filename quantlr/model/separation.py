@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from quantlr.core.arrays import Array
+from quantlr.core.values import Array
 from quantlr.model.solvers import (
     MAX_CONDITION_ESTIMATE,
     MIN_EIGENVALUE_RATIO,

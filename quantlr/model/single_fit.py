@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from quantlr.core.arrays import Array, BoolArray
-from quantlr.core.values import Folds
+from quantlr.core.values import Array, BoolArray, Folds
 from quantlr.model.batched.fit import base_rate_weights, learning_rates, warm_start
 from quantlr.model.batched.loss import Objective
 from quantlr.model.batched.refit_batch import RefitBatch

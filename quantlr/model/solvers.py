@@ -26,7 +26,7 @@ from typing import Protocol, Self
 
 import numpy as np
 
-from quantlr.core.arrays import Array, BoolArray, IntArray
+from quantlr.core.values import Array, BoolArray, IntArray
 
 StepFunction = Callable[[Array, Array, IntArray], Array]
 """Takes weights (p, n), their gradients (p, n) and the indices (n,) of their refits, and returns the next weights."""

@@ -12,12 +12,10 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, StrictInt
 
-from quantlr.core.annotations import ChoiceDescriptions, Unit
-from quantlr.core.arrays import Array, BoolArray, IntArray
-from quantlr.core.components import ConfigSection
+from quantlr.core.components import ChoiceDescriptions, ConfigSection, Unit
 from quantlr.core.errors import NotEnoughHistory
 from quantlr.core.timing import NOT_YET_KNOWN, first_forecast_row, label_cutoff_row, last_training_row
-from quantlr.core.values import Dataset, Folds
+from quantlr.core.values import Array, BoolArray, Dataset, Folds, IntArray
 
 SUM_BLOCK_ROWS = 2**14
 """Rows per block of the sums over folds."""

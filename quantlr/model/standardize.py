@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quantlr.core.arrays import Array, BoolArray
-from quantlr.core.values import Folds
+from quantlr.core.values import Array, BoolArray, Folds
 from quantlr.model.windows import overlapping_refit_slices, union_slice_and_windows
 
 MAX_REFITS_PER_PASS = 256

@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from quantlr.core.arrays import Array, IntArray
 from quantlr.core.errors import DegenerateFold, NotEnoughHistory
 from quantlr.core.parallel import map_in_processes
 from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.timing import NOT_YET_KNOWN, iso_date
-from quantlr.core.values import Dataset, Folds, Forecasts, Note, Refits
+from quantlr.core.values import Array, Dataset, Folds, Forecasts, IntArray, Note, Refits
 from quantlr.model.batched.fit import FitResults, RefitProgressCallback, fit_many, no_refit_progress
 from quantlr.model.batched.training import TrainingData
 from quantlr.model.calibration import Calibration, fit_platt_calibration

@@ -12,8 +12,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from quantlr.core.arrays import Array, BoolArray, IntArray
-from quantlr.core.values import Folds
+from quantlr.core.values import Array, BoolArray, Folds, IntArray
 
 MAX_CACHED_WINDOWS = 64
 """Number of distinct window sets that are cached for reuse by the next ticker."""

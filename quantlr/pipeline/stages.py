@@ -12,11 +12,10 @@ from quantlr.backtest.engine import backtest_with_benchmark
 from quantlr.backtest.overlays import apply_overlays
 from quantlr.backtest.policies import DecisionContext, decide_positions, make_decision_context
 from quantlr.config.run_config import RunConfig
-from quantlr.core.arrays import Array
 from quantlr.core.errors import NotEnoughHistory
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.timing import iso_date
-from quantlr.core.values import BacktestResult, Dataset, Forecasts, Labels, Positions, Prices, RunData
+from quantlr.core.values import Array, BacktestResult, Dataset, Forecasts, Labels, Positions, Prices, RunData
 from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.labels import Label
 from quantlr.model.walk_forward import DEFAULT_FUNCTIONS, WalkForwardFunctions, walk_forward

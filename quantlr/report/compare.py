@@ -14,9 +14,9 @@ import pandas as pd
 
 from quantlr.backtest.metrics import EvaluatedForecasts
 from quantlr.config.run_config import REPORT_NAME_PATTERN
-from quantlr.core.arrays import Array
 from quantlr.core.errors import OutputError, UserError
 from quantlr.core.timing import iso_date
+from quantlr.core.values import Array
 from quantlr.report.pairs import (
     ConfigDifference,
     MetricValues,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from quantlr.core.arrays import Array
+from quantlr.core.values import Array
 from quantlr.report.style import (
     BAND_STYLE,
     BLACK,

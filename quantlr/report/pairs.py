@@ -11,10 +11,9 @@ import numpy as np
 import pandas as pd
 
 from quantlr.backtest.metrics import BACKTEST_METRICS, FORECAST_METRICS, BacktestView, EvaluatedForecasts
-from quantlr.core.arrays import Array
 from quantlr.core.errors import UserError
 from quantlr.core.timing import iso_date
-from quantlr.core.values import BacktestResult
+from quantlr.core.values import Array, BacktestResult
 from quantlr.report.headline import metric_text
 from quantlr.report.storage import SavedRun
 from quantlr.report.style import MINUS_SIGN

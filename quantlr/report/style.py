@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from quantlr.core.arrays import Array, BoolArray
+from quantlr.core.values import Array, BoolArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.random import Generator
 
-from quantlr.core.arrays import Array, IntArray
+from quantlr.core.values import Array, IntArray
 from quantlr.stats.hac import INTERVAL_95_QUANTILES, SIGNIFICANCE_LEVEL, Interval
 
 N_DRAWS = 1000

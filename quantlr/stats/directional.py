@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.random import Generator
 
-from quantlr.core.arrays import Array, BoolArray, IntArray
+from quantlr.core.values import Array, BoolArray, IntArray
 from quantlr.stats.bootstrap import optimal_block_length, percentile_interval, stationary_bootstrap_sums
 from quantlr.stats.hac import (
     SIGNIFICANCE_LEVEL,

@@ -10,7 +10,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from quantlr.core.arrays import Array, IntArray
+from quantlr.core.values import Array, IntArray
 
 STANDARD_NORMAL = NormalDist()
 Z95 = STANDARD_NORMAL.inv_cdf(0.975)

@@ -14,7 +14,7 @@ from itertools import combinations
 import numpy as np
 from numpy.random import Generator
 
-from quantlr.core.arrays import Array, BoolArray, IntArray
+from quantlr.core.values import Array, BoolArray, IntArray
 from quantlr.stats.bootstrap import N_DRAWS, optimal_block_length, stationary_bootstrap_counts
 from quantlr.stats.hac import SIGNIFICANCE_LEVEL, STANDARD_NORMAL
 

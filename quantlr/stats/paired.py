@@ -14,7 +14,7 @@ from itertools import combinations
 
 import numpy as np
 
-from quantlr.core.arrays import Array, BoolArray, IntArray
+from quantlr.core.values import Array, BoolArray, IntArray
 from quantlr.stats.bootstrap import optimal_block_length, percentile_interval, stationary_bootstrap_sums_many_columns
 from quantlr.stats.hac import sum_by_session
 from quantlr.stats.sharpe import resampled_sharpe, sharpe_per_session

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
-from quantlr.core.arrays import Array, IntArray
+from quantlr.core.values import Array, IntArray
 from quantlr.stats.hac import INTERVAL_95_QUANTILES, horizon_block_index, pivot_sums
 
 

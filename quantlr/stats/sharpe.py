@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numpy.random import Generator
 
-from quantlr.core.arrays import Array
+from quantlr.core.values import Array
 from quantlr.stats.bootstrap import optimal_block_length, percentile_interval, stationary_bootstrap_sums
 from quantlr.stats.hac import STANDARD_NORMAL, Interval
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from quantlr.core.arrays import Array
+from quantlr.core.values import Array
 from quantlr.stats.hac import SIGNIFICANCE_LEVEL
 from quantlr.stats.sharpe import probabilistic_sharpe, sharpe_per_session
 

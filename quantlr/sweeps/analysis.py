@@ -10,10 +10,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from quantlr.core.arrays import Array, BoolArray, IntArray
 from quantlr.core.errors import Fault
 from quantlr.core.timing import iso_date
-from quantlr.core.values import BacktestResult
+from quantlr.core.values import Array, BacktestResult, BoolArray, IntArray
 from quantlr.experiment.ledger import TrialStatistics
 from quantlr.stats.hac import SIGNIFICANCE_LEVEL, Z95
 from quantlr.stats.multiple_testing import SpaResult, n_cscv_blocks, probability_of_overfitting, spa_test

@@ -14,11 +14,10 @@ import numpy as np
 import pandas as pd
 
 from quantlr.config.run_config import LoadedConfig
-from quantlr.core.arrays import IntArray
 from quantlr.core.engines.local import Engine, ProcessEngine, SerialEngine, iter_task_results
 from quantlr.core.errors import DataError, QuantlrError, UserError
 from quantlr.core.parallel import available_cores
-from quantlr.core.values import Report
+from quantlr.core.values import IntArray, Report
 from quantlr.data.prices import load_prices
 from quantlr.experiment.ledger import Ledger, Trial, TrialStatistics
 from quantlr.pipeline.stages import run_stages

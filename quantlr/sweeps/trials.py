@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 
 from quantlr.config.run_config import RunConfig
-from quantlr.core.arrays import Array, IntArray
 from quantlr.core.atomic import atomic_write_without_fsync
 from quantlr.core.engines.local import installed_versions
 from quantlr.core.errors import Fault
+from quantlr.core.values import Array, IntArray
 
 MAX_TRIALS_PER_TASK = 500
 """Trials of one task. Where more trials share a model, fitting it once more costs little."""

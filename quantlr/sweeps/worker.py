@@ -12,9 +12,8 @@ import pandas as pd
 
 from quantlr.backtest.metrics import BACKTEST_METRICS, FORECAST_METRICS, BacktestView, evaluate_forecasts
 from quantlr.config.run_config import RunConfig
-from quantlr.core.arrays import IntArray
 from quantlr.core.errors import QuantlrError, UserError
-from quantlr.core.values import Forecasts, RunData
+from quantlr.core.values import Forecasts, IntArray, RunData
 from quantlr.data.prices import DataSpec, load_prices
 from quantlr.pipeline.stages import (
     DEFAULT_STAGES,

@@ -6,8 +6,13 @@
 """
 
 from quantlr.data.scenarios import AUDIT_SCENARIOS, FEATURE_SCENARIOS, apply_scenario, bar_range_mask, with_halted_bars
-from quantlr.testing.contract import FEATURE_CHECKS, check_feature
-from quantlr.testing.markets import random_walk_bars, random_walk_prices, single_ticker_prices
+from quantlr.testing.contract import (
+    FEATURE_CHECKS,
+    check_feature,
+    random_walk_bars,
+    random_walk_prices,
+    single_ticker_prices,
+)
 
 __all__ = [
     "AUDIT_SCENARIOS",

@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 from quantlr.backtest.engine import backtest_with_benchmark
 from quantlr.backtest.policies import DecisionContext, decide_positions, make_decision_context
-from quantlr.core.arrays import Array, FeatureColumns
 from quantlr.core.timing import NOT_YET_KNOWN
-from quantlr.core.values import Dataset, Folds, Forecasts, Labels, Positions, Prices
+from quantlr.core.values import Array, Dataset, FeatureColumns, Folds, Forecasts, Labels, Positions, Prices
 from quantlr.data.dataset import compute_feature_columns
 from quantlr.data.labels import Label
 from quantlr.model.batched.fit import FitResults, fit_folds

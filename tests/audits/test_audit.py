@@ -14,9 +14,8 @@ from quantlr.audits.auditor import audit_prices
 from quantlr.audits.cutoffs import CutoffCount, make_audit_schedule
 from quantlr.audits.result import Audit
 from quantlr.config.run_config import RunConfig, load_config
-from quantlr.core.arrays import FeatureColumns
 from quantlr.core.timing import latest_known_bar_index
-from quantlr.core.values import Prices
+from quantlr.core.values import FeatureColumns, Prices
 from quantlr.data.dataset import compute_feature_columns
 from quantlr.data.scenarios import AUDIT_SCENARIOS
 from quantlr.model import calibration

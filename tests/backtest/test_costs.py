@@ -15,9 +15,8 @@ from quantlr.backtest.costs import ExecutionSpec, corwin_schultz_spread, half_sp
 from quantlr.backtest.engine import backtest_with_benchmark
 from quantlr.backtest.metrics import break_even_cost_bps
 from quantlr.backtest.trades import trade_table
-from quantlr.core.arrays import Array
 from quantlr.core.errors import DataError
-from quantlr.core.values import BacktestResult, Positions, Prices
+from quantlr.core.values import Array, BacktestResult, Positions, Prices
 from quantlr.data.csv.bars import BarFrame
 from quantlr.data.prices import prices_from_bars
 

@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.engine import backtest_with_benchmark
-from quantlr.core.arrays import Array
 from quantlr.core.errors import DataError
-from quantlr.core.values import BacktestResult, Positions, Prices
+from quantlr.core.values import Array, BacktestResult, Positions, Prices
 from quantlr.data.prices import prices_from_bars
 
 from markets import as_quoted, random_walk_prices

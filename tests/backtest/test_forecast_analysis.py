@@ -12,7 +12,7 @@ from quantlr.backtest.forecast_analysis import (
     roc_band,
     roc_curve,
 )
-from quantlr.core.arrays import Array
+from quantlr.core.values import Array
 from sklearn.metrics import auc as area_below
 from sklearn.metrics import roc_auc_score
 from sklearn.metrics import roc_curve as sklearn_roc_curve

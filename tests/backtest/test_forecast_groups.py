@@ -16,8 +16,7 @@ from quantlr.backtest.forecast_analysis import (
     mean_returns_by_probability_group,
 )
 from quantlr.backtest.metrics import EvaluatedForecasts, evaluate_forecasts
-from quantlr.core.arrays import IntArray
-from quantlr.core.values import Forecasts
+from quantlr.core.values import Forecasts, IntArray
 from scipy import stats
 
 from markets import forecasts

@@ -16,8 +16,7 @@ from quantlr.backtest.overlays import (
     apply_overlays,
 )
 from quantlr.backtest.policies import DecisionContext, Proportional, decide_positions
-from quantlr.core.arrays import Array
-from quantlr.core.values import Forecasts
+from quantlr.core.values import Array, Forecasts
 
 from markets import forecasts, random_forecasts
 

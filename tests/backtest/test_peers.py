@@ -20,8 +20,7 @@ from backtesting import Backtest, Strategy
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.engine import backtest_with_benchmark
 from quantlr.backtest.trades import trade_table
-from quantlr.core.arrays import Array
-from quantlr.core.values import BacktestResult, Positions, Prices
+from quantlr.core.values import Array, BacktestResult, Positions, Prices
 
 from markets import random_walk_prices
 

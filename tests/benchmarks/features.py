@@ -20,8 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from quantlr.core.arrays import Array
-from quantlr.core.values import Dataset, Prices
+from quantlr.core.values import Array, Dataset, Prices
 from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.features import Feature, LaggedReturns, Momentum, Volatility
 from quantlr.data.features.transforms import CrossSectionalRank, RollingZScore

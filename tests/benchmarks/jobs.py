@@ -8,10 +8,9 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-from quantlr.core.arrays import Array, IntArray
 from quantlr.core.parallel import available_cores
 from quantlr.core.timing import NOT_YET_KNOWN
-from quantlr.core.values import Dataset, Folds, Forecasts
+from quantlr.core.values import Array, Dataset, Folds, Forecasts, IntArray
 from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.features import LaggedReturns
 from quantlr.data.labels import Direction

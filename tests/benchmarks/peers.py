@@ -10,8 +10,8 @@ from functools import partial
 from statistics import median
 
 import numpy as np
-from quantlr.core.arrays import Array
 from quantlr.core.parallel import available_cores
+from quantlr.core.values import Array
 from quantlr.model.logistic import sigmoid
 from threadpoolctl import threadpool_limits
 

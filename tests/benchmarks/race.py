@@ -10,8 +10,7 @@ from multiprocessing import get_context
 from statistics import median
 
 import numpy as np
-from quantlr.core.arrays import Array
-from quantlr.core.values import Dataset, Folds, Forecasts
+from quantlr.core.values import Array, Dataset, Folds, Forecasts
 from quantlr.model.logistic import sigmoid
 
 from benchmarks.jobs import MEGABYTE, Job, Memory, Refit, models_of, pairs_of, refit_of, spread, walked

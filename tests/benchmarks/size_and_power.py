@@ -27,8 +27,7 @@ import numpy as np
 from quantlr.backtest import metrics
 from quantlr.backtest.metrics import EvaluatedForecasts
 from quantlr.config.run_config import RunConfig, load_config
-from quantlr.core.arrays import Array
-from quantlr.core.values import Prices
+from quantlr.core.values import Array, Prices
 from quantlr.experiment.evaluate import compute_metrics
 from quantlr.pipeline.stages import dataset_from_config, run_stages
 from quantlr.stats.directional import pesaran_timmermann_test

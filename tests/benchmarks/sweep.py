@@ -36,7 +36,7 @@ from quantlr.core.engines.local import Engine, ProcessEngine
 from quantlr.sweeps.grid import Sweep, load_sweep
 from quantlr.sweeps.scheduler import SilentSweepObserver, SweepOptions, run_sweep
 from quantlr.sweeps.worker import require_versions
-from quantlr.testing.markets import random_walk_bars
+from quantlr.testing.contract import random_walk_bars
 
 from benchmarks.measures import _resident, seconds_of
 

@@ -17,10 +17,9 @@ from quantlr.backtest.policies import POLICIES
 from quantlr.cli import main
 from quantlr.config.run_config import load_config
 from quantlr.config.schema import config_schema, schema_text
-from quantlr.core.arrays import FeatureColumns
 from quantlr.core.components import Component, component_kind
 from quantlr.core.errors import ConfigError
-from quantlr.core.values import Prices
+from quantlr.core.values import FeatureColumns, Prices
 from quantlr.data.features import FEATURES, Feature, Momentum
 from quantlr.data.labels import LABELS
 from quantlr.data.sources import SOURCES

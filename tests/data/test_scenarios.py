@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from quantlr.core.arrays import Array
-from quantlr.core.values import PRICE_ARRAYS, Prices
+from quantlr.core.values import PRICE_ARRAYS, Array, Prices
 from quantlr.data.features import LaggedReturns
 from quantlr.data.scenarios import (
     AUDIT_SCENARIOS,

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from quantlr.core.arrays import Array
-from quantlr.core.values import Prices
+from quantlr.core.values import Array, Prices
 from quantlr.data.prices import DataSpec, load_prices
 from quantlr.data.source import FetchedPrices
 from quantlr.data.yahoo import YahooSource

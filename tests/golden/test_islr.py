@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import quantlr
 from quantlr.config.run_config import load_config
-from quantlr.core.arrays import Array
+from quantlr.core.values import Array
 from quantlr.data.prices import load_prices
 from quantlr.model.batched.fit import fit_folds
 from quantlr.model.batched.training import TrainingData

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from quantlr.core.arrays import Array
+from quantlr.core.values import Array
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from quantlr.core.arrays import Array
+from quantlr.core.values import Array
 from quantlr.model.batched.training import TrainingData
 from quantlr.model.splits import WalkForwardSpec, make_folds
 from quantlr.model.standardize import fold_scaling

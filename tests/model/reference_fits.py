@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 import statsmodels.api as sm
-from quantlr.core.arrays import Array
-from quantlr.core.values import Dataset, Forecasts, Prices
+from quantlr.core.values import Array, Dataset, Forecasts, Prices
 from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.features import Feature, LaggedReturns
 from quantlr.data.labels import Direction

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from quantlr.core.arrays import Array
-from quantlr.core.values import Dataset, Folds, Forecasts
+from quantlr.core.values import Array, Dataset, Folds, Forecasts
 from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.features import LaggedReturns, Volatility
 from quantlr.data.labels import Direction

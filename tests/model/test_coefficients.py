@@ -9,8 +9,7 @@ import pytest
 import statsmodels.api as sm
 from hypothesis import given
 from hypothesis import strategies as st
-from quantlr.core.arrays import Array, BoolArray
-from quantlr.core.values import Dataset
+from quantlr.core.values import Array, BoolArray, Dataset
 from quantlr.model.batched.fit import fit_folds
 from quantlr.model.batched.training import TrainingData
 from quantlr.model.config import LogisticRegression

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from quantlr import GradientDescentClassifier
-from quantlr.core.arrays import Array
+from quantlr.core.values import Array
 from quantlr.model.batched.sums import LocalRows, RawRows
 from quantlr.model.batched.training import MIN_HESSIAN_ROWS, MIN_ROWS_KEPT_RAW
 from quantlr.model.config import LogisticRegression

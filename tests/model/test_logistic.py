@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from quantlr.core.arrays import Array
+from quantlr.core.values import Array
 from quantlr.model.logistic import LogisticLoss, logit, pointwise_log_loss, sigmoid, sigmoid_derivative
 from scipy.optimize import approx_fprime
 from scipy.special import expit

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from quantlr.core.arrays import Array
+from quantlr.core.values import Array
 from quantlr.model.batched.fit import fit_folds
 from quantlr.model.batched.sums import LocalRows, RawRows, sample_weights_by_class
 from quantlr.model.batched.training import ObjectiveBuilder, TrainingData

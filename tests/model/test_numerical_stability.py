@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from quantlr.core.arrays import Array
 from quantlr.core.errors import DegenerateFold
-from quantlr.core.values import Dataset, Folds, Forecasts
+from quantlr.core.values import Array, Dataset, Folds, Forecasts
 from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.features import LaggedReturns, Momentum
 from quantlr.data.labels import Direction

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from quantlr.core.arrays import Array
+from quantlr.core.values import Array
 from quantlr.model.batched.fit import fit_folds
 from quantlr.model.batched.training import TrainingData
 from quantlr.model.config import LogisticRegression

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from quantlr.core.arrays import Array
 from quantlr.core.errors import NotEnoughHistory, UserError
-from quantlr.core.values import Dataset, Forecasts
+from quantlr.core.values import Array, Dataset, Forecasts
 from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.features import LaggedReturns, Momentum
 from quantlr.data.labels import Direction

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from quantlr.core.arrays import Array
 from quantlr.core.errors import DegenerateFold, LearningRateTooLarge
-from quantlr.core.values import Folds
+from quantlr.core.values import Array, Folds
 from quantlr.model.batched.fit import FitResults, fit_folds
 from quantlr.model.batched.training import ObjectiveBuilder, TrainingData
 from quantlr.model.config import LogisticRegression

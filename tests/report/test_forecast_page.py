@@ -18,8 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.text import Annotation, Text
 from quantlr.backtest.metrics import FORECAST_METRICS, evaluate_forecasts
-from quantlr.core.arrays import Array
-from quantlr.core.values import Forecasts
+from quantlr.core.values import Array, Forecasts
 from quantlr.experiment.run import Run
 from quantlr.report.context import PageContext
 from quantlr.report.pages import PAGES

@@ -17,7 +17,7 @@ from matplotlib.colors import to_hex
 from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 from matplotlib.image import imread
-from quantlr.core.arrays import Array
+from quantlr.core.values import Array
 from quantlr.experiment.run import Run
 from quantlr.report.context import PageContext
 from quantlr.report.pages.coefficients import coefficient_values

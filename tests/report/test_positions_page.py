@@ -26,7 +26,7 @@ from quantlr.report.pages.positions import (
     draw_trade_returns,
     positions_title_and_text,
 )
-from quantlr.testing.markets import random_walk_bars
+from quantlr.testing.contract import random_walk_bars
 
 BASE: dict[str, Any] = {
     "name": "case",

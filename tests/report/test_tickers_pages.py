@@ -24,7 +24,7 @@ from quantlr.report.pages.layout import Page
 from quantlr.report.pages.ticker import TickerContext, ticker_panels, ticker_title_and_text
 from quantlr.report.pages.tickers import MAX_TICKER_ROWS, TICKERS_PAGE, tickers_title_and_text
 from quantlr.report.storage import TICKER_INDEX_FILE, TICKER_PAGES_DIR, ticker_page_paths, write_report
-from quantlr.testing.markets import random_walk_bars
+from quantlr.testing.contract import random_walk_bars
 
 BASE: dict[str, Any] = {
     "name": "case",

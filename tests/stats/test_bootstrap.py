@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from quantlr.core.arrays import Array
+from quantlr.core.values import Array
 from quantlr.stats import bootstrap
 from quantlr.stats.bootstrap import mean_lower_bound_95, optimal_block_length, stationary_bootstrap_sums
 from quantlr.stats.hac import sum_by_session

@@ -8,7 +8,7 @@ import pytest
 import statsmodels.api as sm
 from hypothesis import given
 from hypothesis import strategies as st
-from quantlr.core.arrays import Array, IntArray
+from quantlr.core.values import Array, IntArray
 from quantlr.stats.directional import (
     clustered_accuracy_interval,
     clustered_auc_interval,

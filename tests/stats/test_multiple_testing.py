@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from arch.bootstrap import SPA, StationaryBootstrap, StepM
-from quantlr.core.arrays import Array
+from quantlr.core.values import Array
 from quantlr.stats.bootstrap import stationary_bootstrap_counts, stationary_bootstrap_sums
 from quantlr.stats.multiple_testing import (
     bootstrap_long_run_variance,

@@ -6,7 +6,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from quantlr.core.arrays import Array
+from quantlr.core.values import Array
 from quantlr.stats.multiple_testing import n_cscv_blocks, out_of_sample_ranks, probability_of_overfitting
 from scipy.stats import rankdata
 

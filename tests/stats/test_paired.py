@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from quantlr.core.arrays import Array
+from quantlr.core.values import Array
 from quantlr.stats.bootstrap import stationary_bootstrap_sums, stationary_bootstrap_sums_many_columns
 from quantlr.stats.paired import (
     PairedDifference,

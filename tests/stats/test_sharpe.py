@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from quantlr.core.arrays import Array
+from quantlr.core.values import Array
 from quantlr.stats.sharpe import (
     autocorrelations,
     bootstrap_sharpe_interval,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from quantlr.core.arrays import Array
+from quantlr.core.values import Array
 from quantlr.stats.sharpe import probabilistic_sharpe
 from quantlr.stats.verdict import Verdict, decide_verdict
 

@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 from pyarrow import compute
 
-from quantlr.core.arrays import Array
-from quantlr.core.values import Note
+from quantlr.core.values import Array, Note
 from quantlr.data.csv.layouts import BAR_FIELDS, NO_TICKER, TableLayout, detect_layout
 from quantlr.data.csv.parsing import DateArray, blank_cell_mask, cells_to_text, parse_dates, parse_numbers
 from quantlr.data.csv.raw_table import CellTable, read_raw_table, source_path_error

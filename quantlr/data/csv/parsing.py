@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import compute
 
-from quantlr.core.arrays import Array, BoolArray, IntArray
+from quantlr.core.values import Array, BoolArray, IntArray
 from quantlr.data.csv.raw_table import CellTable
 
 DateArray = npt.NDArray[np.datetime64]

@@ -15,8 +15,8 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
-from quantlr.core.arrays import BoolArray, IntArray
 from quantlr.core.errors import DataError
+from quantlr.core.values import BoolArray, IntArray
 
 READABLE_SUFFIXES = (".csv", ".txt", ".csv.gz", ".txt.gz", ".parquet")
 """Endings of the names of files that can be read."""

@@ -8,10 +8,8 @@ from typing import Annotated, ClassVar, Literal, TypeVar
 import numpy as np
 from pydantic import AfterValidator, Field, StrictInt
 
-from quantlr.core.annotations import ChoiceDescriptions, Unit
-from quantlr.core.arrays import Array, FeatureColumns
-from quantlr.core.components import Component
-from quantlr.core.values import Prices
+from quantlr.core.components import ChoiceDescriptions, Component, Unit
+from quantlr.core.values import Array, FeatureColumns, Prices
 
 T = TypeVar("T")
 

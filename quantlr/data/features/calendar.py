@@ -13,9 +13,8 @@ from typing import Annotated, Literal, get_args
 import numpy as np
 from pydantic import AfterValidator, Field
 
-from quantlr.core.annotations import ChoiceDescriptions
-from quantlr.core.arrays import Array, FeatureColumns, IntArray
-from quantlr.core.values import Prices
+from quantlr.core.components import ChoiceDescriptions
+from quantlr.core.values import Array, FeatureColumns, IntArray, Prices
 from quantlr.data.features.base import Feature, require_unique
 
 Day = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]

@@ -7,11 +7,10 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, StrictInt
 
-from quantlr.core.annotations import Unit
-from quantlr.core.arrays import FeatureColumns, IntArray
+from quantlr.core.components import Unit
 from quantlr.core.errors import DataError
 from quantlr.core.timing import iso_date, latest_known_bar_index
-from quantlr.core.values import Prices
+from quantlr.core.values import FeatureColumns, IntArray, Prices
 from quantlr.data.features.base import (
     RETURN_KIND_DESCRIPTION,
     Feature,

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from quantlr.core.arrays import Array
+from quantlr.core.values import Array
 from quantlr.data.features.base import safe_divide
 
 BLOCK_VALUES = 65_536

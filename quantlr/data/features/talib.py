@@ -10,8 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import ConfigDict, Field, model_validator
 
-from quantlr.core.arrays import Array, BoolArray, FeatureColumns
-from quantlr.core.values import Prices
+from quantlr.core.values import Array, BoolArray, FeatureColumns, Prices
 from quantlr.data.features.base import Feature
 
 INPUT_NAMES = ("open", "high", "low", "close", "volume")

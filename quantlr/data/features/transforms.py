@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field, StrictFloat, ValidationInfo, field_validator
 
-from quantlr.core.annotations import Unit
-from quantlr.core.arrays import Array, FeatureColumns
-from quantlr.core.components import component_union
-from quantlr.core.values import Prices
+from quantlr.core.components import Unit, component_union
+from quantlr.core.values import Array, FeatureColumns, Prices
 from quantlr.data.features import calendar, returns, talib, trend, volatility, volumes
 from quantlr.data.features.base import Feature, Lags, WindowAtLeastTwo, lag_values
 from quantlr.data.features.rolling import BLOCK_VALUES, rolling_zscore

@@ -7,9 +7,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import AfterValidator, Field, StrictFloat, ValidationInfo, field_validator
 
-from quantlr.core.annotations import ChoiceDescriptions, Unit
-from quantlr.core.arrays import FeatureColumns
-from quantlr.core.values import Prices
+from quantlr.core.components import ChoiceDescriptions, Unit
+from quantlr.core.values import FeatureColumns, Prices
 from quantlr.data.features.base import (
     Feature,
     Window,

@@ -8,9 +8,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from quantlr.core.annotations import ChoiceDescriptions
-from quantlr.core.arrays import FeatureColumns
-from quantlr.core.values import Prices
+from quantlr.core.components import ChoiceDescriptions
+from quantlr.core.values import FeatureColumns, Prices
 from quantlr.data.features.base import (
     RETURN_KIND_DESCRIPTION,
     Feature,

@@ -11,9 +11,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from quantlr.core.annotations import ChoiceDescriptions
-from quantlr.core.arrays import Array, FeatureColumns
-from quantlr.core.values import Prices
+from quantlr.core.components import ChoiceDescriptions
+from quantlr.core.values import Array, FeatureColumns, Prices
 from quantlr.data.features.base import (
     Feature,
     Lags,

@@ -13,8 +13,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from quantlr.core.arrays import Array, BoolArray, IntArray
 from quantlr.core.errors import DegenerateFold, LearningRateTooLarge
+from quantlr.core.values import Array, BoolArray, IntArray
 from quantlr.model.batched.loss import Objective
 from quantlr.model.batched.refit_batch import RefitBatch
 from quantlr.model.batched.training import BLOCK_ROWS, SAMPLE_ROWS, ObjectiveBuilder, TrainingData

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from quantlr.core.arrays import Array, IntArray
+from quantlr.core.values import Array, IntArray
 from quantlr.model.batched.sums import LocalRows, RawRows
 from quantlr.model.logistic import pointwise_log_loss, sigmoid, sigmoid_derivative
 from quantlr.model.standardize import LocalScaling, Scaling

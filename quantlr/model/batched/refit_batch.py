@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from quantlr.core.arrays import Array, IntArray
+from quantlr.core.values import Array, IntArray
 from quantlr.model.batched.loss import LabelSums, Objective, RefitBlock
 from quantlr.model.batched.sums import Float32Rows, LocalRows
 

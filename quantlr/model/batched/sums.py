@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from quantlr.core.arrays import Array, Float32Array, IntArray
+from quantlr.core.values import Array, Float32Array, IntArray
 from quantlr.model.standardize import LocalScaling
 from quantlr.model.windows import RowDelta, TrainingWindows
 

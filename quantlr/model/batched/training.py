@@ -9,8 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from quantlr.core.arrays import Array, BoolArray, IntArray
-from quantlr.core.values import Folds
+from quantlr.core.values import Array, BoolArray, Folds, IntArray
 from quantlr.model.batched.loss import Objective, TrainingRowsFactory, rows_in_memory
 from quantlr.model.batched.sums import LocalRows, RawRows, sample_weights_by_class
 from quantlr.model.config import LogisticRegression

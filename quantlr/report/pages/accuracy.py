@@ -11,7 +11,7 @@ from quantlr.backtest.forecast_analysis import (
     accuracy_by_group,
     mean_returns_by_probability_group,
 )
-from quantlr.core.arrays import Array
+from quantlr.core.values import Array
 from quantlr.report.context import PageContext
 from quantlr.report.pages.layout import Panel, Table, as_table
 from quantlr.report.style import (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from quantlr.core.arrays import Array, BoolArray, IntArray
+from quantlr.core.values import Array, BoolArray, IntArray
 from quantlr.model.diagnostics import ModelDiagnostics, sign_stability
 from quantlr.report.context import PageContext
 from quantlr.report.pages.layout import Panel, Table, grid_rectangles

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from quantlr.backtest.metrics import drawdown
-from quantlr.core.arrays import Array
 from quantlr.core.timing import iso_date
+from quantlr.core.values import Array
 from quantlr.report.compare import Comparison
 from quantlr.report.pages.layout import Panel, PlacedPanel, Table, default_style, draw_panels, figure_png, page_header
 from quantlr.report.pairs import (

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from quantlr.core.arrays import Array
+from quantlr.core.values import Array
 from quantlr.model.config import LogisticRegression
 from quantlr.model.learning_rate import LearningRateStudy
 from quantlr.report.context import PageContext

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from quantlr.backtest.forecast_analysis import reliability_bins
-from quantlr.core.arrays import Array
-from quantlr.core.values import Forecasts
+from quantlr.core.values import Array, Forecasts
 from quantlr.model.logistic import logit, sigmoid, sigmoid_derivative
 from quantlr.report.context import PageContext
 from quantlr.report.pages.coefficients import COEFFICIENT_PATHS, COEFFICIENTS, ModelSummary

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from quantlr.core.arrays import Array, BoolArray, IntArray
+from quantlr.core.values import Array, BoolArray, IntArray
 from quantlr.report.curves import draw_log_curves
 from quantlr.report.pages.layout import (
     Panel,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from quantlr.backtest.attribution import cumulative_contribution
-from quantlr.core.arrays import Array
+from quantlr.core.values import Array
 from quantlr.report.context import PageContext
 from quantlr.report.curves import NO_SKILL_LABEL
 from quantlr.report.pages.layout import Page, Panel, PlacedPanel, Table, grid_rectangles

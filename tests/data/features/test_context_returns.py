@@ -19,7 +19,7 @@ from quantlr.core.values import Prices
 from quantlr.data.features.returns import ContextReturns
 from quantlr.data.prices import DataSpec, load_prices, prices_from_bars
 from quantlr.data.sources import SampleSource
-from quantlr.testing.markets import random_walk_bars
+from quantlr.testing.contract import random_walk_bars
 
 from markets import random_walk_prices
 

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field, StrictInt
-from quantlr.core.arrays import FeatureColumns
 from quantlr.core.components import component_kind
-from quantlr.core.values import Prices
+from quantlr.core.values import FeatureColumns, Prices
 from quantlr.data.features import FEATURES, Feature
 from quantlr.data.scenarios import FEATURE_SCENARIOS
 from quantlr.testing.contract import FEATURE_CHECKS, check_feature

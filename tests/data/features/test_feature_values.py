@@ -13,10 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import talib
-from quantlr.core.arrays import Array
 from quantlr.core.components import component_kind
 from quantlr.core.errors import DataError
-from quantlr.core.values import Prices
+from quantlr.core.values import Array, Prices
 from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.features import FEATURES, Feature, LaggedReturns, Momentum, Volume
 from quantlr.data.features.calendar import DayOfWeek, Month

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from quantlr.core.arrays import Array
+from quantlr.core.values import Array
 from quantlr.data.features.rolling import rolling_max, rolling_mean, rolling_min, rolling_std, rolling_zscore
 
 PANDAS: dict[str, tuple[Callable[..., Array], Callable[[pd.DataFrame, int], pd.DataFrame]]] = {

@@ -11,8 +11,8 @@ import pytest
 import talib
 from pydantic import ValidationError
 from quantlr.config.run_config import RunConfig, load_config
-from quantlr.core.arrays import Array
 from quantlr.core.errors import ConfigError
+from quantlr.core.values import Array
 from quantlr.data.features.talib import TALib
 
 from markets import random_walk_prices

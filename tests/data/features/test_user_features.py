@@ -27,7 +27,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, StrictInt
 from quantlr.data.features import Feature
-from quantlr.core.arrays import FeatureColumns
+from quantlr.core.values import FeatureColumns
 from quantlr.core.values import Prices
 
 
