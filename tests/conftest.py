@@ -39,17 +39,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let runs use one process by default, since the tests run in parallel on all cores."""
-    monkeypatch.setattr("quantlr.core.parallel.available_cores", lambda: 1)
+    monkeypatch.setattr("quantlr.core.parallel.available_core_count", lambda: 1)
 
 
 @pytest.fixture(scope="session")
-def leaving_white() -> Callable[[], AbstractContextManager[None]]:
+def blank_pages() -> Callable[[], AbstractContextManager[None]]:
     """Return a context manager that replaces all pages by blank pictures, for fixtures of wider scope."""
     return _blank_pages
 
 
 @pytest.fixture
-def undrawn() -> Iterator[None]:
+def without_drawing() -> Iterator[None]:
     """Replace the pages of reports, comparisons and sweeps by blank pictures, which saves seconds per test."""
     with _blank_pages():
         yield

@@ -13,7 +13,7 @@ from quantlr.testing.contract import random_walk_bars, random_walk_prices
 __all__ = ["FEATURE_SCENARIOS", "apply_scenario", "random_walk_bars", "random_walk_prices"]
 
 
-def as_quoted(prices: Prices, seed: int) -> Prices:
+def with_unadjusted_quotes(prices: Prices, seed: int) -> Prices:
     """Return the same adjusted prices with other unadjusted closes, as after splits and dividends."""
     rng = np.random.default_rng(seed)
     adjustment = rng.uniform(0.2, 1.0, prices.close.shape)

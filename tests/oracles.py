@@ -101,7 +101,7 @@ def trade_session_by_session(
                 amount = traded * equity * execution.capital
                 fees = amount * (execution.commission_bps + execution.slippage_bps) / 1e4
                 if execution.spread is not None:
-                    fees += amount * spread_seen_by(prices, i, session=t - delay) / 2.0
+                    fees += amount * corwin_schultz_spread_by_loop(prices, i, session=t - delay) / 2.0
                 fees += max(amount / raw_price[t, i] * execution.per_share, execution.min_per_order)
                 cost += fees / (equity * execution.capital)
             turnover += traded
@@ -179,7 +179,7 @@ def buy_and_hold(
     return weights, turnover
 
 
-def spread_seen_by(prices: Prices, ticker: int, *, session: int) -> float:
+def corwin_schultz_spread_by_loop(prices: Prices, ticker: int, *, session: int) -> float:
     """Return the mean of the newest 20 Corwin-Schultz spreads that are known at a session's close, 0 if there are none.
 
     Computed from pairs of successive bars of the ticker, in prices and not in their logarithms.
@@ -203,7 +203,7 @@ def spread_seen_by(prices: Prices, ticker: int, *, session: int) -> float:
     return float(np.mean(spreads[-20:])) if spreads else 0.0
 
 
-def walked(
+def hysteresis_positions_by_loop(
     ticker: list[int], enter: list[int], stays_long: list[bool], stays_short: list[bool], *, horizon: int
 ) -> list[float]:
     """Return the side held after each decision, by a loop with one state per tranche."""

@@ -1,4 +1,4 @@
-"""What CONTRIBUTING says of adding a part is followed to the letter, in a copy of the package."""
+"""The steps of CONTRIBUTING for adding a feature work, in a copy of the package."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ print(json.dumps({
 """
 
 
-def test_the_feature_it_shows_is_added_by_pasting_it_where_it_says(tmp_path: Path) -> None:
+def test_the_documented_feature_can_be_added_as_described(tmp_path: Path) -> None:
     (block,) = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
     body, closing = block.split("FEATURES:", 1)
     (named,) = re.findall(r"`(data/features/\w+\.py)`", PAGE[: PAGE.index("```python")])[-1:]
@@ -53,7 +53,7 @@ def test_the_feature_it_shows_is_added_by_pasting_it_where_it_says(tmp_path: Pat
         [sys.executable, "-c", CHECK], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
-    assert Path(said["where"]).is_relative_to(tmp_path)
-    assert said["columns"] == ["close_in_range", "zscore_60(close_in_range)"]
-    assert said["apart"] < 1e-12
+    output = json.loads(done.stdout)
+    assert Path(output["where"]).is_relative_to(tmp_path)
+    assert output["columns"] == ["close_in_range", "zscore_60(close_in_range)"]
+    assert output["apart"] < 1e-12

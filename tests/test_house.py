@@ -16,29 +16,29 @@ HEAVY = ("pandas", "numpy", "pydantic", "rich", "matplotlib", "ruamel")
 NOT_NEEDED = ("scipy", "sklearn", "arch", "exchange_calendars", "yfinance", "matplotlib.pyplot")
 
 
-def python(code: str, *arguments: str, cwd: Path = ROOT) -> str:
+def run_python(code: str, *arguments: str, cwd: Path = ROOT) -> str:
     command = [sys.executable, "-c", code, *arguments]
     return subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True).stdout
 
 
-def test_import_and_help_need_no_heavy_package_and_what_starts_the_drawing_no_threads() -> None:
+def test_import_and_help_load_no_heavy_package() -> None:
     """The helpers' imports are to overlap with ours; and Ctrl-C reaches a thread that does not let it wait."""
     code = (
         "import sys, quantlr, quantlr.report.render\n"
-        f"there = [name for name in {HEAVY} if name in sys.modules]\n"
+        f"loaded = [name for name in {HEAVY} if name in sys.modules]\n"
         "from quantlr.cli import main\n"
         "main(['--help'], standalone_mode=False)\n"
-        f"print(there, [name for name in {HEAVY} if name in sys.modules])"
+        f"print(loaded, [name for name in {HEAVY} if name in sys.modules])"
     )
-    assert python(code).splitlines()[-1] == "[] []"
+    assert run_python(code).splitlines()[-1] == "[] []"
 
 
-def test_a_first_run_takes_a_few_imports_time_and_needs_neither_network_nor_the_packages_of_tests(
+def test_a_first_run_is_fast_and_needs_neither_network_nor_optional_packages(
     tmp_path: Path,
 ) -> None:
     """The bar is 5, measured by tests/benchmarks/cold_start.py; the margin is for machines that do other things too."""
     started = time.perf_counter()
-    python("import pandas, pyarrow, matplotlib.figure")
+    run_python("import pandas, pyarrow, matplotlib.figure")
     imports = time.perf_counter() - started
     code = (
         "import socket, sys\n"
@@ -50,14 +50,14 @@ def test_a_first_run_takes_a_few_imports_time_and_needs_neither_network_nor_the_
         f"print([name for name in {NOT_NEEDED} if name in sys.modules])"
     )
     started = time.perf_counter()
-    said = python(code, str(tmp_path))
-    took = time.perf_counter() - started
-    assert said.splitlines() == ["0", "[]"]
+    output = run_python(code, str(tmp_path))
+    seconds = time.perf_counter() - started
+    assert output.splitlines() == ["0", "[]"]
     assert (tmp_path / "sp500_daily" / "tearsheet.png").exists()
-    assert took < 10 * imports
+    assert seconds < 10 * imports
 
 
-def test_nobody_uses_what_the_house_forbids() -> None:
+def test_forbidden_modules_and_calls_are_not_used() -> None:
     """No pyplot, no pickle, nothing evaluated, no YAML loaded."""
     forbidden = {"pickle", "matplotlib.pyplot", "eval", "exec", "yaml.load"}
     for path in (ROOT / "quantlr").rglob("*.py"):

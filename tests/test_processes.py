@@ -22,7 +22,7 @@ from report.cases import case_context, case_tear_sheet
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("without_drawing")
 def test_all_applicable_pages_are_rendered() -> None:
     context = case_context("four sessions")
     assert list(render_pages_serially(context, ignore_progress)) == [

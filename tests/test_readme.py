@@ -29,36 +29,36 @@ README = (ROOT / "README.md").read_text()
 EXAMPLE = ROOT / "reports" / "example"
 
 
-def blocks(language: str) -> list[str]:
+def code_blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
 
 
-COMMANDS = [commands for block in blocks("bash") if (commands := re.findall(r"^quantlr .*", block, re.MULTILINE))]
+COMMANDS = [commands for block in code_blocks("bash") if (commands := re.findall(r"^quantlr .*", block, re.MULTILINE))]
 """Of each block those that are there to be typed after one another."""
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Stand in a folder with the configs, as a user would."""
+    """Change to a folder with the configs, as a user would."""
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_the_terminal_shows_what_the_readme_shows(home: Path) -> None:
-    shown = next(block for block in blocks("text") if block.startswith("$ quantlr"))
-    command, *expected = shown.rstrip().splitlines()
+@pytest.mark.usefixtures("without_drawing")
+def test_terminal_output_equals_the_readme(home: Path) -> None:
+    block_text = next(block for block in code_blocks("text") if block.startswith("$ quantlr"))
+    command, *expected = block_text.rstrip().splitlines()
     result = CliRunner().invoke(main, shlex.split(command.removeprefix("$ quantlr ")))
     assert [line.rstrip() for line in result.stderr.rstrip().splitlines()] == [line.rstrip() for line in expected]
 
 
 @pytest.fixture
 def yahoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yahoo]:
-    """Answer for Yahoo behind the proxy that the environment names; nothing in the program knows of it."""
-    now = dt.datetime.now(dt.UTC)
+    """Answer for Yahoo behind the proxy that the environment names; the program is not configured for it."""
+    time = dt.datetime.now(dt.UTC)
     server = Yahoo()
-    server.now, server.shares["SPY"] = now, share(1, days(1500, last=str(now.date())), exchange="PCX", kind="ETF")
+    server.now, server.shares["SPY"] = time, share(1, days(1500, last=str(time.date())), exchange="PCX", kind="ETF")
     tls, authority = throwaway_authority(tmp_path)
     with serving(server, tls=tls) as address:
         for name in ("NO_PROXY", "no_proxy"):
@@ -71,7 +71,7 @@ def yahoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yahoo]:
         yield server
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("without_drawing")
 @pytest.mark.parametrize("commands", COMMANDS, ids=lambda commands: commands[0].removeprefix("quantlr "))
 def test_every_command_runs(home: Path, commands: list[str], request: pytest.FixtureRequest) -> None:
     fetching = any("yahoo" in command for command in commands)
@@ -83,17 +83,17 @@ def test_every_command_runs(home: Path, commands: list[str], request: pytest.Fix
     assert (home / "reports").is_dir() != all(command.startswith(WRITES_NO_REPORT) for command in commands)
 
 
-def test_verbs_and_options_that_it_speaks_of_exist() -> None:
+def test_documented_commands_and_options_exist() -> None:
     context = click.Context(main)
     commands = [main.get_command(context, verb) for verb in main.list_commands(context)]
     options = {name for command in commands if command for option in command.params for name in option.opts}
     assert set(re.findall(r"`quantlr ([a-z]+)", README)) <= set(main.list_commands(context))
-    spoken_of = set(re.findall(r"`(--[a-z]+)", README))
-    assert spoken_of
-    assert spoken_of <= options
+    documented_options = set(re.findall(r"`(--[a-z]+)", README))
+    assert documented_options
+    assert documented_options <= options
 
 
-def test_the_benchmarks_it_names_start_as_it_says(tmp_path: Path) -> None:
+def test_documented_benchmarks_start(tmp_path: Path) -> None:
     """One of them is run, on its smallest job; the others say what they would do."""
     named = sorted(set(re.findall(r"python (tests/benchmarks/\w+\.py)", README)))
     assert len(named) == 3
@@ -106,28 +106,28 @@ def test_the_benchmarks_it_names_start_as_it_says(tmp_path: Path) -> None:
         )
         for script in named
     ]  # fmt: skip
-    said = [process.communicate()[0] for process in started]
+    outputs = [process.communicate()[0] for process in started]
     assert [process.returncode for process in started] == [0, 0, 0]
-    assert all("usage: " in text for text, script in zip(said, named, strict=True) if script not in quick)
+    assert all("usage: " in text for text, script in zip(outputs, named, strict=True) if script not in quick)
     assert (tmp_path / "descent.json").exists()
 
 
-def test_the_two_first_lines_stand_there_for_ci_to_run() -> None:
-    first, second = (block.strip() for block in blocks("bash") if block.startswith("python3"))
+def test_the_first_two_commands_are_those_of_ci() -> None:
+    first, second = (block.strip() for block in code_blocks("bash") if block.startswith("python3"))
     assert first.endswith("quantlr run configs/sp500_daily.yaml")
     assert second.endswith('pip install -e ".[dev]" && pytest')
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_the_python_runs_as_it_stands(home: Path) -> None:
-    for code in blocks("python"):
+@pytest.mark.usefixtures("without_drawing")
+def test_the_python_examples_run(home: Path) -> None:
+    for code in code_blocks("python"):
         exec(compile(code, "README.md", "exec"), {})  # noqa: S102 - the README's own example
     assert (home / "reports" / "sp500_daily" / "tearsheet.png").exists()
     assert (home / "weights.json").exists()
 
 
-def test_the_config_is_whole_and_its_defaults_are_the_programs(home: Path) -> None:
-    whole = next(block for block in blocks("yaml") if block.startswith("name: my_run"))
+def test_the_documented_config_has_every_key_and_default(home: Path) -> None:
+    whole = next(block for block in code_blocks("yaml") if block.startswith("name: my_run"))
     (home / "my_run.yaml").write_text(whole)
     config = load_config(home / "my_run.yaml").run
     bare = {"data": config.data.model_dump(), "features": [{"kind": part.kind} for part in config.features]}
@@ -139,34 +139,36 @@ def test_the_config_is_whole_and_its_defaults_are_the_programs(home: Path) -> No
             assert re.search(rf"\b{key}:", whole), f"{section}.{key} is not in the README's config"
 
 
-def test_the_errors_it_shows_are_real(home: Path) -> None:
-    shown = next(block for block in blocks("text") if block.startswith("my_run.yaml:"))
+def test_documented_errors_equal_the_reported_ones(home: Path) -> None:
+    block_text = next(block for block in code_blocks("text") if block.startswith("my_run.yaml:"))
     (home / "my_run.yaml").write_text(
         "name: my_run\ndata:\n  source: {kind: sample}\n  start: 2020-13-45\nfeatures:\n"
         "  - {kind: lagged_returns,    lag: [1]}\n"
     )
     result = CliRunner().invoke(main, ["run", "my_run.yaml"])
-    assert set(shown.splitlines()) <= set(result.stderr.splitlines())
+    assert set(block_text.splitlines()) <= set(result.stderr.splitlines())
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_what_the_conventions_of_a_textbook_are_worth(home: Path) -> None:
-    found = re.search(r"growth\s+of ([0-9.]+%) a year against ([0-9.]+%)", README)
-    assert found
+@pytest.mark.usefixtures("without_drawing")
+def test_documented_cagrs_of_textbook_conventions(home: Path) -> None:
+    documented = re.search(r"CAGR\s+of ([0-9.]+%) against ([0-9.]+%)", README)
+    assert documented
     runs = CliRunner().invoke(
         main, ["run", "configs/sp500_textbook.yaml", "configs/sp500_daily.yaml", "--json", "--quiet"]
     )
-    growth = [json.loads(line)["backtest"]["strategy"]["cagr"] for line in runs.stdout.splitlines()]
-    assert [f"{rate:.1%}" for rate in growth] == list(found.groups())
+    cagrs = [json.loads(line)["backtest"]["strategy"]["cagr"] for line in runs.stdout.splitlines()]
+    assert [f"{rate:.1%}" for rate in cagrs] == list(documented.groups())
 
 
-def test_the_picture_is_one_that_the_program_made(home: Path) -> None:
+def test_the_example_report_is_reproducible(home: Path) -> None:
     CliRunner().invoke(main, ["run", "configs/sp500_daily.yaml", "--name", "example", "--quiet"])
-    made, kept = (imread(folder / "tearsheet.png") for folder in (home / "reports" / "example", EXAMPLE))
-    assert made.shape == kept.shape
+    picture, committed = (imread(folder / "tearsheet.png") for folder in (home / "reports" / "example", EXAMPLE))
+    assert picture.shape == committed.shape
     # Another version of matplotlib may place a letter a fraction of a pixel elsewhere; a changed page differs more.
-    assert np.abs(made - kept).mean() < 0.004
-    mine, theirs = (json.loads((folder / "metrics.json").read_text()) for folder in (home / "reports/example", EXAMPLE))
-    assert mine["verdict"] == theirs["verdict"]
-    for key, value in theirs["backtest"]["strategy"].items():
-        assert mine["backtest"]["strategy"][key] == (None if value is None else pytest.approx(value, rel=1e-6))
+    assert np.abs(picture - committed).mean() < 0.004
+    metrics, documented = (
+        json.loads((folder / "metrics.json").read_text()) for folder in (home / "reports/example", EXAMPLE)
+    )
+    assert metrics["verdict"] == documented["verdict"]
+    for key, value in documented["backtest"]["strategy"].items():
+        assert metrics["backtest"]["strategy"][key] == (None if value is None else pytest.approx(value, rel=1e-6))

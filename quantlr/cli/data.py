@@ -103,7 +103,7 @@ def _fetch_and_print(options: Options, config_path: Path) -> None:
                 data.tickers, start=data.start, end=data.end, offline=options.offline, progress=progress
             )
     except QuantlrError as error:
-        raise config.with_location(error) from error
+        raise config.error_with_location(error) from error
     rows: dict[str, dict[str, Any]] = {}
     for ticker, bars in fetched.bars.items():
         dates = {"first": iso_date(bars.index[0]), "last": iso_date(bars.index[-1])} if len(bars) else {}

@@ -71,9 +71,9 @@ class Options:
     @property
     def workers(self) -> int:
         """Number of processes to use."""
-        from quantlr.core.parallel import available_cores
+        from quantlr.core.parallel import available_core_count
 
-        return self.jobs or available_cores()
+        return self.jobs or available_core_count()
 
     @functools.cached_property
     def results(self) -> Console:

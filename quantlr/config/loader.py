@@ -21,30 +21,31 @@ from quantlr.core.errors import ConfigError, Fault
 MAX_CONFIG_BYTES = 1_000_000
 
 
-def read_config_file(path: Path, *, default_kinds: Mapping[str, str]) -> tuple[ParsedYaml, list[ConfigProblem]]:
+def read_config_file(
+    path: Path,
+    *,
+    default_kinds: Mapping[str, str],
+    extends_location: SourceLocation | None = None,
+    visited_paths: tuple[Path, ...] = (),
+) -> tuple[ParsedYaml, list[ConfigProblem]]:
     """Return the tree of a config file, merged over the one it extends, and the problems that don't prevent reading.
 
-    `default_kinds` are the kinds of sections without a `kind`, by dotted key.
+    Parameters
+    ----------
+    path : the file.
+    default_kinds : kinds of sections without a `kind`, by dotted key.
+    extends_location, visited_paths : of a config that another extends: the location of that ``extends``, and the files
+        that lead to it.
 
     Raises
     ------
     ConfigError : a file can't be read as a mapping; with all its problems.
     """
-    return _read_with_extends(path, default_kinds=default_kinds, extends_location=None, visited_paths=())
-
-
-def _read_with_extends(
-    path: Path,
-    *,
-    default_kinds: Mapping[str, str],
-    extends_location: SourceLocation | None,
-    visited_paths: tuple[Path, ...],
-) -> tuple[ParsedYaml, list[ConfigProblem]]:
     text = _read_config_text(path, extends_location)
     resolved = path.resolve()
     if resolved in visited_paths:
         circle = " -> ".join(file.name for file in (*visited_paths[visited_paths.index(resolved) :], resolved))
-        _raise_problem(extends_location or SourceLocation(str(path)), "extends", f"is circular: {circle}")
+        _raise_config_error(extends_location or SourceLocation(str(path)), "extends", f"is circular: {circle}")
     parsed, problems = parse_yaml(text, file_name=str(path), base_folder=path.parent)
     if not isinstance(parsed.value, dict):
         found = {type(None): "nothing", list: "a list"}.get(type(parsed.value), "a single value")
@@ -55,8 +56,8 @@ def _read_with_extends(
         return parsed, problems
     base_name, location = parsed.value.pop("extends"), parsed.value_locations["extends",]
     if not isinstance(base_name, str):
-        _raise_problem(location, "extends", "needs the path of a config")
-    base, base_problems = _read_with_extends(
+        _raise_config_error(location, "extends", "needs the path of a config")
+    base, base_problems = read_config_file(
         path.parent / base_name,
         default_kinds=default_kinds,
         extends_location=location,
@@ -67,14 +68,14 @@ def _read_with_extends(
     return base, [*base_problems, *problems]
 
 
-def _raise_problem(location: SourceLocation, key: str, text: str) -> NoReturn:
+def _raise_config_error(location: SourceLocation, key: str, text: str) -> NoReturn:
     raise ConfigError(str(ConfigProblem(location, key, text)))
 
 
 def _read_config_text(path: Path, extends_location: SourceLocation | None) -> str:
     """Return the text of a file; `extends_location` is None for one that is named on the command line."""
 
-    def path_error(message: str) -> ConfigError:
+    def path_config_error(message: str) -> ConfigError:
         if extends_location is None:
             return ConfigError(f"{path}: {message}")
         return ConfigError(str(ConfigProblem(extends_location, "extends", f"{path} {message}")))
@@ -82,14 +83,14 @@ def _read_config_text(path: Path, extends_location: SourceLocation | None) -> st
     try:
         content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        raise path_error("does not exist" if extends_location else "no such config; name a YAML file") from None
+        raise path_config_error("does not exist" if extends_location else "no such config; name a YAML file") from None
     except IsADirectoryError:
-        raise path_error("is a folder; name a YAML file in it") from None
+        raise path_config_error("is a folder; name a YAML file in it") from None
     except (ValueError, UnicodeError):
-        raise path_error("can't be a path") from None
+        raise path_config_error("can't be a path") from None
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            raise path_error("is too long for a path") from None
+            raise path_config_error("is too long for a path") from None
         raise Fault(f"{path}: can't be read: {error.strerror}") from error
     if len(content) > MAX_CONFIG_BYTES:
         raise ConfigError(f"{path}: {len(content):,} bytes; a config has at most {MAX_CONFIG_BYTES:,}")
@@ -121,11 +122,10 @@ def merge_parsed_yaml(base: ParsedYaml, child: ParsedYaml, *, default_kinds: Map
                 return
         base_mapping[key] = value
         base.remove_locations(key_path)
-        for target, source in (
-            (base.value_locations, child.value_locations),
-            (base.key_locations, child.key_locations),
-        ):
-            target.update({path: place for path, place in source.items() if path[: len(key_path)] == key_path})
+        n_parts = len(key_path)
+        for name in ("value_locations", "key_locations"):
+            source = getattr(child, name).items()
+            getattr(base, name).update({path: location for path, location in source if path[:n_parts] == key_path})
 
     for key, value in child.value.items():
         merge((key,), base.value, value)
@@ -162,25 +162,25 @@ def apply_overrides(
         *outer_parts, last_part = parse_key_path(str(key))
         path: KeyPath = ()
         for key_part in outer_parts:
-            path = _extend_key_path(path, key_part, container, location)
+            path = _key_path_with_part(path, key_part, container, location)
             if isinstance(container, dict) and path[-1] not in container:
                 container[path[-1]] = {}
                 parsed_yaml.value_locations[path] = parsed_yaml.key_locations[path] = location
             container = container[path[-1]]
-        path = _extend_key_path(path, last_part, container, location)
+        path = _key_path_with_part(path, last_part, container, location)
         container[path[-1]] = value
         parsed_yaml.remove_locations(path)
         parsed_yaml.value_locations[path] = parsed_yaml.key_locations[path] = location
 
 
-def _extend_key_path(key_path: KeyPath, key_part: str | int, container: Any, location: SourceLocation) -> KeyPath:
+def _key_path_with_part(key_path: KeyPath, key_part: str | int, container: Any, location: SourceLocation) -> KeyPath:
     """Return the path with one more part, of the type that indexes the container; ConfigError if nothing can."""
     if isinstance(container, dict):
         return (*key_path, str(key_part))
     path = (*key_path, key_part)
     if not isinstance(container, list):
-        _raise_problem(location, format_key_path(path), "this key has no keys below it")
+        _raise_config_error(location, format_key_path(path), "this key has no keys below it")
     if not isinstance(key_part, int) or key_part >= len(container):
         text = f"the list has {len(container)} entries; they count from 0"
-        _raise_problem(location, format_key_path(path), text)
+        _raise_config_error(location, format_key_path(path), text)
     return path

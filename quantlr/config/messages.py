@@ -13,9 +13,7 @@ from quantlr.core.components import Component, component_kind, load_installed_co
 
 RENAMED_KEYS = {"model.descent": "model.solver", "untouched": "holdout"}
 """Former dotted keys of configs and sweeps, and their present names."""
-RENAMED_VALUES = {
-    "model.solver": {"plain": "gradient_descent", "accelerated": "nesterov", "preconditioned": "newton"},
-}
+RENAMED_VALUES = {"model.solver": {"plain": "gradient_descent", "accelerated": "nesterov", "preconditioned": "newton"}}
 """Former values by dotted key, and their present names."""
 _ERROR_TYPES_BY_TEXT = {
     "needs a whole number": ("int_type", "int_parsing", "int_from_float"),
@@ -54,15 +52,13 @@ def problems_from_validation_error(
     details = error.errors(include_url=False)
     for detail in details:
         loc = detail["loc"]
-        if detail["type"] == "too_short" and any(
-            len(other["loc"]) > len(loc) and other["loc"][: len(loc)] == loc for other in details
-        ):
+        if detail["type"] == "too_short" and any(other["loc"][: len(loc)] == loc != other["loc"] for other in details):
             continue  # pydantic counts valid entries only, and reports the invalid ones itself
         path = _key_path_from_loc(loc, parsed_yaml.value, detail["type"])
         if detail["type"].startswith("union_tag") and isinstance(detail["input"], dict):
             path = (*path, "kind")
         texts_by_path.setdefault(path, {})[_problem_text(detail, path, parsed_yaml, model)] = None
-        locations[path] = _find_location(path, parsed_yaml, is_unknown_key=detail["type"] == "extra_forbidden")
+        locations[path] = _location_of_key_path(path, parsed_yaml, is_unknown_key=detail["type"] == "extra_forbidden")
     return [
         ConfigProblem(locations[path], format_key_path(path), _join_problem_texts(list(texts)))
         for path, texts in texts_by_path.items()
@@ -89,27 +85,19 @@ def _key_path_from_loc(loc: tuple[int | str, ...], config_values: Any, error_typ
     """Return pydantic's location as a key path: without the names of union members."""
     path: list[int | str] = []
     for index, part in enumerate(loc):
-        if (
-            isinstance(config_values, dict)
-            and part == config_values.get("kind")
-            and index
-            and loc[index - 1] == path[-1]
-        ):
+        is_mapping, is_last = isinstance(config_values, dict), index == len(loc) - 1
+        if is_mapping and index and part == config_values.get("kind") and loc[index - 1] == path[-1]:
             continue  # a union member, not a key of the same name
-        if isinstance(config_values, dict) and part in config_values:
-            path.append(part)
-            config_values = config_values[str(part)]
-        elif isinstance(config_values, (list, tuple)) and isinstance(part, int) and part < len(config_values):
+        is_entry = isinstance(config_values, (list, tuple)) and isinstance(part, int) and part < len(config_values)
+        if is_entry or (is_mapping and part in config_values):
             path.append(part)
             config_values = config_values[part]
-        elif index == len(loc) - 1 and (
-            error_type == "missing" or (error_type == "value_error" and str(part).isidentifier())
-        ):
+        elif is_last and (error_type == "missing" or (error_type == "value_error" and str(part).isidentifier())):
             path.append(part)  # not in the file: a required key, or a default that contradicts other keys
     return tuple(path)
 
 
-def _find_location(key_path: KeyPath, parsed_yaml: ParsedYaml, *, is_unknown_key: bool) -> SourceLocation:
+def _location_of_key_path(key_path: KeyPath, parsed_yaml: ParsedYaml, *, is_unknown_key: bool) -> SourceLocation:
     if is_unknown_key and key_path in parsed_yaml.key_locations:
         return parsed_yaml.key_locations[key_path]
     while key_path not in parsed_yaml.value_locations and key_path:

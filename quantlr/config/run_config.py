@@ -88,7 +88,7 @@ class LoadedConfig:
     run: RunConfig
     locations: dict[KeyPath, SourceLocation]
 
-    def with_location(self, error: QuantlrError) -> QuantlrError:
+    def error_with_location(self, error: QuantlrError) -> QuantlrError:
         """Return an error with the location of its key in front; that of the section if the key is a default."""
         if error.key is None:
             return error
@@ -104,7 +104,7 @@ class LoadedConfig:
         try:
             yield
         except QuantlrError as error:
-            raise self.with_location(error) from error
+            raise self.error_with_location(error) from error
 
 
 def load_config(
@@ -154,9 +154,8 @@ def parse_config_source(source: str | Path | Mapping[str, Any]) -> tuple[ParsedY
         raise ConfigError(f"a config is a path or a mapping, found {type(source).__name__}")
     if isinstance(source, Mapping):
         return ParsedYaml(copy_nested(source)), []
-    kinds = {
-        key: field.default.kind for key, field in RunConfig.model_fields.items() if isinstance(field.default, Component)
-    }
+    defaults = {key: field.default for key, field in RunConfig.model_fields.items()}
+    kinds = {key: default.kind for key, default in defaults.items() if isinstance(default, Component)}
     return read_config_file(Path(source), default_kinds=kinds)
 
 

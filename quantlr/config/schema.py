@@ -29,10 +29,6 @@ from quantlr.data.features import Feature
 
 JsonSchema = dict[str, Any]
 
-SCHEMA_DESCRIPTION = (
-    "One run: prices, features, a classifier fitted walk-forward, a policy, and trading costs. "
-    "`quantlr schema` prints this file."
-)
 EXTENDS_SCHEMA: JsonSchema = {
     "title": "extends",
     "description": "Path of another config, relative to this file, whose keys this one inherits: mappings merge; "
@@ -46,8 +42,6 @@ EXTENSIBLE_KIND_DESCRIPTION = (
     "Kind of the feature; the other keys are its parameters. The schema that `quantlr schema` prints includes the "
     "kinds of installed packages."
 )
-OMITTABLE_KEY = "name"
-"""A key without a default that may be left out, since a config is named by its file."""
 VALUE_KEYWORDS = (
     "type", "const", "enum", ENUM_DESCRIPTIONS_KEY, "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
     "minLength", "maxLength", "pattern", "format", "minItems", "maxItems",
@@ -70,7 +64,8 @@ def config_schema(*, include_installed: bool = True) -> JsonSchema:
     features, load_errors = _load_installed_features() if include_installed else ([], {})
     models: list[Any] = [(model, "validation") for model in (RunConfig, *features)]
     refs, schema = models_json_schema(models, ref_template="#/definitions/{model}")
-    return _SchemaWriter(schema["$defs"], [refs[feature, "validation"] for feature in features], load_errors).schema()
+    installed_refs = [refs[feature, "validation"] for feature in features]
+    return _SchemaWriter(schema["$defs"], installed_refs, load_errors).full_schema()
 
 
 def _load_installed_features() -> tuple[list[type[Feature]], dict[str, str]]:
@@ -80,11 +75,10 @@ def _load_installed_features() -> tuple[list[type[Feature]], dict[str, str]]:
     load_errors: dict[str, str] = {}
     for kind in installed_kinds(base):
         try:
-            feature = load_installed_component(kind, base)
+            if feature := load_installed_component(kind, base):
+                features.append(feature)
         except ValueError as error:
             load_errors[kind] = str(error)
-        else:
-            features += [feature] if feature else []
     return features, load_errors
 
 
@@ -109,32 +103,34 @@ class _SchemaWriter:
         self.installed_refs = installed_refs
         self.load_errors = load_errors
         self.mergeable_sections: set[str] = set()
-        self._collect_mergeable_sections(self.root_schema["properties"])
+        self._add_mergeable_sections(self.root_schema["properties"])
         self.definitions: dict[str, JsonSchema] = {}
         self.catalog_name_by_kinds: dict[tuple[str, ...], str] = {}
 
-    def _raw(self, ref: str) -> JsonSchema:
+    def _raw_schema(self, ref: str) -> JsonSchema:
         """Return pydantic's definition that a reference points to."""
         return self.raw_definitions[_definition_name(ref)]
 
-    def _collect_mergeable_sections(self, schema: Any) -> None:
+    def _add_mergeable_sections(self, schema: Any) -> None:
         """Add the sections that are reached without passing through a list."""
         for key, inner in schema.items() if isinstance(schema, dict) else enumerate(schema):
             if key == "$ref" and _definition_name(inner) not in self.mergeable_sections:
                 self.mergeable_sections.add(_definition_name(inner))
-                self._collect_mergeable_sections(self._raw(inner)["properties"])
+                self._add_mergeable_sections(self._raw_schema(inner)["properties"])
             elif isinstance(inner, (dict, list)) and key != "items":
-                self._collect_mergeable_sections(inner)
+                self._add_mergeable_sections(inner)
 
-    def schema(self) -> JsonSchema:
+    def full_schema(self) -> JsonSchema:
         """Return the whole schema; the required keys depend on whether the config extends another."""
         properties = self._properties_schema(self.root_schema, "")
-        requirements = self._section_requirements(self.root_schema)
-        requirements["required"] = [key for key in requirements["required"] if key != OMITTABLE_KEY]
+        requirements = self._section_requirements_schema(self.root_schema)
+        # A config without a name is named by its file.
+        requirements["required"] = [key for key in requirements["required"] if key != "name"]
         return {
             "$schema": "http://json-schema.org/draft-07/schema#",
             "title": "quantlr config",
-            "description": SCHEMA_DESCRIPTION,
+            "description": "One run: prices, features, a classifier fitted walk-forward, a policy, and trading costs. "
+            "`quantlr schema` prints this file.",
             "type": "object",
             "properties": {"extends": EXTENDS_SCHEMA, **properties},
             "additionalProperties": False,
@@ -156,7 +152,7 @@ class _SchemaWriter:
         """Return the schema of a key: title, description with unit and default, examples, and values."""
         value = self._value_schema(key, raw, dotted_key)
         if "$ref" in value:  # draft 07 ignores keywords beside $ref; pydantic omits a description that the section has
-            description = raw.get("description") or _summary_text(self._raw(raw["$ref"]))
+            description = raw.get("description") or _summary_text(self._raw_schema(raw["$ref"]))
             return {"title": dotted_key, "description": description, "type": "object", "allOf": [value]}
         description = append_units(raw.get("description", ""), list(dict.fromkeys(_iter_units(raw))))
         schema = {"title": dotted_key, "description": description, **value}
@@ -173,7 +169,7 @@ class _SchemaWriter:
         if self._referenced_properties(raw):
             return {"$ref": self._add_section_definition(raw["$ref"], dotted_key)}
         if "$ref" in raw:
-            return self._value_schema(key, self._raw(raw["$ref"]), dotted_key)
+            return self._value_schema(key, self._raw_schema(raw["$ref"]), dotted_key)
         if "anyOf" in raw:
             alternatives = [self._value_schema(key, option, dotted_key) for option in raw["anyOf"]]
             return _alternatives_schema(alternatives, dotted_key)
@@ -186,7 +182,7 @@ class _SchemaWriter:
 
     def _referenced_properties(self, raw: JsonSchema) -> JsonSchema:
         """Return the keys of the section that a schema refers to, {} if it refers to none."""
-        properties: JsonSchema = self._raw(raw["$ref"]).get("properties", {}) if "$ref" in raw else {}
+        properties: JsonSchema = self._raw_schema(raw["$ref"]).get("properties", {}) if "$ref" in raw else {}
         return properties
 
     def _add_section_definition(self, ref: str, dotted_key: str) -> str:
@@ -200,7 +196,7 @@ class _SchemaWriter:
         definition["properties"] = self._properties_schema(raw, dotted_key)
         definition["additionalProperties"] = raw.get("additionalProperties", False)
         if name not in self.mergeable_sections:
-            definition |= _conditions(raw)
+            definition |= _conditions_schema(raw)
         return ref
 
     def _add_catalog_definition(self, key: str, options: list[JsonSchema]) -> str:
@@ -220,7 +216,7 @@ class _SchemaWriter:
             {"if": _kind_equals_schema(kind), "then": {"$ref": self._add_section_definition(component, kind)}}
             for kind, component in refs.items()
         ]
-        summaries = [_summary_text(self._raw(component)) for component in refs.values()]
+        summaries = [_summary_text(self._raw_schema(component)) for component in refs.values()]
         kind_schema = {
             "title": f"{key}: kind",
             "description": description,
@@ -235,22 +231,22 @@ class _SchemaWriter:
 
     def _refs_by_kind(self, options: list[JsonSchema]) -> dict[str, str]:
         """Return the references to components by their kinds."""
-        return {self._raw(option["$ref"])["properties"]["kind"]["const"]: option["$ref"] for option in options}
+        return {self._raw_schema(option["$ref"])["properties"]["kind"]["const"]: option["$ref"] for option in options}
 
-    def _section_requirements(self, raw: JsonSchema) -> JsonSchema:
+    def _section_requirements_schema(self, raw: JsonSchema) -> JsonSchema:
         """Return the requirements of a section that inherits nothing, and of the sections in it."""
-        inner = {key: self._value_requirements(body) for key, body in raw["properties"].items()}
+        inner = {key: self._value_requirements_schema(body) for key, body in raw["properties"].items()}
         inner = {key: {**NO_EDITOR_SUGGESTION, **needs} for key, needs in inner.items() if needs}
-        return _conditions(raw) | ({"properties": inner} if inner else {})
+        return _conditions_schema(raw) | ({"properties": inner} if inner else {})
 
-    def _value_requirements(self, raw: JsonSchema) -> JsonSchema:
+    def _value_requirements_schema(self, raw: JsonSchema) -> JsonSchema:
         """Return the requirements of a key's value that inherits nothing; without a kind, those of the default kind."""
         if "$ref" in raw:
-            return self._section_requirements(self._raw(raw["$ref"]))
+            return self._section_requirements_schema(self._raw_schema(raw["$ref"]))
         if "oneOf" not in raw:
             return {}
         refs = self._refs_by_kind(raw["oneOf"])
-        by_kind = {kind: self._section_requirements(self._raw(ref)) for kind, ref in refs.items()}
+        by_kind = {kind: self._section_requirements_schema(self._raw_schema(ref)) for kind, ref in refs.items()}
         branches = [{"if": _kind_equals_schema(kind), "then": needs} for kind, needs in by_kind.items() if needs]
         conditions: JsonSchema = {"allOf": branches} if branches else {}
         if "default" not in raw:
@@ -265,7 +261,7 @@ class _SchemaWriter:
                 keys = self._union_of_properties(self._refs_by_kind(body["oneOf"]).values())
                 then = {"properties": keys, "additionalProperties": False}
                 schemas[key] = {**NO_EDITOR_SUGGESTION, "if": {"not": KIND_REQUIRED}, "then": then}
-            elif "$ref" in body and (inner := self._inherited_kind_schemas(self._raw(body["$ref"]))):
+            elif "$ref" in body and (inner := self._inherited_kind_schemas(self._raw_schema(body["$ref"]))):
                 schemas[key] = {**NO_EDITOR_SUGGESTION, "properties": inner}
         return schemas
 
@@ -284,7 +280,7 @@ def _definition_name(ref: str) -> str:
     return ref.rpartition("/")[2]
 
 
-def _conditions(raw: JsonSchema) -> JsonSchema:
+def _conditions_schema(raw: JsonSchema) -> JsonSchema:
     return {keyword: raw[keyword] for keyword in CONDITION_KEYWORDS if keyword in raw}
 
 
@@ -317,8 +313,8 @@ def _alternatives_schema(options: list[JsonSchema], dotted_key: str) -> JsonSche
         if isinstance(option.get("type"), str):
             return {**option, "type": [option["type"], "null"]}
 
-    def title(option: JsonSchema) -> JsonSchema:
+    def option_title(option: JsonSchema) -> JsonSchema:
         label = " or ".join(map(str, option["enum"])) if "enum" in option else option.get("type", "other")
         return {"title": f"{dotted_key}: {label}"}
 
-    return {"anyOf": [option if "$ref" in option else title(option) | option for option in options]}
+    return {"anyOf": [option if "$ref" in option else option_title(option) | option for option in options]}

@@ -24,10 +24,7 @@ MAX_INT_DIGITS = 400
 _SYNTAX_ERROR_TEXTS = (
     (r"'\\t'", "a tab can't indent YAML; use spaces"),
     ("single document", "a second document (---); a config is one document"),
-    (
-        r"expected ',' or '([]}])'",
-        "the bracket opened at {opened} is not closed; {0} or a comma is missing here",
-    ),
+    (r"expected ',' or '([]}])'", "the bracket opened at {opened} is not closed; {0} or a comma is missing here"),
     ("while scanning a quoted scalar", "the quote opened at {opened} is not closed"),
     (
         "unknown escape character '(.)'",
@@ -134,16 +131,16 @@ def parse_yaml(text: str, *, file_name: str, base_folder: Path) -> tuple[ParsedY
     """
     builder = _TreeBuilder(file_name, base_folder)
     try:
-        builder.problems.extend(_iter_forbidden_yaml(text, file_name))
+        builder.problems.extend(_iter_forbidden_syntax_problems(text, file_name))
         node = None if builder.problems else YAML(typ="rt", pure=True).compose(text)
     except MarkedYAMLError as error:
-        location = _mark_location(error.problem_mark or error.context_mark, file_name)
+        location = _location_from_mark(error.problem_mark or error.context_mark, file_name)
         return ParsedYaml(None), [ConfigProblem(location, "", yaml_syntax_error_text(error))]
     except ReaderError as error:
         location = SourceLocation(file_name, text.count("\n", 0, error.position) + 1, 1)
         return ParsedYaml(None), [ConfigProblem(location, "", f"a character that YAML forbids: {error.character!r}")]
     if node is not None:
-        builder.parsed.value = builder.value(node, ())
+        builder.parsed.value = builder.build_value(node, ())
     return builder.parsed, builder.problems
 
 
@@ -157,15 +154,15 @@ def yaml_syntax_error_text(error: MarkedYAMLError) -> str:
     return message
 
 
-def _mark_location(mark: Any, file_name: str) -> SourceLocation:
+def _location_from_mark(mark: Any, file_name: str) -> SourceLocation:
     return SourceLocation(file_name, mark.line + 1, mark.column + 1) if mark else SourceLocation(file_name)
 
 
-def _iter_forbidden_yaml(text: str, file_name: str) -> Iterator[ConfigProblem]:
+def _iter_forbidden_syntax_problems(text: str, file_name: str) -> Iterator[ConfigProblem]:
     """Yield what is refused before any value is built, so that nested aliases are never expanded."""
     depth = documents = 0
     for event in YAML(typ="rt", pure=True).parse(text):
-        location = _mark_location(event.start_mark, file_name)
+        location = _location_from_mark(event.start_mark, file_name)
         if isinstance(event, DocumentStartEvent):
             documents += 1
             if documents > 1:
@@ -192,19 +189,19 @@ class _TreeBuilder:
         self.parsed = ParsedYaml(None)
         self.problems: list[ConfigProblem] = []
 
-    def value(self, node: Node, key_path: KeyPath) -> Any:
-        self.parsed.value_locations[key_path] = _mark_location(node.start_mark, self.file_name)
+    def build_value(self, node: Node, key_path: KeyPath) -> Any:
+        self.parsed.value_locations[key_path] = _location_from_mark(node.start_mark, self.file_name)
         if isinstance(node, ScalarNode):
             parse = parse_scalar if node.style is None else _text_with_folder
             return parse(node.value, base_folder=self.base_folder)
         if isinstance(node, MappingNode):
-            return self._mapping(node, key_path)
-        return [self.value(item, (*key_path, index)) for index, item in enumerate(node.value)]
+            return self._build_mapping(node, key_path)
+        return [self.build_value(item, (*key_path, index)) for index, item in enumerate(node.value)]
 
-    def _mapping(self, node: MappingNode, key_path: KeyPath) -> dict[str, Any]:
+    def _build_mapping(self, node: MappingNode, key_path: KeyPath) -> dict[str, Any]:
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            location = _mark_location(key_node.start_mark, self.file_name)
+            location = _location_from_mark(key_node.start_mark, self.file_name)
             if not isinstance(key_node, ScalarNode):
                 self.problems.append(ConfigProblem(location, format_key_path(key_path), "a key must be a word"))
                 continue
@@ -214,7 +211,7 @@ class _TreeBuilder:
                 self.problems.append(ConfigProblem(location, format_key_path(path), text))
                 continue
             self.parsed.key_locations[path] = location
-            mapping[key_node.value] = self.value(value_node, path)
+            mapping[key_node.value] = self.build_value(value_node, path)
             if isinstance(value_node, ScalarNode) and value_node.value == "" and value_node.style is None:
                 self.parsed.value_locations[path] = location
         return mapping

@@ -183,9 +183,8 @@ class ChoiceDescriptions:
         """Add the descriptions to the schema of the choices, in their order; KeyError if one is missing."""
         schema = handler(core_schema)
         choices = schema.get("enum") or [schema.pop("const")]
-        return {
-            **schema, "enum": choices, ENUM_DESCRIPTIONS_KEY: [self.descriptions[choice] for choice in choices],
-        }  # fmt: skip
+        descriptions = [self.descriptions[choice] for choice in choices]
+        return {**schema, "enum": choices, ENUM_DESCRIPTIONS_KEY: descriptions}
 
 
 def units_and_choice_descriptions(field: FieldInfo) -> tuple[tuple[str, ...], dict[str, str]]:
@@ -194,14 +193,9 @@ def units_and_choice_descriptions(field: FieldInfo) -> tuple[tuple[str, ...], di
     for annotation in annotations:  # the list grows while nested annotations are appended
         annotations += get_args(annotation)
     units = dict.fromkeys(unit.name for unit in annotations if isinstance(unit, Unit))
-    descriptions = {
-        choice: item.descriptions[choice]
-        for item in annotations
-        if isinstance(item, ChoiceDescriptions)
-        for choice in annotations
-        if isinstance(choice, str)
-    }
-    return tuple(units), descriptions
+    choices = [choice for choice in annotations if isinstance(choice, str)]
+    choice_texts = [item.descriptions for item in annotations if isinstance(item, ChoiceDescriptions)]
+    return tuple(units), {choice: texts[choice] for texts in choice_texts for choice in choices}
 
 
 def append_units(description: str, units: Sequence[str]) -> str:

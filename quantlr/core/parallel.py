@@ -21,7 +21,7 @@ QUEUED_JOBS_PER_WORKER = 2
 """Jobs sent ahead to each worker process of `map_in_processes`; each queued job is in memory twice."""
 
 
-def available_cores() -> int:
+def available_core_count() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -42,9 +42,7 @@ def process_pool(pool_size: int, *, initializer: Callable[[], None] = do_nothing
     initializer : function of a module that each process calls before its first job, such as to import what it needs.
     """
     # Each is a fresh interpreter: a fork would copy the locks of threads, but not the threads that release them.
-    pool = ProcessPoolExecutor(
-        pool_size, mp_context=get_context("spawn"), initializer=init_worker, initargs=(initializer,)
-    )
+    pool = ProcessPoolExecutor(pool_size, get_context("spawn"), init_worker, initargs=(initializer,))
     other_children = set(active_children())
     try:
         with _defer_interrupts():
@@ -91,12 +89,7 @@ def _exit_with_parent() -> None:
 
 
 def parallel_map(
-    function: Callable[[Job], Result],
-    jobs: Sequence[Job],
-    pool: ProcessPoolExecutor,
-    *,
-    pool_size: int,
-    queued_per_process: int,
+    function: Callable[[Job], Result], jobs: Sequence[Job], pool: ProcessPoolExecutor, *, pool_size: int, n_queued: int
 ) -> Iterator[Result]:
     """Yield `function` of each job, in the order of the jobs, computed by this process and by a pool.
 
@@ -108,7 +101,7 @@ def parallel_map(
     function : of a module, so that other processes can import it; its jobs and results are pickled.
     jobs : its arguments.
     pool, pool_size : worker processes, and their number.
-    queued_per_process : jobs sent ahead to each of them; each queued job is in memory twice.
+    n_queued : jobs sent ahead to each of them; each queued job is in memory twice.
 
     Raises
     ------
@@ -126,7 +119,7 @@ def parallel_map(
             futures[index] = future = pool.submit(function, jobs[index])
         future.add_done_callback(submit_next_job)
 
-    for _ in range(queued_per_process * pool_size):
+    for _ in range(n_queued * pool_size):
         submit_next_job()
     n_yielded = 0
     while True:
@@ -135,9 +128,8 @@ def parallel_map(
         if index is None:
             break
         result = function(jobs[index])
-        future: Future[Result] = Future()
-        futures[index] = future
-        future.set_result(result)
+        futures[index] = Future()
+        futures[index].set_result(result)
         while n_yielded in futures and futures[n_yielded].done():
             yield futures.pop(n_yielded).result()
             n_yielded += 1
@@ -161,6 +153,6 @@ def map_in_processes(function: Callable[[Job], Result], jobs: Sequence[Job], *, 
     n_others = workers - 1
     try:
         with process_pool(n_others) as pool:
-            yield from parallel_map(function, jobs, pool, pool_size=n_others, queued_per_process=QUEUED_JOBS_PER_WORKER)
+            yield from parallel_map(function, jobs, pool, pool_size=n_others, n_queued=QUEUED_JOBS_PER_WORKER)
     except BrokenProcessPool as error:
         raise Fault("a worker process was killed, perhaps for want of memory; try again with --jobs 1") from error

@@ -120,14 +120,14 @@ class Prices:
         values = np.take_along_axis(session_values, np.maximum(self.session, 0), axis=0)
         return np.where(self.session >= 0, values, np.nan)
 
-    def before_session(self, stop: int) -> Prices:
-        """Return the prices of the sessions before position `stop`, and the context bars that are known by then."""
-        n_bars = int(((self.session >= 0) & (self.session < stop)).sum(axis=0).max(initial=0))
-        session = np.where(self.session < stop, self.session, -1)[:n_bars]
+    def before_session(self, session_index: int) -> Prices:
+        """Return the prices of the sessions before that position, and the context bars that are known by then."""
+        n_bars = int(((self.session >= 0) & (self.session < session_index)).sum(axis=0).max(initial=0))
+        session = np.where(self.session < session_index, self.session, -1)[:n_bars]
         fields: dict[str, Any] = {
             name: np.where(session >= 0, getattr(self, name)[:n_bars], np.nan) for name in PRICE_ARRAYS
         }
-        sessions, context = self.sessions[:stop], self.context
+        sessions, context = self.sessions[:session_index], self.context
         if context is not None:
             latest = latest_known_bar_index(context.sessions, sessions[-1:])
             context = context.before_session(int(latest.max(initial=-1)) + 1)
@@ -221,11 +221,12 @@ class Folds:
             slice(int(self.test_start[index]), int(self.test_stop[index])),
         )
 
-    def slice_refits(self, refits: slice) -> Folds:
+    def slice_refits(self, refit_slice: slice) -> Folds:
         """Return the folds of some of the refits."""
-        return Folds(self.train_start[refits], self.train_stop[refits], self.test_start[refits], self.test_stop[refits])
+        rows = (self.train_start, self.train_stop, self.test_start, self.test_stop)
+        return Folds(*(row[refit_slice] for row in rows))
 
-    def shift(self, n_rows: int) -> Folds:
+    def shift_rows(self, n_rows: int) -> Folds:
         """Return the folds with `n_rows` added to every row number."""
         rows = (self.train_start, self.train_stop, self.test_start, self.test_stop)
         return Folds(*(row + n_rows for row in rows))

@@ -376,7 +376,7 @@ def _join_forecasts(
         fold=np.concatenate(refit_indices),
         horizon=dataset.horizon,
         refits=refits,
-        folds=tuple(folds.shift(split.first_row) for split in splits for folds in split.folds),
+        folds=tuple(folds.shift_rows(split.first_row) for split in splits for folds in split.folds),
         notes=(
             *notes,
             *(note for part in model_forecasts for note in part.notes),

@@ -59,7 +59,7 @@ def _render_pages_in_parallel(
     file_names = [page.file_name for page in applicable_pages(context)]
     render = partial(_render_page, context)
     try:
-        pictures = parallel_map(render, range(len(file_names)), pool, pool_size=n_helpers, queued_per_process=1)
+        pictures = parallel_map(render, range(len(file_names)), pool, pool_size=n_helpers, n_queued=1)
         return _collect_pictures(file_names, pictures, progress)
     except BrokenProcessPool:
         return render_pages_serially(context, progress)

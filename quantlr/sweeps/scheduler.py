@@ -16,7 +16,7 @@ import pandas as pd
 from quantlr.config.run_config import LoadedConfig
 from quantlr.core.engines.local import Engine, ProcessEngine, SerialEngine, iter_task_results
 from quantlr.core.errors import DataError, QuantlrError, UserError
-from quantlr.core.parallel import available_cores
+from quantlr.core.parallel import available_core_count
 from quantlr.core.values import IntArray, Report
 from quantlr.data.prices import load_prices
 from quantlr.experiment.ledger import Ledger, Trial, TrialStatistics
@@ -310,7 +310,7 @@ def make_engine_factory(
     ------
     UserError : a scheduler is named for processes of this machine.
     """
-    workers = workers or available_cores()
+    workers = workers or available_core_count()
     if engine_name == "process":
         if scheduler or scheduler_file:
             raise UserError("--scheduler and --scheduler-file are for --engine dask; add it")
@@ -379,7 +379,7 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> SweepResult:
 def _locate_error(sweep: Sweep, trial: TrialRecord) -> str:
     """Return a failed trial's error, with the place of the config's key to change in front."""
     error = QuantlrError(str(trial.error), key=trial.config_key)
-    return sweep.trial_config(trial.number).with_location(error).message
+    return sweep.trial_config(trial.number).error_with_location(error).message
 
 
 def _related_trial_statistics(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -108,8 +108,8 @@ def check_no_look_ahead(feature: Feature, prices: Prices) -> None:
         past = (prices.session >= 0) & (prices.session <= cut)
         for scenario in FEATURE_SCENARIOS:
             others = feature.compute(apply_scenario(prices, scenario, after_session=cut, seed=cut))
-            circumstance = f"if prices after {iso_date(prices.sessions[cut])} differ"
-            _require_equal(feature, columns, others, prices, past, circumstance)
+            difference = f"if prices after {iso_date(prices.sessions[cut])} differ"
+            _require_equal(feature, columns, others, prices, past, difference)
 
 
 def check_independence_of_other_tickers(feature: Feature, prices: Prices) -> None:
@@ -160,23 +160,16 @@ def _require_finite(feature: Feature, columns: FeatureColumns, prices: Prices, *
 
 
 def _require_equal(
-    feature: Feature,
-    columns: Mapping[str, Array],
-    other_columns: Mapping[str, Array],
-    prices: Prices,
-    mask: BoolArray,
-    circumstance: str,
+    feature: Feature, columns: FeatureColumns, others: FeatureColumns, prices: Prices, mask: BoolArray, difference: str
 ) -> None:
-    """Require equal columns at the bars in the mask; `circumstance` states how the second computation differs."""
+    """Require equal columns at the bars in the mask; `difference` states how the computation of the others differs."""
     for name, values in columns.items():
-        others = other_columns[name]
-        rows = min(len(values), len(others))
-        equal = np.isclose(others[:rows], values[:rows], rtol=1e-9, atol=1e-9, equal_nan=True)
+        rows = min(len(values), len(others[name]))
+        equal = np.isclose(others[name][:rows], values[:rows], rtol=1e-9, atol=1e-9, equal_nan=True)
         for bar, ticker in np.argwhere(mask[:rows] & ~equal)[:1]:
-            value, other = values[bar, ticker], others[bar, ticker]
+            value, other = values[bar, ticker], others[name][bar, ticker]
             place = _ticker_and_date_text(prices, int(bar), int(ticker))
-            message = f"{name} at {place} is {value}, but {other} {circumstance}"
-            _require(feature, False, message)
+            _require(feature, False, f"{name} at {place} is {value}, but {other} {difference}")
 
 
 def _ticker_and_date_text(prices: Prices, bar_index: int, ticker_index: int) -> str:
@@ -224,12 +217,12 @@ def random_walk_prices(
             has_bar[n_sessions - int(rng.integers(0, n_sessions // 5)) :] = False
             ticker_bars = ticker_bars[has_bar]
         bars[f"T{index}"] = ticker_bars
-    prices = prices_from_bars(bars, source="made up", sha256="", notes=[])
+    prices = prices_from_bars(bars, source="synthetic", sha256="", notes=[])
     if not context_tickers:
         return prices
     days = pd.date_range(dates[0], dates[-1], freq="D").as_unit("us")
     context = {name: random_walk_bars(rng, days[days.day_of_week != 6]) for name in context_tickers}
-    return replace(prices, context=prices_from_bars(context, source="made up", sha256="", notes=[]))
+    return replace(prices, context=prices_from_bars(context, source="synthetic", sha256="", notes=[]))
 
 
 def single_ticker_prices(prices: Prices, ticker_index: int) -> Prices:

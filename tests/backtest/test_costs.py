@@ -20,8 +20,8 @@ from quantlr.core.values import Array, BacktestResult, Positions, Prices
 from quantlr.data.csv.bars import BarFrame
 from quantlr.data.prices import prices_from_bars
 
-from markets import as_quoted, random_walk_prices
-from oracles import spread_seen_by
+from markets import random_walk_prices, with_unadjusted_quotes
+from oracles import corwin_schultz_spread_by_loop
 
 NOTHING: dict[str, Any] = {"commission_bps": 0.0, "slippage_bps": 0.0, "borrow_bps_per_year": 0.0, "fill": "close"}
 
@@ -94,7 +94,7 @@ def test_rounding_differences_of_weights_are_no_orders() -> None:
 
 @given(seed=st.integers(0, 10_000), capital=st.sampled_from([3_000.0, 1e6]))
 def test_trade_costs_add_up_and_break_even_cost_is_independent_of_costs(seed: int, capital: float) -> None:
-    prices = as_quoted(random_walk_prices(seed, n_sessions=60, n_tickers=3, with_gaps=True), seed)
+    prices = with_unadjusted_quotes(random_walk_prices(seed, n_sessions=60, n_tickers=3, with_gaps=True), seed)
     positions = random_positions(prices, seed)
     execution = ExecutionSpec(per_share=0.01, min_per_order=1.0, capital=capital, spread="corwin_schultz")
     costly = backtest_with_benchmark(positions, prices, execution, sessions_per_year=252)
@@ -110,7 +110,7 @@ def test_trade_costs_add_up_and_break_even_cost_is_independent_of_costs(seed: in
 @given(seed=st.integers(0, 10_000))
 def test_minimum_fee_below_every_order_changes_nothing(seed: int) -> None:
     """The loop over sessions, which a minimum fee needs, equals the calculation without it."""
-    prices = as_quoted(random_walk_prices(seed, n_sessions=60, n_tickers=3, with_gaps=True), seed)
+    prices = with_unadjusted_quotes(random_walk_prices(seed, n_sessions=60, n_tickers=3, with_gaps=True), seed)
     positions = random_positions(prices, seed)
     plain, with_minimum = (
         backtest_with_benchmark(
@@ -127,7 +127,7 @@ def test_spread_equals_loop_over_pairs_of_bars(seed: int) -> None:
     half = half_spread(prices, traded_mask=np.ones(2, dtype=np.bool_))
     for session in (0, 1, 7, 30, 59):
         for ticker in range(2):
-            expected = spread_seen_by(prices, ticker, session=session) / 2
+            expected = corwin_schultz_spread_by_loop(prices, ticker, session=session) / 2
             assert half[session, ticker] == pytest.approx(expected, abs=1e-12)
 
 

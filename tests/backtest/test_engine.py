@@ -14,7 +14,7 @@ from quantlr.core.errors import DataError
 from quantlr.core.values import Array, BacktestResult, Positions, Prices
 from quantlr.data.prices import prices_from_bars
 
-from markets import as_quoted, random_walk_prices
+from markets import random_walk_prices, with_unadjusted_quotes
 from oracles import buy_and_hold, trade_session_by_session
 
 FREE: dict[str, Any] = {"commission_bps": 0.0, "slippage_bps": 0.0, "borrow_bps_per_year": 0.0}
@@ -79,7 +79,7 @@ def test_backtest_equals_session_by_session_loop(
     short: bool,
     charges: dict[str, Any],
 ) -> None:
-    prices = as_quoted(random_walk_prices(seed, n_sessions=60, n_tickers=tickers, with_gaps=holes), seed)
+    prices = with_unadjusted_quotes(random_walk_prices(seed, n_sessions=60, n_tickers=tickers, with_gaps=holes), seed)
     positions = random_positions(prices, seed, short=short)
     execution = ExecutionSpec.model_validate(
         {

@@ -22,7 +22,7 @@ from quantlr.backtest.fills import (
 from quantlr.core.values import Positions, Prices
 from quantlr.data.prices import prices_from_bars
 
-from markets import as_quoted, random_walk_prices
+from markets import random_walk_prices, with_unadjusted_quotes
 
 YEAR = 252
 
@@ -151,7 +151,7 @@ def test_opens_that_repeat_the_previous_close_are_not_tradable() -> None:
 
 def test_stale_opens_are_detected_in_quoted_prices() -> None:
     """Opens quoted at the previous close on one day in nine, and in eleven, though no adjusted one is; and no opens."""
-    prices = as_quoted(random_walk_prices(1, n_sessions=991, n_tickers=3), 1)
+    prices = with_unadjusted_quotes(random_walk_prices(1, n_sessions=991, n_tickers=3), 1)
     opens = prices.open.copy()
     for ticker, every in enumerate((9, 11)):
         rows = np.arange(every, 991, every)

@@ -26,8 +26,8 @@ from quantlr.backtest.policies import (
 )
 from quantlr.core.values import Forecasts
 
-from markets import as_quoted, forecasts, mirrored, random_forecasts, random_walk_prices
-from oracles import walked
+from markets import forecasts, mirrored, random_forecasts, random_walk_prices, with_unadjusted_quotes
+from oracles import hysteresis_positions_by_loop
 
 EXAMPLES = [example for policy in POLICIES for example in policy.examples() if isinstance(example, Policy)]
 each_policy = pytest.mark.parametrize("policy", EXAMPLES, ids=lambda policy: policy.kind)
@@ -219,7 +219,7 @@ def test_hysteresis_positions_equal_loop_over_decisions(seed: int, horizon: int,
     held = hysteresis_positions(
         enter, may_stay_long=stays_long, may_stay_short=stays_short, ticker_index=ticker, horizon=horizon
     )
-    assert held.tolist() == walked(
+    assert held.tolist() == hysteresis_positions_by_loop(
         ticker.tolist(), enter.tolist(), stays_long.tolist(), stays_short.tolist(), horizon=horizon
     )
 
@@ -292,7 +292,7 @@ def test_policy_is_documented(policy: Policy) -> None:
 
 
 def test_decision_context_by_arithmetic() -> None:
-    prices = as_quoted(random_walk_prices(4, n_sessions=60, n_tickers=2), 4)
+    prices = with_unadjusted_quotes(random_walk_prices(4, n_sessions=60, n_tickers=2), 4)
     sample = replace(
         forecasts([0.5] * 4, ticker=[0, 0, 0, 1], session=[10, 20, 45, 45], horizon=5), sessions=prices.sessions
     )

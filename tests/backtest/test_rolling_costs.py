@@ -15,7 +15,7 @@ from quantlr.backtest.metrics import break_even_cost_bps
 from quantlr.backtest.rolling import average_trade_cost_bps, cost_breakdown, sharpe_at_cost
 from quantlr.core.values import BacktestResult, Positions, Prices
 
-from markets import as_quoted, random_walk_prices
+from markets import random_walk_prices, with_unadjusted_quotes
 
 YEAR = 252
 COSTS = np.array([0.0, 3.0, 250.0])
@@ -31,7 +31,7 @@ def random_positions(prices: Prices, seed: int, *, leverage: float = 1.0) -> Pos
 
 
 def random_backtest(seed: int, execution: ExecutionSpec, *, tickers: int = 1, leverage: float = 1.0) -> BacktestResult:
-    prices = as_quoted(random_walk_prices(seed, n_sessions=80, n_tickers=tickers, with_gaps=True), seed)
+    prices = with_unadjusted_quotes(random_walk_prices(seed, n_sessions=80, n_tickers=tickers, with_gaps=True), seed)
     return backtest_positions(
         random_positions(prices, seed, leverage=leverage), prices, execution, sessions_per_year=YEAR
     )

@@ -114,14 +114,14 @@ def _write(results: Sequence[Result], folder: Path, *, quick: bool) -> None:
 
 
 def _machine() -> dict[str, Any]:
-    from quantlr.core.parallel import available_cores
+    from quantlr.core.parallel import available_core_count
     from threadpoolctl import threadpool_info
 
     return {
         "python": platform.python_version(),
         "system": platform.system(),
         "processor": _processor(),
-        "cores": available_cores(),
+        "cores": available_core_count(),
         "blas": [f"{pool['internal_api']} {pool['version']}" for pool in threadpool_info()],
         "versions": {name: _version(name) for name in LIBRARIES},
     }

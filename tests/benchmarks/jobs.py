@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-from quantlr.core.parallel import available_cores
+from quantlr.core.parallel import available_core_count
 from quantlr.core.timing import NOT_YET_KNOWN
 from quantlr.core.values import Array, Dataset, Folds, Forecasts, IntArray
 from quantlr.data.dataset import build_dataset, compute_feature_columns
@@ -92,7 +92,7 @@ class Refit:
 
 def catalogue(*, quick: bool) -> dict[str, Job]:
     """Return the jobs by name; the quick ones are smaller, and only those on the S&P 500 keep their bars."""
-    cores = 1 if quick else min(2, available_cores())
+    cores = 1 if quick else min(2, available_core_count())
     panel = partial(made_up_panel, tickers=12, sessions=2020) if quick else partial(made_up_panel, tickers=500)
     million = 100_000 if quick else 1_000_000
     daily = WalkForwardSpec(refit_every=DAILY)

@@ -10,7 +10,7 @@ from functools import partial
 from statistics import median
 
 import numpy as np
-from quantlr.core.parallel import available_cores
+from quantlr.core.parallel import available_core_count
 from quantlr.core.values import Array
 from quantlr.model.logistic import sigmoid
 from threadpoolctl import threadpool_limits
@@ -154,7 +154,7 @@ def at_its_best(peer: str, job: Job, refits: Sequence[Refit], optima: Sequence[A
 
 def _with_best_threads(found: Contender, few: Sequence[Refit]) -> Contender:
     """Return a peer with one thread, or with one for each core where that is clearly faster."""
-    tries = [replace(found, threads=threads) for threads in sorted({1, available_cores()})]
+    tries = [replace(found, threads=threads) for threads in sorted({1, available_core_count()})]
     rounds: list[list[float]] = []
     while not rounds or (len(rounds) < ROUNDS and sum(rounds[0]) < BRIEF):
         rounds.append([tried.loop(few) for tried in tries])

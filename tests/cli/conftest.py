@@ -25,5 +25,5 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
 
 
 @pytest.fixture(autouse=True)
-def _undrawn(undrawn: None) -> None:
+def _undrawn(without_drawing: None) -> None:
     """Draw nothing: here it is about what the program says and writes."""

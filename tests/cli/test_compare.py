@@ -17,7 +17,7 @@ LeavingWhite = Callable[[], AbstractContextManager[None]]
 
 
 @pytest.fixture(scope="module")
-def stored(tmp_path_factory: pytest.TempPathFactory, leaving_white: LeavingWhite) -> Path:
+def stored(tmp_path_factory: pytest.TempPathFactory, blank_pages: LeavingWhite) -> Path:
     """Two runs with their reports, made once."""
     output = tmp_path_factory.mktemp("stored")
     for name, lags in (("one", [1]), ("two", [1, 2])):
@@ -27,7 +27,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory, leaving_white: LeavingWhite
             "features": [{"kind": "lagged_returns", "lags": lags}],
             "walk_forward": {"train": 250},
         }
-        with leaving_white():
+        with blank_pages():
             quantlr.run(config, output=output)
     return output
 

@@ -140,10 +140,10 @@ def test_a_mapping_is_a_config() -> None:
 def test_errors_of_other_layers_have_the_location_of_their_key_or_section(tmp_path: Path) -> None:
     path = write_config(tmp_path, SMALL + "walk_forward:\n  train: 1000\n  embargo: 2\n")
     config = load_config(path)
-    assert config.with_location(NotEnoughHistory("short", key="walk_forward.train")).message == (
+    assert config.error_with_location(NotEnoughHistory("short", key="walk_forward.train")).message == (
         f"{path}:5:10: walk_forward.train: short"
     )
-    assert config.with_location(NotEnoughHistory("x", key="walk_forward.refit_every")).message == (
+    assert config.error_with_location(NotEnoughHistory("x", key="walk_forward.refit_every")).message == (
         f"{path}:5:3: walk_forward.refit_every: x"
     )
-    assert config.with_location(NotEnoughHistory("no key")).message == "no key"
+    assert config.error_with_location(NotEnoughHistory("no key")).message == "no key"

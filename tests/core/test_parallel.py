@@ -23,13 +23,13 @@ def square(number: int) -> int:
 def test_parallel_map_gives_results_in_order_and_raises_errors_of_jobs_and_killed_processes() -> None:
     with process_pool(1) as pool:
         for n_queued in (1, 2):
-            results = parallel_map(square, range(12), pool, pool_size=1, queued_per_process=n_queued)
+            results = parallel_map(square, range(12), pool, pool_size=1, n_queued=n_queued)
             assert list(results) == [number**2 for number in range(12)]
-        assert list(parallel_map(square, (), pool, pool_size=1, queued_per_process=1)) == []
+        assert list(parallel_map(square, (), pool, pool_size=1, n_queued=1)) == []
         with pytest.raises(ValueError, match="thirteen"):
-            list(parallel_map(square, (13, 1, 2, 3), pool, pool_size=1, queued_per_process=1))
+            list(parallel_map(square, (13, 1, 2, 3), pool, pool_size=1, n_queued=1))
         with pytest.raises(BrokenProcessPool):
-            list(parallel_map(square, (99, 1, 2), pool, pool_size=1, queued_per_process=1))
+            list(parallel_map(square, (99, 1, 2), pool, pool_size=1, n_queued=1))
     assert not active_children()
 
 

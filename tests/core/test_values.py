@@ -35,7 +35,7 @@ def test_forecasts_carry_the_folds_that_made_them(scope: str) -> None:
 
 
 def test_shifted_folds_have_shifted_rows() -> None:
-    folds = Folds(*(np.array([first, first + 1]) for first in (0, 5, 6, 9))).shift(10)
+    folds = Folds(*(np.array([first, first + 1]) for first in (0, 5, 6, 9))).shift_rows(10)
     assert [(fold.train, fold.test) for fold in folds] == [
         (slice(10, 15), slice(16, 19)), (slice(11, 16), slice(17, 20)),
     ]  # fmt: skip

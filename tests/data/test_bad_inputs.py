@@ -14,7 +14,7 @@ from quantlr.cli import main
 
 from markets import random_walk_bars
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("without_drawing")
 
 CONFIG = """\
 data: {source: {kind: file, path: x.csv}, tickers: [X]}

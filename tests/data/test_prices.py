@@ -19,7 +19,7 @@ from quantlr.data.ticker_list import read_ticker_list
 
 from markets import random_walk_bars
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("without_drawing")
 
 CONFIG = """\
 data: {source: {kind: file, path: prices.csv}, tickers_file: lists/members.txt}

@@ -21,7 +21,7 @@ from quantlr.core.errors import Fault, OutputError
 from quantlr.experiment.ledger import Ledger, LedgerEntry, Trial, TrialStatistics
 from quantlr.experiment.run import Run
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("without_drawing")
 
 BASE: dict[str, Any] = {
     "name": "one",

@@ -56,8 +56,8 @@ def daily() -> Run:
 
 
 @pytest.fixture(scope="module")
-def files(daily: Run, leaving_white: UndrawnPages) -> dict[str, bytes]:
-    with leaving_white():
+def files(daily: Run, blank_pages: UndrawnPages) -> dict[str, bytes]:
+    with blank_pages():
         return daily.report().files
 
 
@@ -164,7 +164,7 @@ def test_pooled_model_is_reported_once() -> None:
     assert (note.ticker, note.count) == (None, int(is_uncalibrated[result.forecasts["fold"]].sum()))
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("without_drawing")
 def test_run_and_its_resolved_config_write_the_same_bytes(files: dict[str, bytes], tmp_path: Path) -> None:
     target = quantlr.run(DAILY, output=tmp_path).save(tmp_path)
     written = {path.name: path.read_bytes() for path in target.iterdir()}
@@ -187,7 +187,7 @@ def test_provenance_has_versions_data_and_notes(files: dict[str, bytes]) -> None
     ]
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("without_drawing")
 def test_overrides_change_the_run(daily: Run, tmp_path: Path) -> None:
     changed = quantlr.run(
         DAILY,
@@ -207,7 +207,7 @@ def test_overrides_change_the_run(daily: Run, tmp_path: Path) -> None:
     assert changed.metrics["backtest"]["strategy"]["cost_total"] != daily.metrics["backtest"]["strategy"]["cost_total"]
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("without_drawing")
 def test_run_on_a_csv_file(tmp_path: Path) -> None:
     dates = pd.bdate_range("2015-01-01", periods=400)
     table = random_walk_bars(np.random.default_rng(0), dates).rename(columns={"adj_close": "Adj Close"})

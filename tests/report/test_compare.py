@@ -22,7 +22,7 @@ from quantlr.report.pairs import config_differences, format_signed, pair_sentenc
 
 from report.cases import USER_RCPARAMS
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("without_drawing")
 
 CONFIG: dict[str, Any] = {
     "data": {"source": {"kind": "sample"}, "tickers": ["MSFT"], "start": "2000-03-01", "end": "2003-06-30"},

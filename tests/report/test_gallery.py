@@ -23,7 +23,7 @@ from quantlr.report.gallery import (
 )
 from quantlr.stats import verdict
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("without_drawing")
 
 EXAMPLE = Path(__file__).parents[2] / "reports" / "example"
 MARKUP_NAME = 'a<script>alert(1)</script>&"q" onload=x'

@@ -183,7 +183,7 @@ def test_ticker_of_four_sessions_has_a_page(ticker: int) -> None:
     assert ticker_page(sample_run("four sessions"), ticker).texts
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("without_drawing")
 def test_report_has_applicable_pages_and_ticker_pages_on_request() -> None:
     single = quantlr.run(BASE, overrides={"data.end": ENDS["four sessions"], "data.tickers": ["MSFT"]})
     assert "tickers.png" not in [page.file_name for page in applicable_pages(page_context(single))]

@@ -22,7 +22,7 @@ from quantlr.sweeps.trials import environment_versions
 from sweeps.workloads import SMALL
 
 pytest.importorskip("distributed")
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("without_drawing")
 
 ReadFiles = Callable[[Path], dict[str, bytes]]
 LOOPBACK = ("--host", "127.0.0.1")

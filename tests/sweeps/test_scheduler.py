@@ -34,16 +34,16 @@ from quantlr.sweeps.worker import summarize_prices
 
 from sweeps.workloads import SMALL, halve, split_numbers, wait_seconds
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("without_drawing")
 
 ReadFiles = Callable[[Path], dict[str, bytes]]
 LeavingWhite = Callable[[], AbstractContextManager[None]]
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory, leaving_white: LeavingWhite) -> quantlr.SweepResult:
+def small(tmp_path_factory: pytest.TempPathFactory, blank_pages: LeavingWhite) -> quantlr.SweepResult:
     """Return the small sweep, run in this process."""
-    with leaving_white():
+    with blank_pages():
         return quantlr.sweep(SMALL, output=tmp_path_factory.mktemp("small"), workers=1)
 
 

@@ -33,7 +33,7 @@ MonthEncoding = Annotated[
 ]
 
 
-def _reject_all_trading_days(days: tuple[str, ...]) -> tuple[str, ...]:
+def _require_a_day_left_out(days: tuple[str, ...]) -> tuple[str, ...]:
     if set(days) >= TRADING_DAY_NAMES:
         raise ValueError("leave one day out: the columns of all days add up to the intercept")
     return days
@@ -47,7 +47,7 @@ class DayOfWeek(Feature):
         tuple[DayName, ...],
         Field(min_length=1),
         AfterValidator(require_unique),
-        AfterValidator(_reject_all_trading_days),
+        AfterValidator(_require_a_day_left_out),
     ] = Field(
         ("tuesday", "wednesday", "thursday", "friday"),
         description="Days with a column each; the intercept stands for those left out.",

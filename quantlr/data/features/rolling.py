@@ -26,24 +26,22 @@ MergeStates = Callable[[WindowState, int, WindowState, int], WindowState]
 
 def rolling_mean(values: Array, *, window: int) -> Array:
     """Return the mean of the newest `window` values."""
-    return _apply_by_ticker_block(lambda block: _reduce_windows(block, window, np.add) / window, values, window)
+    return _apply_in_blocks(lambda block: _reduce_windows(block, window, np.add) / window, values, window)
 
 
 def rolling_max(values: Array, *, window: int) -> Array:
     """Return the maximum of the newest `window` values."""
-    return _apply_by_ticker_block(lambda block: _reduce_windows(block, window, np.maximum), values, window)
+    return _apply_in_blocks(lambda block: _reduce_windows(block, window, np.maximum), values, window)
 
 
 def rolling_min(values: Array, *, window: int) -> Array:
     """Return the minimum of the newest `window` values."""
-    return _apply_by_ticker_block(lambda block: _reduce_windows(block, window, np.minimum), values, window)
+    return _apply_in_blocks(lambda block: _reduce_windows(block, window, np.minimum), values, window)
 
 
 def rolling_std(values: Array, *, window: int, ddof: int = 1) -> Array:
     """Return the standard deviation of the newest `window` values; the divisor is `window` - `ddof`."""
-    return _apply_by_ticker_block(
-        lambda block: np.sqrt(_mean_and_sum_squared_deviations(block, window)[1] / (window - ddof)), values, window
-    )
+    return _apply_in_blocks(lambda block: np.sqrt(_window_moments(block, window)[1] / (window - ddof)), values, window)
 
 
 def rolling_zscore(values: Array, *, window: int) -> Array:
@@ -53,13 +51,13 @@ def rolling_zscore(values: Array, *, window: int) -> Array:
     """
 
     def zscore_block(block: Array) -> Array:
-        mean, squared_deviations = _mean_and_sum_squared_deviations(block, window)
+        mean, squared_deviations = _window_moments(block, window)
         return safe_divide(block[window - 1 :] - mean, np.sqrt(squared_deviations / (window - 1)), fill_value=0.0)
 
-    return _apply_by_ticker_block(zscore_block, values, window)
+    return _apply_in_blocks(zscore_block, values, window)
 
 
-def _apply_by_ticker_block(block_statistic: Callable[[Array], Array], values: Array, window: int) -> Array:
+def _apply_in_blocks(block_statistic: Callable[[Array], Array], values: Array, window: int) -> Array:
     """Return a rolling statistic, computed for a block of tickers at a time; it returns a row per full window."""
     result = np.full(values.shape, np.nan)
     bars, tickers = values.shape
@@ -91,7 +89,7 @@ def _reduce_windows(block: Array, window: int, binary_operation: Callable[[Array
     return _window_states((block,), window, merge)[0]
 
 
-def _mean_and_sum_squared_deviations(block: Array, window: int) -> WindowState:
+def _window_moments(block: Array, window: int) -> WindowState:
     """Return the mean, and the sum of squared deviations from it, of each full window."""
     return _window_states((block, np.zeros_like(block)), window, _merge_moments)
 

@@ -58,7 +58,7 @@ class TALib(Feature):
             return raw_config
         name = str(raw_config["function"]).upper()
         given = {key: value for key, value in raw_config.items() if key not in cls.model_fields}
-        parameters = _complete_parameters(name, given)
+        parameters = _parameters_with_defaults(name, given)
         _price_unit_mask(name, tuple(parameters.items()))
         return {"kind": "talib", **raw_config, "function": name, **parameters}
 
@@ -108,22 +108,22 @@ def _load_talib_function(function_name: str, parameters: Mapping[str, float]) ->
         raise ValueError("needs TA-Lib, which is not installed: pip install 'quantlr[ta]'") from error
     names = get_functions()
     if function_name not in names:
-        raise ValueError(f"TA-Lib has no function {function_name!r}{_suggestion(function_name, names)}")
+        raise ValueError(f"TA-Lib has no function {function_name!r}{_suggestion_text(function_name, names)}")
     return abstract.Function(function_name, **parameters)
 
 
-def _suggestion(word: str, names: Iterable[str]) -> str:
+def _suggestion_text(word: str, names: Iterable[str]) -> str:
     close_names = get_close_matches(word, list(names), n=1)
     return f"; did you mean {close_names[0]}?" if close_names else ""
 
 
-def _complete_parameters(function_name: str, given_parameters: Mapping[str, Any]) -> dict[str, float]:
+def _parameters_with_defaults(function_name: str, given_parameters: Mapping[str, Any]) -> dict[str, float]:
     """Return all parameters of a function, defaults filled in; ValueError for an unknown name or a wrong type."""
     parameters: dict[str, float] = dict(_load_talib_function(function_name, {}).parameters)
     for key, value in given_parameters.items():
         if key not in parameters:
             names = ", ".join(parameters) or "no parameters"
-            raise ValueError(f"{key}: {function_name} takes {names}{_suggestion(key, parameters)}")
+            raise ValueError(f"{key}: {function_name} takes {names}{_suggestion_text(key, parameters)}")
         number_type = int if isinstance(parameters[key], int) else float
         if isinstance(value, bool) or not isinstance(value, (int, number_type)):
             raise ValueError(f"{key}: needs a {'whole ' if number_type is int else ''}number, found {value!r}")
@@ -141,7 +141,7 @@ def _price_unit_mask(function_name: str, parameters: ParameterItems) -> tuple[bo
         outputs depend on the currency's unit in another way.
     """
     function = _load_talib_function(function_name, dict(parameters))
-    other_inputs = [name for name in _input_names_of_function(function) if name not in INPUT_NAMES]
+    other_inputs = [name for name in _input_names(function) if name not in INPUT_NAMES]
     if other_inputs or function_name in INDEX_FUNCTIONS:
         reason = f"it needs {', '.join(other_inputs)}" if other_inputs else "its outputs are positions in an array"
         raise ValueError(f"{function_name} can't be a feature: {reason}")
@@ -165,11 +165,9 @@ def _price_unit_mask(function_name: str, parameters: ParameterItems) -> tuple[bo
     return tuple(mask)
 
 
-def _input_names_of_function(talib_function: Any) -> list[str]:
-    """Return the names of all inputs of a function, which TA-Lib lists singly or in groups."""
-    return [
-        name for value in talib_function.input_names.values() for name in ([value] if isinstance(value, str) else value)
-    ]
+def _input_names(function: Any) -> list[str]:
+    """Return the names of all inputs of one of TA-Lib's functions, which it lists singly or in groups."""
+    return [name for names in function.input_names.values() for name in ([names] if isinstance(names, str) else names)]
 
 
 def _compute_outputs(talib_function: Any, inputs: Mapping[str, Array]) -> list[Array]:
@@ -177,7 +175,7 @@ def _compute_outputs(talib_function: Any, inputs: Mapping[str, Array]) -> list[A
 
     TA-Lib itself returns 0 during the warm-up of integer outputs, and continues some recursions after a NaN.
     """
-    inputs_used = np.stack([inputs[name] for name in _input_names_of_function(talib_function)])
+    inputs_used = np.stack([inputs[name] for name in _input_names(talib_function)])
     missing: BoolArray = np.asarray(np.isnan(inputs_used).any(axis=0))
     n_bars = len(missing)
     first = int(np.argmin(missing)) if n_bars and not missing.all() else n_bars

@@ -13,14 +13,7 @@ from pydantic import Field
 
 from quantlr.core.components import ChoiceDescriptions
 from quantlr.core.values import Array, FeatureColumns, Prices
-from quantlr.data.features.base import (
-    Feature,
-    Lags,
-    WindowedFeature,
-    WindowsAtLeastTwo,
-    lag_columns,
-    lag_values,
-)
+from quantlr.data.features.base import Feature, Lags, WindowedFeature, WindowsAtLeastTwo, lag_columns, lag_values
 from quantlr.data.features.rolling import rolling_zscore
 
 SHARES_PER_UNIT = {"shares": 1.0, "millions": 1e6, "billions": 1e9}

@@ -23,7 +23,7 @@ from quantlr.testing.contract import random_walk_bars
 
 from markets import random_walk_prices
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("without_drawing")
 
 
 def market(seed: int, *, missing: float = 0.3) -> Prices:
@@ -47,7 +47,7 @@ def test_a_bar_uses_the_newest_bar_of_its_date_or_earlier(seed: int, lag: int) -
     for ticker, bars in enumerate(prices.n_bars):
         for bar in range(bars):
             date = prices.sessions[prices.session[bar, ticker]]
-            known = [at for at, other in enumerate(dates) if other <= date]
+            known = [index for index, other in enumerate(dates) if other <= date]
             if len(known) <= lag:
                 assert np.isnan(values[bar, ticker])
             else:
@@ -73,7 +73,7 @@ def test_a_bar_older_than_max_age_is_an_error_with_its_date() -> None:
     prices = random_walk_prices(1, n_sessions=40)
     context = random_walk_bars(np.random.default_rng(1), prices.sessions.delete([20, 21]))
     prices_with_context = replace(prices, context=prices_from_bars({"IX": context}, source="", sha256="", notes=[]))
-    date, before = (prices.sessions[at].strftime("%Y-%m-%d") for at in (20, 19))
+    date, before = (prices.sessions[index].strftime("%Y-%m-%d") for index in (20, 19))
     with pytest.raises(
         DataError, match=rf"^{date}: the newest bar of IX is of {before}, \d days older, and max_age allows 0 \(2 such"
     ):
@@ -110,9 +110,9 @@ def test_a_traded_ticker_can_be_the_reference() -> None:
 
 
 def test_latest_known_bar_index() -> None:
-    dates = pd.DatetimeIndex(["2020-01-02", "2020-01-04"])
-    at = pd.DatetimeIndex(["2020-01-01", "2020-01-02", "2020-01-03", "2020-01-04", "2021-01-01"])
-    assert latest_known_bar_index(dates, at).tolist() == [-1, 0, 0, 1, 1]
+    bar_dates = pd.DatetimeIndex(["2020-01-02", "2020-01-04"])
+    dates = pd.DatetimeIndex(["2020-01-01", "2020-01-02", "2020-01-03", "2020-01-04", "2021-01-01"])
+    assert latest_known_bar_index(bar_dates, dates).tolist() == [-1, 0, 0, 1, 1]
 
 
 def test_context_is_fetched_and_limited_to_the_dates_like_traded_tickers() -> None:

@@ -18,7 +18,7 @@ from quantlr.testing.contract import check_feature
 
 from markets import random_walk_prices
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("without_drawing")
 
 MODULE = '''
 """A package with features."""
