@@ -34,7 +34,7 @@ COMMAND_HELP = {
     "trials": "List the trials in the ledger.",
 }
 """Each verb and its line of help, so that help imports no verb."""
-CATALOG_VERBS = ("features", "labels", "policies", "overlays", "sources")
+CATALOG_VERBS = ("features", "labels", "policies", "overlays", "sources", "schema")
 """Verbs that share the module `catalog`; each other verb has a module of its name."""
 
 

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
+from quantlr.config.run_config import load_config
+from quantlr.core.errors import ConfigError
+from quantlr.sweeps.grid import load_sweep
 
 Call = Callable[..., Result]
 DATA = "data: {source: {kind: sample}, tickers: [MSFT]}\n"
@@ -50,6 +53,46 @@ def test_a_bad_config_is_refused_at_its_place(call: Call, content: str | bytes, 
     assert result.stderr.splitlines()[0].startswith(f"exp.yaml:{said}")
     assert result.stdout == ""
     assert not Path("reports").exists()
+
+
+SWEEP = "name: small\nbase: exp.yaml\ngrid: {model.l2: [0.0, 0.1]}\n"
+
+
+@pytest.mark.parametrize("verb", ["run", "plan", "predict", "audit"])
+@pytest.mark.parametrize(
+    ("content", "place"), [(SWEEP, "3:1: grid"), ("name: s\nbase: exp.yaml\ngird: {}\n", "2:1: base")]
+)
+def test_a_sweep_file_is_rejected_with_the_verb_that_runs_it(call: Call, verb: str, content: str, place: str) -> None:
+    Path("s.yaml").write_text(content)
+    result = call(verb, "s.yaml", "--set", "model.l2=-1")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == f"s.yaml:{place}: this is a sweep file; `quantlr sweep s.yaml` runs it\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [(SMALL, "1:1: data"), ("name: x\nfeatures: [{kind: rsi}]\nmodle: {}\n", "2:1: features")],
+)
+def test_sweep_of_a_run_config_names_the_verb_that_runs_it(call: Call, content: str, place: str) -> None:
+    Path("exp.yaml").write_text(content)
+    result = call("sweep", "exp.yaml")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == f"exp.yaml:{place}: this is a run config; `quantlr run exp.yaml` runs it\n"
+
+
+def test_a_sweep_file_without_a_grid_is_still_a_sweep(call: Call) -> None:
+    Path("s.yaml").write_text("base: exp.yaml\n")
+    result = call("sweep", "s.yaml")
+    assert result.exit_code == 2
+    assert "grid" in result.stderr
+    assert "run config" not in result.stderr
+
+
+def test_a_mapping_of_the_other_kind_names_the_function_that_runs_it() -> None:
+    with pytest.raises(ConfigError, match=r"grid: this is a sweep file; `quantlr\.sweep\(\.\.\.\)` runs it"):
+        load_config({"base": "exp.yaml", "grid": {"model.l2": [0.0]}})
+    with pytest.raises(ConfigError, match=r"data: this is a run config; `quantlr\.run\(\.\.\.\)` runs it"):
+        load_sweep({"data": {"source": {"kind": "sample"}}})
 
 
 def test_20_a_file_that_is_too_large_to_be_a_config(call: Call) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from click.testing import Result
-from quantlr.cli.headline import print_headline_table
+from quantlr.cli.run import print_headline_table
 from quantlr.cli.terminal import make_console, path_link, print_table
 from quantlr.report.storage import read_previous_metrics
 from quantlr.report.summary import headline_changes, headline_text_rows
