@@ -76,7 +76,7 @@ class LazyCommandGroup(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            click.echo("interrupted; what was there before is untouched", err=True)
+            click.echo("interrupted; existing files were not changed", err=True)
             ctx.exit(INTERRUPTED_EXIT_STATUS)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
