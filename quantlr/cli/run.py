@@ -42,51 +42,43 @@ def command(options: Options, *, config_paths: tuple[Path, ...], open_report: bo
     with open_page_renderer(options.workers) as renderer:
         from quantlr.cli.terminal import run_for_exit_status
 
-        config_paths_by_name: dict[str, Path] = {}
-        return max(
-            run_for_exit_status(partial(_run_and_print, options, path, config_paths_by_name, renderer, open_report))
-            for path in config_paths
-        )
+        paths_by_name: dict[str, Path] = {}
+
+        def run_one(path: Path) -> None:
+            folder = _run_and_print(options, path, paths_by_name, renderer)
+            if open_report:
+                click.launch(str(folder / "report.html"))
+
+        return max(run_for_exit_status(partial(run_one, path)) for path in config_paths)
 
 
-def _run_and_print(
-    options: Options,
-    config_path: Path,
-    config_paths_by_name: dict[str, Path],
-    renderer: PageRenderer,
-    open_report: bool,
-) -> None:
-    """Run one config, write its report and print it; `config_paths_by_name` are the configs of this call so far."""
+def _run_and_print(options: Options, path: Path, paths_by_name: dict[str, Path], draw: PageRenderer) -> Path:
+    """Run one config, write and print its report, and return its folder; `paths_by_name` are the configs so far."""
     from quantlr.cli.progress import progress_bar
     from quantlr.config.run_config import load_config
     from quantlr.experiment.run import run_config
     from quantlr.report.storage import read_previous_metrics
 
-    config = load_config(config_path, settings=options.settings, name=options.name)
-    other = config_paths_by_name.setdefault(config.run.name, config_path)
-    if other is not config_path:
-        raise OutputError(
-            f"{config_path}: its report would replace that of {other}: both are named {config.run.name!r}"
-        )
+    config = load_config(path, settings=options.settings, name=options.name)
+    name, output, offline, workers = config.run.name, options.output, options.offline, options.workers
+    other = paths_by_name.setdefault(name, path)
+    if other is not path:
+        raise OutputError(f"{path}: its report would replace that of {other}: both are named {name!r}")
     with progress_bar(options.messages) as progress:
-        run = run_config(
-            config, output=options.output, offline=options.offline, workers=options.workers, progress=progress
-        )
-        previous_metrics = read_previous_metrics(options.output / config.run.name)
-        folder = run.save(options.output, draw=renderer, progress=progress)
+        run = run_config(config, output=output, offline=offline, workers=workers, progress=progress)
+        previous_metrics = read_previous_metrics(output / name)
+        folder = run.save(output, draw=draw, progress=progress)
     _print_run(options, run, previous_metrics, folder)
     if options.as_json:
         click.echo(json.dumps(run.metrics))
-    if open_report:
-        click.launch(str(folder / "report.html"))
+    return folder
 
 
 def _print_run(options: Options, run: Run, previous_metrics: dict[str, Any] | None, report_dir: Path) -> None:
     from rich.text import Text
 
     from quantlr.backtest.fills import sharpe_by_fill_text
-    from quantlr.cli.terminal import print_notes
-    from quantlr.report.summary import condense_notes, confidence_interval_rows, note_text
+    from quantlr.report.summary import confidence_interval_rows
 
     results = options.results
     print_headline_table(f"{run.config.name}: {_subject_text(run)}", run.metrics, previous_metrics, results)
@@ -94,7 +86,7 @@ def _print_run(options: Options, run: Run, previous_metrics: dict[str, Any] | No
         for label, bounds in confidence_interval_rows(run.metrics):
             results.print(Text.assemble(("95% interval ", "cyan"), f"{label}: {bounds}"))
         results.print(Text(f"other fills: {sharpe_by_fill_text(run.metrics['backtest']['fills'])}"))
-    print_notes(map(note_text, run.notes if options.verbose else condense_notes(run.notes)), options.messages)
+    options.print_notes(run.notes)
     results.print(Text(run.verdict, style="bold"))
     _print_written_files(options, report_dir)
 
@@ -106,9 +98,7 @@ def _subject_text(run: Run) -> str:
 
     forecasts = run.run_data.forecasts
     tickers = [ticker for index, ticker in enumerate(forecasts.tickers) if (forecasts.ticker == index).any()]
-    first, last = (
-        iso_date(forecasts.sessions[session]) for session in (forecasts.session.min(), forecasts.session.max())
-    )
+    first, last = map(iso_date, forecasts.sessions[[forecasts.session.min(), forecasts.session.max()]])
     return f"{ticker_list_text(tickers, max_chars=MAX_TICKER_LIST_CHARS)}, forecasts {first} to {last}"
 
 
