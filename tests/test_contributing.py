@@ -1,4 +1,4 @@
-"""The steps of CONTRIBUTING for adding a feature work, in a copy of the package."""
+"""The feature that CONTRIBUTING adds, in a copy of the package."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ prices, columns = run.run_data.prices, dict(zip(run.run_data.dataset.columns, ru
 rows = run.run_data.dataset.session
 bar = (prices.close - prices.low)[rows, 0], (prices.high - prices.low)[rows, 0]
 print(json.dumps({
-    "where": quantlr.__file__,
+    "module_path": quantlr.__file__,
     "columns": list(columns),
-    "apart": max(abs(value - up / span) for value, up, span in zip(columns["close_in_range"], *bar) if span),
+    "max_error": max(abs(value - up / span) for value, up, span in zip(columns["close_in_range"], *bar) if span),
 }))
 """
 
 
-def test_the_documented_feature_can_be_added_as_described(tmp_path: Path) -> None:
+def test_feature_example_works_where_it_is_pasted(tmp_path: Path) -> None:
     (block,) = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
     body, closing = block.split("FEATURES:", 1)
     (named,) = re.findall(r"`(data/features/\w+\.py)`", PAGE[: PAGE.index("```python")])[-1:]
@@ -45,7 +45,7 @@ def test_the_documented_feature_can_be_added_as_described(tmp_path: Path) -> Non
     former = re.match(r"[^\n]*\((.*)\)\n", after)
     assert former
     assert set(former[1].split(", ")) < set(re.findall(r"\w+", closing)), (
-        "the tuple shown is not the file's and one more"
+        "the tuple in the example is not the file's and one more"
     )
     file.write_text(f"{before}{body}FEATURES:{closing}{after[former.end() :]}")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
@@ -54,6 +54,6 @@ def test_the_documented_feature_can_be_added_as_described(tmp_path: Path) -> Non
     )
     assert done.returncode == 0, done.stderr
     output = json.loads(done.stdout)
-    assert Path(output["where"]).is_relative_to(tmp_path)
+    assert Path(output["module_path"]).is_relative_to(tmp_path)
     assert output["columns"] == ["close_in_range", "zscore_60(close_in_range)"]
-    assert output["apart"] < 1e-12
+    assert output["max_error"] < 1e-12

@@ -1,4 +1,4 @@
-"""What the house promises: help needs no pandas, a run needs no SciPy and no network, and a cold start is quick."""
+"""Imports of help and of a run, cold start, forbidden calls, and entry points."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HEAVY = ("pandas", "numpy", "pydantic", "rich", "matplotlib", "ruamel")
-NOT_NEEDED = ("scipy", "sklearn", "arch", "exchange_calendars", "yfinance", "matplotlib.pyplot")
+HEAVY_PACKAGES = ("pandas", "numpy", "pydantic", "rich", "matplotlib", "ruamel")
+PACKAGES_NOT_NEEDED = ("scipy", "sklearn", "arch", "exchange_calendars", "yfinance", "matplotlib.pyplot")
 
 
 def run_python(code: str, *arguments: str, cwd: Path = ROOT) -> str:
@@ -22,39 +22,39 @@ def run_python(code: str, *arguments: str, cwd: Path = ROOT) -> str:
 
 
 def test_import_and_help_load_no_heavy_package() -> None:
-    """The helpers' imports are to overlap with ours; and Ctrl-C reaches a thread that does not let it wait."""
+    """The processes that draw import while the run calculates, and Ctrl-C is not blocked by an import in a thread."""
     code = (
         "import sys, quantlr, quantlr.report.render\n"
-        f"loaded = [name for name in {HEAVY} if name in sys.modules]\n"
+        f"loaded = [name for name in {HEAVY_PACKAGES} if name in sys.modules]\n"
         "from quantlr.cli import main\n"
         "main(['--help'], standalone_mode=False)\n"
-        f"print(loaded, [name for name in {HEAVY} if name in sys.modules])"
+        f"print(loaded, [name for name in {HEAVY_PACKAGES} if name in sys.modules])"
     )
     assert run_python(code).splitlines()[-1] == "[] []"
 
 
-def test_a_first_run_is_fast_and_needs_neither_network_nor_optional_packages(
+def test_first_run_is_quick_and_needs_no_network_and_no_test_package(
     tmp_path: Path,
 ) -> None:
-    """The bar is 5, measured by tests/benchmarks/cold_start.py; the margin is for machines that do other things too."""
+    """The goal is 5 times the imports (tests/benchmarks/cold_start.py); the margin is for machines under load."""
     started = time.perf_counter()
     run_python("import pandas, pyarrow, matplotlib.figure")
-    imports = time.perf_counter() - started
+    import_seconds = time.perf_counter() - started
     code = (
         "import socket, sys\n"
-        "def closed(*_, **__): raise OSError('no network')\n"
-        "socket.socket.connect = socket.create_connection = socket.getaddrinfo = closed\n"
+        "def fail(*_, **__): raise OSError('no network')\n"
+        "socket.socket.connect = socket.create_connection = socket.getaddrinfo = fail\n"
         "from quantlr.cli import main\n"
         "try: main(['run', 'configs/sp500_daily.yaml', '--output', sys.argv[1], '--quiet'])\n"
         "except SystemExit as end: print(end.code)\n"
-        f"print([name for name in {NOT_NEEDED} if name in sys.modules])"
+        f"print([name for name in {PACKAGES_NOT_NEEDED} if name in sys.modules])"
     )
     started = time.perf_counter()
     output = run_python(code, str(tmp_path))
-    seconds = time.perf_counter() - started
+    run_seconds = time.perf_counter() - started
     assert output.splitlines() == ["0", "[]"]
     assert (tmp_path / "sp500_daily" / "tearsheet.png").exists()
-    assert seconds < 10 * imports
+    assert run_seconds < 10 * import_seconds
 
 
 def test_forbidden_modules_and_calls_are_not_used() -> None:
@@ -73,7 +73,7 @@ def test_forbidden_modules_and_calls_are_not_used() -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the shell of the README's first line is a POSIX shell")
-def test_the_program_runs_as_a_module_and_as_a_script() -> None:
+def test_module_and_script_give_the_same_version() -> None:
     script = Path(sys.executable).parent / "quantlr"
     as_module = subprocess.run(
         [sys.executable, "-m", "quantlr", "--version"], check=True, capture_output=True, text=True

@@ -73,7 +73,7 @@ def test_ctrl_c_while_processes_start_leaves_none_and_prints_one_line(tmp_path: 
         os.killpg(process.pid, signal.SIGINT)
         _, stderr = process.communicate()
     assert process.returncode == 130
-    assert stderr == "interrupted; what was there before is untouched\n"
+    assert stderr == "interrupted; existing files were not changed\n"
     while _is_running(process.pid):  # the resource tracker ends a moment later
         time.sleep(0.005)
 

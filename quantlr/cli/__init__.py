@@ -34,7 +34,7 @@ COMMAND_HELP = {
     "trials": "List the trials in the ledger.",
 }
 """Each verb and its line of help, so that help imports no verb."""
-CATALOG_VERBS = ("features", "labels", "policies", "overlays", "sources")
+CATALOG_VERBS = ("features", "labels", "policies", "overlays", "sources", "schema")
 """Verbs that share the module `catalog`; each other verb has a module of its name."""
 
 
@@ -76,7 +76,7 @@ class LazyCommandGroup(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            click.echo("interrupted; what was there before is untouched", err=True)
+            click.echo("interrupted; existing files were not changed", err=True)
             ctx.exit(INTERRUPTED_EXIT_STATUS)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:

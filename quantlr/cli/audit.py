@@ -50,10 +50,9 @@ def command(options: Options, *, config_path: Path, cuts: CutoffCount) -> int:
     from quantlr.report.storage import write_report_file
 
     config = load_config(config_path, settings=options.settings, name=options.name)
+    offline, workers = options.offline, options.workers
     with progress_bar(options.messages) as progress:
-        audit = audit_config(
-            config, n_cutoffs=cuts, offline=options.offline, workers=options.workers, progress=progress
-        )
+        audit = audit_config(config, n_cutoffs=cuts, offline=offline, workers=workers, progress=progress)
     content = json.dumps(audit.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     path = write_report_file(content.encode(), "audit.json", config.run.name, options.output)
     _print_audit(options, audit)
@@ -71,10 +70,8 @@ def _print_audit(options: Options, audit: Audit) -> None:
         times = f" ({leak.times:,} times)" if leak.times > 1 else ""
         results.print(Text.assemble(("leak ", "bold red"), f"{leak.text}{times}"))
     for stage, count in coverage.checks.items() if options.verbose else ():
-        change = coverage.largest.get(stage, 0.0)
-        results.print(
-            f"{stage}: {count:,} numbers compared, largest change {change:.1g} of the tolerance", markup=False
-        )
+        largest = f"largest change {coverage.largest.get(stage, 0.0):.1g} of the tolerance"
+        results.print(f"{stage}: {count:,} numbers compared, {largest}", markup=False)
     conclusion = "no leak found" if audit.is_clean else f"leaks in {', '.join(audit.leaking_stages)}"
     results.print(Text(f"{audit.name}: {conclusion}", style="bold"))
     mirrored = f", mirrored prices after {coverage.cuts_once:,} more" if coverage.cuts_once else ""

@@ -1,10 +1,11 @@
-"""``quantlr features|labels|policies|overlays|sources``: list what a config may use."""
+"""``quantlr features|labels|policies|overlays|sources|schema``: what a config may contain."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from importlib import import_module
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
@@ -17,47 +18,30 @@ if TYPE_CHECKING:
     from quantlr.data.catalog import CatalogEntry, ComponentParameter
 
 LINE_WIDTH = 80
+COMPONENT_MODULES = {
+    "labels": "quantlr.data.labels",
+    "policies": "quantlr.backtest.policies",
+    "overlays": "quantlr.backtest.overlays",
+    "sources": "quantlr.data.sources",
+}
+"""The module of each catalogue whose tuple of classes has the catalogue's name in capitals."""
 MAX_COLUMNS_SHOWN = 3
 """Columns of a feature's example that are listed without -v."""
 
 
-def _feature_entries() -> list[CatalogEntry]:
-    from quantlr.data.catalog import feature_catalog_entries
+def _load_entries(name: str) -> list[CatalogEntry]:
+    """Return the entries of a catalogue; the module that defines its components is imported only now."""
+    from quantlr.data.catalog import component_entries, feature_catalog_entries
 
-    return feature_catalog_entries()
-
-
-def _label_entries() -> list[CatalogEntry]:
-    from quantlr.data.catalog import component_entries
-    from quantlr.data.labels import LABELS
-
-    return component_entries(LABELS, method="compute")
+    if name == "features":
+        return feature_catalog_entries()
+    components = getattr(import_module(COMPONENT_MODULES[name]), name.upper())
+    return component_entries(components, method="compute" if name == "labels" else "")
 
 
-def _policy_entries() -> list[CatalogEntry]:
-    from quantlr.backtest.policies import POLICIES
-    from quantlr.data.catalog import component_entries
-
-    return component_entries(POLICIES)
-
-
-def _overlay_entries() -> list[CatalogEntry]:
-    from quantlr.backtest.overlays import OVERLAYS
-    from quantlr.data.catalog import component_entries
-
-    return component_entries(OVERLAYS)
-
-
-def _source_entries() -> list[CatalogEntry]:
-    from quantlr.data.catalog import component_entries
-    from quantlr.data.sources import SOURCES
-
-    return component_entries(SOURCES)
-
-
-def _catalog_command(name: str, load_entries: Callable[[], list[CatalogEntry]], help_text: str) -> click.Command:
+def _catalog_command(name: str, help_text: str) -> click.Command:
     def list_catalog(options: Options, *, kinds: tuple[str, ...]) -> None:
-        entries = load_entries()
+        entries = _load_entries(name)
         known = [entry.kind for entry in entries]
         for kind in kinds:
             if kind not in known:
@@ -72,21 +56,16 @@ def _catalog_command(name: str, load_entries: Callable[[], list[CatalogEntry]], 
 
 features = _catalog_command(
     "features",
-    _feature_entries,
     """List the features that a config may use, or those KINDS alone.
 
     Each has its parameters with defaults and units, the columns that an example makes, and its warm-up: the number of
     a ticker's first bars without a row.
     """,
 )
-labels = _catalog_command("labels", _label_entries, "List the labels that a config may use, or those KINDS alone.")
-policies = _catalog_command(
-    "policies", _policy_entries, "List the policies, which turn probabilities into positions, or those KINDS alone."
-)
-overlays = _catalog_command(
-    "overlays", _overlay_entries, "List the overlays, which change positions after the policy, or those KINDS alone."
-)
-sources = _catalog_command("sources", _source_entries, "List the sources of prices, or those KINDS alone.")
+labels = _catalog_command("labels", "List the labels that a config may use, or those KINDS alone.")
+policies = _catalog_command("policies", "List the policies, which turn probabilities into positions, or KINDS alone.")
+overlays = _catalog_command("overlays", "List the overlays, which change positions after the policy, or KINDS alone.")
+sources = _catalog_command("sources", "List the sources of prices, or those KINDS alone.")
 
 
 def _print_entries(options: Options, name: str, entries: Sequence[CatalogEntry]) -> None:
@@ -135,3 +114,17 @@ def _parameter_text(parameter: ComponentParameter) -> str:
 def _wrap_paragraph(text: str, *, hanging_indent: int = 0) -> list[str]:
     indent = " " * (2 + hanging_indent)
     return wrap(text, LINE_WIDTH, initial_indent="  ", subsequent_indent=indent, break_long_words=False)
+
+
+@verb("schema")
+def schema(options: Options) -> None:
+    """Print the JSON Schema of a config, for editors.
+
+    It is what configs/schema.json holds, with the features of installed packages added. An editor with
+    yaml-language-server uses it for files that begin with
+
+      # yaml-language-server: $schema=schema.json
+    """
+    from quantlr.config.schema import config_schema, schema_text
+
+    click.echo(json.dumps(config_schema()) if options.as_json else schema_text(), nl=options.as_json)

@@ -60,11 +60,8 @@ def _print_comparison(options: Options, comparison: Comparison) -> None:
         style = "bold" if pair.is_sharpe_significant or pair.is_log_loss_significant else ""
         results.print(Text(pair_sentence(pair, comparison.run_names), style=style))
     if comparison.n_tests:
-        text = (
-            f"p values are adjusted for {comparison.n_tests} tests by Holm's method; intervals are 95%, not adjusted; "
-            "a lower log loss is a better forecast"
-        )
-        results.print(Text(text, style="dim"))
+        text = f"p values are adjusted for {comparison.n_tests} tests by Holm's method; intervals are 95%, not adjusted"
+        results.print(Text(f"{text}; a lower log loss is a better forecast", style="dim"))
 
 
 def _metrics_table(comparison: Comparison) -> Table:

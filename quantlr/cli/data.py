@@ -83,31 +83,22 @@ def verify_command(options: Options) -> None:
     options.results.print(f"{len(ticker_caches)} tickers in {cache.folder}: all checksums match", markup=False)
 
 
-for subcommand in (fetch_command, list_command, verify_command):
-    command.add_command(subcommand)
-
-
 def _fetch_and_print(options: Options, config_path: Path) -> None:
     from quantlr.cli.progress import progress_bar
     from quantlr.cli.terminal import print_notes
     from quantlr.config.run_config import load_config
-    from quantlr.core.errors import QuantlrError
     from quantlr.core.timing import iso_date
     from quantlr.report.summary import note_text
 
     config = load_config(config_path, settings=options.settings, name=options.name)
     data = config.run.data
-    try:
-        with progress_bar(options.messages) as progress:
-            fetched = data.source.fetch(
-                data.tickers, start=data.start, end=data.end, offline=options.offline, progress=progress
-            )
-    except QuantlrError as error:
-        raise config.error_with_location(error) from error
+    start, end = data.start, data.end
+    with config.add_location_to_errors(), progress_bar(options.messages) as progress:
+        fetched = data.source.fetch(data.tickers, start=start, end=end, offline=options.offline, progress=progress)
     rows: dict[str, dict[str, Any]] = {}
     for ticker, bars in fetched.bars.items():
-        dates = {"first": iso_date(bars.index[0]), "last": iso_date(bars.index[-1])} if len(bars) else {}
-        rows[ticker] = {"bars": len(bars), **dates}
+        span = {"first": iso_date(bars.index[0]), "last": iso_date(bars.index[-1])} if len(bars) else {}
+        rows[ticker] = {"bars": len(bars), **span}
     _print_ticker_table(options, f"{config.run.name}: {fetched.source}", ("bars", "first", "last"), rows)
     notes = [note_text(note) for note in fetched.notes]
     print_notes(notes, options.messages)
@@ -116,9 +107,7 @@ def _fetch_and_print(options: Options, config_path: Path) -> None:
         click.echo(json.dumps({**result, "tickers": rows, "notes": notes}))
 
 
-def _print_ticker_table(
-    options: Options, title: str, columns: tuple[str, ...], rows: dict[str, dict[str, Any]]
-) -> None:
+def _print_ticker_table(options: Options, title: str, columns: tuple[str, ...], rows: dict[str, Any]) -> None:
     from rich.text import Text
 
     from quantlr.cli.terminal import make_table, print_table
@@ -129,3 +118,7 @@ def _print_ticker_table(
         cells = (row.get(column, "") for column in columns)
         table.add_row(Text(ticker), *(Text(f"{cell:,}" if isinstance(cell, int) else str(cell)) for cell in cells))
     print_table(table, options.results)
+
+
+for subcommand in (fetch_command, list_command, verify_command):
+    command.add_command(subcommand)

@@ -83,8 +83,7 @@ def _quote_for_yaml(name: str) -> str:
 def _shipped_config_path(template_name: str) -> Path:
     from quantlr.cli.terminal import near_match_hint
 
-    paths = shipped_config_paths()
-    stem = template_name.removesuffix(".yaml")
+    paths, stem = shipped_config_paths(), template_name.removesuffix(".yaml")
     if stem not in paths:
         hint = near_match_hint(stem, list(paths))
         raise ConfigError(f"--from: no config {template_name!r} ships with quantlr; {hint}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,8 @@ from quantlr.cli.completion import complete_config_path, complete_report_name, c
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from quantlr.core.values import Note
 
 SHARED_OPTIONS: dict[str, Callable[..., Any]] = {
     "settings": click.option(
@@ -30,11 +32,7 @@ SHARED_OPTIONS: dict[str, Callable[..., Any]] = {
     ),
     "offline": click.option("--offline", is_flag=True, help="Use stored prices only; never ask the network."),
     "output": click.option(
-        "--output",
-        default="reports",
-        type=click.Path(path_type=Path),
-        show_default=True,
-        help="Folder of reports.",
+        "--output", default="reports", type=click.Path(path_type=Path), show_default=True, help="Folder of reports."
     ),
     "jobs": click.option(
         "--jobs",
@@ -88,6 +86,13 @@ class Options:
         from quantlr.cli.terminal import make_console
 
         return make_console(stderr=True, quiet=self.quiet)
+
+    def print_notes(self, notes: Sequence[Note]) -> None:
+        """Print notes on stderr, condensed without -v."""
+        from quantlr.cli.terminal import print_notes
+        from quantlr.report.summary import condense_notes, note_text
+
+        print_notes(map(note_text, notes if self.verbose else condense_notes(notes)), self.messages)
 
 
 def verb(name: str, *option_names: str) -> Callable[[Callable[..., int | None]], click.Command]:

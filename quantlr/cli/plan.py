@@ -99,8 +99,7 @@ def _section_text(section: dict[str, Any]) -> str:
 def _print_walk_forward_plan(options: Options, walk: WalkForwardPlan) -> None:
     from rich.text import Text
 
-    from quantlr.cli.terminal import print_notes, print_table
-    from quantlr.report.summary import condense_notes, note_text
+    from quantlr.cli.terminal import print_table
 
     results, n_models = options.results, len(walk.models)
     listed_models = walk.models if options.verbose else walk.models[:MAX_MODELS_SHOWN]
@@ -110,7 +109,7 @@ def _print_walk_forward_plan(options: Options, walk: WalkForwardPlan) -> None:
     for model in walk.models if options.verbose else walk.models[:1]:
         print_table(_refits_table(model, show_all=options.verbose), results)
     results.print(Text("; ".join(_iter_totals(walk)), style="bold"))
-    print_notes(map(note_text, walk.notes if options.verbose else condense_notes(walk.notes)), options.messages)
+    options.print_notes(walk.notes)
 
 
 def _iter_totals(walk: WalkForwardPlan) -> Iterator[str]:
@@ -131,15 +130,9 @@ def _models_table(walk: WalkForwardPlan, models: tuple[PlannedModel, ...]) -> Ta
     tickers_by_name = {ticker.name: ticker for ticker in walk.tickers}
     for model in models:
         tickers = [tickers_by_name[model.name]] if model.name in tickers_by_name else list(walk.tickers)
-        numbers = (
-            sum(ticker.bars.rows for ticker in tickers),
-            sum(ticker.warm_up for ticker in tickers),
-            sum(ticker.rows for ticker in tickers),
-            len(model.folds),
-            model.n_forecasts,
-        )
-        dates = model.folds[0].test.first, model.folds[-1].test.last
-        table.add_row(model.name, *(f"{number:,}" for number in numbers), *dates)
+        totals = map(sum, zip(*((ticker.bars.rows, ticker.warm_up, ticker.rows) for ticker in tickers), strict=True))
+        numbers = (f"{number:,}" for number in (*totals, len(model.folds), model.n_forecasts))
+        table.add_row(model.name, *numbers, model.folds[0].test.first, model.folds[-1].test.last)
     return table
 
 
@@ -156,10 +149,8 @@ def _refits_table(model: PlannedModel, *, show_all: bool) -> Table:
         if show_all or last_hidden <= first_hidden or not first_hidden <= number <= last_hidden:
             train, test = fold.train, fold.test
             unlabelled = f" ({train.rows - fold.learnt:,} unlabelled)" if fold.learnt < train.rows else ""
-            trained_on = f"{train.first} to {train.last}{unlabelled}"
-            table.add_row(
-                f"{number + 1:,}", f"{train.rows:,}", trained_on, f"{test.rows:,}", f"{test.first} to {test.last}"
-            )
+            train_cells = f"{train.rows:,}", f"{train.first} to {train.last}{unlabelled}"
+            table.add_row(f"{number + 1:,}", *train_cells, f"{test.rows:,}", f"{test.first} to {test.last}")
         elif number == first_hidden:
             table.add_row("…", *[""] * 4)
     return table

@@ -43,15 +43,10 @@ def command(options: Options, *, config_path: Path, stale_after: int) -> None:
     from quantlr.experiment.predict import predict_config
 
     config = load_config(config_path, settings=options.settings, name=options.name)
-    today = dt.datetime.now().astimezone().date()
+    today, offline, workers = dt.datetime.now().astimezone().date(), options.offline, options.workers
     with progress_bar(options.messages) as progress:
         predictions = predict_config(
-            config,
-            today=today,
-            stale_after=stale_after,
-            offline=options.offline,
-            workers=options.workers,
-            progress=progress,
+            config, today=today, stale_after=stale_after, offline=offline, workers=workers, progress=progress
         )
     _print_predictions(options, predictions)
     if options.as_json:
@@ -74,23 +69,13 @@ def _print_predictions(options: Options, predictions: Predictions) -> None:
         results.print(Text(f"filled {fill_text}"))
     if predictions.horizon > 1:
         results.print(Text(f"the position held is the mean of the last {predictions.horizon} decisions"))
-    _print_notes_and_warnings(options, predictions)
-
-
-def _print_notes_and_warnings(options: Options, predictions: Predictions) -> None:
-    from rich.text import Text
-
-    from quantlr.cli.terminal import print_notes
-    from quantlr.report.summary import condense_notes, note_text
-
-    notes = predictions.notes if options.verbose else condense_notes(predictions.notes)
-    print_notes(map(note_text, notes), options.messages)
+    options.print_notes(predictions.notes)
     tickers_by_warning: dict[str, list[str]] = {}
     for prediction in predictions.tickers:
         for warning in prediction.warnings:
             tickers_by_warning.setdefault(warning, []).append(prediction.ticker)
-    for warning, tickers in tickers_by_warning.items():
-        options.messages.print(Text.assemble(("warning ", "bold yellow"), f"{', '.join(tickers)}: {warning}"))
+    for warning, names in tickers_by_warning.items():
+        options.messages.print(Text.assemble(("warning ", "bold yellow"), f"{', '.join(names)}: {warning}"))
 
 
 def _predictions_table(predictions: Predictions) -> Table:
@@ -102,9 +87,8 @@ def _predictions_table(predictions: Predictions) -> Table:
     title = f"{predictions.name}: probability that {close} is higher"
     table = make_table(title, (("", {}), ("as of", {}), ("up", right), ("base rate", right), ("position", {})))
     for item in predictions.tickers:
-        table.add_row(
-            item.ticker, item.as_of, f"{item.probability:.1%}", f"{item.trained.base_rate:.1%}", item.position
-        )
+        rates = f"{item.probability:.1%}", f"{item.trained.base_rate:.1%}"
+        table.add_row(item.ticker, item.as_of, *rates, item.position)
     return table
 
 

@@ -57,17 +57,10 @@ class StageProgressBar(Progress):
     """The bar of the newest stage that has lasted `MIN_STAGE_SECONDS`; the bar of the stage before stays until then."""
 
     def __init__(self, console: Console, *, clock: Callable[[], float] = monotonic) -> None:
-        counts = (_StepCountColumn(), _StepRateColumn()) if console.width >= MIN_WIDTH_FOR_COUNTS else ()
-        super().__init__(
-            TextColumn("{task.description:<9}"),
-            BarColumn(bar_width=max(min(console.width - 50, 40), 10)),
-            *counts,
-            _TimeLeftColumn(),
-            console=console,
-            transient=True,
-            get_time=clock,
-            refresh_per_second=5,
-        )
+        counts = (_StepRateColumn(),) if console.width >= MIN_WIDTH_FOR_COUNTS else ()
+        bar = BarColumn(bar_width=max(min(console.width - 50, 40), 10))
+        columns = (TextColumn("{task.description:<9}"), bar, *counts, _TimeLeftColumn())
+        super().__init__(*columns, console=console, transient=True, get_time=clock, refresh_per_second=5)
 
     def get_renderables(self) -> Iterable[RenderableType]:
         """Yield the one bar, if a stage has lasted long enough."""
@@ -76,22 +69,16 @@ class StageProgressBar(Progress):
             yield self.make_tasks_table(tasks[-1:])
 
 
-class _StepCountColumn(ProgressColumn):
-    """Steps done, of how many."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.completed:,.0f}/{task.total:,.0f}" if task.total else "")
-
-
 class _StepRateColumn(ProgressColumn):
-    """Steps a second, or seconds a step."""
+    """Steps done of how many, and steps a second or seconds a step."""
 
     def render(self, task: Task) -> Text:
+        count = f"{task.completed:,.0f}/{task.total:,.0f} " if task.total else ""
         if not task.completed or not task.fields["since"] or task.finished:
-            return Text()
+            return Text(count)
         rate = task.completed / task.fields["since"]
         text = f"{1 / rate:,.0f} s each" if rate < 0.5 else f"{rate:,.1f}/s" if rate < 10 else f"{rate:,.0f}/s"
-        return Text(text, style="dim")
+        return Text.assemble(count, (text, "dim"))
 
 
 class _TimeLeftColumn(ProgressColumn):

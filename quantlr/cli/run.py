@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +16,19 @@ from quantlr.cli.options import Options, configs_argument, verb
 from quantlr.core.errors import OutputError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
     from quantlr.experiment.run import Run
     from quantlr.report.render import PageRenderer
+    from quantlr.report.summary import HeadlineChange
 
 MAX_TICKER_LIST_CHARS = 60
+STYLE_BY_ASSESSMENT = {"better": "green", "worse": "red", "same": "dim", "": ""}
+HEADLINE_LAYOUTS = ("full", "without_names", "narrow")
+BASELINE_NOTE = "baselines: majority class, base-rate forecast, buy and hold"
+HeadlineRow = tuple[str, str, str, str]
+"""Label, value, value of the baseline, name of the baseline."""
 
 
 @verb("run", "settings", "name", "offline", "output", "jobs")
@@ -31,52 +42,43 @@ def command(options: Options, *, config_paths: tuple[Path, ...], open_report: bo
     with open_page_renderer(options.workers) as renderer:
         from quantlr.cli.terminal import run_for_exit_status
 
-        config_paths_by_name: dict[str, Path] = {}
-        return max(
-            run_for_exit_status(partial(_run_and_print, options, path, config_paths_by_name, renderer, open_report))
-            for path in config_paths
-        )
+        paths_by_name: dict[str, Path] = {}
+
+        def run_one(path: Path) -> None:
+            folder = _run_and_print(options, path, paths_by_name, renderer)
+            if open_report:
+                click.launch(str(folder / "report.html"))
+
+        return max(run_for_exit_status(partial(run_one, path)) for path in config_paths)
 
 
-def _run_and_print(
-    options: Options,
-    config_path: Path,
-    config_paths_by_name: dict[str, Path],
-    renderer: PageRenderer,
-    open_report: bool,
-) -> None:
-    """Run one config, write its report and print it; `config_paths_by_name` are the configs of this call so far."""
+def _run_and_print(options: Options, path: Path, paths_by_name: dict[str, Path], draw: PageRenderer) -> Path:
+    """Run one config, write and print its report, and return its folder; `paths_by_name` are the configs so far."""
     from quantlr.cli.progress import progress_bar
     from quantlr.config.run_config import load_config
     from quantlr.experiment.run import run_config
     from quantlr.report.storage import read_previous_metrics
 
-    config = load_config(config_path, settings=options.settings, name=options.name)
-    other = config_paths_by_name.setdefault(config.run.name, config_path)
-    if other is not config_path:
-        raise OutputError(
-            f"{config_path}: its report would replace that of {other}: both are named {config.run.name!r}"
-        )
+    config = load_config(path, settings=options.settings, name=options.name)
+    name, output, offline, workers = config.run.name, options.output, options.offline, options.workers
+    other = paths_by_name.setdefault(name, path)
+    if other is not path:
+        raise OutputError(f"{path}: its report would replace that of {other}: both are named {name!r}")
     with progress_bar(options.messages) as progress:
-        run = run_config(
-            config, output=options.output, offline=options.offline, workers=options.workers, progress=progress
-        )
-        previous_metrics = read_previous_metrics(options.output / config.run.name)
-        folder = run.save(options.output, draw=renderer, progress=progress)
+        run = run_config(config, output=output, offline=offline, workers=workers, progress=progress)
+        previous_metrics = read_previous_metrics(output / name)
+        folder = run.save(output, draw=draw, progress=progress)
     _print_run(options, run, previous_metrics, folder)
     if options.as_json:
         click.echo(json.dumps(run.metrics))
-    if open_report:
-        click.launch(str(folder / "report.html"))
+    return folder
 
 
 def _print_run(options: Options, run: Run, previous_metrics: dict[str, Any] | None, report_dir: Path) -> None:
     from rich.text import Text
 
     from quantlr.backtest.fills import sharpe_by_fill_text
-    from quantlr.cli.headline import print_headline_table
-    from quantlr.cli.terminal import print_notes
-    from quantlr.report.summary import condense_notes, confidence_interval_rows, note_text
+    from quantlr.report.summary import confidence_interval_rows
 
     results = options.results
     print_headline_table(f"{run.config.name}: {_subject_text(run)}", run.metrics, previous_metrics, results)
@@ -84,7 +86,7 @@ def _print_run(options: Options, run: Run, previous_metrics: dict[str, Any] | No
         for label, bounds in confidence_interval_rows(run.metrics):
             results.print(Text.assemble(("95% interval ", "cyan"), f"{label}: {bounds}"))
         results.print(Text(f"other fills: {sharpe_by_fill_text(run.metrics['backtest']['fills'])}"))
-    print_notes(map(note_text, run.notes if options.verbose else condense_notes(run.notes)), options.messages)
+    options.print_notes(run.notes)
     results.print(Text(run.verdict, style="bold"))
     _print_written_files(options, report_dir)
 
@@ -96,9 +98,7 @@ def _subject_text(run: Run) -> str:
 
     forecasts = run.run_data.forecasts
     tickers = [ticker for index, ticker in enumerate(forecasts.tickers) if (forecasts.ticker == index).any()]
-    first, last = (
-        iso_date(forecasts.sessions[session]) for session in (forecasts.session.min(), forecasts.session.max())
-    )
+    first, last = map(iso_date, forecasts.sessions[[forecasts.session.min(), forecasts.session.max()]])
     return f"{ticker_list_text(tickers, max_chars=MAX_TICKER_LIST_CHARS)}, forecasts {first} to {last}"
 
 
@@ -115,3 +115,54 @@ def _print_written_files(options: Options, report_dir: Path) -> None:
     paths += [report_dir / TICKER_PAGES_DIR, *(report_dir.parent / name for name in ("index.html", "trials.db"))]
     links = [path_link(path, text=os.path.relpath(path, report_dir), style="cyan") for path in paths if path.exists()]
     options.results.print(Text("beside it ") + Text(", ").join(links))
+
+
+def print_headline_table(
+    title: str, metrics: dict[str, Any], previous_metrics: dict[str, Any] | None, console: Console
+) -> None:
+    """Print metrics in the widest layout that there is room for: with changes and baselines' names, or with less."""
+    from rich.text import Text
+
+    from quantlr.cli.terminal import has_room_for_table
+    from quantlr.report.storage import has_same_prices, price_dates_text
+    from quantlr.report.summary import headline_changes, headline_text_rows
+
+    rows = headline_text_rows(metrics)
+    changes = headline_changes(metrics, previous_metrics) if previous_metrics else []
+    has_changes = any(change.assessment != "same" for change in changes)
+    listed_changes = changes if has_changes else []
+    for layout in HEADLINE_LAYOUTS:
+        table = _headline_table(rows, listed_changes, layout)
+        if has_room_for_table(table, console):
+            break
+    notes = ["" if layout == "full" else BASELINE_NOTE]
+    if previous_metrics and not has_changes:
+        notes.append("no number differs from the previous run")
+    elif previous_metrics and not has_same_prices(metrics, previous_metrics):
+        dates = price_dates_text(previous_metrics)
+        notes.append(f"the previous run had other prices{f', {dates}' if dates else ''}")
+    console.print(Text(title, style="bold"), table, sep="\n")
+    for note in filter(None, notes):
+        console.print(Text(note, style="dim"))
+
+
+def _headline_table(rows: Sequence[HeadlineRow], changes: Sequence[HeadlineChange], layout: str) -> Table:
+    """Return the table in one of `HEADLINE_LAYOUTS`; the narrow one has one word for each change."""
+    from rich.text import Text
+
+    from quantlr.cli.terminal import make_table
+
+    number = {"justify": "right", "no_wrap": True}
+    narrow_column, wide_columns = ("", {"no_wrap": True}), (("previous", number), ("change", {"no_wrap": True}))
+    change_columns = () if not changes else (narrow_column,) if layout == "narrow" else wide_columns
+    name_column = (("", {"style": "dim"}),) if layout == "full" else ()
+    table = make_table("", (("", {}), ("this run", number), *change_columns, ("baseline", number), *name_column))
+    table.padding = (0, 1 if layout == "narrow" else 2, 0, 0)
+    for (label, value, baseline, baseline_name), change in zip_longest(rows, changes):
+        cells = []
+        if change is not None:
+            text = change.assessment if layout == "narrow" else f"{change.difference_text} {change.assessment}".strip()
+            cells = [] if layout == "narrow" else [Text(change.previous_text)]
+            cells.append(Text(text, style=STYLE_BY_ASSESSMENT[change.assessment]))
+        table.add_row(label, value, *cells, baseline, *([baseline_name] if layout == "full" else []))
+    return table

@@ -65,9 +65,8 @@ def command(
     _confirm_large_sweep(sweep, skip_confirmation=yes)
     open_engine = make_engine_factory(engine, workers=options.jobs, scheduler=scheduler, scheduler_file=scheduler_file)
     with _sweep_progress_bar(options.messages) as observer:
-        sweep_options = SweepOptions(
-            options.output, open_engine, offline=options.offline, fresh=fresh, observer=observer
-        )
+        output, offline = options.output, options.offline
+        sweep_options = SweepOptions(output, open_engine, offline=offline, fresh=fresh, observer=observer)
         result = run_sweep(sweep, sweep_options)
     _print_sweep(options, result)
     if options.as_json:
@@ -85,17 +84,15 @@ def _trial_count_text(sweep: Sweep) -> str:
 
 def _confirm_large_sweep(sweep: Sweep, *, skip_confirmation: bool) -> None:
     """Ask before a huge sweep on a terminal; elsewhere raise an error that names --yes."""
-    from quantlr.sweeps.scheduler import MAX_UNCONFIRMED_TRIALS
+    from quantlr.sweeps.scheduler import MAX_UNCONFIRMED_TRIALS as LIMIT
 
     n_trials = len(sweep.trial_numbers)
-    if skip_confirmation or n_trials <= MAX_UNCONFIRMED_TRIALS:
+    if skip_confirmation or n_trials <= LIMIT:
         return
     if sys.stdin.isatty() and sys.stderr.isatty() and click.confirm(f"Run {n_trials:,} trials?", err=True):
         return
-    raise UserError(
-        f"{n_trials:,} trials, and more than {MAX_UNCONFIRMED_TRIALS:,} need a confirmation: add --yes, or draw some "
-        "with sample"
-    )
+    needed = f"more than {LIMIT:,} need a confirmation: add --yes, or draw some with sample"
+    raise UserError(f"{n_trials:,} trials, and {needed}")
 
 
 @contextmanager
@@ -103,14 +100,8 @@ def _sweep_progress_bar(console: Console) -> Iterator[SweepObserver]:
     """Show a bar with rate, time left and failures; where the console is no terminal, only the start."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-    columns = (
-        TextColumn("trials"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[failed]}", style="red"),
-    )
+    rate, failures = TextColumn("{task.fields[rate]}"), TextColumn("{task.fields[failed]}", style="red")
+    columns = (TextColumn("trials"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn(), failures)
     bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal or console.quiet)
 
     class ProgressBarObserver:
@@ -176,15 +167,9 @@ def _best_trials_table(result: SweepResult) -> Table:
 
 def _trial_cells(trial_row: Any) -> tuple[str, ...]:
     """Return a trial's numbers as text."""
-
-    def format_or_dash(template: str, value: Any) -> str:
-        return "-" if value is None or value != value else template.format(value)
-
-    return (
-        format_or_dash("{:.2f}", trial_row["sharpe"]),
-        format_or_dash("±{:.2f}", (trial_row["sharpe_high95"] - trial_row["sharpe_low95"]) / 2),
-        format_or_dash("{:.0%}", trial_row["deflated_sharpe"]),
-        format_or_dash("{:.1%}", trial_row["cagr"]),
-        format_or_dash("{:.1%}", trial_row["max_drawdown"]),
-        format_or_dash("{:.1f}", trial_row["turnover_per_year"]),
-    )
+    half_width = (trial_row["sharpe_high95"] - trial_row["sharpe_low95"]) / 2
+    keys = ("deflated_sharpe", "cagr", "max_drawdown", "turnover_per_year")
+    values = (trial_row["sharpe"], half_width, *(trial_row[key] for key in keys))
+    templates = ("{:.2f}", "±{:.2f}", "{:.0%}", "{:.1%}", "{:.1%}", "{:.1f}")
+    pairs = zip(templates, values, strict=True)
+    return tuple("-" if value is None or value != value else template.format(value) for template, value in pairs)

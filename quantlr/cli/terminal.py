@@ -66,12 +66,11 @@ def print_table(table: Table, console: Console) -> None:
     if has_room_for_table(table, console):
         console.print(table)
         return
+    headings = [str(column.header) for column in table.columns[1:]]
     for cells in zip(*(column.cells for column in table.columns), strict=True):
-        name, *values = (cell.plain if isinstance(cell, Text) else str(cell) for cell in cells)
-        headings = (str(column.header) for column in table.columns[1:])
-        pairs = ", ".join(
-            f"{heading} {value}".strip() for heading, value in zip(headings, values, strict=True) if value
-        )
+        name, *values = map(str, cells)
+        listed = zip(headings, values, strict=True)
+        pairs = ", ".join(f"{heading} {value}".strip() for heading, value in listed if value)
         console.print(Text.assemble((name, "bold"), f"  {pairs}"))
 
 

@@ -28,16 +28,10 @@ def command(options: Options) -> None:
 
     ledger = Ledger.from_output_folder(options.output)
     entries = ledger.read_entries()
-    left, right, dim = {"no_wrap": True}, {"justify": "right", "no_wrap": True}, {"style": "dim"}
-    columns = (
-        ("name", left),
-        ("last run, UTC", left),
-        ("runs", right),
-        ("Sharpe", right),
-        ("trials", right),
-        ("tickers", dim),
-        ("label", dim),
-    )
+    left: dict[str, Any] = {"no_wrap": True}
+    right, dim = {"justify": "right", "no_wrap": True}, {"style": "dim"}
+    numbers = ((heading, right) for heading in ("runs", "Sharpe", "trials"))
+    columns = (("name", left), ("last run, UTC", left), *numbers, ("tickers", dim), ("label", dim))
     table = make_table(str(ledger.path), columns)
     for entry in entries:
         table.add_row(*_entry_cells(entry))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from quantlr.config.yaml_tree import (
     ConfigProblem,
@@ -66,6 +66,21 @@ def read_config_file(
     base.value.pop("name", None)
     merge_parsed_yaml(base, parsed, default_kinds=default_kinds)
     return base, [*base_problems, *problems]
+
+
+def require_file_kind(parsed_yaml: ParsedYaml, source: Any, *, verb: Literal["run", "sweep"]) -> None:
+    """Raise a ConfigError that names the other verb if the top-level keys are those of the file that it runs."""
+    sweep_keys, run_keys = (
+        [key for key in keys if key in parsed_yaml.value] for keys in (("grid", "base"), ("data", "features"))
+    )
+    if verb == "run":
+        other_keys, other_kind, other_verb = sweep_keys, "sweep file", "sweep"
+    else:
+        other_keys, other_kind, other_verb = [] if sweep_keys else run_keys, "run config", "run"
+    if other_keys:
+        call = f"quantlr.{other_verb}(...)" if isinstance(source, Mapping) else f"quantlr {other_verb} {source}"
+        location = parsed_yaml.key_locations.get((other_keys[0],), SourceLocation("config"))
+        _raise_config_error(location, other_keys[0], f"this is a {other_kind}; `{call}` runs it")
 
 
 def _raise_config_error(location: SourceLocation, key: str, text: str) -> NoReturn:

@@ -17,7 +17,7 @@ from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.metrics import ReportSpec
 from quantlr.backtest.overlays import OVERLAYS, Overlay
 from quantlr.backtest.policies import POLICIES, Policy, Threshold
-from quantlr.config.loader import apply_overrides, parse_setting, read_config_file
+from quantlr.config.loader import apply_overrides, parse_setting, read_config_file, require_file_kind
 from quantlr.config.messages import problems_from_validation_error, sort_problems
 from quantlr.config.yaml_tree import ConfigProblem, KeyPath, ParsedYaml, SourceLocation, dump_yaml, parse_key_path
 from quantlr.core.components import Component, ConfigSection, Unit, component_kind, component_union
@@ -133,6 +133,7 @@ def load_config(
     if overrides is not None and not isinstance(overrides, Mapping):
         raise ConfigError(f"overrides are a mapping of dotted keys to values, found {type(overrides).__name__}")
     parsed, problems = parse_config_source(source)
+    require_file_kind(parsed, source, verb="run")
     apply_overrides(parsed, overrides or {}, source_name="overrides")
     apply_overrides(parsed, [parse_setting(setting) for setting in settings], source_name="--set")
     if name is not None:

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field, StrictFloat, StrictInt, ValidationError
 
-from quantlr.config.loader import apply_overrides
+from quantlr.config.loader import apply_overrides, require_file_kind
 from quantlr.config.messages import problems_from_validation_error, sort_problems
 from quantlr.config.run_config import (
     LoadedConfig,
@@ -184,6 +184,7 @@ def load_sweep(
         combinations of a file without such problems are validated by `Sweep.iter_trial_configs`.
     """
     parsed, problems = parse_config_source(source)
+    require_file_kind(parsed, source, verb="sweep")
     if name is not None:
         apply_overrides(parsed, {"name": name}, source_name="--name")
     parsed.value.setdefault("name", "sweep" if isinstance(source, Mapping) else Path(source).stem)

@@ -26,4 +26,4 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
 
 @pytest.fixture(autouse=True)
 def _undrawn(without_drawing: None) -> None:
-    """Draw nothing: here it is about what the program says and writes."""
+    """Draw nothing: these tests are about texts and files."""

@@ -1,7 +1,8 @@
-"""Faults while something runs, as the person who waits for it meets them: the status, the words, and what is left."""
+"""Faults during a run: exit status, message, and the files that remain."""
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -15,43 +16,41 @@ from click.testing import Result
 from quantlr.report.storage import hold_file_lock
 
 Call = Callable[..., Result]
-WRITING = (("run", "exp.yaml"), ("audit", "exp.yaml", "--cuts", "1", "--set", "data.end=2001-06-29"))
-READING = (("run",), ("plan",), ("predict",), ("audit",))
+WRITING_COMMANDS = (("run", "exp.yaml"), ("audit", "exp.yaml", "--cuts", "1", "--set", "data.end=2001-06-29"))
+READING_VERBS = (("run",), ("plan",), ("predict",), ("audit",))
 
 
-def files(folder: str = "reports/exp") -> dict[str, bytes]:
+def read_files(folder: str = "reports/exp") -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
 @pytest.fixture
-def former(call: Call) -> dict[str, bytes]:
-    """Leave a report there, and return its files."""
+def previous_report(call: Call) -> dict[str, bytes]:
+    """Write a report, and return its files."""
     assert call("run", "exp.yaml", "--quiet").exit_code == 0
-    return files()
+    return read_files()
 
 
 @pytest.mark.parametrize(
     ("number", "text"), [(28, "No space left on device"), (30, "Read-only file system"), (13, "Permission denied")]
 )
-def test_a_disk_that_takes_nothing_ends_with_1_and_leaves_the_former_report(
-    call: Call, former: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, number: int, text: str
+def test_write_error_exits_with_1_and_keeps_the_previous_report(
+    call: Call, previous_report: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, number: int, text: str
 ) -> None:
     def fail(*_: Any) -> None:
         raise OSError(number, text)
 
     monkeypatch.setattr("quantlr.report.storage.write_and_fsync", fail)
-    for arguments in WRITING:
+    for arguments in WRITING_COMMANDS:
         result = call(*arguments)
         assert result.exit_code == 1
         assert f"reports/exp could not be written: {text}; the former report is untouched\n" in result.stderr
         assert "Traceback" not in result.output
-        assert files() == former
+        assert read_files() == previous_report
     assert not list(Path("reports").glob(".*.new"))
 
 
-def test_a_folder_that_may_not_be_made_ends_with_1_before_anything_is_computed(
-    call: Call, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_output_folder_without_permission_exits_with_1(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
@@ -61,32 +60,32 @@ def test_a_folder_that_may_not_be_made_ends_with_1_before_anything_is_computed(
     assert "reports/exp could not be written: Permission denied" in result.stderr
 
 
-def test_two_runs_into_one_report_wait_for_each_other_and_not_for_ever(
-    call: Call, former: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+def test_second_run_waits_for_the_lock_until_a_timeout(
+    call: Call, previous_report: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched, hold_file_lock(Path("reports/exp")):
         patched.setattr("quantlr.report.storage.LOCK_TIMEOUT_SECONDS", 0.05)
-        for arguments in WRITING:
+        for arguments in WRITING_COMMANDS:
             result = call(*arguments)
             assert result.exit_code == 1
             assert "another run has been writing reports/exp for 0 seconds; try again" in result.stderr
-            assert files() == former
-    taken, let_go = threading.Event(), threading.Event()
+            assert read_files() == previous_report
+    is_locked, release = threading.Event(), threading.Event()
 
-    def hold() -> None:
+    def hold_lock() -> None:
         with hold_file_lock(Path("reports/exp")):
-            taken.set()
-            let_go.wait(0.3)
+            is_locked.set()
+            release.wait(0.3)
 
-    other = threading.Thread(target=hold)
+    other = threading.Thread(target=hold_lock)
     other.start()
-    taken.wait()
+    is_locked.wait()
     assert call("run", "exp.yaml", "--quiet").exit_code == 0
     other.join()
-    assert files() == former
+    assert read_files() == previous_report
 
 
-def test_a_worker_that_dies_ends_with_1_and_says_what_may_help(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_worker_exits_with_1_and_suggests_one_job(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     class Pool:
         """Processes of which the first one has just died."""
 
@@ -105,26 +104,25 @@ def test_a_worker_that_dies_ends_with_1_and_says_what_may_help(call: Call, monke
     for verb in ("run", "predict", "audit"):
         result = call(verb, "exp.yaml", "--jobs", "2", "--set", "data.tickers=[AAPL,MSFT]")
         assert result.exit_code == 1
-        assert "a worker process was killed, perhaps for want of memory; try again with --jobs 1" in result.stderr
+        assert "--jobs 1" in result.stderr
     assert not Path("reports").exists()
 
 
-def test_too_few_rows_for_a_fold_end_with_2_and_the_place_of_the_key(call: Call) -> None:
+def test_too_few_rows_for_a_fold_exits_with_2_at_the_key(call: Call) -> None:
     with Path("exp.yaml").open("a") as file:
         file.write("# the fourth line is the one that matters\n")
     Path("exp.yaml").write_text(Path("exp.yaml").read_text().replace("train: 250", "train: 900"))
-    for verb in READING:
+    for verb in READING_VERBS:
         result = call(*verb, "exp.yaml", "--json")
         assert (result.exit_code, result.stdout) == (2, "")
-        assert result.stderr == (
-            "exp.yaml:4:23: walk_forward.train: MSFT: the first fold needs 901 rows (train 900 + gap 0 + test 1), "
-            "found 834; fetch a longer history or shorten walk_forward.train\n"
-        )
+        assert result.stderr.startswith("exp.yaml:4:23: walk_forward.train: MSFT: ")
+        assert {"901", "900", "834"} <= set(re.findall(r"\d+", result.stderr))
+        assert len(result.stderr.splitlines()) == 1
     assert not Path("reports").exists()
 
 
 @pytest.fixture
-def rising(call: Call) -> Call:
+def rising_prices(call: Call) -> Call:
     """Return a function that runs the program on prices of which every close is above the one before."""
     dates = pd.bdate_range("2015-01-01", periods=400)
     closes = [100 * 1.001**at * (1 + 0.0003 * (at % 3)) for at in range(400)]
@@ -137,35 +135,35 @@ def rising(call: Call) -> Call:
     return lambda *arguments: call(*arguments[:1], "up.yaml", *arguments[1:])
 
 
-def test_a_fold_with_one_class_ends_with_2_and_says_how_to_go_on(rising: Call) -> None:
+def test_fold_with_one_class_exits_with_2_and_suggests_base_rate(rising_prices: Call) -> None:
     for verb in ("run", "predict"):
-        result = rising(verb)
+        result = rising_prices(verb)
         assert (result.exit_code, result.stdout) == (2, "")
         assert result.stderr.startswith(
             "up.yaml:4:23: walk_forward.train: UP, the refit before 2015-12-18: all 250 training rows are ups; needed"
         )
         assert result.stderr.endswith("or set model.degenerate to base_rate\n")
-    assert rising("plan").exit_code == 0
-    going_on = rising("run", "--set", "model.degenerate=base_rate")
-    assert going_on.exit_code == 0
-    assert "refits had no best fit" in going_on.stderr
+    assert rising_prices("plan").exit_code == 0
+    with_base_rate = rising_prices("run", "--set", "model.degenerate=base_rate")
+    assert with_base_rate.exit_code == 0
+    assert "refits had no best fit" in with_base_rate.stderr
 
 
-def test_ctrl_c_while_writing_ends_with_130_and_leaves_the_former_report(
-    call: Call, former: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+def test_ctrl_c_while_writing_exits_with_130_and_keeps_the_previous_report(
+    call: Call, previous_report: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
         patched.setattr("quantlr.report.storage.fsync_path", interrupted)
-        for arguments in WRITING:
+        for arguments in WRITING_COMMANDS:
             result = call(*arguments, "--json")
             assert (result.exit_code, result.stdout) == (130, "")
-            assert "interrupted; what was there before is untouched" in result.stderr
-    assert {name: content for name, content in files().items() if name != "audit.json"} == former
+            assert "interrupted; existing files were not changed" in result.stderr
+    assert {name: content for name, content in read_files().items() if name != "audit.json"} == previous_report
     assert call("run", "exp.yaml", "--quiet").exit_code == 0
-    assert files() == former
+    assert read_files() == previous_report
     assert sorted(path.name for path in Path("reports").iterdir()) == [
         ".exp.lock", ".index.html.lock", "exp", "index.html", "trials.db",
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Every sort of bad config from the command line: its own words at its own place, status 2, nothing changed."""
+"""Invalid configs on the command line: message with its place, exit status 2, nothing written."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
+from quantlr.config.run_config import load_config
+from quantlr.core.errors import ConfigError
+from quantlr.sweeps.grid import load_sweep
 
 Call = Callable[..., Result]
 DATA = "data: {source: {kind: sample}, tickers: [MSFT]}\n"
 SMALL = DATA + "features: [{kind: rsi}]\n"
-BAD: list[tuple[str, str | bytes, str]] = [
+INVALID_CONFIGS: list[tuple[str, str | bytes, str]] = [
     ("1 misspelt key", SMALL + "modle: {}\n", "3:1: modle: unknown key; did you mean model?"),
     ("1 misspelt kind", DATA + "features: [{kind: rsii}]\n", "2:19: features.0.kind: unknown kind 'rsii'; did you mean rsi?"),
     ("2 wrong type", SMALL + "seed: many\n", "3:7: seed: needs a whole number, found 'many'"),
@@ -41,24 +44,66 @@ BAD: list[tuple[str, str | bytes, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("content", "said"), [row[1:] for row in BAD], ids=[row[0] for row in BAD])
-def test_a_bad_config_is_refused_at_its_place(call: Call, content: str | bytes, said: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "message"), [row[1:] for row in INVALID_CONFIGS], ids=[row[0] for row in INVALID_CONFIGS]
+)
+def test_invalid_config_is_rejected_at_its_place(call: Call, content: str | bytes, message: str) -> None:
     Path("exp.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
     result = call("run", "exp.yaml")
     assert result.exit_code == 2
     assert isinstance(result.exception, SystemExit)
-    assert result.stderr.splitlines()[0].startswith(f"exp.yaml:{said}")
+    assert result.stderr.splitlines()[0].startswith(f"exp.yaml:{message}")
     assert result.stdout == ""
     assert not Path("reports").exists()
 
 
-def test_20_a_file_that_is_too_large_to_be_a_config(call: Call) -> None:
+SWEEP = "name: small\nbase: exp.yaml\ngrid: {model.l2: [0.0, 0.1]}\n"
+
+
+@pytest.mark.parametrize("verb", ["run", "plan", "predict", "audit"])
+@pytest.mark.parametrize(
+    ("content", "place"), [(SWEEP, "3:1: grid"), ("name: s\nbase: exp.yaml\ngird: {}\n", "2:1: base")]
+)
+def test_a_sweep_file_is_rejected_with_the_verb_that_runs_it(call: Call, verb: str, content: str, place: str) -> None:
+    Path("s.yaml").write_text(content)
+    result = call(verb, "s.yaml", "--set", "model.l2=-1")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == f"s.yaml:{place}: this is a sweep file; `quantlr sweep s.yaml` runs it\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [(SMALL, "1:1: data"), ("name: x\nfeatures: [{kind: rsi}]\nmodle: {}\n", "2:1: features")],
+)
+def test_sweep_of_a_run_config_names_the_verb_that_runs_it(call: Call, content: str, place: str) -> None:
+    Path("exp.yaml").write_text(content)
+    result = call("sweep", "exp.yaml")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == f"exp.yaml:{place}: this is a run config; `quantlr run exp.yaml` runs it\n"
+
+
+def test_a_sweep_file_without_a_grid_is_still_a_sweep(call: Call) -> None:
+    Path("s.yaml").write_text("base: exp.yaml\n")
+    result = call("sweep", "s.yaml")
+    assert result.exit_code == 2
+    assert "grid" in result.stderr
+    assert "run config" not in result.stderr
+
+
+def test_a_mapping_of_the_other_kind_names_the_function_that_runs_it() -> None:
+    with pytest.raises(ConfigError, match=r"grid: this is a sweep file; `quantlr\.sweep\(\.\.\.\)` runs it"):
+        load_config({"base": "exp.yaml", "grid": {"model.l2": [0.0]}})
+    with pytest.raises(ConfigError, match=r"data: this is a run config; `quantlr\.run\(\.\.\.\)` runs it"):
+        load_sweep({"data": {"source": {"kind": "sample"}}})
+
+
+def test_20_file_above_the_size_limit_is_rejected(call: Call) -> None:
     Path("exp.yaml").write_text(SMALL + "#" * 1_000_000)
     result = call("run", "exp.yaml")
     assert (result.exit_code, result.stderr) == (2, "exp.yaml: 1,000,072 bytes; a config has at most 1,000,000\n")
 
 
-def test_22_a_report_that_would_leave_the_output_folder(call: Call, tmp_path: Path) -> None:
+def test_22_report_outside_the_output_folder_is_rejected(call: Call, tmp_path: Path) -> None:
     Path("elsewhere").mkdir()
     Path("reports").mkdir()
     Path("reports/exp").symlink_to(tmp_path / "elsewhere")

@@ -1,4 +1,4 @@
-"""``quantlr compare``, in process."""
+"""`quantlr compare`: output, files and exit status."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LeavingWhite = Callable[[], AbstractContextManager[None]]
 
 
 @pytest.fixture(scope="module")
-def stored(tmp_path_factory: pytest.TempPathFactory, blank_pages: LeavingWhite) -> Path:
+def reports_folder(tmp_path_factory: pytest.TempPathFactory, blank_pages: LeavingWhite) -> Path:
     """Two runs with their reports, made once."""
     output = tmp_path_factory.mktemp("stored")
     for name, lags in (("one", [1]), ("two", [1, 2])):
@@ -33,30 +33,30 @@ def stored(tmp_path_factory: pytest.TempPathFactory, blank_pages: LeavingWhite) 
 
 
 @pytest.fixture
-def runs(call: Call, stored: Path) -> Call:
-    shutil.copytree(stored, "reports")
+def runs(call: Call, reports_folder: Path) -> Call:
+    shutil.copytree(reports_folder, "reports")
     return call
 
 
-def test_runs_are_compared_by_name_or_by_folder(runs: Call) -> None:
+def test_compare_accepts_names_and_folders(runs: Call) -> None:
     result = runs("compare", "one", "reports/two", "--json")
     assert result.exit_code == 0, result.stderr
-    said = " ".join(result.stderr.split())
+    text_output = " ".join(result.stderr.split())
     for text in ("common sessions, 2001-0", "differs features.0.lags: [1] | [1, 2]", "two against one: Sharpe ratio ",
                  "log loss ", "p values are adjusted for 2 tests by Holm's method",
                  "comparison in reports/compare"):  # fmt: skip
-        assert text in said
-    assert ("not significant" in said) or ("significant (5%)" in said)
-    found = json.loads(result.stdout)
-    assert found == json.loads(Path("reports/compare/compare.json").read_text())
-    assert found["pairs"][0]["sentence"] in result.stderr
+        assert text in text_output
+    assert "significant" in text_output
+    comparison = json.loads(result.stdout)
+    assert comparison == json.loads(Path("reports/compare/compare.json").read_text())
+    assert comparison["pairs"][0]["sentence"] in result.stderr
     assert Path("reports/compare/compare.png").exists()
     assert "compare/compare.png" in Path("reports/index.html").read_text()
 
 
-def test_what_goes_wrong_ends_with_2_and_without_a_traceback(runs: Call) -> None:
-    for arguments, said in (
-        (("one",), "a comparison needs two runs or more, found 1; name another"),
+def test_user_errors_exit_with_2_without_a_traceback(runs: Call) -> None:
+    for arguments, message in (
+        (("one",), "found 1"),
         ((), "Missing argument 'RUNS...'"),
         (
             ("one", "nothing"),
@@ -69,7 +69,7 @@ def test_what_goes_wrong_ends_with_2_and_without_a_traceback(runs: Call) -> None
     ):
         result = runs("compare", *arguments)
         assert result.exit_code == 2, arguments
-        assert said in result.output, arguments
+        assert message in result.output, arguments
         assert "Traceback" not in result.output
     assert not Path("reports/compare").exists()
     assert Path("reports/one/metrics.json").exists()

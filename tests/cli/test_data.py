@@ -1,4 +1,4 @@
-"""The verbs for stored prices, and a run on them; once over TLS and a proxy, as a user's own network would be."""
+"""`quantlr data` and runs on cached prices; once over TLS and a proxy."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ Call = Callable[..., Result]
 
 @pytest.fixture
 def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Return a function that runs the program in a folder with exp.yaml and an empty store."""
+    """Return a function that runs the program in a folder with exp.yaml and an empty cache."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("QUANTLR_HOME", str(tmp_path / "home"))
     (tmp_path / "exp.yaml").write_text(CONFIG)
     return lambda *arguments: CliRunner().invoke(main, arguments)
 
 
-def stored(seed: int, ticker: str) -> RawBarFrame:
-    """Put 400 sessions into the store, and return them."""
+def add_to_cache(seed: int, ticker: str) -> RawBarFrame:
+    """Add 400 sessions to the cache, and return them."""
     close = pd.Series(share(seed, days(400)).close)
     table = pd.DataFrame({"open": close - 0.1, "high": close + 0.2, "low": close - 0.2, "close": close})
     table = table.assign(volume=1e6, dividend=0.0, capital_gain=0.0, split=1.0)
@@ -53,9 +53,9 @@ def stored(seed: int, ticker: str) -> RawBarFrame:
     return table
 
 
-def test_a_run_on_stored_prices_needs_no_network(call: Call) -> None:
+def test_run_on_cached_prices_needs_no_network(call: Call) -> None:
     for seed, ticker in enumerate(("AAA", "BBB")):
-        stored(seed, ticker)
+        add_to_cache(seed, ticker)
     offline = call("run", "exp.yaml", "--json", "--offline")
     assert (offline.exit_code, call("run", "exp.yaml", "--json").stdout) == (0, offline.stdout)
     digest = json.loads(offline.stdout)["data"]["sha256"]
@@ -71,8 +71,8 @@ def test_a_run_on_stored_prices_needs_no_network(call: Call) -> None:
     }
 
 
-def test_what_is_not_stored_is_told_with_its_place(call: Call) -> None:
-    stored(0, "AAA")
+def test_uncached_ticker_offline_is_an_error_at_its_place(call: Call) -> None:
+    add_to_cache(0, "AAA")
     for verb in (("run",), ("data", "fetch")):
         result = call(*verb, "exp.yaml", "--offline")
         assert result.exit_code == 2
@@ -82,16 +82,16 @@ def test_what_is_not_stored_is_told_with_its_place(call: Call) -> None:
         quantlr.run("exp.yaml", offline=True)
 
 
-def test_other_sources_have_nothing_to_fetch(call: Call) -> None:
+def test_fetch_of_a_local_source_lists_its_prices(call: Call) -> None:
     result = call("data", "fetch", "exp.yaml", "--set", "data.source={kind: sample}", "--set", "data.tickers=[MSFT]")
     assert result.exit_code == 0
     assert "MSFT  3,270  2000-03-01  2013-03-01" in result.output
 
 
-def test_the_store_is_listed(call: Call) -> None:
+def test_list_shows_cached_tickers(call: Call) -> None:
     assert "0 tickers in" in call("data", "list").output
-    table = stored(0, "AAA")
-    stored(1, "AAA")
+    table = add_to_cache(0, "AAA")
+    add_to_cache(1, "AAA")
     assert "AAA   400  2022-10-24  2024-05-03  2024-05-04 12:00 UTC        2          1" in call("data", "list").output
     assert "AAA: sessions from " in call("data", "list", "-v").output
     assert call("data", "list", "--quiet").output == ""
@@ -102,8 +102,8 @@ def test_the_store_is_listed(call: Call) -> None:
     }  # fmt: skip
 
 
-def test_the_store_is_verified(call: Call) -> None:
-    stored(0, "AAA")
+def test_verify_finds_damaged_files(call: Call) -> None:
+    add_to_cache(0, "AAA")
     assert "1 tickers in" in call("data", "verify").output
     (path,) = (PriceCache.in_user_cache_dir().folder / "yahoo-AAA").glob("*.parquet")
     path.write_bytes(b"not what it was")
@@ -116,7 +116,7 @@ def test_the_store_is_verified(call: Call) -> None:
     assert "is no index of prices" in call("data", "list").output
 
 
-def test_the_program_itself_through_a_proxy(tmp_path: Path) -> None:
+def test_download_through_a_proxy(tmp_path: Path) -> None:
     """Nothing in the program knows of the server: proxy, certificate authority and home are in the environment."""
     now = dt.datetime.now(dt.UTC)
     yahoo = Yahoo()

@@ -1,4 +1,4 @@
-"""What `quantlr init` writes: a config that names every key, says the truth about it, and runs as it is."""
+"""`quantlr init`: a config that explains every key, and runs without a change."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from quantlr.experiment.plan import plan
 
 Call = Callable[..., Result]
 COMMENTED = {"data.tickers_file"}
-"""Keys that can't be written together with another, and stand in a comment."""
+"""Keys that exclude another one, and are in a comment."""
 
 
-def written(path: Path) -> dict[str, str]:
+def comments_by_key(path: Path) -> dict[str, str]:
     """Return the comment behind each key that stands on a line of its own, by dotted key."""
-    found: dict[str, str] = {}
+    comments: dict[str, str] = {}
     above: list[tuple[int, str]] = []
     for line in path.read_text().splitlines():
         match = re.match(r"( *)(?:# )?(\w+):(?: .*?)?\s# (.+)$", line)
@@ -30,23 +30,23 @@ def written(path: Path) -> dict[str, str]:
             depth = len(match[1])
             above = [(indent, key) for indent, key in above if indent < depth]
             above.append((depth, match[2]))
-            found[".".join(key for _, key in above)] = match[3]
-    return found
+            comments[".".join(key for _, key in above)] = match[3]
+    return comments
 
 
-def keys(section: ConfigSection, prefix: str = "") -> set[str]:
+def dotted_keys(section: ConfigSection, prefix: str = "") -> set[str]:
     """Return the dotted keys of a section and of those in it, but for the parts of a list."""
-    found: set[str] = set()
+    result: set[str] = set()
     for name in type(section).model_fields:
         value = getattr(section, name)
-        found |= keys(value, f"{prefix}{name}.") if isinstance(value, ConfigSection) else {f"{prefix}{name}"}
-    return found
+        result |= dotted_keys(value, f"{prefix}{name}.") if isinstance(value, ConfigSection) else {f"{prefix}{name}"}
+    return result
 
 
-def test_every_key_of_the_whole_config_stands_there_and_is_explained(tmp_path: Path) -> None:
+def test_template_explains_every_key(tmp_path: Path) -> None:
     config = load_config(TEMPLATE_PATH).run
-    explained = written(TEMPLATE_PATH)
-    needed = {key for key in keys(config) if not key.endswith("kind")} - {"data.source"}
+    explained = comments_by_key(TEMPLATE_PATH)
+    needed = {key for key in dotted_keys(config) if not key.endswith("kind")} - {"data.source"}
     assert needed <= {*explained}
     assert set(RunConfig.model_fields) <= {*explained}
     assert set(explained) <= needed | set(RunConfig.model_fields) | {
@@ -55,7 +55,7 @@ def test_every_key_of_the_whole_config_stands_there_and_is_explained(tmp_path: P
     assert all(len(words) > 8 for words in explained.values())
 
 
-def test_what_stands_there_is_the_default() -> None:
+def test_template_values_are_the_defaults() -> None:
     config = load_config(TEMPLATE_PATH).run
     bare: dict[str, Any] = {
         "name": "my_run",
@@ -65,12 +65,12 @@ def test_what_stands_there_is_the_default() -> None:
     assert load_config(bare).run == config
 
 
-def test_choices_in_the_comments_are_choices_of_the_program() -> None:
-    """What a comment says may stand there instead may stand there."""
-    explained = written(TEMPLATE_PATH)
+def test_choices_in_the_comments_are_valid() -> None:
+    """Values that a comment names are accepted."""
+    explained = comments_by_key(TEMPLATE_PATH)
     quality = {key: words for key, words in explained.items() if key.startswith("data.quality.")}
     others = {key: re.search(r"or ([a-z, ]+?)(, which.*)?$", words) for key, words in quality.items()}
-    settings = [f"{key}={word.strip()}" for key, found in others.items() if found for word in found[1].split(",")]
+    settings = [f"{key}={word.strip()}" for key, match in others.items() if match for word in match[1].split(",")]
     assert len(settings) == len(quality) + 4
     rounds: list[dict[str, str]] = []
     for setting in (
@@ -97,22 +97,20 @@ def _nested(key: str, chosen: dict[str, str]) -> bool:
     return any(other.startswith(f"{key}.") or key.startswith(f"{other}.") for other in chosen)
 
 
-def test_the_written_config_runs_as_it_is_and_what_to_do_next_is_said(call: Call) -> None:
+def test_written_config_runs_and_next_steps_are_printed(call: Call) -> None:
     result = call("init", "mine")
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout.splitlines() == [
-        "config in mine.yaml",
-        "  quantlr run mine.yaml  runs it",
-        "  quantlr plan mine.yaml  shows what a run would do",
-        "  quantlr features  lists the features",
-    ]
+    first, *next_steps = result.stdout.splitlines()
+    assert first == "config in mine.yaml"
+    calls = ("quantlr run mine.yaml", "quantlr plan mine.yaml", "quantlr features")
+    assert [line.split("  ")[1] for line in next_steps] == list(calls)
     ran = call("run", "mine.yaml", "--quiet", "--json")
     assert ran.exit_code == 0, ran.output
     assert Path("reports/mine/metrics.json").exists()
     assert json.loads(ran.stdout)["data"]["tickers"] == ["^GSPC"]
 
 
-def test_a_file_that_is_there_stays_as_it_is(call: Call) -> None:
+def test_existing_file_is_not_replaced(call: Call) -> None:
     Path("my_run.yaml").write_text("mine")
     result = call("init")
     assert result.exit_code == 2
@@ -120,7 +118,7 @@ def test_a_file_that_is_there_stays_as_it_is(call: Call) -> None:
     assert Path("my_run.yaml").read_text() == "mine"
 
 
-def test_json_says_what_was_written_and_verbose_shows_it(call: Call) -> None:
+def test_json_names_the_files_and_verbose_prints_the_config(call: Call) -> None:
     result = call("init", "a.yaml", "--output", "new/folder", "--json", "--quiet")
     assert result.stderr == ""
     assert json.loads(result.stdout) == {"name": "a", "config": "new/folder/a.yaml", "written": ["new/folder/a.yaml"]}
@@ -129,20 +127,20 @@ def test_json_says_what_was_written_and_verbose_shows_it(call: Call) -> None:
 
 
 @pytest.mark.parametrize("name", ["2024", "null", "true", "1e5", "007"])
-def test_a_name_that_yaml_takes_for_something_else_is_quoted(call: Call, name: str) -> None:
+def test_name_that_yaml_would_convert_is_quoted(call: Call, name: str) -> None:
     assert call("init", name).exit_code == 0
     assert load_config(f"{name}.yaml").run.name == name
 
 
 @pytest.mark.parametrize("template", list(shipped_config_paths()))
-def test_every_shipped_config_may_be_copied_and_read(call: Call, template: str) -> None:
+def test_every_shipped_config_is_copied_unchanged(call: Call, template: str) -> None:
     assert call("init", "mine", "--from", template, "--quiet").exit_code == 0
-    mine, theirs = (load_config(path).run for path in ("mine.yaml", shipped_config_paths()[template]))
-    assert mine.name == "mine"
-    assert mine.model_copy(update={"name": theirs.name}) == theirs
+    copied, shipped = (load_config(path).run for path in ("mine.yaml", shipped_config_paths()[template]))
+    assert copied.name == "mine"
+    assert copied.model_copy(update={"name": shipped.name}) == shipped
 
 
-def test_what_a_copy_extends_is_written_beside_it_unless_it_is_there(call: Call) -> None:
+def test_extended_config_is_copied_unless_it_exists(call: Call) -> None:
     first = call("init", "one", "--from", "sp500_textbook")
     assert "it extends sp500_daily.yaml, written too" in first.output
     Path("sp500_daily.yaml").write_text(Path("sp500_daily.yaml").read_text().replace("train: 1000", "train: 500"))
@@ -152,7 +150,7 @@ def test_what_a_copy_extends_is_written_beside_it_unless_it_is_there(call: Call)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("a/b",), "name: needs 1 to 80 of A-Z a-z 0-9 . _ -, not beginning with a dot, found 'a/b'; a folder"),
         (("../up",), "found '../up'"),
@@ -165,14 +163,14 @@ def test_what_a_copy_extends_is_written_beside_it_unless_it_is_there(call: Call)
         (("x", "--output", "exp.yaml/below"), "exp.yaml/below is not a folder; choose another --output"),
     ],
 )  # fmt: skip
-def test_what_goes_wrong_ends_with_2(call: Call, arguments: tuple[str, ...], said: str) -> None:
+def test_user_errors_exit_with_2(call: Call, arguments: tuple[str, ...], message: str) -> None:
     result = call("init", *arguments)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert said in result.output
+    assert message in result.output
     assert [path.name for path in Path().iterdir()] == ["exp.yaml"]
 
 
-def test_a_disk_that_is_full_ends_with_1(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_exits_with_1(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 

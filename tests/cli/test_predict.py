@@ -1,4 +1,4 @@
-"""What `quantlr predict` prints: a table for people, JSON for programs, and how old the prices are."""
+"""`quantlr predict`: tables, JSON, and the warning about old prices."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from quantlr.experiment.run import run
 Call = Callable[..., Result]
 
 
-def test_people_are_told_what_is_expected_why_what_to_hold_and_how_old_it_is(call: Call) -> None:
+def test_tables_have_probability_contributions_position_and_age(call: Call) -> None:
     result = call("predict", "exp.yaml")
     assert result.exit_code == 0
     for text in (
@@ -31,14 +31,14 @@ def test_people_are_told_what_is_expected_why_what_to_hold_and_how_old_it_is(cal
     assert "warm-up rows were dropped" in call("predict", "exp.yaml", "-v").stderr
 
 
-def test_json_says_what_a_run_of_the_same_config_ends_with(call: Call) -> None:
+def test_json_equals_the_last_forecast_of_a_run(call: Call) -> None:
     result = call("predict", "exp.yaml", "--json", "--quiet", "--stale-after", "1000000")
     assert result.stderr == ""
-    (said,) = json.loads(result.stdout)["tickers"]
+    (prediction,) = json.loads(result.stdout)["tickers"]
     last = run("exp.yaml").forecasts.iloc[-1]
-    assert (said["ticker"], said["as_of"]) == (last["ticker"], str(last["date"].date()))
-    assert said["probability"] == last["probability"]
-    assert said["warnings"] == []
+    assert (prediction["ticker"], prediction["as_of"]) == (last["ticker"], str(last["date"].date()))
+    assert prediction["probability"] == last["probability"]
+    assert prediction["warnings"] == []
 
 
 def test_many_tickers_have_a_row_each_and_contributions_with_verbose(
@@ -54,20 +54,20 @@ def test_many_tickers_have_a_row_each_and_contributions_with_verbose(
     assert call(*several, "-v").stdout.count("all features at their means") == 2
 
 
-def test_nothing_is_written(call: Call) -> None:
+def test_predict_writes_nothing(call: Call) -> None:
     call("predict", "exp.yaml")
     assert [path.name for path in Path().iterdir()] == ["exp.yaml"]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("--set", "walk_forward.train=5000"), "--set: walk_forward.train: MSFT: the first fold needs 5001 rows"),
         (("--stale-after", "-1"), "Invalid value for '--stale-after'"),
         (("--set", "data.tickers=[MSTF]"), "the sample has no ticker 'MSTF'"),
     ],
 )
-def test_what_goes_wrong_ends_with_2(call: Call, arguments: tuple[str, ...], said: str) -> None:
+def test_user_errors_exit_with_2(call: Call, arguments: tuple[str, ...], message: str) -> None:
     result = call("predict", "exp.yaml", *arguments)
     assert result.exit_code == 2
-    assert said in result.stderr
+    assert message in result.stderr

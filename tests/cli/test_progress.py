@@ -1,4 +1,4 @@
-"""What a person who waits is shown: nothing of what is over at once, a bar with rate and time left of what lasts."""
+"""The progress bar: stages of more than a second, with rate and time left."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.console import Console
 
 from cli.conftest import CONFIG
 
-Look = Callable[..., tuple[StageProgressCallback, Callable[[], str]]]
+MakeBar = Callable[..., tuple[StageProgressCallback, Callable[[], str]]]
 
 
 class Terminal(io.StringIO):
@@ -36,72 +36,72 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def look(clock: Clock) -> Look:
-    """Return a function that makes what hears of stages, and what looks at what is shown of them."""
+def make_bar(clock: Clock) -> MakeBar:
+    """Return a function that makes a progress callback, and a function that returns the text of its bar."""
 
-    def made(width: int = 80) -> tuple[StageProgressCallback, Callable[[], str]]:
+    def make(width: int = 80) -> tuple[StageProgressCallback, Callable[[], str]]:
         bars = StageProgressBar(Console(file=io.StringIO(), width=width), clock=clock)
 
-        def shown() -> str:
+        def bar_text() -> str:
             screen = Console(file=io.StringIO(), width=width, color_system=None)
             screen.print(bars.get_renderable())
             assert isinstance(screen.file, io.StringIO)
             return screen.file.getvalue().strip()
 
-        return StageProgressCallback(bars), shown
+        return StageProgressCallback(bars), bar_text
 
-    return made
+    return make
 
 
-def test_a_stage_is_shown_once_it_has_lasted_a_second(look: Look, clock: Clock) -> None:
-    stages, shown = look()
-    stages("fitting", done=0, total=1000)
+def test_stage_appears_after_one_second(make_bar: MakeBar, clock: Clock) -> None:
+    progress, bar_text = make_bar()
+    progress("fitting", done=0, total=1000)
     clock.now += 0.9
-    stages("fitting", done=400, total=1000)
-    assert shown() == ""
+    progress("fitting", done=400, total=1000)
+    assert bar_text() == ""
     clock.now += 0.1
-    assert shown().startswith("fitting")
+    assert bar_text().startswith("fitting")
 
 
-def test_a_bar_tells_the_count_the_rate_and_the_time_left(look: Look, clock: Clock) -> None:
-    stages, shown = look()
-    stages("fitting", done=0, total=4000)
+def test_bar_has_count_rate_and_time_left(make_bar: MakeBar, clock: Clock) -> None:
+    progress, bar_text = make_bar()
+    progress("fitting", done=0, total=4000)
     clock.now += 10
-    assert shown().endswith("0:10")
-    stages("fitting", done=1000, total=4000)
-    assert shown().endswith("1,000/4,000 100/s 0:30 left")
+    assert bar_text().endswith("0:10")
+    progress("fitting", done=1000, total=4000)
+    assert bar_text().endswith("1,000/4,000 100/s 0:30 left")
     clock.now += 5
-    assert shown().endswith("1,000/4,000 100/s 0:25 left")
+    assert bar_text().endswith("1,000/4,000 100/s 0:25 left")
     clock.now += 3600
-    stages("fitting", done=1001, total=4000)
-    assert shown().endswith("4 s each 3:00:30 left")
-    stages("fitting", done=4000, total=4000)
-    assert shown().endswith("4,000/4,000  1:00:15")
+    progress("fitting", done=1001, total=4000)
+    assert bar_text().endswith("4 s each 3:00:30 left")
+    progress("fitting", done=4000, total=4000)
+    assert bar_text().endswith("4,000/4,000  1:00:15")
 
 
-def test_short_stages_between_long_ones_do_not_flicker(look: Look, clock: Clock) -> None:
-    stages, shown = look()
-    stages("reading", done=0, total=1)
+def test_short_stages_between_long_ones_do_not_flicker(make_bar: MakeBar, clock: Clock) -> None:
+    progress, bar_text = make_bar()
+    progress("reading", done=0, total=1)
     clock.now += 2
-    stages("reading", done=1, total=1)
-    stages("checking", done=0, total=3)
+    progress("reading", done=1, total=1)
+    progress("checking", done=0, total=3)
     clock.now += 0.5
-    assert shown().startswith("reading")
-    stages("fitting", done=0, total=1)
+    assert bar_text().startswith("reading")
+    progress("fitting", done=0, total=1)
     clock.now += 1.5
-    assert shown().startswith("fitting")
-    assert "\n" not in shown()
+    assert bar_text().startswith("fitting")
+    assert "\n" not in bar_text()
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 200])
-def test_a_bar_is_one_line_at_any_width(look: Look, clock: Clock, width: int) -> None:
-    stages, shown = look(width)
-    stages("measuring", done=0, total=96_000)
+def test_bar_is_one_line_at_any_width(make_bar: MakeBar, clock: Clock, width: int) -> None:
+    progress, bar_text = make_bar(width)
+    progress("measuring", done=0, total=96_000)
     clock.now += 7200
-    stages("measuring", done=48_000, total=96_000)
-    assert shown().endswith("2:00:00 left")
-    assert "\n" not in shown()
-    assert ("48,000/96,000" in shown()) == (width >= 60)
+    progress("measuring", done=48_000, total=96_000)
+    assert bar_text().endswith("2:00:00 left")
+    assert "\n" not in bar_text()
+    assert ("48,000/96,000" in bar_text()) == (width >= 60)
 
 
 @pytest.mark.parametrize(
@@ -114,25 +114,25 @@ def test_a_bar_is_one_line_at_any_width(look: Look, clock: Clock, width: int) ->
     ],
     ids=["a pipe", "a pipe with colour", "quiet", "a dumb terminal"],
 )
-def test_where_nobody_looks_nothing_is_shown(out: Console) -> None:
+def test_no_bar_outside_a_terminal(out: Console) -> None:
     with progress_bar(out) as progress:
         assert progress is ignore_progress
 
 
-def test_every_stage_of_a_run_is_told_from_its_start_to_its_end(tmp_path_factory: pytest.TempPathFactory) -> None:
-    heard: list[tuple[str, int, int]] = []
+def test_every_stage_of_a_run_reports_start_and_end(tmp_path_factory: pytest.TempPathFactory) -> None:
+    calls: list[tuple[str, int, int]] = []
     folder = tmp_path_factory.mktemp("run")
     (folder / "exp.yaml").write_text(CONFIG)
     done = run(
-        folder / "exp.yaml", progress=lambda stage, *, done, total: heard.append((stage, done, total)), workers=1
+        folder / "exp.yaml", progress=lambda stage, *, done, total: calls.append((stage, done, total)), workers=1
     )
-    done.report(progress=lambda stage, *, done, total: heard.append((stage, done, total)))
-    stages = list(dict.fromkeys(stage for stage, _, _ in heard))
+    done.report(progress=lambda stage, *, done, total: calls.append((stage, done, total)))
+    stages = list(dict.fromkeys(stage for stage, _, _ in calls))
     assert stages == [
         "reading", "checking", "features", "rows", "fitting", "deciding", "trading", "measuring", "drawing", "writing",
     ]  # fmt: skip
     for stage in stages:
-        steps = [(done, total) for name, done, total in heard if name == stage]
+        steps = [(done, total) for name, done, total in calls if name == stage]
         totals = {total for _, total in steps}
         assert (steps[0][0], steps[-1][0], len(totals)) == (0, steps[-1][1], 1), stage
         counts = [done for done, _ in steps]

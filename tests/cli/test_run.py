@@ -1,4 +1,4 @@
-"""The command line, in process: what is printed where, and with what status it ends."""
+"""`quantlr run`: output, files and exit status."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def test_quiet_prints_nothing_and_verbose_every_note(call: Call) -> None:
     assert re.search(r"95% interval Sharpe ratio: -?\d\.\d\d to -?\d\.\d\d", verbose.stdout)
 
 
-def test_a_setting_goes_on_top(call: Call) -> None:
+def test_set_overrides_the_config(call: Call) -> None:
     result = call("run", "exp.yaml", "--json", "--set", "features.0.lags=[1]", "--set", "data.tickers=[IBM]")
     assert list(json.loads(result.stdout)["model"]["coefficients"]["IBM"]) == ["intercept", "lagged_returns_1"]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status", "said"),
+    ("arguments", "status", "message"),
     [
         (("run", "exp.yaml", "--set", "modle.l2=1"), 2, "--set: modle: unknown key; did you mean model?"),
         (("run", "nothing.yaml"), 2, "nothing.yaml: no such config; name a YAML file"),
@@ -77,38 +77,38 @@ def test_a_setting_goes_on_top(call: Call) -> None:
         (("rnu",), 2, "no command 'rnu'; did you mean run?"),
     ],
 )
-def test_what_goes_wrong_ends_with_its_status_and_without_a_traceback(
-    call: Call, arguments: tuple[str, ...], status: int, said: str
+def test_user_errors_exit_with_2_without_a_traceback(
+    call: Call, arguments: tuple[str, ...], status: int, message: str
 ) -> None:
     result = call(*arguments)
     assert result.exit_code == status
-    assert said in result.output
+    assert message in result.output
     assert "Traceback" not in result.output
     assert not Path("reports").exists() or not list(Path("reports").iterdir())
 
 
-def test_every_run_is_counted_whatever_its_name(call: Call) -> None:
+def test_trials_are_counted_by_config_whatever_the_name(call: Call) -> None:
     for arguments in (("--name", "a"), ("--name", "b"), ("--name", "c", "--set", "features.0.lags=[1]")):
         assert call("run", "exp.yaml", "--quiet", *arguments).exit_code == 0
     trials = [json.loads(Path(f"reports/{name}/metrics.json").read_text())["significance"]["trials"] for name in "abc"]
     assert trials == [1, 1, 2]
 
 
-def test_an_error_leaves_the_former_report_as_it_was(call: Call) -> None:
+def test_error_keeps_the_previous_report(call: Call) -> None:
     call("run", "exp.yaml")
     before = {path.name: path.read_bytes() for path in Path("reports/exp").iterdir()}
     assert call("run", "exp.yaml", "--set", "model.l2=-1").exit_code == 2
     assert {path.name: path.read_bytes() for path in Path("reports/exp").iterdir()} == before
 
 
-def test_of_several_configs_the_highest_status_counts_and_the_others_are_run(call: Call) -> None:
+def test_several_configs_all_run_and_the_highest_status_is_returned(call: Call) -> None:
     result = call("run", "nothing.yaml", "exp.yaml")
     assert result.exit_code == 2
     assert "report in reports/exp" in result.output
 
 
 @pytest.mark.parametrize(("raised", "status"), [(KeyboardInterrupt(), 130), (Fault("the disk is gone"), 1)])
-def test_ctrl_c_ends_with_130_and_a_fault_with_1(
+def test_ctrl_c_exits_with_130_and_a_fault_with_1(
     call: Call, monkeypatch: pytest.MonkeyPatch, raised: BaseException, status: int
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -120,7 +120,7 @@ def test_ctrl_c_ends_with_130_and_a_fault_with_1(
     assert "Traceback" not in result.output
 
 
-def test_help_names_every_verb_and_each_verb_its_options(call: Call) -> None:
+def test_help_lists_every_verb(call: Call) -> None:
     result = call("--help")
     text = " ".join(result.stdout.split())
     for verb, words in COMMAND_HELP.items():
@@ -136,5 +136,5 @@ def test_open_opens_the_report(call: Call, monkeypatch: pytest.MonkeyPatch) -> N
     assert opened == [str(Path("reports/exp/report.html"))]
 
 
-def test_an_unknown_verb_names_the_nearest_whatever_its_case(call: Call) -> None:
+def test_unknown_verb_suggests_the_nearest_ignoring_case(call: Call) -> None:
     assert "did you mean run?" in call("RUN", "exp.yaml").stderr

@@ -1,4 +1,4 @@
-"""``quantlr sweep``, in process: what is said before anything runs, what is shown, and with what status it ends."""
+"""`quantlr sweep`: output, files and exit status."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def sweep(call: Call) -> Call:
     return lambda *arguments: call("sweep", *arguments, "--jobs", "1")
 
 
-def test_a_sweep_states_its_size_shows_a_table_and_one_sentence(sweep: Call) -> None:
+def test_sweep_prints_its_size_and_verdict_and_writes_its_files(sweep: Call) -> None:
     result = sweep("s.yaml")
     assert result.exit_code == 0, result.output
     assert result.output.startswith("2 combinations (2 policy.long_above x 1 walk_forward.train)\n")
@@ -38,22 +38,22 @@ def test_a_sweep_states_its_size_shows_a_table_and_one_sentence(sweep: Call) -> 
     assert json.loads(again.stdout) == json.loads(Path("reports/small/sweep.json").read_text())
 
 
-def test_a_sweep_of_which_a_part_failed_ends_with_4_and_says_why(sweep: Call) -> None:
+def test_failed_trials_exit_with_4_with_their_errors(sweep: Call) -> None:
     result = sweep("part.yaml")
     assert result.exit_code == 4
     assert "trial 1 failed part.yaml:5:29: walk_forward.train: MSFT: the first fold needs 5001 rows" in result.stderr
     assert sweep("part.yaml", "--quiet").stderr == ""
 
 
-def test_a_huge_sweep_asks_first(sweep: Call) -> None:
+def test_large_sweep_needs_a_confirmation(sweep: Call) -> None:
     result = sweep("huge.yaml")
     assert result.exit_code == 2
     assert "22,500 combinations" in result.output
-    assert "22,500 trials, and more than 10,000 need a confirmation: add --yes" in result.output
+    assert "--yes" in result.output
     assert not Path("reports").exists()
 
 
-def test_ctrl_c_ends_with_130(sweep: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_exits_with_130(sweep: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 

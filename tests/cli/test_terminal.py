@@ -1,4 +1,4 @@
-"""The program in a terminal of its own: what a person sees while it runs, and what Ctrl-C does."""
+"""The program in a pseudo-terminal: progress bar, table, links and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ import pty
 import termios
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 600.0
-"""Seconds after which a program that says nothing and does not end is given up."""
+TIMEOUT_SECONDS = 600.0
+"""Seconds without output after which a program is killed."""
 
 
-def in_a_terminal(
+def run_in_terminal(
     code: str, *, folder: Path, columns: int = 80, until: str = "", then: bytes = b"", **environment: str
 ) -> tuple[int, str]:
-    """Run a program in a terminal, type something once it has said something, and return its status and output."""
+    """Run code in a terminal, send `then` once it has printed `until`, and return exit status and output."""
     variables = {**os.environ, "TERM": "xterm-256color", "PYTHONPATH": str(ROOT), **environment}
     for name in ("COLUMNS", "NO_COLOR", "FORCE_COLOR"):
         if name not in environment:
@@ -39,26 +39,26 @@ def in_a_terminal(
         os.chdir(folder)
         os.execve(sys.executable, [sys.executable, "-c", code], variables)  # noqa: S606 - this very interpreter
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
-    said = ""
+    output = ""
     while True:
-        if not select.select([terminal], [], [], PATIENCE)[0]:
+        if not select.select([terminal], [], [], TIMEOUT_SECONDS)[0]:
             os.kill(process, signal.SIGKILL)
-            pytest.fail(f"still running, and silent for {PATIENCE:.0f} seconds; it said: {said}")
+            pytest.fail(f"still running, and without output for {TIMEOUT_SECONDS:.0f} seconds; output: {output}")
         try:
             content = os.read(terminal, 65536)
-        except OSError:  # Linux says so where others return nothing
+        except OSError:  # at the end, Linux raises where others return nothing
             content = b""
         if not content:
             break
-        said += content.decode(errors="replace")
-        if until and until in said:
+        output += content.decode(errors="replace")
+        if until and until in output:
             os.write(terminal, then)
             until = ""
     os.close(terminal)
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), said
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), output
 
 
-def test_a_person_sees_a_bar_a_table_and_links(tmp_path: Path) -> None:
+def test_terminal_has_bar_table_and_links(tmp_path: Path) -> None:
     """One stage is made to last; the others are over at once, and are not shown."""
     (tmp_path / "exp.yaml").write_text(CONFIG)
     code = (
@@ -76,22 +76,22 @@ def test_a_person_sees_a_bar_a_table_and_links(tmp_path: Path) -> None:
         "pages.PAGES = pages.PAGES[:1]\n"
         "main(['run', 'exp.yaml', '--jobs', '1'], prog_name='quantlr')\n"
     )
-    status, said = in_a_terminal(code, folder=tmp_path)
+    status, output = run_in_terminal(code, folder=tmp_path)
     assert status == 0
-    assert re.search(r"waiting .*\d+/15.*left", said)
-    assert "reading" not in said
-    assert "Traceback" not in said
+    assert re.search(r"waiting .*\d+/15.*left", output)
+    assert "reading" not in output
+    assert "Traceback" not in output
     report = (tmp_path / "reports" / "exp").as_uri()
     for name, text in (("report.html", "reports/exp/report.html"), ("tearsheet.png", "tearsheet.png")):
-        assert re.search(rf"\x1b\]8;[^;]*;{re.escape(report)}/{name}\x1b\\(\x1b\[\d+m)?{text}", said)
-    shown = re.sub(r"\x1b\][^\x1b]*\x1b\\|\x1b\[[0-9;?]*[A-Za-z]", "", said.split("\x1b[?25h")[-1])
-    lines = [line.rstrip() for line in shown.splitlines()]
+        assert re.search(rf"\x1b\]8;[^;]*;{re.escape(report)}/{name}\x1b\\(\x1b\[\d+m)?{text}", output)
+    screen = re.sub(r"\x1b\][^\x1b]*\x1b\\|\x1b\[[0-9;?]*[A-Za-z]", "", output.split("\x1b[?25h")[-1])
+    lines = [line.rstrip() for line in screen.splitlines()]
     assert max(map(len, lines)) <= 80
     assert any(line.split() == ["this", "run", "baseline"] for line in lines)
     assert not [line for line in lines if line.startswith("waiting")]
 
 
-def test_ctrl_c_in_a_terminal_ends_with_130_at_once(tmp_path: Path) -> None:
+def test_ctrl_c_in_a_terminal_exits_with_130(tmp_path: Path) -> None:
     (tmp_path / "exp.yaml").write_text(CONFIG)
     code = (
         "import time\n"
@@ -104,10 +104,10 @@ def test_ctrl_c_in_a_terminal_ends_with_130_at_once(tmp_path: Path) -> None:
         "experiment_run.run_config = waits\n"
         "main(['run', 'exp.yaml', '--json', '--jobs', '1'], prog_name='quantlr')\n"
     )
-    status, said = in_a_terminal(code, folder=tmp_path, until="ready", then=b"\x03", NO_COLOR="1")
+    status, output = run_in_terminal(code, folder=tmp_path, until="ready", then=b"\x03", NO_COLOR="1")
     assert status == 130
     assert status != -signal.SIGINT
-    assert "interrupted; what was there before is untouched" in said
-    assert "Traceback" not in said
-    assert "\x1b[?25h" in said, "the cursor is back"
+    assert "interrupted; existing files were not changed" in output
+    assert "Traceback" not in output
+    assert "\x1b[?25h" in output, "the cursor is back"
     assert not (tmp_path / "reports").exists()

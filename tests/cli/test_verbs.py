@@ -1,4 +1,4 @@
-"""What all verbs have in common: their options, and what they print on stdout and on stderr."""
+"""Options and output streams that all verbs share."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ COMMANDS = dict(commands(main))
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
-def test_every_verb_takes_json_quiet_and_verbose(command: click.Command) -> None:
+def test_every_verb_has_json_quiet_and_verbose(command: click.Command) -> None:
     options = {name for parameter in command.params for name in parameter.opts}
     assert {"--json", "--quiet", "-v", "--verbose"} <= options
     assert command.help
@@ -58,7 +58,7 @@ def test_every_verb_takes_json_quiet_and_verbose(command: click.Command) -> None
 
 
 @pytest.mark.parametrize("verb", [verb for verb in CALLS if verb != "schema"])  # its only result is JSON
-def test_results_are_printed_on_stdout_and_json_is_there_alone(
+def test_results_are_on_stdout_and_json_is_alone_on_it(
     call: Call, verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QUANTLR_HOME", str(tmp_path / "home"))
@@ -83,6 +83,6 @@ def test_results_are_printed_on_stdout_and_json_is_there_alone(
     assert call(*arguments, "--quiet").stdout == "" or verb == "init"
 
 
-def test_every_verb_is_called_here() -> None:
+def test_every_verb_has_a_call() -> None:
     assert list(CALLS) == list(COMMANDS)
     assert {verb.split()[0] for verb in CALLS} == set(COMMAND_HELP)

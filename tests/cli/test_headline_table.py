@@ -1,4 +1,4 @@
-"""The short table: this run beside the run before and the numbers to beat, at any width, with and without colour."""
+"""The table of a run with the previous run and the baselines, at any width, with and without colour."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from click.testing import Result
-from quantlr.cli.headline import print_headline_table
+from quantlr.cli.run import print_headline_table
 from quantlr.cli.terminal import make_console, path_link, print_table
 from quantlr.report.storage import read_previous_metrics
 from quantlr.report.summary import headline_changes, headline_text_rows
@@ -34,27 +34,27 @@ METRICS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def before(**changed: Any) -> dict[str, Any]:
+def previous_metrics(**changed: Any) -> dict[str, Any]:
     """Return metrics with some of the strategy's or the forecast's numbers changed."""
-    former = copy.deepcopy(METRICS)
+    previous = copy.deepcopy(METRICS)
     for key, value in changed.items():
-        (former["forecast"] if key in former["forecast"] else former["backtest"]["strategy"])[key] = value
-    return former
+        (previous["forecast"] if key in previous["forecast"] else previous["backtest"]["strategy"])[key] = value
+    return previous
 
 
-def shown(former: dict[str, Any] | None, *, width: int = 80, **how: Any) -> str:
+def table_text(previous: dict[str, Any] | None, *, width: int = 80, **how: Any) -> str:
     out = Console(file=io.StringIO(), width=width, **how)
-    print_headline_table("exp", METRICS, former, out)
+    print_headline_table("exp", METRICS, previous, out)
     assert isinstance(out.file, io.StringIO)
     return out.file.getvalue()
 
 
-def lines(former: dict[str, Any] | None, width: int) -> list[str]:
-    return [line.rstrip() for line in shown(former, width=width).splitlines()]
+def table_lines(previous: dict[str, Any] | None, width: int) -> list[str]:
+    return [line.rstrip() for line in table_text(previous, width=width).splitlines()]
 
 
 @pytest.mark.parametrize(
-    ("label", "former", "by", "verdict"),
+    ("label", "previous", "difference", "assessment"),
     [
         ("accuracy", {"accuracy": 0.531}, "+0.2 pp", "better"),
         ("accuracy", {"accuracy": 0.534}, "-0.1 pp", "worse"),
@@ -70,32 +70,34 @@ def lines(former: dict[str, Any] | None, width: int) -> list[str]:
         ("Sharpe ratio", {"sharpe": None}, "", ""),
     ],
 )
-def test_what_became_of_a_number_is_said_in_its_own_unit(label: str, former: Any, by: str, verdict: str) -> None:
+def test_change_has_the_unit_of_its_metric(label: str, previous: Any, difference: str, assessment: str) -> None:
     rows = [row[0] for row in headline_text_rows(METRICS)]
-    changes = headline_changes(METRICS, before(**former))
-    found = changes[rows.index(label)]
-    assert (found.difference_text, found.assessment) == (by, verdict)
-    assert {change.assessment for change in changes if change is not found} == {"same"}
+    changes = headline_changes(METRICS, previous_metrics(**previous))
+    change = changes[rows.index(label)]
+    assert (change.difference_text, change.assessment) == (difference, assessment)
+    assert {other.assessment for other in changes if other is not change} == {"same"}
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
-@pytest.mark.parametrize("former", [None, before(sharpe=0.4, cagr=0.07, trades=12)], ids=["alone", "with a former run"])
-def test_no_number_is_cut_off_at_any_width(former: dict[str, Any] | None, width: int) -> None:
-    text = lines(former, width)
+@pytest.mark.parametrize(
+    "previous", [None, previous_metrics(sharpe=0.4, cagr=0.07, trades=12)], ids=["first run", "with a previous run"]
+)
+def test_no_number_is_cut_off_at_any_width(previous: dict[str, Any] | None, width: int) -> None:
+    text = table_lines(previous, width)
     assert max(map(len, text)) <= width
-    said = "\n".join(text)
-    assert "…" not in said
+    joined = "\n".join(text)
+    assert "…" not in joined
     for row in headline_text_rows(METRICS):
-        assert re.search(rf"^{re.escape(row[0][:8])}.*{re.escape(row[1])} .*{re.escape(row[2])}", said, re.MULTILINE), (
-            row
-        )
-    if former:
-        assert len(re.findall("better", said)) == 1
-        assert len(re.findall("worse", said)) == 1
+        assert re.search(
+            rf"^{re.escape(row[0][:8])}.*{re.escape(row[1])} .*{re.escape(row[2])}", joined, re.MULTILINE
+        ), row
+    if previous:
+        assert len(re.findall("better", joined)) == 1
+        assert len(re.findall("worse", joined)) == 1
 
 
 def test_the_table_has_previous_values_changes_and_baselines_in_80_columns() -> None:
-    title, header, *rows, baselines = lines(before(sharpe=0.4, cagr=0.07, trades=12), 80)
+    title, header, *rows, baselines = table_lines(previous_metrics(sharpe=0.4, cagr=0.07, trades=12), 80)
     assert title == "exp"
     assert header.split() == ["this", "run", "previous", "change", "baseline"]
     for (label, value, baseline, _), row in zip(headline_text_rows(METRICS), rows, strict=True):
@@ -107,65 +109,65 @@ def test_the_table_has_previous_values_changes_and_baselines_in_80_columns() -> 
     assert baselines.startswith("baselines: ")
 
 
-def test_colour_goes_with_the_meaning_and_the_meaning_stays_without_it() -> None:
-    former = before(sharpe=0.4, cagr=0.07, trades=12)
-    coloured = shown(former, force_terminal=True, color_system="standard")
+def test_assessment_is_coloured_and_readable_without_colour() -> None:
+    previous = previous_metrics(sharpe=0.4, cagr=0.07, trades=12)
+    coloured = table_text(previous, force_terminal=True, color_system="standard")
     assert "\x1b[32m+0.07 better" in coloured
     assert "\x1b[31m-1.0 pp worse" in coloured
-    plain = shown(former, force_terminal=True, color_system="standard", no_color=True)
+    plain = table_text(previous, force_terminal=True, color_system="standard", no_color=True)
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", plain)
     assert "+0.07 better" in plain
 
 
-def test_what_else_should_be_known_of_the_run_before() -> None:
-    assert "no number differs from the previous run" in shown(before())
-    assert "previous" not in shown(None)
-    other = {**before(sharpe=0.4), "data": {"sha256": "else", "first": "2001-01-02", "last": "2002-01-03"}}
-    assert "the previous run had other prices, 2001-01-02 to 2002-01-03" in shown(other)
-    assert shown({**other, "data": None}).rstrip().endswith("the previous run had other prices")
+def test_note_says_how_the_previous_run_differs() -> None:
+    assert "no number differs from the previous run" in table_text(previous_metrics())
+    assert "previous" not in table_text(None)
+    other = {**previous_metrics(sharpe=0.4), "data": {"sha256": "else", "first": "2001-01-02", "last": "2002-01-03"}}
+    assert "the previous run had other prices, 2001-01-02 to 2002-01-03" in table_text(other)
+    assert table_text({**other, "data": None}).rstrip().endswith("the previous run had other prices")
 
 
 @pytest.mark.parametrize(
     "content",
     [
         b"", b"{", b"[]", b"null", b"\xff\xfe", b"{}", b"[" * 100_000, b'{"forecast": 1}',
-        b'{"forecast": {"accuracy": {}}}', json.dumps(before(sharpe="high")).encode(),
-        json.dumps(before(accuracy=[1])).encode(),
-        json.dumps(before(trades=True)).replace("volatility", "vol").encode(),
+        b'{"forecast": {"accuracy": {}}}', json.dumps(previous_metrics(sharpe="high")).encode(),
+        json.dumps(previous_metrics(accuracy=[1])).encode(),
+        json.dumps(previous_metrics(trades=True)).replace("volatility", "vol").encode(),
     ],
 )  # fmt: skip
-def test_a_former_report_that_can_not_be_compared_is_left_out(tmp_path: Path, content: bytes) -> None:
+def test_unreadable_previous_metrics_are_ignored(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "metrics.json").write_bytes(content)
     assert read_previous_metrics(tmp_path) is None
 
 
-def test_a_former_report_is_read_and_what_is_no_number_is_undefined(tmp_path: Path) -> None:
+def test_previous_metrics_are_read_with_non_finite_as_undefined(tmp_path: Path) -> None:
     assert read_previous_metrics(tmp_path) is None
     path = tmp_path / "metrics.json"
     path.write_text(json.dumps(METRICS))
     assert read_previous_metrics(tmp_path) == METRICS
-    path.write_text(json.dumps(before(sharpe=float("inf"), cagr=float("nan"))))
-    former = read_previous_metrics(tmp_path)
-    assert former is not None
-    assert former["backtest"]["strategy"]["sharpe"] is None
-    assert re.search(r"^Sharpe ratio +0\.47 +-", shown(former), re.MULTILINE)
+    path.write_text(json.dumps(previous_metrics(sharpe=float("inf"), cagr=float("nan"))))
+    previous = read_previous_metrics(tmp_path)
+    assert previous is not None
+    assert previous["backtest"]["strategy"]["sharpe"] is None
+    assert re.search(r"^Sharpe ratio +0\.47 +-", table_text(previous), re.MULTILINE)
     path.unlink()
     path.mkdir()
     assert read_previous_metrics(tmp_path) is None
 
 
-def test_the_second_run_stands_beside_the_first_and_a_broken_first_is_no_matter(call: Call) -> None:
+def test_second_run_has_previous_values_unless_they_are_unreadable(call: Call) -> None:
     assert "previous" not in call("run", "exp.yaml").output
     second = call("run", "exp.yaml", "--set", "features.0.lags=[1]").output
     assert re.search(r"this run +previous +change +baseline", second)
-    assert re.search(r"(accuracy|right calls) +\d\d\.\d% +\d\d\.\d% +([+-]\d\.\d pp (better|worse)|same)", second)
+    assert re.search(r"accuracy +\d\d\.\d% +\d\d\.\d% +([+-]\d\.\d pp (better|worse)|same)", second)
     Path("reports/exp/metrics.json").write_text("{")
     third = call("run", "exp.yaml", "--set", "features.0.lags=[1]")
     assert (third.exit_code, "previous" in third.output) == (0, False)
     assert "no number differs from the previous run" in call("run", "exp.yaml", "--set", "features.0.lags=[1]").output
 
 
-def test_a_table_without_room_becomes_sentences() -> None:
+def test_table_without_room_is_one_line_per_row() -> None:
     table = Table(title="many")
     for heading in ("", "bars", "first"):
         table.add_column(heading, no_wrap=True)
@@ -179,7 +181,7 @@ def test_a_table_without_room_becomes_sentences() -> None:
     ]  # fmt: skip
 
 
-def test_a_path_is_a_link_where_terminals_can(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_path_is_a_link_where_the_terminal_supports_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     assert path_link(tmp_path).style.link == tmp_path.as_uri()  # type: ignore[union-attr]  # no name of a style
     assert path_link(tmp_path).plain == str(tmp_path)
@@ -187,5 +189,5 @@ def test_a_path_is_a_link_where_terminals_can(monkeypatch: pytest.MonkeyPatch, t
     assert path_link(tmp_path).style.link is None  # type: ignore[union-attr]  # no name of a style
 
 
-def test_what_is_piped_is_not_wrapped() -> None:
+def test_piped_output_is_not_wrapped() -> None:
     assert make_console().width >= 10_000
