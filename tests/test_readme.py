@@ -31,7 +31,7 @@ README = (ROOT / "README.md").read_text()
 EXAMPLE = ROOT / "reports" / "example"
 
 
-def code_blocks(language: str) -> list[str]:
+def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
 
 
@@ -60,7 +60,7 @@ def yahoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Yahoo]:
     """Serve Yahoo's prices behind the proxy that the environment names; the program is not patched."""
     now = dt.datetime.now(dt.UTC)
     server = Yahoo()
-    server.now, server.shares["SPY"] = time, share(1, days(1500, last=str(time.date())), exchange="PCX", kind="ETF")
+    server.now, server.shares["SPY"] = now, share(1, days(1500, last=str(now.date())), exchange="PCX", kind="ETF")
     tls, authority = throwaway_authority(tmp_path)
     with serving(server, tls=tls) as address:
         for name in ("NO_PROXY", "no_proxy"):
