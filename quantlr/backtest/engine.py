@@ -19,7 +19,7 @@ return of 0. After its last bar it is cash: the remaining position is sold at th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Any
 
@@ -31,12 +31,6 @@ from quantlr.core.arrays import Array, BoolArray, IntArray
 from quantlr.core.errors import DataError
 from quantlr.core.timing import iso_date
 from quantlr.core.values import BacktestResult, Note, Positions, Prices
-
-SESSION_ARRAYS = (
-    "weight", "ticker_gross_return", "ticker_cost", "gross_return", "cash_return", "cost", "net_return", "equity",
-    "exposure", "turnover",
-)  # fmt: skip
-"""Arrays of a backtest that have one row per session."""
 
 
 def backtest_with_benchmark(
@@ -112,10 +106,8 @@ class _MarketData:
 
     def drifted_before(self, session: int, weight: Array) -> Array:
         """Return the weights, (tickers,), that those of the session before have become; 0 at the first session."""
-        if session == 0:
-            return np.zeros(len(self.tickers))
-        earned = weight[session - 1] * self.returns[session - 1]
-        return np.asarray((weight[session - 1] + earned) / (1.0 + earned.sum()))
+        recent = slice(max(session - 1, 0), session + 1)
+        return np.asarray(drifted_weights(weight[recent], weight[recent] * self.returns[recent])[-1])
 
 
 def _prepare_market_data(positions: Positions, prices: Prices, execution: ExecutionSpec) -> _MarketData:
@@ -131,14 +123,13 @@ def _prepare_market_data(positions: Positions, prices: Prices, execution: Execut
     start = first + execution.fill_delay_sessions
     n_sessions = len(price) - start - 1
     if n_sessions < 1:
-        raise DataError(
-            f"the first decision is made on {iso_date(sessions[first])} and prices end on {iso_date(sessions[-1])}: "
-            "there is no return; fetch a longer history or shorten walk_forward.train",
-            key="walk_forward.train",
-        )
+        text = f"the first decision is made on {iso_date(sessions[first])} and prices end on {iso_date(sessions[-1])}"
+        advice = "there is no return; fetch a longer history or shorten walk_forward.train"
+        raise DataError(f"{text}: {advice}", key="walk_forward.train")
     last_bar = np.where(~np.isnan(price), np.arange(len(price))[:, None], -1).max(axis=0)
     carried = pd.DataFrame(price).ffill().to_numpy()[start:]
     returns = carried[1:] / carried[:-1] - 1.0
+    costs = make_trading_costs(prices, execution, traded_mask=is_traded, first_decision=first, n_sessions=n_sessions)
     return _MarketData(
         tickers=positions.tickers,
         fill_dates=sessions[start:],
@@ -146,9 +137,7 @@ def _prepare_market_data(positions: Positions, prices: Prices, execution: Execut
         last_bar_index=last_bar - start,
         returns=np.where(np.isnan(returns), 0.0, returns),
         first_decision_index=first,
-        trading_costs=make_trading_costs(
-            prices, execution, traded_mask=is_traded, first_decision=first, n_sessions=n_sessions
-        ),
+        trading_costs=costs,
     )
 
 
@@ -220,8 +209,11 @@ def truncate_backtest(result: BacktestResult, n_sessions: int) -> BacktestResult
     """Return the first sessions of a backtest."""
     if n_sessions >= len(result.equity):
         return result
-    fills = {name: getattr(result, name)[: n_sessions + 1] for name in ("fill_dates", "price")}
-    arrays: dict[str, Any] = fills | {name: getattr(result, name)[:n_sessions] for name in SESSION_ARRAYS}
+    values = {field.name: getattr(result, field.name) for field in fields(result)}
+    arrays: dict[str, Any] = {
+        name: array[:n_sessions] for name, array in values.items() if isinstance(array, np.ndarray)
+    }
+    arrays |= {name: values[name][: n_sessions + 1] for name in ("fill_dates", "price")}
     return replace(result, **arrays)
 
 

@@ -83,10 +83,8 @@ def average_over_tranches(decision: Array, *, horizon: int) -> Array:
 
 
 def first_row_of_ticker(ticker_index: IntArray) -> IntArray:
-    """Return the first row of each row's ticker, (rows,); the rows of a ticker are consecutive."""
-    is_first = np.append(True, ticker_index[1:] != ticker_index[:-1])[: len(ticker_index)]
-    row = np.arange(len(ticker_index))
-    return np.asarray(np.maximum.accumulate(np.where(is_first, row, 0)), dtype=np.int64)
+    """Return the first row of each row's ticker, (rows,), from ascending positions of tickers."""
+    return np.asarray(np.searchsorted(ticker_index, ticker_index), dtype=np.int64)
 
 
 def hysteresis_positions(
@@ -104,19 +102,15 @@ def hysteresis_positions(
     ticker_index : (rows,) ascending; the rows of a ticker are in the order of time.
     """
     row, start = np.arange(len(ticker_index)), first_row_of_ticker(ticker_index)
-    order = row
-    if horizon > 1:
-        tranche = (row - start) % horizon
-        order = np.lexsort((tranche, ticker_index))
-        start = first_row_of_ticker(ticker_index[order] * horizon + tranche[order])
+    tranche_index = ticker_index * horizon + (row - start) % horizon
+    order = np.argsort(tranche_index, kind="stable")
+    start = first_row_of_ticker(tranche_index[order])
     entry = np.maximum.accumulate(np.where(entry_side[order] != 0, row, -1))
     side = np.where(entry >= start, entry_side[order][entry], 0)
-    last_exit_long, last_exit_short = (
-        np.maximum.accumulate(np.where(may_stay[order], -1, row)) for may_stay in (may_stay_long, may_stay_short)
-    )
-    is_kept = np.where(side > 0, last_exit_long, last_exit_short) <= entry
+    may_stay = np.where(side > 0, may_stay_long[order], may_stay_short[order])
+    last_exit = np.maximum.accumulate(np.where(may_stay, -1, row))
     position = np.empty(len(ticker_index))
-    position[order] = np.where(is_kept, side, 0)
+    position[order] = np.where(last_exit <= entry, side, 0)
     return position
 
 

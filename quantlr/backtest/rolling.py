@@ -153,15 +153,9 @@ def rolling_accuracy(forecasts: EvaluatedForecasts, session_dates: pd.DatetimeIn
     count, n_hits, n_baseline_hits = trailing_sums(sum_by_session(forecasts.session, *columns), window).T
     baseline = n_baseline_hits / count
     half_width = Z95 * np.sqrt(baseline * (1.0 - baseline) / count)
-    return RollingAccuracy(
-        dates=session_dates[session[window - 1 :]],
-        accuracy=n_hits / count,
-        baseline_accuracy=baseline,
-        band_low=np.maximum(baseline - half_width, 0.0),
-        band_high=np.minimum(baseline + half_width, 1.0),
-        window=window,
-        is_independent=not forecasts.is_clustered,
-    )
+    low, high = np.clip([baseline - half_width, baseline + half_width], 0.0, 1.0)
+    dates = session_dates[session[window - 1 :]]
+    return RollingAccuracy(dates, n_hits / count, baseline, low, high, window, not forecasts.is_clustered)
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,9 +133,8 @@ def histogram_around_zero(values: Array, *, max_bins: int = 40) -> Histogram:
     low, high = np.quantile(values, [tail, 1 - tail]).tolist()
     low, high = min(low, 0.0), max(high, 0.0)
     width = max(high - low, 1e-4) / min(max_bins, max(2 * int(np.sqrt(len(values))), 4))
-    below, above = int(np.ceil(-low / width - 1e-9)), max(int(np.ceil(high / width - 1e-9)), 0)
-    if below + above == 0:
-        above = 1
+    below = int(np.ceil(-low / width - 1e-9))
+    above = max(int(np.ceil(high / width - 1e-9)), 1 if below == 0 else 0)
     edges = np.asarray(width * np.arange(-below, above + 1), dtype=np.float64)
     bin_index = np.clip(np.ceil(values / width - 1e-9).astype(np.int64) - 1 + below, 0, below + above - 1)
     n_outside = int(((values < edges[0] - 1e-12) | (values > edges[-1] + 1e-12)).sum())

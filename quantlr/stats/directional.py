@@ -115,10 +115,9 @@ def pesaran_timmermann_test(predicted_up: BoolArray, up: Array) -> dict[str, flo
     accuracy = float(np.mean(predicted_up == (up == 1)))
     expected = py * px + (1 - py) * (1 - px)
     accuracy_variance = expected * (1 - expected) / n
+    px_variance, py_variance = px * (1 - px) / n, py * (1 - py) / n
     expected_variance = (
-        (2 * py - 1) ** 2 * px * (1 - px) / n
-        + (2 * px - 1) ** 2 * py * (1 - py) / n
-        + 4 * py * px * (1 - py) * (1 - px) / n**2
+        (2 * py - 1) ** 2 * px_variance + (2 * px - 1) ** 2 * py_variance + 4 * px_variance * py_variance
     )
     if px in (0.0, 1.0) or py in (0.0, 1.0) or accuracy_variance <= expected_variance:
         return None

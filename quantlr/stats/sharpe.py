@@ -41,11 +41,9 @@ def bootstrap_sharpe_interval(excess_returns: Array, rng: Generator) -> Interval
     """
     if sharpe_per_session(excess_returns) is None:
         return None
-    deviation = excess_returns - excess_returns.mean()
-    deviation_sums, squared_sums = stationary_bootstrap_sums(
-        np.stack([deviation, deviation**2], axis=1), block_length=optimal_block_length(excess_returns), rng=rng
-    ).T
-    return percentile_interval(resampled_sharpe(excess_returns, deviation_sums, squared_sums))
+    deviation, length = excess_returns - excess_returns.mean(), optimal_block_length(excess_returns)
+    sums = stationary_bootstrap_sums(np.stack([deviation, deviation**2], axis=1), block_length=length, rng=rng)
+    return percentile_interval(resampled_sharpe(excess_returns, *sums.T))
 
 
 def resampled_sharpe(excess_returns: Array, deviation_sums: Array, squared_deviation_sums: Array) -> Array:

@@ -78,9 +78,8 @@ def decide_verdict(
         text += f"ratio under no skill is {expected_max}, and {deflated}"
         return Verdict("not_after_trials", f"Not significant after {trials}: {text}.")
     counting = trials if has_trial_ledger else "this trial only, because there is no ledger of trials"
-    return Verdict(
-        "evidence", f"Evidence of an edge: {pays} ({net}), and {benchmark}; {deflated}, counting {counting}."
-    )
+    text = f"{pays} ({net}), and {benchmark}; {deflated}, counting {counting}"
+    return Verdict("evidence", f"Evidence of an edge: {text}.")
 
 
 def is_significant(p_value: float | None) -> bool:

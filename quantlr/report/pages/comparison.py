@@ -373,5 +373,5 @@ def _method_text(comparison: Comparison) -> str:
 
 def _block_lengths_text(differences: Iterable[PairedDifference | None]) -> str:
     """Return the range of the block lengths, in sessions; empty without differences."""
-    lengths = sorted({difference.block for difference in differences if difference is not None})
+    lengths = sorted({difference.block_length for difference in differences if difference is not None})
     return " to ".join(f"{length:g}" for length in dict.fromkeys([lengths[0], lengths[-1]])) if lengths else ""
