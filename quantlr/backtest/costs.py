@@ -49,7 +49,7 @@ def corwin_schultz_spread(high: Array, low: Array, close: Array, *, window: int 
     return np.asarray(np.maximum(mean, 0.0))
 
 
-def half_spread(prices: Prices, *, traded_mask: BoolArray) -> Array:
+def half_spread_rates(prices: Prices, *, traded_mask: BoolArray) -> Array:
     """Return half the rolling spread as known at each close, the cost of crossing it once, (sessions, tickers).
 
     Where a ticker has no bar, its latest estimate; 0 before its second bar.
@@ -172,24 +172,22 @@ class TradingCosts:
 
 
 def make_trading_costs(
-    prices: Prices, execution: ExecutionSpec, *, traded_mask: BoolArray, first_decision: int, n_sessions: int
+    prices: Prices, execution: ExecutionSpec, *, traded_mask: BoolArray, decision_slice: slice
 ) -> TradingCosts:
     """Return the cost rates of the orders of consecutive decisions, (sessions, tickers) each.
 
     Parameters
     ----------
     traded_mask : (tickers,) which are traded.
-    first_decision : position of the session of the first decision.
-    n_sessions : number of sessions with decisions.
+    decision_slice : positions of the sessions with decisions.
     """
     cost_rate: Array | float = execution.cost_rate
     if execution.spread is not None:
-        spread_cost = half_spread(prices, traded_mask=traded_mask)
-        cost_rate = cost_rate + spread_cost[first_decision : first_decision + n_sessions]
+        cost_rate = cost_rate + half_spread_rates(prices, traded_mask=traded_mask)[decision_slice]
     share_fee: Array | float = 0.0
     if execution.per_share:
         price = prices.open / prices.adjustment if execution.fill == "next_open" else prices.raw_close
-        first_fill = first_decision + execution.fill_delay_sessions
-        fill_price = prices.bars_to_sessions(price)[first_fill : first_fill + n_sessions]
+        delay = execution.fill_delay_sessions
+        fill_price = prices.bars_to_sessions(price)[decision_slice.start + delay : decision_slice.stop + delay]
         share_fee = np.nan_to_num(execution.per_share / fill_price)
     return TradingCosts(cost_rate, share_fee, execution.min_per_order / execution.capital)

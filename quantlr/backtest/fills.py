@@ -58,7 +58,7 @@ def _postpone_first_decision(positions: Positions) -> Positions:
     return replace(positions, weight=weight)
 
 
-def compare_fills(
+def compare_fill_metrics(
     positions: Positions, prices: Prices, execution: ExecutionSpec, *, sessions_per_year: int
 ) -> FillComparison:
     """Return metrics of the same decisions under each fill; see `backtest_by_fill`.

@@ -252,12 +252,9 @@ def mean_returns_by_probability_group(forecasts: Forecasts, *, max_groups: int =
     columns = np.column_stack([sums, sums[:, -1] - sums[:, 0]])
     error = np.sqrt(newey_west_variance(columns, horizon=forecasts.horizon if forecasts.is_clustered else 0))
     mean_probability = np.bincount(group, weights=probability) / count
-    overall, top_minus_bottom, top_minus_bottom_error = (
-        float(x) for x in (returns.mean(), mean[-1] - mean[0], error[-1])
-    )
-    return ProbabilityGroupReturns(
-        mean_probability, count, mean, error[:-1], overall, top_minus_bottom, top_minus_bottom_error
-    )
+    top_minus_bottom = float(mean[-1] - mean[0]), float(error[-1])
+    overall_mean = float(returns.mean())
+    return ProbabilityGroupReturns(mean_probability, count, mean, error[:-1], overall_mean, *top_minus_bottom)
 
 
 def _quantile_group_index(probability: Array, max_groups: int) -> IntArray:

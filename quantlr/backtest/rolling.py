@@ -63,7 +63,7 @@ class DrawdownPeriod:
 
 
 def deepest_drawdowns(result: BacktestResult, *, max_count: int) -> tuple[DrawdownPeriod, ...]:
-    """Return at most so many drawdowns, the deepest first, of equal ones the earlier first.
+    """Return at most `max_count` drawdowns, the deepest first, of equal ones the earlier first.
 
     The first peak is the start of 1 at the first fill.
     """
@@ -102,10 +102,8 @@ def rolling_sharpe(result: BacktestResult, *, sessions_per_year: int) -> Rolling
     The band is that of independent returns (Lo 2002): a ratio of 0 per session has a standard error of 1 / sqrt(T).
     """
     window = trailing_window_sessions(len(result.net_return))
-    strategy, benchmark = (
-        _rolling_sharpe_per_session(backtest, window) * np.sqrt(sessions_per_year)
-        for backtest in (result, result.benchmark or result)
-    )
+    sharpes = [_rolling_sharpe_per_session(run, window) for run in (result, result.benchmark or result)]
+    strategy, benchmark = np.sqrt(sessions_per_year) * np.array(sharpes)
     half_width = float(Z95 * np.sqrt(sessions_per_year / window))
     return RollingSharpe(result.sessions[window - 1 :], strategy, benchmark, half_width, window)
 
@@ -180,10 +178,8 @@ class RollingExposure:
 def rolling_exposure(result: BacktestResult, *, sessions_per_year: int) -> RollingExposure:
     """Return rolling exposure and turnover, over 63 sessions or a quarter of all sessions if that is less."""
     window = min(63, max(len(result.exposure) // 4, 1))
-    gross, net, turnover = (
-        trailing_sums(values, window) / window
-        for values in (result.exposure, result.weight.sum(axis=1), result.turnover)
-    )
+    columns = np.column_stack([result.exposure, result.weight.sum(axis=1), result.turnover])
+    gross, net, turnover = trailing_sums(columns, window).T / window
     return RollingExposure(result.sessions[window - 1 :], gross, net, turnover * sessions_per_year, window)
 
 

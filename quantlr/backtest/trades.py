@@ -19,9 +19,8 @@ def trade_table(result: BacktestResult) -> pd.DataFrame:
     fraction of the position; cost, in the same unit; size, the mean |weight| over the sessions held.
     """
     n_sessions = len(result.weight)
-    weight, ticker_return, cost = (
-        np.ravel(values, order="F") for values in (result.weight, result.ticker_gross_return, result.ticker_cost)
-    )
+    tables = result.weight, result.ticker_gross_return, result.ticker_cost
+    weight, ticker_return, cost = (np.ravel(table, order="F") for table in tables)
     # Periods on one side, long, short or flat, in the sessions of all tickers laid end to end.
     side = np.sign(result.weight)
     starts = np.ones(side.shape, dtype=np.bool_)
@@ -82,16 +81,14 @@ def trade_summary_by_side(trades: pd.DataFrame) -> pd.DataFrame:
     The index is the side, "long", "short" or "all". Columns: trades, their number; won, the win rate; mean, best and
     worst, of the return after costs, as fractions of the position; sessions, the median held.
     """
-    by_side = {side: trades[trades["side"] == side] for side in ("long", "short")}
-    tables = {side: table for side, table in by_side.items() if len(table)}
+    tables = {side: table for side in ("long", "short") if len(table := trades[trades["side"] == side])}
     if len(tables) > 1:
         tables["all"] = trades
     rows = []
     for table in tables.values():
         returns = net_trade_returns(table)
-        row = {"trades": len(table), "won": float((returns > 0).mean()), "mean": float(returns.mean())}
-        row |= {"best": float(returns.max()), "worst": float(returns.min())}
-        rows.append(row | {"sessions": float(table["sessions"].median())})
+        row = {"trades": len(table), "won": (returns > 0).mean(), "mean": returns.mean(), "best": returns.max()}
+        rows.append(row | {"worst": returns.min(), "sessions": table["sessions"].median()})
     return pd.DataFrame(rows, index=list(tables))
 
 

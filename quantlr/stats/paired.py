@@ -15,9 +15,9 @@ from itertools import combinations
 import numpy as np
 
 from quantlr.core.arrays import Array, BoolArray, IntArray
-from quantlr.stats.bootstrap import optimal_block_length, percentile_interval, stationary_bootstrap_sums_many_columns
+from quantlr.stats.bootstrap import optimal_block_length, percentile_interval, stationary_bootstrap_matrix_sums
 from quantlr.stats.hac import sum_by_session
-from quantlr.stats.sharpe import resampled_sharpe, sharpe_per_session
+from quantlr.stats.sharpe import resampled_sharpes, sharpe_per_session
 
 MIN_DRAWS, DRAWS_PER_TEST = 2000, 60
 """Resamples: enough that the smallest possible p value, 2 / draws, is small even when multiplied by all tests."""
@@ -49,7 +49,7 @@ class PairedDifference:
 
 
 def n_draws_for_tests(n_tests: int) -> int:
-    """Return the number of resamples that p values need which are adjusted for so many tests."""
+    """Return the number of resamples that p values need which are adjusted for `n_tests` tests."""
     return max(MIN_DRAWS, DRAWS_PER_TEST * n_tests)
 
 
@@ -74,14 +74,14 @@ def paired_return_differences(
     standardized = excess_returns / np.where(std > 0, std, 1.0)
     for length, pairs in _pairs_by_block_length(standardized, min_block_length=1.0).items():
         rng = np.random.default_rng(seed)
-        sums = stationary_bootstrap_sums_many_columns(columns, block_length=length, rng=rng, n_draws=n_draws)
+        sums = stationary_bootstrap_matrix_sums(columns, block_length=length, rng=rng, n_draws=n_draws)
         resampled_mean = (mean + sums[:, :n_runs] / n).T
         for a, b in pairs:
             means[a, b] = _paired_difference(mean[a], mean[b], resampled_mean[[a, b]], length)
             sharpes[a, b] = None
             if (first := sharpe[a]) is not None and (second := sharpe[b]) is not None:
                 sums_of_runs = ((excess_returns[:, run], sums[:, run], sums[:, n_runs + run]) for run in (a, b))
-                resampled = [resampled_sharpe(*run_sums) for run_sums in sums_of_runs]
+                resampled = np.array([resampled_sharpes(*run_sums) for run_sums in sums_of_runs])
                 sharpes[a, b] = _paired_difference(first, second, resampled, length)
     return dict(sorted(means.items())), dict(sorted(sharpes.items()))
 
@@ -101,16 +101,15 @@ def paired_forecast_differences(
     differences: list[PairDifferences] = []
     for scores in (log_losses, hits.astype(np.float64)):
         mean = scores.mean(axis=0)
-        sums = sum_by_session(session, *scores.T, np.ones(len(scores)))
-        deviation = sums[:, :-1] - mean * sums[:, -1:]
-        columns = np.concatenate([deviation, sums[:, -1:]], axis=1)
+        session_sums = sum_by_session(session, *scores.T, np.ones(len(scores)))
+        n_forecasts = session_sums[:, -1:]
+        deviation = session_sums[:, :-1] - mean * n_forecasts
+        columns = np.concatenate([deviation, n_forecasts], axis=1)
         by_pair: PairDifferences = {}
         for length, pairs in _pairs_by_block_length(deviation, min_block_length=float(horizon)).items():
             rng = np.random.default_rng(seed)
-            resampled_sums = stationary_bootstrap_sums_many_columns(
-                columns, block_length=length, rng=rng, n_draws=n_draws
-            )
-            resampled_mean = (mean + resampled_sums[:, :-1] / resampled_sums[:, -1:]).T
+            sums = stationary_bootstrap_matrix_sums(columns, block_length=length, rng=rng, n_draws=n_draws)
+            resampled_mean = (mean + sums[:, :-1] / sums[:, -1:]).T
             for a, b in pairs:
                 by_pair[a, b] = _paired_difference(mean[a], mean[b], resampled_mean[[a, b]], length)
         differences.append(dict(sorted(by_pair.items())))
@@ -125,7 +124,7 @@ def holm_adjusted_p_values(p_values: Sequence[float]) -> list[float]:
     values, order = np.asarray(p_values, dtype=np.float64), np.argsort(p_values, kind="stable")
     adjusted = np.empty_like(values)
     adjusted[order] = np.maximum.accumulate(np.minimum(np.arange(len(values), 0, -1) * values[order], 1.0))
-    return adjusted.tolist()
+    return list(map(float, adjusted))
 
 
 def _pairs_by_block_length(columns: Array, *, min_block_length: float) -> dict[float, list[tuple[int, int]]]:
@@ -137,9 +136,7 @@ def _pairs_by_block_length(columns: Array, *, min_block_length: float) -> dict[f
     return pairs
 
 
-def _paired_difference(
-    first: float, second: float, resampled: Sequence[Array] | Array, block_length: float
-) -> PairedDifference:
+def _paired_difference(first: float, second: float, resampled: Array, block_length: float) -> PairedDifference:
     """Return the difference of two runs from their values and their resampled values, (2, draws)."""
     differences = resampled[1] - resampled[0]
     n_rarer = min(int((differences <= 0).sum()), int((differences >= 0).sum()))

@@ -53,10 +53,8 @@ def decide_verdict(
     confidence = probabilistic_sharpe(gross_excess_returns)
     gross = _sharpe_text(sharpe, confidence)
     if not _is_confident(confidence):
-        text = (
-            f"{skill}, but the return of trading on the forecasts before costs is not significantly above 0 ({gross})"
-        )
-        return Verdict("skill_no_profit", f"Skill, no profit: {text}.")
+        text = f"the return of trading on the forecasts before costs is not significantly above 0 ({gross})"
+        return Verdict("skill_no_profit", f"Skill, no profit: {skill}, but {text}.")
     sharpe, confidence = backtest["strategy"]["sharpe"], significance["probabilistic_sharpe"]
     net = _sharpe_text(sharpe, confidence)
     if not _is_confident(confidence):

@@ -135,7 +135,7 @@ def size_on_noise(
     for index in range(series):
         rng = np.random.default_rng([seed, tickers, horizon, index])
         run_data = run_stages(config, noise_prices(rng, tickers, sessions=sessions, drift=drift))
-        test = metrics.pesaran_timmermann(metrics.evaluate_forecasts(run_data.forecasts))
+        test = metrics.directional_skill_test(metrics.evaluate_forecasts(run_data.forecasts))
         if test and test["p_value"] < 0.05:
             n_rejected += 1
             n_claims += compute_metrics(config, run_data)["verdict"]["rule"] != "no_evidence_of_skill"
@@ -261,8 +261,8 @@ def forecast_interval_coverage(
         forecasts, r = ideal_forecasts(
             np.random.default_rng([seed, tickers, horizon, index]), tickers=tickers, horizon=horizon
         )
-        n_accuracy += _covers(metrics.accuracy_ci95(forecasts), 0.5 + np.arcsin(r) / np.pi)
-        n_auc += _covers(metrics.auc_ci95(forecasts), 0.5 + 2 * np.arcsin(r / np.sqrt(2)) / np.pi)
+        n_accuracy += _covers(metrics.accuracy_interval(forecasts), 0.5 + np.arcsin(r) / np.pi)
+        n_auc += _covers(metrics.auc_interval(forecasts), 0.5 + 2 * np.arcsin(r / np.sqrt(2)) / np.pi)
     label = f"h = {horizon}, {tickers} ticker{'s'[: tickers > 1]}"
     yield proportion_figure(f"{label}: coverage of the accuracy's interval", n_accuracy, series, min_rate=min_rate)
     yield proportion_figure(f"{label}: coverage of the AUC's interval", n_auc, series, min_rate=min_rate)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from quantlr.core.arrays import Array
-from quantlr.stats.bootstrap import stationary_bootstrap_sums, stationary_bootstrap_sums_many_columns
+from quantlr.stats.bootstrap import stationary_bootstrap_matrix_sums, stationary_bootstrap_sums
 from quantlr.stats.paired import (
     PairedDifference,
     holm_adjusted_p_values,
@@ -49,7 +49,7 @@ def test_sums_of_many_columns_equal_sums_of_few(block: float, columns: int) -> N
     values = np.random.default_rng(0).normal(size=(211, columns))
     first, second = (
         resampled(values, block_length=block, rng=np.random.default_rng(3), n_draws=500)
-        for resampled in (stationary_bootstrap_sums, stationary_bootstrap_sums_many_columns)
+        for resampled in (stationary_bootstrap_sums, stationary_bootstrap_matrix_sums)
     )
     np.testing.assert_allclose(first, second, atol=1e-11)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from quantlr.backtest.metrics import drawdown
+from quantlr.backtest.metrics import drawdown_series
 from quantlr.core.arrays import Array
 from quantlr.core.timing import iso_date
 from quantlr.report.compare import Comparison
@@ -78,7 +78,7 @@ def equity_values(comparison: Comparison) -> Table:
         "dates": comparison.dates,
         "equity": equity,
         "benchmark": comparison.benchmark,
-        "drawdown": np.stack([drawdown(column) for column in equity.T], axis=1),
+        "drawdown": np.stack([drawdown_series(column) for column in equity.T], axis=1),
         "remark": "; grey: buy and hold" if comparison.benchmark is not None else "",
     }
 
