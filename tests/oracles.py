@@ -204,7 +204,7 @@ def spread_seen_by(prices: Prices, ticker: int, *, session: int) -> float:
     return float(np.mean(spreads[-20:])) if spreads else 0.0
 
 
-def walked(
+def hysteresis_positions_loop(
     ticker: list[int], enter: list[int], stays_long: list[bool], stays_short: list[bool], *, horizon: int
 ) -> list[float]:
     """Return the side held after each decision, by a loop with one state per tranche."""

@@ -27,7 +27,7 @@ from quantlr.backtest.policies import (
 from quantlr.core.values import Forecasts
 
 from markets import as_quoted, forecasts, mirrored, random_forecasts, random_walk_prices
-from oracles import walked
+from oracles import hysteresis_positions_loop
 
 EXAMPLES = [example for policy in POLICIES for example in policy.examples() if isinstance(example, Policy)]
 each_policy = pytest.mark.parametrize("policy", EXAMPLES, ids=lambda policy: policy.kind)
@@ -219,7 +219,7 @@ def test_hysteresis_positions_equal_loop_over_decisions(seed: int, horizon: int,
     positions = hysteresis_positions(
         enter, may_stay_long=stays_long, may_stay_short=stays_short, ticker_index=ticker, horizon=horizon
     )
-    assert positions.tolist() == walked(
+    assert positions.tolist() == hysteresis_positions_loop(
         ticker.tolist(), enter.tolist(), stays_long.tolist(), stays_short.tolist(), horizon=horizon
     )
 
