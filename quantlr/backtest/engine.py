@@ -128,14 +128,13 @@ def _prepare_market_data(positions: Positions, prices: Prices, execution: Execut
         raise DataError(f"{text}: {advice}", key="walk_forward.train")
     last_bar = np.where(~np.isnan(price), np.arange(len(price))[:, None], -1).max(axis=0)
     carried = pd.DataFrame(price).ffill().to_numpy()[start:]
-    returns = carried[1:] / carried[:-1] - 1.0
     decision_slice = slice(first, first + n_sessions)
     return _MarketData(
         tickers=positions.tickers,
         fill_dates=sessions[start:],
         fill_price=price[start:],
         last_bar_index=last_bar - start,
-        returns=np.where(np.isnan(returns), 0.0, returns),
+        returns=pd.DataFrame(carried[1:] / carried[:-1] - 1.0).fillna(0.0).to_numpy(),
         first_decision_index=first,
         trading_costs=make_trading_costs(prices, execution, traded_mask=is_traded, decision_slice=decision_slice),
     )

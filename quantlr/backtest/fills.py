@@ -75,9 +75,9 @@ def compare_fill_metrics(
         comparison[fill] = None
         if result is not None:
             view = BacktestView(result, pd.DataFrame(), sessions_per_year)
-            metrics = {key: BACKTEST_METRICS[key](view) for key in FILL_METRICS}
-            metrics["probabilistic_sharpe"] = probabilistic_sharpe(view.excess_returns)
-            comparison[fill] = {"tradable": tradable[fill], "sessions": len(result.equity), **metrics}
+            metrics = {"tradable": tradable[fill], "sessions": len(result.equity)}
+            metrics |= {key: BACKTEST_METRICS[key](view) for key in FILL_METRICS}
+            comparison[fill] = metrics | {"probabilistic_sharpe": probabilistic_sharpe(view.excess_returns)}
     return comparison
 
 

@@ -176,15 +176,12 @@ def probability_histogram(probability: Array, up: Array, *, reference_probabilit
     """
     n_bins = int(np.clip(2 * np.cbrt(len(up)), 8, 40))
     edges = np.linspace(*_axis_limits(probability, reference_probability), n_bins + 1)
-    fractions: list[Array | None] = []
-    means: list[float | None] = []
-    for outcome in (1, 0):
-        selected = probability[up == outcome]
-        fractions.append(np.histogram(selected, edges)[0] / len(selected) if len(selected) else None)
-        means.append(float(selected.mean()) if len(selected) else None)
+    by_outcome = [probability[up == outcome] for outcome in (1, 0)]
+    fractions = [np.histogram(values, edges)[0] / len(values) if len(values) else None for values in by_outcome]
+    means = [float(values.mean()) if len(values) else None for values in by_outcome]
     count = np.histogram(probability, edges)[0]
     n_outside = len(up) - int(count.sum())
-    return ProbabilityHistogram(edges, count, fractions[0], fractions[1], n_outside, means[0], means[1])
+    return ProbabilityHistogram(edges, count, *fractions, n_outside, *means)
 
 
 def _axis_limits(probability: Array, reference: float, *, tail: float = 0.005, max_ratio: float = 1.5) -> Interval:

@@ -268,14 +268,13 @@ def sharpe_at_cost(
     cost_bps : (m,) costs per side, in basis points of what is traded.
     """
     gross_return = result.gross_return - _borrow_cost_by_session(result, execution, sessions_per_year)
-    sharpes = []
-    for cost in cost_bps.tolist():
+    sharpes = np.full(len(cost_bps), np.nan)
+    for index, cost in enumerate(cost_bps.tolist()):
         net_return = gross_return - cost * BASIS_POINT * result.turnover
-        ruin = np.flatnonzero(1.0 + net_return <= 0)
-        n_sessions = int(ruin[0]) + 1 if len(ruin) else len(net_return)
-        sharpe = sharpe_per_session(net_return[:n_sessions] - result.session_cash_rate)
-        sharpes.append(np.nan if sharpe is None else sharpe * float(np.sqrt(sessions_per_year)))
-    return np.array(sharpes)
+        n_sessions = int((np.cumsum(1.0 + net_return <= 0) == 0).sum()) + 1
+        if (sharpe := sharpe_per_session(net_return[:n_sessions] - result.session_cash_rate)) is not None:
+            sharpes[index] = sharpe * np.sqrt(sessions_per_year)
+    return sharpes
 
 
 def _borrow_cost_by_session(result: BacktestResult, execution: ExecutionSpec, sessions_per_year: int) -> Array:

@@ -96,15 +96,15 @@ def pesaran_timmermann_text(p_value: float | None) -> str:
     """Return the result of the Pesaran-Timmermann test in words."""
     if p_value is None:
         return "forecasts or outcomes are constant"
-    return "Pesaran-Timmermann " + ("p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}")
+    return f"Pesaran-Timmermann p {'< 0.001' if p_value < 0.001 else f'= {p_value:.3f}'}"
 
 
 def _skill_text(forecast: dict[str, Any], p_value: float | None) -> str:
     log_loss, base_log_loss = forecast["log_loss"], forecast["log_loss_base_rate"]
+    text = f"accuracy {forecast['accuracy']:.1%} on {forecast['n']:,} forecasts, majority-class baseline "
+    text += f"{forecast['accuracy_base_rate']:.1%} ({pesaran_timmermann_text(p_value)}; log loss {log_loss:.5f}, "
     return (
-        f"accuracy {forecast['accuracy']:.1%} on {forecast['n']:,} forecasts, majority-class baseline "
-        f"{forecast['accuracy_base_rate']:.1%} ({pesaran_timmermann_text(p_value)}; log loss {log_loss:.5f}, "
-        f"{log_loss_comparison_text(log_loss, base_log_loss)} than the base-rate forecast's {base_log_loss:.5f})"
+        f"{text}{log_loss_comparison_text(log_loss, base_log_loss)} than the base-rate forecast's {base_log_loss:.5f})"
     )
 
 
