@@ -181,7 +181,7 @@ def probability_histogram(probability: Array, up: Array, *, reference_probabilit
     means = [float(values.mean()) if len(values) else None for values in by_outcome]
     count = np.histogram(probability, edges)[0]
     n_outside = len(up) - int(count.sum())
-    return ProbabilityHistogram(edges, count, *fractions, n_outside, *means)
+    return ProbabilityHistogram(edges, count, fractions[0], fractions[1], n_outside, means[0], means[1])
 
 
 def _axis_limits(probability: Array, reference: float, *, tail: float = 0.005, max_ratio: float = 1.5) -> Interval:

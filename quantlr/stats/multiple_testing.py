@@ -94,8 +94,10 @@ def spa_test_from_resamples(excess_over_benchmark: Array, resampled_means: Array
     statistics, resampled = mean / std, resampled_means / std
     consistent = np.where(not_inferior, statistics, 0.0)
     centres = consistent, np.maximum(statistics, 0.0), statistics
-    p_values = (float(((resampled - centre).max(axis=1) > statistics.max()).mean()) for centre in centres)
-    return SpaResult(*p_values, np.flatnonzero(_stepm_rejection_mask(statistics, resampled - consistent)))
+    exceeds = ((resampled - centre).max(axis=1) > statistics.max() for centre in centres)
+    p_value, p_lower, p_upper = (float(mask.mean()) for mask in exceeds)
+    superior = np.flatnonzero(_stepm_rejection_mask(statistics, resampled - consistent))
+    return SpaResult(p_value, p_lower, p_upper, superior)
 
 
 def _stepm_rejection_mask(statistics: Array, null_statistics: Array) -> BoolArray:
