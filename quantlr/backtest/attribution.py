@@ -7,12 +7,11 @@ equity. In each session the contributions of all tickers add up to the net retur
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from quantlr.backtest.engine import drifted_weights
-from quantlr.backtest.metrics import EvaluatedForecasts
+from quantlr.backtest.metrics import EvaluatedForecasts, forecast_columns
 from quantlr.core.values import Array, BacktestResult, Forecasts, IntArray
 from quantlr.stats.hac import Z95
 from quantlr.stats.sharpe import sharpe_per_session
@@ -54,7 +53,7 @@ def ticker_backtest(result: BacktestResult, ticker_index: int, session_slice: sl
 
     Parameters
     ----------
-    session_slice : sessions to keep; see `active_sessions`.
+    session_slice : sessions to keep; see `active_session_slice`.
     """
     columns = result.weight, result.ticker_gross_return, result.ticker_cost
     weight, gross_return, cost = (values[session_slice, ticker_index] for values in columns)
@@ -81,10 +80,8 @@ def ticker_backtest(result: BacktestResult, ticker_index: int, session_slice: sl
 
 def _contributions(result: BacktestResult, ticker_indices: IntArray) -> Array:
     """Return the contributions of some tickers in each session, (sessions, tickers)."""
-    gross_return, cost, weight = (
-        values[:, ticker_indices] for values in (result.ticker_gross_return, result.ticker_cost, result.weight)
-    )
-    return gross_return - cost - weight * result.session_cash_rate
+    excess_return = result.ticker_gross_return[:, ticker_indices] - result.ticker_cost[:, ticker_indices]
+    return excess_return - result.weight[:, ticker_indices] * result.session_cash_rate
 
 
 def ticker_attribution(
@@ -106,7 +103,7 @@ def ticker_attribution(
     contribution = _contributions(result, ticker_indices)
     rows = []
     for column, ticker in enumerate(ticker_indices.tolist()):
-        sessions = active_sessions(result, forecasts, ticker)
+        sessions = active_session_slice(result, forecasts, ticker)
         weight, returns = result.weight[sessions, ticker], contribution[sessions, column]
         sharpe = sharpe_per_session(returns)
         annual = np.nan if sharpe is None else np.sqrt(sessions_per_year)
@@ -140,13 +137,11 @@ def cumulative_contribution(result: BacktestResult, ticker_indices: IntArray) ->
 
 def forecasts_of_ticker(forecasts: EvaluatedForecasts, ticker_index: int) -> EvaluatedForecasts:
     """Return the forecasts of one ticker."""
-    rows = forecasts.ticker == ticker_index
-    names = ("log_odds", "probability", "up", "base_rate", "ticker", "session")
-    columns: dict[str, Any] = {name: getattr(forecasts, name)[rows] for name in names}
+    columns = forecast_columns(forecasts, forecasts.ticker == ticker_index)
     return replace(forecasts, is_clustered=forecasts.horizon > 1, **columns)
 
 
-def active_sessions(result: BacktestResult, forecasts: Forecasts, ticker_index: int) -> slice:
+def active_session_slice(result: BacktestResult, forecasts: Forecasts, ticker_index: int) -> slice:
     """Return the sessions of a backtest from the close of a ticker's first forecast to its last bar."""
     first = forecasts.sessions[forecasts.session[forecasts.ticker == ticker_index].min()]
     priced = np.flatnonzero(~np.isnan(result.price[:, ticker_index]))

@@ -47,7 +47,7 @@ def corwin_schultz_spread(high: Array, low: Array, close: Array, *, window: int 
     return np.asarray(np.maximum(mean, 0.0))
 
 
-def half_spread(prices: Prices, *, traded_mask: BoolArray) -> Array:
+def half_spread_rates(prices: Prices, *, traded_mask: BoolArray) -> Array:
     """Return half the rolling spread as known at each close, the cost of crossing it once, (sessions, tickers).
 
     Where a ticker has no bar, its latest estimate; 0 before its second bar.
@@ -62,11 +62,8 @@ def half_spread(prices: Prices, *, traded_mask: BoolArray) -> Array:
     """
     is_missing = traded_mask & (np.isnan(prices.high) | np.isnan(prices.low)).all(axis=0)
     if is_missing.any():
-        raise DataError(
-            f"spread corwin_schultz needs highs and lows, and {prices.tickers[int(is_missing.argmax())]} has none; "
-            "fetch prices that have them, or leave execution.spread out",
-            key="execution.spread",
-        )
+        text = f"spread corwin_schultz needs highs and lows, and {prices.tickers[int(is_missing.argmax())]} has none"
+        raise DataError(f"{text}; fetch prices that have them, or leave execution.spread out", key="execution.spread")
     spread = prices.bars_to_sessions(corwin_schultz_spread(prices.high, prices.low, prices.close))
     return pd.DataFrame(spread).ffill().fillna(0.0).to_numpy() / 2.0
 
@@ -117,14 +114,10 @@ class ExecutionSpec(ConfigSection):
 
     def trading_costs_text(self) -> str:
         """Return the costs of trading, for the header of a page."""
-        parts = [f"{self.commission_bps + self.slippage_bps:g} bps per side"]
-        if self.per_share:
-            parts.append(f"{self.per_share:g} a share")
-        if self.min_per_order:
-            parts.append(f"at least {self.min_per_order:g} an order")
-        if self.spread:
-            parts.append("half the spread")
-        return ", ".join(parts)
+        fees = [(self.per_share, f"{self.per_share:g} a share")]
+        fees += [(self.min_per_order, f"at least {self.min_per_order:g} an order")]
+        texts = [text for fee, text in fees if fee] + (["half the spread"] if self.spread else [])
+        return ", ".join([f"{self.commission_bps + self.slippage_bps:g} bps per side", *texts])
 
 
 def borrow_cost(weight: Array, execution: ExecutionSpec, *, sessions_per_year: int) -> Array:
@@ -168,34 +161,31 @@ class TradingCosts:
         equity = 1.0
         for session in range(len(growth)):
             shortfall = np.maximum(self.min_order_fee / equity - fee[session], 0.0)
-            added = np.where(is_order[session], shortfall, 0.0)
-            cost[session] += added
-            equity *= growth[session] - added.sum()
+            added_cost = np.where(is_order[session], shortfall, 0.0)
+            cost[session] += added_cost
+            equity *= growth[session] - added_cost.sum()
             if equity <= 0:
                 break
         return cost
 
 
 def make_trading_costs(
-    prices: Prices, execution: ExecutionSpec, *, traded_mask: BoolArray, first_decision: int, n_sessions: int
+    prices: Prices, execution: ExecutionSpec, *, traded_mask: BoolArray, decision_slice: slice
 ) -> TradingCosts:
     """Return the cost rates of the orders of consecutive decisions, (sessions, tickers) each.
 
     Parameters
     ----------
     traded_mask : (tickers,) which are traded.
-    first_decision : position of the session of the first decision.
-    n_sessions : number of sessions with decisions.
+    decision_slice : positions of the sessions with decisions.
     """
     cost_rate: Array | float = execution.cost_rate
     if execution.spread is not None:
-        cost_rate = (
-            cost_rate + half_spread(prices, traded_mask=traded_mask)[first_decision : first_decision + n_sessions]
-        )
+        cost_rate = cost_rate + half_spread_rates(prices, traded_mask=traded_mask)[decision_slice]
     share_fee: Array | float = 0.0
     if execution.per_share:
         price = prices.open / prices.adjustment if execution.fill == "next_open" else prices.raw_close
-        first_fill = first_decision + execution.fill_delay_sessions
-        fill_price = prices.bars_to_sessions(price)[first_fill : first_fill + n_sessions]
+        delay = execution.fill_delay_sessions
+        fill_price = prices.bars_to_sessions(price)[decision_slice.start + delay : decision_slice.stop + delay]
         share_fee = np.nan_to_num(execution.per_share / fill_price)
     return TradingCosts(cost_rate, share_fee, execution.min_per_order / execution.capital)

@@ -19,7 +19,7 @@ return of 0. After its last bar it is cash: the remaining position is sold at th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Any
 
@@ -30,12 +30,6 @@ from quantlr.backtest.costs import ExecutionSpec, TradingCosts, borrow_cost, mak
 from quantlr.core.errors import DataError
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array, BacktestResult, BoolArray, IntArray, Note, Positions, Prices
-
-SESSION_ARRAYS = (
-    "weight", "ticker_gross_return", "ticker_cost", "gross_return", "cash_return", "cost", "net_return", "equity",
-    "exposure", "turnover",
-)  # fmt: skip
-"""Arrays of a backtest that have one row per session."""
 
 
 def backtest_with_benchmark(
@@ -106,15 +100,13 @@ class _MarketData:
         weight = self.target_weights(positions.weight)
         no_bar = ~self.has_bar & (np.arange(self.n_sessions)[:, None] < self.last_bar_index)
         for session in np.flatnonzero(no_bar.any(axis=1)).tolist():
-            weight[session, no_bar[session]] = self.drifted_before(session, weight)[no_bar[session]]
+            weight[session, no_bar[session]] = self.drifted_weights_before(session, weight)[no_bar[session]]
         return weight
 
-    def drifted_before(self, session: int, weight: Array) -> Array:
+    def drifted_weights_before(self, session_index: int, weight: Array) -> Array:
         """Return the weights, (tickers,), that those of the session before have become; 0 at the first session."""
-        if session == 0:
-            return np.zeros(len(self.tickers))
-        earned = weight[session - 1] * self.returns[session - 1]
-        return np.asarray((weight[session - 1] + earned) / (1.0 + earned.sum()))
+        recent = slice(max(session_index - 1, 0), session_index + 1)
+        return np.asarray(drifted_weights(weight[recent], weight[recent] * self.returns[recent])[-1])
 
 
 def _prepare_market_data(positions: Positions, prices: Prices, execution: ExecutionSpec) -> _MarketData:
@@ -130,24 +122,20 @@ def _prepare_market_data(positions: Positions, prices: Prices, execution: Execut
     start = first + execution.fill_delay_sessions
     n_sessions = len(price) - start - 1
     if n_sessions < 1:
-        raise DataError(
-            f"the first decision is made on {iso_date(sessions[first])} and prices end on {iso_date(sessions[-1])}: "
-            "there is no return; fetch a longer history or shorten walk_forward.train",
-            key="walk_forward.train",
-        )
+        text = f"the first decision is made on {iso_date(sessions[first])} and prices end on {iso_date(sessions[-1])}"
+        advice = "there is no return; fetch a longer history or shorten walk_forward.train"
+        raise DataError(f"{text}: {advice}", key="walk_forward.train")
     last_bar = np.where(~np.isnan(price), np.arange(len(price))[:, None], -1).max(axis=0)
     carried = pd.DataFrame(price).ffill().to_numpy()[start:]
-    returns = carried[1:] / carried[:-1] - 1.0
+    decision_slice = slice(first, first + n_sessions)
     return _MarketData(
         tickers=positions.tickers,
         fill_dates=sessions[start:],
         fill_price=price[start:],
         last_bar_index=last_bar - start,
-        returns=np.where(np.isnan(returns), 0.0, returns),
+        returns=pd.DataFrame(carried[1:] / carried[:-1] - 1.0).fillna(0.0).to_numpy(),
         first_decision_index=first,
-        trading_costs=make_trading_costs(
-            prices, execution, traded_mask=is_traded, first_decision=first, n_sessions=n_sessions
-        ),
+        trading_costs=make_trading_costs(prices, execution, traded_mask=is_traded, decision_slice=decision_slice),
     )
 
 
@@ -207,20 +195,19 @@ def drifted_weights(weight: Array, weighted_returns: Array) -> Array:
 
 def _forced_sale_notes(market: _MarketData, drifted_weight: Array) -> tuple[Note, ...]:
     """Return a note for each position that was sold because its ticker has no later bar."""
-    text = "sold at its last bar, with cost: no prices follow"
-    return tuple(
-        Note("backtest", text, ticker=market.tickers[ticker], date=iso_date(market.fill_dates[last]))
-        for ticker, last in enumerate(market.last_bar_index.tolist())
-        if 0 <= last < market.n_sessions and drifted_weight[last, ticker] != 0
-    )
+    last_bar, text = market.last_bar_index, "sold at its last bar, with cost: no prices follow"
+    tickers = np.flatnonzero((last_bar >= 0) & (last_bar < market.n_sessions)).tolist()
+    sold = [(market.tickers[i], market.fill_dates[last_bar[i]]) for i in tickers if drifted_weight[last_bar[i], i] != 0]
+    return tuple(Note("backtest", text, ticker=ticker, date=iso_date(date)) for ticker, date in sold)
 
 
 def truncate_backtest(result: BacktestResult, n_sessions: int) -> BacktestResult:
     """Return the first sessions of a backtest."""
     if n_sessions >= len(result.equity):
         return result
-    fills = {name: getattr(result, name)[: n_sessions + 1] for name in ("fill_dates", "price")}
-    arrays: dict[str, Any] = fills | {name: getattr(result, name)[:n_sessions] for name in SESSION_ARRAYS}
+    values: dict[str, Any] = {field.name: getattr(result, field.name) for field in fields(result)}
+    arrays = {name: values[name][:n_sessions] for name in values if isinstance(values[name], np.ndarray)}
+    arrays |= {name: values[name][: n_sessions + 1] for name in ("fill_dates", "price")}
     return replace(result, **arrays)
 
 
@@ -235,7 +222,7 @@ def _buy_and_hold_weights(market: _MarketData, positions: Positions) -> Array:
     weight = np.zeros((market.n_sessions, len(market.tickers)))
     for first, stop in pairwise([0, *changes.tolist(), market.n_sessions]):
         is_traded = is_member[first] & market.has_bar[first]
-        start = np.where(is_member[first] & ~is_traded, market.drifted_before(first, weight), 0.0)
+        start = np.where(is_member[first] & ~is_traded, market.drifted_weights_before(first, weight), 0.0)
         start[is_traded] = (1.0 - start.sum()) / max(int(is_traded.sum()), 1)
         growth = np.cumprod(1.0 + market.returns[first : stop - 1], axis=0)
         value = np.concatenate([start[None, :], start * growth])

@@ -58,7 +58,7 @@ def _postpone_first_decision(positions: Positions) -> Positions:
     return replace(positions, weight=weight)
 
 
-def compare_fills(
+def compare_fill_metrics(
     positions: Positions, prices: Prices, execution: ExecutionSpec, *, sessions_per_year: int
 ) -> FillComparison:
     """Return metrics of the same decisions under each fill; see `backtest_by_fill`.
@@ -68,20 +68,16 @@ def compare_fills(
     against 0. None for a fill that is not available.
     """
     has_decision = ~np.isnan(positions.weight).all(axis=0)
-    tradable = {
-        "next_close": True,
-        "next_open": bool(prices.has_tradable_opens[has_decision].all()),
-        "close": False,
-    }
+    tradable = {"next_close": True, "next_open": bool(prices.has_tradable_opens[has_decision].all()), "close": False}
     comparison: FillComparison = {}
     results = backtest_by_fill(positions, prices, execution, sessions_per_year=sessions_per_year)
     for fill, result in results.items():
         comparison[fill] = None
         if result is not None:
             view = BacktestView(result, pd.DataFrame(), sessions_per_year)
-            metrics = {key: BACKTEST_METRICS[key](view) for key in FILL_METRICS}
-            metrics["probabilistic_sharpe"] = probabilistic_sharpe(view.excess_returns)
-            comparison[fill] = {"tradable": tradable[fill], "sessions": len(result.equity), **metrics}
+            metrics = {"tradable": tradable[fill], "sessions": len(result.equity)}
+            metrics |= {key: BACKTEST_METRICS[key](view) for key in FILL_METRICS}
+            comparison[fill] = metrics | {"probabilistic_sharpe": probabilistic_sharpe(view.excess_returns)}
     return comparison
 
 

@@ -70,13 +70,9 @@ def reliability_bins(forecasts: EvaluatedForecasts, *, max_bins: int = 10, min_c
         design_effect = np.maximum(design_effect, 1.0)
     effective = zip(n_up / design_effect, count / design_effect, strict=True)
     low, high = np.transpose([wilson_interval(*pair) for pair in effective])
-    return ReliabilityBins(
-        mean_probability=np.bincount(bin_index, weights=forecasts.probability) / count,
-        count=count,
-        observed_frequency=frequency,
-        frequency_low=np.minimum(low, frequency),
-        frequency_high=np.maximum(high, frequency),
-    )
+    mean_probability = np.bincount(bin_index, weights=forecasts.probability) / count
+    low, high = np.minimum(low, frequency), np.maximum(high, frequency)
+    return ReliabilityBins(mean_probability, count, frequency, frequency_low=low, frequency_high=high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,12 +175,9 @@ def probability_histogram(probability: Array, up: Array, *, reference_probabilit
     """
     n_bins = int(np.clip(2 * np.cbrt(len(up)), 8, 40))
     edges = np.linspace(*_axis_limits(probability, reference_probability), n_bins + 1)
-    fractions: list[Array | None] = []
-    means: list[float | None] = []
-    for outcome in (1, 0):
-        selected = probability[up == outcome]
-        fractions.append(np.histogram(selected, edges)[0] / len(selected) if len(selected) else None)
-        means.append(float(selected.mean()) if len(selected) else None)
+    by_outcome = [probability[up == outcome] for outcome in (1, 0)]
+    fractions = [np.histogram(values, edges)[0] / len(values) if len(values) else None for values in by_outcome]
+    means = [float(values.mean()) if len(values) else None for values in by_outcome]
     count = np.histogram(probability, edges)[0]
     n_outside = len(up) - int(count.sum())
     return ProbabilityHistogram(edges, count, fractions[0], fractions[1], n_outside, means[0], means[1])
@@ -254,15 +247,10 @@ def mean_returns_by_probability_group(forecasts: Forecasts, *, max_groups: int =
     sums = pivot_sums(horizon_block_index(forecasts.session[is_known], horizon=1), group, deviation)
     columns = np.column_stack([sums, sums[:, -1] - sums[:, 0]])
     error = np.sqrt(newey_west_variance(columns, horizon=forecasts.horizon if forecasts.is_clustered else 0))
-    return ProbabilityGroupReturns(
-        mean_probability=np.bincount(group, weights=probability) / count,
-        count=count,
-        mean_return=mean,
-        standard_error=error[:-1],
-        overall_mean_return=float(returns.mean()),
-        top_minus_bottom=float(mean[-1] - mean[0]),
-        top_minus_bottom_standard_error=float(error[-1]),
-    )
+    mean_probability = np.bincount(group, weights=probability) / count
+    top_minus_bottom = float(mean[-1] - mean[0]), float(error[-1])
+    overall_mean = float(returns.mean())
+    return ProbabilityGroupReturns(mean_probability, count, mean, error[:-1], overall_mean, *top_minus_bottom)
 
 
 def _quantile_group_index(probability: Array, max_groups: int) -> IntArray:
@@ -336,10 +324,8 @@ def accuracy_by_group(group_ids: IntArray, forecasts: EvaluatedForecasts, *, min
             effective_n = max(n_blocks, 1.0)
             if n_blocks >= min_blocks and variance > 0:
                 effective_n = float(np.clip(accuracy * (1.0 - accuracy) / variance, 1.0, n))
-        difference_variance = clustered_mean_variance(
-            hits - baseline_hits, session, horizon=0 if is_independent else horizon
-        )
-        interval = wilson_interval(accuracy * effective_n, effective_n)
-        rows.append((n, accuracy, *interval, baseline_hits.mean(), np.sqrt(difference_variance)))
+        difference, lag_horizon = hits - baseline_hits, 0 if is_independent else horizon
+        error = np.sqrt(clustered_mean_variance(difference, session, horizon=lag_horizon))
+        rows.append((n, accuracy, *wilson_interval(accuracy * effective_n, effective_n), baseline_hits.mean(), error))
     count, *columns = np.array(rows, dtype=np.float64).T
     return GroupAccuracy(names, count.astype(np.int64), *columns)

@@ -89,10 +89,14 @@ class EvaluatedForecasts:
 
 def evaluate_forecasts(forecasts: Forecasts, *, seed: int = 0) -> EvaluatedForecasts:
     """Return the forecasts whose outcome is known."""
-    is_known = ~np.isnan(forecasts.up)
-    names = ("log_odds", "probability", "up", "base_rate", "ticker", "session")
-    columns: dict[str, Any] = {name: getattr(forecasts, name)[is_known] for name in names}
+    columns = forecast_columns(forecasts, ~np.isnan(forecasts.up))
     return EvaluatedForecasts(**columns, is_clustered=forecasts.is_clustered, horizon=forecasts.horizon, seed=seed)
+
+
+def forecast_columns(forecasts: Forecasts | EvaluatedForecasts, row_mask: BoolArray) -> dict[str, Any]:
+    """Return the columns of `EvaluatedForecasts` by name, of the forecasts that the mask selects."""
+    names = ("log_odds", "probability", "up", "base_rate", "ticker", "session")
+    return {name: getattr(forecasts, name)[row_mask] for name in names}
 
 
 def n_forecasts(forecasts: EvaluatedForecasts) -> int:
@@ -110,7 +114,7 @@ def accuracy(forecasts: EvaluatedForecasts) -> float:
     return float(forecasts.hits.mean())
 
 
-def accuracy_ci95(forecasts: EvaluatedForecasts) -> Interval:
+def accuracy_interval(forecasts: EvaluatedForecasts) -> Interval:
     """95 % interval of the accuracy: Wilson's, or by the bootstrap of whole sessions where forecasts are clustered."""
     if not forecasts.is_clustered:
         return wilson_interval(int(forecasts.hits.sum()), len(forecasts.up))
@@ -118,7 +122,7 @@ def accuracy_ci95(forecasts: EvaluatedForecasts) -> Interval:
     return clustered_accuracy_interval(forecasts.hits, session=forecasts.session, horizon=forecasts.horizon, rng=rng)
 
 
-def accuracy_base_rate(forecasts: EvaluatedForecasts) -> float:
+def majority_class_accuracy(forecasts: EvaluatedForecasts) -> float:
     """Accuracy of the majority-class baseline, which forecasts the majority of the training rows."""
     return float(forecasts.baseline_hits.mean())
 
@@ -128,35 +132,33 @@ def log_loss(forecasts: EvaluatedForecasts) -> float:
     return float((np.logaddexp(0.0, forecasts.log_odds) - forecasts.up * forecasts.log_odds).mean())
 
 
-def log_loss_base_rate(forecasts: EvaluatedForecasts) -> float:
+def base_rate_log_loss(forecasts: EvaluatedForecasts) -> float:
     """Mean log loss of the base-rate forecast, in nats; infinite if that was 0 or 1 and wrong."""
     with np.errstate(divide="ignore"):
         return float(-np.log(np.where(forecasts.up == 1, forecasts.base_rate, 1.0 - forecasts.base_rate)).mean())
 
 
-def brier(forecasts: EvaluatedForecasts) -> float:
+def brier_score(forecasts: EvaluatedForecasts) -> float:
     """Mean squared difference between probability and outcome (Brier 1950)."""
     return float(np.mean((forecasts.probability - forecasts.up) ** 2))
 
 
-def reliability(forecasts: EvaluatedForecasts) -> dict[str, dict[str, float]]:
+def score_decompositions(forecasts: EvaluatedForecasts) -> dict[str, dict[str, float]]:
     """Decomposition of the log loss and the Brier score by isotonic recalibration (Dimitriadis and others 2021).
 
     Each score is miscalibration - discrimination + uncertainty.
     """
-    probability, up = forecasts.probability, forecasts.up
-    return {
-        "log_loss": asdict(log_loss_decomposition(probability, up, log_loss=log_loss(forecasts))),
-        "brier": asdict(brier_decomposition(probability, up, brier=brier(forecasts))),
-    }
+    of_log_loss = log_loss_decomposition(forecasts.probability, forecasts.up, log_loss=log_loss(forecasts))
+    of_brier = brier_decomposition(forecasts.probability, forecasts.up, brier=brier_score(forecasts))
+    return {"log_loss": asdict(of_log_loss), "brier": asdict(of_brier)}
 
 
-def auc(forecasts: EvaluatedForecasts) -> float | None:
+def area_under_roc(forecasts: EvaluatedForecasts) -> float | None:
     """Area under the ROC curve: the probability that an up has a higher forecast than a not-up; ties count half."""
     return roc_auc(forecasts.probability, forecasts.up)
 
 
-def auc_ci95(forecasts: EvaluatedForecasts) -> Interval | None:
+def auc_interval(forecasts: EvaluatedForecasts) -> Interval | None:
     """95 % interval of the AUC: DeLong's, or by the bootstrap of whole sessions where forecasts are clustered."""
     probability, up = forecasts.probability, forecasts.up
     if not forecasts.is_clustered:
@@ -165,14 +167,13 @@ def auc_ci95(forecasts: EvaluatedForecasts) -> Interval | None:
     return clustered_auc_interval(probability, up, session=forecasts.session, horizon=forecasts.horizon, rng=rng)
 
 
-def pesaran_timmermann(forecasts: EvaluatedForecasts) -> dict[str, float] | None:
+def directional_skill_test(forecasts: EvaluatedForecasts) -> dict[str, float] | None:
     """One-sided test that forecasts and outcomes are independent; allows for overlap where forecasts are clustered."""
-    predicted_up, up = forecasts.predicted_up, forecasts.up
+    predicted_up, up, horizon = forecasts.predicted_up, forecasts.up, forecasts.horizon
     if not forecasts.is_clustered:
         return pesaran_timmermann_test(predicted_up, up)
-    return clustered_pesaran_timmermann_test(
-        predicted_up, up, session=forecasts.session, ticker=forecasts.ticker, horizon=forecasts.horizon
-    )
+    session, ticker = forecasts.session, forecasts.ticker
+    return clustered_pesaran_timmermann_test(predicted_up, up, session=session, ticker=ticker, horizon=horizon)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,13 +229,13 @@ def cagr(backtest: BacktestView) -> float:
     return float(final_equity(backtest) ** (backtest.sessions_per_year / len(backtest.result.equity)) - 1.0)
 
 
-def volatility(backtest: BacktestView) -> float | None:
+def annual_volatility(backtest: BacktestView) -> float | None:
     """Annual standard deviation of net returns (ddof 1), as a fraction."""
     returns = backtest.result.net_return
     return float(returns.std(ddof=1) * backtest.annual_factor) if len(returns) > 1 else None
 
 
-def sharpe(backtest: BacktestView) -> float | None:
+def annual_sharpe(backtest: BacktestView) -> float | None:
     """Annual Sharpe ratio: mean over standard deviation (ddof 1) of net returns in excess of cash."""
     return annualize_sharpe(sharpe_stats.sharpe_per_session(backtest.excess_returns), backtest)
 
@@ -244,45 +245,45 @@ def annualize_sharpe(session_sharpe: float | None, backtest: BacktestView) -> fl
     return None if session_sharpe is None else float(session_sharpe * backtest.annual_factor)
 
 
-def sharpe_ci95(backtest: BacktestView) -> Interval | None:
+def sharpe_interval(backtest: BacktestView) -> Interval | None:
     """95 % interval of the annual Sharpe ratio by the stationary bootstrap."""
     rng = np.random.default_rng(backtest.seed)
     interval = sharpe_stats.bootstrap_sharpe_interval(backtest.excess_returns, rng)
     return (interval[0] * backtest.annual_factor, interval[1] * backtest.annual_factor) if interval else None
 
 
-def sharpe_standard_error(backtest: BacktestView) -> float | None:
+def annual_sharpe_standard_error(backtest: BacktestView) -> float | None:
     """Standard error of the annual Sharpe ratio of independent returns (Lo 2002)."""
     return annualize_sharpe(sharpe_stats.sharpe_standard_error_per_session(backtest.excess_returns), backtest)
 
 
-def sharpe_lo(backtest: BacktestView) -> float | None:
+def autocorrelation_adjusted_sharpe(backtest: BacktestView) -> float | None:
     """Annual Sharpe ratio allowing for autocorrelation (Lo 2002)."""
     return sharpe_stats.lo_sharpe(backtest.excess_returns, n_periods=backtest.sessions_per_year)
 
 
-def sortino(backtest: BacktestView) -> float | None:
+def sortino_ratio(backtest: BacktestView) -> float | None:
     """Annual Sortino ratio: mean excess return over the root mean square of the negative ones, over all sessions."""
     excess = backtest.excess_returns
     downside = float(np.sqrt(np.mean(np.minimum(excess, 0.0) ** 2)))
     return float(excess.mean() / downside * backtest.annual_factor) if downside > 0 else None
 
 
-def drawdown(equity: Array) -> Array:
+def drawdown_series(equity: Array) -> Array:
     """Return the fall of equity from its running maximum, the start of 1 included, as a fraction <= 0."""
     return equity / np.maximum.accumulate(np.maximum(equity, 1.0)) - 1.0
 
 
 def drawdown_intervals(equity: Array) -> tuple[Array, IntArray]:
     """Return the drawdown, and the periods below the running maximum, (periods, 2): first index, and that after."""
-    fall = drawdown(equity)
+    fall = drawdown_series(equity)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], fall < 0, [False]]).astype(np.int8)))
     return fall, edges.reshape(-1, 2)
 
 
 def max_drawdown(backtest: BacktestView) -> float:
     """Largest drawdown, the start of 1 included, as a fraction <= 0."""
-    return float(drawdown(backtest.result.equity).min())
+    return float(drawdown_series(backtest.result.equity).min())
 
 
 def longest_drawdown_sessions(backtest: BacktestView) -> int:
@@ -291,23 +292,23 @@ def longest_drawdown_sessions(backtest: BacktestView) -> int:
     return int((intervals[:, 1] - intervals[:, 0]).max(initial=0))
 
 
-def calmar(backtest: BacktestView) -> float | None:
+def calmar_ratio(backtest: BacktestView) -> float | None:
     """Calmar ratio: CAGR over the size of the max drawdown."""
     largest = max_drawdown(backtest)
     return cagr(backtest) / -largest if largest < 0 else None
 
 
-def exposure(backtest: BacktestView) -> float:
+def mean_gross_exposure(backtest: BacktestView) -> float:
     """Average exposure: mean over sessions of the sum of absolute weights."""
     return float(backtest.result.exposure.mean())
 
 
-def turnover_per_year(backtest: BacktestView) -> float:
+def annual_turnover(backtest: BacktestView) -> float:
     """Annual turnover, buys and sells counted, in units of equity."""
     return float(backtest.result.turnover.mean() * backtest.sessions_per_year)
 
 
-def cost_total(backtest: BacktestView) -> float:
+def sum_of_session_costs(backtest: BacktestView) -> float:
     """Sum of all costs, each as a fraction of the equity of its session."""
     return float(backtest.result.cost.sum())
 
@@ -337,7 +338,7 @@ def break_even_cost_bps(result: BacktestResult) -> float | None:
     return gross_excess / turnover / BASIS_POINT if turnover > 0 else None
 
 
-def mean_excess_over_benchmark(backtest: BacktestView) -> dict[str, float] | None:
+def annual_excess_over_benchmark(backtest: BacktestView) -> dict[str, float] | None:
     """Return the annual mean net return less the benchmark's, and its lower 95 % bound by the paired bootstrap."""
     benchmark, per_year = backtest.result.benchmark, backtest.sessions_per_year
     if benchmark is None:
@@ -358,17 +359,15 @@ def significance_metrics(
     n_trials : configs tried, this one included.
     sharpe_variance : of their Sharpe ratios per session; None where fewer than two are known.
     """
-    excess = backtest.excess_returns
+    excess, accuracies = backtest.excess_returns, (accuracy(forecasts), majority_class_accuracy(forecasts))
     expected_max = sharpe_stats.expected_max_sharpe(n_trials, sharpe_variance=sharpe_variance)
     return {
         "trials": n_trials,
         "probabilistic_sharpe": sharpe_stats.probabilistic_sharpe(excess),
         "deflated_sharpe": sharpe_stats.deflated_sharpe(excess, n_trials=n_trials, sharpe_variance=sharpe_variance),
         "expected_max_sharpe": annualize_sharpe(expected_max, backtest),
-        "above_benchmark": mean_excess_over_benchmark(backtest),
-        "years_needed": years_to_significance(
-            accuracy(forecasts), accuracy_base_rate(forecasts), sessions_per_year=backtest.sessions_per_year
-        ),
+        "above_benchmark": annual_excess_over_benchmark(backtest),
+        "years_needed": years_to_significance(*accuracies, sessions_per_year=backtest.sessions_per_year),
     }
 
 
@@ -376,34 +375,34 @@ FORECAST_METRICS: Mapping[str, Callable[[EvaluatedForecasts], Any]] = {
     "n": n_forecasts,
     "up_rate": up_rate,
     "accuracy": accuracy,
-    "accuracy_ci95": accuracy_ci95,
+    "accuracy_ci95": accuracy_interval,
     "accuracy_always_up": up_rate,
-    "accuracy_base_rate": accuracy_base_rate,
+    "accuracy_base_rate": majority_class_accuracy,
     "log_loss": log_loss,
-    "log_loss_base_rate": log_loss_base_rate,
-    "brier": brier,
-    "auc": auc,
-    "auc_ci95": auc_ci95,
-    "pesaran_timmermann": pesaran_timmermann,
-    "reliability": reliability,
+    "log_loss_base_rate": base_rate_log_loss,
+    "brier": brier_score,
+    "auc": area_under_roc,
+    "auc_ci95": auc_interval,
+    "pesaran_timmermann": directional_skill_test,
+    "reliability": score_decompositions,
 }
 """Metrics of forecasts by key."""
 BACKTEST_METRICS: Mapping[str, Callable[[BacktestView], Any]] = {
     "final_equity": final_equity,
     "total_return": total_return,
     "cagr": cagr,
-    "volatility": volatility,
-    "sharpe": sharpe,
-    "sharpe_ci95": sharpe_ci95,
-    "sharpe_standard_error": sharpe_standard_error,
-    "sharpe_lo": sharpe_lo,
-    "sortino": sortino,
+    "volatility": annual_volatility,
+    "sharpe": annual_sharpe,
+    "sharpe_ci95": sharpe_interval,
+    "sharpe_standard_error": annual_sharpe_standard_error,
+    "sharpe_lo": autocorrelation_adjusted_sharpe,
+    "sortino": sortino_ratio,
     "max_drawdown": max_drawdown,
     "longest_drawdown_sessions": longest_drawdown_sessions,
-    "calmar": calmar,
-    "exposure": exposure,
-    "turnover_per_year": turnover_per_year,
-    "cost_total": cost_total,
+    "calmar": calmar_ratio,
+    "exposure": mean_gross_exposure,
+    "turnover_per_year": annual_turnover,
+    "cost_total": sum_of_session_costs,
     "trades": n_trades,
     "win_rate": win_rate,
     "profit_factor": profit_factor,

@@ -98,7 +98,7 @@ class NoTradeBand(Overlay):
 
     def apply(self, weight: Array, forecasts: Forecasts, context: DecisionContext) -> Array:
         """The weight before, while the new one is within the band and on the same side."""
-        weights, rows = pivot_by_ticker(weight, forecasts.ticker)
+        weights, rows = weights_by_ticker_column(weight, forecasts.ticker)
         current = np.zeros(weights.shape[1])
         for target in weights:
             is_near = np.abs(target - current) <= self.band
@@ -125,7 +125,7 @@ class MinimumHolding(Overlay):
 
     def apply(self, weight: Array, forecasts: Forecasts, context: DecisionContext) -> Array:
         """The weight before, while its side has been held for fewer than `sessions` and another one is decided."""
-        weights, rows = pivot_by_ticker(weight, forecasts.ticker)
+        weights, rows = weights_by_ticker_column(weight, forecasts.ticker)
         current, age = np.zeros(weights.shape[1]), np.zeros(weights.shape[1], dtype=np.int64)
         for target in weights:
             side = np.sign(current)
@@ -135,7 +135,7 @@ class MinimumHolding(Overlay):
         return weights[rows]
 
 
-def pivot_by_ticker(weight: Array, ticker_index: IntArray) -> tuple[Array, tuple[IntArray, IntArray]]:
+def weights_by_ticker_column(weight: Array, ticker_index: IntArray) -> tuple[Array, tuple[IntArray, IntArray]]:
     """Return the rows of each ticker as a column, (steps, tickers), 0 below its last, and the position of each row."""
     _, column = np.unique(ticker_index, return_inverse=True)
     step = np.arange(len(ticker_index)) - first_row_of_ticker(ticker_index)

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, StrictFloat, StrictInt, ValidationInfo, field_validator
 
-from quantlr.backtest.costs import BASIS_POINT, ExecutionSpec, half_spread
+from quantlr.backtest.costs import BASIS_POINT, ExecutionSpec, half_spread_rates
 from quantlr.core.components import ChoiceDescriptions, Component, Unit
 from quantlr.core.values import Array, BoolArray, Forecasts, IntArray, Positions, Prices
 
@@ -42,7 +42,7 @@ class DecisionContext:
     sessions_per_year: int
 
 
-def n_active(forecasts: Forecasts) -> IntArray:
+def n_tickers_in_session(forecasts: Forecasts) -> IntArray:
     """Return the number of tickers with a forecast in the session of each row, (rows,)."""
     count = np.bincount(forecasts.session, minlength=len(forecasts.sessions))
     return np.asarray(count[forecasts.session], dtype=np.int64)
@@ -58,8 +58,8 @@ def make_decision_context(
     cost = np.full(len(forecasts.ticker), execution.cost_rate)
     if execution.spread is not None:
         is_traded = np.isin(np.arange(len(prices.tickers)), forecasts.ticker)
-        cost += half_spread(prices, traded_mask=is_traded)[rows]
-    order_value = execution.capital / (n_active(forecasts) * forecasts.horizon)
+        cost += half_spread_rates(prices, traded_mask=is_traded)[rows]
+    order_value = execution.capital / (n_tickers_in_session(forecasts) * forecasts.horizon)
     share_fee = execution.per_share / prices.bars_to_sessions(prices.raw_close)[rows]
     cost = cost + np.maximum(share_fee, execution.min_per_order / order_value)
     years = forecasts.horizon / sessions_per_year
@@ -81,14 +81,12 @@ def average_over_tranches(decision: Array, *, horizon: int) -> Array:
 
 
 def first_row_of_ticker(ticker_index: IntArray) -> IntArray:
-    """Return the first row of each row's ticker, (rows,); the rows of a ticker are consecutive."""
-    is_first = np.append(True, ticker_index[1:] != ticker_index[:-1])[: len(ticker_index)]
-    row = np.arange(len(ticker_index))
-    return np.asarray(np.maximum.accumulate(np.where(is_first, row, 0)), dtype=np.int64)
+    """Return the first row of each row's ticker, (rows,), from ascending positions of tickers."""
+    return np.asarray(np.searchsorted(ticker_index, ticker_index), dtype=np.int64)
 
 
 def hysteresis_positions(
-    entry_side: IntArray, *, may_stay_long: BoolArray, may_stay_short: BoolArray, ticker_index: IntArray, horizon: int
+    entry_side: IntArray, may_stay_long: BoolArray, may_stay_short: BoolArray, *, ticker_index: IntArray, horizon: int
 ) -> Array:
     """Return the side of each tranche after each decision, (rows,): 1, -1 or 0.
 
@@ -102,19 +100,15 @@ def hysteresis_positions(
     ticker_index : (rows,) ascending; the rows of a ticker are in the order of time.
     """
     row, start = np.arange(len(ticker_index)), first_row_of_ticker(ticker_index)
-    order = row
-    if horizon > 1:
-        tranche = (row - start) % horizon
-        order = np.lexsort((tranche, ticker_index))
-        start = first_row_of_ticker(ticker_index[order] * horizon + tranche[order])
+    tranche_index = ticker_index * horizon + (row - start) % horizon
+    order = np.argsort(tranche_index, kind="stable")
+    start = first_row_of_ticker(tranche_index[order])
     entry = np.maximum.accumulate(np.where(entry_side[order] != 0, row, -1))
     side = np.where(entry >= start, entry_side[order][entry], 0)
-    last_exit_long, last_exit_short = (
-        np.maximum.accumulate(np.where(may_stay[order], -1, row)) for may_stay in (may_stay_long, may_stay_short)
-    )
-    is_kept = np.where(side > 0, last_exit_long, last_exit_short) <= entry
+    may_stay = np.where(side > 0, may_stay_long[order], may_stay_short[order])
+    last_exit = np.maximum.accumulate(np.where(may_stay, -1, row))
     position = np.empty(len(ticker_index))
-    position[order] = np.where(is_kept, side, 0)
+    position[order] = np.where(last_exit <= entry, side, 0)
     return position
 
 
@@ -136,7 +130,7 @@ class Policy(Component):
 
     def capital_divisor(self, forecasts: Forecasts) -> IntArray:
         """Return the number of tickers that share a session's capital, (rows,): those with a forecast."""
-        return n_active(forecasts)
+        return n_tickers_in_session(forecasts)
 
 
 class Threshold(Policy):
@@ -175,12 +169,8 @@ class Threshold(Policy):
     @classmethod
     def examples(cls) -> tuple[Threshold, ...]:
         """Return long or flat, long or short, flat between two thresholds, and thresholds with exits."""
-        return (
-            cls(),
-            cls(short_below=0.5),
-            cls(long_above=0.52, short_below=0.48),
-            cls(long_above=0.55, exit_long_below=0.5, short_below=0.45, exit_short_above=0.5),
-        )
+        with_exits = cls(long_above=0.55, exit_long_below=0.5, short_below=0.45, exit_short_above=0.5)
+        return (cls(), cls(short_below=0.5), cls(long_above=0.52, short_below=0.48), with_exits)
 
     def decide(self, forecasts: Forecasts, context: DecisionContext) -> Array:
         """1 above `long_above`, -1 below `short_below`; between them the position before while it may stay, or 0."""
@@ -190,13 +180,10 @@ class Threshold(Policy):
             entry_side -= p < self.short_below
         if self.exit_long_below is None and self.exit_short_above is None:
             return entry_side.astype(np.float64)
-        return hysteresis_positions(
-            entry_side,
-            may_stay_long=entry_side > 0 if self.exit_long_below is None else p >= self.exit_long_below,
-            may_stay_short=entry_side < 0 if self.exit_short_above is None else p <= self.exit_short_above,
-            ticker_index=forecasts.ticker,
-            horizon=forecasts.horizon,
-        )
+        may_stay_long = entry_side > 0 if self.exit_long_below is None else p >= self.exit_long_below
+        may_stay_short = entry_side < 0 if self.exit_short_above is None else p <= self.exit_short_above
+        ticker, horizon = forecasts.ticker, forecasts.horizon
+        return hysteresis_positions(entry_side, may_stay_long, may_stay_short, ticker_index=ticker, horizon=horizon)
 
 
 class Proportional(Policy):
@@ -246,18 +233,13 @@ class ExpectedValue(Policy):
 
     def decide(self, forecasts: Forecasts, context: DecisionContext) -> Array:
         """1 from where p gain + (1 - p) loss - interest is above the round-trip cost until it is not above 0."""
-        long_value = expected_return(forecasts) - context.horizon_interest
+        long_value = expected_horizon_return(forecasts) - context.horizon_interest
         short_value = -long_value - context.horizon_borrow_cost
         entry_side = (long_value > context.round_trip_cost).astype(np.int64)
         if self.sides == "long_short":
             entry_side -= short_value > context.round_trip_cost
-        return hysteresis_positions(
-            entry_side,
-            may_stay_long=long_value > 0,
-            may_stay_short=short_value > 0,
-            ticker_index=forecasts.ticker,
-            horizon=forecasts.horizon,
-        )
+        ticker, horizon = forecasts.ticker, forecasts.horizon
+        return hysteresis_positions(entry_side, long_value > 0, short_value > 0, ticker_index=ticker, horizon=horizon)
 
 
 class Kelly(Policy):
@@ -282,7 +264,7 @@ class Kelly(Policy):
 
     def decide(self, forecasts: Forecasts, context: DecisionContext) -> Array:
         """Fraction times (m - r) / s^2 within [-1, 1], short positions less borrow; 0 where s is 0 or unknown."""
-        long_value = expected_return(forecasts) - context.horizon_interest
+        long_value = expected_horizon_return(forecasts) - context.horizon_interest
         edge = np.maximum(long_value, 0.0)
         if self.sides == "long_short":
             edge = edge - np.maximum(-long_value - context.horizon_borrow_cost, 0.0)
@@ -318,7 +300,7 @@ class TopK(Policy):
         rank, n_held = ranks[forecasts.session, forecasts.ticker], self._n_held_per_side(forecasts)
         decision = (rank < n_held).astype(np.float64)
         if self.sides == "long_short":
-            decision -= rank >= n_active(forecasts) - n_held
+            decision -= rank >= n_tickers_in_session(forecasts) - n_held
         return decision
 
     def capital_divisor(self, forecasts: Forecasts) -> IntArray:
@@ -326,10 +308,10 @@ class TopK(Policy):
         return np.maximum(self._n_held_per_side(forecasts) * (2 if self.sides == "long_short" else 1), 1)
 
     def _n_held_per_side(self, forecasts: Forecasts) -> IntArray:
-        return np.minimum(self.k, n_active(forecasts) // (2 if self.sides == "long_short" else 1))
+        return np.minimum(self.k, n_tickers_in_session(forecasts) // (2 if self.sides == "long_short" else 1))
 
 
-def expected_return(forecasts: Forecasts) -> Array:
+def expected_horizon_return(forecasts: Forecasts) -> Array:
     """Return p mean_gain + (1 - p) mean_loss over each forecast's horizon, (rows,); NaN where one is missing.
 
     A fold whose training rows all went up has no mean loss; none is needed where the forecast is 1, and vice versa.

@@ -62,7 +62,7 @@ class DrawdownPeriod:
 
 
 def deepest_drawdowns(result: BacktestResult, *, max_count: int) -> tuple[DrawdownPeriod, ...]:
-    """Return at most so many drawdowns, the deepest first, of equal ones the earlier first.
+    """Return at most `max_count` drawdowns, the deepest first, of equal ones the earlier first.
 
     The first peak is the start of 1 at the first fill.
     """
@@ -101,10 +101,8 @@ def rolling_sharpe(result: BacktestResult, *, sessions_per_year: int) -> Rolling
     The band is that of independent returns (Lo 2002): a ratio of 0 per session has a standard error of 1 / sqrt(T).
     """
     window = trailing_window_sessions(len(result.net_return))
-    strategy, benchmark = (
-        _rolling_sharpe_per_session(backtest, window) * np.sqrt(sessions_per_year)
-        for backtest in (result, result.benchmark or result)
-    )
+    sharpes = [_rolling_sharpe_per_session(run, window) for run in (result, result.benchmark or result)]
+    strategy, benchmark = np.sqrt(sessions_per_year) * np.array(sharpes)
     half_width = float(Z95 * np.sqrt(sessions_per_year / window))
     return RollingSharpe(result.sessions[window - 1 :], strategy, benchmark, half_width, window)
 
@@ -152,15 +150,9 @@ def rolling_accuracy(forecasts: EvaluatedForecasts, session_dates: pd.DatetimeIn
     count, n_hits, n_baseline_hits = trailing_sums(sum_by_session(forecasts.session, *columns), window).T
     baseline = n_baseline_hits / count
     half_width = Z95 * np.sqrt(baseline * (1.0 - baseline) / count)
-    return RollingAccuracy(
-        dates=session_dates[session[window - 1 :]],
-        accuracy=n_hits / count,
-        baseline_accuracy=baseline,
-        band_low=np.maximum(baseline - half_width, 0.0),
-        band_high=np.minimum(baseline + half_width, 1.0),
-        window=window,
-        is_independent=not forecasts.is_clustered,
-    )
+    low, high = np.clip([baseline - half_width, baseline + half_width], 0.0, 1.0)
+    dates = session_dates[session[window - 1 :]]
+    return RollingAccuracy(dates, n_hits / count, baseline, low, high, window, not forecasts.is_clustered)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,10 +177,8 @@ class RollingExposure:
 def rolling_exposure(result: BacktestResult, *, sessions_per_year: int) -> RollingExposure:
     """Return rolling exposure and turnover, over 63 sessions or a quarter of all sessions if that is less."""
     window = min(63, max(len(result.exposure) // 4, 1))
-    gross, net, turnover = (
-        trailing_sums(values, window) / window
-        for values in (result.exposure, result.weight.sum(axis=1), result.turnover)
-    )
+    columns = np.column_stack([result.exposure, result.weight.sum(axis=1), result.turnover])
+    gross, net, turnover = trailing_sums(columns, window).T / window
     return RollingExposure(result.sessions[window - 1 :], gross, net, turnover * sessions_per_year, window)
 
 
@@ -277,14 +267,13 @@ def sharpe_at_cost(
     cost_bps : (m,) costs per side, in basis points of what is traded.
     """
     gross_return = result.gross_return - _borrow_cost_by_session(result, execution, sessions_per_year)
-    sharpes = []
-    for cost in cost_bps.tolist():
+    sharpes = np.full(len(cost_bps), np.nan)
+    for index, cost in enumerate(cost_bps.tolist()):
         net_return = gross_return - cost * BASIS_POINT * result.turnover
-        ruin = np.flatnonzero(1.0 + net_return <= 0)
-        n_sessions = int(ruin[0]) + 1 if len(ruin) else len(net_return)
-        sharpe = sharpe_per_session(net_return[:n_sessions] - result.session_cash_rate)
-        sharpes.append(np.nan if sharpe is None else sharpe * float(np.sqrt(sessions_per_year)))
-    return np.array(sharpes)
+        n_sessions = int((np.cumsum(1.0 + net_return <= 0) == 0).sum()) + 1
+        if (sharpe := sharpe_per_session(net_return[:n_sessions] - result.session_cash_rate)) is not None:
+            sharpes[index] = sharpe * np.sqrt(sessions_per_year)
+    return sharpes
 
 
 def _borrow_cost_by_session(result: BacktestResult, execution: ExecutionSpec, sessions_per_year: int) -> Array:

@@ -18,9 +18,8 @@ def trade_table(result: BacktestResult) -> pd.DataFrame:
     fraction of the position; cost, in the same unit; size, the mean |weight| over the sessions held.
     """
     n_sessions = len(result.weight)
-    weight, ticker_return, cost = (
-        np.ravel(values, order="F") for values in (result.weight, result.ticker_gross_return, result.ticker_cost)
-    )
+    tables = result.weight, result.ticker_gross_return, result.ticker_cost
+    weight, ticker_return, cost = (np.ravel(table, order="F") for table in tables)
     # Periods on one side, long, short or flat, in the sessions of all tickers laid end to end.
     side = np.sign(result.weight)
     starts = np.ones(side.shape, dtype=np.bool_)
@@ -81,16 +80,14 @@ def trade_summary_by_side(trades: pd.DataFrame) -> pd.DataFrame:
     The index is the side, "long", "short" or "all". Columns: trades, their number; won, the win rate; mean, best and
     worst, of the return after costs, as fractions of the position; sessions, the median held.
     """
-    by_side = {side: trades[trades["side"] == side] for side in ("long", "short")}
-    tables = {side: table for side, table in by_side.items() if len(table)}
+    tables = {side: table for side in ("long", "short") if len(table := trades[trades["side"] == side])}
     if len(tables) > 1:
         tables["all"] = trades
     rows = []
     for table in tables.values():
         returns = net_trade_returns(table)
-        row = {"trades": len(table), "won": float((returns > 0).mean()), "mean": float(returns.mean())}
-        row |= {"best": float(returns.max()), "worst": float(returns.min())}
-        rows.append(row | {"sessions": float(table["sessions"].median())})
+        row = {"trades": len(table), "won": (returns > 0).mean(), "mean": returns.mean(), "best": returns.max()}
+        rows.append(row | {"worst": returns.min(), "sessions": table["sessions"].median()})
     return pd.DataFrame(rows, index=list(tables))
 
 
@@ -132,9 +129,8 @@ def histogram_around_zero(values: Array, *, max_bins: int = 40) -> Histogram:
     low, high = np.quantile(values, [tail, 1 - tail]).tolist()
     low, high = min(low, 0.0), max(high, 0.0)
     width = max(high - low, 1e-4) / min(max_bins, max(2 * int(np.sqrt(len(values))), 4))
-    below, above = int(np.ceil(-low / width - 1e-9)), max(int(np.ceil(high / width - 1e-9)), 0)
-    if below + above == 0:
-        above = 1
+    below = int(np.ceil(-low / width - 1e-9))
+    above = max(int(np.ceil(high / width - 1e-9)), 1 if below == 0 else 0)
     edges = np.asarray(width * np.arange(-below, above + 1), dtype=np.float64)
     bin_index = np.clip(np.ceil(values / width - 1e-9).astype(np.int64) - 1 + below, 0, below + above - 1)
     n_outside = int(((values < edges[0] - 1e-12) | (values > edges[-1] + 1e-12)).sum())

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from quantlr.backtest.fills import compare_fills, is_significant_only_at_same_close
+from quantlr.backtest.fills import compare_fill_metrics, is_significant_only_at_same_close
 from quantlr.backtest.metrics import (
     BACKTEST_METRICS,
     FORECAST_METRICS,
@@ -58,7 +58,7 @@ def compute_metrics(
     )
     counter.step()
     prices, refits = run_data.prices, run_data.forecasts.refits
-    fills = compare_fills(run_data.positions, prices, config.execution, sessions_per_year=per_year)
+    fills = compare_fill_metrics(run_data.positions, prices, config.execution, sessions_per_year=per_year)
     counter.step()
     metrics = {
         "data": {

@@ -70,11 +70,9 @@ def stationary_bootstrap_sums(values: Array, *, block_length: float, rng: Genera
     n_draws : number of resamples.
     """
     cumulative = np.cumsum(np.concatenate([np.zeros((1, values.shape[1])), values, values]), axis=0)
-    sums = [
-        np.stack([(column[stop] - column[start]).sum(axis=1) for column in cumulative.T], axis=1)
-        for start, stop in _iter_blocks(len(values), block_length, n_draws, rng)
-    ]
-    return np.concatenate(sums)
+    blocks = _iter_block_bounds(len(values), block_length, n_draws, rng)
+    chunks = [[(column[stop] - column[start]).sum(axis=1) for column in cumulative.T] for start, stop in blocks]
+    return np.concatenate(chunks, axis=1).T
 
 
 def stationary_bootstrap_counts(
@@ -88,7 +86,7 @@ def stationary_bootstrap_counts(
     return np.concatenate(list(_iter_session_counts(n_sessions, block_length, n_draws, rng)))
 
 
-def stationary_bootstrap_sums_many_columns(
+def stationary_bootstrap_matrix_sums(
     values: Array, *, block_length: float, rng: Generator, n_draws: int = N_DRAWS
 ) -> Array:
     """Return the same as `stationary_bootstrap_sums`, up to rounding, faster where there are many columns.
@@ -106,7 +104,7 @@ def _iter_session_counts(n_sessions: int, block_length: float, n_draws: int, rng
     """Yield the counts of each session, (draws of the chunk, sessions): cumulative sums of block starts and stops."""
     width = 2 * n_sessions + 1
     chunk_size = max(1, MAX_SESSION_COUNTS_PER_CHUNK // width)
-    for start, stop in _iter_blocks(n_sessions, block_length, n_draws, rng):
+    for start, stop in _iter_block_bounds(n_sessions, block_length, n_draws, rng):
         for first in range(0, len(start), chunk_size):
             chunk = slice(first, first + chunk_size)
             offset = np.arange(len(start[chunk]))[:, None] * width
@@ -116,7 +114,7 @@ def _iter_session_counts(n_sessions: int, block_length: float, n_draws: int, rng
             yield counts[:, :n_sessions] + counts[:, n_sessions : 2 * n_sessions]
 
 
-def _iter_blocks(
+def _iter_block_bounds(
     n_sessions: int, block_length: float, n_draws: int, rng: Generator
 ) -> Iterator[tuple[IntArray, IntArray]]:
     """Yield the starts and stops of blocks, (draws of the chunk, blocks) each.

@@ -115,14 +115,11 @@ def pesaran_timmermann_test(predicted_up: BoolArray, up: Array) -> dict[str, flo
     accuracy = float(np.mean(predicted_up == (up == 1)))
     expected = py * px + (1 - py) * (1 - px)
     accuracy_variance = expected * (1 - expected) / n
-    expected_variance = (
-        (2 * py - 1) ** 2 * px * (1 - px) / n
-        + (2 * px - 1) ** 2 * py * (1 - py) / n
-        + 4 * py * px * (1 - py) * (1 - px) / n**2
-    )
+    vx, vy = px * (1 - px) / n, py * (1 - py) / n  # variances of the two proportions
+    expected_variance = (2 * py - 1) ** 2 * vx + (2 * px - 1) ** 2 * vy + 4 * vx * vy
     if px in (0.0, 1.0) or py in (0.0, 1.0) or accuracy_variance <= expected_variance:
         return None
-    return _one_sided_test((accuracy - expected) / float(np.sqrt(accuracy_variance - expected_variance)))
+    return _one_sided_test_dict((accuracy - expected) / float(np.sqrt(accuracy_variance - expected_variance)))
 
 
 def clustered_pesaran_timmermann_test(
@@ -140,10 +137,10 @@ def clustered_pesaran_timmermann_test(
     variance = float(newey_west_variance(sums - sums.mean(axis=0), horizon=horizon)[0])
     if not products.any() or variance <= 0:
         return None
-    return _one_sided_test(float(sums.sum() / np.sqrt(variance)))
+    return _one_sided_test_dict(float(sums.sum() / np.sqrt(variance)))
 
 
-def _one_sided_test(statistic: float) -> dict[str, float]:
+def _one_sided_test_dict(statistic: float) -> dict[str, float]:
     return {"statistic": statistic, "p_value": 1.0 - STANDARD_NORMAL.cdf(statistic)}
 
 

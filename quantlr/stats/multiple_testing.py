@@ -93,10 +93,9 @@ def spa_test_from_resamples(excess_over_benchmark: Array, resampled_means: Array
     not_inferior = mean >= -std * np.sqrt(2 * np.log(np.log(n_sessions)) / n_sessions)
     statistics, resampled = mean / std, resampled_means / std
     consistent = np.where(not_inferior, statistics, 0.0)
-    p_value, p_lower, p_upper = (
-        float(((resampled - centre).max(axis=1) > statistics.max()).mean())
-        for centre in (consistent, np.maximum(statistics, 0.0), statistics)
-    )
+    centres = consistent, np.maximum(statistics, 0.0), statistics
+    exceeds = ((resampled - centre).max(axis=1) > statistics.max() for centre in centres)
+    p_value, p_lower, p_upper = (float(mask.mean()) for mask in exceeds)
     superior = np.flatnonzero(_stepm_rejection_mask(statistics, resampled - consistent))
     return SpaResult(p_value, p_lower, p_upper, superior)
 
@@ -179,10 +178,8 @@ def out_of_sample_ranks(excess_returns: Array, *, n_blocks: int = MAX_CSCV_BLOCK
     ranks, exchanged_ranks = [], []
     chunk_size = max(1, MAX_SHARPES_PER_CHUNK // n_settings)
     for first in range(0, len(choices), chunk_size):
-        chosen = in_sample[first : first + chunk_size]
-        inside, outside = (
-            _sharpe_from_sums(half @ sums, half @ squares, length * n_blocks // 2) for half in (chosen, 1.0 - chosen)
-        )
+        chosen, n = in_sample[first : first + chunk_size], length * n_blocks // 2
+        inside, outside = (_sharpe_from_sums(half @ sums, half @ squares, n) for half in (chosen, 1.0 - chosen))
         ranks.append(_relative_rank_of_selected(inside, outside))
         exchanged_ranks.append(_relative_rank_of_selected(outside, inside))
     return np.concatenate([*ranks, np.concatenate(exchanged_ranks)[::-1]])

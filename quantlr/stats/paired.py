@@ -15,9 +15,9 @@ from itertools import combinations
 import numpy as np
 
 from quantlr.core.values import Array, BoolArray, IntArray
-from quantlr.stats.bootstrap import optimal_block_length, percentile_interval, stationary_bootstrap_sums_many_columns
+from quantlr.stats.bootstrap import optimal_block_length, percentile_interval, stationary_bootstrap_matrix_sums
 from quantlr.stats.hac import sum_by_session
-from quantlr.stats.sharpe import resampled_sharpe, sharpe_per_session
+from quantlr.stats.sharpe import resampled_sharpes, sharpe_per_session
 
 MIN_DRAWS, DRAWS_PER_TEST = 2000, 60
 """Resamples: enough that the smallest possible p value, 2 / draws, is small even when multiplied by all tests."""
@@ -34,14 +34,14 @@ class PairedDifference:
     value : the second's less the first's.
     low95, high95 : its 95 % interval.
     p_value : two-sided, of no difference; not adjusted for several comparisons.
-    block : mean length of the resampled blocks, in sessions.
+    block_length : mean length of the resampled blocks, in sessions.
     """
 
     value: float
     low95: float
     high95: float
     p_value: float
-    block: float
+    block_length: float
 
     def scaled(self, factor: float) -> PairedDifference:
         """Return the same difference multiplied by a factor above 0, as for a change of its unit."""
@@ -49,7 +49,7 @@ class PairedDifference:
 
 
 def n_draws_for_tests(n_tests: int) -> int:
-    """Return the number of resamples that p values need which are adjusted for so many tests."""
+    """Return the number of resamples that p values need which are adjusted for `n_tests` tests."""
     return max(MIN_DRAWS, DRAWS_PER_TEST * n_tests)
 
 
@@ -72,19 +72,17 @@ def paired_return_differences(
     means: PairDifferences = {}
     sharpes: PairDifferences = {}
     standardized = excess_returns / np.where(std > 0, std, 1.0)
-    for block, pairs in _pairs_by_block_length(standardized, min_block_length=1.0).items():
+    for length, pairs in _pairs_by_block_length(standardized, min_block_length=1.0).items():
         rng = np.random.default_rng(seed)
-        sums = stationary_bootstrap_sums_many_columns(columns, block_length=block, rng=rng, n_draws=n_draws)
-        resampled_mean = mean + sums[:, :n_runs] / n
+        sums = stationary_bootstrap_matrix_sums(columns, block_length=length, rng=rng, n_draws=n_draws)
+        resampled_mean = (mean + sums[:, :n_runs] / n).T
         for a, b in pairs:
-            means[a, b] = _paired_difference(mean[[a, b]].tolist(), resampled_mean[:, [a, b]].T, block)
+            means[a, b] = _paired_difference(mean[a], mean[b], resampled_mean[[a, b]], length)
             sharpes[a, b] = None
-            values = [value for value in (sharpe[a], sharpe[b]) if value is not None]
-            if len(values) == 2:
-                resampled = [
-                    resampled_sharpe(excess_returns[:, run], sums[:, run], sums[:, n_runs + run]) for run in (a, b)
-                ]
-                sharpes[a, b] = _paired_difference(values, resampled, block)
+            if (first := sharpe[a]) is not None and (second := sharpe[b]) is not None:
+                sums_of_runs = ((excess_returns[:, run], sums[:, run], sums[:, n_runs + run]) for run in (a, b))
+                resampled = np.array([resampled_sharpes(*run_sums) for run_sums in sums_of_runs])
+                sharpes[a, b] = _paired_difference(first, second, resampled, length)
     return dict(sorted(means.items())), dict(sorted(sharpes.items()))
 
 
@@ -103,16 +101,17 @@ def paired_forecast_differences(
     differences: list[PairDifferences] = []
     for scores in (log_losses, hits.astype(np.float64)):
         mean = scores.mean(axis=0)
-        sums = sum_by_session(session, *scores.T, np.ones(len(scores)))
-        deviation = sums[:, :-1] - mean * sums[:, -1:]
-        columns = np.concatenate([deviation, sums[:, -1:]], axis=1)
+        session_sums = sum_by_session(session, *scores.T, np.ones(len(scores)))
+        n_forecasts = session_sums[:, -1:]
+        deviation = session_sums[:, :-1] - mean * n_forecasts
+        columns = np.concatenate([deviation, n_forecasts], axis=1)
         by_pair: PairDifferences = {}
-        for block, pairs in _pairs_by_block_length(deviation, min_block_length=float(horizon)).items():
+        for length, pairs in _pairs_by_block_length(deviation, min_block_length=float(horizon)).items():
             rng = np.random.default_rng(seed)
-            drawn = stationary_bootstrap_sums_many_columns(columns, block_length=block, rng=rng, n_draws=n_draws)
-            resampled_mean = mean + drawn[:, :-1] / drawn[:, -1:]
+            sums = stationary_bootstrap_matrix_sums(columns, block_length=length, rng=rng, n_draws=n_draws)
+            resampled_mean = (mean + sums[:, :-1] / sums[:, -1:]).T
             for a, b in pairs:
-                by_pair[a, b] = _paired_difference(mean[[a, b]].tolist(), resampled_mean[:, [a, b]].T, block)
+                by_pair[a, b] = _paired_difference(mean[a], mean[b], resampled_mean[[a, b]], length)
         differences.append(dict(sorted(by_pair.items())))
     return differences[0], differences[1]
 
@@ -122,12 +121,10 @@ def holm_adjusted_p_values(p_values: Sequence[float]) -> list[float]:
 
     The smallest is multiplied by their number n, the next by n - 1, and so on; none is below that of a smaller one.
     """
-    adjusted = [0.0] * len(p_values)
-    largest = 0.0
-    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = largest
-    return adjusted
+    values, order = np.asarray(p_values, dtype=np.float64), np.argsort(p_values, kind="stable")
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.maximum.accumulate(np.minimum(np.arange(len(values), 0, -1) * values[order], 1.0))
+    return list(map(float, adjusted))
 
 
 def _pairs_by_block_length(columns: Array, *, min_block_length: float) -> dict[float, list[tuple[int, int]]]:
@@ -135,14 +132,13 @@ def _pairs_by_block_length(columns: Array, *, min_block_length: float) -> dict[f
     pairs: dict[float, list[tuple[int, int]]] = {}
     for first, second in combinations(range(columns.shape[1]), 2):
         optimal = optimal_block_length(columns[:, second] - columns[:, first])
-        block = max(2.0 ** round(np.log2(optimal)), min_block_length)
-        pairs.setdefault(block, []).append((first, second))
+        pairs.setdefault(max(2.0 ** round(np.log2(optimal)), min_block_length), []).append((first, second))
     return pairs
 
 
-def _paired_difference(values: Sequence[float], resampled: Sequence[Array] | Array, block: float) -> PairedDifference:
+def _paired_difference(first: float, second: float, resampled: Array, block_length: float) -> PairedDifference:
     """Return the difference of two runs from their values and their resampled values, (2, draws)."""
     differences = resampled[1] - resampled[0]
     n_rarer = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
     p_value = min(1.0, 2 * (1 + n_rarer) / (len(differences) + 1))
-    return PairedDifference(values[1] - values[0], *percentile_interval(differences), p_value, block)
+    return PairedDifference(float(second - first), *percentile_interval(differences), p_value, block_length)

@@ -41,14 +41,12 @@ def bootstrap_sharpe_interval(excess_returns: Array, rng: Generator) -> Interval
     """
     if sharpe_per_session(excess_returns) is None:
         return None
-    deviation = excess_returns - excess_returns.mean()
-    deviation_sums, squared_sums = stationary_bootstrap_sums(
-        np.stack([deviation, deviation**2], axis=1), block_length=optimal_block_length(excess_returns), rng=rng
-    ).T
-    return percentile_interval(resampled_sharpe(excess_returns, deviation_sums, squared_sums))
+    deviation, length = excess_returns - excess_returns.mean(), optimal_block_length(excess_returns)
+    sums = stationary_bootstrap_sums(np.stack([deviation, deviation**2], axis=1), block_length=length, rng=rng)
+    return percentile_interval(resampled_sharpes(excess_returns, *sums.T))
 
 
-def resampled_sharpe(excess_returns: Array, deviation_sums: Array, squared_deviation_sums: Array) -> Array:
+def resampled_sharpes(excess_returns: Array, deviation_sums: Array, squared_deviation_sums: Array) -> Array:
     """Return the Sharpe ratio of each resample, (draws,); 0 where the resample is constant.
 
     Parameters
@@ -110,10 +108,8 @@ def probabilistic_sharpe(excess_returns: Array, *, benchmark_sharpe: float = 0.0
     sharpe = sharpe_per_session(excess_returns)
     if sharpe is None:
         return None
-    skewness, kurtosis = skewness_and_kurtosis(excess_returns)
-    return probabilistic_sharpe_from_moments(
-        benchmark_sharpe, sharpe=sharpe, n_sessions=len(excess_returns), skewness=skewness, kurtosis=kurtosis
-    )
+    n, (g3, g4) = len(excess_returns), skewness_and_kurtosis(excess_returns)
+    return probabilistic_sharpe_from_moments(benchmark_sharpe, sharpe=sharpe, n_sessions=n, skewness=g3, kurtosis=g4)
 
 
 def skewness_and_kurtosis(excess_returns: Array) -> tuple[float, float]:

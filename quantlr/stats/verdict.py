@@ -53,10 +53,8 @@ def decide_verdict(
     confidence = probabilistic_sharpe(gross_excess_returns)
     gross = _sharpe_text(sharpe, confidence)
     if not _is_confident(confidence):
-        text = (
-            f"{skill}, but the return of trading on the forecasts before costs is not significantly above 0 ({gross})"
-        )
-        return Verdict("skill_no_profit", f"Skill, no profit: {text}.")
+        text = f"the return of trading on the forecasts before costs is not significantly above 0 ({gross})"
+        return Verdict("skill_no_profit", f"Skill, no profit: {skill}, but {text}.")
     sharpe, confidence = backtest["strategy"]["sharpe"], significance["probabilistic_sharpe"]
     net = _sharpe_text(sharpe, confidence)
     if not _is_confident(confidence):
@@ -78,9 +76,8 @@ def decide_verdict(
         text += f"ratio under no skill is {expected_max}, and {deflated}"
         return Verdict("not_after_trials", f"Not significant after {trials}: {text}.")
     counting = trials if has_trial_ledger else "this trial only, because there is no ledger of trials"
-    return Verdict(
-        "evidence", f"Evidence of an edge: {pays} ({net}), and {benchmark}; {deflated}, counting {counting}."
-    )
+    text = f"{pays} ({net}), and {benchmark}; {deflated}, counting {counting}"
+    return Verdict("evidence", f"Evidence of an edge: {text}.")
 
 
 def is_significant(p_value: float | None) -> bool:
@@ -99,15 +96,15 @@ def pesaran_timmermann_text(p_value: float | None) -> str:
     """Return the result of the Pesaran-Timmermann test in words."""
     if p_value is None:
         return "forecasts or outcomes are constant"
-    return "Pesaran-Timmermann " + ("p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}")
+    return f"Pesaran-Timmermann p {'< 0.001' if p_value < 0.001 else f'= {p_value:.3f}'}"
 
 
 def _skill_text(forecast: dict[str, Any], p_value: float | None) -> str:
     log_loss, base_log_loss = forecast["log_loss"], forecast["log_loss_base_rate"]
+    text = f"accuracy {forecast['accuracy']:.1%} on {forecast['n']:,} forecasts, majority-class baseline "
+    text += f"{forecast['accuracy_base_rate']:.1%} ({pesaran_timmermann_text(p_value)}; log loss {log_loss:.5f}, "
     return (
-        f"accuracy {forecast['accuracy']:.1%} on {forecast['n']:,} forecasts, majority-class baseline "
-        f"{forecast['accuracy_base_rate']:.1%} ({pesaran_timmermann_text(p_value)}; log loss {log_loss:.5f}, "
-        f"{log_loss_comparison_text(log_loss, base_log_loss)} than the base-rate forecast's {base_log_loss:.5f})"
+        f"{text}{log_loss_comparison_text(log_loss, base_log_loss)} than the base-rate forecast's {base_log_loss:.5f})"
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from quantlr.backtest.attribution import (
-    active_sessions,
+    active_session_slice,
     cumulative_contribution,
     forecasts_of_ticker,
     ticker_attribution,
@@ -18,7 +18,13 @@ from quantlr.backtest.attribution import (
 )
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.engine import backtest_positions
-from quantlr.backtest.metrics import BacktestView, EvaluatedForecasts, evaluate_forecasts, sharpe, turnover_per_year
+from quantlr.backtest.metrics import (
+    BacktestView,
+    EvaluatedForecasts,
+    annual_sharpe,
+    annual_turnover,
+    evaluate_forecasts,
+)
 from quantlr.core.values import BacktestResult, Forecasts, Positions
 from quantlr.stats.multiple_testing import expected_order_statistics
 
@@ -92,9 +98,9 @@ def test_ticker_statistics_equal_those_of_its_own_backtest_and_forecasts(backtes
         assert attribution.accuracy_band_half_width[index] == pytest.approx(
             1.959964 * math.sqrt(differ / (len(rows) / 3)), rel=1e-6
         )
-        sessions = active_sessions(result, forecasts, ticker)
+        sessions = active_session_slice(result, forecasts, ticker)
         view = BacktestView.from_result(ticker_backtest(result, ticker, sessions), sessions_per_year=YEAR)
-        assert attribution.sharpe[index] == pytest.approx(sharpe(view))
+        assert attribution.sharpe[index] == pytest.approx(annual_sharpe(view))
         assert attribution.sharpe_band_half_width[index] == pytest.approx(
             1.959964 * math.sqrt(YEAR / (sessions.stop - sessions.start)), rel=1e-6
         )
@@ -107,13 +113,13 @@ def test_ticker_statistics_equal_those_of_its_own_backtest_and_forecasts(backtes
         )
         assert single.annual_contribution[0] == attribution.annual_contribution[index]
         assert single.accuracy_band_half_width[0] == attribution.accuracy_band_half_width[index]
-        assert turnover_per_year(view) >= 0
+        assert annual_turnover(view) >= 0
 
 
 def test_active_sessions_run_from_first_forecast_to_last_bar(backtest_and_forecasts: Any) -> None:
     result, forecasts, _ = backtest_and_forecasts
     for ticker in range(4):
-        sessions = active_sessions(result, forecasts, ticker)
+        sessions = active_session_slice(result, forecasts, ticker)
         first = forecasts.sessions[forecasts.session[forecasts.ticker == ticker].min()]
         assert sessions.start == 0 or result.fill_dates[sessions.start] <= first
         assert result.fill_dates[sessions.start + 1] > first

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from quantlr.backtest.costs import ExecutionSpec, corwin_schultz_spread, half_spread
+from quantlr.backtest.costs import ExecutionSpec, corwin_schultz_spread, half_spread_rates
 from quantlr.backtest.engine import backtest_with_benchmark
 from quantlr.backtest.metrics import break_even_cost_bps
 from quantlr.backtest.trades import trade_table
@@ -124,7 +124,7 @@ def test_minimum_fee_below_every_order_changes_nothing(seed: int) -> None:
 @given(seed=st.integers(0, 10_000))
 def test_spread_equals_loop_over_pairs_of_bars(seed: int) -> None:
     prices = random_walk_prices(seed, n_sessions=60, n_tickers=2, with_gaps=True)
-    half = half_spread(prices, traded_mask=np.ones(2, dtype=np.bool_))
+    half = half_spread_rates(prices, traded_mask=np.ones(2, dtype=np.bool_))
     for session in (0, 1, 7, 30, 59):
         for ticker in range(2):
             expected = corwin_schultz_spread_by_loop(prices, ticker, session=session) / 2
@@ -157,15 +157,15 @@ def test_spread_uses_no_later_bars() -> None:
     later = replace(prices, high=prices.high * np.where(np.arange(80) > 50, 1.5, 1.0)[:, None])
     weight = np.where(np.arange(80) < 10, np.nan, np.arange(80) % 2)[:, None]
     execution = ExecutionSpec(spread="corwin_schultz", fill="next_close")
-    now, then = (
+    cost, later_cost = (
         backtest_with_benchmark(
             Positions(prices.tickers, prices.sessions, weight), market, execution, sessions_per_year=252
         ).cost
         for market in (prices, later)
     )
     first_seen = 51 + 1 - 11
-    np.testing.assert_array_equal(now[:first_seen], then[:first_seen])
-    assert now[first_seen] != then[first_seen], "known at the close of session 51, it is paid by the next fill"
+    np.testing.assert_array_equal(cost[:first_seen], later_cost[:first_seen])
+    assert cost[first_seen] != later_cost[first_seen], "known at the close of session 51, it is paid by the next fill"
 
 
 def test_spread_without_highs_raises() -> None:

@@ -14,7 +14,7 @@ from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.engine import backtest_with_benchmark
 from quantlr.backtest.fills import (
     FILL_CONVENTIONS,
-    compare_fills,
+    compare_fill_metrics,
     is_significant_only_at_same_close,
     same_close_edge_notes,
     sharpe_by_fill_text,
@@ -52,7 +52,7 @@ def test_each_fill_equals_its_own_backtest_over_shared_sessions(seed: int, ticke
     weight[: int(rng.integers(3, 9))] = np.nan
     positions = Positions(prices.tickers, prices.sessions, weight)
     execution = ExecutionSpec(per_share=0.001, cash_rate=0.01)
-    comparison = compare_fills(positions, prices, execution, sessions_per_year=YEAR)
+    comparison = compare_fill_metrics(positions, prices, execution, sessions_per_year=YEAR)
     assert list(comparison) == ["next_close", "next_open", "close"]
     assert len({fill_metrics["sessions"] for fill_metrics in comparison.values() if fill_metrics}) == 1
     for fill in ("next_close", "next_open"):
@@ -78,7 +78,7 @@ def test_same_close_fill_starts_with_the_other_fills_by_arithmetic() -> None:
     prices = prices_from_bars({"X": frame}, source="", sha256="", notes=[])
     positions = Positions(prices.tickers, prices.sessions, np.array([[0.0], [1], [1], [0], [0]]))
     execution = ExecutionSpec(commission_bps=10, slippage_bps=0)
-    comparison = compare_fills(positions, prices, execution, sessions_per_year=YEAR)
+    comparison = compare_fill_metrics(positions, prices, execution, sessions_per_year=YEAR)
     assert comparison["close"] is not None
     assert comparison["next_close"] is not None
     assert comparison["close"]["sessions"] == comparison["next_close"]["sessions"] == 3
@@ -92,14 +92,14 @@ def test_decision_made_only_in_the_first_session_is_kept() -> None:
     prices = random_walk_prices(1, n_sessions=30, n_tickers=2)
     weight = np.full((30, 2), np.nan)
     weight[5, 0], weight[6:, 1] = 0.5, 0.0
-    comparison = compare_fills(
+    comparison = compare_fill_metrics(
         Positions(prices.tickers, prices.sessions, weight), prices, ExecutionSpec(), sessions_per_year=YEAR
     )
     assert all(fill_metrics and fill_metrics["total_return"] != 0 for fill_metrics in comparison.values())
 
 
 def test_edge_only_at_the_same_close_gives_a_note() -> None:
-    comparison = compare_fills(*foresight(1), ExecutionSpec(), sessions_per_year=YEAR)
+    comparison = compare_fill_metrics(*foresight(1), ExecutionSpec(), sessions_per_year=YEAR)
     assert is_significant_only_at_same_close(comparison) is True
     (note,) = same_close_edge_notes(comparison)
     assert note.stage == "backtest"
@@ -110,13 +110,13 @@ def test_edge_only_at_the_same_close_gives_a_note() -> None:
 
 
 def test_tradable_edge_gives_no_note() -> None:
-    comparison = compare_fills(*foresight(2), ExecutionSpec(), sessions_per_year=YEAR)
+    comparison = compare_fill_metrics(*foresight(2), ExecutionSpec(), sessions_per_year=YEAR)
     assert is_significant_only_at_same_close(comparison) is False
     assert same_close_edge_notes(comparison) == ()
     prices_without_edge = random_walk_prices(1, n_sessions=300)
     assert (
         is_significant_only_at_same_close(
-            compare_fills(
+            compare_fill_metrics(
                 alternating(prices_without_edge), prices_without_edge, ExecutionSpec(), sessions_per_year=YEAR
             )
         )
@@ -127,7 +127,7 @@ def test_tradable_edge_gives_no_note() -> None:
 def test_next_open_is_unavailable_without_opens() -> None:
     positions, prices = foresight(1)
     without_opens = replace(prices, open=np.full_like(prices.open, np.nan))
-    comparison = compare_fills(positions, without_opens, ExecutionSpec(), sessions_per_year=YEAR)
+    comparison = compare_fill_metrics(positions, without_opens, ExecutionSpec(), sessions_per_year=YEAR)
     assert comparison["next_open"] is None
     assert is_significant_only_at_same_close(comparison) is True
     assert "open" not in sharpe_by_fill_text(comparison)
@@ -138,7 +138,7 @@ def test_opens_that_repeat_the_previous_close_are_not_tradable() -> None:
     opens = prices.open.copy()
     opens[1:] = prices.close[:-1]
     stale = replace(prices, open=opens)
-    comparison = compare_fills(positions, stale, ExecutionSpec(), sessions_per_year=YEAR)
+    comparison = compare_fill_metrics(positions, stale, ExecutionSpec(), sessions_per_year=YEAR)
     assert comparison["next_open"] is not None
     assert comparison["next_open"]["probabilistic_sharpe"] > 0.95
     assert (comparison["next_open"]["tradable"], comparison["next_close"] and comparison["next_close"]["tradable"]) == (
@@ -164,7 +164,7 @@ def test_stale_opens_are_detected_in_quoted_prices() -> None:
 
 def test_no_fill_is_available_where_prices_end() -> None:
     prices = random_walk_prices(1, n_sessions=7)
-    comparison = compare_fills(alternating(prices), prices, ExecutionSpec(fill="close"), sessions_per_year=YEAR)
+    comparison = compare_fill_metrics(alternating(prices), prices, ExecutionSpec(fill="close"), sessions_per_year=YEAR)
     assert comparison == dict.fromkeys(FILL_CONVENTIONS)
     assert is_significant_only_at_same_close(comparison) is None
     assert same_close_edge_notes(comparison) == ()
@@ -175,7 +175,7 @@ def test_ruin_under_one_fill_shortens_all() -> None:
     prices = random_walk_prices(1, n_sessions=40)
     crash = replace(prices, open=prices.open * np.where(np.arange(40) == 20, 4.0, 1.0)[:, None])
     short = Positions(prices.tickers, prices.sessions, np.where(np.arange(40) < 5, np.nan, -1.0)[:, None])
-    comparison = compare_fills(short, crash, ExecutionSpec(), sessions_per_year=YEAR)
+    comparison = compare_fill_metrics(short, crash, ExecutionSpec(), sessions_per_year=YEAR)
     assert [fill_metrics and fill_metrics["sessions"] for fill_metrics in comparison.values()] == [14, 14, 14]
     assert comparison["next_open"] is not None
     assert comparison["next_open"]["total_return"] == -1.0

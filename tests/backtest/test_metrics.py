@@ -76,28 +76,30 @@ def test_forecast_metrics_equal_scikit_learn(seed: int) -> None:
     forecasts = random_evaluated(seed)
     predicted_up = forecasts.probability > 0.5
     assert metrics.accuracy(forecasts) == pytest.approx(sk.accuracy_score(forecasts.up, predicted_up))
-    assert metrics.accuracy_base_rate(forecasts) == pytest.approx(
+    assert metrics.majority_class_accuracy(forecasts) == pytest.approx(
         sk.accuracy_score(forecasts.up, forecasts.base_rate > 0.5)
     )
     assert metrics.up_rate(forecasts) == pytest.approx(forecasts.up.mean())
     assert FORECAST_METRICS["accuracy_always_up"](forecasts) == metrics.up_rate(forecasts)
     assert metrics.log_loss(forecasts) == pytest.approx(sk.log_loss(forecasts.up, forecasts.probability), abs=1e-12)
-    assert metrics.log_loss_base_rate(forecasts) == pytest.approx(
+    assert metrics.base_rate_log_loss(forecasts) == pytest.approx(
         sk.log_loss(forecasts.up, forecasts.base_rate), abs=1e-12
     )
-    assert metrics.brier(forecasts) == pytest.approx(
+    assert metrics.brier_score(forecasts) == pytest.approx(
         sk.brier_score_loss(forecasts.up, forecasts.probability), abs=1e-12
     )
-    assert metrics.auc(forecasts) == pytest.approx(sk.roc_auc_score(forecasts.up, forecasts.probability), abs=1e-12)
+    assert metrics.area_under_roc(forecasts) == pytest.approx(
+        sk.roc_auc_score(forecasts.up, forecasts.probability), abs=1e-12
+    )
 
 
 def test_clustered_forecasts_use_clustered_inference() -> None:
     overlapping = replace(random_evaluated(1), is_clustered=True, horizon=5)
-    for interval in (metrics.accuracy_ci95, metrics.auc_ci95):
+    for interval in (metrics.accuracy_interval, metrics.auc_interval):
         assert interval(overlapping) != interval(random_evaluated(1))
         assert interval(overlapping) == interval(overlapping)
         assert interval(overlapping) != interval(replace(overlapping, seed=1))
-    single, clustered = metrics.pesaran_timmermann(random_evaluated(1)), metrics.pesaran_timmermann(overlapping)
+    single, clustered = metrics.directional_skill_test(random_evaluated(1)), metrics.directional_skill_test(overlapping)
     assert single is not None
     assert clustered is not None
     assert single["statistic"] != clustered["statistic"]
@@ -114,10 +116,10 @@ def test_log_loss_is_finite_where_a_probability_rounds_to_one() -> None:
 
 
 def test_score_decompositions_add_up() -> None:
-    parts = metrics.reliability(random_evaluated(1))
+    parts = metrics.score_decompositions(random_evaluated(1))
     for name, score in (
         ("log_loss", metrics.log_loss(random_evaluated(1))),
-        ("brier", metrics.brier(random_evaluated(1))),
+        ("brier", metrics.brier_score(random_evaluated(1))),
     ):
         computed = parts[name]
         assert computed["miscalibration"] - computed["discrimination"] + computed["uncertainty"] == pytest.approx(
@@ -128,14 +130,14 @@ def test_score_decompositions_add_up() -> None:
 def test_sharpe_metrics_are_annual() -> None:
     run = view_of(np.random.default_rng(3).normal(0.001, 0.01, 900).tolist(), cash=0.0001)
     excess, root = run.excess_returns, np.sqrt(252)
-    interval, error = metrics.sharpe_ci95(run), metrics.sharpe_standard_error(run)
+    interval, error = metrics.sharpe_interval(run), metrics.annual_sharpe_standard_error(run)
     per_session = sharpe_stats.bootstrap_sharpe_interval(excess, np.random.default_rng(0))
     assert interval is not None
     assert per_session is not None
     assert interval == pytest.approx((per_session[0] * root, per_session[1] * root))
-    assert metrics.sharpe_ci95(replace(run, seed=1)) != interval
+    assert metrics.sharpe_interval(replace(run, seed=1)) != interval
     assert error == pytest.approx((sharpe_stats.sharpe_standard_error_per_session(excess) or 0) * root)
-    assert metrics.sharpe_lo(run) == sharpe_stats.lo_sharpe(excess, n_periods=252)
+    assert metrics.autocorrelation_adjusted_sharpe(run) == sharpe_stats.lo_sharpe(excess, n_periods=252)
 
 
 def test_significance_metrics_by_trials_and_benchmark() -> None:
@@ -175,10 +177,10 @@ def test_risk_by_arithmetic() -> None:
     run = view_of(net, cash=0.001)
     excess = np.array(net) - 0.001
     deviation = np.sqrt(np.sum((excess - excess.mean()) ** 2) / 3)
-    assert metrics.volatility(run) == pytest.approx(deviation * np.sqrt(252))
-    assert metrics.sharpe(run) == pytest.approx(excess.mean() / deviation * np.sqrt(252))
+    assert metrics.annual_volatility(run) == pytest.approx(deviation * np.sqrt(252))
+    assert metrics.annual_sharpe(run) == pytest.approx(excess.mean() / deviation * np.sqrt(252))
     downside = np.sqrt((0.021**2 + 0.001**2) / 4)
-    assert metrics.sortino(run) == pytest.approx(excess.mean() / downside * np.sqrt(252))
+    assert metrics.sortino_ratio(run) == pytest.approx(excess.mean() / downside * np.sqrt(252))
 
 
 @pytest.mark.parametrize(
@@ -195,7 +197,7 @@ def test_drawdowns_include_the_start_of_one(net: list[float], worst: float, long
     run = view_of(net)
     assert metrics.max_drawdown(run) == pytest.approx(worst)
     assert metrics.longest_drawdown_sessions(run) == longest
-    calmar = metrics.calmar(run)
+    calmar = metrics.calmar_ratio(run)
     assert calmar is None if worst == 0 else calmar == pytest.approx(metrics.cagr(run) / -worst)
 
 
@@ -219,19 +221,24 @@ def test_break_even_cost_makes_the_total_net_return_zero() -> None:
 
 def test_undefined_metrics_are_none() -> None:
     flat = view_of([0.0] * 30, weight=0.0)
-    for ratio in (metrics.sharpe, metrics.sharpe_ci95, metrics.sharpe_standard_error, metrics.sharpe_lo):
+    for ratio in (
+        metrics.annual_sharpe,
+        metrics.sharpe_interval,
+        metrics.annual_sharpe_standard_error,
+        metrics.autocorrelation_adjusted_sharpe,
+    ):
         assert ratio(flat) is None
-    assert metrics.sortino(flat) is None
-    assert metrics.calmar(flat) is None
+    assert metrics.sortino_ratio(flat) is None
+    assert metrics.calmar_ratio(flat) is None
     assert metrics.win_rate(flat) is None
     assert metrics.profit_factor(flat) is None
     assert metrics.n_trades(flat) == 0
     assert metrics.break_even_cost_bps(replace(flat.result, turnover=np.zeros(30))) is None
-    assert metrics.volatility(view_of([0.01])) is None
+    assert metrics.annual_volatility(view_of([0.01])) is None
     one_class = replace(random_evaluated(1), up=np.ones(300))
-    assert metrics.auc(one_class) is None
-    assert metrics.auc_ci95(one_class) is None
-    assert metrics.pesaran_timmermann(one_class) is None
+    assert metrics.area_under_roc(one_class) is None
+    assert metrics.auc_interval(one_class) is None
+    assert metrics.directional_skill_test(one_class) is None
 
 
 def test_every_metric_is_documented() -> None:

@@ -66,39 +66,39 @@ def test_minimum_holding_by_arithmetic() -> None:
 
 def minimum_holding_loop(weight: list[float], sessions: int) -> list[float]:
     """Return the weights of a loop over sessions that keeps each side for the minimum number of sessions."""
-    held, side_since = 0.0, -1
-    out = []
-    for now, target in enumerate(weight):
-        leaves = np.sign(target) != np.sign(held)
-        if held != 0 and leaves and now - side_since < sessions:
-            target = held
-        if np.sign(target) != np.sign(held):
-            side_since = now
-        held = target
-        out.append(held)
-    return out
+    current, side_since = 0.0, -1
+    weights = []
+    for session, target in enumerate(weight):
+        leaves = np.sign(target) != np.sign(current)
+        if current != 0 and leaves and session - side_since < sessions:
+            target = current
+        if np.sign(target) != np.sign(current):
+            side_since = session
+        current = target
+        weights.append(current)
+    return weights
 
 
 @given(seed=st.integers(0, 10_000), sessions=st.integers(2, 7))
 def test_minimum_holding_equals_loop_over_each_tickers_forecasts(seed: int, sessions: int) -> None:
     sample = random_forecasts(seed)
     weight = np.random.default_rng(seed).choice([-0.5, 0.0, 0.25, 0.5], len(sample.ticker))
-    held = MinimumHolding(sessions=sessions).apply(weight, sample, context_for(sample))
+    weights = MinimumHolding(sessions=sessions).apply(weight, sample, context_for(sample))
     for ticker in np.unique(sample.ticker):
         is_ticker = sample.ticker == ticker
-        assert held[is_ticker].tolist() == minimum_holding_loop(weight[is_ticker].tolist(), sessions)
+        assert weights[is_ticker].tolist() == minimum_holding_loop(weight[is_ticker].tolist(), sessions)
 
 
 @given(seed=st.integers(0, 10_000), band=st.sampled_from([0.1, 0.3]))
 def test_no_trade_band_bounds_the_difference_from_the_policys_weight(seed: int, band: float) -> None:
     sample = random_forecasts(seed)
     weight = np.random.default_rng(seed).uniform(-1, 1, len(sample.ticker))
-    held = NoTradeBand(band=band).apply(weight, sample, context_for(sample))
-    assert np.abs(held - weight).max() <= band + 1e-12
-    assert (held * weight >= 0).all()
+    weights = NoTradeBand(band=band).apply(weight, sample, context_for(sample))
+    assert np.abs(weights - weight).max() <= band + 1e-12
+    assert (weights * weight >= 0).all()
     for ticker in np.unique(sample.ticker):
         is_ticker = sample.ticker == ticker
-        traded, target = (np.abs(np.diff(weights[is_ticker], prepend=0.0)).sum() for weights in (held, weight))
+        traded, target = (np.abs(np.diff(values[is_ticker], prepend=0.0)).sum() for values in (weights, weight))
         assert traded <= target + 1e-12
 
 
@@ -112,9 +112,9 @@ def test_overlays_do_not_depend_on_later_rows(overlay: Overlay, seed: int, cut: 
     later = sample.session > cut
     weight, volatility = rng.uniform(-1, 1, n), rng.uniform(0.001, 0.03, n)
     other = np.where(later, rng.uniform(-1, 1, n), weight), np.where(later, 0.5, volatility)
-    now = overlay.apply(weight, sample, context_for(sample, volatility))
+    weights = overlay.apply(weight, sample, context_for(sample, volatility))
     changed = overlay.apply(other[0], sample, context_for(sample, other[1]))
-    np.testing.assert_array_equal(now[~later], changed[~later])
+    np.testing.assert_array_equal(weights[~later], changed[~later])
 
 
 @each_overlay
@@ -123,9 +123,9 @@ def test_overlays_do_not_depend_on_later_rows(overlay: Overlay, seed: int, cut: 
 def test_overlays_are_symmetric_and_bounded(overlay: Overlay, seed: int) -> None:
     sample = random_forecasts(seed)
     weight = np.random.default_rng(seed).uniform(-1, 1, len(sample.ticker))
-    here = overlay.apply(weight, sample, context_for(sample))
-    np.testing.assert_array_equal(here, -overlay.apply(-weight, sample, context_for(sample)))
-    assert np.abs(here).max() <= getattr(overlay, "max_leverage", 1.0)
+    weights = overlay.apply(weight, sample, context_for(sample))
+    np.testing.assert_array_equal(weights, -overlay.apply(-weight, sample, context_for(sample)))
+    assert np.abs(weights).max() <= getattr(overlay, "max_leverage", 1.0)
     assert (overlay.apply(np.zeros_like(weight), sample, context_for(sample)) == 0).all()
 
 
@@ -159,5 +159,5 @@ def test_examples_use_every_parameter() -> None:
 def test_minimum_holding_counts_the_tickers_own_sessions() -> None:
     """A session without a forecast of the ticker does not count."""
     sample = forecasts([0.5] * 4, ticker=[0] * 4, session=[3, 7, 8, 20])
-    held = MinimumHolding(sessions=3).apply(np.array([1.0, 0.0, 0.0, 0.0]), sample, context_for(sample))
-    assert held.tolist() == [1, 1, 1, 0]
+    weights = MinimumHolding(sessions=3).apply(np.array([1.0, 0.0, 0.0, 0.0]), sample, context_for(sample))
+    assert weights.tolist() == [1, 1, 1, 0]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from quantlr.backtest.costs import ExecutionSpec, half_spread
+from quantlr.backtest.costs import ExecutionSpec, half_spread_rates
 from quantlr.backtest.policies import (
     POLICIES,
     DecisionContext,
@@ -20,7 +20,7 @@ from quantlr.backtest.policies import (
     TopK,
     average_over_tranches,
     decide_positions,
-    expected_return,
+    expected_horizon_return,
     hysteresis_positions,
     make_decision_context,
 )
@@ -129,7 +129,7 @@ def test_entry_uses_the_round_trip_cost_of_each_close() -> None:
 def test_expected_value_without_losses_in_training() -> None:
     """All training rows went up: no mean loss is needed at a probability of 1; below it the value is undefined."""
     sample = replace(one_ticker([1.0, 0.9]), mean_loss=np.full(2, np.nan))
-    np.testing.assert_array_equal(expected_return(sample), [0.01, np.nan])
+    np.testing.assert_array_equal(expected_horizon_return(sample), [0.01, np.nan])
     assert decide(ExpectedValue(), sample) == [1, 0]
     assert decide(Kelly(), sample) == [1, 0]
 
@@ -204,9 +204,9 @@ def test_hysteresis_applies_to_each_tranche() -> None:
 
 @given(decision=st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=1, max_size=30), horizon=st.integers(1, 40))
 def test_tranche_average_equals_loop(decision: list[float], horizon: int) -> None:
-    held = average_over_tranches(np.array(decision), horizon=horizon)
+    average = average_over_tranches(np.array(decision), horizon=horizon)
     for t in range(len(decision)):
-        assert held[t] == pytest.approx(sum(decision[max(t - horizon + 1, 0) : t + 1]) / horizon, abs=1e-12)
+        assert average[t] == pytest.approx(sum(decision[max(t - horizon + 1, 0) : t + 1]) / horizon, abs=1e-12)
 
 
 @given(seed=st.integers(0, 100_000), horizon=st.integers(1, 6), tickers=st.integers(0, 4), quiet=st.floats(0, 1))
@@ -216,10 +216,10 @@ def test_hysteresis_positions_equal_loop_over_decisions(seed: int, horizon: int,
     n = len(ticker)
     enter = rng.choice([-1, 1], n) * (rng.random(n) > quiet)
     stays_long, stays_short = rng.random(n) < 0.8, rng.random(n) < 0.8
-    held = hysteresis_positions(
+    positions = hysteresis_positions(
         enter, may_stay_long=stays_long, may_stay_short=stays_short, ticker_index=ticker, horizon=horizon
     )
-    assert held.tolist() == hysteresis_positions_by_loop(
+    assert positions.tolist() == hysteresis_positions_by_loop(
         ticker.tolist(), enter.tolist(), stays_long.tolist(), stays_short.tolist(), horizon=horizon
     )
 
@@ -237,8 +237,8 @@ def test_decisions_do_not_depend_on_later_forecasts(policy: Policy, seed: int, c
         mean_gain=np.where(later, rng.random(len(later)), sample.mean_gain),
         base_rate=np.where(later, rng.random(len(later)), sample.base_rate),
     )
-    now, overrides = (decide_positions(policy, made, context_for(made)).weight for made in (sample, other))
-    np.testing.assert_array_equal(now[: cut + 1], overrides[: cut + 1])
+    weight, changed_weight = (decide_positions(policy, made, context_for(made)).weight for made in (sample, other))
+    np.testing.assert_array_equal(weight[: cut + 1], changed_weight[: cut + 1])
 
 
 @each_policy
@@ -271,9 +271,9 @@ def test_long_short_policies_are_antisymmetric(policy: Policy, seed: int, horizo
     sample = random_forecasts(seed, horizon=horizon)
     # Away from the thresholds: at a threshold itself, above and below are not symmetric.
     sample = replace(sample, probability=sample.probability + 0.0013)
-    here, there = decide(policy, sample), decide(policy, mirrored(sample))
-    np.testing.assert_allclose(here, -np.array(there), atol=1e-9)
-    assert np.abs(here).sum() > 0
+    decisions, mirror_image = decide(policy, sample), decide(policy, mirrored(sample))
+    np.testing.assert_allclose(decisions, -np.array(mirror_image), atol=1e-9)
+    assert np.abs(decisions).sum() > 0
 
 
 @given(seed=st.integers(0, 10_000))
@@ -304,7 +304,7 @@ def test_decision_context_by_arithmetic() -> None:
     assert np.isnan(context.volatility[0])
     assert context.volatility[1] == pytest.approx(returns[:20].std(ddof=1), rel=1e-9)
     assert context.volatility[2] == pytest.approx(returns[25:45].std(ddof=1), rel=1e-9)
-    half = half_spread(prices, traded_mask=np.ones(2, dtype=np.bool_))
+    half = half_spread_rates(prices, traded_mask=np.ones(2, dtype=np.bool_))
     for row, (session, ticker) in enumerate([(10, 0), (20, 0), (45, 0), (45, 1)]):
         once = 0.0003 + half[session, ticker] + 0.01 / prices.raw_close[session, ticker]
         assert context.round_trip_cost[row] == pytest.approx(2 * once, rel=1e-12)

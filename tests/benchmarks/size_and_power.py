@@ -134,7 +134,7 @@ def size_on_noise(
     for index in range(series):
         rng = np.random.default_rng([seed, tickers, horizon, index])
         run_data = run_stages(config, noise_prices(rng, tickers, sessions=sessions, drift=drift))
-        test = metrics.pesaran_timmermann(metrics.evaluate_forecasts(run_data.forecasts))
+        test = metrics.directional_skill_test(metrics.evaluate_forecasts(run_data.forecasts))
         if test and test["p_value"] < 0.05:
             n_rejected += 1
             n_claims += compute_metrics(config, run_data)["verdict"]["rule"] != "no_evidence_of_skill"
@@ -145,7 +145,7 @@ def size_on_noise(
     yield proportion_figure(f"{label}: the verdict claims skill", n_claims, series, max_rate=0.05)
 
 
-def autoregression(rng: np.random.Generator, sessions: int, *, phi: float = PHI) -> Array:
+def ar1_series(rng: np.random.Generator, sessions: int, *, phi: float = PHI) -> Array:
     """Return a Gaussian AR(1) of unit variance."""
     shocks = rng.normal(size=sessions) * np.sqrt(1 - phi**2)
     shocks[0] /= np.sqrt(1 - phi**2)
@@ -156,25 +156,30 @@ def autoregression(rng: np.random.Generator, sessions: int, *, phi: float = PHI)
     return values
 
 
-def autoregression_recovery(series: int, seed: int) -> Iterator[Figure]:
+def ar1_accuracy_and_sharpe(series: int, seed: int) -> Iterator[Figure]:
     """Yield the accuracy and the Sharpe ratio of the model on AR(1) markets, all sessions together.
 
     The ideal forecast is right with probability 1/2 + asin(phi) / pi; its sign strategy earns m / sqrt(1 - m^2) a
     session, m = phi sqrt(2 / pi). A model that has to learn phi from 4,000 rows reaches a little less.
     """
-    free = {"fill": "close", "commission_bps": 0, "slippage_bps": 0, "borrow_bps_per_year": 0}
-    config = experiment_config(1, lags=1, execution=free, walk_forward={"train": 4000, "refit_every": 2000})
+    no_costs = {"fill": "close", "commission_bps": 0, "slippage_bps": 0, "borrow_bps_per_year": 0}
+    config = experiment_config(1, lags=1, execution=no_costs, walk_forward={"train": 4000, "refit_every": 2000})
     hits_by_series, returns_by_series = [], []
     for index in range(series):
         rng = np.random.default_rng([seed, index])
-        run_data = run_stages(config, from_log_returns(1e-4 * autoregression(rng, 10_000)[:, None]))
+        run_data = run_stages(config, from_log_returns(1e-4 * ar1_series(rng, 10_000)[:, None]))
         hits_by_series.append(metrics.evaluate_forecasts(run_data.forecasts).hits)
         returns_by_series.append(run_data.result.gross_return)
     hits, returns = np.concatenate(hits_by_series), np.concatenate(returns_by_series)
-    chance, mean = 0.5 + np.arcsin(PHI) / np.pi, PHI * np.sqrt(2 / np.pi)
+    true_accuracy, mean = 0.5 + np.arcsin(PHI) / np.pi, PHI * np.sqrt(2 / np.pi)
     ratio = sharpe_per_session(returns) or 0.0
     yield mean_figure(
-        "AR(1) of .1: accuracy", float(hits.mean()), chance, np.sqrt(0.25 / len(hits)), series=series, shortfall=0.003
+        "AR(1) of .1: accuracy",
+        float(hits.mean()),
+        true_accuracy,
+        np.sqrt(0.25 / len(hits)),
+        series=series,
+        shortfall=0.003,
     )
     ideal_ratio, error = mean / np.sqrt(1 - mean**2), 1 / np.sqrt(len(returns))
     yield mean_figure(
@@ -182,7 +187,7 @@ def autoregression_recovery(series: int, seed: int) -> Iterator[Figure]:
     )
 
 
-def coefficient_coverage(series: int, seed: int) -> Iterator[Figure]:
+def coefficient_interval_coverage(series: int, seed: int) -> Iterator[Figure]:
     """Yield the coverage of the fitted coefficient of a simulated logit, with 1.96 standard errors on either side.
 
     Signs are drawn by a logit of the last return, magnitudes independently.
@@ -203,8 +208,8 @@ def coefficient_coverage(series: int, seed: int) -> Iterator[Figure]:
         run_data = run_stages(config, prices)
         fitted = run_data.forecasts.refits.coefficients[-1]
         X = np.column_stack([np.ones(train), dataset_from_config(config, prices).features[:train]])
-        chance = 1 / (1 + np.exp(-X @ fitted))
-        error = np.sqrt(np.linalg.inv(X.T @ (X * (chance * (1 - chance))[:, None]))[1, 1])
+        probability = 1 / (1 + np.exp(-X @ fitted))
+        error = np.sqrt(np.linalg.inv(X.T @ (X * (probability * (1 - probability))[:, None]))[1, 1])
         scores.append((fitted[1] - weight) / error)
         n_covered += abs(scores[-1]) < 1.959964
     yield proportion_figure(
@@ -214,17 +219,17 @@ def coefficient_coverage(series: int, seed: int) -> Iterator[Figure]:
     yield mean_figure("simulated logit: mean of (fitted - true) / error", mean, 0.0, series**-0.5, series=series)
 
 
-def ideal_forecasts(
+def ideal_ar1_forecasts(
     rng: np.random.Generator, *, tickers: int, horizon: int, sessions: int = SESSIONS
 ) -> tuple[EvaluatedForecasts, float]:
     """Return forecasts by the last return of Gaussian AR(1) markets, and its correlation with the horizon return.
 
     The correlation of tickers is 0.4.
     """
-    market = autoregression(rng, sessions + horizon)
+    market = ar1_series(rng, sessions + horizon)
     rows = []
     for _ in range(tickers):
-        ticker_noise = autoregression(rng, sessions + horizon)
+        ticker_noise = ar1_series(rng, sessions + horizon)
         rows.append(ticker_noise if tickers == 1 else np.sqrt(0.4) * market + np.sqrt(0.6) * ticker_noise)
     returns = np.array(rows)
     total = np.concatenate([np.zeros((tickers, 1)), np.cumsum(returns, axis=1)], axis=1)
@@ -257,11 +262,11 @@ def forecast_interval_coverage(
     """
     n_accuracy = n_auc = 0
     for index in range(series):
-        forecasts, r = ideal_forecasts(
+        forecasts, r = ideal_ar1_forecasts(
             np.random.default_rng([seed, tickers, horizon, index]), tickers=tickers, horizon=horizon
         )
-        n_accuracy += _covers(metrics.accuracy_ci95(forecasts), 0.5 + np.arcsin(r) / np.pi)
-        n_auc += _covers(metrics.auc_ci95(forecasts), 0.5 + 2 * np.arcsin(r / np.sqrt(2)) / np.pi)
+        n_accuracy += _interval_covers(metrics.accuracy_interval(forecasts), 0.5 + np.arcsin(r) / np.pi)
+        n_auc += _interval_covers(metrics.auc_interval(forecasts), 0.5 + 2 * np.arcsin(r / np.sqrt(2)) / np.pi)
     label = f"h = {horizon}, {tickers} ticker{'s'[: tickers > 1]}"
     yield proportion_figure(f"{label}: coverage of the accuracy's interval", n_accuracy, series, min_rate=min_rate)
     yield proportion_figure(f"{label}: coverage of the AUC's interval", n_auc, series, min_rate=min_rate)
@@ -274,15 +279,15 @@ def sharpe_interval_coverage(
     n_covered = 0
     for index in range(series):
         rng = np.random.default_rng([seed, index])
-        n_covered += _covers(bootstrap_sharpe_interval(draw(rng), rng), truth)
+        n_covered += _interval_covers(bootstrap_sharpe_interval(draw(rng), rng), truth)
     yield proportion_figure(f"{label}: coverage of the Sharpe ratio's interval", n_covered, series, min_rate=min_rate)
 
 
-def _covers(interval: tuple[float, float] | None, truth: float) -> bool:
+def _interval_covers(interval: tuple[float, float] | None, truth: float) -> bool:
     return interval is not None and interval[0] <= truth <= interval[1]
 
 
-def _student_returns(rng: np.random.Generator) -> Array:
+def _student_t_returns(rng: np.random.Generator) -> Array:
     return np.asarray(0.06 + rng.standard_t(5, SESSIONS) / np.sqrt(5 / 3))
 
 
@@ -296,7 +301,7 @@ def _garch_returns(rng: np.random.Generator) -> Array:
 
 
 def _autocorrelated_returns(rng: np.random.Generator) -> Array:
-    return 0.06 + autoregression(rng, SESSIONS, phi=0.2)
+    return 0.06 + ar1_series(rng, SESSIONS, phi=0.2)
 
 
 def best_of_random_strategies(series: int, seed: int) -> Iterator[Figure]:
@@ -321,7 +326,6 @@ def best_of_random_strategies(series: int, seed: int) -> Iterator[Figure]:
 Experiment = Callable[[int, int], Iterator[Figure]]
 BOOTSTRAP_COVERAGE = 0.93
 """Required coverage of a percentile bootstrap of 1,000 sessions, which is known to be slightly below 95 %."""
-MEAN = PHI * np.sqrt(2 / np.pi)
 
 EXPERIMENTS: dict[str, Experiment] = {
     "random forecasts": size_on_random_forecasts,
@@ -333,14 +337,14 @@ EXPERIMENTS: dict[str, Experiment] = {
     "noise, a week": partial(size_on_noise, horizon=5),
     "noise, a month": partial(size_on_noise, horizon=21),
     "noise, ten tickers": partial(size_on_noise, tickers=10),
-    "autoregression": autoregression_recovery,
-    "coefficient": coefficient_coverage,
+    "autoregression": ar1_accuracy_and_sharpe,
+    "coefficient": coefficient_interval_coverage,
     "coverage": partial(forecast_interval_coverage, tickers=1, horizon=1, min_rate=0.95),
     "coverage, a week": partial(forecast_interval_coverage, tickers=1, horizon=5, min_rate=BOOTSTRAP_COVERAGE),
     "coverage, a month": partial(forecast_interval_coverage, tickers=1, horizon=21, min_rate=BOOTSTRAP_COVERAGE),
     "coverage, ten tickers": partial(forecast_interval_coverage, tickers=10, horizon=1, min_rate=BOOTSTRAP_COVERAGE),
     "coverage, fat tails": partial(
-        sharpe_interval_coverage, label="fat tails", draw=_student_returns, truth=0.06, min_rate=BOOTSTRAP_COVERAGE
+        sharpe_interval_coverage, label="fat tails", draw=_student_t_returns, truth=0.06, min_rate=BOOTSTRAP_COVERAGE
     ),
     "coverage, GARCH": partial(
         sharpe_interval_coverage, label="GARCH", draw=_garch_returns, truth=0.06, min_rate=BOOTSTRAP_COVERAGE

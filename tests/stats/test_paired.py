@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from quantlr.core.values import Array
-from quantlr.stats.bootstrap import stationary_bootstrap_sums, stationary_bootstrap_sums_many_columns
+from quantlr.stats.bootstrap import stationary_bootstrap_matrix_sums, stationary_bootstrap_sums
 from quantlr.stats.paired import (
     PairedDifference,
     holm_adjusted_p_values,
@@ -49,7 +49,7 @@ def test_sums_of_many_columns_equal_sums_of_few(block: float, columns: int) -> N
     values = np.random.default_rng(0).normal(size=(211, columns))
     first, second = (
         resampled(values, block_length=block, rng=np.random.default_rng(3), n_draws=500)
-        for resampled in (stationary_bootstrap_sums, stationary_bootstrap_sums_many_columns)
+        for resampled in (stationary_bootstrap_sums, stationary_bootstrap_matrix_sums)
     )
     np.testing.assert_allclose(first, second, atol=1e-11)
 
@@ -57,7 +57,7 @@ def test_sums_of_many_columns_equal_sums_of_few(block: float, columns: int) -> N
 def test_paired_return_intervals_equal_arch() -> None:
     excess = paired_returns(4, n=700) + np.array([0.0, 0.0006])
     means, ratios = paired_return_differences(excess, n_draws=5000, seed=0)
-    length: Any = difference_of(ratios).block  # typed as whole, used as a chance
+    length: Any = difference_of(ratios).block_length  # typed as whole, used as a chance
     resampled = StationaryBootstrap(length, excess, seed=np.random.default_rng(1)).apply(
         lambda sample: np.array([np.diff(sample.mean(axis=0))[0], np.diff(sharpe(sample))[0]]), 5000
     )
@@ -86,14 +86,14 @@ def test_paired_forecast_differences_resample_whole_sessions() -> None:
     ))  # fmt: skip
     assert loss.value == pytest.approx(losses[:, 1].mean() - losses[:, 0].mean(), rel=1e-12)
     assert accuracy.value == pytest.approx(hits[:, 1].mean() - hits[:, 0].mean(), rel=1e-12)
-    assert loss.block >= 5
+    assert loss.block_length >= 5
     sessions, resampled = np.unique(session), []
     for _ in range(800):
         rows, position = [], 0
         for step in range(len(sessions)):
             position = (
                 int(rng.integers(len(sessions)))
-                if step == 0 or rng.random() < 1 / loss.block
+                if step == 0 or rng.random() < 1 / loss.block_length
                 else (position + 1) % len(sessions)
             )
             rows.append(sessions[position])
@@ -137,13 +137,13 @@ def test_paired_difference_does_not_depend_on_other_runs() -> None:
     for first, second in zip(pair_only, among_others, strict=True):
         difference, other_difference = difference_of(first), difference_of(second, (1, 3))
         np.testing.assert_allclose(
-            [difference.value, difference.low95, difference.high95, difference.p_value, difference.block],
+            [difference.value, difference.low95, difference.high95, difference.p_value, difference.block_length],
             [
                 other_difference.value,
                 other_difference.low95,
                 other_difference.high95,
                 other_difference.p_value,
-                other_difference.block,
+                other_difference.block_length,
             ],
             rtol=1e-9,
         )

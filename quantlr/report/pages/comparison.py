@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from quantlr.backtest.metrics import drawdown
+from quantlr.backtest.metrics import drawdown_series
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array
 from quantlr.report.compare import Comparison
@@ -78,7 +78,7 @@ def equity_values(comparison: Comparison) -> Table:
         "dates": comparison.dates,
         "equity": equity,
         "benchmark": comparison.benchmark,
-        "drawdown": np.stack([drawdown(column) for column in equity.T], axis=1),
+        "drawdown": np.stack([drawdown_series(column) for column in equity.T], axis=1),
         "remark": "; grey: buy and hold" if comparison.benchmark is not None else "",
     }
 
@@ -373,5 +373,5 @@ def _method_text(comparison: Comparison) -> str:
 
 def _block_lengths_text(differences: Iterable[PairedDifference | None]) -> str:
     """Return the range of the block lengths, in sessions; empty without differences."""
-    lengths = sorted({difference.block for difference in differences if difference is not None})
+    lengths = sorted({difference.block_length for difference in differences if difference is not None})
     return " to ".join(f"{length:g}" for length in dict.fromkeys([lengths[0], lengths[-1]])) if lengths else ""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from quantlr.backtest.metrics import drawdown
+from quantlr.backtest.metrics import drawdown_series
 from quantlr.backtest.rolling import deepest_drawdowns, monthly_returns, rolling_sharpe, yearly_returns
 from quantlr.report.context import PageContext
 from quantlr.report.curves import draw_drawdown, draw_growth, draw_rolling_sharpe
@@ -41,8 +41,8 @@ def growth_values(context: PageContext) -> Table:
         "net_equity": net,
         "gross_equity": np.append(1.0, np.maximum(np.cumprod(1.0 + result.gross_return), 0.0)),
         "benchmark_equity": benchmark,
-        "net_drawdown": drawdown(net),
-        "benchmark_drawdown": drawdown(benchmark),
+        "net_drawdown": drawdown_series(net),
+        "benchmark_drawdown": drawdown_series(benchmark),
         "drawdowns": pd.DataFrame(deepest_drawdowns(result, max_count=N_MARKED_DRAWDOWNS)),
     }
 

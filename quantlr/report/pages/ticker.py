@@ -10,12 +10,12 @@ import numpy as np
 
 from quantlr.backtest.attribution import (
     TickerAttribution,
-    active_sessions,
+    active_session_slice,
     forecasts_of_ticker,
     ticker_attribution,
     ticker_backtest,
 )
-from quantlr.backtest.metrics import BacktestView, EvaluatedForecasts, profit_factor, turnover_per_year, win_rate
+from quantlr.backtest.metrics import BacktestView, EvaluatedForecasts, annual_turnover, profit_factor, win_rate
 from quantlr.backtest.rolling import rolling_accuracy
 from quantlr.model.diagnostics import standardized
 from quantlr.report.context import PageContext
@@ -75,7 +75,7 @@ class TickerContext:
     def backtest(self) -> BacktestView:
         """Its part as a backtest of its own, in excess of cash."""
         data = self.run.run_data
-        sessions = active_sessions(data.result, data.forecasts, self.ticker_index)
+        sessions = active_session_slice(data.result, data.forecasts, self.ticker_index)
         result = ticker_backtest(data.result, self.ticker_index, sessions)
         return BacktestView.from_result(result, sessions_per_year=self.run.config.report.sessions_per_year)
 
@@ -184,7 +184,7 @@ def ticker_number_values(context: TickerContext) -> Table:
         ("Costs (annual, % of equity)", percent_text(annual_cost, decimals=2), ""),
         ("Mean |weight|", percent_text(stats.mean_absolute_weight[0]), ""),
         ("Mean weight, long − short", percent_text(stats.mean_weight[0]), ""),
-        ("Turnover (annual, x equity)", number_text(turnover_per_year(view)), ""),
+        ("Turnover (annual, x equity)", number_text(annual_turnover(view)), ""),
         ("Trades", f"{len(view.trades):,}", ""),
         ("Win rate, after costs", percent_text(win_rate(view)), ""),
         ("Profit factor", number_text(profit_factor(view)), ""),
