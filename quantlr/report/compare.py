@@ -33,13 +33,7 @@ from quantlr.report.pairs import (
     result_on_dates,
     with_adjusted_p_values,
 )
-from quantlr.report.storage import (
-    SavedRun,
-    check_report_target,
-    find_run_dir,
-    nonfinite_to_none,
-    read_saved_run,
-)
+from quantlr.report.storage import SavedRun, check_report_target, find_run_dir, nonfinite_to_none, read_saved_run
 from quantlr.stats.paired import (
     PairDifferences,
     PairedDifference,

@@ -19,11 +19,10 @@ from quantlr.core.atomic import atomic_write
 from quantlr.core.errors import Fault
 from quantlr.core.values import Report
 from quantlr.report.compare import Comparison, check_comparison_target
-from quantlr.report.headline import interval_text, metric_label, metric_text
 from quantlr.report.html import render_template
 from quantlr.report.pages import PAGES
 from quantlr.report.storage import METRICS_FILE, hold_file_lock, json_bytes, write_report
-from quantlr.report.summary import DISPLAYED_METRICS, ticker_list_text
+from quantlr.report.summary import DISPLAYED_METRICS, interval_text, metric_label, metric_text, ticker_list_text
 
 GALLERY_FILE = "index.html"
 GENERATOR_META_TAG = '<meta name="generator" content="quantlr">'

@@ -13,11 +13,10 @@ import pandas as pd
 from quantlr.backtest.rolling import deepest_drawdowns
 from quantlr.core.timing import iso_date
 from quantlr.report.context import PageContext
-from quantlr.report.headline import TextTable, headline_tables
 from quantlr.report.pages.layout import default_style, figure_png
 from quantlr.report.pages.tearsheet import tearsheet_page
 from quantlr.report.style import number_text, percent_text
-from quantlr.report.summary import headline_text_rows
+from quantlr.report.summary import TextTable, headline_tables, headline_text_rows
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -15,10 +15,9 @@ from quantlr.core.arrays import Array
 from quantlr.core.errors import UserError
 from quantlr.core.timing import iso_date
 from quantlr.core.values import BacktestResult
-from quantlr.report.headline import metric_text
 from quantlr.report.storage import SavedRun
 from quantlr.report.style import MINUS_SIGN
-from quantlr.report.summary import HEADLINE_METRICS
+from quantlr.report.summary import HEADLINE_METRICS, metric_text
 from quantlr.stats.hac import SIGNIFICANCE_LEVEL
 from quantlr.stats.paired import PairedDifference, holm_adjusted_p_values
 
