@@ -92,7 +92,7 @@ def report_html(
         ],
         tables=[
             *headline_tables(context.metrics),
-            _drawdown_table(context),
+            _deepest_drawdown_table(context),
             _trade_table(trades_by_side),
             _fit_table(context.metrics["model"]),
         ],
@@ -105,13 +105,13 @@ def report_html(
     return text.encode()
 
 
-def _drawdown_table(context: PageContext) -> TextTable:
+def _deepest_drawdown_table(context: PageContext) -> TextTable:
     """Return the deepest drawdowns; no rows where equity never fell."""
     rows = []
     for fall in deepest_drawdowns(context.run_data.result, max_count=MAX_LISTED_DRAWDOWNS):
         recovery = iso_date(fall.recovery_date) if fall.recovery_date else "not yet"
         rows.append((percent_text(fall.depth), (iso_date(fall.peak_date), iso_date(fall.trough_date), recovery)))
-    return TextTable("Deepest drawdowns", ("peak", "trough", "recovery"), tuple(rows))
+    return TextTable("Deepest drawdowns", ("peak", "trough", "recovery"), rows)
 
 
 def _trade_table(trades_by_side: pd.DataFrame) -> TextTable:
@@ -126,9 +126,8 @@ def _trade_table(trades_by_side: pd.DataFrame) -> TextTable:
     for key, label in labels.items():
         text = "{:,.0f}".format if key in ("trades", "sessions") else percent_text
         rows.append((label, tuple(map(text, trades_by_side[key]))))
-    return TextTable(
-        "Trades, returns after costs, % of the position", tuple(map(str, trades_by_side.index)), tuple(rows)
-    )
+    sides = tuple(map(str, trades_by_side.index))
+    return TextTable("Trades, returns after costs, % of the position", sides, rows)
 
 
 def _fit_table(model_metrics: dict[str, Any]) -> TextTable:

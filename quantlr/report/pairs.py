@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from quantlr.report.storage import SavedRun
 from quantlr.report.style import MINUS_SIGN
 from quantlr.report.summary import HEADLINE_METRICS, metric_text
 from quantlr.stats.hac import SIGNIFICANCE_LEVEL
-from quantlr.stats.paired import PairedDifference, holm_adjusted_p_values
+from quantlr.stats.paired import PairedDifference
 
 RUN_NAME_KEY = "name"
 """Key of a config that names the run and changes no result."""
@@ -34,20 +35,12 @@ HEADLINE_COLUMNS = tuple(metric.heading for metric in COMPARED_METRICS)
 MetricValues = dict[str, float | None]
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigDifference:
-    """A dotted key of the config and its value in each run, as text; None where a run does not have the key."""
-
-    key: str
-    values_by_run: tuple[str | None, ...]
-
-
-def config_differences(configs: Sequence[Mapping[str, Any]]) -> tuple[ConfigDifference, ...]:
-    """Return the keys whose values differ between configs, in the order in which the configs have them."""
+def config_differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str | None, ...]]:
+    """Return the dotted keys whose values differ between configs, and each value as text; None where there is none."""
     flat = [dict(_iter_flat_items(config)) for config in configs]
     keys = dict.fromkeys(key for settings in flat for key in settings if key != RUN_NAME_KEY)
     values = {key: tuple(settings.get(key) for settings in flat) for key in keys}
-    return tuple(ConfigDifference(key, by_run) for key, by_run in values.items() if len(set(by_run)) > 1)
+    return {key: by_run for key, by_run in values.items() if len(set(by_run)) > 1}
 
 
 def _iter_flat_items(value: Any, key_prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -71,15 +64,11 @@ def common_dates(runs: Sequence[SavedRun]) -> pd.DatetimeIndex:
     UserError : there are none.
     """
     indexes = [pd.DatetimeIndex(run.backtest_frame.index) for run in runs]
-    dates = indexes[0]
-    for index in indexes[1:]:
-        dates = dates.intersection(index)
+    dates = reduce(pd.DatetimeIndex.intersection, indexes)
     if dates.empty:
-        periods = "; ".join(
-            f"{run.name} {iso_date(index[0])} to {iso_date(index[-1])}"
-            for run, index in zip(runs, indexes, strict=True)
-        )
-        raise UserError(f"no session is common to all of these runs: {periods}; run them on the same years")
+        pairs = zip(runs, indexes, strict=True)
+        periods = [f"{run.name} {iso_date(index[0])} to {iso_date(index[-1])}" for run, index in pairs]
+        raise UserError(f"no session is common to all of these runs: {'; '.join(periods)}; run them on the same years")
     return dates.sort_values()
 
 
@@ -119,17 +108,10 @@ def _backtest_result(table: pd.DataFrame, session_cash_rate: float) -> BacktestR
     )
 
 
-def has_same_label(runs: Sequence[SavedRun]) -> bool:
-    """Return whether all runs forecast the same label, so that their forecasts can be compared."""
-    return all(run.config["label"] == runs[0].config["label"] for run in runs)
-
-
 def common_evaluated_forecasts(runs: Sequence[SavedRun]) -> list[EvaluatedForecasts]:
     """Return each run's forecasts of the rows that all runs forecast, with a known outcome that is the same in all."""
     tables = [run.forecast_frame.dropna(subset="up").set_index(["date", "ticker"]).sort_index() for run in runs]
-    rows = tables[0].index
-    for table in tables[1:]:
-        rows = rows.intersection(table.index)
+    rows = reduce(pd.Index.intersection, [table.index for table in tables])
     up = np.stack([table.loc[rows, "up"].to_numpy(dtype=np.float64) for table in tables])
     rows = rows.sort_values()[(up == up[0]).all(axis=0)]
     session = pd.factorize(rows.get_level_values("date"))[0].astype(np.int64)
@@ -138,13 +120,11 @@ def common_evaluated_forecasts(runs: Sequence[SavedRun]) -> list[EvaluatedForeca
     is_clustered = horizon > 1 or len(np.unique(ticker)) > 1
     evaluated = []
     for table in tables:
-        columns = (table.loc[rows, name].to_numpy(dtype=np.float64) for name in ("probability", "up", "base_rate"))
-        probability, up, base_rate = columns
+        probability, up, base_rate = table.loc[rows, ["probability", "up", "base_rate"]].to_numpy(dtype=np.float64).T
         with np.errstate(divide="ignore"):
             log_odds = np.log(probability) - np.log1p(-probability)
-        evaluated.append(
-            EvaluatedForecasts(log_odds, probability, up, base_rate, ticker, session, is_clustered, horizon)
-        )
+        columns = log_odds, probability, up, base_rate, ticker, session
+        evaluated.append(EvaluatedForecasts(*columns, is_clustered, horizon))
     return evaluated
 
 
@@ -158,11 +138,11 @@ def headline_metrics(
     evaluated: EvaluatedForecasts | None,
     *,
     sessions_per_year: int,
-    score_suffix: str = "",
+    suffix: str = "",
 ) -> MetricValues:
     """Return the compared metrics, keyed as in ``metrics.json``; None without a backtest or without forecasts.
 
-    Accuracy and log loss are the metrics of these names followed by `score_suffix`, as "_base_rate".
+    Accuracy and log loss are the metrics of these names followed by `suffix`, as "_base_rate".
     """
     values: MetricValues = dict.fromkeys(["final_equity", *(metric.key for metric in COMPARED_METRICS)])
     if result is not None:
@@ -170,7 +150,7 @@ def headline_metrics(
         values |= {key: BACKTEST_METRICS[key](view) for key in values if key in BACKTEST_METRICS}
     if evaluated is not None and len(evaluated.up) > 0:
         scores = [metric.key for metric in COMPARED_METRICS if metric.section == "forecast"]
-        values |= {key: FORECAST_METRICS[f"{key}{score_suffix}"](evaluated) for key in scores}
+        values |= {key: FORECAST_METRICS[f"{key}{suffix}"](evaluated) for key in scores}
     return values
 
 
@@ -184,7 +164,7 @@ def baseline_metric_values(
     first = evaluated_by_run[0] if evaluated_by_run else None
     if first and not all((run.base_rate == first.base_rate).all() for run in evaluated_by_run):
         first = None
-    return headline_metrics(benchmark_result, first, sessions_per_year=sessions_per_year, score_suffix="_base_rate")
+    return headline_metrics(benchmark_result, first, sessions_per_year=sessions_per_year, suffix="_base_rate")
 
 
 def headline_cell_texts(metric_values: MetricValues) -> tuple[str, ...]:
@@ -215,8 +195,8 @@ class RunPair:
     accuracy_difference: PairedDifference | None
     has_same_returns: bool
     has_same_forecasts: bool
-    sharpe_adjusted_p: float | None = None
-    log_loss_adjusted_p: float | None = None
+    sharpe_adjusted_p: float | None
+    log_loss_adjusted_p: float | None
 
     @property
     def is_sharpe_significant(self) -> bool:
@@ -227,28 +207,6 @@ class RunPair:
     def is_log_loss_significant(self) -> bool:
         """Whether the log losses differ significantly (5 %, adjusted)."""
         return self.log_loss_adjusted_p is not None and self.log_loss_adjusted_p < SIGNIFICANCE_LEVEL
-
-
-def with_adjusted_p_values(pairs: Sequence[RunPair]) -> tuple[RunPair, ...]:
-    """Return pairs with the p values of Sharpe ratio and log loss adjusted together by Holm's method.
-
-    Pairs with the same returns or forecasts are not tested and do not count.
-    """
-    p_values: dict[tuple[int, str], float] = {}
-    for index, pair in enumerate(pairs):
-        if pair.sharpe_difference is not None and not pair.has_same_returns:
-            p_values[index, "sharpe"] = pair.sharpe_difference.p_value
-        if pair.log_loss_difference is not None and not pair.has_same_forecasts:
-            p_values[index, "log_loss"] = pair.log_loss_difference.p_value
-    adjusted = dict(zip(p_values, holm_adjusted_p_values(list(p_values.values())), strict=True))
-    return tuple(
-        replace(
-            pair,
-            sharpe_adjusted_p=adjusted.get((index, "sharpe")),
-            log_loss_adjusted_p=adjusted.get((index, "log_loss")),
-        )
-        for index, pair in enumerate(pairs)
-    )
 
 
 def pair_sentence(pair: RunPair, run_names: Sequence[str]) -> str:
@@ -280,9 +238,8 @@ def log_loss_difference_text(pair: RunPair, *, unit_nats: float = 1.0, decimals:
 def _significance_text(difference: PairedDifference | None, p_value: float | None, *, decimals: int) -> str:
     if difference is None or p_value is None:
         return "not compared"
-    value, low, high = (
-        format_signed(number, decimals=decimals) for number in (difference.value, difference.low95, difference.high95)
-    )
+    numbers = (difference.value, difference.low95, difference.high95)
+    value, low, high = (format_signed(number, decimals=decimals) for number in numbers)
     p_text = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.{3 if p_value < 0.1 else 2}f}"
     significance = "significant (5%)" if p_value < SIGNIFICANCE_LEVEL else "not significant"
     return f"{value} ({low} to {high}, {p_text}): {significance}"
