@@ -181,6 +181,12 @@ def _plan_walk_forward(config: RunConfig, prices: Prices, ledger: Ledger) -> Wal
     splits, split_notes = make_model_splits(dataset, spec, config.model, DEFAULT_STAGES.walk_forward_steps)
     dates = prices.sessions.strftime("%Y-%m-%d").tolist()
     models = tuple(_planned_model(split, dataset, dates) for split in splits)
+    tickers = []
+    for index, n_bars in enumerate(prices.n_bars.tolist()):
+        first, last = prices.session[[0, n_bars - 1], index]
+        rows, bars = dataset.ticker_slice(index), SessionRange(dates[first], dates[last], n_bars)
+        n_rows = rows.stop - rows.start
+        tickers.append(PlannedTicker(prices.tickers[index], bars, n_bars - n_rows, n_rows))
     up = gather_forecast_rows(splits, dataset.up)
     first_session = int(gather_forecast_rows(splits, dataset.session).min())
     require_known_outcome(up, first_date=dates[first_session])
@@ -190,7 +196,7 @@ def _plan_walk_forward(config: RunConfig, prices: Prices, ledger: Ledger) -> Wal
         source=prices.source,
         sha256=prices.sha256,
         sessions=SessionRange(dates[0], dates[-1], len(dates)),
-        tickers=tuple(_planned_ticker(index, prices, dataset, dates) for index in range(len(prices.tickers))),
+        tickers=tuple(tickers),
         columns=dataset.columns,
         models=models,
         refits=sum(len(model.folds) for model in models),
@@ -202,14 +208,6 @@ def _plan_walk_forward(config: RunConfig, prices: Prices, ledger: Ledger) -> Wal
         tried=is_recorded,
         notes=(*prices.notes, *dataset.notes, *split_notes),
     )
-
-
-def _planned_ticker(ticker_index: int, prices: Prices, dataset: Dataset, dates: Sequence[str]) -> PlannedTicker:
-    n_bars, rows = int(prices.n_bars[ticker_index]), dataset.ticker_slice(ticker_index)
-    first, last = prices.session[[0, n_bars - 1], ticker_index]
-    n_rows = rows.stop - rows.start
-    bars = SessionRange(dates[first], dates[last], n_bars)
-    return PlannedTicker(prices.tickers[ticker_index], bars, n_bars - n_rows, n_rows)
 
 
 def _planned_model(split: ModelSplit, dataset: Dataset, dates: Sequence[str]) -> PlannedModel:

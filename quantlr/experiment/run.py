@@ -113,8 +113,7 @@ class Run:
     @property
     def returns(self) -> pd.Series[float]:
         """Net returns by session, named after the run: dated by their end, as other packages take them."""
-        result = self.run_data.result
-        return pd.Series(result.net_return, index=result.sessions.rename("date"), name=self.config.name)
+        return self.backtest.set_index("date")["net_return"].rename(self.config.name)
 
     @property
     def benchmark_returns(self) -> pd.Series[float]:
@@ -177,7 +176,7 @@ class Run:
     def record_in_ledger(self, output: str | Path) -> Run:
         """Return the same run, recorded in the ledger of `output`, with metrics that count the trials there."""
         ledger = Ledger.from_output_folder(Path(output))
-        statistics = _record_trial(self.config, self.run_data, ledger)
+        statistics = _record_and_get_statistics(self.config, self.run_data, ledger)
         return replace(self, metrics=compute_metrics(self.config, self.run_data, statistics), ledger=ledger)
 
     def save(
@@ -276,7 +275,7 @@ def run_config(
     with config.add_location_to_errors():
         prices = load_prices(config.run.data, offline=offline, progress=progress)
         run_data = run_stages(config.run, prices, workers=workers, progress=progress)
-    statistics = _record_trial(config.run, run_data, ledger) if ledger else None
+    statistics = _record_and_get_statistics(config.run, run_data, ledger) if ledger else None
     metrics = compute_metrics(config.run, run_data, statistics, progress=progress)
     notes = (
         *prices.notes,
@@ -288,11 +287,10 @@ def run_config(
     return Run(config.run, metrics, notes, run_data, ledger)
 
 
-def _record_trial(config: RunConfig, run_data: RunData, ledger: Ledger) -> TrialStatistics:
+def _record_and_get_statistics(config: RunConfig, run_data: RunData, ledger: Ledger) -> TrialStatistics:
     """Record a run as a trial, and return the statistics of the related trials."""
     excess = run_data.result.net_return - run_data.result.session_cash_rate
-    trial = Trial.from_config(
-        config, data_sha256=run_data.prices.sha256, sharpe=sharpe_per_session(excess), sessions=len(excess)
-    )
+    sha256, sharpe = run_data.prices.sha256, sharpe_per_session(excess)
+    trial = Trial.from_config(config, data_sha256=sha256, sharpe=sharpe, sessions=len(excess))
     make_reports_dir(ledger.path.parent, config.name)
     return ledger.record_and_get_statistics(trial)

@@ -384,9 +384,8 @@ def read_saved_run(report_dir: Path, *, name: str) -> SavedRun:
     UserError : the folder is incomplete, or laid out as another version does.
     Fault : the disk cannot be read.
     """
-    missing = [
-        file for file in ("config.yaml", "backtest.parquet", "forecasts.parquet") if not (report_dir / file).is_file()
-    ]
+    files = ("config.yaml", "backtest.parquet", "forecasts.parquet")
+    missing = [file for file in files if not (report_dir / file).is_file()]
     if missing:
         raise UserError(f"{report_dir} is not a complete report: {', '.join(missing)} missing; run its config again")
     try:
