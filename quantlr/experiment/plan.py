@@ -180,7 +180,7 @@ def _plan_walk_forward(config: RunConfig, prices: Prices, ledger: Ledger) -> Wal
     dataset, spec = dataset_from_config(config, prices), config.walk_forward
     splits, split_notes = make_model_splits(dataset, spec, config.model, DEFAULT_STAGES.walk_forward_steps)
     dates = prices.sessions.strftime("%Y-%m-%d").tolist()
-    models = tuple(_planned_model(split, dataset, dates) for split in splits)
+    models = tuple(_make_planned_model(split, dataset, dates) for split in splits)
     tickers = []
     for index, n_bars in enumerate(prices.n_bars.tolist()):
         first, last = prices.session[[0, n_bars - 1], index]
@@ -191,7 +191,8 @@ def _plan_walk_forward(config: RunConfig, prices: Prices, ledger: Ledger) -> Wal
     first_session = int(gather_forecast_rows(splits, dataset.session).min())
     require_known_outcome(up, first_date=dates[first_session])
     fill_session = first_session + config.execution.fill_delay_sessions
-    n_trials, is_recorded = ledger.count_related_trials(Trial.from_config(config, data_sha256=prices.sha256))
+    trial = Trial.from_config(config, data_sha256=prices.sha256)
+    related_trials = ledger.related_sharpe_ratios_by_id(trial) if ledger.path.exists() else {}
     return WalkForwardPlan(
         source=prices.source,
         sha256=prices.sha256,
@@ -204,13 +205,13 @@ def _plan_walk_forward(config: RunConfig, prices: Prices, ledger: Ledger) -> Wal
         scored=int((~np.isnan(up)).sum()),
         gap=first_forecast_row(spec.train, horizon=config.label.horizon, embargo=spec.embargo) - spec.train,
         first_fill=dates[fill_session] if fill_session < len(dates) else None,
-        trials=n_trials,
-        tried=is_recorded,
+        trials=len(related_trials),
+        tried=trial.id in related_trials,
         notes=(*prices.notes, *dataset.notes, *split_notes),
     )
 
 
-def _planned_model(split: ModelSplit, dataset: Dataset, dates: Sequence[str]) -> PlannedModel:
+def _make_planned_model(split: ModelSplit, dataset: Dataset, dates: Sequence[str]) -> PlannedModel:
     first = split.first_row
     train = [(first + folds.train_start, first + folds.train_stop) for folds in split.folds]
     test = [(first + folds.test_start, first + folds.test_stop) for folds in split.folds]

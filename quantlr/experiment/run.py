@@ -93,8 +93,7 @@ class Run:
     @property
     def positions(self) -> pd.DataFrame:
         """One row per session and ticker with a forecast, with the columns of ``positions.parquet``."""
-        result = self.run_data.result
-        tickers = np.unique(self.run_data.forecasts.ticker)
+        result, tickers = self.run_data.result, np.unique(self.run_data.forecasts.ticker)
         columns = {
             "date": result.sessions.repeat(len(tickers)),
             "ticker": np.tile(np.array(result.tickers, dtype=object)[tickers], len(result.sessions)),
@@ -145,19 +144,19 @@ class Run:
         draw : draws the pages of a `PageContext`.
         progress : called after each page and each file.
         """
-        from quantlr.report.gallery import THUMBNAIL_FILE, make_thumbnail
+        from quantlr.report.gallery import THUMBNAIL_FILE, make_thumbnail_png
         from quantlr.report.html import report_html
 
         context = PageContext.from_run(self.config, self.run_data, self.metrics, self.notes)
         pictures = draw(context, progress)
         counter = ProgressCounter("writing", 2, progress)
-        trades, config_yaml, provenance = self.trades, self.config.to_yaml(), self.provenance
+        trades, provenance = self.trades, self.provenance
         by_side = trade_summary_by_side(trades)
-        html = report_html(context, pictures, config_yaml=config_yaml, provenance=provenance, trades_by_side=by_side)
+        html = report_html(context, pictures, provenance=provenance, trades_by_side=by_side)
         files = {
             **{name: picture.png_bytes for name, picture in pictures.items()},
             **make_ticker_index_file(context.forecast_tickers, pictures),
-            THUMBNAIL_FILE: make_thumbnail(pictures["tearsheet.png"].png_bytes),
+            THUMBNAIL_FILE: make_thumbnail_png(pictures["tearsheet.png"].png_bytes),
             "report.html": html,
         }
         counter.step()
@@ -167,7 +166,7 @@ class Run:
             "backtest.parquet": parquet_bytes(self.backtest),
             "positions.parquet": parquet_bytes(self.positions),
             "trades.csv": trades.to_csv(index=False, date_format="%Y-%m-%d", lineterminator="\n").encode(),
-            "config.yaml": config_yaml.encode(),
+            "config.yaml": self.config.to_yaml().encode(),
             "provenance.json": json_bytes(provenance),
         }
         counter.step()
@@ -176,7 +175,7 @@ class Run:
     def record_in_ledger(self, output: str | Path) -> Run:
         """Return the same run, recorded in the ledger of `output`, with metrics that count the trials there."""
         ledger = Ledger.from_output_folder(Path(output))
-        statistics = _record_and_get_statistics(self.config, self.run_data, ledger)
+        statistics = _record_trial_and_get_statistics(self.config, self.run_data, ledger)
         return replace(self, metrics=compute_metrics(self.config, self.run_data, statistics), ledger=ledger)
 
     def save(
@@ -275,7 +274,7 @@ def run_config(
     with config.add_location_to_errors():
         prices = load_prices(config.run.data, offline=offline, progress=progress)
         run_data = run_stages(config.run, prices, workers=workers, progress=progress)
-    statistics = _record_and_get_statistics(config.run, run_data, ledger) if ledger else None
+    statistics = _record_trial_and_get_statistics(config.run, run_data, ledger) if ledger else None
     metrics = compute_metrics(config.run, run_data, statistics, progress=progress)
     notes = (
         *prices.notes,
@@ -287,7 +286,7 @@ def run_config(
     return Run(config.run, metrics, notes, run_data, ledger)
 
 
-def _record_and_get_statistics(config: RunConfig, run_data: RunData, ledger: Ledger) -> TrialStatistics:
+def _record_trial_and_get_statistics(config: RunConfig, run_data: RunData, ledger: Ledger) -> TrialStatistics:
     """Record a run as a trial, and return the statistics of the related trials."""
     excess = run_data.result.net_return - run_data.result.session_cash_rate
     sha256, sharpe = run_data.prices.sha256, sharpe_per_session(excess)

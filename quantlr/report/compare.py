@@ -20,15 +20,15 @@ from quantlr.core.timing import iso_date
 from quantlr.report.pairs import (
     MetricValues,
     RunPair,
+    backtest_result_on_dates,
     baseline_metric_values,
-    benchmark_on_dates,
+    benchmark_result_on_dates,
     common_dates,
     common_evaluated_forecasts,
+    compared_metric_values,
     config_differences,
     forecast_log_losses,
-    headline_metrics,
     pair_sentence,
-    result_on_dates,
 )
 from quantlr.report.storage import SavedRun, check_report_target, find_run_dir, nonfinite_to_none, read_saved_run
 from quantlr.stats.paired import (
@@ -178,10 +178,10 @@ def compare_saved_runs(runs: Sequence[SavedRun]) -> Comparison:
         counts = ", ".join(f"{run.name} {run.sessions_per_year}" for run in runs)
         raise UserError(f"numbers per year can't be compared where years differ: report.sessions_per_year is {counts}")
     dates = common_dates(runs)
-    results = [result_on_dates(run, dates) for run in runs]
+    results = [backtest_result_on_dates(run, dates) for run in runs]
     is_same_label = all(run.config["label"] == runs[0].config["label"] for run in runs)
     evaluated = common_evaluated_forecasts(runs) if is_same_label else []
-    benchmarks = [benchmark_on_dates(run, dates) for run in runs]
+    benchmarks = [benchmark_result_on_dates(run, dates) for run in runs]
     is_close = [np.allclose(benchmarks[0].equity, other.equity, rtol=BENCHMARK_RTOL, atol=0) for other in benchmarks]
     benchmark = benchmarks[0] if all(is_close) else None
     n_draws = n_draws_for_tests(len(runs) * (len(runs) - 1))
@@ -189,7 +189,7 @@ def compare_saved_runs(runs: Sequence[SavedRun]) -> Comparison:
     forecast_caveat = _untested_forecasts_caveat(evaluated, log_losses)
     returns = np.stack([result.net_return - result.session_cash_rate for result in results], axis=1)
     tested = [] if forecast_caveat else evaluated
-    pairs = _compare_all_pairs(returns, log_losses, tested, sessions_per_year=per_year, n_draws=n_draws)
+    pairs = _make_run_pairs(returns, log_losses, tested, sessions_per_year=per_year, n_draws=n_draws)
     return Comparison(
         run_names=tuple(run.name for run in runs),
         run_dirs=tuple(run.report_dir for run in runs),
@@ -197,7 +197,7 @@ def compare_saved_runs(runs: Sequence[SavedRun]) -> Comparison:
         equity=np.stack([result.equity for result in results], axis=1),
         benchmark=benchmark.equity if benchmark else None,
         metrics_by_run=tuple(
-            headline_metrics(result, evaluated[index] if evaluated else None, sessions_per_year=per_year)
+            compared_metric_values(result, evaluated[index] if evaluated else None, sessions_per_year=per_year)
             for index, result in enumerate(results)
         ),
         baseline_metrics=baseline_metric_values(benchmark, evaluated, sessions_per_year=per_year),
@@ -210,7 +210,7 @@ def compare_saved_runs(runs: Sequence[SavedRun]) -> Comparison:
     )
 
 
-def _compare_all_pairs(
+def _make_run_pairs(
     returns: Array, log_losses: Array, tested: Sequence[EvaluatedForecasts], *, sessions_per_year: int, n_draws: int
 ) -> tuple[RunPair, ...]:
     """Return all pairs of runs with their differences, those of returns annualised, and p values adjusted by Holm.

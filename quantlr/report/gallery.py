@@ -100,7 +100,7 @@ def gallery_html(reports_dir: Path) -> str:
     for folder in folders:
         try:
             metrics = (folder / METRICS_FILE).stat()
-            cards.append(read_card(folder, folder.stat().st_mtime_ns, metrics.st_mtime_ns, metrics.st_size))
+            cards.append(read_card_values(folder, folder.stat().st_mtime_ns, metrics.st_mtime_ns, metrics.st_size))
         except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
             continue
     cards.sort(key=lambda card: (card["verdict_rank"], card["sharpe"] is None, -(card["sharpe"] or 0.0), card["name"]))
@@ -112,7 +112,7 @@ def gallery_html(reports_dir: Path) -> str:
     return render_template("gallery.html", signature=GENERATOR_META_TAG, cards=cards, other_pages=other_pages)
 
 
-def make_thumbnail(page_png: bytes) -> bytes:
+def make_thumbnail_png(page_png: bytes) -> bytes:
     """Return a page as a small PNG; the same bytes for the same page."""
     from PIL import Image
 
@@ -125,7 +125,7 @@ def make_thumbnail(page_png: bytes) -> bytes:
 
 
 @lru_cache(maxsize=MAX_CACHED_CARDS)
-def read_card(report_dir: Path, _dir_mtime_ns: int, _metrics_mtime_ns: int, _metrics_bytes: int) -> Mapping[str, Any]:
+def read_card_values(report_dir: Path, _dir_mtime_ns: int, _metrics_mtime_ns: int, _n_bytes: int) -> Mapping[str, Any]:
     """Return the values of a report's card, kept while its folder and metrics have the same times of change and size.
 
     ``thumbnail`` and ``report`` are addresses of its picture and of the file that opens on a click, None where there is

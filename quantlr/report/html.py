@@ -61,12 +61,7 @@ def notebook_html(context: PageContext) -> str:
 
 
 def report_html(
-    context: PageContext,
-    pictures: Mapping[str, Picture],
-    *,
-    config_yaml: str,
-    provenance: dict[str, Any],
-    trades_by_side: pd.DataFrame,
+    context: PageContext, pictures: Mapping[str, Picture], *, provenance: dict[str, Any], trades_by_side: pd.DataFrame
 ) -> bytes:
     """Return the report as HTML that contains every picture; text of the config or the data is never read as markup.
 
@@ -74,10 +69,12 @@ def report_html(
     ----------
     context : the run.
     pictures : pages by file name; those in folders, one per ticker, are left out: a browser cannot open hundreds.
-    config_yaml : the resolved config.
     provenance : as in ``provenance.json``.
     trades_by_side : as `backtest.trades.trade_summary_by_side` returns them.
     """
+    files = [file for file in pictures if "/" not in file]
+    embedded = [(file.partition(".")[0], pictures[file], png_data_uri(pictures[file].png_bytes)) for file in files]
+    tables = _deepest_drawdown_table(context), _trade_table(trades_by_side), _fit_table(context.metrics["model"])
     finding, _, basis = context.metrics["verdict"]["sentence"].partition(": ")
     text = render_template(
         "report.html",
@@ -85,19 +82,10 @@ def report_html(
         finding=finding,
         basis=basis[:1].upper() + basis[1:],
         setup_text=context.setup_text,
-        pictures=[
-            (file.partition(".")[0], picture, png_data_uri(picture.png_bytes))
-            for file, picture in pictures.items()
-            if "/" not in file
-        ],
-        tables=[
-            *headline_tables(context.metrics),
-            _deepest_drawdown_table(context),
-            _trade_table(trades_by_side),
-            _fit_table(context.metrics["model"]),
-        ],
+        pictures=embedded,
+        tables=[*headline_tables(context.metrics), *tables],
         notes=context.notes,
-        config=config_yaml,
+        config=context.config.to_yaml(),
         source=provenance["data"]["source"],
         sha256=provenance["data"]["sha256"],
         versions=provenance["versions"],

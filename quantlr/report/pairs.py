@@ -22,8 +22,6 @@ from quantlr.report.summary import HEADLINE_METRICS, metric_text
 from quantlr.stats.hac import SIGNIFICANCE_LEVEL
 from quantlr.stats.paired import PairedDifference
 
-RUN_NAME_KEY = "name"
-"""Key of a config that names the run and changes no result."""
 COMPARED_METRICS = tuple(
     metric
     for section in ("backtest", "forecast")
@@ -37,13 +35,13 @@ MetricValues = dict[str, float | None]
 
 def config_differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str | None, ...]]:
     """Return the dotted keys whose values differ between configs, and each value as text; None where there is none."""
-    flat = [dict(_iter_flat_items(config)) for config in configs]
-    keys = dict.fromkeys(key for settings in flat for key in settings if key != RUN_NAME_KEY)
+    flat = [dict(_iter_flat_config_items(config)) for config in configs]
+    keys = dict.fromkeys(key for settings in flat for key in settings if key != "name")  # changes no result
     values = {key: tuple(settings.get(key) for settings in flat) for key in keys}
     return {key: by_run for key, by_run in values.items() if len(set(by_run)) > 1}
 
 
-def _iter_flat_items(value: Any, key_prefix: str = "") -> Iterator[tuple[str, str]]:
+def _iter_flat_config_items(value: Any, key_prefix: str = "") -> Iterator[tuple[str, str]]:
     """Yield dotted keys and their values as text; a list of plain values is one value."""
     if isinstance(value, Mapping):
         items = list(value.items())
@@ -53,7 +51,7 @@ def _iter_flat_items(value: Any, key_prefix: str = "") -> Iterator[tuple[str, st
         yield key_prefix, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         return
     for key, item in items:
-        yield from _iter_flat_items(item, f"{key_prefix}.{key}" if key_prefix else str(key))
+        yield from _iter_flat_config_items(item, f"{key_prefix}.{key}" if key_prefix else str(key))
 
 
 def common_dates(runs: Sequence[SavedRun]) -> pd.DatetimeIndex:
@@ -72,21 +70,21 @@ def common_dates(runs: Sequence[SavedRun]) -> pd.DatetimeIndex:
     return dates.sort_values()
 
 
-def result_on_dates(run: SavedRun, dates: pd.DatetimeIndex) -> BacktestResult:
+def backtest_result_on_dates(run: SavedRun, dates: pd.DatetimeIndex) -> BacktestResult:
     """Return a run's backtest over some of its sessions, without single tickers; equity begins at 1."""
-    return _backtest_result(run.backtest_frame.loc[dates], run.cash_return_per_session)
+    return _backtest_result_from_frame(run.backtest_frame.loc[dates], run.cash_return_per_session)
 
 
-def benchmark_on_dates(run: SavedRun, dates: pd.DatetimeIndex) -> BacktestResult:
+def benchmark_result_on_dates(run: SavedRun, dates: pd.DatetimeIndex) -> BacktestResult:
     """Return the backtest of a run's benchmark over some of its sessions; returns are NaN where it has none."""
     equity = run.backtest_frame["benchmark_equity"].to_numpy(dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         returns = pd.Series(equity / np.concatenate([[1.0], equity[:-1]]) - 1.0, index=run.backtest_frame.index)
     columns = {"gross_return": returns, "cost": 0.0, "net_return": returns, "turnover": np.nan, "exposure": np.nan}
-    return _backtest_result(pd.DataFrame(columns).loc[dates], run.cash_return_per_session)
+    return _backtest_result_from_frame(pd.DataFrame(columns).loc[dates], run.cash_return_per_session)
 
 
-def _backtest_result(table: pd.DataFrame, session_cash_rate: float) -> BacktestResult:
+def _backtest_result_from_frame(table: pd.DataFrame, session_cash_rate: float) -> BacktestResult:
     n, dates = len(table), pd.DatetimeIndex(table.index)
     columns = ("gross_return", "cost", "net_return", "turnover", "exposure")
     gross_return, cost, net_return, turnover, exposure = (table[name].to_numpy(dtype=np.float64) for name in columns)
@@ -133,7 +131,7 @@ def forecast_log_losses(evaluated_by_run: Sequence[EvaluatedForecasts]) -> Array
     return np.stack([np.logaddexp(0.0, run.log_odds) - run.up * run.log_odds for run in evaluated_by_run], axis=1)
 
 
-def headline_metrics(
+def compared_metric_values(
     result: BacktestResult | None,
     evaluated: EvaluatedForecasts | None,
     *,
@@ -164,7 +162,7 @@ def baseline_metric_values(
     first = evaluated_by_run[0] if evaluated_by_run else None
     if first and not all((run.base_rate == first.base_rate).all() for run in evaluated_by_run):
         first = None
-    return headline_metrics(benchmark_result, first, sessions_per_year=sessions_per_year, suffix="_base_rate")
+    return compared_metric_values(benchmark_result, first, sessions_per_year=sessions_per_year, suffix="_base_rate")
 
 
 def headline_cell_texts(metric_values: MetricValues) -> tuple[str, ...]:

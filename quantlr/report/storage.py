@@ -116,16 +116,16 @@ def read_previous_metrics(report_dir: Path) -> dict[str, Any] | None:
 
 def has_same_prices(metrics: dict[str, Any], previous_metrics: dict[str, Any]) -> bool:
     """Return whether two runs used the same prices; False where the previous one does not say."""
-    return all(metrics["data"][key] == _data_field(previous_metrics, key) for key in ("sha256", "sessions"))
+    return all(metrics["data"][key] == _data_section_value(previous_metrics, key) for key in ("sha256", "sessions"))
 
 
 def price_dates_text(previous_metrics: dict[str, Any]) -> str:
     """Return the first and last date of a previous run's prices, "" where it does not say."""
-    first, last = _data_field(previous_metrics, "first"), _data_field(previous_metrics, "last")
+    first, last = _data_section_value(previous_metrics, "first"), _data_section_value(previous_metrics, "last")
     return f"{first} to {last}" if isinstance(first, str) and isinstance(last, str) else ""
 
 
-def _data_field(previous_metrics: dict[str, Any], key: str) -> Any:
+def _data_section_value(previous_metrics: dict[str, Any], key: str) -> Any:
     data = previous_metrics.get("data")
     return data.get(key) if isinstance(data, dict) else None
 
@@ -297,21 +297,21 @@ def _copy_user_files(old_dir: Path, new_dir: Path) -> None:
             if is_folder:
                 raise OutputError(f"{item} is a folder where a file of the report belongs; move it away")
         elif is_folder and item.name == TICKER_PAGES_DIR:
-            own_files = _listed_ticker_files(old_dir)
+            own_files = _listed_ticker_file_names(old_dir)
             for page in item.iterdir():
                 if page.name not in own_files and not (target / page.name).exists():
                     target.mkdir(exist_ok=True)
-                    _copy_entry(page, target / page.name)
+                    _copy_file_or_dir(page, target / page.name)
         elif target.exists() and not is_folder:
             raise OutputError(f"{item} is no folder, where a folder of the report belongs; move it away")
         else:
-            _copy_entry(item, target)
+            _copy_file_or_dir(item, target)
     for copied in new_dir.rglob("*"):
         if copied.is_file() and not copied.is_symlink():
             fsync_path(copied)
 
 
-def _copy_entry(source: Path, target: Path) -> None:
+def _copy_file_or_dir(source: Path, target: Path) -> None:
     """Copy a file or a folder, and links as links."""
     if source.is_dir() and not source.is_symlink():
         shutil.copytree(source, target, symlinks=True)
@@ -319,7 +319,7 @@ def _copy_entry(source: Path, target: Path) -> None:
         shutil.copy2(source, target, follow_symlinks=False)
 
 
-def _listed_ticker_files(report_dir: Path) -> frozenset[str]:
+def _listed_ticker_file_names(report_dir: Path) -> frozenset[str]:
     """Return the names of the ticker pages that a report wrote, and of their index; none without an index."""
     try:
         listed = json.loads((report_dir / TICKER_INDEX_FILE).read_bytes())
@@ -405,8 +405,8 @@ def read_saved_run(report_dir: Path, *, name: str) -> SavedRun:
             config=config,
             quantlr_version=version,
             price_digest=str(provenance.get("data", {}).get("sha256", "")),
-            backtest_frame=_read_backtest(report_dir / "backtest.parquet"),
-            forecast_frame=_read_forecasts(report_dir / "forecasts.parquet"),
+            backtest_frame=_read_backtest_frame(report_dir / "backtest.parquet"),
+            forecast_frame=_read_forecast_frame(report_dir / "forecasts.parquet"),
             sessions_per_year=per_year,
             cash_return_per_session=float(execution["cash_rate"]) / per_year,
             fill=str(execution["fill"]),
@@ -419,7 +419,7 @@ def read_saved_run(report_dir: Path, *, name: str) -> SavedRun:
         raise UserError(f"{layout}: {error}; run its config again") from error
 
 
-def _read_backtest(path: Path) -> pd.DataFrame:
+def _read_backtest_frame(path: Path) -> pd.DataFrame:
     table = pd.read_parquet(path, columns=["date", *BACKTEST_COLUMNS]).set_index("date")
     if not isinstance(table.index, pd.DatetimeIndex):
         raise ValueError(f"{path.name}: the column date does not hold dates")
@@ -430,7 +430,7 @@ def _read_backtest(path: Path) -> pd.DataFrame:
     return table
 
 
-def _read_forecasts(path: Path) -> pd.DataFrame:
+def _read_forecast_frame(path: Path) -> pd.DataFrame:
     table = pd.read_parquet(path, columns=list(FORECAST_COLUMNS))
     if table.duplicated(["date", "ticker"]).any():
         raise ValueError(f"{path.name}: a ticker has two forecasts on one date")

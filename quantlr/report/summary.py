@@ -109,8 +109,8 @@ def headline_text_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str, str
     """Return label, value, baseline's value and baseline's name of each headline metric, as text."""
     rows = []
     for metric in HEADLINE_METRICS:
-        value, baseline = metric.value_and_baseline(metrics)
-        rows.append((metric.label, metric.text(value), metric.text(baseline), metric.baseline_name))
+        value_text, baseline_text = map(metric.text, metric.value_and_baseline(metrics))
+        rows.append((metric.label, value_text, baseline_text, metric.baseline_name))
     return rows
 
 
@@ -149,10 +149,14 @@ def _headline_change(metric: DisplayedMetric, value: float | None, previous_valu
         return HeadlineChange(previous_text, "", "same")
     if value is None or previous_value is None:
         return HeadlineChange(previous_text, "", "")
-    rounded, previous_rounded = (Decimal(number.rstrip("%").replace(",", "")) for number in (text, previous_text))
-    gain = metric.better_sign * (rounded - previous_rounded)
-    difference_text = f"{rounded - previous_rounded:+,}{' pp' if metric.is_percent else ''}"
+    difference = _parse_formatted_number(text) - _parse_formatted_number(previous_text)
+    gain = metric.better_sign * difference
+    difference_text = f"{difference:+,}{' pp' if metric.is_percent else ''}"
     return HeadlineChange(previous_text, difference_text, "better" if gain > 0 else "worse" if gain < 0 else "")
+
+
+def _parse_formatted_number(text: str) -> Decimal:
+    return Decimal(text.rstrip("%").replace(",", ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,13 +294,12 @@ def sweep_summary_lines(summary: dict[str, Any]) -> list[str]:
         lines[0] += f", {trials['failed']:,} failed"
     if common["sessions"]:
         lines.append(f"compared on {common['sessions']:,} sessions, {common['first']} to {common['last']}")
-    if no_skill["expected_max_sharpe"] is not None:
-        expected, n_trials = no_skill["expected_max_sharpe"], no_skill["trials"]
+    expected, n_trials = no_skill["expected_max_sharpe"], no_skill["trials"]
+    if expected is not None:
         lines.append(f"expected maximum Sharpe ratio of {n_trials:,} trials under no skill: {expected:.2f}")
     if summary["overfitting"]["probability"] is not None:
         lines.append(f"probability of backtest overfitting: {summary['overfitting']['probability']:.0%}")
-    if summary["superior"] is not None:
-        test = summary["superior"]
+    if (test := summary["superior"]) is not None:
         lines.append(
             f"hypothesis that none beats buy and hold: p = {test['p_value']:.2f} (Hansen's SPA); selected by StepM: "
             f"{len(test['better']):,} of {test['compared']:,}"
