@@ -47,12 +47,12 @@ def _print_comparison(options: Options, comparison: Comparison) -> None:
     from quantlr.cli.terminal import print_notes, print_table
     from quantlr.report.pairs import pair_sentence
 
-    results, differences = options.results, comparison.config_differences
+    results, differences = options.results, list(comparison.config_differences.items())
     print_table(_metrics_table(comparison), results)
     listed = differences if options.verbose else differences[:MAX_DIFFERING_KEYS_SHOWN]
-    for difference in listed:
-        values = dict.fromkeys(value or "none" for value in difference.values_by_run)
-        results.print(Text.assemble(("differs ", "cyan"), f"{difference.key}: {' | '.join(values)}"))
+    for key, values_by_run in listed:
+        values = dict.fromkeys(value or "none" for value in values_by_run)
+        results.print(Text.assemble(("differs ", "cyan"), f"{key}: {' | '.join(values)}"))
     if len(differences) > len(listed):
         results.print(Text(f"and {len(differences) - len(listed)} more keys differ; -v shows them", style="dim"))
     print_notes(comparison.caveats, options.messages)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from quantlr.backtest.fills import compare_fill_metrics, is_significant_only_at_same_close
+from quantlr.backtest.fills import is_significant_only_at_same_close
 from quantlr.backtest.metrics import (
     BACKTEST_METRICS,
     FORECAST_METRICS,
@@ -57,8 +57,8 @@ def compute_metrics(
         BacktestView.from_result(result, sessions_per_year=per_year, seed=config.seed) for result in results
     )
     counter.step()
-    prices, refits = run_data.prices, run_data.forecasts.refits
-    fills = compare_fill_metrics(run_data.positions, prices, config.execution, sessions_per_year=per_year)
+    prices, refits, trials = run_data.prices, run_data.forecasts.refits, trial_statistics or TrialStatistics(1, None)
+    fills = compare_fills(run_data.positions, prices, config.execution, sessions_per_year=per_year)
     counter.step()
     metrics = {
         "data": {
@@ -76,9 +76,7 @@ def compute_metrics(
             "fills": fills,
             "only_at_the_close": is_significant_only_at_same_close(fills),
         },
-        "significance": significance_metrics(
-            strategy, evaluated, **asdict(trial_statistics or TrialStatistics(1, None))
-        ),
+        "significance": significance_metrics(strategy, evaluated, **asdict(trials)),
         "model": {
             "refits": len(refits.iterations),
             "iterations_mean": float(refits.iterations.mean()),
@@ -88,12 +86,8 @@ def compute_metrics(
             "coefficients": _last_coefficients(run_data.forecasts),
         },
     }
-    verdict = decide_verdict(
-        metrics,
-        strategy.gross_excess_returns,
-        sessions_per_year=per_year,
-        has_trial_ledger=trial_statistics is not None,
-    )
+    returns, has_ledger = strategy.gross_excess_returns, trial_statistics is not None
+    verdict = decide_verdict(metrics, returns, sessions_per_year=per_year, has_trial_ledger=has_ledger)
     counter.step()
     return dict(nonfinite_to_none(metrics | {"verdict": asdict(verdict)}))
 

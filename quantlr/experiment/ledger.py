@@ -198,7 +198,7 @@ class Ledger:
         """Record the results of pending trials, without counting another run; raises as `record_trials`."""
         self._write_trials(trials, INSERT_IF_MISSING_SQL, UPDATE_RESULT_SQL)
 
-    def _write_trials(self, trials: Iterable[Trial], *statements: str, now: datetime | None = None) -> None:
+    def _write_trials(self, trials: Iterable[Trial], *sql_statements: str, now: datetime | None = None) -> None:
         time = (now or datetime.now(UTC)).isoformat(timespec="seconds")
         with self._transaction("BEGIN IMMEDIATE", mode="rwc") as connection:
             if self._is_new_database(connection):
@@ -211,20 +211,15 @@ class Ledger:
             for trial in trials:
                 row = {name: getattr(trial, name) for name in TRIAL_COLUMNS}
                 row |= {"tickers": _canonical_json(list(trial.tickers)), "now": time}
-                for statement in statements:
+                for statement in sql_statements:
                     connection.execute(statement, row)
 
     def record_and_get_statistics(self, trial: Trial) -> TrialStatistics:
         """Record one trial, and return the statistics of the trials that share a ticker and the label with it."""
         self.record_trials([trial])
-        return TrialStatistics.from_sharpe_ratios(self.related_sharpe_ratios(trial).values())
+        return TrialStatistics.from_sharpe_ratios(self.related_sharpe_ratios_by_id(trial).values())
 
-    def count_related_trials(self, trial: Trial) -> tuple[int, bool]:
-        """Return the number of trials that share a ticker and the label with one, and whether it is among them."""
-        related = self.related_sharpe_ratios(trial) if self.path.exists() else {}
-        return len(related), trial.id in related
-
-    def related_sharpe_ratios(self, trial: Trial) -> dict[str, float | None]:
+    def related_sharpe_ratios_by_id(self, trial: Trial) -> dict[str, float | None]:
         """Return the Sharpe ratios of the trials that share a ticker and the label with this one, by id, sorted."""
         tickers = frozenset(trial.tickers)
         is_related: dict[str, bool] = {}  # by the tickers' JSON, which many trials have in common

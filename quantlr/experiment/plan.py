@@ -179,17 +179,24 @@ def _plan_walk_forward(config: RunConfig, prices: Prices, ledger: Ledger) -> Wal
     dataset, spec = dataset_from_config(config, prices), config.walk_forward
     splits, split_notes = make_model_splits(dataset, spec, config.model, DEFAULT_STAGES.walk_forward_steps)
     dates = prices.sessions.strftime("%Y-%m-%d").tolist()
-    models = tuple(_planned_model(split, dataset, dates) for split in splits)
+    models = tuple(_make_planned_model(split, dataset, dates) for split in splits)
+    tickers = []
+    for index, n_bars in enumerate(prices.n_bars.tolist()):
+        first, last = prices.session[[0, n_bars - 1], index]
+        rows, bars = dataset.ticker_slice(index), SessionRange(dates[first], dates[last], n_bars)
+        n_rows = rows.stop - rows.start
+        tickers.append(PlannedTicker(prices.tickers[index], bars, n_bars - n_rows, n_rows))
     up = gather_forecast_rows(splits, dataset.up)
     first_session = int(gather_forecast_rows(splits, dataset.session).min())
     require_known_outcome(up, first_date=dates[first_session])
     fill_session = first_session + config.execution.fill_delay_sessions
-    n_trials, is_recorded = ledger.count_related_trials(Trial.from_config(config, data_sha256=prices.sha256))
+    trial = Trial.from_config(config, data_sha256=prices.sha256)
+    related_trials = ledger.related_sharpe_ratios_by_id(trial) if ledger.path.exists() else {}
     return WalkForwardPlan(
         source=prices.source,
         sha256=prices.sha256,
         sessions=SessionRange(dates[0], dates[-1], len(dates)),
-        tickers=tuple(_planned_ticker(index, prices, dataset, dates) for index in range(len(prices.tickers))),
+        tickers=tuple(tickers),
         columns=dataset.columns,
         models=models,
         refits=sum(len(model.folds) for model in models),
@@ -197,21 +204,13 @@ def _plan_walk_forward(config: RunConfig, prices: Prices, ledger: Ledger) -> Wal
         scored=int((~np.isnan(up)).sum()),
         gap=first_forecast_row(spec.train, horizon=config.label.horizon, embargo=spec.embargo) - spec.train,
         first_fill=dates[fill_session] if fill_session < len(dates) else None,
-        trials=n_trials,
-        tried=is_recorded,
+        trials=len(related_trials),
+        tried=trial.id in related_trials,
         notes=(*prices.notes, *dataset.notes, *split_notes),
     )
 
 
-def _planned_ticker(ticker_index: int, prices: Prices, dataset: Dataset, dates: Sequence[str]) -> PlannedTicker:
-    n_bars, rows = int(prices.n_bars[ticker_index]), dataset.ticker_slice(ticker_index)
-    first, last = prices.session[[0, n_bars - 1], ticker_index]
-    n_rows = rows.stop - rows.start
-    bars = SessionRange(dates[first], dates[last], n_bars)
-    return PlannedTicker(prices.tickers[ticker_index], bars, n_bars - n_rows, n_rows)
-
-
-def _planned_model(split: ModelSplit, dataset: Dataset, dates: Sequence[str]) -> PlannedModel:
+def _make_planned_model(split: ModelSplit, dataset: Dataset, dates: Sequence[str]) -> PlannedModel:
     first = split.first_row
     train = [(first + folds.train_start, first + folds.train_stop) for folds in split.folds]
     test = [(first + folds.test_start, first + folds.test_stop) for folds in split.folds]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from quantlr.backtest.costs import Fill
 from quantlr.config.run_config import LoadedConfig, RunConfig, load_config
@@ -166,11 +167,10 @@ def predict_config(
     progress: Progress = ignore_progress,
 ) -> Predictions:
     """Return the latest signals of a loaded config; errors name the place of the key that caused them."""
+    options: dict[str, Any] = {"today": today, "stale_after": stale_after, "workers": workers, "progress": progress}
     with config.add_location_to_errors():
         prices = load_prices(config.run.data, offline=offline, progress=progress)
-        return predict_newest_rows(
-            config.run, prices, today=today, stale_after=stale_after, workers=workers, progress=progress
-        )
+        return predict_newest_rows(config.run, prices, **options)
 
 
 def predict_newest_rows(
@@ -192,10 +192,10 @@ def predict_newest_rows(
     for ticker in np.unique(forecasts.ticker).tolist():
         row = int(np.searchsorted(forecasts.ticker, ticker, side="right")) - 1
         split = split_by_ticker.get(ticker) or split_by_ticker[-1]
-        session = int(forecasts.session[row])
-        as_of = iso_date(forecasts.sessions[session])
-        age = (today - forecasts.sessions[session].date()).days
-        at_the_mean, contributions = _explain_log_odds(decisions, row, split)
+        session, sessions = int(forecasts.session[row]), forecasts.sessions
+        as_of, age = iso_date(sessions[session]), (today - sessions[session].date()).days
+        warnings = _staleness_warnings(sessions, session, age=age, today=today, stale_after=stale_after)
+        at_the_mean, contributions = _log_odds_at_mean_and_contributions(decisions, row, split)
         weight = float(decisions.positions.weight[session, ticker])
         predictions.append(
             Prediction(
@@ -210,7 +210,7 @@ def predict_newest_rows(
                 weight=weight,
                 position=position_text(weight),
                 filled=FILL_TIME_TEXTS[config.execution.fill].format(date=as_of),
-                warnings=tuple(_staleness_warnings(decisions, session, age, today=today, stale_after=stale_after)),
+                warnings=tuple(warnings),
             )
         )
     return Predictions(
@@ -228,7 +228,7 @@ def position_text(weight: float) -> str:
     return f"{'long' if weight > 0 else 'short'} {100 * abs(weight):.4g}% of equity" if weight else "flat"
 
 
-def _explain_log_odds(
+def _log_odds_at_mean_and_contributions(
     decisions: Decisions, forecast_row: int, split: ModelSplit
 ) -> tuple[float, tuple[LogOddsContribution, ...]]:
     """Return the log odds of a row with all features at their training means, and the features' contributions."""
@@ -259,10 +259,9 @@ def _training_summary(decisions: Decisions, forecast_row: int, split: ModelSplit
 
 
 def _staleness_warnings(
-    decisions: Decisions, session: int, age: int, *, today: dt.date, stale_after: int
+    sessions: pd.DatetimeIndex, session: int, *, age: int, today: dt.date, stale_after: int
 ) -> Iterator[str]:
     """Yield why a forecast may be out of date: no bar in the newest sessions, an old date, or a future date."""
-    sessions = decisions.forecasts.sessions
     as_of, n_behind = iso_date(sessions[session]), len(sessions) - 1 - session
     if n_behind:
         yield (

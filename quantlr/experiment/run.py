@@ -93,8 +93,7 @@ class Run:
     @property
     def positions(self) -> pd.DataFrame:
         """One row per session and ticker with a forecast, with the columns of ``positions.parquet``."""
-        result = self.run_data.result
-        tickers = np.unique(self.run_data.forecasts.ticker)
+        result, tickers = self.run_data.result, np.unique(self.run_data.forecasts.ticker)
         columns = {
             "date": result.sessions.repeat(len(tickers)),
             "ticker": np.tile(np.array(result.tickers, dtype=object)[tickers], len(result.sessions)),
@@ -113,8 +112,7 @@ class Run:
     @property
     def returns(self) -> pd.Series[float]:
         """Net returns by session, named after the run: dated by their end, as other packages take them."""
-        result = self.run_data.result
-        return pd.Series(result.net_return, index=result.sessions.rename("date"), name=self.config.name)
+        return self.backtest.set_index("date")["net_return"].rename(self.config.name)
 
     @property
     def benchmark_returns(self) -> pd.Series[float]:
@@ -146,19 +144,19 @@ class Run:
         draw : draws the pages of a `PageContext`.
         progress : called after each page and each file.
         """
-        from quantlr.report.gallery import THUMBNAIL_FILE, make_thumbnail
+        from quantlr.report.gallery import THUMBNAIL_FILE, make_thumbnail_png
         from quantlr.report.html import report_html
 
         context = PageContext.from_run(self.config, self.run_data, self.metrics, self.notes)
         pictures = draw(context, progress)
         counter = ProgressCounter("writing", 2, progress)
-        trades, config_yaml, provenance = self.trades, self.config.to_yaml(), self.provenance
+        trades, provenance = self.trades, self.provenance
         by_side = trade_summary_by_side(trades)
-        html = report_html(context, pictures, config_yaml=config_yaml, provenance=provenance, trades_by_side=by_side)
+        html = report_html(context, pictures, provenance=provenance, trades_by_side=by_side)
         files = {
             **{name: picture.png_bytes for name, picture in pictures.items()},
             **make_ticker_index_file(context.forecast_tickers, pictures),
-            THUMBNAIL_FILE: make_thumbnail(pictures["tearsheet.png"].png_bytes),
+            THUMBNAIL_FILE: make_thumbnail_png(pictures["tearsheet.png"].png_bytes),
             "report.html": html,
         }
         counter.step()
@@ -168,7 +166,7 @@ class Run:
             "backtest.parquet": parquet_bytes(self.backtest),
             "positions.parquet": parquet_bytes(self.positions),
             "trades.csv": trades.to_csv(index=False, date_format="%Y-%m-%d", lineterminator="\n").encode(),
-            "config.yaml": config_yaml.encode(),
+            "config.yaml": self.config.to_yaml().encode(),
             "provenance.json": json_bytes(provenance),
         }
         counter.step()
@@ -177,7 +175,7 @@ class Run:
     def record_in_ledger(self, output: str | Path) -> Run:
         """Return the same run, recorded in the ledger of `output`, with metrics that count the trials there."""
         ledger = Ledger.from_output_folder(Path(output))
-        statistics = _record_trial(self.config, self.run_data, ledger)
+        statistics = _record_trial_and_get_statistics(self.config, self.run_data, ledger)
         return replace(self, metrics=compute_metrics(self.config, self.run_data, statistics), ledger=ledger)
 
     def save(
@@ -276,7 +274,7 @@ def run_config(
     with config.add_location_to_errors():
         prices = load_prices(config.run.data, offline=offline, progress=progress)
         run_data = run_stages(config.run, prices, workers=workers, progress=progress)
-    statistics = _record_trial(config.run, run_data, ledger) if ledger else None
+    statistics = _record_trial_and_get_statistics(config.run, run_data, ledger) if ledger else None
     metrics = compute_metrics(config.run, run_data, statistics, progress=progress)
     notes = (
         *prices.notes,
@@ -288,11 +286,10 @@ def run_config(
     return Run(config.run, metrics, notes, run_data, ledger)
 
 
-def _record_trial(config: RunConfig, run_data: RunData, ledger: Ledger) -> TrialStatistics:
+def _record_trial_and_get_statistics(config: RunConfig, run_data: RunData, ledger: Ledger) -> TrialStatistics:
     """Record a run as a trial, and return the statistics of the related trials."""
     excess = run_data.result.net_return - run_data.result.session_cash_rate
-    trial = Trial.from_config(
-        config, data_sha256=run_data.prices.sha256, sharpe=sharpe_per_session(excess), sessions=len(excess)
-    )
+    sha256, sharpe = run_data.prices.sha256, sharpe_per_session(excess)
+    trial = Trial.from_config(config, data_sha256=sha256, sharpe=sharpe, sessions=len(excess))
     make_reports_dir(ledger.path.parent, config.name)
     return ledger.record_and_get_statistics(trial)

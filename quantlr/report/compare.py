@@ -18,31 +18,23 @@ from quantlr.core.errors import OutputError, UserError
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array
 from quantlr.report.pairs import (
-    ConfigDifference,
     MetricValues,
     RunPair,
+    backtest_result_on_dates,
     baseline_metric_values,
-    benchmark_on_dates,
+    benchmark_result_on_dates,
     common_dates,
     common_evaluated_forecasts,
+    compared_metric_values,
     config_differences,
     forecast_log_losses,
-    has_same_label,
-    headline_metrics,
     pair_sentence,
-    result_on_dates,
-    with_adjusted_p_values,
 )
-from quantlr.report.storage import (
-    SavedRun,
-    check_report_target,
-    find_run_dir,
-    nonfinite_to_none,
-    read_saved_run,
-)
+from quantlr.report.storage import SavedRun, check_report_target, find_run_dir, nonfinite_to_none, read_saved_run
 from quantlr.stats.paired import (
     PairDifferences,
     PairedDifference,
+    holm_adjusted_p_values,
     n_draws_for_tests,
     paired_forecast_differences,
     paired_return_differences,
@@ -74,7 +66,7 @@ class Comparison:
     pairs : every pair of runs.
     n_tests : number of p values that were adjusted together.
     n_bootstrap_draws : number of draws.
-    config_differences : keys of the config that are not the same for all runs.
+    config_differences : dotted keys of the config that differ, to their value in each run; None where a run has none.
     caveats : other differences between the runs, a sentence each.
     """
 
@@ -89,7 +81,7 @@ class Comparison:
     pairs: tuple[RunPair, ...]
     n_tests: int
     n_bootstrap_draws: int
-    config_differences: tuple[ConfigDifference, ...]
+    config_differences: dict[str, tuple[str | None, ...]]
     caveats: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -102,10 +94,10 @@ class Comparison:
             "to_beat": self.baseline_metrics,
             "sessions": {"first": first, "last": last, "common": len(self.dates)},
             "forecasts": self.n_common_forecasts,
-            "method": {**method, "tests": self.n_tests},
+            "method": method | {"tests": self.n_tests},
             "pairs": [self._pair_dict(pair) for pair in self.pairs],
-            "settings": {setting.key: list(setting.values_by_run) for setting in self.config_differences},
-            "cautions": list(self.caveats),
+            "settings": self.config_differences,
+            "cautions": self.caveats,
         }
         return dict(nonfinite_to_none(content))
 
@@ -141,12 +133,9 @@ def compare_runs(run_names_or_paths: Sequence[str], *, reports_dir: Path) -> Com
             f"{reports_dir}, sorts any number of them"
         )
     folders = [find_run_dir(run, reports_dir) for run in run_names_or_paths]
-    run_by_path: dict[Path, str] = {}
-    for run, folder in zip(run_names_or_paths, folders, strict=True):
-        path = folder.resolve()
-        if path in run_by_path:
-            raise UserError(f"{run} and {run_by_path[path]} are the same report, {folder}; name each once")
-        run_by_path[path] = run
+    for (run, folder), (other, other_folder) in combinations(zip(run_names_or_paths, folders, strict=True), 2):
+        if folder.resolve() == other_folder.resolve():
+            raise UserError(f"{other} and {run} are the same report, {other_folder}; name each once")
     names = _unique_run_names(folders)
     return compare_saved_runs([read_saved_run(folder, name=name) for folder, name in zip(folders, names, strict=True)])
 
@@ -189,20 +178,18 @@ def compare_saved_runs(runs: Sequence[SavedRun]) -> Comparison:
         counts = ", ".join(f"{run.name} {run.sessions_per_year}" for run in runs)
         raise UserError(f"numbers per year can't be compared where years differ: report.sessions_per_year is {counts}")
     dates = common_dates(runs)
-    results = [result_on_dates(run, dates) for run in runs]
-    evaluated = common_evaluated_forecasts(runs) if has_same_label(runs) else []
-    benchmarks = [benchmark_on_dates(run, dates) for run in runs]
-    same_benchmark = all(
-        np.allclose(benchmarks[0].equity, other.equity, rtol=BENCHMARK_RTOL, atol=0) for other in benchmarks
-    )
-    benchmark = benchmarks[0] if same_benchmark else None
+    results = [backtest_result_on_dates(run, dates) for run in runs]
+    is_same_label = all(run.config["label"] == runs[0].config["label"] for run in runs)
+    evaluated = common_evaluated_forecasts(runs) if is_same_label else []
+    benchmarks = [benchmark_result_on_dates(run, dates) for run in runs]
+    is_close = [np.allclose(benchmarks[0].equity, other.equity, rtol=BENCHMARK_RTOL, atol=0) for other in benchmarks]
+    benchmark = benchmarks[0] if all(is_close) else None
     n_draws = n_draws_for_tests(len(runs) * (len(runs) - 1))
     log_losses = forecast_log_losses(evaluated) if evaluated else np.zeros((0, len(runs)))
     forecast_caveat = _untested_forecasts_caveat(evaluated, log_losses)
     returns = np.stack([result.net_return - result.session_cash_rate for result in results], axis=1)
-    pairs = _compare_all_pairs(
-        returns, log_losses, [] if forecast_caveat else evaluated, sessions_per_year=per_year, n_draws=n_draws
-    )
+    tested = [] if forecast_caveat else evaluated
+    pairs = _make_run_pairs(returns, log_losses, tested, sessions_per_year=per_year, n_draws=n_draws)
     return Comparison(
         run_names=tuple(run.name for run in runs),
         run_dirs=tuple(run.report_dir for run in runs),
@@ -210,7 +197,7 @@ def compare_saved_runs(runs: Sequence[SavedRun]) -> Comparison:
         equity=np.stack([result.equity for result in results], axis=1),
         benchmark=benchmark.equity if benchmark else None,
         metrics_by_run=tuple(
-            headline_metrics(result, evaluated[index] if evaluated else None, sessions_per_year=per_year)
+            compared_metric_values(result, evaluated[index] if evaluated else None, sessions_per_year=per_year)
             for index, result in enumerate(results)
         ),
         baseline_metrics=baseline_metric_values(benchmark, evaluated, sessions_per_year=per_year),
@@ -223,32 +210,28 @@ def compare_saved_runs(runs: Sequence[SavedRun]) -> Comparison:
     )
 
 
-def _compare_all_pairs(
-    excess_returns: Array,
-    log_losses: Array,
-    tested_forecasts: Sequence[EvaluatedForecasts],
-    *,
-    sessions_per_year: int,
-    n_draws: int,
+def _make_run_pairs(
+    returns: Array, log_losses: Array, tested: Sequence[EvaluatedForecasts], *, sessions_per_year: int, n_draws: int
 ) -> tuple[RunPair, ...]:
-    """Return all pairs of runs with their differences, those of returns annualised.
+    """Return all pairs of runs with their differences, those of returns annualised, and p values adjusted by Holm.
+
+    The p values of Sharpe ratios and log losses are adjusted together. Pairs with the same returns or forecasts are not
+    tested and do not count.
 
     Parameters
     ----------
-    excess_returns : (sessions, runs) per session, over cash.
+    returns : (sessions, runs) per session, over cash.
     log_losses : (forecasts, runs) of the common forecasts, in nats.
-    tested_forecasts : of each run; empty where they are not tested.
+    tested : forecasts of each run; empty where they are not tested.
     """
     means: PairDifferences = {}
     sharpes, losses, accuracies = means, means, means
-    if len(excess_returns) >= MIN_COMMON_SESSIONS:
-        means, sharpes = paired_return_differences(excess_returns, n_draws=n_draws, seed=BOOTSTRAP_SEED)
-    if tested_forecasts:
-        hits = np.stack([run.hits for run in tested_forecasts], axis=1)
-        session, horizon = tested_forecasts[0].session, tested_forecasts[0].horizon
-        losses, accuracies = paired_forecast_differences(
-            log_losses, hits, session=session, horizon=horizon, n_draws=n_draws, seed=BOOTSTRAP_SEED
-        )
+    if len(returns) >= MIN_COMMON_SESSIONS:
+        means, sharpes = paired_return_differences(returns, n_draws=n_draws, seed=BOOTSTRAP_SEED)
+    if tested:
+        hits = np.stack([run.hits for run in tested], axis=1)
+        session, options = tested[0].session, {"horizon": tested[0].horizon, "n_draws": n_draws, "seed": BOOTSTRAP_SEED}
+        losses, accuracies = paired_forecast_differences(log_losses, hits, session=session, **options)
 
     def difference(differences: PairDifferences, pair: tuple[int, int], factor: float = 1) -> PairedDifference | None:
         unscaled = differences.get(pair)
@@ -257,19 +240,27 @@ def _compare_all_pairs(
     def is_same(columns: Array, pair: tuple[int, int]) -> bool:
         return len(columns) > 0 and bool((columns[:, pair[0]] == columns[:, pair[1]]).all())
 
-    return with_adjusted_p_values(
-        [
-            RunPair(
-                *pair,
-                sharpe_difference=difference(sharpes, pair, float(np.sqrt(sessions_per_year))),
-                mean_return_difference=difference(means, pair, sessions_per_year),
-                log_loss_difference=difference(losses, pair),
-                accuracy_difference=difference(accuracies, pair),
-                has_same_returns=is_same(excess_returns, pair),
-                has_same_forecasts=is_same(log_losses, pair),
-            )
-            for pair in combinations(range(excess_returns.shape[1]), 2)
-        ]
+    tests = (("sharpe", sharpes, returns), ("log_loss", losses, log_losses))
+    p_values = {
+        (key, pair): test.p_value
+        for key, differences, columns in tests
+        for pair, test in differences.items()
+        if test is not None and not is_same(columns, pair)
+    }
+    adjusted_p = dict(zip(p_values, holm_adjusted_p_values(list(p_values.values())), strict=True))
+    return tuple(
+        RunPair(
+            *pair,
+            sharpe_difference=difference(sharpes, pair, float(np.sqrt(sessions_per_year))),
+            mean_return_difference=difference(means, pair, sessions_per_year),
+            log_loss_difference=difference(losses, pair),
+            accuracy_difference=difference(accuracies, pair),
+            has_same_returns=is_same(returns, pair),
+            has_same_forecasts=is_same(log_losses, pair),
+            sharpe_adjusted_p=adjusted_p.get(("sharpe", pair)),
+            log_loss_adjusted_p=adjusted_p.get(("log_loss", pair)),
+        )
+        for pair in combinations(range(returns.shape[1]), 2)
     )
 
 
@@ -280,9 +271,7 @@ def _untested_forecasts_caveat(evaluated_by_run: Sequence[EvaluatedForecasts], l
     if len(np.unique(evaluated_by_run[0].session)) < MIN_COMMON_SESSIONS:
         return "no forecast is common to all, or too few are: forecasts are not compared"
     if not np.isfinite(log_losses).all():
-        return (
-            "a forecast had probability 0 or 1 and was wrong: its log loss is infinite, and forecasts are not compared"
-        )
+        return "a forecast of probability 0 or 1 was wrong: its log loss is infinite, and forecasts are not compared"
     return ""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -46,9 +46,7 @@ class PageContext:
     notes: tuple[str, ...]
 
     @classmethod
-    def from_run(
-        cls, config: RunConfig, run_data: RunData, metrics: dict[str, Any], notes: Iterable[Note]
-    ) -> PageContext:
+    def from_run(cls, config: RunConfig, run_data: RunData, metrics: dict[str, Any], notes: Iterable[Note]) -> Self:
         """Return the context of a run; notes of one kind are condensed to one line."""
         lines = tuple(note_text(note) for note in condense_notes(notes))
         return cls(config, run_data, evaluate_forecasts(run_data.forecasts), metrics, lines)
@@ -72,10 +70,8 @@ class PageContext:
     @cached_property
     def attribution(self) -> TickerAttribution:
         """Contribution, accuracy and Sharpe ratio of each ticker that has forecasts."""
-        per_year = self.config.report.sessions_per_year
-        return ticker_attribution(
-            self.run_data.result, self.run_data.forecasts, self.evaluated, sessions_per_year=per_year
-        )
+        data, per_year = self.run_data, self.config.report.sessions_per_year
+        return ticker_attribution(data.result, data.forecasts, self.evaluated, sessions_per_year=per_year)
 
     @property
     def plotted_model_ticker(self) -> int:

@@ -19,11 +19,10 @@ from quantlr.core.atomic import atomic_write
 from quantlr.core.errors import Fault
 from quantlr.core.values import Report
 from quantlr.report.compare import Comparison, check_comparison_target
-from quantlr.report.headline import interval_text, metric_label, metric_text
 from quantlr.report.html import render_template
 from quantlr.report.pages import PAGES
 from quantlr.report.storage import METRICS_FILE, hold_file_lock, json_bytes, write_report
-from quantlr.report.summary import DISPLAYED_METRICS, ticker_list_text
+from quantlr.report.summary import DISPLAYED_METRICS, interval_text, metric_label, metric_text, ticker_list_text
 
 GALLERY_FILE = "index.html"
 GENERATOR_META_TAG = '<meta name="generator" content="quantlr">'
@@ -51,16 +50,14 @@ def write_gallery(reports_dir: Path) -> Path | None:
     page = reports_dir / GALLERY_FILE
     try:
         with hold_file_lock(page):
-            if not _can_replace(page):
+            if not _can_replace_page(page):
                 return None
             content = gallery_html(reports_dir).encode("utf-8", "replace")
             if not page.exists() or page.read_bytes() != content:
                 atomic_write(page, content)
     except OSError as error:
-        reason = error.strerror or error
-        raise Fault(
-            f"{page}, the gallery of reports, could not be written: {reason}; the reports are complete"
-        ) from error
+        reason = f"could not be written: {error.strerror or error}"
+        raise Fault(f"{page}, the gallery of reports, {reason}; the reports are complete") from error
     return page
 
 
@@ -80,7 +77,7 @@ def write_comparison(comparison: Comparison, name: str, reports_dir: Path) -> Pa
     return folder
 
 
-def _can_replace(page_path: Path) -> bool:
+def _can_replace_page(page_path: Path) -> bool:
     """Return whether a page does not exist or was written by quantlr; a read-only one is an error."""
     if page_path.is_symlink() or (page_path.exists() and not page_path.is_file()):
         return False
@@ -102,8 +99,8 @@ def gallery_html(reports_dir: Path) -> str:
     cards = []
     for folder in folders:
         try:
-            metrics_stat = (folder / METRICS_FILE).stat()
-            cards.append(read_card(folder, folder.stat().st_mtime_ns, metrics_stat.st_mtime_ns, metrics_stat.st_size))
+            metrics = (folder / METRICS_FILE).stat()
+            cards.append(read_card_values(folder, folder.stat().st_mtime_ns, metrics.st_mtime_ns, metrics.st_size))
         except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
             continue
     cards.sort(key=lambda card: (card["verdict_rank"], card["sharpe"] is None, -(card["sharpe"] or 0.0), card["name"]))
@@ -115,7 +112,7 @@ def gallery_html(reports_dir: Path) -> str:
     return render_template("gallery.html", signature=GENERATOR_META_TAG, cards=cards, other_pages=other_pages)
 
 
-def make_thumbnail(page_png: bytes) -> bytes:
+def make_thumbnail_png(page_png: bytes) -> bytes:
     """Return a page as a small PNG; the same bytes for the same page."""
     from PIL import Image
 
@@ -128,9 +125,7 @@ def make_thumbnail(page_png: bytes) -> bytes:
 
 
 @lru_cache(maxsize=MAX_CACHED_CARDS)
-def read_card(
-    report_dir: Path, _folder_modified_ns: int, _metrics_modified_ns: int, _metrics_bytes: int
-) -> Mapping[str, Any]:
+def read_card_values(report_dir: Path, _dir_mtime_ns: int, _metrics_mtime_ns: int, _n_bytes: int) -> Mapping[str, Any]:
     """Return the values of a report's card, kept while its folder and metrics have the same times of change and size.
 
     ``thumbnail`` and ``report`` are addresses of its picture and of the file that opens on a click, None where there is
@@ -161,7 +156,7 @@ def read_card(
         "verdict_title": sentence.partition(": ")[0],
         "verdict_sentence": sentence,
         "verdict_rank": (*VERDICT_RULES_BY_STRENGTH, rule).index(rule),
-        "metric_rows": _metric_rows(metrics),
+        "metric_rows": _card_metric_rows(metrics),
         "links": [(text, _relative_url(name, file), title) for text, file, title in links if file in files],
         "sharpe": backtest["strategy"]["sharpe"],
         "excess_accuracy": forecast["accuracy"] - forecast["accuracy_base_rate"],
@@ -171,20 +166,18 @@ def read_card(
     return MappingProxyType(card)
 
 
-def _metric_rows(metrics: dict[str, Any]) -> tuple[tuple[str, str, str], ...]:
+def _card_metric_rows(metrics: dict[str, Any]) -> tuple[tuple[str, str, str], ...]:
     """Return label, value and detail of the metrics on a card."""
     significance, backtest = metrics["significance"], metrics["backtest"]
     strategy, trials = backtest["strategy"], significance["trials"]
-    values_and_details = {
+    cells = {
         "accuracy": (metrics["forecast"]["accuracy"], _baseline_text("accuracy", metrics)),
         "sharpe": (strategy["sharpe"], interval_text("sharpe", strategy["sharpe_ci95"], undefined="")),
         "deflated_sharpe": (significance["deflated_sharpe"], f"{trials:,} trial{'s'[: trials > 1]}"),
         "cagr": (strategy["cagr"], _baseline_text("cagr", metrics)),
         "break_even_cost_bps": (backtest["break_even_cost_bps"], ""),
     }
-    return tuple(
-        (metric_label(key), metric_text(key, value), detail) for key, (value, detail) in values_and_details.items()
-    )
+    return tuple((metric_label(key), metric_text(key, value), detail) for key, (value, detail) in cells.items())
 
 
 def _baseline_text(key: str, metrics: dict[str, Any]) -> str:

@@ -13,11 +13,10 @@ import pandas as pd
 from quantlr.backtest.rolling import deepest_drawdowns
 from quantlr.core.timing import iso_date
 from quantlr.report.context import PageContext
-from quantlr.report.headline import TextTable, headline_tables
 from quantlr.report.pages.layout import default_style, figure_png
 from quantlr.report.pages.tearsheet import tearsheet_page
 from quantlr.report.style import number_text, percent_text
-from quantlr.report.summary import headline_text_rows
+from quantlr.report.summary import TextTable, headline_tables, headline_text_rows
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -62,12 +61,7 @@ def notebook_html(context: PageContext) -> str:
 
 
 def report_html(
-    context: PageContext,
-    pictures: Mapping[str, Picture],
-    *,
-    config_yaml: str,
-    provenance: dict[str, Any],
-    trades_by_side: pd.DataFrame,
+    context: PageContext, pictures: Mapping[str, Picture], *, provenance: dict[str, Any], trades_by_side: pd.DataFrame
 ) -> bytes:
     """Return the report as HTML that contains every picture; text of the config or the data is never read as markup.
 
@@ -75,10 +69,12 @@ def report_html(
     ----------
     context : the run.
     pictures : pages by file name; those in folders, one per ticker, are left out: a browser cannot open hundreds.
-    config_yaml : the resolved config.
     provenance : as in ``provenance.json``.
     trades_by_side : as `backtest.trades.trade_summary_by_side` returns them.
     """
+    files = [file for file in pictures if "/" not in file]
+    embedded = [(file.partition(".")[0], pictures[file], png_data_uri(pictures[file].png_bytes)) for file in files]
+    tables = _deepest_drawdown_table(context), _trade_table(trades_by_side), _fit_table(context.metrics["model"])
     finding, _, basis = context.metrics["verdict"]["sentence"].partition(": ")
     text = render_template(
         "report.html",
@@ -86,19 +82,10 @@ def report_html(
         finding=finding,
         basis=basis[:1].upper() + basis[1:],
         setup_text=context.setup_text,
-        pictures=[
-            (file.partition(".")[0], picture, png_data_uri(picture.png_bytes))
-            for file, picture in pictures.items()
-            if "/" not in file
-        ],
-        tables=[
-            *headline_tables(context.metrics),
-            _drawdown_table(context),
-            _trade_table(trades_by_side),
-            _fit_table(context.metrics["model"]),
-        ],
+        pictures=embedded,
+        tables=[*headline_tables(context.metrics), *tables],
         notes=context.notes,
-        config=config_yaml,
+        config=context.config.to_yaml(),
         source=provenance["data"]["source"],
         sha256=provenance["data"]["sha256"],
         versions=provenance["versions"],
@@ -106,13 +93,13 @@ def report_html(
     return text.encode()
 
 
-def _drawdown_table(context: PageContext) -> TextTable:
+def _deepest_drawdown_table(context: PageContext) -> TextTable:
     """Return the deepest drawdowns; no rows where equity never fell."""
     rows = []
     for fall in deepest_drawdowns(context.run_data.result, max_count=MAX_LISTED_DRAWDOWNS):
         recovery = iso_date(fall.recovery_date) if fall.recovery_date else "not yet"
         rows.append((percent_text(fall.depth), (iso_date(fall.peak_date), iso_date(fall.trough_date), recovery)))
-    return TextTable("Deepest drawdowns", ("peak", "trough", "recovery"), tuple(rows))
+    return TextTable("Deepest drawdowns", ("peak", "trough", "recovery"), rows)
 
 
 def _trade_table(trades_by_side: pd.DataFrame) -> TextTable:
@@ -127,9 +114,8 @@ def _trade_table(trades_by_side: pd.DataFrame) -> TextTable:
     for key, label in labels.items():
         text = "{:,.0f}".format if key in ("trades", "sessions") else percent_text
         rows.append((label, tuple(map(text, trades_by_side[key]))))
-    return TextTable(
-        "Trades, returns after costs, % of the position", tuple(map(str, trades_by_side.index)), tuple(rows)
-    )
+    sides = tuple(map(str, trades_by_side.index))
+    return TextTable("Trades, returns after costs, % of the position", sides, rows)
 
 
 def _fit_table(model_metrics: dict[str, Any]) -> TextTable:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -13,16 +14,13 @@ import pandas as pd
 from quantlr.backtest.metrics import BACKTEST_METRICS, FORECAST_METRICS, BacktestView, EvaluatedForecasts
 from quantlr.core.errors import UserError
 from quantlr.core.timing import iso_date
-from quantlr.core.values import Array, BacktestResult
-from quantlr.report.headline import metric_text
+from quantlr.core.values import BacktestResult
 from quantlr.report.storage import SavedRun
 from quantlr.report.style import MINUS_SIGN
-from quantlr.report.summary import HEADLINE_METRICS
+from quantlr.report.summary import HEADLINE_METRICS, metric_text
 from quantlr.stats.hac import SIGNIFICANCE_LEVEL
-from quantlr.stats.paired import PairedDifference, holm_adjusted_p_values
+from quantlr.stats.paired import PairedDifference
 
-RUN_NAME_KEY = "name"
-"""Key of a config that names the run and changes no result."""
 COMPARED_METRICS = tuple(
     metric
     for section in ("backtest", "forecast")
@@ -34,23 +32,15 @@ HEADLINE_COLUMNS = tuple(metric.heading for metric in COMPARED_METRICS)
 MetricValues = dict[str, float | None]
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigDifference:
-    """A dotted key of the config and its value in each run, as text; None where a run does not have the key."""
-
-    key: str
-    values_by_run: tuple[str | None, ...]
-
-
-def config_differences(configs: Sequence[Mapping[str, Any]]) -> tuple[ConfigDifference, ...]:
-    """Return the keys whose values differ between configs, in the order in which the configs have them."""
-    flat = [dict(_iter_flat_items(config)) for config in configs]
-    keys = dict.fromkeys(key for settings in flat for key in settings if key != RUN_NAME_KEY)
+def config_differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str | None, ...]]:
+    """Return the dotted keys whose values differ between configs, and each value as text; None where there is none."""
+    flat = [dict(_iter_flat_config_items(config)) for config in configs]
+    keys = dict.fromkeys(key for settings in flat for key in settings if key != "name")  # changes no result
     values = {key: tuple(settings.get(key) for settings in flat) for key in keys}
-    return tuple(ConfigDifference(key, by_run) for key, by_run in values.items() if len(set(by_run)) > 1)
+    return {key: by_run for key, by_run in values.items() if len(set(by_run)) > 1}
 
 
-def _iter_flat_items(value: Any, key_prefix: str = "") -> Iterator[tuple[str, str]]:
+def _iter_flat_config_items(value: Any, key_prefix: str = "") -> Iterator[tuple[str, str]]:
     """Yield dotted keys and their values as text; a list of plain values is one value."""
     if isinstance(value, Mapping):
         items = list(value.items())
@@ -60,7 +50,7 @@ def _iter_flat_items(value: Any, key_prefix: str = "") -> Iterator[tuple[str, st
         yield key_prefix, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         return
     for key, item in items:
-        yield from _iter_flat_items(item, f"{key_prefix}.{key}" if key_prefix else str(key))
+        yield from _iter_flat_config_items(item, f"{key_prefix}.{key}" if key_prefix else str(key))
 
 
 def common_dates(runs: Sequence[SavedRun]) -> pd.DatetimeIndex:
@@ -71,33 +61,29 @@ def common_dates(runs: Sequence[SavedRun]) -> pd.DatetimeIndex:
     UserError : there are none.
     """
     indexes = [pd.DatetimeIndex(run.backtest_frame.index) for run in runs]
-    dates = indexes[0]
-    for index in indexes[1:]:
-        dates = dates.intersection(index)
+    dates = reduce(pd.DatetimeIndex.intersection, indexes)
     if dates.empty:
-        periods = "; ".join(
-            f"{run.name} {iso_date(index[0])} to {iso_date(index[-1])}"
-            for run, index in zip(runs, indexes, strict=True)
-        )
-        raise UserError(f"no session is common to all of these runs: {periods}; run them on the same years")
+        pairs = zip(runs, indexes, strict=True)
+        periods = [f"{run.name} {iso_date(index[0])} to {iso_date(index[-1])}" for run, index in pairs]
+        raise UserError(f"no session is common to all of these runs: {'; '.join(periods)}; run them on the same years")
     return dates.sort_values()
 
 
-def result_on_dates(run: SavedRun, dates: pd.DatetimeIndex) -> BacktestResult:
+def backtest_result_on_dates(run: SavedRun, dates: pd.DatetimeIndex) -> BacktestResult:
     """Return a run's backtest over some of its sessions, without single tickers; equity begins at 1."""
-    return _backtest_result(run.backtest_frame.loc[dates], run.cash_return_per_session)
+    return _backtest_result_from_frame(run.backtest_frame.loc[dates], run.cash_return_per_session)
 
 
-def benchmark_on_dates(run: SavedRun, dates: pd.DatetimeIndex) -> BacktestResult:
+def benchmark_result_on_dates(run: SavedRun, dates: pd.DatetimeIndex) -> BacktestResult:
     """Return the backtest of a run's benchmark over some of its sessions; returns are NaN where it has none."""
     equity = run.backtest_frame["benchmark_equity"].to_numpy(dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         returns = pd.Series(equity / np.concatenate([[1.0], equity[:-1]]) - 1.0, index=run.backtest_frame.index)
     columns = {"gross_return": returns, "cost": 0.0, "net_return": returns, "turnover": np.nan, "exposure": np.nan}
-    return _backtest_result(pd.DataFrame(columns).loc[dates], run.cash_return_per_session)
+    return _backtest_result_from_frame(pd.DataFrame(columns).loc[dates], run.cash_return_per_session)
 
 
-def _backtest_result(table: pd.DataFrame, session_cash_rate: float) -> BacktestResult:
+def _backtest_result_from_frame(table: pd.DataFrame, session_cash_rate: float) -> BacktestResult:
     n, dates = len(table), pd.DatetimeIndex(table.index)
     columns = ("gross_return", "cost", "net_return", "turnover", "exposure")
     gross_return, cost, net_return, turnover, exposure = (table[name].to_numpy(dtype=np.float64) for name in columns)
@@ -119,17 +105,10 @@ def _backtest_result(table: pd.DataFrame, session_cash_rate: float) -> BacktestR
     )
 
 
-def has_same_label(runs: Sequence[SavedRun]) -> bool:
-    """Return whether all runs forecast the same label, so that their forecasts can be compared."""
-    return all(run.config["label"] == runs[0].config["label"] for run in runs)
-
-
 def common_evaluated_forecasts(runs: Sequence[SavedRun]) -> list[EvaluatedForecasts]:
     """Return each run's forecasts of the rows that all runs forecast, with a known outcome that is the same in all."""
     tables = [run.forecast_frame.dropna(subset="up").set_index(["date", "ticker"]).sort_index() for run in runs]
-    rows = tables[0].index
-    for table in tables[1:]:
-        rows = rows.intersection(table.index)
+    rows = reduce(pd.Index.intersection, [table.index for table in tables])
     up = np.stack([table.loc[rows, "up"].to_numpy(dtype=np.float64) for table in tables])
     rows = rows.sort_values()[(up == up[0]).all(axis=0)]
     session = pd.factorize(rows.get_level_values("date"))[0].astype(np.int64)
@@ -138,13 +117,11 @@ def common_evaluated_forecasts(runs: Sequence[SavedRun]) -> list[EvaluatedForeca
     is_clustered = horizon > 1 or len(np.unique(ticker)) > 1
     evaluated = []
     for table in tables:
-        columns = (table.loc[rows, name].to_numpy(dtype=np.float64) for name in ("probability", "up", "base_rate"))
-        probability, up, base_rate = columns
+        probability, up, base_rate = table.loc[rows, ["probability", "up", "base_rate"]].to_numpy(dtype=np.float64).T
         with np.errstate(divide="ignore"):
             log_odds = np.log(probability) - np.log1p(-probability)
-        evaluated.append(
-            EvaluatedForecasts(log_odds, probability, up, base_rate, ticker, session, is_clustered, horizon)
-        )
+        columns = log_odds, probability, up, base_rate, ticker, session
+        evaluated.append(EvaluatedForecasts(*columns, is_clustered, horizon))
     return evaluated
 
 
@@ -153,16 +130,16 @@ def forecast_log_losses(evaluated_by_run: Sequence[EvaluatedForecasts]) -> Array
     return np.stack([np.logaddexp(0.0, run.log_odds) - run.up * run.log_odds for run in evaluated_by_run], axis=1)
 
 
-def headline_metrics(
+def compared_metric_values(
     result: BacktestResult | None,
     evaluated: EvaluatedForecasts | None,
     *,
     sessions_per_year: int,
-    score_suffix: str = "",
+    suffix: str = "",
 ) -> MetricValues:
     """Return the compared metrics, keyed as in ``metrics.json``; None without a backtest or without forecasts.
 
-    Accuracy and log loss are the metrics of these names followed by `score_suffix`, as "_base_rate".
+    Accuracy and log loss are the metrics of these names followed by `suffix`, as "_base_rate".
     """
     values: MetricValues = dict.fromkeys(["final_equity", *(metric.key for metric in COMPARED_METRICS)])
     if result is not None:
@@ -170,7 +147,7 @@ def headline_metrics(
         values |= {key: BACKTEST_METRICS[key](view) for key in values if key in BACKTEST_METRICS}
     if evaluated is not None and len(evaluated.up) > 0:
         scores = [metric.key for metric in COMPARED_METRICS if metric.section == "forecast"]
-        values |= {key: FORECAST_METRICS[f"{key}{score_suffix}"](evaluated) for key in scores}
+        values |= {key: FORECAST_METRICS[f"{key}{suffix}"](evaluated) for key in scores}
     return values
 
 
@@ -184,7 +161,7 @@ def baseline_metric_values(
     first = evaluated_by_run[0] if evaluated_by_run else None
     if first and not all((run.base_rate == first.base_rate).all() for run in evaluated_by_run):
         first = None
-    return headline_metrics(benchmark_result, first, sessions_per_year=sessions_per_year, score_suffix="_base_rate")
+    return compared_metric_values(benchmark_result, first, sessions_per_year=sessions_per_year, suffix="_base_rate")
 
 
 def headline_cell_texts(metric_values: MetricValues) -> tuple[str, ...]:
@@ -215,8 +192,8 @@ class RunPair:
     accuracy_difference: PairedDifference | None
     has_same_returns: bool
     has_same_forecasts: bool
-    sharpe_adjusted_p: float | None = None
-    log_loss_adjusted_p: float | None = None
+    sharpe_adjusted_p: float | None
+    log_loss_adjusted_p: float | None
 
     @property
     def is_sharpe_significant(self) -> bool:
@@ -227,28 +204,6 @@ class RunPair:
     def is_log_loss_significant(self) -> bool:
         """Whether the log losses differ significantly (5 %, adjusted)."""
         return self.log_loss_adjusted_p is not None and self.log_loss_adjusted_p < SIGNIFICANCE_LEVEL
-
-
-def with_adjusted_p_values(pairs: Sequence[RunPair]) -> tuple[RunPair, ...]:
-    """Return pairs with the p values of Sharpe ratio and log loss adjusted together by Holm's method.
-
-    Pairs with the same returns or forecasts are not tested and do not count.
-    """
-    p_values: dict[tuple[int, str], float] = {}
-    for index, pair in enumerate(pairs):
-        if pair.sharpe_difference is not None and not pair.has_same_returns:
-            p_values[index, "sharpe"] = pair.sharpe_difference.p_value
-        if pair.log_loss_difference is not None and not pair.has_same_forecasts:
-            p_values[index, "log_loss"] = pair.log_loss_difference.p_value
-    adjusted = dict(zip(p_values, holm_adjusted_p_values(list(p_values.values())), strict=True))
-    return tuple(
-        replace(
-            pair,
-            sharpe_adjusted_p=adjusted.get((index, "sharpe")),
-            log_loss_adjusted_p=adjusted.get((index, "log_loss")),
-        )
-        for index, pair in enumerate(pairs)
-    )
 
 
 def pair_sentence(pair: RunPair, run_names: Sequence[str]) -> str:
@@ -280,9 +235,8 @@ def log_loss_difference_text(pair: RunPair, *, unit_nats: float = 1.0, decimals:
 def _significance_text(difference: PairedDifference | None, p_value: float | None, *, decimals: int) -> str:
     if difference is None or p_value is None:
         return "not compared"
-    value, low, high = (
-        format_signed(number, decimals=decimals) for number in (difference.value, difference.low95, difference.high95)
-    )
+    numbers = (difference.value, difference.low95, difference.high95)
+    value, low, high = (format_signed(number, decimals=decimals) for number in numbers)
     p_text = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.{3 if p_value < 0.1 else 2}f}"
     significance = "significant (5%)" if p_value < SIGNIFICANCE_LEVEL else "not significant"
     return f"{value} ({low} to {high}, {p_text}): {significance}"

@@ -59,8 +59,6 @@ REPORT_FILE_NAMES = frozenset(
 """
 BACKTEST_COLUMNS = ("gross_return", "cost", "net_return", "exposure", "turnover", "benchmark_equity")
 FORECAST_COLUMNS = ("date", "ticker", "probability", "up", "base_rate")
-COMPARED_FILES = ("config.yaml", "backtest.parquet", "forecasts.parquet")
-"""Files of a report that a comparison reads."""
 MAX_LISTED_REPORTS = 20
 """Reports that the error about an unknown name lists."""
 
@@ -72,7 +70,7 @@ def ticker_page_paths(tickers: Iterable[str]) -> dict[str, str]:
     appended to names that are too long, and to names that differ in upper and lower case only. The paths do not depend
     on the order of the tickers.
     """
-    stems = {ticker: _safe_file_stem(ticker) for ticker in tickers}
+    stems = {ticker: _page_file_stem(ticker) for ticker in tickers}
     n_same = Counter(stem.casefold() for stem in stems.values())
     return {
         ticker: f"{TICKER_PAGES_DIR}/{stem if n_same[stem.casefold()] == 1 else _stem_with_digest(stem, ticker)}.png"
@@ -84,11 +82,11 @@ def make_ticker_index_file(tickers: Iterable[str], report_files: Iterable[str]) 
     """Return the index of the ticker pages among a report's files, as file name and content; empty without pages."""
     files, prefix = frozenset(report_files), f"{TICKER_PAGES_DIR}/"
     paths = ticker_page_paths(tickers)
-    pages = {path.removeprefix(prefix): ticker for ticker, path in paths.items() if path in files}
-    return {TICKER_INDEX_FILE: json_bytes(pages)} if pages else {}
+    ticker_by_file = {path.removeprefix(prefix): ticker for ticker, path in paths.items() if path in files}
+    return {TICKER_INDEX_FILE: json_bytes(ticker_by_file)} if ticker_by_file else {}
 
 
-def _safe_file_stem(ticker: str) -> str:
+def _page_file_stem(ticker: str) -> str:
     stem = quote(ticker, safe="^=&").replace("~", "%7E")  # "~" separates the digest
     if not stem or stem.startswith(".") or stem.partition(".")[0].casefold() in WINDOWS_DEVICE_NAMES:
         stem = f"_{stem}"
@@ -118,17 +116,16 @@ def read_previous_metrics(report_dir: Path) -> dict[str, Any] | None:
 
 def has_same_prices(metrics: dict[str, Any], previous_metrics: dict[str, Any]) -> bool:
     """Return whether two runs used the same prices; False where the previous one does not say."""
-    data, keys = metrics["data"], ("sha256", "sessions")
-    return [data[key] for key in keys] == [_data_field(previous_metrics, key) for key in keys]
+    return all(metrics["data"][key] == _data_section_value(previous_metrics, key) for key in ("sha256", "sessions"))
 
 
 def price_dates_text(previous_metrics: dict[str, Any]) -> str:
     """Return the first and last date of a previous run's prices, "" where it does not say."""
-    first, last = _data_field(previous_metrics, "first"), _data_field(previous_metrics, "last")
+    first, last = _data_section_value(previous_metrics, "first"), _data_section_value(previous_metrics, "last")
     return f"{first} to {last}" if isinstance(first, str) and isinstance(last, str) else ""
 
 
-def _data_field(previous_metrics: dict[str, Any], key: str) -> Any:
+def _data_section_value(previous_metrics: dict[str, Any], key: str) -> Any:
     data = previous_metrics.get("data")
     return data.get(key) if isinstance(data, dict) else None
 
@@ -252,7 +249,7 @@ def hold_file_lock(path: Path) -> Iterator[None]:
 
 def recover_interrupted_swap(report_dir: Path) -> None:
     """Restore the old folder where a swap was interrupted, and remove an incomplete new one."""
-    fresh, old = _staging_and_backup_dirs(report_dir)
+    fresh, old = _new_and_old_dirs(report_dir)
     if old.exists():
         if report_dir.exists():
             shutil.rmtree(old)
@@ -262,12 +259,12 @@ def recover_interrupted_swap(report_dir: Path) -> None:
         shutil.rmtree(fresh)
 
 
-def _staging_and_backup_dirs(report_dir: Path) -> tuple[Path, Path]:
+def _new_and_old_dirs(report_dir: Path) -> tuple[Path, Path]:
     return report_dir.with_name(f".{report_dir.name}.new"), report_dir.with_name(f".{report_dir.name}.old")
 
 
 def _replace_report_dir(report: Report, report_dir: Path) -> None:
-    fresh, old = _staging_and_backup_dirs(report_dir)
+    fresh, old = _new_and_old_dirs(report_dir)
     try:
         fresh.mkdir()
         for name, content in report.files.items():
@@ -300,21 +297,21 @@ def _copy_user_files(old_dir: Path, new_dir: Path) -> None:
             if is_folder:
                 raise OutputError(f"{item} is a folder where a file of the report belongs; move it away")
         elif is_folder and item.name == TICKER_PAGES_DIR:
-            own_files = _listed_ticker_files(old_dir)
+            own_files = _listed_ticker_file_names(old_dir)
             for page in item.iterdir():
                 if page.name not in own_files and not (target / page.name).exists():
                     target.mkdir(exist_ok=True)
-                    _copy_entry(page, target / page.name)
+                    _copy_file_or_dir(page, target / page.name)
         elif target.exists() and not is_folder:
             raise OutputError(f"{item} is no folder, where a folder of the report belongs; move it away")
         else:
-            _copy_entry(item, target)
+            _copy_file_or_dir(item, target)
     for copied in new_dir.rglob("*"):
         if copied.is_file() and not copied.is_symlink():
             fsync_path(copied)
 
 
-def _copy_entry(source: Path, target: Path) -> None:
+def _copy_file_or_dir(source: Path, target: Path) -> None:
     """Copy a file or a folder, and links as links."""
     if source.is_dir() and not source.is_symlink():
         shutil.copytree(source, target, symlinks=True)
@@ -322,7 +319,7 @@ def _copy_entry(source: Path, target: Path) -> None:
         shutil.copy2(source, target, follow_symlinks=False)
 
 
-def _listed_ticker_files(report_dir: Path) -> frozenset[str]:
+def _listed_ticker_file_names(report_dir: Path) -> frozenset[str]:
     """Return the names of the ticker pages that a report wrote, and of their index; none without an index."""
     try:
         listed = json.loads((report_dir / TICKER_INDEX_FILE).read_bytes())
@@ -373,8 +370,7 @@ def find_run_dir(name_or_path: str, reports_dir: Path) -> Path:
     for folder in (Path(name_or_path), reports_dir / name_or_path):
         if (folder / METRICS_FILE).is_file():
             return folder
-    names = sorted(path.parent.name for path in reports_dir.glob(f"*/{METRICS_FILE}"))
-    names = [name for name in names if not name.startswith(".")]
+    names = sorted(path.parent.name for path in reports_dir.glob(f"[!.]*/{METRICS_FILE}"))
     more = f" and {len(names) - MAX_LISTED_REPORTS} more" if len(names) > MAX_LISTED_REPORTS else ""
     known = f"; there are {', '.join(names[:MAX_LISTED_REPORTS])}{more}" if names else ""
     raise UserError(f"{name_or_path}: no report of a run, neither as a folder nor by that name in {reports_dir}{known}")
@@ -388,7 +384,8 @@ def read_saved_run(report_dir: Path, *, name: str) -> SavedRun:
     UserError : the folder is incomplete, or laid out as another version does.
     Fault : the disk cannot be read.
     """
-    missing = [file for file in COMPARED_FILES if not (report_dir / file).is_file()]
+    files = ("config.yaml", "backtest.parquet", "forecasts.parquet")
+    missing = [file for file in files if not (report_dir / file).is_file()]
     if missing:
         raise UserError(f"{report_dir} is not a complete report: {', '.join(missing)} missing; run its config again")
     try:
@@ -408,8 +405,8 @@ def read_saved_run(report_dir: Path, *, name: str) -> SavedRun:
             config=config,
             quantlr_version=version,
             price_digest=str(provenance.get("data", {}).get("sha256", "")),
-            backtest_frame=_read_backtest(report_dir / "backtest.parquet"),
-            forecast_frame=_read_forecasts(report_dir / "forecasts.parquet"),
+            backtest_frame=_read_backtest_frame(report_dir / "backtest.parquet"),
+            forecast_frame=_read_forecast_frame(report_dir / "forecasts.parquet"),
             sessions_per_year=per_year,
             cash_return_per_session=float(execution["cash_rate"]) / per_year,
             fill=str(execution["fill"]),
@@ -422,7 +419,7 @@ def read_saved_run(report_dir: Path, *, name: str) -> SavedRun:
         raise UserError(f"{layout}: {error}; run its config again") from error
 
 
-def _read_backtest(path: Path) -> pd.DataFrame:
+def _read_backtest_frame(path: Path) -> pd.DataFrame:
     table = pd.read_parquet(path, columns=["date", *BACKTEST_COLUMNS]).set_index("date")
     if not isinstance(table.index, pd.DatetimeIndex):
         raise ValueError(f"{path.name}: the column date does not hold dates")
@@ -433,7 +430,7 @@ def _read_backtest(path: Path) -> pd.DataFrame:
     return table
 
 
-def _read_forecasts(path: Path) -> pd.DataFrame:
+def _read_forecast_frame(path: Path) -> pd.DataFrame:
     table = pd.read_parquet(path, columns=list(FORECAST_COLUMNS))
     if table.duplicated(["date", "ticker"]).any():
         raise ValueError(f"{path.name}: a ticker has two forecasts on one date")

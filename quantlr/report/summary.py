@@ -1,4 +1,4 @@
-"""The metrics that people read, each with its label, unit and format, and what the terminal says of a run in text.
+"""The metrics that people read, each with its label, unit and format, and the tables, notes and lines of text of a run.
 
 `DISPLAYED_METRICS` is the one list of labels and formats: the terminal's table, a notebook, the tear sheet,
 ``report.html``, the gallery and comparisons all take them from there.
@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
 from quantlr.core.values import Note
+from quantlr.report.style import number_text, percent_text
 
+FILL_LABELS = {"next_close": "Next close", "next_open": "Next open", "close": "Same close"}
 MAX_TICKERS_PER_NOTE_KIND = 3
 """Tickers above which notes of one kind are joined into one note."""
 MAX_NOTE_TICKERS_CHARS = 100
@@ -107,8 +109,8 @@ def headline_text_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str, str
     """Return label, value, baseline's value and baseline's name of each headline metric, as text."""
     rows = []
     for metric in HEADLINE_METRICS:
-        value, baseline = metric.value_and_baseline(metrics)
-        rows.append((metric.label, metric.text(value), metric.text(baseline), metric.baseline_name))
+        value_text, baseline_text = map(metric.text, metric.value_and_baseline(metrics))
+        rows.append((metric.label, value_text, baseline_text, metric.baseline_name))
     return rows
 
 
@@ -147,10 +149,93 @@ def _headline_change(metric: DisplayedMetric, value: float | None, previous_valu
         return HeadlineChange(previous_text, "", "same")
     if value is None or previous_value is None:
         return HeadlineChange(previous_text, "", "")
-    rounded, previous_rounded = (Decimal(number.rstrip("%").replace(",", "")) for number in (text, previous_text))
-    gain = metric.better_sign * (rounded - previous_rounded)
-    difference_text = f"{rounded - previous_rounded:+,}{' pp' if metric.is_percent else ''}"
+    difference = _parse_formatted_number(text) - _parse_formatted_number(previous_text)
+    gain = metric.better_sign * difference
+    difference_text = f"{difference:+,}{' pp' if metric.is_percent else ''}"
     return HeadlineChange(previous_text, difference_text, "better" if gain > 0 else "worse" if gain < 0 else "")
+
+
+def _parse_formatted_number(text: str) -> Decimal:
+    return Decimal(text.rstrip("%").replace(",", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class TextTable:
+    """A table of numbers as text.
+
+    Attributes
+    ----------
+    title : of the table.
+    columns : heads of the columns of numbers.
+    rows : each a label and as many cells as there are columns; an undefined number is a dash.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, tuple[str, ...]]]
+
+
+def metric_text(key: str, value: float | None) -> str:
+    """Return a metric's value as pages show it: a real minus sign, a dash where it is undefined."""
+    metric = DISPLAYED_METRICS[key]
+    return (percent_text if metric.is_percent else number_text)(value, decimals=metric.decimals)
+
+
+def interval_text(key: str, bounds: Any, *, undefined: str = "–") -> str:
+    """Return an interval of a metric as pages show it."""
+    if not bounds:
+        return undefined
+    low, high = bounds
+    return f"{metric_text(key, low)} to {metric_text(key, high)}"
+
+
+def metric_label(key: str) -> str:
+    """Return a metric's label, its first letter a capital."""
+    label = DISPLAYED_METRICS[key].label
+    return label[0].upper() + label[1:]
+
+
+def headline_tables(metrics: dict[str, Any]) -> tuple[TextTable, ...]:
+    """Return the tables of a run's metrics, from the numbers of ``metrics.json``."""
+    forecast, fills = metrics["forecast"], metrics["backtest"]["fills"]
+    skill: list[tuple[str, tuple[str, ...]]] = []
+    for key in ("accuracy", "auc", "log_loss"):
+        interval = interval_text(key, forecast[f"{key}_ci95"]) if f"{key}_ci95" in forecast else ""
+        skill.append((metric_label(key), (metric_text(key, forecast[key]), interval)))
+        baseline = DISPLAYED_METRICS[key].baseline_name
+        if baseline:
+            skill.append((f"{metric_label(key)}, {baseline}", (metric_text(key, forecast[f"{key}_base_rate"]), "")))
+    test = forecast["pesaran_timmermann"]
+    skill.append(("Pesaran-Timmermann p value", (number_text(test["p_value"] if test else None, decimals=3), "")))
+    fill_rows = []
+    for fill, label in FILL_LABELS.items():
+        values = fills[fill]
+        cells = tuple(metric_text(key, values[key]) if values else "–" for key in ("sharpe", "cagr"))
+        fill_rows.append((label if values is None or values["tradable"] else f"{label}, not tradable", cells))
+    return (
+        TextTable("Forecast skill", ("", "95% interval"), skill),
+        TextTable("Performance", ("strategy", "buy and hold"), _performance_rows(metrics)),
+        TextTable("Performance by fill", ("Sharpe ratio", "CAGR"), fill_rows),
+    )
+
+
+def _performance_rows(metrics: dict[str, Any]) -> list[tuple[str, tuple[str, ...]]]:
+    significance, backtest = metrics["significance"], metrics["backtest"]
+    trials = significance["trials"]
+
+    def compared(key: str, text: Callable[[str, Any], str] = metric_text, suffix: str = "") -> tuple[str, str]:
+        strategy, benchmark = (backtest[side][f"{key}{suffix}"] for side in ("strategy", "benchmark"))
+        return text(key, strategy), text(key, benchmark)
+
+    rows: list[tuple[str, tuple[str, ...]]] = [(f"{metric_label('cagr')} after costs", compared("cagr"))]
+    rows += [(metric_label(key), compared(key)) for key in ("volatility", "sharpe")]
+    rows.append(("95% interval", compared("sharpe", interval_text, "_ci95")))
+    for key, detail in (("probabilistic_sharpe", ""), ("deflated_sharpe", f", {trials:,} trial{'s'[: trials > 1]}")):
+        rows.append((f"{metric_label(key)}{detail}", (metric_text(key, significance[key]), "")))
+    risk_and_costs = ("max_drawdown", "longest_drawdown_sessions", "exposure", "turnover_per_year", "cost_total")
+    rows += [(metric_label(key), compared(key)) for key in risk_and_costs]
+    key = "break_even_cost_bps"
+    return [*rows, (metric_label(key), (metric_text(key, backtest[key]), ""))]
 
 
 def confidence_interval_rows(metrics: dict[str, Any]) -> list[tuple[str, str]]:
@@ -209,13 +294,12 @@ def sweep_summary_lines(summary: dict[str, Any]) -> list[str]:
         lines[0] += f", {trials['failed']:,} failed"
     if common["sessions"]:
         lines.append(f"compared on {common['sessions']:,} sessions, {common['first']} to {common['last']}")
-    if no_skill["expected_max_sharpe"] is not None:
-        expected, n_trials = no_skill["expected_max_sharpe"], no_skill["trials"]
+    expected, n_trials = no_skill["expected_max_sharpe"], no_skill["trials"]
+    if expected is not None:
         lines.append(f"expected maximum Sharpe ratio of {n_trials:,} trials under no skill: {expected:.2f}")
     if summary["overfitting"]["probability"] is not None:
         lines.append(f"probability of backtest overfitting: {summary['overfitting']['probability']:.0%}")
-    if summary["superior"] is not None:
-        test = summary["superior"]
+    if (test := summary["superior"]) is not None:
         lines.append(
             f"hypothesis that none beats buy and hold: p = {test['p_value']:.2f} (Hansen's SPA); selected by StepM: "
             f"{len(test['better']):,} of {test['compared']:,}"

@@ -29,7 +29,7 @@ class TableRow:
     cells: tuple[str, ...] = ()
 
 
-def format_row(label: str, values: Iterable[Any], formatter: Callable[[Any], str], **options: Any) -> TableRow:
+def format_table_row(label: str, values: Iterable[Any], formatter: Callable[[Any], str], **options: Any) -> TableRow:
     """Return a row with each value formatted, such as by `number_text` with its options."""
     return TableRow(label, tuple(formatter(value, **options) for value in values))
 

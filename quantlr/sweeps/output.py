@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from quantlr.core.values import BacktestResult
-from quantlr.report.pages.sweep import ParameterMarginal, ParameterSurface, SweepPageContext, TrialCurve
+from quantlr.report.pages.sweep import ParameterMarginal, ParameterSurface, SweepPageContext, WinnerEquity
 from quantlr.report.storage import json_bytes, nonfinite_to_none
 from quantlr.report.style import number_text, percent_text, shorten_end
 from quantlr.report.tables import TableRow
@@ -264,12 +264,12 @@ def _range_of_medians(marginal: ParameterMarginal) -> float:
     return float(np.ptp(medians)) if len(medians) else 0.0
 
 
-def _winner_curve(report: SweepReport, summary: dict[str, Any]) -> TrialCurve | None:
+def _winner_curve(report: SweepReport, summary: dict[str, Any]) -> WinnerEquity | None:
     result, holdout = report.winner_result, report.holdout
     if result is None:
         return None
     after = "" if holdout is None else f", then {number_text(holdout.sharpe)}"
-    return TrialCurve(
+    return WinnerEquity(
         dates=result.fill_dates,
         winner_equity=np.concatenate([[1.0], result.equity]),
         benchmark_equity=np.concatenate([[1.0], (result.benchmark or result).equity]),

@@ -394,7 +394,7 @@ def _related_trial_statistics(
     for index, trial in enumerate(trials):
         sharpe_by_id[trial.id] = trial.sharpe
         if index == winner_index:
-            related = ledger.related_sharpe_ratios(trial)
+            related = ledger.related_sharpe_ratios_by_id(trial)
             related.pop(Trial.from_config(winner_config.run, data_sha256=trial.data_sha256).id, None)
     sharpe_by_id = related | sharpe_by_id
     return TrialStatistics.from_sharpe_ratios(sharpe_by_id[trial_id] for trial_id in sorted(sharpe_by_id))

@@ -198,7 +198,7 @@ def test_runs_of_the_same_name_are_named_with_their_parent_folder(output: Path, 
     assert comparison.run_names == (f"{output.name}/base", "other/base")
     assert comparison.pairs[0].has_same_returns
     assert comparison.pairs[0].has_same_forecasts
-    assert comparison.config_differences == ()
+    assert comparison.config_differences == {}
 
 
 def test_config_differences_list_each_runs_value() -> None:
@@ -206,7 +206,7 @@ def test_config_differences_list_each_runs_value() -> None:
         {"name": "a", "features": [{"kind": "x", "lags": [1]}], "l2": 0.0, "overlays": []},
         {"name": "b", "features": [{"kind": "x", "lags": [1, 2]}, {"kind": "y"}], "l2": 0.0, "overlays": []},
     ]
-    assert {setting.key: setting.values_by_run for setting in config_differences(configs)} == {
+    assert config_differences(configs) == {
         "features.0.lags": ("[1]", "[1, 2]"),
         "features.1.kind": (None, "y"),
     }

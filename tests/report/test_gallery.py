@@ -17,8 +17,8 @@ from quantlr.core.errors import Fault
 from quantlr.report.gallery import (
     GENERATOR_META_TAG,
     VERDICT_RULES_BY_STRENGTH,
-    make_thumbnail,
-    read_card,
+    make_thumbnail_png,
+    read_card_values,
     write_gallery,
 )
 from quantlr.stats import verdict
@@ -207,7 +207,7 @@ def test_page_has_no_external_links_and_is_reproducible(tmp_path: Path) -> None:
 
 def test_thumbnail_is_reproducible() -> None:
     page = (EXAMPLE / "tearsheet.png").read_bytes()
-    assert make_thumbnail(page) == make_thumbnail(page)
+    assert make_thumbnail_png(page) == make_thumbnail_png(page)
 
 
 def test_page_not_written_by_quantlr_is_not_replaced(tmp_path: Path) -> None:
@@ -259,8 +259,8 @@ def test_hundreds_of_cards_are_read_fast_and_only_once(tmp_path: Path) -> None:
     started = time.process_time()
     write_gallery(tmp_path)
     assert time.process_time() - started < 3
-    n_read = read_card.cache_info().misses
+    n_read = read_card_values.cache_info().misses
     save_report(tmp_path, "another")
     write_gallery(tmp_path)
-    assert read_card.cache_info().misses == n_read + 1
+    assert read_card_values.cache_info().misses == n_read + 1
     assert len(GalleryParser(tmp_path).cards) == 301

@@ -5,8 +5,16 @@ from __future__ import annotations
 import pytest
 from quantlr.backtest.metrics import BACKTEST_METRICS, FORECAST_METRICS
 from quantlr.core.values import Note
-from quantlr.report.headline import headline_tables, metric_label, metric_text
-from quantlr.report.summary import DISPLAYED_METRICS, HEADLINE_METRICS, condense_notes, headline_text_rows, note_text
+from quantlr.report.summary import (
+    DISPLAYED_METRICS,
+    HEADLINE_METRICS,
+    condense_notes,
+    headline_tables,
+    headline_text_rows,
+    metric_label,
+    metric_text,
+    note_text,
+)
 
 from report.cases import case_context
 

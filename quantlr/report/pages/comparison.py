@@ -148,13 +148,13 @@ def _draw_run_table(ax: Axes, table: Table) -> None:
 def setting_values(comparison: Comparison) -> dict[str, list[str]]:
     """Return `lines` of text, one per key of the config that differs, with each value and the runs that have it."""
     lines = []
-    for difference in comparison.config_differences:
+    for key, values_by_run in comparison.config_differences.items():
         letters_by_value: dict[str, str] = {}
-        for letter, value in zip(RUN_LETTERS, difference.values_by_run, strict=False):
+        for letter, value in zip(RUN_LETTERS, values_by_run, strict=False):
             text = "none" if value is None else shorten_middle(value, MAX_SETTING_VALUE_CHARS)
             letters_by_value[text] = letters_by_value.get(text, "") + letter
         values = (f"{letters}: {text}" for text, letters in letters_by_value.items())
-        lines.append(shorten_end("   ".join([difference.key, *values]), max_chars=MAX_SETTING_LINE_CHARS))
+        lines.append(shorten_end("   ".join([key, *values]), max_chars=MAX_SETTING_LINE_CHARS))
     return {"lines": lines or ["none: the configs are equal"]}
 
 

@@ -33,7 +33,7 @@ from quantlr.report.style import (
     percent_tick,
     plural,
 )
-from quantlr.report.tables import TableRow, draw_text_table, format_row
+from quantlr.report.tables import TableRow, draw_text_table, format_table_row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -208,11 +208,11 @@ def trades_by_side_values(context: PageContext) -> Table:
     annual_return = annual_excess_return_by_side(context.run_data.result, sessions_per_year=per_year)
     return {"rows": [
         TableRow("TRADES", ("long", "short")),
-        format_row("Number of trades", trades["trades"], number_text, decimals=0),
-        format_row("Win rate, after costs", trades["won"], percent_text),
-        format_row("Mean return, after costs", trades["mean"], percent_text, decimals=2),
-        format_row("Sessions held, median", trades["sessions"], number_text, decimals=0),
-        format_row("Gross excess return (annual)", annual_return.values(), percent_text, decimals=2),
+        format_table_row("Number of trades", trades["trades"], number_text, decimals=0),
+        format_table_row("Win rate, after costs", trades["won"], percent_text),
+        format_table_row("Mean return, after costs", trades["mean"], percent_text, decimals=2),
+        format_table_row("Sessions held, median", trades["sessions"], number_text, decimals=0),
+        format_table_row("Gross excess return (annual)", annual_return.values(), percent_text, decimals=2),
     ]}  # fmt: skip
 
 

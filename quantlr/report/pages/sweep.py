@@ -111,8 +111,8 @@ class ParameterMarginal:
 
 
 @dataclass(frozen=True, slots=True)
-class TrialCurve:
-    """Growth of 1 of the winner over all dates, the hold-out included.
+class WinnerEquity:
+    """Equity of a sweep's winner and of the benchmark over all dates, the hold-out included.
 
     Attributes
     ----------
@@ -150,7 +150,7 @@ class SweepPageContext:
     notes: tuple[str, ...]
     surface: ParameterSurface
     marginals: tuple[ParameterMarginal, ...]
-    winner_curve: TrialCurve | None
+    winner_curve: WinnerEquity | None
     failure_rows: tuple[TableRow, ...]
     statistics_rows: tuple[TableRow, ...]
     best_trial_rows: tuple[TableRow, ...]
@@ -320,7 +320,7 @@ def _draw_ranking(ax: Axes, table: Table) -> None:
 
 
 def winner_values(context: SweepPageContext) -> Table:
-    """Return the fields of the `TrialCurve`."""
+    """Return the fields of the `WinnerEquity`."""
     return as_table(context.winner_curve)
 
 

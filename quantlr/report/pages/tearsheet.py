@@ -11,8 +11,8 @@ from quantlr.backtest.metrics import drawdown_series
 from quantlr.backtest.rolling import deepest_drawdowns, monthly_returns, rolling_sharpe, yearly_returns
 from quantlr.report.context import PageContext
 from quantlr.report.curves import draw_drawdown, draw_growth, draw_rolling_sharpe
-from quantlr.report.headline import headline_tables
 from quantlr.report.pages.layout import Page, Panel, PlacedPanel, Table, as_table
+from quantlr.report.summary import headline_tables
 from quantlr.report.tables import TableRow, draw_monthly_returns, draw_text_table
 
 if TYPE_CHECKING:
