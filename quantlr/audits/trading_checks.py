@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
-from typing import Any
 
 import numpy as np
 
@@ -146,7 +145,9 @@ class TradingChecker:
             session, ticker = divmod(index, len(tickers))
             return tickers[ticker], iso_date(sessions[session])
 
-        names, spliced = _per_row_field_names(context, len(past)), context
+        values = {field.name: getattr(context, field.name) for field in fields(context)}
+        arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+        names, spliced = [name for name, array in arrays.items() if array.shape[:1] == past.shape], context
         for scenario, prices in prices_by_scenario.items():
             altered = decision_context(config, prices, forecasts, stages)
             for name in names:
@@ -157,7 +158,7 @@ class TradingChecker:
             if spliced is context:  # of the first scenario: its own rows up to the cutoff, altered ones after it
                 rows = {name: np.where(past, getattr(context, name), getattr(altered, name)) for name in names}
                 spliced = replace(context, **rows)
-        known_outcome, decided = self.known_session <= cutoff.session, np.arange(len(sessions)) <= cutoff.session
+        known_outcome, decided = self.known_session <= cutoff.session, slice(cutoff.session + 1)
         was = self.decisions.positions.weight[decided].ravel()
         for scenario, replacement in LOG_ODDS_REPLACEMENTS.items():
             log_odds = replacement(forecasts.log_odds, rng)
@@ -171,9 +172,8 @@ class TradingChecker:
         """Return the backtest of target weights; None where there are no returns yet."""
         positions, config = replace(self.decisions.positions, weight=weights), self.config
         try:
-            return self.stages.execute(
-                positions, prices, config.execution, sessions_per_year=config.report.sessions_per_year
-            )
+            per_year = config.report.sessions_per_year
+            return self.stages.execute(positions, prices, config.execution, sessions_per_year=per_year)
         except DataError:
             return None
 
@@ -213,12 +213,6 @@ class TradingChecker:
             padded = np.full(was.size, np.nan)
             padded[: became.size] = became.ravel()[: was.size]
             cutoff.check_unchanged("execute", name, was.ravel(), padded, locate)
-
-
-def _per_row_field_names(record: Any, n_rows: int) -> list[str]:
-    """Return the fields of a dataclass that have a number for each row."""
-    values = {field.name: getattr(record, field.name) for field in fields(record)}
-    return [name for name, value in values.items() if isinstance(value, np.ndarray) and value.shape[:1] == (n_rows,)]
 
 
 def _alter_later_forecasts(

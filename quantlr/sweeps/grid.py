@@ -39,6 +39,7 @@ MAX_COMBINATIONS_SAMPLED = 2**63
 MAX_REPORTED_PROBLEMS = 20
 """Problems of combinations after which no further combination is validated."""
 RENAMED_KEYS = {"untouched": "holdout"}
+Seed = Annotated[StrictInt, Field(ge=0, lt=2**63)]
 HoldoutFraction = Annotated[StrictFloat, Field(ge=0.0, lt=1.0)]
 
 
@@ -53,9 +54,7 @@ class SweepSpec(ConfigSection):
     sample: Annotated[StrictInt, Field(ge=1)] | None = Field(
         None, description="Combinations to draw from the grid; null tries them all."
     )
-    seed: Annotated[StrictInt, Field(ge=0, lt=2**63)] = Field(
-        0, description="Seed of the sample and of the statistics."
-    )
+    seed: Seed = Field(0, description="Seed of the sample and of the statistics.")
     holdout: HoldoutFraction | IsoDate = Field(
         0.2,
         description="Hold-out: newest sessions that no trial uses, as a fraction or by their first date; 0 for none.",

@@ -74,9 +74,8 @@ class SweepReport:
         failed = [trial for trial in results.trials if trial.error is not None]
         if failed:
             first = failed[0]
-            notes.append(
-                f"{len(failed):,} of {len(results.trials):,} trials failed; trial {first.number}: {first.error}"
-            )
+            counts = f"{len(failed):,} of {len(results.trials):,} trials failed"
+            notes.append(f"{counts}; trial {first.number}: {first.error}")
         if self.winner_error is not None:
             notes.append(f"the winner can't be run over all dates: {self.winner_error}")
         if len(failed) < len(results.trials) and not len(results.common_session_days):

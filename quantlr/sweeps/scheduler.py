@@ -5,8 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -76,28 +77,22 @@ class SweepOptions:
     observer: SweepObserver = field(default_factory=SilentSweepObserver)
 
 
-class SweepScheduler:
+class SweepScheduler(AbstractContextManager["SweepScheduler"]):
     """Sends the work of one sweep to an engine, which is started when it is first needed."""
 
     def __init__(self, sweep: Sweep, options: SweepOptions) -> None:
         self.sweep, self.options = sweep, options
         self.required_versions = environment_versions()
         self.store = TrialStore(options.output_folder / TRIALS_FOLDER_NAME)
-        self._engine: Engine | None = None
-
-    def __enter__(self) -> SweepScheduler:
-        return self
+        self._engines = ExitStack()
 
     def __exit__(self, *_: object) -> None:
-        if self._engine is not None:
-            self._engine.stop()
+        self._engines.close()
 
-    @property
+    @cached_property
     def engine(self) -> Engine:
         """The workers."""
-        if self._engine is None:
-            self._engine = self.options.make_engine()
-        return self._engine
+        return self._engines.enter_context(self.options.make_engine())
 
     def price_summaries(self, data_configs: Mapping[str, dict[str, Any]]) -> dict[str, PriceSummary]:
         """Return digest and sessions of some prices, by the digest of their data section."""
@@ -165,8 +160,7 @@ class SweepScheduler:
 
         Returns the trials, with an error for those of which no result could be stored.
         """
-        waiting = []
-        n_failed = sum(trial.error is not None for trial in trials)
+        waiting, n_failed = [], sum(trial.error is not None for trial in trials)
         for trial in trials:
             stored = None if trial.error is not None or self.options.fresh else self.store.read(trial)
             if stored is not None:
@@ -317,13 +311,8 @@ def make_engine_factory(
         return SerialEngine if workers == 1 else partial(ProcessEngine, workers)
     from quantlr.core.engines.dask import DaskEngine
 
-    return partial(
-        DaskEngine,
-        workers,
-        scheduler=scheduler,
-        scheduler_file=scheduler_file,
-        required_versions=environment_versions(),
-    )
+    start_engine = partial(DaskEngine, workers, required_versions=environment_versions())
+    return partial(start_engine, scheduler=scheduler, scheduler_file=scheduler_file)
 
 
 def run_sweep(sweep: Sweep, options: SweepOptions) -> SweepResult:
@@ -343,9 +332,8 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> SweepResult:
         trials = scheduler.make_trials(last_date)
         ledger.record_pending_trials(scheduler.iter_ledger_trials(trials, last_date))
         trials = scheduler.evaluate_trials(trials, last_date)
-        results = collect_trial_results(
-            scheduler.store, trials, locate_error=partial(_locate_error, sweep), seed=spec.seed
-        )
+        located_error = partial(_located_error_text, sweep)
+        results = collect_trial_results(scheduler.store, trials, error_text=located_error, seed=spec.seed)
         ledger.record_trial_results(scheduler.iter_ledger_trials(results.trials, last_date))
     winner, per_year = results.winner_index, 252.0
     trial_statistics, winner_result, winner_error = TrialStatistics(len(trials), None), None, None
@@ -359,12 +347,9 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> SweepResult:
                 winner_result = run_stages(config.run, load_prices(config.run.data, offline=options.offline)).result
         except UserError as error:
             winner_error = error.message
-    statistics = compute_sweep_statistics(results, trial_statistics, seed=spec.seed)
-    holdout = (
-        None
-        if holdout_start is None or winner_result is None
-        else evaluate_holdout(winner_result, holdout_start, per_year)
-    )
+    statistics, holdout = compute_sweep_statistics(results, trial_statistics, seed=spec.seed), None
+    if holdout_start is not None and winner_result is not None:
+        holdout = evaluate_holdout(winner_result, holdout_start, per_year)
     verdict = sweep_verdict(results, statistics, holdout, per_year)
     files, summary, table = make_sweep_files(
         SweepReport(sweep, holdout_start, results, statistics, winner_result, winner_error, holdout, verdict, per_year)
@@ -376,7 +361,7 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> SweepResult:
     return SweepResult(spec.name, summary, table, folder)
 
 
-def _locate_error(sweep: Sweep, trial: TrialRecord) -> str:
+def _located_error_text(sweep: Sweep, trial: TrialRecord) -> str:
     """Return a failed trial's error, with the place of the config's key to change in front."""
     error = QuantlrError(str(trial.error), key=trial.config_key)
     return sweep.trial_config(trial.number).error_with_location(error).message
