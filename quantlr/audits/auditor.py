@@ -224,7 +224,7 @@ class _Auditor:
         except DataError:
             return  # in this scenario a feature is not finite, or no model has enough rows
         for checker in refit_checkers:
-            checker.check(splits, cutoff)
+            checker.check_refits(splits, cutoff)
 
     def _check_trading(self, session: int, boundaries: list[FoldBoundary]) -> None:
         cutoff = self._make_cutoff(session, "")
@@ -233,5 +233,5 @@ class _Auditor:
             for name in TRADING_SCENARIOS
         }
         for boundary in boundaries if self.calibration_checkers else ():
-            self.calibration_checkers[boundary.split_index].check(cutoff, self.rng)
-        self.trading_checker.check(prices_by_scenario, cutoff, self.rng)
+            self.calibration_checkers[boundary.split_index].check_calibration(cutoff, self.rng)
+        self.trading_checker.check_trading(prices_by_scenario, cutoff, self.rng)

@@ -34,7 +34,7 @@ class DatasetSplits:
     dataset: Dataset
     splits: Sequence[ModelSplit]
 
-    def fold_row_bounds(self, split: ModelSplit, refit_slice: slice) -> Array:
+    def relative_fold_bounds(self, split: ModelSplit, refit_slice: slice) -> Array:
         """Return ends of training rows and first forecast of some refits, relative to each ticker's first row."""
         is_pooled, n_tickers = split.ticker_index < 0, len(self.dataset.tickers)
         first_rows = [self.dataset.ticker_slice(ticker).start for ticker in range(n_tickers)] if is_pooled else [0]
@@ -126,7 +126,7 @@ class RefitChecker:
         self.fitted_refits = slice(self.checked_refits.start, self.checked_refits.stop + n_after)
         self.original = FittedRefits(splits.dataset, self.split, self.fitted_refits)
 
-    def check(self, altered_splits: DatasetSplits, cutoff: Cutoff) -> None:
+    def check_refits(self, altered_splits: DatasetSplits, cutoff: Cutoff) -> None:
         """Compare what was learned and forecast by the cutoff; of dependent stages, report the first that changed."""
         ticker_index = self.split.ticker_index
         altered_split = next((split for split in altered_splits.splits if split.ticker_index == ticker_index), None)
@@ -140,7 +140,7 @@ class RefitChecker:
             was, became = (
                 fitted.model_forecasts.target_stats[index, : self.n_checked] for fitted in (self.original, altered)
             )
-            cutoff.check_unchanged("knowledge", name, was, became, self._locate_refit, scale=comparison_scale(was))
+            cutoff.check_unchanged("knowledge", name, was, became, self._refit_ticker_date, scale=comparison_scale(was))
         if self._check_scaling(altered, cutoff) and self._check_coefficients(altered, cutoff):
             self._check_probabilities(altered, cutoff)
 
@@ -149,22 +149,22 @@ class RefitChecker:
         text = f"{name} lacks a refit when all prices after {cutoff.date} are replaced ({cutoff.scenario})"
         cutoff.add_leak("folds", "refits", text, ticker=name)
 
-    def _locate_refit(self, refit_index: int) -> tuple[str, str]:
+    def _refit_ticker_date(self, refit_index: int) -> tuple[str, str]:
         return self.split.name, iso_date(self.split.refit_dates[self.checked_refits.start + refit_index])
 
     def _check_fold_rows(self, altered_splits: DatasetSplits, altered_split: ModelSplit, cutoff: Cutoff) -> bool:
         """Compare which rows train the refits up to the cutoff."""
         n_refits = self.checked_refits.stop
-        was = self.splits.fold_row_bounds(self.split, slice(0, n_refits))
-        became = altered_splits.fold_row_bounds(altered_split, slice(0, n_refits))
+        was = self.splits.relative_fold_bounds(self.split, slice(0, n_refits))
+        became = altered_splits.relative_fold_bounds(altered_split, slice(0, n_refits))
         if len(altered_split.first_session) < n_refits or was.shape != became.shape:
             self._add_missing_refit_leak(cutoff)
             return False
 
-        def locate(index: int) -> tuple[str, str]:
+        def ticker_date(index: int) -> tuple[str, str]:
             return self.split.name, iso_date(self.split.refit_dates[index % n_refits])
 
-        return cutoff.check_unchanged("folds", "train", was, became, locate, tolerance=0.5)
+        return cutoff.check_unchanged("folds", "train", was, became, ticker_date, tolerance=0.5)
 
     def _check_scaling(self, altered: FittedRefits, cutoff: Cutoff) -> bool:
         unchanged = True
@@ -174,7 +174,7 @@ class RefitChecker:
                 was, became = (getattr(scaling, name)[: self.n_checked, index] for scaling in scalings)
                 scale = self.original.scaling.std[: self.n_checked, index] + np.abs(was)
                 scale, what = np.where(scale > 0, scale, 1.0), f"{name} of {feature}"
-                unchanged &= cutoff.check_unchanged("scale", what, was, became, self._locate_refit, scale=scale)
+                unchanged &= cutoff.check_unchanged("scale", what, was, became, self._refit_ticker_date, scale=scale)
         return unchanged
 
     def _check_coefficients(self, altered: FittedRefits, cutoff: Cutoff) -> bool:
@@ -189,11 +189,11 @@ class RefitChecker:
                 weights = fitted.model_forecasts.fit_results.coefficients[refit]
                 probabilities.append(sigmoid(weights[0] + probes @ weights[1:]))
 
-        def locate(index: int) -> tuple[str, str]:
-            return self._locate_refit(index // PROBE_ROWS_PER_REFIT)
+        def ticker_date(index: int) -> tuple[str, str]:
+            return self._refit_ticker_date(index // PROBE_ROWS_PER_REFIT)
 
         pair = np.concatenate(was), np.concatenate(became)
-        return cutoff.check_unchanged("fit", "weights", *pair, locate, tolerance=PROBABILITY_TOLERANCE)
+        return cutoff.check_unchanged("fit", "weights", *pair, ticker_date, tolerance=PROBABILITY_TOLERANCE)
 
     def _check_probabilities(self, altered: FittedRefits, cutoff: Cutoff) -> None:
         key, was = self.original.keys_and_log_odds_until(self.cutoff_session)
@@ -203,9 +203,9 @@ class RefitChecker:
             return
         dataset = self.splits.dataset
 
-        def locate(index: int) -> tuple[str, str]:
+        def ticker_date(index: int) -> tuple[str, str]:
             ticker, session = divmod(int(key[index]), 2**SESSION_BITS)
             return dataset.tickers[ticker], iso_date(dataset.sessions[session])
 
         probabilities = sigmoid(was), sigmoid(became)
-        cutoff.check_unchanged("forecast", "probability", *probabilities, locate, tolerance=PROBABILITY_TOLERANCE)
+        cutoff.check_unchanged("forecast", "probability", *probabilities, ticker_date, tolerance=PROBABILITY_TOLERANCE)

@@ -21,7 +21,7 @@ RELATIVE_TOLERANCE, PROBABILITY_TOLERANCE = 1e-9, 1e-7
 """Change by rounding: of a number, relative to its scale; and of a probability, which a solver approximates."""
 MAX_DEVIATION = 1e300
 
-LocateValue = Callable[[int], tuple[str, str]]
+TickerDateFunction = Callable[[int], tuple[str, str]]
 """From the position of a number to its ticker and its date."""
 
 
@@ -167,7 +167,7 @@ class Cutoff:
         what: str,
         original: Array,
         altered: Array,
-        locate: LocateValue,
+        ticker_date: TickerDateFunction,
         *,
         scale: Array | float = 1.0,
         tolerance: float = RELATIVE_TOLERANCE,
@@ -184,7 +184,7 @@ class Cutoff:
         if largest <= 1.0:
             return True
         index = int(np.argmax(deviation > 1.0))
-        (ticker, date), was, became = locate(index), float(original[index]), float(altered[index])
+        (ticker, date), was, became = ticker_date(index), float(original[index]), float(altered[index])
         text = (
             f"{what} of {f'{ticker} {date}'.strip()} was {was:.6g} and became {became:.6g} when all prices after "
             f"{self.date} were replaced ({self.scenario})"

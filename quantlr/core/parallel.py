@@ -34,14 +34,24 @@ def do_nothing() -> None:
     """Do nothing: the default initializer, and the job that starts a process."""
 
 
+class _ResultQueue(SimpleQueue[Any]):
+    """Queue that two threads may close at the same time."""
+
+    _close_lock = threading.Lock()
+
+    def close(self) -> None:
+        with self._close_lock:
+            super().close()
+
+
 class _PoolContext(SpawnContext):
     """Start method of a pool's processes: each is a fresh interpreter; keeps the queue of their results.
 
     A fork would copy the locks of threads, but not the threads that release them.
     """
 
-    def SimpleQueue(self) -> SimpleQueue[Any]:  # noqa: N802
-        self.result_queue = super().SimpleQueue()
+    def SimpleQueue(self) -> _ResultQueue:  # noqa: N802
+        self.result_queue = _ResultQueue(ctx=self)
         return self.result_queue
 
 
@@ -74,6 +84,7 @@ def process_pool(pool_size: int, *, initializer: Callable[[], None] = do_nothing
         timer.start()
         pool.shutdown(cancel_futures=True)
         timer.cancel()
+        timer.join()
 
 
 @contextmanager

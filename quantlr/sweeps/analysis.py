@@ -102,7 +102,7 @@ def collect_trial_results(
     cache: dict[str, tuple[TrialRecord, TrialReturns]] = {}
 
     def read(trial: TrialRecord) -> tuple[TrialRecord, TrialReturns]:
-        stored = cache.get(trial.result_key) or store.read(trial)
+        stored = cache.get(trial.result_key) or store.read_result(trial)
         if stored is None:
             path = store.result_path(trial.result_key)
             raise Fault(f"{path} was removed while the sweep was running; start the sweep again")
@@ -126,10 +126,10 @@ def collect_trial_results(
             common = np.intersect1d(common, returns.session_days, assume_unique=True)
     if common is None or len(common) < MIN_COMMON_SESSIONS:
         common = np.zeros(0, dtype=np.int64)
-    return _compare_on_common_sessions(collected, common, lambda trial: read(trial)[1], seed)
+    return _collect_on_common_sessions(collected, common, lambda trial: read(trial)[1], seed)
 
 
-def _compare_on_common_sessions(
+def _collect_on_common_sessions(
     trials: list[TrialRecord], common: IntArray, read_returns: Callable[[TrialRecord], TrialReturns], seed: int
 ) -> TrialResults:
     """Return the results of trials, whose returns are read one by one."""
@@ -142,7 +142,7 @@ def _compare_on_common_sessions(
     n_sessions = np.zeros(len(trials), dtype=np.int64)
     all_excess, all_active = np.empty((2, len(common), len(compared)))
     for index in evaluated.tolist():
-        excess, active = read_returns(trials[index]).excess_and_active(common)
+        excess, active = read_returns(trials[index]).excess_and_active_returns(common)
         n_sessions[index] = len(excess)
         ratio = sharpe_per_session(excess)
         if ratio is not None:
@@ -231,13 +231,13 @@ def evaluate_holdout(result: BacktestResult, holdout_start: dt.date, sessions_pe
     rows = result.sessions >= pd.Timestamp(holdout_start)
     if not rows.any():
         return None
-    benchmark = _annual_performance(result.benchmark or result, rows, sessions_per_year)
-    sharpe, low95, high95, growth = _annual_performance(result, rows, sessions_per_year)
+    benchmark = _annual_sharpe_and_total_return(result.benchmark or result, rows, sessions_per_year)
+    sharpe, low95, high95, growth = _annual_sharpe_and_total_return(result, rows, sessions_per_year)
     first, last = (iso_date(date) for date in result.sessions[rows][[0, -1]])
     return Holdout(first, last, int(rows.sum()), sharpe, low95, high95, growth, benchmark[0], benchmark[-1])
 
 
-def _annual_performance(
+def _annual_sharpe_and_total_return(
     result: BacktestResult, rows: BoolArray, sessions_per_year: float
 ) -> tuple[float | None, float | None, float | None, float]:
     """Return annual Sharpe ratio, the ends of its 95 % interval, and total return of some sessions."""

@@ -24,7 +24,7 @@ from quantlr.experiment.ledger import Ledger, Trial, TrialStatistics
 from quantlr.pipeline.stages import run_stages
 from quantlr.report.storage import check_report_target, make_reports_dir, write_report
 from quantlr.sweeps.analysis import collect_trial_results, compute_sweep_statistics, evaluate_holdout, sweep_verdict
-from quantlr.sweeps.grid import Sweep, load_sweep, with_last_data_date
+from quantlr.sweeps.grid import Sweep, limit_data_to_last_date, load_sweep
 from quantlr.sweeps.output import SweepReport, make_sweep_files
 from quantlr.sweeps.trials import (
     TRIALS_FOLDER_NAME,
@@ -32,7 +32,7 @@ from quantlr.sweeps.trials import (
     TrialRecord,
     TrialStore,
     environment_versions,
-    group_trials,
+    group_trials_into_tasks,
     json_digest,
 )
 from quantlr.sweeps.worker import PriceSummary, evaluate_task, summarize_prices
@@ -119,16 +119,16 @@ class SweepScheduler(AbstractContextManager["SweepScheduler"]):
             raise DataError(next(str(summary.error) for summary in summaries))
         return dt.date(1970, 1, 1) + dt.timedelta(days=first)
 
-    def iter_configs(self, last_date: dt.date | None) -> Iterator[tuple[int, LoadedConfig]]:
+    def iter_configs_before_holdout(self, last_date: dt.date | None) -> Iterator[tuple[int, LoadedConfig]]:
         """Yield the trials' numbers and configs, with data that end at the last date before the hold-out."""
         for number, config in self.sweep.iter_trial_configs():
-            yield number, replace(config, run=with_last_data_date(config.run, last_date))
+            yield number, replace(config, run=limit_data_to_last_date(config.run, last_date))
 
-    def make_trials(self, last_date: dt.date | None) -> list[TrialRecord]:
+    def make_trial_records(self, last_date: dt.date | None) -> list[TrialRecord]:
         """Return the trials before they are evaluated; one whose prices can't be read has an error already."""
         data_configs: dict[str, dict[str, Any]] = {}
         digests: list[tuple[int, StageDigests]] = []
-        for number, config in self.iter_configs(last_date):
+        for number, config in self.iter_configs_before_holdout(last_date):
             stage_digests = StageDigests.from_config(config.run)
             data_configs.setdefault(stage_digests.data, config.run.model_dump(mode="json")["data"])
             digests.append((number, stage_digests))
@@ -146,7 +146,7 @@ class SweepScheduler(AbstractContextManager["SweepScheduler"]):
 
     def iter_ledger_trials(self, trials: Iterable[TrialRecord], last_date: dt.date | None) -> Iterator[Trial]:
         """Yield trials as the ledger records them, with their results if they are evaluated."""
-        for trial, (_, config) in zip(trials, self.iter_configs(last_date), strict=True):
+        for trial, (_, config) in zip(trials, self.iter_configs_before_holdout(last_date), strict=True):
             yield Trial.from_config(
                 config.run,
                 data_sha256=trial.data_sha256,
@@ -162,7 +162,7 @@ class SweepScheduler(AbstractContextManager["SweepScheduler"]):
         """
         waiting, n_failed = [], sum(trial.error is not None for trial in trials)
         for trial in trials:
-            stored = None if trial.error is not None or self.options.fresh else self.store.read(trial)
+            stored = None if trial.error is not None or self.options.fresh else self.store.read_result(trial)
             if stored is not None:
                 n_failed += stored[0].error is not None
             elif trial.error is None:
@@ -172,8 +172,8 @@ class SweepScheduler(AbstractContextManager["SweepScheduler"]):
         observer.on_start(self.sweep, n_waiting=len(waiting), dashboard_url=dashboard_url)
         observer.on_progress(n_done=n_done, n_total=len(trials), n_failed=n_failed)
         not_stored: dict[str, TrialRecord] = {}
-        for trial in self._iter_evaluated(waiting, last_date) if waiting else ():
-            self.store.write(trial)
+        for trial in self._iter_evaluated_trials(waiting, last_date) if waiting else ():
+            self.store.write_result(trial)
             if trial.file_bytes is None:
                 not_stored[trial.result_key] = trial
             n_done += 1
@@ -181,7 +181,7 @@ class SweepScheduler(AbstractContextManager["SweepScheduler"]):
             observer.on_progress(n_done=n_done, n_total=len(trials), n_failed=n_failed)
         return [not_stored.get(trial.result_key, trial) for trial in trials]
 
-    def _iter_evaluated(self, trials: list[TrialRecord], last_date: dt.date | None) -> Iterator[TrialRecord]:
+    def _iter_evaluated_trials(self, trials: list[TrialRecord], last_date: dt.date | None) -> Iterator[TrialRecord]:
         """Yield trials with their result files or errors, in the order in which they are done."""
         evaluate = partial(
             evaluate_task,
@@ -193,7 +193,7 @@ class SweepScheduler(AbstractContextManager["SweepScheduler"]):
         results = iter_task_results(
             self.engine,
             evaluate,
-            group_trials(trials, workers=self.engine.workers),
+            group_trials_into_tasks(trials, workers=self.engine.workers),
             split_task=lambda task: [(trial,) for trial in task],
             make_failed_result=lambda task, error: [replace(trial, error=error) for trial in task],
         )
@@ -329,7 +329,7 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> SweepResult:
     with SweepScheduler(sweep, options) as scheduler:
         holdout_start = scheduler.find_holdout_start(data_configs)
         last_date = None if holdout_start is None else holdout_start - dt.timedelta(days=1)
-        trials = scheduler.make_trials(last_date)
+        trials = scheduler.make_trial_records(last_date)
         ledger.record_pending_trials(scheduler.iter_ledger_trials(trials, last_date))
         trials = scheduler.evaluate_trials(trials, last_date)
         located_error = partial(_located_error_text, sweep)

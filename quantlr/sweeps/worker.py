@@ -149,7 +149,7 @@ def _evaluate_trial(
     try:
         config = make_trial_run_config(base_config, trial.settings, last_date)
         run_data, forecast_metrics = run_trial(config, WORKER_CACHE, offline=offline)
-        result, metrics = run_data.result, trial_metrics(config, run_data, forecast_metrics)
+        result, metrics = run_data.result, trial_metrics_dict(config, run_data, forecast_metrics)
         session = result.sessions.to_numpy().astype("datetime64[D]").astype(np.int32)
         returns = np.stack([result.net_return, (result.benchmark or result).net_return])
         return replace(trial, file_bytes=encode_result(metrics, session=session, returns=returns))
@@ -182,7 +182,7 @@ def _compute_forecast_metrics(forecasts: Forecasts) -> dict[str, Any]:
     return {key: FORECAST_METRICS[key](evaluated) for key in TRIAL_FORECAST_METRICS}
 
 
-def trial_metrics(config: RunConfig, run_data: RunData, forecast_metrics: dict[str, Any]) -> dict[str, Any]:
+def trial_metrics_dict(config: RunConfig, run_data: RunData, forecast_metrics: dict[str, Any]) -> dict[str, Any]:
     """Return a trial's metrics, keyed as in ``metrics.json``, with the numbers that statistics over trials need."""
     result, sessions_per_year = run_data.result, config.report.sessions_per_year
     no_trades = pd.DataFrame()  # finding the trades would take longer than all else

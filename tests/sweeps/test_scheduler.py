@@ -304,7 +304,7 @@ def test_trial_results_do_not_depend_on_ledger_time_or_folder(small: quantlr.Swe
 
 
 def test_result_that_is_not_stored_is_none(tmp_path: Path) -> None:
-    assert TrialStore(tmp_path).read(TrialRecord(0, {}, result_key="ab" * 32)) is None
+    assert TrialStore(tmp_path).read_result(TrialRecord(0, {}, result_key="ab" * 32)) is None
 
 
 def test_name_of_the_report_can_be_given(small: quantlr.SweepResult, tmp_path: Path) -> None:
