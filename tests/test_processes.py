@@ -63,15 +63,26 @@ def test_large_runs_are_rendered_serially(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.skipif(sys.platform != "linux", reason="child processes are read from /proc")
 def test_ctrl_c_while_processes_start_leaves_none_and_prints_one_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "quantlr", "run", "configs/sp500_daily.yaml", "--jobs", "2", "--output"]
+    code = (  # a run that does not end by itself, however late the signal arrives
+        "import time\n"
+        "from quantlr.cli import main\n"
+        "from quantlr.experiment import run\n"
+        "def wait_for_ever(*_, **__):\n"
+        "    while True:\n"
+        "        time.sleep(0.05)\n"
+        "run.run_config = wait_for_ever\n"
+        "main(prog_name='quantlr')\n"
+    )
+    command = [sys.executable, "-c", code, "run", "configs/sp500_daily.yaml", "--jobs", "2", "--output"]
     with subprocess.Popen(
         [*command, str(tmp_path)], cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        while len(children.read_text().split()) < 2:  # the rendering process and the resource tracker
+        # The rendering process and the resource tracker.
+        while process.poll() is None and len(children.read_text().split()) < 2:
             time.sleep(0.005)
         os.killpg(process.pid, signal.SIGINT)
-        _, stderr = process.communicate()
+        _, stderr = process.communicate(timeout=600)
     assert process.returncode == 130
     assert stderr == "interrupted; existing files were not changed\n"
     while _is_running(process.pid):  # the resource tracker ends a moment later

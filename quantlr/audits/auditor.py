@@ -20,8 +20,10 @@ Three things do depend on the future, and may:
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Mapping
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +50,13 @@ from quantlr.data.scenarios import (
     TRUNCATION,
     apply_scenario,
 )
+from quantlr.model.walk_forward import make_model_splits
 from quantlr.pipeline.stages import DEFAULT_STAGES, PipelineStages, forecast_and_decide
 
 MODEL_SCENARIOS = tuple(name for name in AUDIT_SCENARIOS if name not in (LATER_DIVIDEND, EXTRA_HOLIDAYS))
 """Scenarios that can change more than what is computed from prices and dates."""
 FEATURE_SCENARIO_STRIDE = 3
-"""One in so many scenarios, in turn, is applied at a cutoff where only features and label are checked."""
+"""Of every 3 scenarios one, in turn, is applied at a cutoff where only features and label are checked."""
 TRADING_SCENARIOS = ("noise", "a hundredth")
 """Scenarios with which decisions and returns are compared."""
 
@@ -115,22 +118,14 @@ def audit_prices(
 ) -> Audit:
     """Return the audit of a config on prices."""
     with threadpool_limits(1, user_api="blas"):
-        auditor = _Auditor(config, prices, stages, n_cutoffs=n_cutoffs, workers=workers, progress=progress)
-        return auditor.check_all(progress)
+        return _Auditor(config, prices, stages, workers, progress).check_all_cutoffs(n_cutoffs, progress)
 
 
 class _Auditor:
     """A run on the actual prices, and the comparison with replaced later prices."""
 
     def __init__(
-        self,
-        config: RunConfig,
-        prices: Prices,
-        stages: PipelineStages,
-        *,
-        n_cutoffs: CutoffCount,
-        workers: int,
-        progress: Progress,
+        self, config: RunConfig, prices: Prices, stages: PipelineStages, workers: int, progress: Progress
     ) -> None:
         self.config, self.prices, self.stages = config, prices, stages
         self.model, self.horizon = make_audit_model(config.model), config.label.horizon
@@ -153,24 +148,23 @@ class _Auditor:
             for inputs, split in zip(recorder.inputs, self.splits.splits, strict=False)
         ]
         self.rng = np.random.default_rng(config.seed)
-        self.schedule = make_audit_schedule(
-            self.splits.splits, n_sessions=len(prices.sessions), horizon=self.horizon, n_cutoffs=n_cutoffs, rng=self.rng
-        )
 
-    def check_all(self, progress: Progress) -> Audit:
+    def check_all_cutoffs(self, n_cutoffs: CutoffCount, progress: Progress) -> Audit:
         """Check at every cutoff, and return the audit."""
         folds_in_time = check_folds(self.splits, self.config.walk_forward, self.collector)
-        full, mirrored = (
-            _group_by_session(boundaries)
-            for boundaries in (self.schedule.full_check_boundaries, self.schedule.mirror_check_boundaries)
+        splits, n_sessions = self.splits.splits, len(self.prices.sessions)
+        schedule = make_audit_schedule(
+            splits, n_sessions=n_sessions, horizon=self.horizon, n_cutoffs=n_cutoffs, rng=self.rng
         )
-        sessions, checked_refits = self.schedule.input_check_sessions, set[tuple[int, int]]()
+        full, mirrored = (
+            {session: list(group) for session, group in itertools.groupby(boundaries, attrgetter("session"))}
+            for boundaries in (schedule.full_check_boundaries, schedule.mirror_check_boundaries)
+        )
+        sessions, checked_refits = schedule.input_check_sessions, set[tuple[int, int]]()
         counter = ProgressCounter("auditing", len(sessions), progress)
         for index, session in enumerate(sessions):
             boundaries = [*full.get(session, ()), *mirrored.get(session, ())] if folds_in_time else []
-            refit_checkers = [
-                RefitChecker(self.splits, boundary.split_index, boundary.session) for boundary in boundaries
-            ]
+            refit_checkers = [RefitChecker(self.splits, boundary) for boundary in boundaries]
             input_scenarios, model_scenarios = AUDIT_SCENARIOS, MODEL_SCENARIOS
             if session not in full:
                 input_scenarios = AUDIT_SCENARIOS[index % FEATURE_SCENARIO_STRIDE :: FEATURE_SCENARIO_STRIDE]
@@ -199,7 +193,7 @@ class _Auditor:
                 input_cuts=len(sessions),
                 futures=AUDIT_SCENARIOS,
                 input_futures=len(AUDIT_SCENARIOS) // FEATURE_SCENARIO_STRIDE,
-                checks=self.collector.n_compared,
+                checks=dict(self.collector.n_compared),
                 largest=self.collector.max_deviation,
             ),
         )
@@ -212,7 +206,8 @@ class _Auditor:
         return AuditInputs(prices, features, self.stages.compute_label(prices, self.config.label))
 
     def _make_splits(self, dataset: Dataset) -> DatasetSplits:
-        return DatasetSplits.from_dataset(dataset, self.config.walk_forward, self.model, self.stages.walk_forward_steps)
+        steps = self.stages.walk_forward_steps
+        return DatasetSplits(dataset, make_model_splits(dataset, self.config.walk_forward, self.model, steps)[0])
 
     def _check_scenario(self, session: int, scenario: str, refit_checkers: list[RefitChecker]) -> None:
         """Replace the prices after a session; check models only where no feature or label changed."""
@@ -229,21 +224,14 @@ class _Auditor:
         except DataError:
             return  # in this scenario a feature is not finite, or no model has enough rows
         for checker in refit_checkers:
-            checker.check(splits, cutoff)
+            checker.check_refits(splits, cutoff)
 
     def _check_trading(self, session: int, boundaries: list[FoldBoundary]) -> None:
         cutoff = self._make_cutoff(session, "")
         prices_by_scenario = {
-            scenario: apply_scenario(self.prices, scenario, after_session=session, seed=self.config.seed)
-            for scenario in TRADING_SCENARIOS
+            name: apply_scenario(self.prices, name, after_session=session, seed=self.config.seed)
+            for name in TRADING_SCENARIOS
         }
         for boundary in boundaries if self.calibration_checkers else ():
-            self.calibration_checkers[boundary.split_index].check(cutoff, self.rng)
-        self.trading_checker.check(prices_by_scenario, cutoff, self.rng)
-
-
-def _group_by_session(boundaries: tuple[FoldBoundary, ...]) -> dict[int, list[FoldBoundary]]:
-    groups: dict[int, list[FoldBoundary]] = {}
-    for boundary in boundaries:
-        groups.setdefault(boundary.session, []).append(boundary)
-    return groups
+            self.calibration_checkers[boundary.split_index].check_calibration(cutoff, self.rng)
+        self.trading_checker.check_trading(prices_by_scenario, cutoff, self.rng)

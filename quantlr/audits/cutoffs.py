@@ -78,7 +78,7 @@ def make_audit_schedule(
         if session <= last
     )
     n_full = len(boundaries) if n_cutoffs == "all" else n_default if n_cutoffs == "auto" else n_cutoffs
-    chosen = _sample_boundaries(boundaries, n_full, rng)
+    chosen = _first_last_and_sampled_boundaries(boundaries, n_full, rng)
     mirrored = n_cutoffs == "auto" and len(boundaries) <= max_mirror_checks
     once = sorted(set(boundaries) - set(chosen)) if mirrored else []
     full = set(chosen)
@@ -100,7 +100,7 @@ def make_audit_schedule(
     )
 
 
-def _sample_boundaries(
+def _first_last_and_sampled_boundaries(
     boundaries: list[FoldBoundary], n_boundaries: int, rng: np.random.Generator
 ) -> list[FoldBoundary]:
     """Return the first and the last boundary and a sample of the others, in order."""

@@ -50,7 +50,7 @@ def check_inputs(
     for stage, columns, session in (("features", features, prices.session), ("label", labels, known_session)):
         bars, tickers = np.nonzero((session[:n_bars] >= 0) & (session[:n_bars] <= cutoff.session))
 
-        def locate(index: int, bars: np.ndarray = bars, tickers: np.ndarray = tickers) -> tuple[str, str]:
+        def ticker_date(index: int, bars: np.ndarray = bars, tickers: np.ndarray = tickers) -> tuple[str, str]:
             date = prices.sessions[prices.session[bars[index], tickers[index]]]
             return prices.tickers[tickers[index]], iso_date(date)
 
@@ -62,7 +62,7 @@ def check_inputs(
                 continue
             values = column[bars, tickers]
             unchanged &= cutoff.check_unchanged(
-                stage, name, values, altered_column[bars, tickers], locate, scale=comparison_scale(values)
+                stage, name, values, altered_column[bars, tickers], ticker_date, scale=comparison_scale(values)
             )
     if len(altered.prices.session) >= len(prices.session):
         _count_pending_labels(original, altered, cutoff, pending_labels, delay)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -20,7 +21,7 @@ RELATIVE_TOLERANCE, PROBABILITY_TOLERANCE = 1e-9, 1e-7
 """Change by rounding: of a number, relative to its scale; and of a probability, which a solver approximates."""
 MAX_DEVIATION = 1e300
 
-LocateValue = Callable[[int], tuple[str, str]]
+TickerDateFunction = Callable[[int], tuple[str, str]]
 """From the position of a number to its ticker and its date."""
 
 
@@ -124,7 +125,7 @@ class LeakCollector:
     """Leaks found so far, and the number of compared values and their largest change by stage."""
 
     leaks_by_value: dict[tuple[str, str], Leak] = field(default_factory=dict)
-    n_compared: dict[str, int] = field(default_factory=dict)
+    n_compared: Counter[str] = field(default_factory=Counter)
     max_deviation: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -132,15 +133,11 @@ class LeakCollector:
         """The leaks found, in the order of the stages."""
         return tuple(sorted(self.leaks_by_value.values(), key=lambda leak: AUDITED_STAGES.index(leak.stage)))
 
-    def add(self, leak: Leak) -> None:
+    def add_leak(self, leak: Leak) -> None:
         """Record a leak; the first one of its stage and value is kept, and counts the others."""
         key = leak.stage, leak.what
         first = self.leaks_by_value.get(key)
         self.leaks_by_value[key] = replace(first, times=first.times + leak.times) if first else leak
-
-    def count(self, stage: str, n_compared: int) -> None:
-        """Add to the number of compared values of a stage."""
-        self.n_compared[stage] = self.n_compared.get(stage, 0) + n_compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +167,7 @@ class Cutoff:
         what: str,
         original: Array,
         altered: Array,
-        locate: LocateValue,
+        ticker_date: TickerDateFunction,
         *,
         scale: Array | float = 1.0,
         tolerance: float = RELATIVE_TOLERANCE,
@@ -180,14 +177,14 @@ class Cutoff:
             deviation = np.abs(altered - original) / scale / tolerance
         same = (original == altered) | (np.isnan(original) & np.isnan(altered))
         deviation = np.where(same, 0.0, np.where(np.isnan(deviation), np.inf, deviation))
-        self.collector.count(stage, len(deviation))
-        largest = min(float(deviation.max(initial=0.0)), MAX_DEVIATION)
+        largest, by_stage = min(float(deviation.max(initial=0.0)), MAX_DEVIATION), self.collector.max_deviation
+        self.collector.n_compared[stage] += len(deviation)
         if len(deviation):
-            self.collector.max_deviation[stage] = max(self.collector.max_deviation.get(stage, 0.0), largest)
+            by_stage[stage] = max(by_stage.get(stage, 0.0), largest)
         if largest <= 1.0:
             return True
         index = int(np.argmax(deviation > 1.0))
-        (ticker, date), was, became = locate(index), float(original[index]), float(altered[index])
+        (ticker, date), was, became = ticker_date(index), float(original[index]), float(altered[index])
         text = (
             f"{what} of {f'{ticker} {date}'.strip()} was {was:.6g} and became {became:.6g} when all prices after "
             f"{self.date} were replaced ({self.scenario})"
@@ -209,7 +206,7 @@ class Cutoff:
     ) -> None:
         """Record a leak; `text` is without the stage, `date` the cutoff's unless given."""
         values = ticker, date or self.date, self.date, self.scenario, was, became, times
-        self.collector.add(Leak(stage, what, *values, f"{stage}: {text}"))
+        self.collector.add_leak(Leak(stage, what, *values, f"{stage}: {text}"))
 
 
 def comparison_scale(values: Array) -> Array:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
-from typing import Any
 
 import numpy as np
 
@@ -87,14 +86,14 @@ class CalibrationChecker:
         self.forecast_session, self.known_session = forecasts.session[rows], outcome_known_sessions(decisions)[rows]
         self.model = model.model_copy(update={"tol": min(model.tol, AUDIT_SOLVER_TOLERANCE)})
         self.probe_log_odds = np.quantile(self.log_odds, PROBE_QUANTILES)
-        self.original_probability = self._probe_probabilities(self.log_odds, self.up, self.folds)
+        self.original_probability = self._calibrated_probe_probabilities(self.log_odds, self.up, self.folds)
 
-    def _probe_probabilities(self, log_odds: Array, up: Array, folds: Sequence[Folds]) -> Array:
+    def _calibrated_probe_probabilities(self, log_odds: Array, up: Array, folds: Sequence[Folds]) -> Array:
         """Return the calibrated probabilities of the probes by refit, (refits, probes)."""
         coefficients = self.fit_calibration(log_odds, up, folds, self.model).platt_coefficients
         return sigmoid(coefficients[:, :1] + coefficients[:, 1:] * self.probe_log_odds)
 
-    def check(self, cutoff: Cutoff, rng: np.random.Generator) -> None:
+    def check_calibration(self, cutoff: Cutoff, rng: np.random.Generator) -> None:
         """Compare the calibrations up to a cutoff, with altered forecasts and outcomes after it."""
         n_refits = int((self.split.first_session <= cutoff.session).sum())
         first_folds, rows, first_row = [], [], 0  # folds of the first refits, and the positions of their forecasts
@@ -105,7 +104,7 @@ class CalibrationChecker:
             first_row += int(folds.test_stop[-1] - folds.test_start[0])
         forecast_rows = np.concatenate(rows)
 
-        def locate(index: int) -> tuple[str, str]:
+        def ticker_date(index: int) -> tuple[str, str]:
             return self.split.name, iso_date(self.split.refit_dates[index // len(self.probe_log_odds)])
 
         was = self.original_probability[:n_refits].ravel()
@@ -114,9 +113,9 @@ class CalibrationChecker:
             log_odds = np.where(self.forecast_session > cutoff.session, altered_log_odds, self.log_odds)
             random_outcomes = rng.integers(0, 2, len(self.known_session))
             up = np.where(self.known_session > cutoff.session, random_outcomes, self.up)
-            became = self._probe_probabilities(log_odds[forecast_rows], up[forecast_rows], first_folds)
+            became = self._calibrated_probe_probabilities(log_odds[forecast_rows], up[forecast_rows], first_folds)
             cutoff.with_scenario(scenario).check_unchanged(
-                "calibrate", "sigmoid", was, became[:n_refits].ravel(), locate, tolerance=PROBABILITY_TOLERANCE
+                "calibrate", "sigmoid", was, became[:n_refits].ravel(), ticker_date, tolerance=PROBABILITY_TOLERANCE
             )
 
 
@@ -129,7 +128,7 @@ class TradingChecker:
         self.known_session = outcome_known_sessions(decisions)
         self.original_backtest = self._backtest_or_none(decisions.positions.weight, prices)
 
-    def check(self, prices_by_scenario: dict[str, Prices], cutoff: Cutoff, rng: np.random.Generator) -> None:
+    def check_trading(self, prices_by_scenario: dict[str, Prices], cutoff: Cutoff, rng: np.random.Generator) -> None:
         """Compare context, positions and returns up to a cutoff, with other prices and forecasts after it."""
         self._check_decisions(prices_by_scenario, cutoff, rng)
         self._check_execution(prices_by_scenario, cutoff, rng)
@@ -138,42 +137,44 @@ class TradingChecker:
         config, context, stages, forecasts = self.config, self.context, self.stages, self.decisions.forecasts
         tickers, sessions, past = forecasts.tickers, forecasts.sessions, forecasts.session <= cutoff.session
 
-        def locate_forecast(index: int) -> tuple[str, str]:
+        def forecast_ticker_date(index: int) -> tuple[str, str]:
             row = int(np.flatnonzero(past)[index])
             return tickers[forecasts.ticker[row]], iso_date(sessions[forecasts.session[row]])
 
-        def locate_weight(index: int) -> tuple[str, str]:
+        def weight_ticker_date(index: int) -> tuple[str, str]:
             session, ticker = divmod(index, len(tickers))
             return tickers[ticker], iso_date(sessions[session])
 
-        names, spliced = _per_row_field_names(context, len(past)), context
+        values = {field.name: getattr(context, field.name) for field in fields(context)}
+        arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+        names, spliced = [name for name, array in arrays.items() if array.shape[:1] == past.shape], context
         for scenario, prices in prices_by_scenario.items():
             altered = decision_context(config, prices, forecasts, stages)
             for name in names:
                 was, became = getattr(context, name)[past], getattr(altered, name)[past]
                 cutoff.with_scenario(scenario).check_unchanged(
-                    "known", name, was, became, locate_forecast, scale=comparison_scale(was)
+                    "known", name, was, became, forecast_ticker_date, scale=comparison_scale(was)
                 )
             if spliced is context:  # of the first scenario: its own rows up to the cutoff, altered ones after it
                 rows = {name: np.where(past, getattr(context, name), getattr(altered, name)) for name in names}
                 spliced = replace(context, **rows)
-        known_outcome, decided = self.known_session <= cutoff.session, np.arange(len(sessions)) <= cutoff.session
+        known_outcome, decided = self.known_session <= cutoff.session, slice(cutoff.session + 1)
         was = self.decisions.positions.weight[decided].ravel()
         for scenario, replacement in LOG_ODDS_REPLACEMENTS.items():
             log_odds = replacement(forecasts.log_odds, rng)
             altered_forecasts = _alter_later_forecasts(forecasts, log_odds, past, known_outcome, cutoff.session, rng)
             positions = positions_from_forecasts(config, altered_forecasts, spliced, stages)
+            became = positions.weight[decided].ravel()
             cutoff.with_scenario(scenario).check_unchanged(
-                "decide", "weight", was, positions.weight[decided].ravel(), locate_weight, tolerance=WEIGHT_TOLERANCE
+                "decide", "weight", was, became, weight_ticker_date, tolerance=WEIGHT_TOLERANCE
             )
 
     def _backtest_or_none(self, weights: Array, prices: Prices) -> BacktestResult | None:
         """Return the backtest of target weights; None where there are no returns yet."""
         positions, config = replace(self.decisions.positions, weight=weights), self.config
         try:
-            return self.stages.execute(
-                positions, prices, config.execution, sessions_per_year=config.report.sessions_per_year
-            )
+            per_year = config.report.sessions_per_year
+            return self.stages.execute(positions, prices, config.execution, sessions_per_year=per_year)
         except DataError:
             return None
 
@@ -185,16 +186,16 @@ class TradingChecker:
         weight, session = self.decisions.positions.weight, cutoff.session
         for scenario, prices in prices_by_scenario.items():
             altered = self._backtest_or_none(weight, prices)
-            self._check_booked_values(altered, SESSION_START_FIELDS, session + 1, cutoff.with_scenario(scenario))
-            self._check_booked_values(altered, SESSION_END_FIELDS, session, cutoff.with_scenario(scenario))
+            self._check_booked_fields(altered, SESSION_START_FIELDS, session + 1, cutoff.with_scenario(scenario))
+            self._check_booked_fields(altered, SESSION_END_FIELDS, session, cutoff.with_scenario(scenario))
         is_later = (np.arange(len(weight))[:, None] >= session) & ~np.isnan(weight)
         other_weight = np.where(is_later, rng.uniform(-0.5, 0.5, weight.shape), weight)
         altered = self._backtest_or_none(other_weight, self.prices)
         fill_session = session + self.config.execution.fill_delay_sessions
         field_names = SESSION_START_FIELDS + SESSION_END_FIELDS
-        self._check_booked_values(altered, field_names, fill_session, cutoff.with_scenario(ALTERED_DECISIONS_SCENARIO))
+        self._check_booked_fields(altered, field_names, fill_session, cutoff.with_scenario(ALTERED_DECISIONS_SCENARIO))
 
-    def _check_booked_values(
+    def _check_booked_fields(
         self, altered: BacktestResult | None, field_names: Sequence[str], last_session: int, cutoff: Cutoff
     ) -> None:
         """Compare what is booked for sessions up to one; a backtest that ends earlier has changed."""
@@ -206,19 +207,13 @@ class TradingChecker:
             was, became = (getattr(result, name)[:n_rows] for result in (original, altered))
             n_columns = was[0].size if n_rows else 1
 
-            def locate(index: int, n_columns: int = n_columns) -> tuple[str, str]:
+            def ticker_date(index: int, n_columns: int = n_columns) -> tuple[str, str]:
                 row, ticker = divmod(index, n_columns)
                 return original.tickers[ticker] if n_columns > 1 else "", iso_date(original.sessions[row])
 
             padded = np.full(was.size, np.nan)
             padded[: became.size] = became.ravel()[: was.size]
-            cutoff.check_unchanged("execute", name, was.ravel(), padded, locate)
-
-
-def _per_row_field_names(record: Any, n_rows: int) -> list[str]:
-    """Return the fields of a dataclass that have a number for each row."""
-    values = {field.name: getattr(record, field.name) for field in fields(record)}
-    return [name for name, value in values.items() if isinstance(value, np.ndarray) and value.shape[:1] == (n_rows,)]
+            cutoff.check_unchanged("execute", name, was.ravel(), padded, ticker_date)
 
 
 def _alter_later_forecasts(

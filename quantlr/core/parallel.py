@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import active_children, get_context, parent_process
-from typing import TypeVar
+from multiprocessing import active_children, parent_process
+from multiprocessing.context import SpawnContext
+from multiprocessing.queues import SimpleQueue
+from typing import Any, TypeVar
 
 from quantlr.core.errors import Fault
 
@@ -19,6 +21,8 @@ Result = TypeVar("Result")
 
 QUEUED_JOBS_PER_WORKER = 2
 """Jobs sent ahead to each worker process of `map_in_processes`; each queued job is in memory twice."""
+MAX_SHUTDOWN_SECONDS = 3.0
+"""Seconds after which a pool whose processes were terminated no longer waits for their results."""
 
 
 def available_core_count() -> int:
@@ -28,6 +32,27 @@ def available_core_count() -> int:
 
 def do_nothing() -> None:
     """Do nothing: the default initializer, and the job that starts a process."""
+
+
+class _ResultQueue(SimpleQueue[Any]):
+    """Queue that two threads may close at the same time."""
+
+    _close_lock = threading.Lock()
+
+    def close(self) -> None:
+        with self._close_lock:
+            super().close()
+
+
+class _PoolContext(SpawnContext):
+    """Start method of a pool's processes: each is a fresh interpreter; keeps the queue of their results.
+
+    A fork would copy the locks of threads, but not the threads that release them.
+    """
+
+    def SimpleQueue(self) -> _ResultQueue:  # noqa: N802
+        self.result_queue = _ResultQueue(ctx=self)
+        return self.result_queue
 
 
 @contextmanager
@@ -41,8 +66,8 @@ def process_pool(pool_size: int, *, initializer: Callable[[], None] = do_nothing
     pool_size : number of processes, this one not included.
     initializer : function of a module that each process calls before its first job, such as to import what it needs.
     """
-    # Each is a fresh interpreter: a fork would copy the locks of threads, but not the threads that release them.
-    pool = ProcessPoolExecutor(pool_size, get_context("spawn"), init_worker, initargs=(initializer,))
+    context = _PoolContext()
+    pool = ProcessPoolExecutor(pool_size, context, init_worker, initargs=(initializer,))
     other_children = set(active_children())
     try:
         with _defer_interrupts():
@@ -53,7 +78,13 @@ def process_pool(pool_size: int, *, initializer: Callable[[], None] = do_nothing
         # A worker holds nothing that could be lost, and takes half a second to exit by itself.
         for process in set(active_children()) - other_children:
             process.terminate()
+        # One that ends while it sends a result leaves a part of it in the pipe. The pool's thread would wait for the
+        # rest for ever, because this process has the pipe's other end open too.
+        timer = threading.Timer(MAX_SHUTDOWN_SECONDS, context.result_queue.close)
+        timer.start()
         pool.shutdown(cancel_futures=True)
+        timer.cancel()
+        timer.join()
 
 
 @contextmanager

@@ -88,7 +88,7 @@ class TrialResults:
 
 
 def collect_trial_results(
-    store: TrialStore, trials: Sequence[TrialRecord], *, locate_error: Callable[[TrialRecord], str], seed: int
+    store: TrialStore, trials: Sequence[TrialRecord], *, error_text: Callable[[TrialRecord], str], seed: int
 ) -> TrialResults:
     """Return the stored results of trials.
 
@@ -96,21 +96,20 @@ def collect_trial_results(
     ----------
     store : with the result files.
     trials : of the sweep; those with an error have no stored result.
-    locate_error : returns the error of a failed trial with its place in the config.
+    error_text : returns the error of a failed trial with its place in the config.
     seed : of the sample, where there are more trials than are compared.
     """
     cache: dict[str, tuple[TrialRecord, TrialReturns]] = {}
 
     def read(trial: TrialRecord) -> tuple[TrialRecord, TrialReturns]:
-        stored = cache.get(trial.result_key) or store.read(trial)
+        stored = cache.get(trial.result_key) or store.read_result(trial)
         if stored is None:
             path = store.result_path(trial.result_key)
             raise Fault(f"{path} was removed while the sweep was running; start the sweep again")
         if len(cache) < MAX_CACHED_RETURNS:
             cache[trial.result_key] = stored
-        return replace(
-            trial, metrics=stored[0].metrics, error=stored[0].error, config_key=stored[0].config_key
-        ), stored[1]
+        record, returns = stored
+        return replace(trial, metrics=record.metrics, error=record.error, config_key=record.config_key), returns
 
     collected: list[TrialRecord] = []
     common: IntArray | None = None
@@ -118,7 +117,7 @@ def collect_trial_results(
         if trial.error is None:
             trial, returns = read(trial)
         if trial.error is not None:
-            collected.append(replace(trial, error=locate_error(trial)))
+            collected.append(replace(trial, error=error_text(trial)))
             continue
         collected.append(trial)
         if common is None:
@@ -127,10 +126,10 @@ def collect_trial_results(
             common = np.intersect1d(common, returns.session_days, assume_unique=True)
     if common is None or len(common) < MIN_COMMON_SESSIONS:
         common = np.zeros(0, dtype=np.int64)
-    return _compare_on_common_sessions(collected, common, lambda trial: read(trial)[1], seed)
+    return _collect_on_common_sessions(collected, common, lambda trial: read(trial)[1], seed)
 
 
-def _compare_on_common_sessions(
+def _collect_on_common_sessions(
     trials: list[TrialRecord], common: IntArray, read_returns: Callable[[TrialRecord], TrialReturns], seed: int
 ) -> TrialResults:
     """Return the results of trials, whose returns are read one by one."""
@@ -143,7 +142,7 @@ def _compare_on_common_sessions(
     n_sessions = np.zeros(len(trials), dtype=np.int64)
     all_excess, all_active = np.empty((2, len(common), len(compared)))
     for index in evaluated.tolist():
-        excess, active = read_returns(trials[index]).excess_and_active(common)
+        excess, active = read_returns(trials[index]).excess_and_active_returns(common)
         n_sessions[index] = len(excess)
         ratio = sharpe_per_session(excess)
         if ratio is not None:
@@ -164,7 +163,7 @@ class SweepStatistics:
     ----------
     n_trials : number of trials corrected for: the sweep's, and those of the ledger that share a ticker and the label
         with the winner.
-    expected_max_sharpe : Sharpe ratio per session expected of the best of so many trials without skill; None where
+    expected_max_sharpe : Sharpe ratio per session expected of the best of that many trials without skill; None where
         unknown.
     deflated_sharpe : (trials,) probability that each true ratio exceeds that; NaN where undefined.
     overfitting_probability : probability of backtest overfitting; None where undefined.
@@ -188,12 +187,10 @@ def compute_sweep_statistics(results: TrialResults, trial_statistics: TrialStati
     deflated = np.full(len(results.trials), np.nan)
     for index in np.flatnonzero(~np.isnan(results.sharpe_per_session)).tolist():
         if threshold is not None:
+            sharpe, n_sessions = float(results.sharpe_per_session[index]), int(results.n_sessions[index])
+            skewness, kurtosis = float(results.skewness[index]), float(results.kurtosis[index])
             deflated[index] = probabilistic_sharpe_from_moments(
-                threshold,
-                sharpe=float(results.sharpe_per_session[index]),
-                n_sessions=int(results.n_sessions[index]),
-                skewness=float(results.skewness[index]),
-                kurtosis=float(results.kurtosis[index]),
+                threshold, sharpe=sharpe, n_sessions=n_sessions, skewness=skewness, kurtosis=kurtosis
             )
     return SweepStatistics(
         n_trials,
@@ -234,13 +231,13 @@ def evaluate_holdout(result: BacktestResult, holdout_start: dt.date, sessions_pe
     rows = result.sessions >= pd.Timestamp(holdout_start)
     if not rows.any():
         return None
-    benchmark = _annual_performance(result.benchmark or result, rows, sessions_per_year)
-    sharpe, low95, high95, growth = _annual_performance(result, rows, sessions_per_year)
+    benchmark = _annual_sharpe_and_total_return(result.benchmark or result, rows, sessions_per_year)
+    sharpe, low95, high95, growth = _annual_sharpe_and_total_return(result, rows, sessions_per_year)
     first, last = (iso_date(date) for date in result.sessions[rows][[0, -1]])
     return Holdout(first, last, int(rows.sum()), sharpe, low95, high95, growth, benchmark[0], benchmark[-1])
 
 
-def _annual_performance(
+def _annual_sharpe_and_total_return(
     result: BacktestResult, rows: BoolArray, sessions_per_year: float
 ) -> tuple[float | None, float | None, float | None, float]:
     """Return annual Sharpe ratio, the ends of its 95 % interval, and total return of some sessions."""
@@ -258,8 +255,8 @@ def sweep_verdict(
 ) -> Verdict:
     """Return the verdict: the first thing that speaks against the winner, if there is one.
 
-    In this order: nothing was evaluated or traded; the best of so many trials without skill would reach as much; the
-    winner in sample is in the lower half out of sample; buy and hold is not beaten; the hold-out shows no positive
+    In this order: nothing was evaluated or traded; as much is expected of the best of that many trials without skill;
+    the winner in sample is in the lower half out of sample; buy and hold is not beaten; the hold-out shows no positive
     Sharpe ratio; else, evidence.
     """
     winner, n_trials = results.winner_index, len(results.trials)

@@ -39,6 +39,7 @@ MAX_COMBINATIONS_SAMPLED = 2**63
 MAX_REPORTED_PROBLEMS = 20
 """Problems of combinations after which no further combination is validated."""
 RENAMED_KEYS = {"untouched": "holdout"}
+Seed = Annotated[StrictInt, Field(ge=0, lt=2**63)]
 HoldoutFraction = Annotated[StrictFloat, Field(ge=0.0, lt=1.0)]
 
 
@@ -53,9 +54,7 @@ class SweepSpec(ConfigSection):
     sample: Annotated[StrictInt, Field(ge=1)] | None = Field(
         None, description="Combinations to draw from the grid; null tries them all."
     )
-    seed: Annotated[StrictInt, Field(ge=0, lt=2**63)] = Field(
-        0, description="Seed of the sample and of the statistics."
-    )
+    seed: Seed = Field(0, description="Seed of the sample and of the statistics.")
     holdout: HoldoutFraction | IsoDate = Field(
         0.2,
         description="Hold-out: newest sessions that no trial uses, as a fraction or by their first date; 0 for none.",
@@ -203,7 +202,7 @@ def load_sweep(
         base = _read_base_config(parsed)
         for key, value in [*(overrides or {}).items(), *map(parse_setting, settings)]:
             for axis in axes:
-                if _is_within(key, axis.key) or _is_within(axis.key, key):
+                if _is_same_or_subkey(key, axis.key) or _is_same_or_subkey(axis.key, key):
                     raise ConfigError(f"--set: {key}: the grid varies {axis.key}; change the sweep's file")
             apply_overrides(base, {key: value}, source_name="--set")
     except ConfigError as error:
@@ -213,7 +212,7 @@ def load_sweep(
     if not lines:
         return replace(sweep, trial_numbers=_sample_trial_numbers(sweep, parsed))
     if axes and base.value:
-        lines += _value_problems(sweep)
+        lines += _grid_value_problems(sweep)
     raise ConfigError("\n".join(dict.fromkeys(lines)))
 
 
@@ -244,12 +243,12 @@ def _grid_key_problems(axes: Sequence[GridAxis]) -> list[ConfigProblem]:
     texts += [
         (axis, f"is part of {other.key}, which the grid varies too; keep one of them")
         for axis, other in itertools.permutations(axes, 2)
-        if _is_within(axis.key, other.key)
+        if _is_same_or_subkey(axis.key, other.key)
     ]
     return [ConfigProblem(axis.key_place, f"grid.{axis.key}", text) for axis, text in texts]
 
 
-def _is_within(key: str, outer_key: str) -> bool:
+def _is_same_or_subkey(key: str, outer_key: str) -> bool:
     path, outer_path = parse_key_path(key), parse_key_path(outer_key)
     return path[: len(outer_path)] == outer_path
 
@@ -280,7 +279,7 @@ def _read_base_config(parsed: ParsedYaml) -> ParsedYaml:
     return config
 
 
-def _value_problems(sweep: Sweep) -> tuple[str, ...]:
+def _grid_value_problems(sweep: Sweep) -> tuple[str, ...]:
     """Return the problems of every value of the grid, each combined with the first value of the other keys."""
     stride, numbers = sweep.n_combinations, {0}
     for axis in sweep.axes:
@@ -317,10 +316,10 @@ def make_trial_run_config(
     """Return a validated config with values by dotted key put in, whose data end at a last date."""
     parsed = ParsedYaml({**copy_nested(base_config), "name": "trial"})
     apply_overrides(parsed, trial_values, source_name="grid")
-    return with_last_data_date(validate_config(parsed).run, last_date)
+    return limit_data_to_last_date(validate_config(parsed).run, last_date)
 
 
-def with_last_data_date(config: RunConfig, last_date: dt.date | None) -> RunConfig:
+def limit_data_to_last_date(config: RunConfig, last_date: dt.date | None) -> RunConfig:
     """Return a config whose data end at `last_date` at the latest; unchanged where that is None."""
     end = config.data.end
     if last_date is None or (end is not None and end <= last_date):

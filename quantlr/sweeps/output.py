@@ -74,9 +74,8 @@ class SweepReport:
         failed = [trial for trial in results.trials if trial.error is not None]
         if failed:
             first = failed[0]
-            notes.append(
-                f"{len(failed):,} of {len(results.trials):,} trials failed; trial {first.number}: {first.error}"
-            )
+            counts = f"{len(failed):,} of {len(results.trials):,} trials failed"
+            notes.append(f"{counts}; trial {first.number}: {first.error}")
         if self.winner_error is not None:
             notes.append(f"the winner can't be run over all dates: {self.winner_error}")
         if len(failed) < len(results.trials) and not len(results.common_session_days):
@@ -89,7 +88,7 @@ def make_sweep_files(report: SweepReport) -> tuple[dict[str, bytes], dict[str, A
     from quantlr.report.pages.sweep import sweep_page
 
     table = trials_frame(report)
-    summary = sweep_summary(report, table)
+    summary = sweep_summary_dict(report, table)
     files = {
         "sweep.json": json_bytes(summary),
         "trials.csv": table.to_csv(index=False, lineterminator="\n").encode(),
@@ -134,7 +133,7 @@ def trials_frame(report: SweepReport) -> pd.DataFrame:
     )
 
 
-def sweep_summary(report: SweepReport, table: pd.DataFrame) -> dict[str, Any]:
+def sweep_summary_dict(report: SweepReport, table: pd.DataFrame) -> dict[str, Any]:
     """Return the statistics of all trials together, keyed as in ``sweep.json``; Sharpe ratios are per year.
 
     Parameters
@@ -195,7 +194,7 @@ def sweep_page_context(report: SweepReport, summary: dict[str, Any], table: pd.D
     sampled = "" if n_trials == n_combinations else f", {n_trials:,} drawn by seed {report.sweep.spec.seed}"
     setup_text = f"{summary['name']}   {n_combinations:,} combinations: {keys}{sampled}"
     surface = parameter_surface(report, summary)
-    marginals = [_marginal_of_key(surface, index) for index in range(len(surface.grid_keys))]
+    marginals = [_sharpe_marginal_of_key(surface, index) for index in range(len(surface.grid_keys))]
     return SweepPageContext(
         title=title,
         subtitle=text[:1].upper() + text[1:],
@@ -245,7 +244,7 @@ def short_grid_value_text(value: Any) -> str:
     return f"[{', '.join(map(short_grid_value_text, value))}]"
 
 
-def _marginal_of_key(surface: ParameterSurface, key_index: int) -> ParameterMarginal:
+def _sharpe_marginal_of_key(surface: ParameterSurface, key_index: int) -> ParameterMarginal:
     """Return 5, 50 and 95 % quantiles and maximum of the ratios of trials by value of one key; NaN without trials."""
     labels, value_index = surface.value_labels[key_index], surface.value_index[:, key_index]
     quantiles = np.full((4, len(labels)), np.nan)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -23,7 +24,7 @@ from quantlr.experiment.ledger import Ledger, Trial, TrialStatistics
 from quantlr.pipeline.stages import run_stages
 from quantlr.report.storage import check_report_target, make_reports_dir, write_report
 from quantlr.sweeps.analysis import collect_trial_results, compute_sweep_statistics, evaluate_holdout, sweep_verdict
-from quantlr.sweeps.grid import Sweep, load_sweep, with_last_data_date
+from quantlr.sweeps.grid import Sweep, limit_data_to_last_date, load_sweep
 from quantlr.sweeps.output import SweepReport, make_sweep_files
 from quantlr.sweeps.trials import (
     TRIALS_FOLDER_NAME,
@@ -31,7 +32,7 @@ from quantlr.sweeps.trials import (
     TrialRecord,
     TrialStore,
     environment_versions,
-    group_trials,
+    group_trials_into_tasks,
     json_digest,
 )
 from quantlr.sweeps.worker import PriceSummary, evaluate_task, summarize_prices
@@ -76,28 +77,22 @@ class SweepOptions:
     observer: SweepObserver = field(default_factory=SilentSweepObserver)
 
 
-class SweepScheduler:
+class SweepScheduler(AbstractContextManager["SweepScheduler"]):
     """Sends the work of one sweep to an engine, which is started when it is first needed."""
 
     def __init__(self, sweep: Sweep, options: SweepOptions) -> None:
         self.sweep, self.options = sweep, options
         self.required_versions = environment_versions()
         self.store = TrialStore(options.output_folder / TRIALS_FOLDER_NAME)
-        self._engine: Engine | None = None
-
-    def __enter__(self) -> SweepScheduler:
-        return self
+        self._engines = ExitStack()
 
     def __exit__(self, *_: object) -> None:
-        if self._engine is not None:
-            self._engine.stop()
+        self._engines.close()
 
-    @property
+    @cached_property
     def engine(self) -> Engine:
         """The workers."""
-        if self._engine is None:
-            self._engine = self.options.make_engine()
-        return self._engine
+        return self._engines.enter_context(self.options.make_engine())
 
     def price_summaries(self, data_configs: Mapping[str, dict[str, Any]]) -> dict[str, PriceSummary]:
         """Return digest and sessions of some prices, by the digest of their data section."""
@@ -124,16 +119,16 @@ class SweepScheduler:
             raise DataError(next(str(summary.error) for summary in summaries))
         return dt.date(1970, 1, 1) + dt.timedelta(days=first)
 
-    def iter_configs(self, last_date: dt.date | None) -> Iterator[tuple[int, LoadedConfig]]:
+    def iter_configs_before_holdout(self, last_date: dt.date | None) -> Iterator[tuple[int, LoadedConfig]]:
         """Yield the trials' numbers and configs, with data that end at the last date before the hold-out."""
         for number, config in self.sweep.iter_trial_configs():
-            yield number, replace(config, run=with_last_data_date(config.run, last_date))
+            yield number, replace(config, run=limit_data_to_last_date(config.run, last_date))
 
-    def make_trials(self, last_date: dt.date | None) -> list[TrialRecord]:
+    def make_trial_records(self, last_date: dt.date | None) -> list[TrialRecord]:
         """Return the trials before they are evaluated; one whose prices can't be read has an error already."""
         data_configs: dict[str, dict[str, Any]] = {}
         digests: list[tuple[int, StageDigests]] = []
-        for number, config in self.iter_configs(last_date):
+        for number, config in self.iter_configs_before_holdout(last_date):
             stage_digests = StageDigests.from_config(config.run)
             data_configs.setdefault(stage_digests.data, config.run.model_dump(mode="json")["data"])
             digests.append((number, stage_digests))
@@ -151,7 +146,7 @@ class SweepScheduler:
 
     def iter_ledger_trials(self, trials: Iterable[TrialRecord], last_date: dt.date | None) -> Iterator[Trial]:
         """Yield trials as the ledger records them, with their results if they are evaluated."""
-        for trial, (_, config) in zip(trials, self.iter_configs(last_date), strict=True):
+        for trial, (_, config) in zip(trials, self.iter_configs_before_holdout(last_date), strict=True):
             yield Trial.from_config(
                 config.run,
                 data_sha256=trial.data_sha256,
@@ -165,10 +160,9 @@ class SweepScheduler:
 
         Returns the trials, with an error for those of which no result could be stored.
         """
-        waiting = []
-        n_failed = sum(trial.error is not None for trial in trials)
+        waiting, n_failed = [], sum(trial.error is not None for trial in trials)
         for trial in trials:
-            stored = None if trial.error is not None or self.options.fresh else self.store.read(trial)
+            stored = None if trial.error is not None or self.options.fresh else self.store.read_result(trial)
             if stored is not None:
                 n_failed += stored[0].error is not None
             elif trial.error is None:
@@ -178,8 +172,8 @@ class SweepScheduler:
         observer.on_start(self.sweep, n_waiting=len(waiting), dashboard_url=dashboard_url)
         observer.on_progress(n_done=n_done, n_total=len(trials), n_failed=n_failed)
         not_stored: dict[str, TrialRecord] = {}
-        for trial in self._iter_evaluated(waiting, last_date) if waiting else ():
-            self.store.write(trial)
+        for trial in self._iter_evaluated_trials(waiting, last_date) if waiting else ():
+            self.store.write_result(trial)
             if trial.file_bytes is None:
                 not_stored[trial.result_key] = trial
             n_done += 1
@@ -187,7 +181,7 @@ class SweepScheduler:
             observer.on_progress(n_done=n_done, n_total=len(trials), n_failed=n_failed)
         return [not_stored.get(trial.result_key, trial) for trial in trials]
 
-    def _iter_evaluated(self, trials: list[TrialRecord], last_date: dt.date | None) -> Iterator[TrialRecord]:
+    def _iter_evaluated_trials(self, trials: list[TrialRecord], last_date: dt.date | None) -> Iterator[TrialRecord]:
         """Yield trials with their result files or errors, in the order in which they are done."""
         evaluate = partial(
             evaluate_task,
@@ -199,7 +193,7 @@ class SweepScheduler:
         results = iter_task_results(
             self.engine,
             evaluate,
-            group_trials(trials, workers=self.engine.workers),
+            group_trials_into_tasks(trials, workers=self.engine.workers),
             split_task=lambda task: [(trial,) for trial in task],
             make_failed_result=lambda task, error: [replace(trial, error=error) for trial in task],
         )
@@ -317,13 +311,8 @@ def make_engine_factory(
         return SerialEngine if workers == 1 else partial(ProcessEngine, workers)
     from quantlr.core.engines.dask import DaskEngine
 
-    return partial(
-        DaskEngine,
-        workers,
-        scheduler=scheduler,
-        scheduler_file=scheduler_file,
-        required_versions=environment_versions(),
-    )
+    start_engine = partial(DaskEngine, workers, required_versions=environment_versions())
+    return partial(start_engine, scheduler=scheduler, scheduler_file=scheduler_file)
 
 
 def run_sweep(sweep: Sweep, options: SweepOptions) -> SweepResult:
@@ -340,12 +329,11 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> SweepResult:
     with SweepScheduler(sweep, options) as scheduler:
         holdout_start = scheduler.find_holdout_start(data_configs)
         last_date = None if holdout_start is None else holdout_start - dt.timedelta(days=1)
-        trials = scheduler.make_trials(last_date)
+        trials = scheduler.make_trial_records(last_date)
         ledger.record_pending_trials(scheduler.iter_ledger_trials(trials, last_date))
         trials = scheduler.evaluate_trials(trials, last_date)
-        results = collect_trial_results(
-            scheduler.store, trials, locate_error=partial(_locate_error, sweep), seed=spec.seed
-        )
+        located_error = partial(_located_error_text, sweep)
+        results = collect_trial_results(scheduler.store, trials, error_text=located_error, seed=spec.seed)
         ledger.record_trial_results(scheduler.iter_ledger_trials(results.trials, last_date))
     winner, per_year = results.winner_index, 252.0
     trial_statistics, winner_result, winner_error = TrialStatistics(len(trials), None), None, None
@@ -359,12 +347,9 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> SweepResult:
                 winner_result = run_stages(config.run, load_prices(config.run.data, offline=options.offline)).result
         except UserError as error:
             winner_error = error.message
-    statistics = compute_sweep_statistics(results, trial_statistics, seed=spec.seed)
-    holdout = (
-        None
-        if holdout_start is None or winner_result is None
-        else evaluate_holdout(winner_result, holdout_start, per_year)
-    )
+    statistics, holdout = compute_sweep_statistics(results, trial_statistics, seed=spec.seed), None
+    if holdout_start is not None and winner_result is not None:
+        holdout = evaluate_holdout(winner_result, holdout_start, per_year)
     verdict = sweep_verdict(results, statistics, holdout, per_year)
     files, summary, table = make_sweep_files(
         SweepReport(sweep, holdout_start, results, statistics, winner_result, winner_error, holdout, verdict, per_year)
@@ -376,7 +361,7 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> SweepResult:
     return SweepResult(spec.name, summary, table, folder)
 
 
-def _locate_error(sweep: Sweep, trial: TrialRecord) -> str:
+def _located_error_text(sweep: Sweep, trial: TrialRecord) -> str:
     """Return a failed trial's error, with the place of the config's key to change in front."""
     error = QuantlrError(str(trial.error), key=trial.config_key)
     return sweep.trial_config(trial.number).error_with_location(error).message

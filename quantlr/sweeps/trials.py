@@ -124,13 +124,13 @@ class TrialReturns:
     benchmark_return: Array
     cash_return: float
 
-    def excess_and_active(self, session_days: IntArray) -> tuple[Array, Array]:
+    def excess_and_active_returns(self, session_days: IntArray) -> tuple[Array, Array]:
         """Return net returns in excess of cash, and in excess of buy and hold, on some sessions; on all if empty."""
         rows = np.searchsorted(self.session_days, session_days) if len(session_days) else slice(None)
         return (self.net_return - self.cash_return)[rows], (self.net_return - self.benchmark_return)[rows]
 
 
-def group_trials(trials: Iterable[TrialRecord], *, workers: int) -> list[tuple[TrialRecord, ...]]:
+def group_trials_into_tasks(trials: Iterable[TrialRecord], *, workers: int) -> list[tuple[TrialRecord, ...]]:
     """Return trials grouped into tasks: those of one model, and several models of the same prices.
 
     A task takes several models only where every worker still gets some tasks, so that a task takes longer than sending
@@ -141,10 +141,10 @@ def group_trials(trials: Iterable[TrialRecord], *, workers: int) -> list[tuple[T
         by_data.setdefault(trial.data_digest, {}).setdefault(trial.model_digest, []).append(trial)
     n_models = sum(map(len, by_data.values()))
     max_models = max(1, min(MAX_MODELS_PER_TASK, n_models // (workers * MIN_TASKS_PER_WORKER)))
-    return [task for models in by_data.values() for task in _pack_models(models.values(), max_models)]
+    return [task for models in by_data.values() for task in _iter_tasks_of_models(models.values(), max_models)]
 
 
-def _pack_models(models: Iterable[list[TrialRecord]], max_models: int) -> Iterator[tuple[TrialRecord, ...]]:
+def _iter_tasks_of_models(models: Iterable[list[TrialRecord]], max_models: int) -> Iterator[tuple[TrialRecord, ...]]:
     """Yield tasks of trials that use the same prices, given by model."""
     task: list[TrialRecord] = []
     n_models = 0
@@ -174,7 +174,7 @@ class TrialStore:
         """Return the path of a trial's result file, which need not exist."""
         return self.folder / result_key[:2] / f"{result_key}.npz"
 
-    def write(self, trial: TrialRecord) -> None:
+    def write_result(self, trial: TrialRecord) -> None:
         """Write a trial's result file, if it has one.
 
         Raises
@@ -193,7 +193,7 @@ class TrialStore:
                 f"{path} could not be written: {error.strerror or error}; results written so far are kept"
             ) from error
 
-    def read(self, trial: TrialRecord) -> tuple[TrialRecord, TrialReturns] | None:
+    def read_result(self, trial: TrialRecord) -> tuple[TrialRecord, TrialReturns] | None:
         """Return a trial with its stored results, and its returns; None where no undamaged file is stored."""
         path = self.result_path(trial.result_key)
         try:

@@ -70,12 +70,10 @@ class StageCache:
 
     def get_or_compute(self, stage: str, digest: str, compute: Callable[[], T]) -> T:
         """Return the result of a stage, computed only if the newest one has another digest."""
-        if stage in self.results and self.results[stage][0] == digest:
-            result: T = self.results[stage][1]
-            return result
-        self.results.pop(stage, None)  # before the next is computed, so that there are never two in memory
-        result = compute()
-        self.results[stage] = digest, result
+        if stage not in self.results or self.results[stage][0] != digest:
+            self.results.pop(stage, None)  # before the next is computed, so that there are never two in memory
+            self.results[stage] = digest, compute()
+        result: T = self.results[stage][1]
         return result
 
 
@@ -151,13 +149,10 @@ def _evaluate_trial(
     try:
         config = make_trial_run_config(base_config, trial.settings, last_date)
         run_data, forecast_metrics = run_trial(config, WORKER_CACHE, offline=offline)
-        result = run_data.result
-        file_bytes = encode_result(
-            trial_metrics(config, run_data, forecast_metrics),
-            session=result.sessions.to_numpy().astype("datetime64[D]").astype(np.int32),
-            returns=np.stack([result.net_return, (result.benchmark or result).net_return]),
-        )
-        return replace(trial, file_bytes=file_bytes)
+        result, metrics = run_data.result, trial_metrics_dict(config, run_data, forecast_metrics)
+        session = result.sessions.to_numpy().astype("datetime64[D]").astype(np.int32)
+        returns = np.stack([result.net_return, (result.benchmark or result).net_return])
+        return replace(trial, file_bytes=encode_result(metrics, session=session, returns=returns))
     except UserError as error:
         file_bytes = encode_result({"error": error.message, "key": error.key})
         return replace(trial, file_bytes=file_bytes, error=error.message, config_key=error.key)
@@ -175,9 +170,8 @@ def run_trial(config: RunConfig, cache: StageCache, *, offline: bool) -> tuple[R
     prices = cached("prices", digests.data, lambda: load_prices(config.data, offline=offline))
     dataset = cached("dataset", digests.dataset, lambda: dataset_from_config(config, prices, stages))
     forecasts = cached("forecasts", digests.model, lambda: walk_forward_forecasts(config, dataset, stages))
-    context = cached(
-        "decision_context", digests.decision_context, lambda: decision_context(config, prices, forecasts, stages)
-    )
+    context_digest = digests.decision_context
+    context = cached("context", context_digest, lambda: decision_context(config, prices, forecasts, stages))
     positions = positions_from_forecasts(config, forecasts, context, stages)
     run_data = run_backtest(config, prices, Decisions(dataset, forecasts, positions), stages)
     return run_data, cached("forecast_metrics", digests.model, lambda: _compute_forecast_metrics(forecasts))
@@ -188,13 +182,12 @@ def _compute_forecast_metrics(forecasts: Forecasts) -> dict[str, Any]:
     return {key: FORECAST_METRICS[key](evaluated) for key in TRIAL_FORECAST_METRICS}
 
 
-def trial_metrics(config: RunConfig, run_data: RunData, forecast_metrics: dict[str, Any]) -> dict[str, Any]:
+def trial_metrics_dict(config: RunConfig, run_data: RunData, forecast_metrics: dict[str, Any]) -> dict[str, Any]:
     """Return a trial's metrics, keyed as in ``metrics.json``, with the numbers that statistics over trials need."""
     result, sessions_per_year = run_data.result, config.report.sessions_per_year
     no_trades = pd.DataFrame()  # finding the trades would take longer than all else
-    strategy, benchmark = (
-        BacktestView(backtest, no_trades, sessions_per_year) for backtest in (result, result.benchmark or result)
-    )
+    strategy = BacktestView(result, no_trades, sessions_per_year)
+    benchmark = BacktestView(result.benchmark or result, no_trades, sessions_per_year)
     metrics = {
         "forecast": forecast_metrics,
         "strategy": {key: BACKTEST_METRICS[key](strategy) for key in TRIAL_BACKTEST_METRICS},

@@ -253,8 +253,8 @@ def full_sample_threshold(policy: Any, forecasts: Forecasts, known: DecisionCont
 
 
 def positions_by_outcome(policy: Any, forecasts: Forecasts, known: DecisionContext) -> Positions:
-    knows = np.where(np.isnan(forecasts.up), forecasts.probability, forecasts.up)
-    return decide_positions(policy, replace(forecasts, probability=knows), known)
+    probability = np.where(np.isnan(forecasts.up), forecasts.probability, forecasts.up)
+    return decide_positions(policy, replace(forecasts, probability=probability), known)
 
 
 def size_by_total_return(policy: Any, forecasts: Forecasts, known: DecisionContext) -> Positions:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
+import threading
+from concurrent.futures import wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import active_children
 
@@ -18,6 +22,19 @@ def square(number: int) -> int:
     if number == 99:
         os._exit(1)
     return number**2
+
+
+def killed_while_sending() -> bytes:
+    """Return 50 MB, and kill the process once its main thread sends them."""
+    main_thread = threading.get_ident()
+
+    def kill() -> None:
+        while sys._current_frames()[main_thread].f_code.co_name not in ("_send", "_send_bytes"):
+            pass
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=kill).start()
+    return bytes(50_000_000)
 
 
 def test_parallel_map_gives_results_in_order_and_raises_errors_of_jobs_and_killed_processes() -> None:
@@ -37,3 +54,14 @@ def test_killed_process_of_map_in_processes_is_a_fault() -> None:
     with pytest.raises(Fault, match="--jobs 1"):
         list(map_in_processes(square, (99, 1, 2), workers=2))
     assert not active_children()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_pool_ends_though_a_process_was_killed_while_it_sent_a_result() -> None:
+    with process_pool(2) as pool:
+        workers = active_children()
+        future = pool.submit(killed_while_sending)
+        while all(worker.is_alive() for worker in workers):
+            wait([future], timeout=0.05)
+    assert not active_children()
+    assert isinstance(future.exception(timeout=60), BrokenProcessPool)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from quantlr.core.errors import ConfigError
 from quantlr.sweeps.grid import grid_value_text, load_sweep
-from quantlr.sweeps.trials import TrialRecord, group_trials
+from quantlr.sweeps.trials import TrialRecord, group_trials_into_tasks
 
 from sweeps.workloads import SMALL
 
@@ -150,14 +150,14 @@ def make_trials(n_trials: int, *, n_data: int, n_models: int) -> list[TrialRecor
 
 
 def test_trials_of_one_model_share_a_task() -> None:
-    tasks = group_trials(make_trials(1000, n_data=2, n_models=10), workers=2)
+    tasks = group_trials_into_tasks(make_trials(1000, n_data=2, n_models=10), workers=2)
     assert sorted(trial.number for task in tasks for trial in task) == list(range(1000))
     assert len(tasks) == 10
     assert all(len({trial.model_digest for trial in task}) == 1 for task in tasks)
-    assert max(map(len, group_trials(make_trials(1200, n_data=1, n_models=1), workers=2))) == 500
+    assert max(map(len, group_trials_into_tasks(make_trials(1200, n_data=1, n_models=1), workers=2))) == 500
 
 
 def test_models_with_few_trials_share_a_task_of_the_same_prices() -> None:
-    tasks = group_trials(make_trials(100, n_data=2, n_models=100), workers=2)
+    tasks = group_trials_into_tasks(make_trials(100, n_data=2, n_models=100), workers=2)
     assert {len(task) for task in tasks} <= {8, 2}
     assert all(len({trial.data_digest for trial in task}) == 1 for task in tasks)

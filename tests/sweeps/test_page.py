@@ -31,7 +31,7 @@ PENALTIES = [0.0, 0.1]
 
 
 @pytest.fixture(scope="module")
-def drawn_sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[quantlr.Swept, Figure]:
+def drawn_sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[quantlr.SweepResult, Figure]:
     """Return a sweep over two keys, and the figure of its page."""
     figures: list[Figure] = []
 
@@ -56,7 +56,7 @@ def level(ax: Axes, name: str) -> float:
     return float(np.asarray(line.get_ydata())[0])
 
 
-def test_heat_map_has_the_sharpe_ratios_of_the_trials(drawn_sweep: tuple[quantlr.Swept, Figure]) -> None:
+def test_heat_map_has_the_sharpe_ratios_of_the_trials(drawn_sweep: tuple[quantlr.SweepResult, Figure]) -> None:
     result, figure = drawn_sweep
     (image,) = [image for ax in figure.axes for image in ax.get_images()]
     table = result.trials.pivot_table(index="policy.long_above", columns="model.l2", values="sharpe", sort=True)
@@ -71,7 +71,7 @@ def test_heat_map_has_the_sharpe_ratios_of_the_trials(drawn_sweep: tuple[quantlr
     assert texts[column, row] == f"{best['sharpe']:.2f}\n±{half_width:.2f}".replace("-", "−")
 
 
-def test_ranking_has_the_numbers_of_the_files(drawn_sweep: tuple[quantlr.Swept, Figure]) -> None:
+def test_ranking_has_the_numbers_of_the_files(drawn_sweep: tuple[quantlr.SweepResult, Figure]) -> None:
     result, figure = drawn_sweep
     ax = ranking_axes(figure)
     summary = json.loads((result.folder / "sweep.json").read_text())
@@ -87,7 +87,7 @@ def test_ranking_has_the_numbers_of_the_files(drawn_sweep: tuple[quantlr.Swept, 
     assert level(ax, "buy and hold") == summary["winner"]["benchmark_sharpe"]
 
 
-def test_winner_has_the_equity_of_its_own_run(drawn_sweep: tuple[quantlr.Swept, Figure]) -> None:
+def test_winner_has_the_equity_of_its_own_run(drawn_sweep: tuple[quantlr.SweepResult, Figure]) -> None:
     result, figure = drawn_sweep
     ax = next(ax for ax in figure.axes if ax.get_yscale() == "log")
     run = quantlr.run(result.folder / "winner.yaml")

@@ -87,7 +87,7 @@ class DaskEngine(Engine):
                 set_as_default=False,
             )
             self._client.wait_for_workers(1, timeout=connect_timeout)
-            self._require_versions(required_versions or {})
+            self._require_worker_versions(required_versions or {})
         except (OSError, TimeoutError, ValueError) as error:
             self.stop()
             where = scheduler or scheduler_file or "this machine"
@@ -114,7 +114,7 @@ class DaskEngine(Engine):
                     part.close(timeout=1)
         self._client = self._cluster = None
 
-    def _require_versions(self, required_versions: Mapping[str, str]) -> None:
+    def _require_worker_versions(self, required_versions: Mapping[str, str]) -> None:
         """Refuse workers with other versions, whose numbers could differ."""
         try:
             by_worker = self._client.run(installed_versions, list(required_versions))

@@ -147,10 +147,10 @@ def iter_task_results(
         for future in [future for future in pending if future.done()]:
             yield pending.pop(future), future.result()
     for task in to_isolate:
-        yield from _iter_isolated_results(engine, function, task, split_task, make_failed_result)
+        yield from _iter_results_of_lost_task(engine, function, task, split_task, make_failed_result)
 
 
-def _iter_isolated_results(
+def _iter_results_of_lost_task(
     engine: Engine,
     function: Callable[[TaskT], ResultT],
     task: TaskT,
