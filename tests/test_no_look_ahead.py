@@ -227,7 +227,7 @@ def full_sample_scaling(X: Array, folds: Sequence[Folds], *, has_label: BoolArra
 
 
 def label_three_sessions_early(prices: Prices, label: Label) -> Labels:
-    labels = label.compute(prices)
+    labels = label.compute_labels(prices)
     shifted = np.nan_to_num(np.roll(labels.up, -3, axis=0))
     return replace(labels, up=np.where(np.isnan(labels.up), np.nan, shifted))
 

@@ -31,12 +31,12 @@ MAX_COLUMNS_SHOWN = 3
 
 def _load_entries(name: str) -> list[CatalogEntry]:
     """Return the entries of a catalogue; the module that defines its components is imported only now."""
-    from quantlr.data.catalog import component_entries, feature_catalog_entries
+    from quantlr.data.catalog import component_catalog_entries, feature_catalog_entries
 
     if name == "features":
         return feature_catalog_entries()
     components = getattr(import_module(COMPONENT_MODULES[name]), name.upper())
-    return component_entries(components, method="compute" if name == "labels" else "")
+    return component_catalog_entries(components, method="compute_labels" if name == "labels" else "")
 
 
 def _catalog_command(name: str, help_text: str) -> click.Command:

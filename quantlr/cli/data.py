@@ -37,7 +37,7 @@ def list_command(options: Options) -> None:
     rows: dict[str, dict[str, Any]] = {}
     for ticker_cache in cache.list_ticker_caches():
         try:
-            entry = ticker_cache.read_index_entry()
+            entry = ticker_cache.read_cache_index()
         except DamagedFileError as error:
             options.messages.print(Text(str(error), style="yellow"))
             continue
@@ -48,9 +48,9 @@ def list_command(options: Options) -> None:
             "first": str(entry.first),
             "last": str(entry.last),
             "fetched": f"{entry.fetched:%Y-%m-%d %H:%M} UTC",
-            "answers": len(entry.answers),
+            "answers": len(entry.responses),
             "revisions": len(entry.revisions),
-            "exchange": entry.about.get("exchange", ""),
+            "exchange": entry.exchange_info.get("exchange", ""),
         }
         for revision in entry.revisions if options.verbose else ():
             options.results.print(Text(f"{entry.ticker}: {revision.text}"))

@@ -15,10 +15,9 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from io import BytesIO
 from pathlib import Path
 from urllib.parse import quote
 
@@ -95,7 +94,7 @@ class CacheIndexEntry(ConfigSection):
     Attributes
     ----------
     sha256 : the file of the history in use, from session `first` to `last`.
-    complete_through, about, unfinished_session, incomplete_sessions : see `FetchResponse`; `about` is exchange_info.
+    complete_through, exchange_info, unfinished_session, incomplete_sessions : see `FetchResponse`.
     """
 
     model_config = ConfigDict(populate_by_name=True)
@@ -108,16 +107,16 @@ class CacheIndexEntry(ConfigSection):
     bars: int
     fetched: dt.datetime
     complete_through: dt.date = Field(alias="through")
-    about: dict[str, str] = Field(alias="about")
+    exchange_info: dict[str, str] = Field(alias="about")
     unfinished_session: dt.date | None = Field(alias="unfinished")
     incomplete_sessions: tuple[dt.date, ...] = Field(alias="incomplete")
-    answers: tuple[CachedResponse, ...] = Field(alias="answers")
+    responses: tuple[CachedResponse, ...] = Field(alias="answers")
     revisions: tuple[RevisionRecord, ...] = ()
 
     @property
     def file_digests(self) -> set[str]:
         """Digests of all files that belong to the ticker."""
-        responses = {response.sha256 for response in self.answers}
+        responses = {response.sha256 for response in self.responses}
         return {self.sha256} | responses.union(*({record.before, record.after} for record in self.revisions))
 
 
@@ -135,7 +134,7 @@ class TickerCache:
 
     folder: Path
 
-    def read_index_entry(self) -> CacheIndexEntry | None:
+    def read_cache_index(self) -> CacheIndexEntry | None:
         """Return the ticker's index, None if there is none.
 
         Raises
@@ -151,9 +150,9 @@ class TickerCache:
             raise _set_aside_damaged_file(self._index_path, "is no index of prices") from error
 
     def read_history(self) -> CachedHistory | None:
-        """Return the cached history, None if there is none; errors as `read_index_entry`, and a wrong checksum."""
+        """Return the cached history, None if there is none; errors as `read_cache_index`, and a wrong checksum."""
         for _ in range(MAX_READ_ATTEMPTS):
-            entry = self.read_index_entry()
+            entry = self.read_cache_index()
             if entry is None:
                 return None
             with suppress(FileNotFoundError):
@@ -167,15 +166,19 @@ class TickerCache:
         ------
         Fault : the disk is full or read-only, or another run holds the lock for a minute.
         """
+        from filelock import FileLock, Timeout
+
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with self._lock_folder():
+            with FileLock(self.folder / ".lock", timeout=LOCK_TIMEOUT_SECONDS):
                 return self._merge_response_into_history(source, ticker, response)
+        except Timeout:
+            text = f"another run has been writing {self.folder} for {LOCK_TIMEOUT_SECONDS:.0f} seconds; try again"
+            raise Fault(text) from None
         except OSError as error:
-            raise Fault(
-                f"the stored prices {self.folder} could not be written: {error.strerror or error}; the files there are "
-                f"unchanged; free the disk, or name another folder in the environment variable {CACHE_DIR_VARIABLE}"
-            ) from error
+            text = f"the stored prices {self.folder} could not be written: {error.strerror or error}; the files there "
+            text += "are unchanged; free the disk, or name another folder in the environment variable "
+            raise Fault(text + CACHE_DIR_VARIABLE) from error
 
     def set_aside_damaged_files(self) -> list[str]:
         """Check every file against its name, set aside damaged ones, and return a line on each."""
@@ -186,10 +189,10 @@ class TickerCache:
             except DamagedFileError as error:
                 damages.append(str(error))
         try:
-            entry = self.read_index_entry()
+            entry = self.read_cache_index()
         except DamagedFileError as error:
             return [*damages, str(error)]
-        named = [self._parquet_path(sha256) for sha256 in sorted(entry.file_digests)] if entry else []
+        named = [self._parquet_path(digest) for digest in sorted(entry.file_digests)] if entry else []
         missing = [path for path in named if not path.exists() and not path.with_suffix(DAMAGED_FILE_SUFFIX).exists()]
         return damages + [f"{path} is missing" for path in missing]
 
@@ -203,7 +206,7 @@ class TickerCache:
         previous: CacheIndexEntry | None = None
         old_bars: RawBarFrame | None = None
         with suppress(DamagedFileError, FileNotFoundError):  # a damaged history is replaced
-            previous = self.read_index_entry()
+            previous = self.read_cache_index()
             old_bars = self._read_raw_bars(previous.sha256) if previous else None
         new_bars, revision = response.raw_bars, None
         if old_bars is not None:
@@ -212,14 +215,12 @@ class TickerCache:
         elif not response.is_full_history:
             raise Fault(f"the stored prices of {ticker} were lost while new ones were fetched; run again")
         first, last = (session.date() for session in response.raw_bars.index[[0, -1]])
-        cached_response = CachedResponse(
-            sha256=self._write_raw_bars(response.raw_bars), fetched=response.fetched_at, first=first, last=last
-        )
+        digest = self._write_raw_bars(response.raw_bars)
+        cached_response = CachedResponse(sha256=digest, fetched=response.fetched_at, first=first, last=last)
         sha256 = self._write_raw_bars(new_bars)
         responses, revisions, incomplete = [cached_response], [], [*response.incomplete_sessions]
         if previous:
-            responses = [*previous.answers, cached_response]
-            revisions = [*previous.revisions]
+            responses, revisions = [*previous.responses, cached_response], [*previous.revisions]
             incomplete = [date for date in previous.incomplete_sessions if date < first] + incomplete
             if revision:
                 digests = {"before": previous.sha256, "after": sha256}
@@ -233,10 +234,10 @@ class TickerCache:
             bars=len(new_bars),
             fetched=response.fetched_at,
             complete_through=response.complete_through,
-            about=dict(response.exchange_info),
+            exchange_info=dict(response.exchange_info),
             unfinished_session=response.unfinished_session,
             incomplete_sessions=tuple(incomplete),
-            answers=tuple(responses),
+            responses=tuple(responses),
             revisions=tuple(revisions),
         )
         atomic_write(self._index_path, entry.model_dump_json(indent=1, by_alias=True).encode())
@@ -250,18 +251,6 @@ class TickerCache:
 
     def _parquet_path(self, sha256: str) -> Path:
         return self.folder / f"{sha256}.parquet"
-
-    @contextmanager
-    def _lock_folder(self) -> Iterator[None]:
-        from filelock import FileLock, Timeout
-
-        try:
-            with FileLock(self.folder / ".lock", timeout=LOCK_TIMEOUT_SECONDS):
-                yield
-        except Timeout:
-            raise Fault(
-                f"another run has been writing {self.folder} for {LOCK_TIMEOUT_SECONDS:.0f} seconds; try again"
-            ) from None
 
     def _read_raw_bars(self, sha256: str) -> RawBarFrame:
         """Return the bars of a file, and set it aside if its digest is another one."""
@@ -280,10 +269,8 @@ class TickerCache:
 
     def _write_raw_bars(self, raw_bars: RawBarFrame) -> str:
         """Write bars to a file, unless it exists, and return its digest."""
-        stream = BytesIO()
         table = raw_bars[list(RAW_BAR_COLUMNS)].rename_axis("date").reset_index()
-        table.to_parquet(stream, index=False, compression="zstd")
-        content = stream.getvalue()
+        content = table.to_parquet(index=False, compression="zstd")
         path = self._parquet_path(sha256_hex(content))
         if not path.exists() or path.read_bytes() != content:
             atomic_write(path, content)

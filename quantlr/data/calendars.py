@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.metadata import version
-from typing import cast
 from urllib.parse import quote
 
 import numpy as np
@@ -39,8 +38,8 @@ class CalendarSessions:
     first_recorded_date: np.datetime64
     last_recorded_date: np.datetime64
 
-    def is_recorded(self, dates: DateArray) -> BoolArray:
-        """Return whether each date lies in the recorded period, so that a session on it would be known."""
+    def recorded_dates_mask(self, dates: DateArray) -> BoolArray:
+        """(dates,) whether the calendar's recorded range covers each date, so that a session on it would be known."""
         return (dates >= self.first_recorded_date) & (dates <= self.last_recorded_date)
 
 
@@ -74,20 +73,15 @@ def load_sessions(calendar_name: str, *, first_date: np.datetime64, last_date: n
     if sessions is None:
         last_cached_date = last_date + EXTRA_CACHED_DAYS
         sessions = _compute_sessions(calendar_name, first_date, last_cached_date)
-        cached = CachedCalendar(
-            asked=(_to_date(first_date), _to_date(last_cached_date)),
-            recorded=(_to_date(sessions.first_recorded_date), _to_date(sessions.last_recorded_date)),
-            dates=sessions.dates.astype("datetime64[D]").tolist(),
-        )
+        limits = first_date, last_cached_date, sessions.first_recorded_date, sessions.last_recorded_date
+        days = np.array(limits, dtype="datetime64[D]").tolist()
+        dates = sessions.dates.astype("datetime64[D]").tolist()
+        cached = CachedCalendar(asked=days[:2], recorded=days[2:], dates=dates)
         with suppress(OSError):  # without a cache the next run computes it again
             path.parent.mkdir(parents=True, exist_ok=True)
             atomic_write(path, cached.model_dump_json().encode())
     first, last = max(first_date, sessions.first_recorded_date), min(last_date, sessions.last_recorded_date)
     return CalendarSessions(sessions.dates[(sessions.dates >= first) & (sessions.dates <= last)], first, last)
-
-
-def _to_date(date: np.datetime64) -> dt.date:
-    return cast("dt.date", date.astype("datetime64[D]").item())
 
 
 def _compute_sessions(calendar_name: str, first_date: np.datetime64, last_date: np.datetime64) -> CalendarSessions:
@@ -101,10 +95,8 @@ def _compute_sessions(calendar_name: str, first_date: np.datetime64, last_date: 
         if calendar_name not in names:
             near = get_close_matches(calendar_name.upper(), names, n=1, cutoff=0.4)
             guess = f"; did you mean {near[0]}?" if near else ""
-            raise DataError(
-                f"needs a calendar of exchange_calendars, like XNYS, found {calendar_name!r}{guess}",
-                key="data.calendar",
-            )
+            text = f"needs a calendar of exchange_calendars, like XNYS, found {calendar_name!r}{guess}"
+            raise DataError(text, key="data.calendar")
         try:
             sessions = _exchange_sessions(calendar_name, start, end)
         except ValueError:  # the dates are not all within those for which its holidays are recorded

@@ -24,9 +24,6 @@ from quantlr.data.features import FEATURES, Feature
 from quantlr.data.prices import DataSpec, load_prices
 from quantlr.data.sources import SampleSource
 
-FEATURE_BASE: Any = Feature
-"""Base class of installed features; of type Any, since it is abstract."""
-
 
 @dataclass(frozen=True, slots=True)
 class ComponentParameter:
@@ -80,7 +77,7 @@ def feature_catalog_entries() -> list[CatalogEntry]:
     entries = [_feature_catalog_entry(feature_class, prices) for feature_class in FEATURES]
     for kind in installed_kinds(Feature):
         try:
-            feature_class = load_installed_component(kind, FEATURE_BASE)
+            feature_class = load_installed_component(kind, cast("Any", Feature))  # Any, since it is abstract
         except ValueError as error:
             entries.append(CatalogEntry(kind, "", (), "", {"kind": kind}, unavailable_reason=str(error)))
         else:
@@ -88,7 +85,7 @@ def feature_catalog_entries() -> list[CatalogEntry]:
     return entries
 
 
-def component_entries(classes: Sequence[type[Component]], *, method: str = "") -> list[CatalogEntry]:
+def component_catalog_entries(classes: Sequence[type[Component]], *, method: str = "") -> list[CatalogEntry]:
     """Return the components of a catalogue; the documentation of `method`, if it is named, describes their values."""
     return [_catalog_entry(component, getattr(component, method) if method else None) for component in classes]
 
@@ -104,21 +101,24 @@ def _feature_catalog_entry(feature_class: type[Feature], prices: Prices) -> Cata
     except (ValueError, DataError) as error:
         reason = str(error.errors()[0]["msg"] if isinstance(error, ValidationError) else error)
         reason = reason.removeprefix("Value error, ")
-        summary, parameters = _first_paragraph(feature_class), _describe_parameters(feature_class)
-        values = _first_paragraph(transform)
-        return CatalogEntry(kind, summary, parameters, values, {"kind": kind}, unavailable_reason=reason)
+        texts = (
+            _docstring_first_paragraph(feature_class),
+            _component_parameters(feature_class),
+            _docstring_first_paragraph(transform),
+        )
+        return CatalogEntry(kind, *texts, {"kind": kind}, unavailable_reason=reason)
     return replace(entry, columns=columns, warm_up=example.warm_up())
 
 
 def _catalog_entry(component_class: type[Component], method: Any) -> CatalogEntry:
     """Return the entry of a component whose values are described by the documentation of `method`, if there is one."""
     example = _to_config_value(component_class.examples()[0])
-    parameters = _describe_parameters(component_class)
-    summary, values = _first_paragraph(component_class), _first_paragraph(method) if method else ""
+    parameters = _component_parameters(component_class)
+    summary, values = _docstring_first_paragraph(component_class), _docstring_first_paragraph(method) if method else ""
     return CatalogEntry(component_kind(component_class), summary, parameters, values, example)
 
 
-def _describe_parameters(component_class: type[Component]) -> tuple[ComponentParameter, ...]:
+def _component_parameters(component_class: type[Component]) -> tuple[ComponentParameter, ...]:
     parameters = []
     for name, field in component_class.model_fields.items():
         units, choices = units_and_choice_descriptions(field)
@@ -139,6 +139,6 @@ def _to_config_value(value: Any) -> Any:
     return [_to_config_value(item) for item in value] if isinstance(value, tuple) else value
 
 
-def _first_paragraph(documented: Any) -> str:
+def _docstring_first_paragraph(documented: Any) -> str:
     """Return the first paragraph of the documentation of a class or function, in one line."""
     return " ".join(inspect.cleandoc(documented.__doc__ or "").split("\n\n")[0].split())

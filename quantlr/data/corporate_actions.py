@@ -92,12 +92,10 @@ def adjust_for_splits_and_dividends(raw_bars: RawBarFrame, *, ticker: str) -> Ba
     ratios = (close[:-1] / split[1:] - paid[1:]) / close[:-1]
     if (ratios <= 0).any():
         index = int(np.argmax(ratios <= 0)) + 1
-        raise DataError(
-            f"{ticker} {iso_date(raw_bars.index[index])}: a dividend of {paid[index]:g} on a close of "
-            f"{close[index - 1]:g} the session before; one of them is wrong: leave the ticker out, or begin after that "
-            "day",
-            key="data.start",
-        )
+        amounts = f"a dividend of {paid[index]:g} on a close of {close[index - 1]:g} the session before"
+        advice = "one of them is wrong: leave the ticker out, or begin after that day"
+        text = f"{ticker} {iso_date(raw_bars.index[index])}: {amounts}; {advice}"
+        raise DataError(text, key="data.start")
     factors = np.append(np.cumprod(ratios[::-1])[::-1], 1.0)
     values = {name: columns[name] for name in RAW_PRICE_COLUMNS}
     values["adj_close"] = close * factors[: len(close)]

@@ -32,11 +32,8 @@ def compute_feature_columns(prices: Prices, features: Sequence[Feature]) -> Feat
             if name in columns:
                 raise DataError(f"a second column {name!r}; give it other parameters or remove it", key=key)
             if np.shape(values) != prices.close.shape:
-                raise DataError(
-                    f"the column {name!r} has the shape {np.shape(values)}, and needs one value per bar and ticker, "
-                    f"{prices.close.shape}",
-                    key=key,
-                )
+                text = f"has the shape {np.shape(values)}, and needs one value per bar and ticker, {prices.close.shape}"
+                raise DataError(f"the column {name!r} {text}", key=key)
             columns[name] = values
     return columns
 
@@ -57,11 +54,9 @@ def build_dataset(prices: Prices, feature_columns: FeatureColumns, labels: Label
     for name, values in feature_columns.items():
         available = ~np.isnan(values) & is_bar
         if not available.any():
-            raise DataError(
-                f"the feature {name} has no value on any of {int(n_bars.max())} bars: the prices lack what it is "
-                "computed from, or the history is shorter than its window",
-                key="features",
-            )
+            causes = "the prices lack what it is computed from, or the history is shorter than its window"
+            text = f"the feature {name} has no value on any of {int(n_bars.max())} bars: {causes}"
+            raise DataError(text, key="features")
         first_bars.append(np.where(available.any(axis=0), available.argmax(axis=0), n_bars))
     warm_up, slowest = np.max(first_bars, axis=0), np.argmax(first_bars, axis=0)
     is_row = is_bar & (bar >= warm_up)
@@ -107,8 +102,6 @@ def _require_finite_features(prices: Prices, columns: FeatureColumns, is_row: Bo
         if invalid.any():
             ticker_index, bar = (int(index[0]) for index in np.nonzero(invalid.T))
             date = iso_date(prices.sessions[prices.session[bar, ticker_index]])
-            raise DataError(
-                f"{prices.tickers[ticker_index]} {date}: the feature {name} is {values[bar, ticker_index]} "
-                f"({int(invalid[:, ticker_index].sum())} such rows); correct the prices there or leave the feature out",
-                key="features",
-            )
+            value = f"{values[bar, ticker_index]} ({int(invalid[:, ticker_index].sum())} such rows)"
+            text = f"{prices.tickers[ticker_index]} {date}: the feature {name} is {value}"
+            raise DataError(f"{text}; correct the prices there or leave the feature out", key="features")

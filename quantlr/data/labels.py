@@ -29,15 +29,15 @@ class Label(Component):
     horizon: Horizon = Field(1, description="From a forecast to the end of what it forecasts.")
 
     @abstractmethod
-    def compute(self, prices: Prices) -> Labels:
+    def compute_labels(self, prices: Prices) -> Labels:
         """Return the label of every bar, NaN where it is dropped or not known yet."""
 
 
 def horizon_returns(close: Array, *, horizon: int) -> Array:
     """Return the simple return from each bar's close to the close at which its label is known, NaN if unknown."""
-    shift = label_known_row(0, horizon=horizon)
+    n_later = label_known_row(0, horizon=horizon)
     later_close = np.full_like(close, np.nan)
-    later_close[: max(len(close) - shift, 0)] = close[shift:]
+    later_close[: max(len(close) - n_later, 0)] = close[n_later:]
     return later_close / close - 1.0
 
 
@@ -59,7 +59,7 @@ class Direction(Label):
         """Return one instance per way to treat ties, over several horizons."""
         return (cls(), cls(horizon=5, ties="up"), cls(horizon=2, ties="drop"))
 
-    def compute(self, prices: Prices) -> Labels:
+    def compute_labels(self, prices: Prices) -> Labels:
         """Up is 1 where the horizon return is above 0; `ties` decides on a return of 0, `drop` makes it NaN."""
         returns = horizon_returns(prices.close, horizon=self.horizon)
         return Labels(up=up_labels(returns, ties=self.ties), horizon_return=returns)
@@ -82,7 +82,7 @@ class DeadBand(Label):
         """Return the default, and a wide band over a week."""
         return (cls(), cls(horizon=5, band=0.01))
 
-    def compute(self, prices: Prices) -> Labels:
+    def compute_labels(self, prices: Prices) -> Labels:
         """Up is 1 where the horizon return is above the band, 0 where it is below minus the band, NaN between."""
         returns = horizon_returns(prices.close, horizon=self.horizon)
         up = np.where(returns > self.band, 1.0, np.where(returns < -self.band, 0.0, np.nan))
@@ -108,15 +108,13 @@ class Outperformance(Label):
         """Return an index over a day, and over several with ties dropped."""
         return (cls(benchmark="^GSPC"), cls(benchmark="^GSPC", horizon=3, ties="drop"))
 
-    def compute(self, prices: Prices) -> Labels:
+    def compute_labels(self, prices: Prices) -> Labels:
         """Up is 1 where the ticker's horizon return is above the benchmark's; the horizon return is the ticker's."""
         container, column = find_ticker(prices, self.benchmark)
         if container is prices and len(prices.tickers) == 1:
-            raise DataError(
-                f"{self.benchmark} is the only ticker and can't outperform itself; move it to data.context, and name "
-                "the tickers to compare with it in data.tickers",
-                key="label.benchmark",
-            )
+            advice = "move it to data.context, and name the tickers to compare with it in data.tickers"
+            text = f"{self.benchmark} is the only ticker and can't outperform itself; {advice}"
+            raise DataError(text, key="label.benchmark")
         n_bars = container.n_bars[column]
         dates = container.sessions[container.session[:n_bars, column]]
         benchmark = pd.Series(container.close[:n_bars, column], dates).reindex(prices.sessions).to_numpy()

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import pandas as pd
 
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array, BoolArray, IntArray
@@ -42,14 +43,14 @@ class PriceRows:
     def from_bars(cls, bars: Mapping[str, BarFrame], *, file_paths: Mapping[str, str] | None = None) -> PriceRows:
         """Return the rows of bars by ticker."""
         frames = list(bars.values())
-        counts = [len(frame) for frame in frames]
+        counts = list(map(len, frames))
         return cls(
             tickers=tuple(bars),
             ticker=np.repeat(np.arange(len(frames), dtype=np.int64), counts),
             date=np.concatenate([frame.index.to_numpy().astype(DATE_DTYPE) for frame in frames]),
-            columns={name: _concatenate_column(frames, name, np.nan) for name in BAR_FIELDS},
-            line_number=_concatenate_column(frames, "line", 0).astype(np.int64),
-            utc_offset_minutes=_concatenate_column(frames, "utc_offset", np.nan),
+            columns={name: _concatenate_column(frames, name, fill_value=np.nan) for name in BAR_FIELDS},
+            line_number=_concatenate_column(frames, "line", fill_value=0).astype(np.int64),
+            utc_offset_minutes=_concatenate_column(frames, "utc_offset", fill_value=np.nan),
             file_paths=file_paths or {},
         )
 
@@ -65,11 +66,6 @@ class PriceRows:
     def same_ticker_as_previous_row(self) -> BoolArray:
         """(rows,) whether the row before is of the same ticker; there must be a row."""
         return np.concatenate([[False], self.ticker[1:] == self.ticker[:-1]])
-
-    @property
-    def adjusted_close(self) -> Array:
-        """(rows,) closes adjusted for splits and dividends, where the source has them; else the closes."""
-        return np.where(np.isnan(self.columns["adj_close"]), self.columns["close"], self.columns["adj_close"])
 
     def take(self, row_selection: BoolArray | IntArray) -> PriceRows:
         """Return some of the rows, in the order given."""
@@ -115,12 +111,7 @@ class PriceRows:
         return f"{place}{self.row_ticker(row)} {self.row_date_text(row)}"
 
 
-def _concatenate_column(frames: Sequence[BarFrame], column: str, fill_value: float) -> Array:
+def _concatenate_column(frames: Sequence[BarFrame], name: str, *, fill_value: float) -> Array:
     """Return a column of all frames, `fill_value` in the rows of frames that lack it."""
-    parts = [
-        frame[column].to_numpy(dtype=np.float64, na_value=np.nan)
-        if column in frame
-        else np.full(len(frame), fill_value)
-        for frame in frames
-    ]
-    return np.concatenate(parts)
+    columns = (frame[name] if name in frame else pd.Series(fill_value, frame.index) for frame in frames)
+    return np.concatenate([column.to_numpy(dtype=np.float64, na_value=np.nan) for column in columns])

@@ -24,7 +24,7 @@ from quantlr.data.csv.layouts import BAR_FIELDS
 from quantlr.data.price_rows import PriceRows
 from quantlr.data.source import Source
 from quantlr.data.sources import SOURCES
-from quantlr.data.ticker_list import MAX_TICKER_CHARACTERS, TickerList, read_ticker_list
+from quantlr.data.ticker_list import MAX_TICKER_CHARACTERS, read_ticker_list
 from quantlr.data.validation import QualitySpec, validate
 from quantlr.data.validation_rules import ValidationContext
 
@@ -46,10 +46,10 @@ def find_ticker(prices: Prices, ticker: str) -> tuple[Prices, int]:
         if ticker in container.tickers:
             return container, container.tickers.index(ticker)
     known = ", ".join(name for container in containers for name in container.tickers)
-    raise DataError(f"{ticker!r} is looked at and was not fetched, {known} were; add it", key="data.context")
+    raise DataError(f"{ticker!r} is needed and was not fetched, {known} were; add it", key="data.context")
 
 
-def _ticker_to_text(ticker: Any) -> Any:
+def _ticker_text(ticker: Any) -> Any:
     """Return a ticker as it is written: 0700 is not 700; a YAML null, true or false must be quoted."""
     if ticker is None or isinstance(ticker, bool):
         raise ValueError("a ticker is text, and this reads as a YAML word; quote it")
@@ -79,13 +79,13 @@ IsoDate = Annotated[
 ]
 Ticker = Annotated[
     str,
-    BeforeValidator(_ticker_to_text),
+    BeforeValidator(_ticker_text),
     Field(min_length=1, max_length=MAX_TICKER_CHARACTERS),
     WithJsonSchema({"type": ["string", "number"], "minLength": 1, "maxLength": MAX_TICKER_CHARACTERS}),
 ]
 """A symbol; a number, like 0700, is its text."""
-TickerListFromPath = Annotated[
-    TickerList, BeforeValidator(read_ticker_list), WithJsonSchema({"type": "string", "format": "path"})
+TickersFromFile = Annotated[
+    tuple[str, ...], BeforeValidator(read_ticker_list), WithJsonSchema({"type": "string", "format": "path"})
 ]
 TICKERS_OR_FILE_SCHEMA: dict[str, Any] = {
     "if": {"required": ["tickers_file"], "properties": {"tickers_file": {"type": "string"}}},
@@ -107,7 +107,7 @@ class DataSpec(ConfigSection):
     model_config = ConfigDict(json_schema_extra=TICKERS_OR_FILE_SCHEMA)
 
     source: AnySource = Field(description="Where prices come from.")
-    tickers_file: TickerListFromPath | None = Field(
+    tickers_file: TickersFromFile | None = Field(
         None,
         exclude=True,  # its tickers are written under `tickers`, so that a resolved config needs no other file
         description="A file with one ticker a line, relative to the config that names it; instead of tickers.",
@@ -151,7 +151,7 @@ class DataSpec(ConfigSection):
         if listed is not None and not is_missing:
             raise ValueError("is there, and data.tickers_file too; keep one of them, or write null for the other")
         if listed is not None:
-            return listed.tickers
+            return listed
         if is_missing and "tickers_file" in info.data:
             raise PydanticCustomError("missing", "missing")
         return ("unread",) if is_missing else tickers  # the file has an error of its own
@@ -204,8 +204,8 @@ def load_prices(spec: DataSpec, *, offline: bool = False, progress: Progress = i
     notes = [*fetched.notes, *notes, *survivorship_bias_notes(traded)]
     prices = prices_from_rows(traded, source=fetched.source, sha256=fetched.sha256, notes=notes)
     if is_context.any():
-        context_rows = rows.for_tickers(is_context)
-        context_prices = prices_from_rows(context_rows, source=fetched.source, sha256=fetched.sha256, notes=())
+        references = rows.for_tickers(is_context)
+        context_prices = prices_from_rows(references, source=fetched.source, sha256=fetched.sha256, notes=())
         prices = replace(prices, context=context_prices)
     counter.step()
     return prices
@@ -265,8 +265,6 @@ def survivorship_bias_notes(rows: PriceRows) -> list[Note]:
     n_years = (rows.date.max() - rows.date.min()) / np.timedelta64(1, "D") / 365.25
     if len(rows.tickers) < MIN_UNIVERSE_TICKERS or n_years < MIN_SURVIVORSHIP_YEARS or (last < rows.date.max()).any():
         return []
-    text = (
-        f"all {len(rows.tickers)} tickers still trade on the last session, {n_years:.0f} years after the first: a list "
-        "drawn up with hindsight lacks those that were delisted, which flatters holding it (survivorship bias)"
-    )
-    return [Note("data", text, date=iso_date(rows.date.max()))]
+    text = f"all {len(rows.tickers)} tickers still trade on the last session, {n_years:.0f} years after the first"
+    text += ": a list drawn up with hindsight lacks those that were delisted, which flatters holding it"
+    return [Note("data", f"{text} (survivorship bias)", date=iso_date(rows.date.max()))]

@@ -64,8 +64,8 @@ class Source(Component):
         Fault : the network or the disk failed.
         """
 
-    def tickers_to_download(self, tickers: Sequence[str], *, end: dt.date | None = None) -> dict[str, dt.date | None]:
-        """Return the tickers that `fetch` would download, each with its last cached session, None if none is cached.
+    def last_date_by_due_ticker(self, tickers: Sequence[str], *, end: dt.date | None) -> dict[str, dt.date | None]:
+        """Return the last cached session of each ticker that `fetch` would download, None if none is cached.
 
         It is empty for a source that does not use the network.
         """

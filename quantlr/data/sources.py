@@ -46,7 +46,7 @@ class FileSource(Source):
     ) -> FetchedPrices:
         """Return the bars of `tickers` from the file, or from the file of each in the folder."""
         if self.path.is_dir():
-            path_by_ticker = _find_ticker_files(tickers, self.path)
+            path_by_ticker = _find_path_by_ticker(tickers, self.path)
         elif self.path.is_file():
             path_by_ticker = dict.fromkeys(tickers, self.path)
         else:
@@ -69,16 +69,13 @@ class FileSource(Source):
             bars |= file_bars
             notes += file_notes
             counter.step()
-        return FetchedPrices(
-            {ticker: bars[ticker] for ticker in tickers},
-            f"file {self.path.name}",
-            combine_digests(digests),
-            tuple(notes),
-            file_paths={ticker: str(path) for ticker, path in path_by_ticker.items()},
-        )
+        sorted_bars = {ticker: bars[ticker] for ticker in tickers}
+        file_paths = {ticker: str(path) for ticker, path in path_by_ticker.items()}
+        sha256, source = combine_digests(digests), f"file {self.path.name}"
+        return FetchedPrices(sorted_bars, source, sha256, tuple(notes), file_paths=file_paths)
 
 
-def _find_ticker_files(tickers: Sequence[str], folder: Path) -> dict[str, Path]:
+def _find_path_by_ticker(tickers: Sequence[str], folder: Path) -> dict[str, Path]:
     """Return the file of each ticker: the one whose name is the ticker, in the folder or else nearest below it.
 
     Raises

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -20,21 +19,7 @@ STOOQ_US_SUFFIX = ".us"
 """Suffix that Stooq appends to the ticker of an American stock, and that a user may omit."""
 
 
-@dataclass(frozen=True, slots=True)
-class TickerList:
-    """The tickers of a file.
-
-    Attributes
-    ----------
-    path : the file.
-    tickers : its tickers, in its order.
-    """
-
-    path: Path
-    tickers: tuple[str, ...]
-
-
-def read_ticker_list(path: object) -> TickerList:
+def read_ticker_list(path: object) -> tuple[str, ...]:
     """Return the tickers that a file lists: the first cell of each line, or the column headed Symbol or Ticker.
 
     Text after a # is a comment. A ticker is its text: 0700 is not 700.
@@ -61,7 +46,7 @@ def read_ticker_list(path: object) -> TickerList:
         line_by_ticker[ticker] = number
     if not line_by_ticker:
         raise ValueError(f"{file} lists no ticker; write one a line")
-    return TickerList(file, tuple(line_by_ticker))
+    return tuple(line_by_ticker)
 
 
 def _iter_line_numbers_and_tickers(text: str, path: Path) -> Iterator[tuple[int, str]]:
@@ -106,15 +91,11 @@ def require_known_tickers(tickers: Sequence[str], known_tickers: Sequence[str], 
     if len(unknown) == 1:
         closest = closest_ticker(unknown[0], known_tickers)
         guess = f"; did you mean {closest}?" if closest else ""
-        raise DataError(
-            f"{location} has no ticker {unknown[0]!r}, it has {_list_text(known_tickers)}{guess}", key="data.tickers"
-        )
+        text = f"{location} has no ticker {unknown[0]!r}, it has {_list_text(known_tickers)}{guess}"
+        raise DataError(text, key="data.tickers")
     if unknown:
-        raise DataError(
-            f"{location} lacks {len(unknown)} of {len(tickers)} tickers: {_list_text(unknown)}; add their prices, or "
-            "leave them out",
-            key="data.tickers",
-        )
+        text = f"{location} lacks {len(unknown)} of {len(tickers)} tickers: {_list_text(unknown)}"
+        raise DataError(f"{text}; add their prices, or leave them out", key="data.tickers")
 
 
 def _list_text(names: Sequence[str]) -> str:

@@ -125,8 +125,8 @@ def _drop_short_tickers(rows: PriceRows, spec: QualitySpec, date_range_text: str
     if not is_short.any():
         return rows
     first, key = int(is_short.argmax()), "data.quality.short"
-    text = f"{rows.tickers[first]} has {n_bars[first]} bars{date_range_text}"
-    text += f"; at least {MIN_BARS_PER_TICKER} are needed for one return"
+    text = f"{rows.tickers[first]} has {n_bars[first]} bars{date_range_text}; "
+    text += f"at least {MIN_BARS_PER_TICKER} are needed for one return"
     text += f" ({is_short.sum()} such tickers)" if is_short.sum() > 1 else ""
     if is_short.all():
         raise DataError(text, key="data.tickers")

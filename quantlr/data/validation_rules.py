@@ -99,15 +99,14 @@ def _utc_offset_text(minutes: float) -> str:
 
 def flag_unsorted_rows(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """Rows that follow a row of a later date, as in files with the newest row first."""
-    suspect = _compare_to_previous_row(rows, rows.date[1:] < rows.date[:-1])
-    return RuleResult(
-        suspect, lambda row: f"comes after {rows.row_date_text(row - 1)}: rows were not in the order of their dates"
-    )
+    suspect = _pair_mask_to_row_mask(rows, rows.date[1:] < rows.date[:-1])
+    text = "rows were not in the order of their dates"
+    return RuleResult(suspect, lambda row: f"comes after {rows.row_date_text(row - 1)}: {text}")
 
 
 def flag_duplicate_rows(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """Rows that equal the row before them, date and all numbers."""
-    suspect = _compare_to_previous_row(rows, rows.date[1:] == rows.date[:-1])
+    suspect = _pair_mask_to_row_mask(rows, rows.date[1:] == rows.date[:-1])
     for column in rows.columns.values():
         suspect[1:] &= (column[1:] == column[:-1]) | (np.isnan(column[1:]) & np.isnan(column[:-1]))
     return RuleResult(suspect, lambda row: "duplicate row")
@@ -115,7 +114,7 @@ def flag_duplicate_rows(rows: PriceRows, context: ValidationContext) -> RuleResu
 
 def flag_conflicting_rows(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """Several rows of one date with different numbers."""
-    same_date = _compare_to_previous_row(rows, rows.date[1:] == rows.date[:-1])
+    same_date = _pair_mask_to_row_mask(rows, rows.date[1:] == rows.date[:-1])
     suspect = same_date | np.append(same_date[1:], False)
 
     def describe_row(row: int) -> str:
@@ -128,8 +127,8 @@ def flag_conflicting_rows(rows: PriceRows, context: ValidationContext) -> RuleRe
 
 def flag_future_dates(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """Bars of dates after today."""
-    suspect = rows.date > np.datetime64(context.latest_date)
-    return RuleResult(suspect, lambda row: f"date is after today ({context.latest_date})")
+    today = context.latest_date
+    return RuleResult(rows.date > np.datetime64(today), lambda row: f"date is after today ({today})")
 
 
 def flag_unfinished_last_bars(rows: PriceRows, context: ValidationContext) -> RuleResult:
@@ -149,8 +148,7 @@ def flag_invalid_prices(rows: PriceRows, context: ValidationContext) -> RuleResu
         column = rows.columns[name]
         invalid[name] = ~((column > 0) & np.isfinite(column))
         if name != "close":
-            has_field = _count_by_ticker(rows, ~np.isnan(column)) > 0
-            invalid[name] &= has_field[rows.ticker]
+            invalid[name] &= (_count_by_ticker(rows, ~np.isnan(column)) > 0)[rows.ticker]
 
     def describe_row(row: int) -> str:
         name = next(name for name in PRICE_FIELDS if invalid[name][row])
@@ -185,12 +183,11 @@ def flag_inconsistent_ohlc(rows: PriceRows, context: ValidationContext) -> RuleR
 def flag_off_calendar_dates(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """Bars of dates on which the exchange was closed."""
     suspect = np.zeros(len(rows), dtype=np.bool_)
-    for row_mask, sessions in _iter_row_masks_by_calendar(rows, context):
+    for row_mask, sessions in _row_masks_by_calendar(rows, context):
         dates = rows.date[row_mask]
-        suspect[row_mask] = sessions.is_recorded(dates) & ~np.isin(dates, sessions.dates)
-    return RuleResult(
-        suspect, lambda row: f"{context.calendar_by_ticker[rows.row_ticker(row)]} held no session on that day"
-    )
+        suspect[row_mask] = sessions.recorded_dates_mask(dates) & ~np.isin(dates, sessions.dates)
+    calendars = context.calendar_by_ticker
+    return RuleResult(suspect, lambda row: f"{calendars[rows.row_ticker(row)]} held no session on that day")
 
 
 def flag_hundredfold_prices(rows: PriceRows, context: ValidationContext) -> RuleResult:
@@ -219,11 +216,11 @@ def flag_hundredfold_prices(rows: PriceRows, context: ValidationContext) -> Rule
 def flag_stale_closes(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """Runs of `MIN_STALE_BARS` or more bars with the same close, without the first bar of each."""
     close = rows.columns["close"]
-    repeats = _compare_to_previous_row(rows, close[1:] == close[:-1])
+    repeats = _pair_mask_to_row_mask(rows, close[1:] == close[:-1])
     run = np.cumsum(~repeats) - 1
     length = np.bincount(run)[run]
-    suspect = repeats & (length >= MIN_STALE_BARS)
-    return RuleResult(suspect, lambda row: f"the close stays {close[row]:g} for {length[row]} bars")
+    is_stale = repeats & (length >= MIN_STALE_BARS)
+    return RuleResult(is_stale, lambda row: f"the close stays {close[row]:g} for {length[row]} bars")
 
 
 def flag_missing_sessions(rows: PriceRows, context: ValidationContext) -> RuleResult:
@@ -232,12 +229,12 @@ def flag_missing_sessions(rows: PriceRows, context: ValidationContext) -> RuleRe
     has_next = np.append(rows.same_ticker_as_previous_row[1:], False)
     suspect = has_next & (n_days > MAX_GAP_DAYS)
     n_missing = np.zeros(len(rows), dtype=np.int64)
-    for row_mask, sessions in _iter_row_masks_by_calendar(rows, context):
+    for row_mask, sessions in _row_masks_by_calendar(rows, context):
         dates = rows.date[row_mask]
         start, stop = (np.searchsorted(sessions.dates, dates, side=side) for side in ("left", "right"))
         n_missing[row_mask] = np.append(start[1:] - stop[:-1], 0)
         has_gap = has_next[row_mask] & (n_missing[row_mask] > 0)
-        suspect[row_mask] = np.where(sessions.is_recorded(dates), has_gap, suspect[row_mask])
+        suspect[row_mask] = np.where(sessions.recorded_dates_mask(dates), has_gap, suspect[row_mask])
 
     def describe_row(row: int) -> str:
         gap = f"{n_days[row]} days later"
@@ -252,18 +249,15 @@ def flag_missing_sessions(rows: PriceRows, context: ValidationContext) -> RuleRe
 def flag_large_moves(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """Returns of a session so large that they may be unadjusted splits, or errors."""
     opens, close, adj_close = (rows.columns[name] for name in ("open", "close", "adj_close"))
-    returns = _ratio_to_previous_row(rows, rows.adjusted_close) - 1.0
+    returns = _ratio_to_previous_row(rows, np.where(np.isnan(adj_close), close, adj_close)) - 1.0
     is_unadjusted = np.isnan(adj_close) | (adj_close == close)
 
     def describe_row(row: int) -> str:
         cause = "a crash, a split that was not adjusted, or an error"
         # A split shows in the close before over the open or, after a move within the session, over the close.
         for price in (opens[row], close[row]) if is_unadjusted[row] else ():
-            names = [
-                name
-                for name, split_ratio in SPLIT_RATIOS.items()
-                if abs(close[row - 1] / price / split_ratio - 1.0) < SPLIT_RATIO_TOLERANCE
-            ]
+            ratio = close[row - 1] / price
+            names = [name for name, split in SPLIT_RATIOS.items() if abs(ratio / split - 1.0) < SPLIT_RATIO_TOLERANCE]
             if names:
                 cause = f"looks like a {names[0]} split that was not adjusted"
                 break
@@ -275,7 +269,7 @@ def flag_large_moves(rows: PriceRows, context: ValidationContext) -> RuleResult:
 def flag_stale_opens(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """Opens of a ticker that equal the close before so often that they can't be prices of trades."""
     opens, close = rows.columns["open"], rows.columns["close"]
-    is_stale = _compare_to_previous_row(rows, np.isclose(opens[1:], close[:-1], rtol=1e-9, atol=0))
+    is_stale = _pair_mask_to_row_mask(rows, np.isclose(opens[1:], close[:-1], rtol=1e-9, atol=0))
     n_opens = _count_by_ticker(rows, rows.same_ticker_as_previous_row & ~np.isnan(opens))
     stale_fraction = _count_by_ticker(rows, is_stale) / np.maximum(n_opens, 1)
     suspect = is_stale & (stale_fraction > MAX_STALE_OPEN_FRACTION)[rows.ticker]
@@ -286,7 +280,7 @@ def flag_stale_opens(rows: PriceRows, context: ValidationContext) -> RuleResult:
     return RuleResult(suspect, describe_row, is_row_specific=False)
 
 
-def _compare_to_previous_row(rows: PriceRows, pair_mask: BoolArray) -> BoolArray:
+def _pair_mask_to_row_mask(rows: PriceRows, pair_mask: BoolArray) -> BoolArray:
     """(rows,) `pair_mask` of each row and the one before, (rows - 1,); False for a ticker's first row."""
     row_mask: BoolArray = rows.same_ticker_as_previous_row & np.concatenate([[False], pair_mask])
     return row_mask
@@ -304,9 +298,7 @@ def _count_by_ticker(rows: PriceRows, row_mask: BoolArray) -> Array:
     return np.bincount(rows.ticker, weights=row_mask, minlength=len(rows.tickers)).astype(np.float64)
 
 
-def _iter_row_masks_by_calendar(
-    rows: PriceRows, context: ValidationContext
-) -> Iterator[tuple[BoolArray, CalendarSessions]]:
+def _row_masks_by_calendar(rows: PriceRows, context: ValidationContext) -> Iterator[tuple[BoolArray, CalendarSessions]]:
     """Yield the mask of the rows of each calendar, and its sessions from their first date to their last."""
     names = np.array([context.calendar_by_ticker.get(ticker, "") for ticker in rows.tickers])
     for name in sorted(set(names.tolist()) - {""}):

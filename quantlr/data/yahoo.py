@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
+from threading import Event
 from typing import Annotated, Literal
 
 import numpy as np
@@ -19,7 +19,8 @@ from quantlr.core.errors import DataError, Fault
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.values import Note
 from quantlr.data.cache import CachedHistory, CacheIndexEntry, DamagedFileError, FetchResponse, PriceCache
-from quantlr.data.corporate_actions import RawBarFrame, adjust_for_splits_and_dividends, find_history_revision
+from quantlr.data.corporate_actions import adjust_for_splits_and_dividends, find_history_revision
+from quantlr.data.csv.bars import BarFrame
 from quantlr.data.source import FetchedPrices, Source, combine_digests, sha256_hex
 from quantlr.data.yahoo_client import (
     CALENDAR_BY_EXCHANGE_CODE,
@@ -94,59 +95,41 @@ class YahooSource(Source):
         damages: dict[str, str] = {}
         for ticker in tickers:
             try:
-                history = cache.ticker_cache(self.kind, ticker).read_history()
+                if history := cache.ticker_cache(self.kind, ticker).read_history():
+                    histories[ticker] = history
             except DamagedFileError as error:
                 damages[ticker] = str(error)
-                continue
-            if history is not None:
-                histories[ticker] = history
+        failures: dict[str, FetchError] = {}
         if offline:
-            failures = {
-                ticker: FetchError(
-                    "unstored",
-                    f"{damages.get(ticker, f'not stored in {cache.folder}')}, and --offline does not use the network",
-                )
-                for ticker in tickers
-                if ticker not in histories
-            }
+            for ticker in [ticker for ticker in tickers if ticker not in histories]:
+                text = damages.get(ticker, f"not stored in {cache.folder}")
+                failures[ticker] = FetchError("unstored", f"{text}, and --offline does not use the network")
         else:
-            downloads, failures = self._download_missing_histories(cache, tickers, histories, end, progress)
+            downloads, failures = self._download_missing_histories(tickers, histories, end, progress)
             histories |= downloads
         notes = self._dropped_ticker_notes(failures, histories, n_tickers=len(tickers))
         used = {ticker: histories[ticker] for ticker in tickers if ticker not in failures}
-        for ticker, damage in damages.items():
-            if ticker in used:
-                notes.append(Note("data", f"{damage}; it was fetched again", ticker=ticker))
+        texts = {ticker: f"{damage}; it was fetched again" for ticker, damage in damages.items()}
+        notes += [Note("data", text, ticker=ticker) for ticker, text in texts.items() if ticker in used]
         return _histories_to_fetched_prices(used, notes, start, end)
 
-    def tickers_to_download(self, tickers: Sequence[str], *, end: dt.date | None = None) -> dict[str, dt.date | None]:
-        """Return the tickers whose newest sessions, or all of them, are not cached; see `Source`."""
+    def last_date_by_due_ticker(self, tickers: Sequence[str], *, end: dt.date | None) -> dict[str, dt.date | None]:
+        """Return the last cached session of each ticker that lacks newer ones; see `Source`."""
         now, cache = self._environment.clock(), PriceCache.in_user_cache_dir()
-        last_cached_sessions: dict[str, dt.date | None] = {}
+        entries: dict[str, CacheIndexEntry | None] = dict.fromkeys(tickers)
         for ticker in tickers:
-            try:
-                entry = cache.ticker_cache(self.kind, ticker).read_index_entry()
-            except DamagedFileError:
-                entry = None
-            if entry is None or not _is_up_to_date(entry, end=end, now=now):
-                last_cached_sessions[ticker] = entry.last if entry else None
-        return last_cached_sessions
+            with suppress(DamagedFileError):
+                entries[ticker] = cache.ticker_cache(self.kind, ticker).read_cache_index()
+        due = {ticker: entry for ticker, entry in entries.items() if _needs_download(entry, end=end, now=now)}
+        return {ticker: entry.last if entry else None for ticker, entry in due.items()}
 
     def _download_missing_histories(
-        self,
-        cache: PriceCache,
-        tickers: Sequence[str],
-        histories: Mapping[str, CachedHistory],
-        end: dt.date | None,
-        progress: Progress,
+        self, tickers: Sequence[str], histories: Mapping[str, CachedHistory], end: dt.date | None, progress: Progress
     ) -> tuple[dict[str, CachedHistory], dict[str, FetchError]]:
         """Download the missing sessions; return the completed histories and the errors, by ticker."""
-        now = self._environment.clock()
-        due = [
-            ticker
-            for ticker in tickers
-            if ticker not in histories or not _is_up_to_date(histories[ticker].index_entry, end=end, now=now)
-        ]
+        now, cache = self._environment.clock(), PriceCache.in_user_cache_dir()
+        entries = {ticker: history.index_entry for ticker, history in histories.items()}
+        due = [ticker for ticker in tickers if _needs_download(entries.get(ticker), end=end, now=now)]
         downloads: dict[str, CachedHistory] = {}
         failures: dict[str, FetchError] = {}
         if not due:
@@ -171,7 +154,7 @@ class YahooSource(Source):
             if error.kind in OUTAGE_KINDS:
                 message = f"{ticker}: {error}"
                 if downloads:
-                    message += f" ({len(downloads)} of {len(due)} tickers had come, and are stored)"
+                    message += f" ({len(downloads)} of {len(due)} tickers were fetched, and are stored)"
                 raise Fault(f"{message}; {_outage_advice({**histories, **downloads}, tickers, now)}")
         return downloads, failures
 
@@ -183,43 +166,35 @@ class YahooSource(Source):
             return [Note("data", f"left out: {error}", ticker=ticker) for ticker, error in failures.items()]
         if not failures:
             return []
-        texts = []
-        for ticker, error in failures.items():
-            texts.append(f"{ticker}: {error}")
-            if ticker in histories:
-                last = histories[ticker].index_entry.last
-                texts[-1] += f" (stored up to {last}: --offline uses that, or data.end: {last})"
-        text = "; ".join(texts)
+        texts = {ticker: f"{ticker}: {error}" for ticker, error in failures.items()}
+        for ticker in texts.keys() & histories.keys():
+            last = histories[ticker].index_entry.last
+            texts[ticker] += f" (stored up to {last}: --offline uses that, or data.end: {last})"
+        text = "; ".join(texts.values())
         kinds = {error.kind for error in failures.values()}
         if "unstored" in kinds:
             raise DataError(f"{text}; run once without --offline", key="data.tickers")
         if "server" in kinds:
             raise Fault(f"{text}; try again later, or go on without by data.source.on_failure: drop")
-        raise DataError(
-            f"{text}; correct data.tickers, or go on without by data.source.on_failure: drop", key="data.tickers"
-        )
+        text += "; correct data.tickers, or go on without by data.source.on_failure: drop"
+        raise DataError(text, key="data.tickers")
 
 
-def _is_up_to_date(index_entry: CacheIndexEntry, *, end: dt.date | None, now: dt.datetime) -> bool:
-    """Return whether all sessions up to `end`, or all that are over, have been downloaded."""
-    complete_through = index_entry.complete_through
-    if end is not None and end <= complete_through:
-        return True
-    return complete_through >= last_finished_date(index_entry.about, now=now)
+def _needs_download(index_entry: CacheIndexEntry | None, *, end: dt.date | None, now: dt.datetime) -> bool:
+    """Return whether a session up to `end`, or one that is over, has not been downloaded."""
+    if index_entry is None or (end is not None and end <= index_entry.complete_through):
+        return index_entry is None
+    return index_entry.complete_through < last_finished_date(index_entry.exchange_info, now=now)
 
 
 def _iter_responses(
-    client: YahooClient,
-    tickers: Sequence[str],
-    histories: Mapping[str, CachedHistory],
-    now: dt.datetime,
-    stop_event: threading.Event,
+    client: YahooClient, tickers: Sequence[str], histories: Mapping[str, CachedHistory], now: dt.datetime, stop: Event
 ) -> Iterator[tuple[str, FetchResponse | FetchError]]:
     """Yield Yahoo's response for each ticker, one after the other, until an outage or the event."""
     for index, ticker in enumerate(tickers):
-        if index and stop_event.wait(client.environment.pause_seconds):
+        if index and stop.wait(client.environment.pause_seconds):
             return
-        fetch = partial(client.fetch_ticker, ticker, now=now, stop_event=stop_event)
+        fetch = partial(client.fetch_ticker, ticker, now=now, stop_event=stop)
         raw_bars = histories[ticker].raw_bars if ticker in histories else None
         try:
             if raw_bars is None or len(raw_bars) <= OVERLAP_SESSIONS:
@@ -258,40 +233,33 @@ def _histories_to_fetched_prices(
 ) -> FetchedPrices:
     """Return histories cut to the dates, and adjusted by the splits and dividends between them."""
     dates = slice(*(None if date is None else pd.Timestamp(date) for date in (start, end)))
-    raw_bars = {ticker: history.raw_bars.loc[dates] for ticker, history in histories.items()}
-    entries = {ticker: history.index_entry for ticker, history in histories.items()}
-    history_notes = [
-        note for ticker, entry in entries.items() for note in _iter_history_notes(ticker, entry, start, end)
-    ]
-    calendars = {ticker: CALENDAR_BY_EXCHANGE_CODE.get(entry.about["exchange"]) for ticker, entry in entries.items()}
-    return FetchedPrices(
-        {ticker: adjust_for_splits_and_dividends(bars, ticker=ticker) for ticker, bars in raw_bars.items()},
-        "yahoo",
-        combine_digests({ticker: sha256_hex(_raw_bars_to_bytes(bars)) for ticker, bars in raw_bars.items()}),
-        (*notes, *history_notes),
-        {ticker: calendar for ticker, calendar in calendars.items() if calendar},
-    )
+    bars: dict[str, BarFrame] = {}
+    digests: dict[str, str] = {}
+    calendars: dict[str, str] = {}
+    all_notes = [*notes]
+    for ticker, history in histories.items():
+        raw_bars, exchange_code = history.raw_bars.loc[dates], history.index_entry.exchange_info["exchange"]
+        bars[ticker] = adjust_for_splits_and_dividends(raw_bars, ticker=ticker)
+        # The digest depends on dates and values only.
+        days = raw_bars.index.to_numpy(dtype="datetime64[s]").astype("<i8")
+        digests[ticker] = sha256_hex(days.tobytes() + np.ascontiguousarray(raw_bars.to_numpy(dtype="<f8")).tobytes())
+        all_notes += _history_notes(ticker, history.index_entry, start, end)
+        if exchange_code in CALENDAR_BY_EXCHANGE_CODE:
+            calendars[ticker] = CALENDAR_BY_EXCHANGE_CODE[exchange_code]
+    return FetchedPrices(bars, "yahoo", combine_digests(digests), tuple(all_notes), calendars)
 
 
-def _raw_bars_to_bytes(raw_bars: RawBarFrame) -> bytes:
-    """Return bars as bytes that depend on their dates and values only."""
-    dates = raw_bars.index.to_numpy(dtype="datetime64[s]").astype("<i8")
-    return dates.tobytes() + np.ascontiguousarray(raw_bars.to_numpy(dtype="<f8")).tobytes()
-
-
-def _iter_history_notes(
-    ticker: str, index_entry: CacheIndexEntry, start: dt.date | None, end: dt.date | None
-) -> Iterator[Note]:
+def _history_notes(ticker: str, entry: CacheIndexEntry, start: dt.date | None, end: dt.date | None) -> Iterator[Note]:
     """Yield notes on sessions between two dates that were left out or revised; they depend on the cache only."""
     first, last = start or dt.date.min, end or dt.date.max
-    unfinished = index_entry.unfinished_session
+    unfinished = entry.unfinished_session
     if unfinished and first <= unfinished <= last:
         yield Note("data", "the session was not over and was left out", ticker=ticker, date=str(unfinished))
-    incomplete = [date for date in index_entry.incomplete_sessions if first <= date <= last]
+    incomplete = [date for date in entry.incomplete_sessions if first <= date <= last]
     if incomplete:
         text = "sessions that lack a price were left out"
         yield Note("data", text, ticker=ticker, date=str(incomplete[-1]), count=len(incomplete))
-    for revision in index_entry.revisions[-1:]:
+    for revision in entry.revisions[-1:]:
         if revision.first <= last and revision.last >= first:
             text = f"{revision.text}; the former version is kept in the store"
             yield Note("data", text, ticker=ticker, date=str(revision.first), count=revision.sessions)

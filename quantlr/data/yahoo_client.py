@@ -10,11 +10,11 @@ import json
 import logging
 import queue
 import re
-import threading
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Event, Thread
 from typing import Any, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -110,7 +110,7 @@ class ResultTimeoutError(Exception):
 
 
 def iter_in_background(
-    make_items: Callable[[threading.Event], Iterator[T]], *, timeout_seconds: float
+    make_items: Callable[[Event], Iterator[T]], *, timeout_seconds: float
 ) -> Generator[T, None, None]:
     """Yield the items of an iterator that runs in a thread of its own, ahead of the caller, and can be abandoned.
 
@@ -125,7 +125,7 @@ def iter_in_background(
     ------
     ResultTimeoutError : there was no item for `timeout_seconds`.
     """
-    stop_event = threading.Event()
+    stop_event = Event()
     results: queue.SimpleQueue[tuple[T] | BaseException | None] = queue.SimpleQueue()
 
     def put_items_on_queue() -> None:
@@ -138,7 +138,7 @@ def iter_in_background(
         except BaseException as error:
             results.put(error)
 
-    threading.Thread(target=put_items_on_queue, name=BACKGROUND_THREAD_NAME, daemon=True).start()
+    Thread(target=put_items_on_queue, name=BACKGROUND_THREAD_NAME, daemon=True).start()
     try:
         while (result := results.get(timeout=timeout_seconds)) is not None:
             if isinstance(result, BaseException):
@@ -164,9 +164,7 @@ class YahooClient:
         self._timeout_seconds = timeout_seconds
         self._last_chart_response: Any = None
 
-    def fetch_ticker(
-        self, ticker: str, *, since: dt.date | None, now: dt.datetime, stop_event: threading.Event
-    ) -> FetchResponse:
+    def fetch_ticker(self, ticker: str, *, since: dt.date | None, now: dt.datetime, stop_event: Event) -> FetchResponse:
         """Return the sessions of a ticker from `since` on, or all of them, after several attempts if necessary.
 
         Raises
@@ -218,7 +216,7 @@ class YahooClient:
 
         response = self._last_chart_response
         status = response.status_code if response is not None else None
-        yahoo_text = _yahoo_error_text(response) if response is not None else None
+        yahoo_text = _yahoo_error_text(response)
         text = str(error).strip().partition("\n")[0] or type(error).__name__
         curl_text = re.search(r"curl: \(\d+\) (.*?)\.? See https", text)
         text = (curl_text.group(1) if curl_text else text)[:200]
@@ -227,7 +225,7 @@ class YahooClient:
         if status in (400, 404) and yahoo_text:
             return FetchError("unknown", f"Yahoo says {yahoo_text!r} (status {status})")
         if status == 200 and isinstance(error, YFTickerMissingError):
-            return FetchError("empty", "Yahoo knows the ticker and has no bars of it")
+            return FetchError("empty", "Yahoo lists the ticker and has no bars of it")
         if isinstance(error, OSError) and (status or 200) < 400:
             return FetchError("network", f"Yahoo can't be reached: {text}")
         if status is None:
@@ -238,7 +236,7 @@ class YahooClient:
 
 def _yahoo_error_text(response: Any) -> str | None:
     """Return the error that Yahoo describes in a response, None if there is none or the response is not JSON."""
-    if response.status_code < 400:
+    if response is None or response.status_code < 400:
         return None
     try:
         error = json.loads(response.text)["chart"]["error"]
@@ -277,11 +275,10 @@ def yfinance_table_to_response(
     FetchError : there is no such session, or a split is impossible.
     """
     if table.empty:
-        raise FetchError("empty", "Yahoo knows the ticker and has no bars of it")
+        raise FetchError("empty", "Yahoo lists the ticker and has no bars of it")
     period = metadata.get("currentTradingPeriod")  # the session that goes on, or the last one
-    closing = period.get("regular", {}).get("end") if isinstance(period, Mapping) else None
-    if not isinstance(closing, pd.Timestamp):
-        closing = None
+    end = period.get("regular", {}).get("end") if isinstance(period, Mapping) else None
+    closing = end if isinstance(end, pd.Timestamp) else None
     exchange_info = {
         "exchange": str(metadata.get("exchangeName") or ""),
         "exchange_name": str(metadata.get("fullExchangeName") or ""),
@@ -296,7 +293,7 @@ def yfinance_table_to_response(
     unfinished, incomplete = ([date.date() for date in raw_bars.index[mask]] for mask in (is_unfinished, is_incomplete))
     complete_bars = _keep_sessions(raw_bars, ~(is_unfinished | is_incomplete))
     if complete_bars.empty:
-        raise FetchError("empty", "Yahoo knows the ticker and has no bars of it that are complete")
+        raise FetchError("empty", "Yahoo lists the ticker and has no bars of it that are complete")
     last = complete_bars.index[-1].date()
     # Sessions after the last complete one that Yahoo may still complete: they are requested again.
     pending = [date for date in incomplete if date > last]
@@ -325,11 +322,8 @@ def last_finished_date(exchange_info: Mapping[str, str], *, now: dt.datetime) ->
 
 def _yfinance_table_to_raw_bars(table: pd.DataFrame) -> RawBarFrame:
     """Return yfinance's columns under our names, dates without time zone, and a split of 1 on days without one."""
-    columns = {
-        name: table[yfinance_name].to_numpy(dtype=np.float64)
-        for yfinance_name, name in COLUMN_BY_YFINANCE_NAME.items()
-        if yfinance_name in table
-    }
+    renamed = table.rename(columns=COLUMN_BY_YFINANCE_NAME)
+    columns = {name: renamed[name].to_numpy(dtype=np.float64) for name in RAW_BAR_COLUMNS if name in renamed}
     columns.setdefault("capital_gain", np.zeros(len(table)))
     split = columns["split"] = np.where(columns["split"] == 0.0, 1.0, columns["split"])
     if not (np.isfinite(split) & (split > 0)).all():
@@ -338,16 +332,13 @@ def _yfinance_table_to_raw_bars(table: pd.DataFrame) -> RawBarFrame:
     return pd.DataFrame(columns, index=pd.DatetimeIndex(dates, name="date"))[list(RAW_BAR_COLUMNS)]
 
 
-def _keep_sessions(raw_bars: RawBarFrame, keep: BoolArray) -> RawBarFrame:
+def _keep_sessions(raw_bars: RawBarFrame, session_mask: BoolArray) -> RawBarFrame:
     """Return some sessions; dividends and splits of the others are moved to the next session that is kept."""
-    kept = raw_bars[keep].copy()
-    next_kept = np.append(0, np.cumsum(keep)[:-1])  # index in `kept` of each session, or of the next one kept
+    kept = raw_bars[session_mask].copy()
+    next_kept = np.append(0, np.cumsum(session_mask)[:-1])  # index in `kept` of each session, or of the next one kept
     has_next = next_kept < len(kept)
-    for name, combine, neutral in (
-        ("dividend", np.add, 0.0),
-        ("capital_gain", np.add, 0.0),
-        ("split", np.multiply, 1.0),
-    ):
+    combinations = {"dividend": (np.add, 0.0), "capital_gain": (np.add, 0.0), "split": (np.multiply, 1.0)}
+    for name, (combine, neutral) in combinations.items():
         values = np.full(len(kept), neutral)
         combine.at(values, next_kept[has_next], raw_bars[name].to_numpy()[has_next])
         kept[name] = values

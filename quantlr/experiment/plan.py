@@ -160,7 +160,7 @@ def plan_config(
     ledger.require_usable()
     with config.add_location_to_errors():
         tickers = (*run.data.tickers, *run.data.context)
-        last_stored = {} if offline else run.data.source.tickers_to_download(tickers, end=run.data.end)
+        last_stored = {} if offline else run.data.source.last_date_by_due_ticker(tickers, end=run.data.end)
         walk = None
         if None not in last_stored.values():
             walk = _plan_walk_forward(run, load_prices(run.data, offline=True, progress=progress), ledger)

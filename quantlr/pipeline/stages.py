@@ -23,7 +23,7 @@ from quantlr.model.walk_forward import DEFAULT_FUNCTIONS, WalkForwardFunctions, 
 
 def compute_label(prices: Prices, label: Label) -> Labels:
     """Return the label of every bar."""
-    return label.compute(prices)
+    return label.compute_labels(prices)
 
 
 @dataclass(frozen=True, slots=True)

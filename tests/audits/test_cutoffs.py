@@ -19,7 +19,7 @@ N_SESSIONS, HORIZON = 200, 3
 def make_splits(**walk_forward: int | str) -> list[ModelSplit]:
     prices, label = random_walk_prices(1, n_sessions=N_SESSIONS, n_tickers=2), Direction(horizon=HORIZON)
     columns = compute_feature_columns(prices, [LaggedReturns(lags=(1,))])
-    dataset = build_dataset(prices, columns, label.compute(prices), horizon=HORIZON)
+    dataset = build_dataset(prices, columns, label.compute_labels(prices), horizon=HORIZON)
     spec = WalkForwardSpec.model_validate({"train": 100, "refit_every": 7, **walk_forward})
     return make_model_splits(dataset, spec, LogisticRegression())[0]
 

@@ -180,7 +180,7 @@ def ours(prices: Prices, job: Job) -> Dataset:
     """Return the dataset of a job's feature, as a run makes it."""
     label = Direction()
     return build_dataset(
-        prices, compute_feature_columns(prices, [job.feature]), label.compute(prices), horizon=label.horizon
+        prices, compute_feature_columns(prices, [job.feature]), label.compute_labels(prices), horizon=label.horizon
     )
 
 

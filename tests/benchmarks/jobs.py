@@ -209,7 +209,7 @@ def sp500() -> Dataset:
     """Return ten lagged returns of the S&P 500 sample."""
     prices = load_prices(DataSpec(source=SampleSource(), tickers=("^GSPC",)))
     columns = compute_feature_columns(prices, [LaggedReturns(lags=tuple(range(1, LAGS + 1)))])
-    return build_dataset(prices, columns, Direction().compute(prices), horizon=1)
+    return build_dataset(prices, columns, Direction().compute_labels(prices), horizon=1)
 
 
 def made_up_panel(*, tickers: int, sessions: int = 5020, seed: int = 0) -> Dataset:

@@ -107,8 +107,8 @@ def test_cached_prices_are_used_and_newer_ones_would_be_asked_for(yahoo: Call) -
 def test_cache_with_a_damaged_index_counts_as_empty(yahoo: Call, tmp_path: Path) -> None:
     add_to_cache(0, "AAA")
     (tmp_path / "home/prices/yahoo-AAA/index.json").write_text("[]")
-    assert YahooSource().tickers_to_download(["AAA"], end=dt.date(2024, 5, 3)) == {"AAA": None}
-    assert Source.tickers_to_download(YahooSource(), ["AAA"]) == {}
+    assert YahooSource().last_date_by_due_ticker(["AAA"], end=dt.date(2024, 5, 3)) == {"AAA": None}
+    assert Source.last_date_by_due_ticker(YahooSource(), ["AAA"], end=None) == {}
 
 
 def test_many_models_are_listed_with_verbose(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

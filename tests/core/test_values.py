@@ -19,7 +19,7 @@ from markets import random_walk_prices
 def test_forecasts_carry_the_folds_that_made_them(scope: str) -> None:
     prices = random_walk_prices(3, n_sessions=160, n_tickers=3, with_gaps=True)
     columns = compute_feature_columns(prices, [LaggedReturns(lags=(1, 2))])
-    dataset = build_dataset(prices, columns, Direction().compute(prices), horizon=1)
+    dataset = build_dataset(prices, columns, Direction().compute_labels(prices), horizon=1)
     model = LogisticRegression.model_validate({"scope": scope, "l2": 0.1})
     forecasts = walk_forward(dataset, WalkForwardSpec(train=60, refit_every=7), model)
     assert len(forecasts.folds) == 3

@@ -75,7 +75,7 @@ REFUSED: list[tuple[str, Callable[[Lines], Lines], str]] = [
     ("37 future dates", lambda lines: [*lines[:-1], f"2999-01-01{lines[-1][10:]}"], "data.quality.future: {x}:121: X 2999-01-01: date is after today (20"),
     ("38 one column too many", change_lines(lambda line: f"{line},7"), "data.source.path: {x}:51: needed 7 columns, as the header has, found 8: '2020-03-10,"),
     ("39 a number as text", change_lines(lambda line: replace_cell(line, 4, '"1,234.5"')), "data.source.path: {x}:51: close: needed a number, found '1,234.5'; write it with a decimal point and no separators"),
-    ("40 dd/mm or mm/dd", lambda lines: [lines[0], *(with_slashes(line) for line in lines[1:] if int(line[8:10]) < 13)], "data.source.path: {x}:2: date: found '01/01/2020': day and month can't be told apart"),
+    ("40 dd/mm or mm/dd", lambda lines: [lines[0], *(with_slashes(line) for line in lines[1:] if int(line[8:10]) < 13)], "data.source.path: {x}:2: date: found '01/01/2020': day and month can't be distinguished"),
 ]  # fmt: skip
 
 
@@ -91,7 +91,7 @@ def test_unusable_files_end_with_status_2_place_and_remedy(
     assert not (tmp_path / "reports").exists()
 
 
-# What is repaired, and the note that tells of it: key, text, count, bars left of 120.
+# What is repaired, and its note: key, text, count, bars left of 120.
 REPAIRED: list[tuple[str, Callable[[Lines], Lines], tuple[str, str, int, int]]] = [
     ("29 a row twice", lambda lines: [*lines[:51], lines[50], *lines[51:]], ("repeated_rows", "duplicate row; dropped", 1, 120)),
     ("30 unsorted", lambda lines: [lines[0], *lines[:0:-1]], ("order", "comes after 2020-06-16: rows were not in the order of their dates; they were sorted", 119, 120)),
@@ -135,11 +135,7 @@ def test_a_fault_of_many_tickers_is_one_line_in_the_terminal_and_all_lines_with_
         return [f"{lines[0]},ticker", *(f"{line},T{index}" for index in range(6) for line in lines_with_gap)]
 
     (tmp_path / "exp.yaml").write_text(CONFIG.replace("[X]", "[T0, T1, T2, T3, T4, T5]"))
-    shown = [
-        line for line in run_cli(many_tickers).stderr.splitlines() if "a gap in the prices" in line or "T1" in line
-    ]
-    assert shown == [
-        "note T0 2020-03-09: no bar until 2020-04-07, 29 days later: a gap in the prices, or a halt",
-        "note data.quality.gaps: 5 more tickers, all in provenance.json: T1, T2, T3, T4, T5",
-    ]
+    (line,) = (line for line in run_cli(many_tickers).stderr.splitlines() if "a gap in the prices" in line)
+    assert line.startswith("note T0 2020-03-09: no bar until 2020-04-07, 29 days later: a gap in the prices, or a halt")
+    assert line.endswith("; 5 more tickers, all in provenance.json: T1, T2, T3, T4, T5")
     assert run_cli(many_tickers, "-v").stderr.count("a gap in the prices") == 6

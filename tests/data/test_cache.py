@@ -71,7 +71,7 @@ def test_an_extension_keeps_every_response_and_one_history(tmp_path: Path) -> No
             "yahoo", "AAA", response(table[first:last], whole=day == 1, day=day)
         )
     pd.testing.assert_frame_equal(updated.raw_bars, table)
-    assert [str(added.first) for added in updated.index_entry.answers] == ["2020-01-01", "2020-01-22", "2020-01-28"]
+    assert [str(added.first) for added in updated.index_entry.responses] == ["2020-01-01", "2020-01-22", "2020-01-28"]
     assert {path.stem for path in ticker_cache(tmp_path).folder.glob("*.parquet")} == updated.index_entry.file_digests
     assert len(updated.index_entry.file_digests) == 4, "three answers and the history of all"
     assert not updated.index_entry.revisions
@@ -125,7 +125,7 @@ def test_adjusted_close_returns_equal_returns_with_dividends_reinvested(seed: in
     assert bars["adj_close"].iloc[-1] == close[-1]
 
 
-def test_damaged_files_are_found_and_set_aside(tmp_path: Path) -> None:
+def test_damaged_files_are_set_aside(tmp_path: Path) -> None:
     added = ticker_cache(tmp_path).add_response("yahoo", "AAA", response(raw_bars(0, 30)))
     folder = ticker_cache(tmp_path).folder
     path = folder / f"{added.index_entry.sha256}.parquet"
@@ -140,7 +140,7 @@ def test_damaged_files_are_found_and_set_aside(tmp_path: Path) -> None:
         ticker_cache(tmp_path).read_history()
     assert ticker_cache(tmp_path).set_aside_damaged_files() == []
     again = ticker_cache(tmp_path).add_response("yahoo", "AAA", response(raw_bars(0, 30), day=2))
-    assert again.index_entry.answers[0] == added.index_entry.answers[0]
+    assert again.index_entry.responses[0] == added.index_entry.responses[0]
     (folder / "index.json").write_text("{}")
     with pytest.raises(
         DamagedFileError, match=r"index\.json is no index of prices; it was set aside as index\.damaged"
@@ -216,9 +216,9 @@ def test_concurrent_readers_see_whole_histories(tmp_path: Path) -> None:
         seen = [pool.submit(read, index) for index in range(20)]
         assert max(future.result() for future in written) == 59
         assert all(10 <= future.result() <= 59 for future in seen)
-    entry = ticker_cache(tmp_path).read_index_entry()
+    entry = ticker_cache(tmp_path).read_cache_index()
     assert entry
-    assert len(entry.answers) == 1 + len(written), "no writer undid what another had written"
+    assert len(entry.responses) == 1 + len(written), "no writer undid what another had written"
     assert ticker_cache(tmp_path).set_aside_damaged_files() == []
 
 
@@ -243,10 +243,10 @@ def test_kill_9_at_any_moment_leaves_a_valid_cache(tmp_path: Path) -> None:
         "        time.sleep(0.001)\n"
         "    time.sleep(0.006 * trial)\n"
         "    os.kill(child, signal.SIGKILL); os.waitpid(child, 0)\n"
-        "    found = ticker_cache(folder).read_history()\n"
-        "    assert found.raw_bars.equals(table[: len(found.raw_bars)]), 'history'\n"
+        "    history = ticker_cache(folder).read_history()\n"
+        "    assert history.raw_bars.equals(table[: len(history.raw_bars)]), 'history'\n"
         "    assert ticker_cache(folder).set_aside_damaged_files() == [], 'files'\n"
-        "    seen.add(len(found.raw_bars))\n"
+        "    seen.add(len(history.raw_bars))\n"
         "print(len(seen))\n"
     )
     arguments = [sys.executable, "-c", script, str(tmp_path), str(Path(__file__).parent)]

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from quantlr.core.errors import DataError, QuantlrError
 from quantlr.core.values import Prices
-from quantlr.data.csv.layouts import LAYOUT_DETECTORS
+from quantlr.data.csv.layouts import DETECTORS
 from quantlr.data.prices import DataSpec, load_prices
 from quantlr.data.sources import FileSource, SampleSource
 
@@ -107,7 +107,7 @@ def test_a_wide_file_is_cut_to_each_tickers_first_and_last_price(sample: Prices)
 
 
 def test_every_layout_is_documented_and_has_an_example() -> None:
-    for layout in LAYOUT_DETECTORS:
+    for layout in DETECTORS:
         assert (layout.__doc__ or "").strip()
     assert {path.name for path in EXAMPLES.iterdir()} == {name.partition("/")[0] for name, _, _ in EXAMPLE_FILES} | {
         "README.md", "wide_closes.csv", "yfinance_history.csv", "yfinance_history.parquet",
@@ -144,9 +144,9 @@ def test_date_formats_are_read_if_a_value_decides_their_order(
 @pytest.mark.parametrize(
     ("dates", "message"),
     [
-        (("03/04/2020", "05/04/2020"), "x.csv:2: Date: found '03/04/2020': day and month can't be told apart, since no number of the column is above 12; rewrite the dates as 2005-12-31"),
+        (("03/04/2020", "05/04/2020"), "x.csv:2: Date: found '03/04/2020': day and month can't be distinguished, since no number of the column is above 12; rewrite the dates as 2005-12-31"),
         (("25/12/2019", "12/26/2019"), "x.csv:3: Date: found '12/26/2019', and '25/12/2019' in line 2: day and month stand in both orders; rewrite"),
-        (("01/02/20", "13/02/20"), "x.csv:2: Date: needed a date as YYYY-MM-DD, found '01/02/20' (day and month can't be told apart)"),
+        (("01/02/20", "13/02/20"), "x.csv:2: Date: needed a date as YYYY-MM-DD, found '01/02/20' (day and month can't be distinguished)"),
         (("2020-01-02", "43833"), "x.csv:3: Date: needed a date as YYYY-MM-DD like the first, '2020-01-02', found '43833'; rewrite the dates"),
         (("2020-01-02", ""), "x.csv:3: Date: needed a date as YYYY-MM-DD, found ''; rewrite the dates"),
         (("31/02/2020", "01/03/2020"), "x.csv:2: Date: needed a date as YYYY-MM-DD, found '31/02/2020'"),

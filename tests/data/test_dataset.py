@@ -18,7 +18,7 @@ def test_rows_are_in_the_order_of_tickers_without_warm_up() -> None:
     label = Direction(horizon=3)
     dataset = build_dataset(
         prices, compute_feature_columns(prices, [LaggedReturns(lags=(1, 2)), Volatility(windows=(20,))]),
-        label.compute(prices), horizon=3,
+        label.compute_labels(prices), horizon=3,
     )  # fmt: skip
     assert dataset.columns == ("lagged_returns_1", "lagged_returns_2", "volatility_20")
     assert [note.count for note in dataset.notes] == [20, 20, 20]
@@ -46,7 +46,7 @@ def test_a_feature_missing_after_warm_up_is_an_error_with_ticker_date_and_column
     label = Direction()
     date = prices.sessions[12].strftime("%Y-%m-%d")
     with pytest.raises(DataError, match=rf"T1 {date}: the feature volume is nan \(1 such rows\)"):
-        build_dataset(broken, compute_feature_columns(broken, [Volume()]), label.compute(broken), horizon=1)
+        build_dataset(broken, compute_feature_columns(broken, [Volume()]), label.compute_labels(broken), horizon=1)
 
 
 def test_a_feature_without_any_value_is_an_error() -> None:
@@ -54,4 +54,6 @@ def test_a_feature_without_any_value_is_an_error() -> None:
     bare = replace(prices, volume=np.full_like(prices.volume, np.nan))
     for broken, feature, name in ((bare, Volume(), "volume"), (prices, LaggedReturns(lags=(40,)), "lagged_returns_40")):
         with pytest.raises(DataError, match=f"the feature {name} has no value on any of 30 bars"):
-            build_dataset(broken, compute_feature_columns(broken, [feature]), Direction().compute(broken), horizon=1)
+            build_dataset(
+                broken, compute_feature_columns(broken, [feature]), Direction().compute_labels(broken), horizon=1
+            )

@@ -51,7 +51,7 @@ def test_the_samples_have_the_documented_prices() -> None:
     assert stocks.open[0, 0] == pytest.approx(118.56 * 4.186662803811 / 130.31)
 
 
-def test_an_unknown_ticker_is_answered_with_the_known_tickers() -> None:
+def test_error_on_an_unknown_ticker_lists_the_known_tickers() -> None:
     with pytest.raises(DataError, match=r"no ticker 'APPL', it has \^GSPC, AAPL, FB.*did you mean AAPL\?") as caught:
         load_prices(DataSpec(source=SampleSource(), tickers=("APPL",)))
     assert caught.value.key == "data.tickers"
@@ -158,7 +158,7 @@ def broken(tmp_path: Path, *changes: tuple[int, str, str], header: str | None = 
             r"bad\.csv:5: close: needed a number, found '1,234\.5'; write it with a decimal point and no separators",
         ),
         ([(4, "open", "n.a.")], r"bad\.csv:4: open: needed a number, found 'n\.a\.'; correct the cell"),
-        ([(3, "Date", "03/04/2020")], r"bad\.csv:3: .*found '03/04/2020' \(day and month can't be told apart\)"),
+        ([(3, "Date", "03/04/2020")], r"bad\.csv:3: .*found '03/04/2020' \(day and month can't be distinguished\)"),
         (
             [(3, "Date", "2020-02-31")],
             r"bad\.csv:3: Date: needed a date as YYYY-MM-DD like the first, '2020-01-01', found '2020-02-31'",
@@ -215,7 +215,7 @@ def test_files_that_hold_no_prices(tmp_path: Path, content: str | bytes, message
         load(path, "X")
 
 
-def test_closes_alone_are_enough_and_a_byte_order_mark_is_no_matter(tmp_path: Path) -> None:
+def test_file_of_closes_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_bytes(b"\xef\xbb\xbfDate,Close\n2020-01-01,5\n\n2020-01-02,6\n\n")
     prices = load(path, "X")

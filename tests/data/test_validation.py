@@ -277,7 +277,7 @@ def test_each_ticker_has_its_calendar_and_days_count_before_its_recorded_dates()
 
 
 class Exchange(Source):
-    """A source that knows its exchange."""
+    """A source that states its exchange."""
 
     kind: Any = "exchange"
 

@@ -24,7 +24,7 @@ def test_an_unknown_ticker_is_a_data_error(market: Market) -> None:
 
 def test_a_ticker_without_bars_is_a_data_error(market: Market) -> None:
     market.yahoo.shares["VOID"] = Share({LAST: 1.0}, lacking={LAST})
-    with pytest.raises(DataError, match="VOID: Yahoo knows the ticker and has no bars of it"):
+    with pytest.raises(DataError, match="VOID: Yahoo lists the ticker and has no bars of it"):
         market.fetch("VOID")
 
 
@@ -102,7 +102,7 @@ def test_an_outage_states_the_age_of_the_cached_prices(market: Market) -> None:
     with pytest.raises(Fault) as caught:
         market.fetch("AAA", "BBB", "CCC")
     assert caught.value.message == (
-        "CCC: Yahoo limits the rate of requests (status 429) (2 of 3 tickers had come, and are stored); try again "
+        "CCC: Yahoo limits the rate of requests (status 429) (2 of 3 tickers were fetched, and are stored); try again "
         "later; 2 of 3 tickers are stored, fetched less than a minute ago, to 2024-05-03; --offline needs all of them"
     )
     market.yahoo.trouble["AAA"] = [LIMIT]

@@ -77,8 +77,8 @@ def test_a_revision_is_reported_and_both_versions_are_kept(market: Market) -> No
     all_days = LONG_AGO + later_days(1)
     market.yahoo.shares["AAA"] = share(1, all_days)
     before = market.fetch("AAA", end=LAST)
-    store = PriceCache.in_user_cache_dir()
-    cached = store.ticker_cache("yahoo", "AAA").read_history()
+    cache = PriceCache.in_user_cache_dir()
+    cached = cache.ticker_cache("yahoo", "AAA").read_history()
     assert cached
     for day, factor in ((LONG_AGO[40], 1.05), (LONG_AGO[-3], 1.02)):  # one of them outside of the overlap
         market.yahoo.shares["AAA"].close[day] *= factor
@@ -92,12 +92,12 @@ def test_a_revision_is_reported_and_both_versions_are_kept(market: Market) -> No
     assert (note.ticker, note.date, note.count) == ("AAA", str(LONG_AGO[40]), 2)
     np.testing.assert_allclose(closes(fetched, "AAA"), list(market.yahoo.shares["AAA"].close.values()), rtol=1e-6)
     assert len(market.yahoo.histories()) == 3, "whole, the overlap, whole again"
-    entry = store.ticker_cache("yahoo", "aaa").read_index_entry()
+    entry = cache.ticker_cache("yahoo", "aaa").read_cache_index()
     assert entry
     assert entry.revisions[0].before == cached.index_entry.sha256 != entry.revisions[0].after == entry.sha256
-    previous_bars = pd.read_parquet(store.ticker_cache("yahoo", "AAA").folder / f"{cached.index_entry.sha256}.parquet")
+    previous_bars = pd.read_parquet(cache.ticker_cache("yahoo", "AAA").folder / f"{cached.index_entry.sha256}.parquet")
     np.testing.assert_array_equal(previous_bars["close"], before.bars["AAA"]["close"])
-    assert not market.fetch("AAA", end=LONG_AGO[30]).notes, "what was revised is of no matter there"
+    assert not market.fetch("AAA", end=LONG_AGO[30]).notes, "no revised session before the end"
 
 
 def test_removed_and_added_sessions_are_a_revision(market: Market) -> None:
@@ -179,7 +179,7 @@ def test_offline_does_not_use_the_network(market: Market) -> None:
 def test_a_damaged_file_is_set_aside_and_fetched_again(market: Market) -> None:
     market.yahoo.shares["AAA"] = share(1, LONG_AGO)
     complete = market.fetch("AAA")
-    entry = PriceCache.in_user_cache_dir().ticker_cache("yahoo", "AAA").read_index_entry()
+    entry = PriceCache.in_user_cache_dir().ticker_cache("yahoo", "AAA").read_cache_index()
     assert entry
     path = PriceCache.in_user_cache_dir().ticker_cache("yahoo", "AAA").folder / f"{entry.sha256}.parquet"
     content = bytearray(path.read_bytes())

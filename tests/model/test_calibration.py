@@ -24,7 +24,7 @@ def example_data(*, tickers: int = 1, horizon: int = 1, sessions: int = 600) -> 
     prices = random_walk_prices(3, n_sessions=sessions, n_tickers=tickers, with_gaps=tickers > 1)
     features = compute_feature_columns(prices, [LaggedReturns(lags=(1, 2, 3)), Volatility(windows=(10,))])
     label = Direction.model_validate({"horizon": horizon, "ties": "drop"})
-    return build_dataset(prices, features, label.compute(prices), horizon=horizon)
+    return build_dataset(prices, features, label.compute_labels(prices), horizon=horizon)
 
 
 def forecast(dataset: Dataset, walk: dict[str, Any], **model: Any) -> Forecasts:

@@ -38,7 +38,7 @@ def one_fold(rows: int) -> Folds:
 def sp500(lags: int) -> Dataset:
     prices = load_prices(DataSpec.model_validate({"source": {"kind": "sample"}, "tickers": ["^GSPC"]}))
     columns = compute_feature_columns(prices, [LaggedReturns(lags=tuple(range(1, lags + 1)))])
-    return build_dataset(prices, columns, Direction().compute(prices), horizon=1)
+    return build_dataset(prices, columns, Direction().compute_labels(prices), horizon=1)
 
 
 def forecast(dataset: Dataset, walk: dict[str, Any], **model: Any) -> Forecasts:
@@ -90,7 +90,7 @@ def test_default_tolerance_bounds_the_weight_error(repeated: bool, off: float) -
     prices = load_prices(DataSpec.model_validate({"source": {"kind": "sample"}, "tickers": ["^GSPC"]}))
     more = [Momentum(windows=(5,))] if repeated else []
     columns = compute_feature_columns(prices, [LaggedReturns(lags=tuple(range(1, 11))), *more])
-    dataset = build_dataset(prices, columns, Direction().compute(prices), horizon=1)
+    dataset = build_dataset(prices, columns, Direction().compute_labels(prices), horizon=1)
     for solver in ("newton", "gradient_descent"):
         loose, tight = (
             forecast(dataset, {"refit_every": 500}, solver=solver, tol=tol, max_iter=100_000) for tol in (1e-8, 1e-12)
@@ -122,7 +122,7 @@ def separable_on_the_way() -> Dataset:
     rng = np.random.default_rng(3)
     prices = random_walk_prices(0, n_sessions=420)
     columns = compute_feature_columns(prices, [LaggedReturns(lags=(1, 2))])
-    dataset = build_dataset(prices, columns, Direction().compute(prices), horizon=1)
+    dataset = build_dataset(prices, columns, Direction().compute_labels(prices), horizon=1)
     dataset.up[:-1] = rng.random(len(dataset.up) - 1) < 0.5
     dataset.up[:70] = 1.0
     dataset.up[150:260] = dataset.features[150:260, 0] > 0
@@ -167,7 +167,7 @@ def test_refits_without_labels_forecast_one_half() -> None:
     halted = apply_scenario(prices, TRADING_HALT, after_session=120)
     features = [LaggedReturns(lags=(1, 2))]
     dataset = build_dataset(
-        halted, compute_feature_columns(halted, features), Direction(ties="drop").compute(halted), horizon=1
+        halted, compute_feature_columns(halted, features), Direction(ties="drop").compute_labels(halted), horizon=1
     )
     result = forecast(dataset, {"window": "rolling", "train": 40, "refit_every": 21}, degenerate="base_rate")
     np.testing.assert_array_equal(result.probability[-20:], 0.5)

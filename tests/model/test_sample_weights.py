@@ -29,7 +29,7 @@ def example_data(seed: int, *, tickers: int = 1, holes: bool = False, horizon: i
     prices = random_walk_prices(seed, n_sessions=220, n_tickers=tickers, with_gaps=holes)
     label = Direction.model_validate({"horizon": horizon, "ties": ties})
     columns = compute_feature_columns(prices, [LaggedReturns(lags=(1, 2)), Momentum(windows=(5,))])
-    return build_dataset(prices, columns, label.compute(prices), horizon=horizon)
+    return build_dataset(prices, columns, label.compute_labels(prices), horizon=horizon)
 
 
 def forecast(dataset: Dataset, walk: dict[str, Any], **model: Any) -> Forecasts:

@@ -42,16 +42,15 @@ def read_bars(content: bytes, *, path: Path, tickers: Sequence[str]) -> tuple[di
     table, notes = _drop_blank_rows(raw_table.read_cells(n_header_lines=layout.n_header_lines), layout)
     _require_daily_bars(table, layout)
     if NO_TICKER in layout.field_columns_by_ticker:
-        return _long_table_to_bars(table, layout, tickers), notes
+        return _long_table_to_bars_by_ticker(table, layout, tickers), notes
     tickers_in_file = list(layout.field_columns_by_ticker)
     known = any(match_ticker(ticker, tickers_in_file) or closest_ticker(ticker, tickers_in_file) for ticker in tickers)
     if not known and layout.n_header_lines == 1:
-        headings = ", ".join(raw_table.first_lines[0])
-        raise source_path_error(
-            f"{path} has no column of closes ('Close'), nor one named {tickers[0]}, it has: {headings}"
-        )
+        text = f"{path} has no column of closes ('Close'), nor one named {tickers[0]}, it has: "
+        raise source_path_error(text + ", ".join(raw_table.first_lines[0]))
     require_known_tickers(tickers, tickers_in_file, str(path))
-    bars, n_outside = _wide_table_to_bars(table, layout, tickers)
+    bars = _wide_table_to_bars_by_ticker(table, layout, tickers)
+    n_outside = sum(len(table) - len(frame) for frame in bars.values())
     if n_outside:
         text = f"{path.name} has rows before a ticker's first price or after its last, which hold no bar of it"
         notes.append(Note("data", text, count=n_outside))
@@ -82,15 +81,14 @@ def _require_daily_bars(table: CellTable, layout: TableLayout) -> None:
         raise table.cell_error(layout.period_column, row, reason)
 
 
-def _long_table_to_bars(table: CellTable, layout: TableLayout, tickers: Sequence[str]) -> dict[str, BarFrame]:
+def _long_table_to_bars_by_ticker(table: CellTable, layout: TableLayout, tickers: Sequence[str]) -> dict[str, BarFrame]:
     """Return the bars of a file that has one row per bar."""
     fields = layout.field_columns_by_ticker[NO_TICKER]
     if layout.ticker_column is None:
         if len(tickers) > 1:
-            raise source_path_error(
-                f"{table.path} has no ticker column, so it can hold one ticker, and data.tickers names {len(tickers)}; "
-                "add a column 'ticker', or give a folder with one file per ticker"
-            )
+            text = f"{table.path} has no ticker column, so it can hold one ticker"
+            advice = "add a column 'ticker', or give a folder with one file per ticker"
+            raise source_path_error(f"{text}, and data.tickers names {len(tickers)}; {advice}")
         return {tickers[0]: _to_bar_frame(table, layout, fields, *parse_dates(table, layout.date_column))}
     encoded = compute.dictionary_encode(cells_to_text(table.columns[layout.ticker_column]))
     code_by_ticker = {ticker: code for code, ticker in enumerate(encoded.dictionary.to_pylist())}
@@ -106,10 +104,8 @@ def _long_table_to_bars(table: CellTable, layout: TableLayout, tickers: Sequence
     return {ticker: frame.iloc[order[start:stop]] for ticker, start, stop in rows_by_ticker}
 
 
-def _wide_table_to_bars(
-    table: CellTable, layout: TableLayout, tickers: Sequence[str]
-) -> tuple[dict[str, BarFrame], int]:
-    """Return bars from each ticker's first price to its last, and the number of rows outside, over all tickers."""
+def _wide_table_to_bars_by_ticker(table: CellTable, layout: TableLayout, tickers: Sequence[str]) -> dict[str, BarFrame]:
+    """Return bars by ticker, from each ticker's first price to its last."""
     columns_by_ticker = layout.field_columns_by_ticker
     dates, utc_offsets = parse_dates(table, layout.date_column)
     bars: dict[str, BarFrame] = {}
@@ -118,17 +114,15 @@ def _wide_table_to_bars(
         frame = _to_bar_frame(table, layout, columns, dates, utc_offsets)
         priced = np.flatnonzero(frame[list(PRICE_FIELDS)].notna().any(axis=1))
         bars[ticker] = frame.iloc[priced[0] : priced[-1] + 1] if len(priced) else frame.iloc[:0]
-    return bars, sum(len(table) - len(frame) for frame in bars.values())
+    return bars
 
 
 def _to_bar_frame(
     table: CellTable, layout: TableLayout, columns: Mapping[str, int], dates: DateArray, utc_offsets: Array
 ) -> BarFrame:
     """Return all rows as bars; the close is the adjusted close if there is no other, other missing fields are NaN."""
-    fields = {
-        name: parse_numbers(table, index, prefix="" if name == "volume" else layout.price_prefix)
-        for name, index in columns.items()
-    }
+    prefixes = dict.fromkeys(PRICE_FIELDS, layout.price_prefix)
+    fields = {name: parse_numbers(table, index, prefix=prefixes.get(name, "")) for name, index in columns.items()}
     if "close" not in fields:
         fields["close"] = fields["adj_close"]
     values = {name: fields.get(name, np.full(len(table), np.nan)) for name in BAR_FIELDS}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from quantlr.data.csv.raw_table import RawTable, source_path_error
@@ -62,9 +62,8 @@ def detect_layout(raw_table: RawTable) -> TableLayout:
     ------
     DataError : no detector recognises it; the text names the column needed and those found.
     """
-    for detect in LAYOUT_DETECTORS:
-        layout = detect(raw_table)
-        if layout is not None:
+    for detect in DETECTORS:
+        if layout := detect(raw_table):
             return layout
     headings = ", ".join(raw_table.first_lines[0])
     if len(raw_table.first_lines[0]) == 1 and ";" in headings:
@@ -86,14 +85,12 @@ def detect_yfinance_layout(raw_table: RawTable) -> TableLayout | None:
         spellings = [_normalize_heading(cell) for cell in field_line[1:]]
         known = FIELD_BY_SPELLING.keys() | IGNORED_YFINANCE_COLUMNS
         if set(spellings) <= known and set(spellings) & close_spellings:
-            columns = _group_columns_by_ticker(raw_table, spellings, ticker_line[1:])
+            columns = _columns_by_ticker(raw_table, spellings, ticker_line[1:])
             return TableLayout(3 if has_index_line else 2, 0, columns)
     return None
 
 
-def _group_columns_by_ticker(
-    raw_table: RawTable, spellings: list[str], tickers: tuple[str, ...]
-) -> dict[str, dict[str, int]]:
+def _columns_by_ticker(raw_table: RawTable, spellings: list[str], tickers: Sequence[str]) -> dict[str, dict[str, int]]:
     columns_by_ticker: dict[str, dict[str, int]] = {}
     for index, (spelling, ticker) in enumerate(zip(spellings, tickers, strict=True), start=1):
         if spelling in IGNORED_YFINANCE_COLUMNS:
@@ -124,13 +121,12 @@ def detect_long_layout(raw_table: RawTable) -> TableLayout | None:
     columns: dict[str, int] = {}
     for name, spellings in COLUMN_SPELLINGS.items():
         spelling = next((spelling for spelling in spellings if spelling in headings), None)
-        if spelling is None:
-            continue
         matches = [index for index, heading in enumerate(headings) if heading == spelling]
         if len(matches) > 1:
             names = ", ".join(raw_table.first_lines[0][index] for index in matches)
             raise source_path_error(f"{raw_table.path} has the column {name} twice: {names}; keep one")
-        columns[name] = matches[0]
+        if matches:
+            columns[name] = matches[0]
     if "date" not in columns or not {"close", "adj_close"} & columns.keys():
         return None
     fields = {name: columns[name] for name in BAR_FIELDS if name in columns}
@@ -162,10 +158,4 @@ def _is_date_heading(heading: str) -> bool:
     return _normalize_heading(heading) in COLUMN_SPELLINGS["date"]
 
 
-LAYOUT_DETECTORS = (
-    detect_yfinance_layout,
-    detect_stooq_layout,
-    detect_nasdaq_layout,
-    detect_long_layout,
-    detect_wide_layout,
-)
+DETECTORS = (detect_yfinance_layout, detect_stooq_layout, detect_nasdaq_layout, detect_long_layout, detect_wide_layout)

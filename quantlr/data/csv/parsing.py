@@ -107,7 +107,7 @@ def parse_dates(table: CellTable, column_index: int) -> tuple[DateArray, Array]:
     codes, texts = _to_numpy(encoded.indices), encoded.dictionary
     first = texts[codes[0]].as_py()
     pattern = next((pattern for pattern in DATE_PATTERNS if re.fullmatch(pattern, first)), DATE_PATTERNS[0])
-    groups = _extract_regex_groups(texts, pattern)
+    groups = _regex_groups_by_name(texts, pattern)
     numbers = {name: _digits_to_integers(digits) for name, digits in groups.items() if name != "time"}
     if "first" in numbers:
         numbers |= _resolve_day_and_month(table, column_index, numbers["first"][codes], numbers["second"][codes], codes)
@@ -125,12 +125,11 @@ def _cells_to_floats(cells: pa.Array) -> Array:
     return _to_numpy(compute.cast(cells, pa.float64())).astype(np.float64, copy=False)
 
 
-def _extract_regex_groups(texts: pa.Array, pattern: str) -> dict[str, pa.Array]:
+def _regex_groups_by_name(texts: pa.Array, pattern: str) -> dict[str, pa.Array]:
     """Return the named groups of a pattern in each text, null where the pattern does not match."""
     matches = compute.extract_regex(texts, f"^(?:{pattern})$")
-    is_match = matches.is_valid()
     fields = zip(matches.type, matches.flatten(), strict=True)
-    return {field.name: compute.if_else(is_match, cells, None) for field, cells in fields}
+    return {field.name: compute.if_else(matches.is_valid(), cells, None) for field, cells in fields}
 
 
 def _digits_to_integers(digits: pa.Array) -> IntArray:
@@ -156,10 +155,9 @@ def _require_dates(table: CellTable, column_index: int, dates: DateArray, texts:
     text = texts[row].as_py()
     expected = f"a date as YYYY-MM-DD{f' like the first, {texts[0].as_py()!r}' if row and text else ''}"
     is_two_numbers = re.fullmatch(r"\d\d?[/.-]\d\d?[/.-]\d{2,4}", text)
-    reason = " (day and month can't be told apart)" if is_two_numbers else ""
-    raise table.cell_error(
-        column_index, row, f"needed {expected}, found {text!r}{reason}; rewrite the dates as 2005-12-31"
-    )
+    reason = " (day and month can't be distinguished)" if is_two_numbers else ""
+    reason = f"needed {expected}, found {text!r}{reason}; rewrite the dates as 2005-12-31"
+    raise table.cell_error(column_index, row, reason)
 
 
 def _resolve_day_and_month(
@@ -180,7 +178,7 @@ def _resolve_day_and_month(
         reason = "day and month stand in both orders"
     elif not first_is_day.any() and not second_is_day.any():
         row, other = 0, ""
-        reason = "day and month can't be told apart, since no number of the column is above 12"
+        reason = "day and month can't be distinguished, since no number of the column is above 12"
     else:
         _, row_of_text = np.unique(codes, return_index=True)
         day, month = (first, second) if first_is_day.any() else (second, first)
@@ -193,7 +191,7 @@ def _utc_offset_minutes(times: pa.Array) -> Array:
     """Return the minutes ahead of UTC that each time of day is written in, NaN where no zone is."""
     if len(compute.unique(times)) == 1 and not times[0].as_py():
         return np.full(len(times), np.nan)
-    zone = _extract_regex_groups(times, f".*?{TIME_ZONE_PATTERN}")
+    zone = _regex_groups_by_name(times, f".*?{TIME_ZONE_PATTERN}")
     minutes = 60.0 * _digits_to_integers(zone["hours"]) + _digits_to_integers(zone["minutes"])
     behind = _to_numpy(compute.fill_null(compute.equal(zone["sign"], "-"), fill_value=False))
     return np.where(_to_numpy(zone["sign"].is_valid()), np.where(behind, -minutes, minutes), np.nan)

@@ -24,6 +24,8 @@ MAX_HEADER_LINES = 3
 """Number of lines from which a file's layout is detected: no known header is longer."""
 MAX_QUOTED_CHARACTERS = 60
 """Characters of a line that an error quotes."""
+BodyCells = tuple[tuple[pa.Array, ...], IntArray]
+"""The columns below a header, and the line number of each row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class RawTable:
 
     path: Path
     first_lines: tuple[tuple[str, ...], ...]
-    read_body: Callable[[int], tuple[tuple[pa.Array, ...], IntArray]]
+    read_body: Callable[[int], BodyCells]
 
     def read_cells(self, *, n_header_lines: int) -> CellTable:
         """Return the cells below a header of `n_header_lines` lines."""
@@ -143,7 +145,7 @@ def _read_csv(content: bytes, path: Path) -> RawTable:
     if not first_lines:
         raise source_path_error(f"{path} is empty; needed a header line and prices")
 
-    def read_body(n_header_lines: int) -> tuple[tuple[pa.Array, ...], IntArray]:
+    def read_body(n_header_lines: int) -> BodyCells:
         offset, header_end_line = line_ends[min(n_header_lines, len(line_ends)) - 1]
         return _parse_csv_body(content[offset:], path, n_columns=len(first_lines[0]), header_end_line=header_end_line)
 
@@ -157,9 +159,7 @@ def _decode_utf8(content: bytes, path: Path) -> str:
         raise source_path_error(f"{path} is not UTF-8 text (byte {error.start})") from error
 
 
-def _parse_csv_body(
-    body: bytes, path: Path, *, n_columns: int, header_end_line: int
-) -> tuple[tuple[pa.Array, ...], IntArray]:
+def _parse_csv_body(body: bytes, path: Path, *, n_columns: int, header_end_line: int) -> BodyCells:
     """Return the columns, as text, and the line numbers of the lines below a header that ends at `header_end_line`."""
     if not body.strip():
         return (pa.array([], pa.string()),) * n_columns, np.empty(0, dtype=np.int64)

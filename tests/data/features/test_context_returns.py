@@ -166,5 +166,5 @@ def test_a_context_ticker_missing_from_data_context_is_an_error_with_its_locatio
     with pytest.raises(UserError) as caught:
         quantlr.run(path)
     assert caught.value.message == (
-        f"{path}:1:7: data.context: '^GSPC' is looked at and was not fetched, AAPL, IBM were; add it"
+        f"{path}:1:7: data.context: '^GSPC' is needed and was not fetched, AAPL, IBM were; add it"
     )

@@ -275,7 +275,7 @@ def test_a_missing_volume_is_refused_with_its_date(kind: str) -> None:
     feature = KINDS[kind].model_validate({"kind": kind})
     date = prices.sessions[40].strftime("%Y-%m-%d")
     with pytest.raises(DataError, match=rf"T0 {date}: the feature {kind}\w* is nan"):
-        build_dataset(broken, compute_feature_columns(broken, [feature]), Direction().compute(broken), horizon=1)
+        build_dataset(broken, compute_feature_columns(broken, [feature]), Direction().compute_labels(broken), horizon=1)
 
 
 def test_leading_sessions_without_volume_are_warm_up() -> None:
@@ -294,13 +294,16 @@ def test_missing_opens_are_an_error_for_all_tickers_and_a_note_for_one() -> None
     without_opens = replace(prices, open=np.full_like(prices.open, np.nan))
     with pytest.raises(DataError, match="overnight_gap_1 has no value on any of 60 bars: the prices lack"):
         build_dataset(
-            without_opens, compute_feature_columns(without_opens, [feature]), label.compute(without_opens), horizon=1
+            without_opens,
+            compute_feature_columns(without_opens, [feature]),
+            label.compute_labels(without_opens),
+            horizon=1,
         )
     one_without_opens = replace(prices, open=np.where([[True, False]], prices.open, np.nan))
     notes = build_dataset(
         one_without_opens,
         compute_feature_columns(one_without_opens, [feature]),
-        label.compute(one_without_opens),
+        label.compute_labels(one_without_opens),
         horizon=1,
     ).notes
     assert [(note.ticker, note.text, note.count) for note in notes] == [
