@@ -155,9 +155,8 @@ def coefficient_paths(
         objective = builder.build_objective(slice(refit, refit + 1))
         scaling = objective.local_scaling
         theta = scaling.to_local_weights(coefficients[refit])
-        if hac_lags is None:
-            gradient_variance = None
-        else:
+        gradient_variance = None
+        if hac_lags is not None:
             sessions = builder.session_indices_by_block(refit)
             gradient_variance = _newey_west_variance(_gradient_by_session(objective, theta, sessions), hac_lags)
         covariance = _standardized_weights_covariance(objective, theta, gradient_variance)
@@ -373,7 +372,12 @@ def compute_loss_curves(
     for refit in map(int, refit_indices):
         objective, row_stride = make_study_objective(training_data, model, refit)
         start = base_rate_weights(objective)
-        curve_model = _with_sample_limits(model, objective, row_stride, max_iterations)
+        # With a learning rate that the sampled rows allow.
+        update: dict[str, float] = {"max_iter": min(max_iterations, model.max_iter)}
+        if row_stride > 1 and model.learning_rate != "auto":
+            limit = (1.0 if model.solver == "nesterov" else NEAR_LIMIT_FACTOR) / float(lipschitz(objective)[0])
+            update["learning_rate"] = min(model.learning_rate, limit)
+        curve_model = model.model_copy(update=update)
         curves.append(run_solver(objective, curve_model, [start], name=f"refit {refit}")[0].losses)
         minima.append(newton_single(objective, [start], tol=OPTIMUM_TOL, max_iter=OPTIMUM_MAX_ITER).losses.min())
         strides.append(row_stride)
@@ -382,17 +386,6 @@ def compute_loss_curves(
         loss[index, : len(curve)] = curve
     refits, row_stride_by_refit = (np.array(values, dtype=np.int64) for values in (refit_indices, strides))
     return LossCurves(refits, row_stride_by_refit, loss, np.array(minima))
-
-
-def _with_sample_limits(
-    model: LogisticRegression, objective: Objective, row_stride: int, max_iterations: int
-) -> LogisticRegression:
-    """Return the model with fewer updates, and with a learning rate that the sampled rows of an objective allow."""
-    update: dict[str, float] = {"max_iter": min(max_iterations, model.max_iter)}
-    if row_stride > 1 and model.learning_rate != "auto":
-        limit = (1.0 if model.solver == "nesterov" else NEAR_LIMIT_FACTOR) / float(lipschitz(objective)[0])
-        update["learning_rate"] = min(model.learning_rate, limit)
-    return model.model_copy(update=update)
 
 
 def _model_ticker_index(forecasts: Forecasts, ticker: str | None) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any, Literal, Self
 
@@ -25,7 +26,6 @@ from quantlr.model.saved_weights import SavedWeights
 from quantlr.model.separation import SEPARATION_TOL, find_separation, separation_reason
 from quantlr.model.single_fit import (
     estimator_start_candidates,
-    full_gradient_and_hessian,
     make_single_fit_objective,
     run_solver,
     weight_standard_errors,
@@ -158,7 +158,8 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         quantlr.core.errors.LearningRateTooLarge : gradient descent with `learning_rate` may diverge.
         """
         model = self._validated_model_config()
-        previous_weights = self._raw_weights() if self.warm_start and hasattr(self, "coef_") else None
+        is_refit = self.warm_start and hasattr(self, "coef_")
+        previous_weights = np.concatenate([self.intercept_, self.coef_[0]]) if is_refit else None
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
         row_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         self.classes_ = _binary_class_labels(y, row_weight)
@@ -171,7 +172,8 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
             )
             starts = estimator_start_candidates(objective, previous_weights, fit_intercept=fit_intercept)
             result, learning_rate = run_solver(objective, model, starts)
-            gradient_and_hessian = full_gradient_and_hessian(objective, result.theta[:, 0])
+            exact_objective = replace(objective, hessian_row_stride=1, start_evaluation=None)
+            gradient_and_hessian = exact_objective.gradient_and_hessian(result.theta[:, 0])
             raw_weights = objective.local_scaling.to_raw_weights(result.theta)[0]
             self.coef_, self.intercept_ = raw_weights[None, 1:], raw_weights[:1]
             self.n_iter_ = result.iterations
@@ -245,15 +247,12 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         tags.classifier_tags.multi_class = False
         return tags
 
-    def _raw_weights(self) -> Array:
-        return np.concatenate([self.intercept_, self.coef_[0]])
-
     def _validated_model_config(self) -> LogisticRegression:
         """Return the parameters as the model section of a config, which validates them."""
         for name in ("fit_intercept", "warm_start"):
             if not isinstance(getattr(self, name), bool | np.bool_):
                 raise ValueError(f"{name} needs to be True or False, found {getattr(self, name)!r}")
-        if self.solver == "newton" and not _is_auto(self.learning_rate):
+        if self.solver == "newton" and not (isinstance(self.learning_rate, str) and self.learning_rate == "auto"):
             raise ValueError(
                 "the newton solver derives its steps and takes no learning rate, found learning_rate="
                 f"{self.learning_rate!r}; write 'auto', or set solver to 'gradient_descent' or 'nesterov'"
@@ -285,10 +284,6 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
 def _threadpool_controller() -> ThreadpoolController:
     """Return the controller that limits BLAS to one thread; creating it takes as long as a small fit."""
     return ThreadpoolController()
-
-
-def _is_auto(learning_rate: object) -> bool:
-    return isinstance(learning_rate, str) and learning_rate == "auto"
 
 
 def _binary_class_labels(y: np.ndarray[Any, Any], sample_weight: Array) -> np.ndarray[Any, Any]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from quantlr.core.arrays import Array
 from quantlr.core.errors import DegenerateFold
-from quantlr.model.batched.loss import Objective
+from quantlr.model.batched.loss import Objective, rows_in_memory
 from quantlr.model.batched.training import ObjectiveBuilder, TrainingData
 from quantlr.model.config import LogisticRegression
 from quantlr.model.logistic import LogisticLoss
@@ -120,9 +120,8 @@ def compute_learning_rate_study(
     best_theta = best.theta[:, 0]
     reason = "its training rows are of one class" if has_one_class else separation_reason(objective, best_theta)
     if reason:
-        raise DegenerateFold(
-            f"refit {refit_index}: {reason}, so that no best loss exists; study another", key="model.l2"
-        )
+        text = f"refit {refit_index}: {reason}, so that no best loss exists; study another"
+        raise DegenerateFold(text, key="model.l2")
     A = objective.standardized_to_local_matrix()[0]
     L = float(lipschitz(objective)[0])
     curvature = float(np.linalg.eigvalsh(A.T @ objective.gradient_and_hessian(best_theta)[1][0] @ A)[-1])
@@ -153,7 +152,7 @@ def make_study_objective(
         row_stride = training_data.n_window_rows(refit_index) // STUDY_SAMPLE_ROWS
         return ObjectiveBuilder(sample, model).build_objective(slice(0, 1)), row_stride
     objective = ObjectiveBuilder(training_data, model).build_objective(slice(refit_index, refit_index + 1))
-    return objective.with_rows_in_memory(), 1
+    return replace(objective, row_factories=[rows_in_memory(make_rows()) for make_rows in objective.row_factories]), 1
 
 
 def _standardized_loss(objective: Objective) -> LogisticLoss:

@@ -59,11 +59,8 @@ class SavedWeights(BaseModel):
             super().__init__(**fields)
         except ValidationError as error:
             details = error.errors()[0]
-            place, message = ".".join(map(str, details["loc"])), details["msg"]
-            raise DataError(
-                f"needed weights as quantlr saves them, found {place}={details['input']!r}: {message}; "
-                f"{SAVE_AGAIN_HINT}"
-            ) from error
+            found = f"{'.'.join(map(str, details['loc']))}={details['input']!r}: {details['msg']}"
+            raise DataError(f"needed weights as quantlr saves them, found {found}; {SAVE_AGAIN_HINT}") from error
 
     def model_post_init(self, _: Any) -> None:
         """Check the fields against one another."""

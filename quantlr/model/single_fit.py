@@ -95,12 +95,8 @@ def _remove_intercept(objective: Objective, local_X_blocks: list[Array]) -> Obje
         X[:, 0] = 0.0
     is_feature = np.arange(objective.n_weights)[:, None] > 0
     sums = objective.label_sums
-    return replace(
-        objective,
-        label_sums=replace(
-            sums, mean_x=sums.mean_x * is_feature, mean_x_times_target=sums.mean_x_times_target * is_feature
-        ),
-    )
+    mean_x, mean_x_times_target = sums.mean_x * is_feature, sums.mean_x_times_target * is_feature
+    return replace(objective, label_sums=replace(sums, mean_x=mean_x, mean_x_times_target=mean_x_times_target))
 
 
 def _weighted_mean_and_std(
@@ -181,11 +177,6 @@ def _run_newton(objective: Objective, start_candidates: list[Array], model: Logi
         losses += result.losses.tolist()
         result = replace(result, iterations=result.iterations + n_spent)
     return replace(result, losses=np.array(losses))
-
-
-def full_gradient_and_hessian(objective: Objective, theta: Array) -> tuple[Array, Array]:
-    """Return gradient and Hessian at `theta` (p,), the Hessian from all rows."""
-    return replace(objective, hessian_row_stride=1, start_evaluation=None).gradient_and_hessian(theta)
 
 
 def weight_standard_errors(objective: Objective, hessian: Array, total_weight: float) -> Array:

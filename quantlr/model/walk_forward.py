@@ -113,9 +113,8 @@ class ModelSplit:
     def slice_refits(self, refits: slice) -> ModelSplit:
         """Return the same model with some of its refits."""
         folds = tuple(ticker.slice_refits(refits) for ticker in self.folds)
-        return replace(
-            self, first_session=self.first_session[refits], refit_dates=self.refit_dates[refits], folds=folds
-        )
+        first_session, refit_dates = self.first_session[refits], self.refit_dates[refits]
+        return replace(self, first_session=first_session, refit_dates=refit_dates, folds=folds)
 
     def describe_refit(self, refit_index: int) -> str:
         """Return the description of a refit for a message."""
@@ -181,15 +180,9 @@ def _make_split(
 ) -> ModelSplit:
     session, is_pooled = dataset.session[rows], ticker_index < 0
     # The pooled model's first session of a refit is that of the first ticker to trade.
-    first_sessions = [
-        np.where(
-            ticker.test_stop > ticker.test_start,
-            session[np.minimum(ticker.test_start, len(session) - 1)],
-            NOT_YET_KNOWN,
-        )
-        for ticker in folds
-    ]
-    first_session = np.min(first_sessions, axis=0)
+    sessions = np.append(session, NOT_YET_KNOWN)
+    first_rows = [np.where(ticker.test_stop > ticker.test_start, ticker.test_start, -1) for ticker in folds]
+    first_session = np.min([sessions[rows_of_ticker] for rows_of_ticker in first_rows], axis=0)
     return ModelSplit(
         name="pooled" if is_pooled else dataset.tickers[ticker_index],
         ticker_index=ticker_index,
@@ -336,10 +329,8 @@ def _iter_model_notes(model_split: ModelSplit, scaling: Scaling, fit_results: Fi
         text = "refits had no best fit (one class, or classes that a hyperplane separates) and forecast the base rate"
         yield Note("model", text, ticker=name, count=int(fit_results.degenerate.sum()))
     if fit_results.condition_number >= COLLINEAR_CONDITION_NUMBER:
-        text = (
-            f"features are nearly collinear (condition number {fit_results.condition_number:.3g}): single coefficients "
-            "are uncertain, the forecasts are not affected"
-        )
+        effect = "single coefficients are uncertain, the forecasts are not affected"
+        text = f"features are nearly collinear (condition number {fit_results.condition_number:.3g}): {effect}"
         yield Note("model", text, ticker=name)
 
 

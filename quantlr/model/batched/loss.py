@@ -11,7 +11,7 @@ class where classes have weights, and combined with the class weights of each re
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -256,18 +256,6 @@ class Objective(RefitBlock):
         factor = self.label_sums.mean_factor_by_class.T[:, :, None, None]
         return self.add_penalty_hessian((factor * _sum_arrays(quarters)).sum(axis=1))
 
-    def with_rows_in_memory(self) -> Objective:
-        """Return the same loss with rows that are computed once and kept."""
-        return replace(self, row_factories=[rows_in_memory(make_rows()) for make_rows in self.row_factories])
-
-    def with_exact_hessian(self) -> Objective:
-        """Return the same loss with Hessians from all rows."""
-        return replace(self, hessian_row_stride=1)
-
-    def without_penalty(self) -> Objective:
-        """Return the same loss with l2 = 0."""
-        return replace(self, l2=0.0)
-
     def select_refit(self, refit_index: int) -> Objective:
         """Return the loss of one of the refits."""
         if self.n_refits == 1:
@@ -311,11 +299,8 @@ class Objective(RefitBlock):
 
     def max_abs_log_odds_change(self, direction: Array) -> float:
         """Return the largest |direction.x| of a single refit's rows."""
-
-        def negated_change(rows: TrainingRows) -> float:
-            return _min_over_weighted_rows(-np.abs(rows.log_odds(direction)), rows)
-
-        return -float(min(self._iter_over_rows(negated_change)))
+        changes = self._iter_over_rows(lambda rows: _min_over_weighted_rows(-np.abs(rows.log_odds(direction)), rows))
+        return -float(min(changes))
 
     def _evaluate(self, theta: Array) -> Evaluation:
         def evaluation_sums(rows: TrainingRows) -> tuple[Array, Array]:

@@ -73,7 +73,7 @@ class RefitBatch:
     refit_block : the refits of all models, model after model.
     start_theta : (p, refits) weights at the start, equal for the refits of a model.
     start_gradient, start_hessian : (p, refits), (refits, p, p) at the start.
-    float32_rows_by_model : the rows of each model in single precision; () where that would not be exact enough.
+    float32_rows_by_model : the rows of each model in single precision; None where that would not be exact enough.
     tol : largest error of a gradient's component that single precision may cause.
     """
 
@@ -82,23 +82,21 @@ class RefitBatch:
     start_theta: Array
     start_gradient: Array
     start_hessian: Array
-    float32_rows_by_model: tuple[tuple[Float32Rows, ...], ...]
+    float32_rows_by_model: tuple[Float32Rows | None, ...]
     tol: float = 0.0
 
     @classmethod
     def from_objectives(cls, objectives: Sequence[Objective], start_thetas: Sequence[Array]) -> RefitBatch:
         """Return the refits of each objective, those of a model starting at one point (p,)."""
-        evaluations = [
-            objective.gradient_and_hessian(start) for objective, start in zip(objectives, start_thetas, strict=True)
-        ]
-        gradients, hessians = zip(*evaluations, strict=True)
+        starts = zip(objectives, start_thetas, strict=True)
+        gradients, hessians = zip(*(objective.gradient_and_hessian(start) for objective, start in starts), strict=True)
         return cls(
             objectives=tuple(objectives),
             refit_block=_concatenate_refit_blocks(objectives),
             start_theta=np.repeat(np.stack(start_thetas, axis=1), objectives[0].n_refits, axis=1),
             start_gradient=np.concatenate(gradients, axis=1),
             start_hessian=np.concatenate(hessians),
-            float32_rows_by_model=((),) * len(objectives),
+            float32_rows_by_model=(None,) * len(objectives),
         )
 
     @property
@@ -122,7 +120,7 @@ class RefitBatch:
         model_errors = errors.reshape(self.n_models, -1).max(axis=1).tolist()
         starts = self.start_theta[:, :: self.n_refits // self.n_models].T
         rows_by_model = tuple(
-            _make_float32_rows(objective, start) if error <= tol else ()
+            _make_float32_rows(objective, start) if error <= tol else None
             for objective, start, error in zip(self.objectives, starts, model_errors, strict=True)
         )
         return replace(self, float32_rows_by_model=rows_by_model, tol=tol)
@@ -142,8 +140,8 @@ class RefitBatch:
         sums = np.zeros((n_classes * self.refit_block.n_weights, len(refit_indices)))
         float64_models: list[tuple[Objective, slice, IntArray]] = []
         for objective, rows, columns, model_refits in self._iter_models(refit_indices):
-            if rows and errors[columns].max() <= self.tol and rows[0].is_accurate_for_step(half[:, columns]):
-                sums[:, columns] = rows[0].remainders(half[:, columns], model_refits)
+            if rows and errors[columns].max() <= self.tol and rows.is_accurate_for_step(half[:, columns]):
+                sums[:, columns] = rows.remainders(half[:, columns], model_refits)
             else:
                 float64_models.append((objective, columns, model_refits))
         gradient = self.start_gradient[:, refits] + linear
@@ -162,9 +160,7 @@ class RefitBatch:
         """Return the largest component of each refit's standardised gradient, (columns,)."""
         return self.refit_block.max_abs_standardized_gradient(gradient, refit_indices)
 
-    def _iter_models(
-        self, refit_indices: IntArray
-    ) -> Iterator[tuple[Objective, tuple[Float32Rows, ...], slice, IntArray]]:
+    def _iter_models(self, refit_indices: IntArray) -> Iterator[tuple[Objective, Float32Rows | None, slice, IntArray]]:
         """Yield each model with the columns of its refits in `refit_indices`, and their indices within the model."""
         n_per_model = self.n_refits // self.n_models
         edges = np.searchsorted(refit_indices, np.arange(self.n_models + 1) * n_per_model).tolist()
@@ -174,15 +170,15 @@ class RefitBatch:
                 yield objective, rows, columns, refit_indices[columns] - model * n_per_model
 
 
-def _make_float32_rows(objective: Objective, start_theta: Array) -> tuple[Float32Rows, ...]:
-    """Return the rows of a single block around the start; () where there are several blocks, or raw rows.
+def _make_float32_rows(objective: Objective, start_theta: Array) -> Float32Rows | None:
+    """Return the rows of a single block around the start; None where there are several blocks, or raw rows.
 
     `RefitBatch.gradient` takes the linear term from the Hessian, which must be computed from all rows.
     """
     if len(objective.row_factories) > 1 or objective.hessian_row_stride > 1:
-        return ()
+        return None
     rows = objective.row_factories[0]()
-    return (rows.float32_rows_around(start_theta),) if isinstance(rows, LocalRows) else ()
+    return rows.float32_rows_around(start_theta) if isinstance(rows, LocalRows) else None
 
 
 def _concatenate_refit_blocks(objectives: Sequence[Objective]) -> RefitBlock:

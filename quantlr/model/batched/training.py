@@ -103,9 +103,8 @@ class ObjectiveBuilder:
         self._y = np.where(has_label, training_data.y, 0.0)
         self._sample_weight = weight = training_data.sample_weight
         # Sample weights are needed only if a row without a label lies inside a training window.
-        if not all(
-            has_label[ticker.train_start.min() : ticker.train_stop.max()].all() for ticker in training_data.folds
-        ):
+        folds = training_data.folds
+        if not all(has_label[ticker.train_start.min() : ticker.train_stop.max()].all() for ticker in folds):
             self._sample_weight = has_label * (1.0 if weight is None else weight)
         self._local_scaling: LocalScaling | None = None
         self._local_X: Array | None = None
