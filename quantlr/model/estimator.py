@@ -25,9 +25,9 @@ from quantlr.model.logistic import sigmoid
 from quantlr.model.saved_weights import SavedWeights
 from quantlr.model.separation import SEPARATION_TOL, find_separation, separation_reason
 from quantlr.model.single_fit import (
-    estimator_start_candidates,
     make_single_fit_objective,
     run_solver,
+    single_fit_starts,
     weight_standard_errors,
 )
 from quantlr.model.solvers import MIN_EIGENVALUE_RATIO, SolverResult
@@ -158,8 +158,7 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         quantlr.core.errors.LearningRateTooLarge : gradient descent with `learning_rate` may diverge.
         """
         model = self._validated_model_config()
-        is_refit = self.warm_start and hasattr(self, "coef_")
-        previous_weights = np.concatenate([self.intercept_, self.coef_[0]]) if is_refit else None
+        previous_weights = self._raw_weights() if self.warm_start and hasattr(self, "coef_") else None
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
         row_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         self.classes_ = _binary_class_labels(y, row_weight)
@@ -170,7 +169,7 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
             objective = make_single_fit_objective(
                 X, up, weight, row_weight, model, fit_intercept=fit_intercept, previous_weights=previous_weights
             )
-            starts = estimator_start_candidates(objective, previous_weights, fit_intercept=fit_intercept)
+            starts = single_fit_starts(objective, previous_weights, fit_intercept=fit_intercept)
             result, learning_rate = run_solver(objective, model, starts)
             exact_objective = replace(objective, hessian_row_stride=1, start_evaluation=None)
             gradient_and_hessian = exact_objective.gradient_and_hessian(result.theta[:, 0])
@@ -247,6 +246,9 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         tags.classifier_tags.multi_class = False
         return tags
 
+    def _raw_weights(self) -> Array:
+        return np.concatenate([self.intercept_, self.coef_[0]])
+
     def _validated_model_config(self) -> LogisticRegression:
         """Return the parameters as the model section of a config, which validates them."""
         for name in ("fit_intercept", "warm_start"):
@@ -259,9 +261,8 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
             )
         parameters = {name: getattr(self, name) for name in ("solver", "learning_rate", "l2", "tol", "max_iter")}
         try:
-            return LogisticRegression.model_validate(
-                {name: value.item() if isinstance(value, np.generic) else value for name, value in parameters.items()}
-            )
+            values = {name: v.item() if isinstance(v, np.generic) else v for name, v in parameters.items()}
+            return LogisticRegression.model_validate(values)
         except ValidationError as error:
             name = str(error.errors()[0]["loc"][0])
             needed = " or ".join(dict.fromkeys(e["msg"] for e in error.errors() if e["loc"][0] == name))
@@ -296,10 +297,8 @@ def _binary_class_labels(y: np.ndarray[Any, Any], sample_weight: Array) -> np.nd
         raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
     classes = np.unique(labels)
     if len(classes) < 2:
-        raise ValueError(
-            f"needed rows of 2 classes, found 1 class among the {len(labels)} rows that count: {classes.tolist()[0]!r}"
-            "; give rows of both"
-        )
+        found = f"1 class among the {len(labels)} rows that count: {classes.tolist()[0]!r}"
+        raise ValueError(f"needed rows of 2 classes, found {found}; give rows of both")
     return classes
 
 

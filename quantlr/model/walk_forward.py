@@ -16,7 +16,7 @@ from quantlr.core.parallel import map_in_processes
 from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.timing import NOT_YET_KNOWN, iso_date
 from quantlr.core.values import Dataset, Folds, Forecasts, Note, Refits
-from quantlr.model.batched.fit import FitResults, RefitProgressCallback, fit_many, no_refit_progress
+from quantlr.model.batched.fit import FitResults, RefitProgressCallback, fit_many, ignore_refit_progress
 from quantlr.model.batched.training import TrainingData
 from quantlr.model.calibration import Calibration, fit_platt_calibration
 from quantlr.model.config import LogisticRegression
@@ -286,16 +286,13 @@ def _iter_model_forecasts(
 
 
 def forecast_models(
-    model_splits: Sequence[ModelSplit], on_refits_done: RefitProgressCallback = no_refit_progress
+    model_splits: Sequence[ModelSplit], on_refits_done: RefitProgressCallback = ignore_refit_progress
 ) -> list[ModelForecasts]:
     """Return the forecasts of some models of one walk-forward: scaled, fitted, and calibrated if configured."""
     training_sets = [split.make_training_data() for split in model_splits]
-    fits = model_splits[0].functions.fit_refits(
-        training_sets,
-        model_splits[0].model,
-        describe_refits=[split.describe_refit for split in model_splits],
-        on_refits_done=on_refits_done,
-    )
+    describe_refits, model = [split.describe_refit for split in model_splits], model_splits[0].model
+    fit_refits = model_splits[0].functions.fit_refits
+    fits = fit_refits(training_sets, model, describe_refits=describe_refits, on_refits_done=on_refits_done)
     return [_make_model_forecasts(*parts) for parts in zip(model_splits, training_sets, fits, strict=True)]
 
 
@@ -305,7 +302,7 @@ def _make_model_forecasts(split: ModelSplit, training_data: TrainingData, fit_re
     calibration = None
     if split.model.calibration == "platt":
         calibration = functions.fit_calibration(log_odds, split.take_forecast_rows(split.up), split.folds, split.model)
-        log_odds = calibration.apply(log_odds, split.forecast_refit_indices())
+        log_odds = calibration.correct_log_odds(log_odds, split.forecast_refit_indices())
     target_stats = functions.compute_target_stats(split.up, split.horizon_return, split.folds)
     notes = tuple(_iter_model_notes(split, training_data.scaling, fit_results))
     return ModelForecasts(log_odds, fit_results, calibration, target_stats, notes)
@@ -352,6 +349,7 @@ def _join_forecasts(
         **fit_arrays,
     )
     log_odds = [part.log_odds for part in model_forecasts]
+    model_notes = [note for part in model_forecasts for note in part.notes]
     return Forecasts(
         tickers=dataset.tickers,
         sessions=dataset.sessions,
@@ -369,11 +367,7 @@ def _join_forecasts(
         horizon=dataset.horizon,
         refits=refits,
         folds=tuple(folds.shift(split.first_row) for split in splits for folds in split.folds),
-        notes=(
-            *notes,
-            *(note for part in model_forecasts for note in part.notes),
-            *_iter_joint_notes(model_forecasts, refit_indices, refits),
-        ),
+        notes=(*notes, *model_notes, *_iter_joint_notes(model_forecasts, refit_indices, refits)),
     )
 
 

@@ -64,7 +64,7 @@ class FitResults:
     condition_number: float = np.nan
 
 
-def no_refit_progress(n_refits: int) -> None:
+def ignore_refit_progress(n_refits: int) -> None:
     """Do nothing; the default progress callback."""
 
 
@@ -92,7 +92,7 @@ def fit_many(
     model: LogisticRegression,
     *,
     describe_refits: Sequence[DescribeRefit],
-    on_refits_done: RefitProgressCallback = no_refit_progress,
+    on_refits_done: RefitProgressCallback = ignore_refit_progress,
 ) -> list[FitResults]:
     """Return the results of `fit_folds` for each model; models with equal folds share their batches.
 
@@ -119,10 +119,8 @@ def _fit_chunk(fitters: list[_SequentialRefitter], refit_slice: slice) -> None:
             groups.setdefault(n_varying_features, []).append(fitter)
     n_refits = refit_slice.stop - refit_slice.start
     for group in groups.values():
-        objectives = [
-            fitter.objective_builder.build_objective(refit_slice, start_weights=fitter.last_raw_weights)
-            for fitter in group
-        ]
+        builders = [(fitter.objective_builder, fitter.last_raw_weights) for fitter in group]
+        objectives = [builder.build_objective(refit_slice, start_weights=weights) for builder, weights in builders]
         starts = [fitter.start_candidates(objective)[0] for fitter, objective in zip(group, objectives, strict=True)]
         model = group[0].model
         result = newton_batch(RefitBatch.from_objectives(objectives, starts), tol=model.tol, max_iter=model.max_iter)
@@ -138,7 +136,7 @@ def base_rate_weights(objective: Objective) -> Array:
     return weights
 
 
-def warm_start(training_data: TrainingData, model: LogisticRegression, refit_index: int) -> Array | None:
+def warm_start_weights(training_data: TrainingData, model: LogisticRegression, refit_index: int) -> Array | None:
     """Return the weights (1 + k,), in raw units, of increasing samples of a refit's rows.
 
     None where the refit, or a class in the samples, has so few rows that the base rate is the better start.
@@ -212,7 +210,7 @@ class _SequentialRefitter:
         max_refits = min(max(TRAINING_PAIRS_PER_CHUNK // block_rows, 1), MAX_REFITS_PER_CHUNK)
         if self.model.solver == "newton":
             if self.last_raw_weights is None:
-                self.last_raw_weights = warm_start(self.training_data, self.model, first)
+                self.last_raw_weights = warm_start_weights(self.training_data, self.model, first)
             max_refits = 1 if self.last_raw_weights is None else min(self.max_newton_chunk_refits, max_refits)
         return slice(first, min(first + max_refits, stop))
 

@@ -141,7 +141,7 @@ class RefitBatch:
         float64_models: list[tuple[Objective, slice, IntArray]] = []
         for objective, rows, columns, model_refits in self._iter_models(refit_indices):
             if rows and errors[columns].max() <= self.tol and rows.is_accurate_for_step(half[:, columns]):
-                sums[:, columns] = rows.remainders(half[:, columns], model_refits)
+                sums[:, columns] = rows.nonlinear_tanh_row_sums(half[:, columns], model_refits)
             else:
                 float64_models.append((objective, columns, model_refits))
         gradient = self.start_gradient[:, refits] + linear
