@@ -116,7 +116,7 @@ def test_sp500_coefficients_and_errors_equal_statsmodels(sp500: Dataset, window:
     ids=str,
 )
 def test_weighted_errors_equal_a_loop_over_rows(scope: str, horizon: int, model: dict[str, Any]) -> None:
-    # So many sessions that a first forecast one session earlier would make one more refit.
+    # Chosen so that a first forecast one session earlier would make one more refit.
     prices = random_walk_prices(11, n_sessions=213, n_tickers=3, with_gaps=True)
     dataset = dataset_from(prices, [LAGS], horizon=horizon, ties="drop")
     forecasts, spec, kind = run_walk_forward(dataset, {"train": 90, "refit_every": 40}, scope=scope, **model)
