@@ -1,1 +1,1 @@
-"""Logistic regression, the descent that fits it, and the walk forward that keeps it honest."""
+"""Logistic regression, the solvers that fit it, and the walk-forward in which it forecasts."""

@@ -33,7 +33,7 @@ class Calibration:
     is_fitted: BoolArray
     converged: BoolArray
 
-    def apply(self, log_odds: Array, refit_index: IntArray) -> Array:
+    def correct_log_odds(self, log_odds: Array, refit_index: IntArray) -> Array:
         """Return the corrected log odds (rows,) of forecasts made by the refits `refit_index` (rows,)."""
         coefficients = self.platt_coefficients
         return np.asarray(coefficients[refit_index, 0] + coefficients[refit_index, 1] * log_odds)

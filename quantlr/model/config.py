@@ -41,9 +41,8 @@ class LogisticRegression(Component):
     @classmethod
     def _validate_learning_rate(cls, learning_rate: str | float, info: ValidationInfo) -> str | float:
         if learning_rate != "auto" and info.data.get("solver") == "newton":
-            raise ValueError(
-                "is for gradient_descent and nesterov; write auto, or set model.solver to gradient_descent"
-            )
+            hint = "write auto, or set model.solver to gradient_descent"
+            raise ValueError(f"is for gradient_descent and nesterov; {hint}")
         return learning_rate
 
     l2: Annotated[StrictFloat, Unit("nats per squared standardised weight"), Field(ge=0)] = Field(

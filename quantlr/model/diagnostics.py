@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,12 +84,12 @@ def sign_stability(coefficients: Array, degenerate: BoolArray) -> Array:
     return np.where(sign[-1] != 0, (sign == sign[-1]).mean(axis=0), np.nan)
 
 
-def evenly_spaced(n: int, *, max_points: int) -> IntArray:
+def evenly_spaced_indices(n: int, *, max_points: int) -> IntArray:
     """Return at most `max_points` (2 or more) evenly spaced indices below `n`, with the first and the last."""
     return np.linspace(0, n - 1, min(n, max_points)).round().astype(np.int64)
 
 
-def standardized(dataset: Dataset, raw_weights: Array, *, row_slice: slice) -> Array:
+def standardize_weights(dataset: Dataset, raw_weights: Array, *, row_slice: slice) -> Array:
     """Return weights (k,) per unit of each feature as log odds per standard deviation over some rows of the dataset."""
     return np.asarray(raw_weights * dataset.features[row_slice].std(axis=0))
 
@@ -142,21 +143,20 @@ def coefficient_paths(
     max_refits_with_standard_errors : largest number of them with standard errors, 2 or more, the last among them; each
         takes two passes over its training rows. None computes all.
     """
-    refits = evenly_spaced(len(coefficients), max_points=max_refits)
+    refits = evenly_spaced_indices(len(coefficients), max_points=max_refits)
     raw = np.where(degenerate[refits, None], np.nan, coefficients[refits])
     mean, std = training_data.scaling.mean[refits], training_data.scaling.std[refits]
     scaled = np.column_stack([raw[:, 0] + (raw[:, 1:] * mean).sum(axis=1), raw[:, 1:] * std])
     errors, raw_errors = np.full_like(raw, np.nan), np.full_like(raw, np.nan)
     builder, fitted = ObjectiveBuilder(training_data, model), np.flatnonzero(~degenerate[refits])
     max_errors = max_refits_with_standard_errors or max_refits
-    for index in fitted[evenly_spaced(len(fitted), max_points=max_errors)].tolist():
+    for index in fitted[evenly_spaced_indices(len(fitted), max_points=max_errors)].tolist():
         refit = int(refits[index])
         objective = builder.build_objective(slice(refit, refit + 1))
         scaling = objective.local_scaling
         theta = scaling.to_local_weights(coefficients[refit])
-        if hac_lags is None:
-            gradient_variance = None
-        else:
+        gradient_variance = None
+        if hac_lags is not None:
             sessions = builder.session_indices_by_block(refit)
             gradient_variance = _newey_west_variance(_gradient_by_session(objective, theta, sessions), hac_lags)
         covariance = _standardized_weights_covariance(objective, theta, gradient_variance)
@@ -191,16 +191,14 @@ def _standardized_weights_covariance(objective: Objective, theta: Array, gradien
 
 def _gradient_by_session(objective: Objective, theta: Array, sessions_by_block: list[IntArray]) -> Array:
     """Return the sums by session of the terms w (g - y) x of a single refit's gradient, (sessions, p)."""
-    factor = objective.label_sums.mean_factor_by_class[:, 0]
     first = min(int(sessions.min()) for sessions in sessions_by_block)
     last = max(int(sessions.max()) for sessions in sessions_by_block)
     sums = np.zeros((last + 1 - first, objective.n_weights))
     for make_rows, sessions in zip(objective.row_factories, sessions_by_block, strict=True):
         rows = make_rows()
-        weight = np.ones((len(rows.y), 1)) if rows.weight_by_class is None else rows.weight_by_class
         residual = sigmoid(rows.X @ theta) - rows.y
         # No two rows of a block, which are of one ticker, are of the same session.
-        sums[sessions - first] += rows.X * ((weight @ factor) * residual)[:, None]
+        sums[sessions - first] += rows.X * (objective.row_shares(rows) * residual)[:, None]
     return sums
 
 
@@ -277,7 +275,7 @@ def diagnose_model(
     """Return the diagnostics of one model of a finished walk-forward.
 
     Folds and scaling are recomputed by the functions of the walk-forward; the weights are those of the forecasts. Where
-    labels overlap, or one model learns from several tickers, rows are not independent, and standard errors are computed
+    labels overlap, or a model is trained on several tickers, rows are not independent, and standard errors are computed
     by session with 2 lags per session of the horizon, as is the test of forecast skill.
 
     Parameters
@@ -307,14 +305,19 @@ def diagnose_model(
     hac_lags = 2 * dataset.horizon if dataset.horizon > 1 or ticker_index < 0 else None
     entries = split.n_training_pairs / len(first_session) * (1 + len(split.feature_names))
     max_errors = max(min(max_coefficient_refits, int(MAX_STANDARD_ERROR_ENTRIES / entries)), 2)
-    curve_refits = fitted[evenly_spaced(len(fitted), max_points=max_loss_curves)]
+    curve_refits = fitted[evenly_spaced_indices(len(fitted), max_points=max_loss_curves)].tolist()
+    study = None
     # As in the walk-forward, several BLAS threads would make the small matrix products slower.
     with threadpool_limits(1, user_api="blas"):
+        if len(fitted):
+            # With a large `model.tol` the fit may end before it shows that weights grow without bound.
+            with suppress(DegenerateFold):
+                study = compute_learning_rate_study(training, model, refit_index=int(fitted[-1]))
         return ModelDiagnostics(
             name=split.name,
             feature_names=refits.columns,
             first_session=first_session,
-            learning_rate_study=_study_last_refit(training, model, fitted),
+            learning_rate_study=study,
             loss_curves=compute_loss_curves(training, model, refit_indices=curve_refits, max_iterations=max_iterations),
             coefficient_paths=coefficient_paths(
                 training,
@@ -329,24 +332,8 @@ def diagnose_model(
         )
 
 
-def _study_last_refit(
-    training_data: TrainingData, model: LogisticRegression, refit_indices: IntArray
-) -> LearningRateStudy | None:
-    """Return the learning-rate study of the last of some refits, None if there is none or it has no best fit."""
-    if not len(refit_indices):
-        return None
-    try:
-        return compute_learning_rate_study(training_data, model, refit_index=int(refit_indices[-1]))
-    except DegenerateFold:  # With a large `model.tol` the fit may end before it shows that weights grow without bound.
-        return None
-
-
 def compute_loss_curves(
-    training_data: TrainingData,
-    model: LogisticRegression,
-    *,
-    refit_indices: Sequence[int] | IntArray,
-    max_iterations: int = 1000,
+    training_data: TrainingData, model: LogisticRegression, *, refit_indices: Sequence[int], max_iterations: int = 1000
 ) -> LossCurves:
     """Return the training loss of some refits by iteration of the model's solver.
 
@@ -369,10 +356,15 @@ def compute_loss_curves(
     LearningRateTooLarge : gradient descent with `model.learning_rate` may diverge.
     """
     curves, minima, strides = [], [], []
-    for refit in map(int, refit_indices):
+    for refit in refit_indices:
         objective, row_stride = make_study_objective(training_data, model, refit)
         start = base_rate_weights(objective)
-        curve_model = _with_sample_limits(model, objective, row_stride, max_iterations)
+        # With a learning rate that the sampled rows allow.
+        update: dict[str, float] = {"max_iter": min(max_iterations, model.max_iter)}
+        if row_stride > 1 and model.learning_rate != "auto":
+            limit = (1.0 if model.solver == "nesterov" else NEAR_LIMIT_FACTOR) / float(lipschitz(objective)[0])
+            update["learning_rate"] = min(model.learning_rate, limit)
+        curve_model = model.model_copy(update=update)
         curves.append(run_solver(objective, curve_model, [start], name=f"refit {refit}")[0].losses)
         minima.append(newton_single(objective, [start], tol=OPTIMUM_TOL, max_iter=OPTIMUM_MAX_ITER).losses.min())
         strides.append(row_stride)
@@ -381,17 +373,6 @@ def compute_loss_curves(
         loss[index, : len(curve)] = curve
     refits, row_stride_by_refit = (np.array(values, dtype=np.int64) for values in (refit_indices, strides))
     return LossCurves(refits, row_stride_by_refit, loss, np.array(minima))
-
-
-def _with_sample_limits(
-    model: LogisticRegression, objective: Objective, row_stride: int, max_iterations: int
-) -> LogisticRegression:
-    """Return the model with fewer updates, and with a learning rate that the sampled rows of an objective allow."""
-    update: dict[str, float] = {"max_iter": min(max_iterations, model.max_iter)}
-    if row_stride > 1 and model.learning_rate != "auto":
-        limit = (1.0 if model.solver == "nesterov" else NEAR_LIMIT_FACTOR) / float(lipschitz(objective)[0])
-        update["learning_rate"] = min(model.learning_rate, limit)
-    return model.model_copy(update=update)
 
 
 def _model_ticker_index(forecasts: Forecasts, ticker: str | None) -> int:

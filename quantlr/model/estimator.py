@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any, Literal, Self
 
@@ -24,10 +25,9 @@ from quantlr.model.logistic import sigmoid
 from quantlr.model.saved_weights import SavedWeights
 from quantlr.model.separation import SEPARATION_TOL, find_separation, separation_reason
 from quantlr.model.single_fit import (
-    estimator_start_candidates,
-    full_gradient_and_hessian,
     make_single_fit_objective,
     run_solver,
+    single_fit_starts,
     weight_standard_errors,
 )
 from quantlr.model.solvers import MIN_EIGENVALUE_RATIO, SolverResult
@@ -169,9 +169,10 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
             objective = make_single_fit_objective(
                 X, up, weight, row_weight, model, fit_intercept=fit_intercept, previous_weights=previous_weights
             )
-            starts = estimator_start_candidates(objective, previous_weights, fit_intercept=fit_intercept)
+            starts = single_fit_starts(objective, previous_weights, fit_intercept=fit_intercept)
             result, learning_rate = run_solver(objective, model, starts)
-            gradient_and_hessian = full_gradient_and_hessian(objective, result.theta[:, 0])
+            exact_objective = replace(objective, hessian_row_stride=1, start_evaluation=None)
+            gradient_and_hessian = exact_objective.gradient_and_hessian(result.theta[:, 0])
             raw_weights = objective.local_scaling.to_raw_weights(result.theta)[0]
             self.coef_, self.intercept_ = raw_weights[None, 1:], raw_weights[:1]
             self.n_iter_ = result.iterations
@@ -253,16 +254,15 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         for name in ("fit_intercept", "warm_start"):
             if not isinstance(getattr(self, name), bool | np.bool_):
                 raise ValueError(f"{name} needs to be True or False, found {getattr(self, name)!r}")
-        if self.solver == "newton" and not _is_auto(self.learning_rate):
+        if self.solver == "newton" and not (isinstance(self.learning_rate, str) and self.learning_rate == "auto"):
             raise ValueError(
                 "the newton solver derives its steps and takes no learning rate, found learning_rate="
                 f"{self.learning_rate!r}; write 'auto', or set solver to 'gradient_descent' or 'nesterov'"
             )
         parameters = {name: getattr(self, name) for name in ("solver", "learning_rate", "l2", "tol", "max_iter")}
         try:
-            return LogisticRegression.model_validate(
-                {name: value.item() if isinstance(value, np.generic) else value for name, value in parameters.items()}
-            )
+            values = {name: v.item() if isinstance(v, np.generic) else v for name, v in parameters.items()}
+            return LogisticRegression.model_validate(values)
         except ValidationError as error:
             name = str(error.errors()[0]["loc"][0])
             needed = " or ".join(dict.fromkeys(e["msg"] for e in error.errors() if e["loc"][0] == name))
@@ -287,10 +287,6 @@ def _threadpool_controller() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _is_auto(learning_rate: object) -> bool:
-    return isinstance(learning_rate, str) and learning_rate == "auto"
-
-
 def _binary_class_labels(y: np.ndarray[Any, Any], sample_weight: Array) -> np.ndarray[Any, Any]:
     """Return the two labels (2,) of the rows with a weight above 0."""
     labels = y[sample_weight > 0]
@@ -301,10 +297,8 @@ def _binary_class_labels(y: np.ndarray[Any, Any], sample_weight: Array) -> np.nd
         raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
     classes = np.unique(labels)
     if len(classes) < 2:
-        raise ValueError(
-            f"needed rows of 2 classes, found 1 class among the {len(labels)} rows that count: {classes.tolist()[0]!r}"
-            "; give rows of both"
-        )
+        found = f"1 class among the {len(labels)} rows that count: {classes.tolist()[0]!r}"
+        raise ValueError(f"needed rows of 2 classes, found {found}; give rows of both")
     return classes
 
 

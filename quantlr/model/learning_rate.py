@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from quantlr.core.errors import DegenerateFold
-from quantlr.core.values import Array
-from quantlr.model.batched.loss import Objective
+from quantlr.model.batched.loss import Objective, rows_in_memory
 from quantlr.model.batched.training import ObjectiveBuilder, TrainingData
 from quantlr.model.config import LogisticRegression
 from quantlr.model.logistic import LogisticLoss
@@ -50,7 +49,7 @@ class LearningRateStudy:
     loss : (rates, iterations + 1) mean log loss and penalty, in nats, from zero weights on; NaN once diverged.
     learning_rate_grid : (m,) further learning rates, ascending.
     compared_iterations : (a,) numbers of updates.
-    grid_loss_after_iterations : (a, m) loss after so many updates with each rate of the grid; NaN once diverged.
+    grid_loss_after_iterations : (a, m) loss after that number of updates with each rate of the grid; NaN once diverged.
     min_loss : the minimum of the loss.
     """
 
@@ -94,7 +93,7 @@ def compute_learning_rate_study(
 
     From 2/L on this is no longer guaranteed, but still possible: where the classes are well separated, the curvature at
     the optimum is smaller than at the start. With a rate of 2 over the curvature *at the optimum* or more, the iterates
-    leave any neighbourhood of the optimum. The last rate is therefore 2.5 over that curvature, which is at least
+    leave any vicinity of the optimum. The last rate is therefore 2.5 over that curvature, which is at least
     2.5/L, and on returns, with all probabilities near 1/2, hardly more. Such iterates need not go to infinity: the
     gradient of a log loss is bounded, so that without a penalty the weights end up oscillating about the optimum, at a
     loss that does not fall. With a penalty the curvature stays, and where it is large the oscillations grow without
@@ -120,9 +119,8 @@ def compute_learning_rate_study(
     best_theta = best.theta[:, 0]
     reason = "its training rows are of one class" if has_one_class else separation_reason(objective, best_theta)
     if reason:
-        raise DegenerateFold(
-            f"refit {refit_index}: {reason}, so that no best loss exists; study another", key="model.l2"
-        )
+        text = f"refit {refit_index}: {reason}, so that no best loss exists; study another"
+        raise DegenerateFold(text, key="model.l2")
     A = objective.standardized_to_local_matrix()[0]
     L = float(lipschitz(objective)[0])
     curvature = float(np.linalg.eigvalsh(A.T @ objective.gradient_and_hessian(best_theta)[1][0] @ A)[-1])
@@ -144,26 +142,21 @@ def compute_learning_rate_study(
     )
 
 
-def make_study_objective(
-    training_data: TrainingData, model: LogisticRegression, refit_index: int
-) -> tuple[Objective, int]:
+def make_study_objective(training: TrainingData, model: LogisticRegression, refit_index: int) -> tuple[Objective, int]:
     """Return the objective of one refit, of a sample if its rows are many, and the stride between the sampled rows."""
-    sample = training_data.subsample_refit(refit_index, min_rows=STUDY_SAMPLE_ROWS)
+    sample = training.subsample_refit(refit_index, min_rows=STUDY_SAMPLE_ROWS)
     if sample:
-        row_stride = training_data.n_window_rows(refit_index) // STUDY_SAMPLE_ROWS
+        row_stride = training.n_window_rows(refit_index) // STUDY_SAMPLE_ROWS
         return ObjectiveBuilder(sample, model).build_objective(slice(0, 1)), row_stride
-    objective = ObjectiveBuilder(training_data, model).build_objective(slice(refit_index, refit_index + 1))
-    return objective.with_rows_in_memory(), 1
+    objective = ObjectiveBuilder(training, model).build_objective(slice(refit_index, refit_index + 1))
+    return replace(objective, row_factories=[rows_in_memory(make_rows()) for make_rows in objective.row_factories]), 1
 
 
 def _standardized_loss(objective: Objective) -> LogisticLoss:
     """Return the loss of a single refit in its standardised units."""
-    A, factor = objective.standardized_to_local_matrix()[0], objective.label_sums.mean_factor_by_class[:, 0]
+    A = objective.standardized_to_local_matrix()[0]
     blocks = [make_rows() for make_rows in objective.row_factories]
-    weights = [
-        np.full(len(rows.y), factor[0]) if rows.weight_by_class is None else rows.weight_by_class @ factor
-        for rows in blocks
-    ]
+    weights = [objective.row_shares(rows) for rows in blocks]
     X = A.T @ np.concatenate([rows.X for rows in blocks]).T
     return LogisticLoss(X.T, np.concatenate([rows.y for rows in blocks]), np.concatenate(weights), objective.l2)
 

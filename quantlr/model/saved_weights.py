@@ -59,30 +59,23 @@ class SavedWeights(BaseModel):
             super().__init__(**fields)
         except ValidationError as error:
             details = error.errors()[0]
-            place, message = ".".join(map(str, details["loc"])), details["msg"]
-            raise DataError(
-                f"needed weights as quantlr saves them, found {place}={details['input']!r}: {message}; "
-                f"{SAVE_AGAIN_HINT}"
-            ) from error
+            found = f"{'.'.join(map(str, details['loc']))}={details['input']!r}: {details['msg']}"
+            raise DataError(f"needed weights as quantlr saves them, found {found}; {SAVE_AGAIN_HINT}") from error
 
     def model_post_init(self, _: Any) -> None:
         """Check the fields against one another."""
         names = self.features or tuple(f"feature {index}" for index in range(len(self.coefficients)))
         if len(names) != len(self.coefficients):
-            raise DataError(
-                f"needed a coefficient for each of {len(names)} features, found {len(self.coefficients)}; "
-                "name as many features as there are coefficients"
-            )
+            text = f"needed a coefficient for each of {len(names)} features, found {len(self.coefficients)}"
+            raise DataError(f"{text}; name as many features as there are coefficients")
         numbers = zip(("the intercept", "l2", *names), (self.intercept, self.l2, *self.coefficients), strict=True)
         for name, value in numbers:
             if not math.isfinite(value):
                 raise DataError(f"needed finite weights, found {value} for {name}; fit again, with l2 above 0")
         labels = self.classes or (0, 1)
         if labels[0] == labels[1] or any(isinstance(label, float) and not math.isfinite(label) for label in labels):
-            raise DataError(
-                f"needed two classes that differ, each text, a finite number or a truth value, found {list(labels)}; "
-                "name both"
-            )
+            needed = "two classes that differ, each text, a finite number or a truth value"
+            raise DataError(f"needed {needed}, found {list(labels)}; name both")
 
     def to_json_text(self) -> str:
         """Return canonical JSON: keys sorted, each float in the fewest digits that give the same bits, its SHA-256."""
@@ -133,10 +126,8 @@ class SavedWeights(BaseModel):
         try:
             atomic_write(Path(path), self.to_json_text().encode())
         except OSError as error:
-            raise OutputError(
-                f"weights can't be written to {path}: {error.strerror}; name a file in a folder that exists and that "
-                "you may write to"
-            ) from error
+            hint = "name a file in a folder that exists and that you may write to"
+            raise OutputError(f"weights can't be written to {path}: {error.strerror}; {hint}") from error
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> SavedWeights:
@@ -149,10 +140,8 @@ class SavedWeights(BaseModel):
         try:
             return cls.from_json_text(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
-            raise DataError(
-                f"needed a file of weights, found that {path} can't be read: {error.strerror}; name the file that "
-                "they were saved to"
-            ) from error
+            found = f"found that {path} can't be read: {error.strerror}"
+            raise DataError(f"needed a file of weights, {found}; name the file that they were saved to") from error
         except UnicodeDecodeError as error:
             raise DataError(f"{path}: needed JSON in UTF-8, found other bytes; {SAVE_AGAIN_HINT}") from error
         except DataError as error:
@@ -164,10 +153,8 @@ def _canonical_json(fields: dict[str, Any]) -> str:
 
 
 def _damaged_weights_error(expected: str, actual: str) -> DataError:
-    return DataError(
-        f"the weights were changed or damaged since they were saved: needed {expected}, found {actual}; "
-        f"{SAVE_AGAIN_HINT}"
-    )
+    text = f"the weights were changed or damaged since they were saved: needed {expected}, found {actual}"
+    return DataError(f"{text}; {SAVE_AGAIN_HINT}")
 
 
 def _parse_canonical_float(text: str) -> float:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from quantlr.core.values import Array
+from quantlr.model.batched.loss import Objective
 from quantlr.model.solvers import (
     MAX_CONDITION_ESTIMATE,
     MIN_EIGENVALUE_RATIO,
-    LossFunction,
     condition_estimate,
     newton_single,
     whitening_matrix,
@@ -29,7 +29,7 @@ MAX_CONVERGED_LOG_ODDS_STEP, MAX_CONVERGED_LOG_ODDS_STEP_RATIO = 0.1, 0.01
 the largest log odds."""
 
 
-def find_separation(loss: LossFunction, theta: Array, base_rate_start: Array, *, tol: float) -> str | None:
+def find_separation(loss: Objective, theta: Array, base_rate_start: Array, *, tol: float) -> str | None:
     """Return why the weights of one refit have no finite optimum; None if they have one, or if it is not known.
 
     The optimum is sought from `theta` (p,), where a solver with tolerance `tol` has ended, and from the base rate.
@@ -52,7 +52,7 @@ def _is_clearly_not_separated(min_margin: float, max_abs_log_odds: float) -> boo
 
 
 def separation_reason(
-    loss: LossFunction, theta: Array, gradient_and_hessian: tuple[Array, Array] | None = None
+    loss: Objective, theta: Array, gradient_and_hessian: tuple[Array, Array] | None = None
 ) -> str | None:
     """Return why the weights of one refit have no finite optimum, None if they have one.
 
@@ -76,7 +76,7 @@ def separation_reason(
     return None
 
 
-def _newton_step(loss: LossFunction, gradient: Array, hessian: Array) -> Array:
+def _newton_step(loss: Objective, gradient: Array, hessian: Array) -> Array:
     """Return the Newton step (p,), also along directions in which the Hessian is nearly flat."""
     try:
         P = np.asarray(np.linalg.inv(hessian), dtype=np.float64)

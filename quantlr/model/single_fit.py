@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from quantlr.core.values import Array, BoolArray, Folds
-from quantlr.model.batched.fit import base_rate_weights, learning_rates, warm_start
+from quantlr.model.batched.fit import base_rate_weights, learning_rates, warm_start_weights
 from quantlr.model.batched.loss import Objective
 from quantlr.model.batched.refit_batch import RefitBatch
 from quantlr.model.batched.sums import LocalRows
@@ -18,6 +18,7 @@ from quantlr.model.config import LogisticRegression
 from quantlr.model.solvers import (
     FIRST_ORDER_SOLVERS,
     MIN_EIGENVALUE_RATIO,
+    IterationCallback,
     SolverResult,
     lipschitz,
     newton_batch,
@@ -72,7 +73,7 @@ def make_single_fit_objective(
         start, stop = np.zeros(1, dtype=np.int64), np.full(1, len(X))
         training = TrainingData(X, y, [Folds(start, stop, stop, stop)], scaling, sample_weight=weight)
         is_usable = previous_weights is not None and len(previous_weights) == 1 + X.shape[1]
-        start_weights = previous_weights if is_usable else warm_start(training, model, 0)
+        start_weights = previous_weights if is_usable else warm_start_weights(training, model, 0)
         return ObjectiveBuilder(training, model).build_objective(slice(0, 1), start_weights=start_weights)
     local_scaling = LocalScaling.from_refit_scaling(scaling, 0)
     local_X = [local_scaling.to_local_rows(X[block]) for block in blocks]
@@ -94,26 +95,20 @@ def _remove_intercept(objective: Objective, local_X_blocks: list[Array]) -> Obje
         X[:, 0] = 0.0
     is_feature = np.arange(objective.n_weights)[:, None] > 0
     sums = objective.label_sums
-    return replace(
-        objective,
-        label_sums=replace(
-            sums, mean_x=sums.mean_x * is_feature, mean_x_times_target=sums.mean_x_times_target * is_feature
-        ),
-    )
+    mean_x, mean_x_times_target = sums.mean_x * is_feature, sums.mean_x_times_target * is_feature
+    return replace(objective, label_sums=replace(sums, mean_x=mean_x, mean_x_times_target=mean_x_times_target))
 
 
-def _weighted_mean_and_std(
-    X: np.ndarray[Any, Any], sample_weight: Array, row_slices: list[slice]
-) -> tuple[Array, Array]:
+def _weighted_mean_and_std(X: np.ndarray[Any, Any], sample_weight: Array, blocks: list[slice]) -> tuple[Array, Array]:
     """Return the weighted mean and ddof-0 standard deviation of each feature, (k,); exactly 0 where it is constant.
 
     The mean comes first and the squares about it second, with the rounding error of the mean taken out again (Chan,
     Golub and LeVeque 1983).
     """
     total_weight, n_rows = sample_weight.sum(), int(np.count_nonzero(sample_weight))
-    mean = sum(sample_weight[block] @ X[block] for block in row_slices) / total_weight
+    mean = sum(sample_weight[block] @ X[block] for block in blocks) / total_weight
     shift, squares = np.zeros_like(mean), np.zeros_like(mean)
-    for block in row_slices:
+    for block in blocks:
         centered = X[block] - mean
         shift += sample_weight[block] @ centered
         squares += sample_weight[block] @ (centered * centered)
@@ -122,9 +117,7 @@ def _weighted_mean_and_std(
     return mean, std_without_rounding(variance, mean, n_rows)
 
 
-def estimator_start_candidates(
-    objective: Objective, previous_weights: Array | None, *, fit_intercept: bool
-) -> list[Array]:
+def single_fit_starts(objective: Objective, previous_weights: Array | None, *, fit_intercept: bool) -> list[Array]:
     """Return the starts of a solver, in local units: the previous weights, if they fit, and the base rate."""
     base_rate = base_rate_weights(objective) if fit_intercept else np.zeros(objective.n_weights)
     if previous_weights is None or len(previous_weights) != 1 + len(objective.local_scaling.nonconstant_mask):
@@ -144,17 +137,17 @@ def run_solver(
     if model.solver == "newton":
         return _run_newton(objective, start_candidates, model), float(1.0 / lipschitz(objective)[0])
     losses: list[float] = []
-    learning_rate = learning_rates(objective, model, lambda _: name)
-    result = FIRST_ORDER_SOLVERS[model.solver](
-        objective,
-        min(start_candidates, key=objective.loss)[:, None],
-        learning_rate=learning_rate,
-        tol=model.tol,
-        max_iter=model.max_iter,
-        callback=lambda theta: losses.append(objective.loss(theta[:, 0])),
-    )
-    losses.append(objective.loss(result.theta[:, 0]))
-    return replace(result, losses=np.array(losses)), float(learning_rate[0])
+    record_loss = _loss_recorder(objective, losses)
+    rate = learning_rates(objective, model, lambda _: name)
+    start, solver = min(start_candidates, key=objective.loss)[:, None], FIRST_ORDER_SOLVERS[model.solver]
+    result = solver(objective, start, learning_rate=rate, tol=model.tol, max_iter=model.max_iter, callback=record_loss)
+    record_loss(result.theta)
+    return replace(result, losses=np.array(losses)), float(rate[0])
+
+
+def _loss_recorder(objective: Objective, losses: list[float]) -> IterationCallback:
+    """Return a callback that appends the loss of a single refit at its weights (p, 1)."""
+    return lambda theta: losses.append(objective.loss(theta[:, 0]))
 
 
 def _run_newton(objective: Objective, start_candidates: list[Array], model: LogisticRegression) -> SolverResult:
@@ -167,24 +160,15 @@ def _run_newton(objective: Objective, start_candidates: list[Array], model: Logi
         return newton_single(objective, start_candidates, tol=tol, max_iter=max_iter)
     start = objective.start_evaluation.theta
     losses = [objective.loss(start)]
-    result = newton_batch(
-        RefitBatch.from_objectives([objective], [start]),
-        tol=tol,
-        max_iter=max_iter - 1,
-        callback=lambda theta: losses.append(objective.loss(theta[:, 0])),
-    )
-    losses.append(objective.loss(result.theta[:, 0]))
+    record_loss, batch = _loss_recorder(objective, losses), RefitBatch.from_objectives([objective], [start])
+    result = newton_batch(batch, tol=tol, max_iter=max_iter - 1, callback=record_loss)
+    record_loss(result.theta)
     if not result.converged[0]:
         n_spent, starts = result.iterations, [result.theta[:, 0], *start_candidates]
         result = newton_single(objective, starts, tol=tol, max_iter=max_iter - int(n_spent[0]))
         losses += result.losses.tolist()
         result = replace(result, iterations=result.iterations + n_spent)
     return replace(result, losses=np.array(losses))
-
-
-def full_gradient_and_hessian(objective: Objective, theta: Array) -> tuple[Array, Array]:
-    """Return gradient and Hessian at `theta` (p,), the Hessian from all rows."""
-    return replace(objective, hessian_row_stride=1, start_evaluation=None).gradient_and_hessian(theta)
 
 
 def weight_standard_errors(objective: Objective, hessian: Array, total_weight: float) -> Array:

@@ -22,11 +22,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Protocol, Self
 
 import numpy as np
 
 from quantlr.core.values import Array, BoolArray, IntArray
+from quantlr.model.batched.loss import Objective
+from quantlr.model.batched.refit_batch import RefitBatch
 
 StepFunction = Callable[[Array, Array, IntArray], Array]
 """Takes weights (p, n), their gradients (p, n) and the indices (n,) of their refits, and returns the next weights."""
@@ -53,82 +54,6 @@ SMALLEST_NORMAL_FLOAT = float(np.finfo(np.float64).tiny)
 """Smallest float with all its digits: the smallest denominator."""
 MIN_EIGENVALUE_RATIO = 1e-12
 """Eigenvalue, relative to the largest, below which a direction counts as flat: duplicate features."""
-
-
-class GradientFunction(Protocol):
-    """The gradient of the loss of several refits, each with its own rows."""
-
-    @property
-    def n_refits(self) -> int:
-        """Number of refits."""
-
-    def gradient(self, theta: Array, refit_indices: IntArray) -> Array:
-        """Return the gradients (p, n) of some refits (n,) at their weights (p, n)."""
-
-    def max_abs_standardized_gradient(self, gradient: Array, refit_indices: IntArray) -> Array:
-        """Return the largest component of each gradient in standardised units, (n,)."""
-
-
-class LossFunction(GradientFunction, Protocol):
-    """Loss, gradient and Hessian of one or several refits; ``batched/loss.py`` has the implementation.
-
-    `loss` and the two methods on log odds are for a single refit.
-    """
-
-    @property
-    def n_weights(self) -> int:
-        """Number of weights, the intercept included."""
-
-    @property
-    def l2(self) -> float:
-        """L2 penalty on the standardised weights."""
-
-    def loss(self, theta: Array) -> float:
-        """Return the loss at weights (p,)."""
-
-    def gradient_and_hessian(self, theta: Array) -> tuple[Array, Array]:
-        """Return gradients (p, refits) and Hessians (refits, p, p) at common weights (p,)."""
-
-    def hessian_bound(self) -> Array:
-        """Return the Boehning-Lindsay bound on the Hessians, (refits, p, p)."""
-
-    def standardized_to_local_matrix(self) -> Array:
-        """Return A (refits, p, p), with local weights = A @ standardised weights."""
-
-    def with_exact_hessian(self) -> Self:
-        """Return the loss with Hessians computed from all rows."""
-
-    def without_penalty(self) -> Self:
-        """Return the loss with l2 = 0."""
-
-    def min_margin_and_max_abs_log_odds(self, theta: Array) -> tuple[float, float]:
-        """Return the smallest margin (2y - 1) theta.x, and the largest |theta.x|, over the training rows."""
-
-    def max_abs_log_odds_change(self, direction: Array) -> float:
-        """Return the largest |direction.x| over the training rows."""
-
-
-class StartedBatch(GradientFunction, Protocol):
-    """Refits of one or several models, with gradient and Hessian at the point where those of a model start."""
-
-    @property
-    def n_models(self) -> int:
-        """Number of models, each with the same number of refits."""
-
-    @property
-    def start_theta(self) -> Array:
-        """(p, refits) weights at the start."""
-
-    @property
-    def start_gradient(self) -> Array:
-        """(p, refits) gradients at the start."""
-
-    @property
-    def start_hessian(self) -> Array:
-        """(refits, p, p) Hessians at the start."""
-
-    def with_float32_rows(self, expected_theta: Array, *, tol: float) -> Self:
-        """Return the batch with single-precision sums where they suffice on the way to `expected_theta`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +87,7 @@ def ignore_iteration(theta: Array) -> None:
 
 
 def iterate_steps(
-    loss: GradientFunction,
+    loss: Objective | RefitBatch,
     start_theta: Array,
     step_function: StepFunction,
     *,
@@ -197,7 +122,7 @@ def iterate_steps(
 
 
 def gradient_descent(
-    loss: LossFunction,
+    loss: Objective,
     start_theta: Array,
     *,
     learning_rate: Array,
@@ -219,7 +144,7 @@ def gradient_descent(
 
 
 def nesterov(
-    loss: LossFunction,
+    loss: Objective,
     start_theta: Array,
     *,
     learning_rate: Array,
@@ -293,7 +218,7 @@ def make_nesterov_step(preconditioner: Array, start_theta: Array) -> StepFunctio
 
 
 def newton_batch(
-    batch: StartedBatch, *, tol: float, max_iter: int, callback: IterationCallback = ignore_iteration
+    batch: RefitBatch, *, tol: float, max_iter: int, callback: IterationCallback = ignore_iteration
 ) -> SolverResult:
     """Return weights after steps with the inverse Hessians of the batch's start, with Anderson acceleration.
 
@@ -314,13 +239,13 @@ def newton_batch(
     return replace(result, iterations=result.iterations + 1)
 
 
-def newton_single(loss: LossFunction, start_candidates: list[Array], *, tol: float, max_iter: int) -> SolverResult:
+def newton_single(loss: Objective, start_candidates: list[Array], *, tol: float, max_iter: int) -> SolverResult:
     """Return the weights of one refit by Newton's method with a line search, from the best of several starts (p,).
 
     A step that would raise the loss is halved; where no fraction of it lowers the loss, the step of the Hessian bound
     is taken. The iteration ends unconverged where rounding leaves neither a lower loss nor a smaller gradient.
     """
-    loss = loss.with_exact_hessian()
+    loss = replace(loss, hessian_row_stride=1)
     start_loss, start_index = min((loss.loss(start), index) for index, start in enumerate(start_candidates))
     theta, losses, sizes = start_candidates[start_index], [start_loss], list[float]()
     W = whitening_matrix(loss.hessian_bound()[0])
@@ -347,7 +272,7 @@ def _is_stalled(losses: list[float], max_abs_gradients: list[float]) -> bool:
 
 
 def _backtracking_step(
-    loss: LossFunction, theta: Array, current_loss: float, newton_step: Array, hessian_bound_step: Array
+    loss: Objective, theta: Array, current_loss: float, newton_step: Array, hessian_bound_step: Array
 ) -> tuple[Array, float]:
     """Return the weights after a step that does not raise the loss, and the loss there."""
     for _ in range(MAX_HALVINGS):
@@ -360,28 +285,28 @@ def _backtracking_step(
     return candidate, loss.loss(candidate)
 
 
-def standardized_hessian_bound(loss: LossFunction) -> Array:
+def standardized_hessian_bound(loss: Objective) -> Array:
     """Return the Boehning-Lindsay bound on each refit's Hessian in its own standardised units, (refits, p, p)."""
     A = loss.standardized_to_local_matrix()
     return np.asarray(np.matmul(np.matmul(A.transpose(0, 2, 1), loss.hessian_bound()), A))
 
 
-def condition_number(loss: LossFunction) -> float:
+def condition_number(loss: Objective) -> float:
     """Return the ratio of largest to smallest singular value of a single refit's standardised design matrix.
 
     Infinity if features are exactly collinear (Belsley, Kuh and Welsch 1980).
     """
-    eigenvalues = np.linalg.eigvalsh(standardized_hessian_bound(loss.without_penalty())[0])
+    eigenvalues = np.linalg.eigvalsh(standardized_hessian_bound(replace(loss, l2=0.0))[0])
     is_regular = eigenvalues[0] > MIN_EIGENVALUE_RATIO * eigenvalues[-1]
     return float(np.sqrt(eigenvalues[-1] / eigenvalues[0])) if is_regular else math.inf
 
 
-def lipschitz(loss: LossFunction) -> Array:
+def lipschitz(loss: Objective) -> Array:
     """Return the Lipschitz constant L of each refit's standardised gradient, (refits,)."""
     return np.asarray(np.linalg.eigvalsh(standardized_hessian_bound(loss))[:, -1])
 
 
-def step_matrix(loss: LossFunction, learning_rate: Array) -> Array:
+def step_matrix(loss: Objective, learning_rate: Array) -> Array:
     """Return P (refits, p, p): P gradient, in local units, is learning_rate times the standardised gradient."""
     A = loss.standardized_to_local_matrix()
     return np.asarray(learning_rate[:, None, None] * np.matmul(A, A.transpose(0, 2, 1)))

@@ -103,7 +103,7 @@ def fold_sums(row_values: RowValuesFunction, folds: Sequence[Folds]) -> Array:
     """Return the sums of row values over each refit's training rows, of all tickers together, (v, refits).
 
     `row_values` takes a slice of rows and returns their values, (v, rows). Every row is added once, between two
-    neighbouring edges of training windows.
+    consecutive edges of training windows.
     """
     total = np.zeros((len(row_values(slice(0))), len(folds[0])))
     for ticker in folds:

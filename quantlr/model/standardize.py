@@ -138,9 +138,8 @@ def std_without_rounding(variance: Array, mean: Array, n_rows: Array | int) -> A
 
 def _scaling_of_refits(X: Array, folds: Sequence[Folds], has_label: BoolArray, refit_slice: slice) -> Scaling:
     parts = [union_slice_and_windows(ticker, refit_slice) for ticker in folds]
-    common_rows = [
-        slice(rows.start + windows.common_rows.start, rows.start + windows.common_rows.stop) for rows, windows in parts
-    ]
+    offset_slices = [(rows.start, windows.common_rows) for rows, windows in parts]
+    common_rows = [slice(offset + common.start, offset + common.stop) for offset, common in offset_slices]
     center = _approximate_feature_mean(X, common_rows, has_label)
     tiled_center = np.tile(center, (MOMENT_BLOCK_ROWS, 1))
     total = np.zeros((1, 1 + 2 * len(center)))
@@ -150,11 +149,9 @@ def _scaling_of_refits(X: Array, folds: Sequence[Folds], has_label: BoolArray, r
         for first in range(common.start, common.stop, MOMENT_BLOCK_ROWS):
             block = slice(first, min(first + MOMENT_BLOCK_ROWS, common.stop))
             common_sum += _centered_moment_sums(values[block], labelled[block], tiled_center)
-        edges = (
-            _centered_moment_terms(values[edge], labelled[edge], center)
-            for edge in (slice(0, common.start), slice(common.stop, None))
-        )
-        total = total + windows.sum_by_refit(common_sum, *edges)
+        edges = slice(0, common.start), slice(common.stop, None)
+        edge_terms = (_centered_moment_terms(values[edge], labelled[edge], center) for edge in edges)
+        total = total + windows.sum_by_refit(common_sum, *edge_terms)
     count = np.maximum(total[:, :1], 1.0)
     shift, mean_square = np.split(total[:, 1:] / count, 2, axis=1)
     mean, variance = center + shift, np.maximum(mean_square - shift**2, 0.0)

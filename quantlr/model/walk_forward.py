@@ -14,8 +14,8 @@ from quantlr.core.errors import DegenerateFold, NotEnoughHistory
 from quantlr.core.parallel import map_in_processes
 from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.timing import NOT_YET_KNOWN, iso_date
-from quantlr.core.values import Array, Dataset, Folds, Forecasts, IntArray, Note, Refits
-from quantlr.model.batched.fit import FitResults, RefitProgressCallback, fit_many, no_refit_progress
+from quantlr.core.values import Dataset, Folds, Forecasts, Note, Refits
+from quantlr.model.batched.fit import FitResults, RefitProgressCallback, fit_many, ignore_refit_progress
 from quantlr.model.batched.training import TrainingData
 from quantlr.model.calibration import Calibration, fit_platt_calibration
 from quantlr.model.config import LogisticRegression
@@ -112,9 +112,8 @@ class ModelSplit:
     def slice_refits(self, refits: slice) -> ModelSplit:
         """Return the same model with some of its refits."""
         folds = tuple(ticker.slice_refits(refits) for ticker in self.folds)
-        return replace(
-            self, first_session=self.first_session[refits], refit_dates=self.refit_dates[refits], folds=folds
-        )
+        first_session, refit_dates = self.first_session[refits], self.refit_dates[refits]
+        return replace(self, first_session=first_session, refit_dates=refit_dates, folds=folds)
 
     def describe_refit(self, refit_index: int) -> str:
         """Return the description of a refit for a message."""
@@ -180,15 +179,9 @@ def _make_split(
 ) -> ModelSplit:
     session, is_pooled = dataset.session[rows], ticker_index < 0
     # The pooled model's first session of a refit is that of the first ticker to trade.
-    first_sessions = [
-        np.where(
-            ticker.test_stop > ticker.test_start,
-            session[np.minimum(ticker.test_start, len(session) - 1)],
-            NOT_YET_KNOWN,
-        )
-        for ticker in folds
-    ]
-    first_session = np.min(first_sessions, axis=0)
+    sessions = np.append(session, NOT_YET_KNOWN)
+    first_rows = [np.where(ticker.test_stop > ticker.test_start, ticker.test_start, -1) for ticker in folds]
+    first_session = np.min([sessions[rows_of_ticker] for rows_of_ticker in first_rows], axis=0)
     return ModelSplit(
         name="pooled" if is_pooled else dataset.tickers[ticker_index],
         ticker_index=ticker_index,
@@ -292,16 +285,13 @@ def _iter_model_forecasts(
 
 
 def forecast_models(
-    model_splits: Sequence[ModelSplit], on_refits_done: RefitProgressCallback = no_refit_progress
+    model_splits: Sequence[ModelSplit], on_refits_done: RefitProgressCallback = ignore_refit_progress
 ) -> list[ModelForecasts]:
     """Return the forecasts of some models of one walk-forward: scaled, fitted, and calibrated if configured."""
     training_sets = [split.make_training_data() for split in model_splits]
-    fits = model_splits[0].functions.fit_refits(
-        training_sets,
-        model_splits[0].model,
-        describe_refits=[split.describe_refit for split in model_splits],
-        on_refits_done=on_refits_done,
-    )
+    describe_refits, model = [split.describe_refit for split in model_splits], model_splits[0].model
+    fit_refits = model_splits[0].functions.fit_refits
+    fits = fit_refits(training_sets, model, describe_refits=describe_refits, on_refits_done=on_refits_done)
     return [_make_model_forecasts(*parts) for parts in zip(model_splits, training_sets, fits, strict=True)]
 
 
@@ -311,7 +301,7 @@ def _make_model_forecasts(split: ModelSplit, training_data: TrainingData, fit_re
     calibration = None
     if split.model.calibration == "platt":
         calibration = functions.fit_calibration(log_odds, split.take_forecast_rows(split.up), split.folds, split.model)
-        log_odds = calibration.apply(log_odds, split.forecast_refit_indices())
+        log_odds = calibration.correct_log_odds(log_odds, split.forecast_refit_indices())
     target_stats = functions.compute_target_stats(split.up, split.horizon_return, split.folds)
     notes = tuple(_iter_model_notes(split, training_data.scaling, fit_results))
     return ModelForecasts(log_odds, fit_results, calibration, target_stats, notes)
@@ -335,10 +325,8 @@ def _iter_model_notes(model_split: ModelSplit, scaling: Scaling, fit_results: Fi
         text = "refits had no best fit (one class, or classes that a hyperplane separates) and forecast the base rate"
         yield Note("model", text, ticker=name, count=int(fit_results.degenerate.sum()))
     if fit_results.condition_number >= COLLINEAR_CONDITION_NUMBER:
-        text = (
-            f"features are nearly collinear (condition number {fit_results.condition_number:.3g}): single coefficients "
-            "are uncertain, the forecasts are not affected"
-        )
+        effect = "single coefficients are uncertain, the forecasts are not affected"
+        text = f"features are nearly collinear (condition number {fit_results.condition_number:.3g}): {effect}"
         yield Note("model", text, ticker=name)
 
 
@@ -360,6 +348,7 @@ def _join_forecasts(
         **fit_arrays,
     )
     log_odds = [part.log_odds for part in model_forecasts]
+    model_notes = [note for part in model_forecasts for note in part.notes]
     return Forecasts(
         tickers=dataset.tickers,
         sessions=dataset.sessions,
@@ -376,12 +365,8 @@ def _join_forecasts(
         fold=np.concatenate(refit_indices),
         horizon=dataset.horizon,
         refits=refits,
-        folds=tuple(folds.shift_rows(split.first_row) for split in splits for folds in split.folds),
-        notes=(
-            *notes,
-            *(note for part in model_forecasts for note in part.notes),
-            *_iter_joint_notes(model_forecasts, refit_indices, refits),
-        ),
+        folds=tuple(folds.shift(split.first_row) for split in splits for folds in split.folds),
+        notes=(*notes, *model_notes, *_iter_joint_notes(model_forecasts, refit_indices, refits)),
     )
 
 

@@ -1,4 +1,4 @@
-"""Simulated classification data, and the weights that scikit-learn finds for them."""
+"""Simulated classification data, and the weights that scikit-learn fits to them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def example_data(seed: int = 0, *, rows: int = 400, k: int = 4) -> tuple[Array, 
 def fit_by_scikit_learn(
     X: Array, y: Any, *, l2: float, weight: Array | None = None, class_weight: Any = None, intercept: bool = True
 ) -> Array:
-    """Return the weights, intercept first, that scikit-learn finds on features that it has standardised by itself."""
+    """Return the weights, intercept first, that scikit-learn fits to features that it has standardised by itself."""
     scaler = StandardScaler(with_mean=intercept).fit(X, sample_weight=weight)
     row_weight = np.ones(len(y)) if weight is None else weight
     by_class = {0: 1.0, 1: 1.0}
@@ -47,11 +47,11 @@ def raw_weights(model: Any) -> Array:
     return np.concatenate([model.intercept_, model.coef_[0]])
 
 
-def assert_weights_close(found: Array, expected: Array, X: Array, *, atol: float = 1e-7) -> None:
+def assert_weights_close(weights: Array, expected: Array, X: Array, *, atol: float = 1e-7) -> None:
     """Compare weights in standardised units."""
     units = np.r_[1, X.std(axis=0)]
-    np.testing.assert_allclose(found[1:] * units[1:], expected[1:] * units[1:], atol=atol)
-    np.testing.assert_allclose(X @ found[1:] + found[0], X @ expected[1:] + expected[0], atol=10 * atol)
+    np.testing.assert_allclose(weights[1:] * units[1:], expected[1:] * units[1:], atol=atol)
+    np.testing.assert_allclose(X @ weights[1:] + weights[0], X @ expected[1:] + expected[0], atol=10 * atol)
 
 
 WEIGHT = np.random.default_rng(9).exponential(size=400)

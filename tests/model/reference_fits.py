@@ -24,8 +24,10 @@ def dataset_from(prices: Prices, features: list[Feature], **label: Any) -> Datas
     return build_dataset(prices, compute_feature_columns(prices, features), kind.compute(prices), horizon=kind.horizon)
 
 
-def run_walk_forward(dataset: Dataset, walk: dict[str, Any], **model: Any) -> tuple[Forecasts, WalkForwardSpec, Any]:
-    spec, kind = WalkForwardSpec.model_validate(walk), LogisticRegression.model_validate(model)
+def run_walk_forward(
+    dataset: Dataset, walk_config: dict[str, Any], **model: Any
+) -> tuple[Forecasts, WalkForwardSpec, Any]:
+    spec, kind = WalkForwardSpec.model_validate(walk_config), LogisticRegression.model_validate(model)
     return walk_forward(dataset, spec, kind), spec, kind
 
 

@@ -27,13 +27,13 @@ def example_data(*, tickers: int = 1, horizon: int = 1, sessions: int = 600) -> 
     return build_dataset(prices, features, label.compute_labels(prices), horizon=horizon)
 
 
-def forecast(dataset: Dataset, walk: dict[str, Any], **model: Any) -> Forecasts:
-    spec = WalkForwardSpec.model_validate(walk)
+def forecast(dataset: Dataset, walk_config: dict[str, Any], **model: Any) -> Forecasts:
+    spec = WalkForwardSpec.model_validate(walk_config)
     return walk_forward(dataset, spec, LogisticRegression.model_validate({"tol": 1e-12, **model}))
 
 
 def fit_by_scikit_learn(log_odds: Array, up: Array, newest: Array) -> Array:
-    """Return what scikit-learn's sigmoid, fitted on known forecasts, makes of new ones."""
+    """Return new forecasts corrected by scikit-learn's sigmoid, fitted to forecasts with known outcomes."""
     sigmoid = _SigmoidCalibration().fit(log_odds, up)
     return np.asarray(expit(-(sigmoid.a_ * newest + sigmoid.b_)))
 
@@ -43,8 +43,8 @@ def fit_by_scikit_learn(log_odds: Array, up: Array, newest: Array) -> Array:
 @pytest.mark.parametrize("embargo", [0, 5])
 def test_calibration_uses_only_forecasts_with_known_outcomes(window: str, horizon: int, embargo: int) -> None:
     dataset = example_data(horizon=horizon)
-    walk = {"train": 100, "refit_every": 10, "window": window, "embargo": embargo}
-    raw, result = (forecast(dataset, walk, calibration=kind) for kind in (None, "platt"))
+    walk_config = {"train": 100, "refit_every": 10, "window": window, "embargo": embargo}
+    raw, result = (forecast(dataset, walk_config, calibration=kind) for kind in (None, "platt"))
     first, calibrated = 0, 0
     for refit in range(int(raw.fold[-1]) + 1):
         selected = np.flatnonzero(raw.fold == refit)
@@ -65,8 +65,8 @@ def test_calibration_uses_only_forecasts_with_known_outcomes(window: str, horizo
 
 def test_pooled_forecasts_are_calibrated_together() -> None:
     dataset = example_data(tickers=3, sessions=260)
-    walk = {"train": 60, "refit_every": 20}
-    raw, result = (forecast(dataset, walk, scope="pooled", calibration=kind) for kind in (None, "platt"))
+    walk_config = {"train": 60, "refit_every": 20}
+    raw, result = (forecast(dataset, walk_config, scope="pooled", calibration=kind) for kind in (None, "platt"))
     known_at = {
         (t, s): known
         for t, s, known in zip(

@@ -13,7 +13,13 @@ from quantlr.core.values import Array, BoolArray, Dataset
 from quantlr.model.batched.fit import fit_folds
 from quantlr.model.batched.training import TrainingData
 from quantlr.model.config import LogisticRegression
-from quantlr.model.diagnostics import CoefficientPaths, coefficient_paths, diagnose_model, evenly_spaced, sign_stability
+from quantlr.model.diagnostics import (
+    CoefficientPaths,
+    coefficient_paths,
+    diagnose_model,
+    evenly_spaced_indices,
+    sign_stability,
+)
 from quantlr.model.splits import WalkForwardSpec, make_folds
 from quantlr.model.standardize import fold_scaling
 
@@ -37,13 +43,13 @@ def paths_of(X: Array, y: Array, **model: Any) -> CoefficientPaths:
 
 
 def trained_by(dataset: Dataset, session: int, number: int) -> BoolArray:
-    """Whether a row trains the refit that first forecasts at that session, said by when labels are known."""
-    own = np.ones(len(dataset.up), dtype=np.bool_) if number < 0 else dataset.ticker == number
-    return np.asarray(own & (dataset.label_known_at <= session) & ~np.isnan(dataset.up))
+    """Whether a row trains the refit that first forecasts at that session: its label is known by then."""
+    is_of_model = np.ones(len(dataset.up), dtype=np.bool_) if number < 0 else dataset.ticker == number
+    return np.asarray(is_of_model & (dataset.label_known_at <= session) & ~np.isnan(dataset.up))
 
 
 def errors_row_by_row(dataset: Dataset, train: BoolArray, raw: Array, model: LogisticRegression) -> tuple[Array, Array]:
-    """Standardised and raw errors, one training row after the other, each in coordinates of its own."""
+    """Standardised and raw errors from a loop over training rows, each from the formula in its own units."""
     X, y = dataset.features[train], dataset.up[train]
     mean, deviation = X.mean(axis=0), X.std(axis=0)
     age = np.searchsorted(np.unique(dataset.session), dataset.session)[train]
@@ -53,23 +59,25 @@ def errors_row_by_row(dataset: Dataset, train: BoolArray, raw: Array, model: Log
     by_class = {0.0: 1.0, 1.0: 1.0}
     decay = [0.5 ** ((age.max() - a) / model.half_life) if model.half_life else 1.0 for a in age.tolist()]
     if model.class_weight == "balanced":
-        total = {label: sum(d for d, came in zip(decay, y, strict=True) if came == label) for label in (0.0, 1.0)}
+        total = {
+            label: sum(d for d, row_label in zip(decay, y, strict=True) if row_label == label) for label in (0.0, 1.0)
+        }
         by_class = {label: sum(total.values()) / (2 * total[label]) for label in total}
     elif model.class_weight is not None:
         by_class = {0.0: model.class_weight.down, 1.0: model.class_weight.up}
-    whole = sum(d * by_class[came] for d, came in zip(decay, y.tolist(), strict=True))
+    whole = sum(d * by_class[row_label] for d, row_label in zip(decay, y.tolist(), strict=True))
     clustered, lags = dataset.horizon > 1 or model.scope == "pooled", 2 * dataset.horizon
     result = []
     for standardised in (True, False):
         k = X.shape[1]
         A = np.diag(np.r_[0.0, model.l2 * (np.ones(k) if standardised else deviation**2)])
         B, by_session = np.zeros((k + 1, k + 1)), np.zeros((int(age.max() - age.min()) + 1, k + 1))
-        for values, came, d, a in zip(X, y.tolist(), decay, age.tolist(), strict=True):
+        for values, row_label, d, a in zip(X, y.tolist(), decay, age.tolist(), strict=True):
             g = 1 / (1 + np.exp(-(raw[0] + raw[1:] @ values)))
             x = np.r_[1.0, (values - mean) / deviation if standardised else values]
-            A += d * by_class[came] / whole * g * (1 - g) * np.outer(x, x)
+            A += d * by_class[row_label] / whole * g * (1 - g) * np.outer(x, x)
             B += d**2 * by_class[0.0] * by_class[1.0] / whole**2 * g * (1 - g) * np.outer(x, x)
-            by_session[a - age.min()] += d * by_class[came] / whole * (g - came) * x
+            by_session[a - age.min()] += d * by_class[row_label] / whole * (g - row_label) * x
         if clustered:
             away = by_session - by_session.mean(axis=0)
             pairs = [(s, t) for s in range(len(away)) for t in range(len(away)) if abs(s - t) <= lags]
@@ -107,7 +115,7 @@ def test_sp500_coefficients_and_errors_equal_statsmodels(sp500: Dataset, window:
     ids=str,
 )
 def test_weighted_errors_equal_a_loop_over_rows(scope: str, horizon: int, model: dict[str, Any]) -> None:
-    # So many sessions that a first forecast one session earlier would make one more refit.
+    # Chosen so that a first forecast one session earlier would make one more refit.
     prices = random_walk_prices(11, n_sessions=213, n_tickers=3, with_gaps=True)
     dataset = dataset_from(prices, [LAGS], horizon=horizon, ties="drop")
     forecasts, spec, kind = run_walk_forward(dataset, {"train": 90, "refit_every": 40}, scope=scope, **model)
@@ -220,7 +228,7 @@ def test_sign_stability_ignores_degenerate_refits() -> None:
 
 @given(count=st.integers(0, 2000), at_most=st.integers(2, 300))
 def test_evenly_spaced_includes_both_ends(count: int, at_most: int) -> None:
-    result = evenly_spaced(count, max_points=at_most)
+    result = evenly_spaced_indices(count, max_points=at_most)
     assert len(result) == min(count, at_most)
     if count:
         assert (result[0], result[-1]) == (0, count - 1)

@@ -111,8 +111,8 @@ def test_degenerate_refits_are_nan() -> None:
     dataset = dataset_from(random_walk_prices(21, n_sessions=300), [LAGS])
     dataset.up[:130] = 1.0
     dataset.up[-101:] = 0.0
-    walk = {"train": 60, "refit_every": 20, "window": "rolling"}
-    forecasts, spec, model = run_walk_forward(dataset, walk, degenerate="base_rate")
+    walk_config = {"train": 60, "refit_every": 20, "window": "rolling"}
+    forecasts, spec, model = run_walk_forward(dataset, walk_config, degenerate="base_rate")
     degenerate = forecasts.refits.degenerate
     assert degenerate[[0, -1]].all()
     result = diagnose_model(dataset, forecasts, spec, model)

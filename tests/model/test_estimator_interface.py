@@ -43,7 +43,7 @@ CHECKS = [
 ]
 
 
-# Some of the checks' own data can be told apart by a plane, of which the classifier warns.
+# Some of the checks' data can be separated by a plane, of which the classifier warns.
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize(("estimator", "check"), CHECKS, ids=name_of)
 def test_scikit_learn_estimator_checks(estimator: Any, check: Any) -> None:

@@ -34,7 +34,7 @@ def rows() -> tuple[Array, Any]:
 def test_sampled_start_reaches_the_weights_of_the_base_rate_start(
     rows: tuple[Array, Any], l2: float, weight: Any, class_weight: Any
 ) -> None:
-    """Independently by scikit-learn; and what goes through all rows from the base rate tells the same of them."""
+    """They equal scikit-learn's, and the errors and losses those of a fit of all rows from the base rate."""
     X, y = rows
     model = GradientDescentClassifier(l2=l2, class_weight=class_weight).fit(X, y, sample_weight=weight)
     assert_weights_close(
@@ -46,7 +46,7 @@ def test_sampled_start_reaches_the_weights_of_the_base_rate_start(
     np.testing.assert_allclose(model.standard_errors_, whole.standard_errors_, rtol=1e-6)
     assert model.learning_rate_ == pytest.approx(whole.learning_rate_, rel=1e-9)
     assert model.loss_curve_[-1] == pytest.approx(whole.loss_curve_[-1], abs=1e-12)
-    assert model.loss_curve_[0] < whole.loss_curve_[0], "begun where samples have led"
+    assert model.loss_curve_[0] < whole.loss_curve_[0], "starts at the weights of the samples"
     assert len(model.loss_curve_) == model.n_iter_[0] + 2
     assert (np.diff(model.loss_curve_) <= 0).all()
 

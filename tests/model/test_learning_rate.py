@@ -24,7 +24,7 @@ from model.reference_fits import (
 
 
 def test_sp500_learning_rates_behave_as_named(sp500: Dataset) -> None:
-    """Too small: hardly underway. Derived: there. Near the limit: there later. Beyond: away, and it stays away."""
+    """Too small: slow. Derived: converges. Near the limit: converges later. Beyond: does not converge."""
     forecasts, spec, model = run_walk_forward(sp500, {"refit_every": 500})
     result = diagnose_model(sp500, forecasts, spec, model).learning_rate_study
     assert result is not None

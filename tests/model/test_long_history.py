@@ -76,7 +76,7 @@ def test_long_history_is_copied_only_if_raw_units_cost_digits(level: float, in_p
 
 
 def test_larger_warm_start_samples_do_not_change_the_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The weights are those of all rows, and fewer passes over them lead there."""
+    """The weights are those of all rows, and fewer passes over them are needed."""
     X, y = simulated_rows(0.0)
     result = {}
     for samples in ((), (500,), (500, 8000)):

@@ -41,8 +41,8 @@ def sp500(lags: int) -> Dataset:
     return build_dataset(prices, columns, Direction().compute_labels(prices), horizon=1)
 
 
-def forecast(dataset: Dataset, walk: dict[str, Any], **model: Any) -> Forecasts:
-    return walk_forward(dataset, WalkForwardSpec.model_validate(walk), LogisticRegression.model_validate(model))
+def forecast(dataset: Dataset, walk_config: dict[str, Any], **model: Any) -> Forecasts:
+    return walk_forward(dataset, WalkForwardSpec.model_validate(walk_config), LogisticRegression.model_validate(model))
 
 
 @given(z=st.floats(-1e308, 1e308))
@@ -70,7 +70,7 @@ def test_learning_rate_of_mean_loss_does_not_depend_on_rows() -> None:
 
 
 def test_gradient_descent_converges_on_unscaled_returns() -> None:
-    """A fixed rate of 0.1 on raw returns gets a few percent of the way in ten thousand steps, and does not say so."""
+    """A fixed rate of 0.1 on raw returns would be far from convergence after ten thousand steps."""
     dataset = sp500(3)
     X, y = dataset.features[:2_000], dataset.up[:2_000]
     raw = np.column_stack([np.ones(len(X)), X])
@@ -132,12 +132,12 @@ def separable_on_the_way() -> Dataset:
 @pytest.mark.parametrize("solver", ["newton", "gradient_descent", "nesterov"])
 def test_degenerate_folds_forecast_the_base_rate_and_are_counted(solver: str) -> None:
     dataset = separable_on_the_way()
-    walk = {"window": "rolling", "train": 60, "refit_every": 7}
+    walk_config = {"window": "rolling", "train": 60, "refit_every": 7}
     model = {"solver": solver, "max_iter": 5000, "tol": 1e-9}
     with pytest.raises(DegenerateFold, match=r"all 60 training rows are ups.*or set model\.degenerate to base_rate"):
-        forecast(dataset, walk, **model)
-    result = forecast(dataset, walk, degenerate="base_rate", **model)
-    folds = make_folds(len(dataset.up), WalkForwardSpec.model_validate(walk), horizon=1)
+        forecast(dataset, walk_config, **model)
+    result = forecast(dataset, walk_config, degenerate="base_rate", **model)
+    folds = make_folds(len(dataset.up), WalkForwardSpec.model_validate(walk_config), horizon=1)
     expected = 0
     for index, fold in enumerate(folds):
         X, ups = dataset.features[fold.train], dataset.up[fold.train]
@@ -182,11 +182,11 @@ def test_refits_without_labels_forecast_one_half() -> None:
 
 def test_refit_after_a_degenerate_fold_is_fitted() -> None:
     dataset = separable_on_the_way()
-    walk = {"window": "rolling", "train": 60, "refit_every": 7}
-    result = forecast(dataset, walk, degenerate="base_rate", tol=1e-12)
+    walk_config = {"window": "rolling", "train": 60, "refit_every": 7}
+    result = forecast(dataset, walk_config, degenerate="base_rate", tol=1e-12)
     last = len(result.refits.iterations) - 1
     assert not result.refits.degenerate[last]
-    fold = make_folds(len(dataset.up), WalkForwardSpec.model_validate(walk), horizon=1)[last]
+    fold = make_folds(len(dataset.up), WalkForwardSpec.model_validate(walk_config), horizon=1)[last]
     single = fit_folds(
         trained(dataset.features[fold.train], dataset.up[fold.train], one_fold(60)), LogisticRegression(tol=1e-12)
     )
@@ -203,13 +203,13 @@ def test_platt_targets_keep_one_class_from_certainty() -> None:
 @pytest.mark.parametrize("max_iter", [1, 3])
 @pytest.mark.parametrize("window", ["expanding", "rolling"])
 def test_unconverged_weights_do_not_depend_on_later_rows(window: str, max_iter: int) -> None:
-    """Refits descend in chunks; one that is cut short is where its own past has brought it."""
+    """Refits are fitted in batches; an unconverged one depends on earlier rows only."""
     dataset = sp500(5)
-    walk = {"window": window, "refit_every": 5}
-    whole = forecast(dataset, walk, max_iter=max_iter, tol=1e-15)
+    walk_config = {"window": window, "refit_every": 5}
+    whole = forecast(dataset, walk_config, max_iter=max_iter, tol=1e-15)
     assert not whole.refits.converged.all()
     rows = 2_011
-    early = make_folds(rows, WalkForwardSpec.model_validate(walk), horizon=1)
+    early = make_folds(rows, WalkForwardSpec.model_validate(walk_config), horizon=1)
     X, y = dataset.features[:rows], dataset.up[:rows]
     model = LogisticRegression(max_iter=max_iter, tol=1e-15)
     cut = fit_folds(trained(X, y, early), model)

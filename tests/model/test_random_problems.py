@@ -97,15 +97,15 @@ def fit_by_scipy(S: Array, y: Array, D: Array) -> Array:
 
 @settings(max_examples=1000, suppress_health_check=list(HealthCheck))
 @given(problem=problems)
-def _weights_are_the_best_or_the_fit_says_why_not(problem: Problem) -> None:
+def _weights_are_optimal_or_outcome_is_reported(problem: Problem) -> None:
     X, y = problem.made()
     half = problem.rows // 2
-    walk = {
+    walk_config = {
         "whole": {"train": problem.rows - 1, "refit_every": "never"},
         "expanding": {"train": half, "refit_every": max(half // 2, 1)},
         "rolling": {"train": half, "refit_every": max(half // 2, 1), "window": "rolling"},
     }[problem.window]
-    folds = make_folds(problem.rows, WalkForwardSpec.model_validate(walk), horizon=1)
+    folds = make_folds(problem.rows, WalkForwardSpec.model_validate(walk_config), horizon=1)
     scaling = fold_scaling(X, [folds], has_label=np.ones(problem.rows, dtype=np.bool_))
     model = LogisticRegression(l2=problem.l2, tol=TOL, degenerate="base_rate")
     fits = fit_folds(TrainingData(X, y, [folds], scaling), model)
@@ -131,17 +131,17 @@ def _weights_are_the_best_or_the_fit_says_why_not(problem: Problem) -> None:
             [[fits.coefficients[index, 0] + selected[:, is_kept].mean(axis=0) @ weights], weights * spread[is_kept]]
         )
 
-        def slope(there: Array, S: Array = S, ups: Array = ups, D: Array = D) -> float:
-            return float(np.abs(S.T @ (expit(S @ there) - ups) / len(ups) + D @ there).max())
+        def slope(point: Array, S: Array = S, ups: Array = ups, D: Array = D) -> float:
+            return float(np.abs(S.T @ (expit(S @ point) - ups) / len(ups) + D @ point).max())
 
         size = 1 + np.abs(theta).max()
         assert slope(theta) <= 10 * TOL + 1e-13 * size * np.abs(selected).max() / spread[is_kept].min()
         if 0 < index < len(folds) - 1:
-            continue  # the optimiser takes its time; the first and the last refit have the most different rows
+            continue  # the optimiser is slow; the first and the last refit have the most different rows
         best = fit_by_scipy(S, ups, D)
 
-        def flattest(there: Array, S: Array = S, ups: Array = ups, D: Array = D) -> float:
-            g = expit(S @ there)
+        def flattest(point: Array, S: Array = S, ups: Array = ups, D: Array = D) -> float:
+            g = expit(S @ point)
             return float(np.linalg.eigvalsh((S.T * (g * (1 - g))) @ S / len(ups) + D)[0])
 
         # What is left of either gradient moves the weights by at most that over the flattest curvature between them,
@@ -151,9 +151,9 @@ def _weights_are_the_best_or_the_fit_says_why_not(problem: Problem) -> None:
 
 
 def test_weights_are_optimal_or_the_fit_reports_why_not() -> None:
-    """Of a thousand problems; what is told as unconverged is rare, and every outcome is met."""
+    """Of a thousand problems, few are reported as unconverged, and every outcome occurs."""
     OUTCOMES.clear()
-    _weights_are_the_best_or_the_fit_says_why_not()
+    _weights_are_optimal_or_outcome_is_reported()
     assert OUTCOMES["converged"] > 1000
     assert OUTCOMES["degenerate"] > 50
     assert OUTCOMES["unconverged"] <= 0.01 * OUTCOMES.total()

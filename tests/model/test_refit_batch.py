@@ -21,7 +21,7 @@ from model.example_data import example_data, training
 
 @given(seed=st.integers(0, 10_000), scale=st.sampled_from([1.0, 30.0, 1e3]))
 def test_float32_gradient_is_accurate_far_from_the_start(seed: int, scale: float) -> None:
-    """Where the formula for small changes loses its digits, sums are taken anew."""
+    """Where the formula for small changes loses digits, sums are computed in double precision."""
     X, y = example_data(1, rows=300)
     objective = ObjectiveBuilder(training(X, y), LogisticRegression()).build_objective(slice(0, 3))
     rng = np.random.default_rng(seed)
@@ -37,7 +37,7 @@ def test_float32_gradient_is_accurate_far_from_the_start(seed: int, scale: float
 @settings(max_examples=15)
 @given(seed=st.integers(0, 10_000))
 def test_fit_many_equals_fit_folds_of_each_model(seed: int) -> None:
-    """Models that descend side by side, one of them hard to fit, one without a fit, learn what each learns alone."""
+    """Models fitted together, one of them hard to fit, one without a fit, get the weights of separate fits."""
     rng = np.random.default_rng(seed)
     trainings = [training(*example_data(seed + index, edge=edge)) for index, edge in enumerate([0.3, 0.0, 3.0])]
     X, y = example_data(seed + 9)
@@ -99,15 +99,15 @@ def test_start_evaluation_is_used_only_at_its_point() -> None:
     raw = np.array([0.1, 5.0, -3.0, 0.0, 2.0])
     evaluated, plain = material.build_objective(slice(2, 9), start_weights=raw), material.build_objective(slice(2, 9))
     for theta in (plain.local_scaling.to_local_weights(raw), np.full(plain.n_weights, 0.3)):
-        for is_kept, recomputed in zip(
+        for kept, recomputed in zip(
             evaluated.gradient_and_hessian(theta), plain.gradient_and_hessian(theta), strict=True
         ):
-            np.testing.assert_allclose(is_kept, recomputed, atol=1e-14)
+            np.testing.assert_allclose(kept, recomputed, atol=1e-14)
 
 
 @pytest.mark.parametrize("window", ["expanding", "rolling"])
 def test_unlabelled_rows_do_not_change_the_weights(window: str) -> None:
-    """Wherever they stand among the training rows: the weights are those without them."""
+    """Wherever they are among the training rows, the weights are those without them."""
     X, y = example_data(4, rows=400)
     unlabelled = np.arange(400) % 7 == 3
     unlabelled[:150] = False

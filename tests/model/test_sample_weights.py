@@ -32,9 +32,9 @@ def example_data(seed: int, *, tickers: int = 1, holes: bool = False, horizon: i
     return build_dataset(prices, columns, label.compute_labels(prices), horizon=horizon)
 
 
-def forecast(dataset: Dataset, walk: dict[str, Any], **model: Any) -> Forecasts:
+def forecast(dataset: Dataset, walk_config: dict[str, Any], **model: Any) -> Forecasts:
     return walk_forward(
-        dataset, WalkForwardSpec.model_validate(walk), LogisticRegression.model_validate({**TIGHT, **model})
+        dataset, WalkForwardSpec.model_validate(walk_config), LogisticRegression.model_validate({**TIGHT, **model})
     )
 
 
@@ -76,8 +76,8 @@ def test_weighted_fit_equals_a_loop_of_scikit_learn(
     X, y = dataset.features, dataset.up
     # With hardly any rows that count, classes are soon separable.
     l2 = 0.1 if half_life is not None and half_life < 20 else l2
-    walk = {"window": window, "train": 100, "refit_every": every}
-    result = forecast(dataset, walk, l2=l2, half_life=half_life, class_weight=class_weight)
+    walk_config = {"window": window, "train": 100, "refit_every": every}
+    result = forecast(dataset, walk_config, l2=l2, half_life=half_life, class_weight=class_weight)
     for row in range(100, len(X)):
         refit_at = 100 + (row - 100) // every * every
         known = np.arange(max(refit_at - 100, 0) if window == "rolling" else 0, refit_at)
@@ -143,8 +143,8 @@ def test_pooled_model_equals_a_loop_over_sessions(
     holes: bool,
 ) -> None:
     dataset = example_data(seed, tickers=3, holes=holes, horizon=horizon, ties=ties)
-    walk = {"window": window, "train": 60, "refit_every": every, "embargo": embargo}
-    result = forecast(dataset, walk, scope="pooled", half_life=half_life, l2=l2)
+    walk_config = {"window": window, "train": 60, "refit_every": every, "embargo": embargo}
+    result = forecast(dataset, walk_config, scope="pooled", half_life=half_life, l2=l2)
     calendar = sorted(set(dataset.session.tolist()))
     count = {session: index for index, session in enumerate(calendar)}
     first = 60 - 1 + horizon + embargo
@@ -175,8 +175,8 @@ def test_pooled_model_equals_a_loop_over_sessions(
 
 def test_pooled_model_of_one_ticker_equals_per_ticker() -> None:
     dataset = example_data(4)
-    walk = {"train": 80, "refit_every": 10}
-    selected, pooled = (forecast(dataset, walk, scope=scope) for scope in ("per_ticker", "pooled"))
+    walk_config = {"train": 80, "refit_every": 10}
+    selected, pooled = (forecast(dataset, walk_config, scope=scope) for scope in ("per_ticker", "pooled"))
     np.testing.assert_array_equal(pooled.session, selected.session)
     np.testing.assert_allclose(pooled.probability, selected.probability, atol=1e-12)
     assert (pooled.refits.ticker == -1).all()
@@ -220,10 +220,10 @@ def test_block_size_does_not_change_forecasts(
 ) -> None:
     """Pieces, and curvatures and first guesses from a sample, lead to the same weights."""
     dataset = example_data(11, tickers=2, holes=True)
-    walk = {"train": 100, "refit_every": 3, "window": window}
-    whole = forecast(dataset, walk, scope=scope, **model)
+    walk_config = {"train": 100, "refit_every": 3, "window": window}
+    whole = forecast(dataset, walk_config, scope=scope, **model)
     monkeypatch.setattr("quantlr.model.batched.training.BLOCK_ROWS", 17)
     monkeypatch.setattr("quantlr.model.batched.training.SAMPLE_ROWS", 30)
-    pieces = forecast(dataset, walk, scope=scope, **model)
+    pieces = forecast(dataset, walk_config, scope=scope, **model)
     assert pieces.refits.converged.all()
     np.testing.assert_allclose(pieces.probability, whole.probability, atol=1e-10)

@@ -64,7 +64,7 @@ def test_batched_objective_equals_logistic_loss_of_each_refit(window: str) -> No
 
 
 def fit_by_scipy(X: Array, y: Array, l2: float) -> Array:
-    """Return raw weights found by Newton-CG on the standardised problem."""
+    """Return raw weights of Newton-CG on the standardised problem."""
     mean, deviation = X.mean(axis=0), X.std(axis=0)
     S = np.column_stack([np.ones(len(X)), (X - mean) / deviation])
     D = np.diag([0.0] + [l2] * X.shape[1])
@@ -188,7 +188,7 @@ def test_constant_features_forecast_the_base_rate(solver: str) -> None:
 
 @pytest.mark.parametrize("size", [1e2, 1e4, 1e6])
 def test_outlier_is_not_separation(size: float) -> None:
-    """One row far out, on its own side: the log odds there are huge, and the best weights finite all the same."""
+    """One correctly classified outlier has huge log odds, but the best weights are finite."""
     rng = np.random.default_rng(4)
     X = rng.normal(size=(200, 1))
     y = (rng.random(200) < 1 / (1 + np.exp(-0.5 * X[:, 0]))).astype(np.float64)
@@ -214,7 +214,7 @@ def test_price_error_does_not_stop_the_walk_forward() -> None:
 @settings(max_examples=25)
 @given(seed=st.integers(0, 10_000), spread=st.floats(0, 2))
 def test_newton_schulz_inverses_are_close_to_exact(seed: int, spread: float) -> None:
-    """However far apart the neighbours are, what is returned is near their inverse."""
+    """However much consecutive Hessians differ, each result is close to the inverse."""
     rng = np.random.default_rng(seed)
     base = rng.normal(size=(50, 4))
     moments = np.array([base.T @ base + spread * k * np.outer(base[k], base[k]) for k in range(6)])
@@ -224,7 +224,7 @@ def test_newton_schulz_inverses_are_close_to_exact(seed: int, spread: float) -> 
 
 
 def test_anderson_step_is_exact_for_a_quadratic() -> None:
-    """On a parabola whose curvature P has 10 or 25 % wrong, the second update arrives; a refit that is there stays."""
+    """Where P is 10 or 25 % off the inverse curvature, the second update is exact; an optimal refit does not move."""
     curvature, P = np.array([2.0, 0.5, 1.0]), np.array([0.45, 2.5, 1.0])
     start = np.array([[3.0, -1.0, 0.0]])
     first = start - P * curvature * start

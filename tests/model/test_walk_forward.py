@@ -27,10 +27,10 @@ def dataset_from(prices: Prices, features: list[Feature], **label: Any) -> Datas
     return build_dataset(prices, compute_feature_columns(prices, features), kind.compute(prices), horizon=kind.horizon)
 
 
-def forecasts_from(dataset: Dataset, walk: dict[str, Any], **model: Any) -> Forecasts:
+def forecasts_from(dataset: Dataset, walk_config: dict[str, Any], **model: Any) -> Forecasts:
     return walk_forward(
         dataset,
-        WalkForwardSpec.model_validate(walk),
+        WalkForwardSpec.model_validate(walk_config),
         LogisticRegression.model_validate(model),
     )
 
@@ -58,8 +58,8 @@ def sp500_by_scikit_learn(sp500: Dataset, window: str, every: int) -> tuple[list
 @pytest.mark.parametrize("every", [1, 21])
 @pytest.mark.parametrize("solver", ["gradient_descent", "nesterov", "newton"])
 def test_sp500_probabilities_equal_scikit_learn(sp500: Dataset, window: str, every: int, solver: str) -> None:
-    walk = {"window": window, "train": 1000, "refit_every": every}
-    forecasts = forecasts_from(sp500, walk, solver=solver, **TIGHT)
+    walk_config = {"window": window, "train": 1000, "refit_every": every}
+    forecasts = forecasts_from(sp500, walk_config, solver=solver, **TIGHT)
     rows, expected = sp500_by_scikit_learn(sp500, window, every)
     np.testing.assert_array_equal(forecasts.session, sp500.session[rows])
     np.testing.assert_allclose(forecasts.probability, expected, atol=1e-8, rtol=0)
@@ -83,8 +83,8 @@ def test_simulated_probabilities_equal_scikit_learn(
     prices = random_walk_prices(seed, n_sessions=260)
     dataset = dataset_from(prices, [LaggedReturns(lags=(1, 3)), Momentum(windows=(7,))], horizon=horizon, ties=ties)
     dataset.features[:, 0] *= scale
-    walk = {"window": window, "train": 120, "refit_every": every, "embargo": embargo}
-    forecasts = forecasts_from(dataset, walk, l2=l2, **TIGHT)
+    walk_config = {"window": window, "train": 120, "refit_every": every, "embargo": embargo}
+    forecasts = forecasts_from(dataset, walk_config, l2=l2, **TIGHT)
     X, y = rows_of(dataset)
     rows, expected = sklearn_probabilities(
         X, y, train=120, refit_every=every, rolling=window == "rolling", horizon=horizon, embargo=embargo, l2=l2

@@ -64,17 +64,11 @@ class FitResults:
     condition_number: float = np.nan
 
 
-def no_refit_progress(n_refits: int) -> None:
+def ignore_refit_progress(n_refits: int) -> None:
     """Do nothing; the default progress callback."""
 
 
-def fit_folds(
-    training_data: TrainingData,
-    model: LogisticRegression,
-    *,
-    describe_refit: DescribeRefit = str,
-    on_refits_done: RefitProgressCallback = no_refit_progress,
-) -> FitResults:
+def fit_folds(training_data: TrainingData, model: LogisticRegression) -> FitResults:
     """Return the weights of every refit of one model.
 
     Weights depend on the refit's own training rows and on the weights of earlier refits, from which a solver starts:
@@ -84,15 +78,13 @@ def fit_folds(
     ----------
     training_data : rows, labels and folds.
     model : penalty, solver and its settings.
-    describe_refit : returns the description of a refit for a message.
-    on_refits_done : receives the number of refits that have just been fitted.
 
     Raises
     ------
     DegenerateFold : training rows of one class, or separated classes, unless `model.degenerate` allows them.
     LearningRateTooLarge : gradient descent with `model.learning_rate` may diverge.
     """
-    return fit_many([training_data], model, describe_refits=[describe_refit], on_refits_done=on_refits_done)[0]
+    return fit_many([training_data], model, describe_refits=[str])[0]
 
 
 def fit_many(
@@ -100,17 +92,16 @@ def fit_many(
     model: LogisticRegression,
     *,
     describe_refits: Sequence[DescribeRefit],
-    on_refits_done: RefitProgressCallback = no_refit_progress,
+    on_refits_done: RefitProgressCallback = ignore_refit_progress,
 ) -> list[FitResults]:
     """Return the results of `fit_folds` for each model; models with equal folds share their batches.
 
-    The results of a model do not depend on the others, only the time does.
+    The results of a model do not depend on the others, only the time does. `describe_refits` describe the refits of
+    each model for a message, and `on_refits_done` receives the number of refits that have just been fitted.
     """
-    fitters = [
-        _SequentialRefitter(training_data, model, describe_refit)
-        for training_data, describe_refit in zip(training_sets, describe_refits, strict=True)
-    ]
-    while active := [fitter for fitter in fitters if not fitter.is_done]:
+    described_sets = zip(training_sets, describe_refits, strict=True)
+    fitters = [_SequentialRefitter(training_data, model, describe) for training_data, describe in described_sets]
+    while active := [fitter for fitter in fitters if fitter.next_refit < len(fitter.n_rows)]:
         chunk = min((fitter.next_refit_slice() for fitter in active), key=lambda refits: int(refits.start))
         fitters_of_chunk = [fitter for fitter in active if fitter.next_refit_slice() == chunk]
         n_done = sum(fitter.next_refit for fitter in fitters_of_chunk)
@@ -124,13 +115,12 @@ def _fit_chunk(fitters: list[_SequentialRefitter], refit_slice: slice) -> None:
     groups: dict[int, list[_SequentialRefitter]] = {}
     for fitter in fitters:
         if not fitter.fit_without_newton(refit_slice):
-            groups.setdefault(fitter.n_active_features(), []).append(fitter)
+            n_varying_features = int((fitter.training_data.scaling.std[refit_slice.start] > 0).sum())
+            groups.setdefault(n_varying_features, []).append(fitter)
     n_refits = refit_slice.stop - refit_slice.start
     for group in groups.values():
-        objectives = [
-            fitter.objective_builder.build_objective(refit_slice, start_weights=fitter.last_raw_weights)
-            for fitter in group
-        ]
+        builders = [(fitter.objective_builder, fitter.last_raw_weights) for fitter in group]
+        objectives = [builder.build_objective(refit_slice, start_weights=weights) for builder, weights in builders]
         starts = [fitter.start_candidates(objective)[0] for fitter, objective in zip(group, objectives, strict=True)]
         model = group[0].model
         result = newton_batch(RefitBatch.from_objectives(objectives, starts), tol=model.tol, max_iter=model.max_iter)
@@ -146,7 +136,7 @@ def base_rate_weights(objective: Objective) -> Array:
     return weights
 
 
-def warm_start(training_data: TrainingData, model: LogisticRegression, refit_index: int) -> Array | None:
+def warm_start_weights(training_data: TrainingData, model: LogisticRegression, refit_index: int) -> Array | None:
     """Return the weights (1 + k,), in raw units, of increasing samples of a refit's rows.
 
     None where the refit, or a class in the samples, has so few rows that the base rate is the better start.
@@ -161,9 +151,8 @@ def warm_start(training_data: TrainingData, model: LogisticRegression, refit_ind
         (n_rows,), (n_ups,) = sample.row_and_up_counts()
         if n_rows < MIN_SAMPLE_ROWS_PER_WEIGHT * n_weights or n_ups in (0, n_rows):
             continue
-        objective = ObjectiveBuilder(sample, model).build_objective(
-            slice(0, 1), start_weights=weights, min_hessian_rows=SAMPLE_ROWS
-        )
+        builder = ObjectiveBuilder(sample, model)
+        objective = builder.build_objective(slice(0, 1), start_weights=weights, min_hessian_rows=SAMPLE_ROWS)
         if weights is None:
             result = newton_single(objective, [base_rate_weights(objective)], tol=tol, max_iter=WARM_START_MAX_ITER)
         else:
@@ -182,23 +171,14 @@ class _SequentialRefitter:
         self.n_rows, self.n_ups = n_rows, n_ups = training_data.row_and_up_counts()
         self.unfittable_mask = n_rows < 2 if training_data.use_platt_targets else (n_ups == 0) | (n_ups == n_rows)
         n_refits = len(n_rows)
-        self.fits = FitResults(
-            coefficients=np.zeros((n_refits, 1 + training_data.X.shape[1])),
-            iterations=np.zeros(n_refits, dtype=np.int64),
-            max_abs_gradient=np.zeros(n_refits),
-            converged=np.ones(n_refits, dtype=np.bool_),
-            degenerate=np.zeros(n_refits, dtype=np.bool_),
-        )
+        coefficients, gradient = np.zeros((n_refits, 1 + training_data.X.shape[1])), np.zeros(n_refits)
+        iterations, degenerate = np.zeros(n_refits, dtype=np.int64), np.zeros(n_refits, dtype=np.bool_)
+        self.fits = FitResults(coefficients, iterations, gradient, ~degenerate, degenerate)
         self.max_newton_chunk_refits = MAX_REFITS_PER_CHUNK
         self.last_raw_weights: Array | None = None
         self.last_refit_and_objective: tuple[int, Objective] | None = None
         self.next_refit = 0
         self.pending_refit_slices = list(self._iter_similar_refit_slices())
-
-    @property
-    def is_done(self) -> bool:
-        """Whether every refit has been fitted."""
-        return self.next_refit == len(self.n_rows)
 
     def results(self) -> FitResults:
         """Return the results, with the condition number of the last refit's features."""
@@ -230,13 +210,9 @@ class _SequentialRefitter:
         max_refits = min(max(TRAINING_PAIRS_PER_CHUNK // block_rows, 1), MAX_REFITS_PER_CHUNK)
         if self.model.solver == "newton":
             if self.last_raw_weights is None:
-                self.last_raw_weights = warm_start(self.training_data, self.model, first)
+                self.last_raw_weights = warm_start_weights(self.training_data, self.model, first)
             max_refits = 1 if self.last_raw_weights is None else min(self.max_newton_chunk_refits, max_refits)
         return slice(first, min(first + max_refits, stop))
-
-    def n_active_features(self) -> int:
-        """Return the number of features that are not constant over the next refit's rows."""
-        return int((self.training_data.scaling.std[self.next_refit] > 0).sum())
 
     def fit_without_newton(self, refit_slice: slice) -> bool:
         """Fit a chunk without a solution, or by a first-order solver; return whether it was one of these."""
@@ -291,12 +267,10 @@ class _SequentialRefitter:
 
     def _fit_by_learning_rate(self, objective: Objective, refit_slice: slice) -> None:
         start = np.repeat(self.start_candidates(objective)[0][:, None], objective.n_refits, axis=1)
-        learning_rate = learning_rates(
-            objective, self.model, lambda index: self.describe_refit(refit_slice.start + index)
-        )
-        solver = FIRST_ORDER_SOLVERS[self.model.solver]
-        tol, max_iter = self.model.tol, self.model.max_iter
-        result = solver(objective, start, learning_rate=learning_rate, tol=tol, max_iter=max_iter)
+        first, model = refit_slice.start, self.model
+        learning_rate = learning_rates(objective, model, lambda index: self.describe_refit(first + index))
+        solver = FIRST_ORDER_SOLVERS[model.solver]
+        result = solver(objective, start, learning_rate=learning_rate, tol=model.tol, max_iter=model.max_iter)
         self._store_results(refit_slice, result, objective)
         self._handle_separated_refits(objective, refit_slice.start, objective.n_refits)
 
@@ -326,10 +300,8 @@ class _SequentialRefitter:
             start = base_rate_weights(refit_objective)
             reason = find_separation(refit_objective, theta, start, tol=self.model.tol)
             if reason:
-                text = (
-                    f"{reason}, so that no best fit exists; set model.l2 above 0 (0.01, say), train on more rows, or "
-                    "use fewer features"
-                )
+                hint = "set model.l2 above 0 (0.01, say), train on more rows, or use fewer features"
+                text = f"{reason}, so that no best fit exists; {hint}"
                 self._handle_degenerate_refit(first_refit + index, text, config_key="model.l2")
 
     def _unfittable_reason(self, refit_index: int) -> str:
@@ -344,9 +316,8 @@ class _SequentialRefitter:
     def _handle_degenerate_refit(self, refit: int, reason: str, *, config_key: str = "walk_forward.train") -> None:
         """Raise, or let the refit forecast its base rate; with one class, Laplace's (ups + 1) / (rows + 2)."""
         if self.model.degenerate == "error":
-            raise DegenerateFold(
-                f"{self.describe_refit(refit)}: {reason}; or set model.degenerate to base_rate", key=config_key
-            )
+            text = f"{self.describe_refit(refit)}: {reason}; or set model.degenerate to base_rate"
+            raise DegenerateFold(text, key=config_key)
         n_rows, n_ups = self.n_rows[refit : refit + 1], self.n_ups[refit : refit + 1]
         has_both = (n_ups > 0) & (n_ups < n_rows)
         base_rate = np.where(has_both, n_ups / np.maximum(n_rows, 1), (n_ups + 1.0) / (n_rows + 2.0))

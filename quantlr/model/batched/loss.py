@@ -10,9 +10,10 @@ class where classes have weights, and combined with the class weights of each re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial, reduce
+from operator import add
 from typing import Any, Literal
 
 import numpy as np
@@ -112,9 +113,7 @@ class RefitBlock:
 
     def refit_selector(self, refit_indices: IntArray | None) -> IntArray | slice:
         """Return the indices, or a full slice for None or all refits, which makes no copy."""
-        if refit_indices is None or len(refit_indices) == self.n_refits:
-            return slice(None)
-        return refit_indices
+        return slice(None) if refit_indices is None or len(refit_indices) == self.n_refits else refit_indices
 
     def max_abs_standardized_gradient(self, gradient: Array, refit_indices: IntArray | None = None) -> Array:
         """Return the largest component of each refit's standardised gradient, (columns,)."""
@@ -210,14 +209,13 @@ class Objective(RefitBlock):
             return rows.row_sums_by_class(np.stack([*counts, g])), hessian_sums
 
         sums_by_block = zip(*(label_and_start_sums(make_rows()) for make_rows in row_factories), strict=True)
-        sums, *hessian_sums = map(_sum_arrays, sums_by_block)
+        sums, *hessian_sums = (reduce(add, block_sums) for block_sums in sums_by_block)
         row_sums, up_row_sums = sums[:, :2].sum(axis=2).transpose(1, 0, 2)
+        label_sums = LabelSums.from_row_sums(row_sums, up_row_sums, class_weight, use_platt_targets=use_platt_targets)
         mask = local_scaling.nonconstant_mask
         return cls(
             row_factories=row_factories,
-            label_sums=LabelSums.from_row_sums(
-                row_sums, up_row_sums, class_weight, use_platt_targets=use_platt_targets
-            ),
+            label_sums=label_sums,
             local_scaling=local_scaling,
             feature_mean=(scaling.mean[:, mask] - local_scaling.center) / local_scaling.scale,
             feature_std=scaling.std[:, mask] / local_scaling.scale,
@@ -233,7 +231,7 @@ class Objective(RefitBlock):
         """
         refits = self.refit_selector(refit_indices)
         half_theta = 0.5 * theta
-        tanh_sums = _sum_arrays(self._iter_over_rows(lambda rows: rows.tanh_row_sums(half_theta, refits)))
+        tanh_sums = reduce(add, self._map_row_blocks(lambda rows: rows.tanh_row_sums(half_theta, refits)))
         gradient = self.combine_class_sums(tanh_sums, refits)
         gradient += self.label_sums.mean_x[:, refits] - 2.0 * self.label_sums.mean_x_times_target[:, refits]
         gradient *= 0.5
@@ -243,7 +241,7 @@ class Objective(RefitBlock):
         """Return gradients (p, refits) and Hessians (refits, p, p) of all refits at one common point (p,)."""
         sums = self.start_evaluation
         if sums is None or not np.array_equal(sums.theta, theta):
-            sums = self._evaluate(theta)
+            sums = self._evaluate_at(theta)
         factor = self.label_sums.mean_factor_by_class.T
         mean_x_times_g = (factor[:, :, None] * sums.probability_row_sums).sum(axis=1).T
         hessian = (factor[:, :, None, None] * sums.hessian_sums).sum(axis=1)
@@ -252,21 +250,9 @@ class Objective(RefitBlock):
 
     def hessian_bound(self) -> Array:
         """Return the Boehning-Lindsay bound on each refit's Hessian, X'X / (4n) + penalty, (refits, p, p)."""
-        quarters = self._iter_over_rows(lambda rows: rows.second_moments_by_class(np.full(len(rows.y), 0.25)))
+        quarters = self._map_row_blocks(lambda rows: rows.second_moments_by_class(np.full(len(rows.y), 0.25)))
         factor = self.label_sums.mean_factor_by_class.T[:, :, None, None]
-        return self.add_penalty_hessian((factor * _sum_arrays(quarters)).sum(axis=1))
-
-    def with_rows_in_memory(self) -> Objective:
-        """Return the same loss with rows that are computed once and kept."""
-        return replace(self, row_factories=[rows_in_memory(make_rows()) for make_rows in self.row_factories])
-
-    def with_exact_hessian(self) -> Objective:
-        """Return the same loss with Hessians from all rows."""
-        return replace(self, hessian_row_stride=1)
-
-    def without_penalty(self) -> Objective:
-        """Return the same loss with l2 = 0."""
-        return replace(self, l2=0.0)
+        return self.add_penalty_hessian((factor * reduce(add, quarters)).sum(axis=1))
 
     def select_refit(self, refit_index: int) -> Objective:
         """Return the loss of one of the refits."""
@@ -287,6 +273,11 @@ class Objective(RefitBlock):
             hessian_row_stride=self.hessian_row_stride,
         )
 
+    def row_shares(self, rows: TrainingRows) -> Array:
+        """Return the share of each row in a single refit's mean loss, (rows,)."""
+        factor = self.label_sums.mean_factor_by_class[:, 0]
+        return np.full(len(rows.y), factor[0]) if rows.weight_by_class is None else rows.weight_by_class @ factor
+
     def loss(self, theta: Array) -> float:
         """Return the loss of a single refit at `theta` (p,)."""
         factor, target = self.label_sums.mean_factor_by_class[:, 0], self.label_sums.target_by_class[:, 0]
@@ -297,7 +288,7 @@ class Objective(RefitBlock):
             return float(np.sum(weight * pointwise_log_loss(rows.log_odds(theta), targets)))
 
         penalty = 0.5 * self.l2 * float(np.sum((self.feature_std[0] * theta[1:]) ** 2))
-        return float(sum(self._iter_over_rows(row_loss_sum))) + penalty
+        return float(sum(self._map_row_blocks(row_loss_sum))) + penalty
 
     def min_margin_and_max_abs_log_odds(self, theta: Array) -> tuple[float, float]:
         """Return the smallest margin (2y - 1) theta.x and the largest |theta.x| of a single refit's rows."""
@@ -306,41 +297,30 @@ class Objective(RefitBlock):
             z = rows.log_odds(theta)
             return _min_over_weighted_rows((2.0 * rows.y - 1.0) * z, rows), _min_over_weighted_rows(-np.abs(z), rows)
 
-        margins, negated_log_odds = zip(*self._iter_over_rows(margin_and_negated_log_odds), strict=True)
+        margins, negated_log_odds = zip(*self._map_row_blocks(margin_and_negated_log_odds), strict=True)
         return min(margins), -min(negated_log_odds)
 
     def max_abs_log_odds_change(self, direction: Array) -> float:
         """Return the largest |direction.x| of a single refit's rows."""
+        changes = self._map_row_blocks(lambda rows: _min_over_weighted_rows(-np.abs(rows.log_odds(direction)), rows))
+        return -float(min(changes))
 
-        def negated_change(rows: TrainingRows) -> float:
-            return _min_over_weighted_rows(-np.abs(rows.log_odds(direction)), rows)
-
-        return -float(min(self._iter_over_rows(negated_change)))
-
-    def _evaluate(self, theta: Array) -> Evaluation:
+    def _evaluate_at(self, theta: Array) -> Evaluation:
         def evaluation_sums(rows: TrainingRows) -> tuple[Array, Array]:
             g = sigmoid(rows.log_odds(theta))
             hessian_sums = rows.second_moments_by_class(sigmoid_derivative(g), row_stride=self.hessian_row_stride)
             return rows.row_sums_by_class(g[None])[:, 0], hessian_sums
 
-        return Evaluation(theta, *map(_sum_arrays, zip(*self._iter_over_rows(evaluation_sums), strict=True)))
+        sums_by_block = zip(*self._map_row_blocks(evaluation_sums), strict=True)
+        return Evaluation(theta, *(reduce(add, block_sums) for block_sums in sums_by_block))
 
-    def _iter_over_rows(self, compute_values: Callable[[TrainingRows], Any]) -> Iterator[Any]:
+    def _map_row_blocks(self, compute_values: Callable[[TrainingRows], Any]) -> Iterator[Any]:
         return (compute_values(make_rows()) for make_rows in self.row_factories)
 
 
 def rows_in_memory(rows: TrainingRows) -> TrainingRowsFactory:
     """Return a factory that returns these rows."""
     return lambda: rows
-
-
-def _sum_arrays(arrays: Iterable[Array]) -> Array:
-    """Return the sum of arrays, in their order, without changing the first."""
-    iterator = iter(arrays)
-    total = next(iterator)
-    for array in iterator:
-        total = total + array
-    return total
 
 
 def _min_over_weighted_rows(values: Array, rows: TrainingRows) -> float:

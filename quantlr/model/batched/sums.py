@@ -16,14 +16,16 @@ from quantlr.model.windows import RowDelta, TrainingWindows
 LOG_ODDS_BLOCK_BYTES = 3 * 2**16
 """Bytes of log odds, of pairs of a row and a refit, per block, so that they stay in the cache.
 
-`Float32Rows.remainders` has three arrays of this size at once. With 2^18 the allocator returns their memory after every
-block, and a walk-forward takes up to 10 % longer.
+`Float32Rows.nonlinear_tanh_row_sums` has three arrays of this size at once. With 2^18 the allocator returns their
+memory after every block, and a walk-forward takes up to 10 % longer.
 """
+FLOAT32_SUM_ROWS = 2**10
+"""Rows whose sum is taken in single precision, at most; such sums are added up in double precision."""
 FLOAT32_COLUMN_MULTIPLE = 4
 """The columns of weighted rows in single precision are padded to a multiple of this: 5 columns take 1.4 times as long
 as 8."""
 MIN_TANH_CHANGE_DENOMINATOR = 0.25
-"""Smallest denominator at which the formula of `Float32Rows.remainders` keeps its digits."""
+"""Smallest denominator at which the formula of `Float32Rows.nonlinear_tanh_row_sums` keeps its digits."""
 
 
 @dataclass(frozen=True)
@@ -96,11 +98,8 @@ class LocalRows:
 
     def tanh_row_sums(self, half_theta: Array, refits: IntArray | slice) -> Array:
         """Return the sums of tanh(x.theta / 2) x over the rows of some refits, (classes * p, columns)."""
-
-        def tanh_in_place(half_log_odds: Any, _: slice) -> Any:
-            return np.tanh(half_log_odds, out=half_log_odds)
-
-        return _blockwise_row_sums(self.X, self.weighted_rows_by_class, self.windows, half_theta, refits, tanh_in_place)
+        X, weighted, windows = self.X, self.weighted_rows_by_class, self.windows
+        return _blockwise_row_sums(X, weighted, windows, half_theta, refits, lambda half, _: np.tanh(half, out=half))
 
     def float32_rows_around(self, theta: Array) -> Float32Rows:
         """Return these rows in single precision, with the values at `theta` (p,) that `Float32Rows` needs."""
@@ -197,44 +196,45 @@ class Float32Rows:
     Attributes
     ----------
     X, windows : as in `LocalRows`.
-    sloped_rows : (rows, classes * p or more) the weighted rows times 1 - tanh^2 at the point; further columns are 0.
+    slope_weighted_rows : (rows, classes * p or more) the weighted rows times 1 - tanh^2 at the
+        point; further columns are 0.
     tanh_half_log_odds : (rows,) tanh(x.theta / 2) at the point.
     max_abs_tanh : its largest absolute value.
-    sums : number of sums, classes * p.
+    n_sums : number of sums, classes * p.
     """
 
     X: Float32Array
-    sloped_rows: Float32Array
+    slope_weighted_rows: Float32Array
     tanh_half_log_odds: Float32Array
     max_abs_tanh: float
-    sums: int
+    n_sums: int
     windows: TrainingWindows
 
     def is_accurate_for_step(self, half_step: Float32Array) -> bool:
-        """Return whether the denominators in `remainders` keep their digits for moves 2 * `half_step` (p, columns)."""
+        """Return whether `nonlinear_tanh_row_sums` keeps its digits for moves 2 * `half_step` (p, columns)."""
         max_tanh_product = 1.0 - MIN_TANH_CHANGE_DENOMINATOR
         if self.max_abs_tanh <= max_tanh_product:
             return True
         half_log_odds_bound = np.abs(self.X) @ np.abs(half_step).max(axis=1)
         return bool((np.abs(self.tanh_half_log_odds) * np.tanh(half_log_odds_bound)).max() <= max_tanh_product)
 
-    def remainders(self, half: Float32Array, columns: IntArray | slice) -> Array:
-        """Return the change of `LocalRows.tanh_row_sums` by moves 2 * `half` (p, columns), less its linear term.
+    def nonlinear_tanh_row_sums(self, half_step: Float32Array, refits: IntArray | slice) -> Array:
+        """Return the change of `LocalRows.tanh_row_sums` by moves 2 * `half_step` (p, columns), less its linear term.
 
         tanh(a + b) - tanh(a) = (1 - tanh(a)^2) tanh(b) / (1 + tanh(a) tanh(b)), where digits are lost if the
-        denominator is small. To first order in b this is (1 - tanh(a)^2) b, whose sum the caller knows.
+        denominator is small. To first order in b this is (1 - tanh(a)^2) b, whose sum the caller adds.
         """
 
-        def remainder(pull: Any, rows: slice) -> Any:
-            values = np.tanh(pull)
-            below = values * self.tanh_half_log_odds[rows]
-            below += 1.0
-            values /= below
-            values -= pull
+        def nonlinear_part(half_change: Any, rows: slice) -> Any:
+            values = np.tanh(half_change)
+            denominator = values * self.tanh_half_log_odds[rows]
+            denominator += 1.0
+            values /= denominator
+            values -= half_change
             return values
 
-        sums = _blockwise_row_sums(self.X, self.sloped_rows, self.windows, half, columns, remainder)
-        return sums[: self.sums]
+        sums = _blockwise_row_sums(self.X, self.slope_weighted_rows, self.windows, half_step, refits, nonlinear_part)
+        return sums[: self.n_sums]
 
 
 def sample_weights_by_class(y: Array, sample_weight: Array | None, *, by_class: bool) -> Array | None:
@@ -272,6 +272,8 @@ def _blockwise_row_sums(
     total = np.zeros((half_theta.shape[1], weighted_rows_by_class.shape[1]))
     half_theta_T, X_T = np.ascontiguousarray(half_theta.T), X.T
     block = max(LOG_ODDS_BLOCK_BYTES // (half_theta.shape[1] * half_theta.itemsize), 1)
+    if half_theta.dtype == np.float32:
+        block = min(block, FLOAT32_SUM_ROWS)
     for first in range(0, len(X), block):
         last = min(first + block, len(X))
         values = transform(half_theta_T @ X_T[:, first:last], slice(first, last))

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from quantlr.core.values import Array, BoolArray, Folds, IntArray
-from quantlr.model.batched.loss import Objective, TrainingRowsFactory, rows_in_memory
+from quantlr.model.batched.loss import Objective, TrainingRows, TrainingRowsFactory, rows_in_memory
 from quantlr.model.batched.sums import LocalRows, RawRows, sample_weights_by_class
 from quantlr.model.config import LogisticRegression
 from quantlr.model.splits import fold_sums
@@ -29,6 +29,9 @@ MIN_ROWS_KEPT_RAW = 2**15
 """Number of rows from which the history of a single refit is kept in raw units."""
 MAX_LOCAL_SCALING_RATIO = 8.0
 """Largest ratio of local units to those of a refit before the local units are renewed."""
+
+RowBlocks = list[tuple[slice, TrainingWindows]]
+"""Slices of rows, each with the part of every refit's training window in it, counted from the start of the slice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +105,8 @@ class ObjectiveBuilder:
         self._y = np.where(has_label, training_data.y, 0.0)
         self._sample_weight = weight = training_data.sample_weight
         # Sample weights are needed only if a row without a label lies inside a training window.
-        if not all(
-            has_label[ticker.train_start.min() : ticker.train_stop.max()].all() for ticker in training_data.folds
-        ):
+        folds = training_data.folds
+        if not all(has_label[ticker.train_start.min() : ticker.train_stop.max()].all() for ticker in folds):
             self._sample_weight = has_label * (1.0 if weight is None else weight)
         self._local_scaling: LocalScaling | None = None
         self._local_X: Array | None = None
@@ -126,9 +128,8 @@ class ObjectiveBuilder:
         last_session = max(self._session_indices(slice(rows.stop - 1, rows.stop))[0] for rows, _ in blocks)
         n_rows = sum(rows.stop - rows.start for rows, _ in blocks)
         n_sample_rows = SAMPLE_ROWS * (refit_slice.stop - refit_slice.start)
-        make_factories = self._raw_row_factories if self._can_stay_raw(scaling) else self._local_row_factories
         return Objective.from_row_factories(
-            make_factories(blocks, last_session, scaling),
+            self._make_row_factories(blocks, last_session, scaling),
             scaling,
             training.scaling[refit_slice],
             l2=model.l2,
@@ -159,10 +160,10 @@ class ObjectiveBuilder:
         is_well_scaled = local_scaling.is_raw_well_scaled(max_center_to_scale=MAX_LOCAL_SCALING_RATIO)
         return is_well_scaled and self._training_data.n_window_rows(0) > MIN_ROWS_KEPT_RAW
 
-    def _row_blocks(self, refit_slice: slice, local_scaling: LocalScaling) -> list[tuple[slice, TrainingWindows]]:
+    def _row_blocks(self, refit_slice: slice, local_scaling: LocalScaling) -> RowBlocks:
         """Return slices of the rows that fit the cache, with the part of each refit's window in them."""
         block_rows = RAW_BLOCK_ROWS if self._can_stay_raw(local_scaling) else BLOCK_ROWS
-        blocks: list[tuple[slice, TrainingWindows]] = []
+        blocks: RowBlocks = []
         for ticker in self._training_data.folds:
             rows, windows = union_slice_and_windows(ticker, refit_slice)
             n_rows = rows.stop - rows.start
@@ -174,28 +175,22 @@ class ObjectiveBuilder:
                 blocks.append((block, windows.clip_to_slice(slice(first, last))))
         return blocks
 
-    def _raw_row_factories(
-        self, row_blocks: Sequence[tuple[slice, TrainingWindows]], last_session: int, local_scaling: LocalScaling
+    def _make_row_factories(
+        self, row_blocks: RowBlocks, last_session: int, local_scaling: LocalScaling
     ) -> list[TrainingRowsFactory]:
-        A, by_class = local_scaling.raw_to_local_matrix(), self._model.class_weight is not None
-        factories = []
-        for rows, _ in row_blocks:
-            y = self._y[rows]
-            weight = sample_weights_by_class(y, self._decayed_sample_weight(rows, last_session), by_class=by_class)
-            factories.append(rows_in_memory(RawRows(self._training_data.X[rows], local_scaling, A, y, weight)))
-        return factories
+        by_class, training, local_X = self._model.class_weight is not None, self._training_data, self._local_X
+        stays_raw = self._can_stay_raw(local_scaling)
+        raw_to_local = local_scaling.raw_to_local_matrix() if stays_raw else np.empty(0)
 
-    def _local_row_factories(
-        self, row_blocks: Sequence[tuple[slice, TrainingWindows]], last_session: int, local_scaling: LocalScaling
-    ) -> list[TrainingRowsFactory]:
-        by_class, local_X = self._model.class_weight is not None, self._local_X
+        def make_rows(rows: slice, windows: TrainingWindows) -> TrainingRows:
+            y, weight = self._y[rows], self._decayed_sample_weight(rows, last_session)
+            if stays_raw:
+                weight_by_class = sample_weights_by_class(y, weight, by_class=by_class)
+                return RawRows(training.X[rows], local_scaling, raw_to_local, y, weight_by_class)
+            X = local_scaling.to_local_rows(training.X[rows]) if local_X is None else local_X[rows]
+            return LocalRows.from_arrays(X, y, weight, windows, by_class=by_class)
 
-        def make_rows(rows: slice, windows: TrainingWindows) -> LocalRows:
-            X = local_scaling.to_local_rows(self._training_data.X[rows]) if local_X is None else local_X[rows]
-            weight = self._decayed_sample_weight(rows, last_session)
-            return LocalRows.from_arrays(X, self._y[rows], weight, windows, by_class=by_class)
-
-        if local_X is None:
+        if local_X is None and not stays_raw:
             return [partial(make_rows, rows, windows) for rows, windows in row_blocks]
         return [rows_in_memory(make_rows(rows, windows)) for rows, windows in row_blocks]
 

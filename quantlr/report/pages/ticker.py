@@ -17,7 +17,7 @@ from quantlr.backtest.attribution import (
 )
 from quantlr.backtest.metrics import BacktestView, EvaluatedForecasts, annual_turnover, profit_factor, win_rate
 from quantlr.backtest.rolling import rolling_accuracy
-from quantlr.model.diagnostics import standardized
+from quantlr.model.diagnostics import standardize_weights
 from quantlr.report.context import PageContext
 from quantlr.report.curves import draw_rolling_accuracy
 from quantlr.report.pages.forecast import draw_calibration, reliability_values
@@ -139,7 +139,7 @@ def ticker_coefficient_values(context: TickerContext) -> Table:
     dataset, coefficients = data.dataset, context.run.metrics["model"]["coefficients"]
     by_feature = coefficients.get("pooled") or coefficients[context.name]
     weights = np.array([by_feature[name] for name in dataset.columns], dtype=np.float64)
-    weights = standardized(dataset, weights, row_slice=dataset.ticker_slice(context.ticker_index))
+    weights = standardize_weights(dataset, weights, row_slice=dataset.ticker_slice(context.ticker_index))
     model = "last refit of the pooled model" if "pooled" in coefficients else "last refit"
     table: dict[str, Any] = {"model": model}
     if np.isnan(weights).any():
