@@ -58,7 +58,7 @@ def compute_metrics(
     )
     counter.step()
     prices, refits, trials = run_data.prices, run_data.forecasts.refits, trial_statistics or TrialStatistics(1, None)
-    fills = compare_fills(run_data.positions, prices, config.execution, sessions_per_year=per_year)
+    fills = compare_fill_metrics(run_data.positions, prices, config.execution, sessions_per_year=per_year)
     counter.step()
     metrics = {
         "data": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from quantlr.core.values import Array
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 

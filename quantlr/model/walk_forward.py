@@ -14,7 +14,7 @@ from quantlr.core.errors import DegenerateFold, NotEnoughHistory
 from quantlr.core.parallel import map_in_processes
 from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.timing import NOT_YET_KNOWN, iso_date
-from quantlr.core.values import Dataset, Folds, Forecasts, Note, Refits
+from quantlr.core.values import Array, Dataset, Folds, Forecasts, IntArray, Note, Refits
 from quantlr.model.batched.fit import FitResults, RefitProgressCallback, fit_many, ignore_refit_progress
 from quantlr.model.batched.training import TrainingData
 from quantlr.model.calibration import Calibration, fit_platt_calibration
@@ -365,7 +365,7 @@ def _join_forecasts(
         fold=np.concatenate(refit_indices),
         horizon=dataset.horizon,
         refits=refits,
-        folds=tuple(folds.shift(split.first_row) for split in splits for folds in split.folds),
+        folds=tuple(folds.shift_rows(split.first_row) for split in splits for folds in split.folds),
         notes=(*notes, *model_notes, *_iter_joint_notes(model_forecasts, refit_indices, refits)),
     )
 

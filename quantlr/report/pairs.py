@@ -14,7 +14,7 @@ import pandas as pd
 from quantlr.backtest.metrics import BACKTEST_METRICS, FORECAST_METRICS, BacktestView, EvaluatedForecasts
 from quantlr.core.errors import UserError
 from quantlr.core.timing import iso_date
-from quantlr.core.values import BacktestResult
+from quantlr.core.values import Array, BacktestResult
 from quantlr.report.storage import SavedRun
 from quantlr.report.style import MINUS_SIGN
 from quantlr.report.summary import HEADLINE_METRICS, metric_text
