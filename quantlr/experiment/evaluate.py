@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from quantlr.backtest.fills import is_significant_only_at_same_close
+from quantlr.backtest.fills import compare_fill_metrics, is_significant_only_at_same_close
 from quantlr.backtest.metrics import (
     BACKTEST_METRICS,
     FORECAST_METRICS,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from quantlr.core.values import Array
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from quantlr.core.errors import DegenerateFold
+from quantlr.core.values import Array
 from quantlr.model.batched.loss import Objective, rows_in_memory
 from quantlr.model.batched.training import ObjectiveBuilder, TrainingData
 from quantlr.model.config import LogisticRegression

@@ -21,7 +21,9 @@ LAGS = LaggedReturns(lags=(1, 2))
 
 def dataset_from(prices: Prices, features: list[Feature], **label: Any) -> Dataset:
     kind = Direction.model_validate(label)
-    return build_dataset(prices, compute_feature_columns(prices, features), kind.compute_labels(prices), horizon=kind.horizon)
+    return build_dataset(
+        prices, compute_feature_columns(prices, features), kind.compute_labels(prices), horizon=kind.horizon
+    )
 
 
 def run_walk_forward(

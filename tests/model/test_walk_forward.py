@@ -24,7 +24,9 @@ TIGHT = {"tol": 1e-12, "max_iter": 200_000}
 
 def dataset_from(prices: Prices, features: list[Feature], **label: Any) -> Dataset:
     kind = Direction.model_validate(label)
-    return build_dataset(prices, compute_feature_columns(prices, features), kind.compute_labels(prices), horizon=kind.horizon)
+    return build_dataset(
+        prices, compute_feature_columns(prices, features), kind.compute_labels(prices), horizon=kind.horizon
+    )
 
 
 def forecasts_from(dataset: Dataset, walk_config: dict[str, Any], **model: Any) -> Forecasts:
