@@ -20,8 +20,6 @@ from quantlr.model.diagnostics import ModelDiagnostics, diagnose_model
 from quantlr.report.style import plural
 from quantlr.report.summary import condense_notes, note_text, ticker_list_text
 
-MAX_TICKER_LIST_CHARS = 60
-"""Characters of the list of tickers in a page's header."""
 MAX_PLOTTED_REFITS, MAX_LOSS_CURVES, MAX_LOSS_ITERATIONS = 60, 5, 150
 """Refits whose coefficients are drawn, refits whose loss is, and iterations after which its curve is cut, at most."""
 
@@ -98,7 +96,7 @@ class PageContext:
     def setup_text(self) -> str:
         """The setup of the run in one line: tickers, dates, features, refits and execution."""
         config, data = self.config, self.run_data
-        tickers = ticker_list_text(self.forecast_tickers, max_chars=MAX_TICKER_LIST_CHARS)
+        tickers = ticker_list_text(self.forecast_tickers, max_chars=60)
         features = plural(len(data.dataset.columns), "feature")
         splits, execution, dates = config.walk_forward, config.execution, data.result.fill_dates
         refits = "fitted once" if splits.refit_every == "never" else f"refitted every {splits.refit_every} sessions"

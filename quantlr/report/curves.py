@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 NO_SKILL_LABEL = "95% band under no skill"
-DRAWDOWN_AXIS_FACTOR = 1.25
-"""Lower end of the drawdown axis relative to the max drawdown; the numbers of the deepest stand in that room."""
 
 
 def draw_growth(ax: Axes, table: Mapping[str, Any]) -> None:
@@ -57,15 +55,14 @@ def draw_log_curves(
     dates: pd.DatetimeIndex,
     curves: Sequence[tuple[Array, str, str, float]],
     *,
-    low_factor: float = 0.97,
-    high_factor: float = 1.06,
+    margins: tuple[float, float] = (0.97, 1.06),
 ) -> None:
     """Draw equity curves, each with its name, colour and line width, on a log scale; the legend has the last values."""
     for equity, name, color, width in curves:
         label = f"{name}: {format_multiple(equity[-1])}"
         ax.plot(dates, np.where(equity > 0, equity, np.nan), color=color, linewidth=width, label=label)
     all_values = np.concatenate([curve[0] for curve in curves])
-    format_log_axis(ax, all_values, low_factor=low_factor, high_factor=high_factor)
+    format_log_axis(ax, all_values, margins=margins)
 
 
 def _shade_drawdowns(ax: Axes, table: Mapping[str, Any]) -> list[tuple[float, float]]:
@@ -86,7 +83,7 @@ def draw_drawdown(ax: Axes, table: Mapping[str, Any]) -> None:
     ax.fill_between(dates, net, 0.0, color=BLUE, alpha=0.35, linewidth=0)
     ax.plot(dates, net, color=BLUE, linewidth=0.9)
     ax.plot(dates, benchmark, color=ORANGE, linewidth=0.9)
-    ax.set_ylim(min(float(net.min()), float(benchmark.min()), -0.01) * DRAWDOWN_AXIS_FACTOR, 0.0)
+    ax.set_ylim(1.25 * min(float(net.min()), float(benchmark.min()), -0.01), 0.0)
     ax.yaxis.set_major_formatter(percent_tick)
     ax.locator_params(axis="y", nbins=4)
     texts = []

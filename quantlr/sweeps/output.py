@@ -14,8 +14,7 @@ import pandas as pd
 from quantlr.core.values import BacktestResult
 from quantlr.report.pages.sweep import ParameterMarginal, ParameterSurface, SweepPageContext, WinnerEquity
 from quantlr.report.storage import json_bytes, nonfinite_to_none
-from quantlr.report.style import number_text, percent_text, shorten_end
-from quantlr.report.tables import TableRow
+from quantlr.report.style import TableRow, number_text, percent_text, shorten_end
 from quantlr.stats.verdict import Verdict
 from quantlr.sweeps.analysis import Holdout, SweepStatistics, TrialResults
 from quantlr.sweeps.grid import Sweep, grid_value_text

@@ -20,8 +20,16 @@ from quantlr.report.curves import draw_growth
 from quantlr.report.pages import PAGES, applicable_pages
 from quantlr.report.pages.layout import Panel, Rectangle, grid_rectangles
 from quantlr.report.pages.tearsheet import growth_values, monthly_return_values, tearsheet_page
-from quantlr.report.style import nice_ticks, number_text, percent_text, shorten_middle
-from quantlr.report.tables import MONTH_LABELS, TableRow, draw_monthly_returns, draw_text_table
+from quantlr.report.style import (
+    MONTH_LABELS,
+    TableRow,
+    draw_monthly_returns,
+    draw_text_table,
+    nice_ticks,
+    number_text,
+    percent_text,
+    shorten_middle,
+)
 
 from report.cases import USER_RCPARAMS, case_context, case_tear_sheet
 
@@ -137,7 +145,7 @@ def test_calendar_leaves_months_without_sessions_empty() -> None:
 def test_text_table_writes_labels_and_cells() -> None:
     ax = new_axes()
     rows = [TableRow("SKILL", ("", "95%")), TableRow("Accuracy", ("53%", "51% to 55%"))]
-    draw_text_table(ax, rows, column_right_edges=(0.6, 1.0))
+    draw_text_table(ax, {"rows": rows}, column_right_edges=(0.6, 1.0))
     assert [text.get_text() for text in ax.texts] == ["Skill", "95%", "Accuracy", "53%", "51% to 55%"]
 
 

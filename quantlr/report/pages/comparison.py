@@ -171,14 +171,10 @@ def _draw_settings(ax: Axes, table: Table) -> None:
 
 def sharpe_values(comparison: Comparison) -> Table:
     """Return the paired differences of annual Sharpe ratios (see `difference_table`)."""
-    rows = [
-        (
-            None if pair.has_same_returns else pair.sharpe_difference,
-            sharpe_difference_text(pair),
-            pair.is_sharpe_significant,
-        )
-        for pair in comparison.pairs
-    ]
+    rows = []
+    for pair in comparison.pairs:
+        difference = None if pair.has_same_returns else pair.sharpe_difference
+        rows.append((difference, sharpe_difference_text(pair), pair.is_sharpe_significant))
     return difference_table(comparison.pairs, rows, better_sign=1) | {"caption": MATRIX_CAPTION}
 
 
@@ -202,17 +198,11 @@ def difference_table(
     where a higher value is better, -1 where a lower one is.
     """
     differences, texts, significant = zip(*rows, strict=True)
-    value, low, high = np.array([(d.value, d.low95, d.high95) if d else (np.nan,) * 3 for d in differences]).T
-    return {
-        "first": np.array([pair.first_index for pair in pairs]),
-        "second": np.array([pair.second_index for pair in pairs]),
-        "value": value,
-        "low": low,
-        "high": high,
-        "texts": texts,
-        "significant_mask": np.array(significant, dtype=np.bool_),
-        "better_sign": better_sign,
-    }
+    first, second = np.array([(pair.first_index, pair.second_index) for pair in pairs]).T
+    intervals = np.array([(d.value, d.low95, d.high95) if d else (np.nan,) * 3 for d in differences])
+    table = {"first": first, "second": second, **dict(zip(("value", "low", "high"), intervals.T, strict=True))}
+    significant_mask = np.array(significant, dtype=np.bool_)
+    return table | {"texts": texts, "significant_mask": significant_mask, "better_sign": better_sign}
 
 
 def draw_differences(ax: Axes, table: Table) -> None:

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LONG_COLOR, SHORT_COLOR = SKY, VERMILION
-MIN_LOG_SCALE_PRICE_RATIO = 4.0
-"""Ratio of the highest to the lowest price above which the axis is logarithmic."""
 
 
 def price_values(context: PageContext) -> Table:
@@ -67,7 +65,7 @@ def price_table(result: BacktestResult, ticker: int, trades: pd.DataFrame, *, na
 
 
 def draw_price(ax: Axes, table: Table) -> None:
-    """Draw a price, shaded while long and while short."""
+    """Draw a price, shaded while long and while short; on a log scale if it rose or fell to more than 4 times."""
     from matplotlib.dates import date2num
 
     dates, price = table["dates"], table["price"]
@@ -78,8 +76,8 @@ def draw_price(ax: Axes, table: Table) -> None:
             style: dict[str, Any] = {"facecolor": color, "alpha": alpha, "linewidth": 0, "label": side}
             ax.broken_barh(spans, (0, 1), transform=ax.get_xaxis_transform(), **style)
     ax.plot(dates, price, color=BLACK, linewidth=1.0, marker=marker_if_few(dates))
-    if price.max() > MIN_LOG_SCALE_PRICE_RATIO * price.min():
-        format_log_axis(ax, price, low_factor=1 / 1.05, high_factor=1.05)
+    if price.max() > 4.0 * price.min():
+        format_log_axis(ax, price, margins=(1 / 1.05, 1.05))
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:,g}" if value < 1e6 else f"{value:.3g}")
     add_legend_above(ax, n_columns=2)
     format_date_axis(ax, table["date_range"])

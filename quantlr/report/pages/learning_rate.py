@@ -8,9 +8,8 @@ import numpy as np
 
 from quantlr.core.values import Array
 from quantlr.model.config import LogisticRegression
-from quantlr.model.learning_rate import LearningRateStudy
 from quantlr.report.context import PageContext
-from quantlr.report.pages.layout import Panel, Table
+from quantlr.report.pages.layout import Panel, Table, as_table
 from quantlr.report.style import (
     BAND_GREY,
     BLACK,
@@ -25,7 +24,7 @@ from quantlr.report.style import (
     VERMILION,
     add_legend_above,
     number_text,
-    plain_number,
+    signed_number,
 )
 
 if TYPE_CHECKING:
@@ -37,13 +36,11 @@ MIN_PLOTTED_EXCESS_LOSS = 1e-17
 """Lower end of the axis of excess losses; lower values are drawn there."""
 LEARNING_RATE_COLORS = (SKY, GREEN, ORANGE, VERMILION)
 """Colours of learning rates that are too small, 1/L, close to the limit 2/L, and above it."""
-LEARNING_RATE_LABELS = ("small", "1/L =", "near 2/L", "above")
 UPDATE_RULE_LABELS = {
     "gradient_descent": r"iteration of gradient descent, $\theta\leftarrow\theta-\alpha\,\nabla J$",
     "nesterov": r"iteration, $\theta\leftarrow\theta-\alpha\,\nabla J$ with Nesterov momentum",
     "newton": r"iteration, $\theta\leftarrow\theta-P\,\nabla J$, $P$ the inverse Hessian",
 }
-MAX_ITERATION_BARS = 7
 FORMULA_TITLE_PADDING = 36.0
 """Points between a title and the axes with a formula and a legend below the title."""
 NO_MINIMUM = "No refit has a finite minimum of the loss."
@@ -68,11 +65,8 @@ def loss_values(context: PageContext) -> Table:
     if not len(curves.refit_index):
         return table | {"message": NO_MINIMUM}
     dates = context.run_data.forecasts.sessions[diagnostics.first_session[curves.refit_index]]
-    return table | {
-        "excess_loss": curves.excess_loss,
-        "labels": [f"{date:%b %Y}" for date in dates],
-        "iteration_label": UPDATE_RULE_LABELS[model.solver],
-    }
+    labels, update_rule = [f"{date:%b %Y}" for date in dates], UPDATE_RULE_LABELS[model.solver]
+    return table | {"excess_loss": curves.excess_loss, "labels": labels, "iteration_label": update_rule}
 
 
 def _draw_loss(ax: Axes, table: Table) -> None:
@@ -89,12 +83,12 @@ def _draw_loss(ax: Axes, table: Table) -> None:
 
 
 def iteration_count_values(context: PageContext) -> Table:
-    """Return how many refits took how many iterations: `labels`, `counts` and `colors` of the bars."""
+    """Return how many refits took how many iterations: `labels`, `counts` and `colors` of 7 bars at most."""
     refits = context.run_data.forecasts.refits
     iterations = refits.iterations[refits.converged & ~refits.degenerate]
     bars: list[tuple[str, int, str]] = []
     if len(iterations):
-        first, width = int(iterations.min()), -(-int(np.ptp(iterations) + 1) // MAX_ITERATION_BARS)
+        first, width = int(iterations.min()), -(-int(np.ptp(iterations) + 1) // 7)
         for index, count in enumerate(np.bincount((iterations - first) // width).tolist()):
             low = first + index * width
             bars.append((f"{low}" if width == 1 else f"{low}–{low + width - 1}", count, BLUE))
@@ -125,16 +119,10 @@ def study_values(context: PageContext) -> Table:
     study = context.model_diagnostics.learning_rate_study
     if study is None:
         return {"message": NO_MINIMUM}
-    rates = study.learning_rates
-    return {
-        "learning_rates": rates,
-        "excess_loss": study.excess_loss,
-        "labels": [f"{name} {number_text(rate)}" for name, rate in zip(LEARNING_RATE_LABELS, rates, strict=True)],
-        "learning_rate_grid": study.learning_rate_grid,
-        "compared_iterations": study.compared_iterations,
-        "grid_excess_loss": study.grid_excess_loss_after_iterations,
-        "max_stable_rate": study.max_stable_learning_rate,
-    }
+    names = ("small", "1/L =", "near 2/L", "above")
+    labels = [f"{name} {number_text(rate)}" for name, rate in zip(names, study.learning_rates, strict=True)]
+    losses = {"excess_loss": study.excess_loss, "grid_excess_loss": study.grid_excess_loss_after_iterations}
+    return as_table(study, labels=labels, max_stable_rate=study.max_stable_learning_rate, **losses)
 
 
 def learning_rate_values(context: PageContext) -> Table:
@@ -146,17 +134,13 @@ def learning_rate_values(context: PageContext) -> Table:
 def learning_rate_grid_values(context: PageContext) -> Table:
     """Return `study_values` with the limit of the learning rate and the configured rate (None if automatic)."""
     model = context.config.model
-    limit = _lipschitz_text(context.model_diagnostics.learning_rate_study, model)
-    configured = None if model.learning_rate == "auto" else model.learning_rate
-    return {**study_values(context), "configured_rate": configured, "subtitle": limit}
-
-
-def _lipschitz_text(study: LearningRateStudy | None, model: LogisticRegression) -> str:
-    """Return the Lipschitz constant of the gradient as a formula and as a number."""
+    study = context.model_diagnostics.learning_rate_study
     hessian_bound = r"X^{\top}WX/4" if is_weighted(model) else r"X^{\top}X/4n"
     penalty = r"+l_2D" if model.l2 > 0 else ""
     value = f" = {number_text(study.lipschitz)}, 2/L = {number_text(study.max_stable_learning_rate)}" if study else ""
-    return rf"$L=\lambda_{{\max}}({hessian_bound}{penalty})${value}"
+    lipschitz = rf"$L=\lambda_{{\max}}({hessian_bound}{penalty})${value}"
+    configured = None if model.learning_rate == "auto" else model.learning_rate
+    return {**study_values(context), "configured_rate": configured, "subtitle": lipschitz}
 
 
 def _draw_loss_by_learning_rate(ax: Axes, table: Table) -> None:
@@ -196,7 +180,7 @@ def _draw_loss_against_learning_rate(ax: Axes, table: Table) -> None:
     ticks = [step * 10.0**power for power in range(-8, 7) for step in (1.0, 3.0)]
     ax.set_xticks([tick for tick in ticks if left <= tick <= right])
     ax.xaxis.minorticks_off()
-    ax.xaxis.set_major_formatter(plain_number)
+    ax.xaxis.set_major_formatter(signed_number)
     ax.set_xlabel(r"learning rate $\alpha$, log scale (▲: the four at the left)", **LABEL_STYLE)
     add_legend_above(ax, n_columns=3, font_size=8.2)
 

@@ -129,12 +129,8 @@ def full_sigmoid_values(context: PageContext) -> Table:
     log_odds = np.linspace(-MAX_LOG_ODDS, MAX_LOG_ODDS, 241)
     low, high = _central_range(context.evaluated.log_odds)
     probability = sigmoid(log_odds)
-    return {
-        "log_odds": log_odds,
-        "probability": probability,
-        "slope": sigmoid_derivative(probability),
-        "is_used": (log_odds >= low) & (log_odds <= high),
-    }
+    slope, is_used = sigmoid_derivative(probability), (log_odds >= low) & (log_odds <= high)
+    return {"log_odds": log_odds, "probability": probability, "slope": slope, "is_used": is_used}
 
 
 def _draw_full_sigmoid(ax: Axes, table: Table) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,30 +24,30 @@ from quantlr.report.style import (
     ORANGE,
     PURPLE,
     VERMILION,
+    TableRow,
     add_legend_above,
+    draw_text_table,
     format_date_axis,
     format_log_axis,
     format_multiple,
+    format_row,
     marker_if_few,
     number_text,
     percent_text,
     percent_tick,
     plural,
 )
-from quantlr.report.tables import TableRow, draw_text_table, format_table_row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COST_PART_COLORS = {"commission": ORANGE, "slippage": VERMILION, "spread and fees": PURPLE, "borrow": GREEN}
-FILL_COLORS = {"next_close": BLUE, "next_open": GREEN, "close": ORANGE}
-SHORT_FILL_LABELS = {"next_close": "next close", "next_open": "next open", "close": "same close"}
+FILL_STYLES = {"next_close": ("next close", BLUE), "next_open": ("next open", GREEN), "close": ("same close", ORANGE)}
+"""Label and colour of each fill."""
 MAX_WEIGHT_MAP_TICKERS = 40
 """Tickers that have a row each; of more, only the fractions held are drawn."""
 MIN_ANNUAL_TURNOVER = 1.0
 """Turnover per year, in multiples of equity, below which costs hardly matter."""
-N_PLOTTED_COSTS = 121
-COLUMN_RIGHT_EDGES = (0.72, 1.0)
 
 
 def cumulative_cost_values(context: PageContext) -> Table:
@@ -103,7 +104,7 @@ def sharpe_by_cost_values(context: PageContext) -> Table:
         remark = ": negative before costs"
     elif break_even > max_cost:
         remark = f" (break-even {number_text(break_even, decimals=0)} bps)"
-    cost_bps = np.linspace(0.0, max_cost, N_PLOTTED_COSTS)
+    cost_bps = np.linspace(0.0, max_cost, 121)
     return {
         "cost_bps": cost_bps,
         "sharpe": sharpe_at_cost(result, cost_bps, execution, sessions_per_year=per_year),
@@ -142,9 +143,8 @@ def fill_values(context: PageContext) -> Table:
 
     `is_run_fill` marks the configured fill, `is_tradable` those at which one can trade.
     """
-    config, metrics = context.config, context.metrics["backtest"]["fills"]
+    config, metrics, data = context.config, context.metrics["backtest"]["fills"], context.run_data
     per_year = config.report.sessions_per_year
-    data = context.run_data
     results = backtest_by_fill(data.positions, data.prices, config.execution, sessions_per_year=per_year)
     curves = []
     for fill, result in results.items():
@@ -153,7 +153,7 @@ def fill_values(context: PageContext) -> Table:
         is_run_fill, is_tradable = fill == config.execution.fill, metrics[fill]["tradable"]
         remarks = [text for text, applies in (("this run", is_run_fill), ("not tradable", not is_tradable)) if applies]
         curves.append({
-            "fill": fill, "label": ", ".join([SHORT_FILL_LABELS[fill], *remarks]), "dates": result.fill_dates,
+            "fill": fill, "label": ", ".join([FILL_STYLES[fill][0], *remarks]), "dates": result.fill_dates,
             "equity": np.append(1.0, result.equity), "is_run_fill": is_run_fill, "is_tradable": is_tradable,
         })  # fmt: skip
     return {"curves": curves} if curves else {"message": "Prices end before every fill has a return."}
@@ -165,12 +165,12 @@ def _draw_fills(ax: Axes, table: Table) -> None:
         equity = curve["equity"]
         width, zorder = (1.9, 3) if curve["is_run_fill"] else (1.2, 2)
         ax.plot(
-            curve["dates"], np.where(equity > 0, equity, np.nan), color=FILL_COLORS[curve["fill"]], linewidth=width,
+            curve["dates"], np.where(equity > 0, equity, np.nan), color=FILL_STYLES[curve["fill"]][1], linewidth=width,
             linestyle="-" if curve["is_tradable"] else (0, (4, 1.5)), zorder=zorder,
             label=f"{curve['label']}: {format_multiple(equity[-1])}",
         )  # fmt: skip
     all_values = np.concatenate([curve["equity"] for curve in table["curves"]])
-    format_log_axis(ax, all_values, low_factor=0.98, high_factor=1.02)
+    format_log_axis(ax, all_values, margins=(0.98, 1.02))
     add_legend_above(ax, n_columns=1)
     format_date_axis(ax, table["curves"][0]["dates"])
 
@@ -216,10 +216,6 @@ def trades_by_side_values(context: PageContext) -> Table:
     ]}  # fmt: skip
 
 
-def _draw_trades_by_side(ax: Axes, table: Table) -> None:
-    draw_text_table(ax, table["rows"], column_right_edges=COLUMN_RIGHT_EDGES)
-
-
 CUMULATIVE_COSTS = Panel(
     "cumulative_costs", "Cumulative gross excess return and costs (% of equity)", cumulative_cost_values,
     _draw_cumulative_costs, LEGEND_ROW_POINTS,
@@ -232,7 +228,9 @@ FILLS = Panel("growth_by_fill", "Growth of 1 by fill (log scale)", fill_values, 
 TRADE_RETURNS = Panel(
     "trade_returns", "{trades} by return after costs", trade_return_values, draw_trade_returns, LEGEND_ROW_POINTS
 )
-TRADES_BY_SIDE = Panel("trades_by_side", "", trades_by_side_values, _draw_trades_by_side)
+TRADES_BY_SIDE = Panel(
+    "trades_by_side", "", trades_by_side_values, partial(draw_text_table, column_right_edges=(0.72, 1.0))
+)
 
 
 def positions_panels(context: PageContext) -> tuple[PlacedPanel, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,16 +40,9 @@ from quantlr.stats.multiple_testing import expected_order_statistics
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MAX_ROWS_ABOVE_CURVES = 15
-"""Tickers whose rows leave room for a chart below."""
 MAX_TICKER_ROWS = 60
 """Tickers that have a row each; of more, only the highest and the lowest are named."""
 N_EXTREME_TICKERS = 3
-ONE_TAIL_PROBABILITY = 0.025
-"""Probability that a ticker without skill is above its 95% band."""
-HIGHLIGHT_COLORS = (BLUE, GREEN, SKY, VERMILION, ORANGE, PURPLE)
-"""Colours of the highest, then of the lowest curves."""
-MAX_FAINT_LINE_POINTS = 300
 TICKER_MEASURES = {
     "contribution": ("Contribution (annual, % of equity)", True),
     "accuracy": ("Accuracy", True),
@@ -189,13 +183,14 @@ def cumulative_contribution_values(context: PageContext) -> Table:
 
 
 def _draw_cumulative_contribution(ax: Axes, table: Table) -> None:
-    """Draw the named tickers in colour and the others in grey, thinned out to what is visible."""
+    """Draw the named tickers in colour and the others in grey, thinned out to some 300 points."""
     dates, others = table["dates"], table["others"]
     marker = marker_if_few(dates)
     if others.shape[1]:
-        stride = max(len(dates) // MAX_FAINT_LINE_POINTS, 1)
+        stride = max(len(dates) // 300, 1)
         ax.plot(dates[::stride], others[::stride], color=BAND_GREY, linewidth=0.6, alpha=0.7, marker=marker)
-    for (name, values), color in zip(table["named"].items(), HIGHLIGHT_COLORS, strict=False):
+    colors = (BLUE, GREEN, SKY, VERMILION, ORANGE, PURPLE)
+    for (name, values), color in zip(table["named"].items(), colors, strict=False):
         label = f"{name:.12} {percent_text(values[-1])}"
         ax.plot(dates, values, color=color, linewidth=1.5, marker=marker, label=label)
     ax.axhline(0, color=GREY, linewidth=0.8)
@@ -209,10 +204,8 @@ def _draw_cumulative_contribution(ax: Axes, table: Table) -> None:
 def contribution_by_accuracy_values(context: PageContext) -> Table:
     """Return excess accuracy over the majority-class baseline, and annual contribution, by ticker: (tickers,) each."""
     stats = context.attribution
-    return {
-        "excess_accuracy": stats.accuracy - stats.baseline_accuracy,
-        "annual_contribution": stats.annual_contribution,
-    }
+    excess_accuracy = stats.accuracy - stats.baseline_accuracy
+    return {"excess_accuracy": excess_accuracy, "annual_contribution": stats.annual_contribution}
 
 
 def _draw_contribution_by_accuracy(ax: Axes, table: Table) -> None:
@@ -226,22 +219,18 @@ def _draw_contribution_by_accuracy(ax: Axes, table: Table) -> None:
     ax.set_xlabel("accuracy less majority-class baseline", **LABEL_STYLE)
 
 
-def _row_panel(measure: str) -> Panel:
-    draw = {"contribution": _draw_labelled_bars, "accuracy": _draw_dots}.get(measure, _draw_bars)
-    return Panel(
-        f"tickers_{measure}", TICKER_MEASURES[measure][0], lambda context: measure_values(context, measure), draw
-    )
-
-
-def _rank_panel(measure: str) -> Panel:
-    title = "Accuracy less majority-class baseline" if measure == "accuracy" else TICKER_MEASURES[measure][0]
-    return Panel(
-        f"ranked_{measure}", title, lambda context: ranked_values(context, measure), _draw_ranked, LEGEND_ROW_POINTS
-    )
-
-
-ROW_PANELS = tuple(map(_row_panel, TICKER_MEASURES))
-RANK_PANELS = tuple(map(_rank_panel, TICKER_MEASURES))
+ROW_DRAWINGS = (_draw_labelled_bars, _draw_dots, _draw_bars, _draw_bars)
+ROW_PANELS = tuple(
+    Panel(f"tickers_{measure}", title, partial(measure_values, measure=measure), draw)
+    for (measure, (title, _)), draw in zip(TICKER_MEASURES.items(), ROW_DRAWINGS, strict=True)
+)
+RANK_TITLES = {name: title for name, (title, _) in TICKER_MEASURES.items()} | {
+    "accuracy": "Accuracy less majority-class baseline"
+}
+RANK_PANELS = tuple(
+    Panel(f"ranked_{name}", title, partial(ranked_values, measure=name), _draw_ranked, LEGEND_ROW_POINTS)
+    for name, title in RANK_TITLES.items()
+)
 CUMULATIVE_CONTRIBUTION = Panel(
     "cumulative_contribution", "Cumulative contribution (% of equity)", cumulative_contribution_values,
     _draw_cumulative_contribution, LEGEND_ROW_POINTS,
@@ -263,7 +252,7 @@ def tickers_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
         first, second, third, fourth = RANK_PANELS
         panels = (first, second, two_legend_rows, third, fourth, CONTRIBUTION_BY_ACCURACY)
         return tuple(map(PlacedPanel, panels, cells))
-    has_curves_below = len(names) <= MAX_ROWS_ABOVE_CURVES
+    has_curves_below = len(names) <= 15
     top, left = 0.78, min(0.03 + 0.0055 * max(len(name[:14]) for name in names), 0.11)
     height = min(0.1 + 0.022 * len(names), 0.36) if has_curves_below else 0.735
     right = 0.98 if has_curves_below else 0.66
@@ -287,7 +276,7 @@ def tickers_title_and_text(context: PageContext) -> tuple[str, str]:
     skilled = "accuracy above the no-skill band"
     if not stats.mean_absolute_weight.any():
         return "No position was held", f"{n_skilled} of {n_tickers} tickers have an {skilled} (95%)."
-    n_expected = ONE_TAIL_PROBABILITY * n_tickers
+    n_expected = 0.025 * n_tickers  # Of tickers without skill, 2.5% are above their 95% band.
     expected = f"{n_expected:.0f}" if n_expected >= 1 else "fewer than 1"
     best, worst = int(contribution.argmax()), int(np.argsort(-contribution, kind="stable")[-1])
     total, highest, lowest = (
