@@ -72,7 +72,7 @@ class PageContext:
         return ticker_attribution(data.result, data.forecasts, self.evaluated, sessions_per_year=per_year)
 
     @property
-    def plotted_model_ticker(self) -> int:
+    def plotted_model_ticker_index(self) -> int:
         """Index of the ticker whose model is drawn: the first with the most refits; negative for a pooled model."""
         tickers, counts = np.unique(self.run_data.forecasts.refits.ticker, return_counts=True)
         return int(tickers[counts.argmax()])
@@ -80,7 +80,7 @@ class PageContext:
     @cached_property
     def model_diagnostics(self) -> ModelDiagnostics:
         """Coefficients, loss curves and learning-rate study of the model that is drawn."""
-        data, ticker = self.run_data, self.plotted_model_ticker
+        data, ticker = self.run_data, self.plotted_model_ticker_index
         return diagnose_model(
             data.dataset,
             data.forecasts,

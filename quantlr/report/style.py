@@ -74,9 +74,9 @@ def format_log_axis(ax: Axes, values: Array, *, margins: tuple[float, float] = (
     low, high = (float(positive.min()), float(positive.max())) if len(positive) else (1.0, 1.0)
     ax.set_yscale("log")
     ax.set_ylim(np.maximum([low, high], MIN_PLOTTED_EQUITY) * margins)
-    ax.set_yticks(nice_ticks(*ax.get_ylim()))
+    ax.set_yticks(round_tick_values(*ax.get_ylim()))
     ax.yaxis.minorticks_off()
-    ax.yaxis.set_major_formatter(signed_number)
+    ax.yaxis.set_major_formatter(number_tick_label)
 
 
 def format_fraction_axis(axis: Axis, *, max_ticks: int) -> None:
@@ -85,7 +85,7 @@ def format_fraction_axis(axis: Axis, *, max_ticks: int) -> None:
 
     low, high = (float(np.clip(limit, 0.0, 1.0)) for limit in axis.get_view_interval())
     axis.set_ticks([tick for tick in MaxNLocator(max_ticks).tick_values(low, high) if low <= tick <= high])
-    axis.set_major_formatter(percent_tick)
+    axis.set_major_formatter(percent_tick_label)
 
 
 def label_axes(ax: Axes, *, x: str = "", y: str = "") -> None:
@@ -154,7 +154,7 @@ def draw_loss_gain_image(ax: Axes, values: Array, *, half_range: float, center: 
     ax.imshow(values, cmap=loss_gain_colormap(), **options)
 
 
-def marker_if_few(values: Any, marker: str = ".") -> str | None:
+def marker_for_few_points(values: Any, marker: str = ".") -> str | None:
     """Return the marker for a line of few points, the only visible part of a line of one; None for many."""
     return marker if len(values) < 40 else None
 
@@ -173,7 +173,7 @@ class TableRow:
     cells: tuple[str, ...] = ()
 
 
-def format_row(label: str, values: Iterable[Any], formatter: Callable[[Any], str], **options: Any) -> TableRow:
+def format_table_row(label: str, values: Iterable[Any], formatter: Callable[[Any], str], **options: Any) -> TableRow:
     """Return a row with each value formatted, such as by `number_text` with its options."""
     return TableRow(label, tuple(formatter(value, **options) for value in values))
 
@@ -227,17 +227,23 @@ def draw_monthly_returns(ax: Axes, table: Mapping[str, Any]) -> None:
     ax.set_xlim(YEAR_LABEL_LEFT, YEAR_COLUMN_RIGHT)
 
 
-def percent_tick(value: float, _: object = None) -> str:
+def set_percent_ticks(axis: Axis, *, max_intervals: int) -> None:
+    """Label an axis of fractions in percent, with at most `max_intervals` intervals between its ticks."""
+    axis.set_major_formatter(percent_tick_label)
+    axis.get_major_locator().set_params(nbins=max_intervals)
+
+
+def percent_tick_label(value: float, _: object = None) -> str:
     """Return the tick label of a fraction in percent."""
     return f"{100 * value:g}%".replace("-", MINUS_SIGN)
 
 
-def signed_number(value: float, _: object = None) -> str:
+def number_tick_label(value: float, _: object = None) -> str:
     """Return the tick label of a number, with a typographic minus sign."""
     return f"{value:g}".replace("-", MINUS_SIGN)
 
 
-def nice_ticks(low: float, high: float) -> list[float]:
+def round_tick_values(low: float, high: float) -> list[float]:
     """Return round numbers between two positive ones: evenly spaced if they are close, else by decades."""
     if high / low < 4:
         steps = [step * 10.0**power for power in range(-4, 6) for step in (1.0, 2.0, 2.5, 5.0)]
@@ -248,7 +254,7 @@ def nice_ticks(low: float, high: float) -> list[float]:
     return [step * 10.0**decade for decade in decades for step in per_decade if low <= step * 10.0**decade <= high]
 
 
-def format_multiple(value: float) -> str:
+def growth_text(value: float) -> str:
     """Return the growth of 1 as short text, for any magnitude."""
     if 0 < value < 0.01 or value >= 1e6:
         return f"{value:.1e}"

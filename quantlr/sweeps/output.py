@@ -84,14 +84,14 @@ class SweepReport:
 
 def make_sweep_files(report: SweepReport) -> tuple[dict[str, bytes], dict[str, Any], pd.DataFrame]:
     """Return a sweep's files, its summary, and its table of trials."""
-    from quantlr.report.pages.sweep import sweep_page
+    from quantlr.report.pages.sweep import sweep_page_png
 
     table = trials_frame(report)
     summary = sweep_summary_dict(report, table)
     files = {
         "sweep.json": json_bytes(summary),
         "trials.csv": table.to_csv(index=False, lineterminator="\n").encode(),
-        "sweep.png": sweep_page(sweep_page_context(report, summary, table)),
+        "sweep.png": sweep_page_png(sweep_page_context(report, summary, table)),
     }
     winner = report.results.winner_index
     if winner is not None:

@@ -24,8 +24,9 @@ from quantlr.report.style import (
     grid_along_x,
     label_axes,
     percent_text,
-    percent_tick,
+    percent_tick_label,
     plural,
+    set_percent_ticks,
     shorten_end,
 )
 from quantlr.stats.hac import Z95
@@ -65,7 +66,7 @@ def _draw_return_groups(ax: Axes, table: Table) -> None:
     ax.axhline(overall, color=ORANGE, linewidth=1.3, label=f"all forecasts: {percent_text(overall, decimals=2)}")
     ax.errorbar(positions, mean, yerr=half_width, markersize=5, label="mean and 95% interval", **MODEL_POINTS)
     _set_limits_with_headroom(ax, float((mean - half_width).min()), float((mean + half_width).max()))
-    ax.yaxis.set_major_formatter(percent_tick)
+    ax.yaxis.set_major_formatter(percent_tick_label)
     ax.set_xticks(positions, _distinct_percent_labels(table["mean_probability"]))
     label_axes(ax, x="groups of equal size, by mean probability of up (%)", y="mean return")
     add_legend(ax, corner="upper left", n_columns=2)
@@ -80,13 +81,13 @@ def _distinct_percent_labels(probabilities: Array) -> list[str]:
     return labels if decimals == 1 else [label if index % 2 == 0 else "" for index, label in enumerate(labels)]
 
 
-def year_values(context: PageContext) -> Table:
+def accuracy_by_year_values(context: PageContext) -> Table:
     """Return accuracy and majority-class baseline by year with Wilson's 95% interval (see `GroupAccuracy`)."""
     years = context.run_data.forecasts.sessions.year.to_numpy(dtype=np.int64)
     return _group_accuracy_values(context, years[context.evaluated.session], "year")
 
 
-def ticker_values(context: PageContext) -> Table:
+def accuracy_by_ticker_values(context: PageContext) -> Table:
     """Return accuracy and baseline by ticker (see `GroupAccuracy`), and the expected ranking of random forecasts.
 
     `expected_by_rank` (tickers,) has the same order as the sorted `accuracy_difference`; it is there for many tickers.
@@ -160,8 +161,7 @@ def _draw_ranked_excess_accuracy(ax: Axes, table: Table) -> None:
     low, high = min(difference[0], expected[0]), max(difference[-1], expected[-1])
     _set_limits_with_headroom(ax, float(low), float(high), min_range=0.01)
     ax.set_xlim(1 - 0.02 * len(rank), 1.02 * len(rank))
-    ax.yaxis.set_major_formatter(percent_tick)
-    ax.locator_params(axis="y", nbins=4)
+    set_percent_ticks(ax.yaxis, max_intervals=4)
     ax.locator_params(axis="x", nbins=5, integer=True)
     label_axes(ax, x="tickers, worst first", y="excess accuracy")
     add_legend(ax, corner="upper left", n_columns=1)
@@ -177,10 +177,16 @@ RETURN_GROUPS = Panel(
     "return_by_probability", "Mean return by forecast probability", return_group_values, _draw_return_groups,
     SHORT_PADDING,
 )  # fmt: skip
-ACCURACY_BY_YEAR = Panel("accuracy_by_year", "Accuracy by year", year_values, _draw_accuracy_by_year, SHORT_PADDING)
+ACCURACY_BY_YEAR = Panel(
+    "accuracy_by_year", "Accuracy by year", accuracy_by_year_values, _draw_accuracy_by_year, SHORT_PADDING
+)
 ACCURACY_BY_TICKER = Panel(
-    "accuracy_by_ticker", "Accuracy by ticker", ticker_values, _draw_accuracy_by_ticker, SHORT_PADDING
+    "accuracy_by_ticker", "Accuracy by ticker", accuracy_by_ticker_values, _draw_accuracy_by_ticker, SHORT_PADDING
 )
 RANKED_EXCESS_ACCURACY = Panel(
-    "ranked_excess_accuracy", "Accuracy by ticker", ticker_values, _draw_ranked_excess_accuracy, LONG_PADDING
+    "ranked_excess_accuracy",
+    "Accuracy by ticker",
+    accuracy_by_ticker_values,
+    _draw_ranked_excess_accuracy,
+    LONG_PADDING,
 )

@@ -23,9 +23,9 @@ from quantlr.report.style import (
     grid_along_x,
     isolated_point_mask,
     number_text,
+    number_tick_label,
     percent_text,
     shorten_middle,
-    signed_number,
     style_axes,
 )
 from quantlr.stats.hac import Z95
@@ -72,7 +72,7 @@ class ModelSummary:
             errors = paths.standardized_standard_errors[newest, 1:]
         with np.errstate(divide="ignore", invalid="ignore"):
             z_statistic = np.nan_to_num(np.abs(weights / errors), nan=-1.0)
-        is_plotted = refits.ticker == context.plotted_model_ticker
+        is_plotted = refits.ticker == context.plotted_model_ticker_index
         return cls(
             diagnostics=diagnostics,
             feature_order=np.argsort(-z_statistic, kind="stable"),
@@ -184,7 +184,7 @@ def _draw_coefficient_path(ax: Axes, table: Table, index: int) -> None:
     ax.vlines(band_dates[isolated], low[isolated], high[isolated], color=color, linewidth=0.6)
     format_date_axis(ax, max_ticks=5)
     ax.locator_params(axis="y", nbins=4)
-    ax.yaxis.set_major_formatter(signed_number)
+    ax.yaxis.set_major_formatter(number_tick_label)
     for text, offset, weight in ((table["features"][index], 13.5, "bold"), (table["texts"][index], 3.5, "normal")):
         ax.annotate(text, (0, 1), (0, offset), xycoords="axes fraction", textcoords="offset points",
                     fontsize=SMALL_SIZE - 0.7, color=BLACK, fontweight=weight, annotation_clip=False)  # fmt: skip
@@ -206,7 +206,7 @@ def _draw_coefficients(ax: Axes, table: Table) -> None:
     chart.set_ylim(len(table["features"]) - 0.5, -0.5)
     chart.set_yticks(range(len(table["features"])), table["features"])
     grid_along_x(chart)
-    chart.xaxis.set_major_formatter(signed_number)
+    chart.xaxis.set_major_formatter(number_tick_label)
 
 
 COEFFICIENT_PATHS = Panel(

@@ -39,7 +39,7 @@ from quantlr.report.style import (
     label_axes,
     number_text,
     percent_text,
-    percent_tick,
+    percent_tick_label,
     plural,
 )
 from quantlr.stats.reliability import reliability_band, reliability_curve
@@ -62,7 +62,7 @@ def reliability_values(evaluated: EvaluatedForecasts, rng: np.random.Generator) 
     probability, up = evaluated.probability, evaluated.up
     curve = reliability_curve(probability, up)
     band = reliability_band(probability, up, session=evaluated.session, horizon=evaluated.horizon, rng=rng)
-    curves = as_table(curve, prefix="curve_") | as_table(band, prefix="band_")
+    curves = as_table(curve, "curve_") | as_table(band, "band_")
     return histogram_values(evaluated) | curves | {"subtitle": ""}
 
 
@@ -165,7 +165,7 @@ def roc_values(context: PageContext) -> Table:
         remark = "too few forecasts for a band"
     auc = number_text(context.metrics["forecast"]["auc"], decimals=3)
     table = as_table(curve, subtitle=f"AUC {auc}, {bounds}\n{remark}")
-    return table if band is None else table | as_table(band, prefix="band_")
+    return table if band is None else table | as_table(band, "band_")
 
 
 def _draw_roc(ax: Axes, table: Table) -> None:
@@ -177,8 +177,8 @@ def _draw_roc(ax: Axes, table: Table) -> None:
     ax.plot(table["false_positive_rate"], table["true_positive_rate"], color=BLUE, linewidth=1.8, label="forecasts")
     ax.set_xlim(0, 1)
     ax.set_ylim(0, 1)
-    ax.xaxis.set_major_formatter(percent_tick)
-    ax.yaxis.set_major_formatter(percent_tick)
+    ax.xaxis.set_major_formatter(percent_tick_label)
+    ax.yaxis.set_major_formatter(percent_tick_label)
     label_axes(ax, x="false positive rate", y="true positive rate")
     add_legend(ax, corner="lower right")
 
@@ -214,10 +214,7 @@ CALIBRATION = Panel(
     "calibration", "Calibration (reliability diagram)", calibration_values, draw_calibration, LONG_PADDING
 )
 FORECAST_COUNTS = Panel(
-    "forecast_counts",
-    "",
-    lambda context: {**histogram_values(context.evaluated), "subtitle": ""},
-    _draw_forecast_counts,
+    "forecast_counts", "", lambda context: histogram_values(context.evaluated) | {"subtitle": ""}, _draw_forecast_counts
 )
 ROC = Panel("roc", "Discrimination (ROC)", roc_values, _draw_roc, LONG_PADDING)
 PROBABILITY_BY_OUTCOME = Panel(

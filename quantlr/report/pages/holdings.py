@@ -26,9 +26,9 @@ from quantlr.report.style import (
     format_date_axis,
     format_log_axis,
     loss_gain_colormap,
-    marker_if_few,
+    marker_for_few_points,
     percent_text,
-    percent_tick,
+    set_percent_ticks,
 )
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def draw_price(ax: Axes, table: Table) -> None:
             spans = np.column_stack([entry, exit_ - entry]).tolist()
             style: dict[str, Any] = {"facecolor": color, "alpha": alpha, "linewidth": 0, "label": side}
             ax.broken_barh(spans, (0, 1), transform=ax.get_xaxis_transform(), **style)
-    ax.plot(dates, price, color=BLACK, linewidth=1.0, marker=marker_if_few(dates))
+    ax.plot(dates, price, color=BLACK, linewidth=1.0, marker=marker_for_few_points(dates))
     if price.max() > 4.0 * price.min():
         format_log_axis(ax, price, margins=(1 / 1.05, 1.05))
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:,g}" if value < 1e6 else f"{value:.3g}")
@@ -141,7 +141,7 @@ def exposure_values(context: PageContext) -> dict[str, Any]:
 
 def _draw_exposure(ax: Axes, table: Table) -> None:
     dates, gross, net = table["dates"], table["gross_exposure"], table["net_exposure"]
-    marker = marker_if_few(dates)
+    marker = marker_for_few_points(dates)
     ax.plot(dates, gross, color=BLUE, linewidth=1.5, marker=marker, label="gross (long + short)")
     if not np.array_equal(gross, net):
         ax.plot(dates, net, color=ORANGE, linewidth=1.2, marker=marker, label="net (long − short)")
@@ -149,8 +149,7 @@ def _draw_exposure(ax: Axes, table: Table) -> None:
     ax.axhline(0, color=GREY, linewidth=0.8)
     low, high = min(float(net.min()), 0.0), max(float(gross.max()), 0.1)
     ax.set_ylim(low - 0.08 * (high - low) * (low < 0), high + 0.08 * (high - low))
-    ax.yaxis.set_major_formatter(percent_tick)
-    ax.locator_params(axis="y", nbins=4)
+    set_percent_ticks(ax.yaxis, max_intervals=4)
     format_date_axis(ax, table["date_range"])
 
 
@@ -163,7 +162,7 @@ def turnover_values(context: PageContext) -> Table:
 
 def _draw_turnover(ax: Axes, table: Table) -> None:
     dates, turnover = table["dates"], table["annual_turnover"]
-    ax.plot(dates, turnover, color=PURPLE, linewidth=1.4, marker=marker_if_few(dates))
+    ax.plot(dates, turnover, color=PURPLE, linewidth=1.4, marker=marker_for_few_points(dates))
     ax.set_ylim(0, max(float(turnover.max()), 0.1) * 1.1)
     ax.locator_params(axis="y", nbins=4)
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}×")

@@ -95,17 +95,15 @@ class Page:
         """Return the page of a run as a figure."""
         page_context = self.make_context(context)
         title, subtitle = self.title_and_text(page_context)
-        figure = page_header(
-            title, subtitle, setup_text=f"{context.config.name}   {context.setup_text}", notes=context.notes,
-            notes_file="provenance.json",
-        )  # fmt: skip
+        setup, notes = f"{context.config.name}   {context.setup_text}", context.notes
+        figure = header_figure(title, subtitle, setup_text=setup, notes=notes, notes_file="provenance.json")
         draw_panels(figure, self.panels(page_context), page_context)
         return figure
 
     def render_picture(self, context: PageContext) -> Picture:
         """Return the page of a run as it is written; the bytes are the same for the same run."""
-        with default_style():
-            return to_picture(self.draw_figure(context), heading=self.heading)
+        with matplotlib_defaults():
+            return figure_to_picture(self.draw_figure(context), heading=self.heading)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +127,7 @@ class Picture:
     height: int
 
 
-def as_table(instance: Any, *, prefix: str = "", **others: Any) -> dict[str, Any]:
+def as_table(instance: Any, prefix: str = "", /, **others: Any) -> dict[str, Any]:
     """Return the fields of a dataclass by their names after a prefix, and other values by theirs."""
     return {prefix + item.name: getattr(instance, item.name) for item in fields(instance)} | others
 
@@ -177,7 +175,7 @@ def draw_panels(figure: Figure, panels: Iterable[PlacedPanel], context: Any) -> 
             ax.xaxis.get_offset_text().set_visible(False)
 
 
-def page_header(title: str, subtitle: str, *, setup_text: str, notes: tuple[str, ...], notes_file: str) -> Figure:
+def header_figure(title: str, subtitle: str, *, setup_text: str, notes: tuple[str, ...], notes_file: str) -> Figure:
     """Return an empty page with its header.
 
     Parameters
@@ -202,7 +200,7 @@ def page_header(title: str, subtitle: str, *, setup_text: str, notes: tuple[str,
     return figure
 
 
-def to_picture(figure: Figure, *, heading: str) -> Picture:
+def figure_to_picture(figure: Figure, *, heading: str) -> Picture:
     """Return a page as it is written."""
     header = {text.get_gid(): " ".join(text.get_text().split()) for text in figure.texts}
     parts = (header[TITLE_GID], header[SUBTITLE_GID], *(ax.get_title(loc="left") for ax in figure.axes))
@@ -222,7 +220,7 @@ def figure_png(figure: Figure) -> bytes:
 
 
 @contextmanager
-def default_style() -> Iterator[None]:
+def matplotlib_defaults() -> Iterator[None]:
     """Draw with matplotlib's defaults, whatever settings the user has for figures of their own."""
     import matplotlib
 

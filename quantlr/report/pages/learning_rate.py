@@ -24,7 +24,7 @@ from quantlr.report.style import (
     VERMILION,
     add_legend_above,
     number_text,
-    signed_number,
+    number_tick_label,
 )
 
 if TYPE_CHECKING:
@@ -46,19 +46,19 @@ FORMULA_TITLE_PADDING = 36.0
 NO_MINIMUM = "No refit has a finite minimum of the loss."
 
 
-def is_weighted(model: LogisticRegression) -> bool:
+def has_row_weights(model: LogisticRegression) -> bool:
     """Return whether training rows have unequal weights."""
     return model.class_weight is not None or model.half_life is not None
 
 
-def loss_values(context: PageContext) -> Table:
+def training_loss_values(context: PageContext) -> Table:
     """Return the training loss above its minimum by iteration for some refits: `excess_loss` (refits, iterations + 1).
 
     In nats; `labels` are the refits' months, `iteration_label` the update rule of the configured solver.
     """
     model, diagnostics = context.config.model, context.model_diagnostics
     curves = diagnostics.loss_curves
-    mean = r"\sum w\," if is_weighted(model) else r"\frac{1}{n}\sum"
+    mean = r"\sum w\," if has_row_weights(model) else r"\frac{1}{n}\sum"
     penalty, gradient = (r"+\frac{l_2}{2}\Vert\theta\Vert^2", r"+l_2\theta") if model.l2 > 0 else ("", "")
     loss = rf"J={mean}[\log(1+e^z)-yz]{penalty}"
     table: dict[str, Any] = {"subtitle": rf"${loss},\quad \nabla J={mean}(g(z)-y)\,x{gradient}$"}
@@ -69,11 +69,11 @@ def loss_values(context: PageContext) -> Table:
     return table | {"excess_loss": curves.excess_loss, "labels": labels, "iteration_label": update_rule}
 
 
-def _draw_loss(ax: Axes, table: Table) -> None:
+def _draw_training_loss(ax: Axes, table: Table) -> None:
     """Draw a curve per refit, from the oldest (light) to the newest (dark)."""
     excess_loss = table["excess_loss"]
     marker = "o" if excess_loss.shape[1] <= 12 else None
-    for curve, label, color in zip(excess_loss, table["labels"], _age_colors(len(excess_loss)), strict=True):
+    for curve, label, color in zip(excess_loss, table["labels"], _light_to_dark_colors(len(excess_loss)), strict=True):
         ax.plot(_clip(curve), color=color, linewidth=1.5, marker=marker, markersize=3.5, label=label)
     _format_excess_loss_axis(ax, excess_loss)
     ax.set_xlim(-0.15, max(excess_loss.shape[1] - 1, 1) * 1.02)
@@ -110,7 +110,7 @@ def _draw_iteration_counts(ax: Axes, table: Table) -> None:
     ax.spines["bottom"].set_visible(False)
 
 
-def study_values(context: PageContext) -> Table:
+def learning_rate_study_values(context: PageContext) -> Table:
     """Return the loss of the newest refit under gradient descent with several learning rates (see `LearningRateStudy`).
 
     `excess_loss` (rates, iterations + 1) belongs to `learning_rates`; `grid_excess_loss` (n, m) is the excess loss
@@ -126,21 +126,21 @@ def study_values(context: PageContext) -> Table:
 
 
 def learning_rate_values(context: PageContext) -> Table:
-    """Return `study_values` with the update rule as subtitle."""
+    """Return `learning_rate_study_values` with the update rule as subtitle."""
     rule = r"$\theta\leftarrow\theta-\alpha\,\nabla J$ from $\theta=0$: newest refit, standardised features"
-    return {**study_values(context), "subtitle": rule}
+    return {**learning_rate_study_values(context), "subtitle": rule}
 
 
 def learning_rate_grid_values(context: PageContext) -> Table:
-    """Return `study_values` with the limit of the learning rate and the configured rate (None if automatic)."""
+    """Return `learning_rate_study_values` with the stability limit and the configured rate (None if automatic)."""
     model = context.config.model
     study = context.model_diagnostics.learning_rate_study
-    hessian_bound = r"X^{\top}WX/4" if is_weighted(model) else r"X^{\top}X/4n"
+    hessian_bound = r"X^{\top}WX/4" if has_row_weights(model) else r"X^{\top}X/4n"
     penalty = r"+l_2D" if model.l2 > 0 else ""
     value = f" = {number_text(study.lipschitz)}, 2/L = {number_text(study.max_stable_learning_rate)}" if study else ""
     lipschitz = rf"$L=\lambda_{{\max}}({hessian_bound}{penalty})${value}"
     configured = None if model.learning_rate == "auto" else model.learning_rate
-    return {**study_values(context), "configured_rate": configured, "subtitle": lipschitz}
+    return {**learning_rate_study_values(context), "configured_rate": configured, "subtitle": lipschitz}
 
 
 def _draw_loss_by_learning_rate(ax: Axes, table: Table) -> None:
@@ -157,7 +157,7 @@ def _draw_loss_by_learning_rate(ax: Axes, table: Table) -> None:
 def _draw_loss_against_learning_rate(ax: Axes, table: Table) -> None:
     rates, losses, limit = table["learning_rate_grid"], table["grid_excess_loss"], table["max_stable_rate"]
     configured, iterations = table["configured_rate"], table["compared_iterations"]
-    for curve, count, color in zip(losses, iterations, _age_colors(len(losses)), strict=True):
+    for curve, count, color in zip(losses, iterations, _light_to_dark_colors(len(losses)), strict=True):
         label = f"after {count}{' iterations' if count == iterations[-1] else ''}"
         ax.plot(rates, _clip(curve), color=color, linewidth=1.5, marker="o", markersize=2.4, label=label)
     ax.set_xscale("log")
@@ -180,12 +180,12 @@ def _draw_loss_against_learning_rate(ax: Axes, table: Table) -> None:
     ticks = [step * 10.0**power for power in range(-8, 7) for step in (1.0, 3.0)]
     ax.set_xticks([tick for tick in ticks if left <= tick <= right])
     ax.xaxis.minorticks_off()
-    ax.xaxis.set_major_formatter(signed_number)
+    ax.xaxis.set_major_formatter(number_tick_label)
     ax.set_xlabel(r"learning rate $\alpha$, log scale (▲: the four at the left)", **LABEL_STYLE)
     add_legend_above(ax, n_columns=3, font_size=8.2)
 
 
-def _age_colors(n_curves: int) -> Any:
+def _light_to_dark_colors(n_curves: int) -> Any:
     """Return colours from light to dark."""
     from matplotlib.colors import LinearSegmentedColormap
 
@@ -211,8 +211,8 @@ def _format_excess_loss_axis(ax: Axes, excess_loss: Array, *, label_side: Litera
 
 
 LOSS = Panel(
-    "training_loss", "Training loss by iteration (excess over the minimum, nats)", loss_values, _draw_loss,
-    FORMULA_TITLE_PADDING,
+    "training_loss", "Training loss by iteration (excess over the minimum, nats)", training_loss_values,
+    _draw_training_loss, FORMULA_TITLE_PADDING,
 )  # fmt: skip
 ITERATION_COUNTS = Panel("iteration_counts", "Refits by iterations", iteration_count_values, _draw_iteration_counts)
 LOSS_BY_LEARNING_RATE = Panel(

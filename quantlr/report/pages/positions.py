@@ -29,13 +29,13 @@ from quantlr.report.style import (
     draw_text_table,
     format_date_axis,
     format_log_axis,
-    format_multiple,
-    format_row,
-    marker_if_few,
+    format_table_row,
+    growth_text,
+    marker_for_few_points,
     number_text,
     percent_text,
-    percent_tick,
     plural,
+    set_percent_ticks,
 )
 
 if TYPE_CHECKING:
@@ -77,10 +77,9 @@ def _draw_cumulative_costs(ax: Axes, table: Table) -> None:
         ax.fill_between(dates, base, base + cost, label=f"{name} {percent_text(cost[-1])}", **style)
         base = base + cost
     label = f"gross excess return {percent_text(gross[-1])}"
-    ax.plot(dates, gross, color=BLUE, linewidth=1.4, marker=marker_if_few(dates), label=label)
+    ax.plot(dates, gross, color=BLUE, linewidth=1.4, marker=marker_for_few_points(dates), label=label)
     ax.axhline(0, color=GREY, linewidth=0.8)
-    ax.yaxis.set_major_formatter(percent_tick)
-    ax.locator_params(axis="y", nbins=5)
+    set_percent_ticks(ax.yaxis, max_intervals=5)
     add_legend_above(ax, n_columns=5)
     format_date_axis(ax, table["date_range"])
 
@@ -138,7 +137,7 @@ def _draw_sharpe_by_cost(ax: Axes, table: Table) -> None:
     add_legend_above(ax, n_columns=2)
 
 
-def fill_values(context: PageContext) -> Table:
+def growth_by_fill_values(context: PageContext) -> Table:
     """Return a table `curves` with a row per fill: `label`, `dates` and `equity` (sessions + 1,) from 1 on.
 
     `is_run_fill` marks the configured fill, `is_tradable` those at which one can trade.
@@ -159,7 +158,7 @@ def fill_values(context: PageContext) -> Table:
     return {"curves": curves} if curves else {"message": "Prices end before every fill has a return."}
 
 
-def _draw_fills(ax: Axes, table: Table) -> None:
+def _draw_growth_by_fill(ax: Axes, table: Table) -> None:
     """Draw the equity of each fill; dashed where one cannot trade."""
     for curve in table["curves"]:
         equity = curve["equity"]
@@ -167,7 +166,7 @@ def _draw_fills(ax: Axes, table: Table) -> None:
         ax.plot(
             curve["dates"], np.where(equity > 0, equity, np.nan), color=FILL_STYLES[curve["fill"]][1], linewidth=width,
             linestyle="-" if curve["is_tradable"] else (0, (4, 1.5)), zorder=zorder,
-            label=f"{curve['label']}: {format_multiple(equity[-1])}",
+            label=f"{curve['label']}: {growth_text(equity[-1])}",
         )  # fmt: skip
     all_values = np.concatenate([curve["equity"] for curve in table["curves"]])
     format_log_axis(ax, all_values, margins=(0.98, 1.02))
@@ -195,8 +194,7 @@ def draw_trade_returns(ax: Axes, table: Table) -> None:
     label = f"mean {percent_text(mean, decimals=2)}{outside}"
     ax.axvline(mean, color=BLACK, linewidth=1.2, linestyle="--", label=label)
     ax.axvline(0, color=GREY, linewidth=0.8)
-    ax.xaxis.set_major_formatter(percent_tick)
-    ax.locator_params(axis="x", nbins=8)
+    set_percent_ticks(ax.xaxis, max_intervals=8)
     ax.locator_params(axis="y", nbins=4, integer=True)
     add_legend_above(ax, n_columns=1)
 
@@ -224,7 +222,13 @@ SHARPE_BY_COST = Panel(
     "sharpe_by_cost", "Sharpe ratio by trading cost{remark}", sharpe_by_cost_values, _draw_sharpe_by_cost,
     2 * LEGEND_ROW_POINTS,
 )  # fmt: skip
-FILLS = Panel("growth_by_fill", "Growth of 1 by fill (log scale)", fill_values, _draw_fills, 3 * LEGEND_ROW_POINTS - 4)
+FILLS = Panel(
+    "growth_by_fill",
+    "Growth of 1 by fill (log scale)",
+    growth_by_fill_values,
+    _draw_growth_by_fill,
+    3 * LEGEND_ROW_POINTS - 4,
+)
 TRADE_RETURNS = Panel(
     "trade_returns", "{trades} by return after costs", trade_return_values, draw_trade_returns, LEGEND_ROW_POINTS
 )
@@ -274,11 +278,11 @@ def positions_title_and_text(context: PageContext) -> tuple[str, str]:
     if strategy["final_equity"] <= 0:
         text += f". Equity fell to 0 after {plural(n_sessions, 'session')}, where the backtest ends"
     exposure = percent_text(strategy["exposure"], decimals=0)
-    outcome = _cost_outcome(strategy["final_equity"], annual_gross, annual_cost, turnover)
+    outcome = _cost_outcome_text(strategy["final_equity"], annual_gross, annual_cost, turnover)
     return f"Average exposure {exposure}, {trades_text} trades a year: {outcome}", f"{text}."
 
 
-def _cost_outcome(final_equity: float, annual_gross: float, annual_cost: float, annual_turnover: float) -> str:
+def _cost_outcome_text(final_equity: float, annual_gross: float, annual_cost: float, annual_turnover: float) -> str:
     """Return in few words what costs left of the excess return."""
     if final_equity <= 0:
         return "equity fell to 0"

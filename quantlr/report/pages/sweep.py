@@ -16,11 +16,11 @@ from quantlr.report.pages.layout import (
     PlacedPanel,
     Table,
     as_table,
-    default_style,
     draw_panels,
     figure_png,
     grid_rectangles,
-    page_header,
+    header_figure,
+    matplotlib_defaults,
 )
 from quantlr.report.style import (
     BAND_STYLE,
@@ -178,7 +178,7 @@ def _draw_by_one_key(ax: Axes, table: Table) -> None:
         ax.plot(positions[winner], sharpe[winner], "o", color=BLACK, markersize=11, fillstyle="none",
                 markeredgewidth=1.8, label="winner")  # fmt: skip
     _draw_thresholds(ax, table)
-    _label_values(ax, labels, axis="x")
+    _label_value_axis(ax, labels, axis="x")
     ax.set_xlim(-0.6, len(labels) - 0.4)
     ax.set_ylabel("Sharpe ratio (annualised)", **LABEL_STYLE)
     ax.set_xlabel(table["grid_keys"][0], **LABEL_STYLE)
@@ -221,8 +221,8 @@ def _draw_by_two_keys(ax: Axes, table: Table) -> None:
     if table["winner_index"] is not None:
         row, column = index[table["winner_index"]]
         ax.add_patch(Rectangle((column - 0.44, row - 0.44), 0.88, 0.88, fill=False, edgecolor=BLACK, linewidth=2.4))
-    _label_values(ax, rows, axis="y")
-    _label_values(ax, columns, axis="x")
+    _label_value_axis(ax, rows, axis="y")
+    _label_value_axis(ax, columns, axis="x")
     ax.grid(visible=False)
     ax.spines["bottom"].set_visible(False)
     ax.tick_params(length=0)
@@ -230,7 +230,9 @@ def _draw_by_two_keys(ax: Axes, table: Table) -> None:
     ax.set_xlabel(table["grid_keys"][1], **LABEL_STYLE)
 
 
-def _label_values(ax: Axes, labels: tuple[str, ...], *, axis: str, max_labels: int = 16, max_chars: int = 0) -> None:
+def _label_value_axis(
+    ax: Axes, labels: tuple[str, ...], *, axis: str, max_labels: int = 16, max_chars: int = 0
+) -> None:
     """Label the values along an axis: every one, or some of many; long ones take two lines along the horizontal."""
     positions = range(0, len(labels), -(-len(labels) // max_labels))
     if axis == "y":
@@ -287,7 +289,7 @@ def _draw_marginal(ax: Axes, table: Table, *, max_total_label_chars: int) -> Non
         ax.plot(winner, best[winner], "o", **style)
     max_labels = max(2, max_total_label_chars // (min(max(map(len, labels)), 10) + 2))
     max_chars = max(4, max_total_label_chars // min(max_labels, len(labels)) - 1)
-    _label_values(ax, labels, axis="x", max_labels=max_labels, max_chars=max_chars)
+    _label_value_axis(ax, labels, axis="x", max_labels=max_labels, max_chars=max_chars)
     ax.set_xlim(-0.6, len(labels) - 0.4)
 
 
@@ -328,9 +330,12 @@ def _draw_winner(ax: Axes, table: Table) -> None:
     add_legend_above(ax, n_columns=2, is_reversed=True)
 
 
-def _row_values(context: SweepPageContext, name: str, max_rows: int | None = None) -> Table:
-    """Return rows of text of the context, at most `max_rows`."""
-    return {"rows": getattr(context, name)[:max_rows]}
+def _text_table_panel(
+    key: str, rows_field: str, column_right_edges: tuple[float, ...], max_rows: int | None = None
+) -> Panel:
+    """Return a panel without title of the rows of text in a field of the context, at most `max_rows`."""
+    draw = partial(draw_text_table, column_right_edges=column_right_edges)
+    return Panel(key, "", lambda context: {"rows": getattr(context, rows_field)[:max_rows]}, draw)
 
 
 TITLE_PADDING = LEGEND_ROW_POINTS + 3
@@ -351,15 +356,8 @@ WINNER = Panel(
     lambda context: as_table(context.winner_curve), _draw_winner,
     TITLE_PADDING,
 )  # fmt: skip
-FAILURES = Panel(
-    "failures", "", partial(_row_values, name="failure_rows"), partial(draw_text_table, column_right_edges=())
-)
-STATISTICS = Panel(
-    "sweep_statistics",
-    "",
-    partial(_row_values, name="statistics_rows"),
-    partial(draw_text_table, column_right_edges=(1.0,)),
-)
+FAILURES = _text_table_panel("failures", "failure_rows", ())
+STATISTICS = _text_table_panel("sweep_statistics", "statistics_rows", (1.0,))
 
 
 def sweep_panels(context: SweepPageContext) -> list[PlacedPanel]:
@@ -375,8 +373,7 @@ def sweep_panels(context: SweepPageContext) -> list[PlacedPanel]:
     room = 0.54 - height - 0.055
     n_best = min(max(2, int(room / ROW_HEIGHT)), len(context.best_trial_rows))
     if n_best:
-        values = partial(_row_values, name="best_trial_rows", max_rows=n_best)
-        best_trials = Panel("best_trials", "", values, partial(draw_text_table, column_right_edges=(0.88, 1.0)))
+        best_trials = _text_table_panel("best_trials", "best_trial_rows", (0.88, 1.0), n_best)
         height = ROW_HEIGHT * n_best
         panels.append(PlacedPanel(best_trials, (0.655, 0.035 + room - height, 0.325, height)))
     return panels
@@ -393,10 +390,10 @@ def _grid_panel(context: SweepPageContext) -> PlacedPanel:
     return PlacedPanel(BY_TWO_KEYS, (left, 0.405, 0.58 - left, 0.415))
 
 
-def sweep_page(context: SweepPageContext) -> bytes:
+def sweep_page_png(context: SweepPageContext) -> bytes:
     """Return the page of a sweep as PNG bytes, the same for the same sweep."""
-    with default_style():
-        figure = page_header(
+    with matplotlib_defaults():
+        figure = header_figure(
             context.title, context.subtitle, setup_text=context.setup_text, notes=context.notes, notes_file="sweep.json"
         )
         draw_panels(figure, sweep_panels(context), context)

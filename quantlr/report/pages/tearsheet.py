@@ -102,6 +102,6 @@ def verdict_title_and_text(context: PageContext) -> tuple[str, str]:
 TEARSHEET_PAGE = Page("tearsheet.png", "Performance", verdict_title_and_text, tearsheet_panels)
 
 
-def tearsheet_page(context: PageContext) -> Figure:
+def tearsheet_figure(context: PageContext) -> Figure:
     """Return the tear sheet of a run as a figure."""
     return TEARSHEET_PAGE.draw_figure(context)

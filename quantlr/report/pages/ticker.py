@@ -33,11 +33,11 @@ from quantlr.report.style import (
     add_legend_above,
     draw_text_table,
     format_date_axis,
-    format_multiple,
     grid_along_x,
+    growth_text,
     number_text,
+    number_tick_label,
     percent_text,
-    signed_number,
     style_axes,
 )
 
@@ -108,10 +108,10 @@ def _draw_growth(ax: Axes, table: Table) -> None:
     dates = table["dates"]
     curves = (("gross_equity", "before costs", SKY, 1.2), ("net_equity", "after costs", BLUE, 1.7))
     for key, name, color, width in curves:
-        ax.plot(dates, table[key], color=color, linewidth=width, label=f"{name}: {format_multiple(table[key][-1])}")
+        ax.plot(dates, table[key], color=color, linewidth=width, label=f"{name}: {growth_text(table[key][-1])}")
     ax.axhline(1, color=GREY, linewidth=0.8)
     ax.locator_params(axis="y", nbins=5)
-    ax.yaxis.set_major_formatter(signed_number)
+    ax.yaxis.set_major_formatter(number_tick_label)
     add_legend_above(ax, n_columns=2)
     format_date_axis(ax, dates)
 

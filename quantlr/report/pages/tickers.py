@@ -29,10 +29,11 @@ from quantlr.report.style import (
     add_legend_above,
     format_date_axis,
     grid_along_x,
-    marker_if_few,
+    marker_for_few_points,
     number_text,
     percent_text,
-    percent_tick,
+    percent_tick_label,
+    set_percent_ticks,
 )
 from quantlr.stats.hac import Z95
 from quantlr.stats.multiple_testing import expected_order_statistics
@@ -57,7 +58,7 @@ def has_several_tickers(context: PageContext) -> bool:
     return len(context.forecast_tickers) > 1
 
 
-def measure_values(context: PageContext, measure: str) -> dict[str, Any]:
+def measure_by_ticker_values(context: PageContext, measure: str) -> dict[str, Any]:
     """Return a measure by ticker, in descending order of contribution.
 
     `values` is (tickers,), NaN where undefined; accuracy and Sharpe ratio have a 95% band under no skill, `band_center`
@@ -78,34 +79,34 @@ def measure_values(context: PageContext, measure: str) -> dict[str, Any]:
     return {**table, "tickers": [names[index] for index in order], "is_percent": TICKER_MEASURES[measure][1]}
 
 
-def _draw_bars(ax: Axes, table: Table) -> None:
+def _draw_ticker_bars(ax: Axes, table: Table) -> None:
     """Draw a bar per ticker, over its band under no skill."""
-    _draw_bands(ax, table)
+    _draw_no_skill_bands(ax, table)
     colors = [VERMILION if value < 0 else BLUE for value in table["values"]]
     ax.barh(range(len(colors)), np.nan_to_num(table["values"]), height=0.5, color=colors, linewidth=0)
     ax.axvline(0, color=GREY, linewidth=0.8)
     _format_ticker_rows(ax, table)
 
 
-def _draw_labelled_bars(ax: Axes, table: Table) -> None:
+def _draw_named_ticker_bars(ax: Axes, table: Table) -> None:
     """Draw a bar per ticker with its name at the left."""
-    _draw_bars(ax, table)
+    _draw_ticker_bars(ax, table)
     tickers = table["tickers"]
     size = SMALL_SIZE if len(tickers) <= 30 and max(map(len, tickers)) <= 8 else 6.6
     ax.set_yticks(range(len(tickers)), [f"{ticker:.14}" for ticker in tickers], fontsize=size)
 
 
-def _draw_dots(ax: Axes, table: Table) -> None:
+def _draw_ticker_dots(ax: Axes, table: Table) -> None:
     """Draw a dot per ticker and a mark for its baseline, over its band under no skill."""
     rows = np.arange(len(table["values"]))
-    _draw_bands(ax, table)
+    _draw_no_skill_bands(ax, table)
     ax.plot(table["band_center"], rows, "|", color=ORANGE, markersize=9, markeredgewidth=2)
     ax.plot(table["values"], rows, "o", color=BLUE, markersize=5 if len(rows) <= 30 else 3.6)
     _format_ticker_rows(ax, table)
     ax.set_xlabel(f"orange: baseline; grey: {NO_SKILL_LABEL}", fontsize=8.2, color=GREY)
 
 
-def _draw_bands(ax: Axes, table: Table) -> None:
+def _draw_no_skill_bands(ax: Axes, table: Table) -> None:
     if "band_half_width" in table:
         rows = np.flatnonzero(~np.isnan(table["band_half_width"]))
         center, half_width = table["band_center"][rows], table["band_half_width"][rows]
@@ -120,16 +121,16 @@ def _format_ticker_rows(ax: Axes, table: Table) -> None:
     grid_along_x(ax)
     ax.locator_params(axis="x", nbins=5)
     if table["is_percent"]:
-        ax.xaxis.set_major_formatter(percent_tick)
+        ax.xaxis.set_major_formatter(percent_tick_label)
 
 
-def ranked_values(context: PageContext, measure: str) -> Table:
+def ranked_measure_values(context: PageContext, measure: str) -> Table:
     """Return a measure by ticker in descending order, and the expected order statistics under no skill.
 
     `ranked` and `expected_by_rank` are (tickers,), the latter only for accuracy and Sharpe ratio; accuracy is less the
     majority-class baseline. `extremes` names the highest and the lowest tickers.
     """
-    table = measure_values(context, measure)
+    table = measure_by_ticker_values(context, measure)
     values = table["values"] - table["band_center"] if "band_center" in table else table["values"]
     is_known = ~np.isnan(values)
     if not is_known.any():
@@ -147,7 +148,7 @@ def ranked_values(context: PageContext, measure: str) -> Table:
     return ranked | {"extremes": f"highest: {highest}\nlowest: {lowest}"}
 
 
-def _draw_ranked(ax: Axes, table: Table) -> None:
+def _draw_ranked_measure(ax: Axes, table: Table) -> None:
     ranked = table["ranked"]
     ranks = np.arange(1, len(ranked) + 1)
     if "expected_by_rank" in table:
@@ -158,7 +159,7 @@ def _draw_ranked(ax: Axes, table: Table) -> None:
     ax.set_xlim(1 - 0.02 * len(ranked), 1.02 * len(ranked))
     ax.locator_params(axis="both", nbins=6)
     if table["is_percent"]:
-        ax.yaxis.set_major_formatter(percent_tick)
+        ax.yaxis.set_major_formatter(percent_tick_label)
     ax.set_xlabel(table["extremes"], fontsize=8.2, color=BLACK, linespacing=1.3)
     add_legend_above(ax, n_columns=2)
 
@@ -185,7 +186,7 @@ def cumulative_contribution_values(context: PageContext) -> Table:
 def _draw_cumulative_contribution(ax: Axes, table: Table) -> None:
     """Draw the named tickers in colour and the others in grey, thinned out to some 300 points."""
     dates, others = table["dates"], table["others"]
-    marker = marker_if_few(dates)
+    marker = marker_for_few_points(dates)
     if others.shape[1]:
         stride = max(len(dates) // 300, 1)
         ax.plot(dates[::stride], others[::stride], color=BAND_GREY, linewidth=0.6, alpha=0.7, marker=marker)
@@ -194,8 +195,7 @@ def _draw_cumulative_contribution(ax: Axes, table: Table) -> None:
         label = f"{name:.12} {percent_text(values[-1])}"
         ax.plot(dates, values, color=color, linewidth=1.5, marker=marker, label=label)
     ax.axhline(0, color=GREY, linewidth=0.8)
-    ax.yaxis.set_major_formatter(percent_tick)
-    ax.locator_params(axis="y", nbins=6)
+    set_percent_ticks(ax.yaxis, max_intervals=6)
     width_inches = ax.get_window_extent().width / ax.figure.dpi
     add_legend_above(ax, n_columns=6 if width_inches > 8 else 3 if width_inches > 3.8 else 2)
     format_date_axis(ax, table["date_range"])
@@ -214,21 +214,23 @@ def _draw_contribution_by_accuracy(ax: Axes, table: Table) -> None:
     ax.axhline(0, color=GREY, linewidth=0.8)
     ax.axvline(0, color=GREY, linewidth=0.8)
     ax.locator_params(axis="both", nbins=6)
-    ax.xaxis.set_major_formatter(percent_tick)
-    ax.yaxis.set_major_formatter(percent_tick)
+    ax.xaxis.set_major_formatter(percent_tick_label)
+    ax.yaxis.set_major_formatter(percent_tick_label)
     ax.set_xlabel("accuracy less majority-class baseline", **LABEL_STYLE)
 
 
-ROW_DRAWINGS = (_draw_labelled_bars, _draw_dots, _draw_bars, _draw_bars)
+ROW_DRAWINGS = (_draw_named_ticker_bars, _draw_ticker_dots, _draw_ticker_bars, _draw_ticker_bars)
 ROW_PANELS = tuple(
-    Panel(f"tickers_{measure}", title, partial(measure_values, measure=measure), draw)
+    Panel(f"tickers_{measure}", title, partial(measure_by_ticker_values, measure=measure), draw)
     for (measure, (title, _)), draw in zip(TICKER_MEASURES.items(), ROW_DRAWINGS, strict=True)
 )
 RANK_TITLES = {name: title for name, (title, _) in TICKER_MEASURES.items()} | {
     "accuracy": "Accuracy less majority-class baseline"
 }
 RANK_PANELS = tuple(
-    Panel(f"ranked_{name}", title, partial(ranked_values, measure=name), _draw_ranked, LEGEND_ROW_POINTS)
+    Panel(
+        f"ranked_{name}", title, partial(ranked_measure_values, measure=name), _draw_ranked_measure, LEGEND_ROW_POINTS
+    )
     for name, title in RANK_TITLES.items()
 )
 CUMULATIVE_CONTRIBUTION = Panel(
