@@ -73,7 +73,7 @@ def format_log_axis(ax: Axes, values: Array, *, margins: tuple[float, float] = (
     positive = values[values > 0]
     low, high = (float(positive.min()), float(positive.max())) if len(positive) else (1.0, 1.0)
     ax.set_yscale("log")
-    ax.set_ylim(np.maximum([low, high], MIN_PLOTTED_EQUITY) * margins)
+    ax.set_ylim(*(np.maximum([low, high], MIN_PLOTTED_EQUITY) * margins))
     ax.set_yticks(round_tick_values(*ax.get_ylim()))
     ax.yaxis.minorticks_off()
     ax.yaxis.set_major_formatter(number_tick_label)
@@ -230,7 +230,8 @@ def draw_monthly_returns(ax: Axes, table: Mapping[str, Any]) -> None:
 def set_percent_ticks(axis: Axis, *, max_intervals: int) -> None:
     """Label an axis of fractions in percent, with at most `max_intervals` intervals between its ticks."""
     axis.set_major_formatter(percent_tick_label)
-    axis.get_major_locator().set_params(nbins=max_intervals)
+    locator: Any = axis.get_major_locator()
+    locator.set_params(nbins=max_intervals)
 
 
 def percent_tick_label(value: float, _: object = None) -> str:
