@@ -13,7 +13,7 @@ import pandas as pd
 from quantlr.backtest.rolling import deepest_drawdowns
 from quantlr.core.timing import iso_date
 from quantlr.report.context import PageContext
-from quantlr.report.pages.layout import matplotlib_defaults, figure_png
+from quantlr.report.pages.layout import figure_png, matplotlib_defaults
 from quantlr.report.pages.tearsheet import tearsheet_figure
 from quantlr.report.style import number_text, percent_text
 from quantlr.report.summary import TextTable, headline_tables, headline_text_rows
