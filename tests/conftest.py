@@ -65,8 +65,8 @@ def _blank_pages() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Page, "render_picture", blank_picture)
-        patch.setattr("quantlr.report.pages.sweep.sweep_page", lambda _: _blank_png("sweep"))
-        patch.setattr("quantlr.report.pages.comparison.comparison_page", lambda _: _blank_png("comparison"))
+        patch.setattr("quantlr.report.pages.sweep.sweep_page_png", lambda _: _blank_png("sweep"))
+        patch.setattr("quantlr.report.pages.comparison.comparison_page_png", lambda _: _blank_png("comparison"))
         yield
 
 

@@ -20,8 +20,6 @@ from quantlr.model.diagnostics import ModelDiagnostics, diagnose_model
 from quantlr.report.style import plural
 from quantlr.report.summary import condense_notes, note_text, ticker_list_text
 
-MAX_TICKER_LIST_CHARS = 60
-"""Characters of the list of tickers in a page's header."""
 MAX_PLOTTED_REFITS, MAX_LOSS_CURVES, MAX_LOSS_ITERATIONS = 60, 5, 150
 """Refits whose coefficients are drawn, refits whose loss is, and iterations after which its curve is cut, at most."""
 
@@ -74,7 +72,7 @@ class PageContext:
         return ticker_attribution(data.result, data.forecasts, self.evaluated, sessions_per_year=per_year)
 
     @property
-    def plotted_model_ticker(self) -> int:
+    def plotted_model_ticker_index(self) -> int:
         """Index of the ticker whose model is drawn: the first with the most refits; negative for a pooled model."""
         tickers, counts = np.unique(self.run_data.forecasts.refits.ticker, return_counts=True)
         return int(tickers[counts.argmax()])
@@ -82,7 +80,7 @@ class PageContext:
     @cached_property
     def model_diagnostics(self) -> ModelDiagnostics:
         """Coefficients, loss curves and learning-rate study of the model that is drawn."""
-        data, ticker = self.run_data, self.plotted_model_ticker
+        data, ticker = self.run_data, self.plotted_model_ticker_index
         return diagnose_model(
             data.dataset,
             data.forecasts,
@@ -98,7 +96,7 @@ class PageContext:
     def setup_text(self) -> str:
         """The setup of the run in one line: tickers, dates, features, refits and execution."""
         config, data = self.config, self.run_data
-        tickers = ticker_list_text(self.forecast_tickers, max_chars=MAX_TICKER_LIST_CHARS)
+        tickers = ticker_list_text(self.forecast_tickers, max_chars=60)
         features = plural(len(data.dataset.columns), "feature")
         splits, execution, dates = config.walk_forward, config.execution, data.result.fill_dates
         refits = "fitted once" if splits.refit_every == "never" else f"refitted every {splits.refit_every} sessions"

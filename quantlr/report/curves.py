@@ -24,19 +24,17 @@ from quantlr.report.style import (
     add_legend_above,
     format_date_axis,
     format_log_axis,
-    format_multiple,
-    marker_if_few,
+    growth_text,
+    marker_for_few_points,
+    number_tick_label,
     percent_text,
-    percent_tick,
-    signed_number,
+    set_percent_ticks,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 NO_SKILL_LABEL = "95% band under no skill"
-DRAWDOWN_AXIS_FACTOR = 1.25
-"""Lower end of the drawdown axis relative to the max drawdown; the numbers of the deepest stand in that room."""
 
 
 def draw_growth(ax: Axes, table: Mapping[str, Any]) -> None:
@@ -57,15 +55,14 @@ def draw_log_curves(
     dates: pd.DatetimeIndex,
     curves: Sequence[tuple[Array, str, str, float]],
     *,
-    low_factor: float = 0.97,
-    high_factor: float = 1.06,
+    margins: tuple[float, float] = (0.97, 1.06),
 ) -> None:
     """Draw equity curves, each with its name, colour and line width, on a log scale; the legend has the last values."""
     for equity, name, color, width in curves:
-        label = f"{name}: {format_multiple(equity[-1])}"
+        label = f"{name}: {growth_text(equity[-1])}"
         ax.plot(dates, np.where(equity > 0, equity, np.nan), color=color, linewidth=width, label=label)
     all_values = np.concatenate([curve[0] for curve in curves])
-    format_log_axis(ax, all_values, low_factor=low_factor, high_factor=high_factor)
+    format_log_axis(ax, all_values, margins=margins)
 
 
 def _shade_drawdowns(ax: Axes, table: Mapping[str, Any]) -> list[tuple[float, float]]:
@@ -86,9 +83,8 @@ def draw_drawdown(ax: Axes, table: Mapping[str, Any]) -> None:
     ax.fill_between(dates, net, 0.0, color=BLUE, alpha=0.35, linewidth=0)
     ax.plot(dates, net, color=BLUE, linewidth=0.9)
     ax.plot(dates, benchmark, color=ORANGE, linewidth=0.9)
-    ax.set_ylim(min(float(net.min()), float(benchmark.min()), -0.01) * DRAWDOWN_AXIS_FACTOR, 0.0)
-    ax.yaxis.set_major_formatter(percent_tick)
-    ax.locator_params(axis="y", nbins=4)
+    ax.set_ylim(1.25 * min(float(net.min()), float(benchmark.min()), -0.01), 0.0)
+    set_percent_ticks(ax.yaxis, max_intervals=4)
     texts = []
     spans = _shade_drawdowns(ax, table)
     for number, (period, span) in enumerate(zip(table["drawdowns"].itertuples(), spans, strict=True), start=1):
@@ -110,7 +106,7 @@ def draw_drawdown(ax: Axes, table: Mapping[str, Any]) -> None:
 def draw_rolling_sharpe(ax: Axes, table: Mapping[str, Any]) -> None:
     """Draw rolling Sharpe ratios over their band under no skill."""
     dates, half_width = table["dates"], table["band_half_width"]
-    marker = marker_if_few(dates, "o")
+    marker = marker_for_few_points(dates, "o")
     ax.fill_between(dates[[0, -1]], -half_width, half_width, label=NO_SKILL_LABEL, **BAND_STYLE)
     curves = ((table["benchmark_sharpe"], "buy and hold", ORANGE, 1.3),
               (table["strategy_sharpe"], "strategy after costs", BLUE, 1.6))  # fmt: skip
@@ -122,7 +118,7 @@ def draw_rolling_sharpe(ax: Axes, table: Mapping[str, Any]) -> None:
     drawn = np.concatenate([*(curve[0] for curve in curves), [-half_width, half_width]])
     low, high = float(np.nanmin(drawn)), float(np.nanmax(drawn))
     ax.set_ylim(low - 0.05 * (high - low), high + 0.25 * (high - low))
-    ax.yaxis.set_major_formatter(signed_number)
+    ax.yaxis.set_major_formatter(number_tick_label)
     _add_legend_at_top(ax)
     format_date_axis(ax, table["date_range"])
 
@@ -134,8 +130,7 @@ def draw_rolling_accuracy(ax: Axes, table: Mapping[str, Any]) -> None:
     ax.fill_between(dates, low, high, label=f"{NO_SKILL_LABEL} ({assumption})", **BAND_STYLE)
     ax.plot(dates, table["baseline_accuracy"], color=ORANGE, linewidth=1.3, label="majority-class baseline")
     ax.plot(dates, accuracy, color=BLUE, linewidth=1.6, label="model")
-    ax.yaxis.set_major_formatter(percent_tick)
-    ax.locator_params(axis="y", nbins=5)
+    set_percent_ticks(ax.yaxis, max_intervals=5)
     bottom, top = min(low.min(), accuracy.min()), max(high.max(), accuracy.max())
     ax.set_ylim(float(bottom - 0.02), float(top + 0.3 * max(top - bottom, 0.02)))
     _add_legend_at_top(ax)

@@ -68,10 +68,10 @@ def write_comparison(comparison: Comparison, name: str, reports_dir: Path) -> Pa
     ------
     OutputError, Fault : as for a report.
     """
-    from quantlr.report.pages.comparison import comparison_page  # imported only where a comparison is drawn
+    from quantlr.report.pages.comparison import comparison_page_png  # imported only where a comparison is drawn
 
     check_comparison_target(name, reports_dir)
-    files = {"compare.png": comparison_page(comparison), "compare.json": json_bytes(comparison.to_dict())}
+    files = {"compare.png": comparison_page_png(comparison), "compare.json": json_bytes(comparison.to_dict())}
     folder = write_report(Report(name, files), reports_dir)
     write_gallery(reports_dir)
     return folder

@@ -13,8 +13,8 @@ import pandas as pd
 from quantlr.backtest.rolling import deepest_drawdowns
 from quantlr.core.timing import iso_date
 from quantlr.report.context import PageContext
-from quantlr.report.pages.layout import default_style, figure_png
-from quantlr.report.pages.tearsheet import tearsheet_page
+from quantlr.report.pages.layout import figure_png, matplotlib_defaults
+from quantlr.report.pages.tearsheet import tearsheet_figure
 from quantlr.report.style import number_text, percent_text
 from quantlr.report.summary import TextTable, headline_tables, headline_text_rows
 
@@ -46,7 +46,7 @@ def png_data_uri(png: bytes) -> str:
     return f"data:image/png;base64,{b64encode(png).decode('ascii')}"
 
 
-@default_style()
+@matplotlib_defaults()
 def notebook_html(context: PageContext) -> str:
     """Return a run for a notebook: its metrics, verdict, notes and tear sheet, which is drawn here."""
     return render_template(
@@ -56,7 +56,7 @@ def notebook_html(context: PageContext) -> str:
         rows=headline_text_rows(context.metrics),
         verdict=context.metrics["verdict"]["sentence"],
         notes=context.notes,
-        picture_uri=png_data_uri(figure_png(tearsheet_page(context))),
+        picture_uri=png_data_uri(figure_png(tearsheet_figure(context))),
     )
 
 

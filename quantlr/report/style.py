@@ -1,4 +1,4 @@
-"""Colours, axes, legends and number formats that all charts share.
+"""Colours, axes, legends, tables of text and number formats that all charts share.
 
 Colours are those of Okabe and Ito, which colour-blind readers can distinguish. Nothing here imports matplotlib before
 it draws: the functions that format numbers serve the terminal, the HTML page and exports too.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,9 +35,9 @@ LEGEND_ROW_POINTS = 16.0
 MINUS_SIGN = "−"
 MIN_PLOTTED_EQUITY = 1e-3
 """Lower end of an equity axis, however much is lost."""
-MAX_MARKED_POINTS = 40
-"""Points below which each point of a line is marked: a line through a single point is invisible."""
-Corner = Literal["upper left", "lower right"]
+MONTH_LABELS = ("J", "F", "M", "A", "M", "J", "J", "A", "S", "O", "N", "D", "Year")
+YEAR_COLUMN_RIGHT, YEAR_LABEL_LEFT = 13.1, -1.84
+"""Horizontal limits of the calendar, in columns: right edge of the annual returns, left edge of the years."""
 
 
 def style_axes(ax: Axes) -> None:
@@ -66,15 +68,15 @@ def format_date_axis(ax: Axes, dates: Any = None, *, max_ticks: int = 11) -> Non
         ax.set_xlim(dates[0], dates[-1])
 
 
-def format_log_axis(ax: Axes, values: Array, *, low_factor: float = 0.97, high_factor: float = 1.06) -> None:
-    """Give the vertical axis a log scale over the positive `values`, with round ticks."""
+def format_log_axis(ax: Axes, values: Array, *, margins: tuple[float, float] = (0.97, 1.06)) -> None:
+    """Give the vertical axis a log scale over the positive `values`, with round ticks; `margins` multiply its ends."""
     positive = values[values > 0]
     low, high = (float(positive.min()), float(positive.max())) if len(positive) else (1.0, 1.0)
     ax.set_yscale("log")
-    ax.set_ylim(max(low, MIN_PLOTTED_EQUITY) * low_factor, max(high, MIN_PLOTTED_EQUITY) * high_factor)
-    ax.set_yticks(nice_ticks(*ax.get_ylim()))
+    ax.set_ylim(*(np.maximum([low, high], MIN_PLOTTED_EQUITY) * margins))
+    ax.set_yticks(round_tick_values(*ax.get_ylim()))
     ax.yaxis.minorticks_off()
-    ax.yaxis.set_major_formatter(plain_number)
+    ax.yaxis.set_major_formatter(number_tick_label)
 
 
 def format_fraction_axis(axis: Axis, *, max_ticks: int) -> None:
@@ -83,7 +85,7 @@ def format_fraction_axis(axis: Axis, *, max_ticks: int) -> None:
 
     low, high = (float(np.clip(limit, 0.0, 1.0)) for limit in axis.get_view_interval())
     axis.set_ticks([tick for tick in MaxNLocator(max_ticks).tick_values(low, high) if low <= tick <= high])
-    axis.set_major_formatter(percent_tick)
+    axis.set_major_formatter(percent_tick_label)
 
 
 def label_axes(ax: Axes, *, x: str = "", y: str = "") -> None:
@@ -127,7 +129,9 @@ def add_legend_above(
     )  # fmt: skip
 
 
-def add_legend(ax: Axes, *, corner: Corner, n_columns: int = 1, is_above_axes: bool = False) -> None:
+def add_legend(
+    ax: Axes, *, corner: Literal["upper left", "lower right"], n_columns: int = 1, is_above_axes: bool = False
+) -> None:
     """Draw the legend in a corner of the axes, or above them."""
     ax.legend(
         loc=corner, bbox_to_anchor=(0.0, 1.0, 1.0, 0.2) if is_above_axes else (0.0, 0.0, 1.0, 1.0), ncols=n_columns,
@@ -150,9 +154,9 @@ def draw_loss_gain_image(ax: Axes, values: Array, *, half_range: float, center: 
     ax.imshow(values, cmap=loss_gain_colormap(), **options)
 
 
-def marker_if_few(values: Any, marker: str = ".") -> str | None:
-    """Return the marker for a line of few points, None for a line of many."""
-    return marker if len(values) < MAX_MARKED_POINTS else None
+def marker_for_few_points(values: Any, marker: str = ".") -> str | None:
+    """Return the marker for a line of few points, the only visible part of a line of one; None for many."""
+    return marker if len(values) < 40 else None
 
 
 def isolated_point_mask(values: Array) -> BoolArray:
@@ -161,22 +165,86 @@ def isolated_point_mask(values: Array) -> BoolArray:
     return np.asarray(known[1:-1] & ~known[:-2] & ~known[2:])
 
 
-def percent_tick(value: float, _: object = None) -> str:
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """One row of a table of text; an upper-case label makes it a heading, an empty one a blank line."""
+
+    label: str
+    cells: tuple[str, ...] = ()
+
+
+def format_table_row(label: str, values: Iterable[Any], formatter: Callable[[Any], str], **options: Any) -> TableRow:
+    """Return a row with each value formatted, such as by `number_text` with its options."""
+    return TableRow(label, tuple(formatter(value, **options) for value in values))
+
+
+def draw_text_table(ax: Axes, table: Mapping[str, Any], *, column_right_edges: Sequence[float]) -> None:
+    """Write the rows of a table: labels at the left, cells right-aligned at the edges (fractions of the width)."""
+    rows = table["rows"]
+    ax.set_axis_off()
+    ax.set_xlim(0, 1)
+    ax.set_ylim(len(rows), 0)
+    for index, row in enumerate(rows):
+        is_heading = row.label.isupper()
+        if is_heading or (row.cells and not row.label):
+            ax.axhline(index + 0.95, color=GREY, linewidth=0.8)
+        if not row.label:
+            continue
+        style: dict[str, Any] = {"va": "center", "fontsize": NORMAL_SIZE}
+        ax.text(0, index + 0.5, row.label.capitalize() if is_heading else row.label, color=BLACK,
+                fontweight="bold" if is_heading else "normal", **style)  # fmt: skip
+        for edge, cell in zip(column_right_edges, row.cells, strict=False):
+            if cell:
+                ax.text(edge, index + 0.5, cell, ha="right", color=GREY if is_heading else BLACK, **style)
+
+
+def draw_monthly_returns(ax: Axes, table: Mapping[str, Any]) -> None:
+    """Write each month's and year's return in percent, coloured from loss to gain.
+
+    Parameters
+    ----------
+    table : `years` (n,), `monthly_returns` (n, 12) and `yearly_returns` (n,); NaN where there is none.
+    """
+    years, months = table["years"], table["monthly_returns"]
+    known = np.abs(months[~np.isnan(months)])
+    half_range = max(float(np.quantile(known, 0.95)) if len(known) else 0.0, 0.01)
+    draw_loss_gain_image(ax, months, half_range=half_range)
+    sizes = ((17, 7.6), (22, 6.4), (34, 5.2), (math.inf, 3.6))
+    size = next(size for max_years, size in sizes if len(years) <= max_years)
+    style: dict[str, Any] = {"fontsize": size, "color": BLACK}
+    # Written as texts: each tick would be two lines and two texts.
+    for (row, month), value in np.ndenumerate(months):
+        if not np.isnan(value):
+            text = percent_text(value, decimals=1 if abs(value) < 0.2 else 0, suffix="")
+            ax.text(month, row, text, ha="center", va="center", **style)
+    for row, (year, value) in enumerate(zip(years, table["yearly_returns"], strict=True)):
+        text = percent_text(value, suffix="")
+        ax.text(YEAR_COLUMN_RIGHT, row, text, ha="right", va="center", fontweight="bold", **style)
+        ax.text(-0.65, row, str(year), ha="right", va="center", fontsize=size + 0.4, color=BLACK)
+    for column, label in zip((*range(12), 12.75), MONTH_LABELS, strict=True):
+        ax.text(column, -0.62, label, ha="center", va="bottom", fontsize=size + 0.4, color=BLACK)
+    ax.set_axis_off()
+    ax.set_xlim(YEAR_LABEL_LEFT, YEAR_COLUMN_RIGHT)
+
+
+def set_percent_ticks(axis: Axis, *, max_intervals: int) -> None:
+    """Label an axis of fractions in percent, with at most `max_intervals` intervals between its ticks."""
+    axis.set_major_formatter(percent_tick_label)
+    locator: Any = axis.get_major_locator()
+    locator.set_params(nbins=max_intervals)
+
+
+def percent_tick_label(value: float, _: object = None) -> str:
     """Return the tick label of a fraction in percent."""
     return f"{100 * value:g}%".replace("-", MINUS_SIGN)
 
 
-def signed_number(value: float, _: object = None) -> str:
+def number_tick_label(value: float, _: object = None) -> str:
     """Return the tick label of a number, with a typographic minus sign."""
     return f"{value:g}".replace("-", MINUS_SIGN)
 
 
-def plain_number(value: float, _: object = None) -> str:
-    """Return the tick label of a positive number, without exponent where short."""
-    return f"{value:g}"
-
-
-def nice_ticks(low: float, high: float) -> list[float]:
+def round_tick_values(low: float, high: float) -> list[float]:
     """Return round numbers between two positive ones: evenly spaced if they are close, else by decades."""
     if high / low < 4:
         steps = [step * 10.0**power for power in range(-4, 6) for step in (1.0, 2.0, 2.5, 5.0)]
@@ -187,7 +255,7 @@ def nice_ticks(low: float, high: float) -> list[float]:
     return [step * 10.0**decade for decade in decades for step in per_decade if low <= step * 10.0**decade <= high]
 
 
-def format_multiple(value: float) -> str:
+def growth_text(value: float) -> str:
     """Return the growth of 1 as short text, for any magnitude."""
     if 0 < value < 0.01 or value >= 1e6:
         return f"{value:.1e}"

@@ -14,8 +14,7 @@ import pandas as pd
 from quantlr.core.values import BacktestResult
 from quantlr.report.pages.sweep import ParameterMarginal, ParameterSurface, SweepPageContext, WinnerEquity
 from quantlr.report.storage import json_bytes, nonfinite_to_none
-from quantlr.report.style import number_text, percent_text, shorten_end
-from quantlr.report.tables import TableRow
+from quantlr.report.style import TableRow, number_text, percent_text, shorten_end
 from quantlr.stats.verdict import Verdict
 from quantlr.sweeps.analysis import Holdout, SweepStatistics, TrialResults
 from quantlr.sweeps.grid import Sweep, grid_value_text
@@ -85,14 +84,14 @@ class SweepReport:
 
 def make_sweep_files(report: SweepReport) -> tuple[dict[str, bytes], dict[str, Any], pd.DataFrame]:
     """Return a sweep's files, its summary, and its table of trials."""
-    from quantlr.report.pages.sweep import sweep_page
+    from quantlr.report.pages.sweep import sweep_page_png
 
     table = trials_frame(report)
     summary = sweep_summary_dict(report, table)
     files = {
         "sweep.json": json_bytes(summary),
         "trials.csv": table.to_csv(index=False, lineterminator="\n").encode(),
-        "sweep.png": sweep_page(sweep_page_context(report, summary, table)),
+        "sweep.png": sweep_page_png(sweep_page_context(report, summary, table)),
     }
     winner = report.results.winner_index
     if winner is not None:

@@ -41,7 +41,7 @@ USER_RCPARAMS: dict[Any, Any] = {
 """Settings of matplotlib that a user may have."""
 
 
-def walk(**options: Any) -> Callable[[], Prices]:
+def random_walk_maker(**options: Any) -> Callable[[], Prices]:
     """Return a function that makes random-walk prices."""
     return lambda: random_walk_prices(1, **options)
 
@@ -76,17 +76,17 @@ def long_names() -> Prices:
 SHORT = {"policy.long_above": 1.0, "policy.short_below": 1.0}
 FITTED_ONCE = {"walk_forward.refit_every": "never"}
 CASES: dict[str, tuple[Callable[[], Prices], dict[str, Any]]] = {
-    "three years": (walk(n_sessions=1000), {"policy.short_below": 0.5}),
-    "one year": (walk(n_sessions=505), {}),
-    "four sessions": (walk(n_sessions=258), {}),
-    "no trades": (walk(n_sessions=600), {"policy.long_above": 1.0}),
-    "all long": (walk(n_sessions=600), {"policy.long_above": 0.0}),
-    "three tickers, five sessions ahead": (walk(n_sessions=700, n_tickers=3), {"label.horizon": 5}),
+    "three years": (random_walk_maker(n_sessions=1000), {"policy.short_below": 0.5}),
+    "one year": (random_walk_maker(n_sessions=505), {}),
+    "four sessions": (random_walk_maker(n_sessions=258), {}),
+    "no trades": (random_walk_maker(n_sessions=600), {"policy.long_above": 1.0}),
+    "all long": (random_walk_maker(n_sessions=600), {"policy.long_above": 0.0}),
+    "three tickers, five sessions ahead": (random_walk_maker(n_sessions=700, n_tickers=3), {"label.horizon": 5}),
     "ten-letter names": (long_names, {"policy.short_below": 0.5}),
     "missing months": (with_holes, {}),
     "ruin": (ruinous, SHORT),
     "500 tickers": (
-        walk(n_sessions=160, n_tickers=500),
+        random_walk_maker(n_sessions=160, n_tickers=500),
         {"walk_forward.train": 100, "model.scope": "pooled", **FITTED_ONCE},
     ),
 }

@@ -17,7 +17,7 @@ from matplotlib.image import imread
 from quantlr.core.errors import OutputError, UserError
 from quantlr.report.compare import Comparison, compare_runs
 from quantlr.report.gallery import write_comparison
-from quantlr.report.pages.comparison import comparison_page, comparison_title
+from quantlr.report.pages.comparison import comparison_page_png, comparison_title
 from quantlr.report.pairs import config_differences, format_signed, pair_sentence
 
 from report.cases import USER_RCPARAMS
@@ -238,14 +238,14 @@ def test_comparison_is_written_reproducibly_and_never_replaces_a_run(output: Pat
 )
 def test_comparison_page_is_drawn(output: Path, names: tuple[str, ...]) -> None:
     comparison = compare(output, *names)
-    page = comparison_page(comparison)
+    page = comparison_page_png(comparison)
     picture = imread(io.BytesIO(page))
     assert picture.shape[:2] == (1410, 2100)
     ink = (picture[..., :3].min(axis=2) < 0.95).mean()
     assert 0.02 < ink < 0.6
     if "brief" in names:
         with matplotlib.rc_context(USER_RCPARAMS):
-            assert comparison_page(comparison) == page, "the user's matplotlib settings do not change the page"
+            assert comparison_page_png(comparison) == page, "the user's matplotlib settings do not change the page"
 
 
 @pytest.mark.parametrize(

@@ -204,9 +204,9 @@ def test_reliability_curve_is_that_of_scikit_learn() -> None:
     ax, table = panel_axes(figure, CALIBRATION), calibration_values(page_context(CASES["noise"]))
     order = np.argsort(forecasts.probability)
     expected = IsotonicRegression().fit_transform(forecasts.probability, forecasts.up)[order]
-    np.testing.assert_array_equal(table["probability"], forecasts.probability[order])
-    np.testing.assert_allclose(table["observed_frequency"], expected, atol=1e-9)
-    np.testing.assert_array_equal(labelled_line(ax, "observed").get_ydata(), table["observed_frequency"])
+    np.testing.assert_array_equal(table["curve_probability"], forecasts.probability[order])
+    np.testing.assert_allclose(table["curve_observed_frequency"], expected, atol=1e-9)
+    np.testing.assert_array_equal(labelled_line(ax, "observed").get_ydata(), table["curve_observed_frequency"])
     assert set(labelled_line(ax, "base rate").get_xdata()) == {0.52}
     counts_ax = figure.axes[figure.axes.index(ax) + 1]
     assert counts_ax.get_xlim() == ax.get_xlim()

@@ -83,7 +83,7 @@ def test_notebook_html_has_no_external_links(html: str) -> None:
 
 
 def test_markup_in_notes_is_escaped(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("quantlr.report.html.tearsheet_page", lambda _: Figure())
+    monkeypatch.setattr("quantlr.report.html.tearsheet_figure", lambda _: Figure())
     markup = "<script>alert(1)</script> & <img src=x onerror=alert(2)>"
     page = NotebookParser(replace(run, notes=(Note("data", markup, ticker='"X"'),))._repr_html_())
     assert any(markup in text for text in page.texts)
@@ -98,7 +98,7 @@ def test_tear_sheet_is_drawn_only_for_the_notebook(run: Run, monkeypatch: pytest
         drawn.append(context.config.name)
         return Figure()
 
-    monkeypatch.setattr("quantlr.report.html.tearsheet_page", draw)
+    monkeypatch.setattr("quantlr.report.html.tearsheet_figure", draw)
     assert "No evidence" in repr(run)
     assert drawn == []
     run._repr_html_()

@@ -19,9 +19,17 @@ from quantlr.backtest.rolling import deepest_drawdowns
 from quantlr.report.curves import draw_growth
 from quantlr.report.pages import PAGES, applicable_pages
 from quantlr.report.pages.layout import Panel, Rectangle, grid_rectangles
-from quantlr.report.pages.tearsheet import growth_values, monthly_return_values, tearsheet_page
-from quantlr.report.style import nice_ticks, number_text, percent_text, shorten_middle
-from quantlr.report.tables import MONTH_LABELS, TableRow, draw_monthly_returns, draw_text_table
+from quantlr.report.pages.tearsheet import growth_values, monthly_return_values, tearsheet_figure
+from quantlr.report.style import (
+    MONTH_LABELS,
+    TableRow,
+    draw_monthly_returns,
+    draw_text_table,
+    number_text,
+    percent_text,
+    round_tick_values,
+    shorten_middle,
+)
 
 from report.cases import USER_RCPARAMS, case_context, case_tear_sheet
 
@@ -75,7 +83,7 @@ def test_ruin_is_in_metrics_and_notes() -> None:
 def test_tear_sheet_draws_the_metrics() -> None:
     context = case_context("three years")
     metrics, result = context.metrics, context.run_data.result
-    growth, drawdown, rolling_sharpe, table, calendar = tearsheet_page(context).axes
+    growth, drawdown, rolling_sharpe, table, calendar = tearsheet_figure(context).axes
     lines = {line.get_label(): np.asarray(line.get_ydata()) for line in growth.lines}
     strategy, benchmark = metrics["backtest"]["strategy"], metrics["backtest"]["benchmark"]
     net = lines[f"strategy after costs: {strategy['final_equity']:.2f}"]
@@ -137,7 +145,7 @@ def test_calendar_leaves_months_without_sessions_empty() -> None:
 def test_text_table_writes_labels_and_cells() -> None:
     ax = new_axes()
     rows = [TableRow("SKILL", ("", "95%")), TableRow("Accuracy", ("53%", "51% to 55%"))]
-    draw_text_table(ax, rows, column_right_edges=(0.6, 1.0))
+    draw_text_table(ax, {"rows": rows}, column_right_edges=(0.6, 1.0))
     assert [text.get_text() for text in ax.texts] == ["Skill", "95%", "Accuracy", "53%", "51% to 55%"]
 
 
@@ -151,7 +159,7 @@ def test_panel_is_frozen() -> None:
     ("low", "high"), [(0.93, 1.12), (0.65, 3.6), (0.9, 11.0), (0.001, 4.0), (0.99, 1.01), (0.5, 400.0)]
 )
 def test_ticks_of_a_log_axis_are_round_and_within_its_limits(low: float, high: float) -> None:
-    ticks = nice_ticks(low, high)
+    ticks = round_tick_values(low, high)
     assert 3 <= len(ticks) <= 9
     assert all(low <= tick <= high for tick in ticks)
     assert all(len(f"{tick:g}") <= 6 for tick in ticks)

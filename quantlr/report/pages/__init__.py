@@ -27,14 +27,9 @@ def applicable_pages(context: PageContext) -> tuple[Page, ...]:
     pages = tuple(page for page in PAGES if page.is_applicable(context))
     if not context.config.report.per_ticker:
         return pages
-    index = {ticker: position for position, ticker in enumerate(context.run_data.forecasts.tickers)}
+    tickers = context.run_data.forecasts.tickers
+    make_context = {name: partial(TickerContext, ticker_index=index) for index, name in enumerate(tickers)}
     return pages + tuple(
-        Page(
-            file_name,
-            f"Ticker {ticker}",
-            ticker_title_and_text,
-            ticker_panels,
-            make_context=partial(TickerContext, ticker_index=index[ticker]),
-        )
-        for ticker, file_name in ticker_page_paths(context.forecast_tickers).items()
+        Page(file_name, f"Ticker {name}", ticker_title_and_text, ticker_panels, make_context=make_context[name])
+        for name, file_name in ticker_page_paths(context.forecast_tickers).items()
     )

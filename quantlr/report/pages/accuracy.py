@@ -24,8 +24,9 @@ from quantlr.report.style import (
     grid_along_x,
     label_axes,
     percent_text,
-    percent_tick,
+    percent_tick_label,
     plural,
+    set_percent_ticks,
     shorten_end,
 )
 from quantlr.stats.hac import Z95
@@ -36,15 +37,10 @@ if TYPE_CHECKING:
 
 MAX_TICKER_ROWS = 8
 """Tickers up to which each has a row; more are ranked."""
-MAX_TICKER_CHARS = 12
-MAX_YEAR_LABELS = 20
-MAX_LABEL_DECIMALS = 4
-MIN_RELATIVE_COUNT = 0.25
-"""Forecasts of a year, relative to the fullest year, below which its interval may leave the axes."""
 LEGEND_HEADROOM = 0.3
 """Room for a legend above what is drawn, as a fraction of its range."""
 MODEL_POINTS: dict[str, Any] = {"fmt": "o", "color": BLUE, "elinewidth": 1.4}
-SHORT_TITLE_PADDING, LONG_TITLE_PADDING = 19.5, 32.0
+SHORT_PADDING, LONG_PADDING = 19.5, 32.0
 """Points between a title and the axes with a subtitle of one line, and of two."""
 
 
@@ -70,7 +66,7 @@ def _draw_return_groups(ax: Axes, table: Table) -> None:
     ax.axhline(overall, color=ORANGE, linewidth=1.3, label=f"all forecasts: {percent_text(overall, decimals=2)}")
     ax.errorbar(positions, mean, yerr=half_width, markersize=5, label="mean and 95% interval", **MODEL_POINTS)
     _set_limits_with_headroom(ax, float((mean - half_width).min()), float((mean + half_width).max()))
-    ax.yaxis.set_major_formatter(percent_tick)
+    ax.yaxis.set_major_formatter(percent_tick_label)
     ax.set_xticks(positions, _distinct_percent_labels(table["mean_probability"]))
     label_axes(ax, x="groups of equal size, by mean probability of up (%)", y="mean return")
     add_legend(ax, corner="upper left", n_columns=2)
@@ -78,34 +74,32 @@ def _draw_return_groups(ax: Axes, table: Table) -> None:
 
 def _distinct_percent_labels(probabilities: Array) -> list[str]:
     """Return probabilities in percent with as many decimals as make them distinct; every other one if that is long."""
-    for decimals in range(1, MAX_LABEL_DECIMALS + 1):
+    for decimals in range(1, 5):
         labels = [percent_text(value, decimals=decimals, suffix="") for value in probabilities]
         if len(set(labels)) == len(labels):
             break
     return labels if decimals == 1 else [label if index % 2 == 0 else "" for index, label in enumerate(labels)]
 
 
-def year_values(context: PageContext) -> Table:
+def accuracy_by_year_values(context: PageContext) -> Table:
     """Return accuracy and majority-class baseline by year with Wilson's 95% interval (see `GroupAccuracy`)."""
     years = context.run_data.forecasts.sessions.year.to_numpy(dtype=np.int64)
     return _group_accuracy_values(context, years[context.evaluated.session], "year")
 
 
-def ticker_values(context: PageContext) -> Table:
+def accuracy_by_ticker_values(context: PageContext) -> Table:
     """Return accuracy and baseline by ticker (see `GroupAccuracy`), and the expected ranking of random forecasts.
 
     `expected_by_rank` (tickers,) has the same order as the sorted `accuracy_difference`; it is there for many tickers.
     """
     table = _group_accuracy_values(context, context.evaluated.ticker, "ticker")
     names = [context.run_data.forecasts.tickers[index] for index in table["group_ids"]]
-    table["tickers"] = [shorten_end(name, max_chars=MAX_TICKER_CHARS) for name in names]
+    table["tickers"] = [shorten_end(name, max_chars=12) for name in names]
     if len(names) > MAX_TICKER_ROWS:
         difference = table["accuracy_difference"]
         table["expected_by_rank"] = expected_order_statistics(table["difference_standard_error"])
-        best, worst = (
-            f"{table['tickers'][index]} by {percent_text(difference[index])}"
-            for index in (difference.argmax(), difference.argmin())
-        )
+        extremes = (difference.argmax(), difference.argmin())
+        best, worst = (f"{table['tickers'][index]} by {percent_text(difference[index])}" for index in extremes)
         table["subtitle"] += f"\nbest {best}, worst {worst}"
     return table
 
@@ -131,12 +125,13 @@ def _draw_accuracy_by_year(ax: Axes, table: Table) -> None:
     ax.errorbar(years, accuracy, yerr=bars, markersize=5, label="model, 95% interval", **MODEL_POINTS)
     ax.hlines(baseline, years - half_width, years + half_width, color=ORANGE, linewidth=2.2,
               label="majority-class baseline")  # fmt: skip
-    is_full = table["count"] >= MIN_RELATIVE_COUNT * table["count"].max()
+    # The interval of a year with a quarter of the forecasts of the fullest may leave the axes.
+    is_full = table["count"] >= 0.25 * table["count"].max()
     drawn = np.concatenate([table["accuracy_low"][is_full], table["accuracy_high"][is_full], accuracy, baseline])
     margin = 0.06 * max(float(np.ptp(drawn)), 0.01)
     ax.set_ylim(float(drawn.min()) - margin, float(drawn.max()) + margin)
     ax.set_xlim(first - 0.7, last + 0.7)
-    ax.set_xticks(range(first, last + 1, 1 + (last - first) // MAX_YEAR_LABELS))
+    ax.set_xticks(range(first, last + 1, 1 + (last - first) // 20))
     format_fraction_axis(ax.yaxis, max_ticks=5)
     add_legend(ax, corner="lower right", n_columns=2, is_above_axes=True)
 
@@ -163,12 +158,10 @@ def _draw_ranked_excess_accuracy(ax: Axes, table: Table) -> None:
     ax.axhline(0, color=ORANGE, linewidth=1.3, label="majority-class baseline")
     ax.plot(rank, expected, color=GREY, linewidth=1.6, label="expected under no skill, if tickers were independent")
     ax.plot(rank, difference, ".", color=BLUE, markersize=5)
-    _set_limits_with_headroom(
-        ax, float(min(difference[0], expected[0])), float(max(difference[-1], expected[-1])), min_range=0.01
-    )
+    low, high = min(difference[0], expected[0]), max(difference[-1], expected[-1])
+    _set_limits_with_headroom(ax, float(low), float(high), min_range=0.01)
     ax.set_xlim(1 - 0.02 * len(rank), 1.02 * len(rank))
-    ax.yaxis.set_major_formatter(percent_tick)
-    ax.locator_params(axis="y", nbins=4)
+    set_percent_ticks(ax.yaxis, max_intervals=4)
     ax.locator_params(axis="x", nbins=5, integer=True)
     label_axes(ax, x="tickers, worst first", y="excess accuracy")
     add_legend(ax, corner="upper left", n_columns=1)
@@ -182,14 +175,18 @@ def _set_limits_with_headroom(ax: Axes, low: float, high: float, *, min_range: f
 
 RETURN_GROUPS = Panel(
     "return_by_probability", "Mean return by forecast probability", return_group_values, _draw_return_groups,
-    SHORT_TITLE_PADDING,
+    SHORT_PADDING,
 )  # fmt: skip
 ACCURACY_BY_YEAR = Panel(
-    "accuracy_by_year", "Accuracy by year", year_values, _draw_accuracy_by_year, SHORT_TITLE_PADDING
+    "accuracy_by_year", "Accuracy by year", accuracy_by_year_values, _draw_accuracy_by_year, SHORT_PADDING
 )
 ACCURACY_BY_TICKER = Panel(
-    "accuracy_by_ticker", "Accuracy by ticker", ticker_values, _draw_accuracy_by_ticker, SHORT_TITLE_PADDING
+    "accuracy_by_ticker", "Accuracy by ticker", accuracy_by_ticker_values, _draw_accuracy_by_ticker, SHORT_PADDING
 )
 RANKED_EXCESS_ACCURACY = Panel(
-    "ranked_excess_accuracy", "Accuracy by ticker", ticker_values, _draw_ranked_excess_accuracy, LONG_TITLE_PADDING
+    "ranked_excess_accuracy",
+    "Accuracy by ticker",
+    accuracy_by_ticker_values,
+    _draw_ranked_excess_accuracy,
+    LONG_PADDING,
 )

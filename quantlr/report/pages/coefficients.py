@@ -23,9 +23,9 @@ from quantlr.report.style import (
     grid_along_x,
     isolated_point_mask,
     number_text,
+    number_tick_label,
     percent_text,
     shorten_middle,
-    signed_number,
     style_axes,
 )
 from quantlr.stats.hac import Z95
@@ -33,7 +33,6 @@ from quantlr.stats.hac import Z95
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MAX_FEATURE_NAME_CHARS = 26
 MAX_COEFFICIENT_PATHS, MAX_SINGLE_REFIT_ROWS = 8, 12
 """Features that are drawn, at most: over the refits, and of a single refit."""
 GRID_SHAPES = {1: (1, 1), 2: (1, 2), 3: (1, 3), 4: (2, 2), 5: (2, 3), 6: (2, 3), 7: (2, 4), 8: (2, 4)}
@@ -73,7 +72,7 @@ class ModelSummary:
             errors = paths.standardized_standard_errors[newest, 1:]
         with np.errstate(divide="ignore", invalid="ignore"):
             z_statistic = np.nan_to_num(np.abs(weights / errors), nan=-1.0)
-        is_plotted = refits.ticker == context.plotted_model_ticker
+        is_plotted = refits.ticker == context.plotted_model_ticker_index
         return cls(
             diagnostics=diagnostics,
             feature_order=np.argsort(-z_statistic, kind="stable"),
@@ -91,7 +90,7 @@ class ModelSummary:
 
     def feature_name(self, feature_index: int) -> str:
         """Return the name of a feature, shortened in the middle."""
-        return shorten_middle(self.diagnostics.feature_names[feature_index], MAX_FEATURE_NAME_CHARS)
+        return shorten_middle(self.diagnostics.feature_names[feature_index], 26)
 
     def weight_text(self, feature_index: int) -> str:
         """Return the newest coefficient ± standard error, and how often it had the same sign over several refits."""
@@ -120,7 +119,9 @@ def coefficient_values(context: PageContext) -> Table:
     drawn = summary.feature_order[: MAX_SINGLE_REFIT_ROWS if summary.n_refits == 1 else MAX_COEFFICIENT_PATHS]
     coefficients = paths.standardized_coefficients[:, 1 + drawn]
     half_width = Z95 * paths.standardized_standard_errors[:, 1 + drawn]
-    table = {"subtitle": f"{_log_odds_formula(n_features)};  {_drawn_coefficients_text(summary, len(drawn))}"}
+    last_term = {1: "", 2: r"+\theta_2x_2"}.get(n_features, rf"+\cdots+\theta_{{{n_features}}}x_{{{n_features}}}")
+    formula = rf"$z=\theta\cdot x=\theta_0+\theta_1x_1{last_term}$"
+    table = {"subtitle": f"{formula};  {_drawn_coefficients_text(summary, len(drawn))}"}
     if not summary.has_fit:
         return table | {"message": NO_MINIMUM}
     edges = np.abs([coefficients - half_width, coefficients + half_width])
@@ -139,21 +140,14 @@ def coefficient_values(context: PageContext) -> Table:
     }
 
 
-def _log_odds_formula(n_features: int) -> str:
-    last = {1: "", 2: r"+\theta_2x_2"}.get(n_features, rf"+\cdots+\theta_{{{n_features}}}x_{{{n_features}}}")
-    return rf"$z=\theta\cdot x=\theta_0+\theta_1x_1{last}$"
-
-
 def _drawn_coefficients_text(summary: ModelSummary, n_drawn: int) -> str:
     """Return which features and refits are drawn, and what is written above them."""
     paths, n_features = summary.diagnostics.coefficient_paths, len(summary.feature_order)
     parts = [f"{n_drawn} of {n_features} with the largest |z|"] if n_drawn < n_features else []
     if len(paths.refit_index) < summary.n_refits:
         parts.append(f"{len(paths.refit_index)} of {summary.n_refits:,} refits")
-    n_fitted, n_with_errors = (
-        int((~np.isnan(values[:, 0])).sum())
-        for values in (paths.standardized_coefficients, paths.standardized_standard_errors)
-    )
+    arrays = (paths.standardized_coefficients, paths.standardized_standard_errors)
+    n_fitted, n_with_errors = (int((~np.isnan(values[:, 0])).sum()) for values in arrays)
     parts += [f"errors of {n_with_errors}"] if n_with_errors < n_fitted else []
     return "; ".join([*parts, "newest ± standard error; band 95%, blue: different from zero (5%)"])
 
@@ -190,7 +184,7 @@ def _draw_coefficient_path(ax: Axes, table: Table, index: int) -> None:
     ax.vlines(band_dates[isolated], low[isolated], high[isolated], color=color, linewidth=0.6)
     format_date_axis(ax, max_ticks=5)
     ax.locator_params(axis="y", nbins=4)
-    ax.yaxis.set_major_formatter(signed_number)
+    ax.yaxis.set_major_formatter(number_tick_label)
     for text, offset, weight in ((table["features"][index], 13.5, "bold"), (table["texts"][index], 3.5, "normal")):
         ax.annotate(text, (0, 1), (0, offset), xycoords="axes fraction", textcoords="offset points",
                     fontsize=SMALL_SIZE - 0.7, color=BLACK, fontweight=weight, annotation_clip=False)  # fmt: skip
@@ -212,7 +206,7 @@ def _draw_coefficients(ax: Axes, table: Table) -> None:
     chart.set_ylim(len(table["features"]) - 0.5, -0.5)
     chart.set_yticks(range(len(table["features"])), table["features"])
     grid_along_x(chart)
-    chart.xaxis.set_major_formatter(signed_number)
+    chart.xaxis.set_major_formatter(number_tick_label)
 
 
 COEFFICIENT_PATHS = Panel(

@@ -12,7 +12,15 @@ from quantlr.backtest.metrics import drawdown_series
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array
 from quantlr.report.compare import Comparison
-from quantlr.report.pages.layout import Panel, PlacedPanel, Table, default_style, draw_panels, figure_png, page_header
+from quantlr.report.pages.layout import (
+    Panel,
+    PlacedPanel,
+    Table,
+    draw_panels,
+    figure_png,
+    header_figure,
+    matplotlib_defaults,
+)
 from quantlr.report.pairs import (
     HEADLINE_COLUMNS,
     RunPair,
@@ -35,10 +43,10 @@ from quantlr.report.style import (
     draw_loss_gain_image,
     format_date_axis,
     format_log_axis,
-    percent_tick,
+    number_tick_label,
+    set_percent_ticks,
     shorten_end,
     shorten_middle,
-    signed_number,
 )
 from quantlr.stats.paired import PairedDifference
 
@@ -71,7 +79,7 @@ def run_line_style(run_index: int) -> dict[str, Any]:
     return {"color": RUN_COLORS[color], "linestyle": RUN_LINE_STYLES[style % len(RUN_LINE_STYLES)]}
 
 
-def equity_values(comparison: Comparison) -> Table:
+def equity_by_run_values(comparison: Comparison) -> Table:
     """Return the growth of 1 after costs (sessions, runs), buy and hold (sessions,) or None, and drawdowns <= 0."""
     equity = comparison.equity
     return {
@@ -95,8 +103,7 @@ def draw_equity_by_run(ax: Axes, table: Table) -> None:
 def _draw_drawdown_by_run(ax: Axes, table: Table) -> None:
     _draw_run_lines(ax, table["dates"], table["drawdown"], 0.9)
     ax.set_ylim(min(float(table["drawdown"].min()), -0.01) * 1.08, 0.0)
-    ax.yaxis.set_major_formatter(percent_tick)
-    ax.locator_params(axis="y", nbins=4)
+    set_percent_ticks(ax.yaxis, max_intervals=4)
 
 
 def relative_equity_values(comparison: Comparison) -> Table:
@@ -171,14 +178,10 @@ def _draw_settings(ax: Axes, table: Table) -> None:
 
 def sharpe_values(comparison: Comparison) -> Table:
     """Return the paired differences of annual Sharpe ratios (see `difference_table`)."""
-    rows = [
-        (
-            None if pair.has_same_returns else pair.sharpe_difference,
-            sharpe_difference_text(pair),
-            pair.is_sharpe_significant,
-        )
-        for pair in comparison.pairs
-    ]
+    rows = []
+    for pair in comparison.pairs:
+        difference = None if pair.has_same_returns else pair.sharpe_difference
+        rows.append((difference, sharpe_difference_text(pair), pair.is_sharpe_significant))
     return difference_table(comparison.pairs, rows, better_sign=1) | {"caption": MATRIX_CAPTION}
 
 
@@ -202,17 +205,11 @@ def difference_table(
     where a higher value is better, -1 where a lower one is.
     """
     differences, texts, significant = zip(*rows, strict=True)
-    value, low, high = np.array([(d.value, d.low95, d.high95) if d else (np.nan,) * 3 for d in differences]).T
-    return {
-        "first": np.array([pair.first_index for pair in pairs]),
-        "second": np.array([pair.second_index for pair in pairs]),
-        "value": value,
-        "low": low,
-        "high": high,
-        "texts": texts,
-        "significant_mask": np.array(significant, dtype=np.bool_),
-        "better_sign": better_sign,
-    }
+    first, second = np.array([(pair.first_index, pair.second_index) for pair in pairs]).T
+    intervals = np.array([(d.value, d.low95, d.high95) if d else (np.nan,) * 3 for d in differences])
+    table = {"first": first, "second": second, **dict(zip(("value", "low", "high"), intervals.T, strict=True))}
+    significant_mask = np.array(significant, dtype=np.bool_)
+    return table | {"texts": texts, "significant_mask": significant_mask, "better_sign": better_sign}
 
 
 def draw_differences(ax: Axes, table: Table) -> None:
@@ -238,7 +235,7 @@ def draw_differences(ax: Axes, table: Table) -> None:
     limit = 1.08 * float(np.nanmax(np.abs([table["low"], table["high"]]))) or 1.0
     ax.set_xlim(-limit, limit)
     ax.locator_params(axis="x", nbins=5)
-    ax.xaxis.set_major_formatter(signed_number)
+    ax.xaxis.set_major_formatter(number_tick_label)
 
 
 def draw_difference_matrix(ax: Axes, table: Table) -> None:
@@ -266,8 +263,8 @@ def draw_difference_matrix(ax: Axes, table: Table) -> None:
     ax.set_xlabel(table.get("caption", ""), fontsize=SMALL_SIZE, color=GREY, loc="left")
 
 
-EQUITY = Panel("equity_by_run", "Growth of 1 after costs (log scale){remark}", equity_values, draw_equity_by_run)
-DRAWDOWN = Panel("drawdown_by_run", "Drawdown", equity_values, _draw_drawdown_by_run)
+EQUITY = Panel("equity_by_run", "Growth of 1 after costs (log scale){remark}", equity_by_run_values, draw_equity_by_run)
+DRAWDOWN = Panel("drawdown_by_run", "Drawdown", equity_by_run_values, _draw_drawdown_by_run)
 RUN_TABLE = Panel(
     "metrics_by_run", "Metrics over the common sessions and forecasts (annual)", run_table_values, _draw_run_table, 8.0
 )
@@ -294,7 +291,10 @@ def comparison_panels(comparison: Comparison) -> list[PlacedPanel]:
     ]
     table_height = LINE_HEIGHT * (len(run_table_values(comparison)["rows"]) + 1)
     panels.append(PlacedPanel(RUN_TABLE, (0.535, 0.81 - table_height, 0.445, table_height)))
-    top, n_lines = 0.81 - LINE_HEIGHT * (len(comparison.run_names) + 2) - 0.03, len(setting_values(comparison)["lines"])
+    top, n_lines = (
+        0.81 - LINE_HEIGHT * (len(comparison.run_names) + 2) - 0.03,
+        len(setting_values(comparison)["lines"]),
+    )
     n_rows = max(int((top - floor) / LINE_HEIGHT), 1)
     if n_lines > MAX_SETTING_LINES_ABOVE_CHART:
         has_room = top - floor - LINE_HEIGHT * MAX_SETTING_LINES_ABOVE_CHART >= MIN_CHART_HEIGHT
@@ -314,17 +314,15 @@ def comparison_panels(comparison: Comparison) -> list[PlacedPanel]:
     return panels
 
 
-def comparison_page(comparison: Comparison) -> bytes:
+def comparison_page_png(comparison: Comparison) -> bytes:
     """Return the page as PNG bytes, the same for the same runs."""
     method = (
         "Differences are the second run minus the first, significant where the Holm-adjusted p value is below 0.05; a "
         "lower log loss is better."
     )
-    with default_style():
-        figure = page_header(
-            comparison_title(comparison), _method_text(comparison), setup_text=method, notes=comparison.caveats,
-            notes_file="compare.json",
-        )  # fmt: skip
+    title, subtitle, notes = comparison_title(comparison), _bootstrap_method_text(comparison), comparison.caveats
+    with matplotlib_defaults():
+        figure = header_figure(title, subtitle, setup_text=method, notes=notes, notes_file="compare.json")
         draw_panels(figure, comparison_panels(comparison), comparison)
         return figure_png(figure)
 
@@ -335,13 +333,13 @@ def comparison_title(comparison: Comparison) -> str:
         return "The runs are the same"
     if not comparison.n_tests:
         return "No difference could be tested"
-    findings = [finding for pair in comparison.pairs for finding in _significant_findings(pair)]
+    findings = [finding for pair in comparison.pairs for finding in _significant_finding_texts(pair)]
     if len(findings) == 1:
         return f"{findings[0]}, significantly"
     return f"{len(findings) or 'None'} of {comparison.n_tests} differences significant"
 
 
-def _significant_findings(pair: RunPair) -> list[str]:
+def _significant_finding_texts(pair: RunPair) -> list[str]:
     first, second = RUN_LETTERS[pair.first_index], RUN_LETTERS[pair.second_index]
     findings = []
     if pair.is_sharpe_significant and pair.sharpe_difference:
@@ -353,7 +351,7 @@ def _significant_findings(pair: RunPair) -> list[str]:
     return findings
 
 
-def _method_text(comparison: Comparison) -> str:
+def _bootstrap_method_text(comparison: Comparison) -> str:
     dates = comparison.dates
     sessions = f"{len(dates):,} common sessions, {iso_date(dates[0])} to {iso_date(dates[-1])}"
     if not comparison.n_tests:

@@ -21,7 +21,7 @@ from quantlr.report.curves import draw_rolling_accuracy
 from quantlr.report.pages.accuracy import (
     ACCURACY_BY_TICKER,
     ACCURACY_BY_YEAR,
-    LONG_TITLE_PADDING,
+    LONG_PADDING,
     MAX_TICKER_ROWS,
     RANKED_EXCESS_ACCURACY,
     RETURN_GROUPS,
@@ -39,7 +39,7 @@ from quantlr.report.style import (
     label_axes,
     number_text,
     percent_text,
-    percent_tick,
+    percent_tick_label,
     plural,
 )
 from quantlr.stats.reliability import reliability_band, reliability_curve
@@ -48,34 +48,22 @@ from quantlr.stats.verdict import is_significant, log_loss_comparison_text, pesa
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MAX_MARKED_FORECASTS = 12
-"""Distinct forecasts up to which each is marked on the reliability curve."""
 TAIL_FRACTION = 0.01
 """Fraction of the forecasts at either end whose reliability curve may leave the axes."""
-MIN_HEIGHT_TO_WIDTH = 0.25
-"""Range of the vertical axis of the reliability diagram relative to that of the horizontal axis, at least."""
 DASHED: dict[str, Any] = {"color": BLACK, "linewidth": 1.0, "linestyle": (0, (4, 3))}
 
 
 def reliability_values(evaluated: EvaluatedForecasts, rng: np.random.Generator) -> dict[str, Any]:
     """Return the reliability curve by isotonic regression, the 95% band of calibrated forecasts, and the histogram.
 
-    `probability` and `observed_frequency` (m,) are the curve; `band_probability`, `band_low` and `band_high` (g,) the
-    band; `base_rate` the mean of the training base rates; the rest is a `ProbabilityHistogram`.
+    The names of a `ReliabilityCurve` begin with `curve_`, those of a `ReliabilityBand` with `band_`; `base_rate` is the
+    mean of the training base rates; the rest is a `ProbabilityHistogram`.
     """
     probability, up = evaluated.probability, evaluated.up
     curve = reliability_curve(probability, up)
     band = reliability_band(probability, up, session=evaluated.session, horizon=evaluated.horizon, rng=rng)
-    return {
-        **histogram_values(evaluated),
-        "probability": curve.probability,
-        "count_by_probability": curve.count,
-        "observed_frequency": curve.observed_frequency,
-        "band_probability": band.probability,
-        "band_low": band.low,
-        "band_high": band.high,
-        "subtitle": "",
-    }
+    curves = as_table(curve, "curve_") | as_table(band, "band_")
+    return histogram_values(evaluated) | curves | {"subtitle": ""}
 
 
 def calibration_values(context: PageContext) -> Table:
@@ -83,10 +71,8 @@ def calibration_values(context: PageContext) -> Table:
     evaluated, rng = context.evaluated, np.random.default_rng(context.config.seed)
     table = reliability_values(evaluated, rng)
     parts = context.metrics["forecast"]["reliability"]["log_loss"]
-    discrimination, miscalibration = (
-        number_text(parts[name], decimals=5) for name in ("discrimination", "miscalibration")
-    )
-    subtitle = f"discrimination {discrimination}, miscalibration {miscalibration} nats\n"
+    texts = (f"{name} {number_text(parts[name], decimals=5)}" for name in ("discrimination", "miscalibration"))
+    subtitle = f"{', '.join(texts)} nats\n"
     if not evaluated.is_clustered:
         noise = discrimination_under_no_skill(evaluated.probability, evaluated.up, rng=rng)
         subtitle += f"discrimination under permuted outcomes {number_text(noise, decimals=5)}"
@@ -106,7 +92,7 @@ def histogram_values(evaluated: EvaluatedForecasts) -> dict[str, Any]:
 
 def draw_calibration(ax: Axes, table: Table) -> None:
     """Draw the reliability curve over its band, beside the line of perfect calibration."""
-    limits, probability, band = table["bin_edges"][[0, -1]], table["probability"], table["band_probability"]
+    limits, probability, band = table["bin_edges"][[0, -1]], table["curve_probability"], table["band_probability"]
     n_inside = ((probability >= limits[0]) & (probability <= limits[1])).sum()
     ax.plot(limits, limits, label="perfect calibration", **DASHED)
     ax.axvline(table["base_rate"], color=ORANGE, linewidth=1.2, label="base rate")
@@ -115,8 +101,8 @@ def draw_calibration(ax: Axes, table: Table) -> None:
         ax.vlines(band, table["band_low"], table["band_high"], color=BAND_GREY, linewidth=7, alpha=0.6, label=label)
     else:
         ax.fill_between(band, table["band_low"], table["band_high"], label=label, **BAND_STYLE)
-    marker = "o" if n_inside <= MAX_MARKED_FORECASTS else None
-    ax.plot(probability, table["observed_frequency"], color=BLUE, linewidth=1.8, marker=marker, markersize=5,
+    marker = "o" if n_inside <= 12 else None
+    ax.plot(probability, table["curve_observed_frequency"], color=BLUE, linewidth=1.8, marker=marker, markersize=5,
             label="observed frequency")  # fmt: skip
     ax.set_xlim(*limits)
     ax.set_ylim(*_calibration_limits(table))
@@ -128,15 +114,16 @@ def draw_calibration(ax: Axes, table: Table) -> None:
 
 def _calibration_limits(table: Table) -> tuple[float, float]:
     """Return vertical limits that contain curve and band of nearly all forecasts, with room for the legend."""
-    count, limits, band = table["count_by_probability"], table["bin_edges"][[0, -1]], table["band_probability"]
+    count, limits, band = table["curve_count"], table["bin_edges"][[0, -1]], table["band_probability"]
     cumulative, fraction = np.cumsum(count) / count.sum(), count / count.sum()
     is_central = (cumulative >= TAIL_FRACTION) & (cumulative - fraction <= 1.0 - TAIL_FRACTION)
-    ends = np.clip(table["probability"][is_central][[0, -1]], *limits)
+    ends = np.clip(table["curve_probability"][is_central][[0, -1]], *limits)
     is_near = (band >= ends[0]) & (band <= ends[1])
-    curve = table["observed_frequency"][is_central]
+    curve = table["curve_observed_frequency"][is_central]
     drawn = np.concatenate([ends, curve, table["band_low"][is_near], table["band_high"][is_near]])
     high = float(drawn.max())
-    low = min(float(drawn.min()), high - MIN_HEIGHT_TO_WIDTH * (limits[1] - limits[0]))
+    # The vertical range is at least a quarter of the horizontal one.
+    low = min(float(drawn.min()), high - 0.25 * (limits[1] - limits[0]))
     return low - 0.06 * (high - low), high + 0.34 * (high - low)
 
 
@@ -157,7 +144,7 @@ def _draw_forecast_counts(ax: Axes, table: Table) -> None:
 def roc_values(context: PageContext) -> Table:
     """Return the ROC curve (m,) and its pointwise 95% band (g,), if there are enough forecasts for one.
 
-    Names are those of `RocCurve`, and those of `RocBand` with `band_false_positive_rate`.
+    Names are those of `RocCurve`, and those of `RocBand` after `band_`.
     """
     evaluated = context.evaluated
     probability, up = evaluated.probability, evaluated.up
@@ -178,23 +165,20 @@ def roc_values(context: PageContext) -> Table:
         remark = "too few forecasts for a band"
     auc = number_text(context.metrics["forecast"]["auc"], decimals=3)
     table = as_table(curve, subtitle=f"AUC {auc}, {bounds}\n{remark}")
-    if band is not None:
-        table |= as_table(band, band_false_positive_rate=band.false_positive_rate)
-        table["false_positive_rate"] = curve.false_positive_rate
-    return table
+    return table if band is None else table | as_table(band, "band_")
 
 
 def _draw_roc(ax: Axes, table: Table) -> None:
     if "band_false_positive_rate" in table:
-        band = (table["true_positive_rate_low"], table["true_positive_rate_high"])
+        band = (table["band_true_positive_rate_low"], table["band_true_positive_rate_high"])
         label = "95% bootstrap band, pointwise"
         ax.fill_between(table["band_false_positive_rate"], *band, color=BLUE, alpha=0.2, linewidth=0, label=label)
     ax.plot((0, 1), (0, 1), label="no skill", **DASHED)
     ax.plot(table["false_positive_rate"], table["true_positive_rate"], color=BLUE, linewidth=1.8, label="forecasts")
     ax.set_xlim(0, 1)
     ax.set_ylim(0, 1)
-    ax.xaxis.set_major_formatter(percent_tick)
-    ax.yaxis.set_major_formatter(percent_tick)
+    ax.xaxis.set_major_formatter(percent_tick_label)
+    ax.yaxis.set_major_formatter(percent_tick_label)
     label_axes(ax, x="false positive rate", y="true positive rate")
     add_legend(ax, corner="lower right")
 
@@ -227,18 +211,15 @@ def rolling_accuracy_values(context: PageContext) -> Table:
 
 
 CALIBRATION = Panel(
-    "calibration", "Calibration (reliability diagram)", calibration_values, draw_calibration, LONG_TITLE_PADDING
+    "calibration", "Calibration (reliability diagram)", calibration_values, draw_calibration, LONG_PADDING
 )
 FORECAST_COUNTS = Panel(
-    "forecast_counts",
-    "",
-    lambda context: {**histogram_values(context.evaluated), "subtitle": ""},
-    _draw_forecast_counts,
+    "forecast_counts", "", lambda context: histogram_values(context.evaluated) | {"subtitle": ""}, _draw_forecast_counts
 )
-ROC = Panel("roc", "Discrimination (ROC)", roc_values, _draw_roc, LONG_TITLE_PADDING)
+ROC = Panel("roc", "Discrimination (ROC)", roc_values, _draw_roc, LONG_PADDING)
 PROBABILITY_BY_OUTCOME = Panel(
     "probability_by_outcome", "Forecast probability by outcome", lambda context: histogram_values(context.evaluated),
-    _draw_probability_by_outcome, LONG_TITLE_PADDING,
+    _draw_probability_by_outcome, LONG_PADDING,
 )  # fmt: skip
 ROLLING_ACCURACY = Panel(
     "rolling_accuracy", "Rolling accuracy ({window} sessions)", rolling_accuracy_values, draw_rolling_accuracy

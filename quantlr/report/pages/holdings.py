@@ -26,17 +26,15 @@ from quantlr.report.style import (
     format_date_axis,
     format_log_axis,
     loss_gain_colormap,
-    marker_if_few,
+    marker_for_few_points,
     percent_text,
-    percent_tick,
+    set_percent_ticks,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LONG_COLOR, SHORT_COLOR = SKY, VERMILION
-MIN_LOG_SCALE_PRICE_RATIO = 4.0
-"""Ratio of the highest to the lowest price above which the axis is logarithmic."""
 
 
 def price_values(context: PageContext) -> Table:
@@ -67,7 +65,7 @@ def price_table(result: BacktestResult, ticker: int, trades: pd.DataFrame, *, na
 
 
 def draw_price(ax: Axes, table: Table) -> None:
-    """Draw a price, shaded while long and while short."""
+    """Draw a price, shaded while long and while short; on a log scale if it rose or fell to more than 4 times."""
     from matplotlib.dates import date2num
 
     dates, price = table["dates"], table["price"]
@@ -77,9 +75,9 @@ def draw_price(ax: Axes, table: Table) -> None:
             spans = np.column_stack([entry, exit_ - entry]).tolist()
             style: dict[str, Any] = {"facecolor": color, "alpha": alpha, "linewidth": 0, "label": side}
             ax.broken_barh(spans, (0, 1), transform=ax.get_xaxis_transform(), **style)
-    ax.plot(dates, price, color=BLACK, linewidth=1.0, marker=marker_if_few(dates))
-    if price.max() > MIN_LOG_SCALE_PRICE_RATIO * price.min():
-        format_log_axis(ax, price, low_factor=1 / 1.05, high_factor=1.05)
+    ax.plot(dates, price, color=BLACK, linewidth=1.0, marker=marker_for_few_points(dates))
+    if price.max() > 4.0 * price.min():
+        format_log_axis(ax, price, margins=(1 / 1.05, 1.05))
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:,g}" if value < 1e6 else f"{value:.3g}")
     add_legend_above(ax, n_columns=2)
     format_date_axis(ax, table["date_range"])
@@ -143,7 +141,7 @@ def exposure_values(context: PageContext) -> dict[str, Any]:
 
 def _draw_exposure(ax: Axes, table: Table) -> None:
     dates, gross, net = table["dates"], table["gross_exposure"], table["net_exposure"]
-    marker = marker_if_few(dates)
+    marker = marker_for_few_points(dates)
     ax.plot(dates, gross, color=BLUE, linewidth=1.5, marker=marker, label="gross (long + short)")
     if not np.array_equal(gross, net):
         ax.plot(dates, net, color=ORANGE, linewidth=1.2, marker=marker, label="net (long − short)")
@@ -151,8 +149,7 @@ def _draw_exposure(ax: Axes, table: Table) -> None:
     ax.axhline(0, color=GREY, linewidth=0.8)
     low, high = min(float(net.min()), 0.0), max(float(gross.max()), 0.1)
     ax.set_ylim(low - 0.08 * (high - low) * (low < 0), high + 0.08 * (high - low))
-    ax.yaxis.set_major_formatter(percent_tick)
-    ax.locator_params(axis="y", nbins=4)
+    set_percent_ticks(ax.yaxis, max_intervals=4)
     format_date_axis(ax, table["date_range"])
 
 
@@ -165,7 +162,7 @@ def turnover_values(context: PageContext) -> Table:
 
 def _draw_turnover(ax: Axes, table: Table) -> None:
     dates, turnover = table["dates"], table["annual_turnover"]
-    ax.plot(dates, turnover, color=PURPLE, linewidth=1.4, marker=marker_if_few(dates))
+    ax.plot(dates, turnover, color=PURPLE, linewidth=1.4, marker=marker_for_few_points(dates))
     ax.set_ylim(0, max(float(turnover.max()), 0.1) * 1.1)
     ax.locator_params(axis="y", nbins=4)
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}×")

@@ -6,8 +6,10 @@ import io
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from quantlr.report.context import PageContext
 from quantlr.report.style import (
@@ -25,10 +27,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 150
-PAGE_SIZE_INCHES = (14.0, 9.4)
-"""Width and height of a page, in inches."""
-PNG_COMPRESSION_LEVEL = 2
-"""Of 1 to 9: a tenth more bytes than the default, in two thirds of its time."""
 NON_STYLE_RCPARAMS = ("backend", "backend_fallback", "date.epoch", "interactive")
 """Settings of matplotlib that say where it draws, and not how."""
 TITLE_GID, SUBTITLE_GID = "title", "subtitle"
@@ -72,16 +70,6 @@ class PlacedPanel:
     has_x_labels: bool = True
 
 
-def whole_run(context: PageContext) -> PageContext:
-    """Return the context of the run, for pages about all of it."""
-    return context
-
-
-def is_always_applicable(_: PageContext) -> bool:
-    """Return True: the page belongs to every report."""
-    return True
-
-
 @dataclass(frozen=True, slots=True)
 class Page:
     """One picture of a report.
@@ -92,32 +80,30 @@ class Page:
     heading : the page's subject in few words, its heading in the HTML report.
     title_and_text : returns the page's finding, and the numbers that it rests on, of about 330 characters.
     panels : returns the panels with their positions.
-    is_applicable : returns whether a run has such a page.
-    make_context : returns what the three functions above are given, made from the run's context.
+    is_applicable : returns whether a run has such a page; every run unless given.
+    make_context : returns what the three functions above are given, made from the run's context, by default itself.
     """
 
     file_name: str
     heading: str
     title_and_text: Callable[[Any], tuple[str, str]]
     panels: Callable[[Any], Sequence[PlacedPanel]]
-    is_applicable: Callable[[PageContext], bool] = is_always_applicable
-    make_context: Callable[[PageContext], Any] = whole_run
+    is_applicable: Callable[[PageContext], bool] = field(default=lambda _: True)
+    make_context: Callable[[PageContext], Any] = field(default=lambda context: context)
 
     def draw_figure(self, context: PageContext) -> Figure:
         """Return the page of a run as a figure."""
         page_context = self.make_context(context)
         title, subtitle = self.title_and_text(page_context)
-        figure = page_header(
-            title, subtitle, setup_text=f"{context.config.name}   {context.setup_text}", notes=context.notes,
-            notes_file="provenance.json",
-        )  # fmt: skip
+        setup, notes = f"{context.config.name}   {context.setup_text}", context.notes
+        figure = header_figure(title, subtitle, setup_text=setup, notes=notes, notes_file="provenance.json")
         draw_panels(figure, self.panels(page_context), page_context)
         return figure
 
     def render_picture(self, context: PageContext) -> Picture:
         """Return the page of a run as it is written; the bytes are the same for the same run."""
-        with default_style():
-            return to_picture(self.draw_figure(context), heading=self.heading)
+        with matplotlib_defaults():
+            return figure_to_picture(self.draw_figure(context), heading=self.heading)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +127,9 @@ class Picture:
     height: int
 
 
-def as_table(value: Any, **others: Any) -> dict[str, Any]:
-    """Return the fields of a dataclass, and other values, by name."""
-    return {field.name: getattr(value, field.name) for field in fields(value)} | others
+def as_table(instance: Any, prefix: str = "", /, **others: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass by their names after a prefix, and other values by theirs."""
+    return {prefix + item.name: getattr(instance, item.name) for item in fields(instance)} | others
 
 
 def grid_rectangles(
@@ -151,9 +137,9 @@ def grid_rectangles(
     n_rows: int,
     n_columns: int,
     *,
-    wspace: float = 0.0,
+    wspace: float,
     hspace: float = 0.0,
-    width_ratios: Sequence[float] | None = None,
+    width_ratios: Sequence[float] = (),
 ) -> list[Rectangle]:
     """Return the cells of a grid row by row; gaps are fractions of the mean cell, as in matplotlib's GridSpec."""
     left, bottom, width, height = area
@@ -165,8 +151,7 @@ def grid_rectangles(
     top = bottom + height
     return [
         (lefts[column], top - row_height * (row * (1.0 + hspace) + 1.0), widths[column], row_height)
-        for row in range(n_rows)
-        for column in range(n_columns)
+        for row, column in np.ndindex(n_rows, n_columns)
     ]
 
 
@@ -190,7 +175,7 @@ def draw_panels(figure: Figure, panels: Iterable[PlacedPanel], context: Any) -> 
             ax.xaxis.get_offset_text().set_visible(False)
 
 
-def page_header(title: str, subtitle: str, *, setup_text: str, notes: tuple[str, ...], notes_file: str) -> Figure:
+def header_figure(title: str, subtitle: str, *, setup_text: str, notes: tuple[str, ...], notes_file: str) -> Figure:
     """Return an empty page with its header.
 
     Parameters
@@ -206,7 +191,7 @@ def page_header(title: str, subtitle: str, *, setup_text: str, notes: tuple[str,
     lines = [textwrap.shorten(f"Note: {note}", width=200, placeholder=" …") for note in notes]
     if len(lines) > 2:
         lines = [lines[0], f"and {len(lines) - 1} more notes in {notes_file}"]
-    figure = Figure(figsize=PAGE_SIZE_INCHES, dpi=DPI, facecolor="white")
+    figure = Figure(figsize=(14.0, 9.4), dpi=DPI, facecolor="white")
     figure.text(0.02, 0.968, title, fontsize=19, fontweight="bold", color=BLACK, va="center", gid=TITLE_GID)
     wrapped = "\n".join(textwrap.wrap(subtitle, width=165))
     figure.text(0.02, 0.946, wrapped, fontsize=10.5, color=BLACK, va="top", linespacing=1.35, gid=SUBTITLE_GID)
@@ -215,19 +200,12 @@ def page_header(title: str, subtitle: str, *, setup_text: str, notes: tuple[str,
     return figure
 
 
-def to_picture(figure: Figure, *, heading: str) -> Picture:
+def figure_to_picture(figure: Figure, *, heading: str) -> Picture:
     """Return a page as it is written."""
     header = {text.get_gid(): " ".join(text.get_text().split()) for text in figure.texts}
-    width, height = figure.canvas.get_width_height()
     parts = (header[TITLE_GID], header[SUBTITLE_GID], *(ax.get_title(loc="left") for ax in figure.axes))
-    return Picture(
-        heading=heading,
-        title=header[TITLE_GID],
-        alt_text=" ".join(f"{part.rstrip('.')}." for part in parts if part),
-        png_bytes=figure_png(figure),
-        width=width,
-        height=height,
-    )
+    alt_text = " ".join(f"{part.rstrip('.')}." for part in parts if part)
+    return Picture(heading, header[TITLE_GID], alt_text, figure_png(figure), *figure.canvas.get_width_height())
 
 
 def figure_png(figure: Figure) -> bytes:
@@ -236,21 +214,19 @@ def figure_png(figure: Figure) -> bytes:
 
     FigureCanvasAgg(figure)
     stream = io.BytesIO()
-    options = {"compress_level": PNG_COMPRESSION_LEVEL}
-    figure.savefig(stream, format="png", metadata={"Software": None}, pil_kwargs=options)
+    # Compression level 2 of 9 writes a tenth more bytes than the default, in two thirds of its time.
+    figure.savefig(stream, format="png", metadata={"Software": None}, pil_kwargs={"compress_level": 2})
     return stream.getvalue()
 
 
 @contextmanager
-def default_style() -> Iterator[None]:
+def matplotlib_defaults() -> Iterator[None]:
     """Draw with matplotlib's defaults, whatever settings the user has for figures of their own."""
     import matplotlib
 
-    default = matplotlib.rcParamsDefault
-    changed = {
-        key: default[key] for key in default.keys() - NON_STYLE_RCPARAMS if matplotlib.rcParams[key] != default[key]
-    }
-    with matplotlib.rc_context(changed):
+    default, current = matplotlib.rcParamsDefault, matplotlib.rcParams
+    style_keys = default.keys() - NON_STYLE_RCPARAMS
+    with matplotlib.rc_context({key: default[key] for key in style_keys if current[key] != default[key]}):
         yield
 
 

@@ -8,9 +8,8 @@ import numpy as np
 
 from quantlr.core.values import Array
 from quantlr.model.config import LogisticRegression
-from quantlr.model.learning_rate import LearningRateStudy
 from quantlr.report.context import PageContext
-from quantlr.report.pages.layout import Panel, Table
+from quantlr.report.pages.layout import Panel, Table, as_table
 from quantlr.report.style import (
     BAND_GREY,
     BLACK,
@@ -25,7 +24,7 @@ from quantlr.report.style import (
     VERMILION,
     add_legend_above,
     number_text,
-    plain_number,
+    number_tick_label,
 )
 
 if TYPE_CHECKING:
@@ -37,49 +36,44 @@ MIN_PLOTTED_EXCESS_LOSS = 1e-17
 """Lower end of the axis of excess losses; lower values are drawn there."""
 LEARNING_RATE_COLORS = (SKY, GREEN, ORANGE, VERMILION)
 """Colours of learning rates that are too small, 1/L, close to the limit 2/L, and above it."""
-LEARNING_RATE_LABELS = ("small", "1/L =", "near 2/L", "above")
 UPDATE_RULE_LABELS = {
     "gradient_descent": r"iteration of gradient descent, $\theta\leftarrow\theta-\alpha\,\nabla J$",
     "nesterov": r"iteration, $\theta\leftarrow\theta-\alpha\,\nabla J$ with Nesterov momentum",
     "newton": r"iteration, $\theta\leftarrow\theta-P\,\nabla J$, $P$ the inverse Hessian",
 }
-MAX_ITERATION_BARS = 7
 FORMULA_TITLE_PADDING = 36.0
 """Points between a title and the axes with a formula and a legend below the title."""
 NO_MINIMUM = "No refit has a finite minimum of the loss."
 
 
-def is_weighted(model: LogisticRegression) -> bool:
+def has_row_weights(model: LogisticRegression) -> bool:
     """Return whether training rows have unequal weights."""
     return model.class_weight is not None or model.half_life is not None
 
 
-def loss_values(context: PageContext) -> Table:
+def training_loss_values(context: PageContext) -> Table:
     """Return the training loss above its minimum by iteration for some refits: `excess_loss` (refits, iterations + 1).
 
     In nats; `labels` are the refits' months, `iteration_label` the update rule of the configured solver.
     """
     model, diagnostics = context.config.model, context.model_diagnostics
     curves = diagnostics.loss_curves
-    mean = r"\sum w\," if is_weighted(model) else r"\frac{1}{n}\sum"
+    mean = r"\sum w\," if has_row_weights(model) else r"\frac{1}{n}\sum"
     penalty, gradient = (r"+\frac{l_2}{2}\Vert\theta\Vert^2", r"+l_2\theta") if model.l2 > 0 else ("", "")
     loss = rf"J={mean}[\log(1+e^z)-yz]{penalty}"
     table: dict[str, Any] = {"subtitle": rf"${loss},\quad \nabla J={mean}(g(z)-y)\,x{gradient}$"}
     if not len(curves.refit_index):
         return table | {"message": NO_MINIMUM}
     dates = context.run_data.forecasts.sessions[diagnostics.first_session[curves.refit_index]]
-    return table | {
-        "excess_loss": curves.excess_loss,
-        "labels": [f"{date:%b %Y}" for date in dates],
-        "iteration_label": UPDATE_RULE_LABELS[model.solver],
-    }
+    labels, update_rule = [f"{date:%b %Y}" for date in dates], UPDATE_RULE_LABELS[model.solver]
+    return table | {"excess_loss": curves.excess_loss, "labels": labels, "iteration_label": update_rule}
 
 
-def _draw_loss(ax: Axes, table: Table) -> None:
+def _draw_training_loss(ax: Axes, table: Table) -> None:
     """Draw a curve per refit, from the oldest (light) to the newest (dark)."""
     excess_loss = table["excess_loss"]
     marker = "o" if excess_loss.shape[1] <= 12 else None
-    for curve, label, color in zip(excess_loss, table["labels"], _age_colors(len(excess_loss)), strict=True):
+    for curve, label, color in zip(excess_loss, table["labels"], _light_to_dark_colors(len(excess_loss)), strict=True):
         ax.plot(_clip(curve), color=color, linewidth=1.5, marker=marker, markersize=3.5, label=label)
     _format_excess_loss_axis(ax, excess_loss)
     ax.set_xlim(-0.15, max(excess_loss.shape[1] - 1, 1) * 1.02)
@@ -89,12 +83,12 @@ def _draw_loss(ax: Axes, table: Table) -> None:
 
 
 def iteration_count_values(context: PageContext) -> Table:
-    """Return how many refits took how many iterations: `labels`, `counts` and `colors` of the bars."""
+    """Return how many refits took how many iterations: `labels`, `counts` and `colors` of 7 bars at most."""
     refits = context.run_data.forecasts.refits
     iterations = refits.iterations[refits.converged & ~refits.degenerate]
     bars: list[tuple[str, int, str]] = []
     if len(iterations):
-        first, width = int(iterations.min()), -(-int(np.ptp(iterations) + 1) // MAX_ITERATION_BARS)
+        first, width = int(iterations.min()), -(-int(np.ptp(iterations) + 1) // 7)
         for index, count in enumerate(np.bincount((iterations - first) // width).tolist()):
             low = first + index * width
             bars.append((f"{low}" if width == 1 else f"{low}–{low + width - 1}", count, BLUE))
@@ -116,7 +110,7 @@ def _draw_iteration_counts(ax: Axes, table: Table) -> None:
     ax.spines["bottom"].set_visible(False)
 
 
-def study_values(context: PageContext) -> Table:
+def learning_rate_study_values(context: PageContext) -> Table:
     """Return the loss of the newest refit under gradient descent with several learning rates (see `LearningRateStudy`).
 
     `excess_loss` (rates, iterations + 1) belongs to `learning_rates`; `grid_excess_loss` (n, m) is the excess loss
@@ -125,38 +119,28 @@ def study_values(context: PageContext) -> Table:
     study = context.model_diagnostics.learning_rate_study
     if study is None:
         return {"message": NO_MINIMUM}
-    rates = study.learning_rates
-    return {
-        "learning_rates": rates,
-        "excess_loss": study.excess_loss,
-        "labels": [f"{name} {number_text(rate)}" for name, rate in zip(LEARNING_RATE_LABELS, rates, strict=True)],
-        "learning_rate_grid": study.learning_rate_grid,
-        "compared_iterations": study.compared_iterations,
-        "grid_excess_loss": study.grid_excess_loss_after_iterations,
-        "max_stable_rate": study.max_stable_learning_rate,
-    }
+    names = ("small", "1/L =", "near 2/L", "above")
+    labels = [f"{name} {number_text(rate)}" for name, rate in zip(names, study.learning_rates, strict=True)]
+    losses = {"excess_loss": study.excess_loss, "grid_excess_loss": study.grid_excess_loss_after_iterations}
+    return as_table(study, labels=labels, max_stable_rate=study.max_stable_learning_rate, **losses)
 
 
 def learning_rate_values(context: PageContext) -> Table:
-    """Return `study_values` with the update rule as subtitle."""
+    """Return `learning_rate_study_values` with the update rule as subtitle."""
     rule = r"$\theta\leftarrow\theta-\alpha\,\nabla J$ from $\theta=0$: newest refit, standardised features"
-    return {**study_values(context), "subtitle": rule}
+    return {**learning_rate_study_values(context), "subtitle": rule}
 
 
 def learning_rate_grid_values(context: PageContext) -> Table:
-    """Return `study_values` with the limit of the learning rate and the configured rate (None if automatic)."""
+    """Return `learning_rate_study_values` with the stability limit and the configured rate (None if automatic)."""
     model = context.config.model
-    limit = _lipschitz_text(context.model_diagnostics.learning_rate_study, model)
-    configured = None if model.learning_rate == "auto" else model.learning_rate
-    return {**study_values(context), "configured_rate": configured, "subtitle": limit}
-
-
-def _lipschitz_text(study: LearningRateStudy | None, model: LogisticRegression) -> str:
-    """Return the Lipschitz constant of the gradient as a formula and as a number."""
-    hessian_bound = r"X^{\top}WX/4" if is_weighted(model) else r"X^{\top}X/4n"
+    study = context.model_diagnostics.learning_rate_study
+    hessian_bound = r"X^{\top}WX/4" if has_row_weights(model) else r"X^{\top}X/4n"
     penalty = r"+l_2D" if model.l2 > 0 else ""
     value = f" = {number_text(study.lipschitz)}, 2/L = {number_text(study.max_stable_learning_rate)}" if study else ""
-    return rf"$L=\lambda_{{\max}}({hessian_bound}{penalty})${value}"
+    lipschitz = rf"$L=\lambda_{{\max}}({hessian_bound}{penalty})${value}"
+    configured = None if model.learning_rate == "auto" else model.learning_rate
+    return {**learning_rate_study_values(context), "configured_rate": configured, "subtitle": lipschitz}
 
 
 def _draw_loss_by_learning_rate(ax: Axes, table: Table) -> None:
@@ -173,7 +157,7 @@ def _draw_loss_by_learning_rate(ax: Axes, table: Table) -> None:
 def _draw_loss_against_learning_rate(ax: Axes, table: Table) -> None:
     rates, losses, limit = table["learning_rate_grid"], table["grid_excess_loss"], table["max_stable_rate"]
     configured, iterations = table["configured_rate"], table["compared_iterations"]
-    for curve, count, color in zip(losses, iterations, _age_colors(len(losses)), strict=True):
+    for curve, count, color in zip(losses, iterations, _light_to_dark_colors(len(losses)), strict=True):
         label = f"after {count}{' iterations' if count == iterations[-1] else ''}"
         ax.plot(rates, _clip(curve), color=color, linewidth=1.5, marker="o", markersize=2.4, label=label)
     ax.set_xscale("log")
@@ -196,12 +180,12 @@ def _draw_loss_against_learning_rate(ax: Axes, table: Table) -> None:
     ticks = [step * 10.0**power for power in range(-8, 7) for step in (1.0, 3.0)]
     ax.set_xticks([tick for tick in ticks if left <= tick <= right])
     ax.xaxis.minorticks_off()
-    ax.xaxis.set_major_formatter(plain_number)
+    ax.xaxis.set_major_formatter(number_tick_label)
     ax.set_xlabel(r"learning rate $\alpha$, log scale (▲: the four at the left)", **LABEL_STYLE)
     add_legend_above(ax, n_columns=3, font_size=8.2)
 
 
-def _age_colors(n_curves: int) -> Any:
+def _light_to_dark_colors(n_curves: int) -> Any:
     """Return colours from light to dark."""
     from matplotlib.colors import LinearSegmentedColormap
 
@@ -227,8 +211,8 @@ def _format_excess_loss_axis(ax: Axes, excess_loss: Array, *, label_side: Litera
 
 
 LOSS = Panel(
-    "training_loss", "Training loss by iteration (excess over the minimum, nats)", loss_values, _draw_loss,
-    FORMULA_TITLE_PADDING,
+    "training_loss", "Training loss by iteration (excess over the minimum, nats)", training_loss_values,
+    _draw_training_loss, FORMULA_TITLE_PADDING,
 )  # fmt: skip
 ITERATION_COUNTS = Panel("iteration_counts", "Refits by iterations", iteration_count_values, _draw_iteration_counts)
 LOSS_BY_LEARNING_RATE = Panel(

@@ -29,10 +29,10 @@ from quantlr.report.style import (
     SMALL_SIZE,
     add_legend_above,
     number_text,
+    number_tick_label,
     percent_text,
-    percent_tick,
+    percent_tick_label,
     plural,
-    signed_number,
 )
 from quantlr.stats.hac import SIGNIFICANCE_LEVEL
 
@@ -65,7 +65,7 @@ def sigmoid_values(context: PageContext) -> Table:
     margin = max(0.06 * (last - first), 0.01)
     grid = np.linspace(first - margin, last + margin, 200)
     counts, edges = np.histogram(log_odds, bins=40, range=(grid[0], grid[-1]))
-    central = _central_range(log_odds)
+    central = _central_log_odds_range(log_odds)
     shape = "nearly linear" if central[1] - central[0] < MAX_LINEAR_LOG_ODDS else "clearly curved"
     calibration = context.config.model.calibration
     formula = r"$p=g(z)=1/(1+e^{-z})$" if calibration is None else r"$p=g(a+bz)=1/(1+e^{-a-bz})$"
@@ -82,7 +82,7 @@ def sigmoid_values(context: PageContext) -> Table:
     )
 
 
-def _central_range(log_odds: Array) -> tuple[float, float]:
+def _central_log_odds_range(log_odds: Array) -> tuple[float, float]:
     """Return log odds that contain 99% of the forecasts; at least 0.2 wide, so that they are visible."""
     low, high = (float(bound) for bound in np.quantile(log_odds, CENTRAL_QUANTILES))
     middle, half_width = (low + high) / 2, max((high - low) / 2, 0.1)
@@ -117,9 +117,9 @@ def _draw_sigmoid(ax: Axes, table: Table) -> None:
     ax.axhline(0.5, color=GREY, linewidth=0.7, linestyle=":")
     ax.set_xlim(*table["log_odds"][[0, -1]])
     ax.set_ylim(bottom, top)
-    ax.yaxis.set_major_formatter(percent_tick)
+    ax.yaxis.set_major_formatter(percent_tick_label)
     ax.locator_params(axis="x", nbins=6)
-    ax.xaxis.set_major_formatter(signed_number)
+    ax.xaxis.set_major_formatter(number_tick_label)
     ax.set_xlabel(table["log_odds_label"], **LABEL_STYLE)
     add_legend_above(ax, n_columns=3, font_size=8.2)
 
@@ -127,14 +127,10 @@ def _draw_sigmoid(ax: Axes, table: Table) -> None:
 def full_sigmoid_values(context: PageContext) -> Table:
     """Return the sigmoid and its slope g (1 - g) over all log odds that matter, and the range of 99% of forecasts."""
     log_odds = np.linspace(-MAX_LOG_ODDS, MAX_LOG_ODDS, 241)
-    low, high = _central_range(context.evaluated.log_odds)
+    low, high = _central_log_odds_range(context.evaluated.log_odds)
     probability = sigmoid(log_odds)
-    return {
-        "log_odds": log_odds,
-        "probability": probability,
-        "slope": sigmoid_derivative(probability),
-        "is_used": (log_odds >= low) & (log_odds <= high),
-    }
+    slope, is_used = sigmoid_derivative(probability), (log_odds >= low) & (log_odds <= high)
+    return {"log_odds": log_odds, "probability": probability, "slope": slope, "is_used": is_used}
 
 
 def _draw_full_sigmoid(ax: Axes, table: Table) -> None:
@@ -154,7 +150,7 @@ def _draw_full_curve(ax: Axes, table: Table, values: Array, ticks: tuple[float, 
     ax.set_ylim(0.0, 1.08 * ticks[-1])
     ax.set_yticks(ticks, labels)
     ax.set_xticks([-MAX_LOG_ODDS, 0, MAX_LOG_ODDS])
-    ax.xaxis.set_major_formatter(signed_number)
+    ax.xaxis.set_major_formatter(number_tick_label)
     ax.tick_params(labelsize=SMALL_SIZE - 1.5)
 
 
@@ -181,7 +177,7 @@ def model_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
 def model_title_and_text(context: PageContext) -> tuple[str, str]:
     """Return the finding on the coefficients, and as many sentences as there is room for, the most important first."""
     summary, text = ModelSummary.from_context(context), ""
-    for sentence in _iter_sentences(summary, context):
+    for sentence in _iter_subtitle_sentences(summary, context):
         if len(text) + len(sentence) < MAX_SUBTITLE_CHARS:
             text = f"{text} {sentence}".lstrip()
     return _model_title(summary, context), text
@@ -208,7 +204,7 @@ def _model_title(summary: ModelSummary, context: PageContext) -> str:
     return f"{coefficients} significant {level}: {summary.feature_name(first)}, {sign}"
 
 
-def _iter_sentences(summary: ModelSummary, context: PageContext) -> Iterator[str]:
+def _iter_subtitle_sentences(summary: ModelSummary, context: PageContext) -> Iterator[str]:
     diagnostics, n_tickers = summary.diagnostics, len(context.forecast_tickers)
     yield _convergence_text(context.run_data.forecasts, context.metrics["model"])
     if diagnostics.name == "pooled":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,30 +24,30 @@ from quantlr.report.style import (
     ORANGE,
     PURPLE,
     VERMILION,
+    TableRow,
     add_legend_above,
+    draw_text_table,
     format_date_axis,
     format_log_axis,
-    format_multiple,
-    marker_if_few,
+    format_table_row,
+    growth_text,
+    marker_for_few_points,
     number_text,
     percent_text,
-    percent_tick,
     plural,
+    set_percent_ticks,
 )
-from quantlr.report.tables import TableRow, draw_text_table, format_table_row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COST_PART_COLORS = {"commission": ORANGE, "slippage": VERMILION, "spread and fees": PURPLE, "borrow": GREEN}
-FILL_COLORS = {"next_close": BLUE, "next_open": GREEN, "close": ORANGE}
-SHORT_FILL_LABELS = {"next_close": "next close", "next_open": "next open", "close": "same close"}
+FILL_STYLES = {"next_close": ("next close", BLUE), "next_open": ("next open", GREEN), "close": ("same close", ORANGE)}
+"""Label and colour of each fill."""
 MAX_WEIGHT_MAP_TICKERS = 40
 """Tickers that have a row each; of more, only the fractions held are drawn."""
 MIN_ANNUAL_TURNOVER = 1.0
 """Turnover per year, in multiples of equity, below which costs hardly matter."""
-N_PLOTTED_COSTS = 121
-COLUMN_RIGHT_EDGES = (0.72, 1.0)
 
 
 def cumulative_cost_values(context: PageContext) -> Table:
@@ -76,10 +77,9 @@ def _draw_cumulative_costs(ax: Axes, table: Table) -> None:
         ax.fill_between(dates, base, base + cost, label=f"{name} {percent_text(cost[-1])}", **style)
         base = base + cost
     label = f"gross excess return {percent_text(gross[-1])}"
-    ax.plot(dates, gross, color=BLUE, linewidth=1.4, marker=marker_if_few(dates), label=label)
+    ax.plot(dates, gross, color=BLUE, linewidth=1.4, marker=marker_for_few_points(dates), label=label)
     ax.axhline(0, color=GREY, linewidth=0.8)
-    ax.yaxis.set_major_formatter(percent_tick)
-    ax.locator_params(axis="y", nbins=5)
+    set_percent_ticks(ax.yaxis, max_intervals=5)
     add_legend_above(ax, n_columns=5)
     format_date_axis(ax, table["date_range"])
 
@@ -103,7 +103,7 @@ def sharpe_by_cost_values(context: PageContext) -> Table:
         remark = ": negative before costs"
     elif break_even > max_cost:
         remark = f" (break-even {number_text(break_even, decimals=0)} bps)"
-    cost_bps = np.linspace(0.0, max_cost, N_PLOTTED_COSTS)
+    cost_bps = np.linspace(0.0, max_cost, 121)
     return {
         "cost_bps": cost_bps,
         "sharpe": sharpe_at_cost(result, cost_bps, execution, sessions_per_year=per_year),
@@ -137,14 +137,13 @@ def _draw_sharpe_by_cost(ax: Axes, table: Table) -> None:
     add_legend_above(ax, n_columns=2)
 
 
-def fill_values(context: PageContext) -> Table:
+def growth_by_fill_values(context: PageContext) -> Table:
     """Return a table `curves` with a row per fill: `label`, `dates` and `equity` (sessions + 1,) from 1 on.
 
     `is_run_fill` marks the configured fill, `is_tradable` those at which one can trade.
     """
-    config, metrics = context.config, context.metrics["backtest"]["fills"]
+    config, metrics, data = context.config, context.metrics["backtest"]["fills"], context.run_data
     per_year = config.report.sessions_per_year
-    data = context.run_data
     results = backtest_by_fill(data.positions, data.prices, config.execution, sessions_per_year=per_year)
     curves = []
     for fill, result in results.items():
@@ -153,24 +152,24 @@ def fill_values(context: PageContext) -> Table:
         is_run_fill, is_tradable = fill == config.execution.fill, metrics[fill]["tradable"]
         remarks = [text for text, applies in (("this run", is_run_fill), ("not tradable", not is_tradable)) if applies]
         curves.append({
-            "fill": fill, "label": ", ".join([SHORT_FILL_LABELS[fill], *remarks]), "dates": result.fill_dates,
+            "fill": fill, "label": ", ".join([FILL_STYLES[fill][0], *remarks]), "dates": result.fill_dates,
             "equity": np.append(1.0, result.equity), "is_run_fill": is_run_fill, "is_tradable": is_tradable,
         })  # fmt: skip
     return {"curves": curves} if curves else {"message": "Prices end before every fill has a return."}
 
 
-def _draw_fills(ax: Axes, table: Table) -> None:
+def _draw_growth_by_fill(ax: Axes, table: Table) -> None:
     """Draw the equity of each fill; dashed where one cannot trade."""
     for curve in table["curves"]:
         equity = curve["equity"]
         width, zorder = (1.9, 3) if curve["is_run_fill"] else (1.2, 2)
         ax.plot(
-            curve["dates"], np.where(equity > 0, equity, np.nan), color=FILL_COLORS[curve["fill"]], linewidth=width,
+            curve["dates"], np.where(equity > 0, equity, np.nan), color=FILL_STYLES[curve["fill"]][1], linewidth=width,
             linestyle="-" if curve["is_tradable"] else (0, (4, 1.5)), zorder=zorder,
-            label=f"{curve['label']}: {format_multiple(equity[-1])}",
+            label=f"{curve['label']}: {growth_text(equity[-1])}",
         )  # fmt: skip
     all_values = np.concatenate([curve["equity"] for curve in table["curves"]])
-    format_log_axis(ax, all_values, low_factor=0.98, high_factor=1.02)
+    format_log_axis(ax, all_values, margins=(0.98, 1.02))
     add_legend_above(ax, n_columns=1)
     format_date_axis(ax, table["curves"][0]["dates"])
 
@@ -195,8 +194,7 @@ def draw_trade_returns(ax: Axes, table: Table) -> None:
     label = f"mean {percent_text(mean, decimals=2)}{outside}"
     ax.axvline(mean, color=BLACK, linewidth=1.2, linestyle="--", label=label)
     ax.axvline(0, color=GREY, linewidth=0.8)
-    ax.xaxis.set_major_formatter(percent_tick)
-    ax.locator_params(axis="x", nbins=8)
+    set_percent_ticks(ax.xaxis, max_intervals=8)
     ax.locator_params(axis="y", nbins=4, integer=True)
     add_legend_above(ax, n_columns=1)
 
@@ -216,10 +214,6 @@ def trades_by_side_values(context: PageContext) -> Table:
     ]}  # fmt: skip
 
 
-def _draw_trades_by_side(ax: Axes, table: Table) -> None:
-    draw_text_table(ax, table["rows"], column_right_edges=COLUMN_RIGHT_EDGES)
-
-
 CUMULATIVE_COSTS = Panel(
     "cumulative_costs", "Cumulative gross excess return and costs (% of equity)", cumulative_cost_values,
     _draw_cumulative_costs, LEGEND_ROW_POINTS,
@@ -228,11 +222,19 @@ SHARPE_BY_COST = Panel(
     "sharpe_by_cost", "Sharpe ratio by trading cost{remark}", sharpe_by_cost_values, _draw_sharpe_by_cost,
     2 * LEGEND_ROW_POINTS,
 )  # fmt: skip
-FILLS = Panel("growth_by_fill", "Growth of 1 by fill (log scale)", fill_values, _draw_fills, 3 * LEGEND_ROW_POINTS - 4)
+FILLS = Panel(
+    "growth_by_fill",
+    "Growth of 1 by fill (log scale)",
+    growth_by_fill_values,
+    _draw_growth_by_fill,
+    3 * LEGEND_ROW_POINTS - 4,
+)
 TRADE_RETURNS = Panel(
     "trade_returns", "{trades} by return after costs", trade_return_values, draw_trade_returns, LEGEND_ROW_POINTS
 )
-TRADES_BY_SIDE = Panel("trades_by_side", "", trades_by_side_values, _draw_trades_by_side)
+TRADES_BY_SIDE = Panel(
+    "trades_by_side", "", trades_by_side_values, partial(draw_text_table, column_right_edges=(0.72, 1.0))
+)
 
 
 def positions_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
@@ -276,11 +278,11 @@ def positions_title_and_text(context: PageContext) -> tuple[str, str]:
     if strategy["final_equity"] <= 0:
         text += f". Equity fell to 0 after {plural(n_sessions, 'session')}, where the backtest ends"
     exposure = percent_text(strategy["exposure"], decimals=0)
-    outcome = _cost_outcome(strategy["final_equity"], annual_gross, annual_cost, turnover)
+    outcome = _cost_outcome_text(strategy["final_equity"], annual_gross, annual_cost, turnover)
     return f"Average exposure {exposure}, {trades_text} trades a year: {outcome}", f"{text}."
 
 
-def _cost_outcome(final_equity: float, annual_gross: float, annual_cost: float, annual_turnover: float) -> str:
+def _cost_outcome_text(final_equity: float, annual_gross: float, annual_cost: float, annual_turnover: float) -> str:
     """Return in few words what costs left of the excess return."""
     if final_equity <= 0:
         return "equity fell to 0"

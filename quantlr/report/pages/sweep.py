@@ -16,11 +16,11 @@ from quantlr.report.pages.layout import (
     PlacedPanel,
     Table,
     as_table,
-    default_style,
     draw_panels,
     figure_png,
     grid_rectangles,
-    page_header,
+    header_figure,
+    matplotlib_defaults,
 )
 from quantlr.report.style import (
     BAND_STYLE,
@@ -33,26 +33,21 @@ from quantlr.report.style import (
     SKY,
     SMALL_SIZE,
     VERMILION,
+    TableRow,
     add_legend_above,
     draw_loss_gain_image,
+    draw_text_table,
     format_date_axis,
     number_text,
     shorten_end,
     style_axes,
 )
-from quantlr.report.tables import TableRow, draw_text_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MAX_MARGINAL_CHARTS = 6
 """Keys that have a chart each; of more, those that change the Sharpe ratio most."""
-MAX_AXIS_LABELS = 16
-"""Values of a key that are labelled along one axis."""
-MAX_ANNOTATED_CELLS = 150
-"""Cells of a heat map whose numbers are written."""
-WINNER_FRAME_INSET = 0.06
-"""Distance of the winner's frame from the edge of its cell."""
 MAX_LABEL_CHARS = 22
 MAX_TOTAL_LABEL_CHARS = 96
 """Characters of all labels along a horizontal axis of the full width."""
@@ -183,7 +178,7 @@ def _draw_by_one_key(ax: Axes, table: Table) -> None:
         ax.plot(positions[winner], sharpe[winner], "o", color=BLACK, markersize=11, fillstyle="none",
                 markeredgewidth=1.8, label="winner")  # fmt: skip
     _draw_thresholds(ax, table)
-    _label_values(ax, labels, axis="x")
+    _label_value_axis(ax, labels, axis="x")
     ax.set_xlim(-0.6, len(labels) - 0.4)
     ax.set_ylabel("Sharpe ratio (annualised)", **LABEL_STYLE)
     ax.set_xlabel(table["grid_keys"][0], **LABEL_STYLE)
@@ -202,7 +197,10 @@ def _draw_thresholds(ax: Axes, table: Table, *, has_labels: bool = True) -> None
 
 
 def _draw_by_two_keys(ax: Axes, table: Table) -> None:
-    """Draw a heat map, white at the expected maximum under no skill and blue above; the winner is framed."""
+    """Draw a heat map, white at the expected maximum under no skill and blue above; the winner is framed.
+
+    Numbers are written in at most 150 cells.
+    """
     from matplotlib.patches import Rectangle
 
     (rows, columns), index, sharpe = table["value_labels"], table["value_index"], table["sharpe"]
@@ -211,7 +209,7 @@ def _draw_by_two_keys(ax: Axes, table: Table) -> None:
     half_range = max(float(np.nanmax(np.abs(matrix - table["center"]), initial=0.0)), 0.1)
     draw_loss_gain_image(ax, matrix, center=table["center"], half_range=half_range)
     ax.set_facecolor("#F2F2F2")
-    if matrix.size <= MAX_ANNOTATED_CELLS:
+    if matrix.size <= 150:
         style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": SMALL_SIZE, "linespacing": 1.15}
         for trial in np.flatnonzero(~np.isnan(sharpe)):
             text = number_text(sharpe[trial])
@@ -222,11 +220,9 @@ def _draw_by_two_keys(ax: Axes, table: Table) -> None:
         ax.plot(column, row, "x", color=VERMILION, markersize=7)
     if table["winner_index"] is not None:
         row, column = index[table["winner_index"]]
-        size = 1 - 2 * WINNER_FRAME_INSET
-        corner = (column - size / 2, row - size / 2)
-        ax.add_patch(Rectangle(corner, size, size, fill=False, edgecolor=BLACK, linewidth=2.4))
-    _label_values(ax, rows, axis="y")
-    _label_values(ax, columns, axis="x")
+        ax.add_patch(Rectangle((column - 0.44, row - 0.44), 0.88, 0.88, fill=False, edgecolor=BLACK, linewidth=2.4))
+    _label_value_axis(ax, rows, axis="y")
+    _label_value_axis(ax, columns, axis="x")
     ax.grid(visible=False)
     ax.spines["bottom"].set_visible(False)
     ax.tick_params(length=0)
@@ -234,8 +230,8 @@ def _draw_by_two_keys(ax: Axes, table: Table) -> None:
     ax.set_xlabel(table["grid_keys"][1], **LABEL_STYLE)
 
 
-def _label_values(
-    ax: Axes, labels: tuple[str, ...], *, axis: str, max_labels: int = MAX_AXIS_LABELS, max_chars: int = 0
+def _label_value_axis(
+    ax: Axes, labels: tuple[str, ...], *, axis: str, max_labels: int = 16, max_chars: int = 0
 ) -> None:
     """Label the values along an axis: every one, or some of many; long ones take two lines along the horizontal."""
     positions = range(0, len(labels), -(-len(labels) // max_labels))
@@ -293,7 +289,7 @@ def _draw_marginal(ax: Axes, table: Table, *, max_total_label_chars: int) -> Non
         ax.plot(winner, best[winner], "o", **style)
     max_labels = max(2, max_total_label_chars // (min(max(map(len, labels)), 10) + 2))
     max_chars = max(4, max_total_label_chars // min(max_labels, len(labels)) - 1)
-    _label_values(ax, labels, axis="x", max_labels=max_labels, max_chars=max_chars)
+    _label_value_axis(ax, labels, axis="x", max_labels=max_labels, max_chars=max_chars)
     ax.set_xlim(-0.6, len(labels) - 0.4)
 
 
@@ -319,18 +315,13 @@ def _draw_ranking(ax: Axes, table: Table) -> None:
     add_legend_above(ax, n_columns=2)
 
 
-def winner_values(context: SweepPageContext) -> Table:
-    """Return the fields of the `WinnerEquity`."""
-    return as_table(context.winner_curve)
-
-
 def _draw_winner(ax: Axes, table: Table) -> None:
     dates, start = table["dates"], table["holdout_start"]
     curves = (
         (table["benchmark_equity"], "buy and hold", ORANGE, 1.3),
         (table["winner_equity"], "winner after costs", BLUE, 1.8),
     )
-    draw_log_curves(ax, dates, curves, low_factor=0.94, high_factor=1.25)
+    draw_log_curves(ax, dates, curves, margins=(0.94, 1.25))
     if start is not None:
         ax.axvspan(start, dates[-1], color=SKY, alpha=0.16, linewidth=0)
     ax.text(1.0, 1.035, table["summary_text"], transform=ax.transAxes, ha="right", va="bottom", fontsize=SMALL_SIZE,
@@ -339,13 +330,12 @@ def _draw_winner(ax: Axes, table: Table) -> None:
     add_legend_above(ax, n_columns=2, is_reversed=True)
 
 
-def _row_values(context: SweepPageContext, name: str, max_rows: int | None = None) -> Table:
-    """Return rows of text of the context, at most `max_rows`."""
-    return {"rows": getattr(context, name)[:max_rows]}
-
-
-def _draw_rows(ax: Axes, table: Table, *, column_right_edges: tuple[float, ...]) -> None:
-    draw_text_table(ax, table["rows"], column_right_edges=column_right_edges)
+def _text_table_panel(
+    key: str, rows_field: str, column_right_edges: tuple[float, ...], max_rows: int | None = None
+) -> Panel:
+    """Return a panel without title of the rows of text in a field of the context, at most `max_rows`."""
+    draw = partial(draw_text_table, column_right_edges=column_right_edges)
+    return Panel(key, "", lambda context: {"rows": getattr(context, rows_field)[:max_rows]}, draw)
 
 
 TITLE_PADDING = LEGEND_ROW_POINTS + 3
@@ -362,13 +352,12 @@ RANKING = Panel(
     "trial_ranking", "Trials ranked by Sharpe ratio (annualised)", ranking_values, _draw_ranking, 2 * TITLE_PADDING
 )
 WINNER = Panel(
-    "winner_growth", "Growth of 1 of the winner (log scale); shaded: hold-out", winner_values, _draw_winner,
+    "winner_growth", "Growth of 1 of the winner (log scale); shaded: hold-out",
+    lambda context: as_table(context.winner_curve), _draw_winner,
     TITLE_PADDING,
 )  # fmt: skip
-FAILURES = Panel("failures", "", partial(_row_values, name="failure_rows"), partial(_draw_rows, column_right_edges=()))
-STATISTICS = Panel(
-    "sweep_statistics", "", partial(_row_values, name="statistics_rows"), partial(_draw_rows, column_right_edges=(1.0,))
-)
+FAILURES = _text_table_panel("failures", "failure_rows", ())
+STATISTICS = _text_table_panel("sweep_statistics", "statistics_rows", (1.0,))
 
 
 def sweep_panels(context: SweepPageContext) -> list[PlacedPanel]:
@@ -384,8 +373,7 @@ def sweep_panels(context: SweepPageContext) -> list[PlacedPanel]:
     room = 0.54 - height - 0.055
     n_best = min(max(2, int(room / ROW_HEIGHT)), len(context.best_trial_rows))
     if n_best:
-        values = partial(_row_values, name="best_trial_rows", max_rows=n_best)
-        best_trials = Panel("best_trials", "", values, partial(_draw_rows, column_right_edges=(0.88, 1.0)))
+        best_trials = _text_table_panel("best_trials", "best_trial_rows", (0.88, 1.0), n_best)
         height = ROW_HEIGHT * n_best
         panels.append(PlacedPanel(best_trials, (0.655, 0.035 + room - height, 0.325, height)))
     return panels
@@ -402,10 +390,10 @@ def _grid_panel(context: SweepPageContext) -> PlacedPanel:
     return PlacedPanel(BY_TWO_KEYS, (left, 0.405, 0.58 - left, 0.415))
 
 
-def sweep_page(context: SweepPageContext) -> bytes:
+def sweep_page_png(context: SweepPageContext) -> bytes:
     """Return the page of a sweep as PNG bytes, the same for the same sweep."""
-    with default_style():
-        figure = page_header(
+    with matplotlib_defaults():
+        figure = header_figure(
             context.title, context.subtitle, setup_text=context.setup_text, notes=context.notes, notes_file="sweep.json"
         )
         draw_panels(figure, sweep_panels(context), context)

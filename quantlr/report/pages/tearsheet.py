@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,16 +13,14 @@ from quantlr.backtest.rolling import deepest_drawdowns, monthly_returns, rolling
 from quantlr.report.context import PageContext
 from quantlr.report.curves import draw_drawdown, draw_growth, draw_rolling_sharpe
 from quantlr.report.pages.layout import Page, Panel, PlacedPanel, Table, as_table
+from quantlr.report.style import TableRow, draw_monthly_returns, draw_text_table
 from quantlr.report.summary import headline_tables
-from quantlr.report.tables import TableRow, draw_monthly_returns, draw_text_table
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 N_MARKED_DRAWDOWNS = 3
 """Number of the deepest drawdowns that are shaded and numbered."""
-COLUMN_RIGHT_EDGES = (0.66, 1.0)
 MAX_CALENDAR_ROW_HEIGHT = 0.0205
 """Height of a row of the calendar, as a fraction of the page, where there is room."""
 CALENDAR_TOP = 0.29
@@ -64,16 +63,9 @@ def headline_values(context: PageContext) -> Table:
 
 def monthly_return_values(context: PageContext) -> Table:
     """Return the net returns by calendar month (years, 12) and year (years,); NaN without sessions."""
-    months = monthly_returns(context.run_data.result)
-    return {
-        "years": months.index.to_numpy(),
-        "monthly_returns": months.to_numpy(dtype=np.float64),
-        "yearly_returns": yearly_returns(context.run_data.result),
-    }
-
-
-def _draw_headline(ax: Axes, table: Table) -> None:
-    draw_text_table(ax, table["rows"], column_right_edges=COLUMN_RIGHT_EDGES)
+    months, years = monthly_returns(context.run_data.result), yearly_returns(context.run_data.result)
+    returns = months.to_numpy(dtype=np.float64)
+    return {"years": months.index.to_numpy(), "monthly_returns": returns, "yearly_returns": years}
 
 
 GROWTH = Panel("growth", "Growth of 1 (log scale)", growth_values, draw_growth, 22.0)
@@ -81,7 +73,7 @@ DRAWDOWN = Panel("drawdown", "Drawdown", growth_values, draw_drawdown)
 ROLLING_SHARPE = Panel(
     "rolling_sharpe", "Rolling Sharpe ratio ({window} sessions, annualised)", rolling_sharpe_values, draw_rolling_sharpe
 )
-HEADLINE = Panel("headline", "", headline_values, _draw_headline)
+HEADLINE = Panel("headline", "", headline_values, partial(draw_text_table, column_right_edges=(0.66, 1.0)))
 MONTHLY_RETURNS = Panel(
     "monthly_returns", "Monthly returns after costs (%)", monthly_return_values, draw_monthly_returns, 16.0
 )
@@ -110,6 +102,6 @@ def verdict_title_and_text(context: PageContext) -> tuple[str, str]:
 TEARSHEET_PAGE = Page("tearsheet.png", "Performance", verdict_title_and_text, tearsheet_panels)
 
 
-def tearsheet_page(context: PageContext) -> Figure:
+def tearsheet_figure(context: PageContext) -> Figure:
     """Return the tear sheet of a run as a figure."""
     return TEARSHEET_PAGE.draw_figure(context)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,22 +29,21 @@ from quantlr.report.style import (
     LEGEND_ROW_POINTS,
     SKY,
     VERMILION,
+    TableRow,
     add_legend_above,
+    draw_text_table,
     format_date_axis,
-    format_multiple,
     grid_along_x,
+    growth_text,
     number_text,
+    number_tick_label,
     percent_text,
-    plain_number,
     style_axes,
 )
-from quantlr.report.tables import TableRow, draw_text_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MAX_COEFFICIENTS = 10
-COLUMN_RIGHT_EDGES = (0.68, 1.0)
 NO_OUTCOME = "No outcome is known yet."
 
 
@@ -109,10 +108,10 @@ def _draw_growth(ax: Axes, table: Table) -> None:
     dates = table["dates"]
     curves = (("gross_equity", "before costs", SKY, 1.2), ("net_equity", "after costs", BLUE, 1.7))
     for key, name, color, width in curves:
-        ax.plot(dates, table[key], color=color, linewidth=width, label=f"{name}: {format_multiple(table[key][-1])}")
+        ax.plot(dates, table[key], color=color, linewidth=width, label=f"{name}: {growth_text(table[key][-1])}")
     ax.axhline(1, color=GREY, linewidth=0.8)
     ax.locator_params(axis="y", nbins=5)
-    ax.yaxis.set_major_formatter(plain_number)
+    ax.yaxis.set_major_formatter(number_tick_label)
     add_legend_above(ax, n_columns=2)
     format_date_axis(ax, dates)
 
@@ -134,7 +133,7 @@ def ticker_calibration_values(context: TickerContext) -> Table:
 
 
 def ticker_coefficient_values(context: TickerContext) -> Table:
-    """Return the last refit's coefficients, standardised over the ticker's rows, the largest first."""
+    """Return the last refit's coefficients, standardised over the ticker's rows, the largest 10 first."""
     data = context.run.run_data
     dataset, coefficients = data.dataset, context.run.metrics["model"]["coefficients"]
     by_feature = coefficients.get("pooled") or coefficients[context.name]
@@ -144,7 +143,7 @@ def ticker_coefficient_values(context: TickerContext) -> Table:
     table: dict[str, Any] = {"model": model}
     if np.isnan(weights).any():
         return table | {"message": "The last refit has no finite minimum: it forecasts the base rate."}
-    order = np.argsort(-np.abs(weights), kind="stable")[:MAX_COEFFICIENTS]
+    order = np.argsort(-np.abs(weights), kind="stable")[:10]
     if len(order) < len(weights):
         table["model"] = f"{len(order)} of {len(weights)}, {model}"
     return table | {"features": [dataset.columns[index] for index in order], "coefficients": weights[order]}
@@ -193,10 +192,6 @@ def ticker_number_values(context: TickerContext) -> Table:
     return {"rows": [header, *(TableRow(label, (value, band)) for label, value, band in rows)]}
 
 
-def _draw_numbers(ax: Axes, table: Table) -> None:
-    draw_text_table(ax, table["rows"], column_right_edges=COLUMN_RIGHT_EDGES)
-
-
 PRICE = Panel("ticker_price", "Adjusted {price_kind} and positions", ticker_price_values, draw_price, LEGEND_ROW_POINTS)
 GROWTH = Panel("ticker_growth", "Growth of 1, in excess of cash", ticker_growth_values, _draw_growth, LEGEND_ROW_POINTS)
 ACCURACY = Panel(
@@ -208,8 +203,8 @@ CALIBRATION = Panel(
 COEFFICIENTS = Panel(
     "ticker_coefficients", "Standardised coefficients ({model})", ticker_coefficient_values, _draw_coefficients, 8.0
 )
-NUMBERS = Panel("ticker_numbers", "", ticker_number_values, _draw_numbers)
-EMPTY = Panel("ticker_empty", "", lambda _: {"message": "Its first forecast is too late to be traded."}, _draw_numbers)
+NUMBERS = Panel("ticker_numbers", "", ticker_number_values, partial(draw_text_table, column_right_edges=(0.68, 1.0)))
+EMPTY = Panel("ticker_empty", "", lambda _: {"message": "Its first forecast is too late to be traded."}, NUMBERS.draw)
 
 
 def ticker_panels(context: TickerContext) -> tuple[PlacedPanel, ...]:

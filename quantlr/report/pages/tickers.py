@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,10 +29,11 @@ from quantlr.report.style import (
     add_legend_above,
     format_date_axis,
     grid_along_x,
-    marker_if_few,
+    marker_for_few_points,
     number_text,
     percent_text,
-    percent_tick,
+    percent_tick_label,
+    set_percent_ticks,
 )
 from quantlr.stats.hac import Z95
 from quantlr.stats.multiple_testing import expected_order_statistics
@@ -39,16 +41,9 @@ from quantlr.stats.multiple_testing import expected_order_statistics
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MAX_ROWS_ABOVE_CURVES = 15
-"""Tickers whose rows leave room for a chart below."""
 MAX_TICKER_ROWS = 60
 """Tickers that have a row each; of more, only the highest and the lowest are named."""
 N_EXTREME_TICKERS = 3
-ONE_TAIL_PROBABILITY = 0.025
-"""Probability that a ticker without skill is above its 95% band."""
-HIGHLIGHT_COLORS = (BLUE, GREEN, SKY, VERMILION, ORANGE, PURPLE)
-"""Colours of the highest, then of the lowest curves."""
-MAX_FAINT_LINE_POINTS = 300
 TICKER_MEASURES = {
     "contribution": ("Contribution (annual, % of equity)", True),
     "accuracy": ("Accuracy", True),
@@ -63,7 +58,7 @@ def has_several_tickers(context: PageContext) -> bool:
     return len(context.forecast_tickers) > 1
 
 
-def measure_values(context: PageContext, measure: str) -> dict[str, Any]:
+def measure_by_ticker_values(context: PageContext, measure: str) -> dict[str, Any]:
     """Return a measure by ticker, in descending order of contribution.
 
     `values` is (tickers,), NaN where undefined; accuracy and Sharpe ratio have a 95% band under no skill, `band_center`
@@ -84,34 +79,34 @@ def measure_values(context: PageContext, measure: str) -> dict[str, Any]:
     return {**table, "tickers": [names[index] for index in order], "is_percent": TICKER_MEASURES[measure][1]}
 
 
-def _draw_bars(ax: Axes, table: Table) -> None:
+def _draw_ticker_bars(ax: Axes, table: Table) -> None:
     """Draw a bar per ticker, over its band under no skill."""
-    _draw_bands(ax, table)
+    _draw_no_skill_bands(ax, table)
     colors = [VERMILION if value < 0 else BLUE for value in table["values"]]
     ax.barh(range(len(colors)), np.nan_to_num(table["values"]), height=0.5, color=colors, linewidth=0)
     ax.axvline(0, color=GREY, linewidth=0.8)
     _format_ticker_rows(ax, table)
 
 
-def _draw_labelled_bars(ax: Axes, table: Table) -> None:
+def _draw_named_ticker_bars(ax: Axes, table: Table) -> None:
     """Draw a bar per ticker with its name at the left."""
-    _draw_bars(ax, table)
+    _draw_ticker_bars(ax, table)
     tickers = table["tickers"]
     size = SMALL_SIZE if len(tickers) <= 30 and max(map(len, tickers)) <= 8 else 6.6
     ax.set_yticks(range(len(tickers)), [f"{ticker:.14}" for ticker in tickers], fontsize=size)
 
 
-def _draw_dots(ax: Axes, table: Table) -> None:
+def _draw_ticker_dots(ax: Axes, table: Table) -> None:
     """Draw a dot per ticker and a mark for its baseline, over its band under no skill."""
     rows = np.arange(len(table["values"]))
-    _draw_bands(ax, table)
+    _draw_no_skill_bands(ax, table)
     ax.plot(table["band_center"], rows, "|", color=ORANGE, markersize=9, markeredgewidth=2)
     ax.plot(table["values"], rows, "o", color=BLUE, markersize=5 if len(rows) <= 30 else 3.6)
     _format_ticker_rows(ax, table)
     ax.set_xlabel(f"orange: baseline; grey: {NO_SKILL_LABEL}", fontsize=8.2, color=GREY)
 
 
-def _draw_bands(ax: Axes, table: Table) -> None:
+def _draw_no_skill_bands(ax: Axes, table: Table) -> None:
     if "band_half_width" in table:
         rows = np.flatnonzero(~np.isnan(table["band_half_width"]))
         center, half_width = table["band_center"][rows], table["band_half_width"][rows]
@@ -126,16 +121,16 @@ def _format_ticker_rows(ax: Axes, table: Table) -> None:
     grid_along_x(ax)
     ax.locator_params(axis="x", nbins=5)
     if table["is_percent"]:
-        ax.xaxis.set_major_formatter(percent_tick)
+        ax.xaxis.set_major_formatter(percent_tick_label)
 
 
-def ranked_values(context: PageContext, measure: str) -> Table:
+def ranked_measure_values(context: PageContext, measure: str) -> Table:
     """Return a measure by ticker in descending order, and the expected order statistics under no skill.
 
     `ranked` and `expected_by_rank` are (tickers,), the latter only for accuracy and Sharpe ratio; accuracy is less the
     majority-class baseline. `extremes` names the highest and the lowest tickers.
     """
-    table = measure_values(context, measure)
+    table = measure_by_ticker_values(context, measure)
     values = table["values"] - table["band_center"] if "band_center" in table else table["values"]
     is_known = ~np.isnan(values)
     if not is_known.any():
@@ -153,7 +148,7 @@ def ranked_values(context: PageContext, measure: str) -> Table:
     return ranked | {"extremes": f"highest: {highest}\nlowest: {lowest}"}
 
 
-def _draw_ranked(ax: Axes, table: Table) -> None:
+def _draw_ranked_measure(ax: Axes, table: Table) -> None:
     ranked = table["ranked"]
     ranks = np.arange(1, len(ranked) + 1)
     if "expected_by_rank" in table:
@@ -164,7 +159,7 @@ def _draw_ranked(ax: Axes, table: Table) -> None:
     ax.set_xlim(1 - 0.02 * len(ranked), 1.02 * len(ranked))
     ax.locator_params(axis="both", nbins=6)
     if table["is_percent"]:
-        ax.yaxis.set_major_formatter(percent_tick)
+        ax.yaxis.set_major_formatter(percent_tick_label)
     ax.set_xlabel(table["extremes"], fontsize=8.2, color=BLACK, linespacing=1.3)
     add_legend_above(ax, n_columns=2)
 
@@ -189,18 +184,18 @@ def cumulative_contribution_values(context: PageContext) -> Table:
 
 
 def _draw_cumulative_contribution(ax: Axes, table: Table) -> None:
-    """Draw the named tickers in colour and the others in grey, thinned out to what is visible."""
+    """Draw the named tickers in colour and the others in grey, thinned out to some 300 points."""
     dates, others = table["dates"], table["others"]
-    marker = marker_if_few(dates)
+    marker = marker_for_few_points(dates)
     if others.shape[1]:
-        stride = max(len(dates) // MAX_FAINT_LINE_POINTS, 1)
+        stride = max(len(dates) // 300, 1)
         ax.plot(dates[::stride], others[::stride], color=BAND_GREY, linewidth=0.6, alpha=0.7, marker=marker)
-    for (name, values), color in zip(table["named"].items(), HIGHLIGHT_COLORS, strict=False):
+    colors = (BLUE, GREEN, SKY, VERMILION, ORANGE, PURPLE)
+    for (name, values), color in zip(table["named"].items(), colors, strict=False):
         label = f"{name:.12} {percent_text(values[-1])}"
         ax.plot(dates, values, color=color, linewidth=1.5, marker=marker, label=label)
     ax.axhline(0, color=GREY, linewidth=0.8)
-    ax.yaxis.set_major_formatter(percent_tick)
-    ax.locator_params(axis="y", nbins=6)
+    set_percent_ticks(ax.yaxis, max_intervals=6)
     width_inches = ax.get_window_extent().width / ax.figure.dpi
     add_legend_above(ax, n_columns=6 if width_inches > 8 else 3 if width_inches > 3.8 else 2)
     format_date_axis(ax, table["date_range"])
@@ -209,10 +204,8 @@ def _draw_cumulative_contribution(ax: Axes, table: Table) -> None:
 def contribution_by_accuracy_values(context: PageContext) -> Table:
     """Return excess accuracy over the majority-class baseline, and annual contribution, by ticker: (tickers,) each."""
     stats = context.attribution
-    return {
-        "excess_accuracy": stats.accuracy - stats.baseline_accuracy,
-        "annual_contribution": stats.annual_contribution,
-    }
+    excess_accuracy = stats.accuracy - stats.baseline_accuracy
+    return {"excess_accuracy": excess_accuracy, "annual_contribution": stats.annual_contribution}
 
 
 def _draw_contribution_by_accuracy(ax: Axes, table: Table) -> None:
@@ -221,27 +214,25 @@ def _draw_contribution_by_accuracy(ax: Axes, table: Table) -> None:
     ax.axhline(0, color=GREY, linewidth=0.8)
     ax.axvline(0, color=GREY, linewidth=0.8)
     ax.locator_params(axis="both", nbins=6)
-    ax.xaxis.set_major_formatter(percent_tick)
-    ax.yaxis.set_major_formatter(percent_tick)
+    ax.xaxis.set_major_formatter(percent_tick_label)
+    ax.yaxis.set_major_formatter(percent_tick_label)
     ax.set_xlabel("accuracy less majority-class baseline", **LABEL_STYLE)
 
 
-def _row_panel(measure: str) -> Panel:
-    draw = {"contribution": _draw_labelled_bars, "accuracy": _draw_dots}.get(measure, _draw_bars)
-    return Panel(
-        f"tickers_{measure}", TICKER_MEASURES[measure][0], lambda context: measure_values(context, measure), draw
+ROW_DRAWINGS = (_draw_named_ticker_bars, _draw_ticker_dots, _draw_ticker_bars, _draw_ticker_bars)
+ROW_PANELS = tuple(
+    Panel(f"tickers_{measure}", title, partial(measure_by_ticker_values, measure=measure), draw)
+    for (measure, (title, _)), draw in zip(TICKER_MEASURES.items(), ROW_DRAWINGS, strict=True)
+)
+RANK_TITLES = {name: title for name, (title, _) in TICKER_MEASURES.items()} | {
+    "accuracy": "Accuracy less majority-class baseline"
+}
+RANK_PANELS = tuple(
+    Panel(
+        f"ranked_{name}", title, partial(ranked_measure_values, measure=name), _draw_ranked_measure, LEGEND_ROW_POINTS
     )
-
-
-def _rank_panel(measure: str) -> Panel:
-    title = "Accuracy less majority-class baseline" if measure == "accuracy" else TICKER_MEASURES[measure][0]
-    return Panel(
-        f"ranked_{measure}", title, lambda context: ranked_values(context, measure), _draw_ranked, LEGEND_ROW_POINTS
-    )
-
-
-ROW_PANELS = tuple(map(_row_panel, TICKER_MEASURES))
-RANK_PANELS = tuple(map(_rank_panel, TICKER_MEASURES))
+    for name, title in RANK_TITLES.items()
+)
 CUMULATIVE_CONTRIBUTION = Panel(
     "cumulative_contribution", "Cumulative contribution (% of equity)", cumulative_contribution_values,
     _draw_cumulative_contribution, LEGEND_ROW_POINTS,
@@ -263,7 +254,7 @@ def tickers_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
         first, second, third, fourth = RANK_PANELS
         panels = (first, second, two_legend_rows, third, fourth, CONTRIBUTION_BY_ACCURACY)
         return tuple(map(PlacedPanel, panels, cells))
-    has_curves_below = len(names) <= MAX_ROWS_ABOVE_CURVES
+    has_curves_below = len(names) <= 15
     top, left = 0.78, min(0.03 + 0.0055 * max(len(name[:14]) for name in names), 0.11)
     height = min(0.1 + 0.022 * len(names), 0.36) if has_curves_below else 0.735
     right = 0.98 if has_curves_below else 0.66
@@ -287,7 +278,7 @@ def tickers_title_and_text(context: PageContext) -> tuple[str, str]:
     skilled = "accuracy above the no-skill band"
     if not stats.mean_absolute_weight.any():
         return "No position was held", f"{n_skilled} of {n_tickers} tickers have an {skilled} (95%)."
-    n_expected = ONE_TAIL_PROBABILITY * n_tickers
+    n_expected = 0.025 * n_tickers  # Of tickers without skill, 2.5% are above their 95% band.
     expected = f"{n_expected:.0f}" if n_expected >= 1 else "fewer than 1"
     best, worst = int(contribution.argmax()), int(np.argsort(-contribution, kind="stable")[-1])
     total, highest, lowest = (
