@@ -6,10 +6,11 @@ Biometrika 71 (1984).
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from quantlr.core.values import Array
-from quantlr.model.batched.loss import Objective
 from quantlr.model.solvers import (
     MAX_CONDITION_ESTIMATE,
     MIN_EIGENVALUE_RATIO,
@@ -17,6 +18,9 @@ from quantlr.model.solvers import (
     newton_single,
     whitening_matrix,
 )
+
+if TYPE_CHECKING:
+    from quantlr.model.batched.loss import Objective
 
 MIN_SUSPICIOUS_LOG_ODDS = 4.0
 """Largest log odds of a training row from which weights are checked for separation."""

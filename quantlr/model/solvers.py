@@ -22,12 +22,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from quantlr.core.values import Array, BoolArray, IntArray
-from quantlr.model.batched.loss import Objective
-from quantlr.model.batched.refit_batch import RefitBatch
+
+if TYPE_CHECKING:
+    from quantlr.model.batched.loss import Objective
+    from quantlr.model.batched.refit_batch import RefitBatch
 
 StepFunction = Callable[[Array, Array, IntArray], Array]
 """Takes weights (p, n), their gradients (p, n) and the indices (n,) of their refits, and returns the next weights."""
