@@ -30,9 +30,19 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from quantlr.audits.cutoffs import CutoffCount, FoldBoundary, make_audit_schedule
-from quantlr.audits.input_checks import AuditInputs, PendingLabelCounts, check_inputs, check_pending_labels
-from quantlr.audits.model_checks import DatasetSplits, RefitChecker, check_folds, make_audit_model
+from quantlr.audits.checks import (
+    AuditInputs,
+    CutoffCount,
+    DatasetSplits,
+    FoldBoundary,
+    PendingLabelCounts,
+    RefitChecker,
+    check_folds,
+    check_inputs,
+    check_pending_labels,
+    make_audit_model,
+    make_audit_schedule,
+)
 from quantlr.audits.result import Audit, AuditCoverage, Cutoff, LeakCollector
 from quantlr.audits.trading_checks import CalibrationChecker, CalibrationRecorder, TradingChecker
 from quantlr.config.run_config import LoadedConfig, RunConfig, load_config

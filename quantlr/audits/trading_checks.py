@@ -11,7 +11,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 
-from quantlr.audits.model_checks import AUDIT_SOLVER_TOLERANCE, REFITS_AFTER_CUTOFF
+from quantlr.audits.checks import AUDIT_SOLVER_TOLERANCE, REFITS_AFTER_CUTOFF
 from quantlr.audits.result import PROBABILITY_TOLERANCE, Cutoff, comparison_scale
 from quantlr.config.run_config import RunConfig
 from quantlr.core.errors import DataError

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from quantlr.cli.completion import SHELL_SETUP_LINES
+from quantlr.cli.options import SHELL_SETUP_LINES
 
 INTERRUPTED_EXIT_STATUS = 130
 GC_THRESHOLD_OBJECTS = 100_000

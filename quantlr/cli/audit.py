@@ -11,7 +11,7 @@ import click
 from quantlr.cli.options import Options, config_argument, verb
 
 if TYPE_CHECKING:
-    from quantlr.audits.cutoffs import CutoffCount
+    from quantlr.audits.checks import CutoffCount
     from quantlr.audits.result import Audit
 
 LEAK_EXIT_STATUS = 3
@@ -45,7 +45,7 @@ def command(options: Options, *, config_path: Path, cuts: CutoffCount) -> int:
     weights, probabilities, positions and booked returns up to there may not change. Exit status 3 if one does.
     """
     from quantlr.audits import audit_config
-    from quantlr.cli.progress import progress_bar
+    from quantlr.cli.terminal import progress_bar
     from quantlr.config.run_config import load_config
     from quantlr.report.storage import write_report_file
 

@@ -63,7 +63,7 @@ def list_command(options: Options) -> None:
 @verb("verify")
 def verify_command(options: Options) -> None:
     """Check every cached file against its checksum; damaged files are set aside, and downloaded again when needed."""
-    from quantlr.cli.progress import progress_bar
+    from quantlr.cli.terminal import progress_bar
     from quantlr.core.errors import Fault
     from quantlr.core.progress import ProgressCounter
     from quantlr.data.cache import PriceCache
@@ -84,8 +84,7 @@ def verify_command(options: Options) -> None:
 
 
 def _fetch_and_print(options: Options, config_path: Path) -> None:
-    from quantlr.cli.progress import progress_bar
-    from quantlr.cli.terminal import print_notes
+    from quantlr.cli.terminal import print_notes, progress_bar
     from quantlr.config.run_config import load_config
     from quantlr.core.timing import iso_date
     from quantlr.report.summary import note_text

@@ -42,8 +42,7 @@ def _plan_and_print(options: Options, config_path: Path) -> None:
 
     from rich.text import Text
 
-    from quantlr.cli.progress import progress_bar
-    from quantlr.cli.terminal import make_table
+    from quantlr.cli.terminal import make_table, progress_bar
     from quantlr.config.run_config import load_config
     from quantlr.experiment.plan import plan_config
 

@@ -38,7 +38,7 @@ def command(options: Options, *, config_path: Path, stale_after: int) -> None:
     """
     from dataclasses import asdict
 
-    from quantlr.cli.progress import progress_bar
+    from quantlr.cli.terminal import progress_bar
     from quantlr.config.run_config import load_config
     from quantlr.experiment.predict import predict_config
 

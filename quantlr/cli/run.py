@@ -54,7 +54,7 @@ def command(options: Options, *, config_paths: tuple[Path, ...], open_report: bo
 
 def _run_and_print(options: Options, path: Path, paths_by_name: dict[str, Path], draw: PageRenderer) -> Path:
     """Run one config, write and print its report, and return its folder; `paths_by_name` are the configs so far."""
-    from quantlr.cli.progress import progress_bar
+    from quantlr.cli.terminal import progress_bar
     from quantlr.config.run_config import load_config
     from quantlr.experiment.run import run_config
     from quantlr.report.storage import read_previous_metrics

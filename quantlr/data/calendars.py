@@ -18,7 +18,7 @@ from quantlr.core.atomic import atomic_write, cache_dir
 from quantlr.core.components import ConfigSection
 from quantlr.core.errors import DataError
 from quantlr.core.values import BoolArray
-from quantlr.data.csv.parsing import DATE_DTYPE, DateArray
+from quantlr.data.csv.raw_table import DATE_DTYPE, DateArray
 
 EXTRA_CACHED_DAYS = np.timedelta64(366, "D")
 """Days of a calendar that are cached beyond the dates asked for, since the next run has newer prices."""

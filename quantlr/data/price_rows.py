@@ -11,9 +11,8 @@ import pandas as pd
 
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array, BoolArray, IntArray
-from quantlr.data.csv.bars import BarFrame
-from quantlr.data.csv.layouts import BAR_FIELDS
-from quantlr.data.csv.parsing import DATE_DTYPE, DateArray
+from quantlr.data.csv.layouts import BAR_FIELDS, BarFrame
+from quantlr.data.csv.raw_table import DATE_DTYPE, DateArray
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,7 @@ from quantlr.core.errors import DataError
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array, Note, Prices
-from quantlr.data.csv.bars import BarFrame
-from quantlr.data.csv.layouts import BAR_FIELDS
+from quantlr.data.csv.layouts import BAR_FIELDS, BarFrame
 from quantlr.data.price_rows import PriceRows
 from quantlr.data.source import Source
 from quantlr.data.sources import SOURCES

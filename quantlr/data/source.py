@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from quantlr.core.components import Component
 from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.values import Note
-from quantlr.data.csv.bars import BarFrame
+from quantlr.data.csv.layouts import BarFrame
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from quantlr.core.components import ConfigRelativePath
 from quantlr.core.errors import Fault
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.values import Note
-from quantlr.data.csv.bars import BarFrame, read_bars
+from quantlr.data.csv.layouts import BarFrame, read_bars
 from quantlr.data.csv.raw_table import READABLE_SUFFIXES, readable_suffix, source_path_error
 from quantlr.data.source import FetchedPrices, Source, combine_digests, sha256_hex
 from quantlr.data.ticker_list import STOOQ_US_SUFFIX, require_known_tickers

@@ -14,7 +14,7 @@ import numpy as np
 
 from quantlr.core.values import MAX_STALE_OPEN_FRACTION, Array, BoolArray
 from quantlr.data.calendars import CalendarSessions, load_sessions
-from quantlr.data.csv.bars import PRICE_FIELDS
+from quantlr.data.csv.layouts import PRICE_FIELDS
 from quantlr.data.price_rows import PriceRows
 
 MAX_GAP_DAYS = 10

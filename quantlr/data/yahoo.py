@@ -20,7 +20,7 @@ from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.values import Note
 from quantlr.data.cache import CachedHistory, CacheIndexEntry, DamagedFileError, FetchResponse, PriceCache
 from quantlr.data.corporate_actions import adjust_for_splits_and_dividends, find_history_revision
-from quantlr.data.csv.bars import BarFrame
+from quantlr.data.csv.layouts import BarFrame
 from quantlr.data.source import FetchedPrices, Source, combine_digests, sha256_hex
 from quantlr.data.yahoo_client import (
     CALENDAR_BY_EXCHANGE_CODE,

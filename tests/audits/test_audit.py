@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from quantlr.audits import audit, auditor
 from quantlr.audits.auditor import audit_prices
-from quantlr.audits.cutoffs import CutoffCount, make_audit_schedule
+from quantlr.audits.checks import CutoffCount, make_audit_schedule
 from quantlr.audits.result import Audit
 from quantlr.config.run_config import RunConfig, load_config
 from quantlr.core.timing import latest_known_bar_index

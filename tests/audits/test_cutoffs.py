@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from quantlr.audits.cutoffs import AuditSchedule, CutoffCount, FoldBoundary, make_audit_schedule
+from quantlr.audits.checks import AuditSchedule, CutoffCount, FoldBoundary, make_audit_schedule
 from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.features import LaggedReturns
 from quantlr.data.labels import Direction

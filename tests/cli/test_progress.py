@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable
 
 import pytest
-from quantlr.cli.progress import StageProgressBar, StageProgressCallback, progress_bar
+from quantlr.cli.terminal import StageProgressBar, StageProgressCallback, progress_bar
 from quantlr.core.progress import ignore_progress
 from quantlr.experiment.run import run
 from rich.console import Console

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from quantlr.core.errors import DataError
 from quantlr.core.values import Prices
-from quantlr.data.csv.bars import BarFrame
+from quantlr.data.csv.layouts import BarFrame
 from quantlr.data.prices import DataSpec, load_prices
 from quantlr.data.sources import SAMPLE_FILE_TICKERS, FileSource, SampleSource
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from quantlr.core.errors import DataError
 from quantlr.core.values import Note, Prices
-from quantlr.data.csv.bars import BarFrame
+from quantlr.data.csv.layouts import BarFrame
 from quantlr.data.price_rows import PriceRows
 from quantlr.data.prices import DataSpec, load_prices
 from quantlr.data.source import FetchedPrices, Source

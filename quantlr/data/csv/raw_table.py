@@ -1,22 +1,29 @@
-"""Price files as tables of cells: CSV, gzipped or not, and Parquet, with the line number of each row."""
+"""Price files as tables of cells, with the line number of each row, and the cells as numbers and dates.
+
+Files are CSV, gzipped or not, or Parquet.
+"""
 
 from __future__ import annotations
 
 import csv
 import gzip
+import re
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+from pyarrow import compute
 from pyarrow import csv as arrow_csv
 
 from quantlr.core.errors import DataError
-from quantlr.core.values import BoolArray, IntArray
+from quantlr.core.values import Array, BoolArray, IntArray
 
 READABLE_SUFFIXES = (".csv", ".txt", ".csv.gz", ".txt.gz", ".parquet")
 """Endings of the names of files that can be read."""
@@ -199,3 +206,186 @@ def _row_line_numbers(body: bytes, n_rows: int) -> IntArray:
         return np.arange(1, n_rows + 1, dtype=np.int64)
     numbers = [number for number, line in enumerate(body.split(b"\n"), start=1) if line.rstrip(b"\r")]
     return np.array(numbers[:n_rows], dtype=np.int64)
+
+
+DateArray = npt.NDArray[np.datetime64]
+DATE_DTYPE = "datetime64[us]"
+MISSING_VALUE_MARKERS = pa.array(["", "nan", "na", "n/a", "null", "none", "-"])
+"""Texts that exporters write for a missing number, in lower case."""
+TIME_SUFFIX_PATTERN = r"(?:[ T](?P<time>.*))?"
+DATE_PATTERNS = (
+    rf"(?P<year>\d{{4}})-(?P<month>\d\d)-(?P<day>\d\d){TIME_SUFFIX_PATTERN}",
+    r"(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)",
+    rf"(?P<year>\d{{4}})[/.](?P<month>\d\d?)[/.](?P<day>\d\d?){TIME_SUFFIX_PATTERN}",
+    rf"(?P<first>\d\d?)[/.-](?P<second>\d\d?)[/.-](?P<year>\d{{4}}){TIME_SUFFIX_PATTERN}",
+)
+"""Date formats: year, month and day; or two numbers, whose order the whole column decides, and the year."""
+TIME_ZONE_PATTERN = r"(?:(?P<utc>Z|UTC|GMT)|(?P<sign>[+-])(?P<hours>\d\d):?(?P<minutes>\d\d))"
+
+
+def cells_to_text(cells: pa.Array) -> pa.Array:
+    """Return cells as text without leading or trailing blanks, "" for a missing cell."""
+    if pa.types.is_dictionary(cells.type):
+        cells = cells.dictionary_decode()
+    return compute.utf8_trim_whitespace(compute.fill_null(compute.cast(cells, pa.string()), ""))
+
+
+def blank_cell_mask(cells: pa.Array) -> BoolArray:
+    """(rows,) whether a cell is missing or, in a column of text, consists of blanks only."""
+    text = pa.types.is_string(cells.type)
+    return _to_numpy(compute.equal(cells_to_text(cells), "") if text else cells.is_null())
+
+
+def parse_numbers(table: CellTable, column_index: int, *, prefix: str = "") -> Array:
+    """Return a column as numbers, NaN for a missing cell; `prefix` is text that may precede a number.
+
+    Raises
+    ------
+    DataError : naming the line of the first cell that is not a number.
+    """
+    cells = table.columns[column_index]
+    kind = cells.type
+    if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind) or pa.types.is_decimal(kind):
+        return _cells_to_floats(cells)
+    text = cells_to_text(cells)
+    if prefix:
+        text = compute.replace_substring_regex(text, f"^{re.escape(prefix)}", "")
+    text = compute.if_else(compute.is_in(compute.utf8_lower(text), value_set=MISSING_VALUE_MARKERS), None, text)
+    try:
+        return _cells_to_floats(text)
+    except pa.ArrowInvalid:
+        row = _find_invalid_number(text)
+    cell = text[row].as_py()
+    if re.search(r"\d,\d", cell):
+        hint = "write it with a decimal point and no separators"
+    elif re.match(r"[^\w.+-]\s*\d", cell):
+        hint = f"write it without the {cell[0]!r}"
+    else:
+        hint = "correct the cell"
+    raise table.cell_error(column_index, row, f"needed a number, found {cell!r}; {hint}")
+
+
+def _find_invalid_number(text: pa.Array) -> int:
+    """Return the row of the first text that is not a number, by halving the rows; there must be one."""
+    start, stop = 0, len(text)
+    while stop - start > 1:
+        middle = (start + stop) // 2
+        try:
+            _cells_to_floats(text[start:middle])
+            start = middle
+        except pa.ArrowInvalid:
+            stop = middle
+    return start
+
+
+def parse_dates(table: CellTable, column_index: int) -> tuple[DateArray, Array]:
+    """Return a column as dates, and the minutes ahead of UTC that each time is written in, NaN without a zone.
+
+    A date is written 2020-12-31, 20201231 or 2020/12/31, and a time and a zone may follow, which do not change the
+    date; or it is written 31/12/2020 or 12/31/2020, if some date of the column has a day above 12 and so shows which
+    of the two it is.
+
+    Raises
+    ------
+    DataError : naming the line of the first cell that is not a date, that is not in the format of the first one, or
+        whose day and month can't be distinguished.
+    """
+    cells = table.columns[column_index]
+    if pa.types.is_timestamp(cells.type) or pa.types.is_date(cells.type):
+        days = pd.DatetimeIndex(cells.to_pandas(date_as_object=False)).tz_localize(None).normalize()
+        dates = days.to_numpy().astype(DATE_DTYPE)
+        _require_dates(table, column_index, dates, pa.array([""] * len(dates)))
+        return dates, np.full(len(dates), np.nan)
+    # Each different text is parsed once: files of many tickers repeat their dates.
+    encoded = compute.dictionary_encode(cells_to_text(cells))
+    codes, texts = _to_numpy(encoded.indices), encoded.dictionary
+    first = texts[codes[0]].as_py()
+    pattern = next((pattern for pattern in DATE_PATTERNS if re.fullmatch(pattern, first)), DATE_PATTERNS[0])
+    groups = _regex_groups_by_name(texts, pattern)
+    numbers = {name: _digits_to_integers(digits) for name, digits in groups.items() if name != "time"}
+    if "first" in numbers:
+        numbers |= _resolve_day_and_month(table, column_index, numbers["first"][codes], numbers["second"][codes], codes)
+    dates = _build_dates(numbers["year"], numbers["month"], numbers["day"])[codes]
+    _require_dates(table, column_index, dates, texts.take(encoded.indices))
+    offsets = _utc_offset_minutes(groups["time"]) if "time" in groups else np.full(len(texts), np.nan)
+    return dates, offsets[codes]
+
+
+def _to_numpy(cells: pa.Array) -> npt.NDArray[Any]:
+    return np.asarray(cells.to_numpy(zero_copy_only=False))
+
+
+def _cells_to_floats(cells: pa.Array) -> Array:
+    return _to_numpy(compute.cast(cells, pa.float64())).astype(np.float64, copy=False)
+
+
+def _regex_groups_by_name(texts: pa.Array, pattern: str) -> dict[str, pa.Array]:
+    """Return the named groups of a pattern in each text, null where the pattern does not match."""
+    matches = compute.extract_regex(texts, f"^(?:{pattern})$")
+    fields = zip(matches.type, matches.flatten(), strict=True)
+    return {field.name: compute.if_else(matches.is_valid(), cells, None) for field, cells in fields}
+
+
+def _digits_to_integers(digits: pa.Array) -> IntArray:
+    """Return text of digits as integers; 0 for a missing or empty text."""
+    digits = compute.if_else(compute.equal(digits, ""), None, digits)
+    return _to_numpy(compute.fill_null(compute.cast(digits, pa.int64()), 0))
+
+
+def _build_dates(year: IntArray, month: IntArray, day: IntArray) -> DateArray:
+    """Return the dates of years, months and days, NaT where the calendar has no such day."""
+    months = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
+    dates = months.astype("datetime64[D]") + (day - 1)
+    exists = (month >= 1) & (month <= 12) & (day >= 1) & (dates.astype("datetime64[M]") == months)
+    return np.where(exists, dates, np.datetime64("NaT")).astype(DATE_DTYPE)
+
+
+def _require_dates(table: CellTable, column_index: int, dates: DateArray, texts: pa.Array) -> None:
+    """Raise the error for the first cell that is not a date; `texts` are the cells as they are written."""
+    invalid = np.isnat(dates)
+    if not invalid.any():
+        return
+    row = int(invalid.argmax())
+    text = texts[row].as_py()
+    expected = f"a date as YYYY-MM-DD{f' like the first, {texts[0].as_py()!r}' if row and text else ''}"
+    is_two_numbers = re.fullmatch(r"\d\d?[/.-]\d\d?[/.-]\d{2,4}", text)
+    reason = " (day and month can't be distinguished)" if is_two_numbers else ""
+    reason = f"needed {expected}, found {text!r}{reason}; rewrite the dates as 2005-12-31"
+    raise table.cell_error(column_index, row, reason)
+
+
+def _resolve_day_and_month(
+    table: CellTable, column_index: int, first: IntArray, second: IntArray, codes: IntArray
+) -> dict[str, IntArray]:
+    """Return the day and month of each different text, decided by the rows in which one number is above 12.
+
+    Parameters
+    ----------
+    first, second : (rows,) the two numbers of each row.
+    codes : (rows,) index of each row's text among the different texts.
+    """
+    texts = cells_to_text(table.columns[column_index])
+    first_is_day, second_is_day = first > 12, second > 12
+    if first_is_day.any() and second_is_day.any():
+        earlier, row = sorted((int(first_is_day.argmax()), int(second_is_day.argmax())))
+        other = f", and {texts[earlier].as_py()!r} in line {table.line_numbers[earlier]}"
+        reason = "day and month stand in both orders"
+    elif not first_is_day.any() and not second_is_day.any():
+        row, other = 0, ""
+        reason = "day and month can't be distinguished, since no number of the column is above 12"
+    else:
+        _, row_of_text = np.unique(codes, return_index=True)
+        day, month = (first, second) if first_is_day.any() else (second, first)
+        return {"day": day[row_of_text], "month": month[row_of_text]}
+    text = f"found {texts[row].as_py()!r}{other}: {reason}; rewrite the dates as 2005-12-31"
+    raise table.cell_error(column_index, row, text)
+
+
+def _utc_offset_minutes(times: pa.Array) -> Array:
+    """Return the minutes ahead of UTC that each time of day is written in, NaN where no zone is."""
+    if len(compute.unique(times)) == 1 and not times[0].as_py():
+        return np.full(len(times), np.nan)
+    zone = _regex_groups_by_name(times, f".*?{TIME_ZONE_PATTERN}")
+    minutes = 60.0 * _digits_to_integers(zone["hours"]) + _digits_to_integers(zone["minutes"])
+    behind = _to_numpy(compute.fill_null(compute.equal(zone["sign"], "-"), fill_value=False))
+    return np.where(_to_numpy(zone["sign"].is_valid()), np.where(behind, -minutes, minutes), np.nan)

@@ -1,20 +1,209 @@
-"""Checks of folds, scaling, weights and probabilities: what a refit has learned, and from which rows."""
+"""Checks of inputs and models: the dates after which prices are replaced, and what may not change before them.
+
+Checked are features, labels, folds, scaling, weights and probabilities.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
-from quantlr.audits.cutoffs import FoldBoundary
 from quantlr.audits.result import PROBABILITY_TOLERANCE, Cutoff, LeakCollector, comparison_scale
-from quantlr.core.timing import iso_date, label_cutoff_row
-from quantlr.core.values import Array, Dataset, IntArray
+from quantlr.core.timing import iso_date, label_cutoff_row, label_known_row
+from quantlr.core.values import Array, Dataset, FeatureColumns, IntArray, Labels, Prices
 from quantlr.model.config import LogisticRegression
 from quantlr.model.logistic import sigmoid
 from quantlr.model.splits import WalkForwardSpec
 from quantlr.model.walk_forward import ModelSplit, forecast_models, gather_forecast_rows
+
+CutoffCount = int | Literal["auto", "all"]
+DEFAULT_FULL_CHECK_BOUNDARIES = 16
+"""Boundaries with every scenario under "auto", of however many."""
+MAX_MIRROR_CHECK_BOUNDARIES = 400
+"""Number of boundaries up to which "auto" checks all others too, with one scenario."""
+MAX_INPUT_CHECKS_PER_BOUNDARY = 6
+"""Sessions after a boundary at which features and label are checked, at most; spread over one horizon."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class FoldBoundary:
+    """A session after which the prices are replaced, at or after the start of a fold.
+
+    Attributes
+    ----------
+    session : position of the last session that is not replaced.
+    split_index : position of the model whose refits are checked.
+    """
+
+    session: int
+    split_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSchedule:
+    """Sessions after which the prices are replaced.
+
+    Attributes
+    ----------
+    full_check_boundaries : at which every stage is checked, with every scenario.
+    mirror_check_boundaries : further ones, at which models are checked with mirrored returns only.
+    input_check_sessions : positions at which features and label are checked, ascending; all others included.
+    """
+
+    full_check_boundaries: tuple[FoldBoundary, ...]
+    mirror_check_boundaries: tuple[FoldBoundary, ...]
+    input_check_sessions: tuple[int, ...]
+
+
+def make_audit_schedule(
+    splits: Sequence[ModelSplit],
+    *,
+    n_sessions: int,
+    horizon: int,
+    n_cutoffs: CutoffCount,
+    rng: np.random.Generator,
+    n_default: int = DEFAULT_FULL_CHECK_BOUNDARIES,
+    max_mirror_checks: int = MAX_MIRROR_CHECK_BOUNDARIES,
+) -> AuditSchedule:
+    """Return the cutoffs of an audit.
+
+    One cutoff is the first session that a refit forecasts: its training labels must be known by then. Another is one to
+    `horizon` sessions later, where labels that the purge excluded become known. Of more boundaries than `n_cutoffs`
+    the first and the last are kept, and the others sampled; of fewer, sessions between the first and the last forecast
+    are sampled too. "auto" keeps `n_default`, and checks each of the others once, where they are at most
+    `max_mirror_checks`.
+
+    Features and label are cheap to check: also between boundaries, and from the first sessions on, where their windows
+    are not full yet.
+    """
+    last = n_sessions - 2  # the last session after which there is a price to replace
+    boundaries = sorted(
+        FoldBoundary(session, index)
+        for index, split in enumerate(splits)
+        for session in split.first_session.tolist()
+        if session <= last
+    )
+    n_full = len(boundaries) if n_cutoffs == "all" else n_default if n_cutoffs == "auto" else n_cutoffs
+    chosen = _first_last_and_sampled_boundaries(boundaries, n_full, rng)
+    mirrored = n_cutoffs == "auto" and len(boundaries) <= max_mirror_checks
+    once = sorted(set(boundaries) - set(chosen)) if mirrored else []
+    full = set(chosen)
+    for boundary in chosen:
+        later = boundary.session + int(rng.integers(1, horizon + 1))
+        full.add(FoldBoundary(min(later, last), boundary.split_index))
+    for _ in range(n_full - len(chosen)):
+        index = int(rng.integers(len(splits)))
+        first = int(splits[index].first_session[0])
+        if first <= last:
+            full.add(FoldBoundary(int(rng.integers(first, last + 1)), index))
+    n_steps = min(MAX_INPUT_CHECKS_PER_BOUNDARY, horizon + 1)
+    steps = np.unique(np.linspace(0, horizon, n_steps).round().astype(np.int64)).tolist()
+    sessions = {boundary.session + step for boundary in (*chosen, *once) for step in steps}
+    sessions |= {2**power for power in range(n_sessions.bit_length())} | {0, last}
+    sessions |= {boundary.session for boundary in full}
+    return AuditSchedule(
+        tuple(sorted(full)), tuple(once), tuple(sorted(session for session in sessions if 0 <= session <= last))
+    )
+
+
+def _first_last_and_sampled_boundaries(
+    boundaries: list[FoldBoundary], n_boundaries: int, rng: np.random.Generator
+) -> list[FoldBoundary]:
+    """Return the first and the last boundary and a sample of the others, in order."""
+    if len(boundaries) <= n_boundaries:
+        return boundaries
+    inner = 1 + np.sort(rng.choice(len(boundaries) - 2, size=max(n_boundaries - 2, 0), replace=False))
+    return [boundaries[index] for index in [0, *inner.tolist(), len(boundaries) - 1][:n_boundaries]]
+
+
+LABEL_FIELDS = ("up", "horizon_return")
+MIN_CHECKED_PENDING_LABELS = 5
+"""Pending labels that must have been compared before it counts that none of them changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditInputs:
+    """Prices with the features and labels computed from them, (bars, tickers) each."""
+
+    prices: Prices
+    features: FeatureColumns
+    labels: Labels
+
+
+@dataclass
+class PendingLabelCounts:
+    """Number of labels compared one session before the end of their horizon, and of those that changed.
+
+    A label that never changes is known before its horizon ends, so that a forecast of it has no value.
+    """
+
+    n_checked: int = 0
+    n_changed: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LABEL_FIELDS, 0))
+
+
+def check_inputs(
+    original: AuditInputs, altered: AuditInputs, cutoff: Cutoff, pending_labels: PendingLabelCounts, *, horizon: int
+) -> bool:
+    """Compare features and labels that were known at a cutoff; return whether none changed."""
+    prices = original.prices
+    n_bars = min(len(prices.session), len(altered.prices.session))
+    known_session = np.full_like(prices.session, -1)  # (bars, tickers), at whose close the label is known; -1 for never
+    delay = label_known_row(0, horizon=horizon)
+    known_session[: max(len(known_session) - delay, 0)] = prices.session[delay:]
+    unchanged = True
+    features = {name: (values, altered.features.get(name)) for name, values in original.features.items()}
+    labels = {name: (getattr(original.labels, name), getattr(altered.labels, name)) for name in LABEL_FIELDS}
+    for stage, columns, session in (("features", features, prices.session), ("label", labels, known_session)):
+        bars, tickers = np.nonzero((session[:n_bars] >= 0) & (session[:n_bars] <= cutoff.session))
+
+        def ticker_date(index: int, bars: np.ndarray = bars, tickers: np.ndarray = tickers) -> tuple[str, str]:
+            date = prices.sessions[prices.session[bars[index], tickers[index]]]
+            return prices.tickers[tickers[index]], iso_date(date)
+
+        for name, (column, altered_column) in columns.items():
+            if altered_column is None:
+                cutoff.add_leak(stage, name, f"{name} is missing when all prices after {cutoff.date} are replaced "
+                                             f"({cutoff.scenario})")  # fmt: skip
+                unchanged = False
+                continue
+            values = column[bars, tickers]
+            unchanged &= cutoff.check_unchanged(
+                stage, name, values, altered_column[bars, tickers], ticker_date, scale=comparison_scale(values)
+            )
+    if len(altered.prices.session) >= len(prices.session):
+        _count_pending_labels(original, altered, cutoff, pending_labels, delay)
+    return unchanged
+
+
+def _count_pending_labels(
+    original: AuditInputs, altered: AuditInputs, cutoff: Cutoff, pending_labels: PendingLabelCounts, delay: int
+) -> None:
+    """Count the labels that are known one bar after the cutoff, and those of them that the later prices change."""
+    session = original.prices.session
+    next_row = ((session >= 0) & (session <= cutoff.session)).sum(axis=0)
+    ticker = np.flatnonzero((next_row >= delay) & (next_row < original.prices.n_bars))
+    row = next_row[ticker] - delay
+    pending_labels.n_checked += len(ticker)
+    for name in LABEL_FIELDS:
+        was, became = (getattr(inputs.labels, name)[row, ticker] for inputs in (original, altered))
+        same = (was == became) | (np.isnan(was) & np.isnan(became))
+        pending_labels.n_changed[name] += int((~same).sum())
+
+
+def check_pending_labels(pending_labels: PendingLabelCounts, cutoff: Cutoff, *, horizon: int) -> None:
+    """Record a leak if no pending label ever changed: it is known before its horizon ends."""
+    n_checked = pending_labels.n_checked
+    for name, n_changed in pending_labels.n_changed.items():
+        if n_checked >= MIN_CHECKED_PENDING_LABELS and not n_changed:
+            text = (
+                f"{name} was never pending one session before the end of its {horizon} sessions: the label is known by "
+                f"then ({n_checked} compared, up to {cutoff.date})"
+            )
+            cutoff.add_leak("label", name, text, times=n_checked)
+
 
 REFITS_BEFORE_CUTOFF, REFITS_AFTER_CUTOFF = 1, 2
 """Refits that are fitted besides the newest at a cutoff: those before it, and those trained on replaced prices."""
