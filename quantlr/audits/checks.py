@@ -44,7 +44,7 @@ class FoldBoundary:
 
 @dataclass(frozen=True, slots=True)
 class AuditSchedule:
-    """Sessions after which the prices are replaced.
+    """Sessions of an audit after which all prices are replaced by those of a scenario.
 
     Attributes
     ----------

@@ -198,7 +198,7 @@ def _axis_limits(probability: Array, reference: float, *, tail: float = 0.005, m
     return low - margin, high + margin
 
 
-def discrimination_under_no_skill(probability: Array, up: Array, *, rng: Generator) -> float:
+def mean_permuted_discrimination(probability: Array, up: Array, *, rng: Generator) -> float:
     """Return the mean discrimination of the log loss over 50 random permutations of the outcomes, in nats.
 
     For forecasts that neither overlap nor share sessions.

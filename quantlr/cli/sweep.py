@@ -52,7 +52,7 @@ def command(
     fresh: bool,
     yes: bool,
 ) -> int:
-    """Run every combination of the grid in SWEEP; write tables, pages and verdict to OUTPUT/NAME.
+    """Run every combination of the grid in SWEEP; write the tables, the page and the test results to OUTPUT/NAME.
 
     Every trial enters the ledger before the first is run. Results are stored: a sweep that was interrupted continues
     where it was. --set sets a key of the base config. Exit status 4 if some trials failed.

@@ -43,8 +43,8 @@ __all__ = [
     "RunConfig",
     "copy_nested",
     "load_config",
-    "parse_config_source",
     "parse_setting",
+    "read_unvalidated_config",
     "validate_config",
 ]
 
@@ -132,7 +132,7 @@ def load_config(
     """
     if overrides is not None and not isinstance(overrides, Mapping):
         raise ConfigError(f"overrides are a mapping of dotted keys to values, found {type(overrides).__name__}")
-    parsed, problems = parse_config_source(source)
+    parsed, problems = read_unvalidated_config(source)
     require_file_kind(parsed, source, verb="run")
     apply_overrides(parsed, overrides or {}, source_name="overrides")
     apply_overrides(parsed, [parse_setting(setting) for setting in settings], source_name="--set")
@@ -144,7 +144,7 @@ def load_config(
     return validate_config(parsed, problems, features=features)
 
 
-def parse_config_source(source: str | Path | Mapping[str, Any]) -> tuple[ParsedYaml, list[ConfigProblem]]:
+def read_unvalidated_config(source: str | Path | Mapping[str, Any]) -> tuple[ParsedYaml, list[ConfigProblem]]:
     """Return the unvalidated config in a YAML file or a mapping, and the problems that don't prevent reading it.
 
     Raises

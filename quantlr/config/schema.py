@@ -142,7 +142,7 @@ class _SchemaWriter:
 
     def _properties_schema(self, raw: JsonSchema, dotted_key: str) -> dict[str, JsonSchema]:
         return {
-            key: {"title": f"{dotted_key}.kind", "description": _summary_text(raw), "const": body["const"]}
+            key: {"title": f"{dotted_key}.kind", "description": _docstring_first_paragraph(raw), "const": body["const"]}
             if key == "kind"
             else self._property_schema(key, body, f"{dotted_key}.{key}" if dotted_key else key)
             for key, body in raw["properties"].items()
@@ -150,9 +150,9 @@ class _SchemaWriter:
 
     def _property_schema(self, key: str, raw: JsonSchema, dotted_key: str) -> JsonSchema:
         """Return the schema of a key: title, description with unit and default, examples, and values."""
-        value = self._value_schema(key, raw, dotted_key)
+        value = self._rewritten_value_schema(key, raw, dotted_key)
         if "$ref" in value:  # draft 07 ignores keywords beside $ref; pydantic omits a description that the section has
-            description = raw.get("description") or _summary_text(self._raw_schema(raw["$ref"]))
+            description = raw.get("description") or _docstring_first_paragraph(self._raw_schema(raw["$ref"]))
             return {"title": dotted_key, "description": description, "type": "object", "allOf": [value]}
         description = append_units(raw.get("description", ""), list(dict.fromkeys(_iter_units(raw))))
         schema = {"title": dotted_key, "description": description, **value}
@@ -161,7 +161,7 @@ class _SchemaWriter:
             schema |= {"default": raw["default"]} if raw["default"] != [] else {}
         return schema | {keyword: raw[keyword] for keyword in ("examples",) if keyword in raw}
 
-    def _value_schema(self, key: str, raw: JsonSchema, dotted_key: str) -> JsonSchema:
+    def _rewritten_value_schema(self, key: str, raw: JsonSchema, dotted_key: str) -> JsonSchema:
         """Return the schema of a key's values."""
         options = raw.get("oneOf", [])
         if options and all("kind" in self._referenced_properties(option) for option in options):
@@ -169,13 +169,13 @@ class _SchemaWriter:
         if self._referenced_properties(raw):
             return {"$ref": self._add_section_definition(raw["$ref"], dotted_key)}
         if "$ref" in raw:
-            return self._value_schema(key, self._raw_schema(raw["$ref"]), dotted_key)
+            return self._rewritten_value_schema(key, self._raw_schema(raw["$ref"]), dotted_key)
         if "anyOf" in raw:
-            alternatives = [self._value_schema(key, option, dotted_key) for option in raw["anyOf"]]
+            alternatives = [self._rewritten_value_schema(key, option, dotted_key) for option in raw["anyOf"]]
             return _alternatives_schema(alternatives, dotted_key)
         value = {keyword: raw[keyword] for keyword in VALUE_KEYWORDS if keyword in raw}
         if "items" in raw:
-            value["items"] = self._value_schema(key, raw["items"], dotted_key)
+            value["items"] = self._rewritten_value_schema(key, raw["items"], dotted_key)
             if "enum" in value["items"] or value["items"].get("type") == "integer":
                 value["uniqueItems"] = True  # each entry makes a column
         return value
@@ -201,7 +201,7 @@ class _SchemaWriter:
 
     def _add_catalog_definition(self, key: str, options: list[JsonSchema]) -> str:
         """Add the definition of a union of components, and return its reference."""
-        refs = self._refs_by_kind(options)
+        refs = self._component_ref_by_kind(options)
         name = self.catalog_name_by_kinds.setdefault(tuple(refs), key)
         ref = f"#/definitions/{name}"
         if name in self.definitions:
@@ -210,13 +210,13 @@ class _SchemaWriter:
         description = "Kind of the section; the other keys are its parameters."
         if key == EXTENSIBLE_CATALOG_KEY:
             load_errors, description = self.load_errors, EXTENSIBLE_KIND_DESCRIPTION
-            refs |= self._refs_by_kind(self.installed_refs)
+            refs |= self._component_ref_by_kind(self.installed_refs)
         definition = self.definitions[name] = {"type": "object"}
         branches = [
             {"if": _kind_equals_schema(kind), "then": {"$ref": self._add_section_definition(component, kind)}}
             for kind, component in refs.items()
         ]
-        summaries = [_summary_text(self._raw_schema(component)) for component in refs.values()]
+        summaries = [_docstring_first_paragraph(self._raw_schema(component)) for component in refs.values()]
         kind_schema = {
             "title": f"{key}: kind",
             "description": description,
@@ -229,7 +229,7 @@ class _SchemaWriter:
         definition["allOf"] = branches
         return ref
 
-    def _refs_by_kind(self, options: list[JsonSchema]) -> dict[str, str]:
+    def _component_ref_by_kind(self, options: list[JsonSchema]) -> dict[str, str]:
         """Return the references to components by their kinds."""
         return {self._raw_schema(option["$ref"])["properties"]["kind"]["const"]: option["$ref"] for option in options}
 
@@ -245,7 +245,7 @@ class _SchemaWriter:
             return self._section_requirements_schema(self._raw_schema(raw["$ref"]))
         if "oneOf" not in raw:
             return {}
-        refs = self._refs_by_kind(raw["oneOf"])
+        refs = self._component_ref_by_kind(raw["oneOf"])
         by_kind = {kind: self._section_requirements_schema(self._raw_schema(ref)) for kind, ref in refs.items()}
         branches = [{"if": _kind_equals_schema(kind), "then": needs} for kind, needs in by_kind.items() if needs]
         conditions: JsonSchema = {"allOf": branches} if branches else {}
@@ -258,7 +258,7 @@ class _SchemaWriter:
         schemas: dict[str, JsonSchema] = {}
         for key, body in raw["properties"].items():
             if "oneOf" in body:
-                keys = self._union_of_properties(self._refs_by_kind(body["oneOf"]).values())
+                keys = self._union_of_properties(self._component_ref_by_kind(body["oneOf"]).values())
                 then = {"properties": keys, "additionalProperties": False}
                 schemas[key] = {**NO_EDITOR_SUGGESTION, "if": {"not": KIND_REQUIRED}, "then": then}
             elif "$ref" in body and (inner := self._inherited_kind_schemas(self._raw_schema(body["$ref"]))):
@@ -288,7 +288,7 @@ def _kind_equals_schema(kind: str) -> JsonSchema:
     return {"type": "object", "properties": {"kind": {"const": kind}}, **KIND_REQUIRED}
 
 
-def _summary_text(raw: JsonSchema) -> str:
+def _docstring_first_paragraph(raw: JsonSchema) -> str:
     """Return the first paragraph of a section's docstring."""
     return " ".join(raw.get("description", "").partition("\n\n")[0].split())
 

@@ -88,7 +88,7 @@ class FloatWithText(float):
     text: str
 
 
-class TextWithFolder(str):
+class StringWithSourceFolder(str):
     """Text, and the folder of the file that contains it."""
 
     __slots__ = ("folder",)
@@ -232,8 +232,8 @@ def parse_scalar(text: str, *, base_folder: Path) -> Any:
     return number
 
 
-def _text_with_folder(text: str, *, base_folder: Path) -> TextWithFolder:
-    value = TextWithFolder(text)
+def _text_with_folder(text: str, *, base_folder: Path) -> StringWithSourceFolder:
+    value = StringWithSourceFolder(text)
     value.folder = base_folder
     return value
 

@@ -31,7 +31,7 @@ ENUM_DESCRIPTIONS_KEY = "enumDescriptions"
 
 
 def resolve_config_path(path: Any) -> Any:
-    """Return a path made absolute, relative to the folder of the config file that contains it (`TextWithFolder`)."""
+    """Return an absolute path; a relative one is resolved against the folder of the config file that contains it."""
     if not isinstance(path, (str, Path)):
         return path
     return Path(getattr(path, "folder", ".")).joinpath(Path(path).expanduser()).absolute()

@@ -44,11 +44,18 @@ class _ResultQueue(SimpleQueue[Any]):
             super().close()
 
 
-class _PoolContext(SpawnContext):
+class _SpawnContextKeepingQueue(SpawnContext):
     """Start method of a pool's processes: each is a fresh interpreter; keeps the queue of their results.
 
     A fork would copy the locks of threads, but not the threads that release them.
     """
+
+    result_queue: _ResultQueue | None = None
+
+    def close_result_queue(self) -> None:
+        """Close the queue of results, if the pool has made it."""
+        if self.result_queue is not None:
+            self.result_queue.close()
 
     def SimpleQueue(self) -> _ResultQueue:  # noqa: N802
         self.result_queue = _ResultQueue(ctx=self)
@@ -66,7 +73,7 @@ def process_pool(pool_size: int, *, initializer: Callable[[], None] = do_nothing
     pool_size : number of processes, this one not included.
     initializer : function of a module that each process calls before its first job, such as to import what it needs.
     """
-    context = _PoolContext()
+    context = _SpawnContextKeepingQueue()
     pool = ProcessPoolExecutor(pool_size, context, init_worker, initargs=(initializer,))
     other_children = set(active_children())
     try:
@@ -80,7 +87,7 @@ def process_pool(pool_size: int, *, initializer: Callable[[], None] = do_nothing
             process.terminate()
         # One that ends while it sends a result leaves a part of it in the pipe. The pool's thread would wait for the
         # rest for ever, because this process has the pipe's other end open too.
-        timer = threading.Timer(MAX_SHUTDOWN_SECONDS, context.result_queue.close)
+        timer = threading.Timer(MAX_SHUTDOWN_SECONDS, context.close_result_queue)
         timer.start()
         pool.shutdown(cancel_futures=True)
         timer.cancel()

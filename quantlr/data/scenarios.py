@@ -113,10 +113,10 @@ def with_close_path(prices: Prices, path_name: str, *, after_session: int, rng: 
     close = np.where(later, CLOSE_PATHS[path_name](closes), prices.close)
     factor = close / prices.close
 
-    def scale_with_noise(values: Array) -> Array:
+    def scale_like_close(values: Array) -> Array:
         return np.where(later, values * factor * np.exp(rng.normal(0.0, INTRADAY_NOISE_STD, values.shape)), values)
 
-    opens, high, low = scale_with_noise(prices.open), scale_with_noise(prices.high), scale_with_noise(prices.low)
+    opens, high, low = scale_like_close(prices.open), scale_like_close(prices.high), scale_like_close(prices.low)
     volume_multiple = rng.integers(2, MAX_VOLUME_MULTIPLE, prices.volume.shape)
     return replace(
         prices,

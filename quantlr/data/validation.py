@@ -100,7 +100,7 @@ def _apply_rule(
     action_text = "; dropped" if action == "drop" else REPAIR_TEXT_BY_RULE.get(name, "")
     _, first_indices, counts = np.unique(rows.ticker[suspect_rows], return_index=True, return_counts=True)
     for row, count in zip(suspect_rows[first_indices].tolist(), counts.tolist(), strict=True):
-        text = result.describe_row(row) + action_text
+        text = result.reason_text(row) + action_text
         date = rows.row_date_text(row) if result.is_row_specific else None
         notes.append(Note("data", text, rows.row_ticker(row), date, count, key=f"data.quality.{name}"))
     return rows.take(~result.suspect_mask) if action == "drop" else rows
@@ -111,7 +111,7 @@ def _rule_violation_error(rows: PriceRows, result: RuleResult, rule_name: str) -
     suspect_rows = np.flatnonzero(result.suspect_mask)
     row, n_tickers = int(suspect_rows[0]), len(np.unique(rows.ticker[suspect_rows]))
     count = f"{len(suspect_rows)} such rows" + (f" in {n_tickers} tickers" if n_tickers > 1 else "")
-    text = result.describe_row(row) + (f" ({count})" if len(suspect_rows) > 1 else "")
+    text = result.reason_text(row) + (f" ({count})" if len(suspect_rows) > 1 else "")
     key = f"data.quality.{rule_name}"
     actions = get_args(QualitySpec.model_fields[rule_name].annotation)
     choices = " or ".join(f"write {key}: {action} {ACTION_PURPOSES[action]}" for action in actions if action != "error")

@@ -59,12 +59,12 @@ class RuleResult:
     Attributes
     ----------
     suspect_mask : (rows,) whether the row is suspect.
-    describe_row : returns the text on a suspect row.
+    reason_text : returns the text on a suspect row.
     is_row_specific : whether the text is about the row rather than about its ticker.
     """
 
     suspect_mask: BoolArray
-    describe_row: Callable[[int], str]
+    reason_text: Callable[[int], str]
     is_row_specific: bool = True
 
 
@@ -84,11 +84,11 @@ def flag_mixed_time_zones(rows: PriceRows, context: ValidationContext) -> RuleRe
     first = offsets[np.minimum(first_rows, len(rows) - 1)][rows.ticker]
     suspect = (np.abs(offsets - first) > MAX_DST_SHIFT_MINUTES) | (np.isnan(offsets) != np.isnan(first))
 
-    def describe_row(row: int) -> str:
+    def reason_text(row: int) -> str:
         zone, first_zone = _utc_offset_text(float(offsets[row])), _utc_offset_text(float(first[row]))
         return f"time zones are mixed, {zone} here and {first_zone} in the first row: the session of the bar is unclear"
 
-    return RuleResult(suspect, describe_row)
+    return RuleResult(suspect, reason_text)
 
 
 def _utc_offset_text(minutes: float) -> str:
@@ -117,12 +117,12 @@ def flag_conflicting_rows(rows: PriceRows, context: ValidationContext) -> RuleRe
     same_date = _pair_mask_to_row_mask(rows, rows.date[1:] == rows.date[:-1])
     suspect = same_date | np.append(same_date[1:], False)
 
-    def describe_row(row: int) -> str:
+    def reason_text(row: int) -> str:
         pairs = ((name, *column[row : row + 2]) for name, column in rows.columns.items())
         name, value, other = next(pair for pair in pairs if not np.array_equal(pair[1], pair[2], equal_nan=True))
         return f"two rows of one date, with {name} {value:g} in one and {other:g} in the other"
 
-    return RuleResult(suspect, describe_row)
+    return RuleResult(suspect, reason_text)
 
 
 def flag_future_dates(rows: PriceRows, context: ValidationContext) -> RuleResult:
@@ -150,11 +150,11 @@ def flag_invalid_prices(rows: PriceRows, context: ValidationContext) -> RuleResu
         if name != "close":
             invalid[name] &= (_count_by_ticker(rows, ~np.isnan(column)) > 0)[rows.ticker]
 
-    def describe_row(row: int) -> str:
+    def reason_text(row: int) -> str:
         name = next(name for name in PRICE_FIELDS if invalid[name][row])
         return f"{name} needs a positive number, found {rows.columns[name][row]}"
 
-    return RuleResult(np.any(list(invalid.values()), axis=0), describe_row)
+    return RuleResult(np.any(list(invalid.values()), axis=0), reason_text)
 
 
 def flag_invalid_volumes(rows: PriceRows, context: ValidationContext) -> RuleResult:
@@ -170,14 +170,14 @@ def flag_inconsistent_ohlc(rows: PriceRows, context: ValidationContext) -> RuleR
     is_high_too_low = high < max_price * (1 - OHLC_RELATIVE_TOLERANCE)
     is_low_too_high = low > min_price * (1 + OHLC_RELATIVE_TOLERANCE)
 
-    def describe_row(row: int) -> str:
+    def reason_text(row: int) -> str:
         if is_high_too_low[row]:
             text, limit = f"high {high[row]:g} is below", max_price[row]
         else:
             text, limit = f"low {low[row]:g} is above", min_price[row]
         return f"{text} {next(name for name in PRICE_FIELDS if rows.columns[name][row] == limit)} {limit:g}"
 
-    return RuleResult(is_high_too_low | is_low_too_high, describe_row)
+    return RuleResult(is_high_too_low | is_low_too_high, reason_text)
 
 
 def flag_off_calendar_dates(rows: PriceRows, context: ValidationContext) -> RuleResult:
@@ -206,11 +206,11 @@ def flag_hundredfold_prices(rows: PriceRows, context: ValidationContext) -> Rule
             most_frequent[index] = levels[counts.argmax()]
     excess = level - most_frequent[rows.ticker]
 
-    def describe_row(row: int) -> str:
+    def reason_text(row: int) -> str:
         size = f"a hundred times as {'large' if excess[row] > 0 else 'small'}"
         return f"close {rows.columns['close'][row]:g} is {size} as most of the ticker's: other units, or a split"
 
-    return RuleResult(excess != 0, describe_row)
+    return RuleResult(excess != 0, reason_text)
 
 
 def flag_stale_closes(rows: PriceRows, context: ValidationContext) -> RuleResult:
@@ -236,14 +236,14 @@ def flag_missing_sessions(rows: PriceRows, context: ValidationContext) -> RuleRe
         has_gap = has_next[row_mask] & (n_missing[row_mask] > 0)
         suspect[row_mask] = np.where(sessions.recorded_dates_mask(dates), has_gap, suspect[row_mask])
 
-    def describe_row(row: int) -> str:
+    def reason_text(row: int) -> str:
         gap = f"{n_days[row]} days later"
         if n_missing[row]:
             calendar = context.calendar_by_ticker[rows.row_ticker(row)]
             gap = f"{n_missing[row]} session{'s' if n_missing[row] > 1 else ''} of {calendar} later"
         return f"no bar until {rows.row_date_text(row + 1)}, {gap}: a gap in the prices, or a halt"
 
-    return RuleResult(suspect, describe_row)
+    return RuleResult(suspect, reason_text)
 
 
 def flag_large_moves(rows: PriceRows, context: ValidationContext) -> RuleResult:
@@ -252,7 +252,7 @@ def flag_large_moves(rows: PriceRows, context: ValidationContext) -> RuleResult:
     returns = _ratio_to_previous_row(rows, np.where(np.isnan(adj_close), close, adj_close)) - 1.0
     is_unadjusted = np.isnan(adj_close) | (adj_close == close)
 
-    def describe_row(row: int) -> str:
+    def reason_text(row: int) -> str:
         cause = "a crash, a split that was not adjusted, or an error"
         # A split shows in the close before over the open or, after a move within the session, over the close.
         for price in (opens[row], close[row]) if is_unadjusted[row] else ():
@@ -263,7 +263,7 @@ def flag_large_moves(rows: PriceRows, context: ValidationContext) -> RuleResult:
                 break
         return f"moved by {returns[row]:+.0%} in a session: {cause}"
 
-    return RuleResult(np.abs(returns) > LARGE_RETURN, describe_row)
+    return RuleResult(np.abs(returns) > LARGE_RETURN, reason_text)
 
 
 def flag_stale_opens(rows: PriceRows, context: ValidationContext) -> RuleResult:
@@ -274,10 +274,10 @@ def flag_stale_opens(rows: PriceRows, context: ValidationContext) -> RuleResult:
     stale_fraction = _count_by_ticker(rows, is_stale) / np.maximum(n_opens, 1)
     suspect = is_stale & (stale_fraction > MAX_STALE_OPEN_FRACTION)[rows.ticker]
 
-    def describe_row(row: int) -> str:
+    def reason_text(row: int) -> str:
         return f"opens not tradable: {stale_fraction[rows.ticker[row]]:.0%} of them equal the close before"
 
-    return RuleResult(suspect, describe_row, is_row_specific=False)
+    return RuleResult(suspect, reason_text, is_row_specific=False)
 
 
 def _pair_mask_to_row_mask(rows: PriceRows, pair_mask: BoolArray) -> BoolArray:

@@ -195,7 +195,7 @@ class YahooClient:
         return yfinance_table_to_response(table, metadata, is_full_history=since is None, now=now)
 
     @contextmanager
-    def record_chart_responses(self) -> Iterator[None]:
+    def keep_last_chart_response(self) -> Iterator[None]:
         """Keep the session's last response to a request for a chart, until the end of the block."""
         request = self._http_session.request
 
@@ -259,7 +259,7 @@ def open_yahoo_client(environment: HttpEnvironment, *, timeout_seconds: float) -
         debug.hide_exceptions = False
         client = YahooClient(yfinance, environment, timeout_seconds=timeout_seconds)
         try:
-            with client.record_chart_responses():
+            with client.keep_last_chart_response():
                 yield client
         finally:
             debug.hide_exceptions = hide_exceptions

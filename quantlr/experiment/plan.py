@@ -215,11 +215,11 @@ def _make_planned_model(split: ModelSplit, dataset: Dataset, dates: Sequence[str
     train = [(first + folds.train_start, first + folds.train_stop) for folds in split.folds]
     test = [(first + folds.test_start, first + folds.test_stop) for folds in split.folds]
     n_labelled = fold_sums(lambda rows: ~np.isnan(split.up[None, rows]), split.folds)[0].astype(int).tolist()
-    train_ranges, test_ranges = (_session_ranges(rows, dataset, dates) for rows in (train, test))
+    train_ranges, test_ranges = (_session_range_by_refit(rows, dataset, dates) for rows in (train, test))
     return PlannedModel(split.name, tuple(map(PlannedFold, train_ranges, test_ranges, n_labelled)))
 
 
-def _session_ranges(
+def _session_range_by_refit(
     row_ranges: Sequence[tuple[IntArray, IntArray]], dataset: Dataset, dates: Sequence[str]
 ) -> list[SessionRange]:
     """Return sessions and number of rows of each refit, from each ticker's start and stop rows, (refits,) each."""

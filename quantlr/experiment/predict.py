@@ -261,7 +261,7 @@ def _training_summary(decisions: Decisions, forecast_row: int, split: ModelSplit
 def _staleness_warnings(
     sessions: pd.DatetimeIndex, session: int, *, age: int, today: dt.date, stale_after: int
 ) -> Iterator[str]:
-    """Yield why a forecast may be out of date: no bar in the newest sessions, an old date, or a future date."""
+    """Yield a warning for a ticker without a bar in the newest sessions, or whose last bar is old or in the future."""
     as_of, n_behind = iso_date(sessions[session]), len(sessions) - 1 - session
     if n_behind:
         yield (

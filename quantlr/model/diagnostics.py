@@ -157,7 +157,7 @@ def coefficient_paths(
         theta = scaling.to_local_weights(coefficients[refit])
         gradient_variance = None
         if hac_lags is not None:
-            sessions = builder.session_indices_by_block(refit)
+            sessions = builder.session_indices_of_row_blocks(refit)
             gradient_variance = _newey_west_variance(_gradient_by_session(objective, theta, sessions), hac_lags)
         covariance = _standardized_weights_covariance(objective, theta, gradient_variance)
         present = np.concatenate([[True], scaling.nonconstant_mask])

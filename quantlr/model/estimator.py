@@ -171,7 +171,7 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
             )
             starts = single_fit_starts(objective, previous_weights, fit_intercept=fit_intercept)
             result, learning_rate = run_solver(objective, model, starts)
-            exact_objective = replace(objective, hessian_row_stride=1, start_evaluation=None)
+            exact_objective = replace(objective, hessian_row_stride=1, start_sums=None)
             gradient_and_hessian = exact_objective.gradient_and_hessian(result.theta[:, 0])
             raw_weights = objective.local_scaling.to_raw_weights(result.theta)[0]
             self.coef_, self.intercept_ = raw_weights[None, 1:], raw_weights[:1]

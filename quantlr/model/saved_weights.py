@@ -75,7 +75,7 @@ class SavedWeights(BaseModel):
         labels = self.classes or (0, 1)
         if labels[0] == labels[1] or any(isinstance(label, float) and not math.isfinite(label) for label in labels):
             needed = "two classes that differ, each text, a finite number or a truth value"
-            raise DataError(f"needed {needed}, found {list(labels)}; name both")
+            raise DataError(f"needed {needed}, found {list(labels)}; give both class labels")
 
     def to_json_text(self) -> str:
         """Return canonical JSON: keys sorted, each float in the fewest digits that give the same bits, its SHA-256."""

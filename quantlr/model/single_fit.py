@@ -156,9 +156,9 @@ def _run_newton(objective: Objective, start_candidates: list[Array], model: Logi
     Without one, or if these steps do not converge, Newton's method runs from the best of all starts.
     """
     tol, max_iter = model.tol, model.max_iter
-    if objective.start_evaluation is None:
+    if objective.start_sums is None:
         return newton_single(objective, start_candidates, tol=tol, max_iter=max_iter)
-    start = objective.start_evaluation.theta
+    start = objective.start_sums.theta
     losses = [objective.loss(start)]
     record_loss, batch = _loss_recorder(objective, losses), RefitBatch.from_objectives([objective], [start])
     result = newton_batch(batch, tol=tol, max_iter=max_iter - 1, callback=record_loss)

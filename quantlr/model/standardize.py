@@ -128,7 +128,7 @@ def fold_scaling(X: Array, folds: Sequence[Folds], *, has_label: BoolArray) -> S
 
 
 def std_without_rounding(variance: Array, mean: Array, n_rows: Array | int) -> Array:
-    """Return the root of a variance, and 0 where it is at most the rounding error of a constant feature's.
+    """Return the square root of a variance, or 0 where a constant feature's rounding error explains the variance.
 
     The bound is that of scikit-learn's StandardScaler.
     """

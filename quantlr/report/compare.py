@@ -21,7 +21,6 @@ from quantlr.report.pairs import (
     MetricValues,
     RunPair,
     backtest_result_on_dates,
-    baseline_metric_values,
     benchmark_result_on_dates,
     common_dates,
     common_evaluated_forecasts,
@@ -29,6 +28,7 @@ from quantlr.report.pairs import (
     config_differences,
     forecast_log_losses,
     pair_sentence,
+    shared_baseline_metric_values,
 )
 from quantlr.report.storage import SavedRun, check_report_target, find_run_dir, nonfinite_to_none, read_saved_run
 from quantlr.stats.paired import (
@@ -200,7 +200,7 @@ def compare_saved_runs(runs: Sequence[SavedRun]) -> Comparison:
             compared_metric_values(result, evaluated[index] if evaluated else None, sessions_per_year=per_year)
             for index, result in enumerate(results)
         ),
-        baseline_metrics=baseline_metric_values(benchmark, evaluated, sessions_per_year=per_year),
+        baseline_metrics=shared_baseline_metric_values(benchmark, evaluated, sessions_per_year=per_year),
         n_common_forecasts=len(log_losses),
         pairs=pairs,
         n_tests=sum((pair.sharpe_adjusted_p is not None) + (pair.log_loss_adjusted_p is not None) for pair in pairs),

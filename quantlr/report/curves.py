@@ -66,7 +66,7 @@ def draw_log_curves(
 
 
 def _shade_drawdowns(ax: Axes, table: Mapping[str, Any]) -> list[tuple[float, float]]:
-    """Shade each drawdown from its peak to its recovery, or to the last date, and return these limits."""
+    """Shade each drawdown from its peak to its recovery, or to the last date; return the (start, end) dates."""
     from matplotlib.dates import date2num
 
     spans = []

@@ -151,7 +151,7 @@ def compared_metric_values(
     return values
 
 
-def baseline_metric_values(
+def shared_baseline_metric_values(
     benchmark_result: BacktestResult | None, evaluated_by_run: Sequence[EvaluatedForecasts], *, sessions_per_year: int
 ) -> MetricValues:
     """Return the metrics of the baselines: buy and hold, majority class, base-rate forecast.

@@ -303,7 +303,7 @@ def _copy_user_files(old_dir: Path, new_dir: Path) -> None:
                     target.mkdir(exist_ok=True)
                     _copy_file_or_dir(page, target / page.name)
         elif target.exists() and not is_folder:
-            raise OutputError(f"{item} is no folder, where a folder of the report belongs; move it away")
+            raise OutputError(f"{item} is not a folder, and the report needs one at this path: move or rename the file")
         else:
             _copy_file_or_dir(item, target)
     for copied in new_dir.rglob("*"):

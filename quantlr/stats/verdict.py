@@ -86,7 +86,7 @@ def is_significant(p_value: float | None) -> bool:
 
 
 def log_loss_comparison_text(log_loss: float, log_loss_base_rate: float) -> str:
-    """Return "better", "hardly better" (equal to five decimals) or "no better": the log loss against the baseline's."""
+    """Return how a log loss compares with the baseline's: "better", "no better", or "hardly better"."""
     same = f"{log_loss:.5f}" == f"{log_loss_base_rate:.5f}"
     better = log_loss < log_loss_base_rate
     return ("hardly better" if same else "better") if better else "no better"

@@ -24,8 +24,8 @@ from quantlr.config.run_config import (
     ReportName,
     RunConfig,
     copy_nested,
-    parse_config_source,
     parse_setting,
+    read_unvalidated_config,
     validate_config,
 )
 from quantlr.config.yaml_tree import ConfigProblem, KeyPath, ParsedYaml, SourceLocation, parse_key_path
@@ -168,7 +168,7 @@ def load_sweep(
     settings: Sequence[str] = (),
     name: str | None = None,
 ) -> Sweep:
-    """Return the sweep in a YAML file or a mapping.
+    """Load a sweep from a YAML file or a mapping.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ def load_sweep(
     ConfigError : with every problem of the file, its base config and the values of its grid, one line each. The
         combinations of a file without such problems are validated by `Sweep.iter_trial_configs`.
     """
-    parsed, problems = parse_config_source(source)
+    parsed, problems = read_unvalidated_config(source)
     require_file_kind(parsed, source, verb="sweep")
     if name is not None:
         apply_overrides(parsed, {"name": name}, source_name="--name")
@@ -273,7 +273,7 @@ def _read_base_config(parsed: ParsedYaml) -> ParsedYaml:
     if not path.is_file():
         text = f"{path} is no config; name a YAML file, relative to this one"
         raise ConfigError(str(ConfigProblem(place, "base", text)))
-    config, problems = parse_config_source(path)
+    config, problems = read_unvalidated_config(path)
     if problems:
         raise ConfigError("\n".join(map(str, sort_problems(problems))))
     return config

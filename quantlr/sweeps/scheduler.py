@@ -33,7 +33,7 @@ from quantlr.sweeps.trials import (
     TrialStore,
     environment_versions,
     group_trials_into_tasks,
-    json_digest,
+    sha256_of_json,
 )
 from quantlr.sweeps.worker import PriceSummary, evaluate_task, summarize_prices
 
@@ -139,8 +139,8 @@ class SweepScheduler(AbstractContextManager["SweepScheduler"]):
             if prices.error is not None:
                 trials.append(TrialRecord(number, values, error=prices.error, config_key=prices.config_key))
                 continue
-            model_digest = json_digest(stage_digests.model, prices.data_sha256)
-            result_key = json_digest(stage_digests.config, prices.data_sha256, self.required_versions)
+            model_digest = sha256_of_json(stage_digests.model, prices.data_sha256)
+            result_key = sha256_of_json(stage_digests.config, prices.data_sha256, self.required_versions)
             trials.append(TrialRecord(number, values, stage_digests.data, model_digest, prices.data_sha256, result_key))
         return trials
 

@@ -42,7 +42,7 @@ def environment_versions() -> dict[str, str]:
     return installed_versions(TRIAL_VERSIONED_PACKAGES)
 
 
-def json_digest(*values: Any) -> str:
+def sha256_of_json(*values: Any) -> str:
     """Return the SHA-256 of values in their JSON form."""
     text = json.dumps(values, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -71,12 +71,12 @@ class StageDigests:
     def from_config(cls, config: RunConfig) -> StageDigests:
         """Return the digests of a config."""
         sections = config.model_dump(mode="json")
-        data = json_digest(sections["data"])
-        dataset = json_digest(data, sections["features"], sections["label"])
-        model = json_digest(dataset, sections["walk_forward"], sections["model"])
-        context = json_digest(model, sections["execution"], sections["report"]["sessions_per_year"])
+        data = sha256_of_json(sections["data"])
+        dataset = sha256_of_json(data, sections["features"], sections["label"])
+        model = sha256_of_json(dataset, sections["walk_forward"], sections["model"])
+        context = sha256_of_json(model, sections["execution"], sections["report"]["sessions_per_year"])
         sections.pop("name")
-        return cls(data, dataset, model, context, json_digest(sections))
+        return cls(data, dataset, model, context, sha256_of_json(sections))
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,21 +160,16 @@ def scaling_with_test_rows(X: Array, folds: Sequence[Folds], *, has_label: Any) 
 def fit_each(fit: Callable[..., FitResults]) -> Callable[..., list[FitResults]]:
     """Return a function that fits the refits of several models, one model after another."""
 
-    def fit_models(
-        training_sets: Sequence[TrainingData], model: LogisticRegression, *, describe_refits: Any, **callbacks: Any
-    ) -> list[FitResults]:
-        return [
-            fit(training, model, describe_refit=describe_refit, **callbacks)
-            for training, describe_refit in zip(training_sets, describe_refits, strict=True)
-        ]
+    def fit_models(training_sets: Sequence[TrainingData], model: LogisticRegression, **_: Any) -> list[FitResults]:
+        return [fit(training, model) for training in training_sets]
 
     return fit_models
 
 
 @fit_each
-def shrinkage_chosen_on_test_rows(training: TrainingData, model: LogisticRegression, **options: Any) -> FitResults:
+def shrinkage_chosen_on_test_rows(training: TrainingData, model: LogisticRegression) -> FitResults:
     """Shrink each refit's weights by the factor with the smallest error on its test rows."""
-    fits = fit_folds(training, model, **options)
+    fits = fit_folds(training, model)
     coefficients = fits.coefficients.copy()
     (folds,) = training.folds
     for refit, fold in enumerate(folds):
@@ -186,29 +181,29 @@ def shrinkage_chosen_on_test_rows(training: TrainingData, model: LogisticRegress
 
 
 @fit_each
-def full_sample_class_weights(training: TrainingData, model: LogisticRegression, **options: Any) -> FitResults:
+def full_sample_class_weights(training: TrainingData, model: LogisticRegression) -> FitResults:
     ups = np.nanmean(training.y)
     weight = np.where(training.y > 0, 0.5 / ups, 0.5 / (1.0 - ups))
-    return fit_folds(replace(training, sample_weight=weight), model, **options)
+    return fit_folds(replace(training, sample_weight=weight), model)
 
 
 def fit_sees_more(by: int, *, rows: int | None = None) -> Callable[..., list[FitResults]]:
     """Return a fit on `by` more rows than the folds have: of every refit, or of the one with `rows` training rows."""
 
     @fit_each
-    def fit(training: TrainingData, model: LogisticRegression, **options: Any) -> FitResults:
+    def fit(training: TrainingData, model: LogisticRegression) -> FitResults:
         (folds,) = training.folds
         wrong = np.ones(len(folds), dtype=np.bool_) if rows is None else folds.train_stop - folds.train_start == rows
         longer = replace(folds, train_stop=np.minimum(folds.train_stop + by * wrong, len(training.X)))
-        return fit_folds(replace(training, folds=(longer,)), model, **options)
+        return fit_folds(replace(training, folds=(longer,)), model)
 
     return fit
 
 
 @fit_each
-def weights_averaged_with_next_refit(training: TrainingData, model: LogisticRegression, **options: Any) -> FitResults:
+def weights_averaged_with_next_refit(training: TrainingData, model: LogisticRegression) -> FitResults:
     """Average each refit's weights with the next one's."""
-    fits = fit_folds(training, model, **options)
+    fits = fit_folds(training, model)
     later = np.vstack([fits.coefficients[1:], fits.coefficients[-1:]])
     return replace(fits, coefficients=0.5 * (fits.coefficients + later))
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from quantlr.backtest.forecast_analysis import (
-    discrimination_under_no_skill,
+    mean_permuted_discrimination,
     probability_histogram,
     roc_band,
     roc_curve,
@@ -130,5 +130,5 @@ def test_discrimination_under_no_skill_has_its_known_value() -> None:
     """About .0017 at n = 2,500; 0 for a constant forecast."""
     rng = np.random.default_rng(0)
     up = (rng.random(2500) < 0.5).astype(np.float64)
-    assert discrimination_under_no_skill(rng.random(2500), up, rng=rng) == pytest.approx(0.0017, abs=0.0003)
-    assert discrimination_under_no_skill(np.full(2500, 0.5), up, rng=rng) == pytest.approx(0.0, abs=1e-12)
+    assert mean_permuted_discrimination(rng.random(2500), up, rng=rng) == pytest.approx(0.0017, abs=0.0003)
+    assert mean_permuted_discrimination(np.full(2500, 0.5), up, rng=rng) == pytest.approx(0.0, abs=1e-12)

@@ -100,7 +100,7 @@ def test_a_wide_file_is_cut_to_each_tickers_first_and_last_price(sample: Prices)
     assert (gap.ticker, gap.date, gap.text, gap.count) == ("AAPL", "2013-01-15", "has no price; dropped", 1)
     assert (
         outside.text
-        == "wide_closes.csv has rows before a ticker's first price or after its last, which hold no bar of it"
+        == "wide_closes.csv has rows before a ticker's first price or after its last, where this ticker has no bar"
     )
     assert outside.count == 5
     assert np.isnan(prices.open).all()

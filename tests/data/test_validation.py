@@ -235,7 +235,7 @@ def test_splits_of_real_stocks_are_found_where_only_raw_prices_are_known() -> No
         rows = PriceRows.from_bars({ticker: table})
         moves = flag_large_moves(rows, CONTEXT)
         texts |= {
-            (ticker, rows.row_date_text(index)): moves.describe_row(index)
+            (ticker, rows.row_date_text(index)): moves.reason_text(index)
             for index in np.flatnonzero(moves.suspect_mask).tolist()
         }
     assert {where for where, text in texts.items() if "looks like a 2:1 split" in text} == {

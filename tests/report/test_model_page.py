@@ -22,7 +22,11 @@ from quantlr.experiment.run import Run
 from quantlr.report.context import PageContext
 from quantlr.report.pages.coefficients import coefficient_values
 from quantlr.report.pages.layout import figure_png
-from quantlr.report.pages.learning_rate import MIN_PLOTTED_EXCESS_LOSS, learning_rate_study_values, training_loss_values
+from quantlr.report.pages.learning_rate import (
+    MIN_PLOTTED_EXCESS_LOSS,
+    excess_loss_by_refit_values,
+    learning_rate_study_values,
+)
 from quantlr.report.pages.model import MODEL_PAGE, model_title_and_text, ordinal_text
 from quantlr.report.style import BLUE, GREY
 from scipy.special import expit, logit
@@ -187,7 +191,7 @@ def test_calibrated_forecasts_are_drawn_at_their_calibrated_log_odds() -> None:
 
 
 def test_excess_losses_begin_at_the_base_rate_and_end_at_the_minimum_of_statsmodels(run: Run, page: Figure) -> None:
-    refits, table = run.run_data.forecasts.refits, training_loss_values(page_context(run))
+    refits, table = run.run_data.forecasts.refits, excess_loss_by_refit_values(page_context(run))
     drawn = np.linspace(0, len(refits.session) - 1, 5).round().astype(int)
     dates = run.run_data.forecasts.sessions[refits.session[drawn]]
     ax = panel_axes(page, "Training loss")

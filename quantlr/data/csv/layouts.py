@@ -214,7 +214,7 @@ def read_bars(content: bytes, *, path: Path, tickers: Sequence[str]) -> tuple[di
     bars = _wide_table_to_bars_by_ticker(table, layout, tickers)
     n_outside = sum(len(table) - len(frame) for frame in bars.values())
     if n_outside:
-        text = f"{path.name} has rows before a ticker's first price or after its last, which hold no bar of it"
+        text = f"{path.name} has rows before a ticker's first price or after its last, where this ticker has no bar"
         notes.append(Note("data", text, count=n_outside))
     return bars, notes
 

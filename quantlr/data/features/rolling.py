@@ -50,11 +50,11 @@ def rolling_zscore(values: Array, *, window: int) -> Array:
     It is 0 in a constant window, and at most (window - 1) / sqrt(window) in absolute value.
     """
 
-    def zscore_block(block: Array) -> Array:
+    def zscores_of_full_windows(block: Array) -> Array:
         mean, squared_deviations = _window_moments(block, window)
         return safe_divide(block[window - 1 :] - mean, np.sqrt(squared_deviations / (window - 1)), fill_value=0.0)
 
-    return _apply_in_blocks(zscore_block, values, window)
+    return _apply_in_blocks(zscores_of_full_windows, values, window)
 
 
 def _apply_in_blocks(block_statistic: Callable[[Array], Array], values: Array, window: int) -> Array:

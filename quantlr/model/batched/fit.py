@@ -126,7 +126,7 @@ def _fit_chunk(fitters: list[_SequentialRefitter], refit_slice: slice) -> None:
         result = newton_batch(RefitBatch.from_objectives(objectives, starts), tol=model.tol, max_iter=model.max_iter)
         for index, (fitter, objective) in enumerate(zip(group, objectives, strict=True)):
             refits = slice(index * n_refits, (index + 1) * n_refits)
-            fitter.store_newton_batch(result.slice_refits(refits), objective, refit_slice)
+            fitter.store_converged_prefix(result.slice_refits(refits), objective, refit_slice)
 
 
 def base_rate_weights(objective: Objective) -> Array:
@@ -220,7 +220,7 @@ class _SequentialRefitter:
             for refit in range(refit_slice.start, refit_slice.stop):
                 self._handle_degenerate_refit(refit, self._unfittable_reason(refit))
         elif self.model.solver != "newton":
-            self._fit_by_learning_rate(self.objective_builder.build_objective(refit_slice), refit_slice)
+            self._fit_and_store_first_order(self.objective_builder.build_objective(refit_slice), refit_slice)
         else:
             return False
         self.next_refit = refit_slice.stop
@@ -240,7 +240,7 @@ class _SequentialRefitter:
             for first, last in pairwise([run.start, *breaks.tolist(), run.stop]):
                 yield slice(first, last)
 
-    def store_newton_batch(self, result: SolverResult, objective: Objective, refit_slice: slice) -> None:
+    def store_converged_prefix(self, result: SolverResult, objective: Objective, refit_slice: slice) -> None:
         """Store the refits before the first that has not converged; fit that one alone if it is the first."""
         first, converged = refit_slice.start, result.converged
         n_converged = len(converged) if converged.all() else int(converged.argmin())
@@ -265,7 +265,7 @@ class _SequentialRefitter:
         self._handle_separated_refits(objective, refit, 1)
         self.next_refit = refit + 1
 
-    def _fit_by_learning_rate(self, objective: Objective, refit_slice: slice) -> None:
+    def _fit_and_store_first_order(self, objective: Objective, refit_slice: slice) -> None:
         start = np.repeat(self.start_candidates(objective)[0][:, None], objective.n_refits, axis=1)
         first, model = refit_slice.start, self.model
         learning_rate = learning_rates(objective, model, lambda index: self.describe_refit(first + index))

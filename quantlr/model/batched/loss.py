@@ -150,7 +150,7 @@ class RefitBlock:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class DerivativeSums:
     """Sums over all rows at one point theta, from which gradients and Hessians are combined.
 
     Attributes
@@ -174,13 +174,13 @@ class Objective(RefitBlock):
     row_factories : return the blocks of rows, in local units; called again for every pass over the rows.
     local_scaling : the local units.
     hessian_row_stride : Hessians are estimated from every n-th row; gradients and losses use all rows.
-    start_evaluation : sums at the point where a solver is to start; None if that was not known.
+    start_sums : sums at the point where a solver is to start; None if that was not known.
     """
 
     row_factories: Sequence[TrainingRowsFactory]
     local_scaling: LocalScaling
     hessian_row_stride: int = 1
-    start_evaluation: Evaluation | None = None
+    start_sums: DerivativeSums | None = None
 
     @classmethod
     def from_row_factories(
@@ -205,7 +205,7 @@ class Objective(RefitBlock):
             if start_theta is None:
                 return (rows.row_sums_by_class(np.stack(counts)),)
             g = sigmoid(rows.log_odds(start_theta))
-            hessian_sums = rows.second_moments_by_class(sigmoid_derivative(g), row_stride=hessian_row_stride)
+            hessian_sums = rows.scaled_second_moments_by_class(sigmoid_derivative(g), row_stride=hessian_row_stride)
             return rows.row_sums_by_class(np.stack([*counts, g])), hessian_sums
 
         sums_by_block = zip(*(label_and_start_sums(make_rows()) for make_rows in row_factories), strict=True)
@@ -221,7 +221,7 @@ class Objective(RefitBlock):
             feature_std=scaling.std[:, mask] / local_scaling.scale,
             l2=l2,
             hessian_row_stride=hessian_row_stride,
-            start_evaluation=None if start_theta is None else Evaluation(start_theta, sums[:, 2], hessian_sums[0]),
+            start_sums=None if start_theta is None else DerivativeSums(start_theta, sums[:, 2], hessian_sums[0]),
         )
 
     def gradient(self, theta: Array, refit_indices: IntArray | None = None) -> Array:
@@ -239,9 +239,9 @@ class Objective(RefitBlock):
 
     def gradient_and_hessian(self, theta: Array) -> tuple[Array, Array]:
         """Return gradients (p, refits) and Hessians (refits, p, p) of all refits at one common point (p,)."""
-        sums = self.start_evaluation
+        sums = self.start_sums
         if sums is None or not np.array_equal(sums.theta, theta):
-            sums = self._evaluate_at(theta)
+            sums = self._derivative_sums_at(theta)
         factor = self.label_sums.mean_factor_by_class.T
         mean_x_times_g = (factor[:, :, None] * sums.probability_row_sums).sum(axis=1).T
         hessian = (factor[:, :, None, None] * sums.hessian_sums).sum(axis=1)
@@ -250,7 +250,7 @@ class Objective(RefitBlock):
 
     def hessian_bound(self) -> Array:
         """Return the Boehning-Lindsay bound on each refit's Hessian, X'X / (4n) + penalty, (refits, p, p)."""
-        quarters = self._map_row_blocks(lambda rows: rows.second_moments_by_class(np.full(len(rows.y), 0.25)))
+        quarters = self._map_row_blocks(lambda rows: rows.scaled_second_moments_by_class(np.full(len(rows.y), 0.25)))
         factor = self.label_sums.mean_factor_by_class.T[:, :, None, None]
         return self.add_penalty_hessian((factor * reduce(add, quarters)).sum(axis=1))
 
@@ -305,14 +305,16 @@ class Objective(RefitBlock):
         changes = self._map_row_blocks(lambda rows: _min_over_weighted_rows(-np.abs(rows.log_odds(direction)), rows))
         return -float(min(changes))
 
-    def _evaluate_at(self, theta: Array) -> Evaluation:
+    def _derivative_sums_at(self, theta: Array) -> DerivativeSums:
         def evaluation_sums(rows: TrainingRows) -> tuple[Array, Array]:
             g = sigmoid(rows.log_odds(theta))
-            hessian_sums = rows.second_moments_by_class(sigmoid_derivative(g), row_stride=self.hessian_row_stride)
+            hessian_sums = rows.scaled_second_moments_by_class(
+                sigmoid_derivative(g), row_stride=self.hessian_row_stride
+            )
             return rows.row_sums_by_class(g[None])[:, 0], hessian_sums
 
         sums_by_block = zip(*self._map_row_blocks(evaluation_sums), strict=True)
-        return Evaluation(theta, *(reduce(add, block_sums) for block_sums in sums_by_block))
+        return DerivativeSums(theta, *(reduce(add, block_sums) for block_sums in sums_by_block))
 
     def _map_row_blocks(self, compute_values: Callable[[TrainingRows], Any]) -> Iterator[Any]:
         return (compute_values(make_rows()) for make_rows in self.row_factories)

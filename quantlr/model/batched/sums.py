@@ -80,7 +80,7 @@ class LocalRows:
             total += delta.sum_runs_by_refit(_batched_matmul(values, weighted))
         return total.reshape(*total.shape[:2], -1, self.X.shape[1])
 
-    def second_moments_by_class(self, row_values: Array, *, row_stride: int = 1) -> Array:
+    def scaled_second_moments_by_class(self, row_values: Array, *, row_stride: int = 1) -> Array:
         """Return the sums of values (rows,) times x x', by class, (refits, classes, p, p).
 
         With a stride over 1, the sum over the common rows is estimated from every n-th of them.
@@ -165,7 +165,7 @@ class RawRows:
         np.matmul(weighted_values, self.raw_rows, out=sums[:, 1:])
         return np.asarray((sums @ A).reshape(1, len(row_values), -1, len(A)))
 
-    def second_moments_by_class(self, row_values: Array, *, row_stride: int = 1) -> Array:
+    def scaled_second_moments_by_class(self, row_values: Array, *, row_stride: int = 1) -> Array:
         """Return the sums of values (rows,) times x x', by class, (1, classes, p, p), from every n-th row."""
         A, sample = self.raw_to_local_matrix, slice(None, None, row_stride)
         weighted_values = row_values[sample, None]

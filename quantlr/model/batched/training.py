@@ -139,7 +139,7 @@ class ObjectiveBuilder:
             start_theta=None if start_weights is None else scaling.to_local_weights(start_weights),
         )
 
-    def session_indices_by_block(self, refit_index: int) -> list[IntArray]:
+    def session_indices_of_row_blocks(self, refit_index: int) -> list[IntArray]:
         """Return the session of each row of a refit's objective, (rows,) per block."""
         blocks = self._row_blocks(slice(refit_index, refit_index + 1), self._local_scaling_for(refit_index))
         return [self._session_indices(rows) for rows, _ in blocks]

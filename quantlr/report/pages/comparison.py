@@ -106,12 +106,12 @@ def _draw_drawdown_by_run(ax: Axes, table: Table) -> None:
     set_percent_ticks(ax.yaxis, max_intervals=4)
 
 
-def relative_equity_values(comparison: Comparison) -> Table:
+def equity_relative_to_first_values(comparison: Comparison) -> Table:
     """Return the equity of each run divided by that of the first: `relative_equity` (sessions, runs)."""
     return {"dates": comparison.dates, "relative_equity": comparison.equity / comparison.equity[:, :1]}
 
 
-def _draw_relative_equity(ax: Axes, table: Table) -> None:
+def _draw_equity_relative_to_first(ax: Axes, table: Table) -> None:
     _draw_run_lines(ax, table["dates"], table["relative_equity"], 1.2)
     format_log_axis(ax, table["relative_equity"].ravel())
 
@@ -270,7 +270,10 @@ RUN_TABLE = Panel(
 )
 SETTINGS = Panel("settings", "Settings that differ", setting_values, _draw_settings, 4.0)
 RELATIVE_EQUITY = Panel(
-    "relative_equity", "Equity relative to run A (log scale)", relative_equity_values, _draw_relative_equity
+    "relative_equity",
+    "Equity relative to run A (log scale)",
+    equity_relative_to_first_values,
+    _draw_equity_relative_to_first,
 )
 SHARPE_TITLE, LOG_LOSS_TITLE = "Difference of annual Sharpe ratios", "Difference of log losses (thousandths of a nat)"
 SHARPE_DIFFERENCES = Panel("sharpe_differences", SHARPE_TITLE, sharpe_values, draw_differences)

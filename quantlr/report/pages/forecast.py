@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from quantlr.backtest.forecast_analysis import (
-    discrimination_under_no_skill,
+    mean_permuted_discrimination,
     probability_histogram,
     roc_band,
     roc_curve,
@@ -74,7 +74,7 @@ def calibration_values(context: PageContext) -> Table:
     texts = (f"{name} {number_text(parts[name], decimals=5)}" for name in ("discrimination", "miscalibration"))
     subtitle = f"{', '.join(texts)} nats\n"
     if not evaluated.is_clustered:
-        noise = discrimination_under_no_skill(evaluated.probability, evaluated.up, rng=rng)
+        noise = mean_permuted_discrimination(evaluated.probability, evaluated.up, rng=rng)
         subtitle += f"discrimination under permuted outcomes {number_text(noise, decimals=5)}"
     return table | {"subtitle": subtitle}
 

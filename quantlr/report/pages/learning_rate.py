@@ -51,7 +51,7 @@ def has_row_weights(model: LogisticRegression) -> bool:
     return model.class_weight is not None or model.half_life is not None
 
 
-def training_loss_values(context: PageContext) -> Table:
+def excess_loss_by_refit_values(context: PageContext) -> Table:
     """Return the training loss above its minimum by iteration for some refits: `excess_loss` (refits, iterations + 1).
 
     In nats; `labels` are the refits' months, `iteration_label` the update rule of the configured solver.
@@ -211,7 +211,7 @@ def _format_excess_loss_axis(ax: Axes, excess_loss: Array, *, label_side: Litera
 
 
 LOSS = Panel(
-    "training_loss", "Training loss by iteration (excess over the minimum, nats)", training_loss_values,
+    "training_loss", "Training loss by iteration (excess over the minimum, nats)", excess_loss_by_refit_values,
     _draw_training_loss, FORMULA_TITLE_PADDING,
 )  # fmt: skip
 ITERATION_COUNTS = Panel("iteration_counts", "Refits by iterations", iteration_count_values, _draw_iteration_counts)

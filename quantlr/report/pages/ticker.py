@@ -236,7 +236,7 @@ def ticker_title_and_text(context: TickerContext) -> tuple[str, str]:
     position = "above" if excess > half_width else "below" if excess < -half_width else "within"
     text = (
         f"Accuracy {percent_text(accuracy)} over {n_forecasts:,} forecasts, majority-class baseline "
-        f"{percent_text(baseline)}; 95% band of the difference under no skill ± {percent_text(half_width)}. The "
+        f"{percent_text(baseline)}; 95% band of their difference under no skill ± {percent_text(half_width)}. The "
         "contribution is after costs and in excess of cash."
     )
     return f"{title}; accuracy {position} the no-skill band", text
