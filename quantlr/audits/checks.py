@@ -194,7 +194,7 @@ def _count_pending_labels(
 
 
 def check_pending_labels(pending_labels: PendingLabelCounts, cutoff: Cutoff, *, horizon: int) -> None:
-    """Record a leak if no pending label ever changed: it is known before its horizon ends."""
+    """Record a leak if replaced prices never changed a label whose horizon ends after the cutoff."""
     n_checked = pending_labels.n_checked
     for name, n_changed in pending_labels.n_changed.items():
         if n_checked >= MIN_CHECKED_PENDING_LABELS and not n_changed:

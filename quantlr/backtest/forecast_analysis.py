@@ -61,7 +61,7 @@ def reliability_bins(forecasts: EvaluatedForecasts, *, max_bins: int = 10, min_c
     _, bin_index = np.unique(quantile_bin, return_inverse=True)
     count, n_up = np.bincount(bin_index).astype(np.float64), np.bincount(bin_index, weights=up)
     frequency, design_effect = n_up / count, np.ones_like(count)
-    if forecasts.is_clustered:
+    if forecasts.has_dependent_outcomes:
         session = horizon_block_index(forecasts.session, horizon=1)
         residual_sums = pivot_sums(session, bin_index, up - frequency[bin_index])
         variance = newey_west_variance(residual_sums, horizon=forecasts.horizon)
@@ -246,7 +246,7 @@ def mean_returns_by_probability_group(forecasts: Forecasts, *, max_groups: int =
     deviation = (returns - mean[group]) / np.sqrt(count * (count - 1.0))[group]
     sums = pivot_sums(horizon_block_index(forecasts.session[is_known], horizon=1), group, deviation)
     columns = np.column_stack([sums, sums[:, -1] - sums[:, 0]])
-    error = np.sqrt(newey_west_variance(columns, horizon=forecasts.horizon if forecasts.is_clustered else 0))
+    error = np.sqrt(newey_west_variance(columns, horizon=forecasts.horizon if forecasts.has_dependent_outcomes else 0))
     mean_probability = np.bincount(group, weights=probability) / count
     top_minus_bottom = float(mean[-1] - mean[0]), float(error[-1])
     overall_mean = float(returns.mean())

@@ -56,7 +56,7 @@ class EvaluatedForecasts:
     ----------
     log_odds, probability, up, base_rate : (n,) as in `Forecasts`, without the rows that have no outcome.
     ticker, session : (n,) position of the ticker, and of the session at whose close the forecast was made.
-    is_clustered : whether forecasts overlap in time or share a session.
+    has_dependent_outcomes : whether forecasts overlap in time or share a session.
     horizon : sessions that a forecast spans.
     seed : of everything random; each metric has a generator of its own, whichever others are computed.
     """
@@ -67,7 +67,7 @@ class EvaluatedForecasts:
     base_rate: Array
     ticker: IntArray
     session: IntArray
-    is_clustered: bool
+    has_dependent_outcomes: bool
     horizon: int
     seed: int = 0
 
@@ -90,7 +90,9 @@ class EvaluatedForecasts:
 def evaluate_forecasts(forecasts: Forecasts, *, seed: int = 0) -> EvaluatedForecasts:
     """Return the forecasts whose outcome is known."""
     columns = forecast_columns(forecasts, ~np.isnan(forecasts.up))
-    return EvaluatedForecasts(**columns, is_clustered=forecasts.is_clustered, horizon=forecasts.horizon, seed=seed)
+    return EvaluatedForecasts(
+        **columns, has_dependent_outcomes=forecasts.has_dependent_outcomes, horizon=forecasts.horizon, seed=seed
+    )
 
 
 def forecast_columns(forecasts: Forecasts | EvaluatedForecasts, row_mask: BoolArray) -> dict[str, Any]:
@@ -116,7 +118,7 @@ def accuracy(forecasts: EvaluatedForecasts) -> float:
 
 def accuracy_interval(forecasts: EvaluatedForecasts) -> Interval:
     """95 % interval of the accuracy: Wilson's, or by the bootstrap of whole sessions where forecasts are clustered."""
-    if not forecasts.is_clustered:
+    if not forecasts.has_dependent_outcomes:
         return wilson_interval(int(forecasts.hits.sum()), len(forecasts.up))
     rng = np.random.default_rng(forecasts.seed)
     return clustered_accuracy_interval(forecasts.hits, session=forecasts.session, horizon=forecasts.horizon, rng=rng)
@@ -161,7 +163,7 @@ def area_under_roc(forecasts: EvaluatedForecasts) -> float | None:
 def auc_interval(forecasts: EvaluatedForecasts) -> Interval | None:
     """95 % interval of the AUC: DeLong's, or by the bootstrap of whole sessions where forecasts are clustered."""
     probability, up = forecasts.probability, forecasts.up
-    if not forecasts.is_clustered:
+    if not forecasts.has_dependent_outcomes:
         return delong_auc_interval(probability, up)
     rng = np.random.default_rng(forecasts.seed)
     return clustered_auc_interval(probability, up, session=forecasts.session, horizon=forecasts.horizon, rng=rng)
@@ -170,7 +172,7 @@ def auc_interval(forecasts: EvaluatedForecasts) -> Interval | None:
 def directional_skill_test(forecasts: EvaluatedForecasts) -> dict[str, float] | None:
     """One-sided test that forecasts and outcomes are independent; allows for overlap where forecasts are clustered."""
     predicted_up, up, horizon = forecasts.predicted_up, forecasts.up, forecasts.horizon
-    if not forecasts.is_clustered:
+    if not forecasts.has_dependent_outcomes:
         return pesaran_timmermann_test(predicted_up, up)
     session, ticker = forecasts.session, forecasts.ticker
     return clustered_pesaran_timmermann_test(predicted_up, up, session=session, ticker=ticker, horizon=horizon)

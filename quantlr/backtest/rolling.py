@@ -152,7 +152,7 @@ def rolling_accuracy(forecasts: EvaluatedForecasts, session_dates: pd.DatetimeIn
     half_width = Z95 * np.sqrt(baseline * (1.0 - baseline) / count)
     low, high = np.clip([baseline - half_width, baseline + half_width], 0.0, 1.0)
     dates = session_dates[session[window - 1 :]]
-    return RollingAccuracy(dates, n_hits / count, baseline, low, high, window, not forecasts.is_clustered)
+    return RollingAccuracy(dates, n_hits / count, baseline, low, high, window, not forecasts.has_dependent_outcomes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ def _require_valid_report_name(name: str) -> None:
         TypeAdapter(ReportName).validate_python(name)
     except ValidationError:
         needs = "needs 1 to 80 of A-Z a-z 0-9 . _ -, not beginning with a dot"
-        elsewhere = "; a folder goes into --output" if "/" in name or "\\" in name else ""
+        elsewhere = "; name the folder with --output" if "/" in name or "\\" in name else ""
         raise ConfigError(f"name: {needs}, found {name[:100]!r}{elsewhere}") from None
 
 

@@ -122,7 +122,7 @@ class _SchemaWriter:
 
     def full_schema(self) -> JsonSchema:
         """Return the whole schema; the required keys depend on whether the config extends another."""
-        properties = self._properties_schema(self.root_schema, "")
+        properties = self._describe_properties(self.root_schema, "")
         requirements = self._section_requirements_schema(self.root_schema)
         # A config without a name is named by its file.
         requirements["required"] = [key for key in requirements["required"] if key != "name"]
@@ -140,7 +140,7 @@ class _SchemaWriter:
             "definitions": dict(sorted(self.definitions.items())),
         }
 
-    def _properties_schema(self, raw: JsonSchema, dotted_key: str) -> dict[str, JsonSchema]:
+    def _describe_properties(self, raw: JsonSchema, dotted_key: str) -> dict[str, JsonSchema]:
         return {
             key: {"title": f"{dotted_key}.kind", "description": _docstring_first_paragraph(raw), "const": body["const"]}
             if key == "kind"
@@ -193,7 +193,7 @@ class _SchemaWriter:
         raw = self.raw_definitions[name]
         definition = {"title": dotted_key, "description": raw.get("description", ""), "type": "object"}
         self.definitions[name] = definition  # before its properties, which may refer to it
-        definition["properties"] = self._properties_schema(raw, dotted_key)
+        definition["properties"] = self._describe_properties(raw, dotted_key)
         definition["additionalProperties"] = raw.get("additionalProperties", False)
         if name not in self.mergeable_sections:
             definition |= _conditions_schema(raw)

@@ -137,7 +137,7 @@ def load_installed_component(kind: str, base_class: type[P]) -> type[P] | None:
 
 
 def _extensible_validator(component_classes: tuple[type[Component], ...], base_class: type[Component]) -> Any:
-    """Return a wrap validator that also accepts instances of `base_class` and kinds of other origin."""
+    """Return a validator that also accepts instances of `base_class` and kinds from other packages."""
     catalog = {component_kind(component): component for component in component_classes}
     group = base_class.entry_point_group
 

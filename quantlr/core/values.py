@@ -306,7 +306,7 @@ class Forecasts:
     notes: tuple[Note, ...] = ()
 
     @property
-    def is_clustered(self) -> bool:
+    def has_dependent_outcomes(self) -> bool:
         """Whether outcomes are dependent: horizons overlap (horizon > 1), or there are several tickers per session."""
         return self.horizon > 1 or len(np.unique(self.ticker)) > 1
 

@@ -69,7 +69,7 @@ def undo_split_adjustment(split_adjusted_bars: RawBarFrame) -> RawBarFrame:
     return raw_bars
 
 
-def adjust_for_splits_and_dividends(raw_bars: RawBarFrame, *, ticker: str) -> BarFrame:
+def with_adjusted_close_and_volume(raw_bars: RawBarFrame, *, ticker: str) -> BarFrame:
     """Return bars with `adj_close` adjusted for splits and dividends and with volume adjusted for splits.
 
     With c the raw close, s the split and d the dividend of a session, the factor of the last session is 1 and

@@ -43,7 +43,9 @@ class QualitySpec(ConfigSection):
     time_zones: ErrorOrWarn = Field("error", description="Times in several zones; the date as written is used.")
     order: ErrorOrWarn = Field("warn", description="Rows not in the order of their dates; they are sorted.")
     repeated_rows: ErrorOrDrop = Field("drop", description="Duplicate rows; one is kept.")
-    conflicting_rows: ErrorOrDrop = Field("error", description="Different rows of one date; drop leaves all out.")
+    conflicting_rows: ErrorOrDrop = Field(
+        "error", description="Rows of one date with different values; drop removes all of them."
+    )
     future: ErrorOrWarn = Field("error", description="Bars of dates after today.")
     unfinished: ErrorOrDrop = Field("drop", description="A last bar that has no close yet.")
     positive: ErrorOrDrop = Field("error", description="A price missing beside others, zero, negative or infinite.")

@@ -19,7 +19,7 @@ from quantlr.core.errors import DataError, Fault
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.values import Note
 from quantlr.data.cache import CachedHistory, CacheIndexEntry, DamagedFileError, FetchResponse, PriceCache
-from quantlr.data.corporate_actions import adjust_for_splits_and_dividends, find_history_revision
+from quantlr.data.corporate_actions import find_history_revision, with_adjusted_close_and_volume
 from quantlr.data.csv.layouts import BarFrame
 from quantlr.data.source import FetchedPrices, Source, combine_digests, sha256_hex
 from quantlr.data.yahoo_client import (
@@ -239,7 +239,7 @@ def _histories_to_fetched_prices(
     all_notes = [*notes]
     for ticker, history in histories.items():
         raw_bars, exchange_code = history.raw_bars.loc[dates], history.index_entry.exchange_info["exchange"]
-        bars[ticker] = adjust_for_splits_and_dividends(raw_bars, ticker=ticker)
+        bars[ticker] = with_adjusted_close_and_volume(raw_bars, ticker=ticker)
         # The digest depends on dates and values only.
         days = raw_bars.index.to_numpy(dtype="datetime64[s]").astype("<i8")
         digests[ticker] = sha256_hex(days.tobytes() + np.ascontiguousarray(raw_bars.to_numpy(dtype="<f8")).tobytes())

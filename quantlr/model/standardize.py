@@ -148,7 +148,7 @@ def _scaling_of_refits(X: Array, folds: Sequence[Folds], has_label: BoolArray, r
         common_sum = np.zeros(total.shape[1])
         for first in range(common.start, common.stop, MOMENT_BLOCK_ROWS):
             block = slice(first, min(first + MOMENT_BLOCK_ROWS, common.stop))
-            common_sum += _centered_moment_sums(values[block], labelled[block], tiled_center)
+            common_sum += _block_moment_totals(values[block], labelled[block], tiled_center)
         edges = slice(0, common.start), slice(common.stop, None)
         edge_terms = (_centered_moment_terms(values[edge], labelled[edge], center) for edge in edges)
         total = total + windows.sum_by_refit(common_sum, *edge_terms)
@@ -173,7 +173,7 @@ def _approximate_feature_mean(X: Array, row_slices: Sequence[slice], has_label: 
     return np.asarray(np.sum(sums, axis=0) / max(sum(map(len, values)), 1))
 
 
-def _centered_moment_sums(X: Array, has_label: BoolArray, tiled_center: Array) -> Array:
+def _block_moment_totals(X: Array, has_label: BoolArray, tiled_center: Array) -> Array:
     """Return the sums of 1, x - center and (x - center)^2 over some rows, (1 + 2k,)."""
     centered = X - tiled_center[: len(X)]
     if not has_label.all():

@@ -114,14 +114,14 @@ def common_evaluated_forecasts(runs: Sequence[SavedRun]) -> list[EvaluatedForeca
     session = pd.factorize(rows.get_level_values("date"))[0].astype(np.int64)
     ticker = pd.factorize(rows.get_level_values("ticker"), sort=True)[0].astype(np.int64)
     horizon = runs[0].horizon
-    is_clustered = horizon > 1 or len(np.unique(ticker)) > 1
+    has_dependent_outcomes = horizon > 1 or len(np.unique(ticker)) > 1
     evaluated = []
     for table in tables:
         probability, up, base_rate = table.loc[rows, ["probability", "up", "base_rate"]].to_numpy(dtype=np.float64).T
         with np.errstate(divide="ignore"):
             log_odds = np.log(probability) - np.log1p(-probability)
         columns = log_odds, probability, up, base_rate, ticker, session
-        evaluated.append(EvaluatedForecasts(*columns, is_clustered, horizon))
+        evaluated.append(EvaluatedForecasts(*columns, has_dependent_outcomes, horizon))
     return evaluated
 
 

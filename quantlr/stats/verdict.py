@@ -92,7 +92,7 @@ def log_loss_comparison_text(log_loss: float, log_loss_base_rate: float) -> str:
     return ("hardly better" if same else "better") if better else "no better"
 
 
-def pesaran_timmermann_text(p_value: float | None) -> str:
+def pesaran_timmermann_p_text(p_value: float | None) -> str:
     """Return the result of the Pesaran-Timmermann test in words."""
     if p_value is None:
         return "forecasts or outcomes are constant"
@@ -102,7 +102,7 @@ def pesaran_timmermann_text(p_value: float | None) -> str:
 def _skill_text(forecast: dict[str, Any], p_value: float | None) -> str:
     log_loss, base_log_loss = forecast["log_loss"], forecast["log_loss_base_rate"]
     text = f"accuracy {forecast['accuracy']:.1%} on {forecast['n']:,} forecasts, majority-class baseline "
-    text += f"{forecast['accuracy_base_rate']:.1%} ({pesaran_timmermann_text(p_value)}; log loss {log_loss:.5f}, "
+    text += f"{forecast['accuracy_base_rate']:.1%} ({pesaran_timmermann_p_text(p_value)}; log loss {log_loss:.5f}, "
     return (
         f"{text}{log_loss_comparison_text(log_loss, base_log_loss)} than the base-rate forecast's {base_log_loss:.5f})"
     )

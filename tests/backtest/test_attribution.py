@@ -107,7 +107,7 @@ def test_ticker_statistics_equal_those_of_its_own_backtest_and_forecasts(backtes
         assert attribution.mean_absolute_weight[index] == pytest.approx(np.abs(result.weight[sessions, ticker]).mean())
         assert attribution.mean_weight[index] == pytest.approx(result.weight[sessions, ticker].mean())
         of_ticker = forecasts_of_ticker(evaluated, ticker)
-        assert (len(of_ticker.up), of_ticker.is_clustered) == (len(rows), True)
+        assert (len(of_ticker.up), of_ticker.has_dependent_outcomes) == (len(rows), True)
         single = ticker_attribution(
             result, forecasts, of_ticker, sessions_per_year=YEAR, ticker_indices=np.array([ticker], dtype=np.int64)
         )
@@ -142,7 +142,7 @@ def test_accuracy_band_excludes_random_forecasts_in_2_5_percent_on_each_side() -
         base_rate=np.full(n, 0.55),
         ticker=ticker,
         session=np.tile(np.arange(calls), tickers),
-        is_clustered=False,
+        has_dependent_outcomes=False,
         horizon=1,
     )
     differ = np.bincount(ticker, weights=evaluated.hits != evaluated.baseline_hits)

@@ -24,7 +24,7 @@ def evaluated_forecasts(seed: int, *, sessions: int = 300, tickers: int = 1, hor
         base_rate=np.full(n, 0.5),
         ticker=ticker,
         session=session,
-        is_clustered=tickers > 1 or horizon > 1,
+        has_dependent_outcomes=tickers > 1 or horizon > 1,
         horizon=horizon,
     )
 
@@ -75,9 +75,11 @@ def test_frequency_intervals_of_clustered_forecasts_equal_statsmodels_hac(ticker
 
 @pytest.mark.parametrize("clustered", [False, True])
 def test_few_or_equal_forecasts_make_one_bin(clustered: bool) -> None:
-    few = replace(evaluated_forecasts(4, sessions=4), is_clustered=clustered)
+    few = replace(evaluated_forecasts(4, sessions=4), has_dependent_outcomes=clustered)
     assert reliability_bins(few).count.tolist() == [4]
-    same = replace(evaluated_forecasts(5), probability=np.full(300, 0.5), up=np.ones(300), is_clustered=clustered)
+    same = replace(
+        evaluated_forecasts(5), probability=np.full(300, 0.5), up=np.ones(300), has_dependent_outcomes=clustered
+    )
     bins = reliability_bins(same)
     assert (bins.count.tolist(), bins.observed_frequency.tolist()) == ([300], [1.0])
     assert 0.98 < bins.frequency_low[0] < bins.frequency_high[0] == 1.0

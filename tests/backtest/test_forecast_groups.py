@@ -147,7 +147,7 @@ def test_accuracy_interval_of_clustered_forecasts_has_coverage(tickers: int, hor
         zeros = np.zeros(n)
         evaluated = EvaluatedForecasts(
             zeros, np.full(n, 0.6), right.astype(float), zeros + 0.4, np.repeat(np.arange(tickers), 250), session,
-            is_clustered=True, horizon=horizon,
+            has_dependent_outcomes=True, horizon=horizon,
         )  # fmt: skip
         groups = accuracy_by_group(zeros.astype(np.int64), evaluated)
         covered["worth"] += bool(groups.accuracy_low[0] <= 0.6 <= groups.accuracy_high[0])
@@ -162,7 +162,7 @@ def test_few_blocks_or_constant_hits_count_each_block_once() -> None:
     session = np.tile(np.arange(20), 2)
     evaluated = EvaluatedForecasts(
         np.zeros(n), np.full(n, 0.6), np.ones(n), np.full(n, 0.4), np.repeat([0, 1], 20), session,
-        is_clustered=True, horizon=1,
+        has_dependent_outcomes=True, horizon=1,
     )  # fmt: skip
     groups = accuracy_by_group(np.zeros(n, dtype=np.int64), evaluated)
     assert groups.accuracy_low[0] == pytest.approx(stats.binomtest(20, 20).proportion_ci(method="wilson").low)

@@ -66,7 +66,7 @@ def random_evaluated(seed: int, n: int = 300) -> EvaluatedForecasts:
         base_rate=np.clip(0.55 + rng.normal(0, 0.03, n), 0.1, 0.9),
         ticker=np.zeros(n, dtype=np.int64),
         session=np.arange(n),
-        is_clustered=False,
+        has_dependent_outcomes=False,
         horizon=1,
     )
 
@@ -94,7 +94,7 @@ def test_forecast_metrics_equal_scikit_learn(seed: int) -> None:
 
 
 def test_clustered_forecasts_use_clustered_inference() -> None:
-    overlapping = replace(random_evaluated(1), is_clustered=True, horizon=5)
+    overlapping = replace(random_evaluated(1), has_dependent_outcomes=True, horizon=5)
     for interval in (metrics.accuracy_interval, metrics.auc_interval):
         assert interval(overlapping) != interval(random_evaluated(1))
         assert interval(overlapping) == interval(overlapping)

@@ -246,7 +246,7 @@ def ideal_ar1_forecasts(
         base_rate=np.full(log_odds.size, 0.5),
         ticker=np.repeat(np.arange(tickers), sessions),
         session=np.tile(np.arange(sessions), tickers),
-        is_clustered=tickers > 1 or horizon > 1,
+        has_dependent_outcomes=tickers > 1 or horizon > 1,
         horizon=horizon,
     )
     return forecasts, correlation

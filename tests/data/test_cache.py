@@ -22,11 +22,11 @@ from quantlr.data.cache import DamagedFileError, FetchResponse, PriceCache, Tick
 from quantlr.data.corporate_actions import (
     RAW_BAR_COLUMNS,
     RawBarFrame,
-    adjust_for_splits_and_dividends,
     find_history_revision,
     merge_raw_bars,
     subsequent_split_factors,
     undo_split_adjustment,
+    with_adjusted_close_and_volume,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -112,7 +112,7 @@ def test_undoing_split_adjustment_is_its_inverse(seed: int, cut: int) -> None:
 @given(seed=st.integers(0, 10_000))
 def test_adjusted_close_returns_equal_returns_with_dividends_reinvested(seed: int) -> None:
     bars_of_seed = raw_bars(seed, 40)
-    bars = adjust_for_splits_and_dividends(bars_of_seed, ticker="X")
+    bars = with_adjusted_close_and_volume(bars_of_seed, ticker="X")
     close, split, dividend = (bars_of_seed[name].to_numpy() for name in ("close", "split", "dividend"))
     shares, worth = 1.0, [close[0]]
     for index in range(1, len(bars_of_seed)):

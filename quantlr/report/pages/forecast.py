@@ -43,7 +43,7 @@ from quantlr.report.style import (
     plural,
 )
 from quantlr.stats.reliability import reliability_band, reliability_curve
-from quantlr.stats.verdict import is_significant, log_loss_comparison_text, pesaran_timmermann_text
+from quantlr.stats.verdict import is_significant, log_loss_comparison_text, pesaran_timmermann_p_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,7 +73,7 @@ def calibration_values(context: PageContext) -> Table:
     parts = context.metrics["forecast"]["reliability"]["log_loss"]
     texts = (f"{name} {number_text(parts[name], decimals=5)}" for name in ("discrimination", "miscalibration"))
     subtitle = f"{', '.join(texts)} nats\n"
-    if not evaluated.is_clustered:
+    if not evaluated.has_dependent_outcomes:
         noise = mean_permuted_discrimination(evaluated.probability, evaluated.up, rng=rng)
         subtitle += f"discrimination under permuted outcomes {number_text(noise, decimals=5)}"
     return table | {"subtitle": subtitle}
@@ -281,11 +281,11 @@ def skill_title_and_text(metrics: Mapping[str, Any]) -> tuple[str, str]:
 def _directional_test_text(p_value: float | None) -> str:
     """Return the result of the directional test, and the meaning of its p value."""
     if p_value is None:
-        return f"No test: {pesaran_timmermann_text(None)}"
+        return f"No test: {pesaran_timmermann_p_text(None)}"
     frequency = f"in {100 * p_value:.0f} of 100 samples"
     if p_value < 0.015:
         frequency = "in less than 1 of 1,000 samples" if p_value < 0.001 else "in at most 1 of 100 samples"
-    return f"{pesaran_timmermann_text(p_value)}: random forecasts agree as well with the outcomes {frequency}"
+    return f"{pesaran_timmermann_p_text(p_value)}: random forecasts agree as well with the outcomes {frequency}"
 
 
 FORECAST_PAGE = Page("forecast.png", "Forecast skill", forecast_title_and_text, forecast_panels)

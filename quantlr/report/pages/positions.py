@@ -283,7 +283,7 @@ def positions_title_and_text(context: PageContext) -> tuple[str, str]:
 
 
 def _cost_outcome_text(final_equity: float, annual_gross: float, annual_cost: float, annual_turnover: float) -> str:
-    """Return in few words what costs left of the excess return."""
+    """Return a short text on how much of the excess return remains after costs."""
     if final_equity <= 0:
         return "equity fell to 0"
     if annual_gross <= 0:
