@@ -290,7 +290,7 @@ def test_file_in_place_of_the_folder_is_an_error(tmp_path: Path, linked: bool) -
         place.symlink_to(tmp_path / "elsewhere")
     else:
         place.write_text("mine")
-    with pytest.raises(OutputError, match="is no folder"):
+    with pytest.raises(OutputError, match="is not a folder"):
         write_report(report_of({"A.png": "A"}), tmp_path)
     assert place.is_symlink() == linked
     write_report(report_of({}), tmp_path)
