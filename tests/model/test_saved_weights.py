@@ -146,7 +146,10 @@ def with_(**fields: Any) -> Callable[[Body], object]:
         (forged(with_(features=["a", "b", 3])), r"found features\.2=3: .*string"),
         (forged(with_(classes=7)), "found classes=7: .*tuple"),
         (forged(with_(classes=["up"])), "found classes.*required"),
-        (forged(with_(classes=["up", "up"])), "needed two classes that differ.*found .'up', 'up'.; give both class labels"),
+        (
+            forged(with_(classes=["up", "up"])),
+            "needed two classes that differ.*found .'up', 'up'.; give both class labels",
+        ),
         (forged(with_(classes=[["up"], None])), "found classes"),
         (forged(with_(classes=[0.5, float("inf")])), "needed two classes that differ, each text, a finite number"),
     ],
