@@ -152,7 +152,7 @@ def test_extended_config_is_copied_unless_it_exists(call: Call) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("a/b",), "name: needs 1 to 80 of A-Z a-z 0-9 . _ -, not beginning with a dot, found 'a/b'; a folder"),
+        (("a/b",), "name: needs 1 to 80 of A-Z a-z 0-9 . _ -, not beginning with a dot, found 'a/b'; name the folder"),
         (("../up",), "found '../up'"),
         ((".hidden",), "found '.hidden'"),
         (("x" * 81,), "needs 1 to 80"),
