@@ -9,10 +9,10 @@ import numpy as np
 
 from quantlr.core.values import Array, BoolArray, Folds, IntArray
 from quantlr.model.batched.fit import fit_folds
-from quantlr.model.batched.training import TrainingData
 from quantlr.model.config import LogisticRegression
 from quantlr.model.splits import fold_sums
 from quantlr.model.standardize import fold_scaling
+from quantlr.model.training import TrainingData
 
 MIN_CALIBRATION_FORECASTS = 250
 """Smallest number of forecasts with a known outcome to which a sigmoid is fitted."""

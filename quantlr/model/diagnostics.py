@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from quantlr.core.errors import DegenerateFold
 from quantlr.core.values import Array, BoolArray, Dataset, Forecasts, IntArray
-from quantlr.model.batched.fit import base_rate_weights
-from quantlr.model.batched.loss import Objective
-from quantlr.model.batched.training import ObjectiveBuilder, TrainingData
 from quantlr.model.config import LogisticRegression
 from quantlr.model.learning_rate import (
     NEAR_LIMIT_FACTOR,
@@ -21,12 +18,13 @@ from quantlr.model.learning_rate import (
     OPTIMUM_TOL,
     LearningRateStudy,
     compute_learning_rate_study,
-    make_study_objective,
+    make_study_loss,
 )
-from quantlr.model.logistic import sigmoid, sigmoid_derivative
-from quantlr.model.single_fit import run_solver
-from quantlr.model.solvers import lipschitz, newton_single, pseudo_inverse
+from quantlr.model.logistic import LogisticLoss, sigmoid
+from quantlr.model.single_fit import base_rate_weights, run_solver
+from quantlr.model.solvers import newton, pseudo_inverse
 from quantlr.model.splits import WalkForwardSpec
+from quantlr.model.training import TrainingData, make_loss, refit_row_slices
 from quantlr.model.walk_forward import DEFAULT_FUNCTIONS, WalkForwardFunctions, make_model_splits
 
 MAX_STANDARD_ERROR_ENTRIES = 4_000_000
@@ -148,57 +146,54 @@ def coefficient_paths(
     mean, std = training_data.scaling.mean[refits], training_data.scaling.std[refits]
     scaled = np.column_stack([raw[:, 0] + (raw[:, 1:] * mean).sum(axis=1), raw[:, 1:] * std])
     errors, raw_errors = np.full_like(raw, np.nan), np.full_like(raw, np.nan)
-    builder, fitted = ObjectiveBuilder(training_data, model), np.flatnonzero(~degenerate[refits])
+    fitted = np.flatnonzero(~degenerate[refits])
     max_errors = max_refits_with_standard_errors or max_refits
     for index in fitted[evenly_spaced_indices(len(fitted), max_points=max_errors)].tolist():
-        refit = int(refits[index])
-        objective = builder.build_objective(slice(refit, refit + 1))
-        scaling = objective.local_scaling
-        theta = scaling.to_local_weights(coefficients[refit])
-        gradient_variance = None
-        if hac_lags is not None:
-            sessions = builder.session_indices_of_row_blocks(refit)
-            gradient_variance = _newey_west_variance(_gradient_by_session(objective, theta, sessions), hac_lags)
-        covariance = _standardized_weights_covariance(objective, theta, gradient_variance)
-        present = np.concatenate([[True], scaling.nonconstant_mask])
-        to_raw = scaling.to_raw_weights(objective.standardized_to_local_matrix()[0]).T[present]
-        errors[index, present] = np.sqrt(np.diagonal(covariance))
-        raw_errors[index, present] = np.sqrt(np.diagonal(to_raw @ covariance @ to_raw.T))
+        refit = slice(int(refits[index]), int(refits[index]) + 1)
+        scaling, loss = (
+            training_data.scaling[refit],
+            replace(make_loss(training_data, model, refit), hessian_row_stride=1),
+        )
+        theta = scaling.to_standardized_weights(coefficients[refit.start])[:, 0]
+        if hac_lags is None:
+            variance = _gradient_variance(training_data, model, loss, theta, refit)
+        else:
+            sessions = [training_data.row_sessions(rows) for rows in refit_row_slices(training_data, refit)]
+            variance = _newey_west_variance(_gradient_by_session(loss, theta, np.concatenate(sessions)), hac_lags)
+        P = pseudo_inverse(loss.hessian(theta))
+        covariance = P @ variance @ P
+        present = np.concatenate([[True], scaling.std[0] > 0])
+        to_raw = scaling.to_raw_weights(np.eye(loss.n_weights)).T
+        errors[index, present] = np.sqrt(np.diagonal(covariance))[present]
+        raw_errors[index, present] = np.sqrt(np.diagonal(to_raw @ covariance @ to_raw.T))[present]
     return CoefficientPaths(refits, scaled, errors, raw, raw_errors)
 
 
-def _standardized_weights_covariance(objective: Objective, theta: Array, gradient_variance: Array | None) -> Array:
-    """Return the sandwich covariance (p, p) of a single refit's standardised weights at local weights `theta` (p,).
-
-    `gradient_variance` (p, p), in local units, is None to take it from the model.
-    """
-    factor = objective.label_sums.mean_factor_by_class[:, 0]
-    hessian, variance = np.zeros((2, objective.n_weights, objective.n_weights))
-    for make_rows in objective.row_factories:
-        rows = make_rows()
-        weight = np.ones((len(rows.y), 1)) if rows.weight_by_class is None else rows.weight_by_class
-        X, slope = rows.X, sigmoid_derivative(sigmoid(rows.X @ theta))
-        hessian += (X.T * (slope * (weight @ factor))) @ X
-        if gradient_variance is None:
-            variance += (X.T * (slope * weight.sum(axis=1) ** 2 * factor[0] * factor[-1])) @ X
-    A = objective.standardized_to_local_matrix()[0]
-    hessian, variance = A.T @ hessian @ A, A.T @ (variance if gradient_variance is None else gradient_variance) @ A
-    penalized = np.arange(1, objective.n_weights)
-    hessian[penalized, penalized] += objective.l2
-    P = pseudo_inverse(hessian)
-    return np.asarray(P @ variance @ P)
+def _gradient_variance(
+    training_data: TrainingData, model: LogisticRegression, loss: LogisticLoss, theta: Array, refit_slice: slice
+) -> Array:
+    """Return B = sum(w_up w_down s x x') (p, p) of a single refit: the model's variance of the gradient."""
+    if model.class_weight is None:
+        row_shares = opposite_shares = loss.sample_weight
+    else:
+        unweighted = make_loss(training_data, model.model_copy(update={"class_weight": None}), refit_slice)
+        row_shares, ratio = loss.sample_weight, np.ones(2)
+        for label in (0, 1):
+            rows = (loss.y == label) & (unweighted.sample_weight > 0)
+            ratio[label] = row_shares[rows].sum() / unweighted.sample_weight[rows].sum()
+        opposite_shares = row_shares * np.where(loss.y == 1, ratio[0] / ratio[1], ratio[1] / ratio[0])
+    share = row_shares * opposite_shares
+    weighted = replace(loss, sample_weight=share, l2=0.0)
+    return weighted.hessian(theta)
 
 
-def _gradient_by_session(objective: Objective, theta: Array, sessions_by_block: list[IntArray]) -> Array:
+def _gradient_by_session(loss: LogisticLoss, theta: Array, row_sessions: IntArray) -> Array:
     """Return the sums by session of the terms w (g - y) x of a single refit's gradient, (sessions, p)."""
-    first = min(int(sessions.min()) for sessions in sessions_by_block)
-    last = max(int(sessions.max()) for sessions in sessions_by_block)
-    sums = np.zeros((last + 1 - first, objective.n_weights))
-    for make_rows, sessions in zip(objective.row_factories, sessions_by_block, strict=True):
-        rows = make_rows()
-        residual = sigmoid(rows.X @ theta) - rows.y
-        # No two rows of a block, which are of one ticker, are of the same session.
-        sums[sessions - first] += rows.X * (objective.row_shares(rows) * residual)[:, None]
+    residual = loss.sample_weight * (sigmoid(loss.log_odds(theta)) - loss.y)
+    first = int(row_sessions.min())
+    sums = np.zeros((int(row_sessions.max()) + 1 - first, loss.n_weights))
+    for rows in loss.row_blocks():
+        np.add.at(sums, row_sessions[rows] - first, loss.standardized_rows(rows) * residual[rows, None])
     return sums
 
 
@@ -357,22 +352,22 @@ def compute_loss_curves(
     """
     curves, minima, strides = [], [], []
     for refit in refit_indices:
-        objective, row_stride = make_study_objective(training_data, model, refit)
-        start = base_rate_weights(objective)
+        loss, row_stride = make_study_loss(training_data, model, refit)
+        start = base_rate_weights(loss)
         # With a learning rate that the sampled rows allow.
         update: dict[str, float] = {"max_iter": min(max_iterations, model.max_iter)}
         if row_stride > 1 and model.learning_rate != "auto":
-            limit = (1.0 if model.solver == "nesterov" else NEAR_LIMIT_FACTOR) / float(lipschitz(objective)[0])
+            limit = (1.0 if model.solver == "nesterov" else NEAR_LIMIT_FACTOR) / float(loss.lipschitz())
             update["learning_rate"] = min(model.learning_rate, limit)
         curve_model = model.model_copy(update=update)
-        curves.append(run_solver(objective, curve_model, [start], name=f"refit {refit}")[0].losses)
-        minima.append(newton_single(objective, [start], tol=OPTIMUM_TOL, max_iter=OPTIMUM_MAX_ITER).losses.min())
+        curves.append(run_solver(loss, curve_model, start, name=f"refit {refit}")[0].losses)
+        minima.append(newton(loss, start, tol=OPTIMUM_TOL, max_iter=OPTIMUM_MAX_ITER).losses.min())
         strides.append(row_stride)
-    loss = np.full((len(curves), max(map(len, curves), default=0)), np.nan)
+    losses = np.full((len(curves), max(map(len, curves), default=0)), np.nan)
     for index, curve in enumerate(curves):
-        loss[index, : len(curve)] = curve
+        losses[index, : len(curve)] = curve
     refits, row_stride_by_refit = (np.array(values, dtype=np.int64) for values in (refit_indices, strides))
-    return LossCurves(refits, row_stride_by_refit, loss, np.array(minima))
+    return LossCurves(refits, row_stride_by_refit, losses, np.array(minima))
 
 
 def _model_ticker_index(forecasts: Forecasts, ticker: str | None) -> int:

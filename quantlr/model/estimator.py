@@ -18,19 +18,23 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from threadpoolctl import ThreadpoolController
 
-from quantlr.core.values import Array, BoolArray
-from quantlr.model.batched.loss import Objective
+from quantlr.core.values import Array, BoolArray, Folds
 from quantlr.model.config import LogisticRegression
-from quantlr.model.logistic import sigmoid
+from quantlr.model.logistic import LogisticLoss, sigmoid
 from quantlr.model.saved_weights import SavedWeights
-from quantlr.model.separation import SEPARATION_TOL, find_separation, separation_reason
-from quantlr.model.single_fit import (
-    make_single_fit_objective,
-    run_solver,
-    single_fit_starts,
-    weight_standard_errors,
+from quantlr.model.separation import (
+    SEPARATION_TOL,
+    find_separation,
+    min_margin_and_max_abs_log_odds,
+    separation_reason,
 )
-from quantlr.model.solvers import MIN_EIGENVALUE_RATIO, SolverResult
+from quantlr.model.single_fit import base_rate_weights, run_solver, warm_start_weights
+from quantlr.model.solvers import MIN_EIGENVALUE_RATIO, SolverResult, pseudo_inverse
+from quantlr.model.standardize import SCALING_BLOCK_ROWS, Scaling, std_without_rounding
+from quantlr.model.training import MIN_ROWS_KEPT_RAW, TrainingData, make_loss
+
+MAX_UNIDENTIFIED_SHARE = 1e-6
+"""Largest share of a weight along directions that the rows do not identify; beyond it the standard error is NaN."""
 
 
 # scikit-learn carries no types, so to mypy its classes are Any: nothing that could be subclassed strictly.
@@ -164,23 +168,22 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         self.classes_ = _binary_class_labels(y, row_weight)
         up = y == self.classes_[1]
         weight = row_weight * self._class_weight_pair(up, row_weight)[up.astype(np.intp)]
-        fit_intercept = self.fit_intercept
         with _threadpool_controller().limit(limits=1, user_api="blas"):
-            objective = make_single_fit_objective(
-                X, up, weight, row_weight, model, fit_intercept=fit_intercept, previous_weights=previous_weights
+            training_data = _make_training_data(X, up, weight, row_weight, fit_intercept=self.fit_intercept)
+            loss = replace(make_loss(training_data, model, slice(0, 1)), fit_intercept=bool(self.fit_intercept))
+            base_rate_start, start = (
+                base_rate_weights(loss),
+                self._start_weights(training_data, model, previous_weights),
             )
-            starts = single_fit_starts(objective, previous_weights, fit_intercept=fit_intercept)
-            result, learning_rate = run_solver(objective, model, starts)
-            exact_objective = replace(objective, hessian_row_stride=1, start_sums=None)
-            gradient_and_hessian = exact_objective.gradient_and_hessian(result.theta[:, 0])
-            raw_weights = objective.local_scaling.to_raw_weights(result.theta)[0]
+            start = base_rate_start if start is None else min(start, base_rate_start, key=loss.loss)
+            result, self.learning_rate_ = run_solver(loss, model, start, name="learning_rate")
+            raw_weights = training_data.scaling.to_raw_weights(result.theta[:, None])[0]
             self.coef_, self.intercept_ = raw_weights[None, 1:], raw_weights[:1]
-            self.n_iter_ = result.iterations
+            self.n_iter_ = np.atleast_1d(result.iterations)
             self.loss_curve_ = np.minimum.accumulate(result.losses)
-            self.learning_rate_ = learning_rate
-            self.standard_errors_ = weight_standard_errors(objective, gradient_and_hessian[1][0], weight.sum())
+            self.standard_errors_ = weight_standard_errors(loss, training_data.scaling, result.theta, weight.sum())
             self.n_samples_fit_ = int(np.count_nonzero(weight))
-            _warn_if_not_converged(objective, result, gradient_and_hessian, model, starts[-1])
+            _warn_if_not_converged(loss, result, model, base_rate_start)
         return self
 
     def decision_function(self, X: Any) -> Array:
@@ -249,6 +252,18 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
     def _raw_weights(self) -> Array:
         return np.concatenate([self.intercept_, self.coef_[0]])
 
+    def _start_weights(
+        self, training_data: TrainingData, model: LogisticRegression, previous_weights: Array | None
+    ) -> Array | None:
+        """Return standardised weights (p,) to start from: the previous ones or, of many rows, those of samples."""
+        if previous_weights is not None and len(previous_weights) == 1 + training_data.X.shape[1]:
+            start = training_data.scaling.to_standardized_weights(previous_weights)[:, 0]
+            start[0] *= self.fit_intercept
+            return start
+        if model.solver != "newton" or not self.fit_intercept or len(training_data.X) <= MIN_ROWS_KEPT_RAW:
+            return None
+        return warm_start_weights(training_data, model, 0)
+
     def _validated_model_config(self) -> LogisticRegression:
         """Return the parameters as the model section of a config, which validates them."""
         for name in ("fit_intercept", "warm_start"):
@@ -302,33 +317,90 @@ def _binary_class_labels(y: np.ndarray[Any, Any], sample_weight: Array) -> np.nd
     return classes
 
 
+def _make_training_data(
+    X: np.ndarray[Any, Any], up: BoolArray, effective_weight: Array, sample_weight: Array, *, fit_intercept: bool
+) -> TrainingData:
+    """Return the rows of one fit as the training data of one refit.
+
+    Parameters
+    ----------
+    X : (n, k) features.
+    up : (n,) whether the label is the second class.
+    effective_weight : (n,) sample weight times class weight, which enters the loss.
+    sample_weight : (n,) sample weight, which enters the scaling.
+    fit_intercept : whether there is an intercept, and features are centred.
+    """
+    mean, std = _weighted_mean_and_std(X, sample_weight)
+    if not fit_intercept:
+        # Without centring, a constant feature has an effect too, in units of its own, as in StandardScaler.
+        mean, std = np.zeros_like(mean), np.where(std > 0, std, mean != 0)
+        if not std.any():
+            raise ValueError("needed a feature that is not 0, found none; give one, or set fit_intercept to True")
+    start, stop = np.zeros(1, dtype=np.int64), np.full(1, len(X))
+    folds = [Folds(start, stop, stop, stop)]
+    return TrainingData(X, up.astype(np.float64), folds, Scaling(mean[None], std[None]), sample_weight=effective_weight)
+
+
+def _weighted_mean_and_std(X: np.ndarray[Any, Any], sample_weight: Array) -> tuple[Array, Array]:
+    """Return the weighted mean and ddof-0 standard deviation of each feature, (k,); exactly 0 where it is constant.
+
+    The mean comes first and the squares about it second, with the rounding error of the mean taken out again (Chan,
+    Golub and LeVeque 1983).
+    """
+    total_weight, n_rows = sample_weight.sum(), int(np.count_nonzero(sample_weight))
+    blocks = [slice(first, first + SCALING_BLOCK_ROWS) for first in range(0, len(X), SCALING_BLOCK_ROWS)]
+    mean = sum(sample_weight[block] @ X[block] for block in blocks) / total_weight
+    shift, squares = np.zeros_like(mean), np.zeros_like(mean)
+    for block in blocks:
+        centered = X[block] - mean
+        shift += sample_weight[block] @ centered
+        squares += sample_weight[block] @ (centered * centered)
+    shift /= total_weight
+    mean, variance = mean + shift, np.maximum(squares / total_weight - shift**2, 0.0)
+    return mean, std_without_rounding(variance, mean, n_rows)
+
+
+def weight_standard_errors(loss: LogisticLoss, scaling: Scaling, theta: Array, total_weight: float) -> Array:
+    """Return the standard errors (1 + k,) of raw weights, at the optimum theta (p,) of a single refit.
+
+    `total_weight` is the sum of the rows' weights.
+    """
+    hessian = replace(loss, hessian_row_stride=1).hessian(theta)
+    information = hessian - np.diag(np.where(np.arange(loss.n_weights) > 0, loss.l2, 0.0))
+    P = pseudo_inverse(hessian)
+    to_raw = scaling.to_raw_weights(np.eye(loss.n_weights)).T
+    variance = np.einsum("ij,ij->i", to_raw @ (P @ information @ P), to_raw) / total_weight
+    eigenvalues, eigenvectors = np.linalg.eigh(hessian)
+    flat_directions = eigenvectors[:, eigenvalues <= MIN_EIGENVALUE_RATIO * eigenvalues[-1]]
+    unidentified = np.abs(to_raw @ flat_directions).max(axis=1, initial=0.0)
+    length = np.linalg.norm(to_raw, axis=1)
+    has_effect = np.concatenate([[loss.fit_intercept], scaling.std[0] > 0])
+    is_identified = has_effect & (unidentified <= MAX_UNIDENTIFIED_SHARE * length)
+    return np.sqrt(np.where(is_identified, np.maximum(variance, 0.0), np.nan))
+
+
 def _warn_if_not_converged(
-    objective: Objective,
-    result: SolverResult,
-    gradient_and_hessian: tuple[Array, Array],
-    model: LogisticRegression,
-    base_rate_start: Array,
+    loss: LogisticLoss, result: SolverResult, model: LogisticRegression, base_rate_start: Array
 ) -> None:
     """Warn that no finite optimum exists, or that the solver has not converged."""
-    theta, is_converged = result.theta[:, 0], result.converged[0]
     is_separated, text = False, None
-    if objective.l2 == 0 and not is_converged:
-        min_margin, max_log_odds = objective.min_margin_and_max_abs_log_odds(theta)
+    if loss.l2 == 0 and not result.converged:
+        min_margin, max_log_odds = min_margin_and_max_abs_log_odds(loss, result.theta)
         is_separated = min_margin >= 0 and max_log_odds > MIN_EIGENVALUE_RATIO
-    elif objective.l2 == 0 and model.tol <= SEPARATION_TOL:
-        is_separated = separation_reason(objective, theta, gradient_and_hessian) is not None
-    elif objective.l2 == 0:
-        is_separated = find_separation(objective, theta, base_rate_start, tol=model.tol) is not None
+    elif loss.l2 == 0 and model.tol <= SEPARATION_TOL:
+        is_separated = separation_reason(loss, result.theta) is not None
+    elif loss.l2 == 0:
+        is_separated = find_separation(loss, result.theta, base_rate_start, tol=model.tol) is not None
     if is_separated:
         text = (
             "the features separate the classes, completely or along some direction: no best weights exist, and these "
             "are where the solver stopped; set l2 above 0 (0.01, say)"
         )
-    elif not is_converged:
+    elif not result.converged:
         hint = "" if model.solver == "newton" else ", or set solver to 'newton'"
         text = (
-            f"{model.solver} stopped after {result.iterations[0]} updates at a gradient of "
-            f"{result.max_abs_gradient[0]:.2g}, above tol={model.tol:g}; raise max_iter above {model.max_iter}{hint}"
+            f"{model.solver} stopped after {result.iterations} updates at a gradient of {result.max_abs_gradient:.2g}, "
+            f"above tol={model.tol:g}; raise max_iter above {model.max_iter}{hint}"
         )
     if text:
         warnings.warn(text, ConvergenceWarning, stacklevel=3)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from quantlr.core.errors import DegenerateFold
 from quantlr.core.values import Array
-from quantlr.model.batched.loss import Objective, rows_in_memory
-from quantlr.model.batched.training import ObjectiveBuilder, TrainingData
 from quantlr.model.config import LogisticRegression
 from quantlr.model.logistic import LogisticLoss
 from quantlr.model.separation import separation_reason
-from quantlr.model.solvers import lipschitz, newton_single
+from quantlr.model.solvers import newton
+from quantlr.model.training import TrainingData, make_loss
 
 LEARNING_RATE_NAMES = ("too small", "derived", "near the limit", "beyond the limit")
 """Names of the four learning rates."""
@@ -113,21 +112,17 @@ def compute_learning_rate_study(
     ------
     DegenerateFold : the refit's weights have no finite optimum.
     """
-    objective, row_stride = make_study_objective(training_data, model, refit_index)
-    zeros = np.zeros(objective.n_weights)
-    best = newton_single(objective, [zeros], tol=OPTIMUM_TOL, max_iter=OPTIMUM_MAX_ITER)
-    has_one_class = not 0.0 < objective.label_sums.mean_x_times_target[0, 0] < 1.0
-    best_theta = best.theta[:, 0]
-    reason = "its training rows are of one class" if has_one_class else separation_reason(objective, best_theta)
+    loss, row_stride = make_study_loss(training_data, model, refit_index)
+    best = newton(loss, np.zeros(loss.n_weights), tol=OPTIMUM_TOL, max_iter=OPTIMUM_MAX_ITER)
+    has_one_class = len(np.unique(loss.y[loss.sample_weight > 0])) < 2
+    reason = "its training rows are of one class" if has_one_class else separation_reason(loss, best.theta)
     if reason:
         text = f"refit {refit_index}: {reason}, so that no best loss exists; study another"
         raise DegenerateFold(text, key="model.l2")
-    A = objective.standardized_to_local_matrix()[0]
-    L = float(lipschitz(objective)[0])
-    curvature = float(np.linalg.eigvalsh(A.T @ objective.gradient_and_hessian(best_theta)[1][0] @ A)[-1])
+    L = float(loss.lipschitz())
+    curvature = float(np.linalg.eigvalsh(loss.hessian(best.theta))[-1])
     rates = np.array([TOO_SMALL_FACTOR / L, 1.0 / L, NEAR_LIMIT_FACTOR / L, BEYOND_LIMIT_FACTOR / curvature])
     grid = np.array(LEARNING_RATE_GRID_FACTORS) / L
-    loss = _standardized_loss(objective)
     return LearningRateStudy(
         refit_index=refit_index,
         row_stride=row_stride,
@@ -143,36 +138,25 @@ def compute_learning_rate_study(
     )
 
 
-def make_study_objective(training: TrainingData, model: LogisticRegression, refit_index: int) -> tuple[Objective, int]:
-    """Return the objective of one refit, of a sample if its rows are many, and the stride between the sampled rows."""
-    sample = training.subsample_refit(refit_index, min_rows=STUDY_SAMPLE_ROWS)
-    if sample:
-        row_stride = training.n_window_rows(refit_index) // STUDY_SAMPLE_ROWS
-        return ObjectiveBuilder(sample, model).build_objective(slice(0, 1)), row_stride
-    objective = ObjectiveBuilder(training, model).build_objective(slice(refit_index, refit_index + 1))
-    return replace(objective, row_factories=[rows_in_memory(make_rows()) for make_rows in objective.row_factories]), 1
-
-
-def _standardized_loss(objective: Objective) -> LogisticLoss:
-    """Return the loss of a single refit in its standardised units."""
-    A = objective.standardized_to_local_matrix()[0]
-    blocks = [make_rows() for make_rows in objective.row_factories]
-    weights = [objective.row_shares(rows) for rows in blocks]
-    X = A.T @ np.concatenate([rows.X for rows in blocks]).T
-    return LogisticLoss(X.T, np.concatenate([rows.y for rows in blocks]), np.concatenate(weights), objective.l2)
+def make_study_loss(
+    training_data: TrainingData, model: LogisticRegression, refit_index: int
+) -> tuple[LogisticLoss, int]:
+    """Return the loss of one refit, of a sample if its rows are many, and the stride between the sampled rows."""
+    sample = training_data.subsample_refit(refit_index, min_rows=STUDY_SAMPLE_ROWS)
+    if sample is None:
+        return make_loss(training_data, model, slice(refit_index, refit_index + 1)), 1
+    return make_loss(sample, model, slice(0, 1)), training_data.n_window_rows(refit_index) // STUDY_SAMPLE_ROWS
 
 
 def _losses_at_iterations(loss: LogisticLoss, learning_rates: Array, *, iterations: Sequence[int]) -> Array:
     """Return the losses (rates, len(iterations)) of gradient descent from zero weights with each learning rate."""
-    theta = np.zeros((loss.X.shape[1], len(learning_rates)))
+    theta = np.zeros((loss.n_weights, len(learning_rates)))
     losses = np.full((len(learning_rates), len(iterations)), np.nan)
     max_loss = MAX_LOSS_RATIO * np.log(2.0)
     for iteration in range(max(iterations) + 1):
         if iteration in iterations:
-            current_loss, gradient = loss.loss_and_gradient(theta)
+            current_loss = loss.loss(theta)
             losses[:, list(iterations).index(iteration)] = current_loss
             theta[:, current_loss > max_loss] = np.nan
-        else:
-            gradient = loss.gradient(theta)
-        theta = theta - learning_rates * gradient
+        theta = theta - learning_rates * loss.gradient(theta)
     return np.where(losses > max_loss, np.nan, losses)

@@ -6,21 +6,19 @@ Biometrika 71 (1984).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 import numpy as np
 
 from quantlr.core.values import Array
+from quantlr.model.logistic import LogisticLoss
 from quantlr.model.solvers import (
     MAX_CONDITION_ESTIMATE,
     MIN_EIGENVALUE_RATIO,
     condition_estimate,
-    newton_single,
+    newton,
     whitening_matrix,
 )
-
-if TYPE_CHECKING:
-    from quantlr.model.batched.loss import Objective
 
 MIN_SUSPICIOUS_LOG_ODDS = 4.0
 """Largest log odds of a training row from which weights are checked for separation."""
@@ -33,21 +31,29 @@ MAX_CONVERGED_LOG_ODDS_STEP, MAX_CONVERGED_LOG_ODDS_STEP_RATIO = 0.1, 0.01
 the largest log odds."""
 
 
-def find_separation(loss: Objective, theta: Array, base_rate_start: Array, *, tol: float) -> str | None:
+def find_separation(loss: LogisticLoss, theta: Array, base_rate_start: Array, *, tol: float) -> str | None:
     """Return why the weights of one refit have no finite optimum; None if they have one, or if it is not known.
 
-    The optimum is sought from `theta` (p,), where a solver with tolerance `tol` has ended, and from the base rate.
+    The optimum is sought from `theta` (p,), where a solver with tolerance `tol` has ended, or from the base rate,
+    whichever has the lower loss, and then from the base rate.
     """
-    if _is_clearly_not_separated(*loss.min_margin_and_max_abs_log_odds(theta)):
+    if _is_clearly_not_separated(*min_margin_and_max_abs_log_odds(loss, theta)):
         return None
-    starts = [theta, base_rate_start]
+    start = min(theta, base_rate_start, key=loss.loss)
     # Rounding may prevent convergence to a tight tolerance; growing weights also show at the looser one.
     for tolerance in (min(tol, SEPARATION_TOL), SEPARATION_TOL):
-        result = newton_single(loss, starts, tol=tolerance, max_iter=MAX_SEPARATION_ITERATIONS)
-        if result.converged[0]:
-            return separation_reason(loss, result.theta[:, 0])
-        starts = [base_rate_start]
+        result = newton(loss, start, tol=tolerance, max_iter=MAX_SEPARATION_ITERATIONS)
+        if result.converged:
+            return separation_reason(loss, result.theta)
+        start = base_rate_start
     return None
+
+
+def min_margin_and_max_abs_log_odds(loss: LogisticLoss, theta: Array) -> tuple[float, float]:
+    """Return the smallest margin (2y - 1) theta.x and the largest |theta.x| of a single refit's rows with a weight."""
+    counts = loss.sample_weight > 0
+    z = loss.log_odds(theta)[counts]
+    return float(((2.0 * loss.y[counts] - 1.0) * z).min()), float(np.abs(z).max())
 
 
 def _is_clearly_not_separated(min_margin: float, max_abs_log_odds: float) -> bool:
@@ -55,38 +61,34 @@ def _is_clearly_not_separated(min_margin: float, max_abs_log_odds: float) -> boo
     return min_margin < 0 and max_abs_log_odds <= MIN_SUSPICIOUS_LOG_ODDS
 
 
-def separation_reason(
-    loss: Objective, theta: Array, gradient_and_hessian: tuple[Array, Array] | None = None
-) -> str | None:
+def separation_reason(loss: LogisticLoss, theta: Array) -> str | None:
     """Return why the weights of one refit have no finite optimum, None if they have one.
 
-    `theta` (p,) is where its solver has converged, and `gradient_and_hessian` those at `theta` if they are known. The
-    classes are separated if a hyperplane does so, min (2y - 1) theta.x >= 0 over the training rows; or if the gradient
-    is small and the next Newton step is not: where the loss falls for ever along some direction, the log odds grow
-    by about 1 per step.
+    `theta` (p,) is where its solver has converged. The classes are separated if a hyperplane does so, min (2y - 1)
+    theta.x >= 0 over the training rows; or if the gradient is small and the next Newton step is not: where the loss
+    falls for ever along some direction, the log odds grow by about 1 per step.
     """
     if loss.l2 > 0:
         return None
-    min_margin, max_log_odds = loss.min_margin_and_max_abs_log_odds(theta)
+    min_margin, max_log_odds = min_margin_and_max_abs_log_odds(loss, theta)
     if max_log_odds <= MIN_EIGENVALUE_RATIO or _is_clearly_not_separated(min_margin, max_log_odds):
         return None
     if min_margin >= 0:
         return "a hyperplane in the features separates its ups from its downs"
-    gradient, hessian = gradient_and_hessian or loss.gradient_and_hessian(theta)
-    step = _newton_step(loss, gradient[:, 0], hessian[0])
-    max_step = max(MAX_CONVERGED_LOG_ODDS_STEP, MAX_CONVERGED_LOG_ODDS_STEP_RATIO * max_log_odds)
-    if loss.max_abs_log_odds_change(step) > max_step:
+    change = np.abs(loss.log_odds(_newton_step(loss, theta)))[loss.sample_weight > 0].max()
+    if change > max(MAX_CONVERGED_LOG_ODDS_STEP, MAX_CONVERGED_LOG_ODDS_STEP_RATIO * max_log_odds):
         return "the features separate its classes along some direction, and the weights grow without bound"
     return None
 
 
-def _newton_step(loss: Objective, gradient: Array, hessian: Array) -> Array:
+def _newton_step(loss: LogisticLoss, theta: Array) -> Array:
     """Return the Newton step (p,), also along directions in which the Hessian is nearly flat."""
+    gradient, hessian = loss.gradient(theta), replace(loss, hessian_row_stride=1).hessian(theta)
     try:
         P = np.asarray(np.linalg.inv(hessian), dtype=np.float64)
         if condition_estimate(P, hessian) < MAX_CONDITION_ESTIMATE:
             return np.asarray(P @ gradient)
     except np.linalg.LinAlgError:
         pass
-    W = whitening_matrix(loss.hessian_bound()[0])
+    W = whitening_matrix(loss.hessian_bound())
     return np.asarray(W @ np.linalg.pinv(W.T @ hessian @ W, rcond=0) @ W.T @ gradient)

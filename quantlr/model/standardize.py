@@ -40,73 +40,40 @@ class Scaling:
     def __getitem__(self, refit_slice: slice) -> Scaling:
         return Scaling(self.mean[refit_slice], self.std[refit_slice])
 
+    def to_raw_weights(self, theta: Array) -> Array:
+        """Return the weights (refits, 1 + k) per unit of each feature, from standardised ones (1 + k, refits).
 
-@dataclass(frozen=True, slots=True)
-class LocalScaling:
-    """The units of the solvers, in which all features have about the same size: x_local = (x - center) / scale.
-
-    Attributes
-    ----------
-    center, scale : (k,) of the features that are not constant.
-    nonconstant_mask : (k_all,) which features are not constant.
-    """
-
-    center: Array
-    scale: Array
-    nonconstant_mask: BoolArray
-
-    @classmethod
-    def from_refit_scaling(cls, scaling: Scaling, refit_index: int) -> LocalScaling:
-        """Return the units in which the features of that refit are standardised."""
-        mask = np.asarray(scaling.std[refit_index] > 0)
-        return cls(scaling.mean[refit_index, mask], scaling.std[refit_index, mask], mask)
-
-    def is_close_to(self, other: LocalScaling, *, max_factor: float) -> bool:
-        """Return whether the centers differ by at most `max_factor` scales, and the scales by that factor."""
-        if not np.array_equal(self.nonconstant_mask, other.nonconstant_mask):
-            return False
-        ratio = other.scale / self.scale
-        near = np.abs(other.center - self.center) <= max_factor * self.scale
-        return bool((near & (ratio <= max_factor) & (ratio >= 1.0 / max_factor)).all())
-
-    def raw_to_local_matrix(self) -> Array:
-        """Return A (p, p) with local rows = raw rows @ A and raw weights = A @ local weights.
-
-        Rows have a first column of ones; no feature may be constant.
+        That of a feature that is constant is 0.
         """
-        A = np.diag(np.concatenate([[1.0], 1.0 / self.scale]))
-        A[0, 1:] = -self.center / self.scale
-        return np.asarray(A)
+        slopes = theta[1:].T * np.divide(1.0, self.std, out=np.zeros_like(self.std), where=self.std > 0)
+        return np.column_stack([theta[0] - (slopes * self.mean).sum(axis=1), slopes])
 
-    def is_raw_well_scaled(self, *, max_center_to_scale: float) -> bool:
-        """Return whether no feature is constant and |center| <= `max_center_to_scale` * scale for all."""
-        return bool(self.nonconstant_mask.all() and (np.abs(self.center) <= max_center_to_scale * self.scale).all())
+    def to_standardized_weights(self, raw_weights: Array) -> Array:
+        """Return the standardised weights (1 + k, refits) from those per unit, (1 + k,) or (refits, 1 + k)."""
+        slopes = np.atleast_2d(raw_weights)[:, 1:]
+        return np.column_stack([raw_weights[..., 0] + (slopes * self.mean).sum(axis=1), slopes * self.std]).T
 
-    def to_local_rows(self, raw_rows: Array) -> Array:
-        """Return rows (n, k_all) in local units with a first column of ones, (n, p) in column-major order."""
-        local = np.empty((1 + len(self.center), len(raw_rows)))
-        local[0] = 1.0
-        scale = 1.0 / self.scale
-        for first in range(0, len(raw_rows), SCALING_BLOCK_ROWS):
-            rows = slice(first, first + SCALING_BLOCK_ROWS)
-            for index, column in enumerate(np.flatnonzero(self.nonconstant_mask)):
-                scaled = local[1 + index, rows]
-                np.subtract(raw_rows[rows, column], self.center[index], out=scaled)
-                scaled *= scale[index]
-        return local.T
+    def in_units_of(self, center: Array, scale: Array) -> Scaling:
+        """Return the scaling of the features (x - center) / scale."""
+        return Scaling((self.mean - center) / scale, self.std / scale)
 
-    def to_raw_weights(self, local_weights: Array) -> Array:
-        """Return local weights (p, refits) in raw units, (refits, 1 + k_all); 0 for constant features."""
-        raw = np.zeros((local_weights.shape[1], 1 + len(self.nonconstant_mask)))
-        weights = local_weights[1:].T / self.scale
-        raw[:, 1:][:, self.nonconstant_mask] = weights
-        raw[:, 0] = local_weights[0] - weights @ self.center
-        return raw
 
-    def to_local_weights(self, raw_weights: Array) -> Array:
-        """Return raw weights (1 + k_all,) in local units, (p,)."""
-        weights = raw_weights[1:][self.nonconstant_mask]
-        return np.concatenate([[raw_weights[0] + weights @ self.center], weights * self.scale])
+def local_units(scaling: Scaling) -> tuple[Array, Array]:
+    """Return center and scale (k,) of the units in which the features of the first refit are standardised."""
+    return scaling.mean[0], np.where(scaling.std[0] > 0, scaling.std[0], 1.0)
+
+
+def to_local_units(X: Array, center: Array, scale: Array, *, leading_ones: bool = False) -> Array:
+    """Return rows (n, k) as (x - center) / scale in column-major order, after a column of ones if that is asked for."""
+    local = np.empty((X.shape[1] + leading_ones, len(X)))
+    local[:leading_ones] = 1.0
+    inverse_scale = 1.0 / scale
+    for first in range(0, len(X), SCALING_BLOCK_ROWS):
+        rows = slice(first, first + SCALING_BLOCK_ROWS)
+        for column, scaled in enumerate(local[leading_ones:, rows]):
+            np.subtract(X[rows, column], center[column], out=scaled)
+            scaled *= inverse_scale[column]
+    return local.T
 
 
 def fold_scaling(X: Array, folds: Sequence[Folds], *, has_label: BoolArray) -> Scaling:

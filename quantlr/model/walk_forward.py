@@ -16,12 +16,12 @@ from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.timing import NOT_YET_KNOWN, iso_date
 from quantlr.core.values import Array, Dataset, Folds, Forecasts, IntArray, Note, Refits
 from quantlr.model.batched.fit import FitResults, RefitProgressCallback, fit_many, ignore_refit_progress
-from quantlr.model.batched.training import TrainingData
 from quantlr.model.calibration import Calibration, fit_platt_calibration
 from quantlr.model.config import LogisticRegression
 from quantlr.model.logistic import sigmoid
 from quantlr.model.splits import WalkForwardSpec, fold_target_stats, make_folds, make_pooled_folds
 from quantlr.model.standardize import Scaling, fold_scaling
+from quantlr.model.training import TrainingData
 
 SECONDS_PER_TRAINING_PAIR, SECONDS_PER_REFIT = 8e-9, 60e-6
 """Approximate time per pair of a refit and a training row, and per refit in addition."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from quantlr.core.values import Array
-from quantlr.model.batched.training import TrainingData
 from quantlr.model.splits import WalkForwardSpec, make_folds
 from quantlr.model.standardize import fold_scaling
+from quantlr.model.training import TrainingData
 
 MONTHLY_REFITS = WalkForwardSpec(train=200, refit_every=21)
 

@@ -10,10 +10,10 @@ from quantlr.core.values import Array, Dataset, Forecasts, Prices
 from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.features import Feature, LaggedReturns
 from quantlr.data.labels import Direction
-from quantlr.model.batched.training import TrainingData
 from quantlr.model.config import LogisticRegression
 from quantlr.model.splits import WalkForwardSpec, make_folds
 from quantlr.model.standardize import fold_scaling
+from quantlr.model.training import TrainingData
 from quantlr.model.walk_forward import walk_forward
 
 LAGS = LaggedReturns(lags=(1, 2))

@@ -15,8 +15,8 @@ def test_batched_sums_equal_each_refits_own_sums(seed: int, refits: int, span: i
     stop = np.maximum(np.sort(rng.integers(0, 60, refits)), start)
     windows = TrainingWindows(start, stop)
     X, values = rng.normal(size=(windows.n_union_rows, 2)), rng.normal(size=(3, windows.n_union_rows))
-    rows = LocalRows.from_arrays(X, np.zeros(windows.n_union_rows), None, windows, by_class=False)
-    sums, moments = rows.row_sums_by_class(values), rows.scaled_second_moments_by_class(values[0])
+    rows = LocalRows.from_sample_weights(X, np.zeros(windows.n_union_rows), None, windows, by_class=False)
+    sums, moments = rows.row_sums_by_class(values), rows.second_moments_by_class(values[0])
     tanh = rows.tanh_row_sums(np.ones((2, refits)), slice(None))
     core, selected = windows.common_rows, X[windows.common_rows]
     plain = windows.sum_by_refit(selected.sum(axis=0), X[: core.start].T, X[core.stop :].T)

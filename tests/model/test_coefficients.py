@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from quantlr.core.values import Array, BoolArray, Dataset
 from quantlr.model.batched.fit import fit_folds
-from quantlr.model.batched.training import TrainingData
 from quantlr.model.config import LogisticRegression
 from quantlr.model.diagnostics import (
     CoefficientPaths,
@@ -22,6 +21,7 @@ from quantlr.model.diagnostics import (
 )
 from quantlr.model.splits import WalkForwardSpec, make_folds
 from quantlr.model.standardize import fold_scaling
+from quantlr.model.training import TrainingData
 
 from markets import random_walk_prices
 from model.reference_fits import (

@@ -16,11 +16,11 @@ from quantlr.data.labels import Direction
 from quantlr.data.prices import DataSpec, load_prices
 from quantlr.data.scenarios import TRADING_HALT, apply_scenario
 from quantlr.model.batched.fit import fit_folds
-from quantlr.model.batched.training import TrainingData
 from quantlr.model.config import LogisticRegression
 from quantlr.model.logistic import LogisticLoss, logit, pointwise_log_loss, sigmoid
 from quantlr.model.splits import WalkForwardSpec, make_folds
 from quantlr.model.standardize import fold_scaling
+from quantlr.model.training import TrainingData
 from quantlr.model.walk_forward import walk_forward
 from scipy.special import expit
 
@@ -60,7 +60,7 @@ def test_learning_rate_of_mean_loss_does_not_depend_on_rows() -> None:
     dataset = sp500(10)
     for rows, settles in ((2_500, True), (5_000, False)):
         X, y = dataset.features[:rows], dataset.up[:rows]
-        S = np.column_stack([np.ones(rows), (X - X.mean(axis=0)) / X.std(axis=0)])
+        S = (X - X.mean(axis=0)) / X.std(axis=0)
         summed, averaged = np.zeros(11), np.zeros(11)
         for _ in range(500):
             summed = summed - 0.002 * rows * LogisticLoss.unweighted(S, y).gradient(summed)
@@ -73,10 +73,9 @@ def test_gradient_descent_converges_on_unscaled_returns() -> None:
     """A fixed rate of 0.1 on raw returns would be far from convergence after ten thousand steps."""
     dataset = sp500(3)
     X, y = dataset.features[:2_000], dataset.up[:2_000]
-    raw = np.column_stack([np.ones(len(X)), X])
     naive = np.zeros(4)
     for _ in range(10_000):
-        naive = naive - 0.1 * LogisticLoss.unweighted(raw, y).gradient(naive)
+        naive = naive - 0.1 * LogisticLoss.unweighted(X, y).gradient(naive)
     best, plain = (
         fit_folds(trained(X, y, one_fold(2_000)), LogisticRegression.model_validate({"solver": way})).coefficients[0]
         for way in ("newton", "gradient_descent")

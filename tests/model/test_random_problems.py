@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from quantlr.core.values import Array
 from quantlr.model.batched.fit import fit_folds
-from quantlr.model.batched.training import TrainingData
 from quantlr.model.config import LogisticRegression
 from quantlr.model.splits import WalkForwardSpec, make_folds
 from quantlr.model.standardize import fold_scaling
+from quantlr.model.training import TrainingData
 from scipy.optimize import linprog, minimize
 from scipy.special import expit
 

@@ -210,20 +210,3 @@ def test_error_in_worker_process_is_the_same_error(monkeypatch: pytest.MonkeyPat
             walk_forward(dataset, spec, LogisticRegression(), workers=2)
         texts.add((type(caught.value).__name__, str(caught.value), caught.value.key))
     assert len(texts) == 1
-
-
-@pytest.mark.parametrize("scope", ["per_ticker", "pooled"])
-@pytest.mark.parametrize("window", ["expanding", "rolling"])
-@pytest.mark.parametrize("model", [{}, {"class_weight": "balanced", "half_life": 60.0, "l2": 0.01}])
-def test_block_size_does_not_change_forecasts(
-    scope: str, window: str, model: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Pieces, and curvatures and first guesses from a sample, lead to the same weights."""
-    dataset = example_data(11, tickers=2, holes=True)
-    walk_config = {"train": 100, "refit_every": 3, "window": window}
-    whole = forecast(dataset, walk_config, scope=scope, **model)
-    monkeypatch.setattr("quantlr.model.batched.training.BLOCK_ROWS", 17)
-    monkeypatch.setattr("quantlr.model.batched.training.SAMPLE_ROWS", 30)
-    pieces = forecast(dataset, walk_config, scope=scope, **model)
-    assert pieces.refits.converged.all()
-    np.testing.assert_allclose(pieces.probability, whole.probability, atol=1e-10)

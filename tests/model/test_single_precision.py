@@ -10,9 +10,8 @@ import os
 import numpy as np
 import pytest
 from quantlr.core.values import Array
-from quantlr.model.batched.loss import Objective
-from quantlr.model.batched.refit_batch import FLOAT32_TANH_ERROR, RefitBatch, float32_gradient_error
-from quantlr.model.batched.training import ObjectiveBuilder
+from quantlr.model.batched.loss import FLOAT32_TANH_ERROR, BatchedLoss, float32_gradient_error, make_batched_loss
+from quantlr.model.batched.rows import ModelRows
 from quantlr.model.config import LogisticRegression
 from quantlr.model.splits import WalkForwardSpec
 
@@ -22,12 +21,20 @@ LARGE_TOLERANCE = 1e9
 """Tolerance at which gradients are summed in single precision at any distance from the start."""
 
 
-def objective_of(seed: int, *, k: int, window: str, class_weight: str | None, late: bool) -> Objective:
-    """Return 15 or 20 refits, early ones of 250 to 400 rows or, in an expanding window, late ones of 4200 or more."""
+def loss_of(
+    seed: int, *, k: int, window: str, class_weight: str | None, late: bool, start: Array | None = None
+) -> BatchedLoss:
+    """Return 15 or 20 refits, early ones of 250 to 400 rows or, in an expanding window, late ones of 4200 or more.
+
+    They start at the weights `start` (1 + k,) of features standardised as for the first of them.
+    """
     X, y = example_data(seed, rows=5000 if late else 900, k=k)
     spec = WalkForwardSpec.model_validate({"train": 200, "refit_every": 10, "window": window})
     model = LogisticRegression.model_validate({"class_weight": class_weight, "l2": 0.01})
-    return ObjectiveBuilder(training(X, y, spec), model).build_objective(slice(400, 420) if late else slice(5, 20))
+    data, refits = training(X, y, spec), slice(400, 420) if late else slice(5, 20)
+    theta = np.linspace(-0.1, 0.2, 1 + k) if start is None else start
+    raw = data.scaling[refits.start : refits.start + 1].to_raw_weights(theta[:, None])[0]
+    return make_batched_loss([(data, ModelRows(data, model), raw)], model, refits)
 
 
 def test_disabled_cpu_features_are_off() -> None:
@@ -47,23 +54,20 @@ def test_float32_tanh_error_is_within_the_constant() -> None:
             assert (np.abs(np.tanh(np.float32(sign) * z) - sign * exact) <= FLOAT32_TANH_ERROR * exact).all()
 
 
-def bound_of(batch: RefitBatch, move: Array) -> Array:
-    linear = np.einsum("jpq,qj->pj", batch.start_hessian, move)
+def bound_of(loss: BatchedLoss, move: Array) -> Array:
+    linear = np.einsum("jpq,qj->pj", loss.start_hessian, move)
     length = np.sqrt(np.einsum("pj,pj->j", move, linear))
-    return float32_gradient_error(length, np.abs(linear[0]) / np.sqrt(batch.start_hessian[:, 0, 0]))
+    return float32_gradient_error(length, np.abs(linear[0]) / np.sqrt(loss.start_hessian[:, 0, 0]))
 
 
-def assert_error_within_bound(batch: RefitBatch, theta: Array) -> float:
+def assert_error_within_bound(loss: BatchedLoss, theta: Array) -> float:
     """Return the largest error of the gradients of all refits, and of a single one."""
-    (objective,) = batch.objectives
-    move = theta - batch.start_theta
-    bound = bound_of(batch, move)
-    near = batch.with_float32_rows(theta, tol=LARGE_TOLERANCE)
+    bound = bound_of(loss, theta - loss.start_theta)
+    near = loss.with_float32_rows(theta, tol=LARGE_TOLERANCE)
     largest = 0.0
-    for refits in (np.arange(objective.n_refits), np.array([3])):
-        error = np.abs(near.gradient(theta[:, refits], refits) - objective.gradient(theta[:, refits], refits)).max(
-            axis=0
-        )
+    for refits in (np.arange(theta.shape[1]), np.array([3])):
+        some = theta[:, refits]
+        error = np.abs(near.gradient(some, refits) - loss.float64_gradient(some, refits)).max(axis=0)
         assert (error <= bound[refits]).all()
         largest = max(largest, float(error.max()))
     return largest
@@ -75,12 +79,11 @@ def assert_error_within_bound(batch: RefitBatch, theta: Array) -> float:
 def test_float32_gradient_error_is_within_the_bound(window: str, class_weight: str | None, k: int) -> None:
     """After moves of a length of 1e-4 to 8; long moves that would lose digits are summed in double precision."""
     for seed in range(6):
-        objective = objective_of(seed, k=k, window=window, class_weight=class_weight, late=seed % 2 == 0)
-        batch = RefitBatch.from_objectives([objective], [np.linspace(-0.1, 0.2, objective.n_weights)])
+        loss = loss_of(seed, k=k, window=window, class_weight=class_weight, late=seed % 2 == 0)
         rng = np.random.default_rng(seed)
         for scale in (1e-4, 1e-2, 0.1, 1.0, 3.0):
-            theta = batch.start_theta + rng.normal(scale=scale, size=batch.start_theta.shape)
-            largest = assert_error_within_bound(batch, theta)
+            theta = loss.start_theta + rng.normal(scale=scale, size=loss.start_theta.shape)
+            largest = assert_error_within_bound(loss, theta)
             assert largest > 1e-14 or scale > 1e-2, "in single precision"
 
 
@@ -90,28 +93,27 @@ def test_float32_gradient_error_is_within_the_bound_if_only_the_intercept_moves(
     intercept: float, class_weight: str | None
 ) -> None:
     """All rows have the same log odds, and are rounded the same way."""
+    intercept_vector = np.eye(5)[0]
     for late in (False, True):
-        objective = objective_of(0, k=4, window="expanding", class_weight=class_weight, late=late)
-        intercept_vector = np.eye(objective.n_weights)[0]
-        batch = RefitBatch.from_objectives([objective], [intercept_vector * intercept])
+        start = intercept_vector * intercept
+        loss = loss_of(0, k=4, window="expanding", class_weight=class_weight, late=late, start=start)
         for size in np.geomspace(1e-3, 1.0, 30):
-            change = size * np.linspace(1.0, 1.1, objective.n_refits)
-            assert_error_within_bound(batch, batch.start_theta + intercept_vector[:, None] * change)
+            change = size * np.linspace(1.0, 1.1, loss.start_theta.shape[1])
+            assert_error_within_bound(loss, loss.start_theta + intercept_vector[:, None] * change)
 
 
 def test_float32_is_used_only_if_the_bound_is_within_tol() -> None:
-    objective = objective_of(0, k=4, window="expanding", class_weight=None, late=False)
-    batch = RefitBatch.from_objectives([objective], [np.linspace(-0.1, 0.2, objective.n_weights)])
-    theta = batch.start_theta + np.random.default_rng(1).normal(scale=0.01, size=batch.start_theta.shape)
-    move = theta - batch.start_theta
-    bound = float(bound_of(batch, move).max())
-    refits = np.arange(objective.n_refits)
-    exact = objective.gradient(theta, refits)
-    near = batch.with_float32_rows(batch.start_theta, tol=1.001 * bound)
-    assert near.float32_rows_by_model[0]
+    loss = loss_of(0, k=4, window="expanding", class_weight=None, late=False)
+    theta = loss.start_theta + np.random.default_rng(1).normal(scale=0.01, size=loss.start_theta.shape)
+    move = theta - loss.start_theta
+    bound = float(bound_of(loss, move).max())
+    refits = np.arange(theta.shape[1])
+    exact = loss.float64_gradient(theta, refits)
+    near = loss.with_float32_rows(loss.start_theta, tol=1.001 * bound)
+    assert near.float32_rows[0]
     assert np.abs(near.gradient(theta, refits) - exact).max() > 1e-14
-    too_near = batch.with_float32_rows(batch.start_theta, tol=0.999 * bound)
-    assert too_near.float32_rows_by_model[0], "the start is near enough"
+    too_near = loss.with_float32_rows(loss.start_theta, tol=0.999 * bound)
+    assert too_near.float32_rows[0], "the start is near enough"
     np.testing.assert_array_equal(too_near.gradient(theta, refits), exact)
-    far = batch.with_float32_rows(batch.start_theta + 1e3 * move, tol=1e-13)
+    far = loss.with_float32_rows(loss.start_theta + 1e3 * move, tol=1e-13)
     np.testing.assert_array_equal(far.gradient(theta, refits), exact)

@@ -1,8 +1,8 @@
 """Fits all refits of a walk-forward, in batches of consecutive refits and of several models at once.
 
-A batch starts at the weights of the refit before it and uses the inverse Hessians at that point. Refits that do not
-converge so start a later batch, and a refit that does not converge from the weights of the one just before it is fitted
-alone.
+A batch starts at the weights of the refit before it and takes Newton's steps with the inverse Hessians at that point.
+Refits that do not converge so start a later batch, and a refit that does not converge from the weights of the one just
+before it is fitted alone.
 """
 
 from __future__ import annotations
@@ -13,35 +13,35 @@ from itertools import pairwise
 
 import numpy as np
 
-from quantlr.core.errors import DegenerateFold, LearningRateTooLarge
+from quantlr.core.errors import DegenerateFold
 from quantlr.core.values import Array, BoolArray, IntArray
-from quantlr.model.batched.loss import Objective
-from quantlr.model.batched.refit_batch import RefitBatch
-from quantlr.model.batched.training import BLOCK_ROWS, SAMPLE_ROWS, ObjectiveBuilder, TrainingData
+from quantlr.model.batched.loss import BatchedLoss, make_batched_loss
+from quantlr.model.batched.rows import BLOCK_ROWS, ModelRows
 from quantlr.model.config import LogisticRegression
-from quantlr.model.logistic import logit
+from quantlr.model.logistic import LogisticLoss, logit
 from quantlr.model.separation import SEPARATION_TOL, find_separation
+from quantlr.model.single_fit import base_rate_weights, learning_rates, warm_start_weights
 from quantlr.model.solvers import (
     FIRST_ORDER_SOLVERS,
     SolverResult,
     condition_number,
-    lipschitz,
-    newton_batch,
-    newton_single,
+    newton,
+    pseudo_inverse,
 )
+from quantlr.model.training import TrainingData, make_loss
 from quantlr.model.windows import overlapping_refit_slices
 
-WARM_START_SAMPLE_ROWS = (SAMPLE_ROWS // 8, SAMPLE_ROWS, 8 * SAMPLE_ROWS)
-"""Rows of the samples that are fitted for a warm start, each starting from the weights of the one before."""
-MIN_SAMPLE_ROWS_PER_WEIGHT = 64
-"""Smallest number of labelled rows per weight for a sample to be fitted."""
-WARM_START_TOL_TIMES_SQRT_ROWS = 0.1
-"""Tolerance for the fit of a sample, times the square root of its rows: of the size of its sampling error."""
-WARM_START_MAX_ITER = 200
-"""Largest number of updates for the fit of a sample."""
-TRAINING_PAIRS_PER_CHUNK = 2**19
+MAX_BATCH_ITERATIONS = 8
+"""Largest number of updates of a batch with one inverse Hessian."""
+MAX_GRADIENT_RATIO = 0.3
+"""Largest ratio of consecutive gradients for the inverse Hessian of the start to be good enough."""
+MAX_ANDERSON_COEFFICIENT = 0.5
+"""Largest absolute value of the mixing coefficient of Anderson acceleration."""
+SMALLEST_NORMAL_FLOAT = float(np.finfo(np.float64).tiny)
+"""Smallest float with all its digits: the smallest denominator."""
+TRAINING_PAIRS_PER_CHUNK = 2**20
 """Pairs of a row and a refit per batch: many enough for large matrix products, few enough to be near the start."""
-MAX_REFITS_PER_CHUNK = 96
+MAX_REFITS_PER_CHUNK = 192
 """Largest number of refits of a model in a batch."""
 MIN_CHUNK_ROW_OVERLAP = 0.5
 """Smallest ratio of the rows common to a batch to those of its first refit."""
@@ -112,54 +112,48 @@ def fit_many(
 
 def _fit_chunk(fitters: list[_SequentialRefitter], refit_slice: slice) -> None:
     """Fit the same refits of several models; a fitter's `next_refit` says how many of them are done."""
-    groups: dict[int, list[_SequentialRefitter]] = {}
-    for fitter in fitters:
-        if not fitter.fit_without_newton(refit_slice):
-            n_varying_features = int((fitter.training_data.scaling.std[refit_slice.start] > 0).sum())
-            groups.setdefault(n_varying_features, []).append(fitter)
+    group = [fitter for fitter in fitters if not fitter.fit_without_newton(refit_slice)]
+    if not group:
+        return
+    model = group[0].model
+    rows = [(fitter.training_data, fitter.model_rows, fitter.start_weights(refit_slice.start)) for fitter in group]
+    result = newton_from_common_start(
+        make_batched_loss(rows, model, refit_slice), tol=model.tol, max_iter=model.max_iter
+    )
     n_refits = refit_slice.stop - refit_slice.start
-    for group in groups.values():
-        builders = [(fitter.objective_builder, fitter.last_raw_weights) for fitter in group]
-        objectives = [builder.build_objective(refit_slice, start_weights=weights) for builder, weights in builders]
-        starts = [fitter.start_candidates(objective)[0] for fitter, objective in zip(group, objectives, strict=True)]
-        model = group[0].model
-        result = newton_batch(RefitBatch.from_objectives(objectives, starts), tol=model.tol, max_iter=model.max_iter)
-        for index, (fitter, objective) in enumerate(zip(group, objectives, strict=True)):
-            refits = slice(index * n_refits, (index + 1) * n_refits)
-            fitter.store_converged_prefix(result.slice_refits(refits), objective, refit_slice)
+    for index, fitter in enumerate(group):
+        columns = slice(index * n_refits, (index + 1) * n_refits)
+        fitter.store_converged_prefix(result, columns, refit_slice)
 
 
-def base_rate_weights(objective: Objective) -> Array:
-    """Return the weights (p,), in local units, that give every row the base rate of the first refit."""
-    weights = np.zeros(objective.n_weights)
-    weights[0] = logit(objective.label_sums.mean_x_times_target[0, :1])[0]
-    return weights
+def newton_from_common_start(loss: BatchedLoss, *, tol: float, max_iter: int) -> SolverResult:
+    """Return the weights after theta <- theta - learning_rate * gradient, with the inverse Hessians of the start.
 
-
-def warm_start_weights(training_data: TrainingData, model: LogisticRegression, refit_index: int) -> Array | None:
-    """Return the weights (1 + k,), in raw units, of increasing samples of a refit's rows.
-
-    None where the refit, or a class in the samples, has so few rows that the base rate is the better start.
+    Refits that are too far from the start for this to converge quickly end unconverged. Every refit stops by itself, so
+    that its result does not depend on the others.
     """
-    weights: Array | None = None
-    n_weights = 1 + int((training_data.scaling.std[refit_index] > 0).sum())
-    for min_rows in WARM_START_SAMPLE_ROWS:
-        tol = WARM_START_TOL_TIMES_SQRT_ROWS / np.sqrt(min_rows)
-        sample = training_data.subsample_refit(refit_index, min_rows=min_rows)
-        if sample is None:
+    learning_rate = pseudo_inverse(loss.start_hessian)
+    last_step = -np.matvec(learning_rate, loss.start_gradient.T).T
+    last_image = theta = loss.start_theta + last_step
+    loss = loss.with_float32_rows(theta, tol=tol)
+    n_refits = theta.shape[1]
+    iterations, max_abs_gradient = np.ones(n_refits, dtype=np.int64), np.full(n_refits, np.inf)
+    active, theta = np.arange(n_refits), theta.copy()
+    for iteration in range(2, min(max_iter, MAX_BATCH_ITERATIONS) + 2):
+        gradient = loss.gradient(theta[:, active], active)
+        step = -np.matvec(learning_rate[active], gradient.T).T
+        image, change = theta[:, active] + step, step - last_step
+        mixing = (step * change).sum(axis=0) / np.maximum((change * change).sum(axis=0), SMALLEST_NORMAL_FLOAT)
+        mixing = np.clip(mixing, -MAX_ANDERSON_COEFFICIENT, MAX_ANDERSON_COEFFICIENT)
+        theta[:, active] = image - mixing * (image - last_image)
+        last_size, size = max_abs_gradient[active], np.abs(gradient).max(axis=0)
+        max_abs_gradient[active] = size
+        iterations[active[size > tol]] = iteration
+        goes_on = (size > tol) & (size <= MAX_GRADIENT_RATIO * last_size)
+        active, last_step, last_image = active[goes_on], step[:, goes_on], image[:, goes_on]
+        if not len(active):
             break
-        (n_rows,), (n_ups,) = sample.row_and_up_counts()
-        if n_rows < MIN_SAMPLE_ROWS_PER_WEIGHT * n_weights or n_ups in (0, n_rows):
-            continue
-        builder = ObjectiveBuilder(sample, model)
-        objective = builder.build_objective(slice(0, 1), start_weights=weights, min_hessian_rows=SAMPLE_ROWS)
-        if weights is None:
-            result = newton_single(objective, [base_rate_weights(objective)], tol=tol, max_iter=WARM_START_MAX_ITER)
-        else:
-            batch = RefitBatch.from_objectives([objective], [objective.local_scaling.to_local_weights(weights)])
-            result = newton_batch(batch, tol=tol, max_iter=WARM_START_MAX_ITER)
-        weights = np.asarray(objective.local_scaling.to_raw_weights(result.theta)[0])
-    return weights
+    return SolverResult(theta, iterations, max_abs_gradient, max_abs_gradient <= tol)
 
 
 class _SequentialRefitter:
@@ -167,7 +161,7 @@ class _SequentialRefitter:
 
     def __init__(self, training_data: TrainingData, model: LogisticRegression, describe_refit: DescribeRefit) -> None:
         self.training_data, self.model, self.describe_refit = training_data, model, describe_refit
-        self.objective_builder = ObjectiveBuilder(training_data, model)
+        self.model_rows = ModelRows(training_data, model)
         self.n_rows, self.n_ups = n_rows, n_ups = training_data.row_and_up_counts()
         self.unfittable_mask = n_rows < 2 if training_data.use_platt_targets else (n_ups == 0) | (n_ups == n_rows)
         n_refits = len(n_rows)
@@ -176,7 +170,6 @@ class _SequentialRefitter:
         self.fits = FitResults(coefficients, iterations, gradient, ~degenerate, degenerate)
         self.max_newton_chunk_refits = MAX_REFITS_PER_CHUNK
         self.last_raw_weights: Array | None = None
-        self.last_refit_and_objective: tuple[int, Objective] | None = None
         self.next_refit = 0
         self.pending_refit_slices = list(self._iter_similar_refit_slices())
 
@@ -185,18 +178,10 @@ class _SequentialRefitter:
         refits = np.flatnonzero(self.n_rows)
         if not len(refits):
             return self.fits
-        return replace(self.fits, condition_number=condition_number(self._sample_objective(int(refits[-1]))))
-
-    def _sample_objective(self, refit: int) -> Objective:
-        """Return the objective of a refit, of a sample if its rows are many."""
+        refit = int(refits[-1])
         sample = self.training_data.subsample_refit(refit)
-        if sample is not None:
-            return ObjectiveBuilder(sample, self.model).build_objective(slice(0, 1))
-        if self.last_refit_and_objective is not None:
-            first, objective = self.last_refit_and_objective
-            if first <= refit < first + objective.n_refits:
-                return objective.select_refit(refit - first)
-        return self.objective_builder.build_objective(slice(refit, refit + 1))
+        loss = self._make_loss(refit) if sample is None else make_loss(sample, self.model, slice(0, 1))
+        return replace(self.fits, condition_number=condition_number(loss))
 
     def next_refit_slice(self) -> slice:
         """Return the next refits that may be fitted in one batch."""
@@ -210,7 +195,7 @@ class _SequentialRefitter:
         max_refits = min(max(TRAINING_PAIRS_PER_CHUNK // block_rows, 1), MAX_REFITS_PER_CHUNK)
         if self.model.solver == "newton":
             if self.last_raw_weights is None:
-                self.last_raw_weights = warm_start_weights(self.training_data, self.model, first)
+                self.last_raw_weights = self._warm_start(first)
             max_refits = 1 if self.last_raw_weights is None else min(self.max_newton_chunk_refits, max_refits)
         return slice(first, min(first + max_refits, stop))
 
@@ -220,11 +205,32 @@ class _SequentialRefitter:
             for refit in range(refit_slice.start, refit_slice.stop):
                 self._handle_degenerate_refit(refit, self._unfittable_reason(refit))
         elif self.model.solver != "newton":
-            self._fit_and_store_first_order(self.objective_builder.build_objective(refit_slice), refit_slice)
+            self._fit_first_order(refit_slice)
         else:
             return False
         self.next_refit = refit_slice.stop
         return True
+
+    def start_weights(self, refit: int) -> Array:
+        """Return the raw weights (1 + k,) where a refit starts: the last weights, or its base rate."""
+        if self.last_raw_weights is not None:
+            return self.last_raw_weights
+        start = base_rate_weights(self._make_loss(refit))
+        return np.asarray(self.training_data.scaling[refit : refit + 1].to_raw_weights(start[:, None])[0])
+
+    def store_converged_prefix(self, result: SolverResult, columns: slice, refit_slice: slice) -> None:
+        """Store the refits before the first that has not converged; fit that one alone if it is the first."""
+        first, converged = refit_slice.start, result.converged[columns]
+        n_converged = len(converged) if converged.all() else int(converged.argmin())
+        doubled = min(2 * self.max_newton_chunk_refits, MAX_REFITS_PER_CHUNK)
+        self.max_newton_chunk_refits = doubled if n_converged == len(converged) else max(n_converged, 1)
+        self._store_results(slice(first, first + n_converged), result, columns.start)
+        # At a tight tolerance the Hessian of the start shows separation by itself: growing weights do not converge.
+        if self.model.tol > SEPARATION_TOL:
+            self._handle_separated_refits(first, n_converged)
+        self.next_refit = first + n_converged
+        if not n_converged:
+            self._fit_single_refit(iterations_spent=int(result.iterations[columns.start]))
 
     def _iter_similar_refit_slices(self) -> Iterator[slice]:
         """Yield runs of refits that share most rows, the constant features, and whether they can be fitted."""
@@ -240,69 +246,72 @@ class _SequentialRefitter:
             for first, last in pairwise([run.start, *breaks.tolist(), run.stop]):
                 yield slice(first, last)
 
-    def store_converged_prefix(self, result: SolverResult, objective: Objective, refit_slice: slice) -> None:
-        """Store the refits before the first that has not converged; fit that one alone if it is the first."""
-        first, converged = refit_slice.start, result.converged
-        n_converged = len(converged) if converged.all() else int(converged.argmin())
-        doubled = min(2 * self.max_newton_chunk_refits, MAX_REFITS_PER_CHUNK)
-        self.max_newton_chunk_refits = doubled if n_converged == len(converged) else max(n_converged, 1)
-        self._store_results(slice(first, first + n_converged), result, objective)
-        # At a tight tolerance the Hessian of the start shows separation by itself: growing weights do not converge.
-        if self.model.tol > SEPARATION_TOL:
-            self._handle_separated_refits(objective, first, n_converged)
-        self.next_refit = first + n_converged
-        if not n_converged:
-            self._fit_single_refit(iterations_spent=int(result.iterations[0]))
+    def _warm_start(self, refit: int) -> Array | None:
+        theta = warm_start_weights(self.training_data, self.model, refit)
+        if theta is None:
+            return None
+        return np.asarray(self.training_data.scaling[refit : refit + 1].to_raw_weights(theta[:, None])[0])
+
+    def _make_loss(self, refit: int) -> LogisticLoss:
+        return make_loss(self.training_data, self.model, slice(refit, refit + 1))
+
+    def _best_start(self, loss: LogisticLoss, refit: int) -> Array:
+        """Return the last weights or the base rate (p,), whichever has the lower loss."""
+        base_rate = base_rate_weights(loss)
+        if self.last_raw_weights is None:
+            return base_rate
+        last = self.training_data.scaling[refit : refit + 1].to_standardized_weights(self.last_raw_weights)[:, 0]
+        return min(last, base_rate, key=loss.loss)
 
     def _fit_single_refit(self, *, iterations_spent: int) -> None:
-        """Fit the next refit by Newton's method, from the last weights or its base rate, whichever is better."""
-        refit = self.next_refit
-        objective = self.objective_builder.build_objective(slice(refit, refit + 1))
-        max_iter = max(self.model.max_iter - iterations_spent, 0)
-        result = newton_single(objective, self.start_candidates(objective), tol=self.model.tol, max_iter=max_iter)
-        result = replace(result, iterations=result.iterations + iterations_spent)
-        self._store_results(slice(refit, refit + 1), result, objective)
-        self._handle_separated_refits(objective, refit, 1)
+        """Fit the next refit by Newton's method with a line search."""
+        refit, loss = self.next_refit, self._make_loss(self.next_refit)
+        max_iter = max(self.model.max_iter - iterations_spent, 1)
+        result = newton(loss, self._best_start(loss, refit), tol=self.model.tol, max_iter=max_iter)
+        columns = {name: np.atleast_1d(getattr(result, name)) for name in ("max_abs_gradient", "converged")}
+        iterations = np.atleast_1d(result.iterations + iterations_spent)
+        self._store_results(
+            slice(refit, refit + 1), SolverResult(result.theta[:, None], iterations, **columns), first_column=0
+        )
+        self._handle_separated_refits(refit, 1)
         self.next_refit = refit + 1
 
-    def _fit_and_store_first_order(self, objective: Objective, refit_slice: slice) -> None:
-        start = np.repeat(self.start_candidates(objective)[0][:, None], objective.n_refits, axis=1)
-        first, model = refit_slice.start, self.model
-        learning_rate = learning_rates(objective, model, lambda index: self.describe_refit(first + index))
+    def _fit_first_order(self, refit_slice: slice) -> None:
+        first, model, training = refit_slice.start, self.model, self.training_data
+        n_refits = refit_slice.stop - first
+        loss = make_loss(training, model, refit_slice)
+        start = base_rate_weights(loss)
+        if self.last_raw_weights is not None:
+            start = training.scaling[refit_slice].to_standardized_weights(self.last_raw_weights).reshape(start.shape)
+        learning_rate = learning_rates(loss, model, lambda index: self.describe_refit(first + index))
         solver = FIRST_ORDER_SOLVERS[model.solver]
-        result = solver(objective, start, learning_rate=learning_rate, tol=model.tol, max_iter=model.max_iter)
-        self._store_results(refit_slice, result, objective)
-        self._handle_separated_refits(objective, refit_slice.start, objective.n_refits)
+        result = solver(loss, start, learning_rate=learning_rate, tol=model.tol, max_iter=model.max_iter)
+        self._store_results(refit_slice, result, first_column=0)
+        self._handle_separated_refits(first, n_refits)
 
-    def start_candidates(self, objective: Objective) -> list[Array]:
-        """Return the starts of a refit: the last weights, if there are any, and its base rate."""
-        base_rate = base_rate_weights(objective)
-        if self.last_raw_weights is None:
-            return [base_rate]
-        return [objective.local_scaling.to_local_weights(self.last_raw_weights), base_rate]
-
-    def _store_results(self, refit_slice: slice, result: SolverResult, objective: Objective) -> None:
+    def _store_results(self, refit_slice: slice, result: SolverResult, first_column: int) -> None:
         n_refits = refit_slice.stop - refit_slice.start
-        self.last_refit_and_objective = refit_slice.start, objective
         if n_refits:
-            self.fits.coefficients[refit_slice] = objective.local_scaling.to_raw_weights(result.theta[:, :n_refits])
+            columns = slice(first_column, first_column + n_refits)
+            theta = result.theta.reshape(len(result.theta), -1)[:, columns]
+            self.fits.coefficients[refit_slice] = self.training_data.scaling[refit_slice].to_raw_weights(theta)
             for name in ("iterations", "max_abs_gradient", "converged"):
-                getattr(self.fits, name)[refit_slice] = getattr(result, name)[:n_refits]
+                getattr(self.fits, name)[refit_slice] = np.atleast_1d(getattr(result, name))[columns]
             self.last_raw_weights = self.fits.coefficients[refit_slice.stop - 1]
 
-    def _handle_separated_refits(self, objective: Objective, first_refit: int, n_refits: int) -> None:
-        """Handle the refits whose classes are separated as degenerate; `objective` starts with `first_refit`."""
+    def _handle_separated_refits(self, first_refit: int, n_refits: int) -> None:
+        """Handle the refits whose classes are separated as degenerate."""
         if self.model.l2 > 0 or self.training_data.use_platt_targets:
             return
-        for index in range(n_refits):
-            refit_objective = objective.select_refit(index)
-            theta = objective.local_scaling.to_local_weights(self.fits.coefficients[first_refit + index])
-            start = base_rate_weights(refit_objective)
-            reason = find_separation(refit_objective, theta, start, tol=self.model.tol)
+        for refit in range(first_refit, first_refit + n_refits):
+            loss = self._make_loss(refit)
+            scaling = self.training_data.scaling[refit : refit + 1]
+            theta = scaling.to_standardized_weights(self.fits.coefficients[refit])[:, 0]
+            reason = find_separation(loss, theta, base_rate_weights(loss), tol=self.model.tol)
             if reason:
                 hint = "set model.l2 above 0 (0.01, say), train on more rows, or use fewer features"
                 text = f"{reason}, so that no best fit exists; {hint}"
-                self._handle_degenerate_refit(first_refit + index, text, config_key="model.l2")
+                self._handle_degenerate_refit(refit, text, config_key="model.l2")
 
     def _unfittable_reason(self, refit_index: int) -> str:
         n_rows = self.n_rows[refit_index]
@@ -327,27 +336,3 @@ class _SequentialRefitter:
         fits.iterations[refit], fits.max_abs_gradient[refit], fits.converged[refit] = 0, 0.0, True
         fits.degenerate[refit] = True
         self.last_raw_weights = None
-
-
-def learning_rates(objective: Objective, model: LogisticRegression, describe_refit: DescribeRefit) -> Array:
-    """Return the learning rate of each refit, (refits,): 1/L, or that of the model.
-
-    Raises
-    ------
-    LearningRateTooLarge : with the model's rate, steps may raise the loss of one of the refits.
-    """
-    derived = 1.0 / lipschitz(objective)
-    learning_rate = model.learning_rate
-    if learning_rate == "auto":
-        return derived
-    is_nesterov = model.solver == "nesterov"
-    limit = derived if is_nesterov else 2.0 * derived
-    too_large = learning_rate > limit if is_nesterov else learning_rate >= limit
-    if too_large.any():
-        index = int(too_large.argmax())
-        raise LearningRateTooLarge(
-            f"{describe_refit(index)}: a learning rate of {learning_rate:g} diverges: for {model.solver} it must be "
-            f"{'at most 1/L' if is_nesterov else 'below 2/L'} = {limit[index]:.4g}; lower it or write auto",
-            key="model.learning_rate",
-        )
-    return np.full_like(derived, learning_rate)

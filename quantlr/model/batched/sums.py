@@ -1,4 +1,11 @@
-"""Sums over the training rows of many refits: of rows, of outer products, and of the gradient's tanh terms."""
+"""Sums over the training rows of many refits: of rows, of outer products, and of the gradient's tanh terms.
+
+Consecutive refits train on nearly the same rows. One matrix holds the union of them. Column j of Theta belongs to refit
+j, and one matrix product gives the log odds of all rows under all refits. Rows on which refit j does not train are set
+to zero in its column; these are only rows at the edges, as the other rows are common to all refits.
+
+Sums are kept by class where classes have weights, which differ between refits.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from quantlr.core.values import Array, Float32Array, IntArray
-from quantlr.model.standardize import LocalScaling
 from quantlr.model.windows import RowDelta, TrainingWindows
 
 LOG_ODDS_BLOCK_BYTES = 3 * 2**16
@@ -36,25 +42,26 @@ class LocalRows:
     ----------
     X : (rows, p) the union of the training rows, the first column ones.
     y : (rows,) labels, 0 or 1.
-    weight_by_class : (rows, classes) weight of each row in the sum of each class; one column if classes have no
-        weights; None if all weights are 1.
-    weighted_rows_by_class : (rows, classes * p) each row times its weight in each sum.
+    weighted_rows_by_class : (rows, classes * p) each row times its weight in the sum of each class; one class if
+        classes have no weights.
     windows : the training rows of each refit.
     """
 
     X: Array
     y: Array
-    weight_by_class: Array | None
     weighted_rows_by_class: Array
     windows: TrainingWindows
 
     @classmethod
-    def from_arrays(
+    def from_sample_weights(
         cls, X: Array, y: Array, sample_weight: Array | None, windows: TrainingWindows, *, by_class: bool
     ) -> LocalRows:
         """Return rows with sample weights (rows,), None for all 1, whose sums are kept by class or not."""
-        weight = sample_weights_by_class(y, sample_weight, by_class=by_class)
-        return cls(X, y, weight, _weighted_rows_by_class(X, weight), windows)
+        if sample_weight is None and not by_class:
+            return cls(X, y, X, windows)
+        weight = np.ones((len(y), 1)) if sample_weight is None else sample_weight[:, None]
+        weight_by_class = weight * np.column_stack([1.0 - y, y]) if by_class else weight
+        return cls(X, y, (weight_by_class[:, :, None] * X[:, None, :]).reshape(len(X), -1), windows)
 
     @cached_property
     def _row_delta_arrays(self) -> list[tuple[RowDelta, Array, Array]]:
@@ -66,10 +73,6 @@ class LocalRows:
             arrays.append((delta, self.X[rows], weighted))
         return arrays
 
-    def log_odds(self, theta: Array) -> Array:
-        """Return theta.x of all rows, (rows,), at `theta` (p,)."""
-        return np.asarray(self.X @ theta)
-
     def row_sums_by_class(self, row_values: Array) -> Array:
         """Return the sums of values (v, rows) times each row, by class, (refits, v, classes, p)."""
         common = self.windows.common_rows
@@ -80,7 +83,7 @@ class LocalRows:
             total += delta.sum_runs_by_refit(_batched_matmul(values, weighted))
         return total.reshape(*total.shape[:2], -1, self.X.shape[1])
 
-    def scaled_second_moments_by_class(self, row_values: Array, *, row_stride: int = 1) -> Array:
+    def second_moments_by_class(self, row_values: Array, *, row_stride: int = 1) -> Array:
         """Return the sums of values (rows,) times x x', by class, (refits, classes, p, p).
 
         With a stride over 1, the sum over the common rows is estimated from every n-th of them.
@@ -112,77 +115,6 @@ class LocalRows:
         sloped[:, :n_sums] = X if self.weighted_rows_by_class is self.X else self.weighted_rows_by_class
         sloped[:, :n_sums] *= slope[:, None]
         return Float32Rows(X, sloped, tanh, float(np.abs(tanh64).max(initial=0.0)), n_sums, self.windows)
-
-    def select_refit(self, refit_index: int) -> LocalRows:
-        """Return the rows of one refit alone."""
-        start, stop = int(self.windows.start[refit_index]), int(self.windows.stop[refit_index])
-        rows, windows = slice(start, stop), TrainingWindows(np.array([0]), np.array([stop - start]))
-        weight = None if self.weight_by_class is None else self.weight_by_class[rows]
-        return LocalRows(self.X[rows], self.y[rows], weight, self.weighted_rows_by_class[rows], windows)
-
-
-@dataclass(frozen=True, slots=True)
-class RawRows:
-    """Rows of a single refit, kept in raw units.
-
-    A long history is passed over a few times only, and a copy in local units would take as long as several passes. The
-    methods take and return local units all the same, as those of `LocalRows`: sums over raw rows become sums over
-    local ones by (sum(v x) - center sum(v)) / scale, which loses few digits while no center is large against its scale.
-
-    Attributes
-    ----------
-    raw_rows : (rows, k) the training rows.
-    local_scaling : the local units; no feature is constant.
-    raw_to_local_matrix : (p, p) `LocalScaling.raw_to_local_matrix` of these.
-    y, weight_by_class : as in `LocalRows`.
-    """
-
-    raw_rows: Array
-    local_scaling: LocalScaling
-    raw_to_local_matrix: Array
-    y: Array
-    weight_by_class: Array | None
-
-    @property
-    def X(self) -> Array:  # noqa: N802 - as in `LocalRows`
-        """The rows in local units, (rows, p), the first column ones; computed at every access."""
-        return self.local_scaling.to_local_rows(self.raw_rows)
-
-    def log_odds(self, theta: Array) -> Array:
-        """Return theta.x of all rows, (rows,), at `theta` (p,)."""
-        weights = self.raw_to_local_matrix @ theta
-        z = self.raw_rows @ weights[1:]
-        z += weights[0]
-        return np.asarray(z)
-
-    def row_sums_by_class(self, row_values: Array) -> Array:
-        """Return the sums of values (v, rows) times each row, by class, (1, v, classes, p)."""
-        A, weighted_values = self.raw_to_local_matrix, row_values
-        if self.weight_by_class is not None:
-            weighted_values = (row_values[:, None] * self.weight_by_class.T).reshape(-1, len(self.raw_rows))
-        sums = np.empty((len(weighted_values), len(A)))
-        weighted_values.sum(axis=1, out=sums[:, 0])
-        np.matmul(weighted_values, self.raw_rows, out=sums[:, 1:])
-        return np.asarray((sums @ A).reshape(1, len(row_values), -1, len(A)))
-
-    def scaled_second_moments_by_class(self, row_values: Array, *, row_stride: int = 1) -> Array:
-        """Return the sums of values (rows,) times x x', by class, (1, classes, p, p), from every n-th row."""
-        A, sample = self.raw_to_local_matrix, slice(None, None, row_stride)
-        weighted_values = row_values[sample, None]
-        if self.weight_by_class is not None:
-            weighted_values = weighted_values * self.weight_by_class[sample]
-        X = np.empty((len(weighted_values), len(A)))
-        X[:, 0], X[:, 1:] = 1.0, self.raw_rows[sample]
-        moments = (_weighted_rows_by_class(X, weighted_values).T @ X).reshape(1, -1, *A.shape)
-        return np.asarray(A.T @ moments @ A * (len(row_values) / len(X)))
-
-    def tanh_row_sums(self, half_theta: Array, _: IntArray | slice) -> Array:
-        """Return the sums of tanh(x.theta / 2) x, (classes * p, 1), at (p, 1)."""
-        return self.row_sums_by_class(np.tanh(self.log_odds(half_theta[:, 0]))[None]).reshape(-1, 1)
-
-    def select_refit(self, _: int) -> RawRows:
-        """Return the rows of the only refit."""
-        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,19 +167,6 @@ class Float32Rows:
 
         sums = _blockwise_row_sums(self.X, self.slope_weighted_rows, self.windows, half_step, refits, nonlinear_part)
         return sums[: self.n_sums]
-
-
-def sample_weights_by_class(y: Array, sample_weight: Array | None, *, by_class: bool) -> Array | None:
-    """Return sample weights (rows,) in the sum of each class, (rows, classes); None for all 1 in a single sum."""
-    if by_class:
-        weight = np.ones(len(y)) if sample_weight is None else sample_weight
-        return np.stack([weight * (1.0 - y), weight * y], axis=1)
-    return None if sample_weight is None else sample_weight[:, None]
-
-
-def _weighted_rows_by_class(X: Array, weight_by_class: Array | None) -> Array:
-    """Return rows (rows, p) times their weight in the sum of each class, (rows, classes * p)."""
-    return X if weight_by_class is None else (weight_by_class[:, :, None] * X[:, None, :]).reshape(len(X), -1)
 
 
 def _blockwise_row_sums(

@@ -1,0 +1,159 @@
+"""Training data of one model, and the loss of some of its refits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from quantlr.core.values import Array, BoolArray, Folds, IntArray
+from quantlr.model.config import LogisticRegression
+from quantlr.model.logistic import LogisticLoss
+from quantlr.model.splits import fold_sums
+from quantlr.model.standardize import Scaling, local_units, to_local_units
+
+SAMPLE_ROWS = 2**14
+"""Rows of a sample for the start of a solver."""
+MIN_HESSIAN_ROWS = 2**17
+"""Smallest number of rows from which a Hessian is estimated; all rows are used up to this number."""
+MIN_ROWS_KEPT_RAW = 2**15
+"""Number of rows from which a single refit's rows are not copied, if their units allow it."""
+MAX_CENTER_TO_SCALE = 8.0
+"""Largest ratio of a feature's mean to its standard deviation at which sums in its own units lose no digits."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """Features and labels of one model, and which rows train which refit.
+
+    Attributes
+    ----------
+    X : (rows, k) features in their own units.
+    y : (rows,) labels, 0 or 1; NaN for rows that train no refit.
+    folds : the folds of each ticker of the model, all with the same refits.
+    scaling : mean and standard deviation of each refit's training rows.
+    session_index : (rows,) session of each row, by which its weight decays; None counts rows.
+    sample_weight : (rows,) weight of each row, at least 0; None for all 1.
+    use_platt_targets : whether labels are replaced by Platt's smoothed targets.
+    """
+
+    X: Array
+    y: Array
+    folds: Sequence[Folds]
+    scaling: Scaling
+    session_index: IntArray | None = None
+    sample_weight: Array | None = None
+    use_platt_targets: bool = False
+
+    def n_window_rows(self, refit_index: int) -> int:
+        """Return the number of rows in the training windows of a refit, over all tickers."""
+        return sum(int(ticker.train_stop[refit_index] - ticker.train_start[refit_index]) for ticker in self.folds)
+
+    def row_and_up_counts(self) -> tuple[IntArray, IntArray]:
+        """Return the number of rows that train each refit, and how many of them are labelled up, (refits,) each."""
+
+        def label_and_up_masks(row_slice: slice) -> BoolArray:
+            y = self.y[row_slice]
+            masks = np.stack([~np.isnan(y), y > 0])
+            return masks if self.sample_weight is None else masks & (self.sample_weight[row_slice] > 0)
+
+        n_rows, n_ups = fold_sums(label_and_up_masks, self.folds).astype(np.int64)
+        return n_rows, n_ups
+
+    def row_sessions(self, rows: slice) -> IntArray:
+        """Return the session of each of some rows; the position of the row where sessions are not known."""
+        return np.arange(rows.start, rows.stop) if self.session_index is None else self.session_index[rows]
+
+    def subsample_refit(self, refit_index: int, *, min_rows: int = SAMPLE_ROWS) -> TrainingData | None:
+        """Return evenly spaced rows of one refit, at least `min_rows`; None if it has less than twice as many."""
+        step = self.n_window_rows(refit_index) // min_rows
+        if step < 2:
+            return None
+        windows = [(ticker.train_start[refit_index], ticker.train_stop[refit_index]) for ticker in self.folds]
+        rows = np.concatenate([np.arange(start, stop, step) for start, stop in windows])
+        start, stop = np.zeros(1, dtype=np.int64), np.full(1, len(rows))
+        return TrainingData(
+            self.X[rows],
+            self.y[rows],
+            [Folds(start, stop, stop, stop)],
+            self.scaling[refit_index : refit_index + 1],
+            None if self.session_index is None else self.session_index[rows],
+            None if self.sample_weight is None else self.sample_weight[rows],
+            self.use_platt_targets,
+        )
+
+
+def refit_row_slices(training_data: TrainingData, refit_slice: slice) -> list[slice]:
+    """Return the rows of each ticker from the first to the last that trains one of some consecutive refits."""
+    return [
+        slice(int(ticker.train_start[refit_slice].min()), int(ticker.train_stop[refit_slice].max()))
+        for ticker in training_data.folds
+    ]
+
+
+def make_loss(training_data: TrainingData, model: LogisticRegression, refit_slice: slice) -> LogisticLoss:
+    """Return the loss of consecutive refits, on the rows of `refit_row_slices` one after the other.
+
+    A row's share in a refit's mean is its sample weight, times 2^(-age / half_life) in sessions, times the weight of
+    its class, over the sum of these. `balanced` classes have the same total weight. Platt's targets are
+    1 / (downs + 2) and (ups + 1) / (ups + 2) (Platt 1999). The weights of a single refit are vectors.
+    """
+    row_slices = refit_row_slices(training_data, refit_slice)
+
+    def take_rows(values: Array) -> Array:
+        return values[row_slices[0]] if len(row_slices) == 1 else np.concatenate([values[rows] for rows in row_slices])
+
+    is_single = refit_slice.stop - refit_slice.start == 1
+    y = take_rows(training_data.y)
+    has_label = ~np.isnan(y)
+    up = np.where(has_label, y, 0.0)
+    row_weight = has_label.astype(np.float64)
+    if training_data.sample_weight is not None:
+        row_weight *= take_rows(training_data.sample_weight)
+    if model.half_life is not None:
+        session = np.concatenate([training_data.row_sessions(rows) for rows in row_slices])
+        row_weight *= np.exp2((session - session.max()) / model.half_life)
+    weight = row_weight if is_single else row_weight[:, None] * _training_masks(training_data, row_slices, refit_slice)
+    totals = np.stack([(1.0 - up) @ weight, up @ weight])
+    down_weight, up_weight = class_weight_pair(model, totals)
+    if model.class_weight is not None:
+        weight = weight * np.where((up > 0) if is_single else (up > 0)[:, None], up_weight, down_weight)
+    targets = up
+    if training_data.use_platt_targets:
+        column = up if is_single else up[:, None]
+        targets = np.where(column > 0, (totals[1] + 1.0) / (totals[1] + 2.0), 1.0 / (totals[0] + 2.0))
+    X, scaling = take_rows(training_data.X), training_data.scaling[refit_slice]
+    if not (is_single and _can_stay_raw(X, scaling)):
+        center, scale = local_units(scaling)
+        X, scaling = to_local_units(X, center, scale), scaling.in_units_of(center, scale)
+    mean, std = (scaling.mean[0], scaling.std[0]) if is_single else (scaling.mean, scaling.std)
+    stride = max(len(X) // MIN_HESSIAN_ROWS, 1)
+    return LogisticLoss(X, targets, weight / weight.sum(axis=0), mean, std, model.l2, hessian_row_stride=stride)
+
+
+def class_weight_pair(model: LogisticRegression, total_weight_by_class: Array) -> tuple[Array, Array]:
+    """Return the weights of downs and of ups, () or (refits,), from the totals of their rows, (2,) or (2, refits)."""
+    if model.class_weight is None:
+        return np.ones(()), np.ones(())
+    if model.class_weight == "balanced":
+        total = total_weight_by_class.sum(axis=0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            down, up = np.where(total_weight_by_class > 0, total / (2.0 * total_weight_by_class), 1.0)
+        return down, up
+    return np.array(model.class_weight.down), np.array(model.class_weight.up)
+
+
+def _training_masks(training_data: TrainingData, row_slices: list[slice], refit_slice: slice) -> BoolArray:
+    """Return whether each row trains each refit, (rows, refits)."""
+    masks = []
+    for ticker, rows in zip(training_data.folds, row_slices, strict=True):
+        row = np.arange(rows.start, rows.stop)[:, None]
+        masks.append((row >= ticker.train_start[refit_slice]) & (row < ticker.train_stop[refit_slice]))
+    return np.concatenate(masks)
+
+
+def _can_stay_raw(X: Array, scaling: Scaling) -> bool:
+    """Return whether rows need no copy in local units: they are many, and no mean is large against its deviation."""
+    is_near_zero = (np.abs(scaling.mean) <= MAX_CENTER_TO_SCALE * scaling.std) | (scaling.std == 0)
+    return len(X) > MIN_ROWS_KEPT_RAW and bool(is_near_zero.all())
