@@ -183,8 +183,7 @@ def _gradient_variance(
             ratio[label] = row_shares[rows].sum() / unweighted.sample_weight[rows].sum()
         opposite_shares = row_shares * np.where(loss.y == 1, ratio[0] / ratio[1], ratio[1] / ratio[0])
     share = row_shares * opposite_shares
-    weighted = replace(loss, sample_weight=share, l2=0.0)
-    return weighted.hessian(theta)
+    return np.asarray(replace(loss, sample_weight=share / share.sum(), l2=0.0).hessian(theta) * share.sum())
 
 
 def _gradient_by_session(loss: LogisticLoss, theta: Array, row_sessions: IntArray) -> Array:

@@ -171,11 +171,7 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         with _threadpool_controller().limit(limits=1, user_api="blas"):
             training_data = _make_training_data(X, up, weight, row_weight, fit_intercept=self.fit_intercept)
             loss = replace(make_loss(training_data, model, slice(0, 1)), fit_intercept=bool(self.fit_intercept))
-            base_rate_start, start = (
-                base_rate_weights(loss),
-                self._start_weights(training_data, model, previous_weights),
-            )
-            start = base_rate_start if start is None else min(start, base_rate_start, key=loss.loss)
+            start = self._start_weights(training_data, model, loss, previous_weights)
             result, self.learning_rate_ = run_solver(loss, model, start, name="learning_rate")
             raw_weights = training_data.scaling.to_raw_weights(result.theta[:, None])[0]
             self.coef_, self.intercept_ = raw_weights[None, 1:], raw_weights[:1]
@@ -183,7 +179,7 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
             self.loss_curve_ = np.minimum.accumulate(result.losses)
             self.standard_errors_ = weight_standard_errors(loss, training_data.scaling, result.theta, weight.sum())
             self.n_samples_fit_ = int(np.count_nonzero(weight))
-            _warn_if_not_converged(loss, result, model, base_rate_start)
+            _warn_if_not_converged(loss, result, model)
         return self
 
     def decision_function(self, X: Any) -> Array:
@@ -253,16 +249,22 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         return np.concatenate([self.intercept_, self.coef_[0]])
 
     def _start_weights(
-        self, training_data: TrainingData, model: LogisticRegression, previous_weights: Array | None
-    ) -> Array | None:
-        """Return standardised weights (p,) to start from: the previous ones or, of many rows, those of samples."""
-        if previous_weights is not None and len(previous_weights) == 1 + training_data.X.shape[1]:
-            start = training_data.scaling.to_standardized_weights(previous_weights)[:, 0]
-            start[0] *= self.fit_intercept
-            return start
-        if model.solver != "newton" or not self.fit_intercept or len(training_data.X) <= MIN_ROWS_KEPT_RAW:
-            return None
-        return warm_start_weights(training_data, model, 0)
+        self, training_data: TrainingData, model: LogisticRegression, loss: LogisticLoss, previous_weights: Array | None
+    ) -> Array:
+        """Return the standardised weights (p,) where the solver starts.
+
+        These are the previous weights, if they are better than the base rate; of many rows, those of samples of them;
+        or the base rate.
+        """
+        base_rate = base_rate_weights(loss)
+        if previous_weights is not None and len(previous_weights) == loss.n_weights:
+            previous = training_data.scaling.to_standardized_weights(previous_weights)[:, 0]
+            previous[0] *= self.fit_intercept
+            return min(previous, base_rate, key=loss.loss)
+        if model.solver == "newton" and self.fit_intercept and len(loss.X) > MIN_ROWS_KEPT_RAW:
+            start = warm_start_weights(training_data, model, 0)
+            return base_rate if start is None else start
+        return base_rate
 
     def _validated_model_config(self) -> LogisticRegression:
         """Return the parameters as the model section of a config, which validates them."""
@@ -379,9 +381,7 @@ def weight_standard_errors(loss: LogisticLoss, scaling: Scaling, theta: Array, t
     return np.sqrt(np.where(is_identified, np.maximum(variance, 0.0), np.nan))
 
 
-def _warn_if_not_converged(
-    loss: LogisticLoss, result: SolverResult, model: LogisticRegression, base_rate_start: Array
-) -> None:
+def _warn_if_not_converged(loss: LogisticLoss, result: SolverResult, model: LogisticRegression) -> None:
     """Warn that no finite optimum exists, or that the solver has not converged."""
     is_separated, text = False, None
     if loss.l2 == 0 and not result.converged:
@@ -390,7 +390,7 @@ def _warn_if_not_converged(
     elif loss.l2 == 0 and model.tol <= SEPARATION_TOL:
         is_separated = separation_reason(loss, result.theta) is not None
     elif loss.l2 == 0:
-        is_separated = find_separation(loss, result.theta, base_rate_start, tol=model.tol) is not None
+        is_separated = find_separation(loss, result.theta, base_rate_weights(loss), tol=model.tol) is not None
     if is_separated:
         text = (
             "the features separate the classes, completely or along some direction: no best weights exist, and these "

@@ -19,9 +19,8 @@ Source: D. R. Cox, "The regression analysis of binary sequences", JRSS B 20 (195
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -65,7 +64,7 @@ class LogisticLoss:
     mean, std : (k,) or (refits, k) by which features are standardised, (x - mean) / std. A feature with a std of 0 is
         constant: it has no effect.
     l2 : penalty on all weights but the intercept.
-    fit_intercept : False keeps the intercept where it starts, at 0.
+    fit_intercept : False leaves the intercept out of the log odds.
     hessian_row_stride : the Hessian is estimated from every n-th row; loss and gradient take all.
 
     Notes
@@ -102,52 +101,55 @@ class LogisticLoss:
 
     def log_odds(self, theta: Array) -> Array:
         """Return theta.x of all rows, (n,) or (n, m)."""
-        return self._log_odds_by_weights(theta, slice(None)).T
+        return self._log_odds_of_rows(self.X, *self._weights_in_units_of_X(theta)).T
 
     def loss(self, theta: Array) -> Array:
         """Return the loss in nats, a scalar or (m,)."""
-
-        def row_loss_sum(rows: slice) -> Array:
-            losses = pointwise_log_loss(self._log_odds_by_weights(theta, rows), self.y[rows].T)
-            return np.asarray((losses * self.sample_weight[rows].T).sum(axis=-1))
-
-        return np.asarray(self._sum_over_rows(row_loss_sum, theta) + 0.5 * self.l2 * (theta[1:] ** 2).sum(axis=0))
+        total = np.zeros(theta.shape[1:])
+        for _, y, w, z in self._iter_row_blocks(theta):
+            total += (w * pointwise_log_loss(z, y)).sum(axis=-1)
+        return np.asarray(total + 0.5 * self.l2 * (theta[1:] ** 2).sum(axis=0))
 
     def gradient(self, theta: Array) -> Array:
         """Return the gradient, (p,) or (p, m)."""
-
-        def residual_sums(rows: slice) -> Array:
-            residual = sigmoid(self._log_odds_by_weights(theta, rows)) - self.y[rows].T
-            residual *= self.sample_weight[rows].T
-            return np.concatenate([residual.sum(axis=-1)[..., None], residual @ self.X[rows]], axis=-1)
-
-        sums = self._sum_over_rows(residual_sums, theta)
-        gradient = np.concatenate(
-            [sums[..., :1], (sums[..., 1:] - self.mean * sums[..., :1]) * self._inverse_std], -1
-        ).T
-        gradient[0] *= self.fit_intercept
+        sums = np.zeros(theta.T.shape)
+        for X, y, w, z in self._iter_row_blocks(theta):
+            error = w * (sigmoid(z) - y)
+            sums[..., 0] += error.sum(axis=-1)
+            sums[..., 1:] += error @ X
+        gradient = np.matvec(self._standardization_matrix().mT, sums).T
         gradient[1:] += self.l2 * theta[1:]
         return np.asarray(gradient)
 
     def hessian(self, theta: Array) -> Array:
         """Return the Hessian, (p, p) or (m, p, p), of every `hessian_row_stride`-th row."""
-        stride = self.hessian_row_stride
-        return self._second_moments(
-            lambda rows: sigmoid_derivative(sigmoid(self._log_odds_by_weights(theta, rows))), theta, row_stride=stride
-        )
-
-    def hessian_bound(self) -> Array:
-        """Return the matrix that no Hessian exceeds, (p, p) or (refits, p, p) (Boehning and Lindsay 1988)."""
-        theta = np.empty((self.n_weights, *self.sample_weight.shape[1:]))
-        return self._second_moments(lambda _: np.array(0.25), theta)
+        p = self.n_weights
+        sums = np.zeros((*theta.shape[1:], p, p))
+        share = np.zeros(theta.shape[1:])
+        for X, _, w, z in self._iter_row_blocks(theta, row_stride=self.hessian_row_stride):
+            curvature = w * sigmoid_derivative(sigmoid(z))
+            share += w.sum(axis=-1)
+            sums[..., 0, 0] += curvature.sum(axis=-1)
+            sums[..., 0, 1:] += curvature @ X
+            sums[..., 1:, 1:] += np.reshape(
+                [(X.T * row) @ X for row in np.atleast_2d(curvature)], sums[..., 1:, 1:].shape
+            )
+        sums[..., 1:, 0] = sums[..., 0, 1:]
+        A = self._standardization_matrix()
+        penalty = np.diag(np.where(np.arange(p) > 0, self.l2, 0.0))
+        return np.asarray(A.mT @ sums @ A / share[..., None, None] + penalty)
 
     def lipschitz(self) -> Array:
-        """Return L, the Lipschitz constant of the gradient, a scalar or (refits,)."""
-        return np.asarray(np.linalg.eigvalsh(self.hessian_bound())[..., -1])
+        """Return L, the Lipschitz constant of the gradient, a scalar or (refits,).
+
+        Of all Hessians, that at weights of 0 is the largest: there g (1 - g) is 1/4 (Boehning and Lindsay 1988).
+        """
+        zeros = np.zeros((self.n_weights, *self.sample_weight.shape[1:]))
+        return np.asarray(np.linalg.eigvalsh(replace(self, hessian_row_stride=1).hessian(zeros))[..., -1])
 
     def standardized_rows(self, rows: slice) -> Array:
         """Return some rows of a single refit with a first column of ones, (rows, p)."""
-        return np.column_stack([np.ones(len(self.X[rows])), (self.X[rows] - self.mean) * self._inverse_std])
+        return np.column_stack([np.ones(len(self.X[rows])), self.X[rows]]) @ self._standardization_matrix()
 
     def row_blocks(self, *, n_columns: int = 1, row_stride: int = 1) -> list[slice]:
         """Return slices of the rows, or of every n-th of them, that fit the cache with `n_columns` values a row."""
@@ -155,38 +157,28 @@ class LogisticLoss:
         n_rows = len(self.X)
         return [slice(first, min(first + length, n_rows), row_stride) for first in range(0, n_rows, length)]
 
-    @property
-    def _inverse_std(self) -> Array:
-        return np.divide(1.0, self.std, out=np.zeros_like(self.std), where=self.std > 0)
+    def _iter_row_blocks(self, theta: Array, *, row_stride: int = 1) -> Iterator[tuple[Array, Array, Array, Array]]:
+        """Yield blocks of the features (rows, k), and of labels, shares and log odds, (rows,) or (m, rows)."""
+        slopes, intercept = self._weights_in_units_of_X(theta)
+        for rows in self.row_blocks(n_columns=max(intercept.size, 1), row_stride=row_stride):
+            X = self.X[rows]
+            yield X, self.y[rows].T, self.sample_weight[rows].T, self._log_odds_of_rows(X, slopes, intercept)
 
-    def _log_odds_by_weights(self, theta: Array, rows: slice) -> Array:
-        """Return theta.x of some rows, (rows,) or (m, rows)."""
-        slopes = theta.T[..., 1:] * self._inverse_std
-        intercept = theta.T[..., 0] - (slopes * self.mean).sum(axis=-1)
-        z = slopes @ self.X[rows].T
+    def _log_odds_of_rows(self, X: Array, slopes: Array, intercept: Array) -> Array:
+        z = slopes @ X.T
         z += intercept[..., None]
         return np.asarray(z)
 
-    def _second_moments(self, row_values: Callable[[slice], Array], theta: Array, *, row_stride: int = 1) -> Array:
-        """Return sum(w v x x') + l2 D for the values v of rows, with shares w that sum to 1 over every n-th row."""
-        share = self.sample_weight[::row_stride].sum(axis=0) if row_stride > 1 else np.array(1.0)
+    def _weights_in_units_of_X(self, theta: Array) -> tuple[Array, Array]:  # noqa: N802 - X as in the formulas
+        """Return the slopes, (k,) or (m, k), and intercepts, () or (m,), of the rows of X before standardisation."""
+        weights = np.matvec(self._standardization_matrix(), theta.T)
+        return weights[..., 1:], weights[..., 0]
 
-        def moments(rows: slice) -> Array:
-            X = np.column_stack([np.ones(len(self.X[rows])), self.X[rows]])
-            weights = row_values(rows) * self.sample_weight[rows].T
-            if weights.ndim == 1:
-                return np.asarray((X.T * weights) @ X)
-            return np.stack([(X.T * column) @ X for column in weights])
-
+    def _standardization_matrix(self) -> Array:
+        """Return A, (p, p) or (refits, p, p): standardised rows are rows of X, with a column of ones, times A."""
+        inverse_std = np.divide(1.0, self.std, out=np.zeros_like(self.std), where=self.std > 0)
         A = np.zeros((*self.std.shape[:-1], self.n_weights, self.n_weights))
-        diagonal = np.arange(1, self.n_weights)
+        slopes = np.arange(1, self.n_weights)
         A[..., 0, 0] = self.fit_intercept
-        A[..., 0, 1:], A[..., diagonal, diagonal] = -self.mean * self._inverse_std, self._inverse_std
-        total = self._sum_over_rows(moments, theta, row_stride=row_stride) / share[..., None, None]
-        hessian = np.matmul(np.matmul(A.swapaxes(-1, -2), total), A)
-        hessian[..., diagonal, diagonal] += self.l2
-        return np.asarray(hessian)
-
-    def _sum_over_rows(self, block_sum: Callable[[slice], Any], theta: Array, *, row_stride: int = 1) -> Any:
-        n_columns = 1 if theta.ndim == 1 else theta.shape[1]
-        return sum(block_sum(rows) for rows in self.row_blocks(n_columns=n_columns, row_stride=row_stride))
+        A[..., 0, 1:], A[..., slopes, slopes] = -self.mean * inverse_std, inverse_std
+        return A

@@ -90,5 +90,5 @@ def _newton_step(loss: LogisticLoss, theta: Array) -> Array:
             return np.asarray(P @ gradient)
     except np.linalg.LinAlgError:
         pass
-    W = whitening_matrix(loss.hessian_bound())
+    W = whitening_matrix(loss.hessian(np.zeros_like(theta)))
     return np.asarray(W @ np.linalg.pinv(W.T @ hessian @ W, rcond=0) @ W.T @ gradient)

@@ -168,7 +168,7 @@ def newton(loss: LogisticLoss, theta: Array, *, tol: float, max_iter: int) -> So
 
     The iteration ends unconverged where rounding leaves neither a lower loss nor a smaller gradient.
     """
-    W = whitening_matrix(loss.hessian_bound())
+    W = whitening_matrix(loss.hessian(np.zeros_like(theta)))
     losses, sizes = [float(loss.loss(theta))], list[float]()
 
     def update(theta: Array, gradient: Array) -> Array:
@@ -234,7 +234,9 @@ def condition_number(loss: LogisticLoss) -> float:
     Constant features are left out. Infinity if features are exactly collinear (Belsley, Kuh and Welsch 1980).
     """
     is_present = np.concatenate([[loss.fit_intercept], loss.std > 0])
-    eigenvalues = np.linalg.eigvalsh(replace(loss, l2=0.0).hessian_bound()[np.ix_(is_present, is_present)])
+    # At weights of 0 the Hessian is a quarter of the rows' second moments.
+    hessian = replace(loss, l2=0.0).hessian(np.zeros(loss.n_weights))
+    eigenvalues = np.linalg.eigvalsh(hessian[np.ix_(is_present, is_present)])
     is_regular = eigenvalues[0] > MIN_EIGENVALUE_RATIO * eigenvalues[-1]
     return float(np.sqrt(eigenvalues[-1] / eigenvalues[0])) if is_regular else math.inf
 
