@@ -32,7 +32,12 @@ MAX_PAIRS_PER_BLOCK, MAX_ROWS_PER_BLOCK = 2**15, 2**12
 
 def sigmoid(z: Array) -> Array:
     """Return 1 / (1 + exp(-z)), computed as 1/2 + tanh(z/2)/2, which cannot overflow."""
-    return 0.5 + 0.5 * np.tanh(0.5 * z)
+    # In place, as new arrays would take as long as the calculation.
+    g = np.asarray(0.5 * z)
+    np.tanh(g, out=g)
+    g *= 0.5
+    g += 0.5
+    return g
 
 
 def sigmoid_derivative(sigmoid_value: Array) -> Array:
@@ -114,7 +119,8 @@ class LogisticLoss:
         """Return the gradient, (p,) or (p, m)."""
         sums = np.zeros(theta.T.shape)
         for X, y, w, z in self._iter_row_blocks(theta):
-            error = w * (sigmoid(z) - y)
+            error = sigmoid(z) - y
+            error *= w
             sums[..., 0] += error.sum(axis=-1)
             sums[..., 1:] += error @ X
         gradient = np.matvec(self._standardization_matrix().mT, sums).T

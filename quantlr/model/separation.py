@@ -12,13 +12,7 @@ import numpy as np
 
 from quantlr.core.values import Array
 from quantlr.model.logistic import LogisticLoss
-from quantlr.model.solvers import (
-    MAX_CONDITION_ESTIMATE,
-    MIN_EIGENVALUE_RATIO,
-    condition_estimate,
-    newton,
-    whitening_matrix,
-)
+from quantlr.model.solvers import MIN_EIGENVALUE_RATIO, inverse_hessian, newton
 
 MIN_SUSPICIOUS_LOG_ODDS = 4.0
 """Largest log odds of a training row from which weights are checked for separation."""
@@ -75,20 +69,9 @@ def separation_reason(loss: LogisticLoss, theta: Array) -> str | None:
         return None
     if min_margin >= 0:
         return "a hyperplane in the features separates its ups from its downs"
-    change = np.abs(loss.log_odds(_newton_step(loss, theta)))[loss.sample_weight > 0].max()
+    # The step along directions in which the Hessian is nearly flat is needed too.
+    step = inverse_hessian(replace(loss, hessian_row_stride=1), theta, min_eigenvalue_ratio=0.0) @ loss.gradient(theta)
+    change = np.abs(loss.log_odds(step))[loss.sample_weight > 0].max()
     if change > max(MAX_CONVERGED_LOG_ODDS_STEP, MAX_CONVERGED_LOG_ODDS_STEP_RATIO * max_log_odds):
         return "the features separate its classes along some direction, and the weights grow without bound"
     return None
-
-
-def _newton_step(loss: LogisticLoss, theta: Array) -> Array:
-    """Return the Newton step (p,), also along directions in which the Hessian is nearly flat."""
-    gradient, hessian = loss.gradient(theta), replace(loss, hessian_row_stride=1).hessian(theta)
-    try:
-        P = np.asarray(np.linalg.inv(hessian), dtype=np.float64)
-        if condition_estimate(P, hessian) < MAX_CONDITION_ESTIMATE:
-            return np.asarray(P @ gradient)
-    except np.linalg.LinAlgError:
-        pass
-    W = whitening_matrix(loss.hessian(np.zeros_like(theta)))
-    return np.asarray(W @ np.linalg.pinv(W.T @ hessian @ W, rcond=0) @ W.T @ gradient)

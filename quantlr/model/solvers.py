@@ -168,27 +168,30 @@ def newton(loss: LogisticLoss, theta: Array, *, tol: float, max_iter: int) -> So
 
     The iteration ends unconverged where rounding leaves neither a lower loss nor a smaller gradient.
     """
-    W = whitening_matrix(loss.hessian(np.zeros_like(theta)))
     losses, sizes = [float(loss.loss(theta))], list[float]()
+    learning_rate = np.empty(0)
 
     def update(theta: Array, gradient: Array) -> Array:
-        learning_rate = W @ pseudo_inverse(W.T @ loss.hessian(theta) @ W) @ W.T
-        next_theta = backtrack(loss, theta, learning_rate @ gradient, W @ (W.T @ gradient), losses)
+        nonlocal learning_rate
         sizes.append(float(np.abs(gradient).max()))
+        if sizes[-1] > tol or len(sizes) == 1:
+            learning_rate = inverse_hessian(loss, theta)
+        next_theta = backtrack(loss, theta, learning_rate @ gradient, gradient, losses)
         return theta if _is_stalled(losses, sizes) else next_theta
 
     result = iterate_updates(loss, theta, update, tol=tol, max_iter=max_iter)
-    return SolverResult(result.theta, result.iterations, result.max_abs_gradient, result.converged, np.array(losses))
+    return replace(result, losses=np.array(losses))
 
 
 FIRST_ORDER_SOLVERS = {"gradient_descent": gradient_descent, "nesterov": nesterov}
 """The solvers with a number as learning rate, by their name in `model.solver`."""
 
 
-def backtrack(loss: LogisticLoss, theta: Array, step: Array, hessian_bound_step: Array, losses: list[float]) -> Array:
+def backtrack(loss: LogisticLoss, theta: Array, step: Array, gradient: Array, losses: list[float]) -> Array:
     """Return theta - step, with the step halved until the loss does not rise, and append the loss there to `losses`.
 
-    Where no fraction of the step lowers the loss, the step of the Hessian bound is taken.
+    Where no fraction of the step lowers the loss, it is replaced by that of the Hessian at weights of 0, which is the
+    largest: this step always lowers the loss (Boehning and Lindsay 1988).
     """
     for _ in range(MAX_HALVINGS):
         candidate_loss = float(loss.loss(theta - step))
@@ -196,8 +199,10 @@ def backtrack(loss: LogisticLoss, theta: Array, step: Array, hessian_bound_step:
             losses.append(candidate_loss)
             return theta - step
         step = step / 2
-    losses.append(float(loss.loss(theta - hessian_bound_step)))
-    return theta - hessian_bound_step
+    W = whitening_matrix(loss)
+    theta = theta - W @ (W.T @ gradient)
+    losses.append(float(loss.loss(theta)))
+    return theta
 
 
 def _is_stalled(losses: list[float], max_abs_gradients: list[float]) -> bool:
@@ -241,12 +246,28 @@ def condition_number(loss: LogisticLoss) -> float:
     return float(np.sqrt(eigenvalues[-1] / eigenvalues[0])) if is_regular else math.inf
 
 
-def whitening_matrix(hessian_bound: Array) -> Array:
-    """Return W (p, r), with theta = W u, such that the Hessian bound is the identity in the coordinates u.
+def inverse_hessian(loss: LogisticLoss, theta: Array, *, min_eigenvalue_ratio: float = MIN_EIGENVALUE_RATIO) -> Array:
+    """Return the inverse Hessian (p, p) of one refit, without directions that are flatter than the ratio.
+
+    Where it is nearly singular, directions are compared in coordinates that separate nearly collinear features well.
+    """
+    hessian = loss.hessian(theta)
+    try:
+        P = np.asarray(np.linalg.inv(hessian), dtype=np.float64)
+        if condition_estimate(P, hessian) < MAX_CONDITION_ESTIMATE:
+            return P
+    except np.linalg.LinAlgError:
+        pass
+    W = whitening_matrix(loss)
+    return np.asarray(W @ np.linalg.pinv(W.T @ hessian @ W, rcond=min_eigenvalue_ratio, hermitian=True) @ W.T)
+
+
+def whitening_matrix(loss: LogisticLoss) -> Array:
+    """Return W (p, r), with theta = W u, such that the Hessian at weights of 0 is the identity in the coordinates u.
 
     Nearly collinear features are well separated there; exactly collinear ones share one coordinate, and constant ones
     have none.
     """
-    eigenvalues, eigenvectors = np.linalg.eigh(hessian_bound)
+    eigenvalues, eigenvectors = np.linalg.eigh(loss.hessian(np.zeros(loss.n_weights)))
     is_kept = eigenvalues > MIN_EIGENVALUE_RATIO * eigenvalues[-1]
     return np.asarray(eigenvectors[:, is_kept] / np.sqrt(eigenvalues[is_kept]))
