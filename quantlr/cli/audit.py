@@ -57,8 +57,7 @@ def command(options: Options, *, config_path: Path, cuts: CutoffCount) -> int:
     path = write_report_file(content.encode(), "audit.json", config.run.name, options.output)
     _print_audit(options, audit)
     options.results.print(f"audit in {path}", markup=False)
-    if options.as_json:
-        click.echo(json.dumps(audit.to_dict(), ensure_ascii=False, allow_nan=False))
+    options.print_json(audit.to_dict())
     return 0 if audit.is_clean else LEAK_EXIT_STATUS
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from importlib import import_module
 from textwrap import wrap
 from typing import TYPE_CHECKING
@@ -72,7 +71,7 @@ def _print_entries(options: Options, name: str, entries: Sequence[CatalogEntry])
     from rich.text import Text
 
     if options.as_json:
-        click.echo(json.dumps({name: [asdict(entry) for entry in entries]}))
+        options.print_json({name: entries})
         return
     for entry in entries:
         options.results.print(Text(entry.kind, style="bold"))

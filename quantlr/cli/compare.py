@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
@@ -37,8 +36,7 @@ def command(options: Options, *, runs: tuple[str, ...], name: str) -> None:
     folder = write_comparison(comparison, name, options.output)
     _print_comparison(options, comparison)
     options.results.print(f"comparison in {folder}", markup=False)
-    if options.as_json:
-        click.echo(json.dumps(comparison.to_dict(), ensure_ascii=False, allow_nan=False))
+    options.print_json(comparison.to_dict())
 
 
 def _print_comparison(options: Options, comparison: Comparison) -> None:
@@ -73,8 +71,7 @@ def _metrics_table(comparison: Comparison) -> Table:
     dates = comparison.dates
     title = f"{len(dates):,} common sessions, {iso_date(dates[0])} to {iso_date(dates[-1])}"
     listed = [index for index, heading in enumerate(HEADLINE_COLUMNS) if heading not in PAGE_ONLY_HEADINGS]
-    columns = [(HEADLINE_COLUMNS[index], {"justify": "right", "no_wrap": True}) for index in listed]
-    table = make_table(title, (("", {"overflow": "fold"}), *columns))
+    table = make_table(title, ("", *(f">{HEADLINE_COLUMNS[index]}" for index in listed)))
     metrics_by_name = dict(zip(comparison.run_names, comparison.metrics_by_run, strict=True))
     if any(value is not None for value in comparison.baseline_metrics.values()):
         metrics_by_name["baseline"] = comparison.baseline_metrics

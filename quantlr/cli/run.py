@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from functools import partial
@@ -69,8 +68,7 @@ def _run_and_print(options: Options, path: Path, paths_by_name: dict[str, Path],
         previous_metrics = read_previous_metrics(output / name)
         folder = run.save(output, draw=draw, progress=progress)
     _print_run(options, run, previous_metrics, folder)
-    if options.as_json:
-        click.echo(json.dumps(run.metrics))
+    options.print_json(run.metrics)
     return folder
 
 
@@ -152,17 +150,15 @@ def _headline_table(rows: Sequence[HeadlineRow], changes: Sequence[HeadlineChang
 
     from quantlr.cli.terminal import make_table
 
-    number = {"justify": "right", "no_wrap": True}
-    narrow_column, wide_columns = ("", {"no_wrap": True}), (("previous", number), ("change", {"no_wrap": True}))
-    change_columns = () if not changes else (narrow_column,) if layout == "narrow" else wide_columns
-    name_column = (("", {"style": "dim"}),) if layout == "full" else ()
-    table = make_table("", (("", {}), ("this run", number), *change_columns, ("baseline", number), *name_column))
-    table.padding = (0, 1 if layout == "narrow" else 2, 0, 0)
+    is_narrow, n_baseline_cells = layout == "narrow", 2 if layout == "full" else 1
+    change_headings = () if not changes else ("",) if is_narrow else (">previous", "change")
+    table = make_table("", ("", ">this run", *change_headings, *(">baseline", "")[:n_baseline_cells]))
+    table.padding = (0, 1 if is_narrow else 2, 0, 0)
     for (label, value, baseline, baseline_name), change in zip_longest(rows, changes):
         cells = []
         if change is not None:
-            text = change.assessment if layout == "narrow" else f"{change.difference_text} {change.assessment}".strip()
-            cells = [] if layout == "narrow" else [Text(change.previous_text)]
+            text = change.assessment if is_narrow else f"{change.difference_text} {change.assessment}".strip()
+            cells = [] if is_narrow else [Text(change.previous_text)]
             cells.append(Text(text, style=STYLE_BY_ASSESSMENT[change.assessment]))
-        table.add_row(label, value, *cells, baseline, *([baseline_name] if layout == "full" else []))
+        table.add_row(label, value, *cells, *(baseline, Text(baseline_name, style="dim"))[:n_baseline_cells])
     return table

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,8 +68,7 @@ def command(
         sweep_options = SweepOptions(output, open_engine, offline=offline, fresh=fresh, observer=observer)
         result = run_sweep(sweep, sweep_options)
     _print_sweep(options, result)
-    if options.as_json:
-        click.echo(json.dumps(result.summary))
+    options.print_json(result.summary)
     return FAILED_TRIALS_EXIT_STATUS if result.summary["trials"]["failed"] else 0
 
 
@@ -155,10 +153,9 @@ def _best_trials_table(result: SweepResult) -> Table:
 
     from quantlr.cli.terminal import make_table
 
-    keys, right = list(result.summary["grid"]), {"justify": "right", "no_wrap": True}
-    numbers = ("Sharpe", "95%", "deflated", "CAGR", "max drawdown", "turnover")
-    columns = (("rank", right), ("trial", right), *((key, {}) for key in keys), *((name, right) for name in numbers))
-    table = make_table(result.name, columns)
+    keys = list(result.summary["grid"])
+    numbers = (">Sharpe", ">95%", ">deflated", ">CAGR", ">max drawdown", ">turnover")
+    table = make_table(result.name, (">rank", ">trial", *keys, *numbers))
     for _, row in result.trials[result.trials["error"].isna()].head(MAX_TRIALS_SHOWN).iterrows():
         settings = (Text(str(row[key])) for key in keys)
         table.add_row(f"{row['rank']}", f"{row['trial']}", *settings, *_trial_cells(row))

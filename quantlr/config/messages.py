@@ -9,7 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from quantlr.config.yaml_tree import ConfigProblem, KeyPath, ParsedYaml, SourceLocation, format_key_path
-from quantlr.core.components import Component, component_kind, load_installed_component
+from quantlr.core.components import Component, load_installed_component
 
 RENAMED_KEYS = {"model.descent": "model.solver", "untouched": "holdout"}
 """Former dotted keys of configs and sweeps, and their present names."""
@@ -55,7 +55,7 @@ def problems_from_validation_error(
         if detail["type"] == "too_short" and any(other["loc"][: len(loc)] == loc != other["loc"] for other in details):
             continue  # pydantic counts valid entries only, and reports the invalid ones itself
         path = _key_path_from_loc(loc, parsed_yaml.value, detail["type"])
-        if detail["type"].startswith("union_tag") and isinstance(detail["input"], dict):
+        if detail["type"] == "union_tag_invalid" and isinstance(detail["input"], dict):
             path = (*path, "kind")
         texts_by_path.setdefault(path, {})[_problem_text(detail, path, parsed_yaml, model)] = None
         locations[path] = _location_of_key_path(path, parsed_yaml, is_unknown_key=detail["type"] == "extra_forbidden")
@@ -111,13 +111,8 @@ def _problem_text(detail: Any, key_path: KeyPath, parsed_yaml: ParsedYaml, model
     if error_type == "extra_forbidden":
         section = _section_class_at(model, key_path[:-1], parsed_yaml.value)
         return _unknown_key_text(key_path, list(section.model_fields) if section else [])
-    if error_type == "union_tag_not_found":
-        kinds = _allowed_kinds(model, key_path[:-1] if key_path[-1] == "kind" else key_path, parsed_yaml.value)
-        if isinstance(value, dict):
-            return f"is needed, and missing: one of {_name_list_text(kinds)}"
-        return f"needs a mapping with a kind, found {_value_text(value)}; the kind is one of {_name_list_text(kinds)}"
     if error_type == "union_tag_invalid":
-        return _unknown_kind_text(value, [tag.strip(" '") for tag in context["expected_tags"].split(",")])
+        return _missing_or_unknown_kind_text(value, [tag.strip(" '") for tag in context["expected_tags"].split(",")])
     if error_type in ("value_error", "assertion_error"):
         return str(detail["msg"]).removeprefix("Value error, ")
     if error_type == "missing":
@@ -153,9 +148,13 @@ def _unknown_key_text(key_path: KeyPath, known_keys: list[str]) -> str:
     return f"unknown key{_suggestion_text(str(key_path[-1]), known_keys) or listed}"
 
 
-def _unknown_kind_text(section: Any, known_kinds: list[str]) -> str:
+def _missing_or_unknown_kind_text(section: Any, known_kinds: list[str]) -> str:
     kind = section.get("kind") if isinstance(section, dict) else getattr(section, "kind", None)
     listed = _name_list_text(known_kinds)
+    if kind is None and not isinstance(section, dict):
+        return f"needs a mapping with a kind, found {_value_text(section)}; the kind is one of {listed}"
+    if kind is None:
+        return f"is needed, and missing: one of {listed}"
     if not isinstance(kind, str):
         return f"needs the name of a kind, found {_value_text(kind)}; one of {listed}"
     return f"unknown kind {_value_text(kind)}{_suggestion_text(kind, known_kinds) or f'; known here: {listed}'}"
@@ -232,15 +231,3 @@ def _section_class_at(model: type[BaseModel], key_path: KeyPath, config_values: 
             options = _allowed_section_classes(section, part)
         section = _select_section_class(options, config_values)
     return section
-
-
-def _allowed_kinds(model: type[BaseModel], key_path: KeyPath, config_values: Any) -> list[str]:
-    """Return the kinds allowed at a key path: of a key, or of an entry of the list under it."""
-    while isinstance(key_path[-1], int):
-        key_path = key_path[:-1]
-    section = _section_class_at(model, key_path[:-1], config_values)
-    return [
-        component_kind(option)
-        for option in _allowed_section_classes(section, str(key_path[-1]))
-        if issubclass(option, Component)
-    ]

@@ -92,7 +92,8 @@ def component_union(
         return component_classes[0]
 
     def get_kind(value: Any) -> Any:
-        return value.get("kind", default_kind) if isinstance(value, dict) else getattr(value, "kind", None)
+        # An empty kind is an error that lists the kinds there are; None is one that does not.
+        return (value.get("kind", default_kind) if isinstance(value, dict) else getattr(value, "kind", None)) or ""
 
     tagged = tuple(Annotated[component, Tag(component_kind(component))] for component in component_classes)
     union: Any = Annotated[Union[tagged], Discriminator(get_kind)]  # noqa: UP007 - the members are known at run time only
