@@ -2,39 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from difflib import get_close_matches
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from quantlr.config.yaml_tree import ConfigProblem, KeyPath, ParsedYaml, SourceLocation, format_key_path
-from quantlr.core.components import Component, load_installed_component
+from quantlr.core.components import Component, component_kind, load_installed_component, nested_annotations
 
 RENAMED_KEYS = {"model.descent": "model.solver", "untouched": "holdout"}
 """Former dotted keys of configs and sweeps, and their present names."""
 RENAMED_VALUES = {"model.solver": {"plain": "gradient_descent", "accelerated": "nesterov", "preconditioned": "newton"}}
 """Former values by dotted key, and their present names."""
-_ERROR_TYPES_BY_TEXT = {
+_ERROR_TYPES_BY_TEMPLATE = {
     "needs a whole number": ("int_type", "int_parsing", "int_from_float"),
     "needs a number": ("float_type", "float_parsing"),
     "needs text": ("string_type", "too_short", "string_too_short"),
     "needs true or false": ("bool_type", "bool_parsing"),
     "needs a list, like [a, b]": ("tuple_type", "list_type"),
-    "needs a mapping, like {key: value}": ("dict_type", "model_type", "model_attributes_type"),
+    "needs a mapping, like {{key: value}}": ("dict_type", "model_type", "model_attributes_type"),
     "needs a date as YYYY-MM-DD": (
         "date_type", "date_parsing", "date_from_datetime_parsing", "date_from_datetime_inexact",
     ),
     "needs a path": ("path_type",),
     "needs a finite number": ("finite_number",),
+    "needs a number above {gt:g}": ("greater_than",),
+    "needs a number of at least {ge:g}": ("greater_than_equal",),
+    "needs a number below {lt:g}": ("less_than",),
+    "needs a number of at most {le:g}": ("less_than_equal",),
     "needs 1 to 80 of A-Z a-z 0-9 . _ -, not beginning with a dot": ("string_pattern_mismatch",),
 }  # fmt: skip
-_TEXT_BY_ERROR_TYPE = {error_type: text for text, types in _ERROR_TYPES_BY_TEXT.items() for error_type in types}
-_BOUND_TEXTS = {
-    "greater_than": ("a number above", "gt"),
-    "greater_than_equal": ("a number of at least", "ge"),
-    "less_than": ("a number below", "lt"),
-    "less_than_equal": ("a number of at most", "le"),
+_TEMPLATE_BY_ERROR_TYPE = {
+    error_type: template for template, error_types in _ERROR_TYPES_BY_TEMPLATE.items() for error_type in error_types
 }
 MAX_SUGGESTION_CHARS = 60
 """Longest word for which similar names are looked up."""
@@ -127,16 +126,14 @@ def _problem_text(detail: Any, key_path: KeyPath, parsed_yaml: ParsedYaml, model
 
 def _needed_and_found_text(error_type: str, value: Any, context: dict[str, Any], message: str) -> str:
     """Return the message for a value of a wrong type, size or length."""
-    if error_type in _BOUND_TEXTS:
-        need, name = _BOUND_TEXTS[error_type]
-        return f"needs {need} {context[name]:g}, found {_value_text(value)}"
     if error_type in ("string_too_long", "too_long") and isinstance(value, str):
         return f"needs at most {context['max_length']} characters, found {len(value)}"
     if error_type in ("too_short", "too_long") and not isinstance(value, str):
         need, name = ("at least", "min_length") if error_type == "too_short" else ("at most", "max_length")
         entries = "one entry" if context[name] == 1 else f"{context[name]} entries"
         return f"needs {need} {entries}, found {context['actual_length'] or 'none'}"
-    needed = _TEXT_BY_ERROR_TYPE.get(error_type) or message.replace("Input should", "should", 1)
+    template = _TEMPLATE_BY_ERROR_TYPE.get(error_type)
+    needed = template.format(**context) if template else message.replace("Input should", "should", 1)
     return f"{needed}, found {_value_text(value)}"
 
 
@@ -189,36 +186,27 @@ def _suggestion_text(word: str, known_words: list[str]) -> str:
     return f"; did you mean {by_lower_case[similar[0]]}?" if similar else ""
 
 
-def _iter_section_classes(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Yield the section classes in an annotation."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _iter_section_classes(argument)
-
-
 def _allowed_section_classes(section_class: type[BaseModel] | None, key: str) -> list[type[BaseModel]]:
     """Return the section classes that a key of a section may have."""
     if section_class is None:
         return []
     section_class.model_rebuild()  # resolves annotations that name the catalogue of features
     field = section_class.model_fields.get(key)
-    annotations = (field.annotation, *field.metadata) if field else ()
-    return [section for annotation in annotations for section in _iter_section_classes(annotation)]
+    annotations = nested_annotations(field) if field else []
+    return [item for item in annotations if isinstance(item, type) and issubclass(item, BaseModel)]
 
 
 def _select_section_class(section_classes: list[type[BaseModel]], value: Any) -> type[BaseModel] | None:
     """Return the section class of a value, by its kind; None for an unknown kind."""
     kind = value.get("kind") if isinstance(value, dict) else None
-    if not section_classes or kind is None:
+    components = {component_kind(option): option for option in section_classes if issubclass(option, Component)}
+    if kind is None or not components:
         return section_classes[0] if section_classes else None
-    for section_class in section_classes:
-        if "kind" in section_class.model_fields and section_class.model_fields["kind"].default == kind:
-            return section_class
-    base = next((cls for cls in section_classes[0].__mro__ if "entry_point_group" in vars(cls)), Component)
-    if issubclass(base, Component) and base.entry_point_group:
-        return load_installed_component(str(kind), base)
-    return section_classes[0]
+    first = next(iter(components.values()))
+    if str(kind) in components or not first.entry_point_group:
+        return components.get(str(kind), first)
+    base = next(cls for cls in first.__mro__ if "entry_point_group" in vars(cls))
+    return load_installed_component(str(kind), base)
 
 
 def _section_class_at(model: type[BaseModel], key_path: KeyPath, config_values: Any) -> type[BaseModel] | None:

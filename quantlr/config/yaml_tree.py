@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, DocumentStartEvent, NodeEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
@@ -245,27 +246,21 @@ def dump_yaml(mapping: dict[str, Any]) -> str:
     yaml.representer.add_representer(
         type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
     )
-    config = yaml.map()
+    config = {}
     for key, value in mapping.items():
         if key == "data":
-            config[key] = yaml.map()
-            config[key].update({inner: _to_flow_style(yaml, content) for inner, content in value.items()})
-        elif isinstance(value, list):
-            config[key] = yaml.seq(_to_flow_style(yaml, item) for item in value)
+            config[key] = {inner_key: _to_flow_style(content) for inner_key, content in value.items()}
         else:
-            config[key] = _to_flow_style(yaml, value)
+            config[key] = [*map(_to_flow_style, value)] if isinstance(value, list) else _to_flow_style(value)
     stream = io.StringIO()
     yaml.dump(config, stream)
     return stream.getvalue()
 
 
-def _to_flow_style(yaml: YAML, value: Any) -> Any:
-    if isinstance(value, dict):
-        flow = yaml.map()
-        flow.update({key: _to_flow_style(yaml, item) for key, item in value.items()})
-    elif isinstance(value, list):
-        flow = yaml.seq(_to_flow_style(yaml, item) for item in value)
-    else:
+def _to_flow_style(value: Any) -> Any:
+    """Return a mapping or list that is written on one line, {a: 1} or [1, 2], and another value as it is."""
+    if not isinstance(value, (dict, list)):
         return value
+    flow = CommentedMap(value) if isinstance(value, dict) else CommentedSeq(value)
     flow.fa.set_flow_style()
     return flow

@@ -188,11 +188,17 @@ class ChoiceDescriptions:
         return {**schema, "enum": choices, ENUM_DESCRIPTIONS_KEY: descriptions}
 
 
-def units_and_choice_descriptions(field: FieldInfo) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Return the units of a field's numbers and the descriptions of its choices, from its annotation."""
+def nested_annotations(field: FieldInfo) -> list[Any]:
+    """Return the annotation and the metadata of a field, and all that is nested in them."""
     annotations = [field.annotation, *field.metadata]
     for annotation in annotations:  # the list grows while nested annotations are appended
         annotations += get_args(annotation)
+    return annotations
+
+
+def units_and_choice_descriptions(field: FieldInfo) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Return the units of a field's numbers and the descriptions of its choices, from its annotation."""
+    annotations = nested_annotations(field)
     units = dict.fromkeys(unit.name for unit in annotations if isinstance(unit, Unit))
     choices = [choice for choice in annotations if isinstance(choice, str)]
     choice_texts = [item.descriptions for item in annotations if isinstance(item, ChoiceDescriptions)]
