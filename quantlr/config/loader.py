@@ -70,17 +70,15 @@ def read_config_file(
 
 def require_file_kind(parsed_yaml: ParsedYaml, source: Any, *, verb: Literal["run", "sweep"]) -> None:
     """Raise a ConfigError that names the other verb if the top-level keys are those of the file that it runs."""
-    sweep_keys, run_keys = (
-        [key for key in keys if key in parsed_yaml.value] for keys in (("grid", "base"), ("data", "features"))
+    keys_by_verb = {"sweep": ("grid", "base"), "run": ("data", "features")}
+    found_verb, key = next(
+        ((verb, key) for verb, keys in keys_by_verb.items() for key in keys if key in parsed_yaml.value), (verb, "")
     )
-    if verb == "run":
-        other_keys, other_kind, other_verb = sweep_keys, "sweep file", "sweep"
-    else:
-        other_keys, other_kind, other_verb = [] if sweep_keys else run_keys, "run config", "run"
-    if other_keys:
-        call = f"quantlr.{other_verb}(...)" if isinstance(source, Mapping) else f"quantlr {other_verb} {source}"
-        location = parsed_yaml.key_locations.get((other_keys[0],), SourceLocation("config"))
-        _raise_config_error(location, other_keys[0], f"this is a {other_kind}; `{call}` runs it")
+    if found_verb != verb:
+        call = f"quantlr.{found_verb}(...)" if isinstance(source, Mapping) else f"quantlr {found_verb} {source}"
+        location = parsed_yaml.key_locations.get((key,), SourceLocation("config"))
+        file_kind = "sweep file" if found_verb == "sweep" else "run config"
+        _raise_config_error(location, key, f"this is a {file_kind}; `{call}` runs it")
 
 
 def _raise_config_error(location: SourceLocation, key: str, text: str) -> NoReturn:

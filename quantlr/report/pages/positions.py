@@ -56,12 +56,11 @@ def cumulative_cost_values(context: PageContext) -> Table:
     `gross_excess` is (sessions,); `costs` maps each part that is not 0 to (sessions,).
     """
     result, config = context.run_data.result, context.config
-    parts = cost_breakdown(result, config.execution, sessions_per_year=config.report.sessions_per_year)
-    costs = (parts.commission, parts.slippage, parts.fees_and_spread, parts.borrow)
+    costs = cost_breakdown(result, config.execution, sessions_per_year=config.report.sessions_per_year)
     table: dict[str, Any] = {
         "dates": result.sessions,
         "gross_excess": np.cumsum(result.gross_return - result.session_cash_rate),
-        "costs": {name: np.cumsum(cost) for name, cost in zip(COST_PART_COLORS, costs, strict=True) if cost.any()},
+        "costs": {name: np.cumsum(cost) for name, cost in costs.items() if cost.any()},
         "date_range": result.fill_dates[[0, -1]],
     }
     if not table["costs"] and not table["gross_excess"].any():
