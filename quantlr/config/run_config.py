@@ -37,17 +37,6 @@ else:
     AnyPolicy = component_union(POLICIES, default_kind="threshold")
     AnyOverlay = component_union(OVERLAYS)
 
-__all__ = [
-    "REPORT_NAME_PATTERN",
-    "LoadedConfig",
-    "RunConfig",
-    "copy_nested",
-    "load_config",
-    "parse_setting",
-    "read_unvalidated_config",
-    "validate_config",
-]
-
 REPORT_NAME_PATTERN = r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,79}$"
 """Valid names of report folders."""
 ReportName = Annotated[str, Field(pattern=REPORT_NAME_PATTERN)]
