@@ -68,15 +68,14 @@ sources = _catalog_command("sources", "List the sources of prices, or those KIND
 
 
 def _print_entries(options: Options, name: str, entries: Sequence[CatalogEntry]) -> None:
-    from rich.text import Text
 
     if options.as_json:
         options.print_json({name: entries})
         return
     for entry in entries:
-        options.results.print(Text(entry.kind, style="bold"))
+        options.results.print(entry.kind, style="bold")
         for line in _iter_entry_lines(entry, verbose=options.verbose):
-            options.results.print(Text(line))
+            options.results.print(line)
 
 
 def _iter_entry_lines(entry: CatalogEntry, *, verbose: bool) -> Iterator[str]:

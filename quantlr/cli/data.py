@@ -28,8 +28,6 @@ def fetch_command(options: Options, *, config_paths: tuple[Path, ...]) -> int:
 @verb("list")
 def list_command(options: Options) -> None:
     """List the cached prices."""
-    from rich.text import Text
-
     from quantlr.data.cache import DamagedFileError, PriceCache
 
     cache = PriceCache.in_user_cache_dir()
@@ -38,7 +36,7 @@ def list_command(options: Options) -> None:
         try:
             entry = ticker_cache.read_cache_index()
         except DamagedFileError as error:
-            options.messages.print(Text(str(error), style="yellow"))
+            options.messages.print(str(error), style="yellow")
             continue
         if entry is None:
             continue
@@ -52,7 +50,7 @@ def list_command(options: Options) -> None:
             "exchange": entry.exchange_info.get("exchange", ""),
         }
         for revision in entry.revisions if options.verbose else ():
-            options.results.print(Text(f"{entry.ticker}: {revision.text}"))
+            options.results.print(f"{entry.ticker}: {revision.text}")
     columns = ("bars", "first", "last", "fetched", "answers", "revisions")
     _print_ticker_table(options, f"{len(rows)} tickers in {cache.folder}", columns, rows)
     options.print_json({"folder": str(cache.folder), "tickers": rows})
@@ -77,7 +75,7 @@ def verify_command(options: Options) -> None:
     options.print_json({"folder": str(cache.folder), "tickers": len(ticker_caches), "damaged": damaged})
     if damaged:
         raise Fault("\n".join((*damaged, "the next run that needs them downloads them again")))
-    options.results.print(f"{len(ticker_caches)} tickers in {cache.folder}: all checksums match", markup=False)
+    options.results.print(f"{len(ticker_caches)} tickers in {cache.folder}: all checksums match")
 
 
 def _fetch_and_print(options: Options, config_path: Path) -> None:
@@ -103,14 +101,13 @@ def _fetch_and_print(options: Options, config_path: Path) -> None:
 
 
 def _print_ticker_table(options: Options, title: str, columns: tuple[str, ...], rows: dict[str, Any]) -> None:
-    from rich.text import Text
 
     from quantlr.cli.terminal import make_table, print_table
 
     table = make_table(title, ("", *(f">{column}" for column in columns)))
     for ticker, row in rows.items():
         cells = (row.get(column, "") for column in columns)
-        table.add_row(Text(ticker), *(Text(f"{cell:,}" if isinstance(cell, int) else str(cell)) for cell in cells))
+        table.add_row(ticker, *(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in cells))
     print_table(table, options.results)
 
 

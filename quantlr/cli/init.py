@@ -132,7 +132,7 @@ def _print_written_configs(options: Options, paths: list[Path], *, config_text: 
     for base_path in paths[1:]:
         results.print(Text.assemble("it extends ", path_link(base_path), ", written too"), soft_wrap=True)
     if config_text:
-        results.print(Text(config_text), soft_wrap=True)
+        results.print(config_text, soft_wrap=True)
     next_steps = (
         (f"quantlr run {path}", "runs it"),
         (f"quantlr plan {path}", "shows what a run would do"),

@@ -48,7 +48,7 @@ def _plan_and_print(options: Options, config_path: Path) -> None:
         plan = plan_config(config, output=options.output, offline=options.offline, progress=progress)
     lines = Table.grid(Column(style="cyan", no_wrap=True), Column(overflow="fold"), padding=(0, 2, 0, 0))
     for key, text in _iter_plan_lines(plan, config_path):
-        lines.add_row(key, Text(text))
+        lines.add_row(key, text)
     options.results.print(Text(plan.name, style="bold"), lines, sep="\n")
     if plan.walk is not None:
         _print_walk_forward_plan(options, plan.walk)
@@ -91,7 +91,6 @@ def _section_text(section: dict[str, Any]) -> str:
 
 
 def _print_walk_forward_plan(options: Options, walk: WalkForwardPlan) -> None:
-    from rich.text import Text
 
     from quantlr.cli.terminal import print_table
 
@@ -99,10 +98,10 @@ def _print_walk_forward_plan(options: Options, walk: WalkForwardPlan) -> None:
     listed_models = walk.models if options.verbose else walk.models[:MAX_MODELS_SHOWN]
     print_table(_models_table(walk, listed_models), results)
     if len(listed_models) < n_models:
-        results.print(Text(f"and {n_models - len(listed_models):,} more; -v shows all", style="dim"))
+        results.print(f"and {n_models - len(listed_models):,} more; -v shows all", style="dim")
     for model in walk.models if options.verbose else walk.models[:1]:
         print_table(_refits_table(model, show_all=options.verbose), results)
-    results.print(Text("; ".join(_iter_totals(walk)), style="bold"))
+    results.print("; ".join(_iter_totals(walk)), style="bold")
     options.print_notes(walk.notes)
 
 

@@ -60,11 +60,11 @@ def _print_predictions(options: Options, predictions: Predictions) -> None:
         for prediction in tickers:
             print_table(_contributions_table(prediction), results)
     else:
-        results.print(Text("contributions of the features: with -v or --json", style="dim"))
+        results.print("contributions of the features: with -v or --json", style="dim")
     for fill_text in dict.fromkeys(prediction.filled for prediction in tickers):
-        results.print(Text(f"filled {fill_text}"))
+        results.print(f"filled {fill_text}")
     if predictions.horizon > 1:
-        results.print(Text(f"the position held is the mean of the last {predictions.horizon} decisions"))
+        results.print(f"the position held is the mean of the last {predictions.horizon} decisions")
     options.print_notes(predictions.notes)
     tickers_by_warning: dict[str, list[str]] = {}
     for prediction in predictions.tickers:

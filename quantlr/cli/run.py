@@ -83,9 +83,9 @@ def _print_run(options: Options, run: Run, previous_metrics: dict[str, Any] | No
     if options.verbose:
         for label, bounds in confidence_interval_rows(run.metrics):
             results.print(Text.assemble(("95% interval ", "cyan"), f"{label}: {bounds}"))
-        results.print(Text(f"other fills: {sharpe_by_fill_text(run.metrics['backtest']['fills'])}"))
+        results.print(f"other fills: {sharpe_by_fill_text(run.metrics['backtest']['fills'])}")
     options.print_notes(run.notes)
-    results.print(Text(run.verdict, style="bold"))
+    results.print(run.verdict, style="bold")
     _print_written_files(options, report_dir)
 
 
@@ -141,7 +141,7 @@ def print_headline_table(
         notes.append(f"the previous run had other prices{f', {dates}' if dates else ''}")
     console.print(Text(title, style="bold"), table, sep="\n")
     for note in filter(None, notes):
-        console.print(Text(note, style="dim"))
+        console.print(note, style="dim")
 
 
 def _headline_table(rows: Sequence[HeadlineRow], changes: Sequence[HeadlineChange], layout: str) -> Table:
@@ -158,7 +158,7 @@ def _headline_table(rows: Sequence[HeadlineRow], changes: Sequence[HeadlineChang
         cells = []
         if change is not None:
             text = change.assessment if is_narrow else f"{change.difference_text} {change.assessment}".strip()
-            cells = [] if is_narrow else [Text(change.previous_text)]
+            cells = [] if is_narrow else [change.previous_text]
             cells.append(Text(text, style=STYLE_BY_ASSESSMENT[change.assessment]))
         table.add_row(label, value, *cells, *(baseline, Text(baseline_name, style="dim"))[:n_baseline_cells])
     return table

@@ -32,7 +32,7 @@ TERMS_WITHOUT_LINKS = ("linux", "dumb", "unknown", "")
 
 def make_console(*, stderr: bool = False, quiet: bool = False) -> Console:
     """Return a console on stdout or stderr; rich leaves colour out where NO_COLOR is set."""
-    console = Console(stderr=stderr, quiet=quiet, highlight=False, emoji=False)
+    console = Console(stderr=stderr, quiet=quiet, highlight=False, emoji=False, markup=False)
     if not console.is_terminal:
         console.width = UNWRAPPED_WIDTH
     elif console.width > MAX_WIDTH:
@@ -70,7 +70,7 @@ def has_room_for_table(table: Table, console: Console) -> bool:
 def print_table(table: Table, console: Console) -> None:
     """Print a table's title and rows; where there is no room for it, each row is one line of headings and cells."""
     if table.title:
-        console.print(Text(str(table.title), style=table.title_style or ""))
+        console.print(str(table.title), style=table.title_style or "")
         table.title = None  # rich would wrap it to the width of the table
     if has_room_for_table(table, console):
         console.print(table)
@@ -105,7 +105,7 @@ def run_for_exit_status(action: Callable[[], int | None]) -> int:
     except QuantlrError as error:
         errors = make_console(stderr=True)
         for line in error.message.splitlines():
-            errors.print(Text(line, style="red"), soft_wrap=True)
+            errors.print(line, style="red", soft_wrap=True)
         return error.exit_status
 
 

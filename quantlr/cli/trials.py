@@ -69,11 +69,7 @@ def _annual_sharpe_text(trial: Trial) -> str:
 
 def _entry_json_dict(entry: LedgerEntry) -> dict[str, Any]:
     """Return a trial as JSON has it, its Sharpe ratio per session."""
-    return asdict(entry.trial) | {
-        "label": json.loads(entry.trial.label),
-        "config": json.loads(entry.trial.config),
-        "runs": entry.runs,
-        "first_run": entry.first_run,
-        "last_run": entry.last_run,
-        "together": entry.n_related_trials,
-    }
+    values = asdict(entry)
+    trial, n_related_trials = values.pop("trial"), values.pop("n_related_trials")
+    parsed = {key: json.loads(trial[key]) for key in ("label", "config")}
+    return trial | parsed | values | {"together": n_related_trials}
