@@ -70,6 +70,6 @@ def _annual_sharpe_text(trial: Trial) -> str:
 def _entry_json_dict(entry: LedgerEntry) -> dict[str, Any]:
     """Return a trial as JSON has it, its Sharpe ratio per session."""
     values = asdict(entry)
-    trial, n_related_trials = values.pop("trial"), values.pop("n_related_trials")
-    parsed = {key: json.loads(trial[key]) for key in ("label", "config")}
-    return trial | parsed | values | {"together": n_related_trials}
+    trial: dict[str, Any] = values.pop("trial")
+    values["together"] = values.pop("n_related_trials")
+    return trial | {key: json.loads(trial[key]) for key in ("label", "config")} | values

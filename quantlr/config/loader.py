@@ -54,7 +54,7 @@ def read_config_file(
         raise ConfigError("\n".join(map(str, problems)))
     if "extends" not in parsed.value:
         return parsed, problems
-    base_name, location = parsed.value.pop("extends"), parsed.value_locations["extends",]
+    base_name, location = parsed.value.pop("extends"), parsed.value_locations.pop(("extends",))
     if not isinstance(base_name, str):
         _raise_config_error(location, "extends", "needs the path of a config")
     base, base_problems = read_config_file(
@@ -87,23 +87,19 @@ def _raise_config_error(location: SourceLocation, key: str, text: str) -> NoRetu
 
 def _read_config_text(path: Path, extends_location: SourceLocation | None) -> str:
     """Return the text of a file; `extends_location` is None for one that is named on the command line."""
-
-    def path_config_error(message: str) -> ConfigError:
-        if extends_location is None:
-            return ConfigError(f"{path}: {message}")
-        return ConfigError(str(ConfigProblem(extends_location, "extends", f"{path} {message}")))
-
+    subject = f"{extends_location}: extends: {path}" if extends_location else f"{path}:"
     try:
         content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        raise path_config_error("does not exist" if extends_location else "no such config; name a YAML file") from None
+        text = "does not exist" if extends_location else "no such config; name a YAML file"
+        raise ConfigError(f"{subject} {text}") from None
     except IsADirectoryError:
-        raise path_config_error("is a folder; name a YAML file in it") from None
-    except (ValueError, UnicodeError):
-        raise path_config_error("can't be a path") from None
+        raise ConfigError(f"{subject} is a folder; name a YAML file in it") from None
+    except ValueError:
+        raise ConfigError(f"{subject} can't be a path") from None
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            raise path_config_error("is too long for a path") from None
+            raise ConfigError(f"{subject} is too long for a path") from None
         raise Fault(f"{path}: can't be read: {error.strerror}") from error
     if len(content) > MAX_CONFIG_BYTES:
         raise ConfigError(f"{path}: {len(content):,} bytes; a config has at most {MAX_CONFIG_BYTES:,}")
@@ -122,26 +118,20 @@ def merge_parsed_yaml(base: ParsedYaml, child: ParsedYaml, *, default_kinds: Map
     `default_kinds` are the kinds of sections without a `kind`, by dotted key.
     """
 
-    def merge(key_path: KeyPath, base_mapping: dict[str, Any], value: Any) -> None:
-        key = str(key_path[-1])
-        base_value = base_mapping.get(key)
-        if isinstance(base_value, dict) and isinstance(value, dict):
-            kind = base_value.get("kind", default_kinds.get(format_key_path(key_path)))
-            if value.get("kind", kind) == kind:
-                base.value_locations[key_path] = child.value_locations[key_path]
-                base.key_locations[key_path] = child.key_locations[key_path]
-                for inner_key, inner_value in value.items():
-                    merge((*key_path, inner_key), base_value, inner_value)
-                return
-        base_mapping[key] = value
-        base.remove_locations(key_path)
-        n_parts = len(key_path)
-        for name in ("value_locations", "key_locations"):
-            source = getattr(child, name).items()
-            getattr(base, name).update({path: location for path, location in source if path[:n_parts] == key_path})
+    def merge(key_path: KeyPath, base_mapping: dict[str, Any], child_mapping: dict[str, Any]) -> None:
+        for key, value in child_mapping.items():
+            path, base_value = (*key_path, key), base_mapping.get(key)
+            if isinstance(base_value, dict) and isinstance(value, dict):
+                kind = base_value.get("kind", default_kinds.get(format_key_path(path)))
+                if value.get("kind", kind) == kind:
+                    merge(path, base_value, value)
+                    continue
+            base_mapping[key] = value
+            base.remove_locations(path)
 
-    for key, value in child.value.items():
-        merge((key,), base.value, value)
+    merge((), base.value, child.value)
+    base.value_locations |= {path: location for path, location in child.value_locations.items() if path}
+    base.key_locations |= child.key_locations
 
 
 def parse_setting(setting: str) -> tuple[str, Any]:

@@ -24,7 +24,6 @@ MAX_NESTING_LEVELS = 50
 MAX_INT_DIGITS = 400
 _SYNTAX_ERROR_TEXTS = (
     (r"'\\t'", "a tab can't indent YAML; use spaces"),
-    ("single document", "a second document (---); a config is one document"),
     (r"expected ',' or '([]}])'", "the bracket opened at {opened} is not closed; {0} or a comma is missing here"),
     ("while scanning a quoted scalar", "the quote opened at {opened} is not closed"),
     (
@@ -246,7 +245,7 @@ def dump_yaml(mapping: dict[str, Any]) -> str:
     yaml.representer.add_representer(
         type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
     )
-    config = {}
+    config: dict[str, Any] = {}
     for key, value in mapping.items():
         if key == "data":
             config[key] = {inner_key: _to_flow_style(content) for inner_key, content in value.items()}
