@@ -99,7 +99,7 @@ configs_argument = click.argument("config_paths", metavar="CONFIGS...", nargs=-1
 
 def _shared_option(*declarations: str, default: Any = None, **attributes: Any) -> Any:
     """Return a field of `Options`, and in its metadata the option of the command line that gives it a value."""
-    return field(default=default, metadata={"option": click.option(*declarations, default=default, **attributes)})
+    return field(default=default, metadata={"option": click.Option(declarations, default=default, **attributes)})
 
 
 @dataclass(frozen=True)
@@ -198,11 +198,8 @@ def verb(name: str, *option_names: str) -> Callable[[Callable[..., int | None]],
             options = Options(**{key: parameters.pop(key) for key in names})
             sys.exit(run_for_exit_status(functools.partial(function, options, **parameters)))
 
-        # click keeps the parameters that were declared last first: the shared ones follow the verb's own.
-        own_parameters = callback.__dict__.pop("__click_params__", [])
-        for key in reversed(names):
-            shared_options[key](callback)
-        callback.__dict__["__click_params__"] += own_parameters
-        return click.command(name)(callback)
+        command = click.command(name)(callback)
+        command.params += [shared_options[key] for key in names]
+        return command
 
     return make_command
