@@ -42,7 +42,7 @@ class DecisionContext:
     sessions_per_year: int
 
 
-def n_tickers_in_session(forecasts: Forecasts) -> IntArray:
+def n_session_tickers_by_row(forecasts: Forecasts) -> IntArray:
     """Return the number of tickers with a forecast in the session of each row, (rows,)."""
     count = np.bincount(forecasts.session, minlength=len(forecasts.sessions))
     return np.asarray(count[forecasts.session], dtype=np.int64)
@@ -59,7 +59,7 @@ def make_decision_context(
     if execution.spread is not None:
         is_traded = np.isin(np.arange(len(prices.tickers)), forecasts.ticker)
         cost += half_spread_rates(prices, traded_mask=is_traded)[rows]
-    order_value = execution.capital / (n_tickers_in_session(forecasts) * forecasts.horizon)
+    order_value = execution.capital / (n_session_tickers_by_row(forecasts) * forecasts.horizon)
     share_fee = execution.per_share / prices.bars_to_sessions(prices.raw_close)[rows]
     cost = cost + np.maximum(share_fee, execution.min_per_order / order_value)
     years = forecasts.horizon / sessions_per_year
@@ -130,7 +130,7 @@ class Policy(Component):
 
     def capital_divisor(self, forecasts: Forecasts) -> IntArray:
         """Return the number of tickers that share a session's capital, (rows,): those with a forecast."""
-        return n_tickers_in_session(forecasts)
+        return n_session_tickers_by_row(forecasts)
 
 
 class Threshold(Policy):
@@ -289,7 +289,7 @@ class TopK(Policy):
         rank, n_held = ranks[forecasts.session, forecasts.ticker], self._n_held_per_side(forecasts)
         decision = (rank < n_held).astype(np.float64)
         if self.sides == "long_short":
-            decision -= rank >= n_tickers_in_session(forecasts) - n_held
+            decision -= rank >= n_session_tickers_by_row(forecasts) - n_held
         return decision
 
     def capital_divisor(self, forecasts: Forecasts) -> IntArray:
@@ -297,7 +297,7 @@ class TopK(Policy):
         return np.maximum(self._n_held_per_side(forecasts) * (2 if self.sides == "long_short" else 1), 1)
 
     def _n_held_per_side(self, forecasts: Forecasts) -> IntArray:
-        return np.minimum(self.k, n_tickers_in_session(forecasts) // (2 if self.sides == "long_short" else 1))
+        return np.minimum(self.k, n_session_tickers_by_row(forecasts) // (2 if self.sides == "long_short" else 1))
 
 
 def expected_horizon_return(forecasts: Forecasts) -> Array:

@@ -200,7 +200,7 @@ def binned_weights(result: BacktestResult, ticker_indices: IntArray, *, max_bins
     return BinnedWeights(edges, means[:, :-2], means[:, -2], means[:, -1])
 
 
-def cost_breakdown(result: BacktestResult, execution: ExecutionSpec, *, sessions_per_year: int) -> dict[str, Array]:
+def costs_by_kind(result: BacktestResult, execution: ExecutionSpec, *, sessions_per_year: int) -> dict[str, Array]:
     """Return the costs of each session by kind, each (sessions,), as fractions of equity, >= 0; their sum is the cost.
 
     "commission" and "slippage" are in proportion to what is traded; "spread and fees" are half the spread, commission

@@ -100,12 +100,12 @@ def _fetch_and_print(options: Options, config_path: Path) -> None:
     options.print_json({**result, "tickers": rows, "notes": notes})
 
 
-def _print_ticker_table(options: Options, title: str, columns: tuple[str, ...], rows: dict[str, Any]) -> None:
+def _print_ticker_table(options: Options, title: str, columns: tuple[str, ...], rows_by_ticker: dict[str, Any]) -> None:
 
     from quantlr.cli.terminal import make_table, print_table
 
     table = make_table(title, ("", *(f">{column}" for column in columns)))
-    for ticker, row in rows.items():
+    for ticker, row in rows_by_ticker.items():
         cells = (row.get(column, "") for column in columns)
         table.add_row(ticker, *(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in cells))
     print_table(table, options.results)

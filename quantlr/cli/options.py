@@ -62,19 +62,19 @@ def _config_keys(config_path: Path | None) -> list[str]:
 
     if config_path is not None:
         try:
-            return list(_iter_leaf_keys(load_config(config_path).run.model_dump(mode="json"), ""))
+            return list(_iter_dotted_keys(load_config(config_path).run.model_dump(mode="json"), ""))
         except QuantlrError:
             pass  # running the config shows its errors
-    return [*RunConfig.model_fields, *_iter_leaf_keys(load_config(TEMPLATE_PATH).run.model_dump(mode="json"), "")]
+    return [*RunConfig.model_fields, *_iter_dotted_keys(load_config(TEMPLATE_PATH).run.model_dump(mode="json"), "")]
 
 
-def _iter_leaf_keys(value: Any, prefix: str) -> Iterator[str]:
+def _iter_dotted_keys(value: Any, prefix: str) -> Iterator[str]:
     """Yield the dotted key of every value that is neither a mapping nor a list of mappings."""
     entries = value.items() if isinstance(value, dict) else enumerate(value)
     for key, inner in entries:
         nested = isinstance(inner, dict) or (isinstance(inner, list) and any(isinstance(item, dict) for item in inner))
         if nested:
-            yield from _iter_leaf_keys(inner, f"{prefix}{key}.")
+            yield from _iter_dotted_keys(inner, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}"
 
@@ -97,7 +97,7 @@ configs_argument = click.argument("config_paths", metavar="CONFIGS...", nargs=-1
                                   type=click.Path(path_type=Path), shell_complete=complete_config_path)  # fmt: skip
 
 
-def _shared_option(*declarations: str, default: Any = None, **attributes: Any) -> Any:
+def _shared_option_field(*declarations: str, default: Any = None, **attributes: Any) -> Any:
     """Return a field of `Options`, and in its metadata the option of the command line that gives it a value."""
     return field(default=default, metadata={"option": click.Option(declarations, default=default, **attributes)})
 
@@ -106,7 +106,7 @@ def _shared_option(*declarations: str, default: Any = None, **attributes: Any) -
 class Options:
     """The values of the shared options in one call; those that a verb does not take have their defaults."""
 
-    settings: tuple[str, ...] = _shared_option(
+    settings: tuple[str, ...] = _shared_option_field(
         "--set",
         "settings",
         default=(),
@@ -115,30 +115,30 @@ class Options:
         shell_complete=complete_setting_key,
         help="Set a key, like features.0.lags=[1,2].",
     )
-    name: str | None = _shared_option(
+    name: str | None = _shared_option_field(
         "--name", shell_complete=complete_report_name, help="Name of the report, instead of the file's."
     )
-    offline: bool = _shared_option(
+    offline: bool = _shared_option_field(
         "--offline", default=False, is_flag=True, help="Use stored prices only; never ask the network."
     )
-    output: Path = _shared_option(  # noqa: RUF009 - a field
+    output: Path = _shared_option_field(  # noqa: RUF009 - a field
         "--output",
         default=Path("reports"),
         type=click.Path(path_type=Path),
         show_default=True,
         help="Folder of reports.",
     )
-    jobs: int | None = _shared_option(
+    jobs: int | None = _shared_option_field(
         "--jobs",
         type=click.IntRange(min=1),
         metavar="N",
         help="Number of processes; by default the number of cores. The results are the same for any number.",
     )
-    as_json: bool = _shared_option(
+    as_json: bool = _shared_option_field(
         "--json", "as_json", default=False, is_flag=True, help="Print the results as JSON on stdout."
     )
-    quiet: bool = _shared_option("--quiet", default=False, is_flag=True, help="Print errors only.")
-    verbose: bool = _shared_option(
+    quiet: bool = _shared_option_field("--quiet", default=False, is_flag=True, help="Print errors only.")
+    verbose: bool = _shared_option_field(
         "-v", "--verbose", default=False, is_flag=True, help="Print every note, interval and error."
     )
 

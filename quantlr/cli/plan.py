@@ -47,7 +47,7 @@ def _plan_and_print(options: Options, config_path: Path) -> None:
     with progress_bar(options.messages) as progress:
         plan = plan_config(config, output=options.output, offline=options.offline, progress=progress)
     lines = Table.grid(Column(style="cyan", no_wrap=True), Column(overflow="fold"), padding=(0, 2, 0, 0))
-    for key, text in _iter_plan_lines(plan, config_path):
+    for key, text in _iter_plan_key_text_pairs(plan, config_path):
         lines.add_row(key, text)
     options.results.print(Text(plan.name, style="bold"), lines, sep="\n")
     if plan.walk is not None:
@@ -55,7 +55,7 @@ def _plan_and_print(options: Options, config_path: Path) -> None:
     options.print_json(plan)
 
 
-def _iter_plan_lines(plan: RunPlan, config_path: Path) -> Iterator[tuple[str, str]]:
+def _iter_plan_key_text_pairs(plan: RunPlan, config_path: Path) -> Iterator[tuple[str, str]]:
     """Yield key and text of each line: prices and features, the sections of the config, report and trials."""
     from quantlr.report.summary import ticker_list_text
 
@@ -101,11 +101,11 @@ def _print_walk_forward_plan(options: Options, walk: WalkForwardPlan) -> None:
         results.print(f"and {n_models - len(listed_models):,} more; -v shows all", style="dim")
     for model in walk.models if options.verbose else walk.models[:1]:
         print_table(_refits_table(model, show_all=options.verbose), results)
-    results.print("; ".join(_iter_totals(walk)), style="bold")
+    results.print("; ".join(_iter_total_texts(walk)), style="bold")
     options.print_notes(walk.notes)
 
 
-def _iter_totals(walk: WalkForwardPlan) -> Iterator[str]:
+def _iter_total_texts(walk: WalkForwardPlan) -> Iterator[str]:
     yield f"{walk.refits:,} refit{'s'[: walk.refits != 1]}"
     yield f"{walk.forecasts:,} forecasts, of which {walk.scored:,} can be scored"
     if walk.gap:

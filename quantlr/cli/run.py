@@ -51,18 +51,21 @@ def command(options: Options, *, config_paths: tuple[Path, ...], open_report: bo
         return max(run_for_exit_status(partial(run_one, path)) for path in config_paths)
 
 
-def _run_and_print(options: Options, path: Path, paths_by_name: dict[str, Path], draw: PageRenderer) -> Path:
-    """Run one config, write and print its report, and return its folder; `paths_by_name` are the configs so far."""
+def _run_and_print(options: Options, config_path: Path, paths_by_name: dict[str, Path], draw: PageRenderer) -> Path:
+    """Run one config, write and print its report, and return the report's folder.
+
+    `paths_by_name` are the configs so far, by the names of their reports; this one is added.
+    """
     from quantlr.cli.terminal import progress_bar
     from quantlr.config.run_config import load_config
     from quantlr.experiment.run import run_config
     from quantlr.report.storage import read_previous_metrics
 
-    config = load_config(path, settings=options.settings, name=options.name)
+    config = load_config(config_path, settings=options.settings, name=options.name)
     name, output, offline, workers = config.run.name, options.output, options.offline, options.workers
-    other = paths_by_name.setdefault(name, path)
-    if other is not path:
-        raise OutputError(f"{path}: its report would replace that of {other}: both are named {name!r}")
+    other = paths_by_name.setdefault(name, config_path)
+    if other is not config_path:
+        raise OutputError(f"{config_path}: its report would replace that of {other}: both are named {name!r}")
     with progress_bar(options.messages) as progress:
         run = run_config(config, output=output, offline=offline, workers=workers, progress=progress)
         previous_metrics = read_previous_metrics(output / name)
@@ -79,7 +82,7 @@ def _print_run(options: Options, run: Run, previous_metrics: dict[str, Any] | No
     from quantlr.report.summary import confidence_interval_rows
 
     results = options.results
-    print_headline_table(f"{run.config.name}: {_subject_text(run)}", run.metrics, previous_metrics, results)
+    print_headline_table(f"{run.config.name}: {_tickers_and_dates_text(run)}", run.metrics, previous_metrics, results)
     if options.verbose:
         for label, bounds in confidence_interval_rows(run.metrics):
             results.print(Text.assemble(("95% interval ", "cyan"), f"{label}: {bounds}"))
@@ -89,7 +92,7 @@ def _print_run(options: Options, run: Run, previous_metrics: dict[str, Any] | No
     _print_written_files(options, report_dir)
 
 
-def _subject_text(run: Run) -> str:
+def _tickers_and_dates_text(run: Run) -> str:
     """Return the tickers and the span of the forecasts."""
     from quantlr.core.timing import iso_date
     from quantlr.report.summary import ticker_list_text

@@ -157,11 +157,11 @@ def _best_trials_table(result: SweepResult) -> Table:
     table = make_table(result.name, (">rank", ">trial", *keys, *numbers))
     for _, row in result.trials[result.trials["error"].isna()].head(MAX_TRIALS_SHOWN).iterrows():
         settings = (str(row[key]) for key in keys)
-        table.add_row(f"{row['rank']}", f"{row['trial']}", *settings, *_trial_cells(row))
+        table.add_row(f"{row['rank']}", f"{row['trial']}", *settings, *_trial_number_texts(row))
     return table
 
 
-def _trial_cells(trial_row: Any) -> tuple[str, ...]:
+def _trial_number_texts(trial_row: Any) -> tuple[str, ...]:
     """Return a trial's numbers as text."""
     half_width = (trial_row["sharpe_high95"] - trial_row["sharpe_low95"]) / 2
     keys = ("deflated_sharpe", "cagr", "max_drawdown", "turnover_per_year")

@@ -89,13 +89,13 @@ def print_notes(texts: Iterable[str], console: Console) -> None:
         console.print(Text.assemble(("note ", "yellow"), text))
 
 
-def near_match_hint(word: str, known: Sequence[str]) -> str:
+def near_match_hint(word: str, known_words: Sequence[str]) -> str:
     """Return "did you mean x?" for the known word that is nearest whatever its case; else the list of known words."""
     from difflib import get_close_matches
 
-    by_lower_case = {name.lower(): name for name in known}
+    by_lower_case = {name.lower(): name for name in known_words}
     near = get_close_matches(word.lower(), by_lower_case, n=1)
-    return f"did you mean {by_lower_case[near[0]]}?" if near else f"known are {', '.join(known)}"
+    return f"did you mean {by_lower_case[near[0]]}?" if near else f"known are {', '.join(known_words)}"
 
 
 def run_for_exit_status(action: Callable[[], int | None]) -> int:

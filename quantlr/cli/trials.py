@@ -29,16 +29,16 @@ def command(options: Options) -> None:
     ledger = Ledger.from_output_folder(options.output)
     entries = ledger.read_entries()
     headings = ("name", "last run, UTC", ">runs", ">Sharpe", ">trials", "tickers", "label")
-    print_table(make_table(str(ledger.path), headings, map(_entry_cells, entries)), options.results)
+    print_table(make_table(str(ledger.path), headings, map(_ledger_entry_cells, entries)), options.results)
     for entry in entries if options.verbose else ():
         if entry.trial.error is not None:
             options.results.print(Text.assemble((f"{entry.trial.name} failed ", "yellow"), entry.trial.error))
     text = "trials: number with the same label and a ticker in common, which the deflated Sharpe ratio counts"
     options.messages.print(text)
-    options.print_json({"ledger": str(ledger.path), "trials": [_entry_json_dict(entry) for entry in entries]})
+    options.print_json({"ledger": str(ledger.path), "trials": [_ledger_entry_json_dict(entry) for entry in entries]})
 
 
-def _entry_cells(entry: LedgerEntry) -> tuple[str | Text, ...]:
+def _ledger_entry_cells(entry: LedgerEntry) -> tuple[str | Text, ...]:
     """Return the cells of a trial's row, its Sharpe ratio per year."""
     from rich.text import Text
 
@@ -67,7 +67,7 @@ def _annual_sharpe_text(trial: Trial) -> str:
     return f"{trial.sharpe * math.sqrt(sessions_per_year):.2f}"
 
 
-def _entry_json_dict(entry: LedgerEntry) -> dict[str, Any]:
+def _ledger_entry_json_dict(entry: LedgerEntry) -> dict[str, Any]:
     """Return a trial as JSON has it, its Sharpe ratio per session."""
     values = asdict(entry)
     trial: dict[str, Any] = values.pop("trial")

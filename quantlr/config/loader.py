@@ -64,7 +64,7 @@ def read_config_file(
         visited_paths=(*visited_paths, resolved),
     )
     base.value.pop("name", None)
-    merge_parsed_yaml(base, parsed, default_kinds=default_kinds)
+    merge_child_into_base(base, parsed, default_kinds=default_kinds)
     return base, [*base_problems, *problems]
 
 
@@ -112,7 +112,7 @@ def _read_config_text(path: Path, extends_location: SourceLocation | None) -> st
         raise ConfigError(str(ConfigProblem(location, "", text))) from None
 
 
-def merge_parsed_yaml(base: ParsedYaml, child: ParsedYaml, *, default_kinds: Mapping[str, str]) -> None:
+def merge_child_into_base(base: ParsedYaml, child: ParsedYaml, *, default_kinds: Mapping[str, str]) -> None:
     """Merge `child` into `base`, in place: mappings merge; lists, and a mapping of another kind, replace.
 
     `default_kinds` are the kinds of sections without a `kind`, by dotted key.

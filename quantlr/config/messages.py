@@ -53,7 +53,7 @@ def problems_from_validation_error(
         loc = detail["loc"]
         if detail["type"] == "too_short" and any(other["loc"][: len(loc)] == loc != other["loc"] for other in details):
             continue  # pydantic counts valid entries only, and reports the invalid ones itself
-        path = _key_path_from_loc(loc, parsed_yaml.value, detail["type"])
+        path = _key_path_from_pydantic_loc(loc, parsed_yaml.value, detail["type"])
         if detail["type"] == "union_tag_invalid" and isinstance(detail["input"], dict):
             path = (*path, "kind")
         texts_by_path.setdefault(path, {})[_problem_text(detail, path, parsed_yaml, model)] = None
@@ -80,7 +80,7 @@ def _join_problem_texts(texts: list[str]) -> str:
     return f"needs {' or '.join(need for need, _, _ in needs)}, found {needs[0][2]}"
 
 
-def _key_path_from_loc(loc: tuple[int | str, ...], config_values: Any, error_type: str) -> KeyPath:
+def _key_path_from_pydantic_loc(loc: tuple[int | str, ...], config_values: Any, error_type: str) -> KeyPath:
     """Return pydantic's location as a key path: without the names of union members."""
     path: list[int | str] = []
     for index, part in enumerate(loc):

@@ -92,7 +92,7 @@ class _SchemaWriter:
     ----------
     raw_definitions : pydantic's definitions by reference; a component's has the constant `kind`.
     installed_refs, load_errors : references to installed features, and the errors of others by kind.
-    mergeable_sections : references to the sections whose missing keys may be inherited from the config that is
+    mergeable_section_refs : references to the sections whose missing keys may be inherited from the config that is
         extended; the others are in lists, which are never merged, and must be complete.
     definitions : the rewritten definitions by reference.
     catalog_ref_by_kinds : references to the definitions of component unions by their kinds.
@@ -105,23 +105,23 @@ class _SchemaWriter:
         self.root_schema = raw_definitions[REF_PREFIX + RunConfig.__name__]
         self.installed_refs = installed_refs
         self.load_errors = load_errors
-        self.mergeable_sections: set[str] = set()
-        self._add_mergeable_sections(self.root_schema["properties"])
+        self.mergeable_section_refs: set[str] = set()
+        self._add_mergeable_section_refs(self.root_schema["properties"])
         self.definitions: dict[str, JsonSchema] = {}
         self.catalog_ref_by_kinds: dict[tuple[str, ...], str] = {}
 
-    def _add_mergeable_sections(self, schema: Any) -> None:
+    def _add_mergeable_section_refs(self, schema: Any) -> None:
         """Add the sections that are reached without passing through a list."""
         for key, inner in schema.items() if isinstance(schema, dict) else enumerate(schema):
-            if key == "$ref" and inner not in self.mergeable_sections:
-                self.mergeable_sections.add(inner)
-                self._add_mergeable_sections(self.raw_definitions[inner]["properties"])
+            if key == "$ref" and inner not in self.mergeable_section_refs:
+                self.mergeable_section_refs.add(inner)
+                self._add_mergeable_section_refs(self.raw_definitions[inner]["properties"])
             elif isinstance(inner, (dict, list)) and key != "items":
-                self._add_mergeable_sections(inner)
+                self._add_mergeable_section_refs(inner)
 
     def full_schema(self) -> JsonSchema:
         """Return the whole schema; the required keys depend on whether the config extends another."""
-        properties = self._describe_properties(self.root_schema, "")
+        properties = self._property_schemas(self.root_schema, "")
         requirements = self._section_requirements_schema(self.root_schema)
         # A config without a name is named by its file.
         requirements["required"] = [key for key in requirements["required"] if key != "name"]
@@ -139,7 +139,7 @@ class _SchemaWriter:
             "definitions": {ref.removeprefix(REF_PREFIX): body for ref, body in sorted(self.definitions.items())},
         }
 
-    def _describe_properties(self, raw: JsonSchema, dotted_key: str) -> dict[str, JsonSchema]:
+    def _property_schemas(self, raw: JsonSchema, dotted_key: str) -> dict[str, JsonSchema]:
         return {
             key: {"title": f"{dotted_key}.kind", "description": _docstring_first_paragraph(raw), "const": body["const"]}
             if key == "kind"
@@ -163,10 +163,10 @@ class _SchemaWriter:
     def _rewritten_value_schema(self, key: str, raw: JsonSchema, dotted_key: str) -> JsonSchema:
         """Return the schema of a key's values."""
         options = raw.get("oneOf", [])
-        if options and all("kind" in self._referenced_properties(option) for option in options):
-            return {"$ref": self._add_catalog_definition(key, options)}
-        if self._referenced_properties(raw):
-            return {"$ref": self._add_section_definition(raw["$ref"], dotted_key)}
+        if options and all("kind" in self._referenced_section_properties(option) for option in options):
+            return {"$ref": self._catalog_definition_ref(key, options)}
+        if self._referenced_section_properties(raw):
+            return {"$ref": self._section_definition_ref(raw["$ref"], dotted_key)}
         if "$ref" in raw:
             return self._rewritten_value_schema(key, self.raw_definitions[raw["$ref"]], dotted_key)
         if "anyOf" in raw:
@@ -179,25 +179,25 @@ class _SchemaWriter:
                 value["uniqueItems"] = True  # each entry makes a column
         return value
 
-    def _referenced_properties(self, raw: JsonSchema) -> JsonSchema:
+    def _referenced_section_properties(self, raw: JsonSchema) -> JsonSchema:
         """Return the keys of the section that a schema refers to, {} if it refers to none."""
         properties: JsonSchema = self.raw_definitions[raw["$ref"]].get("properties", {}) if "$ref" in raw else {}
         return properties
 
-    def _add_section_definition(self, ref: str, dotted_key: str) -> str:
+    def _section_definition_ref(self, ref: str, dotted_key: str) -> str:
         """Add the definition of a section or component, and return its reference."""
         if ref in self.definitions:
             return ref
         raw = self.raw_definitions[ref]
         definition = {"title": dotted_key, "description": raw.get("description", ""), "type": "object"}
         self.definitions[ref] = definition  # before its properties, which may refer to it
-        definition["properties"] = self._describe_properties(raw, dotted_key)
+        definition["properties"] = self._property_schemas(raw, dotted_key)
         definition["additionalProperties"] = raw.get("additionalProperties", False)
-        if ref not in self.mergeable_sections:
+        if ref not in self.mergeable_section_refs:
             definition |= _conditions_schema(raw)
         return ref
 
-    def _add_catalog_definition(self, key: str, options: list[JsonSchema]) -> str:
+    def _catalog_definition_ref(self, key: str, options: list[JsonSchema]) -> str:
         """Add the definition of a union of components, and return its reference."""
         refs = self._component_ref_by_kind(options)
         ref = self.catalog_ref_by_kinds.setdefault(tuple(refs), REF_PREFIX + key)
@@ -210,7 +210,7 @@ class _SchemaWriter:
             refs |= self._component_ref_by_kind(self.installed_refs)
         definition = self.definitions[ref] = {"type": "object"}
         branches = [
-            {"if": _kind_equals_schema(kind), "then": {"$ref": self._add_section_definition(component, kind)}}
+            {"if": _kind_equals_schema(kind), "then": {"$ref": self._section_definition_ref(component, kind)}}
             for kind, component in refs.items()
         ]
         summaries = [_docstring_first_paragraph(self.raw_definitions[component]) for component in refs.values()]
@@ -221,7 +221,7 @@ class _SchemaWriter:
             ENUM_DESCRIPTIONS_KEY: [*summaries, *load_errors.values()],
         }
         definition["properties"] = {"kind": kind_schema}
-        if self.mergeable_sections.isdisjoint(refs.values()):
+        if self.mergeable_section_refs.isdisjoint(refs.values()):
             definition |= KIND_REQUIRED
         definition["allOf"] = branches
         return ref
@@ -257,14 +257,14 @@ class _SchemaWriter:
         schemas: dict[str, JsonSchema] = {}
         for key, body in raw["properties"].items():
             if "oneOf" in body:
-                keys = self._union_of_properties(self._component_ref_by_kind(body["oneOf"]).values())
+                keys = self._merged_property_schemas(self._component_ref_by_kind(body["oneOf"]).values())
                 then = {"properties": keys, "additionalProperties": False}
                 schemas[key] = {**NO_EDITOR_SUGGESTION, "if": {"not": KIND_REQUIRED}, "then": then}
             elif "$ref" in body and (inner := self._inherited_kind_schemas(self.raw_definitions[body["$ref"]])):
                 schemas[key] = {**NO_EDITOR_SUGGESTION, "properties": inner}
         return schemas
 
-    def _union_of_properties(self, section_refs: Iterable[str]) -> dict[str, JsonSchema]:
+    def _merged_property_schemas(self, section_refs: Iterable[str]) -> dict[str, JsonSchema]:
         """Return the keys of several components; a key that differs between them takes any of its schemas."""
         schemas_by_key: dict[str, list[JsonSchema]] = {}
         for ref in section_refs:

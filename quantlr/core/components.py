@@ -69,7 +69,7 @@ class Component(ConfigSection):
         return tuple(cls.model_validate(parameters) for parameters in cls.example_parameters)
 
 
-P = TypeVar("P", bound=Component)
+ComponentT = TypeVar("ComponentT", bound=Component)
 
 
 def component_union(
@@ -114,7 +114,7 @@ def installed_kinds(base_class: type[Component]) -> tuple[str, ...]:
     return tuple(sorted({entry_point.name for entry_point in entry_points(group=base_class.entry_point_group)}))
 
 
-def load_installed_component(kind: str, base_class: type[P]) -> type[P] | None:
+def load_installed_component(kind: str, base_class: type[ComponentT]) -> type[ComponentT] | None:
     """Return the component class that an installed package provides for a kind, None if there is none.
 
     Raises

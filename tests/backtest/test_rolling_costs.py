@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.engine import backtest_positions
 from quantlr.backtest.metrics import break_even_cost_bps
-from quantlr.backtest.rolling import average_trade_cost_bps, cost_breakdown, sharpe_at_cost
+from quantlr.backtest.rolling import average_trade_cost_bps, costs_by_kind, sharpe_at_cost
 from quantlr.core.values import BacktestResult, Positions, Prices
 
 from markets import random_walk_prices, with_unadjusted_quotes
@@ -92,7 +92,7 @@ def test_sharpe_is_zero_at_break_even_cost() -> None:
 def test_cost_breakdown_equals_backtests_with_single_costs() -> None:
     execution = ExecutionSpec(commission_bps=3.0, slippage_bps=2.0, borrow_bps_per_year=400.0, **PER_SHARE)
     result = random_backtest(5, execution, tickers=2)
-    breakdown = cost_breakdown(result, execution, sessions_per_year=YEAR)
+    breakdown = costs_by_kind(result, execution, sessions_per_year=YEAR)
     nothing = {"commission_bps": 0.0, "slippage_bps": 0.0, "borrow_bps_per_year": 0.0}
     for values, alone in (
         (breakdown["commission"], {"commission_bps": 3.0}),
@@ -106,7 +106,7 @@ def test_cost_breakdown_equals_backtests_with_single_costs() -> None:
     average = average_trade_cost_bps(result, execution, sessions_per_year=YEAR)
     assert average == pytest.approx((result.cost - breakdown["borrow"]).sum() / result.turnover.sum() * 1e4)
     default = ExecutionSpec()
-    assert not cost_breakdown(random_backtest(5, default), default, sessions_per_year=YEAR)["spread and fees"].any()
+    assert not costs_by_kind(random_backtest(5, default), default, sessions_per_year=YEAR)["spread and fees"].any()
 
 
 def test_costs_without_trades_are_undefined() -> None:

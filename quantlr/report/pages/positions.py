@@ -9,7 +9,7 @@ import numpy as np
 
 from quantlr.backtest.costs import BASIS_POINT
 from quantlr.backtest.fills import backtest_by_fill
-from quantlr.backtest.rolling import average_trade_cost_bps, cost_breakdown, sharpe_at_cost
+from quantlr.backtest.rolling import average_trade_cost_bps, costs_by_kind, sharpe_at_cost
 from quantlr.backtest.trades import annual_excess_return_by_side, histogram_around_zero, trade_summary_by_side
 from quantlr.report.context import PageContext
 from quantlr.report.pages.holdings import EXPOSURE, HELD_FRACTIONS, PRICE, TURNOVER, WEIGHT_MAP
@@ -56,7 +56,7 @@ def cumulative_cost_values(context: PageContext) -> Table:
     `gross_excess` is (sessions,); `costs` maps each part that is not 0 to (sessions,).
     """
     result, config = context.run_data.result, context.config
-    costs = cost_breakdown(result, config.execution, sessions_per_year=config.report.sessions_per_year)
+    costs = costs_by_kind(result, config.execution, sessions_per_year=config.report.sessions_per_year)
     table: dict[str, Any] = {
         "dates": result.sessions,
         "gross_excess": np.cumsum(result.gross_return - result.session_cash_rate),
