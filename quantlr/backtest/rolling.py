@@ -33,7 +33,7 @@ def _growth_factors(result: BacktestResult) -> pd.Series[float]:
     return pd.Series(np.maximum(1.0 + result.net_return, 0.0))
 
 
-def trailing_window_sessions(n_sessions: int) -> int:
+def trailing_window_length(n_sessions: int) -> int:
     """Return the sessions of a rolling window: 252 of 756 or more, else a quarter, but at least 20 if possible."""
     return 252 if n_sessions >= 756 else max(n_sessions // 4, min(20, n_sessions))
 
@@ -88,7 +88,7 @@ def rolling_sharpe(result: BacktestResult, *, sessions_per_year: int) -> Rolling
 
     The band is that of independent returns (Lo 2002): a ratio of 0 per session has a standard error of 1 / sqrt(T).
     """
-    window = trailing_window_sessions(len(result.net_return))
+    window = trailing_window_length(len(result.net_return))
     sharpes = [_rolling_sharpe_per_session(run, window) for run in (result, result.benchmark or result)]
     strategy, benchmark = np.sqrt(sessions_per_year) * np.array(sharpes)
     half_width = float(Z95 * np.sqrt(sessions_per_year / window))
@@ -133,7 +133,7 @@ def rolling_accuracy(forecasts: EvaluatedForecasts, session_dates: pd.DatetimeIn
     independent forecasts.
     """
     session = np.unique(forecasts.session)
-    window = trailing_window_sessions(len(session))
+    window = trailing_window_length(len(session))
     columns = np.ones(len(forecasts.up)), forecasts.hits.astype(np.float64), forecasts.baseline_hits.astype(np.float64)
     count, n_hits, n_baseline_hits = trailing_sums(sum_by_session(forecasts.session, *columns), window).T
     baseline = n_baseline_hits / count

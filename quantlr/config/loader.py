@@ -21,51 +21,47 @@ from quantlr.core.errors import ConfigError, Fault
 MAX_CONFIG_BYTES = 1_000_000
 
 
-def read_config_file(
-    path: Path,
-    *,
-    default_kinds: Mapping[str, str],
-    extends_location: SourceLocation | None = None,
-    visited_paths: tuple[Path, ...] = (),
-) -> tuple[ParsedYaml, list[ConfigProblem]]:
-    """Return the tree of a config file, merged over the one it extends, and the problems that don't prevent reading.
+def read_config_file(path: Path, *, default_kinds: Mapping[str, str]) -> tuple[ParsedYaml, list[ConfigProblem]]:
+    """Return the tree of a config file, merged over those it extends, and the problems that don't prevent reading.
 
     Parameters
     ----------
     path : the file.
     default_kinds : kinds of sections without a `kind`, by dotted key.
-    extends_location, visited_paths : of a config that another extends: the location of that ``extends``, and the files
-        that lead to it.
 
     Raises
     ------
     ConfigError : a file can't be read as a mapping; with all its problems.
     """
-    text = _read_config_text(path, extends_location)
-    resolved = path.resolve()
-    if resolved in visited_paths:
-        circle = " -> ".join(file.name for file in (*visited_paths[visited_paths.index(resolved) :], resolved))
-        _raise_config_error(extends_location or SourceLocation(str(path)), "extends", f"is circular: {circle}")
-    parsed, problems = parse_yaml(text, file_name=str(path), base_folder=path.parent)
-    if not isinstance(parsed.value, dict):
-        found = {type(None): "nothing", list: "a list"}.get(type(parsed.value), "a single value")
-        message = f"a config is a mapping of keys, like 'name: my_run'; found {found}"
-        problems = problems or [ConfigProblem(SourceLocation(str(path), 1, 1), "", message)]
-        raise ConfigError("\n".join(map(str, problems)))
-    if "extends" not in parsed.value:
-        return parsed, problems
-    base_name, location = parsed.value.pop("extends"), parsed.value_locations.pop(("extends",))
-    if not isinstance(base_name, str):
-        _raise_config_error(location, "extends", "needs the path of a config")
-    base, base_problems = read_config_file(
-        path.parent / base_name,
-        default_kinds=default_kinds,
-        extends_location=location,
-        visited_paths=(*visited_paths, resolved),
-    )
-    base.value.pop("name", None)
-    merge_child_into_base(base, parsed, default_kinds=default_kinds)
-    return base, [*base_problems, *problems]
+    files: list[Path] = []
+    configs: list[ParsedYaml] = []
+    problems: list[ConfigProblem] = []
+    extends_location: SourceLocation | None = None
+    while True:
+        text, file = _read_config_text(path, extends_location), path.resolve()
+        if file in files:
+            circle = " -> ".join(other.name for other in (*files[files.index(file) :], file))
+            _raise_config_error(extends_location or SourceLocation(str(path)), "extends", f"is circular: {circle}")
+        parsed, file_problems = parse_yaml(text, file_name=str(path), base_folder=path.parent)
+        if not isinstance(parsed.value, dict):
+            found = {type(None): "nothing", list: "a list"}.get(type(parsed.value), "a single value")
+            message = f"a config is a mapping of keys, like 'name: my_run'; found {found}"
+            problem = ConfigProblem(SourceLocation(str(path), 1, 1), "", message)
+            raise ConfigError("\n".join(map(str, file_problems or [problem])))
+        files.append(file)
+        configs.append(parsed)
+        problems += file_problems
+        if "extends" not in parsed.value:
+            break
+        base_name, extends_location = parsed.value.pop("extends"), parsed.value_locations.pop(("extends",))
+        if not isinstance(base_name, str):
+            _raise_config_error(extends_location, "extends", "needs the path of a config")
+        path = path.parent / base_name
+    merged = configs.pop()
+    for config in reversed(configs):
+        merged.value.pop("name", None)
+        merge_child_into_base(merged, config, default_kinds=default_kinds)
+    return merged, problems
 
 
 def require_file_kind(parsed_yaml: ParsedYaml, source: Any, *, verb: Literal["run", "sweep"]) -> None:

@@ -17,7 +17,7 @@ from quantlr.backtest.rolling import (
     monthly_returns,
     rolling_accuracy,
     rolling_sharpe,
-    trailing_window_sessions,
+    trailing_window_length,
     yearly_returns,
 )
 from quantlr.backtest.trades import trade_summary_by_side, trade_table
@@ -353,7 +353,7 @@ def test_rolling_sharpe_equals_pandas(sessions: int, cash: float) -> None:
         backtest_of(list(rng.normal(0, 0.02, sessions))),
     )
     computed = rolling_sharpe(replace(strategy, benchmark=benchmark_net), sessions_per_year=250)
-    assert computed.window == trailing_window_sessions(sessions) == {1: 1, 2: 2, 4: 4, 90: 22, 800: 252}[sessions]
+    assert computed.window == trailing_window_length(sessions) == {1: 1, 2: 2, 4: 4, 90: 22, 800: 252}[sessions]
     for values, result in ((computed.strategy_sharpe, strategy), (computed.benchmark_sharpe, benchmark_net)):
         excess = pd.Series(result.net_return - result.session_cash_rate, index=result.sessions)
         windows = excess.rolling(computed.window)
