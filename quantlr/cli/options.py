@@ -102,6 +102,11 @@ def _shared_option_field(*declarations: str, default: Any = None, **attributes: 
     return field(default=default, metadata={"option": click.Option(declarations, default=default, **attributes)})
 
 
+def _shared_flag_field(*declarations: str, help_text: str) -> Any:
+    """Return a field of `Options` that is True where the flag is given."""
+    return _shared_option_field(*declarations, default=False, is_flag=True, help=help_text)
+
+
 @dataclass(frozen=True)
 class Options:
     """The values of the shared options in one call; those that a verb does not take have their defaults."""
@@ -118,9 +123,7 @@ class Options:
     name: str | None = _shared_option_field(
         "--name", shell_complete=complete_report_name, help="Name of the report, instead of the file's."
     )
-    offline: bool = _shared_option_field(
-        "--offline", default=False, is_flag=True, help="Use stored prices only; never ask the network."
-    )
+    offline: bool = _shared_flag_field("--offline", help_text="Use stored prices only; never ask the network.")
     output: Path = _shared_option_field(  # noqa: RUF009 - a field
         "--output",
         default=Path("reports"),
@@ -134,13 +137,9 @@ class Options:
         metavar="N",
         help="Number of processes; by default the number of cores. The results are the same for any number.",
     )
-    as_json: bool = _shared_option_field(
-        "--json", "as_json", default=False, is_flag=True, help="Print the results as JSON on stdout."
-    )
-    quiet: bool = _shared_option_field("--quiet", default=False, is_flag=True, help="Print errors only.")
-    verbose: bool = _shared_option_field(
-        "-v", "--verbose", default=False, is_flag=True, help="Print every note, interval and error."
-    )
+    as_json: bool = _shared_flag_field("--json", "as_json", help_text="Print the results as JSON on stdout.")
+    quiet: bool = _shared_flag_field("--quiet", help_text="Print errors only.")
+    verbose: bool = _shared_flag_field("-v", "--verbose", help_text="Print every note, interval and error.")
 
     @property
     def workers(self) -> int:
