@@ -89,7 +89,7 @@ def test_sharpe_is_zero_at_break_even_cost() -> None:
     assert sharpes[1] == pytest.approx(sharpe(result), rel=1e-12)
 
 
-def test_cost_breakdown_equals_backtests_with_single_costs() -> None:
+def test_costs_by_kind_equal_backtests_with_single_costs() -> None:
     execution = ExecutionSpec(commission_bps=3.0, slippage_bps=2.0, borrow_bps_per_year=400.0, **PER_SHARE)
     result = random_backtest(5, execution, tickers=2)
     breakdown = costs_by_kind(result, execution, sessions_per_year=YEAR)
