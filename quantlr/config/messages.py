@@ -7,7 +7,14 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from quantlr.config.yaml_tree import ConfigProblem, KeyPath, ParsedYaml, SourceLocation, format_key_path
+from quantlr.config.yaml_tree import (
+    ConfigProblem,
+    KeyPath,
+    ParsedYaml,
+    SourceLocation,
+    format_key_path,
+    nearest_location,
+)
 from quantlr.core.components import Component, component_kind, load_installed_component, nested_annotations
 
 RENAMED_KEYS = {"model.descent": "model.solver", "untouched": "holdout"}
@@ -99,9 +106,7 @@ def _key_path_from_pydantic_loc(loc: tuple[int | str, ...], config_values: Any, 
 def _location_of_key_path(key_path: KeyPath, parsed_yaml: ParsedYaml, *, is_unknown_key: bool) -> SourceLocation:
     if is_unknown_key and key_path in parsed_yaml.key_locations:
         return parsed_yaml.key_locations[key_path]
-    while key_path not in parsed_yaml.value_locations and key_path:
-        key_path = key_path[:-1]
-    return parsed_yaml.value_locations.get(key_path, SourceLocation("config"))
+    return nearest_location(parsed_yaml.value_locations, key_path) or SourceLocation("config")
 
 
 def _problem_text(detail: Any, key_path: KeyPath, parsed_yaml: ParsedYaml, model: type[BaseModel]) -> str:

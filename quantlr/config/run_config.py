@@ -19,7 +19,15 @@ from quantlr.backtest.overlays import OVERLAYS, Overlay
 from quantlr.backtest.policies import POLICIES, Policy, Threshold
 from quantlr.config.loader import apply_overrides, parse_setting, read_config_file, require_file_kind
 from quantlr.config.messages import problems_from_validation_error, sort_problems
-from quantlr.config.yaml_tree import ConfigProblem, KeyPath, ParsedYaml, SourceLocation, dump_yaml, parse_key_path
+from quantlr.config.yaml_tree import (
+    ConfigProblem,
+    KeyPath,
+    ParsedYaml,
+    SourceLocation,
+    dump_yaml,
+    nearest_location,
+    parse_key_path,
+)
 from quantlr.core.components import Component, ConfigSection, Unit, component_kind, component_union
 from quantlr.core.errors import ConfigError, QuantlrError
 from quantlr.data.features import AnyFeature, Feature
@@ -81,10 +89,7 @@ class LoadedConfig:
         """Return an error with the location of its key in front; that of the section if the key is a default."""
         if error.key is None:
             return error
-        path = parse_key_path(error.key)
-        while path and path not in self.locations:
-            path = path[:-1]
-        location = self.locations.get(path)
+        location = nearest_location(self.locations, parse_key_path(error.key))
         return error.with_location(str(location)) if location else error
 
     @contextmanager

@@ -197,9 +197,9 @@ class _SchemaWriter:
             definition |= _conditions_schema(raw)
         return ref
 
-    def _catalog_definition_ref(self, key: str, options: list[JsonSchema]) -> str:
+    def _catalog_definition_ref(self, key: str, ref_schemas: list[JsonSchema]) -> str:
         """Add the definition of a union of components, and return its reference."""
-        refs = self._component_ref_by_kind(options)
+        refs = self._component_ref_by_kind(ref_schemas)
         ref = self.catalog_ref_by_kinds.setdefault(tuple(refs), REF_PREFIX + key)
         if ref in self.definitions:
             return ref
@@ -226,11 +226,10 @@ class _SchemaWriter:
         definition["allOf"] = branches
         return ref
 
-    def _component_ref_by_kind(self, options: list[JsonSchema]) -> dict[str, str]:
-        """Return the references to components by their kinds."""
-        return {
-            self.raw_definitions[option["$ref"]]["properties"]["kind"]["const"]: option["$ref"] for option in options
-        }
+    def _component_ref_by_kind(self, ref_schemas: list[JsonSchema]) -> dict[str, str]:
+        """Return the references to components, given as schemas {"$ref": reference}, by their kinds."""
+        refs = [schema["$ref"] for schema in ref_schemas]
+        return {self.raw_definitions[ref]["properties"]["kind"]["const"]: ref for ref in refs}
 
     def _section_requirements_schema(self, raw: JsonSchema) -> JsonSchema:
         """Return the requirements of a section that inherits nothing, and of the sections in it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,6 +118,13 @@ def format_key_path(key_path: KeyPath) -> str:
 def parse_key_path(dotted_key: str) -> KeyPath:
     """Return the key path of a dotted key; integers are indices of a list."""
     return tuple(int(part) if re.fullmatch(r"[0-9]{1,9}", part) else part for part in dotted_key.split("."))
+
+
+def nearest_location(locations: Mapping[KeyPath, SourceLocation], key_path: KeyPath) -> SourceLocation | None:
+    """Return the location of a key path, or of the innermost section around it that has one."""
+    while key_path and key_path not in locations:
+        key_path = key_path[:-1]
+    return locations.get(key_path)
 
 
 def parse_yaml(text: str, *, file_name: str, base_folder: Path) -> tuple[ParsedYaml, list[ConfigProblem]]:
