@@ -21,7 +21,8 @@ import quantlr
 from click.testing import CliRunner
 from matplotlib.image import imread
 from quantlr.cli import COMMAND_HELP, main
-from quantlr.config.run_config import load_config, parse_setting
+from quantlr.config.loader import parse_setting
+from quantlr.config.run_config import load_config
 
 from yahoo_server import Yahoo, days, serving, share, throwaway_authority
 

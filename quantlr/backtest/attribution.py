@@ -78,7 +78,7 @@ def ticker_backtest(result: BacktestResult, ticker_index: int, session_slice: sl
     )
 
 
-def _contributions(result: BacktestResult, ticker_indices: IntArray) -> Array:
+def _session_contributions(result: BacktestResult, ticker_indices: IntArray) -> Array:
     """Return the contributions of some tickers in each session, (sessions, tickers)."""
     excess_return = result.ticker_gross_return[:, ticker_indices] - result.ticker_cost[:, ticker_indices]
     return excess_return - result.weight[:, ticker_indices] * result.session_cash_rate
@@ -100,7 +100,7 @@ def ticker_attribution(
     ticker_indices : positions, ascending; None for all that have forecasts.
     """
     ticker_indices = np.unique(forecasts.ticker) if ticker_indices is None else ticker_indices
-    contribution = _contributions(result, ticker_indices)
+    contribution = _session_contributions(result, ticker_indices)
     rows = []
     for column, ticker in enumerate(ticker_indices.tolist()):
         sessions = active_session_slice(result, forecasts, ticker)
@@ -132,7 +132,7 @@ def ticker_attribution(
 
 def cumulative_contribution(result: BacktestResult, ticker_indices: IntArray) -> Array:
     """Return the cumulative sums of some tickers' contributions, (sessions, tickers), as fractions of equity."""
-    return np.asarray(np.cumsum(_contributions(result, ticker_indices), axis=0))
+    return np.asarray(np.cumsum(_session_contributions(result, ticker_indices), axis=0))
 
 
 def forecasts_of_ticker(forecasts: EvaluatedForecasts, ticker_index: int) -> EvaluatedForecasts:

@@ -84,7 +84,7 @@ class _MarketData:
         return len(self.returns)
 
     @property
-    def has_bar(self) -> BoolArray:
+    def has_bar_mask(self) -> BoolArray:
         """(sessions, tickers) whether the ticker trades at the fill that begins the session."""
         return np.asarray(~np.isnan(self.fill_price[:-1]))
 
@@ -98,7 +98,7 @@ class _MarketData:
     def weights_after_trading(self, positions: Positions) -> Array:
         """Return the weights after trading: the targets, or the drifted weight where a ticker has no bar."""
         weight = self.target_weights(positions.weight)
-        no_bar = ~self.has_bar & (np.arange(self.n_sessions)[:, None] < self.last_bar_index)
+        no_bar = ~self.has_bar_mask & (np.arange(self.n_sessions)[:, None] < self.last_bar_index)
         for session in np.flatnonzero(no_bar.any(axis=1)).tolist():
             weight[session, no_bar[session]] = self.drifted_weights_before(session, weight)[no_bar[session]]
         return weight
@@ -221,7 +221,7 @@ def _buy_and_hold_weights(market: _MarketData, positions: Positions) -> Array:
     changes = np.flatnonzero((is_member[1:] != is_member[:-1]).any(axis=1)) + 1
     weight = np.zeros((market.n_sessions, len(market.tickers)))
     for first, stop in pairwise([0, *changes.tolist(), market.n_sessions]):
-        is_traded = is_member[first] & market.has_bar[first]
+        is_traded = is_member[first] & market.has_bar_mask[first]
         start = np.where(is_member[first] & ~is_traded, market.drifted_weights_before(first, weight), 0.0)
         start[is_traded] = (1.0 - start.sum()) / max(int(is_traded.sum()), 1)
         growth = np.cumprod(1.0 + market.returns[first : stop - 1], axis=0)

@@ -68,7 +68,7 @@ def compare_fill_metrics(
     against 0. None for a fill that is not available.
     """
     has_decision = ~np.isnan(positions.weight).all(axis=0)
-    tradable = {"next_close": True, "next_open": bool(prices.has_tradable_opens[has_decision].all()), "close": False}
+    tradable = {"next_close": True, "next_open": bool(prices.tradable_opens_mask[has_decision].all()), "close": False}
     comparison: FillComparison = {}
     results = backtest_by_fill(positions, prices, execution, sessions_per_year=sessions_per_year)
     for fill, result in results.items():

@@ -45,10 +45,7 @@ class VolatilityTarget(Overlay):
         1.0, description="Largest factor on a weight; above 1, calm markets are held with borrowed cash, at cash_rate."
     )
 
-    @classmethod
-    def examples(cls) -> tuple[VolatilityTarget, ...]:
-        """Return one that only reduces positions, and one that may double them."""
-        return (cls(), cls(target=0.2, max_leverage=2.0))
+    example_parameters = ({}, {"target": 0.2, "max_leverage": 2.0})
 
     def apply(self, weight: Array, forecasts: Forecasts, context: DecisionContext) -> Array:
         """Weight times target over the annual rolling volatility, a factor of at most `max_leverage`."""
@@ -67,10 +64,7 @@ class LeverageCap(Overlay):
     kind: Literal["leverage_cap"] = "leverage_cap"
     cap: Leverage = Field(1.0, description="Largest sum of absolute weights.")
 
-    @classmethod
-    def examples(cls) -> tuple[LeverageCap, ...]:
-        """Return no leverage, and half of the capital."""
-        return (cls(), cls(cap=0.5))
+    example_parameters = ({}, {"cap": 0.5})
 
     def apply(self, weight: Array, forecasts: Forecasts, context: DecisionContext) -> Array:
         """All weights of a session times cap over the sum of their absolute values, where that is below 1."""
@@ -91,10 +85,7 @@ class NoTradeBand(Overlay):
         0.1, description="Largest change of a ticker's weight that is not made."
     )
 
-    @classmethod
-    def examples(cls) -> tuple[NoTradeBand, ...]:
-        """Return a tenth and a third of equity."""
-        return (cls(), cls(band=0.33))
+    example_parameters = ({}, {"band": 0.33})
 
     def apply(self, weight: Array, forecasts: Forecasts, context: DecisionContext) -> Array:
         """The weight before, while the new one is within the band and on the same side."""
@@ -118,10 +109,7 @@ class MinimumHolding(Overlay):
         5, description="Sessions from the decision that takes a side to the first that may leave it."
     )
 
-    @classmethod
-    def examples(cls) -> tuple[MinimumHolding, ...]:
-        """Return a week, and three sessions."""
-        return (cls(), cls(sessions=3))
+    example_parameters = ({}, {"sessions": 3})
 
     def apply(self, weight: Array, forecasts: Forecasts, context: DecisionContext) -> Array:
         """The weight before, while its side has been held for fewer than `sessions` and another one is decided."""

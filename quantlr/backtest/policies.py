@@ -42,7 +42,7 @@ class DecisionContext:
     sessions_per_year: int
 
 
-def n_tickers_in_session(forecasts: Forecasts) -> IntArray:
+def n_session_tickers_by_row(forecasts: Forecasts) -> IntArray:
     """Return the number of tickers with a forecast in the session of each row, (rows,)."""
     count = np.bincount(forecasts.session, minlength=len(forecasts.sessions))
     return np.asarray(count[forecasts.session], dtype=np.int64)
@@ -59,7 +59,7 @@ def make_decision_context(
     if execution.spread is not None:
         is_traded = np.isin(np.arange(len(prices.tickers)), forecasts.ticker)
         cost += half_spread_rates(prices, traded_mask=is_traded)[rows]
-    order_value = execution.capital / (n_tickers_in_session(forecasts) * forecasts.horizon)
+    order_value = execution.capital / (n_session_tickers_by_row(forecasts) * forecasts.horizon)
     share_fee = execution.per_share / prices.bars_to_sessions(prices.raw_close)[rows]
     cost = cost + np.maximum(share_fee, execution.min_per_order / order_value)
     years = forecasts.horizon / sessions_per_year
@@ -130,7 +130,7 @@ class Policy(Component):
 
     def capital_divisor(self, forecasts: Forecasts) -> IntArray:
         """Return the number of tickers that share a session's capital, (rows,): those with a forecast."""
-        return n_tickers_in_session(forecasts)
+        return n_session_tickers_by_row(forecasts)
 
 
 class Threshold(Policy):
@@ -166,11 +166,12 @@ class Threshold(Policy):
                 raise ValueError(f"must not be above policy.{bound}, {highest}")
         return probability
 
-    @classmethod
-    def examples(cls) -> tuple[Threshold, ...]:
-        """Return long or flat, long or short, flat between two thresholds, and thresholds with exits."""
-        with_exits = cls(long_above=0.55, exit_long_below=0.5, short_below=0.45, exit_short_above=0.5)
-        return (cls(), cls(short_below=0.5), cls(long_above=0.52, short_below=0.48), with_exits)
+    example_parameters = (
+        {},
+        {"short_below": 0.5},
+        {"long_above": 0.52, "short_below": 0.48},
+        {"long_above": 0.55, "exit_long_below": 0.5, "short_below": 0.45, "exit_short_above": 0.5},
+    )
 
     def decide(self, forecasts: Forecasts, context: DecisionContext) -> Array:
         """1 above `long_above`, -1 below `short_below`; between them the position before while it may stay, or 0."""
@@ -203,10 +204,7 @@ class Proportional(Policy):
     cap: PositionFraction = Field(1.0, description="Largest position.")
     sides: Sides = Field("long", description=SIDES_DESCRIPTION)
 
-    @classmethod
-    def examples(cls) -> tuple[Proportional, ...]:
-        """Return the default, and half-sized positions on both sides of the base rate."""
-        return (cls(), cls(around="base_rate", full_at=0.2, cap=0.5, sides="long_short"))
+    example_parameters = ({}, {"around": "base_rate", "full_at": 0.2, "cap": 0.5, "sides": "long_short"})
 
     def decide(self, forecasts: Forecasts, context: DecisionContext) -> Array:
         """(p - 1/2) / full_at, or (p - base rate) / full_at, within the cap."""
@@ -226,10 +224,7 @@ class ExpectedValue(Policy):
     kind: Literal["expected_value"] = "expected_value"
     sides: Sides = Field("long", description=SIDES_DESCRIPTION)
 
-    @classmethod
-    def examples(cls) -> tuple[ExpectedValue, ...]:
-        """Return long or flat, and both sides."""
-        return (cls(), cls(sides="long_short"))
+    example_parameters = ({}, {"sides": "long_short"})
 
     def decide(self, forecasts: Forecasts, context: DecisionContext) -> Array:
         """1 from where p gain + (1 - p) loss - interest is above the round-trip cost until it is not above 0."""
@@ -257,10 +252,7 @@ class Kelly(Policy):
     fraction: PositionFraction = Field(0.5, description="Fraction of the growth-optimal position that is taken.")
     sides: Sides = Field("long", description=SIDES_DESCRIPTION)
 
-    @classmethod
-    def examples(cls) -> tuple[Kelly, ...]:
-        """Return half Kelly, and a quarter of it on both sides."""
-        return (cls(), cls(fraction=0.25, sides="long_short"))
+    example_parameters = ({}, {"fraction": 0.25, "sides": "long_short"})
 
     def decide(self, forecasts: Forecasts, context: DecisionContext) -> Array:
         """Fraction times (m - r) / s^2 within [-1, 1], short positions less borrow; 0 where s is 0 or unknown."""
@@ -287,10 +279,7 @@ class TopK(Policy):
     )
     sides: Sides = Field("long", description="long holds the highest; long_short is also short as many of the lowest.")
 
-    @classmethod
-    def examples(cls) -> tuple[TopK, ...]:
-        """Return the three highest, and one on each side."""
-        return (cls(), cls(k=1, sides="long_short"))
+    example_parameters = ({}, {"k": 1, "sides": "long_short"})
 
     def decide(self, forecasts: Forecasts, context: DecisionContext) -> Array:
         """1 for the k highest of a session, -1 for the k lowest with both sides, else 0."""
@@ -300,7 +289,7 @@ class TopK(Policy):
         rank, n_held = ranks[forecasts.session, forecasts.ticker], self._n_held_per_side(forecasts)
         decision = (rank < n_held).astype(np.float64)
         if self.sides == "long_short":
-            decision -= rank >= n_tickers_in_session(forecasts) - n_held
+            decision -= rank >= n_session_tickers_by_row(forecasts) - n_held
         return decision
 
     def capital_divisor(self, forecasts: Forecasts) -> IntArray:
@@ -308,7 +297,7 @@ class TopK(Policy):
         return np.maximum(self._n_held_per_side(forecasts) * (2 if self.sides == "long_short" else 1), 1)
 
     def _n_held_per_side(self, forecasts: Forecasts) -> IntArray:
-        return np.minimum(self.k, n_tickers_in_session(forecasts) // (2 if self.sides == "long_short" else 1))
+        return np.minimum(self.k, n_session_tickers_by_row(forecasts) // (2 if self.sides == "long_short" else 1))
 
 
 def expected_horizon_return(forecasts: Forecasts) -> Array:

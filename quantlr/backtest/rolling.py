@@ -33,7 +33,7 @@ def _growth_factors(result: BacktestResult) -> pd.Series[float]:
     return pd.Series(np.maximum(1.0 + result.net_return, 0.0))
 
 
-def trailing_window_sessions(n_sessions: int) -> int:
+def trailing_window_length(n_sessions: int) -> int:
     """Return the sessions of a rolling window: 252 of 756 or more, else a quarter, but at least 20 if possible."""
     return 252 if n_sessions >= 756 else max(n_sessions // 4, min(20, n_sessions))
 
@@ -44,35 +44,23 @@ def trailing_sums(values: Array, window: int) -> Array:
     return np.asarray(total[window:] - total[:-window])
 
 
-@dataclass(frozen=True, slots=True)
-class DrawdownPeriod:
-    """A drawdown from its peak to the recovery.
+def deepest_drawdowns(result: BacktestResult, *, max_count: int) -> pd.DataFrame:
+    """Return a row for each of the deepest drawdowns, at most `max_count`, of equal ones the earlier first.
 
-    Attributes
-    ----------
-    peak_date, trough_date : dates of the peak and of the lowest equity after it.
-    recovery_date : date at which the peak was reached again, None if it was not.
-    depth : return from peak to trough, as a fraction < 0.
-    """
-
-    peak_date: pd.Timestamp
-    trough_date: pd.Timestamp
-    recovery_date: pd.Timestamp | None
-    depth: float
-
-
-def deepest_drawdowns(result: BacktestResult, *, max_count: int) -> tuple[DrawdownPeriod, ...]:
-    """Return at most `max_count` drawdowns, the deepest first, of equal ones the earlier first.
-
-    The first peak is the start of 1 at the first fill.
+    Columns: peak_date and trough_date, of the peak and of the lowest equity after it; recovery_date, at which the peak
+    was reached again, NaT if it was not; depth, the return from peak to trough, as a fraction < 0. The first peak is
+    the start of 1 at the first fill.
     """
     fall, intervals = drawdown_intervals(np.concatenate([[1.0], result.equity]))
-    dates, periods = result.fill_dates, []
-    for start, stop in intervals.tolist():
-        trough = start + int(fall[start:stop].argmin())
-        recovery_date = dates[stop] if stop < len(fall) else None
-        periods.append(DrawdownPeriod(dates[start - 1], dates[trough], recovery_date, float(fall[trough])))
-    return tuple(sorted(periods, key=lambda period: period.depth)[:max_count])
+    start, stop = intervals.T
+    trough = np.array([first + int(fall[first:end].argmin()) for first, end in intervals.tolist()], dtype=np.int64)
+    columns = {
+        "peak_date": result.fill_dates[start - 1],
+        "trough_date": result.fill_dates[trough],
+        "recovery_date": result.fill_dates.append(pd.DatetimeIndex([pd.NaT]))[stop],
+        "depth": fall[trough],
+    }
+    return pd.DataFrame(columns).sort_values("depth", kind="stable", ignore_index=True).head(max_count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +88,7 @@ def rolling_sharpe(result: BacktestResult, *, sessions_per_year: int) -> Rolling
 
     The band is that of independent returns (Lo 2002): a ratio of 0 per session has a standard error of 1 / sqrt(T).
     """
-    window = trailing_window_sessions(len(result.net_return))
+    window = trailing_window_length(len(result.net_return))
     sharpes = [_rolling_sharpe_per_session(run, window) for run in (result, result.benchmark or result)]
     strategy, benchmark = np.sqrt(sessions_per_year) * np.array(sharpes)
     half_width = float(Z95 * np.sqrt(sessions_per_year / window))
@@ -145,7 +133,7 @@ def rolling_accuracy(forecasts: EvaluatedForecasts, session_dates: pd.DatetimeIn
     independent forecasts.
     """
     session = np.unique(forecasts.session)
-    window = trailing_window_sessions(len(session))
+    window = trailing_window_length(len(session))
     columns = np.ones(len(forecasts.up)), forecasts.hits.astype(np.float64), forecasts.baseline_hits.astype(np.float64)
     count, n_hits, n_baseline_hits = trailing_sums(sum_by_session(forecasts.session, *columns), window).T
     baseline = n_baseline_hits / count
@@ -212,32 +200,19 @@ def binned_weights(result: BacktestResult, ticker_indices: IntArray, *, max_bins
     return BinnedWeights(edges, means[:, :-2], means[:, -2], means[:, -1])
 
 
-@dataclass(frozen=True, slots=True)
-class CostBreakdown:
-    """The costs of each session by kind, each (sessions,), as fractions of equity, >= 0; their sum is the cost.
+def costs_by_kind(result: BacktestResult, execution: ExecutionSpec, *, sessions_per_year: int) -> dict[str, Array]:
+    """Return the costs of each session by kind, each (sessions,), as fractions of equity, >= 0; their sum is the cost.
 
-    Attributes
-    ----------
-    commission, slippage : in proportion to what is traded.
-    fees_and_spread : commission per share, minimum fee of an order and half the spread, together.
-    borrow : on short positions.
+    "commission" and "slippage" are in proportion to what is traded; "spread and fees" are half the spread, commission
+    per share and the minimum fee of an order, together; "borrow" is paid on short positions.
     """
-
-    commission: Array
-    slippage: Array
-    fees_and_spread: Array
-    borrow: Array
-
-
-def cost_breakdown(result: BacktestResult, execution: ExecutionSpec, *, sessions_per_year: int) -> CostBreakdown:
-    """Return the costs of a backtest with `execution` by kind."""
     commission = execution.commission_bps * BASIS_POINT * result.turnover
     slippage = execution.slippage_bps * BASIS_POINT * result.turnover
     borrow = _borrow_cost_by_session(result, execution, sessions_per_year)
     fees = np.zeros_like(borrow)
     if execution.per_share or execution.min_per_order or execution.spread:
         fees = np.maximum(result.cost - commission - slippage - borrow, 0.0)
-    return CostBreakdown(commission, slippage, fees, borrow)
+    return {"commission": commission, "slippage": slippage, "spread and fees": fees, "borrow": borrow}
 
 
 def average_trade_cost_bps(result: BacktestResult, execution: ExecutionSpec, *, sessions_per_year: int) -> float | None:

@@ -49,7 +49,7 @@ def trade_table(result: BacktestResult) -> pd.DataFrame:
     return table.iloc[is_trade].sort_values(["entry", "ticker"], kind="stable", ignore_index=True)
 
 
-def _cost_by_trade(weight: Array, cost: Array, start: IntArray, entry: IntArray) -> Array:
+def _cost_by_trade(weight: Array, cost: Array, period_start: IntArray, entry_session: IntArray) -> Array:
     """Return the cost of each period: that of its sessions, and its part of the trade that ends it, (periods,).
 
     An order that changes sides closes one trade and opens the next; each is charged in proportion to its weight.
@@ -57,11 +57,11 @@ def _cost_by_trade(weight: Array, cost: Array, start: IntArray, entry: IntArray)
     Parameters
     ----------
     weight, cost : (tickers * sessions,) ticker by ticker.
-    start, entry : (periods,) first position in `weight`, and the same as position of the session.
+    period_start, entry_session : (periods,) first position in `weight`, and the same as position of the session.
     """
-    total = np.add.reduceat(cost, start)
-    later = np.flatnonzero(entry > 0)
-    change = start[later]
+    total = np.add.reduceat(cost, period_start)
+    later = np.flatnonzero(entry_session > 0)
+    change = period_start[later]
     before, after = np.abs(weight[change - 1]), np.abs(weight[change])
     closing_cost = cost[change] * before / (before + after)
     total[later - 1] += closing_cost

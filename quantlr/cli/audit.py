@@ -56,9 +56,8 @@ def command(options: Options, *, config_path: Path, cuts: CutoffCount) -> int:
     content = json.dumps(audit.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     path = write_report_file(content.encode(), "audit.json", config.run.name, options.output)
     _print_audit(options, audit)
-    options.results.print(f"audit in {path}", markup=False)
-    if options.as_json:
-        click.echo(json.dumps(audit.to_dict(), ensure_ascii=False, allow_nan=False))
+    options.results.print(f"audit in {path}")
+    options.print_json(audit.to_dict())
     return 0 if audit.is_clean else LEAK_EXIT_STATUS
 
 
@@ -71,9 +70,9 @@ def _print_audit(options: Options, audit: Audit) -> None:
         results.print(Text.assemble(("leak ", "bold red"), f"{leak.text}{times}"))
     for stage, count in coverage.checks.items() if options.verbose else ():
         largest = f"largest change {coverage.largest.get(stage, 0.0):.1g} of the tolerance"
-        results.print(f"{stage}: {count:,} numbers compared, {largest}", markup=False)
+        results.print(f"{stage}: {count:,} numbers compared, {largest}")
     conclusion = "no leak found" if audit.is_clean else f"leaks in {', '.join(audit.leaking_stages)}"
-    results.print(Text(f"{audit.name}: {conclusion}", style="bold"))
+    results.print(f"{audit.name}: {conclusion}", style="bold")
     mirrored = f", mirrored prices after {coverage.cuts_once:,} more" if coverage.cuts_once else ""
     is_partial = coverage.cuts_once or coverage.refits_walked < coverage.refits
     results.print(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from importlib import import_module
 from textwrap import wrap
 from typing import TYPE_CHECKING
@@ -29,29 +28,29 @@ MAX_COLUMNS_SHOWN = 3
 """Columns of a feature's example that are listed without -v."""
 
 
-def _load_entries(name: str) -> list[CatalogEntry]:
+def _load_catalog_entries(catalog_name: str) -> list[CatalogEntry]:
     """Return the entries of a catalogue; the module that defines its components is imported only now."""
     from quantlr.data.catalog import component_catalog_entries, feature_catalog_entries
 
-    if name == "features":
+    if catalog_name == "features":
         return feature_catalog_entries()
-    components = getattr(import_module(COMPONENT_MODULES[name]), name.upper())
-    return component_catalog_entries(components, method="compute_labels" if name == "labels" else "")
+    components = getattr(import_module(COMPONENT_MODULES[catalog_name]), catalog_name.upper())
+    return component_catalog_entries(components, method="compute_labels" if catalog_name == "labels" else "")
 
 
-def _catalog_command(name: str, help_text: str) -> click.Command:
+def _catalog_command(catalog_name: str, help_text: str) -> click.Command:
     def list_catalog(options: Options, *, kinds: tuple[str, ...]) -> None:
-        entries = _load_entries(name)
+        entries = _load_catalog_entries(catalog_name)
         known = [entry.kind for entry in entries]
         for kind in kinds:
             if kind not in known:
                 from quantlr.cli.terminal import near_match_hint
 
-                raise ConfigError(f"no {name} of kind {kind!r}; {near_match_hint(kind, known)}")
-        _print_entries(options, name, [entry for entry in entries if not kinds or entry.kind in kinds])
+                raise ConfigError(f"no {catalog_name} of kind {kind!r}; {near_match_hint(kind, known)}")
+        _print_catalog_entries(options, catalog_name, [entry for entry in entries if not kinds or entry.kind in kinds])
 
     list_catalog.__doc__ = help_text
-    return verb(name)(click.argument("kinds", nargs=-1, metavar="[KINDS]...")(list_catalog))
+    return verb(catalog_name)(click.argument("kinds", nargs=-1, metavar="[KINDS]...")(list_catalog))
 
 
 features = _catalog_command(
@@ -68,16 +67,15 @@ overlays = _catalog_command("overlays", "List the overlays, which change positio
 sources = _catalog_command("sources", "List the sources of prices, or those KINDS alone.")
 
 
-def _print_entries(options: Options, name: str, entries: Sequence[CatalogEntry]) -> None:
-    from rich.text import Text
+def _print_catalog_entries(options: Options, catalog_name: str, entries: Sequence[CatalogEntry]) -> None:
 
     if options.as_json:
-        click.echo(json.dumps({name: [asdict(entry) for entry in entries]}))
+        options.print_json({catalog_name: entries})
         return
     for entry in entries:
-        options.results.print(Text(entry.kind, style="bold"))
+        options.results.print(entry.kind, style="bold")
         for line in _iter_entry_lines(entry, verbose=options.verbose):
-            options.results.print(Text(line))
+            options.results.print(line)
 
 
 def _iter_entry_lines(entry: CatalogEntry, *, verbose: bool) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
@@ -36,9 +35,8 @@ def command(options: Options, *, runs: tuple[str, ...], name: str) -> None:
     comparison = compare_runs(runs, reports_dir=options.output)
     folder = write_comparison(comparison, name, options.output)
     _print_comparison(options, comparison)
-    options.results.print(f"comparison in {folder}", markup=False)
-    if options.as_json:
-        click.echo(json.dumps(comparison.to_dict(), ensure_ascii=False, allow_nan=False))
+    options.results.print(f"comparison in {folder}")
+    options.print_json(comparison.to_dict())
 
 
 def _print_comparison(options: Options, comparison: Comparison) -> None:
@@ -54,14 +52,14 @@ def _print_comparison(options: Options, comparison: Comparison) -> None:
         values = dict.fromkeys(value or "none" for value in values_by_run)
         results.print(Text.assemble(("differs ", "cyan"), f"{key}: {' | '.join(values)}"))
     if len(differences) > len(listed):
-        results.print(Text(f"and {len(differences) - len(listed)} more keys differ; -v shows them", style="dim"))
+        results.print(f"and {len(differences) - len(listed)} more keys differ; -v shows them", style="dim")
     print_notes(comparison.caveats, options.messages)
     for pair in comparison.pairs:
         style = "bold" if pair.is_sharpe_significant or pair.is_log_loss_significant else ""
-        results.print(Text(pair_sentence(pair, comparison.run_names), style=style))
+        results.print(pair_sentence(pair, comparison.run_names), style=style)
     if comparison.n_tests:
         text = f"p values are adjusted for {comparison.n_tests} tests by Holm's method; intervals are 95%, not adjusted"
-        results.print(Text(f"{text}; a lower log loss is a better forecast", style="dim"))
+        results.print(f"{text}; a lower log loss is a better forecast", style="dim")
 
 
 def _metrics_table(comparison: Comparison) -> Table:
@@ -73,8 +71,7 @@ def _metrics_table(comparison: Comparison) -> Table:
     dates = comparison.dates
     title = f"{len(dates):,} common sessions, {iso_date(dates[0])} to {iso_date(dates[-1])}"
     listed = [index for index, heading in enumerate(HEADLINE_COLUMNS) if heading not in PAGE_ONLY_HEADINGS]
-    columns = [(HEADLINE_COLUMNS[index], {"justify": "right", "no_wrap": True}) for index in listed]
-    table = make_table(title, (("", {"overflow": "fold"}), *columns))
+    table = make_table(title, ("", *(f">{HEADLINE_COLUMNS[index]}" for index in listed)))
     metrics_by_name = dict(zip(comparison.run_names, comparison.metrics_by_run, strict=True))
     if any(value is not None for value in comparison.baseline_metrics.values()):
         metrics_by_name["baseline"] = comparison.baseline_metrics

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,8 +28,6 @@ def fetch_command(options: Options, *, config_paths: tuple[Path, ...]) -> int:
 @verb("list")
 def list_command(options: Options) -> None:
     """List the cached prices."""
-    from rich.text import Text
-
     from quantlr.data.cache import DamagedFileError, PriceCache
 
     cache = PriceCache.in_user_cache_dir()
@@ -39,7 +36,7 @@ def list_command(options: Options) -> None:
         try:
             entry = ticker_cache.read_cache_index()
         except DamagedFileError as error:
-            options.messages.print(Text(str(error), style="yellow"))
+            options.messages.print(str(error), style="yellow")
             continue
         if entry is None:
             continue
@@ -53,11 +50,10 @@ def list_command(options: Options) -> None:
             "exchange": entry.exchange_info.get("exchange", ""),
         }
         for revision in entry.revisions if options.verbose else ():
-            options.results.print(Text(f"{entry.ticker}: {revision.text}"))
+            options.results.print(f"{entry.ticker}: {revision.text}")
     columns = ("bars", "first", "last", "fetched", "answers", "revisions")
     _print_ticker_table(options, f"{len(rows)} tickers in {cache.folder}", columns, rows)
-    if options.as_json:
-        click.echo(json.dumps({"folder": str(cache.folder), "tickers": rows}))
+    options.print_json({"folder": str(cache.folder), "tickers": rows})
 
 
 @verb("verify")
@@ -76,11 +72,10 @@ def verify_command(options: Options) -> None:
         for ticker_cache in counter.iter_items(ticker_caches):
             damaged += ticker_cache.set_aside_damaged_files()
             ticker_cache.remove_abandoned_files()
-    if options.as_json:
-        click.echo(json.dumps({"folder": str(cache.folder), "tickers": len(ticker_caches), "damaged": damaged}))
+    options.print_json({"folder": str(cache.folder), "tickers": len(ticker_caches), "damaged": damaged})
     if damaged:
         raise Fault("\n".join((*damaged, "the next run that needs them downloads them again")))
-    options.results.print(f"{len(ticker_caches)} tickers in {cache.folder}: all checksums match", markup=False)
+    options.results.print(f"{len(ticker_caches)} tickers in {cache.folder}: all checksums match")
 
 
 def _fetch_and_print(options: Options, config_path: Path) -> None:
@@ -101,21 +96,18 @@ def _fetch_and_print(options: Options, config_path: Path) -> None:
     _print_ticker_table(options, f"{config.run.name}: {fetched.source}", ("bars", "first", "last"), rows)
     notes = [note_text(note) for note in fetched.notes]
     print_notes(notes, options.messages)
-    if options.as_json:
-        result = {"name": config.run.name, "source": fetched.source, "sha256": fetched.sha256}
-        click.echo(json.dumps({**result, "tickers": rows, "notes": notes}))
+    result = {"name": config.run.name, "source": fetched.source, "sha256": fetched.sha256}
+    options.print_json({**result, "tickers": rows, "notes": notes})
 
 
-def _print_ticker_table(options: Options, title: str, columns: tuple[str, ...], rows: dict[str, Any]) -> None:
-    from rich.text import Text
+def _print_ticker_table(options: Options, title: str, columns: tuple[str, ...], rows_by_ticker: dict[str, Any]) -> None:
 
     from quantlr.cli.terminal import make_table, print_table
 
-    right = {"justify": "right", "no_wrap": True}
-    table = make_table(Text(title, style="bold"), (("", {"no_wrap": True}), *((column, right) for column in columns)))
-    for ticker, row in rows.items():
+    table = make_table(title, ("", *(f">{column}" for column in columns)))
+    for ticker, row in rows_by_ticker.items():
         cells = (row.get(column, "") for column in columns)
-        table.add_row(Text(ticker), *(Text(f"{cell:,}" if isinstance(cell, int) else str(cell)) for cell in cells))
+        table.add_row(ticker, *(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in cells))
     print_table(table, options.results)
 
 

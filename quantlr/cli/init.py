@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -44,12 +43,14 @@ def command(options: Options, *, name: str, template: str | None, output: Path) 
     _require_valid_report_name(name)
     source = TEMPLATE_PATH if template is None else _shipped_config_path(template)
     text = NAME_LINE_PATTERN.sub(f"name: {_quote_for_yaml(name)}", source.read_text(encoding="utf-8"), count=1)
-    path = output / f"{name}.yaml"
-    _write_new_file(path, text)
-    written = [path, *_write_extended_configs(text, source, output)]
+    written = [output / f"{name}.yaml"]
+    _write_new_file(written[0], text)
+    for file_name, extended_text in _extended_config_texts(text, source).items():
+        if not (output / file_name).exists():
+            written.append(output / file_name)
+            _write_new_file(written[-1], extended_text)
     _print_written_configs(options, written, config_text=text if options.verbose else "")
-    if options.as_json:
-        click.echo(json.dumps({"name": name, "config": str(path), "written": [str(file) for file in written]}))
+    options.print_json({"name": name, "config": str(written[0]), "written": [*map(str, written)]})
 
 
 def shipped_config_paths() -> dict[str, Path]:
@@ -61,16 +62,12 @@ def shipped_config_paths() -> dict[str, Path]:
 
 def _require_valid_report_name(name: str) -> None:
     """Raise a ConfigError for a name that no report can have."""
-    from pydantic import TypeAdapter, ValidationError
+    from quantlr.config.run_config import REPORT_NAME_PATTERN
 
-    from quantlr.config.run_config import ReportName
-
-    try:
-        TypeAdapter(ReportName).validate_python(name)
-    except ValidationError:
+    if not re.fullmatch(REPORT_NAME_PATTERN, name):
         needs = "needs 1 to 80 of A-Z a-z 0-9 . _ -, not beginning with a dot"
         elsewhere = "; name the folder with --output" if "/" in name or "\\" in name else ""
-        raise ConfigError(f"name: {needs}, found {name[:100]!r}{elsewhere}") from None
+        raise ConfigError(f"name: {needs}, found {name[:100]!r}{elsewhere}")
 
 
 def _quote_for_yaml(name: str) -> str:
@@ -90,18 +87,13 @@ def _shipped_config_path(template_name: str) -> Path:
     return paths[stem]
 
 
-def _write_extended_configs(config_text: str, source_path: Path, output: Path) -> list[Path]:
-    """Write the configs that a config extends beside it, except existing ones, and return what was written."""
-    match = EXTENDS_LINE_PATTERN.search(config_text)
-    if match is None:
-        return []
-    base_path = source_path.with_name(match.group(1))
-    content = base_path.read_text(encoding="utf-8")
-    path = output / base_path.name
-    written = [] if path.exists() else [path]
-    if written:
-        _write_new_file(path, content)
-    return [*written, *_write_extended_configs(content, base_path, output)]
+def _extended_config_texts(config_text: str, source_path: Path) -> dict[str, str]:
+    """Return the texts of the configs that a config extends, by file name, the nearest first."""
+    texts: dict[str, str] = {}
+    while match := EXTENDS_LINE_PATTERN.search(config_text):
+        source_path = source_path.with_name(match.group(1))
+        texts[source_path.name] = config_text = source_path.read_text(encoding="utf-8")
+    return texts
 
 
 def _write_new_file(path: Path, text: str) -> None:
@@ -140,7 +132,7 @@ def _print_written_configs(options: Options, paths: list[Path], *, config_text: 
     for base_path in paths[1:]:
         results.print(Text.assemble("it extends ", path_link(base_path), ", written too"), soft_wrap=True)
     if config_text:
-        results.print(Text(config_text), soft_wrap=True)
+        results.print(config_text, soft_wrap=True)
     next_steps = (
         (f"quantlr run {path}", "runs it"),
         (f"quantlr plan {path}", "shows what a run would do"),

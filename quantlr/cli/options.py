@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,8 @@ YAML_SUFFIXES = (".yaml", ".yml")
 
 def complete_config_path(ctx: Context, param: Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """Complete a config: the YAML files of the folder, or whatever the shell finds where the folder has subfolders."""
-    folder, start = _split_folder_and_prefix(incomplete)
+    start = incomplete.rpartition("/")[2]
+    folder = incomplete.removesuffix(start)
     try:
         paths = sorted(path for path in Path(folder or ".").expanduser().iterdir() if path.name.startswith(start))
     except OSError:
@@ -41,11 +43,6 @@ def complete_config_path(ctx: Context, param: Parameter, incomplete: str) -> lis
     return [CompletionItem(folder + name) for name in files]
 
 
-def _split_folder_and_prefix(incomplete_path: str) -> tuple[str, str]:
-    folder, slash, start = incomplete_path.rpartition("/")
-    return folder + slash, start
-
-
 def complete_setting_key(ctx: Context, param: Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """Complete a key of ``--set``: the keys of the config on the line, or of any config where none is given."""
     if "=" in incomplete:
@@ -53,38 +50,31 @@ def complete_setting_key(ctx: Context, param: Parameter, incomplete: str) -> lis
     # On an unfinished line, click leaves the arguments before an option without a value in `ctx.args`.
     given = ctx.params.get("config_paths") or ctx.params.get("config_path") or tuple(ctx.args)
     first: Any = given[0] if isinstance(given, tuple) and given else given
-    keys = _iter_config_keys(Path(first) if first else None)
+    keys = _config_keys(Path(first) if first else None)
     return [CompletionItem(f"{key}=") for key in dict.fromkeys(keys) if key.startswith(incomplete)]
 
 
-def _iter_config_keys(config_path: Path | None) -> Iterator[str]:
+def _config_keys(config_path: Path | None) -> list[str]:
+    """Return the keys of a config; without a valid one, the sections and the keys of the template."""
+    from quantlr.cli.init import TEMPLATE_PATH
     from quantlr.config.run_config import RunConfig, load_config
     from quantlr.core.errors import QuantlrError
 
     if config_path is not None:
         try:
-            yield from _iter_leaf_keys(load_config(config_path).run.model_dump(mode="json"), "")
+            return list(_iter_dotted_keys(load_config(config_path).run.model_dump(mode="json"), ""))
         except QuantlrError:
             pass  # running the config shows its errors
-        else:
-            return
-    for section, field in RunConfig.model_fields.items():
-        parts = getattr(field.annotation, "model_fields", None)
-        if parts:
-            yield from (f"{section}.{key}" for key in parts)
-        elif hasattr(field.default, "model_dump"):
-            yield from _iter_leaf_keys(field.default.model_dump(mode="json"), f"{section}.")
-        else:
-            yield section
+    return [*RunConfig.model_fields, *_iter_dotted_keys(load_config(TEMPLATE_PATH).run.model_dump(mode="json"), "")]
 
 
-def _iter_leaf_keys(value: Any, prefix: str) -> Iterator[str]:
+def _iter_dotted_keys(value: Any, prefix: str) -> Iterator[str]:
     """Yield the dotted key of every value that is neither a mapping nor a list of mappings."""
     entries = value.items() if isinstance(value, dict) else enumerate(value)
     for key, inner in entries:
         nested = isinstance(inner, dict) or (isinstance(inner, list) and any(isinstance(item, dict) for item in inner))
         if nested:
-            yield from _iter_leaf_keys(inner, f"{prefix}{key}.")
+            yield from _iter_dotted_keys(inner, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}"
 
@@ -99,33 +89,6 @@ def complete_report_name(ctx: Context, param: Parameter, incomplete: str) -> lis
     return [CompletionItem(name) for name in names if name.startswith(incomplete) and not name.startswith(".")]
 
 
-SHARED_OPTIONS: dict[str, Callable[..., Any]] = {
-    "settings": click.option(
-        "--set",
-        "settings",
-        multiple=True,
-        metavar="KEY=VALUE",
-        shell_complete=complete_setting_key,
-        help="Set a key, like features.0.lags=[1,2].",
-    ),
-    "name": click.option(
-        "--name", shell_complete=complete_report_name, help="Name of the report, instead of the file's."
-    ),
-    "offline": click.option("--offline", is_flag=True, help="Use stored prices only; never ask the network."),
-    "output": click.option(
-        "--output", default="reports", type=click.Path(path_type=Path), show_default=True, help="Folder of reports."
-    ),
-    "jobs": click.option(
-        "--jobs",
-        type=click.IntRange(min=1),
-        metavar="N",
-        help="Number of processes; by default the number of cores. The results are the same for any number.",
-    ),
-    "as_json": click.option("--json", "as_json", is_flag=True, help="Print the results as JSON on stdout."),
-    "quiet": click.option("--quiet", is_flag=True, help="Print errors only."),
-    "verbose": click.option("-v", "--verbose", is_flag=True, help="Print every note, interval and error."),
-}
-"""The shared options, by the field of `Options` that holds their value."""
 DISPLAY_OPTIONS = ("as_json", "quiet", "verbose")
 
 config_argument = click.argument("config_path", metavar="CONFIG", type=click.Path(path_type=Path),
@@ -134,18 +97,49 @@ configs_argument = click.argument("config_paths", metavar="CONFIGS...", nargs=-1
                                   type=click.Path(path_type=Path), shell_complete=complete_config_path)  # fmt: skip
 
 
+def _shared_option_field(*declarations: str, default: Any = None, **attributes: Any) -> Any:
+    """Return a field of `Options`, and in its metadata the option of the command line that gives it a value."""
+    return field(default=default, metadata={"option": click.Option(declarations, default=default, **attributes)})
+
+
+def _shared_flag_field(*declarations: str, help_text: str) -> Any:
+    """Return a field of `Options` that is True where the flag is given."""
+    return _shared_option_field(*declarations, default=False, is_flag=True, help=help_text)
+
+
 @dataclass(frozen=True)
 class Options:
     """The values of the shared options in one call; those that a verb does not take have their defaults."""
 
-    settings: tuple[str, ...] = ()
-    name: str | None = None
-    offline: bool = False
-    output: Path = Path("reports")
-    jobs: int | None = None
-    as_json: bool = False
-    quiet: bool = False
-    verbose: bool = False
+    settings: tuple[str, ...] = _shared_option_field(
+        "--set",
+        "settings",
+        default=(),
+        multiple=True,
+        metavar="KEY=VALUE",
+        shell_complete=complete_setting_key,
+        help="Set a key, like features.0.lags=[1,2].",
+    )
+    name: str | None = _shared_option_field(
+        "--name", shell_complete=complete_report_name, help="Name of the report, instead of the file's."
+    )
+    offline: bool = _shared_flag_field("--offline", help_text="Use stored prices only; never ask the network.")
+    output: Path = _shared_option_field(  # noqa: RUF009 - a field
+        "--output",
+        default=Path("reports"),
+        type=click.Path(path_type=Path),
+        show_default=True,
+        help="Folder of reports.",
+    )
+    jobs: int | None = _shared_option_field(
+        "--jobs",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Number of processes; by default the number of cores. The results are the same for any number.",
+    )
+    as_json: bool = _shared_flag_field("--json", "as_json", help_text="Print the results as JSON on stdout.")
+    quiet: bool = _shared_flag_field("--quiet", help_text="Print errors only.")
+    verbose: bool = _shared_flag_field("-v", "--verbose", help_text="Print every note, interval and error.")
 
     @property
     def workers(self) -> int:
@@ -168,6 +162,11 @@ class Options:
 
         return make_console(stderr=True, quiet=self.quiet)
 
+    def print_json(self, value: Any) -> None:
+        """Print a value of mappings, lists and dataclasses as JSON on stdout, if --json was given."""
+        if self.as_json:
+            click.echo(json.dumps(value, allow_nan=False, default=asdict))
+
     def print_notes(self, notes: Sequence[Note]) -> None:
         """Print notes on stderr, condensed without -v."""
         from quantlr.cli.terminal import print_notes
@@ -182,12 +181,13 @@ def verb(name: str, *option_names: str) -> Callable[[Callable[..., int | None]],
     Parameters
     ----------
     name : the verb.
-    option_names : the shared options that it takes besides those of display, as keys of `SHARED_OPTIONS`.
+    option_names : the shared options that it takes besides those of display, as fields of `Options`.
 
     The function returns the exit status, None for 0. An error of quantlr's own is printed on stderr without a
     traceback, and ends the program with its exit status.
     """
     names = (*option_names, *DISPLAY_OPTIONS)
+    shared_options = {field.name: field.metadata["option"] for field in fields(Options)}
 
     def make_command(function: Callable[..., int | None]) -> click.Command:
         @functools.wraps(function)
@@ -197,11 +197,8 @@ def verb(name: str, *option_names: str) -> Callable[[Callable[..., int | None]],
             options = Options(**{key: parameters.pop(key) for key in names})
             sys.exit(run_for_exit_status(functools.partial(function, options, **parameters)))
 
-        # click keeps the parameters that were declared last first: the shared ones follow the verb's own.
-        own_parameters = callback.__dict__.pop("__click_params__", [])
-        for key in reversed(names):
-            SHARED_OPTIONS[key](callback)
-        callback.__dict__["__click_params__"] += own_parameters
-        return click.command(name)(callback)
+        command = click.command(name)(callback)
+        command.params += [shared_options[key] for key in names]
+        return command
 
     return make_command

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import click
 
 from quantlr.cli.options import Options, configs_argument, verb
 
@@ -38,29 +35,27 @@ def command(options: Options, *, config_paths: tuple[Path, ...]) -> int:
 
 
 def _plan_and_print(options: Options, config_path: Path) -> None:
-    from dataclasses import asdict
 
+    from rich.table import Column, Table
     from rich.text import Text
 
-    from quantlr.cli.terminal import make_table, progress_bar
+    from quantlr.cli.terminal import progress_bar
     from quantlr.config.run_config import load_config
     from quantlr.experiment.plan import plan_config
 
     config = load_config(config_path, settings=options.settings, name=options.name)
     with progress_bar(options.messages) as progress:
         plan = plan_config(config, output=options.output, offline=options.offline, progress=progress)
-    table = make_table(plan.name, (("", {"style": "cyan", "no_wrap": True}), ("", {"overflow": "fold"})))
-    table.show_header = False
-    for key, text in _iter_plan_lines(plan, config_path):
-        table.add_row(key, Text(text))
-    options.results.print(table)
+    lines = Table.grid(Column(style="cyan", no_wrap=True), Column(overflow="fold"), padding=(0, 2, 0, 0))
+    for key, text in _iter_plan_key_text_pairs(plan, config_path):
+        lines.add_row(key, text)
+    options.results.print(Text(plan.name, style="bold"), lines, sep="\n")
     if plan.walk is not None:
         _print_walk_forward_plan(options, plan.walk)
-    if options.as_json:
-        click.echo(json.dumps(asdict(plan), ensure_ascii=False, allow_nan=False))
+    options.print_json(plan)
 
 
-def _iter_plan_lines(plan: RunPlan, config_path: Path) -> Iterator[tuple[str, str]]:
+def _iter_plan_key_text_pairs(plan: RunPlan, config_path: Path) -> Iterator[tuple[str, str]]:
     """Yield key and text of each line: prices and features, the sections of the config, report and trials."""
     from quantlr.report.summary import ticker_list_text
 
@@ -96,7 +91,6 @@ def _section_text(section: dict[str, Any]) -> str:
 
 
 def _print_walk_forward_plan(options: Options, walk: WalkForwardPlan) -> None:
-    from rich.text import Text
 
     from quantlr.cli.terminal import print_table
 
@@ -104,14 +98,14 @@ def _print_walk_forward_plan(options: Options, walk: WalkForwardPlan) -> None:
     listed_models = walk.models if options.verbose else walk.models[:MAX_MODELS_SHOWN]
     print_table(_models_table(walk, listed_models), results)
     if len(listed_models) < n_models:
-        results.print(Text(f"and {n_models - len(listed_models):,} more; -v shows all", style="dim"))
+        results.print(f"and {n_models - len(listed_models):,} more; -v shows all", style="dim")
     for model in walk.models if options.verbose else walk.models[:1]:
         print_table(_refits_table(model, show_all=options.verbose), results)
-    results.print(Text("; ".join(_iter_totals(walk)), style="bold"))
+    results.print("; ".join(_iter_total_texts(walk)), style="bold")
     options.print_notes(walk.notes)
 
 
-def _iter_totals(walk: WalkForwardPlan) -> Iterator[str]:
+def _iter_total_texts(walk: WalkForwardPlan) -> Iterator[str]:
     yield f"{walk.refits:,} refit{'s'[: walk.refits != 1]}"
     yield f"{walk.forecasts:,} forecasts, of which {walk.scored:,} can be scored"
     if walk.gap:
@@ -123,9 +117,8 @@ def _models_table(walk: WalkForwardPlan, models: tuple[PlannedModel, ...]) -> Ta
     """Return a table with a row for each model."""
     from quantlr.cli.terminal import make_table
 
-    right = {"justify": "right"}
-    counts = [(heading, right) for heading in ("bars", "warm-up", "rows", "refits", "forecasts")]
-    table = make_table("", (("", {}), *counts, ("first", {}), ("last", {})))
+    headings = ("", ">bars", ">warm-up", ">rows", ">refits", ">forecasts", "first", "last")
+    table = make_table("", headings)
     tickers_by_name = {ticker.name: ticker for ticker in walk.tickers}
     for model in models:
         tickers = [tickers_by_name[model.name]] if model.name in tickers_by_name else list(walk.tickers)
@@ -139,9 +132,7 @@ def _refits_table(model: PlannedModel, *, show_all: bool) -> Table:
     """Return a table with a row for each refit, or for those at either end."""
     from quantlr.cli.terminal import make_table
 
-    right = {"justify": "right"}
-    title = f"refits of {model.name}"
-    table = make_table(title, (("", {}), ("rows", right), ("trained on", {}), ("rows", right), ("forecast", {})))
+    table = make_table(f"refits of {model.name}", ("", ">rows", "trained on", ">rows", "forecast"))
     n_folds = len(model.folds)
     first_hidden, last_hidden = FOLDS_SHOWN_PER_END, n_folds - FOLDS_SHOWN_PER_END - 1
     for number, fold in enumerate(model.folds):

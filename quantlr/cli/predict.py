@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,8 +35,6 @@ def command(options: Options, *, config_path: Path, stale_after: int) -> None:
     The model is the one that the walk-forward's schedule of refits has for the newest session, and the computation is
     that of the backtest. Nothing is written.
     """
-    from dataclasses import asdict
-
     from quantlr.cli.terminal import progress_bar
     from quantlr.config.run_config import load_config
     from quantlr.experiment.predict import predict_config
@@ -49,8 +46,7 @@ def command(options: Options, *, config_path: Path, stale_after: int) -> None:
             config, today=today, stale_after=stale_after, offline=offline, workers=workers, progress=progress
         )
     _print_predictions(options, predictions)
-    if options.as_json:
-        click.echo(json.dumps(asdict(predictions), ensure_ascii=False, allow_nan=False))
+    options.print_json(predictions)
 
 
 def _print_predictions(options: Options, predictions: Predictions) -> None:
@@ -64,11 +60,11 @@ def _print_predictions(options: Options, predictions: Predictions) -> None:
         for prediction in tickers:
             print_table(_contributions_table(prediction), results)
     else:
-        results.print(Text("contributions of the features: with -v or --json", style="dim"))
+        results.print("contributions of the features: with -v or --json", style="dim")
     for fill_text in dict.fromkeys(prediction.filled for prediction in tickers):
-        results.print(Text(f"filled {fill_text}"))
+        results.print(f"filled {fill_text}")
     if predictions.horizon > 1:
-        results.print(Text(f"the position held is the mean of the last {predictions.horizon} decisions"))
+        results.print(f"the position held is the mean of the last {predictions.horizon} decisions")
     options.print_notes(predictions.notes)
     tickers_by_warning: dict[str, list[str]] = {}
     for prediction in predictions.tickers:
@@ -82,24 +78,24 @@ def _predictions_table(predictions: Predictions) -> Table:
     """Return a table with a row for each ticker."""
     from quantlr.cli.terminal import make_table
 
-    horizon, right = predictions.horizon, {"justify": "right"}
+    horizon = predictions.horizon
     close = "the next close" if horizon == 1 else f"the close in {horizon} sessions"
     title = f"{predictions.name}: probability that {close} is higher"
-    table = make_table(title, (("", {}), ("as of", {}), ("up", right), ("base rate", right), ("position", {})))
-    for item in predictions.tickers:
-        rates = f"{item.probability:.1%}", f"{item.trained.base_rate:.1%}"
-        table.add_row(item.ticker, item.as_of, *rates, item.position)
-    return table
+    rows = (
+        (item.ticker, item.as_of, f"{item.probability:.1%}", f"{item.trained.base_rate:.1%}", item.position)
+        for item in predictions.tickers
+    )
+    return make_table(title, ("", "as of", ">up", ">base rate", "position"), rows)
 
 
 def _contributions_table(prediction: Prediction) -> Table:
     """Return a table of what adds up to the log odds of one ticker."""
     from quantlr.cli.terminal import make_table
 
-    trained, right = prediction.trained, {"justify": "right"}
+    trained = prediction.trained
     title = f"{prediction.ticker}: refit of {trained.refit} on {trained.rows:,} rows, {trained.first} to {trained.last}"
-    headings = ("value", "training mean", "coefficient", "contribution to the log odds")
-    table = make_table(title, (("", {}), *((heading, right) for heading in headings)))
+    headings = ("", ">value", ">training mean", ">coefficient", ">contribution to the log odds")
+    table = make_table(title, headings)
     table.title_style = ""
     table.add_row("all features at their means", "", "", "", f"{prediction.at_the_mean:+.4f}")
     for item in prediction.contributions:

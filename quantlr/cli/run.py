@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from functools import partial
@@ -52,25 +51,27 @@ def command(options: Options, *, config_paths: tuple[Path, ...], open_report: bo
         return max(run_for_exit_status(partial(run_one, path)) for path in config_paths)
 
 
-def _run_and_print(options: Options, path: Path, paths_by_name: dict[str, Path], draw: PageRenderer) -> Path:
-    """Run one config, write and print its report, and return its folder; `paths_by_name` are the configs so far."""
+def _run_and_print(options: Options, config_path: Path, paths_by_name: dict[str, Path], draw: PageRenderer) -> Path:
+    """Run one config, write and print its report, and return the report's folder.
+
+    `paths_by_name` are the configs so far, by the names of their reports; this one is added.
+    """
     from quantlr.cli.terminal import progress_bar
     from quantlr.config.run_config import load_config
     from quantlr.experiment.run import run_config
     from quantlr.report.storage import read_previous_metrics
 
-    config = load_config(path, settings=options.settings, name=options.name)
+    config = load_config(config_path, settings=options.settings, name=options.name)
     name, output, offline, workers = config.run.name, options.output, options.offline, options.workers
-    other = paths_by_name.setdefault(name, path)
-    if other is not path:
-        raise OutputError(f"{path}: its report would replace that of {other}: both are named {name!r}")
+    other = paths_by_name.setdefault(name, config_path)
+    if other is not config_path:
+        raise OutputError(f"{config_path}: its report would replace that of {other}: both are named {name!r}")
     with progress_bar(options.messages) as progress:
         run = run_config(config, output=output, offline=offline, workers=workers, progress=progress)
         previous_metrics = read_previous_metrics(output / name)
         folder = run.save(output, draw=draw, progress=progress)
     _print_run(options, run, previous_metrics, folder)
-    if options.as_json:
-        click.echo(json.dumps(run.metrics))
+    options.print_json(run.metrics)
     return folder
 
 
@@ -81,17 +82,17 @@ def _print_run(options: Options, run: Run, previous_metrics: dict[str, Any] | No
     from quantlr.report.summary import confidence_interval_rows
 
     results = options.results
-    print_headline_table(f"{run.config.name}: {_subject_text(run)}", run.metrics, previous_metrics, results)
+    print_headline_table(f"{run.config.name}: {_tickers_and_dates_text(run)}", run.metrics, previous_metrics, results)
     if options.verbose:
         for label, bounds in confidence_interval_rows(run.metrics):
             results.print(Text.assemble(("95% interval ", "cyan"), f"{label}: {bounds}"))
-        results.print(Text(f"other fills: {sharpe_by_fill_text(run.metrics['backtest']['fills'])}"))
+        results.print(f"other fills: {sharpe_by_fill_text(run.metrics['backtest']['fills'])}")
     options.print_notes(run.notes)
-    results.print(Text(run.verdict, style="bold"))
+    results.print(run.verdict, style="bold")
     _print_written_files(options, report_dir)
 
 
-def _subject_text(run: Run) -> str:
+def _tickers_and_dates_text(run: Run) -> str:
     """Return the tickers and the span of the forecasts."""
     from quantlr.core.timing import iso_date
     from quantlr.report.summary import ticker_list_text
@@ -143,7 +144,7 @@ def print_headline_table(
         notes.append(f"the previous run had other prices{f', {dates}' if dates else ''}")
     console.print(Text(title, style="bold"), table, sep="\n")
     for note in filter(None, notes):
-        console.print(Text(note, style="dim"))
+        console.print(note, style="dim")
 
 
 def _headline_table(rows: Sequence[HeadlineRow], changes: Sequence[HeadlineChange], layout: str) -> Table:
@@ -152,17 +153,15 @@ def _headline_table(rows: Sequence[HeadlineRow], changes: Sequence[HeadlineChang
 
     from quantlr.cli.terminal import make_table
 
-    number = {"justify": "right", "no_wrap": True}
-    narrow_column, wide_columns = ("", {"no_wrap": True}), (("previous", number), ("change", {"no_wrap": True}))
-    change_columns = () if not changes else (narrow_column,) if layout == "narrow" else wide_columns
-    name_column = (("", {"style": "dim"}),) if layout == "full" else ()
-    table = make_table("", (("", {}), ("this run", number), *change_columns, ("baseline", number), *name_column))
-    table.padding = (0, 1 if layout == "narrow" else 2, 0, 0)
+    is_narrow, n_baseline_cells = layout == "narrow", 2 if layout == "full" else 1
+    change_headings = () if not changes else ("",) if is_narrow else (">previous", "change")
+    table = make_table("", ("", ">this run", *change_headings, *(">baseline", "")[:n_baseline_cells]))
+    table.padding = (0, 1 if is_narrow else 2, 0, 0)
     for (label, value, baseline, baseline_name), change in zip_longest(rows, changes):
         cells = []
         if change is not None:
-            text = change.assessment if layout == "narrow" else f"{change.difference_text} {change.assessment}".strip()
-            cells = [] if layout == "narrow" else [Text(change.previous_text)]
+            text = change.assessment if is_narrow else f"{change.difference_text} {change.assessment}".strip()
+            cells = [] if is_narrow else [change.previous_text]
             cells.append(Text(text, style=STYLE_BY_ASSESSMENT[change.assessment]))
-        table.add_row(label, value, *cells, baseline, *([baseline_name] if layout == "full" else []))
+        table.add_row(label, value, *cells, *(baseline, Text(baseline_name, style="dim"))[:n_baseline_cells])
     return table

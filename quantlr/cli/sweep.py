@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,7 +60,7 @@ def command(
     from quantlr.sweeps.scheduler import SweepOptions, make_engine_factory, run_sweep
 
     sweep = load_sweep(sweep_path, settings=options.settings, name=options.name)
-    options.messages.print(_trial_count_text(sweep), markup=False)
+    options.messages.print(_trial_count_text(sweep))
     _confirm_large_sweep(sweep, skip_confirmation=yes)
     open_engine = make_engine_factory(engine, workers=options.jobs, scheduler=scheduler, scheduler_file=scheduler_file)
     with _sweep_progress_bar(options.messages) as observer:
@@ -69,8 +68,7 @@ def command(
         sweep_options = SweepOptions(output, open_engine, offline=offline, fresh=fresh, observer=observer)
         result = run_sweep(sweep, sweep_options)
     _print_sweep(options, result)
-    if options.as_json:
-        click.echo(json.dumps(result.summary))
+    options.print_json(result.summary)
     return FAILED_TRIALS_EXIT_STATUS if result.summary["trials"]["failed"] else 0
 
 
@@ -112,7 +110,7 @@ def _sweep_progress_bar(console: Console) -> Iterator[SweepObserver]:
             if n_stored:
                 console.print(f"{n_stored:,} trials are stored, {n_waiting:,} to go; --fresh evaluates all anew")
             if dashboard_url:
-                console.print(f"dashboard at {dashboard_url}", markup=False)
+                console.print(f"dashboard at {dashboard_url}")
             bar.start()
             self.task = bar.add_task("", total=len(sweep.trial_numbers), completed=n_stored, rate="", failed="")
 
@@ -138,34 +136,32 @@ def _print_sweep(options: Options, result: SweepResult) -> None:
     results, messages = options.results, options.messages
     print_table(_best_trials_table(result), results)
     for line in sweep_summary_lines(result.summary):
-        results.print(Text(line))
+        results.print(line)
     failed = result.trials[result.trials["error"].notna()]
     n_listed = len(failed) if options.verbose else MAX_FAILURES_SHOWN
     for _, row in failed.head(n_listed).iterrows():
         messages.print(Text.assemble((f"trial {row['trial']} failed ", "yellow"), row["error"]))
     if len(failed) > n_listed:
         text = f"and {len(failed) - n_listed:,} more failed; trials.csv and -v give the reasons"
-        messages.print(Text(text, style="yellow"))
-    results.print(Text(result.verdict, style="bold"))
-    results.print(f"report in {result.folder}", markup=False)
+        messages.print(text, style="yellow")
+    results.print(result.verdict, style="bold")
+    results.print(f"report in {result.folder}")
 
 
 def _best_trials_table(result: SweepResult) -> Table:
-    from rich.text import Text
 
     from quantlr.cli.terminal import make_table
 
-    keys, right = list(result.summary["grid"]), {"justify": "right", "no_wrap": True}
-    numbers = ("Sharpe", "95%", "deflated", "CAGR", "max drawdown", "turnover")
-    columns = (("rank", right), ("trial", right), *((key, {}) for key in keys), *((name, right) for name in numbers))
-    table = make_table(result.name, columns)
+    keys = list(result.summary["grid"])
+    numbers = (">Sharpe", ">95%", ">deflated", ">CAGR", ">max drawdown", ">turnover")
+    table = make_table(result.name, (">rank", ">trial", *keys, *numbers))
     for _, row in result.trials[result.trials["error"].isna()].head(MAX_TRIALS_SHOWN).iterrows():
-        settings = (Text(str(row[key])) for key in keys)
-        table.add_row(f"{row['rank']}", f"{row['trial']}", *settings, *_trial_cells(row))
+        settings = (str(row[key]) for key in keys)
+        table.add_row(f"{row['rank']}", f"{row['trial']}", *settings, *_trial_number_texts(row))
     return table
 
 
-def _trial_cells(trial_row: Any) -> tuple[str, ...]:
+def _trial_number_texts(trial_row: Any) -> tuple[str, ...]:
     """Return a trial's numbers as text."""
     half_width = (trial_row["sharpe_high95"] - trial_row["sharpe_low95"]) / 2
     keys = ("deflated_sharpe", "cagr", "max_drawdown", "turnover_per_year")

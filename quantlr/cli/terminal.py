@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import Console, JustifyMethod, RenderableType
 from rich.measure import Measurement
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text
@@ -33,7 +32,7 @@ TERMS_WITHOUT_LINKS = ("linux", "dumb", "unknown", "")
 
 def make_console(*, stderr: bool = False, quiet: bool = False) -> Console:
     """Return a console on stdout or stderr; rich leaves colour out where NO_COLOR is set."""
-    console = Console(stderr=stderr, quiet=quiet, highlight=False, emoji=False)
+    console = Console(stderr=stderr, quiet=quiet, highlight=False, emoji=False, markup=False)
     if not console.is_terminal:
         console.width = UNWRAPPED_WIDTH
     elif console.width > MAX_WIDTH:
@@ -48,11 +47,17 @@ def path_link(path: Path, *, text: str | None = None, style: str = "") -> Text:
     return Text(str(path) if text is None else text, style=Style.parse(style) + Style(link=target))
 
 
-def make_table(title: str | Text, columns: Iterable[tuple[str, dict[str, Any]]]) -> Table:
-    """Return an empty table without lines: a title, then for each column its heading and rich's options for it."""
+def make_table(title: str, headings: Iterable[str], rows: Iterable[Iterable[str | Text]] = ()) -> Table:
+    """Return a table without lines; a heading that begins with ">" has its column aligned to the right.
+
+    Only the first column is wrapped where there is too little room.
+    """
     table = Table(title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for heading, options in columns:
-        table.add_column(heading, **options)
+    for heading in headings:
+        justify: JustifyMethod = "right" if heading.startswith(">") else "left"
+        table.add_column(heading.removeprefix(">"), justify=justify, no_wrap=bool(table.columns))
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
@@ -65,7 +70,7 @@ def has_room_for_table(table: Table, console: Console) -> bool:
 def print_table(table: Table, console: Console) -> None:
     """Print a table's title and rows; where there is no room for it, each row is one line of headings and cells."""
     if table.title:
-        console.print(Text(str(table.title), style=table.title_style or ""))
+        console.print(str(table.title), style=table.title_style or "")
         table.title = None  # rich would wrap it to the width of the table
     if has_room_for_table(table, console):
         console.print(table)
@@ -84,13 +89,13 @@ def print_notes(texts: Iterable[str], console: Console) -> None:
         console.print(Text.assemble(("note ", "yellow"), text))
 
 
-def near_match_hint(word: str, known: Sequence[str]) -> str:
+def near_match_hint(word: str, known_words: Sequence[str]) -> str:
     """Return "did you mean x?" for the known word that is nearest whatever its case; else the list of known words."""
     from difflib import get_close_matches
 
-    by_lower_case = {name.lower(): name for name in known}
+    by_lower_case = {name.lower(): name for name in known_words}
     near = get_close_matches(word.lower(), by_lower_case, n=1)
-    return f"did you mean {by_lower_case[near[0]]}?" if near else f"known are {', '.join(known)}"
+    return f"did you mean {by_lower_case[near[0]]}?" if near else f"known are {', '.join(known_words)}"
 
 
 def run_for_exit_status(action: Callable[[], int | None]) -> int:
@@ -100,7 +105,7 @@ def run_for_exit_status(action: Callable[[], int | None]) -> int:
     except QuantlrError as error:
         errors = make_console(stderr=True)
         for line in error.message.splitlines():
-            errors.print(Text(line, style="red"), soft_wrap=True)
+            errors.print(line, style="red", soft_wrap=True)
         return error.exit_status
 
 
@@ -117,32 +122,7 @@ def progress_bar(console: Console) -> Iterator[core_progress.Progress]:
         yield core_progress.ignore_progress
         return
     with StageProgressBar(console) as bar:
-        yield StageProgressCallback(bar)
-
-
-class StageProgressCallback:
-    """A progress callback that shows the stage that is running on a bar."""
-
-    def __init__(self, bar: StageProgressBar) -> None:
-        self._bar = bar
-        self._stage: str | None = None
-        self._task = TaskID(0)
-
-    def __call__(self, stage: str, *, done: int, total: int) -> None:
-        """Show that `done` of `total` steps of `stage` are complete; another stage begins a new bar."""
-        if stage != self._stage:
-            self._finish_stage()
-            self._stage, self._task = stage, self._bar.add_task(stage, total=None, since=0.0)
-        # Before the first step is complete there is no rate, and the bar pulses.
-        elapsed = self._bar.tasks[-1].elapsed or 0.0
-        self._bar.update(self._task, completed=done, total=total if done else None, since=elapsed)
-        if done >= total:
-            self._finish_stage()
-
-    def _finish_stage(self) -> None:
-        if self._stage is not None:
-            self._bar.stop_task(self._task)
-            self._stage = None
+        yield bar.show_progress
 
 
 class StageProgressBar(Progress):
@@ -153,6 +133,19 @@ class StageProgressBar(Progress):
         bar = BarColumn(bar_width=max(min(console.width - 50, 40), 10))
         columns = (TextColumn("{task.description:<9}"), bar, *counts, _TimeLeftColumn())
         super().__init__(*columns, console=console, transient=True, get_time=clock, refresh_per_second=5)
+
+    def show_progress(self, stage: str, *, done: int, total: int) -> None:
+        """Show that `done` of `total` steps of `stage` are complete; another stage begins a new bar."""
+        running_tasks = [task for task in self.tasks if task.stop_time is None]
+        if [task.description for task in running_tasks] != [stage]:
+            for task in running_tasks:
+                self.stop_task(task.id)
+            self.add_task(stage, total=None, since=0.0)
+        # Before the first step is complete there is no rate, and the bar pulses.
+        task = self.tasks[-1]
+        self.update(task.id, completed=done, total=total if done else None, since=task.elapsed or 0.0)
+        if done >= total:
+            self.stop_task(task.id)
 
     def get_renderables(self) -> Iterable[RenderableType]:
         """Yield the one bar, if a stage has lasted long enough."""

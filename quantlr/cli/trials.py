@@ -7,11 +7,11 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from quantlr.cli.options import Options, verb
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from quantlr.experiment.ledger import LedgerEntry, Trial
 
 MAX_TICKER_LIST_CHARS = 30
@@ -28,25 +28,20 @@ def command(options: Options) -> None:
 
     ledger = Ledger.from_output_folder(options.output)
     entries = ledger.read_entries()
-    left: dict[str, Any] = {"no_wrap": True}
-    right, dim = {"justify": "right", "no_wrap": True}, {"style": "dim"}
-    numbers = ((heading, right) for heading in ("runs", "Sharpe", "trials"))
-    columns = (("name", left), ("last run, UTC", left), *numbers, ("tickers", dim), ("label", dim))
-    table = make_table(str(ledger.path), columns)
-    for entry in entries:
-        table.add_row(*_entry_cells(entry))
-    print_table(table, options.results)
+    headings = ("name", "last run, UTC", ">runs", ">Sharpe", ">trials", "tickers", "label")
+    print_table(make_table(str(ledger.path), headings, map(_ledger_entry_cells, entries)), options.results)
     for entry in entries if options.verbose else ():
         if entry.trial.error is not None:
             options.results.print(Text.assemble((f"{entry.trial.name} failed ", "yellow"), entry.trial.error))
     text = "trials: number with the same label and a ticker in common, which the deflated Sharpe ratio counts"
     options.messages.print(text)
-    if options.as_json:
-        click.echo(json.dumps({"ledger": str(ledger.path), "trials": [_entry_json_dict(entry) for entry in entries]}))
+    options.print_json({"ledger": str(ledger.path), "trials": [_ledger_entry_json_dict(entry) for entry in entries]})
 
 
-def _entry_cells(entry: LedgerEntry) -> tuple[str, ...]:
+def _ledger_entry_cells(entry: LedgerEntry) -> tuple[str | Text, ...]:
     """Return the cells of a trial's row, its Sharpe ratio per year."""
+    from rich.text import Text
+
     from quantlr.report.summary import ticker_list_text
 
     trial = entry.trial
@@ -58,8 +53,8 @@ def _entry_cells(entry: LedgerEntry) -> tuple[str, ...]:
         f"{entry.runs:,}",
         _annual_sharpe_text(trial),
         f"{entry.n_related_trials:,}",
-        ticker_list_text(trial.tickers, max_chars=MAX_TICKER_LIST_CHARS),
-        " ".join((kind, *map(str, label.values()))),
+        Text(ticker_list_text(trial.tickers, max_chars=MAX_TICKER_LIST_CHARS), style="dim"),
+        Text(" ".join((kind, *map(str, label.values()))), style="dim"),
     )
 
 
@@ -72,13 +67,9 @@ def _annual_sharpe_text(trial: Trial) -> str:
     return f"{trial.sharpe * math.sqrt(sessions_per_year):.2f}"
 
 
-def _entry_json_dict(entry: LedgerEntry) -> dict[str, Any]:
+def _ledger_entry_json_dict(entry: LedgerEntry) -> dict[str, Any]:
     """Return a trial as JSON has it, its Sharpe ratio per session."""
-    return asdict(entry.trial) | {
-        "label": json.loads(entry.trial.label),
-        "config": json.loads(entry.trial.config),
-        "runs": entry.runs,
-        "first_run": entry.first_run,
-        "last_run": entry.last_run,
-        "together": entry.n_related_trials,
-    }
+    values = asdict(entry)
+    trial: dict[str, Any] = values.pop("trial")
+    values["together"] = values.pop("n_related_trials")
+    return trial | {key: json.loads(trial[key]) for key in ("label", "config")} | values

@@ -21,66 +21,60 @@ from quantlr.core.errors import ConfigError, Fault
 MAX_CONFIG_BYTES = 1_000_000
 
 
-def read_config_file(
-    path: Path,
-    *,
-    default_kinds: Mapping[str, str],
-    extends_location: SourceLocation | None = None,
-    visited_paths: tuple[Path, ...] = (),
-) -> tuple[ParsedYaml, list[ConfigProblem]]:
-    """Return the tree of a config file, merged over the one it extends, and the problems that don't prevent reading.
+def read_config_file(path: Path, *, default_kinds: Mapping[str, str]) -> tuple[ParsedYaml, list[ConfigProblem]]:
+    """Return the tree of a config file, merged over those it extends, and the problems that don't prevent reading.
 
     Parameters
     ----------
     path : the file.
     default_kinds : kinds of sections without a `kind`, by dotted key.
-    extends_location, visited_paths : of a config that another extends: the location of that ``extends``, and the files
-        that lead to it.
 
     Raises
     ------
     ConfigError : a file can't be read as a mapping; with all its problems.
     """
-    text = _read_config_text(path, extends_location)
-    resolved = path.resolve()
-    if resolved in visited_paths:
-        circle = " -> ".join(file.name for file in (*visited_paths[visited_paths.index(resolved) :], resolved))
-        _raise_config_error(extends_location or SourceLocation(str(path)), "extends", f"is circular: {circle}")
-    parsed, problems = parse_yaml(text, file_name=str(path), base_folder=path.parent)
-    if not isinstance(parsed.value, dict):
-        found = {type(None): "nothing", list: "a list"}.get(type(parsed.value), "a single value")
-        message = f"a config is a mapping of keys, like 'name: my_run'; found {found}"
-        problems = problems or [ConfigProblem(SourceLocation(str(path), 1, 1), "", message)]
-        raise ConfigError("\n".join(map(str, problems)))
-    if "extends" not in parsed.value:
-        return parsed, problems
-    base_name, location = parsed.value.pop("extends"), parsed.value_locations["extends",]
-    if not isinstance(base_name, str):
-        _raise_config_error(location, "extends", "needs the path of a config")
-    base, base_problems = read_config_file(
-        path.parent / base_name,
-        default_kinds=default_kinds,
-        extends_location=location,
-        visited_paths=(*visited_paths, resolved),
-    )
-    base.value.pop("name", None)
-    merge_parsed_yaml(base, parsed, default_kinds=default_kinds)
-    return base, [*base_problems, *problems]
+    files: list[Path] = []
+    configs: list[ParsedYaml] = []
+    problems: list[ConfigProblem] = []
+    extends_location: SourceLocation | None = None
+    while True:
+        text, file = _read_config_text(path, extends_location), path.resolve()
+        if file in files:
+            circle = " -> ".join(other.name for other in (*files[files.index(file) :], file))
+            _raise_config_error(extends_location or SourceLocation(str(path)), "extends", f"is circular: {circle}")
+        parsed, file_problems = parse_yaml(text, file_name=str(path), base_folder=path.parent)
+        if not isinstance(parsed.value, dict):
+            found = {type(None): "nothing", list: "a list"}.get(type(parsed.value), "a single value")
+            message = f"a config is a mapping of keys, like 'name: my_run'; found {found}"
+            problem = ConfigProblem(SourceLocation(str(path), 1, 1), "", message)
+            raise ConfigError("\n".join(map(str, file_problems or [problem])))
+        files.append(file)
+        configs.append(parsed)
+        problems += file_problems
+        if "extends" not in parsed.value:
+            break
+        base_name, extends_location = parsed.value.pop("extends"), parsed.value_locations.pop(("extends",))
+        if not isinstance(base_name, str):
+            _raise_config_error(extends_location, "extends", "needs the path of a config")
+        path = path.parent / base_name
+    merged = configs.pop()
+    for config in reversed(configs):
+        merged.value.pop("name", None)
+        merge_child_into_base(merged, config, default_kinds=default_kinds)
+    return merged, problems
 
 
 def require_file_kind(parsed_yaml: ParsedYaml, source: Any, *, verb: Literal["run", "sweep"]) -> None:
     """Raise a ConfigError that names the other verb if the top-level keys are those of the file that it runs."""
-    sweep_keys, run_keys = (
-        [key for key in keys if key in parsed_yaml.value] for keys in (("grid", "base"), ("data", "features"))
+    keys_by_verb = {"sweep": ("grid", "base"), "run": ("data", "features")}
+    found_verb, key = next(
+        ((verb, key) for verb, keys in keys_by_verb.items() for key in keys if key in parsed_yaml.value), (verb, "")
     )
-    if verb == "run":
-        other_keys, other_kind, other_verb = sweep_keys, "sweep file", "sweep"
-    else:
-        other_keys, other_kind, other_verb = [] if sweep_keys else run_keys, "run config", "run"
-    if other_keys:
-        call = f"quantlr.{other_verb}(...)" if isinstance(source, Mapping) else f"quantlr {other_verb} {source}"
-        location = parsed_yaml.key_locations.get((other_keys[0],), SourceLocation("config"))
-        _raise_config_error(location, other_keys[0], f"this is a {other_kind}; `{call}` runs it")
+    if found_verb != verb:
+        call = f"quantlr.{found_verb}(...)" if isinstance(source, Mapping) else f"quantlr {found_verb} {source}"
+        location = parsed_yaml.key_locations.get((key,), SourceLocation("config"))
+        file_kind = "sweep file" if found_verb == "sweep" else "run config"
+        _raise_config_error(location, key, f"this is a {file_kind}; `{call}` runs it")
 
 
 def _raise_config_error(location: SourceLocation, key: str, text: str) -> NoReturn:
@@ -89,23 +83,19 @@ def _raise_config_error(location: SourceLocation, key: str, text: str) -> NoRetu
 
 def _read_config_text(path: Path, extends_location: SourceLocation | None) -> str:
     """Return the text of a file; `extends_location` is None for one that is named on the command line."""
-
-    def path_config_error(message: str) -> ConfigError:
-        if extends_location is None:
-            return ConfigError(f"{path}: {message}")
-        return ConfigError(str(ConfigProblem(extends_location, "extends", f"{path} {message}")))
-
+    subject = f"{extends_location}: extends: {path}" if extends_location else f"{path}:"
     try:
         content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        raise path_config_error("does not exist" if extends_location else "no such config; name a YAML file") from None
+        text = "does not exist" if extends_location else "no such config; name a YAML file"
+        raise ConfigError(f"{subject} {text}") from None
     except IsADirectoryError:
-        raise path_config_error("is a folder; name a YAML file in it") from None
-    except (ValueError, UnicodeError):
-        raise path_config_error("can't be a path") from None
+        raise ConfigError(f"{subject} is a folder; name a YAML file in it") from None
+    except ValueError:
+        raise ConfigError(f"{subject} can't be a path") from None
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            raise path_config_error("is too long for a path") from None
+            raise ConfigError(f"{subject} is too long for a path") from None
         raise Fault(f"{path}: can't be read: {error.strerror}") from error
     if len(content) > MAX_CONFIG_BYTES:
         raise ConfigError(f"{path}: {len(content):,} bytes; a config has at most {MAX_CONFIG_BYTES:,}")
@@ -118,32 +108,26 @@ def _read_config_text(path: Path, extends_location: SourceLocation | None) -> st
         raise ConfigError(str(ConfigProblem(location, "", text))) from None
 
 
-def merge_parsed_yaml(base: ParsedYaml, child: ParsedYaml, *, default_kinds: Mapping[str, str]) -> None:
+def merge_child_into_base(base: ParsedYaml, child: ParsedYaml, *, default_kinds: Mapping[str, str]) -> None:
     """Merge `child` into `base`, in place: mappings merge; lists, and a mapping of another kind, replace.
 
     `default_kinds` are the kinds of sections without a `kind`, by dotted key.
     """
 
-    def merge(key_path: KeyPath, base_mapping: dict[str, Any], value: Any) -> None:
-        key = str(key_path[-1])
-        base_value = base_mapping.get(key)
-        if isinstance(base_value, dict) and isinstance(value, dict):
-            kind = base_value.get("kind", default_kinds.get(format_key_path(key_path)))
-            if value.get("kind", kind) == kind:
-                base.value_locations[key_path] = child.value_locations[key_path]
-                base.key_locations[key_path] = child.key_locations[key_path]
-                for inner_key, inner_value in value.items():
-                    merge((*key_path, inner_key), base_value, inner_value)
-                return
-        base_mapping[key] = value
-        base.remove_locations(key_path)
-        n_parts = len(key_path)
-        for name in ("value_locations", "key_locations"):
-            source = getattr(child, name).items()
-            getattr(base, name).update({path: location for path, location in source if path[:n_parts] == key_path})
+    def merge(key_path: KeyPath, base_mapping: dict[str, Any], child_mapping: dict[str, Any]) -> None:
+        for key, value in child_mapping.items():
+            path, base_value = (*key_path, key), base_mapping.get(key)
+            if isinstance(base_value, dict) and isinstance(value, dict):
+                kind = base_value.get("kind", default_kinds.get(format_key_path(path)))
+                if value.get("kind", kind) == kind:
+                    merge(path, base_value, value)
+                    continue
+            base_mapping[key] = value
+            base.remove_locations(path)
 
-    for key, value in child.value.items():
-        merge((key,), base.value, value)
+    merge((), base.value, child.value)
+    base.value_locations |= {path: location for path, location in child.value_locations.items() if path}
+    base.key_locations |= child.key_locations
 
 
 def parse_setting(setting: str) -> tuple[str, Any]:

@@ -2,39 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from difflib import get_close_matches
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from quantlr.config.yaml_tree import ConfigProblem, KeyPath, ParsedYaml, SourceLocation, format_key_path
-from quantlr.core.components import Component, component_kind, load_installed_component
+from quantlr.config.yaml_tree import (
+    ConfigProblem,
+    KeyPath,
+    ParsedYaml,
+    SourceLocation,
+    format_key_path,
+    nearest_location,
+)
+from quantlr.core.components import Component, component_kind, load_installed_component, nested_annotations
 
 RENAMED_KEYS = {"model.descent": "model.solver", "untouched": "holdout"}
 """Former dotted keys of configs and sweeps, and their present names."""
 RENAMED_VALUES = {"model.solver": {"plain": "gradient_descent", "accelerated": "nesterov", "preconditioned": "newton"}}
 """Former values by dotted key, and their present names."""
-_ERROR_TYPES_BY_TEXT = {
+_ERROR_TYPES_BY_TEMPLATE = {
     "needs a whole number": ("int_type", "int_parsing", "int_from_float"),
     "needs a number": ("float_type", "float_parsing"),
     "needs text": ("string_type", "too_short", "string_too_short"),
     "needs true or false": ("bool_type", "bool_parsing"),
     "needs a list, like [a, b]": ("tuple_type", "list_type"),
-    "needs a mapping, like {key: value}": ("dict_type", "model_type", "model_attributes_type"),
+    "needs a mapping, like {{key: value}}": ("dict_type", "model_type", "model_attributes_type"),
     "needs a date as YYYY-MM-DD": (
         "date_type", "date_parsing", "date_from_datetime_parsing", "date_from_datetime_inexact",
     ),
     "needs a path": ("path_type",),
     "needs a finite number": ("finite_number",),
+    "needs a number above {gt:g}": ("greater_than",),
+    "needs a number of at least {ge:g}": ("greater_than_equal",),
+    "needs a number below {lt:g}": ("less_than",),
+    "needs a number of at most {le:g}": ("less_than_equal",),
     "needs 1 to 80 of A-Z a-z 0-9 . _ -, not beginning with a dot": ("string_pattern_mismatch",),
 }  # fmt: skip
-_TEXT_BY_ERROR_TYPE = {error_type: text for text, types in _ERROR_TYPES_BY_TEXT.items() for error_type in types}
-_BOUND_TEXTS = {
-    "greater_than": ("a number above", "gt"),
-    "greater_than_equal": ("a number of at least", "ge"),
-    "less_than": ("a number below", "lt"),
-    "less_than_equal": ("a number of at most", "le"),
+_TEMPLATE_BY_ERROR_TYPE = {
+    error_type: template for template, error_types in _ERROR_TYPES_BY_TEMPLATE.items() for error_type in error_types
 }
 MAX_SUGGESTION_CHARS = 60
 """Longest word for which similar names are looked up."""
@@ -54,8 +60,8 @@ def problems_from_validation_error(
         loc = detail["loc"]
         if detail["type"] == "too_short" and any(other["loc"][: len(loc)] == loc != other["loc"] for other in details):
             continue  # pydantic counts valid entries only, and reports the invalid ones itself
-        path = _key_path_from_loc(loc, parsed_yaml.value, detail["type"])
-        if detail["type"].startswith("union_tag") and isinstance(detail["input"], dict):
+        path = _key_path_from_pydantic_loc(loc, parsed_yaml.value, detail["type"])
+        if detail["type"] == "union_tag_invalid" and isinstance(detail["input"], dict):
             path = (*path, "kind")
         texts_by_path.setdefault(path, {})[_problem_text(detail, path, parsed_yaml, model)] = None
         locations[path] = _location_of_key_path(path, parsed_yaml, is_unknown_key=detail["type"] == "extra_forbidden")
@@ -81,7 +87,7 @@ def _join_problem_texts(texts: list[str]) -> str:
     return f"needs {' or '.join(need for need, _, _ in needs)}, found {needs[0][2]}"
 
 
-def _key_path_from_loc(loc: tuple[int | str, ...], config_values: Any, error_type: str) -> KeyPath:
+def _key_path_from_pydantic_loc(loc: tuple[int | str, ...], config_values: Any, error_type: str) -> KeyPath:
     """Return pydantic's location as a key path: without the names of union members."""
     path: list[int | str] = []
     for index, part in enumerate(loc):
@@ -100,9 +106,7 @@ def _key_path_from_loc(loc: tuple[int | str, ...], config_values: Any, error_typ
 def _location_of_key_path(key_path: KeyPath, parsed_yaml: ParsedYaml, *, is_unknown_key: bool) -> SourceLocation:
     if is_unknown_key and key_path in parsed_yaml.key_locations:
         return parsed_yaml.key_locations[key_path]
-    while key_path not in parsed_yaml.value_locations and key_path:
-        key_path = key_path[:-1]
-    return parsed_yaml.value_locations.get(key_path, SourceLocation("config"))
+    return nearest_location(parsed_yaml.value_locations, key_path) or SourceLocation("config")
 
 
 def _problem_text(detail: Any, key_path: KeyPath, parsed_yaml: ParsedYaml, model: type[BaseModel]) -> str:
@@ -111,13 +115,8 @@ def _problem_text(detail: Any, key_path: KeyPath, parsed_yaml: ParsedYaml, model
     if error_type == "extra_forbidden":
         section = _section_class_at(model, key_path[:-1], parsed_yaml.value)
         return _unknown_key_text(key_path, list(section.model_fields) if section else [])
-    if error_type == "union_tag_not_found":
-        kinds = _allowed_kinds(model, key_path[:-1] if key_path[-1] == "kind" else key_path, parsed_yaml.value)
-        if isinstance(value, dict):
-            return f"is needed, and missing: one of {_name_list_text(kinds)}"
-        return f"needs a mapping with a kind, found {_value_text(value)}; the kind is one of {_name_list_text(kinds)}"
     if error_type == "union_tag_invalid":
-        return _unknown_kind_text(value, [tag.strip(" '") for tag in context["expected_tags"].split(",")])
+        return _missing_or_unknown_kind_text(value, [tag.strip(" '") for tag in context["expected_tags"].split(",")])
     if error_type in ("value_error", "assertion_error"):
         return str(detail["msg"]).removeprefix("Value error, ")
     if error_type == "missing":
@@ -132,16 +131,14 @@ def _problem_text(detail: Any, key_path: KeyPath, parsed_yaml: ParsedYaml, model
 
 def _needed_and_found_text(error_type: str, value: Any, context: dict[str, Any], message: str) -> str:
     """Return the message for a value of a wrong type, size or length."""
-    if error_type in _BOUND_TEXTS:
-        need, name = _BOUND_TEXTS[error_type]
-        return f"needs {need} {context[name]:g}, found {_value_text(value)}"
     if error_type in ("string_too_long", "too_long") and isinstance(value, str):
         return f"needs at most {context['max_length']} characters, found {len(value)}"
     if error_type in ("too_short", "too_long") and not isinstance(value, str):
         need, name = ("at least", "min_length") if error_type == "too_short" else ("at most", "max_length")
         entries = "one entry" if context[name] == 1 else f"{context[name]} entries"
         return f"needs {need} {entries}, found {context['actual_length'] or 'none'}"
-    needed = _TEXT_BY_ERROR_TYPE.get(error_type) or message.replace("Input should", "should", 1)
+    template = _TEMPLATE_BY_ERROR_TYPE.get(error_type)
+    needed = template.format(**context) if template else message.replace("Input should", "should", 1)
     return f"{needed}, found {_value_text(value)}"
 
 
@@ -153,9 +150,13 @@ def _unknown_key_text(key_path: KeyPath, known_keys: list[str]) -> str:
     return f"unknown key{_suggestion_text(str(key_path[-1]), known_keys) or listed}"
 
 
-def _unknown_kind_text(section: Any, known_kinds: list[str]) -> str:
+def _missing_or_unknown_kind_text(section: Any, known_kinds: list[str]) -> str:
     kind = section.get("kind") if isinstance(section, dict) else getattr(section, "kind", None)
     listed = _name_list_text(known_kinds)
+    if kind is None and not isinstance(section, dict):
+        return f"needs a mapping with a kind, found {_value_text(section)}; the kind is one of {listed}"
+    if kind is None:
+        return f"is needed, and missing: one of {listed}"
     if not isinstance(kind, str):
         return f"needs the name of a kind, found {_value_text(kind)}; one of {listed}"
     return f"unknown kind {_value_text(kind)}{_suggestion_text(kind, known_kinds) or f'; known here: {listed}'}"
@@ -190,36 +191,27 @@ def _suggestion_text(word: str, known_words: list[str]) -> str:
     return f"; did you mean {by_lower_case[similar[0]]}?" if similar else ""
 
 
-def _iter_section_classes(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Yield the section classes in an annotation."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _iter_section_classes(argument)
-
-
 def _allowed_section_classes(section_class: type[BaseModel] | None, key: str) -> list[type[BaseModel]]:
     """Return the section classes that a key of a section may have."""
     if section_class is None:
         return []
     section_class.model_rebuild()  # resolves annotations that name the catalogue of features
     field = section_class.model_fields.get(key)
-    annotations = (field.annotation, *field.metadata) if field else ()
-    return [section for annotation in annotations for section in _iter_section_classes(annotation)]
+    annotations = nested_annotations(field) if field else []
+    return [item for item in annotations if isinstance(item, type) and issubclass(item, BaseModel)]
 
 
 def _select_section_class(section_classes: list[type[BaseModel]], value: Any) -> type[BaseModel] | None:
     """Return the section class of a value, by its kind; None for an unknown kind."""
     kind = value.get("kind") if isinstance(value, dict) else None
-    if not section_classes or kind is None:
+    components = {component_kind(option): option for option in section_classes if issubclass(option, Component)}
+    if kind is None or not components:
         return section_classes[0] if section_classes else None
-    for section_class in section_classes:
-        if "kind" in section_class.model_fields and section_class.model_fields["kind"].default == kind:
-            return section_class
-    base = next((cls for cls in section_classes[0].__mro__ if "entry_point_group" in vars(cls)), Component)
-    if issubclass(base, Component) and base.entry_point_group:
-        return load_installed_component(str(kind), base)
-    return section_classes[0]
+    first = next(iter(components.values()))
+    if str(kind) in components or not first.entry_point_group:
+        return components.get(str(kind), first)
+    base = next(cls for cls in first.__mro__ if "entry_point_group" in vars(cls))
+    return load_installed_component(str(kind), base)
 
 
 def _section_class_at(model: type[BaseModel], key_path: KeyPath, config_values: Any) -> type[BaseModel] | None:
@@ -232,15 +224,3 @@ def _section_class_at(model: type[BaseModel], key_path: KeyPath, config_values: 
             options = _allowed_section_classes(section, part)
         section = _select_section_class(options, config_values)
     return section
-
-
-def _allowed_kinds(model: type[BaseModel], key_path: KeyPath, config_values: Any) -> list[str]:
-    """Return the kinds allowed at a key path: of a key, or of an entry of the list under it."""
-    while isinstance(key_path[-1], int):
-        key_path = key_path[:-1]
-    section = _section_class_at(model, key_path[:-1], config_values)
-    return [
-        component_kind(option)
-        for option in _allowed_section_classes(section, str(key_path[-1]))
-        if issubclass(option, Component)
-    ]

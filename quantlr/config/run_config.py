@@ -19,7 +19,15 @@ from quantlr.backtest.overlays import OVERLAYS, Overlay
 from quantlr.backtest.policies import POLICIES, Policy, Threshold
 from quantlr.config.loader import apply_overrides, parse_setting, read_config_file, require_file_kind
 from quantlr.config.messages import problems_from_validation_error, sort_problems
-from quantlr.config.yaml_tree import ConfigProblem, KeyPath, ParsedYaml, SourceLocation, dump_yaml, parse_key_path
+from quantlr.config.yaml_tree import (
+    ConfigProblem,
+    KeyPath,
+    ParsedYaml,
+    SourceLocation,
+    dump_yaml,
+    nearest_location,
+    parse_key_path,
+)
 from quantlr.core.components import Component, ConfigSection, Unit, component_kind, component_union
 from quantlr.core.errors import ConfigError, QuantlrError
 from quantlr.data.features import AnyFeature, Feature
@@ -36,17 +44,6 @@ else:
     AnyLabel = component_union(LABELS, default_kind="direction")
     AnyPolicy = component_union(POLICIES, default_kind="threshold")
     AnyOverlay = component_union(OVERLAYS)
-
-__all__ = [
-    "REPORT_NAME_PATTERN",
-    "LoadedConfig",
-    "RunConfig",
-    "copy_nested",
-    "load_config",
-    "parse_setting",
-    "read_unvalidated_config",
-    "validate_config",
-]
 
 REPORT_NAME_PATTERN = r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,79}$"
 """Valid names of report folders."""
@@ -92,10 +89,7 @@ class LoadedConfig:
         """Return an error with the location of its key in front; that of the section if the key is a default."""
         if error.key is None:
             return error
-        path = parse_key_path(error.key)
-        while path and path not in self.locations:
-            path = path[:-1]
-        location = self.locations.get(path)
+        location = nearest_location(self.locations, parse_key_path(error.key))
         return error.with_location(str(location)) if location else error
 
     @contextmanager
@@ -169,43 +163,25 @@ def validate_config(
     ------
     ConfigError : for all problems together, the given ones included.
     """
+    for feature in features:
+        if not isinstance(feature, Feature):
+            raise ConfigError(f"features are objects of a class derived from Feature, found {feature!r}")
+    listed = parsed_yaml.value.get("features", [])
+    if features and isinstance(listed, list):
+        parsed_yaml.value["features"] = [*listed, *features]
+    context = {Feature.entry_point_group: {component_kind(type(feature)): type(feature) for feature in features}}
     all_problems = list(problems)
     try:
-        context = {Feature.entry_point_group: _add_feature_objects(parsed_yaml, features)}
-        config = LoadedConfig(RunConfig.model_validate(parsed_yaml.value, context=context), parsed_yaml.value_locations)
+        run = RunConfig.model_validate(parsed_yaml.value, context=context)
     except ValidationError as error:
         all_problems += problems_from_validation_error(error, parsed_yaml, RunConfig)
     if all_problems:
         raise ConfigError("\n".join(map(str, sort_problems(all_problems))))
-    return config
-
-
-def _add_feature_objects(parsed_yaml: ParsedYaml, features: Sequence[Feature]) -> dict[str, type[Feature]]:
-    """Add features to those that a config lists, in place, and return their classes by kind.
-
-    A feature that the config lists already, such as the resolved config of a run with the same object, is not added.
-    """
-    for feature in features:
-        if not isinstance(feature, Feature):
-            raise ConfigError(f"features are objects of a class derived from Feature, found {feature!r}")
-    classes = {component_kind(type(feature)): type(feature) for feature in features}
-    listed = parsed_yaml.value.get("features", []) if isinstance(parsed_yaml.value, dict) else None
-    if not isinstance(listed, list):
-        return classes
-    listed_features = [_feature_from_entry(entry, classes) for entry in listed]
-    added = [feature for feature in features if feature not in listed_features]
-    if added:
-        parsed_yaml.value["features"] = [*listed, *added]
-    return classes
-
-
-def _feature_from_entry(entry: Any, feature_classes: Mapping[str, type[Feature]]) -> Feature | None:
-    """Return the feature that a config's entry describes, None if it is of no given kind or invalid."""
-    cls = feature_classes.get(str(entry.get("kind"))) if isinstance(entry, dict) else None
-    try:
-        return cls.model_validate(entry) if cls else None
-    except ValidationError:
-        return None  # reported with its location when the whole config is validated
+    if features:  # the resolved config of a run with the same objects lists them already
+        listed_features, added = run.features[: len(listed)], run.features[len(listed) :]
+        new_features = (feature for feature in added if feature not in listed_features)
+        run = run.model_copy(update={"features": (*listed_features, *new_features)})
+    return LoadedConfig(run, parsed_yaml.value_locations)
 
 
 def copy_nested(value: Any) -> Any:

@@ -51,6 +51,8 @@ CONDITION_KEYWORDS = ("required", "if", "then", "else")
 """Keywords that constrain the keys of a section together."""
 NO_EDITOR_SUGGESTION = {"doNotSuggest": True}
 """Keyword that keeps an editor from suggesting a key twice; ignored by validators."""
+REF_PREFIX = "#/definitions/"
+"""What comes before the name of a definition in a reference to it."""
 KIND_REQUIRED: JsonSchema = {"required": ["kind"]}
 
 
@@ -63,9 +65,10 @@ def config_schema(*, include_installed: bool = True) -> JsonSchema:
     """Return the JSON Schema of a config; `include_installed` adds the features of installed packages."""
     features, load_errors = _load_installed_features() if include_installed else ([], {})
     models: list[Any] = [(model, "validation") for model in (RunConfig, *features)]
-    refs, schema = models_json_schema(models, ref_template="#/definitions/{model}")
+    refs, schema = models_json_schema(models, ref_template=f"{REF_PREFIX}{{model}}")
     installed_refs = [refs[feature, "validation"] for feature in features]
-    return _SchemaWriter(schema["$defs"], installed_refs, load_errors).full_schema()
+    raw_definitions = {REF_PREFIX + name: definition for name, definition in schema["$defs"].items()}
+    return _SchemaWriter(raw_definitions, installed_refs, load_errors).full_schema()
 
 
 def _load_installed_features() -> tuple[list[type[Feature]], dict[str, str]]:
@@ -87,42 +90,38 @@ class _SchemaWriter:
 
     Attributes
     ----------
-    raw_definitions : pydantic's definitions by name; a component's has the constant `kind`.
+    raw_definitions : pydantic's definitions by reference; a component's has the constant `kind`.
     installed_refs, load_errors : references to installed features, and the errors of others by kind.
-    mergeable_sections : names of the sections whose missing keys may be inherited from the config that is extended; the
-        others are in lists, which are never merged, and must be complete.
-    definitions : the rewritten definitions by name.
-    catalog_name_by_kinds : names of the definitions of component unions by their kinds.
+    mergeable_section_refs : references to the sections whose missing keys may be inherited from the config that is
+        extended; the others are in lists, which are never merged, and must be complete.
+    definitions : the rewritten definitions by reference.
+    catalog_ref_by_kinds : references to the definitions of component unions by their kinds.
     """
 
     def __init__(
         self, raw_definitions: dict[str, JsonSchema], installed_refs: list[JsonSchema], load_errors: Mapping[str, str]
     ) -> None:
         self.raw_definitions = raw_definitions
-        self.root_schema = raw_definitions[RunConfig.__name__]
+        self.root_schema = raw_definitions[REF_PREFIX + RunConfig.__name__]
         self.installed_refs = installed_refs
         self.load_errors = load_errors
-        self.mergeable_sections: set[str] = set()
-        self._add_mergeable_sections(self.root_schema["properties"])
+        self.mergeable_section_refs: set[str] = set()
+        self._add_mergeable_section_refs(self.root_schema["properties"])
         self.definitions: dict[str, JsonSchema] = {}
-        self.catalog_name_by_kinds: dict[tuple[str, ...], str] = {}
+        self.catalog_ref_by_kinds: dict[tuple[str, ...], str] = {}
 
-    def _raw_schema(self, ref: str) -> JsonSchema:
-        """Return pydantic's definition that a reference points to."""
-        return self.raw_definitions[_definition_name(ref)]
-
-    def _add_mergeable_sections(self, schema: Any) -> None:
+    def _add_mergeable_section_refs(self, schema: Any) -> None:
         """Add the sections that are reached without passing through a list."""
         for key, inner in schema.items() if isinstance(schema, dict) else enumerate(schema):
-            if key == "$ref" and _definition_name(inner) not in self.mergeable_sections:
-                self.mergeable_sections.add(_definition_name(inner))
-                self._add_mergeable_sections(self._raw_schema(inner)["properties"])
+            if key == "$ref" and inner not in self.mergeable_section_refs:
+                self.mergeable_section_refs.add(inner)
+                self._add_mergeable_section_refs(self.raw_definitions[inner]["properties"])
             elif isinstance(inner, (dict, list)) and key != "items":
-                self._add_mergeable_sections(inner)
+                self._add_mergeable_section_refs(inner)
 
     def full_schema(self) -> JsonSchema:
         """Return the whole schema; the required keys depend on whether the config extends another."""
-        properties = self._describe_properties(self.root_schema, "")
+        properties = self._property_schemas(self.root_schema, "")
         requirements = self._section_requirements_schema(self.root_schema)
         # A config without a name is named by its file.
         requirements["required"] = [key for key in requirements["required"] if key != "name"]
@@ -137,10 +136,10 @@ class _SchemaWriter:
             "if": {"required": ["extends"]},
             "then": {"properties": self._inherited_kind_schemas(self.root_schema)},
             "else": requirements,
-            "definitions": dict(sorted(self.definitions.items())),
+            "definitions": {ref.removeprefix(REF_PREFIX): body for ref, body in sorted(self.definitions.items())},
         }
 
-    def _describe_properties(self, raw: JsonSchema, dotted_key: str) -> dict[str, JsonSchema]:
+    def _property_schemas(self, raw: JsonSchema, dotted_key: str) -> dict[str, JsonSchema]:
         return {
             key: {"title": f"{dotted_key}.kind", "description": _docstring_first_paragraph(raw), "const": body["const"]}
             if key == "kind"
@@ -152,7 +151,7 @@ class _SchemaWriter:
         """Return the schema of a key: title, description with unit and default, examples, and values."""
         value = self._rewritten_value_schema(key, raw, dotted_key)
         if "$ref" in value:  # draft 07 ignores keywords beside $ref; pydantic omits a description that the section has
-            description = raw.get("description") or _docstring_first_paragraph(self._raw_schema(raw["$ref"]))
+            description = raw.get("description") or _docstring_first_paragraph(self.raw_definitions[raw["$ref"]])
             return {"title": dotted_key, "description": description, "type": "object", "allOf": [value]}
         description = append_units(raw.get("description", ""), list(dict.fromkeys(_iter_units(raw))))
         schema = {"title": dotted_key, "description": description, **value}
@@ -164,12 +163,12 @@ class _SchemaWriter:
     def _rewritten_value_schema(self, key: str, raw: JsonSchema, dotted_key: str) -> JsonSchema:
         """Return the schema of a key's values."""
         options = raw.get("oneOf", [])
-        if options and all("kind" in self._referenced_properties(option) for option in options):
-            return {"$ref": self._add_catalog_definition(key, options)}
-        if self._referenced_properties(raw):
-            return {"$ref": self._add_section_definition(raw["$ref"], dotted_key)}
+        if options and all("kind" in self._referenced_section_properties(option) for option in options):
+            return {"$ref": self._catalog_definition_ref(key, options)}
+        if self._referenced_section_properties(raw):
+            return {"$ref": self._section_definition_ref(raw["$ref"], dotted_key)}
         if "$ref" in raw:
-            return self._rewritten_value_schema(key, self._raw_schema(raw["$ref"]), dotted_key)
+            return self._rewritten_value_schema(key, self.raw_definitions[raw["$ref"]], dotted_key)
         if "anyOf" in raw:
             alternatives = [self._rewritten_value_schema(key, option, dotted_key) for option in raw["anyOf"]]
             return _alternatives_schema(alternatives, dotted_key)
@@ -180,43 +179,41 @@ class _SchemaWriter:
                 value["uniqueItems"] = True  # each entry makes a column
         return value
 
-    def _referenced_properties(self, raw: JsonSchema) -> JsonSchema:
+    def _referenced_section_properties(self, raw: JsonSchema) -> JsonSchema:
         """Return the keys of the section that a schema refers to, {} if it refers to none."""
-        properties: JsonSchema = self._raw_schema(raw["$ref"]).get("properties", {}) if "$ref" in raw else {}
+        properties: JsonSchema = self.raw_definitions[raw["$ref"]].get("properties", {}) if "$ref" in raw else {}
         return properties
 
-    def _add_section_definition(self, ref: str, dotted_key: str) -> str:
+    def _section_definition_ref(self, ref: str, dotted_key: str) -> str:
         """Add the definition of a section or component, and return its reference."""
-        name = _definition_name(ref)
-        if name in self.definitions:
+        if ref in self.definitions:
             return ref
-        raw = self.raw_definitions[name]
+        raw = self.raw_definitions[ref]
         definition = {"title": dotted_key, "description": raw.get("description", ""), "type": "object"}
-        self.definitions[name] = definition  # before its properties, which may refer to it
-        definition["properties"] = self._describe_properties(raw, dotted_key)
+        self.definitions[ref] = definition  # before its properties, which may refer to it
+        definition["properties"] = self._property_schemas(raw, dotted_key)
         definition["additionalProperties"] = raw.get("additionalProperties", False)
-        if name not in self.mergeable_sections:
+        if ref not in self.mergeable_section_refs:
             definition |= _conditions_schema(raw)
         return ref
 
-    def _add_catalog_definition(self, key: str, options: list[JsonSchema]) -> str:
+    def _catalog_definition_ref(self, key: str, ref_schemas: list[JsonSchema]) -> str:
         """Add the definition of a union of components, and return its reference."""
-        refs = self._component_ref_by_kind(options)
-        name = self.catalog_name_by_kinds.setdefault(tuple(refs), key)
-        ref = f"#/definitions/{name}"
-        if name in self.definitions:
+        refs = self._component_ref_by_kind(ref_schemas)
+        ref = self.catalog_ref_by_kinds.setdefault(tuple(refs), REF_PREFIX + key)
+        if ref in self.definitions:
             return ref
         load_errors: Mapping[str, str] = {}
         description = "Kind of the section; the other keys are its parameters."
         if key == EXTENSIBLE_CATALOG_KEY:
             load_errors, description = self.load_errors, EXTENSIBLE_KIND_DESCRIPTION
             refs |= self._component_ref_by_kind(self.installed_refs)
-        definition = self.definitions[name] = {"type": "object"}
+        definition = self.definitions[ref] = {"type": "object"}
         branches = [
-            {"if": _kind_equals_schema(kind), "then": {"$ref": self._add_section_definition(component, kind)}}
+            {"if": _kind_equals_schema(kind), "then": {"$ref": self._section_definition_ref(component, kind)}}
             for kind, component in refs.items()
         ]
-        summaries = [_docstring_first_paragraph(self._raw_schema(component)) for component in refs.values()]
+        summaries = [_docstring_first_paragraph(self.raw_definitions[component]) for component in refs.values()]
         kind_schema = {
             "title": f"{key}: kind",
             "description": description,
@@ -224,14 +221,15 @@ class _SchemaWriter:
             ENUM_DESCRIPTIONS_KEY: [*summaries, *load_errors.values()],
         }
         definition["properties"] = {"kind": kind_schema}
-        if not self.mergeable_sections & {_definition_name(component) for component in refs.values()}:
+        if self.mergeable_section_refs.isdisjoint(refs.values()):
             definition |= KIND_REQUIRED
         definition["allOf"] = branches
         return ref
 
-    def _component_ref_by_kind(self, options: list[JsonSchema]) -> dict[str, str]:
-        """Return the references to components by their kinds."""
-        return {self._raw_schema(option["$ref"])["properties"]["kind"]["const"]: option["$ref"] for option in options}
+    def _component_ref_by_kind(self, ref_schemas: list[JsonSchema]) -> dict[str, str]:
+        """Return the references to components, given as schemas {"$ref": reference}, by their kinds."""
+        refs = [schema["$ref"] for schema in ref_schemas]
+        return {self.raw_definitions[ref]["properties"]["kind"]["const"]: ref for ref in refs}
 
     def _section_requirements_schema(self, raw: JsonSchema) -> JsonSchema:
         """Return the requirements of a section that inherits nothing, and of the sections in it."""
@@ -242,11 +240,11 @@ class _SchemaWriter:
     def _value_requirements_schema(self, raw: JsonSchema) -> JsonSchema:
         """Return the requirements of a key's value that inherits nothing; without a kind, those of the default kind."""
         if "$ref" in raw:
-            return self._section_requirements_schema(self._raw_schema(raw["$ref"]))
+            return self._section_requirements_schema(self.raw_definitions[raw["$ref"]])
         if "oneOf" not in raw:
             return {}
         refs = self._component_ref_by_kind(raw["oneOf"])
-        by_kind = {kind: self._section_requirements_schema(self._raw_schema(ref)) for kind, ref in refs.items()}
+        by_kind = {kind: self._section_requirements_schema(self.raw_definitions[ref]) for kind, ref in refs.items()}
         branches = [{"if": _kind_equals_schema(kind), "then": needs} for kind, needs in by_kind.items() if needs]
         conditions: JsonSchema = {"allOf": branches} if branches else {}
         if "default" not in raw:
@@ -258,26 +256,22 @@ class _SchemaWriter:
         schemas: dict[str, JsonSchema] = {}
         for key, body in raw["properties"].items():
             if "oneOf" in body:
-                keys = self._union_of_properties(self._component_ref_by_kind(body["oneOf"]).values())
+                keys = self._merged_property_schemas(self._component_ref_by_kind(body["oneOf"]).values())
                 then = {"properties": keys, "additionalProperties": False}
                 schemas[key] = {**NO_EDITOR_SUGGESTION, "if": {"not": KIND_REQUIRED}, "then": then}
-            elif "$ref" in body and (inner := self._inherited_kind_schemas(self._raw_schema(body["$ref"]))):
+            elif "$ref" in body and (inner := self._inherited_kind_schemas(self.raw_definitions[body["$ref"]])):
                 schemas[key] = {**NO_EDITOR_SUGGESTION, "properties": inner}
         return schemas
 
-    def _union_of_properties(self, section_refs: Iterable[str]) -> dict[str, JsonSchema]:
+    def _merged_property_schemas(self, section_refs: Iterable[str]) -> dict[str, JsonSchema]:
         """Return the keys of several components; a key that differs between them takes any of its schemas."""
         schemas_by_key: dict[str, list[JsonSchema]] = {}
         for ref in section_refs:
-            for key, schema in self.definitions[_definition_name(ref)]["properties"].items():
+            for key, schema in self.definitions[ref]["properties"].items():
                 body = {keyword: content for keyword, content in schema.items() if keyword != "title"}
                 if key != "kind" and body not in schemas_by_key.setdefault(key, []):
                     schemas_by_key[key].append(body)
         return {key: bodies[0] if len(bodies) == 1 else {"anyOf": bodies} for key, bodies in schemas_by_key.items()}
-
-
-def _definition_name(ref: str) -> str:
-    return ref.rpartition("/")[2]
 
 
 def _conditions_schema(raw: JsonSchema) -> JsonSchema:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, DocumentStartEvent, NodeEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
@@ -23,7 +24,6 @@ MAX_NESTING_LEVELS = 50
 MAX_INT_DIGITS = 400
 _SYNTAX_ERROR_TEXTS = (
     (r"'\\t'", "a tab can't indent YAML; use spaces"),
-    ("single document", "a second document (---); a config is one document"),
     (r"expected ',' or '([]}])'", "the bracket opened at {opened} is not closed; {0} or a comma is missing here"),
     ("while scanning a quoted scalar", "the quote opened at {opened} is not closed"),
     (
@@ -118,6 +118,13 @@ def format_key_path(key_path: KeyPath) -> str:
 def parse_key_path(dotted_key: str) -> KeyPath:
     """Return the key path of a dotted key; integers are indices of a list."""
     return tuple(int(part) if re.fullmatch(r"[0-9]{1,9}", part) else part for part in dotted_key.split("."))
+
+
+def nearest_location(locations: Mapping[KeyPath, SourceLocation], key_path: KeyPath) -> SourceLocation | None:
+    """Return the location of a key path, or of the innermost section around it that has one."""
+    while key_path and key_path not in locations:
+        key_path = key_path[:-1]
+    return locations.get(key_path)
 
 
 def parse_yaml(text: str, *, file_name: str, base_folder: Path) -> tuple[ParsedYaml, list[ConfigProblem]]:
@@ -245,27 +252,21 @@ def dump_yaml(mapping: dict[str, Any]) -> str:
     yaml.representer.add_representer(
         type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
     )
-    config = yaml.map()
+    config: dict[str, Any] = {}
     for key, value in mapping.items():
         if key == "data":
-            config[key] = yaml.map()
-            config[key].update({inner: _to_flow_style(yaml, content) for inner, content in value.items()})
-        elif isinstance(value, list):
-            config[key] = yaml.seq(_to_flow_style(yaml, item) for item in value)
+            config[key] = {inner_key: _to_flow_style(content) for inner_key, content in value.items()}
         else:
-            config[key] = _to_flow_style(yaml, value)
+            config[key] = [*map(_to_flow_style, value)] if isinstance(value, list) else _to_flow_style(value)
     stream = io.StringIO()
     yaml.dump(config, stream)
     return stream.getvalue()
 
 
-def _to_flow_style(yaml: YAML, value: Any) -> Any:
-    if isinstance(value, dict):
-        flow = yaml.map()
-        flow.update({key: _to_flow_style(yaml, item) for key, item in value.items()})
-    elif isinstance(value, list):
-        flow = yaml.seq(_to_flow_style(yaml, item) for item in value)
-    else:
+def _to_flow_style(value: Any) -> Any:
+    """Return a mapping or list that is written on one line, {a: 1} or [1, 2], and another value as it is."""
+    if not isinstance(value, (dict, list)):
         return value
+    flow = CommentedMap(value) if isinstance(value, dict) else CommentedSeq(value)
     flow.fa.set_flow_style()
     return flow

@@ -69,7 +69,7 @@ class Component(ConfigSection):
         return tuple(cls.model_validate(parameters) for parameters in cls.example_parameters)
 
 
-P = TypeVar("P", bound=Component)
+ComponentT = TypeVar("ComponentT", bound=Component)
 
 
 def component_union(
@@ -92,7 +92,8 @@ def component_union(
         return component_classes[0]
 
     def get_kind(value: Any) -> Any:
-        return value.get("kind", default_kind) if isinstance(value, dict) else getattr(value, "kind", None)
+        # An empty kind is an error that lists the kinds there are; None is one that does not.
+        return (value.get("kind", default_kind) if isinstance(value, dict) else getattr(value, "kind", None)) or ""
 
     tagged = tuple(Annotated[component, Tag(component_kind(component))] for component in component_classes)
     union: Any = Annotated[Union[tagged], Discriminator(get_kind)]  # noqa: UP007 - the members are known at run time only
@@ -113,7 +114,7 @@ def installed_kinds(base_class: type[Component]) -> tuple[str, ...]:
     return tuple(sorted({entry_point.name for entry_point in entry_points(group=base_class.entry_point_group)}))
 
 
-def load_installed_component(kind: str, base_class: type[P]) -> type[P] | None:
+def load_installed_component(kind: str, base_class: type[ComponentT]) -> type[ComponentT] | None:
     """Return the component class that an installed package provides for a kind, None if there is none.
 
     Raises
@@ -187,11 +188,17 @@ class ChoiceDescriptions:
         return {**schema, "enum": choices, ENUM_DESCRIPTIONS_KEY: descriptions}
 
 
-def units_and_choice_descriptions(field: FieldInfo) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Return the units of a field's numbers and the descriptions of its choices, from its annotation."""
+def nested_annotations(field: FieldInfo) -> list[Any]:
+    """Return the annotation and the metadata of a field, and all that is nested in them."""
     annotations = [field.annotation, *field.metadata]
     for annotation in annotations:  # the list grows while nested annotations are appended
         annotations += get_args(annotation)
+    return annotations
+
+
+def units_and_choice_descriptions(field: FieldInfo) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Return the units of a field's numbers and the descriptions of its choices, from its annotation."""
+    annotations = nested_annotations(field)
     units = dict.fromkeys(unit.name for unit in annotations if isinstance(unit, Unit))
     choices = [choice for choice in annotations if isinstance(choice, str)]
     choice_texts = [item.descriptions for item in annotations if isinstance(item, ChoiceDescriptions)]

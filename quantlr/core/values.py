@@ -103,7 +103,7 @@ class Prices:
         return stale
 
     @property
-    def has_tradable_opens(self) -> BoolArray:
+    def tradable_opens_mask(self) -> BoolArray:
         """(tickers,) whether a ticker has opens, and at most a tenth of them equal the previous close."""
         n_opens = (~np.isnan(self.open[1:])).sum(axis=0)
         return np.asarray((n_opens > 0) & (self.stale_open_mask.sum(axis=0) <= MAX_STALE_OPEN_FRACTION * n_opens))

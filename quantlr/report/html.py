@@ -96,9 +96,11 @@ def report_html(
 def _deepest_drawdown_table(context: PageContext) -> TextTable:
     """Return the deepest drawdowns; no rows where equity never fell."""
     rows = []
-    for fall in deepest_drawdowns(context.run_data.result, max_count=MAX_LISTED_DRAWDOWNS):
-        recovery = iso_date(fall.recovery_date) if fall.recovery_date else "not yet"
-        rows.append((percent_text(fall.depth), (iso_date(fall.peak_date), iso_date(fall.trough_date), recovery)))
+    for fall in deepest_drawdowns(context.run_data.result, max_count=MAX_LISTED_DRAWDOWNS).to_dict("records"):
+        recovery = iso_date(fall["recovery_date"]) if pd.notna(fall["recovery_date"]) else "not yet"
+        rows.append(
+            (percent_text(fall["depth"]), (iso_date(fall["peak_date"]), iso_date(fall["trough_date"]), recovery))
+        )
     return TextTable("Deepest drawdowns", ("peak", "trough", "recovery"), rows)
 
 

@@ -17,14 +17,13 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field, StrictFloat, StrictInt, ValidationError
 
-from quantlr.config.loader import apply_overrides, require_file_kind
+from quantlr.config.loader import apply_overrides, parse_setting, require_file_kind
 from quantlr.config.messages import problems_from_validation_error, sort_problems
 from quantlr.config.run_config import (
     LoadedConfig,
     ReportName,
     RunConfig,
     copy_nested,
-    parse_setting,
     read_unvalidated_config,
     validate_config,
 )

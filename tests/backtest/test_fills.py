@@ -159,7 +159,7 @@ def test_stale_opens_are_detected_in_quoted_prices() -> None:
     opens[:, 2] = np.nan
     changed = replace(prices, open=opens)
     assert changed.stale_open_mask.sum(axis=0).tolist() == [110, 90, 0]
-    assert changed.has_tradable_opens.tolist() == [False, True, False]
+    assert changed.tradable_opens_mask.tolist() == [False, True, False]
 
 
 def test_no_fill_is_available_where_prices_end() -> None:

@@ -17,7 +17,7 @@ from quantlr.backtest.rolling import (
     monthly_returns,
     rolling_accuracy,
     rolling_sharpe,
-    trailing_window_sessions,
+    trailing_window_length,
     yearly_returns,
 )
 from quantlr.backtest.trades import trade_summary_by_side, trade_table
@@ -329,17 +329,19 @@ def test_deepest_drawdowns_equal_session_by_session_loop(seed: int, sessions: in
         expected_periods.append((equity[low] / equity[high] - 1, high, low, len(equity)))
     expected_periods = sorted(expected_periods)[:most]
     computed = deepest_drawdowns(result, max_count=most)
-    assert [period.depth for period in computed] == pytest.approx([depth for depth, *_ in expected_periods])
-    for period, (_, first, lowest, after) in zip(computed, expected_periods, strict=True):
+    assert computed["depth"].tolist() == pytest.approx([depth for depth, *_ in expected_periods])
+    for period, (_, first, lowest, after) in zip(computed.itertuples(), expected_periods, strict=True):
         if [depth for depth, *_ in expected_periods].count(period.depth) == 1:
             assert (period.peak_date, period.trough_date) == (result.fill_dates[first], result.fill_dates[lowest])
-            assert period.recovery_date == (result.fill_dates[after] if after < len(equity) else None)
+            recovery_date = result.fill_dates[after] if after < len(equity) else pd.NaT
+            assert period.recovery_date is recovery_date or period.recovery_date == recovery_date
 
 
 def test_no_drawdown_without_a_fall_and_ruin_has_no_recovery() -> None:
-    assert deepest_drawdowns(backtest_of([0.01, 0.0, 0.02]), max_count=3) == ()
-    (period,) = deepest_drawdowns(replace(backtest_of([0.5, -1.0, 0.0]), equity=np.array([1.5, 0.0, 0.0])), max_count=3)
-    assert (period.depth, period.recovery_date) == (-1.0, None)
+    assert deepest_drawdowns(backtest_of([0.01, 0.0, 0.02]), max_count=3).empty
+    ruined = replace(backtest_of([0.5, -1.0, 0.0]), equity=np.array([1.5, 0.0, 0.0]))
+    periods = deepest_drawdowns(ruined, max_count=3)
+    assert (periods["depth"].tolist(), periods["recovery_date"].tolist()) == ([-1.0], [pd.NaT])
 
 
 @pytest.mark.parametrize("sessions", [1, 2, 4, 90, 800])
@@ -351,7 +353,7 @@ def test_rolling_sharpe_equals_pandas(sessions: int, cash: float) -> None:
         backtest_of(list(rng.normal(0, 0.02, sessions))),
     )
     computed = rolling_sharpe(replace(strategy, benchmark=benchmark_net), sessions_per_year=250)
-    assert computed.window == trailing_window_sessions(sessions) == {1: 1, 2: 2, 4: 4, 90: 22, 800: 252}[sessions]
+    assert computed.window == trailing_window_length(sessions) == {1: 1, 2: 2, 4: 4, 90: 22, 800: 252}[sessions]
     for values, result in ((computed.strategy_sharpe, strategy), (computed.benchmark_sharpe, benchmark_net)):
         excess = pd.Series(result.net_return - result.session_cash_rate, index=result.sessions)
         windows = excess.rolling(computed.window)

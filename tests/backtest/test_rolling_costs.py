@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.engine import backtest_positions
 from quantlr.backtest.metrics import break_even_cost_bps
-from quantlr.backtest.rolling import average_trade_cost_bps, cost_breakdown, sharpe_at_cost
+from quantlr.backtest.rolling import average_trade_cost_bps, costs_by_kind, sharpe_at_cost
 from quantlr.core.values import BacktestResult, Positions, Prices
 
 from markets import random_walk_prices, with_unadjusted_quotes
@@ -89,28 +89,24 @@ def test_sharpe_is_zero_at_break_even_cost() -> None:
     assert sharpes[1] == pytest.approx(sharpe(result), rel=1e-12)
 
 
-def test_cost_breakdown_equals_backtests_with_single_costs() -> None:
+def test_costs_by_kind_equal_backtests_with_single_costs() -> None:
     execution = ExecutionSpec(commission_bps=3.0, slippage_bps=2.0, borrow_bps_per_year=400.0, **PER_SHARE)
     result = random_backtest(5, execution, tickers=2)
-    breakdown = cost_breakdown(result, execution, sessions_per_year=YEAR)
+    breakdown = costs_by_kind(result, execution, sessions_per_year=YEAR)
     nothing = {"commission_bps": 0.0, "slippage_bps": 0.0, "borrow_bps_per_year": 0.0}
     for values, alone in (
-        (breakdown.commission, {"commission_bps": 3.0}),
-        (breakdown.slippage, {"slippage_bps": 2.0}),
-        (breakdown.borrow, {"borrow_bps_per_year": 400.0}),
+        (breakdown["commission"], {"commission_bps": 3.0}),
+        (breakdown["slippage"], {"slippage_bps": 2.0}),
+        (breakdown["borrow"], {"borrow_bps_per_year": 400.0}),
     ):
         other = random_backtest(5, ExecutionSpec(**{**nothing, **alone}), tickers=2)
         np.testing.assert_allclose(values, other.cost, rtol=1e-9, atol=1e-15)
-    np.testing.assert_allclose(
-        breakdown.commission + breakdown.slippage + breakdown.fees_and_spread + breakdown.borrow,
-        result.cost,
-        rtol=1e-12,
-    )
-    assert (breakdown.fees_and_spread > 0).any()
+    np.testing.assert_allclose(sum(breakdown.values()), result.cost, rtol=1e-12)
+    assert (breakdown["spread and fees"] > 0).any()
     average = average_trade_cost_bps(result, execution, sessions_per_year=YEAR)
-    assert average == pytest.approx((result.cost - breakdown.borrow).sum() / result.turnover.sum() * 1e4)
+    assert average == pytest.approx((result.cost - breakdown["borrow"]).sum() / result.turnover.sum() * 1e4)
     default = ExecutionSpec()
-    assert not cost_breakdown(random_backtest(5, default), default, sessions_per_year=YEAR).fees_and_spread.any()
+    assert not costs_by_kind(random_backtest(5, default), default, sessions_per_year=YEAR)["spread and fees"].any()
 
 
 def test_costs_without_trades_are_undefined() -> None:

@@ -11,7 +11,8 @@ import pytest
 from click.shell_completion import BashComplete, FishComplete, ShellComplete, ZshComplete
 from click.testing import Result
 from quantlr.cli import COMMAND_HELP, main
-from quantlr.config.run_config import load_config, parse_setting
+from quantlr.config.loader import parse_setting
+from quantlr.config.run_config import load_config
 
 Call = Callable[..., Result]
 SHELLS: tuple[type[ShellComplete], ...] = (BashComplete, ZshComplete, FishComplete)

@@ -14,6 +14,7 @@ from click.testing import Result
 from quantlr.data.source import Source
 from quantlr.data.yahoo import YahooSource
 
+from cli.conftest import settings_of_random_prices
 from cli.test_data import CONFIG as YAHOO
 from cli.test_data import add_to_cache
 
@@ -111,14 +112,13 @@ def test_cache_with_a_damaged_index_counts_as_empty(yahoo: Call, tmp_path: Path)
     assert Source.last_date_by_due_ticker(YahooSource(), ["AAA"], end=None) == {}
 
 
-def test_many_models_are_listed_with_verbose(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("quantlr.cli.plan.MAX_MODELS_SHOWN", 1)
-    several = ("plan", "exp.yaml", "--set", "data.tickers=[AAPL,MSFT]")
+def test_many_models_are_listed_with_verbose(call: Call) -> None:
+    several = ("plan", "exp.yaml", *settings_of_random_prices(14))
     short = call(*several).output
-    assert "and 1 more; -v shows all" in short
-    assert "refits of AAPL" in short
-    assert "refits of MSFT" not in short
-    assert "refits of MSFT" in call(*several, "-v").output
+    assert "and 2 more; -v shows all" in short
+    assert "refits of T0" in short
+    assert "refits of T1" not in short
+    assert "refits of T13" in call(*several, "-v").output
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ import pytest
 from click.testing import Result
 from quantlr.experiment.run import run
 
+from cli.conftest import settings_of_random_prices
+
 Call = Callable[..., Result]
 
 
@@ -41,17 +43,14 @@ def test_json_equals_the_last_forecast_of_a_run(call: Call) -> None:
     assert prediction["warnings"] == []
 
 
-def test_many_tickers_have_a_row_each_and_contributions_with_verbose(
-    call: Call, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("quantlr.cli.predict.MAX_TICKERS_EXPLAINED", 1)
-    several = ("predict", "exp.yaml", "--set", "data.tickers=[AAPL,MSFT]", "--set", "label.horizon=5")
+def test_many_tickers_have_a_row_each_and_contributions_with_verbose(call: Call) -> None:
+    several = ("predict", "exp.yaml", *settings_of_random_prices(6), "--set", "label.horizon=5")
     short = call(*several).output
     assert "contributions of the features: with -v or --json" in short
     assert "all features at their means" not in short
     assert "the position held is the mean of the last 5 decisions" in short
-    assert "warning AAPL, MSFT: stale" in short
-    assert call(*several, "-v").stdout.count("all features at their means") == 2
+    assert "warning T0, T1, T2, T3, T4, T5: stale" in short
+    assert call(*several, "-v").stdout.count("all features at their means") == 6
 
 
 def test_predict_writes_nothing(call: Call) -> None:

@@ -6,14 +6,14 @@ import io
 from collections.abc import Callable
 
 import pytest
-from quantlr.cli.terminal import StageProgressBar, StageProgressCallback, progress_bar
-from quantlr.core.progress import ignore_progress
+from quantlr.cli.terminal import StageProgressBar, progress_bar
+from quantlr.core.progress import Progress, ignore_progress
 from quantlr.experiment.run import run
 from rich.console import Console
 
 from cli.conftest import CONFIG
 
-MakeBar = Callable[..., tuple[StageProgressCallback, Callable[[], str]]]
+MakeBar = Callable[..., tuple[Progress, Callable[[], str]]]
 
 
 class Terminal(io.StringIO):
@@ -39,7 +39,7 @@ def clock() -> Clock:
 def make_bar(clock: Clock) -> MakeBar:
     """Return a function that makes a progress callback, and a function that returns the text of its bar."""
 
-    def make(width: int = 80) -> tuple[StageProgressCallback, Callable[[], str]]:
+    def make(width: int = 80) -> tuple[Progress, Callable[[], str]]:
         bars = StageProgressBar(Console(file=io.StringIO(), width=width), clock=clock)
 
         def bar_text() -> str:
@@ -48,7 +48,7 @@ def make_bar(clock: Clock) -> MakeBar:
             assert isinstance(screen.file, io.StringIO)
             return screen.file.getvalue().strip()
 
-        return StageProgressCallback(bars), bar_text
+        return bars.show_progress, bar_text
 
     return make
 

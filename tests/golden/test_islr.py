@@ -15,11 +15,11 @@ from quantlr.config.run_config import load_config
 from quantlr.core.values import Array
 from quantlr.data.prices import load_prices
 from quantlr.model.batched.fit import fit_folds
-from quantlr.model.training import TrainingData
 from quantlr.model.config import LogisticRegression
 from quantlr.model.logistic import sigmoid
 from quantlr.model.splits import WalkForwardSpec, make_folds
 from quantlr.model.standardize import fold_scaling
+from quantlr.model.training import TrainingData
 from quantlr.pipeline.stages import dataset_from_config
 
 SIX: list[dict[str, Any]] = [

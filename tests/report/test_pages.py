@@ -97,7 +97,7 @@ def test_tear_sheet_draws_the_metrics() -> None:
     np.testing.assert_allclose(np.asarray(line.get_ydata()), expected, rtol=1e-9)
     np.testing.assert_array_equal(line.get_xdata(), expected.index)
     starts = sorted(round(float(patch.get_x()), 6) for patch in growth.patches)  # type: ignore[attr-defined]
-    assert starts == sorted(date2num(period.peak_date) for period in deepest_drawdowns(result, max_count=3))
+    assert starts == sorted(date2num(deepest_drawdowns(result, max_count=3)["peak_date"]))
     cells = [text.get_text() for text in table.texts]
     assert cells[cells.index("Sharpe ratio") + 1] == number_text(strategy["sharpe"])
     assert sum("." in text.get_text() for text in calendar.texts) >= len(result.sessions) // 23

@@ -9,7 +9,7 @@ import numpy as np
 
 from quantlr.backtest.costs import BASIS_POINT
 from quantlr.backtest.fills import backtest_by_fill
-from quantlr.backtest.rolling import average_trade_cost_bps, cost_breakdown, sharpe_at_cost
+from quantlr.backtest.rolling import average_trade_cost_bps, costs_by_kind, sharpe_at_cost
 from quantlr.backtest.trades import annual_excess_return_by_side, histogram_around_zero, trade_summary_by_side
 from quantlr.report.context import PageContext
 from quantlr.report.pages.holdings import EXPOSURE, HELD_FRACTIONS, PRICE, TURNOVER, WEIGHT_MAP
@@ -56,12 +56,11 @@ def cumulative_cost_values(context: PageContext) -> Table:
     `gross_excess` is (sessions,); `costs` maps each part that is not 0 to (sessions,).
     """
     result, config = context.run_data.result, context.config
-    parts = cost_breakdown(result, config.execution, sessions_per_year=config.report.sessions_per_year)
-    costs = (parts.commission, parts.slippage, parts.fees_and_spread, parts.borrow)
+    costs = costs_by_kind(result, config.execution, sessions_per_year=config.report.sessions_per_year)
     table: dict[str, Any] = {
         "dates": result.sessions,
         "gross_excess": np.cumsum(result.gross_return - result.session_cash_rate),
-        "costs": {name: np.cumsum(cost) for name, cost in zip(COST_PART_COLORS, costs, strict=True) if cost.any()},
+        "costs": {name: np.cumsum(cost) for name, cost in costs.items() if cost.any()},
         "date_range": result.fill_dates[[0, -1]],
     }
     if not table["costs"] and not table["gross_excess"].any():

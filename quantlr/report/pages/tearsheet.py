@@ -6,7 +6,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from quantlr.backtest.metrics import drawdown_series
 from quantlr.backtest.rolling import deepest_drawdowns, monthly_returns, rolling_sharpe, yearly_returns
@@ -31,7 +30,7 @@ def growth_values(context: PageContext) -> Table:
 
     Everything is (sessions + 1,): `dates`, `net_equity`, `gross_equity` and `benchmark_equity`, which begin at 1, and
     `net_drawdown` and `benchmark_drawdown`, the relative distances from the highest value so far, <= 0. `drawdowns`
-    is a table of the deepest (see `DrawdownPeriod`), the deepest first.
+    is a table of the deepest (see `deepest_drawdowns`).
     """
     result = context.run_data.result
     net, benchmark = (np.append(1.0, equity) for equity in (result.equity, (result.benchmark or result).equity))
@@ -42,7 +41,7 @@ def growth_values(context: PageContext) -> Table:
         "benchmark_equity": benchmark,
         "net_drawdown": drawdown_series(net),
         "benchmark_drawdown": drawdown_series(benchmark),
-        "drawdowns": pd.DataFrame(deepest_drawdowns(result, max_count=N_MARKED_DRAWDOWNS)),
+        "drawdowns": deepest_drawdowns(result, max_count=N_MARKED_DRAWDOWNS),
     }
 
 
