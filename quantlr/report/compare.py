@@ -18,6 +18,7 @@ from quantlr.core.errors import OutputError, UserError
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array
 from quantlr.report.pairs import (
+    MetricTest,
     MetricValues,
     RunPair,
     backtest_result_on_dates,
@@ -31,6 +32,7 @@ from quantlr.report.pairs import (
     shared_baseline_metric_values,
 )
 from quantlr.report.storage import SavedRun, check_report_target, find_run_dir, nonfinite_to_none, read_saved_run
+from quantlr.report.summary import DISPLAYED_METRICS
 from quantlr.stats.paired import (
     PairDifferences,
     PairedDifference,
@@ -102,13 +104,12 @@ class Comparison:
         return dict(nonfinite_to_none(content))
 
     def _pair_dict(self, pair: RunPair) -> dict[str, Any]:
-        sharpe, log_loss = pair.sharpe_difference, pair.log_loss_difference
         mean_return, accuracy = pair.mean_return_difference, pair.accuracy_difference
         return {
             "first": self.run_names[pair.first_index],
             "second": self.run_names[pair.second_index],
-            "sharpe": sharpe and {**asdict(sharpe), "adjusted_p_value": pair.sharpe_adjusted_p},
-            "log_loss": log_loss and {**asdict(log_loss), "adjusted_p_value": pair.log_loss_adjusted_p},
+            "sharpe": pair.sharpe.to_dict(),
+            "log_loss": pair.log_loss.to_dict(),
             "mean_return": mean_return and asdict(mean_return),
             "accuracy": accuracy and asdict(accuracy),
             "sentence": pair_sentence(pair, self.run_names),
@@ -203,7 +204,7 @@ def compare_saved_runs(runs: Sequence[SavedRun]) -> Comparison:
         baseline_metrics=shared_baseline_metric_values(benchmark, evaluated, sessions_per_year=per_year),
         n_common_forecasts=len(log_losses),
         pairs=pairs,
-        n_tests=sum((pair.sharpe_adjusted_p is not None) + (pair.log_loss_adjusted_p is not None) for pair in pairs),
+        n_tests=sum(test.adjusted_p_value is not None for pair in pairs for test in pair.tests),
         n_bootstrap_draws=n_draws,
         config_differences=config_differences([run.config for run in runs]),
         caveats=_caveat_texts(runs, len(dates), forecast_caveat),
@@ -233,32 +234,33 @@ def _make_run_pairs(
         session, options = tested[0].session, {"horizon": tested[0].horizon, "n_draws": n_draws, "seed": BOOTSTRAP_SEED}
         losses, accuracies = paired_forecast_differences(log_losses, hits, session=session, **options)
 
-    def difference(differences: PairDifferences, pair: tuple[int, int], factor: float = 1) -> PairedDifference | None:
-        unscaled = differences.get(pair)
-        return unscaled and unscaled.scaled(factor)
-
-    def is_same(columns: Array, pair: tuple[int, int]) -> bool:
+    def is_identical(columns: Array, pair: tuple[int, int]) -> bool:
         return len(columns) > 0 and bool((columns[:, pair[0]] == columns[:, pair[1]]).all())
 
-    tests = (("sharpe", sharpes, returns), ("log_loss", losses, log_losses))
+    def scaled(difference: PairedDifference | None, factor: float) -> PairedDifference | None:
+        return difference and difference.scaled(factor)
+
+    samples = {"sharpe": (sharpes, returns, float(np.sqrt(sessions_per_year))), "log_loss": (losses, log_losses, 1.0)}
     p_values = {
-        (key, pair): test.p_value
-        for key, differences, columns in tests
-        for pair, test in differences.items()
-        if test is not None and not is_same(columns, pair)
+        (key, pair): difference.p_value
+        for key, (differences, columns, _) in samples.items()
+        for pair, difference in differences.items()
+        if difference is not None and not is_identical(columns, pair)
     }
-    adjusted_p = dict(zip(p_values, holm_adjusted_p_values(list(p_values.values())), strict=True))
+    adjusted_p_values = dict(zip(p_values, holm_adjusted_p_values(list(p_values.values())), strict=True))
+
+    def metric_test(key: str, pair: tuple[int, int]) -> MetricTest:
+        differences, columns, factor = samples[key]
+        difference, p_value = scaled(differences.get(pair), factor), adjusted_p_values.get((key, pair))
+        return MetricTest(DISPLAYED_METRICS[key], difference, is_identical(columns, pair), p_value)
+
     return tuple(
         RunPair(
             *pair,
-            sharpe_difference=difference(sharpes, pair, float(np.sqrt(sessions_per_year))),
-            mean_return_difference=difference(means, pair, sessions_per_year),
-            log_loss_difference=difference(losses, pair),
-            accuracy_difference=difference(accuracies, pair),
-            has_same_returns=is_same(returns, pair),
-            has_same_forecasts=is_same(log_losses, pair),
-            sharpe_adjusted_p=adjusted_p.get(("sharpe", pair)),
-            log_loss_adjusted_p=adjusted_p.get(("log_loss", pair)),
+            sharpe=metric_test("sharpe", pair),
+            log_loss=metric_test("log_loss", pair),
+            mean_return_difference=scaled(means.get(pair), sessions_per_year),
+            accuracy_difference=accuracies.get(pair),
         )
         for pair in combinations(range(returns.shape[1]), 2)
     )

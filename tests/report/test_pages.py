@@ -52,16 +52,16 @@ def test_importing_the_pages_does_not_import_matplotlib() -> None:
 
 
 @pytest.mark.parametrize("case", ["three years", "three tickers, five sessions ahead", "no trades"])
-def test_panels_have_unique_keys_titles_without_questions_and_values_by_name(case: str) -> None:
+def test_panels_differ_and_have_titles_without_questions_and_values_by_name(case: str) -> None:
     context = case_context(case)
-    keys = []
+    panels = []
     for page in applicable_pages(context):
         for placed in page.panels(page.make_context(context)):
             table = placed.panel.values(page.make_context(context))
             assert all(isinstance(name, str) for name in table)
             assert "?" not in placed.panel.title.format_map(table)
-            keys.append(placed.panel.key)
-    assert len(set(keys)) == len(keys) > 25
+            panels.append(placed.panel)
+    assert len(set(panels)) == len(panels) > 25
 
 
 def test_grid_rectangles_are_those_of_matplotlib() -> None:
@@ -150,7 +150,7 @@ def test_text_table_writes_labels_and_cells() -> None:
 
 
 def test_panel_is_frozen() -> None:
-    panel = Panel("key", "Title", lambda _: {}, lambda *_: None)
+    panel = Panel("Title", lambda _: {}, lambda *_: None)
     with pytest.raises(AttributeError):
         panel.title = "other"  # type: ignore[misc]
 

@@ -173,20 +173,9 @@ def _set_limits_with_headroom(ax: Axes, low: float, high: float, *, min_range: f
     ax.set_ylim(low - 0.06 * height, high + LEGEND_HEADROOM * height)
 
 
-RETURN_GROUPS = Panel(
-    "return_by_probability", "Mean return by forecast probability", return_group_values, _draw_return_groups,
-    SHORT_PADDING,
-)  # fmt: skip
-ACCURACY_BY_YEAR = Panel(
-    "accuracy_by_year", "Accuracy by year", accuracy_by_year_values, _draw_accuracy_by_year, SHORT_PADDING
-)
-ACCURACY_BY_TICKER = Panel(
-    "accuracy_by_ticker", "Accuracy by ticker", accuracy_by_ticker_values, _draw_accuracy_by_ticker, SHORT_PADDING
-)
+RETURN_GROUPS = Panel("Mean return by forecast probability", return_group_values, _draw_return_groups, SHORT_PADDING)
+ACCURACY_BY_YEAR = Panel("Accuracy by year", accuracy_by_year_values, _draw_accuracy_by_year, SHORT_PADDING)
+ACCURACY_BY_TICKER = Panel("Accuracy by ticker", accuracy_by_ticker_values, _draw_accuracy_by_ticker, SHORT_PADDING)
 RANKED_EXCESS_ACCURACY = Panel(
-    "ranked_excess_accuracy",
-    "Accuracy by ticker",
-    accuracy_by_ticker_values,
-    _draw_ranked_excess_accuracy,
-    LONG_PADDING,
+    "Accuracy by ticker", accuracy_by_ticker_values, _draw_ranked_excess_accuracy, LONG_PADDING
 )

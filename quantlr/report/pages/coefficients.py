@@ -210,10 +210,14 @@ def _draw_coefficients(ax: Axes, table: Table) -> None:
 
 
 COEFFICIENT_PATHS = Panel(
-    "coefficient_paths", "Standardised coefficients over the refits: log odds per standard deviation",
-    coefficient_values, _draw_coefficient_paths, FORMULA_TITLE_PADDING,
-)  # fmt: skip
+    "Standardised coefficients over the refits: log odds per standard deviation",
+    coefficient_values,
+    _draw_coefficient_paths,
+    FORMULA_TITLE_PADDING,
+)
 COEFFICIENTS = Panel(
-    "coefficients", "Standardised coefficients: log odds per standard deviation", coefficient_values,
-    _draw_coefficients, FORMULA_TITLE_PADDING,
-)  # fmt: skip
+    "Standardised coefficients: log odds per standard deviation",
+    coefficient_values,
+    _draw_coefficients,
+    FORMULA_TITLE_PADDING,
+)

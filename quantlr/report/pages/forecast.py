@@ -210,20 +210,18 @@ def rolling_accuracy_values(context: PageContext) -> Table:
     return table
 
 
-CALIBRATION = Panel(
-    "calibration", "Calibration (reliability diagram)", calibration_values, draw_calibration, LONG_PADDING
-)
+CALIBRATION = Panel("Calibration (reliability diagram)", calibration_values, draw_calibration, LONG_PADDING)
 FORECAST_COUNTS = Panel(
-    "forecast_counts", "", lambda context: histogram_values(context.evaluated) | {"subtitle": ""}, _draw_forecast_counts
+    "", lambda context: histogram_values(context.evaluated) | {"subtitle": ""}, _draw_forecast_counts
 )
-ROC = Panel("roc", "Discrimination (ROC)", roc_values, _draw_roc, LONG_PADDING)
+ROC = Panel("Discrimination (ROC)", roc_values, _draw_roc, LONG_PADDING)
 PROBABILITY_BY_OUTCOME = Panel(
-    "probability_by_outcome", "Forecast probability by outcome", lambda context: histogram_values(context.evaluated),
-    _draw_probability_by_outcome, LONG_PADDING,
-)  # fmt: skip
-ROLLING_ACCURACY = Panel(
-    "rolling_accuracy", "Rolling accuracy ({window} sessions)", rolling_accuracy_values, draw_rolling_accuracy
+    "Forecast probability by outcome",
+    lambda context: histogram_values(context.evaluated),
+    _draw_probability_by_outcome,
+    LONG_PADDING,
 )
+ROLLING_ACCURACY = Panel("Rolling accuracy ({window} sessions)", rolling_accuracy_values, draw_rolling_accuracy)
 
 
 def forecast_panels(context: PageContext) -> tuple[PlacedPanel, ...]:

@@ -169,10 +169,10 @@ def _draw_turnover(ax: Axes, table: Table) -> None:
     format_date_axis(ax, table["date_range"])
 
 
-PRICE = Panel("price", "{ticker}: adjusted {price_kind} and positions", price_values, draw_price, LEGEND_ROW_POINTS)
-WEIGHT_MAP = Panel("weights", "Weights (% of equity)", weight_values, _draw_weight_map, LEGEND_ROW_POINTS)
+PRICE = Panel("{ticker}: adjusted {price_kind} and positions", price_values, draw_price, LEGEND_ROW_POINTS)
+WEIGHT_MAP = Panel("Weights (% of equity)", weight_values, _draw_weight_map, LEGEND_ROW_POINTS)
 HELD_FRACTIONS = Panel(
-    "held_fractions", "Positions (% of the {n_tickers} tickers)", weight_values, _draw_held_fractions, LEGEND_ROW_POINTS
+    "Positions (% of the {n_tickers} tickers)", weight_values, _draw_held_fractions, LEGEND_ROW_POINTS
 )
-EXPOSURE = Panel("exposure", "Exposure (% of equity{average})", exposure_values, _draw_exposure, LEGEND_ROW_POINTS)
-TURNOVER = Panel("turnover", "Turnover (annual, x equity{average})", turnover_values, _draw_turnover)
+EXPOSURE = Panel("Exposure (% of equity{average})", exposure_values, _draw_exposure, LEGEND_ROW_POINTS)
+TURNOVER = Panel("Turnover (annual, x equity{average})", turnover_values, _draw_turnover)

@@ -47,14 +47,12 @@ class Panel:
 
     Attributes
     ----------
-    key : its name, unique among all panels.
     title : the heading above it; names in braces are replaced by values of the table.
     values : returns the panel's numbers for a context, without importing matplotlib.
     draw : draws such numbers on axes, and computes none.
     title_padding : points between the title and the axes, the room of subtitle and legend.
     """
 
-    key: str
     title: str
     values: Callable[[Any], Table]
     draw: Callable[[Axes, Table], None]

@@ -211,15 +211,18 @@ def _format_excess_loss_axis(ax: Axes, excess_loss: Array, *, label_side: Litera
 
 
 LOSS = Panel(
-    "training_loss", "Training loss by iteration (excess over the minimum, nats)", excess_loss_by_refit_values,
-    _draw_training_loss, FORMULA_TITLE_PADDING,
-)  # fmt: skip
-ITERATION_COUNTS = Panel("iteration_counts", "Refits by iterations", iteration_count_values, _draw_iteration_counts)
-LOSS_BY_LEARNING_RATE = Panel(
-    "loss_by_learning_rate", "Gradient descent by learning rate", learning_rate_values, _draw_loss_by_learning_rate,
+    "Training loss by iteration (excess over the minimum, nats)",
+    excess_loss_by_refit_values,
+    _draw_training_loss,
     FORMULA_TITLE_PADDING,
-)  # fmt: skip
+)
+ITERATION_COUNTS = Panel("Refits by iterations", iteration_count_values, _draw_iteration_counts)
+LOSS_BY_LEARNING_RATE = Panel(
+    "Gradient descent by learning rate", learning_rate_values, _draw_loss_by_learning_rate, FORMULA_TITLE_PADDING
+)
 LOSS_AGAINST_LEARNING_RATE = Panel(
-    "loss_against_learning_rate", "Excess loss by learning rate (limit 2/L)", learning_rate_grid_values,
-    _draw_loss_against_learning_rate, FORMULA_TITLE_PADDING,
-)  # fmt: skip
+    "Excess loss by learning rate (limit 2/L)",
+    learning_rate_grid_values,
+    _draw_loss_against_learning_rate,
+    FORMULA_TITLE_PADDING,
+)

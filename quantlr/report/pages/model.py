@@ -154,9 +154,9 @@ def _draw_full_curve(ax: Axes, table: Table, values: Array, ticks: tuple[float, 
     ax.tick_params(labelsize=SMALL_SIZE - 1.5)
 
 
-SIGMOID = Panel("sigmoid", "Sigmoid: probability from log odds", sigmoid_values, _draw_sigmoid, FORMULA_TITLE_PADDING)
-FULL_SIGMOID = Panel("full_sigmoid", "Full sigmoid", full_sigmoid_values, _draw_full_sigmoid, 3.0)
-SIGMOID_SLOPE = Panel("sigmoid_slope", "Slope g(1−g)", full_sigmoid_values, _draw_slope, 3.0)
+SIGMOID = Panel("Sigmoid: probability from log odds", sigmoid_values, _draw_sigmoid, FORMULA_TITLE_PADDING)
+FULL_SIGMOID = Panel("Full sigmoid", full_sigmoid_values, _draw_full_sigmoid, 3.0)
+SIGMOID_SLOPE = Panel("Slope g(1−g)", full_sigmoid_values, _draw_slope, 3.0)
 
 
 def model_panels(context: PageContext) -> tuple[PlacedPanel, ...]:

@@ -215,26 +215,17 @@ def trades_by_side_values(context: PageContext) -> Table:
 
 
 CUMULATIVE_COSTS = Panel(
-    "cumulative_costs", "Cumulative gross excess return and costs (% of equity)", cumulative_cost_values,
-    _draw_cumulative_costs, LEGEND_ROW_POINTS,
-)  # fmt: skip
+    "Cumulative gross excess return and costs (% of equity)",
+    cumulative_cost_values,
+    _draw_cumulative_costs,
+    LEGEND_ROW_POINTS,
+)
 SHARPE_BY_COST = Panel(
-    "sharpe_by_cost", "Sharpe ratio by trading cost{remark}", sharpe_by_cost_values, _draw_sharpe_by_cost,
-    2 * LEGEND_ROW_POINTS,
-)  # fmt: skip
-FILLS = Panel(
-    "growth_by_fill",
-    "Growth of 1 by fill (log scale)",
-    growth_by_fill_values,
-    _draw_growth_by_fill,
-    3 * LEGEND_ROW_POINTS - 4,
+    "Sharpe ratio by trading cost{remark}", sharpe_by_cost_values, _draw_sharpe_by_cost, 2 * LEGEND_ROW_POINTS
 )
-TRADE_RETURNS = Panel(
-    "trade_returns", "{trades} by return after costs", trade_return_values, draw_trade_returns, LEGEND_ROW_POINTS
-)
-TRADES_BY_SIDE = Panel(
-    "trades_by_side", "", trades_by_side_values, partial(draw_text_table, column_right_edges=(0.72, 1.0))
-)
+FILLS = Panel("Growth of 1 by fill (log scale)", growth_by_fill_values, _draw_growth_by_fill, 3 * LEGEND_ROW_POINTS - 4)
+TRADE_RETURNS = Panel("{trades} by return after costs", trade_return_values, draw_trade_returns, LEGEND_ROW_POINTS)
+TRADES_BY_SIDE = Panel("", trades_by_side_values, partial(draw_text_table, column_right_edges=(0.72, 1.0)))
 
 
 def positions_panels(context: PageContext) -> tuple[PlacedPanel, ...]:

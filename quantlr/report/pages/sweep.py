@@ -330,34 +330,29 @@ def _draw_winner(ax: Axes, table: Table) -> None:
     add_legend_above(ax, n_columns=2, is_reversed=True)
 
 
-def _text_table_panel(
-    key: str, rows_field: str, column_right_edges: tuple[float, ...], max_rows: int | None = None
-) -> Panel:
+def _text_table_panel(rows_field: str, column_right_edges: tuple[float, ...], max_rows: int | None = None) -> Panel:
     """Return a panel without title of the rows of text in a field of the context, at most `max_rows`."""
     draw = partial(draw_text_table, column_right_edges=column_right_edges)
-    return Panel(key, "", lambda context: {"rows": getattr(context, rows_field)[:max_rows]}, draw)
+    return Panel("", lambda context: {"rows": getattr(context, rows_field)[:max_rows]}, draw)
 
 
 TITLE_PADDING = LEGEND_ROW_POINTS + 3
-BY_ONE_KEY = Panel("sharpe_by_value", "Sharpe ratio by {first_key}", surface_values, _draw_by_one_key, TITLE_PADDING)
+BY_ONE_KEY = Panel("Sharpe ratio by {first_key}", surface_values, _draw_by_one_key, TITLE_PADDING)
 BY_TWO_KEYS = Panel(
-    "sharpe_surface", "Sharpe ratio ±95% (annualised); white: {center_text}; frame: winner", surface_values,
-    _draw_by_two_keys,
-)  # fmt: skip
-MARGINALS = Panel(
-    "sharpe_marginals", "Sharpe ratio by key: median, 5% to 95%, best (triangle); ring: winner", marginal_values,
-    _draw_marginals,
-)  # fmt: skip
-RANKING = Panel(
-    "trial_ranking", "Trials ranked by Sharpe ratio (annualised)", ranking_values, _draw_ranking, 2 * TITLE_PADDING
+    "Sharpe ratio ±95% (annualised); white: {center_text}; frame: winner", surface_values, _draw_by_two_keys
 )
+MARGINALS = Panel(
+    "Sharpe ratio by key: median, 5% to 95%, best (triangle); ring: winner", marginal_values, _draw_marginals
+)
+RANKING = Panel("Trials ranked by Sharpe ratio (annualised)", ranking_values, _draw_ranking, 2 * TITLE_PADDING)
 WINNER = Panel(
-    "winner_growth", "Growth of 1 of the winner (log scale); shaded: hold-out",
-    lambda context: as_table(context.winner_curve), _draw_winner,
+    "Growth of 1 of the winner (log scale); shaded: hold-out",
+    lambda context: as_table(context.winner_curve),
+    _draw_winner,
     TITLE_PADDING,
-)  # fmt: skip
-FAILURES = _text_table_panel("failures", "failure_rows", ())
-STATISTICS = _text_table_panel("sweep_statistics", "statistics_rows", (1.0,))
+)
+FAILURES = _text_table_panel("failure_rows", ())
+STATISTICS = _text_table_panel("statistics_rows", (1.0,))
 
 
 def sweep_panels(context: SweepPageContext) -> list[PlacedPanel]:
@@ -373,7 +368,7 @@ def sweep_panels(context: SweepPageContext) -> list[PlacedPanel]:
     room = 0.54 - height - 0.055
     n_best = min(max(2, int(room / ROW_HEIGHT)), len(context.best_trial_rows))
     if n_best:
-        best_trials = _text_table_panel("best_trials", "best_trial_rows", (0.88, 1.0), n_best)
+        best_trials = _text_table_panel("best_trial_rows", (0.88, 1.0), n_best)
         height = ROW_HEIGHT * n_best
         panels.append(PlacedPanel(best_trials, (0.655, 0.035 + room - height, 0.325, height)))
     return panels

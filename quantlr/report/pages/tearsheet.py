@@ -68,15 +68,13 @@ def monthly_return_values(context: PageContext) -> Table:
     return {"years": months.index.to_numpy(), "monthly_returns": returns, "yearly_returns": years}
 
 
-GROWTH = Panel("growth", "Growth of 1 (log scale)", growth_values, draw_growth, 22.0)
-DRAWDOWN = Panel("drawdown", "Drawdown", growth_values, draw_drawdown)
+GROWTH = Panel("Growth of 1 (log scale)", growth_values, draw_growth, 22.0)
+DRAWDOWN = Panel("Drawdown", growth_values, draw_drawdown)
 ROLLING_SHARPE = Panel(
-    "rolling_sharpe", "Rolling Sharpe ratio ({window} sessions, annualised)", rolling_sharpe_values, draw_rolling_sharpe
+    "Rolling Sharpe ratio ({window} sessions, annualised)", rolling_sharpe_values, draw_rolling_sharpe
 )
-HEADLINE = Panel("headline", "", headline_values, partial(draw_text_table, column_right_edges=(0.66, 1.0)))
-MONTHLY_RETURNS = Panel(
-    "monthly_returns", "Monthly returns after costs (%)", monthly_return_values, draw_monthly_returns, 16.0
-)
+HEADLINE = Panel("", headline_values, partial(draw_text_table, column_right_edges=(0.66, 1.0)))
+MONTHLY_RETURNS = Panel("Monthly returns after costs (%)", monthly_return_values, draw_monthly_returns, 16.0)
 
 
 def tearsheet_panels(context: PageContext) -> tuple[PlacedPanel, ...]:

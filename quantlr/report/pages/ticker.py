@@ -192,19 +192,13 @@ def ticker_number_values(context: TickerContext) -> Table:
     return {"rows": [header, *(TableRow(label, (value, band)) for label, value, band in rows)]}
 
 
-PRICE = Panel("ticker_price", "Adjusted {price_kind} and positions", ticker_price_values, draw_price, LEGEND_ROW_POINTS)
-GROWTH = Panel("ticker_growth", "Growth of 1, in excess of cash", ticker_growth_values, _draw_growth, LEGEND_ROW_POINTS)
-ACCURACY = Panel(
-    "ticker_accuracy", "Rolling accuracy ({window} forecasts)", ticker_accuracy_values, draw_rolling_accuracy
-)
-CALIBRATION = Panel(
-    "ticker_calibration", "Calibration (reliability diagram)", ticker_calibration_values, draw_calibration
-)
-COEFFICIENTS = Panel(
-    "ticker_coefficients", "Standardised coefficients ({model})", ticker_coefficient_values, _draw_coefficients, 8.0
-)
-NUMBERS = Panel("ticker_numbers", "", ticker_number_values, partial(draw_text_table, column_right_edges=(0.68, 1.0)))
-EMPTY = Panel("ticker_empty", "", lambda _: {"message": "Its first forecast is too late to be traded."}, NUMBERS.draw)
+PRICE = Panel("Adjusted {price_kind} and positions", ticker_price_values, draw_price, LEGEND_ROW_POINTS)
+GROWTH = Panel("Growth of 1, in excess of cash", ticker_growth_values, _draw_growth, LEGEND_ROW_POINTS)
+ACCURACY = Panel("Rolling accuracy ({window} forecasts)", ticker_accuracy_values, draw_rolling_accuracy)
+CALIBRATION = Panel("Calibration (reliability diagram)", ticker_calibration_values, draw_calibration)
+COEFFICIENTS = Panel("Standardised coefficients ({model})", ticker_coefficient_values, _draw_coefficients, 8.0)
+NUMBERS = Panel("", ticker_number_values, partial(draw_text_table, column_right_edges=(0.68, 1.0)))
+EMPTY = Panel("", lambda _: {"message": "Its first forecast is too late to be traded."}, NUMBERS.draw)
 
 
 def ticker_panels(context: TickerContext) -> tuple[PlacedPanel, ...]:

@@ -221,26 +221,25 @@ def _draw_contribution_by_accuracy(ax: Axes, table: Table) -> None:
 
 ROW_DRAWINGS = (_draw_named_ticker_bars, _draw_ticker_dots, _draw_ticker_bars, _draw_ticker_bars)
 ROW_PANELS = tuple(
-    Panel(f"tickers_{measure}", title, partial(measure_by_ticker_values, measure=measure), draw)
+    Panel(title, partial(measure_by_ticker_values, measure=measure), draw)
     for (measure, (title, _)), draw in zip(TICKER_MEASURES.items(), ROW_DRAWINGS, strict=True)
 )
 RANK_TITLES = {name: title for name, (title, _) in TICKER_MEASURES.items()} | {
     "accuracy": "Accuracy less majority-class baseline"
 }
 RANK_PANELS = tuple(
-    Panel(
-        f"ranked_{name}", title, partial(ranked_measure_values, measure=name), _draw_ranked_measure, LEGEND_ROW_POINTS
-    )
+    Panel(title, partial(ranked_measure_values, measure=name), _draw_ranked_measure, LEGEND_ROW_POINTS)
     for name, title in RANK_TITLES.items()
 )
 CUMULATIVE_CONTRIBUTION = Panel(
-    "cumulative_contribution", "Cumulative contribution (% of equity)", cumulative_contribution_values,
-    _draw_cumulative_contribution, LEGEND_ROW_POINTS,
-)  # fmt: skip
+    "Cumulative contribution (% of equity)",
+    cumulative_contribution_values,
+    _draw_cumulative_contribution,
+    LEGEND_ROW_POINTS,
+)
 CONTRIBUTION_BY_ACCURACY = Panel(
-    "contribution_by_accuracy", "Contribution by excess accuracy", contribution_by_accuracy_values,
-    _draw_contribution_by_accuracy,
-)  # fmt: skip
+    "Contribution by excess accuracy", contribution_by_accuracy_values, _draw_contribution_by_accuracy
+)
 
 
 def tickers_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
