@@ -23,8 +23,8 @@ from quantlr.report.pages.positions import (
     MAX_WEIGHT_MAP_TICKERS,
     POSITIONS_PAGE,
     cumulative_cost_values,
-    draw_trade_returns,
     positions_title_and_text,
+    trade_returns_panel,
 )
 from quantlr.testing.contract import random_walk_bars
 
@@ -245,7 +245,7 @@ def test_histogram_counts_all_values_and_separates_gains_from_losses(n: int) -> 
     if not histogram.n_outside:
         np.testing.assert_array_equal(histogram.count, inside)
     ax = Figure().add_subplot()
-    draw_trade_returns(ax, as_table(histogram, mean_return=float(values.mean())))
+    trade_returns_panel.draw(ax, as_table(histogram, mean_return=float(values.mean())))
     assert [bar.get_height() for bar in ax.patches] == histogram.count.tolist()  # type: ignore[attr-defined]
 
 

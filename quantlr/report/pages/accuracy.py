@@ -13,7 +13,7 @@ from quantlr.backtest.forecast_analysis import (
 )
 from quantlr.core.values import Array
 from quantlr.report.context import PageContext
-from quantlr.report.pages.layout import Panel, Table, as_table
+from quantlr.report.pages.layout import Table, as_table, panel
 from quantlr.report.style import (
     BLUE,
     GREY,
@@ -58,7 +58,9 @@ def return_group_values(context: PageContext) -> Table:
     return as_table(groups, subtitle=f"highest minus lowest group: {difference} ± {half_width} over {horizon}")
 
 
-def _draw_return_groups(ax: Axes, table: Table) -> None:
+@panel("Mean return by forecast probability", return_group_values, SHORT_PADDING)
+def return_by_probability_panel(ax: Axes, table: Table) -> None:
+    """Draw the mean return of each group with its 95% interval, and that of all forecasts."""
     mean, half_width = table["mean_return"], Z95 * table["standard_error"]
     positions = np.arange(1, len(mean) + 1)
     ax.axhline(0, color=GREY, linewidth=0.8)
@@ -117,7 +119,9 @@ def _error_bar_lengths(table: Table) -> Array:
     return np.maximum([accuracy - table["accuracy_low"], table["accuracy_high"] - accuracy], 0.0)
 
 
-def _draw_accuracy_by_year(ax: Axes, table: Table) -> None:
+@panel("Accuracy by year", accuracy_by_year_values, SHORT_PADDING)
+def accuracy_by_year_panel(ax: Axes, table: Table) -> None:
+    """Draw the accuracy of each year with its 95% interval, and that of the majority-class baseline."""
     years, accuracy, baseline = table["group_ids"], table["accuracy"], table["baseline_accuracy"]
     first, last = int(years[0]), int(years[-1])
     half_width = min(0.32, 0.018 * (last - first + 1.4))
@@ -136,7 +140,8 @@ def _draw_accuracy_by_year(ax: Axes, table: Table) -> None:
     add_legend(ax, corner="lower right", n_columns=2, is_above_axes=True)
 
 
-def _draw_accuracy_by_ticker(ax: Axes, table: Table) -> None:
+@panel("Accuracy by ticker", accuracy_by_ticker_values, SHORT_PADDING)
+def accuracy_by_ticker_panel(ax: Axes, table: Table) -> None:
     """Draw a row per ticker, the most accurate at the top."""
     order = np.argsort(table["accuracy"], kind="stable")
     rows, bars = np.arange(len(order)), _error_bar_lengths(table)[:, order]
@@ -151,7 +156,8 @@ def _draw_accuracy_by_ticker(ax: Axes, table: Table) -> None:
     add_legend(ax, corner="upper left", n_columns=2)
 
 
-def _draw_ranked_excess_accuracy(ax: Axes, table: Table) -> None:
+@panel("Accuracy by ticker", accuracy_by_ticker_values, LONG_PADDING)
+def ranked_excess_accuracy_panel(ax: Axes, table: Table) -> None:
     """Draw accuracy less baseline of many tickers in ascending order."""
     difference, expected = np.sort(table["accuracy_difference"]), table["expected_by_rank"]
     rank = np.arange(1, len(difference) + 1)
@@ -171,11 +177,3 @@ def _set_limits_with_headroom(ax: Axes, low: float, high: float, *, min_range: f
     """Set vertical limits that contain what is drawn, with room for a legend above."""
     height = max(high - low, min_range)
     ax.set_ylim(low - 0.06 * height, high + LEGEND_HEADROOM * height)
-
-
-RETURN_GROUPS = Panel("Mean return by forecast probability", return_group_values, _draw_return_groups, SHORT_PADDING)
-ACCURACY_BY_YEAR = Panel("Accuracy by year", accuracy_by_year_values, _draw_accuracy_by_year, SHORT_PADDING)
-ACCURACY_BY_TICKER = Panel("Accuracy by ticker", accuracy_by_ticker_values, _draw_accuracy_by_ticker, SHORT_PADDING)
-RANKED_EXCESS_ACCURACY = Panel(
-    "Accuracy by ticker", accuracy_by_ticker_values, _draw_ranked_excess_accuracy, LONG_PADDING
-)

@@ -10,8 +10,8 @@ import numpy as np
 from quantlr.core.values import Array, BoolArray, IntArray
 from quantlr.model.diagnostics import ModelDiagnostics, sign_stability
 from quantlr.report.context import PageContext
-from quantlr.report.pages.layout import Panel, Table, grid_rectangles
-from quantlr.report.pages.learning_rate import FORMULA_TITLE_PADDING, NO_MINIMUM
+from quantlr.report.pages.layout import Table, grid_rectangles, panel
+from quantlr.report.pages.learning_rate import FORMULA_PADDING, NO_MINIMUM
 from quantlr.report.style import (
     BLACK,
     BLUE,
@@ -152,7 +152,12 @@ def _drawn_coefficients_text(summary: ModelSummary, n_drawn: int) -> str:
     return "; ".join([*parts, "newest ± standard error; band 95%, blue: different from zero (5%)"])
 
 
-def _draw_coefficient_paths(ax: Axes, table: Table) -> None:
+@panel(
+    "Standardised coefficients over the refits: log odds per standard deviation",
+    coefficient_values,
+    FORMULA_PADDING,
+)
+def coefficient_paths_panel(ax: Axes, table: Table) -> None:
     """Draw a small chart per feature: its coefficient over the refits with the 95% interval."""
     ax.set_axis_off()
     n_features = len(table["features"])
@@ -190,7 +195,8 @@ def _draw_coefficient_path(ax: Axes, table: Table, index: int) -> None:
                     fontsize=SMALL_SIZE - 0.7, color=BLACK, fontweight=weight, annotation_clip=False)  # fmt: skip
 
 
-def _draw_coefficients(ax: Axes, table: Table) -> None:
+@panel("Standardised coefficients: log odds per standard deviation", coefficient_values, FORMULA_PADDING)
+def coefficients_panel(ax: Axes, table: Table) -> None:
     """Draw the coefficients of a single refit, one row per feature."""
     ax.set_axis_off()
     chart = ax.inset_axes((0.22, 0.0, 0.633, 1.0))
@@ -207,17 +213,3 @@ def _draw_coefficients(ax: Axes, table: Table) -> None:
     chart.set_yticks(range(len(table["features"])), table["features"])
     grid_along_x(chart)
     chart.xaxis.set_major_formatter(number_tick_label)
-
-
-COEFFICIENT_PATHS = Panel(
-    "Standardised coefficients over the refits: log odds per standard deviation",
-    coefficient_values,
-    _draw_coefficient_paths,
-    FORMULA_TITLE_PADDING,
-)
-COEFFICIENTS = Panel(
-    "Standardised coefficients: log odds per standard deviation",
-    coefficient_values,
-    _draw_coefficients,
-    FORMULA_TITLE_PADDING,
-)

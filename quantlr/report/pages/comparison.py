@@ -20,6 +20,7 @@ from quantlr.report.pages.layout import (
     figure_png,
     header_figure,
     matplotlib_defaults,
+    panel,
 )
 from quantlr.report.pairs import (
     HEADLINE_COLUMNS,
@@ -87,7 +88,8 @@ def equity_by_run_values(comparison: Comparison) -> Table:
     }
 
 
-def draw_equity_by_run(ax: Axes, table: Table) -> None:
+@panel("Growth of 1 after costs (log scale){remark}", equity_by_run_values)
+def equity_by_run_panel(ax: Axes, table: Table) -> None:
     """Draw each run's equity on a log scale, with buy and hold in grey."""
     dates, equity, benchmark = table["dates"], table["equity"], table["benchmark"]
     if benchmark is not None:
@@ -96,7 +98,9 @@ def draw_equity_by_run(ax: Axes, table: Table) -> None:
     format_log_axis(ax, equity.ravel() if benchmark is None else np.append(equity, benchmark))
 
 
-def _draw_drawdown_by_run(ax: Axes, table: Table) -> None:
+@panel("Drawdown", equity_by_run_values)
+def drawdown_by_run_panel(ax: Axes, table: Table) -> None:
+    """Draw each run's drawdown."""
     _draw_run_lines(ax, table["dates"], table["drawdown"], 0.9)
     ax.set_ylim(min(float(table["drawdown"].min()), -0.01) * 1.08, 0.0)
     set_percent_ticks(ax.yaxis, max_intervals=4)
@@ -107,7 +111,9 @@ def equity_relative_to_first_values(comparison: Comparison) -> Table:
     return {"dates": comparison.dates, "relative_equity": comparison.equity / comparison.equity[:, :1]}
 
 
-def _draw_equity_relative_to_first(ax: Axes, table: Table) -> None:
+@panel("Equity relative to run A (log scale)", equity_relative_to_first_values)
+def relative_equity_panel(ax: Axes, table: Table) -> None:
+    """Draw each run's equity relative to the first run's, on a log scale."""
     _draw_run_lines(ax, table["dates"], table["relative_equity"], 1.2)
     format_log_axis(ax, table["relative_equity"].ravel())
 
@@ -129,7 +135,8 @@ def run_table_values(comparison: Comparison) -> Table:
     return {"columns": HEADLINE_COLUMNS, "rows": rows}
 
 
-def _draw_run_table(ax: Axes, table: Table) -> None:
+@panel("Metrics over the common sessions and forecasts (annual)", run_table_values, 8.0)
+def metrics_by_run_panel(ax: Axes, table: Table) -> None:
     """Draw a row per run: a sample of its line, letter, name and right-aligned cells."""
     rows = table["rows"]
     ax.set_axis_off()
@@ -161,7 +168,8 @@ def setting_values(comparison: Comparison) -> dict[str, list[str]]:
     return {"lines": lines or ["none: the configs are equal"]}
 
 
-def _draw_settings(ax: Axes, table: Table) -> None:
+@panel("Settings that differ", setting_values, 4.0)
+def settings_panel(ax: Axes, table: Table) -> None:
     """Write as many lines as fit, and how many others there are."""
     lines, n_rows = table["lines"], max(round(ax.get_position().height / LINE_HEIGHT), 1)
     if len(lines) > n_rows:
@@ -245,20 +253,13 @@ def draw_difference_matrix(ax: Axes, table: Table) -> None:
     ax.set_xlabel(table.get("caption", ""), fontsize=SMALL_SIZE, color=GREY, loc="left")
 
 
-EQUITY = Panel("Growth of 1 after costs (log scale){remark}", equity_by_run_values, draw_equity_by_run)
-DRAWDOWN = Panel("Drawdown", equity_by_run_values, _draw_drawdown_by_run)
-RUN_TABLE = Panel("Metrics over the common sessions and forecasts (annual)", run_table_values, _draw_run_table, 8.0)
-SETTINGS = Panel("Settings that differ", setting_values, _draw_settings, 4.0)
-RELATIVE_EQUITY = Panel(
-    "Equity relative to run A (log scale)", equity_relative_to_first_values, _draw_equity_relative_to_first
-)
 SHARPE_TITLE, LOG_LOSS_TITLE = "Difference of annual Sharpe ratios", "Difference of log losses (thousandths of a nat)"
 sharpe_values = partial(difference_values, key="sharpe", factor=1.0)
 log_loss_values = partial(difference_values, key="log_loss", factor=1000.0)
-SHARPE_DIFFERENCES = Panel(SHARPE_TITLE, sharpe_values, draw_differences)
-LOG_LOSS_DIFFERENCES = Panel(LOG_LOSS_TITLE, log_loss_values, draw_differences)
-SHARPE_MATRIX = Panel(f"{SHARPE_TITLE}, row − column", sharpe_values, draw_difference_matrix)
-LOG_LOSS_MATRIX = Panel(f"{LOG_LOSS_TITLE}, row − column", log_loss_values, draw_difference_matrix)
+SHARPE_DIFFERENCES_PANEL = Panel(SHARPE_TITLE, sharpe_values, draw_differences)
+LOG_LOSS_DIFFERENCES_PANEL = Panel(LOG_LOSS_TITLE, log_loss_values, draw_differences)
+SHARPE_MATRIX_PANEL = Panel(f"{SHARPE_TITLE}, row − column", sharpe_values, draw_difference_matrix)
+LOG_LOSS_MATRIX_PANEL = Panel(f"{LOG_LOSS_TITLE}, row − column", log_loss_values, draw_difference_matrix)
 
 
 def comparison_panels(comparison: Comparison) -> list[PlacedPanel]:
@@ -274,25 +275,27 @@ def comparison_panels(comparison: Comparison) -> list[PlacedPanel]:
         n_rows = MAX_SETTING_LINES_ABOVE_CHART if has_room else n_rows
     n_rows = min(n_rows, n_lines)
     panels = [
-        PlacedPanel(EQUITY, (0.042, 0.81 - 1.375 * mean_height, 0.458, 1.375 * mean_height), has_x_labels=False),
-        PlacedPanel(DRAWDOWN, (0.042, floor + 0.03, 0.458, 0.625 * mean_height)),
-        PlacedPanel(RUN_TABLE, (0.535, 0.81 - table_height, 0.445, table_height)),
-        PlacedPanel(SETTINGS, (0.535, top - LINE_HEIGHT * (n_rows + 0.5), 0.445, LINE_HEIGHT * n_rows)),
+        PlacedPanel(
+            equity_by_run_panel, (0.042, 0.81 - 1.375 * mean_height, 0.458, 1.375 * mean_height), has_x_labels=False
+        ),
+        PlacedPanel(drawdown_by_run_panel, (0.042, floor + 0.03, 0.458, 0.625 * mean_height)),
+        PlacedPanel(metrics_by_run_panel, (0.535, 0.81 - table_height, 0.445, table_height)),
+        PlacedPanel(settings_panel, (0.535, top - LINE_HEIGHT * (n_rows + 0.5), 0.445, LINE_HEIGHT * n_rows)),
     ]
     chart_top = top - LINE_HEIGHT * (n_rows + 1) - 0.045
     has_equity = len(comparison.dates) > 1 and bool((comparison.equity > 0).all())
     if has_equity and chart_top - floor >= MIN_CHART_HEIGHT - 0.07:
-        panels.append(PlacedPanel(RELATIVE_EQUITY, (0.565, floor + 0.03, 0.415, chart_top - floor - 0.03)))
+        panels.append(PlacedPanel(relative_equity_panel, (0.565, floor + 0.03, 0.415, chart_top - floor - 0.03)))
     if has_many_pairs:
         return [
             *panels,
-            PlacedPanel(SHARPE_MATRIX, (0.042, 0.05, 0.43, floor - 0.1)),
-            PlacedPanel(LOG_LOSS_MATRIX, (0.55, 0.05, 0.43, floor - 0.1)),
+            PlacedPanel(SHARPE_MATRIX_PANEL, (0.042, 0.05, 0.43, floor - 0.1)),
+            PlacedPanel(LOG_LOSS_MATRIX_PANEL, (0.55, 0.05, 0.43, floor - 0.1)),
         ]
     return [
         *panels,
-        PlacedPanel(SHARPE_DIFFERENCES, (0.065, 0.04, 0.17, floor - 0.085)),
-        PlacedPanel(LOG_LOSS_DIFFERENCES, (0.56, 0.04, 0.17, floor - 0.085)),
+        PlacedPanel(SHARPE_DIFFERENCES_PANEL, (0.065, 0.04, 0.17, floor - 0.085)),
+        PlacedPanel(LOG_LOSS_DIFFERENCES_PANEL, (0.56, 0.04, 0.17, floor - 0.085)),
     ]
 
 

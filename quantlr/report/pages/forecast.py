@@ -19,14 +19,14 @@ from quantlr.backtest.rolling import rolling_accuracy
 from quantlr.report.context import PageContext
 from quantlr.report.curves import draw_rolling_accuracy
 from quantlr.report.pages.accuracy import (
-    ACCURACY_BY_TICKER,
-    ACCURACY_BY_YEAR,
     LONG_PADDING,
     MAX_TICKER_ROWS,
-    RANKED_EXCESS_ACCURACY,
-    RETURN_GROUPS,
+    accuracy_by_ticker_panel,
+    accuracy_by_year_panel,
+    ranked_excess_accuracy_panel,
+    return_by_probability_panel,
 )
-from quantlr.report.pages.layout import Page, Panel, PlacedPanel, Rectangle, Table, as_table
+from quantlr.report.pages.layout import Page, Panel, PlacedPanel, Rectangle, Table, as_table, panel
 from quantlr.report.style import (
     BAND_GREY,
     BAND_STYLE,
@@ -127,7 +127,9 @@ def _calibration_limits(table: Table) -> tuple[float, float]:
     return low - 0.06 * (high - low), high + 0.34 * (high - low)
 
 
-def _draw_forecast_counts(ax: Axes, table: Table) -> None:
+@panel("", lambda context: histogram_values(context.evaluated) | {"subtitle": ""})
+def forecast_counts_panel(ax: Axes, table: Table) -> None:
+    """Draw the number of forecasts by probability."""
     from matplotlib.ticker import MaxNLocator
 
     ax.stairs(table["count"], table["bin_edges"], fill=True, color=BLUE, alpha=0.45)
@@ -142,7 +144,7 @@ def _draw_forecast_counts(ax: Axes, table: Table) -> None:
 
 
 def roc_values(context: PageContext) -> Table:
-    """Return the ROC curve (m,) and its pointwise 95% band (g,), if there are enough forecasts for one.
+    """Return the roc_panel curve (m,) and its pointwise 95% band (g,), if there are enough forecasts for one.
 
     Names are those of `RocCurve`, and those of `RocBand` after `band_`.
     """
@@ -168,7 +170,9 @@ def roc_values(context: PageContext) -> Table:
     return table if band is None else table | as_table(band, "band_")
 
 
-def _draw_roc(ax: Axes, table: Table) -> None:
+@panel("Discrimination (ROC)", roc_values, LONG_PADDING)
+def roc_panel(ax: Axes, table: Table) -> None:
+    """Draw the ROC curve over its band, and that of no skill."""
     if "band_false_positive_rate" in table:
         band = (table["band_true_positive_rate_low"], table["band_true_positive_rate_high"])
         label = "95% bootstrap band, pointwise"
@@ -183,7 +187,9 @@ def _draw_roc(ax: Axes, table: Table) -> None:
     add_legend(ax, corner="lower right")
 
 
-def _draw_probability_by_outcome(ax: Axes, table: Table) -> None:
+@panel("Forecast probability by outcome", lambda context: histogram_values(context.evaluated), LONG_PADDING)
+def probability_by_outcome_panel(ax: Axes, table: Table) -> None:
+    """Draw a histogram of the forecast probabilities for each outcome."""
     parts = ((table["fraction_given_not_up"], VERMILION, "not up"), (table["fraction_given_up"], BLUE, "up"))
     edges, highest = table["bin_edges"], 0.0
     for fraction, color, name in parts:
@@ -210,18 +216,8 @@ def rolling_accuracy_values(context: PageContext) -> Table:
     return table
 
 
-CALIBRATION = Panel("Calibration (reliability diagram)", calibration_values, draw_calibration, LONG_PADDING)
-FORECAST_COUNTS = Panel(
-    "", lambda context: histogram_values(context.evaluated) | {"subtitle": ""}, _draw_forecast_counts
-)
-ROC = Panel("Discrimination (ROC)", roc_values, _draw_roc, LONG_PADDING)
-PROBABILITY_BY_OUTCOME = Panel(
-    "Forecast probability by outcome",
-    lambda context: histogram_values(context.evaluated),
-    _draw_probability_by_outcome,
-    LONG_PADDING,
-)
-ROLLING_ACCURACY = Panel("Rolling accuracy ({window} sessions)", rolling_accuracy_values, draw_rolling_accuracy)
+CALIBRATION_PANEL = Panel("Calibration (reliability diagram)", calibration_values, draw_calibration, LONG_PADDING)
+ROLLING_ACCURACY_PANEL = Panel("Rolling accuracy ({window} sessions)", rolling_accuracy_values, draw_rolling_accuracy)
 
 
 def forecast_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
@@ -229,18 +225,18 @@ def forecast_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
     n_tickers = len(np.unique(context.evaluated.ticker))
     returns: Rectangle = (0.052, 0.063, 0.263, 0.342) if n_tickers == 1 else (0.052, 0.297, 0.263, 0.108)
     panels = (
-        PlacedPanel(CALIBRATION, (0.052, 0.579, 0.263, 0.191), has_x_labels=False),
-        PlacedPanel(FORECAST_COUNTS, (0.052, 0.507, 0.263, 0.045)),
-        PlacedPanel(ROC, (0.388, 0.507, 0.263, 0.263)),
-        PlacedPanel(PROBABILITY_BY_OUTCOME, (0.724, 0.507, 0.263, 0.263)),
-        PlacedPanel(RETURN_GROUPS, returns),
-        PlacedPanel(ROLLING_ACCURACY, (0.388, 0.268, 0.599, 0.137)),
-        PlacedPanel(ACCURACY_BY_YEAR, (0.388, 0.043, 0.599, 0.145)),
+        PlacedPanel(CALIBRATION_PANEL, (0.052, 0.579, 0.263, 0.191), has_x_labels=False),
+        PlacedPanel(forecast_counts_panel, (0.052, 0.507, 0.263, 0.045)),
+        PlacedPanel(roc_panel, (0.388, 0.507, 0.263, 0.263)),
+        PlacedPanel(probability_by_outcome_panel, (0.724, 0.507, 0.263, 0.263)),
+        PlacedPanel(return_by_probability_panel, returns),
+        PlacedPanel(ROLLING_ACCURACY_PANEL, (0.388, 0.268, 0.599, 0.137)),
+        PlacedPanel(accuracy_by_year_panel, (0.388, 0.043, 0.599, 0.145)),
     )
     if n_tickers > MAX_TICKER_ROWS:
-        return (*panels, PlacedPanel(RANKED_EXCESS_ACCURACY, (0.052, 0.063, 0.263, 0.112)))
+        return (*panels, PlacedPanel(ranked_excess_accuracy_panel, (0.052, 0.063, 0.263, 0.112)))
     if n_tickers > 1:
-        return (*panels, PlacedPanel(ACCURACY_BY_TICKER, (0.082, 0.063, 0.233, 0.112)))
+        return (*panels, PlacedPanel(accuracy_by_ticker_panel, (0.082, 0.063, 0.233, 0.112)))
     return panels
 
 

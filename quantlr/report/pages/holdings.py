@@ -10,7 +10,7 @@ import pandas as pd
 from quantlr.backtest.rolling import binned_weights, rolling_exposure
 from quantlr.core.values import BacktestResult
 from quantlr.report.context import PageContext
-from quantlr.report.pages.layout import Panel, Table, as_table
+from quantlr.report.pages.layout import Panel, Table, as_table, panel
 from quantlr.report.style import (
     BLACK,
     BLUE,
@@ -94,7 +94,8 @@ def weight_values(context: PageContext) -> Table:
     return as_table(weights, tickers=names, n_tickers=len(names), date_range=result.fill_dates[[0, -1]])
 
 
-def _draw_weight_map(ax: Axes, table: Table) -> None:
+@panel("Weights (% of equity)", weight_values, LEGEND_ROW_POINTS)
+def weights_panel(ax: Axes, table: Table) -> None:
     """Draw a row per ticker, blue for long and orange for short."""
     from matplotlib.dates import date2num
     from matplotlib.patches import Patch
@@ -118,7 +119,8 @@ def _draw_weight_map(ax: Axes, table: Table) -> None:
     format_date_axis(ax, table["date_range"])
 
 
-def _draw_held_fractions(ax: Axes, table: Table) -> None:
+@panel("Positions (% of the {n_tickers} tickers)", weight_values, LEGEND_ROW_POINTS)
+def held_fractions_panel(ax: Axes, table: Table) -> None:
     """Draw the fraction of tickers long above the axis, and short below it."""
     dates, long, short = table["bin_edges"][:-1], table["long_fraction"], table["short_fraction"]
     for values, color, alpha, label in ((long, LONG_COLOR, 0.6, "long"), (-short, SHORT_COLOR, 0.5, "short")):
@@ -139,7 +141,9 @@ def exposure_values(context: PageContext) -> dict[str, Any]:
     return table if rolling.gross_exposure.any() else table | {"message": "No position was held."}
 
 
-def _draw_exposure(ax: Axes, table: Table) -> None:
+@panel("Exposure (% of equity{average})", exposure_values, LEGEND_ROW_POINTS)
+def exposure_panel(ax: Axes, table: Table) -> None:
+    """Draw gross exposure, and net exposure where it differs."""
     dates, gross, net = table["dates"], table["gross_exposure"], table["net_exposure"]
     marker = marker_for_few_points(dates)
     ax.plot(dates, gross, color=BLUE, linewidth=1.5, marker=marker, label="gross (long + short)")
@@ -160,7 +164,9 @@ def turnover_values(context: PageContext) -> Table:
     return table if table["annual_turnover"].any() else table | {"message": "Nothing was traded."}
 
 
-def _draw_turnover(ax: Axes, table: Table) -> None:
+@panel("Turnover (annual, x equity{average})", turnover_values)
+def turnover_panel(ax: Axes, table: Table) -> None:
+    """Draw the annual turnover."""
     dates, turnover = table["dates"], table["annual_turnover"]
     ax.plot(dates, turnover, color=PURPLE, linewidth=1.4, marker=marker_for_few_points(dates))
     ax.set_ylim(0, max(float(turnover.max()), 0.1) * 1.1)
@@ -169,10 +175,4 @@ def _draw_turnover(ax: Axes, table: Table) -> None:
     format_date_axis(ax, table["date_range"])
 
 
-PRICE = Panel("{ticker}: adjusted {price_kind} and positions", price_values, draw_price, LEGEND_ROW_POINTS)
-WEIGHT_MAP = Panel("Weights (% of equity)", weight_values, _draw_weight_map, LEGEND_ROW_POINTS)
-HELD_FRACTIONS = Panel(
-    "Positions (% of the {n_tickers} tickers)", weight_values, _draw_held_fractions, LEGEND_ROW_POINTS
-)
-EXPOSURE = Panel("Exposure (% of equity{average})", exposure_values, _draw_exposure, LEGEND_ROW_POINTS)
-TURNOVER = Panel("Turnover (annual, x equity{average})", turnover_values, _draw_turnover)
+PRICE_PANEL = Panel("{ticker}: adjusted {price_kind} and positions", price_values, draw_price, LEGEND_ROW_POINTS)

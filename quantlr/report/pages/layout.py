@@ -59,6 +59,13 @@ class Panel:
     title_padding: float = 6.0
 
 
+def panel(
+    title: str, values: Callable[[Any], Table], title_padding: float = 6.0
+) -> Callable[[Callable[[Axes, Table], None]], Panel]:
+    """Return a decorator that makes a panel of a drawing function."""
+    return lambda draw: Panel(title, values, draw, title_padding)
+
+
 @dataclass(frozen=True, slots=True)
 class PlacedPanel:
     """A panel and where on the page its axes are; `has_x_labels` is False where a panel below has the same dates."""

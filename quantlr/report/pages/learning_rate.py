@@ -9,7 +9,7 @@ import numpy as np
 from quantlr.core.values import Array
 from quantlr.model.config import LogisticRegression
 from quantlr.report.context import PageContext
-from quantlr.report.pages.layout import Panel, Table, as_table
+from quantlr.report.pages.layout import Table, as_table, panel
 from quantlr.report.style import (
     BAND_GREY,
     BLACK,
@@ -41,7 +41,7 @@ UPDATE_RULE_LABELS = {
     "nesterov": r"iteration, $\theta\leftarrow\theta-\alpha\,\nabla J$ with Nesterov momentum",
     "newton": r"iteration, $\theta\leftarrow\theta-P\,\nabla J$, $P$ the inverse Hessian",
 }
-FORMULA_TITLE_PADDING = 36.0
+FORMULA_PADDING = 36.0
 """Points between a title and the axes with a formula and a legend below the title."""
 NO_MINIMUM = "No refit has a finite minimum of the loss."
 
@@ -69,7 +69,8 @@ def excess_loss_by_refit_values(context: PageContext) -> Table:
     return table | {"excess_loss": curves.excess_loss, "labels": labels, "iteration_label": update_rule}
 
 
-def _draw_training_loss(ax: Axes, table: Table) -> None:
+@panel("Training loss by iteration (excess over the minimum, nats)", excess_loss_by_refit_values, FORMULA_PADDING)
+def training_loss_panel(ax: Axes, table: Table) -> None:
     """Draw a curve per refit, from the oldest (light) to the newest (dark)."""
     excess_loss = table["excess_loss"]
     marker = "o" if excess_loss.shape[1] <= 12 else None
@@ -97,7 +98,9 @@ def iteration_count_values(context: PageContext) -> Table:
     return {name: [bar[index] for bar in bars] for index, name in enumerate(("labels", "counts", "colors"))}
 
 
-def _draw_iteration_counts(ax: Axes, table: Table) -> None:
+@panel("Refits by iterations", iteration_count_values)
+def iteration_counts_panel(ax: Axes, table: Table) -> None:
+    """Draw a bar for each number of iterations, and its number of refits."""
     counts = table["counts"]
     ax.barh(range(len(counts)), counts, color=table["colors"], height=0.72)
     for row, count in enumerate(counts):
@@ -143,7 +146,9 @@ def learning_rate_grid_values(context: PageContext) -> Table:
     return {**learning_rate_study_values(context), "configured_rate": configured, "subtitle": lipschitz}
 
 
-def _draw_loss_by_learning_rate(ax: Axes, table: Table) -> None:
+@panel("Gradient descent by learning rate", learning_rate_values, FORMULA_PADDING)
+def loss_by_learning_rate_panel(ax: Axes, table: Table) -> None:
+    """Draw the training loss by iteration, a curve for each of four learning rates."""
     for curve, label, color in zip(table["excess_loss"], table["labels"], LEARNING_RATE_COLORS, strict=True):
         ax.plot(_clip(curve), color=color, linewidth=1.8, label=label)
     # The curve of 1/L reaches the rounding error at the left.
@@ -154,7 +159,9 @@ def _draw_loss_by_learning_rate(ax: Axes, table: Table) -> None:
     add_legend_above(ax, n_columns=4, font_size=8.2)
 
 
-def _draw_loss_against_learning_rate(ax: Axes, table: Table) -> None:
+@panel("Excess loss by learning rate (limit 2/L)", learning_rate_grid_values, FORMULA_PADDING)
+def loss_against_learning_rate_panel(ax: Axes, table: Table) -> None:
+    """Draw the training loss by learning rate, a curve for each of some numbers of iterations."""
     rates, losses, limit = table["learning_rate_grid"], table["grid_excess_loss"], table["max_stable_rate"]
     configured, iterations = table["configured_rate"], table["compared_iterations"]
     for curve, count, color in zip(losses, iterations, _light_to_dark_colors(len(losses)), strict=True):
@@ -208,21 +215,3 @@ def _format_excess_loss_axis(ax: Axes, excess_loss: Array, *, label_side: Litera
             transform=ax.get_yaxis_transform(), fontsize=SMALL_SIZE - 1, color=GREY)  # fmt: skip
     ax.set_yticks([10.0**power for power in range(-16, top + 1, 4)])
     ax.yaxis.minorticks_off()
-
-
-LOSS = Panel(
-    "Training loss by iteration (excess over the minimum, nats)",
-    excess_loss_by_refit_values,
-    _draw_training_loss,
-    FORMULA_TITLE_PADDING,
-)
-ITERATION_COUNTS = Panel("Refits by iterations", iteration_count_values, _draw_iteration_counts)
-LOSS_BY_LEARNING_RATE = Panel(
-    "Gradient descent by learning rate", learning_rate_values, _draw_loss_by_learning_rate, FORMULA_TITLE_PADDING
-)
-LOSS_AGAINST_LEARNING_RATE = Panel(
-    "Excess loss by learning rate (limit 2/L)",
-    learning_rate_grid_values,
-    _draw_loss_against_learning_rate,
-    FORMULA_TITLE_PADDING,
-)

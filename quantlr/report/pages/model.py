@@ -11,14 +11,14 @@ from quantlr.backtest.forecast_analysis import reliability_bins
 from quantlr.core.values import Array, Forecasts
 from quantlr.model.logistic import logit, sigmoid, sigmoid_derivative
 from quantlr.report.context import PageContext
-from quantlr.report.pages.coefficients import COEFFICIENT_PATHS, COEFFICIENTS, ModelSummary
-from quantlr.report.pages.layout import Page, Panel, PlacedPanel, Table, as_table
+from quantlr.report.pages.coefficients import ModelSummary, coefficient_paths_panel, coefficients_panel
+from quantlr.report.pages.layout import Page, PlacedPanel, Table, as_table, panel
 from quantlr.report.pages.learning_rate import (
-    FORMULA_TITLE_PADDING,
-    ITERATION_COUNTS,
-    LOSS,
-    LOSS_AGAINST_LEARNING_RATE,
-    LOSS_BY_LEARNING_RATE,
+    FORMULA_PADDING,
+    iteration_counts_panel,
+    loss_against_learning_rate_panel,
+    loss_by_learning_rate_panel,
+    training_loss_panel,
 )
 from quantlr.report.style import (
     BLUE,
@@ -100,7 +100,8 @@ def _log_odds_label(context: PageContext) -> str:
     return f"{label}, newest a {number_text(intercept)}, b {number_text(slope)}"
 
 
-def _draw_sigmoid(ax: Axes, table: Table) -> None:
+@panel("Sigmoid: probability from log odds", sigmoid_values, FORMULA_PADDING)
+def sigmoid_panel(ax: Axes, table: Table) -> None:
     """Draw the sigmoid, on which the observed frequencies lie if the forecasts are calibrated."""
     probability, low, high = table["probability"], table["frequency_low"], table["frequency_high"]
     bottom, top = min(probability[0], float(low.min())), max(probability[-1], float(high.max()))
@@ -133,11 +134,15 @@ def full_sigmoid_values(context: PageContext) -> Table:
     return {"log_odds": log_odds, "probability": probability, "slope": slope, "is_used": is_used}
 
 
-def _draw_full_sigmoid(ax: Axes, table: Table) -> None:
+@panel("Full sigmoid", full_sigmoid_values, 3.0)
+def full_sigmoid_panel(ax: Axes, table: Table) -> None:
+    """Draw the sigmoid, and mark the part that the forecasts use."""
     _draw_full_curve(ax, table, table["probability"], (0.0, 0.5, 1.0), ("0", "½", "1"))
 
 
-def _draw_slope(ax: Axes, table: Table) -> None:
+@panel("Slope g(1−g)", full_sigmoid_values, 3.0)
+def sigmoid_slope_panel(ax: Axes, table: Table) -> None:
+    """Draw the slope of the sigmoid, and mark the part that the forecasts use."""
     _draw_full_curve(ax, table, table["slope"], (0.0, 0.25), ("0", "¼"))
 
 
@@ -154,23 +159,18 @@ def _draw_full_curve(ax: Axes, table: Table, values: Array, ticks: tuple[float, 
     ax.tick_params(labelsize=SMALL_SIZE - 1.5)
 
 
-SIGMOID = Panel("Sigmoid: probability from log odds", sigmoid_values, _draw_sigmoid, FORMULA_TITLE_PADDING)
-FULL_SIGMOID = Panel("Full sigmoid", full_sigmoid_values, _draw_full_sigmoid, 3.0)
-SIGMOID_SLOPE = Panel("Slope g(1−g)", full_sigmoid_values, _draw_slope, 3.0)
-
-
 def model_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
     """Return the panels of the page; coefficients are drawn over the refits, or as rows if there is only one."""
     has_one_refit = len(context.model_diagnostics.first_session) == 1
     return (
-        PlacedPanel(COEFFICIENTS if has_one_refit else COEFFICIENT_PATHS, (0.045, 0.43, 0.545, 0.312)),
-        PlacedPanel(SIGMOID, (0.645, 0.43, 0.235, 0.312)),
-        PlacedPanel(FULL_SIGMOID, (0.915, 0.615, 0.065, 0.115), has_x_labels=False),
-        PlacedPanel(SIGMOID_SLOPE, (0.915, 0.43, 0.065, 0.115)),
-        PlacedPanel(LOSS, (0.045, 0.062, 0.215, 0.235)),
-        PlacedPanel(ITERATION_COUNTS, (0.305, 0.062, 0.07, 0.185)),
-        PlacedPanel(LOSS_BY_LEARNING_RATE, (0.435, 0.062, 0.235, 0.235)),
-        PlacedPanel(LOSS_AGAINST_LEARNING_RATE, (0.735, 0.062, 0.245, 0.235)),
+        PlacedPanel(coefficients_panel if has_one_refit else coefficient_paths_panel, (0.045, 0.43, 0.545, 0.312)),
+        PlacedPanel(sigmoid_panel, (0.645, 0.43, 0.235, 0.312)),
+        PlacedPanel(full_sigmoid_panel, (0.915, 0.615, 0.065, 0.115), has_x_labels=False),
+        PlacedPanel(sigmoid_slope_panel, (0.915, 0.43, 0.065, 0.115)),
+        PlacedPanel(training_loss_panel, (0.045, 0.062, 0.215, 0.235)),
+        PlacedPanel(iteration_counts_panel, (0.305, 0.062, 0.07, 0.185)),
+        PlacedPanel(loss_by_learning_rate_panel, (0.435, 0.062, 0.235, 0.235)),
+        PlacedPanel(loss_against_learning_rate_panel, (0.735, 0.062, 0.245, 0.235)),
     )
 
 

@@ -12,8 +12,14 @@ from quantlr.backtest.fills import backtest_by_fill
 from quantlr.backtest.rolling import average_trade_cost_bps, cost_breakdown, sharpe_at_cost
 from quantlr.backtest.trades import annual_excess_return_by_side, histogram_around_zero, trade_summary_by_side
 from quantlr.report.context import PageContext
-from quantlr.report.pages.holdings import EXPOSURE, HELD_FRACTIONS, PRICE, TURNOVER, WEIGHT_MAP
-from quantlr.report.pages.layout import Page, Panel, PlacedPanel, Table, as_table
+from quantlr.report.pages.holdings import (
+    PRICE_PANEL,
+    exposure_panel,
+    held_fractions_panel,
+    turnover_panel,
+    weights_panel,
+)
+from quantlr.report.pages.layout import Page, Panel, PlacedPanel, Table, as_table, panel
 from quantlr.report.style import (
     BLACK,
     BLUE,
@@ -69,7 +75,8 @@ def cumulative_cost_values(context: PageContext) -> Table:
     return table
 
 
-def _draw_cumulative_costs(ax: Axes, table: Table) -> None:
+@panel("Cumulative gross excess return and costs (% of equity)", cumulative_cost_values, LEGEND_ROW_POINTS)
+def cumulative_costs_panel(ax: Axes, table: Table) -> None:
     """Draw costs stacked upon one another, and the gross excess return as a line."""
     dates, gross, base = table["dates"], table["gross_excess"], np.zeros(len(table["dates"]))
     for name, cost in table["costs"].items():
@@ -116,7 +123,9 @@ def sharpe_by_cost_values(context: PageContext) -> Table:
     }
 
 
-def _draw_sharpe_by_cost(ax: Axes, table: Table) -> None:
+@panel("Sharpe ratio by trading cost{remark}", sharpe_by_cost_values, 2 * LEGEND_ROW_POINTS)
+def sharpe_by_cost_panel(ax: Axes, table: Table) -> None:
+    """Draw the Sharpe ratio by trading cost, and mark this run, the break-even cost, and buy and hold."""
     cost_bps, run_cost, run_sharpe = table["cost_bps"], table["run_cost_bps"], table["run_sharpe"]
     benchmark, break_even = table["benchmark_sharpe"], table["break_even_cost_bps"]
     if benchmark is not None:
@@ -158,7 +167,8 @@ def growth_by_fill_values(context: PageContext) -> Table:
     return {"curves": curves} if curves else {"message": "Prices end before every fill has a return."}
 
 
-def _draw_growth_by_fill(ax: Axes, table: Table) -> None:
+@panel("Growth of 1 by fill (log scale)", growth_by_fill_values, 3 * LEGEND_ROW_POINTS - 4)
+def growth_by_fill_panel(ax: Axes, table: Table) -> None:
     """Draw the equity of each fill; dashed where one cannot trade."""
     for curve in table["curves"]:
         equity = curve["equity"]
@@ -184,7 +194,8 @@ def trade_return_values(context: PageContext) -> Table:
     return table | as_table(histogram_around_zero(net_return), mean_return=float(net_return.mean()))
 
 
-def draw_trade_returns(ax: Axes, table: Table) -> None:
+@panel("{trades} by return after costs", trade_return_values, LEGEND_ROW_POINTS)
+def trade_returns_panel(ax: Axes, table: Table) -> None:
     """Draw a histogram of returns, losses and gains in different colours."""
     left, mean = table["bin_edges"][:-1], table["mean_return"]
     width = table["bin_edges"][1] - left[0]
@@ -214,36 +225,25 @@ def trades_by_side_values(context: PageContext) -> Table:
     ]}  # fmt: skip
 
 
-CUMULATIVE_COSTS = Panel(
-    "Cumulative gross excess return and costs (% of equity)",
-    cumulative_cost_values,
-    _draw_cumulative_costs,
-    LEGEND_ROW_POINTS,
-)
-SHARPE_BY_COST = Panel(
-    "Sharpe ratio by trading cost{remark}", sharpe_by_cost_values, _draw_sharpe_by_cost, 2 * LEGEND_ROW_POINTS
-)
-FILLS = Panel("Growth of 1 by fill (log scale)", growth_by_fill_values, _draw_growth_by_fill, 3 * LEGEND_ROW_POINTS - 4)
-TRADE_RETURNS = Panel("{trades} by return after costs", trade_return_values, draw_trade_returns, LEGEND_ROW_POINTS)
-TRADES_BY_SIDE = Panel("", trades_by_side_values, partial(draw_text_table, column_right_edges=(0.72, 1.0)))
+TRADES_BY_SIDE_PANEL = Panel("", trades_by_side_values, partial(draw_text_table, column_right_edges=(0.72, 1.0)))
 
 
 def positions_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
     """Return the panels of the page; holdings are a price, weights by ticker, or fractions of very many tickers."""
     n_tickers = len(context.forecast_tickers)
-    holdings = PRICE if n_tickers == 1 else WEIGHT_MAP if n_tickers <= MAX_WEIGHT_MAP_TICKERS else HELD_FRACTIONS
+    holdings = weights_panel if n_tickers <= MAX_WEIGHT_MAP_TICKERS else held_fractions_panel
     panels = (
-        PlacedPanel(holdings, (0.055, 0.5273, 0.56, 0.2527), has_x_labels=False),
-        PlacedPanel(EXPOSURE, (0.055, 0.3811, 0.56, 0.0875), has_x_labels=False),
-        PlacedPanel(TURNOVER, (0.055, 0.2495, 0.56, 0.0729), has_x_labels=False),
-        PlacedPanel(CUMULATIVE_COSTS, (0.055, 0.045, 0.56, 0.1458)),
-        PlacedPanel(SHARPE_BY_COST, (0.665, 0.632, 0.315, 0.132)),
-        PlacedPanel(FILLS, (0.665, 0.384, 0.315, 0.128)),
-        PlacedPanel(TRADE_RETURNS, (0.665, 0.202, 0.315, 0.098)),
+        PlacedPanel(PRICE_PANEL if n_tickers == 1 else holdings, (0.055, 0.5273, 0.56, 0.2527), has_x_labels=False),
+        PlacedPanel(exposure_panel, (0.055, 0.3811, 0.56, 0.0875), has_x_labels=False),
+        PlacedPanel(turnover_panel, (0.055, 0.2495, 0.56, 0.0729), has_x_labels=False),
+        PlacedPanel(cumulative_costs_panel, (0.055, 0.045, 0.56, 0.1458)),
+        PlacedPanel(sharpe_by_cost_panel, (0.665, 0.632, 0.315, 0.132)),
+        PlacedPanel(growth_by_fill_panel, (0.665, 0.384, 0.315, 0.128)),
+        PlacedPanel(trade_returns_panel, (0.665, 0.202, 0.315, 0.098)),
     )
     if not len(context.trades):
         return panels
-    return (*panels, PlacedPanel(TRADES_BY_SIDE, (0.665, 0.036, 0.315, 0.132)))
+    return (*panels, PlacedPanel(TRADES_BY_SIDE_PANEL, (0.665, 0.036, 0.315, 0.132)))
 
 
 def positions_title_and_text(context: PageContext) -> tuple[str, str]:

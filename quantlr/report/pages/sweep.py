@@ -21,6 +21,7 @@ from quantlr.report.pages.layout import (
     grid_rectangles,
     header_figure,
     matplotlib_defaults,
+    panel,
 )
 from quantlr.report.style import (
     BAND_STYLE,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 MAX_MARGINAL_CHARTS = 6
 """Keys that have a chart each; of more, those that change the Sharpe ratio most."""
+TITLE_PADDING = LEGEND_ROW_POINTS + 3
 MAX_LABEL_CHARS = 22
 MAX_TOTAL_LABEL_CHARS = 96
 """Characters of all labels along a horizontal axis of the full width."""
@@ -159,7 +161,8 @@ def surface_values(context: SweepPageContext) -> dict[str, Any]:
     return as_table(context.surface, center=expected or 0.0, center_text=center_text, first_key=keys[0])
 
 
-def _draw_by_one_key(ax: Axes, table: Table) -> None:
+@panel("Sharpe ratio by {first_key}", surface_values, TITLE_PADDING)
+def sharpe_by_value_panel(ax: Axes, table: Table) -> None:
     """Draw the Sharpe ratio of each value of the only key with its interval."""
     sharpe, positions, labels = table["sharpe"], table["value_index"][:, 0].astype(float), table["value_labels"][0]
     is_known, width = ~np.isnan(sharpe), 240.0 / len(labels)
@@ -196,7 +199,8 @@ def _draw_thresholds(ax: Axes, table: Table, *, has_labels: bool = True) -> None
             ax.axhline(value, color=color, linestyle=style, linewidth=1.3, label=label, zorder=1.5)
 
 
-def _draw_by_two_keys(ax: Axes, table: Table) -> None:
+@panel("Sharpe ratio ±95% (annualised); white: {center_text}; frame: winner", surface_values)
+def sharpe_surface_panel(ax: Axes, table: Table) -> None:
     """Draw a heat map, white at the expected maximum under no skill and blue above; the winner is framed.
 
     Numbers are written in at most 150 cells.
@@ -258,7 +262,9 @@ def marginal_values(context: SweepPageContext) -> Table:
             "limits": (low - margin, high + margin)}  # fmt: skip
 
 
-def _draw_marginals(ax: Axes, table: Table) -> None:
+@panel("Sharpe ratio by key: median, 5% to 95%, best (triangle); ring: winner", marginal_values)
+def sharpe_marginals_panel(ax: Axes, table: Table) -> None:
+    """Draw a small chart for each key."""
     charts = table["charts"]
     n_columns = 1 if len(charts) == 1 else 2 if len(charts) <= 4 else 3
     n_rows = -(-len(charts) // n_columns)
@@ -303,7 +309,9 @@ def ranking_values(context: SweepPageContext) -> Table:
     return as_table(surface, **columns)
 
 
-def _draw_ranking(ax: Axes, table: Table) -> None:
+@panel("Trials ranked by Sharpe ratio (annualised)", ranking_values, 2 * TITLE_PADDING)
+def trial_ranking_panel(ax: Axes, table: Table) -> None:
+    """Draw the ranked Sharpe ratios over their 95% intervals."""
     sharpe = table["sharpe"]
     ranks = np.arange(1, len(sharpe) + 1)
     ax.fill_between(ranks, table["sharpe_low"], table["sharpe_high"], step="mid", label="95% interval", **BAND_STYLE)
@@ -315,7 +323,14 @@ def _draw_ranking(ax: Axes, table: Table) -> None:
     add_legend_above(ax, n_columns=2)
 
 
-def _draw_winner(ax: Axes, table: Table) -> None:
+def winner_growth_values(context: SweepPageContext) -> Table:
+    """Return the fields of the `WinnerEquity`."""
+    return as_table(context.winner_curve)
+
+
+@panel("Growth of 1 of the winner (log scale); shaded: hold-out", winner_growth_values, TITLE_PADDING)
+def winner_growth_panel(ax: Axes, table: Table) -> None:
+    """Draw the equity of the winner and of buy and hold, and shade the hold-out."""
     dates, start = table["dates"], table["holdout_start"]
     curves = (
         (table["benchmark_equity"], "buy and hold", ORANGE, 1.3),
@@ -336,30 +351,15 @@ def _text_table_panel(rows_field: str, column_right_edges: tuple[float, ...], ma
     return Panel("", lambda context: {"rows": getattr(context, rows_field)[:max_rows]}, draw)
 
 
-TITLE_PADDING = LEGEND_ROW_POINTS + 3
-BY_ONE_KEY = Panel("Sharpe ratio by {first_key}", surface_values, _draw_by_one_key, TITLE_PADDING)
-BY_TWO_KEYS = Panel(
-    "Sharpe ratio ±95% (annualised); white: {center_text}; frame: winner", surface_values, _draw_by_two_keys
-)
-MARGINALS = Panel(
-    "Sharpe ratio by key: median, 5% to 95%, best (triangle); ring: winner", marginal_values, _draw_marginals
-)
-RANKING = Panel("Trials ranked by Sharpe ratio (annualised)", ranking_values, _draw_ranking, 2 * TITLE_PADDING)
-WINNER = Panel(
-    "Growth of 1 of the winner (log scale); shaded: hold-out",
-    lambda context: as_table(context.winner_curve),
-    _draw_winner,
-    TITLE_PADDING,
-)
 FAILURES = _text_table_panel("failure_rows", ())
 STATISTICS = _text_table_panel("statistics_rows", (1.0,))
 
 
 def sweep_panels(context: SweepPageContext) -> list[PlacedPanel]:
     """Return the panels of the page: the grid by one, two or each of several keys; ranking, winner and tables."""
-    panels = [_grid_panel(context), PlacedPanel(RANKING, (0.655, 0.605, 0.325, 0.175))]
+    panels = [_grid_panel(context), PlacedPanel(trial_ranking_panel, (0.655, 0.605, 0.325, 0.175))]
     if context.winner_curve is not None:
-        panels.append(PlacedPanel(WINNER, (0.055, 0.06, 0.525, 0.22)))
+        panels.append(PlacedPanel(winner_growth_panel, (0.055, 0.06, 0.525, 0.22)))
     elif context.failure_rows:
         height = ROW_HEIGHT * len(context.failure_rows)
         panels.append(PlacedPanel(FAILURES, (0.045, 0.31 - height, 0.55, height)))
@@ -377,12 +377,12 @@ def sweep_panels(context: SweepPageContext) -> list[PlacedPanel]:
 def _grid_panel(context: SweepPageContext) -> PlacedPanel:
     surface = context.surface
     if len(surface.grid_keys) == 1:
-        return PlacedPanel(BY_ONE_KEY, (0.055, 0.405, 0.525, 0.395))
+        return PlacedPanel(sharpe_by_value_panel, (0.055, 0.405, 0.525, 0.395))
     n_cells = len(surface.value_labels[0]) * len(surface.value_labels[1])
     if len(surface.grid_keys) > 2 or len(surface.sharpe) < 0.5 * n_cells:
-        return PlacedPanel(MARGINALS, (0.045, 0.395, 0.535, 0.425))
+        return PlacedPanel(sharpe_marginals_panel, (0.045, 0.395, 0.535, 0.425))
     left = 0.05 + 0.0052 * max(len(shorten_end(label)) for label in surface.value_labels[0])
-    return PlacedPanel(BY_TWO_KEYS, (left, 0.405, 0.58 - left, 0.415))
+    return PlacedPanel(sharpe_surface_panel, (left, 0.405, 0.58 - left, 0.415))
 
 
 def sweep_page_png(context: SweepPageContext) -> bytes:

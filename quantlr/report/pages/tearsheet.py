@@ -68,13 +68,13 @@ def monthly_return_values(context: PageContext) -> Table:
     return {"years": months.index.to_numpy(), "monthly_returns": returns, "yearly_returns": years}
 
 
-GROWTH = Panel("Growth of 1 (log scale)", growth_values, draw_growth, 22.0)
-DRAWDOWN = Panel("Drawdown", growth_values, draw_drawdown)
-ROLLING_SHARPE = Panel(
+GROWTH_PANEL = Panel("Growth of 1 (log scale)", growth_values, draw_growth, 22.0)
+DRAWDOWN_PANEL = Panel("Drawdown", growth_values, draw_drawdown)
+ROLLING_SHARPE_PANEL = Panel(
     "Rolling Sharpe ratio ({window} sessions, annualised)", rolling_sharpe_values, draw_rolling_sharpe
 )
-HEADLINE = Panel("", headline_values, partial(draw_text_table, column_right_edges=(0.66, 1.0)))
-MONTHLY_RETURNS = Panel("Monthly returns after costs (%)", monthly_return_values, draw_monthly_returns, 16.0)
+HEADLINE_PANEL = Panel("", headline_values, partial(draw_text_table, column_right_edges=(0.66, 1.0)))
+MONTHLY_RETURNS_PANEL = Panel("Monthly returns after costs (%)", monthly_return_values, draw_monthly_returns, 16.0)
 
 
 def tearsheet_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
@@ -82,11 +82,11 @@ def tearsheet_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
     n_years = len(context.run_data.result.sessions.year.unique())
     height = min(MAX_CALENDAR_ROW_HEIGHT * n_years, CALENDAR_TOP - 0.03)
     return (
-        PlacedPanel(GROWTH, (0.042, 0.4309, 0.558, 0.3561), has_x_labels=False),
-        PlacedPanel(DRAWDOWN, (0.042, 0.2609, 0.558, 0.1263), has_x_labels=False),
-        PlacedPanel(ROLLING_SHARPE, (0.042, 0.045, 0.558, 0.1723)),
-        PlacedPanel(HEADLINE, (0.645, 0.345, 0.335, 0.48)),
-        PlacedPanel(MONTHLY_RETURNS, (0.645, CALENDAR_TOP - height, 0.335, height)),
+        PlacedPanel(GROWTH_PANEL, (0.042, 0.4309, 0.558, 0.3561), has_x_labels=False),
+        PlacedPanel(DRAWDOWN_PANEL, (0.042, 0.2609, 0.558, 0.1263), has_x_labels=False),
+        PlacedPanel(ROLLING_SHARPE_PANEL, (0.042, 0.045, 0.558, 0.1723)),
+        PlacedPanel(HEADLINE_PANEL, (0.645, 0.345, 0.335, 0.48)),
+        PlacedPanel(MONTHLY_RETURNS_PANEL, (0.645, CALENDAR_TOP - height, 0.335, height)),
     )
 
 

@@ -22,7 +22,7 @@ from quantlr.report.context import PageContext
 from quantlr.report.curves import draw_rolling_accuracy
 from quantlr.report.pages.forecast import draw_calibration, reliability_values
 from quantlr.report.pages.holdings import draw_price, price_table
-from quantlr.report.pages.layout import Panel, PlacedPanel, Table, as_table
+from quantlr.report.pages.layout import Panel, PlacedPanel, Table, as_table, panel
 from quantlr.report.style import (
     BLUE,
     GREY,
@@ -104,7 +104,9 @@ def ticker_growth_values(context: TickerContext) -> Table:
     }
 
 
-def _draw_growth(ax: Axes, table: Table) -> None:
+@panel("Growth of 1, in excess of cash", ticker_growth_values, LEGEND_ROW_POINTS)
+def ticker_growth_panel(ax: Axes, table: Table) -> None:
+    """Draw the equity of the ticker's part before and after costs."""
     dates = table["dates"]
     curves = (("gross_equity", "before costs", SKY, 1.2), ("net_equity", "after costs", BLUE, 1.7))
     for key, name, color, width in curves:
@@ -149,7 +151,8 @@ def ticker_coefficient_values(context: TickerContext) -> Table:
     return table | {"features": [dataset.columns[index] for index in order], "coefficients": weights[order]}
 
 
-def _draw_coefficients(ax: Axes, table: Table) -> None:
+@panel("Standardised coefficients ({model})", ticker_coefficient_values, 8.0)
+def ticker_coefficients_panel(ax: Axes, table: Table) -> None:
     """Draw a bar per feature, in the right part of the axes: names stand at the left."""
     ax.set_axis_off()
     chart, weights = ax.inset_axes((0.36, 0.0, 0.64, 1.0)), table["coefficients"]
@@ -192,26 +195,24 @@ def ticker_number_values(context: TickerContext) -> Table:
     return {"rows": [header, *(TableRow(label, (value, band)) for label, value, band in rows)]}
 
 
-PRICE = Panel("Adjusted {price_kind} and positions", ticker_price_values, draw_price, LEGEND_ROW_POINTS)
-GROWTH = Panel("Growth of 1, in excess of cash", ticker_growth_values, _draw_growth, LEGEND_ROW_POINTS)
-ACCURACY = Panel("Rolling accuracy ({window} forecasts)", ticker_accuracy_values, draw_rolling_accuracy)
-CALIBRATION = Panel("Calibration (reliability diagram)", ticker_calibration_values, draw_calibration)
-COEFFICIENTS = Panel("Standardised coefficients ({model})", ticker_coefficient_values, _draw_coefficients, 8.0)
-NUMBERS = Panel("", ticker_number_values, partial(draw_text_table, column_right_edges=(0.68, 1.0)))
-EMPTY = Panel("", lambda _: {"message": "Its first forecast is too late to be traded."}, NUMBERS.draw)
+PRICE_PANEL = Panel("Adjusted {price_kind} and positions", ticker_price_values, draw_price, LEGEND_ROW_POINTS)
+ACCURACY_PANEL = Panel("Rolling accuracy ({window} forecasts)", ticker_accuracy_values, draw_rolling_accuracy)
+CALIBRATION_PANEL = Panel("Calibration (reliability diagram)", ticker_calibration_values, draw_calibration)
+NUMBERS_PANEL = Panel("", ticker_number_values, partial(draw_text_table, column_right_edges=(0.68, 1.0)))
+EMPTY_PANEL = Panel("", lambda _: {"message": "Its first forecast is too late to be traded."}, NUMBERS_PANEL.draw)
 
 
 def ticker_panels(context: TickerContext) -> tuple[PlacedPanel, ...]:
     """Return the panels of the page; a single message if the ticker has no session."""
     if not len(context.backtest.result.equity):
-        return (PlacedPanel(EMPTY, (0.05, 0.1, 0.9, 0.6)),)
+        return (PlacedPanel(EMPTY_PANEL, (0.05, 0.1, 0.9, 0.6)),)
     return (
-        PlacedPanel(PRICE, (0.055, 0.5105, 0.56, 0.2695), has_x_labels=False),
-        PlacedPanel(GROWTH, (0.055, 0.2655, 0.56, 0.1838), has_x_labels=False),
-        PlacedPanel(ACCURACY, (0.055, 0.045, 0.56, 0.1593)),
-        PlacedPanel(CALIBRATION, (0.675, 0.585, 0.305, 0.175)),
-        PlacedPanel(COEFFICIENTS, (0.675, 0.36, 0.305, 0.15)),
-        PlacedPanel(NUMBERS, (0.665, 0.035, 0.315, 0.265)),
+        PlacedPanel(PRICE_PANEL, (0.055, 0.5105, 0.56, 0.2695), has_x_labels=False),
+        PlacedPanel(ticker_growth_panel, (0.055, 0.2655, 0.56, 0.1838), has_x_labels=False),
+        PlacedPanel(ACCURACY_PANEL, (0.055, 0.045, 0.56, 0.1593)),
+        PlacedPanel(CALIBRATION_PANEL, (0.675, 0.585, 0.305, 0.175)),
+        PlacedPanel(ticker_coefficients_panel, (0.675, 0.36, 0.305, 0.15)),
+        PlacedPanel(NUMBERS_PANEL, (0.665, 0.035, 0.315, 0.265)),
     )
 
 

@@ -12,7 +12,7 @@ from quantlr.backtest.attribution import cumulative_contribution
 from quantlr.core.values import Array
 from quantlr.report.context import PageContext
 from quantlr.report.curves import NO_SKILL_LABEL
-from quantlr.report.pages.layout import Page, Panel, PlacedPanel, Table, grid_rectangles
+from quantlr.report.pages.layout import Page, Panel, PlacedPanel, Table, grid_rectangles, panel
 from quantlr.report.style import (
     BAND_GREY,
     BLACK,
@@ -183,7 +183,8 @@ def cumulative_contribution_values(context: PageContext) -> Table:
     return table if sums.any() else table | {"message": "No position was held."}
 
 
-def _draw_cumulative_contribution(ax: Axes, table: Table) -> None:
+@panel("Cumulative contribution (% of equity)", cumulative_contribution_values, LEGEND_ROW_POINTS)
+def cumulative_contribution_panel(ax: Axes, table: Table) -> None:
     """Draw the named tickers in colour and the others in grey, thinned out to some 300 points."""
     dates, others = table["dates"], table["others"]
     marker = marker_for_few_points(dates)
@@ -208,7 +209,9 @@ def contribution_by_accuracy_values(context: PageContext) -> Table:
     return {"excess_accuracy": excess_accuracy, "annual_contribution": stats.annual_contribution}
 
 
-def _draw_contribution_by_accuracy(ax: Axes, table: Table) -> None:
+@panel("Contribution by excess accuracy", contribution_by_accuracy_values)
+def contribution_by_accuracy_panel(ax: Axes, table: Table) -> None:
+    """Draw a dot per ticker."""
     style: dict[str, Any] = {"color": BLUE, "markersize": 3.2, "alpha": 0.6}
     ax.plot(table["excess_accuracy"], table["annual_contribution"], "o", **style)
     ax.axhline(0, color=GREY, linewidth=0.8)
@@ -231,27 +234,18 @@ RANK_PANELS = tuple(
     Panel(title, partial(ranked_measure_values, measure=name), _draw_ranked_measure, LEGEND_ROW_POINTS)
     for name, title in RANK_TITLES.items()
 )
-CUMULATIVE_CONTRIBUTION = Panel(
-    "Cumulative contribution (% of equity)",
-    cumulative_contribution_values,
-    _draw_cumulative_contribution,
-    LEGEND_ROW_POINTS,
-)
-CONTRIBUTION_BY_ACCURACY = Panel(
-    "Contribution by excess accuracy", contribution_by_accuracy_values, _draw_contribution_by_accuracy
-)
 
 
 def tickers_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
     """Return the panels of the page: rows above the cumulative contributions, rows beside them, or ranks."""
     names = context.forecast_tickers
     two_legend_rows, three_legend_rows = (
-        replace(CUMULATIVE_CONTRIBUTION, title_padding=n_rows * LEGEND_ROW_POINTS) for n_rows in (2, 3)
+        replace(cumulative_contribution_panel, title_padding=n_rows * LEGEND_ROW_POINTS) for n_rows in (2, 3)
     )
     if len(names) > MAX_TICKER_ROWS:
         cells = grid_rectangles((0.05, 0.065, 0.93, 0.69), 2, 3, wspace=0.2, hspace=0.48)
         first, second, third, fourth = RANK_PANELS
-        panels = (first, second, two_legend_rows, third, fourth, CONTRIBUTION_BY_ACCURACY)
+        panels = (first, second, two_legend_rows, third, fourth, contribution_by_accuracy_panel)
         return tuple(map(PlacedPanel, panels, cells))
     has_curves_below = len(names) <= 15
     top, left = 0.78, min(0.03 + 0.0055 * max(len(name[:14]) for name in names), 0.11)
@@ -261,11 +255,11 @@ def tickers_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
     cells = grid_rectangles(area, 1, 4, wspace=0.1, width_ratios=(1.2, 1.0, 0.8, 1.0))
     rows = tuple(map(PlacedPanel, ROW_PANELS, cells))
     if has_curves_below:
-        return (*rows, PlacedPanel(CUMULATIVE_CONTRIBUTION, (0.055, 0.045, 0.925, top - height - 0.145)))
+        return (*rows, PlacedPanel(cumulative_contribution_panel, (0.055, 0.045, 0.925, top - height - 0.145)))
     return (
         *rows,
         PlacedPanel(three_legend_rows, (0.715, 0.45, 0.265, 0.28)),
-        PlacedPanel(CONTRIBUTION_BY_ACCURACY, (0.715, 0.065, 0.265, 0.29)),
+        PlacedPanel(contribution_by_accuracy_panel, (0.715, 0.065, 0.265, 0.29)),
     )
 
 
