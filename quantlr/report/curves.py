@@ -22,7 +22,6 @@ from quantlr.report.style import (
     SKY,
     SMALL_SIZE,
     add_legend_above,
-    format_date_axis,
     format_log_axis,
     growth_text,
     marker_for_few_points,
@@ -47,7 +46,6 @@ def draw_growth(ax: Axes, table: Mapping[str, Any]) -> None:
     draw_log_curves(ax, table["dates"], curves)
     add_legend_above(ax, n_columns=3, font_size=SMALL_SIZE + 0.5, is_reversed=True)
     _shade_drawdowns(ax, table)
-    format_date_axis(ax, table["dates"])
 
 
 def draw_log_curves(
@@ -96,11 +94,7 @@ def draw_drawdown(ax: Axes, table: Mapping[str, Any]) -> None:
         is_open = pd.isna(period.recovery_date)
         dates_text = f"since {peak}" if is_open else f"{peak} to {period.recovery_date:%b %Y}"
         texts.append(f"{number}: {percent_text(period.depth)}, {dates_text}")
-    ax.annotate(
-        "     ".join(texts), (1.0, 1.0), (0, 6), xycoords="axes fraction", textcoords="offset points", ha="right",
-        va="baseline", fontsize=SMALL_SIZE, color=BLACK,
-    )  # fmt: skip
-    format_date_axis(ax, dates)
+    ax.set_title("     ".join(texts), loc="right", fontsize=SMALL_SIZE, color=BLACK, pad=6, y=1.0)
 
 
 def draw_rolling_sharpe(ax: Axes, table: Mapping[str, Any]) -> None:
@@ -120,7 +114,6 @@ def draw_rolling_sharpe(ax: Axes, table: Mapping[str, Any]) -> None:
     ax.set_ylim(low - 0.05 * (high - low), high + 0.25 * (high - low))
     ax.yaxis.set_major_formatter(number_tick_label)
     _add_legend_at_top(ax)
-    format_date_axis(ax, table["date_range"])
 
 
 def draw_rolling_accuracy(ax: Axes, table: Mapping[str, Any]) -> None:
@@ -134,7 +127,6 @@ def draw_rolling_accuracy(ax: Axes, table: Mapping[str, Any]) -> None:
     bottom, top = min(low.min(), accuracy.min()), max(high.max(), accuracy.max())
     ax.set_ylim(float(bottom - 0.02), float(top + 0.3 * max(top - bottom, 0.02)))
     _add_legend_at_top(ax)
-    format_date_axis(ax, table.get("date_range", dates))
 
 
 def _add_legend_at_top(ax: Axes) -> None:

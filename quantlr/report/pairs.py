@@ -206,7 +206,9 @@ class MetricTest:
 
     def to_dict(self) -> dict[str, Any] | None:
         """Return the difference and its p values as in ``compare.json``; None where there is no difference."""
-        return self.difference and {**asdict(self.difference), "adjusted_p_value": self.adjusted_p_value}
+        return (
+            None if self.difference is None else asdict(self.difference) | {"adjusted_p_value": self.adjusted_p_value}
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,13 @@ def grid_along_x(ax: Axes) -> None:
     ax.grid(visible=True, axis="x", color=LIGHT_GREY, linewidth=0.8)
 
 
+def format_category_rows(ax: Axes, labels: Sequence[str]) -> None:
+    """Give each category a row, the first at the top, with its label at the left."""
+    ax.set_ylim(len(labels) - 0.5, -0.5)
+    ax.set_yticks(range(len(labels)), labels)
+    grid_along_x(ax)
+
+
 def format_date_axis(ax: Axes, dates: Any = None, *, max_ticks: int = 11) -> None:
     """Label the horizontal axis with concise dates, and limit it to the first and last of `dates` if given."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
@@ -72,8 +79,7 @@ def format_log_axis(ax: Axes, values: Array, *, margins: tuple[float, float] = (
     """Give the vertical axis a log scale over the positive `values`, with round ticks; `margins` multiply its ends."""
     positive = values[values > 0]
     low, high = (float(positive.min()), float(positive.max())) if len(positive) else (1.0, 1.0)
-    ax.set_yscale("log")
-    ax.set_ylim(*(np.maximum([low, high], MIN_PLOTTED_EQUITY) * margins))
+    ax.set(yscale="log", ylim=np.maximum([low, high], MIN_PLOTTED_EQUITY) * margins)
     ax.set_yticks(round_tick_values(*ax.get_ylim()))
     ax.yaxis.minorticks_off()
     ax.yaxis.set_major_formatter(number_tick_label)
@@ -110,8 +116,7 @@ def add_subtitle(ax: Axes, text: str, *, padding_points: float) -> None:
 
 def draw_message(ax: Axes, text: str) -> None:
     """Write in the middle of empty axes why nothing is drawn."""
-    ax.set_xticks([])
-    ax.set_yticks([])
+    ax.set(xticks=[], yticks=[])
     ax.spines["bottom"].set_visible(False)
     ax.text(0.5, 0.5, "\n".join(textwrap.wrap(text, width=44)), transform=ax.transAxes, ha="center", va="center",
             fontsize=NORMAL_SIZE, color=GREY, linespacing=1.4)  # fmt: skip
@@ -182,8 +187,7 @@ def draw_text_table(ax: Axes, table: Mapping[str, Any], *, column_right_edges: S
     """Write the rows of a table: labels at the left, cells right-aligned at the edges (fractions of the width)."""
     rows = table["rows"]
     ax.set_axis_off()
-    ax.set_xlim(0, 1)
-    ax.set_ylim(len(rows), 0)
+    ax.set(xlim=(0, 1), ylim=(len(rows), 0))
     for index, row in enumerate(rows):
         is_heading = row.label.isupper()
         if is_heading or (row.cells and not row.label):

@@ -19,8 +19,8 @@ from quantlr.report.style import (
     LIGHT_GREY,
     SKY,
     SMALL_SIZE,
+    format_category_rows,
     format_date_axis,
-    grid_along_x,
     isolated_point_mask,
     number_text,
     number_tick_label,
@@ -132,7 +132,7 @@ def coefficient_values(context: PageContext) -> Table:
         "features": [summary.feature_name(int(index)) for index in drawn],
         "texts": [summary.weight_text(int(index)) for index in drawn],
         "significant_mask": summary.significant_mask[drawn],
-        "dates": context.run_data.forecasts.sessions[summary.diagnostics.first_session[paths.refit_index]],
+        "refit_dates": context.run_data.forecasts.sessions[summary.diagnostics.first_session[paths.refit_index]],
         "coefficients": coefficients,
         "low": coefficients - half_width,
         "high": coefficients + half_width,
@@ -173,7 +173,10 @@ def coefficient_paths_panel(ax: Axes, table: Table) -> None:
 
 
 def _draw_coefficient_path(ax: Axes, table: Table, index: int) -> None:
-    dates, weights, low, high = table["dates"], *(table[name][:, index] for name in ("coefficients", "low", "high"))
+    dates, weights, low, high = (
+        table["refit_dates"],
+        *(table[name][:, index] for name in ("coefficients", "low", "high")),
+    )
     is_significant = table["significant_mask"][index]
     color = BLUE if is_significant else GREY
     ax.axhline(0.0, color=BLACK, linewidth=0.8)
@@ -209,7 +212,5 @@ def coefficients_panel(ax: Axes, table: Table) -> None:
         chart.plot(table["coefficients"][-1, row], row, color=color, marker="o", markersize=6)
         style: dict[str, Any] = {"va": "center", "fontsize": SMALL_SIZE, "color": BLACK}
         chart.text(1.02, row, text, transform=chart.get_yaxis_transform(), **style)
-    chart.set_ylim(len(table["features"]) - 0.5, -0.5)
-    chart.set_yticks(range(len(table["features"])), table["features"])
-    grid_along_x(chart)
+    format_category_rows(chart, table["features"])
     chart.xaxis.set_major_formatter(number_tick_label)

@@ -41,7 +41,6 @@ from quantlr.report.style import (
     SMALL_SIZE,
     VERMILION,
     draw_loss_gain_image,
-    format_date_axis,
     format_log_axis,
     number_tick_label,
     set_percent_ticks,
@@ -121,7 +120,6 @@ def relative_equity_panel(ax: Axes, table: Table) -> None:
 def _draw_run_lines(ax: Axes, dates: pd.DatetimeIndex, values: Array, linewidth: float) -> None:
     for run, column in enumerate(values.T):
         ax.plot(dates, column, linewidth=linewidth, label=RUN_LETTERS[run], **run_line_style(run))
-    format_date_axis(ax, dates)
 
 
 def run_table_values(comparison: Comparison) -> Table:
@@ -140,8 +138,7 @@ def metrics_by_run_panel(ax: Axes, table: Table) -> None:
     """Draw a row per run: a sample of its line, letter, name and right-aligned cells."""
     rows = table["rows"]
     ax.set_axis_off()
-    ax.set_xlim(0, 1)
-    ax.set_ylim(len(rows) + 1, 0)
+    ax.set(xlim=(0, 1), ylim=(len(rows) + 1, 0))
     style: dict[str, Any] = {"va": "center", "fontsize": SMALL_SIZE + 0.3, "color": BLACK}
     for edge, text in zip(COLUMN_RIGHT_EDGES, table["columns"], strict=True):
         ax.text(edge, 0.5, text, ha="right", va="center", fontsize=SMALL_SIZE, color=GREY)
@@ -243,8 +240,7 @@ def draw_difference_matrix(ax: Axes, table: Table) -> None:
         if is_significant:
             x, y = np.array([[-1, 1, 1, -1, -1], [-1, -1, 1, 1, -1]]) * [[0.47], [0.45]]
             ax.plot(column + x, row + y, color=BLACK, linewidth=1.2)
-    ax.set_xlim(-0.5, n_runs - 1.5)
-    ax.set_ylim(n_runs - 0.5, 0.5)
+    ax.set(xlim=(-0.5, n_runs - 1.5), ylim=(n_runs - 0.5, 0.5))
     ax.set_xticks(range(n_runs - 1), RUN_LETTERS[: n_runs - 1])
     ax.set_yticks(range(1, n_runs), RUN_LETTERS[1:n_runs])
     ax.grid(visible=False)

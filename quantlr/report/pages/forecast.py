@@ -104,8 +104,7 @@ def draw_calibration(ax: Axes, table: Table) -> None:
     marker = "o" if n_inside <= 12 else None
     ax.plot(probability, table["curve_observed_frequency"], color=BLUE, linewidth=1.8, marker=marker, markersize=5,
             label="observed frequency")  # fmt: skip
-    ax.set_xlim(*limits)
-    ax.set_ylim(*_calibration_limits(table))
+    ax.set(xlim=limits, ylim=_calibration_limits(table))
     format_fraction_axis(ax.xaxis, max_ticks=5)
     format_fraction_axis(ax.yaxis, max_ticks=5)
     label_axes(ax, x="forecast probability of up", y="observed frequency of up")
@@ -134,9 +133,8 @@ def forecast_counts_panel(ax: Axes, table: Table) -> None:
 
     ax.stairs(table["count"], table["bin_edges"], fill=True, color=BLUE, alpha=0.45)
     ax.axvline(table["base_rate"], color=ORANGE, linewidth=1.2)
-    ax.set_xlim(*table["bin_edges"][[0, -1]])
     tallest = int(table["count"].max())
-    ax.set_ylim(0, 1.3 * tallest)
+    ax.set(xlim=table["bin_edges"][[0, -1]], ylim=(0, 1.3 * tallest))
     ax.set_yticks([tick for tick in MaxNLocator(2, integer=True).tick_values(0, tallest) if tick <= tallest])
     ax.yaxis.set_major_formatter(lambda count, _: f"{count:,.0f}" if count < 10_000 else f"{count / 1000:,g}k")
     format_fraction_axis(ax.xaxis, max_ticks=5)
@@ -179,8 +177,7 @@ def roc_panel(ax: Axes, table: Table) -> None:
         ax.fill_between(table["band_false_positive_rate"], *band, color=BLUE, alpha=0.2, linewidth=0, label=label)
     ax.plot((0, 1), (0, 1), label="no skill", **DASHED)
     ax.plot(table["false_positive_rate"], table["true_positive_rate"], color=BLUE, linewidth=1.8, label="forecasts")
-    ax.set_xlim(0, 1)
-    ax.set_ylim(0, 1)
+    ax.set(xlim=(0, 1), ylim=(0, 1))
     ax.xaxis.set_major_formatter(percent_tick_label)
     ax.yaxis.set_major_formatter(percent_tick_label)
     label_axes(ax, x="false positive rate", y="true positive rate")
@@ -199,8 +196,7 @@ def probability_by_outcome_panel(ax: Axes, table: Table) -> None:
         ax.stairs(fraction, edges, color=color, fill=True, alpha=0.15)
         highest = max(highest, float(fraction.max()))
     ax.axvline(table["base_rate"], color=ORANGE, linewidth=1.2, label="base rate")
-    ax.set_xlim(edges[0], edges[-1])
-    ax.set_ylim(0, 1.25 * highest)
+    ax.set(xlim=(edges[0], edges[-1]), ylim=(0, 1.25 * highest))
     format_fraction_axis(ax.xaxis, max_ticks=5)
     format_fraction_axis(ax.yaxis, max_ticks=4)
     label_axes(ax, x="forecast probability of up", y="fraction of each outcome")

@@ -23,7 +23,6 @@ from quantlr.report.style import (
     VERMILION,
     add_legend_above,
     draw_loss_gain_image,
-    format_date_axis,
     format_log_axis,
     loss_gain_colormap,
     marker_for_few_points,
@@ -80,7 +79,6 @@ def draw_price(ax: Axes, table: Table) -> None:
         format_log_axis(ax, price, margins=(1 / 1.05, 1.05))
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:,g}" if value < 1e6 else f"{value:.3g}")
     add_legend_above(ax, n_columns=2)
-    format_date_axis(ax, table["date_range"])
 
 
 def weight_values(context: PageContext) -> Table:
@@ -116,7 +114,6 @@ def weights_panel(ax: Axes, table: Table) -> None:
     handles = [Patch(facecolor=colors(level), label=label, **style) for label, level in entries]
     add_legend_above(ax, n_columns=3, handles=handles)
     ax.xaxis_date()
-    format_date_axis(ax, table["date_range"])
 
 
 @panel("Positions (% of the {n_tickers} tickers)", weight_values, LEGEND_ROW_POINTS)
@@ -129,7 +126,6 @@ def held_fractions_panel(ax: Axes, table: Table) -> None:
     ax.set_ylim(-max(float(short.max()), 0.02) * 1.1, max(float(long.max()), 0.02) * 1.1)
     ax.yaxis.set_major_formatter(lambda value, _: f"{100 * abs(value):g}%")
     add_legend_above(ax, n_columns=2)
-    format_date_axis(ax, table["date_range"])
 
 
 def exposure_values(context: PageContext) -> dict[str, Any]:
@@ -154,7 +150,6 @@ def exposure_panel(ax: Axes, table: Table) -> None:
     low, high = min(float(net.min()), 0.0), max(float(gross.max()), 0.1)
     ax.set_ylim(low - 0.08 * (high - low) * (low < 0), high + 0.08 * (high - low))
     set_percent_ticks(ax.yaxis, max_intervals=4)
-    format_date_axis(ax, table["date_range"])
 
 
 def turnover_values(context: PageContext) -> Table:
@@ -172,7 +167,6 @@ def turnover_panel(ax: Axes, table: Table) -> None:
     ax.set_ylim(0, max(float(turnover.max()), 0.1) * 1.1)
     ax.locator_params(axis="y", nbins=4)
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}×")
-    format_date_axis(ax, table["date_range"])
 
 
 PRICE_PANEL = Panel("{ticker}: adjusted {price_kind} and positions", price_values, draw_price, LEGEND_ROW_POINTS)

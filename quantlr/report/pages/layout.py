@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from quantlr.report.context import PageContext
 from quantlr.report.style import (
     BLACK,
@@ -18,6 +16,7 @@ from quantlr.report.style import (
     NORMAL_SIZE,
     add_subtitle,
     draw_message,
+    format_date_axis,
     set_panel_title,
     style_axes,
 )
@@ -35,7 +34,8 @@ TITLE_GID, SUBTITLE_GID = "title", "subtitle"
 Table = Mapping[str, Any]
 """Numbers and texts of a panel by name: arrays, dates, scalars and strings.
 
-Two names have a meaning for every panel: `subtitle` is written below the title, and `message` replaces the chart.
+Some names have a meaning for every panel: `subtitle` is written below the title, `message` replaces the chart, and the
+horizontal axis shows the `dates`, from the first to the last, or those of `date_range`.
 """
 Rectangle = tuple[float, float, float, float]
 """Left, bottom, width and height of axes, as fractions of the page."""
@@ -144,20 +144,16 @@ def grid_rectangles(
     *,
     wspace: float,
     hspace: float = 0.0,
-    width_ratios: Sequence[float] = (),
+    width_ratios: Sequence[float] | None = None,
 ) -> list[Rectangle]:
     """Return the cells of a grid row by row; gaps are fractions of the mean cell, as in matplotlib's GridSpec."""
+    from matplotlib.figure import Figure
+    from matplotlib.gridspec import GridSpec
+
     left, bottom, width, height = area
-    mean_width = width / (n_columns + wspace * (n_columns - 1))
-    row_height = height / (n_rows + hspace * (n_rows - 1))
-    ratios = width_ratios or [1.0] * n_columns
-    widths = [mean_width * n_columns * ratio / sum(ratios) for ratio in ratios]
-    lefts = [left + sum(widths[:column]) + mean_width * wspace * column for column in range(n_columns)]
-    top = bottom + height
-    return [
-        (lefts[column], top - row_height * (row * (1.0 + hspace) + 1.0), widths[column], row_height)
-        for row, column in np.ndindex(n_rows, n_columns)
-    ]
+    sides: dict[str, Any] = {"left": left, "bottom": bottom, "right": left + width, "top": bottom + height}
+    grid = GridSpec(n_rows, n_columns, wspace=wspace, hspace=hspace, width_ratios=width_ratios, **sides)
+    return [grid[index].get_position(Figure()).bounds for index in range(n_rows * n_columns)]
 
 
 def draw_panels(figure: Figure, panels: Iterable[PlacedPanel], context: Any) -> None:
@@ -174,6 +170,9 @@ def draw_panels(figure: Figure, panels: Iterable[PlacedPanel], context: Any) -> 
             draw_message(ax, table["message"])
             continue
         panel.draw(ax, table)
+        date_range = table.get("date_range", table.get("dates"))
+        if date_range is not None:
+            format_date_axis(ax, date_range)
         if not placed.has_x_labels:
             ax.set_xlabel("")
             ax.tick_params(axis="x", labelbottom=False)

@@ -105,10 +105,8 @@ def iteration_counts_panel(ax: Axes, table: Table) -> None:
     ax.barh(range(len(counts)), counts, color=table["colors"], height=0.72)
     for row, count in enumerate(counts):
         ax.text(count + 0.04 * max(counts), row, f"{count:,}", va="center", fontsize=SMALL_SIZE - 0.8, color=BLACK)
-    ax.set_ylim(max(len(counts), 4) - 0.4, -0.6)
-    ax.set_xlim(0, 1.5 * max(counts))
+    ax.set(xlim=(0, 1.5 * max(counts)), ylim=(max(len(counts), 4) - 0.4, -0.6), xticks=[])
     ax.set_yticks(range(len(counts)), table["labels"])
-    ax.set_xticks([])
     ax.grid(visible=False)
     ax.spines["bottom"].set_visible(False)
 
@@ -208,8 +206,7 @@ def _format_excess_loss_axis(ax: Axes, excess_loss: Array, *, label_side: Litera
     """Give the axes a log scale up to the largest loss, and shade the range of rounding errors."""
     largest = float(np.nanmax(excess_loss)) if np.isfinite(excess_loss).any() else 1.0
     top = int(np.ceil(np.log10(max(largest, 1e-8))))
-    ax.set_yscale("log")
-    ax.set_ylim(MIN_PLOTTED_EXCESS_LOSS, 10.0**top)
+    ax.set(yscale="log", ylim=(MIN_PLOTTED_EXCESS_LOSS, 10.0**top))
     ax.axhspan(MIN_PLOTTED_EXCESS_LOSS, ROUNDING_EXCESS_LOSS, color=BAND_GREY, alpha=0.3, linewidth=0)
     ax.text(0.01 if label_side == "left" else 0.99, ROUNDING_EXCESS_LOSS, "rounding error", ha=label_side, va="top",
             transform=ax.get_yaxis_transform(), fontsize=SMALL_SIZE - 1, color=GREY)  # fmt: skip

@@ -116,8 +116,7 @@ def sigmoid_panel(ax: Axes, table: Table) -> None:
     ax.plot(table["bin_log_odds"], table["observed_frequency"], color=ORANGE, linestyle="", marker="o", markersize=5,
             label="observed, 95%")  # fmt: skip
     ax.axhline(0.5, color=GREY, linewidth=0.7, linestyle=":")
-    ax.set_xlim(*table["log_odds"][[0, -1]])
-    ax.set_ylim(bottom, top)
+    ax.set(xlim=table["log_odds"][[0, -1]], ylim=(bottom, top))
     ax.yaxis.set_major_formatter(percent_tick_label)
     ax.locator_params(axis="x", nbins=6)
     ax.xaxis.set_major_formatter(number_tick_label)
@@ -151,10 +150,8 @@ def _draw_full_curve(ax: Axes, table: Table, values: Array, ticks: tuple[float, 
     log_odds, is_used = table["log_odds"], table["is_used"]
     ax.plot(log_odds, values, color=BLUE, linewidth=1.2)
     ax.plot(log_odds[is_used], values[is_used], color=ORANGE, linewidth=3.6, solid_capstyle="butt")
-    ax.set_xlim(log_odds[0], log_odds[-1])
-    ax.set_ylim(0.0, 1.08 * ticks[-1])
+    ax.set(xlim=(log_odds[0], log_odds[-1]), ylim=(0.0, 1.08 * ticks[-1]), xticks=[-MAX_LOG_ODDS, 0, MAX_LOG_ODDS])
     ax.set_yticks(ticks, labels)
-    ax.set_xticks([-MAX_LOG_ODDS, 0, MAX_LOG_ODDS])
     ax.xaxis.set_major_formatter(number_tick_label)
     ax.tick_params(labelsize=SMALL_SIZE - 1.5)
 

@@ -33,7 +33,6 @@ from quantlr.report.style import (
     TableRow,
     add_legend_above,
     draw_text_table,
-    format_date_axis,
     format_log_axis,
     format_table_row,
     growth_text,
@@ -88,7 +87,6 @@ def cumulative_costs_panel(ax: Axes, table: Table) -> None:
     ax.axhline(0, color=GREY, linewidth=0.8)
     set_percent_ticks(ax.yaxis, max_intervals=5)
     add_legend_above(ax, n_columns=5)
-    format_date_axis(ax, table["date_range"])
 
 
 def sharpe_by_cost_values(context: PageContext) -> Table:
@@ -164,7 +162,9 @@ def growth_by_fill_values(context: PageContext) -> Table:
             "fill": fill, "label": ", ".join([FILL_STYLES[fill][0], *remarks]), "dates": result.fill_dates,
             "equity": np.append(1.0, result.equity), "is_run_fill": is_run_fill, "is_tradable": is_tradable,
         })  # fmt: skip
-    return {"curves": curves} if curves else {"message": "Prices end before every fill has a return."}
+    if not curves:
+        return {"message": "Prices end before every fill has a return."}
+    return {"curves": curves, "date_range": curves[0]["dates"]}
 
 
 @panel("Growth of 1 by fill (log scale)", growth_by_fill_values, 3 * LEGEND_ROW_POINTS - 4)
@@ -181,7 +181,6 @@ def growth_by_fill_panel(ax: Axes, table: Table) -> None:
     all_values = np.concatenate([curve["equity"] for curve in table["curves"]])
     format_log_axis(ax, all_values, margins=(0.98, 1.02))
     add_legend_above(ax, n_columns=1)
-    format_date_axis(ax, table["curves"][0]["dates"])
 
 
 def trade_return_values(context: PageContext) -> Table:

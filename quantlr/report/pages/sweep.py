@@ -38,7 +38,6 @@ from quantlr.report.style import (
     add_legend_above,
     draw_loss_gain_image,
     draw_text_table,
-    format_date_axis,
     number_text,
     shorten_end,
     style_axes,
@@ -341,7 +340,6 @@ def winner_growth_panel(ax: Axes, table: Table) -> None:
         ax.axvspan(start, dates[-1], color=SKY, alpha=0.16, linewidth=0)
     ax.text(1.0, 1.035, table["summary_text"], transform=ax.transAxes, ha="right", va="bottom", fontsize=SMALL_SIZE,
             color=BLACK)  # fmt: skip
-    format_date_axis(ax, dates)
     add_legend_above(ax, n_columns=2, is_reversed=True)
 
 

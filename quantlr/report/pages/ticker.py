@@ -32,8 +32,7 @@ from quantlr.report.style import (
     TableRow,
     add_legend_above,
     draw_text_table,
-    format_date_axis,
-    grid_along_x,
+    format_category_rows,
     growth_text,
     number_text,
     number_tick_label,
@@ -115,7 +114,6 @@ def ticker_growth_panel(ax: Axes, table: Table) -> None:
     ax.locator_params(axis="y", nbins=5)
     ax.yaxis.set_major_formatter(number_tick_label)
     add_legend_above(ax, n_columns=2)
-    format_date_axis(ax, dates)
 
 
 def ticker_accuracy_values(context: TickerContext) -> Table:
@@ -161,9 +159,7 @@ def ticker_coefficients_panel(ax: Axes, table: Table) -> None:
     colors = [VERMILION if weight < 0 else BLUE for weight in weights]
     chart.barh(range(len(weights)), weights, height=0.6, color=colors, linewidth=0)
     chart.axvline(0, color=GREY, linewidth=0.8)
-    chart.set_ylim(len(weights) - 0.5, -0.5)
-    chart.set_yticks(range(len(weights)), [f"{name:.24}" for name in table["features"]])
-    grid_along_x(chart)
+    format_category_rows(chart, [f"{name:.24}" for name in table["features"]])
     chart.locator_params(axis="x", nbins=5)
 
 
