@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,6 @@ from quantlr.report.storage import SavedRun, check_report_target, find_run_dir, 
 from quantlr.report.summary import DISPLAYED_METRICS
 from quantlr.stats.paired import (
     PairDifferences,
-    PairedDifference,
     holm_adjusted_p_values,
     n_draws_for_tests,
     paired_forecast_differences,
@@ -198,8 +197,8 @@ def compare_saved_runs(runs: Sequence[SavedRun]) -> Comparison:
         equity=np.stack([result.equity for result in results], axis=1),
         benchmark=benchmark.equity if benchmark else None,
         metrics_by_run=tuple(
-            compared_metric_values(result, evaluated[index] if evaluated else None, sessions_per_year=per_year)
-            for index, result in enumerate(results)
+            compared_metric_values(result, forecasts, sessions_per_year=per_year)
+            for result, forecasts in zip(results, evaluated or [None] * len(runs), strict=True)
         ),
         baseline_metrics=shared_baseline_metric_values(benchmark, evaluated, sessions_per_year=per_year),
         n_common_forecasts=len(log_losses),
@@ -233,37 +232,26 @@ def _make_run_pairs(
         hits = np.stack([run.hits for run in tested], axis=1)
         session, options = tested[0].session, {"horizon": tested[0].horizon, "n_draws": n_draws, "seed": BOOTSTRAP_SEED}
         losses, accuracies = paired_forecast_differences(log_losses, hits, session=session, **options)
-
-    def is_identical(columns: Array, pair: tuple[int, int]) -> bool:
-        return len(columns) > 0 and bool((columns[:, pair[0]] == columns[:, pair[1]]).all())
-
-    def scaled(difference: PairedDifference | None, factor: float) -> PairedDifference | None:
-        return difference and difference.scaled(factor)
-
-    samples = {"sharpe": (sharpes, returns, float(np.sqrt(sessions_per_year))), "log_loss": (losses, log_losses, 1.0)}
+    indices = list(combinations(range(returns.shape[1]), 2))
+    tests: dict[tuple[str, int, int], MetricTest] = {}
+    samples = (("sharpe", sharpes, returns, float(np.sqrt(sessions_per_year))), ("log_loss", losses, log_losses, 1.0))
+    for key, differences, columns, factor in samples:
+        for a, b in indices:
+            difference = differences.get((a, b))
+            is_identical = len(columns) > 0 and bool((columns[:, a] == columns[:, b]).all())
+            scaled = difference and difference.scaled(factor)
+            tests[key, a, b] = MetricTest(DISPLAYED_METRICS[key], scaled, is_identical, adjusted_p_value=None)
     p_values = {
-        (key, pair): difference.p_value
-        for key, (differences, columns, _) in samples.items()
-        for pair, difference in differences.items()
-        if difference is not None and not is_identical(columns, pair)
+        index: test.difference.p_value for index, test in tests.items() if test.difference and not test.is_identical
     }
-    adjusted_p_values = dict(zip(p_values, holm_adjusted_p_values(list(p_values.values())), strict=True))
-
-    def metric_test(key: str, pair: tuple[int, int]) -> MetricTest:
-        differences, columns, factor = samples[key]
-        difference, p_value = scaled(differences.get(pair), factor), adjusted_p_values.get((key, pair))
-        return MetricTest(DISPLAYED_METRICS[key], difference, is_identical(columns, pair), p_value)
-
-    return tuple(
-        RunPair(
-            *pair,
-            sharpe=metric_test("sharpe", pair),
-            log_loss=metric_test("log_loss", pair),
-            mean_return_difference=scaled(means.get(pair), sessions_per_year),
-            accuracy_difference=accuracies.get(pair),
-        )
-        for pair in combinations(range(returns.shape[1]), 2)
-    )
+    for index, p_value in zip(p_values, holm_adjusted_p_values(list(p_values.values())), strict=True):
+        tests[index] = replace(tests[index], adjusted_p_value=p_value)
+    pairs = []
+    for a, b in indices:
+        mean, accuracy = means.get((a, b)), accuracies.get((a, b))
+        mean_per_year = mean and mean.scaled(sessions_per_year)
+        pairs.append(RunPair(a, b, tests["sharpe", a, b], tests["log_loss", a, b], mean_per_year, accuracy))
+    return tuple(pairs)
 
 
 def _untested_forecasts_caveat(evaluated_by_run: Sequence[EvaluatedForecasts], log_losses: Array) -> str:

@@ -6,7 +6,7 @@ Each function takes axes and a panel's table (`quantlr.report.pages.layout.Table
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ from quantlr.report.style import (
     ORANGE,
     SKY,
     SMALL_SIZE,
+    Axes,
     add_legend_above,
     format_log_axis,
     growth_text,
@@ -29,9 +30,6 @@ from quantlr.report.style import (
     percent_text,
     set_percent_ticks,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 NO_SKILL_LABEL = "95% band under no skill"
 
@@ -52,7 +50,6 @@ def draw_log_curves(
     ax: Axes,
     dates: pd.DatetimeIndex,
     curves: Sequence[tuple[Array, str, str, float]],
-    *,
     margins: tuple[float, float] = (0.97, 1.06),
 ) -> None:
     """Draw equity curves, each with its name, colour and line width, on a log scale; the legend has the last values."""

@@ -129,11 +129,7 @@ def forecast_log_losses(evaluated_by_run: Sequence[EvaluatedForecasts]) -> Array
 
 
 def compared_metric_values(
-    result: BacktestResult | None,
-    evaluated: EvaluatedForecasts | None,
-    *,
-    sessions_per_year: int,
-    suffix: str = "",
+    result: BacktestResult | None, evaluated: EvaluatedForecasts | None, *, sessions_per_year: int, suffix: str = ""
 ) -> MetricValues:
     """Return the compared metrics, keyed as in ``metrics.json``; None without a backtest or without forecasts.
 
@@ -197,18 +193,16 @@ class MetricTest:
         if self.difference is None or self.adjusted_p_value is None:
             return "not compared"
         scaled, p_value = self.difference.scaled(factor), self.adjusted_p_value
-        value, low, high = (
-            format_signed(number, decimals=decimals) for number in (scaled.value, scaled.low95, scaled.high95)
-        )
+        numbers = (scaled.value, scaled.low95, scaled.high95)
+        value, low, high = (format_signed(number, decimals=decimals) for number in numbers)
         p_text = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.{3 if p_value < 0.1 else 2}f}"
         significance = "significant (5%)" if self.is_significant else "not significant"
         return f"{value} ({low} to {high}, {p_text}): {significance}"
 
     def to_dict(self) -> dict[str, Any] | None:
         """Return the difference and its p values as in ``compare.json``; None where there is no difference."""
-        return (
-            None if self.difference is None else asdict(self.difference) | {"adjusted_p_value": self.adjusted_p_value}
-        )
+        adjusted = {"adjusted_p_value": self.adjusted_p_value}
+        return None if self.difference is None else asdict(self.difference) | adjusted
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,11 @@ import numpy as np
 from quantlr.core.values import Array, BoolArray
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from matplotlib.axes import Axes as Axes
     from matplotlib.axis import Axis
     from matplotlib.colors import Colormap
+else:
+    Axes = Any  # the drawing functions of all modules name this type, which only type checkers import
 
 BLUE, SKY, ORANGE = "#0072B2", "#56B4E9", "#E69F00"
 GREEN, VERMILION, PURPLE = "#009E73", "#D55E00", "#CC79A7"

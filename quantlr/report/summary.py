@@ -137,13 +137,13 @@ def headline_changes(metrics: dict[str, Any], previous_metrics: dict[str, Any]) 
     ------
     LookupError, TypeError, ValueError, ArithmeticError : `previous_metrics` is not laid out as metrics are.
     """
-    return [
-        _headline_change(metric, metric.value_and_baseline(metrics)[0], metric.value_and_baseline(previous_metrics)[0])
-        for metric in HEADLINE_METRICS
-    ]
+    return [_headline_change(metric, metrics, previous_metrics) for metric in HEADLINE_METRICS]
 
 
-def _headline_change(metric: DisplayedMetric, value: float | None, previous_value: float | None) -> HeadlineChange:
+def _headline_change(
+    metric: DisplayedMetric, metrics: dict[str, Any], previous_metrics: dict[str, Any]
+) -> HeadlineChange:
+    value, previous_value = (metric.value_and_baseline(values)[0] for values in (metrics, previous_metrics))
     text, previous_text = metric.text(value), metric.text(previous_value)
     if text == previous_text:
         return HeadlineChange(previous_text, "", "same")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from quantlr.report.style import (
     GREY,
     ORANGE,
     SMALL_SIZE,
+    Axes,
     add_legend,
     format_fraction_axis,
     grid_along_x,
@@ -31,9 +32,6 @@ from quantlr.report.style import (
 )
 from quantlr.stats.hac import Z95
 from quantlr.stats.multiple_testing import expected_order_statistics
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 MAX_TICKER_ROWS = 8
 """Tickers up to which each has a row; more are ranked."""

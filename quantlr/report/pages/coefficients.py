@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from quantlr.report.style import (
     LIGHT_GREY,
     SKY,
     SMALL_SIZE,
+    Axes,
     format_category_rows,
     format_date_axis,
     isolated_point_mask,
@@ -29,9 +30,6 @@ from quantlr.report.style import (
     style_axes,
 )
 from quantlr.stats.hac import Z95
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 MAX_COEFFICIENT_PATHS, MAX_SINGLE_REFIT_ROWS = 8, 12
 """Features that are drawn, at most: over the refits, and of a single refit."""
@@ -173,10 +171,8 @@ def coefficient_paths_panel(ax: Axes, table: Table) -> None:
 
 
 def _draw_coefficient_path(ax: Axes, table: Table, index: int) -> None:
-    dates, weights, low, high = (
-        table["refit_dates"],
-        *(table[name][:, index] for name in ("coefficients", "low", "high")),
-    )
+    dates = table["refit_dates"]
+    weights, low, high = (table[name][:, index] for name in ("coefficients", "low", "high"))
     is_significant = table["significant_mask"][index]
     color = BLUE if is_significant else GREY
     ax.axhline(0.0, color=BLACK, linewidth=0.8)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -40,16 +40,15 @@ from quantlr.report.style import (
     SKY,
     SMALL_SIZE,
     VERMILION,
+    Axes,
     draw_loss_gain_image,
+    format_category_rows,
     format_log_axis,
     number_tick_label,
     set_percent_ticks,
     shorten_end,
     shorten_middle,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 RUN_COLORS = (BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE)
 RUN_LINE_STYLES = ("-", (0, (4, 1.5)))
@@ -201,9 +200,10 @@ def difference_values(comparison: Comparison, *, key: Literal["sharpe", "log_los
 
 def draw_differences(ax: Axes, table: Table) -> None:
     """Draw a row per pair: the difference with its interval around 0, and its text at the right (a forest plot)."""
-    n_pairs, is_known = len(table["value"]), ~np.isnan(table["value"])
+    is_known = ~np.isnan(table["value"])
+    labels = [f"{RUN_LETTERS[b]} − {RUN_LETTERS[a]}" for a, b in zip(table["first"], table["second"], strict=True)]
+    format_category_rows(ax, labels)
     ax.grid(visible=False)
-    ax.set_ylim(n_pairs - 0.5, -0.5)
     ax.axvline(0.0, color=GREY, linewidth=0.9)
     for row, (value, low, high) in enumerate(zip(table["value"], table["low"], table["high"], strict=True)):
         is_significant = table["significant_mask"][row]
@@ -214,8 +214,6 @@ def draw_differences(ax: Axes, table: Table) -> None:
             color = BLUE if is_significant else GREY
             ax.plot([low, high], [row, row], color=color, linewidth=2.2, solid_capstyle="butt")
             ax.plot([value], [row], color=color, marker="o", markersize=5)
-    labels = [f"{RUN_LETTERS[b]} − {RUN_LETTERS[a]}" for a, b in zip(table["first"], table["second"], strict=True)]
-    ax.set_yticks(range(n_pairs), labels)
     if not is_known.any():
         ax.set_xticks([])
         return

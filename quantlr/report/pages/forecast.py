@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +34,7 @@ from quantlr.report.style import (
     BLUE,
     ORANGE,
     VERMILION,
+    Axes,
     add_legend,
     format_fraction_axis,
     label_axes,
@@ -44,9 +45,6 @@ from quantlr.report.style import (
 )
 from quantlr.stats.reliability import reliability_band, reliability_curve
 from quantlr.stats.verdict import is_significant, log_loss_comparison_text, pesaran_timmermann_p_text
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 TAIL_FRACTION = 0.01
 """Fraction of the forecasts at either end whose reliability curve may leave the axes."""

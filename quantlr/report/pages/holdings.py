@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ from quantlr.report.style import (
     SKY,
     SMALL_SIZE,
     VERMILION,
+    Axes,
     add_legend_above,
     draw_loss_gain_image,
     format_log_axis,
@@ -29,9 +30,6 @@ from quantlr.report.style import (
     percent_text,
     set_percent_ticks,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 LONG_COLOR, SHORT_COLOR = SKY, VERMILION
 

@@ -14,6 +14,7 @@ from quantlr.report.style import (
     BLACK,
     GREY,
     NORMAL_SIZE,
+    Axes,
     add_subtitle,
     draw_message,
     format_date_axis,
@@ -22,14 +23,11 @@ from quantlr.report.style import (
 )
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 DPI = 150
 NON_STYLE_RCPARAMS = ("backend", "backend_fallback", "date.epoch", "interactive")
 """Settings of matplotlib that say where it draws, and not how."""
-TITLE_GID, SUBTITLE_GID = "title", "subtitle"
-"""Group ids of the two texts of a page's header."""
 
 Table = Mapping[str, Any]
 """Numbers and texts of a panel by name: arrays, dates, scalars and strings.
@@ -138,13 +136,7 @@ def as_table(instance: Any, prefix: str = "", /, **others: Any) -> dict[str, Any
 
 
 def grid_rectangles(
-    area: Rectangle,
-    n_rows: int,
-    n_columns: int,
-    *,
-    wspace: float,
-    hspace: float = 0.0,
-    width_ratios: Sequence[float] | None = None,
+    area: Rectangle, n_rows: int, n_columns: int, *, wspace: float, hspace: float = 0.0, width_ratios: Any = None
 ) -> list[Rectangle]:
     """Return the cells of a grid row by row; gaps are fractions of the mean cell, as in matplotlib's GridSpec."""
     from matplotlib.figure import Figure
@@ -196,20 +188,20 @@ def header_figure(title: str, subtitle: str, *, setup_text: str, notes: tuple[st
     if len(lines) > 2:
         lines = [lines[0], f"and {len(lines) - 1} more notes in {notes_file}"]
     figure = Figure(figsize=(14.0, 9.4), dpi=DPI, facecolor="white")
-    figure.text(0.02, 0.968, title, fontsize=19, fontweight="bold", color=BLACK, va="center", gid=TITLE_GID)
+    figure.text(0.02, 0.968, title, fontsize=19, fontweight="bold", color=BLACK, va="center")
     wrapped = "\n".join(textwrap.wrap(subtitle, width=165))
-    figure.text(0.02, 0.946, wrapped, fontsize=10.5, color=BLACK, va="top", linespacing=1.35, gid=SUBTITLE_GID)
+    figure.text(0.02, 0.946, wrapped, fontsize=10.5, color=BLACK, va="top", linespacing=1.35)
     figure.text(0.02, 0.889, setup_text, fontsize=NORMAL_SIZE, color=GREY, va="center")
     figure.text(0.02, 0.877, "\n".join(lines), fontsize=8.2, color=GREY, va="top", linespacing=1.2, parse_math=False)
     return figure
 
 
 def figure_to_picture(figure: Figure, *, heading: str) -> Picture:
-    """Return a page as it is written."""
-    header = {text.get_gid(): " ".join(text.get_text().split()) for text in figure.texts}
-    parts = (header[TITLE_GID], header[SUBTITLE_GID], *(ax.get_title(loc="left") for ax in figure.axes))
+    """Return a page as it is written; the first two texts of the figure are its title and subtitle."""
+    title, subtitle = (" ".join(text.get_text().split()) for text in figure.texts[:2])
+    parts = (title, subtitle, *(ax.get_title(loc="left") for ax in figure.axes))
     alt_text = " ".join(f"{part.rstrip('.')}." for part in parts if part)
-    return Picture(heading, header[TITLE_GID], alt_text, figure_png(figure), *figure.canvas.get_width_height())
+    return Picture(heading, title, alt_text, figure_png(figure), *figure.canvas.get_width_height())
 
 
 def figure_png(figure: Figure) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -22,13 +22,11 @@ from quantlr.report.style import (
     SKY,
     SMALL_SIZE,
     VERMILION,
+    Axes,
     add_legend_above,
     number_text,
     number_tick_label,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 ROUNDING_EXCESS_LOSS = 1e-15
 """Excess loss below which differences are rounding errors."""
@@ -118,18 +116,13 @@ def learning_rate_study_values(context: PageContext) -> Table:
     after each of the n `compared_iterations` by the m rates of `learning_rate_grid`. In nats.
     """
     study = context.model_diagnostics.learning_rate_study
+    rule = r"$\theta\leftarrow\theta-\alpha\,\nabla J$ from $\theta=0$: newest refit, standardised features"
     if study is None:
-        return {"message": NO_MINIMUM}
+        return {"message": NO_MINIMUM, "subtitle": rule}
     names = ("small", "1/L =", "near 2/L", "above")
     labels = [f"{name} {number_text(rate)}" for name, rate in zip(names, study.learning_rates, strict=True)]
     losses = {"excess_loss": study.excess_loss, "grid_excess_loss": study.grid_excess_loss_after_iterations}
-    return as_table(study, labels=labels, max_stable_rate=study.max_stable_learning_rate, **losses)
-
-
-def learning_rate_values(context: PageContext) -> Table:
-    """Return `learning_rate_study_values` with the update rule as subtitle."""
-    rule = r"$\theta\leftarrow\theta-\alpha\,\nabla J$ from $\theta=0$: newest refit, standardised features"
-    return {**learning_rate_study_values(context), "subtitle": rule}
+    return as_table(study, labels=labels, max_stable_rate=study.max_stable_learning_rate, subtitle=rule, **losses)
 
 
 def learning_rate_grid_values(context: PageContext) -> Table:
@@ -144,7 +137,7 @@ def learning_rate_grid_values(context: PageContext) -> Table:
     return {**learning_rate_study_values(context), "configured_rate": configured, "subtitle": lipschitz}
 
 
-@panel("Gradient descent by learning rate", learning_rate_values, FORMULA_PADDING)
+@panel("Gradient descent by learning rate", learning_rate_study_values, FORMULA_PADDING)
 def loss_by_learning_rate_panel(ax: Axes, table: Table) -> None:
     """Draw the training loss by iteration, a curve for each of four learning rates."""
     for curve, label, color in zip(table["excess_loss"], table["labels"], LEARNING_RATE_COLORS, strict=True):

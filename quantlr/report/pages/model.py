@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,6 +26,7 @@ from quantlr.report.style import (
     LIGHT_GREY,
     ORANGE,
     SMALL_SIZE,
+    Axes,
     add_legend_above,
     number_text,
     number_tick_label,
@@ -35,9 +35,6 @@ from quantlr.report.style import (
     plural,
 )
 from quantlr.stats.hac import SIGNIFICANCE_LEVEL
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 MAX_SUBTITLE_CHARS = 330
 """Characters that fit below the page's title."""

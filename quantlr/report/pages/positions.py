@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from quantlr.report.style import (
     ORANGE,
     PURPLE,
     VERMILION,
+    Axes,
     TableRow,
     add_legend_above,
     draw_text_table,
@@ -42,9 +43,6 @@ from quantlr.report.style import (
     plural,
     set_percent_ticks,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 COST_PART_COLORS = {"commission": ORANGE, "slippage": VERMILION, "spread and fees": PURPLE, "borrow": GREEN}
 FILL_STYLES = {"next_close": ("next close", BLUE), "next_open": ("next open", GREEN), "close": ("same close", ORANGE)}

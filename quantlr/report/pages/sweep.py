@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,6 +34,7 @@ from quantlr.report.style import (
     SKY,
     SMALL_SIZE,
     VERMILION,
+    Axes,
     TableRow,
     add_legend_above,
     draw_loss_gain_image,
@@ -43,13 +44,10 @@ from quantlr.report.style import (
     style_axes,
 )
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 MAX_MARGINAL_CHARTS = 6
 """Keys that have a chart each; of more, those that change the Sharpe ratio most."""
 TITLE_PADDING = LEGEND_ROW_POINTS + 3
-MAX_LABEL_CHARS = 22
+MAX_LABELS, MAX_LABEL_CHARS = 16, 22
 MAX_TOTAL_LABEL_CHARS = 96
 """Characters of all labels along a horizontal axis of the full width."""
 ROW_HEIGHT = 0.0215
@@ -180,7 +178,7 @@ def sharpe_by_value_panel(ax: Axes, table: Table) -> None:
         ax.plot(positions[winner], sharpe[winner], "o", color=BLACK, markersize=11, fillstyle="none",
                 markeredgewidth=1.8, label="winner")  # fmt: skip
     _draw_thresholds(ax, table)
-    _label_value_axis(ax, labels, axis="x")
+    _label_values(ax, labels)
     ax.set_xlim(-0.6, len(labels) - 0.4)
     ax.set_ylabel("Sharpe ratio (annualised)", **LABEL_STYLE)
     ax.set_xlabel(table["grid_keys"][0], **LABEL_STYLE)
@@ -224,8 +222,9 @@ def sharpe_surface_panel(ax: Axes, table: Table) -> None:
     if table["winner_index"] is not None:
         row, column = index[table["winner_index"]]
         ax.add_patch(Rectangle((column - 0.44, row - 0.44), 0.88, 0.88, fill=False, edgecolor=BLACK, linewidth=2.4))
-    _label_value_axis(ax, rows, axis="y")
-    _label_value_axis(ax, columns, axis="x")
+    labelled_rows = range(0, len(rows), -(-len(rows) // MAX_LABELS))
+    ax.set_yticks(labelled_rows, [shorten_end(rows[index], max_chars=MAX_LABEL_CHARS) for index in labelled_rows])
+    _label_values(ax, columns)
     ax.grid(visible=False)
     ax.spines["bottom"].set_visible(False)
     ax.tick_params(length=0)
@@ -233,14 +232,9 @@ def sharpe_surface_panel(ax: Axes, table: Table) -> None:
     ax.set_xlabel(table["grid_keys"][1], **LABEL_STYLE)
 
 
-def _label_value_axis(
-    ax: Axes, labels: tuple[str, ...], *, axis: str, max_labels: int = 16, max_chars: int = 0
-) -> None:
-    """Label the values along an axis: every one, or some of many; long ones take two lines along the horizontal."""
+def _label_values(ax: Axes, labels: tuple[str, ...], *, max_labels: int = MAX_LABELS, max_chars: int = 0) -> None:
+    """Label the values along the horizontal axis: every one, or some of many; long ones take two lines."""
     positions = range(0, len(labels), -(-len(labels) // max_labels))
-    if axis == "y":
-        ax.set_yticks(positions, [shorten_end(labels[index], max_chars=MAX_LABEL_CHARS) for index in positions])
-        return
     max_chars = max_chars or int(np.clip(MAX_TOTAL_LABEL_CHARS // len(positions), 4, MAX_LABEL_CHARS))
     texts = []
     for label in (labels[index] for index in positions):
@@ -294,7 +288,7 @@ def _draw_marginal(ax: Axes, table: Table, *, max_total_label_chars: int) -> Non
         ax.plot(winner, best[winner], "o", **style)
     max_labels = max(2, max_total_label_chars // (min(max(map(len, labels)), 10) + 2))
     max_chars = max(4, max_total_label_chars // min(max_labels, len(labels)) - 1)
-    _label_value_axis(ax, labels, axis="x", max_labels=max_labels, max_chars=max_chars)
+    _label_values(ax, labels, max_labels=max_labels, max_chars=max_chars)
     ax.set_xlim(-0.6, len(labels) - 0.4)
 
 
@@ -335,7 +329,7 @@ def winner_growth_panel(ax: Axes, table: Table) -> None:
         (table["benchmark_equity"], "buy and hold", ORANGE, 1.3),
         (table["winner_equity"], "winner after costs", BLUE, 1.8),
     )
-    draw_log_curves(ax, dates, curves, margins=(0.94, 1.25))
+    draw_log_curves(ax, dates, curves, (0.94, 1.25))
     if start is not None:
         ax.axvspan(start, dates[-1], color=SKY, alpha=0.16, linewidth=0)
     ax.text(1.0, 1.035, table["summary_text"], transform=ax.transAxes, ha="right", va="bottom", fontsize=SMALL_SIZE,

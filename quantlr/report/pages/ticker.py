@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from quantlr.report.style import (
     LEGEND_ROW_POINTS,
     SKY,
     VERMILION,
+    Axes,
     TableRow,
     add_legend_above,
     draw_text_table,
@@ -39,9 +40,6 @@ from quantlr.report.style import (
     percent_text,
     style_axes,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 NO_OUTCOME = "No outcome is known yet."
 

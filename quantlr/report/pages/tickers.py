@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from quantlr.report.style import (
     SKY,
     SMALL_SIZE,
     VERMILION,
+    Axes,
     add_legend_above,
     format_category_rows,
     marker_for_few_points,
@@ -35,9 +36,6 @@ from quantlr.report.style import (
 )
 from quantlr.stats.hac import Z95
 from quantlr.stats.multiple_testing import expected_order_statistics
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 MAX_TICKER_ROWS = 60
 """Tickers that have a row each; of more, only the highest and the lowest are named."""
