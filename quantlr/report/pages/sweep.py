@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from quantlr.core.values import Array, BoolArray, IntArray
 from quantlr.report.curves import draw_log_curves
@@ -83,47 +82,6 @@ class ParameterSurface:
 
 
 @dataclass(frozen=True, slots=True)
-class ParameterMarginal:
-    """Sharpe ratios of all trials that share a value of one key, for each of its values.
-
-    Attributes
-    ----------
-    grid_key : the key.
-    value_labels : (values,).
-    sharpe_q05, sharpe_median, sharpe_q95 : (values,) quantiles over the trials; NaN where there are none.
-    best_sharpe : (values,) the highest.
-    winner_index : index of the winner's value; None where there is none.
-    """
-
-    grid_key: str
-    value_labels: tuple[str, ...]
-    sharpe_q05: Array
-    sharpe_median: Array
-    sharpe_q95: Array
-    best_sharpe: Array
-    winner_index: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class WinnerEquity:
-    """Equity of a sweep's winner and of the benchmark over all dates, the hold-out included.
-
-    Attributes
-    ----------
-    dates : (sessions + 1,) from the first fill on.
-    winner_equity, benchmark_equity : (sessions + 1,) beginning at 1.
-    holdout_start : first date of the hold-out; None without one.
-    summary_text : the winner's Sharpe ratio before the hold-out and in it.
-    """
-
-    dates: pd.DatetimeIndex
-    winner_equity: Array
-    benchmark_equity: Array
-    holdout_start: pd.Timestamp | None
-    summary_text: str
-
-
-@dataclass(frozen=True, slots=True)
 class SweepPageContext:
     """The results of a sweep as its page needs them.
 
@@ -131,8 +89,13 @@ class SweepPageContext:
     ----------
     title, subtitle, setup_text, notes : of the header.
     surface : the trials.
-    marginals : one for each key, those that change the Sharpe ratio most first.
-    winner_curve : None where there is no winner.
+    marginals : a table for each key, those that change the Sharpe ratio most first. The Sharpe ratios of all trials
+        that share a value of the key are `sharpe_q05`, `sharpe_median` and `sharpe_q95`, quantiles, and `best_sharpe`,
+        (values,) each, NaN where there are none; `grid_key`, `value_labels` and `winner_index` are the key, the labels
+        of its values and the index of the winner's, None where there is none.
+    winner_curve : the winner's table, None where there is no winner. `dates` (sessions + 1,) are from the first fill
+        on, `winner_equity` and `benchmark_equity` begin at 1, the hold-out included, which begins at `holdout_start`,
+        None without one; `summary_text` has the winner's Sharpe ratio before it and in it.
     failure_rows : errors of failed trials as rows of a table, drawn where there is no winner.
     statistics_rows : the statistics of all trials, likewise.
     best_trial_rows : the best trials: values by key, Sharpe ratio and half the width of its interval.
@@ -143,8 +106,8 @@ class SweepPageContext:
     setup_text: str
     notes: tuple[str, ...]
     surface: ParameterSurface
-    marginals: tuple[ParameterMarginal, ...]
-    winner_curve: WinnerEquity | None
+    marginals: tuple[Table, ...]
+    winner_curve: Table | None
     failure_rows: tuple[TableRow, ...]
     statistics_rows: tuple[TableRow, ...]
     best_trial_rows: tuple[TableRow, ...]
@@ -244,15 +207,14 @@ def _label_values(ax: Axes, labels: tuple[str, ...], *, max_labels: int = MAX_LA
 
 
 def marginal_values(context: SweepPageContext) -> Table:
-    """Return `charts`, the fields of a `ParameterMarginal` per key, with the thresholds and common vertical limits."""
+    """Return `charts`, the marginals of some keys with the thresholds, and their common vertical limits."""
     surface, marginals = context.surface, context.marginals[:MAX_MARGINAL_CHARTS]
     thresholds = {"expected_max_sharpe": surface.expected_max_sharpe, "benchmark_sharpe": surface.benchmark_sharpe}
-    low = min(float(np.nanmin(marginal.sharpe_q05, initial=0.0)) for marginal in marginals)
-    high = max(float(np.nanmax(marginal.best_sharpe, initial=0.0)) for marginal in marginals)
+    low = min(float(np.nanmin(marginal["sharpe_q05"], initial=0.0)) for marginal in marginals)
+    high = max(float(np.nanmax(marginal["best_sharpe"], initial=0.0)) for marginal in marginals)
     high = max([high, *(value for value in thresholds.values() if value is not None)])
     margin = 0.08 * max(high - low, 0.1)
-    return {"charts": [as_table(marginal, **thresholds) for marginal in marginals],
-            "limits": (low - margin, high + margin)}  # fmt: skip
+    return {"charts": [{**marginal, **thresholds} for marginal in marginals], "limits": (low - margin, high + margin)}
 
 
 @panel("Sharpe ratio by key: median, 5% to 95%, best (triangle); ring: winner", marginal_values)
@@ -316,12 +278,7 @@ def trial_ranking_panel(ax: Axes, table: Table) -> None:
     add_legend_above(ax, n_columns=2)
 
 
-def winner_growth_values(context: SweepPageContext) -> Table:
-    """Return the fields of the `WinnerEquity`."""
-    return as_table(context.winner_curve)
-
-
-@panel("Growth of 1 of the winner (log scale); shaded: hold-out", winner_growth_values, TITLE_PADDING)
+@panel("Growth of 1 of the winner (log scale); shaded: hold-out", lambda context: context.winner_curve, TITLE_PADDING)
 def winner_growth_panel(ax: Axes, table: Table) -> None:
     """Draw the equity of the winner and of buy and hold, and shade the hold-out."""
     dates, start = table["dates"], table["holdout_start"]
