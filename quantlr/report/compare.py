@@ -181,6 +181,7 @@ def compare_saved_runs(runs: Sequence[SavedRun]) -> Comparison:
     results = [backtest_result_on_dates(run, dates) for run in runs]
     is_same_label = all(run.config["label"] == runs[0].config["label"] for run in runs)
     evaluated = common_evaluated_forecasts(runs) if is_same_label else []
+    evaluated_or_none: Sequence[EvaluatedForecasts | None] = evaluated or [None] * len(runs)
     benchmarks = [benchmark_result_on_dates(run, dates) for run in runs]
     is_close = [np.allclose(benchmarks[0].equity, other.equity, rtol=BENCHMARK_RTOL, atol=0) for other in benchmarks]
     benchmark = benchmarks[0] if all(is_close) else None
@@ -198,7 +199,7 @@ def compare_saved_runs(runs: Sequence[SavedRun]) -> Comparison:
         benchmark=benchmark.equity if benchmark else None,
         metrics_by_run=tuple(
             compared_metric_values(result, forecasts, sessions_per_year=per_year)
-            for result, forecasts in zip(results, evaluated or [None] * len(runs), strict=True)
+            for result, forecasts in zip(results, evaluated_or_none, strict=True)
         ),
         baseline_metrics=shared_baseline_metric_values(benchmark, evaluated, sessions_per_year=per_year),
         n_common_forecasts=len(log_losses),

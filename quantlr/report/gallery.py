@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
@@ -98,11 +99,9 @@ def gallery_html(reports_dir: Path) -> str:
     folders = sorted(folder for folder in reports_dir.iterdir() if not folder.name.startswith(".") and folder.is_dir())
     cards = []
     for folder in folders:
-        try:
+        with suppress(OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
             metrics = (folder / METRICS_FILE).stat()
             cards.append(read_card_values(folder, folder.stat().st_mtime_ns, metrics.st_mtime_ns, metrics.st_size))
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
-            continue
     cards.sort(key=lambda card: (card["verdict_rank"], card["sharpe"] is None, -(card["sharpe"] or 0.0), card["name"]))
     names = [folder.name for folder in folders if folder.name.isprintable()]
     other_pages = {

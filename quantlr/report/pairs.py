@@ -21,13 +21,10 @@ from quantlr.report.summary import HEADLINE_METRICS, DisplayedMetric, metric_tex
 from quantlr.stats.hac import SIGNIFICANCE_LEVEL
 from quantlr.stats.paired import PairedDifference
 
-COMPARED_METRICS = tuple(
-    metric
-    for section in ("backtest", "forecast")
-    for metric in HEADLINE_METRICS
-    if metric.section == section and metric.key != "trades"  # a report's files do not hold the trades of a period
+COMPARED_METRICS = sorted(
+    (metric for metric in HEADLINE_METRICS if metric.key != "trades"), key=lambda metric: metric.section == "forecast"
 )
-"""The headline metrics that a comparison shows, performance first."""
+"""The headline metrics that a comparison shows, performance first; its files do not have the trades of a period."""
 HEADLINE_COLUMNS = tuple(metric.heading for metric in COMPARED_METRICS)
 MetricValues = dict[str, float | None]
 IDENTICAL_RUNS_TEXTS = {"sharpe": "the same returns in every session", "log_loss": "the same forecasts"}

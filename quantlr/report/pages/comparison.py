@@ -261,6 +261,7 @@ def comparison_panels(comparison: Comparison) -> list[PlacedPanel]:
     has_many_pairs = len(comparison.pairs) > MAX_FOREST_PAIRS
     floor = 0.4 if has_many_pairs else 0.115 + 0.026 * len(comparison.pairs)
     mean_height = (0.78 - floor) / 2.19
+    equity_height = 1.375 * mean_height
     table_height = LINE_HEIGHT * (len(run_table_values(comparison)["rows"]) + 1)
     top = 0.81 - LINE_HEIGHT * (len(comparison.run_names) + 2) - 0.03
     n_rows, n_lines = max(int((top - floor) / LINE_HEIGHT), 1), len(setting_values(comparison)["lines"])
@@ -269,9 +270,7 @@ def comparison_panels(comparison: Comparison) -> list[PlacedPanel]:
         n_rows = MAX_SETTING_LINES_ABOVE_CHART if has_room else n_rows
     n_rows = min(n_rows, n_lines)
     panels = [
-        PlacedPanel(
-            equity_by_run_panel, (0.042, 0.81 - 1.375 * mean_height, 0.458, 1.375 * mean_height), has_x_labels=False
-        ),
+        PlacedPanel(equity_by_run_panel, (0.042, 0.81 - equity_height, 0.458, equity_height), has_x_labels=False),
         PlacedPanel(drawdown_by_run_panel, (0.042, floor + 0.03, 0.458, 0.625 * mean_height)),
         PlacedPanel(metrics_by_run_panel, (0.535, 0.81 - table_height, 0.445, table_height)),
         PlacedPanel(settings_panel, (0.535, top - LINE_HEIGHT * (n_rows + 0.5), 0.445, LINE_HEIGHT * n_rows)),
@@ -281,16 +280,12 @@ def comparison_panels(comparison: Comparison) -> list[PlacedPanel]:
     if has_equity and chart_top - floor >= MIN_CHART_HEIGHT - 0.07:
         panels.append(PlacedPanel(relative_equity_panel, (0.565, floor + 0.03, 0.415, chart_top - floor - 0.03)))
     if has_many_pairs:
-        return [
-            *panels,
-            PlacedPanel(SHARPE_MATRIX_PANEL, (0.042, 0.05, 0.43, floor - 0.1)),
-            PlacedPanel(LOG_LOSS_MATRIX_PANEL, (0.55, 0.05, 0.43, floor - 0.1)),
-        ]
-    return [
-        *panels,
-        PlacedPanel(SHARPE_DIFFERENCES_PANEL, (0.065, 0.04, 0.17, floor - 0.085)),
-        PlacedPanel(LOG_LOSS_DIFFERENCES_PANEL, (0.56, 0.04, 0.17, floor - 0.085)),
-    ]
+        panels.append(PlacedPanel(SHARPE_MATRIX_PANEL, (0.042, 0.05, 0.43, floor - 0.1)))
+        panels.append(PlacedPanel(LOG_LOSS_MATRIX_PANEL, (0.55, 0.05, 0.43, floor - 0.1)))
+    else:
+        panels.append(PlacedPanel(SHARPE_DIFFERENCES_PANEL, (0.065, 0.04, 0.17, floor - 0.085)))
+        panels.append(PlacedPanel(LOG_LOSS_DIFFERENCES_PANEL, (0.56, 0.04, 0.17, floor - 0.085)))
+    return panels
 
 
 def comparison_page_png(comparison: Comparison) -> bytes:

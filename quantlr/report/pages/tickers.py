@@ -58,7 +58,8 @@ def measure_by_ticker_values(context: PageContext, measure: str) -> dict[str, An
     """Return a measure by ticker, in descending order of contribution.
 
     `values` is (tickers,), NaN where undefined; accuracy and Sharpe ratio have a 95% band under no skill, `band_center`
-    plus and minus `band_half_width`, which is NaN for the others; `tickers` are the names.
+    plus and minus `band_half_width`, which is NaN for the others; `tickers` are the names. Only rows of
+    the contribution are labelled, as the others stand beside it.
     """
     stats, names = context.attribution, context.forecast_tickers
     order = np.argsort(-stats.annual_contribution, kind="stable")
@@ -70,40 +71,29 @@ def measure_by_ticker_values(context: PageContext, measure: str) -> dict[str, An
         "sharpe": (stats.sharpe, zero, stats.sharpe_band_half_width),
     }
     table = dict(zip(("values", "band_center", "band_half_width"), np.array(columns[measure])[:, order], strict=True))
-    return {**table, "tickers": [names[index] for index in order], "is_percent": measure != "sharpe"}
-
-
-def _draw_ticker_bars(ax: Axes, table: Table) -> None:
-    """Draw a bar per ticker, over its band under no skill."""
-    _draw_ticker_rows(ax, table)
-    colors = [VERMILION if value < 0 else BLUE for value in table["values"]]
-    ax.barh(range(len(colors)), np.nan_to_num(table["values"]), height=0.5, color=colors, linewidth=0)
-    ax.axvline(0, color=GREY, linewidth=0.8)
-
-
-def _draw_named_ticker_bars(ax: Axes, table: Table) -> None:
-    """Draw a bar per ticker with its name at the left."""
-    _draw_ticker_bars(ax, table)
-    tickers = table["tickers"]
-    size = SMALL_SIZE if len(tickers) <= 30 and max(map(len, tickers)) <= 8 else 6.6
-    ax.set_yticks(range(len(tickers)), [f"{ticker:.14}" for ticker in tickers], fontsize=size)
-
-
-def _draw_ticker_dots(ax: Axes, table: Table) -> None:
-    """Draw a dot per ticker and a mark for its baseline, over its band under no skill."""
-    _draw_ticker_rows(ax, table)
-    rows = np.arange(len(table["values"]))
-    ax.plot(table["band_center"], rows, "|", color=ORANGE, markersize=9, markeredgewidth=2)
-    ax.plot(table["values"], rows, "o", color=BLUE, markersize=5 if len(rows) <= 30 else 3.6)
-    ax.set_xlabel(f"orange: baseline; grey: {NO_SKILL_LABEL}", fontsize=8.2, color=GREY)
+    tickers = [names[index] for index in order]
+    row_labels = [f"{ticker:.14}" if measure == "contribution" else "" for ticker in tickers]
+    flags = {"is_percent": measure != "sharpe", "has_baseline": measure == "accuracy"}
+    return {**table, **flags, "tickers": tickers, "row_labels": row_labels}
 
 
 def _draw_ticker_rows(ax: Axes, table: Table) -> None:
-    """Give each ticker a row, without its name, and draw its band under no skill."""
-    rows = np.flatnonzero(~np.isnan(table["band_half_width"]))
-    center, half_width = table["band_center"][rows], table["band_half_width"][rows]
-    ax.barh(rows, 2 * half_width, left=center - half_width, height=0.86, color=BAND_GREY, alpha=0.5, linewidth=0)
-    format_category_rows(ax, [""] * len(table["values"]))
+    """Draw a bar per ticker, or a dot and a mark for its baseline, over its band under no skill."""
+    values, rows, labels = table["values"], np.arange(len(table["values"])), table["row_labels"]
+    has_band = ~np.isnan(table["band_half_width"])
+    center, half_width = table["band_center"][has_band], table["band_half_width"][has_band]
+    style: dict[str, Any] = {"height": 0.86, "color": BAND_GREY, "alpha": 0.5, "linewidth": 0}
+    ax.barh(rows[has_band], 2 * half_width, left=center - half_width, **style)
+    if table["has_baseline"]:
+        ax.plot(table["band_center"], rows, "|", color=ORANGE, markersize=9, markeredgewidth=2)
+        ax.plot(values, rows, "o", color=BLUE, markersize=5 if len(rows) <= 30 else 3.6)
+        ax.set_xlabel(f"orange: baseline; grey: {NO_SKILL_LABEL}", fontsize=8.2, color=GREY)
+    else:
+        colors = [VERMILION if value < 0 else BLUE for value in values]
+        ax.barh(rows, np.nan_to_num(values), height=0.5, color=colors, linewidth=0)
+        ax.axvline(0, color=GREY, linewidth=0.8)
+    format_category_rows(ax, labels)
+    ax.tick_params(axis="y", labelsize=SMALL_SIZE if len(labels) <= 30 and max(map(len, labels)) <= 8 else 6.6)
     ax.locator_params(axis="x", nbins=5)
     if table["is_percent"]:
         ax.xaxis.set_major_formatter(percent_tick_label)
@@ -205,10 +195,9 @@ def contribution_by_accuracy_panel(ax: Axes, table: Table) -> None:
     ax.set_xlabel("accuracy less majority-class baseline", **LABEL_STYLE)
 
 
-ROW_DRAWINGS = (_draw_named_ticker_bars, _draw_ticker_dots, _draw_ticker_bars, _draw_ticker_bars)
 ROW_PANELS = tuple(
-    Panel(title, partial(measure_by_ticker_values, measure=measure), draw)
-    for (measure, title), draw in zip(MEASURE_TITLES.items(), ROW_DRAWINGS, strict=True)
+    Panel(title, partial(measure_by_ticker_values, measure=measure), _draw_ticker_rows)
+    for measure, title in MEASURE_TITLES.items()
 )
 RANK_TITLES = MEASURE_TITLES | {"accuracy": "Accuracy less majority-class baseline"}
 RANK_PANELS = tuple(
