@@ -32,35 +32,30 @@ from quantlr.report.style import (
 )
 
 NO_SKILL_LABEL = "95% band under no skill"
+EquityCurve = tuple[pd.DatetimeIndex, Array, str, dict[str, Any]]
+"""Dates, equity, name and line style."""
 
 
 def draw_growth(ax: Axes, table: Mapping[str, Any]) -> None:
     """Draw equity after and before costs beside buy and hold, and shade the deepest drawdowns."""
     curves = (
-        (table["benchmark_equity"], "buy and hold", ORANGE, 1.3),
-        (table["gross_equity"], "strategy before costs", SKY, 1.2),
-        (table["net_equity"], "strategy after costs", BLUE, 1.9),
+        (table["dates"], table["benchmark_equity"], "buy and hold", {"color": ORANGE, "linewidth": 1.3}),
+        (table["dates"], table["gross_equity"], "strategy before costs", {"color": SKY, "linewidth": 1.2}),
+        (table["dates"], table["net_equity"], "strategy after costs", {"color": BLUE, "linewidth": 1.9}),
     )
-    draw_log_curves(ax, table["dates"], curves)
+    draw_equity_curves(ax, curves)
     add_legend_above(ax, n_columns=3, font_size=SMALL_SIZE + 0.5, is_reversed=True)
-    _shade_drawdowns(ax, table)
+    _shade_drawdown_spans(ax, table)
 
 
-def draw_log_curves(
-    ax: Axes,
-    dates: pd.DatetimeIndex,
-    curves: Sequence[tuple[Array, str, str, float]],
-    margins: tuple[float, float] = (0.97, 1.06),
-) -> None:
-    """Draw equity curves, each with its name, colour and line width, on a log scale; the legend has the last values."""
-    for equity, name, color, width in curves:
-        label = f"{name}: {growth_text(equity[-1])}"
-        ax.plot(dates, np.where(equity > 0, equity, np.nan), color=color, linewidth=width, label=label)
-    all_values = np.concatenate([curve[0] for curve in curves])
-    format_log_axis(ax, all_values, margins=margins)
+def draw_equity_curves(ax: Axes, curves: Sequence[EquityCurve], *, margins: tuple[float, float] = (0.97, 1.06)) -> None:
+    """Draw equity curves on a log scale, of which `margins` multiply the ends; the legend has the last values."""
+    for dates, equity, name, style in curves:
+        ax.plot(dates, np.where(equity > 0, equity, np.nan), label=f"{name}: {growth_text(equity[-1])}", **style)
+    format_log_axis(ax, np.concatenate([equity for _, equity, _, _ in curves]), margins=margins)
 
 
-def _shade_drawdowns(ax: Axes, table: Mapping[str, Any]) -> list[tuple[float, float]]:
+def _shade_drawdown_spans(ax: Axes, table: Mapping[str, Any]) -> list[tuple[float, float]]:
     """Shade each drawdown from its peak to its recovery, or to the last date; return the (start, end) dates."""
     from matplotlib.dates import date2num
 
@@ -81,7 +76,7 @@ def draw_drawdown(ax: Axes, table: Mapping[str, Any]) -> None:
     ax.set_ylim(1.25 * min(float(net.min()), float(benchmark.min()), -0.01), 0.0)
     set_percent_ticks(ax.yaxis, max_intervals=4)
     texts = []
-    spans = _shade_drawdowns(ax, table)
+    spans = _shade_drawdown_spans(ax, table)
     for number, (period, span) in enumerate(zip(table["drawdowns"].itertuples(), spans, strict=True), start=1):
         ax.annotate(
             str(number), (sum(span) / 2, 0.0), (0, 2), xycoords=("data", "axes fraction"), textcoords="offset points",

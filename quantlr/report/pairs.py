@@ -25,7 +25,7 @@ COMPARED_METRICS = sorted(
     (metric for metric in HEADLINE_METRICS if metric.key != "trades"), key=lambda metric: metric.section == "forecast"
 )
 """The headline metrics that a comparison shows, performance first; its files do not have the trades of a period."""
-HEADLINE_COLUMNS = tuple(metric.heading for metric in COMPARED_METRICS)
+HEADLINE_COLUMNS = tuple(metric.column_heading for metric in COMPARED_METRICS)
 MetricValues = dict[str, float | None]
 IDENTICAL_RUNS_TEXTS = {"sharpe": "the same returns in every session", "log_loss": "the same forecasts"}
 """What is written in place of a difference of two runs that are identical, by metric."""
@@ -120,7 +120,7 @@ def common_evaluated_forecasts(runs: Sequence[SavedRun]) -> list[EvaluatedForeca
     return evaluated
 
 
-def forecast_log_losses(evaluated_by_run: Sequence[EvaluatedForecasts]) -> Array:
+def forecast_log_loss_matrix(evaluated_by_run: Sequence[EvaluatedForecasts]) -> Array:
     """Return the log loss of each forecast of each run, in nats: (forecasts, runs)."""
     return np.stack([np.logaddexp(0.0, run.log_odds) - run.up * run.log_odds for run in evaluated_by_run], axis=1)
 
@@ -183,7 +183,7 @@ class MetricTest:
         """Whether the metrics differ significantly (5 %, adjusted)."""
         return self.adjusted_p_value is not None and self.adjusted_p_value < SIGNIFICANCE_LEVEL
 
-    def text(self, *, decimals: int, factor: float = 1.0) -> str:
+    def difference_text(self, *, decimals: int, factor: float = 1.0) -> str:
         """Return the difference times `factor`, with its interval, p value and significance."""
         if self.is_identical:
             return IDENTICAL_RUNS_TEXTS[self.metric.key]
@@ -191,7 +191,7 @@ class MetricTest:
             return "not compared"
         scaled, p_value = self.difference.scaled(factor), self.adjusted_p_value
         numbers = (scaled.value, scaled.low95, scaled.high95)
-        value, low, high = (format_signed(number, decimals=decimals) for number in numbers)
+        value, low, high = (signed_number_text(number, decimals=decimals) for number in numbers)
         p_text = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.{3 if p_value < 0.1 else 2}f}"
         significance = "significant (5%)" if self.is_significant else "not significant"
         return f"{value} ({low} to {high}, {p_text}): {significance}"
@@ -221,7 +221,7 @@ class RunPair:
     accuracy_difference: PairedDifference | None
 
     @property
-    def tests(self) -> tuple[MetricTest, MetricTest]:
+    def metric_tests(self) -> tuple[MetricTest, MetricTest]:
         """The tests of Sharpe ratio and log loss."""
         return self.sharpe, self.log_loss
 
@@ -229,13 +229,13 @@ class RunPair:
 def pair_sentence(pair: RunPair, run_names: Sequence[str]) -> str:
     """Return the tests of two runs as a sentence."""
     texts = []
-    for test in pair.tests:
+    for test in pair.metric_tests:
         name = "" if test.is_identical else f"{test.metric.name} "
-        texts.append(name + test.text(decimals=test.metric.decimals))
+        texts.append(name + test.difference_text(decimals=test.metric.decimals))
     return f"{run_names[pair.second_index]} against {run_names[pair.first_index]}: {'; '.join(texts)}."
 
 
-def format_signed(value: float, *, decimals: int) -> str:
+def signed_number_text(value: float, *, decimals: int) -> str:
     """Return a number with its sign, a real minus; without a sign where it rounds to 0."""
     text = f"{value:+.{decimals}f}"
     return text.replace("-", MINUS_SIGN) if float(text) else text[1:]

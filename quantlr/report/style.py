@@ -96,10 +96,10 @@ def format_fraction_axis(axis: Axis, *, max_ticks: int) -> None:
     axis.set_major_formatter(percent_tick_label)
 
 
-def label_axes(ax: Axes, *, x: str = "", y: str = "") -> None:
+def label_axes(ax: Axes, *, x_label: str, y_label: str) -> None:
     """Write axis labels; the vertical one stands at a fixed distance from the axes, whatever its tick labels."""
-    ax.set_xlabel(x, **LABEL_STYLE)
-    ax.set_ylabel(y, **LABEL_STYLE)
+    ax.set_xlabel(x_label, **LABEL_STYLE)
+    ax.set_ylabel(y_label, **LABEL_STYLE)
     width = ax.get_position().width
     ax.yaxis.set_label_coords(-0.04 / width, 0.5)
 
@@ -180,7 +180,7 @@ class TableRow:
     cells: tuple[str, ...] = ()
 
 
-def format_table_row(label: str, values: Iterable[Any], formatter: Callable[[Any], str], **options: Any) -> TableRow:
+def make_table_row(label: str, values: Iterable[Any], formatter: Callable[[Any], str], **options: Any) -> TableRow:
     """Return a row with each value formatted, such as by `number_text` with its options."""
     return TableRow(label, tuple(formatter(value, **options) for value in values))
 
@@ -282,7 +282,7 @@ def number_text(value: float | None, *, decimals: int = 2) -> str:
     return text.replace("-", MINUS_SIGN) if float(text.replace(",", "")) else text.lstrip("-")
 
 
-def plural(count: int, noun: str) -> str:
+def count_text(count: int, noun: str) -> str:
     """Return a count with its noun, such as "1 session" or "1,250 sessions"."""
     return f"{count:,} {noun}{'s' if count != 1 else ''}"
 

@@ -18,7 +18,7 @@ from quantlr.core.errors import OutputError, UserError
 from quantlr.report.compare import Comparison, compare_runs
 from quantlr.report.gallery import write_comparison
 from quantlr.report.pages.comparison import comparison_page_png, comparison_title
-from quantlr.report.pairs import config_differences, format_signed, pair_sentence
+from quantlr.report.pairs import config_differences, pair_sentence, signed_number_text
 
 from report.cases import USER_RCPARAMS
 
@@ -115,7 +115,7 @@ def test_equity_begins_at_1_before_the_first_common_session(output: Path) -> Non
     comparison = compare(output, "base", "early")
     table = pd.read_parquet(output / "base" / "backtest.parquet").set_index("date").loc[comparison.dates]
     np.testing.assert_allclose(comparison.equity[:, 0], (1 + table["net_return"]).cumprod(), rtol=1e-12)
-    assert comparison.benchmark is not None
+    assert comparison.benchmark_equity is not None
 
 
 def test_sharpe_ratio_of_a_run_without_trades_is_not_compared(output: Path) -> None:
@@ -252,4 +252,4 @@ def test_comparison_page_is_drawn(output: Path, names: tuple[str, ...]) -> None:
     ("value", "text"), [(0.123, "+0.12"), (-0.126, "−0.13"), (0.001, "0.00"), (-0.001, "0.00"), (0.0, "0.00")]
 )
 def test_format_signed(value: float, text: str) -> None:
-    assert format_signed(value, decimals=2) == text
+    assert signed_number_text(value, decimals=2) == text

@@ -19,7 +19,7 @@ from quantlr.backtest.rolling import deepest_drawdowns
 from quantlr.report.curves import draw_growth
 from quantlr.report.pages import PAGES, applicable_pages
 from quantlr.report.pages.layout import Panel, Rectangle, grid_rectangles
-from quantlr.report.pages.tearsheet import growth_values, monthly_return_values, tearsheet_figure
+from quantlr.report.pages.tearsheet import growth_table, monthly_return_table, tearsheet_figure
 from quantlr.report.style import (
     MONTH_LABELS,
     TableRow,
@@ -56,8 +56,8 @@ def test_panels_differ_and_have_titles_without_questions_and_values_by_name(case
     context = case_context(case)
     panels = []
     for page in applicable_pages(context):
-        for placed in page.panels(page.make_context(context)):
-            table = placed.panel.values(page.make_context(context))
+        for placed in page.place_panels(page.make_context(context)):
+            table = placed.panel.make_table(page.make_context(context))
             assert all(isinstance(name, str) for name in table)
             assert "?" not in placed.panel.title.format_map(table)
             panels.append(placed.panel)
@@ -105,12 +105,12 @@ def test_tear_sheet_draws_the_metrics() -> None:
 
 def test_values_of_the_tear_sheet_are_those_of_the_run() -> None:
     context = case_context("three years")
-    result, table = context.run_data.result, growth_values(context)
+    result, table = context.run_data.result, growth_table(context)
     np.testing.assert_array_equal(table["net_equity"][1:], result.equity)
     np.testing.assert_allclose(
         table["net_drawdown"], table["net_equity"] / np.maximum.accumulate(table["net_equity"]) - 1
     )
-    months = monthly_return_values(context)
+    months = monthly_return_table(context)
     growth = np.nanprod(1.0 + months["monthly_returns"], axis=1)
     np.testing.assert_allclose(months["yearly_returns"], growth - 1.0)
     assert growth.prod() == pytest.approx(result.equity[-1])

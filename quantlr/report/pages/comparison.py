@@ -18,16 +18,16 @@ from quantlr.report.pages.layout import (
     Table,
     draw_panels,
     figure_png,
-    header_figure,
-    matplotlib_defaults,
+    page_figure,
     panel,
+    use_matplotlib_defaults,
 )
 from quantlr.report.pairs import (
     HEADLINE_COLUMNS,
     MetricTest,
     RunPair,
-    format_signed,
     headline_cell_texts,
+    signed_number_text,
 )
 from quantlr.report.style import (
     BLACK,
@@ -74,19 +74,19 @@ def run_line_style(run_index: int) -> dict[str, Any]:
     return {"color": RUN_COLORS[color], "linestyle": RUN_LINE_STYLES[style]}
 
 
-def equity_by_run_values(comparison: Comparison) -> Table:
+def equity_by_run_table(comparison: Comparison) -> Table:
     """Return the growth of 1 after costs (sessions, runs), buy and hold (sessions,) or None, and drawdowns <= 0."""
     equity = comparison.equity
     return {
         "dates": comparison.dates,
         "equity": equity,
-        "benchmark": comparison.benchmark,
+        "benchmark": comparison.benchmark_equity,
         "drawdown": np.stack([drawdown_series(column) for column in equity.T], axis=1),
-        "remark": "; grey: buy and hold" if comparison.benchmark is not None else "",
+        "remark": "; grey: buy and hold" if comparison.benchmark_equity is not None else "",
     }
 
 
-@panel("Growth of 1 after costs (log scale){remark}", equity_by_run_values)
+@panel("Growth of 1 after costs (log scale){remark}", equity_by_run_table)
 def equity_by_run_panel(ax: Axes, table: Table) -> None:
     """Draw each run's equity on a log scale, with buy and hold in grey."""
     dates, equity, benchmark = table["dates"], table["equity"], table["benchmark"]
@@ -96,7 +96,7 @@ def equity_by_run_panel(ax: Axes, table: Table) -> None:
     format_log_axis(ax, equity.ravel() if benchmark is None else np.append(equity, benchmark))
 
 
-@panel("Drawdown", equity_by_run_values)
+@panel("Drawdown", equity_by_run_table)
 def drawdown_by_run_panel(ax: Axes, table: Table) -> None:
     """Draw each run's drawdown."""
     _draw_run_lines(ax, table["dates"], table["drawdown"], 0.9)
@@ -104,12 +104,12 @@ def drawdown_by_run_panel(ax: Axes, table: Table) -> None:
     set_percent_ticks(ax.yaxis, max_intervals=4)
 
 
-def equity_relative_to_first_values(comparison: Comparison) -> Table:
+def equity_relative_to_first_table(comparison: Comparison) -> Table:
     """Return the equity of each run divided by that of the first: `relative_equity` (sessions, runs)."""
     return {"dates": comparison.dates, "relative_equity": comparison.equity / comparison.equity[:, :1]}
 
 
-@panel("Equity relative to run A (log scale)", equity_relative_to_first_values)
+@panel("Equity relative to run A (log scale)", equity_relative_to_first_table)
 def relative_equity_panel(ax: Axes, table: Table) -> None:
     """Draw each run's equity relative to the first run's, on a log scale."""
     _draw_run_lines(ax, table["dates"], table["relative_equity"], 1.2)
@@ -121,7 +121,7 @@ def _draw_run_lines(ax: Axes, dates: pd.DatetimeIndex, values: Array, linewidth:
         ax.plot(dates, column, linewidth=linewidth, label=RUN_LETTERS[run], **run_line_style(run))
 
 
-def run_table_values(comparison: Comparison) -> Table:
+def metrics_by_run_table(comparison: Comparison) -> Table:
     """Return `rows` of letter, name and metrics, one for each run and one for the baseline, and their `columns`."""
     rows = [
         (letter, shorten_middle(name, MAX_RUN_NAME_CHARS), *headline_cell_texts(metrics))
@@ -132,7 +132,7 @@ def run_table_values(comparison: Comparison) -> Table:
     return {"columns": HEADLINE_COLUMNS, "rows": rows}
 
 
-@panel("Metrics over the common sessions and forecasts (annual)", run_table_values, 8.0)
+@panel("Metrics over the common sessions and forecasts (annual)", metrics_by_run_table, 8.0)
 def metrics_by_run_panel(ax: Axes, table: Table) -> None:
     """Draw a row per run: a sample of its line, letter, name and right-aligned cells."""
     rows = table["rows"]
@@ -151,7 +151,7 @@ def metrics_by_run_panel(ax: Axes, table: Table) -> None:
             ax.text(edge, middle, cell, ha="right", **style)
 
 
-def setting_values(comparison: Comparison) -> dict[str, list[str]]:
+def differing_settings_table(comparison: Comparison) -> dict[str, list[str]]:
     """Return `lines` of text, one per key of the config that differs, with each value and the runs that have it."""
     lines = []
     for key, values_by_run in comparison.config_differences.items():
@@ -164,7 +164,7 @@ def setting_values(comparison: Comparison) -> dict[str, list[str]]:
     return {"lines": lines or ["none: the configs are equal"]}
 
 
-@panel("Settings that differ", setting_values, 4.0)
+@panel("Settings that differ", differing_settings_table, 4.0)
 def settings_panel(ax: Axes, table: Table) -> None:
     """Write as many lines as fit, and how many others there are."""
     lines, n_rows = table["lines"], max(round(ax.get_position().height / LINE_HEIGHT), 1)
@@ -176,7 +176,7 @@ def settings_panel(ax: Axes, table: Table) -> None:
         ax.text(0, row + 0.5, line, fontsize=SMALL_SIZE, color=BLACK, va="center", parse_math=False)
 
 
-def difference_values(comparison: Comparison, *, key: Literal["sharpe", "log_loss"], factor: float) -> Table:
+def metric_difference_table(comparison: Comparison, *, key: Literal["sharpe", "log_loss"], factor: float) -> Table:
     """Return the differences of a metric between the runs of each pair, times `factor`, as arrays (pairs,).
 
     `value`, `low` and `high` of the 95% interval are NaN where there is none; `first` and `second` are the indices of
@@ -191,14 +191,14 @@ def difference_values(comparison: Comparison, *, key: Literal["sharpe", "log_los
         "first": first,
         "second": second,
         **dict(zip(("value", "low", "high"), factor * intervals.T, strict=True)),
-        "texts": [test.text(decimals=2, factor=factor) for test in tests],
+        "texts": [test.difference_text(decimals=2, factor=factor) for test in tests],
         "significant_mask": np.array([test.is_significant for test in tests], dtype=np.bool_),
         "better_sign": tests[0].metric.better_sign,
         "caption": MATRIX_CAPTION if key == "sharpe" else "",
     }
 
 
-def draw_differences(ax: Axes, table: Table) -> None:
+def draw_forest_plot(ax: Axes, table: Table) -> None:
     """Draw a row per pair: the difference with its interval around 0, and its text at the right (a forest plot)."""
     is_known = ~np.isnan(table["value"])
     labels = [f"{RUN_LETTERS[b]} − {RUN_LETTERS[a]}" for a, b in zip(table["first"], table["second"], strict=True)]
@@ -232,7 +232,7 @@ def draw_difference_matrix(ax: Axes, table: Table) -> None:
     half_range = float(np.abs(value[~np.isnan(value)]).max(initial=0.0)) or 1.0
     draw_loss_gain_image(ax, matrix, half_range=half_range)
     for row, column, number, is_significant in zip(second, first, value, table["significant_mask"], strict=True):
-        text = "–" if np.isnan(number) else format_signed(float(number), decimals=2)
+        text = "–" if np.isnan(number) else signed_number_text(float(number), decimals=2)
         weight = "bold" if is_significant else "normal"
         ax.text(column, row, text, ha="center", va="center", fontsize=7.2, color=BLACK, fontweight=weight)
         if is_significant:
@@ -248,12 +248,12 @@ def draw_difference_matrix(ax: Axes, table: Table) -> None:
 
 
 SHARPE_TITLE, LOG_LOSS_TITLE = "Difference of annual Sharpe ratios", "Difference of log losses (thousandths of a nat)"
-sharpe_values = partial(difference_values, key="sharpe", factor=1.0)
-log_loss_values = partial(difference_values, key="log_loss", factor=1000.0)
-SHARPE_DIFFERENCES_PANEL = Panel(SHARPE_TITLE, sharpe_values, draw_differences)
-LOG_LOSS_DIFFERENCES_PANEL = Panel(LOG_LOSS_TITLE, log_loss_values, draw_differences)
-SHARPE_MATRIX_PANEL = Panel(f"{SHARPE_TITLE}, row − column", sharpe_values, draw_difference_matrix)
-LOG_LOSS_MATRIX_PANEL = Panel(f"{LOG_LOSS_TITLE}, row − column", log_loss_values, draw_difference_matrix)
+sharpe_difference_table = partial(metric_difference_table, key="sharpe", factor=1.0)
+log_loss_difference_table = partial(metric_difference_table, key="log_loss", factor=1000.0)
+SHARPE_DIFFERENCES_PANEL = Panel(SHARPE_TITLE, sharpe_difference_table, draw_forest_plot)
+LOG_LOSS_DIFFERENCES_PANEL = Panel(LOG_LOSS_TITLE, log_loss_difference_table, draw_forest_plot)
+SHARPE_MATRIX_PANEL = Panel(f"{SHARPE_TITLE}, row − column", sharpe_difference_table, draw_difference_matrix)
+LOG_LOSS_MATRIX_PANEL = Panel(f"{LOG_LOSS_TITLE}, row − column", log_loss_difference_table, draw_difference_matrix)
 
 
 def comparison_panels(comparison: Comparison) -> list[PlacedPanel]:
@@ -262,9 +262,9 @@ def comparison_panels(comparison: Comparison) -> list[PlacedPanel]:
     floor = 0.4 if has_many_pairs else 0.115 + 0.026 * len(comparison.pairs)
     mean_height = (0.78 - floor) / 2.19
     equity_height = 1.375 * mean_height
-    table_height = LINE_HEIGHT * (len(run_table_values(comparison)["rows"]) + 1)
+    table_height = LINE_HEIGHT * (len(metrics_by_run_table(comparison)["rows"]) + 1)
     top = 0.81 - LINE_HEIGHT * (len(comparison.run_names) + 2) - 0.03
-    n_rows, n_lines = max(int((top - floor) / LINE_HEIGHT), 1), len(setting_values(comparison)["lines"])
+    n_rows, n_lines = max(int((top - floor) / LINE_HEIGHT), 1), len(differing_settings_table(comparison)["lines"])
     if n_lines > MAX_SETTING_LINES_ABOVE_CHART:
         has_room = top - floor - LINE_HEIGHT * MAX_SETTING_LINES_ABOVE_CHART >= MIN_CHART_HEIGHT
         n_rows = MAX_SETTING_LINES_ABOVE_CHART if has_room else n_rows
@@ -295,15 +295,15 @@ def comparison_page_png(comparison: Comparison) -> bytes:
         "lower log loss is better."
     )
     title, subtitle, notes = comparison_title(comparison), _bootstrap_method_text(comparison), comparison.caveats
-    with matplotlib_defaults():
-        figure = header_figure(title, subtitle, setup_text=method, notes=notes, notes_file="compare.json")
+    with use_matplotlib_defaults():
+        figure = page_figure(title, subtitle, setup_text=method, notes=notes, notes_file="compare.json")
         draw_panels(figure, comparison_panels(comparison), comparison)
         return figure_png(figure)
 
 
 def comparison_title(comparison: Comparison) -> str:
     """Return the finding of the comparison."""
-    if all(test.is_identical for pair in comparison.pairs for test in pair.tests):
+    if all(test.is_identical for pair in comparison.pairs for test in pair.metric_tests):
         return "The runs are the same"
     if not comparison.n_tests:
         return "No difference could be tested"
@@ -316,7 +316,7 @@ def comparison_title(comparison: Comparison) -> str:
 def _significant_finding_texts(pair: RunPair) -> list[str]:
     first, second = RUN_LETTERS[pair.first_index], RUN_LETTERS[pair.second_index]
     findings = []
-    for test in pair.tests:
+    for test in pair.metric_tests:
         if test.is_significant and test.difference:
             sign = test.metric.better_sign
             better, worse = (second, first) if sign * test.difference.value > 0 else (first, second)
@@ -331,7 +331,7 @@ def _bootstrap_method_text(comparison: Comparison) -> str:
         return f"Over {sessions}."
     parts = []
     for index, sample in enumerate((sessions, f"{comparison.n_common_forecasts:,} common forecasts")):
-        differences = [pair.tests[index].difference for pair in comparison.pairs]
+        differences = [pair.metric_tests[index].difference for pair in comparison.pairs]
         lengths = sorted({difference.block_length for difference in differences if difference})
         if lengths:
             range_text = " to ".join(f"{length:g}" for length in dict.fromkeys([lengths[0], lengths[-1]]))

@@ -26,7 +26,7 @@ from quantlr.report.pages.accuracy import (
     ranked_excess_accuracy_panel,
     return_by_probability_panel,
 )
-from quantlr.report.pages.layout import Page, Panel, PlacedPanel, Rectangle, Table, as_table, panel
+from quantlr.report.pages.layout import Page, Panel, PlacedPanel, Rectangle, Table, fields_table, panel
 from quantlr.report.style import (
     BAND_GREY,
     BAND_STYLE,
@@ -36,22 +36,22 @@ from quantlr.report.style import (
     VERMILION,
     Axes,
     add_legend,
+    count_text,
     format_fraction_axis,
     label_axes,
     number_text,
     percent_text,
     percent_tick_label,
-    plural,
 )
 from quantlr.stats.reliability import reliability_band, reliability_curve
 from quantlr.stats.verdict import is_significant, log_loss_comparison_text, pesaran_timmermann_p_text
 
 TAIL_FRACTION = 0.01
 """Fraction of the forecasts at either end whose reliability curve may leave the axes."""
-DASHED: dict[str, Any] = {"color": BLACK, "linewidth": 1.0, "linestyle": (0, (4, 3))}
+DASHED_LINE_STYLE: dict[str, Any] = {"color": BLACK, "linewidth": 1.0, "linestyle": (0, (4, 3))}
 
 
-def reliability_values(evaluated: EvaluatedForecasts, rng: np.random.Generator) -> dict[str, Any]:
+def reliability_table(evaluated: EvaluatedForecasts, rng: np.random.Generator) -> dict[str, Any]:
     """Return the reliability curve by isotonic regression, the 95% band of calibrated forecasts, and the histogram.
 
     The names of a `ReliabilityCurve` begin with `curve_`, those of a `ReliabilityBand` with `band_`; `base_rate` is the
@@ -60,14 +60,14 @@ def reliability_values(evaluated: EvaluatedForecasts, rng: np.random.Generator) 
     probability, up = evaluated.probability, evaluated.up
     curve = reliability_curve(probability, up)
     band = reliability_band(probability, up, session=evaluated.session, horizon=evaluated.horizon, rng=rng)
-    curves = as_table(curve, "curve_") | as_table(band, "band_")
-    return histogram_values(evaluated) | curves | {"subtitle": ""}
+    curves = fields_table(curve, "curve_") | fields_table(band, "band_")
+    return histogram_table(evaluated) | curves | {"subtitle": ""}
 
 
-def calibration_values(context: PageContext) -> Table:
-    """Return `reliability_values`, with the decomposition of the log loss as subtitle."""
-    evaluated, rng = context.evaluated, np.random.default_rng(context.config.seed)
-    table = reliability_values(evaluated, rng)
+def calibration_table(context: PageContext) -> Table:
+    """Return `reliability_table`, with the decomposition of the log loss as subtitle."""
+    evaluated, rng = context.evaluated_forecasts, np.random.default_rng(context.config.seed)
+    table = reliability_table(evaluated, rng)
     parts = context.metrics["forecast"]["reliability"]["log_loss"]
     texts = (f"{name} {number_text(parts[name], decimals=5)}" for name in ("discrimination", "miscalibration"))
     subtitle = f"{', '.join(texts)} nats\n"
@@ -77,7 +77,7 @@ def calibration_values(context: PageContext) -> Table:
     return table | {"subtitle": subtitle}
 
 
-def histogram_values(evaluated: EvaluatedForecasts) -> dict[str, Any]:
+def histogram_table(evaluated: EvaluatedForecasts) -> dict[str, Any]:
     """Return the histogram of the forecast probabilities by outcome (see `ProbabilityHistogram`) and the base rate."""
     base_rate = float(evaluated.base_rate.mean())
     histogram = probability_histogram(evaluated.probability, evaluated.up, reference_probability=base_rate)
@@ -85,14 +85,14 @@ def histogram_values(evaluated: EvaluatedForecasts) -> dict[str, Any]:
     subtitle = ", ".join(f"{percent_text(mean, decimals=2)} {name}" for mean, name in means if mean is not None)
     if histogram.n_outside:
         subtitle += f"\n{histogram.n_outside:,} of {len(evaluated.up):,} forecasts are outside the axes"
-    return as_table(histogram, base_rate=base_rate, subtitle=f"mean {subtitle}")
+    return fields_table(histogram, base_rate=base_rate, subtitle=f"mean {subtitle}")
 
 
 def draw_calibration(ax: Axes, table: Table) -> None:
     """Draw the reliability curve over its band, beside the line of perfect calibration."""
     limits, probability, band = table["bin_edges"][[0, -1]], table["curve_probability"], table["band_probability"]
     n_inside = ((probability >= limits[0]) & (probability <= limits[1])).sum()
-    ax.plot(limits, limits, label="perfect calibration", **DASHED)
+    ax.plot(limits, limits, label="perfect calibration", **DASHED_LINE_STYLE)
     ax.axvline(table["base_rate"], color=ORANGE, linewidth=1.2, label="base rate")
     label = "95% band if calibrated"
     if len(band) == 1:
@@ -102,14 +102,14 @@ def draw_calibration(ax: Axes, table: Table) -> None:
     marker = "o" if n_inside <= 12 else None
     ax.plot(probability, table["curve_observed_frequency"], color=BLUE, linewidth=1.8, marker=marker, markersize=5,
             label="observed frequency")  # fmt: skip
-    ax.set(xlim=limits, ylim=_calibration_limits(table))
+    ax.set(xlim=limits, ylim=_calibration_y_limits(table))
     format_fraction_axis(ax.xaxis, max_ticks=5)
     format_fraction_axis(ax.yaxis, max_ticks=5)
-    label_axes(ax, x="forecast probability of up", y="observed frequency of up")
+    label_axes(ax, x_label="forecast probability of up", y_label="observed frequency of up")
     add_legend(ax, corner="upper left", n_columns=2)
 
 
-def _calibration_limits(table: Table) -> tuple[float, float]:
+def _calibration_y_limits(table: Table) -> tuple[float, float]:
     """Return vertical limits that contain curve and band of nearly all forecasts, with room for the legend."""
     count, limits, band = table["curve_count"], table["bin_edges"][[0, -1]], table["band_probability"]
     cumulative, fraction = np.cumsum(count) / count.sum(), count / count.sum()
@@ -124,7 +124,7 @@ def _calibration_limits(table: Table) -> tuple[float, float]:
     return low - 0.06 * (high - low), high + 0.34 * (high - low)
 
 
-@panel("", lambda context: histogram_values(context.evaluated) | {"subtitle": ""})
+@panel("", lambda context: histogram_table(context.evaluated_forecasts) | {"subtitle": ""})
 def forecast_counts_panel(ax: Axes, table: Table) -> None:
     """Draw the number of forecasts by probability."""
     from matplotlib.ticker import MaxNLocator
@@ -136,15 +136,15 @@ def forecast_counts_panel(ax: Axes, table: Table) -> None:
     ax.set_yticks([tick for tick in MaxNLocator(2, integer=True).tick_values(0, tallest) if tick <= tallest])
     ax.yaxis.set_major_formatter(lambda count, _: f"{count:,.0f}" if count < 10_000 else f"{count / 1000:,g}k")
     format_fraction_axis(ax.xaxis, max_ticks=5)
-    label_axes(ax, x="forecast probability of up", y="forecasts")
+    label_axes(ax, x_label="forecast probability of up", y_label="forecasts")
 
 
-def roc_values(context: PageContext) -> Table:
+def roc_table(context: PageContext) -> Table:
     """Return the roc_panel curve (m,) and its pointwise 95% band (g,), if there are enough forecasts for one.
 
     Names are those of `RocCurve`, and those of `RocBand` after `band_`.
     """
-    evaluated = context.evaluated
+    evaluated = context.evaluated_forecasts
     probability, up = evaluated.probability, evaluated.up
     curve = roc_curve(probability, up)
     if curve is None:
@@ -162,27 +162,27 @@ def roc_values(context: PageContext) -> Table:
     elif band is None:
         remark = "too few forecasts for a band"
     auc = number_text(context.metrics["forecast"]["auc"], decimals=3)
-    table = as_table(curve, subtitle=f"AUC {auc}, {bounds}\n{remark}")
-    return table if band is None else table | as_table(band, "band_")
+    table = fields_table(curve, subtitle=f"AUC {auc}, {bounds}\n{remark}")
+    return table if band is None else table | fields_table(band, "band_")
 
 
-@panel("Discrimination (ROC)", roc_values, LONG_PADDING)
+@panel("Discrimination (ROC)", roc_table, LONG_PADDING)
 def roc_panel(ax: Axes, table: Table) -> None:
     """Draw the ROC curve over its band, and that of no skill."""
     if "band_false_positive_rate" in table:
         band = (table["band_true_positive_rate_low"], table["band_true_positive_rate_high"])
         label = "95% bootstrap band, pointwise"
         ax.fill_between(table["band_false_positive_rate"], *band, color=BLUE, alpha=0.2, linewidth=0, label=label)
-    ax.plot((0, 1), (0, 1), label="no skill", **DASHED)
+    ax.plot((0, 1), (0, 1), label="no skill", **DASHED_LINE_STYLE)
     ax.plot(table["false_positive_rate"], table["true_positive_rate"], color=BLUE, linewidth=1.8, label="forecasts")
     ax.set(xlim=(0, 1), ylim=(0, 1))
     ax.xaxis.set_major_formatter(percent_tick_label)
     ax.yaxis.set_major_formatter(percent_tick_label)
-    label_axes(ax, x="false positive rate", y="true positive rate")
+    label_axes(ax, x_label="false positive rate", y_label="true positive rate")
     add_legend(ax, corner="lower right")
 
 
-@panel("Forecast probability by outcome", lambda context: histogram_values(context.evaluated), LONG_PADDING)
+@panel("Forecast probability by outcome", lambda context: histogram_table(context.evaluated_forecasts), LONG_PADDING)
 def probability_by_outcome_panel(ax: Axes, table: Table) -> None:
     """Draw a histogram of the forecast probabilities for each outcome."""
     parts = ((table["fraction_given_not_up"], VERMILION, "not up"), (table["fraction_given_up"], BLUE, "up"))
@@ -197,26 +197,26 @@ def probability_by_outcome_panel(ax: Axes, table: Table) -> None:
     ax.set(xlim=(edges[0], edges[-1]), ylim=(0, 1.25 * highest))
     format_fraction_axis(ax.xaxis, max_ticks=5)
     format_fraction_axis(ax.yaxis, max_ticks=4)
-    label_axes(ax, x="forecast probability of up", y="fraction of each outcome")
+    label_axes(ax, x_label="forecast probability of up", y_label="fraction of each outcome")
     add_legend(ax, corner="upper left", n_columns=3)
 
 
-def rolling_accuracy_values(context: PageContext) -> Table:
+def rolling_accuracy_table(context: PageContext) -> Table:
     """Return the accuracy over a trailing window with its band under no skill (see `RollingAccuracy`)."""
-    rolling = rolling_accuracy(context.evaluated, context.run_data.forecasts.sessions)
-    table = as_table(rolling)
+    rolling = rolling_accuracy(context.evaluated_forecasts, context.run_data.forecasts.sessions)
+    table = fields_table(rolling)
     if len(rolling.dates) < 2:
         table["message"] = f"There are no more sessions than the window's {rolling.window}: too few for a curve."
     return table
 
 
-CALIBRATION_PANEL = Panel("Calibration (reliability diagram)", calibration_values, draw_calibration, LONG_PADDING)
-ROLLING_ACCURACY_PANEL = Panel("Rolling accuracy ({window} sessions)", rolling_accuracy_values, draw_rolling_accuracy)
+CALIBRATION_PANEL = Panel("Calibration (reliability diagram)", calibration_table, draw_calibration, LONG_PADDING)
+ROLLING_ACCURACY_PANEL = Panel("Rolling accuracy ({window} sessions)", rolling_accuracy_table, draw_rolling_accuracy)
 
 
 def forecast_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
     """Return the panels of the page; with several tickers, their accuracy takes half the room of the return groups."""
-    n_tickers = len(np.unique(context.evaluated.ticker))
+    n_tickers = len(np.unique(context.evaluated_forecasts.ticker))
     returns: Rectangle = (0.052, 0.063, 0.263, 0.342) if n_tickers == 1 else (0.052, 0.297, 0.263, 0.108)
     panels = (
         PlacedPanel(CALIBRATION_PANEL, (0.052, 0.579, 0.263, 0.191), has_x_labels=False),
@@ -259,7 +259,7 @@ def skill_title_and_text(metrics: Mapping[str, Any]) -> tuple[str, str]:
     baseline_text = "∞" if math.isinf(baseline_loss) else number_text(baseline_loss, decimals=5)
     title = f"{finding}: accuracy {percent_text(accuracy)}, majority-class baseline {percent_text(baseline)}"
     text = (
-        f"{plural(metrics['n'], 'forecast')}; 95% interval of the accuracy {low} to {high}. "
+        f"{count_text(metrics['n'], 'forecast')}; 95% interval of the accuracy {low} to {high}. "
         f"{_directional_test_text(p_value)}. Log loss {number_text(metrics['log_loss'], decimals=5)}, {comparison} "
         f"than the base-rate forecast's {baseline_text}."
     )

@@ -10,7 +10,7 @@ import pandas as pd
 from quantlr.backtest.rolling import binned_weights, rolling_exposure
 from quantlr.core.values import BacktestResult
 from quantlr.report.context import PageContext
-from quantlr.report.pages.layout import Panel, Table, as_table, panel
+from quantlr.report.pages.layout import Panel, Table, fields_table, panel
 from quantlr.report.style import (
     BLACK,
     BLUE,
@@ -34,20 +34,20 @@ from quantlr.report.style import (
 LONG_COLOR, SHORT_COLOR = SKY, VERMILION
 
 
-def price_values(context: PageContext) -> Table:
-    """Return `price_table` of the only ticker that has forecasts."""
+def price_table(context: PageContext) -> Table:
+    """Return `make_price_table` of the only ticker that has forecasts."""
     ticker = int(context.run_data.forecasts.ticker[0])
     name = context.run_data.forecasts.tickers[ticker]
     fill = context.config.execution.fill
-    return price_table(context.run_data.result, ticker, context.trades, name=name, fill=fill)
+    return make_price_table(context.run_data.result, ticker, context.trades, name=name, fill=fill)
 
 
-def price_table(result: BacktestResult, ticker: int, trades: pd.DataFrame, *, name: str, fill: str) -> Table:
+def make_price_table(result: BacktestResult, ticker_index: int, trades: pd.DataFrame, *, name: str, fill: str) -> Table:
     """Return the adjusted price (sessions,) of a ticker, and entry and exit dates of its long and short trades.
 
     `long` and `short` are tables with the columns `entry` and `exit`; an open trade ends with the last date.
     """
-    price = result.price[:, ticker]
+    price = result.price[:, ticker_index]
     is_known = ~np.isnan(price)
     trades = trades.assign(exit=trades["exit"].fillna(result.fill_dates[-1]))
     sides = {side: trades.loc[trades["side"] == side, ["entry", "exit"]] for side in ("long", "short")}
@@ -79,7 +79,7 @@ def draw_price(ax: Axes, table: Table) -> None:
     add_legend_above(ax, n_columns=2)
 
 
-def weight_values(context: PageContext) -> Table:
+def binned_weight_table(context: PageContext) -> Table:
     """Return the mean weights by ticker over time bins, and the fractions of tickers long and short.
 
     See `BinnedWeights`; `tickers` are the names of the columns of `mean_weight`.
@@ -87,10 +87,10 @@ def weight_values(context: PageContext) -> Table:
     result, forecasts = context.run_data.result, context.run_data.forecasts
     weights = binned_weights(result, np.unique(forecasts.ticker))
     names = context.forecast_tickers
-    return as_table(weights, tickers=names, n_tickers=len(names), date_range=result.fill_dates[[0, -1]])
+    return fields_table(weights, tickers=names, n_tickers=len(names), date_range=result.fill_dates[[0, -1]])
 
 
-@panel("Weights (% of equity)", weight_values, LEGEND_ROW_POINTS)
+@panel("Weights (% of equity)", binned_weight_table, LEGEND_ROW_POINTS)
 def weights_panel(ax: Axes, table: Table) -> None:
     """Draw a row per ticker, blue for long and orange for short."""
     from matplotlib.dates import date2num
@@ -114,7 +114,7 @@ def weights_panel(ax: Axes, table: Table) -> None:
     ax.xaxis_date()
 
 
-@panel("Positions (% of the {n_tickers} tickers)", weight_values, LEGEND_ROW_POINTS)
+@panel("Positions (% of the {n_tickers} tickers)", binned_weight_table, LEGEND_ROW_POINTS)
 def held_fractions_panel(ax: Axes, table: Table) -> None:
     """Draw the fraction of tickers long above the axis, and short below it."""
     dates, long, short = table["bin_edges"][:-1], table["long_fraction"], table["short_fraction"]
@@ -126,16 +126,16 @@ def held_fractions_panel(ax: Axes, table: Table) -> None:
     add_legend_above(ax, n_columns=2)
 
 
-def exposure_values(context: PageContext) -> dict[str, Any]:
+def exposure_table(context: PageContext) -> dict[str, Any]:
     """Return gross and net exposure as fractions of equity, averaged over a trailing window (see `RollingExposure`)."""
     result, per_year = context.run_data.result, context.config.report.sessions_per_year
     rolling = rolling_exposure(result, sessions_per_year=per_year)
     average = f", {rolling.window}-session mean" if rolling.window > 1 else ""
-    table = as_table(rolling, average=average, date_range=result.fill_dates[[0, -1]])
+    table = fields_table(rolling, average=average, date_range=result.fill_dates[[0, -1]])
     return table if rolling.gross_exposure.any() else table | {"message": "No position was held."}
 
 
-@panel("Exposure (% of equity{average})", exposure_values, LEGEND_ROW_POINTS)
+@panel("Exposure (% of equity{average})", exposure_table, LEGEND_ROW_POINTS)
 def exposure_panel(ax: Axes, table: Table) -> None:
     """Draw gross exposure, and net exposure where it differs."""
     dates, gross, net = table["dates"], table["gross_exposure"], table["net_exposure"]
@@ -150,14 +150,14 @@ def exposure_panel(ax: Axes, table: Table) -> None:
     set_percent_ticks(ax.yaxis, max_intervals=4)
 
 
-def turnover_values(context: PageContext) -> Table:
+def turnover_table(context: PageContext) -> Table:
     """Return the turnover over a trailing window, in multiples of equity per year (see `RollingExposure`)."""
-    table = exposure_values(context)
+    table = exposure_table(context)
     table.pop("message", None)
     return table if table["annual_turnover"].any() else table | {"message": "Nothing was traded."}
 
 
-@panel("Turnover (annual, x equity{average})", turnover_values)
+@panel("Turnover (annual, x equity{average})", turnover_table)
 def turnover_panel(ax: Axes, table: Table) -> None:
     """Draw the annual turnover."""
     dates, turnover = table["dates"], table["annual_turnover"]
@@ -167,4 +167,4 @@ def turnover_panel(ax: Axes, table: Table) -> None:
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}×")
 
 
-PRICE_PANEL = Panel("{ticker}: adjusted {price_kind} and positions", price_values, draw_price, LEGEND_ROW_POINTS)
+PRICE_PANEL = Panel("{ticker}: adjusted {price_kind} and positions", price_table, draw_price, LEGEND_ROW_POINTS)

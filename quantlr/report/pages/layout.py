@@ -46,22 +46,22 @@ class Panel:
     Attributes
     ----------
     title : the heading above it; names in braces are replaced by values of the table.
-    values : returns the panel's numbers for a context, without importing matplotlib.
+    make_table : returns the panel's numbers for a context, without importing matplotlib.
     draw : draws such numbers on axes, and computes none.
     title_padding : points between the title and the axes, the room of subtitle and legend.
     """
 
     title: str
-    values: Callable[[Any], Table]
+    make_table: Callable[[Any], Table]
     draw: Callable[[Axes, Table], None]
     title_padding: float = 6.0
 
 
 def panel(
-    title: str, values: Callable[[Any], Table], title_padding: float = 6.0
+    title: str, make_table: Callable[[Any], Table], title_padding: float = 6.0
 ) -> Callable[[Callable[[Axes, Table], None]], Panel]:
     """Return a decorator that makes a panel of a drawing function."""
-    return lambda draw: Panel(title, values, draw, title_padding)
+    return lambda draw: Panel(title, make_table, draw, title_padding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Page:
     file_name : of the picture in the report's folder.
     heading : the page's subject in few words, its heading in the HTML report.
     title_and_text : returns the page's finding, and the numbers that it rests on, of about 330 characters.
-    panels : returns the panels with their positions.
+    place_panels : returns the panels with their positions.
     is_applicable : returns whether a run has such a page; every run unless given.
     make_context : returns what the three functions above are given, made from the run's context, by default itself.
     """
@@ -90,7 +90,7 @@ class Page:
     file_name: str
     heading: str
     title_and_text: Callable[[Any], tuple[str, str]]
-    panels: Callable[[Any], Sequence[PlacedPanel]]
+    place_panels: Callable[[Any], Sequence[PlacedPanel]]
     is_applicable: Callable[[PageContext], bool] = field(default=lambda _: True)
     make_context: Callable[[PageContext], Any] = field(default=lambda context: context)
 
@@ -99,13 +99,13 @@ class Page:
         page_context = self.make_context(context)
         title, subtitle = self.title_and_text(page_context)
         setup, notes = f"{context.config.name}   {context.setup_text}", context.notes
-        figure = header_figure(title, subtitle, setup_text=setup, notes=notes, notes_file="provenance.json")
-        draw_panels(figure, self.panels(page_context), page_context)
+        figure = page_figure(title, subtitle, setup_text=setup, notes=notes, notes_file="provenance.json")
+        draw_panels(figure, self.place_panels(page_context), page_context)
         return figure
 
     def render_picture(self, context: PageContext) -> Picture:
         """Return the page of a run as it is written; the bytes are the same for the same run."""
-        with matplotlib_defaults():
+        with use_matplotlib_defaults():
             return figure_to_picture(self.draw_figure(context), heading=self.heading)
 
 
@@ -130,7 +130,7 @@ class Picture:
     height: int
 
 
-def as_table(instance: Any, prefix: str = "", /, **others: Any) -> dict[str, Any]:
+def fields_table(instance: Any, prefix: str = "", /, **others: Any) -> dict[str, Any]:
     """Return the fields of a dataclass by their names after a prefix, and other values by theirs."""
     return {prefix + item.name: getattr(instance, item.name) for item in fields(instance)} | others
 
@@ -151,17 +151,17 @@ def grid_rectangles(
 def draw_panels(figure: Figure, panels: Iterable[PlacedPanel], context: Any) -> None:
     """Compute and draw panels at their positions."""
     for placed in panels:
-        panel, table = placed.panel, placed.panel.values(context)
+        table, padding = placed.panel.make_table(context), placed.panel.title_padding
         ax = figure.add_axes(placed.rectangle)
         style_axes(ax)
-        if panel.title:
-            set_panel_title(ax, panel.title.format_map(table), padding_points=panel.title_padding)
+        if placed.panel.title:
+            set_panel_title(ax, placed.panel.title.format_map(table), padding_points=padding)
         if table.get("subtitle"):
-            add_subtitle(ax, table["subtitle"], padding_points=panel.title_padding - 3.0)
+            add_subtitle(ax, table["subtitle"], padding_points=padding - 3.0)
         if "message" in table:
             draw_message(ax, table["message"])
             continue
-        panel.draw(ax, table)
+        placed.panel.draw(ax, table)
         date_range = table.get("date_range", table.get("dates"))
         if date_range is not None:
             format_date_axis(ax, date_range)
@@ -171,7 +171,7 @@ def draw_panels(figure: Figure, panels: Iterable[PlacedPanel], context: Any) -> 
             ax.xaxis.get_offset_text().set_visible(False)
 
 
-def header_figure(title: str, subtitle: str, *, setup_text: str, notes: tuple[str, ...], notes_file: str) -> Figure:
+def page_figure(title: str, subtitle: str, *, setup_text: str, notes: tuple[str, ...], notes_file: str) -> Figure:
     """Return an empty page with its header.
 
     Parameters
@@ -216,7 +216,7 @@ def figure_png(figure: Figure) -> bytes:
 
 
 @contextmanager
-def matplotlib_defaults() -> Iterator[None]:
+def use_matplotlib_defaults() -> Iterator[None]:
     """Draw with matplotlib's defaults, whatever settings the user has for figures of their own."""
     import matplotlib
 

@@ -9,7 +9,7 @@ import numpy as np
 from quantlr.core.values import Array
 from quantlr.model.config import LogisticRegression
 from quantlr.report.context import PageContext
-from quantlr.report.pages.layout import Table, as_table, panel
+from quantlr.report.pages.layout import Table, fields_table, panel
 from quantlr.report.style import (
     BAND_GREY,
     BLACK,
@@ -41,7 +41,7 @@ UPDATE_RULE_LABELS = {
 }
 FORMULA_PADDING = 36.0
 """Points between a title and the axes with a formula and a legend below the title."""
-NO_MINIMUM = "No refit has a finite minimum of the loss."
+NO_MINIMUM_MESSAGE = "No refit has a finite minimum of the loss."
 
 
 def has_row_weights(model: LogisticRegression) -> bool:
@@ -49,7 +49,7 @@ def has_row_weights(model: LogisticRegression) -> bool:
     return model.class_weight is not None or model.half_life is not None
 
 
-def excess_loss_by_refit_values(context: PageContext) -> Table:
+def excess_loss_by_refit_table(context: PageContext) -> Table:
     """Return the training loss above its minimum by iteration for some refits: `excess_loss` (refits, iterations + 1).
 
     In nats; `labels` are the refits' months, `iteration_label` the update rule of the configured solver.
@@ -61,19 +61,19 @@ def excess_loss_by_refit_values(context: PageContext) -> Table:
     loss = rf"J={mean}[\log(1+e^z)-yz]{penalty}"
     table: dict[str, Any] = {"subtitle": rf"${loss},\quad \nabla J={mean}(g(z)-y)\,x{gradient}$"}
     if not len(curves.refit_index):
-        return table | {"message": NO_MINIMUM}
+        return table | {"message": NO_MINIMUM_MESSAGE}
     dates = context.run_data.forecasts.sessions[diagnostics.first_session[curves.refit_index]]
     labels, update_rule = [f"{date:%b %Y}" for date in dates], UPDATE_RULE_LABELS[model.solver]
     return table | {"excess_loss": curves.excess_loss, "labels": labels, "iteration_label": update_rule}
 
 
-@panel("Training loss by iteration (excess over the minimum, nats)", excess_loss_by_refit_values, FORMULA_PADDING)
+@panel("Training loss by iteration (excess over the minimum, nats)", excess_loss_by_refit_table, FORMULA_PADDING)
 def training_loss_panel(ax: Axes, table: Table) -> None:
     """Draw a curve per refit, from the oldest (light) to the newest (dark)."""
     excess_loss = table["excess_loss"]
     marker = "o" if excess_loss.shape[1] <= 12 else None
     for curve, label, color in zip(excess_loss, table["labels"], _light_to_dark_colors(len(excess_loss)), strict=True):
-        ax.plot(_clip(curve), color=color, linewidth=1.5, marker=marker, markersize=3.5, label=label)
+        ax.plot(_plotted_loss(curve), color=color, linewidth=1.5, marker=marker, markersize=3.5, label=label)
     _format_excess_loss_axis(ax, excess_loss)
     ax.set_xlim(-0.15, max(excess_loss.shape[1] - 1, 1) * 1.02)
     ax.locator_params(axis="x", nbins=6, integer=True)
@@ -81,7 +81,7 @@ def training_loss_panel(ax: Axes, table: Table) -> None:
     add_legend_above(ax, n_columns=5, font_size=8.2)
 
 
-def iteration_count_values(context: PageContext) -> Table:
+def iteration_count_table(context: PageContext) -> Table:
     """Return how many refits took how many iterations: `labels`, `counts` and `colors` of 7 bars at most."""
     refits = context.run_data.forecasts.refits
     iterations = refits.iterations[refits.converged & ~refits.degenerate]
@@ -96,7 +96,7 @@ def iteration_count_values(context: PageContext) -> Table:
     return {name: [bar[index] for bar in bars] for index, name in enumerate(("labels", "counts", "colors"))}
 
 
-@panel("Refits by iterations", iteration_count_values)
+@panel("Refits by iterations", iteration_count_table)
 def iteration_counts_panel(ax: Axes, table: Table) -> None:
     """Draw a bar for each number of iterations, and its number of refits."""
     counts = table["counts"]
@@ -109,7 +109,7 @@ def iteration_counts_panel(ax: Axes, table: Table) -> None:
     ax.spines["bottom"].set_visible(False)
 
 
-def learning_rate_study_values(context: PageContext) -> Table:
+def learning_rate_study_table(context: PageContext) -> Table:
     """Return the loss of the newest refit under gradient descent with several learning rates (see `LearningRateStudy`).
 
     `excess_loss` (rates, iterations + 1) belongs to `learning_rates`; `grid_excess_loss` (n, m) is the excess loss
@@ -118,15 +118,15 @@ def learning_rate_study_values(context: PageContext) -> Table:
     study = context.model_diagnostics.learning_rate_study
     rule = r"$\theta\leftarrow\theta-\alpha\,\nabla J$ from $\theta=0$: newest refit, standardised features"
     if study is None:
-        return {"message": NO_MINIMUM, "subtitle": rule}
+        return {"message": NO_MINIMUM_MESSAGE, "subtitle": rule}
     names = ("small", "1/L =", "near 2/L", "above")
     labels = [f"{name} {number_text(rate)}" for name, rate in zip(names, study.learning_rates, strict=True)]
     losses = {"excess_loss": study.excess_loss, "grid_excess_loss": study.grid_excess_loss_after_iterations}
-    return as_table(study, labels=labels, max_stable_rate=study.max_stable_learning_rate, subtitle=rule, **losses)
+    return fields_table(study, labels=labels, max_stable_rate=study.max_stable_learning_rate, subtitle=rule, **losses)
 
 
-def learning_rate_grid_values(context: PageContext) -> Table:
-    """Return `learning_rate_study_values` with the stability limit and the configured rate (None if automatic)."""
+def learning_rate_grid_table(context: PageContext) -> Table:
+    """Return `learning_rate_study_table` with the stability limit and the configured rate (None if automatic)."""
     model = context.config.model
     study = context.model_diagnostics.learning_rate_study
     hessian_bound = r"X^{\top}WX/4" if has_row_weights(model) else r"X^{\top}X/4n"
@@ -134,14 +134,14 @@ def learning_rate_grid_values(context: PageContext) -> Table:
     value = f" = {number_text(study.lipschitz)}, 2/L = {number_text(study.max_stable_learning_rate)}" if study else ""
     lipschitz = rf"$L=\lambda_{{\max}}({hessian_bound}{penalty})${value}"
     configured = None if model.learning_rate == "auto" else model.learning_rate
-    return {**learning_rate_study_values(context), "configured_rate": configured, "subtitle": lipschitz}
+    return {**learning_rate_study_table(context), "configured_rate": configured, "subtitle": lipschitz}
 
 
-@panel("Gradient descent by learning rate", learning_rate_study_values, FORMULA_PADDING)
+@panel("Gradient descent by learning rate", learning_rate_study_table, FORMULA_PADDING)
 def loss_by_learning_rate_panel(ax: Axes, table: Table) -> None:
     """Draw the training loss by iteration, a curve for each of four learning rates."""
     for curve, label, color in zip(table["excess_loss"], table["labels"], LEARNING_RATE_COLORS, strict=True):
-        ax.plot(_clip(curve), color=color, linewidth=1.8, label=label)
+        ax.plot(_plotted_loss(curve), color=color, linewidth=1.8, label=label)
     # The curve of 1/L reaches the rounding error at the left.
     _format_excess_loss_axis(ax, table["excess_loss"], label_side="right")
     ax.set_xlim(0, table["excess_loss"].shape[1] - 1)
@@ -150,14 +150,14 @@ def loss_by_learning_rate_panel(ax: Axes, table: Table) -> None:
     add_legend_above(ax, n_columns=4, font_size=8.2)
 
 
-@panel("Excess loss by learning rate (limit 2/L)", learning_rate_grid_values, FORMULA_PADDING)
+@panel("Excess loss by learning rate (limit 2/L)", learning_rate_grid_table, FORMULA_PADDING)
 def loss_against_learning_rate_panel(ax: Axes, table: Table) -> None:
     """Draw the training loss by learning rate, a curve for each of some numbers of iterations."""
     rates, losses, limit = table["learning_rate_grid"], table["grid_excess_loss"], table["max_stable_rate"]
     configured, iterations = table["configured_rate"], table["compared_iterations"]
     for curve, count, color in zip(losses, iterations, _light_to_dark_colors(len(losses)), strict=True):
         label = f"after {count}{' iterations' if count == iterations[-1] else ''}"
-        ax.plot(rates, _clip(curve), color=color, linewidth=1.5, marker="o", markersize=2.4, label=label)
+        ax.plot(rates, _plotted_loss(curve), color=color, linewidth=1.5, marker="o", markersize=2.4, label=label)
     ax.set_xscale("log")
     _format_excess_loss_axis(ax, losses)
     bottom, top = ax.get_ylim()
@@ -191,7 +191,7 @@ def _light_to_dark_colors(n_curves: int) -> Any:
     return colormap(np.linspace(0.0, 1.0, n_curves) if n_curves > 1 else np.array([0.5]))
 
 
-def _clip(excess_loss: Array) -> Array:
+def _plotted_loss(excess_loss: Array) -> Array:
     return np.maximum(excess_loss, MIN_PLOTTED_EXCESS_LOSS)
 
 

@@ -12,6 +12,7 @@ from quantlr.backtest.fills import backtest_by_fill
 from quantlr.backtest.rolling import average_trade_cost_bps, cost_breakdown, sharpe_at_cost
 from quantlr.backtest.trades import annual_excess_return_by_side, histogram_around_zero, trade_summary_by_side
 from quantlr.report.context import PageContext
+from quantlr.report.curves import draw_equity_curves
 from quantlr.report.pages.holdings import (
     PRICE_PANEL,
     exposure_panel,
@@ -19,7 +20,7 @@ from quantlr.report.pages.holdings import (
     turnover_panel,
     weights_panel,
 )
-from quantlr.report.pages.layout import Page, Panel, PlacedPanel, Table, as_table, panel
+from quantlr.report.pages.layout import Page, Panel, PlacedPanel, Table, fields_table, panel
 from quantlr.report.style import (
     BLACK,
     BLUE,
@@ -33,14 +34,12 @@ from quantlr.report.style import (
     Axes,
     TableRow,
     add_legend_above,
+    count_text,
     draw_text_table,
-    format_log_axis,
-    format_table_row,
-    growth_text,
+    make_table_row,
     marker_for_few_points,
     number_text,
     percent_text,
-    plural,
     set_percent_ticks,
 )
 
@@ -53,7 +52,7 @@ MIN_ANNUAL_TURNOVER = 1.0
 """Turnover per year, in multiples of equity, below which costs hardly matter."""
 
 
-def cumulative_cost_values(context: PageContext) -> Table:
+def cumulative_cost_table(context: PageContext) -> Table:
     """Return the cumulative excess return before costs and cumulative costs, as sums of fractions of equity.
 
     `gross_excess` is (sessions,); `costs` maps each part that is not 0 to (sessions,).
@@ -72,7 +71,7 @@ def cumulative_cost_values(context: PageContext) -> Table:
     return table
 
 
-@panel("Cumulative gross excess return and costs (% of equity)", cumulative_cost_values, LEGEND_ROW_POINTS)
+@panel("Cumulative gross excess return and costs (% of equity)", cumulative_cost_table, LEGEND_ROW_POINTS)
 def cumulative_costs_panel(ax: Axes, table: Table) -> None:
     """Draw costs stacked upon one another, and the gross excess return as a line."""
     dates, gross, base = table["dates"], table["gross_excess"], np.zeros(len(table["dates"]))
@@ -87,7 +86,7 @@ def cumulative_costs_panel(ax: Axes, table: Table) -> None:
     add_legend_above(ax, n_columns=5)
 
 
-def sharpe_by_cost_values(context: PageContext) -> Table:
+def sharpe_by_cost_table(context: PageContext) -> Table:
     """Return the annual Sharpe ratio by trading cost: `cost_bps` and `sharpe` (m,), per traded side.
 
     `run_cost_bps` and `run_sharpe` belong to the run, `benchmark_sharpe` to buy and hold at its own costs; at
@@ -119,7 +118,7 @@ def sharpe_by_cost_values(context: PageContext) -> Table:
     }
 
 
-@panel("Sharpe ratio by trading cost{remark}", sharpe_by_cost_values, 2 * LEGEND_ROW_POINTS)
+@panel("Sharpe ratio by trading cost{remark}", sharpe_by_cost_table, 2 * LEGEND_ROW_POINTS)
 def sharpe_by_cost_panel(ax: Axes, table: Table) -> None:
     """Draw the Sharpe ratio by trading cost, and mark this run, the break-even cost, and buy and hold."""
     cost_bps, run_cost, run_sharpe = table["cost_bps"], table["run_cost_bps"], table["run_sharpe"]
@@ -142,7 +141,7 @@ def sharpe_by_cost_panel(ax: Axes, table: Table) -> None:
     add_legend_above(ax, n_columns=2)
 
 
-def growth_by_fill_values(context: PageContext) -> Table:
+def growth_by_fill_table(context: PageContext) -> Table:
     """Return a table `curves` with a row per fill: `label`, `dates` and `equity` (sessions + 1,) from 1 on.
 
     `is_run_fill` marks the configured fill, `is_tradable` those at which one can trade.
@@ -165,33 +164,30 @@ def growth_by_fill_values(context: PageContext) -> Table:
     return {"curves": curves, "date_range": curves[0]["dates"]}
 
 
-@panel("Growth of 1 by fill (log scale)", growth_by_fill_values, 3 * LEGEND_ROW_POINTS - 4)
+@panel("Growth of 1 by fill (log scale)", growth_by_fill_table, 3 * LEGEND_ROW_POINTS - 4)
 def growth_by_fill_panel(ax: Axes, table: Table) -> None:
     """Draw the equity of each fill; dashed where one cannot trade."""
+    curves = []
     for curve in table["curves"]:
-        equity = curve["equity"]
         width, zorder = (1.9, 3) if curve["is_run_fill"] else (1.2, 2)
-        ax.plot(
-            curve["dates"], np.where(equity > 0, equity, np.nan), color=FILL_STYLES[curve["fill"]][1], linewidth=width,
-            linestyle="-" if curve["is_tradable"] else (0, (4, 1.5)), zorder=zorder,
-            label=f"{curve['label']}: {growth_text(equity[-1])}",
-        )  # fmt: skip
-    all_values = np.concatenate([curve["equity"] for curve in table["curves"]])
-    format_log_axis(ax, all_values, margins=(0.98, 1.02))
+        style = {"color": FILL_STYLES[curve["fill"]][1], "linewidth": width, "zorder": zorder}
+        style["linestyle"] = "-" if curve["is_tradable"] else (0, (4, 1.5))
+        curves.append((curve["dates"], curve["equity"], curve["label"], style))
+    draw_equity_curves(ax, curves, margins=(0.98, 1.02))
     add_legend_above(ax, n_columns=1)
 
 
-def trade_return_values(context: PageContext) -> Table:
+def trade_return_table(context: PageContext) -> Table:
     """Return the histogram of the trades' returns after costs (see `Histogram`) and their mean."""
     trades = context.trades
-    table: dict[str, Any] = {"trades": plural(len(trades), "trade")}
+    table: dict[str, Any] = {"trades": count_text(len(trades), "trade")}
     if not len(trades):
         return table | {"message": "There were no trades."}
     net_return = (trades["return"] - trades["cost"]).to_numpy(dtype=np.float64)
-    return table | as_table(histogram_around_zero(net_return), mean_return=float(net_return.mean()))
+    return table | fields_table(histogram_around_zero(net_return), mean_return=float(net_return.mean()))
 
 
-@panel("{trades} by return after costs", trade_return_values, LEGEND_ROW_POINTS)
+@panel("{trades} by return after costs", trade_return_table, LEGEND_ROW_POINTS)
 def trade_returns_panel(ax: Axes, table: Table) -> None:
     """Draw a histogram of returns, losses and gains in different colours."""
     left, mean = table["bin_edges"][:-1], table["mean_return"]
@@ -207,22 +203,22 @@ def trade_returns_panel(ax: Axes, table: Table) -> None:
     add_legend_above(ax, n_columns=1)
 
 
-def trades_by_side_values(context: PageContext) -> Table:
+def trades_by_side_table(context: PageContext) -> Table:
     """Return the rows of a table of long and short trades; a dash for a side without trades."""
     per_year = context.config.report.sessions_per_year
     trades = trade_summary_by_side(context.trades).reindex(["long", "short"])
     annual_return = annual_excess_return_by_side(context.run_data.result, sessions_per_year=per_year)
     return {"rows": [
         TableRow("TRADES", ("long", "short")),
-        format_table_row("Number of trades", trades["trades"], number_text, decimals=0),
-        format_table_row("Win rate, after costs", trades["won"], percent_text),
-        format_table_row("Mean return, after costs", trades["mean"], percent_text, decimals=2),
-        format_table_row("Sessions held, median", trades["sessions"], number_text, decimals=0),
-        format_table_row("Gross excess return (annual)", annual_return.values(), percent_text, decimals=2),
+        make_table_row("Number of trades", trades["trades"], number_text, decimals=0),
+        make_table_row("Win rate, after costs", trades["won"], percent_text),
+        make_table_row("Mean return, after costs", trades["mean"], percent_text, decimals=2),
+        make_table_row("Sessions held, median", trades["sessions"], number_text, decimals=0),
+        make_table_row("Gross excess return (annual)", annual_return.values(), percent_text, decimals=2),
     ]}  # fmt: skip
 
 
-TRADES_BY_SIDE_PANEL = Panel("", trades_by_side_values, partial(draw_text_table, column_right_edges=(0.72, 1.0)))
+TRADES_BY_SIDE_PANEL = Panel("", trades_by_side_table, partial(draw_text_table, column_right_edges=(0.72, 1.0)))
 
 
 def positions_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
@@ -248,7 +244,7 @@ def positions_title_and_text(context: PageContext) -> tuple[str, str]:
     strategy, break_even = (context.metrics["backtest"][key] for key in ("strategy", "break_even_cost_bps"))
     n_sessions = len(context.run_data.result.equity)
     if break_even is None:
-        return "No trades", f"No position was taken in {plural(n_sessions, 'session')}: returns and costs are 0."
+        return "No trades", f"No position was taken in {count_text(n_sessions, 'session')}: returns and costs are 0."
     years, trades = n_sessions / context.config.report.sessions_per_year, context.trades
     turnover, annual_cost = strategy["turnover_per_year"], strategy["cost_total"] / years
     annual_gross = break_even * BASIS_POINT * turnover
@@ -256,7 +252,7 @@ def positions_title_and_text(context: PageContext) -> tuple[str, str]:
     trades_text = number_text(trades_per_year, decimals=0 if trades_per_year >= 10 else 1)
     n_long = int((trades["side"] == "long").sum())
     text = (
-        f"{n_long:,} long and {plural(len(trades) - n_long, 'short trade')}, turnover "
+        f"{n_long:,} long and {count_text(len(trades) - n_long, 'short trade')}, turnover "
         f"{number_text(turnover, decimals=1)} times equity a year. Excess return before costs "
         f"{percent_text(annual_gross)} of equity a year, costs {percent_text(annual_cost)}"
     )
@@ -264,7 +260,7 @@ def positions_title_and_text(context: PageContext) -> tuple[str, str]:
         bps = (number_text(value, decimals=1) for value in (break_even, annual_cost / turnover / BASIS_POINT))
         text += " ({} and {} basis points of the traded value)".format(*bps)
     if strategy["final_equity"] <= 0:
-        text += f". Equity fell to 0 after {plural(n_sessions, 'session')}, where the backtest ends"
+        text += f". Equity fell to 0 after {count_text(n_sessions, 'session')}, where the backtest ends"
     exposure = percent_text(strategy["exposure"], decimals=0)
     outcome = _cost_outcome_text(strategy["final_equity"], annual_gross, annual_cost, turnover)
     return f"Average exposure {exposure}, {trades_text} trades a year: {outcome}", f"{text}."

@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 
 from quantlr.core.values import Array, BoolArray, IntArray
-from quantlr.report.curves import draw_log_curves
+from quantlr.report.curves import draw_equity_curves
 from quantlr.report.pages.layout import (
     Panel,
     PlacedPanel,
     Table,
-    as_table,
     draw_panels,
+    fields_table,
     figure_png,
     grid_rectangles,
-    header_figure,
-    matplotlib_defaults,
+    page_figure,
     panel,
+    use_matplotlib_defaults,
 )
 from quantlr.report.style import (
     BAND_STYLE,
@@ -49,7 +49,7 @@ TITLE_PADDING = LEGEND_ROW_POINTS + 3
 MAX_LABELS, MAX_LABEL_CHARS = 16, 22
 MAX_TOTAL_LABEL_CHARS = 96
 """Characters of all labels along a horizontal axis of the full width."""
-ROW_HEIGHT = 0.0215
+TEXT_ROW_HEIGHT = 0.0215
 """Height of a row of text, as a fraction of the page."""
 
 
@@ -113,15 +113,15 @@ class SweepPageContext:
     best_trial_rows: tuple[TableRow, ...]
 
 
-def surface_values(context: SweepPageContext) -> dict[str, Any]:
+def parameter_surface_table(context: SweepPageContext) -> dict[str, Any]:
     """Return the fields of the `ParameterSurface`, and `center`, the Sharpe ratio that is white on the heat map."""
     expected = context.surface.expected_max_sharpe
     center_text = "0" if expected is None else f"expected maximum under no skill, {number_text(expected)}"
     keys = context.surface.grid_keys
-    return as_table(context.surface, center=expected or 0.0, center_text=center_text, first_key=keys[0])
+    return fields_table(context.surface, center=expected or 0.0, center_text=center_text, first_key=keys[0])
 
 
-@panel("Sharpe ratio by {first_key}", surface_values, TITLE_PADDING)
+@panel("Sharpe ratio by {first_key}", parameter_surface_table, TITLE_PADDING)
 def sharpe_by_value_panel(ax: Axes, table: Table) -> None:
     """Draw the Sharpe ratio of each value of the only key with its interval."""
     sharpe, positions, labels = table["sharpe"], table["value_index"][:, 0].astype(float), table["value_labels"][0]
@@ -140,15 +140,15 @@ def sharpe_by_value_panel(ax: Axes, table: Table) -> None:
     if winner is not None:
         ax.plot(positions[winner], sharpe[winner], "o", color=BLACK, markersize=11, fillstyle="none",
                 markeredgewidth=1.8, label="winner")  # fmt: skip
-    _draw_thresholds(ax, table)
-    _label_values(ax, labels)
+    _draw_sharpe_thresholds(ax, table)
+    _label_x_values(ax, labels)
     ax.set_xlim(-0.6, len(labels) - 0.4)
     ax.set_ylabel("Sharpe ratio (annualised)", **LABEL_STYLE)
     ax.set_xlabel(table["grid_keys"][0], **LABEL_STYLE)
     add_legend_above(ax, n_columns=5)
 
 
-def _draw_thresholds(ax: Axes, table: Table, *, has_labels: bool = True) -> None:
+def _draw_sharpe_thresholds(ax: Axes, table: Table, *, has_labels: bool = True) -> None:
     """Draw the expected maximum under no skill, and buy and hold."""
     for value, color, style, name in (
         (table["expected_max_sharpe"], VERMILION, "--", "expected maximum under no skill"),
@@ -159,7 +159,7 @@ def _draw_thresholds(ax: Axes, table: Table, *, has_labels: bool = True) -> None
             ax.axhline(value, color=color, linestyle=style, linewidth=1.3, label=label, zorder=1.5)
 
 
-@panel("Sharpe ratio ±95% (annualised); white: {center_text}; frame: winner", surface_values)
+@panel("Sharpe ratio ±95% (annualised); white: {center_text}; frame: winner", parameter_surface_table)
 def sharpe_surface_panel(ax: Axes, table: Table) -> None:
     """Draw a heat map, white at the expected maximum under no skill and blue above; the winner is framed.
 
@@ -187,7 +187,7 @@ def sharpe_surface_panel(ax: Axes, table: Table) -> None:
         ax.add_patch(Rectangle((column - 0.44, row - 0.44), 0.88, 0.88, fill=False, edgecolor=BLACK, linewidth=2.4))
     labelled_rows = range(0, len(rows), -(-len(rows) // MAX_LABELS))
     ax.set_yticks(labelled_rows, [shorten_end(rows[index], max_chars=MAX_LABEL_CHARS) for index in labelled_rows])
-    _label_values(ax, columns)
+    _label_x_values(ax, columns)
     ax.grid(visible=False)
     ax.spines["bottom"].set_visible(False)
     ax.tick_params(length=0)
@@ -195,7 +195,7 @@ def sharpe_surface_panel(ax: Axes, table: Table) -> None:
     ax.set_xlabel(table["grid_keys"][1], **LABEL_STYLE)
 
 
-def _label_values(ax: Axes, labels: tuple[str, ...], *, max_labels: int = MAX_LABELS, max_chars: int = 0) -> None:
+def _label_x_values(ax: Axes, labels: tuple[str, ...], *, max_labels: int = MAX_LABELS, max_chars: int = 0) -> None:
     """Label the values along the horizontal axis: every one, or some of many; long ones take two lines."""
     positions = range(0, len(labels), -(-len(labels) // max_labels))
     max_chars = max_chars or int(np.clip(MAX_TOTAL_LABEL_CHARS // len(positions), 4, MAX_LABEL_CHARS))
@@ -206,7 +206,7 @@ def _label_values(ax: Axes, labels: tuple[str, ...], *, max_labels: int = MAX_LA
     ax.set_xticks(positions, texts)
 
 
-def marginal_values(context: SweepPageContext) -> Table:
+def marginals_table(context: SweepPageContext) -> Table:
     """Return `charts`, the marginals of some keys with the thresholds, and their common vertical limits."""
     surface, marginals = context.surface, context.marginals[:MAX_MARGINAL_CHARTS]
     thresholds = {"expected_max_sharpe": surface.expected_max_sharpe, "benchmark_sharpe": surface.benchmark_sharpe}
@@ -217,7 +217,7 @@ def marginal_values(context: SweepPageContext) -> Table:
     return {"charts": [{**marginal, **thresholds} for marginal in marginals], "limits": (low - margin, high + margin)}
 
 
-@panel("Sharpe ratio by key: median, 5% to 95%, best (triangle); ring: winner", marginal_values)
+@panel("Sharpe ratio by key: median, 5% to 95%, best (triangle); ring: winner", marginals_table)
 def sharpe_marginals_panel(ax: Axes, table: Table) -> None:
     """Draw a small chart for each key."""
     charts = table["charts"]
@@ -243,35 +243,35 @@ def _draw_marginal(ax: Axes, table: Table, *, max_total_label_chars: int) -> Non
     ax.vlines(positions, *interval, color=BLUE, alpha=0.35, linewidth=width)
     ax.plot(positions, median[positions], "-o", color=BLUE, markersize=min(5.0, width), linewidth=1.0)
     ax.plot(positions, best[positions], "^", color=BLACK, markersize=min(5.0, width + 1), zorder=3)
-    _draw_thresholds(ax, table, has_labels=False)
+    _draw_sharpe_thresholds(ax, table, has_labels=False)
     winner = table["winner_index"]
     if winner is not None:
         style: dict[str, Any] = {"color": BLACK, "markersize": 10, "fillstyle": "none", "markeredgewidth": 1.6}
         ax.plot(winner, best[winner], "o", **style)
     max_labels = max(2, max_total_label_chars // (min(max(map(len, labels)), 10) + 2))
     max_chars = max(4, max_total_label_chars // min(max_labels, len(labels)) - 1)
-    _label_values(ax, labels, max_labels=max_labels, max_chars=max_chars)
+    _label_x_values(ax, labels, max_labels=max_labels, max_chars=max_chars)
     ax.set_xlim(-0.6, len(labels) - 0.4)
 
 
-def ranking_values(context: SweepPageContext) -> Table:
+def trial_ranking_table(context: SweepPageContext) -> Table:
     """Return `sharpe`, `sharpe_low` and `sharpe_high` of the evaluated trials, the highest Sharpe ratio first."""
     surface = context.surface
     order = np.argsort(-surface.sharpe, kind="stable")[: int((~np.isnan(surface.sharpe)).sum())]
     if not len(order):
         return {"message": "No trial could be evaluated."}
     columns = {name: getattr(surface, name)[order] for name in ("sharpe", "sharpe_low", "sharpe_high")}
-    return as_table(surface, **columns)
+    return fields_table(surface, **columns)
 
 
-@panel("Trials ranked by Sharpe ratio (annualised)", ranking_values, 2 * TITLE_PADDING)
+@panel("Trials ranked by Sharpe ratio (annualised)", trial_ranking_table, 2 * TITLE_PADDING)
 def trial_ranking_panel(ax: Axes, table: Table) -> None:
     """Draw the ranked Sharpe ratios over their 95% intervals."""
     sharpe = table["sharpe"]
     ranks = np.arange(1, len(sharpe) + 1)
     ax.fill_between(ranks, table["sharpe_low"], table["sharpe_high"], step="mid", label="95% interval", **BAND_STYLE)
     ax.plot(ranks, sharpe, color=BLUE, linewidth=1.6, marker="o" if len(sharpe) <= 60 else None, markersize=3)
-    _draw_thresholds(ax, table)
+    _draw_sharpe_thresholds(ax, table)
     ax.set_xlim(0.5, len(sharpe) + 0.5)
     ax.locator_params(axis="x", integer=True, nbins=7)
     ax.set_xlabel("rank among the trials", fontsize=SMALL_SIZE, color=GREY)
@@ -283,10 +283,10 @@ def winner_growth_panel(ax: Axes, table: Table) -> None:
     """Draw the equity of the winner and of buy and hold, and shade the hold-out."""
     dates, start = table["dates"], table["holdout_start"]
     curves = (
-        (table["benchmark_equity"], "buy and hold", ORANGE, 1.3),
-        (table["winner_equity"], "winner after costs", BLUE, 1.8),
+        (dates, table["benchmark_equity"], "buy and hold", {"color": ORANGE, "linewidth": 1.3}),
+        (dates, table["winner_equity"], "winner after costs", {"color": BLUE, "linewidth": 1.8}),
     )
-    draw_log_curves(ax, dates, curves, (0.94, 1.25))
+    draw_equity_curves(ax, curves, margins=(0.94, 1.25))
     if start is not None:
         ax.axvspan(start, dates[-1], color=SKY, alpha=0.16, linewidth=0)
     ax.text(1.0, 1.035, table["summary_text"], transform=ax.transAxes, ha="right", va="bottom", fontsize=SMALL_SIZE,
@@ -300,30 +300,30 @@ def _text_table_panel(rows_field: str, column_right_edges: tuple[float, ...], ma
     return Panel("", lambda context: {"rows": getattr(context, rows_field)[:max_rows]}, draw)
 
 
-FAILURES = _text_table_panel("failure_rows", ())
-STATISTICS = _text_table_panel("statistics_rows", (1.0,))
+FAILURES_PANEL = _text_table_panel("failure_rows", ())
+STATISTICS_PANEL = _text_table_panel("statistics_rows", (1.0,))
 
 
 def sweep_panels(context: SweepPageContext) -> list[PlacedPanel]:
     """Return the panels of the page: the grid by one, two or each of several keys; ranking, winner and tables."""
-    panels = [_grid_panel(context), PlacedPanel(trial_ranking_panel, (0.655, 0.605, 0.325, 0.175))]
+    panels = [_placed_grid_panel(context), PlacedPanel(trial_ranking_panel, (0.655, 0.605, 0.325, 0.175))]
     if context.winner_curve is not None:
         panels.append(PlacedPanel(winner_growth_panel, (0.055, 0.06, 0.525, 0.22)))
     elif context.failure_rows:
-        height = ROW_HEIGHT * len(context.failure_rows)
-        panels.append(PlacedPanel(FAILURES, (0.045, 0.31 - height, 0.55, height)))
-    height = ROW_HEIGHT * len(context.statistics_rows)
-    panels.append(PlacedPanel(STATISTICS, (0.655, 0.54 - height, 0.325, height)))
+        height = TEXT_ROW_HEIGHT * len(context.failure_rows)
+        panels.append(PlacedPanel(FAILURES_PANEL, (0.045, 0.31 - height, 0.55, height)))
+    height = TEXT_ROW_HEIGHT * len(context.statistics_rows)
+    panels.append(PlacedPanel(STATISTICS_PANEL, (0.655, 0.54 - height, 0.325, height)))
     room = 0.54 - height - 0.055
-    n_best = min(max(2, int(room / ROW_HEIGHT)), len(context.best_trial_rows))
+    n_best = min(max(2, int(room / TEXT_ROW_HEIGHT)), len(context.best_trial_rows))
     if n_best:
         best_trials = _text_table_panel("best_trial_rows", (0.88, 1.0), n_best)
-        height = ROW_HEIGHT * n_best
+        height = TEXT_ROW_HEIGHT * n_best
         panels.append(PlacedPanel(best_trials, (0.655, 0.035 + room - height, 0.325, height)))
     return panels
 
 
-def _grid_panel(context: SweepPageContext) -> PlacedPanel:
+def _placed_grid_panel(context: SweepPageContext) -> PlacedPanel:
     surface = context.surface
     if len(surface.grid_keys) == 1:
         return PlacedPanel(sharpe_by_value_panel, (0.055, 0.405, 0.525, 0.395))
@@ -336,8 +336,8 @@ def _grid_panel(context: SweepPageContext) -> PlacedPanel:
 
 def sweep_page_png(context: SweepPageContext) -> bytes:
     """Return the page of a sweep as PNG bytes, the same for the same sweep."""
-    with matplotlib_defaults():
-        figure = header_figure(
+    with use_matplotlib_defaults():
+        figure = page_figure(
             context.title, context.subtitle, setup_text=context.setup_text, notes=context.notes, notes_file="sweep.json"
         )
         draw_panels(figure, sweep_panels(context), context)

@@ -12,7 +12,7 @@ from quantlr.backtest.metrics import drawdown_series
 from quantlr.backtest.rolling import deepest_drawdowns, monthly_returns, rolling_sharpe, yearly_returns
 from quantlr.report.context import PageContext
 from quantlr.report.curves import draw_drawdown, draw_growth, draw_rolling_sharpe
-from quantlr.report.pages.layout import Page, Panel, PlacedPanel, Table, as_table
+from quantlr.report.pages.layout import Page, Panel, PlacedPanel, Table, fields_table
 from quantlr.report.style import TableRow, draw_monthly_returns, draw_text_table
 from quantlr.report.summary import headline_tables
 
@@ -26,7 +26,7 @@ MAX_CALENDAR_ROW_HEIGHT = 0.0205
 CALENDAR_TOP = 0.29
 
 
-def growth_values(context: PageContext) -> Table:
+def growth_table(context: PageContext) -> Table:
     """Return the growth of 1 from the first fill on, and the deepest drawdowns.
 
     Everything is (sessions + 1,): `dates`, `net_equity`, `gross_equity` and `benchmark_equity`, which begin at 1, and
@@ -46,13 +46,13 @@ def growth_values(context: PageContext) -> Table:
     }
 
 
-def rolling_sharpe_values(context: PageContext) -> Table:
+def rolling_sharpe_table(context: PageContext) -> Table:
     """Return the Sharpe ratio over a trailing window with its band under no skill (see `RollingSharpe`)."""
     result, per_year = context.run_data.result, context.config.report.sessions_per_year
-    return as_table(rolling_sharpe(result, sessions_per_year=per_year), date_range=result.fill_dates[[0, -1]])
+    return fields_table(rolling_sharpe(result, sessions_per_year=per_year), date_range=result.fill_dates[[0, -1]])
 
 
-def headline_values(context: PageContext) -> Table:
+def headline_rows_table(context: PageContext) -> Table:
     """Return the headline tables as rows of one table, separated by empty rows."""
     rows: list[TableRow] = []
     for table in headline_tables(context.metrics):
@@ -61,20 +61,20 @@ def headline_values(context: PageContext) -> Table:
     return {"rows": rows[1:]}
 
 
-def monthly_return_values(context: PageContext) -> Table:
+def monthly_return_table(context: PageContext) -> Table:
     """Return the net returns by calendar month (years, 12) and year (years,); NaN without sessions."""
     months, years = monthly_returns(context.run_data.result), yearly_returns(context.run_data.result)
     returns = months.to_numpy(dtype=np.float64)
     return {"years": months.index.to_numpy(), "monthly_returns": returns, "yearly_returns": years}
 
 
-GROWTH_PANEL = Panel("Growth of 1 (log scale)", growth_values, draw_growth, 22.0)
-DRAWDOWN_PANEL = Panel("Drawdown", growth_values, draw_drawdown)
+GROWTH_PANEL = Panel("Growth of 1 (log scale)", growth_table, draw_growth, 22.0)
+DRAWDOWN_PANEL = Panel("Drawdown", growth_table, draw_drawdown)
 ROLLING_SHARPE_PANEL = Panel(
-    "Rolling Sharpe ratio ({window} sessions, annualised)", rolling_sharpe_values, draw_rolling_sharpe
+    "Rolling Sharpe ratio ({window} sessions, annualised)", rolling_sharpe_table, draw_rolling_sharpe
 )
-HEADLINE_PANEL = Panel("", headline_values, partial(draw_text_table, column_right_edges=(0.66, 1.0)))
-MONTHLY_RETURNS_PANEL = Panel("Monthly returns after costs (%)", monthly_return_values, draw_monthly_returns, 16.0)
+HEADLINE_PANEL = Panel("", headline_rows_table, partial(draw_text_table, column_right_edges=(0.66, 1.0)))
+MONTHLY_RETURNS_PANEL = Panel("Monthly returns after costs (%)", monthly_return_table, draw_monthly_returns, 16.0)
 
 
 def tearsheet_panels(context: PageContext) -> tuple[PlacedPanel, ...]:

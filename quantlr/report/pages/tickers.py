@@ -54,7 +54,7 @@ def has_several_tickers(context: PageContext) -> bool:
     return len(context.forecast_tickers) > 1
 
 
-def measure_by_ticker_values(context: PageContext, measure: str) -> dict[str, Any]:
+def measure_by_ticker_table(context: PageContext, measure: str) -> dict[str, Any]:
     """Return a measure by ticker, in descending order of contribution.
 
     `values` is (tickers,), NaN where undefined; accuracy and Sharpe ratio have a 95% band under no skill, `band_center`
@@ -99,13 +99,13 @@ def _draw_ticker_rows(ax: Axes, table: Table) -> None:
         ax.xaxis.set_major_formatter(percent_tick_label)
 
 
-def ranked_measure_values(context: PageContext, measure: str) -> Table:
+def ranked_measure_table(context: PageContext, measure: str) -> Table:
     """Return a measure by ticker in descending order, and the expected order statistics under no skill.
 
     `ranked` and `expected_by_rank` are (tickers,), the latter only for accuracy and Sharpe ratio; accuracy is less the
     majority-class baseline. `extremes` names the highest and the lowest tickers.
     """
-    table = measure_by_ticker_values(context, measure)
+    table = measure_by_ticker_table(context, measure)
     values, half_width = table["values"] - table["band_center"], table["band_half_width"]
     is_known = ~np.isnan(values)
     order = np.argsort(-values, kind="stable")[: is_known.sum()]
@@ -138,7 +138,7 @@ def _draw_ranked_measure(ax: Axes, table: Table) -> None:
     add_legend_above(ax, n_columns=2)
 
 
-def cumulative_contribution_values(context: PageContext) -> Table:
+def cumulative_contribution_table(context: PageContext) -> Table:
     """Return the cumulative contributions as sums of fractions of equity.
 
     `named` maps the tickers that contributed most and least to (sessions,); `others` is (sessions, other tickers).
@@ -157,7 +157,7 @@ def cumulative_contribution_values(context: PageContext) -> Table:
     return table if sums.any() else table | {"message": "No position was held."}
 
 
-@panel("Cumulative contribution (% of equity)", cumulative_contribution_values, LEGEND_ROW_POINTS)
+@panel("Cumulative contribution (% of equity)", cumulative_contribution_table, LEGEND_ROW_POINTS)
 def cumulative_contribution_panel(ax: Axes, table: Table) -> None:
     """Draw the named tickers in colour and the others in grey, thinned out to some 300 points."""
     dates, others = table["dates"], table["others"]
@@ -175,14 +175,14 @@ def cumulative_contribution_panel(ax: Axes, table: Table) -> None:
     add_legend_above(ax, n_columns=6 if width_inches > 8 else 3 if width_inches > 3.8 else 2)
 
 
-def contribution_by_accuracy_values(context: PageContext) -> Table:
+def contribution_by_accuracy_table(context: PageContext) -> Table:
     """Return excess accuracy over the majority-class baseline, and annual contribution, by ticker: (tickers,) each."""
     stats = context.attribution
     excess_accuracy = stats.accuracy - stats.baseline_accuracy
     return {"excess_accuracy": excess_accuracy, "annual_contribution": stats.annual_contribution}
 
 
-@panel("Contribution by excess accuracy", contribution_by_accuracy_values)
+@panel("Contribution by excess accuracy", contribution_by_accuracy_table)
 def contribution_by_accuracy_panel(ax: Axes, table: Table) -> None:
     """Draw a dot per ticker."""
     style: dict[str, Any] = {"color": BLUE, "markersize": 3.2, "alpha": 0.6}
@@ -196,12 +196,12 @@ def contribution_by_accuracy_panel(ax: Axes, table: Table) -> None:
 
 
 ROW_PANELS = tuple(
-    Panel(title, partial(measure_by_ticker_values, measure=measure), _draw_ticker_rows)
+    Panel(title, partial(measure_by_ticker_table, measure=measure), _draw_ticker_rows)
     for measure, title in MEASURE_TITLES.items()
 )
 RANK_TITLES = MEASURE_TITLES | {"accuracy": "Accuracy less majority-class baseline"}
 RANK_PANELS = tuple(
-    Panel(title, partial(ranked_measure_values, measure=measure), _draw_ranked_measure, LEGEND_ROW_POINTS)
+    Panel(title, partial(ranked_measure_table, measure=measure), _draw_ranked_measure, LEGEND_ROW_POINTS)
     for measure, title in RANK_TITLES.items()
 )
 
