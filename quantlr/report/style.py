@@ -37,9 +37,6 @@ LEGEND_ROW_POINTS = 16.0
 MINUS_SIGN = "−"
 MIN_PLOTTED_EQUITY = 1e-3
 """Lower end of an equity axis, however much is lost."""
-MONTH_LABELS = ("J", "F", "M", "A", "M", "J", "J", "A", "S", "O", "N", "D", "Year")
-YEAR_COLUMN_RIGHT, YEAR_LABEL_LEFT = 13.1, -1.84
-"""Horizontal limits of the calendar, in columns: right edge of the annual returns, left edge of the years."""
 
 
 def style_axes(ax: Axes) -> None:
@@ -202,35 +199,6 @@ def draw_text_table(ax: Axes, table: Mapping[str, Any], *, column_right_edges: S
         for edge, cell in zip(column_right_edges, row.cells, strict=False):
             if cell:
                 ax.text(edge, index + 0.5, cell, ha="right", color=GREY if is_heading else BLACK, **style)
-
-
-def draw_monthly_returns(ax: Axes, table: Mapping[str, Any]) -> None:
-    """Write each month's and year's return in percent, coloured from loss to gain.
-
-    Parameters
-    ----------
-    table : `years` (n,), `monthly_returns` (n, 12) and `yearly_returns` (n,); NaN where there is none.
-    """
-    years, months = table["years"], table["monthly_returns"]
-    known = np.abs(months[~np.isnan(months)])
-    half_range = max(float(np.quantile(known, 0.95)) if len(known) else 0.0, 0.01)
-    draw_loss_gain_image(ax, months, half_range=half_range)
-    sizes = ((17, 7.6), (22, 6.4), (34, 5.2), (math.inf, 3.6))
-    size = next(size for max_years, size in sizes if len(years) <= max_years)
-    style: dict[str, Any] = {"fontsize": size, "color": BLACK}
-    # Written as texts: each tick would be two lines and two texts.
-    for (row, month), value in np.ndenumerate(months):
-        if not np.isnan(value):
-            text = percent_text(value, decimals=1 if abs(value) < 0.2 else 0, suffix="")
-            ax.text(month, row, text, ha="center", va="center", **style)
-    for row, (year, value) in enumerate(zip(years, table["yearly_returns"], strict=True)):
-        text = percent_text(value, suffix="")
-        ax.text(YEAR_COLUMN_RIGHT, row, text, ha="right", va="center", fontweight="bold", **style)
-        ax.text(-0.65, row, str(year), ha="right", va="center", fontsize=size + 0.4, color=BLACK)
-    for column, label in zip((*range(12), 12.75), MONTH_LABELS, strict=True):
-        ax.text(column, -0.62, label, ha="center", va="bottom", fontsize=size + 0.4, color=BLACK)
-    ax.set_axis_off()
-    ax.set_xlim(YEAR_LABEL_LEFT, YEAR_COLUMN_RIGHT)
 
 
 def set_percent_ticks(axis: Axis, *, max_intervals: int) -> None:

@@ -16,14 +16,18 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from matplotlib.image import imread
 from quantlr.backtest.rolling import deepest_drawdowns
-from quantlr.report.curves import draw_growth
 from quantlr.report.pages import PAGES, applicable_pages
 from quantlr.report.pages.layout import Panel, Rectangle, grid_rectangles
-from quantlr.report.pages.tearsheet import growth_table, monthly_return_table, tearsheet_figure
-from quantlr.report.style import (
+from quantlr.report.pages.tearsheet import (
     MONTH_LABELS,
+    growth_panel,
+    growth_table,
+    monthly_return_table,
+    monthly_returns_panel,
+    tearsheet_figure,
+)
+from quantlr.report.style import (
     TableRow,
-    draw_monthly_returns,
     draw_text_table,
     number_text,
     percent_text,
@@ -124,7 +128,7 @@ def test_equity_is_drawn_on_a_log_scale_without_ruin() -> None:
     ax, net = new_axes(), np.array([1.0, 1.2, 0.4, 0.0])
     dates = pd.bdate_range("2020-01-01", periods=len(net))
     table = {"dates": dates, "net_equity": net, "gross_equity": net * 1.1, "benchmark_equity": net[::-1]}
-    draw_growth(ax, {**table, "drawdowns": pd.DataFrame()})
+    growth_panel.draw(ax, {**table, "drawdowns": pd.DataFrame()})
     lines = {line.get_label().split(":")[0]: line.get_ydata() for line in ax.lines}
     np.testing.assert_array_equal(lines["strategy after costs"], [1.0, 1.2, 0.4, np.nan])
     np.testing.assert_array_equal(lines["buy and hold"], [np.nan, 0.4, 1.2, 1.0])
@@ -137,7 +141,7 @@ def test_calendar_leaves_months_without_sessions_empty() -> None:
     months[0, 11], months[1, 0] = -0.0312, 0.25
     ax = new_axes()
     table = {"years": np.array([2019, 2020]), "monthly_returns": months, "yearly_returns": np.array([-0.0312, 0.25])}
-    draw_monthly_returns(ax, table)
+    monthly_returns_panel.draw(ax, table)
     texts = [text.get_text() for text in ax.texts]
     assert sorted(texts) == sorted(["−3.1", "−3.1", "25", "25.0", *MONTH_LABELS, "2019", "2020"])
 
