@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 
 from quantlr.config.loader import read_config_file
-from quantlr.core.atomic import atomic_write, fsync_path, write_and_fsync
+from quantlr.core.atomic import fsync_path, write_and_fsync
 from quantlr.core.errors import Fault, OutputError, UserError
 from quantlr.core.values import Report
 from quantlr.report.summary import headline_changes
@@ -175,7 +175,13 @@ def write_report_file(content: bytes, file_name: str, report_name: str, reports_
     target = reports_dir / report_name
     with _lock_report_dir(target):
         target.mkdir(exist_ok=True)
-        atomic_write(target / file_name, content)
+        fresh = target.with_name(f".{report_name}.{file_name}.new")
+        try:
+            write_and_fsync(fresh, content)
+            fresh.replace(target / file_name)
+        finally:
+            fresh.unlink(missing_ok=True)
+        fsync_path(target)
     return target / file_name
 
 
