@@ -55,7 +55,7 @@ def _print_comparison(options: Options, comparison: Comparison) -> None:
         results.print(f"and {len(differences) - len(listed)} more keys differ; -v shows them", style="dim")
     print_notes(comparison.caveats, options.messages)
     for pair in comparison.pairs:
-        style = "bold" if pair.is_sharpe_significant or pair.is_log_loss_significant else ""
+        style = "bold" if any(test.is_significant for test in pair.metric_tests) else ""
         results.print(pair_sentence(pair, comparison.run_names), style=style)
     if comparison.n_tests:
         text = f"p values are adjusted for {comparison.n_tests} tests by Holm's method; intervals are 95%, not adjusted"

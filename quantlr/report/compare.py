@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from quantlr.core.errors import OutputError, UserError
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array
 from quantlr.report.pairs import (
+    MetricTest,
     MetricValues,
     RunPair,
     backtest_result_on_dates,
@@ -26,14 +27,14 @@ from quantlr.report.pairs import (
     common_evaluated_forecasts,
     compared_metric_values,
     config_differences,
-    forecast_log_losses,
+    forecast_log_loss_matrix,
     pair_sentence,
     shared_baseline_metric_values,
 )
 from quantlr.report.storage import SavedRun, check_report_target, find_run_dir, nonfinite_to_none, read_saved_run
+from quantlr.report.summary import DISPLAYED_METRICS
 from quantlr.stats.paired import (
     PairDifferences,
-    PairedDifference,
     holm_adjusted_p_values,
     n_draws_for_tests,
     paired_forecast_differences,
@@ -59,7 +60,7 @@ class Comparison:
     run_dirs : folders of their reports.
     dates : (sessions,) the common sessions.
     equity : (sessions, runs) growth of 1 from before the first common session.
-    benchmark : (sessions,) equity of buy and hold, as of the first run; None where the runs' benchmarks differ.
+    benchmark_equity : (sessions,) equity of buy and hold, as of the first run; None where the runs' benchmarks differ.
     metrics_by_run : metrics over the common sessions and forecasts, keyed as in ``metrics.json``.
     baseline_metrics : of buy and hold and of the base rate; None where they are not the same for all runs.
     n_common_forecasts : with a known outcome; 0 where the runs forecast different labels.
@@ -74,7 +75,7 @@ class Comparison:
     run_dirs: tuple[Path, ...]
     dates: pd.DatetimeIndex
     equity: Array
-    benchmark: Array | None
+    benchmark_equity: Array | None
     metrics_by_run: tuple[MetricValues, ...]
     baseline_metrics: MetricValues
     n_common_forecasts: int
@@ -95,20 +96,19 @@ class Comparison:
             "sessions": {"first": first, "last": last, "common": len(self.dates)},
             "forecasts": self.n_common_forecasts,
             "method": method | {"tests": self.n_tests},
-            "pairs": [self._pair_dict(pair) for pair in self.pairs],
+            "pairs": [self._pair_to_dict(pair) for pair in self.pairs],
             "settings": self.config_differences,
             "cautions": self.caveats,
         }
         return dict(nonfinite_to_none(content))
 
-    def _pair_dict(self, pair: RunPair) -> dict[str, Any]:
-        sharpe, log_loss = pair.sharpe_difference, pair.log_loss_difference
+    def _pair_to_dict(self, pair: RunPair) -> dict[str, Any]:
         mean_return, accuracy = pair.mean_return_difference, pair.accuracy_difference
         return {
             "first": self.run_names[pair.first_index],
             "second": self.run_names[pair.second_index],
-            "sharpe": sharpe and {**asdict(sharpe), "adjusted_p_value": pair.sharpe_adjusted_p},
-            "log_loss": log_loss and {**asdict(log_loss), "adjusted_p_value": pair.log_loss_adjusted_p},
+            "sharpe": pair.sharpe.to_dict(),
+            "log_loss": pair.log_loss.to_dict(),
             "mean_return": mean_return and asdict(mean_return),
             "accuracy": accuracy and asdict(accuracy),
             "sentence": pair_sentence(pair, self.run_names),
@@ -140,20 +140,19 @@ def compare_runs(run_names_or_paths: Sequence[str], *, reports_dir: Path) -> Com
     return compare_saved_runs([read_saved_run(folder, name=name) for folder, name in zip(folders, names, strict=True)])
 
 
-def check_comparison_target(name: str, reports_dir: Path) -> None:
+def check_comparison_target(comparison_name: str, reports_dir: Path) -> None:
     """Refuse a name that a comparison cannot be written under: an invalid one, or that of a run's report.
 
     Raises
     ------
     OutputError : with what to choose instead.
     """
-    if not re.fullmatch(REPORT_NAME_PATTERN, name):
-        raise OutputError(f"--name {name!r}: needed 1 to 80 of A-Z a-z 0-9 . _ -, not beginning with a dot")
-    check_report_target(reports_dir, name)
-    if (reports_dir / name / "metrics.json").exists():
-        raise OutputError(
-            f"{reports_dir / name} is the report of a run, which a comparison would replace; choose another --name"
-        )
+    if not re.fullmatch(REPORT_NAME_PATTERN, comparison_name):
+        raise OutputError(f"--name {comparison_name!r}: needed 1 to 80 of A-Z a-z 0-9 . _ -, not beginning with a dot")
+    check_report_target(reports_dir, comparison_name)
+    target = reports_dir / comparison_name
+    if (target / "metrics.json").exists():
+        raise OutputError(f"{target} is the report of a run, which a comparison would replace; choose another --name")
 
 
 def _unique_run_names(run_dirs: list[Path]) -> list[str]:
@@ -181,29 +180,30 @@ def compare_saved_runs(runs: Sequence[SavedRun]) -> Comparison:
     results = [backtest_result_on_dates(run, dates) for run in runs]
     is_same_label = all(run.config["label"] == runs[0].config["label"] for run in runs)
     evaluated = common_evaluated_forecasts(runs) if is_same_label else []
+    evaluated_or_none: Sequence[EvaluatedForecasts | None] = evaluated or [None] * len(runs)
     benchmarks = [benchmark_result_on_dates(run, dates) for run in runs]
     is_close = [np.allclose(benchmarks[0].equity, other.equity, rtol=BENCHMARK_RTOL, atol=0) for other in benchmarks]
     benchmark = benchmarks[0] if all(is_close) else None
     n_draws = n_draws_for_tests(len(runs) * (len(runs) - 1))
-    log_losses = forecast_log_losses(evaluated) if evaluated else np.zeros((0, len(runs)))
+    log_losses = forecast_log_loss_matrix(evaluated) if evaluated else np.zeros((0, len(runs)))
     forecast_caveat = _untested_forecasts_caveat(evaluated, log_losses)
     returns = np.stack([result.net_return - result.session_cash_rate for result in results], axis=1)
-    tested = [] if forecast_caveat else evaluated
-    pairs = _make_run_pairs(returns, log_losses, tested, sessions_per_year=per_year, n_draws=n_draws)
+    tested_forecasts = [] if forecast_caveat else evaluated
+    pairs = _make_run_pairs(returns, log_losses, tested_forecasts, sessions_per_year=per_year, n_draws=n_draws)
     return Comparison(
         run_names=tuple(run.name for run in runs),
         run_dirs=tuple(run.report_dir for run in runs),
         dates=dates,
         equity=np.stack([result.equity for result in results], axis=1),
-        benchmark=benchmark.equity if benchmark else None,
+        benchmark_equity=benchmark.equity if benchmark else None,
         metrics_by_run=tuple(
-            compared_metric_values(result, evaluated[index] if evaluated else None, sessions_per_year=per_year)
-            for index, result in enumerate(results)
+            compared_metric_values(result, forecasts, sessions_per_year=per_year)
+            for result, forecasts in zip(results, evaluated_or_none, strict=True)
         ),
         baseline_metrics=shared_baseline_metric_values(benchmark, evaluated, sessions_per_year=per_year),
         n_common_forecasts=len(log_losses),
         pairs=pairs,
-        n_tests=sum((pair.sharpe_adjusted_p is not None) + (pair.log_loss_adjusted_p is not None) for pair in pairs),
+        n_tests=sum(test.adjusted_p_value is not None for pair in pairs for test in pair.metric_tests),
         n_bootstrap_draws=n_draws,
         config_differences=config_differences([run.config for run in runs]),
         caveats=_caveat_texts(runs, len(dates), forecast_caveat),
@@ -211,7 +211,7 @@ def compare_saved_runs(runs: Sequence[SavedRun]) -> Comparison:
 
 
 def _make_run_pairs(
-    returns: Array, log_losses: Array, tested: Sequence[EvaluatedForecasts], *, sessions_per_year: int, n_draws: int
+    returns: Array, log_losses: Array, forecasts: Sequence[EvaluatedForecasts], *, sessions_per_year: int, n_draws: int
 ) -> tuple[RunPair, ...]:
     """Return all pairs of runs with their differences, those of returns annualised, and p values adjusted by Holm.
 
@@ -222,46 +222,38 @@ def _make_run_pairs(
     ----------
     returns : (sessions, runs) per session, over cash.
     log_losses : (forecasts, runs) of the common forecasts, in nats.
-    tested : forecasts of each run; empty where they are not tested.
+    forecasts : forecasts of each run; empty where they are not tested.
     """
     means: PairDifferences = {}
     sharpes, losses, accuracies = means, means, means
     if len(returns) >= MIN_COMMON_SESSIONS:
         means, sharpes = paired_return_differences(returns, n_draws=n_draws, seed=BOOTSTRAP_SEED)
-    if tested:
-        hits = np.stack([run.hits for run in tested], axis=1)
-        session, options = tested[0].session, {"horizon": tested[0].horizon, "n_draws": n_draws, "seed": BOOTSTRAP_SEED}
-        losses, accuracies = paired_forecast_differences(log_losses, hits, session=session, **options)
-
-    def difference(differences: PairDifferences, pair: tuple[int, int], factor: float = 1) -> PairedDifference | None:
-        unscaled = differences.get(pair)
-        return unscaled and unscaled.scaled(factor)
-
-    def is_same(columns: Array, pair: tuple[int, int]) -> bool:
-        return len(columns) > 0 and bool((columns[:, pair[0]] == columns[:, pair[1]]).all())
-
-    tests = (("sharpe", sharpes, returns), ("log_loss", losses, log_losses))
-    p_values = {
-        (key, pair): test.p_value
-        for key, differences, columns in tests
-        for pair, test in differences.items()
-        if test is not None and not is_same(columns, pair)
-    }
-    adjusted_p = dict(zip(p_values, holm_adjusted_p_values(list(p_values.values())), strict=True))
-    return tuple(
-        RunPair(
-            *pair,
-            sharpe_difference=difference(sharpes, pair, float(np.sqrt(sessions_per_year))),
-            mean_return_difference=difference(means, pair, sessions_per_year),
-            log_loss_difference=difference(losses, pair),
-            accuracy_difference=difference(accuracies, pair),
-            has_same_returns=is_same(returns, pair),
-            has_same_forecasts=is_same(log_losses, pair),
-            sharpe_adjusted_p=adjusted_p.get(("sharpe", pair)),
-            log_loss_adjusted_p=adjusted_p.get(("log_loss", pair)),
+    if forecasts:
+        hits = np.stack([run.hits for run in forecasts], axis=1)
+        first, options = forecasts[0], {"n_draws": n_draws, "seed": BOOTSTRAP_SEED}
+        losses, accuracies = paired_forecast_differences(
+            log_losses, hits, session=first.session, horizon=first.horizon, **options
         )
-        for pair in combinations(range(returns.shape[1]), 2)
-    )
+    indices = list(combinations(range(returns.shape[1]), 2))
+    tests: dict[tuple[str, int, int], MetricTest] = {}
+    samples = (("sharpe", sharpes, returns, float(np.sqrt(sessions_per_year))), ("log_loss", losses, log_losses, 1.0))
+    for key, differences, columns, factor in samples:
+        for a, b in indices:
+            difference = differences.get((a, b))
+            is_identical = len(columns) > 0 and bool((columns[:, a] == columns[:, b]).all())
+            scaled = difference and difference.scaled(factor)
+            tests[key, a, b] = MetricTest(DISPLAYED_METRICS[key], scaled, is_identical, adjusted_p_value=None)
+    p_values = {
+        index: test.difference.p_value for index, test in tests.items() if test.difference and not test.is_identical
+    }
+    for index, p_value in zip(p_values, holm_adjusted_p_values(list(p_values.values())), strict=True):
+        tests[index] = replace(tests[index], adjusted_p_value=p_value)
+    pairs = []
+    for a, b in indices:
+        mean, accuracy = means.get((a, b)), accuracies.get((a, b))
+        mean_per_year = mean and mean.scaled(sessions_per_year)
+        pairs.append(RunPair(a, b, tests["sharpe", a, b], tests["log_loss", a, b], mean_per_year, accuracy))
+    return tuple(pairs)
 
 
 def _untested_forecasts_caveat(evaluated_by_run: Sequence[EvaluatedForecasts], log_losses: Array) -> str:

@@ -17,7 +17,7 @@ from quantlr.config.run_config import RunConfig
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Note, RunData
 from quantlr.model.diagnostics import ModelDiagnostics, diagnose_model
-from quantlr.report.style import plural
+from quantlr.report.style import count_text
 from quantlr.report.summary import condense_notes, note_text, ticker_list_text
 
 MAX_PLOTTED_REFITS, MAX_LOSS_CURVES, MAX_LOSS_ITERATIONS = 60, 5, 150
@@ -32,14 +32,14 @@ class PageContext:
     ----------
     config : of the run.
     run_data : prices, dataset, forecasts, positions and backtest.
-    evaluated : its forecasts with a known outcome.
+    evaluated_forecasts : its forecasts with a known outcome.
     metrics : as in ``metrics.json``.
     notes : one line each.
     """
 
     config: RunConfig
     run_data: RunData
-    evaluated: EvaluatedForecasts
+    evaluated_forecasts: EvaluatedForecasts
     metrics: dict[str, Any]
     notes: tuple[str, ...]
 
@@ -69,7 +69,7 @@ class PageContext:
     def attribution(self) -> TickerAttribution:
         """Contribution, accuracy and Sharpe ratio of each ticker that has forecasts."""
         data, per_year = self.run_data, self.config.report.sessions_per_year
-        return ticker_attribution(data.result, data.forecasts, self.evaluated, sessions_per_year=per_year)
+        return ticker_attribution(data.result, data.forecasts, self.evaluated_forecasts, sessions_per_year=per_year)
 
     @property
     def plotted_model_ticker_index(self) -> int:
@@ -97,7 +97,7 @@ class PageContext:
         """The setup of the run in one line: tickers, dates, features, refits and execution."""
         config, data = self.config, self.run_data
         tickers = ticker_list_text(self.forecast_tickers, max_chars=60)
-        features = plural(len(data.dataset.columns), "feature")
+        features = count_text(len(data.dataset.columns), "feature")
         splits, execution, dates = config.walk_forward, config.execution, data.result.fill_dates
         refits = "fitted once" if splits.refit_every == "never" else f"refitted every {splits.refit_every} sessions"
         pooled = "one model for all, " if config.model.scope == "pooled" else ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
@@ -98,11 +99,9 @@ def gallery_html(reports_dir: Path) -> str:
     folders = sorted(folder for folder in reports_dir.iterdir() if not folder.name.startswith(".") and folder.is_dir())
     cards = []
     for folder in folders:
-        try:
+        with suppress(OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
             metrics = (folder / METRICS_FILE).stat()
             cards.append(read_card_values(folder, folder.stat().st_mtime_ns, metrics.st_mtime_ns, metrics.st_size))
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
-            continue
     cards.sort(key=lambda card: (card["verdict_rank"], card["sharpe"] is None, -(card["sharpe"] or 0.0), card["name"]))
     names = [folder.name for folder in folders if folder.name.isprintable()]
     other_pages = {
@@ -171,16 +170,16 @@ def _card_metric_rows(metrics: dict[str, Any]) -> tuple[tuple[str, str, str], ..
     significance, backtest = metrics["significance"], metrics["backtest"]
     strategy, trials = backtest["strategy"], significance["trials"]
     cells = {
-        "accuracy": (metrics["forecast"]["accuracy"], _baseline_text("accuracy", metrics)),
+        "accuracy": (metrics["forecast"]["accuracy"], _metric_baseline_text("accuracy", metrics)),
         "sharpe": (strategy["sharpe"], interval_text("sharpe", strategy["sharpe_ci95"], undefined="")),
         "deflated_sharpe": (significance["deflated_sharpe"], f"{trials:,} trial{'s'[: trials > 1]}"),
-        "cagr": (strategy["cagr"], _baseline_text("cagr", metrics)),
+        "cagr": (strategy["cagr"], _metric_baseline_text("cagr", metrics)),
         "break_even_cost_bps": (backtest["break_even_cost_bps"], ""),
     }
     return tuple((metric_label(key), metric_text(key, value), detail) for key, (value, detail) in cells.items())
 
 
-def _baseline_text(key: str, metrics: dict[str, Any]) -> str:
+def _metric_baseline_text(key: str, metrics: dict[str, Any]) -> str:
     metric = DISPLAYED_METRICS[key]
     return f"{metric.baseline_name} {metric_text(key, metric.value_and_baseline(metrics)[1])}"
 

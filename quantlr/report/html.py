@@ -13,8 +13,8 @@ import pandas as pd
 from quantlr.backtest.rolling import deepest_drawdowns
 from quantlr.core.timing import iso_date
 from quantlr.report.context import PageContext
-from quantlr.report.pages.layout import figure_png, matplotlib_defaults
-from quantlr.report.pages.tearsheet import tearsheet_figure
+from quantlr.report.pages.layout import figure_png, use_matplotlib_defaults
+from quantlr.report.pages.tearsheet import tearsheet_figure, verdict_title_and_text
 from quantlr.report.style import number_text, percent_text
 from quantlr.report.summary import TextTable, headline_tables, headline_text_rows
 
@@ -46,18 +46,12 @@ def png_data_uri(png: bytes) -> str:
     return f"data:image/png;base64,{b64encode(png).decode('ascii')}"
 
 
-@matplotlib_defaults()
+@use_matplotlib_defaults()
 def notebook_html(context: PageContext) -> str:
     """Return a run for a notebook: its metrics, verdict, notes and tear sheet, which is drawn here."""
-    return render_template(
-        "notebook.html",
-        name=context.config.name,
-        setup_text=context.setup_text,
-        rows=headline_text_rows(context.metrics),
-        verdict=context.metrics["verdict"]["sentence"],
-        notes=context.notes,
-        picture_uri=png_data_uri(figure_png(tearsheet_figure(context))),
-    )
+    picture_uri = png_data_uri(figure_png(tearsheet_figure(context)))
+    rows = headline_text_rows(context.metrics)
+    return render_template("notebook.html", context=context, rows=rows, picture_uri=picture_uri)
 
 
 def report_html(
@@ -74,21 +68,16 @@ def report_html(
     """
     files = [file for file in pictures if "/" not in file]
     embedded = [(file.partition(".")[0], pictures[file], png_data_uri(pictures[file].png_bytes)) for file in files]
-    tables = _deepest_drawdown_table(context), _trade_table(trades_by_side), _fit_table(context.metrics["model"])
-    finding, _, basis = context.metrics["verdict"]["sentence"].partition(": ")
+    tables = _deepest_drawdown_table(context), _trade_table(trades_by_side), _model_fit_table(context.metrics["model"])
+    finding, basis = verdict_title_and_text(context)
     text = render_template(
         "report.html",
-        name=context.config.name,
+        context=context,
         finding=finding,
-        basis=basis[:1].upper() + basis[1:],
-        setup_text=context.setup_text,
+        basis=basis,
         pictures=embedded,
         tables=[*headline_tables(context.metrics), *tables],
-        notes=context.notes,
-        config=context.config.to_yaml(),
-        source=provenance["data"]["source"],
-        sha256=provenance["data"]["sha256"],
-        versions=provenance["versions"],
+        provenance=provenance,
     )
     return text.encode()
 
@@ -120,7 +109,7 @@ def _trade_table(trades_by_side: pd.DataFrame) -> TextTable:
     return TextTable("Trades, returns after costs, % of the position", sides, rows)
 
 
-def _fit_table(model_metrics: dict[str, Any]) -> TextTable:
+def _model_fit_table(model_metrics: dict[str, Any]) -> TextTable:
     rows = (
         ("Refits", (f"{model_metrics['refits']:,}",)),
         ("Solver iterations per refit, mean", (number_text(model_metrics["iterations_mean"], decimals=1),)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import reduce
 from typing import Any
 
@@ -17,19 +17,18 @@ from quantlr.core.timing import iso_date
 from quantlr.core.values import Array, BacktestResult
 from quantlr.report.storage import SavedRun
 from quantlr.report.style import MINUS_SIGN
-from quantlr.report.summary import HEADLINE_METRICS, metric_text
+from quantlr.report.summary import HEADLINE_METRICS, DisplayedMetric, metric_text
 from quantlr.stats.hac import SIGNIFICANCE_LEVEL
 from quantlr.stats.paired import PairedDifference
 
-COMPARED_METRICS = tuple(
-    metric
-    for section in ("backtest", "forecast")
-    for metric in HEADLINE_METRICS
-    if metric.section == section and metric.key != "trades"  # a report's files do not hold the trades of a period
+COMPARED_METRICS = sorted(
+    (metric for metric in HEADLINE_METRICS if metric.key != "trades"), key=lambda metric: metric.section == "forecast"
 )
-"""The headline metrics that a comparison shows, performance first."""
-HEADLINE_COLUMNS = tuple(metric.heading for metric in COMPARED_METRICS)
+"""The headline metrics that a comparison shows, performance first; its files do not have the trades of a period."""
+HEADLINE_COLUMNS = tuple(metric.column_heading for metric in COMPARED_METRICS)
 MetricValues = dict[str, float | None]
+IDENTICAL_RUNS_TEXTS = {"sharpe": "the same returns in every session", "log_loss": "the same forecasts"}
+"""What is written in place of a difference of two runs that are identical, by metric."""
 
 
 def config_differences(configs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str | None, ...]]:
@@ -85,8 +84,8 @@ def benchmark_result_on_dates(run: SavedRun, dates: pd.DatetimeIndex) -> Backtes
 
 def _backtest_result_from_frame(table: pd.DataFrame, session_cash_rate: float) -> BacktestResult:
     n, dates = len(table), pd.DatetimeIndex(table.index)
-    columns = ("gross_return", "cost", "net_return", "turnover", "exposure")
-    gross_return, cost, net_return, turnover, exposure = (table[name].to_numpy(dtype=np.float64) for name in columns)
+    names = ("gross_return", "cost", "net_return", "turnover", "exposure")
+    columns: dict[str, Any] = {name: table[name].to_numpy(dtype=np.float64) for name in names}
     return BacktestResult(
         tickers=(),
         fill_dates=dates.insert(0, dates[0]),  # the files do not have the first fill, and no metric here needs it
@@ -94,14 +93,10 @@ def _backtest_result_from_frame(table: pd.DataFrame, session_cash_rate: float) -
         weight=np.empty((n, 0)),
         ticker_gross_return=np.empty((n, 0)),
         ticker_cost=np.empty((n, 0)),
-        gross_return=gross_return,
         cash_return=np.full(n, np.nan),
-        cost=cost,
-        net_return=net_return,
-        equity=np.asarray(np.cumprod(np.maximum(1.0 + net_return, 0.0)), dtype=np.float64),
-        exposure=exposure,
-        turnover=turnover,
+        equity=np.asarray(np.cumprod(np.maximum(1.0 + columns["net_return"], 0.0)), dtype=np.float64),
         session_cash_rate=session_cash_rate,
+        **columns,
     )
 
 
@@ -125,17 +120,13 @@ def common_evaluated_forecasts(runs: Sequence[SavedRun]) -> list[EvaluatedForeca
     return evaluated
 
 
-def forecast_log_losses(evaluated_by_run: Sequence[EvaluatedForecasts]) -> Array:
+def forecast_log_loss_matrix(evaluated_by_run: Sequence[EvaluatedForecasts]) -> Array:
     """Return the log loss of each forecast of each run, in nats: (forecasts, runs)."""
     return np.stack([np.logaddexp(0.0, run.log_odds) - run.up * run.log_odds for run in evaluated_by_run], axis=1)
 
 
 def compared_metric_values(
-    result: BacktestResult | None,
-    evaluated: EvaluatedForecasts | None,
-    *,
-    sessions_per_year: int,
-    suffix: str = "",
+    result: BacktestResult | None, evaluated: EvaluatedForecasts | None, *, sessions_per_year: int, suffix: str = ""
 ) -> MetricValues:
     """Return the compared metrics, keyed as in ``metrics.json``; None without a backtest or without forecasts.
 
@@ -170,79 +161,81 @@ def headline_cell_texts(metric_values: MetricValues) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricTest:
+    """The test of one metric of two runs, the second's less the first's.
+
+    Attributes
+    ----------
+    metric : the Sharpe ratio, per year, or the log loss, in nats.
+    difference : with its interval; None where a value is undefined, there are too few common sessions, or the runs
+        forecast different labels.
+    is_identical : whether the two runs are equal in every session or forecast.
+    adjusted_p_value : adjusted for all tests of the comparison; None where the runs are not tested.
+    """
+
+    metric: DisplayedMetric
+    difference: PairedDifference | None
+    is_identical: bool
+    adjusted_p_value: float | None
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the metrics differ significantly (5 %, adjusted)."""
+        return self.adjusted_p_value is not None and self.adjusted_p_value < SIGNIFICANCE_LEVEL
+
+    def difference_text(self, *, decimals: int, factor: float = 1.0) -> str:
+        """Return the difference times `factor`, with its interval, p value and significance."""
+        if self.is_identical:
+            return IDENTICAL_RUNS_TEXTS[self.metric.key]
+        if self.difference is None or self.adjusted_p_value is None:
+            return "not compared"
+        scaled, p_value = self.difference.scaled(factor), self.adjusted_p_value
+        numbers = (scaled.value, scaled.low95, scaled.high95)
+        value, low, high = (signed_number_text(number, decimals=decimals) for number in numbers)
+        p_text = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.{3 if p_value < 0.1 else 2}f}"
+        significance = "significant (5%)" if self.is_significant else "not significant"
+        return f"{value} ({low} to {high}, {p_text}): {significance}"
+
+    def to_dict(self) -> dict[str, Any] | None:
+        """Return the difference and its p values as in ``compare.json``; None where there is no difference."""
+        adjusted = {"adjusted_p_value": self.adjusted_p_value}
+        return None if self.difference is None else asdict(self.difference) | adjusted
+
+
+@dataclass(frozen=True, slots=True)
 class RunPair:
     """Two runs, and the second's metrics less the first's.
 
     Attributes
     ----------
     first_index, second_index : positions of the two runs.
-    sharpe_difference, mean_return_difference : per year; None where a value is undefined or there are too few common
-        sessions.
-    log_loss_difference, accuracy_difference : over the common forecasts, in nats and as a fraction; None likewise, or
-        where the runs forecast different labels.
-    has_same_returns, has_same_forecasts : whether the two runs are equal in every session or forecast.
-    sharpe_adjusted_p, log_loss_adjusted_p : p values adjusted for all tests of the comparison.
+    sharpe, log_loss : the tests of these metrics.
+    mean_return_difference, accuracy_difference : per year, and as a fraction; None as in `MetricTest`.
     """
 
     first_index: int
     second_index: int
-    sharpe_difference: PairedDifference | None
+    sharpe: MetricTest
+    log_loss: MetricTest
     mean_return_difference: PairedDifference | None
-    log_loss_difference: PairedDifference | None
     accuracy_difference: PairedDifference | None
-    has_same_returns: bool
-    has_same_forecasts: bool
-    sharpe_adjusted_p: float | None
-    log_loss_adjusted_p: float | None
 
     @property
-    def is_sharpe_significant(self) -> bool:
-        """Whether the Sharpe ratios differ significantly (5 %, adjusted)."""
-        return self.sharpe_adjusted_p is not None and self.sharpe_adjusted_p < SIGNIFICANCE_LEVEL
-
-    @property
-    def is_log_loss_significant(self) -> bool:
-        """Whether the log losses differ significantly (5 %, adjusted)."""
-        return self.log_loss_adjusted_p is not None and self.log_loss_adjusted_p < SIGNIFICANCE_LEVEL
+    def metric_tests(self) -> tuple[MetricTest, MetricTest]:
+        """The tests of Sharpe ratio and log loss."""
+        return self.sharpe, self.log_loss
 
 
 def pair_sentence(pair: RunPair, run_names: Sequence[str]) -> str:
     """Return the tests of two runs as a sentence."""
-    sharpe_text, log_loss_text = sharpe_difference_text(pair), log_loss_difference_text(pair)
-    if not pair.has_same_returns:
-        sharpe_text = f"Sharpe ratio {sharpe_text}"
-    if not pair.has_same_forecasts:
-        log_loss_text = f"log loss {log_loss_text}"
-    first, second = run_names[pair.first_index], run_names[pair.second_index]
-    return f"{second} against {first}: {sharpe_text}; {log_loss_text}."
+    texts = []
+    for test in pair.metric_tests:
+        name = "" if test.is_identical else f"{test.metric.name} "
+        texts.append(name + test.difference_text(decimals=test.metric.decimals))
+    return f"{run_names[pair.second_index]} against {run_names[pair.first_index]}: {'; '.join(texts)}."
 
 
-def sharpe_difference_text(pair: RunPair) -> str:
-    """Return the difference of Sharpe ratios with its interval, p value and significance."""
-    if pair.has_same_returns:
-        return "the same returns in every session"
-    return _significance_text(pair.sharpe_difference, pair.sharpe_adjusted_p, decimals=2)
-
-
-def log_loss_difference_text(pair: RunPair, *, unit_nats: float = 1.0, decimals: int = 5) -> str:
-    """Return the difference of log losses, in units of `unit_nats`, with its interval, p value and significance."""
-    if pair.has_same_forecasts:
-        return "the same forecasts"
-    scaled = pair.log_loss_difference and pair.log_loss_difference.scaled(1.0 / unit_nats)
-    return _significance_text(scaled, pair.log_loss_adjusted_p, decimals=decimals)
-
-
-def _significance_text(difference: PairedDifference | None, p_value: float | None, *, decimals: int) -> str:
-    if difference is None or p_value is None:
-        return "not compared"
-    numbers = (difference.value, difference.low95, difference.high95)
-    value, low, high = (format_signed(number, decimals=decimals) for number in numbers)
-    p_text = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.{3 if p_value < 0.1 else 2}f}"
-    significance = "significant (5%)" if p_value < SIGNIFICANCE_LEVEL else "not significant"
-    return f"{value} ({low} to {high}, {p_text}): {significance}"
-
-
-def format_signed(value: float, *, decimals: int) -> str:
+def signed_number_text(value: float, *, decimals: int) -> str:
     """Return a number with its sign, a real minus; without a sign where it rounds to 0."""
     text = f"{value:+.{decimals}f}"
     return text.replace("-", MINUS_SIGN) if float(text) else text[1:]

@@ -14,9 +14,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from quantlr.core.parallel import parallel_map, process_pool
+from quantlr.core.progress import Progress, ProgressCounter
 
 if TYPE_CHECKING:
-    from quantlr.core.progress import Progress
     from quantlr.report.context import PageContext
     from quantlr.report.pages import Picture
 
@@ -66,12 +66,8 @@ def _render_pages_in_parallel(
 
 
 def _collect_pictures(file_names: list[str], pictures: Iterable[Picture], progress: Progress) -> dict[str, Picture]:
-    progress("drawing", done=0, total=len(file_names))
-    pictures_by_file = {}
-    for done, (file_name, picture) in enumerate(zip(file_names, pictures, strict=True), start=1):
-        pictures_by_file[file_name] = picture
-        progress("drawing", done=done, total=len(file_names))
-    return pictures_by_file
+    counter = ProgressCounter("drawing", len(file_names), progress)
+    return dict(counter.iter_items(zip(file_names, pictures, strict=True)))
 
 
 def _render_page(context: PageContext, page_index: int) -> Picture:

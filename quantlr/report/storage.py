@@ -160,7 +160,7 @@ def write_report(report: Report, reports_dir: Path) -> Path:
     Fault : the disk is full or read-only, or another process holds the lock for a minute.
     """
     target = reports_dir / report.name
-    with _locked_report_dir(target):
+    with _lock_report_dir(target):
         _replace_report_dir(report, target)
     return target
 
@@ -173,7 +173,7 @@ def write_report_file(content: bytes, file_name: str, report_name: str, reports_
     OutputError, Fault : as for `write_report`.
     """
     target = reports_dir / report_name
-    with _locked_report_dir(target):
+    with _lock_report_dir(target):
         target.mkdir(exist_ok=True)
         fresh = target.with_name(f".{report_name}.{file_name}.new")
         try:
@@ -186,7 +186,7 @@ def write_report_file(content: bytes, file_name: str, report_name: str, reports_
 
 
 @contextmanager
-def _locked_report_dir(report_dir: Path) -> Iterator[None]:
+def _lock_report_dir(report_dir: Path) -> Iterator[None]:
     """Hold the lock of a report's folder, after an interrupted swap has been undone."""
     make_reports_dir(report_dir.parent, report_dir.name)
     with _translate_write_errors(report_dir), hold_file_lock(report_dir):

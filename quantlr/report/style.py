@@ -18,9 +18,11 @@ import numpy as np
 from quantlr.core.values import Array, BoolArray
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from matplotlib.axes import Axes as Axes
     from matplotlib.axis import Axis
     from matplotlib.colors import Colormap
+else:
+    Axes = Any  # the drawing functions of all modules name this type, which only type checkers import
 
 BLUE, SKY, ORANGE = "#0072B2", "#56B4E9", "#E69F00"
 GREEN, VERMILION, PURPLE = "#009E73", "#D55E00", "#CC79A7"
@@ -35,9 +37,6 @@ LEGEND_ROW_POINTS = 16.0
 MINUS_SIGN = "−"
 MIN_PLOTTED_EQUITY = 1e-3
 """Lower end of an equity axis, however much is lost."""
-MONTH_LABELS = ("J", "F", "M", "A", "M", "J", "J", "A", "S", "O", "N", "D", "Year")
-YEAR_COLUMN_RIGHT, YEAR_LABEL_LEFT = 13.1, -1.84
-"""Horizontal limits of the calendar, in columns: right edge of the annual returns, left edge of the years."""
 
 
 def style_axes(ax: Axes) -> None:
@@ -57,6 +56,13 @@ def grid_along_x(ax: Axes) -> None:
     ax.grid(visible=True, axis="x", color=LIGHT_GREY, linewidth=0.8)
 
 
+def format_category_rows(ax: Axes, labels: Sequence[str]) -> None:
+    """Give each category a row, the first at the top, with its label at the left."""
+    ax.set_ylim(len(labels) - 0.5, -0.5)
+    ax.set_yticks(range(len(labels)), labels)
+    grid_along_x(ax)
+
+
 def format_date_axis(ax: Axes, dates: Any = None, *, max_ticks: int = 11) -> None:
     """Label the horizontal axis with concise dates, and limit it to the first and last of `dates` if given."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
@@ -72,8 +78,7 @@ def format_log_axis(ax: Axes, values: Array, *, margins: tuple[float, float] = (
     """Give the vertical axis a log scale over the positive `values`, with round ticks; `margins` multiply its ends."""
     positive = values[values > 0]
     low, high = (float(positive.min()), float(positive.max())) if len(positive) else (1.0, 1.0)
-    ax.set_yscale("log")
-    ax.set_ylim(*(np.maximum([low, high], MIN_PLOTTED_EQUITY) * margins))
+    ax.set(yscale="log", ylim=np.maximum([low, high], MIN_PLOTTED_EQUITY) * margins)
     ax.set_yticks(round_tick_values(*ax.get_ylim()))
     ax.yaxis.minorticks_off()
     ax.yaxis.set_major_formatter(number_tick_label)
@@ -88,10 +93,10 @@ def format_fraction_axis(axis: Axis, *, max_ticks: int) -> None:
     axis.set_major_formatter(percent_tick_label)
 
 
-def label_axes(ax: Axes, *, x: str = "", y: str = "") -> None:
+def label_axes(ax: Axes, *, x_label: str, y_label: str) -> None:
     """Write axis labels; the vertical one stands at a fixed distance from the axes, whatever its tick labels."""
-    ax.set_xlabel(x, **LABEL_STYLE)
-    ax.set_ylabel(y, **LABEL_STYLE)
+    ax.set_xlabel(x_label, **LABEL_STYLE)
+    ax.set_ylabel(y_label, **LABEL_STYLE)
     width = ax.get_position().width
     ax.yaxis.set_label_coords(-0.04 / width, 0.5)
 
@@ -110,8 +115,7 @@ def add_subtitle(ax: Axes, text: str, *, padding_points: float) -> None:
 
 def draw_message(ax: Axes, text: str) -> None:
     """Write in the middle of empty axes why nothing is drawn."""
-    ax.set_xticks([])
-    ax.set_yticks([])
+    ax.set(xticks=[], yticks=[])
     ax.spines["bottom"].set_visible(False)
     ax.text(0.5, 0.5, "\n".join(textwrap.wrap(text, width=44)), transform=ax.transAxes, ha="center", va="center",
             fontsize=NORMAL_SIZE, color=GREY, linespacing=1.4)  # fmt: skip
@@ -173,7 +177,7 @@ class TableRow:
     cells: tuple[str, ...] = ()
 
 
-def format_table_row(label: str, values: Iterable[Any], formatter: Callable[[Any], str], **options: Any) -> TableRow:
+def make_table_row(label: str, values: Iterable[Any], formatter: Callable[[Any], str], **options: Any) -> TableRow:
     """Return a row with each value formatted, such as by `number_text` with its options."""
     return TableRow(label, tuple(formatter(value, **options) for value in values))
 
@@ -182,8 +186,7 @@ def draw_text_table(ax: Axes, table: Mapping[str, Any], *, column_right_edges: S
     """Write the rows of a table: labels at the left, cells right-aligned at the edges (fractions of the width)."""
     rows = table["rows"]
     ax.set_axis_off()
-    ax.set_xlim(0, 1)
-    ax.set_ylim(len(rows), 0)
+    ax.set(xlim=(0, 1), ylim=(len(rows), 0))
     for index, row in enumerate(rows):
         is_heading = row.label.isupper()
         if is_heading or (row.cells and not row.label):
@@ -196,35 +199,6 @@ def draw_text_table(ax: Axes, table: Mapping[str, Any], *, column_right_edges: S
         for edge, cell in zip(column_right_edges, row.cells, strict=False):
             if cell:
                 ax.text(edge, index + 0.5, cell, ha="right", color=GREY if is_heading else BLACK, **style)
-
-
-def draw_monthly_returns(ax: Axes, table: Mapping[str, Any]) -> None:
-    """Write each month's and year's return in percent, coloured from loss to gain.
-
-    Parameters
-    ----------
-    table : `years` (n,), `monthly_returns` (n, 12) and `yearly_returns` (n,); NaN where there is none.
-    """
-    years, months = table["years"], table["monthly_returns"]
-    known = np.abs(months[~np.isnan(months)])
-    half_range = max(float(np.quantile(known, 0.95)) if len(known) else 0.0, 0.01)
-    draw_loss_gain_image(ax, months, half_range=half_range)
-    sizes = ((17, 7.6), (22, 6.4), (34, 5.2), (math.inf, 3.6))
-    size = next(size for max_years, size in sizes if len(years) <= max_years)
-    style: dict[str, Any] = {"fontsize": size, "color": BLACK}
-    # Written as texts: each tick would be two lines and two texts.
-    for (row, month), value in np.ndenumerate(months):
-        if not np.isnan(value):
-            text = percent_text(value, decimals=1 if abs(value) < 0.2 else 0, suffix="")
-            ax.text(month, row, text, ha="center", va="center", **style)
-    for row, (year, value) in enumerate(zip(years, table["yearly_returns"], strict=True)):
-        text = percent_text(value, suffix="")
-        ax.text(YEAR_COLUMN_RIGHT, row, text, ha="right", va="center", fontweight="bold", **style)
-        ax.text(-0.65, row, str(year), ha="right", va="center", fontsize=size + 0.4, color=BLACK)
-    for column, label in zip((*range(12), 12.75), MONTH_LABELS, strict=True):
-        ax.text(column, -0.62, label, ha="center", va="bottom", fontsize=size + 0.4, color=BLACK)
-    ax.set_axis_off()
-    ax.set_xlim(YEAR_LABEL_LEFT, YEAR_COLUMN_RIGHT)
 
 
 def set_percent_ticks(axis: Axis, *, max_intervals: int) -> None:
@@ -276,7 +250,7 @@ def number_text(value: float | None, *, decimals: int = 2) -> str:
     return text.replace("-", MINUS_SIGN) if float(text.replace(",", "")) else text.lstrip("-")
 
 
-def plural(count: int, noun: str) -> str:
+def count_text(count: int, noun: str) -> str:
     """Return a count with its noun, such as "1 session" or "1,250 sessions"."""
     return f"{count:,} {noun}{'s' if count != 1 else ''}"
 

@@ -56,11 +56,11 @@ class DisplayedMetric:
         return f"{self.name} ({self.unit})" if self.unit else self.name
 
     @property
-    def heading(self) -> str:
+    def column_heading(self) -> str:
         """Head of a narrow column."""
         return self.short_name or self.name
 
-    def text(self, value: float | None) -> str:
+    def plain_text(self, value: float | None) -> str:
         """Return a value as plain text; a hyphen where it is undefined."""
         return "-" if value is None else f"{value:,.{self.decimals}{'%' if self.is_percent else 'f'}}"
 
@@ -109,7 +109,7 @@ def headline_text_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str, str
     """Return label, value, baseline's value and baseline's name of each headline metric, as text."""
     rows = []
     for metric in HEADLINE_METRICS:
-        value_text, baseline_text = map(metric.text, metric.value_and_baseline(metrics))
+        value_text, baseline_text = map(metric.plain_text, metric.value_and_baseline(metrics))
         rows.append((metric.label, value_text, baseline_text, metric.baseline_name))
     return rows
 
@@ -137,14 +137,14 @@ def headline_changes(metrics: dict[str, Any], previous_metrics: dict[str, Any]) 
     ------
     LookupError, TypeError, ValueError, ArithmeticError : `previous_metrics` is not laid out as metrics are.
     """
-    return [
-        _headline_change(metric, metric.value_and_baseline(metrics)[0], metric.value_and_baseline(previous_metrics)[0])
-        for metric in HEADLINE_METRICS
-    ]
+    return [_headline_change(metric, metrics, previous_metrics) for metric in HEADLINE_METRICS]
 
 
-def _headline_change(metric: DisplayedMetric, value: float | None, previous_value: float | None) -> HeadlineChange:
-    text, previous_text = metric.text(value), metric.text(previous_value)
+def _headline_change(
+    metric: DisplayedMetric, metrics: dict[str, Any], previous_metrics: dict[str, Any]
+) -> HeadlineChange:
+    value, previous_value = (metric.value_and_baseline(values)[0] for values in (metrics, previous_metrics))
+    text, previous_text = metric.plain_text(value), metric.plain_text(previous_value)
     if text == previous_text:
         return HeadlineChange(previous_text, "", "same")
     if value is None or previous_value is None:
@@ -244,7 +244,7 @@ def confidence_interval_rows(metrics: dict[str, Any]) -> list[tuple[str, str]]:
     rows = []
     for key, section in sections.items():
         metric, bounds = DISPLAYED_METRICS[key], section[f"{key}_ci95"]
-        rows.append((metric.label, " to ".join(map(metric.text, bounds)) if bounds else "-"))
+        rows.append((metric.label, " to ".join(map(metric.plain_text, bounds)) if bounds else "-"))
     return rows
 
 

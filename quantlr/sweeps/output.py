@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from quantlr.core.values import BacktestResult
-from quantlr.report.pages.sweep import ParameterMarginal, ParameterSurface, SweepPageContext, WinnerEquity
+from quantlr.report.pages.layout import Table
+from quantlr.report.pages.sweep import ParameterSurface, SweepPageContext
 from quantlr.report.storage import json_bytes, nonfinite_to_none
 from quantlr.report.style import TableRow, number_text, percent_text, shorten_end
 from quantlr.stats.verdict import Verdict
@@ -193,7 +194,7 @@ def sweep_page_context(report: SweepReport, summary: dict[str, Any], table: pd.D
     sampled = "" if n_trials == n_combinations else f", {n_trials:,} drawn by seed {report.sweep.spec.seed}"
     setup_text = f"{summary['name']}   {n_combinations:,} combinations: {keys}{sampled}"
     surface = parameter_surface(report, summary)
-    marginals = [_sharpe_marginal_of_key(surface, index) for index in range(len(surface.grid_keys))]
+    marginals = [_sharpe_marginal_table(surface, index) for index in range(len(surface.grid_keys))]
     return SweepPageContext(
         title=title,
         subtitle=text[:1].upper() + text[1:],
@@ -201,7 +202,7 @@ def sweep_page_context(report: SweepReport, summary: dict[str, Any], table: pd.D
         notes=report.notes,
         surface=surface,
         marginals=tuple(sorted(marginals, key=lambda marginal: -_range_of_medians(marginal))),
-        winner_curve=_winner_curve(report, summary),
+        winner_curve=_winner_curve_table(report, summary),
         failure_rows=_failure_rows(report),
         statistics_rows=_statistics_rows(summary, report.holdout),
         best_trial_rows=_best_trial_rows(report, table),
@@ -243,7 +244,7 @@ def short_grid_value_text(value: Any) -> str:
     return f"[{', '.join(map(short_grid_value_text, value))}]"
 
 
-def _sharpe_marginal_of_key(surface: ParameterSurface, key_index: int) -> ParameterMarginal:
+def _sharpe_marginal_table(surface: ParameterSurface, key_index: int) -> Table:
     """Return 5, 50 and 95 % quantiles and maximum of the ratios of trials by value of one key; NaN without trials."""
     labels, value_index = surface.value_labels[key_index], surface.value_index[:, key_index]
     quantiles = np.full((4, len(labels)), np.nan)
@@ -252,28 +253,29 @@ def _sharpe_marginal_of_key(surface: ParameterSurface, key_index: int) -> Parame
         if len(ratios):
             quantiles[:, index] = *np.quantile(ratios, [0.05, 0.5, 0.95]), ratios.max()
     winner = None if surface.winner_index is None else int(value_index[surface.winner_index])
-    low, median, high, best = quantiles
-    return ParameterMarginal(surface.grid_keys[key_index], labels, low, median, high, best, winner)
+    names = ("sharpe_q05", "sharpe_median", "sharpe_q95", "best_sharpe")
+    table = {"grid_key": surface.grid_keys[key_index], "value_labels": labels, "winner_index": winner}
+    return table | dict(zip(names, quantiles, strict=True))
 
 
-def _range_of_medians(marginal: ParameterMarginal) -> float:
+def _range_of_medians(marginal: Table) -> float:
     """Return the largest difference between the medians of a key's values."""
-    medians = marginal.sharpe_median[~np.isnan(marginal.sharpe_median)]
+    medians = marginal["sharpe_median"][~np.isnan(marginal["sharpe_median"])]
     return float(np.ptp(medians)) if len(medians) else 0.0
 
 
-def _winner_curve(report: SweepReport, summary: dict[str, Any]) -> WinnerEquity | None:
+def _winner_curve_table(report: SweepReport, summary: dict[str, Any]) -> Table | None:
     result, holdout = report.winner_result, report.holdout
     if result is None:
         return None
     after = "" if holdout is None else f", then {number_text(holdout.sharpe)}"
-    return WinnerEquity(
-        dates=result.fill_dates,
-        winner_equity=np.concatenate([[1.0], result.equity]),
-        benchmark_equity=np.concatenate([[1.0], (result.benchmark or result).equity]),
-        holdout_start=None if holdout is None else pd.Timestamp(summary["holdout"]["from"]),
-        summary_text=f"Sharpe in sample {number_text(summary['winner']['sharpe'])}{after}",
-    )
+    return {
+        "dates": result.fill_dates,
+        "winner_equity": np.concatenate([[1.0], result.equity]),
+        "benchmark_equity": np.concatenate([[1.0], (result.benchmark or result).equity]),
+        "holdout_start": None if holdout is None else pd.Timestamp(summary["holdout"]["from"]),
+        "summary_text": f"Sharpe in sample {number_text(summary['winner']['sharpe'])}{after}",
+    }
 
 
 def _failure_rows(report: SweepReport) -> tuple[TableRow, ...]:

@@ -18,7 +18,7 @@ from quantlr.core.errors import OutputError, UserError
 from quantlr.report.compare import Comparison, compare_runs
 from quantlr.report.gallery import write_comparison
 from quantlr.report.pages.comparison import comparison_page_png, comparison_title
-from quantlr.report.pairs import config_differences, format_signed, pair_sentence
+from quantlr.report.pairs import config_differences, pair_sentence, signed_number_text
 
 from report.cases import USER_RCPARAMS
 
@@ -87,12 +87,12 @@ def test_return_differences_are_annualised_and_in_excess_of_cash(output: Path) -
     (pair,) = comparison.pairs
     tables = [pd.read_parquet(output / name / "backtest.parquet")["net_return"] for name in ("base", "free")]
     sharpe = [(returns - 0.02 / 252).mean() / returns.std() * np.sqrt(252) for returns in tables]
-    assert pair.sharpe_difference is not None
+    assert pair.sharpe.difference is not None
     assert pair.mean_return_difference is not None
-    assert pair.sharpe_difference.value == pytest.approx(sharpe[1] - sharpe[0], rel=1e-9)
+    assert pair.sharpe.difference.value == pytest.approx(sharpe[1] - sharpe[0], rel=1e-9)
     assert pair.mean_return_difference.value == pytest.approx((tables[1] - tables[0]).mean() * 252, rel=1e-9)
-    assert pair.has_same_forecasts
-    assert not pair.has_same_returns
+    assert pair.log_loss.is_identical
+    assert not pair.sharpe.is_identical
     assert pair.mean_return_difference.low95 > 0, "trading without costs earns more in every session"
 
 
@@ -115,20 +115,20 @@ def test_equity_begins_at_1_before_the_first_common_session(output: Path) -> Non
     comparison = compare(output, "base", "early")
     table = pd.read_parquet(output / "base" / "backtest.parquet").set_index("date").loc[comparison.dates]
     np.testing.assert_allclose(comparison.equity[:, 0], (1 + table["net_return"]).cumprod(), rtol=1e-12)
-    assert comparison.benchmark is not None
+    assert comparison.benchmark_equity is not None
 
 
 def test_sharpe_ratio_of_a_run_without_trades_is_not_compared(output: Path) -> None:
     (pair,) = compare(output, "base", "flat").pairs
-    assert pair.sharpe_difference is None
+    assert pair.sharpe.difference is None
     assert pair.mean_return_difference is not None
     assert "not compared; the same forecasts." in pair_sentence(pair, ("base", "flat"))
 
 
 def test_forecasts_of_different_labels_are_not_compared(output: Path) -> None:
     comparison = compare(output, "base", "week")
-    assert comparison.pairs[0].log_loss_difference is None
-    assert comparison.pairs[0].sharpe_difference is not None
+    assert comparison.pairs[0].log_loss.difference is None
+    assert comparison.pairs[0].sharpe.difference is not None
     assert comparison.n_common_forecasts == 0
     assert any("different labels" in text for text in comparison.caveats)
 
@@ -147,7 +147,7 @@ def test_too_few_common_sessions_are_not_tested(output: Path) -> None:
 
 def test_run_of_several_tickers_is_compared_on_the_common_ticker(output: Path) -> None:
     comparison = compare(output, "base", "three")
-    assert comparison.pairs[0].has_same_forecasts, "each ticker has its own model"
+    assert comparison.pairs[0].log_loss.is_identical, "each ticker has its own model"
     assert comparison.baseline_metrics["sharpe"] is None, "the benchmarks hold different tickers"
 
 
@@ -196,8 +196,8 @@ def test_runs_of_the_same_name_are_named_with_their_parent_folder(output: Path, 
     shutil.copytree(output / "base", tmp_path / "other" / "base")
     comparison = compare(output, "base", str(tmp_path / "other" / "base"))
     assert comparison.run_names == (f"{output.name}/base", "other/base")
-    assert comparison.pairs[0].has_same_returns
-    assert comparison.pairs[0].has_same_forecasts
+    assert comparison.pairs[0].sharpe.is_identical
+    assert comparison.pairs[0].log_loss.is_identical
     assert comparison.config_differences == {}
 
 
@@ -252,4 +252,4 @@ def test_comparison_page_is_drawn(output: Path, names: tuple[str, ...]) -> None:
     ("value", "text"), [(0.123, "+0.12"), (-0.126, "−0.13"), (0.001, "0.00"), (-0.001, "0.00"), (0.0, "0.00")]
 )
 def test_format_signed(value: float, text: str) -> None:
-    assert format_signed(value, decimals=2) == text
+    assert signed_number_text(value, decimals=2) == text

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from quantlr.report.pages.comparison import draw_difference_matrix, draw_differences, draw_equity_by_run
+from quantlr.report.pages.comparison import draw_difference_matrix, draw_forest_plot, equity_by_run_panel
 
 
 def new_axes() -> Any:
@@ -26,7 +26,7 @@ def differences(value: list[float], **others: Any) -> dict[str, Any]:
 def test_equity_curves_are_drawn_as_given() -> None:
     ax, equity = new_axes(), np.array([[1.0, 1.1], [1.2, 0.9], [1.3, 0.0]])
     dates, benchmark = pd.bdate_range("2020-01-01", periods=3), np.array([1.0, 1.1, 1.2])
-    draw_equity_by_run(ax, {"dates": dates, "equity": equity, "benchmark": benchmark})
+    equity_by_run_panel.draw(ax, {"dates": dates, "equity": equity, "benchmark": benchmark})
     lines = {line.get_label(): line.get_ydata() for line in ax.lines}
     np.testing.assert_array_equal(lines["A"], equity[:, 0])
     np.testing.assert_array_equal(lines["B"], [1.1, 0.9, np.nan])
@@ -35,7 +35,7 @@ def test_equity_curves_are_drawn_as_given() -> None:
 
 def test_differences_have_a_row_with_interval_and_text_each() -> None:
     ax = new_axes()
-    draw_differences(ax, differences([0.2, np.nan]))
+    draw_forest_plot(ax, differences([0.2, np.nan]))
     intervals = [list(line.get_xdata()) for line in ax.lines if line.get_linewidth() > 2]
     assert intervals == [[0.2 - 0.3, 0.5]]
     assert [text.get_text() for text in ax.texts] == ["a", "b"]
@@ -44,7 +44,7 @@ def test_differences_have_a_row_with_interval_and_text_each() -> None:
 
 def test_differences_without_values_have_texts_only() -> None:
     ax = new_axes()
-    draw_differences(ax, differences([np.nan, np.nan]))
+    draw_forest_plot(ax, differences([np.nan, np.nan]))
     assert len(ax.texts) == 2
     assert not len(ax.get_xticks())
 

@@ -22,7 +22,7 @@ from quantlr.core.values import Array, Forecasts
 from quantlr.experiment.run import Run
 from quantlr.report.context import PageContext
 from quantlr.report.pages import PAGES
-from quantlr.report.pages.forecast import FORECAST_PAGE, calibration_values, skill_title_and_text
+from quantlr.report.pages.forecast import FORECAST_PAGE, calibration_table, skill_title_and_text
 from quantlr.report.pages.layout import figure_png
 from quantlr.report.storage import nonfinite_to_none
 from scipy import stats
@@ -201,7 +201,7 @@ def test_title_follows_the_directional_test_and_the_log_loss() -> None:
 
 def test_reliability_curve_is_that_of_scikit_learn() -> None:
     forecasts, figure = CASES["noise"], page("noise")
-    ax, table = panel_axes(figure, CALIBRATION), calibration_values(page_context(CASES["noise"]))
+    ax, table = panel_axes(figure, CALIBRATION), calibration_table(page_context(CASES["noise"]))
     order = np.argsort(forecasts.probability)
     expected = IsotonicRegression().fit_transform(forecasts.probability, forecasts.up)[order]
     np.testing.assert_array_equal(table["curve_probability"], forecasts.probability[order])

@@ -20,12 +20,12 @@ from matplotlib.image import imread
 from quantlr.core.values import Array
 from quantlr.experiment.run import Run
 from quantlr.report.context import PageContext
-from quantlr.report.pages.coefficients import coefficient_values
+from quantlr.report.pages.coefficients import coefficient_table
 from quantlr.report.pages.layout import figure_png
 from quantlr.report.pages.learning_rate import (
     MIN_PLOTTED_EXCESS_LOSS,
-    excess_loss_by_refit_values,
-    learning_rate_study_values,
+    excess_loss_by_refit_table,
+    learning_rate_study_table,
 )
 from quantlr.report.pages.model import MODEL_PAGE, model_title_and_text, ordinal_text
 from quantlr.report.style import BLUE, GREY
@@ -118,7 +118,7 @@ def fit_statsmodels(run: Run, refit: int) -> Any:
 
 
 def test_coefficients_and_standard_errors_are_those_of_statsmodels(run: Run, page: Figure) -> None:
-    refits, table = run.run_data.forecasts.refits, coefficient_values(page_context(run))
+    refits, table = run.run_data.forecasts.refits, coefficient_table(page_context(run))
     dataset = run.run_data.dataset
     assert len(refits.iterations) > 10
     dates = run.run_data.forecasts.sessions[refits.session]
@@ -149,7 +149,7 @@ def test_features_are_in_order_of_their_z_statistics(run: Run, page: Figure) -> 
     assert colors == [BLUE if is_significant[index] else GREY for index in order]
     signs = np.sign(refits.coefficients[:, 1:])
     stability = 100 * (signs == signs[-1]).mean(axis=0)
-    for text, index in zip(coefficient_values(context)["texts"], order, strict=True):
+    for text, index in zip(coefficient_table(context)["texts"], order, strict=True):
         expected = f"{fit.params[1 + index]:.3f} ± {fit.bse[1 + index]:.3f}, same sign {stability[index]:.0f}%"
         assert text == expected.replace("-", "−")
     title, text = model_title_and_text(context)
@@ -191,7 +191,7 @@ def test_calibrated_forecasts_are_drawn_at_their_calibrated_log_odds() -> None:
 
 
 def test_excess_losses_begin_at_the_base_rate_and_end_at_the_minimum_of_statsmodels(run: Run, page: Figure) -> None:
-    refits, table = run.run_data.forecasts.refits, excess_loss_by_refit_values(page_context(run))
+    refits, table = run.run_data.forecasts.refits, excess_loss_by_refit_table(page_context(run))
     drawn = np.linspace(0, len(refits.session) - 1, 5).round().astype(int)
     dates = run.run_data.forecasts.sessions[refits.session[drawn]]
     ax = panel_axes(page, "Training loss")
@@ -211,7 +211,7 @@ def test_excess_losses_begin_at_the_base_rate_and_end_at_the_minimum_of_statsmod
 
 
 def test_learning_rate_study_is_gradient_descent(run: Run, page: Figure) -> None:
-    newest, table = len(run.run_data.forecasts.refits.session) - 1, learning_rate_study_values(page_context(run))
+    newest, table = len(run.run_data.forecasts.refits.session) - 1, learning_rate_study_table(page_context(run))
     X, y = training_rows(run, newest)
     minimum, lipschitz = -fit_statsmodels(run, newest).llf / len(y), np.linalg.eigvalsh(X.T @ X / (4 * len(y)))[-1]
 

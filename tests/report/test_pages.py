@@ -16,14 +16,18 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from matplotlib.image import imread
 from quantlr.backtest.rolling import deepest_drawdowns
-from quantlr.report.curves import draw_growth
 from quantlr.report.pages import PAGES, applicable_pages
 from quantlr.report.pages.layout import Panel, Rectangle, grid_rectangles
-from quantlr.report.pages.tearsheet import growth_values, monthly_return_values, tearsheet_figure
-from quantlr.report.style import (
+from quantlr.report.pages.tearsheet import (
     MONTH_LABELS,
+    growth_panel,
+    growth_table,
+    monthly_return_table,
+    monthly_returns_panel,
+    tearsheet_figure,
+)
+from quantlr.report.style import (
     TableRow,
-    draw_monthly_returns,
     draw_text_table,
     number_text,
     percent_text,
@@ -52,16 +56,16 @@ def test_importing_the_pages_does_not_import_matplotlib() -> None:
 
 
 @pytest.mark.parametrize("case", ["three years", "three tickers, five sessions ahead", "no trades"])
-def test_panels_have_unique_keys_titles_without_questions_and_values_by_name(case: str) -> None:
+def test_panels_differ_and_have_titles_without_questions_and_values_by_name(case: str) -> None:
     context = case_context(case)
-    keys = []
+    panels = []
     for page in applicable_pages(context):
-        for placed in page.panels(page.make_context(context)):
-            table = placed.panel.values(page.make_context(context))
+        for placed in page.place_panels(page.make_context(context)):
+            table = placed.panel.make_table(page.make_context(context))
             assert all(isinstance(name, str) for name in table)
             assert "?" not in placed.panel.title.format_map(table)
-            keys.append(placed.panel.key)
-    assert len(set(keys)) == len(keys) > 25
+            panels.append(placed.panel)
+    assert len(set(panels)) == len(panels) > 25
 
 
 def test_grid_rectangles_are_those_of_matplotlib() -> None:
@@ -105,12 +109,12 @@ def test_tear_sheet_draws_the_metrics() -> None:
 
 def test_values_of_the_tear_sheet_are_those_of_the_run() -> None:
     context = case_context("three years")
-    result, table = context.run_data.result, growth_values(context)
+    result, table = context.run_data.result, growth_table(context)
     np.testing.assert_array_equal(table["net_equity"][1:], result.equity)
     np.testing.assert_allclose(
         table["net_drawdown"], table["net_equity"] / np.maximum.accumulate(table["net_equity"]) - 1
     )
-    months = monthly_return_values(context)
+    months = monthly_return_table(context)
     growth = np.nanprod(1.0 + months["monthly_returns"], axis=1)
     np.testing.assert_allclose(months["yearly_returns"], growth - 1.0)
     assert growth.prod() == pytest.approx(result.equity[-1])
@@ -124,7 +128,7 @@ def test_equity_is_drawn_on_a_log_scale_without_ruin() -> None:
     ax, net = new_axes(), np.array([1.0, 1.2, 0.4, 0.0])
     dates = pd.bdate_range("2020-01-01", periods=len(net))
     table = {"dates": dates, "net_equity": net, "gross_equity": net * 1.1, "benchmark_equity": net[::-1]}
-    draw_growth(ax, {**table, "drawdowns": pd.DataFrame()})
+    growth_panel.draw(ax, {**table, "drawdowns": pd.DataFrame()})
     lines = {line.get_label().split(":")[0]: line.get_ydata() for line in ax.lines}
     np.testing.assert_array_equal(lines["strategy after costs"], [1.0, 1.2, 0.4, np.nan])
     np.testing.assert_array_equal(lines["buy and hold"], [np.nan, 0.4, 1.2, 1.0])
@@ -137,7 +141,7 @@ def test_calendar_leaves_months_without_sessions_empty() -> None:
     months[0, 11], months[1, 0] = -0.0312, 0.25
     ax = new_axes()
     table = {"years": np.array([2019, 2020]), "monthly_returns": months, "yearly_returns": np.array([-0.0312, 0.25])}
-    draw_monthly_returns(ax, table)
+    monthly_returns_panel.draw(ax, table)
     texts = [text.get_text() for text in ax.texts]
     assert sorted(texts) == sorted(["−3.1", "−3.1", "25", "25.0", *MONTH_LABELS, "2019", "2020"])
 
@@ -150,7 +154,7 @@ def test_text_table_writes_labels_and_cells() -> None:
 
 
 def test_panel_is_frozen() -> None:
-    panel = Panel("key", "Title", lambda _: {}, lambda *_: None)
+    panel = Panel("Title", lambda _: {}, lambda *_: None)
     with pytest.raises(AttributeError):
         panel.title = "other"  # type: ignore[misc]
 

@@ -18,13 +18,13 @@ from quantlr.backtest.rolling import binned_weights
 from quantlr.backtest.trades import annual_excess_return_by_side, histogram_around_zero
 from quantlr.experiment.run import Run
 from quantlr.report.context import PageContext
-from quantlr.report.pages.layout import as_table
+from quantlr.report.pages.layout import fields_table
 from quantlr.report.pages.positions import (
     MAX_WEIGHT_MAP_TICKERS,
     POSITIONS_PAGE,
-    cumulative_cost_values,
-    draw_trade_returns,
+    cumulative_cost_table,
     positions_title_and_text,
+    trade_returns_panel,
 )
 from quantlr.testing.contract import random_walk_bars
 
@@ -127,7 +127,7 @@ def test_sharpe_by_cost_passes_through_the_run_and_through_zero_at_break_even(ca
 def test_cumulative_costs_end_at_the_metrics(case: str) -> None:
     run = case_run(case)
     metrics, result = run.metrics["backtest"], run.run_data.result
-    table, ax = cumulative_cost_values(page_context(run)), panel_axes(page(case), "Cumulative gross excess return")
+    table, ax = cumulative_cost_table(page_context(run)), panel_axes(page(case), "Cumulative gross excess return")
     gross = metrics["break_even_cost_bps"] * 1e-4 * result.turnover.sum()
     assert table["gross_excess"][-1] == pytest.approx(gross)
     assert sum(cost[-1] for cost in table["costs"].values()) == pytest.approx(metrics["strategy"]["cost_total"])
@@ -245,7 +245,7 @@ def test_histogram_counts_all_values_and_separates_gains_from_losses(n: int) -> 
     if not histogram.n_outside:
         np.testing.assert_array_equal(histogram.count, inside)
     ax = Figure().add_subplot()
-    draw_trade_returns(ax, as_table(histogram, mean_return=float(values.mean())))
+    trade_returns_panel.draw(ax, fields_table(histogram, mean_return=float(values.mean())))
     assert [bar.get_height() for bar in ax.patches] == histogram.count.tolist()  # type: ignore[attr-defined]
 
 

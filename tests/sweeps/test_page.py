@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 from matplotlib.image import imread
-from quantlr.report.pages.layout import figure_png, header_figure
+from quantlr.report.pages.layout import figure_png, page_figure
 
 from report.cases import USER_RCPARAMS
 from sweeps.workloads import SMALL
@@ -100,7 +100,7 @@ def test_winner_has_the_equity_of_its_own_run(drawn_sweep: tuple[quantlr.SweepRe
 
 
 def test_notes_beyond_two_are_counted(tmp_path: Path) -> None:
-    figure = header_figure("Title", "Subtitle", setup_text="", notes=("one", "two", "three"), notes_file="sweep.json")
+    figure = page_figure("Title", "Subtitle", setup_text="", notes=("one", "two", "three"), notes_file="sweep.json")
     assert "Note: one\nand 2 more notes in sweep.json" in [text.get_text() for text in figure.texts]
     base = {**BASE, "data": {**BASE["data"], "end": "2008-12-31"}}
     sweep = {"name": "noted", "base": base, "grid": {"walk_forward.train": [500, 5000]}, "holdout": 0}

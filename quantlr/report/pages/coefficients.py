@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from quantlr.core.values import Array, BoolArray, IntArray
 from quantlr.model.diagnostics import ModelDiagnostics, sign_stability
 from quantlr.report.context import PageContext
-from quantlr.report.pages.layout import Panel, Table, grid_rectangles
-from quantlr.report.pages.learning_rate import FORMULA_TITLE_PADDING, NO_MINIMUM
+from quantlr.report.pages.layout import Table, grid_rectangles, panel
+from quantlr.report.pages.learning_rate import FORMULA_PADDING, NO_MINIMUM_MESSAGE
 from quantlr.report.style import (
     BLACK,
     BLUE,
@@ -19,8 +19,9 @@ from quantlr.report.style import (
     LIGHT_GREY,
     SKY,
     SMALL_SIZE,
+    Axes,
+    format_category_rows,
     format_date_axis,
-    grid_along_x,
     isolated_point_mask,
     number_text,
     number_tick_label,
@@ -29,9 +30,6 @@ from quantlr.report.style import (
     style_axes,
 )
 from quantlr.stats.hac import Z95
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 MAX_COEFFICIENT_PATHS, MAX_SINGLE_REFIT_ROWS = 8, 12
 """Features that are drawn, at most: over the refits, and of a single refit."""
@@ -92,7 +90,7 @@ class ModelSummary:
         """Return the name of a feature, shortened in the middle."""
         return shorten_middle(self.diagnostics.feature_names[feature_index], 26)
 
-    def weight_text(self, feature_index: int) -> str:
+    def coefficient_text(self, feature_index: int) -> str:
         """Return the newest coefficient ± standard error, and how often it had the same sign over several refits."""
         weight, error = self.newest_weights[feature_index], self.newest_standard_errors[feature_index]
         if np.isnan(weight):
@@ -108,7 +106,7 @@ class ModelSummary:
         return f"{text}, same sign {percent}"
 
 
-def coefficient_values(context: PageContext) -> Table:
+def coefficient_table(context: PageContext) -> Table:
     """Return the standardised coefficients of some refits with their 95% intervals.
 
     `coefficients`, `low` and `high` are (refits, features), in log odds per standard deviation; the features are those
@@ -123,16 +121,16 @@ def coefficient_values(context: PageContext) -> Table:
     formula = rf"$z=\theta\cdot x=\theta_0+\theta_1x_1{last_term}$"
     table = {"subtitle": f"{formula};  {_drawn_coefficients_text(summary, len(drawn))}"}
     if not summary.has_fit:
-        return table | {"message": NO_MINIMUM}
+        return table | {"message": NO_MINIMUM_MESSAGE}
     edges = np.abs([coefficients - half_width, coefficients + half_width])
     edges = edges[~np.isnan(edges)]
     usual = 2.0 * float(np.quantile(edges, 0.75)) if len(edges) else 0.0
     limit = max(float(np.nanmax(np.abs(coefficients))), min(float(edges.max(initial=0.0)), usual), 1e-6)
     return table | {
         "features": [summary.feature_name(int(index)) for index in drawn],
-        "texts": [summary.weight_text(int(index)) for index in drawn],
+        "texts": [summary.coefficient_text(int(index)) for index in drawn],
         "significant_mask": summary.significant_mask[drawn],
-        "dates": context.run_data.forecasts.sessions[summary.diagnostics.first_session[paths.refit_index]],
+        "refit_dates": context.run_data.forecasts.sessions[summary.diagnostics.first_session[paths.refit_index]],
         "coefficients": coefficients,
         "low": coefficients - half_width,
         "high": coefficients + half_width,
@@ -152,7 +150,12 @@ def _drawn_coefficients_text(summary: ModelSummary, n_drawn: int) -> str:
     return "; ".join([*parts, "newest ± standard error; band 95%, blue: different from zero (5%)"])
 
 
-def _draw_coefficient_paths(ax: Axes, table: Table) -> None:
+@panel(
+    "Standardised coefficients over the refits: log odds per standard deviation",
+    coefficient_table,
+    FORMULA_PADDING,
+)
+def coefficient_paths_panel(ax: Axes, table: Table) -> None:
     """Draw a small chart per feature: its coefficient over the refits with the 95% interval."""
     ax.set_axis_off()
     n_features = len(table["features"])
@@ -167,9 +170,10 @@ def _draw_coefficient_paths(ax: Axes, table: Table) -> None:
         cell.tick_params(axis="x", labelbottom=index + n_columns >= n_features)
 
 
-def _draw_coefficient_path(ax: Axes, table: Table, index: int) -> None:
-    dates, weights, low, high = table["dates"], *(table[name][:, index] for name in ("coefficients", "low", "high"))
-    is_significant = table["significant_mask"][index]
+def _draw_coefficient_path(ax: Axes, table: Table, feature_index: int) -> None:
+    dates = table["refit_dates"]
+    weights, low, high = (table[name][:, feature_index] for name in ("coefficients", "low", "high"))
+    is_significant = table["significant_mask"][feature_index]
     color = BLUE if is_significant else GREY
     ax.axhline(0.0, color=BLACK, linewidth=0.8)
     # The band passes over refits without standard errors, and breaks where there was no finite minimum.
@@ -185,12 +189,14 @@ def _draw_coefficient_path(ax: Axes, table: Table, index: int) -> None:
     format_date_axis(ax, max_ticks=5)
     ax.locator_params(axis="y", nbins=4)
     ax.yaxis.set_major_formatter(number_tick_label)
-    for text, offset, weight in ((table["features"][index], 13.5, "bold"), (table["texts"][index], 3.5, "normal")):
+    name, coefficient_text = table["features"][feature_index], table["texts"][feature_index]
+    for text, offset, weight in ((name, 13.5, "bold"), (coefficient_text, 3.5, "normal")):
         ax.annotate(text, (0, 1), (0, offset), xycoords="axes fraction", textcoords="offset points",
                     fontsize=SMALL_SIZE - 0.7, color=BLACK, fontweight=weight, annotation_clip=False)  # fmt: skip
 
 
-def _draw_coefficients(ax: Axes, table: Table) -> None:
+@panel("Standardised coefficients: log odds per standard deviation", coefficient_table, FORMULA_PADDING)
+def coefficients_panel(ax: Axes, table: Table) -> None:
     """Draw the coefficients of a single refit, one row per feature."""
     ax.set_axis_off()
     chart = ax.inset_axes((0.22, 0.0, 0.633, 1.0))
@@ -203,17 +209,5 @@ def _draw_coefficients(ax: Axes, table: Table) -> None:
         chart.plot(table["coefficients"][-1, row], row, color=color, marker="o", markersize=6)
         style: dict[str, Any] = {"va": "center", "fontsize": SMALL_SIZE, "color": BLACK}
         chart.text(1.02, row, text, transform=chart.get_yaxis_transform(), **style)
-    chart.set_ylim(len(table["features"]) - 0.5, -0.5)
-    chart.set_yticks(range(len(table["features"])), table["features"])
-    grid_along_x(chart)
+    format_category_rows(chart, table["features"])
     chart.xaxis.set_major_formatter(number_tick_label)
-
-
-COEFFICIENT_PATHS = Panel(
-    "coefficient_paths", "Standardised coefficients over the refits: log odds per standard deviation",
-    coefficient_values, _draw_coefficient_paths, FORMULA_TITLE_PADDING,
-)  # fmt: skip
-COEFFICIENTS = Panel(
-    "coefficients", "Standardised coefficients: log odds per standard deviation", coefficient_values,
-    _draw_coefficients, FORMULA_TITLE_PADDING,
-)  # fmt: skip

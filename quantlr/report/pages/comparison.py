@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,16 +18,16 @@ from quantlr.report.pages.layout import (
     Table,
     draw_panels,
     figure_png,
-    header_figure,
-    matplotlib_defaults,
+    page_figure,
+    panel,
+    use_matplotlib_defaults,
 )
 from quantlr.report.pairs import (
     HEADLINE_COLUMNS,
+    MetricTest,
     RunPair,
-    format_signed,
     headline_cell_texts,
-    log_loss_difference_text,
-    sharpe_difference_text,
+    signed_number_text,
 )
 from quantlr.report.style import (
     BLACK,
@@ -40,18 +40,15 @@ from quantlr.report.style import (
     SKY,
     SMALL_SIZE,
     VERMILION,
+    Axes,
     draw_loss_gain_image,
-    format_date_axis,
+    format_category_rows,
     format_log_axis,
     number_tick_label,
     set_percent_ticks,
     shorten_end,
     shorten_middle,
 )
-from quantlr.stats.paired import PairedDifference
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 RUN_COLORS = (BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE)
 RUN_LINE_STYLES = ("-", (0, (4, 1.5)))
@@ -60,8 +57,6 @@ RUN_LETTERS = "ABCDEFGHIJKL"
 MAX_FOREST_PAIRS = 10
 """Pairs that are drawn as rows with intervals; more are a matrix."""
 MAX_RUN_NAME_CHARS, MAX_SETTING_LINE_CHARS, MAX_SETTING_VALUE_CHARS = 21, 96, 28
-LOG_LOSS_UNIT_NATS = 1e-3
-"""Unit of differences in log loss."""
 COLUMN_RIGHT_EDGES = (0.42, 0.53, 0.605, 0.725, 0.805, 0.91, 1.0)
 MAX_SETTING_LINES_ABOVE_CHART, MIN_CHART_HEIGHT = 7, 0.24
 """Lines of settings that leave room for a chart below them, and the room that it needs with its title."""
@@ -76,22 +71,23 @@ MATRIX_CAPTION = (
 def run_line_style(run_index: int) -> dict[str, Any]:
     """Return colour and dashes of a run's line; twelve runs are distinct."""
     style, color = divmod(run_index, len(RUN_COLORS))
-    return {"color": RUN_COLORS[color], "linestyle": RUN_LINE_STYLES[style % len(RUN_LINE_STYLES)]}
+    return {"color": RUN_COLORS[color], "linestyle": RUN_LINE_STYLES[style]}
 
 
-def equity_by_run_values(comparison: Comparison) -> Table:
+def equity_by_run_table(comparison: Comparison) -> Table:
     """Return the growth of 1 after costs (sessions, runs), buy and hold (sessions,) or None, and drawdowns <= 0."""
     equity = comparison.equity
     return {
         "dates": comparison.dates,
         "equity": equity,
-        "benchmark": comparison.benchmark,
+        "benchmark": comparison.benchmark_equity,
         "drawdown": np.stack([drawdown_series(column) for column in equity.T], axis=1),
-        "remark": "; grey: buy and hold" if comparison.benchmark is not None else "",
+        "remark": "; grey: buy and hold" if comparison.benchmark_equity is not None else "",
     }
 
 
-def draw_equity_by_run(ax: Axes, table: Table) -> None:
+@panel("Growth of 1 after costs (log scale){remark}", equity_by_run_table)
+def equity_by_run_panel(ax: Axes, table: Table) -> None:
     """Draw each run's equity on a log scale, with buy and hold in grey."""
     dates, equity, benchmark = table["dates"], table["equity"], table["benchmark"]
     if benchmark is not None:
@@ -100,18 +96,22 @@ def draw_equity_by_run(ax: Axes, table: Table) -> None:
     format_log_axis(ax, equity.ravel() if benchmark is None else np.append(equity, benchmark))
 
 
-def _draw_drawdown_by_run(ax: Axes, table: Table) -> None:
+@panel("Drawdown", equity_by_run_table)
+def drawdown_by_run_panel(ax: Axes, table: Table) -> None:
+    """Draw each run's drawdown."""
     _draw_run_lines(ax, table["dates"], table["drawdown"], 0.9)
     ax.set_ylim(min(float(table["drawdown"].min()), -0.01) * 1.08, 0.0)
     set_percent_ticks(ax.yaxis, max_intervals=4)
 
 
-def equity_relative_to_first_values(comparison: Comparison) -> Table:
+def equity_relative_to_first_table(comparison: Comparison) -> Table:
     """Return the equity of each run divided by that of the first: `relative_equity` (sessions, runs)."""
     return {"dates": comparison.dates, "relative_equity": comparison.equity / comparison.equity[:, :1]}
 
 
-def _draw_equity_relative_to_first(ax: Axes, table: Table) -> None:
+@panel("Equity relative to run A (log scale)", equity_relative_to_first_table)
+def relative_equity_panel(ax: Axes, table: Table) -> None:
+    """Draw each run's equity relative to the first run's, on a log scale."""
     _draw_run_lines(ax, table["dates"], table["relative_equity"], 1.2)
     format_log_axis(ax, table["relative_equity"].ravel())
 
@@ -119,10 +119,9 @@ def _draw_equity_relative_to_first(ax: Axes, table: Table) -> None:
 def _draw_run_lines(ax: Axes, dates: pd.DatetimeIndex, values: Array, linewidth: float) -> None:
     for run, column in enumerate(values.T):
         ax.plot(dates, column, linewidth=linewidth, label=RUN_LETTERS[run], **run_line_style(run))
-    format_date_axis(ax, dates)
 
 
-def run_table_values(comparison: Comparison) -> Table:
+def metrics_by_run_table(comparison: Comparison) -> Table:
     """Return `rows` of letter, name and metrics, one for each run and one for the baseline, and their `columns`."""
     rows = [
         (letter, shorten_middle(name, MAX_RUN_NAME_CHARS), *headline_cell_texts(metrics))
@@ -133,12 +132,12 @@ def run_table_values(comparison: Comparison) -> Table:
     return {"columns": HEADLINE_COLUMNS, "rows": rows}
 
 
-def _draw_run_table(ax: Axes, table: Table) -> None:
+@panel("Metrics over the common sessions and forecasts (annual)", metrics_by_run_table, 8.0)
+def metrics_by_run_panel(ax: Axes, table: Table) -> None:
     """Draw a row per run: a sample of its line, letter, name and right-aligned cells."""
     rows = table["rows"]
     ax.set_axis_off()
-    ax.set_xlim(0, 1)
-    ax.set_ylim(len(rows) + 1, 0)
+    ax.set(xlim=(0, 1), ylim=(len(rows) + 1, 0))
     style: dict[str, Any] = {"va": "center", "fontsize": SMALL_SIZE + 0.3, "color": BLACK}
     for edge, text in zip(COLUMN_RIGHT_EDGES, table["columns"], strict=True):
         ax.text(edge, 0.5, text, ha="right", va="center", fontsize=SMALL_SIZE, color=GREY)
@@ -152,7 +151,7 @@ def _draw_run_table(ax: Axes, table: Table) -> None:
             ax.text(edge, middle, cell, ha="right", **style)
 
 
-def setting_values(comparison: Comparison) -> dict[str, list[str]]:
+def differing_settings_table(comparison: Comparison) -> dict[str, list[str]]:
     """Return `lines` of text, one per key of the config that differs, with each value and the runs that have it."""
     lines = []
     for key, values_by_run in comparison.config_differences.items():
@@ -165,7 +164,8 @@ def setting_values(comparison: Comparison) -> dict[str, list[str]]:
     return {"lines": lines or ["none: the configs are equal"]}
 
 
-def _draw_settings(ax: Axes, table: Table) -> None:
+@panel("Settings that differ", differing_settings_table, 4.0)
+def settings_panel(ax: Axes, table: Table) -> None:
     """Write as many lines as fit, and how many others there are."""
     lines, n_rows = table["lines"], max(round(ax.get_position().height / LINE_HEIGHT), 1)
     if len(lines) > n_rows:
@@ -176,47 +176,34 @@ def _draw_settings(ax: Axes, table: Table) -> None:
         ax.text(0, row + 0.5, line, fontsize=SMALL_SIZE, color=BLACK, va="center", parse_math=False)
 
 
-def sharpe_values(comparison: Comparison) -> Table:
-    """Return the paired differences of annual Sharpe ratios (see `difference_table`)."""
-    rows = []
-    for pair in comparison.pairs:
-        difference = None if pair.has_same_returns else pair.sharpe_difference
-        rows.append((difference, sharpe_difference_text(pair), pair.is_sharpe_significant))
-    return difference_table(comparison.pairs, rows, better_sign=1) | {"caption": MATRIX_CAPTION}
+def metric_difference_table(comparison: Comparison, *, key: Literal["sharpe", "log_loss"], factor: float) -> Table:
+    """Return the differences of a metric between the runs of each pair, times `factor`, as arrays (pairs,).
 
-
-def log_loss_values(comparison: Comparison) -> Table:
-    """Return the paired differences of log losses in thousandths of a nat (see `difference_table`)."""
-    rows = []
-    for pair in comparison.pairs:
-        difference = None if pair.has_same_forecasts else pair.log_loss_difference
-        scaled = difference and difference.scaled(1.0 / LOG_LOSS_UNIT_NATS)
-        text = log_loss_difference_text(pair, unit_nats=LOG_LOSS_UNIT_NATS, decimals=2)
-        rows.append((scaled, text, pair.is_log_loss_significant))
-    return difference_table(comparison.pairs, rows, better_sign=-1)
-
-
-def difference_table(
-    pairs: Sequence[RunPair], rows: Sequence[tuple[PairedDifference | None, str, bool]], *, better_sign: int
-) -> dict[str, Any]:
-    """Return differences as arrays (pairs,): `value`, `low` and `high` of the 95% interval, NaN where there is none.
-
-    `first` and `second` are the indices of the runs, `significant_mask` is by adjusted p value; `better_sign` is 1
-    where a higher value is better, -1 where a lower one is.
+    `value`, `low` and `high` of the 95% interval are NaN where there is none; `first` and `second` are the indices of
+    the runs, `significant_mask` is by adjusted p value; `better_sign` is 1 where a higher value is better, -1 where a
+    lower one is.
     """
-    differences, texts, significant = zip(*rows, strict=True)
-    first, second = np.array([(pair.first_index, pair.second_index) for pair in pairs]).T
+    tests: list[MetricTest] = [getattr(pair, key) for pair in comparison.pairs]
+    differences = [None if test.is_identical else test.difference for test in tests]
+    first, second = np.array([(pair.first_index, pair.second_index) for pair in comparison.pairs]).T
     intervals = np.array([(d.value, d.low95, d.high95) if d else (np.nan,) * 3 for d in differences])
-    table = {"first": first, "second": second, **dict(zip(("value", "low", "high"), intervals.T, strict=True))}
-    significant_mask = np.array(significant, dtype=np.bool_)
-    return table | {"texts": texts, "significant_mask": significant_mask, "better_sign": better_sign}
+    return {
+        "first": first,
+        "second": second,
+        **dict(zip(("value", "low", "high"), factor * intervals.T, strict=True)),
+        "texts": [test.difference_text(decimals=2, factor=factor) for test in tests],
+        "significant_mask": np.array([test.is_significant for test in tests], dtype=np.bool_),
+        "better_sign": tests[0].metric.better_sign,
+        "caption": MATRIX_CAPTION if key == "sharpe" else "",
+    }
 
 
-def draw_differences(ax: Axes, table: Table) -> None:
+def draw_forest_plot(ax: Axes, table: Table) -> None:
     """Draw a row per pair: the difference with its interval around 0, and its text at the right (a forest plot)."""
-    n_pairs, is_known = len(table["value"]), ~np.isnan(table["value"])
+    is_known = ~np.isnan(table["value"])
+    labels = [f"{RUN_LETTERS[b]} − {RUN_LETTERS[a]}" for a, b in zip(table["first"], table["second"], strict=True)]
+    format_category_rows(ax, labels)
     ax.grid(visible=False)
-    ax.set_ylim(n_pairs - 0.5, -0.5)
     ax.axvline(0.0, color=GREY, linewidth=0.9)
     for row, (value, low, high) in enumerate(zip(table["value"], table["low"], table["high"], strict=True)):
         is_significant = table["significant_mask"][row]
@@ -227,8 +214,6 @@ def draw_differences(ax: Axes, table: Table) -> None:
             color = BLUE if is_significant else GREY
             ax.plot([low, high], [row, row], color=color, linewidth=2.2, solid_capstyle="butt")
             ax.plot([value], [row], color=color, marker="o", markersize=5)
-    labels = [f"{RUN_LETTERS[b]} − {RUN_LETTERS[a]}" for a, b in zip(table["first"], table["second"], strict=True)]
-    ax.set_yticks(range(n_pairs), labels)
     if not is_known.any():
         ax.set_xticks([])
         return
@@ -247,14 +232,13 @@ def draw_difference_matrix(ax: Axes, table: Table) -> None:
     half_range = float(np.abs(value[~np.isnan(value)]).max(initial=0.0)) or 1.0
     draw_loss_gain_image(ax, matrix, half_range=half_range)
     for row, column, number, is_significant in zip(second, first, value, table["significant_mask"], strict=True):
-        text = "–" if np.isnan(number) else format_signed(float(number), decimals=2)
+        text = "–" if np.isnan(number) else signed_number_text(float(number), decimals=2)
         weight = "bold" if is_significant else "normal"
         ax.text(column, row, text, ha="center", va="center", fontsize=7.2, color=BLACK, fontweight=weight)
         if is_significant:
             x, y = np.array([[-1, 1, 1, -1, -1], [-1, -1, 1, 1, -1]]) * [[0.47], [0.45]]
             ax.plot(column + x, row + y, color=BLACK, linewidth=1.2)
-    ax.set_xlim(-0.5, n_runs - 1.5)
-    ax.set_ylim(n_runs - 0.5, 0.5)
+    ax.set(xlim=(-0.5, n_runs - 1.5), ylim=(n_runs - 0.5, 0.5))
     ax.set_xticks(range(n_runs - 1), RUN_LETTERS[: n_runs - 1])
     ax.set_yticks(range(1, n_runs), RUN_LETTERS[1:n_runs])
     ax.grid(visible=False)
@@ -263,57 +247,44 @@ def draw_difference_matrix(ax: Axes, table: Table) -> None:
     ax.set_xlabel(table.get("caption", ""), fontsize=SMALL_SIZE, color=GREY, loc="left")
 
 
-EQUITY = Panel("equity_by_run", "Growth of 1 after costs (log scale){remark}", equity_by_run_values, draw_equity_by_run)
-DRAWDOWN = Panel("drawdown_by_run", "Drawdown", equity_by_run_values, _draw_drawdown_by_run)
-RUN_TABLE = Panel(
-    "metrics_by_run", "Metrics over the common sessions and forecasts (annual)", run_table_values, _draw_run_table, 8.0
-)
-SETTINGS = Panel("settings", "Settings that differ", setting_values, _draw_settings, 4.0)
-RELATIVE_EQUITY = Panel(
-    "relative_equity",
-    "Equity relative to run A (log scale)",
-    equity_relative_to_first_values,
-    _draw_equity_relative_to_first,
-)
 SHARPE_TITLE, LOG_LOSS_TITLE = "Difference of annual Sharpe ratios", "Difference of log losses (thousandths of a nat)"
-SHARPE_DIFFERENCES = Panel("sharpe_differences", SHARPE_TITLE, sharpe_values, draw_differences)
-LOG_LOSS_DIFFERENCES = Panel("log_loss_differences", LOG_LOSS_TITLE, log_loss_values, draw_differences)
-SHARPE_MATRIX = Panel("sharpe_matrix", f"{SHARPE_TITLE}, row − column", sharpe_values, draw_difference_matrix)
-LOG_LOSS_MATRIX = Panel("log_loss_matrix", f"{LOG_LOSS_TITLE}, row − column", log_loss_values, draw_difference_matrix)
+sharpe_difference_table = partial(metric_difference_table, key="sharpe", factor=1.0)
+log_loss_difference_table = partial(metric_difference_table, key="log_loss", factor=1000.0)
+SHARPE_DIFFERENCES_PANEL = Panel(SHARPE_TITLE, sharpe_difference_table, draw_forest_plot)
+LOG_LOSS_DIFFERENCES_PANEL = Panel(LOG_LOSS_TITLE, log_loss_difference_table, draw_forest_plot)
+SHARPE_MATRIX_PANEL = Panel(f"{SHARPE_TITLE}, row − column", sharpe_difference_table, draw_difference_matrix)
+LOG_LOSS_MATRIX_PANEL = Panel(f"{LOG_LOSS_TITLE}, row − column", log_loss_difference_table, draw_difference_matrix)
 
 
 def comparison_panels(comparison: Comparison) -> list[PlacedPanel]:
     """Return the panels of the page; differences are rows below the curves, or two matrices for many pairs."""
     has_many_pairs = len(comparison.pairs) > MAX_FOREST_PAIRS
     floor = 0.4 if has_many_pairs else 0.115 + 0.026 * len(comparison.pairs)
-    height = 0.78 - floor
-    mean_height = height / 2.19
-    panels = [
-        PlacedPanel(EQUITY, (0.042, 0.81 - 1.375 * mean_height, 0.458, 1.375 * mean_height), has_x_labels=False),
-        PlacedPanel(DRAWDOWN, (0.042, floor + 0.03, 0.458, 0.625 * mean_height)),
-    ]
-    table_height = LINE_HEIGHT * (len(run_table_values(comparison)["rows"]) + 1)
-    panels.append(PlacedPanel(RUN_TABLE, (0.535, 0.81 - table_height, 0.445, table_height)))
-    top, n_lines = (
-        0.81 - LINE_HEIGHT * (len(comparison.run_names) + 2) - 0.03,
-        len(setting_values(comparison)["lines"]),
-    )
-    n_rows = max(int((top - floor) / LINE_HEIGHT), 1)
+    mean_height = (0.78 - floor) / 2.19
+    equity_height = 1.375 * mean_height
+    table_height = LINE_HEIGHT * (len(metrics_by_run_table(comparison)["rows"]) + 1)
+    top = 0.81 - LINE_HEIGHT * (len(comparison.run_names) + 2) - 0.03
+    n_rows, n_lines = max(int((top - floor) / LINE_HEIGHT), 1), len(differing_settings_table(comparison)["lines"])
     if n_lines > MAX_SETTING_LINES_ABOVE_CHART:
         has_room = top - floor - LINE_HEIGHT * MAX_SETTING_LINES_ABOVE_CHART >= MIN_CHART_HEIGHT
         n_rows = MAX_SETTING_LINES_ABOVE_CHART if has_room else n_rows
     n_rows = min(n_rows, n_lines)
-    panels.append(PlacedPanel(SETTINGS, (0.535, top - LINE_HEIGHT * (n_rows + 0.5), 0.445, LINE_HEIGHT * n_rows)))
+    panels = [
+        PlacedPanel(equity_by_run_panel, (0.042, 0.81 - equity_height, 0.458, equity_height), has_x_labels=False),
+        PlacedPanel(drawdown_by_run_panel, (0.042, floor + 0.03, 0.458, 0.625 * mean_height)),
+        PlacedPanel(metrics_by_run_panel, (0.535, 0.81 - table_height, 0.445, table_height)),
+        PlacedPanel(settings_panel, (0.535, top - LINE_HEIGHT * (n_rows + 0.5), 0.445, LINE_HEIGHT * n_rows)),
+    ]
     chart_top = top - LINE_HEIGHT * (n_rows + 1) - 0.045
     has_equity = len(comparison.dates) > 1 and bool((comparison.equity > 0).all())
     if has_equity and chart_top - floor >= MIN_CHART_HEIGHT - 0.07:
-        panels.append(PlacedPanel(RELATIVE_EQUITY, (0.565, floor + 0.03, 0.415, chart_top - floor - 0.03)))
+        panels.append(PlacedPanel(relative_equity_panel, (0.565, floor + 0.03, 0.415, chart_top - floor - 0.03)))
     if has_many_pairs:
-        panels.append(PlacedPanel(SHARPE_MATRIX, (0.042, 0.05, 0.43, floor - 0.1)))
-        panels.append(PlacedPanel(LOG_LOSS_MATRIX, (0.55, 0.05, 0.43, floor - 0.1)))
+        panels.append(PlacedPanel(SHARPE_MATRIX_PANEL, (0.042, 0.05, 0.43, floor - 0.1)))
+        panels.append(PlacedPanel(LOG_LOSS_MATRIX_PANEL, (0.55, 0.05, 0.43, floor - 0.1)))
     else:
-        panels.append(PlacedPanel(SHARPE_DIFFERENCES, (0.065, 0.04, 0.17, floor - 0.085)))
-        panels.append(PlacedPanel(LOG_LOSS_DIFFERENCES, (0.56, 0.04, 0.17, floor - 0.085)))
+        panels.append(PlacedPanel(SHARPE_DIFFERENCES_PANEL, (0.065, 0.04, 0.17, floor - 0.085)))
+        panels.append(PlacedPanel(LOG_LOSS_DIFFERENCES_PANEL, (0.56, 0.04, 0.17, floor - 0.085)))
     return panels
 
 
@@ -324,15 +295,15 @@ def comparison_page_png(comparison: Comparison) -> bytes:
         "lower log loss is better."
     )
     title, subtitle, notes = comparison_title(comparison), _bootstrap_method_text(comparison), comparison.caveats
-    with matplotlib_defaults():
-        figure = header_figure(title, subtitle, setup_text=method, notes=notes, notes_file="compare.json")
+    with use_matplotlib_defaults():
+        figure = page_figure(title, subtitle, setup_text=method, notes=notes, notes_file="compare.json")
         draw_panels(figure, comparison_panels(comparison), comparison)
         return figure_png(figure)
 
 
 def comparison_title(comparison: Comparison) -> str:
     """Return the finding of the comparison."""
-    if all(pair.has_same_returns and pair.has_same_forecasts for pair in comparison.pairs):
+    if all(test.is_identical for pair in comparison.pairs for test in pair.metric_tests):
         return "The runs are the same"
     if not comparison.n_tests:
         return "No difference could be tested"
@@ -345,12 +316,11 @@ def comparison_title(comparison: Comparison) -> str:
 def _significant_finding_texts(pair: RunPair) -> list[str]:
     first, second = RUN_LETTERS[pair.first_index], RUN_LETTERS[pair.second_index]
     findings = []
-    if pair.is_sharpe_significant and pair.sharpe_difference:
-        higher, lower = (second, first) if pair.sharpe_difference.value > 0 else (first, second)
-        findings.append(f"{higher} has a higher Sharpe ratio than {lower}")
-    if pair.is_log_loss_significant and pair.log_loss_difference:
-        better, worse = (second, first) if pair.log_loss_difference.value < 0 else (first, second)
-        findings.append(f"{better} has a lower log loss than {worse}")
+    for test in pair.metric_tests:
+        if test.is_significant and test.difference:
+            sign = test.metric.better_sign
+            better, worse = (second, first) if sign * test.difference.value > 0 else (first, second)
+            findings.append(f"{better} has a {'higher' if sign > 0 else 'lower'} {test.metric.name} than {worse}")
     return findings
 
 
@@ -359,20 +329,15 @@ def _bootstrap_method_text(comparison: Comparison) -> str:
     sessions = f"{len(dates):,} common sessions, {iso_date(dates[0])} to {iso_date(dates[-1])}"
     if not comparison.n_tests:
         return f"Over {sessions}."
-    samples = (
-        (sessions, _block_lengths_text(pair.sharpe_difference for pair in comparison.pairs)),
-        (f"{comparison.n_common_forecasts:,} common forecasts",
-         _block_lengths_text(pair.log_loss_difference for pair in comparison.pairs)),
-    )  # fmt: skip
-    parts = "; ".join(f"over {sample}, mean block length {lengths}" for sample, lengths in samples if lengths)
+    parts = []
+    for index, sample in enumerate((sessions, f"{comparison.n_common_forecasts:,} common forecasts")):
+        differences = [pair.metric_tests[index].difference for pair in comparison.pairs]
+        lengths = sorted({difference.block_length for difference in differences if difference})
+        if lengths:
+            range_text = " to ".join(f"{length:g}" for length in dict.fromkeys([lengths[0], lengths[-1]]))
+            parts.append(f"over {sample}, mean block length {range_text}")
     return (
-        f"Paired stationary bootstrap, {comparison.n_bootstrap_draws:,} draws: {parts}. Intervals are 95%; p values "
-        f"are adjusted by Holm's method for all {comparison.n_tests} tests: the probability of any false finding is "
-        "about 5%."
+        f"Paired stationary bootstrap, {comparison.n_bootstrap_draws:,} draws: {'; '.join(parts)}. Intervals are 95%; "
+        f"p values are adjusted by Holm's method for all {comparison.n_tests} tests: the probability of any false "
+        "finding is about 5%."
     )
-
-
-def _block_lengths_text(differences: Iterable[PairedDifference | None]) -> str:
-    """Return the range of the block lengths, in sessions; empty without differences."""
-    lengths = sorted({difference.block_length for difference in differences if difference is not None})
-    return " to ".join(f"{length:g}" for length in dict.fromkeys([lengths[0], lengths[-1]])) if lengths else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,14 +19,14 @@ from quantlr.backtest.rolling import rolling_accuracy
 from quantlr.report.context import PageContext
 from quantlr.report.curves import draw_rolling_accuracy
 from quantlr.report.pages.accuracy import (
-    ACCURACY_BY_TICKER,
-    ACCURACY_BY_YEAR,
     LONG_PADDING,
     MAX_TICKER_ROWS,
-    RANKED_EXCESS_ACCURACY,
-    RETURN_GROUPS,
+    accuracy_by_ticker_panel,
+    accuracy_by_year_panel,
+    ranked_excess_accuracy_panel,
+    return_by_probability_panel,
 )
-from quantlr.report.pages.layout import Page, Panel, PlacedPanel, Rectangle, Table, as_table
+from quantlr.report.pages.layout import Page, Panel, PlacedPanel, Rectangle, Table, fields_table, panel
 from quantlr.report.style import (
     BAND_GREY,
     BAND_STYLE,
@@ -34,26 +34,24 @@ from quantlr.report.style import (
     BLUE,
     ORANGE,
     VERMILION,
+    Axes,
     add_legend,
+    count_text,
     format_fraction_axis,
     label_axes,
     number_text,
     percent_text,
     percent_tick_label,
-    plural,
 )
 from quantlr.stats.reliability import reliability_band, reliability_curve
 from quantlr.stats.verdict import is_significant, log_loss_comparison_text, pesaran_timmermann_p_text
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 TAIL_FRACTION = 0.01
 """Fraction of the forecasts at either end whose reliability curve may leave the axes."""
-DASHED: dict[str, Any] = {"color": BLACK, "linewidth": 1.0, "linestyle": (0, (4, 3))}
+DASHED_LINE_STYLE: dict[str, Any] = {"color": BLACK, "linewidth": 1.0, "linestyle": (0, (4, 3))}
 
 
-def reliability_values(evaluated: EvaluatedForecasts, rng: np.random.Generator) -> dict[str, Any]:
+def reliability_table(evaluated: EvaluatedForecasts, rng: np.random.Generator) -> dict[str, Any]:
     """Return the reliability curve by isotonic regression, the 95% band of calibrated forecasts, and the histogram.
 
     The names of a `ReliabilityCurve` begin with `curve_`, those of a `ReliabilityBand` with `band_`; `base_rate` is the
@@ -62,14 +60,14 @@ def reliability_values(evaluated: EvaluatedForecasts, rng: np.random.Generator) 
     probability, up = evaluated.probability, evaluated.up
     curve = reliability_curve(probability, up)
     band = reliability_band(probability, up, session=evaluated.session, horizon=evaluated.horizon, rng=rng)
-    curves = as_table(curve, "curve_") | as_table(band, "band_")
-    return histogram_values(evaluated) | curves | {"subtitle": ""}
+    curves = fields_table(curve, "curve_") | fields_table(band, "band_")
+    return histogram_table(evaluated) | curves | {"subtitle": ""}
 
 
-def calibration_values(context: PageContext) -> Table:
-    """Return `reliability_values`, with the decomposition of the log loss as subtitle."""
-    evaluated, rng = context.evaluated, np.random.default_rng(context.config.seed)
-    table = reliability_values(evaluated, rng)
+def calibration_table(context: PageContext) -> Table:
+    """Return `reliability_table`, with the decomposition of the log loss as subtitle."""
+    evaluated, rng = context.evaluated_forecasts, np.random.default_rng(context.config.seed)
+    table = reliability_table(evaluated, rng)
     parts = context.metrics["forecast"]["reliability"]["log_loss"]
     texts = (f"{name} {number_text(parts[name], decimals=5)}" for name in ("discrimination", "miscalibration"))
     subtitle = f"{', '.join(texts)} nats\n"
@@ -79,7 +77,7 @@ def calibration_values(context: PageContext) -> Table:
     return table | {"subtitle": subtitle}
 
 
-def histogram_values(evaluated: EvaluatedForecasts) -> dict[str, Any]:
+def histogram_table(evaluated: EvaluatedForecasts) -> dict[str, Any]:
     """Return the histogram of the forecast probabilities by outcome (see `ProbabilityHistogram`) and the base rate."""
     base_rate = float(evaluated.base_rate.mean())
     histogram = probability_histogram(evaluated.probability, evaluated.up, reference_probability=base_rate)
@@ -87,14 +85,14 @@ def histogram_values(evaluated: EvaluatedForecasts) -> dict[str, Any]:
     subtitle = ", ".join(f"{percent_text(mean, decimals=2)} {name}" for mean, name in means if mean is not None)
     if histogram.n_outside:
         subtitle += f"\n{histogram.n_outside:,} of {len(evaluated.up):,} forecasts are outside the axes"
-    return as_table(histogram, base_rate=base_rate, subtitle=f"mean {subtitle}")
+    return fields_table(histogram, base_rate=base_rate, subtitle=f"mean {subtitle}")
 
 
 def draw_calibration(ax: Axes, table: Table) -> None:
     """Draw the reliability curve over its band, beside the line of perfect calibration."""
     limits, probability, band = table["bin_edges"][[0, -1]], table["curve_probability"], table["band_probability"]
     n_inside = ((probability >= limits[0]) & (probability <= limits[1])).sum()
-    ax.plot(limits, limits, label="perfect calibration", **DASHED)
+    ax.plot(limits, limits, label="perfect calibration", **DASHED_LINE_STYLE)
     ax.axvline(table["base_rate"], color=ORANGE, linewidth=1.2, label="base rate")
     label = "95% band if calibrated"
     if len(band) == 1:
@@ -104,15 +102,14 @@ def draw_calibration(ax: Axes, table: Table) -> None:
     marker = "o" if n_inside <= 12 else None
     ax.plot(probability, table["curve_observed_frequency"], color=BLUE, linewidth=1.8, marker=marker, markersize=5,
             label="observed frequency")  # fmt: skip
-    ax.set_xlim(*limits)
-    ax.set_ylim(*_calibration_limits(table))
+    ax.set(xlim=limits, ylim=_calibration_y_limits(table))
     format_fraction_axis(ax.xaxis, max_ticks=5)
     format_fraction_axis(ax.yaxis, max_ticks=5)
-    label_axes(ax, x="forecast probability of up", y="observed frequency of up")
+    label_axes(ax, x_label="forecast probability of up", y_label="observed frequency of up")
     add_legend(ax, corner="upper left", n_columns=2)
 
 
-def _calibration_limits(table: Table) -> tuple[float, float]:
+def _calibration_y_limits(table: Table) -> tuple[float, float]:
     """Return vertical limits that contain curve and band of nearly all forecasts, with room for the legend."""
     count, limits, band = table["curve_count"], table["bin_edges"][[0, -1]], table["band_probability"]
     cumulative, fraction = np.cumsum(count) / count.sum(), count / count.sum()
@@ -127,26 +124,27 @@ def _calibration_limits(table: Table) -> tuple[float, float]:
     return low - 0.06 * (high - low), high + 0.34 * (high - low)
 
 
-def _draw_forecast_counts(ax: Axes, table: Table) -> None:
+@panel("", lambda context: histogram_table(context.evaluated_forecasts) | {"subtitle": ""})
+def forecast_counts_panel(ax: Axes, table: Table) -> None:
+    """Draw the number of forecasts by probability."""
     from matplotlib.ticker import MaxNLocator
 
     ax.stairs(table["count"], table["bin_edges"], fill=True, color=BLUE, alpha=0.45)
     ax.axvline(table["base_rate"], color=ORANGE, linewidth=1.2)
-    ax.set_xlim(*table["bin_edges"][[0, -1]])
     tallest = int(table["count"].max())
-    ax.set_ylim(0, 1.3 * tallest)
+    ax.set(xlim=table["bin_edges"][[0, -1]], ylim=(0, 1.3 * tallest))
     ax.set_yticks([tick for tick in MaxNLocator(2, integer=True).tick_values(0, tallest) if tick <= tallest])
     ax.yaxis.set_major_formatter(lambda count, _: f"{count:,.0f}" if count < 10_000 else f"{count / 1000:,g}k")
     format_fraction_axis(ax.xaxis, max_ticks=5)
-    label_axes(ax, x="forecast probability of up", y="forecasts")
+    label_axes(ax, x_label="forecast probability of up", y_label="forecasts")
 
 
-def roc_values(context: PageContext) -> Table:
-    """Return the ROC curve (m,) and its pointwise 95% band (g,), if there are enough forecasts for one.
+def roc_table(context: PageContext) -> Table:
+    """Return the roc_panel curve (m,) and its pointwise 95% band (g,), if there are enough forecasts for one.
 
     Names are those of `RocCurve`, and those of `RocBand` after `band_`.
     """
-    evaluated = context.evaluated
+    evaluated = context.evaluated_forecasts
     probability, up = evaluated.probability, evaluated.up
     curve = roc_curve(probability, up)
     if curve is None:
@@ -164,26 +162,29 @@ def roc_values(context: PageContext) -> Table:
     elif band is None:
         remark = "too few forecasts for a band"
     auc = number_text(context.metrics["forecast"]["auc"], decimals=3)
-    table = as_table(curve, subtitle=f"AUC {auc}, {bounds}\n{remark}")
-    return table if band is None else table | as_table(band, "band_")
+    table = fields_table(curve, subtitle=f"AUC {auc}, {bounds}\n{remark}")
+    return table if band is None else table | fields_table(band, "band_")
 
 
-def _draw_roc(ax: Axes, table: Table) -> None:
+@panel("Discrimination (ROC)", roc_table, LONG_PADDING)
+def roc_panel(ax: Axes, table: Table) -> None:
+    """Draw the ROC curve over its band, and that of no skill."""
     if "band_false_positive_rate" in table:
         band = (table["band_true_positive_rate_low"], table["band_true_positive_rate_high"])
         label = "95% bootstrap band, pointwise"
         ax.fill_between(table["band_false_positive_rate"], *band, color=BLUE, alpha=0.2, linewidth=0, label=label)
-    ax.plot((0, 1), (0, 1), label="no skill", **DASHED)
+    ax.plot((0, 1), (0, 1), label="no skill", **DASHED_LINE_STYLE)
     ax.plot(table["false_positive_rate"], table["true_positive_rate"], color=BLUE, linewidth=1.8, label="forecasts")
-    ax.set_xlim(0, 1)
-    ax.set_ylim(0, 1)
+    ax.set(xlim=(0, 1), ylim=(0, 1))
     ax.xaxis.set_major_formatter(percent_tick_label)
     ax.yaxis.set_major_formatter(percent_tick_label)
-    label_axes(ax, x="false positive rate", y="true positive rate")
+    label_axes(ax, x_label="false positive rate", y_label="true positive rate")
     add_legend(ax, corner="lower right")
 
 
-def _draw_probability_by_outcome(ax: Axes, table: Table) -> None:
+@panel("Forecast probability by outcome", lambda context: histogram_table(context.evaluated_forecasts), LONG_PADDING)
+def probability_by_outcome_panel(ax: Axes, table: Table) -> None:
+    """Draw a histogram of the forecast probabilities for each outcome."""
     parts = ((table["fraction_given_not_up"], VERMILION, "not up"), (table["fraction_given_up"], BLUE, "up"))
     edges, highest = table["bin_edges"], 0.0
     for fraction, color, name in parts:
@@ -193,56 +194,43 @@ def _draw_probability_by_outcome(ax: Axes, table: Table) -> None:
         ax.stairs(fraction, edges, color=color, fill=True, alpha=0.15)
         highest = max(highest, float(fraction.max()))
     ax.axvline(table["base_rate"], color=ORANGE, linewidth=1.2, label="base rate")
-    ax.set_xlim(edges[0], edges[-1])
-    ax.set_ylim(0, 1.25 * highest)
+    ax.set(xlim=(edges[0], edges[-1]), ylim=(0, 1.25 * highest))
     format_fraction_axis(ax.xaxis, max_ticks=5)
     format_fraction_axis(ax.yaxis, max_ticks=4)
-    label_axes(ax, x="forecast probability of up", y="fraction of each outcome")
+    label_axes(ax, x_label="forecast probability of up", y_label="fraction of each outcome")
     add_legend(ax, corner="upper left", n_columns=3)
 
 
-def rolling_accuracy_values(context: PageContext) -> Table:
+def rolling_accuracy_table(context: PageContext) -> Table:
     """Return the accuracy over a trailing window with its band under no skill (see `RollingAccuracy`)."""
-    rolling = rolling_accuracy(context.evaluated, context.run_data.forecasts.sessions)
-    table = as_table(rolling)
+    rolling = rolling_accuracy(context.evaluated_forecasts, context.run_data.forecasts.sessions)
+    table = fields_table(rolling)
     if len(rolling.dates) < 2:
         table["message"] = f"There are no more sessions than the window's {rolling.window}: too few for a curve."
     return table
 
 
-CALIBRATION = Panel(
-    "calibration", "Calibration (reliability diagram)", calibration_values, draw_calibration, LONG_PADDING
-)
-FORECAST_COUNTS = Panel(
-    "forecast_counts", "", lambda context: histogram_values(context.evaluated) | {"subtitle": ""}, _draw_forecast_counts
-)
-ROC = Panel("roc", "Discrimination (ROC)", roc_values, _draw_roc, LONG_PADDING)
-PROBABILITY_BY_OUTCOME = Panel(
-    "probability_by_outcome", "Forecast probability by outcome", lambda context: histogram_values(context.evaluated),
-    _draw_probability_by_outcome, LONG_PADDING,
-)  # fmt: skip
-ROLLING_ACCURACY = Panel(
-    "rolling_accuracy", "Rolling accuracy ({window} sessions)", rolling_accuracy_values, draw_rolling_accuracy
-)
+CALIBRATION_PANEL = Panel("Calibration (reliability diagram)", calibration_table, draw_calibration, LONG_PADDING)
+ROLLING_ACCURACY_PANEL = Panel("Rolling accuracy ({window} sessions)", rolling_accuracy_table, draw_rolling_accuracy)
 
 
 def forecast_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
     """Return the panels of the page; with several tickers, their accuracy takes half the room of the return groups."""
-    n_tickers = len(np.unique(context.evaluated.ticker))
+    n_tickers = len(np.unique(context.evaluated_forecasts.ticker))
     returns: Rectangle = (0.052, 0.063, 0.263, 0.342) if n_tickers == 1 else (0.052, 0.297, 0.263, 0.108)
     panels = (
-        PlacedPanel(CALIBRATION, (0.052, 0.579, 0.263, 0.191), has_x_labels=False),
-        PlacedPanel(FORECAST_COUNTS, (0.052, 0.507, 0.263, 0.045)),
-        PlacedPanel(ROC, (0.388, 0.507, 0.263, 0.263)),
-        PlacedPanel(PROBABILITY_BY_OUTCOME, (0.724, 0.507, 0.263, 0.263)),
-        PlacedPanel(RETURN_GROUPS, returns),
-        PlacedPanel(ROLLING_ACCURACY, (0.388, 0.268, 0.599, 0.137)),
-        PlacedPanel(ACCURACY_BY_YEAR, (0.388, 0.043, 0.599, 0.145)),
+        PlacedPanel(CALIBRATION_PANEL, (0.052, 0.579, 0.263, 0.191), has_x_labels=False),
+        PlacedPanel(forecast_counts_panel, (0.052, 0.507, 0.263, 0.045)),
+        PlacedPanel(roc_panel, (0.388, 0.507, 0.263, 0.263)),
+        PlacedPanel(probability_by_outcome_panel, (0.724, 0.507, 0.263, 0.263)),
+        PlacedPanel(return_by_probability_panel, returns),
+        PlacedPanel(ROLLING_ACCURACY_PANEL, (0.388, 0.268, 0.599, 0.137)),
+        PlacedPanel(accuracy_by_year_panel, (0.388, 0.043, 0.599, 0.145)),
     )
     if n_tickers > MAX_TICKER_ROWS:
-        return (*panels, PlacedPanel(RANKED_EXCESS_ACCURACY, (0.052, 0.063, 0.263, 0.112)))
+        return (*panels, PlacedPanel(ranked_excess_accuracy_panel, (0.052, 0.063, 0.263, 0.112)))
     if n_tickers > 1:
-        return (*panels, PlacedPanel(ACCURACY_BY_TICKER, (0.082, 0.063, 0.233, 0.112)))
+        return (*panels, PlacedPanel(accuracy_by_ticker_panel, (0.082, 0.063, 0.233, 0.112)))
     return panels
 
 
@@ -271,7 +259,7 @@ def skill_title_and_text(metrics: Mapping[str, Any]) -> tuple[str, str]:
     baseline_text = "∞" if math.isinf(baseline_loss) else number_text(baseline_loss, decimals=5)
     title = f"{finding}: accuracy {percent_text(accuracy)}, majority-class baseline {percent_text(baseline)}"
     text = (
-        f"{plural(metrics['n'], 'forecast')}; 95% interval of the accuracy {low} to {high}. "
+        f"{count_text(metrics['n'], 'forecast')}; 95% interval of the accuracy {low} to {high}. "
         f"{_directional_test_text(p_value)}. Log loss {number_text(metrics['log_loss'], decimals=5)}, {comparison} "
         f"than the base-rate forecast's {baseline_text}."
     )

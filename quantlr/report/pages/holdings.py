@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ import pandas as pd
 from quantlr.backtest.rolling import binned_weights, rolling_exposure
 from quantlr.core.values import BacktestResult
 from quantlr.report.context import PageContext
-from quantlr.report.pages.layout import Panel, Table, as_table
+from quantlr.report.pages.layout import Panel, Table, fields_table, panel
 from quantlr.report.style import (
     BLACK,
     BLUE,
@@ -21,9 +21,9 @@ from quantlr.report.style import (
     SKY,
     SMALL_SIZE,
     VERMILION,
+    Axes,
     add_legend_above,
     draw_loss_gain_image,
-    format_date_axis,
     format_log_axis,
     loss_gain_colormap,
     marker_for_few_points,
@@ -31,26 +31,23 @@ from quantlr.report.style import (
     set_percent_ticks,
 )
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 LONG_COLOR, SHORT_COLOR = SKY, VERMILION
 
 
-def price_values(context: PageContext) -> Table:
-    """Return `price_table` of the only ticker that has forecasts."""
+def price_table(context: PageContext) -> Table:
+    """Return `make_price_table` of the only ticker that has forecasts."""
     ticker = int(context.run_data.forecasts.ticker[0])
     name = context.run_data.forecasts.tickers[ticker]
     fill = context.config.execution.fill
-    return price_table(context.run_data.result, ticker, context.trades, name=name, fill=fill)
+    return make_price_table(context.run_data.result, ticker, context.trades, name=name, fill=fill)
 
 
-def price_table(result: BacktestResult, ticker: int, trades: pd.DataFrame, *, name: str, fill: str) -> Table:
+def make_price_table(result: BacktestResult, ticker_index: int, trades: pd.DataFrame, *, name: str, fill: str) -> Table:
     """Return the adjusted price (sessions,) of a ticker, and entry and exit dates of its long and short trades.
 
     `long` and `short` are tables with the columns `entry` and `exit`; an open trade ends with the last date.
     """
-    price = result.price[:, ticker]
+    price = result.price[:, ticker_index]
     is_known = ~np.isnan(price)
     trades = trades.assign(exit=trades["exit"].fillna(result.fill_dates[-1]))
     sides = {side: trades.loc[trades["side"] == side, ["entry", "exit"]] for side in ("long", "short")}
@@ -80,10 +77,9 @@ def draw_price(ax: Axes, table: Table) -> None:
         format_log_axis(ax, price, margins=(1 / 1.05, 1.05))
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:,g}" if value < 1e6 else f"{value:.3g}")
     add_legend_above(ax, n_columns=2)
-    format_date_axis(ax, table["date_range"])
 
 
-def weight_values(context: PageContext) -> Table:
+def binned_weight_table(context: PageContext) -> Table:
     """Return the mean weights by ticker over time bins, and the fractions of tickers long and short.
 
     See `BinnedWeights`; `tickers` are the names of the columns of `mean_weight`.
@@ -91,10 +87,11 @@ def weight_values(context: PageContext) -> Table:
     result, forecasts = context.run_data.result, context.run_data.forecasts
     weights = binned_weights(result, np.unique(forecasts.ticker))
     names = context.forecast_tickers
-    return as_table(weights, tickers=names, n_tickers=len(names), date_range=result.fill_dates[[0, -1]])
+    return fields_table(weights, tickers=names, n_tickers=len(names), date_range=result.fill_dates[[0, -1]])
 
 
-def _draw_weight_map(ax: Axes, table: Table) -> None:
+@panel("Weights (% of equity)", binned_weight_table, LEGEND_ROW_POINTS)
+def weights_panel(ax: Axes, table: Table) -> None:
     """Draw a row per ticker, blue for long and orange for short."""
     from matplotlib.dates import date2num
     from matplotlib.patches import Patch
@@ -115,10 +112,10 @@ def _draw_weight_map(ax: Axes, table: Table) -> None:
     handles = [Patch(facecolor=colors(level), label=label, **style) for label, level in entries]
     add_legend_above(ax, n_columns=3, handles=handles)
     ax.xaxis_date()
-    format_date_axis(ax, table["date_range"])
 
 
-def _draw_held_fractions(ax: Axes, table: Table) -> None:
+@panel("Positions (% of the {n_tickers} tickers)", binned_weight_table, LEGEND_ROW_POINTS)
+def held_fractions_panel(ax: Axes, table: Table) -> None:
     """Draw the fraction of tickers long above the axis, and short below it."""
     dates, long, short = table["bin_edges"][:-1], table["long_fraction"], table["short_fraction"]
     for values, color, alpha, label in ((long, LONG_COLOR, 0.6, "long"), (-short, SHORT_COLOR, 0.5, "short")):
@@ -127,19 +124,20 @@ def _draw_held_fractions(ax: Axes, table: Table) -> None:
     ax.set_ylim(-max(float(short.max()), 0.02) * 1.1, max(float(long.max()), 0.02) * 1.1)
     ax.yaxis.set_major_formatter(lambda value, _: f"{100 * abs(value):g}%")
     add_legend_above(ax, n_columns=2)
-    format_date_axis(ax, table["date_range"])
 
 
-def exposure_values(context: PageContext) -> dict[str, Any]:
+def exposure_table(context: PageContext) -> dict[str, Any]:
     """Return gross and net exposure as fractions of equity, averaged over a trailing window (see `RollingExposure`)."""
     result, per_year = context.run_data.result, context.config.report.sessions_per_year
     rolling = rolling_exposure(result, sessions_per_year=per_year)
     average = f", {rolling.window}-session mean" if rolling.window > 1 else ""
-    table = as_table(rolling, average=average, date_range=result.fill_dates[[0, -1]])
+    table = fields_table(rolling, average=average, date_range=result.fill_dates[[0, -1]])
     return table if rolling.gross_exposure.any() else table | {"message": "No position was held."}
 
 
-def _draw_exposure(ax: Axes, table: Table) -> None:
+@panel("Exposure (% of equity{average})", exposure_table, LEGEND_ROW_POINTS)
+def exposure_panel(ax: Axes, table: Table) -> None:
+    """Draw gross exposure, and net exposure where it differs."""
     dates, gross, net = table["dates"], table["gross_exposure"], table["net_exposure"]
     marker = marker_for_few_points(dates)
     ax.plot(dates, gross, color=BLUE, linewidth=1.5, marker=marker, label="gross (long + short)")
@@ -150,29 +148,23 @@ def _draw_exposure(ax: Axes, table: Table) -> None:
     low, high = min(float(net.min()), 0.0), max(float(gross.max()), 0.1)
     ax.set_ylim(low - 0.08 * (high - low) * (low < 0), high + 0.08 * (high - low))
     set_percent_ticks(ax.yaxis, max_intervals=4)
-    format_date_axis(ax, table["date_range"])
 
 
-def turnover_values(context: PageContext) -> Table:
+def turnover_table(context: PageContext) -> Table:
     """Return the turnover over a trailing window, in multiples of equity per year (see `RollingExposure`)."""
-    table = exposure_values(context)
+    table = exposure_table(context)
     table.pop("message", None)
     return table if table["annual_turnover"].any() else table | {"message": "Nothing was traded."}
 
 
-def _draw_turnover(ax: Axes, table: Table) -> None:
+@panel("Turnover (annual, x equity{average})", turnover_table)
+def turnover_panel(ax: Axes, table: Table) -> None:
+    """Draw the annual turnover."""
     dates, turnover = table["dates"], table["annual_turnover"]
     ax.plot(dates, turnover, color=PURPLE, linewidth=1.4, marker=marker_for_few_points(dates))
     ax.set_ylim(0, max(float(turnover.max()), 0.1) * 1.1)
     ax.locator_params(axis="y", nbins=4)
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}×")
-    format_date_axis(ax, table["date_range"])
 
 
-PRICE = Panel("price", "{ticker}: adjusted {price_kind} and positions", price_values, draw_price, LEGEND_ROW_POINTS)
-WEIGHT_MAP = Panel("weights", "Weights (% of equity)", weight_values, _draw_weight_map, LEGEND_ROW_POINTS)
-HELD_FRACTIONS = Panel(
-    "held_fractions", "Positions (% of the {n_tickers} tickers)", weight_values, _draw_held_fractions, LEGEND_ROW_POINTS
-)
-EXPOSURE = Panel("exposure", "Exposure (% of equity{average})", exposure_values, _draw_exposure, LEGEND_ROW_POINTS)
-TURNOVER = Panel("turnover", "Turnover (annual, x equity{average})", turnover_values, _draw_turnover)
+PRICE_PANEL = Panel("{ticker}: adjusted {price_kind} and positions", price_table, draw_price, LEGEND_ROW_POINTS)

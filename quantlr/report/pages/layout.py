@@ -9,33 +9,31 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from quantlr.report.context import PageContext
 from quantlr.report.style import (
     BLACK,
     GREY,
     NORMAL_SIZE,
+    Axes,
     add_subtitle,
     draw_message,
+    format_date_axis,
     set_panel_title,
     style_axes,
 )
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 DPI = 150
 NON_STYLE_RCPARAMS = ("backend", "backend_fallback", "date.epoch", "interactive")
 """Settings of matplotlib that say where it draws, and not how."""
-TITLE_GID, SUBTITLE_GID = "title", "subtitle"
-"""Group ids of the two texts of a page's header."""
 
 Table = Mapping[str, Any]
 """Numbers and texts of a panel by name: arrays, dates, scalars and strings.
 
-Two names have a meaning for every panel: `subtitle` is written below the title, and `message` replaces the chart.
+Some names have a meaning for every panel: `subtitle` is written below the title, `message` replaces the chart, and the
+horizontal axis shows the `dates`, from the first to the last, or those of `date_range`.
 """
 Rectangle = tuple[float, float, float, float]
 """Left, bottom, width and height of axes, as fractions of the page."""
@@ -47,18 +45,23 @@ class Panel:
 
     Attributes
     ----------
-    key : its name, unique among all panels.
     title : the heading above it; names in braces are replaced by values of the table.
-    values : returns the panel's numbers for a context, without importing matplotlib.
+    make_table : returns the panel's numbers for a context, without importing matplotlib.
     draw : draws such numbers on axes, and computes none.
     title_padding : points between the title and the axes, the room of subtitle and legend.
     """
 
-    key: str
     title: str
-    values: Callable[[Any], Table]
+    make_table: Callable[[Any], Table]
     draw: Callable[[Axes, Table], None]
     title_padding: float = 6.0
+
+
+def panel(
+    title: str, make_table: Callable[[Any], Table], title_padding: float = 6.0
+) -> Callable[[Callable[[Axes, Table], None]], Panel]:
+    """Return a decorator that makes a panel of a drawing function."""
+    return lambda draw: Panel(title, make_table, draw, title_padding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ class Page:
     file_name : of the picture in the report's folder.
     heading : the page's subject in few words, its heading in the HTML report.
     title_and_text : returns the page's finding, and the numbers that it rests on, of about 330 characters.
-    panels : returns the panels with their positions.
+    place_panels : returns the panels with their positions.
     is_applicable : returns whether a run has such a page; every run unless given.
     make_context : returns what the three functions above are given, made from the run's context, by default itself.
     """
@@ -87,7 +90,7 @@ class Page:
     file_name: str
     heading: str
     title_and_text: Callable[[Any], tuple[str, str]]
-    panels: Callable[[Any], Sequence[PlacedPanel]]
+    place_panels: Callable[[Any], Sequence[PlacedPanel]]
     is_applicable: Callable[[PageContext], bool] = field(default=lambda _: True)
     make_context: Callable[[PageContext], Any] = field(default=lambda context: context)
 
@@ -96,13 +99,13 @@ class Page:
         page_context = self.make_context(context)
         title, subtitle = self.title_and_text(page_context)
         setup, notes = f"{context.config.name}   {context.setup_text}", context.notes
-        figure = header_figure(title, subtitle, setup_text=setup, notes=notes, notes_file="provenance.json")
-        draw_panels(figure, self.panels(page_context), page_context)
+        figure = page_figure(title, subtitle, setup_text=setup, notes=notes, notes_file="provenance.json")
+        draw_panels(figure, self.place_panels(page_context), page_context)
         return figure
 
     def render_picture(self, context: PageContext) -> Picture:
         """Return the page of a run as it is written; the bytes are the same for the same run."""
-        with matplotlib_defaults():
+        with use_matplotlib_defaults():
             return figure_to_picture(self.draw_figure(context), heading=self.heading)
 
 
@@ -127,55 +130,48 @@ class Picture:
     height: int
 
 
-def as_table(instance: Any, prefix: str = "", /, **others: Any) -> dict[str, Any]:
+def fields_table(instance: Any, prefix: str = "", /, **others: Any) -> dict[str, Any]:
     """Return the fields of a dataclass by their names after a prefix, and other values by theirs."""
     return {prefix + item.name: getattr(instance, item.name) for item in fields(instance)} | others
 
 
 def grid_rectangles(
-    area: Rectangle,
-    n_rows: int,
-    n_columns: int,
-    *,
-    wspace: float,
-    hspace: float = 0.0,
-    width_ratios: Sequence[float] = (),
+    area: Rectangle, n_rows: int, n_columns: int, *, wspace: float, hspace: float = 0.0, width_ratios: Any = None
 ) -> list[Rectangle]:
     """Return the cells of a grid row by row; gaps are fractions of the mean cell, as in matplotlib's GridSpec."""
+    from matplotlib.figure import Figure
+    from matplotlib.gridspec import GridSpec
+
     left, bottom, width, height = area
-    mean_width = width / (n_columns + wspace * (n_columns - 1))
-    row_height = height / (n_rows + hspace * (n_rows - 1))
-    ratios = width_ratios or [1.0] * n_columns
-    widths = [mean_width * n_columns * ratio / sum(ratios) for ratio in ratios]
-    lefts = [left + sum(widths[:column]) + mean_width * wspace * column for column in range(n_columns)]
-    top = bottom + height
-    return [
-        (lefts[column], top - row_height * (row * (1.0 + hspace) + 1.0), widths[column], row_height)
-        for row, column in np.ndindex(n_rows, n_columns)
-    ]
+    sides: dict[str, Any] = {"left": left, "bottom": bottom, "right": left + width, "top": bottom + height}
+    grid = GridSpec(n_rows, n_columns, wspace=wspace, hspace=hspace, width_ratios=width_ratios, **sides)
+    return [grid[index].get_position(Figure()).bounds for index in range(n_rows * n_columns)]
 
 
 def draw_panels(figure: Figure, panels: Iterable[PlacedPanel], context: Any) -> None:
     """Compute and draw panels at their positions."""
     for placed in panels:
-        panel, table = placed.panel, placed.panel.values(context)
+        table, padding = placed.panel.make_table(context), placed.panel.title_padding
         ax = figure.add_axes(placed.rectangle)
         style_axes(ax)
-        if panel.title:
-            set_panel_title(ax, panel.title.format_map(table), padding_points=panel.title_padding)
+        if placed.panel.title:
+            set_panel_title(ax, placed.panel.title.format_map(table), padding_points=padding)
         if table.get("subtitle"):
-            add_subtitle(ax, table["subtitle"], padding_points=panel.title_padding - 3.0)
+            add_subtitle(ax, table["subtitle"], padding_points=padding - 3.0)
         if "message" in table:
             draw_message(ax, table["message"])
             continue
-        panel.draw(ax, table)
+        placed.panel.draw(ax, table)
+        date_range = table.get("date_range", table.get("dates"))
+        if date_range is not None:
+            format_date_axis(ax, date_range)
         if not placed.has_x_labels:
             ax.set_xlabel("")
             ax.tick_params(axis="x", labelbottom=False)
             ax.xaxis.get_offset_text().set_visible(False)
 
 
-def header_figure(title: str, subtitle: str, *, setup_text: str, notes: tuple[str, ...], notes_file: str) -> Figure:
+def page_figure(title: str, subtitle: str, *, setup_text: str, notes: tuple[str, ...], notes_file: str) -> Figure:
     """Return an empty page with its header.
 
     Parameters
@@ -192,20 +188,20 @@ def header_figure(title: str, subtitle: str, *, setup_text: str, notes: tuple[st
     if len(lines) > 2:
         lines = [lines[0], f"and {len(lines) - 1} more notes in {notes_file}"]
     figure = Figure(figsize=(14.0, 9.4), dpi=DPI, facecolor="white")
-    figure.text(0.02, 0.968, title, fontsize=19, fontweight="bold", color=BLACK, va="center", gid=TITLE_GID)
+    figure.text(0.02, 0.968, title, fontsize=19, fontweight="bold", color=BLACK, va="center")
     wrapped = "\n".join(textwrap.wrap(subtitle, width=165))
-    figure.text(0.02, 0.946, wrapped, fontsize=10.5, color=BLACK, va="top", linespacing=1.35, gid=SUBTITLE_GID)
+    figure.text(0.02, 0.946, wrapped, fontsize=10.5, color=BLACK, va="top", linespacing=1.35)
     figure.text(0.02, 0.889, setup_text, fontsize=NORMAL_SIZE, color=GREY, va="center")
     figure.text(0.02, 0.877, "\n".join(lines), fontsize=8.2, color=GREY, va="top", linespacing=1.2, parse_math=False)
     return figure
 
 
 def figure_to_picture(figure: Figure, *, heading: str) -> Picture:
-    """Return a page as it is written."""
-    header = {text.get_gid(): " ".join(text.get_text().split()) for text in figure.texts}
-    parts = (header[TITLE_GID], header[SUBTITLE_GID], *(ax.get_title(loc="left") for ax in figure.axes))
+    """Return a page as it is written; the first two texts of the figure are its title and subtitle."""
+    title, subtitle = (" ".join(text.get_text().split()) for text in figure.texts[:2])
+    parts = (title, subtitle, *(ax.get_title(loc="left") for ax in figure.axes))
     alt_text = " ".join(f"{part.rstrip('.')}." for part in parts if part)
-    return Picture(heading, header[TITLE_GID], alt_text, figure_png(figure), *figure.canvas.get_width_height())
+    return Picture(heading, title, alt_text, figure_png(figure), *figure.canvas.get_width_height())
 
 
 def figure_png(figure: Figure) -> bytes:
@@ -220,7 +216,7 @@ def figure_png(figure: Figure) -> bytes:
 
 
 @contextmanager
-def matplotlib_defaults() -> Iterator[None]:
+def use_matplotlib_defaults() -> Iterator[None]:
     """Draw with matplotlib's defaults, whatever settings the user has for figures of their own."""
     import matplotlib
 

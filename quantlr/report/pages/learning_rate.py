@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from quantlr.core.values import Array
 from quantlr.model.config import LogisticRegression
 from quantlr.report.context import PageContext
-from quantlr.report.pages.layout import Panel, Table, as_table
+from quantlr.report.pages.layout import Table, fields_table, panel
 from quantlr.report.style import (
     BAND_GREY,
     BLACK,
@@ -22,13 +22,11 @@ from quantlr.report.style import (
     SKY,
     SMALL_SIZE,
     VERMILION,
+    Axes,
     add_legend_above,
     number_text,
     number_tick_label,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 ROUNDING_EXCESS_LOSS = 1e-15
 """Excess loss below which differences are rounding errors."""
@@ -41,9 +39,9 @@ UPDATE_RULE_LABELS = {
     "nesterov": r"iteration, $\theta\leftarrow\theta-\alpha\,\nabla J$ with Nesterov momentum",
     "newton": r"iteration, $\theta\leftarrow\theta-P\,\nabla J$, $P$ the inverse Hessian",
 }
-FORMULA_TITLE_PADDING = 36.0
+FORMULA_PADDING = 36.0
 """Points between a title and the axes with a formula and a legend below the title."""
-NO_MINIMUM = "No refit has a finite minimum of the loss."
+NO_MINIMUM_MESSAGE = "No refit has a finite minimum of the loss."
 
 
 def has_row_weights(model: LogisticRegression) -> bool:
@@ -51,7 +49,7 @@ def has_row_weights(model: LogisticRegression) -> bool:
     return model.class_weight is not None or model.half_life is not None
 
 
-def excess_loss_by_refit_values(context: PageContext) -> Table:
+def excess_loss_by_refit_table(context: PageContext) -> Table:
     """Return the training loss above its minimum by iteration for some refits: `excess_loss` (refits, iterations + 1).
 
     In nats; `labels` are the refits' months, `iteration_label` the update rule of the configured solver.
@@ -63,18 +61,19 @@ def excess_loss_by_refit_values(context: PageContext) -> Table:
     loss = rf"J={mean}[\log(1+e^z)-yz]{penalty}"
     table: dict[str, Any] = {"subtitle": rf"${loss},\quad \nabla J={mean}(g(z)-y)\,x{gradient}$"}
     if not len(curves.refit_index):
-        return table | {"message": NO_MINIMUM}
+        return table | {"message": NO_MINIMUM_MESSAGE}
     dates = context.run_data.forecasts.sessions[diagnostics.first_session[curves.refit_index]]
     labels, update_rule = [f"{date:%b %Y}" for date in dates], UPDATE_RULE_LABELS[model.solver]
     return table | {"excess_loss": curves.excess_loss, "labels": labels, "iteration_label": update_rule}
 
 
-def _draw_training_loss(ax: Axes, table: Table) -> None:
+@panel("Training loss by iteration (excess over the minimum, nats)", excess_loss_by_refit_table, FORMULA_PADDING)
+def training_loss_panel(ax: Axes, table: Table) -> None:
     """Draw a curve per refit, from the oldest (light) to the newest (dark)."""
     excess_loss = table["excess_loss"]
     marker = "o" if excess_loss.shape[1] <= 12 else None
     for curve, label, color in zip(excess_loss, table["labels"], _light_to_dark_colors(len(excess_loss)), strict=True):
-        ax.plot(_clip(curve), color=color, linewidth=1.5, marker=marker, markersize=3.5, label=label)
+        ax.plot(_plotted_loss(curve), color=color, linewidth=1.5, marker=marker, markersize=3.5, label=label)
     _format_excess_loss_axis(ax, excess_loss)
     ax.set_xlim(-0.15, max(excess_loss.shape[1] - 1, 1) * 1.02)
     ax.locator_params(axis="x", nbins=6, integer=True)
@@ -82,7 +81,7 @@ def _draw_training_loss(ax: Axes, table: Table) -> None:
     add_legend_above(ax, n_columns=5, font_size=8.2)
 
 
-def iteration_count_values(context: PageContext) -> Table:
+def iteration_count_table(context: PageContext) -> Table:
     """Return how many refits took how many iterations: `labels`, `counts` and `colors` of 7 bars at most."""
     refits = context.run_data.forecasts.refits
     iterations = refits.iterations[refits.converged & ~refits.degenerate]
@@ -97,42 +96,37 @@ def iteration_count_values(context: PageContext) -> Table:
     return {name: [bar[index] for bar in bars] for index, name in enumerate(("labels", "counts", "colors"))}
 
 
-def _draw_iteration_counts(ax: Axes, table: Table) -> None:
+@panel("Refits by iterations", iteration_count_table)
+def iteration_counts_panel(ax: Axes, table: Table) -> None:
+    """Draw a bar for each number of iterations, and its number of refits."""
     counts = table["counts"]
     ax.barh(range(len(counts)), counts, color=table["colors"], height=0.72)
     for row, count in enumerate(counts):
         ax.text(count + 0.04 * max(counts), row, f"{count:,}", va="center", fontsize=SMALL_SIZE - 0.8, color=BLACK)
-    ax.set_ylim(max(len(counts), 4) - 0.4, -0.6)
-    ax.set_xlim(0, 1.5 * max(counts))
+    ax.set(xlim=(0, 1.5 * max(counts)), ylim=(max(len(counts), 4) - 0.4, -0.6), xticks=[])
     ax.set_yticks(range(len(counts)), table["labels"])
-    ax.set_xticks([])
     ax.grid(visible=False)
     ax.spines["bottom"].set_visible(False)
 
 
-def learning_rate_study_values(context: PageContext) -> Table:
+def learning_rate_study_table(context: PageContext) -> Table:
     """Return the loss of the newest refit under gradient descent with several learning rates (see `LearningRateStudy`).
 
     `excess_loss` (rates, iterations + 1) belongs to `learning_rates`; `grid_excess_loss` (n, m) is the excess loss
     after each of the n `compared_iterations` by the m rates of `learning_rate_grid`. In nats.
     """
     study = context.model_diagnostics.learning_rate_study
+    rule = r"$\theta\leftarrow\theta-\alpha\,\nabla J$ from $\theta=0$: newest refit, standardised features"
     if study is None:
-        return {"message": NO_MINIMUM}
+        return {"message": NO_MINIMUM_MESSAGE, "subtitle": rule}
     names = ("small", "1/L =", "near 2/L", "above")
     labels = [f"{name} {number_text(rate)}" for name, rate in zip(names, study.learning_rates, strict=True)]
     losses = {"excess_loss": study.excess_loss, "grid_excess_loss": study.grid_excess_loss_after_iterations}
-    return as_table(study, labels=labels, max_stable_rate=study.max_stable_learning_rate, **losses)
+    return fields_table(study, labels=labels, max_stable_rate=study.max_stable_learning_rate, subtitle=rule, **losses)
 
 
-def learning_rate_values(context: PageContext) -> Table:
-    """Return `learning_rate_study_values` with the update rule as subtitle."""
-    rule = r"$\theta\leftarrow\theta-\alpha\,\nabla J$ from $\theta=0$: newest refit, standardised features"
-    return {**learning_rate_study_values(context), "subtitle": rule}
-
-
-def learning_rate_grid_values(context: PageContext) -> Table:
-    """Return `learning_rate_study_values` with the stability limit and the configured rate (None if automatic)."""
+def learning_rate_grid_table(context: PageContext) -> Table:
+    """Return `learning_rate_study_table` with the stability limit and the configured rate (None if automatic)."""
     model = context.config.model
     study = context.model_diagnostics.learning_rate_study
     hessian_bound = r"X^{\top}WX/4" if has_row_weights(model) else r"X^{\top}X/4n"
@@ -140,12 +134,14 @@ def learning_rate_grid_values(context: PageContext) -> Table:
     value = f" = {number_text(study.lipschitz)}, 2/L = {number_text(study.max_stable_learning_rate)}" if study else ""
     lipschitz = rf"$L=\lambda_{{\max}}({hessian_bound}{penalty})${value}"
     configured = None if model.learning_rate == "auto" else model.learning_rate
-    return {**learning_rate_study_values(context), "configured_rate": configured, "subtitle": lipschitz}
+    return {**learning_rate_study_table(context), "configured_rate": configured, "subtitle": lipschitz}
 
 
-def _draw_loss_by_learning_rate(ax: Axes, table: Table) -> None:
+@panel("Gradient descent by learning rate", learning_rate_study_table, FORMULA_PADDING)
+def loss_by_learning_rate_panel(ax: Axes, table: Table) -> None:
+    """Draw the training loss by iteration, a curve for each of four learning rates."""
     for curve, label, color in zip(table["excess_loss"], table["labels"], LEARNING_RATE_COLORS, strict=True):
-        ax.plot(_clip(curve), color=color, linewidth=1.8, label=label)
+        ax.plot(_plotted_loss(curve), color=color, linewidth=1.8, label=label)
     # The curve of 1/L reaches the rounding error at the left.
     _format_excess_loss_axis(ax, table["excess_loss"], label_side="right")
     ax.set_xlim(0, table["excess_loss"].shape[1] - 1)
@@ -154,12 +150,14 @@ def _draw_loss_by_learning_rate(ax: Axes, table: Table) -> None:
     add_legend_above(ax, n_columns=4, font_size=8.2)
 
 
-def _draw_loss_against_learning_rate(ax: Axes, table: Table) -> None:
+@panel("Excess loss by learning rate (limit 2/L)", learning_rate_grid_table, FORMULA_PADDING)
+def loss_against_learning_rate_panel(ax: Axes, table: Table) -> None:
+    """Draw the training loss by learning rate, a curve for each of some numbers of iterations."""
     rates, losses, limit = table["learning_rate_grid"], table["grid_excess_loss"], table["max_stable_rate"]
     configured, iterations = table["configured_rate"], table["compared_iterations"]
     for curve, count, color in zip(losses, iterations, _light_to_dark_colors(len(losses)), strict=True):
         label = f"after {count}{' iterations' if count == iterations[-1] else ''}"
-        ax.plot(rates, _clip(curve), color=color, linewidth=1.5, marker="o", markersize=2.4, label=label)
+        ax.plot(rates, _plotted_loss(curve), color=color, linewidth=1.5, marker="o", markersize=2.4, label=label)
     ax.set_xscale("log")
     _format_excess_loss_axis(ax, losses)
     bottom, top = ax.get_ylim()
@@ -193,7 +191,7 @@ def _light_to_dark_colors(n_curves: int) -> Any:
     return colormap(np.linspace(0.0, 1.0, n_curves) if n_curves > 1 else np.array([0.5]))
 
 
-def _clip(excess_loss: Array) -> Array:
+def _plotted_loss(excess_loss: Array) -> Array:
     return np.maximum(excess_loss, MIN_PLOTTED_EXCESS_LOSS)
 
 
@@ -201,25 +199,9 @@ def _format_excess_loss_axis(ax: Axes, excess_loss: Array, *, label_side: Litera
     """Give the axes a log scale up to the largest loss, and shade the range of rounding errors."""
     largest = float(np.nanmax(excess_loss)) if np.isfinite(excess_loss).any() else 1.0
     top = int(np.ceil(np.log10(max(largest, 1e-8))))
-    ax.set_yscale("log")
-    ax.set_ylim(MIN_PLOTTED_EXCESS_LOSS, 10.0**top)
+    ax.set(yscale="log", ylim=(MIN_PLOTTED_EXCESS_LOSS, 10.0**top))
     ax.axhspan(MIN_PLOTTED_EXCESS_LOSS, ROUNDING_EXCESS_LOSS, color=BAND_GREY, alpha=0.3, linewidth=0)
     ax.text(0.01 if label_side == "left" else 0.99, ROUNDING_EXCESS_LOSS, "rounding error", ha=label_side, va="top",
             transform=ax.get_yaxis_transform(), fontsize=SMALL_SIZE - 1, color=GREY)  # fmt: skip
     ax.set_yticks([10.0**power for power in range(-16, top + 1, 4)])
     ax.yaxis.minorticks_off()
-
-
-LOSS = Panel(
-    "training_loss", "Training loss by iteration (excess over the minimum, nats)", excess_loss_by_refit_values,
-    _draw_training_loss, FORMULA_TITLE_PADDING,
-)  # fmt: skip
-ITERATION_COUNTS = Panel("iteration_counts", "Refits by iterations", iteration_count_values, _draw_iteration_counts)
-LOSS_BY_LEARNING_RATE = Panel(
-    "loss_by_learning_rate", "Gradient descent by learning rate", learning_rate_values, _draw_loss_by_learning_rate,
-    FORMULA_TITLE_PADDING,
-)  # fmt: skip
-LOSS_AGAINST_LEARNING_RATE = Panel(
-    "loss_against_learning_rate", "Excess loss by learning rate (limit 2/L)", learning_rate_grid_values,
-    _draw_loss_against_learning_rate, FORMULA_TITLE_PADDING,
-)  # fmt: skip

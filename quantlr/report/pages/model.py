@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,14 +10,14 @@ from quantlr.backtest.forecast_analysis import reliability_bins
 from quantlr.core.values import Array, Forecasts
 from quantlr.model.logistic import logit, sigmoid, sigmoid_derivative
 from quantlr.report.context import PageContext
-from quantlr.report.pages.coefficients import COEFFICIENT_PATHS, COEFFICIENTS, ModelSummary
-from quantlr.report.pages.layout import Page, Panel, PlacedPanel, Table, as_table
+from quantlr.report.pages.coefficients import ModelSummary, coefficient_paths_panel, coefficients_panel
+from quantlr.report.pages.layout import Page, PlacedPanel, Table, fields_table, panel
 from quantlr.report.pages.learning_rate import (
-    FORMULA_TITLE_PADDING,
-    ITERATION_COUNTS,
-    LOSS,
-    LOSS_AGAINST_LEARNING_RATE,
-    LOSS_BY_LEARNING_RATE,
+    FORMULA_PADDING,
+    iteration_counts_panel,
+    loss_against_learning_rate_panel,
+    loss_by_learning_rate_panel,
+    training_loss_panel,
 )
 from quantlr.report.style import (
     BLUE,
@@ -27,17 +26,15 @@ from quantlr.report.style import (
     LIGHT_GREY,
     ORANGE,
     SMALL_SIZE,
+    Axes,
     add_legend_above,
+    count_text,
     number_text,
     number_tick_label,
     percent_text,
     percent_tick_label,
-    plural,
 )
 from quantlr.stats.hac import SIGNIFICANCE_LEVEL
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 MAX_SUBTITLE_CHARS = 330
 """Characters that fit below the page's title."""
@@ -52,13 +49,13 @@ HISTOGRAM_HEIGHT_FRACTION = 0.14
 """Height of the forecasts' histogram, as a fraction of the axes."""
 
 
-def sigmoid_values(context: PageContext) -> Table:
+def sigmoid_table(context: PageContext) -> Table:
     """Return the sigmoid over the range of the forecasts' log odds, and observed frequencies in bins.
 
     `log_odds` and `probability` (200,) are the curve; `bin_log_odds`, `observed_frequency`, `frequency_low` and
     `frequency_high` (b,) the bins of a `ReliabilityBins`; `histogram_edges` and `histogram_counts` the forecasts.
     """
-    log_odds, bins = context.evaluated.log_odds, reliability_bins(context.evaluated)
+    log_odds, bins = context.evaluated_forecasts.log_odds, reliability_bins(context.evaluated_forecasts)
     low, high = (float(bound) for bound in np.quantile(log_odds, CENTRAL_QUANTILES))
     bin_log_odds = logit(np.clip(bins.mean_probability, MIN_PROBABILITY, 1.0 - MIN_PROBABILITY))
     first, last = min(low, float(bin_log_odds.min())), max(high, float(bin_log_odds.max()))
@@ -70,7 +67,7 @@ def sigmoid_values(context: PageContext) -> Table:
     calibration = context.config.model.calibration
     formula = r"$p=g(z)=1/(1+e^{-z})$" if calibration is None else r"$p=g(a+bz)=1/(1+e^{-a-bz})$"
     range_text = " to ".join(percent_text(float(sigmoid(np.array(z))), decimals=0) for z in central)
-    return as_table(
+    return fields_table(
         bins,
         log_odds=grid,
         probability=sigmoid(grid),
@@ -100,7 +97,8 @@ def _log_odds_label(context: PageContext) -> str:
     return f"{label}, newest a {number_text(intercept)}, b {number_text(slope)}"
 
 
-def _draw_sigmoid(ax: Axes, table: Table) -> None:
+@panel("Sigmoid: probability from log odds", sigmoid_table, FORMULA_PADDING)
+def sigmoid_panel(ax: Axes, table: Table) -> None:
     """Draw the sigmoid, on which the observed frequencies lie if the forecasts are calibrated."""
     probability, low, high = table["probability"], table["frequency_low"], table["frequency_high"]
     bottom, top = min(probability[0], float(low.min())), max(probability[-1], float(high.max()))
@@ -115,8 +113,7 @@ def _draw_sigmoid(ax: Axes, table: Table) -> None:
     ax.plot(table["bin_log_odds"], table["observed_frequency"], color=ORANGE, linestyle="", marker="o", markersize=5,
             label="observed, 95%")  # fmt: skip
     ax.axhline(0.5, color=GREY, linewidth=0.7, linestyle=":")
-    ax.set_xlim(*table["log_odds"][[0, -1]])
-    ax.set_ylim(bottom, top)
+    ax.set(xlim=table["log_odds"][[0, -1]], ylim=(bottom, top))
     ax.yaxis.set_major_formatter(percent_tick_label)
     ax.locator_params(axis="x", nbins=6)
     ax.xaxis.set_major_formatter(number_tick_label)
@@ -124,53 +121,52 @@ def _draw_sigmoid(ax: Axes, table: Table) -> None:
     add_legend_above(ax, n_columns=3, font_size=8.2)
 
 
-def full_sigmoid_values(context: PageContext) -> Table:
+def full_sigmoid_table(context: PageContext) -> Table:
     """Return the sigmoid and its slope g (1 - g) over all log odds that matter, and the range of 99% of forecasts."""
     log_odds = np.linspace(-MAX_LOG_ODDS, MAX_LOG_ODDS, 241)
-    low, high = _central_log_odds_range(context.evaluated.log_odds)
+    low, high = _central_log_odds_range(context.evaluated_forecasts.log_odds)
     probability = sigmoid(log_odds)
     slope, is_used = sigmoid_derivative(probability), (log_odds >= low) & (log_odds <= high)
     return {"log_odds": log_odds, "probability": probability, "slope": slope, "is_used": is_used}
 
 
-def _draw_full_sigmoid(ax: Axes, table: Table) -> None:
-    _draw_full_curve(ax, table, table["probability"], (0.0, 0.5, 1.0), ("0", "½", "1"))
+@panel("Full sigmoid", full_sigmoid_table, 3.0)
+def full_sigmoid_panel(ax: Axes, table: Table) -> None:
+    """Draw the sigmoid, and mark the part that the forecasts use."""
+    _draw_log_odds_curve(ax, table, table["probability"], (0.0, 0.5, 1.0), ("0", "½", "1"))
 
 
-def _draw_slope(ax: Axes, table: Table) -> None:
-    _draw_full_curve(ax, table, table["slope"], (0.0, 0.25), ("0", "¼"))
+@panel("Slope g(1−g)", full_sigmoid_table, 3.0)
+def sigmoid_slope_panel(ax: Axes, table: Table) -> None:
+    """Draw the slope of the sigmoid, and mark the part that the forecasts use."""
+    _draw_log_odds_curve(ax, table, table["slope"], (0.0, 0.25), ("0", "¼"))
 
 
-def _draw_full_curve(ax: Axes, table: Table, values: Array, ticks: tuple[float, ...], labels: tuple[str, ...]) -> None:
+def _draw_log_odds_curve(
+    ax: Axes, table: Table, curve: Array, y_ticks: tuple[float, ...], y_labels: tuple[str, ...]
+) -> None:
     """Draw a function of the log odds and mark the part that the forecasts use."""
     log_odds, is_used = table["log_odds"], table["is_used"]
-    ax.plot(log_odds, values, color=BLUE, linewidth=1.2)
-    ax.plot(log_odds[is_used], values[is_used], color=ORANGE, linewidth=3.6, solid_capstyle="butt")
-    ax.set_xlim(log_odds[0], log_odds[-1])
-    ax.set_ylim(0.0, 1.08 * ticks[-1])
-    ax.set_yticks(ticks, labels)
-    ax.set_xticks([-MAX_LOG_ODDS, 0, MAX_LOG_ODDS])
+    ax.plot(log_odds, curve, color=BLUE, linewidth=1.2)
+    ax.plot(log_odds[is_used], curve[is_used], color=ORANGE, linewidth=3.6, solid_capstyle="butt")
+    ax.set(xlim=(log_odds[0], log_odds[-1]), ylim=(0.0, 1.08 * y_ticks[-1]), xticks=[-MAX_LOG_ODDS, 0, MAX_LOG_ODDS])
+    ax.set_yticks(y_ticks, y_labels)
     ax.xaxis.set_major_formatter(number_tick_label)
     ax.tick_params(labelsize=SMALL_SIZE - 1.5)
-
-
-SIGMOID = Panel("sigmoid", "Sigmoid: probability from log odds", sigmoid_values, _draw_sigmoid, FORMULA_TITLE_PADDING)
-FULL_SIGMOID = Panel("full_sigmoid", "Full sigmoid", full_sigmoid_values, _draw_full_sigmoid, 3.0)
-SIGMOID_SLOPE = Panel("sigmoid_slope", "Slope g(1−g)", full_sigmoid_values, _draw_slope, 3.0)
 
 
 def model_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
     """Return the panels of the page; coefficients are drawn over the refits, or as rows if there is only one."""
     has_one_refit = len(context.model_diagnostics.first_session) == 1
     return (
-        PlacedPanel(COEFFICIENTS if has_one_refit else COEFFICIENT_PATHS, (0.045, 0.43, 0.545, 0.312)),
-        PlacedPanel(SIGMOID, (0.645, 0.43, 0.235, 0.312)),
-        PlacedPanel(FULL_SIGMOID, (0.915, 0.615, 0.065, 0.115), has_x_labels=False),
-        PlacedPanel(SIGMOID_SLOPE, (0.915, 0.43, 0.065, 0.115)),
-        PlacedPanel(LOSS, (0.045, 0.062, 0.215, 0.235)),
-        PlacedPanel(ITERATION_COUNTS, (0.305, 0.062, 0.07, 0.185)),
-        PlacedPanel(LOSS_BY_LEARNING_RATE, (0.435, 0.062, 0.235, 0.235)),
-        PlacedPanel(LOSS_AGAINST_LEARNING_RATE, (0.735, 0.062, 0.245, 0.235)),
+        PlacedPanel(coefficients_panel if has_one_refit else coefficient_paths_panel, (0.045, 0.43, 0.545, 0.312)),
+        PlacedPanel(sigmoid_panel, (0.645, 0.43, 0.235, 0.312)),
+        PlacedPanel(full_sigmoid_panel, (0.915, 0.615, 0.065, 0.115), has_x_labels=False),
+        PlacedPanel(sigmoid_slope_panel, (0.915, 0.43, 0.065, 0.115)),
+        PlacedPanel(training_loss_panel, (0.045, 0.062, 0.215, 0.235)),
+        PlacedPanel(iteration_counts_panel, (0.305, 0.062, 0.07, 0.185)),
+        PlacedPanel(loss_by_learning_rate_panel, (0.435, 0.062, 0.235, 0.235)),
+        PlacedPanel(loss_against_learning_rate_panel, (0.735, 0.062, 0.245, 0.235)),
     )
 
 
@@ -193,7 +189,7 @@ def _model_title(summary: ModelSummary, context: PageContext) -> str:
     model = "" if has_one_model else f"{summary.diagnostics.name}: "
     n_significant = int(summary.significant_mask.sum())
     n_expected = round(SIGNIFICANCE_LEVEL * n_features)
-    coefficients = f"{model}{n_significant} of {plural(n_features, 'coefficient')}"
+    coefficients = f"{model}{n_significant} of {count_text(n_features, 'coefficient')}"
     level = f"({percent_text(SIGNIFICANCE_LEVEL, decimals=0)})"
     if not n_significant:
         return f"{coefficients} significantly different from zero {level}"
@@ -249,7 +245,7 @@ def _convergence_text(forecasts: Forecasts, model_metrics: dict[str, float]) -> 
     text = f"{n_degenerate:,} of {n_refits:,} refits have no finite minimum. " if n_degenerate else ""
     if not len(iterations):
         return text.rstrip()
-    refits = "The other refits" if n_degenerate else plural(n_refits, "refit")
+    refits = "The other refits" if n_degenerate else count_text(n_refits, "refit")
     if len(iterations) == 1:
         return f"{text}{refits}: {iterations[0]:,} iterations; {'not converged' if n_failed else 'converged'}."
     mean = number_text(float(iterations.mean()), decimals=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,8 +12,15 @@ from quantlr.backtest.fills import backtest_by_fill
 from quantlr.backtest.rolling import average_trade_cost_bps, costs_by_kind, sharpe_at_cost
 from quantlr.backtest.trades import annual_excess_return_by_side, histogram_around_zero, trade_summary_by_side
 from quantlr.report.context import PageContext
-from quantlr.report.pages.holdings import EXPOSURE, HELD_FRACTIONS, PRICE, TURNOVER, WEIGHT_MAP
-from quantlr.report.pages.layout import Page, Panel, PlacedPanel, Table, as_table
+from quantlr.report.curves import draw_equity_curves
+from quantlr.report.pages.holdings import (
+    PRICE_PANEL,
+    exposure_panel,
+    held_fractions_panel,
+    turnover_panel,
+    weights_panel,
+)
+from quantlr.report.pages.layout import Page, Panel, PlacedPanel, Table, fields_table, panel
 from quantlr.report.style import (
     BLACK,
     BLUE,
@@ -24,22 +31,17 @@ from quantlr.report.style import (
     ORANGE,
     PURPLE,
     VERMILION,
+    Axes,
     TableRow,
     add_legend_above,
+    count_text,
     draw_text_table,
-    format_date_axis,
-    format_log_axis,
-    format_table_row,
-    growth_text,
+    make_table_row,
     marker_for_few_points,
     number_text,
     percent_text,
-    plural,
     set_percent_ticks,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 COST_PART_COLORS = {"commission": ORANGE, "slippage": VERMILION, "spread and fees": PURPLE, "borrow": GREEN}
 FILL_STYLES = {"next_close": ("next close", BLUE), "next_open": ("next open", GREEN), "close": ("same close", ORANGE)}
@@ -50,7 +52,7 @@ MIN_ANNUAL_TURNOVER = 1.0
 """Turnover per year, in multiples of equity, below which costs hardly matter."""
 
 
-def cumulative_cost_values(context: PageContext) -> Table:
+def cumulative_cost_table(context: PageContext) -> Table:
     """Return the cumulative excess return before costs and cumulative costs, as sums of fractions of equity.
 
     `gross_excess` is (sessions,); `costs` maps each part that is not 0 to (sessions,).
@@ -68,7 +70,8 @@ def cumulative_cost_values(context: PageContext) -> Table:
     return table
 
 
-def _draw_cumulative_costs(ax: Axes, table: Table) -> None:
+@panel("Cumulative gross excess return and costs (% of equity)", cumulative_cost_table, LEGEND_ROW_POINTS)
+def cumulative_costs_panel(ax: Axes, table: Table) -> None:
     """Draw costs stacked upon one another, and the gross excess return as a line."""
     dates, gross, base = table["dates"], table["gross_excess"], np.zeros(len(table["dates"]))
     for name, cost in table["costs"].items():
@@ -80,10 +83,9 @@ def _draw_cumulative_costs(ax: Axes, table: Table) -> None:
     ax.axhline(0, color=GREY, linewidth=0.8)
     set_percent_ticks(ax.yaxis, max_intervals=5)
     add_legend_above(ax, n_columns=5)
-    format_date_axis(ax, table["date_range"])
 
 
-def sharpe_by_cost_values(context: PageContext) -> Table:
+def sharpe_by_cost_table(context: PageContext) -> Table:
     """Return the annual Sharpe ratio by trading cost: `cost_bps` and `sharpe` (m,), per traded side.
 
     `run_cost_bps` and `run_sharpe` belong to the run, `benchmark_sharpe` to buy and hold at its own costs; at
@@ -115,7 +117,9 @@ def sharpe_by_cost_values(context: PageContext) -> Table:
     }
 
 
-def _draw_sharpe_by_cost(ax: Axes, table: Table) -> None:
+@panel("Sharpe ratio by trading cost{remark}", sharpe_by_cost_table, 2 * LEGEND_ROW_POINTS)
+def sharpe_by_cost_panel(ax: Axes, table: Table) -> None:
+    """Draw the Sharpe ratio by trading cost, and mark this run, the break-even cost, and buy and hold."""
     cost_bps, run_cost, run_sharpe = table["cost_bps"], table["run_cost_bps"], table["run_sharpe"]
     benchmark, break_even = table["benchmark_sharpe"], table["break_even_cost_bps"]
     if benchmark is not None:
@@ -136,7 +140,7 @@ def _draw_sharpe_by_cost(ax: Axes, table: Table) -> None:
     add_legend_above(ax, n_columns=2)
 
 
-def growth_by_fill_values(context: PageContext) -> Table:
+def growth_by_fill_table(context: PageContext) -> Table:
     """Return a table `curves` with a row per fill: `label`, `dates` and `equity` (sessions + 1,) from 1 on.
 
     `is_run_fill` marks the configured fill, `is_tradable` those at which one can trade.
@@ -154,36 +158,36 @@ def growth_by_fill_values(context: PageContext) -> Table:
             "fill": fill, "label": ", ".join([FILL_STYLES[fill][0], *remarks]), "dates": result.fill_dates,
             "equity": np.append(1.0, result.equity), "is_run_fill": is_run_fill, "is_tradable": is_tradable,
         })  # fmt: skip
-    return {"curves": curves} if curves else {"message": "Prices end before every fill has a return."}
+    if not curves:
+        return {"message": "Prices end before every fill has a return."}
+    return {"curves": curves, "date_range": curves[0]["dates"]}
 
 
-def _draw_growth_by_fill(ax: Axes, table: Table) -> None:
+@panel("Growth of 1 by fill (log scale)", growth_by_fill_table, 3 * LEGEND_ROW_POINTS - 4)
+def growth_by_fill_panel(ax: Axes, table: Table) -> None:
     """Draw the equity of each fill; dashed where one cannot trade."""
+    curves = []
     for curve in table["curves"]:
-        equity = curve["equity"]
         width, zorder = (1.9, 3) if curve["is_run_fill"] else (1.2, 2)
-        ax.plot(
-            curve["dates"], np.where(equity > 0, equity, np.nan), color=FILL_STYLES[curve["fill"]][1], linewidth=width,
-            linestyle="-" if curve["is_tradable"] else (0, (4, 1.5)), zorder=zorder,
-            label=f"{curve['label']}: {growth_text(equity[-1])}",
-        )  # fmt: skip
-    all_values = np.concatenate([curve["equity"] for curve in table["curves"]])
-    format_log_axis(ax, all_values, margins=(0.98, 1.02))
+        style = {"color": FILL_STYLES[curve["fill"]][1], "linewidth": width, "zorder": zorder}
+        style["linestyle"] = "-" if curve["is_tradable"] else (0, (4, 1.5))
+        curves.append((curve["dates"], curve["equity"], curve["label"], style))
+    draw_equity_curves(ax, curves, margins=(0.98, 1.02))
     add_legend_above(ax, n_columns=1)
-    format_date_axis(ax, table["curves"][0]["dates"])
 
 
-def trade_return_values(context: PageContext) -> Table:
+def trade_return_table(context: PageContext) -> Table:
     """Return the histogram of the trades' returns after costs (see `Histogram`) and their mean."""
     trades = context.trades
-    table: dict[str, Any] = {"trades": plural(len(trades), "trade")}
+    table: dict[str, Any] = {"trades": count_text(len(trades), "trade")}
     if not len(trades):
         return table | {"message": "There were no trades."}
     net_return = (trades["return"] - trades["cost"]).to_numpy(dtype=np.float64)
-    return table | as_table(histogram_around_zero(net_return), mean_return=float(net_return.mean()))
+    return table | fields_table(histogram_around_zero(net_return), mean_return=float(net_return.mean()))
 
 
-def draw_trade_returns(ax: Axes, table: Table) -> None:
+@panel("{trades} by return after costs", trade_return_table, LEGEND_ROW_POINTS)
+def trade_returns_panel(ax: Axes, table: Table) -> None:
     """Draw a histogram of returns, losses and gains in different colours."""
     left, mean = table["bin_edges"][:-1], table["mean_return"]
     width = table["bin_edges"][1] - left[0]
@@ -198,60 +202,40 @@ def draw_trade_returns(ax: Axes, table: Table) -> None:
     add_legend_above(ax, n_columns=1)
 
 
-def trades_by_side_values(context: PageContext) -> Table:
+def trades_by_side_table(context: PageContext) -> Table:
     """Return the rows of a table of long and short trades; a dash for a side without trades."""
     per_year = context.config.report.sessions_per_year
     trades = trade_summary_by_side(context.trades).reindex(["long", "short"])
     annual_return = annual_excess_return_by_side(context.run_data.result, sessions_per_year=per_year)
     return {"rows": [
         TableRow("TRADES", ("long", "short")),
-        format_table_row("Number of trades", trades["trades"], number_text, decimals=0),
-        format_table_row("Win rate, after costs", trades["won"], percent_text),
-        format_table_row("Mean return, after costs", trades["mean"], percent_text, decimals=2),
-        format_table_row("Sessions held, median", trades["sessions"], number_text, decimals=0),
-        format_table_row("Gross excess return (annual)", annual_return.values(), percent_text, decimals=2),
+        make_table_row("Number of trades", trades["trades"], number_text, decimals=0),
+        make_table_row("Win rate, after costs", trades["won"], percent_text),
+        make_table_row("Mean return, after costs", trades["mean"], percent_text, decimals=2),
+        make_table_row("Sessions held, median", trades["sessions"], number_text, decimals=0),
+        make_table_row("Gross excess return (annual)", annual_return.values(), percent_text, decimals=2),
     ]}  # fmt: skip
 
 
-CUMULATIVE_COSTS = Panel(
-    "cumulative_costs", "Cumulative gross excess return and costs (% of equity)", cumulative_cost_values,
-    _draw_cumulative_costs, LEGEND_ROW_POINTS,
-)  # fmt: skip
-SHARPE_BY_COST = Panel(
-    "sharpe_by_cost", "Sharpe ratio by trading cost{remark}", sharpe_by_cost_values, _draw_sharpe_by_cost,
-    2 * LEGEND_ROW_POINTS,
-)  # fmt: skip
-FILLS = Panel(
-    "growth_by_fill",
-    "Growth of 1 by fill (log scale)",
-    growth_by_fill_values,
-    _draw_growth_by_fill,
-    3 * LEGEND_ROW_POINTS - 4,
-)
-TRADE_RETURNS = Panel(
-    "trade_returns", "{trades} by return after costs", trade_return_values, draw_trade_returns, LEGEND_ROW_POINTS
-)
-TRADES_BY_SIDE = Panel(
-    "trades_by_side", "", trades_by_side_values, partial(draw_text_table, column_right_edges=(0.72, 1.0))
-)
+TRADES_BY_SIDE_PANEL = Panel("", trades_by_side_table, partial(draw_text_table, column_right_edges=(0.72, 1.0)))
 
 
 def positions_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
     """Return the panels of the page; holdings are a price, weights by ticker, or fractions of very many tickers."""
     n_tickers = len(context.forecast_tickers)
-    holdings = PRICE if n_tickers == 1 else WEIGHT_MAP if n_tickers <= MAX_WEIGHT_MAP_TICKERS else HELD_FRACTIONS
+    holdings = weights_panel if n_tickers <= MAX_WEIGHT_MAP_TICKERS else held_fractions_panel
     panels = (
-        PlacedPanel(holdings, (0.055, 0.5273, 0.56, 0.2527), has_x_labels=False),
-        PlacedPanel(EXPOSURE, (0.055, 0.3811, 0.56, 0.0875), has_x_labels=False),
-        PlacedPanel(TURNOVER, (0.055, 0.2495, 0.56, 0.0729), has_x_labels=False),
-        PlacedPanel(CUMULATIVE_COSTS, (0.055, 0.045, 0.56, 0.1458)),
-        PlacedPanel(SHARPE_BY_COST, (0.665, 0.632, 0.315, 0.132)),
-        PlacedPanel(FILLS, (0.665, 0.384, 0.315, 0.128)),
-        PlacedPanel(TRADE_RETURNS, (0.665, 0.202, 0.315, 0.098)),
+        PlacedPanel(PRICE_PANEL if n_tickers == 1 else holdings, (0.055, 0.5273, 0.56, 0.2527), has_x_labels=False),
+        PlacedPanel(exposure_panel, (0.055, 0.3811, 0.56, 0.0875), has_x_labels=False),
+        PlacedPanel(turnover_panel, (0.055, 0.2495, 0.56, 0.0729), has_x_labels=False),
+        PlacedPanel(cumulative_costs_panel, (0.055, 0.045, 0.56, 0.1458)),
+        PlacedPanel(sharpe_by_cost_panel, (0.665, 0.632, 0.315, 0.132)),
+        PlacedPanel(growth_by_fill_panel, (0.665, 0.384, 0.315, 0.128)),
+        PlacedPanel(trade_returns_panel, (0.665, 0.202, 0.315, 0.098)),
     )
     if not len(context.trades):
         return panels
-    return (*panels, PlacedPanel(TRADES_BY_SIDE, (0.665, 0.036, 0.315, 0.132)))
+    return (*panels, PlacedPanel(TRADES_BY_SIDE_PANEL, (0.665, 0.036, 0.315, 0.132)))
 
 
 def positions_title_and_text(context: PageContext) -> tuple[str, str]:
@@ -259,7 +243,7 @@ def positions_title_and_text(context: PageContext) -> tuple[str, str]:
     strategy, break_even = (context.metrics["backtest"][key] for key in ("strategy", "break_even_cost_bps"))
     n_sessions = len(context.run_data.result.equity)
     if break_even is None:
-        return "No trades", f"No position was taken in {plural(n_sessions, 'session')}: returns and costs are 0."
+        return "No trades", f"No position was taken in {count_text(n_sessions, 'session')}: returns and costs are 0."
     years, trades = n_sessions / context.config.report.sessions_per_year, context.trades
     turnover, annual_cost = strategy["turnover_per_year"], strategy["cost_total"] / years
     annual_gross = break_even * BASIS_POINT * turnover
@@ -267,7 +251,7 @@ def positions_title_and_text(context: PageContext) -> tuple[str, str]:
     trades_text = number_text(trades_per_year, decimals=0 if trades_per_year >= 10 else 1)
     n_long = int((trades["side"] == "long").sum())
     text = (
-        f"{n_long:,} long and {plural(len(trades) - n_long, 'short trade')}, turnover "
+        f"{n_long:,} long and {count_text(len(trades) - n_long, 'short trade')}, turnover "
         f"{number_text(turnover, decimals=1)} times equity a year. Excess return before costs "
         f"{percent_text(annual_gross)} of equity a year, costs {percent_text(annual_cost)}"
     )
@@ -275,7 +259,7 @@ def positions_title_and_text(context: PageContext) -> tuple[str, str]:
         bps = (number_text(value, decimals=1) for value in (break_even, annual_cost / turnover / BASIS_POINT))
         text += " ({} and {} basis points of the traded value)".format(*bps)
     if strategy["final_equity"] <= 0:
-        text += f". Equity fell to 0 after {plural(n_sessions, 'session')}, where the backtest ends"
+        text += f". Equity fell to 0 after {count_text(n_sessions, 'session')}, where the backtest ends"
     exposure = percent_text(strategy["exposure"], decimals=0)
     outcome = _cost_outcome_text(strategy["final_equity"], annual_gross, annual_cost, turnover)
     return f"Average exposure {exposure}, {trades_text} trades a year: {outcome}", f"{text}."

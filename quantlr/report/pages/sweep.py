@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from quantlr.core.values import Array, BoolArray, IntArray
-from quantlr.report.curves import draw_log_curves
+from quantlr.report.curves import draw_equity_curves
 from quantlr.report.pages.layout import (
     Panel,
     PlacedPanel,
     Table,
-    as_table,
     draw_panels,
+    fields_table,
     figure_png,
     grid_rectangles,
-    header_figure,
-    matplotlib_defaults,
+    page_figure,
+    panel,
+    use_matplotlib_defaults,
 )
 from quantlr.report.style import (
     BAND_STYLE,
@@ -33,25 +33,23 @@ from quantlr.report.style import (
     SKY,
     SMALL_SIZE,
     VERMILION,
+    Axes,
     TableRow,
     add_legend_above,
     draw_loss_gain_image,
     draw_text_table,
-    format_date_axis,
     number_text,
     shorten_end,
     style_axes,
 )
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 MAX_MARGINAL_CHARTS = 6
 """Keys that have a chart each; of more, those that change the Sharpe ratio most."""
-MAX_LABEL_CHARS = 22
+TITLE_PADDING = LEGEND_ROW_POINTS + 3
+MAX_LABELS, MAX_LABEL_CHARS = 16, 22
 MAX_TOTAL_LABEL_CHARS = 96
 """Characters of all labels along a horizontal axis of the full width."""
-ROW_HEIGHT = 0.0215
+TEXT_ROW_HEIGHT = 0.0215
 """Height of a row of text, as a fraction of the page."""
 
 
@@ -84,47 +82,6 @@ class ParameterSurface:
 
 
 @dataclass(frozen=True, slots=True)
-class ParameterMarginal:
-    """Sharpe ratios of all trials that share a value of one key, for each of its values.
-
-    Attributes
-    ----------
-    grid_key : the key.
-    value_labels : (values,).
-    sharpe_q05, sharpe_median, sharpe_q95 : (values,) quantiles over the trials; NaN where there are none.
-    best_sharpe : (values,) the highest.
-    winner_index : index of the winner's value; None where there is none.
-    """
-
-    grid_key: str
-    value_labels: tuple[str, ...]
-    sharpe_q05: Array
-    sharpe_median: Array
-    sharpe_q95: Array
-    best_sharpe: Array
-    winner_index: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class WinnerEquity:
-    """Equity of a sweep's winner and of the benchmark over all dates, the hold-out included.
-
-    Attributes
-    ----------
-    dates : (sessions + 1,) from the first fill on.
-    winner_equity, benchmark_equity : (sessions + 1,) beginning at 1.
-    holdout_start : first date of the hold-out; None without one.
-    summary_text : the winner's Sharpe ratio before the hold-out and in it.
-    """
-
-    dates: pd.DatetimeIndex
-    winner_equity: Array
-    benchmark_equity: Array
-    holdout_start: pd.Timestamp | None
-    summary_text: str
-
-
-@dataclass(frozen=True, slots=True)
 class SweepPageContext:
     """The results of a sweep as its page needs them.
 
@@ -132,8 +89,13 @@ class SweepPageContext:
     ----------
     title, subtitle, setup_text, notes : of the header.
     surface : the trials.
-    marginals : one for each key, those that change the Sharpe ratio most first.
-    winner_curve : None where there is no winner.
+    marginals : a table for each key, those that change the Sharpe ratio most first. The Sharpe ratios of all trials
+        that share a value of the key are `sharpe_q05`, `sharpe_median` and `sharpe_q95`, quantiles, and `best_sharpe`,
+        (values,) each, NaN where there are none; `grid_key`, `value_labels` and `winner_index` are the key, the labels
+        of its values and the index of the winner's, None where there is none.
+    winner_curve : the winner's table, None where there is no winner. `dates` (sessions + 1,) are from the first fill
+        on, `winner_equity` and `benchmark_equity` begin at 1, the hold-out included, which begins at `holdout_start`,
+        None without one; `summary_text` has the winner's Sharpe ratio before it and in it.
     failure_rows : errors of failed trials as rows of a table, drawn where there is no winner.
     statistics_rows : the statistics of all trials, likewise.
     best_trial_rows : the best trials: values by key, Sharpe ratio and half the width of its interval.
@@ -144,22 +106,23 @@ class SweepPageContext:
     setup_text: str
     notes: tuple[str, ...]
     surface: ParameterSurface
-    marginals: tuple[ParameterMarginal, ...]
-    winner_curve: WinnerEquity | None
+    marginals: tuple[Table, ...]
+    winner_curve: Table | None
     failure_rows: tuple[TableRow, ...]
     statistics_rows: tuple[TableRow, ...]
     best_trial_rows: tuple[TableRow, ...]
 
 
-def surface_values(context: SweepPageContext) -> dict[str, Any]:
+def parameter_surface_table(context: SweepPageContext) -> dict[str, Any]:
     """Return the fields of the `ParameterSurface`, and `center`, the Sharpe ratio that is white on the heat map."""
     expected = context.surface.expected_max_sharpe
     center_text = "0" if expected is None else f"expected maximum under no skill, {number_text(expected)}"
     keys = context.surface.grid_keys
-    return as_table(context.surface, center=expected or 0.0, center_text=center_text, first_key=keys[0])
+    return fields_table(context.surface, center=expected or 0.0, center_text=center_text, first_key=keys[0])
 
 
-def _draw_by_one_key(ax: Axes, table: Table) -> None:
+@panel("Sharpe ratio by {first_key}", parameter_surface_table, TITLE_PADDING)
+def sharpe_by_value_panel(ax: Axes, table: Table) -> None:
     """Draw the Sharpe ratio of each value of the only key with its interval."""
     sharpe, positions, labels = table["sharpe"], table["value_index"][:, 0].astype(float), table["value_labels"][0]
     is_known, width = ~np.isnan(sharpe), 240.0 / len(labels)
@@ -177,15 +140,15 @@ def _draw_by_one_key(ax: Axes, table: Table) -> None:
     if winner is not None:
         ax.plot(positions[winner], sharpe[winner], "o", color=BLACK, markersize=11, fillstyle="none",
                 markeredgewidth=1.8, label="winner")  # fmt: skip
-    _draw_thresholds(ax, table)
-    _label_value_axis(ax, labels, axis="x")
+    _draw_sharpe_thresholds(ax, table)
+    _label_x_values(ax, labels)
     ax.set_xlim(-0.6, len(labels) - 0.4)
     ax.set_ylabel("Sharpe ratio (annualised)", **LABEL_STYLE)
     ax.set_xlabel(table["grid_keys"][0], **LABEL_STYLE)
     add_legend_above(ax, n_columns=5)
 
 
-def _draw_thresholds(ax: Axes, table: Table, *, has_labels: bool = True) -> None:
+def _draw_sharpe_thresholds(ax: Axes, table: Table, *, has_labels: bool = True) -> None:
     """Draw the expected maximum under no skill, and buy and hold."""
     for value, color, style, name in (
         (table["expected_max_sharpe"], VERMILION, "--", "expected maximum under no skill"),
@@ -196,7 +159,8 @@ def _draw_thresholds(ax: Axes, table: Table, *, has_labels: bool = True) -> None
             ax.axhline(value, color=color, linestyle=style, linewidth=1.3, label=label, zorder=1.5)
 
 
-def _draw_by_two_keys(ax: Axes, table: Table) -> None:
+@panel("Sharpe ratio ±95% (annualised); white: {center_text}; frame: winner", parameter_surface_table)
+def sharpe_surface_panel(ax: Axes, table: Table) -> None:
     """Draw a heat map, white at the expected maximum under no skill and blue above; the winner is framed.
 
     Numbers are written in at most 150 cells.
@@ -221,8 +185,9 @@ def _draw_by_two_keys(ax: Axes, table: Table) -> None:
     if table["winner_index"] is not None:
         row, column = index[table["winner_index"]]
         ax.add_patch(Rectangle((column - 0.44, row - 0.44), 0.88, 0.88, fill=False, edgecolor=BLACK, linewidth=2.4))
-    _label_value_axis(ax, rows, axis="y")
-    _label_value_axis(ax, columns, axis="x")
+    labelled_rows = range(0, len(rows), -(-len(rows) // MAX_LABELS))
+    ax.set_yticks(labelled_rows, [shorten_end(rows[index], max_chars=MAX_LABEL_CHARS) for index in labelled_rows])
+    _label_x_values(ax, columns)
     ax.grid(visible=False)
     ax.spines["bottom"].set_visible(False)
     ax.tick_params(length=0)
@@ -230,14 +195,9 @@ def _draw_by_two_keys(ax: Axes, table: Table) -> None:
     ax.set_xlabel(table["grid_keys"][1], **LABEL_STYLE)
 
 
-def _label_value_axis(
-    ax: Axes, labels: tuple[str, ...], *, axis: str, max_labels: int = 16, max_chars: int = 0
-) -> None:
-    """Label the values along an axis: every one, or some of many; long ones take two lines along the horizontal."""
+def _label_x_values(ax: Axes, labels: tuple[str, ...], *, max_labels: int = MAX_LABELS, max_chars: int = 0) -> None:
+    """Label the values along the horizontal axis: every one, or some of many; long ones take two lines."""
     positions = range(0, len(labels), -(-len(labels) // max_labels))
-    if axis == "y":
-        ax.set_yticks(positions, [shorten_end(labels[index], max_chars=MAX_LABEL_CHARS) for index in positions])
-        return
     max_chars = max_chars or int(np.clip(MAX_TOTAL_LABEL_CHARS // len(positions), 4, MAX_LABEL_CHARS))
     texts = []
     for label in (labels[index] for index in positions):
@@ -246,19 +206,20 @@ def _label_value_axis(
     ax.set_xticks(positions, texts)
 
 
-def marginal_values(context: SweepPageContext) -> Table:
-    """Return `charts`, the fields of a `ParameterMarginal` per key, with the thresholds and common vertical limits."""
+def marginals_table(context: SweepPageContext) -> Table:
+    """Return `charts`, the marginals of some keys with the thresholds, and their common vertical limits."""
     surface, marginals = context.surface, context.marginals[:MAX_MARGINAL_CHARTS]
     thresholds = {"expected_max_sharpe": surface.expected_max_sharpe, "benchmark_sharpe": surface.benchmark_sharpe}
-    low = min(float(np.nanmin(marginal.sharpe_q05, initial=0.0)) for marginal in marginals)
-    high = max(float(np.nanmax(marginal.best_sharpe, initial=0.0)) for marginal in marginals)
+    low = min(float(np.nanmin(marginal["sharpe_q05"], initial=0.0)) for marginal in marginals)
+    high = max(float(np.nanmax(marginal["best_sharpe"], initial=0.0)) for marginal in marginals)
     high = max([high, *(value for value in thresholds.values() if value is not None)])
     margin = 0.08 * max(high - low, 0.1)
-    return {"charts": [as_table(marginal, **thresholds) for marginal in marginals],
-            "limits": (low - margin, high + margin)}  # fmt: skip
+    return {"charts": [{**marginal, **thresholds} for marginal in marginals], "limits": (low - margin, high + margin)}
 
 
-def _draw_marginals(ax: Axes, table: Table) -> None:
+@panel("Sharpe ratio by key: median, 5% to 95%, best (triangle); ring: winner", marginals_table)
+def sharpe_marginals_panel(ax: Axes, table: Table) -> None:
+    """Draw a small chart for each key."""
     charts = table["charts"]
     n_columns = 1 if len(charts) == 1 else 2 if len(charts) <= 4 else 3
     n_rows = -(-len(charts) // n_columns)
@@ -282,118 +243,101 @@ def _draw_marginal(ax: Axes, table: Table, *, max_total_label_chars: int) -> Non
     ax.vlines(positions, *interval, color=BLUE, alpha=0.35, linewidth=width)
     ax.plot(positions, median[positions], "-o", color=BLUE, markersize=min(5.0, width), linewidth=1.0)
     ax.plot(positions, best[positions], "^", color=BLACK, markersize=min(5.0, width + 1), zorder=3)
-    _draw_thresholds(ax, table, has_labels=False)
+    _draw_sharpe_thresholds(ax, table, has_labels=False)
     winner = table["winner_index"]
     if winner is not None:
         style: dict[str, Any] = {"color": BLACK, "markersize": 10, "fillstyle": "none", "markeredgewidth": 1.6}
         ax.plot(winner, best[winner], "o", **style)
     max_labels = max(2, max_total_label_chars // (min(max(map(len, labels)), 10) + 2))
     max_chars = max(4, max_total_label_chars // min(max_labels, len(labels)) - 1)
-    _label_value_axis(ax, labels, axis="x", max_labels=max_labels, max_chars=max_chars)
+    _label_x_values(ax, labels, max_labels=max_labels, max_chars=max_chars)
     ax.set_xlim(-0.6, len(labels) - 0.4)
 
 
-def ranking_values(context: SweepPageContext) -> Table:
+def trial_ranking_table(context: SweepPageContext) -> Table:
     """Return `sharpe`, `sharpe_low` and `sharpe_high` of the evaluated trials, the highest Sharpe ratio first."""
     surface = context.surface
     order = np.argsort(-surface.sharpe, kind="stable")[: int((~np.isnan(surface.sharpe)).sum())]
     if not len(order):
         return {"message": "No trial could be evaluated."}
     columns = {name: getattr(surface, name)[order] for name in ("sharpe", "sharpe_low", "sharpe_high")}
-    return as_table(surface, **columns)
+    return fields_table(surface, **columns)
 
 
-def _draw_ranking(ax: Axes, table: Table) -> None:
+@panel("Trials ranked by Sharpe ratio (annualised)", trial_ranking_table, 2 * TITLE_PADDING)
+def trial_ranking_panel(ax: Axes, table: Table) -> None:
+    """Draw the ranked Sharpe ratios over their 95% intervals."""
     sharpe = table["sharpe"]
     ranks = np.arange(1, len(sharpe) + 1)
     ax.fill_between(ranks, table["sharpe_low"], table["sharpe_high"], step="mid", label="95% interval", **BAND_STYLE)
     ax.plot(ranks, sharpe, color=BLUE, linewidth=1.6, marker="o" if len(sharpe) <= 60 else None, markersize=3)
-    _draw_thresholds(ax, table)
+    _draw_sharpe_thresholds(ax, table)
     ax.set_xlim(0.5, len(sharpe) + 0.5)
     ax.locator_params(axis="x", integer=True, nbins=7)
     ax.set_xlabel("rank among the trials", fontsize=SMALL_SIZE, color=GREY)
     add_legend_above(ax, n_columns=2)
 
 
-def _draw_winner(ax: Axes, table: Table) -> None:
+@panel("Growth of 1 of the winner (log scale); shaded: hold-out", lambda context: context.winner_curve, TITLE_PADDING)
+def winner_growth_panel(ax: Axes, table: Table) -> None:
+    """Draw the equity of the winner and of buy and hold, and shade the hold-out."""
     dates, start = table["dates"], table["holdout_start"]
     curves = (
-        (table["benchmark_equity"], "buy and hold", ORANGE, 1.3),
-        (table["winner_equity"], "winner after costs", BLUE, 1.8),
+        (dates, table["benchmark_equity"], "buy and hold", {"color": ORANGE, "linewidth": 1.3}),
+        (dates, table["winner_equity"], "winner after costs", {"color": BLUE, "linewidth": 1.8}),
     )
-    draw_log_curves(ax, dates, curves, margins=(0.94, 1.25))
+    draw_equity_curves(ax, curves, margins=(0.94, 1.25))
     if start is not None:
         ax.axvspan(start, dates[-1], color=SKY, alpha=0.16, linewidth=0)
     ax.text(1.0, 1.035, table["summary_text"], transform=ax.transAxes, ha="right", va="bottom", fontsize=SMALL_SIZE,
             color=BLACK)  # fmt: skip
-    format_date_axis(ax, dates)
     add_legend_above(ax, n_columns=2, is_reversed=True)
 
 
-def _text_table_panel(
-    key: str, rows_field: str, column_right_edges: tuple[float, ...], max_rows: int | None = None
-) -> Panel:
+def _text_table_panel(rows_field: str, column_right_edges: tuple[float, ...], max_rows: int | None = None) -> Panel:
     """Return a panel without title of the rows of text in a field of the context, at most `max_rows`."""
     draw = partial(draw_text_table, column_right_edges=column_right_edges)
-    return Panel(key, "", lambda context: {"rows": getattr(context, rows_field)[:max_rows]}, draw)
+    return Panel("", lambda context: {"rows": getattr(context, rows_field)[:max_rows]}, draw)
 
 
-TITLE_PADDING = LEGEND_ROW_POINTS + 3
-BY_ONE_KEY = Panel("sharpe_by_value", "Sharpe ratio by {first_key}", surface_values, _draw_by_one_key, TITLE_PADDING)
-BY_TWO_KEYS = Panel(
-    "sharpe_surface", "Sharpe ratio ±95% (annualised); white: {center_text}; frame: winner", surface_values,
-    _draw_by_two_keys,
-)  # fmt: skip
-MARGINALS = Panel(
-    "sharpe_marginals", "Sharpe ratio by key: median, 5% to 95%, best (triangle); ring: winner", marginal_values,
-    _draw_marginals,
-)  # fmt: skip
-RANKING = Panel(
-    "trial_ranking", "Trials ranked by Sharpe ratio (annualised)", ranking_values, _draw_ranking, 2 * TITLE_PADDING
-)
-WINNER = Panel(
-    "winner_growth", "Growth of 1 of the winner (log scale); shaded: hold-out",
-    lambda context: as_table(context.winner_curve), _draw_winner,
-    TITLE_PADDING,
-)  # fmt: skip
-FAILURES = _text_table_panel("failures", "failure_rows", ())
-STATISTICS = _text_table_panel("sweep_statistics", "statistics_rows", (1.0,))
+FAILURES_PANEL = _text_table_panel("failure_rows", ())
+STATISTICS_PANEL = _text_table_panel("statistics_rows", (1.0,))
 
 
 def sweep_panels(context: SweepPageContext) -> list[PlacedPanel]:
     """Return the panels of the page: the grid by one, two or each of several keys; ranking, winner and tables."""
-    panels = [_grid_panel(context), PlacedPanel(RANKING, (0.655, 0.605, 0.325, 0.175))]
+    panels = [_placed_grid_panel(context), PlacedPanel(trial_ranking_panel, (0.655, 0.605, 0.325, 0.175))]
     if context.winner_curve is not None:
-        panels.append(PlacedPanel(WINNER, (0.055, 0.06, 0.525, 0.22)))
+        panels.append(PlacedPanel(winner_growth_panel, (0.055, 0.06, 0.525, 0.22)))
     elif context.failure_rows:
-        height = ROW_HEIGHT * len(context.failure_rows)
-        panels.append(PlacedPanel(FAILURES, (0.045, 0.31 - height, 0.55, height)))
-    height = ROW_HEIGHT * len(context.statistics_rows)
-    panels.append(PlacedPanel(STATISTICS, (0.655, 0.54 - height, 0.325, height)))
+        height = TEXT_ROW_HEIGHT * len(context.failure_rows)
+        panels.append(PlacedPanel(FAILURES_PANEL, (0.045, 0.31 - height, 0.55, height)))
+    height = TEXT_ROW_HEIGHT * len(context.statistics_rows)
+    panels.append(PlacedPanel(STATISTICS_PANEL, (0.655, 0.54 - height, 0.325, height)))
     room = 0.54 - height - 0.055
-    n_best = min(max(2, int(room / ROW_HEIGHT)), len(context.best_trial_rows))
+    n_best = min(max(2, int(room / TEXT_ROW_HEIGHT)), len(context.best_trial_rows))
     if n_best:
-        best_trials = _text_table_panel("best_trials", "best_trial_rows", (0.88, 1.0), n_best)
-        height = ROW_HEIGHT * n_best
+        best_trials = _text_table_panel("best_trial_rows", (0.88, 1.0), n_best)
+        height = TEXT_ROW_HEIGHT * n_best
         panels.append(PlacedPanel(best_trials, (0.655, 0.035 + room - height, 0.325, height)))
     return panels
 
 
-def _grid_panel(context: SweepPageContext) -> PlacedPanel:
+def _placed_grid_panel(context: SweepPageContext) -> PlacedPanel:
     surface = context.surface
     if len(surface.grid_keys) == 1:
-        return PlacedPanel(BY_ONE_KEY, (0.055, 0.405, 0.525, 0.395))
+        return PlacedPanel(sharpe_by_value_panel, (0.055, 0.405, 0.525, 0.395))
     n_cells = len(surface.value_labels[0]) * len(surface.value_labels[1])
     if len(surface.grid_keys) > 2 or len(surface.sharpe) < 0.5 * n_cells:
-        return PlacedPanel(MARGINALS, (0.045, 0.395, 0.535, 0.425))
+        return PlacedPanel(sharpe_marginals_panel, (0.045, 0.395, 0.535, 0.425))
     left = 0.05 + 0.0052 * max(len(shorten_end(label)) for label in surface.value_labels[0])
-    return PlacedPanel(BY_TWO_KEYS, (left, 0.405, 0.58 - left, 0.415))
+    return PlacedPanel(sharpe_surface_panel, (left, 0.405, 0.58 - left, 0.415))
 
 
 def sweep_page_png(context: SweepPageContext) -> bytes:
     """Return the page of a sweep as PNG bytes, the same for the same sweep."""
-    with matplotlib_defaults():
-        figure = header_figure(
+    with use_matplotlib_defaults():
+        figure = page_figure(
             context.title, context.subtitle, setup_text=context.setup_text, notes=context.notes, notes_file="sweep.json"
         )
         draw_panels(figure, sweep_panels(context), context)

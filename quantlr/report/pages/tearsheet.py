@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,27 @@ import numpy as np
 from quantlr.backtest.metrics import drawdown_series
 from quantlr.backtest.rolling import deepest_drawdowns, monthly_returns, rolling_sharpe, yearly_returns
 from quantlr.report.context import PageContext
-from quantlr.report.curves import draw_drawdown, draw_growth, draw_rolling_sharpe
-from quantlr.report.pages.layout import Page, Panel, PlacedPanel, Table, as_table
-from quantlr.report.style import TableRow, draw_monthly_returns, draw_text_table
+from quantlr.report.curves import NO_SKILL_LABEL, add_legend_at_top, draw_equity_curves
+from quantlr.report.pages.layout import Page, Panel, PlacedPanel, Table, fields_table, panel
+from quantlr.report.style import (
+    BAND_STYLE,
+    BLACK,
+    BLUE,
+    GREY,
+    LIGHT_GREY,
+    ORANGE,
+    SKY,
+    SMALL_SIZE,
+    Axes,
+    TableRow,
+    add_legend_above,
+    draw_loss_gain_image,
+    draw_text_table,
+    marker_for_few_points,
+    number_tick_label,
+    percent_text,
+    set_percent_ticks,
+)
 from quantlr.report.summary import headline_tables
 
 if TYPE_CHECKING:
@@ -23,9 +42,12 @@ N_MARKED_DRAWDOWNS = 3
 MAX_CALENDAR_ROW_HEIGHT = 0.0205
 """Height of a row of the calendar, as a fraction of the page, where there is room."""
 CALENDAR_TOP = 0.29
+MONTH_LABELS = ("J", "F", "M", "A", "M", "J", "J", "A", "S", "O", "N", "D", "Year")
+YEAR_COLUMN_RIGHT, YEAR_LABEL_LEFT = 13.1, -1.84
+"""Horizontal limits of the calendar, in columns: right edge of the annual returns, left edge of the years."""
 
 
-def growth_values(context: PageContext) -> Table:
+def growth_table(context: PageContext) -> Table:
     """Return the growth of 1 from the first fill on, and the deepest drawdowns.
 
     Everything is (sessions + 1,): `dates`, `net_equity`, `gross_equity` and `benchmark_equity`, which begin at 1, and
@@ -45,13 +67,81 @@ def growth_values(context: PageContext) -> Table:
     }
 
 
-def rolling_sharpe_values(context: PageContext) -> Table:
+@panel("Growth of 1 (log scale)", growth_table, 22.0)
+def growth_panel(ax: Axes, table: Table) -> None:
+    """Draw equity after and before costs beside buy and hold, and shade the deepest drawdowns."""
+    curves = (
+        (table["dates"], table["benchmark_equity"], "buy and hold", {"color": ORANGE, "linewidth": 1.3}),
+        (table["dates"], table["gross_equity"], "strategy before costs", {"color": SKY, "linewidth": 1.2}),
+        (table["dates"], table["net_equity"], "strategy after costs", {"color": BLUE, "linewidth": 1.9}),
+    )
+    draw_equity_curves(ax, curves)
+    add_legend_above(ax, n_columns=3, font_size=SMALL_SIZE + 0.5, is_reversed=True)
+    _shade_drawdown_spans(ax, table)
+
+
+@panel("Drawdown", growth_table)
+def drawdown_panel(ax: Axes, table: Table) -> None:
+    """Draw the drawdowns of strategy and benchmark; number the deepest, with depth and dates above the axes."""
+    dates, net, benchmark = table["dates"], table["net_drawdown"], table["benchmark_drawdown"]
+    ax.fill_between(dates, net, 0.0, color=BLUE, alpha=0.35, linewidth=0)
+    ax.plot(dates, net, color=BLUE, linewidth=0.9)
+    ax.plot(dates, benchmark, color=ORANGE, linewidth=0.9)
+    ax.set_ylim(1.25 * min(float(net.min()), float(benchmark.min()), -0.01), 0.0)
+    set_percent_ticks(ax.yaxis, max_intervals=4)
+    texts = []
+    spans = _shade_drawdown_spans(ax, table)
+    for number, (period, span) in enumerate(zip(table["drawdowns"].itertuples(), spans, strict=True), start=1):
+        ax.annotate(
+            str(number), (sum(span) / 2, 0.0), (0, 2), xycoords=("data", "axes fraction"), textcoords="offset points",
+            ha="center", va="bottom", fontsize=SMALL_SIZE, color=BLACK, fontweight="bold",
+        )  # fmt: skip
+        peak = f"{period.peak_date:%b %Y}"
+        is_open = pd.isna(period.recovery_date)
+        dates_text = f"since {peak}" if is_open else f"{peak} to {period.recovery_date:%b %Y}"
+        texts.append(f"{number}: {percent_text(period.depth)}, {dates_text}")
+    ax.set_title("     ".join(texts), loc="right", fontsize=SMALL_SIZE, color=BLACK, pad=6, y=1.0)
+
+
+def _shade_drawdown_spans(ax: Axes, table: Table) -> list[tuple[float, float]]:
+    """Shade each drawdown from its peak to its recovery, or to the last date; return the (start, end) dates."""
+    from matplotlib.dates import date2num
+
+    spans = []
+    for period in table["drawdowns"].itertuples():
+        end = table["dates"][-1] if pd.isna(period.recovery_date) else period.recovery_date
+        spans.append((float(date2num(period.peak_date)), float(date2num(end))))
+        ax.axvspan(*spans[-1], color=LIGHT_GREY, alpha=0.55, linewidth=0, zorder=0)
+    return spans
+
+
+def rolling_sharpe_table(context: PageContext) -> Table:
     """Return the Sharpe ratio over a trailing window with its band under no skill (see `RollingSharpe`)."""
     result, per_year = context.run_data.result, context.config.report.sessions_per_year
-    return as_table(rolling_sharpe(result, sessions_per_year=per_year), date_range=result.fill_dates[[0, -1]])
+    return fields_table(rolling_sharpe(result, sessions_per_year=per_year), date_range=result.fill_dates[[0, -1]])
 
 
-def headline_values(context: PageContext) -> Table:
+@panel("Rolling Sharpe ratio ({window} sessions, annualised)", rolling_sharpe_table)
+def rolling_sharpe_panel(ax: Axes, table: Table) -> None:
+    """Draw rolling Sharpe ratios over their band under no skill."""
+    dates, half_width = table["dates"], table["band_half_width"]
+    marker = marker_for_few_points(dates, "o")
+    ax.fill_between(dates[[0, -1]], -half_width, half_width, label=NO_SKILL_LABEL, **BAND_STYLE)
+    curves = ((table["benchmark_sharpe"], "buy and hold", ORANGE, 1.3),
+              (table["strategy_sharpe"], "strategy after costs", BLUE, 1.6))  # fmt: skip
+    for values, name, color, width in curves:
+        style: dict[str, Any] = {"color": color, "linewidth": width, "marker": marker, "markersize": 3}
+        ax.plot(dates, values, clip_on=not marker, label=name, **style)
+    ax.axhline(0.0, color=GREY, linewidth=0.8)
+    ax.locator_params(axis="y", nbins=6)
+    drawn = np.concatenate([*(curve[0] for curve in curves), [-half_width, half_width]])
+    low, high = float(np.nanmin(drawn)), float(np.nanmax(drawn))
+    ax.set_ylim(low - 0.05 * (high - low), high + 0.25 * (high - low))
+    ax.yaxis.set_major_formatter(number_tick_label)
+    add_legend_at_top(ax)
+
+
+def headline_rows_table(context: PageContext) -> Table:
     """Return the headline tables as rows of one table, separated by empty rows."""
     rows: list[TableRow] = []
     for table in headline_tables(context.metrics):
@@ -60,22 +150,44 @@ def headline_values(context: PageContext) -> Table:
     return {"rows": rows[1:]}
 
 
-def monthly_return_values(context: PageContext) -> Table:
+def monthly_return_table(context: PageContext) -> Table:
     """Return the net returns by calendar month (years, 12) and year (years,); NaN without sessions."""
     months, years = monthly_returns(context.run_data.result), yearly_returns(context.run_data.result)
     returns = months.to_numpy(dtype=np.float64)
     return {"years": months.index.to_numpy(), "monthly_returns": returns, "yearly_returns": years}
 
 
-GROWTH = Panel("growth", "Growth of 1 (log scale)", growth_values, draw_growth, 22.0)
-DRAWDOWN = Panel("drawdown", "Drawdown", growth_values, draw_drawdown)
-ROLLING_SHARPE = Panel(
-    "rolling_sharpe", "Rolling Sharpe ratio ({window} sessions, annualised)", rolling_sharpe_values, draw_rolling_sharpe
-)
-HEADLINE = Panel("headline", "", headline_values, partial(draw_text_table, column_right_edges=(0.66, 1.0)))
-MONTHLY_RETURNS = Panel(
-    "monthly_returns", "Monthly returns after costs (%)", monthly_return_values, draw_monthly_returns, 16.0
-)
+@panel("Monthly returns after costs (%)", monthly_return_table, 16.0)
+def monthly_returns_panel(ax: Axes, table: Table) -> None:
+    """Write each month's and year's return in percent, coloured from loss to gain.
+
+    Parameters
+    ----------
+    table : `years` (n,), `monthly_returns` (n, 12) and `yearly_returns` (n,); NaN where there is none.
+    """
+    years, months = table["years"], table["monthly_returns"]
+    known = np.abs(months[~np.isnan(months)])
+    half_range = max(float(np.quantile(known, 0.95)) if len(known) else 0.0, 0.01)
+    draw_loss_gain_image(ax, months, half_range=half_range)
+    sizes = ((17, 7.6), (22, 6.4), (34, 5.2), (math.inf, 3.6))
+    size = next(size for max_years, size in sizes if len(years) <= max_years)
+    style: dict[str, Any] = {"fontsize": size, "color": BLACK}
+    # Written as texts: each tick would be two lines and two texts.
+    for (row, month), value in np.ndenumerate(months):
+        if not np.isnan(value):
+            text = percent_text(value, decimals=1 if abs(value) < 0.2 else 0, suffix="")
+            ax.text(month, row, text, ha="center", va="center", **style)
+    for row, (year, value) in enumerate(zip(years, table["yearly_returns"], strict=True)):
+        text = percent_text(value, suffix="")
+        ax.text(YEAR_COLUMN_RIGHT, row, text, ha="right", va="center", fontweight="bold", **style)
+        ax.text(-0.65, row, str(year), ha="right", va="center", fontsize=size + 0.4, color=BLACK)
+    for column, label in zip((*range(12), 12.75), MONTH_LABELS, strict=True):
+        ax.text(column, -0.62, label, ha="center", va="bottom", fontsize=size + 0.4, color=BLACK)
+    ax.set_axis_off()
+    ax.set_xlim(YEAR_LABEL_LEFT, YEAR_COLUMN_RIGHT)
+
+
+HEADLINE_PANEL = Panel("", headline_rows_table, partial(draw_text_table, column_right_edges=(0.66, 1.0)))
 
 
 def tearsheet_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
@@ -83,11 +195,11 @@ def tearsheet_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
     n_years = len(context.run_data.result.sessions.year.unique())
     height = min(MAX_CALENDAR_ROW_HEIGHT * n_years, CALENDAR_TOP - 0.03)
     return (
-        PlacedPanel(GROWTH, (0.042, 0.4309, 0.558, 0.3561), has_x_labels=False),
-        PlacedPanel(DRAWDOWN, (0.042, 0.2609, 0.558, 0.1263), has_x_labels=False),
-        PlacedPanel(ROLLING_SHARPE, (0.042, 0.045, 0.558, 0.1723)),
-        PlacedPanel(HEADLINE, (0.645, 0.345, 0.335, 0.48)),
-        PlacedPanel(MONTHLY_RETURNS, (0.645, CALENDAR_TOP - height, 0.335, height)),
+        PlacedPanel(growth_panel, (0.042, 0.4309, 0.558, 0.3561), has_x_labels=False),
+        PlacedPanel(drawdown_panel, (0.042, 0.2609, 0.558, 0.1263), has_x_labels=False),
+        PlacedPanel(rolling_sharpe_panel, (0.042, 0.045, 0.558, 0.1723)),
+        PlacedPanel(HEADLINE_PANEL, (0.645, 0.345, 0.335, 0.48)),
+        PlacedPanel(monthly_returns_panel, (0.645, CALENDAR_TOP - height, 0.335, height)),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,20 +20,20 @@ from quantlr.backtest.rolling import rolling_accuracy
 from quantlr.model.diagnostics import standardize_weights
 from quantlr.report.context import PageContext
 from quantlr.report.curves import draw_rolling_accuracy
-from quantlr.report.pages.forecast import draw_calibration, reliability_values
-from quantlr.report.pages.holdings import draw_price, price_table
-from quantlr.report.pages.layout import Panel, PlacedPanel, Table, as_table
+from quantlr.report.pages.forecast import draw_calibration, reliability_table
+from quantlr.report.pages.holdings import draw_price, make_price_table
+from quantlr.report.pages.layout import Panel, PlacedPanel, Table, fields_table, panel
 from quantlr.report.style import (
     BLUE,
     GREY,
     LEGEND_ROW_POINTS,
     SKY,
     VERMILION,
+    Axes,
     TableRow,
     add_legend_above,
     draw_text_table,
-    format_date_axis,
-    grid_along_x,
+    format_category_rows,
     growth_text,
     number_text,
     number_tick_label,
@@ -41,10 +41,7 @@ from quantlr.report.style import (
     style_axes,
 )
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-NO_OUTCOME = "No outcome is known yet."
+NO_OUTCOME_MESSAGE = "No outcome is known yet."
 
 
 @dataclass(frozen=True)
@@ -53,48 +50,48 @@ class TickerContext:
 
     Attributes
     ----------
-    run : the run.
+    run_context : the run.
     ticker_index : position of the ticker in the run's forecasts.
     """
 
-    run: PageContext
+    run_context: PageContext
     ticker_index: int
 
     @property
-    def name(self) -> str:
+    def ticker_name(self) -> str:
         """The ticker."""
-        return self.run.run_data.forecasts.tickers[self.ticker_index]
+        return self.run_context.run_data.forecasts.tickers[self.ticker_index]
 
     @cached_property
-    def evaluated(self) -> EvaluatedForecasts:
+    def evaluated_forecasts(self) -> EvaluatedForecasts:
         """Its forecasts with a known outcome."""
-        return forecasts_of_ticker(self.run.evaluated, self.ticker_index)
+        return forecasts_of_ticker(self.run_context.evaluated_forecasts, self.ticker_index)
 
     @cached_property
     def backtest(self) -> BacktestView:
         """Its part as a backtest of its own, in excess of cash."""
-        data = self.run.run_data
+        data = self.run_context.run_data
         sessions = active_session_slice(data.result, data.forecasts, self.ticker_index)
         result = ticker_backtest(data.result, self.ticker_index, sessions)
-        return BacktestView.from_result(result, sessions_per_year=self.run.config.report.sessions_per_year)
+        return BacktestView.from_result(result, sessions_per_year=self.run_context.config.report.sessions_per_year)
 
     @cached_property
     def attribution(self) -> TickerAttribution:
         """Its numbers, each an array of one."""
-        data, index = self.run.run_data, np.array([self.ticker_index], dtype=np.int64)
-        per_year = self.run.config.report.sessions_per_year
+        data, index = self.run_context.run_data, np.array([self.ticker_index], dtype=np.int64)
+        per_year = self.run_context.config.report.sessions_per_year
         return ticker_attribution(
-            data.result, data.forecasts, self.evaluated, sessions_per_year=per_year, ticker_indices=index
+            data.result, data.forecasts, self.evaluated_forecasts, sessions_per_year=per_year, ticker_indices=index
         )
 
 
-def ticker_price_values(context: TickerContext) -> Table:
-    """Return the adjusted price and the dates of the trades (see `price_table`)."""
-    view = context.backtest
-    return price_table(view.result, 0, view.trades, name=context.name, fill=context.run.config.execution.fill)
+def ticker_price_table(context: TickerContext) -> Table:
+    """Return the adjusted price and the dates of the trades (see `make_price_table`)."""
+    view, fill = context.backtest, context.run_context.config.execution.fill
+    return make_price_table(view.result, 0, view.trades, name=context.ticker_name, fill=fill)
 
 
-def ticker_growth_values(context: TickerContext) -> Table:
+def ticker_growth_table(context: TickerContext) -> Table:
     """Return the growth of 1 of the ticker's part in excess of cash: `net_equity` and `gross_equity`."""
     result = context.backtest.result
     return {
@@ -104,7 +101,9 @@ def ticker_growth_values(context: TickerContext) -> Table:
     }
 
 
-def _draw_growth(ax: Axes, table: Table) -> None:
+@panel("Growth of 1, in excess of cash", ticker_growth_table, LEGEND_ROW_POINTS)
+def ticker_growth_panel(ax: Axes, table: Table) -> None:
+    """Draw the equity of the ticker's part before and after costs."""
     dates = table["dates"]
     curves = (("gross_equity", "before costs", SKY, 1.2), ("net_equity", "after costs", BLUE, 1.7))
     for key, name, color, width in curves:
@@ -113,30 +112,29 @@ def _draw_growth(ax: Axes, table: Table) -> None:
     ax.locator_params(axis="y", nbins=5)
     ax.yaxis.set_major_formatter(number_tick_label)
     add_legend_above(ax, n_columns=2)
-    format_date_axis(ax, dates)
 
 
-def ticker_accuracy_values(context: TickerContext) -> Table:
+def ticker_accuracy_table(context: TickerContext) -> Table:
     """Return the accuracy over a trailing window of forecasts (see `RollingAccuracy`)."""
-    if not len(context.evaluated.up):
-        return {"window": 0, "message": NO_OUTCOME}
-    rolling = rolling_accuracy(context.evaluated, context.run.run_data.forecasts.sessions)
-    table = as_table(rolling, date_range=context.backtest.result.fill_dates[[0, -1]])
+    if not len(context.evaluated_forecasts.up):
+        return {"window": 0, "message": NO_OUTCOME_MESSAGE}
+    rolling = rolling_accuracy(context.evaluated_forecasts, context.run_context.run_data.forecasts.sessions)
+    table = fields_table(rolling, date_range=context.backtest.result.fill_dates[[0, -1]])
     return table if len(rolling.dates) > 1 else table | {"message": "Too few forecasts for a rolling accuracy."}
 
 
-def ticker_calibration_values(context: TickerContext) -> Table:
-    """Return the reliability curve and the 95% band of calibrated forecasts (see `reliability_values`)."""
-    if not len(context.evaluated.up):
-        return {"message": NO_OUTCOME}
-    return reliability_values(context.evaluated, np.random.default_rng(context.run.config.seed))
+def ticker_calibration_table(context: TickerContext) -> Table:
+    """Return the reliability curve and the 95% band of calibrated forecasts (see `reliability_table`)."""
+    if not len(context.evaluated_forecasts.up):
+        return {"message": NO_OUTCOME_MESSAGE}
+    return reliability_table(context.evaluated_forecasts, np.random.default_rng(context.run_context.config.seed))
 
 
-def ticker_coefficient_values(context: TickerContext) -> Table:
+def ticker_coefficient_table(context: TickerContext) -> Table:
     """Return the last refit's coefficients, standardised over the ticker's rows, the largest 10 first."""
-    data = context.run.run_data
-    dataset, coefficients = data.dataset, context.run.metrics["model"]["coefficients"]
-    by_feature = coefficients.get("pooled") or coefficients[context.name]
+    data = context.run_context.run_data
+    dataset, coefficients = data.dataset, context.run_context.metrics["model"]["coefficients"]
+    by_feature = coefficients.get("pooled") or coefficients[context.ticker_name]
     weights = np.array([by_feature[name] for name in dataset.columns], dtype=np.float64)
     weights = standardize_weights(dataset, weights, row_slice=dataset.ticker_slice(context.ticker_index))
     model = "last refit of the pooled model" if "pooled" in coefficients else "last refit"
@@ -149,7 +147,8 @@ def ticker_coefficient_values(context: TickerContext) -> Table:
     return table | {"features": [dataset.columns[index] for index in order], "coefficients": weights[order]}
 
 
-def _draw_coefficients(ax: Axes, table: Table) -> None:
+@panel("Standardised coefficients ({model})", ticker_coefficient_table, 8.0)
+def ticker_coefficients_panel(ax: Axes, table: Table) -> None:
     """Draw a bar per feature, in the right part of the axes: names stand at the left."""
     ax.set_axis_off()
     chart, weights = ax.inset_axes((0.36, 0.0, 0.64, 1.0)), table["coefficients"]
@@ -158,19 +157,17 @@ def _draw_coefficients(ax: Axes, table: Table) -> None:
     colors = [VERMILION if weight < 0 else BLUE for weight in weights]
     chart.barh(range(len(weights)), weights, height=0.6, color=colors, linewidth=0)
     chart.axvline(0, color=GREY, linewidth=0.8)
-    chart.set_ylim(len(weights) - 0.5, -0.5)
-    chart.set_yticks(range(len(weights)), [f"{name:.24}" for name in table["features"]])
-    grid_along_x(chart)
+    format_category_rows(chart, [f"{name:.24}" for name in table["features"]])
     chart.locator_params(axis="x", nbins=5)
 
 
-def ticker_number_values(context: TickerContext) -> Table:
+def ticker_number_table(context: TickerContext) -> Table:
     """Return the rows of a table of the ticker's numbers.
 
     Contribution and costs are per year of the whole run, all else over the ticker's own part.
     """
-    stats, view, data = context.attribution, context.backtest, context.run.run_data
-    per_year = context.run.config.report.sessions_per_year
+    stats, view, data = context.attribution, context.backtest, context.run_context.run_data
+    per_year = context.run_context.config.report.sessions_per_year
     annual_cost = float(view.result.cost.sum()) / len(data.result.cost) * per_year
     excess_accuracy = float(stats.accuracy[0] - stats.baseline_accuracy[0])
     rows = (
@@ -192,38 +189,30 @@ def ticker_number_values(context: TickerContext) -> Table:
     return {"rows": [header, *(TableRow(label, (value, band)) for label, value, band in rows)]}
 
 
-PRICE = Panel("ticker_price", "Adjusted {price_kind} and positions", ticker_price_values, draw_price, LEGEND_ROW_POINTS)
-GROWTH = Panel("ticker_growth", "Growth of 1, in excess of cash", ticker_growth_values, _draw_growth, LEGEND_ROW_POINTS)
-ACCURACY = Panel(
-    "ticker_accuracy", "Rolling accuracy ({window} forecasts)", ticker_accuracy_values, draw_rolling_accuracy
-)
-CALIBRATION = Panel(
-    "ticker_calibration", "Calibration (reliability diagram)", ticker_calibration_values, draw_calibration
-)
-COEFFICIENTS = Panel(
-    "ticker_coefficients", "Standardised coefficients ({model})", ticker_coefficient_values, _draw_coefficients, 8.0
-)
-NUMBERS = Panel("ticker_numbers", "", ticker_number_values, partial(draw_text_table, column_right_edges=(0.68, 1.0)))
-EMPTY = Panel("ticker_empty", "", lambda _: {"message": "Its first forecast is too late to be traded."}, NUMBERS.draw)
+PRICE_PANEL = Panel("Adjusted {price_kind} and positions", ticker_price_table, draw_price, LEGEND_ROW_POINTS)
+ACCURACY_PANEL = Panel("Rolling accuracy ({window} forecasts)", ticker_accuracy_table, draw_rolling_accuracy)
+CALIBRATION_PANEL = Panel("Calibration (reliability diagram)", ticker_calibration_table, draw_calibration)
+NUMBERS_PANEL = Panel("", ticker_number_table, partial(draw_text_table, column_right_edges=(0.68, 1.0)))
+EMPTY_PANEL = Panel("", lambda _: {"message": "Its first forecast is too late to be traded."}, NUMBERS_PANEL.draw)
 
 
 def ticker_panels(context: TickerContext) -> tuple[PlacedPanel, ...]:
     """Return the panels of the page; a single message if the ticker has no session."""
     if not len(context.backtest.result.equity):
-        return (PlacedPanel(EMPTY, (0.05, 0.1, 0.9, 0.6)),)
+        return (PlacedPanel(EMPTY_PANEL, (0.05, 0.1, 0.9, 0.6)),)
     return (
-        PlacedPanel(PRICE, (0.055, 0.5105, 0.56, 0.2695), has_x_labels=False),
-        PlacedPanel(GROWTH, (0.055, 0.2655, 0.56, 0.1838), has_x_labels=False),
-        PlacedPanel(ACCURACY, (0.055, 0.045, 0.56, 0.1593)),
-        PlacedPanel(CALIBRATION, (0.675, 0.585, 0.305, 0.175)),
-        PlacedPanel(COEFFICIENTS, (0.675, 0.36, 0.305, 0.15)),
-        PlacedPanel(NUMBERS, (0.665, 0.035, 0.315, 0.265)),
+        PlacedPanel(PRICE_PANEL, (0.055, 0.5105, 0.56, 0.2695), has_x_labels=False),
+        PlacedPanel(ticker_growth_panel, (0.055, 0.2655, 0.56, 0.1838), has_x_labels=False),
+        PlacedPanel(ACCURACY_PANEL, (0.055, 0.045, 0.56, 0.1593)),
+        PlacedPanel(CALIBRATION_PANEL, (0.675, 0.585, 0.305, 0.175)),
+        PlacedPanel(ticker_coefficients_panel, (0.675, 0.36, 0.305, 0.15)),
+        PlacedPanel(NUMBERS_PANEL, (0.665, 0.035, 0.315, 0.265)),
     )
 
 
 def ticker_title_and_text(context: TickerContext) -> tuple[str, str]:
     """Return the ticker's contribution and whether its forecasts show skill, and the numbers behind that."""
-    stats, name = context.attribution, f"{context.name:.24}"
+    stats, name = context.attribution, f"{context.ticker_name:.24}"
     contribution, n_forecasts = float(stats.annual_contribution[0]), int(stats.n_forecasts[0])
     title = f"{name}: contribution {percent_text(contribution, decimals=2)} of equity a year"
     if not stats.mean_absolute_weight[0] > 0:

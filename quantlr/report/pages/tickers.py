@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from quantlr.backtest.attribution import cumulative_contribution
-from quantlr.core.values import Array
 from quantlr.report.context import PageContext
 from quantlr.report.curves import NO_SKILL_LABEL
-from quantlr.report.pages.layout import Page, Panel, PlacedPanel, Table, grid_rectangles
+from quantlr.report.pages.layout import Page, Panel, PlacedPanel, Table, grid_rectangles, panel
 from quantlr.report.style import (
     BAND_GREY,
     BLACK,
@@ -26,9 +25,9 @@ from quantlr.report.style import (
     SKY,
     SMALL_SIZE,
     VERMILION,
+    Axes,
     add_legend_above,
-    format_date_axis,
-    grid_along_x,
+    format_category_rows,
     marker_for_few_points,
     number_text,
     percent_text,
@@ -38,19 +37,16 @@ from quantlr.report.style import (
 from quantlr.stats.hac import Z95
 from quantlr.stats.multiple_testing import expected_order_statistics
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 MAX_TICKER_ROWS = 60
 """Tickers that have a row each; of more, only the highest and the lowest are named."""
 N_EXTREME_TICKERS = 3
-TICKER_MEASURES = {
-    "contribution": ("Contribution (annual, % of equity)", True),
-    "accuracy": ("Accuracy", True),
-    "mean_weight": ("Mean |weight|", True),
-    "sharpe": ("Sharpe ratio", False),
+MEASURE_TITLES = {
+    "contribution": "Contribution (annual, % of equity)",
+    "accuracy": "Accuracy",
+    "mean_weight": "Mean |weight|",
+    "sharpe": "Sharpe ratio",
 }
-"""Title of each measure by ticker, and whether it is a fraction written in percent."""
+"""Measures by ticker; all but the Sharpe ratio are fractions, written in percent."""
 
 
 def has_several_tickers(context: PageContext) -> bool:
@@ -58,94 +54,72 @@ def has_several_tickers(context: PageContext) -> bool:
     return len(context.forecast_tickers) > 1
 
 
-def measure_by_ticker_values(context: PageContext, measure: str) -> dict[str, Any]:
+def measure_by_ticker_table(context: PageContext, measure: str) -> dict[str, Any]:
     """Return a measure by ticker, in descending order of contribution.
 
     `values` is (tickers,), NaN where undefined; accuracy and Sharpe ratio have a 95% band under no skill, `band_center`
-    plus and minus `band_half_width`; `tickers` are the names.
+    plus and minus `band_half_width`, which is NaN for the others; `tickers` are the names. Only rows of
+    the contribution are labelled, as the others stand beside it.
     """
-    stats = context.attribution
+    stats, names = context.attribution, context.forecast_tickers
     order = np.argsort(-stats.annual_contribution, kind="stable")
-    zeros = np.zeros(len(order))
-    columns: dict[str, tuple[Array, ...]] = {
-        "contribution": (stats.annual_contribution,),
+    zero, unknown = np.zeros(len(order)), np.full(len(order), np.nan)
+    columns = {
+        "contribution": (stats.annual_contribution, zero, unknown),
         "accuracy": (stats.accuracy, stats.baseline_accuracy, stats.accuracy_band_half_width),
-        "mean_weight": (stats.mean_absolute_weight,),
-        "sharpe": (stats.sharpe, zeros, stats.sharpe_band_half_width),
+        "mean_weight": (stats.mean_absolute_weight, zero, unknown),
+        "sharpe": (stats.sharpe, zero, stats.sharpe_band_half_width),
     }
-    sorted_columns = [column[order] for column in columns[measure]]
-    names = context.forecast_tickers
-    table = dict(zip(("values", "band_center", "band_half_width"), sorted_columns, strict=False))
-    return {**table, "tickers": [names[index] for index in order], "is_percent": TICKER_MEASURES[measure][1]}
+    table = dict(zip(("values", "band_center", "band_half_width"), np.array(columns[measure])[:, order], strict=True))
+    tickers = [names[index] for index in order]
+    row_labels = [f"{ticker:.14}" if measure == "contribution" else "" for ticker in tickers]
+    flags = {"is_percent": measure != "sharpe", "has_baseline": measure == "accuracy"}
+    return {**table, **flags, "tickers": tickers, "row_labels": row_labels}
 
 
-def _draw_ticker_bars(ax: Axes, table: Table) -> None:
-    """Draw a bar per ticker, over its band under no skill."""
-    _draw_no_skill_bands(ax, table)
-    colors = [VERMILION if value < 0 else BLUE for value in table["values"]]
-    ax.barh(range(len(colors)), np.nan_to_num(table["values"]), height=0.5, color=colors, linewidth=0)
-    ax.axvline(0, color=GREY, linewidth=0.8)
-    _format_ticker_rows(ax, table)
-
-
-def _draw_named_ticker_bars(ax: Axes, table: Table) -> None:
-    """Draw a bar per ticker with its name at the left."""
-    _draw_ticker_bars(ax, table)
-    tickers = table["tickers"]
-    size = SMALL_SIZE if len(tickers) <= 30 and max(map(len, tickers)) <= 8 else 6.6
-    ax.set_yticks(range(len(tickers)), [f"{ticker:.14}" for ticker in tickers], fontsize=size)
-
-
-def _draw_ticker_dots(ax: Axes, table: Table) -> None:
-    """Draw a dot per ticker and a mark for its baseline, over its band under no skill."""
-    rows = np.arange(len(table["values"]))
-    _draw_no_skill_bands(ax, table)
-    ax.plot(table["band_center"], rows, "|", color=ORANGE, markersize=9, markeredgewidth=2)
-    ax.plot(table["values"], rows, "o", color=BLUE, markersize=5 if len(rows) <= 30 else 3.6)
-    _format_ticker_rows(ax, table)
-    ax.set_xlabel(f"orange: baseline; grey: {NO_SKILL_LABEL}", fontsize=8.2, color=GREY)
-
-
-def _draw_no_skill_bands(ax: Axes, table: Table) -> None:
-    if "band_half_width" in table:
-        rows = np.flatnonzero(~np.isnan(table["band_half_width"]))
-        center, half_width = table["band_center"][rows], table["band_half_width"][rows]
-        left, width = center - half_width, 2 * half_width
-        ax.barh(rows, width, left=left, height=0.86, color=BAND_GREY, alpha=0.5, linewidth=0)
-
-
-def _format_ticker_rows(ax: Axes, table: Table) -> None:
-    n_tickers = len(table["values"])
-    ax.set_ylim(n_tickers - 0.5, -0.5)
-    ax.set_yticks(range(n_tickers), [])
-    grid_along_x(ax)
+def _draw_ticker_rows(ax: Axes, table: Table) -> None:
+    """Draw a bar per ticker, or a dot and a mark for its baseline, over its band under no skill."""
+    values, rows, labels = table["values"], np.arange(len(table["values"])), table["row_labels"]
+    has_band = ~np.isnan(table["band_half_width"])
+    center, half_width = table["band_center"][has_band], table["band_half_width"][has_band]
+    style: dict[str, Any] = {"height": 0.86, "color": BAND_GREY, "alpha": 0.5, "linewidth": 0}
+    ax.barh(rows[has_band], 2 * half_width, left=center - half_width, **style)
+    if table["has_baseline"]:
+        ax.plot(table["band_center"], rows, "|", color=ORANGE, markersize=9, markeredgewidth=2)
+        ax.plot(values, rows, "o", color=BLUE, markersize=5 if len(rows) <= 30 else 3.6)
+        ax.set_xlabel(f"orange: baseline; grey: {NO_SKILL_LABEL}", fontsize=8.2, color=GREY)
+    else:
+        colors = [VERMILION if value < 0 else BLUE for value in values]
+        ax.barh(rows, np.nan_to_num(values), height=0.5, color=colors, linewidth=0)
+        ax.axvline(0, color=GREY, linewidth=0.8)
+    format_category_rows(ax, labels)
+    ax.tick_params(axis="y", labelsize=SMALL_SIZE if len(labels) <= 30 and max(map(len, labels)) <= 8 else 6.6)
     ax.locator_params(axis="x", nbins=5)
     if table["is_percent"]:
         ax.xaxis.set_major_formatter(percent_tick_label)
 
 
-def ranked_measure_values(context: PageContext, measure: str) -> Table:
+def ranked_measure_table(context: PageContext, measure: str) -> Table:
     """Return a measure by ticker in descending order, and the expected order statistics under no skill.
 
     `ranked` and `expected_by_rank` are (tickers,), the latter only for accuracy and Sharpe ratio; accuracy is less the
     majority-class baseline. `extremes` names the highest and the lowest tickers.
     """
-    table = measure_by_ticker_values(context, measure)
-    values = table["values"] - table["band_center"] if "band_center" in table else table["values"]
+    table = measure_by_ticker_table(context, measure)
+    values, half_width = table["values"] - table["band_center"], table["band_half_width"]
     is_known = ~np.isnan(values)
-    if not is_known.any():
-        return {"message": "It is undefined for every ticker."}
-    ranked: dict[str, Any] = {"ranked": np.sort(values[is_known])[::-1], "is_percent": table["is_percent"]}
-    if "band_half_width" in table:
-        ranked["expected_by_rank"] = expected_order_statistics(table["band_half_width"][is_known] / Z95)[::-1]
     order = np.argsort(-values, kind="stable")[: is_known.sum()]
-
+    if not len(order):
+        return {"message": "It is undefined for every ticker."}
     format_value = percent_text if table["is_percent"] else number_text
     highest, lowest = (
         ", ".join(f"{table['tickers'][index]:.10} {format_value(values[index])}" for index in indices)
         for indices in (order[:N_EXTREME_TICKERS], order[::-1][:N_EXTREME_TICKERS])
     )
-    return ranked | {"extremes": f"highest: {highest}\nlowest: {lowest}"}
+    table |= {"ranked": values[order], "extremes": f"highest: {highest}\nlowest: {lowest}"}
+    if not np.isnan(half_width).all():
+        table["expected_by_rank"] = expected_order_statistics(half_width[is_known] / Z95)[::-1]
+    return table
 
 
 def _draw_ranked_measure(ax: Axes, table: Table) -> None:
@@ -164,7 +138,7 @@ def _draw_ranked_measure(ax: Axes, table: Table) -> None:
     add_legend_above(ax, n_columns=2)
 
 
-def cumulative_contribution_values(context: PageContext) -> Table:
+def cumulative_contribution_table(context: PageContext) -> Table:
     """Return the cumulative contributions as sums of fractions of equity.
 
     `named` maps the tickers that contributed most and least to (sessions,); `others` is (sessions, other tickers).
@@ -183,7 +157,8 @@ def cumulative_contribution_values(context: PageContext) -> Table:
     return table if sums.any() else table | {"message": "No position was held."}
 
 
-def _draw_cumulative_contribution(ax: Axes, table: Table) -> None:
+@panel("Cumulative contribution (% of equity)", cumulative_contribution_table, LEGEND_ROW_POINTS)
+def cumulative_contribution_panel(ax: Axes, table: Table) -> None:
     """Draw the named tickers in colour and the others in grey, thinned out to some 300 points."""
     dates, others = table["dates"], table["others"]
     marker = marker_for_few_points(dates)
@@ -198,17 +173,18 @@ def _draw_cumulative_contribution(ax: Axes, table: Table) -> None:
     set_percent_ticks(ax.yaxis, max_intervals=6)
     width_inches = ax.get_window_extent().width / ax.figure.dpi
     add_legend_above(ax, n_columns=6 if width_inches > 8 else 3 if width_inches > 3.8 else 2)
-    format_date_axis(ax, table["date_range"])
 
 
-def contribution_by_accuracy_values(context: PageContext) -> Table:
+def contribution_by_accuracy_table(context: PageContext) -> Table:
     """Return excess accuracy over the majority-class baseline, and annual contribution, by ticker: (tickers,) each."""
     stats = context.attribution
     excess_accuracy = stats.accuracy - stats.baseline_accuracy
     return {"excess_accuracy": excess_accuracy, "annual_contribution": stats.annual_contribution}
 
 
-def _draw_contribution_by_accuracy(ax: Axes, table: Table) -> None:
+@panel("Contribution by excess accuracy", contribution_by_accuracy_table)
+def contribution_by_accuracy_panel(ax: Axes, table: Table) -> None:
+    """Draw a dot per ticker."""
     style: dict[str, Any] = {"color": BLUE, "markersize": 3.2, "alpha": 0.6}
     ax.plot(table["excess_accuracy"], table["annual_contribution"], "o", **style)
     ax.axhline(0, color=GREY, linewidth=0.8)
@@ -219,40 +195,25 @@ def _draw_contribution_by_accuracy(ax: Axes, table: Table) -> None:
     ax.set_xlabel("accuracy less majority-class baseline", **LABEL_STYLE)
 
 
-ROW_DRAWINGS = (_draw_named_ticker_bars, _draw_ticker_dots, _draw_ticker_bars, _draw_ticker_bars)
 ROW_PANELS = tuple(
-    Panel(f"tickers_{measure}", title, partial(measure_by_ticker_values, measure=measure), draw)
-    for (measure, (title, _)), draw in zip(TICKER_MEASURES.items(), ROW_DRAWINGS, strict=True)
+    Panel(title, partial(measure_by_ticker_table, measure=measure), _draw_ticker_rows)
+    for measure, title in MEASURE_TITLES.items()
 )
-RANK_TITLES = {name: title for name, (title, _) in TICKER_MEASURES.items()} | {
-    "accuracy": "Accuracy less majority-class baseline"
-}
+RANK_TITLES = MEASURE_TITLES | {"accuracy": "Accuracy less majority-class baseline"}
 RANK_PANELS = tuple(
-    Panel(
-        f"ranked_{name}", title, partial(ranked_measure_values, measure=name), _draw_ranked_measure, LEGEND_ROW_POINTS
-    )
-    for name, title in RANK_TITLES.items()
+    Panel(title, partial(ranked_measure_table, measure=measure), _draw_ranked_measure, LEGEND_ROW_POINTS)
+    for measure, title in RANK_TITLES.items()
 )
-CUMULATIVE_CONTRIBUTION = Panel(
-    "cumulative_contribution", "Cumulative contribution (% of equity)", cumulative_contribution_values,
-    _draw_cumulative_contribution, LEGEND_ROW_POINTS,
-)  # fmt: skip
-CONTRIBUTION_BY_ACCURACY = Panel(
-    "contribution_by_accuracy", "Contribution by excess accuracy", contribution_by_accuracy_values,
-    _draw_contribution_by_accuracy,
-)  # fmt: skip
 
 
 def tickers_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
     """Return the panels of the page: rows above the cumulative contributions, rows beside them, or ranks."""
     names = context.forecast_tickers
-    two_legend_rows, three_legend_rows = (
-        replace(CUMULATIVE_CONTRIBUTION, title_padding=n_rows * LEGEND_ROW_POINTS) for n_rows in (2, 3)
-    )
     if len(names) > MAX_TICKER_ROWS:
         cells = grid_rectangles((0.05, 0.065, 0.93, 0.69), 2, 3, wspace=0.2, hspace=0.48)
         first, second, third, fourth = RANK_PANELS
-        panels = (first, second, two_legend_rows, third, fourth, CONTRIBUTION_BY_ACCURACY)
+        curves = replace(cumulative_contribution_panel, title_padding=2 * LEGEND_ROW_POINTS)
+        panels = (first, second, curves, third, fourth, contribution_by_accuracy_panel)
         return tuple(map(PlacedPanel, panels, cells))
     has_curves_below = len(names) <= 15
     top, left = 0.78, min(0.03 + 0.0055 * max(len(name[:14]) for name in names), 0.11)
@@ -262,11 +223,12 @@ def tickers_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
     cells = grid_rectangles(area, 1, 4, wspace=0.1, width_ratios=(1.2, 1.0, 0.8, 1.0))
     rows = tuple(map(PlacedPanel, ROW_PANELS, cells))
     if has_curves_below:
-        return (*rows, PlacedPanel(CUMULATIVE_CONTRIBUTION, (0.055, 0.045, 0.925, top - height - 0.145)))
+        return (*rows, PlacedPanel(cumulative_contribution_panel, (0.055, 0.045, 0.925, top - height - 0.145)))
+    curves = replace(cumulative_contribution_panel, title_padding=3 * LEGEND_ROW_POINTS)
     return (
         *rows,
-        PlacedPanel(three_legend_rows, (0.715, 0.45, 0.265, 0.28)),
-        PlacedPanel(CONTRIBUTION_BY_ACCURACY, (0.715, 0.065, 0.265, 0.29)),
+        PlacedPanel(curves, (0.715, 0.45, 0.265, 0.28)),
+        PlacedPanel(contribution_by_accuracy_panel, (0.715, 0.065, 0.265, 0.29)),
     )
 
 
@@ -281,10 +243,8 @@ def tickers_title_and_text(context: PageContext) -> tuple[str, str]:
     n_expected = 0.025 * n_tickers  # Of tickers without skill, 2.5% are above their 95% band.
     expected = f"{n_expected:.0f}" if n_expected >= 1 else "fewer than 1"
     best, worst = int(contribution.argmax()), int(np.argsort(-contribution, kind="stable")[-1])
-    total, highest, lowest = (
-        percent_text(float(value), decimals=2)
-        for value in (contribution.sum(), contribution[best], contribution[worst])
-    )
+    sum_and_extremes = (contribution.sum(), contribution[best], contribution[worst])
+    total, highest, lowest = (percent_text(float(value), decimals=2) for value in sum_and_extremes)
     n_positive = int((contribution > 0).sum())
     text = (
         f"Highest contribution {names[best]} ({highest} of equity a year, after costs and in excess of cash), lowest "
