@@ -329,7 +329,9 @@ class RefitChecker:
             was, became = (
                 fitted.model_forecasts.target_stats[index, : self.n_checked] for fitted in (self.original, altered)
             )
-            cutoff.check_unchanged("knowledge", name, was, became, self._refit_ticker_date, scale=comparison_scale(was))
+            cutoff.check_unchanged(
+                "target_stats", name, was, became, self._refit_ticker_date, scale=comparison_scale(was)
+            )
         if self._check_scaling(altered, cutoff) and self._check_coefficients(altered, cutoff):
             self._check_probabilities(altered, cutoff)
 

@@ -153,7 +153,7 @@ class TradingChecker:
             for name in names:
                 was, became = getattr(context, name)[past], getattr(altered, name)[past]
                 cutoff.with_scenario(scenario).check_unchanged(
-                    "known", name, was, became, forecast_ticker_date, scale=comparison_scale(was)
+                    "decision_context", name, was, became, forecast_ticker_date, scale=comparison_scale(was)
                 )
             if spliced is context:  # of the first scenario: its own rows up to the cutoff, altered ones after it
                 rows = {name: np.where(past, getattr(context, name), getattr(altered, name)) for name in names}

@@ -54,8 +54,8 @@ def _plan_and_print(options: Options, config_path: Path) -> None:
     for key, text in _iter_plan_lines(plan, config_path):
         table.add_row(key, Text(text))
     options.results.print(table)
-    if plan.walk is not None:
-        _print_walk_forward_plan(options, plan.walk)
+    if plan.walk_forward is not None:
+        _print_walk_forward_plan(options, plan.walk_forward)
     if options.as_json:
         click.echo(json.dumps(asdict(plan), ensure_ascii=False, allow_nan=False))
 
@@ -64,11 +64,11 @@ def _iter_plan_lines(plan: RunPlan, config_path: Path) -> Iterator[tuple[str, st
     """Yield key and text of each line: prices and features, the sections of the config, report and trials."""
     from quantlr.report.summary import ticker_list_text
 
-    walk = plan.walk
-    if walk is not None:
-        span, n_columns = walk.sessions, len(walk.columns)
-        yield "prices", f"{walk.source}: {span.rows:,} sessions, {span.first} to {span.last}"
-        yield "features", f"{n_columns} column{'s'[: n_columns != 1]}: {', '.join(walk.columns)}"
+    planned = plan.walk_forward
+    if planned is not None:
+        span, n_columns = planned.sessions, len(planned.columns)
+        yield "prices", f"{planned.source}: {span.rows:,} sessions, {span.first} to {span.last}"
+        yield "features", f"{n_columns} column{'s'[: n_columns != 1]}: {', '.join(planned.columns)}"
     missing = [ticker for ticker, last in plan.to_ask.items() if last is None]
     cached = [f"{ticker} (cached to {last})" for ticker, last in plan.to_ask.items() if last]
     if missing:
@@ -84,9 +84,9 @@ def _iter_plan_lines(plan: RunPlan, config_path: Path) -> Iterator[tuple[str, st
         yield "overlay", _section_text(overlay)
     yield "execution", _section_text(plan.config["execution"])
     yield "report", f"{plan.folder}{', replacing the report there' if plan.replaces else ''}"
-    if walk is not None:
-        this_trial = "this one is among them" if walk.tried else "this would be one more"
-        yield "trials", f"{walk.trials:,} so far with this label and a ticker of these; {this_trial} ({plan.ledger})"
+    if planned is not None:
+        this_trial = "this one is among them" if planned.tried else "this would be one more"
+        yield "trials", f"{planned.trials:,} so far with this label and a ticker of these; {this_trial} ({plan.ledger})"
 
 
 def _section_text(section: dict[str, Any]) -> str:
@@ -95,40 +95,40 @@ def _section_text(section: dict[str, Any]) -> str:
     return f"{kind}: {values}" if kind and values else kind or values
 
 
-def _print_walk_forward_plan(options: Options, walk: WalkForwardPlan) -> None:
+def _print_walk_forward_plan(options: Options, planned: WalkForwardPlan) -> None:
     from rich.text import Text
 
     from quantlr.cli.terminal import print_table
 
-    results, n_models = options.results, len(walk.models)
-    listed_models = walk.models if options.verbose else walk.models[:MAX_MODELS_SHOWN]
-    print_table(_models_table(walk, listed_models), results)
+    results, n_models = options.results, len(planned.models)
+    listed_models = planned.models if options.verbose else planned.models[:MAX_MODELS_SHOWN]
+    print_table(_models_table(planned, listed_models), results)
     if len(listed_models) < n_models:
         results.print(Text(f"and {n_models - len(listed_models):,} more; -v shows all", style="dim"))
-    for model in walk.models if options.verbose else walk.models[:1]:
+    for model in planned.models if options.verbose else planned.models[:1]:
         print_table(_refits_table(model, show_all=options.verbose), results)
-    results.print(Text("; ".join(_iter_totals(walk)), style="bold"))
-    options.print_notes(walk.notes)
+    results.print(Text("; ".join(_iter_totals(planned)), style="bold"))
+    options.print_notes(planned.notes)
 
 
-def _iter_totals(walk: WalkForwardPlan) -> Iterator[str]:
-    yield f"{walk.refits:,} refit{'s'[: walk.refits != 1]}"
-    yield f"{walk.forecasts:,} forecasts, of which {walk.scored:,} can be scored"
-    if walk.gap:
-        yield f"{walk.gap} row{'s'[: walk.gap != 1]} between training and forecast, since labels take time"
-    yield f"first fill {walk.first_fill}" if walk.first_fill else "no fill, since prices end before"
+def _iter_totals(planned: WalkForwardPlan) -> Iterator[str]:
+    yield f"{planned.refits:,} refit{'s'[: planned.refits != 1]}"
+    yield f"{planned.forecasts:,} forecasts, of which {planned.scored:,} can be scored"
+    if planned.gap:
+        yield f"{planned.gap} row{'s'[: planned.gap != 1]} between training and forecast, since labels take time"
+    yield f"first fill {planned.first_fill}" if planned.first_fill else "no fill, since prices end before"
 
 
-def _models_table(walk: WalkForwardPlan, models: tuple[PlannedModel, ...]) -> Table:
+def _models_table(planned: WalkForwardPlan, models: tuple[PlannedModel, ...]) -> Table:
     """Return a table with a row for each model."""
     from quantlr.cli.terminal import make_table
 
     right = {"justify": "right"}
     counts = [(heading, right) for heading in ("bars", "warm-up", "rows", "refits", "forecasts")]
     table = make_table("", (("", {}), *counts, ("first", {}), ("last", {})))
-    tickers_by_name = {ticker.name: ticker for ticker in walk.tickers}
+    tickers_by_name = {ticker.name: ticker for ticker in planned.tickers}
     for model in models:
-        tickers = [tickers_by_name[model.name]] if model.name in tickers_by_name else list(walk.tickers)
+        tickers = [tickers_by_name[model.name]] if model.name in tickers_by_name else list(planned.tickers)
         totals = map(sum, zip(*((ticker.bars.rows, ticker.warm_up, ticker.rows) for ticker in tickers), strict=True))
         numbers = (f"{number:,}" for number in (*totals, len(model.folds), model.n_forecasts))
         table.add_row(model.name, *numbers, model.folds[0].test.first, model.folds[-1].test.last)
@@ -147,7 +147,7 @@ def _refits_table(model: PlannedModel, *, show_all: bool) -> Table:
     for number, fold in enumerate(model.folds):
         if show_all or last_hidden <= first_hidden or not first_hidden <= number <= last_hidden:
             train, test = fold.train, fold.test
-            unlabelled = f" ({train.rows - fold.learnt:,} unlabelled)" if fold.learnt < train.rows else ""
+            unlabelled = f" ({train.rows - fold.labelled_rows:,} unlabelled)" if fold.labelled_rows < train.rows else ""
             train_cells = f"{train.rows:,}", f"{train.first} to {train.last}{unlabelled}"
             table.add_row(f"{number + 1:,}", *train_cells, f"{test.rows:,}", f"{test.first} to {test.last}")
         elif number == first_hidden:

@@ -41,12 +41,12 @@ class PlannedFold:
     Attributes
     ----------
     train, test : its training rows, over all tickers of the model, and the rows that it forecasts.
-    learnt : number of training rows that have a label.
+    labelled_rows : number of training rows that have a label.
     """
 
     train: SessionRange
     test: SessionRange
-    learnt: int
+    labelled_rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class RunPlan:
     name : of the run.
     config : with every default.
     to_ask : tickers that a run would download, and the last stored session of each; None where none is stored.
-    walk : dates, rows and folds; None where some prices are not stored yet.
+    walk_forward : dates, rows and folds; None where some prices are not stored yet.
     folder : where the report would go.
     replaces : whether a report is there.
     ledger : where the run would be recorded as a trial.
@@ -126,7 +126,7 @@ class RunPlan:
     name: str
     config: dict[str, Any]
     to_ask: dict[str, str | None]
-    walk: WalkForwardPlan | None
+    walk_forward: WalkForwardPlan | None
     folder: str
     replaces: bool
     ledger: str
@@ -161,14 +161,14 @@ def plan_config(
     with config.add_location_to_errors():
         tickers = (*run.data.tickers, *run.data.context)
         last_stored = {} if offline else run.data.source.last_date_by_due_ticker(tickers, end=run.data.end)
-        walk = None
+        walk_forward = None
         if None not in last_stored.values():
-            walk = _plan_walk_forward(run, load_prices(run.data, offline=True, progress=progress), ledger)
+            walk_forward = _plan_walk_forward(run, load_prices(run.data, offline=True, progress=progress), ledger)
     return RunPlan(
         name=run.name,
         config=run.model_dump(mode="json"),
         to_ask={ticker: last.isoformat() if last else None for ticker, last in last_stored.items()},
-        walk=walk,
+        walk_forward=walk_forward,
         folder=str(folder),
         replaces=folder.exists(),
         ledger=str(ledger.path),

@@ -277,7 +277,7 @@ def sweep_verdict(
                 f", where the best of {statistics.n_trials:,} without skill would show {threshold * root:.2f}: the "
                 f"deflated Sharpe ratio is {confidence}, and {MIN_CONFIDENCE:.0%} would be needed"
             )
-        return Verdict("luck", f"Not distinguishable from no skill: {best}{comparison}{after}.")
+        return Verdict("no_skill", f"Not distinguishable from no skill: {best}{comparison}{after}.")
     overfitting = statistics.overfitting_probability
     if overfitting is not None and overfitting >= 0.5:
         text = f"{best}, but what was best in one half of the time was below the median in the other in "

@@ -38,7 +38,6 @@ MAX_TRIALS = 1_000_000
 MAX_COMBINATIONS_SAMPLED = 2**63
 MAX_REPORTED_PROBLEMS = 20
 """Problems of combinations after which no further combination is validated."""
-RENAMED_KEYS = {"untouched": "holdout"}
 Seed = Annotated[StrictInt, Field(ge=0, lt=2**63)]
 HoldoutFraction = Annotated[StrictFloat, Field(ge=0.0, lt=1.0)]
 
@@ -187,10 +186,6 @@ def load_sweep(
     if name is not None:
         apply_overrides(parsed, {"name": name}, source_name="--name")
     parsed.value.setdefault("name", "sweep" if isinstance(source, Mapping) else Path(source).stem)
-    for old in RENAMED_KEYS.keys() & parsed.value.keys():
-        del parsed.value[old]
-        place = parsed.key_locations.get((old,), SourceLocation("sweep"))
-        problems.append(ConfigProblem(place, old, f"renamed to {RENAMED_KEYS[old]}"))
     try:
         spec = SweepSpec.model_validate(parsed.value)
     except ValidationError as error:

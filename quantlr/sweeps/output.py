@@ -170,7 +170,7 @@ def sweep_summary_dict(report: SweepReport, table: pd.DataFrame) -> dict[str, An
         "combinations": report.sweep.n_combinations,
         "trials": {"tried": len(results.trials), "evaluated": n_evaluated, "failed": len(results.trials) - n_evaluated},
         "common": {"first": first, "last": last, "sessions": len(days)},
-        "luck": {
+        "no_skill": {
             "trials": statistics.n_trials,
             "expected_max_sharpe": None if threshold is None else threshold * report.annualization_factor,
         },
@@ -223,7 +223,7 @@ def parameter_surface(report: SweepReport, summary: dict[str, Any]) -> Parameter
         sharpe_high=high * factor,
         failed_mask=~results.evaluated_mask,
         winner_index=results.winner_index,
-        expected_max_sharpe=summary["luck"]["expected_max_sharpe"],
+        expected_max_sharpe=summary["no_skill"]["expected_max_sharpe"],
         benchmark_sharpe=summary["winner"]["benchmark_sharpe"] if summary["winner"] else None,
     )
 
@@ -287,7 +287,7 @@ def _interval_text(low: float | None, high: float | None) -> str:
 
 
 def _statistics_rows(summary: dict[str, Any], holdout: Holdout | None) -> tuple[TableRow, ...]:
-    trials, expected, winner, spa = (summary[key] or {} for key in ("trials", "luck", "winner", "superior"))
+    trials, expected, winner, spa = (summary[key] or {} for key in ("trials", "no_skill", "winner", "superior"))
     superior = f"{len(spa['better']):,} of {spa['compared']:,}" if spa else "–"
     interval = _interval_text(*winner.get("sharpe_ci95", (None, None)))
     overfitting = percent_text(summary["overfitting"]["probability"], decimals=0)
@@ -305,13 +305,14 @@ def _statistics_rows(summary: dict[str, Any], holdout: Holdout | None) -> tuple[
     ]
     if holdout is not None:
         rows += [
+            ("", ""),
             (f"HOLD-OUT, {holdout.sessions:,} SESSIONS FROM {holdout.first}", ""),
             ("Sharpe ratio of the winner", number_text(holdout.sharpe)),
             ("95% interval", _interval_text(holdout.low95, holdout.high95)),
             ("Total return", percent_text(holdout.growth)),
             ("Total return of buy and hold", percent_text(holdout.benchmark_growth)),
         ]
-    return tuple(TableRow(label, (value,)) for label, value in rows)
+    return tuple(TableRow(label, (value,) if value else ()) for label, value in rows)
 
 
 def _best_trial_rows(report: SweepReport, table: pd.DataFrame) -> tuple[TableRow, ...]:

@@ -87,7 +87,7 @@ def test_ranks_and_statistics_equal_those_of_the_stored_returns(small: quantlr.S
     assert error is not None
     assert evaluated["sharpe_high95"].iloc[0] == pytest.approx((max(ratios) + Z95 * error) * 252**0.5)
     variance = float(np.var([trial.metrics["sharpe_per_session"] for trial, _ in stored], ddof=1))
-    assert small.summary["luck"]["trials"] == 12, "failed trials included"
+    assert small.summary["no_skill"]["trials"] == 12, "failed trials included"
     expected = deflated_sharpe(best, n_trials=12, sharpe_variance=variance)
     assert evaluated["deflated_sharpe"].iloc[0] == pytest.approx(expected)
     # Of settings with equal results in sample the first is chosen, so the columns must be in the order of the grid.
@@ -300,7 +300,7 @@ def test_trial_results_do_not_depend_on_ledger_time_or_folder(small: quantlr.Swe
     )
     assert first == second
     summary = json.loads((tmp_path / "other" / "sweep.json").read_text())
-    assert summary["luck"]["trials"] == 13, "the ledger's other trial of that ticker is counted"
+    assert summary["no_skill"]["trials"] == 13, "the ledger's other trial of that ticker is counted"
 
 
 def test_result_that_is_not_stored_is_none(tmp_path: Path) -> None:
