@@ -223,6 +223,8 @@ def _draw_by_two_keys(ax: Axes, table: Table) -> None:
         ax.add_patch(Rectangle((column - 0.44, row - 0.44), 0.88, 0.88, fill=False, edgecolor=BLACK, linewidth=2.4))
     _label_value_axis(ax, rows, axis="y")
     _label_value_axis(ax, columns, axis="x")
+    ax.text(0.0, 1.015, f"white: {table['center_text']}; frame: winner", transform=ax.transAxes, va="bottom",
+            fontsize=SMALL_SIZE, color=BLACK)  # fmt: skip
     ax.grid(visible=False)
     ax.spines["bottom"].set_visible(False)
     ax.tick_params(length=0)
@@ -341,8 +343,7 @@ def _text_table_panel(
 TITLE_PADDING = LEGEND_ROW_POINTS + 3
 BY_ONE_KEY = Panel("sharpe_by_value", "Sharpe ratio by {first_key}", surface_values, _draw_by_one_key, TITLE_PADDING)
 BY_TWO_KEYS = Panel(
-    "sharpe_surface", "Sharpe ratio ±95% (annualised); white: {center_text}; frame: winner", surface_values,
-    _draw_by_two_keys,
+    "sharpe_surface", "Sharpe ratio ±95% (annualised)", surface_values, _draw_by_two_keys, TITLE_PADDING
 )  # fmt: skip
 MARGINALS = Panel(
     "sharpe_marginals", "Sharpe ratio by key: median, 5% to 95%, best (triangle); ring: winner", marginal_values,
@@ -387,7 +388,7 @@ def _grid_panel(context: SweepPageContext) -> PlacedPanel:
     if len(surface.grid_keys) > 2 or len(surface.sharpe) < 0.5 * n_cells:
         return PlacedPanel(MARGINALS, (0.045, 0.395, 0.535, 0.425))
     left = 0.05 + 0.0052 * max(len(shorten_end(label)) for label in surface.value_labels[0])
-    return PlacedPanel(BY_TWO_KEYS, (left, 0.405, 0.58 - left, 0.415))
+    return PlacedPanel(BY_TWO_KEYS, (left, 0.405, 0.58 - left, 0.395))
 
 
 def sweep_page_png(context: SweepPageContext) -> bytes:
