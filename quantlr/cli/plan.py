@@ -44,11 +44,11 @@ def _plan_and_print(options: Options, config_path: Path) -> None:
 
     from quantlr.cli.terminal import make_table, progress_bar
     from quantlr.config.run_config import load_config
-    from quantlr.experiment.plan import plan_config
+    from quantlr.experiment.plan import plan as plan_run
 
     config = load_config(config_path, settings=options.settings, name=options.name)
     with progress_bar(options.messages) as progress:
-        plan = plan_config(config, output=options.output, offline=options.offline, progress=progress)
+        plan = plan_run(config, output=options.output, offline=options.offline, progress=progress)
     table = make_table(plan.name, (("", {"style": "cyan", "no_wrap": True}), ("", {"overflow": "fold"})))
     table.show_header = False
     for key, text in _iter_plan_lines(plan, config_path):

@@ -133,32 +133,25 @@ class RunPlan:
 
 
 def plan(
-    config: str | Path | Mapping[str, Any],
+    config: str | Path | Mapping[str, Any] | LoadedConfig,
     *,
     overrides: Mapping[str, Any] | None = None,
     output: str | Path = "reports",
     offline: bool = False,
     progress: Progress = ignore_progress,
 ) -> RunPlan:
-    """Return the plan of what `quantlr.run` would do with the same arguments.
+    """Return the plan of what `quantlr.run` would do with the same arguments; the config may also be a loaded one.
 
     Raises
     ------
     UserError : what a run would refuse before it fits anything.
     """
-    loaded = load_config(config, overrides=overrides)
-    return plan_config(loaded, output=output, offline=offline, progress=progress)
-
-
-def plan_config(
-    config: LoadedConfig, *, output: str | Path = "reports", offline: bool = False, progress: Progress = ignore_progress
-) -> RunPlan:
-    """Return the plan of a loaded config; errors name the place of the key that caused them."""
-    run, folder = config.run, Path(output) / config.run.name
+    loaded = config if isinstance(config, LoadedConfig) else load_config(config, overrides=overrides)
+    run, folder = loaded.run, Path(output) / loaded.run.name
     ledger = Ledger.from_output_folder(Path(output))
     check_report_target(Path(output), run.name)
     ledger.require_usable()
-    with config.add_location_to_errors():
+    with loaded.add_location_to_errors():
         tickers = (*run.data.tickers, *run.data.context)
         last_stored = {} if offline else run.data.source.last_date_by_due_ticker(tickers, end=run.data.end)
         walk_forward = None
