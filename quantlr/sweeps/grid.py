@@ -22,7 +22,6 @@ from quantlr.config.messages import problems_from_validation_error, sort_problem
 from quantlr.config.run_config import (
     LoadedConfig,
     ReportName,
-    RunConfig,
     copy_nested,
     parse_setting,
     read_unvalidated_config,
@@ -88,12 +87,14 @@ class Sweep:
     base_config : the config that is varied, as it is written.
     axes : keys of the grid with their values.
     trial_numbers : numbers of the combinations to try, ascending.
+    last_date : date at which the data of every combination end at the latest; None for no limit.
     """
 
     spec: SweepSpec
     base_config: ParsedYaml
     axes: tuple[GridAxis, ...]
     trial_numbers: Sequence[int]
+    last_date: dt.date | None = None
 
     @property
     def n_combinations(self) -> int:
@@ -114,7 +115,7 @@ class Sweep:
         return {axis.key: axis.values[index] for axis, index in zip(self.axes, indices, strict=True)}
 
     def trial_config(self, trial_number: int) -> LoadedConfig:
-        """Return a combination as a config.
+        """Return a combination as a config, with data that end at `last_date`.
 
         Raises
         ------
@@ -139,7 +140,11 @@ class Sweep:
             problems += error.problems
         if problems:
             raise ConfigError("\n".join(problems))
-        return config
+        data, last_date = config.run.data, self.last_date
+        if last_date is None or (data.end is not None and data.end <= last_date):
+            return config
+        data = data.model_copy(update={"end": last_date})
+        return replace(config, run=config.run.model_copy(update={"data": data}))
 
     def iter_trial_configs(self) -> Iterator[tuple[int, LoadedConfig]]:
         """Yield every combination to try as a config, with its number.
@@ -303,23 +308,6 @@ def _sample_trial_numbers(sweep: Sweep, parsed: ParsedYaml) -> Sequence[int]:
         key = "sample" if sample else "grid"
         text = f"{n_trials:,} combinations; a sweep tries at most {MAX_TRIALS:,}: shorten the grid, or set sample"
     raise ConfigError(str(ConfigProblem(place, key, text)))
-
-
-def make_trial_run_config(
-    base_config: Mapping[str, Any], trial_values: Mapping[str, Any], last_date: dt.date | None
-) -> RunConfig:
-    """Return a validated config with values by dotted key put in, whose data end at a last date."""
-    parsed = ParsedYaml({**copy_nested(base_config), "name": "trial"})
-    apply_overrides(parsed, trial_values, source_name="grid")
-    return limit_data_to_last_date(validate_config(parsed).run, last_date)
-
-
-def limit_data_to_last_date(config: RunConfig, last_date: dt.date | None) -> RunConfig:
-    """Return a config whose data end at `last_date` at the latest; unchanged where that is None."""
-    end = config.data.end
-    if last_date is None or (end is not None and end <= last_date):
-        return config
-    return config.model_copy(update={"data": config.data.model_copy(update={"end": last_date})})
 
 
 def grid_value_text(value: Any) -> str:

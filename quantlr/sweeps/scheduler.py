@@ -16,15 +16,15 @@ import pandas as pd
 
 from quantlr.config.run_config import LoadedConfig
 from quantlr.core.engines.local import Engine, ProcessEngine, SerialEngine, iter_task_results
-from quantlr.core.errors import DataError, QuantlrError, UserError
+from quantlr.core.errors import DataError, UserError
 from quantlr.core.parallel import available_core_count
 from quantlr.core.values import IntArray, Report
-from quantlr.data.prices import load_prices
+from quantlr.data.prices import DataSpec, load_prices
 from quantlr.experiment.ledger import Ledger, Trial, TrialStatistics
 from quantlr.pipeline.stages import run_stages
 from quantlr.report.storage import check_report_target, make_reports_dir, write_report
 from quantlr.sweeps.analysis import collect_trial_results, compute_sweep_statistics, evaluate_holdout, sweep_verdict
-from quantlr.sweeps.grid import Sweep, limit_data_to_last_date, load_sweep
+from quantlr.sweeps.grid import Sweep, load_sweep
 from quantlr.sweeps.output import SweepReport, make_sweep_files
 from quantlr.sweeps.trials import (
     TRIALS_FOLDER_NAME,
@@ -94,45 +94,40 @@ class SweepScheduler(AbstractContextManager["SweepScheduler"]):
         """The workers."""
         return self._engines.enter_context(self.options.make_engine())
 
-    def price_summaries(self, data_configs: Mapping[str, dict[str, Any]]) -> dict[str, PriceSummary]:
+    def price_summaries(self, data_specs: Mapping[str, DataSpec]) -> dict[str, PriceSummary]:
         """Return digest and sessions of some prices, by the digest of their data section."""
-        is_small = len(data_configs) <= MAX_LOCAL_PRICE_REQUESTS
+        is_small = len(data_specs) <= MAX_LOCAL_PRICE_REQUESTS
         summaries = iter_task_results(
             SerialEngine() if is_small else self.engine,
             partial(summarize_prices, offline=self.options.offline, required_versions=self.required_versions),
-            data_configs.items(),
+            data_specs.items(),
             split_task=lambda request: [request],
             make_failed_result=lambda _, error: PriceSummary("", np.zeros(0, dtype=np.int64), error),
         )
         return {digest: summary for (digest, _), summary in summaries}
 
-    def find_holdout_start(self, data_configs: Mapping[str, dict[str, Any]]) -> dt.date | None:
+    def find_holdout_start(self, data_specs: Mapping[str, DataSpec]) -> dt.date | None:
         """Return the first date of the hold-out; None where there is none."""
         holdout = self.sweep.spec.holdout
         if isinstance(holdout, dt.date):
             return holdout
         if holdout == 0:
             return None
-        summaries = self.price_summaries(data_configs).values()
+        summaries = self.price_summaries(data_specs).values()
         first = first_holdout_session([summary.session_days for summary in summaries], holdout)
         if first is None:
             raise DataError(next(str(summary.error) for summary in summaries))
         return dt.date(1970, 1, 1) + dt.timedelta(days=first)
 
-    def iter_configs_before_holdout(self, last_date: dt.date | None) -> Iterator[tuple[int, LoadedConfig]]:
-        """Yield the trials' numbers and configs, with data that end at the last date before the hold-out."""
-        for number, config in self.sweep.iter_trial_configs():
-            yield number, replace(config, run=limit_data_to_last_date(config.run, last_date))
-
-    def make_trial_records(self, last_date: dt.date | None) -> list[TrialRecord]:
+    def make_trial_records(self) -> list[TrialRecord]:
         """Return the trials before they are evaluated; one whose prices can't be read has an error already."""
-        data_configs: dict[str, dict[str, Any]] = {}
+        data_specs: dict[str, DataSpec] = {}
         digests: list[tuple[int, StageDigests]] = []
-        for number, config in self.iter_configs_before_holdout(last_date):
+        for number, config in self.sweep.iter_trial_configs():
             stage_digests = StageDigests.from_config(config.run)
-            data_configs.setdefault(stage_digests.data, config.run.model_dump(mode="json")["data"])
+            data_specs.setdefault(stage_digests.data, config.run.data)
             digests.append((number, stage_digests))
-        summaries = self.price_summaries(data_configs)
+        summaries = self.price_summaries(data_specs)
         trials = []
         for number, stage_digests in digests:
             prices, values = summaries[stage_digests.data], self.sweep.trial_values(number)
@@ -144,9 +139,9 @@ class SweepScheduler(AbstractContextManager["SweepScheduler"]):
             trials.append(TrialRecord(number, values, stage_digests.data, model_digest, prices.data_sha256, result_key))
         return trials
 
-    def iter_ledger_trials(self, trials: Iterable[TrialRecord], last_date: dt.date | None) -> Iterator[Trial]:
+    def iter_ledger_trials(self, trials: Iterable[TrialRecord]) -> Iterator[Trial]:
         """Yield trials as the ledger records them, with their results if they are evaluated."""
-        for trial, (_, config) in zip(trials, self.iter_configs_before_holdout(last_date), strict=True):
+        for trial, (_, config) in zip(trials, self.sweep.iter_trial_configs(), strict=True):
             yield Trial.from_config(
                 config.run,
                 data_sha256=trial.data_sha256,
@@ -155,7 +150,7 @@ class SweepScheduler(AbstractContextManager["SweepScheduler"]):
                 error=trial.error,
             )
 
-    def evaluate_trials(self, trials: Sequence[TrialRecord], last_date: dt.date | None) -> list[TrialRecord]:
+    def evaluate_trials(self, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
         """Evaluate every trial whose result is not stored yet, and store it.
 
         Returns the trials, with an error for those of which no result could be stored.
@@ -172,7 +167,7 @@ class SweepScheduler(AbstractContextManager["SweepScheduler"]):
         observer.on_start(self.sweep, n_waiting=len(waiting), dashboard_url=dashboard_url)
         observer.on_progress(n_done=n_done, n_total=len(trials), n_failed=n_failed)
         not_stored: dict[str, TrialRecord] = {}
-        for trial in self._iter_evaluated_trials(waiting, last_date) if waiting else ():
+        for trial in self._iter_evaluated_trials(waiting) if waiting else ():
             self.store.write_result(trial)
             if trial.file_bytes is None:
                 not_stored[trial.result_key] = trial
@@ -181,12 +176,11 @@ class SweepScheduler(AbstractContextManager["SweepScheduler"]):
             observer.on_progress(n_done=n_done, n_total=len(trials), n_failed=n_failed)
         return [not_stored.get(trial.result_key, trial) for trial in trials]
 
-    def _iter_evaluated_trials(self, trials: list[TrialRecord], last_date: dt.date | None) -> Iterator[TrialRecord]:
+    def _iter_evaluated_trials(self, trials: list[TrialRecord]) -> Iterator[TrialRecord]:
         """Yield trials with their result files or errors, in the order in which they are done."""
         evaluate = partial(
             evaluate_task,
-            base_config=self.sweep.base_config.value,
-            last_date=last_date,
+            sweep=replace(self.sweep, trial_numbers=()),  # which may be many, and are not needed
             offline=self.options.offline,
             required_versions=self.required_versions,
         )
@@ -321,26 +315,25 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> SweepResult:
     ledger = Ledger.from_output_folder(output_folder)
     check_report_target(output_folder, spec.name)
     ledger.require_usable()
-    data_configs = {
-        StageDigests.from_config(config.run).data: config.run.model_dump(mode="json")["data"]
-        for _, config in sweep.iter_trial_configs()
+    data_specs = {
+        StageDigests.from_config(config.run).data: config.run.data for _, config in sweep.iter_trial_configs()
     }
     make_reports_dir(output_folder, spec.name)
     with SweepScheduler(sweep, options) as scheduler:
-        holdout_start = scheduler.find_holdout_start(data_configs)
-        last_date = None if holdout_start is None else holdout_start - dt.timedelta(days=1)
-        trials = scheduler.make_trial_records(last_date)
-        ledger.record_pending_trials(scheduler.iter_ledger_trials(trials, last_date))
-        trials = scheduler.evaluate_trials(trials, last_date)
-        located_error = partial(_located_error_text, sweep)
-        results = collect_trial_results(scheduler.store, trials, error_text=located_error, seed=spec.seed)
-        ledger.record_trial_results(scheduler.iter_ledger_trials(results.trials, last_date))
+        holdout_start = scheduler.find_holdout_start(data_specs)
+        if holdout_start is not None:
+            scheduler.sweep = replace(sweep, last_date=holdout_start - dt.timedelta(days=1))
+        trials = scheduler.make_trial_records()
+        ledger.record_pending_trials(scheduler.iter_ledger_trials(trials))
+        trials = scheduler.evaluate_trials(trials)
+        results = collect_trial_results(scheduler.store, sweep, trials)
+        ledger.record_trial_results(scheduler.iter_ledger_trials(results.trials))
     winner, per_year = results.winner_index, 252.0
     trial_statistics, winner_result, winner_error = TrialStatistics(len(trials), None), None, None
     if winner is not None:
         config = sweep.trial_config(results.trials[winner].number)
         per_year = float(config.run.report.sessions_per_year)
-        ledger_trials = scheduler.iter_ledger_trials(results.trials, last_date)
+        ledger_trials = scheduler.iter_ledger_trials(results.trials)
         trial_statistics = _related_trial_statistics(ledger, ledger_trials, winner, config)
         try:
             with config.add_location_to_errors():
@@ -359,12 +352,6 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> SweepResult:
 
     write_gallery(output_folder)
     return SweepResult(spec.name, summary, table, folder)
-
-
-def _located_error_text(sweep: Sweep, trial: TrialRecord) -> str:
-    """Return a failed trial's error, with the place of the config's key to change in front."""
-    error = QuantlrError(str(trial.error), key=trial.config_key)
-    return sweep.trial_config(trial.number).error_with_location(error).message
 
 
 def _related_trial_statistics(

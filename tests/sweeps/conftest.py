@@ -11,8 +11,8 @@ ReadFiles = Callable[[Path], dict[str, bytes]]
 
 @pytest.fixture(autouse=True)
 def empty_worker_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give each test a worker cache without results."""
-    monkeypatch.setattr(worker, "WORKER_CACHE", worker.StageCache())
+    """Give each test a worker without results of earlier trials."""
+    monkeypatch.setattr(worker, "NEWEST_RESULTS", {})
 
 
 @pytest.fixture
