@@ -142,13 +142,9 @@ class SweepScheduler(AbstractContextManager["SweepScheduler"]):
     def iter_ledger_trials(self, trials: Iterable[TrialRecord]) -> Iterator[Trial]:
         """Yield trials as the ledger records them, with their results if they are evaluated."""
         for trial, (_, config) in zip(trials, self.sweep.iter_trial_configs(), strict=True):
-            yield Trial.from_config(
-                config.run,
-                data_sha256=trial.data_sha256,
-                sharpe=trial.metrics.get("sharpe_per_session"),
-                sessions=trial.metrics.get("sessions"),
-                error=trial.error,
-            )
+            sharpe, sessions = trial.metrics.get("sharpe_per_session"), trial.metrics.get("sessions")
+            ledger_trial = Trial.from_config(config.run, data_sha256=trial.data_sha256)
+            yield replace(ledger_trial, sharpe=sharpe, sessions=sessions, error=trial.error)
 
     def evaluate_trials(self, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
         """Evaluate every trial whose result is not stored yet, and store it.
