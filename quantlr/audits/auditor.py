@@ -35,11 +35,10 @@ from quantlr.audits.checks import (
     CutoffCount,
     DatasetSplits,
     FoldBoundary,
-    PendingLabelCounts,
+    PendingLabelChecker,
     RefitChecker,
     check_folds,
     check_inputs,
-    check_pending_labels,
     make_audit_model,
     make_audit_schedule,
 )
@@ -139,7 +138,7 @@ class _Auditor:
     ) -> None:
         self.config, self.prices, self.stages = config, prices, stages
         self.model, self.horizon = make_audit_model(config.model), config.label.horizon
-        self.collector, self.pending_labels = LeakCollector(), PendingLabelCounts()
+        self.collector, self.pending_labels = LeakCollector(), PendingLabelChecker(self.horizon)
         steps = stages.walk_forward_steps
         recorder, is_calibrated = CalibrationRecorder(steps), config.model.calibration is not None
         if is_calibrated:
@@ -186,7 +185,7 @@ class _Auditor:
                 self._check_trading(session, full[session])
             checked_refits |= {checker.newest_refit_key for checker in refit_checkers}
             counter.step()
-        check_pending_labels(self.pending_labels, self._make_cutoff(sessions[-1], ""), horizon=self.horizon)
+        self.pending_labels.check_changed(self._make_cutoff(sessions[-1], ""))
         first, last = (iso_date(self.prices.sessions[session]) for session in (sessions[0], sessions[-1]))
         return Audit(
             name=self.config.name,
@@ -226,7 +225,8 @@ class _Auditor:
         cutoff = self._make_cutoff(session, scenario)
         prices = apply_scenario(self.prices, scenario, after_session=session, seed=self.config.seed)
         inputs = self._make_inputs(prices)
-        unchanged = check_inputs(self.original_inputs, inputs, cutoff, self.pending_labels, horizon=self.horizon)
+        unchanged = check_inputs(self.original_inputs, inputs, cutoff, horizon=self.horizon)
+        self.pending_labels.compare_labels(self.original_inputs, inputs, session)
         if not unchanged or not refit_checkers:
             return
         try:
