@@ -139,10 +139,9 @@ class _Auditor:
         self.config, self.prices, self.stages = config, prices, stages
         self.model, self.horizon = make_audit_model(config.model), config.label.horizon
         self.collector, self.pending_labels = LeakCollector(), PendingLabelChecker(self.horizon)
-        steps = stages.walk_forward_steps
-        recorder, is_calibrated = CalibrationRecorder(steps), config.model.calibration is not None
-        if is_calibrated:
-            steps = replace(steps, fit_calibration=recorder)
+        recorder = CalibrationRecorder(stages.walk_forward_steps)
+        steps = replace(stages.walk_forward_steps, fit_calibration=recorder)
+        if config.model.calibration is not None:
             workers = 1  # the recorder is in this process
         # A feature with look-ahead often separates the classes, where a run would stop before its leak is found.
         config = config.model_copy(update={"model": config.model.model_copy(update={"degenerate": "base_rate"})})

@@ -6,7 +6,7 @@ where they are stored: a plan never uses the network, and lists what a run would
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -204,24 +204,18 @@ def _plan_walk_forward(config: RunConfig, prices: Prices, ledger: Ledger) -> Wal
 
 
 def _make_planned_model(split: ModelSplit, dataset: Dataset, dates: Sequence[str]) -> PlannedModel:
-    first = split.first_row
-    train = [(first + folds.train_start, first + folds.train_stop) for folds in split.folds]
-    test = [(first + folds.test_start, first + folds.test_stop) for folds in split.folds]
+    session = dataset.session[split.first_row :]
     n_labelled = fold_sums(lambda rows: ~np.isnan(split.up[None, rows]), split.folds)[0].astype(int).tolist()
-    train_ranges, test_ranges = (_session_range_by_refit(rows, dataset, dates) for rows in (train, test))
-    return PlannedModel(split.name, tuple(map(PlannedFold, train_ranges, test_ranges, n_labelled)))
+    planned = []
+    for ticker_folds, n_rows in zip(zip(*split.folds, strict=True), n_labelled, strict=True):
+        train = _session_range([fold.train for fold in ticker_folds], session, dates)
+        test = _session_range([fold.test for fold in ticker_folds], session, dates)
+        planned.append(PlannedFold(train, test, n_rows))
+    return PlannedModel(split.name, tuple(planned))
 
 
-def _session_range_by_refit(
-    row_ranges: Sequence[tuple[IntArray, IntArray]], dataset: Dataset, dates: Sequence[str]
-) -> list[SessionRange]:
-    """Return sessions and number of rows of each refit, from each ticker's start and stop rows, (refits,) each."""
-    first = np.full(len(row_ranges[0][0]), len(dates), dtype=np.int64)
-    last, n_rows = np.full_like(first, -1), np.zeros_like(first)
-    for start, stop in row_ranges:
-        has_rows = stop > start
-        first[has_rows] = np.minimum(first[has_rows], dataset.session[start[has_rows]])
-        last[has_rows] = np.maximum(last[has_rows], dataset.session[stop[has_rows] - 1])
-        n_rows += stop - start
-    numbers = zip(first.tolist(), last.tolist(), n_rows.tolist(), strict=True)
-    return [SessionRange(dates[first_session], dates[last_session], n) for first_session, last_session, n in numbers]
+def _session_range(row_slices: Iterable[slice], row_session: IntArray, dates: Sequence[str]) -> SessionRange:
+    """Return sessions and number of rows of one refit, given each ticker's rows and the session of every row."""
+    filled = [rows for rows in row_slices if rows.stop > rows.start]
+    first, last = min(row_session[rows.start] for rows in filled), max(row_session[rows.stop - 1] for rows in filled)
+    return SessionRange(dates[first], dates[last], sum(rows.stop - rows.start for rows in filled))

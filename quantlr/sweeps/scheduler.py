@@ -164,9 +164,10 @@ class SweepScheduler(AbstractContextManager["SweepScheduler"]):
         observer.on_progress(n_done=n_done, n_total=len(trials), n_failed=n_failed)
         not_stored: dict[str, TrialRecord] = {}
         for trial in self._iter_evaluated_trials(waiting) if waiting else ():
-            self.store.write_result(trial)
             if trial.file_bytes is None:
                 not_stored[trial.result_key] = trial
+            else:
+                self.store.write_result(trial.result_key, trial.file_bytes)
             n_done += 1
             n_failed += trial.error is not None
             observer.on_progress(n_done=n_done, n_total=len(trials), n_failed=n_failed)

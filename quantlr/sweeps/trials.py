@@ -174,20 +174,18 @@ class TrialStore:
         """Return the path of a trial's result file, which need not exist."""
         return self.folder / result_key[:2] / f"{result_key}.npz"
 
-    def write_result(self, trial: TrialRecord) -> None:
-        """Write a trial's result file, if it has one.
+    def write_result(self, result_key: str, file_bytes: bytes) -> None:
+        """Write a trial's result file.
 
         Raises
         ------
         Fault : the disk is full or read-only.
         """
-        if trial.file_bytes is None:
-            return
-        path = self.result_path(trial.result_key)
+        path = self.result_path(result_key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             # There are thousands of files; one that a power cut damages is evaluated again.
-            atomic_write_without_fsync(path, trial.file_bytes)
+            atomic_write_without_fsync(path, file_bytes)
         except OSError as error:
             raise Fault(
                 f"{path} could not be written: {error.strerror or error}; results written so far are kept"
