@@ -152,23 +152,16 @@ def predict(
     UserError : the config or the data need a change; the message says where and which.
     """
     loaded = config if isinstance(config, LoadedConfig) else load_config(config, overrides=overrides)
-    options: dict[str, Any] = {"today": today, "stale_after": stale_after, "workers": workers, "progress": progress}
     with loaded.add_location_to_errors():
         prices = load_prices(loaded.run.data, offline=offline, progress=progress)
-        return predict_newest_rows(loaded.run, prices, **options)
+        decisions = forecast_and_decide(loaded.run, prices, workers=workers, progress=progress)
+    return predict_newest_rows(loaded.run, prices, decisions, today=today, stale_after=stale_after)
 
 
 def predict_newest_rows(
-    config: RunConfig,
-    prices: Prices,
-    *,
-    today: dt.date,
-    stale_after: int = STALE_AFTER_DAYS,
-    workers: int = 1,
-    progress: Progress = ignore_progress,
+    config: RunConfig, prices: Prices, decisions: Decisions, *, today: dt.date, stale_after: int = STALE_AFTER_DAYS
 ) -> Predictions:
-    """Return the forecast and position of each ticker's newest row, computed as in a run."""
-    decisions = forecast_and_decide(config, prices, workers=workers, progress=progress)
+    """Return the forecast and position of each ticker's newest row, of all that a run forecasts and decides."""
     forecasts, predictions = decisions.forecasts, []
     for row in np.flatnonzero(np.diff(forecasts.ticker, append=-1)).tolist():
         ticker, session, sessions = int(forecasts.ticker[row]), int(forecasts.session[row]), forecasts.sessions

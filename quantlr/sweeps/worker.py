@@ -14,13 +14,13 @@ from quantlr.config.run_config import RunConfig
 from quantlr.core.errors import QuantlrError, UserError
 from quantlr.core.values import Forecasts, IntArray, RunData
 from quantlr.data.prices import DataSpec, load_prices
+from quantlr.model.walk_forward import walk_forward
 from quantlr.pipeline.stages import (
     Decisions,
     dataset_from_config,
     decision_context,
     positions_from_forecasts,
     run_backtest,
-    walk_forward_forecasts,
 )
 from quantlr.report.storage import nonfinite_to_none
 from quantlr.stats.sharpe import sharpe_per_session
@@ -145,7 +145,9 @@ def run_trial(config: RunConfig, *, offline: bool) -> tuple[RunData, dict[str, A
     digests = StageDigests.from_config(config)
     prices = get_or_compute("prices", digests.data, lambda: load_prices(config.data, offline=offline))
     dataset = get_or_compute("dataset", digests.dataset, lambda: dataset_from_config(config, prices))
-    forecasts = get_or_compute("forecasts", digests.model, lambda: walk_forward_forecasts(config, dataset))
+    forecasts = get_or_compute(
+        "forecasts", digests.model, lambda: walk_forward(dataset, config.walk_forward, config.model)
+    )
     context_digest = digests.decision_context
     context = get_or_compute("context", context_digest, lambda: decision_context(config, prices, forecasts))
     decisions = Decisions(dataset, forecasts, positions_from_forecasts(config, forecasts, context))
