@@ -95,9 +95,7 @@ def compute_metrics(
 def _last_coefficients(forecasts: Forecasts) -> dict[str, dict[str, float]]:
     """Return the last refit's coefficients by ticker or "pooled": intercept, then features, in raw units."""
     refits, names = forecasts.refits, ("intercept", *forecasts.refits.columns)
-    coefficients = {}
-    for ticker in np.unique(refits.ticker).tolist():
-        last = np.flatnonzero(refits.ticker == ticker)[-1]
-        name = "pooled" if ticker < 0 else forecasts.tickers[ticker]
-        coefficients[name] = dict(zip(names, refits.coefficients[last].tolist(), strict=True))
-    return coefficients
+    last_refits = {ticker: index for index, ticker in enumerate(refits.ticker.tolist())}
+    coefficients = refits.coefficients[list(last_refits.values())].tolist()
+    tickers = ("pooled" if ticker < 0 else forecasts.tickers[ticker] for ticker in last_refits)
+    return {ticker: dict(zip(names, row, strict=True)) for ticker, row in zip(tickers, coefficients, strict=True)}

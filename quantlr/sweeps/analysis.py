@@ -175,11 +175,10 @@ def compute_sweep_statistics(results: TrialResults, trial_statistics: TrialStati
     n_trials, n_compared = trial_statistics.n_trials, len(results.compared_indices)
     threshold = expected_max_sharpe(n_trials, sharpe_variance=trial_statistics.sharpe_variance)
     deflated = np.full(len(results.trials), np.nan)
-    columns = results.sharpe_per_session, results.n_sessions, results.skewness, results.kurtosis
-    for index, (sharpe, n_sessions, skewness, kurtosis) in enumerate(
-        zip(*map(np.ndarray.tolist, columns), strict=True)
-    ):
+    for index, sharpe in enumerate(results.sharpe_per_session.tolist()):
         if threshold is not None and not math.isnan(sharpe):
+            n_sessions = int(results.n_sessions[index])
+            skewness, kurtosis = float(results.skewness[index]), float(results.kurtosis[index])
             deflated[index] = probabilistic_sharpe_from_moments(
                 threshold, sharpe=sharpe, n_sessions=n_sessions, skewness=skewness, kurtosis=kurtosis
             )

@@ -277,9 +277,9 @@ def _winner_curve(report: SweepReport, summary: dict[str, Any]) -> WinnerEquity 
 
 
 def _failure_rows(report: SweepReport) -> tuple[TableRow, ...]:
-    failed = [trial for trial in report.results.trials if trial.error is not None][:MAX_LISTED_TRIALS]
-    lines = [shorten_end(f"no. {trial.number}: {trial.error}", max_chars=MAX_ERROR_TEXT_LENGTH) for trial in failed]
-    return tuple(TableRow(line) for line in ("FAILED", *lines)) if lines else ()
+    texts = [f"no. {trial.number}: {trial.error}" for trial in report.results.trials if trial.error is not None]
+    rows = [TableRow(shorten_end(text, max_chars=MAX_ERROR_TEXT_LENGTH)) for text in texts[:MAX_LISTED_TRIALS]]
+    return (TableRow("FAILED"), *rows) if rows else ()
 
 
 def _interval_text(low: float | None, high: float | None) -> str:

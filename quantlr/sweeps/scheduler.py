@@ -14,7 +14,6 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import pandas as pd
 
-from quantlr.config.run_config import LoadedConfig
 from quantlr.core.engines.local import Engine, ProcessEngine, SerialEngine, iter_task_results
 from quantlr.core.errors import DataError, UserError
 from quantlr.core.parallel import available_core_count
@@ -131,20 +130,17 @@ class SweepScheduler(AbstractContextManager["SweepScheduler"]):
         trials = []
         for number, stage_digests in digests:
             prices, values = summaries[stage_digests.data], self.sweep.trial_values(number)
-            if prices.error is not None:
-                trials.append(TrialRecord(number, values, error=prices.error, config_key=prices.config_key))
-                continue
             model_digest = sha256_of_json(stage_digests.model, prices.data_sha256)
             result_key = sha256_of_json(stage_digests.config, prices.data_sha256, self.required_versions)
-            trials.append(TrialRecord(number, values, stage_digests.data, model_digest, prices.data_sha256, result_key))
+            record = TrialRecord(number, values, stage_digests.data, model_digest, prices.data_sha256, result_key)
+            trials.append(replace(record, error=prices.error, config_key=prices.config_key))
         return trials
 
-    def iter_ledger_trials(self, trials: Iterable[TrialRecord]) -> Iterator[Trial]:
-        """Yield trials as the ledger records them, with their results if they are evaluated."""
-        for trial, (_, config) in zip(trials, self.sweep.iter_trial_configs(), strict=True):
-            sharpe, sessions = trial.metrics.get("sharpe_per_session"), trial.metrics.get("sessions")
-            ledger_trial = Trial.from_config(config.run, data_sha256=trial.data_sha256)
-            yield replace(ledger_trial, sharpe=sharpe, sessions=sessions, error=trial.error)
+    def ledger_trial(self, record: TrialRecord) -> Trial:
+        """Return a trial as the ledger records it, with its result if it is evaluated."""
+        trial = Trial.from_config(self.sweep.trial_config(record.number).run, data_sha256=record.data_sha256)
+        sharpe, sessions = record.metrics.get("sharpe_per_session"), record.metrics.get("sessions")
+        return replace(trial, sharpe=sharpe, sessions=sessions, error=record.error)
 
     def evaluate_trials(self, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
         """Evaluate every trial whose result is not stored yet, and store it.
@@ -321,17 +317,19 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> SweepResult:
         if holdout_start is not None:
             scheduler.sweep = replace(sweep, last_date=holdout_start - dt.timedelta(days=1))
         trials = scheduler.make_trial_records()
-        ledger.record_pending_trials(scheduler.iter_ledger_trials(trials))
+        ledger.record_pending_trials(map(scheduler.ledger_trial, trials))
         trials = scheduler.evaluate_trials(trials)
         results = collect_trial_results(scheduler.store, sweep, trials)
-        ledger.record_trial_results(scheduler.iter_ledger_trials(results.trials))
+        ledger.record_trial_results(map(scheduler.ledger_trial, results.trials))
     winner, per_year = results.winner_index, 252.0
     trial_statistics, winner_result, winner_error = TrialStatistics(len(trials), None), None, None
     if winner is not None:
-        config = sweep.trial_config(results.trials[winner].number)
+        record = results.trials[winner]
+        config = sweep.trial_config(record.number)
         per_year = float(config.run.report.sessions_per_year)
-        ledger_trials = scheduler.iter_ledger_trials(results.trials)
-        trial_statistics = _related_trial_statistics(ledger, ledger_trials, winner, config)
+        full_run = Trial.from_config(config.run, data_sha256=record.data_sha256)
+        ledger_trials, winner_trial = map(scheduler.ledger_trial, results.trials), scheduler.ledger_trial(record)
+        trial_statistics = _related_trial_statistics(ledger, ledger_trials, winner_trial, full_run)
         try:
             with config.add_location_to_errors():
                 winner_result = run_stages(config.run, load_prices(config.run.data, offline=options.offline)).result
@@ -352,18 +350,13 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> SweepResult:
 
 
 def _related_trial_statistics(
-    ledger: Ledger, trials: Iterable[Trial], winner_index: int, winner_config: LoadedConfig
+    ledger: Ledger, trials: Iterable[Trial], winner: Trial, full_run: Trial
 ) -> TrialStatistics:
     """Return the statistics of the sweep's trials together with the ledger's that are related to the winner.
 
     The winner's own run over all dates is not counted as a further trial.
     """
-    related: dict[str, float | None] = {}
-    sharpe_by_id: dict[str, float | None] = {}
-    for index, trial in enumerate(trials):
-        sharpe_by_id[trial.id] = trial.sharpe
-        if index == winner_index:
-            related = ledger.related_sharpe_ratios_by_id(trial)
-            related.pop(Trial.from_config(winner_config.run, data_sha256=trial.data_sha256).id, None)
-    sharpe_by_id = related | sharpe_by_id
-    return TrialStatistics.from_sharpe_ratios(sharpe_by_id[trial_id] for trial_id in sorted(sharpe_by_id))
+    ratios = ledger.related_sharpe_ratios_by_id(winner)
+    ratios.pop(full_run.id, None)
+    ratios |= {trial.id: trial.sharpe for trial in trials}
+    return TrialStatistics.from_sharpe_ratios(ratios[trial_id] for trial_id in sorted(ratios))
