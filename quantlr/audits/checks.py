@@ -133,7 +133,7 @@ class AuditInputs:
     labels: Labels
 
 
-def check_inputs(original: AuditInputs, altered: AuditInputs, cutoff: Cutoff, *, horizon: int) -> bool:
+def check_inputs_unchanged(original: AuditInputs, altered: AuditInputs, cutoff: Cutoff, *, horizon: int) -> bool:
     """Compare features and labels that were known at a cutoff; return whether none changed."""
     prices = original.prices
     n_bars = min(len(prices.session), len(altered.prices.session))
@@ -170,7 +170,7 @@ class PendingLabelChecker:
     def __init__(self, horizon: int) -> None:
         self.horizon, self.n_compared, self.n_changed = horizon, 0, dict.fromkeys(LABEL_FIELDS, 0)
 
-    def compare_labels(self, original: AuditInputs, altered: AuditInputs, cutoff_session: int) -> None:
+    def count_pending_labels(self, original: AuditInputs, altered: AuditInputs, cutoff_session: int) -> None:
         """Count the labels that are known one bar after the cutoff, and those of them that the later prices change."""
         session, delay = original.prices.session, label_known_row(0, horizon=self.horizon)
         if len(altered.prices.session) < len(session):
@@ -183,7 +183,7 @@ class PendingLabelChecker:
             was, became = (getattr(inputs.labels, name)[row, ticker] for inputs in (original, altered))
             self.n_changed[name] += int(((was != became) & ~(np.isnan(was) & np.isnan(became))).sum())
 
-    def check_changed(self, last_cutoff: Cutoff) -> None:
+    def check_labels_were_pending(self, last_cutoff: Cutoff) -> None:
         """Record a leak if replaced prices never changed a label whose horizon ends after the cutoff."""
         for name, n_changed in self.n_changed.items():
             if self.n_compared >= MIN_CHECKED_PENDING_LABELS and not n_changed:
@@ -234,7 +234,7 @@ def make_audit_model(model: LogisticRegression) -> LogisticRegression:
     return model.model_copy(update=changes)
 
 
-def check_folds(splits: DatasetSplits, split_spec: WalkForwardSpec, collector: LeakCollector) -> bool:
+def check_folds_in_time(splits: DatasetSplits, split_spec: WalkForwardSpec, collector: LeakCollector) -> bool:
     """Check that every refit trains only on rows whose label is known in time; return whether all do."""
     dataset, embargo = splits.dataset, split_spec.embargo
     in_time = True
@@ -333,7 +333,7 @@ class RefitChecker:
             cutoff.check_unchanged(
                 "target_stats", name, was, became, self._refit_ticker_date, scale=comparison_scale(was)
             )
-        if self._check_scaling(altered, cutoff) and self._check_coefficients(altered, cutoff):
+        if self._check_scaling(altered, cutoff) and self._check_weights(altered, cutoff):
             self._check_probabilities(altered, cutoff)
 
     def _add_missing_refit_leak(self, cutoff: Cutoff) -> None:
@@ -369,7 +369,7 @@ class RefitChecker:
                 unchanged &= cutoff.check_unchanged("scale", what, was, became, self._refit_ticker_date, scale=scale)
         return unchanged
 
-    def _check_coefficients(self, altered: FittedRefits, cutoff: Cutoff) -> bool:
+    def _check_weights(self, altered: FittedRefits, cutoff: Cutoff) -> bool:
         """Compare weights by the probabilities they give to some of their own training rows."""
         was, became = (fitted.probabilities_by_refit(self.probe_X).ravel() for fitted in (self.original, altered))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -143,7 +144,7 @@ class TradingChecker:
             return tickers[ticker], iso_date(sessions[session])
 
         names = [field.name for field in fields(context) if np.shape(getattr(context, field.name)) == past.shape]
-        altered_rows: dict[str, Array] = {}  # of the first scenario: its own up to the cutoff, altered ones after it
+        altered_rows: dict[str, Any] = {}  # of the first scenario: its own up to the cutoff, altered ones after it
         for scenario, prices in prices_by_scenario.items():
             altered = decision_context(self.config, prices, forecasts, stages)
             for name in names:

@@ -167,7 +167,7 @@ def predict_newest_rows(
         ticker, session, sessions = int(forecasts.ticker[row]), int(forecasts.session[row]), forecasts.sessions
         as_of, age = iso_date(sessions[session]), (today - sessions[session].date()).days
         warnings = _staleness_warnings(sessions, session, age=age, today=today, stale_after=stale_after)
-        at_the_mean, contributions, trained = _explain_forecast(decisions, row)
+        at_the_mean, contributions, trained = _log_odds_contributions_and_training(decisions, row)
         weight = float(decisions.positions.weight[session, ticker])
         predictions.append(
             Prediction(
@@ -194,7 +194,7 @@ def position_text(weight: float) -> str:
     return f"{'long' if weight > 0 else 'short'} {100 * abs(weight):.4g}% of equity" if weight else "flat"
 
 
-def _explain_forecast(
+def _log_odds_contributions_and_training(
     decisions: Decisions, forecast_row: int
 ) -> tuple[float, tuple[LogOddsContribution, ...], TrainingSummary]:
     """Return the log odds with all features at their training means, the features' contributions, and the training."""

@@ -93,7 +93,7 @@ def collect_trial_results(store: TrialStore, sweep: Sweep, trials: Sequence[Tria
     cache: dict[int, tuple[TrialRecord, TrialReturns]] = {}
 
     def read(trial: TrialRecord) -> tuple[TrialRecord, TrialReturns]:
-        stored = cache.get(trial.number) or store.read_result(trial)
+        stored = cache.get(trial.number) or store.read_record_and_returns(trial)
         if stored is None:
             path = store.result_path(trial.result_key)
             raise Fault(f"{path} was removed while the sweep was running; start the sweep again")

@@ -109,7 +109,7 @@ class Sweep:
             indices.append(index)
         return tuple(reversed(indices))
 
-    def trial_values(self, trial_number: int) -> dict[str, Any]:
+    def trial_values_by_key(self, trial_number: int) -> dict[str, Any]:
         """Return a combination's values by key."""
         indices = self.value_indices(trial_number)
         return {axis.key: axis.values[index] for axis, index in zip(self.axes, indices, strict=True)}
@@ -212,7 +212,7 @@ def load_sweep(
     if not lines:
         return replace(sweep, trial_numbers=_sample_trial_numbers(sweep, parsed))
     if axes and base.value:
-        lines += _grid_value_problems(sweep)
+        lines += _grid_value_problem_texts(sweep)
     raise ConfigError("\n".join(dict.fromkeys(lines)))
 
 
@@ -279,7 +279,7 @@ def _read_base_config(parsed: ParsedYaml) -> ParsedYaml:
     return config
 
 
-def _grid_value_problems(sweep: Sweep) -> tuple[str, ...]:
+def _grid_value_problem_texts(sweep: Sweep) -> tuple[str, ...]:
     """Return the problems of every value of the grid, each combined with the first value of the other keys."""
     stride, numbers = sweep.n_combinations, {0}
     for axis in sweep.axes:

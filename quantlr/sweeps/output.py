@@ -82,7 +82,7 @@ class SweepReport:
         return tuple(notes)
 
 
-def make_sweep_files(report: SweepReport) -> tuple[dict[str, bytes], dict[str, Any], pd.DataFrame]:
+def make_files_summary_and_table(report: SweepReport) -> tuple[dict[str, bytes], dict[str, Any], pd.DataFrame]:
     """Return a sweep's files, its summary, and its table of trials."""
     from quantlr.report.pages.sweep import sweep_page_png
 
@@ -107,7 +107,7 @@ def trials_frame(report: SweepReport) -> pd.DataFrame:
     superior = set() if spa is None else set(results.compared_indices[spa.superior_indices].tolist())
     trials = [results.trials[index] for index in order]
 
-    def metric_column(section: str, name: str) -> list[float | None]:
+    def metric_values(section: str, name: str) -> list[float | None]:
         return [trial.metrics.get(section, {}).get(name) for trial in trials]
 
     return pd.DataFrame(
@@ -123,9 +123,9 @@ def trials_frame(report: SweepReport) -> pd.DataFrame:
                 index in superior if trial.error is None else None
                 for index, trial in zip(order.tolist(), trials, strict=True)
             ],
-            "benchmark_sharpe": metric_column("benchmark", "sharpe"),
-            **{name: metric_column("strategy", name) for name in STRATEGY_METRIC_KEYS},
-            **{name: metric_column("forecast", name) for name in FORECAST_METRIC_KEYS},
+            "benchmark_sharpe": metric_values("benchmark", "sharpe"),
+            **{name: metric_values("strategy", name) for name in STRATEGY_METRIC_KEYS},
+            **{name: metric_values("forecast", name) for name in FORECAST_METRIC_KEYS},
             "sessions": [trial.metrics.get("sessions") for trial in trials],
             "error": [trial.error for trial in trials],
         }
@@ -193,7 +193,7 @@ def sweep_page_context(report: SweepReport, summary: dict[str, Any], table: pd.D
     sampled = "" if n_trials == n_combinations else f", {n_trials:,} drawn by seed {report.sweep.spec.seed}"
     setup_text = f"{summary['name']}   {n_combinations:,} combinations: {keys}{sampled}"
     surface = parameter_surface(report, summary)
-    marginals = [_sharpe_marginal_of_key(surface, index) for index in range(len(surface.grid_keys))]
+    marginals = [_parameter_marginal(surface, index) for index in range(len(surface.grid_keys))]
     return SweepPageContext(
         title=title,
         subtitle=text[:1].upper() + text[1:],
@@ -201,7 +201,7 @@ def sweep_page_context(report: SweepReport, summary: dict[str, Any], table: pd.D
         notes=report.notes,
         surface=surface,
         marginals=tuple(sorted(marginals, key=lambda marginal: -_range_of_medians(marginal))),
-        winner_curve=_winner_curve(report, summary),
+        winner_curve=_winner_equity(report, summary),
         failure_rows=_failure_rows(report),
         statistics_rows=_statistics_rows(summary, report.holdout),
         best_trial_rows=_best_trial_rows(report, table),
@@ -243,7 +243,7 @@ def short_grid_value_text(value: Any) -> str:
     return f"[{', '.join(map(short_grid_value_text, value))}]"
 
 
-def _sharpe_marginal_of_key(surface: ParameterSurface, key_index: int) -> ParameterMarginal:
+def _parameter_marginal(surface: ParameterSurface, key_index: int) -> ParameterMarginal:
     """Return 5, 50 and 95 % quantiles and maximum of the ratios of trials by value of one key; NaN without trials."""
     labels, value_index = surface.value_labels[key_index], surface.value_index[:, key_index]
     quantiles = np.full((4, len(labels)), np.nan)
@@ -262,7 +262,7 @@ def _range_of_medians(marginal: ParameterMarginal) -> float:
     return float(np.ptp(medians)) if len(medians) else 0.0
 
 
-def _winner_curve(report: SweepReport, summary: dict[str, Any]) -> WinnerEquity | None:
+def _winner_equity(report: SweepReport, summary: dict[str, Any]) -> WinnerEquity | None:
     result, holdout = report.winner_result, report.holdout
     if result is None:
         return None

@@ -24,7 +24,7 @@ from quantlr.pipeline.stages import run_stages
 from quantlr.report.storage import check_report_target, make_reports_dir, write_report
 from quantlr.sweeps.analysis import collect_trial_results, compute_sweep_statistics, evaluate_holdout, sweep_verdict
 from quantlr.sweeps.grid import Sweep, load_sweep
-from quantlr.sweeps.output import SweepReport, make_sweep_files
+from quantlr.sweeps.output import SweepReport, make_files_summary_and_table
 from quantlr.sweeps.trials import (
     TRIALS_FOLDER_NAME,
     StageDigests,
@@ -93,43 +93,43 @@ class SweepScheduler(AbstractContextManager["SweepScheduler"]):
         """The workers."""
         return self._engines.enter_context(self.options.make_engine())
 
-    def price_summaries(self, data_specs: Mapping[str, DataSpec]) -> dict[str, PriceSummary]:
+    def read_price_summaries_by_digest(self, data_spec_by_digest: Mapping[str, DataSpec]) -> dict[str, PriceSummary]:
         """Return digest and sessions of some prices, by the digest of their data section."""
-        is_small = len(data_specs) <= MAX_LOCAL_PRICE_REQUESTS
+        is_small = len(data_spec_by_digest) <= MAX_LOCAL_PRICE_REQUESTS
         summaries = iter_task_results(
             SerialEngine() if is_small else self.engine,
             partial(summarize_prices, offline=self.options.offline, required_versions=self.required_versions),
-            data_specs.items(),
+            data_spec_by_digest.items(),
             split_task=lambda request: [request],
             make_failed_result=lambda _, error: PriceSummary("", np.zeros(0, dtype=np.int64), error),
         )
         return {digest: summary for (digest, _), summary in summaries}
 
-    def find_holdout_start(self, data_specs: Mapping[str, DataSpec]) -> dt.date | None:
+    def find_holdout_start(self, data_spec_by_digest: Mapping[str, DataSpec]) -> dt.date | None:
         """Return the first date of the hold-out; None where there is none."""
         holdout = self.sweep.spec.holdout
         if isinstance(holdout, dt.date):
             return holdout
         if holdout == 0:
             return None
-        summaries = self.price_summaries(data_specs).values()
-        first = first_holdout_session([summary.session_days for summary in summaries], holdout)
+        summaries = self.read_price_summaries_by_digest(data_spec_by_digest).values()
+        first = first_holdout_session_day([summary.session_days for summary in summaries], holdout)
         if first is None:
             raise DataError(next(str(summary.error) for summary in summaries))
         return dt.date(1970, 1, 1) + dt.timedelta(days=first)
 
     def make_trial_records(self) -> list[TrialRecord]:
         """Return the trials before they are evaluated; one whose prices can't be read has an error already."""
-        data_specs: dict[str, DataSpec] = {}
+        data_spec_by_digest: dict[str, DataSpec] = {}
         digests: list[tuple[int, StageDigests]] = []
         for number, config in self.sweep.iter_trial_configs():
             stage_digests = StageDigests.from_config(config.run)
-            data_specs.setdefault(stage_digests.data, config.run.data)
+            data_spec_by_digest.setdefault(stage_digests.data, config.run.data)
             digests.append((number, stage_digests))
-        summaries = self.price_summaries(data_specs)
+        summaries = self.read_price_summaries_by_digest(data_spec_by_digest)
         trials = []
         for number, stage_digests in digests:
-            prices, values = summaries[stage_digests.data], self.sweep.trial_values(number)
+            prices, values = summaries[stage_digests.data], self.sweep.trial_values_by_key(number)
             model_digest = sha256_of_json(stage_digests.model, prices.data_sha256)
             result_key = sha256_of_json(stage_digests.config, prices.data_sha256, self.required_versions)
             record = TrialRecord(number, values, stage_digests.data, model_digest, prices.data_sha256, result_key)
@@ -149,7 +149,8 @@ class SweepScheduler(AbstractContextManager["SweepScheduler"]):
         """
         waiting, n_failed = [], sum(trial.error is not None for trial in trials)
         for trial in trials:
-            stored = None if trial.error is not None or self.options.fresh else self.store.read_result(trial)
+            is_read = trial.error is None and not self.options.fresh
+            stored = self.store.read_record_and_returns(trial) if is_read else None
             if stored is not None:
                 n_failed += stored[0].error is not None
             elif trial.error is None:
@@ -163,7 +164,7 @@ class SweepScheduler(AbstractContextManager["SweepScheduler"]):
             if trial.file_bytes is None:
                 not_stored[trial.result_key] = trial
             else:
-                self.store.write_result(trial.result_key, trial.file_bytes)
+                self.store.write_result_file(trial.result_key, trial.file_bytes)
             n_done += 1
             n_failed += trial.error is not None
             observer.on_progress(n_done=n_done, n_total=len(trials), n_failed=n_failed)
@@ -188,7 +189,7 @@ class SweepScheduler(AbstractContextManager["SweepScheduler"]):
             yield from evaluated
 
 
-def first_holdout_session(session_arrays: Iterable[IntArray], holdout_fraction: float) -> int | None:
+def first_holdout_session_day(session_arrays: Iterable[IntArray], holdout_fraction: float) -> int | None:
     """Return the first session of the hold-out as days since 1970; None where there are no sessions at all.
 
     The fraction is of the sessions of all prices together, up to the median of their last sessions: where some tickers
@@ -308,12 +309,12 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> SweepResult:
     ledger = Ledger.from_output_folder(output_folder)
     check_report_target(output_folder, spec.name)
     ledger.require_usable()
-    data_specs = {
+    data_spec_by_digest = {
         StageDigests.from_config(config.run).data: config.run.data for _, config in sweep.iter_trial_configs()
     }
     make_reports_dir(output_folder, spec.name)
     with SweepScheduler(sweep, options) as scheduler:
-        holdout_start = scheduler.find_holdout_start(data_specs)
+        holdout_start = scheduler.find_holdout_start(data_spec_by_digest)
         if holdout_start is not None:
             scheduler.sweep = replace(sweep, last_date=holdout_start - dt.timedelta(days=1))
         trials = scheduler.make_trial_records()
@@ -339,7 +340,7 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> SweepResult:
     if holdout_start is not None and winner_result is not None:
         holdout = evaluate_holdout(winner_result, holdout_start, per_year)
     verdict = sweep_verdict(results, statistics, holdout, per_year)
-    files, summary, table = make_sweep_files(
+    files, summary, table = make_files_summary_and_table(
         SweepReport(sweep, holdout_start, results, statistics, winner_result, winner_error, holdout, verdict, per_year)
     )
     folder = write_report(Report(spec.name, files), output_folder)

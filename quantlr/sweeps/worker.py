@@ -25,7 +25,7 @@ from quantlr.pipeline.stages import (
 from quantlr.report.storage import nonfinite_to_none
 from quantlr.stats.sharpe import sharpe_per_session
 from quantlr.sweeps.grid import Sweep
-from quantlr.sweeps.trials import StageDigests, TrialRecord, encode_result, environment_versions
+from quantlr.sweeps.trials import StageDigests, TrialRecord, encode_result_file, environment_versions
 
 T = TypeVar("T")
 SLOW_METRICS = {"accuracy_ci95", "auc_ci95", "reliability", "sharpe_ci95", "trades", "win_rate", "profit_factor"}
@@ -57,7 +57,7 @@ NEWEST_RESULTS: dict[str, tuple[str, Any]] = {}
 memory does not grow."""
 
 
-def get_or_compute(stage: str, digest: str, compute: Callable[[], T]) -> T:
+def cached_result(stage: str, digest: str, compute: Callable[[], T]) -> T:
     """Return the result of a stage, computed only if the newest one has another digest."""
     if stage not in NEWEST_RESULTS or NEWEST_RESULTS[stage][0] != digest:
         NEWEST_RESULTS.pop(stage, None)  # before the next is computed, so that there are never two in memory
@@ -79,7 +79,7 @@ def summarize_prices(
     require_versions(required_versions)
     digest, data_spec = request
     try:
-        prices = get_or_compute("prices", digest, lambda: load_prices(data_spec, offline=offline))
+        prices = cached_result("prices", digest, lambda: load_prices(data_spec, offline=offline))
     except QuantlrError as error:
         return PriceSummary("", np.zeros(0, dtype=np.int64), error.message, error.key)
     return PriceSummary(prices.sha256, prices.sessions.to_numpy().astype("datetime64[D]").astype(np.int64))
@@ -128,9 +128,9 @@ def _evaluate_trial(trial: TrialRecord, sweep: Sweep, *, offline: bool) -> Trial
         result, metrics = run_data.result, trial_metrics_dict(config, run_data, forecast_metrics)
         session = result.sessions.to_numpy().astype("datetime64[D]").astype(np.int32)
         returns = np.stack([result.net_return, (result.benchmark or result).net_return])
-        return replace(trial, file_bytes=encode_result(metrics, session=session, returns=returns))
+        return replace(trial, file_bytes=encode_result_file(metrics, session=session, returns=returns))
     except UserError as error:
-        file_bytes = encode_result({"error": error.message, "key": error.key})
+        file_bytes = encode_result_file({"error": error.message, "key": error.key})
         return replace(trial, file_bytes=file_bytes, error=error.message, config_key=error.key)
     except QuantlrError as error:
         return replace(trial, error=error.message, config_key=error.key)
@@ -143,15 +143,14 @@ def _evaluate_trial(trial: TrialRecord, sweep: Sweep, *, offline: bool) -> Trial
 def run_trial(config: RunConfig, *, offline: bool) -> tuple[RunData, dict[str, Any]]:
     """Return the run of a config, stage by stage, and the metrics of its forecasts."""
     digests = StageDigests.from_config(config)
-    prices = get_or_compute("prices", digests.data, lambda: load_prices(config.data, offline=offline))
-    dataset = get_or_compute("dataset", digests.dataset, lambda: dataset_from_config(config, prices))
-    forecasts = get_or_compute(
-        "forecasts", digests.model, lambda: walk_forward(dataset, config.walk_forward, config.model)
-    )
+    prices = cached_result("prices", digests.data, lambda: load_prices(config.data, offline=offline))
+    dataset = cached_result("dataset", digests.dataset, lambda: dataset_from_config(config, prices))
+    split_spec, model = config.walk_forward, config.model
+    forecasts = cached_result("forecasts", digests.model, lambda: walk_forward(dataset, split_spec, model))
     context_digest = digests.decision_context
-    context = get_or_compute("context", context_digest, lambda: decision_context(config, prices, forecasts))
+    context = cached_result("context", context_digest, lambda: decision_context(config, prices, forecasts))
     decisions = Decisions(dataset, forecasts, positions_from_forecasts(config, forecasts, context))
-    forecast_metrics = get_or_compute("forecast_metrics", digests.model, lambda: _compute_forecast_metrics(forecasts))
+    forecast_metrics = cached_result("forecast_metrics", digests.model, lambda: _compute_forecast_metrics(forecasts))
     return run_backtest(config, prices, decisions), forecast_metrics
 
 

@@ -10,9 +10,9 @@ ReadFiles = Callable[[Path], dict[str, bytes]]
 
 
 @pytest.fixture(autouse=True)
-def empty_worker_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+def empty_worker_cache() -> None:
     """Give each test a worker without results of earlier trials."""
-    monkeypatch.setattr(worker, "NEWEST_RESULTS", {})
+    worker.NEWEST_RESULTS.clear()
 
 
 @pytest.fixture

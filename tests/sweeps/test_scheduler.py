@@ -20,14 +20,15 @@ import pytest
 import quantlr
 from quantlr.core.engines.local import ProcessEngine, SerialEngine, iter_task_results
 from quantlr.core.errors import UserError
+from quantlr.data.prices import DataSpec
 from quantlr.experiment.ledger import UNEVALUATED_ERROR_TEXT, Ledger
 from quantlr.stats.hac import Z95
 from quantlr.stats.multiple_testing import probability_of_overfitting
 from quantlr.stats.sharpe import deflated_sharpe, sharpe_per_session, sharpe_standard_error_per_session
 from quantlr.sweeps import worker
 from quantlr.sweeps.grid import load_sweep
-from quantlr.sweeps.scheduler import SweepOptions, first_holdout_session, run_sweep
-from quantlr.sweeps.trials import TrialRecord, TrialReturns, TrialStore, decode_result, environment_versions
+from quantlr.sweeps.scheduler import SweepOptions, first_holdout_session_day, run_sweep
+from quantlr.sweeps.trials import TrialRecord, TrialReturns, TrialStore, decode_result_file, environment_versions
 from quantlr.sweeps.worker import summarize_prices
 
 from sweeps.workloads import SMALL, halve, sleep_an_hour, split_numbers
@@ -48,7 +49,7 @@ def small(tmp_path_factory: pytest.TempPathFactory, blank_pages: LeavingWhite) -
 def read_evaluated(result: quantlr.SweepResult) -> list[tuple[TrialRecord, TrialReturns]]:
     """Return the stored results of the trials that did not fail."""
     paths = sorted((result.folder.parent / ".trials").rglob("*.npz"))
-    stored = [decode_result(TrialRecord(0, {}), path.read_bytes()) for path in paths]
+    stored = [decode_result_file(TrialRecord(0, {}), path.read_bytes()) for path in paths]
     return [(trial, returns) for trial, returns in stored if trial.error is None]
 
 
@@ -110,11 +111,11 @@ def test_holdout_is_used_by_the_winner_only(small: quantlr.SweepResult) -> None:
 
 def test_holdout_fraction_is_of_sessions_that_most_prices_have() -> None:
     long, short, new = np.arange(0, 200), np.arange(0, 100), np.arange(60, 100)
-    assert first_holdout_session([long], 0.2) == 160
-    assert first_holdout_session([long, short], 0.2) == 80
-    assert first_holdout_session([long, short, new], 0.25) == 75
-    assert first_holdout_session([], 0.2) is None
-    assert first_holdout_session([new[:0]], 0.2) is None
+    assert first_holdout_session_day([long], 0.2) == 160
+    assert first_holdout_session_day([long, short], 0.2) == 80
+    assert first_holdout_session_day([long, short, new], 0.25) == 75
+    assert first_holdout_session_day([], 0.2) is None
+    assert first_holdout_session_day([new[:0]], 0.2) is None
 
 
 def test_each_stage_is_computed_once_for_all_trials_that_share_it(
@@ -262,7 +263,9 @@ def test_tasks_are_taken_as_workers_become_free() -> None:
 def test_worker_with_other_versions_is_refused() -> None:
     wrong = {**environment_versions(), "numpy": "1.0.0"}
     with pytest.raises(UserError, match=r"numpy \S+ \(needed 1\.0\.0\); its numbers could differ"):
-        summarize_prices(("digest", {}), offline=False, required_versions=wrong)
+        summarize_prices(
+            ("digest", DataSpec.model_validate(SMALL["base"]["data"])), offline=False, required_versions=wrong
+        )
 
 
 def test_trial_with_an_unknown_ticker_fails_and_the_others_do_not(tmp_path: Path) -> None:
@@ -295,7 +298,7 @@ def test_trial_results_do_not_depend_on_ledger_time_or_folder(small: quantlr.Swe
 
 
 def test_result_that_is_not_stored_is_none(tmp_path: Path) -> None:
-    assert TrialStore(tmp_path).read_result(TrialRecord(0, {}, result_key="ab" * 32)) is None
+    assert TrialStore(tmp_path).read_record_and_returns(TrialRecord(0, {}, result_key="ab" * 32)) is None
 
 
 def test_name_of_the_report_can_be_given(small: quantlr.SweepResult, tmp_path: Path) -> None:
