@@ -87,7 +87,7 @@ def make_audit_schedule(
         if session <= last
     )
     n_full = len(boundaries) if n_cutoffs == "all" else n_default if n_cutoffs == "auto" else n_cutoffs
-    chosen = _first_last_and_sampled_boundaries(boundaries, n_full, rng)
+    chosen = _sample_boundaries(boundaries, n_full, rng)
     mirrored = n_cutoffs == "auto" and len(boundaries) <= max_mirror_checks
     once = sorted(set(boundaries) - set(chosen)) if mirrored else []
     full = set(chosen)
@@ -109,14 +109,12 @@ def make_audit_schedule(
     )
 
 
-def _first_last_and_sampled_boundaries(
-    boundaries: list[FoldBoundary], n_boundaries: int, rng: np.random.Generator
-) -> list[FoldBoundary]:
+def _sample_boundaries(boundaries: list[FoldBoundary], n_kept: int, rng: np.random.Generator) -> list[FoldBoundary]:
     """Return the first and the last boundary and a sample of the others, in order."""
-    if len(boundaries) <= n_boundaries:
+    if len(boundaries) <= n_kept:
         return boundaries
-    inner = 1 + np.sort(rng.choice(len(boundaries) - 2, size=max(n_boundaries - 2, 0), replace=False))
-    return [boundaries[index] for index in [0, *inner.tolist(), len(boundaries) - 1][:n_boundaries]]
+    inner = 1 + np.sort(rng.choice(len(boundaries) - 2, size=max(n_kept - 2, 0), replace=False))
+    return [boundaries[index] for index in [0, *inner.tolist(), len(boundaries) - 1][:n_kept]]
 
 
 LABEL_FIELDS = ("up", "horizon_return")

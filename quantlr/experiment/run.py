@@ -269,13 +269,8 @@ def run_config(
         run_data = run_stages(config.run, prices, workers=workers, progress=progress)
     statistics = _record_trial_and_get_statistics(config.run, run_data, ledger) if ledger else None
     metrics = compute_metrics(config.run, run_data, statistics, progress=progress)
-    notes = (
-        *prices.notes,
-        *run_data.dataset.notes,
-        *run_data.forecasts.notes,
-        *run_data.result.notes,
-        *same_close_edge_notes(metrics["backtest"]["fills"]),
-    )
+    notes = prices.notes + run_data.dataset.notes + run_data.forecasts.notes + run_data.result.notes
+    notes = (*notes, *same_close_edge_notes(metrics["backtest"]["fills"]))
     return Run(config.run, metrics, notes, run_data, ledger)
 
 

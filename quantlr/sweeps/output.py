@@ -72,9 +72,8 @@ class SweepReport:
         results, notes = self.results, []
         failed = [trial for trial in results.trials if trial.error is not None]
         if failed:
-            first = failed[0]
             counts = f"{len(failed):,} of {len(results.trials):,} trials failed"
-            notes.append(f"{counts}; trial {first.number}: {first.error}")
+            notes.append(f"{counts}; trial {failed[0].number}: {failed[0].error}")
         if self.winner_error is not None:
             notes.append(f"the winner can't be run over all dates: {self.winner_error}")
         if len(failed) < len(results.trials) and not len(results.common_session_days):

@@ -330,7 +330,7 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> SweepResult:
         per_year = float(config.run.report.sessions_per_year)
         full_run = Trial.from_config(config.run, data_sha256=record.data_sha256)
         ledger_trials, winner_trial = map(scheduler.ledger_trial, results.trials), scheduler.ledger_trial(record)
-        trial_statistics = _related_trial_statistics(ledger, ledger_trials, winner_trial, full_run)
+        trial_statistics = _trial_statistics(ledger, ledger_trials, winner_trial, full_run)
         try:
             with config.add_location_to_errors():
                 winner_result = run_stages(config.run, load_prices(config.run.data, offline=options.offline)).result
@@ -350,9 +350,7 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> SweepResult:
     return SweepResult(spec.name, summary, table, folder)
 
 
-def _related_trial_statistics(
-    ledger: Ledger, trials: Iterable[Trial], winner: Trial, full_run: Trial
-) -> TrialStatistics:
+def _trial_statistics(ledger: Ledger, trials: Iterable[Trial], winner: Trial, full_run: Trial) -> TrialStatistics:
     """Return the statistics of the sweep's trials together with the ledger's that are related to the winner.
 
     The winner's own run over all dates is not counted as a further trial.

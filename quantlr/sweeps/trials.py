@@ -218,9 +218,8 @@ def decode_result_file(trial: TrialRecord, file_bytes: bytes) -> tuple[TrialReco
     with np.load(io.BytesIO(file_bytes), allow_pickle=False) as file:  # plain arrays; a pickled object is refused
         metadata = json.loads(file["about"].tobytes())
         if "error" in metadata:
-            empty: Array = np.zeros(0)
             failed = replace(trial, error=metadata["error"], config_key=metadata["key"])
-            return failed, TrialReturns(np.zeros(0, dtype=np.int64), empty, empty, 0.0)
+            return failed, TrialReturns(np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0), 0.0)
         net, benchmark = file["returns"]
         returns = TrialReturns(file["session"].astype(np.int64), net, benchmark, metadata["cash"])
         return replace(trial, metrics=metadata), returns
