@@ -282,7 +282,7 @@ class FittedRefits:
         key = dataset.ticker.astype(np.int64) * 2**SESSION_BITS + dataset.session
         self.ticker_session_key = gather_forecast_rows([self.split], key)
 
-    def keys_and_log_odds_until(self, last_session: int) -> tuple[IntArray, Array]:
+    def forecast_keys_and_log_odds_until(self, last_session: int) -> tuple[IntArray, Array]:
         """Return key and log odds of the forecasts up to a session."""
         past = (self.ticker_session_key & (2**SESSION_BITS - 1)) <= last_session
         return self.ticker_session_key[past], self.model_forecasts.log_odds[past]
@@ -328,9 +328,8 @@ class RefitChecker:
             was, became = (
                 fitted.model_forecasts.target_stats[index, : self.n_checked] for fitted in (self.original, altered)
             )
-            cutoff.check_unchanged(
-                "target_stats", name, was, became, self._refit_ticker_date, scale=comparison_scale(was)
-            )
+            scale = comparison_scale(was)
+            cutoff.check_unchanged("target_stats", name, was, became, self._refit_ticker_date, scale=scale)
         if self._check_scaling(altered, cutoff) and self._check_weights(altered, cutoff):
             self._check_probabilities(altered, cutoff)
 
@@ -377,8 +376,8 @@ class RefitChecker:
         return cutoff.check_unchanged("fit", "weights", was, became, ticker_date, tolerance=PROBABILITY_TOLERANCE)
 
     def _check_probabilities(self, altered: FittedRefits, cutoff: Cutoff) -> None:
-        key, was = self.original.keys_and_log_odds_until(self.cutoff_session)
-        altered_key, became = altered.keys_and_log_odds_until(self.cutoff_session)
+        key, was = self.original.forecast_keys_and_log_odds_until(self.cutoff_session)
+        altered_key, became = altered.forecast_keys_and_log_odds_until(self.cutoff_session)
         if not np.array_equal(key, altered_key):
             self._add_missing_refit_leak(cutoff)
             return

@@ -156,7 +156,7 @@ def plan(
         last_stored = {} if offline else run.data.source.last_date_by_due_ticker(tickers, end=run.data.end)
         walk_forward = None
         if None not in last_stored.values():
-            walk_forward = _plan_walk_forward(run, load_prices(run.data, offline=True, progress=progress), ledger)
+            walk_forward = _make_walk_forward_plan(run, load_prices(run.data, offline=True, progress=progress), ledger)
     return RunPlan(
         name=run.name,
         config=run.model_dump(mode="json"),
@@ -168,27 +168,27 @@ def plan(
     )
 
 
-def _plan_walk_forward(config: RunConfig, prices: Prices, ledger: Ledger) -> WalkForwardPlan:
+def _make_walk_forward_plan(config: RunConfig, prices: Prices, ledger: Ledger) -> WalkForwardPlan:
     dataset, spec = dataset_from_config(config, prices), config.walk_forward
     splits, split_notes = make_model_splits(dataset, spec, config.model, DEFAULT_STAGES.walk_forward_steps)
-    dates = prices.sessions.strftime("%Y-%m-%d").tolist()
-    models = tuple(_make_planned_model(split, dataset, dates) for split in splits)
+    iso_dates = prices.sessions.strftime("%Y-%m-%d").tolist()
+    models = tuple(_make_planned_model(split, dataset, iso_dates) for split in splits)
     tickers = []
     for index, n_bars in enumerate(prices.n_bars.tolist()):
         first, last = prices.session[[0, n_bars - 1], index]
-        rows, bars = dataset.ticker_slice(index), SessionRange(dates[first], dates[last], n_bars)
+        rows, bars = dataset.ticker_slice(index), SessionRange(iso_dates[first], iso_dates[last], n_bars)
         n_rows = rows.stop - rows.start
         tickers.append(PlannedTicker(prices.tickers[index], bars, n_bars - n_rows, n_rows))
     up = gather_forecast_rows(splits, dataset.up)
     first_session = int(gather_forecast_rows(splits, dataset.session).min())
-    require_known_outcome(up, first_date=dates[first_session])
+    require_known_outcome(up, first_date=iso_dates[first_session])
     fill_session = first_session + config.execution.fill_delay_sessions
     trial = Trial.from_config(config, data_sha256=prices.sha256)
     related_trials = ledger.related_sharpe_ratios_by_id(trial) if ledger.path.exists() else {}
     return WalkForwardPlan(
         source=prices.source,
         sha256=prices.sha256,
-        sessions=SessionRange(dates[0], dates[-1], len(dates)),
+        sessions=SessionRange(iso_dates[0], iso_dates[-1], len(iso_dates)),
         tickers=tuple(tickers),
         columns=dataset.columns,
         models=models,
@@ -196,26 +196,26 @@ def _plan_walk_forward(config: RunConfig, prices: Prices, ledger: Ledger) -> Wal
         forecasts=len(up),
         scored=int((~np.isnan(up)).sum()),
         gap=first_forecast_row(spec.train, horizon=config.label.horizon, embargo=spec.embargo) - spec.train,
-        first_fill=dates[fill_session] if fill_session < len(dates) else None,
+        first_fill=iso_dates[fill_session] if fill_session < len(iso_dates) else None,
         trials=len(related_trials),
         tried=trial.id in related_trials,
         notes=(*prices.notes, *dataset.notes, *split_notes),
     )
 
 
-def _make_planned_model(split: ModelSplit, dataset: Dataset, dates: Sequence[str]) -> PlannedModel:
+def _make_planned_model(split: ModelSplit, dataset: Dataset, iso_dates: Sequence[str]) -> PlannedModel:
     session = dataset.session[split.first_row :]
     n_labelled = fold_sums(lambda rows: ~np.isnan(split.up[None, rows]), split.folds)[0].astype(int).tolist()
     planned = []
     for ticker_folds, n_rows in zip(zip(*split.folds, strict=True), n_labelled, strict=True):
-        train = _session_range([fold.train for fold in ticker_folds], session, dates)
-        test = _session_range([fold.test for fold in ticker_folds], session, dates)
+        train = _session_range([fold.train for fold in ticker_folds], session, iso_dates)
+        test = _session_range([fold.test for fold in ticker_folds], session, iso_dates)
         planned.append(PlannedFold(train, test, n_rows))
     return PlannedModel(split.name, tuple(planned))
 
 
-def _session_range(row_slices: Iterable[slice], row_session: IntArray, dates: Sequence[str]) -> SessionRange:
+def _session_range(row_slices: Iterable[slice], row_session: IntArray, iso_dates: Sequence[str]) -> SessionRange:
     """Return sessions and number of rows of one refit, given each ticker's rows and the session of every row."""
     filled = [rows for rows in row_slices if rows.stop > rows.start]
     first, last = min(row_session[rows.start] for rows in filled), max(row_session[rows.stop - 1] for rows in filled)
-    return SessionRange(dates[first], dates[last], sum(rows.stop - rows.start for rows in filled))
+    return SessionRange(iso_dates[first], iso_dates[last], sum(rows.stop - rows.start for rows in filled))

@@ -101,7 +101,7 @@ class Sweep:
         """Number of combinations in the grid."""
         return math.prod(len(axis.values) for axis in self.axes)
 
-    def value_indices(self, trial_number: int) -> tuple[int, ...]:
+    def axis_value_indices(self, trial_number: int) -> tuple[int, ...]:
         """Return the index of each key's value in a combination."""
         indices = []
         for axis in reversed(self.axes):
@@ -111,7 +111,7 @@ class Sweep:
 
     def trial_values_by_key(self, trial_number: int) -> dict[str, Any]:
         """Return a combination's values by key."""
-        indices = self.value_indices(trial_number)
+        indices = self.axis_value_indices(trial_number)
         return {axis.key: axis.values[index] for axis, index in zip(self.axes, indices, strict=True)}
 
     def trial_config(self, trial_number: int) -> LoadedConfig:
@@ -124,7 +124,7 @@ class Sweep:
         base = self.base_config
         parsed = ParsedYaml(copy_nested(base.value), dict(base.value_locations), dict(base.key_locations))
         problems: list[str] = []
-        for axis, index in zip(self.axes, self.value_indices(trial_number), strict=True):
+        for axis, index in zip(self.axes, self.axis_value_indices(trial_number), strict=True):
             try:
                 apply_overrides(parsed, {axis.key: axis.values[index]}, source_name=str(axis.key_place))
             except ConfigError as error:

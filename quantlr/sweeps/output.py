@@ -212,7 +212,7 @@ def parameter_surface(report: SweepReport, summary: dict[str, Any]) -> Parameter
     axes, results, factor = report.sweep.axes, report.results, report.annualization_factor
     low, high = results.sharpe_interval95
     varied = [index for index, axis in enumerate(axes) if len(axis.values) > 1] or [0]
-    indices = np.array([report.sweep.value_indices(trial.number) for trial in results.trials], dtype=np.int64)
+    indices = np.array([report.sweep.axis_value_indices(trial.number) for trial in results.trials], dtype=np.int64)
     return ParameterSurface(
         grid_keys=tuple(axes[index].key for index in varied),
         value_labels=tuple(tuple(map(short_grid_value_text, axes[index].values)) for index in varied),

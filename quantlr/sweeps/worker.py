@@ -67,17 +67,17 @@ def cached_result(stage: str, digest: str, compute: Callable[[], T]) -> T:
 
 
 def summarize_prices(
-    request: tuple[str, DataSpec], *, offline: bool, required_versions: dict[str, str]
+    digest_and_spec: tuple[str, DataSpec], *, offline: bool, required_versions: dict[str, str]
 ) -> PriceSummary:
     """Return digest and sessions of some prices, or why they could not be read.
 
     Parameters
     ----------
-    request : digest of a data section, as in `StageDigests`, and the section.
+    digest_and_spec : digest of a data section, as in `StageDigests`, and the section.
     offline, required_versions : as in `evaluate_task`.
     """
     require_versions(required_versions)
-    digest, data_spec = request
+    digest, data_spec = digest_and_spec
     try:
         prices = cached_result("prices", digest, lambda: load_prices(data_spec, offline=offline))
     except QuantlrError as error:
@@ -124,7 +124,7 @@ def require_versions(required_versions: dict[str, str]) -> None:
 def _evaluate_trial(trial: TrialRecord, sweep: Sweep, *, offline: bool) -> TrialRecord:
     try:
         config = sweep.trial_config(trial.number).run
-        run_data, forecast_metrics = run_trial(config, offline=offline)
+        run_data, forecast_metrics = run_trial_and_forecast_metrics(config, offline=offline)
         result, metrics = run_data.result, trial_metrics_dict(config, run_data, forecast_metrics)
         session = result.sessions.to_numpy().astype("datetime64[D]").astype(np.int32)
         returns = np.stack([result.net_return, (result.benchmark or result).net_return])
@@ -140,7 +140,7 @@ def _evaluate_trial(trial: TrialRecord, sweep: Sweep, *, offline: bool) -> Trial
         return replace(trial, error=f"{type(error).__name__}: {error}")
 
 
-def run_trial(config: RunConfig, *, offline: bool) -> tuple[RunData, dict[str, Any]]:
+def run_trial_and_forecast_metrics(config: RunConfig, *, offline: bool) -> tuple[RunData, dict[str, Any]]:
     """Return the run of a config, stage by stage, and the metrics of its forecasts."""
     digests = StageDigests.from_config(config)
     prices = cached_result("prices", digests.data, lambda: load_prices(config.data, offline=offline))

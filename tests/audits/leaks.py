@@ -15,11 +15,11 @@ from quantlr.core.values import Array, Dataset, FeatureColumns, Folds, Forecasts
 from quantlr.data.dataset import compute_feature_columns
 from quantlr.data.labels import Label
 from quantlr.model.batched.fit import FitResults, fit_folds
-from quantlr.model.training import TrainingData
 from quantlr.model.calibration import Calibration, fit_platt_calibration
 from quantlr.model.config import LogisticRegression
 from quantlr.model.splits import WalkForwardSpec, fold_target_stats, make_folds, make_pooled_folds
 from quantlr.model.standardize import Scaling, fold_scaling
+from quantlr.model.training import TrainingData
 from quantlr.model.walk_forward import WalkForwardFunctions
 from quantlr.pipeline.stages import PipelineStages, compute_label
 
