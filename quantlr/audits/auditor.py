@@ -35,11 +35,10 @@ from quantlr.audits.checks import (
     CutoffCount,
     DatasetSplits,
     FoldBoundary,
-    PendingLabelCounts,
+    PendingLabelChecker,
     RefitChecker,
-    check_folds,
-    check_inputs,
-    check_pending_labels,
+    check_folds_in_time,
+    check_inputs_unchanged,
     make_audit_model,
     make_audit_schedule,
 )
@@ -128,7 +127,7 @@ def audit_prices(
 ) -> Audit:
     """Return the audit of a config on prices."""
     with threadpool_limits(1, user_api="blas"):
-        return _Auditor(config, prices, stages, workers, progress).check_all_cutoffs(n_cutoffs, progress)
+        return _Auditor(config, prices, stages, workers, progress).audit_all_cutoffs(n_cutoffs, progress)
 
 
 class _Auditor:
@@ -139,11 +138,10 @@ class _Auditor:
     ) -> None:
         self.config, self.prices, self.stages = config, prices, stages
         self.model, self.horizon = make_audit_model(config.model), config.label.horizon
-        self.collector, self.pending_labels = LeakCollector(), PendingLabelCounts()
-        steps = stages.walk_forward_steps
-        recorder, is_calibrated = CalibrationRecorder(steps), config.model.calibration is not None
-        if is_calibrated:
-            steps = replace(steps, fit_calibration=recorder)
+        self.collector, self.pending_labels = LeakCollector(), PendingLabelChecker(self.horizon)
+        recorder = CalibrationRecorder(stages.walk_forward_steps)
+        steps = replace(stages.walk_forward_steps, fit_calibration=recorder)
+        if config.model.calibration is not None:
             workers = 1  # the recorder is in this process
         # A feature with look-ahead often separates the classes, where a run would stop before its leak is found.
         config = config.model_copy(update={"model": config.model.model_copy(update={"degenerate": "base_rate"})})
@@ -151,17 +149,17 @@ class _Auditor:
             config, prices, replace(stages, walk_forward_steps=steps), workers=workers, progress=progress
         )
         self.trading_checker = TradingChecker(config, self.decisions, prices, stages)
-        self.original_inputs = self._make_inputs(prices)
-        self.splits = self._make_splits(self.decisions.dataset)
+        self.original_inputs = self._make_audit_inputs(prices)
+        self.splits = self._make_dataset_splits(self.decisions.dataset)
         self.calibration_checkers = [
             CalibrationChecker(self.decisions, inputs, split, stages)
             for inputs, split in zip(recorder.inputs, self.splits.splits, strict=False)
         ]
         self.rng = np.random.default_rng(config.seed)
 
-    def check_all_cutoffs(self, n_cutoffs: CutoffCount, progress: Progress) -> Audit:
+    def audit_all_cutoffs(self, n_cutoffs: CutoffCount, progress: Progress) -> Audit:
         """Check at every cutoff, and return the audit."""
-        folds_in_time = check_folds(self.splits, self.config.walk_forward, self.collector)
+        folds_in_time = check_folds_in_time(self.splits, self.config.walk_forward, self.collector)
         splits, n_sessions = self.splits.splits, len(self.prices.sessions)
         schedule = make_audit_schedule(
             splits, n_sessions=n_sessions, horizon=self.horizon, n_cutoffs=n_cutoffs, rng=self.rng
@@ -186,7 +184,7 @@ class _Auditor:
                 self._check_trading(session, full[session])
             checked_refits |= {checker.newest_refit_key for checker in refit_checkers}
             counter.step()
-        check_pending_labels(self.pending_labels, self._make_cutoff(sessions[-1], ""), horizon=self.horizon)
+        self.pending_labels.check_labels_were_pending(self._make_cutoff(sessions[-1], ""))
         first, last = (iso_date(self.prices.sessions[session]) for session in (sessions[0], sessions[-1]))
         return Audit(
             name=self.config.name,
@@ -211,11 +209,11 @@ class _Auditor:
     def _make_cutoff(self, session: int, scenario: str) -> Cutoff:
         return Cutoff(session, iso_date(self.prices.sessions[session]), scenario, self.collector)
 
-    def _make_inputs(self, prices: Prices) -> AuditInputs:
+    def _make_audit_inputs(self, prices: Prices) -> AuditInputs:
         features = self.stages.compute_features(prices, self.config.features)
         return AuditInputs(prices, features, self.stages.compute_label(prices, self.config.label))
 
-    def _make_splits(self, dataset: Dataset) -> DatasetSplits:
+    def _make_dataset_splits(self, dataset: Dataset) -> DatasetSplits:
         steps = self.stages.walk_forward_steps
         return DatasetSplits(dataset, make_model_splits(dataset, self.config.walk_forward, self.model, steps)[0])
 
@@ -225,12 +223,14 @@ class _Auditor:
             return  # too few bars for any model
         cutoff = self._make_cutoff(session, scenario)
         prices = apply_scenario(self.prices, scenario, after_session=session, seed=self.config.seed)
-        inputs = self._make_inputs(prices)
-        unchanged = check_inputs(self.original_inputs, inputs, cutoff, self.pending_labels, horizon=self.horizon)
+        inputs = self._make_audit_inputs(prices)
+        unchanged = check_inputs_unchanged(self.original_inputs, inputs, cutoff, horizon=self.horizon)
+        self.pending_labels.count_pending_labels(self.original_inputs, inputs, session)
         if not unchanged or not refit_checkers:
             return
         try:
-            splits = self._make_splits(build_dataset(prices, inputs.features, inputs.labels, horizon=self.horizon))
+            dataset = build_dataset(prices, inputs.features, inputs.labels, horizon=self.horizon)
+            splits = self._make_dataset_splits(dataset)
         except DataError:
             return  # in this scenario a feature is not finite, or no model has enough rows
         for checker in refit_checkers:

@@ -6,12 +6,12 @@ Checked are features, labels, folds, scaling, weights and probabilities.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from quantlr.audits.result import PROBABILITY_TOLERANCE, Cutoff, LeakCollector, comparison_scale
+from quantlr.audits.result import PROBABILITY_TOLERANCE, Cutoff, Leak, LeakCollector, comparison_scale
 from quantlr.core.timing import iso_date, label_cutoff_row, label_known_row
 from quantlr.core.values import Array, Dataset, FeatureColumns, IntArray, Labels, Prices
 from quantlr.model.config import LogisticRegression
@@ -87,7 +87,7 @@ def make_audit_schedule(
         if session <= last
     )
     n_full = len(boundaries) if n_cutoffs == "all" else n_default if n_cutoffs == "auto" else n_cutoffs
-    chosen = _first_last_and_sampled_boundaries(boundaries, n_full, rng)
+    chosen = _sample_boundaries(boundaries, n_full, rng)
     mirrored = n_cutoffs == "auto" and len(boundaries) <= max_mirror_checks
     once = sorted(set(boundaries) - set(chosen)) if mirrored else []
     full = set(chosen)
@@ -109,14 +109,12 @@ def make_audit_schedule(
     )
 
 
-def _first_last_and_sampled_boundaries(
-    boundaries: list[FoldBoundary], n_boundaries: int, rng: np.random.Generator
-) -> list[FoldBoundary]:
+def _sample_boundaries(boundaries: list[FoldBoundary], n_kept: int, rng: np.random.Generator) -> list[FoldBoundary]:
     """Return the first and the last boundary and a sample of the others, in order."""
-    if len(boundaries) <= n_boundaries:
+    if len(boundaries) <= n_kept:
         return boundaries
-    inner = 1 + np.sort(rng.choice(len(boundaries) - 2, size=max(n_boundaries - 2, 0), replace=False))
-    return [boundaries[index] for index in [0, *inner.tolist(), len(boundaries) - 1][:n_boundaries]]
+    inner = 1 + np.sort(rng.choice(len(boundaries) - 2, size=max(n_kept - 2, 0), replace=False))
+    return [boundaries[index] for index in [0, *inner.tolist(), len(boundaries) - 1][:n_kept]]
 
 
 LABEL_FIELDS = ("up", "horizon_return")
@@ -133,20 +131,7 @@ class AuditInputs:
     labels: Labels
 
 
-@dataclass
-class PendingLabelCounts:
-    """Number of labels compared one session before the end of their horizon, and of those that changed.
-
-    A label that never changes is known before its horizon ends, so that a forecast of it has no value.
-    """
-
-    n_checked: int = 0
-    n_changed: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LABEL_FIELDS, 0))
-
-
-def check_inputs(
-    original: AuditInputs, altered: AuditInputs, cutoff: Cutoff, pending_labels: PendingLabelCounts, *, horizon: int
-) -> bool:
+def check_inputs_unchanged(original: AuditInputs, altered: AuditInputs, cutoff: Cutoff, *, horizon: int) -> bool:
     """Compare features and labels that were known at a cutoff; return whether none changed."""
     prices = original.prices
     n_bars = min(len(prices.session), len(altered.prices.session))
@@ -165,44 +150,46 @@ def check_inputs(
 
         for name, (column, altered_column) in columns.items():
             if altered_column is None:
-                cutoff.add_leak(stage, name, f"{name} is missing when all prices after {cutoff.date} are replaced "
-                                             f"({cutoff.scenario})")  # fmt: skip
+                text = f"{name} is missing when all prices after {cutoff.date} are replaced ({cutoff.scenario})"
+                cutoff.add_leak(Leak(stage=stage, what=name, text=text))
                 unchanged = False
                 continue
-            values = column[bars, tickers]
-            unchanged &= cutoff.check_unchanged(
-                stage, name, values, altered_column[bars, tickers], ticker_date, scale=comparison_scale(values)
-            )
-    if len(altered.prices.session) >= len(prices.session):
-        _count_pending_labels(original, altered, cutoff, pending_labels, delay)
+            was, became = column[bars, tickers], altered_column[bars, tickers]
+            unchanged &= cutoff.check_unchanged(stage, name, was, became, ticker_date, scale=comparison_scale(was))
     return unchanged
 
 
-def _count_pending_labels(
-    original: AuditInputs, altered: AuditInputs, cutoff: Cutoff, pending_labels: PendingLabelCounts, delay: int
-) -> None:
-    """Count the labels that are known one bar after the cutoff, and those of them that the later prices change."""
-    session = original.prices.session
-    next_row = ((session >= 0) & (session <= cutoff.session)).sum(axis=0)
-    ticker = np.flatnonzero((next_row >= delay) & (next_row < original.prices.n_bars))
-    row = next_row[ticker] - delay
-    pending_labels.n_checked += len(ticker)
-    for name in LABEL_FIELDS:
-        was, became = (getattr(inputs.labels, name)[row, ticker] for inputs in (original, altered))
-        same = (was == became) | (np.isnan(was) & np.isnan(became))
-        pending_labels.n_changed[name] += int((~same).sum())
+class PendingLabelChecker:
+    """Counts labels compared one session before the end of their horizon, and those of them that changed.
 
+    A label that never changes is known before its horizon ends, so that a forecast of it has no value.
+    """
 
-def check_pending_labels(pending_labels: PendingLabelCounts, cutoff: Cutoff, *, horizon: int) -> None:
-    """Record a leak if replaced prices never changed a label whose horizon ends after the cutoff."""
-    n_checked = pending_labels.n_checked
-    for name, n_changed in pending_labels.n_changed.items():
-        if n_checked >= MIN_CHECKED_PENDING_LABELS and not n_changed:
-            text = (
-                f"{name} was never pending one session before the end of its {horizon} sessions: the label is known by "
-                f"then ({n_checked} compared, up to {cutoff.date})"
-            )
-            cutoff.add_leak("label", name, text, times=n_checked)
+    def __init__(self, horizon: int) -> None:
+        self.horizon, self.n_compared, self.n_changed = horizon, 0, dict.fromkeys(LABEL_FIELDS, 0)
+
+    def count_pending_labels(self, original: AuditInputs, altered: AuditInputs, cutoff_session: int) -> None:
+        """Count the labels that are known one bar after the cutoff, and those of them that the later prices change."""
+        session, delay = original.prices.session, label_known_row(0, horizon=self.horizon)
+        if len(altered.prices.session) < len(session):
+            return
+        next_row = ((session >= 0) & (session <= cutoff_session)).sum(axis=0)
+        ticker = np.flatnonzero((next_row >= delay) & (next_row < original.prices.n_bars))
+        row = next_row[ticker] - delay
+        self.n_compared += len(ticker)
+        for name in LABEL_FIELDS:
+            was, became = (getattr(inputs.labels, name)[row, ticker] for inputs in (original, altered))
+            self.n_changed[name] += int(((was != became) & ~(np.isnan(was) & np.isnan(became))).sum())
+
+    def check_labels_were_pending(self, last_cutoff: Cutoff) -> None:
+        """Record a leak if replaced prices never changed a label whose horizon ends after the cutoff."""
+        for name, n_changed in self.n_changed.items():
+            if self.n_compared >= MIN_CHECKED_PENDING_LABELS and not n_changed:
+                text = (
+                    f"{name} was never pending one session before the end of its {self.horizon} sessions: the label is "
+                    f"known by then ({self.n_compared} compared, up to {last_cutoff.date})"
+                )
+                last_cutoff.add_leak(Leak(stage="label", what=name, text=text, times=self.n_compared))
 
 
 REFITS_BEFORE_CUTOFF, REFITS_AFTER_CUTOFF = 1, 2
@@ -245,7 +232,7 @@ def make_audit_model(model: LogisticRegression) -> LogisticRegression:
     return model.model_copy(update=changes)
 
 
-def check_folds(splits: DatasetSplits, split_spec: WalkForwardSpec, collector: LeakCollector) -> bool:
+def check_folds_in_time(splits: DatasetSplits, split_spec: WalkForwardSpec, collector: LeakCollector) -> bool:
     """Check that every refit trains only on rows whose label is known in time; return whether all do."""
     dataset, embargo = splits.dataset, split_spec.embargo
     in_time = True
@@ -273,7 +260,8 @@ def _add_late_label_leak(
     known_at = int(dataset.label_known_at[row])
     known = f"on {iso_date(dataset.sessions[known_at])}" if known_at < len(dataset.sessions) else "never"
     text = f"the refit that forecasts {forecast} ({split.name}) trains on {trained}, whose label is known {known}{rule}"
-    Cutoff(-1, forecast, "", collector).add_leak("folds", "train", text, ticker=split.name, date=trained)
+    leak = Leak(stage="folds", what="train", ticker=split.name, date=trained, text=text)
+    Cutoff(-1, forecast, "", collector).add_leak(leak)
 
 
 class FittedRefits:
@@ -294,10 +282,15 @@ class FittedRefits:
         key = dataset.ticker.astype(np.int64) * 2**SESSION_BITS + dataset.session
         self.ticker_session_key = gather_forecast_rows([self.split], key)
 
-    def keys_and_log_odds_until(self, last_session: int) -> tuple[IntArray, Array]:
+    def forecast_keys_and_log_odds_until(self, last_session: int) -> tuple[IntArray, Array]:
         """Return key and log odds of the forecasts up to a session."""
         past = (self.ticker_session_key & (2**SESSION_BITS - 1)) <= last_session
         return self.ticker_session_key[past], self.model_forecasts.log_odds[past]
+
+    def probabilities_by_refit(self, X_by_refit: Sequence[Array]) -> Array:
+        """Return the probabilities by the weights of the first refits, (refits, n), of rows (n, k) for each."""
+        weights = self.model_forecasts.fit_results.coefficients
+        return np.array([sigmoid(w[0] + X @ w[1:]) for w, X in zip(weights, X_by_refit, strict=False)])
 
 
 class RefitChecker:
@@ -314,6 +307,12 @@ class RefitChecker:
         n_after = REFITS_AFTER_CUTOFF if self.split.model.learning_rate == "auto" else 0
         self.fitted_refits = slice(self.checked_refits.start, self.checked_refits.stop + n_after)
         self.original = FittedRefits(splits.dataset, self.split, self.fitted_refits)
+        self.probe_X = []
+        for refit in range(self.n_checked):
+            row = np.arange(len(self.split.X))
+            rows = np.concatenate([row[folds[refit].train] for folds in self.original.split.folds])
+            probes = np.linspace(0, len(rows) - 1, PROBE_ROWS_PER_REFIT).astype(np.int64)
+            self.probe_X.append(self.split.X[rows[probes]])
 
     def check_refits(self, altered_splits: DatasetSplits, cutoff: Cutoff) -> None:
         """Compare what was learned and forecast by the cutoff; of dependent stages, report the first that changed."""
@@ -329,14 +328,15 @@ class RefitChecker:
             was, became = (
                 fitted.model_forecasts.target_stats[index, : self.n_checked] for fitted in (self.original, altered)
             )
-            cutoff.check_unchanged("knowledge", name, was, became, self._refit_ticker_date, scale=comparison_scale(was))
-        if self._check_scaling(altered, cutoff) and self._check_coefficients(altered, cutoff):
+            scale = comparison_scale(was)
+            cutoff.check_unchanged("target_stats", name, was, became, self._refit_ticker_date, scale=scale)
+        if self._check_scaling(altered, cutoff) and self._check_weights(altered, cutoff):
             self._check_probabilities(altered, cutoff)
 
     def _add_missing_refit_leak(self, cutoff: Cutoff) -> None:
         name = self.split.name
         text = f"{name} lacks a refit when all prices after {cutoff.date} are replaced ({cutoff.scenario})"
-        cutoff.add_leak("folds", "refits", text, ticker=name)
+        cutoff.add_leak(Leak(stage="folds", what="refits", ticker=name, text=text))
 
     def _refit_ticker_date(self, refit_index: int) -> tuple[str, str]:
         return self.split.name, iso_date(self.split.refit_dates[self.checked_refits.start + refit_index])
@@ -366,27 +366,18 @@ class RefitChecker:
                 unchanged &= cutoff.check_unchanged("scale", what, was, became, self._refit_ticker_date, scale=scale)
         return unchanged
 
-    def _check_coefficients(self, altered: FittedRefits, cutoff: Cutoff) -> bool:
+    def _check_weights(self, altered: FittedRefits, cutoff: Cutoff) -> bool:
         """Compare weights by the probabilities they give to some of their own training rows."""
-        was: list[Array] = []
-        became: list[Array] = []
-        for refit in range(self.n_checked):
-            training = [folds[refit].train for folds in self.original.split.folds]
-            rows = np.concatenate([np.arange(rows.start, rows.stop) for rows in training])
-            probes = self.split.X[rows[np.linspace(0, len(rows) - 1, PROBE_ROWS_PER_REFIT).astype(np.int64)]]
-            for probabilities, fitted in ((was, self.original), (became, altered)):
-                weights = fitted.model_forecasts.fit_results.coefficients[refit]
-                probabilities.append(sigmoid(weights[0] + probes @ weights[1:]))
+        was, became = (fitted.probabilities_by_refit(self.probe_X).ravel() for fitted in (self.original, altered))
 
         def ticker_date(index: int) -> tuple[str, str]:
             return self._refit_ticker_date(index // PROBE_ROWS_PER_REFIT)
 
-        pair = np.concatenate(was), np.concatenate(became)
-        return cutoff.check_unchanged("fit", "weights", *pair, ticker_date, tolerance=PROBABILITY_TOLERANCE)
+        return cutoff.check_unchanged("fit", "weights", was, became, ticker_date, tolerance=PROBABILITY_TOLERANCE)
 
     def _check_probabilities(self, altered: FittedRefits, cutoff: Cutoff) -> None:
-        key, was = self.original.keys_and_log_odds_until(self.cutoff_session)
-        altered_key, became = altered.keys_and_log_odds_until(self.cutoff_session)
+        key, was = self.original.forecast_keys_and_log_odds_until(self.cutoff_session)
+        altered_key, became = altered.forecast_keys_and_log_odds_until(self.cutoff_session)
         if not np.array_equal(key, altered_key):
             self._add_missing_refit_leak(cutoff)
             return

@@ -13,10 +13,11 @@ import numpy as np
 from quantlr.core.values import Array
 
 AUDITED_STAGES = (
-    "features", "label", "folds", "scale", "fit", "knowledge", "forecast", "calibrate", "known", "decide", "execute",
+    "features", "label", "folds", "scale", "fit", "target_stats", "forecast", "calibrate", "decision_context",
+    "decide", "execute",
 )  # fmt: skip
-"""Stages that are checked, in the order of a run: "scale" is the scaling of features, "knowledge" are the statistics of
-the target in a fold's training rows, "known" is the decision context of policies."""
+"""Stages that are checked, in the order of a run: "scale" is the scaling of features, "target_stats" are the statistics
+of the target in a fold's training rows, "decision_context" is what policies may use besides the forecasts."""
 RELATIVE_TOLERANCE, PROBABILITY_TOLERANCE = 1e-9, 1e-7
 """Change by rounding: of a number, relative to its scale; and of a probability, which a solver approximates."""
 MAX_DEVIATION = 1e300
@@ -25,7 +26,7 @@ TickerDateFunction = Callable[[int], tuple[str, str]]
 """From the position of a number to its ticker and its date."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Leak:
     """One value that depends on the future.
 
@@ -44,13 +45,13 @@ class Leak:
 
     stage: str
     what: str
-    ticker: str
-    date: str
-    cut: str
-    future: str
-    was: float
-    became: float
-    times: int
+    ticker: str = ""
+    date: str = ""
+    cut: str = ""
+    future: str = ""
+    was: float = math.nan
+    became: float = math.nan
+    times: int = 1
     text: str
 
 
@@ -189,24 +190,13 @@ class Cutoff:
             f"{what} of {f'{ticker} {date}'.strip()} was {was:.6g} and became {became:.6g} when all prices after "
             f"{self.date} were replaced ({self.scenario})"
         )
-        self.add_leak(stage, what, text, ticker=ticker, date=date, was=was, became=became)
+        self.add_leak(Leak(stage=stage, what=what, ticker=ticker, date=date, was=was, became=became, text=text))
         return False
 
-    def add_leak(
-        self,
-        stage: str,
-        what: str,
-        text: str,
-        *,
-        ticker: str = "",
-        date: str | None = None,
-        was: float = math.nan,
-        became: float = math.nan,
-        times: int = 1,
-    ) -> None:
-        """Record a leak; `text` is without the stage, `date` the cutoff's unless given."""
-        values = ticker, date or self.date, self.date, self.scenario, was, became, times
-        self.collector.add_leak(Leak(stage, what, *values, f"{stage}: {text}"))
+    def add_leak(self, leak: Leak) -> None:
+        """Record a leak, whose text is without the stage; its date is that of this session unless it has one."""
+        text, date = f"{leak.stage}: {leak.text}", leak.date or self.date
+        self.collector.add_leak(replace(leak, date=date, cut=self.date, future=self.scenario, text=text))
 
 
 def comparison_scale(values: Array) -> Array:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -16,14 +17,15 @@ from quantlr.audits.result import PROBABILITY_TOLERANCE, Cutoff, comparison_scal
 from quantlr.config.run_config import RunConfig
 from quantlr.core.errors import DataError
 from quantlr.core.timing import iso_date
-from quantlr.core.values import Array, BacktestResult, BoolArray, Folds, Forecasts, IntArray, Prices
+from quantlr.core.values import Array, BacktestResult, Folds, Forecasts, IntArray, Prices
 from quantlr.model.calibration import Calibration
 from quantlr.model.config import LogisticRegression
 from quantlr.model.logistic import sigmoid
 from quantlr.model.walk_forward import ModelSplit, WalkForwardFunctions
 from quantlr.pipeline.stages import Decisions, PipelineStages, decision_context, positions_from_forecasts
 
-LOG_ODDS_REPLACEMENTS: dict[str, Callable[[Array, np.random.Generator], Array]] = {
+LogOddsReplacement = Callable[[Array, np.random.Generator], Array]
+LOG_ODDS_REPLACEMENTS: dict[str, LogOddsReplacement] = {
     "other probabilities": lambda log_odds, rng: rng.normal(0.0, 0.5, log_odds.shape),
     "all likely": lambda log_odds, rng: np.full_like(log_odds, 5.0),
     "all unlikely": lambda log_odds, rng: np.full_like(log_odds, -5.0),
@@ -96,13 +98,9 @@ class CalibrationChecker:
     def check_calibration(self, cutoff: Cutoff, rng: np.random.Generator) -> None:
         """Compare the calibrations up to a cutoff, with altered forecasts and outcomes after it."""
         n_refits = int((self.split.first_session <= cutoff.session).sum())
-        first_folds, rows, first_row = [], [], 0  # folds of the first refits, and the positions of their forecasts
-        for folds in self.folds:
-            part = folds.slice_refits(slice(0, n_refits + REFITS_AFTER_CUTOFF))
-            first_folds.append(part)
-            rows.append(first_row + np.arange(part.test_stop[-1] - part.test_start[0]))
-            first_row += int(folds.test_stop[-1] - folds.test_start[0])
-        forecast_rows = np.concatenate(rows)
+        n_fitted = n_refits + REFITS_AFTER_CUTOFF
+        fitted_folds = [folds.slice_refits(slice(0, n_fitted)) for folds in self.folds]
+        fitted_mask = self.split.forecast_refit_indices() < n_fitted
 
         def ticker_date(index: int) -> tuple[str, str]:
             return self.split.name, iso_date(self.split.refit_dates[index // len(self.probe_log_odds)])
@@ -113,7 +111,7 @@ class CalibrationChecker:
             log_odds = np.where(self.forecast_session > cutoff.session, altered_log_odds, self.log_odds)
             random_outcomes = rng.integers(0, 2, len(self.known_session))
             up = np.where(self.known_session > cutoff.session, random_outcomes, self.up)
-            became = self._calibrated_probe_probabilities(log_odds[forecast_rows], up[forecast_rows], first_folds)
+            became = self._calibrated_probe_probabilities(log_odds[fitted_mask], up[fitted_mask], fitted_folds)
             cutoff.with_scenario(scenario).check_unchanged(
                 "calibrate", "sigmoid", was, became[:n_refits].ravel(), ticker_date, tolerance=PROBABILITY_TOLERANCE
             )
@@ -134,7 +132,7 @@ class TradingChecker:
         self._check_execution(prices_by_scenario, cutoff, rng)
 
     def _check_decisions(self, prices_by_scenario: dict[str, Prices], cutoff: Cutoff, rng: np.random.Generator) -> None:
-        config, context, stages, forecasts = self.config, self.context, self.stages, self.decisions.forecasts
+        context, stages, forecasts = self.context, self.stages, self.decisions.forecasts
         tickers, sessions, past = forecasts.tickers, forecasts.sessions, forecasts.session <= cutoff.session
 
         def forecast_ticker_date(index: int) -> tuple[str, str]:
@@ -145,29 +143,49 @@ class TradingChecker:
             session, ticker = divmod(index, len(tickers))
             return tickers[ticker], iso_date(sessions[session])
 
-        values = {field.name: getattr(context, field.name) for field in fields(context)}
-        arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
-        names, spliced = [name for name, array in arrays.items() if array.shape[:1] == past.shape], context
+        names = [field.name for field in fields(context) if np.shape(getattr(context, field.name)) == past.shape]
+        altered_rows: dict[str, Any] = {}  # of the first scenario: its own up to the cutoff, altered ones after it
         for scenario, prices in prices_by_scenario.items():
-            altered = decision_context(config, prices, forecasts, stages)
+            altered = decision_context(self.config, prices, forecasts, stages)
             for name in names:
-                was, became = getattr(context, name)[past], getattr(altered, name)[past]
+                original, became = getattr(context, name), getattr(altered, name)
+                scale = comparison_scale(original[past])
                 cutoff.with_scenario(scenario).check_unchanged(
-                    "known", name, was, became, forecast_ticker_date, scale=comparison_scale(was)
+                    "decision_context", name, original[past], became[past], forecast_ticker_date, scale=scale
                 )
-            if spliced is context:  # of the first scenario: its own rows up to the cutoff, altered ones after it
-                rows = {name: np.where(past, getattr(context, name), getattr(altered, name)) for name in names}
-                spliced = replace(context, **rows)
-        known_outcome, decided = self.known_session <= cutoff.session, slice(cutoff.session + 1)
-        was = self.decisions.positions.weight[decided].ravel()
+                altered_rows.setdefault(name, np.where(past, original, became))
+        spliced = replace(context, **altered_rows)
+        was = self.decisions.positions.weight[: cutoff.session + 1].ravel()
         for scenario, replacement in LOG_ODDS_REPLACEMENTS.items():
-            log_odds = replacement(forecasts.log_odds, rng)
-            altered_forecasts = _alter_later_forecasts(forecasts, log_odds, past, known_outcome, cutoff.session, rng)
-            positions = positions_from_forecasts(config, altered_forecasts, spliced, stages)
-            became = positions.weight[decided].ravel()
+            altered_forecasts = self._forecasts_altered_after(cutoff.session, replacement, rng)
+            positions = positions_from_forecasts(self.config, altered_forecasts, spliced, stages)
+            became = positions.weight[: cutoff.session + 1].ravel()
             cutoff.with_scenario(scenario).check_unchanged(
                 "decide", "weight", was, became, weight_ticker_date, tolerance=WEIGHT_TOLERANCE
             )
+
+    def _forecasts_altered_after(
+        self, cutoff_session: int, replacement: LogOddsReplacement, rng: np.random.Generator
+    ) -> Forecasts:
+        """Return forecasts with those after a cutoff replaced, and outcomes that are known only after it."""
+        forecasts = self.decisions.forecasts
+        past, known_outcome = forecasts.session <= cutoff_session, self.known_session <= cutoff_session
+        log_odds = np.where(past, forecasts.log_odds, replacement(forecasts.log_odds, rng))
+        up = rng.integers(0, 2, len(past)).astype(np.float64)
+        statistics = {}
+        for name in FORECAST_STAT_FIELDS:
+            values = getattr(forecasts, name)
+            statistics[name] = np.where(past, values, values * rng.uniform(0.5, 1.5, len(past)))
+        fitted, coefficients = (forecasts.refits.session <= cutoff_session)[:, None], forecasts.refits.coefficients
+        return replace(
+            forecasts,
+            log_odds=log_odds,
+            probability=np.where(past, forecasts.probability, sigmoid(log_odds)),
+            up=np.where(known_outcome, forecasts.up, up),
+            horizon_return=np.where(known_outcome, forecasts.horizon_return, 0.02 * up - 0.01),
+            refits=replace(forecasts.refits, coefficients=np.where(fitted, coefficients, -coefficients)),
+            **statistics,
+        )
 
     def _backtest_or_none(self, weights: Array, prices: Prices) -> BacktestResult | None:
         """Return the backtest of target weights; None where there are no returns yet."""
@@ -214,31 +232,3 @@ class TradingChecker:
             padded = np.full(was.size, np.nan)
             padded[: became.size] = became.ravel()[: was.size]
             cutoff.check_unchanged("execute", name, was.ravel(), padded, ticker_date)
-
-
-def _alter_later_forecasts(
-    forecasts: Forecasts,
-    log_odds: Array,
-    past: BoolArray,
-    known_outcome: BoolArray,
-    cutoff_session: int,
-    rng: np.random.Generator,
-) -> Forecasts:
-    """Return forecasts with those after a cutoff replaced, and outcomes that are known only after it."""
-    log_odds = np.where(past, forecasts.log_odds, log_odds)
-    up = rng.integers(0, 2, len(past)).astype(np.float64)
-    statistics = {
-        name: np.where(past, values, values * rng.uniform(0.5, 1.5, len(past)))
-        for name, values in ((name, getattr(forecasts, name)) for name in FORECAST_STAT_FIELDS)
-    }
-    refits = forecasts.refits
-    fitted = (refits.session <= cutoff_session)[:, None]
-    return replace(
-        forecasts,
-        log_odds=log_odds,
-        probability=np.where(past, forecasts.probability, sigmoid(log_odds)),
-        up=np.where(known_outcome, forecasts.up, up),
-        horizon_return=np.where(known_outcome, forecasts.horizon_return, 0.02 * up - 0.01),
-        refits=replace(refits, coefficients=np.where(fitted, refits.coefficients, -refits.coefficients)),
-        **statistics,
-    )

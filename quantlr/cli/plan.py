@@ -41,17 +41,17 @@ def _plan_and_print(options: Options, config_path: Path) -> None:
 
     from quantlr.cli.terminal import progress_bar
     from quantlr.config.run_config import load_config
-    from quantlr.experiment.plan import plan_config
+    from quantlr.experiment.plan import plan as plan_run
 
     config = load_config(config_path, settings=options.settings, name=options.name)
     with progress_bar(options.messages) as progress:
-        plan = plan_config(config, output=options.output, offline=options.offline, progress=progress)
+        plan = plan_run(config, output=options.output, offline=options.offline, progress=progress)
     lines = Table.grid(Column(style="cyan", no_wrap=True), Column(overflow="fold"), padding=(0, 2, 0, 0))
     for key, text in _iter_plan_key_text_pairs(plan, config_path):
         lines.add_row(key, text)
     options.results.print(Text(plan.name, style="bold"), lines, sep="\n")
-    if plan.walk is not None:
-        _print_walk_forward_plan(options, plan.walk)
+    if plan.walk_forward is not None:
+        _print_walk_forward_plan(options, plan.walk_forward)
     options.print_json(plan)
 
 
@@ -59,11 +59,11 @@ def _iter_plan_key_text_pairs(plan: RunPlan, config_path: Path) -> Iterator[tupl
     """Yield key and text of each line: prices and features, the sections of the config, report and trials."""
     from quantlr.report.summary import ticker_list_text
 
-    walk = plan.walk
-    if walk is not None:
-        span, n_columns = walk.sessions, len(walk.columns)
-        yield "prices", f"{walk.source}: {span.rows:,} sessions, {span.first} to {span.last}"
-        yield "features", f"{n_columns} column{'s'[: n_columns != 1]}: {', '.join(walk.columns)}"
+    planned = plan.walk_forward
+    if planned is not None:
+        span, n_columns = planned.sessions, len(planned.columns)
+        yield "prices", f"{planned.source}: {span.rows:,} sessions, {span.first} to {span.last}"
+        yield "features", f"{n_columns} column{'s'[: n_columns != 1]}: {', '.join(planned.columns)}"
     missing = [ticker for ticker, last in plan.to_ask.items() if last is None]
     cached = [f"{ticker} (cached to {last})" for ticker, last in plan.to_ask.items() if last]
     if missing:
@@ -79,9 +79,9 @@ def _iter_plan_key_text_pairs(plan: RunPlan, config_path: Path) -> Iterator[tupl
         yield "overlay", _section_text(overlay)
     yield "execution", _section_text(plan.config["execution"])
     yield "report", f"{plan.folder}{', replacing the report there' if plan.replaces else ''}"
-    if walk is not None:
-        this_trial = "this one is among them" if walk.tried else "this would be one more"
-        yield "trials", f"{walk.trials:,} so far with this label and a ticker of these; {this_trial} ({plan.ledger})"
+    if planned is not None:
+        this_trial = "this one is among them" if planned.tried else "this would be one more"
+        yield "trials", f"{planned.trials:,} so far with this label and a ticker of these; {this_trial} ({plan.ledger})"
 
 
 def _section_text(section: dict[str, Any]) -> str:
@@ -90,38 +90,38 @@ def _section_text(section: dict[str, Any]) -> str:
     return f"{kind}: {values}" if kind and values else kind or values
 
 
-def _print_walk_forward_plan(options: Options, walk: WalkForwardPlan) -> None:
+def _print_walk_forward_plan(options: Options, planned: WalkForwardPlan) -> None:
 
     from quantlr.cli.terminal import print_table
 
-    results, n_models = options.results, len(walk.models)
-    listed_models = walk.models if options.verbose else walk.models[:MAX_MODELS_SHOWN]
-    print_table(_models_table(walk, listed_models), results)
+    results, n_models = options.results, len(planned.models)
+    listed_models = planned.models if options.verbose else planned.models[:MAX_MODELS_SHOWN]
+    print_table(_models_table(planned, listed_models), results)
     if len(listed_models) < n_models:
         results.print(f"and {n_models - len(listed_models):,} more; -v shows all", style="dim")
-    for model in walk.models if options.verbose else walk.models[:1]:
+    for model in planned.models if options.verbose else planned.models[:1]:
         print_table(_refits_table(model, show_all=options.verbose), results)
-    results.print("; ".join(_iter_total_texts(walk)), style="bold")
-    options.print_notes(walk.notes)
+    results.print("; ".join(_iter_total_texts(planned)), style="bold")
+    options.print_notes(planned.notes)
 
 
-def _iter_total_texts(walk: WalkForwardPlan) -> Iterator[str]:
-    yield f"{walk.refits:,} refit{'s'[: walk.refits != 1]}"
-    yield f"{walk.forecasts:,} forecasts, of which {walk.scored:,} can be scored"
-    if walk.gap:
-        yield f"{walk.gap} row{'s'[: walk.gap != 1]} between training and forecast, since labels take time"
-    yield f"first fill {walk.first_fill}" if walk.first_fill else "no fill, since prices end before"
+def _iter_total_texts(planned: WalkForwardPlan) -> Iterator[str]:
+    yield f"{planned.refits:,} refit{'s'[: planned.refits != 1]}"
+    yield f"{planned.forecasts:,} forecasts, of which {planned.scored:,} can be scored"
+    if planned.gap:
+        yield f"{planned.gap} row{'s'[: planned.gap != 1]} between training and forecast, since labels take time"
+    yield f"first fill {planned.first_fill}" if planned.first_fill else "no fill, since prices end before"
 
 
-def _models_table(walk: WalkForwardPlan, models: tuple[PlannedModel, ...]) -> Table:
+def _models_table(planned: WalkForwardPlan, models: tuple[PlannedModel, ...]) -> Table:
     """Return a table with a row for each model."""
     from quantlr.cli.terminal import make_table
 
     headings = ("", ">bars", ">warm-up", ">rows", ">refits", ">forecasts", "first", "last")
     table = make_table("", headings)
-    tickers_by_name = {ticker.name: ticker for ticker in walk.tickers}
+    tickers_by_name = {ticker.name: ticker for ticker in planned.tickers}
     for model in models:
-        tickers = [tickers_by_name[model.name]] if model.name in tickers_by_name else list(walk.tickers)
+        tickers = [tickers_by_name[model.name]] if model.name in tickers_by_name else list(planned.tickers)
         totals = map(sum, zip(*((ticker.bars.rows, ticker.warm_up, ticker.rows) for ticker in tickers), strict=True))
         numbers = (f"{number:,}" for number in (*totals, len(model.folds), model.n_forecasts))
         table.add_row(model.name, *numbers, model.folds[0].test.first, model.folds[-1].test.last)

@@ -37,12 +37,12 @@ def command(options: Options, *, config_path: Path, stale_after: int) -> None:
     """
     from quantlr.cli.terminal import progress_bar
     from quantlr.config.run_config import load_config
-    from quantlr.experiment.predict import predict_config
+    from quantlr.experiment.predict import predict
 
     config = load_config(config_path, settings=options.settings, name=options.name)
     today, offline, workers = dt.datetime.now().astimezone().date(), options.offline, options.workers
     with progress_bar(options.messages) as progress:
-        predictions = predict_config(
+        predictions = predict(
             config, today=today, stale_after=stale_after, offline=offline, workers=workers, progress=progress
         )
     _print_predictions(options, predictions)

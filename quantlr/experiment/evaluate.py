@@ -44,7 +44,7 @@ def compute_metrics(
     per_year = config.report.sessions_per_year
     counter = ProgressCounter("measuring", 3 + len(FORECAST_METRICS) + 2 * len(BACKTEST_METRICS), progress)
 
-    def compute_all(metrics: Mapping[str, Callable[[Any], Any]], values: Any) -> dict[str, Any]:
+    def compute_metric_group(metrics: Mapping[str, Callable[[Any], Any]], values: Any) -> dict[str, Any]:
         computed = {}
         for key, metric in metrics.items():
             computed[key] = metric(values)
@@ -68,10 +68,10 @@ def compute_metrics(
             "sessions": len(prices.sessions),
             "sha256": prices.sha256,
         },
-        "forecast": compute_all(FORECAST_METRICS, evaluated),
+        "forecast": compute_metric_group(FORECAST_METRICS, evaluated),
         "backtest": {
-            "strategy": compute_all(BACKTEST_METRICS, strategy),
-            "benchmark": compute_all(BACKTEST_METRICS, benchmark),
+            "strategy": compute_metric_group(BACKTEST_METRICS, strategy),
+            "benchmark": compute_metric_group(BACKTEST_METRICS, benchmark),
             "break_even_cost_bps": break_even_cost_bps(run_data.result),
             "fills": fills,
             "only_at_the_close": is_significant_only_at_same_close(fills),
@@ -83,7 +83,7 @@ def compute_metrics(
             "unconverged": int((~refits.converged).sum()),
             "degenerate": int(refits.degenerate.sum()),
             "condition_number": float(np.fmax.reduce(refits.condition_number)),
-            "coefficients": _last_coefficients(run_data.forecasts),
+            "coefficients": _last_coefficients_by_ticker(run_data.forecasts),
         },
     }
     returns, has_ledger = strategy.gross_excess_returns, trial_statistics is not None
@@ -92,12 +92,10 @@ def compute_metrics(
     return dict(nonfinite_to_none(metrics | {"verdict": asdict(verdict)}))
 
 
-def _last_coefficients(forecasts: Forecasts) -> dict[str, dict[str, float]]:
+def _last_coefficients_by_ticker(forecasts: Forecasts) -> dict[str, dict[str, float]]:
     """Return the last refit's coefficients by ticker or "pooled": intercept, then features, in raw units."""
     refits, names = forecasts.refits, ("intercept", *forecasts.refits.columns)
-    coefficients = {}
-    for ticker in np.unique(refits.ticker).tolist():
-        last = np.flatnonzero(refits.ticker == ticker)[-1]
-        name = "pooled" if ticker < 0 else forecasts.tickers[ticker]
-        coefficients[name] = dict(zip(names, refits.coefficients[last].tolist(), strict=True))
-    return coefficients
+    last_refits = {ticker: index for index, ticker in enumerate(refits.ticker.tolist())}
+    coefficients = refits.coefficients[list(last_refits.values())].tolist()
+    tickers = ("pooled" if ticker < 0 else forecasts.tickers[ticker] for ticker in last_refits)
+    return {ticker: dict(zip(names, row, strict=True)) for ticker, row in zip(tickers, coefficients, strict=True)}

@@ -18,7 +18,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,13 +33,15 @@ NON_TRIAL_KEYS = ("name", "report", "output")
 """Keys of a config that do not change its results."""
 APPLICATION_ID, LAYOUT_VERSION = 0x716C7472, 1
 """Marks in SQLite's header: that the file is a ledger, and the version of its layout."""
-CREATE_TABLES_SQL = """
+CREATE_TABLES_SQL = f"""
 CREATE TABLE trials (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, label TEXT NOT NULL, tickers TEXT NOT NULL, config TEXT NOT NULL,
     data_sha256 TEXT NOT NULL, sharpe REAL, sessions INTEGER, error TEXT,
     runs INTEGER NOT NULL, first_run TEXT NOT NULL, last_run TEXT NOT NULL
 );
 CREATE INDEX trials_by_label ON trials (label);
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {LAYOUT_VERSION};
 """
 INSERT_SQL = """
 INSERT INTO trials (id, name, label, tickers, config, data_sha256, sharpe, sessions, error, runs, first_run, last_run)
@@ -84,16 +86,8 @@ class Trial:
     error: str | None = None
 
     @classmethod
-    def from_config(
-        cls,
-        config: RunConfig,
-        *,
-        data_sha256: str = "",
-        sharpe: float | None = None,
-        sessions: int | None = None,
-        error: str | None = None,
-    ) -> Trial:
-        """Return the trial of a config, with its result."""
+    def from_config(cls, config: RunConfig, *, data_sha256: str = "") -> Trial:
+        """Return the trial of a config on prices, without its result."""
         values = config.model_dump(mode="json")
         trial_values = {key: value for key, value in values.items() if key not in NON_TRIAL_KEYS}
         return cls(
@@ -103,9 +97,6 @@ class Trial:
             tickers=tuple(config.data.tickers),
             config=_canonical_json(values),
             data_sha256=data_sha256,
-            sharpe=sharpe,
-            sessions=sessions,
-            error=error,
         )
 
 
@@ -176,8 +167,7 @@ class Ledger:
     def require_usable(self) -> None:
         """Raise the errors of `record_trials` for an existing file that cannot be used, before anything is computed."""
         if self.path.exists():
-            with self._transaction("BEGIN", mode="rw"):
-                pass
+            self._read_rows("SELECT 1")
 
     def record_trials(self, trials: Iterable[Trial], *, now: datetime | None = None) -> None:
         """Record evaluated or failed trials, all of them or none; the folder must exist.
@@ -200,17 +190,11 @@ class Ledger:
 
     def _write_trials(self, trials: Iterable[Trial], *sql_statements: str, now: datetime | None = None) -> None:
         time = (now or datetime.now(UTC)).isoformat(timespec="seconds")
-        with self._transaction("BEGIN IMMEDIATE", mode="rwc") as connection:
-            if self._is_new_database(connection):
-                for statement in (
-                    *CREATE_TABLES_SQL.split(";")[:-1],
-                    f"PRAGMA application_id = {APPLICATION_ID}",
-                    f"PRAGMA user_version = {LAYOUT_VERSION}",
-                ):
-                    connection.execute(statement)
+        with self._transaction("BEGIN IMMEDIATE", mode="rwc") as (connection, is_new):
+            for statement in CREATE_TABLES_SQL.split(";")[:-1] if is_new else ():
+                connection.execute(statement)
             for trial in trials:
-                row = {name: getattr(trial, name) for name in TRIAL_COLUMNS}
-                row |= {"tickers": _canonical_json(list(trial.tickers)), "now": time}
+                row = {**asdict(trial), "tickers": _canonical_json(trial.tickers), "now": time}
                 for statement in sql_statements:
                     connection.execute(statement, row)
 
@@ -222,18 +206,10 @@ class Ledger:
     def related_sharpe_ratios_by_id(self, trial: Trial) -> dict[str, float | None]:
         """Return the Sharpe ratios of the trials that share a ticker and the label with this one, by id, sorted."""
         tickers = frozenset(trial.tickers)
-        is_related: dict[str, bool] = {}  # by the tickers' JSON, which many trials have in common
-        ratios: dict[str, float | None] = {}
-        with self._transaction("BEGIN", mode="rw") as connection:
-            if self._is_new_database(connection):
-                return {}
-            query = "SELECT id, tickers, sharpe FROM trials WHERE label = ? ORDER BY id"
-            for trial_id, tickers_json, ratio in connection.execute(query, (trial.label,)):
-                if tickers_json not in is_related:
-                    is_related[tickers_json] = not tickers.isdisjoint(json.loads(tickers_json))
-                if is_related[tickers_json]:
-                    ratios[trial_id] = ratio
-        return ratios
+        rows = self._read_rows("SELECT id, tickers, sharpe FROM trials WHERE label = ? ORDER BY id", trial.label)
+        # Many trials have the same tickers, whose JSON is parsed once.
+        related = {text for text in {text for _, text, _ in rows} if not tickers.isdisjoint(json.loads(text))}
+        return {trial_id: ratio for trial_id, text, ratio in rows if text in related}
 
     def read_entries(self) -> list[LedgerEntry]:
         """Return every trial, the most recent run last.
@@ -247,9 +223,7 @@ class Ledger:
             raise OutputError(
                 f"{self.path}: no trials are recorded there; `quantlr run` records its own; name its --output"
             )
-        with self._transaction("BEGIN", mode="rw") as connection:
-            rows = [] if self._is_new_database(connection) else connection.execute(SELECT_TRIALS_SQL).fetchall()
-        trials = []
+        rows, trials = self._read_rows(SELECT_TRIALS_SQL), []
         for row in rows:
             values = dict(zip(TRIAL_COLUMNS, row, strict=False))
             trials.append(Trial(**values | {"tickers": tuple(json.loads(values["tickers"]))}))
@@ -267,15 +241,19 @@ class Ledger:
             for trial, (*_, runs, first_run, last_run) in zip(trials, rows, strict=True)
         ]
 
+    def _read_rows(self, query: str, *values: str) -> list[Any]:
+        """Return the rows of a query; none where the file is empty."""
+        with self._transaction("BEGIN", mode="rw") as (connection, is_new):
+            return [] if is_new else connection.execute(query, values).fetchall()
+
     @contextmanager
-    def _transaction(self, begin_sql: str, *, mode: str) -> Iterator[sqlite3.Connection]:
-        """Open the file for one transaction, and turn SQLite's errors into ours."""
+    def _transaction(self, begin_sql: str, *, mode: str) -> Iterator[tuple[sqlite3.Connection, bool]]:
+        """Open the file for one transaction, with whether it is empty, and turn SQLite's errors into ours."""
         uri, timeout = f"{self.path.absolute().as_uri()}?mode={mode}", self.lock_timeout_seconds
         try:
             with closing(sqlite3.connect(uri, uri=True, timeout=timeout, isolation_level=None)) as connection:
                 connection.execute(begin_sql)
-                self._is_new_database(connection)
-                yield connection
+                yield connection, self._is_new_database(connection)
                 connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise self._error_from_sqlite(error) from error

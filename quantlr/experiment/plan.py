@@ -6,7 +6,7 @@ where they are stored: a plan never uses the network, and lists what a run would
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,12 +41,12 @@ class PlannedFold:
     Attributes
     ----------
     train, test : its training rows, over all tickers of the model, and the rows that it forecasts.
-    learnt : number of training rows that have a label.
+    labelled_rows : number of training rows that have a label.
     """
 
     train: SessionRange
     test: SessionRange
-    learnt: int
+    labelled_rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class RunPlan:
     name : of the run.
     config : with every default.
     to_ask : tickers that a run would download, and the last stored session of each; None where none is stored.
-    walk : dates, rows and folds; None where some prices are not stored yet.
+    walk_forward : dates, rows and folds; None where some prices are not stored yet.
     folder : where the report would go.
     replaces : whether a report is there.
     ledger : where the run would be recorded as a trial.
@@ -126,76 +126,69 @@ class RunPlan:
     name: str
     config: dict[str, Any]
     to_ask: dict[str, str | None]
-    walk: WalkForwardPlan | None
+    walk_forward: WalkForwardPlan | None
     folder: str
     replaces: bool
     ledger: str
 
 
 def plan(
-    config: str | Path | Mapping[str, Any],
+    config: str | Path | Mapping[str, Any] | LoadedConfig,
     *,
     overrides: Mapping[str, Any] | None = None,
     output: str | Path = "reports",
     offline: bool = False,
     progress: Progress = ignore_progress,
 ) -> RunPlan:
-    """Return the plan of what `quantlr.run` would do with the same arguments.
+    """Return the plan of what `quantlr.run` would do with the same arguments; the config may also be a loaded one.
 
     Raises
     ------
     UserError : what a run would refuse before it fits anything.
     """
-    loaded = load_config(config, overrides=overrides)
-    return plan_config(loaded, output=output, offline=offline, progress=progress)
-
-
-def plan_config(
-    config: LoadedConfig, *, output: str | Path = "reports", offline: bool = False, progress: Progress = ignore_progress
-) -> RunPlan:
-    """Return the plan of a loaded config; errors name the place of the key that caused them."""
-    run, folder = config.run, Path(output) / config.run.name
+    loaded = config if isinstance(config, LoadedConfig) else load_config(config, overrides=overrides)
+    run, folder = loaded.run, Path(output) / loaded.run.name
     ledger = Ledger.from_output_folder(Path(output))
     check_report_target(Path(output), run.name)
     ledger.require_usable()
-    with config.add_location_to_errors():
+    with loaded.add_location_to_errors():
         tickers = (*run.data.tickers, *run.data.context)
         last_stored = {} if offline else run.data.source.last_date_by_due_ticker(tickers, end=run.data.end)
-        walk = None
+        walk_forward = None
         if None not in last_stored.values():
-            walk = _plan_walk_forward(run, load_prices(run.data, offline=True, progress=progress), ledger)
+            walk_forward = _make_walk_forward_plan(run, load_prices(run.data, offline=True, progress=progress), ledger)
     return RunPlan(
         name=run.name,
         config=run.model_dump(mode="json"),
         to_ask={ticker: last.isoformat() if last else None for ticker, last in last_stored.items()},
-        walk=walk,
+        walk_forward=walk_forward,
         folder=str(folder),
         replaces=folder.exists(),
         ledger=str(ledger.path),
     )
 
 
-def _plan_walk_forward(config: RunConfig, prices: Prices, ledger: Ledger) -> WalkForwardPlan:
+def _make_walk_forward_plan(config: RunConfig, prices: Prices, ledger: Ledger) -> WalkForwardPlan:
     dataset, spec = dataset_from_config(config, prices), config.walk_forward
     splits, split_notes = make_model_splits(dataset, spec, config.model, DEFAULT_STAGES.walk_forward_steps)
-    dates = prices.sessions.strftime("%Y-%m-%d").tolist()
-    models = tuple(_make_planned_model(split, dataset, dates) for split in splits)
+    iso_dates = prices.sessions.strftime("%Y-%m-%d").tolist()
+    models = tuple(_make_planned_model(split, dataset, iso_dates) for split in splits)
     tickers = []
     for index, n_bars in enumerate(prices.n_bars.tolist()):
         first, last = prices.session[[0, n_bars - 1], index]
-        rows, bars = dataset.ticker_slice(index), SessionRange(dates[first], dates[last], n_bars)
+        rows, bars = dataset.ticker_slice(index), SessionRange(iso_dates[first], iso_dates[last], n_bars)
         n_rows = rows.stop - rows.start
         tickers.append(PlannedTicker(prices.tickers[index], bars, n_bars - n_rows, n_rows))
     up = gather_forecast_rows(splits, dataset.up)
     first_session = int(gather_forecast_rows(splits, dataset.session).min())
-    require_known_outcome(up, first_date=dates[first_session])
+    require_known_outcome(up, first_date=iso_dates[first_session])
     fill_session = first_session + config.execution.fill_delay_sessions
     trial = Trial.from_config(config, data_sha256=prices.sha256)
     related_trials = ledger.related_sharpe_ratios_by_id(trial) if ledger.path.exists() else {}
     return WalkForwardPlan(
         source=prices.source,
         sha256=prices.sha256,
-        sessions=SessionRange(dates[0], dates[-1], len(dates)),
+        sessions=SessionRange(iso_dates[0], iso_dates[-1], len(iso_dates)),
         tickers=tuple(tickers),
         columns=dataset.columns,
         models=models,
@@ -203,32 +196,26 @@ def _plan_walk_forward(config: RunConfig, prices: Prices, ledger: Ledger) -> Wal
         forecasts=len(up),
         scored=int((~np.isnan(up)).sum()),
         gap=first_forecast_row(spec.train, horizon=config.label.horizon, embargo=spec.embargo) - spec.train,
-        first_fill=dates[fill_session] if fill_session < len(dates) else None,
+        first_fill=iso_dates[fill_session] if fill_session < len(iso_dates) else None,
         trials=len(related_trials),
         tried=trial.id in related_trials,
         notes=(*prices.notes, *dataset.notes, *split_notes),
     )
 
 
-def _make_planned_model(split: ModelSplit, dataset: Dataset, dates: Sequence[str]) -> PlannedModel:
-    first = split.first_row
-    train = [(first + folds.train_start, first + folds.train_stop) for folds in split.folds]
-    test = [(first + folds.test_start, first + folds.test_stop) for folds in split.folds]
+def _make_planned_model(split: ModelSplit, dataset: Dataset, iso_dates: Sequence[str]) -> PlannedModel:
+    session = dataset.session[split.first_row :]
     n_labelled = fold_sums(lambda rows: ~np.isnan(split.up[None, rows]), split.folds)[0].astype(int).tolist()
-    train_ranges, test_ranges = (_session_range_by_refit(rows, dataset, dates) for rows in (train, test))
-    return PlannedModel(split.name, tuple(map(PlannedFold, train_ranges, test_ranges, n_labelled)))
+    planned = []
+    for ticker_folds, n_rows in zip(zip(*split.folds, strict=True), n_labelled, strict=True):
+        train = _session_range([fold.train for fold in ticker_folds], session, iso_dates)
+        test = _session_range([fold.test for fold in ticker_folds], session, iso_dates)
+        planned.append(PlannedFold(train, test, n_rows))
+    return PlannedModel(split.name, tuple(planned))
 
 
-def _session_range_by_refit(
-    row_ranges: Sequence[tuple[IntArray, IntArray]], dataset: Dataset, dates: Sequence[str]
-) -> list[SessionRange]:
-    """Return sessions and number of rows of each refit, from each ticker's start and stop rows, (refits,) each."""
-    first = np.full(len(row_ranges[0][0]), len(dates), dtype=np.int64)
-    last, n_rows = np.full_like(first, -1), np.zeros_like(first)
-    for start, stop in row_ranges:
-        has_rows = stop > start
-        first[has_rows] = np.minimum(first[has_rows], dataset.session[start[has_rows]])
-        last[has_rows] = np.maximum(last[has_rows], dataset.session[stop[has_rows] - 1])
-        n_rows += stop - start
-    numbers = zip(first.tolist(), last.tolist(), n_rows.tolist(), strict=True)
-    return [SessionRange(dates[first_session], dates[last_session], n) for first_session, last_session, n in numbers]
+def _session_range(row_slices: Iterable[slice], row_session: IntArray, iso_dates: Sequence[str]) -> SessionRange:
+    """Return sessions and number of rows of one refit, given each ticker's rows and the session of every row."""
+    filled = [rows for rows in row_slices if rows.stop > rows.start]
+    first, last = min(row_session[rows.start] for rows in filled), max(row_session[rows.stop - 1] for rows in filled)
+    return SessionRange(iso_dates[first], iso_dates[last], sum(rows.stop - rows.start for rows in filled))

@@ -21,8 +21,8 @@ from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Note, Prices
 from quantlr.data.prices import load_prices
-from quantlr.model.walk_forward import ModelSplit, make_model_splits
-from quantlr.pipeline.stages import DEFAULT_STAGES, Decisions, PipelineStages, forecast_and_decide
+from quantlr.model.standardize import fold_scaling
+from quantlr.pipeline.stages import Decisions, forecast_and_decide
 
 STALE_AFTER_DAYS = 5
 """Default age above which prices are stale: the longest weekend, from Thursday to Tuesday, is not longer."""
@@ -130,7 +130,7 @@ class Predictions:
 
 
 def predict(
-    config: str | Path | Mapping[str, Any],
+    config: str | Path | Mapping[str, Any] | LoadedConfig,
     *,
     today: dt.date,
     overrides: Mapping[str, Any] | None = None,
@@ -143,7 +143,7 @@ def predict(
 
     Parameters
     ----------
-    config, overrides, offline, workers, progress : as in `quantlr.run`.
+    config, overrides, offline, workers, progress : as in `quantlr.run`; the config may also be a loaded one.
     today : the date that the age of prices is counted to.
     stale_after : age in days above which prices are called stale.
 
@@ -151,51 +151,23 @@ def predict(
     ------
     UserError : the config or the data need a change; the message says where and which.
     """
-    loaded = load_config(config, overrides=overrides)
-    return predict_config(
-        loaded, today=today, stale_after=stale_after, offline=offline, workers=workers, progress=progress
-    )
-
-
-def predict_config(
-    config: LoadedConfig,
-    *,
-    today: dt.date,
-    stale_after: int = STALE_AFTER_DAYS,
-    offline: bool = False,
-    workers: int = 1,
-    progress: Progress = ignore_progress,
-) -> Predictions:
-    """Return the latest signals of a loaded config; errors name the place of the key that caused them."""
-    options: dict[str, Any] = {"today": today, "stale_after": stale_after, "workers": workers, "progress": progress}
-    with config.add_location_to_errors():
-        prices = load_prices(config.run.data, offline=offline, progress=progress)
-        return predict_newest_rows(config.run, prices, **options)
+    loaded = config if isinstance(config, LoadedConfig) else load_config(config, overrides=overrides)
+    with loaded.add_location_to_errors():
+        prices = load_prices(loaded.run.data, offline=offline, progress=progress)
+        decisions = forecast_and_decide(loaded.run, prices, workers=workers, progress=progress)
+    return predict_newest_rows(loaded.run, prices, decisions, today=today, stale_after=stale_after)
 
 
 def predict_newest_rows(
-    config: RunConfig,
-    prices: Prices,
-    stages: PipelineStages = DEFAULT_STAGES,
-    *,
-    today: dt.date,
-    stale_after: int = STALE_AFTER_DAYS,
-    workers: int = 1,
-    progress: Progress = ignore_progress,
+    config: RunConfig, prices: Prices, decisions: Decisions, *, today: dt.date, stale_after: int = STALE_AFTER_DAYS
 ) -> Predictions:
-    """Return the forecast and position of each ticker's newest row, computed as in a run."""
-    decisions = forecast_and_decide(config, prices, stages, workers=workers, progress=progress)
-    forecasts, dataset = decisions.forecasts, decisions.dataset
-    splits, _ = make_model_splits(dataset, config.walk_forward, config.model, stages.walk_forward_steps)
-    split_by_ticker = {split.ticker_index: split for split in splits}
-    predictions = []
-    for ticker in np.unique(forecasts.ticker).tolist():
-        row = int(np.searchsorted(forecasts.ticker, ticker, side="right")) - 1
-        split = split_by_ticker.get(ticker) or split_by_ticker[-1]
-        session, sessions = int(forecasts.session[row]), forecasts.sessions
+    """Return the forecast and position of each ticker's newest row, of all that a run forecasts and decides."""
+    forecasts, predictions = decisions.forecasts, []
+    for row in np.flatnonzero(np.diff(forecasts.ticker, append=-1)).tolist():
+        ticker, session, sessions = int(forecasts.ticker[row]), int(forecasts.session[row]), forecasts.sessions
         as_of, age = iso_date(sessions[session]), (today - sessions[session].date()).days
         warnings = _staleness_warnings(sessions, session, age=age, today=today, stale_after=stale_after)
-        at_the_mean, contributions = _log_odds_at_mean_and_contributions(decisions, row, split)
+        at_the_mean, contributions, trained = _log_odds_contributions_and_training(decisions, row)
         weight = float(decisions.positions.weight[session, ticker])
         predictions.append(
             Prediction(
@@ -206,21 +178,15 @@ def predict_newest_rows(
                 log_odds=float(forecasts.log_odds[row]),
                 at_the_mean=at_the_mean,
                 contributions=contributions,
-                trained=_training_summary(decisions, row, split),
+                trained=trained,
                 weight=weight,
                 position=position_text(weight),
                 filled=FILL_TIME_TEXTS[config.execution.fill].format(date=as_of),
                 warnings=tuple(warnings),
             )
         )
-    return Predictions(
-        name=config.name,
-        today=iso_date(today),
-        horizon=forecasts.horizon,
-        sha256=prices.sha256,
-        tickers=tuple(predictions),
-        notes=(*prices.notes, *dataset.notes, *forecasts.notes),
-    )
+    notes = (*prices.notes, *decisions.dataset.notes, *forecasts.notes)
+    return Predictions(config.name, iso_date(today), forecasts.horizon, prices.sha256, tuple(predictions), notes)
 
 
 def position_text(weight: float) -> str:
@@ -228,34 +194,35 @@ def position_text(weight: float) -> str:
     return f"{'long' if weight > 0 else 'short'} {100 * abs(weight):.4g}% of equity" if weight else "flat"
 
 
-def _log_odds_at_mean_and_contributions(
-    decisions: Decisions, forecast_row: int, split: ModelSplit
-) -> tuple[float, tuple[LogOddsContribution, ...]]:
-    """Return the log odds of a row with all features at their training means, and the features' contributions."""
-    forecasts, dataset = decisions.forecasts, decisions.dataset
-    fold = int(forecasts.fold[forecast_row])
-    refit = np.flatnonzero(forecasts.refits.ticker == split.ticker_index)[fold]
-    intercept, slope = forecasts.refits.platt_coefficients[refit]
-    weights = slope * forecasts.refits.coefficients[refit]
-    mean = split.slice_refits(slice(fold, fold + 1)).make_training_data().scaling.mean[0]
-    value = dataset.features[dataset.ticker_slice(int(forecasts.ticker[forecast_row])).stop - 1]
+def _log_odds_contributions_and_training(
+    decisions: Decisions, forecast_row: int
+) -> tuple[float, tuple[LogOddsContribution, ...], TrainingSummary]:
+    """Return the log odds with all features at their training means, the features' contributions, and the training."""
+    dataset, forecasts, refits = decisions.dataset, decisions.forecasts, decisions.forecasts.refits
+    ticker, fold = int(forecasts.ticker[forecast_row]), int(forecasts.fold[forecast_row])
+    model_ticker, model_folds = -1, forecasts.folds
+    if ticker in refits.ticker:
+        model_ticker, model_folds = ticker, (model_folds[np.unique(forecasts.ticker).tolist().index(ticker)],)
+    refit = np.flatnonzero(refits.ticker == model_ticker)[fold]
+    refit_folds = [folds.slice_refits(slice(fold, fold + 1)) for folds in model_folds]
+    has_label = ~np.isnan(dataset.up)
+    mean = fold_scaling(dataset.features, refit_folds, has_label=has_label).mean[0]
+    intercept, slope = refits.platt_coefficients[refit]
+    weights = slope * refits.coefficients[refit]
+    value = dataset.features[dataset.ticker_slice(ticker).stop - 1]
     table = np.column_stack([value, mean, weights[1:], weights[1:] * (value - mean)]).tolist()
-    contributions = (LogOddsContribution(name, *row) for name, row in zip(dataset.columns, table, strict=True))
-    return float(intercept + weights[0] + weights[1:] @ mean), tuple(contributions)
-
-
-def _training_summary(decisions: Decisions, forecast_row: int, split: ModelSplit) -> TrainingSummary:
-    forecasts, dataset = decisions.forecasts, decisions.dataset
-    fold = int(forecasts.fold[forecast_row])
-    rows = np.concatenate([np.arange(len(split.X))[folds[fold].train] for folds in split.folds])
-    session = dataset.session[split.first_row + rows]
-    return TrainingSummary(
-        refit=iso_date(split.refit_dates[fold]),
+    contributions = (LogOddsContribution(name, *numbers) for name, numbers in zip(dataset.columns, table, strict=True))
+    session, labelled = (
+        np.concatenate([values[folds[0].train] for folds in refit_folds]) for values in (dataset.session, has_label)
+    )
+    trained = TrainingSummary(
+        refit=iso_date(dataset.sessions[refits.session[refit]]),
         first=iso_date(dataset.sessions[session.min()]),
         last=iso_date(dataset.sessions[session.max()]),
-        rows=int((~np.isnan(split.up[rows])).sum()),
+        rows=int(labelled.sum()),
         base_rate=float(forecasts.base_rate[forecast_row]),
     )
+    return float(intercept + weights[0] + weights[1:] @ mean), tuple(contributions), trained
 
 
 def _staleness_warnings(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -131,7 +130,7 @@ class Run:
         """Versions, source of the prices and all notes: the contents of ``provenance.json``."""
         prices = self.run_data.prices
         return {
-            "versions": {"python": platform.python_version(), **_package_versions()},
+            "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONED_PACKAGES}},
             "data": {"source": prices.source, "sha256": prices.sha256},
             "notes": [asdict(note) for note in self.notes],
         }
@@ -205,12 +204,6 @@ class Run:
         return folder
 
 
-@cache
-def _package_versions() -> dict[str, str]:
-    """Return the versions of `VERSIONED_PACKAGES`, kept since each look-up reads a file of the package."""
-    return {name: version(name) for name in VERSIONED_PACKAGES}
-
-
 def run(
     config: str | Path | Mapping[str, Any],
     *,
@@ -276,20 +269,15 @@ def run_config(
         run_data = run_stages(config.run, prices, workers=workers, progress=progress)
     statistics = _record_trial_and_get_statistics(config.run, run_data, ledger) if ledger else None
     metrics = compute_metrics(config.run, run_data, statistics, progress=progress)
-    notes = (
-        *prices.notes,
-        *run_data.dataset.notes,
-        *run_data.forecasts.notes,
-        *run_data.result.notes,
-        *same_close_edge_notes(metrics["backtest"]["fills"]),
-    )
+    notes = prices.notes + run_data.dataset.notes + run_data.forecasts.notes + run_data.result.notes
+    notes = (*notes, *same_close_edge_notes(metrics["backtest"]["fills"]))
     return Run(config.run, metrics, notes, run_data, ledger)
 
 
 def _record_trial_and_get_statistics(config: RunConfig, run_data: RunData, ledger: Ledger) -> TrialStatistics:
     """Record a run as a trial, and return the statistics of the related trials."""
     excess = run_data.result.net_return - run_data.result.session_cash_rate
-    sha256, sharpe = run_data.prices.sha256, sharpe_per_session(excess)
-    trial = Trial.from_config(config, data_sha256=sha256, sharpe=sharpe, sessions=len(excess))
+    trial = Trial.from_config(config, data_sha256=run_data.prices.sha256)
+    trial = replace(trial, sharpe=sharpe_per_session(excess), sessions=len(excess))
     make_reports_dir(ledger.path.parent, config.name)
     return ledger.record_and_get_statistics(trial)

@@ -93,19 +93,6 @@ class Decisions:
     positions: Positions
 
 
-def walk_forward_forecasts(
-    config: RunConfig,
-    dataset: Dataset,
-    stages: PipelineStages = DEFAULT_STAGES,
-    *,
-    workers: int = 1,
-    progress: Progress = ignore_progress,
-) -> Forecasts:
-    """Return the walk-forward forecasts of a config's model."""
-    steps = stages.walk_forward_steps
-    return walk_forward(dataset, config.walk_forward, config.model, steps, workers=workers, progress=progress)
-
-
 def forecast_and_decide(
     config: RunConfig,
     prices: Prices,
@@ -116,7 +103,8 @@ def forecast_and_decide(
 ) -> Decisions:
     """Return dataset, forecasts and positions of a config, those of the newest close included."""
     dataset = dataset_from_config(config, prices, stages, progress=progress)
-    forecasts = walk_forward_forecasts(config, dataset, stages, workers=workers, progress=progress)
+    split_spec, model, steps = config.walk_forward, config.model, stages.walk_forward_steps
+    forecasts = walk_forward(dataset, split_spec, model, steps, workers=workers, progress=progress)
     counter = ProgressCounter("deciding", 2, progress)
     context = decision_context(config, prices, forecasts, stages)
     counter.step()

@@ -92,7 +92,7 @@ class Comparison:
         method = {"bootstrap": "stationary, paired", "draws": self.n_bootstrap_draws, "adjustment": "Holm"}
         content = {
             "runs": [{"name": name, "folder": folder.as_posix(), **metrics} for name, folder, metrics in runs],
-            "to_beat": self.baseline_metrics,
+            "baseline": self.baseline_metrics,
             "sessions": {"first": first, "last": last, "common": len(self.dates)},
             "forecasts": self.n_common_forecasts,
             "method": method | {"tests": self.n_tests},

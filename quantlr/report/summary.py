@@ -288,7 +288,7 @@ def condense_notes(notes: Iterable[Note]) -> list[Note]:
 
 def sweep_summary_lines(summary: dict[str, Any]) -> list[str]:
     """Return the results over all trials of a sweep, a line of text each."""
-    trials, no_skill, common = summary["trials"], summary["luck"], summary["common"]
+    trials, no_skill, common = summary["trials"], summary["no_skill"], summary["common"]
     lines = [f"{trials['evaluated']:,} of {trials['tried']:,} trials evaluated"]
     if trials["failed"]:
         lines[0] += f", {trials['failed']:,} failed"

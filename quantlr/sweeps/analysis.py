@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from quantlr.core.errors import Fault
+from quantlr.core.errors import Fault, QuantlrError
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array, BacktestResult, BoolArray, IntArray
 from quantlr.experiment.ledger import TrialStatistics
@@ -24,6 +24,7 @@ from quantlr.stats.sharpe import (
     skewness_and_kurtosis,
 )
 from quantlr.stats.verdict import MIN_CONFIDENCE, Verdict
+from quantlr.sweeps.grid import Sweep
 from quantlr.sweeps.trials import TrialRecord, TrialReturns, TrialStore
 
 MAX_CACHED_RETURNS = 1000
@@ -87,46 +88,35 @@ class TrialResults:
         return None if np.isnan(self.sharpe_per_session).all() else int(self.ranked_indices[0])
 
 
-def collect_trial_results(
-    store: TrialStore, trials: Sequence[TrialRecord], *, error_text: Callable[[TrialRecord], str], seed: int
-) -> TrialResults:
-    """Return the stored results of trials.
+def collect_trial_results(store: TrialStore, sweep: Sweep, trials: Sequence[TrialRecord]) -> TrialResults:
+    """Return the stored results of a sweep's trials; those with an error have none stored."""
+    cache: dict[int, tuple[TrialRecord, TrialReturns]] = {}
 
-    Parameters
-    ----------
-    store : with the result files.
-    trials : of the sweep; those with an error have no stored result.
-    error_text : returns the error of a failed trial with its place in the config.
-    seed : of the sample, where there are more trials than are compared.
-    """
-    cache: dict[str, tuple[TrialRecord, TrialReturns]] = {}
-
-    def read(trial: TrialRecord) -> tuple[TrialRecord, TrialReturns]:
-        stored = cache.get(trial.result_key) or store.read_result(trial)
+    def read_stored(trial: TrialRecord) -> tuple[TrialRecord, TrialReturns]:
+        stored = cache.get(trial.number) or store.read_record_and_returns(trial)
         if stored is None:
             path = store.result_path(trial.result_key)
             raise Fault(f"{path} was removed while the sweep was running; start the sweep again")
         if len(cache) < MAX_CACHED_RETURNS:
-            cache[trial.result_key] = stored
-        record, returns = stored
-        return replace(trial, metrics=record.metrics, error=record.error, config_key=record.config_key), returns
+            cache[trial.number] = stored
+        return stored
 
     collected: list[TrialRecord] = []
     common: IntArray | None = None
     for trial in trials:
         if trial.error is None:
-            trial, returns = read(trial)
+            trial, returns = read_stored(trial)
         if trial.error is not None:
-            collected.append(replace(trial, error=error_text(trial)))
-            continue
-        collected.append(trial)
-        if common is None:
+            error = QuantlrError(trial.error, key=trial.config_key)
+            trial = replace(trial, error=sweep.trial_config(trial.number).error_with_location(error).message)
+        elif common is None:
             common = returns.session_days
         elif not np.array_equal(common, returns.session_days):
             common = np.intersect1d(common, returns.session_days, assume_unique=True)
+        collected.append(trial)
     if common is None or len(common) < MIN_COMMON_SESSIONS:
         common = np.zeros(0, dtype=np.int64)
-    return _collect_on_common_sessions(collected, common, lambda trial: read(trial)[1], seed)
+    return _collect_on_common_sessions(collected, common, lambda trial: read_stored(trial)[1], sweep.spec.seed)
 
 
 def _collect_on_common_sessions(
@@ -185,9 +175,9 @@ def compute_sweep_statistics(results: TrialResults, trial_statistics: TrialStati
     n_trials, n_compared = trial_statistics.n_trials, len(results.compared_indices)
     threshold = expected_max_sharpe(n_trials, sharpe_variance=trial_statistics.sharpe_variance)
     deflated = np.full(len(results.trials), np.nan)
-    for index in np.flatnonzero(~np.isnan(results.sharpe_per_session)).tolist():
-        if threshold is not None:
-            sharpe, n_sessions = float(results.sharpe_per_session[index]), int(results.n_sessions[index])
+    for index, sharpe in enumerate(results.sharpe_per_session.tolist()):
+        if threshold is not None and not math.isnan(sharpe):
+            n_sessions = int(results.n_sessions[index])
             skewness, kurtosis = float(results.skewness[index]), float(results.kurtosis[index])
             deflated[index] = probabilistic_sharpe_from_moments(
                 threshold, sharpe=sharpe, n_sessions=n_sessions, skewness=skewness, kurtosis=kurtosis
@@ -277,7 +267,7 @@ def sweep_verdict(
                 f", where the best of {statistics.n_trials:,} without skill would show {threshold * root:.2f}: the "
                 f"deflated Sharpe ratio is {confidence}, and {MIN_CONFIDENCE:.0%} would be needed"
             )
-        return Verdict("luck", f"Not distinguishable from no skill: {best}{comparison}{after}.")
+        return Verdict("no_skill", f"Not distinguishable from no skill: {best}{comparison}{after}.")
     overfitting = statistics.overfitting_probability
     if overfitting is not None and overfitting >= 0.5:
         text = f"{best}, but what was best in one half of the time was below the median in the other in "

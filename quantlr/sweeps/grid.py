@@ -22,7 +22,6 @@ from quantlr.config.messages import problems_from_validation_error, sort_problem
 from quantlr.config.run_config import (
     LoadedConfig,
     ReportName,
-    RunConfig,
     copy_nested,
     read_unvalidated_config,
     validate_config,
@@ -37,7 +36,6 @@ MAX_TRIALS = 1_000_000
 MAX_COMBINATIONS_SAMPLED = 2**63
 MAX_REPORTED_PROBLEMS = 20
 """Problems of combinations after which no further combination is validated."""
-RENAMED_KEYS = {"untouched": "holdout"}
 Seed = Annotated[StrictInt, Field(ge=0, lt=2**63)]
 HoldoutFraction = Annotated[StrictFloat, Field(ge=0.0, lt=1.0)]
 
@@ -88,19 +86,21 @@ class Sweep:
     base_config : the config that is varied, as it is written.
     axes : keys of the grid with their values.
     trial_numbers : numbers of the combinations to try, ascending.
+    last_date : date at which the data of every combination end at the latest; None for no limit.
     """
 
     spec: SweepSpec
     base_config: ParsedYaml
     axes: tuple[GridAxis, ...]
     trial_numbers: Sequence[int]
+    last_date: dt.date | None = None
 
     @property
     def n_combinations(self) -> int:
         """Number of combinations in the grid."""
         return math.prod(len(axis.values) for axis in self.axes)
 
-    def value_indices(self, trial_number: int) -> tuple[int, ...]:
+    def axis_value_indices(self, trial_number: int) -> tuple[int, ...]:
         """Return the index of each key's value in a combination."""
         indices = []
         for axis in reversed(self.axes):
@@ -108,13 +108,13 @@ class Sweep:
             indices.append(index)
         return tuple(reversed(indices))
 
-    def trial_values(self, trial_number: int) -> dict[str, Any]:
+    def trial_values_by_key(self, trial_number: int) -> dict[str, Any]:
         """Return a combination's values by key."""
-        indices = self.value_indices(trial_number)
+        indices = self.axis_value_indices(trial_number)
         return {axis.key: axis.values[index] for axis, index in zip(self.axes, indices, strict=True)}
 
     def trial_config(self, trial_number: int) -> LoadedConfig:
-        """Return a combination as a config.
+        """Return a combination as a config, with data that end at `last_date`.
 
         Raises
         ------
@@ -123,7 +123,7 @@ class Sweep:
         base = self.base_config
         parsed = ParsedYaml(copy_nested(base.value), dict(base.value_locations), dict(base.key_locations))
         problems: list[str] = []
-        for axis, index in zip(self.axes, self.value_indices(trial_number), strict=True):
+        for axis, index in zip(self.axes, self.axis_value_indices(trial_number), strict=True):
             try:
                 apply_overrides(parsed, {axis.key: axis.values[index]}, source_name=str(axis.key_place))
             except ConfigError as error:
@@ -139,7 +139,11 @@ class Sweep:
             problems += error.problems
         if problems:
             raise ConfigError("\n".join(problems))
-        return config
+        data, last_date = config.run.data, self.last_date
+        if last_date is None or (data.end is not None and data.end <= last_date):
+            return config
+        data = data.model_copy(update={"end": last_date})
+        return replace(config, run=config.run.model_copy(update={"data": data}))
 
     def iter_trial_configs(self) -> Iterator[tuple[int, LoadedConfig]]:
         """Yield every combination to try as a config, with its number.
@@ -186,10 +190,6 @@ def load_sweep(
     if name is not None:
         apply_overrides(parsed, {"name": name}, source_name="--name")
     parsed.value.setdefault("name", "sweep" if isinstance(source, Mapping) else Path(source).stem)
-    for old in RENAMED_KEYS.keys() & parsed.value.keys():
-        del parsed.value[old]
-        place = parsed.key_locations.get((old,), SourceLocation("sweep"))
-        problems.append(ConfigProblem(place, old, f"renamed to {RENAMED_KEYS[old]}"))
     try:
         spec = SweepSpec.model_validate(parsed.value)
     except ValidationError as error:
@@ -211,7 +211,7 @@ def load_sweep(
     if not lines:
         return replace(sweep, trial_numbers=_sample_trial_numbers(sweep, parsed))
     if axes and base.value:
-        lines += _grid_value_problems(sweep)
+        lines += _grid_value_problem_texts(sweep)
     raise ConfigError("\n".join(dict.fromkeys(lines)))
 
 
@@ -278,7 +278,7 @@ def _read_base_config(parsed: ParsedYaml) -> ParsedYaml:
     return config
 
 
-def _grid_value_problems(sweep: Sweep) -> tuple[str, ...]:
+def _grid_value_problem_texts(sweep: Sweep) -> tuple[str, ...]:
     """Return the problems of every value of the grid, each combined with the first value of the other keys."""
     stride, numbers = sweep.n_combinations, {0}
     for axis in sweep.axes:
@@ -307,23 +307,6 @@ def _sample_trial_numbers(sweep: Sweep, parsed: ParsedYaml) -> Sequence[int]:
         key = "sample" if sample else "grid"
         text = f"{n_trials:,} combinations; a sweep tries at most {MAX_TRIALS:,}: shorten the grid, or set sample"
     raise ConfigError(str(ConfigProblem(place, key, text)))
-
-
-def make_trial_run_config(
-    base_config: Mapping[str, Any], trial_values: Mapping[str, Any], last_date: dt.date | None
-) -> RunConfig:
-    """Return a validated config with values by dotted key put in, whose data end at a last date."""
-    parsed = ParsedYaml({**copy_nested(base_config), "name": "trial"})
-    apply_overrides(parsed, trial_values, source_name="grid")
-    return limit_data_to_last_date(validate_config(parsed).run, last_date)
-
-
-def limit_data_to_last_date(config: RunConfig, last_date: dt.date | None) -> RunConfig:
-    """Return a config whose data end at `last_date` at the latest; unchanged where that is None."""
-    end = config.data.end
-    if last_date is None or (end is not None and end <= last_date):
-        return config
-    return config.model_copy(update={"data": config.data.model_copy(update={"end": last_date})})
 
 
 def grid_value_text(value: Any) -> str:

@@ -73,9 +73,8 @@ class SweepReport:
         results, notes = self.results, []
         failed = [trial for trial in results.trials if trial.error is not None]
         if failed:
-            first = failed[0]
             counts = f"{len(failed):,} of {len(results.trials):,} trials failed"
-            notes.append(f"{counts}; trial {first.number}: {first.error}")
+            notes.append(f"{counts}; trial {failed[0].number}: {failed[0].error}")
         if self.winner_error is not None:
             notes.append(f"the winner can't be run over all dates: {self.winner_error}")
         if len(failed) < len(results.trials) and not len(results.common_session_days):
@@ -83,7 +82,7 @@ class SweepReport:
         return tuple(notes)
 
 
-def make_sweep_files(report: SweepReport) -> tuple[dict[str, bytes], dict[str, Any], pd.DataFrame]:
+def make_files_summary_and_table(report: SweepReport) -> tuple[dict[str, bytes], dict[str, Any], pd.DataFrame]:
     """Return a sweep's files, its summary, and its table of trials."""
     from quantlr.report.pages.sweep import sweep_page_png
 
@@ -108,7 +107,7 @@ def trials_frame(report: SweepReport) -> pd.DataFrame:
     superior = set() if spa is None else set(results.compared_indices[spa.superior_indices].tolist())
     trials = [results.trials[index] for index in order]
 
-    def metric_column(section: str, name: str) -> list[float | None]:
+    def metric_values(section: str, name: str) -> list[float | None]:
         return [trial.metrics.get(section, {}).get(name) for trial in trials]
 
     return pd.DataFrame(
@@ -124,9 +123,9 @@ def trials_frame(report: SweepReport) -> pd.DataFrame:
                 index in superior if trial.error is None else None
                 for index, trial in zip(order.tolist(), trials, strict=True)
             ],
-            "benchmark_sharpe": metric_column("benchmark", "sharpe"),
-            **{name: metric_column("strategy", name) for name in STRATEGY_METRIC_KEYS},
-            **{name: metric_column("forecast", name) for name in FORECAST_METRIC_KEYS},
+            "benchmark_sharpe": metric_values("benchmark", "sharpe"),
+            **{name: metric_values("strategy", name) for name in STRATEGY_METRIC_KEYS},
+            **{name: metric_values("forecast", name) for name in FORECAST_METRIC_KEYS},
             "sessions": [trial.metrics.get("sessions") for trial in trials],
             "error": [trial.error for trial in trials],
         }
@@ -171,7 +170,7 @@ def sweep_summary_dict(report: SweepReport, table: pd.DataFrame) -> dict[str, An
         "combinations": report.sweep.n_combinations,
         "trials": {"tried": len(results.trials), "evaluated": n_evaluated, "failed": len(results.trials) - n_evaluated},
         "common": {"first": first, "last": last, "sessions": len(days)},
-        "luck": {
+        "no_skill": {
             "trials": statistics.n_trials,
             "expected_max_sharpe": None if threshold is None else threshold * report.annualization_factor,
         },
@@ -214,7 +213,7 @@ def parameter_surface(report: SweepReport, summary: dict[str, Any]) -> Parameter
     axes, results, factor = report.sweep.axes, report.results, report.annualization_factor
     low, high = results.sharpe_interval95
     varied = [index for index, axis in enumerate(axes) if len(axis.values) > 1] or [0]
-    indices = np.array([report.sweep.value_indices(trial.number) for trial in results.trials], dtype=np.int64)
+    indices = np.array([report.sweep.axis_value_indices(trial.number) for trial in results.trials], dtype=np.int64)
     return ParameterSurface(
         grid_keys=tuple(axes[index].key for index in varied),
         value_labels=tuple(tuple(map(short_grid_value_text, axes[index].values)) for index in varied),
@@ -224,7 +223,7 @@ def parameter_surface(report: SweepReport, summary: dict[str, Any]) -> Parameter
         sharpe_high=high * factor,
         failed_mask=~results.evaluated_mask,
         winner_index=results.winner_index,
-        expected_max_sharpe=summary["luck"]["expected_max_sharpe"],
+        expected_max_sharpe=summary["no_skill"]["expected_max_sharpe"],
         benchmark_sharpe=summary["winner"]["benchmark_sharpe"] if summary["winner"] else None,
     )
 
@@ -279,9 +278,9 @@ def _winner_curve_table(report: SweepReport, summary: dict[str, Any]) -> Table |
 
 
 def _failure_rows(report: SweepReport) -> tuple[TableRow, ...]:
-    failed = [trial for trial in report.results.trials if trial.error is not None][:MAX_LISTED_TRIALS]
-    lines = [shorten_end(f"no. {trial.number}: {trial.error}", max_chars=MAX_ERROR_TEXT_LENGTH) for trial in failed]
-    return tuple(TableRow(line) for line in ("FAILED", *lines)) if lines else ()
+    texts = [f"no. {trial.number}: {trial.error}" for trial in report.results.trials if trial.error is not None]
+    rows = [TableRow(shorten_end(text, max_chars=MAX_ERROR_TEXT_LENGTH)) for text in texts[:MAX_LISTED_TRIALS]]
+    return (TableRow("FAILED"), *rows) if rows else ()
 
 
 def _interval_text(low: float | None, high: float | None) -> str:
@@ -289,7 +288,7 @@ def _interval_text(low: float | None, high: float | None) -> str:
 
 
 def _statistics_rows(summary: dict[str, Any], holdout: Holdout | None) -> tuple[TableRow, ...]:
-    trials, expected, winner, spa = (summary[key] or {} for key in ("trials", "luck", "winner", "superior"))
+    trials, expected, winner, spa = (summary[key] or {} for key in ("trials", "no_skill", "winner", "superior"))
     superior = f"{len(spa['better']):,} of {spa['compared']:,}" if spa else "–"
     interval = _interval_text(*winner.get("sharpe_ci95", (None, None)))
     overfitting = percent_text(summary["overfitting"]["probability"], decimals=0)
@@ -307,13 +306,14 @@ def _statistics_rows(summary: dict[str, Any], holdout: Holdout | None) -> tuple[
     ]
     if holdout is not None:
         rows += [
+            ("", ""),
             (f"HOLD-OUT, {holdout.sessions:,} SESSIONS FROM {holdout.first}", ""),
             ("Sharpe ratio of the winner", number_text(holdout.sharpe)),
             ("95% interval", _interval_text(holdout.low95, holdout.high95)),
             ("Total return", percent_text(holdout.growth)),
             ("Total return of buy and hold", percent_text(holdout.benchmark_growth)),
         ]
-    return tuple(TableRow(label, (value,)) for label, value in rows)
+    return tuple(TableRow(label, (value,) if value else ()) for label, value in rows)
 
 
 def _best_trial_rows(report: SweepReport, table: pd.DataFrame) -> tuple[TableRow, ...]:

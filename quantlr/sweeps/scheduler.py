@@ -14,18 +14,17 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import pandas as pd
 
-from quantlr.config.run_config import LoadedConfig
 from quantlr.core.engines.local import Engine, ProcessEngine, SerialEngine, iter_task_results
-from quantlr.core.errors import DataError, QuantlrError, UserError
+from quantlr.core.errors import DataError, UserError
 from quantlr.core.parallel import available_core_count
 from quantlr.core.values import IntArray, Report
-from quantlr.data.prices import load_prices
+from quantlr.data.prices import DataSpec, load_prices
 from quantlr.experiment.ledger import Ledger, Trial, TrialStatistics
 from quantlr.pipeline.stages import run_stages
 from quantlr.report.storage import check_report_target, make_reports_dir, write_report
 from quantlr.sweeps.analysis import collect_trial_results, compute_sweep_statistics, evaluate_holdout, sweep_verdict
-from quantlr.sweeps.grid import Sweep, limit_data_to_last_date, load_sweep
-from quantlr.sweeps.output import SweepReport, make_sweep_files
+from quantlr.sweeps.grid import Sweep, load_sweep
+from quantlr.sweeps.output import SweepReport, make_files_summary_and_table
 from quantlr.sweeps.trials import (
     TRIALS_FOLDER_NAME,
     StageDigests,
@@ -94,75 +93,64 @@ class SweepScheduler(AbstractContextManager["SweepScheduler"]):
         """The workers."""
         return self._engines.enter_context(self.options.make_engine())
 
-    def price_summaries(self, data_configs: Mapping[str, dict[str, Any]]) -> dict[str, PriceSummary]:
+    def read_price_summaries_by_digest(self, data_spec_by_digest: Mapping[str, DataSpec]) -> dict[str, PriceSummary]:
         """Return digest and sessions of some prices, by the digest of their data section."""
-        is_small = len(data_configs) <= MAX_LOCAL_PRICE_REQUESTS
+        is_small = len(data_spec_by_digest) <= MAX_LOCAL_PRICE_REQUESTS
         summaries = iter_task_results(
             SerialEngine() if is_small else self.engine,
             partial(summarize_prices, offline=self.options.offline, required_versions=self.required_versions),
-            data_configs.items(),
+            data_spec_by_digest.items(),
             split_task=lambda request: [request],
             make_failed_result=lambda _, error: PriceSummary("", np.zeros(0, dtype=np.int64), error),
         )
         return {digest: summary for (digest, _), summary in summaries}
 
-    def find_holdout_start(self, data_configs: Mapping[str, dict[str, Any]]) -> dt.date | None:
+    def find_holdout_start(self, data_spec_by_digest: Mapping[str, DataSpec]) -> dt.date | None:
         """Return the first date of the hold-out; None where there is none."""
         holdout = self.sweep.spec.holdout
         if isinstance(holdout, dt.date):
             return holdout
         if holdout == 0:
             return None
-        summaries = self.price_summaries(data_configs).values()
-        first = first_holdout_session([summary.session_days for summary in summaries], holdout)
+        summaries = self.read_price_summaries_by_digest(data_spec_by_digest).values()
+        first = first_holdout_session_day([summary.session_days for summary in summaries], holdout)
         if first is None:
             raise DataError(next(str(summary.error) for summary in summaries))
         return dt.date(1970, 1, 1) + dt.timedelta(days=first)
 
-    def iter_configs_before_holdout(self, last_date: dt.date | None) -> Iterator[tuple[int, LoadedConfig]]:
-        """Yield the trials' numbers and configs, with data that end at the last date before the hold-out."""
-        for number, config in self.sweep.iter_trial_configs():
-            yield number, replace(config, run=limit_data_to_last_date(config.run, last_date))
-
-    def make_trial_records(self, last_date: dt.date | None) -> list[TrialRecord]:
+    def make_trial_records(self) -> list[TrialRecord]:
         """Return the trials before they are evaluated; one whose prices can't be read has an error already."""
-        data_configs: dict[str, dict[str, Any]] = {}
+        data_spec_by_digest: dict[str, DataSpec] = {}
         digests: list[tuple[int, StageDigests]] = []
-        for number, config in self.iter_configs_before_holdout(last_date):
+        for number, config in self.sweep.iter_trial_configs():
             stage_digests = StageDigests.from_config(config.run)
-            data_configs.setdefault(stage_digests.data, config.run.model_dump(mode="json")["data"])
+            data_spec_by_digest.setdefault(stage_digests.data, config.run.data)
             digests.append((number, stage_digests))
-        summaries = self.price_summaries(data_configs)
+        summaries = self.read_price_summaries_by_digest(data_spec_by_digest)
         trials = []
         for number, stage_digests in digests:
-            prices, values = summaries[stage_digests.data], self.sweep.trial_values(number)
-            if prices.error is not None:
-                trials.append(TrialRecord(number, values, error=prices.error, config_key=prices.config_key))
-                continue
+            prices, values = summaries[stage_digests.data], self.sweep.trial_values_by_key(number)
             model_digest = sha256_of_json(stage_digests.model, prices.data_sha256)
             result_key = sha256_of_json(stage_digests.config, prices.data_sha256, self.required_versions)
-            trials.append(TrialRecord(number, values, stage_digests.data, model_digest, prices.data_sha256, result_key))
+            record = TrialRecord(number, values, stage_digests.data, model_digest, prices.data_sha256, result_key)
+            trials.append(replace(record, error=prices.error, config_key=prices.config_key))
         return trials
 
-    def iter_ledger_trials(self, trials: Iterable[TrialRecord], last_date: dt.date | None) -> Iterator[Trial]:
-        """Yield trials as the ledger records them, with their results if they are evaluated."""
-        for trial, (_, config) in zip(trials, self.iter_configs_before_holdout(last_date), strict=True):
-            yield Trial.from_config(
-                config.run,
-                data_sha256=trial.data_sha256,
-                sharpe=trial.metrics.get("sharpe_per_session"),
-                sessions=trial.metrics.get("sessions"),
-                error=trial.error,
-            )
+    def ledger_trial(self, record: TrialRecord) -> Trial:
+        """Return a trial as the ledger records it, with its result if it is evaluated."""
+        trial = Trial.from_config(self.sweep.trial_config(record.number).run, data_sha256=record.data_sha256)
+        sharpe, sessions = record.metrics.get("sharpe_per_session"), record.metrics.get("sessions")
+        return replace(trial, sharpe=sharpe, sessions=sessions, error=record.error)
 
-    def evaluate_trials(self, trials: Sequence[TrialRecord], last_date: dt.date | None) -> list[TrialRecord]:
+    def evaluate_trials(self, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
         """Evaluate every trial whose result is not stored yet, and store it.
 
         Returns the trials, with an error for those of which no result could be stored.
         """
         waiting, n_failed = [], sum(trial.error is not None for trial in trials)
         for trial in trials:
-            stored = None if trial.error is not None or self.options.fresh else self.store.read_result(trial)
+            is_read = trial.error is None and not self.options.fresh
+            stored = self.store.read_record_and_returns(trial) if is_read else None
             if stored is not None:
                 n_failed += stored[0].error is not None
             elif trial.error is None:
@@ -172,21 +160,21 @@ class SweepScheduler(AbstractContextManager["SweepScheduler"]):
         observer.on_start(self.sweep, n_waiting=len(waiting), dashboard_url=dashboard_url)
         observer.on_progress(n_done=n_done, n_total=len(trials), n_failed=n_failed)
         not_stored: dict[str, TrialRecord] = {}
-        for trial in self._iter_evaluated_trials(waiting, last_date) if waiting else ():
-            self.store.write_result(trial)
+        for trial in self._iter_evaluated_trials(waiting) if waiting else ():
             if trial.file_bytes is None:
                 not_stored[trial.result_key] = trial
+            else:
+                self.store.write_result_file(trial.result_key, trial.file_bytes)
             n_done += 1
             n_failed += trial.error is not None
             observer.on_progress(n_done=n_done, n_total=len(trials), n_failed=n_failed)
         return [not_stored.get(trial.result_key, trial) for trial in trials]
 
-    def _iter_evaluated_trials(self, trials: list[TrialRecord], last_date: dt.date | None) -> Iterator[TrialRecord]:
+    def _iter_evaluated_trials(self, trials: list[TrialRecord]) -> Iterator[TrialRecord]:
         """Yield trials with their result files or errors, in the order in which they are done."""
         evaluate = partial(
             evaluate_task,
-            base_config=self.sweep.base_config.value,
-            last_date=last_date,
+            sweep=replace(self.sweep, trial_numbers=()),  # which may be many, and are not needed
             offline=self.options.offline,
             required_versions=self.required_versions,
         )
@@ -201,7 +189,7 @@ class SweepScheduler(AbstractContextManager["SweepScheduler"]):
             yield from evaluated
 
 
-def first_holdout_session(session_arrays: Iterable[IntArray], holdout_fraction: float) -> int | None:
+def first_holdout_session_day(session_arrays: Iterable[IntArray], holdout_fraction: float) -> int | None:
     """Return the first session of the hold-out as days since 1970; None where there are no sessions at all.
 
     The fraction is of the sessions of all prices together, up to the median of their last sessions: where some tickers
@@ -321,27 +309,28 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> SweepResult:
     ledger = Ledger.from_output_folder(output_folder)
     check_report_target(output_folder, spec.name)
     ledger.require_usable()
-    data_configs = {
-        StageDigests.from_config(config.run).data: config.run.model_dump(mode="json")["data"]
-        for _, config in sweep.iter_trial_configs()
+    data_spec_by_digest = {
+        StageDigests.from_config(config.run).data: config.run.data for _, config in sweep.iter_trial_configs()
     }
     make_reports_dir(output_folder, spec.name)
     with SweepScheduler(sweep, options) as scheduler:
-        holdout_start = scheduler.find_holdout_start(data_configs)
-        last_date = None if holdout_start is None else holdout_start - dt.timedelta(days=1)
-        trials = scheduler.make_trial_records(last_date)
-        ledger.record_pending_trials(scheduler.iter_ledger_trials(trials, last_date))
-        trials = scheduler.evaluate_trials(trials, last_date)
-        located_error = partial(_located_error_text, sweep)
-        results = collect_trial_results(scheduler.store, trials, error_text=located_error, seed=spec.seed)
-        ledger.record_trial_results(scheduler.iter_ledger_trials(results.trials, last_date))
+        holdout_start = scheduler.find_holdout_start(data_spec_by_digest)
+        if holdout_start is not None:
+            scheduler.sweep = replace(sweep, last_date=holdout_start - dt.timedelta(days=1))
+        trials = scheduler.make_trial_records()
+        ledger.record_pending_trials(map(scheduler.ledger_trial, trials))
+        trials = scheduler.evaluate_trials(trials)
+        results = collect_trial_results(scheduler.store, sweep, trials)
+        ledger.record_trial_results(map(scheduler.ledger_trial, results.trials))
     winner, per_year = results.winner_index, 252.0
     trial_statistics, winner_result, winner_error = TrialStatistics(len(trials), None), None, None
     if winner is not None:
-        config = sweep.trial_config(results.trials[winner].number)
+        record = results.trials[winner]
+        config = sweep.trial_config(record.number)
         per_year = float(config.run.report.sessions_per_year)
-        ledger_trials = scheduler.iter_ledger_trials(results.trials, last_date)
-        trial_statistics = _related_trial_statistics(ledger, ledger_trials, winner, config)
+        full_run = Trial.from_config(config.run, data_sha256=record.data_sha256)
+        ledger_trials, winner_trial = map(scheduler.ledger_trial, results.trials), scheduler.ledger_trial(record)
+        trial_statistics = _trial_statistics(ledger, ledger_trials, winner_trial, full_run)
         try:
             with config.add_location_to_errors():
                 winner_result = run_stages(config.run, load_prices(config.run.data, offline=options.offline)).result
@@ -351,7 +340,7 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> SweepResult:
     if holdout_start is not None and winner_result is not None:
         holdout = evaluate_holdout(winner_result, holdout_start, per_year)
     verdict = sweep_verdict(results, statistics, holdout, per_year)
-    files, summary, table = make_sweep_files(
+    files, summary, table = make_files_summary_and_table(
         SweepReport(sweep, holdout_start, results, statistics, winner_result, winner_error, holdout, verdict, per_year)
     )
     folder = write_report(Report(spec.name, files), output_folder)
@@ -361,25 +350,12 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> SweepResult:
     return SweepResult(spec.name, summary, table, folder)
 
 
-def _located_error_text(sweep: Sweep, trial: TrialRecord) -> str:
-    """Return a failed trial's error, with the place of the config's key to change in front."""
-    error = QuantlrError(str(trial.error), key=trial.config_key)
-    return sweep.trial_config(trial.number).error_with_location(error).message
-
-
-def _related_trial_statistics(
-    ledger: Ledger, trials: Iterable[Trial], winner_index: int, winner_config: LoadedConfig
-) -> TrialStatistics:
+def _trial_statistics(ledger: Ledger, trials: Iterable[Trial], winner: Trial, full_run: Trial) -> TrialStatistics:
     """Return the statistics of the sweep's trials together with the ledger's that are related to the winner.
 
     The winner's own run over all dates is not counted as a further trial.
     """
-    related: dict[str, float | None] = {}
-    sharpe_by_id: dict[str, float | None] = {}
-    for index, trial in enumerate(trials):
-        sharpe_by_id[trial.id] = trial.sharpe
-        if index == winner_index:
-            related = ledger.related_sharpe_ratios_by_id(trial)
-            related.pop(Trial.from_config(winner_config.run, data_sha256=trial.data_sha256).id, None)
-    sharpe_by_id = related | sharpe_by_id
-    return TrialStatistics.from_sharpe_ratios(sharpe_by_id[trial_id] for trial_id in sorted(sharpe_by_id))
+    ratios = ledger.related_sharpe_ratios_by_id(winner)
+    ratios.pop(full_run.id, None)
+    ratios |= {trial.id: trial.sharpe for trial in trials}
+    return TrialStatistics.from_sharpe_ratios(ratios[trial_id] for trial_id in sorted(ratios))

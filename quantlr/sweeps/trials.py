@@ -89,7 +89,7 @@ class TrialRecord:
     settings : values by dotted key.
     data_digest, model_digest : digests shared with other trials, as in `StageDigests`, the second with the prices'.
     data_sha256 : digest of the prices; empty where they could not be read.
-    result_key : digest of config, prices and versions, under which the result is stored; empty without prices.
+    result_key : digest of config, prices and versions, under which the result is stored.
     metrics : numbers of the evaluated trial, as in ``metrics.json``; empty before, and where it failed.
     error : why the trial failed; None where it did not.
     config_key : key of the config to change against the error; None where it is not known.
@@ -141,14 +141,14 @@ def group_trials_into_tasks(trials: Iterable[TrialRecord], *, workers: int) -> l
         by_data.setdefault(trial.data_digest, {}).setdefault(trial.model_digest, []).append(trial)
     n_models = sum(map(len, by_data.values()))
     max_models = max(1, min(MAX_MODELS_PER_TASK, n_models // (workers * MIN_TASKS_PER_WORKER)))
-    return [task for models in by_data.values() for task in _iter_tasks_of_models(models.values(), max_models)]
+    return [task for models in by_data.values() for task in _iter_model_tasks(models.values(), max_models)]
 
 
-def _iter_tasks_of_models(models: Iterable[list[TrialRecord]], max_models: int) -> Iterator[tuple[TrialRecord, ...]]:
+def _iter_model_tasks(model_trials: Iterable[list[TrialRecord]], max_models: int) -> Iterator[tuple[TrialRecord, ...]]:
     """Yield tasks of trials that use the same prices, given by model."""
     task: list[TrialRecord] = []
     n_models = 0
-    for trials in models:
+    for trials in model_trials:
         for first in range(0, len(trials), MAX_TRIALS_PER_TASK):
             chunk = trials[first : first + MAX_TRIALS_PER_TASK]
             if task and (n_models == max_models or len(task) + len(chunk) > MAX_TRIALS_PER_TASK):
@@ -174,37 +174,35 @@ class TrialStore:
         """Return the path of a trial's result file, which need not exist."""
         return self.folder / result_key[:2] / f"{result_key}.npz"
 
-    def write_result(self, trial: TrialRecord) -> None:
-        """Write a trial's result file, if it has one.
+    def write_result_file(self, result_key: str, file_bytes: bytes) -> None:
+        """Write a trial's result file.
 
         Raises
         ------
         Fault : the disk is full or read-only.
         """
-        if trial.file_bytes is None:
-            return
-        path = self.result_path(trial.result_key)
+        path = self.result_path(result_key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             # There are thousands of files; one that a power cut damages is evaluated again.
-            atomic_write_without_fsync(path, trial.file_bytes)
+            atomic_write_without_fsync(path, file_bytes)
         except OSError as error:
             raise Fault(
                 f"{path} could not be written: {error.strerror or error}; results written so far are kept"
             ) from error
 
-    def read_result(self, trial: TrialRecord) -> tuple[TrialRecord, TrialReturns] | None:
+    def read_record_and_returns(self, trial: TrialRecord) -> tuple[TrialRecord, TrialReturns] | None:
         """Return a trial with its stored results, and its returns; None where no undamaged file is stored."""
         path = self.result_path(trial.result_key)
         try:
-            return decode_result(trial, path.read_bytes())
+            return decode_result_file(trial, path.read_bytes())
         except (FileNotFoundError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
             return None
         except OSError as error:
             raise Fault(f"{path} can't be read: {error.strerror or error}") from error
 
 
-def encode_result(metadata: dict[str, Any], **arrays: Any) -> bytes:
+def encode_result_file(metadata: dict[str, Any], **arrays: Any) -> bytes:
     """Return the bytes of a result file, the same for the same values; ``numpy.load`` reads it.
 
     It is not compressed: that would save a third of the returns, and take longer than the trial.
@@ -215,14 +213,13 @@ def encode_result(metadata: dict[str, Any], **arrays: Any) -> bytes:
     return stream.getvalue()
 
 
-def decode_result(trial: TrialRecord, file_bytes: bytes) -> tuple[TrialRecord, TrialReturns]:
+def decode_result_file(trial: TrialRecord, file_bytes: bytes) -> tuple[TrialRecord, TrialReturns]:
     """Return a trial with the results in its file, and its returns; the file's checksums are verified."""
     with np.load(io.BytesIO(file_bytes), allow_pickle=False) as file:  # plain arrays; a pickled object is refused
         metadata = json.loads(file["about"].tobytes())
         if "error" in metadata:
-            empty: Array = np.zeros(0)
             failed = replace(trial, error=metadata["error"], config_key=metadata["key"])
-            return failed, TrialReturns(np.zeros(0, dtype=np.int64), empty, empty, 0.0)
+            return failed, TrialReturns(np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0), 0.0)
         net, benchmark = file["returns"]
         returns = TrialReturns(file["session"].astype(np.int64), net, benchmark, metadata["cash"])
         return replace(trial, metrics=metadata), returns

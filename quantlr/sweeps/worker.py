@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,20 +14,18 @@ from quantlr.config.run_config import RunConfig
 from quantlr.core.errors import QuantlrError, UserError
 from quantlr.core.values import Forecasts, IntArray, RunData
 from quantlr.data.prices import DataSpec, load_prices
+from quantlr.model.walk_forward import walk_forward
 from quantlr.pipeline.stages import (
-    DEFAULT_STAGES,
     Decisions,
-    PipelineStages,
     dataset_from_config,
     decision_context,
     positions_from_forecasts,
     run_backtest,
-    walk_forward_forecasts,
 )
 from quantlr.report.storage import nonfinite_to_none
 from quantlr.stats.sharpe import sharpe_per_session
-from quantlr.sweeps.grid import make_trial_run_config
-from quantlr.sweeps.trials import StageDigests, TrialRecord, encode_result, environment_versions
+from quantlr.sweeps.grid import Sweep
+from quantlr.sweeps.trials import StageDigests, TrialRecord, encode_result_file, environment_versions
 
 T = TypeVar("T")
 SLOW_METRICS = {"accuracy_ci95", "auc_ci95", "reliability", "sharpe_ci95", "trades", "win_rate", "profit_factor"}
@@ -55,72 +52,53 @@ class PriceSummary:
     config_key: str | None = None
 
 
-@dataclass(slots=True)
-class StageCache:
-    """The newest result of each stage in a worker, and no older one, so that memory does not grow.
-
-    Attributes
-    ----------
-    stages : functions of a run.
-    results : by stage, the digest of what the result depends on, and the result.
-    """
-
-    stages: PipelineStages = DEFAULT_STAGES
-    results: dict[str, tuple[str, Any]] = field(default_factory=dict)
-
-    def get_or_compute(self, stage: str, digest: str, compute: Callable[[], T]) -> T:
-        """Return the result of a stage, computed only if the newest one has another digest."""
-        if stage not in self.results or self.results[stage][0] != digest:
-            self.results.pop(stage, None)  # before the next is computed, so that there are never two in memory
-            self.results[stage] = digest, compute()
-        result: T = self.results[stage][1]
-        return result
+NEWEST_RESULTS: dict[str, tuple[str, Any]] = {}
+"""Newest result of each stage in this process, with the digest of what it depends on; older ones are not kept, so that
+memory does not grow."""
 
 
-WORKER_CACHE = StageCache()
-"""Results of stages in this process."""
+def cached_result(stage: str, digest: str, compute: Callable[[], T]) -> T:
+    """Return the result of a stage, computed only if the newest one has another digest."""
+    if stage not in NEWEST_RESULTS or NEWEST_RESULTS[stage][0] != digest:
+        NEWEST_RESULTS.pop(stage, None)  # before the next is computed, so that there are never two in memory
+        NEWEST_RESULTS[stage] = digest, compute()
+    result: T = NEWEST_RESULTS[stage][1]
+    return result
 
 
 def summarize_prices(
-    request: tuple[str, dict[str, Any]], *, offline: bool, required_versions: dict[str, str]
+    digest_and_spec: tuple[str, DataSpec], *, offline: bool, required_versions: dict[str, str]
 ) -> PriceSummary:
     """Return digest and sessions of some prices, or why they could not be read.
 
     Parameters
     ----------
-    request : digest of a data section, as in `StageDigests`, and the section in its JSON form.
+    digest_and_spec : digest of a data section, as in `StageDigests`, and the section.
     offline, required_versions : as in `evaluate_task`.
     """
     require_versions(required_versions)
-    digest, data_config = request
+    digest, data_spec = digest_and_spec
     try:
-        spec = DataSpec.model_validate(data_config)
-        prices = WORKER_CACHE.get_or_compute("prices", digest, lambda: load_prices(spec, offline=offline))
+        prices = cached_result("prices", digest, lambda: load_prices(data_spec, offline=offline))
     except QuantlrError as error:
         return PriceSummary("", np.zeros(0, dtype=np.int64), error.message, error.key)
     return PriceSummary(prices.sha256, prices.sessions.to_numpy().astype("datetime64[D]").astype(np.int64))
 
 
 def evaluate_task(
-    trials: tuple[TrialRecord, ...],
-    *,
-    base_config: dict[str, Any],
-    last_date: dt.date | None,
-    offline: bool,
-    required_versions: dict[str, str],
+    trials: tuple[TrialRecord, ...], *, sweep: Sweep, offline: bool, required_versions: dict[str, str]
 ) -> list[TrialRecord]:
     """Return trials with their result files or errors; one that fails does not stop the others.
 
     Parameters
     ----------
     trials : to evaluate in turn; those of one model are adjacent.
-    base_config : the config that the grid varies, as it is written.
-    last_date : last date of the prices that a trial may use; None for all.
+    sweep : whose combinations they are.
     offline : whether to do without the network.
     required_versions : package versions that this process must have.
     """
     require_versions(required_versions)
-    return [_evaluate_trial(trial, base_config, last_date, offline=offline) for trial in trials]
+    return [_evaluate_trial(trial, sweep, offline=offline) for trial in trials]
 
 
 def require_versions(required_versions: dict[str, str]) -> None:
@@ -143,18 +121,16 @@ def require_versions(required_versions: dict[str, str]) -> None:
         )
 
 
-def _evaluate_trial(
-    trial: TrialRecord, base_config: dict[str, Any], last_date: dt.date | None, *, offline: bool
-) -> TrialRecord:
+def _evaluate_trial(trial: TrialRecord, sweep: Sweep, *, offline: bool) -> TrialRecord:
     try:
-        config = make_trial_run_config(base_config, trial.settings, last_date)
-        run_data, forecast_metrics = run_trial(config, WORKER_CACHE, offline=offline)
+        config = sweep.trial_config(trial.number).run
+        run_data, forecast_metrics = run_trial_and_forecast_metrics(config, offline=offline)
         result, metrics = run_data.result, trial_metrics_dict(config, run_data, forecast_metrics)
         session = result.sessions.to_numpy().astype("datetime64[D]").astype(np.int32)
         returns = np.stack([result.net_return, (result.benchmark or result).net_return])
-        return replace(trial, file_bytes=encode_result(metrics, session=session, returns=returns))
+        return replace(trial, file_bytes=encode_result_file(metrics, session=session, returns=returns))
     except UserError as error:
-        file_bytes = encode_result({"error": error.message, "key": error.key})
+        file_bytes = encode_result_file({"error": error.message, "key": error.key})
         return replace(trial, file_bytes=file_bytes, error=error.message, config_key=error.key)
     except QuantlrError as error:
         return replace(trial, error=error.message, config_key=error.key)
@@ -164,17 +140,18 @@ def _evaluate_trial(
         return replace(trial, error=f"{type(error).__name__}: {error}")
 
 
-def run_trial(config: RunConfig, cache: StageCache, *, offline: bool) -> tuple[RunData, dict[str, Any]]:
+def run_trial_and_forecast_metrics(config: RunConfig, *, offline: bool) -> tuple[RunData, dict[str, Any]]:
     """Return the run of a config, stage by stage, and the metrics of its forecasts."""
-    digests, stages, cached = StageDigests.from_config(config), cache.stages, cache.get_or_compute
-    prices = cached("prices", digests.data, lambda: load_prices(config.data, offline=offline))
-    dataset = cached("dataset", digests.dataset, lambda: dataset_from_config(config, prices, stages))
-    forecasts = cached("forecasts", digests.model, lambda: walk_forward_forecasts(config, dataset, stages))
+    digests = StageDigests.from_config(config)
+    prices = cached_result("prices", digests.data, lambda: load_prices(config.data, offline=offline))
+    dataset = cached_result("dataset", digests.dataset, lambda: dataset_from_config(config, prices))
+    split_spec, model = config.walk_forward, config.model
+    forecasts = cached_result("forecasts", digests.model, lambda: walk_forward(dataset, split_spec, model))
     context_digest = digests.decision_context
-    context = cached("context", context_digest, lambda: decision_context(config, prices, forecasts, stages))
-    positions = positions_from_forecasts(config, forecasts, context, stages)
-    run_data = run_backtest(config, prices, Decisions(dataset, forecasts, positions), stages)
-    return run_data, cached("forecast_metrics", digests.model, lambda: _compute_forecast_metrics(forecasts))
+    context = cached_result("context", context_digest, lambda: decision_context(config, prices, forecasts))
+    decisions = Decisions(dataset, forecasts, positions_from_forecasts(config, forecasts, context))
+    forecast_metrics = cached_result("forecast_metrics", digests.model, lambda: _compute_forecast_metrics(forecasts))
+    return run_backtest(config, prices, decisions), forecast_metrics
 
 
 def _compute_forecast_metrics(forecasts: Forecasts) -> dict[str, Any]:

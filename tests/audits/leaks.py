@@ -354,12 +354,12 @@ OTHERS: dict[str, PlantedLeak] = {
     ),
     "base rate of the full sample": PlantedLeak(
         PipelineStages(walk_forward_steps=WalkForwardFunctions(compute_target_stats=full_sample_base_rate)),
-        "knowledge",
+        "target_stats",
         "base_rate",
     ),
     "mean gain of the full sample": PlantedLeak(
         PipelineStages(walk_forward_steps=WalkForwardFunctions(compute_target_stats=full_sample_mean_gain)),
-        "knowledge",
+        "target_stats",
         "mean_gain",
     ),
     "calibration on all forecasts": PlantedLeak(
@@ -369,7 +369,7 @@ OTHERS: dict[str, PlantedLeak] = {
         {"model": {"calibration": "platt"}},
     ),
     "volatility with a centred window": PlantedLeak(
-        PipelineStages(decision_context=context_with_centred_volatility), "known", "volatility"
+        PipelineStages(decision_context=context_with_centred_volatility), "decision_context", "volatility"
     ),
     "tomorrow's probability": PlantedLeak(
         PipelineStages(decide_positions=positions_of_next_session), "decide", "weight"

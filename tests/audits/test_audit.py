@@ -117,7 +117,8 @@ def test_coverage_counts_the_checks_and_the_audit_is_reproducible() -> None:
     assert 3 <= coverage.refits_walked <= 6 < coverage.refits
     assert coverage.cuts <= 6 < coverage.input_cuts
     assert set(coverage.checks) == {
-        "features", "label", "folds", "scale", "fit", "knowledge", "forecast", "known", "decide", "execute",
+        "features", "label", "folds", "scale", "fit", "target_stats", "forecast", "decision_context", "decide",
+        "execute",
     }  # fmt: skip
     assert all(0 <= largest < 0.01 for largest in coverage.largest.values())
     assert audit_random_walk(make_config(2), n_cutoffs=3) == audit_result

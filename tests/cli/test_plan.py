@@ -62,9 +62,9 @@ def test_json_is_one_object_per_config_with_the_resolved_config(call: Call) -> N
     first, second = (json.loads(line) for line in result.stdout.splitlines())
     assert (first["name"], second["name"]) == ("exp", "two")
     assert first["config"]["walk_forward"] == {"window": "expanding", "train": 250, "refit_every": 21, "embargo": 0}
-    fold = first["walk"]["models"][0]["folds"][0]
+    fold = first["walk_forward"]["models"][0]["folds"][0]
     assert fold["train"] == {"first": "2000-03-03", "last": "2001-02-28", "rows": 250}
-    assert first["walk"]["refits"] == len(first["walk"]["models"][0]["folds"]) == 28
+    assert first["walk_forward"]["refits"] == len(first["walk_forward"]["models"][0]["folds"]) == 28
 
 
 def test_plan_names_an_existing_report_and_trial(call: Call) -> None:
@@ -87,7 +87,7 @@ def test_prices_that_are_not_cached_are_named_and_not_fetched(yahoo: Call) -> No
     assert result.exit_code == 0
     assert "not cached yet: BBB; `quantlr data fetch exp.yaml` downloads them" in result.output
     plan_json = json.loads(result.stdout)
-    assert (plan_json["walk"], plan_json["to_ask"]) == (None, {"BBB": None})
+    assert (plan_json["walk_forward"], plan_json["to_ask"]) == (None, {"BBB": None})
     offline = yahoo("plan", "exp.yaml", "--offline")
     assert offline.exit_code == 2
     assert offline.output.startswith("exp.yaml:1:56: data.tickers: BBB: not stored in ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ def trial(name: str, *, tickers: list[str], sharpe: float | None = None, error: 
         "features": [{"kind": "lagged_returns"}],
         "report": {"sessions_per_year": 256},
     }
-    return Trial.from_config(load_config(config).run, data_sha256="abc", sharpe=sharpe, sessions=500, error=error)
+    without_result = Trial.from_config(load_config(config).run, data_sha256="abc")
+    return replace(without_result, sharpe=sharpe, sessions=500, error=error)
 
 
 @pytest.fixture

@@ -38,8 +38,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def walk_forward_plan(run_plan: RunPlan) -> WalkForwardPlan:
-    assert run_plan.walk is not None
-    return run_plan.walk
+    assert run_plan.walk_forward is not None
+    return run_plan.walk_forward
 
 
 def model_forecasts(result: Run, name: str) -> Any:
@@ -97,7 +97,7 @@ def check_training(model: PlannedModel, result: Run, training: Any, *, gap: int)
         dates = dataset.sessions[dataset.session[first + rows]]
         assert fold.train.rows == len(rows)
         assert (fold.train.first, fold.train.last) == (str(dates.min().date()), str(dates.max().date()))
-        assert fold.learnt == n_labelled[index] == (~np.isnan(training.y[rows])).sum()
+        assert fold.labelled_rows == n_labelled[index] == (~np.isnan(training.y[rows])).sum()
     if model.name != "pooled":
         (folds,) = training.folds
         assert set(folds.test_start - folds.train_stop) == {gap}
@@ -180,4 +180,4 @@ def test_ticker_without_labels_is_refused_unless_degenerate_fits_are_allowed() -
         == "pooled"
     )
     allowed = walk_forward_plan(plan(CONFIG, overrides={**outperformance, "model.degenerate": "base_rate"}))
-    assert [model.folds[0].learnt for model in allowed.models] == [0, 250]
+    assert [model.folds[0].labelled_rows for model in allowed.models] == [0, 250]

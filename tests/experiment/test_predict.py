@@ -15,7 +15,7 @@ from quantlr.config.run_config import RunConfig, load_config
 from quantlr.core.errors import UserError
 from quantlr.core.values import Prices
 from quantlr.data.prices import load_prices
-from quantlr.experiment.predict import position_text, predict, predict_newest_rows
+from quantlr.experiment.predict import Predictions, position_text, predict, predict_newest_rows
 from quantlr.pipeline.stages import forecast_and_decide
 
 from markets import random_walk_prices
@@ -37,6 +37,10 @@ def config(tickers: int, **sections: dict[str, Any]) -> RunConfig:
     ).run
 
 
+def predict_prices(config: RunConfig, prices: Prices, *, today: dt.date) -> Predictions:
+    return predict_newest_rows(config, prices, forecast_and_decide(config, prices), today=today)
+
+
 VARIANTS = [
     {"label": {"horizon": 1}},
     {"label": {"horizon": 5}},
@@ -56,7 +60,7 @@ def test_predictions_made_day_by_day_equal_the_backtest(sections: dict[str, Any]
     row_by_key = {key: row for row, key in enumerate(zip(forecasts.ticker, forecasts.session, strict=True))}
     n_compared, n_near_threshold = 0, 0
     for session in range(150, 400, 1 if sections == VARIANTS[0] else 5):
-        for prediction in predict_newest_rows(run_config, prices.before_session(session + 1), today=TODAY).tickers:
+        for prediction in predict_prices(run_config, prices.before_session(session + 1), today=TODAY).tickers:
             ticker, as_of = prices.tickers.index(prediction.ticker), prices.sessions.get_loc(prediction.as_of)
             row = row_by_key[ticker, as_of]
             assert prediction.probability == pytest.approx(forecasts.probability[row], abs=1e-7, rel=0)
@@ -81,7 +85,7 @@ def test_contributions_add_up_to_the_log_odds(scope: str, calibration: str | Non
     prices = random_walk_prices(3, n_sessions=700, n_tickers=2)
     run_config = config(2, model={"scope": scope, "calibration": calibration, "l2": 0.01})
     decisions = forecast_and_decide(run_config, prices)
-    for prediction in predict_newest_rows(run_config, prices, today=TODAY).tickers:
+    for prediction in predict_prices(run_config, prices, today=TODAY).tickers:
         total = prediction.at_the_mean + sum(part.log_odds for part in prediction.contributions)
         assert total == pytest.approx(prediction.log_odds, abs=1e-12, rel=0)
         assert prediction.probability == pytest.approx(1 / (1 + math.exp(-total)), abs=1e-12, rel=0)
@@ -102,7 +106,7 @@ def test_contributions_add_up_to_the_log_odds(scope: str, calibration: str | Non
 
 def test_newest_feature_and_label_follow_the_timing_rule() -> None:
     prices = random_walk_prices(5, n_sessions=300)
-    prediction = predict_newest_rows(
+    prediction = predict_prices(
         config(1, label={"horizon": 5}, walk_forward={"refit_every": 1}), prices, today=TODAY
     ).tickers[0]
     lag = prediction.contributions[0]
@@ -130,7 +134,7 @@ def test_position_text(weight: float, text: str) -> None:
 )
 def test_fill_time_text(fill: str, text: str) -> None:
     prices = random_walk_prices(5, n_sessions=300)
-    prediction = predict_newest_rows(config(1, execution={"fill": fill}), prices, today=TODAY).tickers[0]
+    prediction = predict_prices(config(1, execution={"fill": fill}), prices, today=TODAY).tickers[0]
     assert prediction.filled.startswith(text)
 
 
@@ -145,7 +149,7 @@ def test_fill_time_text(fill: str, text: str) -> None:
 )
 def test_stale_and_future_prices_are_warned_about(today: str, warning: str | None) -> None:
     prices = random_walk_prices(5, n_sessions=300)
-    (prediction,) = predict_newest_rows(config(1), prices, today=dt.date.fromisoformat(today)).tickers
+    (prediction,) = predict_prices(config(1), prices, today=dt.date.fromisoformat(today)).tickers
     assert prediction.age == (dt.date.fromisoformat(today) - dt.date(2011, 2, 25)).days
     assert len(prediction.warnings) == (warning is not None)
     assert all(text.startswith(str(warning)) for text in prediction.warnings)
@@ -165,7 +169,7 @@ def without_newest_bars(prices: Prices, *, ticker: int, n_bars: int) -> Prices:
 @pytest.mark.parametrize("scope", ["per_ticker", "pooled"])
 def test_ticker_without_the_newest_sessions_is_warned_about(scope: str) -> None:
     prices = without_newest_bars(random_walk_prices(5, n_sessions=300, n_tickers=2), ticker=1, n_bars=2)
-    fresh, behind = predict_newest_rows(config(2, model={"scope": scope}), prices, today=dt.date(2011, 2, 26)).tickers
+    fresh, behind = predict_prices(config(2, model={"scope": scope}), prices, today=dt.date(2011, 2, 26)).tickers
     assert (fresh.as_of, fresh.warnings) == ("2011-02-25", ())
     assert behind.as_of == "2011-02-23"
     (warning,) = behind.warnings
@@ -176,10 +180,10 @@ def test_ticker_without_the_newest_sessions_is_warned_about(scope: str) -> None:
 def test_first_forecast_without_known_outcome_is_predicted() -> None:
     run_config = config(1).model_copy(update={"policy": Threshold()})
     prices = random_walk_prices(5, n_sessions=300)
-    (first,) = predict_newest_rows(run_config, prices.before_session(10 + 120 + 1), today=TODAY).tickers
+    (first,) = predict_prices(run_config, prices.before_session(10 + 120 + 1), today=TODAY).tickers
     assert first.as_of == first.trained.refit
     with pytest.raises(UserError, match="the first fold needs 121 rows"):
-        predict_newest_rows(run_config, prices.before_session(10 + 120), today=TODAY)
+        predict_prices(run_config, prices.before_session(10 + 120), today=TODAY)
 
 
 def test_predict_takes_a_mapping() -> None:

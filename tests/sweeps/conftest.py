@@ -10,9 +10,9 @@ ReadFiles = Callable[[Path], dict[str, bytes]]
 
 
 @pytest.fixture(autouse=True)
-def empty_worker_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give each test a worker cache without results."""
-    monkeypatch.setattr(worker, "WORKER_CACHE", worker.StageCache())
+def empty_worker_cache() -> None:
+    """Give each test a worker without results of earlier trials."""
+    worker.NEWEST_RESULTS.clear()
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ def small_sweep_with(**keys: Any) -> dict[str, Any]:
 def test_combinations_follow_the_order_of_the_cartesian_product() -> None:
     sweep = load_sweep(SMALL)
     assert sweep.n_combinations == 12
-    settings = [tuple(sweep.trial_values(number).values()) for number in sweep.trial_numbers]
+    settings = [tuple(sweep.trial_values_by_key(number).values()) for number in sweep.trial_numbers]
     assert settings == list(itertools.product(*SMALL["grid"].values()))
     config = sweep.trial_config(7).run
     assert (config.features[0].lags, config.walk_forward.train, config.policy.long_above) == ((1, 2), 250, 0.51)  # type: ignore[attr-defined]

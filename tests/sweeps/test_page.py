@@ -83,7 +83,7 @@ def test_ranking_has_the_numbers_of_the_files(drawn_sweep: tuple[quantlr.SweepRe
         edges = outline[np.isclose(outline[:, 0], rank), 1] if rank in (1, len(table)) else outline[:, 1]
         assert np.isclose(edges, low).any()
         assert np.isclose(edges, high).any()
-    assert level(ax, "expected maximum under no skill") == summary["luck"]["expected_max_sharpe"]
+    assert level(ax, "expected maximum under no skill") == summary["no_skill"]["expected_max_sharpe"]
     assert level(ax, "buy and hold") == summary["winner"]["benchmark_sharpe"]
 
 

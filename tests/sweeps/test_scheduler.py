@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +20,15 @@ import pytest
 import quantlr
 from quantlr.core.engines.local import ProcessEngine, SerialEngine, iter_task_results
 from quantlr.core.errors import UserError
+from quantlr.data.prices import DataSpec
 from quantlr.experiment.ledger import UNEVALUATED_ERROR_TEXT, Ledger
-from quantlr.pipeline.stages import DEFAULT_STAGES
 from quantlr.stats.hac import Z95
 from quantlr.stats.multiple_testing import probability_of_overfitting
 from quantlr.stats.sharpe import deflated_sharpe, sharpe_per_session, sharpe_standard_error_per_session
 from quantlr.sweeps import worker
 from quantlr.sweeps.grid import load_sweep
-from quantlr.sweeps.scheduler import SweepOptions, first_holdout_session, run_sweep
-from quantlr.sweeps.trials import TrialRecord, TrialReturns, TrialStore, decode_result, environment_versions
+from quantlr.sweeps.scheduler import SweepOptions, first_holdout_session_day, run_sweep
+from quantlr.sweeps.trials import TrialRecord, TrialReturns, TrialStore, decode_result_file, environment_versions
 from quantlr.sweeps.worker import summarize_prices
 
 from sweeps.workloads import SMALL, halve, sleep_an_hour, split_numbers
@@ -50,7 +49,7 @@ def small(tmp_path_factory: pytest.TempPathFactory, blank_pages: LeavingWhite) -
 def read_evaluated(result: quantlr.SweepResult) -> list[tuple[TrialRecord, TrialReturns]]:
     """Return the stored results of the trials that did not fail."""
     paths = sorted((result.folder.parent / ".trials").rglob("*.npz"))
-    stored = [decode_result(TrialRecord(0, {}), path.read_bytes()) for path in paths]
+    stored = [decode_result_file(TrialRecord(0, {}), path.read_bytes()) for path in paths]
     return [(trial, returns) for trial, returns in stored if trial.error is None]
 
 
@@ -87,7 +86,7 @@ def test_ranks_and_statistics_equal_those_of_the_stored_returns(small: quantlr.S
     assert error is not None
     assert evaluated["sharpe_high95"].iloc[0] == pytest.approx((max(ratios) + Z95 * error) * 252**0.5)
     variance = float(np.var([trial.metrics["sharpe_per_session"] for trial, _ in stored], ddof=1))
-    assert small.summary["luck"]["trials"] == 12, "failed trials included"
+    assert small.summary["no_skill"]["trials"] == 12, "failed trials included"
     expected = deflated_sharpe(best, n_trials=12, sharpe_variance=variance)
     assert evaluated["deflated_sharpe"].iloc[0] == pytest.approx(expected)
     # Of settings with equal results in sample the first is chosen, so the columns must be in the order of the grid.
@@ -112,11 +111,11 @@ def test_holdout_is_used_by_the_winner_only(small: quantlr.SweepResult) -> None:
 
 def test_holdout_fraction_is_of_sessions_that_most_prices_have() -> None:
     long, short, new = np.arange(0, 200), np.arange(0, 100), np.arange(60, 100)
-    assert first_holdout_session([long], 0.2) == 160
-    assert first_holdout_session([long, short], 0.2) == 80
-    assert first_holdout_session([long, short, new], 0.25) == 75
-    assert first_holdout_session([], 0.2) is None
-    assert first_holdout_session([new[:0]], 0.2) is None
+    assert first_holdout_session_day([long], 0.2) == 160
+    assert first_holdout_session_day([long, short], 0.2) == 80
+    assert first_holdout_session_day([long, short, new], 0.25) == 75
+    assert first_holdout_session_day([], 0.2) is None
+    assert first_holdout_session_day([new[:0]], 0.2) is None
 
 
 def test_each_stage_is_computed_once_for_all_trials_that_share_it(
@@ -131,19 +130,12 @@ def test_each_stage_is_computed_once_for_all_trials_that_share_it(
 
         return call
 
-    stages = replace(
-        DEFAULT_STAGES,
-        compute_features=counted("features", DEFAULT_STAGES.compute_features),
-        decide_positions=counted("decide", DEFAULT_STAGES.decide_positions),
-    )
-    monkeypatch.setattr(worker, "WORKER_CACHE", worker.StageCache(stages))
-    for name in ("walk_forward_forecasts", "load_prices"):
+    functions = ("load_prices", "dataset_from_config", "walk_forward", "positions_from_forecasts")
+    for name in functions:
         monkeypatch.setattr(worker, name, counted(name, getattr(worker, name)))
     grid = {"features.0.lags": [[1], [2]], "policy.long_above": [round(0.48 + at / 1000, 3) for at in range(30)]}
     quantlr.sweep({**SMALL, "grid": grid}, output=tmp_path, workers=1)
-    assert calls == {"features": 2, "walk_forward_forecasts": 2, "decide": 60, "load_prices": 2}, (
-        "prices are read for the hold-out and for the trials"
-    )
+    assert [calls[name] for name in functions] == [2, 2, 2, 60], "prices are read for the hold-out and for the trials"
 
 
 def test_failed_trial_is_a_row_with_its_error_and_a_ledger_entry(small: quantlr.SweepResult) -> None:
@@ -163,7 +155,7 @@ def test_all_trials_are_recorded_before_the_first_is_evaluated(tmp_path: Path, m
         errors_at_evaluation.append([entry.trial.error for entry in Ledger.from_output_folder(tmp_path).read_entries()])
         raise UserError("not today")
 
-    monkeypatch.setattr(worker, "walk_forward_forecasts", fail)
+    monkeypatch.setattr(worker, "walk_forward", fail)
     result = quantlr.sweep(SMALL, output=tmp_path, workers=1)
     assert errors_at_evaluation[0] == [UNEVALUATED_ERROR_TEXT] * 12
     assert result.summary["trials"]["failed"] == 12
@@ -271,7 +263,9 @@ def test_tasks_are_taken_as_workers_become_free() -> None:
 def test_worker_with_other_versions_is_refused() -> None:
     wrong = {**environment_versions(), "numpy": "1.0.0"}
     with pytest.raises(UserError, match=r"numpy \S+ \(needed 1\.0\.0\); its numbers could differ"):
-        summarize_prices(("digest", {}), offline=False, required_versions=wrong)
+        summarize_prices(
+            ("digest", DataSpec.model_validate(SMALL["base"]["data"])), offline=False, required_versions=wrong
+        )
 
 
 def test_trial_with_an_unknown_ticker_fails_and_the_others_do_not(tmp_path: Path) -> None:
@@ -300,11 +294,11 @@ def test_trial_results_do_not_depend_on_ledger_time_or_folder(small: quantlr.Swe
     )
     assert first == second
     summary = json.loads((tmp_path / "other" / "sweep.json").read_text())
-    assert summary["luck"]["trials"] == 13, "the ledger's other trial of that ticker is counted"
+    assert summary["no_skill"]["trials"] == 13, "the ledger's other trial of that ticker is counted"
 
 
 def test_result_that_is_not_stored_is_none(tmp_path: Path) -> None:
-    assert TrialStore(tmp_path).read_result(TrialRecord(0, {}, result_key="ab" * 32)) is None
+    assert TrialStore(tmp_path).read_record_and_returns(TrialRecord(0, {}, result_key="ab" * 32)) is None
 
 
 def test_name_of_the_report_can_be_given(small: quantlr.SweepResult, tmp_path: Path) -> None:

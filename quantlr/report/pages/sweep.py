@@ -159,7 +159,7 @@ def _draw_sharpe_thresholds(ax: Axes, table: Table, *, has_labels: bool = True) 
             ax.axhline(value, color=color, linestyle=style, linewidth=1.3, label=label, zorder=1.5)
 
 
-@panel("Sharpe ratio ±95% (annualised); white: {center_text}; frame: winner", parameter_surface_table)
+@panel("Sharpe ratio ±95% (annualised)", parameter_surface_table, TITLE_PADDING)
 def sharpe_surface_panel(ax: Axes, table: Table) -> None:
     """Draw a heat map, white at the expected maximum under no skill and blue above; the winner is framed.
 
@@ -185,6 +185,8 @@ def sharpe_surface_panel(ax: Axes, table: Table) -> None:
     if table["winner_index"] is not None:
         row, column = index[table["winner_index"]]
         ax.add_patch(Rectangle((column - 0.44, row - 0.44), 0.88, 0.88, fill=False, edgecolor=BLACK, linewidth=2.4))
+    ax.text(0.0, 1.015, f"white: {table['center_text']}; frame: winner", transform=ax.transAxes, va="bottom",
+            fontsize=SMALL_SIZE, color=BLACK)  # fmt: skip
     labelled_rows = range(0, len(rows), -(-len(rows) // MAX_LABELS))
     ax.set_yticks(labelled_rows, [shorten_end(rows[index], max_chars=MAX_LABEL_CHARS) for index in labelled_rows])
     _label_x_values(ax, columns)
@@ -331,7 +333,7 @@ def _placed_grid_panel(context: SweepPageContext) -> PlacedPanel:
     if len(surface.grid_keys) > 2 or len(surface.sharpe) < 0.5 * n_cells:
         return PlacedPanel(sharpe_marginals_panel, (0.045, 0.395, 0.535, 0.425))
     left = 0.05 + 0.0052 * max(len(shorten_end(label)) for label in surface.value_labels[0])
-    return PlacedPanel(sharpe_surface_panel, (left, 0.405, 0.58 - left, 0.415))
+    return PlacedPanel(sharpe_surface_panel, (left, 0.405, 0.58 - left, 0.395))
 
 
 def sweep_page_png(context: SweepPageContext) -> bytes:
