@@ -8,12 +8,10 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from quantlr.cli.options import Options, verb
+from quantlr.cli.options import TEMPLATE_PATH, Options, verb
 from quantlr.core.atomic import atomic_write
 from quantlr.core.errors import ConfigError, Fault, OutputError
 
-TEMPLATE_PATH = Path(__file__).parent / "template.yaml"
-"""The config that explains every key."""
 NAME_LINE_PATTERN = re.compile(r"^name: \S+", re.MULTILINE)
 EXTENDS_LINE_PATTERN = re.compile(r"^extends: (\S+)", re.MULTILINE)
 

@@ -25,6 +25,8 @@ SHELL_SETUP_LINES = {
     "~/.config/fish/config.fish": "_QUANTLR_COMPLETE=fish_source quantlr | source",
 }
 """By start-up file of a shell, the line in it that switches completion on."""
+TEMPLATE_PATH = Path(__file__).parent / "template.yaml"
+"""The config that explains every key."""
 YAML_SUFFIXES = (".yaml", ".yml")
 
 
@@ -56,7 +58,6 @@ def complete_setting_key(ctx: Context, param: Parameter, incomplete: str) -> lis
 
 def _config_keys(config_path: Path | None) -> list[str]:
     """Return the keys of a config; without a valid one, the sections and the keys of the template."""
-    from quantlr.cli.init import TEMPLATE_PATH
     from quantlr.config.run_config import RunConfig, load_config
     from quantlr.core.errors import QuantlrError
 

@@ -138,7 +138,7 @@ def _refits_table(model: PlannedModel, *, show_all: bool) -> Table:
     for number, fold in enumerate(model.folds):
         if show_all or last_hidden <= first_hidden or not first_hidden <= number <= last_hidden:
             train, test = fold.train, fold.test
-            unlabelled = f" ({train.rows - fold.learnt:,} unlabelled)" if fold.learnt < train.rows else ""
+            unlabelled = f" ({train.rows - fold.labelled_rows:,} unlabelled)" if fold.labelled_rows < train.rows else ""
             train_cells = f"{train.rows:,}", f"{train.first} to {train.last}{unlabelled}"
             table.add_row(f"{number + 1:,}", *train_cells, f"{test.rows:,}", f"{test.first} to {test.last}")
         elif number == first_hidden:

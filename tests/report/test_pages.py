@@ -154,7 +154,7 @@ def test_text_table_writes_labels_and_cells() -> None:
 
 
 def test_panel_is_frozen() -> None:
-    panel = Panel("Title", lambda _: {}, lambda *_: None)
+    panel = Panel("key", "Title", lambda _: {}, lambda *_: None)
     with pytest.raises(AttributeError):
         panel.title = "other"  # type: ignore[misc]
 

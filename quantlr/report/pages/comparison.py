@@ -250,10 +250,14 @@ def draw_difference_matrix(ax: Axes, table: Table) -> None:
 SHARPE_TITLE, LOG_LOSS_TITLE = "Difference of annual Sharpe ratios", "Difference of log losses (thousandths of a nat)"
 sharpe_difference_table = partial(metric_difference_table, key="sharpe", factor=1.0)
 log_loss_difference_table = partial(metric_difference_table, key="log_loss", factor=1000.0)
-SHARPE_DIFFERENCES_PANEL = Panel(SHARPE_TITLE, sharpe_difference_table, draw_forest_plot)
-LOG_LOSS_DIFFERENCES_PANEL = Panel(LOG_LOSS_TITLE, log_loss_difference_table, draw_forest_plot)
-SHARPE_MATRIX_PANEL = Panel(f"{SHARPE_TITLE}, row − column", sharpe_difference_table, draw_difference_matrix)
-LOG_LOSS_MATRIX_PANEL = Panel(f"{LOG_LOSS_TITLE}, row − column", log_loss_difference_table, draw_difference_matrix)
+SHARPE_DIFFERENCES_PANEL = Panel("sharpe_differences", SHARPE_TITLE, sharpe_difference_table, draw_forest_plot)
+LOG_LOSS_DIFFERENCES_PANEL = Panel("log_loss_differences", LOG_LOSS_TITLE, log_loss_difference_table, draw_forest_plot)
+SHARPE_MATRIX_PANEL = Panel(
+    "sharpe_matrix", f"{SHARPE_TITLE}, row − column", sharpe_difference_table, draw_difference_matrix
+)
+LOG_LOSS_MATRIX_PANEL = Panel(
+    "log_loss_matrix", f"{LOG_LOSS_TITLE}, row − column", log_loss_difference_table, draw_difference_matrix
+)
 
 
 def comparison_panels(comparison: Comparison) -> list[PlacedPanel]:

@@ -210,8 +210,12 @@ def rolling_accuracy_table(context: PageContext) -> Table:
     return table
 
 
-CALIBRATION_PANEL = Panel("Calibration (reliability diagram)", calibration_table, draw_calibration, LONG_PADDING)
-ROLLING_ACCURACY_PANEL = Panel("Rolling accuracy ({window} sessions)", rolling_accuracy_table, draw_rolling_accuracy)
+CALIBRATION_PANEL = Panel(
+    "calibration", "Calibration (reliability diagram)", calibration_table, draw_calibration, LONG_PADDING
+)
+ROLLING_ACCURACY_PANEL = Panel(
+    "rolling_accuracy", "Rolling accuracy ({window} sessions)", rolling_accuracy_table, draw_rolling_accuracy
+)
 
 
 def forecast_panels(context: PageContext) -> tuple[PlacedPanel, ...]:

@@ -167,4 +167,10 @@ def turnover_panel(ax: Axes, table: Table) -> None:
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}×")
 
 
-PRICE_PANEL = Panel("{ticker}: adjusted {price_kind} and positions", price_table, draw_price, LEGEND_ROW_POINTS)
+PRICE_PANEL = Panel(
+    "largest_position_price",
+    "{ticker}: adjusted {price_kind} and positions",
+    price_table,
+    draw_price,
+    LEGEND_ROW_POINTS,
+)

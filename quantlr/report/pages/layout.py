@@ -45,12 +45,14 @@ class Panel:
 
     Attributes
     ----------
+    key : its name in tables and files, unique among all panels.
     title : the heading above it; names in braces are replaced by values of the table.
     make_table : returns the panel's numbers for a context, without importing matplotlib.
     draw : draws such numbers on axes, and computes none.
     title_padding : points between the title and the axes, the room of subtitle and legend.
     """
 
+    key: str
     title: str
     make_table: Callable[[Any], Table]
     draw: Callable[[Axes, Table], None]
@@ -60,8 +62,8 @@ class Panel:
 def panel(
     title: str, make_table: Callable[[Any], Table], title_padding: float = 6.0
 ) -> Callable[[Callable[[Axes, Table], None]], Panel]:
-    """Return a decorator that makes a panel of a drawing function."""
-    return lambda draw: Panel(title, make_table, draw, title_padding)
+    """Return a decorator that makes a panel of a drawing function, whose name without `_panel` is the key."""
+    return lambda draw: Panel(draw.__name__.removesuffix("_panel"), title, make_table, draw, title_padding)
 
 
 @dataclass(frozen=True, slots=True)

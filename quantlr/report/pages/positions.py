@@ -217,7 +217,9 @@ def trades_by_side_table(context: PageContext) -> Table:
     ]}  # fmt: skip
 
 
-TRADES_BY_SIDE_PANEL = Panel("", trades_by_side_table, partial(draw_text_table, column_right_edges=(0.72, 1.0)))
+TRADES_BY_SIDE_PANEL = Panel(
+    "trades_by_side", "", trades_by_side_table, partial(draw_text_table, column_right_edges=(0.72, 1.0))
+)
 
 
 def positions_panels(context: PageContext) -> tuple[PlacedPanel, ...]:

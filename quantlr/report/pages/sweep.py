@@ -299,7 +299,7 @@ def winner_growth_panel(ax: Axes, table: Table) -> None:
 def _text_table_panel(rows_field: str, column_right_edges: tuple[float, ...], max_rows: int | None = None) -> Panel:
     """Return a panel without title of the rows of text in a field of the context, at most `max_rows`."""
     draw = partial(draw_text_table, column_right_edges=column_right_edges)
-    return Panel("", lambda context: {"rows": getattr(context, rows_field)[:max_rows]}, draw)
+    return Panel(rows_field, "", lambda context: {"rows": getattr(context, rows_field)[:max_rows]}, draw)
 
 
 FAILURES_PANEL = _text_table_panel("failure_rows", ())

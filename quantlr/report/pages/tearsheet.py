@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from quantlr.backtest.metrics import drawdown_series
 from quantlr.backtest.rolling import deepest_drawdowns, monthly_returns, rolling_sharpe, yearly_returns
@@ -187,7 +188,9 @@ def monthly_returns_panel(ax: Axes, table: Table) -> None:
     ax.set_xlim(YEAR_LABEL_LEFT, YEAR_COLUMN_RIGHT)
 
 
-HEADLINE_PANEL = Panel("", headline_rows_table, partial(draw_text_table, column_right_edges=(0.66, 1.0)))
+HEADLINE_PANEL = Panel(
+    "headline_numbers", "", headline_rows_table, partial(draw_text_table, column_right_edges=(0.66, 1.0))
+)
 
 
 def tearsheet_panels(context: PageContext) -> tuple[PlacedPanel, ...]:

@@ -189,11 +189,21 @@ def ticker_number_table(context: TickerContext) -> Table:
     return {"rows": [header, *(TableRow(label, (value, band)) for label, value, band in rows)]}
 
 
-PRICE_PANEL = Panel("Adjusted {price_kind} and positions", ticker_price_table, draw_price, LEGEND_ROW_POINTS)
-ACCURACY_PANEL = Panel("Rolling accuracy ({window} forecasts)", ticker_accuracy_table, draw_rolling_accuracy)
-CALIBRATION_PANEL = Panel("Calibration (reliability diagram)", ticker_calibration_table, draw_calibration)
-NUMBERS_PANEL = Panel("", ticker_number_table, partial(draw_text_table, column_right_edges=(0.68, 1.0)))
-EMPTY_PANEL = Panel("", lambda _: {"message": "Its first forecast is too late to be traded."}, NUMBERS_PANEL.draw)
+PRICE_PANEL = Panel(
+    "ticker_price", "Adjusted {price_kind} and positions", ticker_price_table, draw_price, LEGEND_ROW_POINTS
+)
+ACCURACY_PANEL = Panel(
+    "ticker_accuracy", "Rolling accuracy ({window} forecasts)", ticker_accuracy_table, draw_rolling_accuracy
+)
+CALIBRATION_PANEL = Panel(
+    "ticker_calibration", "Calibration (reliability diagram)", ticker_calibration_table, draw_calibration
+)
+NUMBERS_PANEL = Panel(
+    "ticker_numbers", "", ticker_number_table, partial(draw_text_table, column_right_edges=(0.68, 1.0))
+)
+EMPTY_PANEL = Panel(
+    "ticker_empty", "", lambda _: {"message": "Its first forecast is too late to be traded."}, NUMBERS_PANEL.draw
+)
 
 
 def ticker_panels(context: TickerContext) -> tuple[PlacedPanel, ...]:

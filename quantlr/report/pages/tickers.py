@@ -196,12 +196,18 @@ def contribution_by_accuracy_panel(ax: Axes, table: Table) -> None:
 
 
 ROW_PANELS = tuple(
-    Panel(title, partial(measure_by_ticker_table, measure=measure), _draw_ticker_rows)
+    Panel(f"{measure}_by_ticker", title, partial(measure_by_ticker_table, measure=measure), _draw_ticker_rows)
     for measure, title in MEASURE_TITLES.items()
 )
 RANK_TITLES = MEASURE_TITLES | {"accuracy": "Accuracy less majority-class baseline"}
 RANK_PANELS = tuple(
-    Panel(title, partial(ranked_measure_table, measure=measure), _draw_ranked_measure, LEGEND_ROW_POINTS)
+    Panel(
+        f"ranked_{measure}",
+        title,
+        partial(ranked_measure_table, measure=measure),
+        _draw_ranked_measure,
+        LEGEND_ROW_POINTS,
+    )
     for measure, title in RANK_TITLES.items()
 )
 
