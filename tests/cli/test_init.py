@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from click.testing import Result
-from quantlr.cli.init import TEMPLATE_PATH, shipped_config_paths
+from quantlr.cli.init import shipped_config_paths
+from quantlr.cli.options import TEMPLATE_PATH
 from quantlr.config.run_config import RunConfig, load_config
 from quantlr.core.components import ConfigSection
 from quantlr.experiment.plan import plan
