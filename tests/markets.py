@@ -45,6 +45,8 @@ def forecasts(
         no,
         np.zeros((0, 2)),
         np.zeros(0),
+        np.zeros(0),
+        np.zeros(0),
     )
     return Forecasts(
         tickers=tuple(f"T{index}" for index in range(int(max(ticker)) + 1)),

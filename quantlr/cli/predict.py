@@ -13,7 +13,7 @@ from quantlr.cli.options import Options, config_argument, verb
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from quantlr.experiment.predict import Prediction, Predictions
+    from quantlr.experiment.predict import Prediction, Predictions, TrainingSummary
 
 MAX_TICKERS_EXPLAINED = 5
 """Tickers whose contributions are shown without -v."""
@@ -59,6 +59,7 @@ def _print_predictions(options: Options, predictions: Predictions) -> None:
     if options.verbose or len(tickers) <= MAX_TICKERS_EXPLAINED:
         for prediction in tickers:
             print_table(_contributions_table(prediction), results)
+            results.print(_fit_text(prediction.trained), style="dim")
     else:
         results.print("contributions of the features: with -v or --json", style="dim")
     for fill_text in dict.fromkeys(prediction.filled for prediction in tickers):
@@ -103,3 +104,16 @@ def _contributions_table(prediction: Prediction) -> Table:
         table.add_row(item.feature, *numbers)
     table.add_row("log odds", "", "", "", f"{prediction.log_odds:+.4f}", style="bold")
     return table
+
+
+def _fit_text(trained: TrainingSummary) -> str:
+    """Return how the fit of one ticker's model ended."""
+    from dataclasses import asdict
+
+    from quantlr.report.summary import learning_rate_text
+
+    end = "converged" if trained.converged else "stopped unconverged"
+    return (
+        f"{trained.solver} {end} after {trained.iterations} updates, gradient {trained.max_abs_gradient:.1e}; learning "
+        f"rate {learning_rate_text(asdict(trained))}"
+    )

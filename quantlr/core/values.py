@@ -249,6 +249,10 @@ class Refits:
     platt_coefficients : (refits, 2) intercept and slope of Platt's sigmoid on the log odds; 0 and 1 if not fitted.
     condition_number : (models,) ratio of the largest to the smallest singular value of the standardised training rows
         of each model's last refit that had any, NaN if none had. At 100 or more the features are nearly collinear.
+    lipschitz : (models,) L, the largest curvature that the standardised loss of that refit can have; NaN if it has
+        none. Gradient descent needs a learning rate below 2/L.
+    learning_rate : (models,) learning rate of that refit, in standardised units; NaN for Newton's method, whose
+        learning rate is the inverse Hessian.
     """
 
     columns: tuple[str, ...]
@@ -261,6 +265,8 @@ class Refits:
     degenerate: BoolArray
     platt_coefficients: Array
     condition_number: Array
+    lipschitz: Array
+    learning_rate: Array
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,8 @@ from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Forecasts, RunData
 from quantlr.experiment.ledger import TrialStatistics
+from quantlr.model.config import LogisticRegression
+from quantlr.model.solvers import learning_rate_limit
 from quantlr.report.storage import nonfinite_to_none
 from quantlr.stats.verdict import decide_verdict
 
@@ -57,7 +59,7 @@ def compute_metrics(
         BacktestView.from_result(result, sessions_per_year=per_year, seed=config.seed) for result in results
     )
     counter.step()
-    prices, refits, trials = run_data.prices, run_data.forecasts.refits, trial_statistics or TrialStatistics(1, None)
+    prices, trials = run_data.prices, trial_statistics or TrialStatistics(1, None)
     fills = compare_fill_metrics(run_data.positions, prices, config.execution, sessions_per_year=per_year)
     counter.step()
     metrics = {
@@ -77,19 +79,33 @@ def compute_metrics(
             "only_at_the_close": is_significant_only_at_same_close(fills),
         },
         "significance": significance_metrics(strategy, evaluated, **asdict(trials)),
-        "model": {
-            "refits": len(refits.iterations),
-            "iterations_mean": float(refits.iterations.mean()),
-            "unconverged": int((~refits.converged).sum()),
-            "degenerate": int(refits.degenerate.sum()),
-            "condition_number": float(np.fmax.reduce(refits.condition_number)),
-            "coefficients": _last_coefficients_by_ticker(run_data.forecasts),
-        },
+        "model": _model_metrics(config.model, run_data.forecasts),
     }
     returns, has_ledger = strategy.gross_excess_returns, trial_statistics is not None
     verdict = decide_verdict(metrics, returns, sessions_per_year=per_year, has_trial_ledger=has_ledger)
     counter.step()
     return dict(nonfinite_to_none(metrics | {"verdict": asdict(verdict)}))
+
+
+def _model_metrics(model: LogisticRegression, forecasts: Forecasts) -> dict[str, Any]:
+    """Return how the fits ended, and the learning rate with its limit of the model where the limit is lowest."""
+    refits = forecasts.refits
+    has_limit = ~np.isnan(refits.lipschitz)
+    steepest = int(np.argmax(np.where(has_limit, refits.lipschitz, -np.inf)))
+    return {
+        "refits": len(refits.iterations),
+        "solver": model.solver,
+        "learning_rate": float(refits.learning_rate[steepest]),
+        "learning_rate_limit": learning_rate_limit(model.solver, float(refits.lipschitz[steepest])),
+        "iterations_mean": float(refits.iterations.mean()),
+        "iterations_max": int(refits.iterations.max()),
+        "unconverged": int((~refits.converged).sum()),
+        "max_abs_gradient": float(refits.max_abs_gradient.max()),
+        "tol": model.tol,
+        "degenerate": int(refits.degenerate.sum()),
+        "condition_number": float(np.fmax.reduce(refits.condition_number)),
+        "coefficients": _last_coefficients_by_ticker(forecasts),
+    }
 
 
 def _last_coefficients_by_ticker(forecasts: Forecasts) -> dict[str, dict[str, float]]:

@@ -21,6 +21,7 @@ from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Note, Prices
 from quantlr.data.prices import load_prices
+from quantlr.model.solvers import learning_rate_limit
 from quantlr.model.standardize import fold_scaling
 from quantlr.pipeline.stages import Decisions, forecast_and_decide
 
@@ -63,6 +64,12 @@ class TrainingSummary:
     first, last : sessions of the oldest and the newest training row.
     rows : number of training rows with a label.
     base_rate : share of ups among them.
+    solver : of the fit.
+    learning_rate : in standardised units; None for Newton's method, whose learning rate is the inverse Hessian.
+    learning_rate_limit : 2/L, or 1/L with Nesterov's momentum; None without a fit.
+    iterations : updates of the fit.
+    max_abs_gradient : largest component of the gradient that was left.
+    converged : whether that was at most the tolerance.
     """
 
     refit: str
@@ -70,6 +77,12 @@ class TrainingSummary:
     last: str
     rows: int
     base_rate: float
+    solver: str
+    learning_rate: float | None
+    learning_rate_limit: float | None
+    iterations: int
+    max_abs_gradient: float
+    converged: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +180,7 @@ def predict_newest_rows(
         ticker, session, sessions = int(forecasts.ticker[row]), int(forecasts.session[row]), forecasts.sessions
         as_of, age = iso_date(sessions[session]), (today - sessions[session].date()).days
         warnings = _staleness_warnings(sessions, session, age=age, today=today, stale_after=stale_after)
-        at_the_mean, contributions, trained = _log_odds_contributions_and_training(decisions, row)
+        at_the_mean, contributions, trained = _log_odds_contributions_and_training(decisions, row, config.model.solver)
         weight = float(decisions.positions.weight[session, ticker])
         predictions.append(
             Prediction(
@@ -195,7 +208,7 @@ def position_text(weight: float) -> str:
 
 
 def _log_odds_contributions_and_training(
-    decisions: Decisions, forecast_row: int
+    decisions: Decisions, forecast_row: int, solver: str
 ) -> tuple[float, tuple[LogOddsContribution, ...], TrainingSummary]:
     """Return the log odds with all features at their training means, the features' contributions, and the training."""
     dataset, forecasts, refits = decisions.dataset, decisions.forecasts, decisions.forecasts.refits
@@ -215,12 +228,20 @@ def _log_odds_contributions_and_training(
     session, labelled = (
         np.concatenate([values[folds[0].train] for folds in refit_folds]) for values in (dataset.session, has_label)
     )
+    model_index = np.unique(refits.ticker).tolist().index(model_ticker)
+    rate, lipschitz = float(refits.learning_rate[model_index]), float(refits.lipschitz[model_index])
     trained = TrainingSummary(
         refit=iso_date(dataset.sessions[refits.session[refit]]),
         first=iso_date(dataset.sessions[session.min()]),
         last=iso_date(dataset.sessions[session.max()]),
         rows=int(labelled.sum()),
         base_rate=float(forecasts.base_rate[forecast_row]),
+        solver=solver,
+        learning_rate=None if np.isnan(rate) else rate,
+        learning_rate_limit=None if np.isnan(lipschitz) else learning_rate_limit(solver, lipschitz),
+        iterations=int(refits.iterations[refit]),
+        max_abs_gradient=float(refits.max_abs_gradient[refit]),
+        converged=bool(refits.converged[refit]),
     )
     return float(intercept + weights[0] + weights[1:] @ mean), tuple(contributions), trained
 

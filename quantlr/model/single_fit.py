@@ -11,7 +11,7 @@ from quantlr.core.errors import LearningRateTooLarge
 from quantlr.core.values import Array
 from quantlr.model.config import LogisticRegression
 from quantlr.model.logistic import LogisticLoss, logit
-from quantlr.model.solvers import FIRST_ORDER_SOLVERS, SolverResult, newton
+from quantlr.model.solvers import FIRST_ORDER_SOLVERS, SolverResult, learning_rate_limit, newton
 from quantlr.model.training import SAMPLE_ROWS, TrainingData, make_loss
 
 WARM_START_SAMPLE_ROWS = (SAMPLE_ROWS // 8, SAMPLE_ROWS, 8 * SAMPLE_ROWS)
@@ -81,12 +81,12 @@ def learning_rates(loss: LogisticLoss, model: LogisticRegression, describe_refit
     ------
     LearningRateTooLarge : with the model's rate, steps may raise the loss of one of the refits.
     """
-    derived = 1.0 / loss.lipschitz()
+    lipschitz = loss.lipschitz()
     learning_rate = model.learning_rate
     if learning_rate == "auto":
-        return np.asarray(derived)
+        return np.asarray(1.0 / lipschitz)
     is_nesterov = model.solver == "nesterov"
-    limit = np.asarray(derived if is_nesterov else 2.0 * derived)
+    limit = np.asarray(learning_rate_limit(model.solver, lipschitz))
     is_too_large = np.asarray(learning_rate > limit if is_nesterov else learning_rate >= limit)
     if is_too_large.any():
         index = int(is_too_large.argmax())
@@ -95,4 +95,4 @@ def learning_rates(loss: LogisticLoss, model: LogisticRegression, describe_refit
             f"{'at most 1/L' if is_nesterov else 'below 2/L'} = {limit.flat[index]:.4g}; lower it or write auto",
             key="model.learning_rate",
         )
-    return np.full_like(derived, learning_rate)
+    return np.full_like(lipschitz, learning_rate)

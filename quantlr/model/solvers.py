@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -185,6 +185,11 @@ def newton(loss: LogisticLoss, theta: Array, *, tol: float, max_iter: int) -> So
 
 FIRST_ORDER_SOLVERS = {"gradient_descent": gradient_descent, "nesterov": nesterov}
 """The solvers with a number as learning rate, by their name in `model.solver`."""
+
+
+def learning_rate_limit(solver: str, lipschitz: Any) -> Any:
+    """Return the learning rate below which every step lowers the loss, 2/L; with Nesterov's momentum, at most 1/L."""
+    return (1.0 if solver == "nesterov" else 2.0) / lipschitz
 
 
 def backtrack(loss: LogisticLoss, theta: Array, step: Array, gradient: Array, losses: list[float]) -> Array:

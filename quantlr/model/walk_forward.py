@@ -345,6 +345,8 @@ def _join_forecasts(
         session=np.concatenate([split.first_session for split in splits]),
         platt_coefficients=np.concatenate([part.platt_coefficients for part in model_forecasts]),
         condition_number=np.array([fit.condition_number for fit in fits]),
+        lipschitz=np.array([fit.lipschitz for fit in fits]),
+        learning_rate=np.array([fit.learning_rate for fit in fits]),
         **fit_arrays,
     )
     log_odds = [part.log_odds for part in model_forecasts]

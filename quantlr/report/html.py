@@ -16,7 +16,7 @@ from quantlr.report.context import PageContext
 from quantlr.report.pages.layout import figure_png, use_matplotlib_defaults
 from quantlr.report.pages.tearsheet import tearsheet_figure, verdict_title_and_text
 from quantlr.report.style import number_text, percent_text
-from quantlr.report.summary import TextTable, headline_tables, headline_text_rows
+from quantlr.report.summary import TextTable, headline_tables, headline_text_rows, learning_rate_text, solver_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -51,7 +51,13 @@ def notebook_html(context: PageContext) -> str:
     """Return a run for a notebook: its metrics, verdict, notes and tear sheet, which is drawn here."""
     picture_uri = png_data_uri(figure_png(tearsheet_figure(context)))
     rows = headline_text_rows(context.metrics)
-    return render_template("notebook.html", context=context, rows=rows, picture_uri=picture_uri)
+    return render_template(
+        "notebook.html",
+        context=context,
+        rows=rows,
+        fit_text=solver_text(context.metrics["model"]),
+        picture_uri=picture_uri,
+    )
 
 
 def report_html(
@@ -111,8 +117,12 @@ def _trade_table(trades_by_side: pd.DataFrame) -> TextTable:
 
 def _model_fit_table(model_metrics: dict[str, Any]) -> TextTable:
     rows = (
+        ("Solver", (model_metrics["solver"],)),
+        ("Learning rate", (learning_rate_text(model_metrics),)),
         ("Refits", (f"{model_metrics['refits']:,}",)),
         ("Solver iterations per refit, mean", (number_text(model_metrics["iterations_mean"], decimals=1),)),
+        ("Solver iterations per refit, largest", (f"{model_metrics['iterations_max']:,}",)),
+        ("Largest gradient left", (f"{model_metrics['max_abs_gradient']:.1e}, tolerance {model_metrics['tol']:.0e}",)),
         ("Refits that did not converge", (f"{model_metrics['unconverged']:,}",)),
         ("Refits without an optimum (degenerate)", (f"{model_metrics['degenerate']:,}",)),
         ("Condition number of the features", (number_text(model_metrics["condition_number"], decimals=1),)),

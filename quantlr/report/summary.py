@@ -305,3 +305,26 @@ def sweep_summary_lines(summary: dict[str, Any]) -> list[str]:
             f"{len(test['better']):,} of {test['compared']:,}"
         )
     return lines
+
+
+def learning_rate_text(model_metrics: dict[str, Any]) -> str:
+    """Return the learning rate with its limit, from the `model` section of ``metrics.json`` or its keys alone."""
+    rate, limit = model_metrics["learning_rate"], model_metrics["learning_rate_limit"]
+    if limit is None:
+        return "none, no refit was fitted"
+    if model_metrics["solver"] == "nesterov":
+        return f"{rate:.4g} (at most 1/L = {limit:.4g})"
+    if model_metrics["solver"] == "gradient_descent":
+        return f"{rate:.4g} (limit 2/L = {limit:.4g})"
+    return f"the inverse Hessian (a number would have to be below 2/L = {limit:.4g})"
+
+
+def solver_text(model_metrics: dict[str, Any]) -> str:
+    """Return one sentence about the fits: solver, learning rate, and how the descent ended."""
+    n_refits, n_converged = model_metrics["refits"], model_metrics["refits"] - model_metrics["unconverged"]
+    return (
+        f"{model_metrics['solver']}, learning rate {learning_rate_text(model_metrics)}; {n_converged:,} of "
+        f"{n_refits:,} refits converged, in {model_metrics['iterations_mean']:.1f} updates on average and "
+        f"{model_metrics['iterations_max']:,} at most; largest gradient left {model_metrics['max_abs_gradient']:.1e}, "
+        f"tolerance {model_metrics['tol']:.0e}"
+    )

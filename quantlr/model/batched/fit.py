@@ -62,6 +62,8 @@ class FitResults:
     converged: BoolArray
     degenerate: BoolArray
     condition_number: float = np.nan
+    lipschitz: float = np.nan
+    learning_rate: float = np.nan
 
 
 def ignore_refit_progress(n_refits: int) -> None:
@@ -170,18 +172,24 @@ class _SequentialRefitter:
         self.fits = FitResults(coefficients, iterations, gradient, ~degenerate, degenerate)
         self.max_newton_chunk_refits = MAX_REFITS_PER_CHUNK
         self.last_raw_weights: Array | None = None
+        self.last_learning_rate = np.nan
         self.next_refit = 0
         self.pending_refit_slices = list(self._iter_similar_refit_slices())
 
     def results(self) -> FitResults:
-        """Return the results, with the condition number of the last refit's features."""
+        """Return the results, with condition number and Lipschitz constant of the last refit, and its learning rate."""
         refits = np.flatnonzero(self.n_rows)
         if not len(refits):
             return self.fits
         refit = int(refits[-1])
         sample = self.training_data.subsample_refit(refit)
         loss = self._make_loss(refit) if sample is None else make_loss(sample, self.model, slice(0, 1))
-        return replace(self.fits, condition_number=condition_number(loss))
+        return replace(
+            self.fits,
+            condition_number=condition_number(loss),
+            lipschitz=float(loss.lipschitz()),
+            learning_rate=self.last_learning_rate,
+        )
 
     def next_refit_slice(self) -> slice:
         """Return the next refits that may be fitted in one batch."""
@@ -284,6 +292,7 @@ class _SequentialRefitter:
         if self.last_raw_weights is not None:
             start = training.scaling[refit_slice].to_standardized_weights(self.last_raw_weights).reshape(start.shape)
         learning_rate = learning_rates(loss, model, lambda index: self.describe_refit(first + index))
+        self.last_learning_rate = float(learning_rate.flat[-1])
         solver = FIRST_ORDER_SOLVERS[model.solver]
         result = solver(loss, start, learning_rate=learning_rate, tol=model.tol, max_iter=model.max_iter)
         self._store_results(refit_slice, result, first_column=0)
