@@ -54,10 +54,7 @@ class Direction(Label):
     kind: Literal["direction"] = "direction"
     ties: TieHandling = Field("down", description=TIES_DESCRIPTION)
 
-    @classmethod
-    def examples(cls) -> tuple[Direction, ...]:
-        """Return one instance per way to treat ties, over several horizons."""
-        return (cls(), cls(horizon=5, ties="up"), cls(horizon=2, ties="drop"))
+    example_parameters = ({}, {"horizon": 5, "ties": "up"}, {"horizon": 2, "ties": "drop"})
 
     def compute_labels(self, prices: Prices) -> Labels:
         """Up is 1 where the horizon return is above 0; `ties` decides on a return of 0, `drop` makes it NaN."""
@@ -77,10 +74,7 @@ class DeadBand(Label):
         0.002, description="Simple return up to which a move in either direction is small."
     )
 
-    @classmethod
-    def examples(cls) -> tuple[DeadBand, ...]:
-        """Return the default, and a wide band over a week."""
-        return (cls(), cls(horizon=5, band=0.01))
+    example_parameters = ({}, {"horizon": 5, "band": 0.01})
 
     def compute_labels(self, prices: Prices) -> Labels:
         """Up is 1 where the horizon return is above the band, 0 where it is below minus the band, NaN between."""
@@ -103,10 +97,7 @@ class Outperformance(Label):
     )
     ties: TieHandling = Field("down", description=TIES_DESCRIPTION)
 
-    @classmethod
-    def examples(cls) -> tuple[Outperformance, ...]:
-        """Return an index over a day, and over several with ties dropped."""
-        return (cls(benchmark="^GSPC"), cls(benchmark="^GSPC", horizon=3, ties="drop"))
+    example_parameters = ({"benchmark": "^GSPC"}, {"benchmark": "^GSPC", "horizon": 3, "ties": "drop"})
 
     def compute_labels(self, prices: Prices) -> Labels:
         """Up is 1 where the ticker's horizon return is above the benchmark's; the horizon return is the ticker's."""

@@ -21,7 +21,7 @@ from quantlr.core.timing import iso_date
 from quantlr.core.values import Array, Note, Prices
 from quantlr.data.csv.layouts import BAR_FIELDS, BarFrame
 from quantlr.data.price_rows import PriceRows
-from quantlr.data.source import Source
+from quantlr.data.source import FetchRequest, Source
 from quantlr.data.sources import SOURCES
 from quantlr.data.ticker_list import MAX_TICKER_CHARACTERS, read_ticker_list
 from quantlr.data.validation import QualitySpec, validate
@@ -187,7 +187,7 @@ def load_prices(spec: DataSpec, *, offline: bool = False, progress: Progress = i
     Fault : the network or the disk failed.
     """
     tickers = (*spec.tickers, *spec.context)
-    fetched = spec.source.fetch(tickers, start=spec.start, end=spec.end, offline=offline, progress=progress)
+    fetched = spec.source.fetch(FetchRequest(tickers, spec.start, spec.end, offline, progress))
     counter = ProgressCounter("checking", 3, progress)
     rows = PriceRows.from_bars(fetched.bars, file_paths=fetched.file_paths).slice_dates(spec.start, spec.end)
     counter.step()

@@ -262,6 +262,7 @@ def test_four_concurrent_processes_agree(tmp_path: Path) -> None:
 
     script = (
         "import datetime as dt, json, os, sys; sys.path.insert(0, sys.argv[2])\n"
+        "from quantlr.data.source import FetchRequest\n"
         "from quantlr.data.yahoo import YahooSource\n"
         "from quantlr.data.yahoo_client import HttpEnvironment\n"
         "from yahoo_server import session_to\n"
@@ -269,8 +270,9 @@ def test_four_concurrent_processes_agree(tmp_path: Path) -> None:
         "os.environ['QUANTLR_HOME'] = sys.argv[1]\n"
         "def fetch(now):\n"
         "    session = session_to(sys.argv[3])\n"
+        "    request = FetchRequest(['AAA', 'BBB'])\n"
         "    environment = HttpEnvironment(session, lambda: now, pause_seconds=0.0, backoff_seconds=0.01)\n"
-        "    return YahooSource(deadline=60.0).with_environment(environment).fetch(['AAA', 'BBB']).sha256\n"
+        "    return YahooSource(deadline=60.0).with_environment(environment).fetch(request).sha256\n"
         "for now in (dt.datetime(2024, 4, 30, 12, tzinfo=dt.UTC), dt.datetime(2024, 5, 4, 12, tzinfo=dt.UTC)):\n"
         "    pipes = []\n"
         "    for _ in range(4):\n"

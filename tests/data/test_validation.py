@@ -17,7 +17,7 @@ from quantlr.core.values import Note, Prices
 from quantlr.data.csv.layouts import BarFrame
 from quantlr.data.price_rows import PriceRows
 from quantlr.data.prices import DataSpec, load_prices
-from quantlr.data.source import FetchedPrices, Source
+from quantlr.data.source import FetchedPrices, FetchRequest, Source
 from quantlr.data.sources import FileSource, SampleSource
 from quantlr.data.validation import QualitySpec, validate
 from quantlr.data.validation_rules import RULES_IN_DATE_ORDER, RULES_IN_FILE_ORDER, ValidationContext, flag_large_moves
@@ -228,7 +228,7 @@ def test_a_split_is_recognised_by_the_ratio_of_raw_prices(ratio: float, text: st
 
 def test_splits_of_real_stocks_are_found_where_only_raw_prices_are_known() -> None:
     """AAPL split 2:1 on 2000-06-21 and 2005-02-28, MSFT on 2003-02-18; 2000-09-29 is a crash."""
-    fetched = SampleSource().fetch(["AAPL", "MSFT"])
+    fetched = SampleSource().fetch(FetchRequest(["AAPL", "MSFT"]))
     raw = {ticker: table.assign(adj_close=np.nan) for ticker, table in fetched.bars.items()}
     texts: dict[tuple[str, str], str] = {}
     for ticker, table in raw.items():
@@ -281,10 +281,10 @@ class Exchange(Source):
 
     kind: Any = "exchange"
 
-    def fetch(self, tickers: Any, **_: Any) -> FetchedPrices:
+    def fetch(self, request: FetchRequest) -> FetchedPrices:
         dates = pd.DatetimeIndex(["2019-11-26", "2019-11-27", "2019-12-02"])
-        frames = {ticker: random_walk_bars(np.random.default_rng(0), dates) for ticker in tickers}
-        return FetchedPrices(frames, "an exchange", "", calendars=dict.fromkeys(tickers, "XNYS"))
+        frames = {ticker: random_walk_bars(np.random.default_rng(0), dates) for ticker in request.tickers}
+        return FetchedPrices(frames, "an exchange", "", calendars=dict.fromkeys(request.tickers, "XNYS"))
 
 
 def test_the_calendar_of_the_config_overrides_that_of_the_source() -> None:
