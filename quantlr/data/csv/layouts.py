@@ -252,18 +252,15 @@ def _long_table_to_bars_by_ticker(table: CellTable, layout: TableLayout, tickers
             advice = "add a column 'ticker', or give a folder with one file per ticker"
             raise source_path_error(f"{text}, and data.tickers names {len(tickers)}; {advice}")
         return {tickers[0]: _to_bar_frame(table, layout, fields, *parse_dates(table, layout.date_column))}
-    encoded = compute.dictionary_encode(cells_to_text(table.columns[layout.ticker_column]))
-    code_by_ticker = {ticker: code for code, ticker in enumerate(encoded.dictionary.to_pylist())}
-    require_known_tickers(tickers, list(code_by_ticker), str(table.path))
-    wanted = np.array([code_by_ticker[str(match_ticker(ticker, code_by_ticker))] for ticker in tickers])
-    codes = encoded.indices.to_numpy(zero_copy_only=False)
-    keep = np.isin(codes, wanted)
-    table, codes = table.filter(keep), codes[keep]
+    row_tickers = cells_to_text(table.columns[layout.ticker_column]).to_pandas()
+    tickers_in_file = row_tickers.unique().tolist()
+    require_known_tickers(tickers, tickers_in_file, str(table.path))
+    name_by_ticker = {ticker: match_ticker(ticker, tickers_in_file) for ticker in tickers}
+    keep = row_tickers.isin(name_by_ticker.values()).to_numpy()
+    table, row_tickers = table.filter(keep), row_tickers[keep]
     frame = _to_bar_frame(table, layout, fields, *parse_dates(table, layout.date_column))
-    order = np.argsort(codes, kind="stable")
-    starts, stops = (np.searchsorted(codes[order], wanted, side=side) for side in ("left", "right"))
-    rows_by_ticker = zip(tickers, starts, stops, strict=True)
-    return {ticker: frame.iloc[order[start:stop]] for ticker, start, stop in rows_by_ticker}
+    frame_by_name = dict(list(frame.groupby(row_tickers.to_numpy())))
+    return {ticker: frame_by_name[name] for ticker, name in name_by_ticker.items()}
 
 
 def _wide_table_to_bars_by_ticker(table: CellTable, layout: TableLayout, tickers: Sequence[str]) -> dict[str, BarFrame]:

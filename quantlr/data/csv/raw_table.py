@@ -9,9 +9,11 @@ import csv
 import gzip
 import re
 import zlib
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -84,12 +86,10 @@ class RawTable:
     def read_cells(self, *, n_header_lines: int) -> CellTable:
         """Return the cells below a header of `n_header_lines` lines."""
         columns, line_numbers = self.read_body(n_header_lines)
-        header = self.first_lines[:n_header_lines]
-        headings = []
-        for index in range(len(columns)):
-            words = [line[index].strip() for line in header if index < len(line)]
-            headings.append(" ".join(filter(None, words)) or f"column {index + 1}")
-        return CellTable(self.path, tuple(headings), columns, line_numbers)
+        header = zip(*self.first_lines[:n_header_lines], strict=True)
+        headings = [" ".join(filter(None, map(str.strip, cells))) for cells in header]
+        names = tuple(heading or f"column {number}" for number, heading in enumerate(headings, start=1))
+        return CellTable(self.path, names, columns, line_numbers)
 
 
 def source_path_error(message: str) -> DataError:
@@ -139,24 +139,15 @@ def _read_parquet(content: bytes, path: Path) -> RawTable:
 def _read_csv(content: bytes, path: Path) -> RawTable:
     if b"\n" not in content:
         content = content.replace(b"\r", b"\n")  # line ends of the classic Mac OS
-    first_lines: list[tuple[str, ...]] = []
-    line_ends: list[tuple[int, int]] = []  # offset of the byte after each of them, and its line number
-    stream = BytesIO(content)
-    for line_number, line in enumerate(stream, start=1):
-        text = line.rstrip(b"\r\n")
-        if text:
-            first_lines.append(tuple(next(csv.reader([_decode_utf8(text, path)]))))
-            line_ends.append((stream.tell(), line_number))
-        if len(first_lines) == MAX_HEADER_LINES:
-            break
+    lines = (line.rstrip(b"\r\n") for line in BytesIO(content))
+    header_lines = list(islice(filter(None, lines), MAX_HEADER_LINES))
+    first_lines = tuple(tuple(next(csv.reader([_decode_utf8(line, path)]))) for line in header_lines)
     if not first_lines:
         raise source_path_error(f"{path} is empty; needed a header line and prices")
-
-    def read_body(n_header_lines: int) -> BodyCells:
-        offset, header_end_line = line_ends[min(n_header_lines, len(line_ends)) - 1]
-        return _parse_csv_body(content[offset:], path, n_columns=len(first_lines[0]), header_end_line=header_end_line)
-
-    return RawTable(path, tuple(first_lines), read_body)
+    n_columns = len(first_lines[0])
+    return RawTable(
+        path, first_lines, lambda n_lines: _parse_csv(content, path, n_columns=n_columns, n_skipped=n_lines)
+    )
 
 
 def _decode_utf8(content: bytes, path: Path) -> str:
@@ -166,10 +157,8 @@ def _decode_utf8(content: bytes, path: Path) -> str:
         raise source_path_error(f"{path} is not UTF-8 text (byte {error.start})") from error
 
 
-def _parse_csv_body(body: bytes, path: Path, *, n_columns: int, header_end_line: int) -> BodyCells:
-    """Return the columns, as text, and the line numbers of the lines below a header that ends at `header_end_line`."""
-    if not body.strip():
-        return (pa.array([], pa.string()),) * n_columns, np.empty(0, dtype=np.int64)
+def _parse_csv(content: bytes, path: Path, *, n_columns: int, n_skipped: int) -> BodyCells:
+    """Return the columns, as text, and the line numbers of the lines after the first `n_skipped` that are not empty."""
     names = [str(index) for index in range(n_columns)]
     invalid_rows: list[arrow_csv.InvalidRow] = []
 
@@ -180,31 +169,31 @@ def _parse_csv_body(body: bytes, path: Path, *, n_columns: int, header_end_line:
     types = dict.fromkeys(names, pa.string())
     try:
         table = arrow_csv.read_csv(
-            pa.BufferReader(body),
+            pa.BufferReader(content),
             read_options=arrow_csv.ReadOptions(column_names=names, use_threads=False),
             parse_options=arrow_csv.ParseOptions(invalid_row_handler=collect_invalid_row),
             convert_options=arrow_csv.ConvertOptions(column_types=types, strings_can_be_null=False),
         )
     except pa.ArrowInvalid as error:
         if not invalid_rows:
-            _decode_utf8(body, path)
+            _decode_utf8(content, path)
             raise source_path_error(f"{path} can't be read as CSV: {error}") from error
         row = invalid_rows[0]
-        line_number = header_end_line + _row_line_numbers(body, row.number)[row.number - 1]
+        line_number = _row_line_numbers(content, row.number)[row.number - 1]
         expected, actual = row.expected_columns, row.actual_columns
         text = row.text if len(row.text) <= MAX_QUOTED_CHARACTERS else f"{row.text[:MAX_QUOTED_CHARACTERS]}…"
         hint = "; a number is written without separators: 1234.5" if actual > expected else ""
         needed = f"needed {expected} columns, as the header has, found {actual}"
         raise source_path_error(f"{path}:{line_number}: {needed}: {text!r}{hint}") from error
-    columns = tuple(column.combine_chunks() for column in table.columns)
-    return columns, header_end_line + _row_line_numbers(body, table.num_rows)
+    columns = tuple(column.slice(n_skipped).combine_chunks() for column in table.columns)
+    return columns, _row_line_numbers(content, table.num_rows)[n_skipped:]
 
 
-def _row_line_numbers(body: bytes, n_rows: int) -> IntArray:
+def _row_line_numbers(content: bytes, n_rows: int) -> IntArray:
     """Return the line number of each of the first rows, counted from 1; empty lines are not rows."""
-    if b"\n\n" not in body and b"\n\r\n" not in body and not body.startswith((b"\n", b"\r")):
+    if b"\n\n" not in content and b"\n\r\n" not in content and not content.startswith((b"\n", b"\r")):
         return np.arange(1, n_rows + 1, dtype=np.int64)
-    numbers = [number for number, line in enumerate(body.split(b"\n"), start=1) if line.rstrip(b"\r")]
+    numbers = [number for number, line in enumerate(content.split(b"\n"), start=1) if line.rstrip(b"\r")]
     return np.array(numbers[:n_rows], dtype=np.int64)
 
 
@@ -254,7 +243,7 @@ def parse_numbers(table: CellTable, column_index: int, *, prefix: str = "") -> A
     try:
         return _cells_to_floats(text)
     except pa.ArrowInvalid:
-        row = _find_invalid_number(text)
+        row = bisect_left(range(len(text)), True, key=lambda row: not _are_numbers(text[: row + 1]))
     cell = text[row].as_py()
     if re.search(r"\d,\d", cell):
         hint = "write it with a decimal point and no separators"
@@ -265,17 +254,12 @@ def parse_numbers(table: CellTable, column_index: int, *, prefix: str = "") -> A
     raise table.cell_error(column_index, row, f"needed a number, found {cell!r}; {hint}")
 
 
-def _find_invalid_number(text: pa.Array) -> int:
-    """Return the row of the first text that is not a number, by halving the rows; there must be one."""
-    start, stop = 0, len(text)
-    while stop - start > 1:
-        middle = (start + stop) // 2
-        try:
-            _cells_to_floats(text[start:middle])
-            start = middle
-        except pa.ArrowInvalid:
-            stop = middle
-    return start
+def _are_numbers(cells: pa.Array) -> bool:
+    try:
+        _cells_to_floats(cells)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def parse_dates(table: CellTable, column_index: int) -> tuple[DateArray, Array]:
@@ -305,7 +289,8 @@ def parse_dates(table: CellTable, column_index: int) -> tuple[DateArray, Array]:
     numbers = {name: _digits_to_integers(digits) for name, digits in groups.items() if name != "time"}
     if "first" in numbers:
         numbers |= _resolve_day_and_month(table, column_index, numbers["first"][codes], numbers["second"][codes], codes)
-    dates = _build_dates(numbers["year"], numbers["month"], numbers["day"])[codes]
+    calendar_days = pd.to_datetime(pd.DataFrame(numbers)[["year", "month", "day"]], errors="coerce")
+    dates = calendar_days.to_numpy().astype(DATE_DTYPE)[codes]
     _require_dates(table, column_index, dates, texts.take(encoded.indices))
     offsets = _utc_offset_minutes(groups["time"]) if "time" in groups else np.full(len(texts), np.nan)
     return dates, offsets[codes]
@@ -330,14 +315,6 @@ def _digits_to_integers(digits: pa.Array) -> IntArray:
     """Return text of digits as integers; 0 for a missing or empty text."""
     digits = compute.if_else(compute.equal(digits, ""), None, digits)
     return _to_numpy(compute.fill_null(compute.cast(digits, pa.int64()), 0))
-
-
-def _build_dates(year: IntArray, month: IntArray, day: IntArray) -> DateArray:
-    """Return the dates of years, months and days, NaT where the calendar has no such day."""
-    months = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
-    dates = months.astype("datetime64[D]") + (day - 1)
-    exists = (month >= 1) & (month <= 12) & (day >= 1) & (dates.astype("datetime64[M]") == months)
-    return np.where(exists, dates, np.datetime64("NaT")).astype(DATE_DTYPE)
 
 
 def _require_dates(table: CellTable, column_index: int, dates: DateArray, texts: pa.Array) -> None:
@@ -383,8 +360,6 @@ def _resolve_day_and_month(
 
 def _utc_offset_minutes(times: pa.Array) -> Array:
     """Return the minutes ahead of UTC that each time of day is written in, NaN where no zone is."""
-    if len(compute.unique(times)) == 1 and not times[0].as_py():
-        return np.full(len(times), np.nan)
     zone = _regex_groups_by_name(times, f".*?{TIME_ZONE_PATTERN}")
     minutes = 60.0 * _digits_to_integers(zone["hours"]) + _digits_to_integers(zone["minutes"])
     behind = _to_numpy(compute.fill_null(compute.equal(zone["sign"], "-"), fill_value=False))
