@@ -41,15 +41,14 @@ class PriceRows:
     @classmethod
     def from_bars(cls, bars: Mapping[str, BarFrame], *, file_paths: Mapping[str, str] | None = None) -> PriceRows:
         """Return the rows of bars by ticker."""
-        frames = list(bars.values())
-        counts = list(map(len, frames))
+        table = pd.concat(list(bars.values())).reindex(columns=[*BAR_FIELDS, "line", "utc_offset"]).astype(np.float64)
         return cls(
             tickers=tuple(bars),
-            ticker=np.repeat(np.arange(len(frames), dtype=np.int64), counts),
-            date=np.concatenate([frame.index.to_numpy().astype(DATE_DTYPE) for frame in frames]),
-            columns={name: _concatenate_column(frames, name, fill_value=np.nan) for name in BAR_FIELDS},
-            line_number=_concatenate_column(frames, "line", fill_value=0).astype(np.int64),
-            utc_offset_minutes=_concatenate_column(frames, "utc_offset", fill_value=np.nan),
+            ticker=np.repeat(np.arange(len(bars), dtype=np.int64), list(map(len, bars.values()))),
+            date=table.index.to_numpy().astype(DATE_DTYPE),
+            columns={name: table[name].to_numpy() for name in BAR_FIELDS},
+            line_number=table["line"].fillna(0).to_numpy(dtype=np.int64),
+            utc_offset_minutes=table["utc_offset"].to_numpy(),
             file_paths=file_paths or {},
         )
 
@@ -108,9 +107,3 @@ class PriceRows:
         file, line = self.file_paths.get(self.row_ticker(row)), int(self.line_number[row])
         place = f"{file}:{line}: " if file and line else f"{file}: " if file else ""
         return f"{place}{self.row_ticker(row)} {self.row_date_text(row)}"
-
-
-def _concatenate_column(frames: Sequence[BarFrame], name: str, *, fill_value: float) -> Array:
-    """Return a column of all frames, `fill_value` in the rows of frames that lack it."""
-    columns = (frame[name] if name in frame else pd.Series(fill_value, frame.index) for frame in frames)
-    return np.concatenate([column.to_numpy(dtype=np.float64, na_value=np.nan) for column in columns])

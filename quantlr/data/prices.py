@@ -6,6 +6,7 @@ import datetime as dt
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -59,11 +60,9 @@ def _parse_iso_date(value: Any) -> Any:
     """Return a date that is written YYYY-MM-DD; pydantic alone would accept numbers and times too."""
     if value is None or (isinstance(value, dt.date) and not isinstance(value, dt.datetime)):
         return value
-    try:
+    with suppress(ValueError):
         if re.fullmatch(r"\d{4}-\d{2}-\d{2}", str(value)):
             return dt.date.fromisoformat(str(value))
-    except ValueError:
-        pass
     raise PydanticCustomError("date_parsing", "no date")
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from quantlr.core.values import MAX_STALE_OPEN_FRACTION, Array, BoolArray
 from quantlr.data.calendars import CalendarSessions, load_sessions
@@ -25,10 +26,9 @@ MIN_STALE_BARS = 10
 """Number of bars with the same close from which on the close is suspect."""
 HUNDREDFOLD_RATIO_RANGE = (75.0, 133.0)
 """Ratio of two closes that suggests a change of unit by a factor of 100, as between dollars and cents."""
-SPLIT_RATIOS = {f"{new}:{old}": new / old for new, old in (
-    (2, 1), (3, 1), (4, 1), (5, 1), (6, 1), (7, 1), (8, 1), (10, 1), (15, 1), (20, 1), (25, 1), (50, 1), (5, 2), (7, 2),
-    (1, 2), (1, 3), (1, 4), (1, 5), (1, 6), (1, 7), (1, 8), (1, 10), (1, 15), (1, 20), (1, 25), (1, 50),
-)}  # fmt: skip
+SPLIT_FACTORS = (2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 50)
+SPLITS = (*((factor, 1) for factor in SPLIT_FACTORS), (5, 2), (7, 2), *((1, factor) for factor in SPLIT_FACTORS))
+SPLIT_RATIOS = {f"{new}:{old}": new / old for new, old in SPLITS}
 """New shares per old share of the splits that move the price by more than `LARGE_RETURN`."""
 SPLIT_RATIO_TOLERANCE = 0.03
 """Relative difference up to which a ratio of prices looks like a split's."""
@@ -80,8 +80,7 @@ def flag_empty_rows(rows: PriceRows, context: ValidationContext) -> RuleResult:
 def flag_mixed_time_zones(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """Times in another zone than the ticker's first row, beyond daylight saving time, or with and without a zone."""
     offsets = rows.utc_offset_minutes
-    first_rows = np.searchsorted(rows.ticker, np.arange(len(rows.tickers)))
-    first = offsets[np.minimum(first_rows, len(rows) - 1)][rows.ticker]
+    first = offsets[np.searchsorted(rows.ticker, rows.ticker)]  # of the first row of each row's ticker
     suspect = (np.abs(offsets - first) > MAX_DST_SHIFT_MINUTES) | (np.isnan(offsets) != np.isnan(first))
 
     def reason_text(row: int) -> str:
@@ -198,13 +197,9 @@ def flag_hundredfold_prices(rows: PriceRows, context: ValidationContext) -> Rule
     jump -= (ratio > 1 / largest) & (ratio < 1 / smallest)
     if not jump.any():
         return RuleResult(jump != 0, lambda row: "")
-    level = np.cumsum(jump)  # the power of 100 relative to the first row of all
-    most_frequent = np.zeros(len(rows.tickers), dtype=np.int64)
-    for index, ticker_level in enumerate(np.split(level, np.cumsum(rows.n_rows_by_ticker)[:-1])):
-        if len(ticker_level):
-            levels, counts = np.unique(ticker_level, return_counts=True)
-            most_frequent[index] = levels[counts.argmax()]
-    excess = level - most_frequent[rows.ticker]
+    level = pd.Series(np.cumsum(jump))  # the power of 100 relative to the first row of all
+    most_frequent = level.groupby(rows.ticker).transform(lambda levels: levels.mode()[0])
+    excess = (level - most_frequent).to_numpy()
 
     def reason_text(row: int) -> str:
         size = f"a hundred times as {'large' if excess[row] > 0 else 'small'}"

@@ -336,10 +336,7 @@ def _keep_sessions(raw_bars: RawBarFrame, session_mask: BoolArray) -> RawBarFram
     """Return some sessions; dividends and splits of the others are moved to the next session that is kept."""
     kept = raw_bars[session_mask].copy()
     next_kept = np.append(0, np.cumsum(session_mask)[:-1])  # index in `kept` of each session, or of the next one kept
-    has_next = next_kept < len(kept)
-    combinations = {"dividend": (np.add, 0.0), "capital_gain": (np.add, 0.0), "split": (np.multiply, 1.0)}
-    for name, (combine, neutral) in combinations.items():
-        values = np.full(len(kept), neutral)
-        combine.at(values, next_kept[has_next], raw_bars[name].to_numpy()[has_next])
-        kept[name] = values
+    groups = raw_bars.groupby(next_kept)
+    for name, reduction in (("dividend", "sum"), ("capital_gain", "sum"), ("split", "prod")):
+        kept[name] = groups[name].agg(reduction).to_numpy()[: len(kept)]
     return kept
