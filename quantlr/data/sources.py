@@ -14,7 +14,7 @@ from quantlr.core.errors import Fault
 from quantlr.core.progress import Progress, ProgressCounter
 from quantlr.core.values import Note
 from quantlr.data.csv.layouts import BarFrame, read_bars
-from quantlr.data.csv.raw_table import READABLE_SUFFIXES, readable_suffix, source_path_error
+from quantlr.data.csv.raw_table import READABLE_SUFFIXES, readable_file_stem, source_path_error
 from quantlr.data.source import FetchedPrices, FetchRequest, Source, combine_digests, sha256_hex
 from quantlr.data.ticker_list import STOOQ_US_SUFFIX, require_known_tickers
 from quantlr.data.yahoo import YahooSource
@@ -73,16 +73,13 @@ def _find_path_by_ticker(tickers: Sequence[str], folder: Path) -> dict[str, Path
     ------
     DataError : a ticker has no file, or two at the same depth.
     """
-    paths_by_stem: dict[str, list[Path]] = {}  # by the name without suffix, in lower case
-    stems: dict[str, None] = {}
-    for path in sorted(folder.rglob("*"), key=lambda path: (len(path.parts), path)):
-        suffix = readable_suffix(path)
-        if suffix and path.is_file():
-            stem = path.name[: -len(suffix)]
-            stems[stem] = None
-            paths_by_stem.setdefault(stem.casefold(), []).append(path)
-    if not stems:
+    paths = sorted(folder.rglob("*"), key=lambda path: (len(path.parts), path))
+    stem_by_path = {path: stem for path in paths if (stem := readable_file_stem(path)) and path.is_file()}
+    if not stem_by_path:
         raise source_path_error(f"{folder} holds no file that ends with {', '.join(READABLE_SUFFIXES)}")
+    paths_by_stem: dict[str, list[Path]] = {}
+    for path, stem in stem_by_path.items():
+        paths_by_stem.setdefault(stem.casefold(), []).append(path)
     path_by_ticker: dict[str, Path] = {}
     for ticker in tickers:
         accepted_stems = (ticker.casefold(), ticker.casefold() + STOOQ_US_SUFFIX)
@@ -94,7 +91,7 @@ def _find_path_by_ticker(tickers: Sequence[str], folder: Path) -> dict[str, Path
         if nearest:
             path_by_ticker[ticker] = nearest[0]
     if len(path_by_ticker) < len(tickers):
-        require_known_tickers(tickers, [*stems, *path_by_ticker], f"the folder {folder}")
+        require_known_tickers(tickers, [*dict.fromkeys(stem_by_path.values()), *path_by_ticker], f"the folder {folder}")
     return path_by_ticker
 
 

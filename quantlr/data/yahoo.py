@@ -206,13 +206,10 @@ def _outage_advice(histories: Mapping[str, CachedHistory], tickers: Sequence[str
     if not entries:
         return "try again later; nothing is stored yet that --offline could use"
     subject = "its prices are" if len(tickers) == 1 else f"{len(entries)} of {len(tickers)} tickers are"
-    seconds = max((now - min(entry.fetched for entry in entries)).total_seconds(), 0.0)
-    age = "less than a minute"
-    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
-        if seconds >= length:
-            count = int(seconds // length)
-            age = f"{count} {unit}{'s' if count > 1 else ''}"
-            break
+    seconds = int((now - min(entry.fetched for entry in entries)).total_seconds())
+    counts = [(seconds // length, unit) for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60))]
+    ages = [f"{count} {unit}{'s' if count > 1 else ''}" for count, unit in counts if count > 0]
+    age = ages[0] if ages else "less than a minute"
     last = min(entry.last for entry in entries)
     use = ": --offline uses that" if len(entries) == len(tickers) else "; --offline needs all of them"
     return f"try again later; {subject} stored, fetched {age} ago, to {last}{use}"

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from threading import Event, Thread
 from typing import Any, Literal, TypeVar
 from zoneinfo import ZoneInfo
@@ -64,12 +65,9 @@ BACKGROUND_THREAD_NAME = "quantlr: waiting for an answer"
 MAX_ATTEMPTS = 4
 """Number of requests for a ticker while Yahoo can't be reached or fails."""
 
+UTC_CLOCK = partial(dt.datetime.now, dt.UTC)
+
 FetchErrorKind = Literal["unknown", "empty", "limited", "network", "server", "unstored"]
-
-
-def utc_now() -> dt.datetime:
-    """Return the current time in UTC."""
-    return dt.datetime.now(dt.UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +83,7 @@ class HttpEnvironment:
     """
 
     http_session: Any = None
-    clock: Callable[[], dt.datetime] = utc_now
+    clock: Callable[[], dt.datetime] = UTC_CLOCK
     pause_seconds: float = 0.2
     backoff_seconds: float = 1.0
 
@@ -150,19 +148,24 @@ def iter_in_background(
         stop_event.set()
 
 
+@dataclass(slots=True)
 class YahooClient:
     """yfinance with a session that keeps the last response to a request for a chart.
 
     yfinance raises the same errors for an outage and for a delisting; the response distinguishes them.
+
+    Attributes
+    ----------
+    environment : the network and the clock.
+    http_session : the session for all requests.
+    timeout_seconds : time-out per download.
+    last_chart_response : the session's last response to a request for a chart, None if there was none.
     """
 
-    def __init__(self, yfinance: Any, environment: HttpEnvironment, *, timeout_seconds: float) -> None:
-        self.environment = environment
-        self._yfinance = yfinance
-        # Any ticker has the session of the library that yfinance uses; nothing is requested here.
-        self._http_session = environment.http_session or yfinance.Ticker("SPY").session
-        self._timeout_seconds = timeout_seconds
-        self._last_chart_response: Any = None
+    environment: HttpEnvironment
+    http_session: Any
+    timeout_seconds: float
+    last_chart_response: Any = None
 
     def fetch_ticker(self, ticker: str, *, since: dt.date | None, now: dt.datetime, stop_event: Event) -> FetchResponse:
         """Return the sessions of a ticker from `since` on, or all of them, after several attempts if necessary.
@@ -181,40 +184,24 @@ class YahooClient:
         return self._request_ticker(ticker, since, now)
 
     def _request_ticker(self, ticker: str, since: dt.date | None, now: dt.datetime) -> FetchResponse:
+        import yfinance
         from yfinance.data import YfData
 
         YfData.cache_get.cache_clear()  # it caches errors too, which a second attempt must not get
-        self._last_chart_response = None
+        self.last_chart_response = None
         dates = {"period": "max"} if since is None else {"start": since}
         try:
-            yahoo_ticker = self._yfinance.Ticker(ticker, session=self._http_session)
-            table = yahoo_ticker.history(**dates, auto_adjust=False, keepna=True, timeout=self._timeout_seconds)
+            yahoo_ticker = yfinance.Ticker(ticker, session=self.http_session)
+            table = yahoo_ticker.history(**dates, auto_adjust=False, keepna=True, timeout=self.timeout_seconds)
             metadata = yahoo_ticker.history_metadata
         except Exception as error:  # yfinance raises many types
             raise self._to_fetch_error(error) from error
         return yfinance_table_to_response(table, metadata, is_full_history=since is None, now=now)
 
-    @contextmanager
-    def keep_last_chart_response(self) -> Iterator[None]:
-        """Keep the session's last response to a request for a chart, until the end of the block."""
-        request = self._http_session.request
-
-        def request_and_record(method: str, url: str, *args: Any, **kwargs: Any) -> Any:
-            response = request(method, url, *args, **kwargs)
-            if CHART_URL_PATH in str(url):
-                self._last_chart_response = response
-            return response
-
-        self._http_session.request = request_and_record
-        try:
-            yield
-        finally:
-            self._http_session.request = request
-
     def _to_fetch_error(self, error: Exception) -> FetchError:
         from yfinance.exceptions import YFRateLimitError, YFTickerMissingError
 
-        response = self._last_chart_response
+        response = self.last_chart_response
         status = response.status_code if response is not None else None
         yahoo_text = _yahoo_error_text(response)
         text = str(error).strip().partition("\n")[0] or type(error).__name__
@@ -257,11 +244,22 @@ def open_yahoo_client(environment: HttpEnvironment, *, timeout_seconds: float) -
         yfinance.set_tz_cache_location(str(cache_dir() / "yfinance"))
         hide_exceptions = debug.hide_exceptions
         debug.hide_exceptions = False
-        client = YahooClient(yfinance, environment, timeout_seconds=timeout_seconds)
+        # Any ticker has the session of the library that yfinance uses; nothing is requested here.
+        session = environment.http_session or yfinance.Ticker("SPY").session
+        client = YahooClient(environment, session, timeout_seconds)
+        request = session.request
+
+        def request_and_record(method: str, url: str, *args: Any, **kwargs: Any) -> Any:
+            response = request(method, url, *args, **kwargs)
+            if CHART_URL_PATH in str(url):
+                client.last_chart_response = response
+            return response
+
+        session.request = request_and_record
         try:
-            with client.keep_last_chart_response():
-                yield client
+            yield client
         finally:
+            session.request = request
             debug.hide_exceptions = hide_exceptions
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,7 @@ COLUMN_SPELLINGS = {
     "close": ("close", "closelast"),
     "adj_close": ("adjclose", "adjustedclose", "closeadj", "closeadjusted"),
     "volume": ("volume", "vol"),
+    "period": ("per",),
 }
 """Spellings of each column's heading, in lower case without blanks and punctuation; the first one present is used."""
 FIELD_BY_SPELLING = {spelling: field for field in BAR_FIELDS for spelling in COLUMN_SPELLINGS[field]}
@@ -118,22 +119,14 @@ def _columns_by_ticker(raw_table: RawTable, spellings: list[str], tickers: Seque
     return columns_by_ticker
 
 
-def detect_stooq_layout(raw_table: RawTable) -> TableLayout | None:
-    """Stooq's database, ``<TICKER>,<PER>,<DATE>,<TIME>,...``: each row states the length of its bar."""
-    headings = _normalize_header(raw_table)
-    layout = detect_long_layout(raw_table) if "per" in headings else None
-    return None if layout is None else replace(layout, period_column=headings.index("per"))
-
-
-def detect_nasdaq_layout(raw_table: RawTable) -> TableLayout | None:
-    """Nasdaq.com, ``Date,Close/Last,...``: a dollar sign precedes each price."""
-    layout = detect_long_layout(raw_table) if "closelast" in _normalize_header(raw_table) else None
-    return None if layout is None else replace(layout, price_prefix="$")
-
-
 def detect_long_layout(raw_table: RawTable) -> TableLayout | None:
-    """One row per bar and one column per field, with or without a column of tickers: the most common layout."""
-    headings = _normalize_header(raw_table)
+    """One row per bar and one column per field, with or without a column of tickers: the most common layout.
+
+    In Stooq's database, ``<TICKER>,<PER>,<DATE>,<TIME>,...``, each row states the length of its bar. On Nasdaq.com,
+    ``Date,Close/Last,...``, a dollar sign precedes each price.
+    """
+    headings = [_normalize_heading(cell) for cell in raw_table.first_lines[0]]
+    headings[0] = headings[0] or "index"  # a first column without a name
     columns: dict[str, int] = {}
     for name, spellings in COLUMN_SPELLINGS.items():
         spelling = next((spelling for spelling in spellings if spelling in headings), None)
@@ -146,7 +139,8 @@ def detect_long_layout(raw_table: RawTable) -> TableLayout | None:
     if "date" not in columns or not {"close", "adj_close"} & columns.keys():
         return None
     fields = {name: columns[name] for name in BAR_FIELDS if name in columns}
-    return TableLayout(1, columns["date"], {NO_TICKER: fields}, columns.get("ticker"))
+    prefix = "$" if "closelast" in headings else ""
+    return TableLayout(1, columns["date"], {NO_TICKER: fields}, columns.get("ticker"), prefix, columns.get("period"))
 
 
 def detect_wide_layout(raw_table: RawTable) -> TableLayout | None:
@@ -160,12 +154,6 @@ def detect_wide_layout(raw_table: RawTable) -> TableLayout | None:
     return TableLayout(1, 0, {name.strip(): {"close": index} for index, name in enumerate(header) if index})
 
 
-def _normalize_header(raw_table: RawTable) -> list[str]:
-    """Return the first line's headings as they are compared; a first column without a name is an index."""
-    headings = [_normalize_heading(cell) for cell in raw_table.first_lines[0]]
-    return [headings[0] or "index", *headings[1:]]
-
-
 def _normalize_heading(heading: str) -> str:
     return re.sub(r"[^a-z0-9]", "", heading.casefold())
 
@@ -174,7 +162,7 @@ def _is_date_heading(heading: str) -> bool:
     return _normalize_heading(heading) in COLUMN_SPELLINGS["date"]
 
 
-DETECTORS = (detect_yfinance_layout, detect_stooq_layout, detect_nasdaq_layout, detect_long_layout, detect_wide_layout)
+DETECTORS = (detect_yfinance_layout, detect_long_layout, detect_wide_layout)
 
 
 BarFrame = pd.DataFrame

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -97,10 +96,10 @@ def source_path_error(message: str) -> DataError:
     return DataError(message, key="data.source.path")
 
 
-def readable_suffix(path: Path) -> str | None:
-    """Return the longest of `READABLE_SUFFIXES` that a file's name ends with, None if there is none."""
-    name = path.name.casefold()
-    return max((suffix for suffix in READABLE_SUFFIXES if name.endswith(suffix)), key=len, default=None)
+def readable_file_stem(path: Path) -> str | None:
+    """Return a file's name without the longest of `READABLE_SUFFIXES` that it ends with, None if it has none."""
+    suffixes = [suffix for suffix in READABLE_SUFFIXES if path.name.casefold().endswith(suffix)]
+    return path.name[: -len(max(suffixes, key=len))] if suffixes else None
 
 
 def read_raw_table(content: bytes, *, path: Path) -> RawTable:
@@ -222,7 +221,8 @@ def cells_to_text(cells: pa.Array) -> pa.Array:
 def blank_cell_mask(cells: pa.Array) -> BoolArray:
     """(rows,) whether a cell is missing or, in a column of text, consists of blanks only."""
     text = pa.types.is_string(cells.type)
-    return _to_numpy(compute.equal(cells_to_text(cells), "") if text else cells.is_null())
+    is_blank = compute.equal(cells_to_text(cells), "") if text else cells.is_null()
+    return np.asarray(is_blank.to_numpy(zero_copy_only=False))
 
 
 def parse_numbers(table: CellTable, column_index: int, *, prefix: str = "") -> Array:
@@ -278,51 +278,33 @@ def parse_dates(table: CellTable, column_index: int) -> tuple[DateArray, Array]:
     if pa.types.is_timestamp(cells.type) or pa.types.is_date(cells.type):
         days = pd.DatetimeIndex(cells.to_pandas(date_as_object=False)).tz_localize(None).normalize()
         dates = days.to_numpy().astype(DATE_DTYPE)
-        _require_dates(table, column_index, dates, pa.array([""] * len(dates)))
+        _require_dates(table, column_index, dates)
         return dates, np.full(len(dates), np.nan)
     # Each different text is parsed once: files of many tickers repeat their dates.
-    encoded = compute.dictionary_encode(cells_to_text(cells))
-    codes, texts = _to_numpy(encoded.indices), encoded.dictionary
-    first = texts[codes[0]].as_py()
-    pattern = next((pattern for pattern in DATE_PATTERNS if re.fullmatch(pattern, first)), DATE_PATTERNS[0])
-    groups = _regex_groups_by_name(texts, pattern)
-    numbers = {name: _digits_to_integers(digits) for name, digits in groups.items() if name != "time"}
+    codes, texts = pd.factorize(cells_to_text(cells).to_pandas())
+    pattern = next((pattern for pattern in DATE_PATTERNS if re.fullmatch(pattern, texts[0])), DATE_PATTERNS[0])
+    groups = pd.Series(texts).str.extract(f"^(?:{pattern})$")
+    numbers = groups.drop(columns="time", errors="ignore").apply(pd.to_numeric).fillna(0).astype(np.int64)
     if "first" in numbers:
-        numbers |= _resolve_day_and_month(table, column_index, numbers["first"][codes], numbers["second"][codes], codes)
-    calendar_days = pd.to_datetime(pd.DataFrame(numbers)[["year", "month", "day"]], errors="coerce")
+        numbers = _name_day_and_month(table, column_index, numbers, codes)
+    calendar_days = pd.to_datetime(numbers[["year", "month", "day"]], errors="coerce")
     dates = calendar_days.to_numpy().astype(DATE_DTYPE)[codes]
-    _require_dates(table, column_index, dates, texts.take(encoded.indices))
+    _require_dates(table, column_index, dates)
     offsets = _utc_offset_minutes(groups["time"]) if "time" in groups else np.full(len(texts), np.nan)
     return dates, offsets[codes]
 
 
-def _to_numpy(cells: pa.Array) -> npt.NDArray[Any]:
-    return np.asarray(cells.to_numpy(zero_copy_only=False))
-
-
 def _cells_to_floats(cells: pa.Array) -> Array:
-    return _to_numpy(compute.cast(cells, pa.float64())).astype(np.float64, copy=False)
+    return np.asarray(compute.cast(cells, pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
-def _regex_groups_by_name(texts: pa.Array, pattern: str) -> dict[str, pa.Array]:
-    """Return the named groups of a pattern in each text, null where the pattern does not match."""
-    matches = compute.extract_regex(texts, f"^(?:{pattern})$")
-    fields = zip(matches.type, matches.flatten(), strict=True)
-    return {field.name: compute.if_else(matches.is_valid(), cells, None) for field, cells in fields}
-
-
-def _digits_to_integers(digits: pa.Array) -> IntArray:
-    """Return text of digits as integers; 0 for a missing or empty text."""
-    digits = compute.if_else(compute.equal(digits, ""), None, digits)
-    return _to_numpy(compute.fill_null(compute.cast(digits, pa.int64()), 0))
-
-
-def _require_dates(table: CellTable, column_index: int, dates: DateArray, texts: pa.Array) -> None:
-    """Raise the error for the first cell that is not a date; `texts` are the cells as they are written."""
+def _require_dates(table: CellTable, column_index: int, dates: DateArray) -> None:
+    """Raise the error for the first cell that is not a date."""
     invalid = np.isnat(dates)
     if not invalid.any():
         return
     row = int(invalid.argmax())
+    texts = cells_to_text(table.columns[column_index])
     text = texts[row].as_py()
     expected = f"a date as YYYY-MM-DD{f' like the first, {texts[0].as_py()!r}' if row and text else ''}"
     is_two_numbers = re.fullmatch(r"\d\d?[/.-]\d\d?[/.-]\d{2,4}", text)
@@ -331,36 +313,33 @@ def _require_dates(table: CellTable, column_index: int, dates: DateArray, texts:
     raise table.cell_error(column_index, row, reason)
 
 
-def _resolve_day_and_month(
-    table: CellTable, column_index: int, first: IntArray, second: IntArray, codes: IntArray
-) -> dict[str, IntArray]:
-    """Return the day and month of each different text, decided by the rows in which one number is above 12.
+def _name_day_and_month(table: CellTable, column_index: int, numbers: pd.DataFrame, codes: IntArray) -> pd.DataFrame:
+    """Return the columns `first` and `second` renamed to day and month, by the texts in which one is above 12.
 
     Parameters
     ----------
-    first, second : (rows,) the two numbers of each row.
+    numbers : the numbers in each different text.
     codes : (rows,) index of each row's text among the different texts.
     """
+    first_is_day, second_is_day = (np.flatnonzero(numbers[name] > 12) for name in ("first", "second"))
+    if len(first_is_day) and not len(second_is_day):
+        return numbers.rename(columns={"first": "day", "second": "month"})
+    if len(second_is_day) and not len(first_is_day):
+        return numbers.rename(columns={"first": "month", "second": "day"})
     texts = cells_to_text(table.columns[column_index])
-    first_is_day, second_is_day = first > 12, second > 12
-    if first_is_day.any() and second_is_day.any():
-        earlier, row = sorted((int(first_is_day.argmax()), int(second_is_day.argmax())))
+    row, other = 0, ""
+    reason = "day and month can't be distinguished, since no number of the column is above 12"
+    if len(first_is_day):
+        earlier, row = sorted(int(np.argmax(codes == code)) for code in (first_is_day[0], second_is_day[0]))
         other = f", and {texts[earlier].as_py()!r} in line {table.line_numbers[earlier]}"
         reason = "day and month stand in both orders"
-    elif not first_is_day.any() and not second_is_day.any():
-        row, other = 0, ""
-        reason = "day and month can't be distinguished, since no number of the column is above 12"
-    else:
-        _, row_of_text = np.unique(codes, return_index=True)
-        day, month = (first, second) if first_is_day.any() else (second, first)
-        return {"day": day[row_of_text], "month": month[row_of_text]}
     text = f"found {texts[row].as_py()!r}{other}: {reason}; rewrite the dates as 2005-12-31"
     raise table.cell_error(column_index, row, text)
 
 
-def _utc_offset_minutes(times: pa.Array) -> Array:
+def _utc_offset_minutes(times: pd.Series[str]) -> Array:
     """Return the minutes ahead of UTC that each time of day is written in, NaN where no zone is."""
-    zone = _regex_groups_by_name(times, f".*?{TIME_ZONE_PATTERN}")
-    minutes = 60.0 * _digits_to_integers(zone["hours"]) + _digits_to_integers(zone["minutes"])
-    behind = _to_numpy(compute.fill_null(compute.equal(zone["sign"], "-"), fill_value=False))
-    return np.where(_to_numpy(zone["sign"].is_valid()), np.where(behind, -minutes, minutes), np.nan)
+    zone = times.str.extract(f"^.*?{TIME_ZONE_PATTERN}$")
+    minutes = 60.0 * pd.to_numeric(zone["hours"]) + pd.to_numeric(zone["minutes"])
+    signed = minutes.where(zone["sign"] != "-", -minutes)
+    return signed.where(zone["utc"].isna(), 0.0).to_numpy()
