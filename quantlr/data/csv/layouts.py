@@ -209,11 +209,11 @@ def read_bars(content: bytes, *, path: Path, tickers: Sequence[str]) -> tuple[di
 
 def _drop_blank_rows(table: CellTable, layout: TableLayout) -> tuple[CellTable, list[Note]]:
     """Return the table without rows of blank cells only, which spreadsheets write, and a note on them."""
-    if not len(table):
-        raise source_path_error(f"{table.path} has a header line and no rows; needed prices")
     blank = blank_cell_mask(table.columns[layout.date_column])
     for column in table.columns if blank.any() else ():
         blank = blank & blank_cell_mask(column)
+    if blank.all():
+        raise source_path_error(f"{table.path} has a header line and no rows; needed prices")
     if not blank.any():
         return table, []
     text = f"{table.path.name} has rows without anything in them, which hold no bar"
