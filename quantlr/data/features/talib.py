@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import ConfigDict, Field, model_validator
 
-from quantlr.core.values import Array, BoolArray, FeatureColumns, Prices
+from quantlr.core.values import Array, FeatureColumns, Prices
 from quantlr.data.features.base import Feature
 
 INPUT_NAMES = ("open", "high", "low", "close", "volume")
@@ -78,11 +78,10 @@ class TALib(Feature):
         """One column per output, as TA-Lib documents it; as a fraction of the close where it is in units of price."""
         function = _load_talib_function(self.function, self.parameters)
         in_price_units = _price_unit_mask(self.function, tuple(self.parameters.items()))
-        outputs = [np.full(prices.close.shape, np.nan) for _ in in_price_units]
+        outputs = np.full((len(in_price_units), *prices.close.shape), np.nan)
         for ticker, bars in enumerate(prices.n_bars):
             inputs = {name: np.ascontiguousarray(getattr(prices, name)[:bars, ticker]) for name in INPUT_NAMES}
-            for output, values in zip(outputs, _compute_outputs(function, inputs), strict=True):
-                output[:bars, ticker] = values
+            outputs[:, :bars, ticker] = _compute_outputs(function, inputs)
         suffix = "".join(f"_{value:g}" for value in self.parameters.values())
         columns: FeatureColumns = {}
         for output_name, values, is_price in zip(function.output_names, outputs, in_price_units, strict=True):
@@ -149,20 +148,18 @@ def _price_unit_mask(function_name: str, parameters: ParameterItems) -> tuple[bo
         bars = _synthetic_bars(int(function.lookback) + N_PROBE_BARS)
         outputs = _compute_outputs(function, bars)
         doubled_bars = {name: values * (1 if name == "volume" else 2) for name, values in bars.items()}
-        doubled_outputs = _compute_outputs(function, doubled_bars)
+        outputs_of_doubled = _compute_outputs(function, doubled_bars)
     except Exception as error:
         values = ", ".join(f"{key} {value:g}" for key, value in parameters)
         raise ValueError(f"{function_name} does not take {values or 'these inputs'}: {error}") from error
-    mask = []
-    for output, other in zip(outputs, doubled_outputs, strict=True):
-        known = np.isfinite(output)
-        same, doubled = (np.allclose(other[known], output[known] * factor, rtol=1e-7, atol=1e-9) for factor in (1, 2))
-        if not known.any() or not (same or doubled):
-            raise ValueError(
-                f"{function_name} can't be a feature: of a price, its value depends on the currency's unit"
-            )
-        mask.append(bool(doubled and not same))
-    return tuple(mask)
+    known = np.isfinite(outputs)
+    is_same, is_doubled = (
+        (np.isclose(outputs_of_doubled, outputs * factor, rtol=1e-7, atol=1e-9) | ~known).all(axis=1)
+        for factor in (1, 2)
+    )
+    if not (known.any(axis=1) & (is_same | is_doubled)).all():
+        raise ValueError(f"{function_name} can't be a feature: of a price, its value depends on the currency's unit")
+    return tuple((is_doubled & ~is_same).tolist())
 
 
 def _input_names(function: Any) -> list[str]:
@@ -170,23 +167,21 @@ def _input_names(function: Any) -> list[str]:
     return [name for names in function.input_names.values() for name in ([names] if isinstance(names, str) else names)]
 
 
-def _compute_outputs(talib_function: Any, inputs: Mapping[str, Array]) -> list[Array]:
-    """Return a function's outputs, NaN during the warm-up and from a missing input on.
+def _compute_outputs(talib_function: Any, inputs: Mapping[str, Array]) -> Array:
+    """Return a function's (outputs, bars), NaN during the warm-up and from a missing input on.
 
     TA-Lib itself returns 0 during the warm-up of integer outputs, and continues some recursions after a NaN.
     """
     inputs_used = np.stack([inputs[name] for name in _input_names(talib_function)])
-    missing: BoolArray = np.asarray(np.isnan(inputs_used).any(axis=0))
+    missing = np.isnan(inputs_used).any(axis=0)
     n_bars = len(missing)
-    first = int(np.argmin(missing)) if n_bars and not missing.all() else n_bars
-    missing_later = np.flatnonzero(missing[first:])
-    stop = first + int(missing_later[0]) if len(missing_later) else n_bars
-    outputs = [np.full(n_bars, np.nan) for _ in talib_function.output_names]
+    first = next(iter(np.flatnonzero(~missing)), n_bars)
+    stop = next(iter(first + np.flatnonzero(missing[first:])), n_bars)
+    outputs = np.full((len(talib_function.output_names), n_bars), np.nan)
     output_start = first + int(talib_function.lookback)
     if output_start < stop:
-        results = talib_function({name: values[first:stop] for name, values in inputs.items()})
-        for output, values in zip(outputs, [results] if isinstance(results, np.ndarray) else results, strict=True):
-            output[output_start:stop] = values[output_start - first :]
+        results = np.atleast_2d(talib_function({name: values[first:stop] for name, values in inputs.items()}))
+        outputs[:, output_start:stop] = results[:, output_start - first :]
     return outputs
 
 
