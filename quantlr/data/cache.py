@@ -208,21 +208,17 @@ class TickerCache:
         with suppress(DamagedFileError, FileNotFoundError):  # a damaged history is replaced
             previous = self.read_cache_index()
             old_bars = self._read_raw_bars(previous.sha256) if previous else None
-        new_bars, revision = response.raw_bars, None
-        if old_bars is not None:
-            revision = find_history_revision(old_bars, new_bars)
-            new_bars = merge_raw_bars(old_bars, new_bars)
-        elif not response.is_full_history:
+        if old_bars is None and not response.is_full_history:
             raise Fault(f"the stored prices of {ticker} were lost while new ones were fetched; run again")
+        new_bars = response.raw_bars if old_bars is None else merge_raw_bars(old_bars, response.raw_bars)
         first, last = (session.date() for session in response.raw_bars.index[[0, -1]])
-        digest = self._write_raw_bars(response.raw_bars)
-        cached_response = CachedResponse(sha256=digest, fetched=response.fetched_at, first=first, last=last)
-        sha256 = self._write_raw_bars(new_bars)
-        responses, revisions, incomplete = [cached_response], [], [*response.incomplete_sessions]
+        digest, sha256 = self._write_raw_bars(response.raw_bars), self._write_raw_bars(new_bars)
+        responses = [CachedResponse(sha256=digest, fetched=response.fetched_at, first=first, last=last)]
+        revisions, incomplete = [], [*response.incomplete_sessions]
         if previous:
-            responses, revisions = [*previous.responses, cached_response], [*previous.revisions]
+            responses, revisions = [*previous.responses, *responses], [*previous.revisions]
             incomplete = [date for date in previous.incomplete_sessions if date < first] + incomplete
-            if revision:
+            if old_bars is not None and (revision := find_history_revision(old_bars, response.raw_bars)):
                 digests = {"before": previous.sha256, "after": sha256}
                 revisions.append(RevisionRecord(fetched=response.fetched_at, **digests, **asdict(revision)))
         entry = CacheIndexEntry(

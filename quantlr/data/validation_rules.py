@@ -248,14 +248,17 @@ def flag_large_moves(rows: PriceRows, context: ValidationContext) -> RuleResult:
     is_unadjusted = np.isnan(adj_close) | (adj_close == close)
 
     def reason_text(row: int) -> str:
-        cause = "a crash, a split that was not adjusted, or an error"
         # A split shows in the close before over the open or, after a move within the session, over the close.
-        for price in (opens[row], close[row]) if is_unadjusted[row] else ():
-            ratio = close[row - 1] / price
-            names = [name for name, split in SPLIT_RATIOS.items() if abs(ratio / split - 1.0) < SPLIT_RATIO_TOLERANCE]
-            if names:
-                cause = f"looks like a {names[0]} split that was not adjusted"
-                break
+        ratios = close[row - 1] / np.array([opens[row], close[row]])
+        splits = [
+            name
+            for ratio in ratios
+            for name, split in SPLIT_RATIOS.items()
+            if abs(ratio / split - 1.0) < SPLIT_RATIO_TOLERANCE
+        ]
+        cause = "a crash, a split that was not adjusted, or an error"
+        if splits and is_unadjusted[row]:
+            cause = f"looks like a {splits[0]} split that was not adjusted"
         return f"moved by {returns[row]:+.0%} in a session: {cause}"
 
     return RuleResult(np.abs(returns) > LARGE_RETURN, reason_text)

@@ -321,13 +321,12 @@ def last_finished_date(exchange_info: Mapping[str, str], *, now: dt.datetime) ->
 def _yfinance_table_to_raw_bars(table: pd.DataFrame) -> RawBarFrame:
     """Return yfinance's columns under our names, dates without time zone, and a split of 1 on days without one."""
     renamed = table.rename(columns=COLUMN_BY_YFINANCE_NAME)
-    columns = {name: renamed[name].to_numpy(dtype=np.float64) for name in RAW_BAR_COLUMNS if name in renamed}
-    columns.setdefault("capital_gain", np.zeros(len(table)))
-    split = columns["split"] = np.where(columns["split"] == 0.0, 1.0, columns["split"])
-    if not (np.isfinite(split) & (split > 0)).all():
+    raw_bars = renamed.reindex(columns=list(RAW_BAR_COLUMNS), fill_value=0.0).astype(np.float64)
+    raw_bars["split"] = raw_bars["split"].replace(0.0, 1.0)
+    if not (np.isfinite(raw_bars["split"]) & (raw_bars["split"] > 0)).all():
         raise FetchError("server", "Yahoo states a split that is impossible")
     dates = pd.DatetimeIndex(table.index).tz_localize(None).normalize().to_numpy(dtype="datetime64[us]")
-    return pd.DataFrame(columns, index=pd.DatetimeIndex(dates, name="date"))[list(RAW_BAR_COLUMNS)]
+    return raw_bars.set_axis(pd.DatetimeIndex(dates, name="date"))
 
 
 def _keep_sessions(raw_bars: RawBarFrame, session_mask: BoolArray) -> RawBarFrame:
