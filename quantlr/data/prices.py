@@ -34,17 +34,20 @@ MIN_SURVIVORSHIP_YEARS = 2.0
 """Length of history in years from which on survivorship bias matters."""
 
 
-def find_ticker(prices: Prices, ticker: str) -> tuple[Prices, int]:
-    """Return the prices that contain a ticker, those traded or their context, and its column there.
+def find_ticker_closes(prices: Prices, ticker: str) -> pd.Series[float]:
+    """Return the closes by date of a ticker, one of those traded or of their context.
 
     Raises
     ------
-    DataError : neither contains it.
+    DataError : it is neither.
     """
     containers = [container for container in (prices, prices.context) if container is not None]
     for container in containers:
         if ticker in container.tickers:
-            return container, container.tickers.index(ticker)
+            column = container.tickers.index(ticker)
+            n_bars = container.n_bars[column]
+            dates = container.sessions[container.session[:n_bars, column]]
+            return pd.Series(container.close[:n_bars, column], dates)
     known = ", ".join(name for container in containers for name in container.tickers)
     raise DataError(f"{ticker!r} is needed and was not fetched, {known} were; add it", key="data.context")
 
@@ -225,8 +228,7 @@ def prices_from_rows(rows: PriceRows, *, source: str, sha256: str, notes: Sequen
     Nothing is filled: where a ticker has no row, it has no bar.
     """
     dates = np.unique(rows.date)
-    starts = np.cumsum(rows.n_rows_by_ticker) - rows.n_rows_by_ticker
-    bar = np.arange(len(rows)) - starts[rows.ticker]
+    bar = np.arange(len(rows)) - np.searchsorted(rows.ticker, rows.ticker)  # less the ticker's first row
     shape = (int(rows.n_rows_by_ticker.max()), len(rows.tickers))
     session = np.full(shape, -1, dtype=np.int64)
     session[bar, rows.ticker] = np.searchsorted(dates, rows.date)

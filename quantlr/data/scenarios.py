@@ -21,7 +21,7 @@ HUNDREDTH_PRICES, RISING_TREND, FALLING_TREND = "a hundredth", "all up", "all do
 TRUNCATION, LATER_DIVIDEND, EXTRA_HOLIDAYS = "cut off", "a dividend", "holidays"
 CLOSE_PATHS = (RANDOM_WALK, MIRRORED_RETURNS, HUNDREDFOLD_PRICES, HUNDREDTH_PRICES, RISING_TREND, FALLING_TREND)
 """Names of the scenarios with as many bars as the actual prices and other closes after the cut."""
-AUDIT_SCENARIOS = (*CLOSE_PATHS, TRUNCATION, LATER_DIVIDEND, EXTRA_HOLIDAYS)
+AUDIT_SCENARIOS: tuple[str, ...] = (*CLOSE_PATHS, TRUNCATION, LATER_DIVIDEND, EXTRA_HOLIDAYS)
 """Names of the scenarios that the audit of a run applies."""
 FEATURE_SCENARIOS = (RANDOM_WALK, MIRRORED_RETURNS, HUNDREDFOLD_PRICES, TRADING_HALT, TRUNCATION)
 """Names of the scenarios that the checks of a feature apply."""

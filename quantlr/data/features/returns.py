@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import numpy as np
+import pandas as pd
 from pydantic import Field, StrictInt
 
 from quantlr.core.components import Unit
@@ -22,7 +23,7 @@ from quantlr.data.features.base import (
     price_return,
     trailing_returns,
 )
-from quantlr.data.prices import Ticker, find_ticker
+from quantlr.data.prices import Ticker, find_ticker_closes
 
 
 class LaggedReturns(Feature):
@@ -114,13 +115,12 @@ class ContextReturns(Feature):
         ------
         DataError : the other ticker was not fetched, or its newest bar is older than `max_age` allows.
         """
-        other, column = find_ticker(prices, self.ticker)
-        n_bars = other.n_bars[column]
-        dates = other.sessions[other.session[:n_bars, column]]
+        closes = find_ticker_closes(prices, self.ticker)
+        dates = pd.DatetimeIndex(closes.index)
         latest = latest_known_bar_index(dates, prices.sessions)
         self._require_max_age(prices, dates[np.maximum(latest, 0)].to_numpy(), latest)
         bar = np.where(prices.session >= 0, latest[np.maximum(prices.session, 0)], -1)
-        returns = trailing_returns(other.close[:n_bars, column : column + 1], n_bars=1, return_kind=self.returns)
+        returns = trailing_returns(closes.to_numpy(dtype=np.float64)[:, None], n_bars=1, return_kind=self.returns)
         columns = lag_columns(f"context_returns_{self.ticker}", returns, self.lags)
         return {name: np.where(bar >= 0, values[bar, 0], np.nan) for name, values in columns.items()}
 

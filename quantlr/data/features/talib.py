@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import ConfigDict, Field, model_validator
 
-from quantlr.core.values import Array, FeatureColumns, Prices
+from quantlr.core.values import Array, BoolArray, FeatureColumns, Prices
 from quantlr.data.features.base import Feature
 
 INPUT_NAMES = ("open", "high", "low", "close", "volume")
@@ -159,7 +159,7 @@ def _price_unit_mask(function_name: str, parameters: ParameterItems) -> tuple[bo
     )
     if not (known.any(axis=1) & (is_same | is_doubled)).all():
         raise ValueError(f"{function_name} can't be a feature: of a price, its value depends on the currency's unit")
-    return tuple((is_doubled & ~is_same).tolist())
+    return tuple(map(bool, is_doubled & ~is_same))
 
 
 def _input_names(function: Any) -> list[str]:
@@ -173,7 +173,7 @@ def _compute_outputs(talib_function: Any, inputs: Mapping[str, Array]) -> Array:
     TA-Lib itself returns 0 during the warm-up of integer outputs, and continues some recursions after a NaN.
     """
     inputs_used = np.stack([inputs[name] for name in _input_names(talib_function)])
-    missing = np.isnan(inputs_used).any(axis=0)
+    missing: BoolArray = np.asarray(np.isnan(inputs_used).any(axis=0))
     n_bars = len(missing)
     first = next(iter(np.flatnonzero(~missing)), n_bars)
     stop = next(iter(first + np.flatnonzero(missing[first:])), n_bars)
