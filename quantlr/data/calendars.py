@@ -6,7 +6,6 @@ import datetime as dt
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib.metadata import version
 from urllib.parse import quote
 
@@ -16,7 +15,7 @@ from pydantic import ValidationError
 
 from quantlr.core.atomic import atomic_write, cache_dir
 from quantlr.core.components import ConfigSection
-from quantlr.core.errors import DataError
+from quantlr.core.errors import DataError, did_you_mean_text
 from quantlr.core.values import BoolArray
 from quantlr.data.csv.raw_table import DATE_DTYPE, DateArray
 
@@ -87,10 +86,8 @@ def _compute_calendar(calendar_name: str, first_date: dt.date, last_date: dt.dat
 
         names = exchange_calendars.get_calendar_names(include_aliases=True)
         if calendar_name not in names:
-            near = get_close_matches(calendar_name.upper(), names, n=1, cutoff=0.4)
-            guess = f"; did you mean {near[0]}?" if near else ""
-            text = f"needs a calendar of exchange_calendars, like XNYS, found {calendar_name!r}{guess}"
-            raise DataError(text, key="data.calendar")
+            text = f"needs a calendar of exchange_calendars, like XNYS, found {calendar_name!r}"
+            raise DataError(text + did_you_mean_text(calendar_name.upper(), names, cutoff=0.4), key="data.calendar")
         try:
             sessions = _exchange_sessions(calendar_name, start, end)
         except ValueError:  # the dates are not all within those for which its holidays are recorded

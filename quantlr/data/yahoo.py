@@ -164,10 +164,10 @@ class YahooSource(Source):
         kinds = {error.kind for error in failures.values()}
         if "unstored" in kinds:
             raise DataError(f"{text}; run once without --offline", key="data.tickers")
+        alternative = "or go on without by data.source.on_failure: drop"
         if "server" in kinds:
-            raise Fault(f"{text}; try again later, or go on without by data.source.on_failure: drop")
-        text += "; correct data.tickers, or go on without by data.source.on_failure: drop"
-        raise DataError(text, key="data.tickers")
+            raise Fault(f"{text}; try again later, {alternative}")
+        raise DataError(f"{text}; correct data.tickers, {alternative}", key="data.tickers")
 
 
 def _needs_download(index_entry: CacheIndexEntry | None, *, end: dt.date | None, now: dt.datetime) -> bool:

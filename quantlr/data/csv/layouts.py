@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from pyarrow import compute
 
+from quantlr.core.errors import did_you_mean_text
 from quantlr.core.values import Array, Note
 from quantlr.data.csv.raw_table import (
     CellTable,
@@ -28,7 +29,7 @@ from quantlr.data.csv.raw_table import (
     read_raw_table,
     source_path_error,
 )
-from quantlr.data.ticker_list import TICKER_HEADINGS, closest_ticker, match_ticker, require_known_tickers
+from quantlr.data.ticker_list import TICKER_HEADINGS, match_ticker, require_known_tickers
 
 BAR_FIELDS = ("open", "high", "low", "close", "adj_close", "volume")
 COLUMN_SPELLINGS = {
@@ -193,12 +194,12 @@ def read_bars(content: bytes, *, path: Path, tickers: Sequence[str]) -> tuple[di
     _require_daily_bars(table, layout)
     if NO_TICKER in layout.field_columns_by_ticker:
         return _long_table_to_bars_by_ticker(table, layout, tickers), notes
-    tickers_in_file = list(layout.field_columns_by_ticker)
-    known = any(match_ticker(ticker, tickers_in_file) or closest_ticker(ticker, tickers_in_file) for ticker in tickers)
+    headings = list(layout.field_columns_by_ticker)
+    known = any(match_ticker(name, headings) or did_you_mean_text(name.upper(), headings) for name in tickers)
     if not known and layout.n_header_lines == 1:
         text = f"{path} has no column of closes ('Close'), nor one named {tickers[0]}, it has: "
         raise source_path_error(text + ", ".join(raw_table.first_lines[0]))
-    require_known_tickers(tickers, tickers_in_file, str(path))
+    require_known_tickers(tickers, headings, str(path))
     bars = _wide_table_to_bars_by_ticker(table, layout, tickers)
     n_outside = sum(len(table) - len(frame) for frame in bars.values())
     if n_outside:

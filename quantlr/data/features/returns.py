@@ -120,7 +120,7 @@ class ContextReturns(Feature):
         latest = latest_known_bar_index(dates, prices.sessions)
         self._require_max_age(prices, dates[np.maximum(latest, 0)].to_numpy(), latest)
         bar = np.where(prices.session >= 0, latest[np.maximum(prices.session, 0)], -1)
-        returns = trailing_returns(closes.to_numpy(dtype=np.float64)[:, None], n_bars=1, return_kind=self.returns)
+        returns = trailing_returns(np.asarray(closes, dtype=np.float64)[:, None], n_bars=1, return_kind=self.returns)
         columns = lag_columns(f"context_returns_{self.ticker}", returns, self.lags)
         return {name: np.where(bar >= 0, values[bar, 0], np.nan) for name, values in columns.items()}
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import ConfigDict, Field, model_validator
 
+from quantlr.core.errors import did_you_mean_text
 from quantlr.core.values import Array, BoolArray, FeatureColumns, Prices
 from quantlr.data.features.base import Feature
 
@@ -107,13 +107,8 @@ def _load_talib_function(function_name: str, parameters: Mapping[str, float]) ->
         raise ValueError("needs TA-Lib, which is not installed: pip install 'quantlr[ta]'") from error
     names = get_functions()
     if function_name not in names:
-        raise ValueError(f"TA-Lib has no function {function_name!r}{_suggestion_text(function_name, names)}")
+        raise ValueError(f"TA-Lib has no function {function_name!r}{did_you_mean_text(function_name, names)}")
     return abstract.Function(function_name, **parameters)
-
-
-def _suggestion_text(word: str, names: Iterable[str]) -> str:
-    close_names = get_close_matches(word, list(names), n=1)
-    return f"; did you mean {close_names[0]}?" if close_names else ""
 
 
 def _parameters_with_defaults(function_name: str, given_parameters: Mapping[str, Any]) -> dict[str, float]:
@@ -122,7 +117,7 @@ def _parameters_with_defaults(function_name: str, given_parameters: Mapping[str,
     for key, value in given_parameters.items():
         if key not in parameters:
             names = ", ".join(parameters) or "no parameters"
-            raise ValueError(f"{key}: {function_name} takes {names}{_suggestion_text(key, parameters)}")
+            raise ValueError(f"{key}: {function_name} takes {names}{did_you_mean_text(key, parameters)}")
         number_type = int if isinstance(parameters[key], int) else float
         if isinstance(value, bool) or not isinstance(value, (int, number_type)):
             raise ValueError(f"{key}: needs a {'whole ' if number_type is int else ''}number, found {value!r}")
@@ -159,7 +154,7 @@ def _price_unit_mask(function_name: str, parameters: ParameterItems) -> tuple[bo
     )
     if not (known.any(axis=1) & (is_same | is_doubled)).all():
         raise ValueError(f"{function_name} can't be a feature: of a price, its value depends on the currency's unit")
-    return tuple(map(bool, is_doubled & ~is_same))
+    return tuple(np.asarray(is_doubled & ~is_same).tolist())
 
 
 def _input_names(function: Any) -> list[str]:
