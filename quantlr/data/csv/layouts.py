@@ -9,12 +9,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pyarrow import compute
 
 from quantlr.core.errors import did_you_mean_text
 from quantlr.core.values import Array, Note
@@ -201,7 +200,7 @@ def read_bars(content: bytes, *, path: Path, tickers: Sequence[str]) -> tuple[di
         raise source_path_error(text + ", ".join(raw_table.first_lines[0]))
     require_known_tickers(tickers, headings, str(path))
     bars = _wide_table_to_bars_by_ticker(table, layout, tickers)
-    n_outside = sum(len(table) - len(frame) for frame in bars.values())
+    n_outside = sum(len(table.cells) - len(frame) for frame in bars.values())
     if n_outside:
         text = f"{path.name} has rows before a ticker's first price or after its last, where this ticker has no bar"
         notes.append(Note("data", text, count=n_outside))
@@ -210,25 +209,25 @@ def read_bars(content: bytes, *, path: Path, tickers: Sequence[str]) -> tuple[di
 
 def _drop_blank_rows(table: CellTable, layout: TableLayout) -> tuple[CellTable, list[Note]]:
     """Return the table without rows of blank cells only, which spreadsheets write, and a note on them."""
-    blank = blank_cell_mask(table.columns[layout.date_column])
-    for column in table.columns if blank.any() else ():
+    blank = blank_cell_mask(table.cells.iloc[:, layout.date_column])
+    for _, column in table.cells.items() if blank.any() else ():
         blank = blank & blank_cell_mask(column)
     if blank.all():
         raise source_path_error(f"{table.path} has a header line and no rows; needed prices")
     if not blank.any():
         return table, []
     text = f"{table.path.name} has rows without anything in them, which hold no bar"
-    return table.filter(~blank), [Note("data", text, count=int(blank.sum()))]
+    return replace(table, cells=table.cells[~blank]), [Note("data", text, count=int(blank.sum()))]
 
 
 def _require_daily_bars(table: CellTable, layout: TableLayout) -> None:
     """Raise an error if the file states that a bar is not one day long."""
     if layout.period_column is None:
         return
-    periods = cells_to_text(table.columns[layout.period_column])
-    row = compute.index(compute.not_equal(periods, "D"), value=True).as_py()
-    if row >= 0:
-        reason = f"needed daily bars ('D'), found {periods[row].as_py()!r}; give the daily file"
+    periods = cells_to_text(table.cells.iloc[:, layout.period_column])
+    if (periods != "D").any():
+        row = int((periods != "D").argmax())
+        reason = f"needed daily bars ('D'), found {periods.iloc[row]!r}; give the daily file"
         raise table.cell_error(layout.period_column, row, reason)
 
 
@@ -241,14 +240,14 @@ def _long_table_to_bars_by_ticker(table: CellTable, layout: TableLayout, tickers
             advice = "add a column 'ticker', or give a folder with one file per ticker"
             raise source_path_error(f"{text}, and data.tickers names {len(tickers)}; {advice}")
         return {tickers[0]: _to_bar_frame(table, layout, fields, *parse_dates(table, layout.date_column))}
-    row_tickers = cells_to_text(table.columns[layout.ticker_column]).to_pandas()
+    row_tickers = cells_to_text(table.cells.iloc[:, layout.ticker_column])
     tickers_in_file = row_tickers.unique().tolist()
     require_known_tickers(tickers, tickers_in_file, str(table.path))
     name_by_ticker = {ticker: match_ticker(ticker, tickers_in_file) for ticker in tickers}
-    keep = row_tickers.isin(name_by_ticker.values()).to_numpy()
-    table, row_tickers = table.filter(keep), row_tickers[keep]
+    keep = row_tickers.isin(name_by_ticker.values())
+    table = replace(table, cells=table.cells[keep])
     frame = _to_bar_frame(table, layout, fields, *parse_dates(table, layout.date_column))
-    frame_by_name = dict(list(frame.groupby(row_tickers.to_numpy())))
+    frame_by_name = dict(list(frame.groupby(row_tickers[keep].to_numpy())))
     return {ticker: frame_by_name[name] for ticker, name in name_by_ticker.items()}
 
 
@@ -260,7 +259,7 @@ def _wide_table_to_bars_by_ticker(table: CellTable, layout: TableLayout, tickers
     for ticker in tickers:
         columns = columns_by_ticker[str(match_ticker(ticker, columns_by_ticker))]
         frame = _to_bar_frame(table, layout, columns, dates, utc_offsets)
-        priced = np.flatnonzero(frame[list(PRICE_FIELDS)].notna().any(axis=1))
+        priced = np.flatnonzero(np.any([frame[name].notna() for name in PRICE_FIELDS], axis=0))
         bars[ticker] = frame.iloc[priced[0] : priced[-1] + 1] if len(priced) else frame.iloc[:0]
     return bars
 
@@ -273,6 +272,6 @@ def _to_bar_frame(
     fields = {name: parse_numbers(table, index, prefix=prefixes.get(name, "")) for name, index in columns.items()}
     if "close" not in fields:
         fields["close"] = fields["adj_close"]
-    values = {name: fields.get(name, np.full(len(table), np.nan)) for name in BAR_FIELDS}
+    values = {name: fields.get(name, np.full(len(table.cells), np.nan)) for name in BAR_FIELDS}
     index = pd.DatetimeIndex(dates, name="date")
-    return pd.DataFrame({**values, "line": table.line_numbers, "utc_offset": utc_offsets}, index=index)
+    return pd.DataFrame({**values, "line": table.cells.index, "utc_offset": utc_offsets}, index=index)

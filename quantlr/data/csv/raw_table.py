@@ -11,15 +11,17 @@ import re
 import zlib
 from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+from pandas.api.types import is_bool_dtype, is_datetime64_any_dtype, is_numeric_dtype, is_string_dtype
 from pyarrow import compute
 from pyarrow import csv as arrow_csv
 
@@ -32,8 +34,6 @@ MAX_HEADER_LINES = 3
 """Number of lines from which a file's layout is detected: no known header is longer."""
 MAX_QUOTED_CHARACTERS = 60
 """Characters of a line that an error quotes."""
-BodyCells = tuple[tuple[pa.Array, ...], IntArray]
-"""The columns below a header, and the line number of each row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,27 +43,16 @@ class CellTable:
     Attributes
     ----------
     path : path of the file, for messages.
-    headings : (columns,) name of each column in the header.
-    columns : (columns,) Arrow arrays of one length; text where the file is text.
-    line_numbers : (rows,) line of each row in the file, counted from 1; in Parquet the number of the row.
+    cells : (rows, columns); text where the file is text. Its columns are the headings, which may be equal, and its
+        index is the line of each row in the file, counted from 1; in Parquet the number of the row.
     """
 
     path: Path
-    headings: tuple[str, ...]
-    columns: tuple[pa.Array, ...]
-    line_numbers: IntArray
-
-    def __len__(self) -> int:
-        return len(self.line_numbers)
-
-    def filter(self, row_mask: BoolArray) -> CellTable:
-        """Return the rows where the mask is true."""
-        columns = tuple(column.filter(pa.array(row_mask)) for column in self.columns)
-        return replace(self, columns=columns, line_numbers=self.line_numbers[row_mask])
+    cells: pd.DataFrame
 
     def cell_error(self, column_index: int, row: int, reason: str) -> DataError:
         """Return the error for one cell, with its file, line and column."""
-        place = f"{self.path}:{self.line_numbers[row]}: {self.headings[column_index]}"
+        place = f"{self.path}:{self.cells.index[row]}: {self.cells.columns[column_index]}"
         return source_path_error(f"{place}: {reason}")
 
 
@@ -75,20 +64,20 @@ class RawTable:
     ----------
     path : path of the file, for messages.
     first_lines : the cells of its first `MAX_HEADER_LINES` lines that are not empty.
-    read_body : returns the columns below a header of the given number of lines, and the line number of each row.
+    read_body : returns the cells below a header of the given number of lines, indexed by line.
     """
 
     path: Path
     first_lines: tuple[tuple[str, ...], ...]
-    read_body: Callable[[int], BodyCells]
+    read_body: Callable[[int], pd.DataFrame]
 
     def read_cells(self, *, n_header_lines: int) -> CellTable:
         """Return the cells below a header of `n_header_lines` lines."""
-        columns, line_numbers = self.read_body(n_header_lines)
+        body = self.read_body(n_header_lines)
         header = zip(*self.first_lines[:n_header_lines], strict=True)
         headings = [" ".join(filter(None, map(str.strip, cells))) for cells in header]
-        names = tuple(heading or f"column {number}" for number, heading in enumerate(headings, start=1))
-        return CellTable(self.path, names, columns, line_numbers)
+        names = [heading or f"column {number}" for number, heading in enumerate(headings, start=1)]
+        return CellTable(self.path, body.set_axis(names, axis=1))
 
 
 def source_path_error(message: str) -> DataError:
@@ -129,10 +118,7 @@ def _read_parquet(content: bytes, path: Path) -> RawTable:
         raise source_path_error(f"{path} can't be read as Parquet: {error}") from error
     names = table.columns if isinstance(table.columns, pd.MultiIndex) else [(name,) for name in table.columns]
     first_lines = tuple(tuple(map(str, level)) for level in zip(*names, strict=True))
-    arrays = [pa.array(table.iloc[:, index], from_pandas=True) for index in range(len(names))]
-    columns = tuple(array if isinstance(array, pa.Array) else array.combine_chunks() for array in arrays)
-    row_numbers = np.arange(1, len(table) + 1, dtype=np.int64)
-    return RawTable(path, first_lines, lambda _: (columns, row_numbers))
+    return RawTable(path, first_lines, lambda _: table.set_axis(np.arange(1, len(table) + 1)))
 
 
 def _read_csv(content: bytes, path: Path) -> RawTable:
@@ -156,8 +142,8 @@ def _decode_utf8(content: bytes, path: Path) -> str:
         raise source_path_error(f"{path} is not UTF-8 text (byte {error.start})") from error
 
 
-def _parse_csv(content: bytes, path: Path, *, n_columns: int, n_skipped: int) -> BodyCells:
-    """Return the columns, as text, and the line numbers of the lines after the first `n_skipped` that are not empty."""
+def _parse_csv(content: bytes, path: Path, *, n_columns: int, n_skipped: int) -> pd.DataFrame:
+    """Return the cells, as text, of the lines after the first `n_skipped` that are not empty."""
     names = [str(index) for index in range(n_columns)]
     invalid_rows: list[arrow_csv.InvalidRow] = []
 
@@ -184,8 +170,7 @@ def _parse_csv(content: bytes, path: Path, *, n_columns: int, n_skipped: int) ->
         hint = "; a number is written without separators: 1234.5" if actual > expected else ""
         needed = f"needed {expected} columns, as the header has, found {actual}"
         raise source_path_error(f"{path}:{line_number}: {needed}: {text!r}{hint}") from error
-    columns = tuple(column.slice(n_skipped).combine_chunks() for column in table.columns)
-    return columns, _row_line_numbers(content, table.num_rows)[n_skipped:]
+    return table.to_pandas().set_axis(_row_line_numbers(content, table.num_rows)).iloc[n_skipped:]
 
 
 def _row_line_numbers(content: bytes, n_rows: int) -> IntArray:
@@ -198,7 +183,7 @@ def _row_line_numbers(content: bytes, n_rows: int) -> IntArray:
 
 DateArray = npt.NDArray[np.datetime64]
 DATE_DTYPE = "datetime64[us]"
-MISSING_VALUE_MARKERS = pa.array(["", "nan", "na", "n/a", "null", "none", "-"])
+MISSING_VALUE_MARKERS = ("", "nan", "na", "n/a", "null", "none", "-")
 """Texts that exporters write for a missing number, in lower case."""
 TIME_SUFFIX_PATTERN = r"(?:[ T](?P<time>.*))?"
 DATE_PATTERNS = (
@@ -211,18 +196,14 @@ DATE_PATTERNS = (
 TIME_ZONE_PATTERN = r"(?:(?P<utc>Z|UTC|GMT)|(?P<sign>[+-])(?P<hours>\d\d):?(?P<minutes>\d\d))"
 
 
-def cells_to_text(cells: pa.Array) -> pa.Array:
+def cells_to_text(cells: pd.Series[Any]) -> pd.Series[str]:
     """Return cells as text without leading or trailing blanks, "" for a missing cell."""
-    if pa.types.is_dictionary(cells.type):
-        cells = cells.dictionary_decode()
-    return compute.utf8_trim_whitespace(compute.fill_null(compute.cast(cells, pa.string()), ""))
+    return cells.astype("str").fillna("").str.strip()
 
 
-def blank_cell_mask(cells: pa.Array) -> BoolArray:
+def blank_cell_mask(cells: pd.Series[Any]) -> BoolArray:
     """(rows,) whether a cell is missing or, in a column of text, consists of blanks only."""
-    text = pa.types.is_string(cells.type)
-    is_blank = compute.equal(cells_to_text(cells), "") if text else cells.is_null()
-    return np.asarray(is_blank.to_numpy(zero_copy_only=False))
+    return np.asarray(cells_to_text(cells) == "" if is_string_dtype(cells.dtype) else cells.isna())
 
 
 def parse_numbers(table: CellTable, column_index: int, *, prefix: str = "") -> Array:
@@ -232,19 +213,18 @@ def parse_numbers(table: CellTable, column_index: int, *, prefix: str = "") -> A
     ------
     DataError : naming the line of the first cell that is not a number.
     """
-    cells = table.columns[column_index]
-    kind = cells.type
-    if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind) or pa.types.is_decimal(kind):
-        return _cells_to_floats(cells)
+    cells = table.cells.iloc[:, column_index]
+    if is_numeric_dtype(cells.dtype) and not is_bool_dtype(cells.dtype):
+        return cells.to_numpy(dtype=np.float64, na_value=np.nan)
     text = cells_to_text(cells)
     if prefix:
-        text = compute.replace_substring_regex(text, f"^{re.escape(prefix)}", "")
-    text = compute.if_else(compute.is_in(compute.utf8_lower(text), value_set=MISSING_VALUE_MARKERS), None, text)
+        text = text.str.removeprefix(prefix)
+    text = text.mask(text.str.lower().isin(MISSING_VALUE_MARKERS))
     try:
-        return _cells_to_floats(text)
+        return _text_to_floats(text)
     except pa.ArrowInvalid:
-        row = bisect_left(range(len(text)), True, key=lambda row: not _are_numbers(text[: row + 1]))
-    cell = text[row].as_py()
+        row = bisect_left(range(len(text)), True, key=lambda row: not _are_numbers(text.iloc[: row + 1]))
+    cell = text.iloc[row]
     if re.search(r"\d,\d", cell):
         hint = "write it with a decimal point and no separators"
     elif re.match(r"[^\w.+-]\s*\d", cell):
@@ -254,9 +234,9 @@ def parse_numbers(table: CellTable, column_index: int, *, prefix: str = "") -> A
     raise table.cell_error(column_index, row, f"needed a number, found {cell!r}; {hint}")
 
 
-def _are_numbers(cells: pa.Array) -> bool:
+def _are_numbers(text: pd.Series[str]) -> bool:
     try:
-        _cells_to_floats(cells)
+        _text_to_floats(text)
     except pa.ArrowInvalid:
         return False
     return True
@@ -274,14 +254,14 @@ def parse_dates(table: CellTable, column_index: int) -> tuple[DateArray, Array]:
     DataError : naming the line of the first cell that is not a date, that is not in the format of the first one, or
         whose day and month can't be distinguished.
     """
-    cells = table.columns[column_index]
-    if pa.types.is_timestamp(cells.type) or pa.types.is_date(cells.type):
-        days = pd.DatetimeIndex(cells.to_pandas(date_as_object=False)).tz_localize(None).normalize()
+    cells = table.cells.iloc[:, column_index]
+    if is_datetime64_any_dtype(cells.dtype):
+        days = pd.DatetimeIndex(cells).tz_localize(None).normalize()
         dates = days.to_numpy().astype(DATE_DTYPE)
         _require_dates(table, column_index, dates)
         return dates, np.full(len(dates), np.nan)
     # Each different text is parsed once: files of many tickers repeat their dates.
-    codes, texts = pd.factorize(cells_to_text(cells).to_pandas())
+    codes, texts = pd.factorize(cells_to_text(cells))
     pattern = next((pattern for pattern in DATE_PATTERNS if re.fullmatch(pattern, texts[0])), DATE_PATTERNS[0])
     groups = pd.Series(texts).str.extract(f"^(?:{pattern})$")
     numbers = groups.drop(columns="time", errors="ignore").apply(pd.to_numeric).fillna(0).astype(np.int64)
@@ -294,8 +274,10 @@ def parse_dates(table: CellTable, column_index: int) -> tuple[DateArray, Array]:
     return dates, offsets[codes]
 
 
-def _cells_to_floats(cells: pa.Array) -> Array:
-    return np.asarray(compute.cast(cells, pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
+def _text_to_floats(text: pd.Series[str]) -> Array:
+    # Arrow parses strictly, and to the last bit.
+    floats = compute.cast(pa.array(text, from_pandas=True), pa.float64())
+    return np.asarray(floats.to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
 def _require_dates(table: CellTable, column_index: int, dates: DateArray) -> None:
@@ -304,9 +286,9 @@ def _require_dates(table: CellTable, column_index: int, dates: DateArray) -> Non
     if not invalid.any():
         return
     row = int(invalid.argmax())
-    texts = cells_to_text(table.columns[column_index])
-    text = texts[row].as_py()
-    expected = f"a date as YYYY-MM-DD{f' like the first, {texts[0].as_py()!r}' if row and text else ''}"
+    texts = cells_to_text(table.cells.iloc[:, column_index])
+    text = texts.iloc[row]
+    expected = f"a date as YYYY-MM-DD{f' like the first, {texts.iloc[0]!r}' if row and text else ''}"
     is_two_numbers = re.fullmatch(r"\d\d?[/.-]\d\d?[/.-]\d{2,4}", text)
     reason = " (day and month can't be distinguished)" if is_two_numbers else ""
     reason = f"needed {expected}, found {text!r}{reason}; rewrite the dates as 2005-12-31"
@@ -326,14 +308,14 @@ def _name_day_and_month(table: CellTable, column_index: int, numbers: pd.DataFra
         return numbers.rename(columns={"first": "day", "second": "month"})
     if len(second_is_day) and not len(first_is_day):
         return numbers.rename(columns={"first": "month", "second": "day"})
-    texts = cells_to_text(table.columns[column_index])
+    texts = cells_to_text(table.cells.iloc[:, column_index])
     row, other = 0, ""
     reason = "day and month can't be distinguished, since no number of the column is above 12"
     if len(first_is_day):
         earlier, row = sorted(int(np.argmax(codes == code)) for code in (first_is_day[0], second_is_day[0]))
-        other = f", and {texts[earlier].as_py()!r} in line {table.line_numbers[earlier]}"
+        other = f", and {texts.iloc[earlier]!r} in line {texts.index[earlier]}"
         reason = "day and month stand in both orders"
-    text = f"found {texts[row].as_py()!r}{other}: {reason}; rewrite the dates as 2005-12-31"
+    text = f"found {texts.iloc[row]!r}{other}: {reason}; rewrite the dates as 2005-12-31"
     raise table.cell_error(column_index, row, text)
 
 
