@@ -243,12 +243,12 @@ def _long_table_to_bars_by_ticker(table: CellTable, layout: TableLayout, tickers
     row_tickers = cells_to_text(table.cells.iloc[:, layout.ticker_column])
     tickers_in_file = row_tickers.unique().tolist()
     require_known_tickers(tickers, tickers_in_file, str(table.path))
-    name_by_ticker = {ticker: match_ticker(ticker, tickers_in_file) for ticker in tickers}
+    name_by_ticker = {ticker: str(match_ticker(ticker, tickers_in_file)) for ticker in tickers}
     keep = row_tickers.isin(name_by_ticker.values())
     table = replace(table, cells=table.cells[keep])
     frame = _to_bar_frame(table, layout, fields, *parse_dates(table, layout.date_column))
-    frame_by_name = dict(list(frame.groupby(row_tickers[keep].to_numpy())))
-    return {ticker: frame_by_name[name] for ticker, name in name_by_ticker.items()}
+    frames = frame.groupby(row_tickers[keep].to_numpy())
+    return {ticker: frames.get_group(name) for ticker, name in name_by_ticker.items()}
 
 
 def _wide_table_to_bars_by_ticker(table: CellTable, layout: TableLayout, tickers: Sequence[str]) -> dict[str, BarFrame]:

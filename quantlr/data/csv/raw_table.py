@@ -170,7 +170,8 @@ def _parse_csv(content: bytes, path: Path, *, n_columns: int, n_skipped: int) ->
         hint = "; a number is written without separators: 1234.5" if actual > expected else ""
         needed = f"needed {expected} columns, as the header has, found {actual}"
         raise source_path_error(f"{path}:{line_number}: {needed}: {text!r}{hint}") from error
-    return table.to_pandas().set_axis(_row_line_numbers(content, table.num_rows)).iloc[n_skipped:]
+    cells: pd.DataFrame = table.to_pandas().set_axis(_row_line_numbers(content, table.num_rows))
+    return cells.iloc[n_skipped:]
 
 
 def _row_line_numbers(content: bytes, n_rows: int) -> IntArray:
