@@ -19,7 +19,7 @@ from quantlr.core.errors import DataError, did_you_mean_text
 from quantlr.core.values import BoolArray
 from quantlr.data.csv.raw_table import DATE_DTYPE, DateArray
 
-EXTRA_CACHED_TIME = dt.timedelta(days=366)
+EXTRA_CACHED_TIMEDELTA = dt.timedelta(days=366)
 """Time of a calendar that are cached beyond the dates asked for, since the next run has newer prices."""
 
 
@@ -67,7 +67,7 @@ def load_sessions(calendar_name: str, *, first_date: np.datetime64, last_date: n
     with suppress(OSError, ValidationError):
         calendar = CachedCalendar.model_validate_json(path.read_bytes())
     if calendar is None or first < calendar.asked[0] or last > calendar.asked[1]:
-        calendar = _compute_calendar(calendar_name, first, last + EXTRA_CACHED_TIME)
+        calendar = _compute_calendar_for_cache(calendar_name, first, last + EXTRA_CACHED_TIMEDELTA)
         with suppress(OSError):  # without a cache the next run computes it again
             path.parent.mkdir(parents=True, exist_ok=True)
             atomic_write(path, calendar.model_dump_json().encode())
@@ -77,7 +77,7 @@ def load_sessions(calendar_name: str, *, first_date: np.datetime64, last_date: n
     return CalendarSessions(dates[(dates >= first_recorded) & (dates <= last_recorded)], first_recorded, last_recorded)
 
 
-def _compute_calendar(calendar_name: str, first_date: dt.date, last_date: dt.date) -> CachedCalendar:
+def _compute_calendar_for_cache(calendar_name: str, first_date: dt.date, last_date: dt.date) -> CachedCalendar:
     """Return the sessions between two dates by exchange_calendars."""
     start, end = pd.Timestamp(first_date), pd.Timestamp(last_date)
     with warnings.catch_warnings():
@@ -89,16 +89,16 @@ def _compute_calendar(calendar_name: str, first_date: dt.date, last_date: dt.dat
             text = f"needs a calendar of exchange_calendars, like XNYS, found {calendar_name!r}"
             raise DataError(text + did_you_mean_text(calendar_name.upper(), names, cutoff=0.4), key="data.calendar")
         try:
-            sessions = _exchange_sessions(calendar_name, start, end)
+            sessions = _exchange_session_index(calendar_name, start, end)
         except ValueError:  # the dates are not all within those for which its holidays are recorded
             calendar = exchange_calendars.get_calendar(calendar_name)
             start, end = max(start, calendar.bound_min() or start), min(end, calendar.bound_max() or end)
-            sessions = _exchange_sessions(calendar_name, start, end)
+            sessions = _exchange_session_index(calendar_name, start, end)
     dates = sessions[(sessions >= start) & (sessions <= end)].date.tolist()
     return CachedCalendar(asked=(first_date, last_date), recorded=(start.date(), end.date()), dates=dates)
 
 
-def _exchange_sessions(calendar_name: str, start: pd.Timestamp, end: pd.Timestamp) -> pd.DatetimeIndex:
+def _exchange_session_index(calendar_name: str, start: pd.Timestamp, end: pd.Timestamp) -> pd.DatetimeIndex:
     """Return the sessions of a calendar, also of one day or of dates without a session, which the library refuses."""
     import exchange_calendars
 

@@ -87,7 +87,7 @@ def feature_catalog_entries() -> list[CatalogEntry]:
 
 def component_catalog_entries(classes: Sequence[type[Component]], *, method: str = "") -> list[CatalogEntry]:
     """Return the components of a catalogue; the documentation of `method`, if it is named, describes their values."""
-    entries = [_entry_without_example(component, getattr(component, method, None)) for component in classes]
+    entries = [_catalog_entry_without_example(component, getattr(component, method, None)) for component in classes]
     examples = [_to_config_value(component.examples()[0]) for component in classes]
     return [replace(entry, example=example) for entry, example in zip(entries, examples, strict=True)]
 
@@ -95,7 +95,7 @@ def component_catalog_entries(classes: Sequence[type[Component]], *, method: str
 def _feature_catalog_entry(feature_class: type[Feature], prices: Prices) -> CatalogEntry:
     """Return the entry of a feature, with the columns of its example, or the reason why it can't be used."""
     transform = getattr(feature_class, "transform_column", feature_class.compute)
-    entry = _entry_without_example(feature_class, transform)
+    entry = _catalog_entry_without_example(feature_class, transform)
     try:
         example = cast("Feature", feature_class.examples()[0])
         columns, warm_up = tuple(example.compute(prices)), example.warm_up()
@@ -105,7 +105,7 @@ def _feature_catalog_entry(feature_class: type[Feature], prices: Prices) -> Cata
     return replace(entry, example=_to_config_value(example), columns=columns, warm_up=warm_up)
 
 
-def _entry_without_example(component_class: type[Component], method: Any) -> CatalogEntry:
+def _catalog_entry_without_example(component_class: type[Component], method: Any) -> CatalogEntry:
     """Return the entry of a component whose values are described by the documentation of `method`, if there is one."""
     kind, parameters = component_kind(component_class), _component_parameters(component_class)
     summary, values = _docstring_first_paragraph(component_class), _docstring_first_paragraph(method) if method else ""

@@ -25,7 +25,7 @@ from quantlr.data.price_rows import PriceRows
 from quantlr.data.source import FetchRequest, Source
 from quantlr.data.sources import SOURCES
 from quantlr.data.ticker_list import MAX_TICKER_CHARACTERS, read_ticker_list
-from quantlr.data.validation import QualitySpec, validate
+from quantlr.data.validation import QualitySpec, validate_price_rows
 from quantlr.data.validation_rules import ValidationContext
 
 MIN_UNIVERSE_TICKERS = 3
@@ -196,16 +196,16 @@ def load_prices(spec: DataSpec, *, offline: bool = False, progress: Progress = i
     calendars = fetched.calendars if spec.calendar is None else dict.fromkeys(tickers, spec.calendar)
     dates = f" between {spec.start or 'the first'} and {spec.end or 'the last'}" if spec.start or spec.end else ""
     context = ValidationContext(latest_date_worldwide(), calendars)
-    rows, notes = validate(rows, spec.quality, context, date_range_text=dates)
+    rows, notes = validate_price_rows(rows, spec.quality, context, date_range_text=dates)
     counter.step()
     is_context = np.array([ticker in spec.context for ticker in rows.tickers])
-    traded = rows.for_tickers(~is_context)
+    traded = rows.for_ticker_mask(~is_context)
     # Whether opens can be traded does not matter for tickers that are not traded.
     notes = [note for note in notes if note.key != "data.quality.opens" or note.ticker not in spec.context]
     notes = [*fetched.notes, *notes, *survivorship_bias_notes(traded)]
     prices = prices_from_rows(traded, source=fetched.source, sha256=fetched.sha256, notes=notes)
     if is_context.any():
-        references = rows.for_tickers(is_context)
+        references = rows.for_ticker_mask(is_context)
         context_prices = prices_from_rows(references, source=fetched.source, sha256=fetched.sha256, notes=())
         prices = replace(prices, context=context_prices)
     counter.step()
@@ -228,14 +228,14 @@ def prices_from_rows(rows: PriceRows, *, source: str, sha256: str, notes: Sequen
     Nothing is filled: where a ticker has no row, it has no bar.
     """
     dates = np.unique(rows.date)
-    bar = np.arange(len(rows)) - np.searchsorted(rows.ticker, rows.ticker)  # less the ticker's first row
+    bar = np.arange(len(rows)) - np.searchsorted(rows.ticker_index, rows.ticker_index)  # less the ticker's first row
     shape = (int(rows.n_rows_by_ticker.max()), len(rows.tickers))
     session = np.full(shape, -1, dtype=np.int64)
-    session[bar, rows.ticker] = np.searchsorted(dates, rows.date)
+    session[bar, rows.ticker_index] = np.searchsorted(dates, rows.date)
     columns: dict[str, Array] = {}
     for name in BAR_FIELDS:
         columns[name] = np.full(shape, np.nan)
-        columns[name][bar, rows.ticker] = rows.columns[name]
+        columns[name][bar, rows.ticker_index] = rows.columns[name]
     raw_close, adj_close = columns["close"], columns["adj_close"]
     close = np.where(np.isnan(adj_close), raw_close, adj_close)
     adjustment = close / raw_close

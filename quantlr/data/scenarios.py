@@ -69,7 +69,7 @@ def with_close_path(prices: Prices, path_name: str, *, after_session: int, rng: 
     # A ticker that begins after the cut follows its first close.
     last_close = prices.close[np.maximum(n_before - 1, 0), np.arange(len(prices.tickers))]
     n_bars_after_cut = np.arange(len(prices.session))[:, None] - n_before + 1.0
-    path = _close_path(path_name, np.where(has_bar, prices.close, np.nan), last_close, n_bars_after_cut, rng)
+    path = _closes_along_path(path_name, np.where(has_bar, prices.close, np.nan), last_close, n_bars_after_cut, rng)
     close = np.where(later, path, prices.close)
     factor = close / prices.close
 
@@ -89,7 +89,7 @@ def with_close_path(prices: Prices, path_name: str, *, after_session: int, rng: 
     )
 
 
-def _close_path(
+def _closes_along_path(
     path_name: str, close: Array, last_close: Array, n_bars_after_cut: Array, rng: np.random.Generator
 ) -> Array:
     """Return (bars, tickers) closes after a cut, of one of `CLOSE_PATHS`.

@@ -33,7 +33,7 @@ class FileSource(Source):
     def fetch(self, request: FetchRequest) -> FetchedPrices:
         """Return the bars of the request's tickers from the file, or from the file of each in the folder."""
         if self.path.is_dir():
-            folder, path_by_ticker = self.path, _find_path_by_ticker(request.tickers, self.path)
+            folder, path_by_ticker = self.path, _find_file_path_by_ticker(request.tickers, self.path)
         elif self.path.is_file():
             folder, path_by_ticker = self.path.parent, dict.fromkeys(request.tickers, self.path)
         else:
@@ -66,7 +66,7 @@ def _read_price_files(
     return FetchedPrices(sorted_bars, source, combine_digests(digests), tuple(notes))
 
 
-def _find_path_by_ticker(tickers: Sequence[str], folder: Path) -> dict[str, Path]:
+def _find_file_path_by_ticker(tickers: Sequence[str], folder: Path) -> dict[str, Path]:
     """Return the file of each ticker: the one whose name is the ticker, in the folder or else nearest below it.
 
     Raises

@@ -67,7 +67,7 @@ def _iter_line_numbers_and_tickers(text: str, path: Path) -> Iterator[tuple[int,
         yield number, cells[column]
 
 
-def match_ticker(ticker: str, known_tickers: Collection[str]) -> str | None:
+def find_matching_ticker(ticker: str, known_tickers: Collection[str]) -> str | None:
     """Return the known ticker that equals `ticker`, or equals it with Stooq's suffix; None if there is none."""
     if ticker in known_tickers:
         return ticker
@@ -81,15 +81,15 @@ def require_known_tickers(tickers: Sequence[str], known_tickers: Sequence[str], 
     ------
     DataError : naming all unknown tickers, and a similar one for a single unknown ticker.
     """
-    unknown = [ticker for ticker in tickers if match_ticker(ticker, known_tickers) is None]
+    unknown = [ticker for ticker in tickers if find_matching_ticker(ticker, known_tickers) is None]
     if len(unknown) == 1:
-        text = f"{location} has no ticker {unknown[0]!r}, it has {_list_text(known_tickers)}"
+        text = f"{location} has no ticker {unknown[0]!r}, it has {_shortened_list_text(known_tickers)}"
         raise DataError(text + did_you_mean_text(unknown[0].upper(), known_tickers), key="data.tickers")
     if unknown:
-        text = f"{location} lacks {len(unknown)} of {len(tickers)} tickers: {_list_text(unknown)}"
+        text = f"{location} lacks {len(unknown)} of {len(tickers)} tickers: {_shortened_list_text(unknown)}"
         raise DataError(f"{text}; add their prices, or leave them out", key="data.tickers")
 
 
-def _list_text(names: Sequence[str]) -> str:
+def _shortened_list_text(names: Sequence[str]) -> str:
     n_more = len(names) - MAX_LISTED_TICKERS
     return ", ".join(names[:MAX_LISTED_TICKERS]) + (f" and {n_more} more" if n_more > 0 else "")

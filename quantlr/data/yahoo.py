@@ -95,7 +95,7 @@ class YahooSource(Source):
                 text = damages.get(ticker, f"not stored in {cache.folder}")
                 failures[ticker] = FetchError("unstored", f"{text}, and --offline does not use the network")
         else:
-            downloads, failures = self._download_missing_histories(request, histories)
+            downloads, failures = self._download_missing_histories_and_errors(request, histories)
             histories |= downloads
         notes = self._dropped_ticker_notes(failures, histories, n_tickers=len(tickers))
         used = {ticker: histories[ticker] for ticker in tickers if ticker not in failures}
@@ -113,7 +113,7 @@ class YahooSource(Source):
         due = {ticker: entry for ticker, entry in entries.items() if _needs_download(entry, end=end, now=now)}
         return {ticker: entry.last if entry else None for ticker, entry in due.items()}
 
-    def _download_missing_histories(
+    def _download_missing_histories_and_errors(
         self, request: FetchRequest, histories: Mapping[str, CachedHistory]
     ) -> tuple[dict[str, CachedHistory], dict[str, FetchError]]:
         """Download the missing sessions; return the completed histories and the errors, by ticker."""
@@ -126,7 +126,7 @@ class YahooSource(Source):
             return downloads, failures
         timeout = min(self.deadline, DOWNLOAD_TIMEOUT_SECONDS)
         with open_yahoo_client(self._environment, timeout_seconds=timeout) as client:
-            request_all = partial(_iter_responses, client, due, histories, now)
+            request_all = partial(_iter_tickers_and_responses, client, due, histories, now)
             counter = ProgressCounter("fetching", len(due), request.progress)
             try:
                 with closing(iter_in_background(request_all, timeout_seconds=self.deadline)) as responses:
@@ -135,7 +135,7 @@ class YahooSource(Source):
                             failures[ticker] = response
                         else:
                             ticker_cache = cache.ticker_cache(self.kind, ticker)
-                            downloads[ticker] = ticker_cache.add_response(self.kind, ticker, response)
+                            downloads[ticker] = ticker_cache.merge_response(self.kind, ticker, response)
                         counter.step()
             except ResultTimeoutError:
                 ticker = due[len(downloads) + len(failures)]
@@ -145,7 +145,7 @@ class YahooSource(Source):
                 message = f"{ticker}: {error}"
                 if downloads:
                     message += f" ({len(downloads)} of {len(due)} tickers were fetched, and are stored)"
-                raise Fault(f"{message}; {_outage_advice({**histories, **downloads}, request.tickers, now)}")
+                raise Fault(f"{message}; {_outage_advice_text({**histories, **downloads}, request.tickers, now)}")
         return downloads, failures
 
     def _dropped_ticker_notes(
@@ -172,12 +172,12 @@ class YahooSource(Source):
 
 def _needs_download(index_entry: CacheIndexEntry | None, *, end: dt.date | None, now: dt.datetime) -> bool:
     """Return whether a session up to `end`, or one that is over, has not been downloaded."""
-    if index_entry is None or (end is not None and end <= index_entry.complete_through):
+    if index_entry is None or (end is not None and end <= index_entry.complete_through_date):
         return index_entry is None
-    return index_entry.complete_through < last_finished_date(index_entry.exchange_info, now=now)
+    return index_entry.complete_through_date < last_finished_date(index_entry.exchange_info, now=now)
 
 
-def _iter_responses(
+def _iter_tickers_and_responses(
     client: YahooClient, tickers: Sequence[str], histories: Mapping[str, CachedHistory], now: dt.datetime, stop: Event
 ) -> Iterator[tuple[str, FetchResponse | FetchError]]:
     """Yield Yahoo's response for each ticker, one after the other, until an outage or the event."""
@@ -200,7 +200,7 @@ def _iter_responses(
                 return
 
 
-def _outage_advice(histories: Mapping[str, CachedHistory], tickers: Sequence[str], now: dt.datetime) -> str:
+def _outage_advice_text(histories: Mapping[str, CachedHistory], tickers: Sequence[str], now: dt.datetime) -> str:
     """Return what can be done while the network fails: which tickers are cached, and how old their prices are."""
     entries = [histories[ticker].index_entry for ticker in tickers if ticker in histories]
     if not entries:

@@ -289,7 +289,7 @@ def yfinance_table_to_response(
     is_unfinished = np.asarray(raw_bars.index > pd.Timestamp(finished))
     is_incomplete = raw_bars[list(RAW_PRICE_COLUMNS)].isna().any(axis=1).to_numpy() & ~is_unfinished
     unfinished, incomplete = ([date.date() for date in raw_bars.index[mask]] for mask in (is_unfinished, is_incomplete))
-    complete_bars = _keep_sessions(raw_bars, ~(is_unfinished | is_incomplete))
+    complete_bars = _keep_sessions_and_move_actions(raw_bars, ~(is_unfinished | is_incomplete))
     if complete_bars.empty:
         raise FetchError("empty", "Yahoo lists the ticker and has no bars of it that are complete")
     last = complete_bars.index[-1].date()
@@ -301,7 +301,7 @@ def yfinance_table_to_response(
         raw_bars=complete_bars,
         is_full_history=is_full_history,
         fetched_at=now,
-        complete_through=min([finished, *(date - dt.timedelta(days=1) for date in pending)]),
+        complete_through_date=min([finished, *(date - dt.timedelta(days=1) for date in pending)]),
         exchange_info=exchange_info,
         unfinished_session=unfinished[0] if unfinished else None,
         incomplete_sessions=tuple(incomplete),
@@ -329,7 +329,7 @@ def _yfinance_table_to_raw_bars(table: pd.DataFrame) -> RawBarFrame:
     return raw_bars.set_axis(pd.DatetimeIndex(dates, name="date"))
 
 
-def _keep_sessions(raw_bars: RawBarFrame, session_mask: BoolArray) -> RawBarFrame:
+def _keep_sessions_and_move_actions(raw_bars: RawBarFrame, session_mask: BoolArray) -> RawBarFrame:
     """Return some sessions; dividends and splits of the others are moved to the next session that is kept."""
     kept = raw_bars[session_mask].copy()
     next_kept = np.append(0, np.cumsum(session_mask)[:-1])  # index in `kept` of each session, or of the next one kept

@@ -28,7 +28,7 @@ from quantlr.data.csv.raw_table import (
     read_raw_table,
     source_path_error,
 )
-from quantlr.data.ticker_list import TICKER_HEADINGS, match_ticker, require_known_tickers
+from quantlr.data.ticker_list import TICKER_HEADINGS, find_matching_ticker, require_known_tickers
 
 BAR_FIELDS = ("open", "high", "low", "close", "adj_close", "volume")
 COLUMN_SPELLINGS = {
@@ -47,7 +47,7 @@ FIELD_BY_SPELLING = {spelling: field for field in BAR_FIELDS for spelling in COL
 IGNORED_YFINANCE_COLUMNS = {"dividends", "stocksplits", "capitalgains", "repaired"}
 """Columns that yfinance writes beside the prices and that are not read: its adjusted closes include them."""
 NO_TICKER = ""
-"""Key of `TableLayout.field_columns_by_ticker` in a file whose columns do not belong to tickers."""
+"""Key of `TableLayout.column_indices_by_ticker` in a file whose columns do not belong to tickers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,29 +57,29 @@ class TableLayout:
     Attributes
     ----------
     n_header_lines : number of lines of the header.
-    date_column : the column of dates.
-    field_columns_by_ticker : by ticker the column of each field; under `NO_TICKER` if columns do not belong to tickers.
-    ticker_column : the column of tickers, if each row names its own.
+    date_column_index : the column of dates.
+    column_indices_by_ticker : by ticker the column of each field; under `NO_TICKER` if no column belongs to a ticker.
+    ticker_column_index : the column of tickers, if each row names its own.
     price_prefix : text before a price, as a currency sign.
-    period_column : the column of the bar's length, "D" for a day.
+    period_column_index : the column of the bar's length, "D" for a day.
     """
 
     n_header_lines: int
-    date_column: int
-    field_columns_by_ticker: Mapping[str, Mapping[str, int]]
-    ticker_column: int | None = None
+    date_column_index: int
+    column_indices_by_ticker: Mapping[str, Mapping[str, int]]
+    ticker_column_index: int | None = None
     price_prefix: str = ""
-    period_column: int | None = None
+    period_column_index: int | None = None
 
 
-def detect_layout(raw_table: RawTable) -> TableLayout:
+def detect_table_layout(raw_table: RawTable) -> TableLayout:
     """Return the layout of a file.
 
     Raises
     ------
     DataError : no detector recognises it; the text names the column needed and those found.
     """
-    for detect in DETECTORS:
+    for detect in LAYOUT_DETECTORS:
         if layout := detect(raw_table):
             return layout
     headings = ", ".join(raw_table.first_lines[0])
@@ -102,19 +102,20 @@ def detect_yfinance_layout(raw_table: RawTable) -> TableLayout | None:
         spellings = [_normalize_heading(cell) for cell in field_line[1:]]
         known = FIELD_BY_SPELLING.keys() | IGNORED_YFINANCE_COLUMNS
         if set(spellings) <= known and set(spellings) & close_spellings:
-            columns = _columns_by_ticker(raw_table, spellings, ticker_line[1:])
+            columns = _column_indices_by_ticker(raw_table.path, spellings, ticker_line[1:])
             return TableLayout(3 if has_index_line else 2, 0, columns)
     return None
 
 
-def _columns_by_ticker(raw_table: RawTable, spellings: list[str], tickers: Sequence[str]) -> dict[str, dict[str, int]]:
+def _column_indices_by_ticker(path: Path, spellings: list[str], tickers: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Return by ticker the column of each field, from a line of fields and one of tickers, both without the dates."""
     columns_by_ticker: dict[str, dict[str, int]] = {}
     for index, (spelling, ticker) in enumerate(zip(spellings, tickers, strict=True), start=1):
         if spelling in IGNORED_YFINANCE_COLUMNS:
             continue
         columns, field = columns_by_ticker.setdefault(ticker.strip(), {}), FIELD_BY_SPELLING[spelling]
         if field in columns:
-            raise source_path_error(f"{raw_table.path} has the column {field} of {ticker} twice")
+            raise source_path_error(f"{path} has the column {field} of {ticker} twice")
         columns[field] = index
     return columns_by_ticker
 
@@ -162,7 +163,7 @@ def _is_date_heading(heading: str) -> bool:
     return _normalize_heading(heading) in COLUMN_SPELLINGS["date"]
 
 
-DETECTORS = (detect_yfinance_layout, detect_long_layout, detect_wide_layout)
+LAYOUT_DETECTORS = (detect_yfinance_layout, detect_long_layout, detect_wide_layout)
 
 
 BarFrame = pd.DataFrame
@@ -188,13 +189,13 @@ def read_bars(content: bytes, *, path: Path, tickers: Sequence[str]) -> tuple[di
     DataError : a ticker is not in the file, or a cell can't be read; the text names its line.
     """
     raw_table = read_raw_table(content, path=path)
-    layout = detect_layout(raw_table)
-    table, notes = _drop_blank_rows(raw_table.read_cells(n_header_lines=layout.n_header_lines), layout)
+    layout = detect_table_layout(raw_table)
+    table, notes = _drop_blank_rows(raw_table.read_cell_table(n_header_lines=layout.n_header_lines), layout)
     _require_daily_bars(table, layout)
-    if NO_TICKER in layout.field_columns_by_ticker:
+    if NO_TICKER in layout.column_indices_by_ticker:
         return _long_table_to_bars_by_ticker(table, layout, tickers), notes
-    headings = list(layout.field_columns_by_ticker)
-    known = any(match_ticker(name, headings) or did_you_mean_text(name.upper(), headings) for name in tickers)
+    headings = list(layout.column_indices_by_ticker)
+    known = any(find_matching_ticker(name, headings) or did_you_mean_text(name.upper(), headings) for name in tickers)
     if not known and layout.n_header_lines == 1:
         text = f"{path} has no column of closes ('Close'), nor one named {tickers[0]}, it has: "
         raise source_path_error(text + ", ".join(raw_table.first_lines[0]))
@@ -209,7 +210,7 @@ def read_bars(content: bytes, *, path: Path, tickers: Sequence[str]) -> tuple[di
 
 def _drop_blank_rows(table: CellTable, layout: TableLayout) -> tuple[CellTable, list[Note]]:
     """Return the table without rows of blank cells only, which spreadsheets write, and a note on them."""
-    blank = blank_cell_mask(table.cells.iloc[:, layout.date_column])
+    blank = blank_cell_mask(table.cells.iloc[:, layout.date_column_index])
     for _, column in table.cells.items() if blank.any() else ():
         blank = blank & blank_cell_mask(column)
     if blank.all():
@@ -222,42 +223,42 @@ def _drop_blank_rows(table: CellTable, layout: TableLayout) -> tuple[CellTable, 
 
 def _require_daily_bars(table: CellTable, layout: TableLayout) -> None:
     """Raise an error if the file states that a bar is not one day long."""
-    if layout.period_column is None:
+    if layout.period_column_index is None:
         return
-    periods = cells_to_text(table.cells.iloc[:, layout.period_column])
+    periods = cells_to_text(table.cells.iloc[:, layout.period_column_index])
     if (periods != "D").any():
         row = int((periods != "D").argmax())
         reason = f"needed daily bars ('D'), found {periods.iloc[row]!r}; give the daily file"
-        raise table.cell_error(layout.period_column, row, reason)
+        raise table.cell_error(layout.period_column_index, row, reason)
 
 
 def _long_table_to_bars_by_ticker(table: CellTable, layout: TableLayout, tickers: Sequence[str]) -> dict[str, BarFrame]:
     """Return the bars of a file that has one row per bar."""
-    fields = layout.field_columns_by_ticker[NO_TICKER]
-    if layout.ticker_column is None:
+    fields = layout.column_indices_by_ticker[NO_TICKER]
+    if layout.ticker_column_index is None:
         if len(tickers) > 1:
             text = f"{table.path} has no ticker column, so it can hold one ticker"
             advice = "add a column 'ticker', or give a folder with one file per ticker"
             raise source_path_error(f"{text}, and data.tickers names {len(tickers)}; {advice}")
-        return {tickers[0]: _to_bar_frame(table, layout, fields, *parse_dates(table, layout.date_column))}
-    row_tickers = cells_to_text(table.cells.iloc[:, layout.ticker_column])
+        return {tickers[0]: _to_bar_frame(table, layout, fields, *parse_dates(table, layout.date_column_index))}
+    row_tickers = cells_to_text(table.cells.iloc[:, layout.ticker_column_index])
     tickers_in_file = row_tickers.unique().tolist()
     require_known_tickers(tickers, tickers_in_file, str(table.path))
-    name_by_ticker = {ticker: str(match_ticker(ticker, tickers_in_file)) for ticker in tickers}
+    name_by_ticker = {ticker: str(find_matching_ticker(ticker, tickers_in_file)) for ticker in tickers}
     keep = row_tickers.isin(name_by_ticker.values())
     table = replace(table, cells=table.cells[keep])
-    frame = _to_bar_frame(table, layout, fields, *parse_dates(table, layout.date_column))
-    frames = frame.groupby(row_tickers[keep].to_numpy())
-    return {ticker: frames.get_group(name) for ticker, name in name_by_ticker.items()}
+    frame = _to_bar_frame(table, layout, fields, *parse_dates(table, layout.date_column_index))
+    rows_by_name = frame.groupby(row_tickers[keep].to_numpy()).indices
+    return {ticker: frame.iloc[rows_by_name[name]] for ticker, name in name_by_ticker.items()}
 
 
 def _wide_table_to_bars_by_ticker(table: CellTable, layout: TableLayout, tickers: Sequence[str]) -> dict[str, BarFrame]:
     """Return bars by ticker, from each ticker's first price to its last."""
-    columns_by_ticker = layout.field_columns_by_ticker
-    dates, utc_offsets = parse_dates(table, layout.date_column)
+    columns_by_ticker = layout.column_indices_by_ticker
+    dates, utc_offsets = parse_dates(table, layout.date_column_index)
     bars: dict[str, BarFrame] = {}
     for ticker in tickers:
-        columns = columns_by_ticker[str(match_ticker(ticker, columns_by_ticker))]
+        columns = columns_by_ticker[str(find_matching_ticker(ticker, columns_by_ticker))]
         frame = _to_bar_frame(table, layout, columns, dates, utc_offsets)
         priced = np.flatnonzero(np.any([frame[name].notna() for name in PRICE_FIELDS], axis=0))
         bars[ticker] = frame.iloc[priced[0] : priced[-1] + 1] if len(priced) else frame.iloc[:0]
@@ -265,11 +266,11 @@ def _wide_table_to_bars_by_ticker(table: CellTable, layout: TableLayout, tickers
 
 
 def _to_bar_frame(
-    table: CellTable, layout: TableLayout, columns: Mapping[str, int], dates: DateArray, utc_offsets: Array
+    table: CellTable, layout: TableLayout, column_indices: Mapping[str, int], dates: DateArray, utc_offsets: Array
 ) -> BarFrame:
     """Return all rows as bars; the close is the adjusted close if there is no other, other missing fields are NaN."""
-    prefixes = dict.fromkeys(PRICE_FIELDS, layout.price_prefix)
-    fields = {name: parse_numbers(table, index, prefix=prefixes.get(name, "")) for name, index in columns.items()}
+    prefixes = {**dict.fromkeys(PRICE_FIELDS, layout.price_prefix), "volume": ""}
+    fields = {name: parse_numbers(table, index, prefix=prefixes[name]) for name, index in column_indices.items()}
     if "close" not in fields:
         fields["close"] = fields["adj_close"]
     values = {name: fields.get(name, np.full(len(table.cells), np.nan)) for name in BAR_FIELDS}

@@ -64,16 +64,16 @@ class RawTable:
     ----------
     path : path of the file, for messages.
     first_lines : the cells of its first `MAX_HEADER_LINES` lines that are not empty.
-    read_body : returns the cells below a header of the given number of lines, indexed by line.
+    read_body_cells : returns the cells below a header of the given number of lines, indexed by line.
     """
 
     path: Path
     first_lines: tuple[tuple[str, ...], ...]
-    read_body: Callable[[int], pd.DataFrame]
+    read_body_cells: Callable[[int], pd.DataFrame]
 
-    def read_cells(self, *, n_header_lines: int) -> CellTable:
+    def read_cell_table(self, *, n_header_lines: int) -> CellTable:
         """Return the cells below a header of `n_header_lines` lines."""
-        body = self.read_body(n_header_lines)
+        body = self.read_body_cells(n_header_lines)
         header = zip(*self.first_lines[:n_header_lines], strict=True)
         headings = [" ".join(filter(None, map(str.strip, cells))) for cells in header]
         names = [heading or f"column {number}" for number, heading in enumerate(headings, start=1)]
@@ -131,7 +131,7 @@ def _read_csv(content: bytes, path: Path) -> RawTable:
         raise source_path_error(f"{path} is empty; needed a header line and prices")
     n_columns = len(first_lines[0])
     return RawTable(
-        path, first_lines, lambda n_lines: _parse_csv(content, path, n_columns=n_columns, n_skipped=n_lines)
+        path, first_lines, lambda n_lines: _parse_csv_cells(content, path, n_columns=n_columns, n_skipped=n_lines)
     )
 
 
@@ -142,7 +142,7 @@ def _decode_utf8(content: bytes, path: Path) -> str:
         raise source_path_error(f"{path} is not UTF-8 text (byte {error.start})") from error
 
 
-def _parse_csv(content: bytes, path: Path, *, n_columns: int, n_skipped: int) -> pd.DataFrame:
+def _parse_csv_cells(content: bytes, path: Path, *, n_columns: int, n_skipped: int) -> pd.DataFrame:
     """Return the cells, as text, of the lines after the first `n_skipped` that are not empty."""
     names = [str(index) for index in range(n_columns)]
     invalid_rows: list[arrow_csv.InvalidRow] = []
@@ -262,17 +262,17 @@ def parse_dates(table: CellTable, column_index: int) -> tuple[DateArray, Array]:
         _require_dates(table, column_index, dates)
         return dates, np.full(len(dates), np.nan)
     # Each different text is parsed once: files of many tickers repeat their dates.
-    codes, texts = pd.factorize(cells_to_text(cells))
+    text_ids, texts = pd.factorize(cells_to_text(cells))
     pattern = next((pattern for pattern in DATE_PATTERNS if re.fullmatch(pattern, texts[0])), DATE_PATTERNS[0])
     groups = pd.Series(texts).str.extract(f"^(?:{pattern})$")
     numbers = groups.drop(columns="time", errors="ignore").apply(pd.to_numeric).fillna(0).astype(np.int64)
     if "first" in numbers:
-        numbers = _name_day_and_month(table, column_index, numbers, codes)
+        numbers = _name_day_and_month(table, column_index, numbers, text_ids)
     calendar_days = pd.to_datetime(numbers[["year", "month", "day"]], errors="coerce")
-    dates = calendar_days.to_numpy().astype(DATE_DTYPE)[codes]
+    dates = calendar_days.to_numpy().astype(DATE_DTYPE)[text_ids]
     _require_dates(table, column_index, dates)
     offsets = _utc_offset_minutes(groups["time"]) if "time" in groups else np.full(len(texts), np.nan)
-    return dates, offsets[codes]
+    return dates, offsets[text_ids]
 
 
 def _text_to_floats(text: pd.Series[str]) -> Array:
@@ -296,13 +296,13 @@ def _require_dates(table: CellTable, column_index: int, dates: DateArray) -> Non
     raise table.cell_error(column_index, row, reason)
 
 
-def _name_day_and_month(table: CellTable, column_index: int, numbers: pd.DataFrame, codes: IntArray) -> pd.DataFrame:
+def _name_day_and_month(table: CellTable, column_index: int, numbers: pd.DataFrame, text_ids: IntArray) -> pd.DataFrame:
     """Return the columns `first` and `second` renamed to day and month, by the texts in which one is above 12.
 
     Parameters
     ----------
     numbers : the numbers in each different text.
-    codes : (rows,) index of each row's text among the different texts.
+    text_ids : (rows,) index of each row's text among the different texts.
     """
     first_is_day, second_is_day = (np.flatnonzero(numbers[name] > 12) for name in ("first", "second"))
     if len(first_is_day) and not len(second_is_day):
@@ -313,7 +313,7 @@ def _name_day_and_month(table: CellTable, column_index: int, numbers: pd.DataFra
     row, other = 0, ""
     reason = "day and month can't be distinguished, since no number of the column is above 12"
     if len(first_is_day):
-        earlier, row = sorted(int(np.argmax(codes == code)) for code in (first_is_day[0], second_is_day[0]))
+        earlier, row = sorted(int(np.argmax(text_ids == index)) for index in (first_is_day[0], second_is_day[0]))
         other = f", and {texts.iloc[earlier]!r} in line {texts.index[earlier]}"
         reason = "day and month stand in both orders"
     text = f"found {texts.iloc[row]!r}{other}: {reason}; rewrite the dates as 2005-12-31"

@@ -59,7 +59,7 @@ class TALib(Feature):
         name = str(raw_config["function"]).upper()
         given = {key: value for key, value in raw_config.items() if key not in cls.model_fields}
         parameters = _parameters_with_defaults(name, given)
-        _price_unit_mask(name, tuple(parameters.items()))
+        _output_in_price_units_mask(name, tuple(parameters.items()))
         return {"kind": "talib", **raw_config, "function": name, **parameters}
 
     example_parameters = (
@@ -77,11 +77,11 @@ class TALib(Feature):
     def compute(self, prices: Prices) -> FeatureColumns:
         """One column per output, as TA-Lib documents it; as a fraction of the close where it is in units of price."""
         function = _load_talib_function(self.function, self.parameters)
-        in_price_units = _price_unit_mask(self.function, tuple(self.parameters.items()))
+        in_price_units = _output_in_price_units_mask(self.function, tuple(self.parameters.items()))
         outputs = np.full((len(in_price_units), *prices.close.shape), np.nan)
         for ticker, bars in enumerate(prices.n_bars):
             inputs = {name: np.ascontiguousarray(getattr(prices, name)[:bars, ticker]) for name in INPUT_NAMES}
-            outputs[:, :bars, ticker] = _compute_outputs(function, inputs)
+            outputs[:, :bars, ticker] = _compute_talib_outputs(function, inputs)
         suffix = "".join(f"_{value:g}" for value in self.parameters.values())
         columns: FeatureColumns = {}
         for output_name, values, is_price in zip(function.output_names, outputs, in_price_units, strict=True):
@@ -126,7 +126,7 @@ def _parameters_with_defaults(function_name: str, given_parameters: Mapping[str,
 
 
 @lru_cache(maxsize=256)
-def _price_unit_mask(function_name: str, parameters: ParameterItems) -> tuple[bool, ...]:
+def _output_in_price_units_mask(function_name: str, parameters: ParameterItems) -> tuple[bool, ...]:
     """Return which outputs are in units of the price, by computing them on synthetic prices and on twice those.
 
     Raises
@@ -135,15 +135,15 @@ def _price_unit_mask(function_name: str, parameters: ParameterItems) -> tuple[bo
         outputs depend on the currency's unit in another way.
     """
     function = _load_talib_function(function_name, dict(parameters))
-    other_inputs = [name for name in _input_names(function) if name not in INPUT_NAMES]
+    other_inputs = [name for name in _talib_input_names(function) if name not in INPUT_NAMES]
     if other_inputs or function_name in INDEX_FUNCTIONS:
         reason = f"it needs {', '.join(other_inputs)}" if other_inputs else "its outputs are positions in an array"
         raise ValueError(f"{function_name} can't be a feature: {reason}")
     try:
         bars = _synthetic_bars(int(function.lookback) + N_PROBE_BARS)
-        outputs = _compute_outputs(function, bars)
+        outputs = _compute_talib_outputs(function, bars)
         doubled_bars = {name: values * (1 if name == "volume" else 2) for name, values in bars.items()}
-        outputs_of_doubled = _compute_outputs(function, doubled_bars)
+        outputs_of_doubled = _compute_talib_outputs(function, doubled_bars)
     except Exception as error:
         values = ", ".join(f"{key} {value:g}" for key, value in parameters)
         raise ValueError(f"{function_name} does not take {values or 'these inputs'}: {error}") from error
@@ -157,17 +157,17 @@ def _price_unit_mask(function_name: str, parameters: ParameterItems) -> tuple[bo
     return tuple(np.asarray(is_doubled & ~is_same).tolist())
 
 
-def _input_names(function: Any) -> list[str]:
+def _talib_input_names(function: Any) -> list[str]:
     """Return the names of all inputs of one of TA-Lib's functions, which it lists singly or in groups."""
     return [name for names in function.input_names.values() for name in ([names] if isinstance(names, str) else names)]
 
 
-def _compute_outputs(talib_function: Any, inputs: Mapping[str, Array]) -> Array:
+def _compute_talib_outputs(talib_function: Any, inputs: Mapping[str, Array]) -> Array:
     """Return a function's (outputs, bars), NaN during the warm-up and from a missing input on.
 
     TA-Lib itself returns 0 during the warm-up of integer outputs, and continues some recursions after a NaN.
     """
-    inputs_used = np.stack([inputs[name] for name in _input_names(talib_function)])
+    inputs_used = np.stack([inputs[name] for name in _talib_input_names(talib_function)])
     missing: BoolArray = np.asarray(np.isnan(inputs_used).any(axis=0))
     n_bars = len(missing)
     first = next(iter(np.flatnonzero(~missing)), n_bars)
