@@ -314,7 +314,7 @@ def test_a_date_is_in_the_future_only_if_it_is_so_in_every_time_zone(tmp_path: P
     latest = latest_date_worldwide()
     assert before <= latest <= dt.datetime.now(ZoneInfo("Pacific/Kiritimati")).date()
     table = bars()
-    table.index = table.index + (pd.Timestamp(latest) - table.index[-1])
+    table.index = pd.DatetimeIndex(table.index) + (pd.Timestamp(latest) - pd.Timestamp(table.index[-1]))
     table.to_csv(tmp_path / "x.csv", index_label="Date")
     assert len(load_file(tmp_path).sessions) == 60
     table.index = table.index[:-1].append(table.index[-1:] + pd.Timedelta(days=2))
