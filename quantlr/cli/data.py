@@ -82,13 +82,13 @@ def _fetch_and_print(options: Options, config_path: Path) -> None:
     from quantlr.cli.terminal import print_notes, progress_bar
     from quantlr.config.run_config import load_config
     from quantlr.core.timing import iso_date
+    from quantlr.data.source import FetchRequest
     from quantlr.report.summary import note_text
 
     config = load_config(config_path, settings=options.settings, name=options.name)
     data = config.run.data
-    start, end = data.start, data.end
     with config.add_location_to_errors(), progress_bar(options.messages) as progress:
-        fetched = data.source.fetch(data.tickers, start=start, end=end, offline=options.offline, progress=progress)
+        fetched = data.source.fetch(FetchRequest(data.tickers, data.start, data.end, options.offline, progress))
     rows: dict[str, dict[str, Any]] = {}
     for ticker, bars in fetched.bars.items():
         span = {"first": iso_date(bars.index[0]), "last": iso_date(bars.index[-1])} if len(bars) else {}

@@ -19,6 +19,8 @@ key's location as ``file:line:column``.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class QuantlrError(Exception):
     """Base class of all errors that quantlr raises; the message is meant for the user."""
@@ -75,3 +77,11 @@ class OutputError(UserError):
 
 class Fault(QuantlrError):
     """An error outside config, options and data: disk, network or a lock."""
+
+
+def did_you_mean_text(word: str, known_words: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """Return a question for the known word of the most similar spelling, to end an error; "" if none is similar."""
+    from difflib import get_close_matches
+
+    matches = get_close_matches(word, list(known_words), n=1, cutoff=cutoff)
+    return f"; did you mean {matches[0]}?" if matches else ""

@@ -52,7 +52,7 @@ class FetchResponse:
     raw_bars : finished sessions; see `RawBarFrame`.
     is_full_history : whether all history was requested, not only the newest sessions.
     fetched_at : time of the request, in UTC.
-    complete_through : date up to which no session will be added.
+    complete_through_date : date up to which no session will be added.
     exchange_info : exchange, time zone, currency and the like, as the source states them.
     unfinished_session : session that was left out because it was not over.
     incomplete_sessions : sessions that were left out because a price was missing.
@@ -61,7 +61,7 @@ class FetchResponse:
     raw_bars: RawBarFrame
     is_full_history: bool
     fetched_at: dt.datetime
-    complete_through: dt.date
+    complete_through_date: dt.date
     exchange_info: Mapping[str, str]
     unfinished_session: dt.date | None = None
     incomplete_sessions: tuple[dt.date, ...] = ()
@@ -94,7 +94,7 @@ class CacheIndexEntry(ConfigSection):
     Attributes
     ----------
     sha256 : the file of the history in use, from session `first` to `last`.
-    complete_through, exchange_info, unfinished_session, incomplete_sessions : see `FetchResponse`.
+    complete_through_date, exchange_info, unfinished_session, incomplete_sessions : see `FetchResponse`.
     """
 
     model_config = ConfigDict(populate_by_name=True)
@@ -106,7 +106,7 @@ class CacheIndexEntry(ConfigSection):
     last: dt.date
     bars: int
     fetched: dt.datetime
-    complete_through: dt.date = Field(alias="through")
+    complete_through_date: dt.date = Field(alias="through")
     exchange_info: dict[str, str] = Field(alias="about")
     unfinished_session: dt.date | None = Field(alias="unfinished")
     incomplete_sessions: tuple[dt.date, ...] = Field(alias="incomplete")
@@ -147,7 +147,7 @@ class TickerCache:
         except FileNotFoundError:
             return None
         except ValidationError as error:
-            raise _set_aside_damaged_file(self._index_path, "is no index of prices") from error
+            raise _set_aside_file_and_make_error(self._index_path, "is no index of prices") from error
 
     def read_history(self) -> CachedHistory | None:
         """Return the cached history, None if there is none; errors as `read_cache_index`, and a wrong checksum."""
@@ -159,7 +159,7 @@ class TickerCache:
                 return CachedHistory(entry, self._read_raw_bars(entry.sha256))
         raise DamagedFileError(f"the history that {self._index_path} names is missing")
 
-    def add_response(self, source: str, ticker: str, response: FetchResponse) -> CachedHistory:
+    def merge_response(self, source: str, ticker: str, response: FetchResponse) -> CachedHistory:
         """Write a response to the cache, merge it into the history, and return the result.
 
         Raises
@@ -208,21 +208,17 @@ class TickerCache:
         with suppress(DamagedFileError, FileNotFoundError):  # a damaged history is replaced
             previous = self.read_cache_index()
             old_bars = self._read_raw_bars(previous.sha256) if previous else None
-        new_bars, revision = response.raw_bars, None
-        if old_bars is not None:
-            revision = find_history_revision(old_bars, new_bars)
-            new_bars = merge_raw_bars(old_bars, new_bars)
-        elif not response.is_full_history:
+        if old_bars is None and not response.is_full_history:
             raise Fault(f"the stored prices of {ticker} were lost while new ones were fetched; run again")
+        new_bars = response.raw_bars if old_bars is None else merge_raw_bars(old_bars, response.raw_bars)
         first, last = (session.date() for session in response.raw_bars.index[[0, -1]])
-        digest = self._write_raw_bars(response.raw_bars)
-        cached_response = CachedResponse(sha256=digest, fetched=response.fetched_at, first=first, last=last)
-        sha256 = self._write_raw_bars(new_bars)
-        responses, revisions, incomplete = [cached_response], [], [*response.incomplete_sessions]
+        digest, sha256 = self._write_raw_bars(response.raw_bars), self._write_raw_bars(new_bars)
+        responses = [CachedResponse(sha256=digest, fetched=response.fetched_at, first=first, last=last)]
+        revisions, incomplete = [], [*response.incomplete_sessions]
         if previous:
-            responses, revisions = [*previous.responses, cached_response], [*previous.revisions]
+            responses, revisions = [*previous.responses, *responses], [*previous.revisions]
             incomplete = [date for date in previous.incomplete_sessions if date < first] + incomplete
-            if revision:
+            if old_bars is not None and (revision := find_history_revision(old_bars, response.raw_bars)):
                 digests = {"before": previous.sha256, "after": sha256}
                 revisions.append(RevisionRecord(fetched=response.fetched_at, **digests, **asdict(revision)))
         entry = CacheIndexEntry(
@@ -233,7 +229,7 @@ class TickerCache:
             last=new_bars.index[-1].date(),
             bars=len(new_bars),
             fetched=response.fetched_at,
-            complete_through=response.complete_through,
+            complete_through_date=response.complete_through_date,
             exchange_info=dict(response.exchange_info),
             unfinished_session=response.unfinished_session,
             incomplete_sessions=tuple(incomplete),
@@ -261,7 +257,7 @@ class TickerCache:
         content = _read_bytes(path)
         digest = sha256_hex(content)
         if digest != sha256:
-            raise _set_aside_damaged_file(path, f"has the checksum {digest[:12]}… and not that of its name")
+            raise _set_aside_file_and_make_error(path, f"has the checksum {digest[:12]}… and not that of its name")
         # Column by column takes half of the time of pandas.read_parquet.
         table = ParquetFile(BufferReader(content)).read(use_threads=False)
         columns = {name: table.column(name).to_numpy() for name in table.column_names}
@@ -307,7 +303,7 @@ def _read_bytes(path: Path) -> bytes:
         raise Fault(f"{path} can't be read: {error.strerror or error}") from error
 
 
-def _set_aside_damaged_file(path: Path, reason: str) -> DamagedFileError:
+def _set_aside_file_and_make_error(path: Path, reason: str) -> DamagedFileError:
     """Rename a damaged file so that it is not read again, and return the error that states the reason."""
     aside = path.with_suffix(DAMAGED_FILE_SUFFIX)
     with suppress(OSError):

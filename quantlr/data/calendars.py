@@ -6,7 +6,6 @@ import datetime as dt
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib.metadata import version
 from urllib.parse import quote
 
@@ -16,12 +15,12 @@ from pydantic import ValidationError
 
 from quantlr.core.atomic import atomic_write, cache_dir
 from quantlr.core.components import ConfigSection
-from quantlr.core.errors import DataError
+from quantlr.core.errors import DataError, did_you_mean_text
 from quantlr.core.values import BoolArray
 from quantlr.data.csv.raw_table import DATE_DTYPE, DateArray
 
-EXTRA_CACHED_DAYS = np.timedelta64(366, "D")
-"""Days of a calendar that are cached beyond the dates asked for, since the next run has newer prices."""
+EXTRA_CACHED_TIMEDELTA = dt.timedelta(days=366)
+"""Time of a calendar that are cached beyond the dates asked for, since the next run has newer prices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,28 +62,22 @@ def load_sessions(calendar_name: str, *, first_date: np.datetime64, last_date: n
     # The version is in the name, since another one may have other holidays.
     name = f"{version('exchange_calendars')}-{quote(calendar_name, safe='')}.json"
     path = cache_dir() / "calendars" / name
-    sessions: CalendarSessions | None = None
+    first, last = np.array([first_date, last_date], dtype="datetime64[D]").tolist()
+    calendar: CachedCalendar | None = None
     with suppress(OSError, ValidationError):
-        cached = CachedCalendar.model_validate_json(path.read_bytes())
-        asked = np.array(cached.asked, dtype=DATE_DTYPE)
-        if asked[0] <= first_date and last_date <= asked[1]:
-            recorded = np.array(cached.recorded, dtype=DATE_DTYPE)
-            sessions = CalendarSessions(np.array(cached.dates, dtype=DATE_DTYPE), recorded[0], recorded[1])
-    if sessions is None:
-        last_cached_date = last_date + EXTRA_CACHED_DAYS
-        sessions = _compute_sessions(calendar_name, first_date, last_cached_date)
-        limits = first_date, last_cached_date, sessions.first_recorded_date, sessions.last_recorded_date
-        days = np.array(limits, dtype="datetime64[D]").tolist()
-        dates = sessions.dates.astype("datetime64[D]").tolist()
-        cached = CachedCalendar(asked=days[:2], recorded=days[2:], dates=dates)
+        calendar = CachedCalendar.model_validate_json(path.read_bytes())
+    if calendar is None or first < calendar.asked[0] or last > calendar.asked[1]:
+        calendar = _compute_calendar_for_cache(calendar_name, first, last + EXTRA_CACHED_TIMEDELTA)
         with suppress(OSError):  # without a cache the next run computes it again
             path.parent.mkdir(parents=True, exist_ok=True)
-            atomic_write(path, cached.model_dump_json().encode())
-    first, last = max(first_date, sessions.first_recorded_date), min(last_date, sessions.last_recorded_date)
-    return CalendarSessions(sessions.dates[(sessions.dates >= first) & (sessions.dates <= last)], first, last)
+            atomic_write(path, calendar.model_dump_json().encode())
+    limits = max(first, calendar.recorded[0]), min(last, calendar.recorded[1])
+    first_recorded, last_recorded = np.array(limits, dtype=DATE_DTYPE)
+    dates = np.array(calendar.dates, dtype=DATE_DTYPE)
+    return CalendarSessions(dates[(dates >= first_recorded) & (dates <= last_recorded)], first_recorded, last_recorded)
 
 
-def _compute_sessions(calendar_name: str, first_date: np.datetime64, last_date: np.datetime64) -> CalendarSessions:
+def _compute_calendar_for_cache(calendar_name: str, first_date: dt.date, last_date: dt.date) -> CachedCalendar:
     """Return the sessions between two dates by exchange_calendars."""
     start, end = pd.Timestamp(first_date), pd.Timestamp(last_date)
     with warnings.catch_warnings():
@@ -93,22 +86,19 @@ def _compute_sessions(calendar_name: str, first_date: np.datetime64, last_date: 
 
         names = exchange_calendars.get_calendar_names(include_aliases=True)
         if calendar_name not in names:
-            near = get_close_matches(calendar_name.upper(), names, n=1, cutoff=0.4)
-            guess = f"; did you mean {near[0]}?" if near else ""
-            text = f"needs a calendar of exchange_calendars, like XNYS, found {calendar_name!r}{guess}"
-            raise DataError(text, key="data.calendar")
+            text = f"needs a calendar of exchange_calendars, like XNYS, found {calendar_name!r}"
+            raise DataError(text + did_you_mean_text(calendar_name.upper(), names, cutoff=0.4), key="data.calendar")
         try:
-            sessions = _exchange_sessions(calendar_name, start, end)
+            sessions = _exchange_session_index(calendar_name, start, end)
         except ValueError:  # the dates are not all within those for which its holidays are recorded
             calendar = exchange_calendars.get_calendar(calendar_name)
             start, end = max(start, calendar.bound_min() or start), min(end, calendar.bound_max() or end)
-            sessions = _exchange_sessions(calendar_name, start, end)
-    dates = np.asarray(sessions.to_numpy().astype(DATE_DTYPE))
-    first, last = np.datetime64(start, "us"), np.datetime64(end, "us")
-    return CalendarSessions(dates[(dates >= first) & (dates <= last)], first, last)
+            sessions = _exchange_session_index(calendar_name, start, end)
+    dates = sessions[(sessions >= start) & (sessions <= end)].date.tolist()
+    return CachedCalendar(asked=(first_date, last_date), recorded=(start.date(), end.date()), dates=dates)
 
 
-def _exchange_sessions(calendar_name: str, start: pd.Timestamp, end: pd.Timestamp) -> pd.DatetimeIndex:
+def _exchange_session_index(calendar_name: str, start: pd.Timestamp, end: pd.Timestamp) -> pd.DatetimeIndex:
     """Return the sessions of a calendar, also of one day or of dates without a session, which the library refuses."""
     import exchange_calendars
 

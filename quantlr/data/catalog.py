@@ -87,35 +87,29 @@ def feature_catalog_entries() -> list[CatalogEntry]:
 
 def component_catalog_entries(classes: Sequence[type[Component]], *, method: str = "") -> list[CatalogEntry]:
     """Return the components of a catalogue; the documentation of `method`, if it is named, describes their values."""
-    return [_catalog_entry(component, getattr(component, method) if method else None) for component in classes]
+    entries = [_catalog_entry_without_example(component, getattr(component, method, None)) for component in classes]
+    examples = [_to_config_value(component.examples()[0]) for component in classes]
+    return [replace(entry, example=example) for entry, example in zip(entries, examples, strict=True)]
 
 
 def _feature_catalog_entry(feature_class: type[Feature], prices: Prices) -> CatalogEntry:
     """Return the entry of a feature, with the columns of its example, or the reason why it can't be used."""
     transform = getattr(feature_class, "transform_column", feature_class.compute)
-    kind = component_kind(feature_class)
+    entry = _catalog_entry_without_example(feature_class, transform)
     try:
         example = cast("Feature", feature_class.examples()[0])
-        columns = tuple(example.compute(prices))
-        entry = _catalog_entry(feature_class, transform)
+        columns, warm_up = tuple(example.compute(prices)), example.warm_up()
     except (ValueError, DataError) as error:
         reason = str(error.errors()[0]["msg"] if isinstance(error, ValidationError) else error)
-        reason = reason.removeprefix("Value error, ")
-        texts = (
-            _docstring_first_paragraph(feature_class),
-            _component_parameters(feature_class),
-            _docstring_first_paragraph(transform),
-        )
-        return CatalogEntry(kind, *texts, {"kind": kind}, unavailable_reason=reason)
-    return replace(entry, columns=columns, warm_up=example.warm_up())
+        return replace(entry, unavailable_reason=reason.removeprefix("Value error, "))
+    return replace(entry, example=_to_config_value(example), columns=columns, warm_up=warm_up)
 
 
-def _catalog_entry(component_class: type[Component], method: Any) -> CatalogEntry:
+def _catalog_entry_without_example(component_class: type[Component], method: Any) -> CatalogEntry:
     """Return the entry of a component whose values are described by the documentation of `method`, if there is one."""
-    example = _to_config_value(component_class.examples()[0])
-    parameters = _component_parameters(component_class)
+    kind, parameters = component_kind(component_class), _component_parameters(component_class)
     summary, values = _docstring_first_paragraph(component_class), _docstring_first_paragraph(method) if method else ""
-    return CatalogEntry(component_kind(component_class), summary, parameters, values, example)
+    return CatalogEntry(kind, summary, parameters, values, {"kind": kind})
 
 
 def _component_parameters(component_class: type[Component]) -> tuple[ComponentParameter, ...]:

@@ -105,7 +105,7 @@ def with_adjusted_close_and_volume(raw_bars: RawBarFrame, *, ticker: str) -> Bar
 
 def find_history_revision(old_bars: RawBarFrame, new_bars: RawBarFrame) -> HistoryRevision | None:
     """Return how `new_bars` differ from `old_bars` on the sessions that both cover, None if they do not."""
-    common, differs = _compare_common_sessions(old_bars, new_bars)
+    common, differs = _common_dates_and_changes(old_bars, new_bars)
     changed = common[np.flatnonzero(differs.any(axis=1))]
     # Sessions of one version between the first and the last session of the other, which lacks them.
     removed = old_bars.loc[new_bars.index[0] : new_bars.index[-1]].index.difference(common)
@@ -128,7 +128,7 @@ def find_history_revision(old_bars: RawBarFrame, new_bars: RawBarFrame) -> Histo
 
 def merge_raw_bars(old_bars: RawBarFrame, new_bars: RawBarFrame) -> RawBarFrame:
     """Return `old_bars` replaced by `new_bars` where these cover them; where both agree, to the old digit."""
-    common, differs = _compare_common_sessions(old_bars, new_bars)
+    common, differs = _common_dates_and_changes(old_bars, new_bars)
     unchanged = common[np.flatnonzero(~differs.any(axis=1))]
     covered: RawBarFrame = new_bars.copy()
     covered.loc[unchanged] = old_bars.loc[unchanged]
@@ -137,7 +137,7 @@ def merge_raw_bars(old_bars: RawBarFrame, new_bars: RawBarFrame) -> RawBarFrame:
     return merged
 
 
-def _compare_common_sessions(old_bars: RawBarFrame, new_bars: RawBarFrame) -> tuple[pd.Index[pd.Timestamp], BoolArray]:
+def _common_dates_and_changes(old_bars: RawBarFrame, new_bars: RawBarFrame) -> tuple[pd.Index[pd.Timestamp], BoolArray]:
     """Return the sessions in both versions, and where a value changed by more than rounding, (sessions, columns)."""
     common = old_bars.index.intersection(new_bars.index)
     columns = list(RAW_BAR_COLUMNS)

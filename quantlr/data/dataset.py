@@ -95,10 +95,10 @@ def build_dataset(prices: Prices, feature_columns: FeatureColumns, labels: Label
     )
 
 
-def _require_finite_features(prices: Prices, columns: FeatureColumns, is_row: BoolArray) -> None:
+def _require_finite_features(prices: Prices, columns: FeatureColumns, row_mask: BoolArray) -> None:
     """Raise the error for the first row of the first ticker in which a feature is NaN or infinite."""
     for name, values in columns.items():
-        invalid = ~np.isfinite(values) & is_row
+        invalid = ~np.isfinite(values) & row_mask
         if invalid.any():
             ticker_index, bar = (int(index[0]) for index in np.nonzero(invalid.T))
             date = iso_date(prices.sessions[prices.session[bar, ticker_index]])

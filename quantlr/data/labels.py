@@ -6,14 +6,13 @@ from abc import abstractmethod
 from typing import Annotated, Literal
 
 import numpy as np
-import pandas as pd
 from pydantic import Field, StrictFloat, StrictInt
 
 from quantlr.core.components import ChoiceDescriptions, Component, Unit
 from quantlr.core.errors import DataError
 from quantlr.core.timing import label_known_row
 from quantlr.core.values import Array, Labels, Prices
-from quantlr.data.prices import Ticker, find_ticker
+from quantlr.data.prices import Ticker, find_ticker_closes
 
 TieHandling = Annotated[
     Literal["down", "up", "drop"],
@@ -54,10 +53,7 @@ class Direction(Label):
     kind: Literal["direction"] = "direction"
     ties: TieHandling = Field("down", description=TIES_DESCRIPTION)
 
-    @classmethod
-    def examples(cls) -> tuple[Direction, ...]:
-        """Return one instance per way to treat ties, over several horizons."""
-        return (cls(), cls(horizon=5, ties="up"), cls(horizon=2, ties="drop"))
+    example_parameters = ({}, {"horizon": 5, "ties": "up"}, {"horizon": 2, "ties": "drop"})
 
     def compute_labels(self, prices: Prices) -> Labels:
         """Up is 1 where the horizon return is above 0; `ties` decides on a return of 0, `drop` makes it NaN."""
@@ -77,10 +73,7 @@ class DeadBand(Label):
         0.002, description="Simple return up to which a move in either direction is small."
     )
 
-    @classmethod
-    def examples(cls) -> tuple[DeadBand, ...]:
-        """Return the default, and a wide band over a week."""
-        return (cls(), cls(horizon=5, band=0.01))
+    example_parameters = ({}, {"horizon": 5, "band": 0.01})
 
     def compute_labels(self, prices: Prices) -> Labels:
         """Up is 1 where the horizon return is above the band, 0 where it is below minus the band, NaN between."""
@@ -103,26 +96,20 @@ class Outperformance(Label):
     )
     ties: TieHandling = Field("down", description=TIES_DESCRIPTION)
 
-    @classmethod
-    def examples(cls) -> tuple[Outperformance, ...]:
-        """Return an index over a day, and over several with ties dropped."""
-        return (cls(benchmark="^GSPC"), cls(benchmark="^GSPC", horizon=3, ties="drop"))
+    example_parameters = ({"benchmark": "^GSPC"}, {"benchmark": "^GSPC", "horizon": 3, "ties": "drop"})
 
     def compute_labels(self, prices: Prices) -> Labels:
         """Up is 1 where the ticker's horizon return is above the benchmark's; the horizon return is the ticker's."""
-        container, column = find_ticker(prices, self.benchmark)
-        if container is prices and len(prices.tickers) == 1:
+        closes = find_ticker_closes(prices, self.benchmark)
+        if prices.tickers == (self.benchmark,):
             advice = "move it to data.context, and name the tickers to compare with it in data.tickers"
             text = f"{self.benchmark} is the only ticker and can't outperform itself; {advice}"
             raise DataError(text, key="label.benchmark")
-        n_bars = container.n_bars[column]
-        dates = container.sessions[container.session[:n_bars, column]]
-        benchmark = pd.Series(container.close[:n_bars, column], dates).reindex(prices.sessions).to_numpy()
+        benchmark = closes.reindex(prices.sessions).to_numpy()
         benchmark_close = np.where(prices.session >= 0, benchmark[prices.session], np.nan)
         returns = horizon_returns(prices.close, horizon=self.horizon)
         excess = returns - horizon_returns(benchmark_close, horizon=self.horizon)
-        if container is prices:
-            excess[:, column] = np.nan
+        excess[:, np.array(prices.tickers) == self.benchmark] = np.nan
         return Labels(up=up_labels(excess, ties=self.ties), horizon_return=returns)
 
 

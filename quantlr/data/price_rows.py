@@ -22,7 +22,7 @@ class PriceRows:
     Attributes
     ----------
     tickers : (tickers,) names.
-    ticker : (rows,) index into `tickers`, ascending.
+    ticker_index : (rows,) index into `tickers`, ascending.
     date : (rows,) session of each row.
     columns : by field (open, high, low, close, adj_close, volume) the (rows,) numbers, NaN where missing.
     line_number : (rows,) line in the file; 0 where it is not known.
@@ -31,7 +31,7 @@ class PriceRows:
     """
 
     tickers: tuple[str, ...]
-    ticker: IntArray
+    ticker_index: IntArray
     date: DateArray
     columns: Mapping[str, Array]
     line_number: IntArray
@@ -41,36 +41,35 @@ class PriceRows:
     @classmethod
     def from_bars(cls, bars: Mapping[str, BarFrame], *, file_paths: Mapping[str, str] | None = None) -> PriceRows:
         """Return the rows of bars by ticker."""
-        frames = list(bars.values())
-        counts = list(map(len, frames))
+        table = pd.concat(list(bars.values())).reindex(columns=[*BAR_FIELDS, "line", "utc_offset"]).astype(np.float64)
         return cls(
             tickers=tuple(bars),
-            ticker=np.repeat(np.arange(len(frames), dtype=np.int64), counts),
-            date=np.concatenate([frame.index.to_numpy().astype(DATE_DTYPE) for frame in frames]),
-            columns={name: _concatenate_column(frames, name, fill_value=np.nan) for name in BAR_FIELDS},
-            line_number=_concatenate_column(frames, "line", fill_value=0).astype(np.int64),
-            utc_offset_minutes=_concatenate_column(frames, "utc_offset", fill_value=np.nan),
+            ticker_index=np.repeat(np.arange(len(bars), dtype=np.int64), list(map(len, bars.values()))),
+            date=table.index.to_numpy().astype(DATE_DTYPE),
+            columns={name: table[name].to_numpy() for name in BAR_FIELDS},
+            line_number=table["line"].fillna(0).to_numpy(dtype=np.int64),
+            utc_offset_minutes=table["utc_offset"].to_numpy(),
             file_paths=file_paths or {},
         )
 
     def __len__(self) -> int:
-        return len(self.ticker)
+        return len(self.ticker_index)
 
     @property
     def n_rows_by_ticker(self) -> IntArray:
         """(tickers,) number of rows of each ticker."""
-        return np.bincount(self.ticker, minlength=len(self.tickers)).astype(np.int64)
+        return np.bincount(self.ticker_index, minlength=len(self.tickers)).astype(np.int64)
 
     @property
     def same_ticker_as_previous_row(self) -> BoolArray:
         """(rows,) whether the row before is of the same ticker; there must be a row."""
-        return np.concatenate([[False], self.ticker[1:] == self.ticker[:-1]])
+        return np.concatenate([[False], self.ticker_index[1:] == self.ticker_index[:-1]])
 
-    def take(self, row_selection: BoolArray | IntArray) -> PriceRows:
+    def take_rows(self, row_selection: BoolArray | IntArray) -> PriceRows:
         """Return some of the rows, in the order given."""
         return replace(
             self,
-            ticker=self.ticker[row_selection],
+            ticker_index=self.ticker_index[row_selection],
             date=self.date[row_selection],
             columns={name: column[row_selection] for name, column in self.columns.items()},
             line_number=self.line_number[row_selection],
@@ -82,35 +81,29 @@ class PriceRows:
         if start is None and end is None:
             return self
         first, last = np.datetime64(start or dt.date.min), np.datetime64(end or dt.date.max)
-        return self.take((self.date >= first) & (self.date <= last))
+        return self.take_rows((self.date >= first) & (self.date <= last))
 
-    def sort(self) -> PriceRows:
+    def sort_by_date(self) -> PriceRows:
         """Return the rows by date within each ticker; rows of one date stay in their order."""
-        return self.take(np.lexsort([self.date, self.ticker]))
+        return self.take_rows(np.lexsort([self.date, self.ticker_index]))
 
-    def for_tickers(self, ticker_mask: Sequence[bool] | BoolArray) -> PriceRows:
+    def for_ticker_mask(self, ticker_mask: Sequence[bool] | BoolArray) -> PriceRows:
         """Return the rows of the tickers where the mask is true, as rows of those tickers only."""
         keep = np.asarray(ticker_mask, dtype=np.bool_)
-        rows = self.take(keep[self.ticker])
+        rows = self.take_rows(keep[self.ticker_index])
         tickers = tuple(np.array(self.tickers, dtype=object)[keep])
-        return replace(rows, tickers=tickers, ticker=(np.cumsum(keep) - 1)[rows.ticker])
+        return replace(rows, tickers=tickers, ticker_index=(np.cumsum(keep) - 1)[rows.ticker_index])
 
-    def row_ticker(self, row: int) -> str:
+    def ticker_of_row(self, row: int) -> str:
         """Return the ticker of a row."""
-        return self.tickers[int(self.ticker[row])]
+        return self.tickers[int(self.ticker_index[row])]
 
-    def row_date_text(self, row: int) -> str:
+    def date_text_of_row(self, row: int) -> str:
         """Return the date of a row as ``YYYY-MM-DD``."""
         return iso_date(self.date[row])
 
-    def row_location_text(self, row: int) -> str:
+    def location_text_of_row(self, row: int) -> str:
         """Return the place of a row for an error: file and line where they are known, ticker and date."""
-        file, line = self.file_paths.get(self.row_ticker(row)), int(self.line_number[row])
+        file, line = self.file_paths.get(self.ticker_of_row(row)), int(self.line_number[row])
         place = f"{file}:{line}: " if file and line else f"{file}: " if file else ""
-        return f"{place}{self.row_ticker(row)} {self.row_date_text(row)}"
-
-
-def _concatenate_column(frames: Sequence[BarFrame], name: str, *, fill_value: float) -> Array:
-    """Return a column of all frames, `fill_value` in the rows of frames that lack it."""
-    columns = (frame[name] if name in frame else pd.Series(fill_value, frame.index) for frame in frames)
-    return np.concatenate([column.to_numpy(dtype=np.float64, na_value=np.nan) for column in columns])
+        return f"{place}{self.ticker_of_row(row)} {self.date_text_of_row(row)}"

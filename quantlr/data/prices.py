@@ -6,6 +6,7 @@ import datetime as dt
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,10 +22,10 @@ from quantlr.core.timing import iso_date
 from quantlr.core.values import Array, Note, Prices
 from quantlr.data.csv.layouts import BAR_FIELDS, BarFrame
 from quantlr.data.price_rows import PriceRows
-from quantlr.data.source import Source
+from quantlr.data.source import FetchRequest, Source
 from quantlr.data.sources import SOURCES
 from quantlr.data.ticker_list import MAX_TICKER_CHARACTERS, read_ticker_list
-from quantlr.data.validation import QualitySpec, validate
+from quantlr.data.validation import QualitySpec, validate_price_rows
 from quantlr.data.validation_rules import ValidationContext
 
 MIN_UNIVERSE_TICKERS = 3
@@ -33,17 +34,20 @@ MIN_SURVIVORSHIP_YEARS = 2.0
 """Length of history in years from which on survivorship bias matters."""
 
 
-def find_ticker(prices: Prices, ticker: str) -> tuple[Prices, int]:
-    """Return the prices that contain a ticker, those traded or their context, and its column there.
+def find_ticker_closes(prices: Prices, ticker: str) -> pd.Series[float]:
+    """Return the closes by date of a ticker, one of those traded or of their context.
 
     Raises
     ------
-    DataError : neither contains it.
+    DataError : it is neither.
     """
     containers = [container for container in (prices, prices.context) if container is not None]
     for container in containers:
         if ticker in container.tickers:
-            return container, container.tickers.index(ticker)
+            column = container.tickers.index(ticker)
+            n_bars = container.n_bars[column]
+            dates = container.sessions[container.session[:n_bars, column]]
+            return pd.Series(container.close[:n_bars, column], dates)
     known = ", ".join(name for container in containers for name in container.tickers)
     raise DataError(f"{ticker!r} is needed and was not fetched, {known} were; add it", key="data.context")
 
@@ -59,11 +63,9 @@ def _parse_iso_date(value: Any) -> Any:
     """Return a date that is written YYYY-MM-DD; pydantic alone would accept numbers and times too."""
     if value is None or (isinstance(value, dt.date) and not isinstance(value, dt.datetime)):
         return value
-    try:
+    with suppress(ValueError):
         if re.fullmatch(r"\d{4}-\d{2}-\d{2}", str(value)):
             return dt.date.fromisoformat(str(value))
-    except ValueError:
-        pass
     raise PydanticCustomError("date_parsing", "no date")
 
 
@@ -187,23 +189,23 @@ def load_prices(spec: DataSpec, *, offline: bool = False, progress: Progress = i
     Fault : the network or the disk failed.
     """
     tickers = (*spec.tickers, *spec.context)
-    fetched = spec.source.fetch(tickers, start=spec.start, end=spec.end, offline=offline, progress=progress)
+    fetched = spec.source.fetch(FetchRequest(tickers, spec.start, spec.end, offline, progress))
     counter = ProgressCounter("checking", 3, progress)
     rows = PriceRows.from_bars(fetched.bars, file_paths=fetched.file_paths).slice_dates(spec.start, spec.end)
     counter.step()
     calendars = fetched.calendars if spec.calendar is None else dict.fromkeys(tickers, spec.calendar)
     dates = f" between {spec.start or 'the first'} and {spec.end or 'the last'}" if spec.start or spec.end else ""
     context = ValidationContext(latest_date_worldwide(), calendars)
-    rows, notes = validate(rows, spec.quality, context, date_range_text=dates)
+    rows, notes = validate_price_rows(rows, spec.quality, context, date_range_text=dates)
     counter.step()
     is_context = np.array([ticker in spec.context for ticker in rows.tickers])
-    traded = rows.for_tickers(~is_context)
+    traded = rows.for_ticker_mask(~is_context)
     # Whether opens can be traded does not matter for tickers that are not traded.
     notes = [note for note in notes if note.key != "data.quality.opens" or note.ticker not in spec.context]
     notes = [*fetched.notes, *notes, *survivorship_bias_notes(traded)]
     prices = prices_from_rows(traded, source=fetched.source, sha256=fetched.sha256, notes=notes)
     if is_context.any():
-        references = rows.for_tickers(is_context)
+        references = rows.for_ticker_mask(is_context)
         context_prices = prices_from_rows(references, source=fetched.source, sha256=fetched.sha256, notes=())
         prices = replace(prices, context=context_prices)
     counter.step()
@@ -226,15 +228,14 @@ def prices_from_rows(rows: PriceRows, *, source: str, sha256: str, notes: Sequen
     Nothing is filled: where a ticker has no row, it has no bar.
     """
     dates = np.unique(rows.date)
-    starts = np.cumsum(rows.n_rows_by_ticker) - rows.n_rows_by_ticker
-    bar = np.arange(len(rows)) - starts[rows.ticker]
+    bar = np.arange(len(rows)) - np.searchsorted(rows.ticker_index, rows.ticker_index)  # less the ticker's first row
     shape = (int(rows.n_rows_by_ticker.max()), len(rows.tickers))
     session = np.full(shape, -1, dtype=np.int64)
-    session[bar, rows.ticker] = np.searchsorted(dates, rows.date)
+    session[bar, rows.ticker_index] = np.searchsorted(dates, rows.date)
     columns: dict[str, Array] = {}
     for name in BAR_FIELDS:
         columns[name] = np.full(shape, np.nan)
-        columns[name][bar, rows.ticker] = rows.columns[name]
+        columns[name][bar, rows.ticker_index] = rows.columns[name]
     raw_close, adj_close = columns["close"], columns["adj_close"]
     close = np.where(np.isnan(adj_close), raw_close, adj_close)
     adjustment = close / raw_close

@@ -7,8 +7,7 @@ computation that uses price levels changes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,15 @@ from quantlr.core.timing import latest_known_bar_index
 from quantlr.core.values import Array, BoolArray, Prices
 
 RANDOM_WALK, MIRRORED_RETURNS, HUNDREDFOLD_PRICES, TRADING_HALT = "noise", "mirror image", "a hundredfold", "a halt"
+HUNDREDTH_PRICES, RISING_TREND, FALLING_TREND = "a hundredth", "all up", "all down"
 TRUNCATION, LATER_DIVIDEND, EXTRA_HOLIDAYS = "cut off", "a dividend", "holidays"
+CLOSE_PATHS = (RANDOM_WALK, MIRRORED_RETURNS, HUNDREDFOLD_PRICES, HUNDREDTH_PRICES, RISING_TREND, FALLING_TREND)
+"""Names of the scenarios with as many bars as the actual prices and other closes after the cut."""
+AUDIT_SCENARIOS: tuple[str, ...] = (*CLOSE_PATHS, TRUNCATION, LATER_DIVIDEND, EXTRA_HOLIDAYS)
+"""Names of the scenarios that the audit of a run applies."""
+FEATURE_SCENARIOS = (RANDOM_WALK, MIRRORED_RETURNS, HUNDREDFOLD_PRICES, TRADING_HALT, TRUNCATION)
+"""Names of the scenarios that the checks of a feature apply."""
+
 TREND_LOG_RETURN = 0.01
 """Log return of every session in the rising path; the falling path has its negative."""
 MAX_LOG_GROWTH = 300.0
@@ -27,51 +34,6 @@ INTRADAY_NOISE_STD = 0.003
 """Standard deviation of the log noise of opens, highs and lows."""
 MAX_VOLUME_MULTIPLE = 50
 """Upper bound of the random factor of volumes."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClosesAfterCut:
-    """The closes around a cut, from which a path of other closes is made.
-
-    Attributes
-    ----------
-    close : (bars, tickers) the actual closes.
-    last_close : (tickers,) the last close up to the cut; a ticker's first close if it begins later.
-    bars_after_cut : (bars, tickers) number of bars after the cut, 1 for the first; 0 or less up to the cut.
-    rng : generator of random paths.
-    """
-
-    close: Array
-    last_close: Array
-    bars_after_cut: Array
-    rng: np.random.Generator
-
-    def trend_path(self, log_return: float) -> Array:
-        """Return closes that change by the same log return at every bar after the cut."""
-        n_bars = max(float(self.bars_after_cut.max()), 1.0)
-        step = min(abs(log_return), MAX_LOG_GROWTH / n_bars)
-        return np.asarray(self.last_close * np.exp(np.copysign(1.0, log_return) * (self.bars_after_cut * step)))
-
-
-def random_walk_path(closes: ClosesAfterCut) -> Array:
-    """A random walk with a volatility of 5 % per bar."""
-    steps = np.where(closes.bars_after_cut > 0, closes.rng.normal(0.0, 0.05, closes.close.shape), 0.0)
-    return np.asarray(closes.last_close * np.exp(np.cumsum(steps, axis=0)))
-
-
-CLOSE_PATHS: dict[str, Callable[[ClosesAfterCut], Array]] = {
-    RANDOM_WALK: random_walk_path,
-    MIRRORED_RETURNS: lambda closes: np.asarray(closes.last_close**2 / closes.close),
-    HUNDREDFOLD_PRICES: lambda closes: closes.close * 100.0,
-    "a hundredth": lambda closes: closes.close / 100.0,
-    "all up": lambda closes: closes.trend_path(TREND_LOG_RETURN),
-    "all down": lambda closes: closes.trend_path(-TREND_LOG_RETURN),
-}
-"""Scenarios with as many bars as the actual prices: each returns the closes after the cut."""
-AUDIT_SCENARIOS = (*CLOSE_PATHS, TRUNCATION, LATER_DIVIDEND, EXTRA_HOLIDAYS)
-"""Names of the scenarios that the audit of a run applies."""
-FEATURE_SCENARIOS = (RANDOM_WALK, MIRRORED_RETURNS, HUNDREDFOLD_PRICES, TRADING_HALT, TRUNCATION)
-"""Names of the scenarios that the checks of a feature apply."""
 
 
 def apply_scenario(prices: Prices, scenario: str, *, after_session: int, seed: int = 0) -> Prices:
@@ -104,13 +66,11 @@ def with_close_path(prices: Prices, path_name: str, *, after_session: int, rng: 
     later = prices.session > after_session
     has_bar = prices.session >= 0
     n_before = np.asarray((has_bar & ~later).sum(axis=0))
-    closes = ClosesAfterCut(
-        close=np.where(has_bar, prices.close, np.nan),
-        last_close=prices.close[np.maximum(n_before - 1, 0), np.arange(len(prices.tickers))],
-        bars_after_cut=np.arange(len(prices.session))[:, None] - n_before + 1.0,
-        rng=rng,
-    )
-    close = np.where(later, CLOSE_PATHS[path_name](closes), prices.close)
+    # A ticker that begins after the cut follows its first close.
+    last_close = prices.close[np.maximum(n_before - 1, 0), np.arange(len(prices.tickers))]
+    n_bars_after_cut = np.arange(len(prices.session))[:, None] - n_before + 1.0
+    path = _closes_along_path(path_name, np.where(has_bar, prices.close, np.nan), last_close, n_bars_after_cut, rng)
+    close = np.where(later, path, prices.close)
     factor = close / prices.close
 
     def scale_like_close(values: Array) -> Array:
@@ -127,6 +87,29 @@ def with_close_path(prices: Prices, path_name: str, *, after_session: int, rng: 
         volume=np.where(later, (prices.volume + 1.0) * volume_multiple, prices.volume),
         raw_close=np.where(later, close / prices.adjustment, prices.raw_close),
     )
+
+
+def _closes_along_path(
+    path_name: str, close: Array, last_close: Array, n_bars_after_cut: Array, rng: np.random.Generator
+) -> Array:
+    """Return (bars, tickers) closes after a cut, of one of `CLOSE_PATHS`.
+
+    Parameters
+    ----------
+    close : (bars, tickers) the actual closes.
+    last_close : (tickers,) the last close up to the cut.
+    n_bars_after_cut : (bars, tickers) number of bars after the cut, 1 for the first; 0 or less up to the cut.
+    """
+    if path_name == RANDOM_WALK:  # with a volatility of 5 % per bar
+        steps = np.where(n_bars_after_cut > 0, rng.normal(0.0, 0.05, close.shape), 0.0)
+        return np.asarray(last_close * np.exp(np.cumsum(steps, axis=0)))
+    if path_name == MIRRORED_RETURNS:
+        return np.asarray(last_close**2 / close)
+    if path_name in (HUNDREDFOLD_PRICES, HUNDREDTH_PRICES):
+        return close * 100.0 if path_name == HUNDREDFOLD_PRICES else close / 100.0
+    log_return = min(TREND_LOG_RETURN, MAX_LOG_GROWTH / max(float(n_bars_after_cut.max()), 1.0))
+    sign = 1.0 if path_name == RISING_TREND else -1.0
+    return np.asarray(last_close * np.exp(sign * (n_bars_after_cut * log_return)))
 
 
 def with_dividend(prices: Prices, *, after_session: int) -> Prices:

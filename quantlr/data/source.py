@@ -36,27 +36,31 @@ class FetchedPrices:
     file_paths: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class FetchRequest:
+    """The prices that a source is asked for.
+
+    Attributes
+    ----------
+    tickers : symbols, as the source writes them.
+    start, end : the dates used, both included; a source may return more. None leaves that side open.
+    offline : whether to work without the network.
+    progress : is called with the number of tickers or files done.
+    """
+
+    tickers: Sequence[str]
+    start: dt.date | None = None
+    end: dt.date | None = None
+    offline: bool = False
+    progress: Progress = ignore_progress
+
+
 class Source(Component):
     """A source of daily prices."""
 
     @abstractmethod
-    def fetch(
-        self,
-        tickers: Sequence[str],
-        *,
-        start: dt.date | None = None,
-        end: dt.date | None = None,
-        offline: bool = False,
-        progress: Progress = ignore_progress,
-    ) -> FetchedPrices:
-        """Return the bars of `tickers`.
-
-        Parameters
-        ----------
-        tickers : symbols, as the source writes them.
-        start, end : the dates used, both included; a source may return more. None leaves that side open.
-        offline : whether to work without the network.
-        progress : is called with the number of tickers done.
+    def fetch(self, request: FetchRequest) -> FetchedPrices:
+        """Return the bars of the request's tickers.
 
         Raises
         ------

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Sequence
-from io import BytesIO
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-import pandas as pd
 from pydantic import Field
 
 from quantlr.core.components import ConfigRelativePath
 from quantlr.core.errors import Fault
-from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
+from quantlr.core.progress import Progress, ProgressCounter
 from quantlr.core.values import Note
 from quantlr.data.csv.layouts import BarFrame, read_bars
-from quantlr.data.csv.raw_table import READABLE_SUFFIXES, readable_suffix, source_path_error
-from quantlr.data.source import FetchedPrices, Source, combine_digests, sha256_hex
+from quantlr.data.csv.raw_table import READABLE_SUFFIXES, readable_file_stem, source_path_error
+from quantlr.data.source import FetchedPrices, FetchRequest, Source, combine_digests, sha256_hex
 from quantlr.data.ticker_list import STOOQ_US_SUFFIX, require_known_tickers
 from quantlr.data.yahoo import YahooSource
 
@@ -30,68 +28,58 @@ class FileSource(Source):
         description="The file or folder, relative to the config that names it.", examples=["prices.csv"]
     )
 
-    @classmethod
-    def examples(cls) -> tuple[FileSource, ...]:
-        """Return one instance; the path need not exist."""
-        return (cls(path=Path("prices.csv")),)
+    example_parameters = ({"path": "prices.csv"},)
 
-    def fetch(
-        self,
-        tickers: Sequence[str],
-        *,
-        start: dt.date | None = None,
-        end: dt.date | None = None,
-        offline: bool = False,
-        progress: Progress = ignore_progress,
-    ) -> FetchedPrices:
-        """Return the bars of `tickers` from the file, or from the file of each in the folder."""
+    def fetch(self, request: FetchRequest) -> FetchedPrices:
+        """Return the bars of the request's tickers from the file, or from the file of each in the folder."""
         if self.path.is_dir():
-            path_by_ticker = _find_path_by_ticker(tickers, self.path)
+            folder, path_by_ticker = self.path, _find_file_path_by_ticker(request.tickers, self.path)
         elif self.path.is_file():
-            path_by_ticker = dict.fromkeys(tickers, self.path)
+            folder, path_by_ticker = self.path.parent, dict.fromkeys(request.tickers, self.path)
         else:
             raise source_path_error(f"{self.path} does not exist; a path is relative to its config")
-        tickers_by_path: dict[Path, list[str]] = {}
-        for ticker, path in path_by_ticker.items():
-            tickers_by_path.setdefault(path, []).append(ticker)
-        bars: dict[str, BarFrame] = {}
-        notes: list[Note] = []
-        digests: dict[str, str] = {}
-        counter = ProgressCounter("reading", len(tickers_by_path), progress)
-        for path, file_tickers in tickers_by_path.items():
-            try:
-                content = path.read_bytes()
-            except OSError as error:
-                raise Fault(f"{path} can't be read: {error.strerror}") from error
-            name = path.name if path == self.path else path.relative_to(self.path).as_posix()
-            digests[name] = sha256_hex(content)
-            file_bars, file_notes = read_bars(content, path=path, tickers=file_tickers)
-            bars |= file_bars
-            notes += file_notes
-            counter.step()
-        sorted_bars = {ticker: bars[ticker] for ticker in tickers}
-        file_paths = {ticker: str(path) for ticker, path in path_by_ticker.items()}
-        sha256, source = combine_digests(digests), f"file {self.path.name}"
-        return FetchedPrices(sorted_bars, source, sha256, tuple(notes), file_paths=file_paths)
+        fetched = _read_price_files(path_by_ticker, folder, request.progress, source=f"file {self.path.name}")
+        return replace(fetched, file_paths={ticker: str(path) for ticker, path in path_by_ticker.items()})
 
 
-def _find_path_by_ticker(tickers: Sequence[str], folder: Path) -> dict[str, Path]:
+def _read_price_files(
+    path_by_ticker: Mapping[str, Path], folder: Path, progress: Progress, *, source: str
+) -> FetchedPrices:
+    """Return the bars of each ticker from its file in a folder; each file is read once."""
+    tickers_by_path: dict[Path, list[str]] = {}
+    for ticker, path in path_by_ticker.items():
+        tickers_by_path.setdefault(path, []).append(ticker)
+    bars: dict[str, BarFrame] = {}
+    notes: list[Note] = []
+    digests: dict[str, str] = {}
+    counter = ProgressCounter("reading", len(tickers_by_path), progress)
+    for path, tickers in counter.iter_items(tickers_by_path.items()):
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise Fault(f"{path} can't be read: {error.strerror}") from error
+        digests[path.relative_to(folder).as_posix()] = sha256_hex(content)
+        file_bars, file_notes = read_bars(content, path=path, tickers=tickers)
+        bars |= file_bars
+        notes += file_notes
+    sorted_bars = {ticker: bars[ticker] for ticker in path_by_ticker}
+    return FetchedPrices(sorted_bars, source, combine_digests(digests), tuple(notes))
+
+
+def _find_file_path_by_ticker(tickers: Sequence[str], folder: Path) -> dict[str, Path]:
     """Return the file of each ticker: the one whose name is the ticker, in the folder or else nearest below it.
 
     Raises
     ------
     DataError : a ticker has no file, or two at the same depth.
     """
-    paths_by_stem: dict[str, list[Path]] = {}  # by the name without suffix, in lower case
-    stems: dict[str, None] = {}
-    for path in sorted(folder.rglob("*"), key=lambda path: (len(path.parts), path)):
-        suffix = readable_suffix(path)
-        if suffix and path.is_file():
-            stem = path.name[: -len(suffix)]
-            stems[stem] = None
-            paths_by_stem.setdefault(stem.casefold(), []).append(path)
-    if not stems:
+    paths = sorted(folder.rglob("*"), key=lambda path: (len(path.parts), path))
+    stem_by_path = {path: stem for path in paths if (stem := readable_file_stem(path)) and path.is_file()}
+    if not stem_by_path:
         raise source_path_error(f"{folder} holds no file that ends with {', '.join(READABLE_SUFFIXES)}")
+    paths_by_stem: dict[str, list[Path]] = {}
+    for path, stem in stem_by_path.items():
+        paths_by_stem.setdefault(stem.casefold(), []).append(path)
     path_by_ticker: dict[str, Path] = {}
     for ticker in tickers:
         accepted_stems = (ticker.casefold(), ticker.casefold() + STOOQ_US_SUFFIX)
@@ -103,7 +91,7 @@ def _find_path_by_ticker(tickers: Sequence[str], folder: Path) -> dict[str, Path
         if nearest:
             path_by_ticker[ticker] = nearest[0]
     if len(path_by_ticker) < len(tickers):
-        require_known_tickers(tickers, [*stems, *path_by_ticker], f"the folder {folder}")
+        require_known_tickers(tickers, [*dict.fromkeys(stem_by_path.values()), *path_by_ticker], f"the folder {folder}")
     return path_by_ticker
 
 
@@ -119,29 +107,14 @@ class SampleSource(Source):
 
     kind: Literal["sample"] = "sample"
 
-    def fetch(
-        self,
-        tickers: Sequence[str],
-        *,
-        start: dt.date | None = None,
-        end: dt.date | None = None,
-        offline: bool = False,
-        progress: Progress = ignore_progress,
-    ) -> FetchedPrices:
-        """Return the bars of `tickers` from the package's own files."""
+    def fetch(self, request: FetchRequest) -> FetchedPrices:
+        """Return the bars of the request's tickers from the package's own files."""
         file_by_ticker = {ticker: name for name, members in SAMPLE_FILE_TICKERS.items() for ticker in members}
-        require_known_tickers(tickers, list(file_by_ticker), "the sample")
-        names = sorted({file_by_ticker[ticker] for ticker in tickers})
-        contents = {name: (Path(__file__).parent / "samples" / name).read_bytes() for name in names}
-        tables = {name: pd.read_parquet(BytesIO(content)) for name, content in contents.items()}
-        bars: dict[str, BarFrame] = {}
-        counter = ProgressCounter("reading", len(tickers), progress)
-        for ticker in tickers:
-            table = tables[file_by_ticker[ticker]]
-            bars[ticker] = table[table["ticker"] == ticker].drop(columns="ticker").set_index("date")
-            counter.step()
-        digest = combine_digests({name: sha256_hex(content) for name, content in contents.items()})
-        return FetchedPrices(bars, f"sample ({', '.join(names)})", digest)
+        require_known_tickers(request.tickers, list(file_by_ticker), "the sample")
+        folder = Path(__file__).parent / "samples"
+        path_by_ticker = {ticker: folder / file_by_ticker[ticker] for ticker in request.tickers}
+        names = ", ".join(sorted({path.name for path in path_by_ticker.values()}))
+        return _read_price_files(path_by_ticker, folder, request.progress, source=f"sample ({names})")
 
 
 SOURCES: tuple[type[Source], ...] = (SampleSource, FileSource, YahooSource)

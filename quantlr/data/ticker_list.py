@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Collection, Iterator, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 
 from quantlr.core.components import resolve_config_path
-from quantlr.core.errors import DataError
+from quantlr.core.errors import DataError, did_you_mean_text
 
 MAX_TICKER_CHARACTERS = 40
 MAX_LISTED_TICKERS = 20
@@ -68,16 +67,11 @@ def _iter_line_numbers_and_tickers(text: str, path: Path) -> Iterator[tuple[int,
         yield number, cells[column]
 
 
-def match_ticker(ticker: str, known_tickers: Collection[str]) -> str | None:
+def find_matching_ticker(ticker: str, known_tickers: Collection[str]) -> str | None:
     """Return the known ticker that equals `ticker`, or equals it with Stooq's suffix; None if there is none."""
     if ticker in known_tickers:
         return ticker
     return next((name for name in known_tickers if name.casefold() == ticker.casefold() + STOOQ_US_SUFFIX), None)
-
-
-def closest_ticker(ticker: str, known_tickers: Sequence[str]) -> str | None:
-    """Return the known ticker of the most similar spelling, None if none is similar."""
-    return next(iter(get_close_matches(ticker.upper(), known_tickers, n=1)), None)
 
 
 def require_known_tickers(tickers: Sequence[str], known_tickers: Sequence[str], location: str) -> None:
@@ -87,17 +81,15 @@ def require_known_tickers(tickers: Sequence[str], known_tickers: Sequence[str], 
     ------
     DataError : naming all unknown tickers, and a similar one for a single unknown ticker.
     """
-    unknown = [ticker for ticker in tickers if match_ticker(ticker, known_tickers) is None]
+    unknown = [ticker for ticker in tickers if find_matching_ticker(ticker, known_tickers) is None]
     if len(unknown) == 1:
-        closest = closest_ticker(unknown[0], known_tickers)
-        guess = f"; did you mean {closest}?" if closest else ""
-        text = f"{location} has no ticker {unknown[0]!r}, it has {_list_text(known_tickers)}{guess}"
-        raise DataError(text, key="data.tickers")
+        text = f"{location} has no ticker {unknown[0]!r}, it has {_shortened_list_text(known_tickers)}"
+        raise DataError(text + did_you_mean_text(unknown[0].upper(), known_tickers), key="data.tickers")
     if unknown:
-        text = f"{location} lacks {len(unknown)} of {len(tickers)} tickers: {_list_text(unknown)}"
+        text = f"{location} lacks {len(unknown)} of {len(tickers)} tickers: {_shortened_list_text(unknown)}"
         raise DataError(f"{text}; add their prices, or leave them out", key="data.tickers")
 
 
-def _list_text(names: Sequence[str]) -> str:
+def _shortened_list_text(names: Sequence[str]) -> str:
     n_more = len(names) - MAX_LISTED_TICKERS
     return ", ".join(names[:MAX_LISTED_TICKERS]) + (f" and {n_more} more" if n_more > 0 else "")

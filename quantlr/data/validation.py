@@ -60,7 +60,7 @@ class QualitySpec(ConfigSection):
     short: ErrorOrDrop = Field("drop", description="Tickers with fewer than two bars; the last one is never dropped.")
 
 
-def validate(
+def validate_price_rows(
     rows: PriceRows, spec: QualitySpec, context: ValidationContext, *, date_range_text: str = ""
 ) -> tuple[PriceRows, list[Note]]:
     """Return the rows that a run uses, sorted by date, and notes on what was found and done.
@@ -78,14 +78,14 @@ def validate(
     """
     notes: list[Note] = []
     for name, rule in RULES_IN_FILE_ORDER.items():
-        rows = _apply_rule(rows, name, rule, spec, context, notes)
-    rows = rows.sort()
+        rows = _apply_rule_and_add_notes(rows, name, rule, spec, context, notes)
+    rows = rows.sort_by_date()
     for name, rule in RULES_IN_DATE_ORDER.items():
-        rows = _apply_rule(rows, name, rule, spec, context, notes)
+        rows = _apply_rule_and_add_notes(rows, name, rule, spec, context, notes)
     return _drop_short_tickers(rows, spec, date_range_text, notes), notes
 
 
-def _apply_rule(
+def _apply_rule_and_add_notes(
     rows: PriceRows, name: str, rule: ValidationRule, spec: QualitySpec, context: ValidationContext, notes: list[Note]
 ) -> PriceRows:
     """Return the rows that a rule keeps, and append to `notes` one note per ticker, on its first suspect row."""
@@ -100,24 +100,24 @@ def _apply_rule(
     if action == "error":
         raise _rule_violation_error(rows, result, name)
     action_text = "; dropped" if action == "drop" else REPAIR_TEXT_BY_RULE.get(name, "")
-    _, first_indices, counts = np.unique(rows.ticker[suspect_rows], return_index=True, return_counts=True)
+    _, first_indices, counts = np.unique(rows.ticker_index[suspect_rows], return_index=True, return_counts=True)
     for row, count in zip(suspect_rows[first_indices].tolist(), counts.tolist(), strict=True):
         text = result.reason_text(row) + action_text
-        date = rows.row_date_text(row) if result.is_row_specific else None
-        notes.append(Note("data", text, rows.row_ticker(row), date, count, key=f"data.quality.{name}"))
-    return rows.take(~result.suspect_mask) if action == "drop" else rows
+        date = rows.date_text_of_row(row) if result.is_row_specific else None
+        notes.append(Note("data", text, rows.ticker_of_row(row), date, count, key=f"data.quality.{name}"))
+    return rows.take_rows(~result.suspect_mask) if action == "drop" else rows
 
 
 def _rule_violation_error(rows: PriceRows, result: RuleResult, rule_name: str) -> DataError:
     """Return the error for the first suspect row: its place, the fault, how many there are, and what to change."""
     suspect_rows = np.flatnonzero(result.suspect_mask)
-    row, n_tickers = int(suspect_rows[0]), len(np.unique(rows.ticker[suspect_rows]))
+    row, n_tickers = int(suspect_rows[0]), len(np.unique(rows.ticker_index[suspect_rows]))
     count = f"{len(suspect_rows)} such rows" + (f" in {n_tickers} tickers" if n_tickers > 1 else "")
     text = result.reason_text(row) + (f" ({count})" if len(suspect_rows) > 1 else "")
     key = f"data.quality.{rule_name}"
     actions = get_args(QualitySpec.model_fields[rule_name].annotation)
     choices = " or ".join(f"write {key}: {action} {ACTION_PURPOSES[action]}" for action in actions if action != "error")
-    return DataError(f"{rows.row_location_text(row)}: {text}; correct the data, or {choices}", key=key)
+    return DataError(f"{rows.location_text_of_row(row)}: {text}; correct the data, or {choices}", key=key)
 
 
 def _drop_short_tickers(rows: PriceRows, spec: QualitySpec, date_range_text: str, notes: list[Note]) -> PriceRows:
@@ -137,4 +137,4 @@ def _drop_short_tickers(rows: PriceRows, spec: QualitySpec, date_range_text: str
     for index in np.flatnonzero(is_short).tolist():
         text = f"left out, too short: {n_bars[index]} bars{date_range_text}"
         notes.append(Note("data", text, ticker=rows.tickers[index], key=key))
-    return rows.for_tickers(~is_short)
+    return rows.for_ticker_mask(~is_short)

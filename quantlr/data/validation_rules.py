@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from quantlr.core.values import MAX_STALE_OPEN_FRACTION, Array, BoolArray
 from quantlr.data.calendars import CalendarSessions, load_sessions
@@ -25,10 +26,9 @@ MIN_STALE_BARS = 10
 """Number of bars with the same close from which on the close is suspect."""
 HUNDREDFOLD_RATIO_RANGE = (75.0, 133.0)
 """Ratio of two closes that suggests a change of unit by a factor of 100, as between dollars and cents."""
-SPLIT_RATIOS = {f"{new}:{old}": new / old for new, old in (
-    (2, 1), (3, 1), (4, 1), (5, 1), (6, 1), (7, 1), (8, 1), (10, 1), (15, 1), (20, 1), (25, 1), (50, 1), (5, 2), (7, 2),
-    (1, 2), (1, 3), (1, 4), (1, 5), (1, 6), (1, 7), (1, 8), (1, 10), (1, 15), (1, 20), (1, 25), (1, 50),
-)}  # fmt: skip
+SPLIT_FACTORS = (2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 50)
+SPLITS = (*((factor, 1) for factor in SPLIT_FACTORS), (5, 2), (7, 2), *((1, factor) for factor in SPLIT_FACTORS))
+SPLIT_RATIOS = {f"{new}:{old}": new / old for new, old in SPLITS}
 """New shares per old share of the splits that move the price by more than `LARGE_RETURN`."""
 SPLIT_RATIO_TOLERANCE = 0.03
 """Relative difference up to which a ratio of prices looks like a split's."""
@@ -80,8 +80,7 @@ def flag_empty_rows(rows: PriceRows, context: ValidationContext) -> RuleResult:
 def flag_mixed_time_zones(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """Times in another zone than the ticker's first row, beyond daylight saving time, or with and without a zone."""
     offsets = rows.utc_offset_minutes
-    first_rows = np.searchsorted(rows.ticker, np.arange(len(rows.tickers)))
-    first = offsets[np.minimum(first_rows, len(rows) - 1)][rows.ticker]
+    first = offsets[np.searchsorted(rows.ticker_index, rows.ticker_index)]  # of the first row of each row's ticker
     suspect = (np.abs(offsets - first) > MAX_DST_SHIFT_MINUTES) | (np.isnan(offsets) != np.isnan(first))
 
     def reason_text(row: int) -> str:
@@ -101,7 +100,7 @@ def flag_unsorted_rows(rows: PriceRows, context: ValidationContext) -> RuleResul
     """Rows that follow a row of a later date, as in files with the newest row first."""
     suspect = _pair_mask_to_row_mask(rows, rows.date[1:] < rows.date[:-1])
     text = "rows were not in the order of their dates"
-    return RuleResult(suspect, lambda row: f"comes after {rows.row_date_text(row - 1)}: {text}")
+    return RuleResult(suspect, lambda row: f"comes after {rows.date_text_of_row(row - 1)}: {text}")
 
 
 def flag_duplicate_rows(rows: PriceRows, context: ValidationContext) -> RuleResult:
@@ -148,7 +147,7 @@ def flag_invalid_prices(rows: PriceRows, context: ValidationContext) -> RuleResu
         column = rows.columns[name]
         invalid[name] = ~((column > 0) & np.isfinite(column))
         if name != "close":
-            invalid[name] &= (_count_by_ticker(rows, ~np.isnan(column)) > 0)[rows.ticker]
+            invalid[name] &= (_count_rows_by_ticker(rows, ~np.isnan(column)) > 0)[rows.ticker_index]
 
     def reason_text(row: int) -> str:
         name = next(name for name in PRICE_FIELDS if invalid[name][row])
@@ -187,7 +186,7 @@ def flag_off_calendar_dates(rows: PriceRows, context: ValidationContext) -> Rule
         dates = rows.date[row_mask]
         suspect[row_mask] = sessions.recorded_dates_mask(dates) & ~np.isin(dates, sessions.dates)
     calendars = context.calendar_by_ticker
-    return RuleResult(suspect, lambda row: f"{calendars[rows.row_ticker(row)]} held no session on that day")
+    return RuleResult(suspect, lambda row: f"{calendars[rows.ticker_of_row(row)]} held no session on that day")
 
 
 def flag_hundredfold_prices(rows: PriceRows, context: ValidationContext) -> RuleResult:
@@ -198,13 +197,9 @@ def flag_hundredfold_prices(rows: PriceRows, context: ValidationContext) -> Rule
     jump -= (ratio > 1 / largest) & (ratio < 1 / smallest)
     if not jump.any():
         return RuleResult(jump != 0, lambda row: "")
-    level = np.cumsum(jump)  # the power of 100 relative to the first row of all
-    most_frequent = np.zeros(len(rows.tickers), dtype=np.int64)
-    for index, ticker_level in enumerate(np.split(level, np.cumsum(rows.n_rows_by_ticker)[:-1])):
-        if len(ticker_level):
-            levels, counts = np.unique(ticker_level, return_counts=True)
-            most_frequent[index] = levels[counts.argmax()]
-    excess = level - most_frequent[rows.ticker]
+    level = pd.Series(np.cumsum(jump))  # the power of 100 relative to the first row of all
+    most_frequent = level.groupby(rows.ticker_index).transform(lambda levels: levels.mode()[0])
+    excess = (level - most_frequent).to_numpy()
 
     def reason_text(row: int) -> str:
         size = f"a hundred times as {'large' if excess[row] > 0 else 'small'}"
@@ -239,9 +234,9 @@ def flag_missing_sessions(rows: PriceRows, context: ValidationContext) -> RuleRe
     def reason_text(row: int) -> str:
         gap = f"{n_days[row]} days later"
         if n_missing[row]:
-            calendar = context.calendar_by_ticker[rows.row_ticker(row)]
+            calendar = context.calendar_by_ticker[rows.ticker_of_row(row)]
             gap = f"{n_missing[row]} session{'s' if n_missing[row] > 1 else ''} of {calendar} later"
-        return f"no bar until {rows.row_date_text(row + 1)}, {gap}: a gap in the prices, or a halt"
+        return f"no bar until {rows.date_text_of_row(row + 1)}, {gap}: a gap in the prices, or a halt"
 
     return RuleResult(suspect, reason_text)
 
@@ -253,14 +248,17 @@ def flag_large_moves(rows: PriceRows, context: ValidationContext) -> RuleResult:
     is_unadjusted = np.isnan(adj_close) | (adj_close == close)
 
     def reason_text(row: int) -> str:
-        cause = "a crash, a split that was not adjusted, or an error"
         # A split shows in the close before over the open or, after a move within the session, over the close.
-        for price in (opens[row], close[row]) if is_unadjusted[row] else ():
-            ratio = close[row - 1] / price
-            names = [name for name, split in SPLIT_RATIOS.items() if abs(ratio / split - 1.0) < SPLIT_RATIO_TOLERANCE]
-            if names:
-                cause = f"looks like a {names[0]} split that was not adjusted"
-                break
+        ratios = close[row - 1] / np.array([opens[row], close[row]])
+        splits = [
+            name
+            for ratio in ratios
+            for name, split in SPLIT_RATIOS.items()
+            if abs(ratio / split - 1.0) < SPLIT_RATIO_TOLERANCE
+        ]
+        cause = "a crash, a split that was not adjusted, or an error"
+        if splits and is_unadjusted[row]:
+            cause = f"looks like a {splits[0]} split that was not adjusted"
         return f"moved by {returns[row]:+.0%} in a session: {cause}"
 
     return RuleResult(np.abs(returns) > LARGE_RETURN, reason_text)
@@ -270,12 +268,12 @@ def flag_stale_opens(rows: PriceRows, context: ValidationContext) -> RuleResult:
     """Opens of a ticker that equal the close before so often that they can't be prices of trades."""
     opens, close = rows.columns["open"], rows.columns["close"]
     is_stale = _pair_mask_to_row_mask(rows, np.isclose(opens[1:], close[:-1], rtol=1e-9, atol=0))
-    n_opens = _count_by_ticker(rows, rows.same_ticker_as_previous_row & ~np.isnan(opens))
-    stale_fraction = _count_by_ticker(rows, is_stale) / np.maximum(n_opens, 1)
-    suspect = is_stale & (stale_fraction > MAX_STALE_OPEN_FRACTION)[rows.ticker]
+    n_opens = _count_rows_by_ticker(rows, rows.same_ticker_as_previous_row & ~np.isnan(opens))
+    stale_fraction = _count_rows_by_ticker(rows, is_stale) / np.maximum(n_opens, 1)
+    suspect = is_stale & (stale_fraction > MAX_STALE_OPEN_FRACTION)[rows.ticker_index]
 
     def reason_text(row: int) -> str:
-        return f"opens not tradable: {stale_fraction[rows.ticker[row]]:.0%} of them equal the close before"
+        return f"opens not tradable: {stale_fraction[rows.ticker_index[row]]:.0%} of them equal the close before"
 
     return RuleResult(suspect, reason_text, is_row_specific=False)
 
@@ -293,16 +291,16 @@ def _ratio_to_previous_row(rows: PriceRows, values: Array) -> Array:
     return ratio
 
 
-def _count_by_ticker(rows: PriceRows, row_mask: BoolArray) -> Array:
+def _count_rows_by_ticker(rows: PriceRows, row_mask: BoolArray) -> Array:
     """(tickers,) number of rows where the mask is true."""
-    return np.bincount(rows.ticker, weights=row_mask, minlength=len(rows.tickers)).astype(np.float64)
+    return np.bincount(rows.ticker_index, weights=row_mask, minlength=len(rows.tickers)).astype(np.float64)
 
 
 def _row_masks_by_calendar(rows: PriceRows, context: ValidationContext) -> Iterator[tuple[BoolArray, CalendarSessions]]:
     """Yield the mask of the rows of each calendar, and its sessions from their first date to their last."""
     names = np.array([context.calendar_by_ticker.get(ticker, "") for ticker in rows.tickers])
     for name in sorted(set(names.tolist()) - {""}):
-        row_mask = (names == name)[rows.ticker]
+        row_mask = (names == name)[rows.ticker_index]
         if row_mask.any():
             dates = rows.date[row_mask]
             yield row_mask, load_sessions(name, first_date=dates.min(), last_date=dates.max())

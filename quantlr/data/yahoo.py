@@ -16,12 +16,12 @@ from pydantic import Field, PrivateAttr, StrictFloat
 
 from quantlr.core.components import ChoiceDescriptions, Unit
 from quantlr.core.errors import DataError, Fault
-from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
+from quantlr.core.progress import ProgressCounter
 from quantlr.core.values import Note
 from quantlr.data.cache import CachedHistory, CacheIndexEntry, DamagedFileError, FetchResponse, PriceCache
 from quantlr.data.corporate_actions import find_history_revision, with_adjusted_close_and_volume
 from quantlr.data.csv.layouts import BarFrame
-from quantlr.data.source import FetchedPrices, Source, combine_digests, sha256_hex
+from quantlr.data.source import FetchedPrices, FetchRequest, Source, combine_digests, sha256_hex
 from quantlr.data.yahoo_client import (
     CALENDAR_BY_EXCHANGE_CODE,
     FetchError,
@@ -57,10 +57,7 @@ class YahooSource(Source):
     )
     _environment: HttpEnvironment = PrivateAttr(default_factory=HttpEnvironment)
 
-    @classmethod
-    def examples(cls) -> tuple[YahooSource, ...]:
-        """Return the default, and one that drops tickers without prices."""
-        return (cls(), cls(on_failure="drop", deadline=20.0))
+    example_parameters = ({}, {"on_failure": "drop", "deadline": 20.0})
 
     def with_environment(self, environment: HttpEnvironment) -> YahooSource:
         """Return the same source with another network and clock."""
@@ -68,16 +65,8 @@ class YahooSource(Source):
         other._environment = environment
         return other
 
-    def fetch(
-        self,
-        tickers: Sequence[str],
-        *,
-        start: dt.date | None = None,
-        end: dt.date | None = None,
-        offline: bool = False,
-        progress: Progress = ignore_progress,
-    ) -> FetchedPrices:
-        """Return the bars of `tickers` between two dates, adjusted by the splits and dividends between them.
+    def fetch(self, request: FetchRequest) -> FetchedPrices:
+        """Return the bars between the request's dates, adjusted by the splits and dividends between them.
 
         The prices of a config with an `end` therefore never change with a later split or dividend. Only sessions that
         are over and not cached are downloaded.
@@ -87,6 +76,7 @@ class YahooSource(Source):
         DataError : Yahoo does not know a ticker or has no bars of it; offline, a ticker is not cached.
         Fault : the network, Yahoo or the disk failed.
         """
+        tickers = request.tickers
         for ticker in tickers:
             if not SYMBOL_PATTERN.fullmatch(ticker):
                 raise DataError(f"{ticker!r} is no symbol of Yahoo's, like SPY or ^GSPC or BRK-B", key="data.tickers")
@@ -100,18 +90,18 @@ class YahooSource(Source):
             except DamagedFileError as error:
                 damages[ticker] = str(error)
         failures: dict[str, FetchError] = {}
-        if offline:
+        if request.offline:
             for ticker in [ticker for ticker in tickers if ticker not in histories]:
                 text = damages.get(ticker, f"not stored in {cache.folder}")
                 failures[ticker] = FetchError("unstored", f"{text}, and --offline does not use the network")
         else:
-            downloads, failures = self._download_missing_histories(tickers, histories, end, progress)
+            downloads, failures = self._download_missing_histories_and_errors(request, histories)
             histories |= downloads
         notes = self._dropped_ticker_notes(failures, histories, n_tickers=len(tickers))
         used = {ticker: histories[ticker] for ticker in tickers if ticker not in failures}
         texts = {ticker: f"{damage}; it was fetched again" for ticker, damage in damages.items()}
         notes += [Note("data", text, ticker=ticker) for ticker, text in texts.items() if ticker in used]
-        return _histories_to_fetched_prices(used, notes, start, end)
+        return _histories_to_fetched_prices(used, notes, request.start, request.end)
 
     def last_date_by_due_ticker(self, tickers: Sequence[str], *, end: dt.date | None) -> dict[str, dt.date | None]:
         """Return the last cached session of each ticker that lacks newer ones; see `Source`."""
@@ -123,21 +113,21 @@ class YahooSource(Source):
         due = {ticker: entry for ticker, entry in entries.items() if _needs_download(entry, end=end, now=now)}
         return {ticker: entry.last if entry else None for ticker, entry in due.items()}
 
-    def _download_missing_histories(
-        self, tickers: Sequence[str], histories: Mapping[str, CachedHistory], end: dt.date | None, progress: Progress
+    def _download_missing_histories_and_errors(
+        self, request: FetchRequest, histories: Mapping[str, CachedHistory]
     ) -> tuple[dict[str, CachedHistory], dict[str, FetchError]]:
         """Download the missing sessions; return the completed histories and the errors, by ticker."""
         now, cache = self._environment.clock(), PriceCache.in_user_cache_dir()
         entries = {ticker: history.index_entry for ticker, history in histories.items()}
-        due = [ticker for ticker in tickers if _needs_download(entries.get(ticker), end=end, now=now)]
+        due = [ticker for ticker in request.tickers if _needs_download(entries.get(ticker), end=request.end, now=now)]
         downloads: dict[str, CachedHistory] = {}
         failures: dict[str, FetchError] = {}
         if not due:
             return downloads, failures
         timeout = min(self.deadline, DOWNLOAD_TIMEOUT_SECONDS)
         with open_yahoo_client(self._environment, timeout_seconds=timeout) as client:
-            request_all = partial(_iter_responses, client, due, histories, now)
-            counter = ProgressCounter("fetching", len(due), progress)
+            request_all = partial(_iter_tickers_and_responses, client, due, histories, now)
+            counter = ProgressCounter("fetching", len(due), request.progress)
             try:
                 with closing(iter_in_background(request_all, timeout_seconds=self.deadline)) as responses:
                     for ticker, response in responses:
@@ -145,7 +135,7 @@ class YahooSource(Source):
                             failures[ticker] = response
                         else:
                             ticker_cache = cache.ticker_cache(self.kind, ticker)
-                            downloads[ticker] = ticker_cache.add_response(self.kind, ticker, response)
+                            downloads[ticker] = ticker_cache.merge_response(self.kind, ticker, response)
                         counter.step()
             except ResultTimeoutError:
                 ticker = due[len(downloads) + len(failures)]
@@ -155,7 +145,7 @@ class YahooSource(Source):
                 message = f"{ticker}: {error}"
                 if downloads:
                     message += f" ({len(downloads)} of {len(due)} tickers were fetched, and are stored)"
-                raise Fault(f"{message}; {_outage_advice({**histories, **downloads}, tickers, now)}")
+                raise Fault(f"{message}; {_outage_advice_text({**histories, **downloads}, request.tickers, now)}")
         return downloads, failures
 
     def _dropped_ticker_notes(
@@ -174,20 +164,20 @@ class YahooSource(Source):
         kinds = {error.kind for error in failures.values()}
         if "unstored" in kinds:
             raise DataError(f"{text}; run once without --offline", key="data.tickers")
+        alternative = "or go on without by data.source.on_failure: drop"
         if "server" in kinds:
-            raise Fault(f"{text}; try again later, or go on without by data.source.on_failure: drop")
-        text += "; correct data.tickers, or go on without by data.source.on_failure: drop"
-        raise DataError(text, key="data.tickers")
+            raise Fault(f"{text}; try again later, {alternative}")
+        raise DataError(f"{text}; correct data.tickers, {alternative}", key="data.tickers")
 
 
 def _needs_download(index_entry: CacheIndexEntry | None, *, end: dt.date | None, now: dt.datetime) -> bool:
     """Return whether a session up to `end`, or one that is over, has not been downloaded."""
-    if index_entry is None or (end is not None and end <= index_entry.complete_through):
+    if index_entry is None or (end is not None and end <= index_entry.complete_through_date):
         return index_entry is None
-    return index_entry.complete_through < last_finished_date(index_entry.exchange_info, now=now)
+    return index_entry.complete_through_date < last_finished_date(index_entry.exchange_info, now=now)
 
 
-def _iter_responses(
+def _iter_tickers_and_responses(
     client: YahooClient, tickers: Sequence[str], histories: Mapping[str, CachedHistory], now: dt.datetime, stop: Event
 ) -> Iterator[tuple[str, FetchResponse | FetchError]]:
     """Yield Yahoo's response for each ticker, one after the other, until an outage or the event."""
@@ -210,19 +200,16 @@ def _iter_responses(
                 return
 
 
-def _outage_advice(histories: Mapping[str, CachedHistory], tickers: Sequence[str], now: dt.datetime) -> str:
+def _outage_advice_text(histories: Mapping[str, CachedHistory], tickers: Sequence[str], now: dt.datetime) -> str:
     """Return what can be done while the network fails: which tickers are cached, and how old their prices are."""
     entries = [histories[ticker].index_entry for ticker in tickers if ticker in histories]
     if not entries:
         return "try again later; nothing is stored yet that --offline could use"
     subject = "its prices are" if len(tickers) == 1 else f"{len(entries)} of {len(tickers)} tickers are"
-    seconds = max((now - min(entry.fetched for entry in entries)).total_seconds(), 0.0)
-    age = "less than a minute"
-    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
-        if seconds >= length:
-            count = int(seconds // length)
-            age = f"{count} {unit}{'s' if count > 1 else ''}"
-            break
+    seconds = int((now - min(entry.fetched for entry in entries)).total_seconds())
+    counts = [(seconds // length, unit) for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60))]
+    ages = [f"{count} {unit}{'s' if count > 1 else ''}" for count, unit in counts if count > 0]
+    age = ages[0] if ages else "less than a minute"
     last = min(entry.last for entry in entries)
     use = ": --offline uses that" if len(entries) == len(tickers) else "; --offline needs all of them"
     return f"try again later; {subject} stored, fetched {age} ago, to {last}{use}"

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from threading import Event, Thread
 from typing import Any, Literal, TypeVar
 from zoneinfo import ZoneInfo
@@ -64,12 +65,9 @@ BACKGROUND_THREAD_NAME = "quantlr: waiting for an answer"
 MAX_ATTEMPTS = 4
 """Number of requests for a ticker while Yahoo can't be reached or fails."""
 
+UTC_CLOCK = partial(dt.datetime.now, dt.UTC)
+
 FetchErrorKind = Literal["unknown", "empty", "limited", "network", "server", "unstored"]
-
-
-def utc_now() -> dt.datetime:
-    """Return the current time in UTC."""
-    return dt.datetime.now(dt.UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +83,7 @@ class HttpEnvironment:
     """
 
     http_session: Any = None
-    clock: Callable[[], dt.datetime] = utc_now
+    clock: Callable[[], dt.datetime] = UTC_CLOCK
     pause_seconds: float = 0.2
     backoff_seconds: float = 1.0
 
@@ -150,19 +148,24 @@ def iter_in_background(
         stop_event.set()
 
 
+@dataclass(slots=True)
 class YahooClient:
     """yfinance with a session that keeps the last response to a request for a chart.
 
     yfinance raises the same errors for an outage and for a delisting; the response distinguishes them.
+
+    Attributes
+    ----------
+    environment : the network and the clock.
+    http_session : the session for all requests.
+    timeout_seconds : time-out per download.
+    last_chart_response : the session's last response to a request for a chart, None if there was none.
     """
 
-    def __init__(self, yfinance: Any, environment: HttpEnvironment, *, timeout_seconds: float) -> None:
-        self.environment = environment
-        self._yfinance = yfinance
-        # Any ticker has the session of the library that yfinance uses; nothing is requested here.
-        self._http_session = environment.http_session or yfinance.Ticker("SPY").session
-        self._timeout_seconds = timeout_seconds
-        self._last_chart_response: Any = None
+    environment: HttpEnvironment
+    http_session: Any
+    timeout_seconds: float
+    last_chart_response: Any = None
 
     def fetch_ticker(self, ticker: str, *, since: dt.date | None, now: dt.datetime, stop_event: Event) -> FetchResponse:
         """Return the sessions of a ticker from `since` on, or all of them, after several attempts if necessary.
@@ -181,40 +184,24 @@ class YahooClient:
         return self._request_ticker(ticker, since, now)
 
     def _request_ticker(self, ticker: str, since: dt.date | None, now: dt.datetime) -> FetchResponse:
+        import yfinance
         from yfinance.data import YfData
 
         YfData.cache_get.cache_clear()  # it caches errors too, which a second attempt must not get
-        self._last_chart_response = None
+        self.last_chart_response = None
         dates = {"period": "max"} if since is None else {"start": since}
         try:
-            yahoo_ticker = self._yfinance.Ticker(ticker, session=self._http_session)
-            table = yahoo_ticker.history(**dates, auto_adjust=False, keepna=True, timeout=self._timeout_seconds)
+            yahoo_ticker = yfinance.Ticker(ticker, session=self.http_session)
+            table = yahoo_ticker.history(**dates, auto_adjust=False, keepna=True, timeout=self.timeout_seconds)
             metadata = yahoo_ticker.history_metadata
         except Exception as error:  # yfinance raises many types
             raise self._to_fetch_error(error) from error
         return yfinance_table_to_response(table, metadata, is_full_history=since is None, now=now)
 
-    @contextmanager
-    def keep_last_chart_response(self) -> Iterator[None]:
-        """Keep the session's last response to a request for a chart, until the end of the block."""
-        request = self._http_session.request
-
-        def request_and_record(method: str, url: str, *args: Any, **kwargs: Any) -> Any:
-            response = request(method, url, *args, **kwargs)
-            if CHART_URL_PATH in str(url):
-                self._last_chart_response = response
-            return response
-
-        self._http_session.request = request_and_record
-        try:
-            yield
-        finally:
-            self._http_session.request = request
-
     def _to_fetch_error(self, error: Exception) -> FetchError:
         from yfinance.exceptions import YFRateLimitError, YFTickerMissingError
 
-        response = self._last_chart_response
+        response = self.last_chart_response
         status = response.status_code if response is not None else None
         yahoo_text = _yahoo_error_text(response)
         text = str(error).strip().partition("\n")[0] or type(error).__name__
@@ -257,11 +244,22 @@ def open_yahoo_client(environment: HttpEnvironment, *, timeout_seconds: float) -
         yfinance.set_tz_cache_location(str(cache_dir() / "yfinance"))
         hide_exceptions = debug.hide_exceptions
         debug.hide_exceptions = False
-        client = YahooClient(yfinance, environment, timeout_seconds=timeout_seconds)
+        # Any ticker has the session of the library that yfinance uses; nothing is requested here.
+        session = environment.http_session or yfinance.Ticker("SPY").session
+        client = YahooClient(environment, session, timeout_seconds)
+        request = session.request
+
+        def request_and_record(method: str, url: str, *args: Any, **kwargs: Any) -> Any:
+            response = request(method, url, *args, **kwargs)
+            if CHART_URL_PATH in str(url):
+                client.last_chart_response = response
+            return response
+
+        session.request = request_and_record
         try:
-            with client.keep_last_chart_response():
-                yield client
+            yield client
         finally:
+            session.request = request
             debug.hide_exceptions = hide_exceptions
 
 
@@ -291,7 +289,7 @@ def yfinance_table_to_response(
     is_unfinished = np.asarray(raw_bars.index > pd.Timestamp(finished))
     is_incomplete = raw_bars[list(RAW_PRICE_COLUMNS)].isna().any(axis=1).to_numpy() & ~is_unfinished
     unfinished, incomplete = ([date.date() for date in raw_bars.index[mask]] for mask in (is_unfinished, is_incomplete))
-    complete_bars = _keep_sessions(raw_bars, ~(is_unfinished | is_incomplete))
+    complete_bars = _keep_sessions_and_move_actions(raw_bars, ~(is_unfinished | is_incomplete))
     if complete_bars.empty:
         raise FetchError("empty", "Yahoo lists the ticker and has no bars of it that are complete")
     last = complete_bars.index[-1].date()
@@ -303,7 +301,7 @@ def yfinance_table_to_response(
         raw_bars=complete_bars,
         is_full_history=is_full_history,
         fetched_at=now,
-        complete_through=min([finished, *(date - dt.timedelta(days=1) for date in pending)]),
+        complete_through_date=min([finished, *(date - dt.timedelta(days=1) for date in pending)]),
         exchange_info=exchange_info,
         unfinished_session=unfinished[0] if unfinished else None,
         incomplete_sessions=tuple(incomplete),
@@ -323,23 +321,19 @@ def last_finished_date(exchange_info: Mapping[str, str], *, now: dt.datetime) ->
 def _yfinance_table_to_raw_bars(table: pd.DataFrame) -> RawBarFrame:
     """Return yfinance's columns under our names, dates without time zone, and a split of 1 on days without one."""
     renamed = table.rename(columns=COLUMN_BY_YFINANCE_NAME)
-    columns = {name: renamed[name].to_numpy(dtype=np.float64) for name in RAW_BAR_COLUMNS if name in renamed}
-    columns.setdefault("capital_gain", np.zeros(len(table)))
-    split = columns["split"] = np.where(columns["split"] == 0.0, 1.0, columns["split"])
-    if not (np.isfinite(split) & (split > 0)).all():
+    raw_bars = renamed.reindex(columns=list(RAW_BAR_COLUMNS), fill_value=0.0).astype(np.float64)
+    raw_bars["split"] = raw_bars["split"].replace(0.0, 1.0)
+    if not (np.isfinite(raw_bars["split"]) & (raw_bars["split"] > 0)).all():
         raise FetchError("server", "Yahoo states a split that is impossible")
     dates = pd.DatetimeIndex(table.index).tz_localize(None).normalize().to_numpy(dtype="datetime64[us]")
-    return pd.DataFrame(columns, index=pd.DatetimeIndex(dates, name="date"))[list(RAW_BAR_COLUMNS)]
+    return raw_bars.set_axis(pd.DatetimeIndex(dates, name="date"))
 
 
-def _keep_sessions(raw_bars: RawBarFrame, session_mask: BoolArray) -> RawBarFrame:
+def _keep_sessions_and_move_actions(raw_bars: RawBarFrame, session_mask: BoolArray) -> RawBarFrame:
     """Return some sessions; dividends and splits of the others are moved to the next session that is kept."""
     kept = raw_bars[session_mask].copy()
     next_kept = np.append(0, np.cumsum(session_mask)[:-1])  # index in `kept` of each session, or of the next one kept
-    has_next = next_kept < len(kept)
-    combinations = {"dividend": (np.add, 0.0), "capital_gain": (np.add, 0.0), "split": (np.multiply, 1.0)}
-    for name, (combine, neutral) in combinations.items():
-        values = np.full(len(kept), neutral)
-        combine.at(values, next_kept[has_next], raw_bars[name].to_numpy()[has_next])
-        kept[name] = values
+    groups = raw_bars.groupby(next_kept)
+    for name, reduction in (("dividend", "sum"), ("capital_gain", "sum"), ("split", "prod")):
+        kept[name] = groups[name].agg(reduction).to_numpy()[: len(kept)]
     return kept

@@ -43,7 +43,7 @@ def put(store: PriceCache, ticker: str, seed: int) -> None:
     table["split"] = np.where(np.arange(SESSIONS) % 1_000 == 999, 2.0, 1.0)
     table.index = pd.DatetimeIndex(dates.to_numpy("datetime64[us]"), name="date")
     fetched = dt.datetime(2024, 5, 4, 12, tzinfo=dt.UTC)
-    store.ticker_cache("yahoo", ticker).add_response(
+    store.ticker_cache("yahoo", ticker).merge_response(
         "yahoo", ticker, FetchResponse(table, True, fetched, dt.date(2024, 5, 3), ABOUT)
     )
 

@@ -49,7 +49,7 @@ def add_to_cache(seed: int, ticker: str) -> RawBarFrame:
     table.index = pd.DatetimeIndex(pd.to_datetime(close.index), name="date").as_unit("us")
     fetched = dt.datetime(2024, 5, 4, 12, tzinfo=dt.UTC)
     answer = FetchResponse(table, True, fetched, dt.date(2024, 5, 3), ABOUT)
-    PriceCache.in_user_cache_dir().ticker_cache("yahoo", ticker).add_response("yahoo", ticker, answer)
+    PriceCache.in_user_cache_dir().ticker_cache("yahoo", ticker).merge_response("yahoo", ticker, answer)
     return table
 
 

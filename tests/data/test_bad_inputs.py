@@ -66,6 +66,7 @@ def change_lines(change: Callable[[str], str], first: int = 50, last: int = 51) 
 REFUSED: list[tuple[str, Callable[[Lines], Lines], str]] = [
     ("27 empty", lambda lines: [], "data.source.path: {x} is empty; needed a header line and prices"),
     ("27 a header alone", lambda lines: lines[:1], "{x} has a header line and no rows; needed prices"),
+    ("27 blank rows alone", lambda lines: [lines[0], ",,,,,,"], "{x} has a header line and no rows; needed prices"),
     ("28 one row", lambda lines: lines[:2], "data.tickers: X has 1 bars; at least 2 are needed for one return"),
     ("29 a date twice", lambda lines: [*lines[:51], scale_prices(lines[50], 1.01), *lines[51:]], "data.quality.conflicting_rows: {x}:51: X 2020-03-10: two rows of one date, with open "),
     ("31 mixed time zones", lambda lines: [lines[0], *(f"{line[:10]} 00:00:00{'+09:00' if index == 50 else '-05:00'}{line[10:]}" for index, line in enumerate(lines[1:]))], "data.quality.time_zones: {x}:52: X 2020-03-11: time zones are mixed, UTC+09:00 here and UTC-05:00 in the first row"),

@@ -56,7 +56,7 @@ def ticker_cache(folder: Path) -> TickerCache:
 def test_a_cached_history_is_read_unchanged(tmp_path: Path) -> None:
     table = raw_bars(0, 30)
     assert ticker_cache(tmp_path).read_history() is None
-    added = ticker_cache(tmp_path).add_response("yahoo", "AAA", response(table))
+    added = ticker_cache(tmp_path).merge_response("yahoo", "AAA", response(table))
     history = ticker_cache(tmp_path).read_history()
     assert history
     assert history.index_entry == added.index_entry
@@ -67,7 +67,7 @@ def test_a_cached_history_is_read_unchanged(tmp_path: Path) -> None:
 def test_an_extension_keeps_every_response_and_one_history(tmp_path: Path) -> None:
     table = raw_bars(0, 30)
     for day, (first, last) in enumerate(((0, 20), (15, 24), (19, 30)), start=1):
-        updated = ticker_cache(tmp_path).add_response(
+        updated = ticker_cache(tmp_path).merge_response(
             "yahoo", "AAA", response(table[first:last], whole=day == 1, day=day)
         )
     pd.testing.assert_frame_equal(updated.raw_bars, table)
@@ -75,16 +75,16 @@ def test_an_extension_keeps_every_response_and_one_history(tmp_path: Path) -> No
     assert {path.stem for path in ticker_cache(tmp_path).folder.glob("*.parquet")} == updated.index_entry.file_digests
     assert len(updated.index_entry.file_digests) == 4, "three answers and the history of all"
     assert not updated.index_entry.revisions
-    same = ticker_cache(tmp_path).add_response("yahoo", "AAA", response(table[19:], whole=False, day=4))
+    same = ticker_cache(tmp_path).merge_response("yahoo", "AAA", response(table[19:], whole=False, day=4))
     assert same.index_entry.file_digests == updated.index_entry.file_digests
 
 
 def test_a_revision_keeps_the_previous_history(tmp_path: Path) -> None:
     table = raw_bars(0, 30)
-    before = ticker_cache(tmp_path).add_response("yahoo", "AAA", response(table[:20]))
+    before = ticker_cache(tmp_path).merge_response("yahoo", "AAA", response(table[:20]))
     other = table[15:].copy()
     other["close"] *= np.where(np.arange(15) == 2, 1.5, 1.0)
-    updated = ticker_cache(tmp_path).add_response("yahoo", "AAA", response(other, whole=False))
+    updated = ticker_cache(tmp_path).merge_response("yahoo", "AAA", response(other, whole=False))
     assert updated.index_entry.revisions[0].before == before.index_entry.sha256
     assert updated.index_entry.revisions[0].text == (
         "sessions from 2020-01-24 to 2020-01-24 were revised: close of 1 changed, closes by up to 50.00%"
@@ -126,7 +126,7 @@ def test_adjusted_close_returns_equal_returns_with_dividends_reinvested(seed: in
 
 
 def test_damaged_files_are_set_aside(tmp_path: Path) -> None:
-    added = ticker_cache(tmp_path).add_response("yahoo", "AAA", response(raw_bars(0, 30)))
+    added = ticker_cache(tmp_path).merge_response("yahoo", "AAA", response(raw_bars(0, 30)))
     folder = ticker_cache(tmp_path).folder
     path = folder / f"{added.index_entry.sha256}.parquet"
     path.write_bytes(path.read_bytes()[:-1])
@@ -139,7 +139,7 @@ def test_damaged_files_are_set_aside(tmp_path: Path) -> None:
     with pytest.raises(DamagedFileError, match="is missing"):
         ticker_cache(tmp_path).read_history()
     assert ticker_cache(tmp_path).set_aside_damaged_files() == []
-    again = ticker_cache(tmp_path).add_response("yahoo", "AAA", response(raw_bars(0, 30), day=2))
+    again = ticker_cache(tmp_path).merge_response("yahoo", "AAA", response(raw_bars(0, 30), day=2))
     assert again.index_entry.responses[0] == added.index_entry.responses[0]
     (folder / "index.json").write_text("{}")
     with pytest.raises(
@@ -155,7 +155,7 @@ def test_damaged_files_are_set_aside(tmp_path: Path) -> None:
 
 
 def test_abandoned_files_are_removed_after_an_hour(tmp_path: Path) -> None:
-    ticker_cache(tmp_path).add_response("yahoo", "AAA", response(raw_bars(0, 30)))
+    ticker_cache(tmp_path).merge_response("yahoo", "AAA", response(raw_bars(0, 30)))
     for name, age in (("old", 7_200), ("new", 0)):
         left = ticker_cache(tmp_path).folder / f".{name}{TEMP_FILE_SUFFIX}"
         left.write_bytes(b"half")
@@ -174,7 +174,7 @@ def test_every_ticker_has_its_own_folder(tmp_path: Path, ticker: str) -> None:
 def test_a_folder_that_can_not_be_written_is_a_fault_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(Fault, match=r"could not be written: Not a directory.*environment variable QUANTLR_HOME"):
-        ticker_cache(tmp_path / "file").add_response("yahoo", "AAA", response(raw_bars(0, 30)))
+        ticker_cache(tmp_path / "file").merge_response("yahoo", "AAA", response(raw_bars(0, 30)))
 
 
 @pytest.mark.parametrize(("number", "message"), [(28, "No space left on device"), (30, "Read-only file system")])
@@ -182,7 +182,7 @@ def test_a_full_or_read_only_disk_leaves_the_cache_unchanged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, message: str
 ) -> None:
     table = raw_bars(0, 30)
-    before = ticker_cache(tmp_path).add_response("yahoo", "AAA", response(table[:20]))
+    before = ticker_cache(tmp_path).merge_response("yahoo", "AAA", response(table[:20]))
     files = sorted(ticker_cache(tmp_path).folder.iterdir())
     with monkeypatch.context() as patched:
 
@@ -191,7 +191,7 @@ def test_a_full_or_read_only_disk_leaves_the_cache_unchanged(
 
         patched.setattr(os, "fsync", fail)
         with pytest.raises(Fault, match=message):
-            ticker_cache(tmp_path).add_response("yahoo", "AAA", response(table))
+            ticker_cache(tmp_path).merge_response("yahoo", "AAA", response(table))
     assert sorted(ticker_cache(tmp_path).folder.iterdir()) == files
     history = ticker_cache(tmp_path).read_history()
     assert history
@@ -200,10 +200,10 @@ def test_a_full_or_read_only_disk_leaves_the_cache_unchanged(
 
 def test_concurrent_readers_see_whole_histories(tmp_path: Path) -> None:
     table = raw_bars(0, 60)
-    ticker_cache(tmp_path).add_response("yahoo", "AAA", response(table[:10]))
+    ticker_cache(tmp_path).merge_response("yahoo", "AAA", response(table[:10]))
 
     def write(last: int) -> int:
-        return len(ticker_cache(tmp_path).add_response("yahoo", "AAA", response(table[5:last], whole=False)).raw_bars)
+        return len(ticker_cache(tmp_path).merge_response("yahoo", "AAA", response(table[5:last], whole=False)).raw_bars)
 
     def read(_: int) -> int:
         history = ticker_cache(tmp_path).read_history()
@@ -230,13 +230,14 @@ def test_kill_9_at_any_moment_leaves_a_valid_cache(tmp_path: Path) -> None:
         "from pathlib import Path\n"
         "from test_cache import response, raw_bars, ticker_cache\n"
         "folder = Path(sys.argv[1]); table = raw_bars(0, 3_000); seen = set()\n"
-        "ticker_cache(folder).add_response('yahoo', 'AAA', response(table[:500]))\n"
+        "ticker_cache(folder).merge_response('yahoo', 'AAA', response(table[:500]))\n"
         "for trial in range(8):\n"
         "    before = len(ticker_cache(folder).read_history().raw_bars)\n"
         "    child = os.fork()\n"
         "    if child == 0:\n"
         "        for last in range(before + 1, 3_000):\n"
-        "            ticker_cache(folder).add_response('yahoo', 'AAA', response(table[last - 9 : last], whole=False))\n"
+        "            new = response(table[last - 9 : last], whole=False)\n"
+        "            ticker_cache(folder).merge_response('yahoo', 'AAA', new)\n"
         "        os._exit(1)\n"
         "    while len(ticker_cache(folder).read_history().raw_bars) == before:\n"
         "        assert os.waitpid(child, os.WNOHANG) == (0, 0), 'the child failed'\n"
@@ -262,6 +263,7 @@ def test_four_concurrent_processes_agree(tmp_path: Path) -> None:
 
     script = (
         "import datetime as dt, json, os, sys; sys.path.insert(0, sys.argv[2])\n"
+        "from quantlr.data.source import FetchRequest\n"
         "from quantlr.data.yahoo import YahooSource\n"
         "from quantlr.data.yahoo_client import HttpEnvironment\n"
         "from yahoo_server import session_to\n"
@@ -269,8 +271,9 @@ def test_four_concurrent_processes_agree(tmp_path: Path) -> None:
         "os.environ['QUANTLR_HOME'] = sys.argv[1]\n"
         "def fetch(now):\n"
         "    session = session_to(sys.argv[3])\n"
+        "    request = FetchRequest(['AAA', 'BBB'])\n"
         "    environment = HttpEnvironment(session, lambda: now, pause_seconds=0.0, backoff_seconds=0.01)\n"
-        "    return YahooSource(deadline=60.0).with_environment(environment).fetch(['AAA', 'BBB']).sha256\n"
+        "    return YahooSource(deadline=60.0).with_environment(environment).fetch(request).sha256\n"
         "for now in (dt.datetime(2024, 4, 30, 12, tzinfo=dt.UTC), dt.datetime(2024, 5, 4, 12, tzinfo=dt.UTC)):\n"
         "    pipes = []\n"
         "    for _ in range(4):\n"

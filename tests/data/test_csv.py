@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from quantlr.core.errors import DataError, QuantlrError
 from quantlr.core.values import Prices
-from quantlr.data.csv.layouts import DETECTORS
+from quantlr.data.csv.layouts import LAYOUT_DETECTORS, read_bars
 from quantlr.data.prices import DataSpec, load_prices
 from quantlr.data.sources import FileSource, SampleSource
 
@@ -107,7 +107,7 @@ def test_a_wide_file_is_cut_to_each_tickers_first_and_last_price(sample: Prices)
 
 
 def test_every_layout_is_documented_and_has_an_example() -> None:
-    for layout in DETECTORS:
+    for layout in LAYOUT_DETECTORS:
         assert (layout.__doc__ or "").strip()
     assert {path.name for path in EXAMPLES.iterdir()} == {name.partition("/")[0] for name, _, _ in EXAMPLE_FILES} | {
         "README.md", "wide_closes.csv", "yfinance_history.csv", "yfinance_history.parquet",
@@ -270,3 +270,9 @@ def test_the_digest_follows_every_file_that_was_read(tmp_path: Path) -> None:
     with (tmp_path / "kaggle" / "Stocks" / "MSFT.csv").open("a") as file:
         file.write("\n")
     assert load(tmp_path / "kaggle", "AAPL", "MSFT").sha256 != before
+
+
+def test_one_row_of_a_ticker_is_its_only_bar() -> None:
+    content = b"Date,Ticker,Close\n2020-01-02,A,5\n2020-01-03,B,6\n"
+    bars, _ = read_bars(content, path=Path("x.csv"), tickers=["B"])
+    assert bars["B"]["close"].to_dict() == {pd.Timestamp("2020-01-03"): 6.0}

@@ -6,6 +6,7 @@ import datetime as dt
 import sys
 from pathlib import Path
 from typing import Any, get_args
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -16,10 +17,10 @@ from quantlr.core.errors import DataError
 from quantlr.core.values import Note, Prices
 from quantlr.data.csv.layouts import BarFrame
 from quantlr.data.price_rows import PriceRows
-from quantlr.data.prices import DataSpec, load_prices
-from quantlr.data.source import FetchedPrices, Source
+from quantlr.data.prices import DataSpec, latest_date_worldwide, load_prices
+from quantlr.data.source import FetchedPrices, FetchRequest, Source
 from quantlr.data.sources import FileSource, SampleSource
-from quantlr.data.validation import QualitySpec, validate
+from quantlr.data.validation import QualitySpec, validate_price_rows
 from quantlr.data.validation_rules import RULES_IN_DATE_ORDER, RULES_IN_FILE_ORDER, ValidationContext, flag_large_moves
 
 from markets import random_walk_bars
@@ -36,7 +37,7 @@ def bars(seed: int = 0, sessions: int = 60) -> BarFrame:
 def validate_bars(
     table: BarFrame, context: ValidationContext = CONTEXT, **actions: str
 ) -> tuple[PriceRows, list[Note]]:
-    return validate(PriceRows.from_bars({"X": table}), QualitySpec.model_validate(actions), context)
+    return validate_price_rows(PriceRows.from_bars({"X": table}), QualitySpec.model_validate(actions), context)
 
 
 def validation_error(table: BarFrame, context: ValidationContext = CONTEXT, **actions: str) -> DataError:
@@ -180,7 +181,7 @@ def test_a_field_may_be_missing_on_all_bars_of_a_ticker_but_not_on_some() -> Non
     table.loc[table.index[3], "open"] = 50.0
     assert "open needs a positive number, found nan (59 such rows)" in validation_error(table).message
     both = PriceRows.from_bars({"X": bars(), "Y": bars(1).assign(open=np.nan)})
-    assert not validate(both, QualitySpec(), CONTEXT)[1]
+    assert not validate_price_rows(both, QualitySpec(), CONTEXT)[1]
 
 
 def test_daylight_saving_time_is_not_a_mixture_of_zones() -> None:
@@ -228,14 +229,14 @@ def test_a_split_is_recognised_by_the_ratio_of_raw_prices(ratio: float, text: st
 
 def test_splits_of_real_stocks_are_found_where_only_raw_prices_are_known() -> None:
     """AAPL split 2:1 on 2000-06-21 and 2005-02-28, MSFT on 2003-02-18; 2000-09-29 is a crash."""
-    fetched = SampleSource().fetch(["AAPL", "MSFT"])
+    fetched = SampleSource().fetch(FetchRequest(["AAPL", "MSFT"]))
     raw = {ticker: table.assign(adj_close=np.nan) for ticker, table in fetched.bars.items()}
     texts: dict[tuple[str, str], str] = {}
     for ticker, table in raw.items():
         rows = PriceRows.from_bars({ticker: table})
         moves = flag_large_moves(rows, CONTEXT)
         texts |= {
-            (ticker, rows.row_date_text(index)): moves.reason_text(index)
+            (ticker, rows.date_text_of_row(index)): moves.reason_text(index)
             for index in np.flatnonzero(moves.suspect_mask).tolist()
         }
     assert {where for where, text in texts.items() if "looks like a 2:1 split" in text} == {
@@ -265,7 +266,7 @@ def test_each_ticker_has_its_calendar_and_days_count_before_its_recorded_dates()
     early = pd.DatetimeIndex(["1996-11-26", "1996-12-30", "1997-01-06", "1997-01-08"])
     frames = {name: random_walk_bars(np.random.default_rng(0), dates) for name in ("L", "N", "none")}
     frames["T"] = random_walk_bars(np.random.default_rng(0), early)
-    _, notes = validate(
+    _, notes = validate_price_rows(
         PriceRows.from_bars(frames),
         QualitySpec(),
         ValidationContext(CONTEXT.latest_date, {"L": "XLON", "N": "XNYS", "T": "XTKS"}),
@@ -281,10 +282,10 @@ class Exchange(Source):
 
     kind: Any = "exchange"
 
-    def fetch(self, tickers: Any, **_: Any) -> FetchedPrices:
+    def fetch(self, request: FetchRequest) -> FetchedPrices:
         dates = pd.DatetimeIndex(["2019-11-26", "2019-11-27", "2019-12-02"])
-        frames = {ticker: random_walk_bars(np.random.default_rng(0), dates) for ticker in tickers}
-        return FetchedPrices(frames, "an exchange", "", calendars=dict.fromkeys(tickers, "XNYS"))
+        frames = {ticker: random_walk_bars(np.random.default_rng(0), dates) for ticker in request.tickers}
+        return FetchedPrices(frames, "an exchange", "", calendars=dict.fromkeys(request.tickers, "XNYS"))
 
 
 def test_the_calendar_of_the_config_overrides_that_of_the_source() -> None:
@@ -308,14 +309,17 @@ def test_exchange_calendars_is_imported_only_for_a_calendar(tmp_path: Path, monk
         validate_bars(bars(), ValidationContext(CONTEXT.latest_date, {"X": "XNYS"}))
 
 
-def test_a_date_is_in_the_future_only_if_it_is_so_in_every_time_zone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bars().to_csv(tmp_path / "x.csv", index_label="Date")
-    monkeypatch.setattr("quantlr.data.prices.latest_date_worldwide", lambda: bars().index[-1].date())
+def test_a_date_is_in_the_future_only_if_it_is_so_in_every_time_zone(tmp_path: Path) -> None:
+    before = dt.datetime.now(ZoneInfo("Pacific/Kiritimati")).date()
+    latest = latest_date_worldwide()
+    assert before <= latest <= dt.datetime.now(ZoneInfo("Pacific/Kiritimati")).date()
+    table = bars()
+    table.index = pd.DatetimeIndex(table.index) + (pd.Timestamp(latest) - pd.Timestamp(table.index[-1]))
+    table.to_csv(tmp_path / "x.csv", index_label="Date")
     assert len(load_file(tmp_path).sessions) == 60
-    monkeypatch.setattr("quantlr.data.prices.latest_date_worldwide", lambda: bars().index[-2].date())
-    with pytest.raises(DataError, match=r"x\.csv:61: X 2020-03-24: date is after today \(2020-03-23\)"):
+    table.index = table.index[:-1].append(table.index[-1:] + pd.Timedelta(days=2))
+    table.to_csv(tmp_path / "x.csv", index_label="Date")
+    with pytest.raises(DataError, match=rf"x\.csv:61: X {table.index[-1].date()}: date is after today \(20"):
         load_file(tmp_path)
 
 
@@ -325,16 +329,16 @@ def load_file(folder: Path, **keys: object) -> Prices:
 
 def test_a_ticker_that_is_too_short_is_dropped_and_noted_unless_none_remains() -> None:
     rows = PriceRows.from_bars({"A": bars(0)[:1], "X": bars(), "Z": bars(1)[:0]})
-    kept_rows, notes = validate(rows, QualitySpec(), CONTEXT, date_range_text=" between two dates")
-    assert (kept_rows.tickers, set(kept_rows.ticker)) == (("X",), {0})
+    kept_rows, notes = validate_price_rows(rows, QualitySpec(), CONTEXT, date_range_text=" between two dates")
+    assert (kept_rows.tickers, set(kept_rows.ticker_index)) == (("X",), {0})
     assert [(note.ticker, note.text) for note in notes] == [
         ("A", "left out, too short: 1 bars between two dates"),
         ("Z", "left out, too short: 0 bars between two dates"),
     ]
     with pytest.raises(DataError, match=r"A has 1 bars; at least 2 .* \(2 such tickers\); leave it out, or write data"):
-        validate(rows, QualitySpec(short="error"), CONTEXT)
+        validate_price_rows(rows, QualitySpec(short="error"), CONTEXT)
     with pytest.raises(DataError, match=r"A has 1 bars; at least 2 are needed for one return \(2 such tickers\)"):
-        validate(rows.for_tickers([True, False, True]), QualitySpec(), CONTEXT)
+        validate_price_rows(rows.for_ticker_mask([True, False, True]), QualitySpec(), CONTEXT)
 
 
 @given(data=st.data())
@@ -355,11 +359,11 @@ def test_every_row_is_kept_or_counted_in_a_note(data: st.DataObject) -> None:
     }
     rows = PriceRows.from_bars(frames)
     try:
-        kept_rows, notes = validate(rows, QualitySpec.model_validate(droppable), CONTEXT)
+        kept_rows, notes = validate_price_rows(rows, QualitySpec.model_validate(droppable), CONTEXT)
     except DataError as error:
         assert error.key == "data.tickers"
         return
     dropped = sum(note.count for note in notes if note.text.endswith("; dropped"))
     short = sum(int(note.text.split()[4]) for note in notes if note.text.startswith("left out"))
     assert len(rows) == len(kept_rows) + dropped + short
-    assert (np.diff(kept_rows.date)[np.diff(kept_rows.ticker) == 0] > np.timedelta64(0)).all()
+    assert (np.diff(kept_rows.date)[np.diff(kept_rows.ticker_index) == 0] > np.timedelta64(0)).all()

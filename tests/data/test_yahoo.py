@@ -8,6 +8,7 @@ import exchange_calendars
 import numpy as np
 import pytest
 from quantlr.core.errors import DataError
+from quantlr.data.source import FetchRequest
 from quantlr.data.yahoo_client import CALENDAR_BY_EXCHANGE_CODE
 
 from data.yahoo_market import LAST, LONG_AGO, Market, closes, reference, sessions
@@ -83,7 +84,9 @@ def test_the_calendar_is_that_of_the_exchange(market: Market) -> None:
 def test_progress_is_reported_for_each_ticker(market: Market) -> None:
     market.yahoo.shares = {name: share(1, LONG_AGO) for name in ("AAA", "BBB")}
     calls: list[tuple[str, int, int]] = []
-    market.source().fetch(("AAA", "BBB"), progress=lambda stage, *, done, total: calls.append((stage, done, total)))
+    market.source().fetch(
+        FetchRequest(("AAA", "BBB"), progress=lambda stage, *, done, total: calls.append((stage, done, total)))
+    )
     assert calls == [("fetching", done, 2) for done in range(3)]
 
 

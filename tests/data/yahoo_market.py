@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from quantlr.core.values import Array, Prices
 from quantlr.data.prices import DataSpec, load_prices
-from quantlr.data.source import FetchedPrices
+from quantlr.data.source import FetchedPrices, FetchRequest
 from quantlr.data.yahoo import YahooSource
 from quantlr.data.yahoo_client import HttpEnvironment
 from yfinance.data import YfData
@@ -39,7 +39,7 @@ class Market:
     def fetch(self, *tickers: str, offline: bool = False, **keys: Any) -> FetchedPrices:
         YfData.cache_get.cache_clear()
         dates = {key: keys.pop(key) for key in ("start", "end") if key in keys}
-        return self.source(**keys).fetch(tickers, offline=offline, **dates)
+        return self.source(**keys).fetch(FetchRequest(tickers, offline=offline, **dates))
 
     def load(self, *tickers: str, offline: bool = False, **keys: Any) -> Prices:
         dates = {key: keys.pop(key) for key in ("start", "end") if key in keys}

@@ -1,1 +1,1 @@
-"""Reader of price files: bytes to cells (raw_table), columns (layouts), dates and numbers (parsing), bars (bars)."""
+"""Reader of price files: bytes to cells, dates and numbers (raw_table), then columns and bars (layouts)."""

@@ -9,9 +9,11 @@ import csv
 import gzip
 import re
 import zlib
+from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+from pandas.api.types import is_bool_dtype, is_datetime64_any_dtype, is_numeric_dtype, is_string_dtype
 from pyarrow import compute
 from pyarrow import csv as arrow_csv
 
@@ -31,8 +34,6 @@ MAX_HEADER_LINES = 3
 """Number of lines from which a file's layout is detected: no known header is longer."""
 MAX_QUOTED_CHARACTERS = 60
 """Characters of a line that an error quotes."""
-BodyCells = tuple[tuple[pa.Array, ...], IntArray]
-"""The columns below a header, and the line number of each row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,27 +43,16 @@ class CellTable:
     Attributes
     ----------
     path : path of the file, for messages.
-    headings : (columns,) name of each column in the header.
-    columns : (columns,) Arrow arrays of one length; text where the file is text.
-    line_numbers : (rows,) line of each row in the file, counted from 1; in Parquet the number of the row.
+    cells : (rows, columns); text where the file is text. Its columns are the headings, which may be equal, and its
+        index is the line of each row in the file, counted from 1; in Parquet the number of the row.
     """
 
     path: Path
-    headings: tuple[str, ...]
-    columns: tuple[pa.Array, ...]
-    line_numbers: IntArray
-
-    def __len__(self) -> int:
-        return len(self.line_numbers)
-
-    def filter(self, row_mask: BoolArray) -> CellTable:
-        """Return the rows where the mask is true."""
-        columns = tuple(column.filter(pa.array(row_mask)) for column in self.columns)
-        return replace(self, columns=columns, line_numbers=self.line_numbers[row_mask])
+    cells: pd.DataFrame
 
     def cell_error(self, column_index: int, row: int, reason: str) -> DataError:
         """Return the error for one cell, with its file, line and column."""
-        place = f"{self.path}:{self.line_numbers[row]}: {self.headings[column_index]}"
+        place = f"{self.path}:{self.cells.index[row]}: {self.cells.columns[column_index]}"
         return source_path_error(f"{place}: {reason}")
 
 
@@ -74,22 +64,20 @@ class RawTable:
     ----------
     path : path of the file, for messages.
     first_lines : the cells of its first `MAX_HEADER_LINES` lines that are not empty.
-    read_body : returns the columns below a header of the given number of lines, and the line number of each row.
+    read_body_cells : returns the cells below a header of the given number of lines, indexed by line.
     """
 
     path: Path
     first_lines: tuple[tuple[str, ...], ...]
-    read_body: Callable[[int], BodyCells]
+    read_body_cells: Callable[[int], pd.DataFrame]
 
-    def read_cells(self, *, n_header_lines: int) -> CellTable:
+    def read_cell_table(self, *, n_header_lines: int) -> CellTable:
         """Return the cells below a header of `n_header_lines` lines."""
-        columns, line_numbers = self.read_body(n_header_lines)
-        header = self.first_lines[:n_header_lines]
-        headings = []
-        for index in range(len(columns)):
-            words = [line[index].strip() for line in header if index < len(line)]
-            headings.append(" ".join(filter(None, words)) or f"column {index + 1}")
-        return CellTable(self.path, tuple(headings), columns, line_numbers)
+        body = self.read_body_cells(n_header_lines)
+        header = zip(*self.first_lines[:n_header_lines], strict=True)
+        headings = [" ".join(filter(None, map(str.strip, cells))) for cells in header]
+        names = [heading or f"column {number}" for number, heading in enumerate(headings, start=1)]
+        return CellTable(self.path, body.set_axis(names, axis=1))
 
 
 def source_path_error(message: str) -> DataError:
@@ -97,10 +85,10 @@ def source_path_error(message: str) -> DataError:
     return DataError(message, key="data.source.path")
 
 
-def readable_suffix(path: Path) -> str | None:
-    """Return the longest of `READABLE_SUFFIXES` that a file's name ends with, None if there is none."""
-    name = path.name.casefold()
-    return max((suffix for suffix in READABLE_SUFFIXES if name.endswith(suffix)), key=len, default=None)
+def readable_file_stem(path: Path) -> str | None:
+    """Return a file's name without the longest of `READABLE_SUFFIXES` that it ends with, None if it has none."""
+    suffixes = [suffix for suffix in READABLE_SUFFIXES if path.name.casefold().endswith(suffix)]
+    return path.name[: -len(max(suffixes, key=len))] if suffixes else None
 
 
 def read_raw_table(content: bytes, *, path: Path) -> RawTable:
@@ -130,33 +118,21 @@ def _read_parquet(content: bytes, path: Path) -> RawTable:
         raise source_path_error(f"{path} can't be read as Parquet: {error}") from error
     names = table.columns if isinstance(table.columns, pd.MultiIndex) else [(name,) for name in table.columns]
     first_lines = tuple(tuple(map(str, level)) for level in zip(*names, strict=True))
-    arrays = [pa.array(table.iloc[:, index], from_pandas=True) for index in range(len(names))]
-    columns = tuple(array if isinstance(array, pa.Array) else array.combine_chunks() for array in arrays)
-    row_numbers = np.arange(1, len(table) + 1, dtype=np.int64)
-    return RawTable(path, first_lines, lambda _: (columns, row_numbers))
+    return RawTable(path, first_lines, lambda _: table.set_axis(np.arange(1, len(table) + 1)))
 
 
 def _read_csv(content: bytes, path: Path) -> RawTable:
     if b"\n" not in content:
         content = content.replace(b"\r", b"\n")  # line ends of the classic Mac OS
-    first_lines: list[tuple[str, ...]] = []
-    line_ends: list[tuple[int, int]] = []  # offset of the byte after each of them, and its line number
-    stream = BytesIO(content)
-    for line_number, line in enumerate(stream, start=1):
-        text = line.rstrip(b"\r\n")
-        if text:
-            first_lines.append(tuple(next(csv.reader([_decode_utf8(text, path)]))))
-            line_ends.append((stream.tell(), line_number))
-        if len(first_lines) == MAX_HEADER_LINES:
-            break
+    lines = (line.rstrip(b"\r\n") for line in BytesIO(content))
+    header_lines = list(islice(filter(None, lines), MAX_HEADER_LINES))
+    first_lines = tuple(tuple(next(csv.reader([_decode_utf8(line, path)]))) for line in header_lines)
     if not first_lines:
         raise source_path_error(f"{path} is empty; needed a header line and prices")
-
-    def read_body(n_header_lines: int) -> BodyCells:
-        offset, header_end_line = line_ends[min(n_header_lines, len(line_ends)) - 1]
-        return _parse_csv_body(content[offset:], path, n_columns=len(first_lines[0]), header_end_line=header_end_line)
-
-    return RawTable(path, tuple(first_lines), read_body)
+    n_columns = len(first_lines[0])
+    return RawTable(
+        path, first_lines, lambda n_lines: _parse_csv_cells(content, path, n_columns=n_columns, n_skipped=n_lines)
+    )
 
 
 def _decode_utf8(content: bytes, path: Path) -> str:
@@ -166,10 +142,8 @@ def _decode_utf8(content: bytes, path: Path) -> str:
         raise source_path_error(f"{path} is not UTF-8 text (byte {error.start})") from error
 
 
-def _parse_csv_body(body: bytes, path: Path, *, n_columns: int, header_end_line: int) -> BodyCells:
-    """Return the columns, as text, and the line numbers of the lines below a header that ends at `header_end_line`."""
-    if not body.strip():
-        return (pa.array([], pa.string()),) * n_columns, np.empty(0, dtype=np.int64)
+def _parse_csv_cells(content: bytes, path: Path, *, n_columns: int, n_skipped: int) -> pd.DataFrame:
+    """Return the cells, as text, of the lines after the first `n_skipped` that are not empty."""
     names = [str(index) for index in range(n_columns)]
     invalid_rows: list[arrow_csv.InvalidRow] = []
 
@@ -180,37 +154,37 @@ def _parse_csv_body(body: bytes, path: Path, *, n_columns: int, header_end_line:
     types = dict.fromkeys(names, pa.string())
     try:
         table = arrow_csv.read_csv(
-            pa.BufferReader(body),
+            pa.BufferReader(content),
             read_options=arrow_csv.ReadOptions(column_names=names, use_threads=False),
             parse_options=arrow_csv.ParseOptions(invalid_row_handler=collect_invalid_row),
             convert_options=arrow_csv.ConvertOptions(column_types=types, strings_can_be_null=False),
         )
     except pa.ArrowInvalid as error:
         if not invalid_rows:
-            _decode_utf8(body, path)
+            _decode_utf8(content, path)
             raise source_path_error(f"{path} can't be read as CSV: {error}") from error
         row = invalid_rows[0]
-        line_number = header_end_line + _row_line_numbers(body, row.number)[row.number - 1]
+        line_number = _row_line_numbers(content, row.number)[row.number - 1]
         expected, actual = row.expected_columns, row.actual_columns
         text = row.text if len(row.text) <= MAX_QUOTED_CHARACTERS else f"{row.text[:MAX_QUOTED_CHARACTERS]}…"
         hint = "; a number is written without separators: 1234.5" if actual > expected else ""
         needed = f"needed {expected} columns, as the header has, found {actual}"
         raise source_path_error(f"{path}:{line_number}: {needed}: {text!r}{hint}") from error
-    columns = tuple(column.combine_chunks() for column in table.columns)
-    return columns, header_end_line + _row_line_numbers(body, table.num_rows)
+    cells: pd.DataFrame = table.to_pandas().set_axis(_row_line_numbers(content, table.num_rows))
+    return cells.iloc[n_skipped:]
 
 
-def _row_line_numbers(body: bytes, n_rows: int) -> IntArray:
+def _row_line_numbers(content: bytes, n_rows: int) -> IntArray:
     """Return the line number of each of the first rows, counted from 1; empty lines are not rows."""
-    if b"\n\n" not in body and b"\n\r\n" not in body and not body.startswith((b"\n", b"\r")):
+    if b"\n\n" not in content and b"\n\r\n" not in content and not content.startswith((b"\n", b"\r")):
         return np.arange(1, n_rows + 1, dtype=np.int64)
-    numbers = [number for number, line in enumerate(body.split(b"\n"), start=1) if line.rstrip(b"\r")]
+    numbers = [number for number, line in enumerate(content.split(b"\n"), start=1) if line.rstrip(b"\r")]
     return np.array(numbers[:n_rows], dtype=np.int64)
 
 
 DateArray = npt.NDArray[np.datetime64]
 DATE_DTYPE = "datetime64[us]"
-MISSING_VALUE_MARKERS = pa.array(["", "nan", "na", "n/a", "null", "none", "-"])
+MISSING_VALUE_MARKERS = ("", "nan", "na", "n/a", "null", "none", "-")
 """Texts that exporters write for a missing number, in lower case."""
 TIME_SUFFIX_PATTERN = r"(?:[ T](?P<time>.*))?"
 DATE_PATTERNS = (
@@ -223,17 +197,14 @@ DATE_PATTERNS = (
 TIME_ZONE_PATTERN = r"(?:(?P<utc>Z|UTC|GMT)|(?P<sign>[+-])(?P<hours>\d\d):?(?P<minutes>\d\d))"
 
 
-def cells_to_text(cells: pa.Array) -> pa.Array:
+def cells_to_text(cells: pd.Series[Any]) -> pd.Series[str]:
     """Return cells as text without leading or trailing blanks, "" for a missing cell."""
-    if pa.types.is_dictionary(cells.type):
-        cells = cells.dictionary_decode()
-    return compute.utf8_trim_whitespace(compute.fill_null(compute.cast(cells, pa.string()), ""))
+    return cells.astype("str").fillna("").str.strip()
 
 
-def blank_cell_mask(cells: pa.Array) -> BoolArray:
+def blank_cell_mask(cells: pd.Series[Any]) -> BoolArray:
     """(rows,) whether a cell is missing or, in a column of text, consists of blanks only."""
-    text = pa.types.is_string(cells.type)
-    return _to_numpy(compute.equal(cells_to_text(cells), "") if text else cells.is_null())
+    return np.asarray(cells_to_text(cells) == "" if is_string_dtype(cells.dtype) else cells.isna())
 
 
 def parse_numbers(table: CellTable, column_index: int, *, prefix: str = "") -> Array:
@@ -243,19 +214,18 @@ def parse_numbers(table: CellTable, column_index: int, *, prefix: str = "") -> A
     ------
     DataError : naming the line of the first cell that is not a number.
     """
-    cells = table.columns[column_index]
-    kind = cells.type
-    if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind) or pa.types.is_decimal(kind):
-        return _cells_to_floats(cells)
+    cells = table.cells.iloc[:, column_index]
+    if is_numeric_dtype(cells.dtype) and not is_bool_dtype(cells.dtype):
+        return cells.to_numpy(dtype=np.float64, na_value=np.nan)
     text = cells_to_text(cells)
     if prefix:
-        text = compute.replace_substring_regex(text, f"^{re.escape(prefix)}", "")
-    text = compute.if_else(compute.is_in(compute.utf8_lower(text), value_set=MISSING_VALUE_MARKERS), None, text)
+        text = text.str.removeprefix(prefix)
+    text = text.mask(text.str.lower().isin(MISSING_VALUE_MARKERS))
     try:
-        return _cells_to_floats(text)
+        return _text_to_floats(text)
     except pa.ArrowInvalid:
-        row = _find_invalid_number(text)
-    cell = text[row].as_py()
+        row = bisect_left(range(len(text)), True, key=lambda row: not _are_numbers(text.iloc[: row + 1]))
+    cell = text.iloc[row]
     if re.search(r"\d,\d", cell):
         hint = "write it with a decimal point and no separators"
     elif re.match(r"[^\w.+-]\s*\d", cell):
@@ -265,17 +235,12 @@ def parse_numbers(table: CellTable, column_index: int, *, prefix: str = "") -> A
     raise table.cell_error(column_index, row, f"needed a number, found {cell!r}; {hint}")
 
 
-def _find_invalid_number(text: pa.Array) -> int:
-    """Return the row of the first text that is not a number, by halving the rows; there must be one."""
-    start, stop = 0, len(text)
-    while stop - start > 1:
-        middle = (start + stop) // 2
-        try:
-            _cells_to_floats(text[start:middle])
-            start = middle
-        except pa.ArrowInvalid:
-            stop = middle
-    return start
+def _are_numbers(text: pd.Series[str]) -> bool:
+    try:
+        _text_to_floats(text)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def parse_dates(table: CellTable, column_index: int) -> tuple[DateArray, Array]:
@@ -290,102 +255,74 @@ def parse_dates(table: CellTable, column_index: int) -> tuple[DateArray, Array]:
     DataError : naming the line of the first cell that is not a date, that is not in the format of the first one, or
         whose day and month can't be distinguished.
     """
-    cells = table.columns[column_index]
-    if pa.types.is_timestamp(cells.type) or pa.types.is_date(cells.type):
-        days = pd.DatetimeIndex(cells.to_pandas(date_as_object=False)).tz_localize(None).normalize()
+    cells = table.cells.iloc[:, column_index]
+    if is_datetime64_any_dtype(cells.dtype):
+        days = pd.DatetimeIndex(cells).tz_localize(None).normalize()
         dates = days.to_numpy().astype(DATE_DTYPE)
-        _require_dates(table, column_index, dates, pa.array([""] * len(dates)))
+        _require_dates(table, column_index, dates)
         return dates, np.full(len(dates), np.nan)
     # Each different text is parsed once: files of many tickers repeat their dates.
-    encoded = compute.dictionary_encode(cells_to_text(cells))
-    codes, texts = _to_numpy(encoded.indices), encoded.dictionary
-    first = texts[codes[0]].as_py()
-    pattern = next((pattern for pattern in DATE_PATTERNS if re.fullmatch(pattern, first)), DATE_PATTERNS[0])
-    groups = _regex_groups_by_name(texts, pattern)
-    numbers = {name: _digits_to_integers(digits) for name, digits in groups.items() if name != "time"}
+    text_ids, texts = pd.factorize(cells_to_text(cells))
+    pattern = next((pattern for pattern in DATE_PATTERNS if re.fullmatch(pattern, texts[0])), DATE_PATTERNS[0])
+    groups = pd.Series(texts).str.extract(f"^(?:{pattern})$")
+    numbers = groups.drop(columns="time", errors="ignore").apply(pd.to_numeric).fillna(0).astype(np.int64)
     if "first" in numbers:
-        numbers |= _resolve_day_and_month(table, column_index, numbers["first"][codes], numbers["second"][codes], codes)
-    dates = _build_dates(numbers["year"], numbers["month"], numbers["day"])[codes]
-    _require_dates(table, column_index, dates, texts.take(encoded.indices))
+        numbers = _name_day_and_month(table, column_index, numbers, text_ids)
+    calendar_days = pd.to_datetime(numbers[["year", "month", "day"]], errors="coerce")
+    dates = calendar_days.to_numpy().astype(DATE_DTYPE)[text_ids]
+    _require_dates(table, column_index, dates)
     offsets = _utc_offset_minutes(groups["time"]) if "time" in groups else np.full(len(texts), np.nan)
-    return dates, offsets[codes]
+    return dates, offsets[text_ids]
 
 
-def _to_numpy(cells: pa.Array) -> npt.NDArray[Any]:
-    return np.asarray(cells.to_numpy(zero_copy_only=False))
+def _text_to_floats(text: pd.Series[str]) -> Array:
+    # Arrow parses strictly, and to the last bit.
+    floats = compute.cast(pa.array(text, from_pandas=True), pa.float64())
+    return np.asarray(floats.to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
-def _cells_to_floats(cells: pa.Array) -> Array:
-    return _to_numpy(compute.cast(cells, pa.float64())).astype(np.float64, copy=False)
-
-
-def _regex_groups_by_name(texts: pa.Array, pattern: str) -> dict[str, pa.Array]:
-    """Return the named groups of a pattern in each text, null where the pattern does not match."""
-    matches = compute.extract_regex(texts, f"^(?:{pattern})$")
-    fields = zip(matches.type, matches.flatten(), strict=True)
-    return {field.name: compute.if_else(matches.is_valid(), cells, None) for field, cells in fields}
-
-
-def _digits_to_integers(digits: pa.Array) -> IntArray:
-    """Return text of digits as integers; 0 for a missing or empty text."""
-    digits = compute.if_else(compute.equal(digits, ""), None, digits)
-    return _to_numpy(compute.fill_null(compute.cast(digits, pa.int64()), 0))
-
-
-def _build_dates(year: IntArray, month: IntArray, day: IntArray) -> DateArray:
-    """Return the dates of years, months and days, NaT where the calendar has no such day."""
-    months = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
-    dates = months.astype("datetime64[D]") + (day - 1)
-    exists = (month >= 1) & (month <= 12) & (day >= 1) & (dates.astype("datetime64[M]") == months)
-    return np.where(exists, dates, np.datetime64("NaT")).astype(DATE_DTYPE)
-
-
-def _require_dates(table: CellTable, column_index: int, dates: DateArray, texts: pa.Array) -> None:
-    """Raise the error for the first cell that is not a date; `texts` are the cells as they are written."""
+def _require_dates(table: CellTable, column_index: int, dates: DateArray) -> None:
+    """Raise the error for the first cell that is not a date."""
     invalid = np.isnat(dates)
     if not invalid.any():
         return
     row = int(invalid.argmax())
-    text = texts[row].as_py()
-    expected = f"a date as YYYY-MM-DD{f' like the first, {texts[0].as_py()!r}' if row and text else ''}"
+    texts = cells_to_text(table.cells.iloc[:, column_index])
+    text = texts.iloc[row]
+    expected = f"a date as YYYY-MM-DD{f' like the first, {texts.iloc[0]!r}' if row and text else ''}"
     is_two_numbers = re.fullmatch(r"\d\d?[/.-]\d\d?[/.-]\d{2,4}", text)
     reason = " (day and month can't be distinguished)" if is_two_numbers else ""
     reason = f"needed {expected}, found {text!r}{reason}; rewrite the dates as 2005-12-31"
     raise table.cell_error(column_index, row, reason)
 
 
-def _resolve_day_and_month(
-    table: CellTable, column_index: int, first: IntArray, second: IntArray, codes: IntArray
-) -> dict[str, IntArray]:
-    """Return the day and month of each different text, decided by the rows in which one number is above 12.
+def _name_day_and_month(table: CellTable, column_index: int, numbers: pd.DataFrame, text_ids: IntArray) -> pd.DataFrame:
+    """Return the columns `first` and `second` renamed to day and month, by the texts in which one is above 12.
 
     Parameters
     ----------
-    first, second : (rows,) the two numbers of each row.
-    codes : (rows,) index of each row's text among the different texts.
+    numbers : the numbers in each different text.
+    text_ids : (rows,) index of each row's text among the different texts.
     """
-    texts = cells_to_text(table.columns[column_index])
-    first_is_day, second_is_day = first > 12, second > 12
-    if first_is_day.any() and second_is_day.any():
-        earlier, row = sorted((int(first_is_day.argmax()), int(second_is_day.argmax())))
-        other = f", and {texts[earlier].as_py()!r} in line {table.line_numbers[earlier]}"
+    first_is_day, second_is_day = (np.flatnonzero(numbers[name] > 12) for name in ("first", "second"))
+    if len(first_is_day) and not len(second_is_day):
+        return numbers.rename(columns={"first": "day", "second": "month"})
+    if len(second_is_day) and not len(first_is_day):
+        return numbers.rename(columns={"first": "month", "second": "day"})
+    texts = cells_to_text(table.cells.iloc[:, column_index])
+    row, other = 0, ""
+    reason = "day and month can't be distinguished, since no number of the column is above 12"
+    if len(first_is_day):
+        earlier, row = sorted(int(np.argmax(text_ids == index)) for index in (first_is_day[0], second_is_day[0]))
+        other = f", and {texts.iloc[earlier]!r} in line {texts.index[earlier]}"
         reason = "day and month stand in both orders"
-    elif not first_is_day.any() and not second_is_day.any():
-        row, other = 0, ""
-        reason = "day and month can't be distinguished, since no number of the column is above 12"
-    else:
-        _, row_of_text = np.unique(codes, return_index=True)
-        day, month = (first, second) if first_is_day.any() else (second, first)
-        return {"day": day[row_of_text], "month": month[row_of_text]}
-    text = f"found {texts[row].as_py()!r}{other}: {reason}; rewrite the dates as 2005-12-31"
+    text = f"found {texts.iloc[row]!r}{other}: {reason}; rewrite the dates as 2005-12-31"
     raise table.cell_error(column_index, row, text)
 
 
-def _utc_offset_minutes(times: pa.Array) -> Array:
+def _utc_offset_minutes(times: pd.Series[str]) -> Array:
     """Return the minutes ahead of UTC that each time of day is written in, NaN where no zone is."""
-    if len(compute.unique(times)) == 1 and not times[0].as_py():
-        return np.full(len(times), np.nan)
-    zone = _regex_groups_by_name(times, f".*?{TIME_ZONE_PATTERN}")
-    minutes = 60.0 * _digits_to_integers(zone["hours"]) + _digits_to_integers(zone["minutes"])
-    behind = _to_numpy(compute.fill_null(compute.equal(zone["sign"], "-"), fill_value=False))
-    return np.where(_to_numpy(zone["sign"].is_valid()), np.where(behind, -minutes, minutes), np.nan)
+    zone = times.str.extract(f"^.*?{TIME_ZONE_PATTERN}$")
+    minutes = 60.0 * pd.to_numeric(zone["hours"]) + pd.to_numeric(zone["minutes"])
+    signed = minutes.where(zone["sign"] != "-", -minutes)
+    return signed.where(zone["utc"].isna(), 0.0).to_numpy()

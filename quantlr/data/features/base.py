@@ -78,8 +78,7 @@ class WindowedFeature(Feature):
 def lag_values(values: Array, *, n_bars: int) -> Array:
     """Return the values `n_bars` bars earlier, NaN before the first."""
     lagged = np.full_like(values, np.nan)
-    if n_bars < len(values):
-        lagged[n_bars:] = values[: len(values) - n_bars]
+    lagged[n_bars:] = values[: max(len(values) - n_bars, 0)]
     return lagged
 
 

@@ -33,8 +33,8 @@ MonthEncoding = Annotated[
 ]
 
 
-def _require_a_day_left_out(days: tuple[str, ...]) -> tuple[str, ...]:
-    if set(days) >= TRADING_DAY_NAMES:
+def _require_valid_days(days: tuple[str, ...]) -> tuple[str, ...]:
+    if set(require_unique(days)) >= TRADING_DAY_NAMES:
         raise ValueError("leave one day out: the columns of all days add up to the intercept")
     return days
 
@@ -43,12 +43,7 @@ class DayOfWeek(Feature):
     """Day of the week of the session that has just closed, as dummy columns."""
 
     kind: Literal["day_of_week"] = "day_of_week"
-    days: Annotated[
-        tuple[DayName, ...],
-        Field(min_length=1),
-        AfterValidator(require_unique),
-        AfterValidator(_require_a_day_left_out),
-    ] = Field(
+    days: Annotated[tuple[DayName, ...], Field(min_length=1), AfterValidator(_require_valid_days)] = Field(
         ("tuesday", "wednesday", "thursday", "friday"),
         description="Days with a column each; the intercept stands for those left out.",
     )

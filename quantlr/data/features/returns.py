@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import numpy as np
+import pandas as pd
 from pydantic import Field, StrictInt
 
 from quantlr.core.components import Unit
@@ -22,7 +23,7 @@ from quantlr.data.features.base import (
     price_return,
     trailing_returns,
 )
-from quantlr.data.prices import Ticker, find_ticker
+from quantlr.data.prices import Ticker, find_ticker_closes
 
 
 class LaggedReturns(Feature):
@@ -114,19 +115,18 @@ class ContextReturns(Feature):
         ------
         DataError : the other ticker was not fetched, or its newest bar is older than `max_age` allows.
         """
-        other, column = find_ticker(prices, self.ticker)
-        n_bars = other.n_bars[column]
-        dates = other.sessions[other.session[:n_bars, column]]
+        closes = find_ticker_closes(prices, self.ticker)
+        dates = pd.DatetimeIndex(closes.index)
         latest = latest_known_bar_index(dates, prices.sessions)
-        self._require_max_age(prices, dates[np.maximum(latest, 0)].to_numpy(), latest)
+        self._require_bars_within_max_age(prices, dates[np.maximum(latest, 0)].to_numpy(), latest)
         bar = np.where(prices.session >= 0, latest[np.maximum(prices.session, 0)], -1)
-        returns = trailing_returns(other.close[:n_bars, column : column + 1], n_bars=1, return_kind=self.returns)
+        returns = trailing_returns(np.asarray(closes, dtype=np.float64)[:, None], n_bars=1, return_kind=self.returns)
         columns = lag_columns(f"context_returns_{self.ticker}", returns, self.lags)
         return {name: np.where(bar >= 0, values[bar, 0], np.nan) for name, values in columns.items()}
 
-    def _require_max_age(self, prices: Prices, bar_dates: np.ndarray, bar_index: IntArray) -> None:
+    def _require_bars_within_max_age(self, prices: Prices, bar_dates: np.ndarray, bar_indices: IntArray) -> None:
         age = (prices.sessions.to_numpy() - bar_dates) / np.timedelta64(1, "D")
-        too_old = np.flatnonzero((bar_index >= 0) & (age > self.max_age))
+        too_old = np.flatnonzero((bar_indices >= 0) & (age > self.max_age))
         if len(too_old):
             first = too_old[0]
             session, newest = iso_date(prices.sessions[first]), iso_date(bar_dates[first])

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import ConfigDict, Field, model_validator
 
+from quantlr.core.errors import did_you_mean_text
 from quantlr.core.values import Array, BoolArray, FeatureColumns, Prices
 from quantlr.data.features.base import Feature
 
@@ -59,7 +59,7 @@ class TALib(Feature):
         name = str(raw_config["function"]).upper()
         given = {key: value for key, value in raw_config.items() if key not in cls.model_fields}
         parameters = _parameters_with_defaults(name, given)
-        _price_unit_mask(name, tuple(parameters.items()))
+        _output_in_price_units_mask(name, tuple(parameters.items()))
         return {"kind": "talib", **raw_config, "function": name, **parameters}
 
     example_parameters = (
@@ -77,12 +77,11 @@ class TALib(Feature):
     def compute(self, prices: Prices) -> FeatureColumns:
         """One column per output, as TA-Lib documents it; as a fraction of the close where it is in units of price."""
         function = _load_talib_function(self.function, self.parameters)
-        in_price_units = _price_unit_mask(self.function, tuple(self.parameters.items()))
-        outputs = [np.full(prices.close.shape, np.nan) for _ in in_price_units]
+        in_price_units = _output_in_price_units_mask(self.function, tuple(self.parameters.items()))
+        outputs = np.full((len(in_price_units), *prices.close.shape), np.nan)
         for ticker, bars in enumerate(prices.n_bars):
             inputs = {name: np.ascontiguousarray(getattr(prices, name)[:bars, ticker]) for name in INPUT_NAMES}
-            for output, values in zip(outputs, _compute_outputs(function, inputs), strict=True):
-                output[:bars, ticker] = values
+            outputs[:, :bars, ticker] = _compute_talib_outputs(function, inputs)
         suffix = "".join(f"_{value:g}" for value in self.parameters.values())
         columns: FeatureColumns = {}
         for output_name, values, is_price in zip(function.output_names, outputs, in_price_units, strict=True):
@@ -108,13 +107,8 @@ def _load_talib_function(function_name: str, parameters: Mapping[str, float]) ->
         raise ValueError("needs TA-Lib, which is not installed: pip install 'quantlr[ta]'") from error
     names = get_functions()
     if function_name not in names:
-        raise ValueError(f"TA-Lib has no function {function_name!r}{_suggestion_text(function_name, names)}")
+        raise ValueError(f"TA-Lib has no function {function_name!r}{did_you_mean_text(function_name, names)}")
     return abstract.Function(function_name, **parameters)
-
-
-def _suggestion_text(word: str, names: Iterable[str]) -> str:
-    close_names = get_close_matches(word, list(names), n=1)
-    return f"; did you mean {close_names[0]}?" if close_names else ""
 
 
 def _parameters_with_defaults(function_name: str, given_parameters: Mapping[str, Any]) -> dict[str, float]:
@@ -123,7 +117,7 @@ def _parameters_with_defaults(function_name: str, given_parameters: Mapping[str,
     for key, value in given_parameters.items():
         if key not in parameters:
             names = ", ".join(parameters) or "no parameters"
-            raise ValueError(f"{key}: {function_name} takes {names}{_suggestion_text(key, parameters)}")
+            raise ValueError(f"{key}: {function_name} takes {names}{did_you_mean_text(key, parameters)}")
         number_type = int if isinstance(parameters[key], int) else float
         if isinstance(value, bool) or not isinstance(value, (int, number_type)):
             raise ValueError(f"{key}: needs a {'whole ' if number_type is int else ''}number, found {value!r}")
@@ -132,7 +126,7 @@ def _parameters_with_defaults(function_name: str, given_parameters: Mapping[str,
 
 
 @lru_cache(maxsize=256)
-def _price_unit_mask(function_name: str, parameters: ParameterItems) -> tuple[bool, ...]:
+def _output_in_price_units_mask(function_name: str, parameters: ParameterItems) -> tuple[bool, ...]:
     """Return which outputs are in units of the price, by computing them on synthetic prices and on twice those.
 
     Raises
@@ -141,52 +135,48 @@ def _price_unit_mask(function_name: str, parameters: ParameterItems) -> tuple[bo
         outputs depend on the currency's unit in another way.
     """
     function = _load_talib_function(function_name, dict(parameters))
-    other_inputs = [name for name in _input_names(function) if name not in INPUT_NAMES]
+    other_inputs = [name for name in _talib_input_names(function) if name not in INPUT_NAMES]
     if other_inputs or function_name in INDEX_FUNCTIONS:
         reason = f"it needs {', '.join(other_inputs)}" if other_inputs else "its outputs are positions in an array"
         raise ValueError(f"{function_name} can't be a feature: {reason}")
     try:
         bars = _synthetic_bars(int(function.lookback) + N_PROBE_BARS)
-        outputs = _compute_outputs(function, bars)
+        outputs = _compute_talib_outputs(function, bars)
         doubled_bars = {name: values * (1 if name == "volume" else 2) for name, values in bars.items()}
-        doubled_outputs = _compute_outputs(function, doubled_bars)
+        outputs_of_doubled = _compute_talib_outputs(function, doubled_bars)
     except Exception as error:
         values = ", ".join(f"{key} {value:g}" for key, value in parameters)
         raise ValueError(f"{function_name} does not take {values or 'these inputs'}: {error}") from error
-    mask = []
-    for output, other in zip(outputs, doubled_outputs, strict=True):
-        known = np.isfinite(output)
-        same, doubled = (np.allclose(other[known], output[known] * factor, rtol=1e-7, atol=1e-9) for factor in (1, 2))
-        if not known.any() or not (same or doubled):
-            raise ValueError(
-                f"{function_name} can't be a feature: of a price, its value depends on the currency's unit"
-            )
-        mask.append(bool(doubled and not same))
-    return tuple(mask)
+    known = np.isfinite(outputs)
+    is_same, is_doubled = (
+        (np.isclose(outputs_of_doubled, outputs * factor, rtol=1e-7, atol=1e-9) | ~known).all(axis=1)
+        for factor in (1, 2)
+    )
+    if not (known.any(axis=1) & (is_same | is_doubled)).all():
+        raise ValueError(f"{function_name} can't be a feature: of a price, its value depends on the currency's unit")
+    return tuple(np.asarray(is_doubled & ~is_same).tolist())
 
 
-def _input_names(function: Any) -> list[str]:
+def _talib_input_names(function: Any) -> list[str]:
     """Return the names of all inputs of one of TA-Lib's functions, which it lists singly or in groups."""
     return [name for names in function.input_names.values() for name in ([names] if isinstance(names, str) else names)]
 
 
-def _compute_outputs(talib_function: Any, inputs: Mapping[str, Array]) -> list[Array]:
-    """Return a function's outputs, NaN during the warm-up and from a missing input on.
+def _compute_talib_outputs(talib_function: Any, inputs: Mapping[str, Array]) -> Array:
+    """Return a function's (outputs, bars), NaN during the warm-up and from a missing input on.
 
     TA-Lib itself returns 0 during the warm-up of integer outputs, and continues some recursions after a NaN.
     """
-    inputs_used = np.stack([inputs[name] for name in _input_names(talib_function)])
+    inputs_used = np.stack([inputs[name] for name in _talib_input_names(talib_function)])
     missing: BoolArray = np.asarray(np.isnan(inputs_used).any(axis=0))
     n_bars = len(missing)
-    first = int(np.argmin(missing)) if n_bars and not missing.all() else n_bars
-    missing_later = np.flatnonzero(missing[first:])
-    stop = first + int(missing_later[0]) if len(missing_later) else n_bars
-    outputs = [np.full(n_bars, np.nan) for _ in talib_function.output_names]
+    first = next(iter(np.flatnonzero(~missing)), n_bars)
+    stop = next(iter(first + np.flatnonzero(missing[first:])), n_bars)
+    outputs = np.full((len(talib_function.output_names), n_bars), np.nan)
     output_start = first + int(talib_function.lookback)
     if output_start < stop:
-        results = talib_function({name: values[first:stop] for name, values in inputs.items()})
-        for output, values in zip(outputs, [results] if isinstance(results, np.ndarray) else results, strict=True):
-            output[output_start:stop] = values[output_start - first :]
+        results = np.atleast_2d(talib_function({name: values[first:stop] for name, values in inputs.items()}))
+        outputs[:, output_start:stop] = results[:, output_start - first :]
     return outputs
 
 

@@ -11,13 +11,14 @@ from itertools import product
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
+import pandas as pd
 from pydantic import Field, StrictFloat, ValidationInfo, field_validator
 
 from quantlr.core.components import Unit, component_union
 from quantlr.core.values import Array, FeatureColumns, Prices
 from quantlr.data.features import calendar, returns, talib, trend, volatility, volumes
 from quantlr.data.features.base import Feature, Lags, WindowAtLeastTwo, lag_values
-from quantlr.data.features.rolling import BLOCK_VALUES, rolling_zscore
+from quantlr.data.features.rolling import rolling_zscore
 
 if TYPE_CHECKING:
     AnyFeature = Feature  # at run time the union of the catalogue, defined at the end of this file
@@ -177,28 +178,8 @@ class FeatureProduct(Feature):
 
 def row_percentile_ranks(values: Array) -> Array:
     """Return (rank - 1/2) / n of each value in its row of n numbers; equal values share their mean rank; NaN stays."""
-    ranks = np.empty_like(values)
-    step = max(1, BLOCK_VALUES // max(values.shape[1], 1))
-    for first in range(0, len(values), step):
-        ranks[first : first + step] = _block_percentile_ranks(values[first : first + step])
-    return ranks
-
-
-def _block_percentile_ranks(block: Array) -> Array:
-    order = np.argsort(block, axis=1)
-    ascending = np.take_along_axis(block, order, axis=1)
-    width = block.shape[1]
-    position = np.arange(width)
-    starts_tie = np.ones(block.shape, dtype=np.bool_)
-    starts_tie[:, 1:] = ascending[:, 1:] != ascending[:, :-1]
-    ends_tie = np.ones(block.shape, dtype=np.bool_)
-    ends_tie[:, :-1] = starts_tie[:, 1:]
-    first = np.maximum.accumulate(np.where(starts_tie, position, 0), axis=1)
-    last = np.minimum.accumulate(np.where(ends_tie, position, width)[:, ::-1], axis=1)[:, ::-1]
-    ranks = np.empty(block.shape)
-    np.put_along_axis(ranks, order, (first + last + 1) / 2.0, axis=1)
-    known = ~np.isnan(block)
-    return np.where(known, ranks / np.maximum(known.sum(axis=1, keepdims=True), 1), np.nan)
+    ranks = pd.DataFrame(values).rank(axis=1)
+    return np.asarray(ranks.sub(0.5).div(ranks.count(axis=1), axis=0))
 
 
 FEATURES: tuple[type[Feature], ...] = (

@@ -166,11 +166,8 @@ class DistanceFromExtreme(WindowedFeature):
     def compute(self, prices: Prices) -> FeatureColumns:
         """One column per window: close / extreme - 1, as a fraction; at most 0 from a high, at least 0 from a low."""
         rolling_extreme, values = (rolling_max, prices.high) if self.extreme == "high" else (rolling_min, prices.low)
-        columns: FeatureColumns = {}
-        for window in self.windows:
-            level = rolling_extreme(values, window=window)
-            columns[f"distance_from_{self.extreme}_{window}"] = prices.close / level - 1.0
-        return columns
+        levels = {w: rolling_extreme(values, window=w) for w in self.windows}
+        return {f"distance_from_{self.extreme}_{w}": prices.close / level - 1.0 for w, level in levels.items()}
 
 
 FEATURES: tuple[type[Feature], ...] = (
