@@ -238,17 +238,20 @@ def condition_estimate(inverse_hessian: Array, hessian: Array) -> Array:
     return np.asarray(np.abs(inverse_hessian).max(axis=(-2, -1)) * np.abs(hessian).max(axis=(-2, -1)))
 
 
-def condition_number(loss: LogisticLoss) -> float:
-    """Return the ratio of largest to smallest singular value of a single refit's standardised rows.
+def condition_number_and_lipschitz(loss: LogisticLoss) -> tuple[float, float]:
+    """Return the ratio of largest to smallest singular value of a single refit's standardised rows, and L.
 
-    Constant features are left out. Infinity if features are exactly collinear (Belsley, Kuh and Welsch 1980).
+    Constant features are left out. The ratio is infinity if features are exactly collinear (Belsley, Kuh and Welsch
+    1980).
     """
+    # At weights of 0 the Hessian is a quarter of the rows' second moments, and the largest of all Hessians.
+    hessian = loss.hessian(np.zeros(loss.n_weights))
     is_present = np.concatenate([[loss.fit_intercept], loss.std > 0])
-    # At weights of 0 the Hessian is a quarter of the rows' second moments.
-    hessian = replace(loss, l2=0.0).hessian(np.zeros(loss.n_weights))
-    eigenvalues = np.linalg.eigvalsh(hessian[np.ix_(is_present, is_present)])
+    penalty = np.diag(np.where(np.arange(loss.n_weights) > 0, loss.l2, 0.0))
+    eigenvalues = np.linalg.eigvalsh((hessian - penalty)[np.ix_(is_present, is_present)])
     is_regular = eigenvalues[0] > MIN_EIGENVALUE_RATIO * eigenvalues[-1]
-    return float(np.sqrt(eigenvalues[-1] / eigenvalues[0])) if is_regular else math.inf
+    condition_number = float(np.sqrt(eigenvalues[-1] / eigenvalues[0])) if is_regular else math.inf
+    return condition_number, float(np.linalg.eigvalsh(hessian)[-1])
 
 
 def inverse_hessian(loss: LogisticLoss, theta: Array, *, min_eigenvalue_ratio: float = MIN_EIGENVALUE_RATIO) -> Array:

@@ -24,7 +24,7 @@ from quantlr.model.single_fit import base_rate_weights, learning_rates, warm_sta
 from quantlr.model.solvers import (
     FIRST_ORDER_SOLVERS,
     SolverResult,
-    condition_number,
+    condition_number_and_lipschitz,
     newton,
     pseudo_inverse,
 )
@@ -184,12 +184,9 @@ class _SequentialRefitter:
         refit = int(refits[-1])
         sample = self.training_data.subsample_refit(refit)
         loss = self._make_loss(refit) if sample is None else make_loss(sample, self.model, slice(0, 1))
-        return replace(
-            self.fits,
-            condition_number=condition_number(loss),
-            lipschitz=float(loss.lipschitz()),
-            learning_rate=self.last_learning_rate,
-        )
+        condition_number, lipschitz = condition_number_and_lipschitz(loss)
+        rate = self.last_learning_rate
+        return replace(self.fits, condition_number=condition_number, lipschitz=lipschitz, learning_rate=rate)
 
     def next_refit_slice(self) -> slice:
         """Return the next refits that may be fitted in one batch."""
