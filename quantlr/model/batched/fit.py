@@ -131,7 +131,7 @@ def _fit_chunk(fitters: list[_SequentialRefitter], refit_slice: slice) -> None:
 def newton_from_common_start(loss: BatchedLoss, *, tol: float, max_iter: int) -> SolverResult:
     """Return the weights after theta <- theta - learning_rate * gradient, with the inverse Hessians of the start.
 
-    Refits that are too far from the start for this to converge quickly end unconverged. Every refit stops by itself, so
+    Steps from the second on are corrected by Anderson acceleration, with a memory of one step (Anderson 1965). Refits that are too far from the start for this to converge quickly end unconverged. Every refit stops by itself, so
     that its result does not depend on the others.
     """
     learning_rate = pseudo_inverse(loss.start_hessian)
