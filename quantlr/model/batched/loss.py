@@ -1,8 +1,8 @@
 """The logistic loss of many refits at once, near the weights where they start: `LogisticLoss`, computed faster.
 
 The formulas are those of ``logistic.py``, to which the gradient, the Hessian and the fitted weights are tested to be
-equal. Four devices make a walk-forward faster than one `LogisticLoss` per refit. In brackets is how many times longer it
-takes without the device: with a refit a day on one index, expanding and rolling, and with a refit a month on 60 tickers
+equal. Four devices make a walk-forward faster than one `LogisticLoss` per refit. In brackets is how many times longer
+it takes without the device: with a refit a day on one index, expanding and rolling, and a refit a month on 60 tickers
 (``tests/benchmarks/devices.py``).
 
 many refits at once [24, 21, 9]
