@@ -4,15 +4,20 @@ A row of features x (its first entry 1, for the intercept) and weights theta giv
 maps them to a probability, ``g(z) = 1 / (1 + exp(-z))``, whose derivative is ``g (1 - g)``. With labels y in {0, 1}
 the cross-entropy is
 
-    J(theta) = sum( log(1 + exp(z)) - y z )
+    J(theta) = sum( -y log(g(z)) - (1 - y) log(1 - g(z)) ) = sum( log(1 + exp(z)) - y z )
 
-and, because g' cancels against the derivative of the logarithm, its gradient has the form of linear regression's:
+and, because g' = g (1 - g) cancels against the derivatives of the logarithms, its gradient has the form of linear
+regression's:
 
     dJ/dtheta = sum( (g(theta.x) - y) x )
 
 so that gradient descent has the same update too: theta <- theta - alpha * gradient, with a learning rate alpha (see
-``solvers.py``). The loss here is the weighted mean over the rows instead of the sum, and features are standardised, so
-that a learning rate depends neither on the number of rows nor on the units of the features.
+``solvers.py``). The loss here is the weighted mean over the rows instead of the sum, and a walk-forward standardises
+features by the mean and standard deviation of the training rows, so that a learning rate depends neither on the number
+of rows nor on the units of the features.
+
+A walk-forward fits the model again at every refit, to training rows that are mostly those of the refit before. One
+`LogisticLoss` can hold several refits on shared rows.
 
 Source: D. R. Cox, "The regression analysis of binary sequences", JRSS B 20 (1958).
 """
@@ -60,10 +65,12 @@ def pointwise_log_loss(z: Array, y: Array) -> Array:
 class LogisticLoss:
     """Weighted mean log loss with an L2 penalty, of one refit or of several on shared rows.
 
+    "Weights" are theta; what a row counts is its share in the mean.
+
     Attributes
     ----------
     X : (n, k) features, without the column of ones.
-    y : (n,) or (n, refits) labels in {0, 1}, or targets between them.
+    y : (n,) or (n, refits) labels in {0, 1}; Platt's calibration has targets between them.
     sample_weight : (n,) or (n, refits) share of each row in the mean; 0 for a row outside a refit's training rows. Each
         column sums to 1.
     mean, std : (k,) or (refits, k) by which features are standardised, (x - mean) / std. A feature with a std of 0 is
@@ -75,13 +82,17 @@ class LogisticLoss:
     Notes
     -----
     Weights theta are those of the standardised features x, the intercept first: (p,) with p = 1 + k, or (p, m) with a
-    column for each refit, or for each of m points of a single refit. With z = theta.x, g(z) = 1 / (1 + exp(-z)) and the
-    shares w of the rows:
+    column for each refit, or for each of m points at which a single refit is evaluated. With z = theta.x,
+    g(z) = 1 / (1 + exp(-z)) and the shares w of the rows:
 
     loss      J(theta) = sum(w (log(1 + exp(z)) - y z)) + l2/2 |theta_1:|^2
     gradient  sum(w (g(z) - y) x) + l2 theta_1:
     Hessian   sum(w g (1 - g) x x') + l2 D,     D the identity but for a 0 at the intercept
-    L         the largest eigenvalue of sum(w x x') / 4 + l2 D, which no Hessian exceeds, as g (1 - g) <= 1/4
+    L         the largest eigenvalue of sum(w x x') / 4 + l2 D: the largest curvature of the loss in any direction at
+              any theta, as g (1 - g) <= 1/4
+
+    Rows are not standardised one by one: with a matrix A, standardised rows are (1, X) A, so that z = (1, X) (A theta),
+    and a gradient by A theta becomes that by theta when it is multiplied by A'.
     """
 
     X: Array
@@ -146,9 +157,9 @@ class LogisticLoss:
         return np.asarray(A.mT @ sums @ A / share[..., None, None] + penalty)
 
     def lipschitz(self) -> Array:
-        """Return L, the Lipschitz constant of the gradient, a scalar or (refits,).
+        """Return L, the largest curvature of the loss (the Lipschitz constant of its gradient), a scalar or (refits,).
 
-        Of all Hessians, that at weights of 0 is the largest: there g (1 - g) is 1/4 (Boehning and Lindsay 1988).
+        In every direction the curvature is largest at weights of 0, where g (1 - g) is 1/4 (Boehning and Lindsay 1988).
         """
         zeros = np.zeros((self.n_weights, *self.sample_weight.shape[1:]))
         return np.asarray(np.linalg.eigvalsh(replace(self, hessian_row_stride=1).hessian(zeros))[..., -1])

@@ -1,17 +1,15 @@
-"""Fits of a single refit, from a start near its optimum, and the learning rate of gradient descent."""
+"""Fits of a single refit, from a start near its optimum."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
-from quantlr.core.errors import LearningRateTooLarge
 from quantlr.core.values import Array
 from quantlr.model.config import LogisticRegression
 from quantlr.model.logistic import LogisticLoss, logit
-from quantlr.model.solvers import FIRST_ORDER_SOLVERS, SolverResult, learning_rate_limit, newton
+from quantlr.model.solvers import FIRST_ORDER_SOLVERS, SolverResult, learning_rates, newton
 from quantlr.model.training import SAMPLE_ROWS, TrainingData, make_loss
 
 WARM_START_SAMPLE_ROWS = (SAMPLE_ROWS // 8, SAMPLE_ROWS, 8 * SAMPLE_ROWS)
@@ -70,29 +68,3 @@ def run_solver(loss: LogisticLoss, model: LogisticRegression, start: Array, *, n
     result = solver(loss, start, learning_rate=rate, tol=model.tol, max_iter=model.max_iter, callback=record_loss)
     record_loss(result.theta)
     return replace(result, losses=np.array(losses)), float(rate)
-
-
-def learning_rates(loss: LogisticLoss, model: LogisticRegression, describe_refit: Callable[[int], str]) -> Array:
-    """Return the learning rate of each refit, () or (refits,): 1/L, or that of the model.
-
-    `describe_refit` takes the position of a refit in the loss and returns its description for a message.
-
-    Raises
-    ------
-    LearningRateTooLarge : with the model's rate, steps may raise the loss of one of the refits.
-    """
-    lipschitz = loss.lipschitz()
-    learning_rate = model.learning_rate
-    if learning_rate == "auto":
-        return np.asarray(1.0 / lipschitz)
-    is_nesterov = model.solver == "nesterov"
-    limit = np.asarray(learning_rate_limit(model.solver, lipschitz))
-    is_too_large = np.asarray(learning_rate > limit if is_nesterov else learning_rate >= limit)
-    if is_too_large.any():
-        index = int(is_too_large.argmax())
-        raise LearningRateTooLarge(
-            f"{describe_refit(index)}: a learning rate of {learning_rate:g} diverges: for {model.solver} it must be "
-            f"{'at most 1/L' if is_nesterov else 'below 2/L'} = {limit.flat[index]:.4g}; lower it or write auto",
-            key="model.learning_rate",
-        )
-    return np.full_like(lipschitz, learning_rate)

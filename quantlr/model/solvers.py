@@ -1,20 +1,23 @@
 """Solvers: gradient descent, Nesterov's momentum and Newton's method, three updates in one loop.
 
-All three are theta <- theta - learning_rate * gradient, for weights of standardised features:
+All three take steps of learning_rate * gradient against the gradient, for weights of standardised features. The config
+names one of them in `model.solver`:
 
 ``gradient_descent``
-    the learning rate is a number alpha. The Hessian of the loss is nowhere larger than L (see `LogisticLoss`), so that
-    every step with a rate below 2/L lowers the loss; with 2/L or more it need not, and such rates are refused. The
-    default is 1/L, for which the guaranteed decrease is largest.
+    theta <- theta - learning_rate * gradient, with a number as learning rate. As the curvature of the loss is at most L
+    (see `LogisticLoss`), a step with a rate alpha lowers the loss by at least alpha (1 - alpha L / 2) |gradient|^2.
+    This is positive for every rate below 2/L, and largest for 1/L, the default. A rate of 2/L or more may raise the
+    loss at every step and is refused; a smaller rate than 1/L only takes more steps.
 ``nesterov``
-    the same step, from a point that is moved on in the direction of the last step (Nesterov's momentum), restarted
-    where that leads uphill (O'Donoghue and Candes 2015).
+    the same step, from a look-ahead point: the last point, moved on in the direction of the last step (Nesterov's
+    momentum), restarted where that leads uphill (O'Donoghue and Candes 2015). Its rate may be at most 1/L.
 ``newton``, the default
-    the learning rate is a matrix, the inverse Hessian at the current point: a few steps instead of thousands. A step
-    that would raise the loss is halved, or replaced by that of the Boehning-Lindsay bound on the Hessian, which always
-    lowers it.
+    the same update, with a matrix as learning rate: the inverse Hessian at the current point. A few steps suffice. A
+    step that would raise the loss is halved; if no fraction of it lowers the loss, the inverse of the largest Hessian
+    is used instead.
 
-``batched/`` takes Newton's steps for all refits of a walk-forward at once, in the same loop.
+In a walk-forward, the first two take the steps of many refits at once, one column of theta each. With the default, the
+steps of many refits are taken by ``batched/``, and `newton` fits the few refits that are too far from the one before.
 """
 
 from __future__ import annotations
@@ -26,7 +29,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from quantlr.core.errors import LearningRateTooLarge
 from quantlr.core.values import Array, BoolArray, IntArray
+from quantlr.model.config import LogisticRegression
 from quantlr.model.logistic import LogisticLoss
 
 MAX_HALVINGS = 30
@@ -61,10 +66,10 @@ class SolverResult:
     Attributes
     ----------
     theta : (p,) or (p, refits) weights of the standardised features.
-    iterations : () or (refits,) updates until the gradient was small enough.
+    iterations : () or (refits,) updates until the gradient was small enough; the one after that is not counted.
     max_abs_gradient : () or (refits,) largest component of the last gradient.
     converged : () or (refits,) whether that was at most the tolerance.
-    losses : (updates + 1,) loss at each point, by `newton`; empty by other solvers.
+    losses : (updates + 1,) loss at each point that `newton` has tried; empty by other solvers.
     """
 
     theta: Array
@@ -89,8 +94,8 @@ def iterate_updates(
 ) -> SolverResult:
     """Update weights until the largest gradient component of every refit is at most `tol`, or `max_iter` times.
 
-    The update that follows the last gradient is made too, as it costs nothing and lowers the loss. Every refit stops by
-    itself, so that its result does not depend on the others. The loop also ends where an update returns its argument.
+    The update that follows the last gradient is made too, as the step is known by then. Every refit stops by itself, so
+    that its result does not depend on the others. An update that returns its argument ends the loop.
     """
     is_active = np.ones(theta.shape[1:], dtype=np.bool_)
     iterations = np.zeros(theta.shape[1:], dtype=np.int64)
@@ -145,8 +150,9 @@ def nesterov(
 ) -> SolverResult:
     """Return the weights after gradient descent with Nesterov's momentum; parameters as for `gradient_descent`.
 
-    The learning rate may be at most 1/L. The gradient is that of the look-ahead point, to which the last step is
-    continued; t grows by 1/2 with each step since the last restart.
+    The learning rate may be at most 1/L. Gradients are those of look-ahead points, and so is the result. t is
+    Nesterov's sequence, which starts at 1 and grows by about 1/2 with each step since the last restart; the step is
+    continued by (t - 1) / (next t) of its length.
     """
     last_theta, t = theta, np.ones(theta.shape[1:])
 
@@ -174,6 +180,7 @@ def newton(loss: LogisticLoss, theta: Array, *, tol: float, max_iter: int) -> So
     def update(theta: Array, gradient: Array) -> Array:
         nonlocal learning_rate
         sizes.append(float(np.abs(gradient).max()))
+        # For the last step, of almost no length, the inverse Hessian before it is good enough.
         if sizes[-1] > tol or len(sizes) == 1:
             learning_rate = inverse_hessian(loss, theta)
         next_theta = backtrack(loss, theta, learning_rate @ gradient, gradient, losses)
@@ -187,16 +194,42 @@ FIRST_ORDER_SOLVERS = {"gradient_descent": gradient_descent, "nesterov": nestero
 """The solvers with a number as learning rate, by their name in `model.solver`."""
 
 
+def learning_rates(loss: LogisticLoss, model: LogisticRegression, describe_refit: Callable[[int], str]) -> Array:
+    """Return the learning rate of each refit, () or (refits,): 1/L, or that of the model.
+
+    `describe_refit` takes the position of a refit in the loss and returns its description for a message.
+
+    Raises
+    ------
+    LearningRateTooLarge : with the model's rate, steps may raise the loss of one of the refits.
+    """
+    lipschitz = loss.lipschitz()
+    learning_rate = model.learning_rate
+    if learning_rate == "auto":
+        return np.asarray(1.0 / lipschitz)
+    is_nesterov = model.solver == "nesterov"
+    limit = np.asarray(learning_rate_limit(model.solver, lipschitz))
+    is_too_large = np.asarray(learning_rate > limit if is_nesterov else learning_rate >= limit)
+    if is_too_large.any():
+        index = int(is_too_large.argmax())
+        raise LearningRateTooLarge(
+            f"{describe_refit(index)}: a learning rate of {learning_rate:g} diverges: for {model.solver} it must be "
+            f"{'at most 1/L' if is_nesterov else 'below 2/L'} = {limit.flat[index]:.4g}; lower it or write auto",
+            key="model.learning_rate",
+        )
+    return np.full_like(lipschitz, learning_rate)
+
+
 def learning_rate_limit(solver: str, lipschitz: Any) -> Any:
-    """Return the learning rate below which every step lowers the loss, 2/L; with Nesterov's momentum, at most 1/L."""
+    """Return the limit of the learning rate: a rate must be below 2/L; with Nesterov's momentum, at most 1/L."""
     return (1.0 if solver == "nesterov" else 2.0) / lipschitz
 
 
 def backtrack(loss: LogisticLoss, theta: Array, step: Array, gradient: Array, losses: list[float]) -> Array:
     """Return theta - step, with the step halved until the loss does not rise, and append the loss there to `losses`.
 
-    Where no fraction of the step lowers the loss, it is replaced by that of the Hessian at weights of 0, which is the
-    largest: this step always lowers the loss (Boehning and Lindsay 1988).
+    Where no fraction of the step lowers the loss, it is replaced by that of the Hessian at weights of 0, the largest
+    Hessian in every direction: computed from all rows, that step lowers the loss (Boehning and Lindsay 1988).
     """
     for _ in range(MAX_HALVINGS):
         candidate_loss = float(loss.loss(theta - step))
@@ -204,7 +237,7 @@ def backtrack(loss: LogisticLoss, theta: Array, step: Array, gradient: Array, lo
             losses.append(candidate_loss)
             return theta - step
         step = step / 2
-    W = whitening_matrix(loss)
+    W = whitening_matrix(replace(loss, hessian_row_stride=1))
     theta = theta - W @ (W.T @ gradient)
     losses.append(float(loss.loss(theta)))
     return theta

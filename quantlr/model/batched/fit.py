@@ -20,11 +20,12 @@ from quantlr.model.batched.rows import BLOCK_ROWS, ModelRows
 from quantlr.model.config import LogisticRegression
 from quantlr.model.logistic import LogisticLoss, logit
 from quantlr.model.separation import SEPARATION_TOL, find_separation
-from quantlr.model.single_fit import base_rate_weights, learning_rates, warm_start_weights
+from quantlr.model.single_fit import base_rate_weights, warm_start_weights
 from quantlr.model.solvers import (
     FIRST_ORDER_SOLVERS,
     SolverResult,
     condition_number_and_lipschitz,
+    learning_rates,
     newton,
     pseudo_inverse,
 )
@@ -131,8 +132,9 @@ def _fit_chunk(fitters: list[_SequentialRefitter], refit_slice: slice) -> None:
 def newton_from_common_start(loss: BatchedLoss, *, tol: float, max_iter: int) -> SolverResult:
     """Return the weights after theta <- theta - learning_rate * gradient, with the inverse Hessians of the start.
 
-    Steps from the second on are corrected by Anderson acceleration, with a memory of one step (Anderson 1965). Refits that are too far from the start for this to converge quickly end unconverged. Every refit stops by itself, so
-    that its result does not depend on the others.
+    Steps from the second on are corrected by Anderson acceleration with a memory of one step (Anderson 1965). Refits
+    that are too far from the start for this to converge quickly end unconverged. Every refit stops by itself, so that
+    its result does not depend on the others.
     """
     learning_rate = pseudo_inverse(loss.start_hessian)
     last_step = -np.matvec(learning_rate, loss.start_gradient.T).T
