@@ -12,6 +12,8 @@ from quantlr.core.errors import DataError, DegenerateFold, NotEnoughHistory, Out
 from quantlr.experiment.plan import PlannedModel, RunPlan, WalkForwardPlan, plan
 from quantlr.experiment.run import Run, run
 from quantlr.model import walk_forward
+from quantlr.model.batched.loss import BatchedLoss
+from quantlr.model.logistic import LogisticLoss
 
 CONFIG: dict[str, Any] = {
     "data": {"source": {"kind": "sample"}, "tickers": ["MSFT"], "end": "2003-06-30"},
@@ -118,8 +120,8 @@ def test_nothing_is_fitted_or_written(tmp_path: Path, monkeypatch: pytest.Monkey
     def fail(*_: Any, **__: Any) -> None:
         raise AssertionError("fitted")
 
-    monkeypatch.setattr("quantlr.model.walk_forward.forecast_models", fail)
-    monkeypatch.setattr("quantlr.model.batched.fit._fit_chunk", fail)
+    monkeypatch.setattr(LogisticLoss, "gradient", fail)
+    monkeypatch.setattr(BatchedLoss, "gradient", fail)
     run_plan = plan(CONFIG, output=tmp_path / "reports")
     assert run_plan.folder == str(tmp_path / "reports" / "run")
     assert not run_plan.replaces
