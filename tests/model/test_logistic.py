@@ -137,6 +137,7 @@ def test_hessian_of_every_third_row_is_that_of_these_rows() -> None:
     loss = LogisticLoss(X, y, weight, np.zeros(3), np.ones(3), 0.1, hessian_row_stride=3)
     third = LogisticLoss(X[::3], y[::3], weight[::3] / weight[::3].sum(), np.zeros(3), np.ones(3), 0.1)
     np.testing.assert_allclose(loss.hessian(theta), third.hessian(theta), atol=1e-13)
+    assert loss.lipschitz() == replace(loss, hessian_row_stride=1).lipschitz() != third.lipschitz(), "of all rows"
 
 
 def test_gradient_has_the_form_of_linear_regressions() -> None:
