@@ -106,7 +106,7 @@ def iterate_updates(
         next_theta = update(theta, gradient)
         is_stalled = next_theta is theta
         theta = np.where(is_active, next_theta, theta)
-        max_abs_gradient = np.abs(gradient).max(axis=0)
+        max_abs_gradient = np.where(is_active, np.abs(gradient).max(axis=0), max_abs_gradient)
         is_active = max_abs_gradient > tol
         iterations += is_active
         if is_stalled or not is_active.any():
