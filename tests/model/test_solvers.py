@@ -107,6 +107,22 @@ def test_refit_that_has_converged_stays() -> None:
         assert joint.iterations[refit] == single.iterations
 
 
+def test_refit_does_not_start_again_once_its_gradient_was_small() -> None:
+    """The update after a small gradient may enlarge it; the refit has ended all the same, as it would alone."""
+
+    class ScriptedLoss:
+        gradients = iter(np.array([[[0.5, 5.0]], [[9.0, 4.0]], [[9.0, 0.5]], [[9.0, 9.0]]]))
+
+        def gradient(self, theta: Array) -> Array:
+            return np.asarray(next(self.gradients))
+
+    result = gradient_descent(ScriptedLoss(), np.zeros((1, 2)), learning_rate=np.ones(2), tol=1.0, max_iter=9)
+    assert result.max_abs_gradient.tolist() == [0.5, 0.5]
+    assert result.iterations.tolist() == [0, 2]
+    assert result.theta.tolist() == [[-0.5, -9.5]]
+    assert result.converged.all()
+
+
 def fit_by_scipy(X: Array, y: Array, l2: float) -> Array:
     """Return raw weights of Newton-CG on the standardised problem."""
     mean, deviation = X.mean(axis=0), X.std(axis=0)
