@@ -1,4 +1,18 @@
-"""quantlr: can the direction of tomorrow's close be predicted, and would it pay?"""
+"""quantlr: can the direction of tomorrow's close be predicted, and would it pay?
+
+| name | what it is |
+| --- | --- |
+| `run` | runs one experiment, from prices to the verdict; a `Run` has its tables, metrics and report |
+| `plan` | the dates, rows and refits of a run, without fitting |
+| `predict` | forecast and position after the newest close |
+| `audit` | whether anything in a run depends on the future |
+| `compare` | tests the differences between saved runs |
+| `sweep` | tries a grid of settings; a `SweepResult` has all trials and the verdict on the best |
+| `load_config` | a config with every default, validated |
+| `Feature`, `Policy` | base classes of features and policies of your own; features are computed from `Prices` |
+| `GradientDescentClassifier` | the same model as a scikit-learn estimator |
+| `QuantlrError` and below | every error, see `quantlr.core.errors` |
+"""
 
 from __future__ import annotations
 
@@ -6,24 +20,90 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from quantlr.audits.auditor import audit
+    from quantlr.backtest.policies import Policy
+    from quantlr.config.run_config import load_config
+    from quantlr.core.errors import (
+        ComponentError,
+        ConfigError,
+        DataError,
+        DegenerateFold,
+        Fault,
+        LearningRateTooLarge,
+        ModelError,
+        NotEnoughHistory,
+        OutputError,
+        QuantlrError,
+        UserError,
+    )
+    from quantlr.core.values import Prices
+    from quantlr.data.features.base import Feature
+    from quantlr.experiment.plan import plan
+    from quantlr.experiment.predict import predict
     from quantlr.experiment.run import Run, run
     from quantlr.model.estimator import GradientDescentClassifier as GradientDescentClassifier
+    from quantlr.report.compare import compare
     from quantlr.sweeps.scheduler import SweepResult, sweep
 
-# The estimator is left out: `from quantlr import *` would import scikit-learn, and fail where it is not installed.
-__all__ = ["Run", "SweepResult", "__version__", "run", "sweep"]
+# The estimator is left out, since `from quantlr import *` would import scikit-learn, which takes a second.
+__all__ = [
+    "ComponentError",
+    "ConfigError",
+    "DataError",
+    "DegenerateFold",
+    "Fault",
+    "Feature",
+    "LearningRateTooLarge",
+    "ModelError",
+    "NotEnoughHistory",
+    "OutputError",
+    "Policy",
+    "Prices",
+    "QuantlrError",
+    "Run",
+    "SweepResult",
+    "UserError",
+    "__version__",
+    "audit",
+    "compare",
+    "load_config",
+    "plan",
+    "predict",
+    "run",
+    "sweep",
+]
 
-_MODULES = {
-    "Run": "quantlr.experiment.run",
-    "run": "quantlr.experiment.run",
-    "SweepResult": "quantlr.sweeps.scheduler",
-    "sweep": "quantlr.sweeps.scheduler",
-    "GradientDescentClassifier": "quantlr.model.estimator",
+_NAMES_BY_MODULE = {
+    "quantlr.audits.auditor": ("audit",),
+    "quantlr.backtest.policies": ("Policy",),
+    "quantlr.config.run_config": ("load_config",),
+    "quantlr.core.errors": (
+        "ComponentError",
+        "ConfigError",
+        "DataError",
+        "DegenerateFold",
+        "Fault",
+        "LearningRateTooLarge",
+        "ModelError",
+        "NotEnoughHistory",
+        "OutputError",
+        "QuantlrError",
+        "UserError",
+    ),
+    "quantlr.core.values": ("Prices",),
+    "quantlr.data.features.base": ("Feature",),
+    "quantlr.experiment.plan": ("plan",),
+    "quantlr.experiment.predict": ("predict",),
+    "quantlr.experiment.run": ("Run", "run"),
+    "quantlr.model.estimator": ("GradientDescentClassifier",),
+    "quantlr.report.compare": ("compare",),
+    "quantlr.sweeps.scheduler": ("SweepResult", "sweep"),
 }
+_MODULES = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "GradientDescentClassifier"]
+    return sorted({*__all__, *_MODULES})
 
 
 def __getattr__(name: str) -> Any:

@@ -21,10 +21,9 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,12 +43,13 @@ from quantlr.audits.checks import (
 )
 from quantlr.audits.result import Audit, AuditCoverage, Cutoff, LeakCollector
 from quantlr.audits.trading_checks import CalibrationChecker, CalibrationRecorder, TradingChecker
-from quantlr.config.run_config import LoadedConfig, RunConfig, load_config
+from quantlr.config.run_config import ConfigSource, LoadedConfig, RunConfig, load_config
 from quantlr.core.errors import DataError
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Dataset, Prices
 from quantlr.data.dataset import build_dataset
+from quantlr.data.features import Feature
 from quantlr.data.prices import load_prices
 from quantlr.data.scenarios import (
     AUDIT_SCENARIOS,
@@ -71,34 +71,42 @@ TRADING_SCENARIOS = ("noise", "a hundredth")
 
 
 def audit(
-    config: str | Path | Mapping[str, Any],
+    config: ConfigSource,
     *,
     overrides: Mapping[str, Any] | None = None,
+    features: Sequence[Feature] = (),
     stages: PipelineStages = DEFAULT_STAGES,
     n_cutoffs: CutoffCount = "auto",
     offline: bool = False,
+    workers: int = 1,
     progress: Progress = ignore_progress,
 ) -> Audit:
-    """Return the audit of a config on its own data.
+    """Return the audit of a config on its own data: whether anything in the run depends on the future.
 
     Parameters
     ----------
-    config, overrides, offline, progress : as in `quantlr.run`.
+    config, overrides, features, offline, workers, progress : as in `quantlr.run`.
     stages : functions of the run; a replaced one is audited in its place.
     n_cutoffs : boundaries of folds to check with every scenario, or "all"; "auto" takes a few, and checks the others
         with mirrored returns, which reverse every label, unless they are more than 400.
 
+    Returns
+    -------
+    audit : `is_clean`, the leaks that were found with stage and date, and what was compared.
+
     Raises
     ------
     UserError : an error in the config or the data; a leak is not an error, but a result.
+    ComponentError : an object of your own classes failed; the message names it and the line.
+    Fault : the network, the disk or another program failed.
 
     Examples
     --------
-    >>> from quantlr.audits import audit
-    >>> audit("configs/sp500_daily.yaml").is_clean  # doctest: +SKIP
+    >>> import quantlr
+    >>> quantlr.audit("configs/sp500_daily.yaml").is_clean  # doctest: +SKIP
     """
-    loaded = load_config(config, overrides=overrides)
-    return audit_config(loaded, stages=stages, n_cutoffs=n_cutoffs, offline=offline, progress=progress)
+    loaded = load_config(config, overrides=overrides, features=features)
+    return audit_config(loaded, stages=stages, n_cutoffs=n_cutoffs, offline=offline, workers=workers, progress=progress)
 
 
 def audit_config(

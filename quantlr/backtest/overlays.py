@@ -10,12 +10,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, StrictFloat, StrictInt
 
 from quantlr.backtest.policies import DecisionContext, first_row_of_ticker
+from quantlr.core.component_errors import name_component_in_errors, require_returned
 from quantlr.core.components import Component, Unit
 from quantlr.core.values import Array, Forecasts, IntArray, Positions
 
@@ -24,6 +25,8 @@ Leverage = Annotated[StrictFloat, Unit("multiples of equity"), Field(gt=0, le=10
 
 class Overlay(Component):
     """A change to the weights that a policy decides."""
+
+    entry_point_group: ClassVar[str] = "quantlr.overlays"
 
     @abstractmethod
     def apply(self, weight: Array, forecasts: Forecasts, context: DecisionContext) -> Array:
@@ -140,8 +143,15 @@ def apply_overlays(
         return positions
     rows = forecasts.session, forecasts.ticker
     weight = positions.weight.copy()
-    for overlay in overlays:
-        weight[rows] = overlay.apply(weight[rows], forecasts, context)
+    for index, overlay in enumerate(overlays):
+        key = f"overlays.{index}"
+        with name_component_in_errors(overlay, key=key):
+            changed = overlay.apply(weight[rows], forecasts, context)
+        shape = forecasts.probability.shape
+        is_valid = np.shape(changed) == shape and bool(np.isfinite(changed).all())
+        needed = f"one finite weight for each forecast, an array of shape {shape}"
+        require_returned(overlay, "apply", is_valid, needed=needed, found=changed, key=key)
+        weight[rows] = changed
     return replace(positions, weight=weight)
 
 

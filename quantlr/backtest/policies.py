@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 from pydantic import Field, StrictFloat, StrictInt, ValidationInfo, field_validator
 
 from quantlr.backtest.costs import BASIS_POINT, ExecutionSpec, half_spread_rates
+from quantlr.core.component_errors import name_component_in_errors, require_returned
 from quantlr.core.components import ChoiceDescriptions, Component, Unit
 from quantlr.core.values import Array, BoolArray, Forecasts, IntArray, Positions, Prices
 
@@ -123,6 +124,8 @@ SIDES_DESCRIPTION = "Which sides are traded."
 
 class Policy(Component):
     """A rule that turns forecasts into decisions."""
+
+    entry_point_group: ClassVar[str] = "quantlr.policies"
 
     @abstractmethod
     def decide(self, forecasts: Forecasts, context: DecisionContext) -> Array:
@@ -316,7 +319,13 @@ def decide_positions(policy: Policy, forecasts: Forecasts, context: DecisionCont
     Each decision is divided by the number of tickers that share the session's capital. At a horizon of h the weight is
     the mean of the ticker's last h decisions, those before the first 0: h tranches are held.
     """
-    decision = policy.decide(forecasts, context) / policy.capital_divisor(forecasts)
+    with name_component_in_errors(policy, key="policy"):
+        decision, divisor = policy.decide(forecasts, context), policy.capital_divisor(forecasts)
+    shape = forecasts.probability.shape
+    is_valid = np.shape(decision) == shape and bool((np.abs(decision) <= 1.0).all())
+    needed = f"one number from -1 to 1 for each forecast, an array of shape {shape}"
+    require_returned(policy, "decide", is_valid, needed=needed, found=decision, key="policy")
+    decision = decision / divisor
     weight = np.full((len(forecasts.sessions), len(forecasts.tickers)), np.nan)
     for ticker in np.unique(forecasts.ticker):
         rows = slice(*np.searchsorted(forecasts.ticker, [ticker, ticker + 1]))

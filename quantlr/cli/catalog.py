@@ -118,7 +118,7 @@ def _wrap_paragraph(text: str, *, hanging_indent: int = 0) -> list[str]:
 def schema(options: Options) -> None:
     """Print the JSON Schema of a config, for editors.
 
-    It is what configs/schema.json holds, with the features of installed packages added. An editor with
+    It is what configs/schema.json holds, with the components of installed packages added. An editor with
     yaml-language-server uses it for files that begin with
 
       # yaml-language-server: $schema=schema.json

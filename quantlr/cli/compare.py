@@ -28,11 +28,11 @@ def command(options: Options, *, runs: tuple[str, ...], name: str) -> None:
     A run is the folder of a report, or its name in OUTPUT. Every pair is tested by the paired bootstrap, with p values
     adjusted for all tests. -v shows every key of the config that differs.
     """
-    from quantlr.report.compare import check_comparison_target, compare_runs
+    from quantlr.report.compare import check_comparison_target, compare
     from quantlr.report.gallery import write_comparison
 
     check_comparison_target(name, options.output)
-    comparison = compare_runs(runs, reports_dir=options.output)
+    comparison = compare(runs, output=options.output)
     folder = write_comparison(comparison, name, options.output)
     _print_comparison(options, comparison)
     options.results.print(f"comparison in {folder}")

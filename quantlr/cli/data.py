@@ -22,7 +22,9 @@ def fetch_command(options: Options, *, config_paths: tuple[Path, ...]) -> int:
     """Download the prices that CONFIGS need and the cache lacks, so that they run with --offline."""
     from quantlr.cli.terminal import run_for_exit_status
 
-    return max(run_for_exit_status(partial(_fetch_and_print, options, path)) for path in config_paths)
+    return max(
+        run_for_exit_status(partial(_fetch_and_print, options, path), verbose=options.verbose) for path in config_paths
+    )
 
 
 @verb("list")

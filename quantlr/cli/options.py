@@ -196,7 +196,7 @@ def verb(name: str, *option_names: str) -> Callable[[Callable[..., int | None]],
             from quantlr.cli.terminal import run_for_exit_status
 
             options = Options(**{key: parameters.pop(key) for key in names})
-            sys.exit(run_for_exit_status(functools.partial(function, options, **parameters)))
+            sys.exit(run_for_exit_status(functools.partial(function, options, **parameters), verbose=options.verbose))
 
         command = click.command(name)(callback)
         command.params += [shared_options[key] for key in names]

@@ -31,7 +31,9 @@ def command(options: Options, *, config_paths: tuple[Path, ...]) -> int:
     """
     from quantlr.cli.terminal import run_for_exit_status
 
-    return max(run_for_exit_status(partial(_plan_and_print, options, path)) for path in config_paths)
+    return max(
+        run_for_exit_status(partial(_plan_and_print, options, path), verbose=options.verbose) for path in config_paths
+    )
 
 
 def _plan_and_print(options: Options, config_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,11 +39,9 @@ def command(options: Options, *, config_path: Path, stale_after: int) -> None:
     from quantlr.experiment.predict import predict
 
     config = load_config(config_path, settings=options.settings, name=options.name)
-    today, offline, workers = dt.datetime.now().astimezone().date(), options.offline, options.workers
+    offline, workers = options.offline, options.workers
     with progress_bar(options.messages) as progress:
-        predictions = predict(
-            config, today=today, stale_after=stale_after, offline=offline, workers=workers, progress=progress
-        )
+        predictions = predict(config, stale_after=stale_after, offline=offline, workers=workers, progress=progress)
     _print_predictions(options, predictions)
     options.print_json(predictions)
 

@@ -48,7 +48,7 @@ def command(options: Options, *, config_paths: tuple[Path, ...], open_report: bo
             if open_report:
                 click.launch(str(folder / "report.html"))
 
-        return max(run_for_exit_status(partial(run_one, path)) for path in config_paths)
+        return max(run_for_exit_status(partial(run_one, path), verbose=options.verbose) for path in config_paths)
 
 
 def _run_and_print(options: Options, config_path: Path, paths_by_name: dict[str, Path], draw: PageRenderer) -> Path:

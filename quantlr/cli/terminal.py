@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
+from traceback import format_exception
 
 from rich.console import Console, JustifyMethod, RenderableType
 from rich.measure import Measurement
@@ -20,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from quantlr.core import progress as core_progress
-from quantlr.core.errors import QuantlrError
+from quantlr.core.errors import ComponentError, QuantlrError
 
 MAX_WIDTH = 120
 """Columns of the widest line."""
@@ -98,12 +99,17 @@ def near_match_hint(word: str, known_words: Sequence[str]) -> str:
     return f"did you mean {by_lower_case[near[0]]}?" if near else f"known are {', '.join(known_words)}"
 
 
-def run_for_exit_status(action: Callable[[], int | None]) -> int:
-    """Call a function and return its exit status; print an error of quantlr's own on stderr and return its status."""
+def run_for_exit_status(action: Callable[[], int | None], *, verbose: bool = False) -> int:
+    """Call a function and return its exit status; print an error of quantlr's own on stderr and return its status.
+
+    With `verbose`, the traceback of an exception in a user-defined component is printed before the error.
+    """
     try:
         return action() or 0
     except QuantlrError as error:
         errors = make_console(stderr=True)
+        if verbose and isinstance(error, ComponentError) and not isinstance(error.__cause__, QuantlrError | None):
+            errors.print("".join(format_exception(error.__cause__)), soft_wrap=True, markup=False, highlight=False)
         for line in error.message.splitlines():
             errors.print(line, style="red", soft_wrap=True)
         return error.exit_status

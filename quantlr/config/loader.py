@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import errno
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NoReturn
+
+import numpy as np
+import pandas as pd
 
 from quantlr.config.yaml_tree import (
     ConfigProblem,
@@ -19,6 +23,33 @@ from quantlr.config.yaml_tree import (
 from quantlr.core.errors import ConfigError, Fault
 
 MAX_CONFIG_BYTES = 1_000_000
+
+
+PLAIN_TYPES = (str, int, float, bool, type(None))
+"""Types of values that are as YAML gives them."""
+
+
+def copy_nested(value: Any) -> Any:
+    """Return a copy of nested mappings and lists with the values that YAML could give.
+
+    Keys and paths become text; arrays, indexes, Series and ranges lists; scalars of NumPy and pandas those of Python;
+    timestamps at midnight dates. Other objects stay as they are.
+    """
+    if type(value) in PLAIN_TYPES:
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): copy_nested(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, range)):
+        return [copy_nested(item) for item in value]
+    if isinstance(value, (np.ndarray, pd.Index, pd.Series, pd.api.extensions.ExtensionArray)):
+        return copy_nested(np.asarray(value, dtype=object).tolist() if value.ndim else value.item())
+    if isinstance(value, np.datetime64):
+        value = pd.Timestamp(value)
+    if isinstance(value, dt.datetime) and value is not pd.NaT:
+        return value.date() if value.time() == dt.time() else value
+    if isinstance(value, np.generic):
+        return value.item()
+    return value.as_posix() if isinstance(value, Path) else value
 
 
 def read_config_file(path: Path, *, default_kinds: Mapping[str, str]) -> tuple[ParsedYaml, list[ConfigProblem]]:
@@ -167,7 +198,7 @@ def apply_overrides(
                 parsed_yaml.value_locations[path] = parsed_yaml.key_locations[path] = location
             container = container[path[-1]]
         path = _key_path_with_part(path, last_part, container, location)
-        container[path[-1]] = value
+        container[path[-1]] = copy_nested(value)
         parsed_yaml.remove_locations(path)
         parsed_yaml.value_locations[path] = parsed_yaml.key_locations[path] = location
 

@@ -15,7 +15,13 @@ from quantlr.config.yaml_tree import (
     format_key_path,
     nearest_location,
 )
-from quantlr.core.components import Component, component_kind, load_installed_component, nested_annotations
+from quantlr.core.components import (
+    Component,
+    catalog_base_class,
+    component_kind,
+    load_installed_component,
+    nested_annotations,
+)
 
 RENAMED_KEYS = {"model.descent": "model.solver", "untouched": "holdout"}
 """Former dotted keys of configs and sweeps, and their present names."""
@@ -210,8 +216,7 @@ def _select_section_class(section_classes: list[type[BaseModel]], value: Any) ->
     first = next(iter(components.values()))
     if str(kind) in components or not first.entry_point_group:
         return components.get(str(kind), first)
-    base = next(cls for cls in first.__mro__ if "entry_point_group" in vars(cls))
-    return load_installed_component(str(kind), base)
+    return load_installed_component(str(kind), catalog_base_class(first))
 
 
 def _section_class_at(model: type[BaseModel], key_path: KeyPath, config_values: Any) -> type[BaseModel] | None:

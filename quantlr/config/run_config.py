@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, StrictInt, ValidationError
+from pydantic import BaseModel, Field, StrictInt, ValidationError
 
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.metrics import ReportSpec
 from quantlr.backtest.overlays import OVERLAYS, Overlay
 from quantlr.backtest.policies import POLICIES, Policy, Threshold
-from quantlr.config.loader import apply_overrides, parse_setting, read_config_file, require_file_kind
+from quantlr.config.loader import apply_overrides, copy_nested, parse_setting, read_config_file, require_file_kind
 from quantlr.config.messages import problems_from_validation_error, sort_problems
 from quantlr.config.yaml_tree import (
     ConfigProblem,
@@ -28,7 +28,8 @@ from quantlr.config.yaml_tree import (
     nearest_location,
     parse_key_path,
 )
-from quantlr.core.components import Component, ConfigSection, Unit, component_kind, component_union
+from quantlr.core.component_errors import is_user_defined, name_component_in_errors
+from quantlr.core.components import Component, ConfigSection, Unit, component_kind, component_union, require_kind
 from quantlr.core.errors import ConfigError, QuantlrError
 from quantlr.data.features import AnyFeature, Feature
 from quantlr.data.labels import LABELS, Direction, Label
@@ -41,9 +42,9 @@ if TYPE_CHECKING:
     AnyPolicy = Policy
     AnyOverlay = Overlay
 else:
-    AnyLabel = component_union(LABELS, default_kind="direction")
-    AnyPolicy = component_union(POLICIES, default_kind="threshold")
-    AnyOverlay = component_union(OVERLAYS)
+    AnyLabel = component_union(LABELS, default_kind="direction", base_class=Label)
+    AnyPolicy = component_union(POLICIES, default_kind="threshold", base_class=Policy)
+    AnyOverlay = component_union(OVERLAYS, base_class=Overlay)
 
 REPORT_NAME_PATTERN = r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,79}$"
 """Valid names of report folders."""
@@ -80,10 +81,18 @@ class RunConfig(ConfigSection):
 
 @dataclass(frozen=True, slots=True)
 class LoadedConfig:
-    """A validated config and the locations of its keys."""
+    """A validated config, and where its values are from.
+
+    Attributes
+    ----------
+    run : the config.
+    locations : of its keys, in files or arguments.
+    features : feature objects that were added to it.
+    """
 
     run: RunConfig
     locations: dict[KeyPath, SourceLocation]
+    features: tuple[Feature, ...] = ()
 
     def error_with_location(self, error: QuantlrError) -> QuantlrError:
         """Return an error with the location of its key in front; that of the section if the key is a default."""
@@ -98,60 +107,92 @@ class LoadedConfig:
         try:
             yield
         except QuantlrError as error:
-            raise self.error_with_location(error) from error
+            raise self.error_with_location(error) from error.__cause__ or error
+
+
+ConfigSource = str | Path | Mapping[str, Any] | RunConfig | LoadedConfig
+"""What a config can be given as."""
 
 
 def load_config(
-    source: str | Path | Mapping[str, Any],
+    config: ConfigSource,
     *,
     overrides: Mapping[str, Any] | None = None,
     settings: Sequence[str] = (),
     name: str | None = None,
     features: Sequence[Feature] = (),
 ) -> LoadedConfig:
-    """Return the validated config in a YAML file or a mapping.
+    """Return the validated config of a run, with every default.
 
     Parameters
     ----------
-    source : path of a YAML file, or a mapping of the same content.
-    overrides : values by dotted key that replace the config's.
+    config : path of a YAML file, or the mapping that it would contain; or a config that is loaded already.
+    overrides : values by dotted key that replace those of the config: ``{"policy.long_above": 0.52}``.
     settings : the same as text, ``key=value``, the value in YAML.
     name : name of the report, instead of the config's.
-    features : feature objects added to those of the config, unless it lists them already; the config may also use
-        their kinds.
+    features : feature objects of your own, added to the config's unless it lists them already; the config may also
+        use their kinds.
+
+    Returns
+    -------
+    loaded config : `run` has its values, ``run.model.l2``; `quantlr.run` and the others take it as a config.
 
     Raises
     ------
     ConfigError : for all problems together, one line each.
+
+    Examples
+    --------
+    >>> import quantlr
+    >>> quantlr.load_config("configs/sp500_daily.yaml").run.data.tickers  # doctest: +SKIP
     """
+    if isinstance(config, LoadedConfig) and not (overrides or settings or name or features):
+        return config
     if overrides is not None and not isinstance(overrides, Mapping):
         raise ConfigError(f"overrides are a mapping of dotted keys to values, found {type(overrides).__name__}")
-    parsed, problems = read_unvalidated_config(source)
-    require_file_kind(parsed, source, verb="run")
+    parsed, problems = read_unvalidated_config(config)
+    require_file_kind(parsed, config, verb="run")
     apply_overrides(parsed, overrides or {}, source_name="overrides")
     apply_overrides(parsed, [parse_setting(setting) for setting in settings], source_name="--set")
     if name is not None:
         apply_overrides(parsed, {"name": name}, source_name="--name")
-    stem, place = ("run", "config") if isinstance(source, Mapping) else (Path(source).stem, f"{source} (its own name)")
+    stem, place = "run", "config"
+    if isinstance(config, (str, Path)):
+        stem, place = Path(config).stem, f"{config} (its own name)"
     parsed.value.setdefault("name", stem)
     parsed.value_locations.setdefault(("name",), SourceLocation(place))
-    return validate_config(parsed, problems, features=features)
+    known = config.features if isinstance(config, LoadedConfig) else ()
+    return validate_config(parsed, problems, features=(*known, *features))
 
 
-def read_unvalidated_config(source: str | Path | Mapping[str, Any]) -> tuple[ParsedYaml, list[ConfigProblem]]:
-    """Return the unvalidated config in a YAML file or a mapping, and the problems that don't prevent reading it.
+def read_unvalidated_config(config: ConfigSource) -> tuple[ParsedYaml, list[ConfigProblem]]:
+    """Return the unvalidated config in a YAML file, a mapping or a loaded config, and the problems met in reading it.
 
     Raises
     ------
     ConfigError : the config can't be read as a mapping.
     """
-    if not isinstance(source, (str, Path, Mapping)):
-        raise ConfigError(f"a config is a path or a mapping, found {type(source).__name__}")
-    if isinstance(source, Mapping):
-        return ParsedYaml(copy_nested(source)), []
+    if isinstance(config, RunConfig):
+        return ParsedYaml(copy_nested(_dump_keeping_user_defined(config))), []
+    if isinstance(config, LoadedConfig):
+        parsed, problems = read_unvalidated_config(config.run)
+        parsed.value_locations |= config.locations
+        return parsed, problems
+    if isinstance(config, Mapping):
+        return ParsedYaml(copy_nested(config)), []
+    if not isinstance(config, (str, Path)):
+        raise ConfigError(f"a config is a path, a mapping or a loaded config, found {type(config).__name__}")
     defaults = {key: field.default for key, field in RunConfig.model_fields.items()}
     kinds = {key: default.kind for key, default in defaults.items() if isinstance(default, Component)}
-    return read_config_file(Path(source), default_kinds=kinds)
+    return read_config_file(Path(config), default_kinds=kinds)
+
+
+def _dump_keeping_user_defined(value: Any) -> Any:
+    """Return a section as a mapping, with the components that are not part of quantlr as objects."""
+    if isinstance(value, BaseModel) and not is_user_defined(type(value)):
+        fields = type(value).model_fields
+        return {key: _dump_keeping_user_defined(item) for key, item in value if not fields[key].exclude}
+    return [_dump_keeping_user_defined(item) for item in value] if isinstance(value, tuple) else value
 
 
 def validate_config(
@@ -162,17 +203,17 @@ def validate_config(
     Raises
     ------
     ConfigError : for all problems together, the given ones included.
+    ComponentError : a validator of a user-defined component fails.
     """
-    for feature in features:
-        if not isinstance(feature, Feature):
-            raise ConfigError(f"features are objects of a class derived from Feature, found {feature!r}")
+    features = _checked_features(features)
     listed = parsed_yaml.value.get("features", [])
     if features and isinstance(listed, list):
         parsed_yaml.value["features"] = [*listed, *features]
     context = {Feature.entry_point_group: {component_kind(type(feature)): type(feature) for feature in features}}
     all_problems = list(problems)
     try:
-        run = RunConfig.model_validate(parsed_yaml.value, context=context)
+        with name_component_in_errors():
+            run = RunConfig.model_validate(parsed_yaml.value, context=context)
     except ValidationError as error:
         all_problems += problems_from_validation_error(error, parsed_yaml, RunConfig)
     if all_problems:
@@ -181,13 +222,26 @@ def validate_config(
         listed_features, added = run.features[: len(listed)], run.features[len(listed) :]
         new_features = (feature for feature in added if feature not in listed_features)
         run = run.model_copy(update={"features": (*listed_features, *new_features)})
-    return LoadedConfig(run, parsed_yaml.value_locations)
+    return LoadedConfig(run, parsed_yaml.value_locations, features)
 
 
-def copy_nested(value: Any) -> Any:
-    """Return a copy of nested mappings and lists, with keys and paths as text."""
-    if isinstance(value, Mapping):
-        return {str(key): copy_nested(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [copy_nested(item) for item in value]
-    return value.as_posix() if isinstance(value, Path) else value
+def _checked_features(features: Sequence[Feature]) -> tuple[Feature, ...]:
+    """Return feature objects as a tuple, each once.
+
+    Raises
+    ------
+    ConfigError : something else is among them, or a feature whose class has no kind.
+    """
+    unique: list[Feature] = []
+    for feature in features:
+        if isinstance(feature, type) and issubclass(feature, Feature):
+            raise ConfigError(f"features are objects, found the class {feature.__name__}; write {feature.__name__}()")
+        if not isinstance(feature, Feature):
+            raise ConfigError(f"features are objects of a class derived from Feature, found {feature!r}")
+        try:
+            require_kind(type(feature))
+        except ValueError as error:
+            raise ConfigError(f"features: {error}") from None
+        if feature not in unique:
+            unique.append(feature)
+    return tuple(unique)

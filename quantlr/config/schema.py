@@ -12,20 +12,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
+from quantlr.backtest.overlays import Overlay
+from quantlr.backtest.policies import Policy
 from quantlr.config.run_config import RunConfig
 from quantlr.core.components import (
     ENUM_DESCRIPTIONS_KEY,
     UNIT_KEY,
+    Component,
     append_units,
     installed_kinds,
     load_installed_component,
     to_inline_yaml,
 )
 from quantlr.data.features import Feature
+from quantlr.data.labels import Label
+from quantlr.data.source import Source
 
 JsonSchema = dict[str, Any]
 
@@ -36,12 +42,20 @@ EXTENDS_SCHEMA: JsonSchema = {
     "type": "string",
     "examples": ["sp500_daily.yaml"],
 }
-EXTENSIBLE_CATALOG_KEY = "features"
-"""Key of the catalogue to which installed packages add kinds."""
+EXTENSIBLE_CATALOGS: dict[str, type[Component]] = {
+    "features": Feature,
+    "label": Label,
+    "overlays": Overlay,
+    "policy": Policy,
+    "source": Source,
+}
+"""By key, the base class of each catalogue to which installed packages add kinds."""
 EXTENSIBLE_KIND_DESCRIPTION = (
-    "Kind of the feature; the other keys are its parameters. The schema that `quantlr schema` prints includes the "
+    "Kind of the {name}; the other keys are its parameters. The schema that `quantlr schema` prints includes the "
     "kinds of installed packages."
 )
+LIST_KEYS = ("features", "overlays")
+"""Keys whose values are lists of components, which are never merged."""
 VALUE_KEYWORDS = (
     "type", "const", "enum", ENUM_DESCRIPTIONS_KEY, "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
     "minLength", "maxLength", "pattern", "format", "minItems", "maxItems",
@@ -57,32 +71,34 @@ KIND_REQUIRED: JsonSchema = {"required": ["kind"]}
 
 
 def schema_text(*, include_installed: bool = True) -> str:
-    """Return the schema as the text of a file; with the features of installed packages by default."""
+    """Return the schema as the text of a file; with the components of installed packages by default."""
     return json.dumps(config_schema(include_installed=include_installed), indent=1, ensure_ascii=False) + "\n"
 
 
 def config_schema(*, include_installed: bool = True) -> JsonSchema:
-    """Return the JSON Schema of a config; `include_installed` adds the features of installed packages."""
-    features, load_errors = _load_installed_features() if include_installed else ([], {})
-    models: list[Any] = [(model, "validation") for model in (RunConfig, *features)]
+    """Return the JSON Schema of a config; `include_installed` adds the components of installed packages."""
+    bases = EXTENSIBLE_CATALOGS if include_installed else {}
+    load_errors: dict[str, dict[str, str]] = {key: {} for key in bases}
+    installed = {key: _load_installed_components(base, load_errors[key]) for key, base in bases.items()}
+    models: list[Any] = [(model, "validation") for model in (RunConfig, *chain.from_iterable(installed.values()))]
     refs, schema = models_json_schema(models, ref_template=f"{REF_PREFIX}{{model}}")
-    installed_refs = [refs[feature, "validation"] for feature in features]
+    installed_refs = {
+        key: [refs[component, "validation"] for component in components] for key, components in installed.items()
+    }
     raw_definitions = {REF_PREFIX + name: definition for name, definition in schema["$defs"].items()}
     return _SchemaWriter(raw_definitions, installed_refs, load_errors).full_schema()
 
 
-def _load_installed_features() -> tuple[list[type[Feature]], dict[str, str]]:
-    """Return the features of installed packages, and by kind the errors of those that can't be loaded."""
-    base: Any = Feature
-    features: list[type[Feature]] = []
-    load_errors: dict[str, str] = {}
-    for kind in installed_kinds(base):
+def _load_installed_components(base_class: type[Component], load_errors: dict[str, str]) -> list[type[Component]]:
+    """Return the components that installed packages add to a catalogue; add the errors of others by kind."""
+    components: list[type[Component]] = []
+    for kind in installed_kinds(base_class):
         try:
-            if feature := load_installed_component(kind, base):
-                features.append(feature)
+            if component := load_installed_component(kind, base_class):
+                components.append(component)
         except ValueError as error:
             load_errors[kind] = str(error)
-    return features, load_errors
+    return components
 
 
 class _SchemaWriter:
@@ -91,7 +107,8 @@ class _SchemaWriter:
     Attributes
     ----------
     raw_definitions : pydantic's definitions by reference; a component's has the constant `kind`.
-    installed_refs, load_errors : references to installed features, and the errors of others by kind.
+    installed_refs, load_errors : by key of the catalogue, references to installed components, and the errors of others
+        by kind.
     mergeable_section_refs : references to the sections whose missing keys may be inherited from the config that is
         extended; the others are in lists, which are never merged, and must be complete.
     definitions : the rewritten definitions by reference.
@@ -99,7 +116,10 @@ class _SchemaWriter:
     """
 
     def __init__(
-        self, raw_definitions: dict[str, JsonSchema], installed_refs: list[JsonSchema], load_errors: Mapping[str, str]
+        self,
+        raw_definitions: dict[str, JsonSchema],
+        installed_refs: Mapping[str, list[JsonSchema]],
+        load_errors: Mapping[str, Mapping[str, str]],
     ) -> None:
         self.raw_definitions = raw_definitions
         self.root_schema = raw_definitions[REF_PREFIX + RunConfig.__name__]
@@ -107,6 +127,8 @@ class _SchemaWriter:
         self.load_errors = load_errors
         self.mergeable_section_refs: set[str] = set()
         self._add_mergeable_section_refs(self.root_schema["properties"])
+        for key, refs in installed_refs.items():
+            self._add_mergeable_section_refs(refs if key not in LIST_KEYS else [])
         self.definitions: dict[str, JsonSchema] = {}
         self.catalog_ref_by_kinds: dict[tuple[str, ...], str] = {}
 
@@ -115,7 +137,7 @@ class _SchemaWriter:
         for key, inner in schema.items() if isinstance(schema, dict) else enumerate(schema):
             if key == "$ref" and inner not in self.mergeable_section_refs:
                 self.mergeable_section_refs.add(inner)
-                self._add_mergeable_section_refs(self.raw_definitions[inner]["properties"])
+                self._add_mergeable_section_refs(self.raw_definitions[inner].get("properties", {}))
             elif isinstance(inner, (dict, list)) and key != "items":
                 self._add_mergeable_section_refs(inner)
 
@@ -203,11 +225,11 @@ class _SchemaWriter:
         ref = self.catalog_ref_by_kinds.setdefault(tuple(refs), REF_PREFIX + key)
         if ref in self.definitions:
             return ref
-        load_errors: Mapping[str, str] = {}
-        description = "Kind of the section; the other keys are its parameters."
-        if key == EXTENSIBLE_CATALOG_KEY:
-            load_errors, description = self.load_errors, EXTENSIBLE_KIND_DESCRIPTION
-            refs |= self._component_ref_by_kind(self.installed_refs)
+        description, load_errors = "Kind of the section; the other keys are its parameters.", dict[str, str]()
+        if key in EXTENSIBLE_CATALOGS:
+            description = EXTENSIBLE_KIND_DESCRIPTION.format(name=EXTENSIBLE_CATALOGS[key].__name__.lower())
+            load_errors |= self.load_errors.get(key, {})
+            refs |= self._component_ref_by_kind(self.installed_refs.get(key, []))
         definition = self.definitions[ref] = {"type": "object"}
         branches = [
             {"if": _kind_equals_schema(kind), "then": {"$ref": self._section_definition_ref(component, kind)}}
@@ -256,7 +278,8 @@ class _SchemaWriter:
         schemas: dict[str, JsonSchema] = {}
         for key, body in raw["properties"].items():
             if "oneOf" in body:
-                keys = self._merged_property_schemas(self._component_ref_by_kind(body["oneOf"]).values())
+                refs = self._component_ref_by_kind([*body["oneOf"], *self.installed_refs.get(key, [])])
+                keys = self._merged_property_schemas(refs.values())
                 then = {"properties": keys, "additionalProperties": False}
                 schemas[key] = {**NO_EDITOR_SUGGESTION, "if": {"not": KIND_REQUIRED}, "then": then}
             elif "$ref" in body and (inner := self._inherited_kind_schemas(self.raw_definitions[body["$ref"]])):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -56,12 +57,13 @@ class Component(ConfigSection):
     Attributes
     ----------
     entry_point_group : the entry points under which installed packages add components; "" where they can't.
+    kind : the name of the class in a config; each class that is used gives it a default.
     example_parameters : parameters of the instances that the contract tests run on; together they use every parameter.
     """
 
     entry_point_group: ClassVar[str] = ""
     example_parameters: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
-    kind: Any
+    kind: Any = ""
 
     @classmethod
     def examples(cls) -> tuple[Component, ...]:
@@ -109,6 +111,21 @@ def component_kind(component_class: type[Component]) -> str:
     return str(field.default) if field else ""
 
 
+def catalog_base_class(component_class: type[Component]) -> type[Component]:
+    """Return the class from which all components of a component's catalogue are derived, such as `Policy`."""
+    return next((cls for cls in component_class.__mro__ if "entry_point_group" in vars(cls)), Component)
+
+
+def require_kind(component_class: type[Component]) -> None:
+    """Raise a ValueError, with the line to add, for a component class without a kind."""
+    if not component_kind(component_class):
+        name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", component_class.__name__).lower()
+        raise ValueError(
+            f"the class {component_class.__name__} has no kind, the name that a config writes it by; add the line "
+            f'kind: Literal["{name}"] = "{name}"'
+        )
+
+
 def installed_kinds(base_class: type[Component]) -> tuple[str, ...]:
     """Return the kinds that installed packages add to a catalogue, without importing the packages."""
     return tuple(sorted({entry_point.name for entry_point in entry_points(group=base_class.entry_point_group)}))
@@ -144,6 +161,7 @@ def _extensible_validator(component_classes: tuple[type[Component], ...], base_c
 
     def validate(value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
         if isinstance(value, base_class):
+            require_kind(type(value))
             if catalog.get(str(value.kind), type(value)) is not type(value):
                 raise ValueError(f"the kind {value.kind!r} is in the catalogue; use another name")
             return value

@@ -10,6 +10,7 @@
     │   ├── ModelError       a model that can't be fitted as configured
     │   │   ├── DegenerateFold       one class, or classes that a plane separates
     │   │   └── LearningRateTooLarge
+    │   ├── ComponentError   an exception in a feature, label, policy, overlay or source of the user's own
     │   └── OutputError      invalid report name or folder
     └── Fault                errors of network, disk or locks: exit status 1
 
@@ -69,6 +70,10 @@ class DegenerateFold(ModelError):
 
 class LearningRateTooLarge(ModelError):
     """A learning rate at which gradient descent diverges."""
+
+
+class ComponentError(UserError):
+    """An exception in a feature, label, policy, overlay or source of the user's own; its cause is the exception."""
 
 
 class OutputError(UserError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -10,11 +11,11 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import active_children, parent_process
-from multiprocessing.context import SpawnContext
+from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.queues import SimpleQueue
 from typing import Any, TypeVar
 
-from quantlr.core.errors import Fault
+from quantlr.core.errors import Fault, UserError
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -23,6 +24,16 @@ QUEUED_JOBS_PER_WORKER = 2
 """Jobs sent ahead to each worker process of `map_in_processes`; each queued job is in memory twice."""
 MAX_SHUTDOWN_SECONDS = 3.0
 """Seconds after which a pool whose processes were terminated no longer waits for their results."""
+
+
+WORKER_NAME = "quantlr-worker"
+"""Name of the worker processes, by which one knows itself before it has imported anything."""
+MISSING_MAIN_GUARD_EXIT_STATUS = 77
+"""Exit status of a worker process that came to start workers itself while it imported the script."""
+MISSING_MAIN_GUARD_TEXT = (
+    "worker processes import this script and came to the same call: needed the call under "
+    '`if __name__ == "__main__":`, found it outside; move it there, or use workers=1'
+)
 
 
 def available_core_count() -> int:
@@ -44,13 +55,26 @@ class _ResultQueue(SimpleQueue[Any]):
             super().close()
 
 
-class _SpawnContextKeepingQueue(SpawnContext):
-    """Start method of a pool's processes: each is a fresh interpreter; keeps the queue of their results.
+class PoolContext(SpawnContext):
+    """Start method of a pool's processes: each is a fresh interpreter; keeps them and the queue of their results.
 
     A fork would copy the locks of threads, but not the threads that release them.
     """
 
-    result_queue: _ResultQueue | None = None
+    def __init__(self) -> None:
+        super().__init__()
+        self.result_queue: _ResultQueue | None = None
+        self.processes: list[SpawnProcess] = []
+
+    def Process(self, *args: Any, **kwargs: Any) -> SpawnProcess:  # type: ignore[override]  # noqa: N802
+        """Return a process that is not started yet, with the name of a worker."""
+        self.processes.append(SpawnProcess(*args, **{**kwargs, "name": WORKER_NAME}))
+        return self.processes[-1]
+
+    def require_main_guard(self) -> None:
+        """Raise a UserError if a process has ended because the script starts workers wherever it is imported."""
+        if any(process.exitcode == MISSING_MAIN_GUARD_EXIT_STATUS for process in self.processes):
+            raise UserError(MISSING_MAIN_GUARD_TEXT)
 
     def close_result_queue(self) -> None:
         """Close the queue of results, if the pool has made it."""
@@ -58,12 +82,21 @@ class _SpawnContextKeepingQueue(SpawnContext):
             self.result_queue.close()
 
     def SimpleQueue(self) -> _ResultQueue:  # noqa: N802
+        """Return a queue that two threads may close."""
         self.result_queue = _ResultQueue(ctx=self)
         return self.result_queue
 
 
+class WorkerPool(ProcessPoolExecutor):
+    """Worker processes that take jobs; `context` starts them and keeps them."""
+
+    def __init__(self, pool_size: int, *, initializer: Callable[[], None]) -> None:
+        self.context = PoolContext()
+        super().__init__(pool_size, self.context, init_worker, initargs=(initializer,))
+
+
 @contextmanager
-def process_pool(pool_size: int, *, initializer: Callable[[], None] = do_nothing) -> Iterator[ProcessPoolExecutor]:
+def process_pool(pool_size: int, *, initializer: Callable[[], None] = do_nothing) -> Iterator[WorkerPool]:
     """Start worker processes at once; they end with the block, however it is left.
 
     Any other child process that is started within the block is terminated with them.
@@ -72,9 +105,13 @@ def process_pool(pool_size: int, *, initializer: Callable[[], None] = do_nothing
     ----------
     pool_size : number of processes, this one not included.
     initializer : function of a module that each process calls before its first job, such as to import what it needs.
+
+    Raises
+    ------
+    UserError : the script that started this lacks ``if __name__ == "__main__":``.
     """
-    context = _SpawnContextKeepingQueue()
-    pool = ProcessPoolExecutor(pool_size, context, init_worker, initargs=(initializer,))
+    end_if_worker_imports_script()
+    pool = WorkerPool(pool_size, initializer=initializer)
     other_children = set(active_children())
     try:
         with _defer_interrupts():
@@ -87,11 +124,24 @@ def process_pool(pool_size: int, *, initializer: Callable[[], None] = do_nothing
             process.terminate()
         # One that ends while it sends a result leaves a part of it in the pipe. The pool's thread would wait for the
         # rest for ever, because this process has the pipe's other end open too.
-        timer = threading.Timer(MAX_SHUTDOWN_SECONDS, context.close_result_queue)
+        timer = threading.Timer(MAX_SHUTDOWN_SECONDS, pool.context.close_result_queue)
         timer.start()
         pool.shutdown(cancel_futures=True)
         timer.cancel()
         timer.join()
+        pool.context.require_main_guard()
+
+
+def end_if_worker_imports_script() -> None:
+    """End this process if it is a worker that still imports the script of the process that started it.
+
+    The script then starts workers wherever it is imported, and would so without end. Its first process learns it from
+    the exit status.
+    """
+    process = multiprocessing.current_process()
+    # What multiprocessing itself asks before it starts a process; there is no public name for it.
+    if process.name == WORKER_NAME and getattr(process, "_inheriting", False):
+        os._exit(MISSING_MAIN_GUARD_EXIT_STATUS)
 
 
 @contextmanager

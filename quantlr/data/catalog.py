@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 from pydantic import ValidationError
 
+from quantlr.core.component_errors import name_component_in_errors
 from quantlr.core.components import (
     Component,
     append_units,
+    catalog_base_class,
     component_kind,
     installed_kinds,
     load_installed_component,
     units_and_choice_descriptions,
 )
-from quantlr.core.errors import DataError
+from quantlr.core.errors import UserError
 from quantlr.core.values import Prices
 from quantlr.data.features import FEATURES, Feature
 from quantlr.data.prices import DataSpec, load_prices
@@ -74,22 +76,34 @@ class CatalogEntry:
 def feature_catalog_entries() -> list[CatalogEntry]:
     """Return the features, those of installed packages last; columns are computed from the sample prices."""
     prices = load_prices(DataSpec(source=SampleSource(), tickers=("AAPL", "IBM"), context=("^GSPC",)))
-    entries = [_feature_catalog_entry(feature_class, prices) for feature_class in FEATURES]
-    for kind in installed_kinds(Feature):
-        try:
-            feature_class = load_installed_component(kind, cast("Any", Feature))  # Any, since it is abstract
-        except ValueError as error:
-            entries.append(CatalogEntry(kind, "", (), "", {"kind": kind}, unavailable_reason=str(error)))
-        else:
-            entries += [_feature_catalog_entry(feature_class, prices)] if feature_class else []
-    return entries
+    return _catalog_entries(FEATURES, lambda feature_class: _feature_catalog_entry(feature_class, prices))
 
 
 def component_catalog_entries(classes: Sequence[type[Component]], *, method: str = "") -> list[CatalogEntry]:
-    """Return the components of a catalogue; the documentation of `method`, if it is named, describes their values."""
-    entries = [_catalog_entry_without_example(component, getattr(component, method, None)) for component in classes]
-    examples = [_to_config_value(component.examples()[0]) for component in classes]
-    return [replace(entry, example=example) for entry, example in zip(entries, examples, strict=True)]
+    """Return the components of a catalogue, those of installed packages last.
+
+    The documentation of `method`, if it is named, describes their values.
+    """
+
+    def make_entry(component: type[Component]) -> CatalogEntry:
+        entry = _catalog_entry_without_example(component, getattr(component, method, None))
+        return replace(entry, example=_to_config_value(component.examples()[0]))
+
+    return _catalog_entries(classes, make_entry)
+
+
+def _catalog_entries(
+    classes: Sequence[type[Component]], make_entry: Callable[[Any], CatalogEntry]
+) -> list[CatalogEntry]:
+    entries, base_class = [make_entry(component) for component in classes], catalog_base_class(classes[0])
+    for kind in installed_kinds(base_class):
+        try:
+            with name_component_in_errors():
+                component = load_installed_component(kind, base_class)
+                entries += [make_entry(component)] if component else []
+        except (ValueError, UserError) as error:
+            entries.append(CatalogEntry(kind, "", (), "", {"kind": kind}, unavailable_reason=str(error)))
+    return entries
 
 
 def _feature_catalog_entry(feature_class: type[Feature], prices: Prices) -> CatalogEntry:
@@ -97,9 +111,10 @@ def _feature_catalog_entry(feature_class: type[Feature], prices: Prices) -> Cata
     transform = getattr(feature_class, "transform_column", feature_class.compute)
     entry = _catalog_entry_without_example(feature_class, transform)
     try:
-        example = cast("Feature", feature_class.examples()[0])
-        columns, warm_up = tuple(example.compute(prices)), example.warm_up()
-    except (ValueError, DataError) as error:
+        with name_component_in_errors():
+            example = cast("Feature", feature_class.examples()[0])
+            columns, warm_up = tuple(example.compute(prices)), example.warm_up()
+    except (ValueError, UserError) as error:
         reason = str(error.errors()[0]["msg"] if isinstance(error, ValidationError) else error)
         return replace(entry, unavailable_reason=reason.removeprefix("Value error, "))
     return replace(entry, example=_to_config_value(example), columns=columns, warm_up=warm_up)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from quantlr.core.component_errors import name_component_in_errors, require_returned
 from quantlr.core.errors import DataError
 from quantlr.core.timing import NOT_YET_KNOWN, iso_date, label_known_row
-from quantlr.core.values import BoolArray, Dataset, FeatureColumns, Labels, Note, Prices
+from quantlr.core.values import Array, BoolArray, Dataset, FeatureColumns, Labels, Note, Prices
 from quantlr.data.features import Feature
 
 
@@ -23,19 +25,31 @@ def compute_feature_columns(prices: Prices, features: Sequence[Feature]) -> Feat
     for index, feature in enumerate(features):
         key = f"features.{index}"
         try:
-            feature_columns = feature.compute(prices)
+            with name_component_in_errors(feature, key=key):
+                feature_columns = feature.compute(prices)
         except DataError as error:
             if error.key is not None:
                 raise
             raise DataError(f"{feature.kind}: {error.message}", key=key) from error
+        needed = "a mapping of column names to arrays"
+        is_mapping = isinstance(feature_columns, Mapping)
+        require_returned(feature, "compute", is_mapping, needed=needed, found=feature_columns, key=key)
         for name, values in feature_columns.items():
             if name in columns:
                 raise DataError(f"a second column {name!r}; give it other parameters or remove it", key=key)
-            if np.shape(values) != prices.close.shape:
-                text = f"has the shape {np.shape(values)}, and needs one value per bar and ticker, {prices.close.shape}"
-                raise DataError(f"the column {name!r} {text}", key=key)
-            columns[name] = values
+            columns[name] = _checked_column(name, values, prices, key=key)
     return columns
+
+
+def _checked_column(name: str, values: Any, prices: Prices, *, key: str) -> Array:
+    """Return a feature's column as float64; DataError if it has another shape than the prices, or no numbers."""
+    if np.shape(values) != prices.close.shape:
+        text = f"has the shape {np.shape(values)}, and needs one value per bar and ticker, {prices.close.shape}"
+        raise DataError(f"the column {name!r} {text}", key=key)
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"the column {name!r} needs numbers: {error}", key=key) from error
 
 
 def build_dataset(prices: Prices, feature_columns: FeatureColumns, labels: Labels, *, horizon: int) -> Dataset:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, StrictFloat, StrictInt
@@ -25,6 +25,7 @@ Horizon = Annotated[StrictInt, Unit("sessions of the ticker"), Field(ge=1, le=1_
 class Label(Component):
     """A binary outcome of each bar, which later bars decide."""
 
+    entry_point_group: ClassVar[str] = "quantlr.labels"
     horizon: Horizon = Field(1, description="From a forecast to the end of what it forecasts.")
 
     @abstractmethod

@@ -15,6 +15,7 @@ import pandas as pd
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema, field_validator
 from pydantic_core import PydanticCustomError
 
+from quantlr.core.component_errors import name_component_in_errors, require_returned
 from quantlr.core.components import ConfigSection, component_union
 from quantlr.core.errors import DataError
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
@@ -22,7 +23,7 @@ from quantlr.core.timing import iso_date
 from quantlr.core.values import Array, Note, Prices
 from quantlr.data.csv.layouts import BAR_FIELDS, BarFrame
 from quantlr.data.price_rows import PriceRows
-from quantlr.data.source import FetchRequest, Source
+from quantlr.data.source import FetchedPrices, FetchRequest, Source
 from quantlr.data.sources import SOURCES
 from quantlr.data.ticker_list import MAX_TICKER_CHARACTERS, read_ticker_list
 from quantlr.data.validation import QualitySpec, validate_price_rows
@@ -72,7 +73,7 @@ def _parse_iso_date(value: Any) -> Any:
 if TYPE_CHECKING:
     AnySource = Source
 else:
-    AnySource = component_union(SOURCES)
+    AnySource = component_union(SOURCES, base_class=Source)
 IsoDate = Annotated[
     dt.date,
     BeforeValidator(_parse_iso_date),
@@ -189,7 +190,7 @@ def load_prices(spec: DataSpec, *, offline: bool = False, progress: Progress = i
     Fault : the network or the disk failed.
     """
     tickers = (*spec.tickers, *spec.context)
-    fetched = spec.source.fetch(FetchRequest(tickers, spec.start, spec.end, offline, progress))
+    fetched = _fetch_prices(spec.source, FetchRequest(tickers, spec.start, spec.end, offline, progress))
     counter = ProgressCounter("checking", 3, progress)
     rows = PriceRows.from_bars(fetched.bars, file_paths=fetched.file_paths).slice_dates(spec.start, spec.end)
     counter.step()
@@ -210,6 +211,27 @@ def load_prices(spec: DataSpec, *, offline: bool = False, progress: Progress = i
         prices = replace(prices, context=context_prices)
     counter.step()
     return prices
+
+
+def _fetch_prices(source: Source, request: FetchRequest) -> FetchedPrices:
+    """Return what the source of a config returns, checked as far as the rules of validation rely on it.
+
+    Raises
+    ------
+    ComponentError : a user-defined source fails, or returns something else than bars by ticker.
+    """
+    key = "data.source"
+    with name_component_in_errors(source, key=key):
+        fetched = source.fetch(request)
+    require_returned(
+        source, "fetch", isinstance(fetched, FetchedPrices), needed="FetchedPrices", found=fetched, key=key
+    )
+    for ticker, frame in fetched.bars.items():
+        is_valid = isinstance(frame, pd.DataFrame) and isinstance(frame.index, pd.DatetimeIndex)
+        is_valid = is_valid and "close" in frame
+        needed = f"for {ticker} a DataFrame with an index of dates and at least the column close"
+        require_returned(source, "fetch", is_valid, needed=needed, found=frame, key=key)
+    return fetched
 
 
 def latest_date_worldwide() -> dt.date:

@@ -7,6 +7,7 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from quantlr.core.components import Component
 from quantlr.core.progress import Progress, ignore_progress
@@ -57,6 +58,8 @@ class FetchRequest:
 
 class Source(Component):
     """A source of daily prices."""
+
+    entry_point_group: ClassVar[str] = "quantlr.sources"
 
     @abstractmethod
     def fetch(self, request: FetchRequest) -> FetchedPrices:

@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from quantlr.config.run_config import LoadedConfig, RunConfig, load_config
+from quantlr.config.run_config import ConfigSource, RunConfig, load_config
+from quantlr.core.component_errors import name_component_in_errors
 from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.timing import first_forecast_row
 from quantlr.core.values import Dataset, IntArray, Note, Prices
+from quantlr.data.features import Feature
 from quantlr.data.prices import load_prices
 from quantlr.experiment.ledger import Ledger, Trial
 from quantlr.model.splits import fold_sums
@@ -133,27 +135,45 @@ class RunPlan:
 
 
 def plan(
-    config: str | Path | Mapping[str, Any] | LoadedConfig,
+    config: ConfigSource,
     *,
     overrides: Mapping[str, Any] | None = None,
+    features: Sequence[Feature] = (),
     output: str | Path = "reports",
     offline: bool = False,
     progress: Progress = ignore_progress,
 ) -> RunPlan:
-    """Return the plan of what `quantlr.run` would do with the same arguments; the config may also be a loaded one.
+    """Return the plan of a run: its dates, rows and folds. Nothing is fitted, written or downloaded.
+
+    Parameters
+    ----------
+    config, overrides, features, progress : as in `quantlr.run`.
+    output : folder of reports. The plan says what would be written there, and counts the trials of its ledger.
+    offline : whether to use stored prices only, without the network; a plan never uses it, but lists what a run would
+        download.
+
+    Returns
+    -------
+    plan : the tickers to download and, if all prices are stored, every refit with its rows and dates.
 
     Raises
     ------
     UserError : what a run would refuse before it fits anything.
+
+    Examples
+    --------
+    >>> import quantlr
+    >>> quantlr.plan("configs/sp500_daily.yaml").walk_forward.refits  # doctest: +SKIP
     """
-    loaded = config if isinstance(config, LoadedConfig) else load_config(config, overrides=overrides)
+    loaded = load_config(config, overrides=overrides, features=features)
     run, folder = loaded.run, Path(output) / loaded.run.name
     ledger = Ledger.from_output_folder(Path(output))
     check_report_target(Path(output), run.name)
     ledger.require_usable()
     with loaded.add_location_to_errors():
         tickers = (*run.data.tickers, *run.data.context)
-        last_stored = {} if offline else run.data.source.last_date_by_due_ticker(tickers, end=run.data.end)
+        with name_component_in_errors(run.data.source, key="data.source"):
+            last_stored = {} if offline else run.data.source.last_date_by_due_ticker(tickers, end=run.data.end)
         walk_forward = None
         if None not in last_stored.values():
             walk_forward = _make_walk_forward_plan(run, load_prices(run.data, offline=True, progress=progress), ledger)

@@ -7,19 +7,19 @@ model is the one that the schedule of refits has for that session, trained on wh
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from quantlr.backtest.costs import Fill
-from quantlr.config.run_config import LoadedConfig, RunConfig, load_config
+from quantlr.config.run_config import ConfigSource, RunConfig, load_config
 from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Note, Prices
+from quantlr.data.features import Feature
 from quantlr.data.prices import load_prices
 from quantlr.model.solvers import learning_rate_limit
 from quantlr.model.standardize import fold_scaling
@@ -143,28 +143,41 @@ class Predictions:
 
 
 def predict(
-    config: str | Path | Mapping[str, Any] | LoadedConfig,
+    config: ConfigSource,
     *,
-    today: dt.date,
     overrides: Mapping[str, Any] | None = None,
+    features: Sequence[Feature] = (),
+    today: dt.date | None = None,
     stale_after: int = STALE_AFTER_DAYS,
     offline: bool = False,
     workers: int = 1,
     progress: Progress = ignore_progress,
 ) -> Predictions:
-    """Return the latest signals of a config.
+    """Return the latest signals of a config: each ticker's forecast and position after its newest close.
 
     Parameters
     ----------
-    config, overrides, offline, workers, progress : as in `quantlr.run`; the config may also be a loaded one.
-    today : the date that the age of prices is counted to.
+    config, overrides, features, offline, workers, progress : as in `quantlr.run`.
+    today : the date that the age of prices is counted to; None for that of the clock.
     stale_after : age in days above which prices are called stale.
+
+    Returns
+    -------
+    predictions : for each ticker probability, position, and the contribution of each feature to the log odds.
 
     Raises
     ------
     UserError : the config or the data need a change; the message says where and which.
+    ComponentError : an object of your own classes failed; the message names it and the line.
+    Fault : the network, the disk or another program failed.
+
+    Examples
+    --------
+    >>> import quantlr
+    >>> quantlr.predict("configs/sp500_daily.yaml").tickers[0].probability  # doctest: +SKIP
     """
-    loaded = config if isinstance(config, LoadedConfig) else load_config(config, overrides=overrides)
+    loaded = load_config(config, overrides=overrides, features=features)
+    today = today or dt.datetime.now().astimezone().date()
     with loaded.add_location_to_errors():
         prices = load_prices(loaded.run.data, offline=offline, progress=progress)
         decisions = forecast_and_decide(loaded.run, prices, workers=workers, progress=progress)

@@ -15,7 +15,8 @@ import pandas as pd
 from quantlr.backtest.fills import same_close_edge_notes
 from quantlr.backtest.metrics import BacktestView
 from quantlr.backtest.trades import trade_summary_by_side
-from quantlr.config.run_config import LoadedConfig, RunConfig, load_config
+from quantlr.config.run_config import ConfigSource, LoadedConfig, RunConfig, load_config
+from quantlr.core.component_errors import classes_not_importable_elsewhere, iter_user_defined_components
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.values import Note, Report, RunData
 from quantlr.data.features import Feature
@@ -205,7 +206,7 @@ class Run:
 
 
 def run(
-    config: str | Path | Mapping[str, Any],
+    config: ConfigSource,
     *,
     overrides: Mapping[str, Any] | None = None,
     features: Sequence[Feature] = (),
@@ -218,20 +219,28 @@ def run(
 
     Parameters
     ----------
-    config : path of a YAML file, or the mapping that it would contain.
+    config : path of a YAML file, or the mapping that it would contain; or a config that is loaded already. In a
+        mapping, label, policy, overlays and source may be objects of your own classes.
     overrides : values by dotted key that replace those of the config: ``{"policy.long_above": 0.52}``.
-    features : feature objects of your own, added to the config's. The report's ``config.yaml`` lists them with their
-        parameters; to run that file, pass the same objects again, or install their class (see `data.features.Feature`).
-    output : folder to write the report into, as ``output/NAME``; the run is recorded in its ledger of trials, and the
-        deflated Sharpe ratio counts those. With None nothing is written, and the run counts itself alone.
+    features : feature objects of your own, added to the config's unless it lists them already. The report's
+        ``config.yaml`` lists them with their parameters; to run that file, pass the same objects again, or install
+        their class (see `quantlr.Feature`).
+    output : folder of reports. The report is written into ``output/NAME``; the run is recorded in the folder's ledger
+        of trials, and the deflated Sharpe ratio counts those. With None nothing is written, and the run counts itself
+        alone.
     offline : whether to use stored prices only, without the network.
-    workers : number of processes for tickers and pages; results do not depend on it. With more than one, a script must
-        call this under ``if __name__ == "__main__":``, since each process imports the script.
+    workers : number of processes; results do not depend on it. With more than one, a script must call this under
+        ``if __name__ == "__main__":``, since each process imports the script.
     progress : called with the number of steps done in each stage.
+
+    Returns
+    -------
+    run : metrics, tables of forecasts, backtest, positions and trades, and the report.
 
     Raises
     ------
     UserError : the config or the data need a change; the message says where and which.
+    ComponentError : an object of your own classes failed; the message names it and the line.
     Fault : the network, the disk or another program failed.
 
     Examples
@@ -241,7 +250,9 @@ def run(
     >>> result.metrics["forecast"]["accuracy"]  # doctest: +SKIP
     """
     loaded = load_config(config, overrides=overrides, features=features)
-    with open_page_renderer(1 if output is None else workers) as draw:
+    own_components = iter_user_defined_components(loaded.run)
+    n_renderers = 1 if output is None or classes_not_importable_elsewhere(own_components) else workers
+    with open_page_renderer(n_renderers) as draw:
         result = run_config(loaded, output=output, offline=offline, workers=workers, progress=progress)
         if output is not None:
             result.save(output, draw=draw, progress=progress)

@@ -183,23 +183,57 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         return self
 
     def decision_function(self, X: Any) -> Array:
-        """Return the log odds of the second class, (n,), for rows (n, k)."""
+        """Return the log odds of the second class, (n,).
+
+        Parameters
+        ----------
+        X : array-like of shape (n, k)
+            Features, finite, in the units of the fit.
+        """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         return np.asarray(X @ self.coef_[0] + self.intercept_[0])
 
     def predict_proba(self, X: Any) -> Array:
-        """Return the probability of either class, (n, 2) in the order of `classes_`, for rows (n, k)."""
+        """Return the probability of either class, (n, 2), in the order of `classes_`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, k)
+            Features, finite, in the units of the fit.
+        """
         z = self.decision_function(X)
         return sigmoid(np.column_stack([-z, z]))
 
+    def predict_log_proba(self, X: Any) -> Array:
+        """Return the logarithm of the probability of either class, (n, 2); finite where the probability rounds to 0.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, k)
+            Features, finite, in the units of the fit.
+        """
+        z = self.decision_function(X)
+        return np.asarray(-np.logaddexp(0.0, np.column_stack([z, -z])))  # log g(z) = -log(1 + exp(-z))
+
     def predict(self, X: Any) -> np.ndarray[Any, Any]:
-        """Return the more probable class of each row, (n,), for rows (n, k); the first if both are equally probable."""
+        """Return the more probable class of each row, (n,); the first if both are equally probable.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, k)
+            Features, finite, in the units of the fit.
+        """
         is_second = self.decision_function(X) > 0
         return np.asarray(self.classes_[is_second.astype(np.intp)])
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the weights to a file, as JSON with a checksum that runs no code when it is opened; see `SavedWeights`.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file; an existing one is replaced.
 
         Raises
         ------
@@ -224,6 +258,11 @@ class GradientDescentClassifier(ClassifierMixin, BaseEstimator):  # type: ignore
         """Return a classifier with the weights that were saved, and the same forecasts to the last bit.
 
         Convergence, standard errors, and parameters other than `l2` are not saved.
+
+        Parameters
+        ----------
+        path : str or path-like
+            A file that `save` has written.
 
         Raises
         ------

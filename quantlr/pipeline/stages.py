@@ -12,6 +12,7 @@ from quantlr.backtest.engine import backtest_with_benchmark
 from quantlr.backtest.overlays import apply_overlays
 from quantlr.backtest.policies import DecisionContext, decide_positions, make_decision_context
 from quantlr.config.run_config import RunConfig
+from quantlr.core.component_errors import name_component_in_errors, require_returned
 from quantlr.core.errors import NotEnoughHistory
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.timing import iso_date
@@ -23,7 +24,13 @@ from quantlr.model.walk_forward import DEFAULT_FUNCTIONS, WalkForwardFunctions, 
 
 def compute_label(prices: Prices, label: Label) -> Labels:
     """Return the label of every bar."""
-    return label.compute_labels(prices)
+    with name_component_in_errors(label, key="label"):
+        labels = label.compute_labels(prices)
+    shape = prices.close.shape
+    is_valid = isinstance(labels, Labels) and shape == np.shape(labels.up) == np.shape(labels.horizon_return)
+    needed = f"Labels whose arrays have one value per bar and ticker, {shape}"
+    require_returned(label, "compute_labels", is_valid, needed=needed, found=labels, key="label")
+    return labels
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,15 +115,31 @@ class Comparison:
         }
 
 
-def compare_runs(run_names_or_paths: Sequence[str], *, reports_dir: Path) -> Comparison:
-    """Return a comparison of runs, given as folders of reports or by name in `reports_dir`.
+def compare(runs: Sequence[str | Path], *, output: str | Path = "reports") -> Comparison:
+    """Return the comparison of runs over their common sessions, every pair tested by the paired bootstrap.
+
+    Parameters
+    ----------
+    runs : two to twelve runs: folders of their reports, or their names in `output`.
+    output : folder of reports. Nothing is written there; `quantlr compare` writes a page.
+
+    Returns
+    -------
+    comparison : metrics over the common sessions, and the difference of every pair with its p value.
 
     Raises
     ------
     UserError : fewer than two runs, more than twelve, a run twice, one without a report, or runs that cannot be
         compared.
     Fault : the disk cannot be read.
+
+    Examples
+    --------
+    >>> import quantlr
+    >>> comparison = quantlr.compare(["sp500_daily", "sp500_textbook"])  # doctest: +SKIP
+    >>> comparison.pairs[0].sharpe.adjusted_p_value  # doctest: +SKIP
     """
+    run_names_or_paths, reports_dir = _checked_run_names_or_paths(runs), Path(output)
     n_runs = len(run_names_or_paths)
     if n_runs < MIN_RUNS:
         raise UserError(f"a comparison needs two runs or more, found {n_runs}; name another")
@@ -138,6 +154,19 @@ def compare_runs(run_names_or_paths: Sequence[str], *, reports_dir: Path) -> Com
             raise UserError(f"{other} and {run} are the same report, {other_folder}; name each once")
     names = _unique_run_names(folders)
     return compare_saved_runs([read_saved_run(folder, name=name) for folder, name in zip(folders, names, strict=True)])
+
+
+def _checked_run_names_or_paths(runs: Any) -> list[str]:
+    """Return runs as text; UserError if they are no list of names and folders."""
+    if isinstance(runs, (str, Path)):
+        raise UserError(
+            f"runs are a list of names or folders of reports, found {str(runs)!r}; write [{str(runs)!r}, ...]"
+        )
+    for run in runs:
+        if not isinstance(run, (str, Path)):
+            text = f"a run is the name or the folder of its report, found {type(run).__name__}"
+            raise UserError(f"{text}; save it, and give the folder that save returns")
+    return [str(run) for run in runs]
 
 
 def check_comparison_target(comparison_name: str, reports_dir: Path) -> None:

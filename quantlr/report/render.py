@@ -7,13 +7,12 @@ on the number of processes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from quantlr.core.parallel import parallel_map, process_pool
+from quantlr.core.parallel import WorkerPool, parallel_map, process_pool
 from quantlr.core.progress import Progress, ProgressCounter
 
 if TYPE_CHECKING:
@@ -49,9 +48,14 @@ def render_pages_serially(context: PageContext, progress: Progress) -> dict[str,
 
 
 def _render_pages_in_parallel(
-    pool: ProcessPoolExecutor, n_helpers: int, context: PageContext, progress: Progress
+    pool: WorkerPool, n_helpers: int, context: PageContext, progress: Progress
 ) -> dict[str, Picture]:
-    """Return the pictures of a run; they are rendered serially if the run is large, or if a process was killed."""
+    """Return the pictures of a run; they are rendered serially if the run is large, or if a process was killed.
+
+    Raises
+    ------
+    UserError : the processes have ended because the script lacks ``if __name__ == "__main__":``.
+    """
     from quantlr.report.pages import applicable_pages
 
     if context.nbytes > MAX_TRANSFER_BYTES:
@@ -62,6 +66,7 @@ def _render_pages_in_parallel(
         pictures = parallel_map(render, range(len(file_names)), pool, pool_size=n_helpers, n_queued=1)
         return _collect_pictures(file_names, pictures, progress)
     except BrokenProcessPool:
+        pool.context.require_main_guard()
         return render_pages_serially(context, progress)
 
 

@@ -17,18 +17,19 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field, StrictFloat, StrictInt, ValidationError
 
-from quantlr.config.loader import apply_overrides, parse_setting, require_file_kind
+from quantlr.config.loader import apply_overrides, copy_nested, parse_setting, require_file_kind
 from quantlr.config.messages import problems_from_validation_error, sort_problems
 from quantlr.config.run_config import (
     LoadedConfig,
     ReportName,
-    copy_nested,
     read_unvalidated_config,
     validate_config,
 )
 from quantlr.config.yaml_tree import ConfigProblem, KeyPath, ParsedYaml, SourceLocation, parse_key_path
-from quantlr.core.components import ConfigSection, resolve_config_path
+from quantlr.core.component_errors import iter_user_defined_components
+from quantlr.core.components import Component, ConfigSection, resolve_config_path
 from quantlr.core.errors import ConfigError
+from quantlr.data.features import Feature
 from quantlr.data.prices import IsoDate
 
 MAX_TRIALS = 1_000_000
@@ -87,6 +88,7 @@ class Sweep:
     axes : keys of the grid with their values.
     trial_numbers : numbers of the combinations to try, ascending.
     last_date : date at which the data of every combination end at the latest; None for no limit.
+    features : feature objects that are added to every combination.
     """
 
     spec: SweepSpec
@@ -94,6 +96,12 @@ class Sweep:
     axes: tuple[GridAxis, ...]
     trial_numbers: Sequence[int]
     last_date: dt.date | None = None
+    features: tuple[Feature, ...] = ()
+
+    def iter_user_defined_components(self) -> Iterator[Component]:
+        """Yield the components in base config, grid and features that are objects of classes outside quantlr."""
+        values = [axis.values for axis in self.axes]
+        return iter_user_defined_components([self.base_config.value, values, self.features])
 
     @property
     def n_combinations(self) -> int:
@@ -134,7 +142,7 @@ class Sweep:
             parsed.value_locations.update((path + below, place) for below, place in axis.value_places[index])
         parsed.value["name"] = f"{self.spec.name:.60}.{trial_number}"
         try:
-            config = validate_config(parsed)
+            config = validate_config(parsed, features=self.features)
         except ConfigError as error:
             problems += error.problems
         if problems:
@@ -165,31 +173,35 @@ class Sweep:
 
 
 def load_sweep(
-    source: str | Path | Mapping[str, Any],
+    config: str | Path | Mapping[str, Any],
     *,
     overrides: Mapping[str, Any] | None = None,
     settings: Sequence[str] = (),
     name: str | None = None,
+    features: Sequence[Feature] = (),
 ) -> Sweep:
     """Load a sweep from a YAML file or a mapping.
 
     Parameters
     ----------
-    source : path of a YAML file, or the mapping that it would hold.
-    overrides : values by dotted key, set on top of the base config.
+    config : path of a YAML file, or the mapping that it would contain.
+    overrides : values by dotted key that replace those of the config under ``base``.
     settings : the same as text, ``key=value``, the value in YAML.
-    name : name of the report, instead of the file's.
+    name : name of the report, instead of the config's.
+    features : feature objects, added to the config's unless it lists them already.
 
     Raises
     ------
     ConfigError : with every problem of the file, its base config and the values of its grid, one line each. The
         combinations of a file without such problems are validated by `Sweep.iter_trial_configs`.
     """
-    parsed, problems = read_unvalidated_config(source)
-    require_file_kind(parsed, source, verb="sweep")
+    if overrides is not None and not isinstance(overrides, Mapping):
+        raise ConfigError(f"overrides are a mapping of dotted keys to values, found {type(overrides).__name__}")
+    parsed, problems = read_unvalidated_config(config)
+    require_file_kind(parsed, config, verb="sweep")
     if name is not None:
         apply_overrides(parsed, {"name": name}, source_name="--name")
-    parsed.value.setdefault("name", "sweep" if isinstance(source, Mapping) else Path(source).stem)
+    parsed.value.setdefault("name", Path(config).stem if isinstance(config, (str, Path)) else "sweep")
     try:
         spec = SweepSpec.model_validate(parsed.value)
     except ValidationError as error:
@@ -207,7 +219,7 @@ def load_sweep(
     except ConfigError as error:
         lines += error.problems
     base.value.pop("name", None)
-    sweep = Sweep(spec, base, axes, ())
+    sweep = Sweep(spec, base, axes, (), features=tuple(features))
     if not lines:
         return replace(sweep, trial_numbers=_sample_trial_numbers(sweep, parsed))
     if axes and base.value:

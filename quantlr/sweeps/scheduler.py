@@ -14,10 +14,12 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import pandas as pd
 
+from quantlr.core.component_errors import classes_not_importable_elsewhere
 from quantlr.core.engines.local import Engine, ProcessEngine, SerialEngine, iter_task_results
 from quantlr.core.errors import DataError, UserError
-from quantlr.core.parallel import available_core_count
+from quantlr.core.parallel import available_core_count, end_if_worker_imports_script
 from quantlr.core.values import IntArray, Report
+from quantlr.data.features import Feature
 from quantlr.data.prices import DataSpec, load_prices
 from quantlr.experiment.ledger import Ledger, Trial, TrialStatistics
 from quantlr.pipeline.stages import run_stages
@@ -230,9 +232,10 @@ class SweepResult:
 
 
 def sweep(
-    source: str | Path | Mapping[str, Any],
+    config: str | Path | Mapping[str, Any],
     *,
     overrides: Mapping[str, Any] | None = None,
+    features: Sequence[Feature] = (),
     name: str | None = None,
     output: str | Path = "reports",
     engine: Literal["process", "dask"] = "process",
@@ -247,19 +250,28 @@ def sweep(
 
     Parameters
     ----------
-    source : path of a sweep's YAML file, or the mapping that it would hold.
-    overrides : values by dotted key, set on top of the base config.
-    name : name of the report, instead of the file's.
-    output : folder to write the report into, as ``output/NAME``. Its ledger records every trial, and the results of
-        trials are stored in ``output/.trials``, so that an interrupted sweep is resumed.
-    engine : "process" for processes on this machine, "dask" for a cluster. A script must call this under
-        ``if __name__ == "__main__":``, since each process imports the script.
-    scheduler, scheduler_file : address of a running Dask scheduler, or the file that it wrote it to; without one,
-        "dask" starts a cluster on this machine.
-    workers : number of processes on this machine; by default, the number of cores. Results do not depend on it.
+    config : path of a YAML file, or the mapping that it would contain: that of a sweep, with the config that is varied
+        under ``base`` and the values to try under ``grid``.
+    overrides : values by dotted key that replace those of the config under ``base``: ``{"policy.long_above": 0.52}``.
+    features : feature objects of your own, added to the config's unless it lists them already, in every trial. Stored
+        results are used again only while the files that define their classes stay the same.
+    name : name of the report, instead of the config's.
+    output : folder of reports. The report is written into ``output/NAME``; the folder's ledger records every trial,
+        and the results of trials are stored in ``output/.trials``, so that an interrupted sweep is resumed.
+    engine : "process" for processes on this machine, "dask" for a cluster.
+    scheduler : address of a running Dask scheduler; without one and without its file, "dask" starts a cluster on this
+        machine.
+    scheduler_file : file that a running Dask scheduler wrote its address to.
+    workers : number of processes; results do not depend on it. With more than one, a script must call this under
+        ``if __name__ == "__main__":``, since each process imports the script. None takes the number of cores; one if
+        an object's class is defined in a notebook or inside a function, where other processes can't import it.
     fresh : whether to evaluate trials again whose results are stored.
-    offline : whether to do without the network.
+    offline : whether to use stored prices only, without the network.
     max_trials : number of trials above which an error is raised; None for no limit.
+
+    Returns
+    -------
+    result : the table of trials, the best first, with the statistics of all trials together.
 
     Raises
     ------
@@ -272,13 +284,21 @@ def sweep(
     >>> result = quantlr.sweep("configs/sweeps/lags.yaml")  # doctest: +SKIP
     >>> result.trials.head()  # doctest: +SKIP
     """
-    loaded = load_sweep(source, overrides=overrides, name=name)
+    end_if_worker_imports_script()  # before anything is written
+    loaded = load_sweep(config, overrides=overrides, features=features, name=name)
     n_trials = len(loaded.trial_numbers)
     if max_trials is not None and n_trials > max_trials:
         raise UserError(
             f"{n_trials:,} trials, over the limit of {max_trials:,}; raise max_trials, or draw a sample with sample"
         )
     file = None if scheduler_file is None else Path(scheduler_file)
+    if names := classes_not_importable_elsewhere(loaded.iter_user_defined_components()):
+        if engine == "dask" or (workers or 1) > 1:
+            raise UserError(
+                f"other processes can't import {', '.join(names)}, defined in a notebook or inside a function; move "
+                "it into a module of its own and import it from there, or use workers=1"
+            )
+        workers = 1
     make_engine = make_engine_factory(engine, workers=workers, scheduler=scheduler, scheduler_file=file)
     return run_sweep(loaded, SweepOptions(Path(output), make_engine, offline=offline, fresh=fresh))
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from quantlr.config.run_config import RunConfig
 from quantlr.core.atomic import atomic_write_without_fsync
+from quantlr.core.component_errors import iter_user_defined_components, source_digests
 from quantlr.core.engines.local import installed_versions
 from quantlr.core.errors import Fault
 from quantlr.core.values import Array, IntArray
@@ -71,7 +72,10 @@ class StageDigests:
     def from_config(cls, config: RunConfig) -> StageDigests:
         """Return the digests of a config."""
         sections = config.model_dump(mode="json")
-        data = sha256_of_json(sections["data"])
+        # The parameters of a user-defined component do not determine its values: its code does, too.
+        sources = source_digests(iter_user_defined_components(config))
+        sections |= {"sources": sources} if sources else {}
+        data = sha256_of_json(sections["data"], *sources)
         dataset = sha256_of_json(data, sections["features"], sections["label"])
         model = sha256_of_json(dataset, sections["walk_forward"], sections["model"])
         context = sha256_of_json(model, sections["execution"], sections["report"]["sessions_per_year"])

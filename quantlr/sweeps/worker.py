@@ -11,7 +11,7 @@ import pandas as pd
 
 from quantlr.backtest.metrics import BACKTEST_METRICS, FORECAST_METRICS, BacktestView, evaluate_forecasts
 from quantlr.config.run_config import RunConfig
-from quantlr.core.errors import QuantlrError, UserError
+from quantlr.core.errors import ComponentError, QuantlrError, UserError
 from quantlr.core.values import Forecasts, IntArray, RunData
 from quantlr.data.prices import DataSpec, load_prices
 from quantlr.model.walk_forward import walk_forward
@@ -129,6 +129,8 @@ def _evaluate_trial(trial: TrialRecord, sweep: Sweep, *, offline: bool) -> Trial
         session = result.sessions.to_numpy().astype("datetime64[D]").astype(np.int32)
         returns = np.stack([result.net_return, (result.benchmark or result).net_return])
         return replace(trial, file_bytes=encode_result_file(metrics, session=session, returns=returns))
+    except ComponentError as error:  # not stored: the user will change the code, not the config
+        return replace(trial, error=error.message, config_key=error.key)
     except UserError as error:
         file_bytes = encode_result_file({"error": error.message, "key": error.key})
         return replace(trial, file_bytes=file_bytes, error=error.message, config_key=error.key)

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from click.testing import Result
+from quantlr.core.parallel import PoolContext
 from quantlr.report.storage import hold_file_lock
 
 Call = Callable[..., Result]
@@ -89,6 +90,8 @@ def test_killed_worker_exits_with_1_and_suggests_one_job(call: Call, monkeypatch
     class Pool:
         """Processes of which the first one has just died."""
 
+        context = PoolContext()
+
         def __init__(self, *_: Any, **__: Any) -> None: ...
 
         def submit(self, *_: Any) -> Future[None]:
@@ -98,7 +101,7 @@ def test_killed_worker_exits_with_1_and_suggests_one_job(call: Call, monkeypatch
 
         def shutdown(self, **_: Any) -> None: ...
 
-    monkeypatch.setattr("quantlr.core.parallel.ProcessPoolExecutor", Pool)
+    monkeypatch.setattr("quantlr.core.parallel.WorkerPool", Pool)
     monkeypatch.setattr("quantlr.model.walk_forward.MIN_PARALLEL_SECONDS", 0.0)
     monkeypatch.setattr("quantlr.model.walk_forward.MAX_MODELS_PER_BATCH", 1)
     for verb in ("run", "predict", "audit"):

@@ -190,7 +190,7 @@ def test_overrides_with_keys_that_are_no_text(tmp_path: Path) -> None:
 
 
 def test_arguments_of_wrong_types() -> None:
-    with pytest.raises(ConfigError, match="a config is a path or a mapping, found NoneType"):
+    with pytest.raises(ConfigError, match="a config is a path, a mapping or a loaded config, found NoneType"):
         load_config(None)  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(ConfigError, match="overrides are a mapping of dotted keys to values, found list"):
         load_config({}, overrides=["a=1"])  # type: ignore[arg-type]  # wrong on purpose

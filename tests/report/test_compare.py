@@ -15,7 +15,8 @@ import pytest
 import quantlr
 from matplotlib.image import imread
 from quantlr.core.errors import OutputError, UserError
-from quantlr.report.compare import Comparison, compare_runs
+from quantlr.report.compare import Comparison
+from quantlr.report.compare import compare as compare_reports
 from quantlr.report.gallery import write_comparison
 from quantlr.report.pages.comparison import comparison_page_png, comparison_title
 from quantlr.report.pairs import config_differences, pair_sentence, signed_number_text
@@ -62,7 +63,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def compare(output: Path, *names: str) -> Comparison:
-    return compare_runs(names, reports_dir=output)
+    return compare_reports(names, output=output)
 
 
 def read_metrics(output: Path, name: str) -> dict[str, Any]:
