@@ -1,4 +1,4 @@
-"""The feature that CONTRIBUTING adds, in a copy of the package."""
+"""The components that CONTRIBUTING adds, each in a copy of the package."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
 
-CHECK = """
+CHECK_FEATURE = """
 import json, sys
 import quantlr
 from quantlr.data.features import FEATURES
@@ -33,27 +36,82 @@ print(json.dumps({
     "max_error": max(abs(value - up / span) for value, up, span in zip(columns["close_in_range"], *bar) if span),
 }))
 """
+CHECK_POLICY = """
+import json, statistics
+import quantlr
+
+data = {"source": {"kind": "sample"}, "tickers": ["MSFT"], "end": "2004-12-31"}
+config = {
+    "name": "own", "data": data, "features": [{"kind": "lagged_returns"}], "walk_forward": {"train": 250},
+    "policy": {"kind": "calm_long", "max_volatility": 0.02},
+}
+run = quantlr.run(config)
+close = run.run_data.prices.close[:, 0].tolist()
+# At session t the last 20 returns are those from t - 20 to t - 1 here.
+returns = [later / earlier - 1 for earlier, later in zip(close, close[1:])]
+session_of_date = {date: session for session, date in enumerate(run.run_data.prices.sessions)}
+expected = [
+    float(p > 0.5 and statistics.stdev(returns[session_of_date[date] - 20 : session_of_date[date]]) <= 0.02)
+    for date, p in zip(run.forecasts["date"], run.forecasts["probability"])
+]
+weight = run.run_data.positions.weight[[session_of_date[date] for date in run.forecasts["date"]], 0]
+print(json.dumps({
+    "module_path": quantlr.__file__,
+    "weights_equal": weight.tolist() == expected,
+    "mean_weight": statistics.mean(expected),
+    "is_clean": quantlr.audit(config, n_cutoffs=2).is_clean,
+}))
+"""
 
 
-def test_feature_example_works_where_it_is_pasted(tmp_path: Path) -> None:
-    (block,) = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
-    body, closing = block.split("FEATURES:", 1)
-    (named,) = re.findall(r"`(data/features/\w+\.py)`", PAGE[: PAGE.index("```python")])[-1:]
-    shutil.copytree(ROOT / "quantlr", tmp_path / "quantlr")
-    file = tmp_path / "quantlr" / named
-    before, after = file.read_text().split("FEATURES:", 1)
+def output_of_copy_with_example(heading: str, tuple_name: str, check: str, folder: Path) -> dict[str, Any]:
+    """Paste the example below a heading into a copy of the package, and return what a check there prints."""
+    section = PAGE[PAGE.index(f"\n### {heading}\n") :]
+    (block,) = re.findall(r"^```python\n(.*?)^```", section.split("\n### ")[1], flags=re.MULTILINE | re.DOTALL)
+    body, closing = block.split(f"{tuple_name}:", 1)
+    named = re.findall(r"`((?:data|backtest)/[\w/]+\.py)`", section[: section.index("```python")])[0]
+    shutil.copytree(ROOT / "quantlr", folder / "quantlr")
+    file = folder / "quantlr" / named
+    before, after = file.read_text().split(f"\n{tuple_name}:", 1)
     former = re.match(r"[^\n]*\((.*)\)\n", after)
     assert former
     assert set(former[1].split(", ")) < set(re.findall(r"\w+", closing)), (
         "the tuple in the example is not the file's and one more"
     )
-    file.write_text(f"{before}{body}FEATURES:{closing}{after[former.end() :]}")
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    file.write_text(f"{before}\n{body}{tuple_name}:{closing}{after[former.end() :]}")
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
     done = subprocess.run(
-        [sys.executable, "-c", CHECK], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", check], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    output = json.loads(done.stdout)
-    assert Path(output["module_path"]).is_relative_to(tmp_path)
+    output: dict[str, Any] = json.loads(done.stdout)
+    assert Path(output["module_path"]).is_relative_to(folder)
+    return output
+
+
+def test_feature_example_works_where_it_is_pasted(tmp_path: Path) -> None:
+    output = output_of_copy_with_example("A feature", "FEATURES", CHECK_FEATURE, tmp_path)
     assert output["columns"] == ["close_in_range", "zscore_60(close_in_range)"]
     assert output["max_error"] < 1e-12
+
+
+def test_policy_example_works_where_it_is_pasted(tmp_path: Path) -> None:
+    output = output_of_copy_with_example("A policy", "POLICIES", CHECK_POLICY, tmp_path)
+    assert output["weights_equal"]
+    assert 0.05 < output["mean_weight"] < 0.95
+    assert output["is_clean"]
+
+
+@pytest.mark.parametrize("level", ["prices.close", "np.log(prices.close)"])
+def test_feature_of_a_price_level_breaks_the_contract_that_the_page_states(level: str) -> None:
+    code = (
+        "from typing import Literal\nimport numpy as np, quantlr\nfrom quantlr.testing import check_feature\n"
+        "class Level(quantlr.Feature):\n"
+        '    """The level of the close."""\n    kind: Literal["level"] = "level"\n'
+        '    def compute(self, prices):\n        """One column."""\n'
+        f'        return {{"level": {level} * 1.0}}\n'
+        '    def warm_up(self):\n        """None."""\n        return 0\n'
+        "try:\n    check_feature(Level())\nexcept AssertionError as error:\n    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "in another unit of the currency" in done.stdout

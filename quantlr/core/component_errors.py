@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 from traceback import walk_tb
 from typing import Any
 
@@ -18,6 +18,8 @@ from quantlr.core.errors import ComponentError, QuantlrError
 
 PACKAGE_NAME = __name__.partition(".")[0]
 PACKAGE_DIR = Path(__file__).parents[1]
+MAX_EXCEPTION_CHARS = 300
+"""Characters of an exception's message that an error repeats."""
 
 
 def is_user_defined(component_class: type) -> bool:
@@ -66,7 +68,7 @@ def _component_error_text(error: Exception, component: Component | None) -> str 
             place = f"{_displayed_path(file)}:{line}, in {code.co_name}: "
     if component_class is None:
         return None
-    text = str(error) or "no message"
+    text = shorten(str(error), MAX_EXCEPTION_CHARS) or "no message"
     return f"{component_name(component_class)}: {place}{type(error).__name__}: {text}; correct it there"
 
 
@@ -119,21 +121,26 @@ def iter_user_defined_components(value: Any) -> Iterator[Component]:
 
 def classes_not_importable_elsewhere(components: Iterable[Component]) -> tuple[str, ...]:
     """Return the names of classes that another process can't import: of a notebook, or inside a function."""
-    names: dict[str, None] = {}
-    for component in components:
-        cls = type(component)
-        is_interactive = cls.__module__ == "__main__" and not hasattr(sys.modules["__main__"], "__file__")
-        if is_interactive or "<locals>" in cls.__qualname__:
-            names[cls.__name__] = None
-    return tuple(names)
+    classes = dict.fromkeys(map(type, components))
+    return tuple(
+        cls.__name__
+        for cls in classes
+        if "<locals>" in cls.__qualname__ or (cls.__module__ == "__main__" and _source_path(cls) is None)
+    )
 
 
-def source_digests(components: Iterable[Component]) -> list[str]:
+def source_digests(components: Iterable[Component], *, session_token: str) -> list[str]:
     """Return digests of the files that define the classes of components, sorted.
 
-    The digest of a class without a file, as of a notebook, is a random number: nothing that was computed with it may be
-    used again, since the class may have changed.
+    For a class without a file, as of a notebook, it is the digest of `session_token`, by which the caller tells one
+    computation from the next, since the code may have changed between them.
     """
-    files = {getattr(sys.modules.get(type(component).__module__), "__file__", None) for component in components}
-    contents = (os.urandom(16) if file is None else Path(file).read_bytes() for file in files)
+    paths = {_source_path(type(component)) for component in components}
+    contents = (session_token.encode() if path is None else path.read_bytes() for path in paths)
     return sorted(hashlib.sha256(content).hexdigest() for content in contents)
+
+
+def _source_path(component_class: type) -> Path | None:
+    """Return the file of the module that defines a class; None for a notebook or standard input."""
+    file = getattr(sys.modules.get(component_class.__module__), "__file__", None)
+    return Path(file) if file is not None and Path(file).is_file() else None

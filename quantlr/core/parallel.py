@@ -28,11 +28,13 @@ MAX_SHUTDOWN_SECONDS = 3.0
 
 WORKER_NAME = "quantlr-worker"
 """Name of the worker processes, by which one knows itself before it has imported anything."""
+DASK_WORKER_NAME = "Dask Worker process (from Nanny)"
+"""Name of the processes of a Dask cluster on this machine."""
 MISSING_MAIN_GUARD_EXIT_STATUS = 77
 """Exit status of a worker process that came to start workers itself while it imported the script."""
 MISSING_MAIN_GUARD_TEXT = (
     "worker processes import this script and came to the same call: needed the call under "
-    '`if __name__ == "__main__":`, found it outside; move it there, or use workers=1'
+    '`if __name__ == "__main__":`, found it outside; move it there'
 )
 
 
@@ -140,7 +142,7 @@ def end_if_worker_imports_script() -> None:
     """
     process = multiprocessing.current_process()
     # What multiprocessing itself asks before it starts a process; there is no public name for it.
-    if process.name == WORKER_NAME and getattr(process, "_inheriting", False):
+    if process.name in (WORKER_NAME, DASK_WORKER_NAME) and getattr(process, "_inheriting", False):
         os._exit(MISSING_MAIN_GUARD_EXIT_STATUS)
 
 

@@ -142,7 +142,7 @@ class Run:
         Parameters
         ----------
         draw : draws the pages of a `PageContext`.
-        progress : called after each page and each file.
+        progress : called with the number of steps done in each stage.
         """
         from quantlr.report.gallery import THUMBNAIL_FILE, make_thumbnail_png
         from quantlr.report.html import report_html
@@ -173,7 +173,12 @@ class Run:
         return Report(self.config.name, files)
 
     def record_in_ledger(self, output: str | Path) -> Run:
-        """Return the same run, recorded in the ledger of `output`, with metrics that count the trials there."""
+        """Return the same run, recorded in the ledger of `output`, with metrics that count the trials there.
+
+        Parameters
+        ----------
+        output : folder of reports.
+        """
         ledger = Ledger.from_output_folder(Path(output))
         statistics = _record_trial_and_get_statistics(self.config, self.run_data, ledger)
         return replace(self, metrics=compute_metrics(self.config, self.run_data, statistics), ledger=ledger)
@@ -189,6 +194,12 @@ class Run:
 
         A run that is not yet in the ledger of `output` is recorded there. The report then counts the trials of that
         ledger; the metrics of this object stay as they are. The gallery, ``output/index.html``, is updated.
+
+        Parameters
+        ----------
+        output : folder of reports.
+        draw : draws the pages of a `PageContext`.
+        progress : called with the number of steps done in each stage.
 
         Raises
         ------

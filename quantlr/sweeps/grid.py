@@ -10,9 +10,10 @@ import datetime as dt
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import uuid4
 
 import numpy as np
 from pydantic import Field, StrictFloat, StrictInt, ValidationError
@@ -89,6 +90,7 @@ class Sweep:
     trial_numbers : numbers of the combinations to try, ascending.
     last_date : date at which the data of every combination end at the latest; None for no limit.
     features : feature objects that are added to every combination.
+    session_token : differs between two sweeps, to tell apart the code of classes that have no file.
     """
 
     spec: SweepSpec
@@ -97,6 +99,7 @@ class Sweep:
     trial_numbers: Sequence[int]
     last_date: dt.date | None = None
     features: tuple[Feature, ...] = ()
+    session_token: str = field(default_factory=lambda: uuid4().hex)
 
     def iter_user_defined_components(self) -> Iterator[Component]:
         """Yield the components in base config, grid and features that are objects of classes outside quantlr."""
@@ -323,6 +326,8 @@ def _sample_trial_numbers(sweep: Sweep, parsed: ParsedYaml) -> Sequence[int]:
 
 def grid_value_text(value: Any) -> str:
     """Return a value of the grid as short text: as it is written, a component by its kind and parameters."""
+    if isinstance(value, Component):
+        value = dict(value)
     if isinstance(value, dict):
         parameters = [f"{key}={grid_value_text(item)}" for key, item in value.items() if key != "kind"]
         return " ".join([*([str(value["kind"])] if "kind" in value else []), *parameters])

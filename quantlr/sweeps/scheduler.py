@@ -125,7 +125,7 @@ class SweepScheduler(AbstractContextManager["SweepScheduler"]):
         data_spec_by_digest: dict[str, DataSpec] = {}
         digests: list[tuple[int, StageDigests]] = []
         for number, config in self.sweep.iter_trial_configs():
-            stage_digests = StageDigests.from_config(config.run)
+            stage_digests = StageDigests.from_config(config.run, session_token=self.sweep.session_token)
             data_spec_by_digest.setdefault(stage_digests.data, config.run.data)
             digests.append((number, stage_digests))
         summaries = self.read_price_summaries_by_digest(data_spec_by_digest)
@@ -330,7 +330,8 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> SweepResult:
     check_report_target(output_folder, spec.name)
     ledger.require_usable()
     data_spec_by_digest = {
-        StageDigests.from_config(config.run).data: config.run.data for _, config in sweep.iter_trial_configs()
+        StageDigests.from_config(config.run, session_token=sweep.session_token).data: config.run.data
+        for _, config in sweep.iter_trial_configs()
     }
     make_reports_dir(output_folder, spec.name)
     with SweepScheduler(sweep, options) as scheduler:

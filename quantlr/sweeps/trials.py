@@ -69,11 +69,11 @@ class StageDigests:
     config: str
 
     @classmethod
-    def from_config(cls, config: RunConfig) -> StageDigests:
-        """Return the digests of a config."""
+    def from_config(cls, config: RunConfig, *, session_token: str = "") -> StageDigests:
+        """Return the digests of a config; `session_token` identifies the code of classes without a file."""
         sections = config.model_dump(mode="json")
         # The parameters of a user-defined component do not determine its values: its code does, too.
-        sources = source_digests(iter_user_defined_components(config))
+        sources = source_digests(iter_user_defined_components(config), session_token=session_token)
         sections |= {"sources": sources} if sources else {}
         data = sha256_of_json(sections["data"], *sources)
         dataset = sha256_of_json(data, sections["features"], sections["label"])

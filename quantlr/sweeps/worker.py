@@ -124,7 +124,8 @@ def require_versions(required_versions: dict[str, str]) -> None:
 def _evaluate_trial(trial: TrialRecord, sweep: Sweep, *, offline: bool) -> TrialRecord:
     try:
         config = sweep.trial_config(trial.number).run
-        run_data, forecast_metrics = run_trial_and_forecast_metrics(config, offline=offline)
+        digests = StageDigests.from_config(config, session_token=sweep.session_token)
+        run_data, forecast_metrics = run_trial_and_forecast_metrics(config, digests, offline=offline)
         result, metrics = run_data.result, trial_metrics_dict(config, run_data, forecast_metrics)
         session = result.sessions.to_numpy().astype("datetime64[D]").astype(np.int32)
         returns = np.stack([result.net_return, (result.benchmark or result).net_return])
@@ -142,9 +143,10 @@ def _evaluate_trial(trial: TrialRecord, sweep: Sweep, *, offline: bool) -> Trial
         return replace(trial, error=f"{type(error).__name__}: {error}")
 
 
-def run_trial_and_forecast_metrics(config: RunConfig, *, offline: bool) -> tuple[RunData, dict[str, Any]]:
+def run_trial_and_forecast_metrics(
+    config: RunConfig, digests: StageDigests, *, offline: bool
+) -> tuple[RunData, dict[str, Any]]:
     """Return the run of a config, stage by stage, and the metrics of its forecasts."""
-    digests = StageDigests.from_config(config)
     prices = cached_result("prices", digests.data, lambda: load_prices(config.data, offline=offline))
     dataset = cached_result("dataset", digests.dataset, lambda: dataset_from_config(config, prices))
     split_spec, model = config.walk_forward, config.model

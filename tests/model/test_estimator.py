@@ -13,6 +13,7 @@ from quantlr import GradientDescentClassifier
 from quantlr.core.values import Array
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 
@@ -209,3 +210,16 @@ def test_constant_feature_replaces_a_missing_intercept() -> None:
     one = GradientDescentClassifier(fit_intercept=False, tol=1e-11).fit(np.column_stack([X, np.full(len(X), 2.0)]), y)
     other = GradientDescentClassifier(tol=1e-11).fit(X, y)
     assert 2 * one.coef_[0, 2] == pytest.approx(other.intercept_[0], rel=1e-6)
+
+
+def test_log_probabilities_are_those_of_scikit_learn_and_finite_where_the_probability_is_0() -> None:
+    X, y = example_data()
+    model = GradientDescentClassifier(l2=0.1).fit(X, y)
+    log_probability = model.predict_log_proba(X)
+    np.testing.assert_allclose(np.exp(log_probability), model.predict_proba(X), rtol=1e-13)
+    reference = LogisticRegression(C=1.0).fit(X, y)
+    reference.coef_, reference.intercept_ = model.coef_, model.intercept_
+    np.testing.assert_allclose(log_probability, reference.predict_log_proba(X), rtol=1e-9)
+    model.coef_, model.intercept_ = np.zeros_like(model.coef_), np.array([1000.0])
+    np.testing.assert_array_equal(model.predict_log_proba(X[:1]), [[-1000.0, 0.0]])
+    assert model.predict_proba(X[:1])[0, 0] == 0.0

@@ -95,6 +95,12 @@ class DaskEngine(Engine):
                 f"no Dask workers could be reached at {where} within {connect_timeout:.0f} seconds "
                 f"({type(error).__name__}: {error}); check that its scheduler is running and has workers"
             ) from error
+        except RuntimeError as error:  # of LocalCluster, whose workers ended while they were started
+            self.stop()
+            raise UserError(
+                f"the Dask workers ended while they were started ({error}); a script must start them under "
+                '`if __name__ == "__main__":`, since each worker imports it'
+            ) from error
         except BaseException:
             self.stop()
             raise
