@@ -171,6 +171,16 @@ class Wrong(quantlr.Policy):
         ]
 
 
+class Wrapping(Change):
+    """A feature that computes another one."""
+
+    kind: Literal["wrapping"] = "wrapping"
+
+    def compute(self, prices):
+        """The columns of the other."""
+        return Failing().compute(prices)
+
+
 class NoKind(quantlr.Feature):
     """A feature without a kind."""
 

@@ -107,6 +107,11 @@ def test_fault_inside_a_transform_is_that_of_the_inner_feature(parts: ModuleType
             call(config)
 
 
+def test_fault_inside_a_feature_that_another_one_calls_is_that_of_the_inner_one(parts: ModuleType) -> None:
+    with pytest.raises(ComponentError, match=f"feature 'failing': my_parts.py:{line_of('failing')}, in ratio_of"):
+        quantlr.run(SMALL, features=[parts.Wrapping()])
+
+
 def test_fault_of_a_validator_names_the_class_and_the_line(parts: ModuleType) -> None:
     config = {**SMALL, "features": [{"kind": "failing_validator", "bars": 3}]}
     installed = parts.FailingValidator.model_construct(kind="failing_validator", bars=1)
