@@ -161,7 +161,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
         def __init__(self, name: str) -> None:
             self.name = name
 
-        def load(self) -> type[Model]:
+        def load(self) -> Any:
             return classes[self.name]
 
     def entry_points(*, group: str, name: str | None = None) -> list[EntryPoint]:
