@@ -75,21 +75,39 @@ def feature_catalog_entries() -> list[CatalogEntry]:
     """Return the features, those of installed packages last; columns are computed from the sample prices."""
     prices = load_prices(DataSpec(source=SampleSource(), tickers=("AAPL", "IBM"), context=("^GSPC",)))
     entries = [_feature_catalog_entry(feature_class, prices) for feature_class in FEATURES]
-    for kind in installed_kinds(Feature):
+    return entries + _installed_catalog_entries(Feature, lambda installed: _feature_catalog_entry(installed, prices))
+
+
+def component_catalog_entries(
+    classes: Sequence[type[Component]], *, method: str = "", base_class: type[Component] | None = None
+) -> list[CatalogEntry]:
+    """Return the components of a catalogue.
+
+    Parameters
+    ----------
+    classes : of the catalogue.
+    method : the method whose documentation describes their values, if there is one.
+    base_class : of the components that installed packages add to the catalogue, which come last; None if they can't.
+    """
+
+    def make_entry(component_class: type[Component]) -> CatalogEntry:
+        entry = _catalog_entry_without_example(component_class, getattr(component_class, method, None))
+        return replace(entry, example=_to_config_value(component_class.examples()[0]))
+
+    entries = [make_entry(component_class) for component_class in classes]
+    return entries + (_installed_catalog_entries(base_class, make_entry) if base_class else [])
+
+
+def _installed_catalog_entries(base_class: Any, make_entry: Callable[[Any], CatalogEntry]) -> list[CatalogEntry]:
+    """Return the components that installed packages add to a catalogue, with the reason for each that can't be used."""
+    entries = []
+    for kind in installed_kinds(base_class):
         try:
-            feature_class = load_installed_component(kind, cast("Any", Feature))  # Any, since it is abstract
+            component_class = load_installed_component(kind, base_class)
+            entries += [make_entry(component_class)] if component_class else []
         except ValueError as error:
             entries.append(CatalogEntry(kind, "", (), "", {"kind": kind}, unavailable_reason=str(error)))
-        else:
-            entries += [_feature_catalog_entry(feature_class, prices)] if feature_class else []
     return entries
-
-
-def component_catalog_entries(classes: Sequence[type[Component]], *, method: str = "") -> list[CatalogEntry]:
-    """Return the components of a catalogue; the documentation of `method`, if it is named, describes their values."""
-    entries = [_catalog_entry_without_example(component, getattr(component, method, None)) for component in classes]
-    examples = [_to_config_value(component.examples()[0]) for component in classes]
-    return [replace(entry, example=example) for entry, example in zip(entries, examples, strict=True)]
 
 
 def _feature_catalog_entry(feature_class: type[Feature], prices: Prices) -> CatalogEntry:

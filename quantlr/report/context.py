@@ -90,7 +90,8 @@ class PageContext:
     def model_name(self) -> str:
         """The kind of the model, and the function that replaces its fit, if any."""
         replaced = self.run_data.replaced_stages.get("fit_refits")
-        return f"{self.config.model.kind} fitted by {replaced}" if replaced else str(self.config.model.kind)
+        kind = str(self.config.model.kind)
+        return f"{kind}, its fit replaced by {replaced.rpartition('.')[2]}" if replaced else kind
 
     @property
     def logistic_regression(self) -> LogisticRegression | None:
@@ -128,7 +129,8 @@ class PageContext:
         splits, execution, dates = config.walk_forward, config.execution, data.result.fill_dates
         refits = "fitted once" if splits.refit_every == "never" else f"refitted every {splits.refit_every} sessions"
         pooled = "one model for all, " if config.model.scope == "pooled" else ""
-        model = "" if self.model_name == "logistic_regression" else f"{self.model_name}, "
+        model = "" if config.model.as_logistic_regression() else f"{config.model.kind}, "
+        model += "fit replaced, " if self.replaced_fit_stages else ""
         return (
             f"{model}{tickers}, {iso_date(dates[0])} to {iso_date(dates[-1])}; {features}, "
             f"{pooled}{splits.window} window, {refits}, horizon {config.label.horizon}; fill {execution.fill}, "

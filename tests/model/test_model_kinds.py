@@ -329,6 +329,14 @@ def test_a_sweep_over_a_models_own_parameters(tmp_path: Path, monkeypatch: pytes
     assert few != many
 
 
+def test_the_catalogue_lists_installed_models_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch)
+    entries = json.loads(CliRunner().invoke(main, ["models", "--json"]).stdout)["models"]
+    assert [entry["kind"] for entry in entries] == ["logistic_regression", "discriminant", "probit"]
+    assert entries[2]["summary"] == "Probit regression by Fisher scoring."
+    assert [parameter["name"] for parameter in entries[2]["parameters"]][-1] == "max_iter"
+
+
 def test_an_unknown_kind_is_refused_with_the_kinds_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="logistic_regression"):
         load_config({**CONFIG, "model": {"kind": "probit"}})
@@ -359,7 +367,8 @@ def test_a_replaced_fit_is_named_and_no_losses_of_another_model_are_drawn(tmp_pa
     tables = panel_tables(context)
     assert "fit_refits was replaced" in tables["no_descent"]["message"]
     assert "fit_refits was replaced" in tables["coefficient_paths"]["message"]
-    assert "shrunken_fit" in context.setup_text
+    assert "fit replaced" in context.setup_text
+    assert "shrunken_fit" in model_title_and_text(context)[0]
     assert "shrunken_fit" in context.notes[0]
     html = (run.save(tmp_path) / "report.html").read_text()
     assert "shrunken_fit" in html
