@@ -41,6 +41,7 @@ CONFIG: dict[str, Any] = {
     "name": "kinds",
     "data": {"source": {"kind": "sample"}, "tickers": ["MSFT", "IBM"], "start": "2000-03-01", "end": "2002-06-30"},
     "features": [{"kind": "lagged_returns", "lags": [1, 2]}],
+    "label": {"kind": "direction", "ties": "drop"},
     "walk_forward": {"train": 250, "refit_every": 60},
 }
 PROBABILITY_TOLERANCE = 1e-6
@@ -249,7 +250,8 @@ def test_pages_of_a_model_with_coefficients_draw_them_without_intervals(discrimi
     data = discriminant_run.run_data
     folds, X = data.forecasts.folds[0], data.dataset.features
     newest = folds[len(folds) - 1].train
-    expected = data.forecasts.refits.coefficients[len(folds) - 1, 1:] * X[newest].std(axis=0)
+    labelled_X = X[newest][~np.isnan(data.dataset.up[newest])]
+    expected = data.forecasts.refits.coefficients[len(folds) - 1, 1:] * labelled_X.std(axis=0)
     order = np.argsort(-np.abs(expected))
     np.testing.assert_allclose(table["coefficients"][-1], expected[order], rtol=1e-9)
     assert np.isnan(table["low"]).all()
