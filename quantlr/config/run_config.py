@@ -34,7 +34,7 @@ from quantlr.core.errors import ConfigError, QuantlrError
 from quantlr.data.features import AnyFeature, Feature
 from quantlr.data.labels import LABELS, Direction, Label
 from quantlr.data.prices import DataSpec
-from quantlr.model.config import LogisticRegression
+from quantlr.model.config import AnyModel, LogisticRegression
 from quantlr.model.splits import WalkForwardSpec
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class RunConfig(ConfigSection):
     walk_forward: WalkForwardSpec = Field(
         WalkForwardSpec(), description="Training windows and refits of the walk-forward."
     )
-    model: LogisticRegression = Field(LogisticRegression(), description="The classifier and its solver.")
+    model: AnyModel = Field(LogisticRegression(), description="The classifier and its solver.")
     policy: AnyPolicy = Field(Threshold(), description="Rule that turns probabilities into positions.")
     overlays: tuple[AnyOverlay, ...] = Field((), description="Adjustments of the positions, applied in this order.")
     execution: ExecutionSpec = Field(ExecutionSpec(), description="Fills and trading costs.")

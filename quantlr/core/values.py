@@ -6,7 +6,7 @@ Which of them is known at which close is stated in ``core/timing.py``.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -234,17 +234,19 @@ class Folds:
 
 @dataclass(frozen=True, slots=True)
 class Refits:
-    """Coefficients and convergence of every refit.
+    """What every refit has learnt, and whether its fit converged.
 
     Attributes
     ----------
     columns : (k,) names of the features.
     ticker : (refits,) position in `Forecasts.tickers`; -1 for a pooled model.
     session : (refits,) position of the first session that the refit forecasts.
-    coefficients : (refits, 1 + k) intercept, then one coefficient per feature, in units of the raw features.
-    iterations : (refits,) number of solver iterations.
-    max_abs_gradient : (refits,) largest absolute component of the final gradient, in standardised units.
-    converged : (refits,) whether `max_abs_gradient` is at most the tolerance.
+    coefficients : (refits, 1 + k) intercept, then one coefficient per feature, in units of the raw features; empty
+        for a model whose log odds are not linear in the features.
+    iterations : (refits,) number of solver iterations; empty for a fit without iterations.
+    max_abs_gradient : (refits,) largest absolute component of the final gradient, in standardised units; empty for a
+        fit without a gradient.
+    converged : (refits,) whether the fit has converged: `max_abs_gradient`, if there is one, is at most the tolerance.
     degenerate : (refits,) whether the loss has no minimum; the base rate is forecast instead.
     platt_coefficients : (refits, 2) intercept and slope of Platt's sigmoid on the log odds; 0 and 1 if not fitted.
     condition_number : (models,) ratio of the largest to the smallest singular value of the standardised training rows
@@ -267,6 +269,11 @@ class Refits:
     condition_number: Array
     lipschitz: Array
     learning_rate: Array
+
+    @property
+    def has_coefficients(self) -> bool:
+        """Whether the log odds are linear in the features."""
+        return self.coefficients.size > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,13 +389,20 @@ class BacktestResult:
 
 @dataclass(frozen=True, slots=True)
 class RunData:
-    """Every value of one run, from prices to the backtest."""
+    """Every value of one run, from prices to the backtest.
+
+    Attributes
+    ----------
+    prices, dataset, forecasts, positions, result : the values, in the order of their computation.
+    replaced_stages : names of the functions that were called in place of those of quantlr, by the stage's name.
+    """
 
     prices: Prices
     dataset: Dataset
     forecasts: Forecasts
     positions: Positions
     result: BacktestResult
+    replaced_stages: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

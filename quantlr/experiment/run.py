@@ -23,7 +23,7 @@ from quantlr.data.features import Feature
 from quantlr.data.prices import load_prices
 from quantlr.experiment.evaluate import compute_metrics
 from quantlr.experiment.ledger import Ledger, Trial, TrialStatistics
-from quantlr.pipeline.stages import run_stages
+from quantlr.pipeline.stages import DEFAULT_STAGES, PipelineStages, run_stages
 from quantlr.report.context import PageContext
 from quantlr.report.render import PageRenderer, open_page_renderer, render_pages_serially
 from quantlr.report.storage import (
@@ -128,11 +128,12 @@ class Run:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Versions, source of the prices and all notes: the contents of ``provenance.json``."""
+        """Versions, source of the prices, replaced stages and all notes: the contents of ``provenance.json``."""
         prices = self.run_data.prices
         return {
             "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONED_PACKAGES}},
             "data": {"source": prices.source, "sha256": prices.sha256},
+            "replaced_stages": self.run_data.replaced_stages,
             "notes": [asdict(note) for note in self.notes],
         }
 
@@ -272,6 +273,7 @@ def run(
 
 def run_config(
     config: LoadedConfig,
+    stages: PipelineStages = DEFAULT_STAGES,
     *,
     output: str | Path | None = None,
     offline: bool = False,
@@ -280,6 +282,7 @@ def run_config(
 ) -> Run:
     """Run a loaded config; errors name the place of the key that caused them.
 
+    The report names the stages that are replaced by functions of the caller.
     With `output`, the run is recorded in its ledger of trials as soon as it is evaluated, even if writing then fails.
     """
     ledger = None if output is None else Ledger.from_output_folder(Path(output))
@@ -288,7 +291,7 @@ def run_config(
         ledger.require_usable()
     with config.add_location_to_errors():
         prices = load_prices(config.run.data, offline=offline, progress=progress)
-        run_data = run_stages(config.run, prices, workers=workers, progress=progress)
+        run_data = run_stages(config.run, prices, stages, workers=workers, progress=progress)
     statistics = _record_trial_and_get_statistics(config.run, run_data, ledger) if ledger else None
     metrics = compute_metrics(config.run, run_data, statistics, progress=progress)
     notes = prices.notes + run_data.dataset.notes + run_data.forecasts.notes + run_data.result.notes

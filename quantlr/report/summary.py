@@ -322,6 +322,8 @@ def learning_rate_text(model_metrics: dict[str, Any]) -> str:
 def solver_text(model_metrics: dict[str, Any]) -> str:
     """Return one sentence about the fits: solver, learning rate, and how the descent ended."""
     n_refits, n_converged = model_metrics["refits"], model_metrics["refits"] - model_metrics["unconverged"]
+    if model_metrics["solver"] is None:
+        return f"{n_converged:,} of {n_refits:,} refits converged"
     return (
         f"{model_metrics['solver']}, learning rate {learning_rate_text(model_metrics)}; {n_converged:,} of "
         f"{n_refits:,} refits converged, in {model_metrics['iterations_mean']:.1f} updates on average and "

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from quantlr.core.errors import DegenerateFold, LearningRateTooLarge
 from quantlr.core.values import Array, Folds
-from quantlr.model.batched.fit import FitResults, fit_folds
+from quantlr.model.base import FittedModel
+from quantlr.model.batched.fit import fit_folds
 from quantlr.model.config import LogisticRegression
 from quantlr.model.logistic import LogisticLoss, pointwise_log_loss
 from quantlr.model.solvers import gradient_descent, nesterov, newton, pseudo_inverse
@@ -26,7 +27,7 @@ def training(X: Array, y: Array, folds: Folds) -> TrainingData:
     return TrainingData(X, y, [folds], fold_scaling(X, [folds], has_label=~np.isnan(y)))
 
 
-def fit_once(X: Array, y: Array, **model: object) -> FitResults:
+def fit_once(X: Array, y: Array, **model: object) -> FittedModel:
     folds = one_fold(len(X))
     return fit_folds(training(X, y, folds), LogisticRegression.model_validate(model))
 
