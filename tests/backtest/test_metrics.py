@@ -11,7 +11,12 @@ from hypothesis import strategies as st
 from quantlr.backtest import metrics
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.engine import backtest_with_benchmark
-from quantlr.backtest.metrics import BACKTEST_METRICS, FORECAST_METRICS, BacktestView, EvaluatedForecasts
+from quantlr.backtest.metric_types import (
+    BacktestView,
+    EvaluatedForecasts,
+    SignificanceInput,
+)
+from quantlr.backtest.metrics import METRICS, find_metric, metrics_of_section
 from quantlr.backtest.rolling import (
     deepest_drawdowns,
     monthly_returns,
@@ -52,7 +57,7 @@ def backtest_of(net: list[float], *, cost: float = 0.0, weight: float = 1.0, cas
 
 
 def view_of(net: list[float], **keys: Any) -> BacktestView:
-    return BacktestView.from_result(backtest_of(net, **keys), sessions_per_year=252)
+    return BacktestView(backtest_of(net, **keys), sessions_per_year=252)
 
 
 def random_evaluated(seed: int, n: int = 300) -> EvaluatedForecasts:
@@ -80,7 +85,7 @@ def test_forecast_metrics_equal_scikit_learn(seed: int) -> None:
         sk.accuracy_score(forecasts.up, forecasts.base_rate > 0.5)
     )
     assert metrics.up_rate(forecasts) == pytest.approx(forecasts.up.mean())
-    assert FORECAST_METRICS["accuracy_always_up"](forecasts) == metrics.up_rate(forecasts)
+    assert find_metric("accuracy_always_up").compute(forecasts) == metrics.up_rate(forecasts)
     assert metrics.log_loss(forecasts) == pytest.approx(sk.log_loss(forecasts.up, forecasts.probability), abs=1e-12)
     assert metrics.base_rate_log_loss(forecasts) == pytest.approx(
         sk.log_loss(forecasts.up, forecasts.base_rate), abs=1e-12
@@ -145,9 +150,10 @@ def test_significance_metrics_by_trials_and_benchmark() -> None:
     benchmark_net = net - np.random.default_rng(4).normal(0.0004, 0.002, 900)
     benchmark = backtest_of(benchmark_net.tolist(), cost=0.002)
     run = replace(view_of(net.tolist()), result=replace(backtest_of(net.tolist(), cost=0.001), benchmark=benchmark))
+    significance = metrics_of_section("significance")
     single, several = (
-        metrics.significance_metrics(run, random_evaluated(1)),
-        metrics.significance_metrics(run, random_evaluated(1), n_trials=9, sharpe_variance=0.01**2),
+        {metric.key: metric.compute(SignificanceInput(run, random_evaluated(1), *trials)) for metric in significance}
+        for trials in ((), (9, 0.01**2))
     )
     assert single["trials"] == 1
     assert single["deflated_sharpe"] == single["probabilistic_sharpe"]
@@ -162,7 +168,8 @@ def test_significance_metrics_by_trials_and_benchmark() -> None:
     assert single["above_benchmark"]["low95"] == pytest.approx(
         (ahead.mean() - 1.645 * error) * 252, abs=0.2 * error * 252
     )
-    assert metrics.significance_metrics(view_of(net.tolist()), random_evaluated(1))["above_benchmark"] is None
+    without_benchmark = SignificanceInput(view_of(net.tolist()), random_evaluated(1))
+    assert metrics.annual_excess_over_benchmark(without_benchmark) is None
 
 
 def test_growth_by_arithmetic() -> None:
@@ -214,7 +221,7 @@ def test_break_even_cost_makes_the_total_net_return_zero() -> None:
     free = backtest_with_benchmark(
         positions, prices, ExecutionSpec(commission_bps=0, slippage_bps=0), sessions_per_year=252
     )
-    even = metrics.break_even_cost_bps(free)
+    even = metrics.break_even_cost_bps(BacktestView(free, 252))
     assert even is not None
     assert net(even) == pytest.approx(0.0, abs=1e-12)
 
@@ -233,7 +240,7 @@ def test_undefined_metrics_are_none() -> None:
     assert metrics.win_rate(flat) is None
     assert metrics.profit_factor(flat) is None
     assert metrics.n_trades(flat) == 0
-    assert metrics.break_even_cost_bps(replace(flat.result, turnover=np.zeros(30))) is None
+    assert metrics.break_even_cost_bps(BacktestView(replace(flat.result, turnover=np.zeros(30)), 252)) is None
     assert metrics.annual_volatility(view_of([0.01])) is None
     one_class = replace(random_evaluated(1), up=np.ones(300))
     assert metrics.area_under_roc(one_class) is None
@@ -242,8 +249,9 @@ def test_undefined_metrics_are_none() -> None:
 
 
 def test_every_metric_is_documented() -> None:
-    for metric in (*FORECAST_METRICS.values(), *BACKTEST_METRICS.values()):
-        assert (metric.__doc__ or "").strip()
+    for metric in METRICS:
+        for function in filter(None, (metric.compute, metric.interval, metric.baseline)):
+            assert (function.__doc__ or "").strip()
 
 
 def test_trades_by_arithmetic() -> None:

@@ -130,6 +130,18 @@ def test_cards_are_sorted_by_verdict_then_sharpe_ratio_then_name(tmp_path: Path)
     assert GalleryParser(tmp_path).names == ["e", "f", "c", "d", "b", "a", "g"]
 
 
+def test_report_of_before_a_metric_was_added_keeps_its_card(tmp_path: Path) -> None:
+    folder = save_report(tmp_path, "old")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    del metrics["backtest"]["strategy"]["cagr"]
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    write_gallery(tmp_path)
+    page = GalleryParser(tmp_path)
+    assert page.names == ["old"]
+    assert re.search("CAGR –", " ".join(page.texts))
+    assert page.cards[0]["data-cagr"] == "None", "which is sorted behind all numbers"
+
+
 def test_every_verdict_rule_has_a_rank() -> None:
     rules = re.findall(r'return Verdict\(\s*"(\w+)"', Path(str(verdict.__file__)).read_text())
     assert sorted(rules) == sorted(VERDICT_RULES_BY_STRENGTH)
@@ -151,8 +163,9 @@ def test_folder_with_invalid_metrics_is_left_out(tmp_path: Path, content: str) -
 @pytest.mark.parametrize(
     "changed",
     [
-        {"backtest__strategy__sharpe": "0.5"}, {"backtest__strategy__sharpe_ci95": [1.0]}, {"forecast__accuracy": None},
-        {"data__tickers": 5}, {"backtest__strategy": None}, {"significance__deflated_sharpe": []},
+        {"backtest__strategy__sharpe": "0.5"}, {"backtest__strategy__sharpe_ci95": [1.0]},
+        {"forecast__accuracy": "0.5"}, {"data__tickers": 5},
+        {"backtest__strategy": None}, {"significance__deflated_sharpe": []},
     ],
 )  # fmt: skip
 def test_report_with_values_of_wrong_type_is_left_out(tmp_path: Path, changed: dict[str, Any]) -> None:
