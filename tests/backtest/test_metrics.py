@@ -12,11 +12,13 @@ from quantlr.backtest import metrics
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.engine import backtest_with_benchmark
 from quantlr.backtest.metric_types import (
+    SECTION_PATHS,
     BacktestView,
     EvaluatedForecasts,
+    Metric,
     SignificanceInput,
 )
-from quantlr.backtest.metrics import METRICS, find_metric, metrics_of_section
+from quantlr.backtest.metrics import METRICS, find_metric, metrics_of_section, metrics_shown_in
 from quantlr.backtest.rolling import (
     deepest_drawdowns,
     monthly_returns,
@@ -26,6 +28,7 @@ from quantlr.backtest.rolling import (
     yearly_returns,
 )
 from quantlr.backtest.trades import trade_summary_by_side, trade_table
+from quantlr.core.errors import Fault
 from quantlr.core.values import BacktestResult, Positions
 from quantlr.stats import sharpe as sharpe_stats
 from sklearn import metrics as sk
@@ -252,6 +255,79 @@ def test_every_metric_is_documented() -> None:
     for metric in METRICS:
         for function in filter(None, (metric.compute, metric.interval, metric.baseline)):
             assert (function.__doc__ or "").strip()
+
+
+def test_every_value_is_where_its_section_says_with_interval_and_baseline() -> None:
+    """A forecast by the base rate itself has the baseline's accuracy and log loss."""
+    forecasts = random_evaluated(1)
+    as_base_rate = replace(
+        forecasts, probability=forecasts.base_rate, log_odds=np.log(forecasts.base_rate / (1 - forecasts.base_rate))
+    )
+    run = view_of(np.random.default_rng(3).normal(0.001, 0.01, 300).tolist())
+    sources = {
+        "forecast": as_base_rate, "backtest": run, "strategy_only": run,
+        "significance": SignificanceInput(run, forecasts),
+    }  # fmt: skip
+    values: dict[str, dict[str, Any]] = {section: {} for section in SECTION_PATHS}
+    for metric in METRICS:
+        values[metric.section] |= metric.compute_values(sources[metric.section])
+    assert sum(map(len, values.values())) == len(METRICS) + sum(
+        (metric.interval is not None) + (metric.baseline is not None) for metric in METRICS
+    ), "no key stands for two numbers"
+    strategy = values["backtest"]
+    backtest = {"strategy": strategy, "benchmark": dict.fromkeys(strategy, "benchmark"), **values["strategy_only"]}
+    written = {"forecast": values["forecast"], "backtest": backtest, "significance": values["significance"]}
+    for metric in METRICS:
+        value, baseline = values[metric.section][metric.key], metric.baseline_value(written)
+        assert metric.value(written) == (value[metric.shown_key] if metric.shown_key and value else value)
+        if metric.baseline:
+            assert baseline == pytest.approx(value)
+        else:
+            assert baseline == ("benchmark" if metric.section == "backtest" else None)
+        if metric.interval and value is not None:
+            low, high = metric.interval_value(written)
+            assert low <= value <= high
+
+
+@pytest.mark.parametrize(
+    ("section", "options", "words"),
+    [
+        ("backtest", {"shown_in": ("terminal",)}, ["needed a name", "terminal"]),
+        ("significance", {"name": "x", "shown_in": ("sweep",)}, ["'sweep' shows", "strategy_only, forecast"]),
+        ("forecast", {"name": "x", "shown_in": ("ticker",)}, ["'ticker' shows", "backtest", "found section forecast"]),
+    ],
+)  # fmt: skip
+def test_entry_that_cannot_be_shown_is_refused(section: Any, options: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(ValueError, match="metric own: ") as refusal:
+        Metric("own", section, metrics.cagr, **options)
+    assert all(word in str(refusal.value) for word in words)
+
+
+def test_trades_of_a_backtest_without_tickers_are_refused() -> None:
+    result = backtest_of([0.01, -0.01])
+    nothing: dict[str, Any] = {
+        name: np.empty((len(getattr(result, name)), 0)) for name in ("price", "weight", "ticker_gross_return")
+    }
+    with pytest.raises(Fault, match="a metric of trades"):
+        metrics.n_trades(BacktestView(replace(result, tickers=(), **nothing), 252))
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "text"),
+    [
+        (find_metric("cagr"), 0.0598, "6.0%"), (find_metric("sharpe"), -0.456, "-0.46"),
+        (find_metric("n"), 4010, "4,010"), (find_metric("sharpe"), None, "-"), (find_metric("cagr"), float("nan"), "-"),
+    ],
+)  # fmt: skip
+def test_value_as_plain_text(metric: Metric, value: float | None, text: str) -> None:
+    assert metric.plain_text(value) == text
+
+
+def test_metrics_are_shown_in_the_order_of_the_registry() -> None:
+    terminal, either = metrics_shown_in("terminal"), metrics_shown_in("terminal", "trials")
+    assert list(terminal) == sorted(terminal, key=METRICS.index)
+    assert set(either) == {*terminal, *metrics_shown_in("trials")}
+    assert len(either) == len(set(either))
 
 
 def test_trades_by_arithmetic() -> None:
