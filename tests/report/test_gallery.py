@@ -6,6 +6,7 @@ import io
 import json
 import re
 import time
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 import pytest
 import quantlr
 from PIL import Image
+from quantlr.backtest.metric_types import Metric
+from quantlr.backtest.metrics import METRICS
 from quantlr.core.errors import Fault
 from quantlr.report.gallery import (
     GENERATOR_META_TAG,
@@ -128,6 +131,27 @@ def test_cards_are_sorted_by_verdict_then_sharpe_ratio_then_name(tmp_path: Path)
     save_report(tmp_path, "g", verdict__rule="of another version")
     write_gallery(tmp_path)
     assert GalleryParser(tmp_path).names == ["e", "f", "c", "d", "b", "a", "g"]
+
+
+def test_cards_are_sorted_by_the_better_value_and_by_that_above_a_baseline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shown(metric: Metric) -> Metric:
+        return (
+            replace(metric, shown_in=(*metric.shown_in, "gallery")) if metric.key in ("log_loss", "trades") else metric
+        )
+
+    monkeypatch.setattr("quantlr.backtest.metrics.METRICS", tuple(map(shown, METRICS)))
+    losses = {"forecast__log_loss": 0.68, "forecast__log_loss_base_rate": 0.69}
+    save_report(tmp_path, "example", forecast__accuracy=0.5, forecast__accuracy_base_rate=0.52, **losses)
+    write_gallery(tmp_path)
+    (card,) = GalleryParser(tmp_path).cards
+    assert float(card["data-accuracy"] or "") == pytest.approx(-0.02)
+    assert float(card["data-log_loss"] or "") == pytest.approx(0.01), "a lower log loss is better"
+    page = (tmp_path / "index.html").read_text()
+    assert '<option value="-log_loss">' in page
+    assert '<th scope="row">Trades</th>' in page
+    assert '<option value="-trades">' not in page, "neither more nor fewer trades are better"
 
 
 def test_report_of_before_a_metric_was_added_keeps_its_card(tmp_path: Path) -> None:
