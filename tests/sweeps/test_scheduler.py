@@ -69,7 +69,8 @@ def test_trial_equals_a_run_of_its_config_with_data_before_the_holdout(small: qu
         assert run.metrics["backtest"]["strategy"][name] == value, name
     for name, value in trial.metrics["forecast"].items():
         assert run.metrics["forecast"][name] == value, name
-    assert row["accuracy"] == run.metrics["forecast"]["accuracy"]
+    for name in ("accuracy", "accuracy_base_rate", "log_loss", "log_loss_base_rate"):
+        assert row[name] == run.metrics["forecast"][name]
     assert row["cagr"] == run.metrics["backtest"]["strategy"]["cagr"]
     assert returns.session_days.max() < (holdout_start - pd.Timestamp(0)).days
 
