@@ -147,7 +147,7 @@ def test_metric_example_is_shown_everywhere_where_it_is_pasted(package: Path) ->
 
 def test_panel_example_is_drawn_where_it_is_pasted(package: Path) -> None:
     """The annual standard deviation of the last 63 returns, by the formula."""
-    panel, places = code_blocks("A panel")
+    panel, places = code_blocks("A page and a panel")
     file = package / "quantlr" / "report" / "pages" / "tearsheet.py"
     text = replace_once(file.read_text(), "\nHEADLINE_PANEL = ", f"\n{panel}\n\nHEADLINE_PANEL = ")
     former = re.search(r"^ +PlacedPanel\(rolling_sharpe_panel, .*\n", text, re.MULTILINE)
