@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from quantlr.backtest.engine import drifted_weights
-from quantlr.backtest.metrics import EvaluatedForecasts, forecast_columns
+from quantlr.backtest.metric_types import EvaluatedForecasts, forecast_columns
 from quantlr.core.values import Array, BacktestResult, Forecasts, IntArray
 from quantlr.stats.hac import Z95
 from quantlr.stats.sharpe import sharpe_per_session

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from quantlr.backtest.costs import BASIS_POINT, ExecutionSpec, borrow_cost
-from quantlr.backtest.metrics import EvaluatedForecasts, drawdown_intervals
+from quantlr.backtest.metric_types import EvaluatedForecasts
+from quantlr.backtest.metrics import drawdown_intervals
 from quantlr.core.values import Array, BacktestResult, IntArray
 from quantlr.stats.hac import Z95, sum_by_session
 from quantlr.stats.sharpe import MIN_RELATIVE_STD, sharpe_per_session

@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 
 from quantlr.backtest.fills import same_close_edge_notes
-from quantlr.backtest.metrics import BacktestView
-from quantlr.backtest.trades import trade_summary_by_side
+from quantlr.backtest.trades import trade_summary_by_side, trade_table
 from quantlr.config.run_config import ConfigSource, LoadedConfig, RunConfig, load_config
 from quantlr.core.component_errors import classes_not_importable_elsewhere, iter_user_defined_components
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
@@ -106,8 +105,7 @@ class Run:
     @property
     def trades(self) -> pd.DataFrame:
         """One row per trade, from entry to exit, with the columns of ``trades.csv``."""
-        per_year = self.config.report.sessions_per_year
-        return BacktestView.from_result(self.run_data.result, sessions_per_year=per_year).trades
+        return trade_table(self.run_data.result)
 
     @property
     def returns(self) -> pd.Series[float]:

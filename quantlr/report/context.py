@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from quantlr.backtest.attribution import TickerAttribution, ticker_attribution
-from quantlr.backtest.metrics import EvaluatedForecasts, evaluate_forecasts
+from quantlr.backtest.metric_types import EvaluatedForecasts, evaluate_forecasts
 from quantlr.backtest.trades import trade_table
 from quantlr.config.run_config import RunConfig
 from quantlr.core.timing import iso_date

@@ -109,7 +109,7 @@ def read_previous_metrics(report_dir: Path) -> dict[str, Any] | None:
             return None
         metrics = nonfinite_to_none(json.loads(path.read_bytes()))
         headline_changes(metrics, metrics)
-    except (OSError, ValueError, RecursionError, LookupError, TypeError, ArithmeticError):
+    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError, ArithmeticError):
         return None
     return metrics if isinstance(metrics, dict) else None
 

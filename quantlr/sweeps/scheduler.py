@@ -26,7 +26,7 @@ from quantlr.pipeline.stages import run_stages
 from quantlr.report.storage import check_report_target, make_reports_dir, write_report
 from quantlr.sweeps.analysis import collect_trial_results, compute_sweep_statistics, evaluate_holdout, sweep_verdict
 from quantlr.sweeps.grid import Sweep, load_sweep
-from quantlr.sweeps.output import SweepReport, make_files_summary_and_table
+from quantlr.sweeps.output import SweepReport, make_files_summary_and_table, trial_metric_sections
 from quantlr.sweeps.trials import (
     TRIALS_FOLDER_NAME,
     StageDigests,
@@ -129,11 +129,11 @@ class SweepScheduler(AbstractContextManager["SweepScheduler"]):
             data_spec_by_digest.setdefault(stage_digests.data, config.run.data)
             digests.append((number, stage_digests))
         summaries = self.read_price_summaries_by_digest(data_spec_by_digest)
-        trials = []
+        trials, metric_keys = [], list(trial_metric_sections())
         for number, stage_digests in digests:
             prices, values = summaries[stage_digests.data], self.sweep.trial_values_by_key(number)
             model_digest = sha256_of_json(stage_digests.model, prices.data_sha256)
-            result_key = sha256_of_json(stage_digests.config, prices.data_sha256, self.required_versions)
+            result_key = sha256_of_json(stage_digests.config, prices.data_sha256, self.required_versions, metric_keys)
             record = TrialRecord(number, values, stage_digests.data, model_digest, prices.data_sha256, result_key)
             trials.append(replace(record, error=prices.error, config_key=prices.config_key))
         return trials

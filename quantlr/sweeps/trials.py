@@ -93,7 +93,7 @@ class TrialRecord:
     settings : values by dotted key.
     data_digest, model_digest : digests shared with other trials, as in `StageDigests`, the second with the prices'.
     data_sha256 : digest of the prices; empty where they could not be read.
-    result_key : digest of config, prices and versions, under which the result is stored.
+    result_key : digest of config, prices, versions and keys of the metrics, under which the result is stored.
     metrics : numbers of the evaluated trial, as in ``metrics.json``; empty before, and where it failed.
     error : why the trial failed; None where it did not.
     config_key : key of the config to change against the error; None where it is not known.

@@ -37,7 +37,7 @@ STRATEGY = [
 KEYS: dict[str, list[str]] = {
     "data": ["tickers", "first", "last", "sessions", "sha256"],
     "forecast": [
-        "n", "up_rate", "accuracy", "accuracy_ci95", "accuracy_always_up", "accuracy_base_rate", "log_loss",
+        "n", "up_rate", "accuracy_always_up", "accuracy", "accuracy_ci95", "accuracy_base_rate", "log_loss",
         "log_loss_base_rate", "brier", "auc", "auc_ci95", "pesaran_timmermann",
         "reliability",
     ],

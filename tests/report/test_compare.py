@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ import pandas as pd
 import pytest
 import quantlr
 from matplotlib.image import imread
+from quantlr.backtest.metrics import METRICS, find_metric
 from quantlr.core.errors import OutputError, UserError
 from quantlr.report.compare import Comparison
 from quantlr.report.compare import compare as compare_reports
 from quantlr.report.gallery import write_comparison
-from quantlr.report.pages.comparison import comparison_page_png, comparison_title
+from quantlr.report.pages.comparison import comparison_page_png, comparison_title, metrics_by_run_table
 from quantlr.report.pairs import config_differences, pair_sentence, signed_number_text
 
 from report.cases import USER_RCPARAMS
@@ -77,10 +79,29 @@ def test_over_equal_sessions_numbers_equal_the_metrics(output: Path) -> None:
         for key, value in numbers.items():
             section = metrics["forecast"] if key in ("accuracy", "log_loss") else metrics["backtest"]["strategy"]
             assert value == pytest.approx(section[key], rel=1e-9), key
+    written = comparison.to_dict()
+    for run in written["runs"]:
+        final_equity = read_metrics(output, run["name"])["backtest"]["strategy"]["final_equity"]
+        assert run["final_equity"] == pytest.approx(final_equity, rel=1e-9)
     metrics = read_metrics(output, "base")
+    benchmark_final_equity = metrics["backtest"]["benchmark"]["final_equity"]
+    assert written["baseline"]["final_equity"] == pytest.approx(benchmark_final_equity, rel=1e-9)
     assert comparison.baseline_metrics["sharpe"] == pytest.approx(metrics["backtest"]["benchmark"]["sharpe"], rel=1e-9)
     assert comparison.baseline_metrics["log_loss"] == pytest.approx(metrics["forecast"]["log_loss_base_rate"], rel=1e-9)
     assert comparison.caveats == ()
+
+
+def test_columns_of_metrics_fit_the_table_however_many_there_are(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = metrics_by_run_table(compare(output, "base", "free"))
+    more = tuple(replace(find_metric("cagr"), key=f"cagr{number}") for number in range(5))
+    monkeypatch.setattr("quantlr.backtest.metrics.METRICS", (*METRICS, *more))
+    full = metrics_by_run_table(compare(output, "base", "free"))
+    assert len(full["columns"]) == len(usual["columns"]) + 5
+    assert full["scale"] < usual["scale"] == 1.0, "the text is smaller where there are more"
+    for table in (usual, full):
+        assert len(table["column_right_edges"]) == len(table["columns"])
+        assert table["column_right_edges"][-1] == pytest.approx(1.0)
+        assert np.diff(table["column_right_edges"]).min() > 0.03
 
 
 def test_return_differences_are_annualised_and_in_excess_of_cash(output: Path) -> None:

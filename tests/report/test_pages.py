@@ -148,9 +148,11 @@ def test_calendar_leaves_months_without_sessions_empty() -> None:
 
 def test_text_table_writes_labels_and_cells() -> None:
     ax = new_axes()
-    rows = [TableRow("SKILL", ("", "95%")), TableRow("Accuracy", ("53%", "51% to 55%"))]
+    rows = [TableRow("Skill", ("", "95%"), is_heading=True), TableRow("AUC", ("0.53", "0.51 to 0.55"))]
     draw_text_table(ax, {"rows": rows}, column_right_edges=(0.6, 1.0))
-    assert [text.get_text() for text in ax.texts] == ["Skill", "95%", "Accuracy", "53%", "51% to 55%"]
+    assert [text.get_text() for text in ax.texts] == ["Skill", "95%", "AUC", "0.53", "0.51 to 0.55"]
+    bold = [text.get_text() for text in ax.texts if text.get_fontweight() == "bold"]
+    assert bold == ["Skill"], "a label in capitals is no heading"
 
 
 def test_panel_is_frozen() -> None:

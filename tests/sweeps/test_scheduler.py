@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import quantlr
+from quantlr.backtest.metrics import METRICS, find_metric
 from quantlr.core.engines.local import ProcessEngine, SerialEngine, iter_task_results
 from quantlr.core.errors import UserError
 from quantlr.data.prices import DataSpec
@@ -27,7 +29,7 @@ from quantlr.stats.multiple_testing import probability_of_overfitting
 from quantlr.stats.sharpe import deflated_sharpe, sharpe_per_session, sharpe_standard_error_per_session
 from quantlr.sweeps import worker
 from quantlr.sweeps.grid import load_sweep
-from quantlr.sweeps.scheduler import SweepOptions, first_holdout_session_day, run_sweep
+from quantlr.sweeps.scheduler import SweepOptions, SweepScheduler, first_holdout_session_day, run_sweep
 from quantlr.sweeps.trials import TrialRecord, TrialReturns, TrialStore, decode_result_file, environment_versions
 from quantlr.sweeps.worker import summarize_prices
 
@@ -67,9 +69,25 @@ def test_trial_equals_a_run_of_its_config_with_data_before_the_holdout(small: qu
         assert run.metrics["backtest"]["strategy"][name] == value, name
     for name, value in trial.metrics["forecast"].items():
         assert run.metrics["forecast"][name] == value, name
-    assert row["accuracy"] == run.metrics["forecast"]["accuracy"]
+    for name in ("accuracy", "accuracy_base_rate", "log_loss", "log_loss_base_rate"):
+        assert row[name] == run.metrics["forecast"][name]
     assert row["cagr"] == run.metrics["backtest"]["strategy"]["cagr"]
     assert returns.session_days.max() < (holdout_start - pd.Timestamp(0)).days
+
+
+def test_stored_results_without_a_metric_that_the_table_has_are_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def result_keys() -> set[str]:
+        with SweepScheduler(load_sweep(SMALL), SweepOptions(tmp_path, SerialEngine)) as scheduler:
+            return {trial.result_key for trial in scheduler.make_trial_records()}
+
+    before = result_keys()
+    assert result_keys() == before
+    monkeypatch.setattr("quantlr.backtest.metrics.METRICS", METRICS[:-1])
+    assert result_keys() == before, "the last metric is not in the table of trials"
+    monkeypatch.setattr("quantlr.backtest.metrics.METRICS", [*METRICS, replace(find_metric("cagr"), key="other")])
+    assert result_keys().isdisjoint(before)
 
 
 def test_ranks_and_statistics_equal_those_of_the_stored_returns(small: quantlr.SweepResult) -> None:

@@ -14,7 +14,7 @@ from quantlr.backtest.forecast_analysis import (
     roc_band,
     roc_curve,
 )
-from quantlr.backtest.metrics import EvaluatedForecasts
+from quantlr.backtest.metric_types import EvaluatedForecasts
 from quantlr.backtest.rolling import rolling_accuracy
 from quantlr.report.context import PageContext
 from quantlr.report.curves import draw_rolling_accuracy

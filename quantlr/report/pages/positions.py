@@ -208,7 +208,7 @@ def trades_by_side_table(context: PageContext) -> Table:
     trades = trade_summary_by_side(context.trades).reindex(["long", "short"])
     annual_return = annual_excess_return_by_side(context.run_data.result, sessions_per_year=per_year)
     return {"rows": [
-        TableRow("TRADES", ("long", "short")),
+        TableRow("Trades", ("long", "short"), is_heading=True),
         make_table_row("Number of trades", trades["trades"], number_text, decimals=0),
         make_table_row("Win rate, after costs", trades["won"], percent_text),
         make_table_row("Mean return, after costs", trades["mean"], percent_text, decimals=2),

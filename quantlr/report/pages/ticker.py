@@ -15,7 +15,8 @@ from quantlr.backtest.attribution import (
     ticker_attribution,
     ticker_backtest,
 )
-from quantlr.backtest.metrics import BacktestView, EvaluatedForecasts, annual_turnover, profit_factor, win_rate
+from quantlr.backtest.metric_types import BacktestView, EvaluatedForecasts
+from quantlr.backtest.metrics import find_metric, metrics_shown_in
 from quantlr.backtest.rolling import rolling_accuracy
 from quantlr.model.diagnostics import standardize_weights
 from quantlr.report.context import PageContext
@@ -35,11 +36,11 @@ from quantlr.report.style import (
     draw_text_table,
     format_category_rows,
     growth_text,
-    number_text,
     number_tick_label,
     percent_text,
     style_axes,
 )
+from quantlr.report.summary import metric_label, metric_text
 
 NO_OUTCOME_MESSAGE = "No outcome is known yet."
 
@@ -73,7 +74,7 @@ class TickerContext:
         data = self.run_context.run_data
         sessions = active_session_slice(data.result, data.forecasts, self.ticker_index)
         result = ticker_backtest(data.result, self.ticker_index, sessions)
-        return BacktestView.from_result(result, sessions_per_year=self.run_context.config.report.sessions_per_year)
+        return BacktestView(result, self.run_context.config.report.sessions_per_year)
 
     @cached_property
     def attribution(self) -> TickerAttribution:
@@ -172,22 +173,22 @@ def ticker_number_table(context: TickerContext) -> Table:
     per_year = context.run_context.config.report.sessions_per_year
     annual_cost = float(view.result.cost.sum()) / len(data.result.cost) * per_year
     excess_accuracy = float(stats.accuracy[0] - stats.baseline_accuracy[0])
+    accuracy, sharpe = find_metric("accuracy"), find_metric("sharpe")
+    other_metrics = metrics_shown_in("ticker")
     rows = (
         ("Sessions", f"{len(view.result.equity):,}", ""),
-        ("Accuracy", percent_text(stats.accuracy[0]), ""),
+        (metric_label(accuracy), metric_text(accuracy, stats.accuracy[0]), ""),
         ("Less majority-class baseline", percent_text(excess_accuracy),
          f"± {percent_text(stats.accuracy_band_half_width[0])}"),
-        ("Sharpe ratio", number_text(stats.sharpe[0]), f"± {number_text(stats.sharpe_band_half_width[0])}"),
+        (metric_label(sharpe), metric_text(sharpe, stats.sharpe[0]),
+         f"± {metric_text(sharpe, stats.sharpe_band_half_width[0])}"),
         ("Contribution (annual, % of equity)", percent_text(stats.annual_contribution[0], decimals=2), ""),
         ("Costs (annual, % of equity)", percent_text(annual_cost, decimals=2), ""),
         ("Mean |weight|", percent_text(stats.mean_absolute_weight[0]), ""),
         ("Mean weight, long − short", percent_text(stats.mean_weight[0]), ""),
-        ("Turnover (annual, x equity)", number_text(annual_turnover(view)), ""),
-        ("Trades", f"{len(view.trades):,}", ""),
-        ("Win rate, after costs", percent_text(win_rate(view)), ""),
-        ("Profit factor", number_text(profit_factor(view)), ""),
+        *((metric_label(metric), metric_text(metric, metric.compute(view)), "") for metric in other_metrics),
     )  # fmt: skip
-    header = TableRow("TICKER", ("", "no skill, 95%"))
+    header = TableRow("Ticker", ("", "no skill, 95%"), is_heading=True)
     return {"rows": [header, *(TableRow(label, (value, band)) for label, value, band in rows)]}
 
 
