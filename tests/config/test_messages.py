@@ -128,7 +128,9 @@ def test_all_errors_are_reported_in_the_order_of_lines(tmp_path: Path) -> None:
         (b"name: x\nseed: \x00\n", "exp.yaml:2:1: a character that YAML forbids"),
         (b"a: " + b"[" * 3000 + b"]" * 3000, "exp.yaml:1:53: more than 50 levels deep"),
         (b"a: &a [x]\nb: &b [*a, *a]\nc: [*b, *b]\n", "exp.yaml:1:4: the anchor &a is not allowed; remove it"),
-        (b"#" * 1_000_001, "exp.yaml: 1,000,001 bytes; a config has at most 1,000,000"),
+        (b"#" * 262_145, "exp.yaml: needed at most 262,144 bytes, found 262,145; a config is a small YAML file"),
+        (b"%YAML 9.9.9\nname: x\n", "exp.yaml:1:"),
+        (b"%YAML " + b"9" * 5000 + b".1\n---\nname: x\n", "exp.yaml"),
     ],
 )
 def test_a_file_that_is_no_config_is_refused(tmp_path: Path, content: bytes, expected: str) -> None:
