@@ -54,6 +54,8 @@ from refusals import SMALL, config_problems, write_config
         ("policy: {kind: treshold}\n", "exp.yaml:4:16: policy.kind: unknown kind 'treshold'; did you mean threshold?"),
         ("policy: {exit_short_above: 0.6}\n", "exp.yaml:4:28: policy.exit_short_above: needs policy.short_below, which is null: nothing is ever short"),
         ("policy: {kind: top_k, k: 0}\n", "exp.yaml:4:26: policy.k: needs a number of at least 1, found 0"),
+        ("policy: {kind: top_k}\n", "exp.yaml:4:9: policy: needs at least 3 tickers, to hold that many, and data.tickers has 1: add tickers, or hold fewer"),
+        ("policy: {kind: top_k, k: 1, sides: long_short}\n", "exp.yaml:4:9: policy: needs at least 2 tickers, to hold that many, and data.tickers has 1"),
         ("policy: {kind: kelly, long_above: 0.5}\n", "exp.yaml:4:23: policy.long_above: unknown key; known here: kind, fraction, sides"),
         ("overlays: [{kind: leverage_cap, max: 2}]\n", "exp.yaml:4:33: overlays.0.max: unknown key; known here: kind, cap"),
         ("overlays: [{kind: volatility_targt}]\n", "exp.yaml:4:19: overlays.0.kind: unknown kind 'volatility_targt'; did you mean volatility_target?"),
