@@ -6,6 +6,8 @@ import datetime as dt
 import gzip
 import io
 import os
+import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 from pyarrow import parquet
 from quantlr.cli import main
+from quantlr.cli.terminal import run_for_exit_status
 from quantlr.core.errors import DataError, Fault
 from quantlr.core.values import Prices
 from quantlr.data.csv.layouts import read_bars
@@ -180,3 +183,19 @@ def test_an_unreadable_file_ends_a_run_with_status_2_and_the_place_of_its_key(tm
         assert result.exit_code == 2
         assert result.stderr.startswith(f"{tmp_path / 'x.yaml'}:1:35: data.source.path: {tmp_path / 'x.parquet'}")
         assert "Traceback" not in result.output
+        assert "caused by" not in result.stderr
+        verbose = CliRunner().invoke(main, ["plan", "-v", str(tmp_path / "x.yaml")])
+        assert re.search(r"^caused by (ArrowInvalid|UnicodeDecodeError): ", verbose.stderr, re.MULTILINE)
+
+
+def test_more_memory_than_there_is_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(error: Exception) -> int:
+        raise error
+
+    for error in (MemoryError(), np.linalg.LinAlgError()):
+        if not isinstance(error, MemoryError):
+            with pytest.raises(np.linalg.LinAlgError):  # a mistake of the program keeps its traceback
+                run_for_exit_status(partial(fail, error))
+            continue
+        assert run_for_exit_status(partial(fail, error)) == 1
+        assert capsys.readouterr().err.startswith("needed more memory than there is; use fewer tickers")
