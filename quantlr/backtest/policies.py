@@ -127,6 +127,11 @@ class Policy(Component):
 
     entry_point_group: ClassVar[str] = "quantlr.policies"
 
+    @property
+    def min_tickers(self) -> int:
+        """Number of traded tickers that the policy needs."""
+        return 1
+
     @abstractmethod
     def decide(self, forecasts: Forecasts, context: DecisionContext) -> Array:
         """Return the decision at each forecast, (rows,), in [-1, 1], as a fraction of the ticker's part of capital."""
@@ -283,6 +288,11 @@ class TopK(Policy):
     sides: Sides = Field("long", description="long holds the highest; long_short is also short as many of the lowest.")
 
     example_parameters = ({}, {"k": 1, "sides": "long_short"})
+
+    @property
+    def min_tickers(self) -> int:
+        """The tickers that are held, on both sides together."""
+        return self.k * (2 if self.sides == "long_short" else 1)
 
     def decide(self, forecasts: Forecasts, context: DecisionContext) -> Array:
         """1 for the k highest of a session, -1 for the k lowest with both sides, else 0."""

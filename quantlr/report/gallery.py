@@ -20,11 +20,12 @@ from quantlr.backtest.metric_types import Metric
 from quantlr.backtest.metrics import find_metric, metrics_shown_in
 from quantlr.core.atomic import atomic_write
 from quantlr.core.errors import Fault
+from quantlr.core.file_reading import read_file
 from quantlr.core.values import Report
 from quantlr.report.compare import Comparison, check_comparison_target
 from quantlr.report.html import render_template
 from quantlr.report.pages import PAGES
-from quantlr.report.storage import METRICS_FILE, hold_file_lock, json_bytes, write_report
+from quantlr.report.storage import MAX_JSON_BYTES, METRICS_FILE, hold_file_lock, json_bytes, write_report
 from quantlr.report.summary import (
     BENCHMARK_NAME,
     interval_text,
@@ -148,7 +149,7 @@ def read_card_values(report_dir: Path, _dir_mtime_ns: int, _metrics_mtime_ns: in
     none; ``metric_rows`` are label, value and detail; ``links`` are text, address and tooltip; ``sharpe`` is the Sharpe
     ratio, and ``sort_values`` are what cards are sorted by, by key of the metric: the higher, the better.
     """
-    metrics = json.loads((report_dir / METRICS_FILE).read_bytes(), parse_constant=lambda _: None)
+    metrics = json.loads(read_file(report_dir / METRICS_FILE, max_bytes=MAX_JSON_BYTES), parse_constant=lambda _: None)
     name, files = report_dir.name, {item.name for item in report_dir.iterdir() if item.is_file()}
     data, shown_metrics = metrics["data"], metrics_shown_in("gallery")
     rule, sentence = str(metrics["verdict"]["rule"]), str(metrics["verdict"]["sentence"])

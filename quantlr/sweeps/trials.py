@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +22,7 @@ from quantlr.core.atomic import atomic_write_without_fsync
 from quantlr.core.component_errors import iter_user_defined_components, source_digests
 from quantlr.core.engines.local import installed_versions
 from quantlr.core.errors import Fault
+from quantlr.core.file_reading import UnreadableContentError, library_errors_translated, read_file
 from quantlr.core.values import Array, IntArray
 
 MAX_TRIALS_PER_TASK = 500
@@ -34,6 +33,8 @@ MIN_TASKS_PER_WORKER = 4
 """Tasks that each worker gets at least, where there are enough models, so that all workers end at about one time."""
 TRIAL_VERSIONED_PACKAGES = ("python", "quantlr", "numpy", "pandas")
 """Packages on whose versions a trial's numbers depend."""
+MAX_RESULT_FILE_BYTES = 256 << 20
+"""Size above which a file is no result of a trial: a century of daily returns needs 1 MB."""
 TRIALS_FOLDER_NAME = ".trials"
 """Folder of the result files, in the folder of reports."""
 
@@ -199,8 +200,10 @@ class TrialStore:
         """Return a trial with its stored results, and its returns; None where no undamaged file is stored."""
         path = self.result_path(trial.result_key)
         try:
-            return decode_result_file(trial, path.read_bytes())
-        except (FileNotFoundError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+            content = read_file(path, max_bytes=MAX_RESULT_FILE_BYTES)
+            with library_errors_translated("the result of a trial"):
+                return decode_result_file(trial, content)
+        except (FileNotFoundError, UnreadableContentError):
             return None
         except OSError as error:
             raise Fault(f"{path} can't be read: {error.strerror or error}") from error

@@ -149,3 +149,23 @@ def test_errors_of_other_layers_have_the_location_of_their_key_or_section(tmp_pa
         f"{path}:5:3: walk_forward.refit_every: x"
     )
     assert config.error_with_location(NotEnoughHistory("no key")).message == "no key"
+
+
+def test_top_k_may_hold_every_ticker_and_no_more() -> None:
+    config: dict[str, Any] = {
+        "data": {"source": {"kind": "sample"}, "tickers": ["AAPL", "IBM", "MSFT"]},
+        "features": [{"kind": "lagged_returns"}],
+    }
+    for policy, is_accepted in (
+        ({"kind": "top_k", "k": 3}, True),
+        ({"kind": "top_k", "k": 4}, False),
+        ({"kind": "top_k", "k": 1, "sides": "long_short"}, True),
+        ({"kind": "top_k", "k": 2, "sides": "long_short"}, False),
+    ):
+        if is_accepted:
+            load_config(config | {"policy": policy})
+            continue
+        with pytest.raises(
+            ConfigError, match=r"policy: needs at least 4 tickers, to hold that many, and data.tickers has 3"
+        ):
+            load_config(config | {"policy": policy})

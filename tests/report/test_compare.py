@@ -22,6 +22,7 @@ from quantlr.report.compare import compare as compare_reports
 from quantlr.report.gallery import write_comparison
 from quantlr.report.pages.comparison import comparison_page_png, comparison_title, metrics_by_run_table
 from quantlr.report.pairs import config_differences, pair_sentence, signed_number_text
+from quantlr.report.storage import read_saved_run
 
 from report.cases import USER_RCPARAMS
 
@@ -198,6 +199,12 @@ def test_runs_that_cannot_be_compared_are_refused(output: Path, names: tuple[str
         ("forecasts.parquet", pd.DataFrame({"date": [1]}), "written by quantlr 0.0.1, can't be read"),
         ("config.yaml", b"name: x\n", "written by quantlr 0.0.1, can't be read"),
         ("config.yaml", b"a: [", "written by quantlr 0.0.1, can't be read"),
+        ("config.yaml", b"report: []\nexecution: 5\n", "written by quantlr 0.0.1, can't be read"),
+        ("backtest.parquet", "net_return", "written by quantlr 0.0.1, can't be read"),
+        ("backtest.parquet", "exposure", "written by quantlr 0.0.1, can't be read"),
+        ("forecasts.parquet", "probability", "written by quantlr 0.0.1, can't be read"),
+        ("forecasts.parquet", "date", "written by quantlr 0.0.1, can't be read"),
+        ("provenance.json", b'{"versions": {"quantlr": "0.0.1"}, "data": 5}', "0.0.1, can't be read"),
     ],
 )
 def test_incomplete_report_or_other_layout_is_refused(
@@ -205,6 +212,9 @@ def test_incomplete_report_or_other_layout_is_refused(
 ) -> None:
     shutil.copytree(output / "base", tmp_path / "old")
     (tmp_path / "old" / "provenance.json").write_text('{"versions": {"quantlr": "0.0.1"}}')
+    if isinstance(content, str):  # a column of other values
+        table = pd.read_parquet(tmp_path / "old" / file)
+        content = table.assign(**{content: [f"text {number}" for number in range(len(table))]})
     (tmp_path / "old" / file).unlink()
     if isinstance(content, pd.DataFrame):
         content.to_parquet(tmp_path / "old" / file)
@@ -212,6 +222,13 @@ def test_incomplete_report_or_other_layout_is_refused(
         (tmp_path / "old" / file).write_bytes(content)
     with pytest.raises(UserError, match=message):
         compare(output, "base", str(tmp_path / "old"))
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"5", b"{}", b"\xff", b'{"versions": []}'])
+def test_a_damaged_provenance_leaves_the_version_unknown(output: Path, tmp_path: Path, content: bytes) -> None:
+    shutil.copytree(output / "base", tmp_path / "old")
+    (tmp_path / "old" / "provenance.json").write_bytes(content)
+    assert read_saved_run(tmp_path / "old", name="old").quantlr_version == "unknown"
 
 
 def test_runs_of_the_same_name_are_named_with_their_parent_folder(output: Path, tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -30,7 +32,14 @@ from quantlr.stats.sharpe import deflated_sharpe, sharpe_per_session, sharpe_sta
 from quantlr.sweeps import worker
 from quantlr.sweeps.grid import load_sweep
 from quantlr.sweeps.scheduler import SweepOptions, SweepScheduler, first_holdout_session_day, run_sweep
-from quantlr.sweeps.trials import TrialRecord, TrialReturns, TrialStore, decode_result_file, environment_versions
+from quantlr.sweeps.trials import (
+    TrialRecord,
+    TrialReturns,
+    TrialStore,
+    decode_result_file,
+    encode_result_file,
+    environment_versions,
+)
 from quantlr.sweeps.worker import summarize_prices
 
 from sweeps.workloads import SMALL, halve, sleep_an_hour, split_numbers
@@ -339,3 +348,19 @@ def test_observer_receives_the_progress(tmp_path: Path) -> None:
     assert progress[0] == (0, 12, 0)
     assert progress[-1] == (12, 12, 6)
     assert [n_done for n_done, _, _ in progress] == list(range(13))
+
+
+def test_a_result_file_of_other_content_is_evaluated_again(tmp_path: Path) -> None:
+    store, trial = TrialStore(tmp_path), TrialRecord(0, {}, result_key="ab" * 32)
+    path = store.result_path(trial.result_key)
+    path.parent.mkdir(parents=True)
+    array_header = b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': (10000000000000,)}"
+    other = io.BytesIO()
+    with zipfile.ZipFile(other, "w") as archive:
+        archive.writestr("about.npy", array_header.ljust(127) + b"\n")
+    for content in (encode_result_file({}), encode_result_file([[]], returns=np.zeros(3)), other.getvalue(), b"PK"):  # type: ignore[arg-type]
+        path.write_bytes(content)
+        assert store.read_record_and_returns(trial) is None
+    path.unlink()
+    os.mkfifo(path)
+    assert store.read_record_and_returns(trial) is None
