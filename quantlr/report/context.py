@@ -55,6 +55,11 @@ class PageContext:
         return _array_nbytes(self)
 
     @property
+    def sessions_per_year(self) -> int:
+        """Sessions in a year, of the config or counted from the prices."""
+        return self.config.report.sessions_in_year(self.run_data.prices)
+
+    @property
     def forecast_tickers(self) -> list[str]:
         """The tickers that have forecasts, in the config's order."""
         forecasts = self.run_data.forecasts
@@ -68,7 +73,7 @@ class PageContext:
     @cached_property
     def attribution(self) -> TickerAttribution:
         """Contribution, accuracy and Sharpe ratio of each ticker that has forecasts."""
-        data, per_year = self.run_data, self.config.report.sessions_per_year
+        data, per_year = self.run_data, self.sessions_per_year
         return ticker_attribution(data.result, data.forecasts, self.evaluated_forecasts, sessions_per_year=per_year)
 
     @property

@@ -165,7 +165,7 @@ def _compute_forecast_metrics(forecasts: Forecasts) -> dict[str, Any]:
 
 def trial_metrics_dict(config: RunConfig, run_data: RunData, forecast_metrics: dict[str, Any]) -> dict[str, Any]:
     """Return a trial's metrics, keyed as in ``metrics.json``, with the numbers that statistics over trials need."""
-    result, sessions_per_year = run_data.result, config.report.sessions_per_year
+    result, sessions_per_year = run_data.result, config.report.sessions_in_year(run_data.prices)
     no_trades = pd.DataFrame()  # finding the trades would take longer than all else
     strategy = BacktestView(result, no_trades, sessions_per_year)
     benchmark = BacktestView(result.benchmark or result, no_trades, sessions_per_year)
@@ -176,8 +176,8 @@ def trial_metrics_dict(config: RunConfig, run_data: RunData, forecast_metrics: d
         "unconverged": int((~run_data.forecasts.refits.converged).sum()),
         "sharpe_per_session": sharpe_per_session(strategy.excess_returns),
         "sessions": len(strategy.excess_returns),
-        "sessions_per_year": sessions_per_year,
-        "cash": result.session_cash_rate,
+        "sessions_per_year": int(sessions_per_year),
+        "cash": np.asarray(result.session_cash_rate).tolist(),
         "data_sha256": run_data.prices.sha256,
     }
     return dict(nonfinite_to_none(metrics))
