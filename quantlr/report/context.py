@@ -14,6 +14,7 @@ from quantlr.backtest.attribution import TickerAttribution, ticker_attribution
 from quantlr.backtest.metrics import EvaluatedForecasts, evaluate_forecasts
 from quantlr.backtest.trades import trade_table
 from quantlr.config.run_config import RunConfig
+from quantlr.core.frequency import bar_unit
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Note, RunData
 from quantlr.model.diagnostics import ModelDiagnostics, diagnose_model
@@ -104,11 +105,13 @@ class PageContext:
         tickers = ticker_list_text(self.forecast_tickers, max_chars=60)
         features = count_text(len(data.dataset.columns), "feature")
         splits, execution, dates = config.walk_forward, config.execution, data.result.fill_dates
-        refits = "fitted once" if splits.refit_every == "never" else f"refitted every {splits.refit_every} sessions"
+        unit = bar_unit(self.sessions_per_year)
+        refits = "fitted once" if splits.refit_every == "never" else f"refitted every {splits.refit_every} {unit}s"
+        horizon = str(config.label.horizon) if unit == "session" else count_text(config.label.horizon, unit)
         pooled = "one model for all, " if config.model.scope == "pooled" else ""
         return (
             f"{tickers}, {iso_date(dates[0])} to {iso_date(dates[-1])}; {features}, {pooled}{splits.window} window, "
-            f"{refits}, horizon {config.label.horizon}; fill {execution.fill}, {execution.trading_costs_text()}"
+            f"{refits}, horizon {horizon}; fill {execution.fill}, {execution.trading_costs_text()}"
         )
 
 

@@ -14,10 +14,12 @@ from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.engine import backtest_positions
 from quantlr.backtest.metrics import BacktestView, ReportSpec, cagr
 from quantlr.backtest.policies import make_decision_context
+from quantlr.backtest.rolling import monthly_returns
 from quantlr.core.errors import DataError
 from quantlr.core.frequency import CountedSessions, count_sessions
 from quantlr.core.values import Forecasts, Positions, Prices
 from quantlr.data.prices import prices_from_bars
+from quantlr.report.context import PageContext
 
 EXCHANGE_HOLIDAYS = pd.offsets.CustomBusinessDay(holidays=list(pd.bdate_range("1999-01-01", "2030-12-31")[::29]))
 """Of 261 weekdays a year 9 are holidays."""
@@ -128,3 +130,10 @@ def test_weekly_run_is_annualised_by_the_calendar(tmp_path: Any) -> None:
     assert benchmark["cagr"] == pytest.approx(growth ** (365.25 / (fills[-1] - fills[0]).days) - 1, rel=1e-12)
     assert benchmark["sharpe"] == pytest.approx(returns.mean() / returns.std() * 52**0.5, rel=1e-9)
     assert "sessions_per_year: auto" in run.config.to_yaml()
+    context = PageContext.from_run(run.config, run.run_data, run.metrics, run.notes)
+    assert "refitted every 21 weeks, horizon 1 week;" in context.setup_text
+    months = (1 + returns).groupby(returns.index.to_period("M")).prod() - 1  # type: ignore[attr-defined]
+    benchmark_result = run.run_data.result.benchmark
+    assert benchmark_result is not None
+    table = monthly_returns(benchmark_result).to_numpy().ravel()
+    np.testing.assert_allclose(table[~np.isnan(table)], months.to_numpy(), rtol=1e-12)
