@@ -23,6 +23,8 @@ from quantlr.data.price_rows import PriceRows
 
 MAX_GAP_DAYS = 10
 """Calendar days between two bars above which bars are missing, where no calendar is known."""
+MIN_BARS_FOR_FREQUENCY = 10
+"""Bars of a ticker from which on they may be taken for weekly or monthly ones."""
 MAX_GAP_MEDIAN_GAPS = 1.5
 """The same in median gaps of the ticker, for weekly and monthly bars."""
 LARGE_RETURN = 0.40
@@ -307,10 +309,11 @@ def _count_rows_by_ticker(rows: PriceRows, row_mask: BoolArray) -> Array:
 
 
 def _median_gap_days_by_ticker(rows: PriceRows) -> list[float]:
-    """Return the median gap between the dates of each ticker, in days; rows are sorted by date."""
+    """Return the median gap between the dates of each ticker, in days; 1 for too few bars; rows are sorted by date."""
     stops = np.cumsum(rows.n_rows_by_ticker).tolist()
     days = rows.date.astype("datetime64[D]").astype(np.int64)
-    return [median_gap_days(days[start:stop]) for start, stop in pairwise([0, *stops])]
+    spans = [days[start:stop] for start, stop in pairwise([0, *stops])]
+    return [median_gap_days(span) if len(span) >= MIN_BARS_FOR_FREQUENCY else 1.0 for span in spans]
 
 
 def _row_masks_by_calendar(rows: PriceRows, context: ValidationContext) -> Iterator[tuple[BoolArray, CalendarSessions]]:
