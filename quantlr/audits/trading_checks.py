@@ -192,7 +192,7 @@ class TradingChecker:
         """Return the backtest of target weights; None where there are no returns yet."""
         positions, config = replace(self.decisions.positions, weight=weights), self.config
         try:
-            per_year = config.report.sessions_per_year
+            per_year = config.report.sessions_in_year(prices)
             return self.stages.execute(positions, prices, config.execution, sessions_per_year=per_year)
         except DataError:
             return None

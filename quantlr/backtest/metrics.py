@@ -16,7 +16,10 @@ from quantlr.backtest.costs import BASIS_POINT
 from quantlr.backtest.metric_types import BacktestView, EvaluatedForecasts, Metric, Place, Section, SignificanceInput
 from quantlr.backtest.trades import net_trade_returns
 from quantlr.core.components import ChoiceDescriptions, ConfigSection, Unit
-from quantlr.core.values import Array, IntArray
+from quantlr.core.errors import DataError
+from quantlr.core.frequency import DAYS_PER_YEAR, MAX_COUNT_DIFFERENCE, CountedSessions, count_sessions
+from quantlr.core.timing import iso_date
+from quantlr.core.values import Array, IntArray, Prices
 from quantlr.stats import sharpe as sharpe_stats
 from quantlr.stats.bootstrap import mean_lower_bound_95
 from quantlr.stats.directional import (
@@ -32,6 +35,8 @@ from quantlr.stats.directional import (
 from quantlr.stats.hac import Interval
 from quantlr.stats.reliability import brier_decomposition, log_loss_decomposition
 
+SessionsPerYear = Literal["auto"] | Annotated[StrictInt, Unit("sessions per year"), Field(ge=1, le=366)]
+
 
 class ReportSpec(ConfigSection):
     """The benchmark of a run, how annual figures are computed, and which pages are drawn."""
@@ -40,12 +45,31 @@ class ReportSpec(ConfigSection):
         Literal["buy_and_hold"],
         ChoiceDescriptions({"buy_and_hold": "buy the tickers with a forecast in equal parts, and keep them"}),
     ] = Field("buy_and_hold", description="The strategy's benchmark.")
-    sessions_per_year: Annotated[StrictInt, Unit("sessions per year"), Field(ge=1, le=366)] = Field(
-        252, description="Sessions in a year, for annual figures, interest and borrow."
+    sessions_per_year: SessionsPerYear = Field(
+        "auto",
+        description="Sessions in a year, for annual figures, interest and borrow; auto counts them from the dates of "
+        "the prices, and measures CAGR, interest and borrow by the calendar.",
     )
     per_ticker: Annotated[bool, Strict()] = Field(
         False, description="Whether to draw a page for each ticker as well, in the report's folder tickers/."
     )
+
+    def sessions_in_year(self, prices: Prices) -> int:
+        """Return the sessions in a year: the config's number, or those counted from the dates of the prices.
+
+        Raises
+        ------
+        DataError : the config's number is over 10 % from the count.
+        """
+        counted = prices.counted_sessions_per_year or count_sessions(prices.sessions, prices.session)
+        number = self.sessions_per_year
+        if number == "auto":
+            return counted
+        if abs(number - counted.count) > MAX_COUNT_DIFFERENCE * counted.count:
+            dates = f"{iso_date(prices.sessions[0])} to {iso_date(prices.sessions[-1])}"
+            text = f"report.sessions_per_year is {number}, and the prices have {counted.count:.1f} sessions a year"
+            raise DataError(f"{text} ({dates}); write auto or about {int(counted)}", key="report.sessions_per_year")
+        return number
 
 
 def n_forecasts(forecasts: EvaluatedForecasts) -> int:
@@ -136,7 +160,10 @@ def total_return(backtest: BacktestView) -> float:
 
 
 def cagr(backtest: BacktestView) -> float:
-    """Compound annual growth rate, as a fraction."""
+    """Compound annual growth rate, as a fraction; by the calendar unless the config states the sessions per year."""
+    if isinstance(backtest.sessions_per_year, CountedSessions):
+        dates = backtest.result.fill_dates
+        return float(final_equity(backtest) ** (DAYS_PER_YEAR / (dates[-1] - dates[0]).days) - 1.0)
     return float(final_equity(backtest) ** (backtest.sessions_per_year / len(backtest.result.equity)) - 1.0)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from quantlr.core.frequency import CountedSessions, count_sessions
 from quantlr.core.timing import latest_known_bar_index
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ class Prices:
     sha256 : digest of the data read.
     notes : bars dropped or repaired.
     context : reference series, used by features and not traded, with sessions of their own; None if there are none.
+    counted_sessions_per_year : counted from the dates where it is not given; a part or a scenario of prices keeps the
+        number of the whole, which is no information about later prices.
     """
 
     tickers: tuple[str, ...]
@@ -88,6 +91,12 @@ class Prices:
     sha256: str = ""
     notes: tuple[Note, ...] = ()
     context: Prices | None = None
+    counted_sessions_per_year: CountedSessions | None = None
+
+    def __post_init__(self) -> None:
+        """Count the sessions per year."""
+        if self.counted_sessions_per_year is None:
+            object.__setattr__(self, "counted_sessions_per_year", count_sessions(self.sessions, self.session))
 
     @property
     def n_bars(self) -> IntArray:
@@ -359,7 +368,7 @@ class BacktestResult:
     equity : (sessions,) cumulative product of 1 + net_return, from 1; 0 after ruin.
     exposure : (sessions,) sum of |weight|.
     turnover : (sessions,) sum of |weight - drifted weight|, purchases and sales both counted.
-    session_cash_rate : interest on one unit of cash over one session, as a fraction.
+    session_cash_rate : interest on one unit of cash over each session, as a fraction; (sessions,), or one number.
     notes : remarks for the report.
     benchmark : the benchmark over the same sessions, None for a benchmark itself.
     """
@@ -377,7 +386,7 @@ class BacktestResult:
     equity: Array
     exposure: Array
     turnover: Array
-    session_cash_rate: float = 0.0
+    session_cash_rate: Array | float = 0.0
     notes: tuple[Note, ...] = ()
     benchmark: BacktestResult | None = None
 
@@ -385,6 +394,11 @@ class BacktestResult:
     def sessions(self) -> pd.DatetimeIndex:
         """(sessions,) the session that ends each return."""
         return self.fill_dates[1:]
+
+    @property
+    def ticker_interest(self) -> Array:
+        """(sessions, tickers) interest that the cash in each position would earn, as a fraction of equity."""
+        return np.asarray(self.weight * np.reshape(self.session_cash_rate, (-1, 1)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ def compute_metrics(
     trial_statistics : of the trials that the deflated Sharpe ratio counts; None without a ledger, for this run alone.
     progress : called after each metric.
     """
-    per_year = config.report.sessions_per_year
+    per_year = config.report.sessions_in_year(run_data.prices)
     counter = ProgressCounter("measuring", 2 + len(METRICS) + len(metrics_of_section("backtest")), progress)
 
     def compute_section(section: Section, source: Any) -> dict[str, Any]:
@@ -58,6 +58,8 @@ def compute_metrics(
             "first": iso_date(prices.sessions[0]),
             "last": iso_date(prices.sessions[-1]),
             "sessions": len(prices.sessions),
+            "sessions_per_year": int(per_year),
+            "first_fill": iso_date(run_data.result.fill_dates[0]),
             "sha256": prices.sha256,
         },
         "forecast": compute_section("forecast", evaluated),

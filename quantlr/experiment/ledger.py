@@ -87,16 +87,22 @@ class Trial:
     error: str | None = None
 
     @classmethod
-    def from_config(cls, config: RunConfig, *, data_sha256: str = "") -> Trial:
-        """Return the trial of a config on prices, without its result."""
+    def from_config(cls, config: RunConfig, *, data_sha256: str = "", sessions_per_year: int | None = None) -> Trial:
+        """Return the trial of a config on prices, without its result.
+
+        `sessions_per_year`, where it is known, stands in `config` in the place of auto; the id does not depend on it.
+        """
         values = config.model_dump(mode="json")
         trial_values = {key: value for key, value in values.items() if key not in NON_TRIAL_KEYS}
+        report = values["report"]
+        if sessions_per_year is not None:
+            report = report | {"sessions_per_year": int(sessions_per_year)}
         return cls(
             id=hashlib.sha256(_canonical_json([trial_values, data_sha256]).encode()).hexdigest(),
             name=config.name,
             label=_canonical_json(values["label"]),
             tickers=tuple(config.data.tickers),
-            config=_canonical_json(values),
+            config=_canonical_json(values | {"report": report}),
             data_sha256=data_sha256,
         )
 

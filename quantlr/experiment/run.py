@@ -87,7 +87,8 @@ class Run:
         result = self.run_data.result
         names = ("gross_return", "cost", "net_return", "equity", "exposure", "turnover")
         columns = {"date": result.sessions, **{name: getattr(result, name) for name in names}}
-        return pd.DataFrame(columns).assign(benchmark_equity=result.benchmark.equity if result.benchmark else np.nan)
+        benchmark_equity = result.benchmark.equity if result.benchmark else np.nan
+        return pd.DataFrame(columns).assign(benchmark_equity=benchmark_equity, cash_rate=result.session_cash_rate)
 
     @property
     def positions(self) -> pd.DataFrame:
@@ -300,7 +301,8 @@ def run_config(
 def _record_trial_and_get_statistics(config: RunConfig, run_data: RunData, ledger: Ledger) -> TrialStatistics:
     """Record a run as a trial, and return the statistics of the related trials."""
     excess = run_data.result.net_return - run_data.result.session_cash_rate
-    trial = Trial.from_config(config, data_sha256=run_data.prices.sha256)
+    per_year = config.report.sessions_in_year(run_data.prices)
+    trial = Trial.from_config(config, data_sha256=run_data.prices.sha256, sessions_per_year=per_year)
     trial = replace(trial, sharpe=sharpe_per_session(excess), sessions=len(excess))
     make_reports_dir(ledger.path.parent, config.name)
     return ledger.record_and_get_statistics(trial)

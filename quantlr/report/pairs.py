@@ -66,7 +66,7 @@ def common_dates(runs: Sequence[SavedRun]) -> pd.DatetimeIndex:
 
 def backtest_result_on_dates(run: SavedRun, dates: pd.DatetimeIndex) -> BacktestResult:
     """Return a run's backtest over some of its sessions, without single tickers; equity begins at 1."""
-    return _backtest_result_from_frame(run.backtest_frame.loc[dates], run.cash_return_per_session)
+    return _backtest_result_from_frame(run.backtest_frame.loc[dates], _fill_date_before(run, dates[0]))
 
 
 def benchmark_result_on_dates(run: SavedRun, dates: pd.DatetimeIndex) -> BacktestResult:
@@ -75,23 +75,30 @@ def benchmark_result_on_dates(run: SavedRun, dates: pd.DatetimeIndex) -> Backtes
     with np.errstate(divide="ignore", invalid="ignore"):
         returns = pd.Series(equity / np.concatenate([[1.0], equity[:-1]]) - 1.0, index=run.backtest_frame.index)
     columns = {"gross_return": returns, "cost": 0.0, "net_return": returns, "turnover": np.nan, "exposure": np.nan}
-    return _backtest_result_from_frame(pd.DataFrame(columns).loc[dates], run.cash_return_per_session)
+    table = pd.DataFrame(columns).assign(cash_rate=run.backtest_frame["cash_rate"]).loc[dates]
+    return _backtest_result_from_frame(table, _fill_date_before(run, dates[0]))
 
 
-def _backtest_result_from_frame(table: pd.DataFrame, session_cash_rate: float) -> BacktestResult:
+def _fill_date_before(run: SavedRun, date: pd.Timestamp) -> pd.Timestamp:
+    """Return the date of the fill from which the return that ends on `date` is earned."""
+    position = int(run.backtest_frame.index.searchsorted(date))
+    return pd.Timestamp(run.backtest_frame.index[position - 1]) if position else run.first_fill
+
+
+def _backtest_result_from_frame(table: pd.DataFrame, first_fill: pd.Timestamp) -> BacktestResult:
     n, dates = len(table), pd.DatetimeIndex(table.index)
     names = ("gross_return", "cost", "net_return", "turnover", "exposure")
     columns: dict[str, Any] = {name: table[name].to_numpy(dtype=np.float64) for name in names}
     return BacktestResult(
         tickers=(),
-        fill_dates=dates.insert(0, dates[0]),  # the files do not have the first fill, and no metric here needs it
+        fill_dates=dates.insert(0, first_fill),
         price=np.empty((n + 1, 0)),
         weight=np.empty((n, 0)),
         ticker_gross_return=np.empty((n, 0)),
         ticker_cost=np.empty((n, 0)),
         cash_return=np.full(n, np.nan),
         equity=np.asarray(np.cumprod(np.maximum(1.0 + columns["net_return"], 0.0)), dtype=np.float64),
-        session_cash_rate=session_cash_rate,
+        session_cash_rate=table["cash_rate"].to_numpy(dtype=np.float64),
         **columns,
     )
 

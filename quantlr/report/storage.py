@@ -60,7 +60,7 @@ REPORT_FILE_NAMES = frozenset(
 
 ``audit.json`` is written beside a run's files and is replaced with them, since it is valid for that run only.
 """
-BACKTEST_COLUMNS = ("gross_return", "cost", "net_return", "exposure", "turnover", "benchmark_equity")
+BACKTEST_COLUMNS = ("gross_return", "cost", "net_return", "exposure", "turnover", "benchmark_equity", "cash_rate")
 FORECAST_COLUMNS = ("date", "ticker", "probability", "up", "base_rate")
 MAX_LISTED_REPORTS = 20
 """Reports that the error about an unknown name lists."""
@@ -342,8 +342,8 @@ class SavedRun:
     price_digest : SHA-256 of the prices.
     backtest_frame : the columns `BACKTEST_COLUMNS` by date, ascending.
     forecast_frame : the columns `FORECAST_COLUMNS`; a row for each date and ticker.
-    sessions_per_year : of the config.
-    cash_return_per_session : interest on one unit of cash over one session, as a fraction.
+    sessions_per_year : of the config, or as counted from the dates of its prices.
+    first_fill : date of the first fill.
     fill : kind of price that orders are filled at.
     horizon : sessions from a forecast to the end of its label.
     """
@@ -356,7 +356,7 @@ class SavedRun:
     backtest_frame: pd.DataFrame
     forecast_frame: pd.DataFrame
     sessions_per_year: int
-    cash_return_per_session: float
+    first_fill: pd.Timestamp
     fill: str
     horizon: int
 
@@ -408,8 +408,11 @@ def _read_saved_run(report_dir: Path, *, name: str, provenance: dict[str, Any], 
     parsed, problems = read_config_file(report_dir / "config.yaml", default_kinds={})
     if problems:
         raise ValueError("\n".join(map(str, problems)))
-    config, execution = parsed.value, parsed.value["execution"]
-    per_year = int(config["report"]["sessions_per_year"])
+    config = parsed.value
+    data = read_json(report_dir / METRICS_FILE, max_bytes=MAX_JSON_BYTES)["data"]
+    per_year = int(data["sessions_per_year"])
+    if config["report"]["sessions_per_year"] == "auto":
+        per_year = CountedSessions(per_year)
     return SavedRun(
         name=name,
         report_dir=report_dir,
@@ -419,8 +422,8 @@ def _read_saved_run(report_dir: Path, *, name: str, provenance: dict[str, Any], 
         backtest_frame=_read_backtest_frame(report_dir / "backtest.parquet"),
         forecast_frame=_read_forecast_frame(report_dir / "forecasts.parquet"),
         sessions_per_year=per_year,
-        cash_return_per_session=float(execution["cash_rate"]) / per_year,
-        fill=str(execution["fill"]),
+        first_fill=pd.Timestamp(data["first_fill"]),
+        fill=str(config["execution"]["fill"]),
         horizon=int(config["label"]["horizon"]),
     )
 

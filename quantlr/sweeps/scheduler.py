@@ -140,7 +140,8 @@ class SweepScheduler(AbstractContextManager["SweepScheduler"]):
 
     def ledger_trial(self, record: TrialRecord) -> Trial:
         """Return a trial as the ledger records it, with its result if it is evaluated."""
-        trial = Trial.from_config(self.sweep.trial_config(record.number).run, data_sha256=record.data_sha256)
+        config, per_year = self.sweep.trial_config(record.number).run, record.metrics.get("sessions_per_year")
+        trial = Trial.from_config(config, data_sha256=record.data_sha256, sessions_per_year=per_year)
         sharpe, sessions = record.metrics.get("sharpe_per_session"), record.metrics.get("sessions")
         return replace(trial, sharpe=sharpe, sessions=sessions, error=record.error)
 
@@ -348,7 +349,7 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> SweepResult:
     if winner is not None:
         record = results.trials[winner]
         config = sweep.trial_config(record.number)
-        per_year = float(config.run.report.sessions_per_year)
+        per_year = float(record.metrics["sessions_per_year"])
         full_run = Trial.from_config(config.run, data_sha256=record.data_sha256)
         ledger_trials, winner_trial = map(scheduler.ledger_trial, results.trials), scheduler.ledger_trial(record)
         trial_statistics = _trial_statistics(ledger, ledger_trials, winner_trial, full_run)

@@ -167,7 +167,7 @@ def trial_metrics_dict(config: RunConfig, run_data: RunData, forecast_metrics: d
 
     They are those that a sweep shows: the intervals and the trades of a backtest would take longer than all else.
     """
-    result, sessions_per_year = run_data.result, config.report.sessions_per_year
+    result, sessions_per_year = run_data.result, config.report.sessions_in_year(run_data.prices)
     strategy = BacktestView(result, sessions_per_year)
     shown_metrics = [metric for metric in metrics_shown_in("sweep", "trials") if metric.section != "forecast"]
     metrics = {
@@ -177,8 +177,8 @@ def trial_metrics_dict(config: RunConfig, run_data: RunData, forecast_metrics: d
         "unconverged": int((~run_data.forecasts.refits.converged).sum()),
         "sharpe_per_session": sharpe_per_session(strategy.excess_returns),
         "sessions": len(strategy.excess_returns),
-        "sessions_per_year": sessions_per_year,
-        "cash": result.session_cash_rate,
+        "sessions_per_year": int(sessions_per_year),
+        "cash": np.asarray(result.session_cash_rate).tolist(),
         "data_sha256": run_data.prices.sha256,
     }
     return dict(nonfinite_to_none(metrics))

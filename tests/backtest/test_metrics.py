@@ -384,7 +384,7 @@ def test_monthly_and_yearly_returns_compound_to_final_equity() -> None:
 def test_rolling_accuracy_equals_means_over_windows(n: int, window: int) -> None:
     forecasts = random_evaluated(4, n)
     sessions = pd.bdate_range("2000-01-03", periods=n)
-    computed = rolling_accuracy(forecasts, sessions)
+    computed = rolling_accuracy(forecasts, sessions, sessions_per_year=252)
     assert computed.window == window
     assert computed.dates[0] == sessions[window - 1]
     hits = (forecasts.probability > 0.5) == (forecasts.up == 1)
@@ -437,7 +437,11 @@ def test_rolling_sharpe_equals_pandas(sessions: int, cash: float) -> None:
         backtest_of(list(rng.normal(0, 0.02, sessions))),
     )
     computed = rolling_sharpe(replace(strategy, benchmark=benchmark_net), sessions_per_year=250)
-    assert computed.window == trailing_window_length(sessions) == {1: 1, 2: 2, 4: 4, 90: 22, 800: 252}[sessions]
+    assert (
+        computed.window
+        == trailing_window_length(sessions, sessions_per_year=250)
+        == {1: 1, 2: 2, 4: 4, 90: 22, 800: 250}[sessions]
+    )
     for values, result in ((computed.strategy_sharpe, strategy), (computed.benchmark_sharpe, benchmark_net)):
         excess = pd.Series(result.net_return - result.session_cash_rate, index=result.sessions)
         windows = excess.rolling(computed.window)

@@ -33,6 +33,7 @@ CONFIG: dict[str, Any] = {
     "features": [{"kind": "lagged_returns", "lags": [1, 2]}],
     "walk_forward": {"train": 250},
     "execution": {"cash_rate": 0.02},
+    "report": {"sessions_per_year": 252},
 }
 RUNS: dict[str, dict[str, Any]] = {
     "base": {},
@@ -44,7 +45,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "early": {"data.end": "2001-06-29"},
     "late": {"data.start": "2001-07-02"},
     "brief": {"data.end": "2001-03-20"},
-    "other year": {"report.sessions_per_year": 365},
+    "other year": {"report.sessions_per_year": 260},
     "three": {"data.tickers": ["MSFT", "IBM", "AAPL"]},
 }
 
@@ -181,7 +182,7 @@ def test_run_of_several_tickers_is_compared_on_the_common_ticker(output: Path) -
         (("base", "base"), "base and base are the same report"),
         (("base",) * 13, "a page of 13 runs can't be read; compare up to 12"),
         (("base", "bsae"), "bsae: no report of a run.*there are base, brief, early"),
-        (("base", "other_year"), "years differ: report.sessions_per_year is base 252, other_year 365"),
+        (("base", "other_year"), "years differ: report.sessions_per_year is base 252, other_year 260"),
         (("early", "late"), "no session is common to all of these runs: early 2001-0"),
     ],
 )

@@ -74,13 +74,13 @@ class TickerContext:
         data = self.run_context.run_data
         sessions = active_session_slice(data.result, data.forecasts, self.ticker_index)
         result = ticker_backtest(data.result, self.ticker_index, sessions)
-        return BacktestView(result, self.run_context.config.report.sessions_per_year)
+        return BacktestView(result, self.run_context.sessions_per_year)
 
     @cached_property
     def attribution(self) -> TickerAttribution:
         """Its numbers, each an array of one."""
         data, index = self.run_context.run_data, np.array([self.ticker_index], dtype=np.int64)
-        per_year = self.run_context.config.report.sessions_per_year
+        per_year = self.run_context.sessions_per_year
         return ticker_attribution(
             data.result, data.forecasts, self.evaluated_forecasts, sessions_per_year=per_year, ticker_indices=index
         )
@@ -119,7 +119,11 @@ def ticker_accuracy_table(context: TickerContext) -> Table:
     """Return the accuracy over a trailing window of forecasts (see `RollingAccuracy`)."""
     if not len(context.evaluated_forecasts.up):
         return {"window": 0, "message": NO_OUTCOME_MESSAGE}
-    rolling = rolling_accuracy(context.evaluated_forecasts, context.run_context.run_data.forecasts.sessions)
+    rolling = rolling_accuracy(
+        context.evaluated_forecasts,
+        context.run_context.run_data.forecasts.sessions,
+        sessions_per_year=context.run_context.sessions_per_year,
+    )
     table = fields_table(rolling, date_range=context.backtest.result.fill_dates[[0, -1]])
     return table if len(rolling.dates) > 1 else table | {"message": "Too few forecasts for a rolling accuracy."}
 
@@ -170,7 +174,7 @@ def ticker_number_table(context: TickerContext) -> Table:
     Contribution and costs are per year of the whole run, all else over the ticker's own part.
     """
     stats, view, data = context.attribution, context.backtest, context.run_context.run_data
-    per_year = context.run_context.config.report.sessions_per_year
+    per_year = context.run_context.sessions_per_year
     annual_cost = float(view.result.cost.sum()) / len(data.result.cost) * per_year
     excess_accuracy = float(stats.accuracy[0] - stats.baseline_accuracy[0])
     accuracy, sharpe = find_metric("accuracy"), find_metric("sharpe")
