@@ -30,6 +30,7 @@ from quantlr.config.loader import read_config_file
 from quantlr.core.atomic import fsync_path, write_and_fsync
 from quantlr.core.errors import Fault, OutputError, UserError
 from quantlr.core.file_reading import UnreadableContentError, library_errors_translated, read_file, read_json
+from quantlr.core.frequency import CountedSessions
 from quantlr.core.values import Report
 from quantlr.report.summary import headline_changes
 
