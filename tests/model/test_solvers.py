@@ -93,7 +93,7 @@ def test_newton_is_the_update_with_the_inverse_hessian() -> None:
 
 
 def test_step_is_halved_until_the_loss_does_not_rise() -> None:
-    """By hand: the optimum of y = 0, 1 at x = 0 is 0; from 1 a step of 8 leads to -7, -3, -1, and only -1 is no worse."""
+    """By hand: y = 0, 1 at x = 0 has its optimum at 0; from 1 a step of 8 leads to -7, -3, -1: only -1 is no worse."""
     loss = LogisticLoss.unweighted(np.zeros((2, 1)), np.array([0.0, 1.0]))
     theta, losses = np.array([1.0, 0.0]), [float(loss.loss(np.array([1.0, 0.0])))]
     result = backtrack(loss, theta, np.array([8.0, 0.0]), loss.gradient(theta), losses)
