@@ -107,10 +107,19 @@ def set_panel_title(ax: Axes, title: str, *, padding_points: float = 6.0) -> Non
     ax.set_title(title, loc="left", fontsize=NORMAL_SIZE, color=BLACK, fontweight="bold", pad=padding_points, y=1.0)
 
 
-def add_subtitle(ax: Axes, text: str, *, padding_points: float) -> None:
-    """Write text below a panel's title; its first line begins `padding_points` above the axes."""
+def power_of_ten_tick_label(value: float, _: float) -> str:
+    """Return a power of ten as text, such as 10⁻⁴."""
+    return f"10{str(round(np.log10(value))).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+
+
+def add_subtitle(ax: Axes, text: str, *, padding_points: float, has_formula: bool = False) -> None:
+    """Write text below a panel's title; its first line begins `padding_points` above the axes.
+
+    With `has_formula`, what is between two dollar signs is a formula, elsewhere it is text.
+    """
     ax.annotate(text, (0, 1), (0, padding_points), xycoords="axes fraction", textcoords="offset points",
-                fontsize=SMALL_SIZE, color=BLACK, va="top", linespacing=1.25, annotation_clip=False)  # fmt: skip
+                fontsize=SMALL_SIZE, color=BLACK, va="top", linespacing=1.25, annotation_clip=False,
+                parse_math=has_formula)  # fmt: skip
 
 
 def draw_message(ax: Axes, text: str) -> None:
