@@ -322,7 +322,9 @@ def _trial_from_row(row: Sequence[Any]) -> Trial:
     values = dict(zip(TRIAL_COLUMNS, row, strict=False))
     label, config = json.loads(values["label"]), json.loads(values["config"])
     _require_type(label["kind"], str)
-    _require_type(config["report"]["sessions_per_year"], int, float)
+    # A trial that was not evaluated has the config's auto.
+    if config["report"]["sessions_per_year"] != "auto":
+        _require_type(config["report"]["sessions_per_year"], int, float)
     types = {"sharpe": (float, type(None)), "sessions": (int, type(None)), "error": (str, type(None))}
     for name, value in values.items():
         _require_type(value, *types.get(name, (str,)))

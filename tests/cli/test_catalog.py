@@ -74,6 +74,7 @@ def test_every_example_is_valid_in_a_config() -> None:
     for feature, entry in zip(config.features, entries["features"], strict=True):
         assert feature.warm_up() == entry["warm_up"]
     one_feature = BASE | {"features": [{"kind": "rsi"}]}
+    one_feature["data"] = one_feature["data"] | {"tickers": [f"T{number}" for number in range(30)]}
     for key, verb in (("label", "labels"), ("policy", "policies")):
         for entry in entries[verb]:
             load_config(one_feature | {key: entry["example"]})

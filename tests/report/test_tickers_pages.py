@@ -34,6 +34,7 @@ BASE: dict[str, Any] = {
     "walk_forward": {"train": 250},
     "policy": {"short_below": 0.5},
     "execution": {"cash_rate": 0.02},
+    "report": {"sessions_per_year": 252},
 }
 ENDS = {"three years": "2003-06-30", "four sessions": "2001-03-16"}
 
