@@ -25,6 +25,7 @@ from quantlr.experiment.ledger import TrialStatistics
 from quantlr.model.config import LogisticRegression
 from quantlr.model.solvers import learning_rate_limit
 from quantlr.report.storage import nonfinite_to_none
+from quantlr.stats.clark_west import clark_west_test
 from quantlr.stats.verdict import decide_verdict
 
 
@@ -70,7 +71,7 @@ def compute_metrics(
             "sessions": len(prices.sessions),
             "sha256": prices.sha256,
         },
-        "forecast": compute_metric_group(FORECAST_METRICS, evaluated),
+        "forecast": compute_metric_group(FORECAST_METRICS, evaluated) | {"clark_west": clark_west_test(run_data.forecasts)},
         "backtest": {
             "strategy": compute_metric_group(BACKTEST_METRICS, strategy),
             "benchmark": compute_metric_group(BACKTEST_METRICS, benchmark),
@@ -82,7 +83,13 @@ def compute_metrics(
         "model": _model_metrics(config.model, run_data.forecasts),
     }
     returns, has_ledger = strategy.gross_excess_returns, trial_statistics is not None
-    verdict = decide_verdict(metrics, returns, sessions_per_year=per_year, has_trial_ledger=has_ledger)
+    verdict = decide_verdict(
+        metrics,
+        returns,
+        sessions_per_year=per_year,
+        has_trial_ledger=has_ledger,
+        sizes_by_probability=config.policy.sizes_by_probability,
+    )
     counter.step()
     return dict(nonfinite_to_none(metrics | {"verdict": asdict(verdict)}))
 

@@ -205,8 +205,8 @@ def headline_tables(metrics: dict[str, Any]) -> tuple[TextTable, ...]:
         baseline = DISPLAYED_METRICS[key].baseline_name
         if baseline:
             skill.append((f"{metric_label(key)}, {baseline}", (metric_text(key, forecast[f"{key}_base_rate"]), "")))
-    test = forecast["pesaran_timmermann"]
-    skill.append(("Pesaran-Timmermann p value", (number_text(test["p_value"] if test else None, decimals=3), "")))
+    for name, test in (("Clark-West", forecast["clark_west"]), ("Pesaran-Timmermann", forecast["pesaran_timmermann"])):
+        skill.append((f"{name} p value", (number_text(test["p_value"] if test else None, decimals=3), "")))
     fill_rows = []
     for fill, label in FILL_LABELS.items():
         values = fills[fill]

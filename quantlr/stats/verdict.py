@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,12 @@ class Verdict:
 
 
 def decide_verdict(
-    metrics: dict[str, Any], gross_excess_returns: Array, *, sessions_per_year: int, has_trial_ledger: bool
+    metrics: dict[str, Any],
+    gross_excess_returns: Array,
+    *,
+    sessions_per_year: int,
+    has_trial_ledger: bool,
+    sizes_by_probability: bool = False,
 ) -> Verdict:
     """Return the verdict of the first rule that applies; no evidence of skill is the usual outcome, and no failure.
 
@@ -39,11 +45,16 @@ def decide_verdict(
     gross_excess_returns : (sessions,) returns before costs, in excess of cash.
     sessions_per_year : for the annual Sharpe ratio before costs.
     has_trial_ledger : whether a ledger counted the trials.
+    sizes_by_probability : whether the size of a position depends on the probability; skill then needs a log loss below
+        the base-rate forecast's as well, in a point comparison.
     """
     forecast, backtest, significance = (metrics[key] for key in ("forecast", "backtest", "significance"))
-    p_value = (forecast["pesaran_timmermann"] or {}).get("p_value")
-    skill = _skill_text(forecast, p_value)
-    if not (is_significant(p_value) and forecast["log_loss"] < forecast["log_loss_base_rate"]):
+    skill = _skill_text(forecast)
+    is_skilled = is_significant(forecast["clark_west"]["p_value"])
+    if is_skilled and sizes_by_probability and not forecast["log_loss"] < forecast["log_loss_base_rate"]:
+        text = f"{skill}; the policy sizes positions by probabilities, which are no better than the base rate"
+        return Verdict("no_evidence_of_skill", f"No evidence of skill in the probabilities: {text}.")
+    if not is_skilled:
         years = significance["years_needed"]
         text = "; to distinguish such an accuracy from the baseline's would take about {:,.0f} years"
         needed = "" if years is None else text.format(years)
@@ -92,20 +103,23 @@ def log_loss_comparison_text(log_loss: float, log_loss_base_rate: float) -> str:
     return ("hardly better" if same else "better") if better else "no better"
 
 
-def pesaran_timmermann_p_text(p_value: float | None) -> str:
-    """Return the result of the Pesaran-Timmermann test in words."""
+def clark_west_text(test: Mapping[str, Any]) -> str:
+    """Return the result of the Clark-West test in words, from its fields in ``metrics.json``."""
+    if test["sessions"] < test["min_sessions"]:
+        return f"too short for the Clark-West test: {test['sessions']:,} sessions, needed {test['min_sessions']:,}"
+    p_value = test["p_value"]
     if p_value is None:
-        return "forecasts or outcomes are constant"
-    return f"Pesaran-Timmermann p {'< 0.001' if p_value < 0.001 else f'= {p_value:.3f}'}"
+        return "no Clark-West test: forecasts or outcomes are constant"
+    return f"Clark-West p {'< 0.001' if p_value < 0.001 else f'= {p_value:.3f}'}"
 
 
-def _skill_text(forecast: dict[str, Any], p_value: float | None) -> str:
+def _skill_text(forecast: dict[str, Any]) -> str:
     log_loss, base_log_loss = forecast["log_loss"], forecast["log_loss_base_rate"]
     text = f"accuracy {forecast['accuracy']:.1%} on {forecast['n']:,} forecasts, majority-class baseline "
-    text += f"{forecast['accuracy_base_rate']:.1%} ({pesaran_timmermann_p_text(p_value)}; log loss {log_loss:.5f}, "
-    return (
-        f"{text}{log_loss_comparison_text(log_loss, base_log_loss)} than the base-rate forecast's {base_log_loss:.5f})"
+    text += (
+        f"{forecast['accuracy_base_rate']:.1%} ({clark_west_text(forecast['clark_west'])}; log loss {log_loss:.5f}, "
     )
+    return f"{text}{log_loss_comparison_text(log_loss, base_log_loss)} than the base rate's {base_log_loss:.5f})"
 
 
 def _benchmark_text(above_benchmark: dict[str, float] | None) -> str:

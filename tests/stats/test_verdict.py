@@ -14,7 +14,7 @@ from quantlr.stats.verdict import Verdict, decide_verdict
 SKILLED: dict[str, Any] = {
     "forecast": {
         "n": 2500, "accuracy": 0.55, "accuracy_base_rate": 0.52, "log_loss": 0.685, "log_loss_base_rate": 0.692,
-        "pesaran_timmermann": {"statistic": 3.1, "p_value": 0.001},
+        "clark_west": {"statistic": 3.1, "p_value": 0.001, "sessions": 2500, "min_sessions": 32},
     },
     "backtest": {"strategy": {"sharpe": 1.0}, "break_even_cost_bps": 12.0},
     "significance": {
@@ -31,7 +31,9 @@ def two_point_returns(z: float, *, n: int = 290) -> Array:
 
 
 PROFIT, WEAK_PROFIT = two_point_returns(2.3), two_point_returns(1.2815516)
-NO_SKILL: dict[str, Any] = {"forecast.pesaran_timmermann.p_value": 0.05}
+NO_SKILL: dict[str, Any] = {"forecast.clark_west.p_value": 0.05}
+TOO_SHORT = {"forecast.clark_west": {"statistic": None, "p_value": None, "sessions": 30, "min_sessions": 40}}
+SIZED: dict[str, Any] = {"sizes_by_probability": True}
 NO_PROFIT: dict[str, Any] = {"gross": WEAK_PROFIT}
 COSTS: dict[str, Any] = {"significance.probabilistic_sharpe": 0.6, "backtest.strategy.sharpe": 0.1}
 NOT_ABOVE: dict[str, Any] = {"significance.above_benchmark.low95": 0.0}
@@ -52,18 +54,32 @@ def verdict_of(changes: dict[str, Any]) -> Verdict:
                 section = section[part]
             section[name] = value
     gross, has_trial_ledger = changes.get("gross", PROFIT), changes.get("has_trial_ledger", True)
-    return decide_verdict(metrics, gross, sessions_per_year=252, has_trial_ledger=has_trial_ledger)
+    return decide_verdict(
+        metrics,
+        gross,
+        sessions_per_year=252,
+        has_trial_ledger=has_trial_ledger,
+        sizes_by_probability=changes.get("sizes_by_probability", False),
+    )
 
 
 @pytest.mark.parametrize(
     ("changes", "rule", "text"),
     [
-        ({"forecast.pesaran_timmermann": None}, "no_evidence_of_skill", "forecasts or outcomes are constant"),
+        ({"forecast.clark_west.p_value": None}, "no_evidence_of_skill", "forecasts or outcomes are constant"),
+        (TOO_SHORT, "no_evidence_of_skill", "too short for the Clark-West test: 30 sessions, needed 40"),
         (NO_SKILL, "no_evidence_of_skill", "p = 0.050; log loss 0.68500, better than"),
         (NO_SKILL | {"forecast.log_loss": 0.691999}, "no_evidence_of_skill", "log loss 0.69200, hardly better than"),
-        ({"forecast.pesaran_timmermann.p_value": 1e-9, "forecast.log_loss": 0.7}, "no_evidence_of_skill", "p < 0.001"),
-        ({"forecast.log_loss": 0.692}, "no_evidence_of_skill", "no better than the base-rate forecast's 0.69200"),
-        ({"forecast.log_loss": float("nan")}, "no_evidence_of_skill", "log loss nan"),
+        ({"forecast.clark_west.p_value": 1e-9}, "evidence", "Clark-West p < 0.001"),
+        ({"forecast.log_loss": 0.692}, "evidence", "no better than the base rate's 0.69200"),
+        (
+            SIZED | {"forecast.log_loss": 0.692},
+            "no_evidence_of_skill",
+            "no better than the base rate's 0.69200",
+        ),
+        (SIZED | {"forecast.log_loss": 0.692}, "no_evidence_of_skill", "sizes positions by probabilities"),
+        (SIZED | {"forecast.log_loss": float("nan")}, "no_evidence_of_skill", "log loss nan"),
+        (SIZED, "evidence", "better than the base rate's"),
         (NO_PROFIT, "skill_no_profit", "(Sharpe ratio 1.20, probabilistic Sharpe ratio 90.0%)"),
         ({"gross": np.zeros(90)}, "skill_no_profit", "Sharpe ratio undefined, probabilistic Sharpe ratio undefined"),
         (COSTS, "costs_eat_it", "(Sharpe ratio 2.15, probabilistic Sharpe ratio 98.9%)"),
@@ -105,7 +121,7 @@ def test_rules_apply_in_order() -> None:
 
 @pytest.mark.parametrize(
     "at_the_level",
-    [{"forecast.pesaran_timmermann.p_value": 0.0499}, {"gross": two_point_returns(1.6448537)},
+    [{"forecast.clark_west.p_value": 0.0499}, {"gross": two_point_returns(1.6448537)},
      {"significance.probabilistic_sharpe": 0.95}, {"significance.above_benchmark.low95": 1e-9},
      {"significance.deflated_sharpe": 0.95}],
 )  # fmt: skip
