@@ -27,7 +27,6 @@ from quantlr.stats.directional import (
     pesaran_timmermann_test,
     roc_auc,
     wilson_interval,
-    years_to_significance,
 )
 from quantlr.stats.hac import Interval
 from quantlr.stats.reliability import brier_decomposition, log_loss_decomposition
@@ -351,17 +350,17 @@ def annual_excess_over_benchmark(backtest: BacktestView) -> dict[str, float] | N
 
 
 def significance_metrics(
-    backtest: BacktestView, forecasts: EvaluatedForecasts, *, n_trials: int = 1, sharpe_variance: float | None = None
+    backtest: BacktestView, *, n_trials: int = 1, sharpe_variance: float | None = None
 ) -> dict[str, Any]:
-    """Return the metrics of significance.
+    """Return the metrics of the significance of a strategy's returns.
 
     Parameters
     ----------
-    backtest, forecasts : the strategy's.
+    backtest : the strategy's.
     n_trials : configs tried, this one included.
     sharpe_variance : of their Sharpe ratios per session; None where fewer than two are known.
     """
-    excess, accuracies = backtest.excess_returns, (accuracy(forecasts), majority_class_accuracy(forecasts))
+    excess = backtest.excess_returns
     expected_max = sharpe_stats.expected_max_sharpe(n_trials, sharpe_variance=sharpe_variance)
     return {
         "trials": n_trials,
@@ -369,7 +368,6 @@ def significance_metrics(
         "deflated_sharpe": sharpe_stats.deflated_sharpe(excess, n_trials=n_trials, sharpe_variance=sharpe_variance),
         "expected_max_sharpe": annualize_sharpe(expected_max, backtest),
         "above_benchmark": annual_excess_over_benchmark(backtest),
-        "years_needed": years_to_significance(*accuracies, sessions_per_year=backtest.sessions_per_year),
     }
 
 

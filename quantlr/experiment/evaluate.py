@@ -25,7 +25,7 @@ from quantlr.experiment.ledger import TrialStatistics
 from quantlr.model.config import LogisticRegression
 from quantlr.model.solvers import learning_rate_limit
 from quantlr.report.storage import nonfinite_to_none
-from quantlr.stats.clark_west import clark_west_test
+from quantlr.stats.clark_west import clark_west_test, years_needed
 from quantlr.stats.verdict import decide_verdict
 
 
@@ -63,6 +63,7 @@ def compute_metrics(
     prices, trials = run_data.prices, trial_statistics or TrialStatistics(1, None)
     fills = compare_fill_metrics(run_data.positions, prices, config.execution, sessions_per_year=per_year)
     counter.step()
+    skill_test = clark_west_test(run_data.forecasts)
     metrics = {
         "data": {
             "tickers": list(prices.tickers),
@@ -71,7 +72,7 @@ def compute_metrics(
             "sessions": len(prices.sessions),
             "sha256": prices.sha256,
         },
-        "forecast": compute_metric_group(FORECAST_METRICS, evaluated) | {"clark_west": clark_west_test(run_data.forecasts)},
+        "forecast": compute_metric_group(FORECAST_METRICS, evaluated) | {"clark_west": skill_test},
         "backtest": {
             "strategy": compute_metric_group(BACKTEST_METRICS, strategy),
             "benchmark": compute_metric_group(BACKTEST_METRICS, benchmark),
@@ -79,7 +80,8 @@ def compute_metrics(
             "fills": fills,
             "only_at_the_close": is_significant_only_at_same_close(fills),
         },
-        "significance": significance_metrics(strategy, evaluated, **asdict(trials)),
+        "significance": significance_metrics(strategy, **asdict(trials))
+        | {"years_needed": years_needed(skill_test, sessions_per_year=per_year)},
         "model": _model_metrics(config.model, run_data.forecasts),
     }
     returns, has_ledger = strategy.gross_excess_returns, trial_statistics is not None

@@ -8,14 +8,16 @@ forecast's difference from it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
 from quantlr.core.timing import last_training_row
 from quantlr.core.values import Array, Forecasts
-from quantlr.stats.cosine_test import cosine_test
-from quantlr.stats.hac import sum_by_session
+from quantlr.stats.cosine_test import cosine_test, student_t_upper_quantile
+from quantlr.stats.hac import SIGNIFICANCE_LEVEL, STANDARD_NORMAL, TEST_POWER, sum_by_session
 
 MIN_PROBABILITY_STD = 1e-9
 """Smallest standard deviation of a refit's probabilities at which its forecasts count."""
@@ -107,3 +109,35 @@ def mean_of_known_outcomes(values: Array, *, horizon: int) -> Array:
     start = np.maximum(stop - LOCAL_OUTCOMES, 0)
     count = stop - start
     return np.where(count >= MIN_LOCAL_OUTCOMES, (total[stop] - total[start]) / np.maximum(count, 1), values)
+
+
+def years_needed(test: Mapping[str, Any], *, sessions_per_year: int) -> dict[str, float | None] | None:
+    """Return the years of forecasts with which the test finds skill of this size with 80 % power at the 5 % level.
+
+    Parameters
+    ----------
+    test : as `clark_west_test` returns it.
+    sessions_per_year : sessions in a year.
+
+    Returns
+    -------
+    None without a statistic; otherwise "estimate", None where the statistic is not above 0, and the ends of its 90 %
+    interval: "low", None where all of the statistic's interval is below 0, and "high", None where it has no upper end.
+
+    Notes
+    -----
+    The statistic grows with the square root of the number of sessions, and 80 % power needs the sum of the two normal
+    quantiles, 2.49. So after Y years, t stands for (2.49 / t)^2 Y. The interval is that of t plus or minus the test's
+    95 % quantile.
+    """
+    statistic = test["statistic"]
+    if statistic is None:
+        return None
+    needed = STANDARD_NORMAL.inv_cdf(1 - SIGNIFICANCE_LEVEL) + STANDARD_NORMAL.inv_cdf(TEST_POWER)
+    half_width = student_t_upper_quantile(SIGNIFICANCE_LEVEL, test["degrees_of_freedom"])
+
+    def years_at(value: float) -> float | None:
+        return float((needed / value) ** 2 * test["sessions"] / sessions_per_year) if value > 0 else None
+
+    ends = {"low": years_at(statistic + half_width), "high": years_at(statistic - half_width)}
+    return {"estimate": years_at(statistic), **ends}

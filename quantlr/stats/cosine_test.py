@@ -20,6 +20,9 @@ FREQUENCIES_PER_N_TO_TWO_THIRDS = 0.4
 MIN_SESSIONS = int(np.ceil((MIN_DEGREES_OF_FREEDOM / FREQUENCIES_PER_N_TO_TWO_THIRDS) ** 1.5))
 """Smallest number of sessions with which the test is made at a horizon of one session."""
 
+QUANTILE_RELATIVE_ERROR = 1e-12
+"""Relative error at which the bisection of a quantile stops."""
+
 
 @dataclass(frozen=True, slots=True)
 class CosineTest:
@@ -92,3 +95,15 @@ def student_t_upper_tail(statistic: float, degrees_of_freedom: int) -> float:
     else:
         central = np.sin(angle) * terms.sum()
     return float((1.0 - central) / 2.0)
+
+
+def student_t_upper_quantile(probability: float, degrees_of_freedom: int) -> float:
+    """Return the value that Student's t exceeds with a probability of at most 1/2, by bisection."""
+    low, high = 0.0, 1.0
+    while student_t_upper_tail(high, degrees_of_freedom) > probability:
+        low, high = high, 2.0 * high
+    while high - low > QUANTILE_RELATIVE_ERROR * high:
+        middle = 0.5 * (low + high)
+        is_below = student_t_upper_tail(middle, degrees_of_freedom) > probability
+        low, high = (middle, high) if is_below else (low, middle)
+    return high

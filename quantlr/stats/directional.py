@@ -9,9 +9,7 @@ from quantlr.core.values import Array, BoolArray, IntArray
 from quantlr.stats.bootstrap import optimal_block_length, percentile_interval, stationary_bootstrap_sums
 from quantlr.stats.cosine_test import cosine_test
 from quantlr.stats.hac import (
-    SIGNIFICANCE_LEVEL,
     STANDARD_NORMAL,
-    TEST_POWER,
     Z95,
     Interval,
     sum_by_session,
@@ -143,16 +141,3 @@ def _demean_by_group(values: Array, group: IntArray) -> Array:
     """Return values less the mean of their group; exactly 0 in a group whose values are equal."""
     _, index = np.unique(group, return_inverse=True)
     return np.asarray(values - (np.bincount(index, weights=values) / np.bincount(index))[index])
-
-
-def years_to_significance(accuracy: float, baseline_accuracy: float, *, sessions_per_year: int) -> float | None:
-    """Return the years of daily forecasts needed to distinguish an accuracy from a baseline's; None if not above it.
-
-    The sample size of the one-sided normal test of a proportion at the 5 % level with 80 % power.
-    """
-    if accuracy <= baseline_accuracy:
-        return None
-    z_level, z_power = STANDARD_NORMAL.inv_cdf(1 - SIGNIFICANCE_LEVEL), STANDARD_NORMAL.inv_cdf(TEST_POWER)
-    baseline_std, std = (np.sqrt(rate * (1 - rate)) for rate in (baseline_accuracy, accuracy))
-    distance = z_level * baseline_std + z_power * std
-    return float((distance / (accuracy - baseline_accuracy)) ** 2 / sessions_per_year)

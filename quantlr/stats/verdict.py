@@ -55,10 +55,7 @@ def decide_verdict(
         text = f"{skill}; the policy sizes positions by probabilities, which are no better than the base rate"
         return Verdict("no_evidence_of_skill", f"No evidence of skill in the probabilities: {text}.")
     if not is_skilled:
-        years = significance["years_needed"]
-        text = "; to distinguish such an accuracy from the baseline's would take about {:,.0f} years"
-        needed = "" if years is None else text.format(years)
-        return Verdict("no_evidence_of_skill", f"No evidence of skill: {skill}{needed}.")
+        return Verdict("no_evidence_of_skill", f"No evidence of skill: {skill}{_years_text(significance)}.")
     session_sharpe = sharpe_per_session(gross_excess_returns)
     sharpe = None if session_sharpe is None else session_sharpe * float(np.sqrt(sessions_per_year))
     confidence = probabilistic_sharpe(gross_excess_returns)
@@ -120,6 +117,19 @@ def _skill_text(forecast: dict[str, Any]) -> str:
         f"{forecast['accuracy_base_rate']:.1%} ({clark_west_text(forecast['clark_west'])}; log loss {log_loss:.5f}, "
     )
     return f"{text}{log_loss_comparison_text(log_loss, base_log_loss)} than the base rate's {base_log_loss:.5f})"
+
+
+def _years_text(significance: dict[str, Any]) -> str:
+    """Return how many years of forecasts it takes to find skill of the size found, if that is defined."""
+    years = significance["years_needed"]
+    if years is None or years["low"] is None:
+        return ""
+    low, high = f"{years['low']:,.0f}", years["high"]
+    text = "; finding such skill with 80% power would take "
+    if years["estimate"] is None:
+        return f"{text}at least {low} years"
+    interval = f"at least {low}" if high is None else f"{low} to {high:,.0f}"
+    return f"{text}about {years['estimate']:,.0f} years (90% interval: {interval})"
 
 
 def _benchmark_text(above_benchmark: dict[str, float] | None) -> str:

@@ -146,8 +146,8 @@ def test_significance_metrics_by_trials_and_benchmark() -> None:
     benchmark = backtest_of(benchmark_net.tolist(), cost=0.002)
     run = replace(view_of(net.tolist()), result=replace(backtest_of(net.tolist(), cost=0.001), benchmark=benchmark))
     single, several = (
-        metrics.significance_metrics(run, random_evaluated(1)),
-        metrics.significance_metrics(run, random_evaluated(1), n_trials=9, sharpe_variance=0.01**2),
+        metrics.significance_metrics(run),
+        metrics.significance_metrics(run, n_trials=9, sharpe_variance=0.01**2),
     )
     assert single["trials"] == 1
     assert single["deflated_sharpe"] == single["probabilistic_sharpe"]
@@ -162,7 +162,7 @@ def test_significance_metrics_by_trials_and_benchmark() -> None:
     assert single["above_benchmark"]["low95"] == pytest.approx(
         (ahead.mean() - 1.645 * error) * 252, abs=0.2 * error * 252
     )
-    assert metrics.significance_metrics(view_of(net.tolist()), random_evaluated(1))["above_benchmark"] is None
+    assert metrics.significance_metrics(view_of(net.tolist()))["above_benchmark"] is None
 
 
 def test_growth_by_arithmetic() -> None:

@@ -14,8 +14,10 @@ from quantlr.stats.clark_west import (
     clark_west_terms,
     clark_west_test,
     mean_of_known_outcomes,
+    years_needed,
 )
 from quantlr.stats.cosine_test import cosine_test
+from scipy import stats
 
 from markets import forecasts
 
@@ -203,3 +205,20 @@ def test_terms_by_arithmetic() -> None:
     values, expected = known_answer()
     np.testing.assert_allclose(clark_west_terms(values)[0], expected, atol=1e-12)
     assert clark_west_test(values)["p_value"] is None
+
+
+@pytest.mark.parametrize("statistic", [3.0, 0.5, 1e-3, -0.5, -3.0])
+def test_years_needed_by_arithmetic(statistic: float) -> None:
+    """With 2,520 sessions, ten years: t = 2 stands for 6.18 / 4 times as long."""
+    test = {"statistic": statistic, "degrees_of_freedom": 40, "sessions": 2520}
+    quantile = stats.t.isf(0.05, 40)
+    years = years_needed(test, sessions_per_year=252)
+    assert years is not None
+    for key, value in {"estimate": statistic, "low": statistic + quantile, "high": statistic - quantile}.items():
+        assert years[key] == (pytest.approx(61.826 / value**2, rel=1e-4) if value > 0 else None)
+    assert years_needed(test | {"statistic": None}, sessions_per_year=252) is None
+
+
+def test_80_percent_of_samples_of_the_years_needed_are_significant() -> None:
+    """Skill of .05 with a standard deviation of .5 needs 6.18 x 100 sessions, a few more with estimated variance."""
+    assert rejection_rate(400, skill=0.05, sessions=620) == pytest.approx(0.8, abs=0.06)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from quantlr.core.values import Array
-from quantlr.stats.cosine_test import cosine_test, student_t_upper_tail
+from quantlr.stats.cosine_test import cosine_test, student_t_upper_quantile, student_t_upper_tail
 from scipy import stats
 
 
@@ -40,6 +40,12 @@ def test_statistic_equals_the_formula_term_by_term(n: int, horizon: int) -> None
 def test_upper_tail_equals_scipy(statistic: float, degrees_of_freedom: int) -> None:
     expected = stats.t.sf(statistic, degrees_of_freedom)
     assert student_t_upper_tail(statistic, degrees_of_freedom) == pytest.approx(expected, abs=1e-13)
+
+
+@given(probability=st.floats(1e-6, 0.5), degrees_of_freedom=st.integers(1, 400))
+def test_upper_quantile_equals_scipy(probability: float, degrees_of_freedom: int) -> None:
+    expected = stats.t.isf(probability, degrees_of_freedom)
+    assert student_t_upper_quantile(probability, degrees_of_freedom) == pytest.approx(expected, rel=1e-6, abs=1e-11)
 
 
 @pytest.mark.parametrize(("n", "horizon", "needed"), [(31, 1, 32), (39, 5, 40), (167, 21, 168)])

@@ -17,7 +17,6 @@ from quantlr.stats.directional import (
     pesaran_timmermann_test,
     roc_auc,
     wilson_interval,
-    years_to_significance,
 )
 from scipy import stats
 from scipy.fft import dct
@@ -128,13 +127,6 @@ def test_clustered_test_ignores_differences_between_tickers() -> None:
     assert actual["p_value"] > 0.05
     by_ticker = clustered_pesaran_timmermann_test(ticker == 0, up, session=session, ticker=ticker, horizon=1)
     assert by_ticker is None
-
-
-def test_years_to_significance_by_arithmetic() -> None:
-    needed = years_to_significance(0.52, 0.50, sessions_per_year=252)
-    assert needed is not None
-    assert needed * 252 == pytest.approx(3862, abs=0.5)
-    assert years_to_significance(0.50, 0.50, sessions_per_year=252) is None
 
 
 def slow_resamples(session: IntArray, *, block: float, draws: int, seed: int) -> Iterator[IntArray]:

@@ -18,7 +18,8 @@ SKILLED: dict[str, Any] = {
     },
     "backtest": {"strategy": {"sharpe": 1.0}, "break_even_cost_bps": 12.0},
     "significance": {
-        "years_needed": 6.0, "probabilistic_sharpe": 0.97, "trials": 12, "expected_max_sharpe": 0.31,
+        "years_needed": {"estimate": 6.0, "low": 2.0, "high": None},
+        "probabilistic_sharpe": 0.97, "trials": 12, "expected_max_sharpe": 0.31,
         "deflated_sharpe": 0.961, "above_benchmark": {"mean": 0.052, "low95": 0.011},
     },
 }  # fmt: skip
@@ -129,9 +130,18 @@ def test_values_at_the_level_pass(at_the_level: dict[str, Any]) -> None:
     assert verdict_of(at_the_level).rule == "evidence"
 
 
-def test_no_evidence_states_the_years_needed_if_defined() -> None:
-    assert "would take about 6 years" in verdict_of(NO_SKILL).sentence
-    assert "years" not in verdict_of(NO_SKILL | {"significance.years_needed": None}).sentence
+@pytest.mark.parametrize(
+    ("years", "text"),
+    [
+        ({"estimate": 6.0, "low": 2.0, "high": None}, "would take about 6 years (90% interval: at least 2)."),
+        ({"estimate": 6.4, "low": 2.0, "high": 1234.5}, "would take about 6 years (90% interval: 2 to 1,234)."),
+        ({"estimate": None, "low": 31.0, "high": None}, "would take at least 31 years."),
+        ({"estimate": None, "low": None, "high": None}, "base rate's 0.69200)."),
+        (None, "base rate's 0.69200)."),
+    ],
+)
+def test_no_evidence_states_the_years_needed_if_defined(years: Any, text: str) -> None:
+    assert verdict_of(NO_SKILL | {"significance.years_needed": years}).sentence.endswith(text)
 
 
 def test_two_point_returns_have_the_probabilistic_sharpe_stated() -> None:
