@@ -29,7 +29,8 @@ from quantlr.backtest import metrics
 from quantlr.backtest.metrics import EvaluatedForecasts
 from quantlr.config.run_config import RunConfig, load_config
 from quantlr.core.values import Array, Prices
-from quantlr.pipeline.stages import dataset_from_config, run_stages, walk_forward_forecasts
+from quantlr.model.walk_forward import walk_forward
+from quantlr.pipeline.stages import dataset_from_config, run_stages
 from quantlr.stats.clark_west import clark_west_test
 from quantlr.stats.directional import pesaran_timmermann_test
 from quantlr.stats.sharpe import bootstrap_sharpe_interval, deflated_sharpe, sharpe_per_session
@@ -137,7 +138,7 @@ def size_on_noise(
     for index in range(series):
         rng = np.random.default_rng([seed, tickers, horizon, index])
         prices = noise_prices(rng, tickers, sessions=sessions, drift=drift)
-        forecasts = walk_forward_forecasts(config, dataset_from_config(config, prices))
+        forecasts = walk_forward(dataset_from_config(config, prices), config.walk_forward, config.model)
         test = metrics.directional_skill_test(metrics.evaluate_forecasts(forecasts))
         n_rejected += test is not None and test["p_value"] < 0.05
         n_claims += is_significant(clark_west_test(forecasts)["p_value"])
@@ -154,7 +155,7 @@ def clark_west_rejections(series: int, seed: int, *, cell: SkillCell) -> Iterato
     n_rejected = 0
     for index in range(series):
         prices = cell.market(np.random.default_rng([seed, index]))
-        forecasts = walk_forward_forecasts(config, dataset_from_config(config, prices))
+        forecasts = walk_forward(dataset_from_config(config, prices), config.walk_forward, config.model)
         n_rejected += is_significant(clark_west_test(forecasts)["p_value"])
     rates = {"min_rate": cell.min_rate, "max_rate": cell.max_rate}
     yield proportion_figure(f"{cell.label}: Clark-West rejects", n_rejected, series, **rates)

@@ -9,7 +9,8 @@ import pytest
 from quantlr.config.run_config import load_config
 from quantlr.core.values import Array, Dataset, Folds, Forecasts
 from quantlr.model.training_probabilities import training_probability_stats
-from quantlr.pipeline.stages import dataset_from_config, walk_forward_forecasts
+from quantlr.model.walk_forward import walk_forward
+from quantlr.pipeline.stages import dataset_from_config
 
 from markets import from_log_returns
 
@@ -79,7 +80,7 @@ def noise_dataset(seed: int, **model: Any) -> tuple[Any, Dataset]:
 
 def forecasts_on_noise(seed: int = 1, **model: Any) -> Forecasts:
     config, dataset = noise_dataset(seed, **model)
-    return walk_forward_forecasts(config, dataset)
+    return walk_forward(dataset, config.walk_forward, config.model)
 
 
 @pytest.mark.parametrize("model", [{}, {"l2": 0.1}, {"l2": 100.0}])
@@ -100,7 +101,7 @@ def test_weighted_pooled_and_calibrated_fits_have_other_means(model: dict[str, A
 @pytest.mark.parametrize("model", [{}, {"scope": "pooled"}, {"calibration": "platt"}, {"half_life": 200.0}])
 def test_statistics_are_those_of_the_forecasts_own_refit_and_ticker(model: dict[str, Any]) -> None:
     config, dataset = noise_dataset(1, **model)
-    values = walk_forward_forecasts(config, dataset)
+    values = walk_forward(dataset, config.walk_forward, config.model)
     refits, is_pooled = values.refits, model.get("scope") == "pooled"
     for ticker, folds in enumerate(values.folds):
         own = np.flatnonzero(refits.ticker == (-1 if is_pooled else ticker))
