@@ -1,4 +1,4 @@
-"""The verdict on a run: the first of six rules that applies, and one sentence with the numbers that decided."""
+"""The verdict on a run: the first rule that applies, and one sentence with the numbers that decided."""
 
 from __future__ import annotations
 
@@ -39,6 +39,8 @@ def decide_verdict(
 ) -> Verdict:
     """Return the verdict of the first rule that applies; no evidence of skill is the usual outcome, and no failure.
 
+    Fits that did not converge are named first, and rule out evidence of an edge.
+
     Parameters
     ----------
     metrics : the numbers of a run, keyed as in ``metrics.json``; None is undefined.
@@ -48,6 +50,27 @@ def decide_verdict(
     sizes_by_probability : whether the size of a position depends on the probability; skill then needs a log loss below
         the base-rate forecast's as well, in a point comparison.
     """
+    returns = gross_excess_returns
+    verdict = _verdict_of_first_rule(metrics, returns, sessions_per_year, has_trial_ledger, sizes_by_probability)
+    n_unconverged, n_refits = metrics["model"]["unconverged"], metrics["model"]["refits"]
+    if not n_unconverged:
+        return verdict
+    unconverged = f"{n_unconverged:,} of {n_refits:,} fits did not converge"
+    if verdict.rule != "evidence":
+        return Verdict(verdict.rule, f"{unconverged}. {verdict.sentence}")
+    basis = verdict.sentence.partition(": ")[2]
+    text = f"{unconverged} (raise model.max_iter or model.tol), and the forecasts are not those of the model; {basis}"
+    return Verdict("fits_not_converged", f"Fits did not converge: {text}")
+
+
+def _verdict_of_first_rule(
+    metrics: dict[str, Any],
+    gross_excess_returns: Array,
+    sessions_per_year: int,
+    has_trial_ledger: bool,
+    sizes_by_probability: bool,
+) -> Verdict:
+    """Return the verdict as if all fits had converged."""
     forecast, backtest, significance = (metrics[key] for key in ("forecast", "backtest", "significance"))
     skill = _skill_text(forecast)
     is_skilled = is_significant(forecast["clark_west"]["p_value"])

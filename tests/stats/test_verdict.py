@@ -16,6 +16,7 @@ SKILLED: dict[str, Any] = {
         "n": 2500, "accuracy": 0.55, "accuracy_base_rate": 0.52, "log_loss": 0.685, "log_loss_base_rate": 0.692,
         "clark_west": {"statistic": 3.1, "p_value": 0.001, "sessions": 2500, "min_sessions": 32},
     },
+    "model": {"refits": 1910, "unconverged": 0},
     "backtest": {"strategy": {"sharpe": 1.0}, "break_even_cost_bps": 12.0},
     "significance": {
         "years_needed": {"estimate": 6.0, "low": 2.0, "high": None},
@@ -142,6 +143,20 @@ def test_values_at_the_level_pass(at_the_level: dict[str, Any]) -> None:
 )
 def test_no_evidence_states_the_years_needed_if_defined(years: Any, text: str) -> None:
     assert verdict_of(NO_SKILL | {"significance.years_needed": years}).sentence.endswith(text)
+
+
+@pytest.mark.parametrize("changes", [NO_SKILL, NO_PROFIT, COSTS, NOT_ABOVE, SEARCHED])
+def test_fits_that_did_not_converge_are_named_first(changes: dict[str, Any]) -> None:
+    converged, unconverged = verdict_of(changes), verdict_of(changes | {"model.unconverged": 1900})
+    assert unconverged.rule == converged.rule
+    assert unconverged.sentence == f"1,900 of 1,910 fits did not converge. {converged.sentence}"
+
+
+def test_fits_that_did_not_converge_are_no_evidence_of_an_edge() -> None:
+    unconverged = verdict_of({"model.unconverged": 1})
+    assert unconverged.rule == "fits_not_converged"
+    assert unconverged.sentence.startswith("Fits did not converge: 1 of 1,910 fits did not converge (raise")
+    assert unconverged.sentence.endswith(verdict_of({}).sentence.partition(": ")[2])
 
 
 def test_two_point_returns_have_the_probabilistic_sharpe_stated() -> None:
