@@ -45,7 +45,10 @@ KEYS: dict[str, list[str]] = {
     "significance": [
         "trials", "probabilistic_sharpe", "deflated_sharpe", "expected_max_sharpe", "above_benchmark", "years_needed",
     ],
-    "model": ["refits", "iterations_mean", "unconverged", "degenerate", "condition_number", "coefficients"],
+    "model": [
+        "refits", "solver", "learning_rate", "learning_rate_limit", "iterations_mean", "iterations_max", "unconverged",
+        "max_abs_gradient", "tol", "degenerate", "condition_number", "coefficients",
+    ],
     "verdict": ["rule", "sentence"],
 }  # fmt: skip
 
