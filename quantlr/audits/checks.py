@@ -14,7 +14,7 @@ import numpy as np
 from quantlr.audits.result import PROBABILITY_TOLERANCE, Cutoff, Leak, LeakCollector, comparison_scale
 from quantlr.core.timing import iso_date, label_cutoff_row, label_known_row
 from quantlr.core.values import Array, Dataset, FeatureColumns, IntArray, Labels, Prices
-from quantlr.model.config import LogisticRegression
+from quantlr.model.base import Model
 from quantlr.model.logistic import sigmoid
 from quantlr.model.splits import WalkForwardSpec
 from quantlr.model.walk_forward import ModelSplit, forecast_models, gather_forecast_rows
@@ -196,8 +196,6 @@ REFITS_BEFORE_CUTOFF, REFITS_AFTER_CUTOFF = 1, 2
 """Refits that are fitted besides the newest at a cutoff: those before it, and those trained on replaced prices."""
 PROBE_ROWS_PER_REFIT = 64
 """Training rows on which weights are compared, by the probabilities they give."""
-AUDIT_SOLVER_TOLERANCE, MIN_NEWTON_MAX_ITER = 1e-12, 1000
-"""Tolerance and iterations of a solver whose probabilities are compared to 1e-7."""
 FOLD_TARGET_STAT_NAMES = ("base_rate", "mean_gain", "mean_loss", "std")
 SESSION_BITS = 32
 """Bits of the session in a key of ticker and session."""
@@ -221,15 +219,12 @@ class DatasetSplits:
         return np.concatenate(bounds).astype(np.float64)
 
 
-def make_audit_model(model: LogisticRegression) -> LogisticRegression:
-    """Return the model with a tight solver tolerance, which accepts degenerate folds of an unrealistic scenario.
+def make_audit_model(model: Model) -> Model:
+    """Return the model as an audit fits it, without calibration.
 
-    Calibration is removed: it needs all forecasts, not only those around a cutoff, and is checked separately.
+    That needs all forecasts, not only those around a cutoff, and is checked separately.
     """
-    changes = {"tol": min(model.tol, AUDIT_SOLVER_TOLERANCE), "degenerate": "base_rate", "calibration": None}
-    if model.solver == "newton":
-        changes["max_iter"] = max(model.max_iter, MIN_NEWTON_MAX_ITER)
-    return model.model_copy(update=changes)
+    return model.for_audit().model_copy(update={"calibration": None})
 
 
 def check_folds_in_time(splits: DatasetSplits, split_spec: WalkForwardSpec, collector: LeakCollector) -> bool:
@@ -288,9 +283,9 @@ class FittedRefits:
         return self.ticker_session_key[past], self.model_forecasts.log_odds[past]
 
     def probabilities_by_refit(self, X_by_refit: Sequence[Array]) -> Array:
-        """Return the probabilities by the weights of the first refits, (refits, n), of rows (n, k) for each."""
-        weights = self.model_forecasts.fit_results.coefficients
-        return np.array([sigmoid(w[0] + X @ w[1:]) for w, X in zip(weights, X_by_refit, strict=False)])
+        """Return the probabilities that the first refits give, (refits, n), to rows (n, k) for each."""
+        fitted, rows = self.model_forecasts.fitted, np.arange(len(X_by_refit)).repeat([len(X) for X in X_by_refit])
+        return np.asarray(sigmoid(fitted.log_odds(np.concatenate(X_by_refit), rows)).reshape(len(X_by_refit), -1))
 
 
 class RefitChecker:
@@ -304,7 +299,8 @@ class RefitChecker:
         self.checked_refits = slice(max(newest - REFITS_BEFORE_CUTOFF, 0), newest + 1)
         self.n_checked = self.checked_refits.stop - self.checked_refits.start
         # Later refits train on replaced prices, which a learning rate of the user's may not suit.
-        n_after = REFITS_AFTER_CUTOFF if self.split.model.learning_rate == "auto" else 0
+        logistic = self.split.model.as_logistic_regression()
+        n_after = REFITS_AFTER_CUTOFF if logistic is None or logistic.learning_rate == "auto" else 0
         self.fitted_refits = slice(self.checked_refits.start, self.checked_refits.stop + n_after)
         self.original = FittedRefits(splits.dataset, self.split, self.fitted_refits)
         self.probe_X = []
@@ -367,7 +363,7 @@ class RefitChecker:
         return unchanged
 
     def _check_weights(self, altered: FittedRefits, cutoff: Cutoff) -> bool:
-        """Compare weights by the probabilities they give to some of their own training rows."""
+        """Compare what was learnt by the probabilities it gives to some of its own training rows."""
         was, became = (fitted.probabilities_by_refit(self.probe_X).ravel() for fitted in (self.original, altered))
 
         def ticker_date(index: int) -> tuple[str, str]:

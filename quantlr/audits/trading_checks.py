@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from quantlr.audits.checks import AUDIT_SOLVER_TOLERANCE, REFITS_AFTER_CUTOFF
+from quantlr.audits.checks import REFITS_AFTER_CUTOFF
 from quantlr.audits.result import PROBABILITY_TOLERANCE, Cutoff, comparison_scale
 from quantlr.config.run_config import RunConfig
 from quantlr.core.errors import DataError
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array, BacktestResult, Folds, Forecasts, IntArray, Prices
+from quantlr.model.base import Model
 from quantlr.model.calibration import Calibration
-from quantlr.model.config import LogisticRegression
 from quantlr.model.logistic import sigmoid
 from quantlr.model.walk_forward import ModelSplit, WalkForwardFunctions
 from quantlr.pipeline.stages import Decisions, PipelineStages, decision_context, positions_from_forecasts
@@ -42,7 +42,7 @@ SESSION_END_FIELDS = ("ticker_gross_return", "gross_return", "net_return", "equi
 """Fields of a backtest that are determined when the session ends."""
 
 
-CalibrationInput = tuple[Array, Array, tuple[Folds, ...], LogisticRegression]
+CalibrationInput = tuple[Array, Array, tuple[Folds, ...], Model]
 """Input of one model's calibration: log odds of all its forecasts, their outcomes, the folds and the model."""
 
 
@@ -53,7 +53,7 @@ class CalibrationRecorder:
         self._fit_calibration = functions.fit_calibration
         self.inputs: list[CalibrationInput] = []
 
-    def __call__(self, log_odds: Array, up: Array, folds: tuple[Folds, ...], model: LogisticRegression) -> Calibration:
+    def __call__(self, log_odds: Array, up: Array, folds: tuple[Folds, ...], model: Model) -> Calibration:
         """Return the calibration, and keep its input."""
         self.inputs.append((log_odds, up, folds, model))
         return self._fit_calibration(log_odds, up, folds, model)
@@ -86,7 +86,7 @@ class CalibrationChecker:
         forecasts = decisions.forecasts
         rows = forecasts.ticker == split.ticker_index if split.ticker_index >= 0 else slice(None)
         self.forecast_session, self.known_session = forecasts.session[rows], outcome_known_sessions(decisions)[rows]
-        self.model = model.model_copy(update={"tol": min(model.tol, AUDIT_SOLVER_TOLERANCE)})
+        self.model = model.for_audit()
         self.probe_log_odds = np.quantile(self.log_odds, PROBE_QUANTILES)
         self.original_probability = self._calibrated_probe_probabilities(self.log_odds, self.up, self.folds)
 
@@ -176,7 +176,8 @@ class TradingChecker:
         for name in FORECAST_STAT_FIELDS:
             values = getattr(forecasts, name)
             statistics[name] = np.where(past, values, values * rng.uniform(0.5, 1.5, len(past)))
-        fitted, coefficients = (forecasts.refits.session <= cutoff_session)[:, None], forecasts.refits.coefficients
+        coefficients = forecasts.refits.coefficients
+        fitted = (forecasts.refits.session <= cutoff_session)[: len(coefficients), None]
         return replace(
             forecasts,
             log_odds=log_odds,
@@ -191,7 +192,7 @@ class TradingChecker:
         """Return the backtest of target weights; None where there are no returns yet."""
         positions, config = replace(self.decisions.positions, weight=weights), self.config
         try:
-            per_year = config.report.sessions_per_year
+            per_year = config.report.sessions_in_year(prices)
             return self.stages.execute(positions, prices, config.execution, sessions_per_year=per_year)
         except DataError:
             return None

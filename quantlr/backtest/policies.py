@@ -19,6 +19,7 @@ from pydantic import Field, StrictFloat, StrictInt, ValidationInfo, field_valida
 from quantlr.backtest.costs import BASIS_POINT, ExecutionSpec, half_spread_rates
 from quantlr.core.component_errors import name_component_in_errors, require_returned
 from quantlr.core.components import ChoiceDescriptions, Component, Unit
+from quantlr.core.frequency import CountedSessions, interest_over_sessions
 from quantlr.core.values import Array, BoolArray, Forecasts, IntArray, Positions, Prices
 
 
@@ -33,14 +34,14 @@ class DecisionContext:
         and spread; the minimum fee of an order is in proportion to a tranche's equal part of the starting capital.
     horizon_interest : interest on cash over a forecast's horizon, as a fraction.
     horizon_borrow_cost : cost of a short position over a forecast's horizon, as a fraction.
-    sessions_per_year : for annual figures.
+    sessions_per_year : for annual figures; a number, or (rows,) that of each row's ticker where they differ.
     """
 
     volatility: Array
     round_trip_cost: Array
     horizon_interest: float
     horizon_borrow_cost: float
-    sessions_per_year: int
+    sessions_per_year: IntArray | int
 
 
 def n_session_tickers_by_row(forecasts: Forecasts) -> IntArray:
@@ -63,14 +64,21 @@ def make_decision_context(
     order_value = execution.capital / (n_session_tickers_by_row(forecasts) * forecasts.horizon)
     share_fee = execution.per_share / prices.bars_to_sessions(prices.raw_close)[rows]
     cost = cost + np.maximum(share_fee, execution.min_per_order / order_value)
-    years = forecasts.horizon / sessions_per_year
+    annual_borrow_cost = execution.borrow_bps_per_year * BASIS_POINT
     return DecisionContext(
         volatility=prices.bars_to_sessions(volatility)[rows],
         round_trip_cost=2.0 * cost,
-        horizon_interest=execution.cash_rate * years,
-        horizon_borrow_cost=execution.borrow_bps_per_year * BASIS_POINT * years,
-        sessions_per_year=sessions_per_year,
+        horizon_interest=interest_over_sessions(execution.cash_rate, forecasts.horizon, sessions_per_year),
+        horizon_borrow_cost=interest_over_sessions(annual_borrow_cost, forecasts.horizon, sessions_per_year),
+        sessions_per_year=_own_sessions_per_year(forecasts.ticker, sessions_per_year),
     )
+
+
+def _own_sessions_per_year(ticker_index: IntArray, sessions_per_year: int) -> IntArray | int:
+    """Return the sessions per year of each row's ticker where they differ, else the number of all."""
+    if not isinstance(sessions_per_year, CountedSessions) or len(set(sessions_per_year.by_ticker)) < 2:
+        return sessions_per_year
+    return np.array(sessions_per_year.by_ticker, dtype=np.int64)[ticker_index]
 
 
 def average_over_tranches(decision: Array, *, horizon: int) -> Array:
@@ -134,6 +142,11 @@ class Policy(Component):
     sizes_by_probability: ClassVar[bool] = False
 
     entry_point_group: ClassVar[str] = "quantlr.policies"
+
+    @property
+    def min_tickers(self) -> int:
+        """Number of traded tickers that the policy needs."""
+        return 1
 
     @abstractmethod
     def decide(self, forecasts: Forecasts, context: DecisionContext) -> Array:
@@ -297,6 +310,11 @@ class TopK(Policy):
     sides: Sides = Field("long", description="long holds the highest; long_short is also short as many of the lowest.")
 
     example_parameters = ({}, {"k": 1, "sides": "long_short"})
+
+    @property
+    def min_tickers(self) -> int:
+        """The tickers that are held, on both sides together."""
+        return self.k * (2 if self.sides == "long_short" else 1)
 
     def decide(self, forecasts: Forecasts, context: DecisionContext) -> Array:
         """1 for the k highest of a session, -1 for the k lowest with both sides, else 0."""

@@ -26,6 +26,7 @@ COMMAND_HELP = {
     "init": "Write a config to start from, with every key explained.",
     "features": "List the features that a config may use.",
     "labels": "List the labels that a config may use.",
+    "models": "List the models that a config may use.",
     "policies": "List the policies, from probability to position.",
     "overlays": "List the overlays, which change positions afterwards.",
     "sources": "List the sources of prices.",
@@ -34,7 +35,7 @@ COMMAND_HELP = {
     "trials": "List the trials in the ledger.",
 }
 """Each verb and its line of help, so that help imports no verb."""
-CATALOG_VERBS = ("features", "labels", "policies", "overlays", "sources", "schema")
+CATALOG_VERBS = ("features", "labels", "models", "policies", "overlays", "sources", "schema")
 """Verbs that share the module `catalog`; each other verb has a module of its name."""
 
 

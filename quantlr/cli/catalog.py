@@ -1,4 +1,4 @@
-"""``quantlr features|labels|policies|overlays|sources|schema``: what a config may contain."""
+"""``quantlr features|labels|models|policies|overlays|sources|schema``: what a config may contain."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 LINE_WIDTH = 80
 COMPONENT_MODULES = {
     "labels": "quantlr.data.labels",
+    "models": "quantlr.model.config",
     "policies": "quantlr.backtest.policies",
     "overlays": "quantlr.backtest.overlays",
     "sources": "quantlr.data.sources",
@@ -35,7 +36,8 @@ def _load_catalog_entries(catalog_name: str) -> list[CatalogEntry]:
     if catalog_name == "features":
         return feature_catalog_entries()
     components = getattr(import_module(COMPONENT_MODULES[catalog_name]), catalog_name.upper())
-    return component_catalog_entries(components, method="compute_labels" if catalog_name == "labels" else "")
+    method = "compute_labels" if catalog_name == "labels" else ""
+    return component_catalog_entries(components, method=method)
 
 
 def _catalog_command(catalog_name: str, help_text: str) -> click.Command:
@@ -62,6 +64,7 @@ features = _catalog_command(
     """,
 )
 labels = _catalog_command("labels", "List the labels that a config may use, or those KINDS alone.")
+models = _catalog_command("models", "List the models, which turn features into probabilities, or KINDS alone.")
 policies = _catalog_command("policies", "List the policies, which turn probabilities into positions, or KINDS alone.")
 overlays = _catalog_command("overlays", "List the overlays, which change positions after the policy, or KINDS alone.")
 sources = _catalog_command("sources", "List the sources of prices, or those KINDS alone.")

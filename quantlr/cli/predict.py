@@ -53,10 +53,13 @@ def _print_predictions(options: Options, predictions: Predictions) -> None:
 
     results, tickers = options.results, predictions.tickers
     print_table(_predictions_table(predictions), results)
-    if options.verbose or len(tickers) <= MAX_TICKERS_EXPLAINED:
+    if all(prediction.at_the_mean is None for prediction in tickers):
+        results.print(f"no contributions of the features: {predictions.model} has no coefficients", style="dim")
+    elif options.verbose or len(tickers) <= MAX_TICKERS_EXPLAINED:
         for prediction in tickers:
             print_table(_contributions_table(prediction), results)
-            results.print(_fit_text(prediction.trained), style="dim")
+            if prediction.trained.solver:
+                results.print(_fit_text(prediction.trained), style="dim")
     else:
         results.print("contributions of the features: with -v or --json", style="dim")
     for fill_text in dict.fromkeys(prediction.filled for prediction in tickers):

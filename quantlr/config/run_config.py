@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, Field, StrictInt, ValidationError
+from pydantic import BaseModel, Field, StrictInt, ValidationError, ValidationInfo, field_validator
 
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.metrics import ReportSpec
@@ -34,7 +34,7 @@ from quantlr.core.errors import ConfigError, QuantlrError
 from quantlr.data.features import AnyFeature, Feature
 from quantlr.data.labels import LABELS, Direction, Label
 from quantlr.data.prices import DataSpec
-from quantlr.model.config import LogisticRegression
+from quantlr.model.config import AnyModel, LogisticRegression
 from quantlr.model.splits import WalkForwardSpec
 
 if TYPE_CHECKING:
@@ -68,11 +68,20 @@ class RunConfig(ConfigSection):
     walk_forward: WalkForwardSpec = Field(
         WalkForwardSpec(), description="Training windows and refits of the walk-forward."
     )
-    model: LogisticRegression = Field(LogisticRegression(), description="The classifier and its solver.")
+    model: AnyModel = Field(LogisticRegression(), description="The classifier and its solver.")
     policy: AnyPolicy = Field(Threshold(), description="Rule that turns probabilities into positions.")
     overlays: tuple[AnyOverlay, ...] = Field((), description="Adjustments of the positions, applied in this order.")
     execution: ExecutionSpec = Field(ExecutionSpec(), description="Fills and trading costs.")
     report: ReportSpec = Field(ReportSpec(), description="Benchmark and contents of the report.")
+
+    @field_validator("policy")
+    @classmethod
+    def _validate_policy_has_enough_tickers(cls, policy: Policy, info: ValidationInfo) -> Policy:
+        n_tickers = len(info.data["data"].tickers) if "data" in info.data else policy.min_tickers
+        if n_tickers < policy.min_tickers:
+            needed = f"needs at least {policy.min_tickers} tickers, to hold that many"
+            raise ValueError(f"{needed}, and data.tickers has {n_tickers}: add tickers, or hold fewer")
+        return policy
 
     def to_yaml(self) -> str:
         """Return the config as YAML with every default; running it gives an identical report."""

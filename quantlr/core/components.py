@@ -98,7 +98,9 @@ def component_union(
         return (value.get("kind", default_kind) if isinstance(value, dict) else getattr(value, "kind", None)) or ""
 
     tagged = tuple(Annotated[component, Tag(component_kind(component))] for component in component_classes)
-    union: Any = Annotated[Union[tagged], Discriminator(get_kind)]  # noqa: UP007 - the members are known at run time only
+    union: Any = component_classes[0]
+    if len(component_classes) > 1:
+        union = Annotated[Union[tagged], Discriminator(get_kind)]  # noqa: UP007 - the members are known at run time only
     if base_class is None:
         return union
     serialize_as_any: Any = SerializeAsAny

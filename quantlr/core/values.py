@@ -6,12 +6,13 @@ Which of them is known at which close is stated in ``core/timing.py``.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from quantlr.core.frequency import CountedSessions, count_sessions
 from quantlr.core.timing import latest_known_bar_index
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ class Prices:
     sha256 : digest of the data read.
     notes : bars dropped or repaired.
     context : reference series, used by features and not traded, with sessions of their own; None if there are none.
+    counted_sessions_per_year : counted from the dates where it is not given; a part or a scenario of prices keeps the
+        number of the whole, which is no information about later prices.
     """
 
     tickers: tuple[str, ...]
@@ -88,6 +91,12 @@ class Prices:
     sha256: str = ""
     notes: tuple[Note, ...] = ()
     context: Prices | None = None
+    counted_sessions_per_year: CountedSessions | None = None
+
+    def __post_init__(self) -> None:
+        """Count the sessions per year."""
+        if self.counted_sessions_per_year is None:
+            object.__setattr__(self, "counted_sessions_per_year", count_sessions(self.sessions, self.session))
 
     @property
     def n_bars(self) -> IntArray:
@@ -234,17 +243,19 @@ class Folds:
 
 @dataclass(frozen=True, slots=True)
 class Refits:
-    """Coefficients and convergence of every refit.
+    """What every refit has learnt, and whether its fit converged.
 
     Attributes
     ----------
     columns : (k,) names of the features.
     ticker : (refits,) position in `Forecasts.tickers`; -1 for a pooled model.
     session : (refits,) position of the first session that the refit forecasts.
-    coefficients : (refits, 1 + k) intercept, then one coefficient per feature, in units of the raw features.
-    iterations : (refits,) number of solver iterations.
-    max_abs_gradient : (refits,) largest absolute component of the final gradient, in standardised units.
-    converged : (refits,) whether `max_abs_gradient` is at most the tolerance.
+    coefficients : (refits, 1 + k) intercept, then one coefficient per feature, in units of the raw features; empty
+        for a model whose log odds are not linear in the features.
+    iterations : (refits,) number of solver iterations; empty for a fit without iterations.
+    max_abs_gradient : (refits,) largest absolute component of the final gradient, in standardised units; empty for a
+        fit without a gradient.
+    converged : (refits,) whether the fit has converged: `max_abs_gradient`, if there is one, is at most the tolerance.
     degenerate : (refits,) whether the loss has no minimum; the base rate is forecast instead.
     platt_coefficients : (refits, 2) intercept and slope of Platt's sigmoid on the log odds; 0 and 1 if not fitted.
     condition_number : (models,) ratio of the largest to the smallest singular value of the standardised training rows
@@ -267,6 +278,11 @@ class Refits:
     condition_number: Array
     lipschitz: Array
     learning_rate: Array
+
+    @property
+    def has_coefficients(self) -> bool:
+        """Whether the log odds are linear in the features."""
+        return self.coefficients.size > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,7 +374,7 @@ class BacktestResult:
     equity : (sessions,) cumulative product of 1 + net_return, from 1; 0 after ruin.
     exposure : (sessions,) sum of |weight|.
     turnover : (sessions,) sum of |weight - drifted weight|, purchases and sales both counted.
-    session_cash_rate : interest on one unit of cash over one session, as a fraction.
+    session_cash_rate : interest on one unit of cash over each session, as a fraction; (sessions,), or one number.
     notes : remarks for the report.
     benchmark : the benchmark over the same sessions, None for a benchmark itself.
     """
@@ -376,7 +392,7 @@ class BacktestResult:
     equity: Array
     exposure: Array
     turnover: Array
-    session_cash_rate: float = 0.0
+    session_cash_rate: Array | float = 0.0
     notes: tuple[Note, ...] = ()
     benchmark: BacktestResult | None = None
 
@@ -385,16 +401,28 @@ class BacktestResult:
         """(sessions,) the session that ends each return."""
         return self.fill_dates[1:]
 
+    @property
+    def ticker_interest(self) -> Array:
+        """(sessions, tickers) interest that the cash in each position would earn, as a fraction of equity."""
+        return np.asarray(self.weight * np.reshape(self.session_cash_rate, (-1, 1)))
+
 
 @dataclass(frozen=True, slots=True)
 class RunData:
-    """Every value of one run, from prices to the backtest."""
+    """Every value of one run, from prices to the backtest.
+
+    Attributes
+    ----------
+    prices, dataset, forecasts, positions, result : the values, in the order of their computation.
+    replaced_stages : names of the functions that were called in place of those of quantlr, by the stage's name.
+    """
 
     prices: Prices
     dataset: Dataset
     forecasts: Forecasts
     positions: Positions
     result: BacktestResult
+    replaced_stages: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,12 +47,12 @@ def apply_scenario(prices: Prices, scenario: str, *, after_session: int, seed: i
     """
     if scenario == TRUNCATION:
         return prices.before_session(after_session + 1)
-    if scenario == EXTRA_HOLIDAYS:
-        return with_extra_holidays(prices, after_session=after_session)
     if prices.context is not None:
         date = prices.sessions[after_session : after_session + 1]
         latest = int(latest_known_bar_index(prices.context.sessions, date)[0])
         prices = replace(prices, context=apply_scenario(prices.context, scenario, after_session=latest, seed=seed + 1))
+    if scenario == EXTRA_HOLIDAYS:
+        return with_extra_holidays(prices, after_session=after_session)
     if scenario == LATER_DIVIDEND:
         return with_dividend(prices, after_session=after_session)
     if scenario == TRADING_HALT:

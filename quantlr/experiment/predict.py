@@ -21,6 +21,7 @@ from quantlr.core.timing import iso_date
 from quantlr.core.values import Note, Prices
 from quantlr.data.features import Feature
 from quantlr.data.prices import load_prices
+from quantlr.model.base import Model
 from quantlr.model.solvers import learning_rate_limit
 from quantlr.model.standardize import fold_scaling
 from quantlr.pipeline.stages import Decisions, forecast_and_decide
@@ -64,12 +65,12 @@ class TrainingSummary:
     first, last : sessions of the oldest and the newest training row.
     rows : number of training rows with a label.
     base_rate : share of ups among them.
-    solver : of the fit.
+    solver : of the fit; None of a model that is no logistic regression.
     learning_rate : in standardised units; None for Newton's method, whose learning rate is the inverse Hessian.
     learning_rate_limit : 2/L, or 1/L with Nesterov's momentum; None without a fit.
-    iterations : updates of the fit.
-    max_abs_gradient : largest component of the gradient that was left.
-    converged : whether that was at most the tolerance.
+    iterations : updates of the fit; None of a fit without updates.
+    max_abs_gradient : largest component of the gradient that was left; None of a fit without a gradient.
+    converged : whether the fit has converged.
     """
 
     refit: str
@@ -77,11 +78,11 @@ class TrainingSummary:
     last: str
     rows: int
     base_rate: float
-    solver: str
+    solver: str | None
     learning_rate: float | None
     learning_rate_limit: float | None
-    iterations: int
-    max_abs_gradient: float
+    iterations: int | None
+    max_abs_gradient: float | None
     converged: bool
 
 
@@ -95,9 +96,9 @@ class Prediction:
     as_of : the ticker's newest session, at whose close the forecast is made.
     age : days from `as_of` to today.
     probability : of an up move over the label's horizon.
-    log_odds : of the same; the sum of `at_the_mean` and all contributions.
-    at_the_mean : log odds of a row with every feature at its training mean.
-    contributions : of each feature.
+    log_odds : of the same; of a model with coefficients the sum of `at_the_mean` and all contributions.
+    at_the_mean : log odds of a row with every feature at its training mean; None of a model without coefficients.
+    contributions : of each feature; () of a model without coefficients, since its log odds are no such sum.
     trained : the model's training rows.
     weight : fraction of equity that the strategy holds: shared among tickers, the mean of the last `horizon`
         decisions; negative is short.
@@ -111,7 +112,7 @@ class Prediction:
     age: int
     probability: float
     log_odds: float
-    at_the_mean: float
+    at_the_mean: float | None
     contributions: tuple[LogOddsContribution, ...]
     trained: TrainingSummary
     weight: float
@@ -127,6 +128,7 @@ class Predictions:
     Attributes
     ----------
     name : of the config.
+    model : kind of the model.
     today : the date that ages are counted to.
     horizon : sessions ahead that are forecast.
     sha256 : digest of the prices.
@@ -135,6 +137,7 @@ class Predictions:
     """
 
     name: str
+    model: str
     today: str
     horizon: int
     sha256: str
@@ -193,7 +196,7 @@ def predict_newest_rows(
         ticker, session, sessions = int(forecasts.ticker[row]), int(forecasts.session[row]), forecasts.sessions
         as_of, age = iso_date(sessions[session]), (today - sessions[session].date()).days
         warnings = _staleness_warnings(sessions, session, age=age, today=today, stale_after=stale_after)
-        at_the_mean, contributions, trained = _log_odds_contributions_and_training(decisions, row, config.model.solver)
+        at_the_mean, contributions, trained = _log_odds_contributions_and_training(decisions, row, config.model)
         weight = float(decisions.positions.weight[session, ticker])
         predictions.append(
             Prediction(
@@ -212,7 +215,15 @@ def predict_newest_rows(
             )
         )
     notes = (*prices.notes, *decisions.dataset.notes, *forecasts.notes)
-    return Predictions(config.name, iso_date(today), forecasts.horizon, prices.sha256, tuple(predictions), notes)
+    return Predictions(
+        name=config.name,
+        model=config.model.kind,
+        today=iso_date(today),
+        horizon=forecasts.horizon,
+        sha256=prices.sha256,
+        tickers=tuple(predictions),
+        notes=notes,
+    )
 
 
 def position_text(weight: float) -> str:
@@ -221,9 +232,12 @@ def position_text(weight: float) -> str:
 
 
 def _log_odds_contributions_and_training(
-    decisions: Decisions, forecast_row: int, solver: str
-) -> tuple[float, tuple[LogOddsContribution, ...], TrainingSummary]:
-    """Return the log odds with all features at their training means, the features' contributions, and the training."""
+    decisions: Decisions, forecast_row: int, model: Model
+) -> tuple[float | None, tuple[LogOddsContribution, ...], TrainingSummary]:
+    """Return the log odds with all features at their training means, the features' contributions, and the training.
+
+    The first two are None and () of a model without coefficients.
+    """
     dataset, forecasts, refits = decisions.dataset, decisions.forecasts, decisions.forecasts.refits
     ticker, fold = int(forecasts.ticker[forecast_row]), int(forecasts.fold[forecast_row])
     model_ticker, model_folds = -1, forecasts.folds
@@ -232,16 +246,23 @@ def _log_odds_contributions_and_training(
     refit = np.flatnonzero(refits.ticker == model_ticker)[fold]
     refit_folds = [folds.slice_refits(slice(fold, fold + 1)) for folds in model_folds]
     has_label = ~np.isnan(dataset.up)
-    mean = fold_scaling(dataset.features, refit_folds, has_label=has_label).mean[0]
-    intercept, slope = refits.platt_coefficients[refit]
-    weights = slope * refits.coefficients[refit]
-    value = dataset.features[dataset.ticker_slice(ticker).stop - 1]
-    table = np.column_stack([value, mean, weights[1:], weights[1:] * (value - mean)]).tolist()
-    contributions = (LogOddsContribution(name, *numbers) for name, numbers in zip(dataset.columns, table, strict=True))
+    at_the_mean, contributions = None, list[LogOddsContribution]()
+    if refits.has_coefficients:
+        mean = fold_scaling(dataset.features, refit_folds, has_label=has_label).mean[0]
+        intercept, slope = refits.platt_coefficients[refit]
+        weights = slope * refits.coefficients[refit]
+        value = dataset.features[dataset.ticker_slice(ticker).stop - 1]
+        table = np.column_stack([value, mean, weights[1:], weights[1:] * (value - mean)]).tolist()
+        contributions = [
+            LogOddsContribution(name, *numbers) for name, numbers in zip(dataset.columns, table, strict=True)
+        ]
+        at_the_mean = float(intercept + weights[0] + weights[1:] @ mean)
     session, labelled = (
         np.concatenate([values[folds[0].train] for folds in refit_folds]) for values in (dataset.session, has_label)
     )
     model_index = np.unique(refits.ticker).tolist().index(model_ticker)
+    logistic = model.as_logistic_regression()
+    solver = logistic.solver if logistic else None
     rate, lipschitz = float(refits.learning_rate[model_index]), float(refits.lipschitz[model_index])
     trained = TrainingSummary(
         refit=iso_date(dataset.sessions[refits.session[refit]]),
@@ -251,12 +272,12 @@ def _log_odds_contributions_and_training(
         base_rate=float(forecasts.base_rate[forecast_row]),
         solver=solver,
         learning_rate=None if np.isnan(rate) else rate,
-        learning_rate_limit=None if np.isnan(lipschitz) else learning_rate_limit(solver, lipschitz),
-        iterations=int(refits.iterations[refit]),
-        max_abs_gradient=float(refits.max_abs_gradient[refit]),
+        learning_rate_limit=learning_rate_limit(solver, lipschitz) if solver and not np.isnan(lipschitz) else None,
+        iterations=int(refits.iterations[refit]) if len(refits.iterations) else None,
+        max_abs_gradient=float(refits.max_abs_gradient[refit]) if len(refits.max_abs_gradient) else None,
         converged=bool(refits.converged[refit]),
     )
-    return float(intercept + weights[0] + weights[1:] @ mean), tuple(contributions), trained
+    return at_the_mean, tuple(contributions), trained
 
 
 def _staleness_warnings(

@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 
 from quantlr.backtest.fills import same_close_edge_notes
-from quantlr.backtest.metrics import BacktestView
-from quantlr.backtest.trades import trade_summary_by_side
+from quantlr.backtest.trades import trade_summary_by_side, trade_table
 from quantlr.config.run_config import ConfigSource, LoadedConfig, RunConfig, load_config
 from quantlr.core.component_errors import classes_not_importable_elsewhere, iter_user_defined_components
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
@@ -23,7 +22,7 @@ from quantlr.data.features import Feature
 from quantlr.data.prices import load_prices
 from quantlr.experiment.evaluate import compute_metrics
 from quantlr.experiment.ledger import Ledger, Trial, TrialStatistics
-from quantlr.pipeline.stages import run_stages
+from quantlr.pipeline.stages import DEFAULT_STAGES, PipelineStages, run_stages
 from quantlr.report.context import PageContext
 from quantlr.report.render import PageRenderer, open_page_renderer, render_pages_serially
 from quantlr.report.storage import (
@@ -88,7 +87,8 @@ class Run:
         result = self.run_data.result
         names = ("gross_return", "cost", "net_return", "equity", "exposure", "turnover")
         columns = {"date": result.sessions, **{name: getattr(result, name) for name in names}}
-        return pd.DataFrame(columns).assign(benchmark_equity=result.benchmark.equity if result.benchmark else np.nan)
+        benchmark_equity = result.benchmark.equity if result.benchmark else np.nan
+        return pd.DataFrame(columns).assign(benchmark_equity=benchmark_equity, cash_rate=result.session_cash_rate)
 
     @property
     def positions(self) -> pd.DataFrame:
@@ -106,8 +106,7 @@ class Run:
     @property
     def trades(self) -> pd.DataFrame:
         """One row per trade, from entry to exit, with the columns of ``trades.csv``."""
-        per_year = self.config.report.sessions_per_year
-        return BacktestView.from_result(self.run_data.result, sessions_per_year=per_year).trades
+        return trade_table(self.run_data.result)
 
     @property
     def returns(self) -> pd.Series[float]:
@@ -128,11 +127,12 @@ class Run:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Versions, source of the prices and all notes: the contents of ``provenance.json``."""
+        """Versions, source of the prices, replaced stages and all notes: the contents of ``provenance.json``."""
         prices = self.run_data.prices
         return {
             "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONED_PACKAGES}},
             "data": {"source": prices.source, "sha256": prices.sha256},
+            "replaced_stages": self.run_data.replaced_stages,
             "notes": [asdict(note) for note in self.notes],
         }
 
@@ -272,6 +272,7 @@ def run(
 
 def run_config(
     config: LoadedConfig,
+    stages: PipelineStages = DEFAULT_STAGES,
     *,
     output: str | Path | None = None,
     offline: bool = False,
@@ -280,6 +281,7 @@ def run_config(
 ) -> Run:
     """Run a loaded config; errors name the place of the key that caused them.
 
+    The report names the stages that are replaced by functions of the caller.
     With `output`, the run is recorded in its ledger of trials as soon as it is evaluated, even if writing then fails.
     """
     ledger = None if output is None else Ledger.from_output_folder(Path(output))
@@ -288,7 +290,7 @@ def run_config(
         ledger.require_usable()
     with config.add_location_to_errors():
         prices = load_prices(config.run.data, offline=offline, progress=progress)
-        run_data = run_stages(config.run, prices, workers=workers, progress=progress)
+        run_data = run_stages(config.run, prices, stages, workers=workers, progress=progress)
     statistics = _record_trial_and_get_statistics(config.run, run_data, ledger) if ledger else None
     metrics = compute_metrics(config.run, run_data, statistics, progress=progress)
     notes = prices.notes + run_data.dataset.notes + run_data.forecasts.notes + run_data.result.notes
@@ -299,7 +301,8 @@ def run_config(
 def _record_trial_and_get_statistics(config: RunConfig, run_data: RunData, ledger: Ledger) -> TrialStatistics:
     """Record a run as a trial, and return the statistics of the related trials."""
     excess = run_data.result.net_return - run_data.result.session_cash_rate
-    trial = Trial.from_config(config, data_sha256=run_data.prices.sha256)
+    per_year = config.report.sessions_in_year(run_data.prices)
+    trial = Trial.from_config(config, data_sha256=run_data.prices.sha256, sessions_per_year=per_year)
     trial = replace(trial, sharpe=sharpe_per_session(excess), sessions=len(excess))
     make_reports_dir(ledger.path.parent, config.name)
     return ledger.record_and_get_statistics(trial)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from quantlr.core.values import Array, BoolArray, Folds, IntArray
+from quantlr.model.base import Model
 from quantlr.model.batched.fit import fit_folds
 from quantlr.model.config import LogisticRegression
 from quantlr.model.splits import fold_sums
@@ -45,7 +46,7 @@ class Calibration:
         return np.asarray(corrected)
 
 
-def fit_platt_calibration(log_odds: Array, up: Array, folds: Sequence[Folds], model: LogisticRegression) -> Calibration:
+def fit_platt_calibration(log_odds: Array, up: Array, folds: Sequence[Folds], model: Model) -> Calibration:
     """Return Platt's sigmoid for every refit, fitted to the forecasts of earlier refits.
 
     A logistic regression of the outcomes on the log odds of the forecasts, with the smoothed targets 1 / (downs + 2)
@@ -56,7 +57,7 @@ def fit_platt_calibration(log_odds: Array, up: Array, folds: Sequence[Folds], mo
     ----------
     log_odds, up : (rows,) of all forecasts, ticker after ticker; `up` is NaN if dropped or not known yet.
     folds : of each ticker; its forecasts start at its first `test_start` and are consecutive.
-    model : whose tolerance and number of updates apply.
+    model : whose tolerance and number of updates apply, if it is a logistic regression; the defaults if not.
     """
     n_forecasts = [int(ticker.test_stop[-1] - ticker.test_start[0]) for ticker in folds]
     known = []
@@ -72,7 +73,8 @@ def fit_platt_calibration(log_odds: Array, up: Array, folds: Sequence[Folds], mo
         refits = slice(int(is_fitted.argmax()), n_refits)
         X, fitted_folds = log_odds[:, None], [ticker.slice_refits(refits) for ticker in known]
         scaling = fold_scaling(X, fitted_folds, has_label=has_outcome)
-        platt_model = LogisticRegression(tol=model.tol, max_iter=model.max_iter)
+        logistic = model.as_logistic_regression() or LogisticRegression()
+        platt_model = LogisticRegression(tol=logistic.tol, max_iter=logistic.max_iter)
         fits = fit_folds(TrainingData(X, up, fitted_folds, scaling, use_platt_targets=True), platt_model)
         coefficients[refits], converged[refits] = fits.coefficients, fits.converged
     return Calibration(coefficients, is_fitted, converged)

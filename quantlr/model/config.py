@@ -1,12 +1,21 @@
-"""The `model` section of a config: solver, penalty, sample weights, calibration and scope of the classifier."""
+"""Models, the classifiers of a walk-forward: one class per kind; `MODELS` is the catalogue."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, StrictFloat, StrictInt, ValidationInfo, field_validator
 
-from quantlr.core.components import ChoiceDescriptions, Component, ConfigSection, Unit
+from quantlr.core.components import ChoiceDescriptions, ConfigSection, Unit, component_union
+from quantlr.model.base import DescribeRefit, FittedModel, Model, RefitProgressCallback, ignore_refit_progress
+from quantlr.model.batched.fit import fit_many
+
+if TYPE_CHECKING:
+    from quantlr.model.training import TrainingData
+
+AUDIT_TOLERANCE, MIN_AUDIT_NEWTON_UPDATES = 1e-12, 1000
+"""Tolerance and number of updates of a fit whose probabilities are compared to 1e-7."""
 
 PositiveWeight = Annotated[StrictFloat, Unit("none (rows count in this proportion)"), Field(gt=0, le=1e6)]
 
@@ -18,7 +27,7 @@ class ClassWeights(ConfigSection):
     down: PositiveWeight = Field(1.0, description="Weight of a row labelled down.")
 
 
-class LogisticRegression(Component):
+class LogisticRegression(Model):
     """Logistic regression with an L2 penalty."""
 
     kind: Literal["logistic_regression"] = "logistic_regression"
@@ -54,12 +63,6 @@ class LogisticRegression(Component):
     max_iter: Annotated[StrictInt, Unit("updates"), Field(ge=1)] = Field(
         1000, description="Largest number of updates; a note says if it was reached before tol."
     )
-    scope: Annotated[
-        Literal["per_ticker", "pooled"],
-        ChoiceDescriptions(
-            {"per_ticker": "one model per ticker", "pooled": "one model for all tickers, trained on all their rows"}
-        ),
-    ] = Field("per_ticker", description="Tickers whose rows train a model.")
     class_weight: (
         Annotated[Literal["balanced"], ChoiceDescriptions({"balanced": "ups and downs have the same total weight"})]
         | ClassWeights
@@ -73,25 +76,38 @@ class LogisticRegression(Component):
     half_life: Annotated[StrictFloat, Unit("sessions"), Field(ge=1, le=1e9)] | None = Field(
         None, description="Age at which the weight of a training row has halved; null: no decay.", examples=[500]
     )
-    calibration: (
-        Annotated[
-            Literal["platt"],
-            ChoiceDescriptions(
-                {
-                    "platt": "Platt's sigmoid, fitted at each refit to the forecasts of earlier refits with a known "
-                    "outcome; with fewer than 250 of them forecasts are not changed"
-                }
-            ),
-        ]
-        | None
-    ) = Field(None, description="Calibration of the probabilities by the outcomes of earlier forecasts; null: none.")
-    degenerate: Annotated[
-        Literal["error", "base_rate"],
-        ChoiceDescriptions({"error": "stop", "base_rate": "forecast the share of ups among the training rows"}),
-    ] = Field("error", description="Action where no best fit exists: one class only, or separated classes.")
 
     @property
     def resolved_class_weight(self) -> Literal["balanced"] | tuple[float, float] | None:
         """The weights of downs and of ups, "balanced", or None."""
         weight = self.class_weight
         return (weight.down, weight.up) if isinstance(weight, ClassWeights) else weight
+
+    def fit_many(
+        self,
+        training_sets: Sequence[TrainingData],
+        *,
+        describe_refits: Sequence[DescribeRefit],
+        on_refits_done: RefitProgressCallback = ignore_refit_progress,
+    ) -> list[FittedModel]:
+        """Return the weights of all refits; see `quantlr.model.batched.fit.fit_many`."""
+        return fit_many(training_sets, self, describe_refits=describe_refits, on_refits_done=on_refits_done)
+
+    def for_audit(self) -> LogisticRegression:
+        """Return the model with a tight tolerance, which forecasts the base rate where no best fit exists."""
+        changes: dict[str, Any] = {"tol": min(self.tol, AUDIT_TOLERANCE), "degenerate": "base_rate"}
+        if self.solver == "newton":
+            changes["max_iter"] = max(self.max_iter, MIN_AUDIT_NEWTON_UPDATES)
+        return self.model_copy(update=changes)
+
+    def as_logistic_regression(self) -> LogisticRegression:
+        """Return the model itself."""
+        return self
+
+
+MODELS: tuple[type[Model], ...] = (LogisticRegression,)
+
+if TYPE_CHECKING:
+    AnyModel = Model
+else:
+    AnyModel = component_union(MODELS, default_kind="logistic_regression", base_class=Model)

@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from quantlr.core.errors import DegenerateFold
 from quantlr.core.values import Array, BoolArray, Dataset, Forecasts, IntArray
+from quantlr.model.base import Model
 from quantlr.model.config import LogisticRegression
 from quantlr.model.learning_rate import (
     NEAR_LIMIT_FACTOR,
@@ -55,15 +56,26 @@ class CoefficientPaths:
     raw_standard_errors: Array
 
     @property
-    def last_index_with_standard_errors(self) -> int | None:
-        """Position of the last refit that has standard errors, None if none has."""
-        known = np.flatnonzero(~np.isnan(self.standardized_standard_errors[:, 0]))
-        return int(known[-1]) if len(known) else None
+    def newest_index(self) -> int | None:
+        """Position of the last refit with standard errors, else of the last with coefficients; None without any."""
+        for values in (self.standardized_standard_errors, self.standardized_coefficients):
+            known = np.flatnonzero(~np.isnan(values[:, 0]))
+            if len(known):
+                return int(known[-1])
+        return None
+
+    @property
+    def has_standard_errors(self) -> bool:
+        """Whether any refit has standard errors."""
+        return not bool(np.isnan(self.standardized_standard_errors[:, 0]).all())
 
     @property
     def z_statistic(self) -> Array:
         """(refits, 1 + k) standardised coefficient over its standard error; NaN for a constant feature."""
         return np.asarray(self.standardized_coefficients / self.standardized_standard_errors)
+
+
+NO_COEFFICIENT_PATHS = CoefficientPaths(np.empty(0, dtype=np.int64), *(np.empty((0, 1)) for _ in range(4)))
 
 
 def sign_stability(coefficients: Array, degenerate: BoolArray) -> Array:
@@ -94,7 +106,7 @@ def standardize_weights(dataset: Dataset, raw_weights: Array, *, row_slice: slic
 
 def coefficient_paths(
     training_data: TrainingData,
-    model: LogisticRegression,
+    model: LogisticRegression | None,
     *,
     coefficients: Array,
     degenerate: BoolArray,
@@ -133,7 +145,7 @@ def coefficient_paths(
     Parameters
     ----------
     training_data : rows, labels and folds.
-    model : whose penalty and weights of rows apply.
+    model : whose penalty and weights of rows apply; None for another kind of model, without standard errors.
     coefficients : (refits, 1 + k) intercept and weights of every refit, in raw units.
     degenerate : (refits,) whether a refit has no best fit.
     hac_lags : lags in sessions of the long-run variance; None takes rows as independent.
@@ -146,6 +158,8 @@ def coefficient_paths(
     mean, std = training_data.scaling.mean[refits], training_data.scaling.std[refits]
     scaled = np.column_stack([raw[:, 0] + (raw[:, 1:] * mean).sum(axis=1), raw[:, 1:] * std])
     errors, raw_errors = np.full_like(raw, np.nan), np.full_like(raw, np.nan)
+    if model is None:
+        return CoefficientPaths(refits, scaled, errors, raw, raw_errors)
     fitted = np.flatnonzero(~degenerate[refits])
     max_errors = max_refits_with_standard_errors or max_refits
     for index in fitted[evenly_spaced_indices(len(fitted), max_points=max_errors)].tolist():
@@ -230,6 +244,9 @@ class LossCurves:
         return np.maximum(self.loss - self.min_loss[:, None], 0.0)
 
 
+NO_LOSS_CURVES = LossCurves(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty((0, 1)), np.empty(0))
+
+
 @dataclass(frozen=True, slots=True)
 class ModelDiagnostics:
     """Diagnostics of one model.
@@ -239,26 +256,26 @@ class ModelDiagnostics:
     name : of the ticker, or "pooled".
     feature_names : (k,) names of the features.
     first_session : (all refits,) position of the first session that each refit forecasts.
-    learning_rate_study : of the last refit that has a best fit; None without one.
-    loss_curves, coefficient_paths : of refits spread evenly over the walk-forward; loss curves only of those that have
-        a best fit.
+    coefficient_paths : of refits spread evenly over the walk-forward; of no refit for a model without coefficients.
+    loss_curves : of such refits that have a best fit; of no refit for a model that is no logistic regression.
+    learning_rate_study : of the last refit that has a best fit; None without one, or of another model.
     hac_lags : lags in sessions of the standard errors; None if rows are taken as independent.
     """
 
     name: str
     feature_names: tuple[str, ...]
     first_session: IntArray
-    learning_rate_study: LearningRateStudy | None
-    loss_curves: LossCurves
-    coefficient_paths: CoefficientPaths
-    hac_lags: int | None
+    coefficient_paths: CoefficientPaths = NO_COEFFICIENT_PATHS
+    loss_curves: LossCurves = NO_LOSS_CURVES
+    learning_rate_study: LearningRateStudy | None = None
+    hac_lags: int | None = None
 
 
 def diagnose_model(
     dataset: Dataset,
     forecasts: Forecasts,
     split_spec: WalkForwardSpec,
-    model: LogisticRegression,
+    model: Model,
     functions: WalkForwardFunctions = DEFAULT_FUNCTIONS,
     *,
     ticker: str | None = None,
@@ -285,6 +302,10 @@ def diagnose_model(
     Raises
     ------
     ValueError : the ticker has no model of its own, or `split_spec` is not that of the forecasts.
+
+    Notes
+    -----
+    Loss curves, learning rates and standard errors are those of a logistic regression: other models have none.
     """
     ticker_index = _model_ticker_index(forecasts, ticker)
     refits = forecasts.refits
@@ -300,30 +321,26 @@ def diagnose_model(
     entries = split.n_training_pairs / len(first_session) * (1 + len(split.feature_names))
     max_errors = max(min(max_coefficient_refits, int(MAX_STANDARD_ERROR_ENTRIES / entries)), 2)
     curve_refits = fitted[evenly_spaced_indices(len(fitted), max_points=max_loss_curves)].tolist()
-    study = None
+    logistic, paths, curves, study = model.as_logistic_regression(), NO_COEFFICIENT_PATHS, NO_LOSS_CURVES, None
     # As in the walk-forward, several BLAS threads would make the small matrix products slower.
     with threadpool_limits(1, user_api="blas"):
-        if len(fitted):
-            # With a large `model.tol` the fit may end before it shows that weights grow without bound.
-            with suppress(DegenerateFold):
-                study = compute_learning_rate_study(training, model, refit_index=int(fitted[-1]))
-        return ModelDiagnostics(
-            name=split.name,
-            feature_names=refits.columns,
-            first_session=first_session,
-            learning_rate_study=study,
-            loss_curves=compute_loss_curves(training, model, refit_indices=curve_refits, max_iterations=max_iterations),
-            coefficient_paths=coefficient_paths(
+        if refits.has_coefficients:
+            paths = coefficient_paths(
                 training,
-                model,
+                logistic,
                 coefficients=refits.coefficients[is_of_model],
                 degenerate=degenerate,
                 hac_lags=hac_lags,
                 max_refits=max_coefficient_refits,
                 max_refits_with_standard_errors=max_errors,
-            ),
-            hac_lags=hac_lags,
-        )
+            )
+        if logistic:
+            curves = compute_loss_curves(training, logistic, refit_indices=curve_refits, max_iterations=max_iterations)
+        if logistic and len(fitted):
+            # With a large `model.tol` the fit may end before it shows that weights grow without bound.
+            with suppress(DegenerateFold):
+                study = compute_learning_rate_study(training, logistic, refit_index=int(fitted[-1]))
+    return ModelDiagnostics(split.name, refits.columns, first_session, paths, curves, study, hac_lags)
 
 
 def compute_loss_curves(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from quantlr.core.values import Array
-from quantlr.model.config import LogisticRegression
 from quantlr.model.logistic import LogisticLoss, logit
 from quantlr.model.solvers import FIRST_ORDER_SOLVERS, SolverResult, learning_rates, newton
 from quantlr.model.training import SAMPLE_ROWS, TrainingData, make_loss
+
+if TYPE_CHECKING:
+    from quantlr.model.config import LogisticRegression
 
 WARM_START_SAMPLE_ROWS = (SAMPLE_ROWS // 8, SAMPLE_ROWS, 8 * SAMPLE_ROWS)
 """Rows of the samples that are fitted for a warm start, each starting from the weights of the one before."""

@@ -25,14 +25,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from quantlr.core.errors import LearningRateTooLarge
 from quantlr.core.values import Array, BoolArray, IntArray
-from quantlr.model.config import LogisticRegression
 from quantlr.model.logistic import LogisticLoss
+
+if TYPE_CHECKING:
+    from quantlr.model.config import LogisticRegression
 
 MAX_HALVINGS = 30
 """Number of times that a step is halved before that of the Hessian bound is taken."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from quantlr.core.values import Array, BoolArray, Folds, IntArray
-from quantlr.model.config import LogisticRegression
 from quantlr.model.logistic import LogisticLoss
 from quantlr.model.splits import fold_sums
 from quantlr.model.standardize import Scaling, local_units, to_local_units
+
+if TYPE_CHECKING:
+    from quantlr.model.config import LogisticRegression
 
 SAMPLE_ROWS = 2**14
 """Rows of a sample for the start of a solver."""
@@ -60,6 +63,12 @@ class TrainingData:
 
         n_rows, n_ups = fold_sums(label_and_up_masks, self.folds).astype(np.int64)
         return n_rows, n_ups
+
+    def refit_rows(self, refit_index: int) -> IntArray:
+        """Return the positions of the rows with a label that train a refit, over all tickers."""
+        rows = [np.arange(ticker.train_start[refit_index], ticker.train_stop[refit_index]) for ticker in self.folds]
+        joined = np.concatenate(rows)
+        return np.asarray(joined[~np.isnan(self.y[joined])])
 
     def row_sessions(self, rows: slice) -> IntArray:
         """Return the session of each of some rows; the position of the row where sessions are not known."""

@@ -6,7 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from quantlr.core.values import Array, Folds
+from quantlr.core.values import Array, Folds, IntArray
+from quantlr.model.base import FittedModel
+from quantlr.model.calibration import Calibration
+from quantlr.model.logistic import sigmoid
 from quantlr.model.windows import overlapping_refit_slices
 
 PROBABILITIES_PER_BLOCK = 2**16
@@ -20,7 +23,9 @@ Single precision takes a third of the time. It is right to 1e-8 in a probability
 """
 
 
-def training_probability_stats(X: Array, up: Array, folds: Folds, weights: Array) -> Array:
+def training_probability_stats(
+    X: Array, up: Array, folds: Folds, fitted: FittedModel, calibration: Calibration | None = None
+) -> Array:
     """Return up-rate, mean probability and its standard deviation over the training rows of each refit, (3, refits).
 
     All three are of one ticker's own labelled training rows, whichever rows trained the refit; NaN without any. The
@@ -30,12 +35,13 @@ def training_probability_stats(X: Array, up: Array, folds: Folds, weights: Array
     ----------
     X, up : (rows, k) features and (rows,) labels of the model; NaN is no label.
     folds : of the ticker.
-    weights : (refits, 1 + k) intercept and weights of the raw features, which give the log odds as they are forecast.
+    fitted, calibration : what the refits have learnt, and the correction of their forecasts; None: there is none.
 
     Notes
     -----
     A fit that has an intercept and no weights of rows has the up-rate as its mean probability, to its tolerance. The
     mean is summed all the same: the standard deviation needs the probabilities, of which the sum takes little time.
+    The probabilities of a model without coefficients are computed refit by refit.
     """
     first, last = int(folds.train_start.min()), int(folds.train_stop.max())
     labelled = np.flatnonzero(~np.isnan(up[first:last]))
@@ -46,6 +52,29 @@ def training_probability_stats(X: Array, up: Array, folds: Folds, weights: Array
     with np.errstate(invalid="ignore"):
         up_rate = (n_ups[stop] - n_ups[start]) / (stop - start)
     X = X[first:last][labelled]
+    if not fitted.coefficients.size:
+        return np.stack([up_rate, *_mean_and_std_by_log_odds(X, fitted, calibration, start, stop)])
+    weights = fitted.coefficients if calibration is None else calibration.correct_weights(fitted.coefficients)
+    return np.stack([up_rate, *_mean_and_std_by_weights(X, weights, start, stop)])
+
+
+def _mean_and_std_by_log_odds(
+    X: Array, fitted: FittedModel, calibration: Calibration | None, start: IntArray, stop: IntArray
+) -> Array:
+    """Return mean and standard deviation of each refit's probabilities, (2, refits), of any model."""
+    mean_and_std = np.full((2, len(start)), np.nan)
+    for refit in np.flatnonzero(stop > start).tolist():
+        refit_index = np.full(stop[refit] - start[refit], refit)
+        log_odds = fitted.log_odds(X[start[refit] : stop[refit]], refit_index)
+        if calibration is not None:
+            log_odds = calibration.correct_log_odds(log_odds, refit_index)
+        probability = sigmoid(log_odds)
+        mean_and_std[:, refit] = probability.mean(), probability.std()
+    return mean_and_std
+
+
+def _mean_and_std_by_weights(X: Array, weights: Array, start: IntArray, stop: IntArray) -> Array:
+    """Return the same where the log odds are linear, from (refits, 1 + k) intercepts and weights of raw features."""
     first_refit = int((stop > start).argmax())
     first_rows = X[start[first_refit] : stop[first_refit]]
     center, scale = first_rows.mean(axis=0), first_rows.std(axis=0)
@@ -56,10 +85,10 @@ def training_probability_stats(X: Array, up: Array, folds: Folds, weights: Array
     is_inexact = mean_and_std[1] < MIN_FLOAT32_STD
     if is_inexact.any():
         mean_and_std[:, is_inexact] = _probability_mean_and_std(X, local_weights, start, stop)[:, is_inexact]
-    return np.stack([up_rate, *mean_and_std])
+    return mean_and_std
 
 
-def _probability_mean_and_std(X: Any, weights: Array, start: Any, stop: Any) -> Array:
+def _probability_mean_and_std(X: Any, weights: Array, start: IntArray, stop: IntArray) -> Array:
     """Return mean and standard deviation of each refit's probabilities, (2, refits), in the precision of `X`.
 
     Parameters

@@ -15,9 +15,8 @@ from quantlr.core.parallel import map_in_processes
 from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.timing import NOT_YET_KNOWN, iso_date
 from quantlr.core.values import Array, Dataset, Folds, Forecasts, IntArray, Note, Refits
-from quantlr.model.batched.fit import FitResults, RefitProgressCallback, fit_many, ignore_refit_progress
+from quantlr.model.base import FittedModel, Model, RefitProgressCallback, ignore_refit_progress
 from quantlr.model.calibration import Calibration, fit_platt_calibration
-from quantlr.model.config import LogisticRegression
 from quantlr.model.logistic import sigmoid
 from quantlr.model.splits import WalkForwardSpec, fold_target_stats, make_folds, make_pooled_folds
 from quantlr.model.standardize import Scaling, fold_scaling
@@ -36,6 +35,11 @@ COLLINEAR_CONDITION_NUMBER = 100.0
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 
+def fit_refits(training_sets: Sequence[TrainingData], model: Model, **callbacks: Any) -> list[FittedModel]:
+    """Return what a model learns in all refits of several tickers; see `Model.fit_many`."""
+    return model.fit_many(training_sets, **callbacks)
+
+
 @dataclass(frozen=True, slots=True)
 class WalkForwardFunctions:
     """The functions of a walk-forward, in the order of their use; an audit or a test may replace one.
@@ -45,8 +49,8 @@ class WalkForwardFunctions:
     make_ticker_folds : (n_rows, split_spec, horizon) to one ticker's folds; `make_folds`.
     make_folds_for_all_tickers : (dataset, split_spec) to the folds of a pooled model; `make_pooled_folds`.
     compute_scaling : (X, folds, has_label) to each refit's mean and standard deviation; `fold_scaling`.
-    fit_refits : (training_sets, model, describe_refits, on_refits_done) to the weights of the refits of several
-        models; `fit_many`.
+    fit_refits : (training_sets, model, describe_refits, on_refits_done) to what is learnt in the refits of several
+        tickers; `Model.fit_many`.
     compute_target_stats : (up, horizon_return, folds) to base rates and mean returns; `fold_target_stats`.
     fit_calibration : (log_odds, up, folds, model) to the correction of forecasts; `fit_platt_calibration`.
     """
@@ -54,7 +58,7 @@ class WalkForwardFunctions:
     make_ticker_folds: Callable[..., Folds] = make_folds
     make_folds_for_all_tickers: Callable[..., list[Folds]] = make_pooled_folds
     compute_scaling: Callable[..., Scaling] = fold_scaling
-    fit_refits: Callable[..., list[FitResults]] = fit_many
+    fit_refits: Callable[..., list[FittedModel]] = fit_refits
     compute_target_stats: Callable[..., Array] = fold_target_stats
     fit_calibration: Callable[..., Calibration] = fit_platt_calibration
 
@@ -78,7 +82,7 @@ class ModelSplit:
     refit_dates : (refits,) the dates of these sessions.
     folds : of each ticker, counted from the model's first row.
     feature_names : (k,) names of the features.
-    model : penalty, solver and its settings.
+    model : the classifier.
     functions : the functions of the walk-forward.
     """
 
@@ -93,7 +97,7 @@ class ModelSplit:
     refit_dates: Any
     folds: tuple[Folds, ...]
     feature_names: tuple[str, ...]
-    model: LogisticRegression
+    model: Model
     functions: WalkForwardFunctions
 
     def make_training_data(self) -> TrainingData:
@@ -134,7 +138,7 @@ def gather_forecast_rows(model_splits: Sequence[ModelSplit], dataset_row_values:
 def make_model_splits(
     dataset: Dataset,
     split_spec: WalkForwardSpec,
-    model: LogisticRegression,
+    model: Model,
     functions: WalkForwardFunctions = DEFAULT_FUNCTIONS,
 ) -> tuple[list[ModelSplit], list[Note]]:
     """Return rows and folds of each model, and a note for every ticker that is too short for one fold.
@@ -175,7 +179,7 @@ def _make_split(
     ticker_index: int,
     rows: slice,
     folds: tuple[Folds, ...],
-    model: LogisticRegression,
+    model: Model,
     functions: WalkForwardFunctions,
 ) -> ModelSplit:
     session, is_pooled = dataset.session[rows], ticker_index < 0
@@ -207,14 +211,14 @@ class ModelForecasts:
     Attributes
     ----------
     log_odds : (forecasts,) of an up move, in the order of `ModelSplit.take_forecast_rows`.
-    fit_results, calibration : weights of the refits, and the correction of their forecasts.
+    fitted, calibration : what the refits have learnt, and the correction of their forecasts.
     target_stats : (4, refits) base rate, mean gain, mean loss and standard deviation of each refit's training rows.
     probability_stats : (3, forecasts) `training_probability_stats` of each forecast's refit and ticker.
     notes : notes on the model's features and fits.
     """
 
     log_odds: Array
-    fit_results: FitResults
+    fitted: FittedModel
     calibration: Calibration | None
     target_stats: Array
     probability_stats: Array
@@ -224,14 +228,14 @@ class ModelForecasts:
     def platt_coefficients(self) -> Array:
         """(refits, 2) intercept and slope of the calibration; 0 and 1 without one."""
         if self.calibration is None:
-            return np.tile([0.0, 1.0], (len(self.fit_results.iterations), 1))
+            return np.tile([0.0, 1.0], (len(self.fitted.converged), 1))
         return self.calibration.platt_coefficients
 
 
 def walk_forward(
     dataset: Dataset,
     split_spec: WalkForwardSpec,
-    model: LogisticRegression,
+    model: Model,
     functions: WalkForwardFunctions = DEFAULT_FUNCTIONS,
     *,
     workers: int = 1,
@@ -293,52 +297,50 @@ def forecast_models(
     """Return the forecasts of some models of one walk-forward: scaled, fitted, and calibrated if configured."""
     training_sets = [split.make_training_data() for split in model_splits]
     describe_refits, model = [split.describe_refit for split in model_splits], model_splits[0].model
-    fit_refits = model_splits[0].functions.fit_refits
-    fits = fit_refits(training_sets, model, describe_refits=describe_refits, on_refits_done=on_refits_done)
+    fit = model_splits[0].functions.fit_refits
+    fits = fit(training_sets, model, describe_refits=describe_refits, on_refits_done=on_refits_done)
     return [_make_model_forecasts(*parts) for parts in zip(model_splits, training_sets, fits, strict=True)]
 
 
-def _make_model_forecasts(split: ModelSplit, training_data: TrainingData, fit_results: FitResults) -> ModelForecasts:
+def _make_model_forecasts(split: ModelSplit, training_data: TrainingData, fitted: FittedModel) -> ModelForecasts:
     functions = split.functions
-    log_odds = np.concatenate([_forecast_log_odds(split.X, ticker, fit_results.coefficients) for ticker in split.folds])
+    log_odds = np.concatenate([_forecast_log_odds(split.X, ticker, fitted) for ticker in split.folds])
     calibration = None
     if split.model.calibration == "platt":
         calibration = functions.fit_calibration(log_odds, split.take_forecast_rows(split.up), split.folds, split.model)
         log_odds = calibration.correct_log_odds(log_odds, split.forecast_refit_indices())
     target_stats = functions.compute_target_stats(split.up, split.horizon_return, split.folds)
-    weights = fit_results.coefficients if calibration is None else calibration.correct_weights(fit_results.coefficients)
     probability_stats = [
         np.repeat(
-            training_probability_stats(split.X, split.up, ticker, weights), ticker.test_stop - ticker.test_start, 1
+            training_probability_stats(split.X, split.up, ticker, fitted, calibration),
+            ticker.test_stop - ticker.test_start,
+            axis=1,
         )
         for ticker in split.folds
     ]
-    notes = tuple(_iter_model_notes(split, training_data.scaling, fit_results))
-    return ModelForecasts(
-        log_odds, fit_results, calibration, target_stats, np.concatenate(probability_stats, axis=1), notes
-    )
+    notes = tuple(_iter_model_notes(split, training_data.scaling, fitted))
+    return ModelForecasts(log_odds, fitted, calibration, target_stats, np.concatenate(probability_stats, axis=1), notes)
 
 
-def _forecast_log_odds(X: Array, folds: Folds, coefficients: Array) -> Array:
-    """Return the log odds of one ticker's forecasts, each by the weights of its refit."""
-    weights = np.repeat(coefficients, folds.test_stop - folds.test_start, axis=0)
-    test_X = X[folds.test_start[0] : folds.test_stop[-1]]
-    return np.asarray(weights[:, 0] + np.einsum("ij,ij->i", weights[:, 1:], test_X))
+def _forecast_log_odds(X: Array, folds: Folds, fitted: FittedModel) -> Array:
+    """Return the log odds of one ticker's forecasts, each by its refit."""
+    refit_index = np.repeat(np.arange(len(folds)), folds.test_stop - folds.test_start)
+    return fitted.log_odds(X[folds.test_start[0] : folds.test_stop[-1]], refit_index)
 
 
-def _iter_model_notes(model_split: ModelSplit, scaling: Scaling, fit_results: FitResults) -> Iterable[Note]:
+def _iter_model_notes(model_split: ModelSplit, scaling: Scaling, fitted: FittedModel) -> Iterable[Note]:
     name = model_split.name
     counts = (scaling.std == 0).sum(axis=0).tolist()
     for feature, count in zip(model_split.feature_names, counts, strict=True):
         if count:
             text = f"{feature} was constant over a refit's training rows and weighs 0 there"
             yield Note("model", text, ticker=name, count=count)
-    if fit_results.degenerate.any():
+    if fitted.degenerate.any():
         text = "refits had no best fit (one class, or classes that a hyperplane separates) and forecast the base rate"
-        yield Note("model", text, ticker=name, count=int(fit_results.degenerate.sum()))
-    if fit_results.condition_number >= COLLINEAR_CONDITION_NUMBER:
+        yield Note("model", text, ticker=name, count=int(fitted.degenerate.sum()))
+    if fitted.condition_number >= COLLINEAR_CONDITION_NUMBER:
         effect = "single coefficients are uncertain, the forecasts are not affected"
-        text = f"features are nearly collinear (condition number {fit_results.condition_number:.3g}): {effect}"
+        text = f"features are nearly collinear (condition number {fitted.condition_number:.3g}): {effect}"
         yield Note("model", text, ticker=name)
 
 
@@ -349,7 +351,7 @@ def _join_forecasts(
     stats = [part.target_stats[:, refits] for part, refits in zip(model_forecasts, refit_indices, strict=True)]
     base_rate, mean_gain, mean_loss, std = np.concatenate(stats, axis=1)
     up_rate, probability_mean, probability_std = np.concatenate([p.probability_stats for p in model_forecasts], axis=1)
-    fits = [part.fit_results for part in model_forecasts]
+    fits = [part.fitted for part in model_forecasts]
     fit_names = ("coefficients", "iterations", "max_abs_gradient", "converged", "degenerate")
     fit_arrays: dict[str, Any] = {name: np.concatenate([getattr(fit, name) for fit in fits]) for name in fit_names}
     refits = Refits(
@@ -403,6 +405,8 @@ def _iter_joint_notes(
         yield Note("model", "of Platt's sigmoids did not converge; raise model.max_iter", count=n_unconverged)
     n_unconverged = int((~refits.converged).sum())
     if n_unconverged:
-        largest = float(refits.max_abs_gradient.max())
-        text = f"fits did not converge; the largest gradient left is {largest:.2g}; raise model.max_iter or model.tol"
+        text = "fits did not converge"
+        if len(refits.max_abs_gradient):
+            largest = float(refits.max_abs_gradient.max())
+            text += f"; the largest gradient left is {largest:.2g}; raise model.max_iter or model.tol"
         yield Note("model", text, count=n_unconverged)

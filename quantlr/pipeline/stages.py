@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,25 @@ class PipelineStages:
 DEFAULT_STAGES = PipelineStages()
 
 
+def replaced_stage_names(stages: PipelineStages) -> dict[str, str]:
+    """Return the module and name of each function that replaces a stage or a function of the walk-forward."""
+
+    def functions_by_stage(used: PipelineStages) -> dict[str, Any]:
+        return {
+            field.name: getattr(part, field.name)
+            for part in (used, used.walk_forward_steps)
+            for field in fields(part)
+            if field.name != "walk_forward_steps"
+        }
+
+    defaults, replaced = functions_by_stage(DEFAULT_STAGES), {}
+    for stage, function in functions_by_stage(stages).items():
+        if function is not defaults[stage]:
+            named = function if hasattr(function, "__qualname__") else type(function)
+            replaced[stage] = f"{named.__module__}.{named.__qualname__}"
+    return replaced
+
+
 def dataset_from_config(
     config: RunConfig, prices: Prices, stages: PipelineStages = DEFAULT_STAGES, *, progress: Progress = ignore_progress
 ) -> Dataset:
@@ -79,7 +98,7 @@ def decision_context(
     config: RunConfig, prices: Prices, forecasts: Forecasts, stages: PipelineStages = DEFAULT_STAGES
 ) -> DecisionContext:
     """Return what a config's policy and overlays may use besides the forecasts."""
-    per_year = config.report.sessions_per_year
+    per_year = config.report.sessions_in_year(prices)
     return stages.decision_context(prices, forecasts, config.execution, sessions_per_year=per_year)
 
 
@@ -154,12 +173,13 @@ def run_backtest(
     ------
     NotEnoughHistory : no forecast has a known outcome yet.
     """
-    forecasts, per_year = decisions.forecasts, config.report.sessions_per_year
+    forecasts, per_year = decisions.forecasts, config.report.sessions_in_year(prices)
     require_known_outcome(forecasts.up, first_date=iso_date(prices.sessions[forecasts.session[0]]))
     counter = ProgressCounter("trading", 1, progress)
     result = stages.execute(decisions.positions, prices, config.execution, sessions_per_year=per_year)
     counter.step()
-    return RunData(prices, decisions.dataset, forecasts, decisions.positions, result)
+    replaced = replaced_stage_names(stages)
+    return RunData(prices, decisions.dataset, forecasts, decisions.positions, result, replaced)
 
 
 def run_stages(

@@ -11,12 +11,15 @@ import numpy as np
 import pandas as pd
 
 from quantlr.backtest.attribution import TickerAttribution, ticker_attribution
-from quantlr.backtest.metrics import EvaluatedForecasts, evaluate_forecasts
+from quantlr.backtest.metric_types import EvaluatedForecasts, evaluate_forecasts
 from quantlr.backtest.trades import trade_table
 from quantlr.config.run_config import RunConfig
+from quantlr.core.frequency import bar_unit
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Note, RunData
+from quantlr.model.config import LogisticRegression
 from quantlr.model.diagnostics import ModelDiagnostics, diagnose_model
+from quantlr.model.walk_forward import WalkForwardFunctions
 from quantlr.report.style import count_text
 from quantlr.report.summary import condense_notes, note_text, ticker_list_text
 
@@ -45,14 +48,20 @@ class PageContext:
 
     @classmethod
     def from_run(cls, config: RunConfig, run_data: RunData, metrics: dict[str, Any], notes: Iterable[Note]) -> Self:
-        """Return the context of a run; notes of one kind are condensed to one line."""
-        lines = tuple(note_text(note) for note in condense_notes(notes))
+        """Return the context of a run; notes of one kind are condensed to one line, and replaced stages come first."""
+        replaced = (f"stage {stage} was replaced by {name}" for stage, name in run_data.replaced_stages.items())
+        lines = (*replaced, *(note_text(note) for note in condense_notes(notes)))
         return cls(config, run_data, evaluate_forecasts(run_data.forecasts), metrics, lines)
 
     @property
     def nbytes(self) -> int:
         """Bytes of the run's arrays."""
         return _array_nbytes(self)
+
+    @property
+    def sessions_per_year(self) -> int:
+        """Sessions in a year, of the config or counted from the prices."""
+        return self.config.report.sessions_in_year(self.run_data.prices)
 
     @property
     def forecast_tickers(self) -> list[str]:
@@ -68,7 +77,7 @@ class PageContext:
     @cached_property
     def attribution(self) -> TickerAttribution:
         """Contribution, accuracy and Sharpe ratio of each ticker that has forecasts."""
-        data, per_year = self.run_data, self.config.report.sessions_per_year
+        data, per_year = self.run_data, self.sessions_per_year
         return ticker_attribution(data.result, data.forecasts, self.evaluated_forecasts, sessions_per_year=per_year)
 
     @property
@@ -77,10 +86,35 @@ class PageContext:
         tickers, counts = np.unique(self.run_data.forecasts.refits.ticker, return_counts=True)
         return int(tickers[counts.argmax()])
 
+    @property
+    def replaced_fit_stages(self) -> list[str]:
+        """The functions of the walk-forward that were replaced, so that the config does not say how it was fitted."""
+        names = {field.name for field in fields(WalkForwardFunctions)}
+        return [stage for stage in self.run_data.replaced_stages if stage in names]
+
+    @property
+    def model_name(self) -> str:
+        """The kind of the model, and the function that replaces its fit, if any."""
+        replaced = self.run_data.replaced_stages.get("fit_refits")
+        kind = str(self.config.model.kind)
+        return f"{kind}, its fit replaced by {replaced.rpartition('.')[2]}" if replaced else kind
+
+    @property
+    def logistic_regression(self) -> LogisticRegression | None:
+        """The logistic regression that was fitted; None if another model was, or a stage of the fit was replaced."""
+        return None if self.replaced_fit_stages else self.config.model.as_logistic_regression()
+
     @cached_property
     def model_diagnostics(self) -> ModelDiagnostics:
-        """Coefficients, loss curves and learning-rate study of the model that is drawn."""
+        """Coefficients, loss curves and learning-rate study of the model that is drawn, as far as it has them.
+
+        If a stage of the fit was replaced there are none, since they would be those of another fit.
+        """
         data, ticker = self.run_data, self.plotted_model_ticker_index
+        if self.replaced_fit_stages:
+            refits = data.forecasts.refits
+            name = "pooled" if ticker < 0 else data.forecasts.tickers[ticker]
+            return ModelDiagnostics(name, refits.columns, refits.session[refits.ticker == ticker])
         return diagnose_model(
             data.dataset,
             data.forecasts,
@@ -99,11 +133,16 @@ class PageContext:
         tickers = ticker_list_text(self.forecast_tickers, max_chars=60)
         features = count_text(len(data.dataset.columns), "feature")
         splits, execution, dates = config.walk_forward, config.execution, data.result.fill_dates
-        refits = "fitted once" if splits.refit_every == "never" else f"refitted every {splits.refit_every} sessions"
+        unit = bar_unit(self.sessions_per_year)
+        refits = "fitted once" if splits.refit_every == "never" else f"refitted every {splits.refit_every} {unit}s"
+        horizon = str(config.label.horizon) if unit == "session" else count_text(config.label.horizon, unit)
         pooled = "one model for all, " if config.model.scope == "pooled" else ""
+        model = "" if config.model.as_logistic_regression() else f"{config.model.kind}, "
+        model += "fit replaced, " if self.replaced_fit_stages else ""
         return (
-            f"{tickers}, {iso_date(dates[0])} to {iso_date(dates[-1])}; {features}, {pooled}{splits.window} window, "
-            f"{refits}, horizon {config.label.horizon}; fill {execution.fill}, {execution.trading_costs_text()}"
+            f"{model}{tickers}, {iso_date(dates[0])} to {iso_date(dates[-1])}; {features}, "
+            f"{pooled}{splits.window} window, {refits}, horizon {horizon}; fill {execution.fill}, "
+            f"{execution.trading_costs_text()}"
         )
 
 

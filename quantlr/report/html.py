@@ -74,7 +74,11 @@ def report_html(
     """
     files = [file for file in pictures if "/" not in file]
     embedded = [(file.partition(".")[0], pictures[file], png_data_uri(pictures[file].png_bytes)) for file in files]
-    tables = _deepest_drawdown_table(context), _trade_table(trades_by_side), _model_fit_table(context.metrics["model"])
+    tables = (
+        _deepest_drawdown_table(context),
+        _trade_table(trades_by_side),
+        _model_fit_table(context.metrics["model"], model_name=context.model_name),
+    )
     finding, basis = verdict_title_and_text(context)
     text = render_template(
         "report.html",
@@ -115,14 +119,22 @@ def _trade_table(trades_by_side: pd.DataFrame) -> TextTable:
     return TextTable("Trades, returns after costs, % of the position", sides, rows)
 
 
-def _model_fit_table(model_metrics: dict[str, Any]) -> TextTable:
+def _model_fit_table(model_metrics: dict[str, Any], *, model_name: str) -> TextTable:
+    """Return how the fits ended; the rows of a solver only for a logistic regression."""
+    solver_rows: tuple[tuple[str, tuple[str]], ...] = ()
+    if model_metrics["solver"]:
+        gradient = f"{model_metrics['max_abs_gradient']:.1e}, tolerance {model_metrics['tol']:.0e}"
+        solver_rows = (
+            ("Solver", (model_metrics["solver"],)),
+            ("Learning rate", (learning_rate_text(model_metrics),)),
+            ("Solver iterations per refit, mean", (number_text(model_metrics["iterations_mean"], decimals=1),)),
+            ("Solver iterations per refit, largest", (f"{model_metrics['iterations_max']:,}",)),
+            ("Largest gradient left", (gradient,)),
+        )
     rows = (
-        ("Solver", (model_metrics["solver"],)),
-        ("Learning rate", (learning_rate_text(model_metrics),)),
+        ("Kind", (model_name,)),
+        *solver_rows,
         ("Refits", (f"{model_metrics['refits']:,}",)),
-        ("Solver iterations per refit, mean", (number_text(model_metrics["iterations_mean"], decimals=1),)),
-        ("Solver iterations per refit, largest", (f"{model_metrics['iterations_max']:,}",)),
-        ("Largest gradient left", (f"{model_metrics['max_abs_gradient']:.1e}, tolerance {model_metrics['tol']:.0e}",)),
         ("Refits that did not converge", (f"{model_metrics['unconverged']:,}",)),
         ("Refits without an optimum (degenerate)", (f"{model_metrics['degenerate']:,}",)),
         ("Condition number of the features", (number_text(model_metrics["condition_number"], decimals=1),)),

@@ -14,7 +14,8 @@ from quantlr.core.timing import NOT_YET_KNOWN
 from quantlr.core.values import Array, Dataset, FeatureColumns, Folds, Forecasts, Labels, Positions, Prices
 from quantlr.data.dataset import compute_feature_columns
 from quantlr.data.labels import Label
-from quantlr.model.batched.fit import FitResults, fit_folds
+from quantlr.model.base import FittedModel
+from quantlr.model.batched.fit import fit_folds
 from quantlr.model.calibration import Calibration, fit_platt_calibration
 from quantlr.model.config import LogisticRegression
 from quantlr.model.splits import WalkForwardSpec, fold_target_stats, make_folds, make_pooled_folds
@@ -157,17 +158,17 @@ def scaling_with_test_rows(X: Array, folds: Sequence[Folds], *, has_label: Any) 
     return fold_scaling(X, [replace(ticker, train_stop=ticker.test_stop) for ticker in folds], has_label=has_label)
 
 
-def fit_each(fit: Callable[..., FitResults]) -> Callable[..., list[FitResults]]:
+def fit_each(fit: Callable[..., FittedModel]) -> Callable[..., list[FittedModel]]:
     """Return a function that fits the refits of several models, one model after another."""
 
-    def fit_models(training_sets: Sequence[TrainingData], model: LogisticRegression, **_: Any) -> list[FitResults]:
+    def fit_models(training_sets: Sequence[TrainingData], model: LogisticRegression, **_: Any) -> list[FittedModel]:
         return [fit(training, model) for training in training_sets]
 
     return fit_models
 
 
 @fit_each
-def shrinkage_chosen_on_test_rows(training: TrainingData, model: LogisticRegression) -> FitResults:
+def shrinkage_chosen_on_test_rows(training: TrainingData, model: LogisticRegression) -> FittedModel:
     """Shrink each refit's weights by the factor with the smallest error on its test rows."""
     fits = fit_folds(training, model)
     coefficients = fits.coefficients.copy()
@@ -181,17 +182,17 @@ def shrinkage_chosen_on_test_rows(training: TrainingData, model: LogisticRegress
 
 
 @fit_each
-def full_sample_class_weights(training: TrainingData, model: LogisticRegression) -> FitResults:
+def full_sample_class_weights(training: TrainingData, model: LogisticRegression) -> FittedModel:
     ups = np.nanmean(training.y)
     weight = np.where(training.y > 0, 0.5 / ups, 0.5 / (1.0 - ups))
     return fit_folds(replace(training, sample_weight=weight), model)
 
 
-def fit_sees_more(by: int, *, rows: int | None = None) -> Callable[..., list[FitResults]]:
+def fit_sees_more(by: int, *, rows: int | None = None) -> Callable[..., list[FittedModel]]:
     """Return a fit on `by` more rows than the folds have: of every refit, or of the one with `rows` training rows."""
 
     @fit_each
-    def fit(training: TrainingData, model: LogisticRegression) -> FitResults:
+    def fit(training: TrainingData, model: LogisticRegression) -> FittedModel:
         (folds,) = training.folds
         wrong = np.ones(len(folds), dtype=np.bool_) if rows is None else folds.train_stop - folds.train_start == rows
         longer = replace(folds, train_stop=np.minimum(folds.train_stop + by * wrong, len(training.X)))
@@ -201,7 +202,7 @@ def fit_sees_more(by: int, *, rows: int | None = None) -> Callable[..., list[Fit
 
 
 @fit_each
-def weights_averaged_with_next_refit(training: TrainingData, model: LogisticRegression) -> FitResults:
+def weights_averaged_with_next_refit(training: TrainingData, model: LogisticRegression) -> FittedModel:
     """Average each refit's weights with the next one's."""
     fits = fit_folds(training, model)
     later = np.vstack([fits.coefficients[1:], fits.coefficients[-1:]])

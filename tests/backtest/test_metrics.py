@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from quantlr.backtest import metrics
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.engine import backtest_with_benchmark
-from quantlr.backtest.metrics import BACKTEST_METRICS, FORECAST_METRICS, BacktestView, EvaluatedForecasts
+from quantlr.backtest.metric_types import (
+    SECTION_PATHS,
+    BacktestView,
+    EvaluatedForecasts,
+    Metric,
+    SignificanceInput,
+    evaluate_forecasts,
+)
+from quantlr.backtest.metrics import METRICS, find_metric, metrics_of_section, metrics_shown_in
 from quantlr.backtest.rolling import (
     deepest_drawdowns,
     monthly_returns,
@@ -20,12 +28,12 @@ from quantlr.backtest.rolling import (
     trailing_window_length,
     yearly_returns,
 )
-from quantlr.backtest.trades import trade_summary_by_side, trade_table
+from quantlr.core.errors import Fault
 from quantlr.core.values import BacktestResult, Positions
 from quantlr.stats import sharpe as sharpe_stats
 from sklearn import metrics as sk
 
-from markets import random_walk_prices
+from markets import forecasts, random_walk_prices
 
 
 def backtest_of(net: list[float], *, cost: float = 0.0, weight: float = 1.0, cash: float = 0.0) -> BacktestResult:
@@ -52,23 +60,17 @@ def backtest_of(net: list[float], *, cost: float = 0.0, weight: float = 1.0, cas
 
 
 def view_of(net: list[float], **keys: Any) -> BacktestView:
-    return BacktestView.from_result(backtest_of(net, **keys), sessions_per_year=252)
+    return BacktestView(backtest_of(net, **keys), sessions_per_year=252)
 
 
 def random_evaluated(seed: int, n: int = 300) -> EvaluatedForecasts:
     rng = np.random.default_rng(seed)
     up = (rng.random(n) < 0.55).astype(np.float64)
     log_odds = 0.4 * (up - 0.5) + rng.normal(0, 0.4, n)
-    return EvaluatedForecasts(
-        log_odds=log_odds,
-        probability=1 / (1 + np.exp(-log_odds)),
-        up=up,
-        base_rate=np.clip(0.55 + rng.normal(0, 0.03, n), 0.1, 0.9),
-        ticker=np.zeros(n, dtype=np.int64),
-        session=np.arange(n),
-        has_dependent_outcomes=False,
-        horizon=1,
-    )
+    probability = 1 / (1 + np.exp(-log_odds))
+    base_rate = np.clip(0.55 + rng.normal(0, 0.03, n), 0.1, 0.9)
+    values = forecasts(probability, ticker=np.zeros(n, dtype=np.int64), session=np.arange(n))
+    return evaluate_forecasts(replace(values, log_odds=log_odds, up=up, base_rate=base_rate))
 
 
 @given(seed=st.integers(0, 10_000))
@@ -80,7 +82,7 @@ def test_forecast_metrics_equal_scikit_learn(seed: int) -> None:
         sk.accuracy_score(forecasts.up, forecasts.base_rate > 0.5)
     )
     assert metrics.up_rate(forecasts) == pytest.approx(forecasts.up.mean())
-    assert FORECAST_METRICS["accuracy_always_up"](forecasts) == metrics.up_rate(forecasts)
+    assert find_metric("accuracy_always_up").compute(forecasts) == metrics.up_rate(forecasts)
     assert metrics.log_loss(forecasts) == pytest.approx(sk.log_loss(forecasts.up, forecasts.probability), abs=1e-12)
     assert metrics.base_rate_log_loss(forecasts) == pytest.approx(
         sk.log_loss(forecasts.up, forecasts.base_rate), abs=1e-12
@@ -145,9 +147,10 @@ def test_significance_metrics_by_trials_and_benchmark() -> None:
     benchmark_net = net - np.random.default_rng(4).normal(0.0004, 0.002, 900)
     benchmark = backtest_of(benchmark_net.tolist(), cost=0.002)
     run = replace(view_of(net.tolist()), result=replace(backtest_of(net.tolist(), cost=0.001), benchmark=benchmark))
+    significance = metrics_of_section("significance")
     single, several = (
-        metrics.significance_metrics(run),
-        metrics.significance_metrics(run, n_trials=9, sharpe_variance=0.01**2),
+        {metric.key: metric.compute(SignificanceInput(run, random_evaluated(1), *trials)) for metric in significance}
+        for trials in ((), (9, 0.01**2))
     )
     assert single["trials"] == 1
     assert single["deflated_sharpe"] == single["probabilistic_sharpe"]
@@ -162,7 +165,8 @@ def test_significance_metrics_by_trials_and_benchmark() -> None:
     assert single["above_benchmark"]["low95"] == pytest.approx(
         (ahead.mean() - 1.645 * error) * 252, abs=0.2 * error * 252
     )
-    assert metrics.significance_metrics(view_of(net.tolist()))["above_benchmark"] is None
+    without_benchmark = SignificanceInput(view_of(net.tolist()), random_evaluated(1))
+    assert metrics.annual_excess_over_benchmark(without_benchmark) is None
 
 
 def test_growth_by_arithmetic() -> None:
@@ -214,7 +218,7 @@ def test_break_even_cost_makes_the_total_net_return_zero() -> None:
     free = backtest_with_benchmark(
         positions, prices, ExecutionSpec(commission_bps=0, slippage_bps=0), sessions_per_year=252
     )
-    even = metrics.break_even_cost_bps(free)
+    even = metrics.break_even_cost_bps(BacktestView(free, 252))
     assert even is not None
     assert net(even) == pytest.approx(0.0, abs=1e-12)
 
@@ -233,7 +237,7 @@ def test_undefined_metrics_are_none() -> None:
     assert metrics.win_rate(flat) is None
     assert metrics.profit_factor(flat) is None
     assert metrics.n_trades(flat) == 0
-    assert metrics.break_even_cost_bps(replace(flat.result, turnover=np.zeros(30))) is None
+    assert metrics.break_even_cost_bps(BacktestView(replace(flat.result, turnover=np.zeros(30)), 252)) is None
     assert metrics.annual_volatility(view_of([0.01])) is None
     one_class = replace(random_evaluated(1), up=np.ones(300))
     assert metrics.area_under_roc(one_class) is None
@@ -242,47 +246,82 @@ def test_undefined_metrics_are_none() -> None:
 
 
 def test_every_metric_is_documented() -> None:
-    for metric in (*FORECAST_METRICS.values(), *BACKTEST_METRICS.values()):
-        assert (metric.__doc__ or "").strip()
+    for metric in METRICS:
+        for function in filter(None, (metric.compute, metric.interval, metric.baseline)):
+            assert (function.__doc__ or "").strip()
 
 
-def test_trades_by_arithmetic() -> None:
-    """Long over two sessions, short over one, flat, then long again and still open."""
-    prices = random_walk_prices(5, n_sessions=10)
-    weight = np.array([[0.0], [1], [1], [-1], [0], [1], [1], [1], [1], [1]])
-    execution = ExecutionSpec(fill="close", commission_bps=10, slippage_bps=0, borrow_bps_per_year=0)
-    result = backtest_with_benchmark(
-        Positions(prices.tickers, prices.sessions, weight), prices, execution, sessions_per_year=252
+def test_every_value_is_where_its_section_says_with_interval_and_baseline() -> None:
+    """A forecast by the base rate itself has the baseline's accuracy and log loss."""
+    forecasts = random_evaluated(1)
+    as_base_rate = replace(
+        forecasts, probability=forecasts.base_rate, log_odds=np.log(forecasts.base_rate / (1 - forecasts.base_rate))
     )
-    close, dates = prices.close[:, 0], prices.sessions
-    computed = trade_table(result)
-    assert computed["side"].tolist() == ["long", "short", "long"]
-    assert computed["entry"].tolist() == [dates[1], dates[3], dates[5]]
-    assert computed["exit"].iloc[:2].tolist() == [dates[3], dates[4]]
-    assert pd.isna(computed["exit"].iloc[2])
-    assert computed["sessions"].tolist() == [2, 1, 4]
-    np.testing.assert_allclose(computed["entry_price"], close[[1, 3, 5]])
-    np.testing.assert_allclose(computed["exit_price"], close[[3, 4, 9]])
-    np.testing.assert_allclose(
-        computed["return"], [close[3] / close[1] - 1, 1 - close[4] / close[3], close[9] / close[5] - 1]
-    )
-    np.testing.assert_allclose(computed["cost"].iloc[0], 0.002)
-    np.testing.assert_allclose(computed["cost"].iloc[2], 0.001)
+    run = view_of(np.random.default_rng(3).normal(0.001, 0.01, 300).tolist())
+    sources = {
+        "forecast": as_base_rate, "backtest": run, "strategy_only": run,
+        "significance": SignificanceInput(run, forecasts),
+    }  # fmt: skip
+    values: dict[str, dict[str, Any]] = {section: {} for section in SECTION_PATHS}
+    for metric in METRICS:
+        values[metric.section] |= metric.compute_values(sources[metric.section])
+    assert sum(map(len, values.values())) == len(METRICS) + sum(
+        (metric.interval is not None) + (metric.baseline is not None) for metric in METRICS
+    ), "no key stands for two numbers"
+    strategy = values["backtest"]
+    backtest = {"strategy": strategy, "benchmark": dict.fromkeys(strategy, "benchmark"), **values["strategy_only"]}
+    written = {"forecast": values["forecast"], "backtest": backtest, "significance": values["significance"]}
+    for metric in METRICS:
+        value, baseline = values[metric.section][metric.key], metric.baseline_value(written)
+        assert metric.value(written) == (value[metric.shown_key] if metric.shown_key and value else value)
+        if metric.baseline:
+            assert baseline == pytest.approx(value)
+        else:
+            assert baseline == ("benchmark" if metric.section == "backtest" else None)
+        if metric.interval and value is not None:
+            low, high = metric.interval_value(written)
+            assert low <= value <= high
 
 
-@given(seed=st.integers(0, 10_000))
-def test_trades_include_all_costs_and_sessions(seed: int) -> None:
-    prices = random_walk_prices(seed, n_sessions=60, n_tickers=3, with_gaps=True)
-    rng = np.random.default_rng(seed)
-    weight = rng.choice([-1 / 3, 0.0, 1 / 3], (60, 3))
-    weight[np.isnan(prices.bars_to_sessions(prices.close))] = np.nan
-    result = backtest_with_benchmark(
-        Positions(prices.tickers, prices.sessions, weight), prices, ExecutionSpec(), sessions_per_year=252
-    )
-    computed = trade_table(result)
-    assert (computed["cost"] * computed["size"]).sum() == pytest.approx(result.cost.sum(), rel=1e-9)
-    assert computed["sessions"].sum() == (result.weight != 0).sum()
-    assert (computed["cost"] > 0).all()
+@pytest.mark.parametrize(
+    ("section", "options", "words"),
+    [
+        ("backtest", {"shown_in": ("terminal",)}, ["needed a name", "terminal"]),
+        ("significance", {"name": "x", "shown_in": ("sweep",)}, ["'sweep' shows", "strategy_only, forecast"]),
+        ("forecast", {"name": "x", "shown_in": ("ticker",)}, ["'ticker' shows", "backtest", "found section forecast"]),
+    ],
+)  # fmt: skip
+def test_entry_that_cannot_be_shown_is_refused(section: Any, options: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(ValueError, match="metric own: ") as refusal:
+        Metric("own", section, metrics.cagr, **options)
+    assert all(word in str(refusal.value) for word in words)
+
+
+def test_trades_of_a_backtest_without_tickers_are_refused() -> None:
+    result = backtest_of([0.01, -0.01])
+    nothing: dict[str, Any] = {
+        name: np.empty((len(getattr(result, name)), 0)) for name in ("price", "weight", "ticker_gross_return")
+    }
+    with pytest.raises(Fault, match="a metric of trades"):
+        metrics.n_trades(BacktestView(replace(result, tickers=(), **nothing), 252))
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "text"),
+    [
+        (find_metric("cagr"), 0.0598, "6.0%"), (find_metric("sharpe"), -0.456, "-0.46"),
+        (find_metric("n"), 4010, "4,010"), (find_metric("sharpe"), None, "-"), (find_metric("cagr"), float("nan"), "-"),
+    ],
+)  # fmt: skip
+def test_value_as_plain_text(metric: Metric, value: float | None, text: str) -> None:
+    assert metric.plain_text(value) == text
+
+
+def test_metrics_are_shown_in_the_order_of_the_registry() -> None:
+    terminal, either = metrics_shown_in("terminal"), metrics_shown_in("terminal", "trials")
+    assert list(terminal) == sorted(terminal, key=METRICS.index)
+    assert set(either) == {*terminal, *metrics_shown_in("trials")}
+    assert len(either) == len(set(either))
 
 
 def test_monthly_and_yearly_returns_compound_to_final_equity() -> None:
@@ -300,7 +339,7 @@ def test_monthly_and_yearly_returns_compound_to_final_equity() -> None:
 def test_rolling_accuracy_equals_means_over_windows(n: int, window: int) -> None:
     forecasts = random_evaluated(4, n)
     sessions = pd.bdate_range("2000-01-03", periods=n)
-    computed = rolling_accuracy(forecasts, sessions)
+    computed = rolling_accuracy(forecasts, sessions, sessions_per_year=252)
     assert computed.window == window
     assert computed.dates[0] == sessions[window - 1]
     hits = (forecasts.probability > 0.5) == (forecasts.up == 1)
@@ -353,7 +392,11 @@ def test_rolling_sharpe_equals_pandas(sessions: int, cash: float) -> None:
         backtest_of(list(rng.normal(0, 0.02, sessions))),
     )
     computed = rolling_sharpe(replace(strategy, benchmark=benchmark_net), sessions_per_year=250)
-    assert computed.window == trailing_window_length(sessions) == {1: 1, 2: 2, 4: 4, 90: 22, 800: 252}[sessions]
+    assert (
+        computed.window
+        == trailing_window_length(sessions, sessions_per_year=250)
+        == {1: 1, 2: 2, 4: 4, 90: 22, 800: 250}[sessions]
+    )
     for values, result in ((computed.strategy_sharpe, strategy), (computed.benchmark_sharpe, benchmark_net)):
         excess = pd.Series(result.net_return - result.session_cash_rate, index=result.sessions)
         windows = excess.rolling(computed.window)
@@ -376,26 +419,3 @@ def test_rolling_sharpe_band_holds_95_percent_under_no_skill() -> None:
     ]
     inside = np.mean([abs(rolling.strategy_sharpe[-1]) <= rolling.band_half_width for rolling in computed])
     assert inside == pytest.approx(0.95, abs=0.03)
-
-
-def test_trade_summary_by_side_equals_pandas_groups() -> None:
-    rng = np.random.default_rng(3)
-    table = pd.DataFrame(
-        {
-            "side": rng.choice(["long", "short"], 50),
-            "return": rng.normal(0, 0.02, 50),
-            "cost": 0.001,
-            "sessions": rng.integers(1, 9, 50),
-        }
-    )
-    computed, net_returns = trade_summary_by_side(table), table["return"] - table["cost"]
-    assert list(computed.index) == ["long", "short", "all"]
-    grouped = net_returns.groupby(table["side"])
-    for column, expected in (("mean", grouped.mean()), ("best", grouped.max()), ("worst", grouped.min())):
-        np.testing.assert_allclose(computed[column].iloc[:2], expected)
-    np.testing.assert_allclose(computed["won"].iloc[:2], (net_returns > 0).groupby(table["side"]).mean())
-    np.testing.assert_allclose(computed["sessions"].iloc[:2], table.groupby("side")["sessions"].median())
-    assert computed.loc["all", "trades"] == 50
-    assert computed.loc["all", "mean"] == pytest.approx(net_returns.mean())
-    assert list(trade_summary_by_side(table[table["side"] == "short"]).index) == ["short"]
-    assert trade_summary_by_side(table.iloc[:0]).empty

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 from quantlr.backtest import metrics
-from quantlr.backtest.metrics import EvaluatedForecasts
+from quantlr.backtest.metric_types import EvaluatedForecasts, evaluate_forecasts
 from quantlr.config.run_config import RunConfig, load_config
 from quantlr.core.values import Array, Prices
 from quantlr.model.walk_forward import walk_forward
@@ -139,7 +139,7 @@ def size_on_noise(
         rng = np.random.default_rng([seed, tickers, horizon, index])
         prices = noise_prices(rng, tickers, sessions=sessions, drift=drift)
         forecasts = walk_forward(dataset_from_config(config, prices), config.walk_forward, config.model)
-        test = metrics.directional_skill_test(metrics.evaluate_forecasts(forecasts))
+        test = metrics.directional_skill_test(evaluate_forecasts(forecasts))
         n_rejected += test is not None and test["p_value"] < 0.05
         n_claims += is_significant(clark_west_test(forecasts)["p_value"])
     label = f"{'drifting ' * (drift > 0)}noise of {sessions:,}, h = {horizon}, {tickers} ticker{'s'[: tickers > 1]}"
@@ -184,7 +184,7 @@ def ar1_accuracy_and_sharpe(series: int, seed: int) -> Iterator[Figure]:
     for index in range(series):
         rng = np.random.default_rng([seed, index])
         run_data = run_stages(config, from_log_returns(1e-4 * ar1_series(rng, 10_000)[:, None]))
-        hits_by_series.append(metrics.evaluate_forecasts(run_data.forecasts).hits)
+        hits_by_series.append(evaluate_forecasts(run_data.forecasts).hits)
         returns_by_series.append(run_data.result.gross_return)
     hits, returns = np.concatenate(hits_by_series), np.concatenate(returns_by_series)
     true_accuracy, mean = 0.5 + np.arcsin(PHI) / np.pi, PHI * np.sqrt(2 / np.pi)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -14,8 +15,12 @@ from quantlr.core.components import component_kind
 from quantlr.data.features import FEATURES
 from quantlr.data.labels import LABELS
 from quantlr.data.sources import SOURCES
+from quantlr.model.config import MODELS
 
-CATALOGS = {"features": FEATURES, "labels": LABELS, "policies": POLICIES, "overlays": OVERLAYS, "sources": SOURCES}
+CATALOGS: dict[str, Any] = {
+    "features": FEATURES, "labels": LABELS, "models": MODELS, "policies": POLICIES, "overlays": OVERLAYS,
+    "sources": SOURCES,
+}  # fmt: skip
 BASE = {"data": {"source": {"kind": "sample"}, "tickers": ["IBM"], "context": ["^GSPC"]}}
 
 

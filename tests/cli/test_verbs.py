@@ -24,6 +24,7 @@ CALLS = {
     "init": ("fresh",),
     "features": ("rsi",),
     "labels": (),
+    "models": (),
     "policies": (),
     "overlays": (),
     "sources": (),

@@ -32,7 +32,7 @@ def test_defaults_are_the_documented_ones(tmp_path: Path) -> None:
         "fill": "next_close", "commission_bps": 1.0, "slippage_bps": 2.0, "borrow_bps_per_year": 50.0, "cash_rate": 0.0,
         "per_share": 0.0, "min_per_order": 0.0, "capital": 100_000.0, "spread": None,
     }  # fmt: skip
-    assert config.report.model_dump() == {"benchmark": "buy_and_hold", "sessions_per_year": 252, "per_ticker": False}
+    assert config.report.model_dump() == {"benchmark": "buy_and_hold", "sessions_per_year": "auto", "per_ticker": False}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -59,7 +59,8 @@ def test_text_that_looks_like_other_types_is_equal_after_a_round_trip(tmp_path: 
 def test_numbers_dates_and_null_follow_yaml_1_2(tmp_path: Path) -> None:
     text = SMALL + "model: {tol: 1e-3, l2: .5}\npolicy: {short_below: ~}\nwalk_forward: {refit_every: never}\n"
     config = load_config(write_config(tmp_path, text), settings=["data.start=1999-01-04"]).run
-    assert (config.model.tol, config.model.l2) == (1e-3, 0.5)
+    model = config.model.model_dump()
+    assert (model["tol"], model["l2"]) == (1e-3, 0.5)
     assert config.data.start == dt.date(1999, 1, 4)
     assert config.walk_forward.refit_every == "never"
 
@@ -83,7 +84,8 @@ def test_extends_merges_mappings_and_replaces_lists_and_mappings_of_another_kind
     config = load_config(write_config(tmp_path, child)).run
     assert config.name == "exp"
     assert config.features == (Momentum(),)
-    assert (config.model.l2, config.model.max_iter) == (0.1, 9)
+    model = config.model.model_dump()
+    assert (model["l2"], model["max_iter"]) == (0.1, 9)
     assert config.data.tickers == ("C",)
     assert config.data.start == dt.date(2001, 1, 1)
     assert config.data.source == FileSource(path=tmp_path / "base" / "p.csv")
@@ -112,7 +114,7 @@ def test_settings_override_the_config_and_are_named_in_errors(tmp_path: Path) ->
         path, settings=["features.0.lags=[1, 2]", "model.l2=0.5", "data.tickers=[0700]"], name="n2"
     ).run
     assert config.features[0].model_dump()["lags"] == (1, 2)
-    assert (config.model.l2, config.data.tickers, config.name) == (0.5, ("0700",), "n2")
+    assert (config.model.model_dump()["l2"], config.data.tickers, config.name) == (0.5, ("0700",), "n2")
     assert config_problems(path, settings=["model.l2=x"]) == ["--set: model.l2: needs a number, found 'x'"]
     assert config_problems(path, settings=["model.l3=1"]) == ["--set: model.l3: unknown key; did you mean l2?"]
     assert config_problems(path, settings=["features.4.lags=[1]"]) == [
@@ -147,3 +149,23 @@ def test_errors_of_other_layers_have_the_location_of_their_key_or_section(tmp_pa
         f"{path}:5:3: walk_forward.refit_every: x"
     )
     assert config.error_with_location(NotEnoughHistory("no key")).message == "no key"
+
+
+def test_top_k_may_hold_every_ticker_and_no_more() -> None:
+    config: dict[str, Any] = {
+        "data": {"source": {"kind": "sample"}, "tickers": ["AAPL", "IBM", "MSFT"]},
+        "features": [{"kind": "lagged_returns"}],
+    }
+    for policy, is_accepted in (
+        ({"kind": "top_k", "k": 3}, True),
+        ({"kind": "top_k", "k": 4}, False),
+        ({"kind": "top_k", "k": 1, "sides": "long_short"}, True),
+        ({"kind": "top_k", "k": 2, "sides": "long_short"}, False),
+    ):
+        if is_accepted:
+            load_config(config | {"policy": policy})
+            continue
+        with pytest.raises(
+            ConfigError, match=r"policy: needs at least 4 tickers, to hold that many, and data.tickers has 3"
+        ):
+            load_config(config | {"policy": policy})

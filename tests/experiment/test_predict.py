@@ -86,6 +86,7 @@ def test_contributions_add_up_to_the_log_odds(scope: str, calibration: str | Non
     run_config = config(2, model={"scope": scope, "calibration": calibration, "l2": 0.01})
     decisions = forecast_and_decide(run_config, prices)
     for prediction in predict_prices(run_config, prices, today=TODAY).tickers:
+        assert prediction.at_the_mean is not None
         total = prediction.at_the_mean + sum(part.log_odds for part in prediction.contributions)
         assert total == pytest.approx(prediction.log_odds, abs=1e-12, rel=0)
         assert prediction.probability == pytest.approx(1 / (1 + math.exp(-total)), abs=1e-12, rel=0)

@@ -35,19 +35,19 @@ STRATEGY = [
     "cost_total", "trades", "win_rate", "profit_factor",
 ]  # fmt: skip
 KEYS: dict[str, list[str]] = {
-    "data": ["tickers", "first", "last", "sessions", "sha256"],
+    "data": ["tickers", "first", "last", "sessions", "sessions_per_year", "first_fill", "sha256"],
     "forecast": [
-        "n", "up_rate", "accuracy", "accuracy_ci95", "accuracy_always_up", "accuracy_base_rate", "log_loss",
-        "log_loss_base_rate", "brier", "auc", "auc_ci95", "pesaran_timmermann",
-        "reliability", "clark_west",
+        "n", "up_rate", "accuracy_always_up", "accuracy", "accuracy_ci95", "accuracy_base_rate", "log_loss",
+        "log_loss_base_rate", "brier", "auc", "auc_ci95", "clark_west", "pesaran_timmermann",
+        "reliability",
     ],
     "backtest": ["strategy", "benchmark", "break_even_cost_bps", "fills", "only_at_the_close"],
     "significance": [
         "trials", "probabilistic_sharpe", "deflated_sharpe", "expected_max_sharpe", "above_benchmark", "years_needed",
     ],
     "model": [
-        "refits", "solver", "learning_rate", "learning_rate_limit", "iterations_mean", "iterations_max", "unconverged",
-        "max_abs_gradient", "tol", "degenerate", "condition_number", "coefficients",
+        "kind", "refits", "solver", "learning_rate", "learning_rate_limit", "iterations_mean", "iterations_max",
+        "unconverged", "max_abs_gradient", "tol", "degenerate", "condition_number", "coefficients",
     ],
     "verdict": ["rule", "sentence"],
 }  # fmt: skip
@@ -90,7 +90,7 @@ def test_table_columns(daily: Run, files: dict[str, bytes]) -> None:
         "date", "ticker", "probability", "up", "base_rate", "mean_gain", "mean_loss", "fold",
     ]  # fmt: skip
     assert list(backtest) == [
-        "date", "gross_return", "cost", "net_return", "equity", "exposure", "turnover", "benchmark_equity",
+        "date", "gross_return", "cost", "net_return", "equity", "exposure", "turnover", "benchmark_equity", "cash_rate",
     ]  # fmt: skip
     assert list(positions) == ["date", "ticker", "weight", "gross_return", "cost"]
     assert list(trades) == [
@@ -276,6 +276,7 @@ def returns_run() -> Run:
         "features": [{"kind": "lagged_returns", "lags": [1, 2]}],
         "walk_forward": {"train": 250},
         "execution": {"cash_rate": 0.02},
+        "report": {"sessions_per_year": 252},
     }
     return quantlr.run(config)
 

@@ -213,7 +213,7 @@ def test_many_rows_have_errors_at_first_and_last_refit_only() -> None:
     measured = ~np.isnan(selected.standardized_standard_errors).any(axis=1)
     assert np.flatnonzero(measured).tolist() == [0, 6, 11]
     np.testing.assert_array_equal(selected.raw_standard_errors[measured], every.raw_standard_errors[measured])
-    assert selected.last_index_with_standard_errors == 11
+    assert selected.newest_index == 11
     np.testing.assert_array_equal(
         selected.z_statistic[11], every.standardized_coefficients[11] / every.standardized_standard_errors[11]
     )

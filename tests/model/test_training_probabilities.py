@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 from quantlr.config.run_config import load_config
-from quantlr.core.values import Array, Dataset, Folds, Forecasts
+from quantlr.core.values import Array, Dataset, Folds, Forecasts, IntArray
+from quantlr.model.base import FittedModel
+from quantlr.model.calibration import Calibration
 from quantlr.model.training_probabilities import training_probability_stats
 from quantlr.model.walk_forward import walk_forward
 from quantlr.pipeline.stages import dataset_from_config
@@ -17,6 +19,12 @@ from markets import from_log_returns
 
 def folds_of(start: list[int], stop: list[int]) -> Folds:
     return Folds(np.array(start), np.array(stop), np.array(stop), np.array(stop) + 1)
+
+
+def stats_of_weights(X: Array, up: Array, folds: Folds, weights: Array) -> Array:
+    """Return the statistics of refits with these coefficients of the raw features."""
+    yes = np.ones(len(weights), dtype=np.bool_)
+    return training_probability_stats(X, up, folds, FittedModel(yes, ~yes, coefficients=weights))
 
 
 def loop_stats(X: Array, up: Array, folds: Folds, weights: Array) -> Array:
@@ -43,24 +51,54 @@ def test_statistics_equal_a_loop(window: str, scale: float) -> None:
     folds = folds_of(start.tolist(), stop.tolist())
     slopes = scale * rng.normal(0, [20.0, 0.2, 0.001], (len(stop), 3))
     weights = np.column_stack([0.3 - slopes @ X.mean(axis=0), slopes])
-    actual, expected = training_probability_stats(X, up, folds, weights), loop_stats(X, up, folds, weights)
+    actual, expected = stats_of_weights(X, up, folds, weights), loop_stats(X, up, folds, weights)
     np.testing.assert_allclose(actual[0], expected[0], atol=1e-14)
     assert (np.abs(actual[1] - expected[1]) < 2e-4 * expected[2]).all()
     np.testing.assert_allclose(actual[2], expected[2], rtol=2e-4)
 
 
+class FittedCloglog(FittedModel):
+    """The complementary log-log model, whose log odds are not linear."""
+
+    def log_odds(self, X: Array, refit_index: IntArray) -> Array:
+        """Return the log odds of 1 - exp(-exp(x)), x = the first feature - the number of the refit / 10."""
+        return np.asarray(np.log(np.expm1(np.exp(X[:, 0] - refit_index / 10))))
+
+
+@pytest.mark.parametrize("is_calibrated", [False, True])
+def test_statistics_of_a_model_without_coefficients_are_of_its_probabilities(is_calibrated: bool) -> None:
+    rng = np.random.default_rng(3)
+    X, up = rng.normal(size=(60, 2)), (rng.random(60) < 0.5).astype(np.float64)
+    up[[0, 7, 33]] = np.nan
+    folds, yes = folds_of([0, 0, 5, 20], [1, 30, 40, 60]), np.ones(4, dtype=np.bool_)
+    platt = np.array([[0.0, 1.0], [0.0, 1.0], [0.2, 0.5], [-0.1, 2.0]])
+    calibration = Calibration(platt, yes, yes) if is_calibrated else None
+    actual = training_probability_stats(X, up, folds, FittedCloglog(yes, ~yes), calibration)
+    for refit, fold in enumerate(folds):
+        rows = np.arange(fold.train.start, fold.train.stop)
+        rows = rows[~np.isnan(up[rows])]
+        if not len(rows):
+            assert np.isnan(actual[:, refit]).all()
+            continue
+        probability = 1 - np.exp(-np.exp(X[rows, 0] - refit / 10))
+        if is_calibrated:
+            intercept, slope = platt[refit]
+            probability = 1 / (1 + np.exp(-intercept) * (1 / probability - 1) ** slope)
+        np.testing.assert_allclose(actual[:, refit], [up[rows].mean(), probability.mean(), probability.std()])
+
+
 def test_refits_without_labelled_rows_have_no_statistics() -> None:
     X, up = np.ones((20, 1)), np.full(20, np.nan)
     up[10:] = 1.0
-    actual = training_probability_stats(X, up, folds_of([0, 0, 5], [0, 10, 15]), np.zeros((3, 2)))
+    actual = stats_of_weights(X, up, folds_of([0, 0, 5], [0, 10, 15]), np.zeros((3, 2)))
     np.testing.assert_array_equal(np.isnan(actual), [[True, True, False]] * 3)
-    assert np.isnan(training_probability_stats(X, np.full(20, np.nan), folds_of([0], [9]), np.zeros((1, 2)))).all()
+    assert np.isnan(stats_of_weights(X, np.full(20, np.nan), folds_of([0], [9]), np.zeros((1, 2)))).all()
 
 
 def test_constant_probabilities_have_no_spread() -> None:
     rng = np.random.default_rng(2)
     X, up = rng.normal(size=(500, 2)), (rng.random(500) < 0.6).astype(np.float64)
-    actual = training_probability_stats(X, up, folds_of([0], [400]), np.array([[0.7, 0.0, 0.0]]))
+    actual = stats_of_weights(X, up, folds_of([0], [400]), np.array([[0.7, 0.0, 0.0]]))
     assert actual[2, 0] < 1e-12
     assert actual[1, 0] == pytest.approx(1 / (1 + np.exp(-0.7)), abs=1e-14)
 

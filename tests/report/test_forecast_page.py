@@ -17,7 +17,8 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.text import Annotation, Text
-from quantlr.backtest.metrics import FORECAST_METRICS, evaluate_forecasts
+from quantlr.backtest.metric_types import evaluate_forecasts
+from quantlr.backtest.metrics import metrics_of_section
 from quantlr.core.values import Array, Forecasts
 from quantlr.experiment.run import Run
 from quantlr.report.context import PageContext
@@ -25,7 +26,6 @@ from quantlr.report.pages import PAGES
 from quantlr.report.pages.forecast import FORECAST_PAGE, calibration_table, skill_title_and_text
 from quantlr.report.pages.layout import figure_png
 from quantlr.report.storage import nonfinite_to_none
-from quantlr.stats.clark_west import clark_west_test
 from scipy import stats
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import roc_auc_score
@@ -53,8 +53,10 @@ def page_context(forecasts: Forecasts) -> PageContext:
     """Return the context of the sample run with these forecasts in place of its own."""
     run = sample_run()
     evaluated = evaluate_forecasts(forecasts)
-    by_key = {key: metric(evaluated) for key, metric in FORECAST_METRICS.items()}
-    metrics = nonfinite_to_none({"forecast": by_key | {"clark_west": clark_west_test(forecasts)}})
+    values: dict[str, Any] = {}
+    for metric in metrics_of_section("forecast"):
+        values |= metric.compute_values(evaluated)
+    metrics = nonfinite_to_none({"forecast": values})
     return PageContext(run.config, replace(run.run_data, forecasts=forecasts), evaluated, metrics, ())
 
 

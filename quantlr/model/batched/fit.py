@@ -7,17 +7,17 @@ before it is fitted alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from quantlr.core.errors import DegenerateFold
-from quantlr.core.values import Array, BoolArray, IntArray
+from quantlr.core.values import Array
+from quantlr.model.base import DescribeRefit, FittedModel, RefitProgressCallback, ignore_refit_progress
 from quantlr.model.batched.loss import BatchedLoss, make_batched_loss
 from quantlr.model.batched.rows import BLOCK_ROWS, ModelRows
-from quantlr.model.config import LogisticRegression
 from quantlr.model.logistic import LogisticLoss, logit
 from quantlr.model.separation import SEPARATION_TOL, find_separation
 from quantlr.model.single_fit import base_rate_weights, warm_start_weights
@@ -31,6 +31,9 @@ from quantlr.model.solvers import (
 )
 from quantlr.model.training import TrainingData, make_loss
 from quantlr.model.windows import overlapping_refit_slices
+
+if TYPE_CHECKING:
+    from quantlr.model.config import LogisticRegression
 
 MAX_BATCH_ITERATIONS = 8
 """Largest number of updates of a batch with one inverse Hessian."""
@@ -47,31 +50,8 @@ MAX_REFITS_PER_CHUNK = 192
 MIN_CHUNK_ROW_OVERLAP = 0.5
 """Smallest ratio of the rows common to a batch to those of its first refit."""
 
-DescribeRefit = Callable[[int], str]
-"""Takes the index of a refit and returns its description for a message."""
-RefitProgressCallback = Callable[[int], None]
-"""Receives the number of refits that have just been fitted."""
 
-
-@dataclass(frozen=True, slots=True)
-class FitResults:
-    """Weights and convergence of all refits of a model; see `quantlr.core.values.Refits` for the fields."""
-
-    coefficients: Array
-    iterations: IntArray
-    max_abs_gradient: Array
-    converged: BoolArray
-    degenerate: BoolArray
-    condition_number: float = np.nan
-    lipschitz: float = np.nan
-    learning_rate: float = np.nan
-
-
-def ignore_refit_progress(n_refits: int) -> None:
-    """Do nothing; the default progress callback."""
-
-
-def fit_folds(training_data: TrainingData, model: LogisticRegression) -> FitResults:
+def fit_folds(training_data: TrainingData, model: LogisticRegression) -> FittedModel:
     """Return the weights of every refit of one model.
 
     Weights depend on the refit's own training rows and on the weights of earlier refits, from which a solver starts:
@@ -96,7 +76,7 @@ def fit_many(
     *,
     describe_refits: Sequence[DescribeRefit],
     on_refits_done: RefitProgressCallback = ignore_refit_progress,
-) -> list[FitResults]:
+) -> list[FittedModel]:
     """Return the results of `fit_folds` for each model; models with equal folds share their batches.
 
     The results of a model do not depend on the others, only the time does. `describe_refits` describe the refits of
@@ -171,24 +151,24 @@ class _SequentialRefitter:
         n_refits = len(n_rows)
         coefficients, gradient = np.zeros((n_refits, 1 + training_data.X.shape[1])), np.zeros(n_refits)
         iterations, degenerate = np.zeros(n_refits, dtype=np.int64), np.zeros(n_refits, dtype=np.bool_)
-        self.fits = FitResults(coefficients, iterations, gradient, ~degenerate, degenerate)
+        self.coefficients, self.iterations, self.max_abs_gradient = coefficients, iterations, gradient
+        self.converged, self.degenerate = ~degenerate, degenerate
         self.max_newton_chunk_refits = MAX_REFITS_PER_CHUNK
         self.last_raw_weights: Array | None = None
         self.last_learning_rate = np.nan
         self.next_refit = 0
         self.pending_refit_slices = list(self._iter_similar_refit_slices())
 
-    def results(self) -> FitResults:
+    def results(self) -> FittedModel:
         """Return the results, with condition number and Lipschitz constant of the last refit, and its learning rate."""
+        fits = (self.converged, self.degenerate, self.coefficients, self.iterations, self.max_abs_gradient)
         refits = np.flatnonzero(self.n_rows)
         if not len(refits):
-            return self.fits
+            return FittedModel(*fits)
         refit = int(refits[-1])
         sample = self.training_data.subsample_refit(refit)
         loss = self._make_loss(refit) if sample is None else make_loss(sample, self.model, slice(0, 1))
-        condition_number, lipschitz = condition_number_and_lipschitz(loss)
-        rate = self.last_learning_rate
-        return replace(self.fits, condition_number=condition_number, lipschitz=lipschitz, learning_rate=rate)
+        return FittedModel(*fits, *condition_number_and_lipschitz(loss), self.last_learning_rate)
 
     def next_refit_slice(self) -> slice:
         """Return the next refits that may be fitted in one batch."""
@@ -302,10 +282,10 @@ class _SequentialRefitter:
         if n_refits:
             columns = slice(first_column, first_column + n_refits)
             theta = result.theta.reshape(len(result.theta), -1)[:, columns]
-            self.fits.coefficients[refit_slice] = self.training_data.scaling[refit_slice].to_raw_weights(theta)
+            self.coefficients[refit_slice] = self.training_data.scaling[refit_slice].to_raw_weights(theta)
             for name in ("iterations", "max_abs_gradient", "converged"):
-                getattr(self.fits, name)[refit_slice] = np.atleast_1d(getattr(result, name))[columns]
-            self.last_raw_weights = self.fits.coefficients[refit_slice.stop - 1]
+                getattr(self, name)[refit_slice] = np.atleast_1d(getattr(result, name))[columns]
+            self.last_raw_weights = self.coefficients[refit_slice.stop - 1]
 
     def _handle_separated_refits(self, first_refit: int, n_refits: int) -> None:
         """Handle the refits whose classes are separated as degenerate."""
@@ -314,7 +294,7 @@ class _SequentialRefitter:
         for refit in range(first_refit, first_refit + n_refits):
             loss = self._make_loss(refit)
             scaling = self.training_data.scaling[refit : refit + 1]
-            theta = scaling.to_standardized_weights(self.fits.coefficients[refit])[:, 0]
+            theta = scaling.to_standardized_weights(self.coefficients[refit])[:, 0]
             reason = find_separation(loss, theta, base_rate_weights(loss), tol=self.model.tol)
             if reason:
                 hint = "set model.l2 above 0 (0.01, say), train on more rows, or use fewer features"
@@ -338,9 +318,8 @@ class _SequentialRefitter:
         n_rows, n_ups = self.n_rows[refit : refit + 1], self.n_ups[refit : refit + 1]
         has_both = (n_ups > 0) & (n_ups < n_rows)
         base_rate = np.where(has_both, n_ups / np.maximum(n_rows, 1), (n_ups + 1.0) / (n_rows + 2.0))
-        fits = self.fits
-        fits.coefficients[refit] = 0.0
-        fits.coefficients[refit, 0] = logit(base_rate)[0]
-        fits.iterations[refit], fits.max_abs_gradient[refit], fits.converged[refit] = 0, 0.0, True
-        fits.degenerate[refit] = True
+        self.coefficients[refit] = 0.0
+        self.coefficients[refit, 0] = logit(base_rate)[0]
+        self.iterations[refit], self.max_abs_gradient[refit], self.converged[refit] = 0, 0.0, True
+        self.degenerate[refit] = True
         self.last_raw_weights = None

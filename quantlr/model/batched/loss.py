@@ -28,16 +28,18 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import pairwise
 from operator import add
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from quantlr.core.values import Array, IntArray
 from quantlr.model.batched.rows import LocalRowsFactory, ModelRows
 from quantlr.model.batched.sums import Float32Rows, LocalRows
-from quantlr.model.config import LogisticRegression
 from quantlr.model.logistic import sigmoid, sigmoid_derivative
 from quantlr.model.training import MIN_HESSIAN_ROWS, SAMPLE_ROWS, TrainingData, class_weight_pair
+
+if TYPE_CHECKING:
+    from quantlr.model.config import LogisticRegression
 
 FLOAT32_UNIT_ROUNDOFF = 2.0**-24
 """Largest relative error of rounding a number to single precision."""

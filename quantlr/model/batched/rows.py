@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from quantlr.core.values import Array
 from quantlr.model.batched.sums import LocalRows
-from quantlr.model.config import LogisticRegression
 from quantlr.model.standardize import Scaling, local_units, to_local_units
 from quantlr.model.training import TrainingData
 from quantlr.model.windows import TrainingWindows, union_slice_and_windows
+
+if TYPE_CHECKING:
+    from quantlr.model.config import LogisticRegression
 
 BLOCK_ROWS = 2**13
 """Rows per block of a long history."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from quantlr.core.values import Array, BoolArray, IntArray
-from quantlr.model.diagnostics import ModelDiagnostics, sign_stability
+from quantlr.model.diagnostics import CoefficientPaths, ModelDiagnostics, sign_stability
 from quantlr.report.context import PageContext
 from quantlr.report.pages.layout import Table, grid_rectangles, panel
 from quantlr.report.pages.learning_rate import FORMULA_PADDING, NO_MINIMUM_MESSAGE
@@ -44,8 +44,10 @@ class ModelSummary:
     Attributes
     ----------
     diagnostics : coefficients and losses of some refits.
-    feature_order : (k,) indices of the features, those with the largest absolute z statistic first.
-    newest_weights, newest_standard_errors : (k,) standardised, NaN where the loss has no finite minimum.
+    feature_order : (k,) indices of the features, those with the largest absolute z statistic first, or the largest
+        absolute weight if there are no standard errors.
+    newest_weights, newest_standard_errors : (k,) standardised, NaN where the loss has no finite minimum or the model
+        has no coefficients, or no standard errors.
     significant_mask : (k,) whether 0 is outside the 95% interval.
     sign_stability : (k,) fraction of refits in which the coefficient has the newest sign.
     n_refits : number of refits of the model.
@@ -63,28 +65,37 @@ class ModelSummary:
     def from_context(cls, context: PageContext) -> ModelSummary:
         """Return the summary of the pooled model, or that of the first ticker with the most refits."""
         diagnostics, refits = context.model_diagnostics, context.run_data.forecasts.refits
-        paths, newest = diagnostics.coefficient_paths, diagnostics.coefficient_paths.last_index_with_standard_errors
-        weights = errors = np.full(len(diagnostics.feature_names), np.nan)
+        paths, weights = diagnostics.coefficient_paths, np.full(len(diagnostics.feature_names), np.nan)
+        errors, stability = weights, weights
+        is_plotted = refits.ticker == context.plotted_model_ticker_index
+        if refits.has_coefficients:
+            stability = sign_stability(refits.coefficients[is_plotted], refits.degenerate[is_plotted])[1:]
+        newest = paths.newest_index
         if newest is not None:
             weights = paths.standardized_coefficients[newest, 1:]
             errors = paths.standardized_standard_errors[newest, 1:]
         with np.errstate(divide="ignore", invalid="ignore"):
             z_statistic = np.nan_to_num(np.abs(weights / errors), nan=-1.0)
-        is_plotted = refits.ticker == context.plotted_model_ticker_index
+        size = z_statistic if paths.has_standard_errors else np.nan_to_num(np.abs(weights), nan=-1.0)
         return cls(
             diagnostics=diagnostics,
-            feature_order=np.argsort(-z_statistic, kind="stable"),
+            feature_order=np.argsort(-size, kind="stable"),
             newest_weights=weights,
             newest_standard_errors=errors,
             significant_mask=z_statistic > Z95,
-            sign_stability=sign_stability(refits.coefficients[is_plotted], refits.degenerate[is_plotted])[1:],
+            sign_stability=stability,
             n_refits=len(diagnostics.first_session),
         )
 
     @property
     def has_fit(self) -> bool:
-        """Whether any refit has a finite minimum."""
-        return self.diagnostics.coefficient_paths.last_index_with_standard_errors is not None
+        """Whether any refit has coefficients."""
+        return bool(np.isfinite(self.newest_weights).any())
+
+    @property
+    def has_standard_errors(self) -> bool:
+        """Whether the coefficients have standard errors."""
+        return self.diagnostics.coefficient_paths.has_standard_errors
 
     def feature_name(self, feature_index: int) -> str:
         """Return the name of a feature, shortened in the middle."""
@@ -95,15 +106,25 @@ class ModelSummary:
         weight, error = self.newest_weights[feature_index], self.newest_standard_errors[feature_index]
         if np.isnan(weight):
             return "no finite minimum"
-        if np.isnan(error):
+        if np.isnan(error) and self.has_standard_errors:
             return "constant feature: 0"
-        text = f"{number_text(weight, decimals=3)} ± {number_text(error, decimals=3)}"
+        text = number_text(weight, decimals=3)
+        if self.has_standard_errors:
+            text += f" ± {number_text(error, decimals=3)}"
         stability = float(self.sign_stability[feature_index])
         if self.n_refits == 1 or np.isnan(stability):
             return text
         # Rounded down, so that 100% means every refit.
         percent = percent_text(stability if stability == 1.0 else min(stability, 0.99), decimals=0)
         return f"{text}, same sign {percent}"
+
+
+def no_coefficients_text(context: PageContext) -> str:
+    """Return why no coefficients are drawn."""
+    if not context.run_data.forecasts.refits.has_coefficients:
+        return f"{context.model_name} has no coefficients: its log odds are not linear in the features."
+    stages = " and ".join(context.replaced_fit_stages)
+    return f"Coefficients are in metrics.json, and not drawn, since {stages} was replaced (see the notes)."
 
 
 def coefficient_table(context: PageContext) -> Table:
@@ -114,12 +135,14 @@ def coefficient_table(context: PageContext) -> Table:
     """
     summary = ModelSummary.from_context(context)
     paths, n_features = summary.diagnostics.coefficient_paths, len(summary.feature_order)
+    if not len(paths.refit_index):
+        return {"message": no_coefficients_text(context)}
     drawn = summary.feature_order[: MAX_SINGLE_REFIT_ROWS if summary.n_refits == 1 else MAX_COEFFICIENT_PATHS]
     coefficients = paths.standardized_coefficients[:, 1 + drawn]
     half_width = Z95 * paths.standardized_standard_errors[:, 1 + drawn]
     last_term = {1: "", 2: r"+\theta_2x_2"}.get(n_features, rf"+\cdots+\theta_{{{n_features}}}x_{{{n_features}}}")
     formula = rf"$z=\theta\cdot x=\theta_0+\theta_1x_1{last_term}$"
-    table = {"subtitle": f"{formula};  {_drawn_coefficients_text(summary, len(drawn))}"}
+    table = {"subtitle": f"{formula};  {_drawn_coefficients_text(summary, paths, len(drawn))}"}
     if not summary.has_fit:
         return table | {"message": NO_MINIMUM_MESSAGE}
     edges = np.abs([coefficients - half_width, coefficients + half_width])
@@ -138,12 +161,14 @@ def coefficient_table(context: PageContext) -> Table:
     }
 
 
-def _drawn_coefficients_text(summary: ModelSummary, n_drawn: int) -> str:
+def _drawn_coefficients_text(summary: ModelSummary, paths: CoefficientPaths, n_drawn: int) -> str:
     """Return which features and refits are drawn, and what is written above them."""
-    paths, n_features = summary.diagnostics.coefficient_paths, len(summary.feature_order)
-    parts = [f"{n_drawn} of {n_features} with the largest |z|"] if n_drawn < n_features else []
+    n_features, size = len(summary.feature_order), "|z|" if paths.has_standard_errors else "size"
+    parts = [f"{n_drawn} of {n_features} with the largest {size}"] if n_drawn < n_features else []
     if len(paths.refit_index) < summary.n_refits:
         parts.append(f"{len(paths.refit_index)} of {summary.n_refits:,} refits")
+    if not paths.has_standard_errors:
+        return "; ".join([*parts, "newest coefficient, without a standard error"])
     arrays = (paths.standardized_coefficients, paths.standardized_standard_errors)
     n_fitted, n_with_errors = (int((~np.isnan(values[:, 0])).sum()) for values in arrays)
     parts += [f"errors of {n_with_errors}"] if n_with_errors < n_fitted else []

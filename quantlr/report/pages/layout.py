@@ -225,7 +225,9 @@ def use_matplotlib_defaults() -> Iterator[None]:
 
     default, current = matplotlib.rcParamsDefault, matplotlib.rcParams
     style_keys = default.keys() - NON_STYLE_RCPARAMS
-    with matplotlib.rc_context({key: default[key] for key in style_keys if current[key] != default[key]}):
+    style = {key: default[key] for key in style_keys if current[key] != default[key]}
+    # A ticker like BAC$L is text; no page has formulas.
+    with matplotlib.rc_context({**style, "text.parse_math": False}):
         yield
 
 

@@ -49,13 +49,23 @@ def has_row_weights(model: LogisticRegression) -> bool:
     return model.class_weight is not None or model.half_life is not None
 
 
+def no_descent_text(context: PageContext) -> str:
+    """Return why there are neither loss curves nor learning rates."""
+    if context.replaced_fit_stages:
+        stages = " and ".join(context.replaced_fit_stages)
+        return f"Losses and learning rates are not drawn, since {stages} was replaced (see the notes)."
+    return f"{context.model_name} is no logistic regression: it has neither loss curves nor learning rates."
+
+
 def excess_loss_by_refit_table(context: PageContext) -> Table:
     """Return the training loss above its minimum by iteration for some refits: `excess_loss` (refits, iterations + 1).
 
     In nats; `labels` are the refits' months, `iteration_label` the update rule of the configured solver.
     """
-    model, diagnostics = context.config.model, context.model_diagnostics
+    model, diagnostics = context.logistic_regression, context.model_diagnostics
     curves = diagnostics.loss_curves
+    if model is None:
+        return {"message": no_descent_text(context)}
     mean = r"\sum w\," if has_row_weights(model) else r"\frac{1}{n}\sum"
     penalty, gradient = (r"+\frac{l_2}{2}\Vert\theta\Vert^2", r"+l_2\theta") if model.l2 > 0 else ("", "")
     loss = rf"J={mean}[\log(1+e^z)-yz]{penalty}"
@@ -84,6 +94,8 @@ def training_loss_panel(ax: Axes, table: Table) -> None:
 def iteration_count_table(context: PageContext) -> Table:
     """Return how many refits took how many iterations: `labels`, `counts` and `colors` of 7 bars at most."""
     refits = context.run_data.forecasts.refits
+    if not len(refits.iterations):
+        return {"message": f"{context.model_name} has no iterations."}
     iterations = refits.iterations[refits.converged & ~refits.degenerate]
     bars: list[tuple[str, int, str]] = []
     if len(iterations):
@@ -118,7 +130,8 @@ def learning_rate_study_table(context: PageContext) -> Table:
     study = context.model_diagnostics.learning_rate_study
     rule = r"$\theta\leftarrow\theta-\alpha\,\nabla J$ from $\theta=0$: newest refit, standardised features"
     if study is None:
-        return {"message": NO_MINIMUM_MESSAGE, "subtitle": rule}
+        message = NO_MINIMUM_MESSAGE if context.logistic_regression else no_descent_text(context)
+        return {"message": message, "subtitle": rule}
     names = ("small", "1/L =", "near 2/L", "above")
     labels = [f"{name} {number_text(rate)}" for name, rate in zip(names, study.learning_rates, strict=True)]
     losses = {"excess_loss": study.excess_loss, "grid_excess_loss": study.grid_excess_loss_after_iterations}
@@ -127,14 +140,20 @@ def learning_rate_study_table(context: PageContext) -> Table:
 
 def learning_rate_grid_table(context: PageContext) -> Table:
     """Return `learning_rate_study_table` with the stability limit and the configured rate (None if automatic)."""
-    model = context.config.model
-    study = context.model_diagnostics.learning_rate_study
+    model, study = context.logistic_regression, context.model_diagnostics.learning_rate_study
+    if model is None:
+        return learning_rate_study_table(context)
     hessian_bound = r"X^{\top}WX/4" if has_row_weights(model) else r"X^{\top}X/4n"
     penalty = r"+l_2D" if model.l2 > 0 else ""
     value = f" = {number_text(study.lipschitz)}, 2/L = {number_text(study.max_stable_learning_rate)}" if study else ""
     lipschitz = rf"$L=\lambda_{{\max}}({hessian_bound}{penalty})${value}"
     configured = None if model.learning_rate == "auto" else model.learning_rate
     return {**learning_rate_study_table(context), "configured_rate": configured, "subtitle": lipschitz}
+
+
+@panel("Training loss and learning rates", lambda context: {"message": no_descent_text(context)})
+def no_descent_panel(ax: Axes, table: Table) -> None:
+    """Draw nothing, since its table is a message."""
 
 
 @panel("Gradient descent by learning rate", learning_rate_study_table, FORMULA_PADDING)

@@ -17,6 +17,7 @@ from quantlr.report.pages.learning_rate import (
     iteration_counts_panel,
     loss_against_learning_rate_panel,
     loss_by_learning_rate_panel,
+    no_descent_panel,
     training_loss_panel,
 )
 from quantlr.report.style import (
@@ -156,17 +157,28 @@ def _draw_log_odds_curve(
 
 
 def model_panels(context: PageContext) -> tuple[PlacedPanel, ...]:
-    """Return the panels of the page; coefficients are drawn over the refits, or as rows if there is only one."""
+    """Return the panels of the page; coefficients are drawn over the refits, or as rows if there is only one.
+
+    A single panel says why there is no loss to draw if the model is no logistic regression.
+    """
     has_one_refit = len(context.model_diagnostics.first_session) == 1
+    descent: tuple[PlacedPanel, ...] = (
+        PlacedPanel(training_loss_panel, (0.045, 0.062, 0.215, 0.235)),
+        PlacedPanel(iteration_counts_panel, (0.305, 0.062, 0.07, 0.185)),
+        PlacedPanel(loss_by_learning_rate_panel, (0.435, 0.062, 0.235, 0.235)),
+        PlacedPanel(loss_against_learning_rate_panel, (0.735, 0.062, 0.245, 0.235)),
+    )
+    if context.logistic_regression is None:
+        descent = (PlacedPanel(no_descent_panel, (0.045, 0.062, 0.935, 0.235)),)
+        if len(context.run_data.forecasts.refits.iterations):
+            iterations = PlacedPanel(iteration_counts_panel, (0.085, 0.062, 0.14, 0.185))
+            descent = (iterations, PlacedPanel(no_descent_panel, (0.305, 0.062, 0.675, 0.235)))
     return (
         PlacedPanel(coefficients_panel if has_one_refit else coefficient_paths_panel, (0.045, 0.43, 0.545, 0.312)),
         PlacedPanel(sigmoid_panel, (0.645, 0.43, 0.235, 0.312)),
         PlacedPanel(full_sigmoid_panel, (0.915, 0.615, 0.065, 0.115), has_x_labels=False),
         PlacedPanel(sigmoid_slope_panel, (0.915, 0.43, 0.065, 0.115)),
-        PlacedPanel(training_loss_panel, (0.045, 0.062, 0.215, 0.235)),
-        PlacedPanel(iteration_counts_panel, (0.305, 0.062, 0.07, 0.185)),
-        PlacedPanel(loss_by_learning_rate_panel, (0.435, 0.062, 0.235, 0.235)),
-        PlacedPanel(loss_against_learning_rate_panel, (0.735, 0.062, 0.245, 0.235)),
+        *descent,
     )
 
 
@@ -180,15 +192,20 @@ def model_title_and_text(context: PageContext) -> tuple[str, str]:
 
 
 def _model_title(summary: ModelSummary, context: PageContext) -> str:
-    if not summary.has_fit:
+    if context.run_data.forecasts.refits.degenerate.all():
         return "No refit has a finite minimum: every forecast is the base rate"
     metrics, n_features = context.metrics["model"], len(summary.significant_mask)
     if 2 * metrics["unconverged"] > metrics["refits"]:
         return f"{metrics['unconverged']:,} of {metrics['refits']:,} refits did not converge"
+    if not summary.has_fit:
+        return f"{metrics['refits']:,} refits of {context.model_name}"
     has_one_model = len(context.forecast_tickers) == 1 or summary.diagnostics.name == "pooled"
     model = "" if has_one_model else f"{summary.diagnostics.name}: "
     n_significant = int(summary.significant_mask.sum())
     n_expected = round(SIGNIFICANCE_LEVEL * n_features)
+    if not summary.has_standard_errors:
+        largest = summary.feature_name(int(summary.feature_order[0]))
+        return f"{model}{count_text(n_features, 'standardised coefficient')}, the largest of {largest}"
     coefficients = f"{model}{n_significant} of {count_text(n_features, 'coefficient')}"
     level = f"({percent_text(SIGNIFICANCE_LEVEL, decimals=0)})"
     if not n_significant:
@@ -210,6 +227,9 @@ def _iter_subtitle_sentences(summary: ModelSummary, context: PageContext) -> Ite
         yield f"Drawn: {diagnostics.name}, the first of {n_tickers} tickers by number of refits{agreement}."
     if not summary.has_fit:
         return
+    if not summary.has_standard_errors:
+        yield f"The coefficients of {context.model_name} have no standard errors."
+        return
     n_features = len(summary.significant_mask)
     if n_features > 1 and (not summary.significant_mask.any() or round(SIGNIFICANCE_LEVEL * n_features) == 0):
         yield f"Expected to be significant by chance: {number_text(SIGNIFICANCE_LEVEL * n_features)} of {n_features}."
@@ -221,9 +241,10 @@ def _iter_subtitle_sentences(summary: ModelSummary, context: PageContext) -> Ite
     study = diagnostics.learning_rate_study
     if study and study.row_stride > 1:
         yield f"Learning rates are studied on every {ordinal_text(study.row_stride)} training row of the newest refit."
-    if context.config.model.class_weight is not None:
+    logistic = context.logistic_regression
+    if logistic and logistic.class_weight is not None:
         yield "Class weights move forecasts away from observed frequencies."
-    if context.config.model.l2 > 0:
+    if logistic and logistic.l2 > 0:
         yield "The L2 penalty shrinks the coefficients; intervals do not account for it."
 
 
@@ -241,16 +262,19 @@ def _ticker_sign_agreement_text(summary: ModelSummary, forecasts: Forecasts) -> 
 def _convergence_text(forecasts: Forecasts, model_metrics: dict[str, float]) -> str:
     """Return how many iterations the refits took, and whether they converged."""
     n_refits, n_failed, n_degenerate = (int(model_metrics[name]) for name in ("refits", "unconverged", "degenerate"))
-    iterations = forecasts.refits.iterations[~forecasts.refits.degenerate]
     text = f"{n_degenerate:,} of {n_refits:,} refits have no finite minimum. " if n_degenerate else ""
-    if not len(iterations):
+    if n_degenerate == n_refits:
         return text.rstrip()
-    refits = "The other refits" if n_degenerate else count_text(n_refits, "refit")
-    if len(iterations) == 1:
-        return f"{text}{refits}: {iterations[0]:,} iterations; {'not converged' if n_failed else 'converged'}."
-    mean = number_text(float(iterations.mean()), decimals=1)
+    refits_text = "The other refits" if n_degenerate else count_text(n_refits, "refit")
     outcome = f"{n_failed:,} did not converge" if n_failed else "all converged"
-    return f"{text}{refits}: {mean} iterations on average, at most {iterations.max():,}; {outcome}."
+    refits = forecasts.refits
+    if not len(refits.iterations):
+        return f"{text}{refits_text}: {outcome}."
+    iterations = refits.iterations[~refits.degenerate]
+    if len(iterations) == 1:
+        return f"{text}{refits_text}: {iterations[0]:,} iterations; {'not converged' if n_failed else 'converged'}."
+    mean = number_text(float(iterations.mean()), decimals=1)
+    return f"{text}{refits_text}: {mean} iterations on average, at most {iterations.max():,}; {outcome}."
 
 
 def ordinal_text(number: int) -> str:
