@@ -162,6 +162,10 @@ def first_changed_stage(
         values, other_values = getattr(forecasts, name)[past], getattr(others, name)[other_past]
         if not np.allclose(other_values, values, atol=1e-9, equal_nan=True):
             return name
+    for name in ("training_up_rate", "training_probability_mean", "training_probability_std"):
+        values, other_values = getattr(forecasts, name)[past], getattr(others, name)[other_past]
+        if not np.allclose(other_values, values, atol=1e-7, equal_nan=True):  # in single precision
+            return name
     if not np.allclose(others.probability[other_past], forecasts.probability[past], rtol=0, atol=1e-9):
         return "probability"
     weight, other_weight = (values.positions.weight[: cut + 1] for values in (data, other_data))

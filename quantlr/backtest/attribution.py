@@ -138,7 +138,7 @@ def cumulative_contribution(result: BacktestResult, ticker_indices: IntArray) ->
 def forecasts_of_ticker(forecasts: EvaluatedForecasts, ticker_index: int) -> EvaluatedForecasts:
     """Return the forecasts of one ticker."""
     columns = forecast_columns(forecasts, forecasts.ticker == ticker_index)
-    return replace(forecasts, has_dependent_outcomes=forecasts.horizon > 1, **columns)
+    return replace(forecasts, has_dependent_outcomes=forecasts.horizon > 1, all_forecasts=None, **columns)
 
 
 def active_session_slice(result: BacktestResult, forecasts: Forecasts, ticker_index: int) -> slice:

@@ -13,6 +13,7 @@ import pandas as pd
 from quantlr.backtest.trades import trade_table
 from quantlr.core.errors import Fault
 from quantlr.core.values import Array, BacktestResult, BoolArray, Forecasts, IntArray
+from quantlr.stats.clark_west import clark_west_test
 from quantlr.stats.hac import Interval
 
 Section = Literal["forecast", "backtest", "strategy_only", "significance"]
@@ -158,7 +159,7 @@ class Metric:
         return "-" if is_undefined else f"{value:,.{self.decimals}{'%' if self.is_percent else 'f'}}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EvaluatedForecasts:
     """Forecasts whose outcome is known.
 
@@ -169,6 +170,8 @@ class EvaluatedForecasts:
     has_dependent_outcomes : whether forecasts overlap in time or share a session.
     horizon : sessions that a forecast spans.
     seed : of everything random; each metric has a generator of its own, whichever others are computed.
+    all_forecasts : the forecasts that these were taken from, those without an outcome included; None if only some of
+        their rows were taken, or they were read from the files of a report.
     """
 
     log_odds: Array
@@ -180,6 +183,19 @@ class EvaluatedForecasts:
     has_dependent_outcomes: bool
     horizon: int
     seed: int = 0
+    all_forecasts: Forecasts | None = None
+
+    @cached_property
+    def clark_west(self) -> Mapping[str, float | int | None]:
+        """The test of skill, as `clark_west_test` returns it; made when first asked for.
+
+        Raises
+        ------
+        Fault : `all_forecasts` is None.
+        """
+        if self.all_forecasts is None:
+            raise Fault("the Clark-West test needs all forecasts of a run, and what their refits were trained on")
+        return clark_west_test(self.all_forecasts)
 
     @property
     def predicted_up(self) -> BoolArray:
@@ -201,7 +217,11 @@ def evaluate_forecasts(forecasts: Forecasts, *, seed: int = 0) -> EvaluatedForec
     """Return the forecasts whose outcome is known."""
     columns = forecast_columns(forecasts, ~np.isnan(forecasts.up))
     return EvaluatedForecasts(
-        **columns, has_dependent_outcomes=forecasts.has_dependent_outcomes, horizon=forecasts.horizon, seed=seed
+        **columns,
+        has_dependent_outcomes=forecasts.has_dependent_outcomes,
+        horizon=forecasts.horizon,
+        seed=seed,
+        all_forecasts=forecasts,
     )
 
 

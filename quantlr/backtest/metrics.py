@@ -22,6 +22,7 @@ from quantlr.core.timing import iso_date
 from quantlr.core.values import Array, IntArray, Prices
 from quantlr.stats import sharpe as sharpe_stats
 from quantlr.stats.bootstrap import mean_lower_bound_95
+from quantlr.stats.clark_west import years_needed
 from quantlr.stats.directional import (
     clustered_accuracy_interval,
     clustered_auc_interval,
@@ -30,7 +31,6 @@ from quantlr.stats.directional import (
     pesaran_timmermann_test,
     roc_auc,
     wilson_interval,
-    years_to_significance,
 )
 from quantlr.stats.hac import Interval
 from quantlr.stats.reliability import brier_decomposition, log_loss_decomposition
@@ -138,6 +138,11 @@ def auc_interval(forecasts: EvaluatedForecasts) -> Interval | None:
         return delong_auc_interval(probability, up)
     rng = np.random.default_rng(forecasts.seed)
     return clustered_auc_interval(probability, up, session=forecasts.session, horizon=forecasts.horizon, rng=rng)
+
+
+def skill_test(forecasts: EvaluatedForecasts) -> dict[str, float | int | None]:
+    """One-sided test of skill against the base rate (Clark and West 2007), which the verdict rests on."""
+    return dict(forecasts.clark_west)
 
 
 def directional_skill_test(forecasts: EvaluatedForecasts) -> dict[str, float] | None:
@@ -311,10 +316,10 @@ def expected_max_sharpe(significance: SignificanceInput) -> float | None:
     return annualize_sharpe(session_sharpe, significance.backtest)
 
 
-def years_needed(significance: SignificanceInput) -> float | None:
-    """Years after which such an accuracy would be significantly above the baseline's."""
-    accuracies = accuracy(significance.forecasts), majority_class_accuracy(significance.forecasts)
-    return years_to_significance(*accuracies, sessions_per_year=significance.backtest.sessions_per_year)
+def years_to_find_skill(significance: SignificanceInput) -> dict[str, float | None] | None:
+    """Years of forecasts with which the Clark-West test finds skill of the size found, and their 90 % interval."""
+    per_year = significance.backtest.sessions_per_year
+    return years_needed(significance.forecasts.clark_west, sessions_per_year=per_year)
 
 
 METRICS: tuple[Metric, ...] = (
@@ -330,6 +335,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("brier", "forecast", brier_score, "Brier score", 5, better="lower"),
     Metric("auc", "forecast", area_under_roc, "area under the ROC curve", 3, better="higher", short_name="AUC",
            interval=auc_interval, shown_in=("tear_sheet",)),
+    Metric("clark_west", "forecast", skill_test, "Clark-West p value", 3, shown_key="p_value",
+           shown_in=("tear_sheet",)),
     Metric("pesaran_timmermann", "forecast", directional_skill_test, "Pesaran-Timmermann p value", 3,
            shown_key="p_value", shown_in=("tear_sheet",)),
     Metric("reliability", "forecast", score_decompositions),
@@ -353,7 +360,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("expected_max_sharpe", "significance", expected_max_sharpe, "expected maximum Sharpe ratio, no skill", 2),
     Metric("above_benchmark", "significance", annual_excess_over_benchmark, "return above the benchmark", 1, "annual",
            is_percent=True, better="higher", shown_key="mean"),
-    Metric("years_needed", "significance", years_needed, "years to significance of the accuracy", better="lower"),
+    Metric("years_needed", "significance", years_to_find_skill, "years to find such skill with 80% power",
+           better="lower", shown_key="estimate"),
     Metric("sortino", "backtest", sortino_ratio, "Sortino ratio", 2, better="higher", shown_in=("trials",)),
     Metric("max_drawdown", "backtest", max_drawdown, "max drawdown", 1, is_percent=True, better="higher",
            short_name="max DD", shown_in=("terminal", "tear_sheet", "comparison", "sweep")),

@@ -131,7 +131,15 @@ SIDES_DESCRIPTION = "Which sides are traded."
 
 
 class Policy(Component):
-    """A rule that turns forecasts into decisions."""
+    """A rule that turns forecasts into decisions.
+
+    Attributes
+    ----------
+    sizes_by_probability : whether the size of a position, or whether there is one, depends on how far the probability
+        is from the base rate, so that only probabilities that are right make it right.
+    """
+
+    sizes_by_probability: ClassVar[bool] = False
 
     entry_point_group: ClassVar[str] = "quantlr.policies"
 
@@ -211,6 +219,8 @@ class Proportional(Policy):
     ups, and such a market is held about half of the time.
     """
 
+    sizes_by_probability: ClassVar[bool] = True
+
     kind: Literal["proportional"] = "proportional"
     around: Annotated[
         Literal["half", "base_rate"],
@@ -236,6 +246,8 @@ class ExpectedValue(Policy):
     round trip, and enters only where the expected excess return is above that cost; a tranche with a position stays
     while the excess is above 0. Short is the mirror image, less borrow.
     """
+
+    sizes_by_probability: ClassVar[bool] = True
 
     kind: Literal["expected_value"] = "expected_value"
     sides: Sides = Field("long", description=SIDES_DESCRIPTION)
@@ -263,6 +275,8 @@ class Kelly(Policy):
     gains, and all losses, to be of one size. The largest estimates of an expected return are too high on average, hence
     the fraction. Correlation between tickers is not considered.
     """
+
+    sizes_by_probability: ClassVar[bool] = True
 
     kind: Literal["kelly"] = "kelly"
     fraction: PositionFraction = Field(0.5, description="Fraction of the growth-optimal position that is taken.")

@@ -301,6 +301,9 @@ class Forecasts:
     base_rate : (rows,) fraction of ups among the refit's training rows.
     mean_gain, mean_loss : (rows,) mean horizon return of the training rows labelled up, and of the others.
     std : (rows,) standard deviation (ddof 1) of the training rows' horizon returns.
+    training_up_rate : (rows,) fraction of ups among the training rows of the forecast's own ticker; NaN without any.
+    training_probability_mean, training_probability_std : (rows,) mean and standard deviation (ddof 0) of the
+        probabilities that the refit gives these rows, calibrated as the forecast is.
     fold : (rows,) number of the refit, counted within the model.
     horizon : bars from a forecast to its outcome.
     refits : the fitted models, in the order of the forecasts.
@@ -321,6 +324,9 @@ class Forecasts:
     mean_gain: Array
     mean_loss: Array
     std: Array
+    training_up_rate: Array
+    training_probability_mean: Array
+    training_probability_std: Array
     fold: IntArray
     horizon: int
     refits: Refits

@@ -74,7 +74,13 @@ def compute_metrics(
         "model": _model_metrics(config.model, run_data),
     }
     returns, has_ledger = strategy.gross_excess_returns, trial_statistics is not None
-    verdict = decide_verdict(metrics, returns, sessions_per_year=per_year, has_trial_ledger=has_ledger)
+    verdict = decide_verdict(
+        metrics,
+        returns,
+        sessions_per_year=per_year,
+        has_trial_ledger=has_ledger,
+        sizes_by_probability=config.policy.sizes_by_probability,
+    )
     counter.step()
     return dict(nonfinite_to_none(metrics | {"verdict": asdict(verdict)}))
 

@@ -39,6 +39,12 @@ class Calibration:
         coefficients = self.platt_coefficients
         return np.asarray(coefficients[refit_index, 0] + coefficients[refit_index, 1] * log_odds)
 
+    def correct_weights(self, weights: Array) -> Array:
+        """Return the weights (refits, 1 + k) that give the corrected log odds."""
+        corrected = self.platt_coefficients[:, 1:] * weights
+        corrected[:, 0] += self.platt_coefficients[:, 0]
+        return np.asarray(corrected)
+
 
 def fit_platt_calibration(log_odds: Array, up: Array, folds: Sequence[Folds], model: Model) -> Calibration:
     """Return Platt's sigmoid for every refit, fitted to the forecasts of earlier refits.

@@ -21,6 +21,7 @@ from quantlr.model.logistic import sigmoid
 from quantlr.model.splits import WalkForwardSpec, fold_target_stats, make_folds, make_pooled_folds
 from quantlr.model.standardize import Scaling, fold_scaling
 from quantlr.model.training import TrainingData
+from quantlr.model.training_probabilities import training_probability_stats
 
 SECONDS_PER_TRAINING_PAIR, SECONDS_PER_REFIT = 8e-9, 60e-6
 """Approximate time per pair of a refit and a training row, and per refit in addition."""
@@ -212,6 +213,7 @@ class ModelForecasts:
     log_odds : (forecasts,) of an up move, in the order of `ModelSplit.take_forecast_rows`.
     fitted, calibration : what the refits have learnt, and the correction of their forecasts.
     target_stats : (4, refits) base rate, mean gain, mean loss and standard deviation of each refit's training rows.
+    probability_stats : (3, forecasts) `training_probability_stats` of each forecast's refit and ticker.
     notes : notes on the model's features and fits.
     """
 
@@ -219,6 +221,7 @@ class ModelForecasts:
     fitted: FittedModel
     calibration: Calibration | None
     target_stats: Array
+    probability_stats: Array
     notes: tuple[Note, ...]
 
     @property
@@ -307,8 +310,16 @@ def _make_model_forecasts(split: ModelSplit, training_data: TrainingData, fitted
         calibration = functions.fit_calibration(log_odds, split.take_forecast_rows(split.up), split.folds, split.model)
         log_odds = calibration.correct_log_odds(log_odds, split.forecast_refit_indices())
     target_stats = functions.compute_target_stats(split.up, split.horizon_return, split.folds)
+    probability_stats = [
+        np.repeat(
+            training_probability_stats(split.X, split.up, ticker, fitted, calibration),
+            ticker.test_stop - ticker.test_start,
+            axis=1,
+        )
+        for ticker in split.folds
+    ]
     notes = tuple(_iter_model_notes(split, training_data.scaling, fitted))
-    return ModelForecasts(log_odds, fitted, calibration, target_stats, notes)
+    return ModelForecasts(log_odds, fitted, calibration, target_stats, np.concatenate(probability_stats, axis=1), notes)
 
 
 def _forecast_log_odds(X: Array, folds: Folds, fitted: FittedModel) -> Array:
@@ -339,6 +350,7 @@ def _join_forecasts(
     refit_indices = [split.forecast_refit_indices() for split in splits]
     stats = [part.target_stats[:, refits] for part, refits in zip(model_forecasts, refit_indices, strict=True)]
     base_rate, mean_gain, mean_loss, std = np.concatenate(stats, axis=1)
+    up_rate, probability_mean, probability_std = np.concatenate([p.probability_stats for p in model_forecasts], axis=1)
     fits = [part.fitted for part in model_forecasts]
     fit_names = ("coefficients", "iterations", "max_abs_gradient", "converged", "degenerate")
     fit_arrays: dict[str, Any] = {name: np.concatenate([getattr(fit, name) for fit in fits]) for name in fit_names}
@@ -367,6 +379,9 @@ def _join_forecasts(
         mean_gain=mean_gain,
         mean_loss=mean_loss,
         std=std,
+        training_up_rate=up_rate,
+        training_probability_mean=probability_mean,
+        training_probability_std=probability_std,
         fold=np.concatenate(refit_indices),
         horizon=dataset.horizon,
         refits=refits,

@@ -49,14 +49,12 @@ MAX_JSON_BYTES = 50_000_000
 """Size above which a file is not taken for ours: the coefficients of ten thousand tickers need a tenth of that."""
 MAX_PARQUET_BYTES = 2 << 30
 LOCK_TIMEOUT_SECONDS = 60.0
-REPORT_FILE_NAMES = frozenset(
-    {
-        "tearsheet.png", "forecast.png", "model.png", "positions.png", "tickers.png", "report.html", METRICS_FILE,
-        "config.yaml", "provenance.json", "forecasts.parquet", "backtest.parquet", "positions.parquet", "trades.csv",
-        "audit.json", "thumbnail.png", "compare.png", "compare.json", "sweep.json",
-        "trials.csv", "sweep.png", "winner.yaml",
-    }
-)  # fmt: skip
+REPORT_FILE_NAMES = frozenset({
+    "tearsheet.png", "forecast.png", "model.png", "positions.png", "tickers.png", "report.html", METRICS_FILE,
+    "config.yaml", "provenance.json", "forecasts.parquet", "backtest.parquet", "positions.parquet", "trades.csv",
+    "audit.json", "thumbnail.png", "compare.png", "compare.json", "sweep.json",
+    "trials.csv", "sweep.png", "winner.yaml",
+})  # fmt: skip
 """Every file that quantlr may write at the top of the folder; all other files there belong to the user.
 
 ``audit.json`` is written beside a run's files and is replaced with them, since it is valid for that run only.
@@ -409,11 +407,8 @@ def _read_saved_run(report_dir: Path, *, name: str, provenance: dict[str, Any], 
     parsed, problems = read_config_file(report_dir / "config.yaml", default_kinds={})
     if problems:
         raise ValueError("\n".join(map(str, problems)))
-    config = parsed.value
-    data = read_json(report_dir / METRICS_FILE, max_bytes=MAX_JSON_BYTES)["data"]
-    per_year = int(data["sessions_per_year"])
-    if config["report"]["sessions_per_year"] == "auto":
-        per_year = CountedSessions(per_year)
+    config, data = parsed.value, read_json(report_dir / METRICS_FILE, max_bytes=MAX_JSON_BYTES)["data"]
+    sessions_type = CountedSessions if config["report"]["sessions_per_year"] == "auto" else int
     return SavedRun(
         name=name,
         report_dir=report_dir,
@@ -422,7 +417,7 @@ def _read_saved_run(report_dir: Path, *, name: str, provenance: dict[str, Any], 
         price_digest=str(provenance.get("data", {}).get("sha256", "")),
         backtest_frame=_read_backtest_frame(report_dir / "backtest.parquet"),
         forecast_frame=_read_forecast_frame(report_dir / "forecasts.parquet"),
-        sessions_per_year=per_year,
+        sessions_per_year=sessions_type(data["sessions_per_year"]),
         first_fill=pd.Timestamp(data["first_fill"]),
         fill=str(config["execution"]["fill"]),
         horizon=int(config["label"]["horizon"]),

@@ -7,13 +7,11 @@ from numpy.random import Generator
 
 from quantlr.core.values import Array, BoolArray, IntArray
 from quantlr.stats.bootstrap import optimal_block_length, percentile_interval, stationary_bootstrap_sums
+from quantlr.stats.cosine_test import cosine_test
 from quantlr.stats.hac import (
-    SIGNIFICANCE_LEVEL,
     STANDARD_NORMAL,
-    TEST_POWER,
     Z95,
     Interval,
-    newey_west_variance,
     sum_by_session,
 )
 
@@ -119,7 +117,8 @@ def pesaran_timmermann_test(predicted_up: BoolArray, up: Array) -> dict[str, flo
     expected_variance = (2 * py - 1) ** 2 * vx + (2 * px - 1) ** 2 * vy + 4 * vx * vy
     if px in (0.0, 1.0) or py in (0.0, 1.0) or accuracy_variance <= expected_variance:
         return None
-    return _one_sided_test_dict((accuracy - expected) / float(np.sqrt(accuracy_variance - expected_variance)))
+    statistic = (accuracy - expected) / float(np.sqrt(accuracy_variance - expected_variance))
+    return {"statistic": statistic, "p_value": 1.0 - STANDARD_NORMAL.cdf(statistic)}
 
 
 def clustered_pesaran_timmermann_test(
@@ -127,37 +126,18 @@ def clustered_pesaran_timmermann_test(
 ) -> dict[str, float] | None:
     """Return the same test where forecasts overlap in time or share a session.
 
-    The t statistic of the mean of (forecast - mean forecast) (up - mean up), summed by session, with the variance of
-    Newey and West (1987) and 2 `horizon` lags. Means are taken within each ticker: to forecast correctly that one
-    ticker rises more often than another is no skill of timing. None where, within tickers, forecasts or outcomes are
-    constant.
+    The test of `cosine_test` on (forecast - mean forecast) (up - mean up), summed by session. Means are taken within
+    each ticker: to forecast correctly that one ticker rises more often than another is no skill of timing. None where,
+    within tickers, forecasts or outcomes are constant, and where there are too few sessions.
     """
     products = _demean_by_group(predicted_up.astype(np.float64), ticker) * _demean_by_group(up, ticker)
-    sums = sum_by_session(session, products)
-    variance = float(newey_west_variance(sums - sums.mean(axis=0), horizon=horizon)[0])
-    if not products.any() or variance <= 0:
+    test = cosine_test(sum_by_session(session, products)[:, 0], horizon=horizon)
+    if test.statistic is None or test.p_value is None:
         return None
-    return _one_sided_test_dict(float(sums.sum() / np.sqrt(variance)))
-
-
-def _one_sided_test_dict(statistic: float) -> dict[str, float]:
-    return {"statistic": statistic, "p_value": 1.0 - STANDARD_NORMAL.cdf(statistic)}
+    return {"statistic": test.statistic, "p_value": test.p_value}
 
 
 def _demean_by_group(values: Array, group: IntArray) -> Array:
     """Return values less the mean of their group; exactly 0 in a group whose values are equal."""
     _, index = np.unique(group, return_inverse=True)
     return np.asarray(values - (np.bincount(index, weights=values) / np.bincount(index))[index])
-
-
-def years_to_significance(accuracy: float, baseline_accuracy: float, *, sessions_per_year: int) -> float | None:
-    """Return the years of daily forecasts needed to distinguish an accuracy from a baseline's; None if not above it.
-
-    The sample size of the one-sided normal test of a proportion at the 5 % level with 80 % power.
-    """
-    if accuracy <= baseline_accuracy:
-        return None
-    z_level, z_power = STANDARD_NORMAL.inv_cdf(1 - SIGNIFICANCE_LEVEL), STANDARD_NORMAL.inv_cdf(TEST_POWER)
-    baseline_std, std = (np.sqrt(rate * (1 - rate)) for rate in (baseline_accuracy, accuracy))
-    distance = z_level * baseline_std + z_power * std
-    return float((distance / (accuracy - baseline_accuracy)) ** 2 / sessions_per_year)

@@ -1,7 +1,8 @@
-"""The verdict on a run: the first of six rules that applies, and one sentence with the numbers that decided."""
+"""The verdict on a run: the first rule that applies, and one sentence with the numbers that decided."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,9 +30,16 @@ class Verdict:
 
 
 def decide_verdict(
-    metrics: dict[str, Any], gross_excess_returns: Array, *, sessions_per_year: int, has_trial_ledger: bool
+    metrics: dict[str, Any],
+    gross_excess_returns: Array,
+    *,
+    sessions_per_year: int,
+    has_trial_ledger: bool,
+    sizes_by_probability: bool = False,
 ) -> Verdict:
     """Return the verdict of the first rule that applies; no evidence of skill is the usual outcome, and no failure.
+
+    Fits that did not converge are named first, and rule out evidence of an edge.
 
     Parameters
     ----------
@@ -39,15 +47,38 @@ def decide_verdict(
     gross_excess_returns : (sessions,) returns before costs, in excess of cash.
     sessions_per_year : for the annual Sharpe ratio before costs.
     has_trial_ledger : whether a ledger counted the trials.
+    sizes_by_probability : whether the size of a position depends on the probability; skill then needs a log loss below
+        the base-rate forecast's as well, in a point comparison.
     """
+    returns = gross_excess_returns
+    verdict = _verdict_of_first_rule(metrics, returns, sessions_per_year, has_trial_ledger, sizes_by_probability)
+    n_unconverged, n_refits = metrics["model"]["unconverged"], metrics["model"]["refits"]
+    if not n_unconverged:
+        return verdict
+    unconverged = f"{n_unconverged:,} of {n_refits:,} fits did not converge"
+    if verdict.rule != "evidence":
+        return Verdict(verdict.rule, f"{unconverged}. {verdict.sentence}")
+    basis = verdict.sentence.partition(": ")[2]
+    text = f"{unconverged} (raise model.max_iter or model.tol), and the forecasts are not those of the model; {basis}"
+    return Verdict("fits_not_converged", f"Fits did not converge: {text}")
+
+
+def _verdict_of_first_rule(
+    metrics: dict[str, Any],
+    gross_excess_returns: Array,
+    sessions_per_year: int,
+    has_trial_ledger: bool,
+    sizes_by_probability: bool,
+) -> Verdict:
+    """Return the verdict as if all fits had converged."""
     forecast, backtest, significance = (metrics[key] for key in ("forecast", "backtest", "significance"))
-    p_value = (forecast["pesaran_timmermann"] or {}).get("p_value")
-    skill = _skill_text(forecast, p_value)
-    if not (is_significant(p_value) and forecast["log_loss"] < forecast["log_loss_base_rate"]):
-        years = significance["years_needed"]
-        text = "; to distinguish such an accuracy from the baseline's would take about {:,.0f} years"
-        needed = "" if years is None else text.format(years)
-        return Verdict("no_evidence_of_skill", f"No evidence of skill: {skill}{needed}.")
+    skill = _skill_text(forecast)
+    is_skilled = is_significant(forecast["clark_west"]["p_value"])
+    if is_skilled and sizes_by_probability and not forecast["log_loss"] < forecast["log_loss_base_rate"]:
+        text = f"{skill}; the policy sizes positions by probabilities, which are no better than the base rate"
+        return Verdict("no_evidence_of_skill", f"No evidence of skill in the probabilities: {text}.")
+    if not is_skilled:
+        return Verdict("no_evidence_of_skill", f"No evidence of skill: {skill}{_years_text(significance)}.")
     session_sharpe = sharpe_per_session(gross_excess_returns)
     sharpe = None if session_sharpe is None else session_sharpe * float(np.sqrt(sessions_per_year))
     confidence = probabilistic_sharpe(gross_excess_returns)
@@ -92,20 +123,36 @@ def log_loss_comparison_text(log_loss: float, log_loss_base_rate: float) -> str:
     return ("hardly better" if same else "better") if better else "no better"
 
 
-def pesaran_timmermann_p_text(p_value: float | None) -> str:
-    """Return the result of the Pesaran-Timmermann test in words."""
+def clark_west_text(test: Mapping[str, Any]) -> str:
+    """Return the result of the Clark-West test in words, from its fields in ``metrics.json``."""
+    if test["sessions"] < test["min_sessions"]:
+        return f"too short for the Clark-West test: {test['sessions']:,} sessions, needed {test['min_sessions']:,}"
+    p_value = test["p_value"]
     if p_value is None:
-        return "forecasts or outcomes are constant"
-    return f"Pesaran-Timmermann p {'< 0.001' if p_value < 0.001 else f'= {p_value:.3f}'}"
+        return "no Clark-West test: forecasts or outcomes are constant"
+    return f"Clark-West p {'< 0.001' if p_value < 0.001 else f'= {p_value:.3f}'}"
 
 
-def _skill_text(forecast: dict[str, Any], p_value: float | None) -> str:
+def _skill_text(forecast: dict[str, Any]) -> str:
     log_loss, base_log_loss = forecast["log_loss"], forecast["log_loss_base_rate"]
     text = f"accuracy {forecast['accuracy']:.1%} on {forecast['n']:,} forecasts, majority-class baseline "
-    text += f"{forecast['accuracy_base_rate']:.1%} ({pesaran_timmermann_p_text(p_value)}; log loss {log_loss:.5f}, "
-    return (
-        f"{text}{log_loss_comparison_text(log_loss, base_log_loss)} than the base-rate forecast's {base_log_loss:.5f})"
+    text += (
+        f"{forecast['accuracy_base_rate']:.1%} ({clark_west_text(forecast['clark_west'])}; log loss {log_loss:.5f}, "
     )
+    return f"{text}{log_loss_comparison_text(log_loss, base_log_loss)} than the base rate's {base_log_loss:.5f})"
+
+
+def _years_text(significance: dict[str, Any]) -> str:
+    """Return how many years of forecasts it takes to find skill of the size found, if that is defined."""
+    years = significance["years_needed"]
+    if years is None or years["low"] is None:
+        return ""
+    low, high = f"{years['low']:,.0f}", years["high"]
+    text = "; finding such skill with 80% power would take "
+    if years["estimate"] is None:
+        return f"{text}at least {low} years"
+    interval = f"at least {low}" if high is None else f"{low} to {high:,.0f}"
+    return f"{text}about {years['estimate']:,.0f} years (90% interval: {interval})"
 
 
 def _benchmark_text(above_benchmark: dict[str, float] | None) -> str:

@@ -17,6 +17,7 @@ from quantlr.backtest.metric_types import (
     EvaluatedForecasts,
     Metric,
     SignificanceInput,
+    evaluate_forecasts,
 )
 from quantlr.backtest.metrics import METRICS, find_metric, metrics_of_section, metrics_shown_in
 from quantlr.backtest.rolling import (
@@ -27,13 +28,12 @@ from quantlr.backtest.rolling import (
     trailing_window_length,
     yearly_returns,
 )
-from quantlr.backtest.trades import trade_summary_by_side, trade_table
 from quantlr.core.errors import Fault
 from quantlr.core.values import BacktestResult, Positions
 from quantlr.stats import sharpe as sharpe_stats
 from sklearn import metrics as sk
 
-from markets import random_walk_prices
+from markets import forecasts, random_walk_prices
 
 
 def backtest_of(net: list[float], *, cost: float = 0.0, weight: float = 1.0, cash: float = 0.0) -> BacktestResult:
@@ -67,16 +67,10 @@ def random_evaluated(seed: int, n: int = 300) -> EvaluatedForecasts:
     rng = np.random.default_rng(seed)
     up = (rng.random(n) < 0.55).astype(np.float64)
     log_odds = 0.4 * (up - 0.5) + rng.normal(0, 0.4, n)
-    return EvaluatedForecasts(
-        log_odds=log_odds,
-        probability=1 / (1 + np.exp(-log_odds)),
-        up=up,
-        base_rate=np.clip(0.55 + rng.normal(0, 0.03, n), 0.1, 0.9),
-        ticker=np.zeros(n, dtype=np.int64),
-        session=np.arange(n),
-        has_dependent_outcomes=False,
-        horizon=1,
-    )
+    probability = 1 / (1 + np.exp(-log_odds))
+    base_rate = np.clip(0.55 + rng.normal(0, 0.03, n), 0.1, 0.9)
+    values = forecasts(probability, ticker=np.zeros(n, dtype=np.int64), session=np.arange(n))
+    return evaluate_forecasts(replace(values, log_odds=log_odds, up=up, base_rate=base_rate))
 
 
 @given(seed=st.integers(0, 10_000))
@@ -330,45 +324,6 @@ def test_metrics_are_shown_in_the_order_of_the_registry() -> None:
     assert len(either) == len(set(either))
 
 
-def test_trades_by_arithmetic() -> None:
-    """Long over two sessions, short over one, flat, then long again and still open."""
-    prices = random_walk_prices(5, n_sessions=10)
-    weight = np.array([[0.0], [1], [1], [-1], [0], [1], [1], [1], [1], [1]])
-    execution = ExecutionSpec(fill="close", commission_bps=10, slippage_bps=0, borrow_bps_per_year=0)
-    result = backtest_with_benchmark(
-        Positions(prices.tickers, prices.sessions, weight), prices, execution, sessions_per_year=252
-    )
-    close, dates = prices.close[:, 0], prices.sessions
-    computed = trade_table(result)
-    assert computed["side"].tolist() == ["long", "short", "long"]
-    assert computed["entry"].tolist() == [dates[1], dates[3], dates[5]]
-    assert computed["exit"].iloc[:2].tolist() == [dates[3], dates[4]]
-    assert pd.isna(computed["exit"].iloc[2])
-    assert computed["sessions"].tolist() == [2, 1, 4]
-    np.testing.assert_allclose(computed["entry_price"], close[[1, 3, 5]])
-    np.testing.assert_allclose(computed["exit_price"], close[[3, 4, 9]])
-    np.testing.assert_allclose(
-        computed["return"], [close[3] / close[1] - 1, 1 - close[4] / close[3], close[9] / close[5] - 1]
-    )
-    np.testing.assert_allclose(computed["cost"].iloc[0], 0.002)
-    np.testing.assert_allclose(computed["cost"].iloc[2], 0.001)
-
-
-@given(seed=st.integers(0, 10_000))
-def test_trades_include_all_costs_and_sessions(seed: int) -> None:
-    prices = random_walk_prices(seed, n_sessions=60, n_tickers=3, with_gaps=True)
-    rng = np.random.default_rng(seed)
-    weight = rng.choice([-1 / 3, 0.0, 1 / 3], (60, 3))
-    weight[np.isnan(prices.bars_to_sessions(prices.close))] = np.nan
-    result = backtest_with_benchmark(
-        Positions(prices.tickers, prices.sessions, weight), prices, ExecutionSpec(), sessions_per_year=252
-    )
-    computed = trade_table(result)
-    assert (computed["cost"] * computed["size"]).sum() == pytest.approx(result.cost.sum(), rel=1e-9)
-    assert computed["sessions"].sum() == (result.weight != 0).sum()
-    assert (computed["cost"] > 0).all()
-
-
 def test_monthly_and_yearly_returns_compound_to_final_equity() -> None:
     rng = np.random.default_rng(2)
     result = backtest_of(rng.normal(0, 0.01, 600).tolist())
@@ -464,26 +419,3 @@ def test_rolling_sharpe_band_holds_95_percent_under_no_skill() -> None:
     ]
     inside = np.mean([abs(rolling.strategy_sharpe[-1]) <= rolling.band_half_width for rolling in computed])
     assert inside == pytest.approx(0.95, abs=0.03)
-
-
-def test_trade_summary_by_side_equals_pandas_groups() -> None:
-    rng = np.random.default_rng(3)
-    table = pd.DataFrame(
-        {
-            "side": rng.choice(["long", "short"], 50),
-            "return": rng.normal(0, 0.02, 50),
-            "cost": 0.001,
-            "sessions": rng.integers(1, 9, 50),
-        }
-    )
-    computed, net_returns = trade_summary_by_side(table), table["return"] - table["cost"]
-    assert list(computed.index) == ["long", "short", "all"]
-    grouped = net_returns.groupby(table["side"])
-    for column, expected in (("mean", grouped.mean()), ("best", grouped.max()), ("worst", grouped.min())):
-        np.testing.assert_allclose(computed[column].iloc[:2], expected)
-    np.testing.assert_allclose(computed["won"].iloc[:2], (net_returns > 0).groupby(table["side"]).mean())
-    np.testing.assert_allclose(computed["sessions"].iloc[:2], table.groupby("side")["sessions"].median())
-    assert computed.loc["all", "trades"] == 50
-    assert computed.loc["all", "mean"] == pytest.approx(net_returns.mean())
-    assert list(trade_summary_by_side(table[table["side"] == "short"]).index) == ["short"]
-    assert trade_summary_by_side(table.iloc[:0]).empty

@@ -319,3 +319,8 @@ def test_round_trip_cost_uses_the_minimum_fee_of_a_tranche() -> None:
     execution = ExecutionSpec(commission_bps=0.0, slippage_bps=0.0, min_per_order=5.0)
     context = make_decision_context(prices, sample, execution, sessions_per_year=252)
     np.testing.assert_allclose(context.round_trip_cost, [0.0005, 0.001, 0.001])
+
+
+def test_policies_that_size_by_probability_are_marked() -> None:
+    marked = {policy.model_fields["kind"].default for policy in POLICIES if policy.sizes_by_probability}
+    assert marked == {"proportional", "expected_value", "kelly"}

@@ -2,7 +2,8 @@
 
 python tests/benchmarks/size_and_power.py [--series N] [--seed N] [--only EXPERIMENT]... [--output DIR]
 
-Size: how often the test of skill, and the verdict, claim skill on noise. Power: whether the known accuracy, Sharpe
+Size: how often the tests of skill reject on noise, and on other markets without skill. Power: how often the test of
+skill rejects where there is some, and whether the known accuracy, Sharpe
 ratio and coefficient of simulated markets are recovered. Coverage: how often a 95 % interval contains the truth.
 Selection: the Sharpe ratio of the best of a hundred strategies without skill, and its deflated Sharpe ratio. Each
 figure has the bounds that it keeps with a probability of 0.999 on either side, by the binomial or normal distribution.
@@ -28,12 +29,15 @@ from quantlr.backtest import metrics
 from quantlr.backtest.metric_types import EvaluatedForecasts, evaluate_forecasts
 from quantlr.config.run_config import RunConfig, load_config
 from quantlr.core.values import Array, Prices
-from quantlr.experiment.evaluate import compute_metrics
+from quantlr.model.walk_forward import walk_forward
 from quantlr.pipeline.stages import dataset_from_config, run_stages
+from quantlr.stats.clark_west import clark_west_test
 from quantlr.stats.directional import pesaran_timmermann_test
 from quantlr.stats.sharpe import bootstrap_sharpe_interval, deflated_sharpe, sharpe_per_session
+from quantlr.stats.verdict import is_significant
 from scipy import stats
 
+from benchmarks.skill_markets import SKILL_CELLS, SkillCell
 from markets import from_log_returns
 
 TAIL_PROBABILITY = 1e-3
@@ -123,26 +127,38 @@ def size_on_noise(
     min_rate: float = 0.0,
     **changes: Any,
 ) -> Iterator[Figure]:
-    """Yield the size of the test, and of the verdict as a whole, on noise.
+    """Yield the size of the tests of Pesaran and Timmermann and of Clark and West on noise.
 
     A walk-forward model on noise is slightly worse than random: after more ups than average it forecasts ups, and fewer
-    than average remain. Its AUC is centred below 1/2, and the test rejects slightly less often than 5 %: the shorter
+    than average remain. Its AUC is centred below 1/2, and the tests reject slightly less often than 5 %: the shorter
     the history and the fewer the features, the less often.
     """
     config = experiment_config(tickers, horizon=horizon, **changes)
     n_rejected = n_claims = 0
     for index in range(series):
         rng = np.random.default_rng([seed, tickers, horizon, index])
-        run_data = run_stages(config, noise_prices(rng, tickers, sessions=sessions, drift=drift))
-        test = metrics.directional_skill_test(evaluate_forecasts(run_data.forecasts))
-        if test and test["p_value"] < 0.05:
-            n_rejected += 1
-            n_claims += compute_metrics(config, run_data)["verdict"]["rule"] != "no_evidence_of_skill"
+        prices = noise_prices(rng, tickers, sessions=sessions, drift=drift)
+        forecasts = walk_forward(dataset_from_config(config, prices), config.walk_forward, config.model)
+        test = metrics.directional_skill_test(evaluate_forecasts(forecasts))
+        n_rejected += test is not None and test["p_value"] < 0.05
+        n_claims += is_significant(clark_west_test(forecasts)["p_value"])
     label = f"{'drifting ' * (drift > 0)}noise of {sessions:,}, h = {horizon}, {tickers} ticker{'s'[: tickers > 1]}"
     yield proportion_figure(
         f"{label}: Pesaran-Timmermann rejects", n_rejected, series, min_rate=min_rate, max_rate=0.05
     )
-    yield proportion_figure(f"{label}: the verdict claims skill", n_claims, series, max_rate=0.05)
+    yield proportion_figure(f"{label}: Clark-West rejects", n_claims, series, max_rate=0.05)
+
+
+def clark_west_rejections(series: int, seed: int, *, cell: SkillCell) -> Iterator[Figure]:
+    """Yield how often the test of skill rejects in a cell."""
+    config = experiment_config(cell.tickers, **cell.sections)
+    n_rejected = 0
+    for index in range(series):
+        prices = cell.market(np.random.default_rng([seed, index]))
+        forecasts = walk_forward(dataset_from_config(config, prices), config.walk_forward, config.model)
+        n_rejected += is_significant(clark_west_test(forecasts)["p_value"])
+    rates = {"min_rate": cell.min_rate, "max_rate": cell.max_rate}
+    yield proportion_figure(f"{cell.label}: Clark-West rejects", n_rejected, series, **rates)
 
 
 def ar1_series(rng: np.random.Generator, sessions: int, *, phi: float = PHI) -> Array:
@@ -337,6 +353,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "noise, a week": partial(size_on_noise, horizon=5),
     "noise, a month": partial(size_on_noise, horizon=21),
     "noise, ten tickers": partial(size_on_noise, tickers=10),
+    **{name: partial(clark_west_rejections, cell=cell) for name, cell in SKILL_CELLS.items()},
     "autoregression": ar1_accuracy_and_sharpe,
     "coefficient": coefficient_interval_coverage,
     "coverage": partial(forecast_interval_coverage, tickers=1, horizon=1, min_rate=0.95),

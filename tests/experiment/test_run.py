@@ -38,7 +38,7 @@ KEYS: dict[str, list[str]] = {
     "data": ["tickers", "first", "last", "sessions", "sessions_per_year", "first_fill", "sha256"],
     "forecast": [
         "n", "up_rate", "accuracy_always_up", "accuracy", "accuracy_ci95", "accuracy_base_rate", "log_loss",
-        "log_loss_base_rate", "brier", "auc", "auc_ci95", "pesaran_timmermann",
+        "log_loss_base_rate", "brier", "auc", "auc_ci95", "clark_west", "pesaran_timmermann",
         "reliability",
     ],
     "backtest": ["strategy", "benchmark", "break_even_cost_bps", "fills", "only_at_the_close"],
@@ -74,6 +74,9 @@ def test_files_and_metric_keys(files: dict[str, bytes]) -> None:
     assert {key: list(value) for key, value in metrics.items()} == KEYS
     assert list(metrics["backtest"]["strategy"]) == list(metrics["backtest"]["benchmark"]) == STRATEGY
     assert list(metrics["forecast"]["pesaran_timmermann"]) == ["statistic", "p_value"]
+    assert list(metrics["forecast"]["clark_west"]) == [
+        "statistic", "p_value", "degrees_of_freedom", "sessions", "min_sessions", "local_tickers",
+    ]  # fmt: skip
     assert list(metrics["model"]["coefficients"]["^GSPC"]) == [
         "intercept", *(f"lagged_returns_{lag}" for lag in range(1, 6)), "volatility_20",
     ]  # fmt: skip

@@ -171,7 +171,7 @@ def test_texts_contain_the_metrics() -> None:
     for number_text in (
         f"{metrics['n']:,} forecasts",
         f"{metrics['accuracy_ci95'][0]:.1%} to {metrics['accuracy_ci95'][1]:.1%}",
-        f"p = {metrics['pesaran_timmermann']['p_value']:.3f}",
+        f"p = {metrics['clark_west']['p_value']:.3f}",
         f"{metrics['log_loss']:.5f}",
         f"{metrics['log_loss_base_rate']:.5f}",
     ):
@@ -183,15 +183,19 @@ def test_texts_contain_the_metrics() -> None:
     assert f"miscalibration {parts['miscalibration']:.5f}" in axes_text(panel_axes(figure, CALIBRATION))
 
 
-def test_title_follows_the_directional_test_and_the_log_loss() -> None:
+def skill_test(p_value: float | None, *, sessions: int = 900) -> dict[str, Any]:
+    return {"clark_west": {"p_value": p_value, "sessions": sessions, "min_sessions": 40}}
+
+
+def test_title_follows_the_skill_test_and_the_log_loss() -> None:
     metrics = {"n": 9, "accuracy": 0.56, "accuracy_ci95": (0.4, 0.6), "accuracy_base_rate": 0.53,
                "log_loss": 0.68, "log_loss_base_rate": 0.69}  # fmt: skip
     cases: list[dict[str, Any]] = [
-        {"pesaran_timmermann": {"statistic": 1.0, "p_value": 0.01}},
-        {"pesaran_timmermann": {"statistic": 1.0, "p_value": 0.01}, "accuracy": 0.52},
-        {"pesaran_timmermann": {"statistic": 1.0, "p_value": 0.01}, "log_loss": 0.69},
-        {"pesaran_timmermann": {"statistic": 1.0, "p_value": 0.05}},
-        {"pesaran_timmermann": None},
+        skill_test(0.01),
+        skill_test(0.01) | {"accuracy": 0.52},
+        skill_test(0.01) | {"log_loss": 0.69},
+        skill_test(0.05),
+        skill_test(None),
     ]
     titles = [skill_title_and_text({**metrics, **case})[0] for case in cases]
     findings = [title.partition(":")[0] for title in titles]
@@ -201,6 +205,7 @@ def test_title_follows_the_directional_test_and_the_log_loss() -> None:
         f" accuracy {accuracy}%, majority-class baseline 53.0%" for accuracy in ("56.0", "52.0", "56.0", "56.0", "56.0")
     ]
     assert "∞" in skill_title_and_text({**metrics, **cases[0], "log_loss_base_rate": None})[1]
+    assert "39 sessions, needed 40" in skill_title_and_text({**metrics, **skill_test(None, sessions=39)})[1]
 
 
 def test_reliability_curve_is_that_of_scikit_learn() -> None:

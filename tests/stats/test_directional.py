@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import statsmodels.api as sm
 from hypothesis import given
 from hypothesis import strategies as st
 from quantlr.core.values import Array, IntArray
@@ -18,9 +17,9 @@ from quantlr.stats.directional import (
     pesaran_timmermann_test,
     roc_auc,
     wilson_interval,
-    years_to_significance,
 )
 from scipy import stats
+from scipy.fft import dct
 from sklearn.metrics import roc_auc_score
 
 
@@ -94,7 +93,7 @@ def test_constant_forecasts_have_no_test(predicted_up: Any) -> None:
 
 @pytest.mark.parametrize("horizon", [1, 5])
 @pytest.mark.parametrize("tickers", [1, 4])
-def test_clustered_pesaran_timmermann_equals_statsmodels_newey_west(horizon: int, tickers: int) -> None:
+def test_clustered_pesaran_timmermann_is_the_cosine_test_of_session_sums(horizon: int, tickers: int) -> None:
     rng = np.random.default_rng(horizon * 10 + tickers)
     session = np.repeat(np.arange(150), tickers)
     up, predicted_up = random_outcomes(3, len(session), 0.55), rng.random(len(session)) < 0.6
@@ -104,11 +103,13 @@ def test_clustered_pesaran_timmermann_equals_statsmodels_newey_west(horizon: int
         rows = ticker == name
         products[rows] = (predicted_up[rows] - predicted_up[rows].mean()) * (up[rows] - up[rows].mean())
     sums = np.bincount(session, weights=products)
-    fitted = sm.OLS(sums, np.ones(len(sums))).fit(cov_type="HAC", cov_kwds={"maxlags": 2 * horizon})
+    n_frequencies = min(int(0.4 * 150 ** (2 / 3)), 150 // (2 * horizon))
+    transforms = dct(sums, type=2, norm="ortho")[1 : n_frequencies + 1]
+    statistic = sums.sum() / np.sqrt(150 * np.mean(transforms**2))
     actual = clustered_pesaran_timmermann_test(predicted_up, up, session=session, ticker=ticker, horizon=horizon)
     assert actual is not None
-    assert actual["statistic"] == pytest.approx(fitted.tvalues[0], rel=1e-10)
-    assert actual["p_value"] == pytest.approx(stats.norm.sf(fitted.tvalues[0]), abs=1e-12)
+    assert actual["statistic"] == pytest.approx(statistic, rel=1e-10)
+    assert actual["p_value"] == pytest.approx(stats.t.sf(statistic, n_frequencies), abs=1e-12)
 
 
 def test_clustered_test_ignores_differences_between_tickers() -> None:
@@ -126,13 +127,6 @@ def test_clustered_test_ignores_differences_between_tickers() -> None:
     assert actual["p_value"] > 0.05
     by_ticker = clustered_pesaran_timmermann_test(ticker == 0, up, session=session, ticker=ticker, horizon=1)
     assert by_ticker is None
-
-
-def test_years_to_significance_by_arithmetic() -> None:
-    needed = years_to_significance(0.52, 0.50, sessions_per_year=252)
-    assert needed is not None
-    assert needed * 252 == pytest.approx(3862, abs=0.5)
-    assert years_to_significance(0.50, 0.50, sessions_per_year=252) is None
 
 
 def slow_resamples(session: IntArray, *, block: float, draws: int, seed: int) -> Iterator[IntArray]:

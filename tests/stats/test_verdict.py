@@ -14,11 +14,13 @@ from quantlr.stats.verdict import Verdict, decide_verdict
 SKILLED: dict[str, Any] = {
     "forecast": {
         "n": 2500, "accuracy": 0.55, "accuracy_base_rate": 0.52, "log_loss": 0.685, "log_loss_base_rate": 0.692,
-        "pesaran_timmermann": {"statistic": 3.1, "p_value": 0.001},
+        "clark_west": {"statistic": 3.1, "p_value": 0.001, "sessions": 2500, "min_sessions": 32},
     },
+    "model": {"refits": 1910, "unconverged": 0},
     "backtest": {"strategy": {"sharpe": 1.0}, "break_even_cost_bps": 12.0},
     "significance": {
-        "years_needed": 6.0, "probabilistic_sharpe": 0.97, "trials": 12, "expected_max_sharpe": 0.31,
+        "years_needed": {"estimate": 6.0, "low": 2.0, "high": None},
+        "probabilistic_sharpe": 0.97, "trials": 12, "expected_max_sharpe": 0.31,
         "deflated_sharpe": 0.961, "above_benchmark": {"mean": 0.052, "low95": 0.011},
     },
 }  # fmt: skip
@@ -31,7 +33,9 @@ def two_point_returns(z: float, *, n: int = 290) -> Array:
 
 
 PROFIT, WEAK_PROFIT = two_point_returns(2.3), two_point_returns(1.2815516)
-NO_SKILL: dict[str, Any] = {"forecast.pesaran_timmermann.p_value": 0.05}
+NO_SKILL: dict[str, Any] = {"forecast.clark_west.p_value": 0.05}
+TOO_SHORT = {"forecast.clark_west": {"statistic": None, "p_value": None, "sessions": 30, "min_sessions": 40}}
+SIZED: dict[str, Any] = {"sizes_by_probability": True}
 NO_PROFIT: dict[str, Any] = {"gross": WEAK_PROFIT}
 COSTS: dict[str, Any] = {"significance.probabilistic_sharpe": 0.6, "backtest.strategy.sharpe": 0.1}
 NOT_ABOVE: dict[str, Any] = {"significance.above_benchmark.low95": 0.0}
@@ -52,18 +56,32 @@ def verdict_of(changes: dict[str, Any]) -> Verdict:
                 section = section[part]
             section[name] = value
     gross, has_trial_ledger = changes.get("gross", PROFIT), changes.get("has_trial_ledger", True)
-    return decide_verdict(metrics, gross, sessions_per_year=252, has_trial_ledger=has_trial_ledger)
+    return decide_verdict(
+        metrics,
+        gross,
+        sessions_per_year=252,
+        has_trial_ledger=has_trial_ledger,
+        sizes_by_probability=changes.get("sizes_by_probability", False),
+    )
 
 
 @pytest.mark.parametrize(
     ("changes", "rule", "text"),
     [
-        ({"forecast.pesaran_timmermann": None}, "no_evidence_of_skill", "forecasts or outcomes are constant"),
+        ({"forecast.clark_west.p_value": None}, "no_evidence_of_skill", "forecasts or outcomes are constant"),
+        (TOO_SHORT, "no_evidence_of_skill", "too short for the Clark-West test: 30 sessions, needed 40"),
         (NO_SKILL, "no_evidence_of_skill", "p = 0.050; log loss 0.68500, better than"),
         (NO_SKILL | {"forecast.log_loss": 0.691999}, "no_evidence_of_skill", "log loss 0.69200, hardly better than"),
-        ({"forecast.pesaran_timmermann.p_value": 1e-9, "forecast.log_loss": 0.7}, "no_evidence_of_skill", "p < 0.001"),
-        ({"forecast.log_loss": 0.692}, "no_evidence_of_skill", "no better than the base-rate forecast's 0.69200"),
-        ({"forecast.log_loss": float("nan")}, "no_evidence_of_skill", "log loss nan"),
+        ({"forecast.clark_west.p_value": 1e-9}, "evidence", "Clark-West p < 0.001"),
+        ({"forecast.log_loss": 0.692}, "evidence", "no better than the base rate's 0.69200"),
+        (
+            SIZED | {"forecast.log_loss": 0.692},
+            "no_evidence_of_skill",
+            "no better than the base rate's 0.69200",
+        ),
+        (SIZED | {"forecast.log_loss": 0.692}, "no_evidence_of_skill", "sizes positions by probabilities"),
+        (SIZED | {"forecast.log_loss": float("nan")}, "no_evidence_of_skill", "log loss nan"),
+        (SIZED, "evidence", "better than the base rate's"),
         (NO_PROFIT, "skill_no_profit", "(Sharpe ratio 1.20, probabilistic Sharpe ratio 90.0%)"),
         ({"gross": np.zeros(90)}, "skill_no_profit", "Sharpe ratio undefined, probabilistic Sharpe ratio undefined"),
         (COSTS, "costs_eat_it", "(Sharpe ratio 2.15, probabilistic Sharpe ratio 98.9%)"),
@@ -105,7 +123,7 @@ def test_rules_apply_in_order() -> None:
 
 @pytest.mark.parametrize(
     "at_the_level",
-    [{"forecast.pesaran_timmermann.p_value": 0.0499}, {"gross": two_point_returns(1.6448537)},
+    [{"forecast.clark_west.p_value": 0.0499}, {"gross": two_point_returns(1.6448537)},
      {"significance.probabilistic_sharpe": 0.95}, {"significance.above_benchmark.low95": 1e-9},
      {"significance.deflated_sharpe": 0.95}],
 )  # fmt: skip
@@ -113,9 +131,32 @@ def test_values_at_the_level_pass(at_the_level: dict[str, Any]) -> None:
     assert verdict_of(at_the_level).rule == "evidence"
 
 
-def test_no_evidence_states_the_years_needed_if_defined() -> None:
-    assert "would take about 6 years" in verdict_of(NO_SKILL).sentence
-    assert "years" not in verdict_of(NO_SKILL | {"significance.years_needed": None}).sentence
+@pytest.mark.parametrize(
+    ("years", "text"),
+    [
+        ({"estimate": 6.0, "low": 2.0, "high": None}, "would take about 6 years (90% interval: at least 2)."),
+        ({"estimate": 6.4, "low": 2.0, "high": 1234.5}, "would take about 6 years (90% interval: 2 to 1,234)."),
+        ({"estimate": None, "low": 31.0, "high": None}, "would take at least 31 years."),
+        ({"estimate": None, "low": None, "high": None}, "base rate's 0.69200)."),
+        (None, "base rate's 0.69200)."),
+    ],
+)
+def test_no_evidence_states_the_years_needed_if_defined(years: Any, text: str) -> None:
+    assert verdict_of(NO_SKILL | {"significance.years_needed": years}).sentence.endswith(text)
+
+
+@pytest.mark.parametrize("changes", [NO_SKILL, NO_PROFIT, COSTS, NOT_ABOVE, SEARCHED])
+def test_fits_that_did_not_converge_are_named_first(changes: dict[str, Any]) -> None:
+    converged, unconverged = verdict_of(changes), verdict_of(changes | {"model.unconverged": 1900})
+    assert unconverged.rule == converged.rule
+    assert unconverged.sentence == f"1,900 of 1,910 fits did not converge. {converged.sentence}"
+
+
+def test_fits_that_did_not_converge_are_no_evidence_of_an_edge() -> None:
+    unconverged = verdict_of({"model.unconverged": 1})
+    assert unconverged.rule == "fits_not_converged"
+    assert unconverged.sentence.startswith("Fits did not converge: 1 of 1,910 fits did not converge (raise")
+    assert unconverged.sentence.endswith(verdict_of({}).sentence.partition(": ")[2])
 
 
 def test_two_point_returns_have_the_probabilistic_sharpe_stated() -> None:

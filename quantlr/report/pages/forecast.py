@@ -44,7 +44,7 @@ from quantlr.report.style import (
     percent_tick_label,
 )
 from quantlr.stats.reliability import reliability_band, reliability_curve
-from quantlr.stats.verdict import is_significant, log_loss_comparison_text, pesaran_timmermann_p_text
+from quantlr.stats.verdict import clark_west_text, is_significant, log_loss_comparison_text
 
 TAIL_FRACTION = 0.01
 """Fraction of the forecasts at either end whose reliability curve may leave the axes."""
@@ -248,16 +248,16 @@ def forecast_title_and_text(context: PageContext) -> tuple[str, str]:
 
 
 def skill_title_and_text(metrics: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the finding of the directional test and the log loss as a title, and the numbers behind it."""
-    accuracy, baseline, test = (metrics[key] for key in ("accuracy", "accuracy_base_rate", "pesaran_timmermann"))
-    p_value = test["p_value"] if test else None
+    """Return the finding of the Clark-West test and the log loss as a title, and the numbers behind it."""
+    accuracy, baseline, test = (metrics[key] for key in ("accuracy", "accuracy_base_rate", "clark_west"))
+    p_value = test["p_value"]
     baseline_loss = math.inf if metrics["log_loss_base_rate"] is None else metrics["log_loss_base_rate"]
     if p_value is None:
         finding = "Skill cannot be tested"
     elif not is_significant(p_value):
         finding = "No evidence of skill"
     elif metrics["log_loss"] >= baseline_loss:
-        finding = "Skill in direction, not in probability"
+        finding = "Skill in timing, not in probability"
     elif accuracy <= baseline:
         finding = "Skill, but accuracy is not above the baseline"
     else:
@@ -268,20 +268,21 @@ def skill_title_and_text(metrics: Mapping[str, Any]) -> tuple[str, str]:
     title = f"{finding}: accuracy {percent_text(accuracy)}, majority-class baseline {percent_text(baseline)}"
     text = (
         f"{count_text(metrics['n'], 'forecast')}; 95% interval of the accuracy {low} to {high}. "
-        f"{_directional_test_text(p_value)}. Log loss {number_text(metrics['log_loss'], decimals=5)}, {comparison} "
+        f"{_skill_test_text(test)}. Log loss {number_text(metrics['log_loss'], decimals=5)}, {comparison} "
         f"than the base-rate forecast's {baseline_text}."
     )
     return title, text
 
 
-def _directional_test_text(p_value: float | None) -> str:
-    """Return the result of the directional test, and the meaning of its p value."""
+def _skill_test_text(test: Mapping[str, Any]) -> str:
+    """Return the result of the Clark-West test, and the meaning of its p value."""
+    text, p_value = clark_west_text(test), test["p_value"]
     if p_value is None:
-        return f"No test: {pesaran_timmermann_p_text(None)}"
+        return text[0].upper() + text[1:]
     frequency = f"in {100 * p_value:.0f} of 100 samples"
     if p_value < 0.015:
         frequency = "in less than 1 of 1,000 samples" if p_value < 0.001 else "in at most 1 of 100 samples"
-    return f"{pesaran_timmermann_p_text(p_value)}: random forecasts agree as well with the outcomes {frequency}"
+    return f"{text}: forecasts without skill score as high against the base rate {frequency}"
 
 
 FORECAST_PAGE = Page("forecast.png", "Forecast skill", forecast_title_and_text, forecast_panels)
