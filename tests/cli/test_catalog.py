@@ -73,8 +73,8 @@ def test_every_example_is_valid_in_a_config() -> None:
     assert [feature.kind for feature in config.features] == [entry["kind"] for entry in entries["features"]]
     for feature, entry in zip(config.features, entries["features"], strict=True):
         assert feature.warm_up() == entry["warm_up"]
-    one_feature = BASE | {"features": [{"kind": "rsi"}]}
-    one_feature["data"] = one_feature["data"] | {"tickers": [f"T{number}" for number in range(30)]}
+    data = BASE["data"] | {"tickers": [f"T{number}" for number in range(30)]}
+    one_feature = {"data": data, "features": [{"kind": "rsi"}]}
     for key, verb in (("label", "labels"), ("policy", "policies")):
         for entry in entries[verb]:
             load_config(one_feature | {key: entry["example"]})
