@@ -132,7 +132,7 @@ def trade_session_by_session(
 
 
 def buy_and_hold(
-    positions: Positions, prices: Prices, execution: ExecutionSpec
+    positions: Positions, prices: Prices, execution: ExecutionSpec, *, equal_every_session: bool = False
 ) -> tuple[list[list[float]], list[float]]:
     """Return weights and turnover of buying all tickers with a forecast at equal weights, from numbers of shares.
 
@@ -164,7 +164,7 @@ def buy_and_hold(
         value = [s * w for s, w in zip(shares, last_price, strict=True)]
         capital = cash + sum(value)
         traded = 0.0
-        if included != members:
+        if included != members or equal_every_session:
             kept = [value[i] if included[i] and not has_price[i] else 0.0 for i in range(n_tickers)]
             buying = [i for i in range(n_tickers) if included[i] and has_price[i]]
             for i in range(n_tickers):

@@ -192,8 +192,9 @@ class TradingChecker:
         """Return the backtest of target weights; None where there are no returns yet."""
         positions, config = replace(self.decisions.positions, weight=weights), self.config
         try:
-            per_year = config.report.sessions_per_year
-            return self.stages.execute(positions, prices, config.execution, sessions_per_year=per_year)
+            report, execution = config.report, config.execution
+            per_year, benchmark = report.sessions_per_year, report.benchmark
+            return self.stages.execute(positions, prices, execution, sessions_per_year=per_year, benchmark=benchmark)
         except DataError:
             return None
 

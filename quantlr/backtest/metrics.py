@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 from pydantic import Field, Strict, StrictInt
 
+from quantlr.backtest.benchmark import Benchmark, BenchmarkTicker
 from quantlr.backtest.costs import BASIS_POINT
 from quantlr.backtest.trades import net_trade_returns, trade_table
-from quantlr.core.components import ChoiceDescriptions, ConfigSection, Unit
+from quantlr.core.components import ConfigSection, Unit
 from quantlr.core.values import Array, BacktestResult, BoolArray, Forecasts, IntArray
 from quantlr.stats import sharpe as sharpe_stats
 from quantlr.stats.bootstrap import mean_lower_bound_95
@@ -36,16 +37,20 @@ from quantlr.stats.reliability import brier_decomposition, log_loss_decompositio
 class ReportSpec(ConfigSection):
     """The benchmark of a run, how annual figures are computed, and which pages are drawn."""
 
-    benchmark: Annotated[
-        Literal["buy_and_hold"],
-        ChoiceDescriptions({"buy_and_hold": "buy the tickers with a forecast in equal parts, and keep them"}),
-    ] = Field("buy_and_hold", description="The strategy's benchmark.")
+    benchmark: Benchmark = Field(
+        "buy_and_hold", description="The strategy's benchmark.", examples=["buy_and_hold", {"ticker": "SPY"}]
+    )
     sessions_per_year: Annotated[StrictInt, Unit("sessions per year"), Field(ge=1, le=366)] = Field(
         252, description="Sessions in a year, for annual figures, interest and borrow."
     )
     per_ticker: Annotated[bool, Strict()] = Field(
         False, description="Whether to draw a page for each ticker as well, in the report's folder tickers/."
     )
+
+    @property
+    def benchmark_ticker(self) -> str | None:
+        """The ticker of the benchmark; None for another benchmark."""
+        return self.benchmark.ticker if isinstance(self.benchmark, BenchmarkTicker) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 MAX_TICKER_LIST_CHARS = 60
 STYLE_BY_ASSESSMENT = {"better": "green", "worse": "red", "same": "dim", "": ""}
 HEADLINE_LAYOUTS = ("full", "without_names", "narrow")
-BASELINE_NOTE = "baselines: majority class, base-rate forecast, buy and hold"
 HeadlineRow = tuple[str, str, str, str]
 """Label, value, value of the baseline, name of the baseline."""
 
@@ -137,7 +136,8 @@ def print_headline_table(
         table = _headline_table(rows, listed_changes, layout)
         if has_room_for_table(table, console):
             break
-    notes = ["" if layout == "full" else BASELINE_NOTE]
+    baselines = dict.fromkeys(name for *_, name in rows if name)
+    notes = ["" if layout == "full" else f"baselines: {', '.join(baselines)}"]
     if previous_metrics and not has_changes:
         notes.append("no number differs from the previous run")
     elif previous_metrics and not has_same_prices(metrics, previous_metrics):

@@ -6,10 +6,9 @@ import csv
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from quantlr.core.components import resolve_config_path
+from quantlr.core.components import MAX_TICKER_CHARACTERS, resolve_config_path
 from quantlr.core.errors import DataError, did_you_mean_text
 
-MAX_TICKER_CHARACTERS = 40
 MAX_LISTED_TICKERS = 20
 """Number of tickers that an error lists."""
 TICKER_HEADINGS = ("ticker", "symbol", "name")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from quantlr.backtest.benchmark import benchmark_name
 from quantlr.backtest.fills import compare_fill_metrics, is_significant_only_at_same_close
 from quantlr.backtest.metrics import (
     BACKTEST_METRICS,
@@ -74,6 +75,7 @@ def compute_metrics(
         "backtest": {
             "strategy": compute_metric_group(BACKTEST_METRICS, strategy),
             "benchmark": compute_metric_group(BACKTEST_METRICS, benchmark),
+            "benchmark_name": benchmark_name(config.report.benchmark),
             "break_even_cost_bps": break_even_cost_bps(run_data.result),
             "fills": fills,
             "only_at_the_close": is_significant_only_at_same_close(fills),

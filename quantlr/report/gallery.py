@@ -181,7 +181,7 @@ def _card_metric_rows(metrics: dict[str, Any]) -> tuple[tuple[str, str, str], ..
 
 def _metric_baseline_text(key: str, metrics: dict[str, Any]) -> str:
     metric = DISPLAYED_METRICS[key]
-    return f"{metric.baseline_name} {metric_text(key, metric.value_and_baseline(metrics)[1])}"
+    return f"{metric.baseline_label(metrics)} {metric_text(key, metric.value_and_baseline(metrics)[1])}"
 
 
 def _relative_url(*path_parts: str) -> str:

@@ -64,6 +64,10 @@ class DisplayedMetric:
         """Return a value as plain text; a hyphen where it is undefined."""
         return "-" if value is None else f"{value:,.{self.decimals}{'%' if self.is_percent else 'f'}}"
 
+    def baseline_label(self, metrics: dict[str, Any]) -> str:
+        """Return the baseline's name; that of the run's own benchmark from ``metrics.json``."""
+        return benchmark_label(metrics) if self.baseline_name == "benchmark" else self.baseline_name
+
     def value_and_baseline(self, metrics: dict[str, Any]) -> tuple[Any, Any]:
         """Return the run's value and the baseline's from ``metrics.json``; for metrics that have a baseline."""
         if self.section == "forecast":
@@ -79,7 +83,7 @@ DISPLAYED_METRICS = {
         DisplayedMetric("log_loss", "log loss", 5, better_sign=-1, section="forecast",
                         baseline_name="base-rate forecast"),
         DisplayedMetric("auc", "area under the ROC curve", 3, better_sign=1, section="forecast"),
-        DisplayedMetric("cagr", "CAGR", 1, is_percent=True, better_sign=1, baseline_name="buy and hold"),
+        DisplayedMetric("cagr", "CAGR", 1, is_percent=True, better_sign=1, baseline_name="benchmark"),
         DisplayedMetric("volatility", "volatility", 1, unit="annualised", is_percent=True),
         DisplayedMetric("sharpe", "Sharpe ratio", 2, better_sign=1, short_name="Sharpe"),
         DisplayedMetric("probabilistic_sharpe", "probabilistic Sharpe ratio", 1, is_percent=True, better_sign=1,
@@ -110,8 +114,13 @@ def headline_text_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str, str
     rows = []
     for metric in HEADLINE_METRICS:
         value_text, baseline_text = map(metric.plain_text, metric.value_and_baseline(metrics))
-        rows.append((metric.label, value_text, baseline_text, metric.baseline_name))
+        rows.append((metric.label, value_text, baseline_text, metric.baseline_label(metrics)))
     return rows
+
+
+def benchmark_label(metrics: dict[str, Any]) -> str:
+    """Return the name of a run's benchmark, from ``metrics.json``; older files have none."""
+    return str(metrics["backtest"].get("benchmark_name", "buy and hold"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +223,7 @@ def headline_tables(metrics: dict[str, Any]) -> tuple[TextTable, ...]:
         fill_rows.append((label if values is None or values["tradable"] else f"{label}, not tradable", cells))
     return (
         TextTable("Forecast skill", ("", "95% interval"), skill),
-        TextTable("Performance", ("strategy", "buy and hold"), _performance_rows(metrics)),
+        TextTable("Performance", ("strategy", benchmark_label(metrics)), _performance_rows(metrics)),
         TextTable("Performance by fill", ("Sharpe ratio", "CAGR"), fill_rows),
     )
 
@@ -301,8 +310,8 @@ def sweep_summary_lines(summary: dict[str, Any]) -> list[str]:
         lines.append(f"probability of backtest overfitting: {summary['overfitting']['probability']:.0%}")
     if (test := summary["superior"]) is not None:
         lines.append(
-            f"hypothesis that none beats buy and hold: p = {test['p_value']:.2f} (Hansen's SPA); selected by StepM: "
-            f"{len(test['better']):,} of {test['compared']:,}"
+            f"hypothesis that none beats {summary['benchmark_name']}: p = {test['p_value']:.2f} (Hansen's SPA); "
+            f"selected by StepM: {len(test['better']):,} of {test['compared']:,}"
         )
     return lines
 
