@@ -59,7 +59,7 @@ def ticker_backtest(result: BacktestResult, ticker_index: int, session_slice: sl
     weight, gross_return, cost = (values[session_slice, ticker_index] for values in columns)
     drifted = drifted_weights(result.weight, result.ticker_gross_return)[session_slice, ticker_index]
     fills = slice(session_slice.start, session_slice.stop + 1)
-    interest = weight * result.session_cash_rate
+    interest = (result.weight[:, [ticker_index]] * result.session_cash_rate_column)[session_slice, 0]
     excess_return = gross_return - interest
     return BacktestResult(
         tickers=(result.tickers[ticker_index],),
@@ -81,7 +81,7 @@ def ticker_backtest(result: BacktestResult, ticker_index: int, session_slice: sl
 def _session_contributions(result: BacktestResult, ticker_indices: IntArray) -> Array:
     """Return the contributions of some tickers in each session, (sessions, tickers)."""
     excess_return = result.ticker_gross_return[:, ticker_indices] - result.ticker_cost[:, ticker_indices]
-    return excess_return - result.weight[:, ticker_indices] * result.session_cash_rate
+    return excess_return - result.weight[:, ticker_indices] * result.session_cash_rate_column
 
 
 def ticker_attribution(

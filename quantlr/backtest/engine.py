@@ -3,7 +3,7 @@
 A decision of session t's close is filled at t's own close, at the next open or at the next close, and earns from that
 price to the same kind of price one session later. With w the weights after trading, and r the returns,
 
-    gross return = sum(w r) + (1 - sum w) cash_rate / sessions_per_year
+    gross return = sum(w r) + (1 - sum w) cash_rate / sessions_per_year     (a series: newest rate dated before)
     drifted_i    = w_i (1 + r_i) / (1 + sum_j w_j r_j)                     of the session before
     cost         = rate * sum |w - drifted| + sum max(-w, 0) borrow / sessions_per_year
     net return   = gross return - cost
@@ -27,6 +27,7 @@ import numpy as np
 import pandas as pd
 
 from quantlr.backtest.benchmark import Benchmark, BenchmarkTicker
+from quantlr.backtest.cash_rate import annual_cash_rates
 from quantlr.backtest.costs import ExecutionSpec, TradingCosts, borrow_cost, make_trading_costs
 from quantlr.core.errors import DataError
 from quantlr.core.timing import iso_date
@@ -158,7 +159,7 @@ def _backtest_weights(
     drifted = drifted_weights(weight, ticker_gross_return)
     traded = np.abs(weight - drifted)
     borrow = borrow_cost(weight, execution, sessions_per_year=sessions_per_year)
-    session_cash_rate = execution.cash_rate / sessions_per_year
+    session_cash_rate = annual_cash_rates(execution.cash_rate, market.fill_dates[1:]) / sessions_per_year
     cash_return = (1.0 - weight.sum(axis=1)) * session_cash_rate
     gross_return = ticker_gross_return.sum(axis=1) + cash_return
     ticker_cost = market.trading_costs.order_costs(traded, gross_return, other_costs=borrow) + borrow

@@ -246,7 +246,7 @@ def sharpe_at_cost(
     for index, cost in enumerate(cost_bps.tolist()):
         net_return = gross_return - cost * BASIS_POINT * result.turnover
         n_sessions = int((np.cumsum(1.0 + net_return <= 0) == 0).sum()) + 1
-        if (sharpe := sharpe_per_session(net_return[:n_sessions] - result.session_cash_rate)) is not None:
+        if (sharpe := sharpe_per_session((net_return - result.session_cash_rate)[:n_sessions])) is not None:
             sharpes[index] = sharpe * np.sqrt(sessions_per_year)
     return sharpes
 

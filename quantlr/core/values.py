@@ -364,7 +364,7 @@ class BacktestResult:
     equity : (sessions,) cumulative product of 1 + net_return, from 1; 0 after ruin.
     exposure : (sessions,) sum of |weight|.
     turnover : (sessions,) sum of |weight - drifted weight|, purchases and sales both counted.
-    session_cash_rate : interest on one unit of cash over one session, as a fraction.
+    session_cash_rate : interest on one unit of cash over one session, as a fraction; (sessions,) if rates vary.
     notes : remarks for the report.
     benchmark : the benchmark over the same sessions, None for a benchmark itself.
     """
@@ -382,7 +382,7 @@ class BacktestResult:
     equity: Array
     exposure: Array
     turnover: Array
-    session_cash_rate: float = 0.0
+    session_cash_rate: Array | float = 0.0
     notes: tuple[Note, ...] = ()
     benchmark: BacktestResult | None = None
 
@@ -390,6 +390,11 @@ class BacktestResult:
     def sessions(self) -> pd.DatetimeIndex:
         """(sessions,) the session that ends each return."""
         return self.fill_dates[1:]
+
+    @property
+    def session_cash_rate_column(self) -> Array:
+        """(sessions, 1), or (1, 1) where it does not vary: `session_cash_rate` beside values by ticker."""
+        return np.reshape(self.session_cash_rate, (-1, 1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ def common_dates(runs: Sequence[SavedRun]) -> pd.DatetimeIndex:
 
 def backtest_result_on_dates(run: SavedRun, dates: pd.DatetimeIndex) -> BacktestResult:
     """Return a run's backtest over some of its sessions, without single tickers; equity begins at 1."""
-    return _backtest_result_from_frame(run.backtest_frame.loc[dates], run.cash_return_per_session)
+    return _backtest_result_from_frame(run.backtest_frame.loc[dates], run.cash_return_per_session.loc[dates])
 
 
 def saved_benchmark_name(config: Mapping[str, Any]) -> str:
@@ -85,10 +85,10 @@ def benchmark_result_on_dates(run: SavedRun, dates: pd.DatetimeIndex) -> Backtes
     with np.errstate(divide="ignore", invalid="ignore"):
         returns = pd.Series(equity / np.concatenate([[1.0], equity[:-1]]) - 1.0, index=run.backtest_frame.index)
     columns = {"gross_return": returns, "cost": 0.0, "net_return": returns, "turnover": np.nan, "exposure": np.nan}
-    return _backtest_result_from_frame(pd.DataFrame(columns).loc[dates], run.cash_return_per_session)
+    return _backtest_result_from_frame(pd.DataFrame(columns).loc[dates], run.cash_return_per_session.loc[dates])
 
 
-def _backtest_result_from_frame(table: pd.DataFrame, session_cash_rate: float) -> BacktestResult:
+def _backtest_result_from_frame(table: pd.DataFrame, session_cash_rate: pd.Series[float]) -> BacktestResult:
     n, dates = len(table), pd.DatetimeIndex(table.index)
     names = ("gross_return", "cost", "net_return", "turnover", "exposure")
     columns: dict[str, Any] = {name: table[name].to_numpy(dtype=np.float64) for name in names}
@@ -101,7 +101,7 @@ def _backtest_result_from_frame(table: pd.DataFrame, session_cash_rate: float) -
         ticker_cost=np.empty((n, 0)),
         cash_return=np.full(n, np.nan),
         equity=np.asarray(np.cumprod(np.maximum(1.0 + columns["net_return"], 0.0)), dtype=np.float64),
-        session_cash_rate=session_cash_rate,
+        session_cash_rate=np.asarray(session_cash_rate, dtype=np.float64),
         **columns,
     )
 

@@ -25,6 +25,7 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
+from quantlr.backtest.cash_rate import annual_cash_rates, read_cash_rate
 from quantlr.config.loader import read_config_file
 from quantlr.core.atomic import fsync_path, write_and_fsync
 from quantlr.core.errors import Fault, OutputError, UserError
@@ -342,7 +343,7 @@ class SavedRun:
     backtest_frame : the columns `BACKTEST_COLUMNS` by date, ascending.
     forecast_frame : the columns `FORECAST_COLUMNS`; a row for each date and ticker.
     sessions_per_year : of the config.
-    cash_return_per_session : interest on one unit of cash over one session, as a fraction.
+    cash_return_per_session : interest on one unit of cash over each session of the backtest, as a fraction.
     fill : kind of price that orders are filled at.
     horizon : sessions from a forecast to the end of its label.
     """
@@ -355,7 +356,7 @@ class SavedRun:
     backtest_frame: pd.DataFrame
     forecast_frame: pd.DataFrame
     sessions_per_year: int
-    cash_return_per_session: float
+    cash_return_per_session: pd.Series[float]
     fill: str
     horizon: int
 
@@ -399,16 +400,18 @@ def read_saved_run(report_dir: Path, *, name: str) -> SavedRun:
             raise ValueError("\n".join(map(str, problems)))
         config, execution = parsed.value, parsed.value["execution"]
         per_year = int(config["report"]["sessions_per_year"])
+        backtest = _read_backtest_frame(report_dir / "backtest.parquet")
+        cash_rates = annual_cash_rates(read_cash_rate(execution["cash_rate"]), pd.DatetimeIndex(backtest.index))
         return SavedRun(
             name=name,
             report_dir=report_dir,
             config=config,
             quantlr_version=version,
             price_digest=str(provenance.get("data", {}).get("sha256", "")),
-            backtest_frame=_read_backtest_frame(report_dir / "backtest.parquet"),
+            backtest_frame=backtest,
             forecast_frame=_read_forecast_frame(report_dir / "forecasts.parquet"),
             sessions_per_year=per_year,
-            cash_return_per_session=float(execution["cash_rate"]) / per_year,
+            cash_return_per_session=pd.Series(cash_rates, backtest.index) / per_year,
             fill=str(execution["fill"]),
             horizon=int(config["label"]["horizon"]),
         )

@@ -232,7 +232,7 @@ def _annual_sharpe_and_total_return(
 ) -> tuple[float | None, float | None, float | None, float]:
     """Return annual Sharpe ratio, the ends of its 95 % interval, and total return of some sessions."""
     net_return, root = result.net_return[rows], math.sqrt(sessions_per_year)
-    excess = net_return - result.session_cash_rate
+    excess = (result.net_return - result.session_cash_rate)[rows]
     ratio, error = sharpe_per_session(excess), sharpe_standard_error_per_session(excess)
     growth = float(np.prod(np.maximum(1.0 + net_return, 0.0)) - 1.0)
     if ratio is None or error is None:

@@ -120,13 +120,13 @@ class TrialReturns:
     ----------
     session_days : (sessions,) dates that end each return, as days since 1970.
     net_return, benchmark_return : (sessions,) simple returns after costs, of the strategy and of its benchmark.
-    cash_return : simple return of cash per session.
+    cash_return : simple return of cash per session; (sessions,) if rates vary.
     """
 
     session_days: IntArray
     net_return: Array
     benchmark_return: Array
-    cash_return: float
+    cash_return: Array | float
 
     def excess_and_active_returns(self, session_days: IntArray) -> tuple[Array, Array]:
         """Return net returns in excess of cash, and in excess of the benchmark, on some sessions; on all if empty."""
@@ -225,5 +225,5 @@ def decode_result_file(trial: TrialRecord, file_bytes: bytes) -> tuple[TrialReco
             failed = replace(trial, error=metadata["error"], config_key=metadata["key"])
             return failed, TrialReturns(np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0), 0.0)
         net, benchmark = file["returns"]
-        returns = TrialReturns(file["session"].astype(np.int64), net, benchmark, metadata["cash"])
+        returns = TrialReturns(file["session"].astype(np.int64), net, benchmark, np.array(metadata["cash"]))
         return replace(trial, metrics=metadata), returns

@@ -177,7 +177,7 @@ def trial_metrics_dict(config: RunConfig, run_data: RunData, forecast_metrics: d
         "sharpe_per_session": sharpe_per_session(strategy.excess_returns),
         "sessions": len(strategy.excess_returns),
         "sessions_per_year": sessions_per_year,
-        "cash": result.session_cash_rate,
+        "cash": np.asarray(result.session_cash_rate).tolist(),
         "data_sha256": run_data.prices.sha256,
     }
     return dict(nonfinite_to_none(metrics))

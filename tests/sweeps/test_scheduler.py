@@ -130,7 +130,7 @@ def test_each_stage_is_computed_once_for_all_trials_that_share_it(
 
         return call
 
-    functions = ("load_prices", "dataset_from_config", "walk_forward", "positions_from_forecasts")
+    functions = ("load_run_prices", "dataset_from_config", "walk_forward", "positions_from_forecasts")
     for name in functions:
         monkeypatch.setattr(worker, name, counted(name, getattr(worker, name)))
     grid = {"features.0.lags": [[1], [2]], "policy.long_above": [round(0.48 + at / 1000, 3) for at in range(30)]}
