@@ -63,6 +63,32 @@ print(json.dumps({
 }))
 """
 
+CHECK_MODEL = """
+import json
+import numpy as np
+import quantlr
+from linear_discriminant import LinearDiscriminant
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+data = {"source": {"kind": "sample"}, "tickers": ["MSFT"], "end": "2003-12-31"}
+features = [{"kind": "lagged_returns", "lags": [1, 2]}]
+config = {
+    "name": "own", "data": data, "features": features, "walk_forward": {"train": 250}, "model": LinearDiscriminant(),
+}
+run = quantlr.run(config)
+(folds,), dataset = run.run_data.forecasts.folds, run.run_data.dataset
+probabilities = [
+    LinearDiscriminantAnalysis(solver="lsqr")
+    .fit(dataset.features[fold.train], dataset.up[fold.train])
+    .predict_proba(dataset.features[fold.test])[:, 1]
+    for fold in folds
+]
+print(json.dumps({
+    "max_difference": float(np.abs(run.forecasts["probability"] - np.concatenate(probabilities)).max()),
+    "is_clean": quantlr.audit(config, n_cutoffs=2).is_clean,
+}))
+"""
+
 
 def output_of_copy_with_example(heading: str, tuple_name: str, check: str, folder: Path) -> dict[str, Any]:
     """Paste the example below a heading into a copy of the package, and return what a check there prints."""
@@ -115,3 +141,22 @@ def test_feature_of_a_price_level_breaks_the_contract_that_the_page_states(level
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "in another unit of the currency" in done.stdout
+
+
+def test_model_of_the_example_runs_and_equals_scikit_learns(tmp_path: Path) -> None:
+    section = PAGE[PAGE.index("\n### A model\n") :].split("\n### ")[1]
+    (block,) = re.findall(r"^```python\n(.*?)^```", section, flags=re.MULTILINE | re.DOTALL)
+    (tmp_path / "linear_discriminant.py").write_text(block)
+    (tmp_path / "check.py").write_text(CHECK_MODEL)
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    outputs = [
+        subprocess.run(
+            [sys.executable, name], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        ).stdout
+        for name in ("linear_discriminant.py", "check.py")
+    ]
+    assert outputs[0].strip().endswith(".")
+    result = json.loads(outputs[1])
+    assert result["max_difference"] < 1e-9
+    assert result["is_clean"]

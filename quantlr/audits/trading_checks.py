@@ -193,7 +193,7 @@ class TradingChecker:
         positions, config = replace(self.decisions.positions, weight=weights), self.config
         try:
             report, execution = config.report, config.execution
-            per_year, benchmark = report.sessions_per_year, report.benchmark
+            per_year, benchmark = report.sessions_in_year(prices), report.benchmark
             return self.stages.execute(positions, prices, execution, sessions_per_year=per_year, benchmark=benchmark)
         except DataError:
             return None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from quantlr.backtest.engine import drifted_weights
-from quantlr.backtest.metrics import EvaluatedForecasts, forecast_columns
+from quantlr.backtest.metric_types import EvaluatedForecasts, forecast_columns
 from quantlr.core.values import Array, BacktestResult, Forecasts, IntArray
 from quantlr.stats.hac import Z95
 from quantlr.stats.sharpe import sharpe_per_session
@@ -59,7 +59,7 @@ def ticker_backtest(result: BacktestResult, ticker_index: int, session_slice: sl
     weight, gross_return, cost = (values[session_slice, ticker_index] for values in columns)
     drifted = drifted_weights(result.weight, result.ticker_gross_return)[session_slice, ticker_index]
     fills = slice(session_slice.start, session_slice.stop + 1)
-    interest = (result.weight[:, [ticker_index]] * result.session_cash_rate_column)[session_slice, 0]
+    interest = result.ticker_interest[session_slice, ticker_index]
     excess_return = gross_return - interest
     return BacktestResult(
         tickers=(result.tickers[ticker_index],),
@@ -81,7 +81,7 @@ def ticker_backtest(result: BacktestResult, ticker_index: int, session_slice: sl
 def _session_contributions(result: BacktestResult, ticker_indices: IntArray) -> Array:
     """Return the contributions of some tickers in each session, (sessions, tickers)."""
     excess_return = result.ticker_gross_return[:, ticker_indices] - result.ticker_cost[:, ticker_indices]
-    return excess_return - result.weight[:, ticker_indices] * result.session_cash_rate_column
+    return excess_return - result.ticker_interest[:, ticker_indices]
 
 
 def ticker_attribution(

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, WithJsonSchema
 
 from quantlr.core.components import UNIT_KEY, Unit, resolve_config_path
 from quantlr.core.errors import DataError
+from quantlr.core.file_reading import UnreadableContentError, library_errors_translated, read_file
 from quantlr.core.values import Array
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ CASH_RATE_UNIT = "fraction per year (0.03 is 3 percent)"
 MIN_CASH_RATE, MAX_CASH_RATE = -0.5, 1.0
 MISSING_RATES = ("", ".", "NA", "NaN", "nan")
 """Texts of a missing rate, as exporters write it; the last known rate is carried forward."""
+MAX_RATES_FILE_BYTES = 16 << 20
+"""Size of a CSV of rates; a century of daily ones is a sixteenth of it."""
 DatedRates = tuple[tuple[dt.date, float], ...]
 """Dates in ascending order, and the yearly rate that is known from each on."""
 
@@ -39,13 +42,15 @@ def read_cash_rate(value: Any) -> float | DatedRates:
     if isinstance(value, (str, Path)):
         file = Path(resolve_config_path(value))
         try:
-            text = file.read_bytes().decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{file} is not UTF-8 text (byte {error.start})") from None
+            content = read_file(file, max_bytes=MAX_RATES_FILE_BYTES)
+            with library_errors_translated("a CSV of dates and rates"):
+                rows = list(csv.reader(content.decode("utf-8-sig").splitlines()))
+        except UnreadableContentError as error:
+            raise ValueError(f"{file}: {error}") from None
         except OSError as error:
             reason = "a rate is a number or the path of a CSV of dates and rates, relative to its config"
             raise ValueError(f"{file} can't be read: {error.strerror}; {reason}") from None
-        return _dated_rates([(f"{file}:{n}: ", row) for n, row in enumerate(csv.reader(text.splitlines()), 1)])
+        return _dated_rates([(f"{file}:{number}: ", row) for number, row in enumerate(rows, 1)])
     if isinstance(value, (list, tuple)):
         return _dated_rates([(f"entry {number}: ", row) for number, row in enumerate(value, 1)])
     if isinstance(value, bool) or not isinstance(value, (int, float)):

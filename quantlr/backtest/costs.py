@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from pydantic import Field, StrictFloat
 from quantlr.backtest.cash_rate import CashRate
 from quantlr.core.components import ChoiceDescriptions, ConfigSection, Unit
 from quantlr.core.errors import DataError
+from quantlr.core.frequency import CountedSessions, interest_between_fills
 from quantlr.core.values import Array, BoolArray, Prices
 
 BASIS_POINT = 1e-4
@@ -125,9 +126,19 @@ class ExecutionSpec(ConfigSection):
         return ", ".join([f"{self.commission_bps + self.slippage_bps:g} bps per side", *texts])
 
 
-def borrow_cost(weight: Array, execution: ExecutionSpec, *, sessions_per_year: int) -> Array:
-    """Return the cost of borrowing the shares held short over a session, in the shape and unit of `weight`."""
-    return np.maximum(-weight, 0.0) * execution.borrow_bps_per_year * BASIS_POINT / sessions_per_year
+def borrow_cost(weight: Array, fill_dates: Any, execution: ExecutionSpec, *, sessions_per_year: int) -> Array:
+    """Return the cost of borrowing the shares held short from each fill to the next, in the unit of `weight`.
+
+    Parameters
+    ----------
+    weight : (sessions, tickers).
+    fill_dates : (sessions + 1,) dates between which the weights are held.
+    """
+    short = np.maximum(-weight, 0.0)
+    if not isinstance(sessions_per_year, CountedSessions):
+        return short * execution.borrow_bps_per_year * BASIS_POINT / sessions_per_year
+    rate = interest_between_fills(execution.borrow_bps_per_year * BASIS_POINT, fill_dates, sessions_per_year)
+    return np.asarray(short * np.reshape(rate, (-1, 1)))
 
 
 @dataclass(frozen=True, slots=True)

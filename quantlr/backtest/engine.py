@@ -3,10 +3,13 @@
 A decision of session t's close is filled at t's own close, at the next open or at the next close, and earns from that
 price to the same kind of price one session later. With w the weights after trading, and r the returns,
 
-    gross return = sum(w r) + (1 - sum w) cash_rate / sessions_per_year     (a series: newest rate dated before)
+    gross return = sum(w r) + (1 - sum w) interest
     drifted_i    = w_i (1 + r_i) / (1 + sum_j w_j r_j)                     of the session before
-    cost         = rate * sum |w - drifted| + sum max(-w, 0) borrow / sessions_per_year
+    cost         = rate * sum |w - drifted| + sum max(-w, 0) borrow
     net return   = gross return - cost
+
+Interest and borrow over a session are (1 + annual rate) ^ (days / 365.25) - 1, with the days between its fills; where
+the config states the sessions per year, annual rate / sessions per year.
 
 The rate of a trade is commission and slippage; with a spread, half of it as known at the close of the decision; and
 with a commission per share, that over the price as quoted: |w - drifted| * equity * capital / price shares are traded.
@@ -30,6 +33,7 @@ from quantlr.backtest.benchmark import Benchmark, BenchmarkTicker
 from quantlr.backtest.cash_rate import annual_cash_rates
 from quantlr.backtest.costs import ExecutionSpec, TradingCosts, borrow_cost, make_trading_costs
 from quantlr.core.errors import DataError
+from quantlr.core.frequency import interest_between_fills
 from quantlr.core.timing import iso_date
 from quantlr.core.values import PRICE_ARRAYS, Array, BacktestResult, BoolArray, IntArray, Note, Positions, Prices
 
@@ -158,8 +162,9 @@ def _backtest_weights(
     ticker_gross_return = weight * market.returns
     drifted = drifted_weights(weight, ticker_gross_return)
     traded = np.abs(weight - drifted)
-    borrow = borrow_cost(weight, execution, sessions_per_year=sessions_per_year)
-    session_cash_rate = annual_cash_rates(execution.cash_rate, market.fill_dates[1:]) / sessions_per_year
+    borrow = borrow_cost(weight, market.fill_dates, execution, sessions_per_year=sessions_per_year)
+    annual_rates = annual_cash_rates(execution.cash_rate, market.fill_dates[1:])
+    session_cash_rate = interest_between_fills(annual_rates, market.fill_dates, sessions_per_year)
     cash_return = (1.0 - weight.sum(axis=1)) * session_cash_rate
     gross_return = ticker_gross_return.sum(axis=1) + cash_return
     ticker_cost = market.trading_costs.order_costs(traded, gross_return, other_costs=borrow) + borrow

@@ -9,19 +9,17 @@ from dataclasses import replace
 from typing import Any, get_args
 
 import numpy as np
-import pandas as pd
 
 from quantlr.backtest.costs import ExecutionSpec, Fill
 from quantlr.backtest.engine import backtest_positions, truncate_backtest
-from quantlr.backtest.metrics import BACKTEST_METRICS, BacktestView
+from quantlr.backtest.metric_types import BacktestView
+from quantlr.backtest.metrics import metrics_shown_in
 from quantlr.core.errors import DataError
 from quantlr.core.values import BacktestResult, Note, Positions, Prices
 from quantlr.stats.hac import SIGNIFICANCE_LEVEL
 from quantlr.stats.sharpe import probabilistic_sharpe
 
 FILL_CONVENTIONS: tuple[Fill, ...] = get_args(Fill)
-FILL_METRICS = ("sharpe", "cagr", "total_return", "cost_total")
-"""Keys of the metrics that are compared."""
 FillComparison = dict[str, dict[str, Any] | None]
 """Metrics by fill; None for a fill that is not available."""
 
@@ -64,8 +62,8 @@ def compare_fill_metrics(
     """Return metrics of the same decisions under each fill; see `backtest_by_fill`.
 
     For each fill: tradable, whether one can trade so (never at the decision's own close, nor at opens that repeat the
-    close before); sessions; sharpe, cagr, total_return and cost_total as in ``metrics.json``; probabilistic_sharpe
-    against 0. None for a fill that is not available.
+    close before); sessions; the metrics that are shown by fill, as in ``metrics.json``; probabilistic_sharpe against 0.
+    None for a fill that is not available.
     """
     has_decision = ~np.isnan(positions.weight).all(axis=0)
     tradable = {"next_close": True, "next_open": bool(prices.tradable_opens_mask[has_decision].all()), "close": False}
@@ -74,9 +72,9 @@ def compare_fill_metrics(
     for fill, result in results.items():
         comparison[fill] = None
         if result is not None:
-            view = BacktestView(result, pd.DataFrame(), sessions_per_year)
+            view = BacktestView(result, sessions_per_year)
             metrics = {"tradable": tradable[fill], "sessions": len(result.equity)}
-            metrics |= {key: BACKTEST_METRICS[key](view) for key in FILL_METRICS}
+            metrics |= {metric.key: metric.compute(view) for metric in metrics_shown_in("by_fill", "fills")}
             comparison[fill] = metrics | {"probabilistic_sharpe": probabilistic_sharpe(view.excess_returns)}
     return comparison
 

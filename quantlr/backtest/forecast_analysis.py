@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
-from quantlr.backtest.metrics import EvaluatedForecasts
+from quantlr.backtest.metric_types import EvaluatedForecasts
 from quantlr.core.values import Array, Forecasts, IntArray
 from quantlr.stats.bootstrap import stationary_bootstrap_counts
 from quantlr.stats.directional import midranks, wilson_interval

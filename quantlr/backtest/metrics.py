@@ -1,23 +1,26 @@
-"""The metrics of a report: one short function each, and the registries of their keys in ``metrics.json``.
+"""The metrics of a report: one short function each, and `METRICS`, the registry of all that is known about them.
 
-A metric that is undefined is None. To add one, write the function and name it in a registry at the end of the file.
+A metric that is undefined is None. To add one, write the function and give it an entry in `METRICS`: ``metrics.json``
+and every page, table and file that shows metrics takes them from there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from dataclasses import asdict
+from typing import Annotated, Literal
 
 import numpy as np
-import pandas as pd
 from pydantic import Field, Strict, StrictInt
 
 from quantlr.backtest.benchmark import Benchmark, BenchmarkTicker
 from quantlr.backtest.costs import BASIS_POINT
-from quantlr.backtest.trades import net_trade_returns, trade_table
+from quantlr.backtest.metric_types import BacktestView, EvaluatedForecasts, Metric, Place, Section, SignificanceInput
+from quantlr.backtest.trades import net_trade_returns
 from quantlr.core.components import ConfigSection, Unit
-from quantlr.core.values import Array, BacktestResult, BoolArray, Forecasts, IntArray
+from quantlr.core.errors import DataError
+from quantlr.core.frequency import DAYS_PER_YEAR, MAX_COUNT_DIFFERENCE, CountedSessions, count_sessions
+from quantlr.core.timing import iso_date
+from quantlr.core.values import Array, IntArray, Prices
 from quantlr.stats import sharpe as sharpe_stats
 from quantlr.stats.bootstrap import mean_lower_bound_95
 from quantlr.stats.directional import (
@@ -33,6 +36,8 @@ from quantlr.stats.directional import (
 from quantlr.stats.hac import Interval
 from quantlr.stats.reliability import brier_decomposition, log_loss_decomposition
 
+SessionsPerYear = Literal["auto"] | Annotated[StrictInt, Unit("sessions per year"), Field(ge=1, le=366)]
+
 
 class ReportSpec(ConfigSection):
     """The benchmark of a run, how annual figures are computed, and which pages are drawn."""
@@ -40,8 +45,10 @@ class ReportSpec(ConfigSection):
     benchmark: Benchmark = Field(
         "buy_and_hold", description="The strategy's benchmark.", examples=["buy_and_hold", {"ticker": "SPY"}]
     )
-    sessions_per_year: Annotated[StrictInt, Unit("sessions per year"), Field(ge=1, le=366)] = Field(
-        252, description="Sessions in a year, for annual figures, interest and borrow."
+    sessions_per_year: SessionsPerYear = Field(
+        "auto",
+        description="Sessions in a year, for annual figures, interest and borrow; auto counts them from the dates of "
+        "the prices, and measures CAGR, interest and borrow by the calendar.",
     )
     per_ticker: Annotated[bool, Strict()] = Field(
         False, description="Whether to draw a page for each ticker as well, in the report's folder tickers/."
@@ -52,58 +59,22 @@ class ReportSpec(ConfigSection):
         """The ticker of the benchmark; None for another benchmark."""
         return self.benchmark.ticker if isinstance(self.benchmark, BenchmarkTicker) else None
 
+    def sessions_in_year(self, prices: Prices) -> int:
+        """Return the sessions in a year: the config's number, or those counted from the dates of the prices.
 
-@dataclass(frozen=True, slots=True)
-class EvaluatedForecasts:
-    """Forecasts whose outcome is known.
-
-    Attributes
-    ----------
-    log_odds, probability, up, base_rate : (n,) as in `Forecasts`, without the rows that have no outcome.
-    ticker, session : (n,) position of the ticker, and of the session at whose close the forecast was made.
-    has_dependent_outcomes : whether forecasts overlap in time or share a session.
-    horizon : sessions that a forecast spans.
-    seed : of everything random; each metric has a generator of its own, whichever others are computed.
-    """
-
-    log_odds: Array
-    probability: Array
-    up: Array
-    base_rate: Array
-    ticker: IntArray
-    session: IntArray
-    has_dependent_outcomes: bool
-    horizon: int
-    seed: int = 0
-
-    @property
-    def predicted_up(self) -> BoolArray:
-        """(n,) whether an up move is forecast: the probability is above one half, whatever the policy."""
-        return np.asarray(self.probability > 0.5)
-
-    @property
-    def hits(self) -> BoolArray:
-        """(n,) whether the forecast was right."""
-        return np.asarray(self.predicted_up == (self.up == 1))
-
-    @property
-    def baseline_hits(self) -> BoolArray:
-        """(n,) whether the majority-class baseline, the majority of the training rows, was right."""
-        return np.asarray((self.base_rate > 0.5) == (self.up == 1))
-
-
-def evaluate_forecasts(forecasts: Forecasts, *, seed: int = 0) -> EvaluatedForecasts:
-    """Return the forecasts whose outcome is known."""
-    columns = forecast_columns(forecasts, ~np.isnan(forecasts.up))
-    return EvaluatedForecasts(
-        **columns, has_dependent_outcomes=forecasts.has_dependent_outcomes, horizon=forecasts.horizon, seed=seed
-    )
-
-
-def forecast_columns(forecasts: Forecasts | EvaluatedForecasts, row_mask: BoolArray) -> dict[str, Any]:
-    """Return the columns of `EvaluatedForecasts` by name, of the forecasts that the mask selects."""
-    names = ("log_odds", "probability", "up", "base_rate", "ticker", "session")
-    return {name: getattr(forecasts, name)[row_mask] for name in names}
+        Raises
+        ------
+        DataError : the config's number is over 10 % from the count.
+        """
+        counted = prices.counted_sessions_per_year or count_sessions(prices.sessions, prices.session)
+        number = self.sessions_per_year
+        if number == "auto":
+            return counted
+        if abs(number - counted.count) > MAX_COUNT_DIFFERENCE * counted.count:
+            dates = f"{iso_date(prices.sessions[0])} to {iso_date(prices.sessions[-1])}"
+            text = f"report.sessions_per_year is {number}, and the prices have {counted.count:.1f} sessions a year"
+            raise DataError(f"{text} ({dates}); write auto or about {int(counted)}", key="report.sessions_per_year")
+        return number
 
 
 def n_forecasts(forecasts: EvaluatedForecasts) -> int:
@@ -183,44 +154,6 @@ def directional_skill_test(forecasts: EvaluatedForecasts) -> dict[str, float] | 
     return clustered_pesaran_timmermann_test(predicted_up, up, session=session, ticker=ticker, horizon=horizon)
 
 
-@dataclass(frozen=True, slots=True)
-class BacktestView:
-    """A backtest, its trades, and what annual and random metrics need.
-
-    Attributes
-    ----------
-    result : the strategy's or the benchmark's.
-    trades : its trades, as `trade_table` returns them.
-    sessions_per_year : for annual figures.
-    seed : of everything random; each metric has a generator of its own, whichever others are computed.
-    """
-
-    result: BacktestResult
-    trades: pd.DataFrame
-    sessions_per_year: int
-    seed: int = 0
-
-    @classmethod
-    def from_result(cls, result: BacktestResult, *, sessions_per_year: int, seed: int = 0) -> BacktestView:
-        """Return a view of a result with its trades."""
-        return cls(result, trade_table(result), sessions_per_year, seed)
-
-    @property
-    def excess_returns(self) -> Array:
-        """(sessions,) net returns in excess of cash."""
-        return self.result.net_return - self.result.session_cash_rate
-
-    @property
-    def gross_excess_returns(self) -> Array:
-        """(sessions,) gross returns in excess of cash."""
-        return self.result.gross_return - self.result.session_cash_rate
-
-    @property
-    def annual_factor(self) -> float:
-        """Factor from a Sharpe ratio or a volatility per session to the annual one: sqrt(sessions per year)."""
-        return float(np.sqrt(self.sessions_per_year))
-
-
 def final_equity(backtest: BacktestView) -> float:
     """Equity at the end, from a start of 1."""
     return float(backtest.result.equity[-1])
@@ -232,7 +165,10 @@ def total_return(backtest: BacktestView) -> float:
 
 
 def cagr(backtest: BacktestView) -> float:
-    """Compound annual growth rate, as a fraction."""
+    """Compound annual growth rate, as a fraction; by the calendar unless the config states the sessions per year."""
+    if isinstance(backtest.sessions_per_year, CountedSessions):
+        dates = backtest.result.fill_dates
+        return float(final_equity(backtest) ** (DAYS_PER_YEAR / (dates[-1] - dates[0]).days) - 1.0)
     return float(final_equity(backtest) ** (backtest.sessions_per_year / len(backtest.result.equity)) - 1.0)
 
 
@@ -338,15 +274,15 @@ def profit_factor(backtest: BacktestView) -> float | None:
     return float(gains[gains > 0].sum()) / loss if loss > 0 else None
 
 
-def break_even_cost_bps(result: BacktestResult) -> float | None:
+def break_even_cost_bps(backtest: BacktestView) -> float | None:
     """Break-even cost: the cost per side, in basis points of what is traded, that equals the gross excess return."""
-    turnover = float(result.turnover.sum())
-    gross_excess = float((result.gross_return - result.session_cash_rate).sum())
-    return gross_excess / turnover / BASIS_POINT if turnover > 0 else None
+    turnover = float(backtest.result.turnover.sum())
+    return float(backtest.gross_excess_returns.sum()) / turnover / BASIS_POINT if turnover > 0 else None
 
 
-def annual_excess_over_benchmark(backtest: BacktestView) -> dict[str, float] | None:
-    """Return the annual mean net return less the benchmark's, and its lower 95 % bound by the paired bootstrap."""
+def annual_excess_over_benchmark(significance: SignificanceInput) -> dict[str, float] | None:
+    """Annual mean net return less the benchmark's, and its lower 95 % bound by the paired bootstrap."""
+    backtest = significance.backtest
     benchmark, per_year = backtest.result.benchmark, backtest.sessions_per_year
     if benchmark is None:
         return None
@@ -355,63 +291,106 @@ def annual_excess_over_benchmark(backtest: BacktestView) -> dict[str, float] | N
     return {"mean": float(excess.mean()) * per_year, "low95": low95 * per_year}
 
 
-def significance_metrics(
-    backtest: BacktestView, forecasts: EvaluatedForecasts, *, n_trials: int = 1, sharpe_variance: float | None = None
-) -> dict[str, Any]:
-    """Return the metrics of significance.
-
-    Parameters
-    ----------
-    backtest, forecasts : the strategy's.
-    n_trials : configs tried, this one included.
-    sharpe_variance : of their Sharpe ratios per session; None where fewer than two are known.
-    """
-    excess, accuracies = backtest.excess_returns, (accuracy(forecasts), majority_class_accuracy(forecasts))
-    expected_max = sharpe_stats.expected_max_sharpe(n_trials, sharpe_variance=sharpe_variance)
-    return {
-        "trials": n_trials,
-        "probabilistic_sharpe": sharpe_stats.probabilistic_sharpe(excess),
-        "deflated_sharpe": sharpe_stats.deflated_sharpe(excess, n_trials=n_trials, sharpe_variance=sharpe_variance),
-        "expected_max_sharpe": annualize_sharpe(expected_max, backtest),
-        "above_benchmark": annual_excess_over_benchmark(backtest),
-        "years_needed": years_to_significance(*accuracies, sessions_per_year=backtest.sessions_per_year),
-    }
+def n_trials(significance: SignificanceInput) -> int:
+    """Number of configs tried, this one included."""
+    return significance.n_trials
 
 
-FORECAST_METRICS: Mapping[str, Callable[[EvaluatedForecasts], Any]] = {
-    "n": n_forecasts,
-    "up_rate": up_rate,
-    "accuracy": accuracy,
-    "accuracy_ci95": accuracy_interval,
-    "accuracy_always_up": up_rate,
-    "accuracy_base_rate": majority_class_accuracy,
-    "log_loss": log_loss,
-    "log_loss_base_rate": base_rate_log_loss,
-    "brier": brier_score,
-    "auc": area_under_roc,
-    "auc_ci95": auc_interval,
-    "pesaran_timmermann": directional_skill_test,
-    "reliability": score_decompositions,
-}
-"""Metrics of forecasts by key."""
-BACKTEST_METRICS: Mapping[str, Callable[[BacktestView], Any]] = {
-    "final_equity": final_equity,
-    "total_return": total_return,
-    "cagr": cagr,
-    "volatility": annual_volatility,
-    "sharpe": annual_sharpe,
-    "sharpe_ci95": sharpe_interval,
-    "sharpe_standard_error": annual_sharpe_standard_error,
-    "sharpe_lo": autocorrelation_adjusted_sharpe,
-    "sortino": sortino_ratio,
-    "max_drawdown": max_drawdown,
-    "longest_drawdown_sessions": longest_drawdown_sessions,
-    "calmar": calmar_ratio,
-    "exposure": mean_gross_exposure,
-    "turnover_per_year": annual_turnover,
-    "cost_total": sum_of_session_costs,
-    "trades": n_trades,
-    "win_rate": win_rate,
-    "profit_factor": profit_factor,
-}
-"""Metrics of a backtest by key, of the strategy and of its benchmark."""
+def probabilistic_sharpe(significance: SignificanceInput) -> float | None:
+    """Probability that the true Sharpe ratio is above 0 (Bailey and Lopez de Prado 2012)."""
+    return sharpe_stats.probabilistic_sharpe(significance.backtest.excess_returns)
+
+
+def deflated_sharpe(significance: SignificanceInput) -> float | None:
+    """Probability that the true Sharpe ratio is above the expected maximum under no skill (the same 2014)."""
+    n_trials, variance = significance.n_trials, significance.sharpe_variance
+    return sharpe_stats.deflated_sharpe(
+        significance.backtest.excess_returns, n_trials=n_trials, sharpe_variance=variance
+    )
+
+
+def expected_max_sharpe(significance: SignificanceInput) -> float | None:
+    """Expected maximum of the annual Sharpe ratios of as many trials under no skill."""
+    variance = significance.sharpe_variance
+    session_sharpe = sharpe_stats.expected_max_sharpe(significance.n_trials, sharpe_variance=variance)
+    return annualize_sharpe(session_sharpe, significance.backtest)
+
+
+def years_needed(significance: SignificanceInput) -> float | None:
+    """Years after which such an accuracy would be significantly above the baseline's."""
+    accuracies = accuracy(significance.forecasts), majority_class_accuracy(significance.forecasts)
+    return years_to_significance(*accuracies, sessions_per_year=significance.backtest.sessions_per_year)
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric("n", "forecast", n_forecasts, "forecasts"),
+    Metric("up_rate", "forecast", up_rate, "up rate", 1, is_percent=True),
+    Metric("accuracy_always_up", "forecast", up_rate, "accuracy of always forecasting up", 1, is_percent=True),
+    Metric("accuracy", "forecast", accuracy, "accuracy", 1, is_percent=True, better="higher",
+           interval=accuracy_interval, baseline=majority_class_accuracy, baseline_name="majority-class baseline",
+           shown_in=("terminal", "tear_sheet", "gallery", "comparison", "trials")),
+    Metric("log_loss", "forecast", log_loss, "log loss", 5, better="lower",
+           baseline=base_rate_log_loss, baseline_name="base-rate forecast",
+           shown_in=("terminal", "tear_sheet", "comparison", "trials")),
+    Metric("brier", "forecast", brier_score, "Brier score", 5, better="lower"),
+    Metric("auc", "forecast", area_under_roc, "area under the ROC curve", 3, better="higher", short_name="AUC",
+           interval=auc_interval, shown_in=("tear_sheet",)),
+    Metric("pesaran_timmermann", "forecast", directional_skill_test, "Pesaran-Timmermann p value", 3,
+           shown_key="p_value", shown_in=("tear_sheet",)),
+    Metric("reliability", "forecast", score_decompositions),
+    Metric("final_equity", "backtest", final_equity, "final equity", 2, better="higher"),
+    Metric("total_return", "backtest", total_return, "total return", 1, is_percent=True, better="higher",
+           shown_in=("fills",)),
+    Metric("cagr", "backtest", cagr, "CAGR", 1, is_percent=True, better="higher",
+           shown_in=("terminal", "tear_sheet", "by_fill", "gallery", "comparison", "sweep")),
+    Metric("volatility", "backtest", annual_volatility, "volatility", 1, "annualised", is_percent=True,
+           shown_in=("terminal", "tear_sheet", "comparison", "trials")),
+    Metric("sharpe", "backtest", annual_sharpe, "Sharpe ratio", 2, better="higher", short_name="Sharpe",
+           interval=sharpe_interval, shown_in=("terminal", "tear_sheet", "by_fill", "gallery", "comparison")),
+    Metric("sharpe_standard_error", "backtest", annual_sharpe_standard_error, "standard error of the Sharpe ratio", 2),
+    Metric("sharpe_lo", "backtest", autocorrelation_adjusted_sharpe, "Sharpe ratio, autocorrelation-adjusted", 2,
+           better="higher"),
+    Metric("trials", "significance", n_trials, "trials"),
+    Metric("probabilistic_sharpe", "significance", probabilistic_sharpe, "probabilistic Sharpe ratio", 1,
+           is_percent=True, better="higher", shown_in=("tear_sheet",)),
+    Metric("deflated_sharpe", "significance", deflated_sharpe, "deflated Sharpe ratio", 1, is_percent=True,
+           better="higher", short_name="deflated", count_key="trials", shown_in=("tear_sheet", "gallery")),
+    Metric("expected_max_sharpe", "significance", expected_max_sharpe, "expected maximum Sharpe ratio, no skill", 2),
+    Metric("above_benchmark", "significance", annual_excess_over_benchmark, "return above the benchmark", 1, "annual",
+           is_percent=True, better="higher", shown_key="mean"),
+    Metric("years_needed", "significance", years_needed, "years to significance of the accuracy", better="lower"),
+    Metric("sortino", "backtest", sortino_ratio, "Sortino ratio", 2, better="higher", shown_in=("trials",)),
+    Metric("max_drawdown", "backtest", max_drawdown, "max drawdown", 1, is_percent=True, better="higher",
+           short_name="max DD", shown_in=("terminal", "tear_sheet", "comparison", "sweep")),
+    Metric("longest_drawdown_sessions", "backtest", longest_drawdown_sessions, "longest drawdown", 0, "sessions",
+           better="lower", shown_in=("tear_sheet",)),
+    Metric("calmar", "backtest", calmar_ratio, "Calmar ratio", 2, better="higher"),
+    Metric("exposure", "backtest", mean_gross_exposure, "average exposure", 0, is_percent=True,
+           shown_in=("tear_sheet", "trials")),
+    Metric("turnover_per_year", "backtest", annual_turnover, "turnover", 1, "annual, x equity",
+           shown_in=("terminal", "tear_sheet", "ticker", "comparison", "sweep")),
+    Metric("cost_total", "backtest", sum_of_session_costs, "total costs", 1, is_percent=True, better="lower",
+           shown_in=("tear_sheet", "fills", "trials")),
+    Metric("trades", "backtest", n_trades, "trades", shown_in=("terminal", "ticker")),
+    Metric("win_rate", "backtest", win_rate, "win rate", 1, "after costs", is_percent=True, better="higher",
+           shown_in=("ticker",)),
+    Metric("profit_factor", "backtest", profit_factor, "profit factor", 2, better="higher", shown_in=("ticker",)),
+    Metric("break_even_cost_bps", "strategy_only", break_even_cost_bps, "break-even cost", 1, "bps per side",
+           better="higher", shown_in=("tear_sheet", "gallery")),
+)  # fmt: skip
+"""Every metric of ``metrics.json``, in the order in which it is shown."""
+
+
+def metrics_of_section(section: Section) -> tuple[Metric, ...]:
+    """Return the metrics of a section of ``metrics.json``, in order."""
+    return tuple(metric for metric in METRICS if metric.section == section)
+
+
+def metrics_shown_in(*places: Place) -> tuple[Metric, ...]:
+    """Return the metrics that are shown in any of some places, in order."""
+    return tuple(metric for metric in METRICS if not set(places).isdisjoint(metric.shown_in))
+
+
+def find_metric(key: str) -> Metric:
+    """Return the metric with a key."""
+    return next(metric for metric in METRICS if metric.key == key)

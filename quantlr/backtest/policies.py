@@ -20,6 +20,7 @@ from quantlr.backtest.cash_rate import annual_cash_rates
 from quantlr.backtest.costs import BASIS_POINT, ExecutionSpec, half_spread_rates
 from quantlr.core.component_errors import name_component_in_errors, require_returned
 from quantlr.core.components import ChoiceDescriptions, Component, Unit
+from quantlr.core.frequency import CountedSessions, interest_over_sessions
 from quantlr.core.values import Array, BoolArray, Forecasts, IntArray, Positions, Prices
 
 
@@ -35,14 +36,14 @@ class DecisionContext:
     horizon_interest : interest on cash over a forecast's horizon, as a fraction; (rows,) if the rate is a series, of
         which the newest dated before the forecast's session counts.
     horizon_borrow_cost : cost of a short position over a forecast's horizon, as a fraction.
-    sessions_per_year : for annual figures.
+    sessions_per_year : for annual figures; a number, or (rows,) that of each row's ticker where they differ.
     """
 
     volatility: Array
     round_trip_cost: Array
     horizon_interest: Array | float
     horizon_borrow_cost: float
-    sessions_per_year: int
+    sessions_per_year: IntArray | int
 
 
 def n_session_tickers_by_row(forecasts: Forecasts) -> IntArray:
@@ -65,14 +66,22 @@ def make_decision_context(
     order_value = execution.capital / (n_session_tickers_by_row(forecasts) * forecasts.horizon)
     share_fee = execution.per_share / prices.bars_to_sessions(prices.raw_close)[rows]
     cost = cost + np.maximum(share_fee, execution.min_per_order / order_value)
-    years = forecasts.horizon / sessions_per_year
+    annual_cash_rate = annual_cash_rates(execution.cash_rate, forecasts.sessions[forecasts.session])
+    annual_borrow_cost = execution.borrow_bps_per_year * BASIS_POINT
     return DecisionContext(
         volatility=prices.bars_to_sessions(volatility)[rows],
         round_trip_cost=2.0 * cost,
-        horizon_interest=annual_cash_rates(execution.cash_rate, forecasts.sessions[forecasts.session]) * years,
-        horizon_borrow_cost=execution.borrow_bps_per_year * BASIS_POINT * years,
-        sessions_per_year=sessions_per_year,
+        horizon_interest=interest_over_sessions(annual_cash_rate, forecasts.horizon, sessions_per_year),
+        horizon_borrow_cost=float(interest_over_sessions(annual_borrow_cost, forecasts.horizon, sessions_per_year)),
+        sessions_per_year=_own_sessions_per_year(forecasts.ticker, sessions_per_year),
     )
+
+
+def _own_sessions_per_year(ticker_index: IntArray, sessions_per_year: int) -> IntArray | int:
+    """Return the sessions per year of each row's ticker where they differ, else the number of all."""
+    if not isinstance(sessions_per_year, CountedSessions) or len(set(sessions_per_year.by_ticker)) < 2:
+        return sessions_per_year
+    return np.array(sessions_per_year.by_ticker, dtype=np.int64)[ticker_index]
 
 
 def average_over_tranches(decision: Array, *, horizon: int) -> Array:
@@ -128,6 +137,11 @@ class Policy(Component):
     """A rule that turns forecasts into decisions."""
 
     entry_point_group: ClassVar[str] = "quantlr.policies"
+
+    @property
+    def min_tickers(self) -> int:
+        """Number of traded tickers that the policy needs."""
+        return 1
 
     @abstractmethod
     def decide(self, forecasts: Forecasts, context: DecisionContext) -> Array:
@@ -285,6 +299,11 @@ class TopK(Policy):
     sides: Sides = Field("long", description="long holds the highest; long_short is also short as many of the lowest.")
 
     example_parameters = ({}, {"k": 1, "sides": "long_short"})
+
+    @property
+    def min_tickers(self) -> int:
+        """The tickers that are held, on both sides together."""
+        return self.k * (2 if self.sides == "long_short" else 1)
 
     def decide(self, forecasts: Forecasts, context: DecisionContext) -> Array:
         """1 for the k highest of a session, -1 for the k lowest with both sides, else 0."""

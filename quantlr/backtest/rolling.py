@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from quantlr.backtest.costs import BASIS_POINT, ExecutionSpec, borrow_cost
-from quantlr.backtest.metrics import EvaluatedForecasts, drawdown_intervals
+from quantlr.backtest.metric_types import EvaluatedForecasts
+from quantlr.backtest.metrics import drawdown_intervals
 from quantlr.core.values import Array, BacktestResult, IntArray
 from quantlr.stats.hac import Z95, sum_by_session
 from quantlr.stats.sharpe import MIN_RELATIVE_STD, sharpe_per_session
@@ -33,9 +34,13 @@ def _growth_factors(result: BacktestResult) -> pd.Series[float]:
     return pd.Series(np.maximum(1.0 + result.net_return, 0.0))
 
 
-def trailing_window_length(n_sessions: int) -> int:
-    """Return the sessions of a rolling window: 252 of 756 or more, else a quarter, but at least 20 if possible."""
-    return 252 if n_sessions >= 756 else max(n_sessions // 4, min(20, n_sessions))
+def trailing_window_length(n_sessions: int, *, sessions_per_year: int) -> int:
+    """Return the sessions of a rolling window: a year of three or more, else a quarter, but at least 20 if possible.
+
+    A year of fewer than 20 sessions counts as many times as needed for 20: 24 months.
+    """
+    year = sessions_per_year * -(-20 // sessions_per_year)
+    return year if n_sessions >= 3 * year else max(n_sessions // 4, min(20, n_sessions))
 
 
 def trailing_sums(values: Array, window: int) -> Array:
@@ -88,7 +93,7 @@ def rolling_sharpe(result: BacktestResult, *, sessions_per_year: int) -> Rolling
 
     The band is that of independent returns (Lo 2002): a ratio of 0 per session has a standard error of 1 / sqrt(T).
     """
-    window = trailing_window_length(len(result.net_return))
+    window = trailing_window_length(len(result.net_return), sessions_per_year=sessions_per_year)
     sharpes = [_rolling_sharpe_per_session(run, window) for run in (result, result.benchmark or result)]
     strategy, benchmark = np.sqrt(sessions_per_year) * np.array(sharpes)
     half_width = float(Z95 * np.sqrt(sessions_per_year / window))
@@ -126,14 +131,16 @@ class RollingAccuracy:
     is_independent: bool
 
 
-def rolling_accuracy(forecasts: EvaluatedForecasts, session_dates: pd.DatetimeIndex) -> RollingAccuracy:
+def rolling_accuracy(
+    forecasts: EvaluatedForecasts, session_dates: pd.DatetimeIndex, *, sessions_per_year: int
+) -> RollingAccuracy:
     """Return the rolling accuracy of forecasts.
 
     The band is the normal approximation of the binomial distribution at the window's baseline accuracy. It assumes
     independent forecasts.
     """
     session = np.unique(forecasts.session)
-    window = trailing_window_length(len(session))
+    window = trailing_window_length(len(session), sessions_per_year=sessions_per_year)
     columns = np.ones(len(forecasts.up)), forecasts.hits.astype(np.float64), forecasts.baseline_hits.astype(np.float64)
     count, n_hits, n_baseline_hits = trailing_sums(sum_by_session(forecasts.session, *columns), window).T
     baseline = n_baseline_hits / count
@@ -163,8 +170,8 @@ class RollingExposure:
 
 
 def rolling_exposure(result: BacktestResult, *, sessions_per_year: int) -> RollingExposure:
-    """Return rolling exposure and turnover, over 63 sessions or a quarter of all sessions if that is less."""
-    window = min(63, max(len(result.exposure) // 4, 1))
+    """Return rolling exposure and turnover, over a quarter of a year, or of all sessions if that is less."""
+    window = min(max(sessions_per_year // 4, 1), max(len(result.exposure) // 4, 1))
     columns = np.column_stack([result.exposure, result.weight.sum(axis=1), result.turnover])
     gross, net, turnover = trailing_sums(columns, window).T / window
     return RollingExposure(result.sessions[window - 1 :], gross, net, turnover * sessions_per_year, window)
@@ -246,11 +253,13 @@ def sharpe_at_cost(
     for index, cost in enumerate(cost_bps.tolist()):
         net_return = gross_return - cost * BASIS_POINT * result.turnover
         n_sessions = int((np.cumsum(1.0 + net_return <= 0) == 0).sum()) + 1
-        if (sharpe := sharpe_per_session((net_return - result.session_cash_rate)[:n_sessions])) is not None:
+        excess = (net_return - result.session_cash_rate)[:n_sessions]
+        if (sharpe := sharpe_per_session(excess)) is not None:
             sharpes[index] = sharpe * np.sqrt(sessions_per_year)
     return sharpes
 
 
 def _borrow_cost_by_session(result: BacktestResult, execution: ExecutionSpec, sessions_per_year: int) -> Array:
     """Return the borrow cost of each session, (sessions,)."""
-    return np.asarray(borrow_cost(result.weight, execution, sessions_per_year=sessions_per_year).sum(axis=1))
+    cost = borrow_cost(result.weight, result.fill_dates, execution, sessions_per_year=sessions_per_year)
+    return np.asarray(cost.sum(axis=1))

@@ -96,7 +96,7 @@ def annual_excess_return_by_side(result: BacktestResult, *, sessions_per_year: i
 
     Their sum is that of all positions.
     """
-    excess = result.ticker_gross_return - result.weight * result.session_cash_rate_column
+    excess = result.ticker_gross_return - result.ticker_interest
     return {
         side: float(excess[np.sign(result.weight) == sign].sum()) / len(excess) * sessions_per_year
         for side, sign in (("long", 1.0), ("short", -1.0))

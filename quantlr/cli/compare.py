@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from quantlr.report.compare import Comparison
 
-PAGE_ONLY_HEADINGS = ("volatility", "turnover")
-"""Columns that are left out, so that a terminal of 80 columns has room for names."""
 MAX_DIFFERING_KEYS_SHOWN = 10
 """Keys of the configs that differ which are listed without -v."""
 
@@ -63,19 +61,21 @@ def _print_comparison(options: Options, comparison: Comparison) -> None:
 
 
 def _metrics_table(comparison: Comparison) -> Table:
-    """Return a table with a row for each run, and one for the baselines."""
+    """Return a table with a row for each run, and one for the baselines.
+
+    Metrics of which neither a higher nor a lower value is better are left out, so that 80 columns have room for names.
+    """
     from quantlr.cli.terminal import make_table
     from quantlr.core.timing import iso_date
-    from quantlr.report.pairs import HEADLINE_COLUMNS, headline_cell_texts
+    from quantlr.report.pairs import compared_metrics, metric_cell_texts
 
     dates = comparison.dates
     title = f"{len(dates):,} common sessions, {iso_date(dates[0])} to {iso_date(dates[-1])}"
-    listed = [index for index, heading in enumerate(HEADLINE_COLUMNS) if heading not in PAGE_ONLY_HEADINGS]
-    table = make_table(title, ("", *(f">{HEADLINE_COLUMNS[index]}" for index in listed)))
-    metrics_by_name = dict(zip(comparison.run_names, comparison.metrics_by_run, strict=True))
+    metrics = [metric for metric in compared_metrics() if metric.better != "neither"]
+    table = make_table(title, ("", *(f">{metric.column_heading}" for metric in metrics)))
+    values_by_name = dict(zip(comparison.run_names, comparison.metrics_by_run, strict=True))
     if any(value is not None for value in comparison.baseline_metrics.values()):
-        metrics_by_name["baseline"] = comparison.baseline_metrics
-    for name, metrics in metrics_by_name.items():
-        cells = headline_cell_texts(metrics)
-        table.add_row(name, *(cells[index] for index in listed))
+        values_by_name["baseline"] = comparison.baseline_metrics
+    for name, values in values_by_name.items():
+        table.add_row(name, *metric_cell_texts(values, metrics))
     return table

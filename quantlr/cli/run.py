@@ -136,8 +136,8 @@ def print_headline_table(
         table = _headline_table(rows, listed_changes, layout)
         if has_room_for_table(table, console):
             break
-    baselines = dict.fromkeys(name for *_, name in rows if name)
-    notes = ["" if layout == "full" else f"baselines: {', '.join(baselines)}"]
+    baseline_names = ", ".join(filter(None, (name for *_, name in rows)))
+    notes = ["" if layout == "full" else f"baselines: {baseline_names}"]
     if previous_metrics and not has_changes:
         notes.append("no number differs from the previous run")
     elif previous_metrics and not has_same_prices(metrics, previous_metrics):

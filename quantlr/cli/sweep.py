@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -149,23 +149,21 @@ def _print_sweep(options: Options, result: SweepResult) -> None:
 
 
 def _best_trials_table(result: SweepResult) -> Table:
-
+    """Return the best trials: their settings, the Sharpe ratio by which they are ranked, and other metrics."""
+    from quantlr.backtest.metrics import find_metric, metrics_shown_in
     from quantlr.cli.terminal import make_table
 
-    keys = list(result.summary["grid"])
-    numbers = (">Sharpe", ">95%", ">deflated", ">CAGR", ">max drawdown", ">turnover")
-    table = make_table(result.name, (">rank", ">trial", *keys, *numbers))
+    keys, sharpe = list(result.summary["grid"]), find_metric("sharpe")
+    others = (find_metric("deflated_sharpe"), *metrics_shown_in("sweep"))
+    headings = (sharpe.column_heading, "±95%", *(metric.column_heading for metric in others))
+    table = make_table(result.name, (">rank", ">trial", *keys, *(f">{heading}" for heading in headings)))
     for _, row in result.trials[result.trials["error"].isna()].head(MAX_TRIALS_SHOWN).iterrows():
         settings = (str(row[key]) for key in keys)
-        table.add_row(f"{row['rank']}", f"{row['trial']}", *settings, *_trial_number_texts(row))
+        half_width = sharpe.plain_text((row["sharpe_high95"] - row["sharpe_low95"]) / 2)
+        numbers = (
+            sharpe.plain_text(row["sharpe"]),
+            half_width,
+            *(metric.plain_text(row[metric.key]) for metric in others),
+        )
+        table.add_row(f"{row['rank']}", f"{row['trial']}", *settings, *numbers)
     return table
-
-
-def _trial_number_texts(trial_row: Any) -> tuple[str, ...]:
-    """Return a trial's numbers as text."""
-    half_width = (trial_row["sharpe_high95"] - trial_row["sharpe_low95"]) / 2
-    keys = ("deflated_sharpe", "cagr", "max_drawdown", "turnover_per_year")
-    values = (trial_row["sharpe"], half_width, *(trial_row[key] for key in keys))
-    templates = ("{:.2f}", "±{:.2f}", "{:.0%}", "{:.1%}", "{:.1%}", "{:.1f}")
-    pairs = zip(templates, values, strict=True)
-    return tuple("-" if value is None or value != value else template.format(value) for template, value in pairs)

@@ -22,11 +22,13 @@ from rich.text import Text
 
 from quantlr.core import progress as core_progress
 from quantlr.core.errors import ComponentError, QuantlrError
+from quantlr.core.file_reading import UnreadableContentError, exception_text
 
 MAX_WIDTH = 120
 """Columns of the widest line."""
 UNWRAPPED_WIDTH = 100_000
 """Columns of a pipe or a file, where no line is wrapped."""
+OUT_OF_MEMORY_EXIT_STATUS = 1
 TERMS_WITHOUT_LINKS = ("linux", "dumb", "unknown", "")
 """Values of TERM of terminals that cannot open links."""
 
@@ -102,7 +104,8 @@ def near_match_hint(word: str, known_words: Sequence[str]) -> str:
 def run_for_exit_status(action: Callable[[], int | None], *, verbose: bool = False) -> int:
     """Call a function and return its exit status; print an error of quantlr's own on stderr and return its status.
 
-    With `verbose`, the traceback of an exception in a user-defined component is printed before the error.
+    With `verbose`, the traceback of an exception in a user-defined component is printed before the error, and the
+    exceptions of libraries that led to any other error are printed below it.
     """
     try:
         return action() or 0
@@ -112,7 +115,22 @@ def run_for_exit_status(action: Callable[[], int | None], *, verbose: bool = Fal
             errors.print("".join(format_exception(error.__cause__)), soft_wrap=True, markup=False, highlight=False)
         for line in error.message.splitlines():
             errors.print(line, style="red", soft_wrap=True)
+        for cause in _library_causes(error) if verbose and not isinstance(error, ComponentError) else ():
+            errors.print(f"caused by {exception_text(cause)}", style="dim", soft_wrap=True)
         return error.exit_status
+    except MemoryError:
+        text = "needed more memory than there is; use fewer tickers, features or rows, or fewer processes (--jobs)"
+        make_console(stderr=True).print(text, style="red", soft_wrap=True)
+        return OUT_OF_MEMORY_EXIT_STATUS
+
+
+def _library_causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield the exceptions that an error was raised from and that are not quantlr's own."""
+    cause = error.__cause__
+    while cause is not None:
+        if not isinstance(cause, (QuantlrError, UnreadableContentError)):
+            yield cause
+        cause = cause.__cause__
 
 
 MIN_STAGE_SECONDS = 1.0

@@ -64,6 +64,8 @@ def _annual_sharpe_text(trial: Trial) -> str:
     if trial.sharpe is None:
         return "-"
     sessions_per_year = json.loads(trial.config)["report"]["sessions_per_year"]
+    if sessions_per_year == "auto":  # a trial whose run was stopped before it was recorded as a whole
+        return "-"
     return f"{trial.sharpe * math.sqrt(sessions_per_year):.2f}"
 
 

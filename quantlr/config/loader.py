@@ -21,8 +21,11 @@ from quantlr.config.yaml_tree import (
     parse_yaml,
 )
 from quantlr.core.errors import ConfigError, Fault
+from quantlr.core.file_reading import UnreadableContentError, read_file
 
-MAX_CONFIG_BYTES = 1_000_000
+MAX_CONFIG_BYTES = 256 * 1024
+"""Size of a config file; the YAML parser needs 22 seconds for a megabyte."""
+MAX_EXTENDED_FILES = 50
 
 
 PLAIN_TYPES = (str, int, float, bool, type(None))
@@ -80,6 +83,9 @@ def read_config_file(path: Path, *, default_kinds: Mapping[str, str]) -> tuple[P
             problem = ConfigProblem(SourceLocation(str(path), 1, 1), "", message)
             raise ConfigError("\n".join(map(str, file_problems or [problem])))
         files.append(file)
+        if len(files) > MAX_EXTENDED_FILES:
+            text = f"needs at most {MAX_EXTENDED_FILES} files that extend one another, found more; merge some of them"
+            _raise_config_error(extends_location or SourceLocation(str(path)), "extends", text)
         configs.append(parsed)
         problems += file_problems
         if "extends" not in parsed.value:
@@ -116,7 +122,10 @@ def _read_config_text(path: Path, extends_location: SourceLocation | None) -> st
     """Return the text of a file; `extends_location` is None for one that is named on the command line."""
     subject = f"{extends_location}: extends: {path}" if extends_location else f"{path}:"
     try:
-        content = path.read_bytes()
+        content = read_file(path, max_bytes=MAX_CONFIG_BYTES)
+    except UnreadableContentError as error:
+        advice = "a config is a small YAML file; a long list of tickers has its own (data.tickers_file)"
+        raise ConfigError(f"{subject.removesuffix(':')}: {error}; {advice}") from None
     except (FileNotFoundError, NotADirectoryError):
         text = "does not exist" if extends_location else "no such config; name a YAML file"
         raise ConfigError(f"{subject} {text}") from None
@@ -128,8 +137,6 @@ def _read_config_text(path: Path, extends_location: SourceLocation | None) -> st
         if error.errno == errno.ENAMETOOLONG:
             raise ConfigError(f"{subject} is too long for a path") from None
         raise Fault(f"{path}: can't be read: {error.strerror}") from error
-    if len(content) > MAX_CONFIG_BYTES:
-        raise ConfigError(f"{path}: {len(content):,} bytes; a config has at most {MAX_CONFIG_BYTES:,}")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

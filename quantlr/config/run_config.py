@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, Field, StrictInt, ValidationError
+from pydantic import BaseModel, Field, StrictInt, ValidationError, ValidationInfo, field_validator
 
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.metrics import ReportSpec
@@ -73,6 +73,15 @@ class RunConfig(ConfigSection):
     overlays: tuple[AnyOverlay, ...] = Field((), description="Adjustments of the positions, applied in this order.")
     execution: ExecutionSpec = Field(ExecutionSpec(), description="Fills and trading costs.")
     report: ReportSpec = Field(ReportSpec(), description="Benchmark and contents of the report.")
+
+    @field_validator("policy")
+    @classmethod
+    def _validate_policy_has_enough_tickers(cls, policy: Policy, info: ValidationInfo) -> Policy:
+        n_tickers = len(info.data["data"].tickers) if "data" in info.data else policy.min_tickers
+        if n_tickers < policy.min_tickers:
+            needed = f"needs at least {policy.min_tickers} tickers, to hold that many"
+            raise ValueError(f"{needed}, and data.tickers has {n_tickers}: add tickers, or hold fewer")
+        return policy
 
     def to_yaml(self) -> str:
         """Return the config as YAML with every default; running it gives an identical report."""

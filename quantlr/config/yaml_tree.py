@@ -20,6 +20,8 @@ from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEv
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 from ruamel.yaml.reader import ReaderError
 
+from quantlr.core.file_reading import UnreadableContentError, library_errors_translated
+
 MAX_NESTING_LEVELS = 50
 MAX_INT_DIGITS = 400
 _SYNTAX_ERROR_TEXTS = (
@@ -138,16 +140,20 @@ def parse_yaml(text: str, *, file_name: str, base_folder: Path) -> tuple[ParsedY
     """
     builder = _TreeBuilder(file_name, base_folder)
     try:
-        builder.problems.extend(_iter_forbidden_syntax_problems(text, file_name))
-        node = None if builder.problems else YAML(typ="rt", pure=True).compose(text)
+        with library_errors_translated("YAML", unless=(MarkedYAMLError, ReaderError)):
+            builder.problems.extend(_iter_forbidden_syntax_problems(text, file_name))
+            node = None if builder.problems else YAML(typ="rt", pure=True).compose(text)
+            if node is not None:
+                builder.parsed.value = builder.build_value(node, ())
+    except UnreadableContentError as error:
+        problem = ConfigProblem(SourceLocation(file_name), "", f"{error}; correct the file's syntax")
+        return ParsedYaml(None), [problem]
     except MarkedYAMLError as error:
         location = _location_from_mark(error.problem_mark or error.context_mark, file_name)
         return ParsedYaml(None), [ConfigProblem(location, "", yaml_syntax_error_text(error))]
     except ReaderError as error:
         location = SourceLocation(file_name, text.count("\n", 0, error.position) + 1, 1)
         return ParsedYaml(None), [ConfigProblem(location, "", f"a character that YAML forbids: {error.character!r}")]
-    if node is not None:
-        builder.parsed.value = builder.build_value(node, ())
     return builder.parsed, builder.problems
 
 

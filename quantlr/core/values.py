@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from quantlr.core.frequency import CountedSessions, count_sessions
 from quantlr.core.timing import latest_known_bar_index
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ class Prices:
     notes : bars dropped or repaired.
     context : reference series, used by features and not traded, with sessions of their own; None if there are none.
     benchmark : the ticker of the benchmark, with sessions of its own; features can't reach it. None for another one.
+    counted_sessions_per_year : counted from the dates where it is not given; a part or a scenario of prices keeps the
+        number of the whole, which is no information about later prices.
     """
 
     tickers: tuple[str, ...]
@@ -92,6 +95,12 @@ class Prices:
     notes: tuple[Note, ...] = ()
     context: Prices | None = None
     benchmark: Prices | None = None
+    counted_sessions_per_year: CountedSessions | None = None
+
+    def __post_init__(self) -> None:
+        """Count the sessions per year."""
+        if self.counted_sessions_per_year is None:
+            object.__setattr__(self, "counted_sessions_per_year", count_sessions(self.sessions, self.session))
 
     @property
     def n_bars(self) -> IntArray:
@@ -364,7 +373,7 @@ class BacktestResult:
     equity : (sessions,) cumulative product of 1 + net_return, from 1; 0 after ruin.
     exposure : (sessions,) sum of |weight|.
     turnover : (sessions,) sum of |weight - drifted weight|, purchases and sales both counted.
-    session_cash_rate : interest on one unit of cash over one session, as a fraction; (sessions,) if rates vary.
+    session_cash_rate : interest on one unit of cash over each session, as a fraction; (sessions,), or one number.
     notes : remarks for the report.
     benchmark : the benchmark over the same sessions, None for a benchmark itself.
     """
@@ -392,9 +401,9 @@ class BacktestResult:
         return self.fill_dates[1:]
 
     @property
-    def session_cash_rate_column(self) -> Array:
-        """(sessions, 1), or (1, 1) where it does not vary: `session_cash_rate` beside values by ticker."""
-        return np.reshape(self.session_cash_rate, (-1, 1))
+    def ticker_interest(self) -> Array:
+        """(sessions, tickers) interest that the cash in each position would earn, as a fraction of equity."""
+        return np.asarray(self.weight * np.reshape(self.session_cash_rate, (-1, 1)))
 
 
 @dataclass(frozen=True, slots=True)

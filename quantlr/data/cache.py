@@ -14,19 +14,23 @@ later response revised; a history that was merely extended is removed once its s
 from __future__ import annotations
 
 import datetime as dt
+import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 import pandas as pd
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from quantlr.core.atomic import CACHE_DIR_VARIABLE, TEMP_FILE_SUFFIX, atomic_write, cache_dir
 from quantlr.core.components import ConfigSection
 from quantlr.core.errors import Fault
+from quantlr.core.file_reading import UnreadableContentError, library_errors_translated, read_file
 from quantlr.data.corporate_actions import RAW_BAR_COLUMNS, RawBarFrame, find_history_revision, merge_raw_bars
 from quantlr.data.source import sha256_hex
 
@@ -35,6 +39,8 @@ MAX_READ_ATTEMPTS = 5
 """Number of times that an index is read again because the history it names has just been replaced."""
 ABANDONED_FILE_AGE_SECONDS = 3600.0
 """Age above which a temporary file belongs to no running program."""
+MAX_CACHE_FILE_BYTES = 256 << 20
+"""Size above which a file is not of the cache: a century of daily bars needs 2 MB."""
 INDEX_FILE_NAME = "index.json"
 DAMAGED_FILE_SUFFIX = ".damaged"
 
@@ -67,10 +73,13 @@ class FetchResponse:
     incomplete_sessions: tuple[dt.date, ...] = ()
 
 
+Sha256Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
 class CachedResponse(ConfigSection):
     """A response in the index: its file, time, and first and last session."""
 
-    sha256: str
+    sha256: Sha256Digest
     fetched: dt.datetime
     first: dt.date
     last: dt.date
@@ -80,8 +89,8 @@ class RevisionRecord(ConfigSection):
     """A revision in the index: the files of the history before and after it, and the sessions that changed."""
 
     fetched: dt.datetime
-    before: str
-    after: str
+    before: Sha256Digest
+    after: Sha256Digest
     first: dt.date
     last: dt.date
     sessions: int
@@ -101,7 +110,7 @@ class CacheIndexEntry(ConfigSection):
 
     source: str
     ticker: str
-    sha256: str
+    sha256: Sha256Digest
     first: dt.date
     last: dt.date
     bars: int
@@ -112,6 +121,18 @@ class CacheIndexEntry(ConfigSection):
     incomplete_sessions: tuple[dt.date, ...] = Field(alias="incomplete")
     responses: tuple[CachedResponse, ...] = Field(alias="answers")
     revisions: tuple[RevisionRecord, ...] = ()
+
+    @field_validator("exchange_info")
+    @classmethod
+    def _validate_exchange_info(cls, info: dict[str, str]) -> dict[str, str]:
+        """Require the exchange, a time zone that is known, and a time of day or ""."""
+        try:
+            _, _, closes = info["exchange"], ZoneInfo(info["timezone"]), info["closes"]
+        except (KeyError, OSError) as error:
+            raise ValueError(f"needs exchange, timezone and closes, found {error}") from error
+        if closes:
+            dt.time.fromisoformat(closes)
+        return info
 
     @property
     def file_digests(self) -> set[str]:
@@ -183,9 +204,10 @@ class TickerCache:
     def set_aside_damaged_files(self) -> list[str]:
         """Check every file against its name, set aside damaged ones, and return a line on each."""
         damages: list[str] = []
-        for path in sorted(self.folder.glob("*.parquet")):
+        for name in _list_folder(self.folder):
             try:
-                self._read_raw_bars(path.stem)
+                if name.endswith(".parquet"):
+                    self._read_raw_bars(name.removesuffix(".parquet"))
             except DamagedFileError as error:
                 damages.append(str(error))
         try:
@@ -198,7 +220,8 @@ class TickerCache:
 
     def remove_abandoned_files(self) -> None:
         """Remove temporary files of programs that were killed, an hour after they were written."""
-        for path in self.folder.glob(f".*{TEMP_FILE_SUFFIX}"):
+        names = [name for name in _list_folder(self.folder) if name.startswith(".") and name.endswith(TEMP_FILE_SUFFIX)]
+        for path in (self.folder / name for name in names):
             if time.time() - path.stat().st_mtime > ABANDONED_FILE_AGE_SECONDS:
                 path.unlink(missing_ok=True)
 
@@ -258,10 +281,14 @@ class TickerCache:
         digest = sha256_hex(content)
         if digest != sha256:
             raise _set_aside_file_and_make_error(path, f"has the checksum {digest[:12]}… and not that of its name")
-        # Column by column takes half of the time of pandas.read_parquet.
-        table = ParquetFile(BufferReader(content)).read(use_threads=False)
-        columns = {name: table.column(name).to_numpy() for name in table.column_names}
-        return pd.DataFrame(columns, index=pd.DatetimeIndex(columns.pop("date"), name="date"))
+        try:
+            with library_errors_translated("a table of prices"):
+                # Column by column takes half of the time of pandas.read_parquet.
+                table = ParquetFile(BufferReader(content)).read(use_threads=False)
+                columns = {name: table.column(name).to_numpy() for name in ("date", *RAW_BAR_COLUMNS)}
+                return pd.DataFrame(columns, index=pd.DatetimeIndex(columns.pop("date"), name="date"))
+        except UnreadableContentError as error:
+            raise _set_aside_file_and_make_error(path, f"can't be read: {error}") from error
 
     def _write_raw_bars(self, raw_bars: RawBarFrame) -> str:
         """Write bars to a file, unless it exists, and return its digest."""
@@ -289,14 +316,39 @@ class PriceCache:
         return TickerCache(self.folder / f"{source}-{quote(ticker.upper(), safe='^=&')}")
 
     def list_ticker_caches(self) -> list[TickerCache]:
-        """Return the caches of all tickers, by name."""
-        return [TickerCache(path.parent) for path in sorted(self.folder.glob(f"*/{INDEX_FILE_NAME}"))]
+        """Return the caches of all tickers, by name.
+
+        Raises
+        ------
+        Fault : a folder of the cache can't be listed.
+        """
+        folders = [self.folder / name for name in _list_folder(self.folder, folders_only=True)]
+        return [TickerCache(folder) for folder in folders if INDEX_FILE_NAME in _list_folder(folder)]
+
+
+def _list_folder(folder: Path, *, folders_only: bool = False) -> list[str]:
+    """Return the sorted names in a folder; none where there is no folder, and a fault if it can't be listed."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries if not folders_only or entry.is_dir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        text = f"{folder} can't be listed: {error.strerror or error}; make it readable, or name another folder in"
+        raise Fault(f"{text} the environment variable {CACHE_DIR_VARIABLE}") from error
 
 
 def _read_bytes(path: Path) -> bytes:
-    """Return the content of a file; FileNotFoundError if there is none, and a fault if the disk fails."""
+    """Return the content of a file; FileNotFoundError if there is none, and a fault if the disk fails.
+
+    Raises
+    ------
+    DamagedFileError : it is no regular file, or larger than any file of the cache.
+    """
     try:
-        return path.read_bytes()
+        return read_file(path, max_bytes=MAX_CACHE_FILE_BYTES)
+    except UnreadableContentError as error:
+        raise _set_aside_file_and_make_error(path, f"can't be read ({error})") from error
     except FileNotFoundError:
         raise
     except OSError as error:

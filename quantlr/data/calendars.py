@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from quantlr.core.atomic import atomic_write, cache_dir
 from quantlr.core.components import ConfigSection
 from quantlr.core.errors import DataError, did_you_mean_text
+from quantlr.core.file_reading import UnreadableContentError, library_errors_translated
 from quantlr.core.values import BoolArray
 from quantlr.data.csv.raw_table import DATE_DTYPE, DateArray
 
@@ -57,7 +58,7 @@ def load_sessions(calendar_name: str, *, first_date: np.datetime64, last_date: n
 
     Raises
     ------
-    DataError : there is no such calendar.
+    DataError : there is no such calendar, or the library can't compute it.
     """
     # The version is in the name, since another one may have other holidays.
     name = f"{version('exchange_calendars')}-{quote(calendar_name, safe='')}.json"
@@ -89,13 +90,29 @@ def _compute_calendar_for_cache(calendar_name: str, first_date: dt.date, last_da
             text = f"needs a calendar of exchange_calendars, like XNYS, found {calendar_name!r}"
             raise DataError(text + did_you_mean_text(calendar_name.upper(), names, cutoff=0.4), key="data.calendar")
         try:
-            sessions = _exchange_session_index(calendar_name, start, end)
-        except ValueError:  # the dates are not all within those for which its holidays are recorded
-            calendar = exchange_calendars.get_calendar(calendar_name)
-            start, end = max(start, calendar.bound_min() or start), min(end, calendar.bound_max() or end)
-            sessions = _exchange_session_index(calendar_name, start, end)
+            with library_errors_translated("a calendar that can be computed"):
+                start, end, sessions = _recorded_session_index(calendar_name, start, end)
+        except UnreadableContentError as error:
+            text = f"the calendar {calendar_name} of exchange_calendars can't be used: {error}"
+            raise DataError(
+                f"{text}; name one with the same holidays, or null for none", key="data.calendar"
+            ) from error
     dates = sessions[(sessions >= start) & (sessions <= end)].date.tolist()
     return CachedCalendar(asked=(first_date, last_date), recorded=(start.date(), end.date()), dates=dates)
+
+
+def _recorded_session_index(
+    calendar_name: str, start: pd.Timestamp, end: pd.Timestamp
+) -> tuple[pd.Timestamp, pd.Timestamp, pd.DatetimeIndex]:
+    """Return the dates, cut to those for which a calendar's holidays are recorded, and the sessions between them."""
+    import exchange_calendars
+
+    try:
+        return start, end, _exchange_session_index(calendar_name, start, end)
+    except ValueError:  # the dates are not all within those for which its holidays are recorded
+        calendar = exchange_calendars.get_calendar(calendar_name)
+        start, end = max(start, calendar.bound_min() or start), min(end, calendar.bound_max() or end)
+        return start, end, _exchange_session_index(calendar_name, start, end)
 
 
 def _exchange_session_index(calendar_name: str, start: pd.Timestamp, end: pd.Timestamp) -> pd.DatetimeIndex:

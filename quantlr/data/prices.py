@@ -16,11 +16,12 @@ from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, WithJso
 from pydantic_core import PydanticCustomError
 
 from quantlr.core.component_errors import name_component_in_errors, require_returned
-from quantlr.core.components import ConfigSection, Ticker, component_union
+from quantlr.core.components import ChoiceDescriptions, ConfigSection, Ticker, component_union
 from quantlr.core.errors import DataError
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array, Note, Prices
+from quantlr.data.bars import BARS_DESCRIPTIONS, Bars, aggregate_rows, daily_rows_of_intraday
 from quantlr.data.csv.layouts import BAR_FIELDS, BarFrame
 from quantlr.data.price_rows import PriceRows
 from quantlr.data.source import FetchedPrices, FetchRequest, Source
@@ -128,6 +129,9 @@ class DataSpec(ConfigSection):
         description="Exchange whose sessions are expected, by its code in exchange_calendars; null asks the source.",
         examples=["XNYS"],
     )
+    bars: Annotated[Bars, ChoiceDescriptions(BARS_DESCRIPTIONS)] | None = Field(
+        None, description="Bars that finer ones are joined to, by session; null uses the bars as they are."
+    )
     quality: QualitySpec = Field(QualitySpec(), description="What to do with suspect prices.")
 
     @field_validator("tickers", mode="before")
@@ -192,11 +196,16 @@ def load_prices(
         raise DataError(error.message, key="report.benchmark") if is_benchmark_only else error from error
     counter = ProgressCounter("checking", 3, progress)
     rows = PriceRows.from_bars(fetched.bars, file_paths=fetched.file_paths).slice_dates(spec.start, spec.end)
+    if spec.bars is not None and len(rows):
+        rows = daily_rows_of_intraday(rows)
     counter.step()
     calendars = fetched.calendars if spec.calendar is None else dict.fromkeys(tickers, spec.calendar)
     dates = f" between {spec.start or 'the first'} and {spec.end or 'the last'}" if spec.start or spec.end else ""
     context = ValidationContext(latest_date_worldwide(), calendars)
     rows, notes = validate_price_rows(rows, spec.quality, context, date_range_text=dates)
+    if spec.bars is not None:
+        rows, bar_notes = aggregate_rows(rows, spec.bars)
+        notes += bar_notes
     counter.step()
     is_traded, is_context, is_benchmark = (
         np.array([ticker in group for ticker in rows.tickers]) for group in (spec.tickers, spec.context, (benchmark,))

@@ -47,8 +47,6 @@ def apply_scenario(prices: Prices, scenario: str, *, after_session: int, seed: i
     """
     if scenario == TRUNCATION:
         return prices.before_session(after_session + 1)
-    if scenario == EXTRA_HOLIDAYS:
-        return with_extra_holidays(prices, after_session=after_session)
     for number, name in enumerate(REFERENCE_PRICES, start=1):
         reference: Prices | None = getattr(prices, name)
         if reference is not None:
@@ -56,6 +54,8 @@ def apply_scenario(prices: Prices, scenario: str, *, after_session: int, seed: i
             latest = int(latest_known_bar_index(reference.sessions, date)[0])
             altered: Any = apply_scenario(reference, scenario, after_session=latest, seed=seed + number)
             prices = replace(prices, **{name: altered})
+    if scenario == EXTRA_HOLIDAYS:
+        return with_extra_holidays(prices, after_session=after_session)
     if scenario == LATER_DIVIDEND:
         return with_dividend(prices, after_session=after_session)
     if scenario == TRADING_HALT:

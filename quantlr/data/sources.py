@@ -11,13 +11,17 @@ from pydantic import Field
 
 from quantlr.core.components import ConfigRelativePath
 from quantlr.core.errors import Fault
+from quantlr.core.file_reading import UnreadableContentError, iter_files_below, read_file
 from quantlr.core.progress import Progress, ProgressCounter
 from quantlr.core.values import Note
 from quantlr.data.csv.layouts import BarFrame, read_bars
-from quantlr.data.csv.raw_table import READABLE_SUFFIXES, readable_file_stem, source_path_error
+from quantlr.data.csv.raw_table import MAX_FILE_BYTES, READABLE_SUFFIXES, readable_file_stem, source_path_error
 from quantlr.data.source import FetchedPrices, FetchRequest, Source, combine_digests, sha256_hex
 from quantlr.data.ticker_list import STOOQ_US_SUFFIX, require_known_tickers
 from quantlr.data.yahoo import YahooSource
+
+MAX_FOLDER_DEPTH = 50
+"""Levels of folders below `data.source.path` in which files are looked for."""
 
 
 class FileSource(Source):
@@ -34,7 +38,7 @@ class FileSource(Source):
         """Return the bars of the request's tickers from the file, or from the file of each in the folder."""
         if self.path.is_dir():
             folder, path_by_ticker = self.path, _find_file_path_by_ticker(request.tickers, self.path)
-        elif self.path.is_file():
+        elif self.path.exists():
             folder, path_by_ticker = self.path.parent, dict.fromkeys(request.tickers, self.path)
         else:
             raise source_path_error(f"{self.path} does not exist; a path is relative to its config")
@@ -55,7 +59,9 @@ def _read_price_files(
     counter = ProgressCounter("reading", len(tickers_by_path), progress)
     for path, tickers in counter.iter_items(tickers_by_path.items()):
         try:
-            content = path.read_bytes()
+            content = read_file(path, max_bytes=MAX_FILE_BYTES)
+        except UnreadableContentError as error:
+            raise source_path_error(f"{path}: {error}; name a smaller file of prices") from error
         except OSError as error:
             raise Fault(f"{path} can't be read: {error.strerror}") from error
         digests[path.relative_to(folder).as_posix()] = sha256_hex(content)
@@ -71,10 +77,17 @@ def _find_file_path_by_ticker(tickers: Sequence[str], folder: Path) -> dict[str,
 
     Raises
     ------
-    DataError : a ticker has no file, or two at the same depth.
+    DataError : a ticker has no file, or two at the same depth; or folders are nested too deeply.
+    Fault : a folder can't be listed, so that it is not known whether it has files of the tickers.
     """
-    paths = sorted(folder.rglob("*"), key=lambda path: (len(path.parts), path))
-    stem_by_path = {path: stem for path in paths if (stem := readable_file_stem(path)) and path.is_file()}
+    try:
+        paths = sorted(iter_files_below(folder, max_depth=MAX_FOLDER_DEPTH), key=lambda path: (len(path.parts), path))
+    except UnreadableContentError as error:
+        raise source_path_error(f"{folder}: {error}; name the folder that holds the prices") from error
+    except OSError as error:
+        text = f"{error.filename or folder} can't be listed: {error.strerror}"
+        raise Fault(f"{text}; make it readable, or move it out of {folder}") from error
+    stem_by_path = {path: stem for path in paths if (stem := readable_file_stem(path))}
     if not stem_by_path:
         raise source_path_error(f"{folder} holds no file that ends with {', '.join(READABLE_SUFFIXES)}")
     paths_by_stem: dict[str, list[Path]] = {}

@@ -8,7 +8,10 @@ from pathlib import Path
 
 from quantlr.core.components import MAX_TICKER_CHARACTERS, resolve_config_path
 from quantlr.core.errors import DataError, did_you_mean_text
+from quantlr.core.file_reading import UnreadableContentError, library_errors_translated, read_file
 
+MAX_TICKERS_FILE_BYTES = 16 << 20
+"""Size of a list of tickers with several columns; a million tickers alone need a third of it."""
 MAX_LISTED_TICKERS = 20
 """Number of tickers that an error lists."""
 TICKER_HEADINGS = ("ticker", "symbol", "name")
@@ -30,9 +33,11 @@ def read_ticker_list(path: object) -> tuple[str, ...]:
         raise ValueError(f"needs the path of a file with one ticker a line, found {type(path).__name__}")
     file = Path(resolve_config_path(path))
     try:
-        text = file.read_bytes().decode("utf-8-sig")
+        text = read_file(file, max_bytes=MAX_TICKERS_FILE_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} is not UTF-8 text (byte {error.start})") from None
+    except UnreadableContentError as error:
+        raise ValueError(f"{file}: {error}; name a text file with one ticker a line") from None
     except OSError as error:
         raise ValueError(f"{file} can't be read: {error.strerror}; a path is relative to its config") from None
     line_by_ticker: dict[str, int] = {}
@@ -54,7 +59,11 @@ def _iter_line_numbers_and_tickers(text: str, path: Path) -> Iterator[tuple[int,
         content = line.partition("#")[0].strip()
         if not content:
             continue
-        cells = [cell.strip() for cell in next(csv.reader([content], skipinitialspace=True))]
+        try:
+            with library_errors_translated("a ticker, or cells separated by commas"):
+                cells = [cell.strip() for cell in next(csv.reader([content], skipinitialspace=True))]
+        except UnreadableContentError as error:
+            raise ValueError(f"{path}:{number}: {error}; correct the line") from None
         if column is None:
             headings = [cell.casefold() for cell in cells]
             heading = next((heading for heading in TICKER_HEADINGS if heading in headings), None)

@@ -54,7 +54,9 @@ class QualitySpec(ConfigSection):
     ohlc: ErrorWarnOrDrop = Field("warn", description="A low above, or a high below, another price of its bar.")
     scale: ErrorWarnOrDrop = Field("error", description="Prices 100 times as large or small as most of the ticker's.")
     stale: ErrorWarnOrDrop = Field("warn", description="A close that stays the same for ten bars or more.")
-    gaps: ErrorOrWarn = Field("warn", description="Missing sessions of the calendar; without one, over ten days.")
+    gaps: ErrorOrWarn = Field(
+        "warn", description="Missing sessions of the calendar; without one, gaps of over ten days, or missing bars."
+    )
     large_moves: ErrorOrWarn = Field("warn", description="Moves of over 40 % in a session.")
     opens: ErrorOrWarn = Field("warn", description="Over a tenth of the opens equal to the close before.")
     short: ErrorOrDrop = Field("drop", description="Tickers with fewer than two bars; the last one is never dropped.")

@@ -9,17 +9,24 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 
+from quantlr.core.frequency import MAX_DAILY_GAP_DAYS, median_gap_days
 from quantlr.core.values import MAX_STALE_OPEN_FRACTION, Array, BoolArray
+from quantlr.data.bars import intraday_ticker_mask
 from quantlr.data.calendars import CalendarSessions, load_sessions
 from quantlr.data.csv.layouts import PRICE_FIELDS
 from quantlr.data.price_rows import PriceRows
 
 MAX_GAP_DAYS = 10
 """Calendar days between two bars above which bars are missing, where no calendar is known."""
+MIN_BARS_FOR_FREQUENCY = 10
+"""Bars of a ticker from which on they may be taken for weekly or monthly ones."""
+MAX_GAP_MEDIAN_GAPS = 1.5
+"""The same in median gaps of the ticker, for weekly and monthly bars."""
 LARGE_RETURN = 0.40
 """Absolute return of one session above which a price is suspect."""
 MIN_STALE_BARS = 10
@@ -115,8 +122,12 @@ def flag_conflicting_rows(rows: PriceRows, context: ValidationContext) -> RuleRe
     """Several rows of one date with different numbers."""
     same_date = _pair_mask_to_row_mask(rows, rows.date[1:] == rows.date[:-1])
     suspect = same_date | np.append(same_date[1:], False)
+    is_intraday = intraday_ticker_mask(rows) if suspect.any() else suspect
 
     def reason_text(row: int) -> str:
+        if is_intraday[rows.ticker_index[row]]:
+            n_rows = int(((rows.date == rows.date[row]) & (rows.ticker_index == rows.ticker_index[row])).sum())
+            return f"intraday bars, {n_rows} of this date; write data.bars: daily to make one bar of each date"
         pairs = ((name, *column[row : row + 2]) for name, column in rows.columns.items())
         name, value, other = next(pair for pair in pairs if not np.array_equal(pair[1], pair[2], equal_nan=True))
         return f"two rows of one date, with {name} {value:g} in one and {other:g} in the other"
@@ -222,7 +233,8 @@ def flag_missing_sessions(rows: PriceRows, context: ValidationContext) -> RuleRe
     """Bars before a gap: missing sessions of the exchange's calendar or, where none is known, many days."""
     n_days = np.append(np.diff(rows.date).astype("timedelta64[D]").astype(np.int64), 0)
     has_next = np.append(rows.same_ticker_as_previous_row[1:], False)
-    suspect = has_next & (n_days > MAX_GAP_DAYS)
+    median_gap = np.array(_median_gap_days_by_ticker(rows))
+    suspect = has_next & (n_days > np.maximum(MAX_GAP_DAYS, MAX_GAP_MEDIAN_GAPS * median_gap)[rows.ticker_index])
     n_missing = np.zeros(len(rows), dtype=np.int64)
     for row_mask, sessions in _row_masks_by_calendar(rows, context):
         dates = rows.date[row_mask]
@@ -296,9 +308,26 @@ def _count_rows_by_ticker(rows: PriceRows, row_mask: BoolArray) -> Array:
     return np.bincount(rows.ticker_index, weights=row_mask, minlength=len(rows.tickers)).astype(np.float64)
 
 
+def _median_gap_days_by_ticker(rows: PriceRows) -> list[float]:
+    """Return the median gap between the dates of each ticker, in days; 1 for too few bars; rows are sorted by date."""
+    stops = np.cumsum(rows.n_rows_by_ticker).tolist()
+    days = rows.date.astype("datetime64[D]").astype(np.int64)
+    spans = [days[start:stop] for start, stop in pairwise([0, *stops])]
+    return [median_gap_days(span) if len(span) >= MIN_BARS_FOR_FREQUENCY else 1.0 for span in spans]
+
+
 def _row_masks_by_calendar(rows: PriceRows, context: ValidationContext) -> Iterator[tuple[BoolArray, CalendarSessions]]:
-    """Yield the mask of the rows of each calendar, and its sessions from their first date to their last."""
-    names = np.array([context.calendar_by_ticker.get(ticker, "") for ticker in rows.tickers])
+    """Yield the mask of the rows of each calendar, and its sessions from their first date to their last.
+
+    Weekly and monthly bars have no row for each session of a calendar.
+    """
+    gaps = _median_gap_days_by_ticker(rows)
+    names = np.array(
+        [
+            context.calendar_by_ticker.get(ticker, "") if gap <= MAX_DAILY_GAP_DAYS else ""
+            for ticker, gap in zip(rows.tickers, gaps, strict=True)
+        ]
+    )
     for name in sorted(set(names.tolist()) - {""}):
         row_mask = (names == name)[rows.ticker_index]
         if row_mask.any():

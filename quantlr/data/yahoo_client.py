@@ -41,12 +41,12 @@ CALENDAR_BY_EXCHANGE_CODE: dict[str, str] = {
     "PAR": "XPAR", "AMS": "XAMS", "BRU": "XBRU", "LIS": "XLIS", "MIL": "XMIL", "MCE": "XMAD",
     "EBS": "XSWX", "VIE": "XWBO",
     "STO": "XSTO", "CPH": "XCSE", "HEL": "XHEL", "OSL": "XOSL", "ICE": "XICE",
-    "WSE": "XWAR", "PRA": "XPRA", "BUD": "XBUD", "ATH": "ASEX", "IST": "XIST",
+    "WSE": "XWAR", "PRA": "XPRA", "BUD": "XBUD", "IST": "XIST",
     "JPX": "XTKS", "OSA": "XTKS", "HKG": "XHKG", "SHH": "XSHG", "SHZ": "XSHG",
     "KSC": "XKRX", "KOE": "XKRX", "TAI": "XTAI", "TWO": "XTAI", "SES": "XSES",
     "SET": "XBKK", "KLS": "XKLS", "JKT": "XIDX",
     "BSE": "XBOM", "NSI": "XBOM", "ASX": "XASX", "NZE": "XNZE",
-    "TLV": "XTAE", "SAU": "XSAU", "JNB": "XJSE",
+    "SAU": "XSAU", "JNB": "XJSE",
     "CCC": "24/7", "CCY": "24/5",
 }  # fmt: skip
 """Calendar in exchange_calendars by the `exchangeName` of a chart; exchanges without a calendar are left out."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -10,14 +9,8 @@ import numpy as np
 
 from quantlr.backtest.benchmark import benchmark_name
 from quantlr.backtest.fills import compare_fill_metrics, is_significant_only_at_same_close
-from quantlr.backtest.metrics import (
-    BACKTEST_METRICS,
-    FORECAST_METRICS,
-    BacktestView,
-    break_even_cost_bps,
-    evaluate_forecasts,
-    significance_metrics,
-)
+from quantlr.backtest.metric_types import BacktestView, Section, SignificanceInput, evaluate_forecasts
+from quantlr.backtest.metrics import METRICS, metrics_of_section
 from quantlr.config.run_config import RunConfig
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.timing import iso_date
@@ -44,22 +37,19 @@ def compute_metrics(
     trial_statistics : of the trials that the deflated Sharpe ratio counts; None without a ledger, for this run alone.
     progress : called after each metric.
     """
-    per_year = config.report.sessions_per_year
-    counter = ProgressCounter("measuring", 3 + len(FORECAST_METRICS) + 2 * len(BACKTEST_METRICS), progress)
+    per_year = config.report.sessions_in_year(run_data.prices)
+    counter = ProgressCounter("measuring", 2 + len(METRICS) + len(metrics_of_section("backtest")), progress)
 
-    def compute_metric_group(metrics: Mapping[str, Callable[[Any], Any]], values: Any) -> dict[str, Any]:
-        computed = {}
-        for key, metric in metrics.items():
-            computed[key] = metric(values)
+    def compute_section(section: Section, source: Any) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for metric in metrics_of_section(section):
+            values |= metric.compute_values(source)
             counter.step()
-        return computed
+        return values
 
     evaluated = evaluate_forecasts(run_data.forecasts, seed=config.seed)
     results = run_data.result, run_data.result.benchmark or run_data.result
-    strategy, benchmark = (
-        BacktestView.from_result(result, sessions_per_year=per_year, seed=config.seed) for result in results
-    )
-    counter.step()
+    strategy, benchmark = (BacktestView(result, per_year, config.seed) for result in results)
     prices, trials = run_data.prices, trial_statistics or TrialStatistics(1, None)
     fills = compare_fill_metrics(run_data.positions, prices, config.execution, sessions_per_year=per_year)
     counter.step()
@@ -69,18 +59,20 @@ def compute_metrics(
             "first": iso_date(prices.sessions[0]),
             "last": iso_date(prices.sessions[-1]),
             "sessions": len(prices.sessions),
+            "sessions_per_year": int(per_year),
+            "first_fill": iso_date(run_data.result.fill_dates[0]),
             "sha256": prices.sha256,
         },
-        "forecast": compute_metric_group(FORECAST_METRICS, evaluated),
+        "forecast": compute_section("forecast", evaluated),
         "backtest": {
-            "strategy": compute_metric_group(BACKTEST_METRICS, strategy),
-            "benchmark": compute_metric_group(BACKTEST_METRICS, benchmark),
+            "strategy": compute_section("backtest", strategy),
+            "benchmark": compute_section("backtest", benchmark),
             "benchmark_name": benchmark_name(config.report.benchmark),
-            "break_even_cost_bps": break_even_cost_bps(run_data.result),
+            **compute_section("strategy_only", strategy),
             "fills": fills,
             "only_at_the_close": is_significant_only_at_same_close(fills),
         },
-        "significance": significance_metrics(strategy, evaluated, **asdict(trials)),
+        "significance": compute_section("significance", SignificanceInput(strategy, evaluated, **asdict(trials))),
         "model": _model_metrics(config.model, run_data),
     }
     returns, has_ledger = strategy.gross_excess_returns, trial_statistics is not None

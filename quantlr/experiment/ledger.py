@@ -16,7 +16,7 @@ import json
 import sqlite3
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quantlr.core.errors import Fault, OutputError, QuantlrError
+from quantlr.core.file_reading import UnreadableContentError, library_errors_translated
 
 if TYPE_CHECKING:
     from quantlr.config.run_config import RunConfig
@@ -86,16 +87,22 @@ class Trial:
     error: str | None = None
 
     @classmethod
-    def from_config(cls, config: RunConfig, *, data_sha256: str = "") -> Trial:
-        """Return the trial of a config on prices, without its result."""
+    def from_config(cls, config: RunConfig, *, data_sha256: str = "", sessions_per_year: int | None = None) -> Trial:
+        """Return the trial of a config on prices, without its result.
+
+        `sessions_per_year`, where it is known, stands in `config` in the place of auto; the id does not depend on it.
+        """
         values = config.model_dump(mode="json")
         trial_values = {key: value for key, value in values.items() if key not in NON_TRIAL_KEYS}
+        report = values["report"]
+        if sessions_per_year is not None:
+            report = report | {"sessions_per_year": int(sessions_per_year)}
         return cls(
             id=hashlib.sha256(_canonical_json([trial_values, data_sha256]).encode()).hexdigest(),
             name=config.name,
             label=_canonical_json(values["label"]),
             tickers=tuple(config.data.tickers),
-            config=_canonical_json(values),
+            config=_canonical_json(values | {"report": report}),
             data_sha256=data_sha256,
         )
 
@@ -207,9 +214,12 @@ class Ledger:
         """Return the Sharpe ratios of the trials that share a ticker and the label with this one, by id, sorted."""
         tickers = frozenset(trial.tickers)
         rows = self._read_rows("SELECT id, tickers, sharpe FROM trials WHERE label = ? ORDER BY id", trial.label)
-        # Many trials have the same tickers, whose JSON is parsed once.
-        related = {text for text in {text for _, text, _ in rows} if not tickers.isdisjoint(json.loads(text))}
-        return {trial_id: ratio for trial_id, text, ratio in rows if text in related}
+        with self._row_errors_translated():
+            # Many trials have the same tickers, whose JSON is parsed once.
+            related = {text for text in {text for _, text, _ in rows} if not tickers.isdisjoint(_parse_tickers(text))}
+            return {
+                trial_id: _require_type(ratio, float, type(None)) for trial_id, text, ratio in rows if text in related
+            }
 
     def read_entries(self) -> list[LedgerEntry]:
         """Return every trial, the most recent run last.
@@ -223,10 +233,9 @@ class Ledger:
             raise OutputError(
                 f"{self.path}: no trials are recorded there; `quantlr run` records its own; name its --output"
             )
-        rows, trials = self._read_rows(SELECT_TRIALS_SQL), []
-        for row in rows:
-            values = dict(zip(TRIAL_COLUMNS, row, strict=False))
-            trials.append(Trial(**values | {"tickers": tuple(json.loads(values["tickers"]))}))
+        rows = self._read_rows(SELECT_TRIALS_SQL)
+        with self._row_errors_translated():
+            trials = [_trial_from_row(row) for row in rows]
         counts = Counter((trial.label, trial.tickers) for trial in trials)
         n_related = {
             (label, tickers): sum(
@@ -249,6 +258,8 @@ class Ledger:
     @contextmanager
     def _transaction(self, begin_sql: str, *, mode: str) -> Iterator[tuple[sqlite3.Connection, bool]]:
         """Open the file for one transaction, with whether it is empty, and turn SQLite's errors into ours."""
+        if self.path.exists() and not (self.path.is_file() or self.path.is_dir()):
+            raise OutputError(f"{self.path} is a device or a named pipe; move it away or choose another --output")
         uri, timeout = f"{self.path.absolute().as_uri()}?mode={mode}", self.lock_timeout_seconds
         try:
             with closing(sqlite3.connect(uri, uri=True, timeout=timeout, isolation_level=None)) as connection:
@@ -257,6 +268,16 @@ class Ledger:
                 connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise self._error_from_sqlite(error) from error
+
+    @contextmanager
+    def _row_errors_translated(self) -> Iterator[None]:
+        """Turn what is raised about a row that was edited by hand into an error that names the file."""
+        try:
+            with library_errors_translated("rows of trials"):
+                yield
+        except UnreadableContentError as error:
+            text = f"{self.path} has a row that is no trial ({error}); put a copy back, or move the file away"
+            raise OutputError(f"{text}, and the count of trials starts again from zero") from error
 
     def _is_new_database(self, connection: sqlite3.Connection) -> bool:
         """Return whether the file is empty; refuse one of another program or version."""
@@ -277,7 +298,8 @@ class Ledger:
 
     def _error_from_sqlite(self, error: sqlite3.Error) -> QuantlrError:
         name = getattr(error, "sqlite_errorname", None) or ""
-        if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+        is_other_layout = name in ("", "SQLITE_ERROR")  # text that is not UTF-8, or a missing table or column
+        if is_other_layout or name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
             return OutputError(
                 f"{self.path} is damaged or no ledger of trials ({error}); put a copy back, or move it away, and the "
                 "count of trials starts again from zero"
@@ -293,6 +315,33 @@ class Ledger:
                 "folder writable, or choose another --output"
             )
         return Fault(f"{self.path}: the ledger of trials can't be used: {error}")
+
+
+def _trial_from_row(row: Sequence[Any]) -> Trial:
+    """Return the trial in a row of `SELECT_TRIALS_SQL`; an error if it is not as `Ledger` writes it."""
+    values = dict(zip(TRIAL_COLUMNS, row, strict=False))
+    label, config = json.loads(values["label"]), json.loads(values["config"])
+    _require_type(label["kind"], str)
+    if config["report"]["sessions_per_year"] != "auto":  # as which it stays where a trial has no result
+        _require_type(config["report"]["sessions_per_year"], int, float)
+    types = {"sharpe": (float, type(None)), "sessions": (int, type(None)), "error": (str, type(None))}
+    for name, value in values.items():
+        _require_type(value, *types.get(name, (str,)))
+    _, *times = (_require_type(value, allowed) for value, allowed in zip(row[-3:], (int, str, str), strict=True))
+    for time in times:
+        datetime.fromisoformat(time)
+    return Trial(**values | {"tickers": _parse_tickers(values["tickers"])})
+
+
+def _parse_tickers(text: str) -> tuple[str, ...]:
+    return tuple(_require_type(ticker, str) for ticker in _require_type(json.loads(text), list))
+
+
+def _require_type(value: Any, *types: type) -> Any:
+    """Return the value if it is of one of the types."""
+    if not isinstance(value, types):
+        raise TypeError(f"{value!r:.40} is not {' or '.join(allowed.__name__ for allowed in types)}")
+    return value
 
 
 def _canonical_json(value: Any) -> str:

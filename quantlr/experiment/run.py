@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 
 from quantlr.backtest.fills import same_close_edge_notes
-from quantlr.backtest.metrics import BacktestView
-from quantlr.backtest.trades import trade_summary_by_side
+from quantlr.backtest.trades import trade_summary_by_side, trade_table
 from quantlr.config.run_config import ConfigSource, LoadedConfig, RunConfig, load_config
 from quantlr.core.component_errors import classes_not_importable_elsewhere, iter_user_defined_components
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
@@ -87,7 +86,8 @@ class Run:
         result = self.run_data.result
         names = ("gross_return", "cost", "net_return", "equity", "exposure", "turnover")
         columns = {"date": result.sessions, **{name: getattr(result, name) for name in names}}
-        return pd.DataFrame(columns).assign(benchmark_equity=result.benchmark.equity if result.benchmark else np.nan)
+        benchmark_equity = result.benchmark.equity if result.benchmark else np.nan
+        return pd.DataFrame(columns).assign(benchmark_equity=benchmark_equity, cash_rate=result.session_cash_rate)
 
     @property
     def positions(self) -> pd.DataFrame:
@@ -105,8 +105,7 @@ class Run:
     @property
     def trades(self) -> pd.DataFrame:
         """One row per trade, from entry to exit, with the columns of ``trades.csv``."""
-        per_year = self.config.report.sessions_per_year
-        return BacktestView.from_result(self.run_data.result, sessions_per_year=per_year).trades
+        return trade_table(self.run_data.result)
 
     @property
     def returns(self) -> pd.Series[float]:
@@ -302,7 +301,8 @@ def run_config(
 def _record_trial_and_get_statistics(config: RunConfig, run_data: RunData, ledger: Ledger) -> TrialStatistics:
     """Record a run as a trial, and return the statistics of the related trials."""
     excess = run_data.result.net_return - run_data.result.session_cash_rate
-    trial = Trial.from_config(config, data_sha256=run_data.prices.sha256)
+    per_year = config.report.sessions_in_year(run_data.prices)
+    trial = Trial.from_config(config, data_sha256=run_data.prices.sha256, sessions_per_year=per_year)
     trial = replace(trial, sharpe=sharpe_per_session(excess), sessions=len(excess))
     make_reports_dir(ledger.path.parent, config.name)
     return ledger.record_and_get_statistics(trial)

@@ -105,7 +105,7 @@ def decision_context(
     config: RunConfig, prices: Prices, forecasts: Forecasts, stages: PipelineStages = DEFAULT_STAGES
 ) -> DecisionContext:
     """Return what a config's policy and overlays may use besides the forecasts."""
-    per_year = config.report.sessions_per_year
+    per_year = config.report.sessions_in_year(prices)
     return stages.decision_context(prices, forecasts, config.execution, sessions_per_year=per_year)
 
 
@@ -180,7 +180,7 @@ def run_backtest(
     ------
     NotEnoughHistory : no forecast has a known outcome yet.
     """
-    forecasts, per_year = decisions.forecasts, config.report.sessions_per_year
+    forecasts, per_year = decisions.forecasts, config.report.sessions_in_year(prices)
     require_known_outcome(forecasts.up, first_date=iso_date(prices.sessions[forecasts.session[0]]))
     counter = ProgressCounter("trading", 1, progress)
     benchmark = config.report.benchmark

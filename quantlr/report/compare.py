@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from quantlr.backtest.metrics import EvaluatedForecasts
+from quantlr.backtest.metric_types import EvaluatedForecasts
+from quantlr.backtest.metrics import find_metric
 from quantlr.config.run_config import REPORT_NAME_PATTERN
 from quantlr.core.errors import OutputError, UserError
 from quantlr.core.timing import iso_date
@@ -33,7 +34,6 @@ from quantlr.report.pairs import (
     shared_baseline_metric_values,
 )
 from quantlr.report.storage import SavedRun, check_report_target, find_run_dir, nonfinite_to_none, read_saved_run
-from quantlr.report.summary import DISPLAYED_METRICS
 from quantlr.stats.paired import (
     PairDifferences,
     holm_adjusted_p_values,
@@ -90,12 +90,18 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the contents of ``compare.json``; undefined numbers are None."""
-        runs = zip(self.run_names, self.run_dirs, self.metrics_by_run, strict=True)
+        runs = [
+            {"name": name, "folder": folder.as_posix(), "final_equity": equity, **metrics}
+            for name, folder, equity, metrics in zip(
+                self.run_names, self.run_dirs, self.equity[-1].tolist(), self.metrics_by_run, strict=True
+            )
+        ]
+        benchmark_final_equity = None if self.benchmark_equity is None else float(self.benchmark_equity[-1])
         first, last = iso_date(self.dates[0]), iso_date(self.dates[-1])
         method = {"bootstrap": "stationary, paired", "draws": self.n_bootstrap_draws, "adjustment": "Holm"}
         content = {
-            "runs": [{"name": name, "folder": folder.as_posix(), **metrics} for name, folder, metrics in runs],
-            "baseline": self.baseline_metrics,
+            "runs": runs,
+            "baseline": {"final_equity": benchmark_final_equity, **self.baseline_metrics},
             "sessions": {"first": first, "last": last, "common": len(self.dates)},
             "forecasts": self.n_common_forecasts,
             "method": method | {"tests": self.n_tests},
@@ -276,7 +282,7 @@ def _make_run_pairs(
             difference = differences.get((a, b))
             is_identical = len(columns) > 0 and bool((columns[:, a] == columns[:, b]).all())
             scaled = difference and difference.scaled(factor)
-            tests[key, a, b] = MetricTest(DISPLAYED_METRICS[key], scaled, is_identical, adjusted_p_value=None)
+            tests[key, a, b] = MetricTest(find_metric(key), scaled, is_identical, adjusted_p_value=None)
     p_values = {
         index: test.difference.p_value for index, test in tests.items() if test.difference and not test.is_identical
     }

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from quantlr.backtest.attribution import TickerAttribution, ticker_attribution
-from quantlr.backtest.metrics import EvaluatedForecasts, evaluate_forecasts
+from quantlr.backtest.metric_types import EvaluatedForecasts, evaluate_forecasts
 from quantlr.backtest.trades import trade_table
 from quantlr.config.run_config import RunConfig
+from quantlr.core.frequency import bar_unit
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Note, RunData
 from quantlr.model.config import LogisticRegression
@@ -58,6 +59,11 @@ class PageContext:
         return _array_nbytes(self)
 
     @property
+    def sessions_per_year(self) -> int:
+        """Sessions in a year, of the config or counted from the prices."""
+        return self.config.report.sessions_in_year(self.run_data.prices)
+
+    @property
     def forecast_tickers(self) -> list[str]:
         """The tickers that have forecasts, in the config's order."""
         forecasts = self.run_data.forecasts
@@ -71,7 +77,7 @@ class PageContext:
     @cached_property
     def attribution(self) -> TickerAttribution:
         """Contribution, accuracy and Sharpe ratio of each ticker that has forecasts."""
-        data, per_year = self.run_data, self.config.report.sessions_per_year
+        data, per_year = self.run_data, self.sessions_per_year
         return ticker_attribution(data.result, data.forecasts, self.evaluated_forecasts, sessions_per_year=per_year)
 
     @property
@@ -127,13 +133,15 @@ class PageContext:
         tickers = ticker_list_text(self.forecast_tickers, max_chars=60)
         features = count_text(len(data.dataset.columns), "feature")
         splits, execution, dates = config.walk_forward, config.execution, data.result.fill_dates
-        refits = "fitted once" if splits.refit_every == "never" else f"refitted every {splits.refit_every} sessions"
+        unit = bar_unit(self.sessions_per_year)
+        refits = "fitted once" if splits.refit_every == "never" else f"refitted every {splits.refit_every} {unit}s"
+        horizon = str(config.label.horizon) if unit == "session" else count_text(config.label.horizon, unit)
         pooled = "one model for all, " if config.model.scope == "pooled" else ""
         model = "" if config.model.as_logistic_regression() else f"{config.model.kind}, "
         model += "fit replaced, " if self.replaced_fit_stages else ""
         return (
             f"{model}{tickers}, {iso_date(dates[0])} to {iso_date(dates[-1])}; {features}, "
-            f"{pooled}{splits.window} window, {refits}, horizon {config.label.horizon}; fill {execution.fill}, "
+            f"{pooled}{splits.window} window, {refits}, horizon {horizon}; fill {execution.fill}, "
             f"{execution.trading_costs_text()}"
         )
 

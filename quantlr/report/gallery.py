@@ -16,14 +16,24 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
+from quantlr.backtest.metric_types import Metric
+from quantlr.backtest.metrics import find_metric, metrics_shown_in
 from quantlr.core.atomic import atomic_write
 from quantlr.core.errors import Fault
+from quantlr.core.file_reading import read_file
 from quantlr.core.values import Report
 from quantlr.report.compare import Comparison, check_comparison_target
 from quantlr.report.html import render_template
 from quantlr.report.pages import PAGES
-from quantlr.report.storage import METRICS_FILE, hold_file_lock, json_bytes, write_report
-from quantlr.report.summary import DISPLAYED_METRICS, interval_text, metric_label, metric_text, ticker_list_text
+from quantlr.report.storage import MAX_JSON_BYTES, METRICS_FILE, hold_file_lock, json_bytes, write_report
+from quantlr.report.summary import (
+    benchmark_label,
+    interval_text,
+    metric_count_text,
+    metric_label,
+    metric_text,
+    ticker_list_text,
+)
 
 GALLERY_FILE = "index.html"
 GENERATOR_META_TAG = '<meta name="generator" content="quantlr">'
@@ -108,7 +118,15 @@ def gallery_html(reports_dir: Path) -> str:
         heading: [(name, _relative_url(name, file)) for name in names if (reports_dir / name / file).is_file()]
         for heading, file in (("Comparisons", "compare.png"), ("Sweeps", "sweep.png"))
     }
-    return render_template("gallery.html", signature=GENERATOR_META_TAG, cards=cards, other_pages=other_pages)
+    orders = {metric.key: _order_text(metric) for metric in metrics_shown_in("gallery") if metric.better != "neither"}
+    return render_template(
+        "gallery.html", signature=GENERATOR_META_TAG, cards=cards, orders=orders, other_pages=other_pages
+    )
+
+
+def _order_text(metric: Metric) -> str:
+    """Return what cards are sorted by where they are sorted by a metric."""
+    return f"{metric.name} compared with the {metric.baseline_name}" if metric.baseline else metric.name
 
 
 def make_thumbnail_png(page_png: bytes) -> bytes:
@@ -128,12 +146,12 @@ def read_card_values(report_dir: Path, _dir_mtime_ns: int, _metrics_mtime_ns: in
     """Return the values of a report's card, kept while its folder and metrics have the same times of change and size.
 
     ``thumbnail`` and ``report`` are addresses of its picture and of the file that opens on a click, None where there is
-    none; ``metric_rows`` are label, value and detail; ``links`` are text, address and tooltip; ``sharpe``,
-    ``excess_accuracy``, ``deflated_sharpe`` and ``break_even_cost_bps`` are what cards are sorted by.
+    none; ``metric_rows`` are label, value and detail; ``links`` are text, address and tooltip; ``sharpe`` is the Sharpe
+    ratio, and ``sort_values`` are what cards are sorted by, by key of the metric: the higher, the better.
     """
-    metrics = json.loads((report_dir / METRICS_FILE).read_bytes(), parse_constant=lambda _: None)
+    metrics = json.loads(read_file(report_dir / METRICS_FILE, max_bytes=MAX_JSON_BYTES), parse_constant=lambda _: None)
     name, files = report_dir.name, {item.name for item in report_dir.iterdir() if item.is_file()}
-    data, forecast, backtest = metrics["data"], metrics["forecast"], metrics["backtest"]
+    data, shown_metrics = metrics["data"], metrics_shown_in("gallery")
     rule, sentence = str(metrics["verdict"]["rule"]), str(metrics["verdict"]["sentence"])
     links = (
         ("report", "report.html", "The whole report on one page"),
@@ -155,33 +173,32 @@ def read_card_values(report_dir: Path, _dir_mtime_ns: int, _metrics_mtime_ns: in
         "verdict_title": sentence.partition(": ")[0],
         "verdict_sentence": sentence,
         "verdict_rank": (*VERDICT_RULES_BY_STRENGTH, rule).index(rule),
-        "metric_rows": _card_metric_rows(metrics),
+        "metric_rows": [
+            (metric_label(metric), metric_text(metric, metric.value(metrics)), _card_detail_text(metric, metrics))
+            for metric in shown_metrics
+        ],
         "links": [(text, _relative_url(name, file), title) for text, file, title in links if file in files],
-        "sharpe": backtest["strategy"]["sharpe"],
-        "excess_accuracy": forecast["accuracy"] - forecast["accuracy_base_rate"],
-        "deflated_sharpe": metrics["significance"]["deflated_sharpe"],
-        "break_even_cost_bps": backtest["break_even_cost_bps"],
+        "sharpe": find_metric("sharpe").value(metrics),
+        "sort_values": {metric.key: _sort_value(metric, metrics) for metric in shown_metrics},
     }
     return MappingProxyType(card)
 
 
-def _card_metric_rows(metrics: dict[str, Any]) -> tuple[tuple[str, str, str], ...]:
-    """Return label, value and detail of the metrics on a card."""
-    significance, backtest = metrics["significance"], metrics["backtest"]
-    strategy, trials = backtest["strategy"], significance["trials"]
-    cells = {
-        "accuracy": (metrics["forecast"]["accuracy"], _metric_baseline_text("accuracy", metrics)),
-        "sharpe": (strategy["sharpe"], interval_text("sharpe", strategy["sharpe_ci95"], undefined="")),
-        "deflated_sharpe": (significance["deflated_sharpe"], f"{trials:,} trial{'s'[: trials > 1]}"),
-        "cagr": (strategy["cagr"], _metric_baseline_text("cagr", metrics)),
-        "break_even_cost_bps": (backtest["break_even_cost_bps"], ""),
-    }
-    return tuple((metric_label(key), metric_text(key, value), detail) for key, (value, detail) in cells.items())
+def _card_detail_text(metric: Metric, metrics: dict[str, Any]) -> str:
+    """Return what a metric's value is read with: its baseline, interval, count, or the benchmark's value."""
+    if metric.baseline:
+        return f"{metric.baseline_name} {metric_text(metric, metric.baseline_value(metrics))}"
+    if metric.interval:
+        return interval_text(metric, metric.interval_value(metrics), undefined="")
+    if metric.section == "backtest":
+        return f"{benchmark_label(metrics)} {metric_text(metric, metric.baseline_value(metrics))}"
+    return metric_count_text(metric, metrics)
 
 
-def _metric_baseline_text(key: str, metrics: dict[str, Any]) -> str:
-    metric = DISPLAYED_METRICS[key]
-    return f"{metric.baseline_label(metrics)} {metric_text(key, metric.value_and_baseline(metrics)[1])}"
+def _sort_value(metric: Metric, metrics: dict[str, Any]) -> float | None:
+    """Return the value, less that of the baseline of a forecast, negative where a lower one is better."""
+    value, baseline = metric.value(metrics), metric.baseline_value(metrics) if metric.baseline else 0.0
+    return None if value is None or baseline is None else metric.better_sign * (value - baseline)
 
 
 def _relative_url(*path_parts: str) -> str:

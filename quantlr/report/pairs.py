@@ -11,21 +11,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from quantlr.backtest.metrics import BACKTEST_METRICS, FORECAST_METRICS, BacktestView, EvaluatedForecasts
+from quantlr.backtest.metric_types import BacktestView, EvaluatedForecasts, Metric
+from quantlr.backtest.metrics import metrics_shown_in
 from quantlr.core.errors import UserError
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array, BacktestResult
 from quantlr.report.storage import SavedRun
 from quantlr.report.style import MINUS_SIGN
-from quantlr.report.summary import HEADLINE_METRICS, DisplayedMetric, metric_text
+from quantlr.report.summary import metric_text
 from quantlr.stats.hac import SIGNIFICANCE_LEVEL
 from quantlr.stats.paired import PairedDifference
 
-COMPARED_METRICS = sorted(
-    (metric for metric in HEADLINE_METRICS if metric.key != "trades"), key=lambda metric: metric.section == "forecast"
-)
-"""The headline metrics that a comparison shows, performance first; its files do not have the trades of a period."""
-HEADLINE_COLUMNS = tuple(metric.column_heading for metric in COMPARED_METRICS)
 MetricValues = dict[str, float | None]
 IDENTICAL_RUNS_TEXTS = {"sharpe": "the same returns in every session", "log_loss": "the same forecasts"}
 """What is written in place of a difference of two runs that are identical, by metric."""
@@ -70,7 +66,7 @@ def common_dates(runs: Sequence[SavedRun]) -> pd.DatetimeIndex:
 
 def backtest_result_on_dates(run: SavedRun, dates: pd.DatetimeIndex) -> BacktestResult:
     """Return a run's backtest over some of its sessions, without single tickers; equity begins at 1."""
-    return _backtest_result_from_frame(run.backtest_frame.loc[dates], run.cash_return_per_session.loc[dates])
+    return _backtest_result_from_frame(run.backtest_frame.loc[dates], _fill_date_before(run, dates[0]))
 
 
 def saved_benchmark_name(config: Mapping[str, Any]) -> str:
@@ -85,23 +81,30 @@ def benchmark_result_on_dates(run: SavedRun, dates: pd.DatetimeIndex) -> Backtes
     with np.errstate(divide="ignore", invalid="ignore"):
         returns = pd.Series(equity / np.concatenate([[1.0], equity[:-1]]) - 1.0, index=run.backtest_frame.index)
     columns = {"gross_return": returns, "cost": 0.0, "net_return": returns, "turnover": np.nan, "exposure": np.nan}
-    return _backtest_result_from_frame(pd.DataFrame(columns).loc[dates], run.cash_return_per_session.loc[dates])
+    table = pd.DataFrame(columns).assign(cash_rate=run.backtest_frame["cash_rate"]).loc[dates]
+    return _backtest_result_from_frame(table, _fill_date_before(run, dates[0]))
 
 
-def _backtest_result_from_frame(table: pd.DataFrame, session_cash_rate: pd.Series[float]) -> BacktestResult:
+def _fill_date_before(run: SavedRun, date: pd.Timestamp) -> pd.Timestamp:
+    """Return the date of the fill from which the return that ends on `date` is earned."""
+    position = int(run.backtest_frame.index.searchsorted(date))
+    return pd.Timestamp(run.backtest_frame.index[position - 1]) if position else run.first_fill
+
+
+def _backtest_result_from_frame(table: pd.DataFrame, first_fill: pd.Timestamp) -> BacktestResult:
     n, dates = len(table), pd.DatetimeIndex(table.index)
     names = ("gross_return", "cost", "net_return", "turnover", "exposure")
     columns: dict[str, Any] = {name: table[name].to_numpy(dtype=np.float64) for name in names}
     return BacktestResult(
         tickers=(),
-        fill_dates=dates.insert(0, dates[0]),  # the files do not have the first fill, and no metric here needs it
+        fill_dates=dates.insert(0, first_fill),
         price=np.empty((n + 1, 0)),
         weight=np.empty((n, 0)),
         ticker_gross_return=np.empty((n, 0)),
         ticker_cost=np.empty((n, 0)),
         cash_return=np.full(n, np.nan),
         equity=np.asarray(np.cumprod(np.maximum(1.0 + columns["net_return"], 0.0)), dtype=np.float64),
-        session_cash_rate=np.asarray(session_cash_rate, dtype=np.float64),
+        session_cash_rate=table["cash_rate"].to_numpy(dtype=np.float64),
         **columns,
     )
 
@@ -131,20 +134,22 @@ def forecast_log_loss_matrix(evaluated_by_run: Sequence[EvaluatedForecasts]) -> 
     return np.stack([np.logaddexp(0.0, run.log_odds) - run.up * run.log_odds for run in evaluated_by_run], axis=1)
 
 
-def compared_metric_values(
-    result: BacktestResult | None, evaluated: EvaluatedForecasts | None, *, sessions_per_year: int, suffix: str = ""
-) -> MetricValues:
-    """Return the compared metrics, keyed as in ``metrics.json``; None without a backtest or without forecasts.
+def compared_metrics() -> list[Metric]:
+    """Return the metrics that a comparison shows, performance first."""
+    return sorted(metrics_shown_in("comparison"), key=lambda metric: metric.section == "forecast")
 
-    Accuracy and log loss are the metrics of these names followed by `suffix`, as "_base_rate".
-    """
-    values: MetricValues = dict.fromkeys(["final_equity", *(metric.key for metric in COMPARED_METRICS)])
-    if result is not None:
-        view = BacktestView(result, pd.DataFrame(), sessions_per_year)
-        values |= {key: BACKTEST_METRICS[key](view) for key in values if key in BACKTEST_METRICS}
-    if evaluated is not None and len(evaluated.up) > 0:
-        scores = [metric.key for metric in COMPARED_METRICS if metric.section == "forecast"]
-        values |= {key: FORECAST_METRICS[f"{key}{suffix}"](evaluated) for key in scores}
+
+def compared_metric_values(
+    result: BacktestResult, evaluated: EvaluatedForecasts | None, *, sessions_per_year: int
+) -> MetricValues:
+    """Return a run's compared metrics, keyed as in ``metrics.json``; those of forecasts are None without forecasts."""
+    view, has_forecasts = BacktestView(result, sessions_per_year), evaluated is not None and len(evaluated.up) > 0
+    values: MetricValues = {}
+    for metric in compared_metrics():
+        if metric.section == "forecast":
+            values[metric.key] = metric.compute(evaluated) if has_forecasts else None
+        else:
+            values[metric.key] = metric.compute(view)
     return values
 
 
@@ -155,15 +160,22 @@ def shared_baseline_metric_values(
 
     None where a baseline is not the same for all runs, or there is nothing to compute it from.
     """
-    first = evaluated_by_run[0] if evaluated_by_run else None
+    first = evaluated_by_run[0] if evaluated_by_run and len(evaluated_by_run[0].up) else None
     if first and not all((run.base_rate == first.base_rate).all() for run in evaluated_by_run):
         first = None
-    return compared_metric_values(benchmark_result, first, sessions_per_year=sessions_per_year, suffix="_base_rate")
+    view = None if benchmark_result is None else BacktestView(benchmark_result, sessions_per_year)
+    values: MetricValues = {}
+    for metric in compared_metrics():
+        if metric.section == "forecast":
+            values[metric.key] = metric.baseline(first) if metric.baseline and first else None
+        else:
+            values[metric.key] = None if view is None else metric.compute(view)
+    return values
 
 
-def headline_cell_texts(metric_values: MetricValues) -> tuple[str, ...]:
-    """Return a run's metrics as text, in the order of `HEADLINE_COLUMNS`."""
-    return tuple(metric_text(metric.key, metric_values[metric.key]) for metric in COMPARED_METRICS)
+def metric_cell_texts(metric_values: MetricValues, metrics: Sequence[Metric]) -> tuple[str, ...]:
+    """Return a run's values of some of the compared metrics as text."""
+    return tuple(metric_text(metric, metric_values[metric.key]) for metric in metrics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +191,7 @@ class MetricTest:
     adjusted_p_value : adjusted for all tests of the comparison; None where the runs are not tested.
     """
 
-    metric: DisplayedMetric
+    metric: Metric
     difference: PairedDifference | None
     is_identical: bool
     adjusted_p_value: float | None

@@ -15,7 +15,7 @@ import json
 import math
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +24,13 @@ from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_datetime64_any_dtype
 
-from quantlr.backtest.cash_rate import annual_cash_rates, read_cash_rate
 from quantlr.config.loader import read_config_file
 from quantlr.core.atomic import fsync_path, write_and_fsync
 from quantlr.core.errors import Fault, OutputError, UserError
+from quantlr.core.file_reading import UnreadableContentError, library_errors_translated, read_file, read_json
+from quantlr.core.frequency import CountedSessions
 from quantlr.core.values import Report
 from quantlr.report.summary import headline_changes
 
@@ -43,8 +45,9 @@ WINDOWS_DEVICE_NAMES = frozenset(
 )
 """Names that Windows reserves for devices, whatever the extension."""
 METRICS_FILE = "metrics.json"
-MAX_METRICS_BYTES = 50_000_000
+MAX_JSON_BYTES = 50_000_000
 """Size above which a file is not taken for ours: the coefficients of ten thousand tickers need a tenth of that."""
+MAX_PARQUET_BYTES = 2 << 30
 LOCK_TIMEOUT_SECONDS = 60.0
 REPORT_FILE_NAMES = frozenset(
     {
@@ -58,7 +61,7 @@ REPORT_FILE_NAMES = frozenset(
 
 ``audit.json`` is written beside a run's files and is replaced with them, since it is valid for that run only.
 """
-BACKTEST_COLUMNS = ("gross_return", "cost", "net_return", "exposure", "turnover", "benchmark_equity")
+BACKTEST_COLUMNS = ("gross_return", "cost", "net_return", "exposure", "turnover", "benchmark_equity", "cash_rate")
 FORECAST_COLUMNS = ("date", "ticker", "probability", "up", "base_rate")
 MAX_LISTED_REPORTS = 20
 """Reports that the error about an unknown name lists."""
@@ -104,13 +107,11 @@ def read_previous_metrics(report_dir: Path) -> dict[str, Any] | None:
 
     No error is raised for a damaged file: the report is about to be replaced.
     """
-    path = report_dir / METRICS_FILE
     try:
-        if path.stat().st_size > MAX_METRICS_BYTES:
-            return None
-        metrics = nonfinite_to_none(json.loads(path.read_bytes()))
-        headline_changes(metrics, metrics)
-    except (OSError, ValueError, RecursionError, LookupError, TypeError, ArithmeticError):
+        metrics = nonfinite_to_none(read_json(report_dir / METRICS_FILE, max_bytes=MAX_JSON_BYTES))
+        with library_errors_translated("the metrics of a run"):
+            headline_changes(metrics, metrics)
+    except (OSError, UnreadableContentError):
         return None
     return metrics if isinstance(metrics, dict) else None
 
@@ -321,12 +322,12 @@ def _copy_file_or_dir(source: Path, target: Path) -> None:
 
 
 def _listed_ticker_file_names(report_dir: Path) -> frozenset[str]:
-    """Return the names of the ticker pages that a report wrote, and of their index; none without an index."""
+    """Return the names of the ticker pages that a report wrote, and of their index; none without a valid index."""
     try:
-        listed = json.loads((report_dir / TICKER_INDEX_FILE).read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+        listed = read_json(report_dir / TICKER_INDEX_FILE, max_bytes=MAX_JSON_BYTES)
+    except (FileNotFoundError, NotADirectoryError, UnreadableContentError):
         return frozenset()
-    return frozenset({*map(str, listed), Path(TICKER_INDEX_FILE).name})
+    return frozenset({*listed, Path(TICKER_INDEX_FILE).name} if isinstance(listed, dict) else ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,8 +343,8 @@ class SavedRun:
     price_digest : SHA-256 of the prices.
     backtest_frame : the columns `BACKTEST_COLUMNS` by date, ascending.
     forecast_frame : the columns `FORECAST_COLUMNS`; a row for each date and ticker.
-    sessions_per_year : of the config.
-    cash_return_per_session : interest on one unit of cash over each session of the backtest, as a fraction.
+    sessions_per_year : of the config, or as counted from the dates of its prices.
+    first_fill : date of the first fill.
     fill : kind of price that orders are filled at.
     horizon : sessions from a forecast to the end of its label.
     """
@@ -356,7 +357,7 @@ class SavedRun:
     backtest_frame: pd.DataFrame
     forecast_frame: pd.DataFrame
     sessions_per_year: int
-    cash_return_per_session: pd.Series[float]
+    first_fill: pd.Timestamp
     fill: str
     horizon: int
 
@@ -390,42 +391,55 @@ def read_saved_run(report_dir: Path, *, name: str) -> SavedRun:
     if missing:
         raise UserError(f"{report_dir} is not a complete report: {', '.join(missing)} missing; run its config again")
     try:
-        provenance = json.loads((report_dir / "provenance.json").read_bytes())
+        provenance = read_json(report_dir / "provenance.json", max_bytes=MAX_JSON_BYTES)
         version = str(provenance["versions"]["quantlr"])
     except (OSError, ValueError, LookupError, TypeError):
         provenance, version = {}, "unknown"
     try:
-        parsed, problems = read_config_file(report_dir / "config.yaml", default_kinds={})
-        if problems:
-            raise ValueError("\n".join(map(str, problems)))
-        config, execution = parsed.value, parsed.value["execution"]
-        per_year = int(config["report"]["sessions_per_year"])
-        backtest = _read_backtest_frame(report_dir / "backtest.parquet")
-        cash_rates = annual_cash_rates(read_cash_rate(execution["cash_rate"]), pd.DatetimeIndex(backtest.index))
-        return SavedRun(
-            name=name,
-            report_dir=report_dir,
-            config=config,
-            quantlr_version=version,
-            price_digest=str(provenance.get("data", {}).get("sha256", "")),
-            backtest_frame=backtest,
-            forecast_frame=_read_forecast_frame(report_dir / "forecasts.parquet"),
-            sessions_per_year=per_year,
-            cash_return_per_session=pd.Series(cash_rates, backtest.index) / per_year,
-            fill=str(execution["fill"]),
-            horizon=int(config["label"]["horizon"]),
-        )
+        with library_errors_translated("the files of a run", unless=(OSError,)):
+            return _read_saved_run(report_dir, name=name, provenance=provenance, version=version)
     except OSError as error:
         raise Fault(f"{report_dir} can't be read: {error.strerror or error}") from error
-    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, UserError) as error:
+    except (UnreadableContentError, UserError) as error:
         layout = f"{report_dir}, written by quantlr {version}, can't be read as this version writes it"
         raise UserError(f"{layout}: {error}; run its config again") from error
 
 
-def _read_backtest_frame(path: Path) -> pd.DataFrame:
-    table = pd.read_parquet(path, columns=["date", *BACKTEST_COLUMNS]).set_index("date")
-    if not isinstance(table.index, pd.DatetimeIndex):
+def _read_saved_run(report_dir: Path, *, name: str, provenance: dict[str, Any], version: str) -> SavedRun:
+    parsed, problems = read_config_file(report_dir / "config.yaml", default_kinds={})
+    if problems:
+        raise ValueError("\n".join(map(str, problems)))
+    config = parsed.value
+    data = read_json(report_dir / METRICS_FILE, max_bytes=MAX_JSON_BYTES)["data"]
+    per_year = int(data["sessions_per_year"])
+    if config["report"]["sessions_per_year"] == "auto":
+        per_year = CountedSessions(per_year)
+    return SavedRun(
+        name=name,
+        report_dir=report_dir,
+        config=config,
+        quantlr_version=version,
+        price_digest=str(provenance.get("data", {}).get("sha256", "")),
+        backtest_frame=_read_backtest_frame(report_dir / "backtest.parquet"),
+        forecast_frame=_read_forecast_frame(report_dir / "forecasts.parquet"),
+        sessions_per_year=per_year,
+        first_fill=pd.Timestamp(data["first_fill"]),
+        fill=str(config["execution"]["fill"]),
+        horizon=int(config["label"]["horizon"]),
+    )
+
+
+def _read_parquet_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    with library_errors_translated(f"{path.name} with the columns {', '.join(columns)}"):
+        table = pd.read_parquet(io.BytesIO(read_file(path, max_bytes=MAX_PARQUET_BYTES)), columns=list(columns))
+    if not is_datetime64_any_dtype(table["date"]):
         raise ValueError(f"{path.name}: the column date does not hold dates")
+    table[[name for name in columns if name not in ("date", "ticker")]].astype(np.float64)  # or it raises an error
+    return table
+
+
+def _read_backtest_frame(path: Path) -> pd.DataFrame:
+    table = _read_parquet_columns(path, ["date", *BACKTEST_COLUMNS]).set_index("date")
     if not table.index.is_monotonic_increasing or not table.index.is_unique or table.empty:
         raise ValueError(f"{path.name}: dates must ascend, and there must be at least one")
     if not np.isfinite(table["net_return"].to_numpy(dtype=np.float64)).all():
@@ -434,7 +448,7 @@ def _read_backtest_frame(path: Path) -> pd.DataFrame:
 
 
 def _read_forecast_frame(path: Path) -> pd.DataFrame:
-    table = pd.read_parquet(path, columns=list(FORECAST_COLUMNS))
+    table = _read_parquet_columns(path, FORECAST_COLUMNS)
     if table.duplicated(["date", "ticker"]).any():
         raise ValueError(f"{path.name}: a ticker has two forecasts on one date")
     return table

@@ -107,10 +107,19 @@ def set_panel_title(ax: Axes, title: str, *, padding_points: float = 6.0) -> Non
     ax.set_title(title, loc="left", fontsize=NORMAL_SIZE, color=BLACK, fontweight="bold", pad=padding_points, y=1.0)
 
 
-def add_subtitle(ax: Axes, text: str, *, padding_points: float) -> None:
-    """Write text below a panel's title; its first line begins `padding_points` above the axes."""
+def power_of_ten_tick_label(value: float, _: float) -> str:
+    """Return a power of ten as text, such as 10⁻⁴."""
+    return f"10{str(round(np.log10(value))).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+
+
+def add_subtitle(ax: Axes, text: str, *, padding_points: float, has_formula: bool = False) -> None:
+    """Write text below a panel's title; its first line begins `padding_points` above the axes.
+
+    With `has_formula`, what is between two dollar signs is a formula, elsewhere it is text.
+    """
     ax.annotate(text, (0, 1), (0, padding_points), xycoords="axes fraction", textcoords="offset points",
-                fontsize=SMALL_SIZE, color=BLACK, va="top", linespacing=1.25, annotation_clip=False)  # fmt: skip
+                fontsize=SMALL_SIZE, color=BLACK, va="top", linespacing=1.25, annotation_clip=False,
+                parse_math=has_formula)  # fmt: skip
 
 
 def draw_message(ax: Axes, text: str) -> None:
@@ -171,10 +180,11 @@ def isolated_point_mask(values: Array) -> BoolArray:
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """One row of a table of text; an upper-case label makes it a heading, an empty one a blank line."""
+    """One row of a table of text; one with an empty label is a blank line."""
 
     label: str
     cells: tuple[str, ...] = ()
+    is_heading: bool = False
 
 
 def make_table_row(label: str, values: Iterable[Any], formatter: Callable[[Any], str], **options: Any) -> TableRow:
@@ -188,17 +198,16 @@ def draw_text_table(ax: Axes, table: Mapping[str, Any], *, column_right_edges: S
     ax.set_axis_off()
     ax.set(xlim=(0, 1), ylim=(len(rows), 0))
     for index, row in enumerate(rows):
-        is_heading = row.label.isupper()
-        if is_heading or (row.cells and not row.label):
+        if row.is_heading or (row.cells and not row.label):
             ax.axhline(index + 0.95, color=GREY, linewidth=0.8)
         if not row.label:
             continue
         style: dict[str, Any] = {"va": "center", "fontsize": NORMAL_SIZE}
-        ax.text(0, index + 0.5, row.label.capitalize() if is_heading else row.label, color=BLACK,
-                fontweight="bold" if is_heading else "normal", **style)  # fmt: skip
+        weight = "bold" if row.is_heading else "normal"
+        ax.text(0, index + 0.5, row.label, color=BLACK, fontweight=weight, **style)
         for edge, cell in zip(column_right_edges, row.cells, strict=False):
             if cell:
-                ax.text(edge, index + 0.5, cell, ha="right", color=GREY if is_heading else BLACK, **style)
+                ax.text(edge, index + 0.5, cell, ha="right", color=GREY if row.is_heading else BLACK, **style)
 
 
 def set_percent_ticks(axis: Axis, *, max_intervals: int) -> None:

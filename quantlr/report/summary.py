@@ -1,20 +1,18 @@
-"""The metrics that people read, each with its label, unit and format, and the tables, notes and lines of text of a run.
-
-`DISPLAYED_METRICS` is the one list of labels and formats: the terminal's table, a notebook, the tear sheet,
-``report.html``, the gallery and comparisons all take them from there.
-"""
+"""The metrics of a run as text, with the labels and formats of their registry, and its tables, notes and lines."""
 
 from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
+from quantlr.backtest.metric_types import Metric
+from quantlr.backtest.metrics import METRICS, find_metric, metrics_shown_in
 from quantlr.core.values import Note
-from quantlr.report.style import number_text, percent_text
+from quantlr.report.style import count_text, number_text, percent_text
 
 FILL_LABELS = {"next_close": "Next close", "next_open": "Next open", "close": "Same close"}
 MAX_TICKERS_PER_NOTE_KIND = 3
@@ -23,102 +21,28 @@ MAX_NOTE_TICKERS_CHARS = 100
 """Characters of the list of tickers in a note."""
 
 
-@dataclass(frozen=True, slots=True)
-class DisplayedMetric:
-    """A metric of ``metrics.json``, and how people read it.
-
-    Attributes
-    ----------
-    key : its key in ``metrics.json``.
-    name : in the field's words, without unit.
-    decimals : digits after the decimal point.
-    unit : shown in parentheses behind the name; empty where the name says all.
-    is_percent : whether the value is a fraction that is shown as percent.
-    better_sign : 1 where a larger value is better, -1 where a smaller one is, 0 where neither is.
-    section : of ``metrics.json``: "forecast", "backtest" or "significance".
-    baseline_name : whose value it is compared with; empty where that is the one of the metric listed before.
-    short_name : for the head of a narrow column; the name where it is empty.
-    """
-
-    key: str
-    name: str
-    decimals: int
-    unit: str = ""
-    is_percent: bool = False
-    better_sign: Literal[-1, 0, 1] = 0
-    section: Literal["forecast", "backtest", "significance"] = "backtest"
-    baseline_name: str = ""
-    short_name: str = ""
-
-    @property
-    def label(self) -> str:
-        """Name and unit."""
-        return f"{self.name} ({self.unit})" if self.unit else self.name
-
-    @property
-    def column_heading(self) -> str:
-        """Head of a narrow column."""
-        return self.short_name or self.name
-
-    def plain_text(self, value: float | None) -> str:
-        """Return a value as plain text; a hyphen where it is undefined."""
-        return "-" if value is None else f"{value:,.{self.decimals}{'%' if self.is_percent else 'f'}}"
-
-    def baseline_label(self, metrics: dict[str, Any]) -> str:
-        """Return the baseline's name; that of the run's own benchmark from ``metrics.json``."""
-        return benchmark_label(metrics) if self.baseline_name == "benchmark" else self.baseline_name
-
-    def value_and_baseline(self, metrics: dict[str, Any]) -> tuple[Any, Any]:
-        """Return the run's value and the baseline's from ``metrics.json``; for metrics that have a baseline."""
-        if self.section == "forecast":
-            return metrics["forecast"][self.key], metrics["forecast"][f"{self.key}_base_rate"]
-        return metrics["backtest"]["strategy"][self.key], metrics["backtest"]["benchmark"][self.key]
-
-
-DISPLAYED_METRICS = {
-    metric.key: metric
-    for metric in (
-        DisplayedMetric("accuracy", "accuracy", 1, is_percent=True, better_sign=1, section="forecast",
-                        baseline_name="majority-class baseline"),
-        DisplayedMetric("log_loss", "log loss", 5, better_sign=-1, section="forecast",
-                        baseline_name="base-rate forecast"),
-        DisplayedMetric("auc", "area under the ROC curve", 3, better_sign=1, section="forecast"),
-        DisplayedMetric("cagr", "CAGR", 1, is_percent=True, better_sign=1, baseline_name="benchmark"),
-        DisplayedMetric("volatility", "volatility", 1, unit="annualised", is_percent=True),
-        DisplayedMetric("sharpe", "Sharpe ratio", 2, better_sign=1, short_name="Sharpe"),
-        DisplayedMetric("probabilistic_sharpe", "probabilistic Sharpe ratio", 1, is_percent=True, better_sign=1,
-                        section="significance"),
-        DisplayedMetric("deflated_sharpe", "deflated Sharpe ratio", 1, is_percent=True, better_sign=1,
-                        section="significance"),
-        DisplayedMetric("max_drawdown", "max drawdown", 1, is_percent=True, better_sign=1, short_name="max DD"),
-        DisplayedMetric("longest_drawdown_sessions", "longest drawdown", 0, unit="sessions", better_sign=-1),
-        DisplayedMetric("exposure", "average exposure", 0, is_percent=True),
-        DisplayedMetric("turnover_per_year", "turnover", 1, unit="annual, x equity"),
-        DisplayedMetric("cost_total", "total costs", 1, is_percent=True, better_sign=-1),
-        DisplayedMetric("break_even_cost_bps", "break-even cost", 1, unit="bps per side", better_sign=1),
-        DisplayedMetric("trades", "trades", 0),
-    )
-}  # fmt: skip
-"""Every metric that people read, by key."""
-HEADLINE_METRICS = tuple(
-    DISPLAYED_METRICS[key]
-    for key in (
-        "accuracy", "log_loss", "cagr", "volatility", "sharpe", "max_drawdown", "turnover_per_year", "trades",
-    )
-)  # fmt: skip
-"""The lines of the terminal's table, in order."""
-
-
 def headline_text_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str, str]]:
-    """Return label, value, baseline's value and baseline's name of each headline metric, as text."""
-    rows = []
-    for metric in HEADLINE_METRICS:
-        value_text, baseline_text = map(metric.plain_text, metric.value_and_baseline(metrics))
-        rows.append((metric.label, value_text, baseline_text, metric.baseline_label(metrics)))
+    """Return label, value, baseline's value and baseline's name of each metric of the terminal's table, as text.
+
+    A name that several metrics share is given with the first; without a baseline, both are empty.
+    """
+    rows, named = [], set()
+    for metric in metrics_shown_in("terminal"):
+        name = baseline_name(metric, metrics)
+        baseline_text = metric.plain_text(metric.baseline_value(metrics)) if name else ""
+        rows.append(
+            (metric.label, metric.plain_text(metric.value(metrics)), baseline_text, "" if name in named else name)
+        )
+        named.add(name)
     return rows
 
 
-def benchmark_label(metrics: dict[str, Any]) -> str:
+def baseline_name(metric: Metric, metrics: Mapping[str, Any]) -> str:
+    """Return whose value a metric is compared with in ``metrics.json``; empty where there is none."""
+    return benchmark_label(metrics) if metric.section == "backtest" else metric.baseline_name
+
+
+def benchmark_label(metrics: Mapping[str, Any]) -> str:
     """Return the name of a run's benchmark, from ``metrics.json``; older files have none."""
     return str(metrics["backtest"].get("benchmark_name", "buy and hold"))
 
@@ -144,15 +68,13 @@ def headline_changes(metrics: dict[str, Any], previous_metrics: dict[str, Any]) 
 
     Raises
     ------
-    LookupError, TypeError, ValueError, ArithmeticError : `previous_metrics` is not laid out as metrics are.
+    LookupError, TypeError, AttributeError, ValueError, ArithmeticError : `previous_metrics` is laid out differently.
     """
-    return [_headline_change(metric, metrics, previous_metrics) for metric in HEADLINE_METRICS]
+    return [_headline_change(metric, metrics, previous_metrics) for metric in metrics_shown_in("terminal")]
 
 
-def _headline_change(
-    metric: DisplayedMetric, metrics: dict[str, Any], previous_metrics: dict[str, Any]
-) -> HeadlineChange:
-    value, previous_value = (metric.value_and_baseline(values)[0] for values in (metrics, previous_metrics))
+def _headline_change(metric: Metric, metrics: dict[str, Any], previous_metrics: dict[str, Any]) -> HeadlineChange:
+    value, previous_value = metric.value(metrics), metric.value(previous_metrics)
     text, previous_text = metric.plain_text(value), metric.plain_text(previous_value)
     if text == previous_text:
         return HeadlineChange(previous_text, "", "same")
@@ -184,76 +106,82 @@ class TextTable:
     rows: Sequence[tuple[str, tuple[str, ...]]]
 
 
-def metric_text(key: str, value: float | None) -> str:
+def metric_text(metric: Metric, value: float | None) -> str:
     """Return a metric's value as pages show it: a real minus sign, a dash where it is undefined."""
-    metric = DISPLAYED_METRICS[key]
     return (percent_text if metric.is_percent else number_text)(value, decimals=metric.decimals)
 
 
-def interval_text(key: str, bounds: Any, *, undefined: str = "–") -> str:
+def interval_text(metric: Metric, bounds: Any, *, undefined: str = "–") -> str:
     """Return an interval of a metric as pages show it."""
     if not bounds:
         return undefined
     low, high = bounds
-    return f"{metric_text(key, low)} to {metric_text(key, high)}"
+    return f"{metric_text(metric, low)} to {metric_text(metric, high)}"
 
 
-def metric_label(key: str) -> str:
+def metric_label(metric: Metric) -> str:
     """Return a metric's label, its first letter a capital."""
-    label = DISPLAYED_METRICS[key].label
-    return label[0].upper() + label[1:]
+    return metric.label[0].upper() + metric.label[1:]
+
+
+def metric_count_text(metric: Metric, metrics: dict[str, Any]) -> str:
+    """Return the count that is written beside a metric's value, such as "12 trials"; empty where there is none."""
+    if not metric.count_key:
+        return ""
+    count = find_metric(metric.count_key)
+    return count_text(count.value(metrics), count.name.removesuffix("s"))
 
 
 def headline_tables(metrics: dict[str, Any]) -> tuple[TextTable, ...]:
     """Return the tables of a run's metrics, from the numbers of ``metrics.json``."""
-    forecast, fills = metrics["forecast"], metrics["backtest"]["fills"]
-    skill: list[tuple[str, tuple[str, ...]]] = []
-    for key in ("accuracy", "auc", "log_loss"):
-        interval = interval_text(key, forecast[f"{key}_ci95"]) if f"{key}_ci95" in forecast else ""
-        skill.append((metric_label(key), (metric_text(key, forecast[key]), interval)))
-        baseline = DISPLAYED_METRICS[key].baseline_name
-        if baseline:
-            skill.append((f"{metric_label(key)}, {baseline}", (metric_text(key, forecast[f"{key}_base_rate"]), "")))
-    test = forecast["pesaran_timmermann"]
-    skill.append(("Pesaran-Timmermann p value", (number_text(test["p_value"] if test else None, decimals=3), "")))
+    shown, by_fill = metrics_shown_in("tear_sheet"), metrics_shown_in("by_fill")
+    skill = [row for metric in shown if metric.section == "forecast" for row in _skill_rows(metric, metrics)]
+    performance = [
+        row for metric in shown if metric.section != "forecast" for row in _performance_rows(metric, metrics)
+    ]
     fill_rows = []
     for fill, label in FILL_LABELS.items():
-        values = fills[fill]
-        cells = tuple(metric_text(key, values[key]) if values else "–" for key in ("sharpe", "cagr"))
+        values = metrics["backtest"]["fills"][fill]
+        cells = tuple(metric_text(metric, values[metric.key]) if values else "–" for metric in by_fill)
         fill_rows.append((label if values is None or values["tradable"] else f"{label}, not tradable", cells))
     return (
         TextTable("Forecast skill", ("", "95% interval"), skill),
-        TextTable("Performance", ("strategy", benchmark_label(metrics)), _performance_rows(metrics)),
-        TextTable("Performance by fill", ("Sharpe ratio", "CAGR"), fill_rows),
+        TextTable("Performance after costs", ("strategy", benchmark_label(metrics)), performance),
+        TextTable("Performance by fill", tuple(metric.name for metric in by_fill), fill_rows),
     )
 
 
-def _performance_rows(metrics: dict[str, Any]) -> list[tuple[str, tuple[str, ...]]]:
-    significance, backtest = metrics["significance"], metrics["backtest"]
-    trials = significance["trials"]
+def _skill_rows(metric: Metric, metrics: dict[str, Any]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield the row of a forecast metric and its interval, and the row of its baseline."""
+    label, interval = metric_label(metric), metric.interval_value(metrics)
+    yield (
+        label,
+        (metric_text(metric, metric.value(metrics)), interval_text(metric, interval) if metric.interval else ""),
+    )
+    if metric.baseline:
+        yield f"{label}, {metric.baseline_name}", (metric_text(metric, metric.baseline_value(metrics)), "")
 
-    def compared(key: str, text: Callable[[str, Any], str] = metric_text, suffix: str = "") -> tuple[str, str]:
-        strategy, benchmark = (backtest[side][f"{key}{suffix}"] for side in ("strategy", "benchmark"))
-        return text(key, strategy), text(key, benchmark)
 
-    rows: list[tuple[str, tuple[str, ...]]] = [(f"{metric_label('cagr')} after costs", compared("cagr"))]
-    rows += [(metric_label(key), compared(key)) for key in ("volatility", "sharpe")]
-    rows.append(("95% interval", compared("sharpe", interval_text, "_ci95")))
-    for key, detail in (("probabilistic_sharpe", ""), ("deflated_sharpe", f", {trials:,} trial{'s'[: trials > 1]}")):
-        rows.append((f"{metric_label(key)}{detail}", (metric_text(key, significance[key]), "")))
-    risk_and_costs = ("max_drawdown", "longest_drawdown_sessions", "exposure", "turnover_per_year", "cost_total")
-    rows += [(metric_label(key), compared(key)) for key in risk_and_costs]
-    key = "break_even_cost_bps"
-    return [*rows, (metric_label(key), (metric_text(key, backtest[key]), ""))]
+def _performance_rows(metric: Metric, metrics: dict[str, Any]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield the row of a metric of strategy and benchmark, or of the strategy alone, and the row of its interval."""
+    count = metric_count_text(metric, metrics)
+    has_benchmark = metric.section == "backtest"
+    benchmark_text = metric_text(metric, metric.baseline_value(metrics)) if has_benchmark else ""
+    label = f"{metric_label(metric)}, {count}" if count else metric_label(metric)
+    yield label, (metric_text(metric, metric.value(metrics)), benchmark_text)
+    if metric.interval:
+        benchmark_interval = metrics["backtest"]["benchmark"].get(metric.interval_key)
+        benchmark_text = interval_text(metric, benchmark_interval) if has_benchmark else ""
+        yield "95% interval", (interval_text(metric, metric.interval_value(metrics)), benchmark_text)
 
 
 def confidence_interval_rows(metrics: dict[str, Any]) -> list[tuple[str, str]]:
     """Return label and 95 % interval as text; a hyphen where the interval is undefined."""
-    sections = {"accuracy": metrics["forecast"], "auc": metrics["forecast"], "sharpe": metrics["backtest"]["strategy"]}
     rows = []
-    for key, section in sections.items():
-        metric, bounds = DISPLAYED_METRICS[key], section[f"{key}_ci95"]
-        rows.append((metric.label, " to ".join(map(metric.plain_text, bounds)) if bounds else "-"))
+    for metric in METRICS:
+        if metric.interval:
+            bounds = metric.interval_value(metrics)
+            rows.append((metric.label, " to ".join(map(metric.plain_text, bounds)) if bounds else "-"))
     return rows
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from quantlr.backtest.metrics import find_metric, metrics_shown_in
 from quantlr.core.values import BacktestResult
 from quantlr.report.pages.layout import Table
 from quantlr.report.pages.sweep import ParameterSurface, SweepPageContext
@@ -20,10 +21,6 @@ from quantlr.stats.verdict import Verdict
 from quantlr.sweeps.analysis import Holdout, SweepStatistics, TrialResults
 from quantlr.sweeps.grid import Sweep, grid_value_text
 
-STRATEGY_METRIC_KEYS = (
-    "cagr", "volatility", "sortino", "max_drawdown", "exposure", "turnover_per_year", "cost_total",
-)  # fmt: skip
-FORECAST_METRIC_KEYS = ("accuracy", "accuracy_base_rate", "log_loss", "log_loss_base_rate")
 MAX_LISTED_TRIALS = 8
 """Trials that the page lists."""
 MIN_ABBREVIATED_INTEGERS = 4
@@ -108,10 +105,6 @@ def trials_frame(report: SweepReport) -> pd.DataFrame:
     order, spa, (low, high) = results.ranked_indices, statistics.spa_result, results.sharpe_interval95
     superior = set() if spa is None else set(results.compared_indices[spa.superior_indices].tolist())
     trials = [results.trials[index] for index in order]
-
-    def metric_values(section: str, name: str) -> list[float | None]:
-        return [trial.metrics.get(section, {}).get(name) for trial in trials]
-
     return pd.DataFrame(
         {
             "rank": range(1, len(trials) + 1),
@@ -125,13 +118,26 @@ def trials_frame(report: SweepReport) -> pd.DataFrame:
                 index in superior if trial.error is None else None
                 for index, trial in zip(order.tolist(), trials, strict=True)
             ],
-            "benchmark_sharpe": metric_values("benchmark", "sharpe"),
-            **{name: metric_values("strategy", name) for name in STRATEGY_METRIC_KEYS},
-            **{name: metric_values("forecast", name) for name in FORECAST_METRIC_KEYS},
+            "benchmark_sharpe": [trial.metrics.get("benchmark_sharpe") for trial in trials],
+            **{
+                key: [trial.metrics.get(section, {}).get(key) for trial in trials]
+                for key, section in trial_metric_sections().items()
+            },
             "sessions": [trial.metrics.get("sessions") for trial in trials],
             "error": [trial.error for trial in trials],
         }
     )
+
+
+def trial_metric_sections() -> dict[str, str]:
+    """Return the keys of the metrics in the table of trials, performance first, and the section that has each."""
+    metrics = metrics_shown_in("sweep", "trials")
+    sections = {metric.key: "strategy" for metric in metrics if metric.section != "forecast"}
+    for metric in metrics:
+        if metric.section == "forecast":
+            keys = (metric.key, metric.baseline_key) if metric.baseline else (metric.key,)
+            sections |= dict.fromkeys(keys, "forecast")
+    return sections
 
 
 def sweep_summary_dict(report: SweepReport, table: pd.DataFrame) -> dict[str, Any]:
@@ -148,7 +154,7 @@ def sweep_summary_dict(report: SweepReport, table: pd.DataFrame) -> dict[str, An
     threshold = statistics.expected_max_sharpe
     winner = superior = None
     if results.winner_index is not None:
-        row, names = table.iloc[0], ("benchmark_sharpe", *STRATEGY_METRIC_KEYS, *FORECAST_METRIC_KEYS)
+        row, names = table.iloc[0], ("benchmark_sharpe", *trial_metric_sections())
         winner = {
             "trial": results.trials[results.winner_index].number,
             "values": {axis.key: row[axis.key] for axis in axes},
@@ -285,7 +291,7 @@ def _winner_curve_table(report: SweepReport, summary: dict[str, Any]) -> Table |
 def _failure_rows(report: SweepReport) -> tuple[TableRow, ...]:
     texts = [f"no. {trial.number}: {trial.error}" for trial in report.results.trials if trial.error is not None]
     rows = [TableRow(shorten_end(text, max_chars=MAX_ERROR_TEXT_LENGTH)) for text in texts[:MAX_LISTED_TRIALS]]
-    return (TableRow("FAILED"), *rows) if rows else ()
+    return (TableRow("Failed", is_heading=True), *rows) if rows else ()
 
 
 def _interval_text(low: float | None, high: float | None) -> str:
@@ -297,8 +303,7 @@ def _statistics_rows(summary: dict[str, Any], holdout: Holdout | None) -> tuple[
     superior = f"{len(spa['better']):,} of {spa['compared']:,}" if spa else "–"
     interval = _interval_text(*winner.get("sharpe_ci95", (None, None)))
     overfitting = percent_text(summary["overfitting"]["probability"], decimals=0)
-    rows = [
-        ("ALL TRIALS", ""),
+    trial_values = [
         ("Trials, failed", f"{trials['tried']:,}, {trials['failed']:,}"),
         ("Sessions in common", f"{summary['common']['sessions']:,}"),
         ("Maximum Sharpe ratio", number_text(winner.get("sharpe"))),
@@ -309,16 +314,18 @@ def _statistics_rows(summary: dict[str, Any], holdout: Holdout | None) -> tuple[
         (f"None beats {summary['benchmark_name']}: p, Hansen", number_text(spa.get("p_value"), decimals=3)),
         (f"Better than {summary['benchmark_name']} by StepM", superior),
     ]
+    rows = [TableRow("All trials", is_heading=True), *(TableRow(label, (text,)) for label, text in trial_values)]
     if holdout is not None:
-        rows += [
-            ("", ""),
-            (f"HOLD-OUT, {holdout.sessions:,} SESSIONS FROM {holdout.first}", ""),
+        heading = f"Hold-out, {holdout.sessions:,} sessions from {holdout.first}"
+        holdout_values = [
             ("Sharpe ratio of the winner", number_text(holdout.sharpe)),
             ("95% interval", _interval_text(holdout.low95, holdout.high95)),
             ("Total return", percent_text(holdout.growth)),
             (f"Total return of {summary['benchmark_name']}", percent_text(holdout.benchmark_growth)),
         ]
-    return tuple(TableRow(label, (value,) if value else ()) for label, value in rows)
+        rows += [TableRow(""), TableRow(heading, is_heading=True)]
+        rows += [TableRow(label, (text,)) for label, text in holdout_values]
+    return tuple(rows)
 
 
 def _best_trial_rows(report: SweepReport, table: pd.DataFrame) -> tuple[TableRow, ...]:
@@ -331,4 +338,8 @@ def _best_trial_rows(report: SweepReport, table: pd.DataFrame) -> tuple[TableRow
             label = f"no. {row['trial']}  {'; '.join(itertools.compress(texts, varied)) or texts[0]}"
             cells = number_text(row["sharpe"]), number_text(row["sharpe_high95"] - row["sharpe"])
             rows.append(TableRow(shorten_end(label, max_chars=MAX_TRIAL_TEXT_LENGTH), cells))
-    return (TableRow("BEST TRIALS", ("Sharpe", "±95%")), *rows) if rows else ()
+    return (
+        (TableRow("Best trials", (find_metric("sharpe").column_heading, "±95%"), is_heading=True), *rows)
+        if rows
+        else ()
+    )

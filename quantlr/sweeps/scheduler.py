@@ -27,7 +27,7 @@ from quantlr.pipeline.stages import load_run_prices, run_stages
 from quantlr.report.storage import check_report_target, make_reports_dir, write_report
 from quantlr.sweeps.analysis import collect_trial_results, compute_sweep_statistics, evaluate_holdout, sweep_verdict
 from quantlr.sweeps.grid import Sweep, load_sweep
-from quantlr.sweeps.output import SweepReport, make_files_summary_and_table
+from quantlr.sweeps.output import SweepReport, make_files_summary_and_table, trial_metric_sections
 from quantlr.sweeps.trials import (
     TRIALS_FOLDER_NAME,
     StageDigests,
@@ -130,18 +130,19 @@ class SweepScheduler(AbstractContextManager["SweepScheduler"]):
             config_by_digest.setdefault(stage_digests.data, config.run)
             digests.append((number, stage_digests))
         summaries = self.read_price_summaries_by_digest(config_by_digest)
-        trials = []
+        trials, metric_keys = [], list(trial_metric_sections())
         for number, stage_digests in digests:
             prices, values = summaries[stage_digests.data], self.sweep.trial_values_by_key(number)
             model_digest = sha256_of_json(stage_digests.model, prices.data_sha256)
-            result_key = sha256_of_json(stage_digests.config, prices.data_sha256, self.required_versions)
+            result_key = sha256_of_json(stage_digests.config, prices.data_sha256, self.required_versions, metric_keys)
             record = TrialRecord(number, values, stage_digests.data, model_digest, prices.data_sha256, result_key)
             trials.append(replace(record, error=prices.error, config_key=prices.config_key))
         return trials
 
     def ledger_trial(self, record: TrialRecord) -> Trial:
         """Return a trial as the ledger records it, with its result if it is evaluated."""
-        trial = Trial.from_config(self.sweep.trial_config(record.number).run, data_sha256=record.data_sha256)
+        config, per_year = self.sweep.trial_config(record.number).run, record.metrics.get("sessions_per_year")
+        trial = Trial.from_config(config, data_sha256=record.data_sha256, sessions_per_year=per_year)
         sharpe, sessions = record.metrics.get("sharpe_per_session"), record.metrics.get("sessions")
         return replace(trial, sharpe=sharpe, sessions=sessions, error=record.error)
 
@@ -352,7 +353,7 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> SweepResult:
     if winner is not None:
         record = results.trials[winner]
         config = sweep.trial_config(record.number)
-        per_year = float(config.run.report.sessions_per_year)
+        per_year = float(record.metrics["sessions_per_year"])
         full_run = Trial.from_config(config.run, data_sha256=record.data_sha256)
         ledger_trials, winner_trial = map(scheduler.ledger_trial, results.trials), scheduler.ledger_trial(record)
         trial_statistics = _trial_statistics(ledger, ledger_trials, winner_trial, full_run)

@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +22,7 @@ from quantlr.core.atomic import atomic_write_without_fsync
 from quantlr.core.component_errors import iter_user_defined_components, source_digests
 from quantlr.core.engines.local import installed_versions
 from quantlr.core.errors import Fault
+from quantlr.core.file_reading import UnreadableContentError, library_errors_translated, read_file
 from quantlr.core.values import Array, IntArray
 
 MAX_TRIALS_PER_TASK = 500
@@ -34,6 +33,8 @@ MIN_TASKS_PER_WORKER = 4
 """Tasks that each worker gets at least, where there are enough models, so that all workers end at about one time."""
 TRIAL_VERSIONED_PACKAGES = ("python", "quantlr", "numpy", "pandas")
 """Packages on whose versions a trial's numbers depend."""
+MAX_RESULT_FILE_BYTES = 256 << 20
+"""Size above which a file is no result of a trial: a century of daily returns needs 1 MB."""
 TRIALS_FOLDER_NAME = ".trials"
 """Folder of the result files, in the folder of reports."""
 
@@ -93,7 +94,7 @@ class TrialRecord:
     settings : values by dotted key.
     data_digest, model_digest : digests shared with other trials, as in `StageDigests`, the second with the prices'.
     data_sha256 : digest of the prices; empty where they could not be read.
-    result_key : digest of config, prices and versions, under which the result is stored.
+    result_key : digest of config, prices, versions and keys of the metrics, under which the result is stored.
     metrics : numbers of the evaluated trial, as in ``metrics.json``; empty before, and where it failed.
     error : why the trial failed; None where it did not.
     config_key : key of the config to change against the error; None where it is not known.
@@ -120,7 +121,7 @@ class TrialReturns:
     ----------
     session_days : (sessions,) dates that end each return, as days since 1970.
     net_return, benchmark_return : (sessions,) simple returns after costs, of the strategy and of its benchmark.
-    cash_return : simple return of cash per session; (sessions,) if rates vary.
+    cash_return : simple return of cash per session; (sessions,), or one number.
     """
 
     session_days: IntArray
@@ -199,8 +200,10 @@ class TrialStore:
         """Return a trial with its stored results, and its returns; None where no undamaged file is stored."""
         path = self.result_path(trial.result_key)
         try:
-            return decode_result_file(trial, path.read_bytes())
-        except (FileNotFoundError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+            content = read_file(path, max_bytes=MAX_RESULT_FILE_BYTES)
+            with library_errors_translated("the result of a trial"):
+                return decode_result_file(trial, content)
+        except (FileNotFoundError, UnreadableContentError):
             return None
         except OSError as error:
             raise Fault(f"{path} can't be read: {error.strerror or error}") from error
@@ -225,5 +228,7 @@ def decode_result_file(trial: TrialRecord, file_bytes: bytes) -> tuple[TrialReco
             failed = replace(trial, error=metadata["error"], config_key=metadata["key"])
             return failed, TrialReturns(np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0), 0.0)
         net, benchmark = file["returns"]
-        returns = TrialReturns(file["session"].astype(np.int64), net, benchmark, np.array(metadata["cash"]))
+        returns = TrialReturns(
+            file["session"].astype(np.int64), net, benchmark, np.asarray(metadata["cash"], dtype=np.float64)
+        )
         return replace(trial, metrics=metadata), returns

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
-import pandas as pd
 
-from quantlr.backtest.metrics import BACKTEST_METRICS, FORECAST_METRICS, BacktestView, evaluate_forecasts
+from quantlr.backtest.metric_types import BacktestView, evaluate_forecasts
+from quantlr.backtest.metrics import annual_sharpe, metrics_shown_in
 from quantlr.config.run_config import RunConfig
 from quantlr.core.errors import ComponentError, QuantlrError, UserError
 from quantlr.core.values import Forecasts, IntArray, RunData
@@ -28,11 +28,6 @@ from quantlr.sweeps.grid import Sweep
 from quantlr.sweeps.trials import StageDigests, TrialRecord, encode_result_file, environment_versions
 
 T = TypeVar("T")
-SLOW_METRICS = {"accuracy_ci95", "auc_ci95", "reliability", "sharpe_ci95", "trades", "win_rate", "profit_factor"}
-"""Metrics that take longer than a trial; the report of the best trial's own run has them."""
-TRIAL_FORECAST_METRICS = tuple(key for key in FORECAST_METRICS if key not in SLOW_METRICS)
-TRIAL_BACKTEST_METRICS = tuple(key for key in BACKTEST_METRICS if key not in SLOW_METRICS)
-TRIAL_BENCHMARK_METRICS = ("cagr", "sharpe", "max_drawdown")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,23 +155,29 @@ def run_trial_and_forecast_metrics(
 
 def _compute_forecast_metrics(forecasts: Forecasts) -> dict[str, Any]:
     evaluated = evaluate_forecasts(forecasts)
-    return {key: FORECAST_METRICS[key](evaluated) for key in TRIAL_FORECAST_METRICS}
+    values: dict[str, Any] = {}
+    for metric in metrics_shown_in("sweep", "trials"):
+        if metric.section == "forecast":
+            values |= {metric.key: metric.compute(evaluated), **metric.compute_baseline_value(evaluated)}
+    return values
 
 
 def trial_metrics_dict(config: RunConfig, run_data: RunData, forecast_metrics: dict[str, Any]) -> dict[str, Any]:
-    """Return a trial's metrics, keyed as in ``metrics.json``, with the numbers that statistics over trials need."""
-    result, sessions_per_year = run_data.result, config.report.sessions_per_year
-    no_trades = pd.DataFrame()  # finding the trades would take longer than all else
-    strategy = BacktestView(result, no_trades, sessions_per_year)
-    benchmark = BacktestView(result.benchmark or result, no_trades, sessions_per_year)
+    """Return a trial's metrics, keyed as in ``metrics.json``, with the numbers that statistics over trials need.
+
+    They are those that a sweep shows: the intervals and the trades of a backtest would take longer than all else.
+    """
+    result, sessions_per_year = run_data.result, config.report.sessions_in_year(run_data.prices)
+    strategy = BacktestView(result, sessions_per_year)
+    shown_metrics = [metric for metric in metrics_shown_in("sweep", "trials") if metric.section != "forecast"]
     metrics = {
         "forecast": forecast_metrics,
-        "strategy": {key: BACKTEST_METRICS[key](strategy) for key in TRIAL_BACKTEST_METRICS},
-        "benchmark": {key: BACKTEST_METRICS[key](benchmark) for key in TRIAL_BENCHMARK_METRICS},
+        "strategy": {metric.key: metric.compute(strategy) for metric in shown_metrics},
+        "benchmark_sharpe": annual_sharpe(BacktestView(result.benchmark or result, sessions_per_year)),
         "unconverged": int((~run_data.forecasts.refits.converged).sum()),
         "sharpe_per_session": sharpe_per_session(strategy.excess_returns),
         "sessions": len(strategy.excess_returns),
-        "sessions_per_year": sessions_per_year,
+        "sessions_per_year": int(sessions_per_year),
         "cash": np.asarray(result.session_cash_rate).tolist(),
         "data_sha256": run_data.prices.sha256,
     }

@@ -18,13 +18,8 @@ from quantlr.backtest.attribution import (
 )
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.engine import backtest_positions
-from quantlr.backtest.metrics import (
-    BacktestView,
-    EvaluatedForecasts,
-    annual_sharpe,
-    annual_turnover,
-    evaluate_forecasts,
-)
+from quantlr.backtest.metric_types import BacktestView, EvaluatedForecasts, evaluate_forecasts
+from quantlr.backtest.metrics import annual_sharpe, annual_turnover
 from quantlr.core.values import BacktestResult, Forecasts, Positions
 from quantlr.stats.multiple_testing import expected_order_statistics
 
@@ -99,7 +94,7 @@ def test_ticker_statistics_equal_those_of_its_own_backtest_and_forecasts(backtes
             1.959964 * math.sqrt(differ / (len(rows) / 3)), rel=1e-6
         )
         sessions = active_session_slice(result, forecasts, ticker)
-        view = BacktestView.from_result(ticker_backtest(result, ticker, sessions), sessions_per_year=YEAR)
+        view = BacktestView(ticker_backtest(result, ticker, sessions), sessions_per_year=YEAR)
         assert attribution.sharpe[index] == pytest.approx(annual_sharpe(view))
         assert attribution.sharpe_band_half_width[index] == pytest.approx(
             1.959964 * math.sqrt(YEAR / (sessions.stop - sessions.start)), rel=1e-6

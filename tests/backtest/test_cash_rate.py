@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from quantlr.backtest.engine import backtest_with_benchmark
 from quantlr.backtest.policies import make_decision_context
 from quantlr.config.run_config import load_config
 from quantlr.core.errors import ConfigError, DataError
+from quantlr.core.frequency import CountedSessions
 from quantlr.core.values import BacktestResult, Positions, Prices
 
 from markets import forecasts, random_walk_prices
@@ -65,6 +67,19 @@ def test_each_session_earns_the_newest_rate_dated_before_it(seed: int, fill: str
     for session, date in enumerate(result.sessions):
         interest = (1.0 - sum(loop.weight[session])) * rate_before(rates, date) / 252
         assert result.gross_return[session] == pytest.approx(loop.gross[session] + interest, rel=1e-9, abs=1e-14)
+
+
+def test_dated_rates_are_effective_by_the_calendar_where_sessions_are_counted() -> None:
+    prices, rates = random_walk_prices(7, n_sessions=60, n_tickers=2), random_rates(7)
+    execution, per_year = ExecutionSpec(cash_rate=rates), CountedSessions(252)
+    result = backtest_with_benchmark(positions_for(prices, 7), prices, execution, sessions_per_year=per_year)
+    days = np.diff(result.fill_dates.to_numpy()) / np.timedelta64(1, "D")
+    annual = np.array([rate_before(rates, date) for date in result.sessions])
+    np.testing.assert_allclose(result.session_cash_rate, (1.0 + annual) ** (days / 365.25) - 1.0, rtol=1e-9)
+    sample = forecasts([0.6] * 40, ticker=[0] * 40, session=list(range(15, 55)))
+    context = make_decision_context(prices, sample, execution, sessions_per_year=per_year)
+    annual = np.array([rate_before(rates, date) for date in sample.sessions[sample.session]])
+    np.testing.assert_allclose(context.horizon_interest, (1.0 + annual) ** (sample.horizon / 252) - 1.0, rtol=1e-9)
 
 
 @given(seed=st.integers(0, 100_000), cut=st.integers(5, 55))
@@ -127,6 +142,24 @@ def test_errors_name_file_and_line(tmp_path: Path, text: str, message: str) -> N
     (tmp_path / "rates.csv").write_text(text)
     with pytest.raises(ConfigError, match=message):
         load_config({**CONFIG, "execution": {"cash_rate": str(tmp_path / "rates.csv")}})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "needed a regular file, found a named pipe"),
+        (b"\xff\xfe2\x000\x00", "needed a CSV of dates and rates, found bytes that are not UTF-8"),
+        (b"2005-01-03,0." + b"0" * 200_000, "needed a CSV of dates and rates, found: Error: field larger"),
+    ],
+)
+def test_unreadable_file_of_rates_is_an_error_of_its_key(tmp_path: Path, content: bytes | None, message: str) -> None:
+    file = tmp_path / "rates.csv"
+    if content is None:
+        os.mkfifo(file)
+    else:
+        file.write_bytes(content)
+    with pytest.raises(ConfigError, match=rf"execution\.cash_rate: .*rates\.csv: {message}"):
+        load_config({**CONFIG, "execution": {"cash_rate": str(file)}})
 
 
 @pytest.mark.parametrize("value", [True, None, {}, -0.6, "none.csv", [[1]], []])

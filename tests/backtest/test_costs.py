@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from quantlr.backtest.costs import ExecutionSpec, corwin_schultz_spread, half_spread_rates
 from quantlr.backtest.engine import backtest_with_benchmark
+from quantlr.backtest.metric_types import BacktestView
 from quantlr.backtest.metrics import break_even_cost_bps
 from quantlr.backtest.trades import trade_table
 from quantlr.core.errors import DataError
@@ -103,7 +104,8 @@ def test_trade_costs_add_up_and_break_even_cost_is_independent_of_costs(seed: in
     )
     trades = trade_table(costly)
     assert (trades["cost"] * trades["size"]).sum() == pytest.approx(costly.cost.sum(), rel=1e-9)
-    assert break_even_cost_bps(costly) == pytest.approx(break_even_cost_bps(free), rel=1e-9)
+    break_even, free_break_even = (break_even_cost_bps(BacktestView(result, 252)) for result in (costly, free))
+    assert break_even == pytest.approx(free_break_even, rel=1e-9)
     np.testing.assert_array_equal(costly.weight, free.weight)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 from quantlr.backtest.forecast_analysis import reliability_bins
-from quantlr.backtest.metrics import EvaluatedForecasts
+from quantlr.backtest.metric_types import EvaluatedForecasts
 from statsmodels.stats.proportion import proportion_confint
 
 

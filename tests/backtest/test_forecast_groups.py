@@ -15,7 +15,7 @@ from quantlr.backtest.forecast_analysis import (
     accuracy_by_group,
     mean_returns_by_probability_group,
 )
-from quantlr.backtest.metrics import EvaluatedForecasts, evaluate_forecasts
+from quantlr.backtest.metric_types import EvaluatedForecasts, evaluate_forecasts
 from quantlr.core.values import Forecasts, IntArray
 from scipy import stats
 

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from quantlr.backtest import metrics
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.engine import backtest_with_benchmark
-from quantlr.backtest.metrics import BACKTEST_METRICS, FORECAST_METRICS, BacktestView, EvaluatedForecasts
+from quantlr.backtest.metric_types import (
+    SECTION_PATHS,
+    BacktestView,
+    EvaluatedForecasts,
+    Metric,
+    SignificanceInput,
+)
+from quantlr.backtest.metrics import METRICS, find_metric, metrics_of_section, metrics_shown_in
 from quantlr.backtest.rolling import (
     deepest_drawdowns,
     monthly_returns,
@@ -21,6 +28,7 @@ from quantlr.backtest.rolling import (
     yearly_returns,
 )
 from quantlr.backtest.trades import trade_summary_by_side, trade_table
+from quantlr.core.errors import Fault
 from quantlr.core.values import BacktestResult, Positions
 from quantlr.stats import sharpe as sharpe_stats
 from sklearn import metrics as sk
@@ -52,7 +60,7 @@ def backtest_of(net: list[float], *, cost: float = 0.0, weight: float = 1.0, cas
 
 
 def view_of(net: list[float], **keys: Any) -> BacktestView:
-    return BacktestView.from_result(backtest_of(net, **keys), sessions_per_year=252)
+    return BacktestView(backtest_of(net, **keys), sessions_per_year=252)
 
 
 def random_evaluated(seed: int, n: int = 300) -> EvaluatedForecasts:
@@ -80,7 +88,7 @@ def test_forecast_metrics_equal_scikit_learn(seed: int) -> None:
         sk.accuracy_score(forecasts.up, forecasts.base_rate > 0.5)
     )
     assert metrics.up_rate(forecasts) == pytest.approx(forecasts.up.mean())
-    assert FORECAST_METRICS["accuracy_always_up"](forecasts) == metrics.up_rate(forecasts)
+    assert find_metric("accuracy_always_up").compute(forecasts) == metrics.up_rate(forecasts)
     assert metrics.log_loss(forecasts) == pytest.approx(sk.log_loss(forecasts.up, forecasts.probability), abs=1e-12)
     assert metrics.base_rate_log_loss(forecasts) == pytest.approx(
         sk.log_loss(forecasts.up, forecasts.base_rate), abs=1e-12
@@ -145,9 +153,10 @@ def test_significance_metrics_by_trials_and_benchmark() -> None:
     benchmark_net = net - np.random.default_rng(4).normal(0.0004, 0.002, 900)
     benchmark = backtest_of(benchmark_net.tolist(), cost=0.002)
     run = replace(view_of(net.tolist()), result=replace(backtest_of(net.tolist(), cost=0.001), benchmark=benchmark))
+    significance = metrics_of_section("significance")
     single, several = (
-        metrics.significance_metrics(run, random_evaluated(1)),
-        metrics.significance_metrics(run, random_evaluated(1), n_trials=9, sharpe_variance=0.01**2),
+        {metric.key: metric.compute(SignificanceInput(run, random_evaluated(1), *trials)) for metric in significance}
+        for trials in ((), (9, 0.01**2))
     )
     assert single["trials"] == 1
     assert single["deflated_sharpe"] == single["probabilistic_sharpe"]
@@ -162,7 +171,8 @@ def test_significance_metrics_by_trials_and_benchmark() -> None:
     assert single["above_benchmark"]["low95"] == pytest.approx(
         (ahead.mean() - 1.645 * error) * 252, abs=0.2 * error * 252
     )
-    assert metrics.significance_metrics(view_of(net.tolist()), random_evaluated(1))["above_benchmark"] is None
+    without_benchmark = SignificanceInput(view_of(net.tolist()), random_evaluated(1))
+    assert metrics.annual_excess_over_benchmark(without_benchmark) is None
 
 
 def test_growth_by_arithmetic() -> None:
@@ -214,7 +224,7 @@ def test_break_even_cost_makes_the_total_net_return_zero() -> None:
     free = backtest_with_benchmark(
         positions, prices, ExecutionSpec(commission_bps=0, slippage_bps=0), sessions_per_year=252
     )
-    even = metrics.break_even_cost_bps(free)
+    even = metrics.break_even_cost_bps(BacktestView(free, 252))
     assert even is not None
     assert net(even) == pytest.approx(0.0, abs=1e-12)
 
@@ -233,7 +243,7 @@ def test_undefined_metrics_are_none() -> None:
     assert metrics.win_rate(flat) is None
     assert metrics.profit_factor(flat) is None
     assert metrics.n_trades(flat) == 0
-    assert metrics.break_even_cost_bps(replace(flat.result, turnover=np.zeros(30))) is None
+    assert metrics.break_even_cost_bps(BacktestView(replace(flat.result, turnover=np.zeros(30)), 252)) is None
     assert metrics.annual_volatility(view_of([0.01])) is None
     one_class = replace(random_evaluated(1), up=np.ones(300))
     assert metrics.area_under_roc(one_class) is None
@@ -242,8 +252,82 @@ def test_undefined_metrics_are_none() -> None:
 
 
 def test_every_metric_is_documented() -> None:
-    for metric in (*FORECAST_METRICS.values(), *BACKTEST_METRICS.values()):
-        assert (metric.__doc__ or "").strip()
+    for metric in METRICS:
+        for function in filter(None, (metric.compute, metric.interval, metric.baseline)):
+            assert (function.__doc__ or "").strip()
+
+
+def test_every_value_is_where_its_section_says_with_interval_and_baseline() -> None:
+    """A forecast by the base rate itself has the baseline's accuracy and log loss."""
+    forecasts = random_evaluated(1)
+    as_base_rate = replace(
+        forecasts, probability=forecasts.base_rate, log_odds=np.log(forecasts.base_rate / (1 - forecasts.base_rate))
+    )
+    run = view_of(np.random.default_rng(3).normal(0.001, 0.01, 300).tolist())
+    sources = {
+        "forecast": as_base_rate, "backtest": run, "strategy_only": run,
+        "significance": SignificanceInput(run, forecasts),
+    }  # fmt: skip
+    values: dict[str, dict[str, Any]] = {section: {} for section in SECTION_PATHS}
+    for metric in METRICS:
+        values[metric.section] |= metric.compute_values(sources[metric.section])
+    assert sum(map(len, values.values())) == len(METRICS) + sum(
+        (metric.interval is not None) + (metric.baseline is not None) for metric in METRICS
+    ), "no key stands for two numbers"
+    strategy = values["backtest"]
+    backtest = {"strategy": strategy, "benchmark": dict.fromkeys(strategy, "benchmark"), **values["strategy_only"]}
+    written = {"forecast": values["forecast"], "backtest": backtest, "significance": values["significance"]}
+    for metric in METRICS:
+        value, baseline = values[metric.section][metric.key], metric.baseline_value(written)
+        assert metric.value(written) == (value[metric.shown_key] if metric.shown_key and value else value)
+        if metric.baseline:
+            assert baseline == pytest.approx(value)
+        else:
+            assert baseline == ("benchmark" if metric.section == "backtest" else None)
+        if metric.interval and value is not None:
+            low, high = metric.interval_value(written)
+            assert low <= value <= high
+
+
+@pytest.mark.parametrize(
+    ("section", "options", "words"),
+    [
+        ("backtest", {"shown_in": ("terminal",)}, ["needed a name", "terminal"]),
+        ("significance", {"name": "x", "shown_in": ("sweep",)}, ["'sweep' shows", "strategy_only, forecast"]),
+        ("forecast", {"name": "x", "shown_in": ("ticker",)}, ["'ticker' shows", "backtest", "found section forecast"]),
+    ],
+)  # fmt: skip
+def test_entry_that_cannot_be_shown_is_refused(section: Any, options: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(ValueError, match="metric own: ") as refusal:
+        Metric("own", section, metrics.cagr, **options)
+    assert all(word in str(refusal.value) for word in words)
+
+
+def test_trades_of_a_backtest_without_tickers_are_refused() -> None:
+    result = backtest_of([0.01, -0.01])
+    nothing: dict[str, Any] = {
+        name: np.empty((len(getattr(result, name)), 0)) for name in ("price", "weight", "ticker_gross_return")
+    }
+    with pytest.raises(Fault, match="a metric of trades"):
+        metrics.n_trades(BacktestView(replace(result, tickers=(), **nothing), 252))
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "text"),
+    [
+        (find_metric("cagr"), 0.0598, "6.0%"), (find_metric("sharpe"), -0.456, "-0.46"),
+        (find_metric("n"), 4010, "4,010"), (find_metric("sharpe"), None, "-"), (find_metric("cagr"), float("nan"), "-"),
+    ],
+)  # fmt: skip
+def test_value_as_plain_text(metric: Metric, value: float | None, text: str) -> None:
+    assert metric.plain_text(value) == text
+
+
+def test_metrics_are_shown_in_the_order_of_the_registry() -> None:
+    terminal, either = metrics_shown_in("terminal"), metrics_shown_in("terminal", "trials")
+    assert list(terminal) == sorted(terminal, key=METRICS.index)
+    assert set(either) == {*terminal, *metrics_shown_in("trials")}
+    assert len(either) == len(set(either))
 
 
 def test_trades_by_arithmetic() -> None:
@@ -300,7 +384,7 @@ def test_monthly_and_yearly_returns_compound_to_final_equity() -> None:
 def test_rolling_accuracy_equals_means_over_windows(n: int, window: int) -> None:
     forecasts = random_evaluated(4, n)
     sessions = pd.bdate_range("2000-01-03", periods=n)
-    computed = rolling_accuracy(forecasts, sessions)
+    computed = rolling_accuracy(forecasts, sessions, sessions_per_year=252)
     assert computed.window == window
     assert computed.dates[0] == sessions[window - 1]
     hits = (forecasts.probability > 0.5) == (forecasts.up == 1)
@@ -353,7 +437,11 @@ def test_rolling_sharpe_equals_pandas(sessions: int, cash: float) -> None:
         backtest_of(list(rng.normal(0, 0.02, sessions))),
     )
     computed = rolling_sharpe(replace(strategy, benchmark=benchmark_net), sessions_per_year=250)
-    assert computed.window == trailing_window_length(sessions) == {1: 1, 2: 2, 4: 4, 90: 22, 800: 252}[sessions]
+    assert (
+        computed.window
+        == trailing_window_length(sessions, sessions_per_year=250)
+        == {1: 1, 2: 2, 4: 4, 90: 22, 800: 250}[sessions]
+    )
     for values, result in ((computed.strategy_sharpe, strategy), (computed.benchmark_sharpe, benchmark_net)):
         excess = pd.Series(result.net_return - result.session_cash_rate, index=result.sessions)
         windows = excess.rolling(computed.window)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.engine import backtest_positions
+from quantlr.backtest.metric_types import BacktestView
 from quantlr.backtest.metrics import break_even_cost_bps
 from quantlr.backtest.rolling import average_trade_cost_bps, costs_by_kind, sharpe_at_cost
 from quantlr.core.values import BacktestResult, Positions, Prices
@@ -81,7 +82,8 @@ def test_sharpe_at_ruinous_cost_equals_backtest() -> None:
 def test_sharpe_is_zero_at_break_even_cost() -> None:
     execution = ExecutionSpec(commission_bps=4.0, slippage_bps=1.0, borrow_bps_per_year=0.0, cash_rate=0.02)
     result = random_backtest(3, execution, tickers=2)
-    average, break_even = average_trade_cost_bps(result, execution, sessions_per_year=YEAR), break_even_cost_bps(result)
+    average = average_trade_cost_bps(result, execution, sessions_per_year=YEAR)
+    break_even = break_even_cost_bps(BacktestView(result, YEAR))
     assert average == pytest.approx(5.0)
     assert break_even is not None
     sharpes = sharpe_at_cost(result, np.array([break_even, 5.0]), execution, sessions_per_year=YEAR)

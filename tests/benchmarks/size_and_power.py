@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 from quantlr.backtest import metrics
-from quantlr.backtest.metrics import EvaluatedForecasts
+from quantlr.backtest.metric_types import EvaluatedForecasts, evaluate_forecasts
 from quantlr.config.run_config import RunConfig, load_config
 from quantlr.core.values import Array, Prices
 from quantlr.experiment.evaluate import compute_metrics
@@ -134,7 +134,7 @@ def size_on_noise(
     for index in range(series):
         rng = np.random.default_rng([seed, tickers, horizon, index])
         run_data = run_stages(config, noise_prices(rng, tickers, sessions=sessions, drift=drift))
-        test = metrics.directional_skill_test(metrics.evaluate_forecasts(run_data.forecasts))
+        test = metrics.directional_skill_test(evaluate_forecasts(run_data.forecasts))
         if test and test["p_value"] < 0.05:
             n_rejected += 1
             n_claims += compute_metrics(config, run_data)["verdict"]["rule"] != "no_evidence_of_skill"
@@ -168,7 +168,7 @@ def ar1_accuracy_and_sharpe(series: int, seed: int) -> Iterator[Figure]:
     for index in range(series):
         rng = np.random.default_rng([seed, index])
         run_data = run_stages(config, from_log_returns(1e-4 * ar1_series(rng, 10_000)[:, None]))
-        hits_by_series.append(metrics.evaluate_forecasts(run_data.forecasts).hits)
+        hits_by_series.append(evaluate_forecasts(run_data.forecasts).hits)
         returns_by_series.append(run_data.result.gross_return)
     hits, returns = np.concatenate(hits_by_series), np.concatenate(returns_by_series)
     true_accuracy, mean = 0.5 + np.arcsin(PHI) / np.pi, PHI * np.sqrt(2 / np.pi)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -100,7 +101,35 @@ def test_a_mapping_of_the_other_kind_names_the_function_that_runs_it() -> None:
 def test_20_file_above_the_size_limit_is_rejected(call: Call) -> None:
     Path("exp.yaml").write_text(SMALL + "#" * 1_000_000)
     result = call("run", "exp.yaml")
-    assert (result.exit_code, result.stderr) == (2, "exp.yaml: 1,000,072 bytes; a config has at most 1,000,000\n")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("exp.yaml: needed at most 262,144 bytes, found 1,000,072; ")
+    assert "data.tickers_file" in result.stderr
+
+
+def test_a_config_that_is_no_regular_file_is_rejected_without_reading_it(call: Call, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link.yaml").symlink_to("/dev/zero")
+    (tmp_path / "child.yaml").write_text("extends: pipe\n")
+    (tmp_path / "listed.yaml").write_text(SMALL.replace("tickers: [MSFT]", "tickers_file: /dev/zero"))
+    for name, place, found in (
+        ("pipe", "pipe: ", "a named pipe"),
+        ("link.yaml", "link.yaml: ", "a device"),
+        ("child.yaml", "child.yaml:1:10: extends: pipe: ", "a named pipe"),
+        ("listed.yaml", "listed.yaml:1:46: data.tickers_file: /dev/zero: ", "a device"),
+    ):
+        result = call("plan", name)
+        assert result.exit_code == 2
+        assert result.stderr.startswith(f"{place}needed a regular file, found {found}"), result.stderr
+
+
+def test_configs_that_extend_one_another_too_often_are_rejected(call: Call) -> None:
+    for number in range(60):
+        Path(f"c{number}.yaml").write_text(f"extends: c{number + 1}.yaml\n")
+    Path("c60.yaml").write_text(SMALL)
+    assert call("plan", "c20.yaml").exit_code == 0  # 41 files
+    result = call("plan", "c0.yaml")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("c49.yaml:1:10: extends: needs at most 50 files that extend one another")
 
 
 def test_22_report_outside_the_output_folder_is_rejected(call: Call, tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -158,3 +160,38 @@ def test_download_through_a_proxy(tmp_path: Path) -> None:
     assert (online.pop("significance")["trials"], offline.pop("significance")["trials"]) == (1, 2)
     assert online == offline
     assert set(listed["tickers"]) == {"AAA", "BBB"}
+
+
+def test_verify_does_not_pass_a_folder_that_it_can_not_list(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_to_cache(1, "AAA")
+    add_to_cache(2, "BBB")
+    prices = PriceCache.in_user_cache_dir().folder
+    scandir, locked = os.scandir, ""
+
+    def refuse_locked(path: Any) -> Any:
+        if Path(path).name == locked:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse_locked)
+    for locked in (prices.name, "yahoo-BBB"):
+        for verb in ("verify", "list"):
+            result = call("data", verb)
+            assert result.exit_code == 1
+            assert f"{locked} can't be listed: Permission denied; make it readable" in result.stderr
+            assert "all checksums match" not in result.stdout
+
+
+def test_verify_sets_aside_what_is_no_table_or_no_regular_file(call: Call) -> None:
+    for ticker in ("AAA", "BBB"):
+        add_to_cache(1, ticker)
+    cache = PriceCache.in_user_cache_dir()
+    not_parquet = b"not Parquet"
+    aaa, bbb = (cache.ticker_cache("yahoo", ticker).folder for ticker in ("AAA", "BBB"))
+    (aaa / f"{hashlib.sha256(not_parquet).hexdigest()}.parquet").write_bytes(not_parquet)
+    (bbb / "index.json").unlink()
+    os.mkfifo(bbb / "index.json")
+    result = call("data", "verify")
+    assert result.exit_code == 1
+    assert "can't be read: needed a table of prices, found: ArrowInvalid" in result.stderr
+    assert "can't be read (needed a regular file, found a named pipe (FIFO)); it was set aside" in result.stderr

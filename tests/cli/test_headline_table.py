@@ -133,12 +133,18 @@ def test_note_says_how_the_previous_run_differs() -> None:
         b"", b"{", b"[]", b"null", b"\xff\xfe", b"{}", b"[" * 100_000, b'{"forecast": 1}',
         b'{"forecast": {"accuracy": {}}}', json.dumps(previous_metrics(sharpe="high")).encode(),
         json.dumps(previous_metrics(accuracy=[1])).encode(),
-        json.dumps(previous_metrics(trades=True)).replace("volatility", "vol").encode(),
     ],
 )  # fmt: skip
 def test_unreadable_previous_metrics_are_ignored(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "metrics.json").write_bytes(content)
     assert read_previous_metrics(tmp_path) is None
+
+
+def test_metric_that_the_previous_run_did_not_have_yet_is_undefined_there() -> None:
+    previous = previous_metrics(sharpe=0.4)
+    del previous["backtest"]["strategy"]["volatility"]
+    assert re.search(r"^volatility \(annualised\) +14\.5% +- +14\.5%$", table_text(previous), re.MULTILINE)
+    assert "+0.07 better" in table_text(previous)
 
 
 def test_previous_metrics_are_read_with_non_finite_as_undefined(tmp_path: Path) -> None:

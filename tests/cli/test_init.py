@@ -83,7 +83,7 @@ def test_choices_in_the_comments_are_valid() -> None:
         "overlays=[{kind: leverage_cap}, {kind: volatility_target}, {kind: name_cap}]",
         "overlays=[{kind: no_trade_band}, {kind: minimum_holding}]",
         "data.source={kind: yahoo, on_failure: drop, deadline: 60.0}", "data.source={kind: file, path: prices.csv}",
-        *(f"policy={{kind: {kind}}}" for kind in ("proportional", "kelly", "top_k", "expected_value")),
+        *(f"policy={{kind: {kind}}}" for kind in ("proportional", "kelly", "top_k, k: 1", "expected_value")),
     ):  # fmt: skip
         key = setting.partition("=")[0]
         free = next((chosen for chosen in rounds if key not in chosen and not _nested(key, chosen)), None)

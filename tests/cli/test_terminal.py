@@ -111,3 +111,18 @@ def test_ctrl_c_in_a_terminal_exits_with_130(tmp_path: Path) -> None:
     assert "Traceback" not in output
     assert "\x1b[?25h" in output, "the cursor is back"
     assert not (tmp_path / "reports").exists()
+
+
+def test_brackets_in_names_are_printed_and_are_no_markup(tmp_path: Path) -> None:
+    code = """
+from quantlr.cli.terminal import make_console, make_table, print_notes, print_table
+console = make_console()
+table = make_table("[b]title", ("", ">[red]x"), [("[red]P.csv", "[/]"), ("[link=x]Q[/link]", "[bold]")])
+print_table(table, console)
+print_notes(["[/]note"], console)
+"""
+    for columns in (80, 12):  # as a table, and a row a line
+        _, output = run_in_terminal(code, folder=tmp_path, columns=columns)
+        text = re.sub(r"\x1b\[[0-9;]*m|\s", "", output)
+        for name in ("[b]title", "[red]x", "[red]P.csv", "[/]", "[link=x]Q[/link]", "[bold]", "[/]note"):
+            assert name in text

@@ -54,6 +54,8 @@ from refusals import SMALL, config_problems, write_config
         ("policy: {kind: treshold}\n", "exp.yaml:4:16: policy.kind: unknown kind 'treshold'; did you mean threshold?"),
         ("policy: {exit_short_above: 0.6}\n", "exp.yaml:4:28: policy.exit_short_above: needs policy.short_below, which is null: nothing is ever short"),
         ("policy: {kind: top_k, k: 0}\n", "exp.yaml:4:26: policy.k: needs a number of at least 1, found 0"),
+        ("policy: {kind: top_k}\n", "exp.yaml:4:9: policy: needs at least 3 tickers, to hold that many, and data.tickers has 1: add tickers, or hold fewer"),
+        ("policy: {kind: top_k, k: 1, sides: long_short}\n", "exp.yaml:4:9: policy: needs at least 2 tickers, to hold that many, and data.tickers has 1"),
         ("policy: {kind: kelly, long_above: 0.5}\n", "exp.yaml:4:23: policy.long_above: unknown key; known here: kind, fraction, sides"),
         ("overlays: [{kind: leverage_cap, max: 2}]\n", "exp.yaml:4:33: overlays.0.max: unknown key; known here: kind, cap"),
         ("overlays: [{kind: volatility_targt}]\n", "exp.yaml:4:19: overlays.0.kind: unknown kind 'volatility_targt'; did you mean volatility_target?"),
@@ -128,7 +130,9 @@ def test_all_errors_are_reported_in_the_order_of_lines(tmp_path: Path) -> None:
         (b"name: x\nseed: \x00\n", "exp.yaml:2:1: a character that YAML forbids"),
         (b"a: " + b"[" * 3000 + b"]" * 3000, "exp.yaml:1:53: more than 50 levels deep"),
         (b"a: &a [x]\nb: &b [*a, *a]\nc: [*b, *b]\n", "exp.yaml:1:4: the anchor &a is not allowed; remove it"),
-        (b"#" * 1_000_001, "exp.yaml: 1,000,001 bytes; a config has at most 1,000,000"),
+        (b"#" * 262_145, "exp.yaml: needed at most 262,144 bytes, found 262,145; a config is a small YAML file"),
+        (b"%YAML 9.9.9\nname: x\n", "exp.yaml:1:"),
+        (b"%YAML " + b"9" * 5000 + b".1\n---\nname: x\n", "exp.yaml"),
     ],
 )
 def test_a_file_that_is_no_config_is_refused(tmp_path: Path, content: bytes, expected: str) -> None:

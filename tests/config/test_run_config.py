@@ -32,7 +32,7 @@ def test_defaults_are_the_documented_ones(tmp_path: Path) -> None:
         "fill": "next_close", "commission_bps": 1.0, "slippage_bps": 2.0, "borrow_bps_per_year": 50.0, "cash_rate": 0.0,
         "per_share": 0.0, "min_per_order": 0.0, "capital": 100_000.0, "spread": None,
     }  # fmt: skip
-    assert config.report.model_dump() == {"benchmark": "buy_and_hold", "sessions_per_year": 252, "per_ticker": False}
+    assert config.report.model_dump() == {"benchmark": "buy_and_hold", "sessions_per_year": "auto", "per_ticker": False}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -149,3 +149,23 @@ def test_errors_of_other_layers_have_the_location_of_their_key_or_section(tmp_pa
         f"{path}:5:3: walk_forward.refit_every: x"
     )
     assert config.error_with_location(NotEnoughHistory("no key")).message == "no key"
+
+
+def test_top_k_may_hold_every_ticker_and_no_more() -> None:
+    config: dict[str, Any] = {
+        "data": {"source": {"kind": "sample"}, "tickers": ["AAPL", "IBM", "MSFT"]},
+        "features": [{"kind": "lagged_returns"}],
+    }
+    for policy, is_accepted in (
+        ({"kind": "top_k", "k": 3}, True),
+        ({"kind": "top_k", "k": 4}, False),
+        ({"kind": "top_k", "k": 1, "sides": "long_short"}, True),
+        ({"kind": "top_k", "k": 2, "sides": "long_short"}, False),
+    ):
+        if is_accepted:
+            load_config(config | {"policy": policy})
+            continue
+        with pytest.raises(
+            ConfigError, match=r"policy: needs at least 4 tickers, to hold that many, and data.tickers has 3"
+        ):
+            load_config(config | {"policy": policy})

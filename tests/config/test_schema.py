@@ -36,6 +36,7 @@ CATALOGUES = {
 NOT_IN_SCHEMA = re.compile(
     r"needs a whole number, found -?[\d.]+$"  # 1.0 is an integer in JSON
     r"|must (not )?be (above|below|before)|is for gradient_descent and|one of low and high is needed"
+    r"|needs at least \d+ tickers, to hold"
     r"|needs policy\.short_below|must be unique|twice here|each ticker once|leave one day out|traded already"
     r"|TA-Lib has no function|: \w+ takes |can't be read; a path|can't be read: "
 )

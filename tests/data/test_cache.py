@@ -10,6 +10,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -297,3 +298,26 @@ def test_four_concurrent_processes_agree(tmp_path: Path) -> None:
         for place in PriceCache(tmp_path / "prices").list_ticker_caches()
         for line in place.set_aside_damaged_files()
     ] == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"about": {"exchange": "NYQ", "timezone": "No/Zone", "closes": "16:00"}},
+        {"about": {"exchange": "NYQ", "timezone": "../../etc/passwd", "closes": "16:00"}},
+        {"about": {"exchange": "NYQ", "timezone": "UTC", "closes": "noon"}},
+        {"about": {}},
+        {"sha256": "../../victim"},
+        {"bars": [[]]},
+    ],
+)
+def test_an_index_edited_by_hand_is_set_aside_and_names_no_file_outside(tmp_path: Path, change: dict[str, Any]) -> None:
+    cache, victim = ticker_cache(tmp_path / "cache"), tmp_path / "victim.parquet"
+    cache.merge_response("yahoo", "AAA", response(raw_bars(0, 30)))
+    victim.write_bytes(b"another program's")
+    index = cache.folder / "index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | change))
+    with pytest.raises(DamagedFileError, match="is no index of prices; it was set aside"):
+        cache.read_history()
+    assert victim.read_bytes() == b"another program's"
+    assert cache.read_history() is None

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from quantlr.core.errors import DataError
 from quantlr.data.calendars import load_sessions
+from quantlr.data.yahoo_client import CALENDAR_BY_EXCHANGE_CODE
 
 
 def to_datetime64(date: str) -> np.datetime64:
@@ -99,3 +100,15 @@ def test_a_cache_folder_that_can_not_be_written_does_not_change_the_sessions(
     assert list(sessions.dates) == library_dates("XNYS", "2015-01-02", "2015-12-31")
     with pytest.raises(DataError, match="did you mean XNYS"):
         load_sessions("XNYC", first_date=to_datetime64("2015-01-02"), last_date=to_datetime64("2015-12-31"))
+
+
+@pytest.mark.parametrize("name", ["ASEX", "XBSE", "XTAE"])
+def test_a_calendar_that_the_library_can_not_compute_is_an_error_of_the_config(cache_path: Path, name: str) -> None:
+    first, last = np.array(["2015-01-02", "2015-06-30"], dtype="datetime64[D]")
+    with pytest.raises(DataError, match=f"the calendar {name} of exchange_calendars can't be used") as caught:
+        load_sessions(name, first_date=first, last_date=last)
+    assert caught.value.key == "data.calendar"
+
+
+def test_no_exchange_of_yahoo_has_a_calendar_that_can_not_be_computed() -> None:
+    assert not {"ASEX", "XBEL", "XBSE", "XCYS", "XTAE"} & {*CALENDAR_BY_EXCHANGE_CODE.values()}

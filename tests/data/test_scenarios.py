@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 from quantlr.core.values import PRICE_ARRAYS, Array, Prices
 from quantlr.data.features import LaggedReturns
@@ -128,3 +131,13 @@ def test_long_trends_stay_finite() -> None:
         close = apply_scenario(prices, scenario, after_session=1, seed=0).close
         assert np.isfinite(close).all()
         assert (close > 0).all()
+
+
+def test_holidays_move_the_reference_series_too(prices: Prices) -> None:
+    """Both calendars close for the same four days, so that the newest reference bar is as old as before."""
+    context = random_walk_prices(5, n_sessions=100, n_tickers=1)
+    other = apply_scenario(replace(prices, context=context), EXTRA_HOLIDAYS, after_session=CUT)
+    assert other.context is not None
+    cut = prices.sessions[CUT]
+    moved = [date if date <= cut else date + pd.Timedelta(days=4) for date in context.sessions]
+    assert other.context.sessions.tolist() == moved

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -9,6 +10,15 @@ from quantlr.core.errors import DataError, Fault
 
 from data.yahoo_market import LAST, LIMIT, LONG_AGO, PAGE, Market
 from yahoo_server import Share, Yahoo, serving, session_to, share
+
+
+def chart_reply(*, timestamp: Any = (1714656600, 1714743000), timezone: str = "America/New_York") -> Any:
+    """Return a chart of two sessions, as Yahoo sends it but for the values given."""
+    prices = {key: [5.0, 6.0] for key in ("open", "high", "low", "close", "volume")}
+    meta = {"exchangeName": "NYQ", "exchangeTimezoneName": timezone, "timezone": timezone, "symbol": "AAA"}
+    indicators = {"quote": [prices], "adjclose": [{"adjclose": [5.0, 6.0]}]}
+    result = {"meta": meta, "timestamp": list(timestamp), "indicators": indicators}
+    return 200, json.dumps({"chart": {"result": [result], "error": None}}), "application/json"
 
 
 def test_an_unknown_ticker_is_a_data_error(market: Market) -> None:
@@ -69,6 +79,9 @@ def test_a_temporary_failure_is_retried(market: Market, reply: Any) -> None:
             "AAA: Yahoo answers with status 401",
         ),
         ((200, "Will be right back", "text/html"), "AAA: Yahoo answers with status 200, and with no prices"),
+        (chart_reply(timestamp=["x", None]), "AAA: Yahoo answers"),
+        (chart_reply(timestamp=[10**30, 2]), "AAA: "),
+        (chart_reply(timezone="No/Zone"), "AAA: "),
     ],
 )  # fmt: skip
 def test_a_permanent_failure_is_not_reported_as_a_delisting(market: Market, reply: Any, message: str) -> None:

@@ -29,10 +29,13 @@ BASE: dict[str, Any] = {
     "features": [{"kind": "lagged_returns", "lags": [1, 2]}],
     "walk_forward": {"train": 250},
 }
+LABEL, CONFIG = '{"kind": "direction"}', '{"report": {"sessions_per_year": 252}}'
 WRITER_PROGRAM = """
 import os, sys
 from pathlib import Path
 from quantlr.experiment.ledger import Ledger, Trial
+
+LABEL, CONFIG = '{"kind": "direction"}', '{"report": {"sessions_per_year": 252}}'
 
 def writer(name, times):
     read, write = os.pipe()
@@ -43,7 +46,7 @@ def writer(name, times):
     try:
         ledger = Ledger.from_output_folder(Path(sys.argv[1]))
         for index in range(times):
-            ledger.record_trials([Trial(f"{name} {index} {part}", "n", "{}", ("X",), "{}", "") for part in "ab"])
+            ledger.record_trials([Trial(f"{name} {index} {part}", "n", LABEL, ("X",), CONFIG, "") for part in "ab"])
             os.write(write, f"{index}\\n".encode())
         os._exit(0)
     finally:
@@ -64,7 +67,7 @@ import signal, time
 for trial in range(12):
     if trial:
         ledger = Ledger.from_output_folder(Path(sys.argv[1]))
-        ledger.record_trials([Trial(f"before {trial}", "n", "{}", ("X",), "{}", "")])
+        ledger.record_trials([Trial(f"before {trial}", "n", LABEL, ("X",), CONFIG, "")])
     child, output = writer(f"w{trial}", 100_000)
     print(*(int(output.readline()) for _ in range(2 + trial)))
     time.sleep(0.0004 * trial)
@@ -80,7 +83,7 @@ def config(**overrides: Any) -> RunConfig:
 
 
 def make_trial(name: str, *, ratio: float | None = 0.01, tickers: tuple[str, ...] = ("X",), **fields: Any) -> Trial:
-    return Trial(name, name, fields.pop("label", "{}"), tickers, "{}", "", sharpe=ratio, sessions=100, **fields)
+    return Trial(name, name, fields.pop("label", LABEL), tickers, CONFIG, "", sharpe=ratio, sessions=100, **fields)
 
 
 def trial_ids(output: Path) -> set[str]:
@@ -135,7 +138,7 @@ def test_related_trials_share_a_ticker_and_the_label_and_include_failed_ones(tmp
             make_trial("failed", ratio=None, error="no"),
             make_trial("never traded", ratio=None),
             make_trial("other ticker", ratio=9.0, tickers=("Y",)),
-            make_trial("other label", ratio=9.0, label='{"horizon":5}'),
+            make_trial("other label", ratio=9.0, label='{"horizon":5,"kind":"direction"}'),
         ]
     )
     trial_statistics = ledger.record_and_get_statistics(make_trial("new", ratio=-0.01))
@@ -327,3 +330,53 @@ def test_killed_writer_leaves_complete_transactions(tmp_path: Path) -> None:
         assert {f"w{trial} {index} {part}" for index in indices for part in "ab"} <= names
         assert {name[:-1] + "a" for name in names} == {name for name in names if name.endswith("a")}
         assert len(names) % 2 == 0
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("tickers", "5"),
+        ("tickers", "[" * 100_000),
+        ("tickers", "[1]"),
+        ("sharpe", "high"),
+        ("sharpe", b"\xff"),
+        ("label", "[]"),
+        ("config", '{"report": {}}'),
+        ("last_run", "yesterday"),
+        ("runs", "many"),
+    ],
+)
+def test_a_row_edited_by_hand_is_refused_with_the_file(tmp_path: Path, column: str, value: str | bytes) -> None:
+    path, trial = tmp_path / "trials.db", make_trial("a")
+    Ledger(path).record_trials([trial, make_trial("b")])
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"UPDATE trials SET {column} = ? WHERE id = 'b'", [value])  # noqa: S608
+        connection.commit()
+    with pytest.raises(OutputError, match="has a row that is no trial") as caught:
+        Ledger(path).read_entries()
+    assert str(path) in caught.value.message
+    if column in ("tickers", "sharpe"):
+        with pytest.raises(OutputError, match="has a row that is no trial"):
+            Ledger(path).related_sharpe_ratios_by_id(trial)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["ALTER TABLE trials DROP COLUMN sharpe", "DROP TABLE trials", "UPDATE trials SET name = CAST(x'ff' AS TEXT)"],
+)
+def test_a_ledger_with_another_table_or_text_that_is_not_utf8_is_refused(tmp_path: Path, statement: str) -> None:
+    path = tmp_path / "trials.db"
+    Ledger(path).record_trials([make_trial("a")])
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(statement)
+        connection.commit()
+    with pytest.raises(OutputError, match="is damaged or no ledger of trials"):
+        Ledger(path).read_entries()
+
+
+def test_a_ledger_that_is_a_pipe_or_a_device_is_refused_without_opening_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        for action in (Ledger(path).require_usable, Ledger(path).read_entries):
+            with pytest.raises(OutputError, match="is a device or a named pipe"):
+                action()

@@ -35,9 +35,9 @@ STRATEGY = [
     "cost_total", "trades", "win_rate", "profit_factor",
 ]  # fmt: skip
 KEYS: dict[str, list[str]] = {
-    "data": ["tickers", "first", "last", "sessions", "sha256"],
+    "data": ["tickers", "first", "last", "sessions", "sessions_per_year", "first_fill", "sha256"],
     "forecast": [
-        "n", "up_rate", "accuracy", "accuracy_ci95", "accuracy_always_up", "accuracy_base_rate", "log_loss",
+        "n", "up_rate", "accuracy_always_up", "accuracy", "accuracy_ci95", "accuracy_base_rate", "log_loss",
         "log_loss_base_rate", "brier", "auc", "auc_ci95", "pesaran_timmermann",
         "reliability",
     ],
@@ -87,7 +87,7 @@ def test_table_columns(daily: Run, files: dict[str, bytes]) -> None:
         "date", "ticker", "probability", "up", "base_rate", "mean_gain", "mean_loss", "fold",
     ]  # fmt: skip
     assert list(backtest) == [
-        "date", "gross_return", "cost", "net_return", "equity", "exposure", "turnover", "benchmark_equity",
+        "date", "gross_return", "cost", "net_return", "equity", "exposure", "turnover", "benchmark_equity", "cash_rate",
     ]  # fmt: skip
     assert list(positions) == ["date", "ticker", "weight", "gross_return", "cost"]
     assert list(trades) == [
@@ -273,6 +273,7 @@ def returns_run() -> Run:
         "features": [{"kind": "lagged_returns", "lags": [1, 2]}],
         "walk_forward": {"train": 250},
         "execution": {"cash_rate": 0.02},
+        "report": {"sessions_per_year": 252},
     }
     return quantlr.run(config)
 

@@ -10,7 +10,7 @@ from quantlr.model.base import FittedModel
 from quantlr.model.batched.fit import fit_folds
 from quantlr.model.config import LogisticRegression
 from quantlr.model.logistic import LogisticLoss, pointwise_log_loss
-from quantlr.model.solvers import gradient_descent, nesterov, newton, pseudo_inverse
+from quantlr.model.solvers import backtrack, gradient_descent, nesterov, newton, pseudo_inverse
 from quantlr.model.splits import WalkForwardSpec, make_folds
 from quantlr.model.standardize import fold_scaling
 from quantlr.model.training import TrainingData
@@ -90,6 +90,18 @@ def test_newton_is_the_update_with_the_inverse_hessian() -> None:
     np.testing.assert_allclose(result.theta, theta, atol=1e-11)
     assert len(result.losses) == 4
     assert (np.diff(result.losses) < 0).all()
+
+
+def test_step_is_halved_until_the_loss_does_not_rise() -> None:
+    """By hand: y = 0, 1 at x = 0 has its optimum at 0; from 1 a step of 8 leads to -7, -3, -1: only -1 is no worse."""
+    loss = LogisticLoss.unweighted(np.zeros((2, 1)), np.array([0.0, 1.0]))
+    theta, losses = np.array([1.0, 0.0]), [float(loss.loss(np.array([1.0, 0.0])))]
+    result = backtrack(loss, theta, np.array([8.0, 0.0]), loss.gradient(theta), losses)
+    assert result.tolist() == [-1.0, 0.0]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-15)
+    uphill = backtrack(loss, theta, np.array([-8.0, 0.0]), loss.gradient(theta), losses)
+    assert uphill[0] == pytest.approx(1.0 - 4.0 * (1 / (1 + np.exp(-1.0)) - 0.5)), "the step of the largest Hessian"
+    assert losses[2] < losses[0]
 
 
 def test_refit_that_has_converged_stays() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ import pandas as pd
 import pytest
 import quantlr
 from matplotlib.image import imread
+from quantlr.backtest.metrics import METRICS, find_metric
 from quantlr.core.errors import OutputError, UserError
 from quantlr.report.compare import Comparison
 from quantlr.report.compare import compare as compare_reports
 from quantlr.report.gallery import write_comparison
-from quantlr.report.pages.comparison import comparison_page_png, comparison_title
+from quantlr.report.pages.comparison import comparison_page_png, comparison_title, metrics_by_run_table
 from quantlr.report.pairs import config_differences, pair_sentence, signed_number_text
+from quantlr.report.storage import read_saved_run
 
 from report.cases import USER_RCPARAMS
 
@@ -30,6 +33,7 @@ CONFIG: dict[str, Any] = {
     "features": [{"kind": "lagged_returns", "lags": [1, 2]}],
     "walk_forward": {"train": 250},
     "execution": {"cash_rate": 0.02},
+    "report": {"sessions_per_year": 252},
 }
 RUNS: dict[str, dict[str, Any]] = {
     "base": {},
@@ -41,7 +45,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "early": {"data.end": "2001-06-29"},
     "late": {"data.start": "2001-07-02"},
     "brief": {"data.end": "2001-03-20"},
-    "other year": {"report.sessions_per_year": 365},
+    "other year": {"report.sessions_per_year": 260},
     "three": {"data.tickers": ["MSFT", "IBM", "AAPL"]},
 }
 
@@ -77,10 +81,29 @@ def test_over_equal_sessions_numbers_equal_the_metrics(output: Path) -> None:
         for key, value in numbers.items():
             section = metrics["forecast"] if key in ("accuracy", "log_loss") else metrics["backtest"]["strategy"]
             assert value == pytest.approx(section[key], rel=1e-9), key
+    written = comparison.to_dict()
+    for run in written["runs"]:
+        final_equity = read_metrics(output, run["name"])["backtest"]["strategy"]["final_equity"]
+        assert run["final_equity"] == pytest.approx(final_equity, rel=1e-9)
     metrics = read_metrics(output, "base")
+    benchmark_final_equity = metrics["backtest"]["benchmark"]["final_equity"]
+    assert written["baseline"]["final_equity"] == pytest.approx(benchmark_final_equity, rel=1e-9)
     assert comparison.baseline_metrics["sharpe"] == pytest.approx(metrics["backtest"]["benchmark"]["sharpe"], rel=1e-9)
     assert comparison.baseline_metrics["log_loss"] == pytest.approx(metrics["forecast"]["log_loss_base_rate"], rel=1e-9)
     assert comparison.caveats == ()
+
+
+def test_columns_of_metrics_fit_the_table_however_many_there_are(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = metrics_by_run_table(compare(output, "base", "free"))
+    more = tuple(replace(find_metric("cagr"), key=f"cagr{number}") for number in range(5))
+    monkeypatch.setattr("quantlr.backtest.metrics.METRICS", (*METRICS, *more))
+    full = metrics_by_run_table(compare(output, "base", "free"))
+    assert len(full["columns"]) == len(usual["columns"]) + 5
+    assert full["scale"] < usual["scale"] == 1.0, "the text is smaller where there are more"
+    for table in (usual, full):
+        assert len(table["column_right_edges"]) == len(table["columns"])
+        assert table["column_right_edges"][-1] == pytest.approx(1.0)
+        assert np.diff(table["column_right_edges"]).min() > 0.03
 
 
 def test_return_differences_are_annualised_and_in_excess_of_cash(output: Path) -> None:
@@ -159,7 +182,7 @@ def test_run_of_several_tickers_is_compared_on_the_common_ticker(output: Path) -
         (("base", "base"), "base and base are the same report"),
         (("base",) * 13, "a page of 13 runs can't be read; compare up to 12"),
         (("base", "bsae"), "bsae: no report of a run.*there are base, brief, early"),
-        (("base", "other_year"), "years differ: report.sessions_per_year is base 252, other_year 365"),
+        (("base", "other_year"), "years differ: report.sessions_per_year is base 252, other_year 260"),
         (("early", "late"), "no session is common to all of these runs: early 2001-0"),
     ],
 )
@@ -177,6 +200,12 @@ def test_runs_that_cannot_be_compared_are_refused(output: Path, names: tuple[str
         ("forecasts.parquet", pd.DataFrame({"date": [1]}), "written by quantlr 0.0.1, can't be read"),
         ("config.yaml", b"name: x\n", "written by quantlr 0.0.1, can't be read"),
         ("config.yaml", b"a: [", "written by quantlr 0.0.1, can't be read"),
+        ("config.yaml", b"report: []\nexecution: 5\n", "written by quantlr 0.0.1, can't be read"),
+        ("backtest.parquet", "net_return", "written by quantlr 0.0.1, can't be read"),
+        ("backtest.parquet", "exposure", "written by quantlr 0.0.1, can't be read"),
+        ("forecasts.parquet", "probability", "written by quantlr 0.0.1, can't be read"),
+        ("forecasts.parquet", "date", "written by quantlr 0.0.1, can't be read"),
+        ("provenance.json", b'{"versions": {"quantlr": "0.0.1"}, "data": 5}', "0.0.1, can't be read"),
     ],
 )
 def test_incomplete_report_or_other_layout_is_refused(
@@ -184,6 +213,9 @@ def test_incomplete_report_or_other_layout_is_refused(
 ) -> None:
     shutil.copytree(output / "base", tmp_path / "old")
     (tmp_path / "old" / "provenance.json").write_text('{"versions": {"quantlr": "0.0.1"}}')
+    if isinstance(content, str):  # a column of other values
+        table = pd.read_parquet(tmp_path / "old" / file)
+        content = table.assign(**{content: [f"text {number}" for number in range(len(table))]})
     (tmp_path / "old" / file).unlink()
     if isinstance(content, pd.DataFrame):
         content.to_parquet(tmp_path / "old" / file)
@@ -191,6 +223,13 @@ def test_incomplete_report_or_other_layout_is_refused(
         (tmp_path / "old" / file).write_bytes(content)
     with pytest.raises(UserError, match=message):
         compare(output, "base", str(tmp_path / "old"))
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"5", b"{}", b"\xff", b'{"versions": []}'])
+def test_a_damaged_provenance_leaves_the_version_unknown(output: Path, tmp_path: Path, content: bytes) -> None:
+    shutil.copytree(output / "base", tmp_path / "old")
+    (tmp_path / "old" / "provenance.json").write_bytes(content)
+    assert read_saved_run(tmp_path / "old", name="old").quantlr_version == "unknown"
 
 
 def test_runs_of_the_same_name_are_named_with_their_parent_folder(output: Path, tmp_path: Path) -> None:

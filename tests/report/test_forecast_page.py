@@ -17,7 +17,8 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.text import Annotation, Text
-from quantlr.backtest.metrics import FORECAST_METRICS, evaluate_forecasts
+from quantlr.backtest.metric_types import evaluate_forecasts
+from quantlr.backtest.metrics import metrics_of_section
 from quantlr.core.values import Array, Forecasts
 from quantlr.experiment.run import Run
 from quantlr.report.context import PageContext
@@ -52,7 +53,10 @@ def page_context(forecasts: Forecasts) -> PageContext:
     """Return the context of the sample run with these forecasts in place of its own."""
     run = sample_run()
     evaluated = evaluate_forecasts(forecasts)
-    metrics = nonfinite_to_none({"forecast": {key: metric(evaluated) for key, metric in FORECAST_METRICS.items()}})
+    values: dict[str, Any] = {}
+    for metric in metrics_of_section("forecast"):
+        values |= metric.compute_values(evaluated)
+    metrics = nonfinite_to_none({"forecast": values})
     return PageContext(run.config, replace(run.run_data, forecasts=forecasts), evaluated, metrics, ())
 
 

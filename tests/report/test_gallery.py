@@ -6,6 +6,7 @@ import io
 import json
 import re
 import time
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 import pytest
 import quantlr
 from PIL import Image
+from quantlr.backtest.metric_types import Metric
+from quantlr.backtest.metrics import METRICS
 from quantlr.core.errors import Fault
 from quantlr.report.gallery import (
     GENERATOR_META_TAG,
@@ -130,6 +133,39 @@ def test_cards_are_sorted_by_verdict_then_sharpe_ratio_then_name(tmp_path: Path)
     assert GalleryParser(tmp_path).names == ["e", "f", "c", "d", "b", "a", "g"]
 
 
+def test_cards_are_sorted_by_the_better_value_and_by_that_above_a_baseline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shown(metric: Metric) -> Metric:
+        return (
+            replace(metric, shown_in=(*metric.shown_in, "gallery")) if metric.key in ("log_loss", "trades") else metric
+        )
+
+    monkeypatch.setattr("quantlr.backtest.metrics.METRICS", tuple(map(shown, METRICS)))
+    losses = {"forecast__log_loss": 0.68, "forecast__log_loss_base_rate": 0.69}
+    save_report(tmp_path, "example", forecast__accuracy=0.5, forecast__accuracy_base_rate=0.52, **losses)
+    write_gallery(tmp_path)
+    (card,) = GalleryParser(tmp_path).cards
+    assert float(card["data-accuracy"] or "") == pytest.approx(-0.02)
+    assert float(card["data-log_loss"] or "") == pytest.approx(0.01), "a lower log loss is better"
+    page = (tmp_path / "index.html").read_text()
+    assert '<option value="-log_loss">' in page
+    assert '<th scope="row">Trades</th>' in page
+    assert '<option value="-trades">' not in page, "neither more nor fewer trades are better"
+
+
+def test_report_of_before_a_metric_was_added_keeps_its_card(tmp_path: Path) -> None:
+    folder = save_report(tmp_path, "old")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    del metrics["backtest"]["strategy"]["cagr"]
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    write_gallery(tmp_path)
+    page = GalleryParser(tmp_path)
+    assert page.names == ["old"]
+    assert re.search("CAGR –", " ".join(page.texts))
+    assert page.cards[0]["data-cagr"] == "None", "which is sorted behind all numbers"
+
+
 def test_every_verdict_rule_has_a_rank() -> None:
     rules = re.findall(r'return Verdict\(\s*"(\w+)"', Path(str(verdict.__file__)).read_text())
     assert sorted(rules) == sorted(VERDICT_RULES_BY_STRENGTH)
@@ -151,8 +187,9 @@ def test_folder_with_invalid_metrics_is_left_out(tmp_path: Path, content: str) -
 @pytest.mark.parametrize(
     "changed",
     [
-        {"backtest__strategy__sharpe": "0.5"}, {"backtest__strategy__sharpe_ci95": [1.0]}, {"forecast__accuracy": None},
-        {"data__tickers": 5}, {"backtest__strategy": None}, {"significance__deflated_sharpe": []},
+        {"backtest__strategy__sharpe": "0.5"}, {"backtest__strategy__sharpe_ci95": [1.0]},
+        {"forecast__accuracy": "0.5"}, {"data__tickers": 5},
+        {"backtest__strategy": None}, {"significance__deflated_sharpe": []},
     ],
 )  # fmt: skip
 def test_report_with_values_of_wrong_type_is_left_out(tmp_path: Path, changed: dict[str, Any]) -> None:

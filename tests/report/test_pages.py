@@ -15,9 +15,11 @@ from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from matplotlib.image import imread
+from matplotlib.text import Text
 from quantlr.backtest.rolling import deepest_drawdowns
 from quantlr.report.pages import PAGES, applicable_pages
-from quantlr.report.pages.layout import Panel, Rectangle, grid_rectangles
+from quantlr.report.pages.layout import Panel, Rectangle, grid_rectangles, use_matplotlib_defaults
+from quantlr.report.pages.model import MODEL_PAGE
 from quantlr.report.pages.tearsheet import (
     MONTH_LABELS,
     growth_panel,
@@ -96,7 +98,8 @@ def test_tear_sheet_draws_the_metrics() -> None:
     assert np.min(np.asarray(drawdown.lines[0].get_ydata())) == pytest.approx(strategy["max_drawdown"])
     returns = pd.Series(result.net_return, index=result.sessions)
     window = len(returns) // 4 if len(returns) < 756 else 252
-    expected = (returns.rolling(window).mean() / returns.rolling(window).std() * 252**0.5).dropna()
+    per_year = metrics["data"]["sessions_per_year"]
+    expected = (returns.rolling(window).mean() / returns.rolling(window).std() * per_year**0.5).dropna()
     line = next(line for line in rolling_sharpe.lines if line.get_label() == "strategy after costs")
     np.testing.assert_allclose(np.asarray(line.get_ydata()), expected, rtol=1e-9)
     np.testing.assert_array_equal(line.get_xdata(), expected.index)
@@ -149,9 +152,11 @@ def test_calendar_leaves_months_without_sessions_empty() -> None:
 
 def test_text_table_writes_labels_and_cells() -> None:
     ax = new_axes()
-    rows = [TableRow("SKILL", ("", "95%")), TableRow("Accuracy", ("53%", "51% to 55%"))]
+    rows = [TableRow("Skill", ("", "95%"), is_heading=True), TableRow("AUC", ("0.53", "0.51 to 0.55"))]
     draw_text_table(ax, {"rows": rows}, column_right_edges=(0.6, 1.0))
-    assert [text.get_text() for text in ax.texts] == ["Skill", "95%", "Accuracy", "53%", "51% to 55%"]
+    assert [text.get_text() for text in ax.texts] == ["Skill", "95%", "AUC", "0.53", "0.51 to 0.55"]
+    bold = [text.get_text() for text in ax.texts if text.get_fontweight() == "bold"]
+    assert bold == ["Skill"], "a label in capitals is no heading"
 
 
 def test_panel_is_frozen() -> None:
@@ -193,3 +198,21 @@ def test_number_text(value: float | None, text: str) -> None:
 def test_long_names_keep_their_beginning_and_end(name: str, expected: str) -> None:
     assert shorten_middle(name, 26) == expected
     assert len(expected) <= 26
+
+
+def test_formulas_of_the_model_page_are_drawn_as_formulas() -> None:
+    with use_matplotlib_defaults():
+        figure = MODEL_PAGE.draw_figure(case_context("three years"))
+        figure.savefig(io.BytesIO(), format="png")
+    formulas = [text for text in figure.findobj(Text) if "$" in text.get_text()]
+    assert len(formulas) == 7
+    assert all(text.get_parse_math() for text in formulas)
+
+
+def test_dollar_signs_in_words_of_the_user_are_text() -> None:
+    """Between two dollar signs matplotlib would read mathematics, and refuse this text."""
+    with use_matplotlib_defaults():
+        figure = Figure()
+        text = figure.text(0.5, 0.5, "BAC$L and JPM$C_{x")
+        figure.savefig(io.BytesIO(), format="png")
+    assert not text.get_parse_math()

@@ -16,6 +16,7 @@ from quantlr.core.values import Report
 from quantlr.report.storage import (
     REPORT_FILE_NAMES,
     hold_file_lock,
+    read_previous_metrics,
     recover_interrupted_swap,
     write_report,
     write_report_file,
@@ -228,3 +229,29 @@ def test_interrupted_swap_is_recovered_before_a_single_file_is_written(tmp_path:
     write_report_file(b"new", "audit.json", "exp", tmp_path)
     assert {path.name for path in (tmp_path / "exp").iterdir()} == REPORT_FILE_NAMES
     assert (tmp_path / "exp" / "audit.json").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("content", [b"5", b"null", b"[[]]", b"[" * 100_000, b"\xff", b'"index.json"', b"FIFO"])
+def test_a_damaged_index_of_ticker_pages_loses_no_file_and_stops_no_run(tmp_path: Path, content: bytes) -> None:
+    report = Report("exp", {"metrics.json": b"{}", "tickers/A.png": b"page", "tickers/index.json": b'{"A.png": "A"}'})
+    target = write_report(report, tmp_path)
+    index = target / "tickers" / "index.json"
+    (target / "tickers" / "mine.txt").write_text("keep")
+    index.unlink()
+    if content == b"FIFO":
+        os.mkfifo(index)
+    else:
+        index.write_bytes(content)
+    write_report(report, tmp_path)
+    assert index.read_bytes() == b'{"A.png": "A"}'
+    assert sorted(path.name for path in index.parent.iterdir()) == ["A.png", "index.json", "mine.txt"]
+    assert read_previous_metrics(target) is None
+
+
+def test_metrics_that_are_none_are_not_compared(tmp_path: Path) -> None:
+    for content in (b"5", b"[" * 100_000, b'{"forecast": 1}', b"\xff", b""):
+        (tmp_path / "metrics.json").write_bytes(content)
+        assert read_previous_metrics(tmp_path) is None
+    (tmp_path / "metrics.json").unlink()
+    os.mkfifo(tmp_path / "metrics.json")
+    assert read_previous_metrics(tmp_path) is None

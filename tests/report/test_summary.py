@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from quantlr.backtest.metrics import BACKTEST_METRICS, FORECAST_METRICS
+from quantlr.backtest.metrics import METRICS, find_metric, metrics_shown_in
 from quantlr.core.values import Note
 from quantlr.report.summary import (
-    DISPLAYED_METRICS,
-    HEADLINE_METRICS,
     condense_notes,
     headline_tables,
     headline_text_rows,
@@ -21,18 +19,17 @@ from report.cases import case_context
 
 def test_every_displayed_metric_is_in_the_metrics() -> None:
     metrics = case_context("three years").metrics
-    keys = {*metrics["forecast"], *metrics["backtest"], *metrics["backtest"]["strategy"], *metrics["significance"]}
-    assert set(DISPLAYED_METRICS) <= keys
-    assert {metric.key for metric in HEADLINE_METRICS} <= {*FORECAST_METRICS, *BACKTEST_METRICS}
+    for metric in METRICS:
+        if metric.shown_in:
+            assert isinstance(metric.value(metrics), (int, float)), metric.key
 
 
 def test_terminal_rows_and_tables_show_the_same_values() -> None:
     metrics = case_context("three years").metrics
     cells = {label: values[0] for table in headline_tables(metrics) for label, values in table.rows}
     text_by_label = {row[0]: row[1] for row in headline_text_rows(metrics)}
-    for metric in HEADLINE_METRICS:
-        if metric.key not in ("cagr", "trades"):
-            assert cells[metric_label(metric.key)].replace("−", "-") == text_by_label[metric.label]
+    for metric in set(metrics_shown_in("terminal")) & set(metrics_shown_in("tear_sheet")):
+        assert cells[metric_label(metric)].replace("−", "-") == text_by_label[metric.label]
 
 
 @pytest.mark.parametrize(
@@ -43,7 +40,7 @@ def test_terminal_rows_and_tables_show_the_same_values() -> None:
     ],
 )  # fmt: skip
 def test_metric_text(key: str, value: float | None, text: str) -> None:
-    assert metric_text(key, value) == text
+    assert metric_text(find_metric(key), value) == text
 
 
 def many_notes(n_tickers: int, *, key: str | None) -> list[Note]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import quantlr
+from quantlr.backtest.metrics import METRICS, find_metric
 from quantlr.config.run_config import load_config
 from quantlr.core.engines.local import ProcessEngine, SerialEngine, iter_task_results
 from quantlr.core.errors import UserError
@@ -27,8 +31,15 @@ from quantlr.stats.multiple_testing import probability_of_overfitting
 from quantlr.stats.sharpe import deflated_sharpe, sharpe_per_session, sharpe_standard_error_per_session
 from quantlr.sweeps import worker
 from quantlr.sweeps.grid import load_sweep
-from quantlr.sweeps.scheduler import SweepOptions, first_holdout_session_day, run_sweep
-from quantlr.sweeps.trials import TrialRecord, TrialReturns, TrialStore, decode_result_file, environment_versions
+from quantlr.sweeps.scheduler import SweepOptions, SweepScheduler, first_holdout_session_day, run_sweep
+from quantlr.sweeps.trials import (
+    TrialRecord,
+    TrialReturns,
+    TrialStore,
+    decode_result_file,
+    encode_result_file,
+    environment_versions,
+)
 from quantlr.sweeps.worker import summarize_prices
 
 from sweeps.workloads import SMALL, halve, sleep_an_hour, split_numbers
@@ -67,9 +78,25 @@ def test_trial_equals_a_run_of_its_config_with_data_before_the_holdout(small: qu
         assert run.metrics["backtest"]["strategy"][name] == value, name
     for name, value in trial.metrics["forecast"].items():
         assert run.metrics["forecast"][name] == value, name
-    assert row["accuracy"] == run.metrics["forecast"]["accuracy"]
+    for name in ("accuracy", "accuracy_base_rate", "log_loss", "log_loss_base_rate"):
+        assert row[name] == run.metrics["forecast"][name]
     assert row["cagr"] == run.metrics["backtest"]["strategy"]["cagr"]
     assert returns.session_days.max() < (holdout_start - pd.Timestamp(0)).days
+
+
+def test_stored_results_without_a_metric_that_the_table_has_are_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def result_keys() -> set[str]:
+        with SweepScheduler(load_sweep(SMALL), SweepOptions(tmp_path, SerialEngine)) as scheduler:
+            return {trial.result_key for trial in scheduler.make_trial_records()}
+
+    before = result_keys()
+    assert result_keys() == before
+    monkeypatch.setattr("quantlr.backtest.metrics.METRICS", METRICS[:-1])
+    assert result_keys() == before, "the last metric is not in the table of trials"
+    monkeypatch.setattr("quantlr.backtest.metrics.METRICS", [*METRICS, replace(find_metric("cagr"), key="other")])
+    assert result_keys().isdisjoint(before)
 
 
 def test_ranks_and_statistics_equal_those_of_the_stored_returns(small: quantlr.SweepResult) -> None:
@@ -319,3 +346,19 @@ def test_observer_receives_the_progress(tmp_path: Path) -> None:
     assert progress[0] == (0, 12, 0)
     assert progress[-1] == (12, 12, 6)
     assert [n_done for n_done, _, _ in progress] == list(range(13))
+
+
+def test_a_result_file_of_other_content_is_evaluated_again(tmp_path: Path) -> None:
+    store, trial = TrialStore(tmp_path), TrialRecord(0, {}, result_key="ab" * 32)
+    path = store.result_path(trial.result_key)
+    path.parent.mkdir(parents=True)
+    array_header = b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': (10000000000000,)}"
+    other = io.BytesIO()
+    with zipfile.ZipFile(other, "w") as archive:
+        archive.writestr("about.npy", array_header.ljust(127) + b"\n")
+    for content in (encode_result_file({}), encode_result_file([[]], returns=np.zeros(3)), other.getvalue(), b"PK"):  # type: ignore[arg-type]
+        path.write_bytes(content)
+        assert store.read_record_and_returns(trial) is None
+    path.unlink()
+    os.mkfifo(path)
+    assert store.read_record_and_returns(trial) is None

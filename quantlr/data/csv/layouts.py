@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from quantlr.core.errors import did_you_mean_text
+from quantlr.core.file_reading import UnreadableContentError, library_errors_translated
 from quantlr.core.values import Array, Note
 from quantlr.data.csv.raw_table import (
     CellTable,
@@ -149,10 +150,11 @@ def detect_wide_layout(raw_table: RawTable) -> TableLayout | None:
     header = raw_table.first_lines[0]
     if not (_is_date_heading(header[0]) or not header[0].strip()) or len(header) < 2:
         return None
-    duplicates = [name for name, count in Counter(header[1:]).items() if count > 1]
+    tickers = [name.strip() for name in header[1:]]
+    duplicates = [name for name, count in Counter(tickers).items() if count > 1]
     if duplicates:
-        raise source_path_error(f"{raw_table.path} has the column {duplicates[0]} twice; keep one")
-    return TableLayout(1, 0, {name.strip(): {"close": index} for index, name in enumerate(header) if index})
+        raise source_path_error(f"{raw_table.path} has the column {duplicates[0] or 'without a name'} twice; keep one")
+    return TableLayout(1, 0, {ticker: {"close": index} for index, ticker in enumerate(tickers, start=1)})
 
 
 def _normalize_heading(heading: str) -> str:
@@ -188,6 +190,14 @@ def read_bars(content: bytes, *, path: Path, tickers: Sequence[str]) -> tuple[di
     ------
     DataError : a ticker is not in the file, or a cell can't be read; the text names its line.
     """
+    try:
+        with library_errors_translated("a table of prices"):
+            return _read_bars_and_notes(content, path, tickers)
+    except UnreadableContentError as error:
+        raise source_path_error(f"{path}: {error}; write the file again, as CSV of dates and closes") from error
+
+
+def _read_bars_and_notes(content: bytes, path: Path, tickers: Sequence[str]) -> tuple[dict[str, BarFrame], list[Note]]:
     raw_table = read_raw_table(content, path=path)
     layout = detect_table_layout(raw_table)
     table, notes = _drop_blank_rows(raw_table.read_cell_table(n_header_lines=layout.n_header_lines), layout)
@@ -210,7 +220,8 @@ def read_bars(content: bytes, *, path: Path, tickers: Sequence[str]) -> tuple[di
 
 def _drop_blank_rows(table: CellTable, layout: TableLayout) -> tuple[CellTable, list[Note]]:
     """Return the table without rows of blank cells only, which spreadsheets write, and a note on them."""
-    blank = blank_cell_mask(table.cells.iloc[:, layout.date_column_index])
+    with table.column_errors(layout.date_column_index, needed="dates"):
+        blank = blank_cell_mask(table.cells.iloc[:, layout.date_column_index])
     for _, column in table.cells.items() if blank.any() else ():
         blank = blank & blank_cell_mask(column)
     if blank.all():
@@ -241,7 +252,8 @@ def _long_table_to_bars_by_ticker(table: CellTable, layout: TableLayout, tickers
             advice = "add a column 'ticker', or give a folder with one file per ticker"
             raise source_path_error(f"{text}, and data.tickers names {len(tickers)}; {advice}")
         return {tickers[0]: _to_bar_frame(table, layout, fields, *parse_dates(table, layout.date_column_index))}
-    row_tickers = cells_to_text(table.cells.iloc[:, layout.ticker_column_index])
+    with table.column_errors(layout.ticker_column_index, needed="tickers"):
+        row_tickers = cells_to_text(table.cells.iloc[:, layout.ticker_column_index])
     tickers_in_file = row_tickers.unique().tolist()
     require_known_tickers(tickers, tickers_in_file, str(table.path))
     name_by_ticker = {ticker: str(find_matching_ticker(ticker, tickers_in_file)) for ticker in tickers}
@@ -259,6 +271,9 @@ def _wide_table_to_bars_by_ticker(table: CellTable, layout: TableLayout, tickers
     bars: dict[str, BarFrame] = {}
     for ticker in tickers:
         columns = columns_by_ticker[str(find_matching_ticker(ticker, columns_by_ticker))]
+        if not {"close", "adj_close"} & columns.keys():
+            text = f"{table.path} has no column of closes of {ticker}, it has its {', '.join(columns)}"
+            raise source_path_error(f"{text}; add its closes, or leave the ticker out")
         frame = _to_bar_frame(table, layout, columns, dates, utc_offsets)
         priced = np.flatnonzero(np.any([frame[name].notna() for name in PRICE_FIELDS], axis=0))
         bars[ticker] = frame.iloc[priced[0] : priced[-1] + 1] if len(priced) else frame.iloc[:0]

@@ -6,11 +6,11 @@ Files are CSV, gzipped or not, or Parquet.
 from __future__ import annotations
 
 import csv
-import gzip
 import re
 import zlib
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import islice
@@ -22,10 +22,11 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 from pandas.api.types import is_bool_dtype, is_datetime64_any_dtype, is_numeric_dtype, is_string_dtype
-from pyarrow import compute
+from pyarrow import compute, parquet
 from pyarrow import csv as arrow_csv
 
 from quantlr.core.errors import DataError
+from quantlr.core.file_reading import UnreadableContentError, library_errors_translated, unzip
 from quantlr.core.values import Array, BoolArray, IntArray
 
 READABLE_SUFFIXES = (".csv", ".txt", ".csv.gz", ".txt.gz", ".parquet")
@@ -34,6 +35,17 @@ MAX_HEADER_LINES = 3
 """Number of lines from which a file's layout is detected: no known header is longer."""
 MAX_QUOTED_CHARACTERS = 60
 """Characters of a line that an error quotes."""
+MAX_FILE_BYTES = 2 << 30
+MAX_UNPACKED_BYTES = 4 << 30
+MAX_UNPACKED_RATIO = 200
+"""Bytes that one byte of a gzip file may unpack to: prices need 3 to 20, a file made to fill the memory 1,000."""
+MIN_UNPACKED_LIMIT_BYTES = 1 << 20
+"""Unpacked size up to which the ratio does not matter: a short file of equal prices is packed tightly."""
+MAX_COLUMNS = 20_000
+MAX_ROWS = 100_000_000
+MAX_HEADER_LINE_CHARACTERS = MAX_COLUMNS * 100
+MAX_CELL_CHARACTERS = 100_000
+"""Characters of a cell in the lines from which the layout is detected; Python's reader of CSV allows 131,072."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +66,16 @@ class CellTable:
         """Return the error for one cell, with its file, line and column."""
         place = f"{self.path}:{self.cells.index[row]}: {self.cells.columns[column_index]}"
         return source_path_error(f"{place}: {reason}")
+
+    @contextmanager
+    def column_errors(self, column_index: int, *, needed: str) -> Iterator[None]:
+        """Turn what a library raises about the cells of a column into an error with its file and heading."""
+        try:
+            with library_errors_translated(needed):
+                yield
+        except UnreadableContentError as error:
+            place = f"{self.path}: {self.cells.columns[column_index]}"
+            raise source_path_error(f"{place}: {error}; store the column as text, dates or numbers") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +118,18 @@ def read_raw_table(content: bytes, *, path: Path) -> RawTable:
 
     Raises
     ------
-    DataError : the file is empty, or its content is not of the format that its name states.
+    DataError : the file is empty, its content is not of the format that its name states, or it has too many columns
+        or rows, or unpacks to too much.
     """
     suffix = path.suffix.casefold()
     if suffix == ".parquet":
         return _read_parquet(content, path)
     if suffix == ".gz":
+        limit = min(MAX_UNPACKED_BYTES, max(MAX_UNPACKED_RATIO * len(content), MIN_UNPACKED_LIMIT_BYTES))
         try:
-            content = gzip.decompress(content)
+            content = unzip(content, max_bytes=limit)
+        except UnreadableContentError as error:
+            raise source_path_error(f"{path}: {error}; unzip it yourself if it is what it should be") from error
         except (OSError, EOFError, zlib.error) as error:
             raise source_path_error(f"{path} can't be unzipped: {error}; fetch it again") from error
     return _read_csv(content.removeprefix(b"\xef\xbb\xbf"), path)
@@ -111,28 +137,60 @@ def read_raw_table(content: bytes, *, path: Path) -> RawTable:
 
 def _read_parquet(content: bytes, path: Path) -> RawTable:
     try:
-        table = pd.read_parquet(BytesIO(content))
-        if not isinstance(table.index, pd.RangeIndex):
-            table = table.reset_index()
-    except (OSError, ValueError) as error:
-        raise source_path_error(f"{path} can't be read as Parquet: {error}") from error
-    names = table.columns if isinstance(table.columns, pd.MultiIndex) else [(name,) for name in table.columns]
-    first_lines = tuple(tuple(map(str, level)) for level in zip(*names, strict=True))
+        with library_errors_translated("a table of prices"):
+            metadata = parquet.read_metadata(BytesIO(content))
+            _require_table_size(path, n_rows=metadata.num_rows, n_columns=metadata.num_columns)
+            table = pd.read_parquet(BytesIO(content))
+            if not isinstance(table.index, pd.RangeIndex):
+                table = table.reset_index()
+            names = table.columns if isinstance(table.columns, pd.MultiIndex) else [(name,) for name in table.columns]
+            first_lines = tuple(tuple(map(str, level)) for level in zip(*names, strict=True))
+    except UnreadableContentError as error:
+        raise source_path_error(f"{path} can't be read as Parquet: {error}; write it again, or as CSV") from error
+    if not first_lines:
+        raise source_path_error(f"{path} has no columns; needed dates and prices")
     return RawTable(path, first_lines, lambda _: table.set_axis(np.arange(1, len(table) + 1)))
 
 
+def _require_table_size(path: Path, *, n_rows: int, n_columns: int) -> None:
+    """Raise an error if a table has more rows, columns or cells than are read."""
+    for n_found, limit, name in ((n_columns, MAX_COLUMNS, "columns"), (n_rows, MAX_ROWS, "rows")):
+        if n_found > limit:
+            text = f"needed at most {limit:,} {name}, found {n_found:,}; split the file, one for each ticker"
+            raise source_path_error(f"{path}: {text}")
+    n_bytes = 8 * n_rows * n_columns
+    if n_bytes > MAX_UNPACKED_BYTES:
+        text = f"needed a table of at most {MAX_UNPACKED_BYTES:,} bytes, found {n_rows:,} rows of {n_columns:,} columns"
+        raise source_path_error(f"{path}: {text}, {n_bytes:,} bytes; split the file, one for each ticker")
+
+
 def _read_csv(content: bytes, path: Path) -> RawTable:
-    if b"\n" not in content:
-        content = content.replace(b"\r", b"\n")  # line ends of the classic Mac OS
-    lines = (line.rstrip(b"\r\n") for line in BytesIO(content))
-    header_lines = list(islice(filter(None, lines), MAX_HEADER_LINES))
-    first_lines = tuple(tuple(next(csv.reader([_decode_utf8(line, path)]))) for line in header_lines)
-    if not first_lines:
+    if content.count(b"\r") > content.count(b"\r\n"):  # line ends of the classic Mac OS
+        content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    lines = ((number, line.rstrip(b"\r\n")) for number, line in enumerate(BytesIO(content), start=1))
+    header_lines = list(islice((numbered for numbered in lines if numbered[1]), MAX_HEADER_LINES))
+    if not header_lines:
         raise source_path_error(f"{path} is empty; needed a header line and prices")
+    # A comma within quotes counts too, which no header has thousands of.
+    _require_table_size(path, n_rows=0, n_columns=header_lines[0][1].count(b",") + 1)
+    first_lines = tuple(_split_header_line(line, path, number) for number, line in header_lines)
     n_columns = len(first_lines[0])
     return RawTable(
         path, first_lines, lambda n_lines: _parse_csv_cells(content, path, n_columns=n_columns, n_skipped=n_lines)
     )
+
+
+def _split_header_line(line: bytes, path: Path, line_number: int) -> tuple[str, ...]:
+    """Return the cells of one of the lines that the layout is detected from."""
+    place = f"{path}:{line_number}"
+    if len(line) > MAX_HEADER_LINE_CHARACTERS or max(map(len, line.split(b","))) > MAX_CELL_CHARACTERS:
+        needed = f"needed cells of at most {MAX_CELL_CHARACTERS:,} characters"
+        raise source_path_error(f"{place}: {needed}, found a line of {len(line):,}; leave out the column of long text")
+    try:
+        with library_errors_translated("a line of cells separated by commas"):
+            return tuple(next(csv.reader([_decode_utf8(line, path)])))
+    except UnreadableContentError as error:
+        raise source_path_error(f"{place}: {error}; correct the line") from error
 
 
 def _decode_utf8(content: bytes, path: Path) -> str:
@@ -214,6 +272,11 @@ def parse_numbers(table: CellTable, column_index: int, *, prefix: str = "") -> A
     ------
     DataError : naming the line of the first cell that is not a number.
     """
+    with table.column_errors(column_index, needed="numbers"):
+        return _cells_to_floats(table, column_index, prefix)
+
+
+def _cells_to_floats(table: CellTable, column_index: int, prefix: str) -> Array:
     cells = table.cells.iloc[:, column_index]
     if is_numeric_dtype(cells.dtype) and not is_bool_dtype(cells.dtype):
         return cells.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -255,6 +318,11 @@ def parse_dates(table: CellTable, column_index: int) -> tuple[DateArray, Array]:
     DataError : naming the line of the first cell that is not a date, that is not in the format of the first one, or
         whose day and month can't be distinguished.
     """
+    with table.column_errors(column_index, needed="dates"):
+        return _cells_to_dates_and_offsets(table, column_index)
+
+
+def _cells_to_dates_and_offsets(table: CellTable, column_index: int) -> tuple[DateArray, Array]:
     cells = table.cells.iloc[:, column_index]
     if is_datetime64_any_dtype(cells.dtype):
         days = pd.DatetimeIndex(cells).tz_localize(None).normalize()

@@ -11,6 +11,7 @@ from quantlr.backtest.forecast_analysis import (
     accuracy_by_group,
     mean_returns_by_probability_group,
 )
+from quantlr.core.frequency import bar_unit
 from quantlr.core.values import Array
 from quantlr.report.context import PageContext
 from quantlr.report.pages.layout import Table, fields_table, panel
@@ -52,7 +53,7 @@ def return_by_probability_table(context: PageContext) -> Table:
         return {"message": f"{reason}: there are no groups to compare."}
     difference = percent_text(groups.top_minus_bottom, decimals=2)
     half_width = percent_text(Z95 * groups.top_minus_bottom_standard_error, decimals=2)
-    horizon = count_text(forecasts.horizon, "session")
+    horizon = count_text(forecasts.horizon, bar_unit(context.sessions_per_year))
     return fields_table(groups, subtitle=f"highest minus lowest group: {difference} ± {half_width} over {horizon}")
 
 

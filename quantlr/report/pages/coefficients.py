@@ -142,7 +142,8 @@ def coefficient_table(context: PageContext) -> Table:
     half_width = Z95 * paths.standardized_standard_errors[:, 1 + drawn]
     last_term = {1: "", 2: r"+\theta_2x_2"}.get(n_features, rf"+\cdots+\theta_{{{n_features}}}x_{{{n_features}}}")
     formula = rf"$z=\theta\cdot x=\theta_0+\theta_1x_1{last_term}$"
-    table = {"subtitle": f"{formula};  {_drawn_coefficients_text(summary, paths, len(drawn))}"}
+    text = _drawn_coefficients_text(summary, paths, len(drawn))
+    table: dict[str, Any] = {"subtitle": f"{formula};  {text}", "has_formula": True}
     if not summary.has_fit:
         return table | {"message": NO_MINIMUM_MESSAGE}
     edges = np.abs([coefficients - half_width, coefficients + half_width])

@@ -23,10 +23,10 @@ from quantlr.report.pages.layout import (
     use_matplotlib_defaults,
 )
 from quantlr.report.pairs import (
-    HEADLINE_COLUMNS,
     MetricTest,
     RunPair,
-    headline_cell_texts,
+    compared_metrics,
+    metric_cell_texts,
     signed_number_text,
 )
 from quantlr.report.style import (
@@ -57,7 +57,10 @@ RUN_LETTERS = "ABCDEFGHIJKL"
 MAX_FOREST_PAIRS = 10
 """Pairs that are drawn as rows with intervals; more are a matrix."""
 MAX_RUN_NAME_CHARS, MAX_SETTING_LINE_CHARS, MAX_SETTING_VALUE_CHARS = 21, 96, 28
-COLUMN_RIGHT_EDGES = (0.42, 0.53, 0.605, 0.725, 0.805, 0.91, 1.0)
+METRIC_COLUMNS_LEFT = 0.3
+"""Where the columns of metrics begin, as a fraction of the table's width."""
+COLUMN_GAP_CHARS, MAX_COLUMNS_CHARS = 4, 82
+"""Characters between the columns of metrics, and those of all columns for which there is room at the usual size."""
 MAX_SETTING_LINES_ABOVE_CHART, MIN_CHART_HEIGHT = 7, 0.24
 """Lines of settings that leave room for a chart below them, and the room that it needs with its title."""
 LINE_HEIGHT = 0.0215
@@ -124,14 +127,24 @@ def _draw_run_lines(ax: Axes, dates: pd.DatetimeIndex, values: Array, linewidth:
 
 
 def metrics_by_run_table(comparison: Comparison) -> Table:
-    """Return `rows` of letter, name and metrics, one for each run and one for the baseline, and their `columns`."""
+    """Return `rows` of letter, name and metrics, one for each run and one for the baseline, and their `columns`.
+
+    The columns are right-aligned at `column_right_edges`, in proportion to the length of their longest text; `scale` is
+    below 1 where there are too many for the usual size of text.
+    """
+    metrics = compared_metrics()
     rows = [
-        (letter, shorten_middle(name, MAX_RUN_NAME_CHARS), *headline_cell_texts(metrics))
-        for letter, name, metrics in zip(RUN_LETTERS, comparison.run_names, comparison.metrics_by_run, strict=False)
+        (letter, shorten_middle(name, MAX_RUN_NAME_CHARS), *metric_cell_texts(values, metrics))
+        for letter, name, values in zip(RUN_LETTERS, comparison.run_names, comparison.metrics_by_run, strict=False)
     ]
     if any(value is not None for value in comparison.baseline_metrics.values()):
-        rows.append(("", "baseline", *headline_cell_texts(comparison.baseline_metrics)))
-    return {"columns": HEADLINE_COLUMNS, "rows": rows}
+        rows.append(("", "baseline", *metric_cell_texts(comparison.baseline_metrics, metrics)))
+    columns = [metric.column_heading for metric in metrics]
+    cells_by_column = zip(columns, *(cells for _, _, *cells in rows), strict=True)
+    widths = np.cumsum([COLUMN_GAP_CHARS + max(map(len, cells)) for cells in cells_by_column])
+    edges = METRIC_COLUMNS_LEFT + (1.0 - METRIC_COLUMNS_LEFT) * widths / widths[-1]
+    scale = min(1.0, MAX_COLUMNS_CHARS / float(widths[-1]))
+    return {"columns": columns, "rows": rows, "column_right_edges": edges, "scale": scale}
 
 
 @panel("Metrics over the common sessions and forecasts (annual)", metrics_by_run_table, 8.0)
@@ -141,16 +154,16 @@ def metrics_by_run_panel(ax: Axes, table: Table) -> None:
     ax.set_axis_off()
     ax.set(xlim=(0, 1), ylim=(len(rows) + 1, 0))
     style: dict[str, Any] = {"va": "center", "fontsize": SMALL_SIZE + 0.3, "color": BLACK}
-    for edge, text in zip(COLUMN_RIGHT_EDGES, table["columns"], strict=True):
-        ax.text(edge, 0.5, text, ha="right", va="center", fontsize=SMALL_SIZE, color=GREY)
+    for edge, text in zip(table["column_right_edges"], table["columns"], strict=True):
+        ax.text(edge, 0.5, text, ha="right", va="center", fontsize=SMALL_SIZE * table["scale"], color=GREY)
     ax.axhline(0.97, color=GREY, linewidth=0.8)
     for index, (letter, name, *cells) in enumerate(rows):
         middle = index + 1.5
         ax.plot([0.0, 0.035], [middle] * 2, linewidth=1.8, **(run_line_style(index) if letter else {"color": GREY}))
         ax.text(0.05, middle, letter, fontweight="bold", **style)
         ax.text(0.08, middle, name, parse_math=False, **style)
-        for edge, cell in zip(COLUMN_RIGHT_EDGES, cells, strict=True):
-            ax.text(edge, middle, cell, ha="right", **style)
+        for edge, cell in zip(table["column_right_edges"], cells, strict=True):
+            ax.text(edge, middle, cell, ha="right", **(style | {"fontsize": (SMALL_SIZE + 0.3) * table["scale"]}))
 
 
 def differing_settings_table(comparison: Comparison) -> dict[str, list[str]]:

@@ -14,7 +14,7 @@ from quantlr.backtest.forecast_analysis import (
     roc_band,
     roc_curve,
 )
-from quantlr.backtest.metrics import EvaluatedForecasts
+from quantlr.backtest.metric_types import EvaluatedForecasts
 from quantlr.backtest.rolling import rolling_accuracy
 from quantlr.report.context import PageContext
 from quantlr.report.curves import draw_rolling_accuracy
@@ -203,7 +203,11 @@ def probability_by_outcome_panel(ax: Axes, table: Table) -> None:
 
 def rolling_accuracy_table(context: PageContext) -> Table:
     """Return the accuracy over a trailing window with its band under no skill (see `RollingAccuracy`)."""
-    rolling = rolling_accuracy(context.evaluated_forecasts, context.run_data.forecasts.sessions)
+    rolling = rolling_accuracy(
+        context.evaluated_forecasts,
+        context.run_data.forecasts.sessions,
+        sessions_per_year=context.sessions_per_year,
+    )
     table = fields_table(rolling)
     if len(rolling.dates) < 2:
         table["message"] = f"There are no more sessions than the window's {rolling.window}: too few for a curve."

@@ -128,7 +128,7 @@ def held_fractions_panel(ax: Axes, table: Table) -> None:
 
 def exposure_table(context: PageContext) -> dict[str, Any]:
     """Return gross and net exposure as fractions of equity, averaged over a trailing window (see `RollingExposure`)."""
-    result, per_year = context.run_data.result, context.config.report.sessions_per_year
+    result, per_year = context.run_data.result, context.sessions_per_year
     rolling = rolling_exposure(result, sessions_per_year=per_year)
     average = f", {rolling.window}-session mean" if rolling.window > 1 else ""
     table = fields_table(rolling, average=average, date_range=result.fill_dates[[0, -1]])

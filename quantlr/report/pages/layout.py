@@ -32,8 +32,9 @@ NON_STYLE_RCPARAMS = ("backend", "backend_fallback", "date.epoch", "interactive"
 Table = Mapping[str, Any]
 """Numbers and texts of a panel by name: arrays, dates, scalars and strings.
 
-Some names have a meaning for every panel: `subtitle` is written below the title, `message` replaces the chart, and the
-horizontal axis shows the `dates`, from the first to the last, or those of `date_range`.
+Some names have a meaning for every panel: `subtitle` is written below the title, with its formulas if `has_formula` is
+true, `message` replaces the chart, and the horizontal axis shows the `dates`, from the first to the last, or those of
+`date_range`.
 """
 Rectangle = tuple[float, float, float, float]
 """Left, bottom, width and height of axes, as fractions of the page."""
@@ -159,7 +160,8 @@ def draw_panels(figure: Figure, panels: Iterable[PlacedPanel], context: Any) -> 
         if placed.panel.title:
             set_panel_title(ax, placed.panel.title.format_map(table), padding_points=padding)
         if table.get("subtitle"):
-            add_subtitle(ax, table["subtitle"], padding_points=padding - 3.0)
+            has_formula = table.get("has_formula", False)
+            add_subtitle(ax, table["subtitle"], padding_points=padding - 3.0, has_formula=has_formula)
         if "message" in table:
             draw_message(ax, table["message"])
             continue
@@ -224,7 +226,9 @@ def use_matplotlib_defaults() -> Iterator[None]:
 
     default, current = matplotlib.rcParamsDefault, matplotlib.rcParams
     style_keys = default.keys() - NON_STYLE_RCPARAMS
-    with matplotlib.rc_context({key: default[key] for key in style_keys if current[key] != default[key]}):
+    style = {key: default[key] for key in style_keys if current[key] != default[key]}
+    # A ticker like BAC$L is text; a text with a formula says so.
+    with matplotlib.rc_context({**style, "text.parse_math": False}):
         yield
 
 

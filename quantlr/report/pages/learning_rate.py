@@ -26,6 +26,7 @@ from quantlr.report.style import (
     add_legend_above,
     number_text,
     number_tick_label,
+    power_of_ten_tick_label,
 )
 
 ROUNDING_EXCESS_LOSS = 1e-15
@@ -69,7 +70,8 @@ def excess_loss_by_refit_table(context: PageContext) -> Table:
     mean = r"\sum w\," if has_row_weights(model) else r"\frac{1}{n}\sum"
     penalty, gradient = (r"+\frac{l_2}{2}\Vert\theta\Vert^2", r"+l_2\theta") if model.l2 > 0 else ("", "")
     loss = rf"J={mean}[\log(1+e^z)-yz]{penalty}"
-    table: dict[str, Any] = {"subtitle": rf"${loss},\quad \nabla J={mean}(g(z)-y)\,x{gradient}$"}
+    formulas = rf"${loss},\quad \nabla J={mean}(g(z)-y)\,x{gradient}$"
+    table: dict[str, Any] = {"subtitle": formulas, "has_formula": True}
     if not len(curves.refit_index):
         return table | {"message": NO_MINIMUM_MESSAGE}
     dates = context.run_data.forecasts.sessions[diagnostics.first_session[curves.refit_index]]
@@ -87,7 +89,7 @@ def training_loss_panel(ax: Axes, table: Table) -> None:
     _format_excess_loss_axis(ax, excess_loss)
     ax.set_xlim(-0.15, max(excess_loss.shape[1] - 1, 1) * 1.02)
     ax.locator_params(axis="x", nbins=6, integer=True)
-    ax.set_xlabel(table["iteration_label"], **LABEL_STYLE)
+    ax.set_xlabel(table["iteration_label"], parse_math=True, **LABEL_STYLE)
     add_legend_above(ax, n_columns=5, font_size=8.2)
 
 
@@ -131,11 +133,13 @@ def learning_rate_study_table(context: PageContext) -> Table:
     rule = r"$\theta\leftarrow\theta-\alpha\,\nabla J$ from $\theta=0$: newest refit, standardised features"
     if study is None:
         message = NO_MINIMUM_MESSAGE if context.logistic_regression else no_descent_text(context)
-        return {"message": message, "subtitle": rule}
+        return {"message": message, "subtitle": rule, "has_formula": True}
     names = ("small", "1/L =", "near 2/L", "above")
     labels = [f"{name} {number_text(rate)}" for name, rate in zip(names, study.learning_rates, strict=True)]
     losses = {"excess_loss": study.excess_loss, "grid_excess_loss": study.grid_excess_loss_after_iterations}
-    return fields_table(study, labels=labels, max_stable_rate=study.max_stable_learning_rate, subtitle=rule, **losses)
+    return fields_table(
+        study, labels=labels, max_stable_rate=study.max_stable_learning_rate, subtitle=rule, has_formula=True, **losses
+    )
 
 
 def learning_rate_grid_table(context: PageContext) -> Table:
@@ -198,7 +202,7 @@ def loss_against_learning_rate_panel(ax: Axes, table: Table) -> None:
     ax.set_xticks([tick for tick in ticks if left <= tick <= right])
     ax.xaxis.minorticks_off()
     ax.xaxis.set_major_formatter(number_tick_label)
-    ax.set_xlabel(r"learning rate $\alpha$, log scale (▲: the four at the left)", **LABEL_STYLE)
+    ax.set_xlabel(r"learning rate $\alpha$, log scale (▲: the four at the left)", parse_math=True, **LABEL_STYLE)
     add_legend_above(ax, n_columns=3, font_size=8.2)
 
 
@@ -223,4 +227,5 @@ def _format_excess_loss_axis(ax: Axes, excess_loss: Array, *, label_side: Litera
     ax.text(0.01 if label_side == "left" else 0.99, ROUNDING_EXCESS_LOSS, "rounding error", ha=label_side, va="top",
             transform=ax.get_yaxis_transform(), fontsize=SMALL_SIZE - 1, color=GREY)  # fmt: skip
     ax.set_yticks([10.0**power for power in range(-16, top + 1, 4)])
+    ax.yaxis.set_major_formatter(power_of_ten_tick_label)
     ax.yaxis.minorticks_off()

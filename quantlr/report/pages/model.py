@@ -75,6 +75,7 @@ def sigmoid_table(context: PageContext) -> Table:
         bin_log_odds=bin_log_odds,
         histogram_edges=edges,
         histogram_counts=counts,
+        has_formula=True,
         subtitle=f"{formula};  99% of forecasts: {range_text}, {shape}",
         log_odds_label=_log_odds_label(context),
     )

@@ -59,7 +59,7 @@ def cumulative_cost_table(context: PageContext) -> Table:
     `gross_excess` is (sessions,); `costs` maps each part that is not 0 to (sessions,).
     """
     result, config = context.run_data.result, context.config
-    costs = costs_by_kind(result, config.execution, sessions_per_year=config.report.sessions_per_year)
+    costs = costs_by_kind(result, config.execution, sessions_per_year=context.sessions_per_year)
     table: dict[str, Any] = {
         "dates": result.sessions,
         "gross_excess": np.cumsum(result.gross_return - result.session_cash_rate),
@@ -93,7 +93,7 @@ def sharpe_by_cost_table(context: PageContext) -> Table:
     `break_even_cost_bps` the gross excess return is 0, borrow costs left aside.
     """
     result, config, metrics = context.run_data.result, context.config, context.metrics["backtest"]
-    execution, per_year = config.execution, config.report.sessions_per_year
+    execution, per_year = config.execution, context.sessions_per_year
     run_cost = average_trade_cost_bps(result, execution, sessions_per_year=per_year)
     break_even = metrics["break_even_cost_bps"]
     if run_cost is None or break_even is None:
@@ -149,7 +149,7 @@ def growth_by_fill_table(context: PageContext) -> Table:
     `is_run_fill` marks the configured fill, `is_tradable` those at which one can trade.
     """
     config, metrics, data = context.config, context.metrics["backtest"]["fills"], context.run_data
-    per_year = config.report.sessions_per_year
+    per_year = context.sessions_per_year
     results = backtest_by_fill(data.positions, data.prices, config.execution, sessions_per_year=per_year)
     curves = []
     for fill, result in results.items():
@@ -207,11 +207,11 @@ def trade_returns_panel(ax: Axes, table: Table) -> None:
 
 def trades_by_side_table(context: PageContext) -> Table:
     """Return the rows of a table of long and short trades; a dash for a side without trades."""
-    per_year = context.config.report.sessions_per_year
+    per_year = context.sessions_per_year
     trades = trade_summary_by_side(context.trades).reindex(["long", "short"])
     annual_return = annual_excess_return_by_side(context.run_data.result, sessions_per_year=per_year)
     return {"rows": [
-        TableRow("TRADES", ("long", "short")),
+        TableRow("Trades", ("long", "short"), is_heading=True),
         make_table_row("Number of trades", trades["trades"], number_text, decimals=0),
         make_table_row("Win rate, after costs", trades["won"], percent_text),
         make_table_row("Mean return, after costs", trades["mean"], percent_text, decimals=2),
@@ -249,7 +249,7 @@ def positions_title_and_text(context: PageContext) -> tuple[str, str]:
     n_sessions = len(context.run_data.result.equity)
     if break_even is None:
         return "No trades", f"No position was taken in {count_text(n_sessions, 'session')}: returns and costs are 0."
-    years, trades = n_sessions / context.config.report.sessions_per_year, context.trades
+    years, trades = n_sessions / context.sessions_per_year, context.trades
     turnover, annual_cost = strategy["turnover_per_year"], strategy["cost_total"] / years
     annual_gross = break_even * BASIS_POINT * turnover
     trades_per_year = strategy["trades"] / years

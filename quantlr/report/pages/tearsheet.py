@@ -119,7 +119,7 @@ def _shade_drawdown_spans(ax: Axes, table: Table) -> list[tuple[float, float]]:
 
 def rolling_sharpe_table(context: PageContext) -> Table:
     """Return the Sharpe ratio over a trailing window with its band under no skill (see `RollingSharpe`)."""
-    result, per_year = context.run_data.result, context.config.report.sessions_per_year
+    result, per_year = context.run_data.result, context.sessions_per_year
     rolling, name = rolling_sharpe(result, sessions_per_year=per_year), benchmark_label(context.metrics)
     return fields_table(rolling, date_range=result.fill_dates[[0, -1]], benchmark_name=name)
 
@@ -148,7 +148,7 @@ def headline_rows_table(context: PageContext) -> Table:
     """Return the headline tables as rows of one table, separated by empty rows."""
     rows: list[TableRow] = []
     for table in headline_tables(context.metrics):
-        rows += [TableRow(""), TableRow(table.title.upper(), table.columns)]
+        rows += [TableRow(""), TableRow(table.title, table.columns, is_heading=True)]
         rows += [TableRow(label, cells) for label, cells in table.rows]
     return {"rows": rows[1:]}
 

@@ -15,7 +15,8 @@ from quantlr.backtest.attribution import (
     ticker_attribution,
     ticker_backtest,
 )
-from quantlr.backtest.metrics import BacktestView, EvaluatedForecasts, annual_turnover, profit_factor, win_rate
+from quantlr.backtest.metric_types import BacktestView, EvaluatedForecasts
+from quantlr.backtest.metrics import find_metric, metrics_shown_in
 from quantlr.backtest.rolling import rolling_accuracy
 from quantlr.model.diagnostics import standardize_weights
 from quantlr.report.context import PageContext
@@ -35,11 +36,11 @@ from quantlr.report.style import (
     draw_text_table,
     format_category_rows,
     growth_text,
-    number_text,
     number_tick_label,
     percent_text,
     style_axes,
 )
+from quantlr.report.summary import metric_label, metric_text
 
 NO_OUTCOME_MESSAGE = "No outcome is known yet."
 
@@ -73,13 +74,13 @@ class TickerContext:
         data = self.run_context.run_data
         sessions = active_session_slice(data.result, data.forecasts, self.ticker_index)
         result = ticker_backtest(data.result, self.ticker_index, sessions)
-        return BacktestView.from_result(result, sessions_per_year=self.run_context.config.report.sessions_per_year)
+        return BacktestView(result, self.run_context.sessions_per_year)
 
     @cached_property
     def attribution(self) -> TickerAttribution:
         """Its numbers, each an array of one."""
         data, index = self.run_context.run_data, np.array([self.ticker_index], dtype=np.int64)
-        per_year = self.run_context.config.report.sessions_per_year
+        per_year = self.run_context.sessions_per_year
         return ticker_attribution(
             data.result, data.forecasts, self.evaluated_forecasts, sessions_per_year=per_year, ticker_indices=index
         )
@@ -118,7 +119,11 @@ def ticker_accuracy_table(context: TickerContext) -> Table:
     """Return the accuracy over a trailing window of forecasts (see `RollingAccuracy`)."""
     if not len(context.evaluated_forecasts.up):
         return {"window": 0, "message": NO_OUTCOME_MESSAGE}
-    rolling = rolling_accuracy(context.evaluated_forecasts, context.run_context.run_data.forecasts.sessions)
+    rolling = rolling_accuracy(
+        context.evaluated_forecasts,
+        context.run_context.run_data.forecasts.sessions,
+        sessions_per_year=context.run_context.sessions_per_year,
+    )
     table = fields_table(rolling, date_range=context.backtest.result.fill_dates[[0, -1]])
     return table if len(rolling.dates) > 1 else table | {"message": "Too few forecasts for a rolling accuracy."}
 
@@ -169,25 +174,25 @@ def ticker_number_table(context: TickerContext) -> Table:
     Contribution and costs are per year of the whole run, all else over the ticker's own part.
     """
     stats, view, data = context.attribution, context.backtest, context.run_context.run_data
-    per_year = context.run_context.config.report.sessions_per_year
+    per_year = context.run_context.sessions_per_year
     annual_cost = float(view.result.cost.sum()) / len(data.result.cost) * per_year
     excess_accuracy = float(stats.accuracy[0] - stats.baseline_accuracy[0])
+    accuracy, sharpe = find_metric("accuracy"), find_metric("sharpe")
+    other_metrics = metrics_shown_in("ticker")
     rows = (
         ("Sessions", f"{len(view.result.equity):,}", ""),
-        ("Accuracy", percent_text(stats.accuracy[0]), ""),
+        (metric_label(accuracy), metric_text(accuracy, stats.accuracy[0]), ""),
         ("Less majority-class baseline", percent_text(excess_accuracy),
          f"± {percent_text(stats.accuracy_band_half_width[0])}"),
-        ("Sharpe ratio", number_text(stats.sharpe[0]), f"± {number_text(stats.sharpe_band_half_width[0])}"),
+        (metric_label(sharpe), metric_text(sharpe, stats.sharpe[0]),
+         f"± {metric_text(sharpe, stats.sharpe_band_half_width[0])}"),
         ("Contribution (annual, % of equity)", percent_text(stats.annual_contribution[0], decimals=2), ""),
         ("Costs (annual, % of equity)", percent_text(annual_cost, decimals=2), ""),
         ("Mean |weight|", percent_text(stats.mean_absolute_weight[0]), ""),
         ("Mean weight, long − short", percent_text(stats.mean_weight[0]), ""),
-        ("Turnover (annual, x equity)", number_text(annual_turnover(view)), ""),
-        ("Trades", f"{len(view.trades):,}", ""),
-        ("Win rate, after costs", percent_text(win_rate(view)), ""),
-        ("Profit factor", number_text(profit_factor(view)), ""),
+        *((metric_label(metric), metric_text(metric, metric.compute(view)), "") for metric in other_metrics),
     )  # fmt: skip
-    header = TableRow("TICKER", ("", "no skill, 95%"))
+    header = TableRow("Ticker", ("", "no skill, 95%"), is_heading=True)
     return {"rows": [header, *(TableRow(label, (value, band)) for label, value, band in rows)]}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from quantlr.backtest.attribution import cumulative_contribution
+from quantlr.backtest.metrics import find_metric
 from quantlr.report.context import PageContext
 from quantlr.report.curves import NO_SKILL_LABEL
 from quantlr.report.pages.layout import Page, Panel, PlacedPanel, Table, grid_rectangles, panel
@@ -34,6 +35,7 @@ from quantlr.report.style import (
     percent_tick_label,
     set_percent_ticks,
 )
+from quantlr.report.summary import metric_label
 from quantlr.stats.hac import Z95
 from quantlr.stats.multiple_testing import expected_order_statistics
 
@@ -42,9 +44,9 @@ MAX_TICKER_ROWS = 60
 N_EXTREME_TICKERS = 3
 MEASURE_TITLES = {
     "contribution": "Contribution (annual, % of equity)",
-    "accuracy": "Accuracy",
+    "accuracy": metric_label(find_metric("accuracy")),
     "mean_weight": "Mean |weight|",
-    "sharpe": "Sharpe ratio",
+    "sharpe": metric_label(find_metric("sharpe")),
 }
 """Measures by ticker; all but the Sharpe ratio are fractions, written in percent."""
 
