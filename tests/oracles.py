@@ -109,6 +109,7 @@ def trade_session_by_session(
             cost += max(-target, 0.0) * execution.borrow_bps_per_year / 1e4 / sessions_per_year
             if trades_now:
                 last_price[i] = price[t, i]
+        assert isinstance(execution.cash_rate, float)
         gross = (1.0 - sum(weight)) * execution.cash_rate / sessions_per_year
         returns = []
         for i in range(n_tickers):
@@ -132,7 +133,7 @@ def trade_session_by_session(
 
 
 def buy_and_hold(
-    positions: Positions, prices: Prices, execution: ExecutionSpec
+    positions: Positions, prices: Prices, execution: ExecutionSpec, *, equal_every_session: bool = False
 ) -> tuple[list[list[float]], list[float]]:
     """Return weights and turnover of buying all tickers with a forecast at equal weights, from numbers of shares.
 
@@ -164,7 +165,7 @@ def buy_and_hold(
         value = [s * w for s, w in zip(shares, last_price, strict=True)]
         capital = cash + sum(value)
         traded = 0.0
-        if included != members:
+        if included != members or equal_every_session:
             kept = [value[i] if included[i] and not has_price[i] else 0.0 for i in range(n_tickers)]
             buying = [i for i in range(n_tickers) if included[i] and has_price[i]]
             for i in range(n_tickers):

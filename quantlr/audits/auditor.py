@@ -50,7 +50,6 @@ from quantlr.core.timing import iso_date
 from quantlr.core.values import Dataset, Prices
 from quantlr.data.dataset import build_dataset
 from quantlr.data.features import Feature
-from quantlr.data.prices import load_prices
 from quantlr.data.scenarios import (
     AUDIT_SCENARIOS,
     EXTRA_HOLIDAYS,
@@ -60,7 +59,7 @@ from quantlr.data.scenarios import (
     apply_scenario,
 )
 from quantlr.model.walk_forward import make_model_splits
-from quantlr.pipeline.stages import DEFAULT_STAGES, PipelineStages, forecast_and_decide
+from quantlr.pipeline.stages import DEFAULT_STAGES, PipelineStages, forecast_and_decide, load_run_prices
 
 MODEL_SCENARIOS = tuple(name for name in AUDIT_SCENARIOS if name not in (LATER_DIVIDEND, EXTRA_HOLIDAYS))
 """Scenarios that can change more than what is computed from prices and dates."""
@@ -120,7 +119,7 @@ def audit_config(
 ) -> Audit:
     """Return the audit of a loaded config; an error of a layer is raised with the place of its key."""
     with config.add_location_to_errors():
-        prices = load_prices(config.run.data, offline=offline, progress=progress)
+        prices = load_run_prices(config.run, offline=offline, progress=progress)
         return audit_prices(config.run, prices, stages, n_cutoffs=n_cutoffs, workers=workers, progress=progress)
 
 

@@ -192,8 +192,9 @@ class TradingChecker:
         """Return the backtest of target weights; None where there are no returns yet."""
         positions, config = replace(self.decisions.positions, weight=weights), self.config
         try:
-            per_year = config.report.sessions_in_year(prices)
-            return self.stages.execute(positions, prices, config.execution, sessions_per_year=per_year)
+            report, execution = config.report, config.execution
+            per_year, benchmark = report.sessions_in_year(prices), report.benchmark
+            return self.stages.execute(positions, prices, execution, sessions_per_year=per_year, benchmark=benchmark)
         except DataError:
             return None
 
@@ -217,10 +218,27 @@ class TradingChecker:
     def _check_booked_fields(
         self, altered: BacktestResult | None, field_names: Sequence[str], last_session: int, cutoff: Cutoff
     ) -> None:
-        """Compare what is booked for sessions up to one; a backtest that ends earlier has changed."""
-        original, sessions = self.original_backtest, self.prices.sessions
-        if original is None or altered is None:
+        """Compare what is booked for sessions up to one, of strategy and benchmark; an earlier end is a change."""
+        if self.original_backtest is None or altered is None:
             return
+        for subject, original, became in (
+            ("", self.original_backtest, altered),
+            ("benchmark ", self.original_backtest.benchmark, altered.benchmark),
+        ):
+            if original is not None and became is not None:
+                self._compare_backtests(original, became, field_names, last_session, cutoff, subject)
+
+    def _compare_backtests(
+        self,
+        original: BacktestResult,
+        altered: BacktestResult,
+        field_names: Sequence[str],
+        last_session: int,
+        cutoff: Cutoff,
+        subject: str,
+    ) -> None:
+        """Compare fields of two backtests for sessions up to one; `subject` begins the name of a leak."""
+        sessions = self.prices.sessions
         n_rows = int((original.sessions <= sessions[min(last_session, len(sessions) - 1)]).sum())
         for name in field_names:
             was, became = (getattr(result, name)[:n_rows] for result in (original, altered))
@@ -232,4 +250,4 @@ class TradingChecker:
 
             padded = np.full(was.size, np.nan)
             padded[: became.size] = became.ravel()[: was.size]
-            cutoff.check_unchanged("execute", name, was.ravel(), padded, ticker_date)
+            cutoff.check_unchanged("execute", f"{subject}{name}", was.ravel(), padded, ticker_date)

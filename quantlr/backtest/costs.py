@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, StrictFloat
 
+from quantlr.backtest.cash_rate import CashRate
 from quantlr.core.components import ChoiceDescriptions, ConfigSection, Unit
 from quantlr.core.errors import DataError
 from quantlr.core.frequency import CountedSessions, interest_between_fills
@@ -73,7 +74,6 @@ CostRateBps = Annotated[StrictFloat, Unit("basis points of what is traded, per s
 FeeAmount = Annotated[StrictFloat, Unit("the quote's currency"), Field(ge=0, le=1e6)]
 CapitalAmount = Annotated[StrictFloat, Unit("the quote's currency"), Field(gt=0, le=1e15)]
 AnnualRateBps = Annotated[StrictFloat, Unit("basis points per year"), Field(ge=0, le=1_000)]
-CashRate = Annotated[StrictFloat, Unit("fraction per year (0.03 is 3 percent)"), Field(ge=-0.5, le=1)]
 Fill = Literal["next_close", "next_open", "close"]
 FILL_DESCRIPTIONS = {
     "next_close": "the next session's close",
@@ -101,7 +101,12 @@ class ExecutionSpec(ConfigSection):
         description="How the bid-ask spread is estimated, half of which is paid per side in addition; null pays none.",
     )
     borrow_bps_per_year: AnnualRateBps = Field(50.0, description="Cost of borrowing, on short positions.")
-    cash_rate: CashRate = Field(0.0, description="Interest on cash.")
+    cash_rate: CashRate = Field(
+        0.0,
+        description="Interest on cash: a number, or a CSV of dates and rates, of which each session earns the newest "
+        "dated before it.",
+        examples=[0.03, "rates.csv"],
+    )
 
     @property
     def cost_rate(self) -> float:

@@ -29,27 +29,39 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from quantlr.backtest.benchmark import Benchmark, BenchmarkTicker
+from quantlr.backtest.cash_rate import annual_cash_rates
 from quantlr.backtest.costs import ExecutionSpec, TradingCosts, borrow_cost, make_trading_costs
 from quantlr.core.errors import DataError
 from quantlr.core.frequency import interest_between_fills
 from quantlr.core.timing import iso_date
-from quantlr.core.values import Array, BacktestResult, BoolArray, IntArray, Note, Positions, Prices
+from quantlr.core.values import PRICE_ARRAYS, Array, BacktestResult, BoolArray, IntArray, Note, Positions, Prices
 
 
 def backtest_with_benchmark(
-    positions: Positions, prices: Prices, execution: ExecutionSpec, *, sessions_per_year: int
+    positions: Positions,
+    prices: Prices,
+    execution: ExecutionSpec,
+    *,
+    sessions_per_year: int,
+    benchmark: Benchmark = "buy_and_hold",
 ) -> BacktestResult:
-    """Return the backtest of positions, with that of buying and holding the same tickers as its benchmark.
+    """Return the backtest of positions, with that of the benchmark over the same sessions and with the same costs.
 
     Raises
     ------
     DataError : no decision is early enough to earn a return, or the fill needs opens and one is missing.
     """
     market = _prepare_market_data(positions, prices, execution)
-    weights = market.weights_after_trading(positions), _buy_and_hold_weights(market, positions)
-    strategy, benchmark = (_backtest_weights(market, weight, execution, sessions_per_year) for weight in weights)
-    n_sessions = min(len(strategy.equity), len(benchmark.equity))
-    return replace(truncate_backtest(strategy, n_sessions), benchmark=truncate_backtest(benchmark, n_sessions))
+    strategy = _backtest_weights(market, market.weights_after_trading(positions), execution, sessions_per_year)
+    if isinstance(benchmark, BenchmarkTicker):
+        result = _backtest_benchmark_ticker(positions, prices, execution, sessions_per_year)
+        strategy = replace(strategy, notes=strategy.notes + result.notes)
+    else:
+        weight = BENCHMARK_WEIGHTS[benchmark](market, positions)
+        result = _backtest_weights(market, weight, execution, sessions_per_year)
+    n_sessions = min(len(strategy.equity), len(result.equity))
+    return replace(truncate_backtest(strategy, n_sessions), benchmark=truncate_backtest(result, n_sessions))
 
 
 def backtest_positions(
@@ -151,7 +163,8 @@ def _backtest_weights(
     drifted = drifted_weights(weight, ticker_gross_return)
     traded = np.abs(weight - drifted)
     borrow = borrow_cost(weight, market.fill_dates, execution, sessions_per_year=sessions_per_year)
-    session_cash_rate = interest_between_fills(execution.cash_rate, market.fill_dates, sessions_per_year)
+    annual_rates = annual_cash_rates(execution.cash_rate, market.fill_dates[1:])
+    session_cash_rate = interest_between_fills(annual_rates, market.fill_dates, sessions_per_year)
     cash_return = (1.0 - weight.sum(axis=1)) * session_cash_rate
     gross_return = ticker_gross_return.sum(axis=1) + cash_return
     ticker_cost = market.trading_costs.order_costs(traded, gross_return, other_costs=borrow) + borrow
@@ -215,13 +228,18 @@ def truncate_backtest(result: BacktestResult, n_sessions: int) -> BacktestResult
     return replace(result, **arrays)
 
 
+def _has_been_forecast_mask(market: _MarketData, positions: Positions) -> BoolArray:
+    """Return whether each ticker is between its first forecast and its last bar, (sessions, tickers)."""
+    return np.asarray(market.target_weights(np.where(np.isnan(positions.weight), np.nan, 1.0)) > 0)
+
+
 def _buy_and_hold_weights(market: _MarketData, positions: Positions) -> Array:
     """Return the weights of buying the tickers with a forecast in equal parts, and holding until that set changes.
 
     A ticker belongs to the set from its first forecast to its last bar. When the set changes, all weights are made
     equal again; a ticker without a bar at that moment keeps its weight, and the others share the rest.
     """
-    is_member = market.target_weights(np.where(np.isnan(positions.weight), np.nan, 1.0)) > 0
+    is_member = _has_been_forecast_mask(market, positions)
     changes = np.flatnonzero((is_member[1:] != is_member[:-1]).any(axis=1)) + 1
     weight = np.zeros((market.n_sessions, len(market.tickers)))
     for first, stop in pairwise([0, *changes.tolist(), market.n_sessions]):
@@ -232,3 +250,67 @@ def _buy_and_hold_weights(market: _MarketData, positions: Positions) -> Array:
         value = np.concatenate([start[None, :], start * growth])
         weight[first:stop] = value / (1.0 - start.sum() + value.sum(axis=1, keepdims=True))
     return weight
+
+
+def _equal_weights(market: _MarketData, positions: Positions) -> Array:
+    """Return equal weights of the tickers from their first forecast to their last bar, made equal every session.
+
+    A ticker without a bar keeps its drifted weight, and the others share the rest.
+    """
+    is_member = _has_been_forecast_mask(market, positions)
+    is_traded = is_member & market.has_bar_mask
+    weight = is_traded / np.maximum(is_traded.sum(axis=1, keepdims=True), 1)
+    is_kept = is_member & ~is_traded
+    for session in np.flatnonzero(is_kept.any(axis=1)).tolist():
+        kept = np.where(is_kept[session], market.drifted_weights_before(session, weight), 0.0)
+        weight[session] = kept + (1.0 - kept.sum()) * weight[session]
+    return np.asarray(weight)
+
+
+def _no_weights(market: _MarketData, positions: Positions) -> Array:
+    return np.zeros((market.n_sessions, len(market.tickers)))
+
+
+BENCHMARK_WEIGHTS = {"buy_and_hold": _buy_and_hold_weights, "cash": _no_weights, "equal_weight": _equal_weights}
+"""Functions of market and positions that return a benchmark's weights after trading, by its name in the config."""
+
+
+def _backtest_benchmark_ticker(
+    positions: Positions, prices: Prices, execution: ExecutionSpec, sessions_per_year: int
+) -> BacktestResult:
+    """Return the backtest of holding the benchmark's ticker from the first decision on.
+
+    Its bars on other dates than the run's sessions are left out.
+    """
+    if prices.benchmark is None:
+        raise DataError(
+            "the prices of the benchmark's ticker are needed, and its source has none; choose another",
+            key="report.benchmark",
+        )
+    on_sessions = _bars_on_sessions(prices.benchmark, positions.sessions)
+    is_decided = ~np.isnan(positions.weight).all(axis=1)
+    weight = np.where(is_decided, 1.0, np.nan)[:, None]
+    held = Positions(on_sessions.tickers, positions.sessions, weight)
+    result = backtest_positions(held, on_sessions, execution, sessions_per_year=sessions_per_year)
+    n_without = int(np.isnan(result.price).sum())
+    if not n_without:
+        return result
+    text = "the benchmark has no bar on sessions of the run; it is in cash before its first bar, and after its last"
+    note = Note("backtest", text, ticker=on_sessions.tickers[0], count=n_without, key="report.benchmark")
+    return replace(result, notes=(*result.notes, note))
+
+
+def _bars_on_sessions(prices: Prices, sessions: pd.DatetimeIndex) -> Prices:
+    """Return the bars of a single ticker that are on one of some sessions, as prices on those sessions.
+
+    Raises
+    ------
+    DataError : there is none.
+    """
+    rows = np.flatnonzero(prices.sessions.isin(sessions))
+    if not len(rows):
+        text = f"{prices.tickers[0]} has no bar on any session of the run, {iso_date(sessions[0])} to"
+        raise DataError(f"{text} {iso_date(sessions[-1])}; choose another benchmark", key="report.benchmark")
+    columns: dict[str, Any] = {name: getattr(prices, name)[rows] for name in PRICE_ARRAYS}
+    session = sessions.get_indexer(prices.sessions[rows]).astype(np.int64)[:, None]
+    return replace(prices, sessions=sessions, session=session, **columns)

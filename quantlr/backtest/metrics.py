@@ -12,10 +12,11 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, Strict, StrictInt
 
+from quantlr.backtest.benchmark import Benchmark, BenchmarkTicker
 from quantlr.backtest.costs import BASIS_POINT
 from quantlr.backtest.metric_types import BacktestView, EvaluatedForecasts, Metric, Place, Section, SignificanceInput
 from quantlr.backtest.trades import net_trade_returns
-from quantlr.core.components import ChoiceDescriptions, ConfigSection, Unit
+from quantlr.core.components import ConfigSection, Unit
 from quantlr.core.errors import DataError
 from quantlr.core.frequency import DAYS_PER_YEAR, MAX_COUNT_DIFFERENCE, CountedSessions, count_sessions
 from quantlr.core.timing import iso_date
@@ -41,10 +42,9 @@ SessionsPerYear = Literal["auto"] | Annotated[StrictInt, Unit("sessions per year
 class ReportSpec(ConfigSection):
     """The benchmark of a run, how annual figures are computed, and which pages are drawn."""
 
-    benchmark: Annotated[
-        Literal["buy_and_hold"],
-        ChoiceDescriptions({"buy_and_hold": "buy the tickers with a forecast in equal parts, and keep them"}),
-    ] = Field("buy_and_hold", description="The strategy's benchmark.")
+    benchmark: Benchmark = Field(
+        "buy_and_hold", description="The strategy's benchmark.", examples=["buy_and_hold", {"ticker": "SPY"}]
+    )
     sessions_per_year: SessionsPerYear = Field(
         "auto",
         description="Sessions in a year, for annual figures, interest and borrow; auto counts them from the dates of "
@@ -53,6 +53,11 @@ class ReportSpec(ConfigSection):
     per_ticker: Annotated[bool, Strict()] = Field(
         False, description="Whether to draw a page for each ticker as well, in the report's folder tickers/."
     )
+
+    @property
+    def benchmark_ticker(self) -> str | None:
+        """The ticker of the benchmark; None for another benchmark."""
+        return self.benchmark.ticker if isinstance(self.benchmark, BenchmarkTicker) else None
 
     def sessions_in_year(self, prices: Prices) -> int:
         """Return the sessions in a year: the config's number, or those counted from the dates of the prices.

@@ -17,9 +17,13 @@ from pydantic import Field, StrictFloat, StrictInt
 
 from quantlr.backtest.policies import DecisionContext, first_row_of_ticker
 from quantlr.core.component_errors import name_component_in_errors, require_returned
-from quantlr.core.components import Component, Unit
+from quantlr.core.components import ChoiceDescriptions, Component, Unit
 from quantlr.core.values import Array, Forecasts, IntArray, Positions
 
+EXCESS_DESCRIPTIONS = {
+    "cash": "it is not invested",
+    "redistribute": "the other tickers of its side get it, in proportion to their weights, up to the cap",
+}
 Leverage = Annotated[StrictFloat, Unit("multiples of equity"), Field(gt=0, le=100)]
 
 
@@ -74,6 +78,39 @@ class LeverageCap(Overlay):
         total = np.bincount(forecasts.session, weights=np.abs(weight), minlength=len(forecasts.sessions))
         factor = self.cap / np.maximum(total, self.cap)
         return np.asarray(weight * factor[forecasts.session])
+
+
+class NameCap(Overlay):
+    """Limit the absolute weight of each ticker, as a mandate or an index with capped weights does.
+
+    What is above the cap stays in cash, or goes to the tickers of the same session and side, in proportion to their
+    weights, none of which then exceeds the cap: the sum of each side stays the same unless all of its tickers are at
+    the cap. The cap applies to decisions: a weight that drifts above it is traded back at the next one.
+    """
+
+    kind: Literal["name_cap"] = "name_cap"
+    cap: Annotated[StrictFloat, Unit("fraction of equity"), Field(gt=0, le=1)] = Field(
+        0.1, description="Largest absolute weight of a ticker."
+    )
+    excess: Annotated[Literal["cash", "redistribute"], ChoiceDescriptions(EXCESS_DESCRIPTIONS)] = Field(
+        "cash", description="What becomes of the weight above the cap."
+    )
+
+    example_parameters = ({}, {"cap": 0.25, "excess": "redistribute"})
+
+    def apply(self, weight: Array, forecasts: Forecasts, context: DecisionContext) -> Array:
+        """The weight within the cap; with redistribution, min(cap, factor times weight), one factor per side."""
+        size, side_index = np.abs(weight), 2 * forecasts.session + (weight > 0)
+        # Each pass brings at least one more ticker of a side with excess to the cap.
+        while self.excess == "redistribute" and (size > self.cap).any():
+            is_below = size < self.cap
+            excess, below = (
+                np.bincount(side_index, weights=values)
+                for values in (np.maximum(size - self.cap, 0.0), np.where(is_below, size, 0.0))
+            )
+            factor = 1.0 + np.divide(excess, below, out=np.zeros_like(excess), where=below > 0)
+            size = np.where(is_below, size * factor[side_index], self.cap)
+        return np.copysign(np.minimum(size, self.cap), weight)
 
 
 class NoTradeBand(Overlay):
@@ -155,4 +192,4 @@ def apply_overlays(
     return replace(positions, weight=weight)
 
 
-OVERLAYS: tuple[type[Overlay], ...] = (VolatilityTarget, LeverageCap, NoTradeBand, MinimumHolding)
+OVERLAYS: tuple[type[Overlay], ...] = (VolatilityTarget, LeverageCap, NameCap, NoTradeBand, MinimumHolding)

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, StrictFloat, StrictInt, ValidationInfo, field_validator
 
+from quantlr.backtest.cash_rate import annual_cash_rates
 from quantlr.backtest.costs import BASIS_POINT, ExecutionSpec, half_spread_rates
 from quantlr.core.component_errors import name_component_in_errors, require_returned
 from quantlr.core.components import ChoiceDescriptions, Component, Unit
@@ -32,14 +33,15 @@ class DecisionContext:
     volatility : (rows,) standard deviation (ddof 1) of the ticker's last 20 simple returns; NaN before there are 20.
     round_trip_cost : (rows,) cost of entering and leaving, as a fraction of what is traded, at the close's own price
         and spread; the minimum fee of an order is in proportion to a tranche's equal part of the starting capital.
-    horizon_interest : interest on cash over a forecast's horizon, as a fraction.
+    horizon_interest : interest on cash over a forecast's horizon, as a fraction; (rows,) if the rate is a series, of
+        which the newest dated before the forecast's session counts.
     horizon_borrow_cost : cost of a short position over a forecast's horizon, as a fraction.
     sessions_per_year : for annual figures; a number, or (rows,) that of each row's ticker where they differ.
     """
 
     volatility: Array
     round_trip_cost: Array
-    horizon_interest: float
+    horizon_interest: Array | float
     horizon_borrow_cost: float
     sessions_per_year: IntArray | int
 
@@ -64,12 +66,13 @@ def make_decision_context(
     order_value = execution.capital / (n_session_tickers_by_row(forecasts) * forecasts.horizon)
     share_fee = execution.per_share / prices.bars_to_sessions(prices.raw_close)[rows]
     cost = cost + np.maximum(share_fee, execution.min_per_order / order_value)
+    annual_cash_rate = annual_cash_rates(execution.cash_rate, forecasts.sessions[forecasts.session])
     annual_borrow_cost = execution.borrow_bps_per_year * BASIS_POINT
     return DecisionContext(
         volatility=prices.bars_to_sessions(volatility)[rows],
         round_trip_cost=2.0 * cost,
-        horizon_interest=interest_over_sessions(execution.cash_rate, forecasts.horizon, sessions_per_year),
-        horizon_borrow_cost=interest_over_sessions(annual_borrow_cost, forecasts.horizon, sessions_per_year),
+        horizon_interest=interest_over_sessions(annual_cash_rate, forecasts.horizon, sessions_per_year),
+        horizon_borrow_cost=float(interest_over_sessions(annual_borrow_cost, forecasts.horizon, sessions_per_year)),
         sessions_per_year=_own_sessions_per_year(forecasts.ticker, sessions_per_year),
     )
 

@@ -263,6 +263,9 @@ class _SchemaWriter:
         """Return the requirements of a key's value that inherits nothing; without a kind, those of the default kind."""
         if "$ref" in raw:
             return self._section_requirements_schema(self.raw_definitions[raw["$ref"]])
+        sections = [option for option in raw.get("anyOf", []) if self._referenced_section_properties(option)]
+        if sections:
+            return {"if": {"type": "object"}, "then": self._value_requirements_schema(sections[0])}
         if "oneOf" not in raw:
             return {}
         refs = self._component_ref_by_kind(raw["oneOf"])

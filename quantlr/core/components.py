@@ -14,11 +14,13 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Discriminator,
+    Field,
     GetJsonSchemaHandler,
     SerializeAsAny,
     Tag,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
+    WithJsonSchema,
     WrapValidator,
 )
 from pydantic.fields import FieldInfo
@@ -40,6 +42,23 @@ def resolve_config_path(path: Any) -> Any:
 
 ConfigRelativePath = Annotated[Path, BeforeValidator(resolve_config_path)]
 """A path in a config, relative to the config file; absolute once validated."""
+MAX_TICKER_CHARACTERS = 40
+
+
+def _ticker_text(ticker: Any) -> Any:
+    """Return a ticker as it is written: 0700 is not 700; a YAML null, true or false must be quoted."""
+    if ticker is None or isinstance(ticker, bool):
+        raise ValueError("a ticker is text, and this reads as a YAML word; quote it")
+    return getattr(ticker, "text", ticker)
+
+
+Ticker = Annotated[
+    str,
+    BeforeValidator(_ticker_text),
+    Field(min_length=1, max_length=MAX_TICKER_CHARACTERS),
+    WithJsonSchema({"type": ["string", "number"], "minLength": 1, "maxLength": MAX_TICKER_CHARACTERS}),
+]
+"""A symbol; a number, like 0700, is its text."""
 
 
 class ConfigSection(BaseModel):

@@ -101,24 +101,30 @@ def _usual_count(days: IntArray) -> int:
     return usual_sessions_per_year(sessions_per_year_of_dates(days))
 
 
-def interest_between_fills(annual_rate: float, fill_dates: Any, sessions_per_year: int) -> Array | float:
+def interest_between_fills(annual_rate: Array | float, fill_dates: Any, sessions_per_year: int) -> Array | float:
     """Return the interest from each fill to the next, as a fraction: (sessions,), or one number for all.
+
+    The annual rate is one number, or (sessions,) where it varies.
 
     Where the sessions per year were counted, the rate is effective: (1 + rate) ^ (days / 365.25) - 1. Else it is
     rate / sessions per year.
     """
-    if not isinstance(sessions_per_year, CountedSessions) or annual_rate == 0:
+    if not isinstance(sessions_per_year, CountedSessions) or not np.any(annual_rate):
         return annual_rate / sessions_per_year
     days = np.diff(np.asarray(fill_dates).astype("datetime64[D]").astype(np.int64))
     return np.asarray(np.expm1(np.log1p(annual_rate) * days / DAYS_PER_YEAR))
 
 
-def interest_over_sessions(annual_rate: float, n_sessions: int, sessions_per_year: int) -> float:
-    """Return the interest over a number of sessions to come, effective where the sessions per year were counted."""
+def interest_over_sessions(annual_rate: Array | float, n_sessions: int, sessions_per_year: int) -> Array | float:
+    """Return the interest over a number of sessions to come, effective where the sessions per year were counted.
+
+    The annual rate is one number, or an array of rates, and so is the interest.
+    """
     years = n_sessions / sessions_per_year
     if not isinstance(sessions_per_year, CountedSessions):
         return annual_rate * years
-    return float((1.0 + annual_rate) ** years - 1.0)
+    interest: Array | float = (1.0 + annual_rate) ** years - 1.0
+    return interest
 
 
 def bar_unit(sessions_per_year: int) -> str:

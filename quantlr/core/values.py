@@ -30,6 +30,8 @@ MAX_STALE_OPEN_FRACTION = 0.10
 
 PRICE_ARRAYS = ("open", "high", "low", "close", "volume", "raw_close", "adjustment")
 """The (bars, tickers) arrays of floats in `Prices`."""
+REFERENCE_PRICES = ("context", "benchmark")
+"""The fields of `Prices` with prices of tickers that are not traded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class Prices:
     sha256 : digest of the data read.
     notes : bars dropped or repaired.
     context : reference series, used by features and not traded, with sessions of their own; None if there are none.
+    benchmark : the ticker of the benchmark, with sessions of its own; features can't reach it. None for another one.
     counted_sessions_per_year : counted from the dates where it is not given; a part or a scenario of prices keeps the
         number of the whole, which is no information about later prices.
     """
@@ -91,6 +94,7 @@ class Prices:
     sha256: str = ""
     notes: tuple[Note, ...] = ()
     context: Prices | None = None
+    benchmark: Prices | None = None
     counted_sessions_per_year: CountedSessions | None = None
 
     def __post_init__(self) -> None:
@@ -136,11 +140,12 @@ class Prices:
         fields: dict[str, Any] = {
             name: np.where(session >= 0, getattr(self, name)[:n_bars], np.nan) for name in PRICE_ARRAYS
         }
-        sessions, context = self.sessions[:session_index], self.context
-        if context is not None:
-            latest = latest_known_bar_index(context.sessions, sessions[-1:])
-            context = context.before_session(int(latest.max(initial=-1)) + 1)
-        return replace(self, sessions=sessions, session=session, context=context, **fields)
+        sessions = self.sessions[:session_index]
+        for name in REFERENCE_PRICES:
+            if (reference := getattr(self, name)) is not None:
+                latest = latest_known_bar_index(reference.sessions, sessions[-1:])
+                fields[name] = reference.before_session(int(latest.max(initial=-1)) + 1)
+        return replace(self, sessions=sessions, session=session, **fields)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,11 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field, StrictFloat, StrictInt
 
-from quantlr.core.components import ChoiceDescriptions, Component, Unit
+from quantlr.core.components import ChoiceDescriptions, Component, Ticker, Unit
 from quantlr.core.errors import DataError
 from quantlr.core.timing import label_known_row
 from quantlr.core.values import Array, Labels, Prices
-from quantlr.data.prices import Ticker, find_ticker_closes
+from quantlr.data.prices import find_ticker_closes
 
 TieHandling = Annotated[
     Literal["down", "up", "drop"],

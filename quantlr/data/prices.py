@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, WithJso
 from pydantic_core import PydanticCustomError
 
 from quantlr.core.component_errors import name_component_in_errors, require_returned
-from quantlr.core.components import ChoiceDescriptions, ConfigSection, component_union
+from quantlr.core.components import ChoiceDescriptions, ConfigSection, Ticker, component_union
 from quantlr.core.errors import DataError
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.timing import iso_date
@@ -26,7 +26,7 @@ from quantlr.data.csv.layouts import BAR_FIELDS, BarFrame
 from quantlr.data.price_rows import PriceRows
 from quantlr.data.source import FetchedPrices, FetchRequest, Source
 from quantlr.data.sources import SOURCES
-from quantlr.data.ticker_list import MAX_TICKER_CHARACTERS, read_ticker_list
+from quantlr.data.ticker_list import read_ticker_list
 from quantlr.data.validation import QualitySpec, validate_price_rows
 from quantlr.data.validation_rules import ValidationContext
 
@@ -54,13 +54,6 @@ def find_ticker_closes(prices: Prices, ticker: str) -> pd.Series[float]:
     raise DataError(f"{ticker!r} is needed and was not fetched, {known} were; add it", key="data.context")
 
 
-def _ticker_text(ticker: Any) -> Any:
-    """Return a ticker as it is written: 0700 is not 700; a YAML null, true or false must be quoted."""
-    if ticker is None or isinstance(ticker, bool):
-        raise ValueError("a ticker is text, and this reads as a YAML word; quote it")
-    return getattr(ticker, "text", ticker)
-
-
 def _parse_iso_date(value: Any) -> Any:
     """Return a date that is written YYYY-MM-DD; pydantic alone would accept numbers and times too."""
     if value is None or (isinstance(value, dt.date) and not isinstance(value, dt.datetime)):
@@ -80,13 +73,6 @@ IsoDate = Annotated[
     BeforeValidator(_parse_iso_date),
     WithJsonSchema({"type": "string", "format": "date", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"}),
 ]
-Ticker = Annotated[
-    str,
-    BeforeValidator(_ticker_text),
-    Field(min_length=1, max_length=MAX_TICKER_CHARACTERS),
-    WithJsonSchema({"type": ["string", "number"], "minLength": 1, "maxLength": MAX_TICKER_CHARACTERS}),
-]
-"""A symbol; a number, like 0700, is its text."""
 TickersFromFile = Annotated[
     tuple[str, ...], BeforeValidator(read_ticker_list), WithJsonSchema({"type": "string", "format": "path"})
 ]
@@ -185,16 +171,29 @@ class DataSpec(ConfigSection):
         return end
 
 
-def load_prices(spec: DataSpec, *, offline: bool = False, progress: Progress = ignore_progress) -> Prices:
-    """Return the prices of a config, validated, adjusted and cut to its dates; `offline`, without the network.
+def load_prices(
+    spec: DataSpec, *, benchmark: str | None = None, offline: bool = False, progress: Progress = ignore_progress
+) -> Prices:
+    """Return the prices of a config, validated, adjusted and cut to its dates.
+
+    Parameters
+    ----------
+    spec : the section `data` of the config.
+    benchmark : ticker whose prices `Prices.benchmark` has; None for none.
+    offline : whether to work without the network.
+    progress : called with the number of steps done.
 
     Raises
     ------
     DataError : a ticker does not exist, or prices can't be used.
     Fault : the network or the disk failed.
     """
-    tickers = (*spec.tickers, *spec.context)
-    fetched = _fetch_prices(spec.source, FetchRequest(tickers, spec.start, spec.end, offline, progress))
+    tickers = tuple(dict.fromkeys((*spec.tickers, *spec.context, *([benchmark] if benchmark else []))))
+    try:
+        fetched = _fetch_prices(spec.source, FetchRequest(tickers, spec.start, spec.end, offline, progress))
+    except DataError as error:
+        is_benchmark_only = benchmark not in (*spec.tickers, *spec.context) and repr(benchmark) in error.message
+        raise DataError(error.message, key="report.benchmark") if is_benchmark_only else error from error
     counter = ProgressCounter("checking", 3, progress)
     rows = PriceRows.from_bars(fetched.bars, file_paths=fetched.file_paths).slice_dates(spec.start, spec.end)
     if spec.bars is not None and len(rows):
@@ -208,16 +207,23 @@ def load_prices(spec: DataSpec, *, offline: bool = False, progress: Progress = i
         rows, bar_notes = aggregate_rows(rows, spec.bars)
         notes += bar_notes
     counter.step()
-    is_context = np.array([ticker in spec.context for ticker in rows.tickers])
-    traded = rows.for_ticker_mask(~is_context)
+    is_traded, is_context, is_benchmark = (
+        np.array([ticker in group for ticker in rows.tickers]) for group in (spec.tickers, spec.context, (benchmark,))
+    )
+    traded = rows.for_ticker_mask(is_traded)
     # Whether opens can be traded does not matter for tickers that are not traded.
-    notes = [note for note in notes if note.key != "data.quality.opens" or note.ticker not in spec.context]
+    notes = [
+        note for note in notes if note.key != "data.quality.opens" or note.ticker not in tickers[len(spec.tickers) :]
+    ]
     notes = [*fetched.notes, *notes, *survivorship_bias_notes(traded)]
+    context_prices, benchmark_prices = (
+        prices_from_rows(rows.for_ticker_mask(mask), source=fetched.source, sha256=fetched.sha256, notes=())
+        if mask.any()
+        else None
+        for mask in (is_context, is_benchmark)
+    )
     prices = prices_from_rows(traded, source=fetched.source, sha256=fetched.sha256, notes=notes)
-    if is_context.any():
-        references = rows.for_ticker_mask(is_context)
-        context_prices = prices_from_rows(references, source=fetched.source, sha256=fetched.sha256, notes=())
-        prices = replace(prices, context=context_prices)
+    prices = replace(prices, context=context_prices, benchmark=benchmark_prices)
     counter.step()
     return prices
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from quantlr.core.timing import latest_known_bar_index
-from quantlr.core.values import Array, BoolArray, Prices
+from quantlr.core.values import REFERENCE_PRICES, Array, BoolArray, Prices
 
 RANDOM_WALK, MIRRORED_RETURNS, HUNDREDFOLD_PRICES, TRADING_HALT = "noise", "mirror image", "a hundredfold", "a halt"
 HUNDREDTH_PRICES, RISING_TREND, FALLING_TREND = "a hundredth", "all up", "all down"
@@ -37,7 +37,7 @@ MAX_VOLUME_MULTIPLE = 50
 
 
 def apply_scenario(prices: Prices, scenario: str, *, after_session: int, seed: int = 0) -> Prices:
-    """Return the prices, unchanged up to a session and changed after it, of the tickers and of the context.
+    """Return the prices, unchanged up to a session and changed after it, of the tickers, the context and the benchmark.
 
     Parameters
     ----------
@@ -47,10 +47,13 @@ def apply_scenario(prices: Prices, scenario: str, *, after_session: int, seed: i
     """
     if scenario == TRUNCATION:
         return prices.before_session(after_session + 1)
-    if prices.context is not None:
-        date = prices.sessions[after_session : after_session + 1]
-        latest = int(latest_known_bar_index(prices.context.sessions, date)[0])
-        prices = replace(prices, context=apply_scenario(prices.context, scenario, after_session=latest, seed=seed + 1))
+    for number, name in enumerate(REFERENCE_PRICES, start=1):
+        reference: Prices | None = getattr(prices, name)
+        if reference is not None:
+            date = prices.sessions[after_session : after_session + 1]
+            latest = int(latest_known_bar_index(reference.sessions, date)[0])
+            altered: Any = apply_scenario(reference, scenario, after_session=latest, seed=seed + number)
+            prices = replace(prices, **{name: altered})
     if scenario == EXTRA_HOLIDAYS:
         return with_extra_holidays(prices, after_session=after_session)
     if scenario == LATER_DIVIDEND:

@@ -6,11 +6,10 @@ import csv
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from quantlr.core.components import resolve_config_path
+from quantlr.core.components import MAX_TICKER_CHARACTERS, resolve_config_path
 from quantlr.core.errors import DataError, did_you_mean_text
 from quantlr.core.file_reading import UnreadableContentError, library_errors_translated, read_file
 
-MAX_TICKER_CHARACTERS = 40
 MAX_TICKERS_FILE_BYTES = 16 << 20
 """Size of a list of tickers with several columns; a million tickers alone need a third of it."""
 MAX_LISTED_TICKERS = 20

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from quantlr.backtest.benchmark import benchmark_name
 from quantlr.backtest.fills import compare_fill_metrics, is_significant_only_at_same_close
 from quantlr.backtest.metric_types import BacktestView, Section, SignificanceInput, evaluate_forecasts
 from quantlr.backtest.metrics import METRICS, metrics_of_section
@@ -66,6 +67,7 @@ def compute_metrics(
         "backtest": {
             "strategy": compute_section("backtest", strategy),
             "benchmark": compute_section("backtest", benchmark),
+            "benchmark_name": benchmark_name(config.report.benchmark),
             **compute_section("strategy_only", strategy),
             "fills": fills,
             "only_at_the_close": is_significant_only_at_same_close(fills),

@@ -19,11 +19,10 @@ from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.timing import first_forecast_row
 from quantlr.core.values import Dataset, IntArray, Note, Prices
 from quantlr.data.features import Feature
-from quantlr.data.prices import load_prices
 from quantlr.experiment.ledger import Ledger, Trial
 from quantlr.model.splits import fold_sums
 from quantlr.model.walk_forward import ModelSplit, gather_forecast_rows, make_model_splits
-from quantlr.pipeline.stages import DEFAULT_STAGES, dataset_from_config, require_known_outcome
+from quantlr.pipeline.stages import DEFAULT_STAGES, dataset_from_config, load_run_prices, require_known_outcome
 from quantlr.report.storage import check_report_target
 
 
@@ -171,12 +170,13 @@ def plan(
     check_report_target(Path(output), run.name)
     ledger.require_usable()
     with loaded.add_location_to_errors():
-        tickers = (*run.data.tickers, *run.data.context)
+        benchmark = run.report.benchmark_ticker
+        tickers = tuple(dict.fromkeys((*run.data.tickers, *run.data.context, *([benchmark] if benchmark else []))))
         with name_component_in_errors(run.data.source, key="data.source"):
             last_stored = {} if offline else run.data.source.last_date_by_due_ticker(tickers, end=run.data.end)
         walk_forward = None
         if None not in last_stored.values():
-            walk_forward = _make_walk_forward_plan(run, load_prices(run.data, offline=True, progress=progress), ledger)
+            walk_forward = _make_walk_forward_plan(run, load_run_prices(run, offline=True, progress=progress), ledger)
     return RunPlan(
         name=run.name,
         config=run.model_dump(mode="json"),

@@ -20,11 +20,10 @@ from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Note, Prices
 from quantlr.data.features import Feature
-from quantlr.data.prices import load_prices
 from quantlr.model.base import Model
 from quantlr.model.solvers import learning_rate_limit
 from quantlr.model.standardize import fold_scaling
-from quantlr.pipeline.stages import Decisions, forecast_and_decide
+from quantlr.pipeline.stages import Decisions, forecast_and_decide, load_run_prices
 
 STALE_AFTER_DAYS = 5
 """Default age above which prices are stale: the longest weekend, from Thursday to Tuesday, is not longer."""
@@ -182,7 +181,7 @@ def predict(
     loaded = load_config(config, overrides=overrides, features=features)
     today = today or dt.datetime.now().astimezone().date()
     with loaded.add_location_to_errors():
-        prices = load_prices(loaded.run.data, offline=offline, progress=progress)
+        prices = load_run_prices(loaded.run, offline=offline, progress=progress)
         decisions = forecast_and_decide(loaded.run, prices, workers=workers, progress=progress)
     return predict_newest_rows(loaded.run, prices, decisions, today=today, stale_after=stale_after)
 

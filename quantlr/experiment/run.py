@@ -19,10 +19,9 @@ from quantlr.core.component_errors import classes_not_importable_elsewhere, iter
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.values import Note, Report, RunData
 from quantlr.data.features import Feature
-from quantlr.data.prices import load_prices
 from quantlr.experiment.evaluate import compute_metrics
 from quantlr.experiment.ledger import Ledger, Trial, TrialStatistics
-from quantlr.pipeline.stages import DEFAULT_STAGES, PipelineStages, run_stages
+from quantlr.pipeline.stages import DEFAULT_STAGES, PipelineStages, load_run_prices, run_stages
 from quantlr.report.context import PageContext
 from quantlr.report.render import PageRenderer, open_page_renderer, render_pages_serially
 from quantlr.report.storage import (
@@ -117,8 +116,9 @@ class Run:
     def benchmark_returns(self) -> pd.Series[float]:
         """Net returns of the benchmark over the same sessions."""
         result = self.run_data.result
-        returns = (result.benchmark or result).net_return
-        return pd.Series(returns, index=result.sessions.rename("date"), name=self.config.report.benchmark)
+        returns, report = (result.benchmark or result).net_return, self.config.report
+        name = report.benchmark_ticker or report.benchmark
+        return pd.Series(returns, index=result.sessions.rename("date"), name=name)
 
     @property
     def verdict(self) -> str:
@@ -289,7 +289,7 @@ def run_config(
         check_report_target(ledger.path.parent, config.run.name)
         ledger.require_usable()
     with config.add_location_to_errors():
-        prices = load_prices(config.run.data, offline=offline, progress=progress)
+        prices = load_run_prices(config.run, offline=offline, progress=progress)
         run_data = run_stages(config.run, prices, stages, workers=workers, progress=progress)
     statistics = _record_trial_and_get_statistics(config.run, run_data, ledger) if ledger else None
     metrics = compute_metrics(config.run, run_data, statistics, progress=progress)

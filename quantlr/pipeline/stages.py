@@ -19,7 +19,14 @@ from quantlr.core.timing import iso_date
 from quantlr.core.values import Array, BacktestResult, Dataset, Forecasts, Labels, Positions, Prices, RunData
 from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.labels import Label
+from quantlr.data.prices import load_prices
 from quantlr.model.walk_forward import DEFAULT_FUNCTIONS, WalkForwardFunctions, walk_forward
+
+
+def load_run_prices(config: RunConfig, *, offline: bool = False, progress: Progress = ignore_progress) -> Prices:
+    """Return the prices of a run, those of its benchmark's ticker included; see `data.prices.load_prices`."""
+    benchmark = config.report.benchmark_ticker
+    return load_prices(config.data, benchmark=benchmark, offline=offline, progress=progress)
 
 
 def compute_label(prices: Prices, label: Label) -> Labels:
@@ -176,7 +183,10 @@ def run_backtest(
     forecasts, per_year = decisions.forecasts, config.report.sessions_in_year(prices)
     require_known_outcome(forecasts.up, first_date=iso_date(prices.sessions[forecasts.session[0]]))
     counter = ProgressCounter("trading", 1, progress)
-    result = stages.execute(decisions.positions, prices, config.execution, sessions_per_year=per_year)
+    benchmark = config.report.benchmark
+    result = stages.execute(
+        decisions.positions, prices, config.execution, sessions_per_year=per_year, benchmark=benchmark
+    )
     counter.step()
     replaced = replaced_stage_names(stages)
     return RunData(prices, decisions.dataset, forecasts, decisions.positions, result, replaced)

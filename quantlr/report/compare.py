@@ -30,6 +30,7 @@ from quantlr.report.pairs import (
     config_differences,
     forecast_log_loss_matrix,
     pair_sentence,
+    saved_benchmark_name,
     shared_baseline_metric_values,
 )
 from quantlr.report.storage import SavedRun, check_report_target, find_run_dir, nonfinite_to_none, read_saved_run
@@ -46,7 +47,7 @@ MIN_RUNS, MAX_RUNS = 2, 12
 MIN_COMMON_SESSIONS = 60
 """Common sessions below which nothing is tested: a quarter of a year has too little power."""
 BENCHMARK_RTOL = 0.01
-"""Relative difference up to which equities of buy and hold count as one; costs and the first fill may differ."""
+"""Relative difference up to which equities of benchmarks count as one; costs and the first fill may differ."""
 BOOTSTRAP_SEED = 0
 
 
@@ -60,9 +61,10 @@ class Comparison:
     run_dirs : folders of their reports.
     dates : (sessions,) the common sessions.
     equity : (sessions, runs) growth of 1 from before the first common session.
-    benchmark_equity : (sessions,) equity of buy and hold, as of the first run; None where the runs' benchmarks differ.
+    benchmark_equity : (sessions,) equity of the benchmark, as of the first run; None where the runs' benchmarks differ.
+    benchmark_name : of the first run's benchmark.
     metrics_by_run : metrics over the common sessions and forecasts, keyed as in ``metrics.json``.
-    baseline_metrics : of buy and hold and of the base rate; None where they are not the same for all runs.
+    baseline_metrics : of the benchmark and of the base rate; None where they are not the same for all runs.
     n_common_forecasts : with a known outcome; 0 where the runs forecast different labels.
     pairs : every pair of runs.
     n_tests : number of p values that were adjusted together.
@@ -76,6 +78,7 @@ class Comparison:
     dates: pd.DatetimeIndex
     equity: Array
     benchmark_equity: Array | None
+    benchmark_name: str
     metrics_by_run: tuple[MetricValues, ...]
     baseline_metrics: MetricValues
     n_common_forecasts: int
@@ -218,7 +221,8 @@ def compare_saved_runs(runs: Sequence[SavedRun]) -> Comparison:
     evaluated_or_none: Sequence[EvaluatedForecasts | None] = evaluated or [None] * len(runs)
     benchmarks = [benchmark_result_on_dates(run, dates) for run in runs]
     is_close = [np.allclose(benchmarks[0].equity, other.equity, rtol=BENCHMARK_RTOL, atol=0) for other in benchmarks]
-    benchmark = benchmarks[0] if all(is_close) else None
+    names = [saved_benchmark_name(run.config) for run in runs]
+    benchmark = benchmarks[0] if all(is_close) and len(set(names)) == 1 else None
     n_draws = n_draws_for_tests(len(runs) * (len(runs) - 1))
     log_losses = forecast_log_loss_matrix(evaluated) if evaluated else np.zeros((0, len(runs)))
     forecast_caveat = _untested_forecasts_caveat(evaluated, log_losses)
@@ -231,6 +235,7 @@ def compare_saved_runs(runs: Sequence[SavedRun]) -> Comparison:
         dates=dates,
         equity=np.stack([result.equity for result in results], axis=1),
         benchmark_equity=benchmark.equity if benchmark else None,
+        benchmark_name=names[0],
         metrics_by_run=tuple(
             compared_metric_values(result, forecasts, sessions_per_year=per_year)
             for result, forecasts in zip(results, evaluated_or_none, strict=True)

@@ -27,7 +27,7 @@ from quantlr.report.html import render_template
 from quantlr.report.pages import PAGES
 from quantlr.report.storage import MAX_JSON_BYTES, METRICS_FILE, hold_file_lock, json_bytes, write_report
 from quantlr.report.summary import (
-    BENCHMARK_NAME,
+    benchmark_label,
     interval_text,
     metric_count_text,
     metric_label,
@@ -191,7 +191,7 @@ def _card_detail_text(metric: Metric, metrics: dict[str, Any]) -> str:
     if metric.interval:
         return interval_text(metric, metric.interval_value(metrics), undefined="")
     if metric.section == "backtest":
-        return f"{BENCHMARK_NAME} {metric_text(metric, metric.baseline_value(metrics))}"
+        return f"{benchmark_label(metrics)} {metric_text(metric, metric.baseline_value(metrics))}"
     return metric_count_text(metric, metrics)
 
 

@@ -69,6 +69,12 @@ def backtest_result_on_dates(run: SavedRun, dates: pd.DatetimeIndex) -> Backtest
     return _backtest_result_from_frame(run.backtest_frame.loc[dates], _fill_date_before(run, dates[0]))
 
 
+def saved_benchmark_name(config: Mapping[str, Any]) -> str:
+    """Return the name of the benchmark in a saved run's config."""
+    benchmark = config["report"].get("benchmark", "buy_and_hold")
+    return str(benchmark["ticker"] if isinstance(benchmark, Mapping) else benchmark.replace("_", " "))
+
+
 def benchmark_result_on_dates(run: SavedRun, dates: pd.DatetimeIndex) -> BacktestResult:
     """Return the backtest of a run's benchmark over some of its sessions; returns are NaN where it has none."""
     equity = run.backtest_frame["benchmark_equity"].to_numpy(dtype=np.float64)
@@ -150,7 +156,7 @@ def compared_metric_values(
 def shared_baseline_metric_values(
     benchmark_result: BacktestResult | None, evaluated_by_run: Sequence[EvaluatedForecasts], *, sessions_per_year: int
 ) -> MetricValues:
-    """Return the metrics of the baselines: buy and hold, majority class, base-rate forecast.
+    """Return the metrics of the baselines: benchmark, majority class, base-rate forecast.
 
     None where a baseline is not the same for all runs, or there is nothing to compute it from.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
@@ -14,7 +14,6 @@ from quantlr.backtest.metrics import METRICS, find_metric, metrics_shown_in
 from quantlr.core.values import Note
 from quantlr.report.style import count_text, number_text, percent_text
 
-BENCHMARK_NAME = "buy and hold"
 FILL_LABELS = {"next_close": "Next close", "next_open": "Next open", "close": "Same close"}
 MAX_TICKERS_PER_NOTE_KIND = 3
 """Tickers above which notes of one kind are joined into one note."""
@@ -29,7 +28,7 @@ def headline_text_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str, str
     """
     rows, named = [], set()
     for metric in metrics_shown_in("terminal"):
-        name = baseline_name(metric)
+        name = baseline_name(metric, metrics)
         baseline_text = metric.plain_text(metric.baseline_value(metrics)) if name else ""
         rows.append(
             (metric.label, metric.plain_text(metric.value(metrics)), baseline_text, "" if name in named else name)
@@ -38,9 +37,14 @@ def headline_text_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str, str
     return rows
 
 
-def baseline_name(metric: Metric) -> str:
-    """Return whose value a metric is compared with; empty where there is none."""
-    return BENCHMARK_NAME if metric.section == "backtest" else metric.baseline_name
+def baseline_name(metric: Metric, metrics: Mapping[str, Any]) -> str:
+    """Return whose value a metric is compared with in ``metrics.json``; empty where there is none."""
+    return benchmark_label(metrics) if metric.section == "backtest" else metric.baseline_name
+
+
+def benchmark_label(metrics: Mapping[str, Any]) -> str:
+    """Return the name of a run's benchmark, from ``metrics.json``; older files have none."""
+    return str(metrics["backtest"].get("benchmark_name", "buy and hold"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +146,7 @@ def headline_tables(metrics: dict[str, Any]) -> tuple[TextTable, ...]:
         fill_rows.append((label if values is None or values["tradable"] else f"{label}, not tradable", cells))
     return (
         TextTable("Forecast skill", ("", "95% interval"), skill),
-        TextTable("Performance after costs", ("strategy", BENCHMARK_NAME), performance),
+        TextTable("Performance after costs", ("strategy", benchmark_label(metrics)), performance),
         TextTable("Performance by fill", tuple(metric.name for metric in by_fill), fill_rows),
     )
 
@@ -234,8 +238,8 @@ def sweep_summary_lines(summary: dict[str, Any]) -> list[str]:
         lines.append(f"probability of backtest overfitting: {summary['overfitting']['probability']:.0%}")
     if (test := summary["superior"]) is not None:
         lines.append(
-            f"hypothesis that none beats buy and hold: p = {test['p_value']:.2f} (Hansen's SPA); selected by StepM: "
-            f"{len(test['better']):,} of {test['compared']:,}"
+            f"hypothesis that none beats {summary['benchmark_name']}: p = {test['p_value']:.2f} (Hansen's SPA); "
+            f"selected by StepM: {len(test['better']):,} of {test['compared']:,}"
         )
     return lines
 

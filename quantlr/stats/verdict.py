@@ -95,10 +95,11 @@ def _verdict_of_first_rule(
         return Verdict("costs_eat_it", f"Costs exceed the profit: {text}.")
     pays = f"{skill}; trading on the forecasts pays after costs"
     above = significance["above_benchmark"]
-    benchmark = _benchmark_text(above)
+    benchmark_name = backtest.get("benchmark_name", "buy and hold")
+    benchmark = _benchmark_text(above, benchmark_name)
     if above is None or not above["low95"] > 0:
         text = f"{pays} ({net}), but {benchmark}"
-        return Verdict("not_shown_to_beat_buy_and_hold", f"Not shown to beat buy and hold: {text}.")
+        return Verdict("not_shown_to_beat_buy_and_hold", f"Not shown to beat {benchmark_name}: {text}.")
     trials = f"{significance['trials']:,} trial{'s'[: significance['trials'] > 1]}"
     deflated = f"the deflated Sharpe ratio is {_confidence_text(significance['deflated_sharpe'])}"
     if not _is_confident(significance["deflated_sharpe"]):
@@ -155,12 +156,12 @@ def _years_text(significance: dict[str, Any]) -> str:
     return f"{text}about {years['estimate']:,.0f} years (90% interval: {interval})"
 
 
-def _benchmark_text(above_benchmark: dict[str, float] | None) -> str:
+def _benchmark_text(above_benchmark: dict[str, float] | None, name: str) -> str:
     if above_benchmark is None:
-        return "there is no buy and hold to compare with"
+        return f"there is no {name} to compare with"
     mean, low95 = above_benchmark["mean"], above_benchmark["low95"]
     side = "above" if mean >= 0 else "below"
-    return f"the mean return is {abs(mean):.1%} a year {side} buy and hold's (lower 95% bound {low95:+.1%})"
+    return f"the mean return is {abs(mean):.1%} a year {side} {name}'s (lower 95% bound {low95:+.1%})"
 
 
 def _sharpe_text(sharpe: float | None, confidence: float | None) -> str:

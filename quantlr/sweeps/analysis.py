@@ -50,7 +50,7 @@ class TrialResults:
     n_sessions : (trials,) number of returns.
     compared_indices : (compared,) positions of the trials in the following arrays.
     excess_return : (sessions, compared) net returns in excess of cash on the common sessions.
-    active_return : (sessions, compared) net returns less buy and hold's.
+    active_return : (sessions, compared) net returns less the benchmark's.
     """
 
     trials: tuple[TrialRecord, ...]
@@ -158,7 +158,7 @@ class SweepStatistics:
     deflated_sharpe : (trials,) probability that each true ratio exceeds that; NaN where undefined.
     overfitting_probability : probability of backtest overfitting; None where undefined.
     n_overfitting_blocks : blocks that the sessions are divided into for it.
-    spa_result : Hansen's test of whether any trial beats buy and hold, and StepM's choice of those that do; None where
+    spa_result : Hansen's test of whether any trial beats the benchmark, and StepM's choice of those that do; None where
         undefined.
     """
 
@@ -202,7 +202,7 @@ class Holdout:
     sessions : number of sessions.
     sharpe, low95, high95 : Sharpe ratio per year, and its 95 % interval (Lo 2002); None where undefined.
     growth : total return.
-    benchmark_sharpe, benchmark_growth : of buy and hold.
+    benchmark_sharpe, benchmark_growth : of the benchmark.
     """
 
     first: str
@@ -241,12 +241,16 @@ def _annual_sharpe_and_total_return(
 
 
 def sweep_verdict(
-    results: TrialResults, statistics: SweepStatistics, holdout: Holdout | None, sessions_per_year: float
+    results: TrialResults,
+    statistics: SweepStatistics,
+    holdout: Holdout | None,
+    sessions_per_year: float,
+    benchmark_name: str = "buy and hold",
 ) -> Verdict:
     """Return the verdict: the first thing that speaks against the winner, if there is one.
 
     In this order: nothing was evaluated or traded; as much is expected of the best of that many trials without skill;
-    the winner in sample is in the lower half out of sample; buy and hold is not beaten; the hold-out shows no positive
+    the winner in sample is in the lower half out of sample; the benchmark is not beaten; the hold-out shows no positive
     Sharpe ratio; else, evidence.
     """
     winner, n_trials = results.winner_index, len(results.trials)
@@ -257,7 +261,7 @@ def sweep_verdict(
     root = math.sqrt(sessions_per_year)
     subject = f"the best of {n_trials:,} settings" if n_trials > 1 else "the only setting"
     best = f"{subject} has a Sharpe ratio of {results.sharpe_per_session[winner] * root:.2f}"
-    after = _holdout_text(holdout)
+    after = _holdout_text(holdout, benchmark_name)
     deflated, threshold = float(statistics.deflated_sharpe[winner]), statistics.expected_max_sharpe
     if not deflated >= MIN_CONFIDENCE:
         comparison = ""
@@ -275,18 +279,18 @@ def sweep_verdict(
     spa = statistics.spa_result
     if spa is None or spa.p_value >= SIGNIFICANCE_LEVEL:
         p_value = "" if spa is None else f" (p = {spa.p_value:.2f}, Hansen's test)"
-        return Verdict("not_superior", f"Not shown to beat buy and hold: {best}{p_value}{after}.")
+        return Verdict("not_superior", f"Not shown to beat {benchmark_name}: {best}{p_value}{after}.")
     if holdout is not None and not (holdout.sharpe or 0.0) > 0:
         return Verdict("did_not_hold", f"Not confirmed by the hold-out: {best}{after}.")
     return Verdict(
-        "evidence", f"Evidence: {best}, above what is expected under no skill, and above buy and hold{after}."
+        "evidence", f"Evidence: {best}, above what is expected under no skill, and above {benchmark_name}{after}."
     )
 
 
-def _holdout_text(holdout: Holdout | None) -> str:
+def _holdout_text(holdout: Holdout | None, benchmark_name: str) -> str:
     if holdout is None:
         return "; there is no hold-out to confirm it"
     sharpe, benchmark = (
         "none" if value is None else f"{value:.2f}" for value in (holdout.sharpe, holdout.benchmark_sharpe)
     )
-    return f"; in the hold-out of {holdout.sessions:,} sessions it had {sharpe}, buy and hold {benchmark}"
+    return f"; in the hold-out of {holdout.sessions:,} sessions it had {sharpe}, {benchmark_name} {benchmark}"

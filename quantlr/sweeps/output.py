@@ -47,6 +47,7 @@ class SweepReport:
     holdout : the winner's performance in the hold-out.
     verdict : in one sentence.
     sessions_per_year : for annual figures.
+    benchmark_name : of the trials' benchmark.
     """
 
     sweep: Sweep
@@ -58,6 +59,7 @@ class SweepReport:
     holdout: Holdout | None
     verdict: Verdict
     sessions_per_year: float
+    benchmark_name: str
 
     @property
     def annualization_factor(self) -> float:
@@ -175,6 +177,7 @@ def sweep_summary_dict(report: SweepReport, table: pd.DataFrame) -> dict[str, An
         "grid": {axis.key: list(map(grid_value_text, axis.values)) for axis in axes},
         "combinations": report.sweep.n_combinations,
         "trials": {"tried": len(results.trials), "evaluated": n_evaluated, "failed": len(results.trials) - n_evaluated},
+        "benchmark_name": report.benchmark_name,
         "common": {"first": first, "last": last, "sessions": len(days)},
         "no_skill": {
             "trials": statistics.n_trials,
@@ -231,6 +234,7 @@ def parameter_surface(report: SweepReport, summary: dict[str, Any]) -> Parameter
         winner_index=results.winner_index,
         expected_max_sharpe=summary["no_skill"]["expected_max_sharpe"],
         benchmark_sharpe=summary["winner"]["benchmark_sharpe"] if summary["winner"] else None,
+        benchmark_name=report.benchmark_name,
     )
 
 
@@ -278,6 +282,7 @@ def _winner_curve_table(report: SweepReport, summary: dict[str, Any]) -> Table |
         "dates": result.fill_dates,
         "winner_equity": np.concatenate([[1.0], result.equity]),
         "benchmark_equity": np.concatenate([[1.0], (result.benchmark or result).equity]),
+        "benchmark_name": report.benchmark_name,
         "holdout_start": None if holdout is None else pd.Timestamp(summary["holdout"]["from"]),
         "summary_text": f"Sharpe in sample {number_text(summary['winner']['sharpe'])}{after}",
     }
@@ -306,8 +311,8 @@ def _statistics_rows(summary: dict[str, Any], holdout: Holdout | None) -> tuple[
         (f"Expected maximum of {expected['trials']:,} without skill", number_text(expected["expected_max_sharpe"])),
         ("Deflated Sharpe ratio", percent_text(winner.get("deflated_sharpe"))),
         ("Probability of backtest overfitting", overfitting),
-        ("None beats buy and hold: p, Hansen", number_text(spa.get("p_value"), decimals=3)),
-        ("Better than buy and hold by StepM", superior),
+        (f"None beats {summary['benchmark_name']}: p, Hansen", number_text(spa.get("p_value"), decimals=3)),
+        (f"Better than {summary['benchmark_name']} by StepM", superior),
     ]
     rows = [TableRow("All trials", is_heading=True), *(TableRow(label, (text,)) for label, text in trial_values)]
     if holdout is not None:
@@ -316,7 +321,7 @@ def _statistics_rows(summary: dict[str, Any], holdout: Holdout | None) -> tuple[
             ("Sharpe ratio of the winner", number_text(holdout.sharpe)),
             ("95% interval", _interval_text(holdout.low95, holdout.high95)),
             ("Total return", percent_text(holdout.growth)),
-            ("Total return of buy and hold", percent_text(holdout.benchmark_growth)),
+            (f"Total return of {summary['benchmark_name']}", percent_text(holdout.benchmark_growth)),
         ]
         rows += [TableRow(""), TableRow(heading, is_heading=True)]
         rows += [TableRow(label, (text,)) for label, text in holdout_values]

@@ -14,15 +14,16 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import pandas as pd
 
+from quantlr.backtest.benchmark import benchmark_name
+from quantlr.config.run_config import RunConfig
 from quantlr.core.component_errors import classes_not_importable_elsewhere
 from quantlr.core.engines.local import Engine, ProcessEngine, SerialEngine, iter_task_results
 from quantlr.core.errors import DataError, UserError
 from quantlr.core.parallel import available_core_count, end_if_worker_imports_script
 from quantlr.core.values import IntArray, Report
 from quantlr.data.features import Feature
-from quantlr.data.prices import DataSpec, load_prices
 from quantlr.experiment.ledger import Ledger, Trial, TrialStatistics
-from quantlr.pipeline.stages import run_stages
+from quantlr.pipeline.stages import load_run_prices, run_stages
 from quantlr.report.storage import check_report_target, make_reports_dir, write_report
 from quantlr.sweeps.analysis import collect_trial_results, compute_sweep_statistics, evaluate_holdout, sweep_verdict
 from quantlr.sweeps.grid import Sweep, load_sweep
@@ -95,26 +96,26 @@ class SweepScheduler(AbstractContextManager["SweepScheduler"]):
         """The workers."""
         return self._engines.enter_context(self.options.make_engine())
 
-    def read_price_summaries_by_digest(self, data_spec_by_digest: Mapping[str, DataSpec]) -> dict[str, PriceSummary]:
-        """Return digest and sessions of some prices, by the digest of their data section."""
-        is_small = len(data_spec_by_digest) <= MAX_LOCAL_PRICE_REQUESTS
+    def read_price_summaries_by_digest(self, config_by_digest: Mapping[str, RunConfig]) -> dict[str, PriceSummary]:
+        """Return digest and sessions of some prices, by the digest of their request."""
+        is_small = len(config_by_digest) <= MAX_LOCAL_PRICE_REQUESTS
         summaries = iter_task_results(
             SerialEngine() if is_small else self.engine,
             partial(summarize_prices, offline=self.options.offline, required_versions=self.required_versions),
-            data_spec_by_digest.items(),
+            config_by_digest.items(),
             split_task=lambda request: [request],
             make_failed_result=lambda _, error: PriceSummary("", np.zeros(0, dtype=np.int64), error),
         )
         return {digest: summary for (digest, _), summary in summaries}
 
-    def find_holdout_start(self, data_spec_by_digest: Mapping[str, DataSpec]) -> dt.date | None:
+    def find_holdout_start(self, config_by_digest: Mapping[str, RunConfig]) -> dt.date | None:
         """Return the first date of the hold-out; None where there is none."""
         holdout = self.sweep.spec.holdout
         if isinstance(holdout, dt.date):
             return holdout
         if holdout == 0:
             return None
-        summaries = self.read_price_summaries_by_digest(data_spec_by_digest).values()
+        summaries = self.read_price_summaries_by_digest(config_by_digest).values()
         first = first_holdout_session_day([summary.session_days for summary in summaries], holdout)
         if first is None:
             raise DataError(next(str(summary.error) for summary in summaries))
@@ -122,13 +123,13 @@ class SweepScheduler(AbstractContextManager["SweepScheduler"]):
 
     def make_trial_records(self) -> list[TrialRecord]:
         """Return the trials before they are evaluated; one whose prices can't be read has an error already."""
-        data_spec_by_digest: dict[str, DataSpec] = {}
+        config_by_digest: dict[str, RunConfig] = {}
         digests: list[tuple[int, StageDigests]] = []
         for number, config in self.sweep.iter_trial_configs():
             stage_digests = StageDigests.from_config(config.run, session_token=self.sweep.session_token)
-            data_spec_by_digest.setdefault(stage_digests.data, config.run.data)
+            config_by_digest.setdefault(stage_digests.data, config.run)
             digests.append((number, stage_digests))
-        summaries = self.read_price_summaries_by_digest(data_spec_by_digest)
+        summaries = self.read_price_summaries_by_digest(config_by_digest)
         trials, metric_keys = [], list(trial_metric_sections())
         for number, stage_digests in digests:
             prices, values = summaries[stage_digests.data], self.sweep.trial_values_by_key(number)
@@ -330,13 +331,16 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> SweepResult:
     ledger = Ledger.from_output_folder(output_folder)
     check_report_target(output_folder, spec.name)
     ledger.require_usable()
-    data_spec_by_digest = {
-        StageDigests.from_config(config.run, session_token=sweep.session_token).data: config.run.data
-        for _, config in sweep.iter_trial_configs()
-    }
+    config_by_digest: dict[str, RunConfig] = {}
+    benchmark_names = set()
+    for _, config in sweep.iter_trial_configs():
+        digest = StageDigests.from_config(config.run, session_token=sweep.session_token).data
+        config_by_digest[digest] = config.run
+        benchmark_names.add(benchmark_name(config.run.report.benchmark))
+    benchmark = benchmark_names.pop() if len(benchmark_names) == 1 else "the benchmark"
     make_reports_dir(output_folder, spec.name)
     with SweepScheduler(sweep, options) as scheduler:
-        holdout_start = scheduler.find_holdout_start(data_spec_by_digest)
+        holdout_start = scheduler.find_holdout_start(config_by_digest)
         if holdout_start is not None:
             scheduler.sweep = replace(sweep, last_date=holdout_start - dt.timedelta(days=1))
         trials = scheduler.make_trial_records()
@@ -355,15 +359,26 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> SweepResult:
         trial_statistics = _trial_statistics(ledger, ledger_trials, winner_trial, full_run)
         try:
             with config.add_location_to_errors():
-                winner_result = run_stages(config.run, load_prices(config.run.data, offline=options.offline)).result
+                winner_result = run_stages(config.run, load_run_prices(config.run, offline=options.offline)).result
         except UserError as error:
             winner_error = error.message
     statistics, holdout = compute_sweep_statistics(results, trial_statistics, seed=spec.seed), None
     if holdout_start is not None and winner_result is not None:
         holdout = evaluate_holdout(winner_result, holdout_start, per_year)
-    verdict = sweep_verdict(results, statistics, holdout, per_year)
+    verdict = sweep_verdict(results, statistics, holdout, per_year, benchmark)
     files, summary, table = make_files_summary_and_table(
-        SweepReport(sweep, holdout_start, results, statistics, winner_result, winner_error, holdout, verdict, per_year)
+        SweepReport(
+            sweep,
+            holdout_start,
+            results,
+            statistics,
+            winner_result,
+            winner_error,
+            holdout,
+            verdict,
+            per_year,
+            benchmark,
+        )
     )
     folder = write_report(Report(spec.name, files), output_folder)
     from quantlr.report.gallery import write_gallery

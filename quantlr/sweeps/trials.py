@@ -56,7 +56,7 @@ class StageDigests:
 
     Attributes
     ----------
-    data : data section.
+    data : data section and ticker of the benchmark.
     dataset : data, features and label.
     model : dataset, folds and model.
     decision_context : model, execution and sessions per year.
@@ -76,7 +76,7 @@ class StageDigests:
         # The parameters of a user-defined component do not determine its values: its code does, too.
         sources = source_digests(iter_user_defined_components(config), session_token=session_token)
         sections |= {"sources": sources} if sources else {}
-        data = sha256_of_json(sections["data"], *sources)
+        data = sha256_of_json(sections["data"], config.report.benchmark_ticker, *sources)
         dataset = sha256_of_json(data, sections["features"], sections["label"])
         model = sha256_of_json(dataset, sections["walk_forward"], sections["model"])
         context = sha256_of_json(model, sections["execution"], sections["report"]["sessions_per_year"])
@@ -120,7 +120,7 @@ class TrialReturns:
     Attributes
     ----------
     session_days : (sessions,) dates that end each return, as days since 1970.
-    net_return, benchmark_return : (sessions,) simple returns after costs, of the strategy and of buy and hold.
+    net_return, benchmark_return : (sessions,) simple returns after costs, of the strategy and of its benchmark.
     cash_return : simple return of cash per session; (sessions,), or one number.
     """
 
@@ -130,7 +130,7 @@ class TrialReturns:
     cash_return: Array | float
 
     def excess_and_active_returns(self, session_days: IntArray) -> tuple[Array, Array]:
-        """Return net returns in excess of cash, and in excess of buy and hold, on some sessions; on all if empty."""
+        """Return net returns in excess of cash, and in excess of the benchmark, on some sessions; on all if empty."""
         rows = np.searchsorted(self.session_days, session_days) if len(session_days) else slice(None)
         return (self.net_return - self.cash_return)[rows], (self.net_return - self.benchmark_return)[rows]
 

@@ -13,12 +13,12 @@ from quantlr.backtest.metrics import annual_sharpe, metrics_shown_in
 from quantlr.config.run_config import RunConfig
 from quantlr.core.errors import ComponentError, QuantlrError, UserError
 from quantlr.core.values import Forecasts, IntArray, RunData
-from quantlr.data.prices import DataSpec, load_prices
 from quantlr.model.walk_forward import walk_forward
 from quantlr.pipeline.stages import (
     Decisions,
     dataset_from_config,
     decision_context,
+    load_run_prices,
     positions_from_forecasts,
     run_backtest,
 )
@@ -62,19 +62,19 @@ def cached_result(stage: str, digest: str, compute: Callable[[], T]) -> T:
 
 
 def summarize_prices(
-    digest_and_spec: tuple[str, DataSpec], *, offline: bool, required_versions: dict[str, str]
+    digest_and_config: tuple[str, RunConfig], *, offline: bool, required_versions: dict[str, str]
 ) -> PriceSummary:
     """Return digest and sessions of some prices, or why they could not be read.
 
     Parameters
     ----------
-    digest_and_spec : digest of a data section, as in `StageDigests`, and the section.
+    digest_and_config : digest of a run's prices, as in `StageDigests`, and the config of a run that has them.
     offline, required_versions : as in `evaluate_task`.
     """
     require_versions(required_versions)
-    digest, data_spec = digest_and_spec
+    digest, config = digest_and_config
     try:
-        prices = cached_result("prices", digest, lambda: load_prices(data_spec, offline=offline))
+        prices = cached_result("prices", digest, lambda: load_run_prices(config, offline=offline))
     except QuantlrError as error:
         return PriceSummary("", np.zeros(0, dtype=np.int64), error.message, error.key)
     return PriceSummary(prices.sha256, prices.sessions.to_numpy().astype("datetime64[D]").astype(np.int64))
@@ -142,7 +142,7 @@ def run_trial_and_forecast_metrics(
     config: RunConfig, digests: StageDigests, *, offline: bool
 ) -> tuple[RunData, dict[str, Any]]:
     """Return the run of a config, stage by stage, and the metrics of its forecasts."""
-    prices = cached_result("prices", digests.data, lambda: load_prices(config.data, offline=offline))
+    prices = cached_result("prices", digests.data, lambda: load_run_prices(config, offline=offline))
     dataset = cached_result("dataset", digests.dataset, lambda: dataset_from_config(config, prices))
     split_spec, model = config.walk_forward, config.model
     forecasts = cached_result("forecasts", digests.model, lambda: walk_forward(dataset, split_spec, model))

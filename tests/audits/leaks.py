@@ -277,6 +277,14 @@ def losses_removed(positions: Positions, prices: Prices, execution: Any, **optio
     return replace(result, weight=result.weight * won, gross_return=(result.ticker_gross_return * won).sum(axis=1))
 
 
+def benchmark_with_hindsight(positions: Positions, prices: Prices, execution: Any, **options: Any) -> Any:
+    """Size the benchmark by its own final equity."""
+    result = backtest_with_benchmark(positions, prices, execution, **options)
+    benchmark = result.benchmark
+    assert benchmark is not None
+    return replace(result, benchmark=replace(benchmark, weight=benchmark.weight * benchmark.equity[-1]))
+
+
 H5 = {"label": {"horizon": 5}}
 OTHERS: dict[str, PlantedLeak] = {
     "label one session too late": PlantedLeak(PipelineStages(compute_label=late_label), "label", "horizon_return"),
@@ -382,6 +390,9 @@ OTHERS: dict[str, PlantedLeak] = {
     "sized by the total return": PlantedLeak(PipelineStages(decide_positions=size_by_total_return), "decide", "weight"),
     "same-bar fill": PlantedLeak(PipelineStages(execute=same_bar_fill), "execute", "other decisions"),
     "backdated fill": PlantedLeak(PipelineStages(execute=backdated_fill), "execute", "other decisions"),
+    "benchmark with hindsight": PlantedLeak(
+        PipelineStages(execute=benchmark_with_hindsight), "execute", "benchmark weight"
+    ),
     "losses left out": PlantedLeak(PipelineStages(execute=losses_removed), "execute", "weight"),
 }
 LEAKS = {**FEATURES, **OTHERS}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from quantlr.audits import audit, auditor
 from quantlr.audits.auditor import audit_prices
 from quantlr.audits.checks import CutoffCount, make_audit_schedule
 from quantlr.audits.result import Audit
+from quantlr.backtest.overlays import NameCap
 from quantlr.config.run_config import RunConfig, load_config
 from quantlr.core.timing import latest_known_bar_index
 from quantlr.core.values import FeatureColumns, Prices
@@ -50,6 +52,23 @@ def audit_random_walk(
 ) -> Audit:
     prices = random_walk_prices(11, n_sessions=n_sessions, n_tickers=len(config.data.tickers), with_gaps=True)
     return audit_prices(config, prices, stages, n_cutoffs=n_cutoffs)
+
+
+RATES = [["2009-12-01", 0.02], ["2010-03-02", 0.05], ["2010-06-14", 0.01]]
+
+
+@pytest.mark.parametrize("benchmark", ["cash", "equal_weight", {"ticker": "SPY"}], ids=str)
+def test_no_leak_with_another_benchmark_dated_rates_and_a_cap(benchmark: Any) -> None:
+    config = make_config(
+        3,
+        policy={"kind": "expected_value", "sides": "long_short"},
+        execution={"cash_rate": RATES},
+        report={"benchmark": benchmark},
+    )
+    config = config.model_copy(update={"overlays": (NameCap(cap=0.2, excess="redistribute"),)})
+    prices = random_walk_prices(11, n_sessions=180, n_tickers=3, with_gaps=True, context_tickers=["SPY"])
+    prices = replace(prices, context=None, benchmark=prices.context)
+    assert audit_prices(config, prices, n_cutoffs=2).leaks == ()
 
 
 @pytest.mark.parametrize("planted", LEAKS.values(), ids=LEAKS)

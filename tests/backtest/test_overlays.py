@@ -10,6 +10,7 @@ from quantlr.backtest.overlays import (
     OVERLAYS,
     LeverageCap,
     MinimumHolding,
+    NameCap,
     NoTradeBand,
     Overlay,
     VolatilityTarget,
@@ -51,6 +52,42 @@ def test_leverage_cap_by_arithmetic() -> None:
     sample = forecasts([0.5] * 4, ticker=[0, 0, 1, 1], session=[3, 4, 3, 4])
     weight = LeverageCap(cap=1.0).apply(np.array([1.5, 0.4, -0.5, -0.5]), sample, context_for(sample))
     np.testing.assert_allclose(weight, [0.75, 0.4, -0.25, -0.5])
+
+
+def test_name_cap_by_arithmetic() -> None:
+    """Of 0.6, 0.25 and 0.05 long, 0.2 is above the cap of 0.4; 0.25 is full after 0.15 of it, 0.05 gets the rest."""
+    sample = forecasts([0.5] * 5, ticker=[0, 0, 1, 2, 3], session=[3, 4, 3, 3, 3])
+    weight = np.array([0.6, 0.2, 0.25, 0.05, -0.1])
+    in_cash = NameCap(cap=0.3).apply(weight, sample, context_for(sample))
+    np.testing.assert_allclose(in_cash, [0.3, 0.2, 0.25, 0.05, -0.1])
+    spread = NameCap(cap=0.3, excess="redistribute").apply(weight, sample, context_for(sample))
+    np.testing.assert_allclose(spread, [0.3, 0.2, 0.3, 0.3, -0.1])
+    half = NameCap(cap=0.4, excess="redistribute").apply(weight, sample, context_for(sample))
+    np.testing.assert_allclose(half, [0.4, 0.2, 0.4, 0.1, -0.1])
+
+
+def name_cap_loop(weight: list[float], cap: float) -> list[float]:
+    """The weights of one session and side: min(cap, factor * weight) with the factor of the same sum, by bisection."""
+    total = min(sum(weight), cap * sum(value > 0 for value in weight))
+    low, high = 1.0, cap / min(value for value in weight if value > 0) + 1.0
+    for _ in range(200):
+        middle = (low + high) / 2.0
+        low, high = (middle, high) if sum(min(cap, middle * value) for value in weight) < total else (low, middle)
+    return [min(cap, high * value) for value in weight]
+
+
+@given(seed=st.integers(0, 10_000), cap=st.floats(0.05, 1.0))
+def test_name_cap_redistributes_as_a_loop_over_sessions_and_sides(seed: int, cap: float) -> None:
+    sample = random_forecasts(seed, tickers=6)
+    weight = np.random.default_rng(seed).choice([-0.4, -0.1, -0.05, 0.0, 0.02, 0.2, 0.7], len(sample.ticker))
+    capped = NameCap(cap=cap, excess="redistribute").apply(weight, sample, context_for(sample))
+    for session in np.unique(sample.session):
+        for sign in (-1.0, 1.0):
+            rows = np.flatnonzero((sample.session == session) & (sign * weight > 0))
+            if len(rows):
+                expected = name_cap_loop((sign * weight[rows]).tolist(), cap)
+                np.testing.assert_allclose(sign * capped[rows], expected, rtol=1e-9)
+    assert (capped[weight == 0] == 0).all()
 
 
 def test_no_trade_band_by_arithmetic() -> None:

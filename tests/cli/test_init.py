@@ -80,7 +80,8 @@ def test_choices_in_the_comments_are_valid() -> None:
         "model.class_weight={up: 1.0, down: 2.0}", "model.calibration=platt", "model.degenerate=base_rate",
         "label.ties=drop", "label={kind: dead_band, band: 0.01}", "label={kind: outperformance, benchmark: IBM}",
         "execution.fill=next_open", "execution.fill=close", "execution.spread=corwin_schultz",
-        "overlays=[{kind: leverage_cap}, {kind: volatility_target}, {kind: no_trade_band}, {kind: minimum_holding}]",
+        "overlays=[{kind: leverage_cap}, {kind: volatility_target}, {kind: name_cap}]",
+        "overlays=[{kind: no_trade_band}, {kind: minimum_holding}]",
         "data.source={kind: yahoo, on_failure: drop, deadline: 60.0}", "data.source={kind: file, path: prices.csv}",
         *(f"policy={{kind: {kind}}}" for kind in ("proportional", "kelly", "top_k, k: 1", "expected_value")),
     ):  # fmt: skip

@@ -41,7 +41,7 @@ KEYS: dict[str, list[str]] = {
         "log_loss_base_rate", "brier", "auc", "auc_ci95", "clark_west", "pesaran_timmermann",
         "reliability",
     ],
-    "backtest": ["strategy", "benchmark", "break_even_cost_bps", "fills", "only_at_the_close"],
+    "backtest": ["strategy", "benchmark", "benchmark_name", "break_even_cost_bps", "fills", "only_at_the_close"],
     "significance": [
         "trials", "probabilistic_sharpe", "deflated_sharpe", "expected_max_sharpe", "above_benchmark", "years_needed",
     ],

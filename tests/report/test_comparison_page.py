@@ -26,7 +26,8 @@ def differences(value: list[float], **others: Any) -> dict[str, Any]:
 def test_equity_curves_are_drawn_as_given() -> None:
     ax, equity = new_axes(), np.array([[1.0, 1.1], [1.2, 0.9], [1.3, 0.0]])
     dates, benchmark = pd.bdate_range("2020-01-01", periods=3), np.array([1.0, 1.1, 1.2])
-    equity_by_run_panel.draw(ax, {"dates": dates, "equity": equity, "benchmark": benchmark})
+    table = {"dates": dates, "equity": equity, "benchmark": benchmark, "benchmark_name": "buy and hold"}
+    equity_by_run_panel.draw(ax, table)
     lines = {line.get_label(): line.get_ydata() for line in ax.lines}
     np.testing.assert_array_equal(lines["A"], equity[:, 0])
     np.testing.assert_array_equal(lines["B"], [1.1, 0.9, np.nan])

@@ -131,6 +131,7 @@ def test_equity_is_drawn_on_a_log_scale_without_ruin() -> None:
     ax, net = new_axes(), np.array([1.0, 1.2, 0.4, 0.0])
     dates = pd.bdate_range("2020-01-01", periods=len(net))
     table = {"dates": dates, "net_equity": net, "gross_equity": net * 1.1, "benchmark_equity": net[::-1]}
+    table["benchmark_name"] = "buy and hold"
     growth_panel.draw(ax, {**table, "drawdowns": pd.DataFrame()})
     lines = {line.get_label().split(":")[0]: line.get_ydata() for line in ax.lines}
     np.testing.assert_array_equal(lines["strategy after costs"], [1.0, 1.2, 0.4, np.nan])

@@ -81,7 +81,9 @@ def bar_lengths(ax: Axes) -> list[float]:
 
 def excess_returns(run: Run) -> pd.DataFrame:
     """Return each ticker's contribution in excess of cash after costs, by session, from the run's tables."""
-    cash_rate = run.config.execution.cash_rate / 252
+    annual_rate = run.config.execution.cash_rate
+    assert isinstance(annual_rate, float)
+    cash_rate = annual_rate / 252
     table = run.positions.assign(excess=lambda t: t["gross_return"] - t["cost"] - t["weight"] * cash_rate)
     return table.pivot_table(index="date", columns="ticker", values="excess")
 

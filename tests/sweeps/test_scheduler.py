@@ -22,9 +22,9 @@ import pandas as pd
 import pytest
 import quantlr
 from quantlr.backtest.metrics import METRICS, find_metric
+from quantlr.config.run_config import load_config
 from quantlr.core.engines.local import ProcessEngine, SerialEngine, iter_task_results
 from quantlr.core.errors import UserError
-from quantlr.data.prices import DataSpec
 from quantlr.experiment.ledger import UNEVALUATED_ERROR_TEXT, Ledger
 from quantlr.stats.hac import Z95
 from quantlr.stats.multiple_testing import probability_of_overfitting
@@ -157,7 +157,7 @@ def test_each_stage_is_computed_once_for_all_trials_that_share_it(
 
         return call
 
-    functions = ("load_prices", "dataset_from_config", "walk_forward", "positions_from_forecasts")
+    functions = ("load_run_prices", "dataset_from_config", "walk_forward", "positions_from_forecasts")
     for name in functions:
         monkeypatch.setattr(worker, name, counted(name, getattr(worker, name)))
     grid = {"features.0.lags": [[1], [2]], "policy.long_above": [round(0.48 + at / 1000, 3) for at in range(30)]}
@@ -290,9 +290,7 @@ def test_tasks_are_taken_as_workers_become_free() -> None:
 def test_worker_with_other_versions_is_refused() -> None:
     wrong = {**environment_versions(), "numpy": "1.0.0"}
     with pytest.raises(UserError, match=r"numpy \S+ \(needed 1\.0\.0\); its numbers could differ"):
-        summarize_prices(
-            ("digest", DataSpec.model_validate(SMALL["base"]["data"])), offline=False, required_versions=wrong
-        )
+        summarize_prices(("digest", load_config(SMALL["base"]).run), offline=False, required_versions=wrong)
 
 
 def test_trial_with_an_unknown_ticker_fails_and_the_others_do_not(tmp_path: Path) -> None:

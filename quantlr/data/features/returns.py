@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, StrictInt
 
-from quantlr.core.components import Unit
+from quantlr.core.components import Ticker, Unit
 from quantlr.core.errors import DataError
 from quantlr.core.timing import iso_date, latest_known_bar_index
 from quantlr.core.values import FeatureColumns, IntArray, Prices
@@ -23,7 +23,7 @@ from quantlr.data.features.base import (
     price_return,
     trailing_returns,
 )
-from quantlr.data.prices import Ticker, find_ticker_closes
+from quantlr.data.prices import find_ticker_closes
 
 
 class LaggedReturns(Feature):

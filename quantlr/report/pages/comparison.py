@@ -78,23 +78,25 @@ def run_line_style(run_index: int) -> dict[str, Any]:
 
 
 def equity_by_run_table(comparison: Comparison) -> Table:
-    """Return the growth of 1 after costs (sessions, runs), buy and hold (sessions,) or None, and drawdowns <= 0."""
+    """Return the growth of 1 after costs (sessions, runs), the benchmark (sessions,) or None, and drawdowns <= 0."""
     equity = comparison.equity
     return {
         "dates": comparison.dates,
         "equity": equity,
         "benchmark": comparison.benchmark_equity,
         "drawdown": np.stack([drawdown_series(column) for column in equity.T], axis=1),
-        "remark": "; grey: buy and hold" if comparison.benchmark_equity is not None else "",
+        "benchmark_name": comparison.benchmark_name,
+        "remark": f"; grey: {comparison.benchmark_name}" if comparison.benchmark_equity is not None else "",
     }
 
 
 @panel("Growth of 1 after costs (log scale){remark}", equity_by_run_table)
 def equity_by_run_panel(ax: Axes, table: Table) -> None:
-    """Draw each run's equity on a log scale, with buy and hold in grey."""
+    """Draw each run's equity on a log scale, with the benchmark in grey."""
     dates, equity, benchmark = table["dates"], table["equity"], table["benchmark"]
     if benchmark is not None:
-        ax.plot(dates, np.where(benchmark > 0, benchmark, np.nan), color=GREY, linewidth=1.0, label="buy and hold")
+        positive = np.where(benchmark > 0, benchmark, np.nan)
+        ax.plot(dates, positive, color=GREY, linewidth=1.0, label=table["benchmark_name"])
     _draw_run_lines(ax, dates, np.where(equity > 0, equity, np.nan), 1.2)
     format_log_axis(ax, equity.ravel() if benchmark is None else np.append(equity, benchmark))
 

@@ -42,6 +42,7 @@ from quantlr.report.style import (
     percent_text,
     set_percent_ticks,
 )
+from quantlr.report.summary import benchmark_label
 
 COST_PART_COLORS = {"commission": ORANGE, "slippage": VERMILION, "spread and fees": PURPLE, "borrow": GREEN}
 FILL_STYLES = {"next_close": ("next close", BLUE), "next_open": ("next open", GREEN), "close": ("same close", ORANGE)}
@@ -88,7 +89,7 @@ def cumulative_costs_panel(ax: Axes, table: Table) -> None:
 def sharpe_by_cost_table(context: PageContext) -> Table:
     """Return the annual Sharpe ratio by trading cost: `cost_bps` and `sharpe` (m,), per traded side.
 
-    `run_cost_bps` and `run_sharpe` belong to the run, `benchmark_sharpe` to buy and hold at its own costs; at
+    `run_cost_bps` and `run_sharpe` belong to the run, `benchmark_sharpe` to the benchmark at its own costs; at
     `break_even_cost_bps` the gross excess return is 0, borrow costs left aside.
     """
     result, config, metrics = context.run_data.result, context.config, context.metrics["backtest"]
@@ -113,17 +114,19 @@ def sharpe_by_cost_table(context: PageContext) -> Table:
         "break_even_cost_bps": break_even,
         "has_borrow_cost": bool((result.weight < 0).any()) and execution.borrow_bps_per_year > 0,
         "benchmark_sharpe": metrics["benchmark"]["sharpe"],
+        "benchmark_name": benchmark_label(context.metrics),
         "remark": remark,
     }
 
 
 @panel("Sharpe ratio by trading cost{remark}", sharpe_by_cost_table, 2 * LEGEND_ROW_POINTS)
 def sharpe_by_cost_panel(ax: Axes, table: Table) -> None:
-    """Draw the Sharpe ratio by trading cost, and mark this run, the break-even cost, and buy and hold."""
+    """Draw the Sharpe ratio by trading cost, and mark this run, the break-even cost, and the benchmark."""
     cost_bps, run_cost, run_sharpe = table["cost_bps"], table["run_cost_bps"], table["run_sharpe"]
     benchmark, break_even = table["benchmark_sharpe"], table["break_even_cost_bps"]
     if benchmark is not None:
-        ax.axhline(benchmark, color=ORANGE, linewidth=1.2, label=f"buy and hold: {number_text(benchmark)}")
+        label = f"{table['benchmark_name']}: {number_text(benchmark)}"
+        ax.axhline(benchmark, color=ORANGE, linewidth=1.2, label=label)
     ax.plot(cost_bps, table["sharpe"], color=BLUE, linewidth=1.8, label="strategy")
     ax.axhline(0, color=GREY, linewidth=0.8)
     if run_sharpe is not None:

@@ -66,7 +66,8 @@ class ParameterSurface:
     failed_mask : (trials,) whether the trial failed.
     winner_index : trial with the highest ratio; None where there is none.
     expected_max_sharpe : of as many trials without skill; None where unknown.
-    benchmark_sharpe : of buy and hold with the winner's tickers; None where unknown.
+    benchmark_sharpe : of the winner's benchmark; None where unknown.
+    benchmark_name : of the trials' benchmark.
     """
 
     grid_keys: tuple[str, ...]
@@ -79,6 +80,7 @@ class ParameterSurface:
     winner_index: int | None
     expected_max_sharpe: float | None
     benchmark_sharpe: float | None
+    benchmark_name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +151,10 @@ def sharpe_by_value_panel(ax: Axes, table: Table) -> None:
 
 
 def _draw_sharpe_thresholds(ax: Axes, table: Table, *, has_labels: bool = True) -> None:
-    """Draw the expected maximum under no skill, and buy and hold."""
+    """Draw the expected maximum under no skill, and the benchmark."""
     for value, color, style, name in (
         (table["expected_max_sharpe"], VERMILION, "--", "expected maximum under no skill"),
-        (table["benchmark_sharpe"], ORANGE, "-", "buy and hold"),
+        (table["benchmark_sharpe"], ORANGE, "-", table["benchmark_name"]),
     ):
         if value is not None:
             label = f"{name}: {number_text(value)}" if has_labels else None
@@ -216,7 +218,8 @@ def marginals_table(context: SweepPageContext) -> Table:
     high = max(float(np.nanmax(marginal["best_sharpe"], initial=0.0)) for marginal in marginals)
     high = max([high, *(value for value in thresholds.values() if value is not None)])
     margin = 0.08 * max(high - low, 0.1)
-    return {"charts": [{**marginal, **thresholds} for marginal in marginals], "limits": (low - margin, high + margin)}
+    shared = {**thresholds, "benchmark_name": surface.benchmark_name}
+    return {"charts": [{**marginal, **shared} for marginal in marginals], "limits": (low - margin, high + margin)}
 
 
 @panel("Sharpe ratio by key: median, 5% to 95%, best (triangle); ring: winner", marginals_table)
@@ -282,10 +285,10 @@ def trial_ranking_panel(ax: Axes, table: Table) -> None:
 
 @panel("Growth of 1 of the winner (log scale); shaded: hold-out", lambda context: context.winner_curve, TITLE_PADDING)
 def winner_growth_panel(ax: Axes, table: Table) -> None:
-    """Draw the equity of the winner and of buy and hold, and shade the hold-out."""
+    """Draw the equity of the winner and of the benchmark, and shade the hold-out."""
     dates, start = table["dates"], table["holdout_start"]
     curves = (
-        (dates, table["benchmark_equity"], "buy and hold", {"color": ORANGE, "linewidth": 1.3}),
+        (dates, table["benchmark_equity"], table["benchmark_name"], {"color": ORANGE, "linewidth": 1.3}),
         (dates, table["winner_equity"], "winner after costs", {"color": BLUE, "linewidth": 1.8}),
     )
     draw_equity_curves(ax, curves, margins=(0.94, 1.25))

@@ -33,7 +33,7 @@ from quantlr.report.style import (
     percent_text,
     set_percent_ticks,
 )
-from quantlr.report.summary import headline_tables
+from quantlr.report.summary import benchmark_label, headline_tables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -64,15 +64,16 @@ def growth_table(context: PageContext) -> Table:
         "benchmark_equity": benchmark,
         "net_drawdown": drawdown_series(net),
         "benchmark_drawdown": drawdown_series(benchmark),
+        "benchmark_name": benchmark_label(context.metrics),
         "drawdowns": deepest_drawdowns(result, max_count=N_MARKED_DRAWDOWNS),
     }
 
 
 @panel("Growth of 1 (log scale)", growth_table, 22.0)
 def growth_panel(ax: Axes, table: Table) -> None:
-    """Draw equity after and before costs beside buy and hold, and shade the deepest drawdowns."""
+    """Draw equity after and before costs beside the benchmark, and shade the deepest drawdowns."""
     curves = (
-        (table["dates"], table["benchmark_equity"], "buy and hold", {"color": ORANGE, "linewidth": 1.3}),
+        (table["dates"], table["benchmark_equity"], table["benchmark_name"], {"color": ORANGE, "linewidth": 1.3}),
         (table["dates"], table["gross_equity"], "strategy before costs", {"color": SKY, "linewidth": 1.2}),
         (table["dates"], table["net_equity"], "strategy after costs", {"color": BLUE, "linewidth": 1.9}),
     )
@@ -119,7 +120,8 @@ def _shade_drawdown_spans(ax: Axes, table: Table) -> list[tuple[float, float]]:
 def rolling_sharpe_table(context: PageContext) -> Table:
     """Return the Sharpe ratio over a trailing window with its band under no skill (see `RollingSharpe`)."""
     result, per_year = context.run_data.result, context.sessions_per_year
-    return fields_table(rolling_sharpe(result, sessions_per_year=per_year), date_range=result.fill_dates[[0, -1]])
+    rolling, name = rolling_sharpe(result, sessions_per_year=per_year), benchmark_label(context.metrics)
+    return fields_table(rolling, date_range=result.fill_dates[[0, -1]], benchmark_name=name)
 
 
 @panel("Rolling Sharpe ratio ({window} sessions, annualised)", rolling_sharpe_table)
@@ -128,7 +130,7 @@ def rolling_sharpe_panel(ax: Axes, table: Table) -> None:
     dates, half_width = table["dates"], table["band_half_width"]
     marker = marker_for_few_points(dates, "o")
     ax.fill_between(dates[[0, -1]], -half_width, half_width, label=NO_SKILL_LABEL, **BAND_STYLE)
-    curves = ((table["benchmark_sharpe"], "buy and hold", ORANGE, 1.3),
+    curves = ((table["benchmark_sharpe"], table["benchmark_name"], ORANGE, 1.3),
               (table["strategy_sharpe"], "strategy after costs", BLUE, 1.6))  # fmt: skip
     for values, name, color, width in curves:
         style: dict[str, Any] = {"color": color, "linewidth": width, "marker": marker, "markersize": 3}
