@@ -116,7 +116,10 @@ class LoadedConfig:
         try:
             yield
         except QuantlrError as error:
-            raise self.error_with_location(error) from error.__cause__ or error
+            located = self.error_with_location(error)
+            if located is error:
+                raise
+            raise located from error.__cause__ or error
 
 
 ConfigSource = str | Path | Mapping[str, Any] | RunConfig | LoadedConfig

@@ -193,7 +193,9 @@ def load_prices(
         fetched = _fetch_prices(spec.source, FetchRequest(tickers, spec.start, spec.end, offline, progress))
     except DataError as error:
         is_benchmark_only = benchmark not in (*spec.tickers, *spec.context) and repr(benchmark) in error.message
-        raise DataError(error.message, key="report.benchmark") if is_benchmark_only else error from error
+        if not is_benchmark_only:
+            raise
+        raise DataError(error.message, key="report.benchmark") from error
     counter = ProgressCounter("checking", 3, progress)
     rows = PriceRows.from_bars(fetched.bars, file_paths=fetched.file_paths).slice_dates(spec.start, spec.end)
     if spec.bars is not None and len(rows):
