@@ -370,8 +370,10 @@ class BacktestResult:
     fill_dates : (sessions + 1,) dates of the prices between which returns are earned; the first is the first fill.
     price : (sessions + 1, tickers) adjusted price of the kind that is traded; NaN where a ticker has no bar.
     weight : (sessions, tickers) fraction of equity held from one fill to the next, after trading at the first.
+    ticker_return : (sessions, tickers) simple return of the price from one fill to the next; 0 where the ticker has no
+        bar at the end.
     ticker_gross_return : (sessions, tickers) weight times return, as a fraction of equity.
-    ticker_cost : (sessions, tickers) trading and borrowing costs, as a fraction of equity (>= 0).
+    ticker_cost : (sessions, tickers) costs of trading, borrowing and financing, as a fraction of equity (>= 0).
     gross_return : (sessions,) simple return before costs, interest on cash included (0.01 is one percent).
     cash_return : (sessions,) the part of `gross_return` that is interest on cash.
     cost : (sessions,) costs, as a fraction of equity (>= 0).
@@ -388,6 +390,7 @@ class BacktestResult:
     fill_dates: pd.DatetimeIndex
     price: Array
     weight: Array
+    ticker_return: Array
     ticker_gross_return: Array
     ticker_cost: Array
     gross_return: Array
@@ -405,6 +408,13 @@ class BacktestResult:
     def sessions(self) -> pd.DatetimeIndex:
         """(sessions,) the session that ends each return."""
         return self.fill_dates[1:]
+
+    @property
+    def ticker_listed_mask(self) -> BoolArray:
+        """(sessions, tickers) whether a ticker has a bar at or before the start, and one at or after the end."""
+        has_bar = ~np.isnan(self.price)
+        has_earlier = np.logical_or.accumulate(has_bar[:-1], axis=0)
+        return np.asarray(has_earlier & np.logical_or.accumulate(has_bar[:0:-1], axis=0)[::-1])
 
     @property
     def ticker_interest(self) -> Array:

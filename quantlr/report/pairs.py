@@ -100,6 +100,7 @@ def _backtest_result_from_frame(table: pd.DataFrame, first_fill: pd.Timestamp) -
         fill_dates=dates.insert(0, first_fill),
         price=np.empty((n + 1, 0)),
         weight=np.empty((n, 0)),
+        ticker_return=np.empty((n, 0)),
         ticker_gross_return=np.empty((n, 0)),
         ticker_cost=np.empty((n, 0)),
         cash_return=np.full(n, np.nan),

@@ -46,6 +46,7 @@ def backtest_of(net: list[float], *, cost: float = 0.0, weight: float = 1.0, cas
         fill_dates=pd.bdate_range("2019-12-31", periods=n + 1).as_unit("us"),
         price=np.concatenate([[1.0], np.cumprod(1 + returns + cost)])[:, None],
         weight=column,
+        ticker_return=(returns + cost)[:, None] / weight if weight else np.zeros((n, 1)),
         ticker_gross_return=(returns + cost)[:, None],
         ticker_cost=np.full((n, 1), cost),
         gross_return=returns + cost,
