@@ -25,9 +25,6 @@ BoolArray = npt.NDArray[np.bool_]
 FeatureColumns = dict[str, Array]
 """Feature values by column name, each (bars, tickers)."""
 
-MAX_STALE_OPEN_FRACTION = 0.10
-"""Largest fraction of opens equal to the previous close at which a ticker's opens still count as traded prices."""
-
 PRICE_ARRAYS = ("open", "high", "low", "close", "volume", "raw_close", "adjustment")
 """The (bars, tickers) arrays of floats in `Prices`."""
 REFERENCE_PRICES = ("context", "benchmark")
@@ -106,20 +103,6 @@ class Prices:
     def n_bars(self) -> IntArray:
         """(tickers,) number of bars of each ticker."""
         return np.asarray((self.session >= 0).sum(axis=0), dtype=np.int64)
-
-    @property
-    def stale_open_mask(self) -> BoolArray:
-        """(bars, tickers) whether the unadjusted open equals the previous unadjusted close."""
-        stale = np.zeros(self.open.shape, dtype=np.bool_)
-        raw_open = self.open[1:] / self.adjustment[1:]
-        stale[1:] = np.isclose(raw_open, self.raw_close[:-1], rtol=1e-9, atol=0)
-        return stale
-
-    @property
-    def tradable_opens_mask(self) -> BoolArray:
-        """(tickers,) whether a ticker has opens, and at most a tenth of them equal the previous close."""
-        n_opens = (~np.isnan(self.open[1:])).sum(axis=0)
-        return np.asarray((n_opens > 0) & (self.stale_open_mask.sum(axis=0) <= MAX_STALE_OPEN_FRACTION * n_opens))
 
     def bars_to_sessions(self, bar_values: Array) -> Array:
         """Return (bars, tickers) values as (sessions, tickers), NaN where a ticker has no bar."""

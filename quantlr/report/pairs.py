@@ -150,7 +150,7 @@ def compared_metric_values(
         if metric.section == "forecast":
             values[metric.key] = metric.compute(evaluated) if has_forecasts else None
         else:
-            values[metric.key] = metric.compute(view)
+            values[metric.key] = metric.shown_value(metric.compute(view))
     return values
 
 
@@ -170,7 +170,8 @@ def shared_baseline_metric_values(
         if metric.section == "forecast":
             values[metric.key] = metric.baseline(first) if metric.baseline and first else None
         else:
-            values[metric.key] = None if view is None else metric.compute(view)
+            is_defined = view is not None and metric.section == "backtest"
+            values[metric.key] = metric.compute(view) if is_defined else None
     return values
 
 

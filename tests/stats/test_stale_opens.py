@@ -45,7 +45,7 @@ def stale_windows_by_loop(opens: Array, closes: Array, *, sessions_per_bar: floa
             limit = 5 * stats.median_abs_deviation(values)
             clipped.append(np.array([min(max(value, median - limit), median + limit) for value in values]))
         ratio = sessions_per_bar * clipped[0].var() / clipped[1].var()
-        fit = stats.linregress(*clipped)
+        fit = stats.linregress(clipped[0], clipped[1])
         stale.append(bool(ratio < 0.05 or (ratio < 0.15 and fit.slope - 2 * fit.stderr > 1.5)))
     return stale
 
