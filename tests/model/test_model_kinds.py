@@ -334,7 +334,7 @@ def test_a_sweep_over_a_models_own_parameters(tmp_path: Path, monkeypatch: pytes
 def test_the_catalogue_lists_installed_models_last(monkeypatch: pytest.MonkeyPatch) -> None:
     installed(monkeypatch)
     entries = json.loads(CliRunner().invoke(main, ["models", "--json"]).stdout)["models"]
-    assert [entry["kind"] for entry in entries] == ["logistic_regression", "discriminant", "probit"]
+    assert [entry["kind"] for entry in entries] == ["logistic_regression", "sklearn", "discriminant", "probit"]
     assert entries[2]["summary"] == "Probit regression by Fisher scoring."
     assert [parameter["name"] for parameter in entries[2]["parameters"]][-1] == "max_iter"
 
