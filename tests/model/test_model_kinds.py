@@ -335,8 +335,8 @@ def test_the_catalogue_lists_installed_models_last(monkeypatch: pytest.MonkeyPat
     installed(monkeypatch)
     entries = json.loads(CliRunner().invoke(main, ["models", "--json"]).stdout)["models"]
     assert [entry["kind"] for entry in entries] == ["logistic_regression", "sklearn", "discriminant", "probit"]
-    assert entries[2]["summary"] == "Probit regression by Fisher scoring."
-    assert [parameter["name"] for parameter in entries[2]["parameters"]][-1] == "max_iter"
+    assert entries[3]["summary"] == "Probit regression by Fisher scoring."
+    assert [parameter["name"] for parameter in entries[3]["parameters"]][-1] == "max_iter"
 
 
 def test_an_unknown_kind_is_refused_with_the_kinds_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
