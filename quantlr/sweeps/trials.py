@@ -59,7 +59,7 @@ class StageDigests:
     data : data section and ticker of the benchmark.
     dataset : data, features and label.
     model : dataset, folds and model.
-    decision_context : model, execution and sessions per year.
+    decision_context : model, execution, sessions per year, and the overlay that needs betas.
     config : the whole config without its name.
     """
 
@@ -79,7 +79,8 @@ class StageDigests:
         data = sha256_of_json(sections["data"], config.report.benchmark_ticker, *sources)
         dataset = sha256_of_json(data, sections["features"], sections["label"])
         model = sha256_of_json(dataset, sections["walk_forward"], sections["model"])
-        context = sha256_of_json(model, sections["execution"], sections["report"]["sessions_per_year"])
+        betas = [overlay for overlay in sections["overlays"] if overlay["kind"] == "beta_neutral"]
+        context = sha256_of_json(model, sections["execution"], sections["report"]["sessions_per_year"], betas)
         sections.pop("name")
         return cls(data, dataset, model, context, sha256_of_json(sections))
 
