@@ -32,6 +32,7 @@ from quantlr.core.components import (
 from quantlr.data.features import Feature
 from quantlr.data.labels import Label
 from quantlr.data.source import Source
+from quantlr.model.base import Model
 
 JsonSchema = dict[str, Any]
 
@@ -45,6 +46,7 @@ EXTENDS_SCHEMA: JsonSchema = {
 EXTENSIBLE_CATALOGS: dict[str, type[Component]] = {
     "features": Feature,
     "label": Label,
+    "model": Model,
     "overlays": Overlay,
     "policy": Policy,
     "source": Source,
@@ -123,6 +125,9 @@ class _SchemaWriter:
     ) -> None:
         self.raw_definitions = raw_definitions
         self.root_schema = raw_definitions[REF_PREFIX + RunConfig.__name__]
+        for key, body in self.root_schema["properties"].items():
+            if key in EXTENSIBLE_CATALOGS and "$ref" in body:  # a catalogue of one kind
+                body["oneOf"] = [{"$ref": body.pop("$ref")}]
         self.installed_refs = installed_refs
         self.load_errors = load_errors
         self.mergeable_section_refs: set[str] = set()
