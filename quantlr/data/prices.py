@@ -187,6 +187,11 @@ class DataSpec(ConfigSection):
         return end
 
 
+def tickers_to_fetch(spec: DataSpec, benchmark: str | None) -> tuple[str, ...]:
+    """Return every ticker whose prices a run needs, each once: traded ones, reference series, the benchmark's."""
+    return tuple(dict.fromkeys((*spec.tickers, *spec.context, *([benchmark] if benchmark else []))))
+
+
 def load_prices(
     spec: DataSpec, *, benchmark: str | None = None, offline: bool = False, progress: Progress = ignore_progress
 ) -> Prices:
@@ -204,14 +209,8 @@ def load_prices(
     DataError : a ticker does not exist, or prices can't be used.
     Fault : the network or the disk failed.
     """
-    tickers = tuple(dict.fromkeys((*spec.tickers, *spec.context, *([benchmark] if benchmark else []))))
-    try:
-        fetched = _fetch_prices(spec.source, FetchRequest(tickers, spec.start, spec.end, offline, progress))
-    except DataError as error:
-        is_benchmark_only = benchmark not in (*spec.tickers, *spec.context) and repr(benchmark) in error.message
-        if not is_benchmark_only:
-            raise
-        raise DataError(error.message, key="report.benchmark") from error
+    tickers = tickers_to_fetch(spec, benchmark)
+    fetched = fetch_prices(spec, benchmark=benchmark, offline=offline, progress=progress)
     counter = ProgressCounter("checking", 3, progress)
     rows = PriceRows.from_bars(fetched.bars, file_paths=fetched.file_paths).slice_dates(spec.start, spec.end)
     if spec.bars is not None and len(rows):
@@ -247,16 +246,27 @@ def load_prices(
     return prices
 
 
-def _fetch_prices(source: Source, request: FetchRequest) -> FetchedPrices:
+def fetch_prices(
+    spec: DataSpec, *, benchmark: str | None = None, offline: bool = False, progress: Progress = ignore_progress
+) -> FetchedPrices:
     """Return what the source of a config returns, checked as far as the rules of validation rely on it.
+
+    Parameters and errors are those of `load_prices`.
 
     Raises
     ------
     ComponentError : a user-defined source fails, or returns something else than bars by ticker.
     """
-    key = "data.source"
-    with name_component_in_errors(source, key=key):
-        fetched = source.fetch(request)
+    source, key = spec.source, "data.source"
+    request = FetchRequest(tickers_to_fetch(spec, benchmark), spec.start, spec.end, offline, progress)
+    try:
+        with name_component_in_errors(source, key=key):
+            fetched = source.fetch(request)
+    except DataError as error:
+        is_benchmark_only = benchmark not in (*spec.tickers, *spec.context) and repr(benchmark) in error.message
+        if not is_benchmark_only:
+            raise
+        raise DataError(error.message, key="report.benchmark") from error
     require_returned(
         source, "fetch", isinstance(fetched, FetchedPrices), needed="FetchedPrices", found=fetched, key=key
     )

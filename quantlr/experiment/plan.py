@@ -19,6 +19,7 @@ from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.timing import first_forecast_row
 from quantlr.core.values import Dataset, IntArray, Note, Prices
 from quantlr.data.features import Feature
+from quantlr.data.prices import tickers_to_fetch
 from quantlr.experiment.ledger import Ledger, Trial
 from quantlr.model.splits import fold_sums
 from quantlr.model.walk_forward import ModelSplit, gather_forecast_rows, make_model_splits
@@ -179,8 +180,7 @@ def plan(
     check_report_target(Path(output), run.name)
     ledger.require_usable()
     with loaded.add_location_to_errors():
-        benchmark = run.report.benchmark_ticker
-        tickers = tuple(dict.fromkeys((*run.data.tickers, *run.data.context, *([benchmark] if benchmark else []))))
+        tickers = tickers_to_fetch(run.data, run.report.benchmark_ticker)
         with name_component_in_errors(run.data.source, key="data.source"):
             last_stored = {} if offline else run.data.source.last_date_by_due_ticker(tickers, end=run.data.end)
         walk_forward = None

@@ -19,10 +19,11 @@ import numpy as np
 
 from quantlr.config.run_config import RunConfig
 from quantlr.core.atomic import atomic_write_without_fsync
-from quantlr.core.component_errors import iter_user_defined_components, source_digests
+from quantlr.core.component_errors import iter_user_defined_components
 from quantlr.core.engines.local import installed_versions
 from quantlr.core.errors import Fault
 from quantlr.core.file_reading import UnreadableContentError, library_errors_translated, read_file
+from quantlr.core.source_files import source_digests
 from quantlr.core.values import Array, IntArray
 
 MAX_TRIALS_PER_TASK = 500
