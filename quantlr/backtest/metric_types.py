@@ -16,13 +16,16 @@ from quantlr.core.values import Array, BacktestResult, BoolArray, Forecasts, Int
 from quantlr.stats.clark_west import clark_west_test
 from quantlr.stats.hac import Interval
 
-Section = Literal["forecast", "backtest", "strategy_only", "significance"]
-Place = Literal["terminal", "tear_sheet", "by_fill", "fills", "ticker", "gallery", "comparison", "sweep", "trials"]
+Section = Literal["forecast", "backtest", "strategy_only", "significance", "model"]
+Place = Literal[
+    "terminal", "tear_sheet", "by_fill", "fills", "ticker", "gallery", "comparison", "sweep", "trials", "model_fit"
+]
 SECTION_PATHS: Mapping[Section, tuple[str, ...]] = {
     "forecast": ("forecast",),
     "backtest": ("backtest", "strategy"),
     "strategy_only": ("backtest",),
     "significance": ("significance",),
+    "model": ("model",),
 }
 """Where ``metrics.json`` has the metrics of each section."""
 SECTIONS_OF_PLACES: Mapping[Place, tuple[Section, ...]] = {
@@ -32,6 +35,7 @@ SECTIONS_OF_PLACES: Mapping[Place, tuple[Section, ...]] = {
     "comparison": ("backtest", "forecast"),
     "sweep": ("backtest", "strategy_only", "forecast"),
     "trials": ("backtest", "strategy_only", "forecast"),
+    "model_fit": ("model",),
 }
 """Sections whose metrics can be computed for a place; for the places that are not listed, all of them."""
 
@@ -45,7 +49,7 @@ class Metric:
     key : its key in ``metrics.json``.
     section : what it is computed from, and where ``metrics.json`` has it: "forecast", from `EvaluatedForecasts`;
         "backtest", from a `BacktestView`, once of the strategy and once of its benchmark; "strategy_only", from the
-        strategy's `BacktestView`; "significance", from a `SignificanceInput`.
+        strategy's `BacktestView`; "significance", from a `SignificanceInput`; "model", from a `FitView`.
     compute : returns the value; None where it is undefined.
     name : in the field's words, without unit; empty for a metric that only ``metrics.json`` has.
     decimals : digits after the decimal point.
@@ -57,7 +61,8 @@ class Metric:
         notebook; "tear_sheet": the tables of the tear sheet and of ``report.html``; "by_fill": the table by fill there,
         and "fills": by fill in ``metrics.json`` only; "ticker": the page of a ticker; "gallery": the cards;
         "comparison": the tables of a comparison, without those of which neither value is better in the terminal;
-        "sweep": the terminal's table of a sweep, ``trials.csv`` and ``sweep.json``; "trials": these two files only.
+        "sweep": the terminal's table of a sweep, ``trials.csv`` and ``sweep.json``; "trials": these two files only;
+        "model_fit": the table of the fits in ``report.html``.
     interval : returns the 95 % interval, which is in ``metrics.json`` as ``KEY_ci95``.
     baseline : of a forecast metric, returns the baseline's value, which is in ``metrics.json`` as ``KEY_base_rate``.
     baseline_name : of that baseline. The baseline of a backtest metric is the benchmark.
