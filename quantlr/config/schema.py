@@ -125,9 +125,6 @@ class _SchemaWriter:
     ) -> None:
         self.raw_definitions = raw_definitions
         self.root_schema = raw_definitions[REF_PREFIX + RunConfig.__name__]
-        for key, body in self.root_schema["properties"].items():
-            if key in EXTENSIBLE_CATALOGS and "$ref" in body:  # a catalogue of one kind
-                body["oneOf"] = [{"$ref": body.pop("$ref")}]
         self.installed_refs = installed_refs
         self.load_errors = load_errors
         self.mergeable_section_refs: set[str] = set()

@@ -95,7 +95,7 @@ def _find_columns(cells: Sequence[str], place: str) -> tuple[list[int | None], b
     if ticker_heading:
         return [headings.index(ticker_heading), *dates], True
     if dates != [None, None]:
-        needed = " or ".join(TICKER_HEADINGS)
+        needed = " or ".join(TICKER_HEADINGS[:2])
         raise ValueError(f"{place}needs a column headed {needed} beside the dates, found {', '.join(cells)}")
     return [0, None, None], False
 

@@ -110,7 +110,7 @@ def test_audit_of_dated_members_is_clean(home: Path) -> None:
         ("ticker,from,to\nA,2018-13-01,\n", "members.csv:2: needs a date"),
         ("ticker,from,to\nB,,\nA,2018-02-01,2018-01-01\n", "members.csv:3: A is a member from 2018-02-01 to"),
         ("ticker,to\nA,2018-02-01\nA,2018-03-01\n", "members.csv:3: A is there already, in line 2; a member has one"),
-        ("id,from\nA,2018-02-01\n", "members.csv:1: needs a column headed ticker or symbol or name"),
+        ("id,from\nA,2018-02-01\n", "members.csv:1: needs a column headed ticker or symbol"),
     ],
 )
 def test_errors_in_dates_name_file_and_line(home: Path, text: str, error: str) -> None:
