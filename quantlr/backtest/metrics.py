@@ -15,6 +15,7 @@ from pydantic import Field, Strict, StrictInt
 from quantlr.backtest import benchmark_metrics
 from quantlr.backtest.benchmark import Benchmark, BenchmarkTicker
 from quantlr.backtest.costs import BASIS_POINT
+from quantlr.backtest.fit_metrics import FIT_METRICS
 from quantlr.backtest.metric_types import BacktestView, EvaluatedForecasts, Metric, Place, Section, SignificanceInput
 from quantlr.backtest.trades import net_trade_returns
 from quantlr.core.components import ConfigSection, Unit
@@ -388,6 +389,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("profit_factor", "backtest", profit_factor, "profit factor", 2, better="higher", shown_in=("ticker",)),
     Metric("break_even_cost_bps", "strategy_only", break_even_cost_bps, "break-even cost", 1, "bps per side",
            better="higher", shown_in=("tear_sheet", "gallery")),
+    *FIT_METRICS,
 )  # fmt: skip
 """Every metric of ``metrics.json``, in the order in which it is shown."""
 

@@ -19,10 +19,11 @@ import numpy as np
 
 from quantlr.config.run_config import RunConfig
 from quantlr.core.atomic import atomic_write_without_fsync
-from quantlr.core.component_errors import iter_user_defined_components, source_digests
+from quantlr.core.component_errors import iter_user_defined_components
 from quantlr.core.engines.local import installed_versions
 from quantlr.core.errors import Fault
 from quantlr.core.file_reading import UnreadableContentError, library_errors_translated, read_file
+from quantlr.core.source_files import source_digests
 from quantlr.core.values import Array, IntArray
 from quantlr.stats.benchmark_test import benchmark_adjusted_returns
 
@@ -60,7 +61,7 @@ class StageDigests:
     data : data section and ticker of the benchmark.
     dataset : data, features and label.
     model : dataset, folds and model.
-    decision_context : model, execution and sessions per year.
+    decision_context : model, execution, sessions per year, and the overlay that needs betas.
     config : the whole config without its name.
     """
 
@@ -80,7 +81,8 @@ class StageDigests:
         data = sha256_of_json(sections["data"], config.report.benchmark_ticker, *sources)
         dataset = sha256_of_json(data, sections["features"], sections["label"])
         model = sha256_of_json(dataset, sections["walk_forward"], sections["model"])
-        context = sha256_of_json(model, sections["execution"], sections["report"]["sessions_per_year"])
+        betas = [overlay for overlay in sections["overlays"] if overlay["kind"] == "beta_neutral"]
+        context = sha256_of_json(model, sections["execution"], sections["report"]["sessions_per_year"], betas)
         sections.pop("name")
         return cls(data, dataset, model, context, sha256_of_json(sections))
 
