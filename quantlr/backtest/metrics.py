@@ -22,6 +22,7 @@ from quantlr.core.frequency import DAYS_PER_YEAR, MAX_COUNT_DIFFERENCE, CountedS
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array, IntArray, Prices
 from quantlr.stats import sharpe as sharpe_stats
+from quantlr.stats.benchmark_test import alpha_test
 from quantlr.stats.bootstrap import mean_lower_bound_95
 from quantlr.stats.clark_west import years_needed
 from quantlr.stats.directional import (
@@ -297,8 +298,8 @@ def annual_excess_over_benchmark(significance: SignificanceInput) -> dict[str, f
 
 
 def n_trials(significance: SignificanceInput) -> int:
-    """Number of configs tried, this one included."""
-    return significance.n_trials
+    """Number of configs tried on the same prices, this one included."""
+    return significance.family.n_trials
 
 
 def probabilistic_sharpe(significance: SignificanceInput) -> float | None:
@@ -308,17 +309,27 @@ def probabilistic_sharpe(significance: SignificanceInput) -> float | None:
 
 def deflated_sharpe(significance: SignificanceInput) -> float | None:
     """Probability that the true Sharpe ratio is above the expected maximum under no skill (the same 2014)."""
-    n_trials, variance = significance.n_trials, significance.sharpe_variance
-    return sharpe_stats.deflated_sharpe(
-        significance.backtest.excess_returns, n_trials=n_trials, sharpe_variance=variance
-    )
+    annual_max = expected_max_sharpe(significance)
+    if annual_max is None:
+        return None
+    backtest = significance.backtest
+    threshold = annual_max / backtest.annual_factor
+    return sharpe_stats.probabilistic_sharpe(backtest.excess_returns, benchmark_sharpe=threshold)
 
 
 def expected_max_sharpe(significance: SignificanceInput) -> float | None:
-    """Expected maximum of the annual Sharpe ratios of as many trials under no skill."""
-    variance = significance.sharpe_variance
-    session_sharpe = sharpe_stats.expected_max_sharpe(significance.n_trials, sharpe_variance=variance)
-    return annualize_sharpe(session_sharpe, significance.backtest)
+    """Expected maximum of the annual Sharpe ratios of all trials under no skill."""
+    return significance.family.maxima.expected_max_sharpe
+
+
+def family_wise_p_value(significance: SignificanceInput) -> float | None:
+    """Probability that the best of all trials has so significant an alpha under no skill; None without a benchmark."""
+    backtest = significance.backtest
+    benchmark, cash = backtest.result.benchmark, backtest.result.session_cash_rate
+    if benchmark is None:
+        return None
+    test = alpha_test(backtest.excess_returns, benchmark.net_return - cash).test
+    return significance.family.maxima.family_wise_p_value(test.p_value)
 
 
 def years_to_find_skill(significance: SignificanceInput) -> dict[str, float | None] | None:
@@ -362,6 +373,8 @@ METRICS: tuple[Metric, ...] = (
            is_percent=True, better="higher", shown_in=("tear_sheet",)),
     Metric("deflated_sharpe", "significance", deflated_sharpe, "deflated Sharpe ratio", 1, is_percent=True,
            better="higher", short_name="deflated", count_key="trials", shown_in=("tear_sheet", "gallery")),
+    Metric("family_wise_p", "significance", family_wise_p_value, "family-wise p value of alpha", 3, better="lower",
+           short_name="family-wise p", count_key="trials", shown_in=("tear_sheet",)),
     Metric("expected_max_sharpe", "significance", expected_max_sharpe, "expected maximum Sharpe ratio, no skill", 2),
     Metric("above_benchmark", "significance", annual_excess_over_benchmark, "return above the benchmark", 1, "annual",
            is_percent=True, better="higher", shown_key="mean"),

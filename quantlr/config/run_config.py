@@ -5,6 +5,8 @@ The class of each section is defined beside the code that uses it.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -82,6 +84,14 @@ class RunConfig(ConfigSection):
             needed = f"needs at least {policy.min_tickers} tickers, to hold that many"
             raise ValueError(f"{needed}, and data.tickers has {n_tickers}: add tickers, or hold fewer")
         return policy
+
+    def results_sha256(self) -> str:
+        """Return the digest of all that results depend on: the config without its name and the contents of its report.
+
+        Cosmetic differences of the file, as comments and defaults that are written out, do not change it.
+        """
+        values = self.model_dump(mode="json", exclude={"name", "report"})
+        return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def to_yaml(self) -> str:
         """Return the config as YAML with every default; running it gives an identical report."""

@@ -16,7 +16,14 @@ from quantlr.report.context import PageContext
 from quantlr.report.pages.layout import figure_png, use_matplotlib_defaults
 from quantlr.report.pages.tearsheet import tearsheet_figure, verdict_title_and_text
 from quantlr.report.style import number_text, percent_text
-from quantlr.report.summary import TextTable, headline_tables, headline_text_rows, learning_rate_text, solver_text
+from quantlr.report.summary import (
+    TextTable,
+    headline_tables,
+    headline_text_rows,
+    learning_rate_text,
+    sensitivity_table,
+    solver_text,
+)
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -86,7 +93,7 @@ def report_html(
         finding=finding,
         basis=basis,
         pictures=embedded,
-        tables=[*headline_tables(context.metrics), *tables],
+        tables=[*headline_tables(context.metrics), sensitivity_table(context.metrics), *tables],
         provenance=provenance,
     )
     return text.encode()

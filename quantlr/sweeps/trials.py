@@ -129,10 +129,10 @@ class TrialReturns:
     benchmark_return: Array
     cash_return: Array | float
 
-    def excess_and_active_returns(self, session_days: IntArray) -> tuple[Array, Array]:
-        """Return net returns in excess of cash, and in excess of the benchmark, on some sessions; on all if empty."""
-        rows = np.searchsorted(self.session_days, session_days) if len(session_days) else slice(None)
-        return (self.net_return - self.cash_return)[rows], (self.net_return - self.benchmark_return)[rows]
+    def excess_returns(self, session_days: IntArray | None = None) -> tuple[Array, Array]:
+        """Return the returns in excess of cash of strategy and benchmark, on all sessions or on those given."""
+        rows = slice(None) if session_days is None else np.searchsorted(self.session_days, session_days)
+        return (self.net_return - self.cash_return)[rows], (self.benchmark_return - self.cash_return)[rows]
 
 
 def group_trials_into_tasks(trials: Iterable[TrialRecord], *, workers: int) -> list[tuple[TrialRecord, ...]]:
@@ -195,6 +195,19 @@ class TrialStore:
             raise Fault(
                 f"{path} could not be written: {error.strerror or error}; results written so far are kept"
             ) from error
+
+    def require_record_and_returns(self, trial: TrialRecord) -> tuple[TrialRecord, TrialReturns]:
+        """Return the same of a trial that was evaluated.
+
+        Raises
+        ------
+        Fault : its file was removed or damaged since.
+        """
+        stored = self.read_record_and_returns(trial)
+        if stored is None:
+            path = self.result_path(trial.result_key)
+            raise Fault(f"{path} was removed while the sweep was running; start the sweep again")
+        return stored
 
     def read_record_and_returns(self, trial: TrialRecord) -> tuple[TrialRecord, TrialReturns] | None:
         """Return a trial with its stored results, and its returns; None where no undamaged file is stored."""
