@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,8 @@ N_DRAWS = 2_000
 MAX_TRIALS_PER_CHUNK = 256
 """Trials whose draws are computed at a time: 4 MB."""
 MIN_MONTHS = 2
+MAX_ROUNDING = 1e-12
+"""Standard deviation of unexplained returns, relative to that of all, up to which they are rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,23 +60,29 @@ def sum_unexplained_returns_by_month(
     sessions : (sessions,) ascending dates.
     """
     unexplained = excess_returns - benchmark_beta(excess_returns, benchmark_excess_returns) * benchmark_excess_returns
+    if unexplained.std() <= MAX_ROUNDING * excess_returns.std():  # the benchmark with another leverage
+        unexplained = np.zeros_like(unexplained)
     month = sessions.to_numpy().astype("datetime64[M]").astype(np.int64)
     sums = np.bincount(month - month[0], weights=unexplained).astype(np.float32)
     return MonthlyReturns(1970 * 12 + int(month[0]), sums, len(unexplained) / sessions_per_year)
 
 
+@lru_cache(maxsize=2)
 def month_draws(first_month: int, n_months: int) -> Array:
     """Return standard normal draws, (months, `N_DRAWS`), that depend on nothing but the calendar month.
 
     Box and Muller's transform of raw bits, which NumPy keeps the same in all versions (it may change its normal
-    draws), since maxima of them are stored. The second half is minus the first: the mean over draws is exactly 0.
+    draws), since maxima of them are stored. The second half is minus the first: the mean over draws is exactly 0. The
+    newest are kept, read-only: a run needs them twice.
     """
     months = range(first_month, first_month + n_months)
     raw = np.stack([np.random.PCG64(month).random_raw(N_DRAWS // 2) for month in months])
     radius_uniform, angle_uniform = np.split((raw >> np.uint64(11)) * 2.0**-53, 2, axis=1)
     radius, angle = np.sqrt(-2.0 * np.log1p(-radius_uniform)), 2.0 * np.pi * angle_uniform
     half = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
-    return np.concatenate([half, -half], axis=1)
+    draws = np.concatenate([half, -half], axis=1)
+    draws.flags.writeable = False
+    return draws
 
 
 @dataclass(frozen=True, slots=True)

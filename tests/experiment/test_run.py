@@ -43,7 +43,8 @@ KEYS: dict[str, list[str]] = {
     ],
     "backtest": ["strategy", "benchmark", "benchmark_name", "break_even_cost_bps", "fills", "only_at_the_close"],
     "significance": [
-        "trials", "probabilistic_sharpe", "deflated_sharpe", "expected_max_sharpe", "above_benchmark", "years_needed",
+        "trials", "probabilistic_sharpe", "deflated_sharpe", "family_wise_p", "expected_max_sharpe",
+        "above_benchmark", "years_needed",
     ],
     "model": [
         "kind", "refits", "solver", "learning_rate", "learning_rate_limit", "iterations_mean", "iterations_max",

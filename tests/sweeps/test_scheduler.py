@@ -25,7 +25,8 @@ from quantlr.backtest.metrics import METRICS, find_metric
 from quantlr.config.run_config import load_config
 from quantlr.core.engines.local import ProcessEngine, SerialEngine, iter_task_results
 from quantlr.core.errors import UserError
-from quantlr.experiment.ledger import UNEVALUATED_ERROR_TEXT, Ledger
+from quantlr.experiment.ledger import Ledger
+from quantlr.experiment.ledger_tables import UNEVALUATED_ERROR_TEXT
 from quantlr.stats.hac import Z95
 from quantlr.stats.multiple_testing import probability_of_overfitting
 from quantlr.stats.sharpe import deflated_sharpe, sharpe_per_session, sharpe_standard_error_per_session
