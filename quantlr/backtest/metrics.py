@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, Strict, StrictInt
 
+from quantlr.backtest import benchmark_metrics
 from quantlr.backtest.benchmark import Benchmark, BenchmarkTicker
 from quantlr.backtest.costs import BASIS_POINT
 from quantlr.backtest.metric_types import BacktestView, EvaluatedForecasts, Metric, Place, Section, SignificanceInput
@@ -22,8 +23,6 @@ from quantlr.core.frequency import DAYS_PER_YEAR, MAX_COUNT_DIFFERENCE, CountedS
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array, IntArray, Prices
 from quantlr.stats import sharpe as sharpe_stats
-from quantlr.stats.benchmark_test import alpha_test
-from quantlr.stats.bootstrap import mean_lower_bound_95
 from quantlr.stats.clark_west import years_needed
 from quantlr.stats.directional import (
     clustered_accuracy_interval,
@@ -286,17 +285,6 @@ def break_even_cost_bps(backtest: BacktestView) -> float | None:
     return float(backtest.gross_excess_returns.sum()) / turnover / BASIS_POINT if turnover > 0 else None
 
 
-def annual_excess_over_benchmark(significance: SignificanceInput) -> dict[str, float] | None:
-    """Annual mean net return less the benchmark's, and its lower 95 % bound by the paired bootstrap."""
-    backtest = significance.backtest
-    benchmark, per_year = backtest.result.benchmark, backtest.sessions_per_year
-    if benchmark is None:
-        return None
-    excess = backtest.result.net_return - benchmark.net_return
-    low95 = mean_lower_bound_95(excess, np.random.default_rng(backtest.seed))
-    return {"mean": float(excess.mean()) * per_year, "low95": low95 * per_year}
-
-
 def n_trials(significance: SignificanceInput) -> int:
     """Number of configs tried on the same prices, this one included."""
     return significance.family.n_trials
@@ -324,12 +312,8 @@ def expected_max_sharpe(significance: SignificanceInput) -> float | None:
 
 def family_wise_p_value(significance: SignificanceInput) -> float | None:
     """Probability that the best of all trials has so significant an alpha under no skill; None without a benchmark."""
-    backtest = significance.backtest
-    benchmark, cash = backtest.result.benchmark, backtest.result.session_cash_rate
-    if benchmark is None:
-        return None
-    test = alpha_test(backtest.excess_returns, benchmark.net_return - cash).test
-    return significance.family.maxima.family_wise_p_value(test.p_value)
+    alpha = significance.backtest.alpha_test
+    return None if alpha is None else significance.family.maxima.family_wise_p_value(alpha.test.p_value)
 
 
 def years_to_find_skill(significance: SignificanceInput) -> dict[str, float | None] | None:
@@ -376,8 +360,22 @@ METRICS: tuple[Metric, ...] = (
     Metric("family_wise_p", "significance", family_wise_p_value, "family-wise p value of alpha", 3, better="lower",
            short_name="family-wise p", count_key="trials", shown_in=("tear_sheet",)),
     Metric("expected_max_sharpe", "significance", expected_max_sharpe, "expected maximum Sharpe ratio, no skill", 2),
-    Metric("above_benchmark", "significance", annual_excess_over_benchmark, "return above the benchmark", 1, "annual",
-           is_percent=True, better="higher", shown_key="mean"),
+    Metric("alpha", "against_benchmark", benchmark_metrics.alpha, "alpha", 1, "annual", is_percent=True,
+           better="higher", shown_key="annual", shown_in=("tear_sheet", "comparison")),
+    Metric("alpha_test", "against_benchmark", benchmark_metrics.alpha_test, "t statistic of alpha", 2,
+           better="higher", short_name="t of alpha", shown_key="statistic", shown_in=("tear_sheet", "comparison")),
+    Metric("beta", "against_benchmark", benchmark_metrics.beta, "beta", 2, shown_in=("tear_sheet", "comparison")),
+    Metric("correlation", "against_benchmark", benchmark_metrics.benchmark_correlation,
+           "correlation with the benchmark", 2, shown_in=("tear_sheet",)),
+    Metric("information_ratio", "against_benchmark", benchmark_metrics.information_ratio, "information ratio", 2,
+           better="higher", shown_in=("tear_sheet", "comparison")),
+    Metric("sharpe_difference", "against_benchmark", benchmark_metrics.sharpe_above_benchmark,
+           "Sharpe ratio above the benchmark's", 2, better="higher", shown_in=("tear_sheet",),
+           interval=benchmark_metrics.sharpe_above_benchmark_interval),
+    Metric("timing", "against_benchmark", benchmark_metrics.timing, "return above the average holding", 1, "annual",
+           is_percent=True, better="higher", shown_in=("tear_sheet",)),
+    Metric("timing_test", "against_benchmark", benchmark_metrics.timing_test, "t statistic of that", 2,
+           better="higher", shown_key="statistic", shown_in=("tear_sheet",)),
     Metric("years_needed", "significance", years_to_find_skill, "years to find such skill with 80% power",
            better="lower", shown_key="estimate"),
     Metric("sortino", "backtest", sortino_ratio, "Sortino ratio", 2, better="higher", shown_in=("trials",)),

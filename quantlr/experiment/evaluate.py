@@ -15,10 +15,11 @@ from quantlr.config.run_config import RunConfig
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Forecasts, RunData
+from quantlr.experiment.trial import TrialResult, monthly_returns
 from quantlr.model.base import Model
 from quantlr.model.solvers import learning_rate_limit
 from quantlr.report.storage import nonfinite_to_none
-from quantlr.stats.family_wise import RunningMaxima, TrialFamily, sum_unexplained_returns_by_month
+from quantlr.stats.family_wise import RunningMaxima, TrialFamily
 from quantlr.stats.verdict import decide_verdict
 
 
@@ -52,9 +53,8 @@ def compute_metrics(
     strategy, benchmark = (BacktestView(result, per_year, config.seed) for result in results)
     prices, has_ledger = run_data.prices, family is not None
     if family is None:
-        returns, sessions = (strategy.excess_returns, benchmark.excess_returns), run_data.result.sessions
-        by_month = sum_unexplained_returns_by_month(*returns, sessions, sessions_per_year=per_year)
-        family = TrialFamily(1, RunningMaxima.of_trials([by_month]))
+        own_returns = monthly_returns([TrialResult.from_backtest(run_data.result, per_year)])
+        family = TrialFamily(1, RunningMaxima.of_trials(own_returns))
     fills = compare_fill_metrics(run_data.positions, prices, config.execution, sessions_per_year=per_year)
     counter.step()
     metrics = {
@@ -73,10 +73,12 @@ def compute_metrics(
             "benchmark": compute_section("backtest", benchmark),
             "benchmark_name": benchmark_name(config.report.benchmark),
             **compute_section("strategy_only", strategy),
+            "fill": config.execution.fill,
             "fills": fills,
             "only_at_the_close": is_significant_only_at_same_close(fills),
         },
-        "significance": compute_section("significance", SignificanceInput(strategy, evaluated, family)),
+        "significance": compute_section("significance", SignificanceInput(strategy, evaluated, family))
+        | compute_section("against_benchmark", strategy),
         "model": _model_metrics(config.model, run_data),
     }
     verdict = decide_verdict(

@@ -119,7 +119,7 @@ class Ledger:
 
     def read_family(self, trials: Sequence[Trial]) -> TrialFamily:
         """Return the family that trials on the same prices would belong to, once they are recorded."""
-        maxima = RunningMaxima.of_trials(monthly_returns(trials))
+        maxima = RunningMaxima.of_trials(monthly_returns(trial.result for trial in trials))
         keys = {trial.key for trial in trials}
         if not self.path.exists():
             return TrialFamily(len(keys), maxima)
@@ -204,7 +204,7 @@ class Ledger:
             (family,) = connection.execute("SELECT family FROM trials WHERE id = ?", [entries[0].id]).fetchone()
             set_reason = "UPDATE trials SET retracted = ? WHERE family = ? AND config_sha256 = ?"
             connection.execute(set_reason, [reason, family, config_sha256])
-            counted = [entry.trial for entry in read_entry_rows(connection, family) if entry.retracted is None]
+            counted = [entry.trial.result for entry in read_entry_rows(connection, family) if entry.retracted is None]
             write_maxima(connection, family, RunningMaxima.of_trials(monthly_returns(counted)))
         return replace(entries[0], retracted=reason)
 

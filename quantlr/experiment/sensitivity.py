@@ -19,7 +19,7 @@ from quantlr.config.run_config import RunConfig
 from quantlr.core.errors import DataError
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array, BacktestResult, Positions, RunData
-from quantlr.experiment.trial import Trial, TrialResult
+from quantlr.experiment.trial import Trial, TrialResult, excess_returns_with_benchmark
 from quantlr.stats.benchmark_test import alpha_test
 from quantlr.stats.sharpe import sharpe_per_session
 
@@ -103,9 +103,8 @@ def vary_run(config: RunConfig, run_data: RunData) -> tuple[Variation, ...]:
 
 
 def _make_variation(text: str, result: BacktestResult, rows: slice, sessions_per_year: float) -> Variation:
-    benchmark = result.benchmark or result
-    excess, benchmark_excess = ((each.net_return - result.session_cash_rate)[rows] for each in (result, benchmark))
-    return Variation(text, result.sessions[rows], excess, benchmark_excess, sessions_per_year)
+    returns = excess_returns_with_benchmark(result)
+    return Variation(text, result.sessions[rows], returns[0][rows], returns[1][rows], sessions_per_year)
 
 
 def _delay_decisions(positions: Positions, n_sessions: int) -> Positions:

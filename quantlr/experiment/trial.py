@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import numpy as np
 import pandas as pd
 
 from quantlr.config.run_config import RunConfig
@@ -51,9 +52,15 @@ class TrialResult:
     @classmethod
     def from_backtest(cls, result: BacktestResult, sessions_per_year: float) -> TrialResult:
         """Return the result of a backtest, without its benchmark where it has none."""
-        cash = result.session_cash_rate
-        benchmark = result.net_return * 0.0 if result.benchmark is None else result.benchmark.net_return - cash
-        return cls.from_returns(result.net_return - cash, benchmark, result.sessions, sessions_per_year)
+        return cls.from_returns(*excess_returns_with_benchmark(result), result.sessions, sessions_per_year)
+
+
+def excess_returns_with_benchmark(result: BacktestResult) -> tuple[Array, Array]:
+    """Return net returns of a strategy and of its benchmark in excess of cash; 0 for the second without a benchmark."""
+    excess = result.net_return - result.session_cash_rate
+    if result.benchmark is None or np.isnan(result.benchmark.net_return).any():
+        return excess, np.zeros_like(excess)
+    return excess, result.benchmark.net_return - result.benchmark.session_cash_rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +114,8 @@ class Trial:
         return self.config_sha256, self.variation
 
 
-def monthly_returns(trials: Iterable[Trial]) -> list[MonthlyReturns]:
-    """Return the monthly returns of the trials that have them."""
-    results = (trial.result for trial in trials)
+def monthly_returns(results: Iterable[TrialResult | None]) -> list[MonthlyReturns]:
+    """Return the monthly returns of the results that have them."""
     return [result.returns for result in results if result is not None and result.returns is not None]
 
 

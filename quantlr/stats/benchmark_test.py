@@ -16,6 +16,10 @@ from quantlr.core.values import Array
 from quantlr.stats.cosine_test import CosineTest, cosine_test
 from quantlr.stats.sharpe import MIN_RELATIVE_STD
 
+MIN_RESIDUAL_STD = 1e-12
+"""Standard deviation of residuals, relative to the strategy's, up to which they are rounding: it holds a multiple of
+the benchmark."""
+
 
 @dataclass(frozen=True, slots=True)
 class AlphaTest:
@@ -47,6 +51,21 @@ def benchmark_beta(excess_returns: Array, benchmark_excess_returns: Array) -> fl
     return float(deviation @ excess_returns / (deviation @ deviation)) if varies else 0.0
 
 
+def benchmark_adjusted_returns(excess_returns: Array, benchmark_excess_returns: Array) -> Array:
+    """Return a strategy's returns less beta times its benchmark's, (sessions,), whose mean is alpha.
+
+    Constant where the strategy holds a multiple of the benchmark.
+
+    Parameters
+    ----------
+    excess_returns, benchmark_excess_returns : (sessions,) in excess of cash.
+    """
+    beta = benchmark_beta(excess_returns, benchmark_excess_returns)
+    adjusted = np.asarray(excess_returns - beta * benchmark_excess_returns)
+    is_rounding = adjusted.std() <= MIN_RESIDUAL_STD * excess_returns.std()
+    return np.full_like(adjusted, adjusted.mean()) if is_rounding else adjusted
+
+
 def alpha_test(excess_returns: Array, benchmark_excess_returns: Array) -> AlphaTest:
     """Return alpha, beta, and the one-sided test that alpha is above 0.
 
@@ -65,8 +84,9 @@ def alpha_test(excess_returns: Array, benchmark_excess_returns: Array) -> AlphaT
     """
     R, B = excess_returns, benchmark_excess_returns
     beta = benchmark_beta(R, B)
-    alpha = float(R.mean() - beta * B.mean())
-    residual, deviation = R - alpha - beta * B, B - B.mean()
+    adjusted = benchmark_adjusted_returns(R, B)
+    alpha = float(adjusted.mean())
+    residual, deviation = adjusted - alpha, B - B.mean()
     share_from_beta = B.mean() * deviation / (deviation @ deviation / len(B)) if beta else 0.0
     influence = alpha + residual * (1.0 - share_from_beta)
     return AlphaTest(alpha, beta, influence, cosine_test(influence, horizon=1))

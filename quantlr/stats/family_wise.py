@@ -22,15 +22,13 @@ import numpy as np
 import pandas as pd
 
 from quantlr.core.values import Array, Float32Array
-from quantlr.stats.benchmark_test import benchmark_beta
+from quantlr.stats.benchmark_test import benchmark_adjusted_returns
 from quantlr.stats.hac import STANDARD_NORMAL
 
 N_DRAWS = 2_000
 MAX_TRIALS_PER_CHUNK = 256
 """Trials whose draws are computed at a time: 4 MB."""
 MIN_MONTHS = 2
-MAX_ROUNDING = 1e-12
-"""Standard deviation of unexplained returns, relative to that of all, up to which they are rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +38,7 @@ class MonthlyReturns:
     Attributes
     ----------
     first_month : 12 times the year, plus 0 for January to 11 for December.
-    sums : (months,) of R - beta B, without gaps; R and B are net returns per session in excess of cash.
+    sums : (months,) of R - beta B less its mean, without gaps; R and B are net returns per session in excess of cash.
     years : length of the trial: sessions over sessions per year.
     """
 
@@ -52,16 +50,15 @@ class MonthlyReturns:
 def sum_unexplained_returns_by_month(
     excess_returns: Array, benchmark_excess_returns: Array, sessions: pd.DatetimeIndex, *, sessions_per_year: float
 ) -> MonthlyReturns:
-    """Return the returns of a strategy that its benchmark does not explain, by the calendar months of their dates.
+    """Return the returns of a strategy that its benchmark does not explain, less their mean, by calendar month.
 
     Parameters
     ----------
     excess_returns, benchmark_excess_returns : (sessions,) net returns R and B in excess of cash.
     sessions : (sessions,) ascending dates.
     """
-    unexplained = excess_returns - benchmark_beta(excess_returns, benchmark_excess_returns) * benchmark_excess_returns
-    if unexplained.std() <= MAX_ROUNDING * excess_returns.std():  # the benchmark with another leverage
-        unexplained = np.zeros_like(unexplained)
+    unexplained = benchmark_adjusted_returns(excess_returns, benchmark_excess_returns)
+    unexplained = unexplained - unexplained.mean() if np.ptp(unexplained) > 0 else np.zeros_like(unexplained)
     month = sessions.to_numpy().astype("datetime64[M]").astype(np.int64)
     sums = np.bincount(month - month[0], weights=unexplained).astype(np.float32)
     return MonthlyReturns(1970 * 12 + int(month[0]), sums, len(unexplained) / sessions_per_year)

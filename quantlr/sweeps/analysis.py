@@ -52,7 +52,7 @@ class TrialResults:
     n_sessions : (trials,) number of returns.
     compared_indices : (compared,) positions of the trials in the following arrays.
     excess_return : (sessions, compared) net returns in excess of cash on the common sessions.
-    alpha_influence : (sessions, compared) contributions to alpha, as in `AlphaTest`.
+    adjusted_return : (sessions, compared) the same less beta times the benchmark's, whose mean is alpha.
     """
 
     trials: tuple[TrialRecord, ...]
@@ -65,7 +65,7 @@ class TrialResults:
     n_sessions: IntArray
     compared_indices: IntArray
     excess_return: Array
-    alpha_influence: Array
+    adjusted_return: Array
 
     @property
     def evaluated_mask(self) -> BoolArray:
@@ -130,17 +130,18 @@ def _collect_on_common_sessions(
     column = dict(zip(compared.tolist(), range(len(compared)), strict=True))
     sharpe, standard_error, skewness, kurtosis, alpha_p_value = np.full((5, len(trials)), np.nan)
     n_sessions = np.zeros(len(trials), dtype=np.int64)
-    all_excess, all_influence = np.empty((2, len(common), len(compared)))
+    all_excess, all_adjusted = np.empty((2, len(common), len(compared)))
     for index in evaluated.tolist():
-        excess, benchmark_excess = read_returns(trials[index]).excess_returns(common if len(common) else None)
-        n_sessions[index], alpha = len(excess), alpha_test(excess, benchmark_excess)
-        alpha_p_value[index] = np.nan if alpha.test.p_value is None else alpha.test.p_value
+        returns = read_returns(trials[index])
+        excess, adjusted = returns.excess_and_adjusted_returns(common)
+        n_sessions[index], test = len(excess), alpha_test(*returns.excess_returns(common)).test
+        alpha_p_value[index] = np.nan if test.p_value is None else test.p_value
         ratio = sharpe_per_session(excess)
         if ratio is not None:
             sharpe[index], standard_error[index] = ratio, sharpe_standard_error_per_session(excess)
             skewness[index], kurtosis[index] = skewness_and_kurtosis(excess)
         if index in column:
-            all_excess[:, column[index]], all_influence[:, column[index]] = excess, alpha.influence
+            all_excess[:, column[index]], all_adjusted[:, column[index]] = excess, adjusted
     return TrialResults(
         tuple(trials),
         common,
@@ -152,7 +153,7 @@ def _collect_on_common_sessions(
         n_sessions,
         compared,
         all_excess,
-        all_influence,
+        all_adjusted,
     )
 
 
@@ -168,8 +169,8 @@ class SweepStatistics:
     family_wise_p : (trials,) p value of each alpha, corrected for all of them; NaN where undefined.
     overfitting_probability : probability of backtest overfitting; None where undefined.
     n_overfitting_blocks : blocks that the sessions are divided into for it.
-    spa_result : Hansen's test of whether any trial beats the benchmark, and StepM's choice of those that do; None where
-        undefined.
+    spa_result : Hansen's test of whether any trial has an alpha over the benchmark, and StepM's choice of those that
+        do; None where undefined.
     """
 
     n_trials: int
@@ -215,7 +216,7 @@ def compute_sweep_statistics(
         family_wise_p,
         probability_of_overfitting(results.excess_return) if n_compared > 1 else None,
         n_cscv_blocks(len(results.common_session_days)) if n_compared > 1 else None,
-        spa_test(results.alpha_influence, np.random.default_rng(seed)) if n_compared else None,
+        spa_test(results.adjusted_return, np.random.default_rng(seed)) if n_compared else None,
     )
 
 

@@ -150,7 +150,7 @@ class SweepScheduler(AbstractContextManager["SweepScheduler"]):
             _, returns = self.store.require_record_and_returns(record)
             sessions = pd.DatetimeIndex(returns.session_days.astype("datetime64[D]"))
             per_year = record.metrics["sessions_per_year"]
-            result = TrialResult.from_returns(*returns.excess_returns(), sessions, per_year)
+            result = TrialResult.from_returns(*returns.excess_returns(np.zeros(0, dtype=np.int64)), sessions, per_year)
         return Trial.from_config(
             self.sweep.trial_config(record.number).run,
             data_sha256=record.data_sha256,

@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 from quantlr.core.values import Array
-from quantlr.stats.benchmark_test import alpha_test, benchmark_beta, timing_returns, timing_test
+from quantlr.stats.benchmark_test import (
+    alpha_test,
+    benchmark_adjusted_returns,
+    benchmark_beta,
+    timing_returns,
+    timing_test,
+)
 from quantlr.stats.cosine_test import cosine_test
 
 
@@ -131,3 +137,17 @@ def test_a_signal_of_the_direction_passes_both() -> None:
     weight = (signal > 0).astype(np.float64)
     assert (alpha_test(weight * returns, returns).test.p_value or 1) < 0.001
     assert (timing_test(weight[:, None], returns[:, None], np.zeros(4000)).p_value or 1) < 0.001
+
+
+@pytest.mark.parametrize("leverage", [1.0, 3.0])
+def test_a_multiple_of_the_benchmark_is_not_tested_on_its_rounding(leverage: float) -> None:
+    _, benchmark = market(9)
+    assert np.ptp(benchmark_adjusted_returns(leverage * benchmark, benchmark)) == 0
+    result = alpha_test(leverage * benchmark, benchmark)
+    assert (result.test.statistic, result.test.p_value) == (None, None)
+
+
+def test_adjusted_returns_are_the_intercept_and_residuals_of_statsmodels() -> None:
+    returns, benchmark = market(10)
+    fit = sm.OLS(returns, sm.add_constant(benchmark)).fit()
+    assert benchmark_adjusted_returns(returns, benchmark) == pytest.approx(fit.params[0] + fit.resid)
