@@ -11,18 +11,18 @@ import numpy as np
 
 from quantlr.core.values import Prices
 
-MIN_MOVES_PER_KEY = 40
-"""Moves of a quarter from which their directions identify the prices: no two stocks have so many in common by chance,
-and funds on one index can."""
+MIN_MOVES_EACH_WAY = 12
+"""Rises, and falls, of a quarter from which their order identifies the prices: that of daily bars of a stock does, not
+that of weekly bars or of a fund that only rises."""
 
 
 def price_overlap_keys(prices: Prices) -> tuple[int, ...]:
     """Return the sorted keys of the traded tickers, 64-bit signed integers.
 
-    Each ticker has two keys for each calendar quarter with bars: one of its name, the other of the directions of its
-    moves from close to close, whatever its name and currency, where there are at least `MIN_MOVES_PER_KEY` moves and
-    they differ in direction. Neither depends on adjustments, on rounding, or on the dates at which prices begin and
-    end, but for the quarters in which they do.
+    Each ticker has two keys for each calendar quarter with bars: one of its name, and, where there are
+    `MIN_MOVES_EACH_WAY`, one of the directions of its moves from close to close, whatever its name and currency.
+    Neither depends on adjustments, on rounding, or on the dates at which prices begin and end, but for the quarters in
+    which they do.
     """
     sessions = prices.sessions.to_numpy().astype("datetime64[M]").astype(np.int64) // 3
     keys: set[int] = set()
@@ -33,7 +33,7 @@ def price_overlap_keys(prices: Prices) -> tuple[int, ...]:
         starts = np.flatnonzero(np.diff(quarter, prepend=-(2**31)))
         for start, moves in zip(starts.tolist(), np.split(is_up, starts[1:]), strict=True):
             keys.add(_key("ticker", quarter[start], ticker.encode()))
-            if len(moves) >= MIN_MOVES_PER_KEY and 0 < moves.sum() < len(moves):
+            if min(moves.sum(), (~moves).sum()) >= MIN_MOVES_EACH_WAY:
                 keys.add(_key("moves", quarter[start], np.packbits(moves).tobytes()))
     return tuple(sorted(keys))
 
