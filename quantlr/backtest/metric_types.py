@@ -20,7 +20,9 @@ from quantlr.stats.hac import Interval
 from quantlr.stats.sharpe_difference import SharpeDifference, sharpe_difference
 
 Section = Literal["forecast", "backtest", "strategy_only", "against_benchmark", "significance"]
-Place = Literal["terminal", "tear_sheet", "by_fill", "fills", "ticker", "gallery", "comparison", "sweep", "trials"]
+Place = Literal[
+    "terminal", "tear_sheet", "report", "by_fill", "fills", "ticker", "gallery", "comparison", "sweep", "trials"
+]
 SECTION_PATHS: Mapping[Section, tuple[str, ...]] = {
     "forecast": ("forecast",),
     "backtest": ("backtest", "strategy"),
@@ -59,10 +61,11 @@ class Metric:
     better : which values are better.
     short_name : for the head of a narrow column; the name where it is empty.
     shown_in : where people read it, besides ``metrics.json``. "terminal": the table of a run in the terminal and in a
-        notebook; "tear_sheet": the tables of the tear sheet and of ``report.html``; "by_fill": the table by fill there,
-        and "fills": by fill in ``metrics.json`` only; "ticker": the page of a ticker; "gallery": the cards;
-        "comparison": the tables of a comparison, without those of which neither value is better in the terminal;
-        "sweep": the terminal's table of a sweep, ``trials.csv`` and ``sweep.json``; "trials": these two files only.
+        notebook; "tear_sheet": the tables of the tear sheet and of ``report.html``, and "report": of the second only;
+        "by_fill": the table by fill there, and "fills": by fill in ``metrics.json`` only; "ticker": the page of a
+        ticker; "gallery": the cards; "comparison": the tables of a comparison, without those of which neither value is
+        better in the terminal; "sweep": the terminal's table of a sweep, ``trials.csv`` and ``sweep.json``; "trials":
+        these two files only.
     interval : returns the 95 % interval, which is in ``metrics.json`` as ``KEY_ci95``.
     baseline : of a forecast metric, returns the baseline's value, which is in ``metrics.json`` as ``KEY_base_rate``.
     baseline_name : of that baseline. The baseline of a backtest metric is the benchmark.

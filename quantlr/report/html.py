@@ -93,7 +93,11 @@ def report_html(
         finding=finding,
         basis=basis,
         pictures=embedded,
-        tables=[*headline_tables(context.metrics), sensitivity_table(context.metrics), *tables],
+        tables=[
+            *headline_tables(context.metrics, "tear_sheet", "report"),
+            sensitivity_table(context.metrics),
+            *tables,
+        ],
         provenance=provenance,
     )
     return text.encode()

@@ -120,20 +120,21 @@ def _untradable_fill_text(backtest: dict[str, Any]) -> str:
 def _benchmark_text_and_verdict(pays: str, significance: dict[str, Any], name: str) -> tuple[str, Verdict | None]:
     """Return how the strategy beats its benchmark, in words, and the verdict if it does not."""
     alpha, alpha_test, timing_test = (significance[key] for key in ("alpha", "alpha_test", "timing_test"))
-    rule, title = "not_shown_to_beat_benchmark", f"Not shown to beat {name}"
+    title = f"Not shown to beat {name}"
     if alpha is None:
-        return "", Verdict(rule, f"{title}: {pays}, but there is no {name} to compare with.")
+        text = f"{title}: {pays}, but there is no {name} to compare with."
+        return "", Verdict("not_shown_to_beat_benchmark", text)
     alpha_text = f"alpha over {name} is {alpha['annual']:+.1%} a year ({_test_text(alpha_test)}; "
     alpha_text += f"beta {significance['beta']:.2f})"
     if not is_significant(alpha_test["p_value"]):
-        return alpha_text, Verdict(rule, f"{title}: {pays}, but {alpha_text}.")
+        return alpha_text, Verdict("not_shown_to_beat_benchmark", f"{title}: {pays}, but {alpha_text}.")
     timing_text = f"the return above holding the average position is {significance['timing']:+.1%} a year "
     timing_text += f"({_test_text(timing_test)})"
     beats = f"{alpha_text}, and {timing_text}"
     if is_significant(timing_test["p_value"]):
         return beats, None
-    title = f"Not shown to beat {name}: better risk scaling, not direction"
-    return beats, Verdict("better_risk_scaling", f"{title}: {pays}, and {alpha_text}, but {timing_text}.")
+    text = f"Better risk scaling, not direction: {pays}, and {alpha_text}, but {timing_text}."
+    return beats, Verdict("better_risk_scaling", text)
 
 
 def _verdict_after_trials(beats: str, significance: dict[str, Any], has_trial_ledger: bool) -> Verdict:

@@ -120,7 +120,7 @@ def verdict_of(changes: dict[str, Any]) -> Verdict:
         (FEW_SESSIONS, "not_shown_to_beat_benchmark", "not tested: 30 sessions, needed 32"),
         (SAME_RETURNS, "not_shown_to_beat_benchmark", "not tested: it is constant"),
         (NO_BENCHMARK, "not_shown_to_beat_benchmark", "there is no buy and hold"),
-        (NO_TIMING, "better_risk_scaling", "better risk scaling, not direction: accuracy 55.0%"),
+        (NO_TIMING, "better_risk_scaling", "Better risk scaling, not direction: accuracy 55.0%"),
         (NO_TIMING, "better_risk_scaling", "beta 0.70), but the return above holding the average position is -0.4%"),
         (SEARCHED, "not_after_trials", "after 12 trials: accuracy 55.0% on 2,500 forecasts"),
         (SEARCHED, "not_after_trials", "over 12 trials, alpha has p = 0.050"),
