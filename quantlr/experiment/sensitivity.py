@@ -27,7 +27,9 @@ COST_FACTORS = {"half the costs": 0.5, "double the costs": 2.0}
 ADDED_COST_BPS = 5.0
 DELAYS_IN_SESSIONS = (1, 2)
 SPAN_NAMES = ("first third", "second third", "last third")
-SCALED_COSTS = ("commission_bps", "slippage_bps", "per_share", "min_per_order", "borrow_bps_per_year")
+SCALED_COSTS = (
+    "commission_bps", "slippage_bps", "per_share", "min_per_order", "borrow_bps_per_year", "financing_bps_per_year",
+)  # fmt: skip
 MAX_COST_BPS = 1_000.0
 """Largest cost that a config may have."""
 
