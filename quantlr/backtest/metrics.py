@@ -358,7 +358,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("deflated_sharpe", "significance", deflated_sharpe, "deflated Sharpe ratio", 1, is_percent=True,
            better="higher", short_name="deflated", count_key="trials", shown_in=("tear_sheet", "gallery")),
     Metric("family_wise_p", "significance", family_wise_p_value, "family-wise p value of alpha", 3, better="lower",
-           short_name="family-wise p", count_key="trials", shown_in=("tear_sheet",)),
+           short_name="family-wise p", count_key="trials", shown_in=("report",)),
     Metric("expected_max_sharpe", "significance", expected_max_sharpe, "expected maximum Sharpe ratio, no skill", 2),
     Metric("alpha", "against_benchmark", benchmark_metrics.alpha, "alpha", 1, "annual", is_percent=True,
            better="higher", shown_key="annual", shown_in=("tear_sheet", "comparison")),
