@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,16 +21,14 @@ from markets import random_walk_prices
 YEAR = 252
 
 
-def random_view(
-    *, cash_rate: float = 0.02, benchmark: str = "buy_and_hold", weight: float | None = None
-) -> BacktestView:
+def random_view(*, cash_rate: Any = 0.02, benchmark: str = "buy_and_hold", weight: float | None = None) -> BacktestView:
     """Return a backtest of random weights of two tickers, one of which is listed later and delisted."""
     prices = random_walk_prices(4, n_sessions=700, n_tickers=2, with_gaps=True)
     rng = np.random.default_rng(5)
     weights = rng.choice([-0.5, 0.0, 0.5], (700, 2)) if weight is None else np.full((700, 2), weight)
     weights[np.isnan(prices.bars_to_sessions(prices.close))] = np.nan
     weights[:5] = np.nan
-    execution = ExecutionSpec(cash_rate=cash_rate)
+    execution = ExecutionSpec(cash_rate=cash_rate(prices.sessions) if callable(cash_rate) else cash_rate)
     positions = Positions(prices.tickers, prices.sessions, weights)
     result = backtest_with_benchmark(
         positions, prices, execution, sessions_per_year=YEAR, benchmark=benchmark,  # type: ignore[arg-type]
@@ -76,14 +75,19 @@ def test_sharpe_difference_is_annual() -> None:
 
 def test_timing_is_the_net_return_above_the_average_holding() -> None:
     """The average is over the sessions from a ticker's first bar to its last; the holding has no costs."""
-    view = random_view()
+
+    def rising_rates(sessions: pd.DatetimeIndex) -> list[tuple[str, float]]:
+        return [("1990-01-01", 0.0), *((f"{date:%Y-%m-%d}", 0.12 * k) for k, date in enumerate(sessions[50::100], 1))]
+
+    view = random_view(cash_rate=rising_rates)
     result, cash = view.result, np.asarray(view.result.session_cash_rate)
+    assert np.ptp(cash) > 0
     holding = np.zeros(len(result.equity))
     for ticker in range(2):
         bars = np.flatnonzero(~np.isnan(result.price[:, ticker]))
         listed = slice(bars[0], bars[-1])
         mean = result.weight[listed, ticker].mean()
-        holding[listed] += mean * (result.ticker_return[listed, ticker] - cash)
+        holding[listed] += mean * (result.ticker_return[listed, ticker] - cash[listed])
     above = result.net_return - cash - holding
     assert benchmark_metrics.timing(view) == pytest.approx(above.mean() * YEAR)
     test = benchmark_metrics.timing_test(view)
