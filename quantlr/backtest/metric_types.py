@@ -15,6 +15,7 @@ from quantlr.core.errors import Fault
 from quantlr.core.values import Array, BacktestResult, BoolArray, Forecasts, IntArray
 from quantlr.stats.benchmark_test import AlphaTest, alpha_test
 from quantlr.stats.clark_west import clark_west_test
+from quantlr.stats.family_wise import TrialFamily
 from quantlr.stats.hac import Interval
 from quantlr.stats.sharpe_difference import SharpeDifference, sharpe_difference
 
@@ -320,16 +321,14 @@ class BacktestView:
 
 @dataclass(frozen=True, slots=True)
 class SignificanceInput:
-    """A strategy's backtest and forecasts, and how many configs were tried.
+    """A strategy's backtest and forecasts, and the trials that it is one of.
 
     Attributes
     ----------
     backtest, forecasts : the strategy's.
-    n_trials : configs tried, this one included.
-    sharpe_variance : of their Sharpe ratios per session; None where fewer than two are known.
+    family : the trials on the same prices, this one included.
     """
 
     backtest: BacktestView
     forecasts: EvaluatedForecasts
-    n_trials: int = 1
-    sharpe_variance: float | None = None
+    family: TrialFamily

@@ -83,7 +83,7 @@ def _iter_plan_key_text_pairs(plan: RunPlan, config_path: Path) -> Iterator[tupl
     yield "report", f"{plan.folder}{', replacing the report there' if plan.replaces else ''}"
     if planned is not None:
         this_trial = "this one is among them" if planned.tried else "this would be one more"
-        yield "trials", f"{planned.trials:,} so far with this label and a ticker of these; {this_trial} ({plan.ledger})"
+        yield "trials", f"{planned.trials:,} so far on overlapping prices; {this_trial} ({plan.ledger})"
 
 
 def _section_text(section: dict[str, Any]) -> str:

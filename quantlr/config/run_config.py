@@ -5,6 +5,8 @@ The class of each section is defined beside the code that uses it.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -94,6 +96,14 @@ class RunConfig(ConfigSection):
             text = "beta_neutral offsets long positions by short ones, and the policy takes none"
             raise ValueError(f"{text}; let it go short, or leave beta_neutral out")
         return overlays
+
+    def results_sha256(self) -> str:
+        """Return the digest of all that results depend on: the config without its name and the contents of its report.
+
+        Cosmetic differences of the file, as comments and defaults that are written out, do not change it.
+        """
+        values = self.model_dump(mode="json", exclude={"name", "report"})
+        return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def to_yaml(self) -> str:
         """Return the config as YAML with every default; running it gives an identical report."""

@@ -15,17 +15,18 @@ from quantlr.config.run_config import RunConfig
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.timing import iso_date
 from quantlr.core.values import RunData
-from quantlr.experiment.ledger import TrialStatistics
+from quantlr.experiment.trial import TrialResult, monthly_returns
 from quantlr.model.base import Model
 from quantlr.model.solvers import learning_rate_limit
 from quantlr.report.storage import nonfinite_to_none
+from quantlr.stats.family_wise import RunningMaxima, TrialFamily
 from quantlr.stats.verdict import decide_verdict
 
 
 def compute_metrics(
     config: RunConfig,
     run_data: RunData,
-    trial_statistics: TrialStatistics | None = None,
+    family: TrialFamily | None = None,
     *,
     progress: Progress = ignore_progress,
 ) -> dict[str, Any]:
@@ -34,7 +35,7 @@ def compute_metrics(
     Parameters
     ----------
     config, run_data : the run.
-    trial_statistics : of the trials that the deflated Sharpe ratio counts; None without a ledger, for this run alone.
+    family : the trials on the same prices, this one included; None without a ledger, for this run alone.
     progress : called after each metric.
     """
     per_year = config.report.sessions_in_year(run_data.prices)
@@ -50,7 +51,10 @@ def compute_metrics(
     evaluated = evaluate_forecasts(run_data.forecasts, seed=config.seed)
     results = run_data.result, run_data.result.benchmark or run_data.result
     strategy, benchmark = (BacktestView(result, per_year, config.seed) for result in results)
-    prices, trials = run_data.prices, trial_statistics or TrialStatistics(1, None)
+    prices, has_ledger = run_data.prices, family is not None
+    if family is None:
+        own_returns = monthly_returns([TrialResult.from_backtest(run_data.result, per_year)])
+        family = TrialFamily(1, RunningMaxima.of_trials(own_returns))
     fills = compare_fill_metrics(run_data.positions, prices, config.execution, sessions_per_year=per_year)
     counter.step()
     metrics = {
@@ -73,14 +77,13 @@ def compute_metrics(
             "fills": fills,
             "only_at_the_close": is_significant_only_at_same_close(fills),
         },
-        "significance": compute_section("significance", SignificanceInput(strategy, evaluated, **asdict(trials)))
+        "significance": compute_section("significance", SignificanceInput(strategy, evaluated, family))
         | compute_section("against_benchmark", strategy),
         "model": compute_section("model", _fit_view(config.model, run_data)),
     }
-    returns, has_ledger = strategy.gross_excess_returns, trial_statistics is not None
     verdict = decide_verdict(
         metrics,
-        returns,
+        strategy.gross_excess_returns,
         sessions_per_year=per_year,
         has_trial_ledger=has_ledger,
         sizes_by_probability=config.policy.sizes_by_probability,

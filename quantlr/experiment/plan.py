@@ -20,7 +20,8 @@ from quantlr.core.timing import first_forecast_row
 from quantlr.core.values import Dataset, IntArray, Note, Prices
 from quantlr.data.features import Feature
 from quantlr.data.prices import tickers_to_fetch
-from quantlr.experiment.ledger import Ledger, Trial
+from quantlr.experiment.ledger import Ledger
+from quantlr.experiment.trial import Trial
 from quantlr.model.splits import fold_sums
 from quantlr.model.walk_forward import ModelSplit, gather_forecast_rows, make_model_splits
 from quantlr.pipeline.stages import DEFAULT_STAGES, dataset_from_config, load_run_prices, require_known_outcome
@@ -98,7 +99,7 @@ class WalkForwardPlan:
     scored : number of forecasts with a known outcome.
     gap : rows between the last training row and the first forecast, from the label's horizon and the embargo.
     first_fill : date of the first fill; None where prices end before it.
-    trials : number of trials in the ledger that share a ticker and the label.
+    trials : number of trials in the ledger on overlapping prices.
     tried : whether this run is one of them.
     notes : what was repaired, dropped or left out of the prices.
     """
@@ -213,8 +214,8 @@ def _make_walk_forward_plan(config: RunConfig, prices: Prices, ledger: Ledger) -
     first_session = int(gather_forecast_rows(splits, dataset.session).min())
     require_known_outcome(up, first_date=iso_dates[first_session])
     fill_session = first_session + config.execution.fill_delay_sessions
-    trial = Trial.from_config(config, data_sha256=prices.sha256)
-    related_trials = ledger.related_sharpe_ratios_by_id(trial) if ledger.path.exists() else {}
+    trial = Trial.from_prices(config, prices)
+    related_trials = ledger.read_trial_keys(trial.price_keys)
     return WalkForwardPlan(
         source=prices.source,
         sha256=prices.sha256,
@@ -228,7 +229,7 @@ def _make_walk_forward_plan(config: RunConfig, prices: Prices, ledger: Ledger) -
         gap=first_forecast_row(spec.train, horizon=config.label.horizon, embargo=spec.embargo) - spec.train,
         first_fill=iso_dates[fill_session] if fill_session < len(iso_dates) else None,
         trials=len(related_trials),
-        tried=trial.id in related_trials,
+        tried=trial.key in related_trials,
         notes=(*prices.notes, *dataset.notes, *split_notes),
     )
 

@@ -24,6 +24,7 @@ from quantlr.report.summary import (
     learning_rate_text,
     metric_label,
     metric_text,
+    sensitivity_table,
     solver_text,
 )
 
@@ -95,7 +96,11 @@ def report_html(
         finding=finding,
         basis=basis,
         pictures=embedded,
-        tables=[*headline_tables(context.metrics, "tear_sheet", "report"), *tables],
+        tables=[
+            *headline_tables(context.metrics, "tear_sheet", "report"),
+            sensitivity_table(context.metrics),
+            *tables,
+        ],
         provenance=provenance,
     )
     return text.encode()

@@ -132,15 +132,17 @@ class TrialReturns:
     benchmark_return: Array
     cash_return: Array | float
 
+    def excess_returns(self, session_days: IntArray) -> tuple[Array, Array]:
+        """Return the returns in excess of cash of strategy and benchmark on some sessions, on all if none are given."""
+        rows = np.searchsorted(self.session_days, session_days) if len(session_days) else slice(None)
+        return (self.net_return - self.cash_return)[rows], (self.benchmark_return - self.cash_return)[rows]
+
     def excess_and_adjusted_returns(self, session_days: IntArray) -> tuple[Array, Array]:
         """Return net returns in excess of cash, and the same less beta times the benchmark's, on some sessions.
 
         On all sessions if none are given. The mean of the second is alpha (see `benchmark_adjusted_returns`).
         """
-        rows = np.searchsorted(self.session_days, session_days) if len(session_days) else slice(None)
-        excess, benchmark = (
-            np.asarray(returns - self.cash_return)[rows] for returns in (self.net_return, self.benchmark_return)
-        )
+        excess, benchmark = self.excess_returns(session_days)
         return excess, benchmark_adjusted_returns(excess, benchmark)
 
 
@@ -204,6 +206,19 @@ class TrialStore:
             raise Fault(
                 f"{path} could not be written: {error.strerror or error}; results written so far are kept"
             ) from error
+
+    def require_record_and_returns(self, trial: TrialRecord) -> tuple[TrialRecord, TrialReturns]:
+        """Return the same of a trial that was evaluated.
+
+        Raises
+        ------
+        Fault : its file was removed or damaged since.
+        """
+        stored = self.read_record_and_returns(trial)
+        if stored is None:
+            path = self.result_path(trial.result_key)
+            raise Fault(f"{path} was removed while the sweep was running; start the sweep again")
+        return stored
 
     def read_record_and_returns(self, trial: TrialRecord) -> tuple[TrialRecord, TrialReturns] | None:
         """Return a trial with its stored results, and its returns; None where no undamaged file is stored."""

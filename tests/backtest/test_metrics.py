@@ -32,6 +32,8 @@ from quantlr.backtest.rolling import (
 from quantlr.core.errors import Fault
 from quantlr.core.values import BacktestResult, Positions, Refits
 from quantlr.stats import sharpe as sharpe_stats
+from quantlr.stats.benchmark_test import alpha_test
+from quantlr.stats.family_wise import MonthlyReturns, RunningMaxima, TrialFamily
 from sklearn import metrics as sk
 
 from markets import forecasts, random_walk_prices
@@ -144,23 +146,36 @@ def test_sharpe_metrics_are_annual() -> None:
     assert metrics.autocorrelation_adjusted_sharpe(run) == sharpe_stats.lo_sharpe(excess, n_periods=252)
 
 
+def random_family(n_trials: int) -> TrialFamily:
+    """Return independent trials of five years."""
+    sums = np.random.default_rng(0).normal(size=(n_trials, 60)).astype(np.float32)
+    return TrialFamily(n_trials, RunningMaxima.of_trials(MonthlyReturns(24_000, row, 5.0) for row in sums))
+
+
 def test_significance_metrics_by_trials_and_benchmark() -> None:
     net = np.random.default_rng(3).normal(0.001, 0.01, 900)
     benchmark_net = net - np.random.default_rng(4).normal(0.0004, 0.002, 900)
     benchmark = backtest_of(benchmark_net.tolist(), cost=0.002)
     run = replace(view_of(net.tolist()), result=replace(backtest_of(net.tolist(), cost=0.001), benchmark=benchmark))
     significance = metrics_of_section("significance")
+    families = random_family(1), random_family(9)
     single, several = (
-        {metric.key: metric.compute(SignificanceInput(run, random_evaluated(1), *trials)) for metric in significance}
-        for trials in ((), (9, 0.01**2))
+        {metric.key: metric.compute(SignificanceInput(run, random_evaluated(1), family)) for metric in significance}
+        for family in families
     )
-    assert single["trials"] == 1
-    assert single["deflated_sharpe"] == single["probabilistic_sharpe"]
-    assert single["expected_max_sharpe"] == 0.0
-    assert several["expected_max_sharpe"] == pytest.approx(
-        (sharpe_stats.expected_max_sharpe(9, sharpe_variance=0.01**2) or 0) * np.sqrt(252)
+    assert (single["trials"], several["trials"]) == (1, 9)
+    assert single["deflated_sharpe"] == pytest.approx(single["probabilistic_sharpe"])
+    assert single["expected_max_sharpe"] == pytest.approx(0.0, abs=1e-9)
+    expected_max = several["expected_max_sharpe"]
+    assert expected_max == families[1].maxima.expected_max_sharpe
+    assert several["deflated_sharpe"] == pytest.approx(
+        sharpe_stats.probabilistic_sharpe(net, benchmark_sharpe=expected_max / np.sqrt(252))
     )
-    assert several["deflated_sharpe"] < several["probabilistic_sharpe"]
+    p_value = alpha_test(net, benchmark_net).test.p_value
+    for values, family in zip((single, several), families, strict=True):
+        assert values["family_wise_p"] == family.maxima.family_wise_p_value(p_value)
+    without_benchmark = SignificanceInput(view_of(net.tolist()), random_evaluated(1), families[0])
+    assert metrics.family_wise_p_value(without_benchmark) is None
 
 
 def test_growth_by_arithmetic() -> None:
@@ -300,7 +315,8 @@ def test_every_value_is_where_its_section_says_with_interval_and_baseline() -> N
     run = view_of(np.random.default_rng(3).normal(0.001, 0.01, 300).tolist())
     sources = {
         "forecast": as_base_rate, "backtest": run, "strategy_only": run,
-        "against_benchmark": run, "significance": SignificanceInput(run, forecasts), "model": random_fits(),
+        "against_benchmark": run, "significance": SignificanceInput(run, forecasts, random_family(2)),
+        "model": random_fits(),
     }  # fmt: skip
     values: dict[str, dict[str, Any]] = {section: {} for section in SECTION_PATHS}
     for metric in METRICS:
