@@ -134,6 +134,14 @@ class LeakCollector:
         """The leaks found, in the order of the stages."""
         return tuple(sorted(self.leaks_by_value.values(), key=lambda leak: AUDITED_STAGES.index(leak.stage)))
 
+    def merge(self, other: LeakCollector) -> None:
+        """Add the leaks and counts of another collector."""
+        for leak in other.leaks_by_value.values():
+            self.add_leak(leak)
+        self.n_compared.update(other.n_compared)
+        for stage, deviation in other.max_deviation.items():
+            self.max_deviation[stage] = max(self.max_deviation.get(stage, 0.0), deviation)
+
     def add_leak(self, leak: Leak) -> None:
         """Record a leak; the first one of its stage and value is kept, and counts the others."""
         key = leak.stage, leak.what
@@ -187,11 +195,17 @@ class Cutoff:
         index = int(np.argmax(deviation > 1.0))
         (ticker, date), was, became = ticker_date(index), float(original[index]), float(altered[index])
         text = (
-            f"{what} of {f'{ticker} {date}'.strip()} was {was:.6g} and became {became:.6g} when all prices after "
+            f"{what} of {f'{ticker} {date}'.strip()} was {was:.6g} and became {became:.6g} when all values after "
             f"{self.date} were replaced ({self.scenario})"
         )
         self.add_leak(Leak(stage=stage, what=what, ticker=ticker, date=date, was=was, became=became, text=text))
         return False
+
+    def count_unchanged(self, stage: str, n_compared: int) -> None:
+        """Count numbers that are known to be equal."""
+        self.collector.n_compared[stage] += n_compared
+        if n_compared:
+            self.collector.max_deviation.setdefault(stage, 0.0)
 
     def add_leak(self, leak: Leak) -> None:
         """Record a leak, whose text is without the stage; its date is that of this session unless it has one."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from quantlr.audits.checks import REFITS_AFTER_CUTOFF
+from quantlr.audits.refit_checks import REFITS_AFTER_CUTOFF
 from quantlr.audits.result import PROBABILITY_TOLERANCE, Cutoff, comparison_scale
 from quantlr.config.run_config import RunConfig
 from quantlr.core.errors import DataError
@@ -124,14 +125,19 @@ class TradingChecker:
         self.config, self.decisions, self.prices, self.stages = config, decisions, prices, stages
         self.context = decision_context(config, prices, decisions.forecasts, stages)
         self.known_session = outcome_known_sessions(decisions)
-        self.original_backtest = self._backtest_or_none(decisions.positions.weight, prices)
+
+    @cached_property
+    def original_backtest(self) -> BacktestResult | None:
+        """The backtest of the run's own positions; None where there are no returns yet."""
+        return self._backtest_or_none(self.decisions.positions.weight, self.prices)
 
     def check_trading(self, prices_by_scenario: dict[str, Prices], cutoff: Cutoff, rng: np.random.Generator) -> None:
         """Compare context, positions and returns up to a cutoff, with other prices and forecasts after it."""
-        self._check_decisions(prices_by_scenario, cutoff, rng)
+        self.check_decisions(prices_by_scenario, cutoff, rng)
         self._check_execution(prices_by_scenario, cutoff, rng)
 
-    def _check_decisions(self, prices_by_scenario: dict[str, Prices], cutoff: Cutoff, rng: np.random.Generator) -> None:
+    def check_decisions(self, prices_by_scenario: dict[str, Prices], cutoff: Cutoff, rng: np.random.Generator) -> None:
+        """Compare context and positions up to a cutoff, with other prices and forecasts after it."""
         context, stages, forecasts = self.context, self.stages, self.decisions.forecasts
         tickers, sessions, past = forecasts.tickers, forecasts.sessions, forecasts.session <= cutoff.session
 

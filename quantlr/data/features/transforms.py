@@ -178,8 +178,8 @@ class FeatureProduct(Feature):
 
 def row_percentile_ranks(values: Array) -> Array:
     """Return (rank - 1/2) / n of each value in its row of n numbers; equal values share their mean rank; NaN stays."""
-    ranks = pd.DataFrame(values).rank(axis=1)
-    return np.asarray(ranks.sub(0.5).div(ranks.count(axis=1), axis=0))
+    ranks = pd.DataFrame(values).rank(axis=1).to_numpy()
+    return np.asarray((ranks - 0.5) / (~np.isnan(values)).sum(axis=1, keepdims=True))
 
 
 FEATURES: tuple[type[Feature], ...] = (
