@@ -21,6 +21,12 @@ of the target in a fold's training rows, "decision_context" is what policies may
 RELATIVE_TOLERANCE, PROBABILITY_TOLERANCE = 1e-9, 1e-7
 """Change by rounding: of a number, relative to its scale; and of a probability, which a solver approximates."""
 MAX_DEVIATION = 1e300
+AUDIT_LIMITS = (
+    "which tickers were chosen: a list drawn up later lacks those that were delisted (survivorship)",
+    "what was in the prices before they were read: the vendor's adjustments, corrections and late additions",
+    "data that a feature reads from elsewhere, and a model or setting that was chosen by its result on the same prices",
+)
+"""What an audit cannot see, since it replaces prices that are already there."""
 
 TickerDateFunction = Callable[[int], tuple[str, str]]
 """From the position of a number to its ticker and its date."""
@@ -64,10 +70,11 @@ class AuditCoverage:
     first, last : first and last cutoff session.
     refits, refits_walked : number of refits of all models; number of those that were fitted with replaced prices.
     cuts : number of cutoff sessions at which every stage was checked, with every scenario.
-    cuts_once : number of further cutoffs at which models were checked with mirrored returns only.
+    cuts_once : number of further cutoffs at which models were checked, with mirrored returns only.
     input_cuts : number of cutoffs at which features and label were checked, all others included.
     futures : scenarios that replaced the later prices.
-    input_futures : number of them, in turn, at a cutoff where only features and label were checked.
+    input_futures : number of them, applied at once, at a cutoff where not every stage was checked: one path of prices
+        in turn, a dividend, a split and holidays.
     checks : number of compared values, by stage.
     largest : largest change of a value, by stage, relative to the tolerance.
     """
@@ -115,7 +122,7 @@ class Audit:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the audit as written to ``audit.json``; undefined values are None."""
-        content = {"clean": self.is_clean, **asdict(self)}
+        content = {"clean": self.is_clean, **asdict(self), "not_audited": list(AUDIT_LIMITS)}
         for leak in content["leaks"]:
             leak.update({key: None for key in ("was", "became") if not np.isfinite(leak[key])})
         return content

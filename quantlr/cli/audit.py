@@ -62,6 +62,8 @@ def command(options: Options, *, config_path: Path, cuts: CutoffCount) -> int:
 def _print_audit(options: Options, audit: Audit) -> None:
     from rich.text import Text
 
+    from quantlr.audits.result import AUDIT_LIMITS
+
     results, coverage = options.results, audit.coverage
     for leak in audit.leaks:
         times = f" ({leak.times:,} times)" if leak.times > 1 else ""
@@ -79,6 +81,8 @@ def _print_audit(options: Options, audit: Audit) -> None:
     )
     input_sessions = coverage.input_cuts - coverage.cuts - coverage.cuts_once
     results.print(
-        f"features and labels also after {input_sessions:,} more, {coverage.input_futures} scenarios each, from "
+        f"features and labels also after {input_sessions:,} more, {coverage.input_futures} scenarios at once, from "
         f"{coverage.first} to {coverage.last}; {sum(coverage.checks.values()):,} numbers compared in all"
     )
+    for limit in AUDIT_LIMITS:
+        results.print(Text.assemble(("not audited ", "yellow"), limit))

@@ -29,6 +29,9 @@ FEATURE_SCENARIOS = (RANDOM_WALK, MIRRORED_RETURNS, HUNDREDFOLD_PRICES, TRADING_
 
 INDEX_PREFIX = "^"
 """First character of an index among tickers, as Yahoo and the sample write it."""
+LOG2_FACTOR_PER_RANK, MAX_RESIZED_RANK = 5.0, 8
+"""Binary logarithm of the ratio of the splits, or dividends, of two tickers with consecutive levels; and the number of
+ranks from which on they are alike."""
 TREND_LOG_RETURN = 0.01
 """Log return of every session in the rising path; the falling path has its negative."""
 MAX_LOG_GROWTH = 300.0
@@ -66,7 +69,7 @@ def apply_scenario(
     if scenario == EXTRA_HOLIDAYS:
         return with_extra_holidays(prices, after_session=after_session)
     if scenario in (LATER_DIVIDEND, LATER_SPLIT):
-        return with_dividend_or_split(prices, is_split=scenario == LATER_SPLIT)
+        return with_dividend_or_split(prices, after_session=after_session, is_split=scenario == LATER_SPLIT)
     if scenario == TRADING_HALT:
         return with_halted_bars(prices, prices.session > after_session)
     rng = np.random.default_rng([seed, after_session + 1])
@@ -138,17 +141,25 @@ def _closes_along_path(
     return np.asarray(last_close * np.exp(sign * (n_bars_after_cut * log_return)))
 
 
-def with_dividend_or_split(prices: Prices, *, is_split: bool) -> Prices:
-    """Return prices adjusted for a dividend of half the price, or a split of 2:1, after the last session.
+def with_dividend_or_split(prices: Prices, *, after_session: int, is_split: bool) -> Prices:
+    """Return prices adjusted for a dividend or a split after the last session, of another size for each ticker.
 
-    A split doubles all volumes, except those of an index (a ticker that begins with ^), which has no shares. The
-    adjustment factors are powers of two, so that ratios of prices and of volumes stay exactly the same.
+    The sizes reverse the order of the tickers' levels up to a session, so that a rank of levels changes as well: that of
+    price times volume by a dividend, that of volume by a split. A split multiplies all volumes, except those of an index (a ticker
+    that begins with ^), which has no shares. The factors are powers of two, so that ratios of prices and of volumes
+    stay exactly the same.
     """
+    is_known = (prices.session >= 0) & (prices.session <= after_session)
+    volume = np.where(is_known, np.nan_to_num(prices.volume), 0.0)
+    level = volume if is_split else volume * np.nan_to_num(prices.close)
+    rank = np.argsort(np.argsort(-level.sum(axis=0), kind="stable"), kind="stable")  # 0 for the largest
+    rank = np.minimum(rank if is_split else len(rank) - 1 - rank, MAX_RESIZED_RANK)
+    factor = np.exp2(1.0 + LOG2_FACTOR_PER_RANK * rank)
     adjusted = ("open", "high", "low", "close", "adjustment")
-    fields: dict[str, Any] = {name: getattr(prices, name) * 0.5 for name in adjusted}
+    fields: dict[str, Any] = {name: getattr(prices, name) / factor for name in adjusted}
     if is_split:
         has_shares = np.array([not ticker.startswith(INDEX_PREFIX) for ticker in prices.tickers])
-        fields["volume"] = prices.volume * np.where(has_shares, 2.0, 1.0)
+        fields["volume"] = prices.volume * np.where(has_shares, factor, 1.0)
     return replace(prices, **fields)
 
 

@@ -119,7 +119,8 @@ def recursive_average(values: Array, *, window: int, weight: float, first_row: i
     averages = np.full(values.shape, np.nan)
     if first_row >= len(values):
         return averages
-    start = values[first_row - window + 1 : first_row + 1].mean(axis=0)
+    # A running sum, since the order in which sum() adds depends on the number of tickers.
+    start = np.cumsum(values[first_row - window + 1 : first_row + 1], axis=0)[-1] / window
     deviations = values[first_row:] - start
     deviations[0] = 0.0
     averages[first_row:] = start + _decaying_sums(weight * deviations, decay=1.0 - weight)
