@@ -62,6 +62,7 @@ from quantlr.data.scenarios import (
     LATER_SPLIT,
     MIRRORED_RETURNS,
     RANDOM_WALK,
+    RISING_TREND,
     TRUNCATION,
     apply_scenario,
 )
@@ -78,8 +79,9 @@ PAST_AND_DATE_SCENARIOS = (LATER_DIVIDEND, LATER_SPLIT, EXTRA_HOLIDAYS)
 MIN_REPLACED_SESSIONS = 63
 """Sessions that are replaced after a cutoff and the horizon of its label; later ones are left out, unless refits need
 them. What is computed from later prices then lacks them, and changes as well."""
-TRADING_SCENARIOS = (MIRRORED_RETURNS, HUNDREDTH_PRICES)
-"""Scenarios with which decisions and returns are compared."""
+TRADING_SCENARIOS = (RISING_TREND, HUNDREDTH_PRICES)
+"""Scenarios with which decisions and returns are compared: the next return is above 0 in one and below it in the other,
+and volatility falls or rises."""
 
 
 def audit(

@@ -22,7 +22,7 @@ from quantlr.core.component_errors import component_name, iter_user_defined_comp
 from quantlr.core.components import Component
 from quantlr.core.errors import ComponentError, DataError, LookAheadError
 from quantlr.core.timing import iso_date
-from quantlr.core.values import PRICE_ARRAYS, Dataset, Prices
+from quantlr.core.values import PRICE_ARRAYS, Dataset, IntArray, Prices
 from quantlr.data.dataset import compute_feature_columns
 from quantlr.data.scenarios import (
     CLOSE_PATHS,
@@ -31,7 +31,6 @@ from quantlr.data.scenarios import (
     LATER_SPLIT,
     MIRRORED_RETURNS,
     TRUNCATION,
-    apply_scenario,
 )
 from quantlr.model.walk_forward import ModelSplit, make_model_splits
 from quantlr.pipeline.stages import DEFAULT_STAGES, Decisions, compute_label
@@ -42,8 +41,11 @@ LEVEL_SCENARIOS = (LATER_DIVIDEND, LATER_SPLIT)
 """Scenarios that change the levels of all prices and volumes, and no ratio."""
 EARLY_SESSIONS = (2, 16, 128)
 """Sessions of the audit of inputs at which long windows are not full yet."""
-N_INPUT_SESSIONS, N_BOUNDARIES = 14, 3
-"""Number of further ones, spread over the history; and of boundaries of folds for models, policies and overlays."""
+N_INPUT_SESSIONS, N_DECISION_SESSIONS, N_BOUNDARIES = 14, 12, 3
+"""Number of further ones, spread over the history; of those for policies and overlays, and as many again at which
+something is held; and of boundaries for models."""
+CONTEXT_FACTORS = (0.2, 5.0)
+"""Factors of what policies may use besides the forecasts, after a session."""
 MAX_AUDITED_CELLS = 40_000
 """Largest number of bars times tickers on which inputs are audited; of more tickers, some are left out."""
 
@@ -198,16 +200,19 @@ def _with_later_rows_replaced(dataset: Dataset, session: int) -> Dataset:
 def _audit_decisions(
     config: RunConfig, prices: Prices, decisions: Decisions, component: Component, *, key: str
 ) -> None:
-    """Compare positions with those after later forecasts and prices are replaced, at some sessions."""
+    """Compare positions with those after later forecasts and volatilities are replaced, at some sessions."""
     checker = TradingChecker(config, decisions, prices, DEFAULT_STAGES)
+    contexts = checker.contexts_resized_by(CONTEXT_FACTORS)
     rng, collector = np.random.default_rng(config.seed), LeakCollector()
     sessions = np.unique(decisions.forecasts.session)[:-1]
-    for session in (
-        np.unique(np.quantile(sessions, [0.1, 0.5, 0.9], method="nearest")).tolist() if len(sessions) else ()
-    ):
-        replaced = {MIRRORED_RETURNS: apply_scenario(prices, MIRRORED_RETURNS, after_session=session, seed=config.seed)}
-        cutoff = Cutoff(session, iso_date(prices.sessions[session]), "", collector)
-        checker.check_decisions(replaced, cutoff, rng)
-        leaks: list[Any] = [leak for leak in collector.leaks if leak.stage == "decide"]
-        if leaks:
-            raise _look_ahead_error(component, leaks[0], key=key)
+    is_held = (np.nan_to_num(decisions.positions.weight[sessions]) != 0).any(axis=1)
+    for session in sorted({*_spread(sessions), *_spread(sessions[is_held])}):
+        checker.check_positions(contexts, Cutoff(session, iso_date(prices.sessions[session]), "", collector), rng)
+        if collector.leaks:
+            raise _look_ahead_error(component, collector.leaks[0], key=key)
+
+
+def _spread(sessions: IntArray) -> list[int]:
+    """Return up to `N_DECISION_SESSIONS` of some sessions, evenly spread, the first and the last included."""
+    indices = np.linspace(0, max(len(sessions) - 1, 0), N_DECISION_SESSIONS).round().astype(np.int64)
+    return [int(session) for session in sessions[np.unique(indices)]] if len(sessions) else []

@@ -144,10 +144,10 @@ def _closes_along_path(
 def with_dividend_or_split(prices: Prices, *, after_session: int, is_split: bool) -> Prices:
     """Return prices adjusted for a dividend or a split after the last session, of another size for each ticker.
 
-    The sizes reverse the order of the tickers' levels up to a session, so that a rank of levels changes as well: that of
-    price times volume by a dividend, that of volume by a split. A split multiplies all volumes, except those of an index (a ticker
-    that begins with ^), which has no shares. The factors are powers of two, so that ratios of prices and of volumes
-    stay exactly the same.
+    The sizes reverse the order of the tickers' levels up to a session, so that a rank of levels changes as well: that
+    of price times volume by a dividend, that of volume by a split. A split multiplies all volumes, except those of an
+    index (a ticker that begins with ^), which has no shares. The factors are powers of two, so that ratios of prices
+    and of volumes stay exactly the same.
     """
     is_known = (prices.session >= 0) & (prices.session <= after_session)
     volume = np.where(is_known, np.nan_to_num(prices.volume), 0.0)
