@@ -33,7 +33,10 @@ HeadlineRow = tuple[str, str, str, str]
 @configs_argument
 @click.option("--open", "open_report", is_flag=True, help="Open report.html in the browser afterwards.")
 def command(options: Options, *, config_paths: tuple[Path, ...], open_report: bool) -> int:
-    """Run experiments and write their reports to OUTPUT/NAME."""
+    """Run experiments and write their reports to OUTPUT/NAME.
+
+    Exit status 3 if a feature, label, model, policy or overlay of your own looks ahead: each is audited first.
+    """
     from quantlr.report.render import open_page_renderer
 
     # First of all, so that the processes that draw import what they need while this one calculates.

@@ -7,6 +7,7 @@ Biometrika 71 (1984).
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 from math import comb
 
 import numpy as np
@@ -90,4 +91,5 @@ def chance_of_separation(n_rows: int, n_weights: int) -> float:
     "Geometrical and statistical properties of systems of linear inequalities", IEEE Transactions on Electronic
     Computers 14, 1965).
     """
-    return sum(comb(n_rows - 1, k) for k in range(min(n_weights, n_rows))) / 2 ** (n_rows - 1)
+    n_separable = sum(comb(n_rows - 1, k) for k in range(min(n_weights, n_rows)))
+    return float(Fraction(n_separable, 2 ** (n_rows - 1)))
