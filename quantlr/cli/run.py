@@ -34,7 +34,10 @@ HeadlineRow = tuple[str, str, str, str]
 @click.option("--open", "open_report", is_flag=True, help="Open report.html in the browser afterwards.")
 @click.option("--sensitivity", is_flag=True, help="Also vary costs, the time of the fills, and the sessions scored.")
 def command(options: Options, *, config_paths: tuple[Path, ...], open_report: bool, sensitivity: bool) -> int:
-    """Run experiments and write their reports to OUTPUT/NAME."""
+    """Run experiments and write their reports to OUTPUT/NAME.
+
+    Exit status 3 if a feature, label, model, policy or overlay of your own looks ahead: each is audited first.
+    """
     from quantlr.report.render import open_page_renderer
 
     # First of all, so that the processes that draw import what they need while this one calculates.

@@ -76,6 +76,18 @@ class RunConfig(ConfigSection):
     execution: ExecutionSpec = Field(ExecutionSpec(), description="Fills and trading costs.")
     report: ReportSpec = Field(ReportSpec(), description="Benchmark and contents of the report.")
 
+    @field_validator("features")
+    @classmethod
+    def _validate_volume_levels_of_one_ticker(
+        cls, features: tuple[Feature, ...], info: ValidationInfo
+    ) -> tuple[Feature, ...]:
+        n_tickers = len(info.data["data"].tickers) if "data" in info.data else 1
+        for feature in features if n_tickers > 1 else ():
+            if feature.has_volume_level:
+                text = "uses the level of volume, in which tickers differ by their later splits"
+                raise ValueError(f"{feature.kind} {text}: take a ratio, as relative_volume, or a single ticker")
+        return features
+
     @field_validator("policy")
     @classmethod
     def _validate_policy_has_enough_tickers(cls, policy: Policy, info: ValidationInfo) -> Policy:

@@ -18,13 +18,13 @@ from quantlr.config.run_config import ConfigSource, LoadedConfig, RunConfig, loa
 from quantlr.core.component_errors import classes_not_importable_elsewhere, iter_user_defined_components
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.source_files import source_file_digests
-from quantlr.core.values import Note, Report, RunData
+from quantlr.core.values import Note, Prices, Report, RunData
 from quantlr.data.features import Feature
 from quantlr.experiment.evaluate import compute_metrics
 from quantlr.experiment.ledger import Ledger
 from quantlr.experiment.sensitivity import vary_run
 from quantlr.experiment.trial import Trial, TrialResult
-from quantlr.pipeline.stages import DEFAULT_STAGES, PipelineStages, load_run_prices, run_stages
+from quantlr.pipeline.stages import DEFAULT_STAGES, Decisions, PipelineStages, load_run_prices, run_stages
 from quantlr.report.context import PageContext
 from quantlr.report.render import PageRenderer, open_page_renderer, render_pages_serially
 from quantlr.report.storage import (
@@ -265,6 +265,8 @@ def run(
     ------
     UserError : the config or the data need a change; the message says where and which.
     ComponentError : an object of your own classes failed; the message names it and the line.
+    LookAheadError : a feature, label, model, policy or overlay of your own depends on later values. Each is audited at
+        a sample of sessions, on the run's own prices; `quantlr.audit` checks every boundary of the folds.
     Fault : the network, the disk or another program failed.
 
     Examples
@@ -306,7 +308,7 @@ def run_config(
         ledger.require_usable()
     with config.add_location_to_errors():
         prices = load_run_prices(config.run, offline=offline, progress=progress)
-        run_data = run_stages(config.run, prices, stages, workers=workers, progress=progress)
+        run_data = _run_audited_stages(config.run, prices, stages, workers=workers, progress=progress)
     per_year = config.run.report.sessions_in_year(prices)
     trial = replace(Trial.from_prices(config.run, prices), result=TrialResult.from_backtest(run_data.result, per_year))
     variations = vary_run(config.run, run_data) if sensitivity else ()
@@ -318,3 +320,17 @@ def run_config(
     notes = prices.notes + run_data.dataset.notes + run_data.forecasts.notes + run_data.result.notes
     notes = (*notes, *same_close_edge_notes(metrics["backtest"]["fills"]))
     return Run(config.run, metrics, notes, run_data, trials, ledger)
+
+
+def _run_audited_stages(
+    config: RunConfig, prices: Prices, stages: PipelineStages, *, workers: int, progress: Progress
+) -> RunData:
+    """Return the values of a run; components from outside the catalogue are audited, before and after they are used."""
+    if not any(iter_user_defined_components(config)):
+        return run_stages(config, prices, stages, workers=workers, progress=progress)
+    from quantlr.audits.user_components import audit_user_decisions, audit_user_inputs
+
+    audit_user_inputs(config, prices)
+    run_data = run_stages(config, prices, stages, workers=workers, progress=progress)
+    audit_user_decisions(config, prices, Decisions(run_data.dataset, run_data.forecasts, run_data.positions))
+    return run_data

@@ -10,6 +10,7 @@ import numpy as np
 
 from quantlr.core.values import Array
 from quantlr.stats.hac import SIGNIFICANCE_LEVEL
+from quantlr.stats.plausibility import implausible_result_text
 from quantlr.stats.sharpe import probabilistic_sharpe, sharpe_per_session
 
 MIN_CONFIDENCE = 1 - SIGNIFICANCE_LEVEL
@@ -72,6 +73,10 @@ def _verdict_of_first_rule(
 ) -> Verdict:
     """Return the verdict as if all fits had converged."""
     forecast, backtest, significance = (metrics[key] for key in ("forecast", "backtest", "significance"))
+    implausible = implausible_result_text(metrics)
+    if implausible is not None:
+        advice = "run quantlr audit, and check how prices and features were made, before anything else"
+        return Verdict("look_ahead_suspected", f"Look-ahead suspected: {implausible}; {advice}.")
     skill = _skill_text(forecast)
     is_skilled = is_significant(forecast["clark_west"]["p_value"])
     if is_skilled and sizes_by_probability and not forecast["log_loss"] < forecast["log_loss_base_rate"]:

@@ -64,6 +64,11 @@ class Feature(Component):
         """Whether a ticker's values depend on the other tickers."""
         return False
 
+    @property
+    def has_volume_level(self) -> bool:
+        """Whether values are in proportion to volume, so that a later split multiplies all earlier ones."""
+        return False
+
 
 class WindowedFeature(Feature):
     """A feature with trailing windows that need no bar before them."""

@@ -37,6 +37,11 @@ class FeatureTransform(Feature):
         """Whether the inner feature is."""
         return self.of.cross_sectional
 
+    @property
+    def has_volume_level(self) -> bool:
+        """Whether the inner feature has."""
+        return self.of.has_volume_level
+
     @abstractmethod
     def transform_column(self, column_name: str, values: Array, prices: Prices) -> FeatureColumns:
         """Return the columns made of one column of the inner feature."""
@@ -60,6 +65,11 @@ class RollingZScore(FeatureTransform):
     window: WindowAtLeastTwo = Field(252, description="Length of the window; at least 2.")
 
     example_parameters = ({"of": {"kind": "volatility", "windows": (5,)}, "window": 10},)
+
+    @property
+    def has_volume_level(self) -> bool:
+        """False: a z-score has no unit."""
+        return False
 
     def transform_column(self, column_name: str, values: Array, prices: Prices) -> FeatureColumns:
         """In standard deviations (ddof 1) from the window's mean; 0 in a constant window."""
@@ -168,6 +178,11 @@ class FeatureProduct(Feature):
         """Whether one of the two features is."""
         return any(feature.cross_sectional for feature in self.of)
 
+    @property
+    def has_volume_level(self) -> bool:
+        """Whether one of the two features has."""
+        return any(feature.has_volume_level for feature in self.of)
+
     def compute(self, prices: Prices) -> FeatureColumns:
         """A column for each pair of a column of the first and one of the second, in the product of their units."""
         pairs = product(*(feature.compute(prices).items() for feature in self.of))
@@ -180,8 +195,8 @@ class FeatureProduct(Feature):
 
 def row_percentile_ranks(values: Array) -> Array:
     """Return (rank - 1/2) / n of each value in its row of n numbers; equal values share their mean rank; NaN stays."""
-    ranks = pd.DataFrame(values).rank(axis=1)
-    return np.asarray(ranks.sub(0.5).div(ranks.count(axis=1), axis=0))
+    ranks = pd.DataFrame(values).rank(axis=1).to_numpy()
+    return np.asarray((ranks - 0.5) / (~np.isnan(values)).sum(axis=1, keepdims=True))
 
 
 FEATURES: tuple[type[Feature], ...] = (
