@@ -17,21 +17,16 @@ from quantlr.backtest.trades import trade_summary_by_side, trade_table
 from quantlr.config.run_config import ConfigSource, LoadedConfig, RunConfig, load_config
 from quantlr.core.component_errors import classes_not_importable_elsewhere, iter_user_defined_components
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
+from quantlr.core.text import hide_home_folder
 from quantlr.core.values import Note, Report, RunData
 from quantlr.data.features import Feature
 from quantlr.experiment.evaluate import compute_metrics
 from quantlr.experiment.ledger import Ledger, Trial, TrialStatistics
 from quantlr.pipeline.stages import DEFAULT_STAGES, PipelineStages, load_run_prices, run_stages
 from quantlr.report.context import PageContext
+from quantlr.report.file_formats import csv_bytes, json_bytes, parquet_bytes
 from quantlr.report.render import PageRenderer, open_page_renderer, render_pages_serially
-from quantlr.report.storage import (
-    check_report_target,
-    json_bytes,
-    make_reports_dir,
-    make_ticker_index_file,
-    parquet_bytes,
-    write_report,
-)
+from quantlr.report.storage import check_report_target, make_reports_dir, make_ticker_index_file, write_report
 from quantlr.stats.sharpe import sharpe_per_session
 
 VERSIONED_PACKAGES = ("quantlr", "numpy", "pandas", "pyarrow", "matplotlib")
@@ -136,11 +131,18 @@ class Run:
             "notes": [asdict(note) for note in self.notes],
         }
 
-    def report(self, *, draw: PageRenderer = render_pages_serially, progress: Progress = ignore_progress) -> Report:
+    def report(
+        self,
+        *,
+        folder: Path | None = None,
+        draw: PageRenderer = render_pages_serially,
+        progress: Progress = ignore_progress,
+    ) -> Report:
         """Return the report's files.
 
         Parameters
         ----------
+        folder : of the report: paths in its config are relative to it. By default ``reports/NAME``.
         draw : draws the pages of a `PageContext`.
         progress : called with the number of steps done in each stage.
         """
@@ -152,7 +154,8 @@ class Run:
         counter = ProgressCounter("writing", 2, progress)
         trades, provenance = self.trades, self.provenance
         by_side = trade_summary_by_side(trades)
-        html = report_html(context, pictures, provenance=provenance, trades_by_side=by_side)
+        config_yaml = self.config.to_yaml(folder=folder or Path("reports") / self.config.name)
+        html = report_html(context, pictures, config_yaml=config_yaml, provenance=provenance, trades_by_side=by_side)
         files = {
             **{name: picture.png_bytes for name, picture in pictures.items()},
             **make_ticker_index_file(context.forecast_tickers, pictures),
@@ -165,8 +168,8 @@ class Run:
             "forecasts.parquet": parquet_bytes(self.forecasts),
             "backtest.parquet": parquet_bytes(self.backtest),
             "positions.parquet": parquet_bytes(self.positions),
-            "trades.csv": trades.to_csv(index=False, date_format="%Y-%m-%d", lineterminator="\n").encode(),
-            "config.yaml": self.config.to_yaml().encode(),
+            "trades.csv": csv_bytes(trades),
+            "config.yaml": config_yaml.encode(),
             "provenance.json": json_bytes(provenance),
         }
         counter.step()
@@ -211,7 +214,8 @@ class Run:
 
         output = Path(output)
         recorded = self if self.ledger == Ledger.from_output_folder(output) else self.record_in_ledger(output)
-        folder = write_report(recorded.report(draw=draw, progress=progress), output)
+        report = recorded.report(folder=output / self.config.name, draw=draw, progress=progress)
+        folder = write_report(report, output)
         write_gallery(output)
         return folder
 
@@ -295,6 +299,7 @@ def run_config(
     metrics = compute_metrics(config.run, run_data, statistics, progress=progress)
     notes = prices.notes + run_data.dataset.notes + run_data.forecasts.notes + run_data.result.notes
     notes = (*notes, *same_close_edge_notes(metrics["backtest"]["fills"]))
+    notes = tuple(replace(note, text=hide_home_folder(note.text)) for note in notes)
     return Run(config.run, metrics, notes, run_data, ledger)
 
 

@@ -378,7 +378,8 @@ def run_sweep(sweep: Sweep, options: SweepOptions) -> SweepResult:
             verdict,
             per_year,
             benchmark,
-        )
+        ),
+        output_folder / spec.name,
     )
     folder = write_report(Report(spec.name, files), output_folder)
     from quantlr.report.gallery import write_gallery
