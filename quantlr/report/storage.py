@@ -14,6 +14,7 @@ import errno
 import hashlib
 import io
 import shutil
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -230,8 +231,14 @@ def hold_file_lock(path: Path) -> Iterator[None]:
 
     lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_TIMEOUT_SECONDS)
     try:
+        with warnings.catch_warnings(action="ignore"):  # that a disk without locks gets a file as one
+            lock.acquire()
         with lock:
+            lock.release()  # one of the two
             yield
+    except NotImplementedError as error:
+        text = f"{path.parent}: this disk has no file locks, which keep two runs apart; choose another --output"
+        raise Fault(text) from error
     except Timeout:
         raise Fault(f"another run has been writing {path} for {LOCK_TIMEOUT_SECONDS:.0f} seconds; try again") from None
 
