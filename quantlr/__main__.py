@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-INTERRUPTED_EXIT_STATUS = 130
-INTERRUPTED_TEXT = "interrupted; existing files were not changed"
+from quantlr.core.errors import INTERRUPTED_EXIT_STATUS, INTERRUPTED_TEXT
 
 
 def _exit_at_once(*_: object) -> None:

@@ -18,8 +18,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from quantlr.__main__ import INTERRUPTED_EXIT_STATUS, INTERRUPTED_TEXT
 from quantlr.cli.options import SHELL_SETUP_LINES
+from quantlr.core.errors import INTERRUPTED_EXIT_STATUS, INTERRUPTED_TEXT
 
 SYSTEM_ERROR_EXIT_STATUS = 1
 SYSTEM_ERROR_ADVICE = {
