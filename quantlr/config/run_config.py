@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, StrictInt, ValidationError, ValidationInf
 
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.metrics import ReportSpec
-from quantlr.backtest.overlays import OVERLAYS, Overlay
+from quantlr.backtest.overlays import OVERLAYS, BetaNeutral, Overlay
 from quantlr.backtest.policies import POLICIES, Policy, Threshold
 from quantlr.config.loader import apply_overrides, copy_nested, parse_setting, read_config_file, require_file_kind
 from quantlr.config.messages import problems_from_validation_error, sort_problems
@@ -83,6 +83,18 @@ class RunConfig(ConfigSection):
             needed = f"needs at least {policy.min_tickers} tickers, to hold that many"
             raise ValueError(f"{needed}, and data.tickers has {n_tickers}: add tickers, or hold fewer")
         return policy
+
+    @field_validator("overlays")
+    @classmethod
+    def _validate_beta_neutral(cls, overlays: tuple[Overlay, ...], info: ValidationInfo) -> tuple[Overlay, ...]:
+        """Require that the overlay is there at most once, and that the policy takes both sides."""
+        n_neutral, policy = sum(isinstance(overlay, BetaNeutral) for overlay in overlays), info.data.get("policy")
+        if n_neutral > 1:
+            raise ValueError("beta_neutral is there twice; keep one")
+        if n_neutral and policy is not None and not policy.may_be_short:
+            text = "beta_neutral offsets long positions by short ones, and the policy takes none"
+            raise ValueError(f"{text}; let it go short, or leave beta_neutral out")
+        return overlays
 
     def to_yaml(self, *, folder: Path | None = None) -> str:
         """Return the config as YAML with every default; running it gives an identical report.

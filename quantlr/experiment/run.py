@@ -17,6 +17,7 @@ from quantlr.backtest.trades import trade_summary_by_side, trade_table
 from quantlr.config.run_config import ConfigSource, LoadedConfig, RunConfig, load_config
 from quantlr.core.component_errors import classes_not_importable_elsewhere, iter_user_defined_components
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
+from quantlr.core.source_files import source_file_digests
 from quantlr.core.text import hide_home_folder
 from quantlr.core.values import Note, Report, RunData
 from quantlr.data.features import Feature
@@ -122,12 +123,13 @@ class Run:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Versions, source of the prices, replaced stages and all notes: the contents of ``provenance.json``."""
+        """Versions, source of the prices, code of one's own and all notes: the contents of ``provenance.json``."""
         prices, packages = self.run_data.prices, (*VERSIONED_PACKAGES, *self.config.model.packages)
         return {
             "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
             "data": {"source": prices.source, "sha256": prices.sha256},
             "replaced_stages": self.run_data.replaced_stages,
+            "user_code": source_file_digests(iter_user_defined_components(self.config)),
             "notes": [asdict(note) for note in self.notes],
         }
 

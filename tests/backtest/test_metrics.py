@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from quantlr.backtest import metrics
 from quantlr.backtest.costs import ExecutionSpec
 from quantlr.backtest.engine import backtest_with_benchmark
+from quantlr.backtest.fit_metrics import FitView
 from quantlr.backtest.metric_types import (
     SECTION_PATHS,
     BacktestView,
@@ -29,7 +30,7 @@ from quantlr.backtest.rolling import (
     yearly_returns,
 )
 from quantlr.core.errors import Fault
-from quantlr.core.values import BacktestResult, Positions
+from quantlr.core.values import BacktestResult, Positions, Refits
 from quantlr.stats import sharpe as sharpe_stats
 from sklearn import metrics as sk
 
@@ -46,6 +47,7 @@ def backtest_of(net: list[float], *, cost: float = 0.0, weight: float = 1.0, cas
         fill_dates=pd.bdate_range("2019-12-31", periods=n + 1).as_unit("us"),
         price=np.concatenate([[1.0], np.cumprod(1 + returns + cost)])[:, None],
         weight=column,
+        ticker_return=(returns + cost)[:, None] / weight if weight else np.zeros((n, 1)),
         ticker_gross_return=(returns + cost)[:, None],
         ticker_cost=np.full((n, 1), cost),
         gross_return=returns + cost,
@@ -159,14 +161,6 @@ def test_significance_metrics_by_trials_and_benchmark() -> None:
         (sharpe_stats.expected_max_sharpe(9, sharpe_variance=0.01**2) or 0) * np.sqrt(252)
     )
     assert several["deflated_sharpe"] < several["probabilistic_sharpe"]
-    ahead = net - benchmark_net
-    error = ahead.std() / np.sqrt(900)
-    assert single["above_benchmark"]["mean"] == pytest.approx(ahead.mean() * 252)
-    assert single["above_benchmark"]["low95"] == pytest.approx(
-        (ahead.mean() - 1.645 * error) * 252, abs=0.2 * error * 252
-    )
-    without_benchmark = SignificanceInput(view_of(net.tolist()), random_evaluated(1))
-    assert metrics.annual_excess_over_benchmark(without_benchmark) is None
 
 
 def test_growth_by_arithmetic() -> None:
@@ -251,6 +245,52 @@ def test_every_metric_is_documented() -> None:
             assert (function.__doc__ or "").strip()
 
 
+def random_fits() -> FitView:
+    """Three refits of a pooled model, then two of the ticker B, with numbers to compute by hand."""
+    refits = Refits(
+        columns=("x", "y"),
+        ticker=np.array([-1, -1, -1, 1, 1]),
+        session=np.arange(5),
+        coefficients=np.arange(15.0).reshape(5, 3),
+        iterations=np.array([1, 2, 3, 4, 10]),
+        max_abs_gradient=np.array([1e-9, 1e-3, 1e-9, 1e-9, 1e-9]),
+        converged=np.array([True, False, True, True, True]),
+        degenerate=np.array([False, False, True, True, False]),
+        platt_coefficients=np.tile([0.0, 1.0], (5, 1)),
+        condition_number=np.array([np.nan, 7.0]),
+        lipschitz=np.array([np.nan, 0.5]),
+        learning_rate=np.array([0.1, 0.2]),
+    )
+    return FitView(refits, ("A", "B"), "probit", "gradient_descent", 1e-8, lambda lipschitz: 2.0 / lipschitz)
+
+
+def test_fit_metrics_by_arithmetic() -> None:
+    values = {metric.key: metric.compute(random_fits()) for metric in metrics_of_section("model")}
+    assert values.pop("coefficients") == {
+        "pooled": {"intercept": 6.0, "x": 7.0, "y": 8.0},
+        "B": {"intercept": 12.0, "x": 13.0, "y": 14.0},
+    }
+    assert values == {
+        "kind": "probit",
+        "refits": 5,
+        "solver": "gradient_descent",
+        "learning_rate": 0.2,
+        "learning_rate_limit": 4.0,
+        "iterations_mean": 4.0,
+        "iterations_max": 10,
+        "unconverged": 1,
+        "max_abs_gradient": 1e-3,
+        "tol": 1e-8,
+        "degenerate": 2,
+        "condition_number": 7.0,
+    }
+    none = np.zeros(0, dtype=np.int64)
+    bare = replace(random_fits().refits, coefficients=np.zeros((0, 0)), iterations=none, max_abs_gradient=np.zeros(0))
+    other = FitView(bare, ("A", "B"), "probit")
+    for key in ("coefficients", "solver", "tol", "learning_rate_limit", "iterations_mean", "max_abs_gradient"):
+        assert find_metric(key).compute(other) is None
+
+
 def test_every_value_is_where_its_section_says_with_interval_and_baseline() -> None:
     """A forecast by the base rate itself has the baseline's accuracy and log loss."""
     forecasts = random_evaluated(1)
@@ -260,7 +300,7 @@ def test_every_value_is_where_its_section_says_with_interval_and_baseline() -> N
     run = view_of(np.random.default_rng(3).normal(0.001, 0.01, 300).tolist())
     sources = {
         "forecast": as_base_rate, "backtest": run, "strategy_only": run,
-        "significance": SignificanceInput(run, forecasts),
+        "against_benchmark": run, "significance": SignificanceInput(run, forecasts), "model": random_fits(),
     }  # fmt: skip
     values: dict[str, dict[str, Any]] = {section: {} for section in SECTION_PATHS}
     for metric in METRICS:
@@ -270,7 +310,12 @@ def test_every_value_is_where_its_section_says_with_interval_and_baseline() -> N
     ), "no key stands for two numbers"
     strategy = values["backtest"]
     backtest = {"strategy": strategy, "benchmark": dict.fromkeys(strategy, "benchmark"), **values["strategy_only"]}
-    written = {"forecast": values["forecast"], "backtest": backtest, "significance": values["significance"]}
+    written = {
+        "forecast": values["forecast"],
+        "backtest": backtest,
+        "significance": values["significance"] | values["against_benchmark"],
+        "model": values["model"],
+    }
     for metric in METRICS:
         value, baseline = values[metric.section][metric.key], metric.baseline_value(written)
         assert metric.value(written) == (value[metric.shown_key] if metric.shown_key and value else value)
