@@ -13,6 +13,7 @@ from quantlr.core.components import ConfigRelativePath
 from quantlr.core.errors import Fault
 from quantlr.core.file_reading import UnreadableContentError, iter_files_below, read_file
 from quantlr.core.progress import Progress, ProgressCounter
+from quantlr.core.text import escape_unsafe_characters
 from quantlr.core.values import Note
 from quantlr.data.csv.layouts import BarFrame, read_bars
 from quantlr.data.csv.raw_table import MAX_FILE_BYTES, READABLE_SUFFIXES, readable_file_stem, source_path_error
@@ -42,7 +43,9 @@ class FileSource(Source):
             folder, path_by_ticker = self.path.parent, dict.fromkeys(request.tickers, self.path)
         else:
             raise source_path_error(f"{self.path} does not exist; a path is relative to its config")
-        fetched = _read_price_files(path_by_ticker, folder, request.progress, source=f"file {self.path.name}")
+        fetched = _read_price_files(
+            path_by_ticker, folder, request.progress, source=f"file {escape_unsafe_characters(self.path.name)}"
+        )
         return replace(fetched, file_paths={ticker: str(path) for ticker, path in path_by_ticker.items()})
 
 

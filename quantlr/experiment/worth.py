@@ -19,6 +19,7 @@ from quantlr.experiment.run import Run, run_config
 from quantlr.model.feature_worth import FeatureWorth, feature_sets, measure_feature_worth
 from quantlr.model.walk_forward import walk_forward
 from quantlr.report.context import PageContext
+from quantlr.report.file_formats import csv_bytes
 from quantlr.report.storage import write_report_file
 
 WORTH_CSV_FILE = "features.csv"
@@ -72,8 +73,7 @@ class WorthResult:
         run = self.run
         context = PageContext.from_run(run.config, run.run_data, run.metrics, run.notes)
         picture = make_features_page(self.worth).render_picture(context)
-        csv = self.table.to_csv(index=False, lineterminator="\n").encode()
-        contents = {FEATURES_FILE: picture.png_bytes, WORTH_CSV_FILE: csv}
+        contents = {FEATURES_FILE: picture.png_bytes, WORTH_CSV_FILE: csv_bytes(self.table)}
         return [write_report_file(content, name, run.config.name, Path(output)) for name, content in contents.items()]
 
 

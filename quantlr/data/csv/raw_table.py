@@ -10,7 +10,7 @@ import re
 import zlib
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import islice
@@ -209,17 +209,23 @@ def _parse_csv_cells(content: bytes, path: Path, *, n_columns: int, n_skipped: i
         invalid_rows.append(invalid_row)
         return "error"
 
-    types = dict.fromkeys(names, pa.string())
-    try:
-        table = arrow_csv.read_csv(
+    def read_table(**parse_options: Any) -> pa.Table:
+        return arrow_csv.read_csv(
             pa.BufferReader(content),
             read_options=arrow_csv.ReadOptions(column_names=names, use_threads=False),
-            parse_options=arrow_csv.ParseOptions(invalid_row_handler=collect_invalid_row),
-            convert_options=arrow_csv.ConvertOptions(column_types=types, strings_can_be_null=False),
+            parse_options=arrow_csv.ParseOptions(**parse_options),
+            convert_options=arrow_csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
+            ),
         )
+
+    try:
+        table = read_table()
     except pa.ArrowInvalid as error:
+        _decode_utf8(content, path)  # pyarrow prints a traceback where it shows a row that is not UTF-8
+        with suppress(pa.ArrowInvalid):
+            read_table(invalid_row_handler=collect_invalid_row)
         if not invalid_rows:
-            _decode_utf8(content, path)
             raise source_path_error(f"{path} can't be read as CSV: {error}") from error
         row = invalid_rows[0]
         line_number = _row_line_numbers(content, row.number)[row.number - 1]
