@@ -6,7 +6,6 @@ import dataclasses
 import inspect
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -140,8 +139,3 @@ def test_a_class_documents_its_fields(name: str) -> None:
         assert sorted(documented_parameters(cls, "Attributes")) == sorted(fields)
     elif name == "GradientDescentClassifier":
         assert list(documented_parameters(cls)) == list(parameters(cls))
-
-
-def test_readme_names_the_functions() -> None:
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
-    assert set(re.findall(r"quantlr\.(\w+)\(", readme)) >= set(FUNCTIONS)

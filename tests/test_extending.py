@@ -1,4 +1,4 @@
-"""The components that CONTRIBUTING adds, each in a copy of the package."""
+"""The components that the page on extending adds, each in a copy of the package."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGE = (ROOT / "CONTRIBUTING.md").read_text()
+PAGE = (ROOT / "docs" / "extending.md").read_text()
 
 CHECK_FEATURE = """
 import json, sys
@@ -92,8 +92,8 @@ print(json.dumps({
 
 def output_of_copy_with_example(heading: str, tuple_name: str, check: str, folder: Path) -> dict[str, Any]:
     """Paste the example below a heading into a copy of the package, and return what a check there prints."""
-    section = PAGE[PAGE.index(f"\n### {heading}\n") :]
-    (block,) = re.findall(r"^```python\n(.*?)^```", section.split("\n### ")[1], flags=re.MULTILINE | re.DOTALL)
+    section = PAGE[PAGE.index(f"\n## {heading}\n") :]
+    (block,) = re.findall(r"^```python\n(.*?)^```", section.split("\n## ")[1], flags=re.MULTILINE | re.DOTALL)
     body, closing = block.split(f"{tuple_name}:", 1)
     named = re.findall(r"`((?:data|backtest)/[\w/]+\.py)`", section[: section.index("```python")])[0]
     shutil.copytree(ROOT / "quantlr", folder / "quantlr")
@@ -144,7 +144,7 @@ def test_feature_of_a_price_level_breaks_the_contract_that_the_page_states(level
 
 
 def test_model_of_the_example_runs_and_equals_scikit_learns(tmp_path: Path) -> None:
-    section = PAGE[PAGE.index("\n### A model\n") :].split("\n### ")[1]
+    section = PAGE[PAGE.index("\n## A model\n") :].split("\n## ")[1]
     (block,) = re.findall(r"^```python\n(.*?)^```", section, flags=re.MULTILINE | re.DOTALL)
     (tmp_path / "linear_discriminant.py").write_text(block)
     (tmp_path / "check.py").write_text(CHECK_MODEL)
