@@ -86,6 +86,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "prices").mkdir()
     for path in ("prices.csv", "prices/ABC.csv", "prices/XYZ.csv"):
         table.to_csv(tmp_path / path, index=False)
+    german = pd.DataFrame({"Tag": prices.sessions.strftime("%d.%m.%y"), "Kurs": table["Close"]})
+    german.to_csv(tmp_path / "kurse.csv", index=False, sep=";", decimal=",")
     for block in BLOCKS:
         if block.title:
             (tmp_path / block.title).write_text(block.text)
