@@ -302,6 +302,13 @@ def test_every_reference_page_is_there(generated: dict[str, str]) -> None:
     assert {path.name for path in REFERENCE.glob("*.md")} == set(generated)
 
 
+def test_readme_is_short_and_its_links_lead_to_files() -> None:
+    assert len(PAGES["README.md"].splitlines()) <= 120
+    for page in ("README.md", "CONTRIBUTING.md"):  # zensical checks those between the pages of docs/
+        for target in re.findall(r"\]\(([^):]+)\)", PAGES[page]):
+            assert (ROOT / target).exists(), f"{page}: {target}"
+
+
 def test_every_page_is_in_the_navigation() -> None:
     in_navigation = set(re.findall(r": ([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
     assert in_navigation == {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
