@@ -45,6 +45,7 @@ from quantlr.audits.result import Audit, AuditCoverage, Cutoff, LeakCollector
 from quantlr.audits.trading_checks import CalibrationChecker, CalibrationRecorder, TradingChecker
 from quantlr.config.run_config import ConfigSource, LoadedConfig, RunConfig, load_config
 from quantlr.core.errors import DataError
+from quantlr.core.market_views import MarketView, has_several_markets, market_views, with_own_dates
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Dataset, Prices
@@ -162,6 +163,7 @@ class _Auditor:
             CalibrationChecker(self.decisions, inputs, split, stages)
             for inputs, split in zip(recorder.inputs, self.splits.splits, strict=False)
         ]
+        self.market_views = market_views(prices) if has_several_markets(prices) else []
         self.rng = np.random.default_rng(config.seed)
 
     def audit_all_cutoffs(self, n_cutoffs: CutoffCount, progress: Progress) -> Audit:
@@ -232,6 +234,8 @@ class _Auditor:
         prices = apply_scenario(self.prices, scenario, after_session=session, seed=self.config.seed)
         inputs = self._make_audit_inputs(prices)
         unchanged = check_inputs_unchanged(self.original_inputs, inputs, cutoff, horizon=self.horizon)
+        for view in self.market_views:
+            unchanged &= self._check_inputs_of_market(view, cutoff)
         self.pending_labels.count_pending_labels(self.original_inputs, inputs, session)
         if not unchanged or not refit_checkers:
             return
@@ -242,6 +246,17 @@ class _Auditor:
             return  # in this scenario a feature is not finite, or no model has enough rows
         for checker in refit_checkers:
             checker.check_refits(splits, cutoff)
+
+    def _check_inputs_of_market(self, view: MarketView, cutoff: Cutoff) -> bool:
+        """Replace what one market does not know at its close of the session; return whether its inputs stay."""
+        altered = apply_scenario(view.prices, cutoff.scenario, after_session=cutoff.session, seed=self.config.seed)
+        try:
+            inputs = self._make_audit_inputs(with_own_dates(altered, view.prices, self.prices))
+        except DataError:
+            return True  # such as a bar that is older than a feature allows, where dates were moved
+        session = np.where(view.is_own, self.prices.session, -1)
+        original = replace(self.original_inputs, prices=replace(self.prices, session=session))
+        return check_inputs_unchanged(original, inputs, cutoff, horizon=self.horizon)
 
     def _check_trading(self, session: int, boundaries: list[FoldBoundary]) -> None:
         cutoff = self._make_cutoff(session, "")

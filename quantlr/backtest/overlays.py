@@ -10,12 +10,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, StrictFloat, StrictInt
 
-from quantlr.backtest.policies import DecisionContext, first_row_of_ticker
+from quantlr.backtest.policies import DecisionContext, compute_by_market, first_row_of_ticker
 from quantlr.core.component_errors import name_component_in_errors, require_returned
 from quantlr.core.components import ChoiceDescriptions, Component, Unit
 from quantlr.core.values import Array, Forecasts, IntArray, Positions
@@ -31,6 +32,8 @@ class Overlay(Component):
     """A change to the weights that a policy decides."""
 
     entry_point_group: ClassVar[str] = "quantlr.overlays"
+    compares_tickers: ClassVar[bool] = False
+    """Whether a weight depends on the weights of other tickers."""
 
     @abstractmethod
     def apply(self, weight: Array, forecasts: Forecasts, context: DecisionContext) -> Array:
@@ -68,6 +71,8 @@ class LeverageCap(Overlay):
     The position of a ticker without a bar does not count.
     """
 
+    compares_tickers: ClassVar[bool] = True
+
     kind: Literal["leverage_cap"] = "leverage_cap"
     cap: Leverage = Field(1.0, description="Largest sum of absolute weights.")
 
@@ -87,6 +92,8 @@ class NameCap(Overlay):
     weights, none of which then exceeds the cap: the sum of each side stays the same unless all of its tickers are at
     the cap. The cap applies to decisions: a weight that drifts above it is traded back at the next one.
     """
+
+    compares_tickers: ClassVar[bool] = True
 
     kind: Literal["name_cap"] = "name_cap"
     cap: Annotated[StrictFloat, Unit("fraction of equity"), Field(gt=0, le=1)] = Field(
@@ -181,15 +188,21 @@ def apply_overlays(
     rows = forecasts.session, forecasts.ticker
     weight = positions.weight.copy()
     for index, overlay in enumerate(overlays):
-        key = f"overlays.{index}"
-        with name_component_in_errors(overlay, key=key):
-            changed = overlay.apply(weight[rows], forecasts, context)
-        shape = forecasts.probability.shape
-        is_valid = np.shape(changed) == shape and bool(np.isfinite(changed).all())
-        needed = f"one finite weight for each forecast, an array of shape {shape}"
-        require_returned(overlay, "apply", is_valid, needed=needed, found=changed, key=key)
-        weight[rows] = changed
+        apply = partial(_checked_overlay_weights, overlay, f"overlays.{index}")
+        weight[rows] = compute_by_market(apply, forecasts, context, weight[rows])
     return replace(positions, weight=weight)
+
+
+def _checked_overlay_weights(
+    overlay: Overlay, key: str, forecasts: Forecasts, context: DecisionContext, weight: Array
+) -> Array:
+    with name_component_in_errors(overlay, key=key):
+        changed = overlay.apply(weight, forecasts, context)
+    shape = forecasts.probability.shape
+    is_valid = np.shape(changed) == shape and bool(np.isfinite(changed).all())
+    needed = f"one finite weight for each forecast, an array of shape {shape}"
+    require_returned(overlay, "apply", is_valid, needed=needed, found=changed, key=key)
+    return changed
 
 
 OVERLAYS: tuple[type[Overlay], ...] = (VolatilityTarget, LeverageCap, NameCap, NoTradeBand, MinimumHolding)

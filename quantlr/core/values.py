@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from quantlr.core.frequency import CountedSessions, count_sessions
-from quantlr.core.timing import latest_known_bar_index
+from quantlr.core.timing import Market, latest_known_bar_index
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,6 +78,9 @@ class Prices:
     benchmark : the ticker of the benchmark, with sessions of its own; features can't reach it. None for another one.
     counted_sessions_per_year : counted from the dates where it is not given; a part or a scenario of prices keeps the
         number of the whole, which is no information about later prices.
+    markets : (tickers,) when each ticker's market closes; () if all are of one.
+    newest_bar : (sessions, tickers) row of the bar that counts as a session's, -1 for none, where other markets' bars
+        have the session at whose close they are known (``core/market_views.py``); None: the bar of the session's date.
     """
 
     tickers: tuple[str, ...]
@@ -96,6 +99,8 @@ class Prices:
     context: Prices | None = None
     benchmark: Prices | None = None
     counted_sessions_per_year: CountedSessions | None = None
+    markets: tuple[Market, ...] = ()
+    newest_bar: IntArray | None = None
 
     def __post_init__(self) -> None:
         """Count the sessions per year."""
@@ -108,21 +113,16 @@ class Prices:
         return np.asarray((self.session >= 0).sum(axis=0), dtype=np.int64)
 
     @property
-    def stale_open_mask(self) -> BoolArray:
-        """(bars, tickers) whether the unadjusted open equals the previous unadjusted close."""
-        stale = np.zeros(self.open.shape, dtype=np.bool_)
-        raw_open = self.open[1:] / self.adjustment[1:]
-        stale[1:] = np.isclose(raw_open, self.raw_close[:-1], rtol=1e-9, atol=0)
-        return stale
-
-    @property
     def tradable_opens_mask(self) -> BoolArray:
-        """(tickers,) whether a ticker has opens, and at most a tenth of them equal the previous close."""
-        n_opens = (~np.isnan(self.open[1:])).sum(axis=0)
-        return np.asarray((n_opens > 0) & (self.stale_open_mask.sum(axis=0) <= MAX_STALE_OPEN_FRACTION * n_opens))
+        """(tickers,) whether a ticker has opens, and at most a tenth of them equal the previous close, unadjusted."""
+        raw_open, n_opens = self.open[1:] / self.adjustment[1:], (~np.isnan(self.open[1:])).sum(axis=0)
+        n_stale = np.isclose(raw_open, self.raw_close[:-1], rtol=1e-9, atol=0).sum(axis=0)
+        return np.asarray((n_opens > 0) & (n_stale <= MAX_STALE_OPEN_FRACTION * n_opens))
 
     def bars_to_sessions(self, bar_values: Array) -> Array:
         """Return (bars, tickers) values as (sessions, tickers), NaN where a ticker has no bar."""
+        if self.newest_bar is not None:
+            return np.where(self.newest_bar >= 0, np.take_along_axis(bar_values, self.newest_bar, axis=0), np.nan)
         grid = np.full((len(self.sessions), len(self.tickers)), np.nan)
         row, column = np.nonzero(self.session >= 0)
         grid[self.session[row, column], column] = bar_values[row, column]
@@ -141,6 +141,8 @@ class Prices:
             name: np.where(session >= 0, getattr(self, name)[:n_bars], np.nan) for name in PRICE_ARRAYS
         }
         sessions = self.sessions[:session_index]
+        if self.newest_bar is not None:
+            fields["newest_bar"] = self.newest_bar[:session_index]
         for name in REFERENCE_PRICES:
             if (reference := getattr(self, name)) is not None:
                 latest = latest_known_bar_index(reference.sessions, sessions[-1:])
@@ -178,6 +180,8 @@ class Dataset:
     horizon_return : (rows,) simple return over the next `horizon` bars, NaN if not known yet.
     label_known_at : (rows,) position of the session at whose close the label is known; `NOT_YET_KNOWN` if that session
         is later than the last.
+    label_known_to_all_at : (rows,) position of the first session by whose earliest close, of all markets, the label is
+        known, and from which on it may train a model of all tickers.
     horizon : bars from a row to the price that its label compares with.
     notes : warm-up rows dropped, by ticker.
     """
@@ -191,6 +195,7 @@ class Dataset:
     up: Array
     horizon_return: Array
     label_known_at: IntArray
+    label_known_to_all_at: IntArray
     horizon: int
     notes: tuple[Note, ...] = ()
 

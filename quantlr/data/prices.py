@@ -19,10 +19,11 @@ from quantlr.core.component_errors import name_component_in_errors, require_retu
 from quantlr.core.components import ChoiceDescriptions, ConfigSection, Ticker, component_union
 from quantlr.core.errors import DataError
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
-from quantlr.core.timing import iso_date
+from quantlr.core.timing import Market, iso_date
 from quantlr.core.values import Array, Note, Prices
 from quantlr.data.bars import BARS_DESCRIPTIONS, Bars, aggregate_rows, daily_rows_of_intraday
 from quantlr.data.csv.layouts import BAR_FIELDS, BarFrame
+from quantlr.data.markets import MarketSources, find_markets
 from quantlr.data.price_rows import PriceRows
 from quantlr.data.source import FetchedPrices, FetchRequest, Source
 from quantlr.data.sources import SOURCES
@@ -43,15 +44,34 @@ def find_ticker_closes(prices: Prices, ticker: str) -> pd.Series[float]:
     ------
     DataError : it is neither.
     """
+    container = _prices_with_ticker(prices, ticker)
+    column = container.tickers.index(ticker)
+    n_bars = container.n_bars[column]
+    dates = container.sessions[container.session[:n_bars, column]]
+    return pd.Series(container.close[:n_bars, column], dates)
+
+
+def _prices_with_ticker(prices: Prices, ticker: str) -> Prices:
     containers = [container for container in (prices, prices.context) if container is not None]
     for container in containers:
         if ticker in container.tickers:
-            column = container.tickers.index(ticker)
-            n_bars = container.n_bars[column]
-            dates = container.sessions[container.session[:n_bars, column]]
-            return pd.Series(container.close[:n_bars, column], dates)
+            return container
     known = ", ".join(name for container in containers for name in container.tickers)
     raise DataError(f"{ticker!r} is needed and was not fetched, {known} were; add it", key="data.context")
+
+
+def closes_at_sessions(prices: Prices, ticker: str) -> Array:
+    """Return the closes of a ticker, traded or of the context, at the sessions of the prices, (sessions,).
+
+    NaN where it has no bar of that date; of another market, where none is current.
+
+    Raises
+    ------
+    DataError : it is neither.
+    """
+    container = _prices_with_ticker(prices, ticker)
+    closes = container.bars_to_sessions(container.close)[:, container.tickers.index(ticker)]
+    return np.asarray(pd.Series(closes, container.sessions).reindex(prices.sessions), dtype=np.float64)
 
 
 def _parse_iso_date(value: Any) -> Any:
@@ -73,6 +93,7 @@ IsoDate = Annotated[
     BeforeValidator(_parse_iso_date),
     WithJsonSchema({"type": "string", "format": "date", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"}),
 ]
+CalendarCode = Annotated[str, Field(min_length=1, max_length=20)]
 TickersFromFile = Annotated[
     tuple[str, ...], BeforeValidator(read_ticker_list), WithJsonSchema({"type": "string", "format": "path"})
 ]
@@ -122,12 +143,16 @@ class DataSpec(ConfigSection):
         description="Last date used, included, as YYYY-MM-DD; null is the last available.",
         examples=["2018-12-31"],
     )
-    calendar: str | None = Field(
+    calendar: CalendarCode | None = Field(
         None,
-        min_length=1,
-        max_length=20,
         description="Exchange whose sessions are expected, by its code in exchange_calendars; null asks the source.",
         examples=["XNYS"],
+    )
+    calendars: dict[Ticker, CalendarCode] = Field(
+        {},
+        description="Exchange of single tickers, by its code in exchange_calendars, where they are of several markets: "
+        "sessions and closes; before data.calendar.",
+        examples=[{"7203.T": "XTKS"}],
     )
     bars: Annotated[Bars, ChoiceDescriptions(BARS_DESCRIPTIONS)] | None = Field(
         None, description="Bars that finer ones are joined to, by session; null uses the bars as they are."
@@ -201,13 +226,17 @@ def load_prices(
     if spec.bars is not None and len(rows):
         rows = daily_rows_of_intraday(rows)
     counter.step()
-    calendars = fetched.calendars if spec.calendar is None else dict.fromkeys(tickers, spec.calendar)
+    calendars = {**(fetched.calendars if spec.calendar is None else dict.fromkeys(tickers, spec.calendar))}
+    calendars |= spec.calendars
     dates = f" between {spec.start or 'the first'} and {spec.end or 'the last'}" if spec.start or spec.end else ""
     context = ValidationContext(latest_date_worldwide(), calendars)
     rows, notes = validate_price_rows(rows, spec.quality, context, date_range_text=dates)
     if spec.bars is not None:
         rows, bar_notes = aggregate_rows(rows, spec.bars)
         notes += bar_notes
+    sources = MarketSources(spec.calendars, spec.calendar, {**fetched.markets, **fetched.calendars})
+    markets, market_notes = find_markets(rows, sources)
+    notes += market_notes
     counter.step()
     is_traded, is_context, is_benchmark = (
         np.array([ticker in group for ticker in rows.tickers]) for group in (spec.tickers, spec.context, (benchmark,))
@@ -219,12 +248,14 @@ def load_prices(
     ]
     notes = [*fetched.notes, *notes, *survivorship_bias_notes(traded)]
     context_prices, benchmark_prices = (
-        prices_from_rows(rows.for_ticker_mask(mask), source=fetched.source, sha256=fetched.sha256, notes=())
+        prices_from_rows(
+            rows.for_ticker_mask(mask), source=fetched.source, sha256=fetched.sha256, notes=(), markets=markets
+        )
         if mask.any()
         else None
         for mask in (is_context, is_benchmark)
     )
-    prices = prices_from_rows(traded, source=fetched.source, sha256=fetched.sha256, notes=notes)
+    prices = prices_from_rows(traded, source=fetched.source, sha256=fetched.sha256, notes=notes, markets=markets)
     prices = replace(prices, context=context_prices, benchmark=benchmark_prices)
     counter.step()
     return prices
@@ -261,7 +292,9 @@ def prices_from_bars(bars: Mapping[str, BarFrame], *, source: str, sha256: str, 
     return prices_from_rows(PriceRows.from_bars(bars), source=source, sha256=sha256, notes=notes)
 
 
-def prices_from_rows(rows: PriceRows, *, source: str, sha256: str, notes: Sequence[Note]) -> Prices:
+def prices_from_rows(
+    rows: PriceRows, *, source: str, sha256: str, notes: Sequence[Note], markets: Mapping[str, Market] | None = None
+) -> Prices:
     """Return sorted rows as one `Prices`, adjusted by adj_close / close where both are available.
 
     Nothing is filled: where a ticker has no row, it has no bar.
@@ -292,6 +325,7 @@ def prices_from_rows(rows: PriceRows, *, source: str, sha256: str, notes: Sequen
         source=source,
         sha256=sha256,
         notes=tuple(notes),
+        markets=tuple(markets[ticker] for ticker in rows.tickers) if markets else (),
     )
 
 

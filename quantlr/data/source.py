@@ -26,6 +26,7 @@ class FetchedPrices:
     sha256 : digest of the data read.
     notes : notes on what was dropped or repaired.
     calendars : code of the exchange's calendar in exchange_calendars by ticker, where the source states the exchange.
+    markets : the same, to know when a ticker's market closes; its sessions are not compared with the bars.
     file_paths : by ticker the file it was read from, if there is one.
     """
 
@@ -35,6 +36,7 @@ class FetchedPrices:
     notes: tuple[Note, ...] = ()
     calendars: Mapping[str, str] = field(default_factory=dict)
     file_paths: Mapping[str, str] = field(default_factory=dict)
+    markets: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,7 +127,8 @@ class SampleSource(Source):
         folder = Path(__file__).parent / "samples"
         path_by_ticker = {ticker: folder / file_by_ticker[ticker] for ticker in request.tickers}
         names = ", ".join(sorted({path.name for path in path_by_ticker.values()}))
-        return _read_price_files(path_by_ticker, folder, request.progress, source=f"sample ({names})")
+        fetched = _read_price_files(path_by_ticker, folder, request.progress, source=f"sample ({names})")
+        return replace(fetched, markets=dict.fromkeys(request.tickers, "XNYS"))
 
 
 SOURCES: tuple[type[Source], ...] = (SampleSource, FileSource, YahooSource)

@@ -77,7 +77,8 @@ def make_pooled_folds(dataset: Dataset, split_spec: WalkForwardSpec) -> list[Fol
     """Return the folds of one model of all tickers: one `Folds` per ticker, with the same refits.
 
     Windows count the sessions of the tickers' joint calendar instead of a ticker's own rows. A row trains a refit only
-    if its own label is known in time, however long its ticker did not trade.
+    if its own label is known in time, however long its ticker did not trade; of several markets, by the earliest close
+    of the refit's date.
 
     Raises
     ------
@@ -90,7 +91,7 @@ def make_pooled_folds(dataset: Dataset, split_spec: WalkForwardSpec) -> list[Fol
     for ticker in range(len(dataset.tickers)):
         rows = dataset.ticker_slice(ticker)
         session = np.searchsorted(calendar, dataset.session[rows])
-        label_known_at = dataset.label_known_at[rows]
+        label_known_at = dataset.label_known_to_all_at[rows]
         known = np.where(label_known_at == NOT_YET_KNOWN, NOT_YET_KNOWN, np.searchsorted(calendar, label_known_at))
         stop = np.searchsorted(known, label_cutoff, side="right")
         start = np.minimum(np.searchsorted(session, splits.train_start), stop)

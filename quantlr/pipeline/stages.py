@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -14,23 +14,52 @@ from quantlr.backtest.policies import DecisionContext, decide_positions, make_de
 from quantlr.config.run_config import RunConfig
 from quantlr.core.component_errors import name_component_in_errors, require_returned
 from quantlr.core.errors import NotEnoughHistory
+from quantlr.core.market_views import market_views
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array, BacktestResult, Dataset, Forecasts, Labels, Positions, Prices, RunData
 from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.labels import Label
+from quantlr.data.markets import check_unknown_markets
 from quantlr.data.prices import load_prices
 from quantlr.model.walk_forward import DEFAULT_FUNCTIONS, WalkForwardFunctions, walk_forward
 
 
 def load_run_prices(config: RunConfig, *, offline: bool = False, progress: Progress = ignore_progress) -> Prices:
-    """Return the prices of a run, those of its benchmark's ticker included; see `data.prices.load_prices`."""
+    """Return the prices of a run, those of its benchmark's ticker included; see `data.prices.load_prices`.
+
+    Raises
+    ------
+    DataError : prices can't be used, or a part looks across tickers of different markets that are not known.
+    """
     benchmark = config.report.benchmark_ticker
-    return load_prices(config.data, benchmark=benchmark, offline=offline, progress=progress)
+    prices = load_prices(config.data, benchmark=benchmark, offline=offline, progress=progress)
+    notes = check_unknown_markets(prices, parts_across_tickers(config))
+    return replace(prices, notes=(*prices.notes, *notes)) if notes else prices
+
+
+def parts_across_tickers(config: RunConfig) -> list[str]:
+    """Return the keys of the parts of a config whose result for a ticker depends on other tickers."""
+    keys = [f"features.{index}" for index, feature in enumerate(config.features) if feature.reads_other_tickers]
+    keys += ["label"] if config.label.reads_other_tickers else []
+    keys += ["model.scope: pooled"] if config.model.scope == "pooled" else []
+    keys += ["policy"] if config.policy.compares_tickers else []
+    return keys + [f"overlays.{index}" for index, overlay in enumerate(config.overlays) if overlay.compares_tickers]
 
 
 def compute_label(prices: Prices, label: Label) -> Labels:
-    """Return the label of every bar."""
+    """Return the label of every bar, each ticker's by the closes that its market knows."""
+    parts = [(_compute_label_of_view(view.prices, label), view.is_own) for view in market_views(prices)]
+    labels = parts[0][0]
+    for part, is_own in parts[1:]:
+        up, horizon_return = (
+            np.where(is_own, getattr(part, name), getattr(labels, name)) for name in ("up", "horizon_return")
+        )
+        labels = Labels(up, horizon_return)
+    return labels
+
+
+def _compute_label_of_view(prices: Prices, label: Label) -> Labels:
     with name_component_in_errors(label, key="label"):
         labels = label.compute_labels(prices)
     shape = prices.close.shape

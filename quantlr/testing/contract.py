@@ -232,4 +232,7 @@ def single_ticker_prices(prices: Prices, ticker_index: int) -> Prices:
     fields: dict[str, Any] = {name: getattr(prices, name)[:n_bars, column] for name in PRICE_ARRAYS}
     sessions = prices.sessions[prices.session[:n_bars, ticker_index]]
     session = np.arange(n_bars, dtype=np.int64)[:, None]
-    return replace(prices, tickers=prices.tickers[column], sessions=sessions, session=session, **fields)
+    markets = prices.markets[column]
+    return replace(
+        prices, tickers=prices.tickers[column], sessions=sessions, session=session, markets=markets, **fields
+    )

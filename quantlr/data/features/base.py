@@ -64,6 +64,11 @@ class Feature(Component):
         """Whether a ticker's values depend on the other tickers."""
         return False
 
+    @property
+    def reads_other_tickers(self) -> bool:
+        """Whether its values depend on another ticker, one that is traded or one of the context."""
+        return self.cross_sectional
+
 
 class WindowedFeature(Feature):
     """A feature with trailing windows that need no bar before them."""

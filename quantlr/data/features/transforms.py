@@ -36,6 +36,11 @@ class FeatureTransform(Feature):
         """Whether the inner feature is."""
         return self.of.cross_sectional
 
+    @property
+    def reads_other_tickers(self) -> bool:
+        """Whether the inner feature does, or the transform is cross-sectional."""
+        return self.cross_sectional or self.of.reads_other_tickers
+
     @abstractmethod
     def transform_column(self, column_name: str, values: Array, prices: Prices) -> FeatureColumns:
         """Return the columns made of one column of the inner feature."""
@@ -165,6 +170,11 @@ class FeatureProduct(Feature):
     def cross_sectional(self) -> bool:
         """Whether one of the two features is."""
         return any(feature.cross_sectional for feature in self.of)
+
+    @property
+    def reads_other_tickers(self) -> bool:
+        """Whether one of the two features does."""
+        return any(feature.reads_other_tickers for feature in self.of)
 
     def compute(self, prices: Prices) -> FeatureColumns:
         """A column for each pair of a column of the first and one of the second, in the product of their units."""
