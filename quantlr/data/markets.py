@@ -8,6 +8,7 @@ are of several markets.
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -133,6 +134,18 @@ def market_with_closes(name: str, hours: MarketHours, dates: DateArray) -> tuple
         if n_unrecorded:
             notes = [Note("data", text, count=n_unrecorded, key="data.calendars")]
     return Market(name, days, closes, closes), notes
+
+
+def latest_close(rows: PriceRows, row: int, sources: MarketSources) -> dt.datetime | None:
+    """Return the latest time at which the market of a row closes on its date, None where the market is not known."""
+    hours, date, offset = sources.hours(rows.ticker_of_row(row)), rows.date[row : row + 1], rows.utc_offset_minutes[row]
+    if hours is None and not (np.isfinite(offset) and offset):
+        return None
+    if hours is None:
+        close = (date.astype("datetime64[s]").astype(np.int64) - int(offset) * 60 + LATEST_CLOSE_SECONDS)[0]
+    else:
+        close = market_with_closes(_hours_name(hours), hours, date)[0].latest_close[0]
+    return dt.datetime.fromtimestamp(int(close), dt.UTC)
 
 
 def _utc_offsets(rows: PriceRows, ticker_index: int) -> tuple[IntArray, IntArray] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import zoneinfo
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -17,7 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from quantlr.core.component_errors import name_component_in_errors, require_returned
 from quantlr.core.components import ChoiceDescriptions, ConfigSection, Ticker, component_union
-from quantlr.core.errors import DataError
+from quantlr.core.errors import DataError, did_you_mean_text
 from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.timing import Market, iso_date
 from quantlr.core.values import Array, Note, Prices
@@ -27,6 +28,7 @@ from quantlr.data.markets import MarketSources, find_markets
 from quantlr.data.price_rows import PriceRows
 from quantlr.data.source import FetchedPrices, FetchRequest, Source
 from quantlr.data.sources import SOURCES
+from quantlr.data.stamps import resolve_stamps
 from quantlr.data.ticker_list import read_ticker_list
 from quantlr.data.validation import QualitySpec, validate_price_rows
 from quantlr.data.validation_rules import ValidationContext
@@ -154,6 +156,12 @@ class DataSpec(ConfigSection):
         "sessions and closes; before data.calendar.",
         examples=[{"7203.T": "XTKS"}],
     )
+    timezone: str | None = Field(
+        None,
+        description="Time zone whose dates are the sessions, where times are written with an offset from UTC; null is "
+        "that of the offset, or found where days are written in UTC.",
+        examples=["Asia/Tokyo"],
+    )
     bars: Annotated[Bars, ChoiceDescriptions(BARS_DESCRIPTIONS)] | None = Field(
         None, description="Bars that finer ones are joined to, by session; null uses the bars as they are."
     )
@@ -186,6 +194,14 @@ class DataSpec(ConfigSection):
         if traded:
             raise ValueError(f"traded already, and features may look at what is traded: {', '.join(traded)}")
         return tickers
+
+    @field_validator("timezone")
+    @classmethod
+    def _validate_timezone(cls, timezone: str | None) -> str | None:
+        if timezone is not None and timezone not in zoneinfo.available_timezones():
+            close = did_you_mean_text(timezone, sorted(zoneinfo.available_timezones()))
+            raise ValueError(f"needs a time zone, as America/New_York, found {timezone!r}{close}")
+        return timezone
 
     @field_validator("end")
     @classmethod
@@ -222,19 +238,22 @@ def load_prices(
             raise
         raise DataError(error.message, key="report.benchmark") from error
     counter = ProgressCounter("checking", 3, progress)
-    rows = PriceRows.from_bars(fetched.bars, file_paths=fetched.file_paths).slice_dates(spec.start, spec.end)
+    rows = PriceRows.from_bars(fetched.bars, file_paths=fetched.file_paths)
+    rows, notes = resolve_stamps(rows, spec.timezone)
+    rows = rows.slice_dates(spec.start, spec.end)
     if spec.bars is not None and len(rows):
         rows = daily_rows_of_intraday(rows)
     counter.step()
     calendars = {**(fetched.calendars if spec.calendar is None else dict.fromkeys(tickers, spec.calendar))}
     calendars |= spec.calendars
     dates = f" between {spec.start or 'the first'} and {spec.end or 'the last'}" if spec.start or spec.end else ""
-    context = ValidationContext(latest_date_worldwide(), calendars)
-    rows, notes = validate_price_rows(rows, spec.quality, context, date_range_text=dates)
+    sources = MarketSources(spec.calendars, spec.calendar, {**fetched.markets, **fetched.calendars})
+    context = ValidationContext(latest_date_worldwide(), calendars, dt.datetime.now(dt.UTC), sources)
+    rows, validation_notes = validate_price_rows(rows, spec.quality, context, date_range_text=dates)
+    notes += validation_notes
     if spec.bars is not None:
         rows, bar_notes = aggregate_rows(rows, spec.bars)
         notes += bar_notes
-    sources = MarketSources(spec.calendars, spec.calendar, {**fetched.markets, **fetched.calendars})
     markets, market_notes = find_markets(rows, sources)
     notes += market_notes
     counter.step()

@@ -16,6 +16,7 @@ import pandas as pd
 
 from quantlr.backtest.costs import Fill
 from quantlr.config.run_config import ConfigSource, RunConfig, load_config
+from quantlr.core.market_views import market_of
 from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Note, Prices
@@ -194,7 +195,10 @@ def predict_newest_rows(
     for row in np.flatnonzero(np.diff(forecasts.ticker, append=-1)).tolist():
         ticker, session, sessions = int(forecasts.ticker[row]), int(forecasts.session[row]), forecasts.sessions
         as_of, age = iso_date(sessions[session]), (today - sessions[session].date()).days
-        warnings = _staleness_warnings(sessions, session, age=age, today=today, stale_after=stale_after)
+        warnings = [*_staleness_warnings(sessions, session, age=age, today=today, stale_after=stale_after)]
+        if age == 0 and not market_of(prices, ticker).name:
+            unfinished = f"the bar of today, {as_of}, counts as finished, since the close of its market is not known"
+            warnings.append(f"{unfinished}; state the market as data.calendar: XNYS")
         at_the_mean, contributions, trained = _log_odds_contributions_and_training(decisions, row, config.model)
         weight = float(decisions.positions.weight[session, ticker])
         predictions.append(

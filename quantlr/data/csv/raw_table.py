@@ -307,11 +307,10 @@ def _are_numbers(text: pd.Series[str]) -> bool:
 
 
 def parse_dates(table: CellTable, column_index: int) -> tuple[DateArray, Array]:
-    """Return a column as dates, and the minutes ahead of UTC that each time is written in, NaN without a zone.
+    """Return a column as dates and times, and the minutes ahead of UTC they are written in, NaN without a zone.
 
-    A date is written 2020-12-31, 20201231 or 2020/12/31, and a time and a zone may follow, which do not change the
-    date; or it is written 31/12/2020 or 12/31/2020, if some date of the column has a day above 12 and so shows which
-    of the two it is.
+    A date is written 2020-12-31, 20201231 or 2020/12/31, and a time and a zone may follow; or it is written 31/12/2020
+    or 12/31/2020, if some date of the column has a day above 12 and so shows which of the two it is.
 
     Raises
     ------
@@ -325,10 +324,13 @@ def parse_dates(table: CellTable, column_index: int) -> tuple[DateArray, Array]:
 def _cells_to_dates_and_offsets(table: CellTable, column_index: int) -> tuple[DateArray, Array]:
     cells = table.cells.iloc[:, column_index]
     if is_datetime64_any_dtype(cells.dtype):
-        days = pd.DatetimeIndex(cells).tz_localize(None).normalize()
-        dates = days.to_numpy().astype(DATE_DTYPE)
+        stamps = pd.DatetimeIndex(cells)
+        dates = stamps.tz_localize(None).to_numpy().astype(DATE_DTYPE)
         _require_dates(table, column_index, dates)
-        return dates, np.full(len(dates), np.nan)
+        if stamps.tz is None:
+            return dates, np.full(len(dates), np.nan)
+        utc = stamps.tz_convert(None).to_numpy().astype(DATE_DTYPE)
+        return dates, np.asarray((dates - utc) / np.timedelta64(1, "m"), dtype=np.float64)
     # Each different text is parsed once: files of many tickers repeat their dates.
     text_ids, texts = pd.factorize(cells_to_text(cells))
     pattern = next((pattern for pattern in DATE_PATTERNS if re.fullmatch(pattern, texts[0])), DATE_PATTERNS[0])
@@ -339,8 +341,9 @@ def _cells_to_dates_and_offsets(table: CellTable, column_index: int) -> tuple[Da
     calendar_days = pd.to_datetime(numbers[["year", "month", "day"]], errors="coerce")
     dates = calendar_days.to_numpy().astype(DATE_DTYPE)[text_ids]
     _require_dates(table, column_index, dates)
-    offsets = _utc_offset_minutes(groups["time"]) if "time" in groups else np.full(len(texts), np.nan)
-    return dates, offsets[text_ids]
+    if "time" not in groups:
+        return dates, np.full(len(dates), np.nan)
+    return dates + _time_of_day(groups["time"])[text_ids], _utc_offset_minutes(groups["time"])[text_ids]
 
 
 def _text_to_floats(text: pd.Series[str]) -> Array:
@@ -386,6 +389,12 @@ def _name_day_and_month(table: CellTable, column_index: int, numbers: pd.DataFra
         reason = "day and month stand in both orders"
     text = f"found {texts.iloc[row]!r}{other}: {reason}; rewrite the dates as 2005-12-31"
     raise table.cell_error(column_index, row, text)
+
+
+def _time_of_day(times: pd.Series[str]) -> npt.NDArray[np.timedelta64]:
+    """Return the time of day that each text begins with, 0 where none is."""
+    clock = times.str.extract(r"^(\d\d?):(\d\d)(?::(\d\d))?").apply(pd.to_numeric).fillna(0).to_numpy(dtype=np.int64)
+    return np.asarray((clock @ [3600, 60, 1]).astype("timedelta64[s]"))
 
 
 def _utc_offset_minutes(times: pd.Series[str]) -> Array:
