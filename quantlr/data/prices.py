@@ -33,6 +33,8 @@ from quantlr.data.ticker_list import read_ticker_list
 from quantlr.data.validation import QualitySpec, validate_price_rows
 from quantlr.data.validation_rules import ValidationContext
 
+TOTAL_RETURN_INDICES = ("^SP500TR", "^GDAXI", "^XNDX", "^BVSP")
+"""Indices with a leading ^ that include dividends."""
 MIN_UNIVERSE_TICKERS = 3
 """Number of tickers from which on a list is taken for a universe rather than a choice of single stocks."""
 MIN_SURVIVORSHIP_YEARS = 2.0
@@ -265,7 +267,7 @@ def load_prices(
     notes = [
         note for note in notes if note.key != "data.quality.opens" or note.ticker not in tickers[len(spec.tickers) :]
     ]
-    notes = [*fetched.notes, *notes, *survivorship_bias_notes(traded)]
+    notes = [*fetched.notes, *notes, *survivorship_bias_notes(traded), *price_index_notes(traded.tickers)]
     context_prices, benchmark_prices = (
         prices_from_rows(
             rows.for_ticker_mask(mask), source=fetched.source, sha256=fetched.sha256, notes=(), markets=markets
@@ -346,6 +348,16 @@ def prices_from_rows(
         notes=tuple(notes),
         markets=tuple(markets[ticker] for ticker in rows.tickers) if markets else (),
     )
+
+
+def price_index_notes(tickers: Sequence[str]) -> list[Note]:
+    """Return a note if some of the tickers are price indices, which are written with a leading ^."""
+    indices = [ticker for ticker in tickers if ticker.startswith("^") and ticker not in TOTAL_RETURN_INDICES]
+    if not indices:
+        return []
+    subject = ", ".join(indices[:3]) + (f" and {len(indices) - 3} more" if len(indices) > 3 else "")
+    text = f"{subject}: a price index has no dividends; a long position would earn them, and a short one pay them"
+    return [Note("data", text, count=len(indices), key="data.tickers")]
 
 
 def survivorship_bias_notes(rows: PriceRows) -> list[Note]:
