@@ -60,7 +60,13 @@ from quantlr.data.scenarios import (
     apply_scenario,
 )
 from quantlr.model.walk_forward import make_model_splits
-from quantlr.pipeline.stages import DEFAULT_STAGES, PipelineStages, forecast_and_decide, load_run_prices
+from quantlr.pipeline.stages import (
+    DEFAULT_STAGES,
+    PipelineStages,
+    forecast_and_decide,
+    load_run_prices,
+    walk_forward_spec,
+)
 
 MODEL_SCENARIOS = tuple(name for name in AUDIT_SCENARIOS if name not in (LATER_DIVIDEND, EXTRA_HOLIDAYS))
 """Scenarios that can change more than what is computed from prices and dates."""
@@ -146,6 +152,7 @@ class _Auditor:
     ) -> None:
         self.config, self.prices, self.stages = config, prices, stages
         self.model, self.horizon = make_audit_model(config.model), config.label.horizon
+        self.split_spec = walk_forward_spec(config, prices)
         self.collector, self.pending_labels = LeakCollector(), PendingLabelChecker(self.horizon)
         recorder = CalibrationRecorder(stages.walk_forward_steps)
         steps = replace(stages.walk_forward_steps, fit_calibration=recorder)
@@ -168,7 +175,7 @@ class _Auditor:
 
     def audit_all_cutoffs(self, n_cutoffs: CutoffCount, progress: Progress) -> Audit:
         """Check at every cutoff, and return the audit."""
-        folds_in_time = check_folds_in_time(self.splits, self.config.walk_forward, self.collector)
+        folds_in_time = check_folds_in_time(self.splits, self.split_spec, self.collector)
         splits, n_sessions = self.splits.splits, len(self.prices.sessions)
         schedule = make_audit_schedule(
             splits, n_sessions=n_sessions, horizon=self.horizon, n_cutoffs=n_cutoffs, rng=self.rng
@@ -224,7 +231,7 @@ class _Auditor:
 
     def _make_dataset_splits(self, dataset: Dataset) -> DatasetSplits:
         steps = self.stages.walk_forward_steps
-        return DatasetSplits(dataset, make_model_splits(dataset, self.config.walk_forward, self.model, steps)[0])
+        return DatasetSplits(dataset, make_model_splits(dataset, self.split_spec, self.model, steps)[0])
 
     def _check_scenario(self, session: int, scenario: str, refit_checkers: list[RefitChecker]) -> None:
         """Replace the prices after a session; check models only where no feature or label changed."""

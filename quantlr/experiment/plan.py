@@ -22,7 +22,13 @@ from quantlr.data.features import Feature
 from quantlr.experiment.ledger import Ledger, Trial
 from quantlr.model.splits import fold_sums
 from quantlr.model.walk_forward import ModelSplit, gather_forecast_rows, make_model_splits
-from quantlr.pipeline.stages import DEFAULT_STAGES, dataset_from_config, load_run_prices, require_known_outcome
+from quantlr.pipeline.stages import (
+    DEFAULT_STAGES,
+    dataset_from_config,
+    load_run_prices,
+    require_known_outcome,
+    walk_forward_spec,
+)
 from quantlr.report.storage import check_report_target
 
 
@@ -189,7 +195,7 @@ def plan(
 
 
 def _make_walk_forward_plan(config: RunConfig, prices: Prices, ledger: Ledger) -> WalkForwardPlan:
-    dataset, spec = dataset_from_config(config, prices), config.walk_forward
+    dataset, spec = dataset_from_config(config, prices), walk_forward_spec(config, prices)
     splits, split_notes = make_model_splits(dataset, spec, config.model, DEFAULT_STAGES.walk_forward_steps)
     iso_dates = prices.sessions.strftime("%Y-%m-%d").tolist()
     models = tuple(_make_planned_model(split, dataset, iso_dates) for split in splits)
@@ -215,7 +221,7 @@ def _make_walk_forward_plan(config: RunConfig, prices: Prices, ledger: Ledger) -
         refits=sum(len(model.folds) for model in models),
         forecasts=len(up),
         scored=int((~np.isnan(up)).sum()),
-        gap=first_forecast_row(spec.train, horizon=config.label.horizon, embargo=spec.embargo) - spec.train,
+        gap=first_forecast_row(0, horizon=config.label.horizon, embargo=spec.embargo),
         first_fill=iso_dates[fill_session] if fill_session < len(iso_dates) else None,
         trials=len(related_trials),
         tried=trial.id in related_trials,

@@ -16,6 +16,7 @@ import pandas as pd
 
 from quantlr.backtest.costs import Fill
 from quantlr.config.run_config import ConfigSource, RunConfig, load_config
+from quantlr.core.frequency import bar_unit
 from quantlr.core.market_views import market_of
 from quantlr.core.progress import Progress, ignore_progress
 from quantlr.core.timing import iso_date
@@ -28,9 +29,11 @@ from quantlr.pipeline.stages import Decisions, forecast_and_decide, load_run_pri
 
 STALE_AFTER_DAYS = 5
 """Default age above which prices are stale: the longest weekend, from Thursday to Tuesday, is not longer."""
+DAYS_PER_BAR = {"session": 0, "week": 7, "month": 31}
+"""Days by which a last bar may be older, by the word for a bar."""
 FILL_TIME_TEXTS: dict[Fill, str] = {
-    "next_close": "at the close of the session after {date}",
-    "next_open": "at the open of the session after {date}",
+    "next_close": "at the close of the {unit} after {date}",
+    "next_open": "at the open of the {unit} after {date}",
     "close": "at the close of {date} itself, which is not tradable after this forecast",
 }
 
@@ -130,7 +133,8 @@ class Predictions:
     name : of the config.
     model : kind of the model.
     today : the date that ages are counted to.
-    horizon : sessions ahead that are forecast.
+    horizon : bars ahead that are forecast.
+    bar_unit : the word for a bar: session, week or month.
     sha256 : digest of the prices.
     tickers : one prediction for every ticker with enough history, in the config's order.
     notes : what was dropped, left out, or did not converge.
@@ -140,6 +144,7 @@ class Predictions:
     model: str
     today: str
     horizon: int
+    bar_unit: str
     sha256: str
     tickers: tuple[Prediction, ...]
     notes: tuple[Note, ...]
@@ -162,7 +167,7 @@ def predict(
     ----------
     config, overrides, features, offline, workers, progress : as in `quantlr.run`.
     today : the date that the age of prices is counted to; None for that of the clock.
-    stale_after : age in days above which prices are called stale.
+    stale_after : age in days above which prices are called stale; of weekly and monthly bars, beyond a week or month.
 
     Returns
     -------
@@ -192,6 +197,8 @@ def predict_newest_rows(
 ) -> Predictions:
     """Return the forecast and position of each ticker's newest row, of all that a run forecasts and decides."""
     forecasts, predictions = decisions.forecasts, []
+    unit = bar_unit(config.report.sessions_in_year(prices))
+    stale_after += DAYS_PER_BAR[unit]
     for row in np.flatnonzero(np.diff(forecasts.ticker, append=-1)).tolist():
         ticker, session, sessions = int(forecasts.ticker[row]), int(forecasts.session[row]), forecasts.sessions
         as_of, age = iso_date(sessions[session]), (today - sessions[session].date()).days
@@ -213,7 +220,7 @@ def predict_newest_rows(
                 trained=trained,
                 weight=weight,
                 position=position_text(weight),
-                filled=FILL_TIME_TEXTS[config.execution.fill].format(date=as_of),
+                filled=FILL_TIME_TEXTS[config.execution.fill].format(date=as_of, unit=unit),
                 warnings=tuple(warnings),
             )
         )
@@ -223,6 +230,7 @@ def predict_newest_rows(
         model=config.model.kind,
         today=iso_date(today),
         horizon=forecasts.horizon,
+        bar_unit=unit,
         sha256=prices.sha256,
         tickers=tuple(predictions),
         notes=notes,

@@ -23,6 +23,7 @@ from quantlr.experiment.evaluate import compute_metrics
 from quantlr.experiment.ledger import Ledger, Trial, TrialStatistics
 from quantlr.pipeline.stages import DEFAULT_STAGES, PipelineStages, load_run_prices, run_stages
 from quantlr.report.context import PageContext
+from quantlr.report.fonts import missing_font_notes
 from quantlr.report.render import PageRenderer, open_page_renderer, render_pages_serially
 from quantlr.report.storage import (
     check_report_target,
@@ -294,7 +295,8 @@ def run_config(
     statistics = _record_trial_and_get_statistics(config.run, run_data, ledger) if ledger else None
     metrics = compute_metrics(config.run, run_data, statistics, progress=progress)
     notes = prices.notes + run_data.dataset.notes + run_data.forecasts.notes + run_data.result.notes
-    notes = (*notes, *same_close_edge_notes(metrics["backtest"]["fills"]))
+    words = (config.run.name, *prices.tickers, *run_data.dataset.columns)
+    notes = (*notes, *same_close_edge_notes(metrics["backtest"]["fills"]), *missing_font_notes(words))
     return Run(config.run, metrics, notes, run_data, ledger)
 
 

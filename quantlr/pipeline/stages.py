@@ -22,6 +22,7 @@ from quantlr.data.dataset import build_dataset, compute_feature_columns
 from quantlr.data.labels import Label
 from quantlr.data.markets import check_unknown_markets
 from quantlr.data.prices import load_prices
+from quantlr.model.splits import WalkForwardSpec
 from quantlr.model.walk_forward import DEFAULT_FUNCTIONS, WalkForwardFunctions, walk_forward
 
 
@@ -130,6 +131,11 @@ def dataset_from_config(
     return dataset
 
 
+def walk_forward_spec(config: RunConfig, prices: Prices) -> WalkForwardSpec:
+    """Return the walk-forward of a config, with numbers of rows by the frequency of the bars where it has none."""
+    return config.walk_forward.resolve(config.report.sessions_in_year(prices))
+
+
 def decision_context(
     config: RunConfig, prices: Prices, forecasts: Forecasts, stages: PipelineStages = DEFAULT_STAGES
 ) -> DecisionContext:
@@ -165,7 +171,7 @@ def forecast_and_decide(
 ) -> Decisions:
     """Return dataset, forecasts and positions of a config, those of the newest close included."""
     dataset = dataset_from_config(config, prices, stages, progress=progress)
-    split_spec, model, steps = config.walk_forward, config.model, stages.walk_forward_steps
+    split_spec, model, steps = walk_forward_spec(config, prices), config.model, stages.walk_forward_steps
     forecasts = walk_forward(dataset, split_spec, model, steps, workers=workers, progress=progress)
     counter = ProgressCounter("deciding", 2, progress)
     context = decision_context(config, prices, forecasts, stages)

@@ -78,8 +78,9 @@ class StageDigests:
         sections |= {"sources": sources} if sources else {}
         data = sha256_of_json(sections["data"], config.report.benchmark_ticker, *sources)
         dataset = sha256_of_json(data, sections["features"], sections["label"])
-        model = sha256_of_json(dataset, sections["walk_forward"], sections["model"])
-        context = sha256_of_json(model, sections["execution"], sections["report"]["sessions_per_year"])
+        per_year = sections["report"]["sessions_per_year"]
+        model = sha256_of_json(dataset, sections["walk_forward"], sections["model"], per_year)
+        context = sha256_of_json(model, sections["execution"], per_year)
         sections.pop("name")
         return cls(data, dataset, model, context, sha256_of_json(sections))
 
