@@ -90,7 +90,7 @@ def test_other_warnings_are_passed_on() -> None:
 
 
 def test_texts_with_escapes_stay_inside_the_figure() -> None:
-    figure, *_ = draw(NOWHERE * 12)
+    figure, *_ = draw(NOWHERE * 3)
     ax = figure.axes[0]
     for text in (ax.title, *ax.get_yticklabels()):
         box = text.get_window_extent()
