@@ -151,7 +151,7 @@ def _exchange_closes(calendar_name: str, start: pd.Timestamp, end: pd.Timestamp)
 
     nothing = (
         pd.Series([], index=pd.DatetimeIndex([]), dtype="datetime64[ns, UTC]"),
-        RegularClose(zone="UTC", minutes=0),
+        RegularClose(zone="UTC", minutes=1440),
     )
     if end < start:
         return nothing

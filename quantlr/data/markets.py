@@ -122,8 +122,8 @@ def market_with_closes(name: str, hours: MarketHours, dates: DateArray) -> tuple
         try:
             sessions = load_sessions(hours, first_date=dates.min(), last_date=dates.max())
             closes = sessions.hours.closes(dates)
-            position = np.minimum(np.searchsorted(sessions.dates, dates), len(sessions.dates) - 1)
-            closes = np.where(sessions.dates[position] == dates, sessions.closes[position], closes)
+            is_session = np.isin(dates, sessions.dates)
+            closes[is_session] = sessions.closes[np.searchsorted(sessions.dates, dates[is_session])]
             n_unrecorded = int((~sessions.recorded_dates_mask(dates)).sum())
             text = f"the calendar {hours} has no record of these dates; its regular close is used"
         except DataError:

@@ -49,6 +49,7 @@ def closes(calendar: str | RegularClose, *dates: str) -> list[str]:
 def test_closes_are_those_of_the_calendar_with_early_ones() -> None:
     expected = ["2024-07-02 20:00", "2024-07-03 17:00", "2024-07-04 20:00", "2024-12-02 21:00"]
     assert closes("XNYS", "2024-07-02", "2024-07-03", "2024-07-04", "2024-12-02") == expected
+    assert closes("XNYS", "2024-07-04") == ["2024-07-04 20:00"]
     assert closes("XTKS", "2024-11-01", "2024-11-05") == ["2024-11-01 06:00", "2024-11-05 06:30"]
     assert closes(CRYPTO_CLOSE, "2024-11-01") == ["2024-11-02 00:00"]
     assert closes(FOREX_AND_FUTURES_CLOSE, "2024-07-02", "2024-12-02") == ["2024-07-02 21:00", "2024-12-02 22:00"]
