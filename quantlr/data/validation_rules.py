@@ -18,7 +18,7 @@ from quantlr.core.frequency import MAX_DAILY_GAP_DAYS, median_gap_days
 from quantlr.core.values import MAX_STALE_OPEN_FRACTION, Array, BoolArray
 from quantlr.data.bars import intraday_ticker_mask
 from quantlr.data.calendars import CalendarSessions, load_sessions
-from quantlr.data.csv.layouts import PRICE_FIELDS
+from quantlr.data.csv.reader import PRICE_FIELDS
 from quantlr.data.price_rows import PriceRows
 
 MAX_GAP_DAYS = 10
