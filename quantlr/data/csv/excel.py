@@ -121,7 +121,8 @@ def read_excel_table(
 
     Raises
     ------
-    DataError : it is damaged or too large; several sheets hold something and none is named; or a cell of the sheet is an error.
+    DataError : it is damaged or too large; several sheets hold something and none is named; or a cell of the sheet
+        is an error.
     """
     try:
         with library_errors_translated("an Excel workbook"):
