@@ -17,6 +17,7 @@ from quantlr.core.progress import Progress, ProgressCounter
 from quantlr.core.values import Note
 from quantlr.data.csv.raw_table import MAX_FILE_BYTES, ReadingOptions, source_path_error
 from quantlr.data.csv.reader import BarFrame, read_bars, read_tickers
+from quantlr.data.frame import FrameSource
 from quantlr.data.source import FetchedPrices, FetchRequest, Source, combine_digests, sha256_hex
 from quantlr.data.ticker_list import STOOQ_US_SUFFIX, require_known_tickers
 from quantlr.data.yahoo import YahooSource
@@ -255,4 +256,4 @@ class SampleSource(Source):
         return _read_price_files(path_by_ticker, folder, request.progress, source=f"sample ({names})")
 
 
-SOURCES: tuple[type[Source], ...] = (SampleSource, FileSource, YahooSource)
+SOURCES: tuple[type[Source], ...] = (SampleSource, FileSource, YahooSource, FrameSource)

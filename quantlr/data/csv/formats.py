@@ -16,6 +16,7 @@ from pyarrow import ipc, parquet
 
 from quantlr.core.file_reading import UnreadableContentError, iter_zip_member, library_errors_translated, unzip
 from quantlr.data.csv.excel import read_excel_table
+from quantlr.data.csv.headings import is_date_heading
 from quantlr.data.csv.raw_table import RawTable, ReadingOptions, require_table_size, source_path_error
 from quantlr.data.csv.text import read_text_table
 
@@ -189,6 +190,18 @@ def _read_frame(read: Callable[[], pd.DataFrame], path: Path, options: ReadingOp
         raise _damaged_error(path, kind, str(error)) from error
 
 
+def index_to_column(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with its index as columns, unless it only counts the rows; dates get a heading of dates."""
+    index = table.index
+    if isinstance(index, pd.RangeIndex):
+        return table
+    if isinstance(index, pd.PeriodIndex):
+        table = table.set_axis(index.to_timestamp())
+    if isinstance(table.index, pd.DatetimeIndex) and not is_date_heading(str(index.name)):
+        table = table.rename_axis("date")
+    return table.reset_index()
+
+
 def raw_table_from_frame(table: pd.DataFrame, *, path: Path, options: ReadingOptions) -> RawTable:
     """Return a DataFrame as a file's table: its index becomes columns, unless it only counts the rows.
 
@@ -198,8 +211,7 @@ def raw_table_from_frame(table: pd.DataFrame, *, path: Path, options: ReadingOpt
     path : the name of it in messages.
     options : how its text is to be read.
     """
-    if not isinstance(table.index, pd.RangeIndex):
-        table = table.reset_index()
+    table = index_to_column(table)
     names = table.columns if isinstance(table.columns, pd.MultiIndex) else [(name,) for name in table.columns]
     header = tuple(tuple(map(str, level)) for level in zip(*names, strict=True))
     if not header:
