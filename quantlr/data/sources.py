@@ -230,26 +230,44 @@ def _find_file_path_by_ticker(tickers: Sequence[str], folder: Path) -> dict[str,
     return path_by_ticker
 
 
-SAMPLE_FILE_TICKERS = {
-    "sp500_1999_2018.parquet": ("^GSPC",),
-    "stocks5_2000_2013.parquet": ("AAPL", "FB", "GOOG", "IBM", "MSFT"),
+SAMPLE_FILE_TICKERS: dict[str, dict[str, tuple[str, ...]]] = {
+    "ohlc": {
+        "sp500_1999_2018.parquet": ("^GSPC",),
+        "stocks5_2000_2013.parquet": ("AAPL", "FB", "GOOG", "IBM", "MSFT"),
+    },
+    "closes": {
+        "closes_1990_2022.parquet": (
+            *("^GSPC", "AAPL", "AMD", "BAC", "BBY", "CVX", "GE", "HD", "JNJ", "JPM", "KO"),
+            *("LLY", "MRK", "MSFT", "PEP", "PFE", "PG", "RRC", "UNH", "WMT", "XOM"),
+        )
+    },
 }
-"""Files that ship with the package, and the tickers in each; NOTICE.md beside them states their origin."""
+"""Files that ship with the package by `SampleSource.prices`, and their tickers; NOTICE.md states their origin."""
+SAMPLE_DESCRIPTIONS = {
+    "ohlc": "open, high, low, close and volume: the S&P 500 of 1999-2018 and five stocks of 2000-2013",
+    "closes": "adjusted closes of 1990-2022: the S&P 500 and twenty stocks",
+}
 
 
 class SampleSource(Source):
-    """Prices that ship with quantlr: the S&P 500 of 1999-2018 and five stocks of 2000-2013; no network."""
+    """Prices that ship with quantlr: bars to 2018, or closes to 2022; no network."""
 
     kind: Literal["sample"] = "sample"
+    prices: Annotated[Literal["ohlc", "closes"], ChoiceDescriptions(SAMPLE_DESCRIPTIONS)] = Field(
+        "ohlc", description="Which of the prices that ship."
+    )
+
+    example_parameters = ({}, {"prices": "closes"})
 
     def list_tickers(self) -> list[str]:
         """Return the tickers of the sample."""
-        return [ticker for members in SAMPLE_FILE_TICKERS.values() for ticker in members]
+        return [ticker for members in SAMPLE_FILE_TICKERS[self.prices].values() for ticker in members]
 
     def fetch(self, request: FetchRequest) -> FetchedPrices:
         """Return the bars of the request's tickers from the package's own files."""
-        file_by_ticker = {ticker: name for name, members in SAMPLE_FILE_TICKERS.items() for ticker in members}
-        require_known_tickers(request.tickers, list(file_by_ticker), "the sample")
+        files = SAMPLE_FILE_TICKERS[self.prices]
+        file_by_ticker = {ticker: name for name, members in files.items() for ticker in members}
+        require_known_tickers(request.tickers, list(file_by_ticker), f"the sample of {self.prices}")
         folder = Path(__file__).parent / "samples"
         path_by_ticker = {ticker: folder / file_by_ticker[ticker] for ticker in request.tickers}
         names = ", ".join(sorted({path.name for path in path_by_ticker.values()}))

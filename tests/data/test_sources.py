@@ -29,12 +29,26 @@ def csv(path: Path, table: pd.DataFrame, **options: Any) -> Path:
 
 
 def test_every_sample_can_be_fetched_and_is_in_the_notice() -> None:
-    for tickers in SAMPLE_FILE_TICKERS.values():
-        prices = load_prices(DataSpec(source=SampleSource(), tickers=tickers))
-        assert prices.tickers == tickers
     notice = (Path(__file__).parents[2] / "quantlr/data/samples/NOTICE.md").read_text()
-    for name in SAMPLE_FILE_TICKERS:
-        assert name in notice
+    for kind, tickers_by_file in SAMPLE_FILE_TICKERS.items():
+        for name, tickers in tickers_by_file.items():
+            prices = load_prices(DataSpec(source={"kind": "sample", "prices": kind}, tickers=tickers))
+            assert prices.tickers == tickers
+            assert name in notice
+        listed = SampleSource.model_validate({"prices": kind}).list_tickers()
+        assert listed == [ticker for tickers in tickers_by_file.values() for ticker in tickers]
+            map(list, tickers_by_file.values()), []
+        )
+
+
+def test_the_closes_to_2022_have_the_crises_and_agree_with_the_bars() -> None:
+    closes = load_prices(DataSpec(source={"kind": "sample", "prices": "closes"}, tickers="all"))
+    table = pd.DataFrame(closes.close, closes.sessions, columns=list(closes.tickers))
+    assert (len(table), str(table.index[0].date()), str(table.index[-1].date())) == (8313, "1990-01-02", "2022-12-28")
+    assert table["^GSPC"].pct_change().idxmin() == pd.Timestamp("2020-03-16")
+    assert table.loc["2022-12-28", "AAPL"] == pytest.approx(125.847, abs=1)
+    index = load_prices(DataSpec(source=SampleSource(), tickers=("^GSPC",)))
+    np.testing.assert_allclose(table["^GSPC"].loc[index.sessions], index.close[:, 0], rtol=2e-6)
 
 
 def test_the_samples_have_the_documented_prices() -> None:
