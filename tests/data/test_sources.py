@@ -37,8 +37,6 @@ def test_every_sample_can_be_fetched_and_is_in_the_notice() -> None:
             assert name in notice
         listed = SampleSource.model_validate({"prices": kind}).list_tickers()
         assert listed == [ticker for tickers in tickers_by_file.values() for ticker in tickers]
-            map(list, tickers_by_file.values()), []
-        )
 
 
 def test_the_closes_to_2022_have_the_crises_and_agree_with_the_bars() -> None:
