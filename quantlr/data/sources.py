@@ -267,7 +267,7 @@ class SampleSource(Source):
         """Return the bars of the request's tickers from the package's own files."""
         files = SAMPLE_FILE_TICKERS[self.prices]
         file_by_ticker = {ticker: name for name, members in files.items() for ticker in members}
-        require_known_tickers(request.tickers, list(file_by_ticker), f"the sample of {self.prices}")
+        require_known_tickers(request.tickers, list(file_by_ticker), "the sample")
         folder = Path(__file__).parent / "samples"
         path_by_ticker = {ticker: folder / file_by_ticker[ticker] for ticker in request.tickers}
         names = ", ".join(sorted({path.name for path in path_by_ticker.values()}))

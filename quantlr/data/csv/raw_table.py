@@ -156,6 +156,7 @@ def find_header_row(
 
 DateArray = npt.NDArray[np.datetime64]
 DATE_DTYPE = "datetime64[us]"
+DATES_ADVICE = "rewrite the dates as 2005-12-31, or set data.source.date_format"
 TIME_SUFFIX_PATTERN = r"(?:[ T](?P<time>.*))?"
 DATE_PATTERNS = (
     rf"(?P<year>\d{{4}})-(?P<month>\d\d?)-(?P<day>\d\d?){TIME_SUFFIX_PATTERN}",
@@ -226,7 +227,7 @@ def _require_dates(table: CellTable, column_index: int, dates: DateArray) -> Non
     expected = f"a date as YYYY-MM-DD{f' like the first, {texts.iloc[0]!r}' if row and text else ''}"
     is_two_numbers = re.fullmatch(r"\d\d?[/.-]\d\d?[/.-]\d{2,4}", text)
     reason = " (day and month can't be distinguished)" if is_two_numbers else ""
-    reason = f"needed {expected}, found {text!r}{reason}; rewrite the dates as 2005-12-31"
+    reason = f"needed {expected}, found {text!r}{reason}; {DATES_ADVICE}"
     raise table.cell_error(column_index, row, reason)
 
 
@@ -250,7 +251,7 @@ def _name_day_and_month(table: CellTable, column_index: int, numbers: pd.DataFra
         earlier, row = sorted(int(np.argmax(text_ids == index)) for index in (first_is_day[0], second_is_day[0]))
         other = f", and {texts.iloc[earlier]!r} in line {texts.index[earlier]}"
         reason = "day and month stand in both orders"
-    text = f"found {texts.iloc[row]!r}{other}: {reason}; rewrite the dates as 2005-12-31"
+    text = f"found {texts.iloc[row]!r}{other}: {reason}; {DATES_ADVICE}"
     raise table.cell_error(column_index, row, text)
 
 
