@@ -81,6 +81,7 @@ def audit(
     *,
     overrides: Mapping[str, Any] | None = None,
     features: Sequence[Feature] = (),
+    data: Any = None,
     stages: PipelineStages = DEFAULT_STAGES,
     n_cutoffs: CutoffCount = "auto",
     offline: bool = False,
@@ -91,7 +92,7 @@ def audit(
 
     Parameters
     ----------
-    config, overrides, features, offline, workers, progress : as in `quantlr.run`.
+    config, overrides, features, data, offline, workers, progress : as in `quantlr.run`.
     stages : functions of the run; a replaced one is audited in its place.
     n_cutoffs : boundaries of folds to check with every scenario, or "all"; "auto" takes a few, and checks the others
         with mirrored returns, which reverse every label, unless they are more than 400.
@@ -111,7 +112,7 @@ def audit(
     >>> import quantlr
     >>> quantlr.audit("configs/sp500_daily.yaml").is_clean  # doctest: +SKIP
     """
-    loaded = load_config(config, overrides=overrides, features=features)
+    loaded = load_config(config, overrides=overrides, features=features, data=data)
     return audit_config(loaded, stages=stages, n_cutoffs=n_cutoffs, offline=offline, workers=workers, progress=progress)
 
 

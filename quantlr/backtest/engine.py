@@ -5,17 +5,17 @@ price to the same kind of price one session later. With w the weights after trad
 
     gross return = sum(w r) + (1 - sum w) interest
     drifted_i    = w_i (1 + r_i) / (1 + sum_j w_j r_j)                     of the session before
-    cost         = rate * sum |w - drifted| + sum max(-w, 0) borrow
+    cost         = rate * sum |w - drifted| + sum max(-w, 0) borrow + max(sum w - 1, 0) financing
     net return   = gross return - cost
 
-Interest and borrow over a session are (1 + annual rate) ^ (days / 365.25) - 1, with the days between its fills; where
-the config states the sessions per year, annual rate / sessions per year.
+Interest, borrow and financing over a session are (1 + annual rate) ^ (days / 365.25) - 1, with the days between its
+fills; where the config states the sessions per year, annual rate / sessions per year.
 
 The rate of a trade is commission and slippage; with a spread, half of it as known at the close of the decision; and
 with a commission per share, that over the price as quoted: |w - drifted| * equity * capital / price shares are traded.
 An order whose fee is below the minimum pays the minimum (`costs.TradingCosts`).
 
-Costs, borrow and interest are not in the drift's denominator. The first trade is charged, the last position stays open,
+Costs and interest are not in the drift's denominator. The first trade is charged, the last position stays open,
 and a decision that can no longer earn is not charged. A ticker without a bar is not traded: its weight drifts with a
 return of 0. Nor is one whose trading was halted, or bought at an upper or sold at a lower price limit (`halts`): orders
 wait. After its last bar it is cash: the remaining position is sold at that bar.
@@ -32,7 +32,7 @@ import pandas as pd
 
 from quantlr.backtest.benchmark import Benchmark, BenchmarkTicker
 from quantlr.backtest.cash_rate import annual_cash_rates
-from quantlr.backtest.costs import ExecutionSpec, TradingCosts, borrow_cost, make_trading_costs
+from quantlr.backtest.costs import ExecutionSpec, TradingCosts, borrow_cost, financing_cost, make_trading_costs
 from quantlr.backtest.halts import halted_mask, limit_side
 from quantlr.core.errors import DataError
 from quantlr.core.frequency import interest_between_fills
@@ -201,12 +201,13 @@ def _backtest_weights(
     ticker_gross_return = weight * market.returns
     drifted = drifted_weights(weight, ticker_gross_return)
     traded = np.abs(weight - drifted)
-    borrow = borrow_cost(weight, market.fill_dates, execution, sessions_per_year=sessions_per_year)
+    carry_cost = borrow_cost(weight, market.fill_dates, execution, sessions_per_year=sessions_per_year)
+    carry_cost += financing_cost(weight, market.fill_dates, execution, sessions_per_year=sessions_per_year)
     annual_rates = annual_cash_rates(execution.cash_rate, market.fill_dates[1:])
     session_cash_rate = interest_between_fills(annual_rates, market.fill_dates, sessions_per_year)
     cash_return = (1.0 - weight.sum(axis=1)) * session_cash_rate
     gross_return = ticker_gross_return.sum(axis=1) + cash_return
-    ticker_cost = market.trading_costs.order_costs(traded, gross_return, other_costs=borrow) + borrow
+    ticker_cost = market.trading_costs.order_costs(traded, gross_return, other_costs=carry_cost) + carry_cost
     cost = ticker_cost.sum(axis=1)
     net_return = gross_return - cost
     result = BacktestResult(
@@ -214,6 +215,7 @@ def _backtest_weights(
         fill_dates=market.fill_dates,
         price=market.fill_price,
         weight=weight,
+        ticker_return=market.returns,
         ticker_gross_return=ticker_gross_return,
         ticker_cost=ticker_cost,
         gross_return=gross_return,

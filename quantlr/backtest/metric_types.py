@@ -13,15 +13,20 @@ import pandas as pd
 from quantlr.backtest.trades import trade_table
 from quantlr.core.errors import Fault
 from quantlr.core.values import Array, BacktestResult, BoolArray, Forecasts, IntArray
+from quantlr.stats.benchmark_test import AlphaTest, alpha_test
 from quantlr.stats.clark_west import clark_west_test
 from quantlr.stats.hac import Interval
+from quantlr.stats.sharpe_difference import SharpeDifference, sharpe_difference
 
-Section = Literal["forecast", "backtest", "strategy_only", "significance"]
-Place = Literal["terminal", "tear_sheet", "by_fill", "fills", "ticker", "gallery", "comparison", "sweep", "trials"]
+Section = Literal["forecast", "backtest", "strategy_only", "against_benchmark", "significance"]
+Place = Literal[
+    "terminal", "tear_sheet", "report", "by_fill", "fills", "ticker", "gallery", "comparison", "sweep", "trials"
+]
 SECTION_PATHS: Mapping[Section, tuple[str, ...]] = {
     "forecast": ("forecast",),
     "backtest": ("backtest", "strategy"),
     "strategy_only": ("backtest",),
+    "against_benchmark": ("significance",),
     "significance": ("significance",),
 }
 """Where ``metrics.json`` has the metrics of each section."""
@@ -29,7 +34,7 @@ SECTIONS_OF_PLACES: Mapping[Place, tuple[Section, ...]] = {
     "by_fill": ("backtest",),
     "fills": ("backtest",),
     "ticker": ("backtest",),
-    "comparison": ("backtest", "forecast"),
+    "comparison": ("backtest", "against_benchmark", "forecast"),
     "sweep": ("backtest", "strategy_only", "forecast"),
     "trials": ("backtest", "strategy_only", "forecast"),
 }
@@ -45,7 +50,8 @@ class Metric:
     key : its key in ``metrics.json``.
     section : what it is computed from, and where ``metrics.json`` has it: "forecast", from `EvaluatedForecasts`;
         "backtest", from a `BacktestView`, once of the strategy and once of its benchmark; "strategy_only", from the
-        strategy's `BacktestView`; "significance", from a `SignificanceInput`.
+        strategy's `BacktestView`; "against_benchmark", from the same with its benchmark; "significance", from a
+        `SignificanceInput`.
     compute : returns the value; None where it is undefined.
     name : in the field's words, without unit; empty for a metric that only ``metrics.json`` has.
     decimals : digits after the decimal point.
@@ -54,10 +60,11 @@ class Metric:
     better : which values are better.
     short_name : for the head of a narrow column; the name where it is empty.
     shown_in : where people read it, besides ``metrics.json``. "terminal": the table of a run in the terminal and in a
-        notebook; "tear_sheet": the tables of the tear sheet and of ``report.html``; "by_fill": the table by fill there,
-        and "fills": by fill in ``metrics.json`` only; "ticker": the page of a ticker; "gallery": the cards;
-        "comparison": the tables of a comparison, without those of which neither value is better in the terminal;
-        "sweep": the terminal's table of a sweep, ``trials.csv`` and ``sweep.json``; "trials": these two files only.
+        notebook; "tear_sheet": the tables of the tear sheet and of ``report.html``, and "report": of the second only;
+        "by_fill": the table by fill there, and "fills": by fill in ``metrics.json`` only; "ticker": the page of a
+        ticker; "gallery": the cards; "comparison": the tables of a comparison, without those of which neither value is
+        better in the terminal; "sweep": the terminal's table of a sweep, ``trials.csv`` and ``sweep.json``; "trials":
+        these two files only.
     interval : returns the 95 % interval, which is in ``metrics.json`` as ``KEY_ci95``.
     baseline : of a forecast metric, returns the baseline's value, which is in ``metrics.json`` as ``KEY_base_rate``.
     baseline_name : of that baseline. The baseline of a backtest metric is the benchmark.
@@ -134,7 +141,10 @@ class Metric:
 
     def value(self, metrics: Mapping[str, Any]) -> Any:
         """Return the number that people read from ``metrics.json``; None where it is undefined or not there."""
-        value = self._read(metrics, self.key)
+        return self.shown_value(self._read(metrics, self.key))
+
+    def shown_value(self, value: Any) -> Any:
+        """Return the number that people read from a computed value."""
         return (value or {}).get(self.shown_key) if self.shown_key else value
 
     def interval_value(self, metrics: Mapping[str, Any]) -> Any:
@@ -269,6 +279,26 @@ class BacktestView:
     def gross_excess_returns(self) -> Array:
         """(sessions,) gross returns in excess of cash."""
         return self.result.gross_return - self.result.session_cash_rate
+
+    @property
+    def benchmark_excess_returns(self) -> Array | None:
+        """(sessions,) net returns of the benchmark in excess of cash; None without one in each session."""
+        benchmark = self.result.benchmark
+        if benchmark is None or np.isnan(benchmark.net_return).any():
+            return None
+        return benchmark.net_return - benchmark.session_cash_rate
+
+    @cached_property
+    def alpha_test(self) -> AlphaTest | None:
+        """Regression on the benchmark's returns, with its test; None without a benchmark."""
+        benchmark = self.benchmark_excess_returns
+        return None if benchmark is None else alpha_test(self.excess_returns, benchmark)
+
+    @cached_property
+    def sharpe_difference(self) -> SharpeDifference | None:
+        """Sharpe ratio less the benchmark's, per session; None without a benchmark, or where one is undefined."""
+        benchmark = self.benchmark_excess_returns
+        return None if benchmark is None else sharpe_difference(self.excess_returns, benchmark)
 
     @property
     def annual_factor(self) -> float:

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, Strict, StrictInt
 
+from quantlr.backtest import benchmark_metrics
 from quantlr.backtest.benchmark import Benchmark, BenchmarkTicker
 from quantlr.backtest.costs import BASIS_POINT
 from quantlr.backtest.metric_types import BacktestView, EvaluatedForecasts, Metric, Place, Section, SignificanceInput
@@ -22,7 +23,6 @@ from quantlr.core.frequency import DAYS_PER_YEAR, MAX_COUNT_DIFFERENCE, CountedS
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array, IntArray, Prices
 from quantlr.stats import sharpe as sharpe_stats
-from quantlr.stats.bootstrap import mean_lower_bound_95
 from quantlr.stats.clark_west import years_needed
 from quantlr.stats.directional import (
     clustered_accuracy_interval,
@@ -285,17 +285,6 @@ def break_even_cost_bps(backtest: BacktestView) -> float | None:
     return float(backtest.gross_excess_returns.sum()) / turnover / BASIS_POINT if turnover > 0 else None
 
 
-def annual_excess_over_benchmark(significance: SignificanceInput) -> dict[str, float] | None:
-    """Annual mean net return less the benchmark's, and its lower 95 % bound by the paired bootstrap."""
-    backtest = significance.backtest
-    benchmark, per_year = backtest.result.benchmark, backtest.sessions_per_year
-    if benchmark is None:
-        return None
-    excess = backtest.result.net_return - benchmark.net_return
-    low95 = mean_lower_bound_95(excess, np.random.default_rng(backtest.seed))
-    return {"mean": float(excess.mean()) * per_year, "low95": low95 * per_year}
-
-
 def n_trials(significance: SignificanceInput) -> int:
     """Number of configs tried, this one included."""
     return significance.n_trials
@@ -343,7 +332,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("clark_west", "forecast", skill_test, "Clark-West p value", 3, shown_key="p_value",
            shown_in=("tear_sheet",)),
     Metric("pesaran_timmermann", "forecast", directional_skill_test, "Pesaran-Timmermann p value", 3,
-           shown_key="p_value", shown_in=("tear_sheet",)),
+           shown_key="p_value", shown_in=("report",)),
     Metric("reliability", "forecast", score_decompositions),
     Metric("final_equity", "backtest", final_equity, "final equity", 2, better="higher"),
     Metric("total_return", "backtest", total_return, "total return", 1, is_percent=True, better="higher",
@@ -363,8 +352,22 @@ METRICS: tuple[Metric, ...] = (
     Metric("deflated_sharpe", "significance", deflated_sharpe, "deflated Sharpe ratio", 1, is_percent=True,
            better="higher", short_name="deflated", count_key="trials", shown_in=("tear_sheet", "gallery")),
     Metric("expected_max_sharpe", "significance", expected_max_sharpe, "expected maximum Sharpe ratio, no skill", 2),
-    Metric("above_benchmark", "significance", annual_excess_over_benchmark, "return above the benchmark", 1, "annual",
-           is_percent=True, better="higher", shown_key="mean"),
+    Metric("alpha", "against_benchmark", benchmark_metrics.alpha, "alpha", 1, "annual", is_percent=True,
+           better="higher", shown_key="annual", shown_in=("tear_sheet", "comparison")),
+    Metric("alpha_test", "against_benchmark", benchmark_metrics.alpha_test, "alpha, t statistic", 2,
+           better="higher", short_name="t", shown_key="statistic", shown_in=("tear_sheet", "comparison")),
+    Metric("beta", "against_benchmark", benchmark_metrics.beta, "beta", 2, shown_in=("tear_sheet",)),
+    Metric("correlation", "against_benchmark", benchmark_metrics.benchmark_correlation,
+           "correlation with the benchmark", 2, shown_in=("report",)),
+    Metric("information_ratio", "against_benchmark", benchmark_metrics.information_ratio, "information ratio", 2,
+           better="higher", shown_in=("report",)),
+    Metric("sharpe_difference", "against_benchmark", benchmark_metrics.sharpe_above_benchmark,
+           "Sharpe ratio above the benchmark's", 2, better="higher", shown_in=("report",),
+           interval=benchmark_metrics.sharpe_above_benchmark_interval),
+    Metric("timing", "against_benchmark", benchmark_metrics.timing, "return above the average holding", 1, "annual",
+           is_percent=True, better="higher", shown_in=("report",)),
+    Metric("timing_test", "against_benchmark", benchmark_metrics.timing_test, "the same, t statistic", 2,
+           better="higher", shown_key="statistic", shown_in=("report",)),
     Metric("years_needed", "significance", years_to_find_skill, "years to find such skill with 80% power",
            better="lower", shown_key="estimate"),
     Metric("sortino", "backtest", sortino_ratio, "Sortino ratio", 2, better="higher", shown_in=("trials",)),

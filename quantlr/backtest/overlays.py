@@ -52,7 +52,9 @@ class VolatilityTarget(Overlay):
         0.1, description="Annual standard deviation of a whole position."
     )
     max_leverage: Leverage = Field(
-        1.0, description="Largest factor on a weight; above 1, calm markets are held with borrowed cash, at cash_rate."
+        1.0,
+        description="Largest factor on a weight; above 1, calm markets are held with borrowed cash, at cash_rate "
+        "plus execution.financing_bps_per_year.",
     )
 
     example_parameters = ({}, {"target": 0.2, "max_leverage": 2.0})

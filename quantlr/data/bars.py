@@ -15,7 +15,7 @@ import numpy as np
 from quantlr.core.errors import DataError
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array, BoolArray, IntArray, Note
-from quantlr.data.csv.layouts import PRICE_FIELDS
+from quantlr.data.csv.reader import PRICE_FIELDS
 from quantlr.data.price_rows import PriceRows
 
 Bars = Literal["daily", "weekly", "monthly"]

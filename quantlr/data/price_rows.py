@@ -11,8 +11,9 @@ import pandas as pd
 
 from quantlr.core.timing import iso_date
 from quantlr.core.values import Array, BoolArray, IntArray
-from quantlr.data.csv.layouts import BAR_FIELDS, BarFrame
+from quantlr.data.csv.headings import BAR_FIELDS
 from quantlr.data.csv.raw_table import DATE_DTYPE, DateArray
+from quantlr.data.csv.reader import BarFrame
 
 
 @dataclass(frozen=True, slots=True)

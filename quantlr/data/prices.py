@@ -23,7 +23,8 @@ from quantlr.core.progress import Progress, ProgressCounter, ignore_progress
 from quantlr.core.timing import Market, iso_date
 from quantlr.core.values import Array, Note, Prices
 from quantlr.data.bars import BARS_DESCRIPTIONS, Bars, aggregate_rows, daily_rows_of_intraday
-from quantlr.data.csv.layouts import BAR_FIELDS, BarFrame
+from quantlr.data.csv.headings import BAR_FIELDS
+from quantlr.data.csv.reader import BarFrame
 from quantlr.data.markets import MarketSources, find_markets
 from quantlr.data.price_rows import PriceRows
 from quantlr.data.source import FetchedPrices, FetchRequest, Source
@@ -35,6 +36,8 @@ from quantlr.data.validation_rules import ValidationContext
 
 TOTAL_RETURN_INDICES = ("^SP500TR", "^GDAXI", "^XNDX", "^BVSP")
 """Indices with a leading ^ that include dividends."""
+ALL_TICKERS = "all"
+"""Stands for all tickers of a source, where a config would list them."""
 MIN_UNIVERSE_TICKERS = 3
 """Number of tickers from which on a list is taken for a universe rather than a choice of single stocks."""
 MIN_SURVIVORSHIP_YEARS = 2.0
@@ -104,15 +107,23 @@ TickersFromFile = Annotated[
 TICKERS_OR_FILE_SCHEMA: dict[str, Any] = {
     "if": {"required": ["tickers_file"], "properties": {"tickers_file": {"type": "string"}}},
     "then": {"properties": {"tickers": {"type": "null"}}},
-    "else": {"required": ["tickers"], "properties": {"tickers": {"type": "array"}}},
+    "else": {"required": ["tickers"], "properties": {"tickers": {"type": ["array", "string"]}}},
 }
 """JSON Schema of the rule that tickers are listed either in the config or in a file."""
 
 
 def _require_tickers_in_schema(schema: dict[str, Any]) -> None:
-    """Change the JSON Schema of tickers: they have no default, and are null only if there is a file of them."""
+    """Change the JSON Schema of tickers: no default, one word for all of them, null only if there is a file of them."""
     del schema["default"]
-    schema.update(type=["array", "null"], minItems=1)
+    schema.update(type=["array", "string", "null"], minItems=1, pattern=f"^{ALL_TICKERS}$")
+
+
+def _list_tickers(source: Source) -> tuple[str, ...]:
+    """Return all tickers of a source, in place of the word for them."""
+    try:
+        return tuple(source.list_tickers())
+    except DataError as error:
+        raise ValueError(error.message) from error
 
 
 class DataSpec(ConfigSection):
@@ -130,8 +141,8 @@ class DataSpec(ConfigSection):
     tickers: tuple[Ticker, ...] = Field(
         (),
         validate_default=True,
-        description="Symbols, as the source writes them, each once. null, true and false need quotes.",
-        examples=[["^GSPC"], ["AAPL", "MSFT"]],
+        description="Symbols, as the source writes them, each once; or all. null, true and false need quotes.",
+        examples=[["^GSPC"], ["AAPL", "MSFT"], "all"],
         json_schema_extra=_require_tickers_in_schema,
     )
     context: tuple[Ticker, ...] = Field(
@@ -173,6 +184,8 @@ class DataSpec(ConfigSection):
     @classmethod
     def _resolve_tickers_or_file(cls, tickers: Any, info: ValidationInfo) -> Any:
         """Return the tickers of the config or of the file; exactly one of them must list tickers."""
+        if getattr(tickers, "text", tickers) == ALL_TICKERS:
+            return _list_tickers(info.data["source"]) if "source" in info.data else ("unread",)
         listed = info.data.get("tickers_file")
         is_missing = tickers is None or tickers == ()
         if listed is not None and not is_missing:

@@ -69,10 +69,12 @@ def compute_metrics(
             "benchmark": compute_section("backtest", benchmark),
             "benchmark_name": benchmark_name(config.report.benchmark),
             **compute_section("strategy_only", strategy),
+            "fill": config.execution.fill,
             "fills": fills,
             "only_at_the_close": is_significant_only_at_same_close(fills),
         },
-        "significance": compute_section("significance", SignificanceInput(strategy, evaluated, **asdict(trials))),
+        "significance": compute_section("significance", SignificanceInput(strategy, evaluated, **asdict(trials)))
+        | compute_section("against_benchmark", strategy),
         "model": _model_metrics(config.model, run_data),
     }
     returns, has_ledger = strategy.gross_excess_returns, trial_statistics is not None

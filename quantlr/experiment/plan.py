@@ -144,6 +144,7 @@ def plan(
     *,
     overrides: Mapping[str, Any] | None = None,
     features: Sequence[Feature] = (),
+    data: Any = None,
     output: str | Path = "reports",
     offline: bool = False,
     progress: Progress = ignore_progress,
@@ -152,7 +153,7 @@ def plan(
 
     Parameters
     ----------
-    config, overrides, features, progress : as in `quantlr.run`.
+    config, overrides, features, data, progress : as in `quantlr.run`.
     output : folder of reports. The plan says what would be written there, and counts the trials of its ledger.
     offline : whether to use stored prices only, without the network; a plan never uses it, but lists what a run would
         download.
@@ -170,7 +171,7 @@ def plan(
     >>> import quantlr
     >>> quantlr.plan("configs/sp500_daily.yaml").walk_forward.refits  # doctest: +SKIP
     """
-    loaded = load_config(config, overrides=overrides, features=features)
+    loaded = load_config(config, overrides=overrides, features=features, data=data)
     run, folder = loaded.run, Path(output) / loaded.run.name
     ledger = Ledger.from_output_folder(Path(output))
     check_report_target(Path(output), run.name)

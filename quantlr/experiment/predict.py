@@ -155,6 +155,7 @@ def predict(
     *,
     overrides: Mapping[str, Any] | None = None,
     features: Sequence[Feature] = (),
+    data: Any = None,
     today: dt.date | None = None,
     stale_after: int = STALE_AFTER_DAYS,
     offline: bool = False,
@@ -165,7 +166,7 @@ def predict(
 
     Parameters
     ----------
-    config, overrides, features, offline, workers, progress : as in `quantlr.run`.
+    config, overrides, features, data, offline, workers, progress : as in `quantlr.run`.
     today : the date that the age of prices is counted to; None for that of the clock.
     stale_after : age in days above which prices are called stale; of weekly and monthly bars, beyond a week or month.
 
@@ -184,7 +185,7 @@ def predict(
     >>> import quantlr
     >>> quantlr.predict("configs/sp500_daily.yaml").tickers[0].probability  # doctest: +SKIP
     """
-    loaded = load_config(config, overrides=overrides, features=features)
+    loaded = load_config(config, overrides=overrides, features=features, data=data)
     today = today or dt.datetime.now().astimezone().date()
     with loaded.add_location_to_errors():
         prices = load_run_prices(loaded.run, offline=offline, progress=progress)

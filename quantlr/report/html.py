@@ -86,7 +86,7 @@ def report_html(
         finding=finding,
         basis=basis,
         pictures=embedded,
-        tables=[*headline_tables(context.metrics), *tables],
+        tables=[*headline_tables(context.metrics, "tear_sheet", "report"), *tables],
         provenance=provenance,
     )
     return text.encode()

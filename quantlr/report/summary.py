@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
-from quantlr.backtest.metric_types import Metric
+from quantlr.backtest.metric_types import Metric, Place
 from quantlr.backtest.metrics import METRICS, find_metric, metrics_shown_in
 from quantlr.core.values import Note
 from quantlr.report.style import count_text, number_text, percent_text
@@ -132,9 +132,9 @@ def metric_count_text(metric: Metric, metrics: dict[str, Any]) -> str:
     return count_text(count.value(metrics), count.name.removesuffix("s"))
 
 
-def headline_tables(metrics: dict[str, Any]) -> tuple[TextTable, ...]:
-    """Return the tables of a run's metrics, from the numbers of ``metrics.json``."""
-    shown, by_fill = metrics_shown_in("tear_sheet"), metrics_shown_in("by_fill")
+def headline_tables(metrics: dict[str, Any], *places: Place) -> tuple[TextTable, ...]:
+    """Return the tables of a run's metrics that are shown in some places, from the numbers of ``metrics.json``."""
+    shown, by_fill = metrics_shown_in(*places), metrics_shown_in("by_fill")
     skill = [row for metric in shown if metric.section == "forecast" for row in _skill_rows(metric, metrics)]
     performance = [
         row for metric in shown if metric.section != "forecast" for row in _performance_rows(metric, metrics)

@@ -50,7 +50,7 @@ class TrialResults:
     n_sessions : (trials,) number of returns.
     compared_indices : (compared,) positions of the trials in the following arrays.
     excess_return : (sessions, compared) net returns in excess of cash on the common sessions.
-    active_return : (sessions, compared) net returns less the benchmark's.
+    adjusted_return : (sessions, compared) the same less beta times the benchmark's, whose mean is alpha.
     """
 
     trials: tuple[TrialRecord, ...]
@@ -62,7 +62,7 @@ class TrialResults:
     n_sessions: IntArray
     compared_indices: IntArray
     excess_return: Array
-    active_return: Array
+    adjusted_return: Array
 
     @property
     def evaluated_mask(self) -> BoolArray:
@@ -130,18 +130,27 @@ def _collect_on_common_sessions(
     column = dict(zip(compared.tolist(), range(len(compared)), strict=True))
     sharpe, standard_error, skewness, kurtosis = np.full((4, len(trials)), np.nan)
     n_sessions = np.zeros(len(trials), dtype=np.int64)
-    all_excess, all_active = np.empty((2, len(common), len(compared)))
+    all_excess, all_adjusted = np.empty((2, len(common), len(compared)))
     for index in evaluated.tolist():
-        excess, active = read_returns(trials[index]).excess_and_active_returns(common)
+        excess, adjusted = read_returns(trials[index]).excess_and_adjusted_returns(common)
         n_sessions[index] = len(excess)
         ratio = sharpe_per_session(excess)
         if ratio is not None:
             sharpe[index], standard_error[index] = ratio, sharpe_standard_error_per_session(excess)
             skewness[index], kurtosis[index] = skewness_and_kurtosis(excess)
         if index in column:
-            all_excess[:, column[index]], all_active[:, column[index]] = excess, active
+            all_excess[:, column[index]], all_adjusted[:, column[index]] = excess, adjusted
     return TrialResults(
-        tuple(trials), common, sharpe, standard_error, skewness, kurtosis, n_sessions, compared, all_excess, all_active
+        tuple(trials),
+        common,
+        sharpe,
+        standard_error,
+        skewness,
+        kurtosis,
+        n_sessions,
+        compared,
+        all_excess,
+        all_adjusted,
     )
 
 
@@ -158,8 +167,8 @@ class SweepStatistics:
     deflated_sharpe : (trials,) probability that each true ratio exceeds that; NaN where undefined.
     overfitting_probability : probability of backtest overfitting; None where undefined.
     n_overfitting_blocks : blocks that the sessions are divided into for it.
-    spa_result : Hansen's test of whether any trial beats the benchmark, and StepM's choice of those that do; None where
-        undefined.
+    spa_result : Hansen's test of whether any trial has an alpha over the benchmark, and StepM's choice of those that
+        do; None where undefined.
     """
 
     n_trials: int
@@ -188,7 +197,7 @@ def compute_sweep_statistics(results: TrialResults, trial_statistics: TrialStati
         deflated,
         probability_of_overfitting(results.excess_return) if n_compared > 1 else None,
         n_cscv_blocks(len(results.common_session_days)) if n_compared > 1 else None,
-        spa_test(results.active_return, np.random.default_rng(seed)) if n_compared else None,
+        spa_test(results.adjusted_return, np.random.default_rng(seed)) if n_compared else None,
     )
 
 

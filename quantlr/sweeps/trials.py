@@ -24,6 +24,7 @@ from quantlr.core.engines.local import installed_versions
 from quantlr.core.errors import Fault
 from quantlr.core.file_reading import UnreadableContentError, library_errors_translated, read_file
 from quantlr.core.values import Array, IntArray
+from quantlr.stats.benchmark_test import benchmark_adjusted_returns
 
 MAX_TRIALS_PER_TASK = 500
 """Trials of one task. Where more trials share a model, fitting it once more costs little."""
@@ -130,10 +131,16 @@ class TrialReturns:
     benchmark_return: Array
     cash_return: Array | float
 
-    def excess_and_active_returns(self, session_days: IntArray) -> tuple[Array, Array]:
-        """Return net returns in excess of cash, and in excess of the benchmark, on some sessions; on all if empty."""
+    def excess_and_adjusted_returns(self, session_days: IntArray) -> tuple[Array, Array]:
+        """Return net returns in excess of cash, and the same less beta times the benchmark's, on some sessions.
+
+        On all sessions if none are given. The mean of the second is alpha (see `benchmark_adjusted_returns`).
+        """
         rows = np.searchsorted(self.session_days, session_days) if len(session_days) else slice(None)
-        return (self.net_return - self.cash_return)[rows], (self.net_return - self.benchmark_return)[rows]
+        excess, benchmark = (
+            np.asarray(returns - self.cash_return)[rows] for returns in (self.net_return, self.benchmark_return)
+        )
+        return excess, benchmark_adjusted_returns(excess, benchmark)
 
 
 def group_trials_into_tasks(trials: Iterable[TrialRecord], *, workers: int) -> list[tuple[TrialRecord, ...]]:

@@ -12,7 +12,7 @@ import pandas as pd
 from quantlr.core.components import component_kind
 from quantlr.core.timing import iso_date
 from quantlr.core.values import PRICE_ARRAYS, Array, BoolArray, FeatureColumns, Prices
-from quantlr.data.csv.layouts import BarFrame
+from quantlr.data.csv.reader import BarFrame
 from quantlr.data.features import Feature
 from quantlr.data.prices import prices_from_bars
 from quantlr.data.scenarios import FEATURE_SCENARIOS, apply_scenario, bar_range_mask, with_halted_bars

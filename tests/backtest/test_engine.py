@@ -17,7 +17,9 @@ from quantlr.data.prices import prices_from_bars
 from markets import random_walk_prices, with_unadjusted_quotes
 from oracles import buy_and_hold, trade_session_by_session
 
-FREE: dict[str, Any] = {"commission_bps": 0.0, "slippage_bps": 0.0, "borrow_bps_per_year": 0.0}
+FREE: dict[str, Any] = dict.fromkeys(
+    ("commission_bps", "slippage_bps", "borrow_bps_per_year", "financing_bps_per_year"), 0.0
+)
 CHARGES: list[dict[str, Any]] = [
     {},
     {"per_share": 0.05},
@@ -68,6 +70,7 @@ def hand_made(close: list[float], opens: list[float] | None = None) -> Prices:
     cash_rate=st.sampled_from([0.0, 0.05]),
     short=st.booleans(),
     charges=st.sampled_from(CHARGES),
+    leverage=st.sampled_from([1.0, 1.7]),
 )
 def test_backtest_equals_session_by_session_loop(
     seed: int,
@@ -78,11 +81,14 @@ def test_backtest_equals_session_by_session_loop(
     cash_rate: float,
     short: bool,
     charges: dict[str, Any],
+    leverage: float,
 ) -> None:
     prices = with_unadjusted_quotes(random_walk_prices(seed, n_sessions=60, n_tickers=tickers, with_gaps=holes), seed)
     positions = random_positions(prices, seed, short=short)
+    positions = replace(positions, weight=leverage * positions.weight)
     execution = ExecutionSpec.model_validate(
         {
+            "financing_bps_per_year": 300,
             "fill": fill,
             "commission_bps": bps,
             "slippage_bps": bps / 2,
@@ -193,6 +199,47 @@ def test_cash_earns_interest_and_borrowed_cash_pays_it() -> None:
     np.testing.assert_allclose(half.gross_return, 0.75 * 1e-4)
     twice = backtest(constant_positions(prices, 2.0, first=0), prices, fill="close", cash_rate=0.0252, **FREE)
     np.testing.assert_allclose(twice.gross_return, -1e-4)
+
+
+def test_financing_by_arithmetic() -> None:
+    """At 2 and 1 of equity long, and .5 short, 1.5 is borrowed; long and short of equal size borrow nothing."""
+    prices = two_tickers([100, 100, 100], [100, 100, 100])
+    execution = FREE | {"fill": "close", "financing_bps_per_year": 252}
+    for weights, cost in (([2.0, 1.0], [4 / 3, 2 / 3]), ([3.0, -0.5], [1.5, 0.0]), ([2.0, -2.0], [0.0, 0.0])):
+        positions = Positions(prices.tickers, prices.sessions, np.tile(weights, (3, 1)))
+        result = backtest(positions, prices, **execution)
+        np.testing.assert_allclose(result.ticker_cost, np.tile(cost, (2, 1)) * 1e-4, atol=1e-18)
+        np.testing.assert_allclose(result.net_return, result.gross_return - result.cost)
+
+
+def test_financing_follows_the_calendar() -> None:
+    """A year at 2 of equity and 2 % costs 2 %."""
+    prices = random_walk_prices(1, n_sessions=600)
+    flat = replace(prices, close=np.full_like(prices.close, 100.0))
+    execution = ExecutionSpec(**FREE | {"fill": "close", "financing_bps_per_year": 200.0})
+    sessions_per_year = prices.counted_sessions_per_year
+    assert sessions_per_year is not None
+    held = constant_positions(flat, 2.0, first=0)
+    result = backtest_with_benchmark(held, flat, execution, sessions_per_year=sessions_per_year)
+    years = (result.fill_dates[-1] - result.fill_dates[0]).days / 365.25
+    assert np.prod(1 + result.cost) == pytest.approx(1.02**years)
+
+
+def test_ticker_returns_are_those_of_the_fill_prices() -> None:
+    prices = random_walk_prices(3, n_sessions=40, n_tickers=3, with_gaps=True)
+    result = backtest(random_positions(prices, 3), prices)
+    np.testing.assert_allclose(result.weight * result.ticker_return, result.ticker_gross_return)
+    has_bars = ~np.isnan(result.price[1:]) & ~np.isnan(result.price[:-1])
+    expected = result.price[1:] / result.price[:-1] - 1
+    np.testing.assert_allclose(result.ticker_return[has_bars], expected[has_bars])
+    assert not result.ticker_return[np.isnan(result.price[1:])].any()
+
+
+def test_a_ticker_is_listed_from_its_first_to_its_last_bar() -> None:
+    prices = two_tickers([100, 101, 102, 103, 104, 105], [None, 100, None, 101, None, None])
+    result = backtest(constant_positions(prices, 0.5, first=0), prices, fill="close")
+    assert result.ticker_listed_mask[:, 0].all()
+    assert result.ticker_listed_mask[:, 1].tolist() == [False, True, True, False, False]
 
 
 def test_ruin_ends_the_backtest_with_zero_equity() -> None:

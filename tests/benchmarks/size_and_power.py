@@ -3,10 +3,11 @@
 python tests/benchmarks/size_and_power.py [--series N] [--seed N] [--only EXPERIMENT]... [--output DIR]
 
 Size: how often the tests of skill reject on noise, and on other markets without skill. Power: how often the test of
-skill rejects where there is some, and whether the known accuracy, Sharpe
-ratio and coefficient of simulated markets are recovered. Coverage: how often a 95 % interval contains the truth.
-Selection: the Sharpe ratio of the best of a hundred strategies without skill, and its deflated Sharpe ratio. Each
-figure has the bounds that it keeps with a probability of 0.999 on either side, by the binomial or normal distribution.
+skill rejects where there is some, and whether the known accuracy, Sharpe ratio and coefficient of simulated markets are
+recovered. Edge: how often the verdict is "evidence of an edge" under leverage and volatility targets without one, and
+with one, and how often alpha alone is significant. Coverage: how often a 95 % interval contains the truth. Selection:
+the Sharpe ratio of the best of a hundred strategies without skill, and its deflated Sharpe ratio. Each figure has the
+bounds that it keeps with a probability of 0.999 on either side, by the binomial or normal distribution.
 The script prints a table and writes size_and_power.json; its exit status is 1 if a figure is outside its bounds.
 """
 
@@ -29,14 +30,17 @@ from quantlr.backtest import metrics
 from quantlr.backtest.metric_types import EvaluatedForecasts, evaluate_forecasts
 from quantlr.config.run_config import RunConfig, load_config
 from quantlr.core.values import Array, Prices
+from quantlr.experiment.evaluate import compute_metrics
 from quantlr.model.walk_forward import walk_forward
 from quantlr.pipeline.stages import dataset_from_config, run_stages
 from quantlr.stats.clark_west import clark_west_test
 from quantlr.stats.directional import pesaran_timmermann_test
+from quantlr.stats.hac import SIGNIFICANCE_LEVEL
 from quantlr.stats.sharpe import bootstrap_sharpe_interval, deflated_sharpe, sharpe_per_session
 from quantlr.stats.verdict import is_significant
 from scipy import stats
 
+from benchmarks.edge_markets import EDGE_CELLS, EdgeCell
 from benchmarks.skill_markets import SKILL_CELLS, SkillCell
 from markets import from_log_returns
 
@@ -159,6 +163,25 @@ def clark_west_rejections(series: int, seed: int, *, cell: SkillCell) -> Iterato
         n_rejected += is_significant(clark_west_test(forecasts)["p_value"])
     rates = {"min_rate": cell.min_rate, "max_rate": cell.max_rate}
     yield proportion_figure(f"{cell.label}: Clark-West rejects", n_rejected, series, **rates)
+
+
+def edge_verdicts(series: int, seed: int, *, cell: EdgeCell) -> Iterator[Figure]:
+    """Yield how often the verdict is an edge in a cell, and how often alpha, and alpha and timing, are significant."""
+    config = experiment_config(1, **cell.sections)
+    n_edges = n_alphas = n_both = 0
+    for index in range(series):
+        run_data = run_stages(config, cell.market(np.random.default_rng([seed, index])))
+        result = compute_metrics(config, run_data)
+        tests = (result["significance"][key] for key in ("alpha_test", "timing_test"))
+        has_alpha, has_timing = (is_significant(test["p_value"]) for test in tests)
+        n_edges += result["verdict"]["rule"] == "evidence"
+        n_alphas += has_alpha
+        n_both += has_alpha and has_timing
+    rates = {"min_rate": cell.min_rate, "max_rate": cell.max_rate}
+    yield proportion_figure(f"{cell.label}: evidence of an edge", n_edges, series, **rates)
+    yield proportion_figure(f"{cell.label}: alpha alone", n_alphas, series)
+    max_rate = max(cell.max_rate, SIGNIFICANCE_LEVEL)
+    yield proportion_figure(f"{cell.label}: alpha and timing", n_both, series, max_rate=max_rate)
 
 
 def ar1_series(rng: np.random.Generator, sessions: int, *, phi: float = PHI) -> Array:
@@ -354,6 +377,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "noise, a month": partial(size_on_noise, horizon=21),
     "noise, ten tickers": partial(size_on_noise, tickers=10),
     **{name: partial(clark_west_rejections, cell=cell) for name, cell in SKILL_CELLS.items()},
+    **{name: partial(edge_verdicts, cell=cell) for name, cell in EDGE_CELLS.items()},
     "autoregression": ar1_accuracy_and_sharpe,
     "coefficient": coefficient_interval_coverage,
     "coverage": partial(forecast_interval_coverage, tickers=1, horizon=1, min_rate=0.95),

@@ -207,7 +207,7 @@ def test_a_key_named_like_a_kind_has_its_own_location(tmp_path: Path) -> None:
     text = SMALL.replace("{kind: sample}", "{kind: file, file: a}")
     assert config_problems(write_config(tmp_path, text)) == [
         "exp.yaml:1:16: data.source.path: is needed, and missing",
-        "exp.yaml:1:29: data.source.file: unknown key; known here: kind, path",
+        "exp.yaml:1:29: data.source.file: unknown key; known here: kind, path, columns, separator, decimal, encoding, date_format, sheet",
     ]
 
 

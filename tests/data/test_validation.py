@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from quantlr.core.errors import DataError
 from quantlr.core.values import Note, Prices
-from quantlr.data.csv.layouts import BarFrame
+from quantlr.data.csv.reader import BarFrame
 from quantlr.data.price_rows import PriceRows
 from quantlr.data.prices import DataSpec, latest_date_worldwide, load_prices
 from quantlr.data.source import FetchedPrices, FetchRequest, Source
